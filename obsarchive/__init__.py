@@ -1,0 +1,3 @@
+"""Archiver: watches nightly directories, reduces what is due, keeps the book, shows the nights."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,56 @@
+"""Every exception this project raises on purpose.
+
+``event`` is what the exception does to the step that raised it (see :mod:`obsarchive.state`);
+``exit_code`` is what it does to a command that cannot go on.
+
+::
+
+    ArchiveError            fail     tried again until misc.max_retries
+    ├── NotReady            release  an input is still missing; not an attempt
+    ├── Unprocessable       reject   these data can never give this product
+    │   └── BadRawData      reject   until the raw file itself changes
+    ├── ConfigError         exit 2   wrong use or configuration
+    ├── ServiceUnavailable  exit 3   a service cannot be reached or started
+    └── NotMaster           exit 4   another daemon holds the archive
+"""
+
+
+class ArchiveError(Exception):
+    """Anything the archive can explain."""
+
+    event = "fail"
+    exit_code = 1
+
+
+class NotReady(ArchiveError):
+    """An input is still missing (no master dark yet): ask again next cycle, not an attempt."""
+
+    event = "release"
+
+
+class Unprocessable(ArchiveError):
+    """These data can never give this product (no guide star): say why, never retry."""
+
+    event = "reject"
+
+
+class BadRawData(Unprocessable):
+    """A raw file is truncated or unreadable; looked at again only when the file changes."""
+
+
+class ConfigError(ArchiveError):
+    """The configuration or the command line is wrong: do not start."""
+
+    exit_code = 2
+
+
+class ServiceUnavailable(ArchiveError):
+    """A service (database, cluster) cannot be reached or started."""
+
+    exit_code = 3
+
+
+class NotMaster(ArchiveError):
+    """Another daemon is the master of this archive."""
+
+    exit_code = 4
