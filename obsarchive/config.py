@@ -1,0 +1,355 @@
+"""``config.json`` as frozen models: unknown keys are refused, secrets come from outside, paths become absolute."""
+
+import hashlib
+import importlib
+import json
+import os
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, time
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+
+from obsarchive.errors import ConfigError
+from obsarchive.rules import compile_rule
+
+
+def _absolute(path: Path, info: ValidationInfo) -> Path:
+    folder: Path = (info.context or {}).get("folder", Path.cwd())
+    return (folder / path.expanduser()).absolute()
+
+
+def _read_secret(value: object, info: ValidationInfo) -> object:
+    """Resolve ``{"env": NAME}`` or ``{"file": path}``; a secret is never written in the file itself."""
+    if value is None or isinstance(value, SecretStr):
+        return value
+    match value:
+        case {"env": str(name), **rest} if not rest:
+            if name not in os.environ:
+                raise ValueError(f"environment variable {name} is not set")
+            return SecretStr(os.environ[name])
+        case {"file": str(name), **rest} if not rest:
+            path = _absolute(Path(name), info)
+            try:
+                return SecretStr(path.read_text().strip())
+            except OSError as err:
+                raise ValueError(f"cannot read the secret from {path}: {err.strerror}") from err
+    raise ValueError('a secret is given as {"env": "NAME"} or {"file": "path"}, never written here')
+
+
+def _importable(name: str) -> str:
+    import_class(name)
+    return name
+
+
+def import_class(name: str) -> type:
+    """Return the class called ``package.module.Class``; ValueError when there is none."""
+    module, _, attribute = name.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as err:
+        raise ValueError(f"no class {name!r}: {err}") from err
+    if not isinstance(found, type):
+        raise ValueError(f"{name!r} is not a class")  # noqa: TRY004 - pydantic reports ValueErrors
+    return found
+
+
+def _compiles(text: str) -> str:
+    try:
+        compile_rule(text)
+    except ConfigError as err:
+        raise ValueError(str(err)) from err
+    return text
+
+
+AnyPath = Annotated[Path, AfterValidator(_absolute)]
+Secret = Annotated[SecretStr | None, BeforeValidator(_read_secret)]
+ClassName = Annotated[str, AfterValidator(_importable)]
+RuleText = Annotated[str, AfterValidator(_compiles)]
+Day = Annotated[date, BeforeValidator(lambda text: text.replace("/", "-") if isinstance(text, str) else text)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: frozen, strict about its keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Server(Section):
+    """The portal."""
+
+    name: str = "Archiver"
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    public_url: str | None = Field(None, description="address users type, when a proxy stands in front")
+    trusted_proxies: int = Field(0, ge=0, description="number of reverse proxies in front of the portal")
+    secret_key: Secret = None
+    session_hours: PositiveFloat = Field(12.0, description="idle life of a session [h]")
+
+
+class RawRoot(Section):
+    """A folder of nightly directories and who understands its files."""
+
+    path: AnyPath
+    instrument: ClassName = "obsarchive.instruments.RoboAO"
+    settings: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: object) -> object:
+        return {"path": value} if isinstance(value, str | Path) else value
+
+
+class Paths(Section):
+    """Where things lie."""
+
+    raw: tuple[RawRoot, ...] = Field(min_length=1)
+    archive: AnyPath
+    tmp: AnyPath
+    logs: AnyPath
+
+
+class Database(Section):
+    """MongoDB: our own (embedded) or somebody's (external)."""
+
+    mode: Literal["embedded", "external"] = "embedded"
+    db: str = Field("archiver", pattern=r"^[A-Za-z0-9_-]{1,38}$")
+    uri: str | None = Field(None, pattern=r"^mongodb(\+srv)?://")
+    user: str | None = None
+    password: Secret = None
+    replicaset: str | None = None
+    mongod: AnyPath | None = Field(None, description="mongod binary of the embedded database")
+    folder: AnyPath | None = Field(None, description="local folder of the embedded database")
+
+    @model_validator(mode="after")
+    def _external_needs_uri(self) -> Self:
+        if self.mode == "external" and self.uri is None:
+            raise ValueError('mode "external" needs a uri such as "mongodb://host:27017"')
+        return self
+
+
+class ClusterClass(Section):
+    """A Dask cluster made by class, such as ``dask_jobqueue.SLURMCluster``."""
+
+    cls: ClassName = Field(alias="class")
+    settings: dict[str, Any] = {}
+
+
+class Parallel(Section):
+    """The Dask cluster."""
+
+    n_workers: PositiveInt = 2
+    threads_per_worker: PositiveInt = 1
+    memory_limit_gb: PositiveFloat = Field(2.0, description="memory of one running step [GB]")
+    job_timeout_s: PositiveFloat = Field(1800.0, description="a step that runs longer is killed [s]")
+    scheduler: str | ClusterClass | None = None
+
+
+class Nap(Section):
+    """When the machines are left alone, because they observe."""
+
+    start: time
+    stop: time
+    frame: Literal["local", "UTC"] = "local"
+
+    def covers(self, now: datetime) -> bool:
+        """Whether the aware time `now` falls into the nap, which may pass midnight."""
+        clock = (now.astimezone() if self.frame == "local" else now.astimezone(UTC)).time()
+        if self.start <= self.stop:
+            return self.start <= clock < self.stop
+        return clock >= self.start or clock < self.stop
+
+
+class Misc(Section):
+    """The daemon's habits."""
+
+    archiving_start_date: Day = date(2000, 1, 1)
+    max_retries: int = Field(3, ge=0, description="times a failed step is tried again")
+    retry_delay_s: PositiveFloat = Field(30.0, description="wait before the first retry; doubles each time [s]")
+    logging_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    loop_interval_s: PositiveFloat = Field(10.0, description="pause between two looks at the disk [s]")
+    settle_time_s: float = Field(20.0, ge=0, description="a raw file must be this long unchanged [s]")
+    audit_interval_s: PositiveFloat = Field(600.0, description="pause between two looks at all products [s]")
+    min_free_gb: float = Field(1.0, ge=0, description="no new work below this free space [GB]")
+    nap: Nap | None = None
+
+
+class Filter(Section):
+    """A filter's passband."""
+
+    wavelength_nm: PositiveFloat
+    width_nm: PositiveFloat
+
+
+class Telescope(Section):
+    """A telescope with its camera; from when until when, and for which cameras, it is meant."""
+
+    valid_from: Day | None = None
+    valid_until: Day | None = None
+    cameras: tuple[str, ...] | None = Field(None, description="cameras it stands for; null: all")
+    primary_m: PositiveFloat
+    secondary_m: float = Field(0.0, ge=0)
+    plate_scale_arcsec: PositiveFloat = Field(description="of a raw pixel [arcsec/px]")
+    detector_px: tuple[PositiveInt, PositiveInt] = Field(description="full detector, (y, x)")
+    north_angle_deg: float = Field(0.0, description="of north, from up, counterclockwise [deg]")
+    east_left: bool = True
+    saturation_adu: PositiveFloat | None = None
+    filters: dict[str, Filter] = {}
+
+    @model_validator(mode="after")
+    def _sane(self) -> Self:
+        if self.secondary_m >= self.primary_m:
+            raise ValueError("secondary_m must be smaller than primary_m")
+        return self
+
+    def stands_for(self, camera: str, day: date) -> bool:
+        """Whether an observation by `camera` on `day` was made with this telescope."""
+        return (
+            (self.cameras is None or camera in self.cameras)
+            and (self.valid_from is None or day >= self.valid_from)
+            and (self.valid_until is None or day < self.valid_until)
+        )
+
+
+class Calibration(Section):
+    """Master darks and flats."""
+
+    required: bool = Field(True, description="science without its master dark and flat is rejected")
+    min_darks: PositiveInt = Field(10, description="dark files needed for a mode")
+    min_flats: PositiveInt = Field(5, description="flat files needed for a filter")
+    sigma: PositiveFloat = Field(3.0, description="clipping limit [standard deviations]")
+
+
+class Reserved(Section):
+    """A section whose settings come with the part of the archive that reads them."""
+
+
+class PipelineEntry(Section):
+    """A pipeline: its class, the observations it is for, its settings."""
+
+    cls: ClassName = Field(alias="class")
+    when: RuleText = "True"
+    settings: dict[str, Any] = {}
+    steps: dict[str, dict[str, Any]] = {}
+
+
+class Config(Section):
+    """The whole of ``config.json``."""
+
+    server: Server = Server()
+    paths: Paths
+    database: Database = Database()
+    parallel: Parallel = Parallel()
+    misc: Misc = Misc()
+    telescope: dict[str, Telescope] = {}
+    calibration: Calibration = Calibration()
+    seeing: Reserved = Reserved()
+    pipelines: tuple[PipelineEntry, ...]
+    intake: Reserved = Reserved()
+    alerts: Reserved = Reserved()
+    source: Path = Field(Path("config.json"), exclude=True)
+
+    def telescope_of(self, camera: str, day: date) -> str | None:
+        """Name of the telescope that observed with `camera` on `day`, or None."""
+        for name, telescope in self.telescope.items():
+            if telescope.stands_for(camera, day):
+                return name
+        return None
+
+    @property
+    def database_folder(self) -> Path:
+        """Where the embedded database and the portal's secrets live."""
+        return self.database.folder or self.paths.archive / ".db"
+
+    @property
+    def digest(self) -> str:
+        """Hash of what decides on the pixels of products: pipelines, calibration and telescopes."""
+        text = self.model_dump_json(include={"pipelines", "calibration", "telescope"}, by_alias=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def load(path: Path | str) -> Config:
+    """Read and check a configuration file.
+
+    Raises
+    ------
+    ConfigError
+        With the file, the path of the key, what was expected and what was found.
+    """
+    path = Path(path).absolute()
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as err:
+        raise ConfigError(f"{path}: no such file; copy the shipped config.json and edit it") from err
+    except OSError as err:
+        raise ConfigError(f"{path}: cannot be read: {err.strerror}") from err
+    except UnicodeDecodeError as err:
+        raise ConfigError(f"{path}: not a text file in UTF-8") from err
+    except json.JSONDecodeError as err:
+        raise ConfigError(f"{path}, line {err.lineno}, column {err.colno}: not JSON: {err.msg}") from err
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: expected one JSON object, found a {type(raw).__name__}")
+    try:
+        config = Config.model_validate(_without_help(raw), context={"folder": path.parent})
+    except ValidationError as err:
+        raise ConfigError("\n".join(f"{path}: {line}" for line in _explain(err))) from err
+    return config.model_copy(update={"source": path})
+
+
+def _without_help(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_help(inner) for key, inner in value.items() if key != "help"}
+    if isinstance(value, list):
+        return [_without_help(inner) for inner in value]
+    return value
+
+
+def _explain(err: ValidationError) -> Iterator[str]:
+    for problem in err.errors():
+        where = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            yield f"{where}: unknown key{_nearest(problem['loc'])}"
+        elif problem["type"] == "missing":
+            yield f"{where}: this key is needed"
+        elif problem["type"] == "value_error":
+            yield f"{where}: {problem['ctx']['error']}"
+        else:
+            yield f"{where}: {problem['msg']}; found {problem['input']!r}"
+
+
+def _nearest(location: tuple[int | str, ...]) -> str:
+    """Name the known key that a misspelt one at `location` resembles most."""
+    model: Any = Config
+    for part in location[:-1]:
+        model = _inner_model(model, part)
+    known = [] if model is None else [field.alias or name for name, field in model.model_fields.items()]
+    near = get_close_matches(str(location[-1]), [name for name in known if name != "source"], n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _inner_model(model: Any, part: int | str) -> Any:
+    """Return the model that stands at `part` of `model`; entries of a list or mapping keep their model."""
+    if model is None or isinstance(part, int) or part not in model.model_fields:
+        return model
+    return _model_in(model.model_fields[part].annotation)
+
+
+def _model_in(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    found = [_model_in(inner) for inner in getattr(annotation, "__args__", ())]
+    return next((model for model in found if model is not None), None)

@@ -1,0 +1,176 @@
+"""Instrument adapters: what a raw file is, which observation it belongs to, what its header says.
+
+An adapter is a class with the two methods of :class:`Instrument`. `RoboAO` reads names; an adopter writes another
+one and names it in ``paths.raw`` of the configuration.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from astropy import units as u
+from astropy.coordinates import Angle
+
+from obsarchive.names import ObservationName, parse_stamp
+
+Kind = Literal["science", "dark", "flat", "seeing", "ignored"]
+SUFFIXES = (".fits", ".fits.bz2", ".fits.gz", ".fits.fz")
+UNKNOWN = 9999.0
+"""Value by which the telescope's headers say that they do not know."""
+
+
+@dataclass(frozen=True)
+class RawFile:
+    """What a raw file is."""
+
+    name: str
+    kind: Kind
+    observation: str = ""
+    """Name of the observation; empty for other kinds."""
+    part: int = -1
+    """Place in a sequence of several files; the first has no number."""
+    mode: str = ""
+    filter: str = ""
+    date_utc: datetime | None = None
+
+
+class Instrument(Protocol):
+    """What an adapter must be able to do."""
+
+    def identify(self, path: Path) -> RawFile:
+        """Tell what a file is; what is not understood is ``ignored``, never an error."""
+        ...
+
+    def describe(self, header: Mapping[str, Any]) -> dict[str, Any]:
+        """Read what the header of frame 0 says, as fields of the observation's document.
+
+        Any key may be missing or wrong: then its field is left out.
+        """
+        ...
+
+
+def stem(name: str) -> str | None:
+    """Return a raw file's name without its suffix, or None when it is no raw file."""
+    for suffix in sorted(SUFFIXES, key=len, reverse=True):
+        if name.endswith(suffix):
+            return name.removesuffix(suffix)
+    return None
+
+
+_STAMP = r"(?P<date>\d{8}_\d{6}\.\d{6})(?:_(?P<part>\d{1,5}))?"
+_WORD = r"[A-Za-z0-9+.-]+"
+_PATTERNS: dict[Kind, re.Pattern[str]] = {
+    "dark": re.compile(rf"dark_(?P<mode>[A-Za-z0-9]+)_{_STAMP}", re.ASCII),
+    "flat": re.compile(rf"flat_(?P<mode>[A-Za-z0-9]+)_(?P<filter>{_WORD})_{_STAMP}", re.ASCII),
+    "seeing": re.compile(rf"seeing_{_WORD}_(?P<filter>{_WORD})_{_WORD}_{_STAMP}", re.ASCII),
+    "science": re.compile(rf"(?P<name>.+_\d{{8}}_\d{{6}}\.\d{{6}})(?:_(?P<part>\d{{1,5}}))?", re.ASCII),
+}
+_NO_SCIENCE = ("dark_", "flat_", "seeing_", "bias_", "pointing_")
+
+
+class RoboAO:
+    """Robo-AO: everything is in the file's name, conditions are in the header of frame 0.
+
+    Parameters
+    ----------
+    settings : mapping, optional
+        None are known.
+    """
+
+    def __init__(self, settings: Mapping[str, Any] | None = None) -> None:
+        if settings:
+            raise ValueError(f"RoboAO has no settings; found {', '.join(settings)}")
+
+    def identify(self, path: Path) -> RawFile:
+        """Tell what a file is from its name."""
+        text = stem(path.name)
+        ignored = RawFile(path.name, "ignored")
+        if text is None:
+            return ignored
+        kind = next((k for k in ("dark", "flat", "seeing") if text.startswith(f"{k}_")), "science")
+        match = _PATTERNS[kind].fullmatch(text)  # type: ignore[index]
+        if match is None or (kind == "science" and text.startswith(_NO_SCIENCE)):
+            return ignored
+        parts = match.groupdict()
+        part = -1 if parts["part"] is None else int(parts["part"])
+        try:
+            if kind == "science":
+                name = ObservationName.parse(parts["name"])
+                return RawFile(path.name, "science", str(name), part, "", name.filter, name.date_utc)
+            date = parse_stamp(parts["date"])
+        except ValueError:
+            return ignored
+        return RawFile(
+            path.name,
+            kind,
+            "",
+            part,
+            parts.get("mode", ""),
+            parts.get("filter", ""),
+            date,  # type: ignore[arg-type]
+        )
+
+    def describe(self, header: Mapping[str, Any]) -> dict[str, Any]:
+        """Read exposure, magnitude, position, detector mode and frame shape."""
+        ra = _first(_degrees(header.get(key), u.hourangle) for key in ("TELRA", "OBJRA"))
+        dec = _first(_degrees(header.get(key), u.deg) for key in ("TELDEC", "OBJDEC"))
+        mode = _number(header.get("MODE_NUM"))
+        fields: dict[str, Any] = {
+            "exposure_s": _number(header.get("EXPOSURE")),
+            "magnitude": _number(header.get("MAGNITUD")),
+            "em_gain": _number(header.get("EMGAIN")),
+            "mode": None if mode is None else f"{mode:.0f}",
+            "shape": _shape(header),
+            "coordinates": _coordinates(ra, dec, header),
+        }
+        return {key: value for key, value in fields.items() if value is not None}
+
+
+def _first(values: Any) -> float | None:
+    return next((value for value in values if value is not None), None)
+
+
+def _number(value: Any) -> float | None:
+    """Return a finite number, or None for whatever else a header may hold."""
+    if isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) and number != UNKNOWN else None
+
+
+def _degrees(value: Any, unit: u.Unit) -> float | None:
+    """Angle in degrees from ``HH:MM:SS.ss``, ``10h20m30.5s`` or a number of degrees."""
+    if not isinstance(value, str):
+        return _number(value)
+    if _number(value) is not None:
+        return _number(value)
+    try:
+        return float(Angle(value.strip(), unit=unit).to_value(u.deg))
+    except (ValueError, TypeError, u.UnitsError):
+        return None
+
+
+def _shape(header: Mapping[str, Any]) -> list[int] | None:
+    sides = [_number(header.get(key)) for key in ("NAXIS2", "NAXIS1")]
+    return [int(side) for side in sides if side] if all(sides) else None
+
+
+def _coordinates(ra: float | None, dec: float | None, header: Mapping[str, Any]) -> dict[str, Any] | None:
+    fields = {
+        "epoch": _number(header.get("EQUINOX")),
+        "az_deg": _number(header.get("AZIMUTH")),
+        "el_deg": _number(header.get("ELVATION")),
+    }
+    known = {key: value for key, value in fields.items() if value is not None}
+    if ra is not None and dec is not None and abs(dec) <= 90.0:
+        ra %= 360.0
+        longitude = (ra + 180.0) % 360.0 - 180.0
+        known |= {"ra_deg": ra, "dec_deg": dec, "geojson": {"type": "Point", "coordinates": [longitude, dec]}}
+    return known or None

@@ -1,0 +1,58 @@
+"""The only place where logging is set up: UTC, rolling over at 0 h UT, with subject and step in every record."""
+
+import logging
+import sys
+import time
+from contextvars import ContextVar
+from logging.handlers import TimedRotatingFileHandler
+from pathlib import Path
+
+subject: ContextVar[str] = ContextVar("subject", default="-")
+"""What the code that logs is working on, such as ``<observation id> bright_star.reduce``."""
+
+FORMAT = "%(asctime)s %(levelname)-7s %(subject)s | %(message)s"
+KEEP_DAYS = 60
+
+
+class _Subject(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.subject = subject.get()
+        return True
+
+
+def formatter() -> logging.Formatter:
+    """Return the formatter of every log line: UTC times, the subject before the message."""
+    lines = logging.Formatter(FORMAT, datefmt="%Y-%m-%dT%H:%M:%SZ")
+    lines.converter = time.gmtime
+    return lines
+
+
+def attach(handler: logging.Handler, logger: logging.Logger | None = None) -> None:
+    """Give `handler` the house format and add it to `logger` (the root logger by default)."""
+    handler.setFormatter(formatter())
+    handler.addFilter(_Subject())
+    (logger or logging.getLogger()).addHandler(handler)
+
+
+def set_up(folder: Path | None, name: str, level: str = "INFO") -> None:
+    """Log to the terminal and to ``<folder>/<name>.log``.
+
+    A folder that cannot be written costs the file, never the daemon: the terminal stays.
+    """
+    logging.raiseExceptions = False  # a full disk must not stop the daemon for want of a log line
+    root = logging.getLogger()
+    root.setLevel(level)
+    attach(logging.StreamHandler(sys.stderr))
+    for noisy in ("distributed", "matplotlib", "bokeh", "asyncio", "tornado", "pymongo", "numba", "werkzeug"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    if folder is None:
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        rolling = TimedRotatingFileHandler(
+            folder / f"{name}.log", when="midnight", utc=True, backupCount=KEEP_DAYS, encoding="utf-8"
+        )
+    except OSError as err:
+        logging.getLogger(__name__).warning("no log file in %s (%s): logging to the terminal only", folder, err)
+        return
+    attach(rolling)

@@ -1,0 +1,71 @@
+"""Names of observations and nights, parsed and printed (round trip).
+
+An observation is named ``programID_objectName_camera_filter_mark_yyyymmdd_HHMMSS.SSSSSS``. The object name may
+hold ``_ + - .`` and the programme a dot, so a name is read from its right end. Only this alphabet is accepted:
+whatever passes :meth:`ObservationName.parse` is safe as a folder name, a URL segment and a database key.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Self
+
+MAX_LENGTH = 200
+"""Longest accepted name: product suffixes must still fit into the 255 bytes of a file name."""
+
+_WORD = r"[A-Za-z0-9+.-]+"
+_STAMP = r"\d{8}_\d{6}\.\d{6}"
+_OBSERVATION = re.compile(
+    rf"(?P<program>[A-Za-z0-9][A-Za-z0-9.]*)_(?P<target>[A-Za-z0-9_+.-]+)_(?P<camera>{_WORD})"
+    rf"_(?P<filter>{_WORD})_(?P<marker>{_WORD})_(?P<date>{_STAMP})",
+    re.ASCII,
+)
+_NIGHT = re.compile(r"\d{8}", re.ASCII)
+
+
+def parse_stamp(text: str) -> datetime:
+    """Read ``yyyymmdd_HHMMSS.SSSSSS`` as an aware UTC time; ValueError when it is no time."""
+    return datetime.strptime(text, "%Y%m%d_%H%M%S.%f").replace(tzinfo=UTC)
+
+
+def is_night(text: str) -> bool:
+    """Whether `text` is a calendar date written ``yyyymmdd``."""
+    if _NIGHT.fullmatch(text) is None:
+        return False
+    try:
+        datetime.strptime(text, "%Y%m%d").replace(tzinfo=UTC)
+    except ValueError:
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class ObservationName:
+    """An observation's name, taken apart."""
+
+    program: str
+    target: str
+    camera: str
+    filter: str
+    marker: str
+    date_utc: datetime
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Take `text` apart.
+
+        Raises
+        ------
+        ValueError
+            When `text` is not an observation name.
+        """
+        match = _OBSERVATION.fullmatch(text)
+        if match is None or len(text) > MAX_LENGTH:
+            raise ValueError(f"not an observation name: {text[:MAX_LENGTH]!r}")
+        parts = match.groupdict()
+        return cls(date_utc=parse_stamp(parts.pop("date")), **parts)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.program}_{self.target}_{self.camera}_{self.filter}_{self.marker}_{self.date_utc:%Y%m%d_%H%M%S.%f}"
+        )

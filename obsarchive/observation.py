@@ -1,0 +1,231 @@
+"""Observations, nights and step records: documents of the database read with defaults for whatever is missing.
+
+People edit documents in the Mongo shell, and older databases lack fields: nothing here may raise for want of one.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from obsarchive.names import ObservationName
+from obsarchive.rules import lookup
+from obsarchive.state import State
+
+SCHEMA = 1
+
+
+def utc_now() -> datetime:
+    """Now, as MongoDB will give it back: aware, whole milliseconds."""
+    now = datetime.now(UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+@dataclass(frozen=True)
+class Master:
+    """A master dark or flat of a night."""
+
+    kind: str
+    key: str
+    """Mode of a dark, filter of a flat."""
+    shape: tuple[int, int]
+    signature: str
+    origin: str
+    """``own``, or ``copied from yyyymmdd``."""
+    night: str
+
+    @property
+    def label(self) -> str:
+        """``dark_6``, ``flat_Si``: the name of its file without the ending."""
+        return f"{self.kind}_{self.key}"
+
+    @property
+    def own(self) -> bool:
+        """Whether it was made from the night's own files."""
+        return self.origin == "own"
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any], night: str) -> "Master":
+        """Read a master from the results of a calibration step."""
+        shape = document.get("shape") or (0, 0)
+        return cls(
+            kind=str(document.get("kind", "")),
+            key=str(document.get("key", "")),
+            shape=(int(shape[0]), int(shape[1])),
+            signature=str(document.get("signature", "")),
+            origin=str(document.get("origin", "own")),
+            night=night,
+        )
+
+    def to_document(self) -> dict[str, Any]:
+        """Write it as the results of a calibration step hold it."""
+        return {
+            "kind": self.kind,
+            "key": self.key,
+            "shape": list(self.shape),
+            "signature": self.signature,
+            "origin": self.origin,
+        }
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """What the database knows of one step."""
+
+    state: State = State.WAITING
+    retries: int = 0
+    task: str | None = None
+    message: str = ""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    products: tuple[Mapping[str, Any], ...] = ()
+    results: Mapping[str, Any] = field(default_factory=dict)
+    not_before: datetime | None = None
+    finished: datetime | None = None
+
+    @classmethod
+    def from_document(cls, document: Any) -> "StepRecord":
+        """Read a step; an unknown state counts as waiting."""
+        doc = _mapping(document)
+        known = doc.get("state") in set(State)
+        return cls(
+            state=State(doc["state"]) if known else State.WAITING,
+            retries=int(doc.get("retries") or 0),
+            task=doc.get("task"),
+            message=str(doc.get("message") or ""),
+            inputs=_mapping(doc.get("inputs")),
+            products=tuple(_mapping(product) for product in doc.get("products") or ()),
+            results=_mapping(doc.get("results")),
+            not_before=doc.get("not_before"),
+            finished=doc.get("finished"),
+        )
+
+
+@dataclass(frozen=True)
+class PipelineRecord:
+    """What the database knows of one pipeline of an observation or night."""
+
+    document: Mapping[str, Any]
+
+    @property
+    def force_redo(self) -> bool:
+        """A person wishes everything of this pipeline to be done again."""
+        return bool(_mapping(self.document.get("status")).get("force_redo"))
+
+    @property
+    def classified_as(self) -> str | None:
+        """Verdict of the pipeline on the data."""
+        return self.document.get("classified_as")
+
+    def step(self, name: str) -> StepRecord:
+        """Return the record of a step; of a step that never ran, the default."""
+        document = _mapping(self.document.get("steps")).get(name)
+        if document is None and isinstance(self.document.get(name), Mapping):
+            # Databases of the published Robo-AO archiver keep the numbers of a step one level higher.
+            document = {"results": self.document[name]}
+        return StepRecord.from_document(document)
+
+    def steps(self) -> dict[str, StepRecord]:
+        """Every step that has a record."""
+        return {name: self.step(name) for name in _mapping(self.document.get("steps"))}
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One visit of one target: a document of the collection ``objects``."""
+
+    document: Mapping[str, Any]
+
+    @property
+    def id(self) -> str:
+        """Name of the observation."""
+        return str(self.document["_id"])
+
+    @property
+    def night(self) -> str:
+        """The nightly directory it lies in; older documents know only the date in the name."""
+        return str(self.document.get("night") or f"{ObservationName.parse(self.id).date_utc:%Y%m%d}")
+
+    @property
+    def date_utc(self) -> datetime:
+        """Start of the observation."""
+        found = self.document.get("date_utc")
+        return found if isinstance(found, datetime) else ObservationName.parse(self.id).date_utc
+
+    @property
+    def filter(self) -> str:
+        """Name of the filter."""
+        return str(self.document.get("filter") or "")
+
+    @property
+    def camera(self) -> str:
+        """Name of the camera."""
+        return str(self.document.get("camera") or "")
+
+    @property
+    def mode(self) -> str:
+        """Detector mode, which decides on the master dark."""
+        return str(self.document.get("mode") or "")
+
+    @property
+    def shape(self) -> tuple[int, int] | None:
+        """Shape of a frame, (ny, nx), when the header told it."""
+        found = self.document.get("shape")
+        return (int(found[0]), int(found[1])) if found else None
+
+    @property
+    def raw_signature(self) -> str:
+        """Says whether the raw files changed."""
+        return str(lookup(self.document, "raw_data.signature") or "")
+
+    @property
+    def packed(self) -> bool:
+        """Whether its tarball is up to date."""
+        return bool(lookup(self.document, "distributed.status"))
+
+    def number(self, dotted: str) -> float | None:
+        """Return a number at a dotted path of the document, or None."""
+        found = lookup(self.document, dotted)
+        return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
+
+    def pipeline(self, name: str) -> PipelineRecord:
+        """Return the record of a pipeline; of one that never ran, an empty one."""
+        return PipelineRecord(_mapping(_mapping(self.document.get("pipelined")).get(name)))
+
+
+@dataclass(frozen=True)
+class Night:
+    """A night: a document of the collection ``aux``."""
+
+    document: Mapping[str, Any]
+
+    @property
+    def id(self) -> str:
+        """The night, ``yyyymmdd``."""
+        return str(self.document["_id"])
+
+    @property
+    def night(self) -> str:
+        """The night itself, as for an observation."""
+        return self.id
+
+    def pipeline(self, name: str) -> PipelineRecord:
+        """Return the record of a night pipeline; of one that never ran, an empty one."""
+        return PipelineRecord(_mapping(self.document.get(name)))
+
+    def masters(self) -> list[Master]:
+        """Master darks and flats of this night."""
+        found: Iterable[Any] = (
+            master
+            for record in self.pipeline("calib").steps().values()
+            for master in record.results.get("masters") or ()
+        )
+        return [Master.from_document(_mapping(master), self.id) for master in found]
+
+
+def choose(masters: Iterable[Master], kind: str, key: str | None) -> Master | None:
+    """Return the master of a kind with this mode or filter, or None."""
+    return next((m for m in masters if m.kind == kind and m.key == key), None)

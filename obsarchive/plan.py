@@ -1,0 +1,194 @@
+"""What is due: pure functions of documents, pipelines and what is on disk. No database, no clock of its own."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+
+from obsarchive.config import Config, import_class
+from obsarchive.errors import ConfigError
+from obsarchive.observation import Master, Night, Observation, StepRecord, choose
+from obsarchive.pipeline import Pipeline, Step, Use
+from obsarchive.rules import Rule, compile_rule
+from obsarchive.science.calibration import dark_mode_for
+from obsarchive.state import State
+
+Subject = Observation | Night
+
+
+@dataclass(frozen=True)
+class Link:
+    """One link of the decision chain: a pipeline and the observations it is for."""
+
+    pipeline: Pipeline
+    applies: Rule
+    settings: Mapping[str, object]
+    step_settings: Mapping[str, Mapping[str, object]]
+
+
+def decision_chain(config: Config) -> list[Link]:
+    """Make the pipelines of the configuration, in its order.
+
+    Raises
+    ------
+    ConfigError
+        When a class is no pipeline, two have one name, or a setting is wrong.
+    """
+    chain: list[Link] = []
+    for place, entry in enumerate(config.pipelines):
+        kind = import_class(entry.cls)
+        if not issubclass(kind, Pipeline) or not kind.name:
+            raise ConfigError(f"pipelines.{place}.class: {entry.cls} is no subclass of Pipeline with a name")
+        if any(link.pipeline.name == kind.name for link in chain):
+            raise ConfigError(f"pipelines.{place}: a pipeline called {kind.name!r} stands before")
+        try:
+            pipeline = kind(entry.settings, entry.steps)
+        except ConfigError as err:
+            raise ConfigError(f"pipelines.{place}: {err}") from err
+        chain.append(Link(pipeline, compile_rule(entry.when), entry.settings, entry.steps))
+    return chain
+
+
+@dataclass(frozen=True)
+class Need:
+    """A detector mode, frame shape and filter that science of a night was taken with."""
+
+    mode: str
+    shape: tuple[int, int] | None
+    filter: str
+
+
+@dataclass(frozen=True)
+class World:
+    """What surrounds a subject: the night's raw files, its masters and needs, the masters of all nights."""
+
+    raw: Mapping[Use, str] = field(default_factory=dict)
+    """Signature of the night's raw files by kind."""
+    masters: tuple[Master, ...] = ()
+    """Masters of the subject's night."""
+    elsewhere: tuple[Master, ...] = ()
+    """Masters that other nights made from their own files."""
+    needs: frozenset[Need] = frozenset()
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a failed step is tried again."""
+
+    now: datetime
+    max_retries: int
+
+
+def masters_for(need: Need, masters: Iterable[Master]) -> tuple[Master | None, Master | None]:
+    """Return the master dark and flat that fit an observation; None for one that is not there."""
+    have = list(masters)
+    darks = {master.key: master.shape for master in have if master.kind == "dark"}
+    key = dark_mode_for(need.mode, need.shape, darks)
+    return choose(have, "dark", key), choose(have, "flat", need.filter)
+
+
+def lacking(needs: Iterable[Need], masters: Iterable[Master]) -> set[Need]:
+    """Needs that the night's own masters do not meet."""
+    own = [master for master in masters if master.own]
+    return {need for need in needs if None in masters_for(need, own)}
+
+
+def substitutes(needs: Iterable[Need], night: str, elsewhere: Iterable[Master]) -> tuple[Master, ...]:
+    """Masters of the nearest other nights for what a night lacks."""
+    ordered = sorted(elsewhere, key=lambda master: (_days_apart(master.night, night), master.night))
+    found: dict[str, Master] = {}
+    for need in needs:
+        for kind in ("dark", "flat"):
+            for master in ordered:
+                fits = masters_for(need, [master])
+                if master.kind == kind and master in fits:
+                    found.setdefault(master.label, master)
+                    break
+    return tuple(found[label] for label in sorted(found))
+
+
+def _days_apart(one: str, other: str) -> int:
+    return abs((date.fromisoformat(one) - date.fromisoformat(other)).days)
+
+
+def need_of(observation: Observation) -> Need:
+    """Calibration that an observation asks for."""
+    return Need(observation.mode, observation.shape, observation.filter)
+
+
+def inputs_of(subject: Subject, step: Step, world: World) -> dict[str, str]:
+    """Signatures of everything a step is made from: when they change, the step is due again."""
+    return {use: _signature(subject, use, world) for use in step.uses}
+
+
+def _signature(subject: Subject, use: Use, world: World) -> str:
+    match use:
+        case "science" if isinstance(subject, Observation):
+            return subject.raw_signature
+        case "calibration" if isinstance(subject, Observation):
+            dark, flat = masters_for(need_of(subject), world.masters)
+            return " ".join(f"{m.label}:{m.signature}" if m else "none" for m in (dark, flat))
+        case "needs":
+            short = lacking(world.needs, world.masters)
+            found = substitutes(short, subject.night, world.elsewhere)
+            return " ".join(f"{m.night}/{m.label}:{m.signature}" for m in found) or "none"
+    return world.raw.get(use, "")
+
+
+def stale(subject: Subject, chain: Sequence[Link], world: World) -> Iterator[tuple[Pipeline, Step]]:
+    """Steps that ended, but with other inputs than there are now."""
+    for link in chain:
+        record = subject.pipeline(link.pipeline.name)
+        for name, step in link.pipeline.steps.items():
+            ended = record.step(name)
+            if ended.state in (State.WAITING, State.ENQUEUED):
+                continue
+            if dict(ended.inputs) != inputs_of(subject, step, world):
+                yield link.pipeline, step
+
+
+def next_step(subject: Subject, chain: Sequence[Link], limits: Limits) -> tuple[Link, Step] | None:
+    """Return the first step of the chain that can run now; None while one runs or when there is none."""
+    for link in chain:
+        record = subject.pipeline(link.pipeline.name)
+        if any(step.state is State.ENQUEUED for step in record.steps().values()):
+            return None
+    for link, step in open_steps(subject, chain, limits.max_retries):
+        not_before = subject.pipeline(link.pipeline.name).step(step.name).not_before
+        if not_before is None or not_before <= limits.now:
+            return link, step
+    return None
+
+
+def open_steps(subject: Subject, chain: Sequence[Link], max_retries: int) -> Iterator[tuple[Link, Step]]:
+    """Steps that will run sooner or later, without anybody's help."""
+    for link in chain:
+        if not link.applies(subject.document):
+            continue
+        record = subject.pipeline(link.pipeline.name)
+        records = {name: record.step(name) for name in link.pipeline.steps}
+        for name, step in link.pipeline.steps.items():
+            if _may_run(records[name], max_retries) and _is_ready(step, link.pipeline, records, max_retries):
+                yield link, step
+
+
+def _may_run(record: StepRecord, max_retries: int) -> bool:
+    return record.state is State.WAITING or (record.state is State.FAILED and record.retries <= max_retries)
+
+
+Records = Mapping[str, StepRecord]
+
+
+def _is_ready(step: Step, pipeline: Pipeline, records: Records, max_retries: int) -> bool:
+    if any(records[name].state is not State.DONE for name in step.after):
+        return False
+    return not any(_will_run(name, pipeline, records, max_retries) for name in step.follows)
+
+
+def _will_run(name: str, pipeline: Pipeline, records: Records, max_retries: int) -> bool:
+    """Whether a step runs now or later; not if what it comes after has ended badly."""
+    if records[name].state is State.ENQUEUED:
+        return True
+    return _may_run(records[name], max_retries) and all(
+        records[before].state is State.DONE or _will_run(before, pipeline, records, max_retries)
+        for before in pipeline.steps[name].after
+    )

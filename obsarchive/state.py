@@ -1,0 +1,54 @@
+"""The life of one step, as a table. No database, no clock, no Dask in here.
+
+::
+
+    waiting -claim-> enqueued -succeed-> done
+                              -fail----> failed     (claimed again until the retries are used up)
+                              -reject--> rejected   (these data can never give the product)
+                              -release-> waiting    (an input is missing, or the daemon stopped)
+    done | failed | rejected -invalidate-> waiting  (raw data changed, product vanished, a person's wish)
+"""
+
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """Where a step stands."""
+
+    WAITING = "waiting"
+    ENQUEUED = "enqueued"
+    DONE = "done"
+    FAILED = "failed"
+    REJECTED = "rejected"
+
+
+MOVES: dict[tuple[State, str], State] = {
+    (State.WAITING, "claim"): State.ENQUEUED,
+    (State.FAILED, "claim"): State.ENQUEUED,
+    (State.ENQUEUED, "succeed"): State.DONE,
+    (State.ENQUEUED, "fail"): State.FAILED,
+    (State.ENQUEUED, "reject"): State.REJECTED,
+    (State.ENQUEUED, "release"): State.WAITING,
+    (State.DONE, "invalidate"): State.WAITING,
+    (State.FAILED, "invalidate"): State.WAITING,
+    (State.REJECTED, "invalidate"): State.WAITING,
+}
+
+
+def after(state: str, event: str) -> State:
+    """Return the state that follows `event`.
+
+    Raises
+    ------
+    ValueError
+        When the event cannot happen in this state: a bug in the caller.
+    """
+    try:
+        return MOVES[State(state), event]
+    except KeyError:
+        raise ValueError(f"a step that is {state} cannot {event}") from None
+
+
+def before(event: str) -> list[State]:
+    """Return the states in which `event` can happen."""
+    return [state for state, name in MOVES if name == event]

@@ -1,0 +1,89 @@
+"""The book: the only package that talks to MongoDB (beside :mod:`obsarchive.mongod`, which starts it).
+
+Every change is one atomic update that compares before it sets: a claim is given once, a superseded task changes
+nothing, a wish that a person makes while a step runs survives it. Leaves are set, never whole blocks.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from pymongo import MongoClient
+from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
+
+from obsarchive.errors import ServiceUnavailable
+from obsarchive.store.book import Book, Document, Ending, StepPath
+from obsarchive.store.jobs import Jobs, Lease
+from obsarchive.store.people import Users
+from obsarchive.store.subjects import Nights, Observations
+
+__all__ = [
+    "Book",
+    "Document",
+    "Ending",
+    "Jobs",
+    "Lease",
+    "Nights",
+    "Observations",
+    "StepPath",
+    "Store",
+    "Users",
+    "outage_as_error",
+    "redacted",
+]
+
+
+class Store:
+    """All collections of one archive.
+
+    Raises
+    ------
+    ServiceUnavailable
+        When the database cannot be reached or refuses the credentials.
+    """
+
+    def __init__(self, uri: str, database: str, timeout_s: float = 10.0) -> None:
+        try:
+            self.client: MongoClient = MongoClient(
+                uri, tz_aware=True, serverSelectionTimeoutMS=int(timeout_s * 1000), appname="archiver"
+            )
+            self.client.admin.command("ping")
+            self.client[database].command("listCollections", nameOnly=True)
+        except (PyMongoError, ValueError) as err:
+            raise ServiceUnavailable(f"database {redacted(uri)} cannot be used: {_reason(err)}") from err
+        self.database = self.client[database]
+        self.observations = Observations(self.database["objects"])
+        self.nights = Nights(self.database["aux"])
+        self.users = Users(self.database["users"])
+        self.jobs = Jobs(self.database["jobs"], self.database["telemetry"])
+        self.lease = Lease(self.database["lease"])
+        self.audit = self.database["audit"]
+
+    def ensure_indexes(self, pipelines: Iterable[str]) -> None:
+        """Create all indexes; those that exist cost nothing."""
+        self.observations.ensure_indexes(pipelines)
+        self.jobs.ensure_indexes()
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.client.close()
+
+
+@contextmanager
+def outage_as_error() -> Iterator[None]:
+    """Turn a database that went away into `ServiceUnavailable`; the caller decides whether to wait."""
+    try:
+        yield
+    except ConnectionFailure as err:
+        raise ServiceUnavailable(f"the database went away: {_reason(err)}") from err
+
+
+def redacted(uri: str) -> str:
+    """Return a MongoDB address without user and password."""
+    scheme, _, rest = uri.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
+def _reason(err: Exception) -> str:
+    if isinstance(err, OperationFailure):
+        return str((err.details or {}).get("errmsg", err))
+    return str(err).partition(", Timeout:")[0]

@@ -1,0 +1,99 @@
+"""The collections ``objects`` (observations) and ``aux`` (nights)."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from pymongo import ASCENDING, GEOSPHERE
+
+from obsarchive.observation import SCHEMA, Night, Observation, utc_now
+from obsarchive.store.book import Book, Document
+
+
+class Observations(Book):
+    """The collection ``objects``: one document an observation."""
+
+    prefix = "pipelined."
+
+    def open(self, pipelines: Iterable[str], nights: Sequence[str] | None = None) -> Iterator[Observation]:
+        """Observations that the daemon must look at: something is due, a wish was made, or not packed."""
+        query: Document = {
+            "$or": [
+                {"distributed.status": {"$ne": True}},
+                {"look_again": True},
+                *self.wishes(pipelines),
+            ]
+        }
+        if nights:
+            query["night"] = {"$in": list(nights)}
+        for document in self.collection.find(query, {"fits_header": 0}).sort([("night", -1), ("_id", 1)]):
+            yield Observation(document)
+
+    def of_night(self, night: str) -> list[Observation]:
+        """All observations of a night, without their headers."""
+        return [Observation(d) for d in self.collection.find({"night": night}, {"fits_header": 0})]
+
+    def raw_signatures(self, night: str) -> dict[str, tuple[str, bool]]:
+        """Signature of the raw files of every observation of a night, and whether they are missing."""
+        wanted = {"raw_data.signature": 1, "raw_data.missing": 1}
+        found = self.collection.find({"night": night}, wanted)
+        return {
+            d["_id"]: (d.get("raw_data", {}).get("signature", ""), bool(d.get("raw_data", {}).get("missing")))
+            for d in found
+        }
+
+    def nights(self) -> list[str]:
+        """Nights that have observations."""
+        return sorted(self.collection.distinct("night"), reverse=True)
+
+    def reopen_night(self, night: str) -> None:
+        """Let the daemon look at a night's observations again: their calibration changed."""
+        self.collection.update_many({"night": night}, {"$set": self.reopened()})
+
+    def set_packed(self, subject: str, asked: datetime | None, fields: Mapping[str, Any]) -> bool:
+        """Note that the tarball is up to date, unless somebody asked for another one meanwhile."""
+        packed = self.collection.update_one(
+            {"_id": subject, "distributed.last_modified": asked},
+            {"$set": {"distributed.status": True, "look_again": False, **fields}},
+        )
+        return packed.modified_count == 1
+
+    def set_owners(self, program: str, owners: list[str]) -> None:
+        """Give all observations of a programme to its owners."""
+        self.collection.update_many(
+            {"science_program.program_id": program}, {"$set": {"science_program.program_PI": owners}}
+        )
+
+    def ensure_indexes(self, pipelines: Iterable[str]) -> None:
+        """Create what the daemon's and the portal's queries need."""
+        for key in (
+            "date_utc",
+            "night",
+            "name",
+            "science_program.program_id",
+            "science_program.program_PI",
+            "distributed.status",
+            "look_again",
+        ):
+            self.collection.create_index([(key, ASCENDING)])
+        self.collection.create_index([("coordinates.geojson", GEOSPHERE)], sparse=True)
+        for name in pipelines:
+            self.collection.create_index([(f"pipelined.{name}.status.force_redo", ASCENDING)], sparse=True)
+
+
+class Nights(Book):
+    """The collection ``aux``: one document a night."""
+
+    def all(self, nights: Sequence[str] | None = None) -> list[Night]:
+        """Return the nights, newest first, without the long lists of seeing frames."""
+        query: Document = {"_id": {"$in": list(nights)}} if nights else {}
+        found = self.collection.find(query, {"seeing.frames": 0, "raw_data.files": 0}).sort("_id", -1)
+        return [Night(document) for document in found]
+
+    def touch(self, night: str) -> None:
+        """Make sure that a night has a document."""
+        self.collection.update_one(
+            {"_id": night},
+            {"$setOnInsert": {"schema": SCHEMA, "date_added": utc_now(), "last_modified": utc_now()}},
+            upsert=True,
+        )
