@@ -29,9 +29,21 @@ class NotReady(ArchiveError):
 
 
 class Unprocessable(ArchiveError):
-    """These data can never give this product (no guide star): say why, never retry."""
+    """These data can never give this product (no guide star): say why, never retry.
+
+    Parameters
+    ----------
+    message : str
+        Why.
+    classified_as : str, optional
+        The pipeline's verdict on the data, such as ``zero_flux``.
+    """
 
     event = "reject"
+
+    def __init__(self, message: str, classified_as: str | None = None) -> None:
+        super().__init__(message)
+        self.classified_as = classified_as
 
 
 class BadRawData(Unprocessable):

@@ -67,8 +67,9 @@ _PATTERNS: dict[Kind, re.Pattern[str]] = {
     "dark": re.compile(rf"dark_(?P<mode>[A-Za-z0-9]+)_{_STAMP}", re.ASCII),
     "flat": re.compile(rf"flat_(?P<mode>[A-Za-z0-9]+)_(?P<filter>{_WORD})_{_STAMP}", re.ASCII),
     "seeing": re.compile(rf"seeing_{_WORD}_(?P<filter>{_WORD})_{_WORD}_{_STAMP}", re.ASCII),
-    "science": re.compile(rf"(?P<name>.+_\d{{8}}_\d{{6}}\.\d{{6}})(?:_(?P<part>\d{{1,5}}))?", re.ASCII),
+    "science": re.compile(r"(?P<name>.+_\d{8}_\d{6}\.\d{6})(?:_(?P<part>\d{1,5}))?", re.ASCII),
 }
+_CALIBRATION: tuple[Kind, ...] = ("dark", "flat", "seeing")
 _NO_SCIENCE = ("dark_", "flat_", "seeing_", "bias_", "pointing_")
 
 
@@ -91,8 +92,8 @@ class RoboAO:
         ignored = RawFile(path.name, "ignored")
         if text is None:
             return ignored
-        kind = next((k for k in ("dark", "flat", "seeing") if text.startswith(f"{k}_")), "science")
-        match = _PATTERNS[kind].fullmatch(text)  # type: ignore[index]
+        kind: Kind = next((k for k in _CALIBRATION if text.startswith(f"{k}_")), "science")
+        match = _PATTERNS[kind].fullmatch(text)
         if match is None or (kind == "science" and text.startswith(_NO_SCIENCE)):
             return ignored
         parts = match.groupdict()
@@ -111,7 +112,7 @@ class RoboAO:
             part,
             parts.get("mode", ""),
             parts.get("filter", ""),
-            date,  # type: ignore[arg-type]
+            date,
         )
 
     def describe(self, header: Mapping[str, Any]) -> dict[str, Any]:
@@ -168,7 +169,7 @@ def _coordinates(ra: float | None, dec: float | None, header: Mapping[str, Any])
         "az_deg": _number(header.get("AZIMUTH")),
         "el_deg": _number(header.get("ELVATION")),
     }
-    known = {key: value for key, value in fields.items() if value is not None}
+    known: dict[str, Any] = {key: value for key, value in fields.items() if value is not None}
     if ra is not None and dec is not None and abs(dec) <= 90.0:
         ra %= 360.0
         longitude = (ra + 180.0) % 360.0 - 180.0

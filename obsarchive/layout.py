@@ -34,6 +34,10 @@ class Layout:
         """Folder of a night's masters."""
         return self.root / night / "calib"
 
+    def summary(self, night: str) -> Path:
+        """Folder of a night's summaries: seeing, Strehl, contrast curves."""
+        return self.root / night / "summary"
+
     def manifest(self, folder: Path, step: str) -> Path:
         """Manifest of a step, in the folder of its pipeline."""
         return folder / f".{step}.json"

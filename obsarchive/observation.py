@@ -6,6 +6,7 @@ People edit documents in the Mongo shell, and older databases lack fields: nothi
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from obsarchive.names import ObservationName
@@ -48,6 +49,11 @@ class Master:
         """Whether it was made from the night's own files."""
         return self.origin == "own"
 
+    @property
+    def source_night(self) -> str:
+        """The night whose files it was made from."""
+        return self.night if self.own else self.origin.rpartition(" ")[2]
+
     @classmethod
     def from_document(cls, document: Mapping[str, Any], night: str) -> "Master":
         """Read a master from the results of a calibration step."""
@@ -70,6 +76,15 @@ class Master:
             "signature": self.signature,
             "origin": self.origin,
         }
+
+
+@dataclass(frozen=True)
+class Need:
+    """A detector mode, frame shape and filter that science of a night was taken with."""
+
+    mode: str
+    shape: tuple[int, int] | None
+    filter: str
 
 
 @dataclass(frozen=True)
@@ -182,6 +197,17 @@ class Observation:
         return str(lookup(self.document, "raw_data.signature") or "")
 
     @property
+    def raw_missing(self) -> bool:
+        """Whether its raw files are gone from disk."""
+        return bool(lookup(self.document, "raw_data.missing"))
+
+    @property
+    def raw_files(self) -> tuple[Path, ...]:
+        """Its raw files, in the order of their frames."""
+        location = lookup(self.document, "raw_data.location") or [None, ""]
+        return tuple(Path(location[1]) / name for name in lookup(self.document, "raw_data.data") or ())
+
+    @property
     def packed(self) -> bool:
         """Whether its tarball is up to date."""
         return bool(lookup(self.document, "distributed.status"))
@@ -215,6 +241,26 @@ class Night:
     def pipeline(self, name: str) -> PipelineRecord:
         """Return the record of a night pipeline; of one that never ran, an empty one."""
         return PipelineRecord(_mapping(self.document.get(name)))
+
+    def raw_signature(self, kind: str) -> str:
+        """Say whether the night's raw files of a kind changed."""
+        return str(lookup(self.document, f"raw_data.signature.{kind}") or "")
+
+    def raw_files(self, kind: str) -> tuple[Mapping[str, Any], ...]:
+        """Raw files of a kind: their path, mode and filter."""
+        location = lookup(self.document, "raw_data.location") or [None, ""]
+        return tuple(
+            {**file, "path": Path(location[1]) / file["name"]}
+            for file in lookup(self.document, "raw_data.files") or ()
+            if file.get("kind") == kind
+        )
+
+    def needs(self) -> frozenset["Need"]:
+        """What the night's science asks of its calibration."""
+        return frozenset(
+            Need(str(n.get("mode") or ""), tuple(n["shape"]) if n.get("shape") else None, str(n.get("filter") or ""))
+            for n in lookup(self.document, "raw_data.needs") or ()
+        )
 
     def masters(self) -> list[Master]:
         """Master darks and flats of this night."""

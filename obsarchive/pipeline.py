@@ -2,6 +2,8 @@
 
 import graphlib
 import json
+import logging
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,7 +24,7 @@ from obsarchive.layout import Layout
 from obsarchive.observation import Master, Night, Observation
 from obsarchive.rawdata import Frames, unpack
 
-Use = Literal["science", "calibration", "dark", "flat", "seeing", "needs"]
+Use = Literal["science", "calibration", "dark", "flat", "seeing", "other_darks", "other_flats"]
 Progress = Callable[[float, str], None]
 
 
@@ -65,7 +67,7 @@ def step(
     uses : sequence of str, optional
         What the step is made from; when any of it changes, the step is due again. ``science``, ``dark``,
         ``flat``, ``seeing``: raw files of that kind. ``calibration``: the masters that fit the observation.
-        ``needs``: the masters that the night's observations ask for, and where other nights have them.
+        ``other_darks``, ``other_flats``: masters of the nearest other nights for what this night lacks.
     settings : type, optional
         Frozen dataclass of the step's own settings.
     """
@@ -99,6 +101,8 @@ class Pipeline:
 
     name: ClassVar[str] = ""
     scope: ClassVar[Literal["observation", "night"]] = "observation"
+    precedes_science: ClassVar[bool] = False
+    """Whether the night's observations wait for this night pipeline."""
     folder: ClassVar[str | None] = None
     """Folder of the products; None: called like the pipeline."""
     Settings: ClassVar[type] = NoSettings
@@ -136,6 +140,11 @@ class Pipeline:
         return base / (self.folder or self.name)
 
 
+def _unheard(fraction: float, text: str) -> None:
+    """Progress that nobody listens to."""
+    logging.getLogger(__name__).debug("%.0f%% %s", 100 * fraction, text)
+
+
 def _validated(kind: type, values: Mapping[str, Any], where: str) -> Any:
     known = [f.name for f in fields(kind)] if is_dataclass(kind) else []
     for key in values:
@@ -166,7 +175,7 @@ class Task:
     files: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
     masters: tuple[Master, ...] = ()
     telescope: Telescope | None = None
-    calibration: Calibration = Calibration()
+    calibration: Calibration = field(default_factory=Calibration)
     config_digest: str = ""
     time_limit_s: float = 1800.0
     memory_limit_gb: float = 2.0
@@ -187,7 +196,7 @@ class Workspace:
         self.task = task
         self.subject = task.subject
         self.layout = Layout(task.archive)
-        self.progress: Progress = progress or (lambda fraction, text: None)
+        self.progress: Progress = progress or _unheard
         self.pipeline = task.pipeline(task.settings, task.step_settings)
         self.settings = self.pipeline.step_settings[task.step]
         self.folder = self.pipeline.path(self.layout, self.subject.night, self.subject.id)
@@ -285,7 +294,7 @@ class Workspace:
             "subject": self.subject.id,
             "pipeline": self.pipeline.name,
             "step": self.task.step,
-            **record,
+            **_plain_values(record),
             "version": __version__,
             "config": self.task.config_digest,
             "settings": {**_plain(self.pipeline.settings), **_plain(self.settings)},
@@ -309,6 +318,20 @@ class Workspace:
 
 def _plain(settings: Any) -> dict[str, Any]:
     return TypeAdapter(type(settings)).dump_python(settings, mode="json")
+
+
+def _plain_values(value: Any) -> Any:
+    """Turn measured values into what JSON and BSON hold: no numpy types, no NaN."""
+    match value:
+        case np.generic() | np.ndarray():
+            return _plain_values(value.tolist())
+        case Mapping():
+            return {str(key): _plain_values(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [_plain_values(inner) for inner in value]
+        case float() if not math.isfinite(value):
+            return None
+    return value
 
 
 def unpacked_folder(tmp: Path, subject: str) -> Path:

@@ -6,13 +6,15 @@ from datetime import date, datetime
 
 from obsarchive.config import Config, import_class
 from obsarchive.errors import ConfigError
-from obsarchive.observation import Master, Night, Observation, StepRecord, choose
+from obsarchive.observation import Master, Need, Night, Observation, StepRecord, choose
 from obsarchive.pipeline import Pipeline, Step, Use
 from obsarchive.rules import Rule, compile_rule
 from obsarchive.science.calibration import dark_mode_for
 from obsarchive.state import State
 
 Subject = Observation | Night
+BORROWED: dict[Use, str] = {"other_darks": "dark", "other_flats": "flat"}
+"""Uses that stand for masters of other nights, and their kind."""
 
 
 @dataclass(frozen=True)
@@ -49,15 +51,6 @@ def decision_chain(config: Config) -> list[Link]:
 
 
 @dataclass(frozen=True)
-class Need:
-    """A detector mode, frame shape and filter that science of a night was taken with."""
-
-    mode: str
-    shape: tuple[int, int] | None
-    filter: str
-
-
-@dataclass(frozen=True)
 class World:
     """What surrounds a subject: the night's raw files, its masters and needs, the masters of all nights."""
 
@@ -82,27 +75,24 @@ def masters_for(need: Need, masters: Iterable[Master]) -> tuple[Master | None, M
     """Return the master dark and flat that fit an observation; None for one that is not there."""
     have = list(masters)
     darks = {master.key: master.shape for master in have if master.kind == "dark"}
-    key = dark_mode_for(need.mode, need.shape, darks)
-    return choose(have, "dark", key), choose(have, "flat", need.filter)
+    key = dark_mode_for(need.mode, need.shape, darks) if need.shape else need.mode
+    flat = choose(have, "flat", need.filter)
+    if flat and need.shape and any(side < wanted for side, wanted in zip(flat.shape, need.shape, strict=True)):
+        flat = None
+    return choose(have, "dark", key), flat
 
 
-def lacking(needs: Iterable[Need], masters: Iterable[Master]) -> set[Need]:
-    """Needs that the night's own masters do not meet."""
-    own = [master for master in masters if master.own]
-    return {need for need in needs if None in masters_for(need, own)}
-
-
-def substitutes(needs: Iterable[Need], night: str, elsewhere: Iterable[Master]) -> tuple[Master, ...]:
-    """Masters of the nearest other nights for what a night lacks."""
-    ordered = sorted(elsewhere, key=lambda master: (_days_apart(master.night, night), master.night))
+def substitutes(kind: str, night: str, world: World) -> tuple[Master, ...]:
+    """Masters of the nearest other nights for what a night lacks itself, by label."""
+    place = 0 if kind == "dark" else 1
+    own = [master for master in world.masters if master.own]
+    ordered = sorted(world.elsewhere, key=lambda master: (_days_apart(master.night, night), master.night))
     found: dict[str, Master] = {}
-    for need in needs:
-        for kind in ("dark", "flat"):
-            for master in ordered:
-                fits = masters_for(need, [master])
-                if master.kind == kind and master in fits:
-                    found.setdefault(master.label, master)
-                    break
+    for need in world.needs:
+        if masters_for(need, own)[place] is None:
+            nearest = next((m for m in ordered if masters_for(need, [m])[place]), None)
+            if nearest is not None:
+                found[nearest.label] = nearest
     return tuple(found[label] for label in sorted(found))
 
 
@@ -117,21 +107,16 @@ def need_of(observation: Observation) -> Need:
 
 def inputs_of(subject: Subject, step: Step, world: World) -> dict[str, str]:
     """Signatures of everything a step is made from: when they change, the step is due again."""
-    return {use: _signature(subject, use, world) for use in step.uses}
+    return {use: _signature(subject, use, world) for use in step.uses if use not in BORROWED}
 
 
 def _signature(subject: Subject, use: Use, world: World) -> str:
-    match use:
-        case "science" if isinstance(subject, Observation):
-            return subject.raw_signature
-        case "calibration" if isinstance(subject, Observation):
-            dark, flat = masters_for(need_of(subject), world.masters)
-            return " ".join(f"{m.label}:{m.signature}" if m else "none" for m in (dark, flat))
-        case "needs":
-            short = lacking(world.needs, world.masters)
-            found = substitutes(short, subject.night, world.elsewhere)
-            return " ".join(f"{m.night}/{m.label}:{m.signature}" for m in found) or "none"
-    return world.raw.get(use, "")
+    if isinstance(subject, Night):
+        return world.raw.get(use, "")
+    if use == "science":
+        return subject.raw_signature
+    dark, flat = masters_for(need_of(subject), world.masters)
+    return " ".join(f"{m.label}:{m.signature}" if m else "none" for m in (dark, flat))
 
 
 def stale(subject: Subject, chain: Sequence[Link], world: World) -> Iterator[tuple[Pipeline, Step]]:
@@ -142,8 +127,23 @@ def stale(subject: Subject, chain: Sequence[Link], world: World) -> Iterator[tup
             ended = record.step(name)
             if ended.state in (State.WAITING, State.ENQUEUED):
                 continue
-            if dict(ended.inputs) != inputs_of(subject, step, world):
+            changed = dict(ended.inputs) != inputs_of(subject, step, world)
+            if changed or _borrowed(ended, step, subject.night) != _to_borrow(step, subject.night, world):
                 yield link.pipeline, step
+
+
+def _borrowed(ended: StepRecord, step: Step, night: str) -> set[tuple[str, str, str]]:
+    """Masters that a calibration step took from other nights."""
+    if BORROWED.keys().isdisjoint(step.uses):
+        return set()
+    masters = [Master.from_document(document, night) for document in ended.results.get("masters") or ()]
+    return {(m.label, m.signature, m.source_night) for m in masters if not m.own}
+
+
+def _to_borrow(step: Step, night: str, world: World) -> set[tuple[str, str, str]]:
+    """Masters that it would take now."""
+    kinds = [kind for use, kind in BORROWED.items() if use in step.uses]
+    return {(m.label, m.signature, m.night) for kind in kinds for m in substitutes(kind, night, world)}
 
 
 def next_step(subject: Subject, chain: Sequence[Link], limits: Limits) -> tuple[Link, Step] | None:

@@ -63,10 +63,14 @@ def run_step(task: Task, report: Report | None = None) -> Outcome:
     process.start()
     there.close()
     try:
-        return _watch(task, process, here, report or (lambda task_id, fraction, text: None))
+        return _watch(task, process, here, report or _unheard)
     finally:
         _kill(process)
         here.close()
+
+
+def _unheard(task: str, fraction: float, text: str) -> None:
+    log.debug("%s: %.0f%% %s", task, 100 * fraction, text)
 
 
 def _watch(task: Task, process: BaseProcess, pipe: Connection, report: Report) -> Outcome:

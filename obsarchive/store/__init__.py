@@ -12,21 +12,27 @@ from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
 from obsarchive.errors import ServiceUnavailable
 from obsarchive.store.book import Book, Document, Ending, StepPath
+from obsarchive.store.browse import Browse
 from obsarchive.store.jobs import Jobs, Lease
-from obsarchive.store.people import Users
+from obsarchive.store.people import Audit, Sessions, Throttle, Users, one_line
 from obsarchive.store.subjects import Nights, Observations
 
 __all__ = [
+    "Audit",
     "Book",
+    "Browse",
     "Document",
     "Ending",
     "Jobs",
     "Lease",
     "Nights",
     "Observations",
+    "Sessions",
     "StepPath",
     "Store",
+    "Throttle",
     "Users",
+    "one_line",
     "outage_as_error",
     "redacted",
 ]
@@ -56,12 +62,18 @@ class Store:
         self.users = Users(self.database["users"])
         self.jobs = Jobs(self.database["jobs"], self.database["telemetry"])
         self.lease = Lease(self.database["lease"])
-        self.audit = self.database["audit"]
+        self.sessions = Sessions(self.database["sessions"])
+        self.throttle = Throttle(self.database["throttle"])
+        self.audit = Audit(self.database["audit"])
+        self.browse = Browse(self.database["objects"], self.database["aux"])
 
     def ensure_indexes(self, pipelines: Iterable[str]) -> None:
         """Create all indexes; those that exist cost nothing."""
         self.observations.ensure_indexes(pipelines)
         self.jobs.ensure_indexes()
+        self.sessions.ensure_indexes()
+        self.throttle.ensure_indexes()
+        self.audit.ensure_indexes()
 
     def close(self) -> None:
         """Close every connection."""

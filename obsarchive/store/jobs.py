@@ -67,14 +67,14 @@ class Lease:
     def __init__(self, collection: Collection) -> None:
         self.collection = collection
 
-    def take(self, run: str, holder: str, seconds: float) -> int | None:
-        """Become master; returns the fencing number, or None while another run holds the lease."""
+    def take(self, run: str, host: str, holder: str, seconds: float) -> int | None:
+        """Become master; returns the fencing number, or None while a run on another host holds the lease."""
         now = utc_now()
         try:
-            taken = self.collection.find_one_and_update(
-                {"_id": LEASE_ID, "$or": [{"expires": {"$lt": now}}, {"run": run}, {"run": None}]},
+            taken: Document = self.collection.find_one_and_update(
+                {"_id": LEASE_ID, "$or": [{"expires": {"$lt": now}}, {"run": None}, {"host": host}]},
                 {
-                    "$set": {"run": run, "holder": holder, "expires": now_plus(seconds), "taken": now},
+                    "$set": {"run": run, "host": host, "holder": holder, "expires": now_plus(seconds), "taken": now},
                     "$inc": {"fence": 1},
                 },
                 upsert=True,

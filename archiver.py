@@ -1,0 +1,8 @@
+"""The daemon: ``python archiver.py config.json``."""
+
+import sys
+
+if __name__ == "__main__":
+    from obsarchive.daemon import main
+
+    sys.exit(main())

@@ -1,0 +1,218 @@
+"""The Dask cluster: started or joined, fed with tasks, heard through one queue, closed."""
+
+import ctypes
+import logging
+import multiprocessing as mp
+import queue
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import dask
+from distributed import Client, Future, LocalCluster, get_worker
+
+from obsarchive.config import ClusterClass, Parallel, import_class
+from obsarchive.errors import ServiceUnavailable
+from obsarchive.pipeline import Task
+from obsarchive.worker import PR_SET_PDEATHSIG, Outcome, run_step
+
+log = logging.getLogger(__name__)
+
+START_TIMEOUT_S = 60.0
+TOPIC = "progress"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a running task is."""
+
+    task: str
+    fraction: float
+    text: str
+    worker: str
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A task left the cluster: `value` is what its function returned, or the exception that ended it."""
+
+    task: str
+    value: Any
+
+
+Event = Progress | Ended
+
+
+class Cluster:
+    """Runs functions elsewhere; everything that happens there arrives in `events`.
+
+    Parameters
+    ----------
+    parallel : Parallel
+        How the cluster is started, or where it is.
+    tmp : Path
+        Folder for Dask's own files.
+    """
+
+    def __init__(self, parallel: Parallel, tmp: Path) -> None:
+        self.parallel, self.tmp = parallel, tmp
+        self.events: queue.Queue[Event] = queue.Queue()
+        self._cluster: Any = None
+        self._client: Client | None = None
+        self._futures: dict[str, Future] = {}
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Start or join the cluster; ServiceUnavailable when that fails."""
+        dask.config.set(
+            {
+                # We count retries ourselves: a task that lost its worker comes back at once.
+                "distributed.scheduler.allowed-failures": 0,
+                "distributed.worker.preload": ["obsarchive.cluster"],
+                "distributed.comm.timeouts.connect": "10s",
+                "distributed.diagnostics.nvml": False,
+            }
+        )
+        _silence()
+        try:
+            self._cluster = self._make_cluster()
+            address = self.parallel.scheduler if isinstance(self.parallel.scheduler, str) else self._cluster
+            self._client = Client(address, timeout=START_TIMEOUT_S, set_as_default=False)
+        except (OSError, TimeoutError, ValueError, RuntimeError) as err:
+            raise ServiceUnavailable(f"the Dask cluster {self.parallel.scheduler or ''} did not start: {err}") from err
+        self._client.subscribe_topic(TOPIC, self._hear)
+        _silence()
+
+    def _make_cluster(self) -> Any:
+        scheduler = self.parallel.scheduler
+        if isinstance(scheduler, str):
+            return None
+        if isinstance(scheduler, ClusterClass):
+            cluster = import_class(scheduler.cls)(**scheduler.settings)
+            cluster.scale(self.parallel.n_workers)
+            return cluster
+        self.tmp.mkdir(parents=True, exist_ok=True)
+        return LocalCluster(
+            n_workers=self.parallel.n_workers,
+            threads_per_worker=self.parallel.threads_per_worker,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address=None,
+            memory_limit=None,  # steps run in processes of their own, which we watch
+            local_directory=str(self.tmp / "dask"),
+            silence_logs=logging.ERROR,
+        )
+
+    @property
+    def capacity(self) -> int:
+        """Tasks that can run at once, going by the workers that are there."""
+        threads = sum(worker["nthreads"] for worker in self._workers().values())
+        return threads or self.parallel.n_workers * self.parallel.threads_per_worker
+
+    @property
+    def alive(self) -> bool:
+        """Whether the scheduler answers."""
+        return self._client is not None and self._client.status == "running"
+
+    @property
+    def busy(self) -> int:
+        """Tasks handed over and not yet back."""
+        return len(self._futures)
+
+    def describe(self) -> list[dict[str, Any]]:
+        """Return the workers, for telemetry."""
+        return [
+            {"name": str(worker.get("name")), "address": address, "threads": worker.get("nthreads")}
+            for address, worker in self._workers().items()
+        ]
+
+    def _workers(self) -> dict[str, Any]:
+        if not self.alive or self._client is None:
+            return {}
+        try:
+            return dict(self._client.scheduler_info(n_workers=-1).get("workers", {}))
+        except (OSError, TimeoutError):
+            return {}
+
+    def submit(self, task: str, function: Callable[..., Any], *arguments: Any) -> None:
+        """Run ``function(*arguments)`` on a worker; its end becomes an `Ended` event."""
+        if self._client is None:
+            raise ServiceUnavailable("the Dask cluster is not running")
+        # Keys are unique and never equal to an argument: Dask would replace that argument by a result.
+        future = self._client.submit(function, *arguments, key=f"step-{task}", pure=False, retries=0)
+        self._futures[task] = future
+        future.add_done_callback(lambda done: self.events.put(Ended(task, _value_of(done))))
+
+    def forget(self, task: str) -> None:
+        """Drop what is kept of a task that ended."""
+        future = self._futures.pop(task, None)
+        if future is not None:
+            future.release()
+
+    def close(self) -> None:
+        """Stop: running steps are killed with their workers; an external cluster only loses our tasks."""
+        futures, self._futures = list(self._futures.values()), {}
+        with suppress(OSError, TimeoutError, RuntimeError):  # a scheduler that is gone cannot be told anything
+            if self._client is not None:
+                self._client.cancel(futures, force=True)
+        for part in (self._client, self._cluster):
+            if part is not None:
+                with suppress(OSError, TimeoutError, RuntimeError):
+                    part.close(timeout=10)
+        self._client = self._cluster = None
+
+    def restart(self) -> None:
+        """Replace a cluster whose scheduler was lost."""
+        self.close()
+        self.start()
+
+    def _hear(self, event: tuple[float, dict[str, Any]]) -> None:
+        self.events.put(Progress(**event[1]))
+
+
+def _silence() -> None:
+    """Keep Dask's chatter out of the log; it sets its loggers up when it is imported."""
+    for name in [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("distributed").handlers.clear()
+
+
+def _value_of(future: Future) -> Any:
+    if future.cancelled():
+        return RuntimeError("the task was cancelled: the scheduler was lost or closed")
+    error = future.exception(timeout=10)
+    return error if error is not None else future.result(timeout=10)
+
+
+def run_task(task: Task) -> Outcome:
+    """Run a step on the Dask worker that calls this; its progress becomes events of the cluster."""
+    worker = get_worker()
+
+    def report(task_id: str, fraction: float, text: str) -> None:
+        event = {"task": task_id, "fraction": fraction, "text": text, "worker": str(worker.name)}
+        worker.loop.add_callback(worker.log_event, TOPIC, event)
+
+    report(task.id, 0.0, "started")
+    return run_step(task, report)
+
+
+def dask_setup(worker: Any) -> None:
+    """Prepare a Dask worker (this module is its preload): steps may be forked, Ctrl-C is the daemon's."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with suppress(OSError, AttributeError):  # Linux: die with the daemon, even when it is killed
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    mp.current_process().daemon = False  # a nanny's child may have no children of its own otherwise
+    mp.get_context("forkserver").set_forkserver_preload(["obsarchive.warm"])
+    log.debug("worker %s is ready", worker.name)

@@ -1,0 +1,165 @@
+"""Compressed FITS files: ``.bz2 .gz .fz`` to plain bytes, with every fault explained.
+
+Damaged data end in `BadRawData` that says what was expected and what was found; trouble of the machine
+(disk full, stale mount) in an `ArchiveError`, which is tried again.
+"""
+
+import bz2
+import errno
+import gzip
+import os
+import re
+import shutil
+import subprocess
+import warnings
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from astropy.io import fits
+from astropy.io.fits.hdu.compressed._compression import CfitsioException  # raised, but nowhere public
+
+from obsarchive.errors import ArchiveError, BadRawData
+
+BLOCK = 2880
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_MACHINE_TROUBLE = re.compile("input/output error|cannot allocate|stale|permission denied", re.IGNORECASE)
+# What astropy raises on damaged headers and tiles.
+_ASTROPY_ERRORS = (
+    *(ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError),
+    *(CfitsioException, fits.VerifyError),
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file to decompress: from `source` to `target`, which is refused above `max_bytes`."""
+
+    source: Path
+    target: Path
+    threads: int
+    max_bytes: int
+
+    def refuse_above_limit(self, n_bytes: int) -> None:
+        """Raise `BadRawData` when the output is larger than any raw file can be."""
+        if n_bytes > self.max_bytes:
+            raise BadRawData(
+                f"{self.source.name}: expected at most {self.max_bytes} bytes unpacked, found {n_bytes} or more"
+            )
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn what the system and the decompressors raise into the exceptions of the archive."""
+    try:
+        yield
+    except (EOFError, zlib.error) as err:
+        raise BadRawData(f"{path.name}: expected a whole compressed stream, found: {err}") from err
+    except OSError as err:
+        if err.errno in _NO_SPACE:
+            raise ArchiveError(f"no space left to unpack {path.name}: {err}") from err
+        if err.errno is None:  # so bz2, gzip and astropy report damaged data
+            raise BadRawData(f"{path.name}: expected valid data, found: {err}") from err
+        raise ArchiveError(f"{path.name} cannot be read: {err}") from err
+
+
+def open_stream(path: Path) -> IO[bytes]:
+    """Open a plain, bz2 or gzip file for reading its uncompressed bytes from the start."""
+    openers: dict[str, Callable[[Path], Any]] = {".bz2": bz2.open, ".gz": gzip.open}
+    return openers.get(path.suffix.lower(), lambda path: path.open("rb"))(path)
+
+
+def decompress(job: Job) -> None:
+    """Write the whole content of a compressed file as plain FITS.
+
+    Raises
+    ------
+    BadRawData
+        The compressed data are truncated, damaged or larger than allowed.
+    ArchiveError
+        The disk is full, the decompressor was killed, the file cannot be read.
+    """
+    suffix = job.source.suffix.lower()
+    with explained(job.source):
+        if suffix == ".fz":
+            _expand_tiles(job)
+        elif suffix == ".bz2" and shutil.which("lbzip2"):
+            _run(["lbzip2", "-dc", f"-n{job.threads}"], job)
+        elif suffix == ".bz2" and shutil.which("bzip2"):
+            _run(["bzip2", "-dc"], job)
+        else:
+            _copy(job)
+
+
+def _copy(job: Job) -> None:
+    with open_stream(job.source) as stream, job.target.open("wb") as sink:
+        while block := stream.read(2**20):
+            sink.write(block)
+            job.refuse_above_limit(sink.tell())
+
+
+def _run(command: list[str], job: Job) -> None:
+    """Let a decompressor write the target; the raw file is its standard input."""
+    with (
+        job.source.open("rb") as source,
+        job.target.open("wb") as sink,
+        subprocess.Popen(  # noqa: S603 - a fixed command without a shell
+            command, stdin=source, stdout=sink, stderr=subprocess.PIPE, env={**os.environ, "LC_ALL": "C"}
+        ) as process,
+    ):
+        try:
+            complaint = _supervise(process, job)
+        finally:
+            process.kill()
+    if process.returncode == 0:
+        return
+    if "no space left" in complaint.lower():
+        raise OSError(errno.ENOSPC, complaint)
+    if process.returncode < 0 or _MACHINE_TROUBLE.search(complaint):
+        raise ArchiveError(f"{job.source.name}: {command[0]} ended with {process.returncode} {complaint}")
+    raise BadRawData(f"{job.source.name}: expected a whole compressed stream, found: {complaint}")
+
+
+def _supervise(process: subprocess.Popen[bytes], job: Job) -> str:
+    """Wait for the end, watching the size of the output; give what was said on standard error."""
+    complaint = None
+    while complaint is None:
+        try:
+            _, complaint = process.communicate(timeout=0.1)
+        except subprocess.TimeoutExpired:
+            job.refuse_above_limit(job.target.stat().st_size)
+    job.refuse_above_limit(job.target.stat().st_size)
+    return " ".join(complaint.decode(errors="replace").split())[:300]
+
+
+def _expand_tiles(job: Job) -> None:
+    """Write every tile-compressed image as a plain image HDU with its header."""
+    try:
+        with (
+            warnings.catch_warnings(action="ignore"),
+            fits.open(job.source, do_not_scale_image_data=True) as hdus,
+            job.target.open("wb") as sink,
+        ):
+            images = [hdu for hdu in hdus if hdu.is_image]
+            job.refuse_above_limit(sum(hdu.size for hdu in images))
+            for hdu in images:
+                _write_plain(hdu, sink)
+    except _ASTROPY_ERRORS as err:
+        raise BadRawData(f"{job.source.name}: expected tile-compressed images, found: {err}") from err
+
+
+def _write_plain(hdu: Any, sink: IO[bytes]) -> None:
+    """Append header and data plane by plane: a cube need not fit into memory."""
+    sink.write(hdu.header.tostring(padding=True).encode("ascii"))
+    if not hdu.shape:
+        return
+    planes = range(hdu.shape[0]) if len(hdu.shape) > 2 else [slice(None)]
+    for plane in planes:
+        pixels = np.asarray(hdu.section[plane])
+        sink.write(pixels.astype(pixels.dtype.newbyteorder(">")).tobytes())
+    sink.write(bytes(-sink.tell() % BLOCK))

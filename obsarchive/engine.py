@@ -1,0 +1,529 @@
+"""The daemon's loop: scan, reconcile, plan, submit, harvest, pack, nap. The only writer of states."""
+
+import logging
+import queue
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from obsarchive import plan
+from obsarchive.audit import missing_products
+from obsarchive.cluster import Cluster, Ended, Event, Progress, run_task
+from obsarchive.config import Config, Telescope
+from obsarchive.errors import ServiceUnavailable
+from obsarchive.ingest import Ingest, remember
+from obsarchive.layout import Layout
+from obsarchive.master import Mastership
+from obsarchive.observation import Master, Night, Observation, utc_now
+from obsarchive.pack import pack, sweep, sweep_leftovers
+from obsarchive.pipeline import Step, Task
+from obsarchive.plan import Limits, Link, Subject, World
+from obsarchive.scan import Scanner
+from obsarchive.services import Opened
+from obsarchive.state import State, after
+from obsarchive.store import Book, Ending, outage_as_error
+from obsarchive.store.jobs import now_plus
+from obsarchive.telemetry import Telemetry
+from obsarchive.worker import Outcome
+
+log = logging.getLogger(__name__)
+
+REPORT_S = 5.0
+OUTAGE_PAUSE_S = 5.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """How this run differs from running for ever."""
+
+    once: bool = False
+    nights: tuple[str, ...] = ()
+
+
+@dataclass
+class Running:
+    """A task on the cluster: a step, or (with `asked`) the packing of an observation."""
+
+    subject: Subject
+    book: Book
+    link: Link | None = None
+    step: Step | None = None
+    inputs: dict[str, str] = field(default_factory=dict)
+    asked: datetime | None = None
+    started: float = field(default_factory=time.monotonic)
+    fraction: float = 0.0
+    text: str = "queued"
+
+    @property
+    def label(self) -> str:
+        """What runs, in words."""
+        return f"{self.link.pipeline.name}.{self.step.name}" if self.link and self.step else "pack"
+
+
+class Engine:
+    """Keeps one archive; made once a run.
+
+    Parameters
+    ----------
+    config : Config
+        The configuration.
+    opened : Opened
+        The open database.
+    cluster : Cluster
+        Where steps run; started by :meth:`run`.
+    options : Options, optional
+        Limits of this run.
+    """
+
+    def __init__(self, config: Config, opened: Opened, cluster: Cluster, options: Options | None = None) -> None:
+        self.config, self.opened, self.cluster = config, opened, cluster
+        self.options = options or Options()
+        self.store = opened.store
+        self.layout = Layout(config.paths.archive)
+        self.run_id = uuid.uuid4().hex
+        chain = plan.decision_chain(config)
+        self.chain = [link for link in chain if link.pipeline.scope == "observation"]
+        self.night_chain = [link for link in chain if link.pipeline.scope == "night"]
+        self.ingest = Ingest(config, self.store)
+        first = f"{config.misc.archiving_start_date:%Y%m%d}"
+        self.scanners = [Scanner(root, config.misc.settle_time_s, first) for root in config.paths.raw]
+        self.telemetry = Telemetry(config, self.store.jobs, self.run_id)
+        self.running: dict[str, Running] = {}
+        self.stopping = threading.Event()
+        self._next_scan = self._next_audit = self._next_report = 0.0
+        self._state = "starting"
+
+    # -- the loop -------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Run until nothing is due (``--once``), or until :meth:`stop`."""
+        with Mastership(self.layout, self.store, self.run_id) as master:
+            self.start()
+            try:
+                while not self.stopping.is_set():
+                    self._guarded(master)
+                    if self.options.once and self.idle():
+                        break
+                    self.wait()
+            finally:
+                self.close()
+
+    def stop(self) -> None:
+        """Ask the loop to end; safe in a signal handler."""
+        self.stopping.set()
+
+    def start(self) -> None:
+        """Take over what earlier runs left, then start the cluster."""
+        names = [link.pipeline.name for link in (*self.chain, *self.night_chain)]
+        self.store.ensure_indexes(names)
+        released = sum(book.release(paths, not_run=self.run_id) for book, paths in self._books())
+        self.store.jobs.close_run(not_run=self.run_id)
+        if released:
+            log.info("released %d step(s) that an earlier run had claimed", released)
+        recalled = self.ingest.tree()
+        if recalled:
+            log.info("took up %d observation(s) from the archive tree", recalled)
+        for night in self._open_nights():
+            sweep_leftovers(self.layout.night(night), time.time())
+        self.cluster.start()
+
+    def close(self) -> None:
+        """Stop working: give back claims, close the cluster, say goodbye."""
+        self.cluster.close()
+        for book, paths in self._books():
+            book.release(paths, run=self.run_id)
+        self.running.clear()
+        self._report("stopped")
+
+    def idle(self) -> bool:
+        """Whether nothing runs and nothing will, without anybody's help."""
+        if self.running or any(scanner.unsettled for scanner in self.scanners):
+            return False
+        return next(self._pending(), None) is None
+
+    def _guarded(self, master: Mastership) -> None:
+        """One cycle; a database or scheduler that went away is waited for, not died of."""
+        try:
+            with outage_as_error():
+                master.confirm()
+                if not self.cluster.alive:
+                    self._recover_cluster()
+                self.cycle()
+        except ServiceUnavailable as err:
+            log.warning("%s; trying again in %g s", err, OUTAGE_PAUSE_S)
+            self.stopping.wait(OUTAGE_PAUSE_S)
+            self.opened.revive()
+
+    def cycle(self) -> None:
+        """One round: look at the disk when it is time, then hand out work."""
+        now = time.monotonic()
+        nap = self.config.misc.nap
+        if nap and nap.covers(utc_now()):
+            self._report("napping")
+            return
+        if now >= self._next_scan:
+            self.scan()
+            self._next_scan = time.monotonic() + self.config.misc.loop_interval_s
+        if now >= self._next_audit:
+            self.audit()
+            self._next_audit = time.monotonic() + self.config.misc.audit_interval_s
+        space = self.telemetry.lacks_space()
+        if space:
+            log.warning("no new work: %s", space)
+        else:
+            self.submit()
+        self._report("working" if self.running else "idle")
+
+    def wait(self) -> None:
+        """Sleep until something ends, or it is time for the next look at the disk."""
+        pause = self.config.misc.loop_interval_s
+        if self.options.once and not self.running:
+            pause = min(pause, 0.5)
+        deadline = time.monotonic() + pause
+        while not self.stopping.is_set():
+            try:
+                event = self.cluster.events.get(timeout=max(0.0, min(deadline - time.monotonic(), 1.0)))
+            except queue.Empty:
+                if time.monotonic() >= deadline or not self.cluster.alive:
+                    return
+                self._report("working" if self.running else "idle")
+                continue
+            if self._harvest_all(event):
+                return
+
+    # -- scan and reconcile -----------------------------------------------------------------------------------
+
+    def scan(self) -> None:
+        """Take in what changed on the raw disks."""
+        for scanner in self.scanners:
+            try:
+                for listing in scanner.changed(set(self.options.nights) or None):
+                    try:
+                        self.ingest.night(listing)
+                    except BaseException:
+                        scanner.forget(listing.night)
+                        raise
+            except OSError as err:
+                log.warning("raw data in %s cannot be read, looked at again later: %s", scanner.path, err)
+
+    def audit(self) -> None:
+        """Let steps whose products vanished wait again."""
+        nights = list(self.options.nights) or self.store.observations.nights()
+        for night in nights:
+            for observation in self.store.observations.of_night(night):
+                self._audit(observation, self.chain, self.store.observations)
+                if observation.packed and not self.layout.tarball(night, observation.id).exists():
+                    self.store.observations.set_fields(observation.id, {"distributed.status": False})
+        for document in self.store.nights.all(self.options.nights):
+            self._audit(document, self.night_chain, self.store.nights)
+
+    def _audit(self, subject: Subject, chain: Sequence[Link], book: Book) -> None:
+        for found in missing_products(subject, chain, self.layout):
+            path = (found.pipeline.name, found.step.name)
+            if book.invalidate(subject.id, path):
+                log.warning("%s %s.%s: made again, %s vanished", subject.id, *path, ", ".join(found.products))
+
+    def _reconcile(self, subject: Subject, chain: Sequence[Link], book: Book, world: World) -> bool:
+        """Consume wishes and find stale steps; whether the document in hand is out of date now."""
+        changed = False
+        for link in chain:
+            record = subject.pipeline(link.pipeline.name)
+            if record.force_redo and book.grant_redo(subject.id, link.pipeline.name, link.pipeline.steps):
+                log.info("%s %s: done again by request", subject.id, link.pipeline.name)
+                changed = True
+        if isinstance(subject, Observation) and subject.raw_missing:
+            return changed
+        for pipeline, step in plan.stale(subject, chain, world):
+            if book.invalidate(subject.id, (pipeline.name, step.name)):
+                log.info("%s %s.%s: due again, its inputs changed", subject.id, pipeline.name, step.name)
+                changed = True
+        return changed
+
+    # -- plan and submit ----------------------------------------------------------------------------------------
+
+    def submit(self) -> None:
+        """Hand out work, newest night first, calibration before science, until the cluster has enough."""
+        for subject, book, world in self._subjects():
+            if self.cluster.busy >= 2 * self.cluster.capacity or self.stopping.is_set():
+                return
+            if subject.id not in {running.subject.id for running in self.running.values()}:
+                self._advance(subject, book, world)
+
+    def _subjects(self) -> Iterator[tuple[Subject, Book, World]]:
+        """Everything that may be due, in the order in which it is done."""
+        nights = {night.id: night for night in self.store.nights.all(self.options.nights)}
+        own = tuple(m for night in self.store.nights.all() for m in night.masters() if m.own)
+        worlds = {name: _world(night, own) for name, night in nights.items()}
+        for name, night in nights.items():
+            yield night, self.store.nights, worlds[name]
+        calibrated = {name for name in nights if not self._holds_back(name)}
+        names = [link.pipeline.name for link in self.chain]
+        for observation in self.store.observations.open(names, self.options.nights):
+            if observation.night in calibrated:
+                yield observation, self.store.observations, worlds[observation.night]
+
+    def _holds_back(self, night: str) -> bool:
+        """Whether calibration of a night is still to come, so that its science waits."""
+        document = Night(self.store.nights.find(night) or {"_id": night})
+        chain = [link for link in self.night_chain if link.pipeline.precedes_science]
+        if any(running.subject.id == night for running in self.running.values()):
+            return True
+        return next(plan.open_steps(document, chain, self.config.misc.max_retries), None) is not None
+
+    def _pending(self) -> Iterator[Subject]:
+        """Subjects for which something is still due, now or later."""
+        for subject, _, world in self._subjects():
+            chain = self._chain_of(subject)
+            waits = (
+                next(plan.open_steps(subject, chain, self.config.misc.max_retries), None),
+                next(plan.stale(subject, chain, world), None),
+                any(subject.pipeline(link.pipeline.name).force_redo for link in chain),
+                isinstance(subject, Observation) and not subject.packed,
+            )
+            if any(waits):
+                yield subject
+
+    def _chain_of(self, subject: Subject) -> Sequence[Link]:
+        return self.night_chain if isinstance(subject, Night) else self.chain
+
+    def _advance(self, subject: Subject, book: Book, world: World) -> None:
+        chain = self._chain_of(subject)
+        if self._reconcile(subject, chain, book, world):
+            subject = type(subject)(book.find(subject.id) or subject.document)
+        limits = Limits(utc_now(), self.config.misc.max_retries)
+        due = plan.next_step(subject, chain, limits)
+        if due is not None:
+            self._submit_step(subject, book, world, *due)
+        elif next(plan.open_steps(subject, chain, limits.max_retries), None) is None:
+            self._settle(subject)
+
+    def _submit_step(self, subject: Subject, book: Book, world: World, link: Link, step: Step) -> None:
+        task_id = uuid.uuid4().hex
+        if not book.claim(subject.id, (link.pipeline.name, step.name), task_id, self.run_id):
+            return
+        running = Running(subject, book, link, step, plan.inputs_of(subject, step, world))
+        task = self._task(task_id, running, world)
+        self.running[task_id] = running
+        self.store.jobs.start(
+            {
+                "_id": task_id,
+                "run": self.run_id,
+                "subject": subject.id,
+                "night": subject.night,
+                "pipeline": link.pipeline.name,
+                "step": step.name,
+            }
+        )
+        log.info("%s %s: enqueued", subject.id, running.label)
+        self.cluster.submit(task_id, run_task, task)
+
+    def _task(self, task_id: str, running: Running, world: World) -> Task:
+        link, step, subject = running.link, running.step, running.subject
+        if link is None or step is None:
+            raise TypeError("packing is no step")
+        return Task(
+            id=task_id,
+            pipeline=type(link.pipeline),
+            step=step.name,
+            document=running.book.find(subject.id) or dict(subject.document),
+            archive=self.layout.root,
+            tmp=self.config.paths.tmp,
+            settings=link.settings,
+            step_settings=link.step_settings,
+            inputs=running.inputs,
+            files=_raw_files(subject, step),
+            masters=_masters(subject, step, world),
+            telescope=self._telescope(subject),
+            calibration=self.config.calibration,
+            config_digest=self.config.digest,
+            time_limit_s=self.config.parallel.job_timeout_s,
+            memory_limit_gb=self.config.parallel.memory_limit_gb,
+        )
+
+    def _telescope(self, subject: Subject) -> Telescope | None:
+        if isinstance(subject, Night):
+            return None
+        name = self.config.telescope_of(subject.camera, subject.date_utc.date())
+        return self.config.telescope[name] if name else None
+
+    # -- harvest and pack -----------------------------------------------------------------------------------------
+
+    def _harvest_all(self, event: Event) -> bool:
+        """Take `event` and all that wait behind it; whether something ended."""
+        ended = False
+        while True:
+            ended |= isinstance(event, Ended)
+            self._harvest(event)
+            try:
+                event = self.cluster.events.get_nowait()
+            except queue.Empty:
+                return ended
+
+    def _harvest(self, event: Event) -> None:
+        running = self.running.get(event.task)
+        if running is None:
+            return
+        if isinstance(event, Progress):
+            running.fraction, running.text = event.fraction, event.text
+            self.store.jobs.update(event.task, {"fraction": event.fraction, "text": event.text, "worker": event.worker})
+            return
+        del self.running[event.task]
+        self.cluster.forget(event.task)
+        if running.step is None:
+            self._packed(running, event.value)
+        else:
+            self._finish(event.task, running, _as_outcome(event))
+
+    def _finish(self, task: str, running: Running, outcome: Outcome) -> None:
+        link, step = running.link, running.step
+        if link is None or step is None:
+            return
+        state = after(State.ENQUEUED, outcome.event)
+        retries = running.subject.pipeline(link.pipeline.name).step(step.name).retries
+        ending = Ending(
+            state,
+            outcome.message,
+            {**outcome.manifest, "inputs": running.inputs},
+            self._not_before(state, retries),
+        )
+        document = running.book.finish(running.subject.id, (link.pipeline.name, step.name), task, ending)
+        name = running.subject.id
+        if document is None:
+            log.warning("%s %s: a late result of a superseded task is ignored", name, running.label)
+            return
+        level = logging.INFO if state is State.DONE else logging.WARNING
+        log.log(level, "%s %s: %s%s", name, running.label, state, f" ({outcome.message})" if outcome.message else "")
+        self.telemetry.count(str(state), name, running.label, outcome.message)
+        self.store.jobs.update(
+            task,
+            {
+                "state": str(state),
+                "message": outcome.message,
+                "finished": utc_now(),
+                "duration_s": round(time.monotonic() - running.started, 2),
+                "cpu_s": outcome.cpu_s,
+                "peak_memory_mb": outcome.peak_memory_mb,
+                "log": list(outcome.manifest.get("log", ())),
+            },
+        )
+        self._note_progress(running, type(running.subject)(document), link)
+
+    def _not_before(self, state: State, retries: int) -> datetime | None:
+        if state is State.FAILED:
+            return now_plus(self.config.misc.retry_delay_s * 2**retries)
+        return now_plus(self.config.misc.loop_interval_s) if state is State.WAITING else None
+
+    def _note_progress(self, running: Running, subject: Subject, link: Link) -> None:
+        """Follow up the end of a step: the pipeline's summary, and the science that waited for calibration."""
+        record = subject.pipeline(link.pipeline.name)
+        if all(record.step(name).state is State.DONE for name in link.pipeline.steps):
+            running.book.set_done(subject.id, link.pipeline.name, True)
+        before = running.subject
+        if isinstance(subject, Night) and isinstance(before, Night) and subject.masters() != before.masters():
+            self.store.observations.reopen_night(subject.id)
+
+    def _settle(self, subject: Subject) -> None:
+        """Nothing is due any more: pack an observation, sweep up."""
+        if isinstance(subject, Night):
+            sweep(self.config.paths.tmp, subject.id)
+            return
+        if subject.packed:
+            self.store.observations.set_fields(subject.id, {"look_again": False})
+            return
+        folder = self.layout.observation(subject.night, subject.id)
+        document = self.store.observations.find(subject.id)
+        if document is None:
+            return
+        sweep(self.config.paths.tmp, subject.id)
+        remember(self.layout, document)
+        task_id = uuid.uuid4().hex
+        asked = (document.get("distributed") or {}).get("last_modified")
+        self.running[task_id] = Running(subject, self.store.observations, asked=asked)
+        self.cluster.submit(task_id, pack, folder, self.layout.tarball(subject.night, subject.id))
+
+    def _packed(self, running: Running, value: object) -> None:
+        if isinstance(value, BaseException):
+            log.error("%s: not packed: %s", running.subject.id, value)
+            self.telemetry.count("failed", running.subject.id, "pack", str(value))
+            return
+        fields = {"distributed.bytes": value}
+        if self.store.observations.set_packed(running.subject.id, running.asked, fields):
+            log.info("%s: packed", running.subject.id)
+
+    # -- odds and ends --------------------------------------------------------------------------------------------
+
+    def _books(self) -> list[tuple[Book, list[tuple[str, str]]]]:
+        """Both collections, with the steps that their documents hold."""
+        return [
+            (book, [(link.pipeline.name, step) for link in chain for step in link.pipeline.steps])
+            for book, chain in ((self.store.observations, self.chain), (self.store.nights, self.night_chain))
+        ]
+
+    def _open_nights(self) -> set[str]:
+        names = [link.pipeline.name for link in self.chain]
+        return {observation.night for observation in self.store.observations.open(names)}
+
+    def _recover_cluster(self) -> None:
+        log.warning("the Dask scheduler was lost: starting another one")
+        for book, paths in self._books():
+            book.release(paths, run=self.run_id)
+        self.running.clear()
+        self.cluster.restart()
+
+    def _report(self, state: str) -> None:
+        now = time.monotonic()
+        if state == self._state and now < self._next_report:
+            return
+        self._state, self._next_report = state, now + REPORT_S
+        running = [
+            {
+                "subject": task.subject.id,
+                "step": task.label,
+                "fraction": task.fraction,
+                "text": task.text,
+                "seconds": round(now - task.started, 1),
+            }
+            for task in self.running.values()
+        ]
+        workers = self.cluster.describe()
+        self.telemetry.report(state, running, {"workers": workers, "queue": len(running)})
+
+
+def _world(night: Night, own: tuple[Master, ...]) -> World:
+    return World(
+        raw={kind: night.raw_signature(kind) for kind in ("dark", "flat", "seeing")},
+        masters=tuple(night.masters()),
+        elsewhere=tuple(master for master in own if master.night != night.id),
+        needs=night.needs(),
+    )
+
+
+def _raw_files(subject: Subject, step: Step) -> dict[str, tuple[Path, ...]]:
+    if isinstance(subject, Observation):
+        return {"science": subject.raw_files} if "science" in step.uses else {}
+    return {
+        kind: tuple(file["path"] for file in subject.raw_files(kind))
+        for kind in ("dark", "flat", "seeing")
+        if kind in step.uses
+    }
+
+
+def _masters(subject: Subject, step: Step, world: World) -> tuple[Master, ...]:
+    """Masters that a step may use: those that fit the observation, or substitutes for what a night lacks."""
+    if isinstance(subject, Observation):
+        if "calibration" not in step.uses:
+            return ()
+        return tuple(master for master in plan.masters_for(plan.need_of(subject), world.masters) if master)
+    kinds = [kind for use, kind in plan.BORROWED.items() if use in step.uses]
+    return tuple(master for kind in kinds for master in plan.substitutes(kind, subject.night, world))
+
+
+def _as_outcome(event: Ended) -> Outcome:
+    if isinstance(event.value, Outcome):
+        return event.value
+    log.error("task %s: lost with its worker: %s", event.task, event.value)
+    return Outcome(event.task, "fail", f"the worker was lost: {event.value}")

@@ -1,0 +1,204 @@
+"""Drizzle (Fruchter & Hook 2002, PASP 114, 144) for frames that differ by a shift only.
+
+With a pure shift and a whole-number scale, the shrunken pixels of a frame overlap the output grid in the same
+way everywhere: the square kernel is a product of one row and one column of constant weights. The output grid
+is kept as ``scale * scale`` interleaved planes of the native shape, so that adding a frame is a few shifted
+multiply-adds of contiguous rows, and its weight map a few rectangles.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+Image = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class _Overlap:
+    """Along one axis: native pixel i puts ``fraction`` of its light on output pixel (i + step, phase)."""
+
+    step: int
+    phase: int
+    fraction: float
+
+
+class Drizzle:
+    """Weighted mean of shifted frames on a finer grid.
+
+    Output pixel (Y, X) covers one ``scale``-th of a native pixel along each axis, and the corner of the output
+    grid is the corner of the native one: the centre of native pixel (y, x) lies at
+    ``((y + 0.5) * scale - 0.5, (x + 0.5) * scale - 0.5)``, see `output_position`. A star at (y, x) of a frame
+    added with shift (dy, dx) is found at ``output_position(y + dy, x + dx)``.
+
+    Parameters
+    ----------
+    shape : (ny, nx)
+        Shape of the frames [native pixel].
+    scale : int
+        Output pixels per native pixel along each axis.
+    pixfrac : float
+        Side of the shrunken pixel [native pixel], in (0, 1].
+
+    Raises
+    ------
+    ValueError
+        ``scale`` or ``pixfrac`` is out of range.
+    """
+
+    def __init__(self, shape: tuple[int, int], scale: int = 2, pixfrac: float = 0.45) -> None:
+        if scale < 1 or int(scale) != scale:
+            raise ValueError(f"scale must be a whole number of at least 1, got {scale}")
+        if not 0 < pixfrac <= 1:
+            raise ValueError(f"pixfrac must be in (0, 1], got {pixfrac}")
+        self.shape, self.scale, self.pixfrac = shape, int(scale), pixfrac
+        self.n_frames = 0
+        self._planes = np.zeros((self.scale, self.scale, *shape), np.float32)
+        self._rectangles: list[tuple[tuple[int, int], slice, slice, float]] = []
+        self._missing: Image | None = None  # weight of NaN pixels, made when the first one is met
+
+    def add(self, frame: NDArray, dy: float, dx: float, weight: float = 1.0) -> None:
+        """Add a frame.
+
+        Parameters
+        ----------
+        frame : ndarray (ny, nx)
+            Calibrated frame; pixels that are not finite have no weight.
+        dy, dx : float
+            Shift to apply to the frame [native pixel].
+        weight : float
+            Weight of the frame.
+
+        Raises
+        ------
+        ValueError
+            The frame has another shape, or shift or weight are not finite.
+        """
+        if frame.shape != self.shape:
+            raise ValueError(f"expected a frame of shape {self.shape}, got {frame.shape}")
+        if not math.isfinite(dy + dx + weight):
+            raise ValueError(f"shift ({dy}, {dx}) and weight {weight} must be finite")
+        deposits = [
+            ((down.phase, right.phase), (down.step, right.step), weight * down.fraction * right.fraction)
+            for down in self._overlaps(dy)
+            for right in self._overlaps(dx)
+        ]
+        phases, steps, weights = (np.array(column) for column in zip(*deposits, strict=True))
+        if _deposit(frame, self._planes, phases, steps, weights.astype(np.float32)):
+            if self._missing is None:
+                self._missing = np.zeros_like(self._planes)
+            gaps = (~np.isfinite(frame)).astype(np.float32)
+            _deposit(gaps, self._missing, phases, steps, weights.astype(np.float32))
+        for phase, (down_by, right_by), share in deposits:
+            rows, columns = _covered(down_by, self.shape[0]), _covered(right_by, self.shape[1])
+            self._rectangles.append((phase, rows, columns, share))
+        self.n_frames += 1
+
+    def merge(self, other: "Drizzle") -> "Drizzle":
+        """Add everything another stack of the same geometry holds, as if its frames had been added here.
+
+        Raises
+        ------
+        ValueError
+            The two stacks differ in shape, scale or pixfrac.
+        """
+        mine, theirs = ((d.shape, d.scale, d.pixfrac) for d in (self, other))
+        if mine != theirs:
+            raise ValueError(f"cannot merge stacks of different (shape, scale, pixfrac): {mine}, {theirs}")
+        self._planes += other._planes
+        self._rectangles += other._rectangles
+        if other._missing is not None:
+            self._missing = other._missing + (0 if self._missing is None else self._missing)
+        self.n_frames += other.n_frames
+        return self
+
+    __iadd__ = merge
+
+    def output_position(self, y: float, x: float) -> tuple[float, float]:
+        """Position on the output grid [output pixel] of native position (y, x), both 0-based at pixel centres."""
+        return (y + 0.5) * self.scale - 0.5, (x + 0.5) * self.scale - 0.5
+
+    def image(self) -> Image:
+        """Stack in counts per *output* pixel.
+
+        The sum over a star in this image is the mean of its sums over the native frames, so aperture photometry
+        needs no factor. It is `surface_brightness` divided by ``scale**2``.
+
+        Returns
+        -------
+        ndarray (scale * ny, scale * nx) float32
+            NaN where the weight is zero.
+        """
+        return self.surface_brightness() / np.float32(self.scale**2)
+
+    def surface_brightness(self) -> Image:
+        """Weighted mean of the frames' pixel values, in counts per *native* pixel, shape and NaN as `image`."""
+        weights = self._plane_weights()
+        with np.errstate(divide="ignore", invalid="ignore"):
+            mean = self._planes / weights
+        mean[weights <= 0] = np.nan
+        return self._interleaved(mean)
+
+    def weights(self) -> Image:
+        """Weight of each output pixel; a frame of weight 1 gives away 1 per native pixel, in total."""
+        return self._interleaved(self._plane_weights())
+
+    def _overlaps(self, shift: float) -> list[_Overlap]:
+        width = self.pixfrac * self.scale
+        low = (shift + 0.5) * self.scale - width / 2  # edge of the drop of pixel 0; output pixel k is [k, k + 1]
+        overlaps = []
+        for k in range(math.floor(low), math.ceil(low + width)):
+            fraction = (min(low + width, k + 1) - max(low, k)) / width
+            if fraction > 1e-9:
+                step, phase = divmod(k, self.scale)
+                overlaps.append(_Overlap(step, phase, fraction))
+        return overlaps
+
+    def _plane_weights(self) -> Image:
+        ny, nx = self.shape
+        # differences: +w at the corner where a rectangle begins, summed up along both axes at the end
+        corners = np.zeros((self.scale, self.scale, ny + 1, nx + 1))
+        for phase, rows, columns, weight in self._rectangles:
+            plane = corners[phase]
+            plane[rows.start, columns.start] += weight
+            plane[rows.stop, columns.start] -= weight
+            plane[rows.start, columns.stop] -= weight
+            plane[rows.stop, columns.stop] += weight
+        weights = corners.cumsum(axis=2).cumsum(axis=3)[:, :, :ny, :nx]
+        if self._missing is not None:
+            weights -= self._missing
+        weights[np.abs(weights) < 1e-6 * weights.max(initial=0)] = 0  # what rounding leaves of nothing
+        return weights.astype(np.float32)
+
+    def _interleaved(self, planes: Image) -> Image:
+        ny, nx = self.shape
+        return np.ascontiguousarray(planes.transpose(2, 0, 3, 1)).reshape(ny * self.scale, nx * self.scale)
+
+
+def _covered(step: int, n: int) -> slice:
+    """Pixels of an axis of n that are covered by an axis of n moved by ``step``."""
+    return slice(min(max(step, 0), n), max(min(n + step, n), 0))
+
+
+@njit(cache=True, fastmath={"contract"})
+def _deposit(frame, planes, phases, steps, weights):  # type: ignore[no-untyped-def]
+    """Add the frame to the planes; returns whether some of its pixels are not finite."""
+    ny, nx = frame.shape
+    row = np.empty(nx, np.float32)
+    n_missing = 0
+    for y in range(ny):
+        for x in range(nx):
+            value = np.float32(frame[y, x])
+            finite = np.isfinite(value)
+            n_missing += not finite
+            row[x] = value if finite else np.float32(0)
+        for k in range(len(weights)):
+            target_y, step_x = y + steps[k, 0], steps[k, 1]
+            if 0 <= target_y < ny:
+                target = planes[phases[k, 0], phases[k, 1], target_y]
+                weight = weights[k]
+                for x in range(max(0, -step_x), min(nx, nx - step_x)):
+                    target[x + step_x] += weight * row[x]
+    return n_missing > 0

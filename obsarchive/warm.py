@@ -1,0 +1,30 @@
+"""Imported once by the forkserver of each worker: what steps need is loaded and compiled before they are forked."""
+
+import numpy as np
+
+import pipelines.bright_star
+import pipelines.night
+from obsarchive.science.calibration import Calibration, combine
+from obsarchive.science.drizzle import Drizzle
+from obsarchive.science.registration import measure
+
+__all__ = ["pipelines"]
+
+_SIDE = 32
+
+
+def _compile() -> None:
+    """Call every compiled function once, with the types that steps use."""
+    yy, xx = np.mgrid[:_SIDE, :_SIDE] - _SIDE / 2
+    star = (1000 * np.exp(-(xx**2 + yy**2) / 8)).astype(np.float32)
+    counts = np.stack([star.astype(np.uint16)] * 3)
+    combine(lambda y0, y1: counts[:, y0:y1], 3, star.shape)
+    flat = np.ones_like(star)
+    frame = Calibration.from_masters(flat, flat).apply(star)
+    stack = Drizzle(frame.shape)
+    stack.add(frame, 0.3, -0.2)
+    stack.image()
+    measure(frame, 1.0, 2.0)
+
+
+_compile()

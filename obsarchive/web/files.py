@@ -1,0 +1,38 @@
+"""Sending files: only what the database knows, and only from where the layout says it lies."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flask import Response, request, send_file
+
+from obsarchive.web.access import audit, refuse
+from obsarchive.web.portal import portal
+from obsarchive.web.views import whole_file
+
+SHOWN_INLINE = {".png": "image/png", ".txt": "text/plain; charset=utf-8", ".csv": "text/plain; charset=utf-8"}
+DOWNLOADED = {".fits": "application/fits", ".bz2": "application/x-bzip2", ".json": "application/json"}
+FILE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox"
+"""Nothing in a file may act; browsers show plain pictures and text with a style of their own."""
+
+
+def send(path: Path, night: str, record: Mapping[str, Any]) -> Response:
+    """Send a file of a night; the browser may keep it, but asks each time whether it still may show it."""
+    found = whole_file(path, portal().layout, night)
+    if found is None:
+        refuse()
+    inline = SHOWN_INLINE.get(found.suffix)
+    response = send_file(
+        found,
+        mimetype=inline or DOWNLOADED.get(found.suffix, "application/octet-stream"),
+        as_attachment=inline is None,
+        download_name=found.name,
+        conditional=True,
+        etag=str(record["sha256"]) if record.get("sha256") else True,
+        max_age=0,
+    )
+    response.headers["Cache-Control"] = "private, no-cache"
+    response.headers["Content-Security-Policy"] = FILE_POLICY
+    if inline != SHOWN_INLINE[".png"]:
+        audit("download", path=request.path)
+    return response

@@ -1,0 +1,81 @@
+"""What the daemon is doing now, as far as the asking user may know it."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from flask import Blueprint, render_template
+from flask.typing import ResponseReturnValue
+
+from obsarchive.names import is_night
+from obsarchive.observation import utc_now
+from obsarchive.store import Document
+from obsarchive.web.access import asking
+from obsarchive.web.portal import portal
+
+SILENCE = timedelta(seconds=60)
+"""A daemon that reported nothing for this long does not run."""
+MAX_UNDER_WAY = 200
+MAX_ENDED = 60
+
+bp = Blueprint("jobs", __name__)
+
+
+@bp.get("/jobs")
+def jobs() -> ResponseReturnValue:
+    """Show the page, which then asks for its inner part every few seconds."""
+    return render_template("jobs.html", **_now())
+
+
+@bp.get("/jobs/now")
+def now() -> ResponseReturnValue:
+    """Return the part of the page that changes."""
+    return render_template("_jobs.html", **_now())
+
+
+def _now() -> dict[str, Any]:
+    jobs = portal().store.jobs
+    under_way = jobs.recent("enqueued", MAX_UNDER_WAY)
+    failed, ended = jobs.recent("failed", MAX_ENDED), jobs.recent("done", MAX_ENDED)
+    rejected = jobs.recent("rejected", MAX_ENDED)
+    mine = _visible(subject_of(job) for job in (*under_way, *failed, *ended, *rejected))
+    shown = [job for job in under_way if subject_of(job) in mine]
+    return {
+        "daemon": jobs.daemon() or {},
+        "state": daemon_state(jobs.daemon()),
+        "running": [job for job in shown if job.get("started")],
+        "queued": [job for job in shown if not job.get("started")],
+        "others": len(under_way) - len(shown),
+        "failed": _newest(job for job in (*failed, *rejected) if subject_of(job) in mine),
+        "ended": _newest(job for job in ended if subject_of(job) in mine),
+        "is_night": is_night,
+        "now": utc_now(),
+    }
+
+
+def subject_of(job: Mapping[str, Any]) -> str:
+    """Observation or night that a job works on."""
+    return str(job.get("subject") or "")
+
+
+def _visible(subjects: Iterable[str]) -> set[str]:
+    me, browse, named = asking(), portal().store.browse, set(subjects)
+    if me.is_admin:
+        return named
+    nights = {subject for subject in named if is_night(subject)}
+    return browse.visible(me.document, named - nights) | browse.nights_of(me.document, nights)
+
+
+def _newest(jobs: Iterable[Document]) -> list[Document]:
+    epoch = datetime.min.replace(tzinfo=utc_now().tzinfo)
+    ordered = sorted(jobs, key=lambda job: job.get("finished") or job.get("queued") or epoch, reverse=True)
+    return ordered[:MAX_ENDED]
+
+
+def daemon_state(telemetry: Mapping[str, Any] | None) -> str:
+    """Say what the daemon does, in one word or two."""
+    if not telemetry or not isinstance(telemetry.get("updated"), datetime):
+        return "not running"
+    if utc_now() - telemetry["updated"] > SILENCE:
+        return "not running"
+    return str(telemetry.get("state") or "working")

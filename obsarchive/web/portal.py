@@ -1,0 +1,41 @@
+"""The application object: Flask, with the archive it shows."""
+
+from typing import Any, cast
+
+from flask import Flask, current_app
+from flask.typing import ResponseReturnValue
+
+from obsarchive.config import Config
+from obsarchive.layout import Layout
+from obsarchive.plan import Link, decision_chain
+from obsarchive.store import Store, outage_as_error
+
+
+class Portal(Flask):
+    """Flask with the configuration, database, layout and pipelines of one archive.
+
+    A database that goes away while a request is served becomes `ServiceUnavailable`: nothing is shown or changed
+    on a guess.
+    """
+
+    def __init__(self, config: Config, store: Store, **options: Any) -> None:
+        super().__init__("obsarchive.web", **options)
+        self.settings = config
+        self.store = store
+        self.layout = Layout(config.paths.archive)
+        self.chain: list[Link] = decision_chain(config)
+
+    def preprocess_request(self) -> ResponseReturnValue | None:
+        """Do what stands before every view."""
+        with outage_as_error():
+            return super().preprocess_request()
+
+    def dispatch_request(self) -> ResponseReturnValue:
+        """Answer a request."""
+        with outage_as_error():
+            return super().dispatch_request()
+
+
+def portal() -> Portal:
+    """Return the application that serves the current request."""
+    return cast(Portal, current_app)

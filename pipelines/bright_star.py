@@ -1,0 +1,230 @@
+"""Bright-star pipeline: lucky imaging. Frames are ranked by their guide star, shifted and drizzled.
+
+After Law, Mackay & Baldwin (2006, A&A 446, 739); Fruchter & Hook (2002, PASP 114, 144) for the drizzle; as used by
+Robo-AO (Jensen-Clem et al. 2018, AJ 155, 32).
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from obsarchive.errors import Unprocessable
+from obsarchive.pipeline import Pipeline, Workspace, step
+from obsarchive.rawdata import Frames
+from obsarchive.science.drizzle import Drizzle
+from obsarchive.science.registration import FrameMeasure, Grades, GuideStar, classify, cut, grade, guide_star
+from obsarchive.science.registration import locate as locate_star
+from obsarchive.science.registration import measure as measure_star
+from pipelines.masters import Calibrator, calibrator
+from pipelines.previews import PreviewSettings, make_previews
+from pipelines.products import optics_of, product_header
+from pipelines.strehl import measure_and_publish
+
+log = logging.getLogger(__name__)
+
+SCALE, PIXFRAC = 2, 0.45
+SUBSETS, SUBSET_FRAMES = 5, 9
+"""The guide star is looked for on medians of this many subsets, of at most so many frames each."""
+SATURATED = 0.97
+"""Of the saturation level: calibrated pixels above this are taken for saturated."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of the bright-star pipeline."""
+
+    best_fraction: float = field(default=0.2, metadata={"help": "fraction of the frames in 20p.fits"})
+    window_arcsec: float = field(default=4.0, metadata={"help": "side of the window around the guide star [arcsec]"})
+    core_px: float = field(
+        default=1.0, metadata={"help": "sigma of the star's core where the filter is unknown [raw pixel]"}
+    )
+
+
+class BrightStar(Pipeline):
+    """Lucky imaging of a star bright enough to be measured in every frame."""
+
+    name = "bright_star"
+    Settings = Settings
+
+    @step(makes=["100p.fits", "20p.fits", "frames.txt"])
+    def reduce(self, work: Workspace) -> dict[str, Any]:
+        """Rank the frames by the guide star; stack the best fifth and all good ones."""
+        with work.frames() as frames:
+            sequence = _Sequence(work, frames, calibrator(work, frames.shape), self.settings)
+            star, measures, origins = sequence.measure()
+            grades = grade(measures, origins, saturation=sequence.saturation)
+            verdict = classify(grades)
+            if verdict in ("zero_flux", "failed"):
+                raise _classified(verdict, grades)
+            best, every = sequence.stack(grades, self.settings.best_fraction)
+        work.publish("frames.txt", _table(grades, measures, origins).encode())
+        for name, stack in (("20p.fits", best), ("100p.fits", every)):
+            header = product_header(work, stack, grades.reference)
+            header["NFRAMES"] = (stack.n_frames, "frames stacked")
+            work.publish_fits(name, stack.image(), header, sequence.calibrator.masters)
+        return {
+            "classified_as": verdict,
+            **_summary(grades, star),
+            "best_frames": best.n_frames,
+            "calibration": sequence.calibrator.text,
+        }
+
+    @step(makes=["strehl/{id}_strehl.txt", "strehl/{id}_box.fits", "strehl/{id}_profile.png"], after=["reduce"])
+    def strehl(self, work: Workspace) -> dict[str, Any]:
+        """Strehl ratio of 100p: its peak over that of the telescope's perfect PSF."""
+        return measure_and_publish(work, "100p.fits", SCALE, PIXFRAC)
+
+    @step(
+        makes=[
+            "preview/{id}_full.png",
+            "preview/{id}_cropped.png",
+            "preview/{id}_thumb.png",
+            "preview/{id}_quality.png",
+        ],
+        after=["reduce"],
+        follows=["strehl"],
+        settings=PreviewSettings,
+    )
+    def preview(self, work: Workspace) -> dict[str, Any]:
+        """Pictures of 100p for people, and how the frames were chosen."""
+        return make_previews(work, "100p.fits", SCALE)
+
+
+def _classified(verdict: str, grades: Grades) -> Unprocessable:
+    reasons = ", ".join(f"{count} {reason}" for reason, count in _reasons(grades).items())
+    words = {"zero_flux": "no star in any frame", "failed": "too few usable frames"}
+    return Unprocessable(f"{words[verdict]} of {len(grades.kept)}: {reasons}", verdict)
+
+
+def _reasons(grades: Grades) -> dict[str, int]:
+    kinds = [reason.partition(":")[0] for reason in grades.reasons if reason]
+    return {kind: kinds.count(kind) for kind in sorted(set(kinds))}
+
+
+def _summary(grades: Grades, star: GuideStar) -> dict[str, Any]:
+    left_out = [{"frame": i, "reason": reason} for i, reason in enumerate(grades.reasons) if reason]
+    return {
+        "frames_total": len(grades.kept),
+        "frames_used": int(grades.kept.sum()),
+        "left_out": left_out[:1000],
+        "left_out_by_reason": [{"reason": k, "frames": n} for k, n in _reasons(grades).items()],
+        "guide_star": {"y": grades.reference[0], "x": grades.reference[1], "snr": star.snr, "size_px": star.scale_px},
+        "lock_position": list(SCALE * (np.array(grades.reference) + 0.5) - 0.5),
+        "frame_snr": float(np.median(grades.snr[grades.kept])),
+        "shift_rms_px": float(np.sqrt(np.mean(grades.shifts[grades.kept] ** 2))),
+    }
+
+
+class _Sequence:
+    """The frames of an observation, looked at twice: the guide star in each, then the stack."""
+
+    def __init__(self, work: Workspace, frames: Frames, with_masters: Calibrator, settings: Settings) -> None:
+        self.work, self.frames, self.calibrator, self.settings = work, frames, with_masters, settings
+        telescope = work.telescope
+        self.half = max(8, round(settings.window_arcsec / telescope.plate_scale_arcsec / 2))
+        optics = optics_of(work)
+        self.core_px = settings.core_px
+        if optics is not None:
+            core_arcsec = optics.diffraction_fwhm_mas / 1e3 / 2.3548
+            self.core_px = max(0.6, core_arcsec / telescope.plate_scale_arcsec)
+        level = telescope.saturation_adu or frames.saturation or np.inf
+        dark = with_masters.calibration.dark
+        self.saturation = SATURATED * (level - (0.0 if dark is None else float(np.median(dark))))
+
+    def measure(self) -> tuple[GuideStar, list[FrameMeasure], np.ndarray]:
+        """Find the guide star and measure it in every frame; windows' origins (n, 2) come along."""
+        star = self._find()
+        measures, origins = [], np.zeros((len(self.frames), 2))
+        scale = star.scale_px if star else None
+        stars: list[GuideStar] = [star] if star else []
+        for i in range(len(self.frames)):
+            self._progress(0.4, i, "measuring the guide star")
+            if star is None:
+                here = self._locate(i)
+                stars.append(here)
+                window, origins[i] = cut(self._read(i), here.y, here.x, self.half)
+                scale = here.scale_px
+            else:
+                window, origins[i] = self._window(i, star)
+            measures.append(measure_star(window, self.core_px, scale))
+        if star is None:
+            star = max(stars, key=lambda found: found.snr)
+        return star, measures, origins
+
+    def _find(self) -> GuideStar | None:
+        """Guide star on medians of subsets; None when the star does not stay in one place."""
+        n = len(self.frames)
+        if n < SUBSETS:
+            return None
+        subsets = [range(k, n, SUBSETS) for k in range(SUBSETS)]
+        medians = np.stack([self._median(list(subset)) for subset in subsets])
+        try:
+            return guide_star(medians)
+        except Unprocessable:
+            if n > SUBSETS * SUBSET_FRAMES:
+                raise
+            return None
+
+    def _median(self, indices: list[int]) -> np.ndarray:
+        chosen = indices[:: max(1, len(indices) // SUBSET_FRAMES)][:SUBSET_FRAMES]
+        return np.median([self._read(i) for i in chosen], axis=0)
+
+    def _locate(self, i: int) -> GuideStar:
+        try:
+            return locate_star(self._read(i))
+        except Unprocessable:
+            middle = (np.array(self.frames.shape) - 1) / 2
+            return GuideStar(float(middle[0]), float(middle[1]), 0.0, 0.0, 1.0)
+
+    def _window(self, i: int, star: GuideStar) -> tuple[np.ndarray, tuple[int, int]]:
+        ny, nx = self.frames.shape
+        y0 = min(max(round(star.y) - self.half, 0), max(ny - 2 * self.half, 0))
+        x0 = min(max(round(star.x) - self.half, 0), max(nx - 2 * self.half, 0))
+        raw = self.frames.window(i, y0, min(y0 + 2 * self.half, ny), x0, min(x0 + 2 * self.half, nx))
+        return self.calibrator.calibration.apply(raw, origin=(y0, x0)), (y0, x0)
+
+    def stack(self, grades: Grades, best_fraction: float) -> tuple[Drizzle, Drizzle]:
+        """Drizzle every good frame once: the best ones apart, then all together."""
+        chosen = set(grades.best(best_fraction).tolist())
+        best = Drizzle(self.frames.shape, SCALE, PIXFRAC)
+        every = Drizzle(self.frames.shape, SCALE, PIXFRAC)
+        for i, frame in self._calibrated(np.flatnonzero(grades.kept)):
+            (best if i in chosen else every).add(frame, *grades.shifts[i])
+        return best, every.merge(best)
+
+    def _calibrated(self, indices: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        raw = np.empty(self.frames.shape, np.float32)
+        frame = np.empty_like(raw)
+        for done, i in enumerate(indices.tolist()):
+            self._progress(0.4 + 0.6 * done / len(indices), None, "stacking")
+            self.frames.read(i, raw)
+            yield i, self.calibrator.calibration.apply(raw, frame)
+
+    def _read(self, i: int) -> np.ndarray:
+        return self.calibrator.calibration.apply(self.frames.read(i))
+
+    def _progress(self, upto: float, i: int | None, text: str) -> None:
+        self.work.progress(upto if i is None else upto * i / len(self.frames), text)
+
+
+def _table(grades: Grades, measures: list[FrameMeasure], origins: np.ndarray) -> str:
+    """Frames, best first, then those left out: the numbers that people look at."""
+    lines = [
+        "# Frames in the order of their quality; those left out follow, with the reason.",
+        "# quality: peak of the guide star [ADU]; x, y: its position in the raw frame, 0-based [pixel];",
+        "# snr: of its core; flux, background: [ADU], [ADU/pixel].",
+        "# frame      quality        snr           flux          x          y   background  left_out",
+    ]
+    left_out = np.flatnonzero(~grades.kept)
+    for i in [*grades.order.tolist(), *left_out.tolist()]:
+        m = measures[i]
+        y, x = origins[i] + (m.y, m.x)
+        reason = grades.reasons[i].replace(" ", "_") or "-"
+        lines.append(
+            f"{i:7d} {grades.quality[i]:12.3f} {m.snr:10.2f} {m.flux:14.1f} {x:10.3f} {y:10.3f}"
+            f" {m.background:12.3f}  {reason}"
+        )
+    return "\n".join(lines) + "\n"

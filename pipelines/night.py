@@ -1,0 +1,167 @@
+"""Pipelines of a whole night: master darks and flats."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from obsarchive import fitsio
+from obsarchive.errors import BadRawData, Unprocessable
+from obsarchive.observation import Master, Night
+from obsarchive.pipeline import Pipeline, Use, Workspace, step
+from obsarchive.rawdata import Frames, signature
+from obsarchive.science.calibration import Clip, combine, master_flat
+
+log = logging.getLogger(__name__)
+
+FLAT_DARK_MODE = "0"
+SATURATED_FLAT = 0.9
+"""Flats brighter than this fraction of the full range are left out."""
+
+
+class Calibration(Pipeline):
+    """Master darks by mode and master flats by filter, or the nearest night's where there are too few files."""
+
+    name = "calib"
+    scope = "night"
+    precedes_science = True
+
+    @step(makes=["dark_{mode}.fits"], uses=["dark", "other_darks"])
+    def darks(self, work: Workspace) -> dict[str, Any]:
+        """Sigma-clipped mean of all frames of all dark files of a mode."""
+        making = _Making(work, "dark", work.task.calibration.min_darks)
+        for mode, files in _by(work, "dark", "mode").items():
+            making.attempt(mode, files, lambda frames: _combine_darks(work, frames))
+        return making.finish()
+
+    @step(makes=["flat_{filter}.fits"], uses=["flat", "dark", "other_flats"], follows=["darks"])
+    def flats(self, work: Workspace) -> dict[str, Any]:
+        """Clipped mean of the flats of a filter, minus the mode-0 dark, each normalised; mean 1."""
+        making = _Making(work, "flat", work.task.calibration.min_flats)
+        dark = _dark_of_flats(work)
+        for name, files in _by(work, "flat", "filter").items():
+            if dark is None:
+                making.short[name] = f"{len(files)} files, but no master dark of mode {FLAT_DARK_MODE} to subtract"
+            else:
+                making.attempt(name, files, lambda frames: _combine_flats(frames, dark))
+        return making.finish()
+
+
+def _combine_darks(work: Workspace, frames: Frames) -> tuple[np.ndarray, dict[str, Any]]:
+    clip = Clip(sigma=work.task.calibration.sigma)
+    master = combine(frames.rows, len(frames), frames.shape, clip=clip)
+    facts = {
+        "frames": len(frames),
+        "level_adu": master.level,
+        "noise_adu": float(np.nanmedian(master.noise)),
+        "used_fraction": master.used_fraction,
+    }
+    return master.image, facts
+
+
+def _combine_flats(frames: Frames, dark: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
+    if dark.shape != frames.shape:
+        raise Unprocessable(f"flats of shape {frames.shape}, but their master dark has {dark.shape}")
+    top = SATURATED_FLAT * (frames.saturation or np.inf)
+    master = master_flat(frames.rows, len(frames), frames.shape, dark, saturation=top)
+    facts = {
+        "frames": len(frames),
+        "noise_percent": 100 * float(np.nanmedian(master.noise)),
+        "used_fraction": master.used_fraction,
+    }
+    return master.image, facts
+
+
+def _by(work: Workspace, kind: Use, key: str) -> dict[str, list[Path]]:
+    night = work.subject
+    groups: dict[str, list[Path]] = {}
+    if isinstance(night, Night):
+        for file in night.raw_files(kind):
+            groups.setdefault(str(file.get(key) or ""), []).append(file["path"])
+    return dict(sorted(groups.items()))
+
+
+def _dark_of_flats(work: Workspace) -> np.ndarray | None:
+    path = work.product(f"dark_{FLAT_DARK_MODE}.fits")
+    return fitsio.read_fits(path)[0] if path.exists() else None
+
+
+class _Making:
+    """Masters of one kind as they are made, borrowed or given up."""
+
+    def __init__(self, work: Workspace, kind: Use, needed: int) -> None:
+        self.work, self.kind, self.needed = work, kind, needed
+        self.masters: list[dict[str, Any]] = []
+        self.excluded: list[dict[str, str]] = []
+        self.short: dict[str, str] = {}
+
+    def attempt(self, key: str, files: Iterable[Path], combine_frames: Any) -> None:
+        """Make the master of a mode or filter from its readable files, if there are enough."""
+        files = list(files)
+        good = self._readable(files)
+        if len(good) < self.needed:
+            bad = (
+                f", {len(files) - len(good)} bad (the last: {self.excluded[-1]['reason']})"
+                if len(good) < len(files)
+                else ""
+            )
+            self.short[key] = f"{len(good)} good files{bad}, {self.needed} needed (calibration.min_{self.kind}s)"
+            return
+        with self.work.frames(self.kind, good) as frames:
+            try:
+                image, facts = combine_frames(frames)
+            except Unprocessable as err:
+                self.short[key] = str(err)
+                return
+        log.info("%s %s: %d frames of %d files", self.kind, key, facts["frames"], len(good))
+        self._publish(
+            Master(self.kind, key, image.shape, signature(good), "own", self.work.subject.night), image, facts
+        )
+
+    def _readable(self, files: list[Path]) -> list[Path]:
+        """Files that are whole and agree in shape with most others; the rest is noted with its reason."""
+        shapes: dict[Path, tuple[int, int]] = {}
+        for number, path in enumerate(files):
+            self.work.progress(number / len(files), f"reading {path.name}")
+            try:
+                with self.work.frames(self.kind, [path]) as frames:
+                    shapes[path] = frames.shape
+            except BadRawData as err:
+                log.warning("%s left out: %s", path.name, err)
+                self.excluded.append({"file": path.name, "reason": str(err)})
+        if not shapes:
+            return []
+        counted = list(shapes.values())
+        usual = max(set(counted), key=counted.count)
+        for path, shape in shapes.items():
+            if shape != usual:
+                self.excluded.append({"file": path.name, "reason": f"frames of {shape}, the others have {usual}"})
+        return [path for path, shape in shapes.items() if shape == usual]
+
+    def _publish(self, master: Master, image: np.ndarray, facts: Mapping[str, Any]) -> None:
+        header = {"MASTER": master.label, "ORIGIN": master.origin}
+        header |= {"NFRAMES": facts["frames"]} if "frames" in facts else {}
+        self.work.publish_fits(f"{master.label}.fits", image, header)
+        self.masters.append({**master.to_document(), **facts})
+
+    def _borrow(self) -> None:
+        made = {master["key"] for master in self.masters}
+        for other in self.work.task.masters:
+            if other.kind == self.kind and other.key not in made:
+                path = self.work.layout.calibration(other.night) / f"{other.label}.fits"
+                image, _ = fitsio.read_fits(path)
+                origin = f"copied from {other.night}"
+                log.warning("%s: %s", other.label, origin)
+                borrowed = Master(other.kind, other.key, other.shape, other.signature, origin, self.work.subject.night)
+                self._publish(borrowed, image, {})
+
+    def finish(self) -> dict[str, Any]:
+        """Borrow what is lacking; reject the step when there is nothing at all."""
+        self._borrow()
+        short = [{"key": key, "reason": reason} for key, reason in self.short.items()]
+        if not self.masters:
+            why = "; ".join(f"{item['key']}: {item['reason']}" for item in short) or f"no {self.kind} files"
+            raise Unprocessable(f"no master {self.kind}: {why}, and no other night has what this night needs")
+        return {"masters": self.masters, "excluded": self.excluded, "short": short}
