@@ -6,22 +6,22 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 from obsarchive import plan
-from obsarchive.audit import missing_products
+from obsarchive.assignment import Running, make_task, world_of
 from obsarchive.cluster import Cluster, Ended, Event, Progress, run_task
-from obsarchive.config import Config, Telescope
+from obsarchive.config import Config
 from obsarchive.errors import ServiceUnavailable
 from obsarchive.ingest import Ingest, remember
 from obsarchive.layout import Layout
 from obsarchive.master import Mastership
-from obsarchive.observation import Master, Night, Observation, utc_now
+from obsarchive.observation import Night, Observation, utc_now
 from obsarchive.pack import pack, sweep, sweep_leftovers
-from obsarchive.pipeline import Step, Task
+from obsarchive.pipeline import Step
 from obsarchive.plan import Limits, Link, Subject, World
+from obsarchive.reconcile import Reconciler
 from obsarchive.scan import Scanner
 from obsarchive.services import Opened
 from obsarchive.state import State, after
@@ -42,26 +42,6 @@ class Options:
 
     once: bool = False
     nights: tuple[str, ...] = ()
-
-
-@dataclass
-class Running:
-    """A task on the cluster: a step, or (with `asked`) the packing of an observation."""
-
-    subject: Subject
-    book: Book
-    link: Link | None = None
-    step: Step | None = None
-    inputs: dict[str, str] = field(default_factory=dict)
-    asked: datetime | None = None
-    started: float = field(default_factory=time.monotonic)
-    fraction: float = 0.0
-    text: str = "queued"
-
-    @property
-    def label(self) -> str:
-        """What runs, in words."""
-        return f"{self.link.pipeline.name}.{self.step.name}" if self.link and self.step else "pack"
 
 
 class Engine:
@@ -89,6 +69,7 @@ class Engine:
         self.chain = [link for link in chain if link.pipeline.scope == "observation"]
         self.night_chain = [link for link in chain if link.pipeline.scope == "night"]
         self.ingest = Ingest(config, self.store)
+        self.reconciler = Reconciler(self.store, self.layout, self.chain, self.night_chain)
         first = f"{config.misc.archiving_start_date:%Y%m%d}"
         self.scanners = [Scanner(root, config.misc.settle_time_s, first) for root in config.paths.raw]
         self.telemetry = Telemetry(config, self.store.jobs, self.run_id)
@@ -169,7 +150,7 @@ class Engine:
             self.scan()
             self._next_scan = time.monotonic() + self.config.misc.loop_interval_s
         if now >= self._next_audit:
-            self.audit()
+            self.reconciler.audit(self.options.nights)
             self._next_audit = time.monotonic() + self.config.misc.audit_interval_s
         space = self.telemetry.lacks_space()
         if space:
@@ -195,7 +176,7 @@ class Engine:
             if self._harvest_all(event):
                 return
 
-    # -- scan and reconcile -----------------------------------------------------------------------------------
+    # -- scan -----------------------------------------------------------------------------------
 
     def scan(self) -> None:
         """Take in what changed on the raw disks."""
@@ -209,39 +190,6 @@ class Engine:
                         raise
             except OSError as err:
                 log.warning("raw data in %s cannot be read, looked at again later: %s", scanner.path, err)
-
-    def audit(self) -> None:
-        """Let steps whose products vanished wait again."""
-        nights = list(self.options.nights) or self.store.observations.nights()
-        for night in nights:
-            for observation in self.store.observations.of_night(night):
-                self._audit(observation, self.chain, self.store.observations)
-                if observation.packed and not self.layout.tarball(night, observation.id).exists():
-                    self.store.observations.set_fields(observation.id, {"distributed.status": False})
-        for document in self.store.nights.all(self.options.nights):
-            self._audit(document, self.night_chain, self.store.nights)
-
-    def _audit(self, subject: Subject, chain: Sequence[Link], book: Book) -> None:
-        for found in missing_products(subject, chain, self.layout):
-            path = (found.pipeline.name, found.step.name)
-            if book.invalidate(subject.id, path):
-                log.warning("%s %s.%s: made again, %s vanished", subject.id, *path, ", ".join(found.products))
-
-    def _reconcile(self, subject: Subject, chain: Sequence[Link], book: Book, world: World) -> bool:
-        """Consume wishes and find stale steps; whether the document in hand is out of date now."""
-        changed = False
-        for link in chain:
-            record = subject.pipeline(link.pipeline.name)
-            if record.force_redo and book.grant_redo(subject.id, link.pipeline.name, link.pipeline.steps):
-                log.info("%s %s: done again by request", subject.id, link.pipeline.name)
-                changed = True
-        if isinstance(subject, Observation) and subject.raw_missing:
-            return changed
-        for pipeline, step in plan.stale(subject, chain, world):
-            if book.invalidate(subject.id, (pipeline.name, step.name)):
-                log.info("%s %s.%s: due again, its inputs changed", subject.id, pipeline.name, step.name)
-                changed = True
-        return changed
 
     # -- plan and submit ----------------------------------------------------------------------------------------
 
@@ -257,7 +205,7 @@ class Engine:
         """Everything that may be due, in the order in which it is done."""
         nights = {night.id: night for night in self.store.nights.all(self.options.nights)}
         own = tuple(m for night in self.store.nights.all() for m in night.masters() if m.own)
-        worlds = {name: _world(night, own) for name, night in nights.items()}
+        worlds = {name: world_of(night, own) for name, night in nights.items()}
         for name, night in nights.items():
             yield night, self.store.nights, worlds[name]
         calibrated = {name for name in nights if not self._holds_back(name)}
@@ -292,7 +240,7 @@ class Engine:
 
     def _advance(self, subject: Subject, book: Book, world: World) -> None:
         chain = self._chain_of(subject)
-        if self._reconcile(subject, chain, book, world):
+        if self.reconciler.settle(subject, book, world):
             subject = type(subject)(book.find(subject.id) or subject.document)
         limits = Limits(utc_now(), self.config.misc.max_retries)
         due = plan.next_step(subject, chain, limits)
@@ -305,8 +253,8 @@ class Engine:
         task_id = uuid.uuid4().hex
         if not book.claim(subject.id, (link.pipeline.name, step.name), task_id, self.run_id):
             return
-        running = Running(subject, book, link, step, plan.inputs_of(subject, step, world))
-        task = self._task(task_id, running, world)
+        running = Running(subject, book, link, step, world)
+        task = make_task(self.config, task_id, running, book.find(subject.id) or subject.document)
         self.running[task_id] = running
         self.store.jobs.start(
             {
@@ -320,35 +268,6 @@ class Engine:
         )
         log.info("%s %s: enqueued", subject.id, running.label)
         self.cluster.submit(task_id, run_task, task)
-
-    def _task(self, task_id: str, running: Running, world: World) -> Task:
-        link, step, subject = running.link, running.step, running.subject
-        if link is None or step is None:
-            raise TypeError("packing is no step")
-        return Task(
-            id=task_id,
-            pipeline=type(link.pipeline),
-            step=step.name,
-            document=running.book.find(subject.id) or dict(subject.document),
-            archive=self.layout.root,
-            tmp=self.config.paths.tmp,
-            settings=link.settings,
-            step_settings=link.step_settings,
-            inputs=running.inputs,
-            files=_raw_files(subject, step),
-            masters=_masters(subject, step, world),
-            telescope=self._telescope(subject),
-            calibration=self.config.calibration,
-            config_digest=self.config.digest,
-            time_limit_s=self.config.parallel.job_timeout_s,
-            memory_limit_gb=self.config.parallel.memory_limit_gb,
-        )
-
-    def _telescope(self, subject: Subject) -> Telescope | None:
-        if isinstance(subject, Night):
-            return None
-        name = self.config.telescope_of(subject.camera, subject.date_utc.date())
-        return self.config.telescope[name] if name else None
 
     # -- harvest and pack -----------------------------------------------------------------------------------------
 
@@ -387,7 +306,7 @@ class Engine:
         ending = Ending(
             state,
             outcome.message,
-            {**outcome.manifest, "inputs": running.inputs},
+            {**outcome.manifest, "inputs": plan.inputs_of(running.subject, step, running.world)},
             self._not_before(state, retries),
         )
         document = running.book.finish(running.subject.id, (link.pipeline.name, step.name), task, ending)
@@ -491,35 +410,6 @@ class Engine:
         ]
         workers = self.cluster.describe()
         self.telemetry.report(state, running, {"workers": workers, "queue": len(running)})
-
-
-def _world(night: Night, own: tuple[Master, ...]) -> World:
-    return World(
-        raw={kind: night.raw_signature(kind) for kind in ("dark", "flat", "seeing")},
-        masters=tuple(night.masters()),
-        elsewhere=tuple(master for master in own if master.night != night.id),
-        needs=night.needs(),
-    )
-
-
-def _raw_files(subject: Subject, step: Step) -> dict[str, tuple[Path, ...]]:
-    if isinstance(subject, Observation):
-        return {"science": subject.raw_files} if "science" in step.uses else {}
-    return {
-        kind: tuple(file["path"] for file in subject.raw_files(kind))
-        for kind in ("dark", "flat", "seeing")
-        if kind in step.uses
-    }
-
-
-def _masters(subject: Subject, step: Step, world: World) -> tuple[Master, ...]:
-    """Masters that a step may use: those that fit the observation, or substitutes for what a night lacks."""
-    if isinstance(subject, Observation):
-        if "calibration" not in step.uses:
-            return ()
-        return tuple(master for master in plan.masters_for(plan.need_of(subject), world.masters) if master)
-    kinds = [kind for use, kind in plan.BORROWED.items() if use in step.uses]
-    return tuple(master for kind in kinds for master in plan.substitutes(kind, subject.night, world))
 
 
 def _as_outcome(event: Ended) -> Outcome:

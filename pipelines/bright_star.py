@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from obsarchive.errors import Unprocessable
+from obsarchive.figures import frame_quality
 from obsarchive.pipeline import Pipeline, Workspace, step
 from obsarchive.rawdata import Frames
 from obsarchive.science.drizzle import Drizzle
@@ -19,7 +20,7 @@ from obsarchive.science.registration import FrameMeasure, Grades, GuideStar, cla
 from obsarchive.science.registration import locate as locate_star
 from obsarchive.science.registration import measure as measure_star
 from pipelines.masters import Calibrator, calibrator
-from pipelines.previews import PreviewSettings, make_previews
+from pipelines.previews import PreviewSettings, labels_of, publish_previews
 from pipelines.products import optics_of, product_header
 from pipelines.strehl import measure_and_publish
 
@@ -90,7 +91,8 @@ class BrightStar(Pipeline):
     )
     def preview(self, work: Workspace) -> dict[str, Any]:
         """Pictures of 100p for people, and how the frames were chosen."""
-        return make_previews(work, "100p.fits", SCALE)
+        work.publish("preview/{id}_quality.png", _quality_plot(work, self.settings.best_fraction))
+        return publish_previews(work, "100p.fits", SCALE)
 
 
 def _classified(verdict: str, grades: Grades) -> Unprocessable:
@@ -208,6 +210,14 @@ class _Sequence:
 
     def _progress(self, upto: float, i: int | None, text: str) -> None:
         self.work.progress(upto if i is None else upto * i / len(self.frames), text)
+
+
+def _quality_plot(work: Workspace, best_fraction: float) -> bytes:
+    rows = [line.split() for line in work.product("frames.txt").read_text().splitlines() if not line.startswith("#")]
+    rows.sort(key=lambda row: int(row[0]))
+    quality = np.array([float(row[1]) for row in rows])
+    reasons = ["" if row[-1] == "-" else row[-1].partition(":")[0] for row in rows]
+    return frame_quality(quality, reasons, best_fraction, labels_of(work))
 
 
 def _table(grades: Grades, measures: list[FrameMeasure], origins: np.ndarray) -> str:

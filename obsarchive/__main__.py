@@ -1,0 +1,197 @@
+"""Commands beside the daemon: ``python -m obsarchive CMD config.json …``."""
+
+import argparse
+import getpass
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from obsarchive import accounts, audit, demo, logs, plan
+from obsarchive.config import Config, load
+from obsarchive.daemon import guarded
+from obsarchive.demo_run import run_demo
+from obsarchive.errors import ArchiveError, ConfigError
+from obsarchive.ingest import Ingest
+from obsarchive.names import is_night
+from obsarchive.observation import Night
+from obsarchive.services import open_store
+from obsarchive.store import Store
+
+say = sys.stdout.write
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code."""
+    options = _parser().parse_args(arguments)
+
+    def body() -> int:
+        config = load(options.config)
+        logs.set_up(None, "command", config.misc.logging_level)
+        return options.run(config, options)
+
+    return guarded(body)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m obsarchive", description="Commands of the archive.")
+    commands = parser.add_subparsers(required=True, metavar="CMD")
+
+    def command(name: str, run: Callable[[Config, argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        found = commands.add_parser(name, help=text, description=text)
+        found.add_argument("config", help="configuration file")
+        found.set_defaults(run=run)
+        return found
+
+    command("status", _status, "Say what the daemon does.").add_argument(
+        "--json", action="store_true", help="the whole telemetry as JSON"
+    )
+    redo = command("redo", _redo, "Ask for a pipeline, or one of its steps, to be done again.")
+    redo.add_argument("observation", help="observation id, or a night YYYYMMDD")
+    redo.add_argument("what", metavar="PIPELINE[:STEP]")
+    _add_users(command("users", _users_help, "Manage the people who use the portal."))
+    command("rebuild", _rebuild, "Rebuild the database from the archive tree.")
+    simulate = command("simulate", _simulate, "Write a simulated night of raw files.")
+    simulate.add_argument("--night", default=demo.NIGHT, metavar="YYYYMMDD", help="default: %(default)s")
+    command("verify", _verify, "Compare every product with its checksum.")
+    command("run", lambda config, options: run_demo(config), "Start daemon and portal; a demo night if there is none.")  # noqa: ARG005
+    return parser
+
+
+def _add_users(users: argparse.ArgumentParser) -> None:
+    users.add_argument("action", choices=["add", "list", "passwd", "invite", "remove"])
+    users.add_argument("name", nargs="?", help="user name")
+    rights = users.add_mutually_exclusive_group()
+    rights.add_argument("--programs", help="programmes of the user, such as 3,4.1")
+    rights.add_argument("--admin", action="store_true", help="an administrator sees and may do everything")
+    users.add_argument("--password-stdin", action="store_true", help="read the password from standard input")
+
+
+def _users_help(config: Config, options: argparse.Namespace) -> int:
+    if options.action != "list" and not options.name:
+        raise ConfigError(f"users {options.action}: give the name of the user")
+    with open_store(config) as store:
+        return _USER_ACTIONS[options.action](config, store, options)
+
+
+def _users_add(config: Config, store: Store, options: argparse.Namespace) -> int:
+    if not options.admin and not options.programs:
+        raise ConfigError("users add: give --programs 3,4 or --admin")
+    programs = "all" if options.admin else [p.strip() for p in options.programs.split(",") if p.strip()]
+    accounts.add_user(store.users, options.name, programs)
+    for program in [] if options.admin else programs:
+        store.observations.set_owners(program, store.users.owners(program))
+    if options.password_stdin:
+        accounts.set_password(store.users, options.name, sys.stdin.readline().rstrip("\n"))
+        say(f"user {options.name} added\n")
+        return 0
+    return _users_invite(config, store, options)
+
+
+def _users_invite(config: Config, store: Store, options: argparse.Namespace) -> int:
+    token = accounts.invite(store.users, options.name)
+    say(f"one-time link for {options.name}: {accounts.link(config, token)}\n")
+    return 0
+
+
+def _users_list(config: Config, store: Store, options: argparse.Namespace) -> int:  # noqa: ARG001
+    for user in store.users.all():
+        programs = user.get("programs")
+        say(f"{user['_id']:24s} {'administrator' if programs == 'all' else ', '.join(programs or ())}\n")
+    return 0
+
+
+def _users_passwd(config: Config, store: Store, options: argparse.Namespace) -> int:  # noqa: ARG001
+    password = sys.stdin.readline().rstrip("\n") if options.password_stdin else getpass.getpass("New password: ")
+    accounts.set_password(store.users, options.name, password)
+    say(f"password of {options.name} changed\n")
+    return 0
+
+
+def _users_remove(config: Config, store: Store, options: argparse.Namespace) -> int:  # noqa: ARG001
+    user = store.users.find(options.name)
+    if user is None or not store.users.remove(options.name):
+        raise ConfigError(f"there is no user {options.name!r}")
+    for program in user.get("programs", []) if user.get("programs") != "all" else []:
+        store.observations.set_owners(program, store.users.owners(program))
+    say(f"user {options.name} removed\n")
+    return 0
+
+
+_USER_ACTIONS: dict[str, Callable[[Config, Store, argparse.Namespace], int]] = {
+    "add": _users_add,
+    "invite": _users_invite,
+    "list": _users_list,
+    "passwd": _users_passwd,
+    "remove": _users_remove,
+}
+
+
+def _status(config: Config, options: argparse.Namespace) -> int:
+    path = config.paths.logs / "status.json"
+    try:
+        text = path.read_text()
+    except OSError as err:
+        raise ArchiveError(f"{path}: no status: the daemon has not run with this configuration yet") from err
+    if options.json:
+        say(text + "\n")
+        return 0
+    status = json.loads(text)
+    say(
+        f"{status['state']} (run {status['run'][:8]}, process {status['pid']} on {status['host']}, {status['updated']})\n"
+    )
+    for task in status["running"]:
+        say(f"  {task['subject']} {task['step']}: {task['fraction']:.0%} {task['text']}, {task['seconds']:.0f} s\n")
+    for error in status["last_errors"][:5]:
+        say(f"  {error['when']} {error['subject']} {error['step']}: {error['message']}\n")
+    return 0
+
+
+def _redo(config: Config, options: argparse.Namespace) -> int:
+    pipeline, _, step = options.what.partition(":")
+    chain = plan.decision_chain(config)
+    link = next((link for link in chain if link.pipeline.name == pipeline), None)
+    if link is None:
+        raise ConfigError(f"no pipeline {pipeline!r}; there are {', '.join(entry.pipeline.name for entry in chain)}")
+    if step and step not in link.pipeline.steps:
+        raise ConfigError(f"{pipeline} has no step {step!r}; it has {', '.join(link.pipeline.steps)}")
+    with open_store(config) as store:
+        book = store.nights if is_night(options.observation) else store.observations
+        if book.find(options.observation) is None:
+            raise ConfigError(f"there is no observation or night {options.observation!r} in the database")
+        if step and not book.wish_step(options.observation, (pipeline, step)):
+            raise ArchiveError(f"{options.observation} {options.what} has not ended yet: nothing to do again")
+        if not step:
+            book.wish_redo(options.observation, pipeline)
+    say(f"{options.observation} {options.what}: will be done again\n")
+    return 0
+
+
+def _rebuild(config: Config, options: argparse.Namespace) -> int:  # noqa: ARG001
+    with open_store(config) as store:
+        store.ensure_indexes([link.pipeline.name for link in plan.decision_chain(config)])
+        say(f"{Ingest(config, store).tree()} observation(s) taken up from {config.paths.archive}\n")
+        nights = [Night(night.document) for night in store.nights.all()]
+        say(f"{len(nights)} night(s) in the database\n")
+    return 0
+
+
+def _simulate(config: Config, options: argparse.Namespace) -> int:
+    if not is_night(options.night):
+        raise ConfigError(f"--night {options.night}: expected a night written YYYYMMDD")
+    folder = demo.write_night(config.paths.raw[0].path, demo.NightPlan(night=options.night))
+    say(f"{sum(1 for _ in folder.iterdir())} files in {folder}\n")
+    return 0
+
+
+def _verify(config: Config, options: argparse.Namespace) -> int:  # noqa: ARG001
+    wrong = 0
+    for path, what in audit.verify(Path(config.paths.archive)):
+        wrong += 1
+        say(f"{path} {what}\n")
+    say(f"{wrong} product(s) are not as they were made\n" if wrong else "every product is as it was made\n")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

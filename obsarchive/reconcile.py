@@ -1,0 +1,67 @@
+"""Brings the book in step with the world: vanished products, changed inputs, the wishes of people."""
+
+import logging
+from collections.abc import Sequence
+
+from obsarchive import plan
+from obsarchive.audit import missing_products
+from obsarchive.layout import Layout
+from obsarchive.observation import Night, Observation
+from obsarchive.plan import Link, Subject, World
+from obsarchive.store import Book, Store
+
+log = logging.getLogger(__name__)
+
+
+class Reconciler:
+    """Lets steps wait again when what they made or were made from is not what it was.
+
+    Parameters
+    ----------
+    store : Store
+        The book.
+    layout : Layout
+        The archive tree.
+    chain, night_chain : sequence of Link
+        Pipelines of observations and of nights.
+    """
+
+    def __init__(self, store: Store, layout: Layout, chain: Sequence[Link], night_chain: Sequence[Link]) -> None:
+        self.store, self.layout = store, layout
+        self.chain, self.night_chain = chain, night_chain
+
+    def audit(self, nights: Sequence[str] = ()) -> None:
+        """Look at all products, or those of some nights; a step whose products vanished waits again."""
+        for night in nights or self.store.observations.nights():
+            for observation in self.store.observations.of_night(night):
+                self._audit(observation, self.store.observations)
+                if observation.packed and not self.layout.tarball(night, observation.id).exists():
+                    self.store.observations.set_fields(observation.id, {"distributed.status": False})
+        for found in self.store.nights.all(nights):
+            self._audit(found, self.store.nights)
+
+    def _audit(self, subject: Subject, book: Book) -> None:
+        for found in missing_products(subject, self._chain_of(subject), self.layout):
+            path = (found.pipeline.name, found.step.name)
+            if book.invalidate(subject.id, path):
+                log.warning("%s %s.%s: made again, %s vanished", subject.id, *path, ", ".join(found.products))
+
+    def settle(self, subject: Subject, book: Book, world: World) -> bool:
+        """Consume wishes and find stale steps; whether the document in hand is out of date now."""
+        changed = False
+        chain = self._chain_of(subject)
+        for link in chain:
+            record = subject.pipeline(link.pipeline.name)
+            if record.force_redo and book.grant_redo(subject.id, link.pipeline.name, link.pipeline.steps):
+                log.info("%s %s: done again by request", subject.id, link.pipeline.name)
+                changed = True
+        if isinstance(subject, Observation) and subject.raw_missing:
+            return changed
+        for pipeline, step in plan.stale(subject, chain, world):
+            if book.invalidate(subject.id, (pipeline.name, step.name)):
+                log.info("%s %s.%s: due again (other inputs, or a person's wish)", subject.id, pipeline.name, step.name)
+                changed = True
+        return changed
+
+    def _chain_of(self, subject: Subject) -> Sequence[Link]:
+        return self.night_chain if isinstance(subject, Night) else self.chain
