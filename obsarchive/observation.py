@@ -99,6 +99,7 @@ class StepRecord:
     products: tuple[Mapping[str, Any], ...] = ()
     results: Mapping[str, Any] = field(default_factory=dict)
     not_before: datetime | None = None
+    redo: bool = False
     finished: datetime | None = None
 
     @classmethod
@@ -115,6 +116,7 @@ class StepRecord:
             products=tuple(_mapping(product) for product in doc.get("products") or ()),
             results=_mapping(doc.get("results")),
             not_before=doc.get("not_before"),
+            redo=bool(doc.get("redo")),
             finished=doc.get("finished"),
         )
 

@@ -120,7 +120,7 @@ def _signature(subject: Subject, use: Use, world: World) -> str:
 
 
 def stale(subject: Subject, chain: Sequence[Link], world: World) -> Iterator[tuple[Pipeline, Step]]:
-    """Steps that ended, but with other inputs than there are now."""
+    """Steps that ended, but with other inputs than there are now, or that a person wants again."""
     for link in chain:
         record = subject.pipeline(link.pipeline.name)
         for name, step in link.pipeline.steps.items():
@@ -128,7 +128,7 @@ def stale(subject: Subject, chain: Sequence[Link], world: World) -> Iterator[tup
             if ended.state in (State.WAITING, State.ENQUEUED):
                 continue
             changed = dict(ended.inputs) != inputs_of(subject, step, world)
-            if changed or _borrowed(ended, step, subject.night) != _to_borrow(step, subject.night, world):
+            if ended.redo or changed or _borrowed(ended, step, subject.night) != _to_borrow(step, subject.night, world):
                 yield link.pipeline, step
 
 

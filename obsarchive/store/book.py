@@ -123,7 +123,8 @@ class Book:
                     f"{step}.not_before": None,
                     f"{block}.status.done": False,
                     **self.reopened(),
-                }
+                },
+                "$unset": {f"{step}.redo": ""},
             },
         )
         return changed.modified_count == 1
@@ -159,6 +160,15 @@ class Book:
         wished = self.collection.update_one(
             {"_id": subject},
             {"$set": {f"{block}.status.force_redo": True, f"{block}.last_modified": utc_now()}},
+        )
+        return wished.matched_count == 1
+
+    def wish_step(self, subject: str, path: StepPath) -> bool:
+        """Ask for one step to be done again; False when it has not ended."""
+        step = f"{self.place(path[0])}.steps.{path[1]}"
+        wished = self.collection.update_one(
+            {"_id": subject, f"{step}.state": {"$in": [str(state) for state in before("invalidate")]}},
+            {"$set": {f"{step}.redo": True, **self.reopened()}},
         )
         return wished.matched_count == 1
 

@@ -71,7 +71,7 @@ class Lease:
         """Become master; returns the fencing number, or None while a run on another host holds the lease."""
         now = utc_now()
         try:
-            taken: Document = self.collection.find_one_and_update(
+            taken = self.collection.find_one_and_update(
                 {"_id": LEASE_ID, "$or": [{"expires": {"$lt": now}}, {"run": None}, {"host": host}]},
                 {
                     "$set": {"run": run, "host": host, "holder": holder, "expires": now_plus(seconds), "taken": now},
@@ -82,7 +82,7 @@ class Lease:
             )
         except DuplicateKeyError:
             return None
-        return int(taken["fence"])
+        return int(taken["fence"]) if taken else None
 
     def renew(self, run: str, seconds: float) -> bool:
         """Stay master; False when another run took over."""

@@ -132,7 +132,7 @@ class Throttle:
         """Count one more attempt; returns how many there were in the running window, this one included."""
         now = utc_now()
         window = int(now.timestamp() // window_s)
-        counted = self.collection.find_one_and_update(
+        counted: Any = self.collection.find_one_and_update(
             {"_id": f"{key} {window}"},
             {"$inc": {"attempts": 1}, "$setOnInsert": {"expires": now + timedelta(seconds=window_s)}},
             upsert=True,

@@ -1,0 +1,96 @@
+"""What the daemon says when it cannot start: one clear message and the exit code of the contract."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import CONFIG, Site
+
+Change = Callable[[dict[str, Any]], Any]
+
+
+def misspelt(raw: dict[str, Any]) -> None:
+    raw["parallel"]["n_worker"] = raw["parallel"].pop("n_workers")
+
+
+def rule_of_wrong_type(raw: dict[str, Any]) -> None:
+    raw["pipelines"][1]["when"] = "science_program.program_id in [24]"
+
+
+def unknown_setting(raw: dict[str, Any]) -> None:
+    raw["pipelines"][1]["settings"] = {"best_fracton": 0.1}
+
+
+def unreachable_database(raw: dict[str, Any]) -> None:
+    raw["database"] = {"mode": "external", "uri": "mongodb://127.0.0.1:9/?serverSelectionTimeoutMS=500"}
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "words"),
+    [
+        (misspelt, 2, ["config.json", "parallel.n_worker", "n_workers"]),
+        (rule_of_wrong_type, 2, ["pipelines.1.when", "program_id", "24"]),
+        (unknown_setting, 2, ["pipelines.1", "best_fracton", "best_fraction"]),
+        (unreachable_database, 3, ["127.0.0.1:9"]),
+    ],
+)
+def test_wrong_configuration(new_site: Callable, change: Change, code: int, words: list[str]) -> None:
+    site = new_site(None)
+    raw = json.loads(json.dumps(CONFIG))
+    change(raw)
+    site.config_file.write_text(json.dumps(raw))
+    said = site.run("--once", expect=code)
+    assert all(word in said for word in words), said
+    assert "Traceback" not in said
+
+
+def test_missing_file(new_site: Callable) -> None:
+    site = new_site(None)
+    site.config_file.unlink()
+    assert "no such file" in site.run("--once", expect=2)
+
+
+def test_broken_json_names_the_place(new_site: Callable) -> None:
+    site = new_site(None)
+    site.config_file.write_text('{"paths": {\n  "raw": [}')
+    assert "line 2, column 11" in site.run("--once", expect=2)
+
+
+def test_an_archive_that_cannot_be_written(new_site: Callable) -> None:
+    site = new_site(None)
+    (site.folder / "file").write_text("")
+    site.change(paths={"archive": "file/archive"})
+    said = site.run("--once", expect=3)
+    assert "file/archive" in said
+    assert "Traceback" not in said
+
+
+def test_a_second_master_is_turned_away(site: Site) -> None:
+    first = site.start()
+    try:
+        for line in first.stdout:  # type: ignore[union-attr]
+            if "enqueued" in line:
+                break
+        said = site.run("--once", expect=4)
+        assert str(first.pid) in said
+    finally:
+        os.kill(first.pid, signal.SIGTERM)
+        assert first.wait(30) == 0
+
+
+def test_help_names_options_and_exit_codes() -> None:
+    project = Path(__file__).resolve().parents[2]
+    said = subprocess.run(
+        [sys.executable, str(project / "archiver.py"), "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert all(word in said for word in ("--once", "--night", "--check", "Exit codes"))
