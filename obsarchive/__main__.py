@@ -15,7 +15,7 @@ from obsarchive.errors import ArchiveError, ConfigError
 from obsarchive.ingest import Ingest
 from obsarchive.names import is_night
 from obsarchive.observation import Night
-from obsarchive.services import open_store
+from obsarchive.services import open_database, open_store
 from obsarchive.store import Store
 
 say = sys.stdout.write
@@ -43,9 +43,9 @@ def _parser() -> argparse.ArgumentParser:
         found.set_defaults(run=run)
         return found
 
-    command("status", _status, "Say what the daemon does.").add_argument(
-        "--json", action="store_true", help="the whole telemetry as JSON"
-    )
+    status = command("status", _status, "Say what the daemon does.")
+    status.add_argument("--json", action="store_true", help="the whole telemetry as JSON")
+    status.add_argument("--uri", action="store_true", help="the database's address for mongosh, with its password")
     redo = command("redo", _redo, "Ask for a pipeline, or one of its steps, to be done again.")
     redo.add_argument("observation", help="observation id, or a night YYYYMMDD")
     redo.add_argument("what", metavar="PIPELINE[:STEP]")
@@ -128,6 +128,10 @@ _USER_ACTIONS: dict[str, Callable[[Config, Store, argparse.Namespace], int]] = {
 
 
 def _status(config: Config, options: argparse.Namespace) -> int:
+    if options.uri:
+        with open_database(config) as opened:
+            say(f"{opened.uri}\n")
+        return 0
     path = config.paths.logs / "status.json"
     try:
         text = path.read_text()

@@ -61,8 +61,8 @@ def import_class(name: str) -> type:
     module, _, attribute = name.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as err:
-        raise ValueError(f"no class {name!r}: {err}") from err
+    except (ImportError, AttributeError, ValueError, NameError, TypeError, SyntaxError) as err:
+        raise ValueError(f"no class {name!r}: {type(err).__name__}: {err}") from err
     if not isinstance(found, type):
         raise ValueError(f"{name!r} is not a class")  # noqa: TRY004 - pydantic reports ValueErrors
     return found

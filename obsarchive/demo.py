@@ -164,7 +164,8 @@ def _jobs(plan: NightPlan) -> Iterator[_Job]:
         for _ in range(plan.n_flats):
             yield job(f"flat_0_{band}", "flat", _camera(plan, None, band, 1.0), plan.flat_frames, FILTER=band)
     for index in range(plan.n_seeing):
-        camera = replace(_camera(plan, QUARTER, "Si", 100.0), frame_s=1.0)
+        window = min(QUARTER, plan.detector)
+        camera = replace(_camera(plan, window, "Si", 100.0), frame_s=1.0)
         yield job("seeing_VIC_Si_o", "seeing", camera, 6, FILTER="Si", SEEING=SEEING_ARCSEC + 0.05 * index)
     for target in plan.targets:
         name = f"{target.program}_{target.name}_VIC_{target.filter}_o"

@@ -7,7 +7,7 @@ import time
 from types import TracebackType
 from typing import Self
 
-from obsarchive.errors import ArchiveError, NotMaster
+from obsarchive.errors import ConfigError, NotMaster
 from obsarchive.layout import Layout
 from obsarchive.store import Store
 
@@ -30,7 +30,7 @@ class Mastership:
     ------
     NotMaster
         On entering, when another daemon is master.
-    ArchiveError
+    ConfigError
         On entering, when the archive cannot be written.
     """
 
@@ -72,7 +72,7 @@ def lock_archive(layout: Layout) -> int:
         layout.root.mkdir(parents=True, exist_ok=True)
         lock = os.open(layout.master_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as err:
-        raise ArchiveError(f"the archive {layout.root} cannot be written: {err.strerror}") from err
+        raise ConfigError(f"paths.archive {layout.root} cannot be written: {err.strerror}") from err
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as err:

@@ -118,6 +118,7 @@ def scan(path: Path) -> Contents:
     """
     with explained(path), path.open("rb") as file:
         hdus = list(_walk(path.name, file))
+    # Announced by the primary header; where fpack moved that into the first extension, by that one.
     announced = (expected_frames(hdu.values) for hdu in hdus if hdu is hdus[0] or hdu.stack)
     return Contents(
         path,
@@ -199,15 +200,15 @@ def _parse(cards: bytes, whole: bool, start: int) -> _Hdu:
     bits, axes = _integer(values, "BITPIX"), _axes(values)
     if bits not in _STORAGE:
         raise ValueError(f"expected BITPIX of {sorted(_STORAGE)}, found {bits}")
-    groups = _integer(values, "GCOUNT", 1.0) if start else 1
-    parameters = _integer(values, "PCOUNT", 0.0) if start else 0
-    data_bytes = abs(bits) // 8 * groups * (parameters + math.prod(axes)) if axes else 0
-    if data_bytes < 0:
-        raise ValueError(f"expected positive PCOUNT and GCOUNT, found {parameters} and {groups}")
-    data_start = start + _padded(len(cards) + CARD)
     is_image = not start or cards[10:CARD].split(b"/")[0].strip(b"' ") == b"IMAGE"
-    stack = _stack(values, axes, data_start) if is_image and data_bytes else None
-    return _Hdu(values, is_image, stack, data_start, data_bytes)
+    elements = math.prod(axes) if axes else 0
+    if not is_image:  # tables: PCOUNT bytes follow, GCOUNT is 1 unless something else was meant
+        elements = _integer(values, "GCOUNT", 1.0) * (_integer(values, "PCOUNT", 0.0) + elements)
+    if elements < 0:
+        raise ValueError(f"expected positive PCOUNT and GCOUNT, found {elements} elements")
+    data_start = start + _padded(len(cards) + CARD)
+    stack = _stack(values, axes, data_start) if is_image and elements else None
+    return _Hdu(values, is_image, stack, data_start, abs(bits) // 8 * elements)
 
 
 def _stack(values: dict[str, Any], axes: list[int], data_start: int) -> Stack:

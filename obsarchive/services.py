@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import quote_plus
 
 from obsarchive.config import Config, Database
@@ -16,6 +16,7 @@ class Opened:
     """An open database, and how to bring it back should it die."""
 
     store: Store
+    uri: str = field(repr=False)
     revive: Callable[[], object]
 
 
@@ -29,9 +30,10 @@ def open_database(config: Config) -> Iterator[Opened]:
         When it can be neither started nor reached.
     """
     if config.database.mode == "external":
-        store = Store(external_uri(config.database), config.database.db)
+        uri = external_uri(config.database)
+        store = Store(uri, config.database.db)
         try:
-            yield Opened(store, lambda: None)
+            yield Opened(store, uri, lambda: None)
         finally:
             store.close()
         return
@@ -43,7 +45,7 @@ def open_database(config: Config) -> Iterator[Opened]:
     with mongod as server:
         store = Store(server.uri, config.database.db)
         try:
-            yield Opened(store, mongod.ensure)
+            yield Opened(store, server.uri, mongod.ensure)
         finally:
             store.close()
 

@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 SCALE, PIXFRAC = 2, 0.45
 SUBSETS, SUBSET_FRAMES = 5, 9
 """The guide star is looked for on medians of this many subsets, of at most so many frames each."""
+MOVING_MIN_SNR = 10.0
+"""A star that is somewhere else in every frame must stand out in each: single electrons reach 8."""
+NO_STAR = FrameMeasure(*[np.nan] * 6, snr=0.0, sharpness=np.nan, brightest=np.nan)
 SATURATED = 0.97
 """Of the saturation level: calibrated pixels above this are taken for saturated."""
 
@@ -130,8 +133,7 @@ class _Sequence:
         optics = optics_of(work)
         self.core_px = settings.core_px
         if optics is not None:
-            core_arcsec = optics.diffraction_fwhm_mas / 1e3 / 2.3548
-            self.core_px = max(0.6, core_arcsec / telescope.plate_scale_arcsec)
+            self.core_px = max(0.6, 0.5 * optics.lambda_over_d_arcsec / telescope.plate_scale_arcsec)
         level = telescope.saturation_adu or frames.saturation or np.inf
         dark = with_masters.calibration.dark
         self.saturation = SATURATED * (level - (0.0 if dark is None else float(np.median(dark))))
@@ -139,22 +141,15 @@ class _Sequence:
     def measure(self) -> tuple[GuideStar, list[FrameMeasure], np.ndarray]:
         """Find the guide star and measure it in every frame; windows' origins (n, 2) come along."""
         star = self._find()
+        found = [star] if star else []
         measures, origins = [], np.zeros((len(self.frames), 2))
-        scale = star.scale_px if star else None
-        stars: list[GuideStar] = [star] if star else []
         for i in range(len(self.frames)):
             self._progress(0.4, i, "measuring the guide star")
-            if star is None:
-                here = self._locate(i)
-                stars.append(here)
-                window, origins[i] = cut(self._read(i), here.y, here.x, self.half)
-                scale = here.scale_px
-            else:
-                window, origins[i] = self._window(i, star)
-            measures.append(measure_star(window, self.core_px, scale))
-        if star is None:
-            star = max(stars, key=lambda found: found.snr)
-        return star, measures, origins
+            window, origins[i] = self._window(i, star) if star else self._moved_window(i, found)
+            measures.append(NO_STAR if window is None else measure_star(window, self.core_px, found[-1].scale_px))
+        if not found:
+            raise Unprocessable(f"no guide star: none of the {len(self.frames)} frames holds one", "zero_flux")
+        return max(found, key=lambda star: star.snr), measures, origins
 
     def _find(self) -> GuideStar | None:
         """Guide star on medians of subsets; None when the star does not stay in one place."""
@@ -174,12 +169,17 @@ class _Sequence:
         chosen = indices[:: max(1, len(indices) // SUBSET_FRAMES)][:SUBSET_FRAMES]
         return np.median([self._read(i) for i in chosen], axis=0)
 
-    def _locate(self, i: int) -> GuideStar:
+    def _moved_window(self, i: int, found: list[GuideStar]) -> tuple[np.ndarray | None, tuple[int, int]]:
+        """Window around the star of one frame, which is added to `found`; None when there is no clear one."""
+        frame = self._read(i)
         try:
-            return locate_star(self._read(i))
+            star = locate_star(frame)
         except Unprocessable:
-            middle = (np.array(self.frames.shape) - 1) / 2
-            return GuideStar(float(middle[0]), float(middle[1]), 0.0, 0.0, 1.0)
+            return None, (0, 0)
+        if star.snr < MOVING_MIN_SNR:
+            return None, (0, 0)
+        found.append(star)
+        return cut(frame, star.y, star.x, self.half)
 
     def _window(self, i: int, star: GuideStar) -> tuple[np.ndarray, tuple[int, int]]:
         ny, nx = self.frames.shape

@@ -131,19 +131,23 @@ class Drizzle:
         ndarray (scale * ny, scale * nx) float32
             NaN where the weight is zero.
         """
-        return self.surface_brightness() / np.float32(self.scale**2)
+        return self._mean(1 / self.scale**2)
 
     def surface_brightness(self) -> Image:
         """Weighted mean of the frames' pixel values, in counts per *native* pixel, shape and NaN as `image`."""
-        weights = self._plane_weights()
-        with np.errstate(divide="ignore", invalid="ignore"):
-            mean = self._planes / weights
-        mean[weights <= 0] = np.nan
-        return self._interleaved(mean)
+        return self._mean(1.0)
 
     def weights(self) -> Image:
         """Weight of each output pixel; a frame of weight 1 gives away 1 per native pixel, in total."""
-        return self._interleaved(self._plane_weights())
+        planes = self._plane_weights()
+        ny, nx = self.shape
+        return np.ascontiguousarray(planes.transpose(2, 0, 3, 1)).reshape(ny * self.scale, nx * self.scale)
+
+    def _mean(self, factor: float) -> Image:
+        ny, nx = self.shape
+        mean = np.empty((ny * self.scale, nx * self.scale), np.float32)
+        _divide_interleaved(self._planes, self._plane_weights(), np.float32(factor), mean)
+        return mean
 
     def _overlaps(self, shift: float) -> list[_Overlap]:
         width = self.pixfrac * self.scale
@@ -166,15 +170,12 @@ class Drizzle:
             plane[rows.stop, columns.start] -= weight
             plane[rows.start, columns.stop] -= weight
             plane[rows.stop, columns.stop] += weight
-        weights = corners.cumsum(axis=2).cumsum(axis=3)[:, :, :ny, :nx]
+        weights = np.empty_like(self._planes)
+        _sum_corners(corners, weights)
         if self._missing is not None:
             weights -= self._missing
         weights[np.abs(weights) < 1e-6 * weights.max(initial=0)] = 0  # what rounding leaves of nothing
-        return weights.astype(np.float32)
-
-    def _interleaved(self, planes: Image) -> Image:
-        ny, nx = self.shape
-        return np.ascontiguousarray(planes.transpose(2, 0, 3, 1)).reshape(ny * self.scale, nx * self.scale)
+        return weights
 
 
 def _covered(step: int, n: int) -> slice:
@@ -202,3 +203,28 @@ def _deposit(frame, planes, phases, steps, weights):  # type: ignore[no-untyped-
                 for x in range(max(0, -step_x), min(nx, nx - step_x)):
                     target[x + step_x] += weight * row[x]
     return n_missing > 0
+
+
+@njit(cache=True)
+def _sum_corners(corners, weights):  # type: ignore[no-untyped-def]
+    """Sum up the corners of rectangles along both axes of each plane."""
+    scale, _, ny, nx = weights.shape
+    for row_phase in range(scale):
+        for column_phase in range(scale):
+            columns = np.zeros(nx)
+            for y in range(ny):
+                columns += corners[row_phase, column_phase, y, :nx]
+                total = 0.0
+                for x in range(nx):
+                    total += columns[x]
+                    weights[row_phase, column_phase, y, x] = total
+
+
+@njit(cache=True)
+def _divide_interleaved(planes, weights, factor, mean):  # type: ignore[no-untyped-def]
+    scale = planes.shape[0]
+    for y in range(mean.shape[0]):
+        for x in range(mean.shape[1]):
+            cell = y % scale, x % scale, y // scale, x // scale
+            weight = weights[cell]
+            mean[y, x] = factor * planes[cell] / weight if weight > 0 else np.nan

@@ -20,7 +20,8 @@ Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 SCALES_PX = (1, 2, 4, 8, 16)
-GUIDE_STAR_MIN_SNR = 5.0
+GUIDE_STAR_MIN_SNR = 6.0
+CORE_MIN_SNR = 5.0
 BORDER_PX = 4
 SHARPNESS_AT_CENTRE, SHARPNESS_PER_OFFSET = 0.15, 0.75  # what a core must have, see `measure`
 MAD_TO_SIGMA = 1.4826
@@ -115,7 +116,7 @@ def guide_star(medians: NDArray, *, exclude: Mask | None = None) -> GuideStar:
     Raises
     ------
     Unprocessable
-        Nothing reaches a signal-to-noise ratio of 5.
+        Nothing reaches a signal-to-noise ratio of 6: noise with single electrons reaches 5 somewhere in a large frame.
     """
     subsets = np.stack([_flattened(image) for image in medians])
     if exclude is not None:
@@ -197,7 +198,7 @@ def measure(window: NDArray, core_sigma_px: float, scale_px: float | None = None
     if scale_px is not None and scale_px > core_sigma_px:
         centre, _ = _highest_point(spectrum, window.shape, 1.5 * scale_px)
         distance = np.hypot(y - centre[0], x - centre[1]) / scale_px
-        if snr < GUIDE_STAR_MIN_SNR or sharpness < SHARPNESS_AT_CENTRE + SHARPNESS_PER_OFFSET * distance:
+        if snr < CORE_MIN_SNR or sharpness < SHARPNESS_AT_CENTRE + SHARPNESS_PER_OFFSET * distance:
             y, x = centre
     radius = max(8 * core_sigma_px, 3 * (scale_px or 0))
     flux, n_pixels = _aperture(clean, y, x, radius)

@@ -97,7 +97,7 @@ def annulus_otf(frequency: ArrayLike, obstruction: float) -> NDArray[np.float64]
     """
     distance = 2 * np.abs(np.asarray(frequency, dtype=float))
     area = _overlap(1.0, 1.0, distance)
-    if obstruction > 0:
+    if obstruction > 1e-6:  # less takes nothing away, and its square would be lost to rounding
         area += _overlap(obstruction, obstruction, distance) - 2 * _overlap(1.0, obstruction, distance)
     return area / (np.pi * (1 - obstruction**2))
 

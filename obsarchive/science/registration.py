@@ -27,6 +27,7 @@ Classification = Literal["zero_flux", "faint", "high_flux", "failed"]
 STAR_MIN_SNR = 5.0  # below: no star in the frame
 FLUX_MIN_SNR = 20.0  # above: peaks are compared at equal flux
 HIGH_FLUX_MIN_SNR = 10.0  # median of the frames; below, registration on single frames follows the noise
+BLACK_FRACTION = 0.02  # of the usual peak and flux; thick clouds still let through more
 MIN_KEPT_FRACTION = 0.1
 STEADY_RADIUS_PX = 32.0  # image motion and drift of a tracking telescope within one observation
 MIN_STEADY_FRAMES = 5
@@ -100,12 +101,12 @@ def grade(
     positions = positions + (0 if origins is None else origins)
     quality = _quality(measures, snr)
 
-    has_star = (snr >= STAR_MIN_SNR) & np.isfinite(quality)
+    has_star = (snr >= STAR_MIN_SNR) & np.isfinite(quality) & ~_far_too_faint(measures, snr)
     saturated = brightest >= saturation
     slipped, reference = _slipped(positions, has_star & ~saturated)
     kept = has_star & ~saturated & ~slipped
     reasons = tuple(
-        f"black: no star (S/N {snr[i]:.1f})" if not has_star[i]
+        f"black: no star, S/N {snr[i]:.1f}" if not has_star[i]
         else f"saturated: brightest pixel {brightest[i]:.0f}" if saturated[i]
         else f"slipped: star {np.hypot(*(positions[i] - reference)):.0f} px off" if slipped[i]
         else ""
@@ -123,7 +124,7 @@ def classify(grades: Grades) -> Classification:
     Returns
     -------
     {"zero_flux", "failed", "faint", "high_flux"}
-        No frame has a star; less than a tenth of the frames with a star can be used; the median
+        No frame has a star; less than a tenth of all frames can be used; the median
         signal-to-noise ratio of the star's core in the kept frames is below 10; all is well.
     """
     n_with_star = int(np.sum(grades.snr >= STAR_MIN_SNR))
@@ -133,6 +134,17 @@ def classify(grades: Grades) -> Classification:
     if n_kept < MIN_KEPT_FRACTION * len(grades.kept) or n_kept == 0:
         return "failed"
     return "high_flux" if np.median(grades.snr[grades.kept]) >= HIGH_FLUX_MIN_SNR else "faint"
+
+
+def _far_too_faint(measures: Sequence[FrameMeasure], snr: NDArray) -> NDArray[np.bool_]:
+    """Frames in which only noise stands where the star does: peak and flux are both a small part of the usual."""
+    peak = np.array([m.peak for m in measures], dtype=float)
+    flux = np.array([m.flux for m in measures], dtype=float)
+    with_star = snr >= STAR_MIN_SNR
+    if not with_star.any():
+        return ~with_star
+    too_low = [values < BLACK_FRACTION * np.median(values[with_star]) for values in (peak, flux)]
+    return too_low[0] & too_low[1]
 
 
 def _quality(measures: Sequence[FrameMeasure], snr: NDArray) -> NDArray[np.float64]:

@@ -11,28 +11,24 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq, least_squares
+from scipy.ndimage import uniform_filter
+from scipy.signal.windows import tukey
 
 from obsarchive.errors import Unprocessable
 from obsarchive.science.psf import Optics, aperture_weights, perfect_psf
+from obsarchive.science.star_profile import ANNULUS, CORE_FWHM, CoreAndHalo, StarProfile, fit_core_and_halo
 
 Float = NDArray[np.float64]
 
 APERTURE_ARCSEC = 2.5
 """Radius of the aperture; smaller where the image is."""
 
-_BACKGROUND_ARCSEC = 1.0
-"""Width of the annulus around the aperture in which the background is measured."""
+_HALO_ARCSEC = 0.7
+"""First guess of the FWHM of the halo."""
 
-_SECTORS = 16
-_CORE_FWHM = 3.0
-"""Radius of the core, whose pixels count one by one, in units of the diffraction limit."""
-
-_HALO_BETA = 4.765
-"""Moffat exponent of an image through Kolmogorov turbulence (Trujillo et al. 2001, MNRAS 328, 977)."""
-
-_DETECTION_SNR = 5.0
+_DETECTION_SNR = 7.0
 _TRUSTED_SNR = 15.0
+_LOWEST_RATIO = 0.005
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,28 +106,31 @@ def measure_strehl(
     """
     if image.ndim != 2:
         raise ValueError(f"expected an image of two dimensions, found shape {image.shape}")
-    core_px = _CORE_FWHM * 1e-3 * optics.diffraction_fwhm_mas / pixel_arcsec
+    sharpest_px = 1e-3 * optics.diffraction_fwhm_mas / pixel_arcsec
+    core_px = CORE_FWHM * sharpest_px
     guess = _brightest_star(image, core_px) if centre is None else centre
     row, column = _brightest_pixel(image, guess, core_px)
     aperture_px = _aperture_px(image.shape, pixel_arcsec, core_px)
-    star = _Star(image, (row, column), aperture_px, _BACKGROUND_ARCSEC / pixel_arcsec, core_px)
+    star = StarProfile(image, (row, column), aperture_px, core_px)
     if not star.peak_snr >= _DETECTION_SNR:
         raise Unprocessable(
             f"expected a star of peak S/N above {_DETECTION_SNR:g} near (y, x) = ({row}, {column}), "
             f"found {star.peak_snr:.1f}"
         )
-    peak, dy, dx = _band_limited_peak(star.patch(core_px), optics, pixel_arcsec)
-    perfect_peak, perfect_flux = _perfect(optics, pixel_arcsec, response_px, aperture_px, core_px, (dy, dx))
+    peak, dy, dx = _band_limited_peak(star.patch, optics, pixel_arcsec)
+    perfect = perfect_psf(optics, pixel_arcsec, len(star.patch), response_px, (dy, dx))
+    perfect_peak, _, _ = _band_limited_peak(perfect, optics, pixel_arcsec)
+    perfect_flux = _perfect_flux(optics, pixel_arcsec, response_px, aperture_px)
     ratio = peak / star.flux * perfect_flux / perfect_peak
-    fit = _fit_core_and_halo(star, pixel_arcsec, optics)
+    fit = fit_core_and_halo(star, (dy, dx), (1.2 * sharpest_px, _HALO_ARCSEC / pixel_arcsec))
     error = abs(ratio) * float(np.hypot(star.noise / peak, star.flux_error / star.flux))
-    reason = "; ".join(_doubts(star, fit, ratio, error, optics))
+    reason = "; ".join(_doubts(star, fit, ratio, error, sharpest_px))
     return StrehlResult(
         ratio=ratio,
         ratio_error=error,
-        fwhm_arcsec=fit.fwhm_arcsec,
-        core_arcsec=fit.core_arcsec,
-        halo_arcsec=fit.halo_arcsec,
+        fwhm_arcsec=fit.fwhm * pixel_arcsec,
+        core_arcsec=fit.core * pixel_arcsec,
+        halo_arcsec=fit.halo * pixel_arcsec,
         y=row + dy,
         x=column + dx,
         flux=star.flux,
@@ -139,3 +138,99 @@ def measure_strehl(
         reason=reason,
         box=star.box.astype(np.float32),
     )
+
+
+def _doubts(star: StarProfile, fit: CoreAndHalo, ratio: float, error: float, sharpest_px: float) -> list[str]:
+    """Reasons not to trust a Strehl ratio."""
+    core = f"core of {fit.core / sharpest_px:.2f} times the diffraction limit"
+    checks = {
+        f"peak S/N {star.peak_snr:.1f} is below {_TRUSTED_SNR:g}": star.peak_snr < _TRUSTED_SNR,
+        f"ratio {ratio:.3f} is outside {_LOWEST_RATIO:g} to 1": not _LOWEST_RATIO < ratio < 1.02 + 3 * error,
+        "the core is saturated": star.saturated,
+        "pixels are missing in the core": star.centre_missing,
+        f"{star.missing_share:.0%} of the aperture is missing": star.missing_share > 0.5,
+        f"{core} is too sharp": fit.core < 0.7 * sharpest_px,
+        f"{core} is not sharp": fit.core > 4 * sharpest_px,
+        "core is wider than its halo": fit.core > fit.halo,
+        "no core stands out of the halo": fit.core_share < 0.1,
+    }
+    return [reason for reason, holds in checks.items() if holds]
+
+
+def _band_limited_peak(patch: Float, optics: Optics, pixel_arcsec: float) -> tuple[float, float, float]:
+    """Highest value of a star between the pixels and its position (y, x) from the central pixel.
+
+    The patch is interpolated with the frequencies below the cut-off of the telescope: exact for a well sampled
+    image, and the noise the telescope cannot have passed does not raise the maximum.
+    """
+    size = len(patch)
+    shortest = 1 - optics.width_nm / optics.wavelength_nm / 2
+    # one and a half steps more, because the taper spreads the spectrum
+    cutoff = min(0.5, pixel_arcsec / (shortest * optics.lambda_over_d_arcsec) + 1.5 / size)
+    order = min(int(cutoff * size), (size - 1) // 2)
+    frequency = np.arange(-order, order + 1) / size
+    pixel = np.arange(size) - size // 2
+    analyse = np.exp(-2j * np.pi * np.outer(frequency, pixel)) * tukey(size, 0.5) / size
+    spectrum = analyse @ patch @ analyse.T
+    if cutoff < 0.5:
+        spectrum *= np.hypot(frequency[:, None], frequency) <= cutoff
+    grid = np.linspace(-1, 1, 17)
+    synthesise = np.exp(2j * np.pi * np.outer(grid, frequency))
+    values = (synthesise @ spectrum @ synthesise.T).real
+    i, j = np.unravel_index(np.argmax(values[1:-1, 1:-1]), (15, 15))
+    y, top = _vertex(values[i : i + 3, j + 1])
+    x, _ = _vertex(values[i + 1, j : j + 3])
+    return top, float(grid[i + 1] + y * (grid[1] - grid[0])), float(grid[j + 1] + x * (grid[1] - grid[0]))
+
+
+def _vertex(values: Float) -> tuple[float, float]:
+    """Position from the middle one, and height, of the parabola through three equidistant values."""
+    before, middle, after = values
+    curvature = before - 2 * middle + after
+    position = np.clip(0.5 * (before - after) / curvature, -1, 1) if curvature < 0 else 0.0
+    return float(position), float(middle - 0.25 * (before - after) * position)
+
+
+@lru_cache(maxsize=16)
+def _perfect_flux(optics: Optics, pixel_arcsec: float, response_px: tuple[float, ...], aperture_px: float) -> float:
+    """Flux of the perfect PSF in the aperture, of 1 in all."""
+    half = int(aperture_px) + 1
+    psf = perfect_psf(optics, pixel_arcsec, 2 * half + 1, response_px)
+    return float(np.sum(psf * aperture_weights(psf.shape, half, half, aperture_px)))
+
+
+def _aperture_px(shape: tuple[int, ...], pixel_arcsec: float, core_px: float) -> float:
+    """Radius of the aperture that fits into the image together with its background annulus."""
+    aperture_px = min(APERTURE_ARCSEC / pixel_arcsec, (min(shape) - 1) / 2 / ANNULUS)
+    if aperture_px < 2 * core_px:
+        least = int(4 * ANNULUS * core_px) + 2
+        raise Unprocessable(f"expected an image of at least {least} x {least} pixels, found {shape[0]} x {shape[1]}")
+    return aperture_px
+
+
+def _brightest_star(image: NDArray[np.floating], core_px: float) -> tuple[float, float]:
+    """Approximate position (y, x) of the brightest star, from sums over blocks of the size of its core."""
+    side = max(1, int(core_px / CORE_FWHM))
+    ny, nx = (n // side for n in image.shape)
+    seen = image[:: 2 * side, :: 2 * side]
+    seen = seen[np.isfinite(seen)]
+    level = np.median(seen) if seen.size else 0.0
+    cropped = image[: ny * side, : nx * side]
+    light = np.where(np.isfinite(cropped), cropped - level, 0)
+    blocks = uniform_filter(light.reshape(ny, side, nx, side).sum(axis=(1, 3)), 3, mode="constant")
+    y, x = np.unravel_index(np.argmax(blocks), blocks.shape)
+    return (float(y) + 0.5) * side - 0.5, (float(x) + 0.5) * side - 0.5
+
+
+def _brightest_pixel(image: NDArray[np.floating], near: tuple[float, float], reach_px: float) -> tuple[int, int]:
+    """Brightest pixel (row, column) within `reach_px` rows and columns of a position."""
+    top, left = (max(0, int(np.floor(centre - reach_px))) for centre in near)
+    bottom, right = (max(0, int(np.ceil(centre + reach_px)) + 1) for centre in near)
+    window = image[top:bottom, left:right]
+    if not np.any(np.isfinite(window)):
+        place = f"(y, x) = ({near[0]:.0f}, {near[1]:.0f})"
+        raise Unprocessable(
+            f"expected a star near {place}, found no finite pixel there in an image of {image.shape} pixels"
+        )
+    row, column = np.unravel_index(np.nanargmax(window), window.shape)
+    return top + int(row), left + int(column)

@@ -93,7 +93,7 @@ class Site:
             text=True,
             start_new_session=True,
             cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": f"{PROJECT}:{Path(__file__).parent}"},
+            env={**os.environ, "PYTHONPATH": str(PROJECT)},
         )
 
     def run(self, *options: str, expect: int = 0, timeout: float = 120.0) -> str:

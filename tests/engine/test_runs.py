@@ -165,7 +165,7 @@ def test_a_truncated_file_is_rejected_until_it_changes(site: Site) -> None:
 
 
 def test_a_step_that_kills_its_process_fails_and_the_rest_goes_on(site: Site) -> None:
-    site.change(pipelines=[*json.loads(site.config_file.read_text())["pipelines"], {"class": "poison.Poison"}])
+    site.change(pipelines=[*json.loads(site.config_file.read_text())["pipelines"], {"class": "tests.engine.poison.Poison"}])
     site.run()
     with site.store() as store:
         documents = list(store.database["objects"].find())

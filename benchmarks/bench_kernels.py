@@ -1,0 +1,190 @@
+"""Time our kernels against named peers: same input, same run, one thread.
+
+``python benchmarks/bench_kernels.py [word ...]`` runs the cases whose name contains one of the words (all by
+default), prints the table and, after a complete run, writes it to ``benchmarks/RESULTS.md``.
+
+A new case is a decorated function that prepares the input and returns a `Contest`::
+
+    @case("master dark", peer="ccdproc.combine", goal=15)
+    def master_dark() -> Contest: ...
+"""
+
+import os
+
+# the libraries read these when they are imported
+os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = os.environ["NUMBA_NUM_THREADS"] = "1"
+
+import platform
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from obsarchive.science.calibration import Calibration, combine
+from obsarchive.science.drizzle import Drizzle
+from obsarchive.science.registration import measure
+
+RESULTS = Path(__file__).with_name("RESULTS.md")
+REPEATS = 3
+SIDE = 1024
+
+
+@dataclass(frozen=True)
+class Contest:
+    """What is timed: two functions that give the same, and how far apart their results are."""
+
+    ours: Callable[[], Any]
+    peer: Callable[[], Any] | None = None
+    difference: Callable[[Any, Any], str] | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    peer: str
+    goal: float
+    prepare: Callable[[], Contest]
+
+
+CASES: list[Case] = []
+
+
+def case(name: str, peer: str = "", goal: float = 0.0) -> Callable[[Callable[[], Contest]], Callable[[], Contest]]:
+    """Register a case: its name, the peer and how many times faster than the peer we want to be."""
+
+    def register(prepare: Callable[[], Contest]) -> Callable[[], Contest]:
+        CASES.append(Case(name, peer, goal, prepare))
+        return prepare
+
+    return register
+
+
+@case("master dark, 50 frames 1024x1024", peer="ccdproc.combine", goal=15)
+def master_dark() -> Contest:
+    import ccdproc
+    from astropy.nddata import CCDData
+
+    cube = np.random.default_rng(1).normal(1000, 8, (50, SIDE, SIDE)).round().astype(np.uint16)
+    frames = [CCDData(frame, unit="adu") for frame in cube]
+    return Contest(
+        ours=lambda: combine(lambda y0, y1: cube[:, y0:y1], len(cube), (SIDE, SIDE)).image,
+        peer=lambda: ccdproc.combine(frames, method="average", sigma_clip=True, dtype=np.float32).data,
+        difference=lambda a, b: f"{np.std(a - b):.4f} DN rms",
+    )
+
+
+@case("master dark, 1000 frames 1024x1024, read in bands")
+def long_master_dark() -> Contest:
+    rng = np.random.default_rng(1)
+
+    def read_rows(y0: int, y1: int) -> np.ndarray:
+        return rng.integers(900, 1100, (1000, y1 - y0, SIDE), dtype=np.uint16)
+
+    return Contest(ours=lambda: combine(read_rows, 1000, (SIDE, SIDE)).image)
+
+
+@case("x2 drizzle, pixfrac 0.45, 20 frames 1024x1024", peer="STScI drizzle, turbo", goal=5)
+def drizzle_x2() -> Contest:
+    from drizzle import resample
+
+    rng = np.random.default_rng(2)
+    frames = rng.normal(1000, 30, (20, SIDE, SIDE)).astype(np.float32)
+    shifts = rng.normal(0, 3, (20, 2))
+    y, x = np.indices((SIDE, SIDE), dtype=float)
+    maps = [np.stack([(x + dx + 0.5) * 2 - 0.5, (y + dy + 0.5) * 2 - 0.5], axis=-1) for dy, dx in shifts]
+
+    def ours() -> np.ndarray:
+        stack = Drizzle((SIDE, SIDE))
+        for frame, (dy, dx) in zip(frames, shifts, strict=True):
+            stack.add(frame, dy, dx)
+        return stack.surface_brightness()
+
+    def turbo() -> np.ndarray:
+        stack = resample.Drizzle(kernel="turbo", out_shape=(2 * SIDE, 2 * SIDE), disable_ctx=True)
+        for frame, pixmap in zip(frames, maps, strict=True):
+            stack.add_image(frame, 1.0, pixmap, pixel_scale_ratio=0.5, pixfrac=0.45)
+        return stack.out_img
+
+    inner = np.s_[32:-32, 32:-32]
+    return Contest(ours, turbo, lambda a, b: f"{np.nanmax(np.abs(a / b - 1)[inner]):.1e} relative")
+
+
+@case("calibrate one frame 1024x1024 (dark, flat, bad pixels)")
+def calibrate_frame() -> Contest:
+    rng = np.random.default_rng(3)
+    frame = rng.integers(500, 2000, (SIDE, SIDE)).astype(np.uint16)
+    calibration = Calibration.from_masters(rng.normal(500, 1, frame.shape), rng.normal(1, 0.02, frame.shape))
+    out = np.empty(frame.shape, np.float32)
+    return Contest(ours=lambda: calibration.apply(frame, out))
+
+
+@case("measure the guide star in a 128x128 window")
+def guide_star() -> Contest:
+    y, x = np.indices((128, 128))
+    star = 5000 * np.exp(-((y - 60.3) ** 2 + (x - 65.6) ** 2) / 2.4)
+    halo = 300 * np.exp(-((y - 61) ** 2 + (x - 66) ** 2) / 300)
+    window = np.random.default_rng(4).normal(star + halo, 10).astype(np.float32)
+    return Contest(ours=lambda: measure(window, 1.1, 12.0))
+
+
+def best_time_s(function: Callable[[], Any]) -> float:
+    """Least processor time of several runs, the first of which (compilation, caches) does not count."""
+    function()
+    times = []
+    for _ in range(REPEATS):
+        start = time.process_time()
+        function()
+        times.append(time.process_time() - start)
+    return min(times)
+
+
+def peak_megabytes(function: Callable[[], Any]) -> float:
+    """Most memory the function holds at a time, its input not counted."""
+    tracemalloc.start()
+    function()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak / 1e6
+
+
+def run(one: Case) -> str:
+    """Run a case; returns its row of the table."""
+    contest = one.prepare()
+    ours_s = best_time_s(contest.ours)
+    cells = [one.name, f"{ours_s * 1e3:.2f}", f"{peak_megabytes(contest.ours):.0f}"]
+    if contest.peer is None:
+        return "| " + " | ".join([*cells, "", "", "", "", ""]) + " |"
+    peer_s = best_time_s(contest.peer)
+    ratio = peer_s / ours_s
+    apart = contest.difference(contest.ours(), contest.peer()) if contest.difference else ""
+    verdict = f"{one.goal:g} ({'reached' if ratio >= one.goal else 'MISSED'})"
+    cells += [one.peer, f"{peer_s * 1e3:.1f}", f"{ratio:.1f}", verdict, apart]
+    return "| " + " | ".join(cells) + " |"
+
+
+HEADER = """\
+| kernel | ours [ms] | ours, peak [MB] | peer | peer [ms] | ratio | goal | results differ by |
+|---|---|---|---|---|---|---|---|"""
+
+
+def main(words: list[str]) -> None:
+    chosen = [one for one in CASES if not words or any(word in one.name for word in words)]
+    sys.stdout.write(HEADER + "\n")
+    rows = []
+    for one in chosen:
+        rows.append(run(one))
+        sys.stdout.write(rows[-1] + "\n")
+        sys.stdout.flush()
+    if not words:
+        versions = f"Python {platform.python_version()}, numpy {np.__version__}, {platform.machine()}"
+        title = f"# Kernels against their peers\n\nProcessor time of one thread, best of {REPEATS} runs; {versions}.\n"
+        RESULTS.write_text("\n".join([title, HEADER, *rows]) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,30 @@
+"""What several folders of tests need."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from uuid import uuid4
+
+import pytest
+from pymongo import MongoClient
+
+from obsarchive.mongod import EmbeddedMongod, Server
+
+
+@pytest.fixture(scope="session")
+def mongo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real MongoDB, shared by all processes of the test session; the user of its ``uri`` may do everything."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # each process has a folder of its own below that of the session
+    with EmbeddedMongod(folder / "mongod") as server:
+        yield replace(server, uri=server.admin_uri)
+
+
+@pytest.fixture
+def database_name(mongo_server: Server) -> Iterator[str]:
+    """Return the name of an empty database of this test, dropped afterwards."""
+    name = f"test_{uuid4().hex}"
+    yield name
+    with MongoClient(mongo_server.uri) as client:
+        client.drop_database(name)
