@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from obsarchive.science.guidestar import FrameMeasure, GuideStar, cut, guide_star, locate, measure
 
 __all__ = [
+    "MIN_STEADY_FRAMES",
     "Classification",
     "FrameMeasure",
     "Grades",
@@ -30,7 +31,7 @@ HIGH_FLUX_MIN_SNR = 10.0  # median of the frames; below, registration on single 
 BLACK_FRACTION = 0.02  # of the usual peak and flux; thick clouds still let through more
 MIN_KEPT_FRACTION = 0.1
 STEADY_RADIUS_PX = 32.0  # image motion and drift of a tracking telescope within one observation
-MIN_STEADY_FRAMES = 5
+MIN_STEADY_FRAMES = 15  # of fewer, a star that is somewhere else in one may as well have been moved there
 
 
 @dataclass(frozen=True)

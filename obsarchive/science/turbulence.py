@@ -76,7 +76,8 @@ class Conditions:
         open_loop = 0.0229 * self.r0_at(wavelength_nm) ** (-5 / 3)
         open_loop = open_loop * (frequency**2 + self.outer_scale_m**-2) ** (-11 / 6)
         controlled = frequency < 0.5 / self.actuator_pitch_m
-        # A delayed correction leaves |1 - exp(2 pi i f v t)|^2; 2 - 2 sinc is its mean over half a turn of the wind.
+        # A delay t leaves |1 - exp(2 pi i f v t cos a)|^2 of the power, half of (2 pi f v t)^2 averaged over the
+        # angle a to the wind; where correcting would do harm the loop does nothing.
         phase = 2 * np.pi * frequency * self.wind_m_s * self.lag_s
         lagged = np.minimum(phase**2 / 2, 1)
         return np.where(controlled, open_loop * lagged, open_loop)
