@@ -40,6 +40,7 @@ def create_app(config: Config, store: Store) -> Portal:
         When the secret key is unsafe or a pipeline of the configuration is wrong.
     """
     app = Portal(config, store, template_folder=ROOT / "templates", static_folder=ROOT / "static")
+    app.url_map.merge_slashes = False  # its redirects would name whatever host the request named
     protect(app)
     guard(app)
     explain(app)

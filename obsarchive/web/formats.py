@@ -24,6 +24,10 @@ _UNITS = {
 }
 
 
+_LABELS = {"ratio": "Strehl ratio", "ratio error": "Strehl ratio, error", "fwhm": "FWHM", "snr": "S/N"}
+"""Names of measured values that are not what an astronomer would write."""
+
+
 def number(value: Any, digits: int = 2) -> str:
     """Write a number with fixed decimals; a dash for anything that is none."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
@@ -74,7 +78,9 @@ def night_date(night: str) -> str:
 
 def right_ascension(degrees: Any) -> str:
     """Write a right ascension [deg] in hours, minutes, seconds."""
-    return _sexagesimal(degrees % 360 / 15, 2) if isinstance(degrees, int | float) else NOTHING
+    if not isinstance(degrees, int | float):
+        return NOTHING
+    return _sexagesimal(round(degrees % 360 / 15 * 360000) % (24 * 360000) / 360000, 2)  # no 24:00:00.00
 
 
 def declination(degrees: Any) -> str:
@@ -113,6 +119,7 @@ def _row(key: str, value: Any) -> Row:
     words, _, last = key.rpartition("_")
     label, unit = (words, _UNITS[last]) if words and last in _UNITS else (key, "")
     label = label.replace("_", " ")
+    label = _LABELS.get(label, label)
     if isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
         return Row(label, f"{len(value)}", table=tuple(value))
     return Row(label, plain(value), unit)
@@ -122,18 +129,20 @@ def plain(value: Any) -> str:
     """Write a value of a result in words."""
     match value:
         case None:
-            return NOTHING
+            text = NOTHING
         case bool():
-            return "yes" if value else "no"
+            text = "yes" if value else "no"
         case float():
-            return f"{value:.4g}".replace("-", "−")
+            text = f"{value:.4g}".replace("-", "−")
         case datetime():
-            return utc(value)
+            text = utc(value)
         case list():
-            return ", ".join(plain(item) for item in value) or "none"
+            text = ", ".join(plain(item) for item in value) or "none"
         case Mapping():
-            return ", ".join(f"{key} {plain(inner)}" for key, inner in value.items())
-    return str(value)
+            text = ", ".join(f"{key} {plain(inner)}" for key, inner in value.items())
+        case _:
+            text = str(value)
+    return text
 
 
 FILTERS = {

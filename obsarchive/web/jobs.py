@@ -12,11 +12,13 @@ from obsarchive.observation import utc_now
 from obsarchive.store import Document
 from obsarchive.web.access import asking
 from obsarchive.web.portal import portal
+from obsarchive.web.views import has_begun
 
 SILENCE = timedelta(seconds=60)
 """A daemon that reported nothing for this long does not run."""
 MAX_UNDER_WAY = 200
 MAX_ENDED = 60
+MAX_ACTIVE = 60
 
 bp = Blueprint("jobs", __name__)
 
@@ -40,11 +42,15 @@ def _now() -> dict[str, Any]:
     rejected = jobs.recent("rejected", MAX_ENDED)
     mine = _visible(subject_of(job) for job in (*under_way, *failed, *ended, *rejected))
     shown = [job for job in under_way if subject_of(job) in mine]
+    running = [("running", job) for job in shown if has_begun(job)]
+    queued = [("queued", job) for job in shown if not has_begun(job)]
+    daemon = jobs.daemon() or {}
     return {
-        "daemon": jobs.daemon() or {},
-        "state": daemon_state(jobs.daemon()),
-        "running": [job for job in shown if job.get("started")],
-        "queued": [job for job in shown if not job.get("started")],
+        "daemon": daemon,
+        "state": daemon_state(daemon),
+        "running": running,
+        "queued": queued,
+        "active": (running + queued)[:MAX_ACTIVE],
         "others": len(under_way) - len(shown),
         "failed": _newest(job for job in (*failed, *rejected) if subject_of(job) in mine),
         "ended": _newest(job for job in ended if subject_of(job) in mine),

@@ -113,8 +113,28 @@ def tarball(obs_id: str) -> ResponseReturnValue:
 @admin_only
 def redo(obs_id: str, pipeline: str) -> ResponseReturnValue:
     """Ask the daemon to do a pipeline once more, from its first step."""
-    known = {link.pipeline.name for link in portal().chain if link.pipeline.scope == "observation"}
-    if pipeline not in known or not portal().store.observations.wish_redo(obs_id, pipeline):
+    if pipeline not in _configured() or not portal().store.observations.wish_redo(obs_id, pipeline):
         refuse()
-    audit("redo", subject=obs_id, pipeline=pipeline)
-    return redirect(url_for(".observation", obs_id=obs_id, **Selection.of(request.args).parameters))
+    return _wished(obs_id, pipeline)
+
+
+@bp.post("/redo/<pipeline>/<step>")
+@admin_only
+def redo_step(obs_id: str, pipeline: str, step: str) -> ResponseReturnValue:
+    """Ask the daemon to do one step once more."""
+    known = step in _configured().get(pipeline, ())
+    if not known or not portal().store.observations.wish_step(obs_id, (pipeline, step)):
+        refuse()
+    return _wished(obs_id, f"{pipeline}.{step}")
+
+
+def _configured() -> dict[str, list[str]]:
+    """Return the steps of the pipelines of observations."""
+    pipelines = (link.pipeline for link in portal().chain if link.pipeline.scope == "observation")
+    return {pipeline.name: list(pipeline.steps) for pipeline in pipelines}
+
+
+def _wished(obs_id: str, what: str) -> ResponseReturnValue:
+    audit("redo", subject=obs_id, pipeline=what)
+    kept: dict[str, Any] = {"obs_id": obs_id, **Selection.of(request.args).parameters}
+    return redirect(url_for(".observation", **kept))

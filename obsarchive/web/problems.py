@@ -57,7 +57,7 @@ def _outage(err: ServiceUnavailable) -> ResponseReturnValue:
     return _page(503)
 
 
-def _broken(_: Exception) -> ResponseReturnValue:
+def _broken(err: Exception) -> ResponseReturnValue:
     number = secrets.token_hex(4)
-    log.exception("%s %s broke, number %s", request.method, one_line(request.path), number)
+    log.error("%s %s broke, number %s", request.method, one_line(request.path), number, exc_info=err)
     return _page(500, number=number)

@@ -126,8 +126,8 @@ def secret_key(config: Config) -> str:
 def _kept_key(path: Path) -> str:
     if not path.exists():
         fresh = path.with_name(f"{path.name}.{os.getpid()}")
-        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as file:
-            file.write(secrets.token_hex(32))
+        fresh.touch(mode=0o600)
+        fresh.write_text(secrets.token_hex(32), encoding="ascii")
         try:
             os.link(fresh, path)  # the first of several starting processes wins, and nobody reads half a key
         except FileExistsError:

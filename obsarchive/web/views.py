@@ -53,6 +53,11 @@ class StepView:
         return min(max(float(found), 0.0), 1.0) if isinstance(found, int | float) else None
 
     @property
+    def has_ended(self) -> bool:
+        """Whether it ran to an end, good or bad."""
+        return self.record.state in _ENDED
+
+    @property
     def products(self) -> list[Mapping[str, Any]]:
         """Products with a name."""
         return [product for product in self.record.products if isinstance(product.get("name"), str)]
@@ -94,6 +99,11 @@ class PipelineView:
     def result(self, step: str, key: str) -> Any:
         """Return a measured value, or None."""
         return self.record.step(step).results.get(key)
+
+
+def has_begun(job: Document) -> bool:
+    """Whether an attempt runs already, rather than being queued."""
+    return any(job.get(key) is not None for key in ("started", "fraction", "worker"))
 
 
 def running(jobs: Iterable[Document]) -> dict[tuple[str, str, str], Document]:
@@ -148,7 +158,7 @@ def _shown(step: StepRecord, job: Document, blocked: bool) -> Shown:
     if step.state in _ENDED:
         return _ENDED[step.state]
     if step.state is State.ENQUEUED:
-        return Shown.RUNNING if job.get("started") else Shown.QUEUED
+        return Shown.RUNNING if has_begun(job) else Shown.QUEUED
     if blocked:
         return Shown.NOT_RUN
     return Shown.STALE if step.products else Shown.WAITING
@@ -208,11 +218,20 @@ class Card:
 
     @cached_property
     def state(self) -> Shown:
-        """What sums up the observation: work under way and failures first; one good pipeline is enough for done."""
+        """What sums up the observation; a pipeline that rejected it counts only where no other took it on."""
         states = {view.state for view in self.pipelines}
-        if Shown.DONE in states:
-            states -= {Shown.REJECTED, Shown.NOT_RUN}
-        return min(states, key=list(Shown).index, default=Shown.WAITING)
+        return min(states - {Shown.REJECTED} or states, key=list(Shown).index, default=Shown.WAITING)
+
+    @property
+    def measured(self) -> dict[str, Any]:
+        """What the first pipeline that made pictures measured, single values only."""
+        steps = self.best.steps if self.best else ()
+        return {
+            key: value
+            for step in steps
+            for key, value in step.record.results.items()
+            if isinstance(value, str | int | float)
+        }
 
     @cached_property
     def strehl(self) -> float | None:

@@ -1,0 +1,109 @@
+"""A portal on a real database, with users of competing programmes."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from argon2 import PasswordHasher
+from flask.testing import FlaskClient
+from toy_archive import EARLIER, HOSTILE, NIGHT, ToyArchive, make_config
+
+from obsarchive import accounts
+from obsarchive.mongod import Server
+from obsarchive.store import Store
+from obsarchive.web import Portal, create_app
+
+PASSWORD = "perihelion of 1801"
+CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+HASH = CHEAP.hash(PASSWORD)
+PEOPLE = {"admin": "all", "ana": ["3"], "ben": ["4"], "pia": []}
+
+
+@pytest.fixture(autouse=True)
+def cheap_passwords(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hash in no time where the hash is not what is tested."""
+    if request.module.__name__ != "test_accounts":
+        monkeypatch.setattr(accounts, "_HASHER", CHEAP)
+
+
+@pytest.fixture
+def store(mongo_server: Server, database_name: str) -> Iterator[Store]:
+    found = Store(mongo_server.uri, database_name)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def app(store: Store, tmp_path: Path) -> Portal:
+    for name, programs in PEOPLE.items():
+        store.users.save(name, {"password": HASH, "programs": programs})
+    portal = create_app(make_config(tmp_path), store)
+    portal.testing = False
+    return portal
+
+
+@pytest.fixture
+def archive(app: Portal) -> SimpleNamespace:
+    """A night of two programmes, one observation of a third one that names its PI, and an earlier night."""
+    toy = ToyArchive(app.store, app.settings)
+    own = toy.observation("3", "HD_140283", 0)
+    failed = toy.observation("3", "GJ_436", 4)
+    hostile = toy.observation(
+        "3",
+        "evil",
+        6,
+        name=HOSTILE,
+        comment=HOSTILE,
+        fits_header=[{"key": "OBJECT", "value": HOSTILE, "comment": HOSTILE}],
+    )
+    foreign = toy.observation("4", "351_Yrsa", 2)
+    named = toy.observation("5", "KOI-2626", 8, pi=["zoe", "pia"])
+    earlier = toy.observation("3", "Vega", 0, night=EARLIER)
+    toy.reduced(own, 0)
+    toy.reduced(foreign, 3)
+    toy.step(failed, "bright_star", "reduce", state="rejected", message="no star brighter than 5 sigma")
+    toy.step(hostile, "bright_star", "reduce", state="failed", message=HOSTILE, retries=1)
+    toy.calibration(NIGHT, [own, foreign])
+    return SimpleNamespace(
+        toy=toy, own=own, failed=failed, hostile=hostile, foreign=foreign, named=named, earlier=earlier
+    )
+
+
+class Visitor:
+    """A browser without scripts: keeps cookies and sends the token of its last page."""
+
+    def __init__(self, client: FlaskClient) -> None:
+        self.client = client
+
+    def token(self, page: str) -> str:
+        text = self.client.get(page).text
+        marker = 'name="csrf_token" value="'
+        return text.split(marker)[1].split('"')[0]
+
+    def get(self, address: str, **options: Any) -> Any:
+        return self.client.get(address, **options)
+
+    def post(self, address: str, page: str = "/account", **fields: str) -> Any:
+        return self.client.post(address, data={"csrf_token": self.token(page), **fields})
+
+    def log_in(self, name: str, password: str = PASSWORD) -> Any:
+        return self.post("/login", "/login", username=name, password=password)
+
+
+@pytest.fixture
+def anybody(app: Portal) -> Visitor:
+    return Visitor(app.test_client())
+
+
+@pytest.fixture
+def as_user(app: Portal) -> Callable[[str], Visitor]:
+    """Return a browser in which somebody is logged in."""
+
+    def enter(name: str) -> Visitor:
+        visitor = Visitor(app.test_client())
+        assert visitor.log_in(name).status_code == 302
+        return visitor
+
+    return enter

@@ -1,0 +1,207 @@
+"""The portal in a real browser: keyboard, a quiet console, nothing fetched from elsewhere, hostile text inert."""
+
+import shutil
+import threading
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import pytest
+from conftest import PASSWORD
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from toy_archive import EARLIER, NIGHT
+from werkzeug.serving import make_server
+
+from obsarchive import accounts
+from obsarchive.web import Portal
+
+CHROMIUM = shutil.which("chromium")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="needs the program chromium"),
+    pytest.mark.xdist_group("browser"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def address(app: Portal) -> Iterator[str]:
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+class Watched:
+    """A page whose complaints and requests are kept."""
+
+    def __init__(self, page: Page, address: str) -> None:
+        self.page, self.address = page, address
+        self.complaints: list[str] = []
+        self.foreign: list[str] = []
+        page.on("console", lambda message: self._note(message.type, message.text))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", lambda request: self._ask(request.url))
+
+    def _note(self, kind: str, text: str) -> None:
+        if kind in ("error", "warning"):
+            self.complaints.append(text)
+
+    def _ask(self, url: str) -> None:
+        if not url.startswith((self.address, "data:")):
+            self.foreign.append(url)
+
+    def open(self, path: str) -> None:
+        self.page.goto(self.address + path)
+
+
+@pytest.fixture
+def visit(browser: Browser, address: str, archive: SimpleNamespace) -> Iterator[Watched]:
+    context = browser.new_context(viewport={"width": 1400, "height": 900})
+    watched = Watched(context.new_page(), address)
+    yield watched
+    context.close()
+    assert watched.complaints == []
+    assert watched.foreign == []
+
+
+def _log_in(visit: Watched, name: str) -> None:
+    visit.open("/")
+    visit.page.fill("[name=username]", name)
+    visit.page.fill("[name=password]", PASSWORD)
+    visit.page.click("main button")
+    expect(visit.page).to_have_url(f"{visit.address}/night/{NIGHT}")
+
+
+def test_a_night_is_walked_by_keyboard(visit: Watched, archive: SimpleNamespace) -> None:
+    _log_in(visit, "ana")
+    page = visit.page
+    expect(page.locator(".card")).to_have_count(3)
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".card").first).to_be_focused()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(f"{visit.address}/observation/{archive.own}")
+    page.keyboard.press("ArrowRight")
+    expect(page).to_have_url(f"{visit.address}/observation/{archive.failed}")
+    page.keyboard.press("k")
+    expect(page).to_have_url(f"{visit.address}/observation/{archive.own}")
+    page.keyboard.press("Escape")
+    expect(page).to_have_url(f"{visit.address}/night/{NIGHT}")
+    page.keyboard.press("k")
+    expect(page).to_have_url(f"{visit.address}/night/{EARLIER}")
+    page.keyboard.press("j")
+    expect(page).to_have_url(f"{visit.address}/night/{NIGHT}")
+
+
+def test_the_filter_narrows_while_one_types_and_stays_in_the_address(visit: Watched, archive: SimpleNamespace) -> None:
+    _log_in(visit, "ana")
+    page = visit.page
+    page.keyboard.press("/")
+    expect(page.locator("[data-live-filter]")).to_be_focused()
+    page.keyboard.type("rejected")
+    expect(page.locator(".card:visible")).to_have_count(1)
+    expect(page).to_have_url(f"{visit.address}/night/{NIGHT}?q=rejected")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(f"{visit.address}/observation/{archive.failed}?q=rejected")
+    page.go_back()
+    page.reload()
+    expect(page.locator(".card:visible")).to_have_count(1)
+    page.select_option("[name=sort]", "name")
+    expect(page).to_have_url(f"{visit.address}/night/{NIGHT}?q=rejected&sort=name")
+
+
+def test_the_size_of_thumbnails_is_remembered(visit: Watched) -> None:
+    _log_in(visit, "ana")
+    page = visit.page
+    page.locator("[data-thumb-size]").fill("320")
+    page.reload()
+    box = page.locator(".card .frame").first.bounding_box()
+    assert box is not None
+    assert 310 <= box["width"] <= 320
+    assert box["width"] == pytest.approx(box["height"], abs=1)
+
+
+def test_an_observation_opens_its_pictures_and_logs(visit: Watched, archive: SimpleNamespace) -> None:
+    _log_in(visit, "ana")
+    visit.open(f"/observation/{archive.own}")
+    page = visit.page
+    expect(page.locator(".picture-cropped img")).to_be_visible()
+    page.get_by_label("full").check()
+    expect(page.locator(".picture-full img")).to_be_visible()
+    expect(page.locator(".picture-cropped img")).to_be_hidden()
+    step = page.locator(".pipeline-step").first
+    step.locator("summary").first.click()
+    step.locator(".provenance summary").click()
+    expect(step.locator("pre.log")).to_contain_text("guide star found")
+    page.locator("details.section summary", has_text="Header").click()
+    page.fill("[data-filter-rows]", "expos")
+    expect(page.locator("#header-rows tbody tr:visible")).to_have_count(1)
+
+
+def test_hostile_text_does_nothing(visit: Watched, archive: SimpleNamespace) -> None:
+    _log_in(visit, "ana")
+    page = visit.page
+    for path in (f"/night/{NIGHT}", f"/observation/{archive.hostile}", "/jobs"):
+        visit.open(path)
+        for section in page.locator("details > summary").all():
+            section.click()
+        page.wait_for_load_state("networkidle")
+        assert page.title() != "owned"
+        assert page.locator("img[src=x]").count() == 0
+
+
+def test_jobs_are_live(visit: Watched, app: Portal, archive: SimpleNamespace) -> None:
+    _log_in(visit, "ana")
+    visit.open("/jobs")
+    expect(visit.page.locator("main")).to_contain_text("Nothing is running")
+    archive.toy.job(archive.own, "enqueued", fraction=0.41, text="registering frames")
+    expect(visit.page.locator("main")).to_contain_text("registering frames", timeout=10_000)
+
+
+def test_a_one_time_link_leads_into_the_archive(visit: Watched, app: Portal) -> None:
+    token = accounts.invite(app.store.users, "ben")
+    visit.open(f"/welcome#{token}")
+    page = visit.page
+    expect(page.locator("[name=token]")).to_have_value(token)
+    expect(page).to_have_url(f"{visit.address}/welcome")
+    page.fill("[name=password]", "aphelion in the winter")
+    page.click("main button")
+    expect(page).to_have_url(f"{visit.address}/night/{NIGHT}")
+    page.click("text=Log out")
+    expect(page).to_have_url(f"{visit.address}/login")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1400])
+def test_no_page_is_wider_than_the_screen(
+    browser: Browser, address: str, archive: SimpleNamespace, scheme: str, width: int
+) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
+    visit = Watched(context.new_page(), address)
+    _log_in(visit, "admin")
+    for path in (f"/night/{NIGHT}", f"/observation/{archive.own}", "/jobs", "/users", "/account"):
+        visit.open(path)
+        assert visit.page.evaluate("document.documentElement.scrollWidth") <= width, path
+    context.close()
+    assert visit.complaints == []

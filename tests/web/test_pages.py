@@ -1,0 +1,188 @@
+"""What pages say: states, order, filters, numbers; and that hostile text stays text."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markupsafe import escape
+from toy_archive import EARLIER, HOSTILE, NIGHT
+
+from obsarchive.observation import Observation, utc_now
+from obsarchive.web import formats
+from obsarchive.web.jobs import daemon_state
+from obsarchive.web.views import Card, Selection, Shown, pipelines_of
+
+
+def _card(app, obs_id: str, jobs=None) -> Card:
+    found = Observation(app.store.observations.find(obs_id))
+    return Card(found, tuple(pipelines_of(found, app.chain, app.layout, jobs or {})))
+
+
+def _states(app, obs_id: str, jobs=None) -> dict[str, str]:
+    return {step.name: str(step.state) for step in _card(app, obs_id, jobs).pipelines[0].steps}
+
+
+def test_each_state_of_a_step_has_its_word(app, archive) -> None:
+    assert _states(app, archive.own) == {"reduce": "done", "strehl": "done", "preview": "done"}
+    assert _states(app, archive.failed) == {"reduce": "rejected", "strehl": "not run", "preview": "not run"}
+    assert _states(app, archive.earlier) == {"reduce": "waiting", "strehl": "waiting", "preview": "waiting"}
+    archive.toy.step(archive.own, "bright_star", "strehl", state="waiting", products=[{"name": "strehl/x.txt"}])
+    assert _states(app, archive.own)["strehl"] == "stale"
+    archive.toy.step(archive.own, "bright_star", "strehl", state="enqueued")
+    assert _states(app, archive.own)["strehl"] == "queued"
+    job = {(archive.own, "bright_star", "strehl"): {"fraction": 0.3}}
+    assert _states(app, archive.own, job)["strehl"] == "running"
+    archive.toy.step(archive.own, "bright_star", "strehl", state="nonsense")
+    assert _states(app, archive.own)["strehl"] == "waiting"
+
+
+def test_one_good_pipeline_makes_an_observation_done(app, archive) -> None:
+    assert _card(app, archive.failed).state is Shown.REJECTED
+    app.store.observations.set_fields(archive.failed, {"pipelined.bright_star.classified_as": "faint"})
+    assert _card(app, archive.failed).state is Shown.WAITING
+    archive.toy.step(archive.failed, "faint_star", "reduce", state="done")
+    assert _card(app, archive.failed).state is Shown.DONE
+
+
+def test_a_pipeline_that_is_no_longer_configured_is_shown_all_the_same(app, archive, as_user) -> None:
+    record = archive.toy.product(app.layout.observation(NIGHT, archive.own) / "lucky", "sum.fits", b"SIMPLE")
+    archive.toy.step(archive.own, "lucky", "reduce", state="done", products=[record])
+    ana = as_user("ana")
+    assert "Lucky" in ana.get(f"/observation/{archive.own}").text
+    assert ana.get(f"/observation/{archive.own}/product/lucky/sum.fits").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        ["name", "filter", "coordinates", "seeing", "raw_data", "fits_header"],
+        ["pipelined"],
+        ["distributed", "date_utc"],
+    ],
+)
+def test_a_document_with_holes_still_has_its_pages(app, archive, as_user, fields) -> None:
+    app.store.observations.collection.update_one({"_id": archive.own}, {"$unset": dict.fromkeys(fields, "")})
+    ana = as_user("ana")
+    assert ana.get(f"/observation/{archive.own}").status_code == 200
+    assert archive.own in ana.get(f"/night/{NIGHT}").text
+
+
+def test_hostile_text_stays_text(archive, as_user) -> None:
+    ana = as_user("ana")
+    for address in (f"/night/{NIGHT}", f"/observation/{archive.hostile}", f"/night/{NIGHT}?q=" + HOSTILE):
+        page = ana.get(address).text
+        assert "<img src=x" not in page
+        assert "<script>document" not in page
+        assert "&lt;img src=x" in page
+    assert ">49<" not in page
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("q=hd", ["HD_140283"]),
+        ("q=rejected", ["GJ_436"]),
+        ("q=.*", []),
+        ("q=[", []),
+        ("q=p3 lp600", ["HD_140283", "GJ_436", HOSTILE]),
+        ("sort=name", [HOSTILE, "GJ_436", "HD_140283"]),
+        ("sort=strehl&order=desc", ["HD_140283", "GJ_436", HOSTILE]),
+        ("sort=__class__", ["HD_140283", "GJ_436", HOSTILE]),
+        ("q=hd&q=gj", ["HD_140283"]),
+    ],
+)
+def test_the_address_decides_what_is_shown_and_in_which_order(app, archive, as_user, query, names) -> None:
+    page = as_user("ana").get(f"/night/{NIGHT}?{query}").text
+    found = [text.split("<")[0] for text in page.split('<span class="name">')[1:]]
+    assert found == [_escaped(name) for name in names]
+
+
+def _escaped(text: str) -> str:
+    return str(escape(text)).split("<")[0]
+
+
+def test_neighbours_follow_the_selection(archive, as_user) -> None:
+    ana = as_user("ana")
+    page = ana.get(f"/observation/{archive.failed}").text
+    assert f'rel="prev" data-keys="ArrowLeft k" href="/observation/{archive.own}"' in page
+    assert f'rel="next" data-keys="ArrowRight j" href="/observation/{archive.hostile}"' in page
+    page = ana.get(f"/observation/{archive.failed}?q=gj").text
+    assert 'rel="prev"' not in page
+    assert f'href="/night/{NIGHT}?q=gj"' in page
+
+
+def test_nights_are_turned_by_what_one_may_see(archive, as_user) -> None:
+    assert f'href="/night/{EARLIER}"' in as_user("ana").get(f"/night/{NIGHT}").text
+    assert f'href="/night/{EARLIER}"' not in as_user("ben").get(f"/night/{NIGHT}").text
+    ana = as_user("ana")
+    assert ana.get("/night?date=2016-09-23").location == f"/night/{EARLIER}"
+    assert ana.get("/night?date=x").location == "/"
+    assert "Nothing of yours" in ana.get("/night/20160101").text
+    assert [ana.get(f"/night/{text}").status_code for text in ("20160231", "2016", "..", "$ne")] == [404] * 4
+
+
+def test_the_night_tells_its_calibration_and_its_troubles(archive, as_user) -> None:
+    page = as_user("ana").get(f"/night/{NIGHT}").text
+    assert "copied from 20160920" in page
+    assert "no star brighter than 5 sigma" in page
+    assert "dark_6_20160925_010203.000000.fits" in page
+    assert "3 files of the raw folder ignored" in page
+
+
+def test_a_step_shows_settings_and_log_of_its_manifest(app, archive, as_user) -> None:
+    ana = as_user("ana")
+    address = f"/observation/{archive.own}/step/bright_star/reduce"
+    assert "guide star found" in ana.get(address).text
+    (app.layout.observation(NIGHT, archive.own) / "bright_star" / ".reduce.json").write_text("{broken")
+    assert "No manifest" in ana.get(address).text
+    assert ana.get(address.replace("reduce", "nothing")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("telemetry", "word"),
+    [
+        (None, "not running"),
+        ({}, "not running"),
+        ({"updated": "yesterday"}, "not running"),
+        ({"updated": utc_now() - timedelta(seconds=61), "state": "working"}, "not running"),
+        ({"updated": utc_now() + timedelta(seconds=600), "state": "napping"}, "napping"),
+    ],
+)
+def test_the_daemon_is_believed_for_a_minute(telemetry, word) -> None:
+    assert daemon_state(telemetry) == word
+
+
+def test_the_jobs_page_bears_half_a_job(app, archive, as_user) -> None:
+    app.store.jobs.collection.insert_one({"_id": "odd", "state": "enqueued", "queued": utc_now()})
+    app.store.jobs.collection.insert_one({"_id": "odd2", "state": "failed", "subject": archive.own})
+    app.store.jobs.report({"updated": utc_now(), "workers": 2, "queue": None, "disks": [{}]})
+    assert as_user("admin").get("/jobs").status_code == 200
+
+
+def test_numbers_are_written_as_astronomers_read_them() -> None:
+    assert formats.right_ascension(155.127083) == "10:20:30.50"
+    assert formats.right_ascension(359.99999999) == "00:00:00.00"
+    assert formats.declination(-0.0042) == "−00:00:15.1"
+    assert formats.number(-1.005, 1) == "−1.0"
+    assert formats.number(True) == formats.number(float("nan")) == formats.number("x") == "–"
+    assert formats.size(1536) == "1.5 kB"
+    assert formats.duration(3725) == "1 h 2 min"
+    assert formats.utc(datetime(2016, 9, 25, 3, tzinfo=UTC)) == "2016-09-25 03:00:00"
+
+
+@given(st.floats(-90, 90))
+def test_a_declination_reads_back(degrees: float) -> None:
+    """To half a unit of the last digit, 0.05 arcsec."""
+    text = formats.declination(degrees)
+    hours, minutes, seconds = text[1:].split(":")
+    value = int(hours) + int(minutes) / 60 + float(seconds) / 3600
+    assert abs((-value if text[0] == "−" else value) - degrees) * 3600 < 0.0501
+    assert int(minutes) < 60
+    assert float(seconds) < 60
+
+
+@given(st.dictionaries(st.sampled_from(["q", "sort", "order", "x"]), st.text(max_size=200)))
+def test_any_address_is_a_selection_that_reproduces_itself(arguments: dict[str, str]) -> None:
+    selection = Selection.of(arguments)
+    assert Selection.of(selection.parameters) == selection

@@ -1,0 +1,226 @@
+"""A small archive with documents and product files, for the tests of the portal and for looking at it."""
+
+import hashlib
+import io
+import json
+import random
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from obsarchive.config import Config
+from obsarchive.layout import Layout
+from obsarchive.observation import utc_now
+from obsarchive.store import Store
+
+NIGHT, EARLIER = "20160925", "20160923"
+HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>{{7*7}}"
+FACES = 12
+"""Different pictures that are made."""
+
+
+@cache
+def star_picture(seed: int, pixels: int) -> bytes:
+    """Return a PNG of a star with speckles, sometimes with a companion."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:pixels, :pixels] / pixels - 0.5
+    radius = np.hypot(y, x)
+    image = 1.0 * np.exp(-((radius / 0.02) ** 2)) + 0.08 * np.exp(-((radius / 0.11) ** 2))
+    image += 0.12 * np.exp(-(((radius - 0.06) / 0.012) ** 2))
+    for _ in range(40):
+        dy, dx = rng.normal(0, 0.09, 2)
+        image += rng.uniform(0.002, 0.02) * np.exp(-(((y - dy) ** 2 + (x - dx) ** 2) / 0.0002))
+    if seed % 3 == 0:
+        image += 0.3 * np.exp(-(((y - 0.2) ** 2 + (x + 0.15) ** 2) / 0.0004))
+    image += rng.normal(0, 0.002, image.shape)
+    grey = np.arcsinh(np.clip(image, 0, None) * 60) / np.arcsinh(60)
+    buffer = io.BytesIO()
+    Image.fromarray((np.clip(grey, 0, 1) * 255).astype(np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def make_config(folder: Path, **server: Any) -> Config:
+    pipelines = [
+        {"class": "toy_pipelines.BrightStar"},
+        {"class": "toy_pipelines.FaintStar", "when": "pipelined.bright_star.classified_as in ['faint', 'zero_flux']"},
+        {"class": "toy_pipelines.Calibration"},
+        {"class": "toy_pipelines.Summary"},
+    ]
+    places = {name: str(folder / name) for name in ("archive", "tmp", "logs")}
+    raw = {
+        "server": {"name": "Robo-AO archive", **server},
+        "paths": {"raw": [str(folder / "raw")], **places},
+        "pipelines": pipelines,
+    }
+    return Config.model_validate(raw, context={"folder": folder})
+
+
+class ToyArchive:
+    """Fills a database and an archive tree."""
+
+    def __init__(self, store: Store, config: Config) -> None:
+        self.store, self.layout = store, Layout(config.paths.archive)
+
+    def observation(self, program: str, target: str, minute: int, **more: Any) -> str:
+        """Add one observation without any product; returns its name."""
+        night = more.pop("night", NIGHT)
+        when = datetime.strptime(night, "%Y%m%d").replace(tzinfo=UTC) + timedelta(hours=3, minutes=minute)
+        band = more.pop("filter", "lp600")
+        name = f"{program}_{target}_VIC_{band}_o_{when:%Y%m%d_%H%M%S.%f}"
+        document = {
+            "_id": name,
+            "schema": 1,
+            "night": night,
+            "name": target,
+            "science_program": {"program_id": program, "program_PI": more.pop("pi", ["nobody"])},
+            "date_utc": when,
+            "telescope": "KPNO_2.1m",
+            "camera": "VIC",
+            "filter": band,
+            "marker": "o",
+            "exposure_s": 90.0,
+            "magnitude": 11.23,
+            "coordinates": {"ra_deg": 155.1271, "dec_deg": -0.0042, "az_deg": 181.2, "el_deg": 57.9},
+            "seeing": {"median_arcsec": 1.31, "nearest_arcsec": 1.22},
+            "fits_header": [
+                {"key": "OBJECT", "value": target, "comment": "target"},
+                {"key": "EXPOSURE", "value": 0.116, "comment": "[s] of a frame"},
+            ],
+            "raw_data": {"location": ["host", "/raw"], "data": [f"{name}.fits.bz2", f"{name}_0.fits.bz2"]},
+            "pipelined": {},
+            "distributed": {"status": False},
+        }
+        self.store.observations.insert({**document, **more})
+        return name
+
+    def product(self, folder: Path, name: str, data: bytes) -> dict[str, Any]:
+        """Write a product and return its record."""
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        return {"name": name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+    def step(self, obs_id: str, pipeline: str, step: str, **record: Any) -> None:
+        """Set the record of one step."""
+        self.store.observations.set_fields(obs_id, {f"pipelined.{pipeline}.steps.{step}": record})
+
+    def reduced(self, obs_id: str, seed: int = 0, strehl: float = 12.3) -> None:
+        """Let the bright-star pipeline have done an observation."""
+        night = (self.store.observations.find(obs_id) or {})["night"]
+        folder = self.layout.observation(night, obs_id) / "bright_star"
+        pictures = {"thumb": 160, "cropped": 320, "full": 640, "quality": 320}
+        previews = [
+            self.product(folder, f"preview/{obs_id}_{kind}.png", star_picture(seed % FACES, pixels))
+            for kind, pixels in pictures.items()
+        ]
+        stacks = [
+            self.product(folder, "100p.fits", b"SIMPLE  =                    T"),
+            self.product(folder, "frames.txt", b"1 2 3\n"),
+        ]
+        inputs = {"science": "5f0c1d2e3f4a5b6c", "calibration": "dark_6:aa11 flat_lp600:bb22"}
+        done = {"state": "done", "finished": utc_now(), "inputs": inputs, "version": "0.1"}
+        self.step(
+            obs_id,
+            "bright_star",
+            "reduce",
+            products=stacks,
+            results={
+                "frames_total": 770,
+                "frames_used": 768,
+                "guide_star": {"y": 512.3, "x": 498.1, "snr": 41.2},
+                "calibration": "dark_6 and flat_lp600 of the night",
+                "left_out": [{"frame": 17, "reason": "black"}, {"frame": 402, "reason": "saturated"}],
+            },
+            **done,
+        )
+        text = self.product(folder, f"strehl/{obs_id}_strehl.txt", b"Strehl ratio\n")
+        flag = "OK" if strehl > 5 else "BAD?"
+        self.step(
+            obs_id,
+            "bright_star",
+            "strehl",
+            products=[text],
+            results={"ratio_percent": strehl, "ratio_error_percent": 0.4, "fwhm_arcsec": 0.121, "flag": flag},
+            **done,
+        )
+        self.step(obs_id, "bright_star", "preview", products=previews, results={}, **done)
+        manifest = {
+            "settings": {"pixfrac": 0.45, "scale": 2},
+            "log": ["2016-09-26T00:00:00Z INFO guide star found"],
+            "version": "0.1",
+            "config": "0123456789abcdef",
+        }
+        (folder / ".reduce.json").write_text(json.dumps(manifest))
+        self.product(self.layout.observation(night, obs_id), f"{obs_id}.tar.bz2", b"BZh9")
+        self.store.observations.set_fields(obs_id, {"distributed.status": True})
+
+    def calibration(self, night: str, observations: list[str]) -> None:
+        """Let the night have masters, and pictures of a PSF library."""
+        self.store.nights.touch(night)
+        preview = self.product(self.layout.calibration(night), "preview/dark_6.png", star_picture(1, 160))
+        masters = [
+            {"kind": "dark", "key": "6", "shape": [1024, 1024], "origin": "own", "noise_adu": 1.234, "frames": 1000},
+            {"kind": "flat", "key": "lp600", "shape": [1024, 1024], "origin": "copied from 20160920", "frames": 500},
+        ]
+        results = {
+            "masters": masters,
+            "excluded": [{"file": "dark_6_20160925_010203.000000.fits", "reason": "truncated"}],
+        }
+        library = [
+            self.product(self.layout.summary(night), f"psflib/{name}.png", star_picture(2, 160))
+            for name in observations
+        ]
+        self.store.nights.set_fields(
+            night,
+            {
+                "calib.steps.darks": {
+                    "state": "done",
+                    "results": results,
+                    "products": [preview],
+                    "finished": utc_now(),
+                },
+                "summary.steps.psflib": {"state": "done", "products": library, "finished": utc_now()},
+                "raw_data.ignored_count": 3,
+            },
+        )
+
+    def busy_night(self, count: int) -> None:
+        """Fill a night as an observer would find it in the morning."""
+        rng = random.Random(7)
+        names, bands = (
+            ["351_Yrsa", "HD_140283", "GJ_436", "EPIC_201912552", "KOI-2626", "WDS_J1023+3421"],
+            ["lp600", "Si", "Sz"],
+        )
+        for index in range(count):
+            program, band = ("3" if index % 3 else "4"), rng.choice(bands)
+            obs = self.observation(
+                program, f"{rng.choice(names)}.{index}" if index > 5 else names[index], 2 * index, filter=band
+            )
+            if index % 17 == 11:
+                reason = "no star brighter than 5 sigma in any of 770 frames"
+                self.step(obs, "bright_star", "reduce", state="rejected", message=reason, finished=utc_now())
+                self.store.observations.set_fields(obs, {"pipelined.bright_star.classified_as": "faint"})
+            elif index % 19 == 13:
+                message = f"OSError: {obs}.fits.bz2: ends after 412 of 770 frames"
+                self.step(obs, "bright_star", "reduce", state="failed", message=message, retries=2, finished=utc_now())
+            elif index >= count - 3:
+                self.step(obs, "bright_star", "reduce", state="enqueued")
+                begun = {"started": utc_now(), "fraction": 0.41, "text": "registering frames", "worker": "w1"}
+                self.job(obs, "enqueued", **(begun if index == count - 3 else {}))
+            else:
+                self.reduced(obs, index, round(rng.uniform(2, 38), 1))
+
+    def job(self, subject: str, state: str, **more: Any) -> None:
+        """Note an attempt at a step."""
+        job = {
+            "_id": f"{subject}-{state}-{random.random()}",
+            "subject": subject,
+            "pipeline": "bright_star",
+            "step": "reduce",
+        }
+        self.store.jobs.start({**job, "run": "r1"})
+        self.store.jobs.update(job["_id"], {"state": state, **more})

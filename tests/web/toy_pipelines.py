@@ -1,0 +1,48 @@
+"""Pipelines of the portal's tests: declared like real ones, never run."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from obsarchive.pipeline import Pipeline, Workspace, step
+
+
+class BrightStar(Pipeline):
+    name = "bright_star"
+
+    @step(makes=["100p.fits", "frames.txt"])
+    def reduce(self, work: Workspace) -> Mapping[str, Any]:
+        raise NotImplementedError
+
+    @step(makes=["strehl/{id}_strehl.txt"], after=["reduce"])
+    def strehl(self, work: Workspace) -> Mapping[str, Any]:
+        raise NotImplementedError
+
+    @step(makes=["preview/{id}_full.png"], after=["reduce"])
+    def preview(self, work: Workspace) -> Mapping[str, Any]:
+        raise NotImplementedError
+
+
+class FaintStar(Pipeline):
+    name = "faint_star"
+
+    @step(makes=["{id}_summed.fits"])
+    def reduce(self, work: Workspace) -> Mapping[str, Any]:
+        raise NotImplementedError
+
+
+class Calibration(Pipeline):
+    name = "calib"
+    scope = "night"
+
+    @step(makes=["dark_{mode}.fits"], uses=["dark"])
+    def darks(self, work: Workspace) -> Mapping[str, Any]:
+        raise NotImplementedError
+
+
+class Summary(Pipeline):
+    name = "summary"
+    scope = "night"
+
+    @step(makes=["psflib/{id}.png"], uses=["seeing"])
+    def psflib(self, work: Workspace) -> Mapping[str, Any]:
+        raise NotImplementedError
