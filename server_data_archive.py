@@ -38,9 +38,11 @@ def main() -> int:
     """Run the development server; returns the exit code."""
     parser = argparse.ArgumentParser(description="Serve the portal (production: gunicorn 'server_data_archive:app').")
     parser.add_argument("config", help="configuration file (see the shipped config.json)")
+    parser.add_argument("--no-link", action="store_true", help="do not print a set-up link for the first administrator")
+    options = parser.parse_args()
     try:
-        portal = open_portal(parser.parse_args().config)
-        if accounts.setup_needed(portal.store.users):
+        portal = open_portal(options.config)
+        if not options.no_link and accounts.setup_needed(portal.store.users):
             sys.stderr.write(f"set-up link (works once): {accounts.setup_link(portal.settings, portal.store.users)}\n")
     except ArchiveError as err:
         sys.stderr.write(f"portal: {err}\n")

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -199,6 +200,7 @@ def _value_of(future: Future) -> Any:
 def run_task(task: Task) -> Outcome:
     """Run a step on the Dask worker that calls this; its progress becomes events of the cluster."""
     worker = get_worker()
+    _allow_children()
 
     def report(task_id: str, fraction: float, text: str) -> None:
         event = {"task": task_id, "fraction": fraction, "text": text, "worker": str(worker.name)}
@@ -208,11 +210,17 @@ def run_task(task: Task) -> Outcome:
     return run_step(task, report)
 
 
+@cache
+def _allow_children() -> None:
+    """Let this worker fork steps: the child of a nanny may have no children of its own otherwise."""
+    mp.current_process().daemon = False
+    mp.get_context("forkserver").set_forkserver_preload(["obsarchive.warm"])
+
+
 def dask_setup(worker: Any) -> None:
     """Prepare a Dask worker (this module is its preload): steps may be forked, Ctrl-C is the daemon's."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with suppress(OSError, AttributeError):  # Linux: die with the daemon, even when it is killed
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    mp.current_process().daemon = False  # a nanny's child may have no children of its own otherwise
-    mp.get_context("forkserver").set_forkserver_preload(["obsarchive.warm"])
+    _allow_children()
     log.debug("worker %s is ready", worker.name)

@@ -34,8 +34,11 @@ def run_demo(config: Config) -> int:
     with open_store(config) as store:
         programs = [
             # Each gets Ctrl-C from us, once, and not from the terminal as well.
-            subprocess.Popen([sys.executable, str(PROJECT / name), str(config.source)], start_new_session=True)  # noqa: S603
-            for name in ("archiver.py", "server_data_archive.py")
+            subprocess.Popen([sys.executable, str(PROJECT / name), *arguments], start_new_session=True)  # noqa: S603
+            for name, *arguments in (
+                ("archiver.py", str(config.source)),
+                ("server_data_archive.py", str(config.source), "--no-link"),
+            )
         ]
         try:
             address = f"http://{config.server.host}:{config.server.port}/"

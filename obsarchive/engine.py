@@ -85,11 +85,8 @@ class Engine:
         with Mastership(self.layout, self.store, self.run_id) as master:
             self.start()
             try:
-                while not self.stopping.is_set():
-                    self._guarded(master)
-                    if self.options.once and self.idle():
-                        break
-                    self.wait()
+                while not self.stopping.is_set() and not self._turn(master):
+                    pass
             finally:
                 self.close()
 
@@ -115,10 +112,14 @@ class Engine:
     def close(self) -> None:
         """Stop working: give back claims, close the cluster, say goodbye."""
         self.cluster.close()
-        for book, paths in self._books():
-            book.release(paths, run=self.run_id)
         self.running.clear()
-        self._report("stopped")
+        try:
+            with outage_as_error():
+                for book, paths in self._books():
+                    book.release(paths, run=self.run_id)
+                self._report("stopped")
+        except ServiceUnavailable as err:
+            log.warning("claims are given back at the next start: %s", err)
 
     def idle(self) -> bool:
         """Whether nothing runs and nothing will, without anybody's help."""
@@ -126,18 +127,31 @@ class Engine:
             return False
         return next(self._pending(), None) is None
 
-    def _guarded(self, master: Mastership) -> None:
-        """One cycle; a database or scheduler that went away is waited for, not died of."""
+    def _turn(self, master: Mastership) -> bool:
+        """One cycle and the wait after it; whether the work is finished (``--once``).
+
+        A database or scheduler that went away is waited for, not died of.
+        """
         try:
             with outage_as_error():
                 master.confirm()
                 if not self.cluster.alive:
                     self._recover_cluster()
                 self.cycle()
+                if self.options.once and self.idle():
+                    return True
+                self.wait()
         except ServiceUnavailable as err:
             log.warning("%s; trying again in %g s", err, OUTAGE_PAUSE_S)
             self.stopping.wait(OUTAGE_PAUSE_S)
+            self._revive()
+        return False
+
+    def _revive(self) -> None:
+        try:
             self.opened.revive()
+        except ServiceUnavailable as err:
+            log.warning("the database does not start: %s", err)
 
     def cycle(self) -> None:
         """One round: look at the disk when it is time, then hand out work."""
@@ -276,7 +290,12 @@ class Engine:
         ended = False
         while True:
             ended |= isinstance(event, Ended)
-            self._harvest(event)
+            try:
+                with outage_as_error():
+                    self._harvest(event)
+            except ServiceUnavailable:
+                self.cluster.events.put(event)  # what came back is not lost with the database
+                raise
             try:
                 event = self.cluster.events.get_nowait()
             except queue.Empty:
@@ -290,12 +309,12 @@ class Engine:
             running.fraction, running.text = event.fraction, event.text
             self.store.jobs.update(event.task, {"fraction": event.fraction, "text": event.text, "worker": event.worker})
             return
-        del self.running[event.task]
-        self.cluster.forget(event.task)
         if running.step is None:
             self._packed(running, event.value)
         else:
             self._finish(event.task, running, _as_outcome(event))
+        del self.running[event.task]
+        self.cluster.forget(event.task)
 
     def _finish(self, task: str, running: Running, outcome: Outcome) -> None:
         link, step = running.link, running.step

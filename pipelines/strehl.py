@@ -1,14 +1,19 @@
 """Strehl ratio of a stacked star: a step that the bright-star and faint-star pipelines share."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from obsarchive.figures import strehl_profile
-from obsarchive.science.strehl import StrehlResult, measure_strehl
 
+from obsarchive.figures import strehl_profile
 from obsarchive.pipeline import Workspace
-from obsarchive.science.psf import drizzled_response
+from obsarchive.science.psf import drizzled_response, perfect_psf
+from obsarchive.science.strehl import StrehlResult, measure_strehl
+from pipelines.previews import labels_of
 from pipelines.products import require_optics
+
+PSF_SIDE = 129
+"""Side of the perfect PSF that is plotted [pixel]."""
 
 
 def measure_and_publish(work: Workspace, image_name: str, scale: int, pixfrac: float) -> dict[str, Any]:
@@ -36,8 +41,8 @@ def measure_and_publish(work: Workspace, image_name: str, scale: int, pixfrac: f
     found = measure_strehl(image, optics, pixel_arcsec, response, centre=centre)
     work.publish("strehl/{id}_strehl.txt", _table(found).encode())
     work.publish_fits("strehl/{id}_box.fits", found.box, {"PIXSCALE": pixel_arcsec})
-    title = f"{work.observation.document.get('name', '')}  {work.observation.filter}"
-    work.publish("strehl/{id}_profile.png", strehl_profile(found, optics, pixel_arcsec, response, title=title))
+    perfect = perfect_psf(optics, pixel_arcsec, PSF_SIDE, response)
+    work.publish("strehl/{id}_profile.png", _profile(work, found, perfect, pixel_arcsec))
     return {
         "ratio_percent": round(100 * found.ratio, 2),
         "ratio_error_percent": round(100 * found.ratio_error, 2),
@@ -49,6 +54,18 @@ def measure_and_publish(work: Workspace, image_name: str, scale: int, pixfrac: f
         "flag": found.flag,
         "flag_reason": found.reason,
     }
+
+
+def _profile(work: Workspace, found: StrehlResult, perfect: np.ndarray, pixel_arcsec: float) -> bytes:
+    labels = replace(labels_of(work), strehl_percent=100 * found.ratio)
+    return strehl_profile(
+        found.box,
+        perfect,
+        pixel_arcsec,
+        labels,
+        core_fwhm_arcsec=found.core_arcsec,
+        halo_fwhm_arcsec=found.halo_arcsec,
+    )
 
 
 def _table(found: StrehlResult) -> str:

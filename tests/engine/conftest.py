@@ -71,11 +71,7 @@ class Site:
 
     def observation(self, word: str) -> str:
         """Name of the observation whose name holds a word."""
-        return next(
-            path.name.removesuffix(".fits.bz2")
-            for path in sorted(self.night.iterdir())
-            if word in path.name
-        )
+        return next(path.name.removesuffix(".fits.bz2") for path in sorted(self.night.iterdir()) if word in path.name)
 
     def change(self, **sections: dict[str, Any]) -> None:
         """Change keys of sections of the configuration."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from astropy.io import fits
+
 from obsarchive.observation import utc_now
 from obsarchive.pack import members
 
@@ -64,7 +65,9 @@ def test_a_night_goes_through(reduced: Site) -> None:
             f"{name}.tar.bz2",
         )
     }
-    assert {"dark_0.fits", "dark_6.fits", "flat_Si.fits"} <= {p.name for p in reduced.layout.calibration(NIGHT).iterdir()}
+    assert {"dark_0.fits", "dark_6.fits", "flat_Si.fits"} <= {
+        p.name for p in reduced.layout.calibration(NIGHT).iterdir()
+    }
     assert not list(reduced.layout.root.rglob("*.part"))
 
 
@@ -165,7 +168,9 @@ def test_a_truncated_file_is_rejected_until_it_changes(site: Site) -> None:
 
 
 def test_a_step_that_kills_its_process_fails_and_the_rest_goes_on(site: Site) -> None:
-    site.change(pipelines=[*json.loads(site.config_file.read_text())["pipelines"], {"class": "tests.engine.poison.Poison"}])
+    site.change(
+        pipelines=[*json.loads(site.config_file.read_text())["pipelines"], {"class": "tests.engine.poison.Poison"}]
+    )
     site.run()
     with site.store() as store:
         documents = list(store.database["objects"].find())
@@ -191,7 +196,9 @@ def test_force_redo_repack_and_owner_from_the_mongo_shell(copied: Site) -> None:
             },
         )
         objects.update_many({}, {"$set": {"distributed.status": False, "distributed.last_modified": utc_now()}})
-        objects.update_many({"science_program.program_id": "4.1"}, {"$set": {"science_program.program_PI": "asteroids"}})
+        objects.update_many(
+            {"science_program.program_id": "4.1"}, {"$set": {"science_program.program_PI": "asteroids"}}
+        )
         aux.update_many({}, {"$set": {"psf_lib": [{"observation": name}]}})
         aux.update_many({}, {"$unset": {"psf_lib": ""}})
     packed_before = tarball.stat().st_mtime_ns

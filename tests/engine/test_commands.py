@@ -1,0 +1,100 @@
+"""The commands beside the daemon, as an administrator types them."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .conftest import NIGHT, PROJECT, Site, stop_database
+from .test_runs import EVERY_STEP_DONE
+
+
+@pytest.fixture(scope="module")
+def archive(reduced: Site, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """A reduced archive whose database is gone, and a share in its new one for the whole module."""
+    folder = tmp_path_factory.mktemp("commands") / "site"
+    shutil.copytree(reduced.folder, folder, ignore=shutil.ignore_patterns(".db"), copy_function=shutil.copy2)
+    return Site(folder)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _database(archive: Site) -> object:
+    with archive.store() as store:
+        yield store
+    stop_database(archive)
+
+
+def command(archive: Site, name: str, *arguments: str, code: int = 0, stdin: str = "") -> str:
+    """Run ``python -m obsarchive NAME config.json …`` and return what it says."""
+    done = subprocess.run(
+        [sys.executable, "-m", "obsarchive", name, str(archive.config_file), *arguments],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        cwd=PROJECT,
+        timeout=60,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_rebuild_restores_every_state_from_the_tree(archive: Site) -> None:
+    assert "3 observation(s) taken up" in command(archive, "rebuild")
+    assert archive.states() == EVERY_STEP_DONE
+
+
+def test_status_tells_what_the_daemon_did_last(archive: Site) -> None:
+    assert command(archive, "status").startswith("stopped")
+    assert json.loads(command(archive, "status", "--json"))["totals"]["done"] == 8
+
+
+def test_status_gives_the_address_for_the_mongo_shell(archive: Site) -> None:
+    assert command(archive, "status", "--uri").startswith("mongodb://")
+
+
+def test_verify_finds_a_flipped_byte(archive: Site) -> None:
+    assert "as it was made" in command(archive, "verify")
+    product = archive.layout.observation(NIGHT, archive.observation("HIP_1")) / "bright_star/frames.txt"
+    whole = product.read_bytes()
+    product.write_bytes(whole[:-2] + b"?\n")
+    assert "frames.txt differs from its checksum" in command(archive, "verify", code=1)
+    product.write_bytes(whole)
+
+
+def test_redo_sets_a_wish(archive: Site, _database: object) -> None:
+    command(archive, "rebuild")
+    name = archive.observation("KOI-2")
+    command(archive, "redo", name, "bright_star")
+    document = _database.observations.find(name)  # type: ignore[attr-defined]
+    assert document["pipelined"]["bright_star"]["status"]["force_redo"] is True
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("nobody", "bright_star"), "no observation or night 'nobody'"),
+        (("nobody", "bright_stat"), "there are calib, bright_star"),
+        (("nobody", "bright_star:redux"), "it has reduce, strehl, preview"),
+    ],
+)
+def test_a_redo_of_nothing_is_refused(archive: Site, arguments: tuple[str, str], words: str) -> None:
+    assert words in command(archive, "redo", *arguments, code=2)
+
+
+def test_users_come_and_go_and_own_their_programmes(archive: Site, _database: object) -> None:
+    command(archive, "rebuild")
+    said = command(archive, "users", "add", "galileo", "--programs", "4.1,9")
+    assert "/welcome#" in said
+    document = _database.observations.find(archive.observation("KOI-2"))  # type: ignore[attr-defined]
+    assert document["science_program"]["program_PI"] == ["galileo"]
+    command(archive, "users", "passwd", "galileo", "--password-stdin", stdin="four moons of jupiter\n")
+    assert "galileo                  4.1, 9" in command(archive, "users", "list")
+    command(archive, "users", "remove", "galileo")
+    assert "galileo" not in command(archive, "users", "list")
+
+
+def test_simulate_writes_the_demo_night(archive: Site, tmp_path: Path) -> None:
+    assert "expected a night written YYYYMMDD" in command(archive, "simulate", "--night", "2026-03-14", code=2)
