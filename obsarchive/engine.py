@@ -5,24 +5,26 @@ import queue
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
 from obsarchive import plan
-from obsarchive.assignment import Running, make_task, world_of
+from obsarchive.agenda import Agenda
+from obsarchive.assignment import Running, make_task
 from obsarchive.cluster import Cluster, Ended, Event, Progress, run_task
 from obsarchive.config import Config
 from obsarchive.errors import ServiceUnavailable
 from obsarchive.ingest import Ingest, remember
 from obsarchive.layout import Layout
 from obsarchive.master import Mastership
-from obsarchive.observation import Night, Observation, utc_now
+from obsarchive.observation import Night, utc_now
 from obsarchive.pack import pack, sweep, sweep_leftovers
 from obsarchive.pipeline import Step
 from obsarchive.plan import Limits, Link, Subject, World
 from obsarchive.reconcile import Reconciler
-from obsarchive.scan import Scanner
+from obsarchive.scan import Listing, Scanner
 from obsarchive.services import Opened
 from obsarchive.state import State, after
 from obsarchive.store import Book, Ending, outage_as_error
@@ -33,6 +35,8 @@ from obsarchive.worker import Outcome
 log = logging.getLogger(__name__)
 
 REPORT_S = 5.0
+AUDIT_SLICE_S = 0.3
+"""Longest time that one cycle spends on looking at products."""
 OUTAGE_PAUSE_S = 5.0
 
 
@@ -70,12 +74,15 @@ class Engine:
         self.night_chain = [link for link in chain if link.pipeline.scope == "night"]
         self.ingest = Ingest(config, self.store)
         self.reconciler = Reconciler(self.store, self.layout, self.chain, self.night_chain)
+        self.agenda = Agenda(self.store, self.chain, self.night_chain, config.misc.max_retries, self.options.nights)
         first = f"{config.misc.archiving_start_date:%Y%m%d}"
         self.scanners = [Scanner(root, config.misc.settle_time_s, first) for root in config.paths.raw]
         self.telemetry = Telemetry(config, self.store.jobs, self.run_id)
         self.running: dict[str, Running] = {}
         self.stopping = threading.Event()
         self._next_scan = self._next_audit = self._next_report = 0.0
+        self._auditing: Iterator[str] | None = None
+        self._pack_failures: Counter[str] = Counter()
         self._state = "starting"
 
     # -- the loop -------------------------------------------------------------------------------------------
@@ -123,9 +130,9 @@ class Engine:
 
     def idle(self) -> bool:
         """Whether nothing runs and nothing will, without anybody's help."""
-        if self.running or any(scanner.unsettled for scanner in self.scanners):
+        if self.running or self._auditing or any(scanner.unsettled for scanner in self.scanners):
             return False
-        return next(self._pending(), None) is None
+        return not self.agenda.pending(self._never_packed())
 
     def _turn(self, master: Mastership) -> bool:
         """One cycle and the wait after it; whether the work is finished (``--once``).
@@ -144,14 +151,18 @@ class Engine:
         except ServiceUnavailable as err:
             log.warning("%s; trying again in %g s", err, OUTAGE_PAUSE_S)
             self.stopping.wait(OUTAGE_PAUSE_S)
-            self._revive()
+            self._recover_database()
         return False
 
-    def _revive(self) -> None:
+    def _recover_database(self) -> None:
+        """Bring the database back; claims that were made but never handed over are given back."""
         try:
             self.opened.revive()
+            with outage_as_error():
+                for book, paths in self._books():
+                    book.release(paths, run=self.run_id, but=list(self.running))
         except ServiceUnavailable as err:
-            log.warning("the database does not start: %s", err)
+            log.warning("the database is still away: %s", err)
 
     def cycle(self) -> None:
         """One round: look at the disk when it is time, then hand out work."""
@@ -163,15 +174,26 @@ class Engine:
         if now >= self._next_scan:
             self.scan()
             self._next_scan = time.monotonic() + self.config.misc.loop_interval_s
-        if now >= self._next_audit:
-            self.reconciler.audit(self.options.nights)
-            self._next_audit = time.monotonic() + self.config.misc.audit_interval_s
+        self.audit()
         space = self.telemetry.lacks_space()
-        if space:
-            log.warning("no new work: %s", space)
-        else:
+        if space is None:
             self.submit()
-        self._report("working" if self.running else "idle")
+        elif self._state != "no space":
+            log.warning("no new work: %s", space)
+        self._report("no space" if space else "working" if self.running else "idle")
+
+    def audit(self) -> None:
+        """Look at products for a moment; the next cycle goes on where this one stopped."""
+        if self._auditing is None and time.monotonic() >= self._next_audit:
+            self._auditing = self.reconciler.audit(self.options.nights)
+        if self._auditing is None:
+            return
+        until = time.monotonic() + AUDIT_SLICE_S
+        for _ in self._auditing:
+            if time.monotonic() > until:
+                return
+        self._auditing = None
+        self._next_audit = time.monotonic() + self.config.misc.audit_interval_s
 
     def wait(self) -> None:
         """Sleep until something ends, or it is time for the next look at the disk."""
@@ -197,76 +219,48 @@ class Engine:
         for scanner in self.scanners:
             try:
                 for listing in scanner.changed(set(self.options.nights) or None):
-                    try:
-                        self.ingest.night(listing)
-                    except BaseException:
-                        scanner.forget(listing.night)
-                        raise
+                    self._take_in(scanner, listing)
             except OSError as err:
                 log.warning("raw data in %s cannot be read, looked at again later: %s", scanner.path, err)
+
+    def _take_in(self, scanner: Scanner, listing: Listing) -> None:
+        try:
+            with outage_as_error():
+                self.ingest.night(listing)
+        except ServiceUnavailable:
+            scanner.forget(listing.night)
+            raise
+        except Exception:
+            log.exception("night %s: not taken in, looked at again when it changes", listing.night)
 
     # -- plan and submit ----------------------------------------------------------------------------------------
 
     def submit(self) -> None:
         """Hand out work, newest night first, calibration before science, until the cluster has enough."""
-        for subject, book, world in self._subjects():
+        busy = {running.subject.id for running in self.running.values()}
+        for subject, world in self.agenda.subjects(busy):
             if self.cluster.busy >= 2 * self.cluster.capacity or self.stopping.is_set():
                 return
-            if subject.id not in {running.subject.id for running in self.running.values()}:
-                self._advance(subject, book, world)
+            if subject.id not in busy and self._advance(subject, world):
+                busy.add(subject.id)
 
-    def _subjects(self) -> Iterator[tuple[Subject, Book, World]]:
-        """Everything that may be due, in the order in which it is done."""
-        nights = {night.id: night for night in self.store.nights.all(self.options.nights)}
-        own = tuple(m for night in self.store.nights.all() for m in night.masters() if m.own)
-        worlds = {name: world_of(night, own) for name, night in nights.items()}
-        for name, night in nights.items():
-            yield night, self.store.nights, worlds[name]
-        calibrated = {name for name in nights if not self._holds_back(name)}
-        names = [link.pipeline.name for link in self.chain]
-        for observation in self.store.observations.open(names, self.options.nights):
-            if observation.night in calibrated:
-                yield observation, self.store.observations, worlds[observation.night]
-
-    def _holds_back(self, night: str) -> bool:
-        """Whether calibration of a night is still to come, so that its science waits."""
-        document = Night(self.store.nights.find(night) or {"_id": night})
-        chain = [link for link in self.night_chain if link.pipeline.precedes_science]
-        if any(running.subject.id == night for running in self.running.values()):
-            return True
-        return next(plan.open_steps(document, chain, self.config.misc.max_retries), None) is not None
-
-    def _pending(self) -> Iterator[Subject]:
-        """Subjects for which something is still due, now or later."""
-        for subject, _, world in self._subjects():
-            chain = self._chain_of(subject)
-            waits = (
-                next(plan.open_steps(subject, chain, self.config.misc.max_retries), None),
-                next(plan.stale(subject, chain, world), None),
-                any(subject.pipeline(link.pipeline.name).force_redo for link in chain),
-                isinstance(subject, Observation) and not subject.packed,
-            )
-            if any(waits):
-                yield subject
-
-    def _chain_of(self, subject: Subject) -> Sequence[Link]:
-        return self.night_chain if isinstance(subject, Night) else self.chain
-
-    def _advance(self, subject: Subject, book: Book, world: World) -> None:
-        chain = self._chain_of(subject)
+    def _advance(self, subject: Subject, world: World) -> bool:
+        """Bring a night or an observation one step further; whether something runs for it now."""
+        chain, book = self.agenda.chain_of(subject), self.agenda.book_of(subject)
         if self.reconciler.settle(subject, book, world):
             subject = type(subject)(book.find(subject.id) or subject.document)
         limits = Limits(utc_now(), self.config.misc.max_retries)
         due = plan.next_step(subject, chain, limits)
         if due is not None:
-            self._submit_step(subject, book, world, *due)
-        elif next(plan.open_steps(subject, chain, limits.max_retries), None) is None:
-            self._settle(subject)
+            return self._submit_step(subject, world, *due)
+        if next(plan.open_steps(subject, chain, limits.max_retries), None) is None:
+            return self._settle(subject)
+        return False
 
-    def _submit_step(self, subject: Subject, book: Book, world: World, link: Link, step: Step) -> None:
-        task_id = uuid.uuid4().hex
+    def _submit_step(self, subject: Subject, world: World, link: Link, step: Step) -> bool:
+        task_id, book = uuid.uuid4().hex, self.agenda.book_of(subject)
         if not book.claim(subject.id, (link.pipeline.name, step.name), task_id, self.run_id):
-            return
+            return False
         running = Running(subject, book, link, step, world)
         task = make_task(self.config, task_id, running, book.find(subject.id) or subject.document)
         self.running[task_id] = running
@@ -282,6 +276,7 @@ class Engine:
         )
         log.info("%s %s: enqueued", subject.id, running.label)
         self.cluster.submit(task_id, run_task, task)
+        return True
 
     # -- harvest and pack -----------------------------------------------------------------------------------------
 
@@ -364,27 +359,33 @@ class Engine:
         if isinstance(subject, Night) and isinstance(before, Night) and subject.masters() != before.masters():
             self.store.observations.reopen_night(subject.id)
 
-    def _settle(self, subject: Subject) -> None:
-        """Nothing is due any more: pack an observation, sweep up."""
+    def _settle(self, subject: Subject) -> bool:
+        """Nothing is due any more: pack an observation, sweep up; whether something runs for it now."""
         if isinstance(subject, Night):
             sweep(self.config.paths.tmp, subject.id)
-            return
+            return False
         if subject.packed:
             self.store.observations.set_fields(subject.id, {"look_again": False})
-            return
+            return False
         folder = self.layout.observation(subject.night, subject.id)
         document = self.store.observations.find(subject.id)
-        if document is None:
-            return
+        if document is None or subject.id in self._never_packed():
+            return False
         sweep(self.config.paths.tmp, subject.id)
         remember(self.layout, document)
         task_id = uuid.uuid4().hex
         asked = (document.get("distributed") or {}).get("last_modified")
         self.running[task_id] = Running(subject, self.store.observations, asked=asked)
         self.cluster.submit(task_id, pack, folder, self.layout.tarball(subject.night, subject.id))
+        return True
+
+    def _never_packed(self) -> set[str]:
+        """Observations whose tarball could not be written again and again; left alone until the next start."""
+        return {name for name, failures in self._pack_failures.items() if failures > self.config.misc.max_retries}
 
     def _packed(self, running: Running, value: object) -> None:
         if isinstance(value, BaseException):
+            self._pack_failures[running.subject.id] += 1
             log.error("%s: not packed: %s", running.subject.id, value)
             self.telemetry.count("failed", running.subject.id, "pack", str(value))
             return

@@ -1,7 +1,7 @@
 """Brings the book in step with the world: vanished products, changed inputs, the wishes of people."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from obsarchive import plan
 from obsarchive.audit import missing_products
@@ -30,15 +30,19 @@ class Reconciler:
         self.store, self.layout = store, layout
         self.chain, self.night_chain = chain, night_chain
 
-    def audit(self, nights: Sequence[str] = ()) -> None:
-        """Look at all products, or those of some nights; a step whose products vanished waits again."""
+    def audit(self, nights: Sequence[str] = ()) -> Iterator[str]:
+        """Look at all products, or those of some nights; a step whose products vanished waits again.
+
+        Yields the night that it has looked at, so that the caller may go on later.
+        """
         for night in nights or self.store.observations.nights():
             for observation in self.store.observations.of_night(night):
                 self._audit(observation, self.store.observations)
                 if observation.packed and not self.layout.tarball(night, observation.id).exists():
                     self.store.observations.set_fields(observation.id, {"distributed.status": False})
-        for found in self.store.nights.all(nights):
-            self._audit(found, self.store.nights)
+            for found in self.store.nights.all([night]):
+                self._audit(found, self.store.nights)
+            yield night
 
     def _audit(self, subject: Subject, book: Book) -> None:
         for found in missing_products(subject, self._chain_of(subject), self.layout):

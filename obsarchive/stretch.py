@@ -1,11 +1,33 @@
-"""From physical values to grey tones: one stretch for stars with halo, faint fields and discs alike."""
+"""From physical values to the pixels of a picture: stretch, scale and colours.
 
+A picture is one byte per pixel (missing, black to white, then the accent colour of marks), coloured by its palette:
+text and lines blend in that scale, and the PNG is small and quick to write.
+"""
+
+import io
+import math
+import zlib
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-Tones = NDArray[np.float32]
+Float = NDArray[np.float32]
+Point = tuple[float, float]
+
+NO_DATA, OUTLINE, BLACK, WHITE = 0, 1, 2, 223
+"""Bytes of a picture: missing pixels and surround, the outline of text, the darkest and the brightest tone."""
+
+_TONES = np.array([(0, 4, 5, 8), (20, 36, 39, 47), (50, 112, 113, 119), (75, 186, 183, 178), (100, 255, 252, 244)])
+"""Place [%], red, green, blue: cool shadows, warm lights."""
+
+_NO_DATA_COLOUR, _ACCENT_COLOUR = np.array([20, 27, 40]), np.array([86, 180, 233])
+_SUPERSAMPLING = 4
+"""Lines at an angle are drawn this much larger and averaged."""
 
 _SAMPLE = 2**16
 """Pixels from which background and noise are taken."""
@@ -14,16 +36,13 @@ _BACKGROUND_SHARE = 0.2
 """Share of the pixels whose narrowest interval of values is the background."""
 
 _OBJECT_SHARE = 0.25
-"""With more than this share of the pixels clearly below it, the commonest value belongs to an object, not to the sky."""
+"""With more than this share of pixels clearly below it, the commonest value belongs to an object, not to the sky."""
 
 _UNDEFINED = 1e30
 """No measurement is larger; some programs mark missing pixels by the largest number of single precision."""
 
-_BLACK_SIGMA = 2.5
-"""How far below the background black lies, so that the noise of the sky stays visible."""
-
-_SOFT_SIGMA = 3.0
-"""Values up to this far from black are shown linearly, those beyond logarithmically."""
+_BLACK_SIGMA, _SOFT_SIGMA = 2.0, 3.0
+"""How far black lies below the background, and how far from black the scale turns from linear to logarithmic."""
 
 _STAR_SHARE = 0.3
 """Largest share of a star's pixels that are brighter than half its peak, with some margin for noise."""
@@ -33,20 +52,58 @@ _MIN_RANGE_SIGMA = 40.0
 
 
 @dataclass(frozen=True)
+class Box:
+    """A square part of an image: its centre (y, x) and its side [pixel]; ValueError if that is no square."""
+
+    centre_yx: Point
+    side_px: float
+
+    def __post_init__(self) -> None:
+        if not all(map(math.isfinite, (*self.centre_yx, self.side_px))) or self.side_px <= 0:
+            raise ValueError(f"expected a finite centre and a positive side, found {self}")
+
+
+@dataclass(frozen=True)
 class Levels:
     """What becomes black and white, and where the scale turns from linear to logarithmic.
 
-    Attributes
-    ----------
-    black, white : float
-        Values shown as 0 and 1 [unit of the image].
-    soft : float
-        Distance from black at which the scale turns from linear to logarithmic [unit of the image].
+    All in the unit of the image: `black` and `white` are shown as 0 and 1, `soft` is the distance from black at which
+    the scale turns.
     """
 
     black: float = 0.0
     white: float = 1.0
     soft: float = 1.0
+
+
+@dataclass(frozen=True)
+class View:
+    """Where a square part of an image lands on a square picture; the middle of the first pixel is (0, 0)."""
+
+    box: Box
+    size_px: int
+
+    def __post_init__(self) -> None:
+        if self.size_px < 1:
+            raise ValueError(f"expected a positive size of the picture, found {self.size_px}")
+
+    @property
+    def zoom(self) -> float:
+        """Pixels of the picture per pixel of the image."""
+        return self.size_px / self.box.side_px
+
+    def covered(self, image: NDArray) -> tuple[Point, Point]:
+        """Edges (low, high) in y and in x of what is shown, from the outer edge of the first pixel [pixel]."""
+        (y, x), (ny, nx) = self.box.centre_yx, image.shape
+        return _span(y, self.box.side_px, ny), _span(x, self.box.side_px, nx)
+
+    def column(self, x: float) -> float:
+        """Distance of a column of the image from the left edge of the picture [pixel]."""
+        return (x - self.box.centre_yx[1]) * self.zoom + self.size_px / 2
+
+    def row(self, y: float) -> float:
+        """Distance of a row of the image from the top edge of the picture [pixel]."""
+        return (self.box.centre_yx[0] - y) * self.zoom + self.size_px / 2
 
 
 def levels(image: NDArray, core: tuple[slice, slice] = (slice(None), slice(None))) -> Levels:
@@ -71,16 +128,16 @@ def levels(image: NDArray, core: tuple[slice, slice] = (slice(None), slice(None)
     sample = _sample(image)
     if not sample.size:
         return Levels()
-    background, noise = _background(sample)
+    background, noise = _background(sample, _roughness(image))
     spots = _spots(image[core])
     peak = float(spots.max(initial=background))
     smallest = 1e-5 * max(abs(background), abs(peak), 1e-30)
     height = max(peak - background, _MIN_RANGE_SIGMA * noise, smallest)
-    soft = max(_SOFT_SIGMA * noise, _flatness(spots - background, height) ** 2 * height, 1e-5 * height)
+    soft = max(_SOFT_SIGMA * noise, 3 * _flatness(spots - background, height) ** 2 * height, 1e-5 * height)
     return Levels(background - _BLACK_SIGMA * noise, background + height, soft)
 
 
-def stretch(image: NDArray, shown: Levels | None = None) -> Tones:
+def stretch(image: NDArray, shown: Levels | None = None) -> Float:
     """Map values to tones on an inverse hyperbolic sine scale (Lupton et al. 2004, PASP 116, 133).
 
     Parameters
@@ -105,15 +162,83 @@ def stretch(image: NDArray, shown: Levels | None = None) -> Tones:
     return tones
 
 
-def single(image: NDArray) -> NDArray[np.float32]:
+def single(image: NDArray) -> Float:
     """Return an image in native single precision, without a copy if it is; what does not fit becomes infinite."""
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(image, dtype=np.float32)
 
 
-def measured(values: NDArray[np.float32]) -> NDArray[np.bool_]:
+def measured(values: Float) -> NDArray[np.bool_]:
     """Tell which pixels hold a measured value rather than NaN, infinity or an absurd number."""
     return np.abs(values) < _UNDEFINED
+
+
+def checked(image: NDArray) -> NDArray:
+    """Return an image if it can be shown at all; ValueError if it is not two-dimensional or is empty."""
+    if image.ndim != 2 or not image.size:
+        raise ValueError(f"expected an image of two dimensions, found the shape {image.shape}")
+    return image
+
+
+def pixels_in(image: NDArray, box: Box | None) -> tuple[slice, slice]:
+    """Pixels of an image inside a box, all of them if there are none."""
+    if box is None:
+        return slice(None), slice(None)
+    spans = [_span(c, box.side_px, n) for c, n in zip(box.centre_yx, image.shape, strict=True)]
+    rows, columns = (slice(math.floor(low), math.ceil(high)) for low, high in spans)
+    return (rows, columns) if image[rows, columns].size else (slice(None), slice(None))
+
+
+def tone_bytes(image: NDArray, view: View, shown: Levels) -> NDArray[np.uint8]:
+    """Draw a part of an image as the bytes of a picture, up is up.
+
+    Where the picture has fewer pixels than the image, light is averaged before it is stretched, so that faint sources
+    gain from it; where it has more, tones are interpolated, so that bright cores do not ring. The result is `BLACK` to
+    `WHITE`, and `NO_DATA` for missing pixels and beyond the image, shape (size_px, size_px).
+    """
+    picture = np.full((view.size_px, view.size_px), NO_DATA, dtype=np.uint8)
+    (low_y, high_y), (low_x, high_x) = view.covered(image)
+    if low_y >= high_y or low_x >= high_x:
+        return picture
+    rows, columns = _margin(low_y, high_y), _margin(low_x, high_x)
+    part = single(image[rows, columns])
+    box = (low_x - columns.start, low_y - rows.start, high_x - columns.start, high_y - rows.start)
+    left, right = round(view.column(low_x - 0.5)), round(view.column(high_x - 0.5))
+    top, bottom = round(view.row(high_y - 0.5)), round(view.row(low_y - 0.5))
+    size = (max(1, right - left), max(1, bottom - top))
+    if view.zoom < 1:
+        tones = stretch(_resampled(part, box, size, Image.Resampling.HAMMING), shown)
+    else:
+        tones = np.clip(_resampled(stretch(part, shown), box, size, Image.Resampling.BICUBIC), 0, 1)
+    scaled = np.nan_to_num(BLACK + 0.5 + tones * (WHITE - BLACK), nan=NO_DATA).astype(np.uint8)
+    top, left = min(top, view.size_px - size[1]), min(left, view.size_px - size[0])
+    picture[top : top + size[1], left : left + size[0]] = scaled[::-1]
+    return picture
+
+
+def _span(centre: float, side: float, n: int) -> tuple[float, float]:
+    """Edges of the part of an axis of `n` pixels that a box covers, from the edge of the first pixel [pixel]."""
+    low, high = centre + 0.5 - side / 2, centre + 0.5 + side / 2
+    return min(max(low, 0.0), float(n)), min(max(high, 0.0), float(n))
+
+
+def _margin(low: float, high: float) -> slice:
+    """Whole pixels between two edges and what interpolation needs around them."""
+    return slice(max(0, math.floor(low) - 3), math.ceil(high) + 3)
+
+
+def _resampled(values: Float, box: tuple[float, ...], size: tuple[int, int], kernel: Image.Resampling) -> Float:
+    """Resample the part `box` (left, top, right, bottom) to `size` (nx, ny), leaving out missing pixels."""
+    known = measured(values)
+
+    def resized(pixels: Float) -> Float:
+        return np.asarray(Image.fromarray(pixels).resize(size, kernel, box))  # type: ignore[arg-type]
+
+    if known.all():
+        return resized(values)
+    weight = resized(known.astype(np.float32))
+    total = resized(np.where(known, values, np.float32(0)))
+    return np.where(weight > 0.5, total / np.maximum(weight, 0.5), np.float32(np.nan))
 
 
 def _sample(image: NDArray) -> NDArray[np.float64]:
@@ -123,22 +248,30 @@ def _sample(image: NDArray) -> NDArray[np.float64]:
     return np.sort(values[measured(values)]).astype(float)
 
 
-def _background(sample: NDArray[np.float64]) -> tuple[float, float]:
+def _background(sample: NDArray[np.float64], roughness: float) -> tuple[float, float]:
     """Background and its noise from sorted values: the commonest value and the spread below it.
 
     Light only ever adds to the background, so the values below it tell about the noise even in a crowded field. Where
-    an object fills the image its own surface is commonest; the darkest pixels are then the best there is.
+    an object fills the image its own surface is commonest; the darkest pixels are then the best there is, and the
+    spread is shape: noise cannot be much larger than the roughness, even if resampling made it smooth.
     """
     n = len(sample)
     width = max(1, round(_BACKGROUND_SHARE * n))
     start = int(np.argmin(sample[width - 1 :] - sample[: n - width + 1]))
     background = float(np.median(sample[start : start + width]))
     below = sample[: max(1, int(np.searchsorted(sample, background, side="right")))]
-    noise = 1.4826 * (background - float(np.median(below)))
+    noise = min(1.4826 * (background - float(np.median(below))), 4 * roughness)
     clearly_below = np.searchsorted(sample, background - 5 * noise) / n
-    if clearly_below > _OBJECT_SHARE:
-        return float(sample[n // 100]), 0.0
-    return background, noise
+    return (float(sample[n // 100]) if clearly_below > _OBJECT_SHARE else background), noise
+
+
+def _roughness(image: NDArray) -> float:
+    """Noise if it were independent from pixel to pixel, from second differences along some rows."""
+    rows = single(image[:: max(1, image.size // _SAMPLE)])
+    rows = np.where(measured(rows), rows, np.float32(np.nan))
+    bends = np.abs(rows[:, :-2] - 2 * rows[:, 1:-1] + rows[:, 2:])
+    known = bends[measured(bends)]
+    return float(1.4826 / math.sqrt(6) * np.median(known)) if known.size else 0.0
 
 
 def _spots(image: NDArray) -> NDArray[np.float64]:
@@ -157,5 +290,110 @@ def _flatness(heights: NDArray[np.float64], top: float) -> float:
     star has a halo, and 1 in a disc.
     """
     n_object = np.count_nonzero(heights > top / 20)
-    share = np.count_nonzero(heights > top / 2) / max(n_object, 1)
+    share = np.count_nonzero(heights > top / 2) / n_object if n_object else 0.0
     return max(0.0, (share - _STAR_SHARE) / (1 - _STAR_SHARE))
+
+
+class Canvas:
+    """A picture in two layers: tones as of `tone_bytes`, and how much of the accent colour covers each pixel."""
+
+    def __init__(self, tones: NDArray[np.uint8]) -> None:
+        self.tones = Image.fromarray(np.ascontiguousarray(tones))
+        self.accent = Image.new("L", self.tones.size)
+        self.size = self.tones.width
+        self.line = max(1, round(self.size / 500))
+
+    def frame(self, edges: tuple[float, float, float, float]) -> None:
+        """Draw a rectangle (left, top, right, bottom) in the accent colour."""
+        # far outside it makes no difference where, and the drawing library wants small numbers
+        left, top, right, bottom = (round(min(max(edge, -9.0), self.size + 9.0)) for edge in edges)
+        outer = (left - 1, top - 1, right + 1, bottom + 1)
+        ImageDraw.Draw(self.tones).rectangle(outer, outline=OUTLINE, width=self.line + 2)
+        ImageDraw.Draw(self.accent).rectangle((left, top, right, bottom), outline=255, width=self.line)
+
+    def bar(self, corners: tuple[int, int, int, int]) -> None:
+        """Draw a filled white rectangle (left, top, right, bottom), corners included."""
+        left, top, right, bottom = corners
+        edge, draw = self.line, ImageDraw.Draw(self.tones)
+        draw.rectangle((left - edge, top - edge, right + edge, bottom + edge), OUTLINE)
+        draw.rectangle(corners, WHITE)
+
+    def circle(self, centre_xy: Point, radius_px: float) -> None:
+        """Draw a ring in the accent colour."""
+        patch, draw, middle = _patch(radius_px + 2 * self.line)
+        draw.circle((middle, middle), radius_px * _SUPERSAMPLING, outline=255, width=self.line * _SUPERSAMPLING)
+        self._stamp(patch, centre_xy, self.accent, 255)
+
+    def arrows(self, origin_xy: Point, directions: tuple[Point, ...], length_px: float) -> None:
+        """Draw white arrows from one point; directions are unit vectors (right, down)."""
+        patch, draw, middle = _patch(length_px + 2 * self.line)
+        width, length = 1.4 * self.line * _SUPERSAMPLING, length_px * _SUPERSAMPLING
+        neck, side = length - 5 * width, 1.9 * width
+        for dx, dy in directions:
+            corners = ((length, 0.0), (neck, side), (neck, -side))
+            draw.line((middle, middle, middle + dx * neck, middle + dy * neck), 255, round(width))
+            draw.polygon([(middle + dx * a - dy * b, middle + dy * a + dx * b) for a, b in corners], 255)
+        draw.circle((middle, middle), width / 2, 255)
+        self._stamp(patch, origin_xy, self.tones, WHITE)
+
+    def text(self, xy: Point, text: str, font: ImageFont.FreeTypeFont, anchor: str, *, accent: bool = False) -> None:
+        """Write a line with a dark outline."""
+        line, draw, ink = " ".join(text.split()), ImageDraw.Draw(self.tones), OUTLINE if accent else WHITE
+        draw.text(xy, line, ink, font, anchor, stroke_width=max(1, self.line - 1), stroke_fill=OUTLINE)
+        if accent:
+            ImageDraw.Draw(self.accent).text(xy, line, 255, font, anchor)
+
+    def font(self, height: float, *, bold: bool = False) -> ImageFont.FreeTypeFont:
+        """Font whose height is a fraction of the picture's, but never too small to be read."""
+        return _font("DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf", max(10, round(height * self.size)))
+
+    def png(self) -> bytes:
+        """Encode the picture."""
+        pixels, accent = np.array(self.tones), np.asarray(self.accent)
+        marked = accent > 0
+        pixels[marked] = WHITE + 1 + accent[marked] // 8
+        picture = Image.fromarray(pixels)
+        picture.putpalette(_palette())
+        file = io.BytesIO()
+        picture.save(file, "PNG", compress_level=1, compress_type=zlib.Z_RLE)  # noise hardly ever repeats itself
+        return file.getvalue()
+
+    def _stamp(self, patch: Image.Image, centre_xy: Point, layer: Image.Image, ink: int) -> None:
+        """Bring an enlarged mask to size and put it in its place, with a dark outline."""
+        mask = patch.reduce(_SUPERSAMPLING)
+        corner = (round(centre_xy[0] - mask.width / 2), round(centre_xy[1] - mask.height / 2))
+        self.tones.paste(OUTLINE, corner, mask.filter(ImageFilter.MaxFilter(2 * self.line + 1)))
+        layer.paste(ink, corner, mask)
+
+
+def shortened(text: str, font: ImageFont.FreeTypeFont, room_px: float) -> str:
+    """Cut a line so that it fits."""
+    line = " ".join(text.split())
+    if font.getlength(line) <= room_px:
+        return line
+    while line and font.getlength(line + "…") > room_px:
+        line = line[:-1]
+    return line + "…"
+
+
+def _patch(radius_px: float) -> tuple[Image.Image, ImageDraw.ImageDraw, int]:
+    """Enlarged empty mask, what draws on it, and the coordinate of its middle."""
+    middle = math.ceil(radius_px) * _SUPERSAMPLING
+    patch = Image.new("L", (2 * middle, 2 * middle))
+    return patch, ImageDraw.Draw(patch), middle
+
+
+@cache
+def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
+    # the basic layout engine is the same everywhere, so that pictures are too
+    path = Path(mpl.get_data_path(), "fonts", "ttf", name)
+    return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)
+
+
+@cache
+def _palette() -> bytes:
+    """Red, green, blue of every byte: no data, outline, tones, and from the outline to the accent colour."""
+    places = np.linspace(0, 100, WHITE - BLACK + 1)
+    tones = np.column_stack([np.interp(places, _TONES[:, 0], channel) for channel in _TONES[:, 1:].T])
+    accent = np.linspace(tones[0], _ACCENT_COLOUR, 255 - WHITE)
+    return np.rint(np.vstack([_NO_DATA_COLOUR, tones[0], tones, accent])).astype(np.uint8).tobytes()

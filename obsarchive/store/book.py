@@ -1,6 +1,6 @@
 """Steps of pipelines, as documents keep them: claimed once, finished by the claim's holder only."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -93,6 +93,7 @@ class Book:
                 **ending.leaves(step),
                 f"{block}.status.enqueued": False,
                 f"{block}.last_modified": utc_now(),
+                **self.remade(),
             },
             "$unset": {f"{step}.task": "", f"{step}.run": "", f"{step}.claimed": ""},
         }
@@ -133,11 +134,17 @@ class Book:
         """Fields that make the daemon look at a document again."""
         return {"look_again": True}
 
+    def remade(self) -> Document:
+        """Fields that say that the products of a document are not what they were."""
+        return {}
+
     def grant_redo(self, subject: str, pipeline: str, steps: Iterable[str]) -> bool:
         """Consume a person's ``force_redo``: all steps wait again. Not while one of them runs."""
         block = self.place(pipeline)
         waiting: Document = {}
+        wishes: Document = {}
         for step in steps:
+            wishes[f"{block}.steps.{step}.redo"] = ""
             waiting[f"{block}.steps.{step}.state"] = str(State.WAITING)
             waiting[f"{block}.steps.{step}.retries"] = 0
             waiting[f"{block}.steps.{step}.not_before"] = None
@@ -149,7 +156,8 @@ class Book:
                     f"{block}.status.done": False,
                     **waiting,
                     **self.reopened(),
-                }
+                },
+                "$unset": wishes,
             },
         )
         return granted.modified_count == 1
@@ -172,15 +180,22 @@ class Book:
         )
         return wished.matched_count == 1
 
-    def release(self, paths: Iterable[StepPath], *, run: str | None = None, not_run: str | None = None) -> int:
-        """Give back the claims of one run, or of every other run; returns how many there were."""
+    def release(
+        self,
+        paths: Iterable[StepPath],
+        *,
+        run: str | None = None,
+        not_run: str | None = None,
+        but: Sequence[str] = (),
+    ) -> int:
+        """Give back the claims of one run, or of every other run, but some tasks; returns how many there were."""
         holder: Any = run if run is not None else {"$ne": not_run}
         released = 0
         for pipeline, step in paths:
             block = self.place(pipeline)
             here = f"{block}.steps.{step}"
             changed = self.collection.update_many(
-                {f"{here}.state": str(State.ENQUEUED), f"{here}.run": holder},
+                {f"{here}.state": str(State.ENQUEUED), f"{here}.run": holder, f"{here}.task": {"$nin": list(but)}},
                 {
                     "$set": {
                         f"{here}.state": str(MOVES[State.ENQUEUED, "release"]),

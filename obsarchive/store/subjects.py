@@ -50,11 +50,15 @@ class Observations(Book):
         """Let the daemon look at a night's observations again: their calibration changed."""
         self.collection.update_many({"night": night}, {"$set": self.reopened()})
 
+    def remade(self) -> Document:
+        """Say that the tarball is out of date."""
+        return {"distributed.status": False}
+
     def set_packed(self, subject: str, asked: datetime | None, fields: Mapping[str, Any]) -> bool:
         """Note that the tarball is up to date, unless somebody asked for another one meanwhile."""
         packed = self.collection.update_one(
             {"_id": subject, "distributed.last_modified": asked},
-            {"$set": {"distributed.status": True, "look_again": False, **fields}},
+            {"$set": {"distributed.status": True, **fields}},
         )
         return packed.modified_count == 1
 

@@ -1,0 +1,76 @@
+"""What the daemon has before it: every night and observation that may be due, in the order in which it is done."""
+
+from collections.abc import Collection, Iterator, Sequence
+
+from obsarchive import plan
+from obsarchive.assignment import world_of
+from obsarchive.observation import Night, Observation
+from obsarchive.plan import Link, Subject, World
+from obsarchive.store import Book, Store
+
+
+class Agenda:
+    """Newest night first, and in each night calibration before science.
+
+    Parameters
+    ----------
+    store : Store
+        The book.
+    chain, night_chain : sequence of Link
+        Pipelines of observations and of nights.
+    max_retries : int
+        How often a failed step is tried again.
+    nights : sequence of str, optional
+        Only these nights.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        chain: Sequence[Link],
+        night_chain: Sequence[Link],
+        max_retries: int,
+        nights: Sequence[str] = (),
+    ) -> None:
+        self.store, self.max_retries, self.nights = store, max_retries, tuple(nights)
+        self.chain, self.night_chain = chain, night_chain
+        self._before_science = [link for link in night_chain if link.pipeline.precedes_science]
+
+    def chain_of(self, subject: Subject) -> Sequence[Link]:
+        """Pipelines that concern a night or an observation."""
+        return self.night_chain if isinstance(subject, Night) else self.chain
+
+    def book_of(self, subject: Subject) -> Book:
+        """Collection in which a night or an observation is kept."""
+        return self.store.nights if isinstance(subject, Night) else self.store.observations
+
+    def subjects(self, running: Collection[str]) -> Iterator[tuple[Subject, World]]:
+        """Everything that may be due; `running`: ids of what is being worked on, looked at as it changes."""
+        every = self.store.nights.all()
+        own = tuple(master for night in every for master in night.masters() if master.own)
+        nights = {night.id: night for night in every if not self.nights or night.id in self.nights}
+        worlds = {name: world_of(night, own) for name, night in nights.items()}
+        for name, night in nights.items():
+            yield night, worlds[name]
+        calibrated = {name for name, night in nights.items() if name not in running and not self._is_before(night)}
+        names = [link.pipeline.name for link in self.chain]
+        for observation in self.store.observations.open(names, self.nights):
+            if observation.night in calibrated:
+                yield observation, worlds[observation.night]
+
+    def _is_before(self, night: Night) -> bool:
+        """Whether calibration of a night is still to come, so that its science waits."""
+        return next(plan.open_steps(night, self._before_science, self.max_retries), None) is not None
+
+    def pending(self, never_packed: Collection[str]) -> bool:
+        """Whether something is still due, now or later, without anybody's help."""
+        return any(self._is_pending(subject, world, never_packed) for subject, world in self.subjects(()))
+
+    def _is_pending(self, subject: Subject, world: World, never_packed: Collection[str]) -> bool:
+        chain = self.chain_of(subject)
+        return (
+            next(plan.open_steps(subject, chain, self.max_retries), None) is not None
+            or next(plan.stale(subject, chain, world), None) is not None
+            or any(subject.pipeline(link.pipeline.name).force_redo for link in chain)
+            or (isinstance(subject, Observation) and not subject.packed and subject.id not in never_packed)
+        )
