@@ -59,13 +59,12 @@ def verify(root: Path) -> Iterator[tuple[Path, str]]:
     for path in sorted(root.rglob(".*.json")):
         try:
             manifest = json.loads(path.read_text())
-            products = manifest.get("products", [])
-        except (OSError, ValueError, AttributeError) as err:
+            products = [(path.parent / entry["name"], entry["sha256"]) for entry in manifest.get("products", [])]
+        except (OSError, ValueError, AttributeError, LookupError, TypeError) as err:
             yield path, f"the manifest cannot be read: {err}"
             continue
-        for product in products:
-            file = path.parent / product["name"]
+        for file, checksum in products:
             if not file.is_file():
                 yield file, "is missing"
-            elif sha256(file) != product["sha256"]:
+            elif sha256(file) != checksum:
                 yield file, "differs from its checksum"

@@ -76,10 +76,17 @@ def _compiles(text: str) -> str:
     return text
 
 
+def _without_zone(clock: time) -> time:
+    if clock.tzinfo is not None:
+        raise ValueError(f'a time of day without a zone, such as "23:30"; found {clock.isoformat()}')
+    return clock
+
+
 AnyPath = Annotated[Path, AfterValidator(_absolute)]
 Secret = Annotated[SecretStr | None, BeforeValidator(_read_secret)]
 ClassName = Annotated[str, AfterValidator(_importable)]
 RuleText = Annotated[str, AfterValidator(_compiles)]
+Clock = Annotated[time, AfterValidator(_without_zone)]
 Day = Annotated[date, BeforeValidator(lambda text: text.replace("/", "-") if isinstance(text, str) else text)]
 
 
@@ -162,8 +169,8 @@ class Parallel(Section):
 class Nap(Section):
     """When the machines are left alone, because they observe."""
 
-    start: time
-    stop: time
+    start: Clock
+    stop: Clock
     frame: Literal["local", "UTC"] = "local"
 
     def covers(self, now: datetime) -> bool:

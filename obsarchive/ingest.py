@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from obsarchive.config import Config
-from obsarchive.errors import BadRawData
+from obsarchive.errors import ArchiveError
 from obsarchive.fitsio import write_atomic
 from obsarchive.instruments import Instrument
 from obsarchive.layout import Layout
 from obsarchive.names import ObservationName, is_night
-from obsarchive.observation import SCHEMA, utc_now
+from obsarchive.observation import SCHEMA, Observation, utc_now
 from obsarchive.rawdata import plain_cards, read_header
 from obsarchive.scan import Found, Listing, signature
 from obsarchive.state import State
@@ -45,10 +45,15 @@ class Ingest:
             self._observation(listing, name, files, known.get(name))
         growing = {found.raw.observation for found in listing.files if found.raw.name in set(listing.growing)}
         for name, (_, missing) in known.items():
-            if name not in present and name not in growing and not missing:
+            if name not in present and name not in growing and not missing and self._is_gone(name):
                 log.warning("%s: raw files are gone; its products stay", name)
                 self.store.observations.set_fields(name, {"raw_data.missing": True})
         self._night_files(listing)
+
+    def _is_gone(self, name: str) -> bool:
+        """Whether raw files are not where the book says; those of a night may lie below several roots."""
+        files = Observation(self.store.observations.find(name) or {}).raw_files
+        return not files or not all(path.exists() for path in files)
 
     def tree(self) -> int:
         """Take up what the archive tree holds and the book does not; returns the number of observations."""
@@ -67,13 +72,27 @@ class Ingest:
     def _from_tree(self, night: str, name: str) -> bool:
         try:
             ObservationName.parse(name)
-            remembered = json.loads(self.layout.sidecar(night, name).read_text())
-        except (ValueError, OSError):
+        except ValueError:
             return False
-        document = {**_with_times(remembered), "_id": name, "night": night}
+        remembered = self._remembered(night, name)
+        if not remembered:
+            return False
+        document = {**remembered, "_id": name, "night": night}
         document["pipelined"] = self._recalled(self.layout.observation(night, name))
-        document.setdefault("distributed", {})["status"] = False
+        document["raw_data"] = {**_mapping(document.get("raw_data")), "missing": True}  # until they are seen
+        document["distributed"] = {**_mapping(document.get("distributed")), "status": False}
         return self.store.observations.insert(document)
+
+    def _remembered(self, night: str, name: str) -> Document:
+        """Return what the tree keeps of an observation beside its products; nothing when it is damaged."""
+        path = self.layout.sidecar(night, name)
+        try:
+            return dict(_mapping(_with_times(json.loads(path.read_text()))))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as err:
+            log.warning("%s cannot be read: %s", path, err)
+            return {}
 
     def _night_files(self, listing: Listing) -> None:
         kinds = {kind: listing.of_kind(kind) for kind in CALIBRATION_KINDS}
@@ -90,7 +109,7 @@ class Ingest:
                     for kind, files in kinds.items()
                     for f in files
                 ],
-                "raw_data.ignored": listing.ignored[:1000],
+                "raw_data.ignored": [_readable(name) for name in listing.ignored[:1000]],
                 "raw_data.ignored_count": len(listing.ignored),
                 "raw_data.growing": listing.growing[:1000],
                 "raw_data.needs": [
@@ -114,7 +133,7 @@ class Ingest:
         fields = {**self._raw_fields(listing, files), **self._described(listing.instrument, name, files)}
         fields["raw_data.missing"] = False
         self.store.observations.set_fields(name, {**fields, **self.store.observations.reopened()})
-        log.info("%s: raw files changed", name)
+        log.info("%s: raw files %s", name, "are there" if known[0] == now_signature else "changed")
 
     def _raw_fields(self, listing: Listing, files: list[Found]) -> Document:
         newest = max(found.mtime_ns for found in files)
@@ -129,7 +148,7 @@ class Ingest:
         """Fields that the header of frame 0 decides; a broken header costs them, not the observation."""
         try:
             header = read_header(files[0].path)
-        except (BadRawData, OSError) as err:
+        except (ArchiveError, OSError) as err:
             log.warning("%s: %s", name, err)
             return {"fits_header": []}
         fields = instrument.describe(header)
@@ -171,18 +190,14 @@ class Ingest:
         return document
 
     def _recall_people(self, document: Document) -> None:
-        try:
-            remembered = json.loads(self.layout.sidecar(document["night"], document["_id"]).read_text())
-        except (OSError, ValueError):
-            return
-        remembered = _with_times(remembered)
+        remembered = self._remembered(document["night"], document["_id"])
         document |= {key: remembered[key] for key in PEOPLES_FIELDS if key in remembered}
-        owners = (remembered.get("science_program") or {}).get("program_PI")
+        owners = _mapping(remembered.get("science_program")).get("program_PI")
         if owners:
             document["science_program"]["program_PI"] = owners
 
     def _recalled(self, folder: Path) -> Document:
-        return {inner.name: block for inner in _folders(folder) if (block := recalled_block(inner))}
+        return {name: block for inner in _folders(folder) for name, block in _blocks_by_pipeline(inner).items()}
 
     def _recall_night(self, night: str) -> None:
         """Read back what the tree says of the night's own pipelines, where the book says nothing."""
@@ -202,9 +217,17 @@ def remember(layout: Layout, document: Mapping[str, Any]) -> None:
 
 
 def _iso(value: object) -> str:
-    if isinstance(value, datetime):
-        return value.isoformat(timespec="milliseconds")
-    raise TypeError(f"cannot be kept in the tree: {value!r}")
+    """Write a time, or whatever else people put into a document in the Mongo shell, as text."""
+    return value.isoformat(timespec="milliseconds") if isinstance(value, datetime) else str(value)
+
+
+def _readable(name: str) -> str:
+    """Return the name of a file as the database takes it: names may hold bytes that are no text."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _with_times(value: Any, key: str = "") -> Any:
@@ -223,6 +246,9 @@ def _folders(folder: Path) -> Iterator[Path]:
         return
 
 
+_NEEDED_OF_MANIFEST = {"pipeline", "step", "state", "started", "finished"}
+
+
 def _manifests(folder: Path) -> Iterator[Mapping[str, Any]]:
     for path in sorted(folder.glob(".*.json")):
         try:
@@ -230,17 +256,21 @@ def _manifests(folder: Path) -> Iterator[Mapping[str, Any]]:
         except (OSError, ValueError) as err:
             log.warning("%s cannot be read (%s): its step will be done again", path, err)
             continue
-        if isinstance(manifest, dict) and {"pipeline", "step", "state"} <= manifest.keys():
+        if isinstance(manifest, dict) and manifest.keys() >= _NEEDED_OF_MANIFEST:
             yield manifest
 
 
 def _blocks_by_pipeline(folder: Path) -> dict[str, Document]:
     blocks: dict[str, Document] = {}
     for manifest in _manifests(folder):
-        block = blocks.setdefault(manifest["pipeline"], {"steps": {}})
-        ending = Ending(State(manifest["state"]), str(manifest.get("message", "")), manifest)
-        leaves = {key.removeprefix("."): value for key, value in ending.leaves("").items()}
-        block["steps"][manifest["step"]] = {**leaves, "retries": 0}
+        try:
+            ending = Ending(State(manifest["state"]), str(manifest.get("message", "")), manifest)
+            leaves = {key.removeprefix("."): value for key, value in ending.leaves("").items()}
+        except (ValueError, TypeError) as err:
+            log.warning("a manifest in %s is damaged (%s): its step will be done again", folder, err)
+            continue
+        block = blocks.setdefault(str(manifest["pipeline"]), {"steps": {}})
+        block["steps"][str(manifest["step"])] = {**leaves, "retries": 0}
         if "classified_as" in manifest:
             block["classified_as"] = manifest["classified_as"]
     for block in blocks.values():
@@ -248,8 +278,3 @@ def _blocks_by_pipeline(folder: Path) -> dict[str, Document]:
         block["status"] = {"done": done, "enqueued": False, "force_redo": False, "retries": 0}
         block["last_modified"] = utc_now()
     return blocks
-
-
-def recalled_block(folder: Path) -> Document | None:
-    """Block of a pipeline as its manifests remember it, or None."""
-    return next(iter(_blocks_by_pipeline(folder).values()), None)

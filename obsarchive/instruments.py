@@ -6,6 +6,7 @@ one and names it in ``paths.raw`` of the configuration.
 
 import math
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +22,8 @@ Kind = Literal["science", "dark", "flat", "seeing", "ignored"]
 SUFFIXES = (".fits", ".fits.bz2", ".fits.gz", ".fits.fz")
 UNKNOWN = 9999.0
 """Value by which the telescope's headers say that they do not know."""
+MAX_SIDE = 100_000
+"""Longest side of a frame that is believed [pixel]."""
 
 
 @dataclass(frozen=True)
@@ -141,37 +144,46 @@ def _number(value: Any) -> float | None:
         return None
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return number if math.isfinite(number) and number != UNKNOWN else None
 
 
 def _degrees(value: Any, unit: u.Unit) -> float | None:
     """Angle in degrees from ``HH:MM:SS.ss``, ``10h20m30.5s`` or a number of degrees."""
-    if not isinstance(value, str):
-        return _number(value)
-    if _number(value) is not None:
+    if not isinstance(value, str) or _is_number(value):
         return _number(value)
     try:
-        return float(Angle(value.strip(), unit=unit).to_value(u.deg))
+        with warnings.catch_warnings(action="ignore"):  # 59.999 s are rounded to 60 s by some clocks
+            degrees = float(Angle(value.strip(), unit=unit).to_value(u.deg))
     except (ValueError, TypeError, u.UnitsError):
         return None
+    return degrees if math.isfinite(degrees) else None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _shape(header: Mapping[str, Any]) -> list[int] | None:
     sides = [_number(header.get(key)) for key in ("NAXIS2", "NAXIS1")]
-    return [int(side) for side in sides if side] if all(sides) else None
+    known = [int(side) for side in sides if side is not None and 1 <= side <= MAX_SIDE]
+    return known if len(known) == len(sides) else None
 
 
 def _coordinates(ra: float | None, dec: float | None, header: Mapping[str, Any]) -> dict[str, Any] | None:
     fields = {
         "epoch": _number(header.get("EQUINOX")),
         "az_deg": _number(header.get("AZIMUTH")),
-        "el_deg": _number(header.get("ELVATION")),
+        "el_deg": _first(_number(header.get(key)) for key in ("ELEVATION", "ELVATION")),
     }
     known: dict[str, Any] = {key: value for key, value in fields.items() if value is not None}
     if ra is not None and dec is not None and abs(dec) <= 90.0:
-        ra %= 360.0
+        ra = ra % 360.0 % 360.0  # a tiny negative angle modulo 360 is 360
         longitude = (ra + 180.0) % 360.0 - 180.0
         known |= {"ra_deg": ra, "dec_deg": dec, "geojson": {"type": "Point", "coordinates": [longitude, dec]}}
     return known or None

@@ -66,6 +66,6 @@ class ObservationName:
         return cls(date_utc=parse_stamp(parts.pop("date")), **parts)
 
     def __str__(self) -> str:
-        return (
-            f"{self.program}_{self.target}_{self.camera}_{self.filter}_{self.marker}_{self.date_utc:%Y%m%d_%H%M%S.%f}"
-        )
+        # %Y does not fill up years before 1000 with zeros everywhere.
+        stamp = f"{self.date_utc.year:04d}{self.date_utc:%m%d_%H%M%S.%f}"
+        return f"{self.program}_{self.target}_{self.camera}_{self.filter}_{self.marker}_{stamp}"

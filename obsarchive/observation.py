@@ -1,6 +1,7 @@
 """Observations, nights and step records: documents of the database read with defaults for whatever is missing.
 
-People edit documents in the Mongo shell, and older databases lack fields: nothing here may raise for want of one.
+People edit documents in the Mongo shell, and older databases lack fields: nothing here may raise for want of one,
+and one of the wrong type counts as missing.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,6 +25,29 @@ def utc_now() -> datetime:
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
+
+
+def _mappings(value: Any) -> list[Mapping[str, Any]]:
+    """Entries of a list of documents."""
+    return [entry for entry in value if isinstance(entry, Mapping)] if isinstance(value, list | tuple) else []
+
+
+def _count(value: Any) -> int:
+    """Return a number of times; the Mongo shell writes them as doubles."""
+    return int(value) if isinstance(value, int | float) and 0 <= value < float("inf") else 0
+
+
+def _time(value: Any) -> datetime | None:
+    if not isinstance(value, datetime):
+        return None
+    return value if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+def _shape(value: Any) -> tuple[int, int] | None:
+    match value:
+        case [int() | float() as ny, int() | float() as nx]:
+            return _count(ny), _count(nx)
+    return None
 
 
 @dataclass(frozen=True)
@@ -57,11 +81,10 @@ class Master:
     @classmethod
     def from_document(cls, document: Mapping[str, Any], night: str) -> "Master":
         """Read a master from the results of a calibration step."""
-        shape = document.get("shape") or (0, 0)
         return cls(
             kind=str(document.get("kind", "")),
             key=str(document.get("key", "")),
-            shape=(int(shape[0]), int(shape[1])),
+            shape=_shape(document.get("shape")) or (0, 0),
             signature=str(document.get("signature", "")),
             origin=str(document.get("origin", "own")),
             night=night,
@@ -106,18 +129,17 @@ class StepRecord:
     def from_document(cls, document: Any) -> "StepRecord":
         """Read a step; an unknown state counts as waiting."""
         doc = _mapping(document)
-        known = doc.get("state") in set(State)
         return cls(
-            state=State(doc["state"]) if known else State.WAITING,
-            retries=int(doc.get("retries") or 0),
+            state=next((state for state in State if state == doc.get("state")), State.WAITING),
+            retries=_count(doc.get("retries")),
             task=doc.get("task"),
             message=str(doc.get("message") or ""),
             inputs=_mapping(doc.get("inputs")),
-            products=tuple(_mapping(product) for product in doc.get("products") or ()),
+            products=tuple(_mappings(doc.get("products"))),
             results=_mapping(doc.get("results")),
-            not_before=doc.get("not_before"),
+            not_before=_time(doc.get("not_before")),
             redo=bool(doc.get("redo")),
-            finished=doc.get("finished"),
+            finished=_time(doc.get("finished")),
         )
 
 
@@ -169,8 +191,7 @@ class Observation:
     @property
     def date_utc(self) -> datetime:
         """Start of the observation."""
-        found = self.document.get("date_utc")
-        return found if isinstance(found, datetime) else ObservationName.parse(self.id).date_utc
+        return _time(self.document.get("date_utc")) or ObservationName.parse(self.id).date_utc
 
     @property
     def filter(self) -> str:
@@ -190,8 +211,7 @@ class Observation:
     @property
     def shape(self) -> tuple[int, int] | None:
         """Shape of a frame, (ny, nx), when the header told it."""
-        found = self.document.get("shape")
-        return (int(found[0]), int(found[1])) if found else None
+        return _shape(self.document.get("shape"))
 
     @property
     def raw_signature(self) -> str:
@@ -206,8 +226,9 @@ class Observation:
     @property
     def raw_files(self) -> tuple[Path, ...]:
         """Its raw files, in the order of their frames."""
-        location = lookup(self.document, "raw_data.location") or [None, ""]
-        return tuple(Path(location[1]) / name for name in lookup(self.document, "raw_data.data") or ())
+        names = lookup(self.document, "raw_data.data")
+        folder = _raw_folder(self.document)
+        return tuple(folder / name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
 
     @property
     def packed(self) -> bool:
@@ -250,28 +271,34 @@ class Night:
 
     def raw_files(self, kind: str) -> tuple[Mapping[str, Any], ...]:
         """Raw files of a kind: their path, mode and filter."""
-        location = lookup(self.document, "raw_data.location") or [None, ""]
+        folder = _raw_folder(self.document)
         return tuple(
-            {**file, "path": Path(location[1]) / file["name"]}
-            for file in lookup(self.document, "raw_data.files") or ()
+            {**file, "path": folder / str(file.get("name", ""))}
+            for file in _mappings(lookup(self.document, "raw_data.files"))
             if file.get("kind") == kind
         )
 
     def needs(self) -> frozenset["Need"]:
         """What the night's science asks of its calibration."""
         return frozenset(
-            Need(str(n.get("mode") or ""), tuple(n["shape"]) if n.get("shape") else None, str(n.get("filter") or ""))
-            for n in lookup(self.document, "raw_data.needs") or ()
+            Need(str(n.get("mode") or ""), _shape(n.get("shape")), str(n.get("filter") or ""))
+            for n in _mappings(lookup(self.document, "raw_data.needs"))
         )
 
     def masters(self) -> list[Master]:
         """Master darks and flats of this night."""
-        found: Iterable[Any] = (
-            master
+        return [
+            Master.from_document(master, self.id)
             for record in self.pipeline("calib").steps().values()
-            for master in record.results.get("masters") or ()
-        )
-        return [Master.from_document(_mapping(master), self.id) for master in found]
+            for master in _mappings(record.results.get("masters"))
+        ]
+
+
+def _raw_folder(document: Mapping[str, Any]) -> Path:
+    match lookup(document, "raw_data.location"):
+        case [_, str(folder)]:
+            return Path(folder)
+    return Path()
 
 
 def choose(masters: Iterable[Master], kind: str, key: str | None) -> Master | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 from astropy.io import fits
@@ -73,6 +73,8 @@ def step(
     """
 
     def mark(method: Callable) -> Callable:
+        if unknown := sorted(set(uses) - set(get_args(Use))):
+            raise TypeError(f"{method.__name__}: uses {unknown[0]!r}; there are {', '.join(get_args(Use))}")
         method.declared = Step(  # type: ignore[attr-defined]
             method.__name__, tuple(makes), tuple(after), tuple(follows), tuple(uses), settings
         )
@@ -96,7 +98,8 @@ class Pipeline:
     ConfigError
         When a setting is unknown or of the wrong type.
     TypeError
-        When the class is defined: a step comes after an unknown step, or steps wait for each other.
+        When the class is defined: a step comes after an unknown step or uses what there is not, or steps wait for
+        each other.
     """
 
     name: ClassVar[str] = ""
@@ -185,8 +188,18 @@ class Task:
         """The observation or the night that is worked on."""
         return (Night if self.pipeline.scope == "night" else Observation)(self.document)
 
+    @property
+    def scratch(self) -> Path:
+        """Folder for the step's own intermediate files."""
+        return self.tmp / "steps" / self.id
+
     def __str__(self) -> str:
         return f"{self.document['_id']} {self.pipeline.name}.{self.step}"
+
+
+def remove_scratch(task: Task) -> None:
+    """Remove the scratch folder of a step that ended, however it did."""
+    shutil.rmtree(task.scratch, ignore_errors=True)
 
 
 class Workspace:
@@ -222,7 +235,7 @@ class Workspace:
 
     def scratch(self) -> Path:
         """Folder for this step's own intermediate files, removed when the step ends."""
-        folder = self.task.tmp / "steps" / self.task.id
+        folder = self.task.scratch
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -294,7 +307,7 @@ class Workspace:
             "subject": self.subject.id,
             "pipeline": self.pipeline.name,
             "step": self.task.step,
-            **_plain_values(record),
+            **plain_values(record),
             "version": __version__,
             "config": self.task.config_digest,
             "settings": {**_plain(self.pipeline.settings), **_plain(self.settings)},
@@ -311,27 +324,36 @@ class Workspace:
         fitsio.write_atomic(path, json.dumps(manifest, indent=1, allow_nan=False).encode())
         return manifest
 
-    def close(self) -> None:
-        """Remove the scratch folder."""
-        shutil.rmtree(self.task.tmp / "steps" / self.task.id, ignore_errors=True)
-
 
 def _plain(settings: Any) -> dict[str, Any]:
     return TypeAdapter(type(settings)).dump_python(settings, mode="json")
 
 
-def _plain_values(value: Any) -> Any:
-    """Turn measured values into what JSON and BSON hold: no numpy types, no NaN."""
+def plain_values(value: Any) -> Any:
+    """Turn measured values into what JSON and BSON hold: no numpy types, no NaN, no text that is none."""
     match value:
         case np.generic() | np.ndarray():
-            return _plain_values(value.tolist())
+            return plain_values(value.tolist())
         case Mapping():
-            return {str(key): _plain_values(inner) for key, inner in value.items()}
+            return {_plain_text(str(key)).replace("\0", ""): plain_values(inner) for key, inner in value.items()}
         case list() | tuple():
-            return [_plain_values(inner) for inner in value]
-        case float() if not math.isfinite(value):
-            return None
+            return [plain_values(inner) for inner in value]
+        case str():
+            return _plain_text(value)
+        case int() | float():
+            return _plain_number(value)
     return value
+
+
+def _plain_number(value: int | float) -> int | float | str | None:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if -(2**63) <= value < 2**63 else str(value)
+
+
+def _plain_text(text: str) -> str:
+    """Make lone surrogates visible: names of files may hold bytes that are no text."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def unpacked_folder(tmp: Path, subject: str) -> Path:

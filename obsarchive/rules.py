@@ -3,7 +3,7 @@
 A rule is one expression over the fields of an observation, such as
 ``filter in ['Si', 'Sz'] and magnitude < 12``. Only literals, field names, comparisons, and / or / not are
 understood; everything else, and every comparison of unlike types, is refused when the configuration is read.
-A field that an observation lacks makes its comparison false.
+A field that an observation lacks, or holds in another type, makes its comparison false.
 """
 
 import ast
@@ -50,6 +50,7 @@ _COMPARE: dict[type, Callable[[Any, Any], bool]] = {
     ast.In: lambda value, many: value in many,
     ast.NotIn: lambda value, many: value not in many,
 }
+_TYPES: dict[type, tuple[type, ...]] = {float: (int, float), str: (str,)}
 _ORDER = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
 _MEMBER = (ast.In, ast.NotIn)
 
@@ -116,15 +117,16 @@ def _comparison(left: ast.expr, op: ast.cmpop, right: ast.expr) -> Rule:
         raise ConfigError(f"'{ast.unparse(ast.Compare(left, [op], [right]))}': this comparison is not allowed")
     try:
         literal = ast.literal_eval(right)
-    except ValueError as err:
+    except (ValueError, TypeError) as err:
         raise ConfigError(f"{ast.unparse(right)!r} is not a literal") from err
     _check_type(name, kind, op, literal)
+    wanted = _TYPES[kind]
 
     def rule(document: Mapping[str, Any]) -> bool:
         found = lookup(document, name)
         # A document may hold a list (several owners of a programme): any of them may match.
         many = found if isinstance(found, list) else [found]
-        return any(value is not None and compare(value, literal) for value in many)
+        return any(isinstance(value, wanted) and compare(value, literal) for value in many)
 
     return rule
 
@@ -147,8 +149,7 @@ def _check_type(name: str, kind: type, op: ast.cmpop, literal: object) -> None:
         items = [literal]
     if kind is str and isinstance(op, _ORDER):
         raise ConfigError(f"{name} is text and has no order: use ==, != or in")
-    wanted = (int, float) if kind is float else (kind,)
     for item in items:
-        if not isinstance(item, wanted) or isinstance(item, bool):
+        if not isinstance(item, _TYPES[kind]) or isinstance(item, bool):
             words = "a number" if kind is float else "text (quote it)"
             raise ConfigError(f"{name} is {words}, {item!r} is not")

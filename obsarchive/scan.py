@@ -4,6 +4,7 @@ A night that did not change costs one ``stat``: its listing is kept until the mo
 moves. A folder that cannot be read is an error, never an empty night.
 """
 
+import errno
 import hashlib
 import logging
 import os
@@ -125,7 +126,10 @@ class Scanner:
 
     def changed(self, only: set[str] | None = None) -> Iterator[Listing]:
         """Nights whose content is new or changed since the last call, newest first."""
-        for night in self.nights():
+        nights = self.nights()
+        for gone in self._seen.keys() - set(nights):
+            self.forget(gone)
+        for night in nights:
             if only and night not in only:
                 continue
             try:
@@ -172,7 +176,7 @@ class Scanner:
             for entry in sorted(entries, key=lambda item: item.name):
                 path = folder / entry.name
                 raw = self.instrument.identify(path)
-                if raw.kind == "ignored" or not entry.is_file():
+                if raw.kind == "ignored" or not _is_file(entry):
                     listing.ignored.append(entry.name)
                     continue
                 stat = entry.stat()
@@ -183,6 +187,15 @@ class Scanner:
                     listing.growing.append(entry.name)
                 listing.files.append(found)
         return listing, sizes
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError as err:
+        if err.errno == errno.ELOOP:  # a link that leads to itself
+            return False
+        raise
 
 
 def _unchanged_since(found: Found, before: tuple[int, int, float] | None, now: float, wall: float) -> float:

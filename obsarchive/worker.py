@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -23,13 +23,15 @@ import psutil
 
 from obsarchive import logs
 from obsarchive.errors import ArchiveError
-from obsarchive.pipeline import Task, Workspace
+from obsarchive.pipeline import Task, Workspace, plain_values, remove_scratch
 
 log = logging.getLogger(__name__)
 
 POLL_S = 0.25
 LOG_LINES = 400
 """Lines of a step's log that are kept in its manifest."""
+MAX_LINE, MAX_MESSAGE = 10_000, 2000
+"""Longest line of it, and longest reason, that is kept [characters]."""
 PR_SET_PDEATHSIG = 1
 
 Report = Callable[[str, float, str], None]
@@ -67,6 +69,7 @@ def run_step(task: Task, report: Report | None = None) -> Outcome:
     finally:
         _kill(process)
         here.close()
+        remove_scratch(task)
 
 
 def _unheard(task: str, fraction: float, text: str) -> None:
@@ -77,10 +80,10 @@ def _watch(task: Task, process: BaseProcess, pipe: Connection, report: Report) -
     deadline = time.monotonic() + task.time_limit_s
     peak_mb = 0.0
     while True:
-        if pipe.poll(POLL_S):
-            try:
-                message = pipe.recv()
-            except EOFError:
+        ready = wait([pipe, process.sentinel], POLL_S)
+        if ready:
+            message = _received(pipe) if pipe in ready else None
+            if message is None:
                 process.join(POLL_S)
                 return Outcome(task.id, "fail", f"the step's process died ({_death(process)})", {}, 0.0, peak_mb)
             if isinstance(message, Outcome):
@@ -93,6 +96,14 @@ def _watch(task: Task, process: BaseProcess, pipe: Connection, report: Report) -
         if time.monotonic() > deadline:
             limit = f"not finished after {task.time_limit_s:g} s (parallel.job_timeout_s)"
             return Outcome(task.id, "fail", limit, {}, 0.0, peak_mb)
+
+
+def _received(pipe: Connection) -> Any:
+    """What the step says next; None when it will say nothing any more."""
+    try:
+        return pipe.recv()
+    except EOFError:
+        return None
 
 
 def _memory_mb(pid: int | None) -> float:
@@ -144,7 +155,7 @@ class _Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if len(self.lines) < LOG_LINES:
-            self.lines.append(self.format(record))
+            self.lines.append(self.format(record)[:MAX_LINE])
 
 
 def execute(task: Task, progress: Callable[[float, str], None] | None = None) -> Outcome:
@@ -158,13 +169,14 @@ def execute(task: Task, progress: Callable[[float, str], None] | None = None) ->
     try:
         work = Workspace(task, progress)
         event, message, manifest = _run(task, work, lines)
-        work.close()
     finally:
         logging.getLogger("obsarchive").removeHandler(lines)
         logging.getLogger("pipelines").removeHandler(lines)
     children = os.times()
     cpu_s = time.process_time() - started + children.children_user + children.children_system
-    return Outcome(task.id, event, message, manifest, round(cpu_s, 3), _peak_mb())
+    return Outcome(
+        task.id, event, plain_values(message[:MAX_MESSAGE]), plain_values(manifest), round(cpu_s, 3), _peak_mb()
+    )
 
 
 def _run(task: Task, work: Workspace, lines: _Lines) -> tuple[str, str, Mapping[str, Any]]:
@@ -199,7 +211,7 @@ def _rejected(work: Workspace, err: ArchiveError, lines: _Lines) -> Mapping[str,
         record["classified_as"] = verdict
     try:
         return work.write_manifest(record)
-    except OSError as failure:
+    except (OSError, ArchiveError) as failure:
         log.warning("the rejection could not be written beside the products: %s", failure)
         return record
 

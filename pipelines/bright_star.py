@@ -6,7 +6,7 @@ Robo-AO (Jensen-Clem et al. 2018, AJ 155, 32).
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,15 @@ from obsarchive.figures import frame_quality
 from obsarchive.pipeline import Pipeline, Workspace, step
 from obsarchive.rawdata import Frames
 from obsarchive.science.drizzle import Drizzle
-from obsarchive.science.registration import FrameMeasure, Grades, GuideStar, classify, cut, grade, guide_star
+from obsarchive.science.registration import (
+    MIN_STEADY_FRAMES,
+    FrameMeasure,
+    Grades,
+    GuideStar,
+    classify,
+    grade,
+    guide_star,
+)
 from obsarchive.science.registration import locate as locate_star
 from obsarchive.science.registration import measure as measure_star
 from pipelines.masters import Calibrator, calibrator
@@ -26,12 +34,16 @@ from pipelines.strehl import measure_and_publish
 
 log = logging.getLogger(__name__)
 
-SCALE, PIXFRAC = 2, 0.45
+SCALE = 2
+PIXFRACS = (0.45, 0.6, 0.8, 1.0)
+"""Sides of a drop: the first for as many frames as lucky imaging has, the last covers evenly with a single one."""
+LEAST_COVERAGE, LEAST_FRAMES = 0.25, 3
+"""Of the mean weight, and of frames on average: what every pixel of a stack must have."""
 SUBSETS, SUBSET_FRAMES = 5, 9
 """The guide star is looked for on medians of this many subsets, of at most so many frames each."""
 MOVING_MIN_SNR = 10.0
 """A star that is somewhere else in every frame must stand out in each: single electrons reach 8."""
-NO_STAR = FrameMeasure(*[np.nan] * 6, snr=0.0, sharpness=np.nan, brightest=np.nan)
+NO_STAR = FrameMeasure(np.nan, np.nan, np.nan, np.nan, np.nan, np.nan, snr=0.0, sharpness=np.nan, brightest=np.nan)
 SATURATED = 0.97
 """Of the saturation level: calibrated pixels above this are taken for saturated."""
 
@@ -41,7 +53,9 @@ class Settings:
     """Settings of the bright-star pipeline."""
 
     best_fraction: float = field(default=0.2, metadata={"help": "fraction of the frames in 20p.fits"})
-    window_arcsec: float = field(default=4.0, metadata={"help": "side of the window around the guide star [arcsec]"})
+    window_arcsec: float = field(
+        default=4.0, metadata={"help": "least side of the window around the guide star [arcsec]"}
+    )
     core_px: float = field(
         default=1.0, metadata={"help": "sigma of the star's core where the filter is unknown [raw pixel]"}
     )
@@ -68,18 +82,20 @@ class BrightStar(Pipeline):
         for name, stack in (("20p.fits", best), ("100p.fits", every)):
             header = product_header(work, stack, grades.reference)
             header["NFRAMES"] = (stack.n_frames, "frames stacked")
+            header["PIXFRAC"] = (stack.pixfrac, "side of the drizzled drops [raw pixel]")
             work.publish_fits(name, stack.image(), header, sequence.calibrator.masters)
         return {
             "classified_as": verdict,
             **_summary(grades, star),
             "best_frames": best.n_frames,
+            "pixfrac": every.pixfrac,
             "calibration": sequence.calibrator.text,
         }
 
     @step(makes=["strehl/{id}_strehl.txt", "strehl/{id}_box.fits", "strehl/{id}_profile.png"], after=["reduce"])
     def strehl(self, work: Workspace) -> dict[str, Any]:
         """Strehl ratio of 100p: its peak over that of the telescope's perfect PSF."""
-        return measure_and_publish(work, "100p.fits", SCALE, PIXFRAC)
+        return measure_and_publish(work, "100p.fits", SCALE, work.results("reduce").get("pixfrac", PIXFRACS[0]))
 
     @step(
         makes=[
@@ -140,16 +156,30 @@ class _Sequence:
 
     def measure(self) -> tuple[GuideStar, list[FrameMeasure], np.ndarray]:
         """Find the guide star and measure it in every frame; windows' origins (n, 2) come along."""
-        star = self._find()
-        found = [star] if star else []
-        measures, origins = [], np.zeros((len(self.frames), 2))
-        for i in range(len(self.frames)):
-            self._progress(0.4, i, "measuring the guide star")
-            window, origins[i] = self._window(i, star) if star else self._moved_window(i, found)
-            measures.append(NO_STAR if window is None else measure_star(window, self.core_px, found[-1].scale_px))
+        stars = self._stars()
+        found = [star for star in stars if star]
         if not found:
             raise Unprocessable(f"no guide star: none of the {len(self.frames)} frames holds one", "zero_flux")
+        # One window and aperture for all, those of the largest image: peaks are compared at equal flux.
+        scale = max(star.scale_px for star in found)
+        measures, origins = [], np.zeros((len(stars), 2))
+        for i, star in enumerate(stars):
+            self._progress(0.4, i, "measuring the guide star")
+            if star is None:
+                measures.append(NO_STAR)
+                continue
+            window, origins[i] = self._window(i, replace(star, scale_px=scale))
+            measures.append(measure_star(window, self.core_px, scale))
         return max(found, key=lambda star: star.snr), measures, origins
+
+    def _stars(self) -> list[GuideStar | None]:
+        """Guide star by frame: found in each of a short sequence, in which it may jump, else once for all."""
+        n = len(self.frames)
+        located = [self._locate(i) for i in range(n)] if n < MIN_STEADY_FRAMES else []
+        if sum(star is not None for star in located) > n / 2:
+            return located
+        steady = self._find()
+        return [steady] * n if steady else located or [self._locate(i) for i in range(n)]
 
     def _find(self) -> GuideStar | None:
         """Guide star on medians of subsets; None when the star does not stay in one place."""
@@ -169,30 +199,28 @@ class _Sequence:
         chosen = indices[:: max(1, len(indices) // SUBSET_FRAMES)][:SUBSET_FRAMES]
         return np.median([self._read(i) for i in chosen], axis=0)
 
-    def _moved_window(self, i: int, found: list[GuideStar]) -> tuple[np.ndarray | None, tuple[int, int]]:
-        """Window around the star of one frame, which is added to `found`; None when there is no clear one."""
-        frame = self._read(i)
+    def _locate(self, i: int) -> GuideStar | None:
+        """Brightest star of one frame; None when there is no clear one."""
         try:
-            star = locate_star(frame)
+            star = locate_star(self._read(i))
         except Unprocessable:
-            return None, (0, 0)
-        if star.snr < MOVING_MIN_SNR:
-            return None, (0, 0)
-        found.append(star)
-        return cut(frame, star.y, star.x, self.half)
+            return None
+        return star if star.snr >= MOVING_MIN_SNR else None
 
     def _window(self, i: int, star: GuideStar) -> tuple[np.ndarray, tuple[int, int]]:
         ny, nx = self.frames.shape
-        y0 = min(max(round(star.y) - self.half, 0), max(ny - 2 * self.half, 0))
-        x0 = min(max(round(star.x) - self.half, 0), max(nx - 2 * self.half, 0))
-        raw = self.frames.window(i, y0, min(y0 + 2 * self.half, ny), x0, min(x0 + 2 * self.half, nx))
+        half = max(self.half, star.half_window_px)
+        y0 = min(max(round(star.y) - half, 0), max(ny - 2 * half, 0))
+        x0 = min(max(round(star.x) - half, 0), max(nx - 2 * half, 0))
+        raw = self.frames.window(i, y0, min(y0 + 2 * half, ny), x0, min(x0 + 2 * half, nx))
         return self.calibrator.calibration.apply(raw, origin=(y0, x0)), (y0, x0)
 
     def stack(self, grades: Grades, best_fraction: float) -> tuple[Drizzle, Drizzle]:
         """Drizzle every good frame once: the best ones apart, then all together."""
         chosen = set(grades.best(best_fraction).tolist())
-        best = Drizzle(self.frames.shape, SCALE, PIXFRAC)
-        every = Drizzle(self.frames.shape, SCALE, PIXFRAC)
+        pixfrac = _pixfrac(grades.shifts[sorted(chosen)])
+        best = Drizzle(self.frames.shape, SCALE, pixfrac)
+        every = Drizzle(self.frames.shape, SCALE, pixfrac)
         for i, frame in self._calibrated(np.flatnonzero(grades.kept)):
             (best if i in chosen else every).add(frame, *grades.shifts[i])
         return best, every.merge(best)
@@ -212,12 +240,25 @@ class _Sequence:
         self.work.progress(upto if i is None else upto * i / len(self.frames), text)
 
 
+def _pixfrac(shifts: np.ndarray) -> float:
+    """Smallest drop with which frames of these shifts (n, 2) leave neither gaps nor pixels of a frame or two."""
+    for pixfrac in PIXFRACS:
+        sample = Drizzle((6, 6), SCALE, pixfrac)
+        for dy, dx in shifts % 1.0:
+            sample.add(np.zeros(sample.shape, np.float32), dy, dx)
+        weights = sample.weights()[2 * SCALE : -2 * SCALE, 2 * SCALE : -2 * SCALE]
+        enough = len(shifts) * pixfrac**2 >= LEAST_FRAMES
+        if enough and weights.min() >= LEAST_COVERAGE * weights.mean():
+            return pixfrac
+    return PIXFRACS[-1]
+
+
 def _quality_plot(work: Workspace, best_fraction: float) -> bytes:
     rows = [line.split() for line in work.product("frames.txt").read_text().splitlines() if not line.startswith("#")]
     rows.sort(key=lambda row: int(row[0]))
     quality = np.array([float(row[1]) for row in rows])
     reasons = ["" if row[-1] == "-" else row[-1].partition(":")[0] for row in rows]
-    return frame_quality(quality, reasons, best_fraction, labels_of(work))
+    return frame_quality(quality, reasons, labels_of(work), selected_fraction=best_fraction)
 
 
 def _table(grades: Grades, measures: list[FrameMeasure], origins: np.ndarray) -> str:

@@ -80,7 +80,7 @@ def grade(
 
     A frame has slipped when the star is not where it is in the others: most frames lie within a small radius
     of the median position and this one far outside of their scatter. Where the star has no such place, as in a
-    dithered or slewing sequence, nothing can be called slipped and all frames with a star are kept.
+    dithered, slewing or short sequence, nothing can be called slipped and all frames with a star are kept.
 
     Parameters
     ----------

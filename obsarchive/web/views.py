@@ -230,7 +230,7 @@ class Card:
             key: value
             for step in steps
             for key, value in step.record.results.items()
-            if isinstance(value, str | int | float)
+            if isinstance(value, str | int | float) and value != ""
         }
 
     @cached_property

@@ -128,7 +128,7 @@ def states(store: Store) -> dict[str, str]:
 
 CONFIG: dict[str, Any] = {
     "paths": {"raw": ["raw"], "archive": "archive", "tmp": "tmp", "logs": "logs"},
-    "parallel": {"n_workers": 2, "job_timeout_s": 60},
+    "parallel": {"n_workers": 1, "job_timeout_s": 60},
     "misc": {"settle_time_s": 0, "loop_interval_s": 0.5, "retry_delay_s": 0.2, "max_retries": 2, "min_free_gb": 0},
     "telescope": {
         "KPNO_2.1m": {

@@ -114,6 +114,7 @@ def test_a_deleted_product_alone_is_made_again(copied: Site, reduced: Site) -> N
 
 @pytest.mark.slow
 def test_killed_at_any_moment_it_ends_in_the_same_tree(site: Site, reduced: Site) -> None:
+    site.change(parallel={"n_workers": 2})
     moments = random.Random(5)
     for _ in range(4):
         daemon = site.start()
