@@ -212,7 +212,7 @@ class Telescope(Section):
     secondary_m: float = Field(0.0, ge=0)
     plate_scale_arcsec: PositiveFloat = Field(description="of a raw pixel [arcsec/px]")
     detector_px: tuple[PositiveInt, PositiveInt] = Field(description="full detector, (y, x)")
-    north_angle_deg: float = Field(0.0, description="of north, from up, counterclockwise [deg]")
+    north_angle_deg: float | None = Field(0.0, description="of north, from up, counterclockwise [deg]; null: unknown")
     east_left: bool = True
     saturation_adu: PositiveFloat | None = None
     filters: dict[str, Filter] = {}

@@ -39,6 +39,8 @@ class Sky:
         Plate scale [arcsec/pixel] and direction of north, counterclockwise from up (+y) [deg].
     east_left : bool
         East is 90 degrees counterclockwise from north, as seen on the sky; False for a mirrored image.
+    is_oriented : bool
+        The orientation is known: pictures get a compass.
 
     Raises
     ------
@@ -49,6 +51,7 @@ class Sky:
     plate_scale_arcsec: float
     north_angle_deg: float = 0.0
     east_left: bool = True
+    is_oriented: bool = True
 
     def __post_init__(self) -> None:
         if not (0 < self.plate_scale_arcsec < math.inf and math.isfinite(self.north_angle_deg)):
@@ -183,7 +186,8 @@ def _annotate(canvas: Canvas, view: View, sky: Sky, labels: Labels) -> None:
         _circle(canvas, view, mark)
     _captions(canvas, labels)
     _scale_bar(canvas, sky.plate_scale_arcsec / view.zoom)
-    _compass(canvas, sky)
+    if sky.is_oriented:
+        _compass(canvas, sky)
 
 
 def _circle(canvas: Canvas, view: View, mark: Mark) -> None:
@@ -328,7 +332,7 @@ def frame_quality(
         raise ValueError(f"expected a reason for each of the {len(quality)} frames, found {len(reasons)}")
     kept = np.isfinite(quality) & np.array([not reason for reason in reasons], dtype=bool)
     order = np.flatnonzero(kept)[np.argsort(-quality[kept], kind="stable")]
-    n_selected = math.ceil(selected_fraction * len(order))
+    n_selected = min(max(1, round(selected_fraction * len(order))), len(order))
     median = np.median(quality[kept]) if kept.any() else 0.0
     relative = quality / median if median > 0 else quality
     figure, (in_time, ranked) = _figure((12, 5), labels, (2.2, 1))

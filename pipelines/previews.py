@@ -9,12 +9,15 @@ from astropy.io import fits
 from obsarchive.figures import Box, Labels, Sky, preview_cropped, preview_full, thumbnail
 from obsarchive.pipeline import Workspace
 
+STAR_SIZES = 8.0
+"""Least side of the cropped preview, in sizes (sigma) of the whole star: a blob that fills it shows nothing."""
+
 
 @dataclass(frozen=True)
 class PreviewSettings:
     """Settings of the previews."""
 
-    crop_arcsec: float = field(default=3.0, metadata={"help": "side of the cropped preview [arcsec]"})
+    crop_arcsec: float = field(default=3.0, metadata={"help": "least side of the cropped preview [arcsec]"})
 
 
 def publish_previews(work: Workspace, image_name: str, scale: int) -> dict[str, Any]:
@@ -37,9 +40,11 @@ def publish_previews(work: Workspace, image_name: str, scale: int) -> dict[str, 
     image, header = work.read(image_name)
     telescope = work.telescope
     pixel_arcsec = telescope.plate_scale_arcsec / scale
-    sky = Sky(pixel_arcsec, telescope.north_angle_deg, telescope.east_left)
+    north_deg = telescope.north_angle_deg
+    sky = Sky(pixel_arcsec, north_deg or 0.0, telescope.east_left, is_oriented=north_deg is not None)
     centre = _centre(header, image)
-    box_px = min(work.settings.crop_arcsec / pixel_arcsec, max(image.shape))
+    star_px = scale * (work.results("reduce").get("guide_star") or {}).get("size_px", 0.0)
+    box_px = min(max(work.settings.crop_arcsec / pixel_arcsec, STAR_SIZES * star_px), max(image.shape))
     labels = labels_of(work)
     work.publish("preview/{id}_full.png", preview_full(image, sky, labels, crop_box=Box(centre, box_px)))
     work.publish("preview/{id}_cropped.png", preview_cropped(image, sky, centre, box_px, labels))

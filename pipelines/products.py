@@ -50,7 +50,7 @@ def product_header(work: Workspace, stack: Drizzle, reference: tuple[float, floa
     header["GUIDEX"] = (x + 1, "[pixel] guide star, from 1")
     header["GUIDEY"] = (y + 1, "[pixel] guide star, from 1")
     ra, dec = observation.number("coordinates.ra_deg"), observation.number("coordinates.dec_deg")
-    if ra is not None and dec is not None:
+    if ra is not None and dec is not None and telescope.north_angle_deg is not None:
         ny, nx = stack.shape
         centre = stack.output_position((ny - 1) / 2, (nx - 1) / 2)
         header.update(fitsio.tan_wcs(ra, dec, centre, scale, telescope.north_angle_deg, telescope.east_left))

@@ -58,13 +58,14 @@ def measure_and_publish(work: Workspace, image_name: str, scale: int, pixfrac: f
 
 def _profile(work: Workspace, found: StrehlResult, perfect: np.ndarray, pixel_arcsec: float) -> bytes:
     labels = replace(labels_of(work), strehl_percent=100 * found.ratio)
+    is_trusted = found.flag == "OK"
     return strehl_profile(
         found.box,
         perfect,
         pixel_arcsec,
         labels,
-        core_fwhm_arcsec=found.core_arcsec,
-        halo_fwhm_arcsec=found.halo_arcsec,
+        core_fwhm_arcsec=found.core_arcsec if is_trusted else None,
+        halo_fwhm_arcsec=found.halo_arcsec if is_trusted else None,
     )
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "guide_star",
     "locate",
     "measure",
+    "without_star",
 ]
 
 Classification = Literal["zero_flux", "faint", "high_flux", "failed"]
@@ -102,7 +103,7 @@ def grade(
     positions = positions + (0 if origins is None else origins)
     quality = _quality(measures, snr)
 
-    has_star = (snr >= STAR_MIN_SNR) & np.isfinite(quality) & ~_far_too_faint(measures, snr)
+    has_star = np.isfinite(quality) & ~without_star(measures)
     saturated = brightest >= saturation
     slipped, reference = _slipped(positions, has_star & ~saturated)
     kept = has_star & ~saturated & ~slipped
@@ -117,6 +118,27 @@ def grade(
     order = order[np.argsort(-quality[order], kind="stable")]
     shifts = np.where(kept[:, np.newaxis], reference - positions, 0.0)
     return Grades(quality, kept, reasons, order, shifts, (float(reference[0]), float(reference[1])), snr)
+
+
+def without_star(measures: Sequence[FrameMeasure]) -> NDArray[np.bool_]:
+    """Frames in which nothing stands where the star should: no signal, or a small part of the usual one.
+
+    Parameters
+    ----------
+    measures : sequence of n FrameMeasure
+        The guide star in every frame.
+
+    Returns
+    -------
+    ndarray (n,) of bool
+    """
+    snr, peak, flux = (np.array([getattr(m, name) for m in measures], dtype=float) for name in ("snr", "peak", "flux"))
+    empty = ~(snr >= STAR_MIN_SNR)
+    if empty.all():
+        return empty
+    with np.errstate(invalid="ignore"):
+        faint = [values < BLACK_FRACTION * np.median(values[~empty]) for values in (peak, flux)]
+    return empty | (faint[0] & faint[1])
 
 
 def classify(grades: Grades) -> Classification:
@@ -135,17 +157,6 @@ def classify(grades: Grades) -> Classification:
     if n_kept < MIN_KEPT_FRACTION * len(grades.kept) or n_kept == 0:
         return "failed"
     return "high_flux" if np.median(grades.snr[grades.kept]) >= HIGH_FLUX_MIN_SNR else "faint"
-
-
-def _far_too_faint(measures: Sequence[FrameMeasure], snr: NDArray) -> NDArray[np.bool_]:
-    """Frames in which only noise stands where the star does: peak and flux are both a small part of the usual."""
-    peak = np.array([m.peak for m in measures], dtype=float)
-    flux = np.array([m.flux for m in measures], dtype=float)
-    with_star = snr >= STAR_MIN_SNR
-    if not with_star.any():
-        return ~with_star
-    too_low = [values < BLACK_FRACTION * np.median(values[with_star]) for values in (peak, flux)]
-    return too_low[0] & too_low[1]
 
 
 def _quality(measures: Sequence[FrameMeasure], snr: NDArray) -> NDArray[np.float64]:
