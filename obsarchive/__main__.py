@@ -141,9 +141,8 @@ def _status(config: Config, options: argparse.Namespace) -> int:
         say(text + "\n")
         return 0
     status = json.loads(text)
-    say(
-        f"{status['state']} (run {status['run'][:8]}, process {status['pid']} on {status['host']}, {status['updated']})\n"
-    )
+    who = f"run {status['run'][:8]}, process {status['pid']} on {status['host']}"
+    say(f"{status['state']} ({who}, {status['updated']})\n")
     for task in status["running"]:
         say(f"  {task['subject']} {task['step']}: {task['fraction']:.0%} {task['text']}, {task['seconds']:.0f} s\n")
     for error in status["last_errors"][:5]:

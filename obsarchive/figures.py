@@ -37,10 +37,8 @@ class Sky:
     ----------
     plate_scale_arcsec, north_angle_deg : float
         Plate scale [arcsec/pixel] and direction of north, counterclockwise from up (+y) [deg].
-    east_left : bool
-        East is 90 degrees counterclockwise from north, as seen on the sky; False for a mirrored image.
-    is_oriented : bool
-        The orientation is known: pictures get a compass.
+    east_left, is_oriented : bool
+        East is 90 degrees counterclockwise from north, as on the sky; the orientation is known (gives a compass).
 
     Raises
     ------

@@ -46,9 +46,8 @@ class BrightStar(Pipeline):
     def reduce(self, work: Workspace) -> dict[str, Any]:
         """Rank the frames by the guide star; stack the best fifth and all good ones."""
         with work.frames() as frames:
-            sequence = LuckySequence(
-                work, frames, calibrator(work, frames.shape), self.settings.window_arcsec, self.settings.core_px
-            )
+            masters = calibrator(work, frames.shape)
+            sequence = LuckySequence(work, frames, masters, self.settings.window_arcsec, self.settings.core_px)
             star, measures, origins = sequence.measure()
             grades = grade(measures, origins, saturation=sequence.saturation)
             verdict = classify(grades)
@@ -60,13 +59,13 @@ class BrightStar(Pipeline):
             header = product_header(work, stack, grades.reference)
             header["NFRAMES"] = (stack.n_frames, "frames stacked")
             header["PIXFRAC"] = (stack.pixfrac, "side of the drizzled drops [raw pixel]")
-            work.publish_fits(name, stack.image(), header, sequence.calibrator.masters)
+            work.publish_fits(name, stack.image(), header, masters.masters)
         return {
             "classified_as": verdict,
             **_summary(grades, star),
             "best_frames": best.n_frames,
             "pixfrac": every.pixfrac,
-            "calibration": sequence.calibrator.text,
+            "calibration": masters.text,
         }
 
     @step(makes=["strehl/{id}_strehl.txt", "strehl/{id}_box.fits", "strehl/{id}_profile.png"], after=["reduce"])
