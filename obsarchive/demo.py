@@ -207,6 +207,17 @@ def _sexagesimal(value: float) -> str:
     return f"{int(seconds // 3600):02d}:{int(seconds % 3600 // 60):02d}:{seconds % 60:05.2f}"
 
 
+def observations(plan: NightPlan) -> dict[str, SimulatedObservation]:
+    """Simulated observations of a night by name: the truth that a reduction is compared with."""
+    return {job.name: _observation(job) for job in _jobs(plan) if job.target is not None}
+
+
+def _observation(job: _Job) -> SimulatedObservation:
+    if job.target is None:
+        raise TypeError(f"{job.name} is no observation of a target")
+    return SimulatedObservation(job.target.scene, job.n_frames, job.instrument, faults=job.target.faults, seed=job.seed)
+
+
 def _write(item: tuple[Path, _Job]) -> tuple[str, dict[str, Any] | None]:
     folder, job = item
     path = folder / f"{job.name}.fits.bz2"
@@ -220,18 +231,13 @@ def _write(item: tuple[Path, _Job]) -> tuple[str, dict[str, Any] | None]:
         frames = simulate.seeing_frames(job.instrument, scene, job.cards["SEEING"], job.n_frames, job.seed)
         truth = {"fwhm_arcsec": job.cards["SEEING"]}
     else:
-        target = job.target or Target("0", "none", "Si", Scene())
-        seen = SimulatedObservation(target.scene, job.n_frames, job.instrument, faults=target.faults, seed=job.seed)
+        seen = _observation(job)
         frames = seen.frames()
-        truth = (
-            {
-                "separations_arcsec": seen.truth.separations_arcsec.tolist(),
-                "position_angles_deg": seen.truth.position_angles_deg.tolist(),
-                "delta_mags": seen.truth.delta_mags.tolist(),
-            }
-            if target.scene.stars
-            else {}
-        )
+        truth = {
+            "separations_arcsec": seen.truth.separations_arcsec.tolist(),
+            "position_angles_deg": seen.truth.position_angles_deg.tolist(),
+            "delta_mags": seen.truth.delta_mags.tolist(),
+        }
     write_raw(path, frames, job.n_frames, job.cards)
     return job.name, truth
 

@@ -57,7 +57,7 @@ class BrightStar(Pipeline):
         work.publish("frames.txt", _table(grades, measures, origins).encode())
         for name, stack in (("20p.fits", best), ("100p.fits", every)):
             header = product_header(work, stack, grades.reference)
-            header["NFRAMES"] = (stack.n_frames, "frames stacked")
+            header["NCOMBINE"] = (stack.n_frames, "frames stacked")
             header["PIXFRAC"] = (stack.pixfrac, "side of the drizzled drops [raw pixel]")
             work.publish_fits(name, stack.image(), header, masters.masters)
         return {

@@ -142,7 +142,7 @@ class _Making:
 
     def _publish(self, master: Master, image: np.ndarray, facts: Mapping[str, Any]) -> None:
         header = {"MASTER": master.label, "ORIGIN": master.origin}
-        header |= {"NFRAMES": facts["frames"]} if "frames" in facts else {}
+        header |= {"NCOMBINE": facts["frames"]} if "frames" in facts else {}
         self.work.publish_fits(f"{master.label}.fits", image, header)
         self.masters.append({**master.to_document(), **facts})
 

@@ -324,10 +324,14 @@ def test_a_lost_database_comes_back_without_the_raw_files(reduced):
     assert reduced.ingest.tree() == 2
     found = reduced.observation()
     check_steps(found)
-    for key in ("science_program", "coordinates", "date_utc", "fits_header", "comment", "raw_data", "shape"):
+    for key in ("science_program", "coordinates", "date_utc", "fits_header", "comment", "shape"):
         assert found.document[key] == before.document[key], key
     assert not found.packed
+    assert found.raw_missing  # until they are seen
     assert reduced.ingest.tree() == 0
+    reduced.take_in()
+    assert reduced.observation().document["raw_data"] == before.document["raw_data"] | {"missing": False}
+    check_steps(reduced.observation())
 
 
 def check_steps(found: Observation) -> None:

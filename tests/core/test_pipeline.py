@@ -52,7 +52,7 @@ def test_a_subclass_inherits_steps_and_may_replace_them():
 
 
 def test_steps_that_wait_for_each_other_are_refused():
-    with pytest.raises(TypeError, match="Circle: steps wait for each other: .*one.*two"):
+    with pytest.raises(TypeError, match=r"Circle: steps wait for each other: .*one.*two"):
 
         class Circle(Pipeline):
             @step(makes=[], after=["two"])

@@ -283,7 +283,7 @@ def test_late_darks_make_darks_and_flats_due():
 
 
 def config_of(*entries: dict[str, Any]) -> Config:
-    paths = {"raw": ["/raw"], "archive": "/archive", "tmp": "/tmp", "logs": "/logs"}
+    paths = {"raw": ["/raw"], "archive": "/archive", "tmp": "/scratch", "logs": "/logs"}
     return Config.model_validate({"paths": paths, "pipelines": entries})
 
 

@@ -13,7 +13,7 @@ from sample_pipelines import Endings, task_values
 
 from obsarchive import fitsio
 from obsarchive.pipeline import Task
-from obsarchive.worker import Outcome, execute, run_step
+from obsarchive.worker import execute, run_step
 
 OBS = "4_351_Yrsa_VIC_lp600_o_20160925_110427.040912"
 
@@ -151,7 +151,7 @@ def no_space(path: Path) -> None:
 
 
 def test_what_a_bug_says_can_always_be_kept(tmp_path):
-    outcome: Outcome = execute(task(tmp_path, "bug_with_a_hostile_message"))
+    outcome = run_step(task(tmp_path, "bug_with_a_hostile_message"))
     assert outcome.event == "fail"
     assert outcome.message.startswith("ValueError: ")
     assert len(outcome.message) < 3000

@@ -12,7 +12,7 @@ from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import pytest
 from pydantic import BaseModel, TypeAdapter
@@ -68,8 +68,9 @@ def models_in(annotation: Any) -> Iterator[tuple[str, type[BaseModel]]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield "", annotation
         return
-    between = {tuple: "[]", dict: ".*"}.get(getattr(annotation, "__origin__", None), "")
-    for inner in getattr(annotation, "__args__", ()):
+    origin = get_origin(annotation)
+    between = "[]" if origin is tuple else ".*" if origin is dict else ""
+    for inner in get_args(annotation):
         yield from ((between + place, model) for place, model in models_in(inner))
 
 
@@ -99,6 +100,14 @@ def test_every_key_and_default_is_documented():
     known = dict(keys_of(config.Config))
     assert len(known) > 50  # the walk reaches the inner sections
     assert documented == known
+
+
+@pytest.mark.parametrize("page", [pytest.param(page, id=relative(page)) for page in PAGES])
+def test_keys_that_are_mentioned_exist(page):
+    sections = "|".join(name for name in config.Config.model_fields if name not in NOT_READ)
+    named = re.findall(rf"`((?:{sections})\.[\w.*\[\]]+)`", page.read_text())
+    named = [name for name in named if name == name.lower()]  # the others are classes
+    assert set(named) - {key for key, _ in keys_of(config.Config)} - set(FIELDS) == set()
 
 
 def test_every_section_has_a_chapter():
@@ -238,7 +247,7 @@ def parser_of(line: str) -> tuple[argparse.ArgumentParser, list[str]] | None:
     return None
 
 
-@pytest.mark.parametrize("line", shell_lines())
+@pytest.mark.parametrize("line", list(shell_lines()))
 def test_documented_commands_are_understood(line):
     ours = parser_of(line)
     if ours is None:
@@ -257,7 +266,7 @@ def options_of(parser: argparse.ArgumentParser) -> list[str]:
     return [text for action in parser._actions for text in action.option_strings if text not in ("-h", "--help")]
 
 
-@pytest.mark.parametrize("name", subcommands())
+@pytest.mark.parametrize("name", list(subcommands()))
 def test_every_command_is_documented(name):
     parser = subcommands()[name]
     assert f"python -m obsarchive {name} config.json" in OPERATIONS

@@ -1,0 +1,152 @@
+"""A simulated night of 256x256 frames through the daemon, compared with its truth."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import ndimage, optimize
+
+from obsarchive import demo, fitsio
+from obsarchive.demo import NightPlan, Target
+from obsarchive.names import ObservationName
+from obsarchive.science.psf import Optics, drizzled_response, perfect_psf
+from obsarchive.science.simulate import Faults, Scene, SimulatedObservation, Star, ideal_stack
+from obsarchive.science.strehl import measure_strehl
+from tests.engine.conftest import CONFIG, Site
+
+NIGHT = "20260314"
+SHAPE = (256, 256)
+PIXEL_ARCSEC = 0.0347 / 2
+OPTICS = Optics(2.1, 0.5, 763.0, 153.0)
+BINARY = Scene((Star(), Star(-1.3, 1.1, 3.2)), zero_flux_e=4e4)
+FAULTS = Faults(black=(5, 44), saturated=(17,), slipped=(30,))
+PLAN = NightPlan(
+    NIGHT,
+    (
+        Target("1", "single", "Si", Scene((Star(),), zero_flux_e=5e4), n_frames=80, shape=SHAPE, faults=FAULTS),
+        Target("1", "binary", "Si", BINARY, n_frames=80, shape=SHAPE),
+    ),
+    dark_frames=6,
+    flat_frames=2,
+    n_seeing=0,
+    detector=SHAPE,
+    seed=21,
+)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """The night, reduced."""
+    made = Site(tmp_path_factory.mktemp("night") / "site")
+    demo.write_night(made.folder / "raw", PLAN)
+    made.config_file.write_text(json.dumps(CONFIG))
+    made.run("--once")
+    return made
+
+
+@pytest.fixture(scope="module")
+def truths() -> dict[str, SimulatedObservation]:
+    return {ObservationName.parse(name).target: seen for name, seen in demo.observations(PLAN).items()}
+
+
+def product(site: Site, target: str, name: str) -> Path:
+    observation = site.observation(target)
+    return site.layout.observation(NIGHT, observation) / name.format(id=observation)
+
+
+def results(site: Site, target: str, step: str) -> dict:
+    return json.loads(product(site, target, f"bright_star/.{step}.json").read_text())["results"]
+
+
+def robust_rms(image: NDArray) -> float:
+    return 1.4826 * float(np.median(np.abs(image - np.median(image))))
+
+
+def test_master_dark_is_as_good_as_its_frames_allow(site: Site, truths: dict) -> None:
+    master, header = fitsio.read_fits(site.layout.calibration(NIGHT) / "dark_6.fits")
+    found = json.loads((site.layout.calibration(NIGHT) / ".darks.json").read_text())["results"]["masters"]
+    noise_adu = next(m["noise_adu"] for m in found if m["key"] == "6")
+    expected = noise_adu / np.sqrt(header["NCOMBINE"])
+    assert header["NCOMBINE"] == PLAN.n_darks * PLAN.dark_frames
+    assert robust_rms(master - truths["single"].truth.dark_adu) == pytest.approx(expected, rel=0.2)
+
+
+def test_master_flat_is_good_to_half_a_percent(site: Site, truths: dict) -> None:
+    master, _ = fitsio.read_fits(site.layout.calibration(NIGHT) / "flat_Si.fits")
+    truth = truths["single"].truth.flat
+    assert float(np.std(master / (truth / truth.mean()) - 1)) < 0.005
+    assert float(master.mean()) == pytest.approx(1.0, abs=0.002)
+
+
+@pytest.mark.parametrize("target", ["single", "binary"])
+def test_strehl_ratios(site: Site, truths: dict, target: str) -> None:
+    seen = truths[target]
+    response = drizzled_response()
+    perfect_peak = perfect_psf(OPTICS, PIXEL_ARCSEC, 65, response).max()
+    ideal = {name: ideal_stack(seen, share).max() / perfect_peak for name, share in (("100p", 1.0), ("20p", 0.2))}
+    measured = {}
+    for name in ideal:
+        image, header = fitsio.read_fits(product(site, target, f"bright_star/{name}.fits"))
+        centre = (header["GUIDEY"] - 1, header["GUIDEX"] - 1)
+        measured[name] = measure_strehl(image, OPTICS, PIXEL_ARCSEC, response, centre=centre).ratio
+    assert measured["100p"] >= 0.95 * ideal["100p"]
+    assert measured["20p"] >= 1.3 * measured["100p"]
+    # Truth is the noise-free stack of all frames; the few left out of it change it by less than a per cent.
+    assert results(site, target, "strehl")["ratio_percent"] == pytest.approx(100 * ideal["100p"], rel=0.05)
+    assert results(site, target, "strehl")["flag"] == "OK"
+
+
+def test_faulty_frames_are_left_out_with_their_reason(site: Site) -> None:
+    left_out = {
+        item["frame"]: item["reason"].partition(":")[0] for item in results(site, "single", "reduce")["left_out"]
+    }
+    assert left_out == {5: "black", 44: "black", 17: "saturated", 30: "slipped"}
+
+
+def shifted(image: NDArray, dy: float, dx: float) -> NDArray:
+    return ndimage.fourier_shift(np.fft.fft2(image), (dy, dx))
+
+
+def companion(image: NDArray, primary: tuple[float, float], guess: tuple[float, float]) -> NDArray:
+    """Position (y, x) relative to the primary [pixel] and flux ratio, the primary itself serving as PSF."""
+    half = 16
+    yy, xx = np.indices(image.shape)
+    radius = np.hypot(yy - primary[0], xx - primary[1])
+    near = np.hypot(yy - primary[0] - guess[0], xx - primary[1] - guess[1]) < 25
+    rings = radius.astype(int)
+    halo = np.array(
+        [np.median(image[(rings == r) & ~near]) if np.any((rings == r) & ~near) else 0 for r in range(rings.max() + 2)]
+    )
+    flattened = image - np.interp(radius, np.arange(halo.size) + 0.5, halo)
+
+    def box(source: NDArray, y: float, x: float) -> NDArray:
+        y0, x0 = round(y) - half, round(x) - half
+        return source[y0 : y0 + 2 * half + 1, x0 : x0 + 2 * half + 1]
+
+    star = box(image, *primary)
+    seen = box(flattened, primary[0] + guess[0], primary[1] + guess[1])
+    offset = (
+        round(primary[0] + guess[0]) - round(primary[0]),
+        round(primary[1] + guess[1]) - round(primary[1]),
+    )
+    window = np.hypot(*(np.indices(star.shape) - half)) < 7
+
+    def misfit(parameters: NDArray) -> NDArray:
+        dy, dx, ratio, level = parameters
+        model = ratio * np.fft.ifft2(shifted(star, dy - offset[0], dx - offset[1])).real + level
+        return ((seen - model) * window).ravel()
+
+    return optimize.least_squares(misfit, [*guess, 0.05, 0.0], x_scale=[1, 1, 0.01, star.max() / 100]).x
+
+
+def test_the_companion_is_where_and_what_it_should_be(site: Site, truths: dict) -> None:
+    image, header = fitsio.read_fits(product(site, "binary", "bright_star/100p.fits"))
+    truth = truths["binary"].truth
+    guess = (-1.3 / PIXEL_ARCSEC, 1.1 / PIXEL_ARCSEC)
+    dy, dx, ratio, _ = companion(image, (header["GUIDEY"] - 1, header["GUIDEX"] - 1), guess)
+    separation_arcsec = np.hypot(dy, dx) * PIXEL_ARCSEC
+    assert separation_arcsec == pytest.approx(truth.separations_arcsec[0], abs=0.005)
+    assert np.degrees(np.arctan2(-dx, dy)) % 360 == pytest.approx(truth.position_angles_deg[0], abs=0.3)
+    assert -2.5 * np.log10(ratio) == pytest.approx(truth.delta_mags[0], abs=0.1)
