@@ -49,7 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     redo = command("redo", _redo, "Ask for a pipeline, or one of its steps, to be done again.")
     redo.add_argument("observation", help="observation id, or a night YYYYMMDD")
     redo.add_argument("what", metavar="PIPELINE[:STEP]")
-    _add_users(command("users", _users_help, "Manage the people who use the portal."))
+    text = "Manage the people who use the portal."
+    _add_users(commands.add_parser("users", help=text, description=text))
     command("rebuild", _rebuild, "Rebuild the database from the archive tree.")
     simulate = command("simulate", _simulate, "Write a simulated night of raw files.")
     simulate.add_argument("--night", default=demo.NIGHT, metavar="YYYYMMDD", help="default: %(default)s")
@@ -59,24 +60,30 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_users(users: argparse.ArgumentParser) -> None:
-    users.add_argument("action", choices=["add", "list", "passwd", "invite", "remove"])
-    users.add_argument("name", nargs="?", help="user name")
-    rights = users.add_mutually_exclusive_group()
-    rights.add_argument("--programs", help="programmes of the user, such as 3,4.1")
-    rights.add_argument("--admin", action="store_true", help="an administrator sees and may do everything")
-    users.add_argument("--password-stdin", action="store_true", help="read the password from standard input")
+    actions = users.add_subparsers(required=True, metavar="ACTION")
+    for name, (run, text) in _USER_ACTIONS.items():
+        action = actions.add_parser(name, help=text, description=text)
+        action.add_argument("config", help="configuration file")
+        action.set_defaults(run=_with_store(run))
+        if name != "list":
+            action.add_argument("name", metavar="NAME", help="user name")
+        if name == "add":
+            rights = action.add_mutually_exclusive_group(required=True)
+            rights.add_argument("--programs", help="programmes of the user, such as 3,4.1")
+            rights.add_argument("--admin", action="store_true", help="an administrator sees and may do everything")
+        if name in ("add", "passwd"):
+            action.add_argument("--password-stdin", action="store_true", help="read the password from standard input")
 
 
-def _users_help(config: Config, options: argparse.Namespace) -> int:
-    if options.action != "list" and not options.name:
-        raise ConfigError(f"users {options.action}: give the name of the user")
-    with open_store(config) as store:
-        return _USER_ACTIONS[options.action](config, store, options)
+def _with_store(run: "UserAction") -> Callable[[Config, argparse.Namespace], int]:
+    def opened(config: Config, options: argparse.Namespace) -> int:
+        with open_store(config) as store:
+            return run(config, store, options)
+
+    return opened
 
 
 def _users_add(config: Config, store: Store, options: argparse.Namespace) -> int:
-    if not options.admin and not options.programs:
-        raise ConfigError("users add: give --programs 3,4 or --admin")
     programs = "all" if options.admin else [p.strip() for p in options.programs.split(",") if p.strip()]
     accounts.add_user(store.users, options.name, programs)
     for program in [] if options.admin else programs:
@@ -118,12 +125,13 @@ def _users_remove(config: Config, store: Store, options: argparse.Namespace) -> 
     return 0
 
 
-_USER_ACTIONS: dict[str, Callable[[Config, Store, argparse.Namespace], int]] = {
-    "add": _users_add,
-    "invite": _users_invite,
-    "list": _users_list,
-    "passwd": _users_passwd,
-    "remove": _users_remove,
+UserAction = Callable[[Config, Store, argparse.Namespace], int]
+_USER_ACTIONS: dict[str, tuple[UserAction, str]] = {
+    "add": (_users_add, "Add a user; without a password, print a one-time invite link."),
+    "invite": (_users_invite, "Print another one-time link with which a user sets a password."),
+    "list": (_users_list, "List the users."),
+    "passwd": (_users_passwd, "Set a user's password."),
+    "remove": (_users_remove, "Remove a user; the programmes go to those who remain."),
 }
 
 

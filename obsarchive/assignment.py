@@ -92,6 +92,6 @@ def _masters(subject: Subject, step: Step, world: World) -> tuple[Master, ...]:
     if isinstance(subject, Observation):
         if "calibration" not in step.uses:
             return ()
-        return tuple(master for master in plan.masters_for(plan.need_of(subject), world.masters) if master)
+        return tuple(master for master in plan.masters_for(subject.need, world.masters) if master)
     kinds = [kind for use, kind in plan.BORROWED.items() if use in step.uses]
     return tuple(master for kind in kinds for master in plan.substitutes(kind, subject.night, world))

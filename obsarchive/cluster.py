@@ -110,7 +110,7 @@ class Cluster:
             threads_per_worker=self.parallel.threads_per_worker,
             processes=True,
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             memory_limit=None,  # steps run in processes of their own, which we watch
             local_directory=str(self.tmp / "dask"),
             silence_logs=logging.ERROR,

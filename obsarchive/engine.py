@@ -429,7 +429,8 @@ class Engine:
             for task in self.running.values()
         ]
         workers = self.cluster.describe()
-        self.telemetry.report(state, running, {"workers": workers, "queue": len(running)})
+        due = self.store.observations.count_unpacked()
+        self.telemetry.report(state, running, {"workers": workers, "queue": due})
 
 
 def _as_outcome(event: Ended) -> Outcome:

@@ -96,9 +96,8 @@ class Ingest:
 
     def _night_files(self, listing: Listing) -> None:
         kinds = {kind: listing.of_kind(kind) for kind in CALIBRATION_KINDS}
-        needs = {
-            (o.mode, o.shape, o.filter) for o in self.store.observations.of_night(listing.night) if not o.raw_missing
-        }
+        observations = self.store.observations.of_night(listing.night)
+        needs = {observation.need for observation in observations if not observation.raw_missing}
         self.store.nights.set_fields(
             listing.night,
             {
@@ -112,10 +111,7 @@ class Ingest:
                 "raw_data.ignored": [_readable(name) for name in listing.ignored[:1000]],
                 "raw_data.ignored_count": len(listing.ignored),
                 "raw_data.growing": listing.growing[:1000],
-                "raw_data.needs": [
-                    {"mode": mode, "shape": list(shape) if shape else None, "filter": filter_}
-                    for mode, shape, filter_ in sorted(needs, key=str)
-                ],
+                "raw_data.needs": [need.to_document() for need in sorted(needs, key=str)],
                 "last_modified": utc_now(),
             },
         )
@@ -160,6 +156,7 @@ class Ingest:
         """Make the document of an observation from its files, and from what the tree remembers of it."""
         parsed = ObservationName.parse(name)
         program = parsed.program
+        telescope = self.config.telescope_of(parsed.camera, parsed.date_utc.date())
         document: Document = {
             "_id": name,
             "schema": SCHEMA,
@@ -170,7 +167,8 @@ class Ingest:
             "comment": None,
             "science_program": {"program_id": program, "program_PI": self.store.users.owners(program)},
             "date_utc": parsed.date_utc.replace(microsecond=parsed.date_utc.microsecond // 1000 * 1000),
-            "telescope": self.config.telescope_of(parsed.camera, parsed.date_utc.date()),
+            "telescope": telescope,
+            "detector_px": list(self.config.telescope[telescope].detector_px) if telescope else None,
             "camera": parsed.camera,
             "filter": parsed.filter,
             "marker": parsed.marker,

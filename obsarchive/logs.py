@@ -50,7 +50,12 @@ def set_up(folder: Path | None, name: str, level: str = "INFO") -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         rolling = TimedRotatingFileHandler(
-            folder / f"{name}.log", when="midnight", utc=True, backupCount=KEEP_DAYS, encoding="utf-8", errors="backslashreplace"
+            folder / f"{name}.log",
+            when="midnight",
+            utc=True,
+            backupCount=KEEP_DAYS,
+            encoding="utf-8",
+            errors="backslashreplace",
         )
     except OSError as err:
         logging.getLogger(__name__).warning("no log file in %s (%s): logging to the terminal only", folder, err)

@@ -108,6 +108,27 @@ class Need:
     mode: str
     shape: tuple[int, int] | None
     filter: str
+    detector: tuple[int, int] | None = None
+    """Shape of a full frame; a smaller one is the central part of the detector."""
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> "Need":
+        """Read a need as a night's document holds it."""
+        return cls(
+            str(document.get("mode") or ""),
+            _shape(document.get("shape")),
+            str(document.get("filter") or ""),
+            _shape(document.get("detector")),
+        )
+
+    def to_document(self) -> dict[str, Any]:
+        """Write it as a night's document holds it."""
+        return {
+            "mode": self.mode,
+            "shape": list(self.shape) if self.shape else None,
+            "filter": self.filter,
+            "detector": list(self.detector) if self.detector else None,
+        }
 
 
 @dataclass(frozen=True)
@@ -214,6 +235,11 @@ class Observation:
         return _shape(self.document.get("shape"))
 
     @property
+    def need(self) -> Need:
+        """Calibration that it asks for."""
+        return Need(self.mode, self.shape, self.filter, _shape(self.document.get("detector_px")))
+
+    @property
     def raw_signature(self) -> str:
         """Says whether the raw files changed."""
         return str(lookup(self.document, "raw_data.signature") or "")
@@ -280,10 +306,7 @@ class Night:
 
     def needs(self) -> frozenset["Need"]:
         """What the night's science asks of its calibration."""
-        return frozenset(
-            Need(str(n.get("mode") or ""), _shape(n.get("shape")), str(n.get("filter") or ""))
-            for n in _mappings(lookup(self.document, "raw_data.needs"))
-        )
+        return frozenset(map(Need.from_document, _mappings(lookup(self.document, "raw_data.needs"))))
 
     def masters(self) -> list[Master]:
         """Master darks and flats of this night."""

@@ -9,7 +9,7 @@ from obsarchive.errors import ConfigError
 from obsarchive.observation import Master, Need, Night, Observation, StepRecord, choose
 from obsarchive.pipeline import Pipeline, Step, Use
 from obsarchive.rules import Rule, compile_rule
-from obsarchive.science.calibration import dark_mode_for
+from obsarchive.science.calibration import DETECTOR, dark_mode_for
 from obsarchive.state import State
 
 Subject = Observation | Night
@@ -75,7 +75,7 @@ def masters_for(need: Need, masters: Iterable[Master]) -> tuple[Master | None, M
     """Return the master dark and flat that fit an observation; None for one that is not there."""
     have = list(masters)
     darks = {master.key: master.shape for master in have if master.kind == "dark"}
-    key = dark_mode_for(need.mode, need.shape, darks) if need.shape else need.mode
+    key = dark_mode_for(need.mode, need.shape, darks, need.detector or DETECTOR) if need.shape else need.mode
     flat = choose(have, "flat", need.filter)
     if flat and need.shape and any(side < wanted for side, wanted in zip(flat.shape, need.shape, strict=True)):
         flat = None
@@ -100,11 +100,6 @@ def _days_apart(one: str, other: str) -> int:
     return abs((date.fromisoformat(one) - date.fromisoformat(other)).days)
 
 
-def need_of(observation: Observation) -> Need:
-    """Calibration that an observation asks for."""
-    return Need(observation.mode, observation.shape, observation.filter)
-
-
 def inputs_of(subject: Subject, step: Step, world: World) -> dict[str, str]:
     """Signatures of everything a step is made from: when they change, the step is due again."""
     return {use: _signature(subject, use, world) for use in step.uses if use not in BORROWED}
@@ -115,7 +110,7 @@ def _signature(subject: Subject, use: Use, world: World) -> str:
         return world.raw.get(use, "")
     if use == "science":
         return subject.raw_signature
-    dark, flat = masters_for(need_of(subject), world.masters)
+    dark, flat = masters_for(subject.need, world.masters)
     return " ".join(f"{m.label}:{m.signature}" if m else "none" for m in (dark, flat))
 
 
@@ -127,9 +122,25 @@ def stale(subject: Subject, chain: Sequence[Link], world: World) -> Iterator[tup
             ended = record.step(name)
             if ended.state in (State.WAITING, State.ENQUEUED):
                 continue
-            changed = dict(ended.inputs) != inputs_of(subject, step, world)
-            if ended.redo or changed or _borrowed(ended, step, subject.night) != _to_borrow(step, subject.night, world):
+            if ended.redo or _has_other_inputs(ended, subject, step, world):
                 yield link.pipeline, step
+
+
+def dependents(pipeline: Pipeline, step: str) -> list[str]:
+    """Steps that show or use what a step makes, directly or through others, in their order."""
+    found = {step}
+    for name, other in pipeline.steps.items():  # in an order in which none stands before what it needs
+        if found.intersection((*other.after, *other.follows)):
+            found.add(name)
+    return [name for name in pipeline.steps if name in found and name != step]
+
+
+def _has_other_inputs(ended: StepRecord, subject: Subject, step: Step, world: World) -> bool:
+    if dict(ended.inputs) != inputs_of(subject, step, world):
+        return True
+    if ended.state is State.FAILED:
+        return False  # it borrowed nothing; it is tried again as often as any other failure
+    return _borrowed(ended, step, subject.night) != _to_borrow(step, subject.night, world)
 
 
 def _borrowed(ended: StepRecord, step: Step, night: str) -> set[tuple[str, str, str]]:

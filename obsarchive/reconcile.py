@@ -62,9 +62,10 @@ class Reconciler:
         if isinstance(subject, Observation) and subject.raw_missing:
             return changed
         for pipeline, step in plan.stale(subject, chain, world):
-            if book.invalidate(subject.id, (pipeline.name, step.name)):
-                log.info("%s %s.%s: due again (other inputs, or a person's wish)", subject.id, pipeline.name, step.name)
-                changed = True
+            for name in (step.name, *plan.dependents(pipeline, step.name)):
+                if book.invalidate(subject.id, (pipeline.name, name)):
+                    log.info("%s %s.%s: due again (other inputs, or a person's wish)", subject.id, pipeline.name, name)
+                    changed = True
         return changed
 
     def _chain_of(self, subject: Subject) -> Sequence[Link]:

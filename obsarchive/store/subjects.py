@@ -29,6 +29,10 @@ class Observations(Book):
         for document in self.collection.find(query, {"fits_header": 0}).sort([("night", -1), ("_id", 1)]):
             yield Observation(document)
 
+    def count_unpacked(self) -> int:
+        """Observations for which something is still to be done."""
+        return self.collection.count_documents({"distributed.status": {"$ne": True}})
+
     def of_night(self, night: str) -> list[Observation]:
         """All observations of a night, without their headers."""
         return [Observation(d) for d in self.collection.find({"night": night}, {"fits_header": 0})]

@@ -30,7 +30,7 @@ def _database(archive: Site) -> object:
 def command(archive: Site, name: str, *arguments: str, code: int = 0, stdin: str = "") -> str:
     """Run ``python -m obsarchive NAME config.json …`` and return what it says."""
     done = subprocess.run(
-        [sys.executable, "-m", "obsarchive", name, str(archive.config_file), *arguments],
+        [sys.executable, "-m", "obsarchive", *name.split(), str(archive.config_file), *arguments],
         input=stdin,
         capture_output=True,
         text=True,
@@ -86,14 +86,14 @@ def test_a_redo_of_nothing_is_refused(archive: Site, arguments: tuple[str, str],
 
 def test_users_come_and_go_and_own_their_programmes(archive: Site, _database: object) -> None:
     command(archive, "rebuild")
-    said = command(archive, "users", "add", "galileo", "--programs", "4.1,9")
+    said = command(archive, "users add", "galileo", "--programs", "4.1,9")
     assert "/welcome#" in said
     document = _database.observations.find(archive.observation("KOI-2"))  # type: ignore[attr-defined]
     assert document["science_program"]["program_PI"] == ["galileo"]
-    command(archive, "users", "passwd", "galileo", "--password-stdin", stdin="four moons of jupiter\n")
-    assert "galileo                  4.1, 9" in command(archive, "users", "list")
-    command(archive, "users", "remove", "galileo")
-    assert "galileo" not in command(archive, "users", "list")
+    command(archive, "users passwd", "galileo", "--password-stdin", stdin="four moons of jupiter\n")
+    assert "galileo                  4.1, 9" in command(archive, "users list")
+    command(archive, "users remove", "galileo")
+    assert "galileo" not in command(archive, "users list")
 
 
 def test_simulate_writes_the_demo_night(archive: Site, tmp_path: Path) -> None:
