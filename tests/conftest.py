@@ -6,9 +6,15 @@ from dataclasses import replace
 from uuid import uuid4
 
 import pytest
+from hypothesis import HealthCheck, settings
 from pymongo import MongoClient
 
 from obsarchive.mongod import EmbeddedMongod, Server
+
+
+# How fast a busy machine draws examples says nothing about the code.
+settings.register_profile("archiver", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("archiver")
 
 
 @pytest.fixture(scope="session")

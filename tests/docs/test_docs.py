@@ -269,10 +269,11 @@ def options_of(parser: argparse.ArgumentParser) -> list[str]:
 @pytest.mark.parametrize("name", list(subcommands()))
 def test_every_command_is_documented(name):
     parser = subcommands()[name]
-    assert f"python -m obsarchive {name} config.json" in OPERATIONS
-    assert [option for option in options_of(parser) if option not in OPERATIONS] == []
-    actions = [choice for action in parser._actions for choice in action.choices or ()]
-    assert [choice for choice in actions if f"{name} config.json {choice}" not in OPERATIONS] == []
+    actions = next((a.choices for a in parser._actions if isinstance(a, argparse._SubParsersAction)), {"": parser})
+    for action, its_parser in actions.items():
+        words = " ".join(filter(None, (name, action)))
+        assert f"python -m obsarchive {words} config.json" in OPERATIONS
+        assert [option for option in options_of(its_parser) if option not in OPERATIONS] == []
 
 
 def test_every_option_of_the_daemon_is_documented():
