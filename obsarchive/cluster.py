@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from multiprocessing import forkserver
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -215,6 +216,7 @@ def _allow_children() -> None:
     """Let this worker fork steps: the child of a nanny may have no children of its own otherwise."""
     mp.current_process().daemon = False
     mp.get_context("forkserver").set_forkserver_preload(["obsarchive.warm"])
+    forkserver.ensure_running()  # it imports and compiles while the worker waits for its first step
 
 
 def dask_setup(worker: Any) -> None:
