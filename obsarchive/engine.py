@@ -24,12 +24,12 @@ from obsarchive.pack import pack, sweep, sweep_leftovers
 from obsarchive.pipeline import Step
 from obsarchive.plan import Limits, Link, Subject, World
 from obsarchive.reconcile import Reconciler
-from obsarchive.scan import Listing, Scanner
 from obsarchive.services import Opened
 from obsarchive.state import State, after
 from obsarchive.store import Book, Ending, outage_as_error
 from obsarchive.store.jobs import now_plus
 from obsarchive.telemetry import Telemetry
+from obsarchive.watch import RawWatch
 from obsarchive.worker import Outcome
 
 log = logging.getLogger(__name__)
@@ -75,8 +75,7 @@ class Engine:
         self.ingest = Ingest(config, self.store)
         self.reconciler = Reconciler(self.store, self.layout, self.chain, self.night_chain)
         self.agenda = Agenda(self.store, self.chain, self.night_chain, config.misc.max_retries, self.options.nights)
-        first = f"{config.misc.archiving_start_date:%Y%m%d}"
-        self.scanners = [Scanner(root, config.misc.settle_time_s, first) for root in config.paths.raw]
+        self.watch = RawWatch(config, self.ingest, self.options.nights)
         self.telemetry = Telemetry(config, self.store.jobs, self.run_id)
         self.running: dict[str, Running] = {}
         self.stopping = threading.Event()
@@ -130,7 +129,7 @@ class Engine:
 
     def idle(self) -> bool:
         """Whether nothing runs and nothing will, without anybody's help."""
-        if self.running or self._auditing or any(scanner.unsettled for scanner in self.scanners):
+        if self.running or self._auditing or self.watch.unsettled:
             return False
         return not self.agenda.pending(self._never_packed())
 
@@ -172,7 +171,7 @@ class Engine:
             self._report("napping")
             return
         if now >= self._next_scan:
-            self.scan()
+            self.watch.look()
             self._next_scan = time.monotonic() + self.config.misc.loop_interval_s
         self.audit()
         space = self.telemetry.lacks_space()
@@ -211,27 +210,6 @@ class Engine:
                 continue
             if self._harvest_all(event):
                 return
-
-    # -- scan -----------------------------------------------------------------------------------
-
-    def scan(self) -> None:
-        """Take in what changed on the raw disks."""
-        for scanner in self.scanners:
-            try:
-                for listing in scanner.changed(set(self.options.nights) or None):
-                    self._take_in(scanner, listing)
-            except OSError as err:
-                log.warning("raw data in %s cannot be read, looked at again later: %s", scanner.path, err)
-
-    def _take_in(self, scanner: Scanner, listing: Listing) -> None:
-        try:
-            with outage_as_error():
-                self.ingest.night(listing)
-        except ServiceUnavailable:
-            scanner.forget(listing.night)
-            raise
-        except Exception:
-            log.exception("night %s: not taken in, looked at again when it changes", listing.night)
 
     # -- plan and submit ----------------------------------------------------------------------------------------
 

@@ -11,7 +11,6 @@ from pymongo import MongoClient
 
 from obsarchive.mongod import EmbeddedMongod, Server
 
-
 # How fast a busy machine draws examples says nothing about the code.
 settings.register_profile("archiver", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("archiver")
