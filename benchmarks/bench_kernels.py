@@ -14,6 +14,7 @@ import os
 # the libraries read these when they are imported
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = os.environ["NUMBA_NUM_THREADS"] = "1"
 
+import math
 import platform
 import sys
 import time
@@ -24,10 +25,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import optimize
 
 from obsarchive.science.calibration import Calibration, combine
+from obsarchive.science.detector import Detector
 from obsarchive.science.drizzle import Drizzle
+from obsarchive.science.psf import Optics, drizzled_response
 from obsarchive.science.registration import measure
+from obsarchive.science.simulate import Instrument, SimulatedObservation, ideal_stack
+from obsarchive.science.strehl import measure_strehl
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 REPEATS = 3
@@ -86,6 +92,32 @@ def long_master_dark() -> Contest:
         return rng.integers(900, 1100, (1000, y1 - y0, SIDE), dtype=np.uint16)
 
     return Contest(ours=lambda: combine(read_rows, 1000, (SIDE, SIDE)).image)
+
+
+@case("Strehl ratio with core and halo, 512x512", peer="fmin over a loop of pixels, core and halo only", goal=50)
+def strehl() -> Contest:
+    optics = Optics(2.1, 0.5, 763.0, 153.0)
+    seen = SimulatedObservation(n_frames=10, instrument=Instrument(detector=Detector(shape=(256, 256))))
+    image = ideal_stack(seen) * 1e6
+    pixel_arcsec, side = seen.instrument.pixel_arcsec / 2, 40
+    middle = image.shape[0] // 2
+    box = image[middle - side : middle + side, middle - side : middle + side]
+    radii = np.hypot(*(np.indices(box.shape) - side))
+
+    def misfit(parameters: np.ndarray) -> float:
+        core, core_px, halo, halo_px = parameters
+        total = 0.0
+        for r, value in zip(radii.flat, box.flat, strict=True):
+            model = core * math.exp(-((r / core_px) ** 2) / 2) + halo / (1 + (r / halo_px) ** 2) ** 2
+            total += (value - model) ** 2
+        return total
+
+    start = [box.max(), 2.0, box.max() / 20, 12.0]
+    return Contest(
+        ours=lambda: measure_strehl(image, optics, pixel_arcsec, drizzled_response()).core_arcsec,
+        peer=lambda: 2.3548 * optimize.fmin(misfit, start, disp=False)[1] * pixel_arcsec,
+        difference=lambda a, b: f"core FWHM {1e3 * abs(a - b):.0f} mas apart",
+    )
 
 
 @case("x2 drizzle, pixfrac 0.45, 20 frames 1024x1024", peer="STScI drizzle, turbo", goal=5)
@@ -183,7 +215,21 @@ def main(words: list[str]) -> None:
     if not words:
         versions = f"Python {platform.python_version()}, numpy {np.__version__}, {platform.machine()}"
         title = f"# Kernels against their peers\n\nProcessor time of one thread, best of {REPEATS} runs; {versions}.\n"
-        RESULTS.write_text("\n".join([title, HEADER, *rows]) + "\n")
+        RESULTS.write_text("\n".join([title, HEADER, *rows, "", *others()]) + "\n")
+
+
+def others() -> list[str]:
+    """Tables of the other benchmarks, each with its heading."""
+    import bench_io
+    import bench_observation
+    import bench_previews
+
+    parts = (
+        ("Unpacking and reading", bench_io),
+        ("Previews", bench_previews),
+        ("A whole observation", bench_observation),
+    )
+    return [text for name, module in parts for text in (f"## {name}\n", module.table(), "")]
 
 
 if __name__ == "__main__":

@@ -81,6 +81,7 @@ class Ingest:
         document["pipelined"] = self._recalled(self.layout.observation(night, name))
         document["raw_data"] = {**_mapping(document.get("raw_data")), "missing": True}  # until they are seen
         document["distributed"] = {**_mapping(document.get("distributed")), "status": False}
+        document["remembered"] = peoples_fields(document)
         return self.store.observations.insert(document)
 
     def _remembered(self, night: str, name: str) -> Document:
@@ -185,6 +186,7 @@ class Ingest:
             },
         }
         self._recall_people(document)
+        document["remembered"] = peoples_fields(document)
         return document
 
     def _recall_people(self, document: Document) -> None:
@@ -206,10 +208,16 @@ class Ingest:
                     self.store.nights.set_fields(night, {name: block})
 
 
+def peoples_fields(document: Mapping[str, Any]) -> Document:
+    """What people change in a document in the Mongo shell or the portal, and the tree must not forget."""
+    owners = _mapping(document.get("science_program")).get("program_PI")
+    return {"program_PI": owners, "comment": document.get("comment"), "names": document.get("alternative_names")}
+
+
 def remember(layout: Layout, document: Mapping[str, Any]) -> None:
     """Keep beside the products what the book knows of an observation, without the pipelines' own numbers."""
     path = layout.sidecar(document["night"], document["_id"])
-    kept = {key: value for key, value in document.items() if key not in ("pipelined", "look_again")}
+    kept = {key: value for key, value in document.items() if key not in ("pipelined", "look_again", "remembered")}
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, json.dumps(kept, indent=1, default=_iso).encode())
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from obsarchive import plan
 from obsarchive.audit import missing_products
+from obsarchive.ingest import peoples_fields, remember
 from obsarchive.layout import Layout
 from obsarchive.observation import Night, Observation
 from obsarchive.plan import Link, Subject, World
@@ -38,11 +39,21 @@ class Reconciler:
         for night in nights or self.store.observations.nights():
             for observation in self.store.observations.of_night(night):
                 self._audit(observation, self.store.observations)
+                self._keep_up(observation)
                 if observation.packed and not self.layout.tarball(night, observation.id).exists():
                     self.store.observations.set_fields(observation.id, {"distributed.status": False})
             for found in self.store.nights.all([night]):
                 self._audit(found, self.store.nights)
             yield night
+
+    def _keep_up(self, observation: Observation) -> None:
+        """Let the tree know what people changed in the book: it must be able to rebuild it."""
+        if peoples_fields(observation.document) == observation.document.get("remembered"):
+            return
+        document = self.store.observations.find(observation.id)
+        if document is not None:
+            remember(self.layout, document)
+            self.store.observations.set_fields(observation.id, {"remembered": peoples_fields(document)})
 
     def _audit(self, subject: Subject, book: Book) -> None:
         for found in missing_products(subject, self._chain_of(subject), self.layout):

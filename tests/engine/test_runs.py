@@ -213,6 +213,18 @@ def test_force_redo_repack_and_owner_from_the_mongo_shell(copied: Site) -> None:
         assert store.observations.find(name)["pipelined"]["bright_star"]["status"]["force_redo"] is False
 
 
+def test_an_owner_given_in_the_shell_survives_the_loss_of_the_database(copied: Site) -> None:
+    copied.run()
+    name = copied.observation("HIP_1")
+    with copied.store() as store:
+        store.database["objects"].update_one({"_id": name}, {"$set": {"science_program.program_PI": "asteroids"}})
+    copied.run()
+    shutil.rmtree(copied.layout.root / ".db")
+    copied.run()
+    with copied.store() as store:
+        assert store.observations.find(name)["science_program"]["program_PI"] == "asteroids"
+
+
 def test_one_step_can_be_asked_for(copied: Site) -> None:
     copied.run()
     name = copied.observation("HIP_1")
