@@ -34,6 +34,12 @@ class Running:
         """What runs, in words."""
         return f"{self.link.pipeline.name}.{self.step.name}" if self.link and self.step else "pack"
 
+    def status(self, now: float) -> dict[str, Any]:
+        """How far it is, for telemetry; `now` is the monotonic time [s]."""
+        seconds = round(now - self.started, 1)
+        here = {"subject": self.subject.id, "step": self.label}
+        return {**here, "fraction": self.fraction, "text": self.text, "seconds": seconds}
+
 
 def make_task(config: Config, task_id: str, running: Running, document: Mapping[str, Any]) -> Task:
     """Tell a worker all that it must know to run a step."""

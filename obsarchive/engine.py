@@ -242,16 +242,8 @@ class Engine:
         running = Running(subject, book, link, step, world)
         task = make_task(self.config, task_id, running, book.find(subject.id) or subject.document)
         self.running[task_id] = running
-        self.store.jobs.start(
-            {
-                "_id": task_id,
-                "run": self.run_id,
-                "subject": subject.id,
-                "night": subject.night,
-                "pipeline": link.pipeline.name,
-                "step": step.name,
-            }
-        )
+        names = {"night": subject.night, "pipeline": link.pipeline.name, "step": step.name}
+        self.store.jobs.start({"_id": task_id, "run": self.run_id, "subject": subject.id, **names})
         log.info("%s %s: enqueued", subject.id, running.label)
         self.cluster.submit(task_id, run_task, task)
         return True
@@ -295,12 +287,8 @@ class Engine:
             return
         state = after(State.ENQUEUED, outcome.event)
         retries = running.subject.pipeline(link.pipeline.name).step(step.name).retries
-        ending = Ending(
-            state,
-            outcome.message,
-            {**outcome.manifest, "inputs": plan.inputs_of(running.subject, step, running.world)},
-            self._not_before(state, retries),
-        )
+        manifest = {**outcome.manifest, "inputs": plan.inputs_of(running.subject, step, running.world)}
+        ending = Ending(state, outcome.message, manifest, self._not_before(state, retries))
         document = running.book.finish(running.subject.id, (link.pipeline.name, step.name), task, ending)
         name = running.subject.id
         if document is None:
@@ -371,8 +359,6 @@ class Engine:
         if self.store.observations.set_packed(running.subject.id, running.asked, fields):
             log.info("%s: packed", running.subject.id)
 
-    # -- odds and ends --------------------------------------------------------------------------------------------
-
     def _books(self) -> list[tuple[Book, list[tuple[str, str]]]]:
         """Both collections, with the steps that their documents hold."""
         return [
@@ -396,16 +382,7 @@ class Engine:
         if state == self._state and now < self._next_report:
             return
         self._state, self._next_report = state, now + REPORT_S
-        running = [
-            {
-                "subject": task.subject.id,
-                "step": task.label,
-                "fraction": task.fraction,
-                "text": task.text,
-                "seconds": round(now - task.started, 1),
-            }
-            for task in self.running.values()
-        ]
+        running = [task.status(now) for task in self.running.values()]
         workers = self.cluster.describe()
         due = self.store.observations.count_unpacked()
         self.telemetry.report(state, running, {"workers": workers, "queue": due})

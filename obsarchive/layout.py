@@ -43,11 +43,6 @@ class Layout:
         return folder / f".{step}.json"
 
     @property
-    def private(self) -> Path:
-        """Folder of the embedded database and other things that are never served."""
-        return self.root / ".db"
-
-    @property
     def master_lock(self) -> Path:
         """File locked by the one daemon of this archive."""
         return self.root / ".master.lock"

@@ -27,7 +27,6 @@ class Ending:
     message: str = ""
     manifest: Mapping[str, Any] = field(default_factory=dict)
     not_before: datetime | None = None
-    retries_used: int = 0
 
     def leaves(self, prefix: str) -> Document:
         """Fields to set below the step's path."""
