@@ -43,7 +43,7 @@ def test_what_is_accepted_as_a_name_stays_inside(target, night):
 
 
 def test_no_observation_can_take_the_place_of_the_night_s_own_folders():
-    for path in (LAYOUT.calibration("20160925"), LAYOUT.summary("20160925"), LAYOUT.private):
+    for path in (LAYOUT.calibration("20160925"), LAYOUT.summary("20160925")):
         assert not is_night(path.name)
         with pytest.raises(ValueError, match="not an observation name"):
             ObservationName.parse(path.name)
