@@ -56,7 +56,7 @@ def make_task(config: Config, task_id: str, running: Running, document: Mapping[
         settings=link.settings,
         step_settings=link.step_settings,
         inputs=plan.inputs_of(subject, step, running.world),
-        files=_raw_files(subject, step),
+        files=_raw_files(type(subject)(document), step),  # lists of documents come without the names of files
         masters=_masters(subject, step, running.world),
         telescope=_telescope(config, subject),
         calibration=config.calibration,

@@ -73,8 +73,8 @@ class Engine:
         self.chain = [link for link in chain if link.pipeline.scope == "observation"]
         self.night_chain = [link for link in chain if link.pipeline.scope == "night"]
         self.ingest = Ingest(config, self.store)
-        self.reconciler = Reconciler(self.store, self.layout, self.chain, self.night_chain)
         self.agenda = Agenda(self.store, self.chain, self.night_chain, config.misc.max_retries, self.options.nights)
+        self.reconciler = Reconciler(self.agenda, self.layout)
         self.watch = RawWatch(config, self.ingest, self.options.nights)
         self.telemetry = Telemetry(config, self.store.jobs, self.run_id)
         self.running: dict[str, Running] = {}
@@ -216,8 +216,9 @@ class Engine:
     def submit(self) -> None:
         """Hand out work, newest night first, calibration before science, until the cluster has enough."""
         busy = {running.subject.id for running in self.running.values()}
+        enough = 2 * self.cluster.capacity  # asks the scheduler: once a round, not for every observation
         for subject, world in self.agenda.subjects(busy):
-            if self.cluster.busy >= 2 * self.cluster.capacity or self.stopping.is_set():
+            if self.cluster.busy >= enough or self.stopping.is_set():
                 return
             if subject.id not in busy and self._advance(subject, world):
                 busy.add(subject.id)
@@ -225,7 +226,7 @@ class Engine:
     def _advance(self, subject: Subject, world: World) -> bool:
         """Bring a night or an observation one step further; whether something runs for it now."""
         chain, book = self.agenda.chain_of(subject), self.agenda.book_of(subject)
-        if self.reconciler.settle(subject, book, world):
+        if self.reconciler.settle(subject, world):
             subject = type(subject)(book.find(subject.id) or subject.document)
         limits = Limits(utc_now(), self.config.misc.max_retries)
         due = plan.next_step(subject, chain, limits)

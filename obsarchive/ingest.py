@@ -148,10 +148,7 @@ class Ingest:
         except (ArchiveError, OSError) as err:
             log.warning("%s: %s", name, err)
             return {"fits_header": []}
-        fields = instrument.describe(header)
-        if "shape" not in fields:
-            fields.pop("shape", None)
-        return {**fields, "fits_header": plain_cards(header)}
+        return {**instrument.describe(header), "fits_header": plain_cards(header)}
 
     def document(self, listing: Listing, name: str, files: list[Found]) -> Document:
         """Make the document of an observation from its files, and from what the tree remembers of it."""

@@ -271,14 +271,17 @@ class Workspace:
         image: np.ndarray,
         header: fits.Header | Mapping[str, Any] | None = None,
         masters: Iterable[Master] = (),
+        raw_files: Iterable[Path] | None = None,
     ) -> None:
-        """Write an image with its provenance in the header."""
+        """Write an image with its provenance in the header; it is made from all raw files unless some are named."""
+        if raw_files is None:
+            raw_files = [path for paths in self.task.files.values() for path in paths]
         provenance = fitsio.Provenance(
             version=__version__,
             pipeline=self.pipeline.name,
             step=self.task.step,
             config_hash=self.task.config_digest,
-            raw_files=tuple(path.name for paths in self.task.files.values() for path in paths),
+            raw_files=tuple(path.name for path in raw_files),
             raw_signature=",".join(f"{use}:{text}" for use, text in sorted(self.task.inputs.items())),
             calibration={master.label: master.origin for master in masters},
             date=self.started,

@@ -4,12 +4,12 @@ import logging
 from collections.abc import Iterator, Sequence
 
 from obsarchive import plan
+from obsarchive.agenda import Agenda
 from obsarchive.audit import missing_products
 from obsarchive.ingest import peoples_fields, remember
 from obsarchive.layout import Layout
-from obsarchive.observation import Night, Observation
-from obsarchive.plan import Link, Subject, World
-from obsarchive.store import Book, Store
+from obsarchive.observation import Observation
+from obsarchive.plan import Subject, World
 
 log = logging.getLogger(__name__)
 
@@ -19,31 +19,29 @@ class Reconciler:
 
     Parameters
     ----------
-    store : Store
-        The book.
+    agenda : Agenda
+        Which pipelines concern a night or an observation, and where it is kept.
     layout : Layout
         The archive tree.
-    chain, night_chain : sequence of Link
-        Pipelines of observations and of nights.
     """
 
-    def __init__(self, store: Store, layout: Layout, chain: Sequence[Link], night_chain: Sequence[Link]) -> None:
-        self.store, self.layout = store, layout
-        self.chain, self.night_chain = chain, night_chain
+    def __init__(self, agenda: Agenda, layout: Layout) -> None:
+        self.agenda, self.layout = agenda, layout
+        self.store = agenda.store
 
     def audit(self, nights: Sequence[str] = ()) -> Iterator[str]:
         """Look at all products, or those of some nights; a step whose products vanished waits again.
 
         Yields the night that it has looked at, so that the caller may go on later.
         """
-        for night in nights or self.store.observations.nights():
+        for night in nights or [found.id for found in self.store.nights.all()]:
             for observation in self.store.observations.of_night(night):
-                self._audit(observation, self.store.observations)
+                self._audit(observation)
                 self._keep_up(observation)
                 if observation.packed and not self.layout.tarball(night, observation.id).exists():
                     self.store.observations.set_fields(observation.id, {"distributed.status": False})
             for found in self.store.nights.all([night]):
-                self._audit(found, self.store.nights)
+                self._audit(found)
             yield night
 
     def _keep_up(self, observation: Observation) -> None:
@@ -55,16 +53,17 @@ class Reconciler:
             remember(self.layout, document)
             self.store.observations.set_fields(observation.id, {"remembered": peoples_fields(document)})
 
-    def _audit(self, subject: Subject, book: Book) -> None:
-        for found in missing_products(subject, self._chain_of(subject), self.layout):
+    def _audit(self, subject: Subject) -> None:
+        book = self.agenda.book_of(subject)
+        for found in missing_products(subject, self.agenda.chain_of(subject), self.layout):
             path = (found.pipeline.name, found.step.name)
             if book.invalidate(subject.id, path):
                 log.warning("%s %s.%s: made again, %s vanished", subject.id, *path, ", ".join(found.products))
 
-    def settle(self, subject: Subject, book: Book, world: World) -> bool:
+    def settle(self, subject: Subject, world: World) -> bool:
         """Consume wishes and find stale steps; whether the document in hand is out of date now."""
         changed = False
-        chain = self._chain_of(subject)
+        chain, book = self.agenda.chain_of(subject), self.agenda.book_of(subject)
         for link in chain:
             record = subject.pipeline(link.pipeline.name)
             if record.force_redo and book.grant_redo(subject.id, link.pipeline.name, link.pipeline.steps):
@@ -78,6 +77,3 @@ class Reconciler:
                     log.info("%s %s.%s: due again (other inputs, or a person's wish)", subject.id, pipeline.name, name)
                     changed = True
         return changed
-
-    def _chain_of(self, subject: Subject) -> Sequence[Link]:
-        return self.night_chain if isinstance(subject, Night) else self.chain

@@ -116,9 +116,8 @@ class _Making:
                 self.short[key] = str(err)
                 return
         log.info("%s %s: %d frames of %d files", self.kind, key, facts["frames"], len(good))
-        self._publish(
-            Master(self.kind, key, image.shape, signature(good), "own", self.work.subject.night), image, facts
-        )
+        master = Master(self.kind, key, image.shape, signature(good), "own", self.work.subject.night)
+        self._publish(master, image, facts, good)
 
     def _readable(self, files: list[Path]) -> list[Path]:
         """Files that are whole and agree in shape with most others; the rest is noted with its reason."""
@@ -140,10 +139,10 @@ class _Making:
                 self.excluded.append({"file": path.name, "reason": f"frames of {shape}, the others have {usual}"})
         return [path for path, shape in shapes.items() if shape == usual]
 
-    def _publish(self, master: Master, image: np.ndarray, facts: Mapping[str, Any]) -> None:
+    def _publish(self, master: Master, image: np.ndarray, facts: Mapping[str, Any], files: Iterable[Path]) -> None:
         header = {"MASTER": master.label, "ORIGIN": master.origin}
         header |= {"NCOMBINE": facts["frames"]} if "frames" in facts else {}
-        self.work.publish_fits(f"{master.label}.fits", image, header)
+        self.work.publish_fits(f"{master.label}.fits", image, header, raw_files=files)
         self.masters.append({**master.to_document(), **facts})
 
     def _borrow(self) -> None:
@@ -155,7 +154,7 @@ class _Making:
                 origin = f"copied from {other.night}"
                 log.warning("%s: %s", other.label, origin)
                 borrowed = Master(other.kind, other.key, other.shape, other.signature, origin, self.work.subject.night)
-                self._publish(borrowed, image, {})
+                self._publish(borrowed, image, {}, ())
 
     def finish(self) -> dict[str, Any]:
         """Borrow what is lacking; reject the step when there is nothing at all."""

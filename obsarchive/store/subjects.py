@@ -46,10 +46,6 @@ class Observations(Book):
             for d in found
         }
 
-    def nights(self) -> list[str]:
-        """Nights that have observations."""
-        return sorted(self.collection.distinct("night"), reverse=True)
-
     def reopen_night(self, night: str) -> None:
         """Let the daemon look at a night's observations again: their calibration changed."""
         self.collection.update_many({"night": night}, {"$set": self.reopened()})

@@ -257,3 +257,15 @@ def test_a_long_dead_lease_is_taken_over(copied: Site) -> None:
             {"_id": "master", "run": "x", "host": "elsewhere", "expires": utc_now() - timedelta(seconds=1), "fence": 4}
         )
     copied.run()
+
+
+def test_a_deleted_master_of_a_night_without_science_is_made_again(new_site: Callable, raw_night: Path) -> None:
+    site = new_site(raw_night)
+    for path in site.night.iterdir():
+        if not path.name.startswith(("dark_", "flat_")):
+            path.unlink()
+    site.run()
+    master = site.layout.calibration(NIGHT) / "dark_6.fits"
+    master.unlink()
+    site.run()
+    assert master.exists()

@@ -70,6 +70,8 @@ def test_master_dark_is_as_good_as_its_frames_allow(site: Site, truths: dict) ->
     noise_adu = next(m["noise_adu"] for m in found if m["key"] == "6")
     expected = noise_adu / np.sqrt(header["NCOMBINE"])
     assert header["NCOMBINE"] == PLAN.n_darks * PLAN.dark_frames
+    dark_files = sorted(path.name for path in site.night.glob("dark_6_*"))
+    assert sorted(header[f"RAW{i:03d}"] for i in range(1, PLAN.n_darks + 1)) == dark_files
     assert robust_rms(master - truths["single"].truth.dark_adu) == pytest.approx(expected, rel=0.2)
 
 
