@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from obsarchive.errors import Unprocessable
-from obsarchive.figures import frame_quality
 from obsarchive.pipeline import Pipeline, Workspace, step
+from obsarchive.plots import frame_quality
 from obsarchive.science.registration import FrameMeasure, Grades, GuideStar, classify, grade
 from pipelines.lucky import PIXFRACS, SCALE, LuckySequence
 from pipelines.masters import calibrator

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from obsarchive.figures import strehl_profile
 from obsarchive.pipeline import Workspace
+from obsarchive.plots import strehl_profile
 from obsarchive.science.psf import drizzled_response, perfect_psf
 from obsarchive.science.strehl import StrehlResult, measure_strehl
 from pipelines.previews import labels_of

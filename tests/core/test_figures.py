@@ -13,17 +13,16 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 from scipy import ndimage
 
-from obsarchive import figures
+from obsarchive import plots
 from obsarchive.figures import (
     Labels,
     Mark,
     Sky,
-    frame_quality,
     preview_cropped,
     preview_full,
-    strehl_profile,
     thumbnail,
 )
+from obsarchive.plots import frame_quality, strehl_profile
 from obsarchive.stretch import BLACK, NO_DATA, WHITE, Box, levels, stretch
 
 SKY = Sky(0.0347)
@@ -345,14 +344,14 @@ def test_a_disc_that_fills_the_image_has_shades() -> None:
     ],
 )
 def test_filters_keep_their_colours(name: str, key: str) -> None:
-    assert figures.filter_colour(name) == figures.FILTER_COLOURS[key]
+    assert plots.filter_colour(name) == plots.FILTER_COLOURS[key]
 
 
 def test_the_radial_profile_is_that_of_the_star() -> None:
     star = field((101, 121), (50, 60, 1e4, 5), noise=0.0) - 100
     star[50, 75:] = np.nan
     star[70, 60] = 1e3  # a companion does not change a median
-    radius, rings = figures._radial_profile(star)
+    radius, rings = plots._radial_profile(star)
     assert len(radius) == 51
     # rings are one pixel wide: a median over a ring is the value half a pixel off at the most
     steep = np.exp(-0.5 * (np.maximum(radius - 0.5, 0) / 5) ** 2), np.exp(-0.5 * ((radius + 0.5) / 5) ** 2)
