@@ -1,7 +1,6 @@
 """What a step is told before it runs: from documents and configuration to a task."""
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -11,8 +10,8 @@ from obsarchive import plan
 from obsarchive.config import Config, Telescope
 from obsarchive.observation import Master, Night, Observation
 from obsarchive.pipeline import Step, Task
-from obsarchive.plan import Link, Subject, World
-from obsarchive.store import Book
+from obsarchive.plan import Library, Link, Subject, World
+from obsarchive.store import Book, Store
 
 
 @dataclass
@@ -41,11 +40,12 @@ class Running:
         return {**here, "fraction": self.fraction, "text": self.text, "seconds": seconds}
 
 
-def make_task(config: Config, task_id: str, running: Running, document: Mapping[str, Any]) -> Task:
+def make_task(config: Config, store: Store, task_id: str, running: Running) -> Task:
     """Tell a worker all that it must know to run a step."""
     link, step, subject = running.link, running.step, running.subject
     if link is None or step is None:
         raise TypeError("packing is no step")
+    document = running.book.find(subject.id) or subject.document  # lists of documents come without the names of files
     return Task(
         id=task_id,
         pipeline=type(link.pipeline),
@@ -56,9 +56,11 @@ def make_task(config: Config, task_id: str, running: Running, document: Mapping[
         settings=link.settings,
         step_settings=link.step_settings,
         inputs=plan.inputs_of(subject, step, running.world),
-        files=_raw_files(type(subject)(document), step),  # lists of documents come without the names of files
+        files=_raw_files(type(subject)(document), step),
         masters=_masters(subject, step, running.world),
         telescope=_telescope(config, subject),
+        telescopes=config.telescope,
+        observations=tuple(store.observations.found(subject.night)) if "observations" in step.uses else (),
         calibration=config.calibration,
         config_digest=config.digest,
         time_limit_s=config.parallel.job_timeout_s,
@@ -73,13 +75,15 @@ def _telescope(config: Config, subject: Subject) -> Telescope | None:
     return config.telescope[name] if name else None
 
 
-def world_of(night: Night, own: tuple[Master, ...]) -> World:
+def world_of(night: Night, own: tuple[Master, ...], library: Library) -> World:
     """What surrounds a night and its observations; `own`: masters that any night made from its own files."""
     return World(
         raw={kind: night.raw_signature(kind) for kind in ("dark", "flat", "seeing")},
         masters=tuple(night.masters()),
         elsewhere=tuple(master for master in own if master.night != night.id),
         needs=night.needs(),
+        library=library,
+        science=night.science,
     )
 
 

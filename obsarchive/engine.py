@@ -16,8 +16,10 @@ from obsarchive.assignment import Running, make_task
 from obsarchive.cluster import Cluster, Ended, Event, Progress, run_task
 from obsarchive.config import Config
 from obsarchive.errors import ServiceUnavailable
+from obsarchive.followup import FollowUp
 from obsarchive.ingest import Ingest, remember
 from obsarchive.layout import Layout
+from obsarchive.librarian import Librarian
 from obsarchive.master import Mastership
 from obsarchive.observation import Night, utc_now
 from obsarchive.pack import pack, sweep, sweep_leftovers
@@ -75,6 +77,8 @@ class Engine:
         self.ingest = Ingest(config, self.store)
         self.agenda = Agenda(self.store, self.chain, self.night_chain, config.misc.max_retries, self.options.nights)
         self.reconciler = Reconciler(self.agenda, self.layout)
+        self.librarian = Librarian(self.store, self.layout, self.chain)
+        self.followup = FollowUp(self.store, self.librarian)
         self.watch = RawWatch(config, self.ingest, self.options.nights)
         self.telemetry = Telemetry(config, self.store.jobs, self.run_id)
         self.running: dict[str, Running] = {}
@@ -103,7 +107,7 @@ class Engine:
     def start(self) -> None:
         """Take over what earlier runs left, then start the cluster."""
         names = [link.pipeline.name for link in (*self.chain, *self.night_chain)]
-        self.store.ensure_indexes(names)
+        self.store.ensure_indexes(names, self.librarian.steps)
         released = sum(book.release(paths, not_run=self.run_id) for book, paths in self._books())
         self.store.jobs.close_run(not_run=self.run_id)
         if released:
@@ -173,6 +177,8 @@ class Engine:
         if now >= self._next_scan:
             self.watch.look()
             self._next_scan = time.monotonic() + self.config.misc.loop_interval_s
+        self.librarian.look()
+        self.agenda.library = self.librarian.library
         self.audit()
         space = self.telemetry.lacks_space()
         if space is None:
@@ -217,7 +223,7 @@ class Engine:
         """Hand out work, newest night first, calibration before science, until the cluster has enough."""
         busy = {running.subject.id for running in self.running.values()}
         enough = 2 * self.cluster.capacity  # asks the scheduler: once a round, not for every observation
-        for subject, world in self.agenda.subjects(busy):
+        for subject, world in self.agenda.subjects():
             if self.cluster.busy >= enough or self.stopping.is_set():
                 return
             if subject.id not in busy and self._advance(subject, world):
@@ -225,7 +231,7 @@ class Engine:
 
     def _advance(self, subject: Subject, world: World) -> bool:
         """Bring a night or an observation one step further; whether something runs for it now."""
-        chain, book = self.agenda.chain_of(subject), self.agenda.book_of(subject)
+        chain, book = self.agenda.chain_now(subject), self.agenda.book_of(subject)
         if self.reconciler.settle(subject, world):
             subject = type(subject)(book.find(subject.id) or subject.document)
         limits = Limits(utc_now(), self.config.misc.max_retries)
@@ -241,7 +247,7 @@ class Engine:
         if not book.claim(subject.id, (link.pipeline.name, step.name), task_id, self.run_id):
             return False
         running = Running(subject, book, link, step, world)
-        task = make_task(self.config, task_id, running, book.find(subject.id) or subject.document)
+        task = make_task(self.config, self.store, task_id, running)
         self.running[task_id] = running
         names = {"night": subject.night, "pipeline": link.pipeline.name, "step": step.name}
         self.store.jobs.start({"_id": task_id, "run": self.run_id, "subject": subject.id, **names})
@@ -310,21 +316,12 @@ class Engine:
                 "log": list(outcome.manifest.get("log", ())),
             },
         )
-        self._note_progress(running, type(running.subject)(document), link)
+        self.followup.after(running, link, type(running.subject)(document), outcome)
 
     def _not_before(self, state: State, retries: int) -> datetime | None:
         if state is State.FAILED:
             return now_plus(self.config.misc.retry_delay_s * 2**retries)
         return now_plus(self.config.misc.loop_interval_s) if state is State.WAITING else None
-
-    def _note_progress(self, running: Running, subject: Subject, link: Link) -> None:
-        """Follow up the end of a step: the pipeline's summary, and the science that waited for calibration."""
-        record = subject.pipeline(link.pipeline.name)
-        if all(record.step(name).state is State.DONE for name in link.pipeline.steps):
-            running.book.set_done(subject.id, link.pipeline.name, True)
-        before = running.subject
-        if isinstance(subject, Night) and isinstance(before, Night) and subject.masters() != before.masters():
-            self.store.observations.reopen_night(subject.id)
 
     def _settle(self, subject: Subject) -> bool:
         """Nothing is due any more: pack an observation, sweep up; whether something runs for it now."""

@@ -14,6 +14,9 @@
     └── NotMaster           exit 4   another daemon holds the archive
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class ArchiveError(Exception):
     """Anything the archive can explain."""
@@ -37,13 +40,18 @@ class Unprocessable(ArchiveError):
         Why.
     classified_as : str, optional
         The pipeline's verdict on the data, such as ``zero_flux``.
+    results : mapping, optional
+        What was measured all the same.
     """
 
     event = "reject"
 
-    def __init__(self, message: str, classified_as: str | None = None) -> None:
+    def __init__(
+        self, message: str, classified_as: str | None = None, results: Mapping[str, Any] | None = None
+    ) -> None:
         super().__init__(message)
         self.classified_as = classified_as
+        self.results = dict(results or {})
 
 
 class BadRawData(Unprocessable):

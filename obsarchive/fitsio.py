@@ -244,6 +244,25 @@ def read_fits(path: Path) -> tuple[NDArray[np.float32], fits.Header]:
     return data.astype(np.float32), header
 
 
+def amend_header(path: Path, cards: fits.Header) -> None:
+    """Set cards in the primary header of a product, which is replaced as a whole; its pixels stay.
+
+    Raises
+    ------
+    ArchiveError
+        The file is missing or damaged, or there is no space left.
+    """
+    buffer = io.BytesIO()
+    try:
+        with warnings.catch_warnings(action="ignore"), fits.open(path, memmap=False) as hdus:
+            hdus[0].header.update(cards)
+            hdus[0].add_checksum(when="HDU checksum")
+            hdus.writeto(buffer, output_verify="ignore")
+    except (OSError, ValueError, TypeError, fits.VerifyError) as err:
+        raise ArchiveError(f"{path} cannot be amended: {err}") from err
+    write_atomic(path, buffer.getbuffer())
+
+
 def tan_wcs(
     ra_deg: float,
     dec_deg: float,

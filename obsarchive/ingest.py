@@ -8,13 +8,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from obsarchive import conditions
 from obsarchive.config import Config
 from obsarchive.errors import ArchiveError
 from obsarchive.fitsio import write_atomic
 from obsarchive.instruments import Instrument
 from obsarchive.layout import Layout
 from obsarchive.names import ObservationName, is_night
-from obsarchive.observation import SCHEMA, Observation, utc_now
+from obsarchive.observation import SCHEMA, Night, Observation, utc_now
 from obsarchive.rawdata import plain_cards, read_header
 from obsarchive.scan import Found, Listing, signature
 from obsarchive.state import State
@@ -105,7 +106,14 @@ class Ingest:
                 "raw_data.location": [self._host, str(listing.folder)],
                 "raw_data.signature": {kind: signature(files) for kind, files in kinds.items()},
                 "raw_data.files": [
-                    {"name": f.raw.name, "kind": kind, "mode": f.raw.mode, "filter": f.raw.filter}
+                    {
+                        "name": f.raw.name,
+                        "kind": kind,
+                        "mode": f.raw.mode,
+                        "filter": f.raw.filter,
+                        "camera": f.raw.camera,
+                        "date_utc": f.raw.date_utc,
+                    }
                     for kind, files in kinds.items()
                     for f in files
                 ],
@@ -174,7 +182,7 @@ class Ingest:
             "raw_data": {
                 key.removeprefix("raw_data."): value for key, value in self._raw_fields(listing, files).items()
             },
-            "seeing": {"median_arcsec": None, "nearest_arcsec": None, "nearest_utc": None, "last_modified": utc_now()},
+            "seeing": {**self._seeing(listing.night, parsed.date_utc), "last_modified": utc_now()},
             "pipelined": self._recalled(self.layout.observation(listing.night, name)),
             "distributed": {
                 "status": False,
@@ -185,6 +193,9 @@ class Ingest:
         self._recall_people(document)
         document["remembered"] = peoples_fields(document)
         return document
+
+    def _seeing(self, night: str, when: datetime) -> Document:
+        return conditions.nearest_seeing(Night(self.store.nights.find(night) or {"_id": night}).seeing_frames(), when)
 
     def _recall_people(self, document: Document) -> None:
         remembered = self._remembered(document["night"], document["_id"])
@@ -203,6 +214,8 @@ class Ingest:
             for name, block in _blocks_by_pipeline(folder).items():
                 if name not in document:
                     self.store.nights.set_fields(night, {name: block})
+                    if name == "seeing":
+                        self.store.nights.set_fields(night, Night({"_id": night, name: block}).seeing_fields())
 
 
 def peoples_fields(document: Mapping[str, Any]) -> Document:

@@ -39,6 +39,7 @@ class RawFile:
     mode: str = ""
     filter: str = ""
     date_utc: datetime | None = None
+    camera: str = ""
 
 
 class Instrument(Protocol):
@@ -69,7 +70,7 @@ _WORD = r"[A-Za-z0-9+.-]+"
 _PATTERNS: dict[Kind, re.Pattern[str]] = {
     "dark": re.compile(rf"dark_(?P<mode>[A-Za-z0-9]+)_{_STAMP}", re.ASCII),
     "flat": re.compile(rf"flat_(?P<mode>[A-Za-z0-9]+)_(?P<filter>{_WORD})_{_STAMP}", re.ASCII),
-    "seeing": re.compile(rf"seeing_{_WORD}_(?P<filter>{_WORD})_{_WORD}_{_STAMP}", re.ASCII),
+    "seeing": re.compile(rf"seeing_(?P<camera>{_WORD})_(?P<filter>{_WORD})_{_WORD}_{_STAMP}", re.ASCII),
     "science": re.compile(r"(?P<name>.+_\d{8}_\d{6}\.\d{6})(?:_(?P<part>\d{1,5}))?", re.ASCII),
 }
 _CALIBRATION: tuple[Kind, ...] = ("dark", "flat", "seeing")
@@ -104,7 +105,7 @@ class RoboAO:
         try:
             if kind == "science":
                 name = ObservationName.parse(parts["name"])
-                return RawFile(path.name, "science", str(name), part, "", name.filter, name.date_utc)
+                return RawFile(path.name, "science", str(name), part, "", name.filter, name.date_utc, name.camera)
             date = parse_stamp(parts["date"])
         except ValueError:
             return ignored
@@ -116,6 +117,7 @@ class RoboAO:
             parts.get("mode", ""),
             parts.get("filter", ""),
             date,
+            parts.get("camera", ""),
         )
 
     def describe(self, header: Mapping[str, Any]) -> dict[str, Any]:

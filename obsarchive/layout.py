@@ -43,6 +43,16 @@ class Layout:
         return folder / f".{step}.json"
 
     @property
+    def psf_library(self) -> Path:
+        """Reference PSFs of all nights."""
+        return self.root / "psf_library.fits"
+
+    @property
+    def psf_library_lock(self) -> Path:
+        """File locked by whoever changes the PSF library."""
+        return self.root / ".psf_library.lock"
+
+    @property
     def master_lock(self) -> Path:
         """File locked by the one daemon of this archive."""
         return self.root / ".master.lock"

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from obsarchive.names import ObservationName
@@ -270,6 +271,16 @@ class Observation:
         """Return the record of a pipeline; of one that never ran, an empty one."""
         return PipelineRecord(_mapping(_mapping(self.document.get("pipelined")).get(name)))
 
+    def first_product(self, names: Iterable[str]) -> tuple[str, StepRecord] | None:
+        """Return the first of some products, ``pipeline/product``, that there is, and the step that made it."""
+        for name in names:
+            pipeline, _, product = name.format(id=self.id).partition("/")
+            for record in self.pipeline(pipeline).steps().values():
+                made = record.state is State.DONE and any(entry.get("name") == product for entry in record.products)
+                if made:
+                    return name, record
+        return None
+
 
 @dataclass(frozen=True)
 class Night:
@@ -296,10 +307,10 @@ class Night:
         return str(lookup(self.document, f"raw_data.signature.{kind}") or "")
 
     def raw_files(self, kind: str) -> tuple[Mapping[str, Any], ...]:
-        """Raw files of a kind: their path, mode and filter."""
+        """Raw files of a kind: their path, mode, filter, camera and time."""
         folder = _raw_folder(self.document)
         return tuple(
-            {**file, "path": folder / str(file.get("name", ""))}
+            {**file, "path": folder / str(file.get("name", "")), "date_utc": _time(file.get("date_utc"))}
             for file in _mappings(lookup(self.document, "raw_data.files"))
             if file.get("kind") == kind
         )
@@ -307,6 +318,25 @@ class Night:
     def needs(self) -> frozenset["Need"]:
         """What the night's science asks of its calibration."""
         return frozenset(map(Need.from_document, _mappings(lookup(self.document, "raw_data.needs"))))
+
+    def seeing_frames(self) -> list[Mapping[str, Any]]:
+        """Seeing measured this night, file by file."""
+        return [
+            frame
+            for record in self.pipeline("seeing").steps().values()
+            for frame in _mappings(record.results.get("frames"))
+        ]
+
+    def seeing_fields(self) -> dict[str, Any]:
+        """Fields of the night's document that say what the seeing was."""
+        frames = self.seeing_frames()
+        values = [frame["fwhm_arcsec"] for frame in frames if isinstance(frame.get("fwhm_arcsec"), int | float)]
+        return {"seeing.frames": frames, "seeing.median_arcsec": median(values) if values else None}
+
+    @property
+    def science(self) -> str:
+        """Signature of what was found in its observations; empty while something is due for them."""
+        return str(lookup(self.document, "science.signature") or "")
 
     def masters(self) -> list[Master]:
         """Master darks and flats of this night."""

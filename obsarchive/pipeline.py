@@ -1,165 +1,31 @@
-"""What a pipeline is: a named class whose methods are its steps, and what a step is given to work with."""
+"""What a step is given to work with: its task, and a workspace with its inputs and a place for its products."""
 
-import graphlib
 import json
 import logging
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
-from datetime import UTC, datetime
-from difflib import get_close_matches
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from obsarchive import __version__, fitsio
 from obsarchive.config import Calibration, Telescope
-from obsarchive.errors import ArchiveError, ConfigError, Unprocessable
+from obsarchive.errors import ArchiveError, Unprocessable
 from obsarchive.layout import Layout
 from obsarchive.observation import Master, Night, Observation
 from obsarchive.rawdata import Frames, unpack
+from obsarchive.steps import NoSettings, Pipeline, Step, Use, step
 
-Use = Literal["science", "calibration", "dark", "flat", "seeing", "other_darks", "other_flats"]
+__all__ = ["NoSettings", "Pipeline", "Progress", "Step", "Task", "Use", "Workspace", "step"]
+
 Progress = Callable[[float, str], None]
-
-
-@dataclass(frozen=True)
-class NoSettings:
-    """For pipelines and steps without settings."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """A step of a pipeline, as declared by :func:`step`."""
-
-    name: str
-    makes: tuple[str, ...]
-    after: tuple[str, ...]
-    follows: tuple[str, ...]
-    uses: tuple[Use, ...]
-    settings: type
-
-
-def step(
-    *,
-    makes: Sequence[str],
-    after: Sequence[str] = (),
-    follows: Sequence[str] = (),
-    uses: Sequence[Use] = ("science", "calibration"),
-    settings: type = NoSettings,
-) -> Callable[[Callable], Callable]:
-    """Mark a method ``(self, work: Workspace) -> dict`` as a pipeline step.
-
-    Parameters
-    ----------
-    makes : sequence of str
-        Products, relative to the pipeline's folder; ``{id}`` stands for the observation id or the night.
-        A name with other fields (``dark_{mode}.fits``) stands for any number of products.
-    after : sequence of str, optional
-        Steps that must be done before, because this one reads what they made.
-    follows : sequence of str, optional
-        Steps that must have ended before, well or not, because this one shows what they found.
-    uses : sequence of str, optional
-        What the step is made from; when any of it changes, the step is due again. ``science``, ``dark``,
-        ``flat``, ``seeing``: raw files of that kind. ``calibration``: the masters that fit the observation.
-        ``other_darks``, ``other_flats``: masters of the nearest other nights for what this night lacks.
-    settings : type, optional
-        Frozen dataclass of the step's own settings.
-    """
-
-    def mark(method: Callable) -> Callable:
-        if unknown := sorted(set(uses) - set(get_args(Use))):
-            raise TypeError(f"{method.__name__}: uses {unknown[0]!r}; there are {', '.join(get_args(Use))}")
-        method.declared = Step(  # type: ignore[attr-defined]
-            method.__name__, tuple(makes), tuple(after), tuple(follows), tuple(uses), settings
-        )
-        return method
-
-    return mark
-
-
-class Pipeline:
-    """Base of every pipeline: a subclass sets `name` and writes one method per step.
-
-    Parameters
-    ----------
-    settings : mapping, optional
-        Values of `Settings`.
-    steps : mapping, optional
-        Values of the steps' own settings, by step name.
-
-    Raises
-    ------
-    ConfigError
-        When a setting is unknown or of the wrong type.
-    TypeError
-        When the class is defined: a step comes after an unknown step or uses what there is not, or steps wait for
-        each other.
-    """
-
-    name: ClassVar[str] = ""
-    scope: ClassVar[Literal["observation", "night"]] = "observation"
-    precedes_science: ClassVar[bool] = False
-    """Whether the night's observations wait for this night pipeline."""
-    folder: ClassVar[str | None] = None
-    """Folder of the products; None: called like the pipeline."""
-    Settings: ClassVar[type] = NoSettings
-    steps: ClassVar[dict[str, Step]] = {}
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        methods = [getattr(cls, name) for name in dir(cls)]
-        marked = {m.__name__: m.declared for m in methods if hasattr(m, "declared")}
-        order = graphlib.TopologicalSorter({name: (*s.after, *s.follows) for name, s in marked.items()})
-        try:
-            names = list(order.static_order())
-        except graphlib.CycleError as err:
-            raise TypeError(f"{cls.__name__}: steps wait for each other: {' -> '.join(err.args[1])}") from err
-        if unknown := sorted(set(names) - set(marked)):
-            raise TypeError(f"{cls.__name__}: no such step: {', '.join(unknown)}")
-        cls.steps = {name: marked[name] for name in names}
-
-    def __init__(
-        self,
-        settings: Mapping[str, Any] | None = None,
-        steps: Mapping[str, Mapping[str, Any]] | None = None,
-    ) -> None:
-        self.settings = _validated(self.Settings, settings or {}, f"{self.name}.settings")
-        for unknown in set(steps or {}) - set(self.steps):
-            raise ConfigError(f"{self.name}.steps.{unknown}: no such step; there are {', '.join(self.steps)}")
-        self.step_settings = {
-            name: _validated(declared.settings, (steps or {}).get(name, {}), f"{self.name}.steps.{name}")
-            for name, declared in self.steps.items()
-        }
-
-    def path(self, layout: Layout, night: str, subject: str) -> Path:
-        """Folder of this pipeline's products."""
-        base = layout.night(night) if self.scope == "night" else layout.observation(night, subject)
-        return base / (self.folder or self.name)
-
-
-def _unheard(fraction: float, text: str) -> None:
-    """Progress that nobody listens to."""
-    logging.getLogger(__name__).debug("%.0f%% %s", 100 * fraction, text)
-
-
-def _validated(kind: type, values: Mapping[str, Any], where: str) -> Any:
-    known = [f.name for f in fields(kind)] if is_dataclass(kind) else []
-    for key in values:
-        if key not in known:
-            near = get_close_matches(key, known, n=1)
-            raise ConfigError(f"{where}.{key}: unknown key" + (f"; did you mean {near[0]!r}?" if near else ""))
-    try:
-        return TypeAdapter(kind).validate_python(dict(values))
-    except ValidationError as err:
-        first = err.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{where}.{key}: {first['msg']}; found {first['input']!r}") from err
 
 
 @dataclass(frozen=True)
@@ -178,6 +44,11 @@ class Task:
     files: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
     masters: tuple[Master, ...] = ()
     telescope: Telescope | None = None
+    """Of the observation."""
+    telescopes: Mapping[str, Telescope] = field(default_factory=dict)
+    """All that are known, for steps of nights."""
+    observations: tuple[Mapping[str, Any], ...] = ()
+    """Documents of the night's observations, for steps that use them."""
     calibration: Calibration = field(default_factory=Calibration)
     config_digest: str = ""
     time_limit_s: float = 1800.0
@@ -195,6 +66,11 @@ class Task:
 
     def __str__(self) -> str:
         return f"{self.document['_id']} {self.pipeline.name}.{self.step}"
+
+
+def _unheard(fraction: float, text: str) -> None:
+    """Progress that nobody listens to."""
+    logging.getLogger(__name__).debug("%.0f%% %s", 100 * fraction, text)
 
 
 def remove_scratch(task: Task) -> None:
@@ -215,6 +91,7 @@ class Workspace:
         self.folder = self.pipeline.path(self.layout, self.subject.night, self.subject.id)
         self.started = datetime.now(UTC)
         self._made: dict[str, Path] = {}
+        self._amended: list[dict[str, Any]] = []
 
     @property
     def observation(self) -> Observation:
@@ -232,6 +109,32 @@ class Workspace:
                 f"{self.observation.date_utc:%Y-%m-%d}: add one to the section telescope of the configuration"
             )
         return self.task.telescope
+
+    def telescope_of(self, camera: str) -> Telescope:
+        """Telescope to which a camera was attached that night; `Unprocessable` when there is none."""
+        day = date.fromisoformat(self.subject.night)
+        found = next((t for t in self.task.telescopes.values() if t.stands_for(camera, day)), None)
+        if found is None:
+            raise Unprocessable(f"no telescope for camera {camera!r} on {day}: add one to the section telescope")
+        return found
+
+    @property
+    def observations(self) -> tuple[Observation, ...]:
+        """The night's observations, for steps of nights that use them."""
+        return tuple(map(Observation, self.task.observations))
+
+    @property
+    def source_name(self) -> str:
+        """Product of another pipeline that this step works on, ``pipeline/product``; rejects when there is none."""
+        reads = self.pipeline.steps[self.task.step].reads
+        found = self.observation.first_product(reads)
+        if found is None:
+            raise Unprocessable(f"nothing to work on: none of {', '.join(reads)} was made")
+        return found[0].format(id=self.subject.id)
+
+    def source(self) -> Path:
+        """Path of the product of another pipeline that this step works on."""
+        return self.layout.observation(self.subject.night, self.subject.id) / self.source_name
 
     def scratch(self) -> Path:
         """Folder for this step's own intermediate files, removed when the step ends."""
@@ -288,6 +191,30 @@ class Workspace:
         )
         fitsio.write_fits(self._place(name), image, header, provenance)
 
+    def amend_fits(self, pipeline: str, name: str, cards: fits.Header) -> None:
+        """Set cards in the header of another pipeline's product of this observation; its manifest follows.
+
+        Parameters
+        ----------
+        pipeline : str
+            Folder of that pipeline.
+        name : str
+            Its product.
+        cards : Header
+            Cards that take the place of those of the same name.
+        """
+        folder = self.layout.observation(self.subject.night, self.subject.id) / pipeline
+        path = folder / name
+        fitsio.amend_header(path, cards)
+        entry = {"name": name, "bytes": path.stat().st_size, "sha256": fitsio.sha256(path)}
+        for file in sorted(folder.glob(".*.json")):
+            manifest = json.loads(file.read_text())
+            products = manifest.get("products", [])
+            if any(product["name"] == name for product in products):
+                manifest["products"] = [entry if product["name"] == name else product for product in products]
+                fitsio.write_atomic(file, json.dumps(manifest, indent=1).encode())
+                self._amended.append({"pipeline": pipeline, "step": manifest["step"], **entry})
+
     def _place(self, name: str) -> Path:
         path = self.product(name)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -319,6 +246,7 @@ class Workspace:
                 {"name": name, "bytes": path.stat().st_size, "sha256": fitsio.sha256(path)}
                 for name, path in sorted(self._made.items())
             ],
+            "amended": self._amended,
             "started": self.started.isoformat(timespec="milliseconds"),
             "finished": datetime.now(UTC).isoformat(timespec="milliseconds"),
         }

@@ -61,6 +61,22 @@ class World:
     elsewhere: tuple[Master, ...] = ()
     """Masters that other nights made from their own files."""
     needs: frozenset[Need] = frozenset()
+    library: "Library" = field(default_factory=lambda: Library())
+    science: str = ""
+    """Signature of what was found in the night's observations; empty while it is not settled."""
+
+
+@dataclass(frozen=True)
+class Library:
+    """Signatures of the PSF library, by telescope and filter, and by night as well."""
+
+    groups: Mapping[tuple[str, ...], str] = field(default_factory=dict)
+    members: frozenset[str] = frozenset()
+
+    def signature(self, observation: Observation) -> str:
+        """What there is for an observation: of its own night, and of all."""
+        group = (str(observation.document.get("telescope") or ""), observation.filter)
+        return f"{self.groups.get((*group, observation.night), 'none')} {self.groups.get(group, 'none')}"
 
 
 @dataclass(frozen=True)
@@ -102,14 +118,20 @@ def _days_apart(one: str, other: str) -> int:
 
 def inputs_of(subject: Subject, step: Step, world: World) -> dict[str, str]:
     """Signatures of everything a step is made from: when they change, the step is due again."""
-    return {use: _signature(subject, use, world) for use in step.uses if use not in BORROWED}
+    found: dict[str, str] = {use: _signature(subject, use, world) for use in step.uses if use not in BORROWED}
+    if step.reads and isinstance(subject, Observation):
+        source = subject.first_product(step.reads)
+        found["source"] = f"{source[0]} {source[1].finished}" if source else ""
+    return found
 
 
 def _signature(subject: Subject, use: Use, world: World) -> str:
     if isinstance(subject, Night):
-        return world.raw.get(use, "")
+        return world.science if use == "observations" else world.raw.get(use, "")
     if use == "science":
         return subject.raw_signature
+    if use == "library":
+        return world.library.signature(subject)
     dark, flat = masters_for(subject.need, world.masters)
     return " ".join(f"{m.label}:{m.signature}" if m else "none" for m in (dark, flat))
 
@@ -136,11 +158,24 @@ def dependents(pipeline: Pipeline, step: str) -> list[str]:
 
 
 def _has_other_inputs(ended: StepRecord, subject: Subject, step: Step, world: World) -> bool:
-    if dict(ended.inputs) != inputs_of(subject, step, world):
+    before, now = dict(ended.inputs), inputs_of(subject, step, world)
+    if _misses_references(ended, before.pop("library", ""), now.pop("library", ""), world.library):
+        return True
+    if before != now:
         return True
     if ended.state is State.FAILED:
         return False  # it borrowed nothing; it is tried again as often as any other failure
     return _borrowed(ended, step, subject.night) != _to_borrow(step, subject.night, world)
+
+
+def _misses_references(ended: StepRecord, before: str, now: str, library: Library) -> bool:
+    """Whether the PSF library now has what a step lacked, or no longer has what it used."""
+    if before == now:
+        return False
+    if not library.members.issuperset(ended.results.get("references") or ()):
+        return True
+    lacks = ended.results.get("lacks_references")
+    return lacks == "any" or (lacks == "own night" and before.split()[:1] != now.split()[:1])
 
 
 def _borrowed(ended: StepRecord, step: Step, night: str) -> set[tuple[str, str, str]]:
@@ -159,15 +194,19 @@ def _to_borrow(step: Step, night: str, world: World) -> set[tuple[str, str, str]
 
 def next_step(subject: Subject, chain: Sequence[Link], limits: Limits) -> tuple[Link, Step] | None:
     """Return the first step of the chain that can run now; None while one runs or when there is none."""
-    for link in chain:
-        record = subject.pipeline(link.pipeline.name)
-        if any(step.state is State.ENQUEUED for step in record.steps().values()):
-            return None
+    if is_running(subject, chain):
+        return None
     for link, step in open_steps(subject, chain, limits.max_retries):
         not_before = subject.pipeline(link.pipeline.name).step(step.name).not_before
         if not_before is None or not_before <= limits.now:
             return link, step
     return None
+
+
+def is_running(subject: Subject, chain: Sequence[Link]) -> bool:
+    """Whether a step of the chain runs for an observation or a night."""
+    records = (subject.pipeline(link.pipeline.name) for link in chain)
+    return any(step.state is State.ENQUEUED for record in records for step in record.steps().values())
 
 
 def open_steps(subject: Subject, chain: Sequence[Link], max_retries: int) -> Iterator[tuple[Link, Step]]:
@@ -178,8 +217,26 @@ def open_steps(subject: Subject, chain: Sequence[Link], max_retries: int) -> Ite
         record = subject.pipeline(link.pipeline.name)
         records = {name: record.step(name) for name in link.pipeline.steps}
         for name, step in link.pipeline.steps.items():
-            if _may_run(records[name], max_retries) and _is_ready(step, link.pipeline, records, max_retries):
+            if (
+                _may_run(records[name], max_retries)
+                and _is_ready(step, link.pipeline, records, max_retries)
+                and _has_settled(step.reads, subject, chain, max_retries)
+            ):
                 yield link, step
+
+
+def _has_settled(reads: Sequence[str], subject: Subject, chain: Sequence[Link], max_retries: int) -> bool:
+    """Whether none of some products of other pipelines is still to come."""
+    makers = {read.partition("/")[0] for read in reads}
+    for link in chain:
+        if link.pipeline.name in makers and link.applies(subject.document):
+            record = subject.pipeline(link.pipeline.name)
+            records = {name: record.step(name) for name in link.pipeline.steps}
+            products = {read.partition("/")[2] for read in reads}
+            for name, step in link.pipeline.steps.items():
+                if products.intersection(step.makes) and _will_run(name, link.pipeline, records, max_retries):
+                    return False
+    return True
 
 
 def _may_run(record: StepRecord, max_retries: int) -> bool:

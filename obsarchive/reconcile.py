@@ -63,15 +63,16 @@ class Reconciler:
     def settle(self, subject: Subject, world: World) -> bool:
         """Consume wishes and find stale steps; whether the document in hand is out of date now."""
         changed = False
-        chain, book = self.agenda.chain_of(subject), self.agenda.book_of(subject)
+        chain, book = self.agenda.chain_now(subject), self.agenda.book_of(subject)
         for link in chain:
             record = subject.pipeline(link.pipeline.name)
             if record.force_redo and book.grant_redo(subject.id, link.pipeline.name, link.pipeline.steps):
                 log.info("%s %s: done again by request", subject.id, link.pipeline.name)
                 changed = True
-        if isinstance(subject, Observation) and subject.raw_missing:
-            return changed
+        raw_missing = isinstance(subject, Observation) and subject.raw_missing
         for pipeline, step in plan.stale(subject, chain, world):
+            if raw_missing and "science" in step.uses:
+                continue
             for name in (step.name, *plan.dependents(pipeline, step.name)):
                 if book.invalidate(subject.id, (pipeline.name, name)):
                     log.info("%s %s.%s: due again (other inputs, or a person's wish)", subject.id, pipeline.name, name)

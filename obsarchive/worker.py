@@ -206,7 +206,8 @@ def _rejected(work: Workspace, err: ArchiveError, lines: _Lines) -> Mapping[str,
     if err.event != "reject":
         return {"log": lines.lines}
     verdict = getattr(err, "classified_as", None)
-    record = {"state": "rejected", "message": str(err), "results": {}, "log": lines.lines}
+    results = getattr(err, "results", {})
+    record = {"state": "rejected", "message": str(err), "results": results, "log": lines.lines}
     if verdict is not None:
         record["classified_as"] = verdict
     try:

@@ -67,9 +67,17 @@ class Store:
         self.audit = Audit(self.database["audit"])
         self.browse = Browse(self.database["objects"], self.database["aux"])
 
-    def ensure_indexes(self, pipelines: Iterable[str]) -> None:
-        """Create all indexes; those that exist cost nothing."""
-        self.observations.ensure_indexes(pipelines)
+    def ensure_indexes(self, pipelines: Iterable[str], lacking: Iterable[StepPath] = ()) -> None:
+        """Create all indexes; those that exist cost nothing.
+
+        Parameters
+        ----------
+        pipelines : iterable of str
+            All of the decision chain.
+        lacking : iterable of (str, str), optional
+            Steps that may lack references of the PSF library.
+        """
+        self.observations.ensure_indexes(pipelines, lacking)
         self.jobs.ensure_indexes()
         self.sessions.ensure_indexes()
         self.throttle.ensure_indexes()

@@ -1,5 +1,6 @@
 """The collections ``objects`` (observations) and ``aux`` (nights)."""
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from pymongo import ASCENDING, GEOSPHERE
 
 from obsarchive.observation import SCHEMA, Night, Observation, utc_now
-from obsarchive.store.book import Book, Document
+from obsarchive.store.book import Book, Document, StepPath
 
 
 class Observations(Book):
@@ -17,17 +18,46 @@ class Observations(Book):
 
     def open(self, pipelines: Iterable[str], nights: Sequence[str] | None = None) -> Iterator[Observation]:
         """Observations that the daemon must look at: something is due, a wish was made, or not packed."""
-        query: Document = {
-            "$or": [
-                {"distributed.status": {"$ne": True}},
-                {"look_again": True},
-                *self.wishes(pipelines),
-            ]
-        }
+        query = self._open_query(pipelines)
         if nights:
             query["night"] = {"$in": list(nights)}
         for document in self.collection.find(query, {"fits_header": 0}).sort([("night", -1), ("_id", 1)]):
             yield Observation(document)
+
+    def _open_query(self, pipelines: Iterable[str]) -> Document:
+        return {"$or": [{"distributed.status": {"$ne": True}}, {"look_again": True}, *self.wishes(pipelines)]}
+
+    def open_nights(self, pipelines: Iterable[str]) -> set[str]:
+        """Nights that have observations the daemon must look at."""
+        return set(self.collection.distinct("night", self._open_query(pipelines)))
+
+    def findings(self, night: str) -> str:
+        """Signature of what the pipelines found in a night's observations: how and when each step ended."""
+        text = hashlib.sha256()
+        for document in self.collection.find({"night": night}, {"pipelined": 1, "seeing": 1}).sort("_id", 1):
+            observation = Observation(document)
+            text.update(f"{observation.id} {observation.number('seeing.nearest_arcsec')}".encode())
+            for pipeline in sorted(document.get("pipelined") or {}):
+                for name, record in sorted(observation.pipeline(pipeline).steps().items()):
+                    text.update(f" {pipeline}.{name} {record.state} {record.finished}".encode())
+        return text.hexdigest()[:16]
+
+    def reopen_lacking(self, steps: Iterable[StepPath], gone: Sequence[str]) -> None:
+        """Let the daemon look again at observations that lacked reference stars, or used some of `gone`."""
+        for pipeline, step in steps:
+            results = f"{self.place(pipeline)}.steps.{step}.results"
+            wanted: list[Document] = [{f"{results}.lacks_references": {"$in": ["any", "own night"]}}]
+            if gone:
+                wanted.append({f"{results}.references": {"$in": list(gone)}})
+            self.collection.update_many({"$or": wanted}, {"$set": self.reopened()})
+
+    def amend_product(self, subject: str, amended: Mapping[str, Any]) -> None:
+        """Take note that another pipeline's product has another header now."""
+        products = f"{self.place(amended['pipeline'])}.steps.{amended['step']}.products"
+        self.collection.update_one(
+            {"_id": subject, f"{products}.name": amended["name"]},
+            {"$set": {f"{products}.$.bytes": amended["bytes"], f"{products}.$.sha256": amended["sha256"]}},
+        )
 
     def count_unpacked(self) -> int:
         """Observations for which something is still to be done."""
@@ -36,6 +66,11 @@ class Observations(Book):
     def of_night(self, night: str) -> list[Observation]:
         """All observations of a night, without their headers."""
         return [Observation(d) for d in self.collection.find({"night": night}, {"fits_header": 0})]
+
+    def found(self, night: str) -> Iterator[Document]:
+        """What the book knows of a night's observations, in the order of time, without headers and lists of files."""
+        hidden = {"fits_header": 0, "raw_data": 0, "remembered": 0}
+        yield from self.collection.find({"night": night}, hidden).sort([("date_utc", 1), ("_id", 1)])
 
     def raw_signatures(self, night: str) -> dict[str, tuple[str, bool]]:
         """Signature of the raw files of every observation of a night, and whether they are missing."""
@@ -68,7 +103,7 @@ class Observations(Book):
             {"science_program.program_id": program}, {"$set": {"science_program.program_PI": owners}}
         )
 
-    def ensure_indexes(self, pipelines: Iterable[str]) -> None:
+    def ensure_indexes(self, pipelines: Iterable[str], lacking: Iterable[StepPath] = ()) -> None:
         """Create what the daemon's and the portal's queries need."""
         for key in (
             "date_utc",
@@ -83,6 +118,9 @@ class Observations(Book):
         self.collection.create_index([("coordinates.geojson", GEOSPHERE)], sparse=True)
         for name in pipelines:
             self.collection.create_index([(f"pipelined.{name}.status.force_redo", ASCENDING)], sparse=True)
+        for pipeline, step in lacking:
+            key = f"pipelined.{pipeline}.steps.{step}.results.lacks_references"
+            self.collection.create_index([(key, ASCENDING)], sparse=True)
 
 
 class Nights(Book):
@@ -91,8 +129,20 @@ class Nights(Book):
     def all(self, nights: Sequence[str] | None = None) -> list[Night]:
         """Return the nights, newest first, without the long lists of seeing frames."""
         query: Document = {"_id": {"$in": list(nights)}} if nights else {}
-        found = self.collection.find(query, {"seeing.frames": 0, "raw_data.files": 0}).sort("_id", -1)
+        hidden = {"seeing.frames": 0, "seeing.steps.measure.results": 0, "psf_lib": 0, "raw_data.files": 0}
+        found = self.collection.find(query, hidden).sort("_id", -1)
         return [Night(document) for document in found]
+
+    def having(self, field: str, without: str | None = None) -> Iterator[Night]:
+        """Nights whose documents have a field, and perhaps lack another."""
+        query: Document = {field: {"$exists": True}}
+        if without is not None:
+            query[without] = {"$exists": False}
+        yield from map(Night, self.collection.find(query))
+
+    def unsettle(self, night: str) -> None:
+        """Take note that something was found in a night's observations: its summaries wait until all is done."""
+        self.set_fields(night, {"science.signature": ""})
 
     def touch(self, night: str) -> None:
         """Make sure that a night has a document."""
