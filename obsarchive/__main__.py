@@ -7,14 +7,15 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from obsarchive import accounts, audit, demo, logs, plan
+from obsarchive import accounts, audit, demo, logs, plan, psflib
 from obsarchive.config import Config, load
 from obsarchive.daemon import guarded
 from obsarchive.demo_run import run_demo
 from obsarchive.errors import ArchiveError, ConfigError
 from obsarchive.ingest import Ingest
+from obsarchive.layout import Layout
 from obsarchive.names import is_night
-from obsarchive.observation import Night
+from obsarchive.observation import Night, Observation
 from obsarchive.services import open_database, open_store
 from obsarchive.store import Store
 
@@ -51,6 +52,8 @@ def _parser() -> argparse.ArgumentParser:
     redo.add_argument("what", metavar="PIPELINE[:STEP]")
     text = "Manage the people who use the portal."
     _add_users(commands.add_parser("users", help=text, description=text))
+    text = "Manage the reference stars of the PSF library."
+    _add_psflib(commands.add_parser("psflib", help=text, description=text))
     command("rebuild", _rebuild, "Rebuild the database from the archive tree.")
     simulate = command("simulate", _simulate, "Write a simulated night of raw files.")
     simulate.add_argument("--night", default=demo.NIGHT, metavar="YYYYMMDD", help="default: %(default)s")
@@ -132,6 +135,62 @@ _USER_ACTIONS: dict[str, tuple[UserAction, str]] = {
     "list": (_users_list, "List the users."),
     "passwd": (_users_passwd, "Set a user's password."),
     "remove": (_users_remove, "Remove a user; the programmes go to those who remain."),
+}
+
+
+def _add_psflib(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    for name, (run, text) in _PSFLIB_ACTIONS.items():
+        action = actions.add_parser(name, help=text, description=text)
+        action.add_argument("config", help="configuration file")
+        action.set_defaults(run=run)
+        if name != "list":
+            action.add_argument("observations", metavar="OBS", nargs="+", help="observation id")
+
+
+def _psflib_list(config: Config, options: argparse.Namespace) -> int:  # noqa: ARG001
+    library = psflib.PsfLibrary.read(Layout(config.paths.archive).psf_library)
+    say(f"{library.path}: version {library.version}, {len(library.entries)} stamps\n")
+    for entry in (*library.entries, *library.removed):
+        state = f"removed by {entry.added_by}" if entry.is_removed else f"Strehl ratio {entry.strehl_percent:.1f} %"
+        say(f"  {entry.observation:64s} {entry.telescope} {entry.filter} {entry.stack:5s} {state}\n")
+    return 0
+
+
+def _psflib_add(config: Config, options: argparse.Namespace) -> int:
+    layout = Layout(config.paths.archive)
+    with open_store(config) as store:
+        nights = {name: _known_observation(store, name).night for name in options.observations}
+    stamps = [star for name, night in nights.items() for star in psflib.offered(layout.psf_candidate(night, name))]
+    with psflib.changed(layout) as library:
+        for entry, stamp in stamps:
+            new = library.add(entry, stamp, "administrator")
+            say(f"{entry.observation} {entry.stack}: {'added' if new else 'was in the library already'}\n")
+    return 0
+
+
+def _psflib_remove(config: Config, options: argparse.Namespace) -> int:
+    with psflib.changed(Layout(config.paths.archive)) as library:
+        absent = [name for name in options.observations if not library.holds(name)]
+        if absent:
+            raise ConfigError(f"{absent[0]} is not in the PSF library; psflib list shows what is")
+        for name in options.observations:
+            library.remove(name, "administrator")
+            say(f"{name}: removed; it stays away until somebody adds it\n")
+    return 0
+
+
+def _known_observation(store: Store, name: str) -> Observation:
+    document = store.observations.find(name)
+    if document is None:
+        raise ConfigError(f"there is no observation {name!r} in the database")
+    return Observation(document)
+
+
+_PSFLIB_ACTIONS: dict[str, tuple[Callable[[Config, argparse.Namespace], int], str]] = {
+    "add": (_psflib_add, "Add stars that their nights offer (summary/psflib) to the library."),
+    "remove": (_psflib_remove, "Remove stars from the library; they stay away."),
+    "list": (_psflib_list, "List the stars of the library, and those that were removed."),
 }
 
 

@@ -47,6 +47,10 @@ class Layout:
         """Reference PSFs of all nights."""
         return self.root / "psf_library.fits"
 
+    def psf_candidate(self, night: str, obs_id: str) -> Path:
+        """Stamps of a star that its night offers to the PSF library."""
+        return self.summary(night) / "psflib" / f"{obs_id}.fits"
+
     @property
     def psf_library_lock(self) -> Path:
         """File locked by whoever changes the PSF library."""

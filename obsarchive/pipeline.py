@@ -171,12 +171,12 @@ class Workspace:
     def publish_fits(
         self,
         name: str,
-        image: np.ndarray,
+        image: np.ndarray | Mapping[str, np.ndarray],
         header: fits.Header | Mapping[str, Any] | None = None,
         masters: Iterable[Master] = (),
         raw_files: Iterable[Path] | None = None,
     ) -> None:
-        """Write an image with its provenance in the header; it is made from all raw files unless some are named."""
+        """Write an image, or several by name, with provenance in the header: all raw files unless some are named."""
         if raw_files is None:
             raw_files = [path for paths in self.task.files.values() for path in paths]
         provenance = fitsio.Provenance(

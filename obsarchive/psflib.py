@@ -28,6 +28,7 @@ LOCK_TIMEOUT_S = 120.0
 REMOVED = -1
 """Plane of an entry that somebody removed."""
 _TEXTS = ("observation", "night", "telescope", "filter", "stack", "added_by", "added")
+_HEADER_TEXTS = {"observation": "OBSERV", "night": "NIGHT", "telescope": "TELESCOP", "filter": "FILTER"}
 _NUMBERS = ("pixel_arcsec", "strehl_percent", "fwhm_arcsec")
 
 AddedBy = Literal["auto", "administrator"]
@@ -229,6 +230,15 @@ class Change:
             self.entries[key] = (entry, None)
         return bool(found)
 
+    def holds(self, observation: str) -> bool:
+        """Whether a star is in the library."""
+        return any(key[0] == observation and not entry.is_removed for key, (entry, _) in self.entries.items())
+
+    def removable(self, observation: str) -> bool:
+        """Whether a star is in the library without anybody's wish."""
+        entries = [entry for key, (entry, _) in self.entries.items() if key[0] == observation]
+        return any(not entry.is_removed and entry.added_by == "auto" for entry in entries)
+
     def limit(self, per_group: int) -> None:
         """Keep no more stars of a telescope, filter and stack than this: the oldest that nobody asked for go."""
         groups: dict[tuple[str, str, str], list[Entry]] = {}
@@ -300,6 +310,52 @@ def _texts(values: Iterable[str]) -> NDArray[Any]:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def header_of(entry: Entry, stacks: Sequence[str], reason: str) -> dict[str, Any]:
+    """Cards of a file of stamps that a night offers, one image a stack: what :func:`offered` reads."""
+    return {
+        "OBSERV": (entry.observation, "observation"),
+        "NIGHT": (entry.night, "night"),
+        "TELESCOP": (entry.telescope, "telescope"),
+        "FILTER": (entry.filter, "filter"),
+        "PIXSCALE": (entry.pixel_arcsec, "[arcsec/pixel] plate scale of this image"),
+        "STREHL": (entry.strehl_percent, "[%] Strehl ratio"),
+        "FWHM": (entry.fwhm_arcsec, "[arcsec] full width at half maximum"),
+        "STACKS": (" ".join(stacks), "stacks that the images are cut from"),
+        "OBJECTS": (reason, "what speaks against this reference"),
+    }
+
+
+def offered(path: Path) -> list[tuple[Entry, NDArray[np.float32]]]:
+    """Stamps of a star as its night offers them, ``summary/psflib/<observation>.fits``.
+
+    Raises
+    ------
+    ArchiveError
+        The file is missing or damaged.
+    """
+    try:
+        with fits.open(path, memmap=False) as hdus:
+            header = hdus[0].header
+            stamps = [hdu.data.astype(np.float32) for hdu in hdus]
+            texts = {name: str(header[key]) for name, key in _HEADER_TEXTS.items()}
+            facts: dict[str, Any] = {
+                **texts,
+                "pixel_arcsec": float(header["PIXSCALE"]),
+                "strehl_percent": _number(header["STREHL"]),
+                "fwhm_arcsec": _number(header["FWHM"]),
+            }
+            stacks = header["STACKS"].split()
+    except FileNotFoundError as err:
+        raise ArchiveError(f"{path}: no such file: its night has not offered this star (pipeline psflib)") from err
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, fits.VerifyError) as err:
+        raise ArchiveError(f"{path} cannot be read: {err}") from err
+    return [(Entry(stack=stack, **facts), stamp) for stack, stamp in zip(stacks, stamps, strict=True)]
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else float("nan")
 
 
 def signatures(library: PsfLibrary) -> dict[tuple[str, ...], str]:

@@ -244,3 +244,55 @@ def test_any_measured_values_can_be_kept(tmp_path_factory, record):
     manifest = work.write_manifest(record)
     assert bson.decode(bson.encode(manifest)) == manifest
     assert json.loads(work.layout.manifest(work.folder, "write").read_text()) == manifest
+
+
+# ------------------------------------------------------------------------------------- products of other pipelines
+
+
+class Maker(Pipeline):
+    name = "maker"
+
+    @step(makes=["image.fits", "note.txt"])
+    def make(self, work: Workspace) -> dict[str, Any]:
+        work.publish_fits("image.fits", np.arange(12.0).reshape(3, 4), {"OBJECT": "Yrsa"})
+        work.publish("note.txt", b"note")
+        return {}
+
+
+class Solver(Pipeline):
+    name = "solver"
+
+    @step(makes=[], may_make=["solution.txt"], reads=["none/best.fits", "maker/image.fits"], uses=[])
+    def solve(self, work: Workspace) -> dict[str, Any]:
+        image, _ = work.source().parent, work.source_name
+        cards = fits.Header([("CRVAL1", 10.5, "[deg]"), *((f"EXTRA{i}", i) for i in range(60))])
+        work.amend_fits("maker", "image.fits", cards)
+        return {"of": image.name}
+
+
+def made_document(outcome: Any) -> dict[str, Any]:
+    record = {"state": "done", "products": outcome.manifest["products"]}
+    return {"_id": OBS, "pipelined": {"maker": {"steps": {"make": record}}}}
+
+
+def test_a_step_amends_the_header_of_what_it_reads(tmp_path):
+    values = task_values(tmp_path, OBS)
+    made = execute(Task("one", Maker, "make", **values))
+    outcome = execute(Task("two", Solver, "solve", **{**values, "document": made_document(made)}))
+    assert (outcome.event, outcome.manifest["results"]) == ("succeed", {"of": "maker"})
+    folder = Layout(values["archive"]).observation("20160925", OBS) / "maker"
+    with fits.open(folder / "image.fits", checksum=True) as hdus:
+        assert hdus[0].header["CRVAL1"] == 10.5
+        assert hdus[0].header["PIPELINE"] == "maker"
+        np.testing.assert_array_equal(hdus[0].data, np.arange(12.0).reshape(3, 4))
+    [amended] = outcome.manifest["amended"]
+    assert (amended["pipeline"], amended["step"], amended["sha256"]) == ("maker", "make", sha256(folder / "image.fits"))
+    kept = {entry["name"]: entry for entry in json.loads((folder / ".make.json").read_text())["products"]}
+    assert kept["image.fits"]["bytes"] == (folder / "image.fits").stat().st_size
+    assert kept["note.txt"] == made.manifest["products"][1]
+
+
+def test_a_step_without_anything_to_work_on_is_rejected(tmp_path):
+    outcome = execute(Task("two", Solver, "solve", **task_values(tmp_path, OBS)))
+    assert outcome.event == "reject"
+    assert "none/best.fits, maker/image.fits" in outcome.message

@@ -13,6 +13,8 @@ from obsarchive import plan
 from obsarchive.config import Config
 from obsarchive.errors import ConfigError
 from obsarchive.observation import Master, Need, Night, Observation
+from obsarchive.pipeline import Pipeline, Workspace
+from obsarchive.pipeline import step as declare
 from obsarchive.plan import Limits, Link, World, masters_for, next_step, open_steps, stale, substitutes
 from obsarchive.rules import compile_rule
 from obsarchive.state import State
@@ -310,3 +312,118 @@ def test_the_chain_of_a_configuration():
 def test_a_wrong_chain_is_explained(entries, words):
     with pytest.raises(ConfigError, match=words.replace(".", r"\.")):
         plan.decision_chain(config_of(*entries))
+
+
+# ------------------------------------------------------------------------------------- products of others, references
+
+
+class Reader(Pipeline):
+    """Works on what other pipelines made."""
+
+    name = "reader"
+
+    @declare(makes=["solved.txt"], reads=["other/other.txt", "toy/{id}.txt"], uses=[])
+    def solve(self, work: Workspace) -> dict[str, Any]:
+        return {}
+
+
+class Subtracting(Pipeline):
+    """Uses the PSF library."""
+
+    name = "subtracting"
+
+    @declare(makes=["residual.fits"], uses=["library"])
+    def subtract(self, work: Workspace) -> dict[str, Any]:
+        return {}
+
+
+READER = Link(Reader(), compile_rule("True"), {}, {})
+WRITTEN = {"finished": NOW, "products": [{"name": f"{OBS}.txt", "bytes": 1}]}
+OTHER_WRITTEN = {"finished": NOW, "products": [{"name": "other.txt", "bytes": 1}]}
+
+
+def reading(toy: dict[str, Any], other: dict[str, Any], **record: Any) -> Observation:
+    document = dict(observation({"write": toy}, {"write": other}).document)
+    document["pipelined"] |= {"reader": {"steps": {"solve": record} if record else {}}}
+    return Observation(document)
+
+
+@pytest.mark.parametrize(
+    ("toy", "other", "is_ready"),
+    [
+        (step("waiting"), step("rejected"), False),
+        (step("done", **WRITTEN), step("waiting"), False),
+        (step("done", **WRITTEN), step("enqueued"), False),
+        (step("done", **WRITTEN), step("failed", retries=2), False),
+        (step("done", **WRITTEN), step("failed", retries=4), True),
+        (step("done", **WRITTEN), step("rejected"), True),
+        (step("rejected"), step("rejected"), True),
+    ],
+)
+def test_a_step_that_reads_products_waits_for_their_makers(toy, other, is_ready):
+    names = [name for _, declared in open_steps(reading(toy, other), [*CHAIN, READER], 3) for name in [declared.name]]
+    assert ("solve" in names) == is_ready
+
+
+def test_makers_that_do_not_apply_are_not_waited_for():
+    subject = reading(step("done", **WRITTEN), step("waiting"))
+    faint = Observation({**subject.document, "magnitude": 15.0})
+    assert [declared.name for _, declared in open_steps(faint, [*CHAIN, READER], 3)][-1] == "solve"
+
+
+def test_the_best_product_is_the_source_and_a_newer_one_makes_the_step_due():
+    solve = Reader.steps["solve"]
+    worst = reading(step("done", **WRITTEN), step("rejected"))
+    inputs = plan.inputs_of(worst, solve, World())
+    assert inputs["source"].startswith("toy/{id}.txt")
+    best = reading(step("done", **WRITTEN), step("done", **OTHER_WRITTEN))
+    assert plan.inputs_of(best, solve, World())["source"].startswith("other/other.txt")
+    assert plan.inputs_of(reading(step("rejected"), step("rejected")), solve, World()) == {"source": ""}
+
+    def is_stale(toy: dict[str, Any], other: dict[str, Any]) -> bool:
+        return any(stale(reading(toy, other, **step("done", inputs=inputs)), [READER], World()))
+
+    assert not is_stale(step("done", **WRITTEN), step("rejected"))
+    assert is_stale(step("done", **WRITTEN), step("done", **OTHER_WRITTEN))
+    assert is_stale(step("done", **WRITTEN | {"finished": NOW + timedelta(hours=1)}), step("rejected"))
+
+
+@pytest.mark.parametrize(
+    ("before", "results", "is_stale"),
+    [
+        ("own1 all1", {"lacks_references": "any"}, False),
+        ("own1 all0", {"lacks_references": "any"}, True),
+        ("own1 all0", {"lacks_references": "own night"}, False),
+        ("none all0", {"lacks_references": "own night"}, True),
+        ("none none", {"lacks_references": ""}, False),
+        ("none none", {}, False),
+        ("none none", {"references": ["star"]}, False),
+        ("none none", {"references": ["star", "removed"]}, True),
+        ("own1 all1", {"references": ["star", "removed"]}, False),
+    ],
+)
+@pytest.mark.parametrize("state", ["done", "rejected"])
+def test_a_changed_library_matters_to_those_who_lacked_references(before, results, is_stale, state):
+    groups = {("KPNO", "lp600"): "all1", ("KPNO", "lp600", NIGHT): "own1"}
+    world = World(library=plan.Library(groups, frozenset({"star"})))
+    record = step(state, inputs={"library": before}, results=results)
+    document = {"_id": OBS, "night": NIGHT, "telescope": "KPNO", "filter": "lp600"}
+    subject = Observation(document | {"pipelined": {"subtracting": {"steps": {"subtract": record}}}})
+    chain = [Link(Subtracting(), compile_rule("True"), {}, {})]
+    assert any(stale(subject, chain, world)) == is_stale
+
+
+def test_a_summary_is_due_when_other_things_were_found():
+    class Summary(Pipeline):
+        name = "summary"
+        scope = "night"
+        follows_science = True
+
+        @declare(makes=["plot.png"], uses=["observations"])
+        def plot(self, work: Workspace) -> dict[str, Any]:
+            return {}
+
+    chain = [Link(Summary(), compile_rule("True"), {}, {})]
+    night = Night({"_id": NIGHT, "summary": {"steps": {"plot": step("done", inputs={"observations": "found1"})}}})
+    assert not any(stale(night, chain, World(science="found1")))
+    assert any(stale(night, chain, World(science="found2")))

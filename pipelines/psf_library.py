@@ -1,0 +1,140 @@
+"""Reference stars for the PSF library: bright single stars of a night whose quality passes."""
+
+import logging
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from obsarchive.science.subtraction import STAMP_SIDE, cut_stamp, is_single
+
+from obsarchive import fitsio, psflib
+from obsarchive.errors import Unprocessable
+from obsarchive.figures import Sky, thumbnail
+from obsarchive.observation import Observation, StepRecord
+from obsarchive.pipeline import Pipeline, Workspace, step
+from obsarchive.psflib import Change, Entry
+from obsarchive.state import State
+
+log = logging.getLogger(__name__)
+
+STACKS = ("100p", "20p")
+"""Stacks of the bright-star pipeline from which references are cut; the first one decides."""
+SHOWN_ARCSEC = 2.0
+"""Side of the picture of a candidate [arcsec]."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of the PSF library."""
+
+    auto_add: bool = field(default=True, metadata={"help": "put candidates whose quality passes into the library"})
+    per_filter: int = field(
+        default=200, metadata={"help": "most references of a telescope, filter and stack; the oldest go first"}
+    )
+
+
+class PsfCandidates(Pipeline):
+    """Offers a night's stars to the PSF library."""
+
+    name = "psflib"
+    scope = "night"
+    folder = "summary"
+    follows_science = True
+    Settings = Settings
+
+    @step(makes=["psflib/{observation}.fits", "psflib/{observation}.png"], uses=["observations"])
+    def candidates(self, work: Workspace) -> dict[str, Any]:
+        """Cut a stamp of every bright star; add those that are single and sharp to the library."""
+        measured = [(o, o.pipeline("bright_star").step("strehl")) for o in work.observations]
+        stars = [(observation, record) for observation, record in measured if record.state is State.DONE]
+        if not stars:
+            raise Unprocessable(f"no star of {work.subject.id} has a Strehl ratio: none can serve as a reference")
+        found = []
+        for number, (observation, record) in enumerate(stars):
+            work.progress(number / len(stars), f"cutting {observation.document.get('name')}")
+            found.append(_Candidate.cut(work, observation, record))
+        with psflib.changed(work.layout) as library:
+            added = [self._decide(candidate, library) for candidate in found]
+            library.limit(self.settings.per_filter)
+        facts = [{**candidate.to_document(), "added": is_in} for candidate, is_in in zip(found, added, strict=True)]
+        return {"candidates": facts, "good": sum(not candidate.reason for candidate in found)}
+
+    def _decide(self, candidate: "_Candidate", library: Change) -> bool:
+        """Let a star in, keep its stamps up to date, or put it out; whether it is in the library now."""
+        entries = candidate.entries
+        known = library.holds(candidate.name)
+        if candidate.reason and library.removable(candidate.name):
+            log.info("%s leaves the PSF library: %s", candidate.name, candidate.reason)
+            library.remove(candidate.name, "auto")
+        elif known or (self.settings.auto_add and not candidate.reason):
+            for entry, stamp in zip(entries, candidate.stamps.values(), strict=True):
+                library.add(entry, stamp, "auto")
+        return library.holds(candidate.name)
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A star of the night: its stamps by stack, and why it cannot serve as a reference."""
+
+    entries: tuple[Entry, ...]
+    stamps: dict[str, np.ndarray]
+    reason: str
+
+    @property
+    def name(self) -> str:
+        return self.entries[0].observation
+
+    @classmethod
+    def cut(cls, work: Workspace, observation: Observation, strehl: StepRecord) -> "_Candidate":
+        """Cut and publish the stamps of a star."""
+        folder = work.layout.observation(observation.night, observation.id) / "bright_star"
+        stamps, scale = {}, np.nan
+        for stack in STACKS:
+            image, header = fitsio.read_fits(folder / f"{stack}.fits")
+            scale = float(header["PIXSCALE"])
+            stamps[stack] = cut_stamp(image, (header["GUIDEY"] - 1.0, header["GUIDEX"] - 1.0), STAMP_SIDE)
+        results = strehl.results
+        entries = tuple(
+            Entry(
+                observation=observation.id,
+                night=observation.night,
+                telescope=str(observation.document.get("telescope") or ""),
+                filter=observation.filter,
+                stack=stack,
+                pixel_arcsec=scale,
+                strehl_percent=float(results.get("ratio_percent") or np.nan),
+                fwhm_arcsec=float(results.get("fwhm_arcsec") or np.nan),
+            )
+            for stack in STACKS
+        )
+        reason = _objection(observation, results, stamps[STACKS[0]], entries[0])
+        psflib_name = f"psflib/{observation.id}"
+        work.publish_fits(f"{psflib_name}.fits", stamps, psflib.header_of(entries[0], STACKS, reason), raw_files=())
+        centre = ((STAMP_SIDE - 1) / 2,) * 2
+        shown_px = SHOWN_ARCSEC / scale
+        picture = thumbnail(stamps[STACKS[0]], Sky(scale), (centre[0], centre[1]), min(shown_px, STAMP_SIDE))
+        work.publish(f"{psflib_name}.png", picture)
+        return cls(entries, stamps, reason)
+
+    def to_document(self) -> dict[str, Any]:
+        entry = self.entries[0]
+        return {
+            "observation": entry.observation,
+            "filter": entry.filter,
+            "telescope": entry.telescope,
+            "strehl_percent": entry.strehl_percent,
+            "fwhm_arcsec": entry.fwhm_arcsec,
+            "reason": self.reason,
+        }
+
+
+def _objection(observation: Observation, strehl: Any, stamp: np.ndarray, entry: Entry) -> str:
+    """Why a star cannot serve as a reference; nothing when it can."""
+    if strehl.get("flag") != "OK":
+        return f"Strehl ratio flagged {strehl.get('flag')}: {strehl.get('flag_reason') or 'no reason given'}"
+    detections = observation.pipeline("bright_star").step("pca").results.get("detections") or []
+    if detections:
+        first = detections[0]
+        return f"companion at {first['separation_arcsec']:.2f} arcsec, {first['delta_mag']:.1f} mag fainter"
+    single, reason = is_single(stamp, entry.fwhm_arcsec / entry.pixel_arcsec)
+    return "" if single else reason
