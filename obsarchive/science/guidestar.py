@@ -23,6 +23,7 @@ SCALES_PX = (1, 2, 4, 8, 16)
 GUIDE_STAR_MIN_SNR = 6.0
 CORE_MIN_SNR = 5.0
 BORDER_PX = 4
+LEAST_SIDE_PX = 16
 SHARPNESS_AT_CENTRE, SHARPNESS_PER_OFFSET = 0.15, 0.75  # what a core must have, see `measure`
 MAD_TO_SIGMA = 1.4826
 
@@ -117,7 +118,10 @@ def guide_star(medians: NDArray, *, exclude: Mask | None = None) -> GuideStar:
     ------
     Unprocessable
         Nothing reaches a signal-to-noise ratio of 6: noise with single electrons reaches 5 somewhere in a large frame.
+        Or the frames are too small to hold a star and its background.
     """
+    if min(medians.shape[1:]) < LEAST_SIDE_PX:
+        raise Unprocessable(f"no guide star: frames of {medians.shape[1:]}, at least {LEAST_SIDE_PX} pixels are needed")
     subsets = np.stack([_flattened(image) for image in medians])
     if exclude is not None:
         subsets[:, exclude] = 0

@@ -1,0 +1,98 @@
+"""Runs the steps of a pipeline one after the other in this process, as the daemon would; for the tests here."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from obsarchive.config import Calibration, Telescope
+from obsarchive.demo import write_raw
+from obsarchive.layout import Layout
+from obsarchive.names import ObservationName
+from obsarchive.pipeline import Pipeline, Task
+from obsarchive.worker import Outcome, execute
+
+OBS = "3_HIP_1_VIC_Si_o_20260314_110427.040912"
+NIGHT = "20260314"
+TELESCOPE = Telescope.model_validate(
+    {
+        "primary_m": 2.1,
+        "secondary_m": 0.5,
+        "plate_scale_arcsec": 0.0347,
+        "detector_px": [256, 256],
+        "filters": {"Si": {"wavelength_nm": 763, "width_nm": 153}},
+    }
+)
+
+
+@dataclass
+class Bench:
+    """An observation on disk, and what was done to it so far."""
+
+    folder: Path
+    name: str = OBS
+    telescope: Telescope | None = TELESCOPE
+    required: bool = False
+    """Whether science without its masters is rejected."""
+    document: dict[str, Any] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()
+
+    def __post_init__(self) -> None:
+        parsed = ObservationName.parse(self.name)
+        self.document = {
+            "_id": self.name,
+            "night": NIGHT,
+            "name": parsed.target,
+            "camera": parsed.camera,
+            "filter": parsed.filter,
+            "date_utc": parsed.date_utc,
+            "telescope": "KPNO_2.1m",
+            "coordinates": {"ra_deg": 155.0, "dec_deg": 20.0},
+            "mode": "6",
+            "pipelined": {},
+        } | self.document
+
+    @property
+    def layout(self) -> Layout:
+        return Layout(self.folder / "archive")
+
+    def expose(self, frames: Iterable[np.ndarray], n_frames: int, **cards: Any) -> None:
+        """Write the raw file."""
+        path = self.folder / "raw" / f"{self.name}.fits"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_raw(path, iter(frames), n_frames, cards)
+        self.files = (path,)
+
+    def run(
+        self, pipeline: type[Pipeline], settings: Mapping[str, Any] | None = None, only: Iterable[str] = ()
+    ) -> dict[str, Outcome]:
+        """Run all steps whose turn comes, or some; what was done before is known to them."""
+        outcomes: dict[str, Outcome] = {}
+        (self.folder / "tmp").mkdir(exist_ok=True)
+        for name, step in pipeline.steps.items():
+            ended = {key: outcome.event for key, outcome in outcomes.items()}
+            if (only and name not in only) or any(ended.get(before, "succeed") != "succeed" for before in step.after):
+                continue
+            task = Task(
+                name,
+                pipeline,
+                name,
+                self.document,
+                self.folder / "archive",
+                self.folder / "tmp",
+                settings=settings or {},
+                files={"science": self.files} if "science" in step.uses else {},
+                telescope=self.telescope,
+                calibration=Calibration(required=self.required),
+            )
+            outcomes[name] = outcome = execute(task)
+            self._note(pipeline, name, outcome)
+        return outcomes
+
+    def _note(self, pipeline: type[Pipeline], name: str, outcome: Outcome) -> None:
+        state = {"succeed": "done", "reject": "rejected"}.get(outcome.event, "failed")
+        kept = {key: outcome.manifest[key] for key in ("results", "products") if key in outcome.manifest}
+        block = self.document["pipelined"].setdefault(pipeline.name, {"steps": {}})
+        block["steps"][name] = {"state": state, **kept}

@@ -1,0 +1,148 @@
+"""Whatever lies in a raw file, a step ends as a state with a reason: done, or rejected; never a crash."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from obsarchive.config import Telescope
+from obsarchive.pipeline import Pipeline
+from obsarchive.science.simulate import Detector, Instrument, Scene, SimulatedObservation, Star
+from obsarchive.worker import Outcome
+from pipelines.bright_star import BrightStar
+from tests.pipelines.bench_of_steps import TELESCOPE, Bench
+
+PIPELINES: list[type[Pipeline]] = [BrightStar]
+SHAPE = (48, 48)
+KINDS = ("nan", "some nan", "infinite", "zero", "constant", "saturated", "noise", "hot pixel", "gradient", "negative")
+
+
+def frame_of(kind: str, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """A frame that no telescope should write."""
+    noise = rng.normal(100, 3, shape).astype(np.float32)
+    y, x = np.indices(shape)
+    match kind:
+        case "nan":
+            return np.full(shape, np.nan, np.float32)
+        case "some nan":
+            return np.where(rng.random(shape) < 0.3, np.nan, noise).astype(np.float32)
+        case "infinite":
+            return np.where(rng.random(shape) < 0.1, np.inf, noise).astype(np.float32)
+        case "zero":
+            return np.zeros(shape, np.uint16)
+        case "constant":
+            return np.full(shape, 1234, np.uint16)
+        case "saturated":
+            return np.full(shape, 65535, np.uint16)
+        case "hot pixel":
+            return np.where((y == shape[0] // 3) & (x == shape[1] // 2), 60000, noise).astype(np.float32)
+        case "gradient":
+            return (noise + 10 * y - 3 * x).astype(np.float32)
+        case "negative":
+            return -noise
+    return noise
+
+
+def star_frames(n: int, seed: int, shape: tuple[int, int] = SHAPE) -> Iterator[np.ndarray]:
+    """A star as it should be."""
+    instrument = Instrument(detector=Detector(shape=shape))
+    return SimulatedObservation(Scene((Star(),), zero_flux_e=4e4), n, instrument, seed=seed).frames()
+
+
+def check(outcomes: dict[str, Outcome]) -> None:
+    """Every step ended as it should, and one that was rejected says why."""
+    assert outcomes
+    for name, outcome in outcomes.items():
+        assert outcome.event in ("succeed", "reject"), f"{name}: {outcome.message}\n{outcome.manifest.get('log')}"
+        assert outcome.event == "succeed" or len(outcome.message) > 15, f"{name}: {outcome.message!r}"
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+@given(
+    kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=7),
+    shape=st.sampled_from([SHAPE, (48, 31), (9, 9), (1, 40), (2, 2)]),
+    seed=st.integers(0, 99),
+    is_mixed=st.booleans(),
+)
+@settings(max_examples=30)
+def test_frames_that_no_telescope_should_write(
+    tmp_path_factory: pytest.TempPathFactory,
+    pipeline: type[Pipeline],
+    kinds: list[str],
+    shape: tuple[int, int],
+    seed: int,
+    is_mixed: bool,
+) -> None:
+    rng = np.random.default_rng(seed)
+    bench = Bench(tmp_path_factory.mktemp("bad"))
+    frames = [frame_of(kind, shape, rng).astype(np.float32) for kind in kinds]
+    if is_mixed and shape == SHAPE:
+        frames += [frame.astype(np.float32) for frame in star_frames(5, seed)]
+    bench.expose(frames, len(frames))
+    check(bench.run(pipeline))
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+@pytest.mark.parametrize("n_frames", [1, 2, 3])
+def test_very_few_frames(tmp_path: Path, pipeline: type[Pipeline], n_frames: int) -> None:
+    bench = Bench(tmp_path)
+    bench.expose(star_frames(n_frames, 1), n_frames)
+    check(bench.run(pipeline))
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+@pytest.mark.parametrize(
+    "lacking",
+    [
+        {"coordinates": {}},
+        {"coordinates": None, "name": None, "telescope": None, "mode": None},
+        {"filter": "unheard-of"},
+        {"filter": ""},
+    ],
+)
+def test_what_headers_lack(tmp_path: Path, pipeline: type[Pipeline], lacking: dict[str, Any]) -> None:
+    bench = Bench(tmp_path, document=lacking)
+    bench.expose(star_frames(8, 1), 8)
+    check(bench.run(pipeline))
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_missing_calibration_is_named(tmp_path: Path, pipeline: type[Pipeline]) -> None:
+    bench = Bench(tmp_path, required=True)
+    bench.expose(star_frames(8, 1), 8)
+    outcomes = bench.run(pipeline)
+    check(outcomes)
+    first = next(iter(outcomes.values()))
+    assert first.event == "reject"
+    assert "no master dark of mode 6 and no master flat in filter Si" in first.message
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_a_camera_that_no_telescope_has(tmp_path: Path, pipeline: type[Pipeline]) -> None:
+    bench = Bench(tmp_path, telescope=None)
+    bench.expose(star_frames(8, 1), 8)
+    outcomes = bench.run(pipeline)
+    check(outcomes)
+    assert "no telescope for camera 'VIC'" in next(iter(outcomes.values())).message
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_a_raw_file_that_vanished_or_is_cut(tmp_path: Path, pipeline: type[Pipeline]) -> None:
+    bench = Bench(tmp_path)
+    bench.expose(star_frames(8, 1), 8)
+    raw = bench.files[0].read_bytes()
+    bench.files[0].write_bytes(raw[: len(raw) // 2])
+    outcomes = bench.run(pipeline)
+    check(outcomes)
+    assert bench.files[0].name in next(iter(outcomes.values())).message
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_an_unknown_orientation_claims_no_north(tmp_path: Path, pipeline: type[Pipeline]) -> None:
+    bench = Bench(tmp_path, telescope=Telescope.model_validate({**TELESCOPE.model_dump(), "north_angle_deg": None}))
+    bench.expose(star_frames(8, 1), 8)
+    check(bench.run(pipeline))
