@@ -72,6 +72,11 @@ class Entry:
         return self.observation, self.stack
 
     @property
+    def target(self) -> str:
+        """Star that was observed; the observation itself when its name does not say."""
+        return _target(self.observation)
+
+    @property
     def is_removed(self) -> bool:
         """Whether it stays away from the library."""
         return self.plane == REMOVED
@@ -134,7 +139,7 @@ class PsfLibrary:
             for entry in self.entries
             if (entry.telescope, entry.filter, entry.stack) == (telescope, filter, stack)
             and entry.observation != but
-            and _target(entry.observation) != target
+            and entry.target != target
         )
         return replace(self, entries=chosen)
 

@@ -6,7 +6,7 @@ Robo-AO (Jensen-Clem et al. 2018, AJ 155, 32).
 
 import logging
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,10 +14,11 @@ from obsarchive.errors import Unprocessable
 from obsarchive.pipeline import Pipeline, Workspace, step
 from obsarchive.plots import frame_quality
 from obsarchive.science.registration import FrameMeasure, Grades, GuideStar, classify, grade
+from pipelines.high_contrast import SubtractionSettings, subtract_and_publish
 from pipelines.lucky import PIXFRACS, SCALE, LuckySequence
 from pipelines.masters import calibrator
 from pipelines.previews import PreviewSettings, labels_of, publish_previews
-from pipelines.products import product_header
+from pipelines.products import product_header, reasons_counted, reasons_listed
 from pipelines.strehl import measure_and_publish
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,13 @@ class Settings:
     core_px: float = field(
         default=1.0, metadata={"help": "sigma of the star's core where the filter is unknown [raw pixel]"}
     )
+
+
+@dataclass(frozen=True)
+class StackSettings(SubtractionSettings):
+    """Settings of the high-contrast step on lucky images."""
+
+    stack: Literal["100p", "20p"] = field(default="100p", metadata={"help": "stack whose star is subtracted"})
 
 
 class BrightStar(Pipeline):
@@ -56,7 +64,7 @@ class BrightStar(Pipeline):
             best, every = sequence.stack(grades, self.settings.best_fraction)
         work.publish("frames.txt", _table(grades, measures, origins).encode())
         for name, stack in (("20p.fits", best), ("100p.fits", every)):
-            header = product_header(work, stack, grades.reference)
+            header = product_header(work, (stack.scale, stack.shape), grades.reference)
             header["NCOMBINE"] = (stack.n_frames, "frames stacked")
             header["PIXFRAC"] = (stack.pixfrac, "side of the drizzled drops [raw pixel]")
             work.publish_fits(name, stack.image(), header, masters.masters)
@@ -72,6 +80,23 @@ class BrightStar(Pipeline):
     def strehl(self, work: Workspace) -> dict[str, Any]:
         """Strehl ratio of 100p: its peak over that of the telescope's perfect PSF."""
         return measure_and_publish(work, "100p.fits", SCALE, work.results("reduce").get("pixfrac", PIXFRACS[0]))
+
+    @step(
+        makes=[
+            "pca/{id}_pca.fits",
+            "pca/{id}_contrast_curve.txt",
+            "pca/{id}_contrast_curve.png",
+            "pca/{id}_pca.png",
+        ],
+        after=["reduce"],
+        follows=["strehl"],
+        uses=["library"],
+        settings=StackSettings,
+    )
+    def pca(self, work: Workspace) -> dict[str, Any]:
+        """Subtract the star with the help of the PSF library, and say how faint a companion could be seen."""
+        stack = work.settings.stack
+        return subtract_and_publish(work, f"{stack}.fits", stack)
 
     @step(
         makes=[
@@ -91,23 +116,14 @@ class BrightStar(Pipeline):
 
 
 def _classified(verdict: str, grades: Grades) -> Unprocessable:
-    reasons = ", ".join(f"{count} {reason}" for reason, count in _reasons(grades).items())
+    reasons = ", ".join(f"{count} {reason}" for reason, count in reasons_counted(grades.reasons).items())
     words = {"zero_flux": "no star in any frame", "failed": "too few usable frames"}
     return Unprocessable(f"{words[verdict]} of {len(grades.kept)}: {reasons}", verdict)
 
 
-def _reasons(grades: Grades) -> dict[str, int]:
-    kinds = [reason.partition(":")[0] for reason in grades.reasons if reason]
-    return {kind: kinds.count(kind) for kind in sorted(set(kinds))}
-
-
 def _summary(grades: Grades, star: GuideStar) -> dict[str, Any]:
-    left_out = [{"frame": i, "reason": reason} for i, reason in enumerate(grades.reasons) if reason]
     return {
-        "frames_total": len(grades.kept),
-        "frames_used": int(grades.kept.sum()),
-        "left_out": left_out[:1000],
-        "left_out_by_reason": [{"reason": k, "frames": n} for k, n in _reasons(grades).items()],
+        **reasons_listed(grades.reasons),
         "guide_star": {"y": grades.reference[0], "x": grades.reference[1], "snr": star.snr, "size_px": star.scale_px},
         "lock_position": list(SCALE * (np.array(grades.reference) + 0.5) - 0.5),
         "frame_snr": float(np.median(grades.snr[grades.kept])),

@@ -19,6 +19,7 @@ from obsarchive.science.registration import (
 )
 from obsarchive.science.registration import locate as locate_star
 from obsarchive.science.registration import measure as measure_star
+from obsarchive.science.spikes import remove_spikes
 from pipelines.masters import Calibrator
 from pipelines.products import optics_of
 
@@ -31,6 +32,8 @@ SUBSETS, SUBSET_FRAMES = 5, 9
 """The guide star is looked for on medians of this many subsets, of at most so many frames each."""
 MOVING_MIN_SNR = 10.0
 """A star that is somewhere else in every frame must stand out in each: single electrons reach 8."""
+SPIKE = 10.0
+"""Times the brightest thousandth of the sky's pixels: no chain of single electrons reaches it."""
 NO_STAR = FrameMeasure(np.nan, np.nan, np.nan, np.nan, np.nan, np.nan, snr=0.0, sharpness=np.nan, brightest=np.nan)
 SATURATED = 0.97
 """Of the saturation level: calibrated pixels above this are taken for saturated."""
@@ -140,12 +143,26 @@ class LuckySequence:
     def stack(self, grades: Grades, best_fraction: float) -> tuple[Drizzle, Drizzle]:
         """Drizzle every good frame once: the best ones apart, then all together."""
         chosen = set(grades.best(best_fraction).tolist())
-        pixfrac = _pixfrac(grades.shifts[sorted(chosen)])
+        pixfrac = pixfrac_for(grades.shifts[sorted(chosen)])
         best = Drizzle(self.frames.shape, SCALE, pixfrac)
         every = Drizzle(self.frames.shape, SCALE, pixfrac)
+        threshold = self._spike_level(grades)
         for i, frame in self._calibrated(np.flatnonzero(grades.kept)):
+            remove_spikes(frame, threshold)
             (best if i in chosen else every).add(frame, *grades.shifts[i])
         return best, every.merge(best)
+
+    def _spike_level(self, grades: Grades) -> float:
+        """Level that only cosmic rays reach in a single pixel: far above single electrons beside the star."""
+        sample = np.flatnonzero(grades.kept)[:: max(1, int(grades.kept.sum()) // SUBSET_FRAMES)]
+        y, x = np.ogrid[: self.frames.shape[0], : self.frames.shape[1]]
+        star_y, star_x = grades.reference
+        beside = np.maximum(abs(y - star_y), abs(x - star_x)) > self.half
+        if not beside.any():
+            return np.inf
+        levels = [np.nanpercentile(self._read(i)[beside], [50, 99.9]) for i in sample.tolist()]
+        sky, bright = np.median(levels, axis=0)
+        return float(sky + SPIKE * max(bright - sky, 1.0))
 
     def _calibrated(self, indices: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         raw = np.empty(self.frames.shape, np.float32)
@@ -162,7 +179,7 @@ class LuckySequence:
         self.work.progress(upto if i is None else upto * i / len(self.frames), text)
 
 
-def _pixfrac(shifts: np.ndarray) -> float:
+def pixfrac_for(shifts: np.ndarray) -> float:
     """Smallest drop with which frames of these shifts (n, 2) leave neither gaps nor pixels of a frame or two."""
     for pixfrac in PIXFRACS:
         sample = Drizzle((6, 6), SCALE, pixfrac)

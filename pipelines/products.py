@@ -1,11 +1,13 @@
 """What products of all imaging pipelines have in common: header, world coordinates, optics."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from astropy.io import fits
 
 from obsarchive import fitsio
 from obsarchive.errors import Unprocessable
 from obsarchive.pipeline import Workspace
-from obsarchive.science.drizzle import Drizzle
 from obsarchive.science.psf import Optics
 
 
@@ -31,11 +33,21 @@ def require_optics(work: Workspace) -> Optics:
     return optics
 
 
-def product_header(work: Workspace, stack: Drizzle, reference: tuple[float, float]) -> fits.Header:
-    """Header of a stack: what was observed, and world coordinates right for the drizzled scale.
+def product_header(work: Workspace, grid: tuple[int, tuple[int, int]], reference: tuple[float, float]) -> fits.Header:
+    """Header of a stack: what was observed, and world coordinates right for its scale.
 
     The pointing is taken to be that of the middle of the frame, good to the telescope's pointing error.
+
+    Parameters
+    ----------
+    work : Workspace
+        Of the step.
+    grid : (int, (ny, nx))
+        Pixels of the stack per raw pixel along an axis, and the shape of a raw frame.
+    reference : (y, x)
+        Guide star in the raw frame [pixel].
     """
+    per_pixel, shape = grid
     observation, telescope = work.observation, work.telescope
     header = fits.Header()
     header["OBJECT"] = (str(observation.document.get("name", "")), "target")
@@ -43,15 +55,37 @@ def product_header(work: Workspace, stack: Drizzle, reference: tuple[float, floa
     header["TELESCOP"] = str(observation.document.get("telescope") or "")
     header["INSTRUME"] = observation.camera
     header["FILTER"] = observation.filter
-    scale = telescope.plate_scale_arcsec / stack.scale
+    scale = telescope.plate_scale_arcsec / per_pixel
     header["PIXSCALE"] = (scale, "[arcsec/pixel] plate scale of this image")
     header["BUNIT"] = ("adu", "mean of the frames, per pixel of this image")
-    y, x = stack.output_position(*reference)
+    y, x = _in_stack(reference, per_pixel)
     header["GUIDEX"] = (x + 1, "[pixel] guide star, from 1")
     header["GUIDEY"] = (y + 1, "[pixel] guide star, from 1")
     ra, dec = observation.number("coordinates.ra_deg"), observation.number("coordinates.dec_deg")
     if ra is not None and dec is not None and telescope.north_angle_deg is not None:
-        ny, nx = stack.shape
-        centre = stack.output_position((ny - 1) / 2, (nx - 1) / 2)
+        centre = _in_stack(((shape[0] - 1) / 2, (shape[1] - 1) / 2), per_pixel)
         header.update(fitsio.tan_wcs(ra, dec, centre, scale, telescope.north_angle_deg, telescope.east_left))
     return header
+
+
+def _in_stack(position: tuple[float, float], per_pixel: int) -> tuple[float, float]:
+    """Position (y, x) in a stack of a point of the raw frame."""
+    y, x = (per_pixel * (coordinate + 0.5) - 0.5 for coordinate in position)
+    return y, x
+
+
+def reasons_counted(reasons: Sequence[str]) -> dict[str, int]:
+    """How many frames were left out for which kind of reason: the words before the colon."""
+    kinds = [reason.partition(":")[0] for reason in reasons if reason]
+    return {kind: kinds.count(kind) for kind in sorted(set(kinds))}
+
+
+def reasons_listed(reasons: Sequence[str]) -> dict[str, Any]:
+    """What the database keeps of the frames that were left out."""
+    left_out = [{"frame": i, "reason": reason} for i, reason in enumerate(reasons) if reason]
+    return {
+        "frames_total": len(reasons),
+        "frames_used": len(reasons) - len(left_out),
+        "left_out": left_out[:1000],
+        "left_out_by_reason": [{"reason": kind, "frames": n} for kind, n in reasons_counted(reasons).items()],
+    }

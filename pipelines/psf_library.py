@@ -1,24 +1,28 @@
 """Reference stars for the PSF library: bright single stars of a night whose quality passes."""
 
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from obsarchive.science.subtraction import STAMP_SIDE, cut_stamp, is_single
 
 from obsarchive import fitsio, psflib
 from obsarchive.errors import Unprocessable
 from obsarchive.figures import Sky, thumbnail
 from obsarchive.observation import Observation, StepRecord
 from obsarchive.pipeline import Pipeline, Workspace, step
-from obsarchive.psflib import Change, Entry
+from obsarchive.psflib import Change, Entry, PsfLibrary
+from obsarchive.science.contrast import companion_of
+from obsarchive.science.subtraction import STAMP_SIDE, cut_stamp
 from obsarchive.state import State
 
 log = logging.getLogger(__name__)
 
 STACKS = ("100p", "20p")
 """Stacks of the bright-star pipeline from which references are cut; the first one decides."""
+MAX_OTHERS = 20
+"""Other stars that tell the speckles of a candidate from a companion."""
 SHOWN_ARCSEC = 2.0
 """Side of the picture of a candidate [arcsec]."""
 
@@ -51,8 +55,16 @@ class PsfCandidates(Pipeline):
             raise Unprocessable(f"no star of {work.subject.id} has a Strehl ratio: none can serve as a reference")
         found = []
         for number, (observation, record) in enumerate(stars):
-            work.progress(number / len(stars), f"cutting {observation.document.get('name')}")
-            found.append(_Candidate.cut(work, observation, record))
+            work.progress(0.5 * number / len(stars), f"cutting {observation.document.get('name')}")
+            try:
+                found.append(_Candidate.cut(work, observation, record))
+            except Unprocessable as err:
+                log.info("%s is no candidate: %s", observation.id, err)
+        known = PsfLibrary.read(work.layout.psf_library)
+        for number, candidate in enumerate(found):
+            work.progress(0.5 + 0.5 * number / len(found), f"looking at {candidate.name}")
+            candidate.reason = candidate.reason or candidate.companion(found, known)
+            candidate.publish(work)
         with psflib.changed(work.layout) as library:
             added = [self._decide(candidate, library) for candidate in found]
             library.limit(self.settings.per_filter)
@@ -72,7 +84,7 @@ class PsfCandidates(Pipeline):
         return library.holds(candidate.name)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Candidate:
     """A star of the night: its stamps by stack, and why it cannot serve as a reference."""
 
@@ -107,14 +119,32 @@ class _Candidate:
             )
             for stack in STACKS
         )
-        reason = _objection(observation, results, stamps[STACKS[0]], entries[0])
-        psflib_name = f"psflib/{observation.id}"
-        work.publish_fits(f"{psflib_name}.fits", stamps, psflib.header_of(entries[0], STACKS, reason), raw_files=())
-        centre = ((STAMP_SIDE - 1) / 2,) * 2
-        shown_px = SHOWN_ARCSEC / scale
-        picture = thumbnail(stamps[STACKS[0]], Sky(scale), (centre[0], centre[1]), min(shown_px, STAMP_SIDE))
-        work.publish(f"{psflib_name}.png", picture)
-        return cls(entries, stamps, reason)
+        return cls(entries, stamps, _objection(observation, results))
+
+    def companion(self, night: Sequence["_Candidate"], library: PsfLibrary) -> str:
+        """Say which companion is seen with the help of the other stars of the night and the library."""
+        mine = self.entries[0]
+        known = library.select(telescope=mine.telescope, filter=mine.filter, stack=mine.stack, but=mine.observation)
+        others = {entry.observation: stamp for entry, stamp in zip(known.entries, known.stamps, strict=True)}
+        others |= {other.name: other.stamps[mine.stack] for other in night if other.may_stand_beside(self)}
+        stamps = list(others.values())[-MAX_OTHERS:]
+        return companion_of(self.stamps[mine.stack], np.array(stamps), mine.fwhm_arcsec / mine.pixel_arcsec)
+
+    def may_stand_beside(self, other: "_Candidate") -> bool:
+        """Whether this is another star seen with the same optics, with nothing against it."""
+        mine, its = self.entries[0], other.entries[0]
+        same_optics = (mine.telescope, mine.filter) == (its.telescope, its.filter)
+        return same_optics and mine.target != its.target and not self.reason
+
+    def publish(self, work: Workspace) -> None:
+        """Write stamps and picture."""
+        name, entry = f"psflib/{self.name}", self.entries[0]
+        work.publish_fits(f"{name}.fits", self.stamps, psflib.header_of(entry, STACKS, self.reason), raw_files=())
+        middle = (STAMP_SIDE - 1) / 2
+        side_px = min(SHOWN_ARCSEC / entry.pixel_arcsec, STAMP_SIDE)
+        work.publish(
+            f"{name}.png", thumbnail(self.stamps[entry.stack], Sky(entry.pixel_arcsec), (middle, middle), side_px)
+        )
 
     def to_document(self) -> dict[str, Any]:
         entry = self.entries[0]
@@ -128,13 +158,12 @@ class _Candidate:
         }
 
 
-def _objection(observation: Observation, strehl: Any, stamp: np.ndarray, entry: Entry) -> str:
-    """Why a star cannot serve as a reference; nothing when it can."""
+def _objection(observation: Observation, strehl: Mapping[str, Any]) -> str:
+    """Say why a star cannot serve as a reference; nothing when it can."""
     if strehl.get("flag") != "OK":
         return f"Strehl ratio flagged {strehl.get('flag')}: {strehl.get('flag_reason') or 'no reason given'}"
     detections = observation.pipeline("bright_star").step("pca").results.get("detections") or []
     if detections:
         first = detections[0]
         return f"companion at {first['separation_arcsec']:.2f} arcsec, {first['delta_mag']:.1f} mag fainter"
-    single, reason = is_single(stamp, entry.fwhm_arcsec / entry.pixel_arcsec)
-    return "" if single else reason
+    return ""

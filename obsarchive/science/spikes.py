@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 Image = NDArray[np.float32]
 
 MAX_PASSES = 16
+MAX_SPIKES = 100_000
+"""More in one pass are no spikes but an image of noise."""
 
 
 def without_spikes(image: Image, threshold: float) -> Image:
@@ -27,29 +29,45 @@ def without_spikes(image: Image, threshold: float) -> Image:
     ndarray (ny, nx) float32
         Cleaned copy; the outermost pixels are as they were.
     """
-    clean = image.copy()
+    return remove_spikes(image.copy(), threshold)
+
+
+def remove_spikes(image: Image, threshold: float) -> Image:
+    """Like :func:`without_spikes`, in the image itself, which is returned.
+
+    Parameters
+    ----------
+    image : ndarray (ny, nx) float32
+        Image without background; changed.
+    threshold : float
+        Fainter pixels are left alone [counts/pixel].
+    """
+    found = np.empty((min(image.size, MAX_SPIKES), 2), np.int32)
+    values = np.empty(len(found), image.dtype)
     for _ in range(MAX_PASSES):
-        before = clean.copy()
-        if not _erode_spikes(before, clean, np.float32(threshold)):
+        if not _erode_spikes(image, np.float32(threshold), found, values):
             break
-    return clean
+    return image
 
 
 @njit(cache=True)
-def _erode_spikes(image, clean, threshold):  # type: ignore[no-untyped-def]
-    """One pass of `without_spikes` from image to clean, which begins as a copy; returns how many it found."""
+def _erode_spikes(image, threshold, found, values):  # type: ignore[no-untyped-def]
+    """One pass: all spikes are found before the first one is changed; returns how many there were."""
     ny, nx = image.shape
     neighbours = np.empty(8, image.dtype)
     n_spikes = 0
     for y in range(1, ny - 1):
         for x in range(1, nx - 1):
-            if image[y, x] > threshold:
+            if image[y, x] > threshold and n_spikes < len(values):
                 neighbours[:3] = image[y - 1, x - 1 : x + 2]
                 neighbours[3:6] = image[y + 1, x - 1 : x + 2]
                 neighbours[6], neighbours[7] = image[y, x - 1], image[y, x + 1]
                 neighbours.sort()
                 third = neighbours[5]
                 if image[y, x] > max(4 * third, threshold):
-                    clean[y, x] = third
+                    found[n_spikes, 0], found[n_spikes, 1] = y, x
+                    values[n_spikes] = third
                     n_spikes += 1
+    for i in range(n_spikes):
+        image[found[i, 0], found[i, 1]] = values[i]
     return n_spikes

@@ -24,6 +24,9 @@ _SCREEN_SAMPLES = 512
 _COLOURS = 3
 """Wavelengths across the filter, one per sub-exposure in turn."""
 
+_TELESCOPE, _STATIC_WAVES, _STATIC_CYCLES = 351, 80, 20.0
+"""Seed of the telescope's own aberrations; how many waves they consist of, and their highest frequency [1/aperture]."""
+
 _ALIASED = 0.15
 """Outer part of the OTF, in units of the Nyquist frequency, allowed to alias: it holds < 1 % there."""
 
@@ -52,6 +55,8 @@ class Conditions:
         Rms image motion per axis inside one frame [arcsec].
     sub_exposures : int
         Snapshots averaged into a frame.
+    static_nm : float
+        Rms of the telescope's own aberrations [nm]: they make speckles that all observations share.
     """
 
     r0_m: float = 0.10
@@ -66,6 +71,7 @@ class Conditions:
     drift_arcsec_s: tuple[float, float] = (0.0, 0.0)
     smear_arcsec: float = 0.012
     sub_exposures: int = 4
+    static_nm: float = 0.0
 
     def r0_at(self, wavelength_nm: float) -> float:
         """Fried parameter at a wavelength [m]."""
@@ -213,6 +219,7 @@ class _Colour:
         self._pupil = _pupil(optics, self._step_m)
         self._screens = _screens(self._step_m, len(self._pupil), conditions, wavelength_nm, rng)
         angles = rng.uniform(0, 2 * np.pi) + np.array([0.0, 2.0])
+        self._static = _static_phase(optics, self._step_m, len(self._pupil), conditions.static_nm / wavelength_nm)
         self._winds = conditions.wind_m_s * np.stack([np.sin(angles), np.cos(angles)], axis=1)
 
     def field(self, time_s: float, strength: float) -> Complex:
@@ -223,6 +230,7 @@ class _Colour:
             y, x = np.round(wind * time_s / self._step_m).astype(int) % _SCREEN_SAMPLES
             phase += screen[y : y + n, x : x + n]
         phase *= np.float32(strength)
+        phase += self._static
         field = np.empty((n, n), np.complex64)
         field.real = self._pupil * np.cos(phase)
         field.imag = self._pupil * np.sin(phase)
@@ -237,6 +245,24 @@ def _pupil(optics: Optics, step_m: float) -> Float:
     inside = np.clip((optics.primary_m / 2 - radius) / step_m + 0.5, 0, 1)
     outside = np.clip((radius - optics.secondary_m / 2) / step_m + 0.5, 0, 1)
     return (inside * (outside if optics.secondary_m > 0 else 1)).astype(np.float32)
+
+
+def _static_phase(optics: Optics, step_m: float, n: int, rms_waves: float) -> Float:
+    """Aberrations of the telescope [rad], the same for all observations: waves across the pupil.
+
+    Their power in the plane of frequencies falls with the square of the frequency, as that of polished surfaces does.
+    """
+    rng = np.random.default_rng(_TELESCOPE)
+    cycles = rng.uniform(1, _STATIC_CYCLES, _STATIC_WAVES)
+    angles, phases = rng.uniform(0, 2 * np.pi, (2, _STATIC_WAVES))
+    coordinate = (np.arange(n) - (n - 1) / 2) * step_m / optics.primary_m
+    amplitude = 1 / np.sqrt(cycles)  # as many waves at each frequency as on a line, not in a plane
+    total = np.zeros((n, n))
+    for cycle, angle, phase, height in zip(cycles, angles, phases, amplitude, strict=True):
+        along = cycle * (np.sin(angle) * coordinate[:, None] + np.cos(angle) * coordinate)
+        total += height * np.cos(2 * np.pi * along + phase)
+    rms = np.sqrt(0.5 * np.sum(amplitude**2))
+    return (2 * np.pi * rms_waves * total / rms).astype(np.float32)
 
 
 def _screens(

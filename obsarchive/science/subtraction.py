@@ -1,0 +1,234 @@
+"""Subtraction of a star with reference PSFs: stamps, their ranking by correlation, and KLIP.
+
+KLIP is principal component analysis of the references (Soummer, Pueyo & Larkin 2012, ApJ 755, L28; Amara & Quanz
+2012, MNRAS 427, 948). With references of other stars the components do not depend on the target: the residual is
+linear in it, and so what becomes of a companion is known exactly.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import linalg, ndimage
+
+from obsarchive.errors import Unprocessable
+
+Image = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+STAMP_SIDE = 201
+"""Side of a stamp [pixel]: a radius of 1.7 arcsec on the drizzled grid of Robo-AO at a 2 m telescope."""
+FLUX_RADIUS = 0.25
+"""Radius of the aperture in which a stamp has flux 1, in sides of the stamp."""
+LEAST_COVERAGE = 0.5
+"""Part of a stamp that must lie within the image."""
+MAX_COMPONENTS = 60
+RELATIVE_EIGENVALUE = 1e-9
+"""Components weaker than this, relative to the strongest, are rounding errors."""
+
+
+def cut_stamp(image: NDArray, centre_yx: tuple[float, float], side: int = STAMP_SIDE) -> Image:
+    """Cut a star out of an image: on the central pixel, without background, flux 1.
+
+    Parameters
+    ----------
+    image : ndarray (ny, nx)
+        Stack of a star.
+    centre_yx : (float, float)
+        The star, good to a few pixels: its peak is looked for around it [pixel].
+    side : int
+        Odd side of the stamp [pixel].
+
+    Returns
+    -------
+    ndarray (side, side)
+        NaN outside of the image.
+
+    Raises
+    ------
+    Unprocessable
+        There is no light, or the star lies too close to the edge of the image.
+    """
+    filled = np.nan_to_num(np.asarray(image, np.float32), posinf=0, neginf=0)
+    y, x = _peak(filled, centre_yx)
+    half = side // 2
+    grid = np.arange(-half, half + 1, dtype=float)
+    rows, columns = y + grid, x + grid
+    inside = np.outer(_within(rows, image.shape[0]), _within(columns, image.shape[1]))
+    if inside.mean() < LEAST_COVERAGE:
+        raise Unprocessable(f"the star at ({y:.0f}, {x:.0f}) lies too close to the edge of the image {image.shape}")
+    # a margin for the spline, so that not the whole image is filtered
+    y0, x0 = max(int(rows[0]) - 12, 0), max(int(columns[0]) - 12, 0)
+    part = filled[y0 : int(rows[-1]) + 13, x0 : int(columns[-1]) + 13]
+    stamp = ndimage.map_coordinates(part, np.meshgrid(rows - y0, columns - x0, indexing="ij"), order=3, mode="nearest")
+    radius = radii(side)
+    stamp -= _background(filled, (y, x), half, stamp[inside & (radius > 0.9 * half)])
+    flux = float(stamp[inside & (radius <= FLUX_RADIUS * side)].sum())
+    if not flux > 0:
+        raise Unprocessable("no light where the star should be: nothing to subtract")
+    return np.where(inside, stamp / flux, np.nan).astype(np.float32)
+
+
+def radii(side: int) -> NDArray[np.float64]:
+    """Distance of every pixel from the central one, shape (side, side) [pixel]."""
+    half = side // 2
+    return np.hypot(*np.ogrid[-half : half + 1, -half : half + 1])
+
+
+def _within(positions: NDArray, n: int) -> Mask:
+    return (positions >= 0) & (positions <= n - 1)
+
+
+def _peak(image: Image, near: tuple[float, float], reach: int = 6) -> tuple[float, float]:
+    """Peak of the smoothed image near a position, between the pixels."""
+    y0, x0 = (int(np.clip(round(c), reach, max(n - 1 - reach, reach))) for c, n in zip(near, image.shape, strict=True))
+    part = ndimage.gaussian_filter(
+        image[max(y0 - 2 * reach, 0) :, max(x0 - 2 * reach, 0) :][: 4 * reach, : 4 * reach], 1.5
+    )
+    top, left = max(y0 - 2 * reach, 0), max(x0 - 2 * reach, 0)
+    inner = part[1:-1, 1:-1]
+    if inner.size == 0:
+        raise Unprocessable(f"the image is too small to hold a star: {image.shape}")
+    y, x = np.unravel_index(np.argmax(inner), inner.shape)
+    dy = _vertex(part[y : y + 3, x + 1])
+    dx = _vertex(part[y + 1, x : x + 3])
+    return float(top + 1 + y + dy), float(left + 1 + x + dx)
+
+
+def _vertex(values: NDArray) -> float:
+    curvature = float(values[0] - 2 * values[1] + values[2])
+    return float(np.clip(0.5 * (values[0] - values[2]) / curvature, -0.5, 0.5)) if curvature < 0 else 0.0
+
+
+def _background(image: Image, centre: tuple[float, float], half: int, rim: NDArray) -> float:
+    """Level of the sky: median beyond the stamp where the image has room, else at the stamp's rim."""
+    y, x = np.ogrid[: image.shape[0], : image.shape[1]]
+    beyond = image[(np.hypot(y - centre[0], x - centre[1]) > half) & (image != 0)]
+    values = beyond if beyond.size > rim.size else rim
+    return float(np.median(values)) if values.size else 0.0
+
+
+@dataclass(frozen=True)
+class References:
+    """Reference stamps ready for ranking and subtraction.
+
+    Parameters
+    ----------
+    stamps : ndarray (k, side, side)
+        Centred references; pixels that are not finite count as zero.
+    mask : ndarray (side, side) of bool
+        Where the target is compared and subtracted.
+    """
+
+    stamps: Image
+    mask: Mask
+
+    @cached_property
+    def vectors(self) -> Image:
+        """Pixels within the mask, each reference without its mean, shape (k, p)."""
+        chosen = np.nan_to_num(self.stamps[:, self.mask])
+        return chosen - chosen.mean(axis=1, keepdims=True)
+
+    @cached_property
+    def norms(self) -> NDArray[np.float32]:
+        """Length of each vector."""
+        return np.sqrt(np.einsum("ij,ij->i", self.vectors, self.vectors))
+
+    def correlations(self, target: NDArray) -> NDArray[np.float64]:
+        """Pearson correlation of every reference with a target stamp (side, side); 0 for an empty reference."""
+        vector = self.vector_of(target)
+        lengths = self.norms * np.sqrt(vector @ vector)
+        return np.divide(self.vectors @ vector, lengths, out=np.zeros(len(lengths)), where=lengths > 0)
+
+    def vector_of(self, target: NDArray) -> Image:
+        """Pixels of a stamp within the mask, without their mean."""
+        vector = np.nan_to_num(np.asarray(target, np.float32)[self.mask])
+        return vector - vector.mean()
+
+    def best(self, target: NDArray, most: int) -> NDArray[np.intp]:
+        """Numbers of the references that resemble a target most, best first; empty ones never."""
+        correlation = self.correlations(target)
+        order = np.argsort(-correlation, kind="stable")
+        return order[self.norms[order] > 0][:most]
+
+    def chosen(self, numbers: NDArray) -> "References":
+        """Only some of the references."""
+        return References(self.stamps[numbers], self.mask)
+
+    def components(self) -> "Components":
+        """Principal components of the references."""
+        gram = self.vectors.astype(np.float64) @ self.vectors.T.astype(np.float64)
+        values, vectors = linalg.eigh(gram)
+        order = np.argsort(-values)
+        strong = order[values[order] > RELATIVE_EIGENVALUE * max(values.max(initial=0.0), 1e-300)]
+        return Components(self, values[strong], vectors[:, strong])
+
+
+@dataclass(frozen=True)
+class Components:
+    """Principal components of references, strongest first.
+
+    Parameters
+    ----------
+    references : References
+        What they are components of.
+    values : ndarray (m,)
+        Eigenvalues of the references' Gram matrix.
+    weights : ndarray (k, m)
+        Its eigenvectors.
+    """
+
+    references: References
+    values: NDArray[np.float64]
+    weights: NDArray[np.float64]
+
+    def subtract(self, target: NDArray, counts: Sequence[int]) -> Image:
+        """Subtract the projection of a target on the first components.
+
+        Parameters
+        ----------
+        target : ndarray (side, side) or (n, side, side)
+            Stamp, or several; pixels that are not finite stay so.
+        counts : sequence of int
+            Numbers of components.
+
+        Returns
+        -------
+        ndarray (len(counts), side, side) or (len(counts), n, side, side)
+            Residuals; NaN outside of the mask.
+        """
+        stamps = np.asarray(target, np.float32)
+        many = stamps.reshape(-1, *stamps.shape[-2:])
+        pixels = np.stack([self.references.vector_of(stamp) for stamp in many])
+        projections = (self.weights.T @ (self.references.vectors @ pixels.T)) / self.values[:, np.newaxis]
+        out = np.full((len(counts), *many.shape), np.nan, np.float32)
+        for number, count in enumerate(counts):
+            coefficients = self.weights[:, :count] @ projections[:count]
+            out[number][:, self.references.mask] = pixels - coefficients.T.astype(np.float32) @ self.references.vectors
+        return out.reshape(len(counts), *stamps.shape)
+
+
+def subtraction_mask(target: NDArray, inner_px: float) -> Mask:
+    """Where a star can be subtracted: outside of its core, and where the stamp is known.
+
+    Parameters
+    ----------
+    target : ndarray (side, side)
+        Stamp, the star in the centre.
+    inner_px : float
+        Radius of the core that is left out [pixel].
+
+    Returns
+    -------
+    ndarray (side, side) of bool
+    """
+    radius = radii(len(target))
+    return np.isfinite(target) & (radius >= inner_px) & (radius <= len(target) // 2)
+
+
+def candidate_counts(n_references: int) -> list[int]:
+    """Numbers of components worth trying with so many references."""
+    steps = [1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 25, 30, 40, 50, MAX_COMPONENTS]
+    return [count for count in steps if count <= n_references]

@@ -1,0 +1,188 @@
+"""Registration of one sequence on a star, or a field, that is too faint to be measured in its frames."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from obsarchive.errors import Unprocessable
+from obsarchive.pipeline import Workspace
+from obsarchive.rawdata import Frames
+from obsarchive.science.alignment import Alignment, align, coarse_shifts
+from obsarchive.science.cosmics import without_cosmic_rays
+from obsarchive.science.drizzle import Drizzle
+from obsarchive.science.registration import MIN_STEADY_FRAMES, GuideStar, guide_star, locate, measure
+from pipelines.lucky import SATURATED, SCALE, pixfrac_for
+from pipelines.masters import Calibrator
+
+log = logging.getLogger(__name__)
+
+SUBSETS, SUBSET_FRAMES = 5, 20
+"""The star is looked for on means of this many subsets, of so many frames each; of all frames if it is not there."""
+MAX_MOVING_FRAMES = 60
+"""A sequence in which nothing stays in one place is registered as a whole only if it is this short."""
+FEW_FRAMES = 20
+"""So few frames are long exposures: cosmic rays are removed from each, else from their sum."""
+
+
+@dataclass(frozen=True, eq=False)
+class Registered:
+    """How the frames of a sequence lie on each other.
+
+    Parameters
+    ----------
+    star : GuideStar
+        What they were registered on, in the frame to which the shifts lead.
+    alignment : Alignment
+        Of the windows around it.
+    shifts : ndarray (n, 2)
+        (dy, dx) that moves each whole frame onto the others [pixel].
+    reasons : tuple of str
+        Why a frame is left out.
+    """
+
+    star: GuideStar
+    alignment: Alignment
+    shifts: NDArray[np.float64]
+    reasons: tuple[str, ...]
+
+    @property
+    def kept(self) -> NDArray[np.bool_]:
+        """Frames worth adding."""
+        return np.array([not reason for reason in self.reasons], bool)
+
+
+class FaintSequence:
+    """The frames of an observation: registered on a window around the brightest stable star, then added.
+
+    Parameters
+    ----------
+    work : Workspace
+        Of the step.
+    frames : Frames
+        Raw frames.
+    with_masters : Calibrator
+        What they are calibrated with.
+    window_arcsec : float
+        Side of the window around the star [arcsec].
+    """
+
+    def __init__(self, work: Workspace, frames: Frames, with_masters: Calibrator, window_arcsec: float) -> None:
+        self.work, self.frames, self.calibrator = work, frames, with_masters
+        telescope = work.telescope
+        self.half = max(16, round(window_arcsec / telescope.plate_scale_arcsec / 2))
+        level = telescope.saturation_adu or frames.saturation or np.inf
+        dark = with_masters.calibration.dark
+        self.saturation = SATURATED * (level - (0.0 if dark is None else float(np.median(dark))))
+
+    def register(self) -> Registered:
+        """Find the star, then the shifts of the frames on each other."""
+        n = len(self.frames)
+        offsets = np.zeros((n, 2))
+        star = self._steady_star() if n >= MIN_STEADY_FRAMES else None
+        if star is None:
+            star, offsets = self._moving_star()
+        windows, origins = self._windows(star, offsets)
+        alignment = align(windows)
+        shifts = alignment.shifts + origins[0] - origins
+        measured = measure(alignment.template, 1.0, star.scale_px)
+        y, x = origins[0] + (measured.y, measured.x)
+        reasons = self._with_saturation(windows, alignment.reasons())
+        found = GuideStar(float(y), float(x), measured.flux, float(np.median(alignment.significance)), star.scale_px)
+        return Registered(found, alignment, shifts, reasons)
+
+    def _steady_star(self) -> GuideStar | None:
+        """Brightest star that stays in one place; None when nothing does."""
+        n = len(self.frames)
+        for most in (SUBSET_FRAMES, n):
+            subsets = [list(range(k, n, SUBSETS)) for k in range(SUBSETS)]
+            means = [self._mean(subset[:: max(1, len(subset) // most)], k) for k, subset in enumerate(subsets)]
+            try:
+                return guide_star(np.stack(means))
+            except Unprocessable:
+                log.info("no star that stays in one place on means of %d frames", most)
+        return None
+
+    def _mean(self, indices: list[int], subset: int) -> NDArray[np.float32]:
+        self.work.progress(0.2 * subset / SUBSETS, "looking for a star")
+        total = np.zeros(self.frames.shape, np.float32)
+        for i in indices:
+            total += np.nan_to_num(self._read(i))
+        return total / np.float32(len(indices))
+
+    def _moving_star(self) -> tuple[GuideStar, NDArray[np.float64]]:
+        """Brightest star of a field that moves from frame to frame, and the moves of the whole frames [pixel]."""
+        n = len(self.frames)
+        if n > MAX_MOVING_FRAMES:
+            raise Unprocessable(f"no star stays in one place in the {n} frames, not even in their means", "zero_flux")
+        images = [self._read(i) for i in range(n)]
+        offsets = coarse_shifts(images)
+        overlap = [_moved(image, *move) for image, move in zip(images, np.rint(offsets).astype(int), strict=True)]
+        known = np.asarray(np.isfinite(overlap).all(axis=0))
+        if not known.any():
+            raise Unprocessable(f"the {n} frames do not overlap, or hold nothing to register on", "zero_flux")
+        common = np.median(overlap, axis=0) if n > 2 else np.mean(overlap, axis=0)
+        try:
+            return locate(np.where(known, common, np.nan), exclude=~known), offsets
+        except Unprocessable as err:
+            raise Unprocessable(f"{err} on the {n} frames together", "zero_flux") from err
+
+    def _windows(self, star: GuideStar, offsets: NDArray) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """Calibrated windows around the star, and where each begins (y, x)."""
+        ny, nx = self.frames.shape
+        half = min(max(self.half, 2 * star.half_window_px), ny // 2, nx // 2)
+        windows = np.empty((len(self.frames), 2 * half, 2 * half), np.float32)
+        origins = np.empty((len(self.frames), 2))
+        for i, (dy, dx) in enumerate(np.rint(offsets)):
+            y0 = int(np.clip(round(star.y - dy) - half, 0, ny - 2 * half))
+            x0 = int(np.clip(round(star.x - dx) - half, 0, nx - 2 * half))
+            raw = self.frames.window(i, y0, y0 + 2 * half, x0, x0 + 2 * half)
+            windows[i] = self.calibrator.calibration.apply(raw, origin=(y0, x0))
+            origins[i] = y0, x0
+            self.work.progress(0.2 + 0.2 * i / len(self.frames), "reading windows")
+        return windows, origins
+
+    def _with_saturation(self, windows: NDArray, reasons: tuple[str, ...]) -> tuple[str, ...]:
+        """Add frames that are saturated over more than a star's core."""
+        full = np.count_nonzero(windows >= self.saturation, axis=(1, 2)) / windows[0].size
+        return tuple(
+            f"saturated: {100 * share:.0f} % of the window" if share > 0.05 else reason
+            for share, reason in zip(full, reasons, strict=True)
+        )
+
+    def stack(self, found: Registered) -> tuple[Drizzle, NDArray[np.float32], int]:
+        """Add the good frames: registered and drizzled, and as they are; pixels hit by cosmic rays are counted."""
+        indices = np.flatnonzero(found.kept)
+        summed = Drizzle(self.frames.shape, SCALE, pixfrac_for(found.shifts[indices]))
+        simple = np.zeros(self.frames.shape, np.float64)
+        hits = 0
+        for done, i in enumerate(indices.tolist()):
+            self.work.progress(0.4 + 0.5 * done / len(indices), "adding frames")
+            frame = self._read(i)
+            if len(indices) <= FEW_FRAMES:
+                frame, hit = without_cosmic_rays(frame)
+                hits += int(hit.sum())
+            summed.add(frame, *found.shifts[i])
+            simple += frame
+        return summed, (simple / len(indices)).astype(np.float32), hits
+
+    def _read(self, i: int) -> NDArray[np.float32]:
+        return self.calibrator.calibration.apply(self.frames.read(i))
+
+
+def _moved(image: NDArray, dy: int, dx: int) -> NDArray[np.float32]:
+    """Image moved by whole pixels; NaN where it comes from outside."""
+    ny, nx = image.shape
+    out = np.full((ny, nx), np.nan, np.float32)
+    rows, columns = slice(max(dy, 0), min(ny + dy, ny)), slice(max(dx, 0), min(nx + dx, nx))
+    if rows.start < rows.stop and columns.start < columns.stop:
+        out[rows, columns] = image[rows.start - dy : rows.stop - dy, columns.start - dx : columns.stop - dx]
+    return out
+
+
+def frames_in_order(found: Registered) -> Iterator[int]:
+    """Numbers of the frames, best first, then those left out."""
+    quality = np.where(found.kept, found.alignment.quality, -1.0)
+    yield from np.argsort(-quality, kind="stable").tolist()
