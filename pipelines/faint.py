@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,9 @@ from obsarchive.rawdata import Frames
 from obsarchive.science.alignment import Alignment, align, coarse_shifts
 from obsarchive.science.cosmics import without_cosmic_rays
 from obsarchive.science.drizzle import Drizzle
-from obsarchive.science.registration import MIN_STEADY_FRAMES, GuideStar, guide_star, locate, measure
+from obsarchive.science.guidestar import LEAST_SIDE_PX
+from obsarchive.science.peaks import star_near
+from obsarchive.science.registration import MIN_STEADY_FRAMES, GuideStar, guide_star, locate
 from pipelines.lucky import SATURATED, SCALE, pixfrac_for
 from pipelines.masters import Calibrator
 
@@ -23,6 +25,8 @@ SUBSETS, SUBSET_FRAMES = 5, 20
 """The star is looked for on means of this many subsets, of so many frames each; of all frames if it is not there."""
 MAX_MOVING_FRAMES = 60
 """A sequence in which nothing stays in one place is registered as a whole only if it is this short."""
+SATURATED_SHARE = 0.01
+"""Of the window: more than the core of a star."""
 FEW_FRAMES = 20
 """So few frames are long exposures: cosmic rays are removed from each, else from their sum."""
 
@@ -79,7 +83,9 @@ class FaintSequence:
 
     def register(self) -> Registered:
         """Find the star, then the shifts of the frames on each other."""
-        n = len(self.frames)
+        n, shape = len(self.frames), self.frames.shape
+        if min(shape) < LEAST_SIDE_PX:
+            raise Unprocessable(f"nothing to register on: frames of {shape}, at least {LEAST_SIDE_PX} pixels needed")
         offsets = np.zeros((n, 2))
         star = self._steady_star() if n >= MIN_STEADY_FRAMES else None
         if star is None:
@@ -87,10 +93,10 @@ class FaintSequence:
         windows, origins = self._windows(star, offsets)
         alignment = align(windows)
         shifts = alignment.shifts + origins[0] - origins
-        measured = measure(alignment.template, 1.0, star.scale_px)
-        y, x = origins[0] + (measured.y, measured.x)
+        middle = (windows.shape[1] / 2, windows.shape[2] / 2)
+        y, x = origins[0] + star_near(alignment.template, middle, windows.shape[1] // 4)
         reasons = self._with_saturation(windows, alignment.reasons())
-        found = GuideStar(float(y), float(x), measured.flux, float(np.median(alignment.significance)), star.scale_px)
+        found = replace(star, y=float(y), x=float(x), snr=float(np.median(alignment.significance)))
         return Registered(found, alignment, shifts, reasons)
 
     def _steady_star(self) -> GuideStar | None:
@@ -148,7 +154,7 @@ class FaintSequence:
         """Add frames that are saturated over more than a star's core."""
         full = np.count_nonzero(windows >= self.saturation, axis=(1, 2)) / windows[0].size
         return tuple(
-            f"saturated: {100 * share:.0f} % of the window" if share > 0.05 else reason
+            f"saturated: {100 * share:.0f} % of the window" if share > SATURATED_SHARE else reason
             for share, reason in zip(full, reasons, strict=True)
         )
 

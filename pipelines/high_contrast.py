@@ -91,8 +91,7 @@ def subtract_and_publish(work: Workspace, image_name: str, stack: str) -> dict[s
 
 def _core_px(work: Workspace, pixel_arcsec: float) -> float:
     """FWHM of a companion's core: that of the star where it was measured, at least that of the telescope [pixel]."""
-    optics = require_optics(work)
-    limit = np.degrees(1.03 * optics.wavelength_nm * 1e-9 / optics.primary_m) * 3600 / pixel_arcsec
+    limit = 1e-3 * require_optics(work).diffraction_fwhm_mas / pixel_arcsec
     strehl = work.results("strehl")
     measured = strehl.get("core_arcsec") if strehl.get("flag") == "OK" else None
     return float(np.clip((measured or 0.0) / pixel_arcsec, limit, 2 * limit))

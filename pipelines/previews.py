@@ -54,13 +54,13 @@ def publish_previews(work: Workspace, image_name: str, scale: int) -> dict[str, 
 
 def labels_of(work: Workspace) -> Labels:
     """What is written on every picture of an observation."""
-    observation = work.observation
+    observation, strehl = work.observation, work.results("strehl")
     return Labels(
         target=str(observation.document.get("name") or ""),
         filter=observation.filter,
         date_utc=observation.date_utc,
         exposure_s=observation.number("exposure_s"),
-        strehl_percent=work.results("strehl").get("ratio_percent"),
+        strehl_percent=strehl.get("ratio_percent") if strehl.get("flag") == "OK" else None,
     )
 
 

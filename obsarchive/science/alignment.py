@@ -13,15 +13,21 @@ from numpy.typing import NDArray
 from scipy import fft, ndimage
 
 from obsarchive.errors import Unprocessable
+from obsarchive.science.peaks import highest_point
 
 Image = NDArray[np.float32]
 
-ROUNDS = 3
+MIN_ROUNDS, MAX_ROUNDS = 3, 10
+SETTLED_PX = 0.02
+"""The template is made again until no shift but a hundredth changes by more."""
 MAD_TO_SIGMA = 1.4826
 MIN_SIGNIFICANCE = 4.0
 """A frame in which the template's light is less significant has no star."""
 MIN_AMPLITUDE = 0.2
 """Of the usual amount of the template's light, where that is significant: below, a frame is black or covered."""
+FEW_FRAMES = 20
+MAX_AMPLITUDE = 5.0
+"""Of the usual amount of light: above, something else lights the frame."""
 MAX_JITTERS = 6.0
 """A frame farther from its neighbours than so many times their usual distance has slipped."""
 LEAST_JITTER_PX = 0.75
@@ -66,12 +72,14 @@ class Alignment:
         empty = ~(self.significance >= MIN_SIGNIFICANCE)
         if usual >= 2 * MIN_SIGNIFICANCE:
             empty |= self.amplitude < MIN_AMPLITUDE
+        bright = self.amplitude > MAX_AMPLITUDE
         distance, jitter, _ = _from_neighbours(self.shifts, ~empty)
         slipped = ~empty & (distance > MAX_JITTERS * jitter)
-        good = ~empty & ~slipped
+        good = ~(empty | slipped | bright)
         poor = good & (self.quality < _floor(self.quality[good]))
         return tuple(
             f"black: no star, significance {self.significance[i]:.1f}" if empty[i]
+            else f"bright: {self.amplitude[i]:.0f} times the usual light" if bright[i]
             else f"slipped: {distance[i]:.1f} px from its neighbours" if slipped[i]
             else f"poor: correlation {self.quality[i]:.2f}" if poor[i]
             else ""
@@ -84,8 +92,8 @@ def align(windows: Image, sigma_px: float = 0.8, reach_px: float | None = None) 
 
     The maximum of the cross-correlation with the template (Gratadour et al. 2005, A&A 443, 357) is found on its
     grid, then between the pixels by the vertex of a paraboloid; the template is the mean of the aligned windows,
-    weighted with their amplitudes, and is made `ROUNDS` times. The error of a shift follows from the residuals: with
-    gradient g of the template and residual r, its variance is sum(g^2 r^2) / sum(g^2)^2.
+    weighted with their amplitudes, and is made again until the shifts settle. The error of a shift follows from the
+    residuals: with gradient g of the template and residual r, its variance is sum(g^2 r^2) / sum(g^2)^2.
 
     Parameters
     ----------
@@ -113,15 +121,18 @@ def align(windows: Image, sigma_px: float = 0.8, reach_px: float | None = None) 
     smooth = np.exp(-2 * (np.pi * sigma_px) ** 2 * (grid[0] ** 2 + grid[1] ** 2)).astype(np.float32)
     spectra = fft.rfft2(clean * _taper(ny, nx)) * smooth
     reach = int(min(reach_px or min(ny, nx) / 4, (min(ny, nx) - 3) / 2))
-    template, weights = spectra.mean(axis=0), np.ones(n)
+    template, weights = _first_template(spectra), np.ones(n)
     shifts = np.zeros((n, 2))
-    for _ in range(ROUNDS):
+    for made in range(MAX_ROUNDS):
+        before = shifts
         shifts = _shifts_onto(template, spectra, (ny, nx), reach)
         shifts -= np.median(shifts, axis=0)
         moved = _moved(spectra, shifts, grid)
         template = np.tensordot(weights, moved, axes=(0, 0)).astype(np.complex64) / weights.sum()
         amplitude = _amplitudes(moved, template)
         weights = np.clip(amplitude, 0.0, 2.0) + 1e-6
+        if made + 1 >= MIN_ROUNDS and np.percentile(np.abs(shifts - before), 99) < SETTLED_PX:
+            break
     return _measured(moved, shifts, noise, smooth, (ny, nx))
 
 
@@ -181,6 +192,14 @@ def _spread(values: NDArray) -> float:
     return float(np.std(values[values <= np.percentile(values, 99)])) or float(np.std(values))
 
 
+def _first_template(spectra: NDArray) -> NDArray:
+    """Mean of all frames; of a few the one most like it, as a mean of few that lie apart shows the star twice."""
+    mean = spectra.mean(axis=0)
+    if len(spectra) > FEW_FRAMES:
+        return mean
+    return spectra[int(np.argmax(np.einsum("ijk,jk->i", spectra, np.conj(mean)).real))]
+
+
 def _taper(ny: int, nx: int) -> Image:
     """Cosine edges of an eighth of the window, so that opposite edges do not see each other."""
     sides = []
@@ -198,15 +217,15 @@ def _shifts_onto(template: NDArray, spectra: NDArray, shape: tuple[int, int], re
     noise some far peak may be the highest.
     """
     maps = np.stack([_correlation_map(template, spectrum, shape, reach) for spectrum in spectra])
-    peaks = [_peak(found) for found in maps]
-    shifts = np.array([(y, x) for y, x, _ in peaks]) - reach
+    peaks = [highest_point(found) for found in maps]
+    shifts = np.array([(y, x) for y, x, _ in peaks]) - reach - 1
     distance, jitter, path = _from_neighbours(shifts, np.ones(len(shifts), bool))
     near = max(round(MAX_JITTERS * jitter), 3)
     for i in np.flatnonzero(distance > near).tolist():
         y0, x0 = (int(np.clip(round(c) + reach - near, 0, 2 * reach - 2 * near)) for c in path[i])
-        y, x, value = _peak(maps[i, y0 : y0 + 2 * near + 3, x0 : x0 + 2 * near + 3])
+        y, x, value = highest_point(maps[i, y0 : y0 + 2 * near + 3, x0 : x0 + 2 * near + 3])
         if value >= NEARLY_AS_WELL * peaks[i][2]:
-            shifts[i] = y0 + y - reach, x0 + x - reach
+            shifts[i] = y0 + y - reach - 1, x0 + x - reach - 1
     return shifts
 
 
@@ -214,20 +233,6 @@ def _correlation_map(template: NDArray, spectrum: NDArray, shape: tuple[int, int
     """Correlation with the template by shift, from -reach - 1 to reach + 1 along both axes."""
     correlation = fft.irfft2(template * np.conj(spectrum), shape)
     return np.roll(correlation, (reach + 1, reach + 1), axis=(0, 1))[: 2 * reach + 3, : 2 * reach + 3]
-
-
-def _peak(correlation: Image) -> tuple[float, float, float]:
-    """Position (y, x) of the maximum, counted from the second row and column, and its value."""
-    inner = correlation[1:-1, 1:-1]
-    y, x = np.unravel_index(np.argmax(inner), inner.shape)
-    dy, dx = _vertex(correlation[y : y + 3, x + 1]), _vertex(correlation[y + 1, x : x + 3])
-    return float(y + dy), float(x + dx), float(inner[y, x])
-
-
-def _vertex(values: NDArray) -> float:
-    """Position of the maximum of the parabola through three values, from the middle one."""
-    curvature = float(values[0] - 2 * values[1] + values[2])
-    return float(np.clip(0.5 * (values[0] - values[2]) / curvature, -0.5, 0.5)) if curvature < 0 else 0.0
 
 
 def _moved(spectra: NDArray, shifts: NDArray, grid: tuple[NDArray, NDArray]) -> NDArray:

@@ -31,8 +31,10 @@ from obsarchive.science.subtraction import (
 
 FIVE_SIGMA = float(stats.norm.sf(5))
 """False alarms per place that five standard deviations of a Gaussian allow."""
-FOUND = 5.0
-"""Significance of a companion [standard deviations]."""
+FOUND = 6.0
+"""Significance of a companion [standard deviations]: speckles have longer tails than a Gaussian."""
+LARGE_SCALE = 2.5
+"""What is smoother than a Gaussian of this sigma is halo, not companion [FWHM]."""
 INNER_FWHM = 1.5
 """Innermost radius at which companions are looked for [FWHM]."""
 INJECTED_ANGLES = 6
@@ -143,8 +145,9 @@ class Subtraction:
 def subtract_star(target: NDArray, stamps: NDArray, fwhm_px: float, most: int = 50) -> Subtraction:
     """Subtract a star with references of other stars, and say what is beside it.
 
-    The number of components is the one that shows the faintest companions: it minimises the mean logarithm of the
-    contrast, which counts both what is left of the star and what is lost of a companion.
+    What is smooth, the halo, is removed from target and references first. The number of components is the one that
+    shows the faintest companions: it minimises the mean logarithm of the contrast, which counts both what is left of
+    the star and what is lost of a companion.
 
     Parameters
     ----------
@@ -166,16 +169,18 @@ def subtract_star(target: NDArray, stamps: NDArray, fwhm_px: float, most: int = 
     Unprocessable
         There is no usable reference.
     """
+    place = _Place(target, fwhm_px)
     mask = subtraction_mask(target, SUBTRACTED_FWHM * fwhm_px)
-    references = References(np.asarray(stamps, np.float32).reshape(-1, *target.shape), mask)
-    used = references.best(target, most)
+    others = np.asarray(stamps, np.float32).reshape(-1, *target.shape)
+    references = References(np.array([place.sharp(stamp) for stamp in others]).reshape(others.shape), mask)
+    sharp = place.sharp(target)
+    used = references.best(sharp, most)
     if not used.size or not mask.any():
         raise Unprocessable(f"none of the {len(references.stamps)} references can be used: they hold no light")
     components = references.chosen(used).components()
-    place = _Place(target, fwhm_px)
     counts = candidate_counts(len(components.values))
     injected = _Injected(place, components, counts)
-    residuals = components.subtract(target, counts)
+    residuals = components.subtract(sharp, counts)
     curves = [injected.curve(residual, number) for number, residual in enumerate(residuals)]
     best = int(np.argmin([_mean_log(curve.contrast) for curve in curves]))
     detections, rest = _companions(place, components, counts[best], residuals[best])
@@ -198,6 +203,7 @@ class _Place:
         self.side = len(target)
         self.psf = _core(target, self.fwhm_px)
         self.star_flux = float(aperture_flux(self.psf, self.fwhm_px)[self.side // 2, self.side // 2])
+        self._sharp_psf = self.sharp(self.psf)
         radius = radii(self.side)
         known = np.isfinite(target)
         edge = float(radius[~known].min(initial=self.side // 2)) - self.fwhm_px / 2
@@ -211,8 +217,16 @@ class _Place:
         return places, np.stack([self.companion(*place) for place in places])
 
     def companion(self, dy: float, dx: float) -> Image:
-        """The star's own PSF, moved."""
-        return np.asarray(ndimage.shift(self.psf, (dy, dx), order=1, mode="constant"), np.float32)
+        """The star's own PSF, moved, without large scales."""
+        return np.asarray(ndimage.shift(self._sharp_psf, (dy, dx), order=1, mode="constant"), np.float32)
+
+    def sharp(self, stamp: NDArray) -> Image:
+        """Stamp without what is smooth; NaN stays."""
+        sigma = LARGE_SCALE * self.fwhm_px
+        known = np.isfinite(stamp)
+        weight = ndimage.gaussian_filter(known.astype(np.float32), sigma)
+        smooth = ndimage.gaussian_filter(np.where(known, stamp, 0).astype(np.float32), sigma)
+        return np.where(known, stamp - smooth / np.maximum(weight, 1e-3), np.nan).astype(np.float32)
 
 
 def _core(target: NDArray, fwhm_px: float) -> Image:

@@ -24,6 +24,8 @@ GUIDE_STAR_MIN_SNR = 6.0
 CORE_MIN_SNR = 5.0
 BORDER_PX = 4
 LEAST_SIDE_PX = 16
+LEAST_NOISE = 1e-9
+"""Of the highest pixel: an image without any noise has some."""
 SHARPNESS_AT_CENTRE, SHARPNESS_PER_OFFSET = 0.15, 0.75  # what a core must have, see `measure`
 MAD_TO_SIGMA = 1.4826
 
@@ -286,8 +288,9 @@ def _significance(images: Image) -> Image:
     # of two subsets both must have the star: the median of two would let a single one through
     common = np.min(smooth, axis=0) if len(smooth) == 2 else np.median(smooth, axis=0)
     common -= np.median(common)
-    noise = MAD_TO_SIGMA * np.median(np.abs(common))
-    return common / max(float(noise), float(np.finfo(np.float32).tiny))
+    noise = MAD_TO_SIGMA * float(np.median(np.abs(common)))
+    least = LEAST_NOISE * float(np.abs(common).max())
+    return common / max(noise, least, float(np.finfo(np.float32).tiny))
 
 
 def _near(image: Image, y: int, x: int) -> float:

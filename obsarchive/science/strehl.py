@@ -27,6 +27,8 @@ _HALO_ARCSEC = 0.7
 _DETECTION_SNR = 7.0
 _TRUSTED_SNR = 15.0
 _LOWEST_RATIO = 0.005
+_TRUSTED_ERROR = 0.25
+"""Of the ratio."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +145,8 @@ def _doubts(star: StarProfile, fit: CoreAndHalo, ratio: float, error: float, sha
     core = f"core of {fit.core / sharpest_px:.2f} times the diffraction limit"
     checks = {
         f"peak S/N {star.peak_snr:.1f} is below {_TRUSTED_SNR:g}": star.peak_snr < _TRUSTED_SNR,
-        f"ratio {ratio:.3f} is outside {_LOWEST_RATIO:g} to 1": not _LOWEST_RATIO < ratio < 1.02 + 3 * error,
+        f"ratio {ratio:.3f} is outside {_LOWEST_RATIO:g} to 1": not _LOWEST_RATIO < ratio < 1.02 + min(3 * error, 0.2),
+        f"the ratio is known to {error / abs(ratio):.0%} only": error > _TRUSTED_ERROR * abs(ratio),
         "the core is saturated": star.saturated,
         "pixels are missing in the core": star.centre_missing,
         f"{star.missing_share:.0%} of the aperture is missing": star.missing_share > 0.5,

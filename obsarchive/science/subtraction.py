@@ -14,12 +14,15 @@ from numpy.typing import NDArray
 from scipy import linalg, ndimage
 
 from obsarchive.errors import Unprocessable
+from obsarchive.science.peaks import star_near
 
 Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 STAMP_SIDE = 201
 """Side of a stamp [pixel]: a radius of 1.7 arcsec on the drizzled grid of Robo-AO at a 2 m telescope."""
+REACH_PX = 6
+"""The peak is looked for so far from where it should be [pixel]."""
 FLUX_RADIUS = 0.25
 """Radius of the aperture in which a stamp has flux 1, in sides of the stamp."""
 LEAST_COVERAGE = 0.5
@@ -52,7 +55,7 @@ def cut_stamp(image: NDArray, centre_yx: tuple[float, float], side: int = STAMP_
         There is no light, or the star lies too close to the edge of the image.
     """
     filled = np.nan_to_num(np.asarray(image, np.float32), posinf=0, neginf=0)
-    y, x = _peak(filled, centre_yx)
+    y, x = star_near(filled, _within_image(centre_yx, filled.shape), REACH_PX)
     half = side // 2
     grid = np.arange(-half, half + 1, dtype=float)
     rows, columns = y + grid, x + grid
@@ -77,29 +80,13 @@ def radii(side: int) -> NDArray[np.float64]:
     return np.hypot(*np.ogrid[-half : half + 1, -half : half + 1])
 
 
+def _within_image(place: tuple[float, float], shape: tuple[int, ...]) -> tuple[float, float]:
+    y, x = (float(np.clip(c, 0, n - 1)) for c, n in zip(place, shape, strict=True))
+    return y, x
+
+
 def _within(positions: NDArray, n: int) -> Mask:
     return (positions >= 0) & (positions <= n - 1)
-
-
-def _peak(image: Image, near: tuple[float, float], reach: int = 6) -> tuple[float, float]:
-    """Peak of the smoothed image near a position, between the pixels."""
-    y0, x0 = (int(np.clip(round(c), reach, max(n - 1 - reach, reach))) for c, n in zip(near, image.shape, strict=True))
-    part = ndimage.gaussian_filter(
-        image[max(y0 - 2 * reach, 0) :, max(x0 - 2 * reach, 0) :][: 4 * reach, : 4 * reach], 1.5
-    )
-    top, left = max(y0 - 2 * reach, 0), max(x0 - 2 * reach, 0)
-    inner = part[1:-1, 1:-1]
-    if inner.size == 0:
-        raise Unprocessable(f"the image is too small to hold a star: {image.shape}")
-    y, x = np.unravel_index(np.argmax(inner), inner.shape)
-    dy = _vertex(part[y : y + 3, x + 1])
-    dx = _vertex(part[y + 1, x : x + 3])
-    return float(top + 1 + y + dy), float(left + 1 + x + dx)
-
-
-def _vertex(values: NDArray) -> float:
-    curvature = float(values[0] - 2 * values[1] + values[2])
-    return float(np.clip(0.5 * (values[0] - values[2]) / curvature, -0.5, 0.5)) if curvature < 0 else 0.0
 
 
 def _background(image: Image, centre: tuple[float, float], half: int, rim: NDArray) -> float:

@@ -9,8 +9,10 @@ import numpy as np
 
 from obsarchive.config import Calibration, Telescope
 from obsarchive.demo import write_raw
+from obsarchive.fitsio import Provenance, write_fits
 from obsarchive.layout import Layout
 from obsarchive.names import ObservationName
+from obsarchive.observation import Master
 from obsarchive.pipeline import Pipeline, Task
 from obsarchive.worker import Outcome, execute
 
@@ -38,6 +40,7 @@ class Bench:
     """Whether science without its masters is rejected."""
     document: dict[str, Any] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
+    masters: tuple[Master, ...] = ()
 
     def __post_init__(self) -> None:
         parsed = ObservationName.parse(self.name)
@@ -65,6 +68,20 @@ class Bench:
         write_raw(path, iter(frames), n_frames, cards)
         self.files = (path,)
 
+    def calibrate(self, **images: np.ndarray) -> None:
+        """Give the night masters: ``dark``, ``flat``."""
+        keys = {"dark": "6", "flat": self.document["filter"]}
+        for kind, image in images.items():
+            master = Master(kind, keys[kind], image.shape, "", "own", NIGHT)
+            path = self.layout.calibration(NIGHT) / f"{master.label}.fits"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_fits(path, image, {}, Provenance("", "calibration", "", ""))
+            self.masters += (master,)
+
+    def product(self, name: str) -> Path:
+        """Path of a product, ``pipeline/product``."""
+        return self.layout.observation(NIGHT, self.name) / name.format(id=self.name)
+
     def run(
         self, pipeline: type[Pipeline], settings: Mapping[str, Any] | None = None, only: Iterable[str] = ()
     ) -> dict[str, Outcome]:
@@ -84,6 +101,7 @@ class Bench:
                 self.folder / "tmp",
                 settings=settings or {},
                 files={"science": self.files} if "science" in step.uses else {},
+                masters=self.masters,
                 telescope=self.telescope,
                 calibration=Calibration(required=self.required),
             )

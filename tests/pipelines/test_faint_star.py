@@ -1,0 +1,93 @@
+"""Faint stars through the whole pipeline, compared with simulated truth."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import ndimage, optimize
+
+from obsarchive import fitsio
+from obsarchive.science.simulate import Detector, Faults, Instrument, Scene, SimulatedObservation, Star
+from pipelines.faint_star import FaintStar
+from tests.pipelines.bench_of_steps import Bench
+
+OFFSET_ARCSEC = np.array([1.2, -1.0])
+PIXEL_ARCSEC = 0.0347
+
+
+def pair(seed: int, flux: float, n_frames: int, side: int, faults: Faults | None = None) -> SimulatedObservation:
+    stars = (Star(), Star(*OFFSET_ARCSEC, 0.6))
+    instrument = Instrument(detector=Detector(shape=(side, side), seed=3))
+    scene = Scene(stars, zero_flux_e=flux)
+    return SimulatedObservation(scene, n_frames, instrument, faults=faults or Faults(), seed=seed)
+
+
+def reduced(folder: Path, seen: SimulatedObservation) -> Bench:
+    bench = Bench(folder)
+    bench.expose(seen.frames(), seen.n_frames)
+    bench.calibrate(dark=seen.truth.dark_adu, flat=seen.truth.flat)
+    outcomes = bench.run(FaintStar, only=["reduce"])
+    assert outcomes["reduce"].event == "succeed", outcomes["reduce"].message
+    return bench
+
+
+def core(image: NDArray, y: float, x: float, half: int) -> tuple[NDArray, float]:
+    """Position and FWHM of a star: a Gaussian core on a wide one [pixel]."""
+    top, left = round(y) - half, round(x) - half
+    box = image[top : top + 2 * half + 1, left : left + 2 * half + 1]
+    yy, xx = np.mgrid[-half : half + 1, -half : half + 1]
+
+    def misfit(p: NDArray) -> NDArray:
+        squared = (yy - p[1]) ** 2 + (xx - p[2]) ** 2
+        return (p[0] * np.exp(-squared / 2 / p[3] ** 2) + p[4] + p[5] * np.exp(-squared / 2 / p[6] ** 2) - box).ravel()
+
+    found = optimize.least_squares(misfit, [np.ptp(box) / 2, 0, 0, 2, np.median(box), np.ptp(box) / 2, half / 2]).x
+    return np.array([top + half + found[1], left + half + found[2]]), 2.3548 * abs(found[3])
+
+
+def half_width(image: NDArray, y: float, x: float) -> float:
+    """FWHM from the area above half of the peak [pixel]."""
+    box = image[round(y) - 12 : round(y) + 13, round(x) - 12 : round(x) + 13]
+    level = np.median(image)
+    return 2 * np.sqrt(np.sum(box - level > (box.max() - level) / 2) / np.pi)
+
+
+@pytest.mark.parametrize(
+    ("seed", "flux", "n_frames", "side"), [(1, 1500.0, 100, 256), (2, 800.0, 200, 256), (3, 1500.0, 80, 512)]
+)
+def test_two_faint_stars_are_where_they_are_and_sharper(
+    tmp_path: Path, seed: int, flux: float, n_frames: int, side: int
+) -> None:
+    bench = reduced(tmp_path, pair(seed, flux, n_frames, side))
+    summed, header = fitsio.read_fits(bench.product("faint_star/{id}_summed.fits"))
+    simple, rough = fitsio.read_fits(bench.product("faint_star/{id}_simple_sum.fits"))
+    place = np.array([header["GUIDEY"] - 1, header["GUIDEX"] - 1])
+    offset = OFFSET_ARCSEC / PIXEL_ARCSEC
+    smooth = ndimage.gaussian_filter(summed, 1)
+    (first, _), (second, _) = core(smooth, *place, 9), core(smooth, *(place + 2 * offset), 9)
+    assert np.abs((second - first) / 2 - offset).max() < 0.3
+    width = half_width(smooth, *place) / 2
+    simple_width = half_width(ndimage.gaussian_filter(simple, 0.5), rough["GUIDEY"] - 1, rough["GUIDEX"] - 1)
+    assert width < 0.85 * simple_width
+
+
+def test_faulty_frames_are_left_out(tmp_path: Path) -> None:
+    faults = Faults(black=(3, 30), saturated=(12,), slipped=(41,))
+    bench = reduced(tmp_path, pair(4, 2000.0, 60, 256, faults))
+    rows = [line.split() for line in bench.product("faint_star/shifts.txt").read_text().splitlines()]
+    kinds = {int(row[0]): row[-1].partition(":")[0] for row in rows if row[0] != "#" and row[-1] != "-"}
+    assert {3: "black", 30: "black", 12: "bright"}.items() <= kinds.items()
+    assert 41 in kinds
+    assert len(kinds) <= 12
+
+
+def test_an_empty_field_has_zero_flux(tmp_path: Path) -> None:
+    instrument = Instrument(detector=Detector(shape=(128, 128), seed=3))
+    seen = SimulatedObservation(Scene((), zero_flux_e=1.0), 70, instrument, seed=1)
+    bench = Bench(tmp_path)
+    bench.expose(seen.frames(), 70)
+    bench.calibrate(dark=seen.truth.dark_adu, flat=seen.truth.flat)
+    outcome = bench.run(FaintStar)["reduce"]
+    assert outcome.event == "reject"
+    assert outcome.manifest["classified_as"] == "zero_flux"

@@ -1,0 +1,47 @@
+"""Cosmic rays are removed, stars are left alone."""
+
+import numpy as np
+
+from obsarchive.science.cosmics import without_cosmic_rays
+
+
+def field(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Stars with noise, and where cosmic rays hit."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:120, :140]
+    image = 100 + 5 * rng.standard_normal(y.shape)
+    for sy, sx, peak in ((30, 40, 4000), (80.4, 100.3, 900), (90, 30, 100)):
+        image += peak * np.exp(-((y - sy) ** 2 + (x - sx) ** 2) / (2 * 1.6**2))
+    hits = np.zeros(y.shape, bool)
+    for _ in range(30):
+        cy, cx = rng.integers(5, 110), rng.integers(5, 130)
+        if np.hypot(cy - np.array([30, 80, 90]), cx - np.array([40, 100, 30])).min() > 12:
+            hits[cy, cx : cx + rng.integers(1, 4)] = True
+    image[hits] += rng.uniform(200, 3000, hits.sum())
+    return image.astype(np.float32), hits
+
+
+def test_cosmic_rays_are_found_and_replaced() -> None:
+    image, hits = field(1)
+    clean, found = without_cosmic_rays(image)
+    assert found[hits].mean() > 0.97
+    assert abs(clean[hits] - 100).max() < 60
+
+
+def test_stars_are_left_alone() -> None:
+    image, hits = field(2)
+    clean, found = without_cosmic_rays(image)
+    assert not (found & ~hits)[20:40, 30:50].any()
+    np.testing.assert_allclose(clean[25:35, 35:45], image[25:35, 35:45], rtol=1e-6)
+
+
+def test_unknown_pixels_stay_unknown_and_odd_images_are_returned() -> None:
+    image, _ = field(3)
+    image[:10] = np.nan
+    clean, found = without_cosmic_rays(image)
+    assert np.isnan(clean[:10]).all()
+    assert not found[:10].any()
+    for odd in (np.full((20, 20), np.nan), np.zeros((20, 20)), np.ones((3, 3)), np.ones((1, 40))):
+        same, none = without_cosmic_rays(odd)
+        np.testing.assert_array_equal(same, odd)
+        assert not none.any()
