@@ -223,6 +223,12 @@ class Telescope(Section):
             raise ValueError("secondary_m must be smaller than primary_m")
         return self
 
+    @property
+    def compass_deg(self) -> tuple[float, float] | None:
+        """Directions of north and of east, counterclockwise from up [deg]; None when they are not known."""
+        north = self.north_angle_deg
+        return None if north is None else (north, north + (90 if self.east_left else -90))
+
     def stands_for(self, camera: str, day: date) -> bool:
         """Whether an observation by `camera` on `day` was made with this telescope."""
         return (

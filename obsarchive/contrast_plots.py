@@ -1,6 +1,6 @@
-"""Plots of a subtracted star: how faint a companion could be seen, and the star before and after."""
+"""Images side by side, and how faint a companion of a star could be seen."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,6 +100,46 @@ def before_and_after(
         panels[1].annotate(mark.label, place, (12, 12), textcoords="offset points", color="#7fe3ff")
     if north_deg is not None:
         _compass(panels[1], north_deg, half)
+    return encoded(figure)
+
+
+def side_by_side(
+    images: Mapping[str, NDArray],
+    pixel_arcsec: float,
+    labels: Labels = NO_LABELS,
+    north_deg: tuple[float, float] | None = None,
+) -> bytes:
+    """Show images of the same object beside each other, each on its own scale.
+
+    Parameters
+    ----------
+    images : mapping of str to ndarray (ny, nx)
+        By the title of each.
+    pixel_arcsec : float
+        Plate scale [arcsec/pixel].
+    labels : Labels
+        What is written above.
+    north_deg : (float, float), optional
+        Directions of north and of east, counterclockwise from up [deg]; without it no compass is drawn.
+
+    Returns
+    -------
+    bytes
+        PNG, 825 pixels wide for each image.
+    """
+    figure, panels = empty_plots((5.5 * len(images), 6), labels, (1,) * len(images))
+    for axes, (title, image) in zip(panels, images.items(), strict=True):
+        half_y, half_x = (side / 2 * pixel_arcsec for side in image.shape)
+        finite = image[np.isfinite(image)]
+        low, high = np.percentile(finite, (2, 99.9)) if finite.size else (0.0, 1.0)
+        extent = (-half_x, half_x, -half_y, half_y)
+        axes.grid(visible=False)
+        axes.set_facecolor(HIDDEN)
+        axes.imshow(image, origin="lower", extent=extent, cmap="inferno", vmin=low, vmax=high, aspect="equal")
+        axes.set(xlabel="x [arcsec]", ylabel="y [arcsec]" if axes is panels[0] else "")
+        axes.set_title(title, loc="right", color=INK)
+    if north_deg is not None:
+        _compass(panels[-1], north_deg, min(half_y, half_x))
     return encoded(figure)
 
 

@@ -226,8 +226,8 @@ def _ascii(text: str) -> str:
     return "".join(letter if " " <= letter <= "~" else "?" for letter in text)
 
 
-def read_fits(path: Path) -> tuple[NDArray[np.float32], fits.Header]:
-    """Read the primary image of a product, float32 in native byte order, and its header.
+def read_fits(path: Path, extension: str = "") -> tuple[NDArray[np.float32], fits.Header]:
+    """Read an image of a product, the primary one or an extension, float32 in native byte order, and its header.
 
     Raises
     ------
@@ -236,7 +236,8 @@ def read_fits(path: Path) -> tuple[NDArray[np.float32], fits.Header]:
     """
     try:
         with warnings.catch_warnings(action="ignore"), fits.open(path, memmap=False) as hdus:
-            data, header = hdus[0].data, hdus[0].header.copy()
+            hdu = hdus[extension or 0]
+            data, header = hdu.data, hdu.header.copy()
     except (OSError, ValueError, TypeError, LookupError, AttributeError, fits.VerifyError) as err:
         raise ArchiveError(f"{path} cannot be read: {err}") from err
     if data is None:

@@ -159,9 +159,9 @@ class Workspace:
         """Path of a product of this pipeline."""
         return self.folder / name.format(id=self.subject.id)
 
-    def read(self, name: str) -> tuple[np.ndarray, fits.Header]:
+    def read(self, name: str, extension: str = "") -> tuple[np.ndarray, fits.Header]:
         """Image and header of a FITS product of an earlier step."""
-        return fitsio.read_fits(self.product(name))
+        return fitsio.read_fits(self.product(name), extension)
 
     def publish(self, name: str, data: bytes) -> None:
         """Write a product: it is whole or absent."""

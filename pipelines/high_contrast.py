@@ -117,9 +117,7 @@ def _publish(work: Workspace, target: np.ndarray, found: Subtraction, pixel_arcs
     plot = contrast_curve(curve.radius_px * pixel_arcsec, curve.magnitudes, labels, seen)
     work.publish("pca/{id}_contrast_curve.png", plot)
     marks = [Mark(middle + item.dy, middle + item.dx, f"{item.delta_mag:.1f} mag") for item in found.detections]
-    telescope = work.telescope
-    north = telescope.north_angle_deg
-    compass = None if north is None else (north, north + (90 if telescope.east_left else -90))
+    compass = work.telescope.compass_deg
     picture = before_and_after(target, found.residual, pixel_arcsec, replace(labels, marks=marks), compass)
     work.publish("pca/{id}_pca.png", picture)
 

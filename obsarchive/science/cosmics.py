@@ -12,6 +12,9 @@ MODEL_ERROR = 0.05
 """Of the smooth image: stars are not known better than this, which protects their cores."""
 MAD_TO_SIGMA = 1.4826
 LEAST_SIDE_PX = 9
+DISAGREEMENT = 7.0
+"""Two means of different frames differ by less than so many times their noise."""
+BRIGHTNESS_BINS = 30
 
 
 def without_cosmic_rays(image: NDArray, rounds: int = 2) -> tuple[Image, NDArray[np.bool_]]:
@@ -58,3 +61,36 @@ def without_cosmic_rays(image: NDArray, rounds: int = 2) -> tuple[Image, NDArray
         cleantype="medmask",
     )
     return np.where(known, clean + np.float32(level), np.float32(np.nan)), hit
+
+
+def where_both_agree(first: NDArray, second: NDArray) -> tuple[Image, Image, int]:
+    """Remove what is in one of two means of different frames only: there it takes the value of the other.
+
+    Parameters
+    ----------
+    first, second : ndarray (ny, nx)
+        Means of the same object from two sets of frames; pixels that are not finite stay.
+
+    Returns
+    -------
+    (ndarray, ndarray, int)
+        Both without cosmic rays, and how many pixels were replaced.
+    """
+    lower = np.fmin(first, second)
+    difference = np.nan_to_num(np.abs(np.subtract(first, second)))
+    known = np.isfinite(first) & np.isfinite(second)
+    if not known.any():
+        return np.array(first, np.float32), np.array(second, np.float32), 0
+    level = ndimage.median_filter(np.nan_to_num(lower), size=5)
+    edges = np.unique(np.quantile(level[known], np.linspace(0, 1, BRIGHTNESS_BINS + 1)))
+    number = np.clip(np.searchsorted(edges, level, side="right") - 1, 0, max(len(edges) - 2, 0))
+    noise = np.array([_usual(difference[known & (number == i)]) for i in range(number.max() + 1)])
+    noise = np.maximum(noise, noise[noise > 0].min(initial=np.inf) if (noise > 0).any() else np.inf)
+    hit = known & (difference > DISAGREEMENT * noise[number])
+    spread = ndimage.binary_dilation(hit) & known
+    clean = [np.where(spread, lower, image).astype(np.float32) for image in (first, second)]
+    return clean[0], clean[1], int(hit.sum())
+
+
+def _usual(difference: NDArray) -> float:
+    return MAD_TO_SIGMA * float(np.median(difference)) if difference.size else 0.0

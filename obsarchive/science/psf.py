@@ -18,6 +18,8 @@ _WAVELENGTHS = 9
 """Samples across the filter; the peak of a 20 % wide filter is then right to 1e-4."""
 
 _FREQUENCIES = 4096
+_HALO_BETA = 4.765
+
 """Samples of the one-dimensional OTF table."""
 
 _MIN_PERIOD = 160
@@ -168,6 +170,32 @@ def perfect_psf(
         weight *= np.sinc(width * frequency)
     y, x = (np.arange(size) - size // 2 - offset for offset in offset_px)
     return _cosines(y, frequency, weight) @ otf @ _cosines(x, frequency, weight).T
+
+
+def model_psf(
+    optics: Optics, pixel_arcsec: float, size: int, response_px: tuple[float, ...], state: tuple[float, float]
+) -> NDArray[np.float64]:
+    """PSF of adaptive optics as a telescope's core on a halo of seeing.
+
+    Parameters
+    ----------
+    optics, pixel_arcsec, size, response_px
+        As for :func:`perfect_psf`.
+    state : (float, float)
+        Strehl ratio (0-1), and the FWHM of the halo [pixel], a Moffat profile of beta 4.765 (Trujillo et al. 2001,
+        MNRAS 328, 977).
+
+    Returns
+    -------
+    ndarray, shape (size, size)
+        PSF of flux 1.
+    """
+    strehl, fwhm = state
+    core = perfect_psf(optics, pixel_arcsec, size, response_px)
+    distance = np.hypot(*np.ogrid[-(size // 2) : size - size // 2, -(size // 2) : size - size // 2])
+    alpha = fwhm / (2 * np.sqrt(2 ** (1 / _HALO_BETA) - 1))
+    halo = (1 + (distance / alpha) ** 2) ** -_HALO_BETA
+    return strehl * core / core.sum() + (1 - strehl) * halo / halo.sum()
 
 
 def _cosines(

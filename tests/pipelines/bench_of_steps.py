@@ -89,8 +89,7 @@ class Bench:
         outcomes: dict[str, Outcome] = {}
         (self.folder / "tmp").mkdir(exist_ok=True)
         for name, step in pipeline.steps.items():
-            ended = {key: outcome.event for key, outcome in outcomes.items()}
-            if (only and name not in only) or any(ended.get(before, "succeed") != "succeed" for before in step.after):
+            if (only and name not in only) or not all(self._is_done(pipeline, before) for before in step.after):
                 continue
             task = Task(
                 name,
@@ -108,6 +107,10 @@ class Bench:
             outcomes[name] = outcome = execute(task)
             self._note(pipeline, name, outcome)
         return outcomes
+
+    def _is_done(self, pipeline: type[Pipeline], step: str) -> bool:
+        steps = self.document["pipelined"].get(pipeline.name, {}).get("steps", {})
+        return steps.get(step, {}).get("state") == "done"
 
     def _note(self, pipeline: type[Pipeline], name: str, outcome: Outcome) -> None:
         state = {"succeed": "done", "reject": "rejected"}.get(outcome.event, "failed")

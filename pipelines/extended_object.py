@@ -1,0 +1,215 @@
+"""Extended-object pipeline: planets, moons, nebulae are registered as a whole, added and deconvolved.
+
+Registration and frame selection after lucky imaging of planets; Richardson-Lucy deconvolution stopped by the data,
+see :mod:`obsarchive.science.deconvolution`.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from obsarchive.contrast_plots import side_by_side
+from obsarchive.errors import Unprocessable
+from obsarchive.pipeline import Pipeline, Workspace, step
+from obsarchive.psflib import PsfLibrary
+from obsarchive.science.cosmics import where_both_agree
+from obsarchive.science.deconvolution import deconvolve, predicted_best
+from obsarchive.science.drizzle import Drizzle
+from obsarchive.science.psf import drizzled_response, model_psf
+from pipelines.disc_sequence import DiscSequence, Registered
+from pipelines.lucky import SCALE
+from pipelines.masters import calibrator
+from pipelines.previews import PreviewSettings, labels_of, publish_previews
+from pipelines.products import product_header, reasons_counted, reasons_listed, require_optics
+
+MAX_CANDIDATES = 4
+"""Stars of the library that are tried, the nearest in time."""
+MODEL_STREHLS = (0.03, 0.1, 0.25, 0.6)
+MODEL_SEEING_ARCSEC = 1.0
+"""Of the model's halo when the seeing of the night is not known."""
+MODEL_SIDE = 161
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of the extended-object pipeline."""
+
+    best_fraction: float = field(default=0.7, metadata={"help": "fraction of the good frames that are added"})
+
+
+class ExtendedObject(Pipeline):
+    """Registered and deconvolved image of an object larger than a star."""
+
+    name = "extended_object"
+    Settings = Settings
+
+    @step(makes=["{id}_registered.fits", "frames.txt"])
+    def reduce(self, work: Workspace) -> dict[str, Any]:
+        """Register the frames on the whole object and add the sharpest, in two halves."""
+        with work.frames() as frames:
+            masters = calibrator(work, frames.shape)
+            sequence = DiscSequence(work, frames, masters)
+            found = sequence.register()
+            chosen = _chosen(found, self.settings.best_fraction)
+            first, second = sequence.stacks(found, chosen)
+        images, hits = _clean_halves(first, second)
+        image = np.average(images, axis=0, weights=[n for n in (first.n_frames, second.n_frames) if n])
+        header = product_header(work, (SCALE, frames.shape), found.box.centre)
+        header["NCOMBINE"] = (len(chosen), "frames added")
+        header["PIXFRAC"] = (first.pixfrac, "side of the drizzled drops [raw pixel]")
+        halves = {f"HALF{i}": half for i, half in enumerate(images, start=1)}
+        work.publish_fits("{id}_registered.fits", {"": image.astype(np.float32), **halves}, header, masters.masters)
+        work.publish("frames.txt", _table(found).encode())
+        return {
+            "classified_as": "high_flux",
+            **reasons_listed(found.reasons),
+            "best_frames": len(chosen),
+            "guide_star": {"y": found.box.centre[0], "x": found.box.centre[1], "size_px": max(found.box.shape) / 8},
+            "object_centre": list(found.box.centre),
+            "object_px": list(found.box.shape),
+            "lock_position": list(SCALE * (np.array(found.box.centre) + 0.5) - 0.5),
+            "shift_rms_px": float(np.sqrt(np.mean(found.shifts[found.kept] ** 2))),
+            "pixfrac": first.pixfrac,
+            "cosmic_ray_pixels": hits,
+            "calibration": masters.text,
+        }
+
+    @step(makes=["{id}_deconvolved.fits"], after=["reduce"], uses=["library"])
+    def deconvolve(self, work: Workspace) -> dict[str, Any]:
+        """Deconvolve with the PSF that predicts the data best: of a star near in time, else a model."""
+        halves, sky = _halves(work)
+        psf, origin = _best_psf(work, halves, work.telescope.plate_scale_arcsec / SCALE)
+        work.progress(0.6, "deconvolving")
+        found = deconvolve(*halves, psf)
+        centre = tuple(work.results("reduce")["object_centre"])
+        header = product_header(work, (SCALE, _raw_shape(found.image.shape)), (centre[0], centre[1]))
+        header["PSF"] = (origin, "what it was deconvolved with")
+        header["NITER"] = (found.iterations, "Richardson-Lucy iterations, stopped by the data")
+        work.publish_fits("{id}_deconvolved.fits", found.image, header, work.task.masters)
+        night = work.observation.night
+        return {
+            "psf": origin,
+            "iterations": found.iterations,
+            "misfit": found.misfit,
+            "sky_adu": sky,
+            "references": [origin] if origin not in ("", "model") else [],
+            "lacks_references": "" if f"_{night}_" in origin else "own night",
+        }
+
+    @step(
+        makes=[
+            "preview/{id}_full.png",
+            "preview/{id}_cropped.png",
+            "preview/{id}_thumb.png",
+            "preview/{id}_comparison.png",
+        ],
+        after=["deconvolve"],
+        settings=PreviewSettings,
+    )
+    def preview(self, work: Workspace) -> dict[str, Any]:
+        """Pictures of the deconvolved image for people, and beside the registered mean."""
+        sharp, header = work.read("{id}_deconvolved.fits")
+        mean, _ = work.read("{id}_registered.fits")
+        box = _object_part(work, mean.shape)
+        images = {"registered mean": mean[box], "deconvolved": sharp[box]}
+        picture = side_by_side(images, float(header["PIXSCALE"]), labels_of(work), work.telescope.compass_deg)
+        work.publish("preview/{id}_comparison.png", picture)
+        return publish_previews(work, "{id}_deconvolved.fits", SCALE)
+
+
+def _chosen(found: Registered, best_fraction: float) -> list[int]:
+    """Numbers of the sharpest good frames; rejects a sequence without any."""
+    kept = np.flatnonzero(found.kept)
+    if not kept.size:
+        counted = ", ".join(f"{count} {kind}" for kind, count in reasons_counted(found.reasons).items())
+        raise Unprocessable(f"no usable frame of {len(found.reasons)}: {counted}", "failed")
+    order = kept[np.argsort(-found.sharpness[kept], kind="stable")]
+    return order[: max(2, round(best_fraction * len(order)))].tolist()
+
+
+def _clean_halves(first: Drizzle, second: Drizzle) -> tuple[list[NDArray], int]:
+    """Images of the two halves without cosmic rays, which are in one of them only, and how many pixels those hit."""
+    if not second.n_frames:
+        return [first.image()], 0
+    one, other, hits = where_both_agree(first.image(), second.image())
+    return [one, other], hits
+
+
+def _halves(work: Workspace) -> tuple[tuple[NDArray, NDArray], float]:
+    """Two means of the frames without sky, and the sky."""
+    mean, header = work.read("{id}_registered.fits")
+    if header["NCOMBINE"] < 2:
+        raise Unprocessable("a single frame: its noise cannot be told from the object, nothing is deconvolved")
+    sky = float(np.percentile(mean[np.isfinite(mean)], 2))
+    first, second = (np.nan_to_num(work.read("{id}_registered.fits", f"HALF{i}")[0] - np.float32(sky)) for i in (1, 2))
+    return (first, second), sky
+
+
+def _raw_shape(shape: tuple[int, ...]) -> tuple[int, int]:
+    return shape[0] // SCALE, shape[1] // SCALE
+
+
+def _best_psf(work: Workspace, halves: tuple[NDArray, NDArray], pixel_arcsec: float) -> tuple[NDArray, str]:
+    """PSF whose model of one half of the frames predicts the other best, and where it comes from."""
+    candidates = _library_psfs(work, pixel_arcsec) or _models(work, pixel_arcsec)
+    misfits = []
+    for number, (psf, name) in enumerate(candidates):
+        work.progress(0.5 * number / len(candidates), f"trying the PSF of {name}")
+        misfits.append(predicted_best(*halves, psf)[1])
+    return candidates[int(np.argmin(misfits))]
+
+
+def _library_psfs(work: Workspace, pixel_arcsec: float) -> list[tuple[NDArray, str]]:
+    """Stars of the library near in time: only those of the own night, if there are any."""
+    observation = work.observation
+    library = PsfLibrary.read(work.layout.psf_library).select(
+        telescope=str(observation.document.get("telescope") or ""),
+        filter=observation.filter,
+        stack="100p",
+        but=observation.id,
+    )
+    stamps = library.stamps
+    fitting = [i for i, entry in enumerate(library.entries) if abs(entry.pixel_arcsec / pixel_arcsec - 1) < 0.01]
+
+    def away(i: int) -> float:
+        return abs((library.entries[i].date_utc - observation.date_utc).total_seconds())
+
+    own = [i for i in fitting if library.entries[i].night == observation.night]
+    return [(stamps[i], library.entries[i].observation) for i in sorted(own or fitting, key=away)[:MAX_CANDIDATES]]
+
+
+def _models(work: Workspace, pixel_arcsec: float) -> list[tuple[NDArray, str]]:
+    """PSFs of several Strehl ratios: the telescope's core on a halo of the seeing."""
+    optics = require_optics(work)
+    seeing = work.observation.number("seeing.nearest_arcsec") or work.observation.number("seeing.median_arcsec")
+    response = drizzled_response(SCALE, work.results("reduce").get("pixfrac", 0.45))
+    halo = (seeing or MODEL_SEEING_ARCSEC) / pixel_arcsec
+    return [(model_psf(optics, pixel_arcsec, MODEL_SIDE, response, (s, halo)), "model") for s in MODEL_STREHLS]
+
+
+def _object_part(work: Workspace, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    """Part of the stack that holds the object."""
+    results = work.results("reduce")
+    spans = []
+    for centre, side, n in zip(results["lock_position"], results["object_px"], shape, strict=True):
+        half = SCALE * side / 2
+        spans.append(slice(max(int(centre - half), 0), min(int(centre + half) + 1, n)))
+    return spans[0], spans[1]
+
+
+def _table(found: Registered) -> str:
+    """Frames, sharpest first, then those left out."""
+    lines = [
+        "# Frames in the order of their sharpness; those left out follow, with the reason.",
+        "# dy, dx: shift that moves the frame onto the others [raw pixel]; sharpness: 1 for the usual;",
+        "# light: of the object, 1 for the usual.",
+        "# frame  sharpness      light         dy         dx  left_out",
+    ]
+    order = np.argsort(-np.where(found.kept, found.sharpness, -np.inf), kind="stable")
+    for i in order.tolist():
+        dy, dx = found.shifts[i]
+        reason = found.reasons[i].replace(" ", "_") or "-"
+        lines.append(f"{i:7d} {found.sharpness[i]:10.4f} {found.light[i]:10.4f} {dy:10.3f} {dx:10.3f}  {reason}")
+    return "\n".join(lines) + "\n"
