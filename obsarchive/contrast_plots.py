@@ -127,7 +127,8 @@ def side_by_side(
     bytes
         PNG, 825 pixels wide for each image.
     """
-    figure, panels = empty_plots((5.5 * len(images), 6), labels, (1,) * len(images))
+    ny, nx = next(iter(images.values())).shape
+    figure, panels = empty_plots((5.5 * len(images), 1 + 5 * ny / nx), labels, (1,) * len(images))
     for axes, (title, image) in zip(panels, images.items(), strict=True):
         half_y, half_x = (side / 2 * pixel_arcsec for side in image.shape)
         finite = image[np.isfinite(image)]

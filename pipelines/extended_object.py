@@ -4,6 +4,7 @@ Registration and frame selection after lucky imaging of planets; Richardson-Lucy
 see :mod:`obsarchive.science.deconvolution`.
 """
 
+import itertools
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,17 +17,26 @@ from obsarchive.pipeline import Pipeline, Workspace, step
 from obsarchive.psflib import PsfLibrary
 from obsarchive.science.cosmics import where_both_agree
 from obsarchive.science.deconvolution import deconvolve, predicted_best
+from obsarchive.science.disc import sky_below
 from obsarchive.science.drizzle import Drizzle
-from obsarchive.science.psf import drizzled_response, model_psf
+from obsarchive.science.psf import drizzled_response, model_psf, other_turbulence, perfect_psf
 from pipelines.disc_sequence import DiscSequence, Registered
-from pipelines.lucky import SCALE
+from pipelines.lucky import PIXFRACS, SCALE
 from pipelines.masters import calibrator
 from pipelines.previews import PreviewSettings, labels_of, publish_previews
 from pipelines.products import product_header, reasons_counted, reasons_listed, require_optics
 
 MAX_CANDIDATES = 4
 """Stars of the library that are tried, the nearest in time."""
+MAX_TRIED_PX = 640
+"""Side of the part of an image on which PSFs are tried [pixel]."""
+AS_GOOD = 1.004
+"""Times the least misfit."""
+STRENGTHS, USUAL_STRENGTH = (0.4, 0.55, 0.7, 0.85, 1.0), 0.7
+"""Of the turbulence, relative to that of the star in the library."""
 MODEL_STREHLS = (0.03, 0.1, 0.25, 0.6)
+MODEL_HALOS = (0.6, 1.0, 1.6)
+"""FWHM of the halo, in units of the seeing."""
 MODEL_SEEING_ARCSEC = 1.0
 """Of the model's halo when the seeing of the night is not known."""
 MODEL_SIDE = 161
@@ -142,8 +152,8 @@ def _halves(work: Workspace) -> tuple[tuple[NDArray, NDArray], float]:
     mean, header = work.read("{id}_registered.fits")
     if header["NCOMBINE"] < 2:
         raise Unprocessable("a single frame: its noise cannot be told from the object, nothing is deconvolved")
-    sky = float(np.percentile(mean[np.isfinite(mean)], 2))
-    first, second = (np.nan_to_num(work.read("{id}_registered.fits", f"HALF{i}")[0] - np.float32(sky)) for i in (1, 2))
+    sky = sky_below(mean)
+    first, second = (work.read("{id}_registered.fits", f"HALF{i}")[0] - np.float32(sky) for i in (1, 2))
     return (first, second), sky
 
 
@@ -152,13 +162,39 @@ def _raw_shape(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def _best_psf(work: Workspace, halves: tuple[NDArray, NDArray], pixel_arcsec: float) -> tuple[NDArray, str]:
-    """PSF whose model of one half of the frames predicts the other best, and where it comes from."""
-    candidates = _library_psfs(work, pixel_arcsec) or _models(work, pixel_arcsec)
+    """PSF whose model of one half of the frames predicts the other best, and where it comes from.
+
+    The turbulence was not the same when the star was observed: its strength is looked for, too.
+    """
+    response = drizzled_response(SCALE, work.results("reduce").get("pixfrac", PIXFRACS[0]))
+    stars = _library_psfs(work, pixel_arcsec)
+    if not stars:
+        return _best_of(work, halves, _models(work, pixel_arcsec, response))
+    perfect = perfect_psf(require_optics(work), pixel_arcsec, len(stars[0][0]), response)
+    usual = [(other_turbulence(psf, perfect, USUAL_STRENGTH), name) for psf, name in stars]
+    _, star = _best_of(work, halves, usual)
+    psf = dict((name, psf) for psf, name in stars)[star]
+    return _best_of(work, halves, [(other_turbulence(psf, perfect, strength), star) for strength in STRENGTHS])
+
+
+def _best_of(
+    work: Workspace, halves: tuple[NDArray, NDArray], candidates: list[tuple[NDArray, str]]
+) -> tuple[NDArray, str]:
+    """PSF that predicts best; of several that are as good, the one that blurs most explains the data most simply."""
+    middle = _object_part(work, halves[0].shape, MAX_TRIED_PX)
+    parts = [half[middle] for half in halves]
     misfits = []
     for number, (psf, name) in enumerate(candidates):
         work.progress(0.5 * number / len(candidates), f"trying the PSF of {name}")
-        misfits.append(predicted_best(*halves, psf)[1])
-    return candidates[int(np.argmin(misfits))]
+        misfits.append(predicted_best(parts[0], parts[1], psf)[1])
+    as_good = [item for item, misfit in zip(candidates, misfits, strict=True) if misfit <= AS_GOOD * min(misfits)]
+    return max(as_good, key=lambda item: _blur(item[0]))
+
+
+def _blur(psf: NDArray) -> float:
+    """Area over which a PSF spreads its light [pixel]."""
+    clean = np.maximum(np.nan_to_num(psf), 0)
+    return float(clean.sum() ** 2 / np.sum(clean**2))
 
 
 def _library_psfs(work: Workspace, pixel_arcsec: float) -> list[tuple[NDArray, str]]:
@@ -180,21 +216,21 @@ def _library_psfs(work: Workspace, pixel_arcsec: float) -> list[tuple[NDArray, s
     return [(stamps[i], library.entries[i].observation) for i in sorted(own or fitting, key=away)[:MAX_CANDIDATES]]
 
 
-def _models(work: Workspace, pixel_arcsec: float) -> list[tuple[NDArray, str]]:
+def _models(work: Workspace, pixel_arcsec: float, response: tuple[float, ...]) -> list[tuple[NDArray, str]]:
     """PSFs of several Strehl ratios: the telescope's core on a halo of the seeing."""
     optics = require_optics(work)
     seeing = work.observation.number("seeing.nearest_arcsec") or work.observation.number("seeing.median_arcsec")
-    response = drizzled_response(SCALE, work.results("reduce").get("pixfrac", 0.45))
     halo = (seeing or MODEL_SEEING_ARCSEC) / pixel_arcsec
-    return [(model_psf(optics, pixel_arcsec, MODEL_SIDE, response, (s, halo)), "model") for s in MODEL_STREHLS]
+    states = itertools.product(MODEL_STREHLS, [factor * halo for factor in MODEL_HALOS])
+    return [(model_psf(optics, pixel_arcsec, MODEL_SIDE, response, state), "model") for state in states]
 
 
-def _object_part(work: Workspace, shape: tuple[int, ...]) -> tuple[slice, slice]:
-    """Part of the stack that holds the object."""
+def _object_part(work: Workspace, shape: tuple[int, ...], most_px: float = np.inf) -> tuple[slice, slice]:
+    """Part of the stack that holds the object, or its middle."""
     results = work.results("reduce")
     spans = []
     for centre, side, n in zip(results["lock_position"], results["object_px"], shape, strict=True):
-        half = SCALE * side / 2
+        half = min(SCALE * side, most_px) / 2
         spans.append(slice(max(int(centre - half), 0), min(int(centre + half) + 1, n)))
     return spans[0], spans[1]
 

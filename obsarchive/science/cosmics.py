@@ -14,6 +14,8 @@ MAD_TO_SIGMA = 1.4826
 LEAST_SIDE_PX = 9
 DISAGREEMENT = 7.0
 """Two means of different frames differ by less than so many times their noise."""
+SLOPE = 0.5
+"""Of the range of brightness within a pixel's neighbours: registration is no better."""
 BRIGHTNESS_BINS = 30
 
 
@@ -86,7 +88,8 @@ def where_both_agree(first: NDArray, second: NDArray) -> tuple[Image, Image, int
     number = np.clip(np.searchsorted(edges, level, side="right") - 1, 0, max(len(edges) - 2, 0))
     noise = np.array([_usual(difference[known & (number == i)]) for i in range(number.max() + 1)])
     noise = np.maximum(noise, noise[noise > 0].min(initial=np.inf) if (noise > 0).any() else np.inf)
-    hit = known & (difference > DISAGREEMENT * noise[number])
+    slope = ndimage.morphological_gradient(level, size=3)
+    hit = known & (difference > DISAGREEMENT * noise[number] + SLOPE * slope)
     spread = ndimage.binary_dilation(hit) & known
     clean = [np.where(spread, lower, image).astype(np.float32) for image in (first, second)]
     return clean[0], clean[1], int(hit.sum())

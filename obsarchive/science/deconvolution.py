@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
+from scipy import fft, ndimage
 
 from obsarchive.errors import Unprocessable
 
@@ -19,6 +19,8 @@ Image = NDArray[np.float32]
 MAX_ITERATIONS = 150
 PATIENCE = 4
 """Iterations without a better prediction after which the best one is taken."""
+DETAIL_PX = 4.0
+"""Detail is what a Gaussian of this sigma smooths away [pixel]."""
 OFFSET_SIGMAS = 3.0
 """Noise of the background, as counts in which its Poisson noise would be the same or less."""
 MAX_ACCELERATION = 0.95
@@ -50,7 +52,7 @@ def predicted_best(first: NDArray, second: NDArray, psf: NDArray) -> tuple[int, 
     Parameters
     ----------
     first, second : ndarray (ny, nx)
-        Means of the halves, without background.
+        Means of the halves, without background; what is not finite is not known.
     psf : ndarray (side, side)
         Odd side, the star on the central pixel; negative and unknown pixels count as zero.
 
@@ -64,12 +66,13 @@ def predicted_best(first: NDArray, second: NDArray, psf: NDArray) -> tuple[int, 
     Unprocessable
         The PSF holds no light.
     """
-    reference = float(np.mean((first - second) ** 2))
+    known = np.isfinite(first) & np.isfinite(second)
+    reference = _detail_power(first - second, known)
     if reference == 0:
         return 1, 0.0
     best, least = 1, np.inf
     for number, (_, model) in enumerate(_iterations(first, psf, _noise(first, second))):
-        misfit = float(np.mean((model - second) ** 2))  # of the model after `number` iterations
+        misfit = _detail_power(model - second, known)  # of the model after `number` iterations
         if misfit < least:
             best, least = max(number, 1), misfit
         elif number >= best + PATIENCE or number >= MAX_ITERATIONS:
@@ -93,20 +96,32 @@ def deconvolve(first: NDArray, second: NDArray, psf: NDArray) -> Deconvolved:
     return Deconvolved(image, best, misfit)
 
 
+def _detail_power(difference: NDArray, known: NDArray) -> float:
+    """Mean square of what is finer than a few pixels.
+
+    A halo that the PSF has wrong takes many iterations to be fitted; it must not hide that noise is fitted meanwhile.
+    """
+    if not known.any():
+        return 0.0
+    filled = np.where(known, difference, np.float32(0)).astype(np.float32)
+    return float(np.mean((filled - ndimage.gaussian_filter(filled, DETAIL_PX))[known] ** 2))
+
+
 def _noise(first: NDArray, second: NDArray) -> float:
     """Noise of a half, where there is no object."""
-    difference = np.abs(first - second)
-    return 1.4826 * float(np.median(difference)) / np.sqrt(2)
+    return 1.4826 * float(np.nanmedian(np.abs(first - second))) / np.sqrt(2)
 
 
 def _iterations(image: NDArray, psf: NDArray, noise: float) -> Iterator[tuple[Image, Image]]:
     """Yield the object after each iteration, and the image of the object before it."""
     blur = _Convolution(image.shape, psf)
-    offset = np.float32(max(OFFSET_SIGMAS * noise, 1e-6 * float(np.abs(image).max())))
-    data = blur.padded(np.maximum(image, -offset) + offset)
-    inside = blur.padded(np.ones(image.shape, np.float32))
+    known = np.isfinite(image)
+    filled = np.where(known, image, np.float32(0))
+    offset = np.float32(max(OFFSET_SIGMAS * noise, 1e-6 * float(np.abs(filled).max())))
+    data = blur.padded(np.maximum(filled, -offset) + offset)
+    inside = blur.padded(known)
     weight = np.maximum(blur.transposed(inside), np.float32(LEAST_WEIGHT))
-    start = np.float32(max(float(image.mean()), 1e-3 * float(image.max()), 1e-12))
+    start = np.float32(max(float(filled.mean()), 1e-3 * float(filled.max()), 1e-12))
     current = np.full(blur.shape, start, np.float32)
     point, step = current, np.zeros(blur.shape, np.float32)
     while True:

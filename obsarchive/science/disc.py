@@ -19,6 +19,7 @@ LEAST_CONTRAST = 6.0
 """Range of brightness over the noise of the smoothed mean: less is an empty field."""
 FINE_PX, COARSE_PX = 1.0, 3.0
 """Detail is what lies between Gaussians of these sigmas [pixel]."""
+SKY_COVERAGE = 0.9
 MAD_TO_SIGMA = 1.4826
 
 
@@ -119,9 +120,18 @@ def sharpness(windows: Image, shifts: NDArray, template: Image) -> NDArray[np.fl
     spectrum = np.conj(fft.rfft2(template))
     sharp, light = np.zeros(len(windows)), np.zeros(len(windows))
     for i, (window, (dy, dx)) in enumerate(zip(windows, shifts, strict=True)):
-        moved = fft.rfft2(np.nan_to_num(window)) * np.exp(-2j * np.pi * (dy * fy + dx * fx))
+        moved = fft.rfft2(np.where(np.isfinite(window), window, 0)) * np.exp(-2j * np.pi * (dy * fy + dx * fx))
         product = (moved * spectrum).real
         sharp[i], light[i] = np.sum(product * detail), np.sum(product)
     share = np.divide(sharp, light, out=np.zeros(len(windows)), where=light > 0)
     usual = float(np.median(share))
     return share / usual if usual > 0 else np.ones(len(windows))
+
+
+def sky_below(image: NDArray, smooth_px: float = 4.0) -> float:
+    """Level of the darkest part of an image, smoothed: the sky, or what comes nearest to it where there is none."""
+    known = np.isfinite(image)
+    weight = ndimage.gaussian_filter(known.astype(np.float32), smooth_px)
+    smooth = ndimage.gaussian_filter(np.where(known, image, 0).astype(np.float32), smooth_px)
+    inner = known & (weight > SKY_COVERAGE)
+    return float((smooth[inner] / weight[inner]).min()) if inner.any() else 0.0

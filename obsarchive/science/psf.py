@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import fft
 from scipy.optimize import brentq
 from scipy.special import j1
 
@@ -19,6 +20,8 @@ _WAVELENGTHS = 9
 
 _FREQUENCIES = 4096
 _HALO_BETA = 4.765
+_PASSED = 0.02
+"""Transfer of the telescope below which nothing is known of the turbulence."""
 
 """Samples of the one-dimensional OTF table."""
 
@@ -196,6 +199,36 @@ def model_psf(
     alpha = fwhm / (2 * np.sqrt(2 ** (1 / _HALO_BETA) - 1))
     halo = (1 + (distance / alpha) ** 2) ** -_HALO_BETA
     return strehl * core / core.sum() + (1 - strehl) * halo / halo.sum()
+
+
+def other_turbulence(psf: NDArray[np.floating], perfect: NDArray[np.floating], strength: float) -> NDArray[np.float64]:
+    """PSF of a star as it would be in stronger or weaker turbulence.
+
+    The transfer function of turbulence is exp(-D/2) with a structure function D (Fried 1966, J. Opt. Soc. Am. 56,
+    1372); D times `strength` raises it to that power, while that of the telescope stays.
+
+    Parameters
+    ----------
+    psf : ndarray (side, side)
+        Star on the central pixel, odd side; negative and unknown pixels count as zero.
+    perfect : ndarray (side, side)
+        The telescope's perfect PSF, on the same pixels.
+    strength : float
+        Factor on the structure function.
+
+    Returns
+    -------
+    ndarray (side, side)
+        Not negative.
+    """
+    clean = np.maximum(np.nan_to_num(psf), 0)
+    seen = fft.rfft2(fft.ifftshift(clean / max(clean.sum(), np.finfo(float).tiny)))
+    telescope = fft.rfft2(fft.ifftshift(perfect / perfect.sum()))
+    passed = np.abs(telescope) > _PASSED
+    turbulence = np.divide(seen, telescope, out=np.zeros_like(telescope), where=passed)
+    changed = np.minimum(np.abs(turbulence), 1) ** strength * np.exp(1j * strength * np.angle(turbulence))
+    image = fft.irfft2(np.where(passed, telescope * changed, 0), clean.shape)
+    return np.maximum(fft.fftshift(image), 0)
 
 
 def _cosines(

@@ -14,10 +14,11 @@ from obsarchive.pipeline import Pipeline
 from obsarchive.science.simulate import Detector, Instrument, Scene, SimulatedObservation, Star
 from obsarchive.worker import Outcome
 from pipelines.bright_star import BrightStar
+from pipelines.extended_object import ExtendedObject
 from pipelines.faint_star import FaintStar
 from tests.pipelines.bench_of_steps import TELESCOPE, Bench
 
-PIPELINES: list[type[Pipeline]] = [BrightStar, FaintStar]
+PIPELINES: list[type[Pipeline]] = [BrightStar, FaintStar, ExtendedObject]
 SHAPE = (48, 48)
 KINDS = ("nan", "some nan", "infinite", "zero", "constant", "saturated", "noise", "hot pixel", "gradient", "negative")
 

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import sep
@@ -11,10 +12,14 @@ from scipy import ndimage, optimize
 
 from obsarchive import psflib
 from obsarchive.config import Telescope
+from obsarchive.fitsio import read_fits
 from obsarchive.layout import Layout
 from obsarchive.science.calibration import Calibration
 from obsarchive.science.contrast import subtract_star
+from obsarchive.science.deconvolution import deconvolve
+from obsarchive.science.psf import Optics, model_psf
 from obsarchive.science.subtraction import References, cut_stamp, subtraction_mask
+from pipelines.extended_object import ExtendedObject
 from pipelines.faint_star import FaintStar
 from tests.pipelines.bench_of_steps import NIGHT, Bench
 
@@ -149,3 +154,65 @@ def test_psfs_of_robo_ao_make_a_library(tmp_path: Path) -> None:
         improved.append(np.std(mean) / np.std(found.residual[ring]))
         assert np.all(np.isfinite(found.curve.magnitudes))
     assert np.median(improved) > 1.03
+
+
+MOON_CAMERA = Telescope.model_validate(
+    {  # the telescope is not known: a usual one
+        "primary_m": 0.2,
+        "secondary_m": 0.07,
+        "plate_scale_arcsec": 0.4,
+        "detector_px": [960, 1280],
+        "north_angle_deg": None,
+        "filters": {"R": {"wavelength_nm": 640, "width_nm": 150}},
+    }
+)
+
+
+def video(path: Path) -> list[np.ndarray]:
+    reader, frames = cv2.VideoCapture(str(path)), []
+    while True:
+        found, frame = reader.read()
+        if not found:
+            return frames
+        frames.append(np.ascontiguousarray(frame[::-1, :, 0]).astype(np.uint16))
+
+
+def detail_contrast(image: np.ndarray) -> float:
+    """Standard deviation between Gaussians of 2 and 6 pixels over the mean."""
+    inner = image[200:-200, 200:-200]
+    return float(np.std(ndimage.gaussian_filter(inner, 2) - ndimage.gaussian_filter(inner, 6)) / inner.mean())
+
+
+def test_a_video_of_the_moon_becomes_sharper(tmp_path: Path) -> None:
+    frames = video(DATA / "rapid_frames" / "moon_short_video.avi")
+    assert len(frames) == 101
+    bench = Bench(tmp_path, name="3_Moon_ASI_R_o_20260314_120427.040901", telescope=MOON_CAMERA)
+    bench.expose(frames, len(frames))
+    outcomes = bench.run(ExtendedObject)
+    assert {outcome.event for outcome in outcomes.values()} == {"succeed"}
+    results = outcomes["reduce"].manifest["results"]
+    assert (results["frames_used"], results["best_frames"]) == (101, 71)
+    mean, _ = read_fits(bench.product("extended_object/{id}_registered.fits"))
+    sharp, _ = read_fits(bench.product("extended_object/{id}_deconvolved.fits"))
+    single = ndimage.zoom(np.mean(frames, axis=0), 2, order=1)
+    assert detail_contrast(np.nan_to_num(mean)) > detail_contrast(single)
+    assert detail_contrast(sharp) > 1.3 * detail_contrast(np.nan_to_num(mean))
+
+
+def test_neptune_is_deconvolved_without_rings(tmp_path: Path) -> None:
+    """A processed image twice, with its noise made anew: more of the light falls on the disc."""
+    image = read_source(DATA / "planetary" / "neptune_nirc2_H_20170725_stack.fits.gz")[1].astype(float)
+    image = np.nan_to_num(image)
+    rng = np.random.default_rng(1)
+    noise = 1.4826 * np.median(np.abs(image - np.median(image)))
+    halves = [(image + noise * rng.standard_normal(image.shape)).astype(np.float32) for _ in range(2)]
+    optics = Optics(10.0, 2.4, 1633, 296)
+    psf = model_psf(optics, 0.009942, 101, (1.0,), (0.4, 40.0))
+    found = deconvolve(*halves, psf)
+    mean = np.mean(halves, axis=0)
+    disc = ndimage.gaussian_filter(mean, 3) > 0.3 * np.percentile(mean, 99)
+    outside = ~ndimage.binary_dilation(disc, iterations=25)
+    assert found.iterations >= 2
+    assert detail_contrast(found.image) > detail_contrast(mean)
+    assert found.image[disc].sum() / found.image.sum() > 1.02 * mean[disc].sum() / mean.sum()
+    assert found.image[outside].mean() < 0.1 * found.image[disc].mean()

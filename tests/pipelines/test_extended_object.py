@@ -1,0 +1,108 @@
+"""A planet through the whole pipeline, compared with the simulated scene."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from obsarchive import fitsio, psflib
+from obsarchive.science.simulate import Detector, Faults, Instrument, Scene, SimulatedObservation, Star, planetary_disc
+from obsarchive.science.subtraction import cut_stamp
+from pipelines.bright_star import BrightStar
+from pipelines.extended_object import ExtendedObject
+from tests.pipelines.bench_of_steps import NIGHT, Bench
+
+FAULTS = Faults(black=(7, 50), slipped=(20,))
+LEVEL_E = 120.0
+
+
+def planet(seed: int, side: int, n_frames: int = 90) -> SimulatedObservation:
+    instrument = Instrument(detector=Detector(shape=(side, side), seed=3))
+    disc = LEVEL_E * planetary_disc(45, 110, seed)
+    return SimulatedObservation(Scene((), extended=disc), n_frames, instrument, faults=FAULTS, seed=seed)
+
+
+def add_star(folder: Path, seed: int, name: str) -> None:
+    """A star of the library."""
+    instrument = Instrument(detector=Detector(shape=(256, 256), seed=3))
+    seen = SimulatedObservation(Scene((Star(),), zero_flux_e=6e4), 50, instrument, seed=seed)
+    bench = Bench(folder, name=name)
+    bench.expose(seen.frames(), 50)
+    bench.calibrate(dark=seen.truth.dark_adu, flat=seen.truth.flat)
+    bench.run(BrightStar, only=["reduce"])
+    image, header = fitsio.read_fits(bench.product("bright_star/100p.fits"))
+    stamp = cut_stamp(image, (header["GUIDEY"] - 1, header["GUIDEX"] - 1))
+    entry = psflib.Entry(name, NIGHT, "KPNO_2.1m", "Si", "100p", header["PIXSCALE"])
+    with psflib.changed(bench.layout) as library:
+        library.add(entry, stamp, "auto")
+
+
+def correlation(image: np.ndarray, truth: np.ndarray) -> float:
+    """Of the sharp detail, after whole-pixel alignment, around the object."""
+    binned = image.reshape(image.shape[0] // 2, 2, image.shape[1] // 2, 2).mean(axis=(1, 3))
+    sharp, expected = (picture - ndimage.gaussian_filter(picture, 4) for picture in (binned, truth))
+    near = ndimage.binary_dilation(truth > 0.05 * truth.max(), iterations=6)
+    shifts = [(dy, dx) for dy in np.arange(-1.5, 1.6, 0.5) for dx in np.arange(-1.5, 1.6, 0.5)]
+    moved = (ndimage.shift(sharp, shift, order=3)[near] for shift in shifts)
+    return max(float(np.corrcoef(picture, expected[near])[0, 1]) for picture in moved)
+
+
+def truth_in(seen: SimulatedObservation, bench: Bench) -> np.ndarray:
+    """The scene where the frames were registered to, to a pixel or so."""
+    rows = np.loadtxt(bench.product("extended_object/frames.txt"), usecols=(0, 3, 4))
+    shifts = rows[np.argsort(rows[:, 0]), 1:]
+    scene, side = seen.scene.extended, seen.instrument.detector.shape[0]
+    pad = (side - len(scene)) // 2
+    full = np.pad(scene, pad)
+    return ndimage.shift(full, np.median(seen.truth.shifts_px + shifts, axis=0), order=3)
+
+
+@pytest.mark.parametrize(("seed", "side"), [(5, 256), (6, 256), (7, 512)])
+def test_detail_of_a_planet(tmp_path: Path, seed: int, side: int) -> None:
+    seen = planet(seed, side)
+    bench = Bench(tmp_path)
+    bench.expose(seen.frames(), seen.n_frames)
+    bench.calibrate(dark=seen.truth.dark_adu, flat=seen.truth.flat)
+    add_star(tmp_path, seed + 100, "3_HIP_9_VIC_Si_o_20260314_112427.040912")
+    if side != 256:
+        bench.calibrate(dark=seen.truth.dark_adu, flat=seen.truth.flat)
+    outcomes = bench.run(ExtendedObject)
+    assert {name: outcome.event for name, outcome in outcomes.items()} == dict.fromkeys(
+        ("reduce", "deconvolve", "preview"), "succeed"
+    )
+    results = outcomes["reduce"].manifest["results"]
+    kinds = {item["frame"]: item["reason"].partition(":")[0] for item in results["left_out"]}
+    assert {7: "black", 50: "black"}.items() <= kinds.items()
+    assert 20 in kinds
+    truth = truth_in(seen, bench)
+    sharp, header = fitsio.read_fits(bench.product("extended_object/{id}_deconvolved.fits"))
+    mean, _ = fitsio.read_fits(bench.product("extended_object/{id}_registered.fits"))
+    reached = correlation(sharp, truth)
+    assert reached >= 0.85
+    assert reached > correlation(np.nan_to_num(mean), truth) + 0.03
+    assert header["PSF"] == "3_HIP_9_VIC_Si_o_20260314_112427.040912"
+    assert outcomes["deconvolve"].manifest["results"]["lacks_references"] == ""
+
+
+def test_without_a_star_a_model_serves_until_the_night_has_one(tmp_path: Path) -> None:
+    seen = planet(8, 256, 60)
+    bench = Bench(tmp_path)
+    bench.expose(seen.frames(), seen.n_frames)
+    bench.calibrate(dark=seen.truth.dark_adu, flat=seen.truth.flat)
+    results = bench.run(ExtendedObject)["deconvolve"].manifest["results"]
+    assert (results["psf"], results["lacks_references"]) == ("model", "own night")
+    truth = truth_in(seen, bench)
+    sharp, _ = fitsio.read_fits(bench.product("extended_object/{id}_deconvolved.fits"))
+    mean, _ = fitsio.read_fits(bench.product("extended_object/{id}_registered.fits"))
+    assert correlation(sharp, truth) > correlation(mean, truth)
+
+
+def test_one_frame_is_shown_but_not_deconvolved(tmp_path: Path) -> None:
+    seen = planet(9, 256, 1)
+    bench = Bench(tmp_path)
+    bench.expose([seen.frame(0)], 1)
+    outcomes = bench.run(ExtendedObject)
+    assert outcomes["reduce"].event == "succeed"
+    assert outcomes["deconvolve"].event == "reject"
+    assert "a single frame" in outcomes["deconvolve"].message
