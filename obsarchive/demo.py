@@ -66,12 +66,15 @@ class Target:
 
 
 def demo_targets() -> list[Target]:
-    """Observations of the demo night: singles, binaries, faults, a faint star, an empty field, a full frame."""
+    """Observations of the demo night: single and double stars, faults, faint stars, a planet, an empty field."""
     bright = Star(0.0, 0.0, 0.0)
     binary = Scene((bright, Star(0.52, -0.60, 2.0)), zero_flux_e=4e4)
     wide = Scene((bright, Star(-1.3, 1.1, 3.2), Star(2.4, 2.0, 4.5)), zero_flux_e=6e4)
     close = Scene((bright, Star(0.0, 0.35, 1.0)), zero_flux_e=5e4, offset_px=(6.0, -9.0))
     single = Scene((bright,), zero_flux_e=5e4)
+    faint_companion = Scene((bright, Star(0.58, -0.68, 4.5)), zero_flux_e=8e4)
+    faint_pair = Scene((bright, Star(1.1, -0.9, 0.6)), zero_flux_e=1200.0)
+    planet = Scene((), extended=120 * simulate.planetary_disc(45, 110, seed=5))
     faulty = Faults(black=(3, 30, 31), saturated=(12,), slipped=(40,))
     return [
         Target("3", "HIP_55203", "Si", single, magnitude=6.1, radec=(169.5, 31.5)),
@@ -80,6 +83,11 @@ def demo_targets() -> list[Target]:
         Target("4.1", "KOI-0628", "lp600", wide, magnitude=9.0, radec=(283.4, 45.7)),
         Target("4.1", "KOI-1002", "Si", single, faults=faulty, magnitude=8.8, radec=(290.1, 40.2)),
         Target("4.1", "TYC_3127-1", "Sz", replace(single, zero_flux_e=8e3), magnitude=11.9, radec=(285.0, 42.0)),
+        Target("3", "HIP_59774", "Si", single, magnitude=6.8, radec=(183.9, 57.0)),
+        Target("3", "HIP_61960", "Si", single, magnitude=7.1, radec=(190.5, 10.2)),
+        Target("4.1", "KOI-2174", "Si", faint_companion, magnitude=8.4, radec=(288.7, 41.8)),
+        Target("7", "LSPM_J1240+2046", "Si", faint_pair, n_frames=150, magnitude=13.4, radec=(190.0, 20.8)),
+        Target("24", "Neptune", "Si", planet, magnitude=7.8, radec=(353.9, -4.1)),
         Target("7", "351_Yrsa", "lp600", replace(single, zero_flux_e=900.0), magnitude=13.8, radec=(200.2, -8.1)),
         Target("7", "empty_field", "Si", Scene((), zero_flux_e=1.0), magnitude=15.0, radec=(201.0, -9.0)),
         Target("3", "HIP_63406", "Si", wide, n_frames=40, shape=FULL, magnitude=6.9, radec=(194.9, 27.1)),
@@ -163,11 +171,13 @@ def _jobs(plan: NightPlan) -> Iterator[_Job]:
     for band in sorted({target.filter for target in plan.targets}):
         for _ in range(plan.n_flats):
             yield job(f"flat_0_{band}", "flat", _camera(plan, None, band, 1.0), plan.flat_frames, FILTER=band)
-    for index in range(plan.n_seeing):
-        window = min(QUARTER, plan.detector)
-        camera = replace(_camera(plan, window, "Si", 100.0), frame_s=1.0)
-        yield job("seeing_VIC_Si_o", "seeing", camera, 6, FILTER="Si", SEEING=SEEING_ARCSEC + 0.05 * index)
-    for target in plan.targets:
+    window = min(QUARTER, plan.detector)
+    seeing_camera = replace(_camera(plan, window, "Si", 100.0), frame_s=1.0)
+    turns = [index * len(plan.targets) // plan.n_seeing for index in range(plan.n_seeing)]
+    for turn, target in enumerate(plan.targets):
+        for index in (i for i, where in enumerate(turns) if where == turn):
+            seeing = SEEING_ARCSEC + 0.05 * index
+            yield job("seeing_VIC_Si_o", "seeing", seeing_camera, 6, FILTER="Si", SEEING=seeing)
         name = f"{target.program}_{target.name}_VIC_{target.filter}_o"
         camera = _camera(plan, target.shape, target.filter, 100.0)
         made = job(name, "science", camera, target.n_frames, **_cards(target))

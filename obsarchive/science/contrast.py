@@ -43,6 +43,8 @@ LEAST_LIKENESS = 0.6
 """Correlation of a source with the PSF: cosmic rays and ridges of speckles are less alike."""
 LEAST_OTHERS = 3
 """So many other stars tell speckles from companions."""
+GHOST_FWHM, GHOST_RATIO = 6.0, 0.05
+"""What is so near to a companion, and so much fainter, is what its subtraction left over."""
 SUBTRACTED_FWHM = 1.0
 """The core of the star inside this radius takes no part [FWHM]."""
 
@@ -305,12 +307,21 @@ def _companions(
         if level < FOUND:
             break
         detection, model = _measured(place, components, count, left, (y, x), (snr[y, x], level))
-        if detection.likeness < LEAST_LIKENESS or not detection.flux_ratio > 0:
+        if not detection.flux_ratio > 0 or detection.likeness < LEAST_LIKENESS or _is_ghost(detection, found, place):
             refused |= np.hypot(*(np.indices(left.shape) - np.array([[[y]], [[x]]]))) < place.fwhm_px
             continue
         found.append(detection)
         left = left - model
     return tuple(sorted(found, key=lambda item: -item.flux_ratio)), left
+
+
+def _is_ghost(new: Detection, known: Sequence[Detection], place: _Place) -> bool:
+    """Whether a source is rather what is left of a brighter companion close to it."""
+    return any(
+        np.hypot(new.dy - other.dy, new.dx - other.dx) < GHOST_FWHM * place.fwhm_px
+        and new.flux_ratio < GHOST_RATIO * other.flux_ratio
+        for other in known
+    )
 
 
 def _measured(

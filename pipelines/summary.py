@@ -1,0 +1,102 @@
+"""Summaries of a night: Strehl ratios and contrast curves of all its observations."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from obsarchive.errors import Unprocessable
+from obsarchive.night_plots import contrast_of_night, median_curve, strehl_of_night
+from obsarchive.observation import Observation, StepRecord
+from obsarchive.pipeline import Pipeline, Workspace, step
+from obsarchive.state import State
+
+STARS = ("bright_star", "faint_star")
+"""Pipelines whose Strehl ratios and contrast curves are summarised; of an observation the first that has one."""
+
+
+class StrehlSummary(Pipeline):
+    """Strehl ratios against time and seeing."""
+
+    name = "strehl"
+    scope = "night"
+    folder = "summary"
+    follows_science = True
+
+    @step(makes=["strehl.{id}.png", "strehl.{id}.txt"], uses=["observations"])
+    def strehl(self, work: Workspace) -> dict[str, Any]:
+        """Collect the Strehl ratios that can be trusted."""
+        items: list[dict[str, Any]] = [
+            {
+                "observation": observation.id,
+                "date_utc": observation.date_utc,
+                "filter": observation.filter,
+                "ratio_percent": record.results.get("ratio_percent"),
+                "ratio_error_percent": record.results.get("ratio_error_percent"),
+                "fwhm_arcsec": record.results.get("fwhm_arcsec"),
+                "seeing_arcsec": observation.number("seeing.nearest_arcsec"),
+            }
+            for observation, record in _done(work, "strehl")
+            if record.results.get("flag") == "OK"
+        ]
+        if not items:
+            raise Unprocessable(f"no observation of {work.subject.id} has a Strehl ratio that can be trusted")
+        items.sort(key=lambda item: item["date_utc"])
+        work.publish("strehl.{id}.png", strehl_of_night(items, f"Strehl ratios of {work.subject.id}"))
+        work.publish("strehl.{id}.txt", _strehl_table(items).encode())
+        shown = [{**item, "date_utc": item["date_utc"].isoformat()} for item in items]
+        return {"ratios": shown, "median_percent": float(np.median([item["ratio_percent"] for item in items]))}
+
+
+class ContrastSummary(Pipeline):
+    """Contrast curves and their median."""
+
+    name = "contrast_curve"
+    scope = "night"
+    folder = "summary"
+    follows_science = True
+
+    @step(makes=["contrast_curve.{id}.png", "contrast_curve.{id}.txt"], uses=["observations"])
+    def contrast_curve(self, work: Workspace) -> dict[str, Any]:
+        """Collect the contrast curves."""
+        found = [(o, _curve(record)) for o, record in _done(work, "pca")]
+        curves = [(o.filter, curve[0], curve[1]) for o, curve in found if len(curve[0]) > 1]
+        if not curves:
+            raise Unprocessable(f"no observation of {work.subject.id} has a contrast curve")
+        grid, middle = median_curve(curves)
+        work.publish("contrast_curve.{id}.png", contrast_of_night(curves, f"Contrast curves of {work.subject.id}"))
+        lines = ["# median of the night's contrast curves", "# separation_arcsec  contrast_mag"]
+        lines += [f"{separation:19.4f} {magnitude:13.4f}" for separation, magnitude in zip(grid, middle, strict=True)]
+        work.publish("contrast_curve.{id}.txt", ("\n".join(lines) + "\n").encode())
+        return {
+            "observations": [o.id for o, curve in found if len(curve[0]) > 1],
+            "median": np.round(np.stack([grid, middle], axis=1), 4),
+        }
+
+
+def _done(work: Workspace, name: str) -> Iterator[tuple[Observation, StepRecord]]:
+    """Observations with a step that is done, and its record."""
+    for observation in work.observations:
+        records = (observation.pipeline(pipeline).step(name) for pipeline in STARS)
+        record = next((record for record in records if record.state is State.DONE), None)
+        if record is not None:
+            yield observation, record
+
+
+def _curve(record: StepRecord) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Separation [arcsec] and contrast [mag] where it is known."""
+    rows = [row for row in record.results.get("curve") or () if None not in row[:2]]
+    table = np.array(rows, float).reshape(len(rows), -1)
+    return (table[:, 0], table[:, 1]) if rows else (np.empty(0), np.empty(0))
+
+
+def _strehl_table(items: list[dict[str, Any]]) -> str:
+    lines = ["# date_utc             filter  strehl_percent  error_percent  fwhm_arcsec  seeing_arcsec  observation"]
+    for item in items:
+        numbers = [item[key] for key in ("ratio_percent", "ratio_error_percent", "fwhm_arcsec", "seeing_arcsec")]
+        texts = [f"{value:13.3f}" if value is not None else f"{'-':>13s}" for value in numbers]
+        lines.append(
+            f"{item['date_utc']:%Y-%m-%dT%H:%M:%S} {item['filter']:>8s} {' '.join(texts)}  {item['observation']}"
+        )
+    return "\n".join(lines) + "\n"

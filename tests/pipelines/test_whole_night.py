@@ -1,0 +1,110 @@
+"""A night of all kinds of targets through the daemon: every pipeline does its part, and they follow each other."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from obsarchive import demo
+from obsarchive.demo import NightPlan, Target
+from obsarchive.psflib import PsfLibrary
+from obsarchive.science.simulate import Scene, Star, planetary_disc
+from tests.engine.conftest import CONFIG, Site
+
+pytestmark = pytest.mark.xdist_group("whole night")
+
+NIGHT = "20260314"
+SHAPE = (256, 256)
+SINGLE = Scene((Star(),), zero_flux_e=6e4)
+COMPANION = Star(0.6, -0.65, 4.0)
+PLAN = NightPlan(
+    NIGHT,
+    (
+        Target("1", "alone", "Si", SINGLE, n_frames=40, shape=SHAPE),
+        Target("1", "lonely", "Si", SINGLE, n_frames=40, shape=SHAPE),
+        Target("1", "solo", "Si", SINGLE, n_frames=40, shape=SHAPE),
+        Target("1", "double", "Si", Scene((Star(), COMPANION), zero_flux_e=6e4), n_frames=40, shape=SHAPE),
+        Target("1", "faint", "Si", Scene((Star(),), zero_flux_e=1200), 60, SHAPE, magnitude=14.0),
+        Target("24", "Neptune", "Si", Scene((), extended=120 * planetary_disc(40, 96, 1)), n_frames=40, shape=SHAPE),
+    ),
+    n_darks=10,
+    n_flats=5,
+    dark_frames=4,
+    flat_frames=1,
+    n_seeing=3,
+    detector=SHAPE,
+    seed=31,
+)
+PIPELINES = [
+    {"class": "pipelines.night.Calibration"},
+    {"class": "pipelines.seeing.Seeing"},
+    {"class": "pipelines.bright_star.BrightStar", "when": "science_program.program_id not in ['24']"},
+    {"class": "pipelines.faint_star.FaintStar", "when": "magnitude > 12"},
+    {"class": "pipelines.extended_object.ExtendedObject", "when": "science_program.program_id in ['24']"},
+    {"class": "pipelines.psf_library.PsfCandidates"},
+    {"class": "pipelines.summary.StrehlSummary"},
+    {"class": "pipelines.summary.ContrastSummary"},
+]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    made = Site(tmp_path_factory.mktemp("whole") / "site")
+    demo.write_night(made.folder / "raw", PLAN)
+    made.config_file.write_text(json.dumps({**CONFIG, "pipelines": PIPELINES}))
+    made.run("--once")
+    return made
+
+
+def manifest(site: Site, target: str, step: str) -> dict:
+    pipeline, name = step.split(":")
+    observation = site.observation(target)
+    return json.loads((site.layout.observation(NIGHT, observation) / pipeline / f".{name}.json").read_text())
+
+
+def summary(site: Site, name: str) -> dict:
+    return json.loads((site.layout.night(NIGHT) / "summary" / f".{name}.json").read_text())
+
+
+def test_single_stars_come_into_the_library_and_double_ones_do_not(site: Site) -> None:
+    members = {entry.observation for entry in PsfLibrary.read(site.layout.psf_library).entries}
+    assert members >= {site.observation(name) for name in ("alone", "lonely", "solo")}
+    assert site.observation("double") not in members
+
+
+def test_the_companion_is_found_once_there_are_references(site: Site) -> None:
+    """The high-contrast step waited for the library that the night itself filled."""
+    results = manifest(site, "double", "bright_star:pca")["results"]
+    assert results["n_references"] >= 3
+    found = results["detections"][0]
+    assert found["separation_arcsec"] == pytest.approx(COMPANION.separation_arcsec, abs=0.012)
+    assert found["position_angle_deg"] == pytest.approx(COMPANION.position_angle_deg, abs=0.8)
+    assert found["delta_mag"] == pytest.approx(4.0, abs=0.2)
+    assert manifest(site, "alone", "bright_star:pca")["results"]["detections"] == []
+
+
+def test_the_planet_is_deconvolved_with_a_star_of_the_night(site: Site) -> None:
+    results = manifest(site, "Neptune", "extended_object:deconvolve")["results"]
+    assert f"_{NIGHT}_" in results["psf"]
+    assert results["lacks_references"] == ""
+
+
+def test_faint_stars_go_through_their_pipeline(site: Site) -> None:
+    assert manifest(site, "faint", "faint_star:reduce")["results"]["frames_used"] > 40
+
+
+def test_seeing_is_right_and_shared(site: Site) -> None:
+    frames = summary(site, "measure")["results"]["frames"]
+    truth = [1.1, 1.15, 1.2]
+    assert [frame["fwhm_arcsec"] for frame in frames] == pytest.approx(truth, rel=0.04)
+    document = json.loads((site.layout.observation(NIGHT, site.observation("solo")) / ".observation.json").read_text())
+    assert document["seeing"]["median_arcsec"] == pytest.approx(1.15, rel=0.04)
+
+
+def test_summaries_hold_every_observation(site: Site) -> None:
+    folder = site.layout.night(NIGHT) / "summary"
+    for name in ("strehl", "contrast_curve"):
+        assert (folder / f"{name}.{NIGHT}.png").stat().st_size > 5000
+    assert len(summary(site, "strehl")["results"]["ratios"]) >= 4
+    assert len(summary(site, "contrast_curve")["results"]["observations"]) >= 4
+    assert Path(folder / "seeing" / f"seeing.{NIGHT}.txt").read_text().count("\n") == 4

@@ -1,0 +1,74 @@
+"""Seeing measured on simulated long exposures."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from obsarchive.errors import Unprocessable
+from obsarchive.science.seeing import StarWidth, measure_width, trend
+from obsarchive.science.simulate import Detector, Instrument, Scene, Star, seeing_frames
+
+PIXEL_ARCSEC = 0.0347
+
+
+def exposure(fwhm_arcsec: float, seed: int, side: int = 512, flux: float = 2e5) -> np.ndarray:
+    instrument = Instrument(detector=Detector(shape=(side, side), seed=seed), frame_s=1.0)
+    frame = next(seeing_frames(instrument, Scene((Star(),), zero_flux_e=flux), fwhm_arcsec, 1, seed))
+    return (frame - instrument.detector.dark_adu(1.0)) / instrument.detector.flat
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("fwhm", [0.6, 1.1, 1.9])
+def test_seeing_is_within_three_per_cent_of_truth(fwhm: float, seed: int) -> None:
+    found = measure_width(exposure(fwhm, seed))
+    assert found.fwhm_px * PIXEL_ARCSEC == pytest.approx(fwhm, rel=0.03)
+    assert found.elongation < 1.1
+    assert found.error_px < 0.03 * found.fwhm_px
+
+
+def test_quarter_frames_and_faint_stars() -> None:
+    assert measure_width(exposure(1.1, 4, 256)).fwhm_px * PIXEL_ARCSEC == pytest.approx(1.1, rel=0.03)
+    assert measure_width(exposure(1.1, 5, 256, 3e4)).fwhm_px * PIXEL_ARCSEC == pytest.approx(1.1, rel=0.06)
+
+
+def moffat(fwhm: float, ratio: float, angle: float, side: int = 160) -> np.ndarray:
+    y, x = np.mgrid[:side, :side] - side / 2.0
+    along = x * np.cos(angle) + y * np.sin(angle)
+    across = -x * np.sin(angle) + y * np.cos(angle)
+    squared = (along / (fwhm * np.sqrt(ratio))) ** 2 + (across / (fwhm / np.sqrt(ratio))) ** 2
+    return 1000 * (1 + 4 * (2 ** (1 / 3.5) - 1) * squared) ** -3.5
+
+
+@given(fwhm=st.floats(5, 25), ratio=st.floats(1, 1.4), angle=st.floats(0, np.pi), seed=st.integers(0, 999))
+@settings(max_examples=20)
+def test_width_and_elongation_of_ellipses(fwhm: float, ratio: float, angle: float, seed: int) -> None:
+    image = moffat(fwhm, ratio, angle) + np.random.default_rng(seed).normal(20, 3, (160, 160))
+    found = measure_width(image)
+    assert found.fwhm_px == pytest.approx(fwhm, rel=0.03)
+    assert found.elongation == pytest.approx(ratio, rel=0.05)
+    assert (found.y, found.x) == pytest.approx((80, 80), abs=0.3)
+
+
+def test_the_profile_is_half_at_half_the_width() -> None:
+    star = StarWidth(0, 0, 10.0, 0.1, 1.0, 3.0, 200.0, 5.0)
+    assert star.profile(np.array([0.0, 5.0])) == pytest.approx([200, 100])
+
+
+def test_what_is_no_seeing_is_refused() -> None:
+    rng = np.random.default_rng(1)
+    for image in (rng.normal(0, 1, (100, 100)), np.full((64, 64), np.nan), np.zeros((64, 64)), np.ones((4, 4))):
+        with pytest.raises(Unprocessable):
+            measure_width(image)
+    with pytest.raises(Unprocessable, match="elongated"):
+        measure_width(moffat(10, 2.2, 0.3) + rng.normal(0, 2, (160, 160)))
+
+
+def test_the_trend_follows_and_ignores_outliers() -> None:
+    hours = np.linspace(0, 8, 60)
+    truth = 1 + 0.05 * hours
+    values = truth + np.random.default_rng(2).normal(0, 0.02, 60)
+    values[[5, 30]] = 4.0
+    values[10] = np.nan
+    assert np.abs(trend(hours, values) - truth).max() < 0.06
+    assert np.isnan(trend(hours, np.full(60, np.nan))).all()
