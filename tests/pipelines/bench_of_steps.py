@@ -83,7 +83,11 @@ class Bench:
         return self.layout.observation(NIGHT, self.name) / name.format(id=self.name)
 
     def run(
-        self, pipeline: type[Pipeline], settings: Mapping[str, Any] | None = None, only: Iterable[str] = ()
+        self,
+        pipeline: type[Pipeline],
+        settings: Mapping[str, Any] | None = None,
+        only: Iterable[str] = (),
+        steps: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> dict[str, Outcome]:
         """Run all steps whose turn comes, or some; what was done before is known to them."""
         outcomes: dict[str, Outcome] = {}
@@ -99,6 +103,7 @@ class Bench:
                 self.folder / "archive",
                 self.folder / "tmp",
                 settings=settings or {},
+                step_settings=steps or {},
                 files={"science": self.files} if "science" in step.uses else {},
                 masters=self.masters,
                 telescope=self.telescope,

@@ -1,0 +1,110 @@
+"""Sources of an image by SEP (Barbary 2016, JOSS 1, 58; after Bertin & Arnouts 1996, A&AS 117, 393)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import sep
+from numpy.typing import NDArray
+
+from obsarchive.errors import Unprocessable
+
+THRESHOLD_SIGMA = 4.0
+LEAST_PIXELS = 5
+BACKGROUND_PX = 64
+LEAST_SIDE_PX = 16
+MAX_SOURCES = 5000
+
+
+@dataclass(frozen=True, eq=False)
+class Sources:
+    """Sources of an image, brightest first.
+
+    Attributes
+    ----------
+    y, x : ndarray (n,)
+        Windowed centroids [pixel].
+    flux : ndarray (n,)
+        [counts].
+    snr : ndarray (n,)
+        Peak over the noise of the background.
+    fwhm_px : ndarray (n,)
+        [pixel].
+    """
+
+    y: NDArray[np.float64]
+    x: NDArray[np.float64]
+    flux: NDArray[np.float64]
+    snr: NDArray[np.float64]
+    fwhm_px: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def chosen(self, which: NDArray) -> "Sources":
+        """Some of them."""
+        return Sources(self.y[which], self.x[which], self.flux[which], self.snr[which], self.fwhm_px[which])
+
+
+def detect(image: NDArray, fwhm_px: float = 4.0, threshold: float = THRESHOLD_SIGMA) -> Sources:
+    """Find the sources of an image.
+
+    Parameters
+    ----------
+    image : ndarray (ny, nx)
+        Counts; what is not finite is not looked at.
+    fwhm_px : float
+        Width of stars, for the filter [pixel].
+    threshold : float
+        Of the smoothed image, in standard deviations of the background.
+
+    Returns
+    -------
+    Sources
+
+    Raises
+    ------
+    Unprocessable
+        The image is too small or holds nothing.
+    """
+    if min(image.shape) < LEAST_SIDE_PX:
+        raise Unprocessable(f"no sources: the image is {image.shape}, at least {LEAST_SIDE_PX} pixels are needed")
+    pixels = np.array(image, np.float32, order="C")
+    unknown = ~np.isfinite(pixels)
+    if unknown.all():
+        raise Unprocessable("no sources: no pixel of the image is finite")
+    pixels[unknown] = np.median(pixels[~unknown])
+    if np.ptp(pixels) == 0:
+        raise Unprocessable("no sources: the image is constant")
+    cell = min(BACKGROUND_PX, *image.shape)
+    background = sep.Background(pixels, mask=unknown, bw=cell, bh=cell)
+    flat = pixels - background.back()
+    sep.set_extract_pixstack(1_000_000)
+    try:
+        found = sep.extract(
+            flat,
+            threshold,
+            err=background.rms(),
+            mask=unknown,
+            minarea=LEAST_PIXELS,
+            filter_kernel=_kernel(fwhm_px),
+            deblend_cont=0.005,
+        )
+    except Exception as err:  # SEP raises bare Exception when its buffers overflow
+        raise Unprocessable(f"no sources: {err}") from err
+    found = found[np.argsort(-found["flux"])][:MAX_SOURCES]
+    if not len(found):
+        return Sources(*(np.empty(0) for _ in range(5)))
+    width = 2.3548 * np.sqrt(0.5 * (found["a"] ** 2 + found["b"] ** 2))
+    sigma = np.clip(width / 2.3548, 0.5, 2 * fwhm_px)
+    x, y, flag = sep.winpos(flat, found["x"], found["y"], sigma, mask=unknown)
+    good = (np.hypot(x - found["x"], y - found["y"]) < width) & (flag == 0)
+    x, y = np.where(good, x, found["x"]), np.where(good, y, found["y"])
+    snr = found["peak"] / background.globalrms
+    return Sources(y, x, found["flux"].astype(float), snr.astype(float), width.astype(float))
+
+
+def _kernel(fwhm_px: float) -> NDArray[np.float32]:
+    sigma = max(fwhm_px, 1.5) / 2.3548
+    half = int(np.ceil(1.5 * sigma))
+    y, x = np.mgrid[-half : half + 1, -half : half + 1]
+    return np.exp(-(y**2 + x**2) / (2 * sigma**2)).astype(np.float32)

@@ -1,0 +1,149 @@
+"""Plate solutions: the gnomonic projection, and a linear or polynomial map from pixels to it.
+
+Calabretta & Greisen (2002, A&A 395, 1077); distortion as in the SIP convention (Shupe et al. 2005, ASPC 347, 491).
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Float = NDArray[np.float64]
+ARCSEC = 3600.0
+
+
+def project(ra_deg: ArrayLike, dec_deg: ArrayLike, centre: tuple[float, float]) -> tuple[Float, Float]:
+    """Gnomonic projection of positions on the sky.
+
+    Parameters
+    ----------
+    ra_deg, dec_deg : array_like
+        Positions [deg].
+    centre : (float, float)
+        Right ascension and declination of the tangent point [deg].
+
+    Returns
+    -------
+    (ndarray, ndarray)
+        Standard coordinates xi (east) and eta (north) [arcsec]; NaN for the other half of the sky.
+    """
+    ra, dec = np.radians(np.asarray(ra_deg, float)), np.radians(np.asarray(dec_deg, float))
+    ra0, dec0 = np.radians(centre)
+    cosine = np.sin(dec0) * np.sin(dec) + np.cos(dec0) * np.cos(dec) * np.cos(ra - ra0)
+    cosine = np.where(cosine > 0, cosine, np.nan)
+    xi = np.cos(dec) * np.sin(ra - ra0) / cosine
+    eta = (np.cos(dec0) * np.sin(dec) - np.sin(dec0) * np.cos(dec) * np.cos(ra - ra0)) / cosine
+    return np.degrees(xi) * ARCSEC, np.degrees(eta) * ARCSEC
+
+
+def deproject(xi_arcsec: ArrayLike, eta_arcsec: ArrayLike, centre: tuple[float, float]) -> tuple[Float, Float]:
+    """Positions on the sky of standard coordinates: the inverse of :func:`project` [deg]."""
+    xi = np.radians(np.asarray(xi_arcsec, float) / ARCSEC)
+    eta = np.radians(np.asarray(eta_arcsec, float) / ARCSEC)
+    ra0, dec0 = np.radians(centre)
+    denominator = np.cos(dec0) - eta * np.sin(dec0)
+    ra = ra0 + np.arctan2(xi, denominator)
+    dec = np.arctan2((np.sin(dec0) + eta * np.cos(dec0)), np.hypot(xi, denominator))
+    return np.degrees(ra) % 360, np.degrees(dec)
+
+
+@dataclass(frozen=True, eq=False)
+class PlateSolution:
+    """From pixels to the sky.
+
+    Attributes
+    ----------
+    centre : (float, float)
+        Right ascension and declination at the reference pixel [deg].
+    reference : (float, float)
+        Reference pixel (y, x), from 0.
+    matrix : ndarray (2, 2)
+        (xi, eta) [arcsec] of a step in (x, y) [pixel].
+    distortion : dict
+        By powers (i, j) of x and y: what is added to (x, y) [pixel]; empty without distortion.
+    """
+
+    centre: tuple[float, float]
+    reference: tuple[float, float]
+    matrix: Float
+    distortion: dict[tuple[int, int], tuple[float, float]] = field(default_factory=dict)
+
+    def standard(self, y: ArrayLike, x: ArrayLike) -> tuple[Float, Float]:
+        """Standard coordinates (xi, eta) of pixels [arcsec]."""
+        u, v = np.asarray(x, float) - self.reference[1], np.asarray(y, float) - self.reference[0]
+        du, dv = np.zeros_like(u), np.zeros_like(v)
+        for (i, j), (a, b) in self.distortion.items():
+            du, dv = du + a * u**i * v**j, dv + b * u**i * v**j
+        u, v = u + du, v + dv
+        return self.matrix[0, 0] * u + self.matrix[0, 1] * v, self.matrix[1, 0] * u + self.matrix[1, 1] * v
+
+    def sky(self, y: ArrayLike, x: ArrayLike) -> tuple[Float, Float]:
+        """Right ascension and declination of pixels [deg]."""
+        return deproject(*self.standard(y, x), self.centre)
+
+    @property
+    def scale_arcsec(self) -> float:
+        """Plate scale [arcsec/pixel]."""
+        return float(np.sqrt(abs(np.linalg.det(self.matrix))))
+
+    @property
+    def north_angle_deg(self) -> float:
+        """Direction of north, counterclockwise from up (+y) [deg]."""
+        x, y = np.linalg.solve(self.matrix, [0.0, 1.0])
+        return float(np.degrees(np.arctan2(-x, y)))
+
+
+def fit_plate(
+    pixels: tuple[NDArray, NDArray], standard: tuple[NDArray, NDArray], start: PlateSolution, order: int
+) -> PlateSolution:
+    """Least-squares plate solution through matched stars.
+
+    Parameters
+    ----------
+    pixels : (y, x)
+        Positions [pixel], each (n,).
+    standard : (xi, eta)
+        Standard coordinates of the same stars about the centre of `start` [arcsec], each (n,).
+    start : PlateSolution
+        Gives tangent point, reference pixel and parity.
+    order : int
+        0: shift, rotation and scale; 1: any linear map; 2, 3: with distortion.
+
+    Returns
+    -------
+    PlateSolution
+        About the sky position that the reference pixel turns out to have, as far as the linear terms tell.
+    """
+    y, x = (np.asarray(axis, float) for axis in pixels)
+    xi, eta = (np.asarray(axis, float) for axis in standard)
+    u, v = x - start.reference[1], y - start.reference[0]
+    if order == 0:
+        offset, matrix, terms = _similarity(u, v, xi, eta, start)
+    else:
+        offset, matrix, terms = _polynomial(u, v, xi, eta, order)
+    centre = deproject(offset[0], offset[1], start.centre)
+    return PlateSolution((float(centre[0]), float(centre[1])), start.reference, matrix, terms)
+
+
+def _similarity(
+    u: Float, v: Float, xi: Float, eta: Float, start: PlateSolution
+) -> tuple[Float, Float, dict[tuple[int, int], tuple[float, float]]]:
+    parity = np.sign(np.linalg.det(start.matrix))
+    one, zero = np.ones_like(u), np.zeros_like(u)
+    # xi = a u - p b v + c, eta = b u + p a v + d
+    rows = np.concatenate([np.stack([u, -parity * v, one, zero], axis=1), np.stack([parity * v, u, zero, one], axis=1)])
+    a, b, c, d = np.linalg.lstsq(rows, np.concatenate([xi, eta]), rcond=None)[0]
+    return np.array([c, d]), np.array([[a, -parity * b], [b, parity * a]]), {}
+
+
+def _polynomial(
+    u: Float, v: Float, xi: Float, eta: Float, order: int
+) -> tuple[Float, Float, dict[tuple[int, int], tuple[float, float]]]:
+    powers = [(i, n - i) for n in range(order + 1) for i in range(n, -1, -1)]
+    unit = max(float(np.abs(u).max(initial=1.0)), float(np.abs(v).max(initial=1.0)))
+    rows = np.stack([(u / unit) ** i * (v / unit) ** j for i, j in powers], axis=1)
+    solved = np.linalg.lstsq(rows, np.stack([xi, eta], axis=1), rcond=None)[0]
+    terms = {power: row / unit ** sum(power) for power, row in zip(powers, solved, strict=True)}
+    matrix = np.stack([terms[1, 0], terms[0, 1]], axis=1)
+    higher = {power: np.linalg.solve(matrix, row) for power, row in terms.items() if sum(power) > 1}
+    return terms[0, 0], matrix, {power: (float(a), float(b)) for power, (a, b) in higher.items()}

@@ -1,0 +1,233 @@
+"""Astrometry: a plate solution of an observation's best image, and its world coordinates for all of its products."""
+
+import logging
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from numpy.typing import NDArray
+
+from obsarchive import catalogs, fitsio
+from obsarchive.astrometry_plots import plate_solution
+from obsarchive.catalogs import Catalog
+from obsarchive.errors import Unprocessable
+from obsarchive.pipeline import Pipeline, Workspace, step
+from obsarchive.science.matching import Match, Uncertainty, match_stars
+from obsarchive.science.sources import Sources, detect
+from obsarchive.science.wcs import PlateSolution, project
+from pipelines.previews import labels_of
+
+log = logging.getLogger(__name__)
+
+EDGE_FWHM = 1.0
+LEAST_SNR = 5.0
+"""Of the peak: the noise of drizzled images is correlated, and makes faint sources."""
+DAYS_PER_YEAR = 365.25
+
+
+@dataclass(frozen=True)
+class SolveSettings:
+    """Settings of the plate solution."""
+
+    catalogue: str = field(
+        default="",
+        metadata={"help": "file with ra, dec [deg], mag, pmra, pmdec [mas/yr], epoch; relative to the archive"},
+    )
+    vizier: str = field(
+        default="",
+        metadata={"help": "address of VizieR's asu-tsv program, asked for Gaia DR3 without a file; empty: never"},
+    )
+    pointing_arcsec: float = field(
+        default=30.0, metadata={"help": "largest error of the telescope's pointing [arcsec]"}
+    )
+    scale_error: float = field(default=0.02, metadata={"help": "largest relative error of the plate scale"})
+    rotation_deg: float = field(default=3.0, metadata={"help": "largest error of the orientation [deg]"})
+    match_arcsec: float = field(default=0.4, metadata={"help": "reach of the first match [arcsec]"})
+    order: int = field(default=1, metadata={"help": "0: shift, turn, scale; 1: linear; 2, 3: with distortion (SIP)"})
+
+
+class Astrometry(Pipeline):
+    """World coordinates from the stars of a catalogue."""
+
+    name = "astrometry"
+
+    @step(
+        makes=["{id}_matches.csv", "{id}_astrometry.png"],
+        may_make=["{id}_wcs.fits"],
+        reads=["ccd/{id}_stack.fits", "faint_star/{id}_summed.fits", "bright_star/100p.fits"],
+        uses=[],
+        settings=SolveSettings,
+    )
+    def solve(self, work: Workspace) -> dict[str, Any]:
+        """Match the stars of the best image with a catalogue; no solution is a result, too."""
+        settings: SolveSettings = work.settings
+        image, header = fitsio.read_fits(work.source())
+        guess = _guess(header, image.shape)
+        sources = _stars(image)
+        half_deg = guess.scale_arcsec * float(np.hypot(*image.shape)) / 2 / 3600
+        catalog = _catalog(work, guess.centre, half_deg + settings.pointing_arcsec / 3600)
+        place = catalog.at(_year(work.observation.date_utc))
+        uncertainty = Uncertainty(
+            settings.pointing_arcsec, settings.scale_error, settings.rotation_deg, settings.match_arcsec
+        )
+        found = match_stars((sources.y, sources.x), place, guess, uncertainty, settings.order)
+        work.publish("{id}_matches.csv", _table(found, sources, place).encode())
+        work.publish("{id}_astrometry.png", _plot(work, image, sources, place, found))
+        facts: dict[str, Any] = {"solved": found is not None, "n_sources": len(sources), "n_catalogue": len(catalog)}
+        facts |= {"catalogue": catalog.origin, "image": work.source_name}
+        if found is None:
+            words = f"no solution: {len(sources)} sources and {len(catalog)} stars of {catalog.origin} do not agree"
+            return {**facts, "reason": words}
+        cards = _cards(found)
+        full = header.copy()
+        _without_wcs(full)
+        full.update(cards)
+        work.publish_fits("{id}_wcs.fits", image, full)
+        amended = _amend(work, cards, header, image.shape)
+        return {**facts, **_measured(found, guess), "amended": amended}
+
+
+def _guess(header: fits.Header, shape: tuple[int, ...]) -> PlateSolution:
+    """Plate solution that the header claims."""
+    try:
+        matrix = 3600 * np.array([[header[f"CD{i}_{j}"] for j in (1, 2)] for i in (1, 2)], float)
+        centre = float(header["CRVAL1"]), float(header["CRVAL2"])
+        reference = float(header["CRPIX2"]) - 1, float(header["CRPIX1"]) - 1
+    except (KeyError, TypeError, ValueError) as err:
+        raise Unprocessable(
+            f"the image has no world coordinates to begin with ({err}): pointing or orientation are not known"
+        ) from err
+    if not abs(np.linalg.det(matrix)) > 0:
+        raise Unprocessable("the image's world coordinates are no map: their matrix is singular")
+    middle = ((shape[0] - 1) / 2, (shape[1] - 1) / 2)
+    sky = PlateSolution(centre, reference, matrix).sky(*middle)
+    return PlateSolution((float(sky[0]), float(sky[1])), middle, matrix)
+
+
+def _stars(image: NDArray) -> Sources:
+    """Sources that stand out of the noise, away from the edges."""
+    found = detect(image)
+    if not len(found):
+        return found
+    ny, nx = image.shape
+    margin = min(EDGE_FWHM * float(np.median(found.fwhm_px)), min(ny, nx) / 10)
+    inside = (found.y > margin) & (found.y < ny - 1 - margin) & (found.x > margin) & (found.x < nx - 1 - margin)
+    return found.chosen(inside & (found.snr >= LEAST_SNR))
+
+
+def _catalog(work: Workspace, place: tuple[float, float], radius_deg: float) -> Catalog:
+    settings: SolveSettings = work.settings
+    if settings.catalogue:
+        path = Path(settings.catalogue)
+        found = catalogs.read_catalog(path if path.is_absolute() else work.layout.root / path)
+        return found.around(*place, radius_deg)
+    if settings.vizier:
+        return catalogs.gaia_around(place, radius_deg, settings.vizier, work.task.tmp / "catalogs")
+    raise Unprocessable(
+        "no catalogue: set steps.solve.catalogue of the pipeline astrometry to a file with ra, dec, mag, "
+        "or steps.solve.vizier to the address of a VizieR service"
+    )
+
+
+def _year(when: datetime) -> float:
+    return 2000.0 + (when - datetime(2000, 1, 1, 12, tzinfo=UTC)).total_seconds() / 86400 / DAYS_PER_YEAR
+
+
+def _cards(found: Match) -> fits.Header:
+    """World coordinates as header cards, distortion as SIP."""
+    solution, sip = found.solution, bool(found.solution.distortion)
+    header = fits.Header()
+    for axis, name in ((1, "RA---TAN"), (2, "DEC--TAN")):
+        header[f"CTYPE{axis}"] = name + ("-SIP" if sip else "")
+        header[f"CUNIT{axis}"] = "deg"
+        header[f"CRVAL{axis}"] = (solution.centre[axis - 1], "[deg] at the reference pixel")
+        header[f"CRPIX{axis}"] = (solution.reference[2 - axis] + 1, "[pixel] from 1")
+        for j in (1, 2):
+            header[f"CD{axis}_{j}"] = (solution.matrix[axis - 1, j - 1] / 3600, "[deg/pixel]")
+    if sip:
+        order = max(i + j for i, j in solution.distortion)
+        header["A_ORDER"], header["B_ORDER"] = order, order
+        for (i, j), (a, b) in solution.distortion.items():
+            header[f"A_{i}_{j}"], header[f"B_{i}_{j}"] = a, b
+    header["RADESYS"] = "ICRS"
+    header["ASTNMAT"] = (len(found.stars), "stars of the plate solution")
+    header["ASTRMS"] = (found.rms_arcsec, "[arcsec] rms of their residuals along an axis")
+    return header
+
+
+def _without_wcs(header: fits.Header) -> None:
+    """Remove the old linear terms, and what provenance writes again."""
+    for key in ("CDELT1", "CDELT2", "CROTA2", "PC1_1", "PC1_2", "PC2_1", "PC2_2", "EXTEND"):
+        header.remove(key, ignore_missing=True)
+
+
+def _amend(work: Workspace, cards: fits.Header, header: fits.Header, shape: tuple[int, ...]) -> list[str]:
+    """Give the solution to the image itself and to the others of its pipeline on the same pixels."""
+    pipeline, _, _ = work.source_name.partition("/")
+    folder = work.source().parent
+    amended = []
+    for path in sorted(folder.glob("*.fits")):
+        other = fits.getheader(path)
+        same = (other.get("NAXIS2"), other.get("NAXIS1"), other.get("PIXSCALE")) == (*shape, header.get("PIXSCALE"))
+        if same and other.get("GUIDEX") == header.get("GUIDEX") and other.get("GUIDEY") == header.get("GUIDEY"):
+            work.amend_fits(pipeline, path.name, cards)
+            amended.append(f"{pipeline}/{path.name}")
+    return amended
+
+
+def _measured(found: Match, guess: PlateSolution) -> dict[str, Any]:
+    solution = found.solution
+    east, north = project(*solution.centre, guess.centre)
+    return {
+        "n_matched": len(found.stars),
+        "rms_arcsec": found.rms_arcsec,
+        "false_alarm": found.false_alarm,
+        "ra_deg": solution.centre[0],
+        "dec_deg": solution.centre[1],
+        "scale_arcsec": solution.scale_arcsec,
+        "north_angle_deg": solution.north_angle_deg,
+        "pointing_error_arcsec": [float(east), float(north)],
+        "order": max((i + j for i, j in solution.distortion), default=1),
+    }
+
+
+def _table(found: Match | None, sources: Sources, place: tuple[NDArray, NDArray]) -> str:
+    lines = ["x_px,y_px,flux_adu,snr,fwhm_px,ra_deg,dec_deg,catalogue_ra_deg,catalogue_dec_deg,east_mas,north_mas"]
+    if found is None:
+        return lines[0] + "\n"
+    ra, dec = found.solution.sky(sources.y, sources.x)
+    matched = dict(zip(found.stars.tolist(), range(len(found.stars)), strict=True))
+    for i in range(len(sources)):
+        start = (
+            f"{sources.x[i]:.3f},{sources.y[i]:.3f},{sources.flux[i]:.1f},{sources.snr[i]:.1f},{sources.fwhm_px[i]:.2f}"
+        )
+        rest = ",,,"
+        if i in matched:
+            k = matched[i]
+            j = found.catalog[k]
+            east, north = 1000 * found.residuals_arcsec[k]
+            rest = f"{place[0][j]:.7f},{place[1][j]:.7f},{east:.1f},{north:.1f}"
+        lines.append(f"{start},{ra[i]:.7f},{dec[i]:.7f},{rest}")
+    return "\n".join(lines) + "\n"
+
+
+def _plot(
+    work: Workspace, image: NDArray, sources: Sources, place: tuple[NDArray, NDArray], found: Match | None
+) -> bytes:
+    marks = {"sources": (sources.y, sources.x)}
+    if found is None:
+        return plate_solution(image, marks, np.empty((0, 2)), None, labels_of(work))
+    y, x = _pixels(found.solution, place)
+    inside = (y > 0) & (y < image.shape[0]) & (x > 0) & (x < image.shape[1])
+    marks |= {"catalogue": (y[inside], x[inside]), "matched": (sources.y[found.stars], sources.x[found.stars])}
+    return plate_solution(image, marks, found.residuals_arcsec, found.rms_arcsec, labels_of(work))
+
+
+def _pixels(solution: PlateSolution, place: tuple[NDArray, NDArray]) -> tuple[NDArray, NDArray]:
+    """Pixels (y, x) of positions on the sky, without distortion: good enough for a plot."""
+    standard = np.stack(project(*place, solution.centre))
+    u, v = np.linalg.solve(solution.matrix, np.nan_to_num(standard, nan=1e9))
+    return v + solution.reference[0], u + solution.reference[1]
