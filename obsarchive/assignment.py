@@ -62,6 +62,7 @@ def make_task(config: Config, store: Store, task_id: str, running: Running) -> T
         telescopes=config.telescope,
         observations=tuple(store.observations.found(subject.night)) if "observations" in step.uses else (),
         calibration=config.calibration,
+        raw_roots=tuple(config.paths.raw),
         config_digest=config.digest,
         time_limit_s=config.parallel.job_timeout_s,
         memory_limit_gb=config.parallel.memory_limit_gb,

@@ -1,7 +1,8 @@
 """Instrument adapters: what a raw file is, which observation it belongs to, what its header says.
 
-An adapter is a class with the two methods of :class:`Instrument`. `RoboAO` reads names; an adopter writes another
-one and names it in ``paths.raw`` of the configuration.
+An adapter is a class with the two methods of :class:`Instrument`, and that of :class:`Sectioned` if the camera has an
+overscan. `RoboAO` reads names, `HeaderDriven` headers; an adopter writes another one and names it in ``paths.raw`` of
+the configuration.
 """
 
 import math
@@ -11,12 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from astropy import units as u
 from astropy.coordinates import Angle
 
 from obsarchive.names import ObservationName, parse_stamp
+from obsarchive.rawdata import Sections
 
 Kind = Literal["science", "dark", "flat", "seeing", "ignored"]
 SUFFIXES = (".fits", ".fits.bz2", ".fits.gz", ".fits.fz")
@@ -54,6 +56,15 @@ class Instrument(Protocol):
 
         Any key may be missing or wrong: then its field is left out.
         """
+        ...
+
+
+@runtime_checkable
+class Sectioned(Protocol):
+    """An adapter of a camera whose frames have an overscan, or edges to be cut off."""
+
+    def sections(self, header: Mapping[str, Any]) -> Sections:
+        """Which part of a raw frame is kept, and which saw no light."""
         ...
 
 
@@ -122,16 +133,16 @@ class RoboAO:
 
     def describe(self, header: Mapping[str, Any]) -> dict[str, Any]:
         """Read exposure, magnitude, position, detector mode and frame shape."""
-        ra = _first(_degrees(header.get(key), u.hourangle) for key in ("TELRA", "OBJRA"))
-        dec = _first(_degrees(header.get(key), u.deg) for key in ("TELDEC", "OBJDEC"))
-        mode = _number(header.get("MODE_NUM"))
+        ra = _first(degrees(header.get(key), u.hourangle) for key in ("TELRA", "OBJRA"))
+        dec = _first(degrees(header.get(key), u.deg) for key in ("TELDEC", "OBJDEC"))
+        mode = number(header.get("MODE_NUM"))
         fields: dict[str, Any] = {
-            "exposure_s": _number(header.get("EXPOSURE")),
-            "magnitude": _number(header.get("MAGNITUD")),
-            "em_gain": _number(header.get("EMGAIN")),
+            "exposure_s": number(header.get("EXPOSURE")),
+            "magnitude": number(header.get("MAGNITUD")),
+            "em_gain": number(header.get("EMGAIN")),
             "mode": None if mode is None else f"{mode:.0f}",
-            "shape": _shape(header),
-            "coordinates": _coordinates(ra, dec, header),
+            "shape": frame_shape(header),
+            "coordinates": coordinates(ra, dec, header),
         }
         return {key: value for key, value in fields.items() if value is not None}
 
@@ -140,7 +151,7 @@ def _first(values: Any) -> float | None:
     return next((value for value in values if value is not None), None)
 
 
-def _number(value: Any) -> float | None:
+def number(value: Any) -> float | None:
     """Return a finite number, or None for whatever else a header may hold."""
     if isinstance(value, bool):
         return None
@@ -151,10 +162,10 @@ def _number(value: Any) -> float | None:
     return number if math.isfinite(number) and number != UNKNOWN else None
 
 
-def _degrees(value: Any, unit: u.Unit) -> float | None:
+def degrees(value: Any, unit: u.Unit) -> float | None:
     """Angle in degrees from ``HH:MM:SS.ss``, ``10h20m30.5s`` or a number of degrees."""
     if not isinstance(value, str) or _is_number(value):
-        return _number(value)
+        return number(value)
     try:
         with warnings.catch_warnings(action="ignore"):  # 59.999 s are rounded to 60 s by some clocks
             degrees = float(Angle(value.strip(), unit=unit).to_value(u.deg))
@@ -171,17 +182,19 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _shape(header: Mapping[str, Any]) -> list[int] | None:
-    sides = [_number(header.get(key)) for key in ("NAXIS2", "NAXIS1")]
+def frame_shape(header: Mapping[str, Any]) -> list[int] | None:
+    """Rows and columns of a frame, if the header says so."""
+    sides = [number(header.get(key)) for key in ("NAXIS2", "NAXIS1")]
     known = [int(side) for side in sides if side is not None and 1 <= side <= MAX_SIDE]
     return known if len(known) == len(sides) else None
 
 
-def _coordinates(ra: float | None, dec: float | None, header: Mapping[str, Any]) -> dict[str, Any] | None:
+def coordinates(ra: float | None, dec: float | None, header: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Fields of the document's ``coordinates``, as far as they are known; None for none."""
     fields = {
-        "epoch": _number(header.get("EQUINOX")),
-        "az_deg": _number(header.get("AZIMUTH")),
-        "el_deg": _first(_number(header.get(key)) for key in ("ELEVATION", "ELVATION")),
+        "epoch": number(header.get("EQUINOX")),
+        "az_deg": number(header.get("AZIMUTH")),
+        "el_deg": _first(number(header.get(key)) for key in ("ELEVATION", "ELVATION")),
     }
     known: dict[str, Any] = {key: value for key, value in fields.items() if value is not None}
     if ra is not None and dec is not None and abs(dec) <= 90.0:
@@ -189,3 +202,12 @@ def _coordinates(ra: float | None, dec: float | None, header: Mapping[str, Any])
         longitude = (ra + 180.0) % 360.0 - 180.0
         known |= {"ra_deg": ra, "dec_deg": dec, "geojson": {"type": "Point", "coordinates": [longitude, dec]}}
     return known or None
+
+
+def __getattr__(name: str) -> Any:
+    """Let ``obsarchive.instruments.HeaderDriven`` be found, which stands in a module of its own."""
+    if name == "HeaderDriven":
+        from obsarchive.header_instrument import HeaderDriven
+
+        return HeaderDriven
+    raise AttributeError(name)

@@ -16,11 +16,12 @@ from astropy.io import fits
 from pydantic import TypeAdapter
 
 from obsarchive import __version__, fitsio
-from obsarchive.config import Calibration, Telescope
+from obsarchive.config import Calibration, RawRoot, Telescope, import_class
 from obsarchive.errors import ArchiveError, Unprocessable
+from obsarchive.instruments import Sectioned
 from obsarchive.layout import Layout
 from obsarchive.observation import Master, Night, Observation
-from obsarchive.rawdata import Frames, unpack
+from obsarchive.rawdata import Frames, Sections, read_header, unpack
 from obsarchive.steps import NoSettings, Pipeline, Step, Use, step
 
 __all__ = ["NoSettings", "Pipeline", "Progress", "Step", "Task", "Use", "Workspace", "step"]
@@ -50,6 +51,8 @@ class Task:
     observations: tuple[Mapping[str, Any], ...] = ()
     """Documents of the night's observations, for steps that use them."""
     calibration: Calibration = field(default_factory=Calibration)
+    raw_roots: tuple[RawRoot, ...] = ()
+    """Where raw files lie, and which instruments wrote them."""
     config_digest: str = ""
     time_limit_s: float = 1800.0
     memory_limit_gb: float = 2.0
@@ -149,7 +152,15 @@ class Workspace:
             raise Unprocessable(f"no raw {use} files of {self.subject.id} on disk")
         folder = unpacked_folder(self.task.tmp, self.subject.id)
         folder.mkdir(parents=True, exist_ok=True)
-        return Frames([unpack(path, folder) for path in paths])
+        return Frames([unpack(path, folder) for path in paths], self._sections(paths[0]))
+
+    def _sections(self, path: Path) -> Sections:
+        """Overscan and trim of the camera that wrote a file."""
+        root = next((root for root in self.task.raw_roots if path.is_relative_to(root.path)), None)
+        if root is None:
+            return Sections()
+        instrument = import_class(root.instrument)(root.settings)
+        return instrument.sections(read_header(path)) if isinstance(instrument, Sectioned) else Sections()
 
     def results(self, name: str) -> Mapping[str, Any]:
         """Measured values of an earlier step of this pipeline; empty when it has none."""

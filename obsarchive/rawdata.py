@@ -8,6 +8,7 @@ import os
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,7 +21,7 @@ from obsarchive.compressed import Job, decompress, explained
 from obsarchive.errors import ArchiveError, BadRawData, NotReady
 from obsarchive.rawheaders import Contents, Stack, expected_frames, plain_cards, read_header, scan
 
-__all__ = ["Frames", "expected_frames", "plain_cards", "read_header", "scan", "signature", "unpack"]
+__all__ = ["Frames", "Sections", "expected_frames", "plain_cards", "read_header", "scan", "signature", "unpack"]
 
 MAX_UNPACKED_BYTES = 2**34
 
@@ -136,6 +137,28 @@ def _native(raw: NDArray[Any], stack: Stack) -> NDArray[Any]:
     return pixels
 
 
+@dataclass(frozen=True)
+class Sections:
+    """Parts of a raw frame, as rows ``y0:y1`` and columns ``x0:x1`` from 0.
+
+    Parameters
+    ----------
+    trim : (y0, y1, x0, x1), optional
+        What is kept; the whole frame by default.
+    overscan : (y0, y1, x0, x1), optional
+        Pixels that saw no light: their median is subtracted from the frame.
+    """
+
+    trim: tuple[int, int, int, int] | None = None
+    overscan: tuple[int, int, int, int] | None = None
+
+    def __bool__(self) -> bool:
+        return self.trim is not None or self.overscan is not None
+
+
+WHOLE = Sections()
+
+
 class Frames:
     """The frames of a sequence of plain FITS files, read one at a time; a context manager.
 
@@ -146,6 +169,8 @@ class Frames:
     ----------
     paths : sequence of Path
         Files in the order in which they were taken.
+    sections : Sections
+        What of a raw frame is kept, and where its overscan is.
 
     Attributes
     ----------
@@ -162,13 +187,18 @@ class Frames:
         A file cannot be read.
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Path], sections: Sections = WHOLE) -> None:
         contents = [scan(path) for path in paths]
         _check_complete(contents)
         stacks = [stack for file in contents for stack in file.stacks]
-        self.shape = _common_shape(contents)
+        self._raw_shape = _common_shape(contents)
+        self._sections = sections
+        self._trim = _inside(sections.trim, self._raw_shape, contents[0].path)
+        self.shape = self._trim[1] - self._trim[0], self._trim[3] - self._trim[2]
         natives = {stack.native for stack in stacks}
-        self.dtype: np.dtype[Any] = natives.pop() if len(natives) == 1 else np.dtype(np.float32)
+        single = len(natives) == 1 and sections.overscan is None
+        self.dtype: np.dtype[Any] = natives.pop() if single else np.dtype(np.float32)
+        self._levels: dict[int, np.float32] = {}
         self._buffer = np.empty(max(stack.frame_bytes for stack in stacks), np.uint8)
         self._files = ExitStack()
         self._places: list[tuple[Path, int, Stack, int]] = []
@@ -211,8 +241,11 @@ class Frames:
     def read(self, i: int, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Give frame `i` as float32 (ny, nx) [ADU], in `out` when given."""
         out = np.empty(self.shape, np.float32) if out is None else out
-        raw, stack = self._raw_rows(i, 0, self.shape[0])
-        _decode(raw, stack, out)
+        if self._sections:
+            out[...] = self.window(i, 0, self.shape[0], 0, self.shape[1])
+        else:
+            raw, stack = self._raw_rows(i, 0, self.shape[0])
+            _decode(raw, stack, out)
         return out
 
     def window(self, i: int, y0: int, y1: int, x0: int, x1: int) -> NDArray[np.float32]:
@@ -221,13 +254,27 @@ class Frames:
             raise ValueError(f"columns {x0}:{x1} of a frame of {self.shape[1]}")
         out = np.empty((y1 - y0, x1 - x0), np.float32)
         raw, stack = self._raw_rows(i, y0, y1)
-        _decode(raw[:, x0:x1], stack, out)
-        return out
+        left = self._trim[2]
+        _decode(raw[:, left + x0 : left + x1], stack, out)
+        return out - self._overscan(i) if self._sections.overscan else out
+
+    def _overscan(self, i: int) -> np.float32:
+        """Median of the pixels of a frame that saw no light."""
+        if i not in self._levels:
+            y0, y1, x0, x1 = _inside(self._sections.overscan, self._raw_shape, self._places[i][0])
+            raw, stack = self._raw_rows(i, y0 - self._trim[0], y1 - self._trim[0])
+            dark = np.empty((y1 - y0, x1 - x0), np.float32)
+            _decode(raw[:, x0:x1], stack, dark)
+            self._levels[i] = np.float32(np.median(dark))
+        return self._levels[i]
 
     def rows(self, y0: int, y1: int) -> NDArray[Any]:
         """Give the rows [y0:y1] of all frames (n, y1-y0, nx) in `dtype` [ADU]; ValueError outside the frame."""
         out = np.empty((len(self), y1 - y0, self.shape[1]), self.dtype)
         for i, target in enumerate(out):
+            if self._sections:
+                target[...] = self.window(i, y0, y1, 0, self.shape[1])
+                continue
             raw, stack = self._raw_rows(i, y0, y1)
             if stack.native == self.dtype and self.dtype != np.float32:
                 target[...] = _native(raw, stack)
@@ -236,8 +283,9 @@ class Frames:
         return out
 
     def _raw_rows(self, i: int, y0: int, y1: int) -> tuple[NDArray[Any], Stack]:
-        """Read rows as stored, into the buffer."""
-        ny, nx = self.shape
+        """Read rows as stored, all columns of them, into the buffer; counted from the first that is kept."""
+        y0, y1 = y0 + self._trim[0], y1 + self._trim[0]
+        ny, nx = self._raw_shape
         if not 0 <= y0 <= y1 <= ny:
             raise ValueError(f"rows {y0}:{y1} of a frame of {ny}")
         path, descriptor, stack, plane = self._places[i]
@@ -249,6 +297,16 @@ class Frames:
         if found != raw.size:
             raise BadRawData(f"{path.name}: frame {i}: expected {raw.size} bytes, found {found}")
         return raw.view(stack.storage).reshape(y1 - y0, nx), stack
+
+
+def _inside(section: tuple[int, int, int, int] | None, shape: tuple[int, int], path: Path) -> tuple[int, int, int, int]:
+    """Section of a frame, the whole one for None; it must lie within."""
+    if section is None:
+        return 0, shape[0], 0, shape[1]
+    y0, y1, x0, x1 = section
+    if not (0 <= y0 < y1 <= shape[0] and 0 <= x0 < x1 <= shape[1]):
+        raise BadRawData(f"{path.name}: section rows {y0}:{y1}, columns {x0}:{x1} of a frame of {shape} (y, x)")
+    return section
 
 
 def _check_complete(contents: Sequence[Contents]) -> None:

@@ -158,10 +158,11 @@ class FaintSequence:
             for share, reason in zip(full, reasons, strict=True)
         )
 
-    def stack(self, found: Registered) -> tuple[Drizzle, NDArray[np.float32], int]:
+    def stack(self, found: Registered, scale: int = SCALE) -> tuple[Drizzle, NDArray[np.float32], int]:
         """Add the good frames: registered and drizzled, and as they are; pixels hit by cosmic rays are counted."""
         indices = np.flatnonzero(found.kept)
-        summed = Drizzle(self.frames.shape, SCALE, pixfrac_for(found.shifts[indices]))
+        pixfrac = pixfrac_for(found.shifts[indices]) if scale > 1 else 1.0
+        summed = Drizzle(self.frames.shape, scale, pixfrac)
         simple = np.zeros(self.frames.shape, np.float64)
         hits = 0
         for done, i in enumerate(indices.tolist()):

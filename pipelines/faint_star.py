@@ -48,7 +48,7 @@ class FaintStar(Pipeline):
             masters = calibrator(work, frames.shape)
             sequence = FaintSequence(work, frames, masters, self.settings.window_arcsec)
             found = sequence.register()
-            verdict = _classify(found)
+            verdict = classify(found)
             stack, simple, hits = sequence.stack(found)
         image = stack.image()
         if found.kept.sum() > FEW_FRAMES:
@@ -62,10 +62,10 @@ class FaintStar(Pipeline):
         header = product_header(work, (1, stack.shape), place)
         header["NCOMBINE"] = (stack.n_frames, "frames added, not registered")
         work.publish_fits("{id}_simple_sum.fits", simple, header, masters.masters)
-        work.publish("shifts.txt", _table(found).encode())
+        work.publish("shifts.txt", table(found).encode())
         return {
             "classified_as": verdict,
-            **_summary(found),
+            **summary(found),
             "pixfrac": stack.pixfrac,
             "cosmic_ray_pixels": hits,
             "calibration": masters.text,
@@ -106,11 +106,11 @@ class FaintStar(Pipeline):
     )
     def preview(self, work: Workspace) -> dict[str, Any]:
         """Pictures of the sum for people, and how the star moved."""
-        work.publish("preview/{id}_shifts.png", _shift_plot(work))
+        work.publish("preview/{id}_shifts.png", shift_plot(work))
         return publish_previews(work, "{id}_summed.fits", SCALE)
 
 
-def _classify(found: Registered) -> str:
+def classify(found: Registered) -> str:
     """Verdict on the data; rejects those without a star or without usable frames."""
     kept, n = int(found.kept.sum()), len(found.reasons)
     if all(reason.startswith("black") for reason in found.reasons):
@@ -121,20 +121,22 @@ def _classify(found: Registered) -> str:
     return "high_flux" if np.median(found.alignment.significance[found.kept]) >= HIGH_FLUX_SIGNIFICANCE else "faint"
 
 
-def _summary(found: Registered) -> dict[str, Any]:
+def summary(found: Registered, scale: int = SCALE) -> dict[str, Any]:
+    """What is kept of a registration: frames left out, the star, how it moved."""
     kept, star = found.kept, found.star
     relative = found.shifts[kept] - np.median(found.shifts[kept], axis=0)
     return {
         **reasons_listed(found.reasons),
         "guide_star": {"y": star.y, "x": star.x, "snr": star.snr, "size_px": star.scale_px},
-        "lock_position": list(SCALE * (np.array([star.y, star.x]) + 0.5) - 0.5),
+        "lock_position": list(scale * (np.array([star.y, star.x]) + 0.5) - 0.5),
         "shift_rms_px": float(np.sqrt(np.mean(relative**2))),
         "shift_error_px": float(np.median(found.alignment.errors[kept])),
         "correlation": float(np.median(found.alignment.quality[kept])),
     }
 
 
-def _shift_plot(work: Workspace) -> bytes:
+def shift_plot(work: Workspace) -> bytes:
+    """Plot of ``shifts.txt``."""
     rows = [line.split() for line in work.product("shifts.txt").read_text().splitlines() if not line.startswith("#")]
     rows.sort(key=lambda row: int(row[0]))
     numbers = np.array([row[1:4] for row in rows], float)
@@ -142,7 +144,7 @@ def _shift_plot(work: Workspace) -> bytes:
     return frame_shifts(numbers[:, :2], numbers[:, 2], reasons, work.telescope.plate_scale_arcsec, labels_of(work))
 
 
-def _table(found: Registered) -> str:
+def table(found: Registered) -> str:
     """Frames, best first, then those left out: the numbers that people look at."""
     lines = [
         "# Frames in the order of their quality; those left out follow, with the reason.",

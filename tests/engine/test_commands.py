@@ -77,7 +77,7 @@ def test_redo_sets_a_wish(archive: Site, _database: object) -> None:
     [
         (("nobody", "bright_star"), "no observation or night 'nobody'"),
         (("nobody", "bright_stat"), "there are calib, bright_star"),
-        (("nobody", "bright_star:redux"), "it has reduce, strehl, preview"),
+        (("nobody", "bright_star:redux"), "it has reduce, strehl, pca, preview"),
     ],
 )
 def test_a_redo_of_nothing_is_refused(archive: Site, arguments: tuple[str, str], words: str) -> None:

@@ -75,7 +75,7 @@ def test_five_stars_give_the_plate_solution_and_their_motion_counts(
     assert found["n_matched"] == 5
     assert found["rms_arcsec"] < 0.01
     assert found["scale_arcsec"] == pytest.approx(PIXEL_ARCSEC / 2, rel=0.003)
-    assert found["pointing_error_arcsec"] == pytest.approx(ERROR_ARCSEC, abs=0.03)
+    assert found["pointing_error_arcsec"] == pytest.approx(ERROR_ARCSEC, abs=0.1)
     ra, dec = sky_of_stars()
     for name in ("astrometry/{id}_wcs.fits", "bright_star/100p.fits", "bright_star/20p.fits"):
         header = fits.getheader(archive.product(name))

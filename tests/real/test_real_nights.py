@@ -174,7 +174,7 @@ def test_the_files_of_nirc2_hold_more_than_their_header_says() -> None:
 def test_nothing_failed(reduced: Reduced) -> None:
     steps = [step for key in SEQUENCES for step in reduced.steps(key).items()]
     steps += [step for night in reduced.nights.values() for step in night["calib"]["steps"].items()]
-    assert len(steps) == 3 * len(SEQUENCES) + 2 * len(reduced.nights)
+    assert len(steps) == 4 * len(SEQUENCES) + 2 * len(reduced.nights)
     assert {record["state"] for _, record in steps} == {"done", "rejected"}
     assert "Traceback" not in reduced.said
 

@@ -1,0 +1,63 @@
+"""Ordinary CCD images: exposures of a field are registered, cleaned of cosmic rays and added, on their own pixels."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from obsarchive.pipeline import Pipeline, Workspace, step
+from pipelines.faint import FaintSequence
+from pipelines.faint_star import classify, shift_plot, summary, table
+from pipelines.masters import calibrator
+from pipelines.previews import PreviewSettings, publish_previews
+from pipelines.products import product_header
+
+SCALE = 1
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of the CCD pipeline."""
+
+    window_arcsec: float = field(
+        default=60.0, metadata={"help": "side of the window on which exposures are registered [arcsec]"}
+    )
+
+
+class CcdStack(Pipeline):
+    """Registered mean of the exposures of a field."""
+
+    name = "ccd"
+    Settings = Settings
+
+    @step(makes=["{id}_stack.fits", "shifts.txt"])
+    def stack(self, work: Workspace) -> dict[str, Any]:
+        """Register the exposures on the brightest star and add them, cosmic rays removed."""
+        with work.frames() as frames:
+            masters = calibrator(work, frames.shape)
+            sequence = FaintSequence(work, frames, masters, self.settings.window_arcsec)
+            found = sequence.register()
+            classify(found)
+            stack, _, hits = sequence.stack(found, SCALE)
+        header = product_header(work, (SCALE, stack.shape), (found.star.y, found.star.x))
+        header["NCOMBINE"] = (stack.n_frames, "exposures added")
+        work.publish_fits("{id}_stack.fits", stack.image(), header, masters.masters)
+        work.publish("shifts.txt", table(found).encode())
+        return {
+            **summary(found, SCALE),
+            "cosmic_ray_pixels": hits,
+            "calibration": masters.text,
+        }
+
+    @step(
+        makes=[
+            "preview/{id}_full.png",
+            "preview/{id}_cropped.png",
+            "preview/{id}_thumb.png",
+            "preview/{id}_shifts.png",
+        ],
+        after=["stack"],
+        settings=PreviewSettings,
+    )
+    def preview(self, work: Workspace) -> dict[str, Any]:
+        """Pictures of the stack for people, and how the exposures lie on each other."""
+        work.publish("preview/{id}_shifts.png", shift_plot(work))
+        return publish_previews(work, "{id}_stack.fits", SCALE)
