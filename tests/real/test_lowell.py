@@ -46,7 +46,7 @@ def configuration(folder: Path) -> dict[str, Any]:
                 "cameras": ["NASA42"],
                 "primary_m": 1.067,
                 "secondary_m": 0.41,
-                "plate_scale_arcsec": 0.981,
+                "plate_scale_arcsec": 1.107,  # on the sky; the header says 0.981
                 "detector_px": [1370, 1365],
                 "filters": {"VR": {"wavelength_nm": 610, "width_nm": 200}},
             }
@@ -57,7 +57,7 @@ def configuration(folder: Path) -> dict[str, Any]:
             {"class": "pipelines.ccd.CcdStack"},
             {
                 "class": "pipelines.astrometry.Astrometry",
-                "steps": {"solve": {"catalogue": "field.csv", "rotation_deg": 5.0, "match_arcsec": 4.0, "order": 2}},
+                "steps": {"solve": {"catalogue": "field.csv", "pointing_arcsec": 120.0, "match_arcsec": 3.0, "order": 2}},
             },
         ],
     }
@@ -140,7 +140,8 @@ def test_bias_and_flat_are_those_of_the_night(reduced: Path) -> None:
     expected = np.median(raw, axis=0)
     assert np.median(np.abs(bias - expected)) < 2.0
     assert abs(float(np.mean(bias - expected))) < 0.3
-    assert float(np.nanmean(flat)) == pytest.approx(1.0, abs=0.01)
+    lit = np.abs(flat / np.median(flat) - 1) < 0.5
+    assert float(np.mean(flat[lit])) == pytest.approx(1.0, abs=0.001)
 
 
 def test_the_sky_is_flat_and_the_stack_deeper(reduced: Path) -> None:
@@ -149,7 +150,7 @@ def test_the_sky_is_flat_and_the_stack_deeper(reduced: Path) -> None:
     inner = image[100:-100, 100:-100]
     blocks = inner[:1150, :1150].reshape(23, 50, 23, 50)
     sky = np.nanmedian(blocks.transpose(0, 2, 1, 3).reshape(23, 23, -1), axis=2)
-    assert np.nanstd(sky) / np.nanmedian(sky) < 0.02
+    assert np.ptp(np.nanpercentile(sky[:, :19], [5, 95])) / np.nanmedian(sky) < 0.02  # right of it: ghosts, vignetting
     single = read_source(FOLDER / "5945" / "20190326.0142.fits.gz")[1][100:-100, 117:1280].astype(float)
 
     def noise(pixels: np.ndarray) -> float:
