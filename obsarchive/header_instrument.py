@@ -12,14 +12,14 @@ from astropy import units as u
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from obsarchive.errors import ArchiveError
-from obsarchive.instruments import RawFile, coordinates, degrees, frame_shape, number, stem
+from obsarchive.instruments import Kind, RawFile, coordinates, degrees, frame_shape, number, stem
 from obsarchive.names import ObservationName
 from obsarchive.rawdata import Sections, read_header
 
 log = logging.getLogger(__name__)
 
 BIAS_MODE = "0"
-"""Mode of the darks that are subtracted from flats, and from science without darks of its own exposure."""
+"""Mode of the master that is subtracted from flats."""
 _SECTION = re.compile(r"\[\s*(\d+)\s*:\s*(\d+)\s*,\s*(\d+)\s*:\s*(\d+)\s*\]")
 
 
@@ -40,6 +40,8 @@ class Keywords:
     sequence : str
         ``object``: exposures of the same object in the same filter and of the same length are one observation;
         ``file``: each file is.
+    darks : str
+        What is subtracted from science: ``bias``, or ``exposure``: the darks of the same exposure.
     """
 
     image_type: str = "IMAGETYP OBSTYPE"
@@ -61,14 +63,16 @@ class Keywords:
     camera: str = "CCD"
     program: str = "1"
     sequence: Literal["object", "file"] = "object"
+    darks: Literal["bias", "exposure"] = "bias"
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
 
 @dataclass
 class _Folder:
-    """What is remembered of a folder."""
+    """What is remembered of a folder: when it was listed, and of each file its version, what it is and its group."""
 
+    listed_ns: int = -1
     files: dict[str, tuple[tuple[int, int], RawFile, tuple[str, ...]]] = field(default_factory=dict)
 
 
@@ -99,19 +103,24 @@ class HeaderDriven:
         raw, group = self._facts(path)
         if raw.kind != "science" or self.keywords.sequence == "file":
             return raw
-        members = sorted(self._siblings(path, group), key=lambda other: (other.date_utc, other.name))
-        place = [member.name for member in members].index(raw.name)
-        return replace(raw, observation=members[0].observation, part=place - 1)
+        try:
+            siblings = self._siblings(path.parent, group)
+        except OSError:  # the folder has gone
+            return raw
+        before = sorted((other.date_utc, other.name, other.observation) for other in [raw, *siblings])
+        names = list(dict.fromkeys(name for _, name, _ in before))
+        return replace(raw, observation=before[0][2], part=names.index(raw.name) - 1)
 
     def describe(self, header: Mapping[str, Any]) -> dict[str, Any]:
         """Read exposure, gain, position, detector mode and the shape of what is kept of a frame."""
         words = self.keywords
         ra, dec = degrees(self._value(header, words.ra), u.hourangle), degrees(self._value(header, words.dec), u.deg)
         shape, trim = frame_shape(header), self.sections(header).trim
+        exposure = number(self._value(header, words.exposure))
         fields: dict[str, Any] = {
-            "exposure_s": number(self._value(header, words.exposure)),
+            "exposure_s": exposure,
             "gain": number(self._value(header, words.gain)),
-            "mode": BIAS_MODE,
+            "mode": BIAS_MODE if words.darks == "bias" else _dark_mode(exposure),
             "shape": shape if trim is None else [trim[1] - trim[0], trim[3] - trim[2]],
             "coordinates": coordinates(ra, dec, header),
         }
@@ -139,9 +148,18 @@ class HeaderDriven:
         _, raw, group = known[path.name]
         return raw, group
 
-    def _siblings(self, path: Path, group: tuple[str, ...]) -> list[RawFile]:
-        found = (self._facts(other) for other in path.parent.iterdir() if stem(other.name) is not None)
-        return [raw for raw, its in found if its == group]
+    def _siblings(self, night: Path, group: tuple[str, ...]) -> list[RawFile]:
+        """Files of a sequence; the folder is listed again only when files came or went."""
+        folder = self._folders[night]
+        changed_ns = night.stat().st_mtime_ns
+        if folder.listed_ns != changed_ns:
+            there = [other for other in night.iterdir() if stem(other.name) is not None]
+            for other in there:
+                self._facts(other)
+            for name in folder.files.keys() - {other.name for other in there}:
+                del folder.files[name]
+            folder.listed_ns = changed_ns
+        return [raw for _, raw, its in folder.files.values() if its == group]
 
     def _read(self, path: Path) -> tuple[RawFile, tuple[str, ...]]:
         ignored = RawFile(path.name, "ignored"), ()
@@ -152,44 +170,56 @@ class HeaderDriven:
         except ArchiveError as err:
             log.info("%s is left out: %s", path.name, err)
             return ignored
-        words = self.keywords
-        value = str(self._value(header, words.image_type) or "").strip().lower()
-        kinds = {"science": words.science, "bias": words.bias, "dark": words.dark, "flat": words.flat}
-        kind = next((k for k, names in {**kinds, "seeing": words.seeing}.items() if value in names), "")
-        date = self._date(header)
+        kind, date = self._kind(header), self._date(header)
         if not kind or date is None:
             return ignored
+        words = self.keywords
         band = _word(self._value(header, words.filter), "none")
         camera = _word(self._named(header, words.camera), "CCD")
-        exposure = number(self._value(header, words.exposure)) or 0.0
+        length = _dark_mode(number(self._value(header, words.exposure)))
         if kind != "science":
-            mode = {"bias": BIAS_MODE, "dark": f"{exposure:g}s", "flat": BIAS_MODE}.get(kind, "")
-            raw_kind = "dark" if kind == "bias" else kind
-            return RawFile(path.name, raw_kind, "", -1, mode, band, date, camera), ()  # type: ignore[arg-type]
-        program = re.sub(r"[^A-Za-z0-9.]", "", str(self._named(header, words.program))) or "1"
-        target = _word(self._value(header, words.object), "unknown", "_")
+            mode = {"bias": BIAS_MODE, "dark": length, "flat": BIAS_MODE}.get(kind, "")
+            kept: Kind = "dark" if kind == "bias" else kind
+            return RawFile(path.name, kept, "", -1, mode, band, date, camera), ()
+        program = re.sub(r"[^A-Za-z0-9.]", "", str(self._named(header, words.program)))[:20].strip(".") or "1"
+        target = _word(self._value(header, words.object), "unknown", "_", 60)
         name = str(ObservationName(program, target, camera, band, "o", date))
-        return RawFile(path.name, "science", name, -1, "", band, date, camera), (program, target, band, f"{exposure:g}")
+        group = program, target, camera, band, length, str(frame_shape(header))
+        return RawFile(path.name, "science", name, -1, "", band, date, camera), group
+
+    def _kind(self, header: Mapping[str, Any]) -> Kind | Literal["bias", ""]:
+        words = self.keywords
+        value = str(self._value(header, words.image_type) or "").strip().lower()
+        kinds: dict[Kind | Literal["bias", ""], tuple[str, ...]] = {
+            "science": words.science,
+            "bias": words.bias,
+            "dark": words.dark,
+            "flat": words.flat,
+            "seeing": words.seeing,
+        }
+        return next((kind for kind, names in kinds.items() if value in map(str.lower, names)), "")
 
     def _named(self, header: Mapping[str, Any], name: str) -> Any:
         return self._value(header, name[1:]) if name.startswith("$") else name
 
     def _date(self, header: Mapping[str, Any]) -> datetime | None:
-        day, time = self._value(header, self.keywords.date), self._value(header, self.keywords.time)
-        texts = [str(day).strip()] if "T" in str(day) else [f"{str(day).strip()}T{str(time or '').strip()}"]
-        for text in texts:
-            try:
-                found = datetime.fromisoformat(text.rstrip("Z"))
-            except ValueError:
-                return None
+        day = str(self._value(header, self.keywords.date) or "").strip()
+        text = day if "T" in day else f"{day}T{str(self._value(header, self.keywords.time) or '').strip()}"
+        try:
+            found = datetime.fromisoformat(text)
             return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
-        return None
+        except (ValueError, OverflowError):
+            return None
 
 
-def _word(value: Any, default: str, joint: str = "-") -> str:
+def _dark_mode(exposure_s: float | None) -> str:
+    return f"{exposure_s or 0:g}s"
+
+
+def _word(value: Any, default: str, joint: str = "-", longest: int = 30) -> str:
     """Text as part of a name: letters, digits, signs."""
-    text = re.sub(r"[^A-Za-z0-9+.-]+", joint, str(value if value is not None else "").strip()).strip("_-.")
-    return text[:60] or default
+    text = re.sub(r"[^A-Za-z0-9+.-]+", joint, str(value if value is not None else "").strip())
+    return text[:longest].strip("_-.") or default
 
 
 def _section(value: Any) -> tuple[int, int, int, int] | None:

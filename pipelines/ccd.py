@@ -22,6 +22,13 @@ class Settings:
     )
 
 
+@dataclass(frozen=True)
+class FieldPreviewSettings(PreviewSettings):
+    """Settings of the pictures of a field."""
+
+    crop_arcsec: float = field(default=120.0, metadata={"help": "side of the cropped preview, its middle [arcsec]"})
+
+
 class CcdStack(Pipeline):
     """Registered mean of the exposures of a field."""
 
@@ -37,15 +44,11 @@ class CcdStack(Pipeline):
             found = sequence.register()
             classify(found)
             stack, _, hits = sequence.stack(found, SCALE)
-        header = product_header(work, (SCALE, stack.shape), (found.star.y, found.star.x))
+        header = product_header(work, (SCALE, stack.shape))
         header["NCOMBINE"] = (stack.n_frames, "exposures added")
         work.publish_fits("{id}_stack.fits", stack.image(), header, masters.masters)
         work.publish("shifts.txt", table(found).encode())
-        return {
-            **summary(found, SCALE),
-            "cosmic_ray_pixels": hits,
-            "calibration": masters.text,
-        }
+        return {**summary(found, SCALE), "cosmic_ray_pixels": hits, "calibration": masters.text}
 
     @step(
         makes=[
@@ -55,7 +58,7 @@ class CcdStack(Pipeline):
             "preview/{id}_shifts.png",
         ],
         after=["stack"],
-        settings=PreviewSettings,
+        settings=FieldPreviewSettings,
     )
     def preview(self, work: Workspace) -> dict[str, Any]:
         """Pictures of the stack for people, and how the exposures lie on each other."""

@@ -33,7 +33,9 @@ def require_optics(work: Workspace) -> Optics:
     return optics
 
 
-def product_header(work: Workspace, grid: tuple[int, tuple[int, int]], reference: tuple[float, float]) -> fits.Header:
+def product_header(
+    work: Workspace, grid: tuple[int, tuple[int, int]], reference: tuple[float, float] | None = None
+) -> fits.Header:
     """Header of a stack: what was observed, and world coordinates right for its scale.
 
     The pointing is taken to be that of the middle of the frame, good to the telescope's pointing error.
@@ -44,8 +46,8 @@ def product_header(work: Workspace, grid: tuple[int, tuple[int, int]], reference
         Of the step.
     grid : (int, (ny, nx))
         Pixels of the stack per raw pixel along an axis, and the shape of a raw frame.
-    reference : (y, x)
-        Guide star in the raw frame [pixel].
+    reference : (y, x), optional
+        Guide star in the raw frame [pixel]; none for an image of a field.
     """
     per_pixel, shape = grid
     observation, telescope = work.observation, work.telescope
@@ -58,9 +60,10 @@ def product_header(work: Workspace, grid: tuple[int, tuple[int, int]], reference
     scale = telescope.plate_scale_arcsec / per_pixel
     header["PIXSCALE"] = (scale, "[arcsec/pixel] plate scale of this image")
     header["BUNIT"] = ("adu", "mean of the frames, per pixel of this image")
-    y, x = _in_stack(reference, per_pixel)
-    header["GUIDEX"] = (x + 1, "[pixel] guide star, from 1")
-    header["GUIDEY"] = (y + 1, "[pixel] guide star, from 1")
+    if reference is not None:
+        y, x = _in_stack(reference, per_pixel)
+        header["GUIDEX"] = (x + 1, "[pixel] guide star, from 1")
+        header["GUIDEY"] = (y + 1, "[pixel] guide star, from 1")
     ra, dec = observation.number("coordinates.ra_deg"), observation.number("coordinates.dec_deg")
     if ra is not None and dec is not None and telescope.north_angle_deg is not None:
         centre = _in_stack(((shape[0] - 1) / 2, (shape[1] - 1) / 2), per_pixel)

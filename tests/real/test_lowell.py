@@ -57,7 +57,9 @@ def configuration(folder: Path) -> dict[str, Any]:
             {"class": "pipelines.ccd.CcdStack"},
             {
                 "class": "pipelines.astrometry.Astrometry",
-                "steps": {"solve": {"catalogue": "field.csv", "pointing_arcsec": 120.0, "match_arcsec": 3.0, "order": 2}},
+                "steps": {
+                    "solve": {"catalogue": "field.csv", "pointing_arcsec": 120.0, "match_arcsec": 3.0, "order": 2}
+                },
             },
         ],
     }
