@@ -249,7 +249,9 @@ def _rebuild(config: Config, options: argparse.Namespace) -> int:  # noqa: ARG00
 def _simulate(config: Config, options: argparse.Namespace) -> int:
     if not is_night(options.night):
         raise ConfigError(f"--night {options.night}: expected a night written YYYYMMDD")
-    folder = demo.write_night(config.paths.raw[0].path, demo.NightPlan(night=options.night))
+    night = demo.NightPlan(night=options.night)
+    folder = demo.write_night(config.paths.raw[0].path, night)
+    demo.write_catalog(config.paths.archive, night)
     say(f"{sum(1 for _ in folder.iterdir())} files in {folder}\n")
     return 0
 

@@ -21,6 +21,7 @@ from obsarchive.science import simulate
 from obsarchive.science.detector import Detector
 from obsarchive.science.psf import Optics
 from obsarchive.science.simulate import Faults, Instrument, Scene, SimulatedObservation, Star
+from obsarchive.science.wcs import deproject
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,12 @@ BANDS = {"Sr": (623.0, 139.0), "Si": (763.0, 153.0), "Sz": (905.0, 140.0), "lp60
 FLAT_LEVEL_E = 2e4
 SEEING_ARCSEC = 1.1
 FITS_BLOCK = 2880
+CLUSTER = (Star(), Star(2.1, 1.4, 1.0), Star(-2.6, 0.9, 1.5), Star(1.0, -2.9, 1.2), Star(-1.7, -2.4, 2.0))
+POINTING_ERROR_ARCSEC = (3.2, -1.8)
+"""How much farther east and north the simulated telescope looks than its headers say."""
+CATALOG = "stars.csv"
+N_FIELD_STARS = 40
+FIELD_ARCSEC = 40.0
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,7 @@ class Target:
 
 
 def demo_targets() -> list[Target]:
-    """Observations of the demo night: single and double stars, faults, faint stars, a planet, an empty field."""
+    """Observations of the demo night: single and double stars, faults, faint stars, a planet, a cluster, no star."""
     bright = Star(0.0, 0.0, 0.0)
     binary = Scene((bright, Star(0.52, -0.60, 2.0)), zero_flux_e=4e4)
     wide = Scene((bright, Star(-1.3, 1.1, 3.2), Star(2.4, 2.0, 4.5)), zero_flux_e=6e4)
@@ -74,6 +81,7 @@ def demo_targets() -> list[Target]:
     single = Scene((bright,), zero_flux_e=5e4)
     faint_companion = Scene((bright, Star(0.58, -0.68, 4.5)), zero_flux_e=8e4)
     faint_pair = Scene((bright, Star(1.1, -0.9, 0.6)), zero_flux_e=1200.0)
+    cluster = Scene(CLUSTER, zero_flux_e=8e4)
     planet = Scene((), extended=120 * simulate.planetary_disc(45, 110, seed=5))
     faulty = Faults(black=(3, 30, 31), saturated=(12,), slipped=(40,))
     return [
@@ -91,6 +99,7 @@ def demo_targets() -> list[Target]:
         Target("7", "351_Yrsa", "lp600", replace(single, zero_flux_e=900.0), magnitude=13.8, radec=(200.2, -8.1)),
         Target("7", "empty_field", "Si", Scene((), zero_flux_e=1.0), magnitude=15.0, radec=(201.0, -9.0)),
         Target("3", "HIP_63406", "Si", wide, n_frames=40, shape=FULL, magnitude=6.9, radec=(194.9, 27.1)),
+        Target("11", "NGC_2264", "Si", cluster, n_frames=60, magnitude=8.0, radec=(100.25, 9.88)),
     ]
 
 
@@ -135,6 +144,34 @@ def write_night(raw: Path, plan: NightPlan | None = None, workers: int = 2) -> P
                 log.info("%d of %d raw files written", number, len(jobs))
     (folder / "truth.json").write_text(json.dumps(truth, indent=1))
     return folder
+
+
+def write_catalog(archive: Path, plan: NightPlan | None = None) -> Path:
+    """Write the catalogue of a simulated night's stars, and of fainter ones around them, into the archive.
+
+    Parameters
+    ----------
+    archive : Path
+        Root of the archive.
+    plan : NightPlan, optional
+        What is observed; the demo night by default.
+    """
+    plan = plan or NightPlan()
+    rng = np.random.default_rng(plan.seed)
+    east0, north0 = POINTING_ERROR_ARCSEC
+    rows = ["ra,dec,mag,pmra,pmdec,epoch"]
+    for target in plan.targets:
+        stars = [(-star.dx_arcsec, star.dy_arcsec, target.magnitude + star.mag) for star in target.scene.stars]
+        faint = rng.uniform(-FIELD_ARCSEC, FIELD_ARCSEC, (N_FIELD_STARS, 2)).tolist()
+        stars += [(east, north, 17 + 0.1 * number) for number, (east, north) in enumerate(faint)]
+        for east, north, mag in stars:
+            ra, dec = deproject(east0 + east, north0 + north, target.radec)
+            rows.append(f"{float(ra):.7f},{float(dec):.7f},{mag:.2f},0,0,2016.0")
+    path = archive / CATALOG
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as part:
+        part.write_text("\n".join(rows) + "\n")
+    return path
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ def run_demo(config: Config) -> int:
     raw = config.paths.raw[0].path
     if not raw.is_dir() or not any(is_night(path.name) for path in raw.iterdir()):
         demo.write_night(raw)
+        demo.write_catalog(config.paths.archive)
     stopping = threading.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda number, frame: stopping.set())  # noqa: ARG005

@@ -19,6 +19,7 @@ from obsarchive.science.matching import Match, Uncertainty, match_stars
 from obsarchive.science.sources import Sources, detect
 from obsarchive.science.wcs import PlateSolution, project
 from pipelines.previews import labels_of
+from pipelines.products import pointing_wcs
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ class Astrometry(Pipeline):
         """Match the stars of the best image with a catalogue; no solution is a result, too."""
         settings: SolveSettings = work.settings
         image, header = fitsio.read_fits(work.source())
-        guess = _guess(header, image.shape)
+        guess = _guess(work, header, image.shape)
         sources = _stars(image)
         half_deg = guess.scale_arcsec * float(np.hypot(*image.shape)) / 2 / 3600
         catalog = _catalog(work, guess.centre, half_deg + settings.pointing_arcsec / 3600)
@@ -90,21 +91,17 @@ class Astrometry(Pipeline):
         return {**facts, **_measured(found, guess), "amended": amended}
 
 
-def _guess(header: fits.Header, shape: tuple[int, ...]) -> PlateSolution:
-    """Plate solution that the header claims."""
-    try:
-        matrix = 3600 * np.array([[header[f"CD{i}_{j}"] for j in (1, 2)] for i in (1, 2)], float)
-        centre = float(header["CRVAL1"]), float(header["CRVAL2"])
-        reference = float(header["CRPIX2"]) - 1, float(header["CRPIX1"]) - 1
-    except (KeyError, TypeError, ValueError) as err:
+def _guess(work: Workspace, header: fits.Header, shape: tuple[int, ...]) -> PlateSolution:
+    """Plate solution that the telescope claims; not that of the header, where an earlier solution may stand."""
+    middle = (shape[0] - 1) / 2, (shape[1] - 1) / 2
+    claimed = pointing_wcs(work, middle, float(header["PIXSCALE"]))
+    if not claimed:
         raise Unprocessable(
-            f"the image has no world coordinates to begin with ({err}): pointing or orientation are not known"
-        ) from err
-    if not abs(np.linalg.det(matrix)) > 0:
-        raise Unprocessable("the image's world coordinates are no map: their matrix is singular")
-    middle = ((shape[0] - 1) / 2, (shape[1] - 1) / 2)
-    sky = PlateSolution(centre, reference, matrix).sky(*middle)
-    return PlateSolution((float(sky[0]), float(sky[1])), middle, matrix)
+            "pointing or orientation are not known: the raw header has no right ascension and declination, or the "
+            "telescope no north_angle_deg"
+        )
+    matrix = 3600 * np.array([[claimed[f"CD{i}_{j}"] for j in (1, 2)] for i in (1, 2)], float)
+    return PlateSolution((claimed["CRVAL1"], claimed["CRVAL2"]), middle, matrix)
 
 
 def _stars(image: NDArray) -> Sources:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from astropy.io import fits
+from astropy.time import Time
 
 from obsarchive import fitsio
 from obsarchive.errors import Unprocessable
@@ -54,6 +55,7 @@ def product_header(
     header = fits.Header()
     header["OBJECT"] = (str(observation.document.get("name", "")), "target")
     header["DATE-OBS"] = (f"{observation.date_utc:%Y-%m-%dT%H:%M:%S.%f}", "[UTC] start of the observation")
+    header["MJD-OBS"] = (Time(observation.date_utc).mjd, "[d] modified Julian date of DATE-OBS")
     header["TELESCOP"] = str(observation.document.get("telescope") or "")
     header["INSTRUME"] = observation.camera
     header["FILTER"] = observation.filter
@@ -64,11 +66,20 @@ def product_header(
         y, x = _in_stack(reference, per_pixel)
         header["GUIDEX"] = (x + 1, "[pixel] guide star, from 1")
         header["GUIDEY"] = (y + 1, "[pixel] guide star, from 1")
-    ra, dec = observation.number("coordinates.ra_deg"), observation.number("coordinates.dec_deg")
-    if ra is not None and dec is not None and telescope.north_angle_deg is not None:
-        centre = _in_stack(((shape[0] - 1) / 2, (shape[1] - 1) / 2), per_pixel)
-        header.update(fitsio.tan_wcs(ra, dec, centre, scale, telescope.north_angle_deg, telescope.east_left))
+    header.update(pointing_wcs(work, _in_stack(((shape[0] - 1) / 2, (shape[1] - 1) / 2), per_pixel), scale))
     return header
+
+
+def pointing_wcs(work: Workspace, centre: tuple[float, float], pixel_arcsec: float) -> fits.Header:
+    """World coordinates that the telescope claims: `centre` (y, x) [pixel] is where it pointed.
+
+    Without cards when position or orientation are not known.
+    """
+    observation, telescope = work.observation, work.telescope
+    ra, dec = observation.number("coordinates.ra_deg"), observation.number("coordinates.dec_deg")
+    if ra is None or dec is None or telescope.north_angle_deg is None:
+        return fits.Header()
+    return fitsio.tan_wcs(ra, dec, centre, pixel_arcsec, telescope.north_angle_deg, telescope.east_left)
 
 
 def _in_stack(position: tuple[float, float], per_pixel: int) -> tuple[float, float]:
