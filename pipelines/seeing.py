@@ -97,7 +97,7 @@ def _measure(work: Workspace, file: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _exposure(header: Mapping[str, Any]) -> float | None:
-    value = header.get("EXPOSURE")
+    value = header.get("EXPOSURE", header.get("EXPTIME"))
     return float(value) if isinstance(value, int | float) and value > 0 else None
 
 

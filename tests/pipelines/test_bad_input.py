@@ -1,6 +1,7 @@
 """Whatever lies in a raw file, a step ends as a state with a reason: done, or rejected; never a crash."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from obsarchive.config import Telescope
-from obsarchive.pipeline import Pipeline
+from obsarchive.demo import write_raw
+from obsarchive.pipeline import Pipeline, Task
 from obsarchive.science.simulate import Detector, Instrument, Scene, SimulatedObservation, Star
-from obsarchive.worker import Outcome
+from obsarchive.worker import Outcome, execute
 from pipelines.bright_star import BrightStar
+from pipelines.ccd import CcdStack
 from pipelines.extended_object import ExtendedObject
 from pipelines.faint_star import FaintStar
-from tests.pipelines.bench_of_steps import TELESCOPE, Bench
+from pipelines.seeing import Seeing
+from pipelines.summary import ContrastSummary, StrehlSummary
+from tests.pipelines.bench_of_steps import NIGHT, TELESCOPE, Bench
 
-PIPELINES: list[type[Pipeline]] = [BrightStar, FaintStar, ExtendedObject]
+PIPELINES: list[type[Pipeline]] = [BrightStar, FaintStar, ExtendedObject, CcdStack]
 SHAPE = (48, 48)
 KINDS = ("nan", "some nan", "infinite", "zero", "constant", "saturated", "noise", "hot pixel", "gradient", "negative")
 
@@ -148,3 +153,71 @@ def test_an_unknown_orientation_claims_no_north(tmp_path: Path, pipeline: type[P
     bench = Bench(tmp_path, telescope=Telescope.model_validate({**TELESCOPE.model_dump(), "north_angle_deg": None}))
     bench.expose(star_frames(8, 1), 8)
     check(bench.run(pipeline))
+
+
+def of_a_night(
+    folder: Path, pipeline: type[Pipeline], files: list[str], observations: tuple = ()
+) -> dict[str, Outcome]:
+    """Run the step of a night pipeline."""
+    (step,) = pipeline.steps.values()
+    raw = [
+        {
+            "name": name,
+            "kind": "seeing",
+            "camera": "VIC",
+            "filter": "Si",
+            "date_utc": datetime(2026, 3, 14, i, tzinfo=UTC),
+        }
+        for i, name in enumerate(files)
+    ]
+    document = {"_id": NIGHT, "raw_data": {"location": ["", str(folder)], "files": raw}}
+    task = Task(
+        "t",
+        pipeline,
+        step.name,
+        document,
+        folder / "archive",
+        folder / "tmp",
+        telescopes={"KPNO_2.1m": TELESCOPE.model_copy(update={"cameras": ("VIC",)})},
+        observations=observations,
+    )
+    (folder / "tmp").mkdir(exist_ok=True)
+    return {step.name: execute(task)}
+
+
+@given(
+    kinds=st.lists(st.sampled_from([*KINDS, "star"]), min_size=1, max_size=5),
+    shape=st.sampled_from([SHAPE, (48, 31), (9, 9), (1, 40), (2, 2)]),
+    exposure=st.one_of(st.none(), st.floats(-10, 1e6), st.text("abc", max_size=4)),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=30)
+def test_seeing_files_that_no_telescope_should_write(
+    tmp_path_factory: pytest.TempPathFactory,
+    kinds: list[str],
+    shape: tuple[int, int],
+    exposure: float | str | None,
+    seed: int,
+) -> None:
+    """Each file is measured, or its reason stands in the table; the step is rejected if there is none left."""
+    rng, folder = np.random.default_rng(seed), tmp_path_factory.mktemp("seeing")
+    cards = {} if exposure is None else {"EXPOSURE": exposure}
+    for i, kind in enumerate(kinds):
+        frames = list(star_frames(2, seed)) if kind == "star" else [frame_of(kind, shape, rng)] * 2
+        write_raw(folder / f"{i}.fits", iter(frames), 2, cards)
+    (folder / "cut.fits").write_bytes((folder / "0.fits").read_bytes()[:2900])
+    outcomes = of_a_night(folder, Seeing, [*(f"{i}.fits" for i in range(len(kinds))), "cut.fits"])
+    check(outcomes)
+    (outcome,) = outcomes.values()
+    if outcome.event == "succeed":
+        frames_measured = outcome.manifest["results"]["frames"]
+        assert all(bool(frame["reason"]) != (frame["fwhm_arcsec"] is not None) for frame in frames_measured)
+        assert frames_measured[-1]["reason"]
+
+
+@pytest.mark.parametrize("pipeline", [Seeing, StrehlSummary, ContrastSummary])
+@pytest.mark.parametrize("observations", [(), ({"_id": "3_HIP_1_VIC_Si_o_20260314_110427.040912", "night": NIGHT},)])
+def test_a_night_with_nothing_to_summarise(tmp_path: Path, pipeline: type[Pipeline], observations: tuple) -> None:
+    outcomes = of_a_night(tmp_path, pipeline, [], observations)
+    check(outcomes)
+    assert [outcome.event for outcome in outcomes.values()] == ["reject"]
