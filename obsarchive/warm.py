@@ -1,14 +1,17 @@
 """Imported once by the forkserver of each worker: what steps need is loaded and compiled before they are forked."""
 
+import importlib
+import pkgutil
+
 import numpy as np
 
-import pipelines.bright_star
-import pipelines.night
+import pipelines
 from obsarchive.science.calibration import Calibration, combine
+from obsarchive.science.companions import snr_map
 from obsarchive.science.drizzle import Drizzle
 from obsarchive.science.registration import measure
-
-__all__ = ["pipelines"]
+from obsarchive.science.sources import detect
+from obsarchive.science.spikes import remove_spikes
 
 _SIDE = 32
 
@@ -25,6 +28,11 @@ def _compile() -> None:
     stack.add(frame, 0.3, -0.2)
     stack.image()
     measure(frame, 1.0, 2.0)
+    snr_map(frame[1:, 1:], 3.0)
+    detect(frame)
+    remove_spikes(frame, 10.0)
 
 
+for _found in pkgutil.iter_modules(pipelines.__path__):
+    importlib.import_module(f"pipelines.{_found.name}")
 _compile()
