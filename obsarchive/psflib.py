@@ -26,6 +26,8 @@ from obsarchive.names import ObservationName
 
 LOCK_TIMEOUT_S = 120.0
 REMOVED = -1
+SAME_SCALE = 0.01
+"""Relative difference of plate scales below which stamps fit each other."""
 """Plane of an entry that somebody removed."""
 _TEXTS = ("observation", "night", "telescope", "filter", "stack", "added_by", "added")
 _HEADER_TEXTS = {"observation": "OBSERV", "night": "NIGHT", "telescope": "TELESCOP", "filter": "FILTER"}
@@ -131,13 +133,14 @@ class PsfLibrary:
         members = tuple(entry for entry in found if not entry.is_removed)
         return cls(path, members, tuple(entry for entry in found if entry.is_removed), version)
 
-    def select(self, *, telescope: str, filter: str, stack: str, but: str) -> Self:
+    def select(self, *, telescope: str, filter: str, stack: str, pixel_arcsec: float, but: str) -> Self:
         """Return what may serve as a reference: same optics, and another star than that of the observation `but`."""
         target = _target(but)
         chosen = tuple(
             entry
             for entry in self.entries
             if (entry.telescope, entry.filter, entry.stack) == (telescope, filter, stack)
+            and abs(entry.pixel_arcsec / pixel_arcsec - 1) < SAME_SCALE
             and entry.observation != but
             and entry.target != target
         )
@@ -158,7 +161,10 @@ class PsfLibrary:
             if int(hdus[0].header["VERSION"]) != self.version:
                 raise ArchiveError(f"{self.path} changed while it was read: version {self.version} is gone")
             planes = hdus["STAMPS"].data
-            return np.stack([planes[entry.plane] for entry in self.entries]).astype(np.float32)
+            stamps = np.empty((len(self.entries), *planes.shape[1:]), np.float32)
+            for stamp, entry in zip(stamps, self.entries, strict=True):
+                stamp[...] = planes[entry.plane]
+            return stamps
 
     def find(self, observation: str) -> tuple[Entry, ...]:
         """Entries of an observation, removed or not."""

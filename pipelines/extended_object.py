@@ -5,7 +5,7 @@ see :mod:`obsarchive.science.deconvolution`.
 """
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -204,16 +204,13 @@ def _library_psfs(work: Workspace, pixel_arcsec: float) -> list[tuple[NDArray, s
         telescope=str(observation.document.get("telescope") or ""),
         filter=observation.filter,
         stack="100p",
+        pixel_arcsec=pixel_arcsec,
         but=observation.id,
     )
-    stamps = library.stamps
-    fitting = [i for i, entry in enumerate(library.entries) if abs(entry.pixel_arcsec / pixel_arcsec - 1) < 0.01]
-
-    def away(i: int) -> float:
-        return abs((library.entries[i].date_utc - observation.date_utc).total_seconds())
-
-    own = [i for i in fitting if library.entries[i].night == observation.night]
-    return [(stamps[i], library.entries[i].observation) for i in sorted(own or fitting, key=away)[:MAX_CANDIDATES]]
+    own = [entry for entry in library.entries if entry.night == observation.night]
+    near = sorted(own or library.entries, key=lambda entry: abs(entry.date_utc - observation.date_utc))
+    chosen = replace(library, entries=tuple(near[:MAX_CANDIDATES]))
+    return [(stamp, entry.observation) for stamp, entry in zip(chosen.stamps, chosen.entries, strict=True)]
 
 
 def _models(work: Workspace, pixel_arcsec: float, response: tuple[float, ...]) -> list[tuple[NDArray, str]]:

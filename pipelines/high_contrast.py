@@ -61,21 +61,19 @@ def subtract_and_publish(work: Workspace, image_name: str, stack: str) -> dict[s
     image, header = work.read(image_name)
     target = cut_stamp(image, (header["GUIDEY"] - 1.0, header["GUIDEX"] - 1.0), STAMP_SIDE)
     telescope = str(observation.document.get("telescope") or "")
-    library = PsfLibrary.read(work.layout.psf_library).select(
-        telescope=telescope, filter=observation.filter, stack=stack, but=observation.id
-    )
     pixel_arcsec = float(header["PIXSCALE"])
-    stamps = library.stamps
-    fits = [i for i, entry in enumerate(library.entries) if abs(entry.pixel_arcsec / pixel_arcsec - 1) < 0.01]
-    if not fits:
+    library = PsfLibrary.read(work.layout.psf_library).select(
+        telescope=telescope, filter=observation.filter, stack=stack, pixel_arcsec=pixel_arcsec, but=observation.id
+    )
+    if not library.entries:
         raise Unprocessable(
             f"no references: the PSF library holds no other star in {observation.filter} of {telescope}",
             results={"n_references": 0, "lacks_references": "any"},
         )
     fwhm_px = _core_px(work, pixel_arcsec)
-    work.progress(0.2, f"subtracting with {len(fits)} references")
-    found = subtract_star(target, stamps[fits], fwhm_px, settings.max_references)
-    used = [library.entries[fits[i]].observation for i in found.used]
+    work.progress(0.2, f"subtracting with the best of {len(library.entries)} references")
+    found = subtract_star(target, library.stamps, fwhm_px, settings.max_references)
+    used = [library.entries[i].observation for i in found.used]
     _publish(work, target, found, pixel_arcsec, len(used))
     return {
         "n_references": len(used),

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -124,7 +124,14 @@ class _Candidate:
     def companion(self, night: Sequence["_Candidate"], library: PsfLibrary) -> str:
         """Say which companion is seen with the help of the other stars of the night and the library."""
         mine = self.entries[0]
-        known = library.select(telescope=mine.telescope, filter=mine.filter, stack=mine.stack, but=mine.observation)
+        known = library.select(
+            telescope=mine.telescope,
+            filter=mine.filter,
+            stack=mine.stack,
+            pixel_arcsec=mine.pixel_arcsec,
+            but=mine.observation,
+        )
+        known = replace(known, entries=known.entries[-MAX_OTHERS:])
         others = {entry.observation: stamp for entry, stamp in zip(known.entries, known.stamps, strict=True)}
         others |= {other.name: other.stamps[mine.stack] for other in night if other.may_stand_beside(self)}
         stamps = list(others.values())[-MAX_OTHERS:]

@@ -25,6 +25,7 @@ from obsarchive.science.subtraction import (
     Image,
     References,
     candidate_counts,
+    most_alike,
     radii,
     subtraction_mask,
 )
@@ -43,6 +44,8 @@ LEAST_LIKENESS = 0.6
 """Correlation of a source with the PSF: cosmic rays and ridges of speckles are less alike."""
 LEAST_OTHERS = 3
 """So many other stars tell speckles from companions."""
+SHORTLIST = 4
+"""So many times the references wanted are looked at closely: those that resemble the star with its halo."""
 GHOST_FWHM, GHOST_RATIO = 6.0, 0.05
 """What is so near to a companion, and so much fainter, is what its subtraction left over."""
 SUBTRACTED_FWHM = 1.0
@@ -174,12 +177,12 @@ def subtract_star(target: NDArray, stamps: NDArray, fwhm_px: float, most: int = 
     place = _Place(target, fwhm_px)
     mask = subtraction_mask(target, SUBTRACTED_FWHM * fwhm_px)
     others = np.asarray(stamps, np.float32).reshape(-1, *target.shape)
-    references = References(np.array([place.sharp(stamp) for stamp in others]).reshape(others.shape), mask)
-    sharp = place.sharp(target)
-    used = references.best(sharp, most)
-    if not used.size or not mask.any():
-        raise Unprocessable(f"none of the {len(references.stamps)} references can be used: they hold no light")
-    components = references.chosen(used).components()
+    listed = most_alike(target, others, mask, SHORTLIST * most)
+    sharp, sharpened = place.sharp(target), np.array([place.sharp(stamp) for stamp in others[listed]], np.float32)
+    used = most_alike(sharp, sharpened.reshape(-1, *target.shape), mask, most)
+    if not used.size:
+        raise Unprocessable(f"none of the {len(others)} references can be used: they hold no light")
+    components = References(sharpened[used], mask).components()
     counts = candidate_counts(len(components.values))
     injected = _Injected(place, components, counts)
     residuals = components.subtract(sharp, counts)
@@ -188,7 +191,12 @@ def subtract_star(target: NDArray, stamps: NDArray, fwhm_px: float, most: int = 
     detections, rest = _companions(place, components, counts[best], residuals[best])
     curve = injected.curve(rest, best)
     return Subtraction(
-        residuals[best], tuple(used.tolist()), counts[best], curve, detections, snr_map(residuals[best], fwhm_px)
+        residuals[best],
+        tuple(listed[used].tolist()),
+        counts[best],
+        curve,
+        detections,
+        snr_map(residuals[best], fwhm_px),
     )
 
 
@@ -226,6 +234,8 @@ class _Place:
         """Stamp without what is smooth; NaN stays."""
         sigma = LARGE_SCALE * self.fwhm_px
         known = np.isfinite(stamp)
+        if known.all():
+            return np.asarray(stamp - ndimage.gaussian_filter(stamp, sigma), np.float32)
         weight = ndimage.gaussian_filter(known.astype(np.float32), sigma)
         smooth = ndimage.gaussian_filter(np.where(known, stamp, 0).astype(np.float32), sigma)
         return np.where(known, stamp - smooth / np.maximum(weight, 1e-3), np.nan).astype(np.float32)
@@ -246,12 +256,9 @@ class _Injected:
         self.throughput = np.ones((len(counts), len(place.radius_px)))
         for column, radius in enumerate(place.radius_px):
             places, injected = place.companions(float(radius))
-            left = components.subtract(injected, counts)
-            self.throughput[:, column] = [
-                np.median([_flux_at(image, place, where) for image, where in zip(images, places, strict=True)])
-                / place.star_flux
-                for images in left
-            ]
+            apertures = np.stack([_aperture_at(where, place) for where in places])
+            left = components.left_in(apertures, injected, counts)
+            self.throughput[:, column] = np.median(left, axis=1) / place.star_flux
 
     def curve(self, residual: NDArray, number: int) -> ContrastCurve:
         """Contrast curve of a residual image."""
@@ -261,19 +268,18 @@ class _Injected:
         return ContrastCurve(place.radius_px, noise / throughput / place.star_flux, throughput)
 
 
-def _flux_at(image: NDArray, place: _Place, where: NDArray) -> float:
-    """Flux in an aperture around a place (dy, dx) from the centre."""
+def _aperture_at(where: NDArray, place: _Place) -> Image:
+    """Weights (side, side) of an aperture around a place (dy, dx) from the centre, between the pixels."""
     y, x = where + place.side // 2
     kernel = aperture(place.fwhm_px)
     half = len(kernel) // 2
-    fluxes = np.zeros((2, 2))
-    for i, top in enumerate((int(y), int(y) + 1)):
-        for j, left in enumerate((int(x), int(x) + 1)):
-            part = image[top - half : top + half + 1, left - half : left + half + 1]
+    out = np.zeros((place.side, place.side), np.float32)
+    for top, wy in ((int(y), 1 - y % 1), (int(y) + 1, y % 1)):
+        for left, wx in ((int(x), 1 - x % 1), (int(x) + 1, x % 1)):
+            part = out[top - half : top + half + 1, left - half : left + half + 1]
             if part.shape == kernel.shape:
-                fluxes[i, j] = np.sum(np.nan_to_num(part) * kernel)
-    wy, wx = y - int(y), x - int(x)
-    return float(np.array([1 - wy, wy]) @ fluxes @ np.array([1 - wx, wx]))
+                part += np.float32(wy * wx) * kernel
+    return out
 
 
 def _ring_noise(flux: Image, radius_px: float, fwhm_px: float) -> float:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 from scipy import linalg, ndimage
 
@@ -97,16 +98,68 @@ def _background(image: Image, centre: tuple[float, float], half: int, rim: NDArr
     return float(np.median(values)) if values.size else 0.0
 
 
+def correlations(target: NDArray, stamps: Image, mask: Mask) -> NDArray[np.float64]:
+    """Pearson correlation of a stamp with many others.
+
+    Parameters
+    ----------
+    target : ndarray (side, side)
+        Stamp; pixels that are not finite count as zero.
+    stamps : ndarray (k, side, side) float32
+        Others, likewise; they are read once, without a copy.
+    mask : ndarray (side, side) of bool
+        Pixels that count.
+
+    Returns
+    -------
+    ndarray (k,)
+        0 for an empty stamp.
+    """
+    n = max(int(mask.sum()), 1)
+    vector = np.where(mask, np.nan_to_num(target), 0).astype(np.float32)
+    vector = np.where(mask, vector - vector.sum(dtype=float) / n, 0).astype(np.float32)
+    flat = stamps.reshape(len(stamps), target.size)
+    sums = _sums(flat, vector.ravel(), mask.ravel().astype(np.float32))
+    for i in np.flatnonzero(~np.isfinite(sums).all(axis=1)):
+        clean = np.where(mask.ravel() & np.isfinite(flat[i]), flat[i], 0).astype(float)
+        sums[i] = clean.sum(), clean @ clean, clean @ vector.ravel()
+    power = np.maximum(sums[:, 1] - sums[:, 0] ** 2 / n, 0) * np.dot(vector.ravel(), vector.ravel())
+    return np.divide(sums[:, 2], np.sqrt(power), out=np.zeros(len(sums)), where=power > 0)
+
+
+@njit(cache=True, fastmath={"reassoc", "contract", "nsz", "arcp"})
+def _sums(stamps, target, weight):  # type: ignore[no-untyped-def]
+    """Sums of the weighted pixels of each stamp, of their squares, and of their products with the target."""
+    out = np.empty((len(stamps), 3))
+    for i in range(len(stamps)):
+        total, squares, products = np.float32(0), np.float32(0), np.float32(0)
+        stamp = stamps[i]
+        for j in range(stamps.shape[1]):
+            value = stamp[j] * weight[j]
+            total += value
+            squares += value * value
+            products += value * target[j]
+        out[i, 0], out[i, 1], out[i, 2] = total, squares, products
+    return out
+
+
+def most_alike(target: NDArray, stamps: Image, mask: Mask, most: int) -> NDArray[np.intp]:
+    """Numbers of the stamps that resemble a target most, best first; empty ones never (:func:`correlations`)."""
+    correlation = correlations(target, stamps, mask)
+    order = np.argsort(-correlation, kind="stable")
+    return order[correlation[order] != 0][:most]
+
+
 @dataclass(frozen=True)
 class References:
-    """Reference stamps ready for ranking and subtraction.
+    """Reference stamps ready for subtraction.
 
     Parameters
     ----------
     stamps : ndarray (k, side, side)
         Centred references; pixels that are not finite count as zero.
     mask : ndarray (side, side) of bool
-        Where the target is compared and subtracted.
+        Where the target is subtracted.
     """
 
     stamps: Image
@@ -118,31 +171,10 @@ class References:
         chosen = np.nan_to_num(self.stamps[:, self.mask])
         return chosen - chosen.mean(axis=1, keepdims=True)
 
-    @cached_property
-    def norms(self) -> NDArray[np.float32]:
-        """Length of each vector."""
-        return np.sqrt(np.einsum("ij,ij->i", self.vectors, self.vectors))
-
-    def correlations(self, target: NDArray) -> NDArray[np.float64]:
-        """Pearson correlation of every reference with a target stamp (side, side); 0 for an empty reference."""
-        vector = self.vector_of(target)
-        lengths = self.norms * np.sqrt(vector @ vector)
-        return np.divide(self.vectors @ vector, lengths, out=np.zeros(len(lengths)), where=lengths > 0)
-
     def vector_of(self, target: NDArray) -> Image:
         """Pixels of a stamp within the mask, without their mean."""
         vector = np.nan_to_num(np.asarray(target, np.float32)[self.mask])
         return vector - vector.mean()
-
-    def best(self, target: NDArray, most: int) -> NDArray[np.intp]:
-        """Numbers of the references that resemble a target most, best first; empty ones never."""
-        correlation = self.correlations(target)
-        order = np.argsort(-correlation, kind="stable")
-        return order[self.norms[order] > 0][:most]
-
-    def chosen(self, numbers: NDArray) -> "References":
-        """Only some of the references."""
-        return References(self.stamps[numbers], self.mask)
 
     def components(self) -> "Components":
         """Principal components of the references."""
@@ -189,12 +221,38 @@ class Components:
         stamps = np.asarray(target, np.float32)
         many = stamps.reshape(-1, *stamps.shape[-2:])
         pixels = np.stack([self.references.vector_of(stamp) for stamp in many])
-        projections = (self.weights.T @ (self.references.vectors @ pixels.T)) / self.values[:, np.newaxis]
+        projections = self._onto(pixels) / self.values[:, np.newaxis]
         out = np.full((len(counts), *many.shape), np.nan, np.float32)
         for number, count in enumerate(counts):
             coefficients = self.weights[:, :count] @ projections[:count]
             out[number][:, self.references.mask] = pixels - coefficients.T.astype(np.float32) @ self.references.vectors
         return out.reshape(len(counts), *stamps.shape)
+
+    def left_in(self, apertures: NDArray, stamps: NDArray, counts: Sequence[int]) -> NDArray[np.float64]:
+        """Flux that the subtraction leaves in an aperture: as of :meth:`subtract`, without making the residuals.
+
+        Parameters
+        ----------
+        apertures : ndarray (n, side, side)
+            Weights of the pixels, for each stamp.
+        stamps : ndarray (n, side, side)
+            Stamps from which the star is subtracted.
+        counts : sequence of int
+            Numbers of components.
+
+        Returns
+        -------
+        ndarray (len(counts), n)
+        """
+        pixels = np.stack([self.references.vector_of(stamp) for stamp in stamps])
+        weights = np.ascontiguousarray(apertures[:, self.references.mask], np.float32)
+        whole = np.einsum("ij,ij->i", weights, pixels, dtype=float)
+        removed = np.cumsum(self._onto(weights) * self._onto(pixels) / self.values[:, np.newaxis], axis=0)
+        return whole - removed[np.asarray(counts, int) - 1]
+
+    def _onto(self, pixels: Image) -> NDArray[np.float64]:
+        """Projections (m, n) of vectors (n, p) on the components, times the root of the eigenvalues."""
+        return self.weights.T @ (self.references.vectors @ pixels.T)
 
 
 def subtraction_mask(target: NDArray, inner_px: float) -> Mask:

@@ -66,7 +66,9 @@ def test_a_target_is_never_its_own_reference(layout: Layout) -> None:
         library.add(entry(3, telescope="Palomar_P60"), stamp(3), "auto")
         library.add(entry(4, stack="20p"), stamp(3), "auto")
     library = PsfLibrary.read(layout.psf_library)
-    chosen = library.select(telescope="KPNO_2.1m", filter="Si", stack="100p", but=NAMES[0])
+    chosen = library.select(
+        telescope="KPNO_2.1m", filter="Si", stack="100p", pixel_arcsec=entry(0).pixel_arcsec, but=NAMES[0]
+    )
     assert [found.observation for found in chosen.entries] == [NAMES[1]]
     np.testing.assert_array_equal(chosen.stamps, stamp(2)[None])
 

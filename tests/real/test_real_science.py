@@ -145,7 +145,11 @@ def test_psfs_of_robo_ao_make_a_library(tmp_path: Path) -> None:
     improved = []
     for name, stamp in stamps.items():
         others = library.select(
-            telescope="Palomar_P60", filter="Si", stack="100p", but=f"3_{name}_VIC_Si_o_20260314_010101.000000"
+            telescope="Palomar_P60",
+            filter="Si",
+            stack="100p",
+            pixel_arcsec=0.0215,
+            but=f"3_{name}_VIC_Si_o_20260314_010101.000000",
         )
         assert len(others.entries) == 14
         found = subtract_star(stamp, others.stamps, 5.0)

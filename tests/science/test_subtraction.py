@@ -18,7 +18,7 @@ from obsarchive.science.drizzle import Drizzle
 from obsarchive.science.registration import grade, measure
 from obsarchive.science.simulate import Conditions, Detector, Instrument, Scene, SimulatedObservation, Star
 from obsarchive.science.spikes import remove_spikes
-from obsarchive.science.subtraction import References, cut_stamp, radii, subtraction_mask
+from obsarchive.science.subtraction import References, correlations, cut_stamp, most_alike, radii, subtraction_mask
 
 pytestmark = pytest.mark.xdist_group("subtraction")
 
@@ -192,11 +192,16 @@ def test_references_are_ranked_by_likeness_and_empty_ones_are_left_out() -> None
     star = rng.standard_normal((15, 15))
     noise = rng.standard_normal((4, 15, 15))
     stamps = np.stack([0.5 * noise[0] + star, 2 * noise[1] + star, np.zeros((15, 15)), 3 * star, noise[3]])
-    references = References(stamps.astype(np.float32), subtraction_mask(star, 0))
-    assert references.best(star, 3).tolist() == [3, 0, 1]
-    assert 2 not in references.best(star, 5)
-    expected = [np.corrcoef(image[references.mask], star[references.mask])[0, 1] for image in stamps[[0, 1, 3, 4]]]
-    assert references.correlations(star)[[0, 1, 3, 4]] == pytest.approx(expected, abs=1e-5)
+    stamps, mask = stamps.astype(np.float32), subtraction_mask(star, 2)
+    assert most_alike(star, stamps, mask, 3).tolist() == [3, 0, 1]
+    assert 2 not in most_alike(star, stamps, mask, 5)
+    expected = [np.corrcoef(image[mask], star[mask])[0, 1] for image in stamps[[0, 1, 3, 4]]]
+    stamps[1, 0, 0] = np.nan  # beyond the mask
+    assert correlations(star, stamps, mask)[[0, 1, 3, 4]] == pytest.approx(expected, abs=1e-5)
+    stamps[1, 7, 3] = np.nan
+    assert correlations(star, stamps, mask)[1] == pytest.approx(
+        np.corrcoef(np.nan_to_num(stamps[1])[mask], star[mask])[0, 1], abs=1e-5
+    )
 
 
 def test_without_any_light_in_the_references_nothing_is_subtracted() -> None:
