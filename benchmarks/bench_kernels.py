@@ -17,14 +17,11 @@ os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = os.environ[
 import math
 import platform
 import sys
-import time
-import tracemalloc
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import kernels_of_pipelines
 import numpy as np
+from contest import CASES, REPEATS, Contest, case, run
 from scipy import optimize
 
 from obsarchive.science.calibration import Calibration, combine
@@ -35,39 +32,10 @@ from obsarchive.science.registration import measure
 from obsarchive.science.simulate import Instrument, SimulatedObservation, ideal_stack
 from obsarchive.science.strehl import measure_strehl
 
+__all__ = ["kernels_of_pipelines"]
+
 RESULTS = Path(__file__).with_name("RESULTS.md")
-REPEATS = 3
 SIDE = 1024
-
-
-@dataclass(frozen=True)
-class Contest:
-    """What is timed: two functions that give the same, and how far apart their results are."""
-
-    ours: Callable[[], Any]
-    peer: Callable[[], Any] | None = None
-    difference: Callable[[Any, Any], str] | None = None
-
-
-@dataclass(frozen=True)
-class Case:
-    name: str
-    peer: str
-    goal: float
-    prepare: Callable[[], Contest]
-
-
-CASES: list[Case] = []
-
-
-def case(name: str, peer: str = "", goal: float = 0.0) -> Callable[[Callable[[], Contest]], Callable[[], Contest]]:
-    """Register a case: its name, the peer and how many times faster than the peer we want to be."""
-
-    def register(prepare: Callable[[], Contest]) -> Callable[[], Contest]:
-        CASES.append(Case(name, peer, goal, prepare))
-        return prepare
-
-    return register
 
 
 @case("master dark, 50 frames 1024x1024", peer="ccdproc.combine", goal=15)
@@ -162,41 +130,6 @@ def guide_star() -> Contest:
     halo = 300 * np.exp(-((y - 61) ** 2 + (x - 66) ** 2) / 300)
     window = np.random.default_rng(4).normal(star + halo, 10).astype(np.float32)
     return Contest(ours=lambda: measure(window, 1.1, 12.0))
-
-
-def best_time_s(function: Callable[[], Any]) -> float:
-    """Least processor time of several runs, the first of which (compilation, caches) does not count."""
-    function()
-    times = []
-    for _ in range(REPEATS):
-        start = time.process_time()
-        function()
-        times.append(time.process_time() - start)
-    return min(times)
-
-
-def peak_megabytes(function: Callable[[], Any]) -> float:
-    """Most memory the function holds at a time, its input not counted."""
-    tracemalloc.start()
-    function()
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    return peak / 1e6
-
-
-def run(one: Case) -> str:
-    """Run a case; returns its row of the table."""
-    contest = one.prepare()
-    ours_s = best_time_s(contest.ours)
-    cells = [one.name, f"{ours_s * 1e3:.2f}", f"{peak_megabytes(contest.ours):.0f}"]
-    if contest.peer is None:
-        return "| " + " | ".join([*cells, "", "", "", "", ""]) + " |"
-    peer_s = best_time_s(contest.peer)
-    ratio = peer_s / ours_s
-    apart = contest.difference(contest.ours(), contest.peer()) if contest.difference else ""
-    verdict = f"{one.goal:g} ({'reached' if ratio >= one.goal else 'MISSED'})"
-    cells += [one.peer, f"{peer_s * 1e3:.1f}", f"{ratio:.1f}", verdict, apart]
-    return "| " + " | ".join(cells) + " |"
 
 
 HEADER = """\

@@ -29,7 +29,9 @@ FLUX_RADIUS = 0.25
 LEAST_COVERAGE = 0.5
 """Part of a stamp that must lie within the image."""
 MAX_COMPONENTS = 60
-RELATIVE_EIGENVALUE = 1e-9
+BLOCK = 8192
+"""Pixels whose products are added in single precision."""
+RELATIVE_EIGENVALUE = 1e-7
 """Components weaker than this, relative to the strongest, are rounding errors."""
 
 
@@ -168,8 +170,13 @@ class References:
     @cached_property
     def vectors(self) -> Image:
         """Pixels within the mask, each reference without its mean, shape (k, p)."""
-        chosen = np.nan_to_num(self.stamps[:, self.mask])
-        return chosen - chosen.mean(axis=1, keepdims=True)
+        chosen = self.stamps.reshape(len(self.stamps), -1).take(np.flatnonzero(self.mask), axis=1, mode="clip")
+        means = chosen.mean(axis=1, keepdims=True)
+        if not np.isfinite(means).all():
+            chosen = np.nan_to_num(chosen)
+            means = chosen.mean(axis=1, keepdims=True)
+        chosen -= means
+        return chosen
 
     def vector_of(self, target: NDArray) -> Image:
         """Pixels of a stamp within the mask, without their mean."""
@@ -178,11 +185,32 @@ class References:
 
     def components(self) -> "Components":
         """Principal components of the references."""
-        gram = self.vectors.astype(np.float64) @ self.vectors.T.astype(np.float64)
-        values, vectors = linalg.eigh(gram)
+        n = len(self.vectors)
+        values, vectors = linalg.eigh(_gram(self.vectors), subset_by_index=[max(n - MAX_COMPONENTS, 0), n - 1])
         order = np.argsort(-values)
         strong = order[values[order] > RELATIVE_EIGENVALUE * max(values.max(initial=0.0), 1e-300)]
         return Components(self, values[strong], vectors[:, strong])
+
+
+def _gram(vectors: Image) -> NDArray[np.float64]:
+    """Products of all vectors (k, p) with each other, in single precision block by block.
+
+    What all have in common, by far the largest part, is taken out first: its rounding errors would be as large as what
+    tells the vectors apart.
+    """
+    n = len(vectors)
+    common = vectors.mean(axis=0)
+    power = max(float(np.dot(common, common)), float(np.finfo(np.float32).tiny))
+    blocks = [slice(start, start + BLOCK) for start in range(0, vectors.shape[1], BLOCK)]
+    share = sum((vectors[:, block] @ common[block] for block in blocks), np.zeros(n)) / power
+    share = share.astype(np.float32)
+    products, cross = np.zeros((n, n)), np.zeros(n)
+    for block in blocks:
+        rest = vectors[:, block] - share[:, np.newaxis] * common[block]
+        products += rest @ rest.T
+        cross += rest @ common[block]
+    mixed = np.outer(share, cross)
+    return products + mixed + mixed.T + power * np.outer(share, share.astype(float))
 
 
 @dataclass(frozen=True)
@@ -252,7 +280,11 @@ class Components:
 
     def _onto(self, pixels: Image) -> NDArray[np.float64]:
         """Projections (m, n) of vectors (n, p) on the components, times the root of the eigenvalues."""
-        return self.weights.T @ (self.references.vectors @ pixels.T)
+        vectors = self.references.vectors
+        total = np.zeros((len(vectors), len(pixels)))
+        for start in range(0, pixels.shape[1], BLOCK):
+            total += vectors[:, start : start + BLOCK] @ pixels[:, start : start + BLOCK].T
+        return self.weights.T @ total
 
 
 def subtraction_mask(target: NDArray, inner_px: float) -> Mask:
