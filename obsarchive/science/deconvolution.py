@@ -118,16 +118,15 @@ def _iterations(image: NDArray, psf: NDArray, noise: float) -> Iterator[tuple[Im
     known = np.isfinite(image)
     filled = np.where(known, image, np.float32(0))
     offset = np.float32(max(OFFSET_SIGMAS * noise, 1e-6 * float(np.abs(filled).max())))
-    data = blur.padded(np.maximum(filled, -offset) + offset)
-    inside = blur.padded(known)
-    weight = np.maximum(blur.transposed(inside), np.float32(LEAST_WEIGHT))
+    data = blur.padded(np.where(known, np.maximum(filled, -offset) + offset, 0))
+    weight = 1 / np.maximum(blur.transposed(blur.padded(known)), np.float32(LEAST_WEIGHT))
     start = np.float32(max(float(filled.mean()), 1e-3 * float(filled.max()), 1e-12))
     current = np.full(blur.shape, start, np.float32)
     point, step = current, np.zeros(blur.shape, np.float32)
     while True:
         model = blur.forward(point)
-        ratio = np.divide(data, model + offset, out=np.zeros(blur.shape, np.float32), where=inside > 0)
-        found = np.asarray(point * np.maximum(blur.transposed(ratio), 0) / weight, np.float32)
+        ratio = np.asarray(data / (np.maximum(model, 0) + offset), np.float32)  # 0 where nothing is known
+        found = np.asarray(point * np.maximum(blur.transposed(ratio), 0) * weight, np.float32)
         before, step = step, found - point
         power = float(np.vdot(before, before))
         acceleration = np.clip(np.vdot(step, before) / power, 0, MAX_ACCELERATION) if power > 0 else 0.0
