@@ -20,7 +20,7 @@ from obsarchive.fitsio import whole_file
 from obsarchive.science import simulate
 from obsarchive.science.detector import Detector
 from obsarchive.science.psf import Optics
-from obsarchive.science.simulate import Faults, Instrument, Scene, SimulatedObservation, Star
+from obsarchive.science.simulate import Conditions, Faults, Instrument, Scene, SimulatedObservation, Star
 from obsarchive.science.wcs import deproject
 
 log = logging.getLogger(__name__)
@@ -59,6 +59,8 @@ class Target:
         As the header says.
     radec : (float, float)
         Position [deg].
+    conditions : Conditions
+        Atmosphere and correction.
     """
 
     program: str
@@ -70,6 +72,7 @@ class Target:
     faults: Faults = field(default_factory=Faults)
     magnitude: float = 9.0
     radec: tuple[float, float] = (155.0, 20.0)
+    conditions: Conditions = field(default_factory=Conditions)
 
 
 def demo_targets() -> list[Target]:
@@ -262,7 +265,10 @@ def observations(plan: NightPlan) -> dict[str, SimulatedObservation]:
 def _observation(job: _Job) -> SimulatedObservation:
     if job.target is None:
         raise TypeError(f"{job.name} is no observation of a target")
-    return SimulatedObservation(job.target.scene, job.n_frames, job.instrument, faults=job.target.faults, seed=job.seed)
+    target = job.target
+    return SimulatedObservation(
+        target.scene, job.n_frames, job.instrument, target.conditions, target.faults, seed=job.seed
+    )
 
 
 def _write(item: tuple[Path, _Job]) -> tuple[str, dict[str, Any] | None]:

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy import ndimage
 
 from obsarchive import fitsio, psflib
 from obsarchive.science.simulate import Detector, Faults, Instrument, Scene, SimulatedObservation, Star, planetary_disc
@@ -12,6 +11,7 @@ from obsarchive.science.subtraction import cut_stamp
 from pipelines.bright_star import BrightStar
 from pipelines.extended_object import ExtendedObject
 from tests.pipelines.bench_of_steps import NIGHT, Bench
+from tests.pipelines.measures import detail_correlation, scene_where_registered
 
 FAULTS = Faults(black=(7, 50), slipped=(20,))
 LEVEL_E = 120.0
@@ -38,24 +38,8 @@ def add_star(folder: Path, seed: int, name: str) -> None:
         library.add(entry, stamp, "auto")
 
 
-def correlation(image: np.ndarray, truth: np.ndarray) -> float:
-    """Of the sharp detail, after whole-pixel alignment, around the object."""
-    binned = image.reshape(image.shape[0] // 2, 2, image.shape[1] // 2, 2).mean(axis=(1, 3))
-    sharp, expected = (picture - ndimage.gaussian_filter(picture, 4) for picture in (binned, truth))
-    near = ndimage.binary_dilation(truth > 0.05 * truth.max(), iterations=6)
-    shifts = [(dy, dx) for dy in np.arange(-1.5, 1.6, 0.5) for dx in np.arange(-1.5, 1.6, 0.5)]
-    moved = (ndimage.shift(sharp, shift, order=3)[near] for shift in shifts)
-    return max(float(np.corrcoef(picture, expected[near])[0, 1]) for picture in moved)
-
-
 def truth_in(seen: SimulatedObservation, bench: Bench) -> np.ndarray:
-    """The scene where the frames were registered to, to a pixel or so."""
-    rows = np.loadtxt(bench.product("extended_object/frames.txt"), usecols=(0, 3, 4))
-    shifts = rows[np.argsort(rows[:, 0]), 1:]
-    scene, side = seen.scene.extended, seen.instrument.detector.shape[0]
-    pad = (side - len(scene)) // 2
-    full = np.pad(scene, pad)
-    return ndimage.shift(full, np.median(seen.truth.shifts_px + shifts, axis=0), order=3)
+    return scene_where_registered(seen, np.loadtxt(bench.product("extended_object/frames.txt"), usecols=(0, 3, 4)))
 
 
 @pytest.mark.parametrize(("seed", "side"), [(5, 256), (6, 256), (7, 512)])
@@ -78,9 +62,9 @@ def test_detail_of_a_planet(tmp_path: Path, seed: int, side: int) -> None:
     truth = truth_in(seen, bench)
     sharp, header = fitsio.read_fits(bench.product("extended_object/{id}_deconvolved.fits"))
     mean, _ = fitsio.read_fits(bench.product("extended_object/{id}_registered.fits"))
-    reached = correlation(sharp, truth)
+    reached = detail_correlation(sharp, truth)
     assert reached >= 0.85
-    assert reached > correlation(np.nan_to_num(mean), truth) + 0.03
+    assert reached > detail_correlation(np.nan_to_num(mean), truth) + 0.03
     assert header["PSF"] == "3_HIP_9_VIC_Si_o_20260314_112427.040912"
     assert outcomes["deconvolve"].manifest["results"]["lacks_references"] == ""
 
@@ -95,7 +79,7 @@ def test_without_a_star_a_model_serves_until_the_night_has_one(tmp_path: Path) -
     truth = truth_in(seen, bench)
     sharp, _ = fitsio.read_fits(bench.product("extended_object/{id}_deconvolved.fits"))
     mean, _ = fitsio.read_fits(bench.product("extended_object/{id}_registered.fits"))
-    assert correlation(sharp, truth) > correlation(mean, truth)
+    assert detail_correlation(sharp, truth) > detail_correlation(mean, truth)
 
 
 def test_one_frame_is_shown_but_not_deconvolved(tmp_path: Path) -> None:

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-from scipy import ndimage, optimize
+from scipy import ndimage
 
 from obsarchive import fitsio
 from obsarchive.science.simulate import Detector, Faults, Instrument, Scene, SimulatedObservation, Star
 from pipelines.faint_star import FaintStar
 from tests.pipelines.bench_of_steps import Bench
+from tests.pipelines.measures import core, half_width
 
 OFFSET_ARCSEC = np.array([1.2, -1.0])
 PIXEL_ARCSEC = 0.0347
@@ -32,27 +32,6 @@ def reduced(folder: Path, seen: SimulatedObservation) -> Bench:
     return bench
 
 
-def core(image: NDArray, y: float, x: float, half: int) -> tuple[NDArray, float]:
-    """Position and FWHM of a star: a Gaussian core on a wide one [pixel]."""
-    top, left = round(y) - half, round(x) - half
-    box = image[top : top + 2 * half + 1, left : left + 2 * half + 1]
-    yy, xx = np.mgrid[-half : half + 1, -half : half + 1]
-
-    def misfit(p: NDArray) -> NDArray:
-        squared = (yy - p[1]) ** 2 + (xx - p[2]) ** 2
-        return (p[0] * np.exp(-squared / 2 / p[3] ** 2) + p[4] + p[5] * np.exp(-squared / 2 / p[6] ** 2) - box).ravel()
-
-    found = optimize.least_squares(misfit, [np.ptp(box) / 2, 0, 0, 2, np.median(box), np.ptp(box) / 2, half / 2]).x
-    return np.array([top + half + found[1], left + half + found[2]]), 2.3548 * abs(found[3])
-
-
-def half_width(image: NDArray, y: float, x: float) -> float:
-    """FWHM from the area above half of the peak [pixel]."""
-    box = image[round(y) - 12 : round(y) + 13, round(x) - 12 : round(x) + 13]
-    level = np.median(image)
-    return 2 * np.sqrt(np.sum(box - level > (box.max() - level) / 2) / np.pi)
-
-
 @pytest.mark.parametrize(
     ("seed", "flux", "n_frames", "side"), [(1, 1500.0, 100, 256), (2, 800.0, 200, 256), (3, 1500.0, 80, 512)]
 )
@@ -65,7 +44,7 @@ def test_two_faint_stars_are_where_they_are_and_sharper(
     place = np.array([header["GUIDEY"] - 1, header["GUIDEX"] - 1])
     offset = OFFSET_ARCSEC / PIXEL_ARCSEC
     smooth = ndimage.gaussian_filter(summed, 1)
-    (first, _), (second, _) = core(smooth, *place, 9), core(smooth, *(place + 2 * offset), 9)
+    first, second = core(smooth, *place, 9), core(smooth, *(place + 2 * offset), 9)
     assert np.abs((second - first) / 2 - offset).max() < 0.3
     width = half_width(smooth, *place) / 2
     simple_width = half_width(ndimage.gaussian_filter(simple, 0.5), rough["GUIDEY"] - 1, rough["GUIDEX"] - 1)

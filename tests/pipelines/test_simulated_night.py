@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy import ndimage, optimize
 
 from obsarchive import demo, fitsio
 from obsarchive.demo import NightPlan, Target
@@ -15,6 +14,7 @@ from obsarchive.science.psf import Optics, drizzled_response, perfect_psf
 from obsarchive.science.simulate import Faults, Scene, SimulatedObservation, Star, ideal_stack
 from obsarchive.science.strehl import measure_strehl
 from tests.engine.conftest import CONFIG, Site
+from tests.pipelines.measures import companion
 
 NIGHT = "20260314"
 SHAPE = (256, 256)
@@ -105,42 +105,6 @@ def test_faulty_frames_are_left_out_with_their_reason(site: Site) -> None:
         item["frame"]: item["reason"].partition(":")[0] for item in results(site, "single", "reduce")["left_out"]
     }
     assert left_out == {5: "black", 44: "black", 17: "saturated", 30: "slipped"}
-
-
-def shifted(image: NDArray, dy: float, dx: float) -> NDArray:
-    return ndimage.fourier_shift(np.fft.fft2(image), (dy, dx))
-
-
-def companion(image: NDArray, primary: tuple[float, float], guess: tuple[float, float]) -> NDArray:
-    """Position (y, x) relative to the primary [pixel] and flux ratio, the primary itself serving as PSF."""
-    half = 16
-    yy, xx = np.indices(image.shape)
-    radius = np.hypot(yy - primary[0], xx - primary[1])
-    near = np.hypot(yy - primary[0] - guess[0], xx - primary[1] - guess[1]) < 25
-    rings = radius.astype(int)
-    halo = np.array(
-        [np.median(image[(rings == r) & ~near]) if np.any((rings == r) & ~near) else 0 for r in range(rings.max() + 2)]
-    )
-    flattened = image - np.interp(radius, np.arange(halo.size) + 0.5, halo)
-
-    def box(source: NDArray, y: float, x: float) -> NDArray:
-        y0, x0 = round(y) - half, round(x) - half
-        return source[y0 : y0 + 2 * half + 1, x0 : x0 + 2 * half + 1]
-
-    star = box(image, *primary)
-    seen = box(flattened, primary[0] + guess[0], primary[1] + guess[1])
-    offset = (
-        round(primary[0] + guess[0]) - round(primary[0]),
-        round(primary[1] + guess[1]) - round(primary[1]),
-    )
-    window = np.hypot(*(np.indices(star.shape) - half)) < 7
-
-    def misfit(parameters: NDArray) -> NDArray:
-        dy, dx, ratio, level = parameters
-        model = ratio * np.fft.ifft2(shifted(star, dy - offset[0], dx - offset[1])).real + level
-        return ((seen - model) * window).ravel()
-
-    return optimize.least_squares(misfit, [*guess, 0.05, 0.0], x_scale=[1, 1, 0.01, star.max() / 100]).x
 
 
 def test_the_companion_is_where_and_what_it_should_be(site: Site, truths: dict) -> None:
