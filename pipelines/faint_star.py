@@ -11,7 +11,7 @@ import numpy as np
 
 from obsarchive.errors import Unprocessable
 from obsarchive.pipeline import Pipeline, Workspace, step
-from obsarchive.science.cosmics import without_cosmic_rays
+from obsarchive.science.cosmics import without_cosmic_rays_drizzled
 from obsarchive.shift_plots import frame_shifts
 from pipelines.faint import FEW_FRAMES, FaintSequence, Registered, frames_in_order
 from pipelines.high_contrast import SubtractionSettings, subtract_and_publish
@@ -52,7 +52,7 @@ class FaintStar(Pipeline):
             stack, simple, hits = sequence.stack(found)
         image = stack.image()
         if found.kept.sum() > FEW_FRAMES:
-            image, hit = without_cosmic_rays(image)
+            image, hit = without_cosmic_rays_drizzled(image, SCALE)
             hits = int(hit.sum())
         place = found.star.y, found.star.x
         header = product_header(work, (stack.scale, stack.shape), place)

@@ -1,5 +1,7 @@
 """Cosmic rays: found by their edges, sharper than any star's (L.A.Cosmic)."""
 
+import warnings
+
 import astroscrappy
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +65,39 @@ def without_cosmic_rays(image: NDArray, rounds: int = 2) -> tuple[Image, NDArray
         cleantype="medmask",
     )
     return np.where(known, clean + np.float32(level), np.float32(np.nan)), hit
+
+
+def without_cosmic_rays_drizzled(image: NDArray, scale: int) -> tuple[Image, NDArray[np.bool_]]:
+    """Like :func:`without_cosmic_rays`, for a stack with `scale` pixels per pixel of the detector along an axis.
+
+    Cosmic rays are looked for with the pixels in which they fell; on the finer ones their edges are washed out.
+
+    Parameters
+    ----------
+    image : ndarray (scale * ny, scale * nx)
+        Stack of frames.
+    scale : int
+        Pixels per raw pixel.
+
+    Returns
+    -------
+    (ndarray, ndarray of bool)
+        As there, on the pixels of the stack.
+    """
+    ny, nx = (n // scale for n in image.shape)
+    raw = image[: ny * scale, : nx * scale].reshape(ny, scale, nx, scale).mean(axis=(1, 3))
+    hit = np.zeros(image.shape, bool)
+    hit[: ny * scale, : nx * scale] = without_cosmic_rays(raw)[1].repeat(scale, axis=0).repeat(scale, axis=1)
+    clean = np.array(image, np.float32)
+    reach = 2 * scale
+    usable = np.pad(np.where(hit, np.float32(np.nan), clean), reach, constant_values=np.nan)
+    y, x = np.nonzero(hit & np.isfinite(clean))
+    around = np.arange(2 * reach + 1)
+    boxes = usable[(y[:, np.newaxis] + around)[:, :, np.newaxis], (x[:, np.newaxis] + around)[:, np.newaxis, :]]
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # nothing but cosmic rays: what was there
+        level = np.nanmedian(boxes, axis=(1, 2))
+    clean[y, x] = np.where(np.isfinite(level), level, clean[y, x])
+    return clean, hit
 
 
 def where_both_agree(first: NDArray, second: NDArray) -> tuple[Image, Image, int]:
