@@ -236,8 +236,12 @@ def _correlation_map(template: NDArray, spectrum: NDArray, shape: tuple[int, int
 
 
 def _moved(spectra: NDArray, shifts: NDArray, grid: tuple[NDArray, NDArray]) -> NDArray:
-    phase = shifts[:, 0, np.newaxis, np.newaxis] * grid[1] + shifts[:, 1, np.newaxis, np.newaxis] * grid[0]
-    return spectra * np.exp(-2j * np.pi * phase).astype(np.complex64)
+    """Spectra of the shifted frames: the phase of a shift is a product of one along y and one along x."""
+    along_x = np.exp(-2j * np.pi * shifts[:, 1, np.newaxis] * grid[0]).astype(np.complex64)
+    along_y = np.exp(-2j * np.pi * shifts[:, 0, np.newaxis] * grid[1].ravel()).astype(np.complex64)
+    moved = spectra * along_x[:, np.newaxis, :]
+    moved *= along_y[:, :, np.newaxis]
+    return moved
 
 
 def _amplitudes(moved: NDArray, template: NDArray) -> NDArray[np.float64]:
