@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from obsarchive.figures import NO_LABELS, Labels
-from obsarchive.plots import FAINT_INK, INK, WARNING_INK, empty_plots, encoded, filter_colour
+from obsarchive.plots import FAINT_INK, WARNING_INK, empty_plots, encoded, filter_colour
 
 HIDDEN = "#3a3f46"
 """Colour of pixels of which nothing is known."""
@@ -92,7 +92,7 @@ def before_and_after(
             image, origin="lower", extent=(-half, half, -half, half), cmap="magma", vmin=low, vmax=high, aspect="equal"
         )
         axes.set(xlabel="x [arcsec]", ylabel="y [arcsec]" if axes is panels[0] else "")
-        axes.set_title(name, loc="right", color=INK)
+        _name(axes, name)
     middle = (len(star) - 1) / 2
     for mark in labels.marks:
         place = (mark.x - middle) * pixel_arcsec, (mark.y - middle) * pixel_arcsec
@@ -138,10 +138,15 @@ def side_by_side(
         axes.set_facecolor(HIDDEN)
         axes.imshow(image, origin="lower", extent=extent, cmap="inferno", vmin=low, vmax=high, aspect="equal")
         axes.set(xlabel="x [arcsec]", ylabel="y [arcsec]" if axes is panels[0] else "")
-        axes.set_title(title, loc="right", color=INK)
+        _name(axes, title)
     if north_deg is not None:
         _compass(panels[-1], north_deg, min(half_y, half_x))
     return encoded(figure)
+
+
+def _name(axes, name: str) -> None:  # type: ignore[no-untyped-def]
+    """What a panel shows, in its corner: the heading of the figure needs the room above."""
+    axes.text(0.03, 0.97, name, transform=axes.transAxes, color="white", va="top", fontweight="bold")
 
 
 def _compass(axes, directions_deg: tuple[float, float], half: float) -> None:  # type: ignore[no-untyped-def]

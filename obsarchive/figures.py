@@ -92,7 +92,7 @@ class Labels:
     def lines(self) -> tuple[str, str, str]:
         """Target; filter and exposure; time."""
         date = self.date_utc.replace(tzinfo=self.date_utc.tzinfo or UTC).astimezone(UTC) if self.date_utc else None
-        exposure = "" if self.exposure_s is None else f"{self.exposure_s:g} s"
+        exposure = "" if self.exposure_s is None else f"{self.exposure_s:.3g} s"
         conditions = ", ".join(part for part in (self.filter, exposure) if part)
         return self.target, conditions, f"{date:%Y-%m-%d %H:%M:%S} UTC" if date else ""
 

@@ -18,7 +18,18 @@ Subject = Observation | Night
 Running = Mapping[tuple[str, str, str], Document]
 """Attempts under way, by subject, pipeline and step."""
 
-PREVIEW_KINDS = ("thumb", "cropped", "full", "quality")
+PICTURE_KINDS = (
+    "cropped",
+    "full",
+    "comparison",
+    "quality",
+    "shifts",
+    "profile",
+    "pca",
+    "contrast_curve",
+    "astrometry",
+)
+"""What the pictures of an observation show, in the order in which people look at them; the end of their names."""
 
 
 class Shown(StrEnum):
@@ -215,6 +226,17 @@ class Card:
     def best(self) -> PipelineView | None:
         """The first pipeline that made pictures."""
         return next((view for view in self.pipelines if view.picture("cropped") or view.picture("thumb")), None)
+
+    @property
+    def pictures(self) -> list[tuple[str, PipelineView, str]]:
+        """Kind, pipeline and name of the pictures, of each kind one: of the best pipeline that has it."""
+        views = sorted(self.pipelines, key=lambda view: view is not self.best)
+        found = ((kind, view, view.picture(kind)) for kind in PICTURE_KINDS for view in views)
+        first: dict[str, tuple[str, PipelineView, str]] = {}
+        for kind, view, name in found:
+            if name is not None:
+                first.setdefault(kind, (kind, view, name))
+        return list(first.values())
 
     @cached_property
     def state(self) -> Shown:

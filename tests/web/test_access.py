@@ -1,5 +1,6 @@
 """Who sees what: every route, every file, every kind of user."""
 
+import re
 from types import SimpleNamespace
 from urllib.parse import quote
 
@@ -76,7 +77,8 @@ def test_each_programme_sees_its_own(archive, as_user, pattern) -> None:
     assert [user.get(own).status_code for user in (ana, ben, admin)] == [200, 404, 200]
     assert [user.get(foreign).status_code for user in (ana, ben, admin)] == [404, 200, 200]
     unknown = pattern.format(id=archive.own.replace("HD", "HR"))
-    assert ana.get(unknown).text == ana.get(foreign).text, "a foreign observation looks like none"
+    pages = [re.sub(r'value="[^"]{60,}"', "", ana.get(address).text) for address in (unknown, foreign)]  # its own token
+    assert pages[0] == pages[1], "a foreign observation looks like none"
 
 
 def test_a_pi_sees_what_names_him(archive, as_user) -> None:
