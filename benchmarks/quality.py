@@ -100,7 +100,7 @@ def plan_of(seed: int, detector: int, side: int) -> NightPlan:
 
     def star(name: str, *others: Star) -> Target:
         scene = Scene((Star(), *others), zero_flux_e=1.5e5 * rng.uniform(0.8, 1.2))
-        return Target("1", name, "Si", scene, n_frames=60, shape=small, conditions=SPECKLES)
+        return Target("1", name, "Si", scene, n_frames=100, shape=small, conditions=SPECKLES)
 
     def target(program: str, name: str, scene: Scene, n_frames: int, magnitude: float = 9.0) -> Target:
         return Target(program, name, "Si", scene, n_frames=n_frames, shape=shape, magnitude=magnitude)

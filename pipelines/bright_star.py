@@ -14,12 +14,12 @@ from obsarchive.errors import Unprocessable
 from obsarchive.pipeline import Pipeline, Workspace, step
 from obsarchive.plots import frame_quality
 from obsarchive.science.registration import FrameMeasure, Grades, GuideStar, classify, grade
-from pipelines.high_contrast import SubtractionSettings, subtract_and_publish
+from pipelines.high_contrast import SUBTRACTION, SubtractionSettings, subtract_and_publish
 from pipelines.lucky import PIXFRACS, SCALE, LuckySequence
 from pipelines.masters import calibrator
-from pipelines.previews import PreviewSettings, labels_of, publish_previews
+from pipelines.previews import PREVIEWS, PreviewSettings, labels_of, publish_previews
 from pipelines.products import product_header, reasons_counted, reasons_listed
-from pipelines.strehl import measure_and_publish
+from pipelines.strehl import STREHL, measure_and_publish
 
 log = logging.getLogger(__name__)
 
@@ -76,18 +76,13 @@ class BrightStar(Pipeline):
             "calibration": masters.text,
         }
 
-    @step(makes=["strehl/{id}_strehl.txt", "strehl/{id}_box.fits", "strehl/{id}_profile.png"], after=["reduce"])
+    @step(makes=STREHL, after=["reduce"])
     def strehl(self, work: Workspace) -> dict[str, Any]:
         """Strehl ratio of 100p: its peak over that of the telescope's perfect PSF."""
         return measure_and_publish(work, "100p.fits", SCALE, work.results("reduce").get("pixfrac", PIXFRACS[0]))
 
     @step(
-        makes=[
-            "pca/{id}_pca.fits",
-            "pca/{id}_contrast_curve.txt",
-            "pca/{id}_contrast_curve.png",
-            "pca/{id}_pca.png",
-        ],
+        makes=SUBTRACTION,
         after=["reduce"],
         follows=["strehl"],
         uses=["library"],
@@ -99,12 +94,7 @@ class BrightStar(Pipeline):
         return subtract_and_publish(work, f"{stack}.fits", stack)
 
     @step(
-        makes=[
-            "preview/{id}_full.png",
-            "preview/{id}_cropped.png",
-            "preview/{id}_thumb.png",
-            "preview/{id}_quality.png",
-        ],
+        makes=[*PREVIEWS, "preview/{id}_quality.png"],
         after=["reduce"],
         follows=["strehl"],
         settings=PreviewSettings,

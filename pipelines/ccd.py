@@ -7,7 +7,7 @@ from obsarchive.pipeline import Pipeline, Workspace, step
 from pipelines.faint import FaintSequence
 from pipelines.faint_star import classify, shift_plot, summary, table
 from pipelines.masters import calibrator
-from pipelines.previews import PreviewSettings, publish_previews
+from pipelines.previews import PREVIEWS, PreviewSettings, publish_previews
 from pipelines.products import product_header
 
 SCALE = 1
@@ -51,12 +51,7 @@ class CcdStack(Pipeline):
         return {**summary(found, SCALE), "cosmic_ray_pixels": hits, "calibration": masters.text}
 
     @step(
-        makes=[
-            "preview/{id}_full.png",
-            "preview/{id}_cropped.png",
-            "preview/{id}_thumb.png",
-            "preview/{id}_shifts.png",
-        ],
+        makes=[*PREVIEWS, "preview/{id}_shifts.png"],
         after=["stack"],
         settings=FieldPreviewSettings,
     )

@@ -23,7 +23,7 @@ from obsarchive.science.psf import drizzled_response, model_psf, other_turbulenc
 from pipelines.disc_sequence import DiscSequence, Registered
 from pipelines.lucky import PIXFRACS, SCALE
 from pipelines.masters import calibrator
-from pipelines.previews import PreviewSettings, labels_of, publish_previews
+from pipelines.previews import PREVIEWS, PreviewSettings, labels_of, publish_previews
 from pipelines.products import product_header, reasons_counted, reasons_listed, require_optics
 
 MAX_CANDIDATES = 4
@@ -109,12 +109,7 @@ class ExtendedObject(Pipeline):
         }
 
     @step(
-        makes=[
-            "preview/{id}_full.png",
-            "preview/{id}_cropped.png",
-            "preview/{id}_thumb.png",
-            "preview/{id}_comparison.png",
-        ],
+        makes=[*PREVIEWS, "preview/{id}_comparison.png"],
         after=["deconvolve"],
         settings=PreviewSettings,
     )

@@ -16,7 +16,7 @@ from obsarchive.science.drizzle import Drizzle
 from obsarchive.science.guidestar import LEAST_SIDE_PX
 from obsarchive.science.peaks import star_near
 from obsarchive.science.registration import MIN_STEADY_FRAMES, GuideStar, guide_star, locate
-from pipelines.lucky import SATURATED, SCALE, pixfrac_for
+from pipelines.lucky import SCALE, pixfrac_for
 from pipelines.masters import Calibrator
 
 log = logging.getLogger(__name__)
@@ -77,9 +77,7 @@ class FaintSequence:
         self.work, self.frames, self.calibrator = work, frames, with_masters
         telescope = work.telescope
         self.half = max(16, round(window_arcsec / telescope.plate_scale_arcsec / 2))
-        level = telescope.saturation_adu or frames.saturation or np.inf
-        dark = with_masters.calibration.dark
-        self.saturation = SATURATED * (level - (0.0 if dark is None else float(np.median(dark))))
+        self.saturation = with_masters.saturation(telescope.saturation_adu or frames.saturation)
 
     def register(self) -> Registered:
         """Find the star, then the shifts of the frames on each other."""

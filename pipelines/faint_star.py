@@ -14,12 +14,12 @@ from obsarchive.pipeline import Pipeline, Workspace, step
 from obsarchive.science.cosmics import without_cosmic_rays_drizzled
 from obsarchive.shift_plots import frame_shifts
 from pipelines.faint import FEW_FRAMES, FaintSequence, Registered, frames_in_order
-from pipelines.high_contrast import SubtractionSettings, subtract_and_publish
+from pipelines.high_contrast import SUBTRACTION, SubtractionSettings, subtract_and_publish
 from pipelines.lucky import PIXFRACS, SCALE
 from pipelines.masters import calibrator
-from pipelines.previews import PreviewSettings, labels_of, publish_previews
+from pipelines.previews import PREVIEWS, PreviewSettings, labels_of, publish_previews
 from pipelines.products import product_header, reasons_counted, reasons_listed
-from pipelines.strehl import measure_and_publish
+from pipelines.strehl import STREHL, measure_and_publish
 
 MIN_KEPT_FRACTION = 0.1
 HIGH_FLUX_SIGNIFICANCE = 150.0
@@ -71,19 +71,14 @@ class FaintStar(Pipeline):
             "calibration": masters.text,
         }
 
-    @step(makes=["strehl/{id}_strehl.txt", "strehl/{id}_box.fits", "strehl/{id}_profile.png"], after=["reduce"])
+    @step(makes=STREHL, after=["reduce"])
     def strehl(self, work: Workspace) -> dict[str, Any]:
         """Strehl ratio of the sum: its peak over that of the telescope's perfect PSF."""
         pixfrac = work.results("reduce").get("pixfrac", PIXFRACS[0])
         return measure_and_publish(work, "{id}_summed.fits", SCALE, pixfrac)
 
     @step(
-        makes=[
-            "pca/{id}_pca.fits",
-            "pca/{id}_contrast_curve.txt",
-            "pca/{id}_contrast_curve.png",
-            "pca/{id}_pca.png",
-        ],
+        makes=SUBTRACTION,
         after=["reduce"],
         follows=["strehl"],
         uses=["library"],
@@ -94,12 +89,7 @@ class FaintStar(Pipeline):
         return subtract_and_publish(work, "{id}_summed.fits", "100p")
 
     @step(
-        makes=[
-            "preview/{id}_full.png",
-            "preview/{id}_cropped.png",
-            "preview/{id}_thumb.png",
-            "preview/{id}_shifts.png",
-        ],
+        makes=[*PREVIEWS, "preview/{id}_shifts.png"],
         after=["reduce"],
         follows=["strehl"],
         settings=PreviewSettings,

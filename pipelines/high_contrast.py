@@ -19,6 +19,13 @@ from obsarchive.science.subtraction import STAMP_SIDE, cut_stamp
 from pipelines.previews import labels_of
 from pipelines.products import require_optics
 
+SUBTRACTION = (
+    "pca/{id}_pca.fits",
+    "pca/{id}_contrast_curve.txt",
+    "pca/{id}_contrast_curve.png",
+    "pca/{id}_pca.png",
+)
+"""What :func:`subtract_and_publish` makes."""
 NAMED_SEPARATIONS = (0.5, 1.0)
 """Where the contrast is given in the results [arcsec]."""
 CURVE_POINTS = 60

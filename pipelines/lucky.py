@@ -35,8 +35,6 @@ MOVING_MIN_SNR = 10.0
 SPIKE = 10.0
 """Times the brightest thousandth of the sky's pixels: no chain of single electrons reaches it."""
 NO_STAR = FrameMeasure(np.nan, np.nan, np.nan, np.nan, np.nan, np.nan, snr=0.0, sharpness=np.nan, brightest=np.nan)
-SATURATED = 0.97
-"""Of the saturation level: calibrated pixels above this are taken for saturated."""
 
 
 class LuckySequence:
@@ -66,9 +64,7 @@ class LuckySequence:
         self.core_px = core_px
         if optics is not None:
             self.core_px = max(0.6, 0.5 * optics.lambda_over_d_arcsec / telescope.plate_scale_arcsec)
-        level = telescope.saturation_adu or frames.saturation or np.inf
-        dark = with_masters.calibration.dark
-        self.saturation = SATURATED * (level - (0.0 if dark is None else float(np.median(dark))))
+        self.saturation = with_masters.saturation(telescope.saturation_adu or frames.saturation)
 
     def measure(self) -> tuple[GuideStar, list[FrameMeasure], np.ndarray]:
         """Find the guide star and measure it in every frame; windows' origins (n, 2) come along."""

@@ -2,11 +2,16 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from obsarchive import fitsio
 from obsarchive.errors import Unprocessable
 from obsarchive.observation import Master
 from obsarchive.pipeline import Workspace
 from obsarchive.science.calibration import Calibration, central_part
+
+SATURATED = 0.97
+"""Of the saturation level: the dark of a single pixel is not that of the frame."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,11 @@ class Calibrator:
         """Say in words what was used."""
         used = [f"{m.label}" + ("" if m.own else f" ({m.origin})") for m in self.masters]
         return ", ".join([*used, *(f"no {kind}" for kind in self.missing)])
+
+    def saturation(self, level_adu: float | None) -> float:
+        """Counts above which a calibrated pixel is taken for saturated; `level_adu` is that of raw pixels."""
+        dark = self.calibration.dark
+        return SATURATED * ((level_adu or np.inf) - (0.0 if dark is None else float(np.median(dark))))
 
 
 def calibrator(work: Workspace, shape: tuple[int, int]) -> Calibrator:

@@ -9,6 +9,8 @@ from astropy.io import fits
 from obsarchive.figures import Box, Labels, Sky, preview_cropped, preview_full, thumbnail
 from obsarchive.pipeline import Workspace
 
+PREVIEWS = ("preview/{id}_full.png", "preview/{id}_cropped.png", "preview/{id}_thumb.png")
+"""What :func:`publish_previews` makes."""
 STAR_SIZES = 8.0
 """Least side of the cropped preview, in sizes (sigma) of the whole star: a blob that fills it shows nothing."""
 

@@ -12,6 +12,8 @@ from obsarchive.science.strehl import StrehlResult, measure_strehl
 from pipelines.previews import labels_of
 from pipelines.products import require_optics
 
+STREHL = ("strehl/{id}_strehl.txt", "strehl/{id}_box.fits", "strehl/{id}_profile.png")
+"""What :func:`measure_and_publish` makes."""
 PSF_SIDE = 129
 """Side of the perfect PSF that is plotted [pixel]."""
 
