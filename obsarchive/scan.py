@@ -15,7 +15,7 @@ from pathlib import Path
 
 from obsarchive.config import RawRoot, import_class
 from obsarchive.errors import ConfigError
-from obsarchive.instruments import Instrument, RawFile
+from obsarchive.instruments import Instrument, RawFile, stem
 from obsarchive.names import is_night
 
 log = logging.getLogger(__name__)
@@ -175,17 +175,20 @@ class Scanner:
         with os.scandir(folder) as entries:
             for entry in sorted(entries, key=lambda item: item.name):
                 path = folder / entry.name
-                raw = self.instrument.identify(path)
-                if raw.kind == "ignored" or not _is_file(entry):
+                raw, is_file = self.instrument.identify(path), _is_file(entry)
+                kept = is_file and raw.kind != "ignored"
+                if not kept:
                     listing.ignored.append(entry.name)
-                    continue
+                    if not is_file or stem(entry.name) is None:
+                        continue  # a young raw file may be one whose header is not there yet
                 stat = entry.stat()
                 found = Found(raw, path, stat.st_size, stat.st_mtime_ns)
                 since = _unchanged_since(found, before.get(entry.name), now, wall)
                 sizes[entry.name] = (found.size, found.mtime_ns, since)
                 if now - since < self.settle_time_s:
                     listing.growing.append(entry.name)
-                listing.files.append(found)
+                if kept:
+                    listing.files.append(found)
         return listing, sizes
 
 

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
+from astropy.io import fits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -146,6 +148,26 @@ def test_a_file_that_is_being_written_waits_until_it_settled(tmp_path, scanner, 
     clocks.pass_(1)
     [listing] = scanner.changed()
     assert (listing.growing, list(listing.observations())) == ([], [OBS])
+    assert not scanner.unsettled
+
+
+def test_a_file_whose_header_comes_later_is_seen(tmp_path: Path, clocks: Clocks) -> None:
+    """A camera that is known by its headers: the file is ignored while it has none, but looked at again."""
+    root = RawRoot(path=tmp_path, instrument="obsarchive.instruments.HeaderDriven")
+    scanner = Scanner(root, SETTLE_S, "", lambda: clocks.monotonic_s, lambda: clocks.wall_s)
+    path = put(tmp_path / NIGHT, "0001.fits", clocks.wall_s, b"")
+    (listing,) = scanner.changed()
+    assert (listing.ignored, listing.growing, listing.files) == (["0001.fits"], ["0001.fits"], [])
+    assert scanner.unsettled
+    clocks.pass_(5)
+    header = fits.Header({"IMAGETYP": "object", "OBJECT": "M67", "DATE-OBS": "2016-09-25T01:02:03"})
+    fits.PrimaryHDU(np.zeros((4, 4), np.uint16), header).writeto(path, overwrite=True)
+    os.utime(path, (clocks.wall_s, clocks.wall_s))
+    (listing,) = scanner.changed()
+    assert listing.observations() == {}
+    clocks.pass_(SETTLE_S + 1)
+    (listing,) = scanner.changed()
+    assert list(listing.observations()) == ["1_M67_CCD_none_o_20160925_010203.000000"]
     assert not scanner.unsettled
 
 
