@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import sep
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
@@ -17,6 +18,7 @@ from obsarchive.science.peaks import highest_point
 
 Image = NDArray[np.float32]
 
+BACKGROUND_CELLS = 16
 MIN_ROUNDS, MAX_ROUNDS = 3, 10
 SETTLED_PX = 0.02
 """The template is made again until no shift but a hundredth changes by more."""
@@ -331,7 +333,8 @@ def _field(frame: Image, cell_px: int) -> Image:
     filled = ndimage.median_filter(np.where(finite, frame, level).astype(np.float32), size=3)
     ny, nx = (side // cell_px * cell_px for side in filled.shape)
     binned = filled[:ny, :nx].reshape(ny // cell_px, cell_px, nx // cell_px, cell_px).mean(axis=(1, 3))
-    binned -= ndimage.uniform_filter(ndimage.median_filter(binned, size=15), 15)
+    binned = np.ascontiguousarray(binned, np.float32)
+    binned -= sep.Background(binned, bw=BACKGROUND_CELLS, bh=BACKGROUND_CELLS).back()
     sigma = _spread(binned) or 1.0
     significance = np.maximum(binned / sigma - 2, 0)
     return np.log1p(significance).astype(np.float32)

@@ -40,6 +40,20 @@ def aperture(fwhm_px: float) -> Image:
     return np.clip(fwhm_px / 2 + 0.5 - distance, 0, 1).astype(np.float32)
 
 
+def aperture_at(place: NDArray, fwhm_px: float, side: int) -> Image:
+    """Weights (side, side) of an :func:`aperture` at a place (dy, dx) from the centre, also between the pixels."""
+    y, x = place + side // 2
+    kernel = aperture(fwhm_px)
+    half = len(kernel) // 2
+    out = np.zeros((side, side), np.float32)
+    for top, wy in ((int(y), 1 - y % 1), (int(y) + 1, y % 1)):
+        for left, wx in ((int(x), 1 - x % 1), (int(x) + 1, x % 1)):
+            part = out[top - half : top + half + 1, left - half : left + half + 1]
+            if part.shape == kernel.shape:
+                part += np.float32(wy * wx) * kernel
+    return out
+
+
 def snr_map(residual: NDArray, fwhm_px: float) -> Image:
     """Signal-to-noise ratio of an aperture at every pixel among the others of its ring (Mawet et al. 2014, eq. 9).
 

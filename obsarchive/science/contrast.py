@@ -14,7 +14,7 @@ from scipy import ndimage, stats
 from obsarchive.errors import Unprocessable
 from obsarchive.science.companions import (
     LEAST_FWHM_PX,
-    aperture,
+    aperture_at,
     aperture_flux,
     brightest_source,
     snr_map,
@@ -256,7 +256,7 @@ class _Injected:
         self.throughput = np.ones((len(counts), len(place.radius_px)))
         for column, radius in enumerate(place.radius_px):
             places, injected = place.companions(float(radius))
-            apertures = np.stack([_aperture_at(where, place) for where in places])
+            apertures = np.stack([aperture_at(where, place.fwhm_px, place.side) for where in places])
             left = components.left_in(apertures, injected, counts)
             self.throughput[:, column] = np.median(left, axis=1) / place.star_flux
 
@@ -266,20 +266,6 @@ class _Injected:
         flux = aperture_flux(residual, place.fwhm_px)
         noise = np.array([_ring_noise(flux, r, place.fwhm_px) for r in place.radius_px])
         return ContrastCurve(place.radius_px, noise / throughput / place.star_flux, throughput)
-
-
-def _aperture_at(where: NDArray, place: _Place) -> Image:
-    """Weights (side, side) of an aperture around a place (dy, dx) from the centre, between the pixels."""
-    y, x = where + place.side // 2
-    kernel = aperture(place.fwhm_px)
-    half = len(kernel) // 2
-    out = np.zeros((place.side, place.side), np.float32)
-    for top, wy in ((int(y), 1 - y % 1), (int(y) + 1, y % 1)):
-        for left, wx in ((int(x), 1 - x % 1), (int(x) + 1, x % 1)):
-            part = out[top - half : top + half + 1, left - half : left + half + 1]
-            if part.shape == kernel.shape:
-                part += np.float32(wy * wx) * kernel
-    return out
 
 
 def _ring_noise(flux: Image, radius_px: float, fwhm_px: float) -> float:
