@@ -3,8 +3,10 @@
 import ctypes
 import logging
 import multiprocessing as mp
+import pickle
 import queue
 import signal
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,13 +20,15 @@ import dask
 from distributed import Client, Future, LocalCluster, get_worker
 
 from obsarchive.config import ClusterClass, Parallel, import_class
-from obsarchive.errors import ServiceUnavailable
+from obsarchive.errors import ArchiveError, ServiceUnavailable
 from obsarchive.pipeline import Task
 from obsarchive.worker import PR_SET_PDEATHSIG, Outcome, run_step
 
 log = logging.getLogger(__name__)
 
 START_TIMEOUT_S = 60.0
+WORKERLESS_S = 30.0
+"""A cluster of our own that has had no worker for so long will not get one by itself."""
 TOPIC = "progress"
 
 
@@ -66,6 +70,7 @@ class Cluster:
         self._cluster: Any = None
         self._client: Client | None = None
         self._futures: dict[str, Future] = {}
+        self._workerless_since: float | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -125,8 +130,10 @@ class Cluster:
 
     @property
     def alive(self) -> bool:
-        """Whether the scheduler answers."""
-        return self._client is not None and self._client.status == "running"
+        """Whether the scheduler answers, and a cluster of our own has workers or may still get them."""
+        since = self._workerless_since
+        lost = isinstance(self._cluster, LocalCluster) and since is not None and time.monotonic() - since > WORKERLESS_S
+        return self._client is not None and self._client.status == "running" and not lost
 
     @property
     def busy(self) -> int:
@@ -144,16 +151,20 @@ class Cluster:
         if not self.alive or self._client is None:
             return {}
         try:
-            return dict(self._client.scheduler_info(n_workers=-1).get("workers", {}))
+            workers = dict(self._client.scheduler_info(n_workers=-1).get("workers", {}))
         except (OSError, TimeoutError):
             return {}
+        self._workerless_since = None if workers else self._workerless_since or time.monotonic()
+        return workers
 
     def submit(self, task: str, function: Callable[..., Any], *arguments: Any) -> None:
         """Run ``function(*arguments)`` on a worker; its end becomes an `Ended` event."""
         if self._client is None:
             raise ServiceUnavailable("the Dask cluster is not running")
+        # What Dask itself could not unpickle, a class that the worker cannot import, would cost it the worker.
+        payload = pickle.dumps((function, arguments))
         # Keys are unique and never equal to an argument: Dask would replace that argument by a result.
-        future = self._client.submit(function, *arguments, key=f"step-{task}", pure=False, retries=0)
+        future = self._client.submit(_call, payload, key=f"step-{task}", pure=False, retries=0)
         self._futures[task] = future
         future.add_done_callback(lambda done: self.events.put(Ended(task, _value_of(done))))
 
@@ -173,10 +184,10 @@ class Cluster:
             if part is not None:
                 with suppress(OSError, TimeoutError, RuntimeError):
                     part.close(timeout=10)
-        self._client = self._cluster = None
+        self._client = self._cluster = self._workerless_since = None
 
     def restart(self) -> None:
-        """Replace a cluster whose scheduler was lost."""
+        """Replace a cluster whose scheduler or workers were lost."""
         self.close()
         self.start()
 
@@ -196,6 +207,15 @@ def _value_of(future: Future) -> Any:
         return RuntimeError("the task was cancelled: the scheduler was lost or closed")
     error = future.exception(timeout=10)
     return error if error is not None else future.result(timeout=10)
+
+
+def _call(payload: bytes) -> Any:
+    """Call a function with its arguments, on a worker."""
+    try:
+        function, arguments = pickle.loads(payload)  # noqa: S301 - our own
+    except Exception as err:
+        raise ArchiveError(f"the worker cannot load what it should run: {type(err).__name__}: {err}") from err
+    return function(*arguments)
 
 
 def run_task(task: Task) -> Outcome:

@@ -15,7 +15,7 @@ from obsarchive.agenda import Agenda
 from obsarchive.assignment import Running, make_task
 from obsarchive.cluster import Cluster, Ended, Event, Progress, run_task
 from obsarchive.config import Config
-from obsarchive.errors import ServiceUnavailable
+from obsarchive.errors import ArchiveError, ServiceUnavailable
 from obsarchive.followup import FollowUp
 from obsarchive.ingest import Ingest, remember
 from obsarchive.layout import Layout
@@ -369,7 +369,7 @@ class Engine:
         return {observation.night for observation in self.store.observations.open(names)}
 
     def _recover_cluster(self) -> None:
-        log.warning("the Dask scheduler was lost: starting another one")
+        log.warning("the Dask cluster lost its scheduler or all its workers: starting another one")
         for book, paths in self._books():
             book.release(paths, run=self.run_id)
         self.running.clear()
@@ -389,5 +389,7 @@ class Engine:
 def _as_outcome(event: Ended) -> Outcome:
     if isinstance(event.value, Outcome):
         return event.value
+    if isinstance(event.value, ArchiveError):
+        return Outcome(event.task, "fail", str(event.value))
     log.error("task %s: lost with its worker: %s", event.task, event.value)
     return Outcome(event.task, "fail", f"the worker was lost: {event.value}")

@@ -12,6 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from obsarchive import cluster
+from obsarchive.config import Parallel
+
 from .conftest import PROJECT, Site
 from .test_runs import EVERY_STEP_DONE
 
@@ -45,6 +48,38 @@ def test_killed_workers_cost_an_attempt_not_the_night(site: Site) -> None:
     said, _ = daemon.communicate(timeout=100)
     assert daemon.returncode == 0, said
     assert site.states() == EVERY_STEP_DONE
+
+
+def test_what_workers_cannot_import_costs_a_step_not_the_workers(site: Site) -> None:
+    chain = json.loads(site.config_file.read_text())["pipelines"]
+    site.change(pipelines=[*chain, {"class": "tests.engine.homebound.Homebound"}], misc={"max_retries": 0})
+    site.run()
+    states = site.states()
+    assert states.items() >= EVERY_STEP_DONE.items()
+    assert {state for step, state in states.items() if "homebound" in step} == {"failed"}
+    with site.store() as store:
+        (document,) = store.database["objects"].find({"name": "HIP_1"})
+    message = document["pipelined"]["homebound"]["steps"]["stay"]["message"]
+    assert message.startswith("the worker cannot load what it should run: ImportError: not installed on this machine")
+
+
+def test_a_cluster_without_workers_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "WORKERLESS_S", 0.2)
+    with cluster.Cluster(Parallel(n_workers=1), tmp_path) as ours:
+        assert ours.capacity == 1
+        assert ours.alive
+        ours._cluster.scale(0)
+        deadline = time.monotonic() + 30
+        while ours.alive and time.monotonic() < deadline:
+            ours.describe()
+            time.sleep(0.1)
+        assert not ours.alive
+        ours.restart()
+        ours.submit("t", os.getpid)
+        event = ours.events.get(timeout=30)
+        assert isinstance(event, cluster.Ended)
+        assert event.value != os.getpid()
+        assert ours.alive
 
 
 @pytest.fixture
