@@ -21,6 +21,9 @@ FALSE_ALARM = 1e-3
 """Chance of a solution in a field of strangers above which none is claimed."""
 ROUNDS = 6
 CLIP_SIGMA = 3.5
+FEW_STARS = 12
+OUTLIER_FACTOR = 5.0
+"""A star without which the residuals of so few become so much smaller is none of them."""
 ORDER_NEEDS = {0: 3, 1: 8, 2: 20, 3: 40}
 """Stars that a fit of an order needs."""
 
@@ -176,11 +179,10 @@ def _refined(
     tree = cKDTree(sky)
     solution, chosen = guess, (np.empty(0, np.intp), np.empty(0, np.intp))
     for _ in range(ROUNDS):
-        mine, theirs = _mutual(moved, sky, tree, reach)
+        mine, theirs = _consistent(pixels, sky, _mutual(moved, sky, tree, reach), (guess, order))
         if len(mine) < LEAST_MATCHED:
             return None
-        level = max(level for level, needed in ORDER_NEEDS.items() if level <= max(order, 0) and len(mine) >= needed)
-        solution = fit_plate((pixels[0][mine], pixels[1][mine]), (sky[theirs, 0], sky[theirs, 1]), guess, level)
+        solution = _fitted(pixels, sky, (mine, theirs), (guess, order))
         moved = _about(solution, pixels, guess)
         chosen = mine, theirs
         distance = np.hypot(*(moved[mine] - sky[theirs]).T)
@@ -193,6 +195,34 @@ def _refined(
     if alarm > FALSE_ALARM:
         return None
     return Match(solution, mine, theirs, moved[mine] - sky[theirs], alarm)
+
+
+def _fitted(
+    pixels: tuple[NDArray, NDArray], sky: NDArray, pairs: tuple[NDArray, NDArray], fit: tuple[PlateSolution, int]
+) -> PlateSolution:
+    """Plate solution through pairs, of the order wanted or of what they suffice for."""
+    (mine, theirs), (guess, order) = pairs, fit
+    level = max(level for level, needed in ORDER_NEEDS.items() if level <= max(order, 0) and len(mine) >= needed)
+    return fit_plate((pixels[0][mine], pixels[1][mine]), (sky[theirs, 0], sky[theirs, 1]), guess, level)
+
+
+def _consistent(
+    pixels: tuple[NDArray, NDArray], sky: NDArray, pairs: tuple[NDArray, NDArray], fit: tuple[PlateSolution, int]
+) -> tuple[NDArray, NDArray]:
+    """Pairs without a wrong one among few: it bends the fit so far that its own residual does not stand out."""
+
+    def rms(mine: NDArray, theirs: NDArray) -> float:
+        moved = _about(_fitted(pixels, sky, (mine, theirs), fit), pixels, fit[0])[mine]
+        return float(np.sqrt(np.mean((moved - sky[theirs]) ** 2)))
+
+    mine, theirs = pairs
+    while LEAST_MATCHED + 1 < len(mine) <= FEW_STARS:
+        without = [rms(np.delete(mine, i), np.delete(theirs, i)) for i in range(len(mine))]
+        worst = int(np.argmin(without))
+        if without[worst] * OUTLIER_FACTOR >= rms(mine, theirs):
+            break
+        mine, theirs = np.delete(mine, worst), np.delete(theirs, worst)
+    return mine, theirs
 
 
 def _about(solution: PlateSolution, pixels: tuple[NDArray, NDArray], guess: PlateSolution) -> NDArray:

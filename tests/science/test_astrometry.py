@@ -65,6 +65,20 @@ def test_no_solution_is_claimed_in_a_field_of_strangers(seed: int) -> None:
     assert match_stars((y, x), catalog, plate(), Uncertainty(pointing_arcsec=15.0)) is None
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_wrong_pair_among_few_stars_does_not_bend_the_solution(seed: int) -> None:
+    """A false source a third of an arcsecond from a catalogue star, as close as `match_arcsec` lets it be."""
+    rng = np.random.default_rng(seed)
+    y, x = rng.uniform(100, 900, (2, 6))
+    catalog = plate().sky(y, x)
+    y[5], x[5] = y[5] + 7, x[5] - 6
+    y, x = y + 0.05 * rng.standard_normal(6), x + 0.05 * rng.standard_normal(6)
+    found = match_stars((y, x), catalog, plate(), Uncertainty(pointing_arcsec=5.0))
+    assert found is not None
+    assert sorted(found.stars) == [0, 1, 2, 3, 4]
+    assert found.rms_arcsec < 0.1 * SCALE
+
+
 def test_two_stars_are_not_enough() -> None:
     stars, catalog, _ = field(1, 2)
     assert match_stars((stars[0][:2], stars[1][:2]), catalog, plate(), Uncertainty()) is None
