@@ -64,6 +64,11 @@ def verify(stored: str, password: str) -> bool:
         return False
 
 
+def is_known_make(stored: str) -> bool:
+    """Whether a password can be compared with a hash like this at all."""
+    return stored.startswith(("$argon2id$", *_LEGACY))
+
+
 def needs_rehash(stored: str) -> bool:
     """Whether a hash is weaker than those made today."""
     return stored.startswith(_LEGACY) or _HASHER.check_needs_rehash(stored)
@@ -141,6 +146,36 @@ def add_user(users: Users, name: str, programs: Programs) -> None:
     fields = {"programs": checked_programs(programs), "sessions_from": utc_now(), "date_added": utc_now()}
     if not users.add(name, fields):
         raise AccountError(f"There is a user {name!r} already.")
+
+
+def password_states(users: Users) -> dict[str, str]:
+    """Return how each user stands: ``yes`` (can log in), ``invited``, ``none``, or ``unknown`` (needs a new link)."""
+    found = {}
+    for user in users.everything():
+        stored = user.get("password")
+        if not isinstance(stored, str):
+            found[user["_id"]] = "invited" if user.get(INVITE) else "none"
+        else:
+            found[user["_id"]] = "yes" if is_known_make(stored) else "unknown"
+    return found
+
+
+def change_programs(users: Users, name: str, programs: Programs) -> None:
+    """Change what a user may see, at once: programmes he leaves stay hidden also where observations name him.
+
+    Raises
+    ------
+    AccountError
+        When there is no such user, or a programme is not acceptable.
+    """
+    user = users.find(name)
+    if user is None:
+        raise AccountError(f"There is no user {name!r}.")
+    kept = checked_programs(programs)
+    before, left = user.get("programs"), set(user.get("left") or ())
+    if isinstance(before, list):
+        left |= {str(program) for program in before}
+    users.save(name, {"programs": kept, "left": sorted(left - set(kept)) if kept != "all" else []})
 
 
 def checked_programs(programs: Programs) -> Any:

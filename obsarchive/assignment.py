@@ -83,6 +83,7 @@ def world_of(night: Night, own: tuple[Master, ...], library: Library) -> World:
         masters=tuple(night.masters()),
         elsewhere=tuple(master for master in own if master.night != night.id),
         needs=night.needs(),
+        copies_from=night.copies_from,
         library=library,
         science=night.science,
     )

@@ -19,7 +19,8 @@ from typing import Any, Self
 import dask
 from distributed import Client, Future, LocalCluster, get_worker
 
-from obsarchive.config import ClusterClass, Parallel, import_class
+from obsarchive.config import ClusterClass, Parallel
+from obsarchive.config_types import import_class
 from obsarchive.errors import ArchiveError, ServiceUnavailable
 from obsarchive.pipeline import Task
 from obsarchive.worker import PR_SET_PDEATHSIG, Outcome, run_step

@@ -1,99 +1,38 @@
 """``config.json`` as frozen models: unknown keys are refused, secrets come from outside, paths become absolute."""
 
 import hashlib
-import importlib
 import json
-import os
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PositiveFloat,
-    PositiveInt,
-    SecretStr,
-    ValidationError,
-    ValidationInfo,
-    model_validator,
-)
+from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
+from obsarchive.config_types import AnyPath, ClassName, Clock, Day, RuleText, Secret, Section
 from obsarchive.errors import ConfigError
-from obsarchive.rules import compile_rule
 
 
-def _absolute(path: Path, info: ValidationInfo) -> Path:
-    folder: Path = (info.context or {}).get("folder", Path.cwd())
-    return (folder / path.expanduser()).absolute()
+class SkyService(Section):
+    """A service that cuts pictures out of a sky survey; asked only where it is configured."""
 
+    survey: str = Field("DSS2 red", description="name of the survey, as shown")
+    url: str = Field(
+        description="address with {ra}, {dec} [deg], {size} [deg] and {pixels}",
+        pattern=r"^https?://[^{}/?#@\s]+/\S*$",
+    )
+    field_arcsec: PositiveFloat = Field(60.0, description="side of the picture [arcsec]")
+    pixels: int = Field(400, ge=50, le=2000)
+    timeout_s: PositiveFloat = 10.0
 
-def _read_secret(value: object, info: ValidationInfo) -> object:
-    """Resolve ``{"env": NAME}`` or ``{"file": path}``; a secret is never written in the file itself."""
-    if value is None or isinstance(value, SecretStr):
-        return value
-    match value:
-        case {"env": str(name), **rest} if not rest:
-            if name not in os.environ:
-                raise ValueError(f"environment variable {name} is not set")
-            return SecretStr(os.environ[name])
-        case {"file": str(name), **rest} if not rest:
-            path = _absolute(Path(name), info)
-            try:
-                return SecretStr(path.read_text().strip())
-            except OSError as err:
-                raise ValueError(f"cannot read the secret from {path}: {err.strerror}") from err
-    raise ValueError('a secret is given as {"env": "NAME"} or {"file": "path"}, never written here')
-
-
-def _importable(name: str) -> str:
-    import_class(name)
-    return name
-
-
-def import_class(name: str) -> type:
-    """Return the class called ``package.module.Class``; ValueError when there is none."""
-    module, _, attribute = name.rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError, NameError, TypeError, SyntaxError) as err:
-        raise ValueError(f"no class {name!r}: {type(err).__name__}: {err}") from err
-    if not isinstance(found, type):
-        raise ValueError(f"{name!r} is not a class")  # noqa: TRY004 - pydantic reports ValueErrors
-    return found
-
-
-def _compiles(text: str) -> str:
-    try:
-        compile_rule(text)
-    except ConfigError as err:
-        raise ValueError(str(err)) from err
-    return text
-
-
-def _without_zone(clock: time) -> time:
-    if clock.tzinfo is not None:
-        raise ValueError(f'a time of day without a zone, such as "23:30"; found {clock.isoformat()}')
-    return clock
-
-
-AnyPath = Annotated[Path, AfterValidator(_absolute)]
-Secret = Annotated[SecretStr | None, BeforeValidator(_read_secret)]
-ClassName = Annotated[str, AfterValidator(_importable)]
-RuleText = Annotated[str, AfterValidator(_compiles)]
-Clock = Annotated[time, AfterValidator(_without_zone)]
-Day = Annotated[date, BeforeValidator(lambda text: text.replace("/", "-") if isinstance(text, str) else text)]
-
-
-class Section(BaseModel):
-    """A part of the configuration: frozen, strict about its keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    @model_validator(mode="after")
+    def _can_be_asked(self) -> Self:
+        try:
+            self.url.format(ra=0.0, dec=0.0, size=1.0, pixels=1)
+        except (KeyError, IndexError, ValueError) as err:
+            raise ValueError("url may hold {ra}, {dec}, {size} and {pixels} only") from err
+        return self
 
 
 class Server(Section):
@@ -106,6 +45,8 @@ class Server(Section):
     trusted_proxies: int = Field(0, ge=0, description="number of reverse proxies in front of the portal")
     secret_key: Secret = None
     session_hours: PositiveFloat = Field(12.0, description="idle life of a session [h]")
+    require_totp: bool = Field(False, description="administrators must set up a two-step login")
+    sky: SkyService | None = Field(None, description="where pictures of the sky come from; null: none")
 
 
 class RawRoot(Section):
@@ -113,7 +54,7 @@ class RawRoot(Section):
 
     path: AnyPath
     instrument: ClassName = "obsarchive.instruments.RoboAO"
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -153,7 +94,7 @@ class ClusterClass(Section):
     """A Dask cluster made by class, such as ``dask_jobqueue.SLURMCluster``."""
 
     cls: ClassName = Field(alias="class")
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = Field(default_factory=dict)
 
 
 class Parallel(Section):
@@ -215,7 +156,7 @@ class Telescope(Section):
     north_angle_deg: float | None = Field(0.0, description="of north, from up, counterclockwise [deg]; null: unknown")
     east_left: bool = True
     saturation_adu: PositiveFloat | None = None
-    filters: dict[str, Filter] = {}
+    filters: dict[str, Filter] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _sane(self) -> Self:
@@ -251,13 +192,48 @@ class Reserved(Section):
     """A section whose settings come with the part of the archive that reads them."""
 
 
+class Mail(Section):
+    """The mail server that takes alerts."""
+
+    host: str = "localhost"
+    port: int = Field(25, ge=1, le=65535)
+    sender: str = Field("archiver@localhost", pattern=r"^\S+@\S+$")
+    security: Literal["none", "starttls", "tls"] = "none"
+    user: str | None = None
+    password: Secret = None
+
+
+class Alert(Section):
+    """Who is told what."""
+
+    programs: tuple[str, ...] | Literal["all"] = Field(description="programmes it is about")
+    events: tuple[Literal["new data", "failed", "rejected"], ...] = ("new data", "failed")
+    webhook: str | None = Field(None, pattern=r"^https?://[^/?#@\s]+\S*$", description="address that is sent JSON")
+    secret: Secret = Field(None, description="signs what is sent to the webhook")
+    email: tuple[str, ...] = Field((), description="addresses that get a letter")
+
+    @model_validator(mode="after")
+    def _reaches_somebody(self) -> Self:
+        if (self.webhook is None) == (not self.email):
+            raise ValueError("an alert goes to a webhook or to addresses under email: give one of the two")
+        return self
+
+
+class Alerts(Section):
+    """Messages about new data and failures; none unless somebody is named."""
+
+    tell: tuple[Alert, ...] = ()
+    gather_s: PositiveFloat = Field(600.0, description="what happens within this time makes one message [s]")
+    mail: Mail = Mail()
+
+
 class PipelineEntry(Section):
     """A pipeline: its class, the observations it is for, its settings."""
 
     cls: ClassName = Field(alias="class")
     when: RuleText = "True"
-    settings: dict[str, Any] = {}
-    steps: dict[str, dict[str, Any]] = {}
+    settings: dict[str, Any] = Field(default_factory=dict)
+    steps: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
 
 class Config(Section):
@@ -268,12 +244,12 @@ class Config(Section):
     database: Database = Database()
     parallel: Parallel = Parallel()
     misc: Misc = Misc()
-    telescope: dict[str, Telescope] = {}
+    telescope: dict[str, Telescope] = Field(default_factory=dict)
     calibration: Calibration = Calibration()
     seeing: Reserved = Reserved()
     pipelines: tuple[PipelineEntry, ...]
     intake: Reserved = Reserved()
-    alerts: Reserved = Reserved()
+    alerts: Alerts = Alerts()
     source: Path = Field(Path("config.json"), exclude=True)
 
     def telescope_of(self, camera: str, day: date) -> str | None:

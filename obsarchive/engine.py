@@ -32,6 +32,7 @@ from obsarchive.store import Book, Ending, outage_as_error
 from obsarchive.store.jobs import now_plus
 from obsarchive.telemetry import Telemetry
 from obsarchive.watch import RawWatch
+from obsarchive.wishes import Wishes
 from obsarchive.worker import Outcome
 
 log = logging.getLogger(__name__)
@@ -78,6 +79,7 @@ class Engine:
         self.agenda = Agenda(self.store, self.chain, self.night_chain, config.misc.max_retries, self.options.nights)
         self.reconciler = Reconciler(self.agenda, self.layout)
         self.librarian = Librarian(self.store, self.layout, self.chain)
+        self.wishes = Wishes(self.store, self.layout, self.chain)
         self.followup = FollowUp(self.store, self.librarian)
         self.watch = RawWatch(config, self.ingest, self.options.nights)
         self.telemetry = Telemetry(config, self.store.jobs, self.run_id)
@@ -177,6 +179,7 @@ class Engine:
         if now >= self._next_scan:
             self.watch.look()
             self._next_scan = time.monotonic() + self.config.misc.loop_interval_s
+        self.wishes.grant()
         self.librarian.look()
         self.agenda.library = self.librarian.library
         self.audit()

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from obsarchive.names import ObservationName
+from obsarchive.names import ObservationName, is_night
 from obsarchive.rules import lookup
 from obsarchive.state import State
 
@@ -314,6 +314,12 @@ class Night:
             for file in _mappings(lookup(self.document, "raw_data.files"))
             if file.get("kind") == kind
         )
+
+    @property
+    def copies_from(self) -> str:
+        """The night whose masters an administrator wants here, whatever this night has itself; empty: none."""
+        found = lookup(self.document, "raw_data.copies_calibration_from")
+        return found if isinstance(found, str) and is_night(found) else ""
 
     def needs(self) -> frozenset["Need"]:
         """What the night's science asks of its calibration."""

@@ -16,7 +16,8 @@ from astropy.io import fits
 from pydantic import TypeAdapter
 
 from obsarchive import __version__, fitsio
-from obsarchive.config import Calibration, RawRoot, Telescope, import_class
+from obsarchive.config import Calibration, RawRoot, Telescope
+from obsarchive.config_types import import_class
 from obsarchive.errors import ArchiveError, Unprocessable
 from obsarchive.instruments import Sectioned
 from obsarchive.layout import Layout

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
-from obsarchive.config import Config, import_class
+from obsarchive.config import Config
+from obsarchive.config_types import import_class
 from obsarchive.errors import ConfigError
 from obsarchive.observation import Master, Need, Night, Observation, StepRecord, choose
 from obsarchive.pipeline import Pipeline, Step, Use
@@ -61,6 +62,8 @@ class World:
     elsewhere: tuple[Master, ...] = ()
     """Masters that other nights made from their own files."""
     needs: frozenset[Need] = frozenset()
+    copies_from: str = ""
+    """Night whose masters are wanted before the subject's own."""
     library: "Library" = field(default_factory=lambda: Library())
     science: str = ""
     """Signature of what was found in the night's observations; empty while it is not settled."""
@@ -99,13 +102,15 @@ def masters_for(need: Need, masters: Iterable[Master]) -> tuple[Master | None, M
 
 
 def substitutes(kind: str, night: str, world: World) -> tuple[Master, ...]:
-    """Masters of the nearest other nights for what a night lacks itself, by label."""
+    """Masters of the nearest other nights for what a night lacks itself, by label; first of all the one it copies."""
     place = 0 if kind == "dark" else 1
     own = [master for master in world.masters if master.own]
-    ordered = sorted(world.elsewhere, key=lambda master: (_days_apart(master.night, night), master.night))
+    wanted = [master for master in world.elsewhere if master.night == world.copies_from]
+    nearest_first = sorted(world.elsewhere, key=lambda master: (_days_apart(master.night, night), master.night))
+    ordered = wanted + nearest_first
     found: dict[str, Master] = {}
     for need in world.needs:
-        if masters_for(need, own)[place] is None:
+        if masters_for(need, own)[place] is None or masters_for(need, wanted)[place] is not None:
             nearest = next((m for m in ordered if masters_for(need, [m])[place]), None)
             if nearest is not None:
                 found[nearest.label] = nearest

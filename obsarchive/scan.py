@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from obsarchive.config import RawRoot, import_class
+from obsarchive.config import RawRoot
+from obsarchive.config_types import import_class
 from obsarchive.errors import ConfigError
 from obsarchive.instruments import Instrument, RawFile, stem
 from obsarchive.names import is_night

@@ -96,9 +96,13 @@ class _Making:
         self.masters: list[dict[str, Any]] = []
         self.excluded: list[dict[str, str]] = []
         self.short: dict[str, str] = {}
+        wanted = work.subject.copies_from if isinstance(work.subject, Night) else ""
+        self.copied = {(master.kind, master.key) for master in work.task.masters if master.night == wanted}
 
     def attempt(self, key: str, files: Iterable[Path], combine_frames: Any) -> None:
-        """Make the master of a mode or filter from its readable files, if there are enough."""
+        """Make the master of a mode or filter from its readable files, if there are enough and no copy is wanted."""
+        if (self.kind, key) in self.copied:
+            return
         files = list(files)
         good = self._readable(files)
         if len(good) < self.needed:

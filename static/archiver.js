@@ -81,6 +81,38 @@
     });
   }
 
+  for (const field of all("input[type=file][data-into]")) {
+    field.addEventListener("change", async () => {
+      const target = one(`[name="${field.dataset.into}"]`, field.form);
+      target.value = (await field.files[0].text()).slice(0, 6000);
+      field.value = "";
+    });
+  }
+
+  for (const form of all("form[data-lean]")) {
+    form.addEventListener("formdata", (event) => {
+      const usual = form.querySelectorAll("[name=columns]");
+      const untouched = [...usual].every((box) => box.checked === box.defaultChecked) && !location.search.includes("columns=");
+      if (untouched) event.formData.delete("columns");
+      for (const [name, value] of [...event.formData]) {
+        if (value === "" || (name === "unit" && value === "arcsec")) event.formData.delete(name);
+      }
+    });
+  }
+
+  for (const button of all("[data-copy]")) {
+    button.addEventListener("click", async () => {
+      const rows = all(`#${button.dataset.copy} tbody tr:not([hidden])`);
+      const text = rows.map((row) => [...row.cells].map((cell) => cell.textContent.trim()).join("\t")).join("\n");
+      try {
+        await navigator.clipboard.writeText(text);
+        button.textContent = "Copied";
+      } catch {
+        button.textContent = "Not allowed";
+      }
+    });
+  }
+
   for (const field of all("[data-filter-rows]")) {
     field.addEventListener("input", () => {
       const wanted = field.value.toLowerCase();
@@ -93,6 +125,132 @@
   // What a closed section holds is fetched when it is opened first.
   for (const section of all("details[data-load]")) {
     section.addEventListener("toggle", () => htmx.trigger(one("[hx-get]", section), "opened"), { once: true });
+  }
+
+  // The sky is asked for when somebody wants to see it, and told when there is none.
+  for (const section of all("details[data-sky]")) {
+    section.addEventListener(
+      "toggle",
+      () => {
+        const picture = Object.assign(new Image(400, 400), { alt: "Survey image around the target", src: section.dataset.sky });
+        picture.addEventListener("error", () => picture.replaceWith("No picture now: the survey service cannot be reached."));
+        section.append(picture);
+      },
+      { once: true },
+    );
+  }
+
+  // Seeing frames one after the other.
+  for (const movie of all("[data-movie]")) {
+    const frames = all("li", movie);
+    const [picture, caption, play] = ["[data-frame]", "[data-caption]", '[data-do="play"]'].map((name) => one(name, movie));
+    let place = 0;
+    let timer;
+    const show = (step) => {
+      place = (place + step + frames.length) % frames.length;
+      picture.src = frames[place].dataset.src;
+      caption.textContent = frames[place].textContent;
+      new Image().src = frames[(place + 1) % frames.length].dataset.src;
+    };
+    const stop = () => {
+      timer = clearInterval(timer);
+      play.textContent = "Play";
+      play.setAttribute("aria-pressed", "false");
+    };
+    movie.addEventListener("click", (event) => {
+      const wish = event.target.dataset.do;
+      if (wish === "play" && !timer) {
+        timer = setInterval(() => show(1), 300);
+        play.textContent = "Pause";
+        play.setAttribute("aria-pressed", "true");
+      } else if (wish) {
+        stop();
+        if (wish !== "play") show(wish === "on" ? 1 : -1);
+      }
+    });
+    show(0);
+  }
+
+  // A glass over the pictures: the full picture at its own scale under the pointer.
+  const magnify = one("[data-magnify]");
+  if (magnify) {
+    const glass = Object.assign(document.createElement("div"), { className: "glass", hidden: true });
+    document.body.append(glass);
+    const power = 3;
+    for (const picture of all(".viewer .picture img")) {
+      picture.addEventListener("mousemove", (event) => {
+        glass.hidden = !magnify.checked;
+        if (!magnify.checked) return;
+        const box = picture.getBoundingClientRect();
+        const scale = Math.min(box.width / picture.naturalWidth, box.height / picture.naturalHeight);
+        const [width, height] = [picture.naturalWidth * scale, picture.naturalHeight * scale];
+        const x = event.clientX - box.left - (box.width - width) / 2;
+        const y = event.clientY - box.top - (box.height - height) / 2;
+        const half = glass.offsetWidth / 2;
+        glass.style.left = `${event.clientX - half}px`;
+        glass.style.top = `${event.clientY - half}px`;
+        glass.style.backgroundImage = `url("${picture.currentSrc}")`;
+        glass.style.backgroundSize = `${width * power}px ${height * power}px`;
+        glass.style.backgroundPosition = `${half - x * power}px ${half - y * power}px`;
+      });
+      picture.addEventListener("mouseleave", () => (glass.hidden = true));
+    }
+  }
+
+  // A page that shows something under way asks whether it is out of date, and takes over what changed.
+  const live = one("main[data-live]");
+  if (live) {
+    const quick = 4000;
+    const slow = 30000;
+    const endless = Date.now() + 12 * 3600 * 1000;
+    let { pulse } = live.dataset;
+    let pause = quick;
+    const exchange = (fresh) => {
+      for (const part of all("[data-part]", fresh)) {
+        const old = document.getElementById(part.id);
+        if (!old || old.dataset.part === part.dataset.part) continue;
+        const focused = old.contains(document.activeElement);
+        const open = all("details", old).map((section) => section.open);
+        old.replaceWith(part);
+        all("details", part).forEach((section, i) => (section.open = open[i] || false));
+        htmx.process(part);
+        if (focused) one("a, summary, button", part)?.focus();
+      }
+      if (filter?.value && one("[data-light-table]")) narrow();
+    };
+    const takeOver = async () => {
+      const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+      if (!answer.ok || answer.redirected) return;
+      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+      const names = (page) => all("[data-part]", page).map((part) => part.id).join(" ");
+      if (names(fresh) === names(document)) exchange(fresh);
+      else one("[data-parts]")?.replaceWith(one("[data-parts]", fresh) || "");
+    };
+    const ask = async () => {
+      if (Date.now() > endless) return;
+      if (!document.hidden) {
+        try {
+          const answer = await fetch(live.dataset.live, { headers: { Accept: "application/json" } });
+          if (answer.redirected || answer.status === 401) return;
+          const found = await answer.json();
+          const word = one("[data-daemon]");
+          word.textContent = found.daemon;
+          word.className = `daemon daemon-${found.daemon.replaceAll(" ", "-")}`;
+          if (found.pulse !== pulse) {
+            await takeOver();
+            pause = quick;
+          } else {
+            pause = Math.min(slow, pause * 1.15);
+          }
+          pulse = found.pulse;
+        } catch {
+          pause = slow;
+        }
+      }
+      setTimeout(ask, pause);
+    };
+    addEventListener("visibilitychange", () => (pause = quick));
+    ask();
   }
 
   const visibleCards = () => all(".card").filter((card) => card.offsetParent !== null);

@@ -8,12 +8,41 @@ from uuid import uuid4
 import pytest
 from hypothesis import HealthCheck, settings
 from pymongo import MongoClient
+from xdist.scheduler import LoadScopeScheduling
 
 from obsarchive.mongod import EmbeddedMongod, Server
 
 # How fast a busy machine draws examples says nothing about the code.
 settings.register_profile("archiver", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("archiver")
+
+TOGETHER = (
+    "pipelines/test_whole_night.py",
+    "pipelines/test_simulated_night.py",
+    "pipelines/test_high_contrast.py",
+    "pipelines/test_astrometry_step.py",
+    "real/test_lowell.py",
+    "real/test_real_nights.py",
+    "science/test_registration.py",
+    "science/test_subtraction.py",
+    "engine/test_commands.py",
+    "docs/test_adapting.py",
+    "web/test_browser.py",
+    "web/test_tasks.py",
+)
+"""Files whose tests share something that takes long to make: one process runs them all."""
+
+
+class ByCost(LoadScopeScheduling):
+    """Hands out tests one by one, but for those of some files, which stay together and come first."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return file if file.endswith(TOGETHER) else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
+    return ByCost(config, log)
 
 
 @pytest.fixture(scope="session")

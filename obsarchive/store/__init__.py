@@ -14,23 +14,33 @@ from obsarchive.errors import ServiceUnavailable
 from obsarchive.store.book import Book, Document, Ending, StepPath
 from obsarchive.store.browse import Browse
 from obsarchive.store.jobs import Jobs, Lease
-from obsarchive.store.people import Audit, Sessions, Throttle, Users, one_line
+from obsarchive.store.people import Audit, Sessions, Slots, Throttle, Tokens, Users, one_line
+from obsarchive.store.requests import Requests
+from obsarchive.store.search import BadCursor, Cone, Criteria, Order, Page
 from obsarchive.store.subjects import Nights, Observations
 
 __all__ = [
     "Audit",
+    "BadCursor",
     "Book",
     "Browse",
+    "Cone",
+    "Criteria",
     "Document",
     "Ending",
     "Jobs",
     "Lease",
     "Nights",
     "Observations",
+    "Order",
+    "Page",
+    "Requests",
     "Sessions",
+    "Slots",
     "StepPath",
     "Store",
     "Throttle",
+    "Tokens",
     "Users",
     "one_line",
     "outage_as_error",
@@ -63,7 +73,10 @@ class Store:
         self.jobs = Jobs(self.database["jobs"], self.database["telemetry"])
         self.lease = Lease(self.database["lease"])
         self.sessions = Sessions(self.database["sessions"])
+        self.tokens = Tokens(self.database["tokens"])
         self.throttle = Throttle(self.database["throttle"])
+        self.slots = Slots(self.database["slots"])
+        self.requests = Requests(self.database["requests"])
         self.audit = Audit(self.database["audit"])
         self.browse = Browse(self.database["objects"], self.database["aux"])
 
@@ -79,9 +92,12 @@ class Store:
         """
         self.observations.ensure_indexes(pipelines, lacking)
         self.jobs.ensure_indexes()
-        self.sessions.ensure_indexes()
-        self.throttle.ensure_indexes()
-        self.audit.ensure_indexes()
+        self.ensure_portal_indexes()
+
+    def ensure_portal_indexes(self) -> None:
+        """Create the indexes of the collections that the portal writes."""
+        for part in (self.sessions, self.tokens, self.throttle, self.requests, self.audit):
+            part.ensure_indexes()
 
     def close(self) -> None:
         """Close every connection."""

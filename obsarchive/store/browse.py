@@ -1,12 +1,13 @@
 """What the portal reads: every query starts from what the asking user may see."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pymongo.collection import Collection
 
 from obsarchive.observation import Night, Observation
 from obsarchive.store.book import Document
+from obsarchive.store.search import COUNT_CAP, MAX_PAGE, Criteria, Order, Page
 
 TIME_LIMIT_MS = 5000
 
@@ -25,6 +26,12 @@ def programs_of(user: Mapping[str, Any]) -> list[str]:
     return [str(program) for program in found] if isinstance(found, list) else []
 
 
+def _left(user: Mapping[str, Any]) -> list[str]:
+    """Programmes taken from a user whose observations may name him until the daemon has passed them on."""
+    found = user.get("left")
+    return [str(program) for program in found] if isinstance(found, list) else []
+
+
 def visible_to(user: Mapping[str, Any]) -> Document:
     """Return the filter of the observations that `user` may see: of a programme of his, or he is (one of) its PI."""
     if is_admin(user):
@@ -32,7 +39,10 @@ def visible_to(user: Mapping[str, Any]) -> Document:
     return {
         "$or": [
             {"science_program.program_id": {"$in": programs_of(user)}},
-            {"science_program.program_PI": str(user["_id"])},
+            {
+                "science_program.program_PI": str(user["_id"]),
+                "science_program.program_id": {"$nin": _left(user)},
+            },
         ]
     }
 
@@ -62,6 +72,56 @@ class Browse:
         query = {"$and": [visible_to(user), {"night": night}]}
         found = self.observations.find(query, _NOT_LISTED).sort("date_utc", 1).max_time_ms(TIME_LIMIT_MS)
         return [Observation(document) for document in found]
+
+    def search(self, user: Mapping[str, Any], criteria: Criteria, order: Order, limit: int, cursor: str = "") -> Page:
+        """Return a page of the observations that fulfil `criteria`, and that `user` may see.
+
+        Raises
+        ------
+        BadCursor
+            `cursor` is not the mark of a page.
+        """
+        wanted = [visible_to(user), *criteria.query()]
+        query = {"$and": [*wanted, order.after(cursor)] if cursor else wanted}
+        limit = max(1, min(limit, MAX_PAGE))
+        found = list(
+            self.observations.find(query, _NOT_LISTED).sort(order.keys).limit(limit + 1).max_time_ms(TIME_LIMIT_MS)
+        )
+        more = len(found) > limit
+        if not cursor and not more:
+            count = len(found)
+        else:
+            count = self.observations.count_documents({"$and": wanted}, limit=COUNT_CAP, maxTimeMS=TIME_LIMIT_MS)
+        shown = found[:limit]
+        return Page(tuple(map(Observation, shown)), count, order.cursor(shown[-1]) if more else "")
+
+    def stream(self, user: Mapping[str, Any], criteria: Criteria, order: Order, limit: int) -> Iterator[Observation]:
+        """Yield at most `limit` observations, one after the other, for exports."""
+        query = {"$and": [visible_to(user), *criteria.query()]}
+        for document in self.observations.find(query, _NOT_LISTED).sort(order.keys).limit(limit):
+            yield Observation(document)
+
+    def values(self, user: Mapping[str, Any], field: str) -> list[str]:
+        """Return the different values of a text field among what `user` may see."""
+        found = self.observations.distinct(field, visible_to(user), maxTimeMS=TIME_LIMIT_MS)
+        return sorted(value for value in found if isinstance(value, str) and value)
+
+    def calendar(self, user: Mapping[str, Any]) -> dict[str, int]:
+        """Return how many observations each night has that `user` may see."""
+        counted = self.observations.aggregate(
+            [
+                {"$match": {"$and": [visible_to(user), {"night": {"$type": "string"}}]}},
+                {"$group": {"_id": "$night", "count": {"$sum": 1}}},
+                {"$sort": {"_id": 1}},
+            ],
+            maxTimeMS=TIME_LIMIT_MS,
+        )
+        return {entry["_id"]: entry["count"] for entry in counted}
+
+    def count_of_night(self, user: Mapping[str, Any], night: str) -> int:
+        """Return how many observations a night has that `user` may see."""
+        query = {"$and": [visible_to(user), {"night": night}]}
+        return self.observations.count_documents(query, maxTimeMS=TIME_LIMIT_MS)
 
     def observation(self, user: Mapping[str, Any], obs_id: str) -> Observation | None:
         """Return the whole document of an observation that `user` may see; None also when it is somebody else's."""

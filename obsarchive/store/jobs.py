@@ -1,5 +1,6 @@
 """What the daemon is doing: attempts, telemetry, and who is master."""
 
+import hashlib
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -47,6 +48,40 @@ class Jobs:
         query = {} if state is None else {"state": state}
         return list(self.collection.find(query).sort("queued", -1).limit(limit).max_time_ms(2000))
 
+    def pulse(self, **about: str) -> str:
+        """Return a text that changes whenever something happens to a ``night`` or a ``subject``."""
+        stages: list[Document] = [
+            {"$match": about},
+            {
+                "$group": {
+                    "_id": None,
+                    "count": {"$sum": 1},
+                    "progress": {"$sum": "$fraction"},
+                    "ended": {"$max": "$finished"},
+                    "queued": {"$max": "$queued"},
+                }
+            },
+        ]
+        found: Document = next(iter(self.collection.aggregate(stages, maxTimeMS=2000)), {})
+        return hashlib.sha256(repr(sorted(found.items())).encode()).hexdigest()[:12]
+
+    def took(self, night: str) -> list[Document]:
+        """Return how long the steps of a night took: number, wall and processor time [s], first start and last end."""
+        stages: list[Document] = [
+            {"$match": {"night": night, "finished": {"$exists": True}}},
+            {
+                "$group": {
+                    "_id": {"pipeline": "$pipeline", "step": "$step"},
+                    "count": {"$sum": 1},
+                    "duration_s": {"$sum": "$duration_s"},
+                    "cpu_s": {"$sum": "$cpu_s"},
+                    "finished": {"$max": "$finished"},
+                }
+            },
+            {"$sort": {"duration_s": -1}},
+        ]
+        return [{**entry["_id"], **entry} for entry in self.collection.aggregate(stages, maxTimeMS=2000)]
+
     def report(self, telemetry: Mapping[str, Any]) -> None:
         """Keep the daemon's telemetry."""
         self.telemetry.replace_one({"_id": "daemon"}, {"_id": "daemon", **telemetry}, upsert=True)
@@ -59,6 +94,7 @@ class Jobs:
         """Create what the queries need; old attempts go by themselves."""
         self.collection.create_index("queued", expireAfterSeconds=JOBS_KEPT_DAYS * 86400)
         self.collection.create_index("state")
+        self.collection.create_index("night")
 
 
 class Lease:

@@ -1,6 +1,6 @@
 """The people of an archive: their accounts, their sessions in the portal, and what they did there."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -26,16 +26,16 @@ class Users:
         return self.collection.find_one({"_id": name})
 
     def all(self) -> list[Document]:
-        """Return every user, by name, without password hashes."""
-        return list(self.collection.find({}, {"password": 0}).sort("_id", 1))
+        """Return every user, by name, without password hashes and secrets."""
+        return list(self.collection.find({}, {"password": 0, "totp.secret": 0}).sort("_id", 1))
+
+    def everything(self) -> Iterator[Document]:
+        """Every user with all fields; for checks of passwords only."""
+        yield from self.collection.find({})
 
     def any_admin(self) -> bool:
         """Whether some administrator can log in."""
         return self.collection.find_one({"programs": "all", "password": {"$type": "string"}}) is not None
-
-    def with_password(self) -> set[str]:
-        """Names of users who can log in."""
-        return set(self.collection.distinct("_id", {"password": {"$type": "string"}}))
 
     def add(self, name: str, fields: Mapping[str, Any]) -> bool:
         """Create a user; False when there is one of that name."""
@@ -53,6 +53,11 @@ class Users:
         """Remove fields of a user."""
         self.collection.update_one({"_id": name}, {"$unset": dict.fromkeys(fields, "")})
 
+    def raise_number(self, name: str, field: str, value: int) -> bool:
+        """Set a number of a user if it grows by that; whether it did."""
+        raised = self.collection.update_one({"_id": name, field: {"$lt": value}}, {"$set": {field: value}})
+        return raised.modified_count == 1
+
     def remove(self, name: str) -> bool:
         """Remove a user; False when there is none."""
         return self.collection.delete_one({"_id": name}).deleted_count == 1
@@ -67,6 +72,10 @@ class Users:
             _holds(kind, digest), {"$set": {**fields, "last_modified": utc_now()}, "$unset": {kind: ""}}
         )
         return used.modified_count == 1
+
+    def forget_left(self, program: str) -> None:
+        """Forget who left a programme: its observations name him no more."""
+        self.collection.update_many({"left": program}, {"$pull": {"left": program}})
 
     def owners(self, program: str) -> list[str]:
         """Users of a programme; without any, it belongs to the administrator."""
@@ -112,6 +121,17 @@ class Sessions:
         """End a session."""
         self.collection.delete_one({"_id": digest})
 
+    def close_one(self, user: str, digest: str) -> bool:
+        """End a session of a user; False when he has none like it."""
+        return self.collection.delete_one({"_id": digest, "user": user}).deleted_count == 1
+
+    def counts(self, idle: timedelta) -> dict[str, int]:
+        """Return how many open sessions each user has."""
+        now = utc_now()
+        query = {"expires": {"$gt": now}, "last_seen": {"$gt": now - idle}}
+        counted = self.collection.aggregate([{"$match": query}, {"$group": {"_id": "$user", "n": {"$sum": 1}}}])
+        return {entry["_id"]: entry["n"] for entry in counted}
+
     def close_all(self, user: str, but: str | None = None) -> None:
         """End the sessions of a user, but for one."""
         self.collection.delete_many({"user": user, "_id": {"$ne": but}})
@@ -120,6 +140,72 @@ class Sessions:
         """Create what the queries need; ended sessions go by themselves."""
         self.collection.create_index("expires", expireAfterSeconds=0)
         self.collection.create_index("user")
+
+
+class Tokens:
+    """The collection ``tokens``: what programs identify themselves with. ``_id`` is the hash of the token."""
+
+    def __init__(self, collection: Collection) -> None:
+        self.collection = collection
+
+    def add(self, digest: str, user: str, label: str, scopes: Sequence[str], life: timedelta) -> None:
+        """Note a new token of `user`."""
+        now = utc_now()
+        about = {"user": user, "label": one_line(label), "scopes": list(scopes), "created": now, "last_used": None}
+        self.collection.insert_one({"_id": digest, **about, "expires": now + life})
+
+    def find(self, digest: str) -> Document | None:
+        """Return a token that has not expired, or None."""
+        return self.collection.find_one({"_id": digest, "expires": {"$gt": utc_now()}})
+
+    def used(self, digest: str) -> None:
+        """Note that a token was used."""
+        self.collection.update_one({"_id": digest}, {"$set": {"last_used": utc_now()}})
+
+    def of_user(self, user: str) -> list[Document]:
+        """Tokens of a user, the newest first."""
+        return list(self.collection.find({"user": user, "expires": {"$gt": utc_now()}}).sort("created", -1))
+
+    def revoke(self, digest: str, user: str) -> bool:
+        """End a token of a user; False when he has none like it."""
+        return self.collection.delete_one({"_id": digest, "user": user}).deleted_count == 1
+
+    def revoke_all(self, user: str) -> None:
+        """End every token of a user."""
+        self.collection.delete_many({"user": user})
+
+    def ensure_indexes(self) -> None:
+        """Create what the queries need; expired tokens go by themselves."""
+        self.collection.create_index("expires", expireAfterSeconds=0)
+        self.collection.create_index("user")
+
+
+class Slots:
+    """The collection ``slots``: how much of something costly one person does at the same time, over all processes."""
+
+    def __init__(self, collection: Collection) -> None:
+        self.collection = collection
+
+    def take(self, key: str, limit: int, life: timedelta) -> str | None:
+        """Take one of `limit` places, for `life` unless it is kept or given back; None when all are taken."""
+        now = utc_now()
+        for number in range(limit):
+            name = f"{key} {number}"
+            self.collection.delete_one({"_id": name, "expires": {"$lte": now}})
+            try:
+                self.collection.insert_one({"_id": name, "expires": now + life})
+            except DuplicateKeyError:
+                continue
+            return name
+        return None
+
+    def keep(self, name: str, life: timedelta) -> None:
+        """Hold a place longer."""
+        self.collection.update_one({"_id": name}, {"$set": {"expires": utc_now() + life}})
+
+    def give_back(self, name: str) -> None:
+        """Leave a place."""
+        self.collection.delete_one({"_id": name})
 
 
 class Throttle:

@@ -140,6 +140,11 @@ class Nights(Book):
             query[without] = {"$exists": False}
         yield from map(Night, self.collection.find(query))
 
+    def offered_stars(self) -> list[tuple[str, list[Document]]]:
+        """Stars that the nights offer to the PSF library, the newest night first."""
+        found = self.collection.find({"psf_lib": {"$exists": True}}, {"psf_lib": 1}).sort("_id", -1)
+        return [(night["_id"], [star for star in night["psf_lib"] or () if isinstance(star, dict)]) for night in found]
+
     def unsettle(self, night: str) -> None:
         """Take note that something was found in a night's observations: its summaries wait until all is done."""
         self.set_fields(night, {"science.signature": ""})

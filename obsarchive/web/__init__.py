@@ -10,7 +10,21 @@ from flask import g, url_for
 from obsarchive import __version__
 from obsarchive.config import Config
 from obsarchive.store import Store
-from obsarchive.web import auth, jobs, nights, observations, users
+from obsarchive.web import (
+    account,
+    api,
+    auth,
+    downloads,
+    jobs,
+    library,
+    nights,
+    observations,
+    search,
+    summary,
+    users,
+    viewer,
+    vo,
+)
 from obsarchive.web.access import guard
 from obsarchive.web.formats import FILTERS
 from obsarchive.web.jobs import daemon_state
@@ -21,7 +35,7 @@ from obsarchive.web.protection import protect
 __all__ = ["Portal", "create_app"]
 
 ROOT = Path(__file__).parents[2]
-ROOMS = (auth, nights, observations, jobs, users)
+ROOMS = (auth, account, nights, summary, observations, search, downloads, viewer, library, jobs, users, api, vo)
 
 
 def create_app(config: Config, store: Store) -> Portal:
@@ -50,9 +64,7 @@ def create_app(config: Config, store: Store) -> Portal:
     app.context_processor(_frame)
     for room in ROOMS:
         app.register_blueprint(room.bp)
-    store.sessions.ensure_indexes()
-    store.throttle.ensure_indexes()
-    store.audit.ensure_indexes()
+    store.ensure_portal_indexes()
     return app
 
 

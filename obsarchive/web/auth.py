@@ -1,19 +1,22 @@
-"""Logging in and out, invitations, one's own account."""
+"""Logging in, in one step or two, and out; invitations."""
 
+import time
+from typing import Any
 from urllib.parse import urlsplit
 
-from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
+from flask import Blueprint, abort, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 
-from obsarchive import accounts
+from obsarchive import accounts, two_step
 from obsarchive.accounts import AccountError
-from obsarchive.observation import utc_now
-from obsarchive.web.access import address, asking, audit, close_session, idle_life, open_session
+from obsarchive.web.access import address, audit, close_session, open_session
 from obsarchive.web.portal import portal
 
 WINDOW_S = 300.0
 TRIES_PER_NAME = 8
 """Wrong passwords from one address for one user name within the window."""
+CODE_S = 300.0
+"""Time to give the code of the second step after the password."""
 TRIES_PER_ADDRESS = 60
 """Wrong passwords from one address within the window."""
 
@@ -31,25 +34,62 @@ def login() -> ResponseReturnValue:
 def log_in() -> ResponseReturnValue:
     """Check name and password, and open a session."""
     name, password = request.form.get("username", ""), request.form.get("password", "")
-    _slow_down(name)
+    slow_down(name)
     store = portal().store
     user = accounts.log_in(store.users, name, password)
     if user is None:
         audit("login failed", who=name)
         return render_template("login.html", wrong=True, name=name, next=_local(request.form.get("next", ""))), 401
-    store.throttle.forget(_per_name(name), WINDOW_S)
-    open_session(user["_id"])
-    audit("login", who=user["_id"])
-    return redirect(_local(request.form.get("next", "")) or url_for("nights.home"))
+    onward = _local(request.form.get("next", ""))
+    if user.get(two_step.FIELD):
+        session.clear()
+        session["half_in"] = {"name": user["_id"], "until": time.time() + CODE_S, "next": onward}
+        return redirect(url_for(".code"))
+    return _enter(user["_id"], onward)
 
 
-def _per_name(name: str) -> str:
-    return f"login {address()} {name[:64]}"
+def _enter(name: str, onward: str) -> ResponseReturnValue:
+    portal().store.throttle.forget(*per_name(name))
+    open_session(name)
+    audit("login", who=name)
+    return redirect(onward or url_for("nights.home"))
 
 
-def _slow_down(name: str) -> None:
+@bp.get("/login/code")
+def code() -> ResponseReturnValue:
+    """Show the form of the second step."""
+    return render_template("code.html") if _half_in() else redirect(url_for(".login"))
+
+
+@bp.post("/login/code")
+def check_code() -> ResponseReturnValue:
+    """Check the code of the second step, and open a session."""
+    waiting = _half_in()
+    if waiting is None:
+        return redirect(url_for(".login"))
+    name = str(waiting["name"])
+    slow_down(name)
+    if not two_step.accepts(portal().store.users, name, request.form.get("code", "")):
+        audit("login code refused", who=name)
+        return render_template("code.html", wrong=True), 401
+    return _enter(name, str(waiting["next"]))
+
+
+def _half_in() -> dict[str, Any] | None:
+    """Return who gave the right password not long ago, and still has to give a code."""
+    found = session.get("half_in")
+    return found if isinstance(found, dict) and found["until"] > time.time() else None
+
+
+def per_name(name: str) -> tuple[str, float]:
+    """Return the key and the window [s] under which attempts for a name from this address are counted."""
+    return f"login {address()} {name[:64]}", WINDOW_S
+
+
+def slow_down(name: str) -> None:
+    """Count an attempt at somebody's password or code; 429 after too many."""
     throttle = portal().store.throttle
-    tries = throttle.count(_per_name(name), WINDOW_S)
+    tries = throttle.count(*per_name(name))
     from_here = throttle.count(f"login {address()}", WINDOW_S)
     if tries > TRIES_PER_NAME or from_here > TRIES_PER_ADDRESS:
         audit("login throttled", who=name)
@@ -82,7 +122,7 @@ def welcome() -> ResponseReturnValue:
 @bp.post("/welcome")
 def accept() -> ResponseReturnValue:
     """Set the password of whoever was invited, and log in."""
-    _slow_down("")
+    slow_down("")
     token, password = request.form.get("token", "").strip(), request.form.get("password", "")
     try:
         name = accounts.accept_invite(portal().store.users, token, password)
@@ -92,46 +132,3 @@ def accept() -> ResponseReturnValue:
     audit("invitation accepted", who=name)
     open_session(name)
     return redirect(url_for("nights.home"))
-
-
-@bp.get("/account")
-def account() -> ResponseReturnValue:
-    """Show one's own account."""
-    return _account()
-
-
-def _account(problem: str = "", status: int = 200) -> ResponseReturnValue:
-    me = asking()
-    since = me.document.get("sessions_from")
-    sessions = portal().store.sessions.of_user(me.name, since, idle_life())
-    return render_template("account.html", sessions=sessions, problem=problem, now=utc_now()), status
-
-
-@bp.post("/account/password")
-def change_password() -> ResponseReturnValue:
-    """Change one's own password; every other session ends."""
-    me, users = asking(), portal().store.users
-    _slow_down(me.name)
-    if accounts.log_in(users, me.name, request.form.get("current", "")) is None:
-        audit("password change refused")
-        return _account("The current password is not right.", 400)
-    try:
-        accounts.set_password(users, me.name, request.form.get("new", ""))
-    except AccountError as err:
-        return _account(str(err), 400)
-    portal().store.throttle.forget(_per_name(me.name), WINDOW_S)
-    portal().store.sessions.close_all(me.name)
-    open_session(me.name)
-    audit("password changed")
-    flash("The password was changed; all other sessions ended.")
-    return redirect(url_for("auth.account"))
-
-
-@bp.post("/account/sessions")
-def end_sessions() -> ResponseReturnValue:
-    """End all of one's sessions but this one."""
-    me = asking()
-    portal().store.sessions.close_all(me.name, but=me.session)
-    audit("sessions ended")
-    flash("All other sessions ended.")
-    return redirect(url_for("auth.account"))

@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from obsarchive.names import is_night
 from obsarchive.observation import utc_now
 from obsarchive.store import Document
-from obsarchive.web.access import asking
+from obsarchive.web.access import admin_only, asking
 from obsarchive.web.portal import portal
 from obsarchive.web.views import has_begun
 
@@ -19,6 +19,7 @@ SILENCE = timedelta(seconds=60)
 MAX_UNDER_WAY = 200
 MAX_ENDED = 60
 MAX_ACTIVE = 60
+LOG_BYTES, LOG_LINES = 65536, 300
 
 bp = Blueprint("jobs", __name__)
 
@@ -26,16 +27,31 @@ bp = Blueprint("jobs", __name__)
 @bp.get("/jobs")
 def jobs() -> ResponseReturnValue:
     """Show the page, which then asks for its inner part every few seconds."""
-    return render_template("jobs.html", **_now())
+    return render_template("jobs.html", **under_observation())
 
 
 @bp.get("/jobs/now")
 def now() -> ResponseReturnValue:
     """Return the part of the page that changes."""
-    return render_template("_jobs.html", **_now())
+    return render_template("_jobs.html", **under_observation())
 
 
-def _now() -> dict[str, Any]:
+@bp.get("/jobs/log")
+@admin_only
+def log() -> ResponseReturnValue:
+    """Return the last lines of the daemon's log."""
+    path = portal().settings.paths.logs / "archiver.log"
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - LOG_BYTES))
+            lines = file.read().decode(errors="replace").splitlines()[-LOG_LINES:]
+    except OSError as err:
+        lines = [f"{path} cannot be read: {err.strerror}"]
+    return render_template("_log.html", lines=lines)
+
+
+def under_observation() -> dict[str, Any]:
+    """Return what runs, waits, failed and ended, as far as whoever asks may know it."""
     jobs = portal().store.jobs
     under_way = jobs.recent("enqueued", MAX_UNDER_WAY)
     failed, ended = jobs.recent("failed", MAX_ENDED), jobs.recent("done", MAX_ENDED)

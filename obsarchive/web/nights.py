@@ -9,12 +9,14 @@ from werkzeug.datastructures import MultiDict
 
 from obsarchive.names import ObservationName, is_night
 from obsarchive.observation import Night, Observation
-from obsarchive.rules import lookup
 from obsarchive.store import Document
-from obsarchive.web.access import admin_only, asking, audit, refuse
+from obsarchive.web import wishing
+from obsarchive.web.access import admin_only, asking, for_tokens, refuse
 from obsarchive.web.files import send
+from obsarchive.web.jobs import daemon_state
+from obsarchive.web.night_facts import night_facts
 from obsarchive.web.portal import portal
-from obsarchive.web.views import SORTS, Card, PipelineView, Selection, find_product, pipelines_of, running
+from obsarchive.web.views import SORTS, Card, PipelineView, Selection, Shown, find_product, pipelines_of, running
 
 MAX_RUNNING = 1000
 
@@ -45,23 +47,63 @@ def night(night: str) -> ResponseReturnValue:
     shown = selection.apply(cards)
     before, after = browse.neighbours(me.document, night)
     found = browse.night(me.document, night)
-    pipelines = night_pipelines(found) if found else []
     return render_template(
         "night.html",
         night=night,
         groups=[(program, list(group)) for program, group in groupby(shown, key=lambda card: card.program)],
         total=len(cards),
+        pulse=_pulse(night),
         shown=len(shown),
-        troubles=[(card, view, step) for card in shown for view, step in card.troubles],
+        troubles=sum(len(card.troubles) for card in shown),
         selection=selection,
         sorts=list(SORTS),
         before=before,
         after=after,
-        summary=found,
-        pipelines=pipelines,
-        products=seen_products(pipelines),
-        ignored=lookup(found.document, "raw_data.ignored_count") if found else None,
+        facts=night_facts(found, shown) if found else None,
+        unfinished=any(card.state in (Shown.WAITING, Shown.STALE, Shown.QUEUED, Shown.RUNNING) for card in shown),
     )
+
+
+@bp.get("/nights")
+def calendar() -> ResponseReturnValue:
+    """Show which nights have data, and how much."""
+    counted = portal().store.browse.calendar(asking().document)
+    most = max(counted.values(), default=1)
+    years: dict[str, dict[str, dict[int, tuple[str, int, int]]]] = {}
+    for night, count in counted.items():
+        level = 1 + min(3, int(4 * count / (most + 1)))
+        years.setdefault(night[:4], {}).setdefault(night[4:6], {})[int(night[6:])] = (night, count, level)
+    return render_template("calendar.html", years=sorted(years.items(), reverse=True), total=len(counted))
+
+
+@bp.get("/night/<night>/downloads")
+def downloads(night: str) -> ResponseReturnValue:
+    """Show what can be downloaded of a night."""
+    if not is_night(night):
+        abort(404)
+    me, browse = asking(), portal().store.browse
+    cards = sorted(cards_of(browse.of_night(me.document, night)), key=lambda card: card.program)
+    before, after = browse.neighbours(me.document, night)
+    groups = [(program, list(group)) for program, group in groupby(cards, key=lambda card: card.program)]
+    return render_template("downloads.html", night=night, groups=groups, before=before, after=after)
+
+
+@bp.get("/night/<night>/pulse")
+def pulse(night: str) -> ResponseReturnValue:
+    """Tell a page whether it is out of date, and what the daemon does."""
+    if not is_night(night):
+        abort(404)
+    return beat(_pulse(night))
+
+
+def _pulse(night: str) -> str:
+    count = portal().store.browse.count_of_night(asking().document, night)
+    return f"{count}-{portal().store.jobs.pulse(night=night)}"
+
+
+def beat(pulse: str) -> ResponseReturnValue:
+    """Answer a page that asks whether it is out of date."""
+    return {"pulse": pulse, "daemon": daemon_state(portal().store.jobs.daemon())}
 
 
 def under_way() -> dict[tuple[str, str, str], Document]:
@@ -82,6 +124,7 @@ def night_pipelines(found: Night) -> list[PipelineView]:
 
 
 @bp.get("/night/<night>/product/<pipeline>/<path:name>")
+@for_tokens("download")
 def product(night: str, pipeline: str, name: str) -> ResponseReturnValue:
     """Send a product of a night to those who have data in it."""
     found = portal().store.browse.night(asking().document, night) if is_night(night) else None
@@ -117,11 +160,12 @@ def _is_observation(text: str) -> bool:
 @admin_only
 def redo(night: str, pipeline: str) -> ResponseReturnValue:
     """Ask the daemon to do a pipeline of a night once more."""
-    known = {link.pipeline.name for link in portal().chain if link.pipeline.scope == "night"}
-    if pipeline not in known or not portal().store.nights.wish_redo(night, pipeline):
+    if not is_night(night) or portal().store.browse.night(asking().document, night) is None:
         refuse()
-    audit("redo", subject=night, pipeline=pipeline)
-    return redirect(url_for(".night", night=night))
+    if not wishing.is_known("night", pipeline):
+        refuse()
+    wishing.wish("redo", subject=night, pipeline=pipeline)
+    return redirect(url_for("summary.summary", night=night))
 
 
 def neighbours(card_ids: list[str], obs_id: str) -> tuple[str | None, str | None]:

@@ -9,9 +9,11 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from obsarchive.observation import Observation
-from obsarchive.web.access import admin_only, asking, audit, refuse
+from obsarchive.web import wishing
+from obsarchive.web.access import admin_only, asking, for_tokens, refuse
 from obsarchive.web.files import send
-from obsarchive.web.nights import in_order, neighbours, under_way
+from obsarchive.web.night_facts import contrast_curve
+from obsarchive.web.nights import beat, in_order, neighbours, under_way
 from obsarchive.web.portal import portal
 from obsarchive.web.views import Card, PipelineView, Selection, find_product, pipelines_of, whole_file
 
@@ -20,7 +22,7 @@ log = logging.getLogger(__name__)
 bp = Blueprint("observations", __name__, url_prefix="/observation/<obs_id>")
 
 
-def _find(obs_id: str) -> Card:
+def find_card(obs_id: str) -> Card:
     """Return an observation that the asking user may see, or end with 404."""
     app = portal()
     found = app.store.browse.observation(asking().document, obs_id)
@@ -32,7 +34,7 @@ def _find(obs_id: str) -> Card:
 @bp.get("")
 def observation(obs_id: str) -> ResponseReturnValue:
     """Show an observation."""
-    card = _find(obs_id)
+    card = find_card(obs_id)
     night, selection = card.observation.night, Selection.of(request.args)
     before, after = neighbours(in_order(night, request.args), obs_id)
     return render_template(
@@ -41,13 +43,38 @@ def observation(obs_id: str) -> ResponseReturnValue:
         observation=card.observation,
         document=card.observation.document,
         night=night,
+        curves=_curves(card),
+        fits=_best_image(card),
+        has_sky=portal().settings.server.sky if card.observation.number("coordinates.ra_deg") is not None else None,
+        pulse=portal().store.jobs.pulse(subject=obs_id),
         header=_header(card.observation),
         raw=_raw_files(card.observation),
         tarball=_tarball(card.observation),
+        asked=wishing.waiting_redos(obs_id),
         selection=selection,
         before=before,
         after=after,
     )
+
+
+@bp.get("/pulse")
+def pulse(obs_id: str) -> ResponseReturnValue:
+    """Tell a page whether it is out of date."""
+    find_card(obs_id)
+    return beat(portal().store.jobs.pulse(subject=obs_id))
+
+
+def _curves(card: Card) -> list[dict[str, Any]]:
+    found = [(view.name, contrast_curve(card, view)) for view in card.pipelines]
+    filter = card.observation.filter
+    return [{"name": name.replace("_", " "), "filter": filter, **curve} for name, curve in found if curve]
+
+
+def _best_image(card: Card) -> tuple[str, str] | None:
+    """Pipeline and name of the first FITS image, of the pipeline with the best picture."""
+    views = sorted(card.pipelines, key=lambda view: view is not card.best)
+    images = ((view.name, name) for view in views for name in view.products if name.endswith(".fits"))
+    return next(images, None)
 
 
 def _header(observation: Observation) -> list[Mapping[str, Any]]:
@@ -69,7 +96,7 @@ def _tarball(observation: Observation) -> bool:
 @bp.get("/step/<pipeline>/<step>")
 def step(obs_id: str, pipeline: str, step: str) -> ResponseReturnValue:
     """Show settings and log of a step, as its manifest keeps them."""
-    card = _find(obs_id)
+    card = find_card(obs_id)
     view = next((view for view in card.pipelines if view.name == pipeline), None)
     shown = view.step(step) if view else None
     if view is None or shown is None:
@@ -91,9 +118,10 @@ def _manifest(observation: Observation, view: PipelineView, step: str) -> Mappin
 
 
 @bp.get("/product/<pipeline>/<path:name>")
+@for_tokens("download")
 def product(obs_id: str, pipeline: str, name: str) -> ResponseReturnValue:
     """Send a product."""
-    card = _find(obs_id)
+    card = find_card(obs_id)
     found = find_product(card.pipelines, pipeline, name)
     if found is None:
         refuse()
@@ -101,9 +129,10 @@ def product(obs_id: str, pipeline: str, name: str) -> ResponseReturnValue:
 
 
 @bp.get("/tarball")
+@for_tokens("download")
 def tarball(obs_id: str) -> ResponseReturnValue:
     """Send everything of an observation in one file."""
-    found = _find(obs_id).observation
+    found = find_card(obs_id).observation
     if not found.packed:
         refuse()
     return send(portal().layout.tarball(found.night, obs_id), found.night, {})
@@ -113,28 +142,20 @@ def tarball(obs_id: str) -> ResponseReturnValue:
 @admin_only
 def redo(obs_id: str, pipeline: str) -> ResponseReturnValue:
     """Ask the daemon to do a pipeline once more, from its first step."""
-    if pipeline not in _configured() or not portal().store.observations.wish_redo(obs_id, pipeline):
-        refuse()
-    return _wished(obs_id, pipeline)
+    return _wish(obs_id, pipeline)
 
 
 @bp.post("/redo/<pipeline>/<step>")
 @admin_only
 def redo_step(obs_id: str, pipeline: str, step: str) -> ResponseReturnValue:
     """Ask the daemon to do one step once more."""
-    known = step in _configured().get(pipeline, ())
-    if not known or not portal().store.observations.wish_step(obs_id, (pipeline, step)):
+    return _wish(obs_id, pipeline, step)
+
+
+def _wish(obs_id: str, pipeline: str, step: str = "") -> ResponseReturnValue:
+    find_card(obs_id)
+    if not wishing.is_known("observation", pipeline, step):
         refuse()
-    return _wished(obs_id, f"{pipeline}.{step}")
-
-
-def _configured() -> dict[str, list[str]]:
-    """Return the steps of the pipelines of observations."""
-    pipelines = (link.pipeline for link in portal().chain if link.pipeline.scope == "observation")
-    return {pipeline.name: list(pipeline.steps) for pipeline in pipelines}
-
-
-def _wished(obs_id: str, what: str) -> ResponseReturnValue:
-    audit("redo", subject=obs_id, pipeline=what)
+    wishing.wish("redo", subject=obs_id, pipeline=pipeline, step=step)
     kept: dict[str, Any] = {"obs_id": obs_id, **Selection.of(request.args).parameters}
     return redirect(url_for(".observation", **kept))

@@ -1,8 +1,9 @@
 """The application object: Flask, with the archive it shows."""
 
 from typing import Any, cast
+from urllib.parse import urlsplit
 
-from flask import Flask, current_app
+from flask import Flask, current_app, request, url_for
 from flask.typing import ResponseReturnValue
 
 from obsarchive.config import Config
@@ -34,6 +35,12 @@ class Portal(Flask):
         """Answer a request."""
         with outage_as_error():
             return super().dispatch_request()
+
+
+def full_address(endpoint: str, **values: Any) -> str:
+    """Return the whole address of a page, as the configuration names the portal, whatever the request claims."""
+    parts = urlsplit(portal().settings.server.public_url or request.host_url)
+    return f"{parts.scheme}://{parts.netloc}{url_for(endpoint, **values)}"
 
 
 def portal() -> Portal:

@@ -10,6 +10,7 @@ from werkzeug.exceptions import HTTPException
 
 from obsarchive.errors import ServiceUnavailable
 from obsarchive.store import one_line
+from obsarchive.web.access import is_for_programs
 from obsarchive.web.portal import Portal
 
 log = logging.getLogger(__name__)
@@ -17,6 +18,7 @@ log = logging.getLogger(__name__)
 PAGES = {
     400: ("This cannot be done", "Go back, reload the page and try once more."),
     401: ("Please log in", "Your session ended. Log in and do it again."),
+    403: ("Not with this token", "The token does not allow this. Make another one on the page of your account."),
     404: ("Nothing here", "There is no such page or observation, or it belongs to another programme."),
     405: ("Nothing here", "This address only takes a form."),
     413: ("Too much", "What was sent is larger than anything this page needs."),
@@ -37,6 +39,8 @@ def explain(app: Portal) -> None:
 def _page(status: int, **more: str) -> ResponseReturnValue:
     title, advice = PAGES.get(status, PAGES[400])
     headers = {"Retry-After": "300" if status == 429 else "60"} if status in (429, 503) else {}
+    if is_for_programs():
+        return {"error": more.get("advice", title), "status": status, **more}, status, headers
     return render_template("problem.html", status=status, title=title, **{"advice": advice, **more}), status, headers
 
 
@@ -47,7 +51,8 @@ def _expired(_: CSRFError) -> ResponseReturnValue:
 def _http(err: HTTPException) -> ResponseReturnValue:
     if err.response is not None:
         return err.response
-    return _page(err.code or 500)
+    said = err.description if err.code == 400 and err.description != type(err).description else None
+    return _page(err.code or 500, **({"advice": said} if said else {}))
 
 
 def _outage(err: ServiceUnavailable) -> ResponseReturnValue:

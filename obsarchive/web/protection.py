@@ -53,6 +53,7 @@ def protect(app: Portal) -> None:
         "SESSION_COOKIE_HTTPONLY": True,
         "SESSION_COOKIE_SAMESITE": "Lax",
         "SESSION_COOKIE_PATH": "/",
+        "WTF_CSRF_CHECK_DEFAULT": False,  # the guard checks, once it knows whether a person asks or a program
         "WTF_CSRF_TIME_LIMIT": None,  # lives as long as the session that holds it
         "WTF_CSRF_SSL_STRICT": False,  # _refuse_strangers looks at Origin, which proxies leave alone
         "MAX_CONTENT_LENGTH": 64 * 1024,
@@ -80,7 +81,7 @@ def _add_headers(response: Response) -> Response:
 
 def _refuse_strangers() -> None:
     """Refuse a change that another site's page asks for; a second wall behind the token."""
-    if request.method in ("GET", "HEAD", "OPTIONS"):
+    if request.method in ("GET", "HEAD", "OPTIONS") or "Authorization" in request.headers:
         return
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None and site not in ("same-origin", "none"):

@@ -3,10 +3,10 @@
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from obsarchive import accounts
+from obsarchive import accounts, two_step
 from obsarchive.accounts import AccountError, Programs
 from obsarchive.store.browse import programs_of
-from obsarchive.web.access import admin_only, asking, audit, refuse
+from obsarchive.web.access import admin_only, asking, audit, idle_life, refuse
 from obsarchive.web.portal import portal
 
 bp = Blueprint("users", __name__, url_prefix="/users")
@@ -21,8 +21,14 @@ def users() -> ResponseReturnValue:
 
 def _page(status: int = 200, **more: str) -> ResponseReturnValue:
     store = portal().store
-    everybody, able = store.users.all(), store.users.with_password()
-    return render_template("users.html", users=everybody, able=able, audit=store.audit.recent(), **more), status
+    return render_template(
+        "users.html",
+        users=store.users.all(),
+        passwords=accounts.password_states(store.users),
+        sessions=store.sessions.counts(idle_life()),
+        audit=store.audit.recent(),
+        **more,
+    ), status
 
 
 def _programs() -> Programs:
@@ -32,10 +38,9 @@ def _programs() -> Programs:
 
 
 def _pass_on(programs: Programs) -> None:
-    """Let the ownership of observations follow the users of programmes."""
-    store = portal().store
+    """Let the ownership of observations follow the users of programmes: the daemon passes them on."""
     for program in programs if programs != "all" else ():
-        store.observations.set_owners(program, store.users.owners(program))
+        portal().store.requests.ask("owners", asking().name, {"program": program})
 
 
 @bp.post("")
@@ -47,9 +52,17 @@ def add() -> ResponseReturnValue:
         accounts.add_user(portal().store.users, name, programs)
     except AccountError as err:
         return _page(400, problem=str(err))
+    _hide_from_namesake(name)
     _pass_on(programs)
     audit("user added", subject=name, programs=" ".join(programs) if programs != "all" else "all")
     return _invite(name)
+
+
+def _hide_from_namesake(name: str) -> None:
+    """Hide from a new user what may still name a removed one, until the daemon has passed it on."""
+    store = portal().store
+    waiting = [wish["what"].get("program") for wish in store.requests.waiting() if wish["kind"] == "owners"]
+    store.users.save(name, {"left": [program for program in waiting if program]})
 
 
 @bp.post("/invite")
@@ -79,13 +92,43 @@ def change_programs() -> ResponseReturnValue:
     if name == asking().name and programs != "all":
         return _page(400, problem="You cannot take your own administrator's rights; another administrator can.")
     try:
-        store.users.save(name, {"programs": accounts.checked_programs(programs)})
+        accounts.change_programs(store.users, name, programs)
     except AccountError as err:
         return _page(400, problem=str(err))
     _pass_on([*programs_of(user), *(programs if programs != "all" else ())])
     audit("programmes changed", subject=name, programs=" ".join(programs) if programs != "all" else "all")
     flash(f"The programmes of {name} were changed.")
     return redirect(url_for(".users"))
+
+
+@bp.post("/sessions")
+@admin_only
+def end_sessions() -> ResponseReturnValue:
+    """End every session of a user, and revoke his tokens."""
+    name, store = _known(), portal().store
+    store.sessions.close_all(name, but=asking().session)
+    store.tokens.revoke_all(name)
+    audit("sessions and tokens ended", subject=name)
+    flash(f"{name} is logged out everywhere, and his tokens are revoked.")
+    return redirect(url_for(".users"))
+
+
+@bp.post("/two_step")
+@admin_only
+def end_two_step() -> ResponseReturnValue:
+    """Switch off the second step of somebody's login, who lost his authenticator."""
+    name = _known()
+    two_step.switch_off(portal().store.users, name)
+    audit("two-step login switched off", subject=name)
+    flash(f"{name} logs in with the password only.")
+    return redirect(url_for(".users"))
+
+
+def _known() -> str:
+    name = request.form.get("name", "")
+    if portal().store.users.find(name) is None:
+        refuse()
+    return name
 
 
 @bp.post("/remove")
@@ -100,6 +143,7 @@ def remove() -> ResponseReturnValue:
         return _page(400, problem="You cannot remove yourself; another administrator can.")
     store.users.remove(name)
     store.sessions.close_all(name)
+    store.tokens.revoke_all(name)
     _pass_on(programs_of(user))
     audit("user removed", subject=name)
     flash(f"{name} was removed.")

@@ -1,5 +1,6 @@
 """Documents as pages show them: states in the one vocabulary of the portal, pictures, products, cards of a night."""
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -94,6 +95,11 @@ class PipelineView:
         """The word that sums up its steps."""
         return min((step.state for step in self.steps), key=list(Shown).index, default=Shown.WAITING)
 
+    @property
+    def version(self) -> str:
+        """Changes whenever something about the pipeline does."""
+        return digest(*((step.name, step.state, step.fraction, step.record) for step in self.steps))
+
     @cached_property
     def products(self) -> dict[str, Mapping[str, Any]]:
         """What the database knows to have been made, by name."""
@@ -110,6 +116,11 @@ class PipelineView:
     def result(self, step: str, key: str) -> Any:
         """Return a measured value, or None."""
         return self.record.step(step).results.get(key)
+
+
+def digest(*what: Any) -> str:
+    """Return a short text that differs for different values."""
+    return hashlib.sha256(repr(what).encode()).hexdigest()[:12]
 
 
 def has_begun(job: Document) -> bool:
@@ -243,6 +254,12 @@ class Card:
         """What sums up the observation; a pipeline that rejected it counts only where no other took it on."""
         states = {view.state for view in self.pipelines}
         return min(states - {Shown.REJECTED} or states, key=list(Shown).index, default=Shown.WAITING)
+
+    @property
+    def version(self) -> str:
+        """Changes whenever the light table has something else to show."""
+        pictures = [view.products[name].get("sha256") for _, view, name in self.pictures[:1]]
+        return digest(self.words, self.strehl, self.reason, pictures)
 
     @property
     def measured(self) -> dict[str, Any]:

@@ -12,8 +12,6 @@ from astropy.io import fits
 
 from tests.docs.test_docs import ROOT, blocks
 
-pytestmark = pytest.mark.xdist_group("adapting")
-
 PAGE = (ROOT / "docs" / "adapting.md").read_text()
 (MODULE,) = blocks(PAGE, "python")
 (CONFIGURATION,) = blocks(PAGE, "json")

@@ -11,8 +11,6 @@ from obsarchive.psflib import PsfLibrary
 from obsarchive.science.simulate import Scene, Star, planetary_disc
 from tests.engine.conftest import CONFIG, Site
 
-pytestmark = pytest.mark.xdist_group("whole night")
-
 NIGHT = "20260314"
 SHAPE = (256, 256)
 SINGLE = Scene((Star(),), zero_flux_e=6e4)

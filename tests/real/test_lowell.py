@@ -21,7 +21,6 @@ FOLDER = DATA / "calib" / "lowell_20190326"
 NIGHT = "20190326"
 pytestmark = [
     pytest.mark.real,
-    pytest.mark.xdist_group("lowell"),
     pytest.mark.skipif(not DATA.is_dir(), reason=f"no test data in {DATA}"),
 ]
 

@@ -26,7 +26,6 @@ DATA = Path(os.environ.get("ARCHIVER_TEST_DATA", PROJECT.parent / "shared" / "da
 
 pytestmark = [
     pytest.mark.real,
-    pytest.mark.xdist_group("real"),
     pytest.mark.skipif(not DATA.is_dir(), reason=f"no test data in {DATA}"),
 ]
 every_sequence = pytest.mark.parametrize("key", SEQUENCES)

@@ -20,8 +20,6 @@ from obsarchive.science.simulate import Conditions, Detector, Instrument, Scene,
 from obsarchive.science.spikes import remove_spikes
 from obsarchive.science.subtraction import References, correlations, cut_stamp, most_alike, radii, subtraction_mask
 
-pytestmark = pytest.mark.xdist_group("subtraction")
-
 FINE_ARCSEC = 0.0347 / 2
 FWHM_PX = 0.085 / FINE_ARCSEC
 COMPANION = (0.9 * math.cos(2.0), 0.9 * math.sin(2.0), 4.5)

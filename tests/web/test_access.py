@@ -1,4 +1,4 @@
-"""Who sees what: every route, every file, every kind of user."""
+"""Who sees what: files, nights, named owners; what administrators do."""
 
 import re
 from types import SimpleNamespace
@@ -8,58 +8,7 @@ import pytest
 from toy_archive import EARLIER, NIGHT
 
 from obsarchive.store.browse import visible_to
-from obsarchive.web.access import OPEN
-
-ADMIN_ONLY = {"users.users", "users.add", "users.invite", "users.change_programs", "users.remove"}
-ADMIN_ONLY |= {"observations.redo", "observations.redo_step", "nights.redo"}
-
-
-def _address(app, rule, archive) -> str:
-    product = {"night": "preview/dark_6.png"}.get(rule.endpoint.split(".")[0][:-1], "100p.fits")
-    pipeline = "calib" if rule.endpoint.startswith("nights") else "bright_star"
-    values = {"night": NIGHT, "obs_id": archive.own, "pipeline": pipeline, "step": "reduce", "name": product}
-    values["filename"] = "archiver.css"
-    with app.test_request_context():
-        return app.url_for(rule.endpoint, **{name: values[name] for name in rule.arguments})
-
-
-def _routes(app, archive):
-    for rule in app.url_map.iter_rules():
-        for method in rule.methods - {"HEAD", "OPTIONS"}:
-            yield rule.endpoint, method, _address(app, rule, archive)
-
-
-def test_nobody_gets_anything_without_a_login(app, archive, anybody) -> None:
-    for endpoint, method, address in _routes(app, archive):
-        answer = anybody.client.open(address, method=method)
-        if endpoint in OPEN:
-            assert answer.status_code in (200, 400), address
-        elif method == "GET":
-            assert answer.status_code == 302, address
-            assert answer.location.startswith("/login")
-        else:
-            assert answer.status_code in (400, 401), address
-    assert anybody.get("/no/such/page").status_code == 302
-
-
-def test_an_ordinary_user_finds_nothing_where_administrators_work(app, archive, as_user) -> None:
-    ana = as_user("ana")
-    token = ana.token("/account")
-    for endpoint, method, address in _routes(app, archive):
-        if endpoint not in ADMIN_ONLY:
-            continue
-        answer = ana.client.open(address, method=method, data={"csrf_token": token, "name": "ana", "admin": "1"})
-        assert answer.status_code == 404, address
-    assert app.store.users.find("ana")["programs"] == ["3"]
-    assert "force_redo" not in str(app.store.observations.find(archive.own))
-
-
-def test_every_page_answers_an_administrator(app, archive, as_user) -> None:
-    admin = as_user("admin")
-    for _, method, address in _routes(app, archive):
-        if method == "GET":
-            assert admin.get(address).status_code in (200, 302), address
-
+from obsarchive.wishes import Wishes
 
 OBJECTS = (
     "/observation/{id}",
@@ -180,11 +129,12 @@ def test_a_redo_is_an_administrators_wish(app, archive, as_user) -> None:
     assert admin.get(address).status_code == 405
     assert admin.client.post(address).status_code == 400
     assert admin.post(address).status_code == 302
-    assert app.store.observations.find(archive.own)["pipelined"]["bright_star"]["status"]["force_redo"] is True
+    assert "will be done again" in admin.get(f"/observation/{archive.own}").text
     assert admin.post(f"/observation/{archive.own}/redo/no_such.status").status_code == 404
     assert admin.post(f"/observation/{archive.own}x/redo/bright_star").status_code == 404
     assert admin.post(f"/night/{NIGHT}/redo/calib").status_code == 302
-    assert app.store.nights.find(NIGHT)["calib"]["status"]["force_redo"] is True
+    wishes = [wish["what"] for wish in app.store.requests.waiting()]
+    assert wishes == [{"subject": archive.own, "pipeline": "bright_star"}, {"subject": NIGHT, "pipeline": "calib"}]
     assert [entry["subject"] for entry in _audit(app, "redo")] == [NIGHT, archive.own]
 
 
@@ -192,9 +142,8 @@ def test_one_step_can_be_done_again(app, archive, as_user) -> None:
     admin = as_user("admin")
     address = f"/observation/{archive.own}/redo/bright_star"
     assert admin.post(f"{address}/strehl?q=hd").location == f"/observation/{archive.own}?q=hd"
-    steps = app.store.observations.find(archive.own)["pipelined"]["bright_star"]["steps"]
-    assert steps["strehl"]["redo"] is True
-    assert "redo" not in steps["reduce"]
+    (wish,) = app.store.requests.waiting()
+    assert wish["what"] == {"subject": archive.own, "pipeline": "bright_star", "step": "strehl"}
     assert admin.post(f"{address}/nothing").status_code == 404
 
 
@@ -216,11 +165,17 @@ def _audit(app, action) -> list[dict]:
     return [entry for entry in app.store.audit.recent() if entry["action"] == action]
 
 
+def grant(app) -> None:
+    """Do what the daemon does with wishes."""
+    Wishes(app.store, app.layout, app.chain).grant()
+
+
 def test_administrators_manage_users(app, archive: SimpleNamespace, as_user, anybody) -> None:
     admin = as_user("admin")
     page = admin.post("/users", name="eve", programs="4, 7")
     token = page.text.split("/welcome#")[1].split('"')[0]
     assert app.store.users.find("eve")["programs"] == ["4", "7"]
+    grant(app)
     assert app.store.observations.find(archive.foreign)["science_program"]["program_PI"] == ["ben", "eve"]
     answer = anybody.post("/welcome", "/welcome", token=token, password="a quiet night in june")
     assert answer.status_code == 302

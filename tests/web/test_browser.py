@@ -27,7 +27,6 @@ ARGUMENTS = [
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="needs the program chromium"),
-    pytest.mark.xdist_group("browser"),
 ]
 
 

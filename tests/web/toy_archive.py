@@ -148,6 +148,9 @@ class ToyArchive:
             **done,
         )
         self.step(obs_id, "bright_star", "preview", products=previews, results={}, **done)
+        separations = [0.2, 0.5, 1.0, 1.5]
+        curve = [[x, round(2.0 + 3 * x + seed % 3 / 5, 2), 0.7] for x in separations]
+        self.step(obs_id, "bright_star", "pca", products=[], results={"curve": curve}, **done)
         manifest = {
             "settings": {"pixfrac": 0.45, "scale": 2},
             "log": ["2016-09-26T00:00:00Z INFO guide star found"],
@@ -184,6 +187,7 @@ class ToyArchive:
                     "finished": utc_now(),
                 },
                 "summary.steps.psflib": {"state": "done", "products": library, "finished": utc_now()},
+                "psf_lib": [{"observation": name, "filter": "lp600", "state": "in library"} for name in observations],
                 "raw_data.ignored_count": 3,
             },
         )

@@ -1,0 +1,223 @@
+"""What people look for: criteria as typed values, pages that go on where the last one ended.
+
+No text of a person reaches the database as an operator: names are escaped, numbers are numbers, and every query has
+a time limit and a largest number of answers.
+"""
+
+import base64
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from obsarchive.observation import Observation
+from obsarchive.state import State
+from obsarchive.store.book import Document
+
+COUNT_CAP = 10_001
+"""Answers are counted up to here; whoever asks for more is told "more than 10 000"."""
+MAX_PAGE = 1000
+STEPS = "pipelined.{0}.steps.{1}"
+
+NUMBERS = {
+    "exposure": "exposure_s",
+    "magnitude": "magnitude",
+    "azimuth": "coordinates.az_deg",
+    "elevation": "coordinates.el_deg",
+    "seeing_median": "seeing.median_arcsec",
+    "seeing_nearest": "seeing.nearest_arcsec",
+}
+"""Fields of an observation that are looked for by a range, by the name of the parameter."""
+SORTS = {
+    "date": "date_utc",
+    "name": "name",
+    "id": "_id",
+    "ra": "coordinates.ra_deg",
+    "dec": "coordinates.dec_deg",
+    "filter": "filter",
+    "program": "science_program.program_id",
+    **NUMBERS,
+}
+
+
+class BadCursor(ValueError):
+    """The mark of a page is none that was given out."""
+
+
+@dataclass(frozen=True)
+class Cone:
+    """A circle on the sky [deg]."""
+
+    ra_deg: float
+    dec_deg: float
+    radius_deg: float
+
+    def query(self) -> Document:
+        """Return the filter of what lies in it, right also across 0 h and the poles."""
+        longitude = (self.ra_deg + 180.0) % 360.0 - 180.0
+        sphere = [[longitude, self.dec_deg], self.radius_deg * 3.141592653589793 / 180]
+        return {"coordinates.geojson": {"$geoWithin": {"$centerSphere": sphere}}}
+
+
+@dataclass(frozen=True)
+class Criteria:
+    """What an observation must fulfil; what is empty is not asked for.
+
+    Parameters
+    ----------
+    name, id : str
+        Part of the target's name or of the observation's, in any case; the whole of it if `exact`.
+    exact : bool
+        Whether names must be equal.
+    cone : Cone, optional
+        Where it must lie.
+    targets : sequence of str or Cone
+        Any of these names or places.
+    program, camera, flag, classified, night : str
+        Equal to these.
+    filters : sequence of str
+        Any of these.
+    since, until : datetime, optional
+        Start of the observation, both included [UTC].
+    ranges : mapping of str to (float or None, float or None)
+        By the path of a field of the document.
+    steps : sequence of (pipeline, step), optional
+        Steps that must be done.
+    state : State, optional
+        Some step of `known_steps` must be in this state.
+    known_steps : sequence of (pipeline, step)
+        All steps of the configuration.
+    """
+
+    name: str = ""
+    id: str = ""
+    exact: bool = False
+    cone: Cone | None = None
+    targets: Sequence[str | Cone] = ()
+    program: str = ""
+    camera: str = ""
+    night: str = ""
+    filters: Sequence[str] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+    ranges: Mapping[str, tuple[float | None, float | None]] = field(default_factory=dict)
+    flag: str = ""
+    classified: str = ""
+    steps: Sequence[tuple[str, str]] = ()
+    state: State | None = None
+    known_steps: Sequence[tuple[str, str]] = ()
+
+    def query(self) -> list[Document]:
+        """Return the filters that must all hold."""
+        found = [*self._texts(), *self._places(), *self._times(), *self._ranges(), *self._pipelines()]
+        return [condition for condition in found if condition]
+
+    def _texts(self) -> list[Document]:
+        equal = {"science_program.program_id": self.program, "camera": self.camera, "night": self.night}
+        found: list[Document] = [{path: value} for path, value in equal.items() if value]
+        for path, text in (("name", self.name), ("_id", self.id)):
+            if text:
+                found.append({path: text} if self.exact else {path: {"$regex": re.escape(text), "$options": "i"}})
+        if self.filters:
+            found.append({"filter": {"$in": list(self.filters)}})
+        return found
+
+    def _places(self) -> list[Document]:
+        names = [target for target in self.targets if isinstance(target, str)]
+        cones = [target.query() for target in self.targets if isinstance(target, Cone)]
+        any_of = [*([{"name": {"$in": names}}] if names else []), *cones]
+        return [self.cone.query() if self.cone else {}, {"$or": any_of} if any_of else {}]
+
+    def _times(self) -> list[Document]:
+        bounds = {"$gte": self.since, "$lte": self.until}
+        known = {key: value for key, value in bounds.items() if value is not None}
+        return [{"date_utc": known} if known else {}]
+
+    def _ranges(self) -> list[Document]:
+        bounds = {
+            path: {key: value for key, value in (("$gte", low), ("$lte", high)) if value is not None}
+            for path, (low, high) in self.ranges.items()
+        }
+        return [{path: bound} for path, bound in bounds.items() if bound]
+
+    def _pipelines(self) -> list[Document]:
+        found: list[Document] = [{f"{STEPS.format(*path)}.state": str(State.DONE)} for path in self.steps]
+        pipelines = dict.fromkeys(pipeline for pipeline, _ in self.known_steps)
+        if self.flag:
+            flagged = [{f"{STEPS.format(*path)}.results.flag": self.flag} for path in self.known_steps]
+            found.append({"$or": flagged} if flagged else {"_id": None})
+        if self.classified:
+            verdicts = [{f"pipelined.{name}.classified_as": self.classified} for name in pipelines]
+            found.append({"$or": verdicts} if verdicts else {"_id": None})
+        if self.state is not None:
+            states = [{f"{STEPS.format(*path)}.state": str(self.state)} for path in self.known_steps]
+            found.append({"$or": states} if states else {"_id": None})
+        return found
+
+
+@dataclass(frozen=True)
+class Order:
+    """How answers are sorted; the observation's name decides between equals, so that no page repeats another."""
+
+    key: str = "date_utc"
+    descending: bool = True
+
+    @property
+    def keys(self) -> list[tuple[str, int]]:
+        """As MongoDB wants it."""
+        direction = -1 if self.descending else 1
+        return [(self.key, direction)] if self.key == "_id" else [(self.key, direction), ("_id", direction)]
+
+    def after(self, cursor: str) -> Document:
+        """Return the filter of what follows the last answer of a page; missing values count as the smallest."""
+        value, name = _read_cursor(cursor)
+        beyond = "$lt" if self.descending else "$gt"
+        if self.key == "_id":
+            return {"_id": {beyond: name}}
+        same: Document = {self.key: value, "_id": {beyond: name}}
+        if value is None:
+            return same if self.descending else {"$or": [same, {self.key: {"$ne": None}}]}
+        others: list[Document] = [{self.key: {beyond: value}}]
+        if self.descending:
+            others.append({self.key: None})
+        return {"$or": [same, *others]}
+
+    def cursor(self, last: Mapping[str, Any]) -> str:
+        """Return the mark of a page that ends with a document."""
+        value: Any = last
+        for part in self.key.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        if isinstance(value, datetime):
+            value = {"time": value.astimezone(UTC).isoformat()}
+        text = json.dumps([value, last["_id"]], separators=(",", ":"))
+        return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _read_cursor(cursor: str) -> tuple[Any, str]:
+    try:
+        value, name = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        if isinstance(value, dict):
+            value = datetime.fromisoformat(value["time"])
+    except (ValueError, TypeError, KeyError) as err:
+        raise BadCursor(f"{cursor[:40]!r} is no mark of a page") from err
+    if not isinstance(name, str) or not isinstance(value, str | int | float | datetime | None):
+        raise BadCursor(f"{cursor[:40]!r} is no mark of a page")
+    return value, name
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of answers."""
+
+    observations: tuple[Observation, ...]
+    count: int
+    """All answers there are, up to `COUNT_CAP`."""
+    following: str = ""
+    """Mark of the next page; empty on the last one."""
+
+    @property
+    def is_capped(self) -> bool:
+        """Whether there are more answers than were counted."""
+        return self.count >= COUNT_CAP

@@ -1,0 +1,166 @@
+"""The interface for programs, version 1: JSON of what the pages show, with the same permissions."""
+
+from typing import Any
+
+from flask import Blueprint, abort, request
+from flask.typing import ResponseReturnValue
+
+from obsarchive.names import is_night
+from obsarchive.web import described, jobs, library, openapi, wishing
+from obsarchive.web.access import admin_only, asking, for_tokens, refuse
+from obsarchive.web.columns import columns
+from obsarchive.web.night_facts import contrast_curve, night_facts
+from obsarchive.web.nights import cards_of
+from obsarchive.web.observations import find_card
+from obsarchive.web.portal import full_address, portal
+from obsarchive.web.search import asked, cards, page_of
+
+bp = Blueprint("api", __name__, url_prefix="/api/v1")
+
+Answer = dict[str, Any]
+ENTRANCES = {
+    "nights": "nights",
+    "observations": "observations",
+    "jobs": "list_jobs",
+    "psflib": "psflib",
+    "account": "account",
+}
+
+
+@bp.get("")
+@for_tokens("read")
+def index() -> ResponseReturnValue:
+    """Say what there is."""
+    links = {name: full_address(f"api.{view}") for name, view in ENTRANCES.items()}
+    return {"archive": portal().settings.server.name, **links, "openapi": full_address("api.document")}
+
+
+@bp.get("/openapi.json")
+@for_tokens("read")
+def document() -> ResponseReturnValue:
+    """Describe the interface itself."""
+    return openapi.document(portal().settings.server.name, columns(portal().chain))
+
+
+@bp.get("/account")
+@for_tokens("read")
+def account() -> ResponseReturnValue:
+    """Say who asks."""
+    me = asking()
+    return {"name": me.name, "administrator": me.is_admin, "programs": me.programs, "scopes": sorted(me.scopes or ())}
+
+
+@bp.get("/nights")
+@for_tokens("read")
+def nights() -> ResponseReturnValue:
+    """List the nights with data, the newest first."""
+    counted = portal().store.browse.calendar(asking().document)
+    return {"nights": [{"night": night, "observations": counted[night]} for night in sorted(counted, reverse=True)]}
+
+
+@bp.get("/nights/<night>")
+@for_tokens("read")
+def night(night: str) -> ResponseReturnValue:
+    """Describe a night and its observations."""
+    if not is_night(night):
+        abort(404)
+    me, browse = asking().document, portal().store.browse
+    found = cards_of(browse.of_night(me, night))
+    if not found and browse.night(me, night) is None:
+        refuse()
+    before, after = browse.neighbours(me, night)
+    rows = [described.row(card) for card in found]
+    return {"night": night, "before": before, "after": after, "observations": rows}
+
+
+@bp.get("/nights/<night>/summary")
+@for_tokens("read")
+def summary(night: str) -> ResponseReturnValue:
+    """Return what the plots of a night show."""
+    found = portal().store.browse.night(asking().document, night) if is_night(night) else None
+    if found is None:
+        refuse()
+    return night_facts(found, cards_of(portal().store.browse.of_night(asking().document, night)))
+
+
+@bp.get("/observations")
+@for_tokens("read")
+def observations() -> ResponseReturnValue:
+    """Search; the parameters are those of the search page."""
+    wanted = asked()
+    if wanted.problems:
+        abort(400, "; ".join(f"{name}: {problem}" for name, problem in wanted.problems.items()))
+    page = page_of(wanted)
+    answer: Answer = {"count": page.count, "count_is_capped": page.is_capped, "next": None}
+    if page.following:
+        kept: Answer = {**request.args.to_dict(flat=False), "cursor": page.following}
+        answer["next"] = full_address("api.observations", **kept)
+    return {**answer, "observations": [described.row(card) for card in cards(page.observations)]}
+
+
+@bp.get("/observations/<obs_id>")
+@for_tokens("read")
+def observation(obs_id: str) -> ResponseReturnValue:
+    """Describe an observation."""
+    return described.observation(find_card(obs_id))
+
+
+@bp.get("/observations/<obs_id>/header")
+@for_tokens("read")
+def header(obs_id: str) -> ResponseReturnValue:
+    """Return the header of its first raw frame."""
+    return {"header": described.plain(find_card(obs_id).observation.document.get("fits_header") or [])}
+
+
+@bp.get("/observations/<obs_id>/products")
+@for_tokens("read")
+def products(obs_id: str) -> ResponseReturnValue:
+    """List its products with sizes and checksums."""
+    card = find_card(obs_id)
+    found = [described.product(card, view, record) for view in card.pipelines for record in view.products.values()]
+    return {"products": found}
+
+
+@bp.get("/observations/<obs_id>/contrast_curve/<pipeline>")
+@for_tokens("read")
+def contrast(obs_id: str, pipeline: str) -> ResponseReturnValue:
+    """Return its contrast curve."""
+    card = find_card(obs_id)
+    view = next((view for view in card.pipelines if view.name == pipeline), None)
+    curve = contrast_curve(card, view) if view else None
+    if curve is None:
+        refuse()
+    return {"id": obs_id, "pipeline": pipeline, **curve}
+
+
+@bp.post("/observations/<obs_id>/redo")
+@for_tokens("change")
+@admin_only
+def redo(obs_id: str) -> ResponseReturnValue:
+    """Ask for a pipeline, or one step of it, to be done again."""
+    body = request.get_json(silent=True)
+    if not isinstance(body, dict) or not isinstance(body.get("pipeline"), str):
+        abort(400, 'send JSON: {"pipeline": "bright_star"}, and perhaps "step"')
+    step = body.get("step") or ""
+    if not isinstance(step, str) or not wishing.is_known("observation", body["pipeline"], step):
+        abort(400, "no such pipeline or step in the configuration")
+    find_card(obs_id)
+    wishing.wish("redo", subject=obs_id, pipeline=body["pipeline"], step=step)
+    return {"asked": True}, 202
+
+
+@bp.get("/jobs")
+@for_tokens("read")
+def list_jobs() -> ResponseReturnValue:
+    """Say what the daemon does."""
+    now = jobs.under_observation()
+    lists = {name: [described.job(job) for job in now[name]] for name in ("failed", "ended")}
+    busy = {name: [described.job(job) for _, job in now[name]] for name in ("running", "queued")}
+    return {"daemon": now["state"], **busy, **lists}
+
+
+@bp.get("/psflib")
+@for_tokens("read")
+def psflib() -> ResponseReturnValue:
+    """List the stars that nights offer to the PSF library, and what became of them."""
+    return {"stars": [described.plain(star) for star in library.stars()]}

@@ -1,0 +1,69 @@
+// The FITS viewer: JS9 with the few tools that an astronomer reaches for.
+"use strict";
+
+(() => {
+  const tools = document.querySelector("[data-fits]");
+  const readout = document.querySelector("[data-readout]");
+  const problem = document.querySelector("[data-fits-problem]");
+  const one = (name) => tools.querySelector(`[data-js9="${name}"]`);
+
+  const complain = (text) => {
+    problem.textContent = `This image cannot be shown here: ${text}. It can be downloaded.`;
+    problem.hidden = false;
+  };
+
+  const shown = () => JS9.GetImage({ display: "JS9" });
+  const apply = () => {
+    JS9.SetScale(one("scale").value, { display: "JS9" });
+    JS9.SetColormap(one("colormap").value, { display: "JS9" });
+  };
+
+  const listen = () => {
+    one("scale").addEventListener("change", apply);
+    one("clip").addEventListener("change", () => JS9.SetScale(one("clip").value, { display: "JS9" }));
+    one("colormap").addEventListener("change", apply);
+    one("invert").addEventListener("click", () => {
+      const inverted = one("invert").getAttribute("aria-pressed") !== "true";
+      one("invert").setAttribute("aria-pressed", String(inverted));
+      JS9.SetParam("invert", inverted, { display: "JS9" });
+    });
+    one("in").addEventListener("click", () => JS9.SetZoom("in", { display: "JS9" }));
+    one("out").addEventListener("click", () => JS9.SetZoom("out", { display: "JS9" }));
+    one("fit").addEventListener("click", () => {
+      JS9.SetZoom("toFit", { display: "JS9" });
+      JS9.SetPan({ display: "JS9" });
+    });
+    one("north").addEventListener("click", () => JS9.SetRotate("northisup", { display: "JS9" }));
+  };
+
+  const moved = (image, place) => {
+    const { x, y } = place;
+    const found = JS9.GetValPos({ x, y }, { display: "JS9" });
+    const sky = JS9.PixToWCS(x, y, { display: "JS9" });
+    const parts = [`x ${x.toFixed(1)}  y ${y.toFixed(1)}`];
+    if (found && found.val !== undefined) parts.push(`value ${Number(found.val).toPrecision(5)}`);
+    if (sky && sky.str) parts.push(sky.str.replace(/^(\S+ )?ICRS /, ""));
+    readout.textContent = parts.join("   ");
+  };
+
+  const start = () => {
+    listen();
+    JS9.RegisterPlugin("Archiver", "Readout", () => undefined, { onmousemove: moved, toolbarSeparate: true });
+    JS9.Load(
+      new URL(tools.dataset.fits, location.href).href,
+      {
+        onload: () => {
+          apply();
+          JS9.SetZoom("toFit", { display: "JS9" });
+          document.documentElement.dataset.fitsShown = String(shown().raw.width);
+        },
+        onerror: (reason) => complain(String(reason && reason.message ? reason.message : reason)),
+      },
+      { display: "JS9" },
+    );
+  };
+
+  if (typeof JS9 === "undefined") complain("the viewer could not be started");
+  else if (JS9.inited) start();
+  else $(document).on("JS9:ready", start);
+})();

@@ -1,0 +1,244 @@
+"""The permission matrix: every route, for everybody, on what is his and what is not.
+
+A route that has no decision here fails, and so does one whose answer differs from its decision.
+"""
+
+from dataclasses import dataclass
+
+import pytest
+from toy_archive import EARLIER, NIGHT
+
+from obsarchive.web.access import OPEN, SCOPES, digest_of
+
+PERSON = "whoever is logged in"
+OWN = "those who may see the observation"
+NIGHT_OWN = "those with data in the night"
+ADMIN = "administrators"
+ADMIN_OWN = "administrators, on observations that there are"
+ABSENT = "nobody: the configuration of the tests has no survey service"
+
+DECISIONS = {
+    **dict.fromkeys(OPEN, "anybody"),
+    "auth.logout": PERSON,
+    "account.account": PERSON,
+    "account.change_password": PERSON,
+    "account.end_sessions": PERSON,
+    "account.add_token": PERSON,
+    "account.revoke_token": PERSON,
+    "account.start_two_step": PERSON,
+    "account.confirm_two_step": PERSON,
+    "account.end_two_step": PERSON,
+    "nights.home": PERSON,
+    "nights.pick": PERSON,
+    "nights.calendar": PERSON,
+    "nights.night": PERSON,
+    "nights.downloads": PERSON,
+    "nights.pulse": PERSON,
+    "nights.product": NIGHT_OWN,
+    "nights.redo": ADMIN,
+    "summary.summary": NIGHT_OWN,
+    "summary.copy_calibration": ADMIN,
+    "summary.redo_high_contrast": ADMIN,
+    "observations.observation": OWN,
+    "observations.step": OWN,
+    "observations.product": OWN,
+    "observations.tarball": OWN,
+    "observations.pulse": OWN,
+    "observations.redo": ADMIN_OWN,
+    "observations.redo_step": ADMIN_OWN,
+    "viewer.view": OWN,
+    "viewer.sky": ABSENT,
+    "search.search": PERSON,
+    "search.export": PERSON,
+    "downloads.night": NIGHT_OWN,
+    "downloads.observation": OWN,
+    "downloads.selection": PERSON,
+    "library.psflib": PERSON,
+    "library.change": ADMIN,
+    "jobs.jobs": PERSON,
+    "jobs.now": PERSON,
+    "jobs.log": ADMIN,
+    "users.users": ADMIN,
+    "users.add": ADMIN,
+    "users.invite": ADMIN,
+    "users.change_programs": ADMIN,
+    "users.end_sessions": ADMIN,
+    "users.end_two_step": ADMIN,
+    "users.remove": ADMIN,
+    "api.index": PERSON,
+    "api.document": PERSON,
+    "api.account": PERSON,
+    "api.nights": PERSON,
+    "api.night": NIGHT_OWN,
+    "api.summary": NIGHT_OWN,
+    "api.observations": PERSON,
+    "api.observation": OWN,
+    "api.header": OWN,
+    "api.products": OWN,
+    "api.contrast": OWN,
+    "api.redo": ADMIN_OWN,
+    "api.list_jobs": PERSON,
+    "api.psflib": PERSON,
+    "vo.scs": PERSON,
+    "vo.sia2": PERSON,
+    "vo.capabilities": PERSON,
+    "vo.availability": PERSON,
+}
+FORMS = {
+    "account.change_password": {"current": "wrong"},
+    "account.revoke_token": {"token": "none"},
+    "users.add": {"name": "kim"},
+    "users.invite": {"name": "pia"},
+    "users.change_programs": {"name": "pia"},
+    "users.end_sessions": {"name": "pia"},
+    "users.end_two_step": {"name": "pia"},
+    "users.remove": {"name": "pia"},
+}
+REFUSED = {401, 403, 404}
+FOR_PROGRAMS = ("/api/", "/vo/")
+
+
+@dataclass(frozen=True)
+class Route:
+    endpoint: str
+    method: str
+    address: str
+
+
+def routes(app, obs_id: str, night: str, program: str) -> list[Route]:
+    found = []
+    for rule in app.url_map.iter_rules():
+        is_of_night = rule.endpoint.startswith(("nights.", "summary."))
+        values = {
+            "night": night,
+            "obs_id": obs_id,
+            "program": program,
+            "form": "csv" if rule.endpoint == "search.export" else "sh",
+            "pipeline": "calib" if is_of_night else "bright_star",
+            "step": "reduce",
+            "name": "preview/dark_6.png" if is_of_night else "100p.fits",
+            "what": "add",
+            "filename": "archiver.css",
+        }
+        with app.test_request_context():
+            address = app.url_for(rule.endpoint, **{name: values[name] for name in rule.arguments})
+        query = "?RA=155.1&DEC=0&SR=1" if rule.endpoint == "vo.scs" else ""
+        found += [Route(rule.endpoint, method, address + query) for method in rule.methods - {"HEAD", "OPTIONS"}]
+    return found
+
+
+def test_every_route_has_a_decision(app) -> None:
+    assert {rule.endpoint for rule in app.url_map.iter_rules()} == DECISIONS.keys()
+
+
+def test_nobody_gets_anything_without_a_login(app, archive, anybody) -> None:
+    for route in routes(app, archive.own, NIGHT, "3"):
+        answer = anybody.client.open(route.address, method=route.method)
+        if route.endpoint in OPEN:
+            assert answer.status_code in (200, 302, 400), route
+        elif route.method == "GET" and not route.address.startswith(FOR_PROGRAMS):
+            assert answer.status_code == 302, route
+            assert answer.location.startswith("/login")
+        else:
+            assert answer.status_code == 401, route
+    assert anybody.get("/no/such/page").status_code == 302
+
+
+def _answers(app, person, obs_id: str, night: str, program: str) -> dict[str, int]:
+    """Open every route; logging out comes last."""
+    found = {}
+    token = person.token("/account")
+    chosen = [route for route in routes(app, obs_id, night, program) if DECISIONS[route.endpoint] != "anybody"]
+    for route in sorted(chosen, key=lambda route: route.endpoint == "auth.logout"):
+        fields = {"csrf_token": token, "observation": obs_id, **FORMS.get(route.endpoint, {})}
+        kept = {"headers": {"X-CSRFToken": token}}
+        if route.endpoint == "api.redo":
+            answer = person.client.post(route.address, json={"pipeline": "bright_star"}, **kept)
+        elif route.method == "GET":
+            answer = person.client.get(route.address)
+        else:
+            answer = person.client.post(route.address, data=fields)
+        answer.get_data()
+        found[f"{route.method} {route.endpoint}"] = answer.status_code
+    return found
+
+
+@pytest.mark.parametrize("who", ["ana", "ben", "admin"])
+@pytest.mark.parametrize("whose", ["own", "foreign"])
+def test_the_matrix(app, archive, as_user, who: str, whose: str) -> None:
+    """Programme 3 is Ana's, 4 is Ben's; the earlier night is Ana's alone."""
+    obs_id, night, program = {
+        "own": (archive.own, EARLIER, "3"),
+        "foreign": (archive.foreign, NIGHT, "4"),
+    }[whose]
+    may_see = who == "admin" or (who == "ana") == (whose == "own")
+    archive.toy.calibration(EARLIER, [archive.own])
+    for name, status in _answers(app, as_user(who), obs_id, night, program).items():
+        decision = DECISIONS[name.split()[1]]
+        has_night = may_see or (night == NIGHT and name.split()[1] != "downloads.night")
+        allowed = {
+            PERSON: True,
+            OWN: may_see,
+            NIGHT_OWN: has_night,
+            ADMIN: who == "admin",
+            ADMIN_OWN: who == "admin",
+            ABSENT: False,
+        }[decision]
+        if name in ("POST account.revoke_token", "GET observations.product") and status == 404 and not allowed:
+            continue
+        if name == "POST account.revoke_token":
+            assert status == 404, "there is no such token"
+        elif allowed:
+            assert status not in REFUSED | {500}, (name, status)
+        else:
+            assert status == 404, (name, status)
+
+
+def _with_token(app, who: str, *scopes: str):
+    token = f"arc_{who}_{'_'.join(scopes)}"
+    from datetime import timedelta
+
+    app.store.tokens.add(digest_of(token), who, "test", scopes, timedelta(days=1))
+    return {"Authorization": f"Bearer {token}"}
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_a_token_opens_what_its_scope_names_and_nothing_else(app, archive, scope) -> None:
+    client, headers = app.test_client(), _with_token(app, "admin", scope)
+    for route in routes(app, archive.own, NIGHT, "3"):
+        if route.endpoint == "static" or DECISIONS[route.endpoint] == ABSENT:
+            continue
+        body = {"pipeline": "bright_star"} if route.endpoint == "api.redo" else None
+        answer = client.open(route.address, method=route.method, headers=headers, json=body)
+        answer.get_data()
+        wanted = getattr(app.view_functions[route.endpoint], "token_scope", None)
+        if wanted == scope:
+            assert answer.status_code in (200, 202), route
+        else:
+            assert answer.status_code == 403, route
+
+
+@pytest.mark.parametrize("who", ["ana", "ben"])
+def test_a_token_sees_what_its_owner_sees(app, archive, who) -> None:
+    client, headers = app.test_client(), _with_token(app, who, "read", "download")
+    for obs_id, owner in ((archive.own, "ana"), (archive.foreign, "ben")):
+        for address in (f"/api/v1/observations/{obs_id}", f"/observation/{obs_id}/product/bright_star/100p.fits"):
+            assert client.get(address, headers=headers).status_code == (200 if who == owner else 404)
+    listed = client.get("/api/v1/observations", headers=headers).json["observations"]
+    assert (archive.own in str(listed)) == (who == "ana")
+    assert (archive.foreign in str(listed)) == (who == "ben")
+
+
+def test_bad_tokens_are_refused_and_slowed_down(app, archive) -> None:
+    client = app.test_client()
+    answers = [client.get("/api/v1", headers={"Authorization": f"Bearer x{i}"}).status_code for i in range(40)]
+    assert set(answers[:30]) == {401}
+    assert answers[-1] == 429
+    assert "WWW-Authenticate" in app.test_client().get("/api/v1").headers
+
+
+def test_a_token_ends_with_its_user_and_when_it_is_revoked(app, archive, as_user) -> None:
+    client, headers = app.test_client(), _with_token(app, "ana", "read")
+    assert client.get("/api/v1/account", headers=headers).json["name"] == "ana"
+    as_user("admin").post("/users/remove", name="ana")
+    assert client.get("/api/v1/account", headers=headers).status_code == 401
