@@ -247,3 +247,13 @@ def dask_setup(worker: Any) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     _allow_children()
     log.debug("worker %s is ready", worker.name)
+
+
+def as_outcome(event: Ended) -> Outcome:
+    """Return how a step ended, also one that was lost with its worker."""
+    if isinstance(event.value, Outcome):
+        return event.value
+    if isinstance(event.value, ArchiveError):
+        return Outcome(event.task, "fail", str(event.value))
+    log.error("task %s: lost with its worker: %s", event.task, event.value)
+    return Outcome(event.task, "fail", f"the worker was lost: {event.value}")

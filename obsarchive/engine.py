@@ -12,10 +12,11 @@ from datetime import datetime
 
 from obsarchive import plan
 from obsarchive.agenda import Agenda
+from obsarchive.alerts import Alerts
 from obsarchive.assignment import Running, make_task
-from obsarchive.cluster import Cluster, Ended, Event, Progress, run_task
+from obsarchive.cluster import Cluster, Ended, Event, Progress, as_outcome, run_task
 from obsarchive.config import Config
-from obsarchive.errors import ArchiveError, ServiceUnavailable
+from obsarchive.errors import ServiceUnavailable
 from obsarchive.followup import FollowUp
 from obsarchive.ingest import Ingest, remember
 from obsarchive.layout import Layout
@@ -79,6 +80,7 @@ class Engine:
         self.agenda = Agenda(self.store, self.chain, self.night_chain, config.misc.max_retries, self.options.nights)
         self.reconciler = Reconciler(self.agenda, self.layout)
         self.librarian = Librarian(self.store, self.layout, self.chain)
+        self.alerts = Alerts(config, self.store.outbox)
         self.wishes = Wishes(self.store, self.layout, self.chain)
         self.followup = FollowUp(self.store, self.librarian)
         self.watch = RawWatch(config, self.ingest, self.options.nights)
@@ -120,9 +122,11 @@ class Engine:
         for night in self._open_nights():
             sweep_leftovers(self.layout.night(night), time.time())
         self.cluster.start()
+        self.alerts.start()
 
     def close(self) -> None:
         """Stop working: give back claims, close the cluster, say goodbye."""
+        self.alerts.stop()
         self.cluster.close()
         self.running.clear()
         try:
@@ -287,7 +291,7 @@ class Engine:
         if running.step is None:
             self._packed(running, event.value)
         else:
-            self._finish(event.task, running, _as_outcome(event))
+            self._finish(event.task, running, as_outcome(event))
         del self.running[event.task]
         self.cluster.forget(event.task)
 
@@ -307,6 +311,8 @@ class Engine:
         level = logging.INFO if state is State.DONE else logging.WARNING
         log.log(level, "%s %s: %s%s", name, running.label, state, f" ({outcome.message})" if outcome.message else "")
         self.telemetry.count(str(state), name, running.label, outcome.message)
+        if state is not State.FAILED or retries >= self.config.misc.max_retries:
+            self.alerts.step_ended(running.subject, running.label, state, outcome.message)
         self.store.jobs.update(
             task,
             {
@@ -359,6 +365,7 @@ class Engine:
         fields = {"distributed.bytes": value}
         if self.store.observations.set_packed(running.subject.id, running.asked, fields):
             log.info("%s: packed", running.subject.id)
+            self.alerts.data_ready(running.subject)
 
     def _books(self) -> list[tuple[Book, list[tuple[str, str]]]]:
         """Both collections, with the steps that their documents hold."""
@@ -387,12 +394,3 @@ class Engine:
         workers = self.cluster.describe()
         due = self.store.observations.count_unpacked()
         self.telemetry.report(state, running, {"workers": workers, "queue": due})
-
-
-def _as_outcome(event: Ended) -> Outcome:
-    if isinstance(event.value, Outcome):
-        return event.value
-    if isinstance(event.value, ArchiveError):
-        return Outcome(event.task, "fail", str(event.value))
-    log.error("task %s: lost with its worker: %s", event.task, event.value)
-    return Outcome(event.task, "fail", f"the worker was lost: {event.value}")

@@ -14,6 +14,7 @@ from obsarchive.errors import ServiceUnavailable
 from obsarchive.store.book import Book, Document, Ending, StepPath
 from obsarchive.store.browse import Browse
 from obsarchive.store.jobs import Jobs, Lease
+from obsarchive.store.outbox import Outbox
 from obsarchive.store.people import Audit, Sessions, Slots, Throttle, Tokens, Users, one_line
 from obsarchive.store.requests import Requests
 from obsarchive.store.search import BadCursor, Cone, Criteria, Order, Page
@@ -33,6 +34,7 @@ __all__ = [
     "Nights",
     "Observations",
     "Order",
+    "Outbox",
     "Page",
     "Requests",
     "Sessions",
@@ -76,6 +78,7 @@ class Store:
         self.tokens = Tokens(self.database["tokens"])
         self.throttle = Throttle(self.database["throttle"])
         self.slots = Slots(self.database["slots"])
+        self.outbox = Outbox(self.database["alerts"])
         self.requests = Requests(self.database["requests"])
         self.audit = Audit(self.database["audit"])
         self.browse = Browse(self.database["objects"], self.database["aux"])
@@ -92,6 +95,7 @@ class Store:
         """
         self.observations.ensure_indexes(pipelines, lacking)
         self.jobs.ensure_indexes()
+        self.outbox.ensure_indexes()
         self.ensure_portal_indexes()
 
     def ensure_portal_indexes(self) -> None:
