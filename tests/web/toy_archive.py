@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from obsarchive.config import Config
+from obsarchive.instruments import coordinates
 from obsarchive.layout import Layout
 from obsarchive.observation import utc_now
 from obsarchive.store import Store
@@ -84,7 +85,7 @@ class ToyArchive:
             "marker": "o",
             "exposure_s": 90.0,
             "magnitude": 11.23,
-            "coordinates": {"ra_deg": 155.1271, "dec_deg": -0.0042, "az_deg": 181.2, "el_deg": 57.9},
+            "coordinates": coordinates(155.1271, -0.0042, {"AZIMUTH": 181.2, "ELVATION": 57.9}),
             "seeing": {"median_arcsec": 1.31, "nearest_arcsec": 1.22},
             "fits_header": [
                 {"key": "OBJECT", "value": target, "comment": "target"},
