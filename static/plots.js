@@ -25,7 +25,8 @@
     labelSize: 18,
     ...more,
   });
-  const timeAxis = () => axis("UTC", { values: (_, times) => times.map((time) => utc(time).slice(0, 5)) });
+  const minutes = [1, 2, 5, 10, 15, 30, 60, 120, 180, 360].map((n) => 60 * n);
+  const timeAxis = (more) => axis("UTC", { incrs: minutes, space: 60, values: (_, times) => times.map((time) => utc(time).slice(0, 5)), ...more });
 
   // Points with error bars, a colour for each filter; a point can be followed to its observation.
   const scatter = (items, scale) => (u) => {
@@ -170,7 +171,11 @@
           y: { range: () => range(strehl.length ? strehl.map((item) => item.y) : [0, 1], 0.1, 0) },
           seeing: { range: () => range(seeing.length ? seeing.map((item) => item.y) : [0, 1], 0.3) },
         },
-        axes: [timeAxis(), axis("Strehl ratio [%]", { size: 50, show: strehl.length > 0 }), axis("Seeing [″]", { scale: "seeing", side: 1, size: 50, grid: { show: false }, show: seeing.length > 0 })],
+        axes: [
+          timeAxis({ label: undefined, size: 30 }),
+          axis("Strehl [%]", { size: 44, show: strehl.length > 0 }),
+          axis("Seeing [″]", { scale: "seeing", side: 1, size: 50, grid: { show: false }, show: seeing.length > 0 }),
+        ],
         series: [{}, { ...blank, scale: "y" }, { ...blank, scale: "seeing" }],
         plugins: [{ hooks: { draw: [scatter(seeing, "seeing"), scatter(strehl, "y")] } }, hover(all, goTo)],
       },
@@ -202,7 +207,7 @@
         ...size,
         legend: { show: false },
         cursor: { drag: { x: true, y: false }, points: { show: false } },
-        scales: { x: { time: false }, y: { range: () => range(values, 0.06).reverse(), dir: 1 } },
+        scales: { x: { time: false }, y: { range: () => range(values, 0.06), dir: -1 } },
         axes: [axis("Separation [″]"), axis("Contrast [mag]", { size: 56 })],
         series,
         plugins: [hover(items, goTo)],
@@ -238,7 +243,10 @@
   };
 
   const drawn = [];
-  const sizeOf = (box) => ({ width: Math.max(200, box.clientWidth), height: box.dataset.plot === "night" ? 130 : 260 });
+  const sizeOf = (box) => {
+    const padding = parseFloat(getComputedStyle(box).paddingLeft) + parseFloat(getComputedStyle(box).paddingRight);
+    return { width: Math.max(200, box.clientWidth - padding), height: box.dataset.plot === "night" ? 130 : 260 };
+  };
   const draw = () => {
     for (const box of document.querySelectorAll("[data-plot]")) {
       const facts = JSON.parse((box.querySelector("script") || document.getElementById("night-facts")).textContent);

@@ -82,6 +82,7 @@ GENERAL = (
     Column("id", "Observation", lambda card: card.id, sort="id", shown=False, ucd="meta.id;meta.main"),
     Column("program", "Programme", lambda card: card.program, sort="program", ucd="meta.id;obs.proposal"),
     Column("name", "Target", lambda card: card.name, sort="name", ucd="meta.id;src"),
+    Column("state", "State", lambda card: str(card.state)),
     Column("date", "Start, UTC", lambda card: card.observation.date_utc, sort="date", ucd="time.start;obs"),
     Column("night", "Night", lambda card: card.observation.night, shown=False, ucd="time.epoch"),
     Column("ra", "RA", _number("coordinates.ra_deg"), "deg", 5, "ra", ucd="pos.eq.ra;meta.main"),
@@ -95,7 +96,6 @@ GENERAL = (
     Column("camera", "Camera", lambda card: card.observation.camera, shown=False, ucd="meta.id;instr"),
     Column("seeing_median", "Seeing, median", _number("seeing.median_arcsec"), "arcsec", 2, "seeing_median", False),
     Column("seeing_nearest", "Seeing, nearest", _number("seeing.nearest_arcsec"), "arcsec", 2, "seeing_nearest"),
-    Column("state", "State", lambda card: str(card.state)),
 )
 
 

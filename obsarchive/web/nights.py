@@ -82,7 +82,7 @@ def downloads(night: str) -> ResponseReturnValue:
     if not is_night(night):
         abort(404)
     me, browse = asking(), portal().store.browse
-    cards = sorted(cards_of(browse.of_night(me.document, night)), key=lambda card: card.program)
+    cards = Selection().apply(cards_of(browse.of_night(me.document, night)))
     before, after = browse.neighbours(me.document, night)
     groups = [(program, list(group)) for program, group in groupby(cards, key=lambda card: card.program)]
     return render_template("downloads.html", night=night, groups=groups, before=before, after=after)
