@@ -30,7 +30,7 @@ class SkyService(Section):
     def _can_be_asked(self) -> Self:
         try:
             self.url.format(ra=0.0, dec=0.0, size=1.0, pixels=1)
-        except (KeyError, IndexError, ValueError) as err:
+        except (AttributeError, KeyError, IndexError, ValueError) as err:
             raise ValueError("url may hold {ra}, {dec}, {size} and {pixels} only") from err
         return self
 

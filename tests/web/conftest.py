@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 from toy_archive import EARLIER, HOSTILE, NIGHT, ToyArchive, make_config
 
 from obsarchive import accounts
+from obsarchive.config import Config
 from obsarchive.mongod import Server
 from obsarchive.store import Store
 from obsarchive.web import Portal, create_app
@@ -35,13 +36,17 @@ def store(mongo_server: Server, database_name: str) -> Iterator[Store]:
     found.close()
 
 
-@pytest.fixture
-def app(store: Store, tmp_path: Path) -> Portal:
+def make_app(store: Store, config: Config) -> Portal:
     for name, programs in PEOPLE.items():
         store.users.save(name, {"password": HASH, "programs": programs})
-    portal = create_app(make_config(tmp_path), store)
+    portal = create_app(config, store)
     portal.testing = False
     return portal
+
+
+@pytest.fixture
+def app(store: Store, tmp_path: Path) -> Portal:
+    return make_app(store, make_config(tmp_path))
 
 
 @pytest.fixture
