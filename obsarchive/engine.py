@@ -81,7 +81,7 @@ class Engine:
         self.reconciler = Reconciler(self.agenda, self.layout)
         self.librarian = Librarian(self.store, self.layout, self.chain)
         self.alerts = Alerts(config, self.store.outbox)
-        self.wishes = Wishes(self.store, self.layout, self.chain)
+        self.wishes = Wishes(self.store, self.layout, chain)
         self.followup = FollowUp(self.store, self.librarian)
         self.watch = RawWatch(config, self.ingest, self.options.nights)
         self.telemetry = Telemetry(config, self.store.jobs, self.run_id)

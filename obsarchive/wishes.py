@@ -9,8 +9,8 @@ from obsarchive.errors import ArchiveError
 from obsarchive.layout import Layout
 from obsarchive.names import is_night
 from obsarchive.observation import Observation
-from obsarchive.plan import Link
-from obsarchive.store import Store
+from obsarchive.plan import BORROWED, Link
+from obsarchive.store import StepPath, Store
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class Wishes:
     layout : Layout
         The archive tree.
     chain : sequence of Link
-        Pipelines of observations.
+        Pipelines of observations and of nights.
     """
 
     def __init__(self, store: Store, layout: Layout, chain: Sequence[Link]) -> None:
@@ -72,16 +72,16 @@ class Wishes:
             raise Refused(f"there is no {subject} in the database")
 
     def _redo_high_contrast(self, what: Wish) -> None:
-        steps = [
-            (link.pipeline.name, step.name)
-            for link in self.chain
-            for step in link.pipeline.steps.values()
-            if "library" in step.uses
-        ]
+        steps = self._steps("observation", {"library"})
         for observation in self.store.observations.of_night(what.get("night", "")):
             for pipeline, step in steps:
                 if observation.pipeline(pipeline).steps().keys() & {step}:
                     self.store.observations.wish_step(observation.id, (pipeline, step))
+
+    def _steps(self, scope: str, uses: set[str]) -> list[StepPath]:
+        """Steps of the configuration that use one of some things."""
+        pipelines = [link.pipeline for link in self.chain if link.pipeline.scope == scope]
+        return [(p.name, step.name) for p in pipelines for step in p.steps.values() if uses.intersection(step.uses)]
 
     def _copy_calibration(self, what: Wish) -> None:
         night, source = what.get("night", ""), what.get("source", "")
@@ -91,6 +91,8 @@ class Wishes:
         if source and not any(master.own for master in (known[source].masters() if source in known else ())):
             raise Refused(f"the night {source} has no master of its own to copy")
         self.store.nights.set_fields(night, {"raw_data.copies_calibration_from": source})
+        for path in self._steps("night", set(BORROWED)):
+            self.store.nights.wish_step(night, path)
 
     def _add_to_library(self, what: Wish) -> None:
         name = what.get("observation", "")

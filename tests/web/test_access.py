@@ -51,7 +51,7 @@ def test_products_of_a_night_are_for_those_with_data_in_it(app, archive, as_user
 
 
 def test_a_picture_of_the_psf_library_follows_its_observation(archive, as_user) -> None:
-    address = f"/night/{NIGHT}/product/summary/psflib/{archive.foreign}.png"
+    address = f"/night/{NIGHT}/product/psflib/psflib/{archive.foreign}.png"
     assert [as_user(name).get(address).status_code for name in ("ana", "ben", "admin")] == [404, 200, 200]
 
 

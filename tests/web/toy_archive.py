@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from obsarchive.config import Config
+from obsarchive.fitsio import Provenance, tan_wcs, write_fits
 from obsarchive.instruments import coordinates
 from obsarchive.layout import Layout
 from obsarchive.observation import utc_now
@@ -49,7 +50,8 @@ def make_config(folder: Path, **server: Any) -> Config:
         {"class": "toy_pipelines.BrightStar"},
         {"class": "toy_pipelines.FaintStar", "when": "pipelined.bright_star.classified_as in ['faint', 'zero_flux']"},
         {"class": "toy_pipelines.Calibration"},
-        {"class": "toy_pipelines.Summary"},
+        {"class": "toy_pipelines.PsfLibrary"},
+        {"class": "toy_pipelines.Seeing"},
     ]
     places = {name: str(folder / name) for name in ("archive", "tmp", "logs")}
     raw = {
@@ -187,11 +189,45 @@ class ToyArchive:
                     "products": [preview],
                     "finished": utc_now(),
                 },
-                "summary.steps.psflib": {"state": "done", "products": library, "finished": utc_now()},
+                "psflib.steps.candidates": {"state": "done", "products": library, "finished": utc_now()},
                 "psf_lib": [{"observation": name, "filter": "lp600", "state": "in library"} for name in observations],
                 "raw_data.ignored_count": 3,
             },
         )
+
+    def seeing(self, night: str, count: int) -> list[str]:
+        """Let the night have seeing frames; returns the names of their pictures."""
+        names, frames, products = [], [], []
+        for number in range(count):
+            when = datetime.strptime(night, "%Y%m%d").replace(tzinfo=UTC) + timedelta(hours=3, minutes=20 * number)
+            names.append(f"seeing/{when:%Y%m%d_%H%M%S}.png")
+            products.append(self.product(self.layout.summary(night), names[-1], star_picture(number, 160)))
+            frames.append(
+                {
+                    "file": f"seeing_{number}",
+                    "date_utc": when.isoformat(),
+                    "filter": "Si",
+                    "fwhm_arcsec": 1.1 + 0.1 * number,
+                    "fwhm_error_arcsec": 0.04,
+                }
+            )
+        step = {"state": "done", "results": {"frames": frames}, "products": products, "finished": utc_now()}
+        self.store.nights.set_fields(night, {"seeing.steps.measure": step, "seeing.median_arcsec": 1.25})
+        return names
+
+    def real_image(self, obs_id: str) -> None:
+        """Put a FITS image that can be shown where a product stands for one."""
+        y, x = np.mgrid[:120, :120] - 59.5
+        image = (1000 * np.exp(-(y**2 + x**2) / 50)).astype(np.float32)
+        header = {"GUIDEY": 60, **tan_wcs(155.1271, -0.0042, (59.5, 59.5), 0.0174, 0.0, True)}
+        night = (self.store.observations.find(obs_id) or {})["night"]
+        path = self.layout.observation(night, obs_id) / "bright_star" / "100p.fits"
+        write_fits(path, image, header, Provenance("1", "bright_star", "reduce", "0" * 16))
+
+    @staticmethod
+    def now() -> datetime:
+        """Now, as the database keeps it."""
+        return utc_now()
 
     def busy_night(self, count: int) -> None:
         """Fill a night as an observer would find it in the morning."""

@@ -39,10 +39,21 @@ class Calibration(Pipeline):
         raise NotImplementedError
 
 
-class Summary(Pipeline):
-    name = "summary"
+class PsfLibrary(Pipeline):
+    name = "psflib"
     scope = "night"
+    folder = "summary"
 
     @step(makes=["psflib/{id}.png"], uses=["seeing"])
-    def psflib(self, work: Workspace) -> Mapping[str, Any]:
+    def candidates(self, work: Workspace) -> Mapping[str, Any]:
+        raise NotImplementedError
+
+
+class Seeing(Pipeline):
+    name = "seeing"
+    scope = "night"
+    folder = "summary"
+
+    @step(makes=["seeing/{id}.png"], uses=["seeing"])
+    def measure(self, work: Workspace) -> Mapping[str, Any]:
         raise NotImplementedError

@@ -1,0 +1,179 @@
+"""What people come for, done in a real browser: a PI the morning after, an administrator at work."""
+
+import json
+from types import SimpleNamespace
+
+import pyotp
+import pytest
+from conftest import PASSWORD
+from playwright.sync_api import expect
+from test_browser import CHROMIUM, Watched, _log_in, address, browser, visit
+from toy_archive import NIGHT
+
+from obsarchive.web import Portal
+from obsarchive.wishes import Wishes
+
+__all__ = ["address", "browser", "visit"]
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs the program chromium")
+
+
+def test_a_pi_looks_at_last_night(visit: Watched, archive: SimpleNamespace) -> None:
+    """Log in, the last night, a target, magnify, contrast curve, header, FITS viewer, download; search, export."""
+    _log_in(visit, "ana")
+    page = visit.page
+    expect(page.locator("[data-plot=night] canvas")).to_be_visible()
+    page.locator(".card", has_text="HD_140283").click()
+    expect(page.locator("h1")).to_have_text("HD_140283")
+
+    page.locator("[data-magnify]").check()
+    page.locator(".picture-cropped img").hover()
+    glass = page.locator(".glass")
+    expect(glass).to_be_visible()
+    assert "cropped.png" in glass.evaluate("element => element.style.backgroundImage")
+    page.mouse.move(5, 5)
+    expect(glass).to_be_hidden()
+
+    expect(page.locator("[data-plot=contrast] canvas")).to_be_visible()
+    page.locator("details.section summary", has_text="Header").click()
+    page.fill("[data-filter-rows]", "object")
+    expect(page.locator("#header-rows tbody tr:visible")).to_have_count(1)
+
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download everything").click()
+    assert download.value.suggested_filename == f"{archive.own}.tar.bz2"
+
+    page.get_by_role("link", name="Search").click()
+    page.fill("main [name=ra]", "10:20:30.5")
+    page.fill("main [name=dec]", "-00:00:15")
+    page.fill("main [name=radius]", "2")
+    page.select_option("main [name=unit]", "arcmin")
+    page.get_by_role("button", name="Search").click()
+    expect(page).to_have_url(f"{visit.address}/search?ra=10%3A20%3A30.5&dec=-00%3A00%3A15&radius=2&unit=arcmin")
+    expect(page.locator(".results-table tbody tr")).to_have_count(4)
+    with page.expect_download() as export:
+        page.get_by_role("link", name="CSV").click()
+    assert export.value.suggested_filename == "observations.csv"
+    page.get_by_role("link", name="as thumbnails").click()
+    expect(page.locator(".card")).to_have_count(4)
+    page.locator(".search-form details summary", has_text="Columns").click()
+    page.get_by_role("link", name="as a table").click()
+    page.get_by_role("link", name="Target").click()
+    expect(page.locator("th[aria-sort=ascending]")).to_have_text("Target")
+
+
+def test_the_summary_has_plots_and_a_film(visit: Watched, app: Portal, archive: SimpleNamespace) -> None:
+    frames = archive.toy.seeing(NIGHT, 4)
+    _log_in(visit, "ana")
+    page = visit.page
+    page.get_by_role("link", name="Summary").click()
+    for kind in ("seeing", "strehl-time", "strehl-seeing", "contrast"):
+        expect(page.locator(f"[data-plot={kind}] canvas")).to_be_visible()
+    picture, caption = page.locator("[data-frame]"), page.locator("[data-caption]")
+    expect(caption).to_contain_text("1 of 4")
+    page.get_by_role("button", name="Next frame").click()
+    expect(caption).to_contain_text("2 of 4")
+    assert frames[1] in picture.get_attribute("src")
+    page.get_by_role("button", name="Play").click()
+    expect(caption).to_contain_text("1 of 4")
+    page.get_by_role("button", name="Pause").click()
+
+
+def test_the_fits_viewer_shows_the_image(visit: Watched, archive: SimpleNamespace) -> None:
+    archive.toy.real_image(archive.own)
+    _log_in(visit, "ana")
+    page = visit.page
+    visit.open(f"/view/{archive.own}/bright_star/100p.fits")
+    page.wait_for_selector("html[data-fits-shown='120']", timeout=20_000)
+    page.select_option("[data-js9=scale]", "linear")
+    page.get_by_role("button", name="Invert").click()
+    page.locator(".JS9 canvas").last.hover(position={"x": 200, "y": 150})
+    expect(page.locator("[data-readout]")).to_contain_text("value")
+    page.keyboard.press("Escape")
+    expect(page).to_have_url(f"{visit.address}/observation/{archive.own}")
+
+
+def test_a_night_under_way_is_followed_without_reloading(visit: Watched, app: Portal, archive: SimpleNamespace) -> None:
+    app.store.jobs.report({"updated": archive.toy.now(), "state": "working"})
+    _log_in(visit, "ana")
+    page = visit.page
+    card = page.locator(".card", has_text="GJ_436")
+    expect(card).to_contain_text("rejected")
+    page.evaluate("window.notReloaded = true")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    expect(card).to_be_focused()
+    archive.toy.reduced(archive.failed, 3, 21.5)
+    archive.toy.job(archive.failed, "done", night=NIGHT, finished=archive.toy.now())
+    expect(card).to_contain_text("21.5", timeout=15_000)
+    expect(card).to_be_focused()
+    fresh = archive.toy.observation("3", "Newcomer", 20)
+    archive.toy.job(fresh, "enqueued", night=NIGHT)
+    expect(page.locator(".card", has_text="Newcomer")).to_be_visible(timeout=35_000)
+    assert page.evaluate("window.notReloaded")
+    app.store.jobs.telemetry.delete_many({})
+    expect(page.locator("[data-daemon]")).to_have_text("not running", timeout=35_000)
+
+
+def test_an_administrator_at_work(visit: Watched, app: Portal, archive: SimpleNamespace) -> None:
+    """Add a user, whose invitation is accepted; force a redo; edit the library; copy the calibration of a night."""
+    archive.toy.calibration("20160920", [])
+    _log_in(visit, "admin")
+    page = visit.page
+    page.get_by_role("link", name="Users").click()
+    page.locator("form[action$='/users'] [name=name]").fill("kim")
+    page.locator("form[action$='/users'] [name=programs]").fill("4")
+    page.get_by_role("button", name="Add and make").click()
+    link = page.get_by_label("One-time link").input_value()
+    context = page.context.browser.new_context()
+    guest = context.new_page()
+    guest.goto(f"{visit.address}/welcome#{link.split('#')[1]}")
+    guest.fill("[name=password]", "a meteor over the dome")
+    guest.click("main button")
+    expect(guest.locator(".card")).to_have_count(1)
+    expect(guest.locator(".card")).to_contain_text("351_Yrsa")
+    context.close()
+
+    visit.open(f"/observation/{archive.own}")
+    page.get_by_role("button", name="Do again").first.click()
+    expect(page.locator(".pipeline").first).to_contain_text("will be done again")
+
+    page.get_by_role("link", name="PSF library").click()
+    page.locator("li", has_text="HD_140283").get_by_role("button", name="Remove").click()
+    expect(page.locator("li", has_text="HD_140283")).to_contain_text("queued")
+
+    visit.open(f"/night/{NIGHT}/summary")
+    page.get_by_label("Source of the calibration").select_option("20160920")
+    page.get_by_role("button", name="Change").click()
+    expect(page.locator("main")).to_contain_text("The daemon will change the calibration")
+
+    Wishes(app.store, app.layout, app.chain).grant()
+    assert app.store.observations.find(archive.own)["pipelined"]["bright_star"]["status"]["force_redo"] is True
+    assert app.store.nights.find(NIGHT)["raw_data"]["copies_calibration_from"] == "20160920"
+    visit.open("/psflib")
+    expect(page.locator(".problem")).to_contain_text("was not granted")
+
+
+def test_tokens_sessions_and_the_second_step(visit: Watched, app: Portal, archive: SimpleNamespace) -> None:
+    _log_in(visit, "ana")
+    page = visit.page
+    page.get_by_role("link", name="ana").click()
+    page.locator("#tokens [name=label]").fill("notebook")
+    page.get_by_role("button", name="Make a token").click()
+    token = page.get_by_label("Token", exact=True).input_value()
+    answer = page.request.get(f"{visit.address}/api/v1/account", headers={"Authorization": f"Bearer {token}"})
+    assert json.loads(answer.text())["name"] == "ana"
+    page.get_by_role("button", name="Revoke").click()
+    expect(page.locator("main")).to_contain_text("The token was revoked")
+
+    page.get_by_role("button", name="Set up").click()
+    secret = page.locator("#two-step code").inner_text()
+    expect(page.locator(".qr")).to_be_visible()
+    page.locator("#two-step [name=code]").fill(pyotp.TOTP(secret).now())
+    page.get_by_role("button", name="Switch on").click()
+    expect(page.locator("#two-step")).to_contain_text("a code of your authenticator")
+    page.click("text=Log out")
+    page.fill("[name=username]", "ana")
+    page.fill("[name=password]", PASSWORD)
+    page.click("main button")
+    expect(page.locator("h1")).to_have_text("Second step")
