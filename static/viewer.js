@@ -36,19 +36,30 @@
     one("north").addEventListener("click", () => JS9.SetRotate("northisup", { display: "JS9" }));
   };
 
-  const moved = (image, place) => {
-    const { x, y } = place;
-    const found = JS9.GetValPos({ x, y }, { display: "JS9" });
+  const read = (event) => {
+    const image = shown();
+    if (!image) return;
+    const { x, y } = image.displayToImagePos(JS9.eventToDisplayPos(event));
+    const found = image.updateValpos({ x, y }, false);
     const sky = JS9.PixToWCS(x, y, { display: "JS9" });
     const parts = [`x ${x.toFixed(1)}  y ${y.toFixed(1)}`];
-    if (found && found.val !== undefined) parts.push(`value ${Number(found.val).toPrecision(5)}`);
-    if (sky && sky.str) parts.push(sky.str.replace(/^(\S+ )?ICRS /, ""));
+    if (found && Number.isFinite(Number(found.val))) parts.push(`value ${Number(found.val).toPrecision(5)}`);
+    if (sky && sky.str) parts.push(sky.str.replace("ICRS", "").trim());
     readout.textContent = parts.join("   ");
   };
 
+  // JS9 keeps the keys to itself while the pointer is over the image; leaving is not its business.
+  document.addEventListener(
+    "keydown",
+    (event) => {
+      if (event.key === "Escape") document.querySelector('[data-keys="Escape"]').click();
+    },
+    true,
+  );
+
   const start = () => {
     listen();
-    JS9.RegisterPlugin("Archiver", "Readout", () => undefined, { onmousemove: moved, toolbarSeparate: true });
+    document.querySelector(".fits-stage").addEventListener("mousemove", read, true);
     JS9.Load(
       new URL(tools.dataset.fits, location.href).href,
       {

@@ -87,7 +87,10 @@ def test_the_fits_viewer_shows_the_image(visit: Watched, archive: SimpleNamespac
     page.wait_for_selector("html[data-fits-shown='120']", timeout=20_000)
     page.select_option("[data-js9=scale]", "linear")
     page.get_by_role("button", name="Invert").click()
-    page.locator(".JS9 canvas").last.hover(position={"x": 200, "y": 150})
+    box = page.locator(".fits-stage").bounding_box()
+    assert box is not None
+    for step in range(5):
+        page.mouse.move(box["x"] + box["width"] / 2 + step, box["y"] + box["height"] / 2)
     expect(page.locator("[data-readout]")).to_contain_text("value")
     page.keyboard.press("Escape")
     expect(page).to_have_url(f"{visit.address}/observation/{archive.own}")
