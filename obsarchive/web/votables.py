@@ -60,6 +60,7 @@ def error(message: str) -> bytes:
     """Write what was wrong with a query, as the protocols ask."""
     document, resource = tree.VOTableFile(version="1.4"), tree.Resource(type="results")
     document.resources.append(resource)
+    document.infos.append(tree.Info(name="Error", ID="Error", value=message))  # where cone searches look
     info = tree.Info(name="QUERY_STATUS", value="ERROR")
     info.content = message
     resource.infos.append(info)

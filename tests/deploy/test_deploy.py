@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import requests
 from argon2 import PasswordHasher
@@ -199,6 +200,13 @@ def test_gunicorn_behind_nginx(
     assert entry["address"] == "127.0.0.1"
 
 
+def listening(pid: int) -> set[str]:
+    """Addresses at which a program and all that it started listen."""
+    family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    found = [connection for process in family for connection in process.net_connections("inet")]
+    return {connection.laddr.ip for connection in found if connection.status == psutil.CONN_LISTEN}
+
+
 @pytest.mark.skipif(SUPERVISORD is None, reason="needs the program supervisord")
 def test_supervisord_runs_daemon_and_portal(start: Start, config_file: Path, tmp_path: Path) -> None:
     raw = json.loads(config_file.read_text())
@@ -224,6 +232,7 @@ def test_supervisord_runs_daemon_and_portal(start: Start, config_file: Path, tmp
             break
         time.sleep(0.2)
     assert json.loads(status.read_text())["state"] in ("idle", "working")
+    assert listening(supervisor.pid) <= {"127.0.0.1", "::1"}
     supervisor.send_signal(signal.SIGTERM)
     supervisor.wait(60)
     assert json.loads(status.read_text())["state"] == "stopped", "the daemon said goodbye"

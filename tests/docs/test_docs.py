@@ -75,6 +75,8 @@ def models_in(annotation: Any) -> Iterator[tuple[str, type[BaseModel]]]:
 
 
 def default_of(field: FieldInfo) -> str:
+    if field.default_factory is not None:
+        return f"`{json.dumps(field.default_factory())}`"
     if field.default is PydanticUndefined:
         return NEEDED
     return f"`{json.dumps(to_jsonable_python(field.default))}`"
@@ -87,7 +89,9 @@ def keys_of(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str
             continue
         key = prefix + (field.alias or name)
         inner = list(models_in(field.annotation))
-        if prefix and not (inner and inner[0][0] == ".*"):
+        if prefix and isinstance(field.default, BaseModel):
+            pass  # a section within a section: its keys are told one by one
+        elif prefix and not (inner and inner[0][0] == ".*"):
             yield key, default_of(field)
         elif prefix:
             yield key, "`{}`"
@@ -141,6 +145,8 @@ def secrets_in(value: Any) -> Iterator[tuple[str, str]]:
             yield next(iter(value)), name
         case dict():
             yield from chain.from_iterable(secrets_in(inner) for inner in value.values())
+        case list():
+            yield from chain.from_iterable(map(secrets_in, value))
 
 
 @pytest.mark.parametrize("text", JSON_BLOCKS)

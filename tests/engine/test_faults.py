@@ -38,7 +38,7 @@ def test_a_killed_database_comes_back_and_nothing_is_lost(site: Site) -> None:
 
 
 def test_killed_workers_cost_an_attempt_not_the_night(site: Site) -> None:
-    site.change(parallel={"n_workers": 2})
+    site.change(parallel={"n_workers": 2}, misc={"retry_delay_s": 2.0})
     daemon = site.start("--once")
     wait_for_line(daemon, "calib.darks: enqueued")
     workers = [p for p in psutil.Process(daemon.pid).children() if "spawn_main" in " ".join(p.cmdline())]
