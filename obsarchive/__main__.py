@@ -239,7 +239,7 @@ def _redo(config: Config, options: argparse.Namespace) -> int:
 
 def _rebuild(config: Config, options: argparse.Namespace) -> int:  # noqa: ARG001
     with open_store(config) as store:
-        store.ensure_indexes([link.pipeline.name for link in plan.decision_chain(config)])
+        store.ensure_indexes(plan.steps_of(plan.decision_chain(config)))
         say(f"{Ingest(config, store).tree()} observation(s) taken up from {config.paths.archive}\n")
         nights = [Night(night.document) for night in store.nights.all()]
         say(f"{len(nights)} night(s) in the database\n")

@@ -110,8 +110,7 @@ class Engine:
 
     def start(self) -> None:
         """Take over what earlier runs left, then start the cluster."""
-        names = [link.pipeline.name for link in (*self.chain, *self.night_chain)]
-        self.store.ensure_indexes(names, self.librarian.steps)
+        self.store.ensure_indexes(plan.steps_of(self.chain), self.librarian.steps)
         released = sum(book.release(paths, not_run=self.run_id) for book, paths in self._books())
         self.store.jobs.close_run(not_run=self.run_id)
         if released:

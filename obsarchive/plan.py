@@ -51,6 +51,12 @@ def decision_chain(config: Config) -> list[Link]:
     return chain
 
 
+def steps_of(chain: Iterable[Link], scope: str = "observation") -> list[tuple[str, str]]:
+    """All steps of the pipelines of observations or of nights: the pipeline's name and the step's."""
+    pipelines = [link.pipeline for link in chain if link.pipeline.scope == scope]
+    return [(pipeline.name, step) for pipeline in pipelines for step in pipeline.steps]
+
+
 @dataclass(frozen=True)
 class World:
     """What surrounds a subject: the night's raw files, its masters and needs, the masters of all nights."""

@@ -125,7 +125,19 @@
     card.querySelector("a").focus({ preventScroll: true });
   };
 
-  const points = (items, { x, y, xTime = false, floor }) => (box, size) => {
+  // A line behind the points, such as a trend.
+  const under = (line) => (u) => {
+    const { ctx } = u;
+    ctx.save();
+    ctx.strokeStyle = style("--faint");
+    ctx.lineWidth = 1.5 * devicePixelRatio;
+    ctx.beginPath();
+    line.forEach(([x, y], i) => ctx[i ? "lineTo" : "moveTo"](u.valToPos(x, "x", true), u.valToPos(y, "y", true)));
+    ctx.stroke();
+    ctx.restore();
+  };
+
+  const points = (items, { x, y, xTime = false, floor, line = [] }) => (box, size) => {
     const series = [{}, { stroke: "transparent", points: { show: false }, paths: () => null }];
     const sorted = [...items].sort((a, b) => a.x - b.x);
     return new uPlot(
@@ -136,7 +148,7 @@
         scales: { x: { time: false, range: () => range(sorted.map((item) => item.x)) }, y: { range: () => range(sorted.map((item) => item.y), 0.08, floor) } },
         axes: [xTime ? timeAxis() : axis(x), axis(y, { size: 56 })],
         series,
-        plugins: [{ hooks: { draw: scatter(sorted, "y") } }, hover(sorted, goTo)],
+        plugins: [{ hooks: { draw: [under(line), scatter(sorted, "y")] } }, hover(sorted, goTo)],
       },
       [sorted.map((item) => item.x), sorted.map((item) => item.y)],
       box,
@@ -224,7 +236,8 @@
     contrast,
     seeing: (facts, box, size) => {
       const items = seeingItems(facts);
-      const plot = points(items, { y: "Seeing, FWHM [″]", xTime: true })(box, size);
+      const line = (facts.seeing_trend || []).map(([time, value]) => [seconds(time), value]);
+      const plot = points(items, { y: "Seeing, FWHM [″]", xTime: true, line })(box, size);
       legendOf(box, filtersOf(items));
       return plot;
     },

@@ -83,17 +83,17 @@ class Store:
         self.audit = Audit(self.database["audit"])
         self.browse = Browse(self.database["objects"], self.database["aux"])
 
-    def ensure_indexes(self, pipelines: Iterable[str], lacking: Iterable[StepPath] = ()) -> None:
+    def ensure_indexes(self, steps: Iterable[StepPath], lacking: Iterable[StepPath] = ()) -> None:
         """Create all indexes; those that exist cost nothing.
 
         Parameters
         ----------
-        pipelines : iterable of str
-            All of the decision chain.
+        steps : iterable of (str, str)
+            All pipelines of observations with their steps.
         lacking : iterable of (str, str), optional
             Steps that may lack references of the PSF library.
         """
-        self.observations.ensure_indexes(pipelines, lacking)
+        self.observations.ensure_indexes(steps, lacking)
         self.jobs.ensure_indexes()
         self.outbox.ensure_indexes()
         self.ensure_portal_indexes()

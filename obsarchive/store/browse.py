@@ -39,12 +39,14 @@ def visible_to(user: Mapping[str, Any]) -> Document:
     return {
         "$or": [
             {"science_program.program_id": {"$in": programs_of(user)}},
-            {
-                "science_program.program_PI": str(user["_id"]),
-                "science_program.program_id": {"$nin": _left(user)},
-            },
+            _named(user),
         ]
     }
+
+
+def _named(user: Mapping[str, Any]) -> Document:
+    """Filter of the observations that name `user` as their PI."""
+    return {"science_program.program_PI": str(user["_id"]), "science_program.program_id": {"$nin": _left(user)}}
 
 
 class Browse:
@@ -101,10 +103,18 @@ class Browse:
         for document in self.observations.find(query, _NOT_LISTED).sort(order.keys).limit(limit):
             yield Observation(document)
 
-    def values(self, user: Mapping[str, Any], field: str) -> list[str]:
-        """Return the different values of a text field among what `user` may see."""
-        found = self.observations.distinct(field, visible_to(user), maxTimeMS=TIME_LIMIT_MS)
+    def values(self, field: str) -> list[str]:
+        """Return the different values of an indexed text field of all observations: filters, cameras."""
+        found = self.observations.distinct(field, maxTimeMS=TIME_LIMIT_MS)
         return sorted(value for value in found if isinstance(value, str) and value)
+
+    def programs(self, user: Mapping[str, Any]) -> list[str]:
+        """Return the programmes of which `user` may see observations."""
+        field = "science_program.program_id"
+        if is_admin(user):
+            return self.values(field)
+        named = self.observations.distinct(field, _named(user), maxTimeMS=TIME_LIMIT_MS)
+        return sorted({*programs_of(user), *(program for program in named if isinstance(program, str))})
 
     def calendar(self, user: Mapping[str, Any]) -> dict[str, int]:
         """Return how many observations each night has that `user` may see."""

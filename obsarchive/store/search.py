@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from bson import MinKey
+
 from obsarchive.observation import Observation
 from obsarchive.state import State
 from obsarchive.store.book import Document
@@ -120,6 +122,8 @@ class Criteria:
         for path, text in (("name", self.name), ("_id", self.id)):
             if text:
                 found.append({path: text} if self.exact else {path: {"$regex": re.escape(text), "$options": "i"}})
+        if (self.name or self.id) and not self.exact:
+            found.append({"date_utc": {"$gte": MinKey()}})  # true of all: lets the index "search" look at the names
         if self.filters:
             found.append({"filter": {"$in": list(self.filters)}})
         return found

@@ -8,7 +8,12 @@ from typing import Any
 from pymongo import ASCENDING, GEOSPHERE
 
 from obsarchive.observation import SCHEMA, Night, Observation, utc_now
+from obsarchive.state import State
 from obsarchive.store.book import Book, Document, StepPath
+from obsarchive.store.search import SORTS
+
+MOST_STATE_INDEXES = 24
+"""A collection has 64 indexes at most; states of further steps are found more slowly."""
 
 
 class Observations(Book):
@@ -103,24 +108,37 @@ class Observations(Book):
             {"science_program.program_id": program}, {"$set": {"science_program.program_PI": owners}}
         )
 
-    def ensure_indexes(self, pipelines: Iterable[str], lacking: Iterable[StepPath] = ()) -> None:
+    def ensure_indexes(self, steps: Iterable[StepPath], lacking: Iterable[StepPath] = ()) -> None:
         """Create what the daemon's and the portal's queries need."""
-        for key in (
-            "date_utc",
-            "night",
-            "name",
-            "science_program.program_id",
-            "science_program.program_PI",
-            "distributed.status",
-            "look_again",
-        ):
+        for key in ("night", "science_program.program_PI", "distributed.status", "look_again", "camera"):
             self.collection.create_index([(key, ASCENDING)])
+        self._ensure_search_indexes(steps)
+        pipelines = dict.fromkeys(pipeline for pipeline, _ in steps)
         self.collection.create_index([("coordinates.geojson", GEOSPHERE)], sparse=True)
         for name in pipelines:
             self.collection.create_index([(f"pipelined.{name}.status.force_redo", ASCENDING)], sparse=True)
         for pipeline, step in lacking:
             key = f"pipelined.{pipeline}.steps.{step}.results.lacks_references"
             self.collection.create_index([(key, ASCENDING)], sparse=True)
+
+    def _ensure_search_indexes(self, steps: Iterable[StepPath]) -> None:
+        """Every order that can be asked for, what is often asked together, and the states that are rare."""
+        steps = list(steps)
+        strehl = [
+            f"{self.place(pipeline)}.steps.strehl.results.ratio_percent" for pipeline, step in steps if step == "strehl"
+        ]
+        for key in (*dict.fromkeys(SORTS.values()), *strehl):
+            if key not in ("_id", "date_utc"):  # the next one serves the date
+                self.collection.create_index([(key, ASCENDING), ("_id", ASCENDING)])
+        together = ("date_utc", "_id", "name", "science_program.program_id", "filter", "camera", "night")
+        self.collection.create_index([(key, ASCENDING) for key in together], name="search")
+        for owner in ("science_program.program_id", "science_program.program_PI"):
+            for key in ("date_utc", *strehl):
+                self.collection.create_index([(owner, ASCENDING), (key, ASCENDING), ("_id", ASCENDING)])
+        for pipeline, step in steps[:MOST_STATE_INDEXES]:
+            state = f"{self.place(pipeline)}.steps.{step}.state"
+            unusual = {state: {"$gt": str(State.DONE)}}
+            self.collection.create_index([(state, ASCENDING)], partialFilterExpression=unusual)
 
 
 class Nights(Book):

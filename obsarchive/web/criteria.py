@@ -10,7 +10,6 @@ from werkzeug.datastructures import MultiDict
 
 from obsarchive.instruments import degrees
 from obsarchive.names import is_night
-from obsarchive.plan import Link
 from obsarchive.state import State
 from obsarchive.store.search import NUMBERS, SORTS, STEPS, Cone, Criteria, Order
 
@@ -51,12 +50,6 @@ class Asked:
     limit: int
     cursor: str
     problems: dict[str, str] = field(default_factory=dict)
-
-
-def known_steps(chain: Sequence[Link]) -> list[tuple[str, str]]:
-    """All steps of the pipelines of observations."""
-    pipelines = [link.pipeline for link in chain if link.pipeline.scope == "observation"]
-    return [(pipeline.name, step) for pipeline in pipelines for step in pipeline.steps]
 
 
 def number_fields(steps: Steps) -> dict[str, str]:

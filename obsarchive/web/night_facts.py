@@ -25,6 +25,7 @@ def night_facts(night: Night, cards: Iterable[Card]) -> Facts:
     return {
         "night": night.id,
         "seeing": sorted(seeing, key=lambda item: str(item["time"])),
+        "seeing_trend": _trend(night, measured),
         "seeing_median_arcsec": lookup(night.document, "seeing.median_arcsec"),
         "strehl": [item for card in cards for item in _strehl(card)],
         "contrast_curves": curves,
@@ -47,6 +48,14 @@ def _strehl(card: Card) -> list[Facts]:
             "seeing_arcsec": seen.number("seeing.nearest_arcsec"),
         }
     ]
+
+
+def _trend(night: Night, measured: list[Any]) -> list[list[Any]]:
+    """Time and smoothed seeing ["] of the frames in which it was measured."""
+    values = night.pipeline("seeing").step("measure").results.get("trend_arcsec")
+    if not isinstance(values, list) or len(values) != len(measured):
+        return []
+    return [[frame.get("date_utc"), value] for frame, value in zip(measured, values, strict=True)]
 
 
 def _curves(card: Card) -> list[Facts]:

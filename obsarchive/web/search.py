@@ -9,6 +9,7 @@ from flask import Blueprint, Response, abort, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from obsarchive.observation import Observation
+from obsarchive.plan import steps_of
 from obsarchive.store.search import BadCursor, Page
 from obsarchive.web import criteria, votables
 from obsarchive.web.access import asking, audit, for_tokens
@@ -33,7 +34,7 @@ def cards(observations: Iterable[Observation]) -> Iterator[Card]:
 
 def asked() -> Asked:
     """Read what is looked for from the address."""
-    return criteria.read(request.args, criteria.known_steps(portal().chain))
+    return criteria.read(request.args, steps_of(portal().chain))
 
 
 def page_of(wanted: Asked) -> Page:
@@ -66,9 +67,9 @@ def search() -> ResponseReturnValue:
         steps=wanted.criteria.known_steps,
         units=list(criteria.UNITS),
         states=list(criteria.STATES),
-        filters=browse.values(me, "filter"),
-        programs=browse.values(me, "science_program.program_id"),
-        cameras=browse.values(me, "camera"),
+        filters=browse.values("filter"),
+        programs=browse.programs(me),
+        cameras=browse.values("camera"),
         more_asked=bool(spoken(request.args, *SIMPLE, "columns", "sort", "limit", "view", "cursor")),
         as_thumbnails=request.args.get("view") == "thumbnails",
     )

@@ -266,7 +266,7 @@ def with_card(path: Path, card: str) -> None:
 
 
 def test_hostile_headers_are_survived(site):
-    site.store.ensure_indexes(["toy"])  # the sphere's refuses what is no position
+    site.store.ensure_indexes([("toy", "reduce")])  # the sphere's refuses what is no position
     cards = {OBS.replace("Yrsa", f"hostile{number}"): card for number, card in enumerate(HOSTILE_CARDS)}
     for name, card in cards.items():
         with_card(site.raw(f"{name}.fits"), card)

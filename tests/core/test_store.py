@@ -380,7 +380,7 @@ def test_a_lease_given_back_is_free_and_the_same_host_may_follow_itself(store):
 
 def test_indexes_can_be_made_again_and_serve_the_sky(store, book):
     for _ in range(2):
-        store.ensure_indexes(["toy", "faint_star"])
+        store.ensure_indexes([("toy", "reduce"), ("faint_star", "reduce")])
     point = {"type": "Point", "coordinates": [-53.9, -8.5]}
     book.set_fields(OBS, {"coordinates": {"geojson": point}})
     near = {"coordinates.geojson": {"$geoWithin": {"$centerSphere": [[-54.0, -8.5], 0.01]}}}
