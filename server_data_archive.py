@@ -5,6 +5,7 @@ gunicorn finds the configuration through the environment: ``ARCHIVER_CONFIG=/pat
 
 import argparse
 import atexit
+import gc
 import os
 import sys
 from contextlib import ExitStack
@@ -22,7 +23,10 @@ def open_portal(path: str) -> Portal:
     logs.set_up(settings.paths.logs, "portal", settings.misc.logging_level)
     resources = ExitStack()
     atexit.register(resources.close)
-    return create_app(settings, resources.enter_context(open_store(settings)))
+    portal = create_app(settings, resources.enter_context(open_store(settings)))
+    gc.collect()
+    gc.freeze()  # what lives as long as the process need not be looked through while somebody waits for a page
+    return portal
 
 
 def __getattr__(name: str) -> Any:

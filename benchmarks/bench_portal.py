@@ -4,6 +4,7 @@
 again, and writes the 95th percentiles of the server's time to ``benchmarks/PORTAL.md``.
 """
 
+import gc
 import random
 import sys
 import tempfile
@@ -176,6 +177,8 @@ def main() -> None:
         ]
         app = create_app(config, store)
         app.logger.disabled = True
+        gc.collect()
+        gc.freeze()  # as server_data_archive.py does
         for who, programs in (("administrator", "all"), ("PI of two programmes", ["3", "7"])):
             name = who.split()[0]
             accounts.add_user(store.users, name, programs)

@@ -130,11 +130,14 @@ class Observations(Book):
         for key in (*dict.fromkeys(SORTS.values()), *strehl):
             if key not in ("_id", "date_utc"):  # the next one serves the date
                 self.collection.create_index([(key, ASCENDING), ("_id", ASCENDING)])
-        together = ("date_utc", "_id", "name", "science_program.program_id", "filter", "camera", "night")
-        self.collection.create_index([(key, ASCENDING) for key in together], name="search")
-        for owner in ("science_program.program_id", "science_program.program_PI"):
-            for key in ("date_utc", *strehl):
-                self.collection.create_index([(owner, ASCENDING), (key, ASCENDING), ("_id", ASCENDING)])
+        owners = ("science_program.program_id", "science_program.program_PI")
+        by_date = ("date_utc", "_id", "name", "filter", "camera", "night")
+        for keys in (
+            (*by_date, owners[0]),
+            *((owner, *by_date) for owner in owners),
+            *((owner, ratio, "_id") for owner in owners for ratio in strehl),
+        ):
+            self.collection.create_index([(key, ASCENDING) for key in keys], name=f"search {keys[0]} {keys[1]}"[:100])
         for pipeline, step in steps[:MOST_STATE_INDEXES]:
             state = f"{self.place(pipeline)}.steps.{step}.state"
             unusual = {state: {"$gt": str(State.DONE)}}

@@ -33,6 +33,19 @@ PICTURE_KINDS = (
 """What the pictures of an observation show, in the order in which people look at them; the end of their names."""
 
 
+FIRST_LOOKED_AT = (
+    "ratio_percent",
+    "ratio_error_percent",
+    "flag",
+    "fwhm_arcsec",
+    "contrast_0_5_arcsec_mag",
+    "contrast_1_arcsec_mag",
+    "frames_used",
+    "frames_total",
+    "calibration",
+)
+
+
 class Shown(StrEnum):
     """Where something stands, in the words of the portal; the order decides which word sums up several."""
 
@@ -112,6 +125,20 @@ class PipelineView:
     def picture(self, kind: str) -> str | None:
         """Name of the preview of a kind, such as ``thumb``."""
         return next((name for name in self.products if name.endswith(f"_{kind}.png")), None)
+
+    @property
+    def marks(self) -> list[dict[str, Any]]:
+        """Companions on the cropped preview: place from its middle and its half side as unit, up and right; text."""
+        half = self.result("preview", "crop_px")
+        found = self.result("pca", "detections")
+        if not isinstance(half, int | float) or half <= 0 or not isinstance(found, list):
+            return []
+        marks = []
+        for item in found:
+            match item:
+                case {"dy_px": int() | float() as dy, "dx_px": int() | float() as dx}:
+                    marks.append({"x": 200 * dx / half, "y": -200 * dy / half, "mag": item.get("delta_mag")})
+        return [mark for mark in marks if max(abs(mark["x"]), abs(mark["y"])) < 100]
 
     def result(self, step: str, key: str) -> Any:
         """Return a measured value, or None."""
@@ -261,7 +288,7 @@ class Card:
         pictures = [view.products[name].get("sha256") for _, view, name in self.pictures[:1]]
         return digest(self.words, self.strehl, self.reason, pictures)
 
-    @property
+    @cached_property
     def measured(self) -> dict[str, Any]:
         """What the first pipeline that made pictures measured, single values only."""
         steps = self.best.steps if self.best else ()
@@ -271,6 +298,11 @@ class Card:
             for key, value in step.record.results.items()
             if isinstance(value, str | int | float) and value != ""
         }
+
+    @property
+    def highlights(self) -> dict[str, Any]:
+        """The measured values that people look at first."""
+        return {key: self.measured[key] for key in FIRST_LOOKED_AT if key in self.measured}
 
     @cached_property
     def strehl(self) -> float | None:

@@ -1,12 +1,14 @@
 """What people come for, done in a real browser: a PI the morning after, an administrator at work."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
+import axe_playwright_python
 import pyotp
 import pytest
 from conftest import PASSWORD
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 from test_browser import CHROMIUM, Watched, _log_in, address, browser, visit
 from toy_archive import NIGHT
 
@@ -14,6 +16,8 @@ from obsarchive.web import Portal
 from obsarchive.wishes import Wishes
 
 __all__ = ["address", "browser", "visit"]
+
+AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js")
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs the program chromium")
 
@@ -155,6 +159,48 @@ def test_an_administrator_at_work(visit: Watched, app: Portal, archive: SimpleNa
     assert app.store.nights.find(NIGHT)["raw_data"]["copies_calibration_from"] == "20160920"
     visit.open("/psflib")
     expect(page.locator(".problem")).to_contain_text("was not granted")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_everybody_can_read_and_reach_everything(visit: Watched, archive: SimpleNamespace, scheme: str) -> None:
+    """Contrast, names, roles, order of headings: WCAG 2.2 AA as axe checks it."""
+    archive.toy.seeing(NIGHT, 2)
+    page = visit.page
+    page.emulate_media(color_scheme=scheme)
+    visit.open("/login")
+    found = [("/login", problem) for problem in violations(page)]
+    _log_in(visit, "admin")
+    for path in (
+        f"/night/{NIGHT}",
+        f"/night/{NIGHT}/summary",
+        f"/night/{NIGHT}/downloads",
+        f"/observation/{archive.own}",
+        f"/observation/{archive.failed}",
+        "/nights",
+        "/search",
+        "/search?date_from=2016-01-01",
+        "/search?ra=x&dec=y",
+        "/psflib",
+        "/jobs",
+        "/users",
+        "/account",
+        "/no/such/page",
+    ):
+        visit.open(path)
+        page.wait_for_load_state("networkidle")
+        found += [(path, problem) for problem in violations(page)]
+    visit.complaints = [text for text in visit.complaints if "404" not in text]
+    assert found == []
+
+
+def violations(page: Page) -> list[str]:
+    """What axe finds wrong with a page: the rule, and the first element that breaks it."""
+    page.evaluate(AXE.read_text())
+    rules = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
+    found = page.evaluate("(rules) => axe.run(document, rules)", rules)["violations"]
+    return [
+        f"{item['id']}: {item['nodes'][0]['html'][:160]}: {item['nodes'][0]['failureSummary'][:200]}" for item in found
+    ]
 
 
 def test_tokens_sessions_and_the_second_step(visit: Watched, app: Portal, archive: SimpleNamespace) -> None:
