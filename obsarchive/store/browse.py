@@ -49,6 +49,17 @@ def _named(user: Mapping[str, Any]) -> Document:
     return {"science_program.program_PI": str(user["_id"]), "science_program.program_id": {"$nin": _left(user)}}
 
 
+def _visible(user: Mapping[str, Any], conditions: list[Document]) -> Document:
+    """Return the filter of what `user` may see that fulfils all conditions.
+
+    They stand within each of the alternatives of `visible_to`: so each of them is looked for in an index of its own.
+    """
+    alternatives = visible_to(user).get("$or")
+    if alternatives is None:
+        return {"$and": conditions} if conditions else {}
+    return {"$or": [{"$and": [alternative, *conditions]} for alternative in alternatives]}
+
+
 class Browse:
     """Observations and nights as one user sees them."""
 
@@ -83,8 +94,8 @@ class Browse:
         BadCursor
             `cursor` is not the mark of a page.
         """
-        wanted = [visible_to(user), *criteria.query()]
-        query = {"$and": [*wanted, order.after(cursor)] if cursor else wanted}
+        wanted = criteria.query()
+        query = _visible(user, [*wanted, order.after(cursor)] if cursor else wanted)
         limit = max(1, min(limit, MAX_PAGE))
         found = list(
             self.observations.find(query, _NOT_LISTED).sort(order.keys).limit(limit + 1).max_time_ms(TIME_LIMIT_MS)
@@ -93,13 +104,14 @@ class Browse:
         if not cursor and not more:
             count = len(found)
         else:
-            count = self.observations.count_documents({"$and": wanted}, limit=COUNT_CAP, maxTimeMS=TIME_LIMIT_MS)
+            query = _visible(user, wanted)
+            count = self.observations.count_documents(query, limit=COUNT_CAP, maxTimeMS=TIME_LIMIT_MS)
         shown = found[:limit]
         return Page(tuple(map(Observation, shown)), count, order.cursor(shown[-1]) if more else "")
 
     def stream(self, user: Mapping[str, Any], criteria: Criteria, order: Order, limit: int) -> Iterator[Observation]:
         """Yield at most `limit` observations, one after the other, for exports."""
-        query = {"$and": [visible_to(user), *criteria.query()]}
+        query = _visible(user, criteria.query())
         for document in self.observations.find(query, _NOT_LISTED).sort(order.keys).limit(limit):
             yield Observation(document)
 
