@@ -16,6 +16,7 @@ from obsarchive.web.access import asking, audit, for_tokens
 from obsarchive.web.columns import Column, columns
 from obsarchive.web.criteria import Asked, spoken
 from obsarchive.web.portal import portal
+from obsarchive.web.skymap import sky_map
 from obsarchive.web.views import Card, pipelines_of
 
 MOST_EXPORTED = 10_000
@@ -54,10 +55,12 @@ def search() -> ResponseReturnValue:
     looked_for = bool(spoken(request.args, "columns", "unit", "sort", "limit", "view"))
     page = page_of(wanted) if looked_for and not wanted.problems else None
     known = columns(portal().chain)
+    shown = list(cards(page.observations)) if page else []
     return render_template(
         "search.html",
         page=page,
-        cards=list(cards(page.observations)) if page else [],
+        cards=shown,
+        sky=sky_map(shown),
         wanted=wanted,
         columns=[column for column in known if column.key in _chosen(known)],
         every_column=known,

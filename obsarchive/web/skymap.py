@@ -1,0 +1,57 @@
+"""A map of the whole sky (Mollweide, equal area) with the places of observations."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from obsarchive.web.views import Card
+
+WIDTH, HEIGHT = 200.0, 100.0
+"""Axes of the ellipse, in the units of the drawing; its middle is the origin."""
+STEP_DEG = 5.0
+
+Point = tuple[float, float]
+
+
+def mollweide(ra_deg: float, dec_deg: float) -> Point:
+    """Return the place on the map: right ascension 0 in the middle, growing to the left; north up (negative y).
+
+    Snyder (1987), Map Projections: A Working Manual, p. 249; the auxiliary angle by Newton's method.
+    """
+    longitude = math.radians((ra_deg + 180.0) % 360.0 - 180.0)
+    latitude = math.radians(dec_deg)
+    theta = 2 * math.asin(max(-1.0, min(1.0, 2 * latitude / math.pi)))
+    for _ in range(60):
+        slope = 1 + math.cos(theta)
+        if slope < 1e-9:
+            break
+        step = (theta + math.sin(theta) - math.pi * math.sin(latitude)) / slope
+        theta -= step
+        if abs(step) < 1e-9:
+            break
+    half = theta / 2
+    return -WIDTH / 2 * longitude / math.pi * math.cos(half), -HEIGHT / 2 * math.sin(half)
+
+
+def sky_map(cards: Iterable[Card]) -> dict[str, Any] | None:
+    """Return what the drawing holds, or None if no place is known."""
+    points = []
+    for card in cards:
+        ra, dec = (card.observation.number(f"coordinates.{name}_deg") for name in ("ra", "dec"))
+        if ra is not None and dec is not None and abs(dec) <= 90:
+            x, y = mollweide(ra, dec)
+            points.append({"x": round(x, 2), "y": round(y, 2), "card": card})
+    return {"points": points, "lines": _graticule()} if points else None
+
+
+def _graticule() -> list[str]:
+    """Meridians every 2 h and parallels every 30 degrees, as paths."""
+    latitudes = [STEP_DEG * i for i in range(-18, 19)]
+    meridians = [[mollweide(ra, dec) for dec in latitudes] for ra in [*range(0, 180, 30), *range(210, 360, 30)]]
+    edges = [[mollweide(edge, dec) for dec in latitudes] for edge in (179.999, 180.0)]
+    parallels = [[mollweide(ra, dec) for ra in (179.999, 180.0)] for dec in (-60, -30, 0, 30, 60)]
+    return [_path(line) for line in (*meridians, *edges, *parallels)]
+
+
+def _path(points: Iterable[Point]) -> str:
+    return "M" + "L".join(f"{x:.2f} {y:.2f}" for x, y in points)
