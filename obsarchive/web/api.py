@@ -13,7 +13,7 @@ from obsarchive.web.night_facts import contrast_curve, night_facts
 from obsarchive.web.nights import cards_of
 from obsarchive.web.observations import find_card
 from obsarchive.web.portal import full_address, portal
-from obsarchive.web.search import asked, cards, page_of
+from obsarchive.web.search import cards, page_of, understood
 
 bp = Blueprint("api", __name__, url_prefix="/api/v1")
 
@@ -87,10 +87,7 @@ def summary(night: str) -> ResponseReturnValue:
 @for_tokens("read")
 def observations() -> ResponseReturnValue:
     """Search; the parameters are those of the search page."""
-    wanted = asked()
-    if wanted.problems:
-        abort(400, "; ".join(f"{name}: {problem}" for name, problem in wanted.problems.items()))
-    page = page_of(wanted)
+    page = page_of(understood())
     answer: Answer = {"count": page.count, "count_is_capped": page.is_capped, "next": None}
     if page.following:
         kept: Answer = {**request.args.to_dict(flat=False), "cursor": page.following}

@@ -15,7 +15,7 @@ from obsarchive.names import is_night
 from obsarchive.store.search import Criteria, Order
 from obsarchive.web.access import asking, audit, for_tokens, refuse
 from obsarchive.web.portal import full_address, portal
-from obsarchive.web.search import asked, cards
+from obsarchive.web.search import cards, understood
 from obsarchive.web.views import Card, whole_file
 
 MOST_OBSERVATIONS = 2000
@@ -65,10 +65,7 @@ def observation(obs_id: str, form: str) -> ResponseReturnValue:
 @for_tokens("download")
 def selection(form: str) -> ResponseReturnValue:
     """Send all products of what a search finds."""
-    wanted = asked()
-    if wanted.problems:
-        abort(400, "; ".join(f"{name}: {problem}" for name, problem in wanted.problems.items()))
-    found = _find(wanted.criteria)
+    found = _find(understood().criteria)
     if len(found) > MOST_OBSERVATIONS:
         abort(400, f"This finds more than {MOST_OBSERVATIONS} observations; narrow the search.")
     return _send(found, "selection", form)

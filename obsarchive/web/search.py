@@ -38,6 +38,14 @@ def asked() -> Asked:
     return criteria.read(request.args, steps_of(portal().chain))
 
 
+def understood() -> Asked:
+    """Read what is looked for, where there is no page to show problems on: 400 with what was not understood."""
+    wanted = asked()
+    if wanted.problems:
+        abort(400, "; ".join(f"{name}: {problem}" for name, problem in wanted.problems.items()))
+    return wanted
+
+
 def page_of(wanted: Asked) -> Page:
     """Return the page that is asked for; 400 if its mark is none of ours."""
     try:
@@ -100,9 +108,7 @@ def _sort_address(column: Column) -> str:
 @for_tokens("read")
 def export(form: str) -> ResponseReturnValue:
     """Return all that is found, at most `MOST_EXPORTED` rows, as a file."""
-    wanted = asked()
-    if wanted.problems:
-        abort(400, "; ".join(f"{name}: {problem}" for name, problem in wanted.problems.items()))
+    wanted = understood()
     found = portal().store.browse.stream(asking().document, wanted.criteria, wanted.order, MOST_EXPORTED)
     audit("export", path=request.full_path)
     known = columns(portal().chain)

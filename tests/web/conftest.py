@@ -1,5 +1,6 @@
 """A portal on a real database, with users of competing programmes."""
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +10,7 @@ import pytest
 from argon2 import PasswordHasher
 from flask.testing import FlaskClient
 from toy_archive import EARLIER, HOSTILE, NIGHT, ToyArchive, make_config
+from werkzeug.serving import make_server
 
 from obsarchive import accounts
 from obsarchive.config import Config
@@ -74,6 +76,18 @@ def archive(app: Portal) -> SimpleNamespace:
     return SimpleNamespace(
         toy=toy, own=own, failed=failed, hostile=hostile, foreign=foreign, named=named, earlier=earlier
     )
+
+
+@pytest.fixture
+def address(app: Portal) -> Iterator[str]:
+    """Serve the portal on loopback."""
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
 
 
 class Visitor:

@@ -1,14 +1,11 @@
 """The interface for programs: what its description promises, and the virtual observatory through pyvo."""
 
-import threading
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
 import pyvo
 import requests
 from toy_archive import NIGHT
-from werkzeug.serving import make_server
 
 from obsarchive.web.access import digest_of
 
@@ -22,17 +19,6 @@ def ana(app, archive):
     client = app.test_client()
     client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {TOKEN}"
     return client
-
-
-@pytest.fixture
-def address(app) -> Iterator[str]:
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 def test_every_route_is_described_and_every_description_is_a_route(app, ana) -> None:

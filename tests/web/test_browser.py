@@ -1,7 +1,6 @@
 """The portal in a real browser: keyboard, a quiet console, nothing fetched from elsewhere, hostile text inert."""
 
 import shutil
-import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
 
@@ -9,7 +8,6 @@ import pytest
 from conftest import PASSWORD
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from toy_archive import EARLIER, NIGHT
-from werkzeug.serving import make_server
 
 from obsarchive import accounts
 from obsarchive.web import Portal
@@ -36,17 +34,6 @@ def browser() -> Iterator[Browser]:
         found = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield found
         found.close()
-
-
-@pytest.fixture
-def address(app: Portal) -> Iterator[str]:
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 class Watched:

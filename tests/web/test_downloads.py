@@ -6,30 +6,16 @@ import os
 import shutil
 import subprocess
 import tarfile
-import threading
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from toy_archive import EARLIER, NIGHT
-from werkzeug.serving import make_server
 
 from obsarchive.web.access import digest_of
 
 TOKEN = "arc_download"
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="needs the program curl")
-
-
-@pytest.fixture
-def address(app) -> Iterator[str]:
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ import pyotp
 import pytest
 from conftest import PASSWORD
 from playwright.sync_api import Page, expect
-from test_browser import CHROMIUM, Watched, _log_in, address, browser, visit
+from test_browser import CHROMIUM, Watched, _log_in, browser, visit
 from toy_archive import NIGHT
 
 from obsarchive.web import Portal
 from obsarchive.wishes import Wishes
 
-__all__ = ["address", "browser", "visit"]
+__all__ = ["browser", "visit"]
 
 AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js")
 
