@@ -1,5 +1,6 @@
 """What people come for, done in a real browser: a PI the morning after, an administrator at work."""
 
+import io
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,6 +9,7 @@ import axe_playwright_python
 import pyotp
 import pytest
 from conftest import PASSWORD
+from PIL import Image
 from playwright.sync_api import Page, expect
 from test_browser import CHROMIUM, Watched, _log_in, browser, visit
 from toy_archive import NIGHT
@@ -89,6 +91,8 @@ def test_the_fits_viewer_shows_the_image(visit: Watched, archive: SimpleNamespac
     page = visit.page
     visit.open(f"/view/{archive.own}/bright_star/100p.fits")
     page.wait_for_selector("html[data-fits-shown='120']", timeout=20_000)
+    bright = Image.open(io.BytesIO(page.locator(".fits-stage").screenshot())).convert("L").getextrema()[1]
+    assert bright > 200, "the star is seen"
     page.select_option("[data-js9=scale]", "linear")
     page.get_by_role("button", name="Invert").click()
     box = page.locator(".fits-stage").bounding_box()
