@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from obsarchive import accounts, audit, demo, logs, plan, psflib
+from obsarchive import accounts, audit, demo, logs, plan, psflib, two_step
 from obsarchive.config import Config, load
 from obsarchive.daemon import guarded
 from obsarchive.demo_run import run_demo
@@ -118,6 +118,14 @@ def _users_passwd(config: Config, store: Store, options: argparse.Namespace) -> 
     return 0
 
 
+def _users_one_step(config: Config, store: Store, options: argparse.Namespace) -> int:  # noqa: ARG001
+    if store.users.find(options.name) is None:
+        raise ConfigError(f"there is no user {options.name!r}")
+    two_step.switch_off(store.users, options.name)
+    say(f"{options.name} logs in with the password only\n")
+    return 0
+
+
 def _users_remove(config: Config, store: Store, options: argparse.Namespace) -> int:  # noqa: ARG001
     user = store.users.find(options.name)
     if user is None or not store.users.remove(options.name):
@@ -134,6 +142,7 @@ _USER_ACTIONS: dict[str, tuple[UserAction, str]] = {
     "invite": (_users_invite, "Print another one-time link with which a user sets a password."),
     "list": (_users_list, "List the users."),
     "passwd": (_users_passwd, "Set a user's password."),
+    "one-step": (_users_one_step, "Switch off the two-step login of a user who lost the authenticator."),
     "remove": (_users_remove, "Remove a user; the programmes go to those who remain."),
 }
 

@@ -92,6 +92,10 @@ def test_users_come_and_go_and_own_their_programmes(archive: Site, _database: ob
     assert document["science_program"]["program_PI"] == ["galileo"]
     command(archive, "users passwd", "galileo", "--password-stdin", stdin="four moons of jupiter\n")
     assert "galileo                  4.1, 9" in command(archive, "users list")
+    users = _database.users  # type: ignore[attr-defined]
+    users.save("galileo", {"totp": {"secret": "x", "last_step": 0}})
+    command(archive, "users one-step", "galileo")
+    assert "totp" not in users.find("galileo")
     command(archive, "users remove", "galileo")
     assert "galileo" not in command(archive, "users list")
 
