@@ -15,8 +15,9 @@ $(INSTALLED): pyproject.toml
 run: install
 	$(BIN)/python -m obsarchive run config.json
 
+# Three processes on two cores: many tests wait for a daemon of their own.
 test: install
-	$(BIN)/python -m pytest -n 2 tests
+	$(BIN)/python -m pytest -n 3 tests
 
 lint: install
 	$(BIN)/ruff check .

@@ -113,7 +113,7 @@ class FaintSequence:
         self.work.progress(0.2 * subset / SUBSETS, "looking for a star")
         total = np.zeros(self.frames.shape, np.float32)
         for i in indices:
-            total += np.nan_to_num(self._read(i))
+            total += np.nan_to_num(self._read(i), posinf=0.0, neginf=0.0)
         return total / np.float32(len(indices))
 
     def _moving_star(self) -> tuple[GuideStar, NDArray[np.float64]]:

@@ -120,7 +120,7 @@ def _stars(frames: Frames, exposure_s: float | None) -> Iterator[tuple[NDArray, 
 def _mean(frames: Frames) -> NDArray[np.float32]:
     total = np.zeros(frames.shape, np.float64)
     for i in range(len(frames)):
-        total += np.nan_to_num(frames.read(i))
+        total += np.nan_to_num(frames.read(i), posinf=0.0, neginf=0.0)
     return (total / len(frames)).astype(np.float32)
 
 

@@ -1,0 +1,54 @@
+"""Times of observations at the Sun and at the barycentre of the solar system."""
+
+from dataclasses import dataclass
+
+import erfa
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+AU_LIGHT_DAYS = erfa.DAU / erfa.CMPS / erfa.DAYSEC
+"""Time that light takes for an astronomical unit [d]."""
+
+
+@dataclass(frozen=True)
+class LightCurveTimes:
+    """Mid-exposure times as light curves are given them.
+
+    Parameters
+    ----------
+    mjd_utc : ndarray
+        Modified Julian date, UTC [d].
+    hjd_utc : ndarray
+        Heliocentric Julian date in UTC, as older light curves have it [d].
+    bjd_tdb : ndarray
+        Barycentric Julian date in barycentric dynamical time [d].
+    """
+
+    mjd_utc: NDArray[np.float64]
+    hjd_utc: NDArray[np.float64]
+    bjd_tdb: NDArray[np.float64]
+
+
+def light_curve_times(mjd_utc: ArrayLike, ra_deg: float, dec_deg: float) -> LightCurveTimes:
+    """Return the times at which light of a target would have arrived at the Sun and at the barycentre.
+
+    Positions of the Earth are those of ERFA (epv00; Bretagnon & Francou 1988, VSOP87), good to some kilometres: 10 µs
+    and less. That the observer is not at the Earth's centre (21 ms at most) is left out. Eastman et al. (2010, PASP
+    122, 935) define the quantities.
+
+    Parameters
+    ----------
+    mjd_utc : array_like
+        Modified Julian dates of the middle of the exposures, UTC [d].
+    ra_deg, dec_deg : float
+        Direction of the target [deg, ICRS].
+    """
+    mjd = np.atleast_1d(np.asarray(mjd_utc, np.float64))
+    day = np.full_like(mjd, erfa.DJM0)
+    tt = erfa.taitt(*erfa.utctai(day, mjd))
+    # TDB - TT stays below 2 ms; UT1 and the observer's place would change it by microseconds
+    tdb = erfa.tttdb(*tt, erfa.dtdb(*tt, 0.0, 0.0, 0.0, 0.0))
+    heliocentric, barycentric = erfa.epv00(*tdb)
+    towards = erfa.s2c(np.radians(ra_deg), np.radians(dec_deg))
+    to_sun, to_barycentre = (AU_LIGHT_DAYS * (earth["p"] @ towards) for earth in (heliocentric, barycentric))
+    return LightCurveTimes(mjd, erfa.DJM0 + mjd + to_sun, tdb[0] + tdb[1] + to_barycentre)
