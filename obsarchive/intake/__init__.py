@@ -1,0 +1,1 @@
+"""Frames of online archives: asked for, fetched, checked, sorted into datasets."""

@@ -1,0 +1,77 @@
+"""YAML files checked against a model: what is wrong is told with the file, the line and the key."""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from obsarchive.errors import ConfigError
+
+Model = TypeVar("Model", bound=BaseModel)
+Place = tuple[int | str, ...]
+
+
+def load(path: Path, model: type[Model]) -> Model:
+    """Read a YAML file.
+
+    Relative paths in it are relative to its folder (see :mod:`obsarchive.config_types`).
+
+    Raises
+    ------
+    ConfigError
+        With the file, the line and the key, what was expected and what was found.
+    """
+    path = path.absolute()
+    try:
+        text = path.read_text(encoding="utf-8")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        raw = yaml.safe_load(text)
+    except FileNotFoundError as err:
+        raise ConfigError(f"{path}: no such file") from err
+    except (OSError, UnicodeDecodeError) as err:
+        raise ConfigError(f"{path}: cannot be read as text: {err}") from err
+    except yaml.YAMLError as err:
+        mark = getattr(err, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise ConfigError(f"{path}{where}: not YAML: {getattr(err, 'problem', None) or err}") from err
+    if not isinstance(raw, Mapping):
+        raise ConfigError(f"{path}: expected keys and values, found {type(raw).__name__}")
+    try:
+        return model.model_validate(raw, context={"folder": path.parent})
+    except ValidationError as err:
+        lines = _lines(node, ())
+        raise ConfigError("\n".join(_told(path, lines, model, problem) for problem in err.errors())) from err
+
+
+def _lines(node: yaml.Node | None, place: Place) -> dict[Place, int]:
+    """Line of every key, by its place."""
+    found: dict[Place, int] = {place: node.start_mark.line + 1} if node is not None else {}
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            found |= _lines(value, (*place, str(key.value)))
+            found[*place, str(key.value)] = key.start_mark.line + 1
+    elif isinstance(node, yaml.SequenceNode):
+        for number, value in enumerate(node.value):
+            found |= _lines(value, (*place, number))
+    return found
+
+
+def _told(path: Path, lines: Mapping[Place, int], model: type[BaseModel], problem: Any) -> str:
+    place: Place = tuple(part for part in problem["loc"] if not str(part).startswith("function-"))
+    line = next((lines[place[:n]] for n in range(len(place), -1, -1) if place[:n] in lines), 1)
+    key = ".".join(str(part) for part in place)
+    match problem["type"]:
+        case "missing":
+            said = "this key is needed"
+        case "extra_forbidden":
+            known = [field.alias or name for name, field in model.model_fields.items()] if len(place) == 1 else []
+            near = get_close_matches(str(place[-1]), known, n=1, cutoff=0.5)
+            said = f"unknown key{f'; did you mean {near[0]!r}?' if near else ''}"
+        case "value_error":
+            said = str(problem["ctx"]["error"])
+        case _:
+            said = f"{problem['msg']}; found {problem['input']!r}"
+    return f"{path}, line {line}: {key}: {said}"
