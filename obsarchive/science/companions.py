@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from scipy import ndimage, stats
+from scipy import ndimage, special
 
 from obsarchive.science.subtraction import Image, radii
 
@@ -125,7 +125,7 @@ def significance(snr: NDArray, radius_px: NDArray, fwhm_px: float) -> NDArray[np
     """
     freedom = np.maximum((2 * np.pi * np.asarray(radius_px) / fwhm_px).astype(int) - 4, 1)
     with np.errstate(divide="ignore"):
-        return stats.norm.isf(np.clip(stats.t.sf(snr, freedom), 1e-300, 1))
+        return -special.ndtri(np.clip(special.stdtr(freedom, -snr), 1e-300, 1))
 
 
 def brightest_source(snr: NDArray, fwhm_px: float, beyond_px: float) -> tuple[int, int, float]:

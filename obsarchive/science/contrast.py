@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, stats
+from scipy import ndimage, special
 
 from obsarchive.errors import Unprocessable
 from obsarchive.science.companions import (
@@ -30,7 +30,7 @@ from obsarchive.science.subtraction import (
     subtraction_mask,
 )
 
-FIVE_SIGMA = float(stats.norm.sf(5))
+FIVE_SIGMA = float(special.ndtr(-5.0))
 """False alarms per place that five standard deviations of a Gaussian allow."""
 FOUND = 6.0
 """Significance of a companion [standard deviations]: speckles have longer tails than a Gaussian."""
@@ -274,7 +274,7 @@ def _ring_noise(flux: Image, radius_px: float, fwhm_px: float) -> float:
     n = len(values)
     if n < 3:
         return float("nan")
-    return float(stats.t.isf(FIVE_SIGMA, n - 1) * np.std(values, ddof=1) * np.sqrt(1 + 1 / n))
+    return float(-special.stdtrit(n - 1, FIVE_SIGMA) * np.std(values, ddof=1) * np.sqrt(1 + 1 / n))
 
 
 def _ring(flux: Image, radius_px: float, fwhm_px: float) -> NDArray[np.float64]:

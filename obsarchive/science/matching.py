@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 from scipy.spatial import cKDTree
 
 from obsarchive.science.wcs import PlateSolution, fit_plate, project
@@ -245,4 +245,4 @@ def _false_alarm(moved: NDArray, sky: NDArray, matched: int, trials: tuple[int, 
     low, high = moved.min(axis=0) - reach, moved.max(axis=0) + reach
     inside = np.all((sky >= low) & (sky <= high), axis=1).sum()
     chance = min(float(inside * np.pi * reach**2 / max(np.prod(high - low), 1e-12)), 1.0)
-    return float(min(1.0, max(proposals, 1) * stats.binom.sf(matched - 3, max(len(moved) - 2, 1), chance)))
+    return float(min(1.0, max(proposals, 1) * special.bdtrc(matched - 3, max(len(moved) - 2, 1), chance)))

@@ -10,7 +10,6 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
-from scipy.signal.windows import tukey
 
 from obsarchive.errors import Unprocessable
 from obsarchive.science.psf import Optics, aperture_weights, perfect_psf
@@ -171,7 +170,7 @@ def _band_limited_peak(patch: Float, optics: Optics, pixel_arcsec: float) -> tup
     order = min(int(cutoff * size), (size - 1) // 2)
     frequency = np.arange(-order, order + 1) / size
     pixel = np.arange(size) - size // 2
-    analyse = np.exp(-2j * np.pi * np.outer(frequency, pixel)) * tukey(size, 0.5) / size
+    analyse = np.exp(-2j * np.pi * np.outer(frequency, pixel)) * _tukey(size) / size
     spectrum = analyse @ patch @ analyse.T
     if cutoff < 0.5:
         spectrum *= np.hypot(frequency[:, None], frequency) <= cutoff
@@ -182,6 +181,15 @@ def _band_limited_peak(patch: Float, optics: Optics, pixel_arcsec: float) -> tup
     y, top = _vertex(values[i : i + 3, j + 1])
     x, _ = _vertex(values[i + 1, j : j + 3])
     return top, float(grid[i + 1] + y * (grid[1] - grid[0])), float(grid[j + 1] + x * (grid[1] - grid[0]))
+
+
+def _tukey(size: int) -> Float:
+    """Window that is flat in the middle half and falls like a cosine (Harris 1978, Proc. IEEE 66, 51).
+
+    As that of scipy.signal, whose import takes longer than all that is done here.
+    """
+    distance = np.minimum(np.arange(size), np.arange(size)[::-1]) / ((size - 1) / 4)
+    return np.where(distance < 1, 0.5 - 0.5 * np.cos(np.pi * distance), 1.0)
 
 
 def _vertex(values: Float) -> tuple[float, float]:

@@ -45,7 +45,7 @@ def wait_for(address: str, **options: Any) -> requests.Response:
     for _ in range(150):
         try:
             return requests.get(address, timeout=5, **options)
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):
             time.sleep(0.2)
     raise AssertionError(f"nobody answers at {address}")
 
