@@ -205,6 +205,10 @@
     const endless = Date.now() + 12 * 3600 * 1000;
     let { pulse } = live.dataset;
     let pause = quick;
+    const settle = () => {
+      if (filter?.value && one("[data-light-table]")) narrow();
+      dispatchEvent(new Event("redraw"));
+    };
     const exchange = (fresh) => {
       for (const part of all("[data-part]", fresh)) {
         const old = document.getElementById(part.id);
@@ -216,7 +220,7 @@
         htmx.process(part);
         if (focused) one("a, summary, button", part)?.focus();
       }
-      if (filter?.value && one("[data-light-table]")) narrow();
+      settle();
     };
     const takeOver = async () => {
       const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
@@ -224,7 +228,10 @@
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
       const names = (page) => all("[data-part]", page).map((part) => part.id).join(" ");
       if (names(fresh) === names(document)) exchange(fresh);
-      else one("[data-parts]")?.replaceWith(one("[data-parts]", fresh) || "");
+      else {
+        one("[data-parts]")?.replaceWith(one("[data-parts]", fresh) || "");
+        settle();
+      }
     };
     const ask = async () => {
       if (Date.now() > endless) return;

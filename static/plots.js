@@ -269,8 +269,10 @@
   };
   draw();
   addEventListener("resize", () => drawn.forEach(([box, plot]) => plot.setSize(sizeOf(box))));
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+  const again = () => {
     drawn.splice(0).forEach(([, plot]) => plot.destroy());
     draw();
-  });
+  };
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
+  addEventListener("redraw", again);
 })();

@@ -75,6 +75,7 @@ def _log_in(visit: Watched, name: str) -> None:
     visit.page.fill("[name=password]", PASSWORD)
     visit.page.click("main button")
     expect(visit.page).to_have_url(f"{visit.address}/night/{NIGHT}")
+    visit.page.wait_for_selector("html.scripted")
 
 
 def test_a_night_is_walked_by_keyboard(visit: Watched, archive: SimpleNamespace) -> None:

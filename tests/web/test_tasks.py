@@ -117,6 +117,8 @@ def test_a_night_under_way_is_followed_without_reloading(visit: Watched, app: Po
     archive.toy.reduced(archive.failed, 3, 21.5)
     archive.toy.job(archive.failed, "done", night=NIGHT, finished=archive.toy.now())
     expect(card).to_contain_text("21.5", timeout=15_000)
+    expect(page.locator("#counts-3")).to_contain_text("2 done")
+    expect(page.locator("#night-plot canvas")).to_be_visible()
     expect(card).to_be_focused()
     fresh = archive.toy.observation("3", "Newcomer", 20)
     archive.toy.job(fresh, "enqueued", night=NIGHT)
