@@ -15,9 +15,9 @@ $(INSTALLED): pyproject.toml
 run: install
 	$(BIN)/python -m obsarchive run config.json
 
-# Three processes on two cores: many tests wait for a daemon of their own.
+# Three processes on two cores, since many tests wait for a daemon of their own; so no process needs several threads.
 test: install
-	$(BIN)/python -m pytest -n 3 tests
+	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 tests
 
 lint: install
 	$(BIN)/ruff check .

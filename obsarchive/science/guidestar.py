@@ -269,6 +269,8 @@ def _whole_size(image: Image, found: _Detection) -> float:
         rows, columns = np.ogrid[y0 : y0 + window.shape[0], x0 : x0 + window.shape[1]]
         light = window * np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / (2 * weight_sigma**2))
         total = float(light.sum())
+        if not total > 0:
+            break  # what surrounds it is darker than the sky: the size found so far stays
         y, x = float((light * rows).sum()) / total, float((light * columns).sum()) / total
         variance = float((light * ((rows - y) ** 2 + (columns - x) ** 2)).sum()) / (2 * total)
         weight_sigma = float(np.clip(2 * max(variance, 0) ** 0.5, found.best_scale_px, limit))

@@ -13,6 +13,7 @@ from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 from obsarchive.errors import ServiceUnavailable
 from obsarchive.store.book import Book, Document, Ending, StepPath
 from obsarchive.store.browse import Browse
+from obsarchive.store.frames import Frames
 from obsarchive.store.jobs import Jobs, Lease
 from obsarchive.store.outbox import Outbox
 from obsarchive.store.people import Audit, Sessions, Slots, Throttle, Tokens, Users, one_line
@@ -29,6 +30,7 @@ __all__ = [
     "Criteria",
     "Document",
     "Ending",
+    "Frames",
     "Jobs",
     "Lease",
     "Nights",
@@ -78,6 +80,7 @@ class Store:
         self.tokens = Tokens(self.database["tokens"])
         self.throttle = Throttle(self.database["throttle"])
         self.slots = Slots(self.database["slots"])
+        self.frames = Frames(self.database["frames"])
         self.outbox = Outbox(self.database["alerts"])
         self.requests = Requests(self.database["requests"])
         self.audit = Audit(self.database["audit"])
@@ -96,6 +99,7 @@ class Store:
         self.observations.ensure_indexes(steps, lacking)
         self.jobs.ensure_indexes()
         self.outbox.ensure_indexes()
+        self.frames.ensure_indexes()
         self.ensure_portal_indexes()
 
     def ensure_portal_indexes(self) -> None:

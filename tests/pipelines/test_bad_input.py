@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from obsarchive.config import Telescope
@@ -75,7 +75,8 @@ def check(outcomes: dict[str, Outcome]) -> None:
     seed=st.integers(0, 99),
     is_mixed=st.booleans(),
 )
-@settings(max_examples=30)
+@example(kinds=["negative", "infinite", "negative"], shape=SHAPE, seed=0, is_mixed=True)
+@settings(max_examples=15)
 def test_frames_that_no_telescope_should_write(
     tmp_path_factory: pytest.TempPathFactory,
     pipeline: type[Pipeline],
@@ -191,7 +192,7 @@ def of_a_night(
     exposure=st.one_of(st.none(), st.floats(-10, 1e6), st.text("abc", max_size=4)),
     seed=st.integers(0, 99),
 )
-@settings(max_examples=30)
+@settings(max_examples=15)
 def test_seeing_files_that_no_telescope_should_write(
     tmp_path_factory: pytest.TempPathFactory,
     kinds: list[str],
