@@ -226,9 +226,7 @@ def invite(users: Users, name: str, hours: float = INVITE_HOURS) -> str:
 
 def link(config: Config, token: str) -> str:
     """Return the address that an invited person opens; the token is in its fragment."""
-    server = config.server
-    base = server.public_url or f"http://{server.host}:{server.port}"
-    return f"{base.rstrip('/')}/welcome#{token}"
+    return f"{config.server.address}/welcome#{token}"
 
 
 def accept_invite(users: Users, token: str, password: str) -> str:

@@ -156,12 +156,10 @@ class Alerts:
         return lines
 
     def _described(self, event: Document) -> dict[str, Any]:
-        server = self.config.server
-        base = (server.public_url or f"http://{server.host}:{server.port}").rstrip("/")
-        room = f"night/{event['night']}/summary" if event["subject"] == event["night"] else "observation/"
-        url = f"{base}/{room}" if room.startswith("night") else f"{base}/{room}{quote(event['subject'])}"
+        subject, night = event["subject"], event["night"]
+        page = f"night/{night}/summary" if subject == night else f"observation/{quote(subject)}"
         kept = {key: event.get(key, "") for key in ("event", "program", "subject", "night", "name", "step", "message")}
-        return {**kept, "when": event["when"].isoformat(), "url": url}
+        return {**kept, "when": event["when"].isoformat(), "url": f"{self.config.server.address}/{page}"}
 
 
 def _query(alert: Alert) -> Document:

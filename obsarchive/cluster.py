@@ -20,7 +20,7 @@ import dask
 from distributed import Client, Future, LocalCluster, get_worker
 
 from obsarchive.config import ClusterClass, Parallel
-from obsarchive.config_types import import_class
+from obsarchive.config_types import IMPORT_ERRORS, import_class
 from obsarchive.errors import ArchiveError, ServiceUnavailable
 from obsarchive.pipeline import Task
 from obsarchive.worker import PR_SET_PDEATHSIG, Outcome, run_step
@@ -214,7 +214,7 @@ def _call(payload: bytes) -> Any:
     """Call a function with its arguments, on a worker."""
     try:
         function, arguments = pickle.loads(payload)  # noqa: S301 - our own
-    except Exception as err:
+    except (*IMPORT_ERRORS, pickle.UnpicklingError) as err:
         raise ArchiveError(f"the worker cannot load what it should run: {type(err).__name__}: {err}") from err
     return function(*arguments)
 

@@ -48,6 +48,11 @@ class Server(Section):
     require_totp: bool = Field(False, description="administrators must set up a two-step login")
     sky: SkyService | None = Field(None, description="where pictures of the sky come from; null: none")
 
+    @property
+    def address(self) -> str:
+        """Address of the portal as people type it, without a slash at its end."""
+        return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+
 
 class RawRoot(Section):
     """A folder of nightly directories and who understands its files."""

@@ -40,12 +40,16 @@ def _importable(name: str) -> str:
     return name
 
 
+IMPORT_ERRORS = (ImportError, AttributeError, ValueError, NameError, TypeError, SyntaxError)
+"""What goes wrong when somebody's module is imported."""
+
+
 def import_class(name: str) -> type:
     """Return the class called ``package.module.Class``; ValueError when there is none."""
     module, _, attribute = name.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError, NameError, TypeError, SyntaxError) as err:
+    except IMPORT_ERRORS as err:
         raise ValueError(f"no class {name!r}: {type(err).__name__}: {err}") from err
     if not isinstance(found, type):
         raise ValueError(f"{name!r} is not a class")  # noqa: TRY004 - pydantic reports ValueErrors

@@ -369,8 +369,8 @@ class Engine:
     def _books(self) -> list[tuple[Book, list[tuple[str, str]]]]:
         """Both collections, with the steps that their documents hold."""
         return [
-            (book, [(link.pipeline.name, step) for link in chain for step in link.pipeline.steps])
-            for book, chain in ((self.store.observations, self.chain), (self.store.nights, self.night_chain))
+            (self.store.observations, plan.steps_of(self.chain)),
+            (self.store.nights, plan.steps_of(self.night_chain, "night")),
         ]
 
     def _open_nights(self) -> set[str]:

@@ -7,7 +7,7 @@ from typing import Any
 from obsarchive.errors import ArchiveError
 from obsarchive.layout import Layout
 from obsarchive.observation import Night
-from obsarchive.plan import Library, Link
+from obsarchive.plan import Library, Link, steps_of
 from obsarchive.psflib import Entry, PsfLibrary, signatures
 from obsarchive.store import Store
 
@@ -33,12 +33,7 @@ class Librarian:
     def __init__(self, store: Store, layout: Layout, chain: Sequence[Link]) -> None:
         self.store, self.layout = store, layout
         self.library = Library()
-        self.steps = [
-            (link.pipeline.name, step.name)
-            for link in chain
-            for step in link.pipeline.steps.values()
-            if "library" in step.uses
-        ]
+        self.steps = steps_of(chain, uses={"library"})
         self._seen: tuple[int, int] | None = None
         self._entries = PsfLibrary(layout.psf_library)
 

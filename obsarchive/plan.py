@@ -1,6 +1,6 @@
 """What is due: pure functions of documents, pipelines and what is on disk. No database, no clock of its own."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
@@ -51,10 +51,19 @@ def decision_chain(config: Config) -> list[Link]:
     return chain
 
 
-def steps_of(chain: Iterable[Link], scope: str = "observation") -> list[tuple[str, str]]:
-    """All steps of the pipelines of observations or of nights: the pipeline's name and the step's."""
-    pipelines = [link.pipeline for link in chain if link.pipeline.scope == scope]
-    return [(pipeline.name, step) for pipeline in pipelines for step in pipeline.steps]
+def steps_of(
+    chain: Iterable[Link], scope: str = "observation", uses: Collection[Use] | None = None
+) -> list[tuple[str, str]]:
+    """Steps of the pipelines of observations or of nights: the pipeline's name and the step's.
+
+    `uses`: only those that use one of these things.
+    """
+    return [
+        (link.pipeline.name, step.name)
+        for link in chain
+        for step in link.pipeline.steps.values()
+        if link.pipeline.scope == scope and (uses is None or not set(uses).isdisjoint(step.uses))
+    ]
 
 
 @dataclass(frozen=True)
@@ -112,7 +121,7 @@ def substitutes(kind: str, night: str, world: World) -> tuple[Master, ...]:
     place = 0 if kind == "dark" else 1
     own = [master for master in world.masters if master.own]
     wanted = [master for master in world.elsewhere if master.night == world.copies_from]
-    nearest_first = sorted(world.elsewhere, key=lambda master: (_days_apart(master.night, night), master.night))
+    nearest_first = sorted(world.elsewhere, key=lambda master: (days_apart(master.night, night), master.night))
     ordered = wanted + nearest_first
     found: dict[str, Master] = {}
     for need in world.needs:
@@ -123,7 +132,8 @@ def substitutes(kind: str, night: str, world: World) -> tuple[Master, ...]:
     return tuple(found[label] for label in sorted(found))
 
 
-def _days_apart(one: str, other: str) -> int:
+def days_apart(one: str, other: str) -> int:
+    """Return the number of days between two nights."""
     return abs((date.fromisoformat(one) - date.fromisoformat(other)).days)
 
 

@@ -9,8 +9,8 @@ from obsarchive.errors import ArchiveError
 from obsarchive.layout import Layout
 from obsarchive.names import is_night
 from obsarchive.observation import Observation
-from obsarchive.plan import BORROWED, Link
-from obsarchive.store import StepPath, Store
+from obsarchive.plan import BORROWED, Link, steps_of
+from obsarchive.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -72,16 +72,11 @@ class Wishes:
             raise Refused(f"there is no {subject} in the database")
 
     def _redo_high_contrast(self, what: Wish) -> None:
-        steps = self._steps("observation", {"library"})
+        steps = steps_of(self.chain, uses={"library"})
         for observation in self.store.observations.of_night(what.get("night", "")):
             for pipeline, step in steps:
                 if observation.pipeline(pipeline).steps().keys() & {step}:
                     self.store.observations.wish_step(observation.id, (pipeline, step))
-
-    def _steps(self, scope: str, uses: set[str]) -> list[StepPath]:
-        """Steps of the configuration that use one of some things."""
-        pipelines = [link.pipeline for link in self.chain if link.pipeline.scope == scope]
-        return [(p.name, step.name) for p in pipelines for step in p.steps.values() if uses.intersection(step.uses)]
 
     def _copy_calibration(self, what: Wish) -> None:
         night, source = what.get("night", ""), what.get("source", "")
@@ -91,7 +86,7 @@ class Wishes:
         if source and not any(master.own for master in (known[source].masters() if source in known else ())):
             raise Refused(f"the night {source} has no master of its own to copy")
         self.store.nights.set_fields(night, {"raw_data.copies_calibration_from": source})
-        for path in self._steps("night", set(BORROWED)):
+        for path in steps_of(self.chain, "night", BORROWED):
             self.store.nights.wish_step(night, path)
 
     def _add_to_library(self, what: Wish) -> None:

@@ -6,8 +6,9 @@ a time limit and a largest number of answers.
 
 import base64
 import json
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -21,7 +22,6 @@ from obsarchive.store.book import Document
 COUNT_CAP = 10_001
 """Answers are counted up to here; whoever asks for more is told "more than 10 000"."""
 MAX_PAGE = 1000
-STEPS = "pipelined.{0}.steps.{1}"
 
 NUMBERS = {
     "exposure": "exposure_s",
@@ -44,6 +44,18 @@ SORTS = {
 }
 
 
+def step_path(pipeline: str, step: str) -> str:
+    """Where an observation's document keeps a step."""
+    return f"pipelined.{pipeline}.steps.{step}"
+
+
+def strehl_paths(steps: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Where the Strehl ratio is kept, by the pipelines that measure it."""
+    return {
+        pipeline: f"{step_path(pipeline, step)}.results.ratio_percent" for pipeline, step in steps if step == "strehl"
+    }
+
+
 class BadCursor(ValueError):
     """The mark of a page is none that was given out."""
 
@@ -59,7 +71,7 @@ class Cone:
     def query(self) -> Document:
         """Return the filter of what lies in it, right also across 0 h and the poles."""
         longitude = (self.ra_deg + 180.0) % 360.0 - 180.0
-        sphere = [[longitude, self.dec_deg], self.radius_deg * 3.141592653589793 / 180]
+        sphere = [[longitude, self.dec_deg], math.radians(self.radius_deg)]
         return {"coordinates.geojson": {"$geoWithin": {"$centerSphere": sphere}}}
 
 
@@ -147,16 +159,16 @@ class Criteria:
         return [{path: bound} for path, bound in bounds.items() if bound]
 
     def _pipelines(self) -> list[Document]:
-        found: list[Document] = [{f"{STEPS.format(*path)}.state": str(State.DONE)} for path in self.steps]
+        found: list[Document] = [{f"{step_path(*path)}.state": str(State.DONE)} for path in self.steps]
         pipelines = dict.fromkeys(pipeline for pipeline, _ in self.known_steps)
         if self.flag:
-            flagged = [{f"{STEPS.format(*path)}.results.flag": self.flag} for path in self.known_steps]
+            flagged = [{f"{step_path(*path)}.results.flag": self.flag} for path in self.known_steps]
             found.append({"$or": flagged} if flagged else {"_id": None})
         if self.classified:
             verdicts = [{f"pipelined.{name}.classified_as": self.classified} for name in pipelines]
             found.append({"$or": verdicts} if verdicts else {"_id": None})
         if self.state is not None:
-            states = [{f"{STEPS.format(*path)}.state": str(self.state)} for path in self.known_steps]
+            states = [{f"{step_path(*path)}.state": str(self.state)} for path in self.known_steps]
             found.append({"$or": states} if states else {"_id": None})
         return found
 

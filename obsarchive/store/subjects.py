@@ -10,7 +10,7 @@ from pymongo import ASCENDING, GEOSPHERE
 from obsarchive.observation import SCHEMA, Night, Observation, utc_now
 from obsarchive.state import State
 from obsarchive.store.book import Book, Document, StepPath
-from obsarchive.store.search import SORTS
+from obsarchive.store.search import SORTS, step_path, strehl_paths
 
 MOST_STATE_INDEXES = 24
 """A collection has 64 indexes at most; states of further steps are found more slowly."""
@@ -124,9 +124,7 @@ class Observations(Book):
     def _ensure_search_indexes(self, steps: Iterable[StepPath]) -> None:
         """Every order that can be asked for, what is often asked together, and the states that are rare."""
         steps = list(steps)
-        strehl = [
-            f"{self.place(pipeline)}.steps.strehl.results.ratio_percent" for pipeline, step in steps if step == "strehl"
-        ]
+        strehl = list(strehl_paths(steps).values())
         for key in (*dict.fromkeys(SORTS.values()), *strehl):
             if key not in ("_id", "date_utc"):  # the next one serves the date
                 self.collection.create_index([(key, ASCENDING), ("_id", ASCENDING)])
@@ -139,7 +137,7 @@ class Observations(Book):
         ):
             self.collection.create_index([(key, ASCENDING) for key in keys], name=f"search {keys[0]} {keys[1]}"[:100])
         for pipeline, step in steps[:MOST_STATE_INDEXES]:
-            state = f"{self.place(pipeline)}.steps.{step}.state"
+            state = f"{step_path(pipeline, step)}.state"
             unusual = {state: {"$gt": str(State.DONE)}}
             self.collection.create_index([(state, ASCENDING)], partialFilterExpression=unusual)
 

@@ -49,9 +49,7 @@ def _page(status: int = 200, **more: str) -> ResponseReturnValue:
 def change_password() -> ResponseReturnValue:
     """Change one's own password; every other session ends."""
     me, users = asking(), portal().store.users
-    slow_down(me.name)
-    if accounts.log_in(users, me.name, request.form.get("current", "")) is None:
-        audit("password change refused")
+    if not _is_confirmed("password change refused"):
         return _page(400, problem="The current password is not right.")
     try:
         accounts.set_password(users, me.name, request.form.get("new", ""))
@@ -63,6 +61,16 @@ def change_password() -> ResponseReturnValue:
     audit("password changed")
     flash("The password was changed; all other sessions ended.")
     return redirect(url_for(".account"))
+
+
+def _is_confirmed(refusal: str) -> bool:
+    """Whether the form holds the password of whoever asks; every attempt counts, a wrong one is noted."""
+    name = asking().name
+    slow_down(name)
+    if accounts.log_in(portal().store.users, name, request.form.get("current", "")) is None:
+        audit(refusal)
+        return False
+    return True
 
 
 @bp.post("/sessions")
@@ -136,9 +144,7 @@ def confirm_two_step() -> ResponseReturnValue:
 def end_two_step() -> ResponseReturnValue:
     """Switch the second step off; the password is asked for."""
     me, users = asking(), portal().store.users
-    slow_down(me.name)
-    if accounts.log_in(users, me.name, request.form.get("current", "")) is None:
-        audit("two-step change refused")
+    if not _is_confirmed("two-step change refused"):
         return _page(400, totp_problem="The password is not right.")
     portal().store.throttle.forget(*per_name(me.name))
     two_step.switch_off(users, me.name)

@@ -11,7 +11,7 @@ from werkzeug.datastructures import MultiDict
 from obsarchive.instruments import degrees
 from obsarchive.names import is_night
 from obsarchive.state import State
-from obsarchive.store.search import NUMBERS, SORTS, STEPS, Cone, Criteria, Order
+from obsarchive.store.search import NUMBERS, SORTS, Cone, Criteria, Order, strehl_paths
 
 MAX_TEXT = 200
 MAX_TARGETS = 200
@@ -54,17 +54,12 @@ class Asked:
 
 def number_fields(steps: Steps) -> dict[str, str]:
     """Numbers that are looked for by a range: parameter and path; the Strehl ratio of each pipeline among them."""
-    strehl = {f"strehl_{pipeline}": _strehl(pipeline) for pipeline, step in steps if step == "strehl"}
-    return {**NUMBERS, **strehl}
+    return {**NUMBERS, **{f"strehl_{pipeline}": path for pipeline, path in strehl_paths(steps).items()}}
 
 
 def sort_fields(steps: Steps) -> dict[str, str]:
     """Orders that can be asked for: parameter and path."""
     return {**SORTS, **number_fields(steps)}
-
-
-def _strehl(pipeline: str) -> str:
-    return f"{STEPS.format(pipeline, 'strehl')}.results.ratio_percent"
 
 
 def read(arguments: MultiDict[str, str], steps: Steps) -> Asked:

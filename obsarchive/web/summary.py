@@ -8,6 +8,7 @@ from flask.typing import ResponseReturnValue
 
 from obsarchive.names import is_night
 from obsarchive.observation import Night
+from obsarchive.plan import days_apart
 from obsarchive.rules import lookup
 from obsarchive.web import wishing
 from obsarchive.web.access import admin_only, asking, refuse
@@ -82,9 +83,8 @@ def _movie(night: Night, pipelines: Iterable[PipelineView], products: set[str]) 
 def _sources(night: str) -> list[str]:
     """Nights with masters of their own, the nearest first."""
     nights = [found.id for found in portal().store.nights.all() if any(master.own for master in found.masters())]
-    return sorted((found for found in nights if found != night), key=lambda found: abs(int(found) - int(night)))[
-        :MOST_NIGHTS
-    ]
+    nearest = sorted((found for found in nights if found != night), key=lambda found: days_apart(found, night))
+    return nearest[:MOST_NIGHTS]
 
 
 @bp.post("/calibration")
