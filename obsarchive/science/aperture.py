@@ -12,23 +12,29 @@ from numpy.typing import NDArray
 CLIP = 3.0
 CLIP_ROUNDS = 5
 LEAST_SKY_PIXELS = 20
-"""The sky around a star: clipping limit [standard deviations], how often, and the least number of pixels."""
+CHUNK = 1000
+"""The sky around a star: clipping limit [standard deviations], how often, the least number of pixels, and
+how many stars are looked at together."""
 
 
 class Flag(IntFlag):
-    """What is wrong with a measurement."""
+    """What there is to know of a measurement."""
 
     SATURATED = 1
-    """A pixel of the largest aperture is saturated."""
+    """A pixel of the first aperture is saturated."""
     BAD_PIXEL = 2
-    """A pixel of the largest aperture is bad; its light is missing."""
+    """A pixel of the first aperture is bad; its light is missing."""
     EDGE = 4
-    """The largest aperture is cut by the edge: there is no flux."""
+    """The first aperture is cut by the edge: there is no flux."""
     POOR_SKY = 8
     """Too few good pixels for the sky around the star: there is no flux."""
+    BAD_FRAME = 16
+    """The whole frame is of no use."""
+    PSF_FIT = 32
+    """Nothing is wrong: the flux comes from fitting the PSF, not from the aperture."""
 
 
-SATURATED, BAD_PIXEL, EDGE, POOR_SKY = (int(flag) for flag in Flag)
+SATURATED, BAD_PIXEL, EDGE, POOR_SKY = (int(flag) for flag in list(Flag)[:4])
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,8 @@ class Apertures:
     Parameters
     ----------
     flux, flux_error : ndarray (n, k)
-        Light above the sky, and its standard error, in each of k radii; NaN where there is none.
+        Light above the sky, and its standard error, in each of k radii; NaN where there is none, or where a larger
+        one than the first holds a bad pixel.
     sky, sky_error : ndarray (n,)
         Level of a pixel around the star, and its standard error.
     flags : ndarray (n,)
@@ -74,7 +81,7 @@ def aperture_photometry(
     stars : (y, x)
         Centres [pixel].
     radii_px : sequence of float
-        Radii [pixel].
+        Radii [pixel]; the first one is the main one, to which the flags refer.
     annulus_px : (inner, outer)
         Radii of the annulus of the sky [pixel].
     saturation : float
@@ -91,34 +98,48 @@ def aperture_photometry(
     if not 0 <= inner < outer or not radii_px or min(radii_px) <= 0:
         raise ValueError(f"radii {list(radii_px)} and annulus {annulus_px} must be positive, the annulus not empty")
     planes = np.stack([np.asarray(plane, np.float32) for plane in (image, variance)])
-    centres, radii = np.stack([np.asarray(axis, np.float64) for axis in stars]), np.asarray(radii_px, np.float64)
-    return Apertures(*_measure(planes, centres, radii, (float(inner), float(outer)), float(saturation)))
+    centres, radii = np.nan_to_num(np.array(stars, np.float64), nan=-1e6), np.asarray(radii_px, np.float64)
+    sums, flags = _sums_of_all(planes, centres, radii, float(saturation))
+    sky, sky_error, poor = _skies(planes[0], centres, (float(inner), float(outer)))
+    flags[poor & (flags & EDGE == 0)] |= POOR_SKY
+    areas = math.pi * radii**2
+    flux = sums[0] - sky[:, np.newaxis] * areas
+    error = np.sqrt(sums[1] + (sky_error[:, np.newaxis] * areas) ** 2)
+    return Apertures(flux, error, sky, sky_error, flags)
+
+
+def _skies(image: NDArray, centres: NDArray, annulus: tuple[float, float]) -> tuple[NDArray, NDArray, NDArray]:
+    """Level of the sky around each star, its error, and where there are too few pixels for it."""
+    n = centres.shape[1]
+    level, error, poor = np.full(n, np.nan), np.full(n, np.nan), np.zeros(n, bool)
+    side = 2 * int(annulus[1]) + 3
+    room = min(side * side, int(math.pi * ((annulus[1] + 1) ** 2 - max(annulus[0] - 1, 0) ** 2)) + side)
+    around = np.empty((min(CHUNK, n), room), np.float32)
+    for start in range(0, n, CHUNK):
+        some = slice(start, min(start + CHUNK, n))
+        rows = around[: some.stop - start]
+        count = _gather(image, centres[:, some], annulus, rows)
+        rows.sort(axis=1)  # numpy sorts faster than what numba would compile
+        level[some], error[some] = _clipped(rows, count)
+        poor[some] = count < LEAST_SKY_PIXELS
+    return level, error, poor
 
 
 @njit(cache=True)
-def _measure(planes, stars, radii, annulus, saturation):  # type: ignore[no-untyped-def]
+def _sums_of_all(planes, stars, radii, saturation):  # type: ignore[no-untyped-def]
+    """Light and variance in each circle (2, n, k), NaN for those that the edge cuts, and flags of the first."""
     n, k = stars.shape[1], len(radii)
-    flux, error = np.full((n, k), np.nan), np.full((n, k), np.nan)
-    sky, sky_error = np.full(n, np.nan), np.full(n, np.nan)
-    flags = np.zeros(n, np.int64)
-    side = 2 * int(annulus[1] + 2) + 1
-    around = np.empty(side * side)
-    areas = math.pi * radii**2
+    sums, flags = np.full((2, n, k), np.nan), np.zeros(n, np.int64)
     for i in range(n):
         y, x = stars[0, i], stars[1, i]
-        if not _is_inside(y, x, radii.max(), planes.shape[1:]):
+        if not _is_inside(y, x, radii[0], planes.shape[1:]):
             flags[i] = EDGE
             continue
-        sums, flags[i] = _sums(planes, (y, x), radii, saturation)
-        count = _gather(planes[0], (y, x), annulus, around)
-        if count < LEAST_SKY_PIXELS:
-            flags[i] |= POOR_SKY
-            continue
-        level, spread, left = _clipped(around[:count])
-        sky[i], sky_error[i] = level, 1.2533 * spread / math.sqrt(left)  # of a median of normal values
-        flux[i] = sums[0] - level * areas
-        error[i] = np.sqrt(sums[1] + (areas * sky_error[i]) ** 2)
-    return flux, error, sky, sky_error, flags
+        sums[:, i], flags[i] = _sums(planes, (y, x), radii, saturation)
+        for j in range(1, k):
+            if not _is_inside(y, x, radii[j], planes.shape[1:]):
+                sums[:, i, j] = np.nan
+    return sums, flags
 
 
 @njit(cache=True)
@@ -129,22 +150,25 @@ def _is_inside(y, x, radius, shape):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _sums(planes, centre, radii, saturation):  # type: ignore[no-untyped-def]
-    """Light and variance in each circle, and what is wrong there."""
+    """Light and variance in each circle, and what is wrong in the first; a bad pixel spoils the others."""
     sums, flags, largest = np.zeros((2, len(radii))), 0, radii.max()
     _, height, width = planes.shape
     for row in range(max(int(centre[0] - largest), 0), min(int(centre[0] + largest) + 2, height)):
         for column in range(max(int(centre[1] - largest), 0), min(int(centre[1] + largest) + 2, width)):
             dy, dx = row - centre[0], column - centre[1]
-            if _overlap(dy, dx, largest) == 0.0:
-                continue
             value = planes[0, row, column]
-            if not math.isfinite(value):
-                flags |= BAD_PIXEL
-                continue
-            if value >= saturation:
-                flags |= SATURATED
             for j in range(len(radii)):
                 part = _overlap(dy, dx, radii[j])
+                if part == 0.0:
+                    continue
+                if not math.isfinite(value):
+                    if j == 0:
+                        flags |= BAD_PIXEL
+                    else:
+                        sums[0, j] = np.nan
+                    continue
+                if value >= saturation and j == 0:
+                    flags |= SATURATED
                 sums[0, j] += part * value
                 sums[1, j] += part * part * planes[1, row, column]
     return sums, flags
@@ -153,10 +177,11 @@ def _sums(planes, centre, radii, saturation):  # type: ignore[no-untyped-def]
 @njit(cache=True)
 def _overlap(dy, dx, radius):  # type: ignore[no-untyped-def]
     """Area that a circle around the origin shares with the unit pixel around (dy, dx)."""
-    far = math.hypot(abs(dy) + 0.5, abs(dx) + 0.5)
-    if far <= radius:
+    far_y, far_x = abs(dy) + 0.5, abs(dx) + 0.5
+    if far_y * far_y + far_x * far_x <= radius * radius:
         return 1.0
-    if math.hypot(max(abs(dy) - 0.5, 0.0), max(abs(dx) - 0.5, 0.0)) >= radius:
+    near_y, near_x = max(abs(dy) - 0.5, 0.0), max(abs(dx) - 0.5, 0.0)
+    if near_y * near_y + near_x * near_x >= radius * radius:
         return 0.0
     low_y, high_y, low_x, high_x = dy - 0.5, dy + 0.5, dx - 0.5, dx + 0.5
     corners = _corner(high_y, high_x, radius) - _corner(low_y, high_x, radius)
@@ -181,27 +206,66 @@ def _under_arc(x, radius):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _gather(image, centre, annulus, around):  # type: ignore[no-untyped-def]
-    """Collect the good pixels of the annulus; returns their number."""
-    count = 0
-    (y, x), outer = centre, annulus[1]
-    for row in range(max(int(y - outer), 0), min(int(y + outer) + 2, image.shape[0])):
-        for column in range(max(int(x - outer), 0), min(int(x + outer) + 2, image.shape[1])):
-            distance = math.hypot(row - y, column - x)
-            if annulus[0] <= distance <= outer and math.isfinite(image[row, column]):
-                around[count] = image[row, column]
-                count += 1
-    return count
+def _gather(image, stars, annulus, around):  # type: ignore[no-untyped-def]
+    """Collect the good pixels of each annulus, the rest of its row is infinite; returns their numbers."""
+    counts = np.zeros(stars.shape[1], np.int64)
+    inner, outer = annulus
+    for i in range(len(counts)):
+        y, x = stars[0, i], stars[1, i]
+        count = 0
+        for row in range(max(math.ceil(y - outer), 0), min(math.floor(y + outer) + 1, image.shape[0])):
+            dy2 = (row - y) ** 2
+            wide = math.sqrt(max(outer * outer - dy2, 0.0))
+            hole = math.sqrt(inner * inner - dy2) if inner * inner > dy2 else -1.0
+            for column in range(max(math.ceil(x - wide), 0), min(math.floor(x + wide) + 1, image.shape[1])):
+                value = image[row, column]
+                if abs(column - x) >= hole and math.isfinite(value):
+                    around[i, count] = value
+                    count += 1
+        around[i, count:] = np.inf
+        counts[i] = count
+    return counts
 
 
 @njit(cache=True)
-def _clipped(values):  # type: ignore[no-untyped-def]
-    """Median and standard deviation of what lies within three sigma, and how many pixels that are."""
-    for _ in range(CLIP_ROUNDS):
-        level = np.median(values)
-        spread = 1.4826 * np.median(np.abs(values - level))
-        kept = values[np.abs(values - level) <= CLIP * spread]
-        if len(kept) == len(values) or len(kept) < LEAST_SKY_PIXELS:
-            break
-        values = kept
-    return np.median(values), np.std(values), len(values)
+def _clipped(rows, counts):  # type: ignore[no-untyped-def]
+    """Median of what lies within three sigma in sorted rows, and its error; NaN where there is too little.
+
+    Of sorted values, those that are left after clipping are neighbours.
+    """
+    found, error = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
+    for i in range(len(rows)):
+        values, low, high = rows[i], 0, counts[i]
+        if high < LEAST_SKY_PIXELS:
+            continue
+        for _ in range(CLIP_ROUNDS):
+            level = _middle(values, low, high)
+            reach = CLIP * 1.4826 * _deviation(values, low, high, level)
+            first = low + np.searchsorted(values[low:high], level - reach)
+            last = low + np.searchsorted(values[low:high], level + reach, side="right")
+            if last - first == high - low or last - first < LEAST_SKY_PIXELS:
+                break
+            low, high = first, last
+        found[i] = _middle(values, low, high)
+        # 1.2533: the median of normal values is so much less certain than their mean
+        error[i] = 1.2533 * np.std(values[low:high]) / math.sqrt(high - low)
+    return found, error
+
+
+@njit(cache=True)
+def _middle(values, low, high):  # type: ignore[no-untyped-def]
+    """Median of a range of sorted values."""
+    half = low + (high - low) // 2
+    return values[half] if (high - low) % 2 else 0.5 * (values[half - 1] + values[half])
+
+
+@njit(cache=True)
+def _deviation(values, low, high, level):  # type: ignore[no-untyped-def]
+    """Median absolute deviation of a range of sorted values: the largest deviations are at its ends."""
+    below, above = low, high - 1
+    for _ in range((high - low) // 2):
+        if level - values[below] > values[above] - level:
+            below += 1
+        else:
+            above -= 1
+    return max(level - values[below], values[above] - level)

@@ -9,17 +9,19 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
+from scipy import ndimage, special
 from scipy.spatial import cKDTree
 
 from obsarchive.science.wcs import PlateSolution, fit_plate, project
 
 MAX_IMAGE_STARS, MAX_CATALOG_STARS = 30, 80
 """Brightest ones that propose solutions."""
+MAX_VOTERS = 400
+"""Brightest stars of an image that vote on the shift; twice as many of the catalogue."""
 LEAST_MATCHED = 3
 FALSE_ALARM = 1e-3
 """Chance of a solution in a field of strangers above which none is claimed."""
-ROUNDS = 6
+ROUNDS, ROBUST_ROUNDS = 6, 10
 CLIP_SIGMA = 3.5
 FEW_STARS = 12
 OUTLIER_FACTOR = 5.0
@@ -120,6 +122,45 @@ def match_stars(
     return _refined((y, x), sky, guess, (turned(stars), trials), (uncertainty, order))
 
 
+def refine_plate(
+    pixels: tuple[NDArray, NDArray],
+    catalog: tuple[NDArray, NDArray],
+    guess: PlateSolution,
+    uncertainty: Uncertainty,
+    order: int = 1,
+) -> Match | None:
+    """Improve a plate solution that is known but for a shift, a small turn and its distortion.
+
+    The shift on which most pairs of bright stars agree is taken; where it leads to nothing, :func:`match_stars` is
+    asked. Parameters and returned value are those of :func:`match_stars`.
+    """
+    y, x = (np.asarray(axis, float) for axis in pixels)
+    sky = np.stack(project(*catalog, guess.centre), axis=1)
+    sky = np.where(np.isfinite(sky), sky, 1e9)
+    if len(y) >= LEAST_MATCHED and len(sky) >= LEAST_MATCHED:
+        stars = np.stack(guess.standard(y, x), axis=1)
+        shift, cells = _favourite_shift(stars[:MAX_VOTERS], sky[: 2 * MAX_VOTERS], uncertainty)
+        found = _refined((y, x), sky, guess, (stars + shift, cells), (uncertainty, order))
+        if found is not None:
+            return found
+    return match_stars(pixels, catalog, guess, uncertainty, order)
+
+
+def _favourite_shift(stars: NDArray, sky: NDArray, uncertainty: Uncertainty) -> tuple[NDArray, int]:
+    """Shift that brings most stars onto the catalogue [arcsec], and among how many it was chosen."""
+    reach, cell = uncertainty.pointing_arcsec, uncertainty.match_arcsec
+    apart = (sky[np.newaxis] - stars[:, np.newaxis]).reshape(-1, 2)
+    apart = apart[(np.abs(apart) < reach).all(axis=1)]
+    side = max(int(2 * reach / cell), 1)
+    place = np.minimum(((apart + reach) / (2 * reach) * side).astype(np.intp), side - 1)
+    votes = np.bincount(place[:, 0] * side + place[:, 1], minlength=side * side).reshape(side, side)
+    votes = ndimage.uniform_filter(votes.astype(float), 2, mode="constant")  # a peak may lie between cells
+    peak = np.array(np.unravel_index(int(np.argmax(votes)), votes.shape))
+    coarse = peak * (2 * reach / side) - reach
+    near = apart[np.hypot(*(apart - coarse).T) < 1.5 * cell]
+    return (np.median(near, axis=0) if len(near) else coarse), side * side
+
+
 def _best_proposal(stars: NDArray, sky: NDArray, uncertainty: Uncertainty):  # type: ignore[no-untyped-def]
     """Similarity in the tangent plane that brings most stars together, and how many were tried; None without any."""
     tree = cKDTree(sky)
@@ -189,6 +230,8 @@ def _refined(
         spread = 1.4826 * float(np.median(distance))
         reach = float(np.clip(CLIP_SIGMA * spread, 0.1 * uncertainty.match_arcsec, uncertainty.match_arcsec))
     mine, theirs = chosen
+    solution = _robust(pixels, sky, chosen, (guess, order), solution)
+    moved = _about(solution, pixels, guess)
     widest = 2 * float(np.hypot(*(moved[mine] - sky[theirs]).T).max())
     tolerance = float(np.clip(widest, 0.1 * uncertainty.match_arcsec, uncertainty.match_arcsec))
     alarm = _false_alarm(moved, sky, len(mine), (trials, tolerance))
@@ -204,6 +247,29 @@ def _fitted(
     (mine, theirs), (guess, order) = pairs, fit
     level = max(level for level, needed in ORDER_NEEDS.items() if level <= max(order, 0) and len(mine) >= needed)
     return fit_plate((pixels[0][mine], pixels[1][mine]), (sky[theirs, 0], sky[theirs, 1]), guess, level)
+
+
+def _robust(
+    pixels: tuple[NDArray, NDArray],
+    sky: NDArray,
+    pairs: tuple[NDArray, NDArray],
+    fit: tuple[PlateSolution, int],
+    solution: PlateSolution,
+) -> PlateSolution:
+    """Fit again with little weight for stars that neighbours push aside (biweight of Cauchy's kind), if many remain."""
+    (mine, theirs), (guess, order) = pairs, fit
+    level = max(
+        level for level, needed in ORDER_NEEDS.items() if (level <= order and len(mine) >= 2 * needed) or not level
+    )
+    if level == 0:
+        return solution
+    stars = pixels[0][mine], pixels[1][mine]
+    for _ in range(ROBUST_ROUNDS):
+        residual = np.hypot(*(_about(solution, stars, guess) - sky[theirs]).T)
+        usual = max(1.4826 * float(np.median(residual)), 1e-9)
+        weights = (1 + (residual / usual) ** 2) ** -2.0
+        solution = fit_plate(stars, (sky[theirs, 0], sky[theirs, 1]), guess, level, weights)
+    return solution
 
 
 def _consistent(

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Float = NDArray[np.float64]
 ARCSEC = 3600.0
+INVERSION_ROUNDS = 12
 
 
 def project(ra_deg: ArrayLike, dec_deg: ArrayLike, centre: tuple[float, float]) -> tuple[Float, Float]:
@@ -71,15 +72,31 @@ class PlateSolution:
     def standard(self, y: ArrayLike, x: ArrayLike) -> tuple[Float, Float]:
         """Standard coordinates (xi, eta) of pixels [arcsec]."""
         u, v = np.asarray(x, float) - self.reference[1], np.asarray(y, float) - self.reference[0]
-        du, dv = np.zeros_like(u), np.zeros_like(v)
-        for (i, j), (a, b) in self.distortion.items():
-            du, dv = du + a * u**i * v**j, dv + b * u**i * v**j
+        du, dv = self._distorted(u, v)
         u, v = u + du, v + dv
         return self.matrix[0, 0] * u + self.matrix[0, 1] * v, self.matrix[1, 0] * u + self.matrix[1, 1] * v
 
     def sky(self, y: ArrayLike, x: ArrayLike) -> tuple[Float, Float]:
         """Right ascension and declination of pixels [deg]."""
         return deproject(*self.standard(y, x), self.centre)
+
+    def pixels(self, ra_deg: ArrayLike, dec_deg: ArrayLike) -> tuple[Float, Float]:
+        """Pixels (y, x) of positions on the sky: the inverse of :meth:`sky`; NaN for the other half of the sky."""
+        wanted = np.linalg.solve(self.matrix, np.stack(np.atleast_1d(*project(ra_deg, dec_deg, self.centre))))
+        u, v = wanted
+        for _ in range(INVERSION_ROUNDS if self.distortion else 0):
+            du, dv = self._distorted(u, v)
+            u, v = wanted[0] - du, wanted[1] - dv
+        shape = np.broadcast_shapes(np.shape(ra_deg), np.shape(dec_deg))
+        return (v + self.reference[0]).reshape(shape), (u + self.reference[1]).reshape(shape)
+
+    def _distorted(self, u: Float, v: Float) -> tuple[Float, Float]:
+        """What distortion adds to pixels from the reference pixel."""
+        du, dv = np.zeros_like(u), np.zeros_like(v)
+        for (i, j), (a, b) in self.distortion.items():
+            term = u**i * v**j
+            du, dv = du + a * term, dv + b * term
+        return du, dv
 
     @property
     def scale_arcsec(self) -> float:
@@ -94,7 +111,11 @@ class PlateSolution:
 
 
 def fit_plate(
-    pixels: tuple[NDArray, NDArray], standard: tuple[NDArray, NDArray], start: PlateSolution, order: int
+    pixels: tuple[NDArray, NDArray],
+    standard: tuple[NDArray, NDArray],
+    start: PlateSolution,
+    order: int,
+    weights: NDArray | None = None,
 ) -> PlateSolution:
     """Least-squares plate solution through matched stars.
 
@@ -108,6 +129,8 @@ def fit_plate(
         Gives tangent point, reference pixel and parity.
     order : int
         0: shift, rotation and scale; 1: any linear map; 2, 3: with distortion.
+    weights : ndarray (n,), optional
+        Of the stars; they count for orders from 1 on.
 
     Returns
     -------
@@ -120,7 +143,7 @@ def fit_plate(
     if order == 0:
         offset, matrix, terms = _similarity(u, v, xi, eta, start)
     else:
-        offset, matrix, terms = _polynomial(u, v, xi, eta, order)
+        offset, matrix, terms = _polynomial((u, v), (xi, eta), order, weights)
     centre = deproject(offset[0], offset[1], start.centre)
     return PlateSolution((float(centre[0]), float(centre[1])), start.reference, matrix, terms)
 
@@ -137,12 +160,14 @@ def _similarity(
 
 
 def _polynomial(
-    u: Float, v: Float, xi: Float, eta: Float, order: int
+    pixels: tuple[Float, Float], standard: tuple[Float, Float], order: int, weights: NDArray | None
 ) -> tuple[Float, Float, dict[tuple[int, int], tuple[float, float]]]:
+    u, v = pixels
     powers = [(i, n - i) for n in range(order + 1) for i in range(n, -1, -1)]
     unit = max(float(np.abs(u).max(initial=1.0)), float(np.abs(v).max(initial=1.0)))
     rows = np.stack([(u / unit) ** i * (v / unit) ** j for i, j in powers], axis=1)
-    solved = np.linalg.lstsq(rows, np.stack([xi, eta], axis=1), rcond=None)[0]
+    scale = np.sqrt(np.ones_like(u) if weights is None else weights)[:, np.newaxis]
+    solved = np.linalg.lstsq(rows * scale, np.stack(standard, axis=1) * scale, rcond=None)[0]
     terms = {power: row / unit ** sum(power) for power, row in zip(powers, solved, strict=True)}
     matrix = np.stack([terms[1, 0], terms[0, 1]], axis=1)
     higher = {power: np.linalg.solve(matrix, row) for power, row in terms.items() if sum(power) > 1}

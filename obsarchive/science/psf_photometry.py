@@ -1,0 +1,249 @@
+"""Photometry in crowded places: the image of a star is learnt from bright ones, then fitted to all stars at once."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage, optimize
+from scipy.spatial import cKDTree
+
+Floats = NDArray[np.float64]
+
+REACH_FWHM = 3.5
+"""Size of a star's image."""
+MAX_STARS = 25
+MAX_CANDIDATES = 400
+MAX_DISTURBANCE = 0.05
+"""Light of the neighbours, in units of the star's, up to which more stars are better than fewer."""
+LEAST_STARS = 3
+LEAST_FOR_DETAILS = 8
+"""Stars that are needed to see where the image of a star differs from a Moffat profile."""
+LEAST_SEEN = 0.8
+"""Share of the pixels of a star that must be good."""
+OVERSAMPLING = 2
+ROUNDS = 4
+CLIP_SIGMA = 6.0
+BETA_RANGE = (1.5, 10.0)
+
+
+@dataclass(frozen=True, eq=False)
+class StarImage:
+    """What a point of light becomes on a frame: an elliptical Moffat profile and what it misses.
+
+    Attributes
+    ----------
+    form : (float, float, float)
+        Elements xx, xy, yy of its quadratic form [1/pixel^2].
+    beta : float
+        Exponent.
+    details : ndarray (m, m)
+        What is added, in steps of half a pixel.
+    peak : float
+        Such that the light within the radius that it was normalised for is 1.
+    reach : float
+        Radius within which it is known [pixel].
+    """
+
+    form: tuple[float, float, float]
+    beta: float
+    details: Floats
+    peak: float
+    reach: float
+
+    def at(self, dy: NDArray, dx: NDArray) -> Floats:
+        """Light of a pixel at a distance from the centre, 0 beyond the reach."""
+        return np.where(np.hypot(dy, dx) <= self.reach, self.peak * self._bare(dy, dx), 0.0)
+
+    def _bare(self, dy: NDArray, dx: NDArray) -> Floats:
+        profile = _moffat((*self.form, self.beta), dy, dx)
+        if not self.details.size:
+            return profile
+        middle = (len(self.details) - 1) / 2
+        places = np.stack([np.asarray(axis) * OVERSAMPLING + middle for axis in (dy, dx)])
+        return profile + ndimage.map_coordinates(self.details, places, order=1, mode="constant")
+
+    @property
+    def fwhm_px(self) -> float:
+        """Geometric mean of the full widths at half maximum along both axes [pixel]."""
+        xx, xy, yy = self.form
+        return float(2 * np.sqrt((2 ** (1 / self.beta) - 1) / np.sqrt(max(xx * yy - xy * xy, 1e-12))))
+
+
+def _moffat(parameters: tuple[float, ...] | Floats, dy: NDArray, dx: NDArray) -> Floats:
+    xx, xy, yy, beta = parameters
+    return np.asarray((1 + np.maximum(xx * dx * dx + 2 * xy * dx * dy + yy * dy * dy, 0)) ** -beta)
+
+
+def lonely_stars(y: NDArray, x: NDArray, flux: NDArray, good: NDArray, reach_px: float) -> NDArray[np.intp]:
+    """Numbers of the bright stars whose image their neighbours disturb least.
+
+    Parameters
+    ----------
+    y, x, flux : ndarray (n,)
+        All stars [pixel] and their light.
+    good : ndarray (n,)
+        Those that may be chosen.
+    reach_px : float
+        Size of a star's image [pixel].
+    """
+    light = np.where(np.isfinite(flux), np.maximum(flux, 0), 0.0)
+    placed = np.flatnonzero(np.isfinite(y) & np.isfinite(x))
+    order = placed[np.argsort(-light[placed])]
+    candidates = [j for j in order[:MAX_CANDIDATES] if good[j] and light[j] > 0]
+    tree = cKDTree(np.stack([y[placed], x[placed]], axis=1))
+    disturbance = [
+        light[placed[tree.query_ball_point((y[j], x[j]), reach_px)]].sum() / light[j] - 1 for j in candidates
+    ]
+    ranked = np.array(candidates, np.intp)[np.argsort(disturbance, kind="stable")]
+    few = int(np.clip(np.sum(np.array(disturbance) < MAX_DISTURBANCE), LEAST_FOR_DETAILS + 4, MAX_STARS))
+    return ranked[:few]
+
+
+def star_image(
+    image: NDArray, stars: tuple[NDArray, NDArray], flux: NDArray, sky: NDArray, fwhm_px: float
+) -> StarImage | None:
+    """Learn the image of a star.
+
+    Parameters
+    ----------
+    image : ndarray (ny, nx)
+        Frame; NaN marks bad pixels.
+    stars : (y, x)
+        Bright, lonely, unsaturated stars, the best first [pixel].
+    flux, sky : ndarray (n,)
+        Their light above the sky in the aperture to whose scale fluxes shall be, and the sky.
+    fwhm_px : float
+        About what it is [pixel].
+
+    Returns
+    -------
+    StarImage or None
+        None without enough stars.
+    """
+    reach = REACH_FWHM * fwhm_px
+    chosen = [
+        stamp for star in zip(*stars, flux, sky, strict=True) if (stamp := _stamp(image, star, reach)) is not None
+    ][:MAX_STARS]
+    if len(chosen) < LEAST_STARS:
+        return None
+    dy, dx, light = (np.concatenate(parts) for parts in zip(*chosen, strict=True))
+
+    def misfit(parameters: Floats) -> Floats:
+        # the noise of bright stars is that of their own light
+        return (parameters[4] * _moffat(parameters[:4], dy, dx) - light) / np.sqrt(0.02 * light.max() + np.abs(light))
+
+    width = 4 * (2 ** (1 / 3.0) - 1) / fwhm_px**2
+    limits = ([0, -np.inf, 0, BETA_RANGE[0], 0], [np.inf, np.inf, np.inf, BETA_RANGE[1], np.inf])
+    start = np.clip([width, 0.0, width, 3.0, float(np.quantile(light, 0.999))], *np.array(limits) * (1 - 1e-9))
+    fit = optimize.least_squares(
+        misfit, start, bounds=limits, loss="soft_l1", f_scale=0.1, x_scale=np.abs(start) + 1e-3
+    )
+    xx, xy, yy, beta, height = map(float, fit.x)
+    bare = StarImage((xx, xy, yy), beta, np.empty((0, 0)), 1.0, reach)
+    details = np.empty((0, 0))
+    if len(chosen) >= LEAST_FOR_DETAILS:
+        details = _details(dy, dx, light / height - bare.at(dy, dx), reach)
+    return StarImage(bare.form, beta, details, _peak(image, stars, flux, sky, (bare.form, beta, details, reach)), reach)
+
+
+def _stamp(image: NDArray, star: tuple[float, ...], reach: float) -> tuple[Floats, Floats, Floats] | None:
+    """Pixels of a star: their distances from its centre and their light, of its flux."""
+    y, x, flux, sky = star
+    top, left, size = int(np.ceil(y - reach)), int(np.ceil(x - reach)), int(2 * reach)
+    if min(top, left) < 0 or top + size > image.shape[0] or left + size > image.shape[1] or not flux > 0:
+        return None
+    dy, dx = np.mgrid[top : top + size, left : left + size] - np.array([y, x])[:, np.newaxis, np.newaxis]
+    light = (image[top : top + size, left : left + size] - sky) / flux
+    inside = (np.hypot(dy, dx) <= reach) & np.isfinite(light)
+    if inside.sum() < LEAST_SEEN * np.pi * reach**2:
+        return None
+    return dy[inside], dx[inside], light[inside].astype(float)
+
+
+def _details(dy: Floats, dx: Floats, missing: Floats, reach: float) -> Floats:
+    """Medians of what a profile misses, in cells of a part of a pixel."""
+    half = int(reach * OVERSAMPLING) + 1
+    side = 2 * half + 1
+    cell = (np.rint(dy * OVERSAMPLING) + half).astype(int) * side + (np.rint(dx * OVERSAMPLING) + half).astype(int)
+    order = np.argsort(cell, kind="stable")
+    edges = np.searchsorted(cell[order], np.arange(side * side + 1))
+    found = np.zeros(side * side)
+    for i in range(side * side):
+        members = missing[order[edges[i] : edges[i + 1]]]
+        if len(members) >= 3:
+            found[i] = np.median(members)
+    return ndimage.gaussian_filter(found.reshape(side, side), 0.7)
+
+
+def _peak(image: NDArray, stars: tuple[NDArray, NDArray], flux: NDArray, sky: NDArray, shape: tuple) -> float:
+    """Find the height at which a fit gives the fluxes of the stars that the image of a star was learnt from."""
+    form, beta, details, reach = shape
+    bare = StarImage(form, beta, details, 1.0, reach)
+    found = []
+    for star in zip(*stars, flux, sky, strict=True):
+        stamp = _stamp(image, star, reach)
+        if stamp is not None:
+            model = bare.at(stamp[0], stamp[1])
+            found.append(float(model @ stamp[2]) / float(model @ model))
+    return float(np.median(found))
+
+
+def fit_stars(
+    image: NDArray,
+    variance: NDArray,
+    stars: tuple[NDArray, NDArray],
+    shape: StarImage,
+    box_px: float,
+    saturation: float = np.inf,
+) -> tuple[float, float]:
+    """Fit all stars around the first one at once, together with the sky; returns its flux and standard error.
+
+    Positions are kept, so that the fit is linear. Pixels that no star explains (cosmic rays) are left out.
+
+    Parameters
+    ----------
+    image, variance : ndarray (ny, nx)
+        Frame, NaN where it is bad, and its variance.
+    stars : (y, x)
+        The star that is asked for, then its neighbours, also those outside the box whose light reaches in [pixel].
+    shape : StarImage
+        Image of a star.
+    box_px : float
+        Half the side of the square that is fitted [pixel].
+    saturation : float
+        Level at and above which a pixel is left out.
+    """
+    y, x = (np.asarray(axis, float) for axis in stars)
+    top, left = max(int(y[0] - box_px), 0), max(int(x[0] - box_px), 0)
+    bottom, right = int(y[0] + box_px) + 2, int(x[0] + box_px) + 2
+    cut = image[top:bottom, left:right]
+    if not cut.size:
+        return np.nan, np.nan
+    rows, columns = np.mgrid[top : top + cut.shape[0], left : left + cut.shape[1]]
+    good = np.isfinite(cut) & (cut < saturation)
+    dy, dx = rows[good][:, np.newaxis] - y, columns[good][:, np.newaxis] - x
+    profiles = shape.at(dy, dx)
+    seen = profiles.sum(axis=0) > 0.05
+    if not seen[0]:
+        return np.nan, np.nan
+    plane = np.stack([np.ones(len(dy)), dy[:, 0] / box_px, dx[:, 0] / box_px], axis=1)
+    design = np.hstack([profiles[:, seen], plane])
+    return _first_of(design, cut[good].astype(float), np.maximum(variance[top:bottom, left:right][good], 1e-9))
+
+
+def _first_of(design: Floats, light: Floats, variance: NDArray) -> tuple[float, float]:
+    """Solve least squares again and again without the pixels that stand out; the first unknown and its error."""
+    weight = 1 / np.sqrt(variance)
+    kept = np.ones(len(light), bool)
+    for _ in range(ROUNDS):
+        scaled = design[kept] * weight[kept, np.newaxis]
+        covariance = np.linalg.pinv(scaled.T @ scaled, rcond=1e-10, hermitian=True)
+        solution = covariance @ (scaled.T @ (light[kept] * weight[kept]))
+        model = design @ solution
+        # a profile is known to some per cent only, so bright stars may differ by that
+        tolerance = CLIP_SIGMA * np.sqrt(variance + (0.03 * (model - np.median(model))) ** 2)
+        fine = light - model <= tolerance
+        if np.array_equal(fine, kept) or fine.sum() <= design.shape[1]:
+            break
+        kept = fine
+    return float(solution[0]), float(np.sqrt(covariance[0, 0]))
