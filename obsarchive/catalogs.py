@@ -32,7 +32,9 @@ _NAMES = {
     "pm_ra": ("pmra", "pm_ra"),
     "pm_dec": ("pmdec", "pmde", "pm_dec"),
     "epoch": ("epoch", "ref_epoch"),
+    "colour": ("colour", "color", "bp_rp", "bp-rp"),
 }
+_GAIA_G = ("gmag", "phot_g_mean_mag")
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +53,10 @@ class Catalog:
         Julian year of the positions.
     origin : str
         Where it comes from.
+    colour : ndarray (n,)
+        NaN where it is not known; of Gaia BP - RP.
+    is_gaia : bool
+        Whether the magnitudes are those of Gaia's band G.
     """
 
     ra: NDArray[np.float64]
@@ -60,6 +66,8 @@ class Catalog:
     pm_dec: NDArray[np.float64]
     epoch: float
     origin: str
+    colour: NDArray[np.float64]
+    is_gaia: bool = False
 
     def __len__(self) -> int:
         return len(self.ra)
@@ -71,12 +79,12 @@ class Catalog:
         ra = self.ra + self.pm_ra * years / 3.6e6 / np.cos(np.radians(np.clip(self.dec, -89.9999, 89.9999)))
         return ra % 360, np.clip(dec, -90, 90)
 
-    def around(self, ra_deg: float, dec_deg: float, radius_deg: float) -> "Catalog":
-        """Stars within a cone, at most `MAX_STARS` of them."""
+    def around(self, ra_deg: float, dec_deg: float, radius_deg: float, most: int = MAX_STARS) -> "Catalog":
+        """Stars within a cone, the brightest if there are too many."""
         cosine = np.sin(np.radians(self.dec)) * math.sin(math.radians(dec_deg)) + np.cos(
             np.radians(self.dec)
         ) * math.cos(math.radians(dec_deg)) * np.cos(np.radians(self.ra - ra_deg))
-        inside = np.flatnonzero(cosine >= math.cos(math.radians(radius_deg)))[:MAX_STARS]
+        inside = np.flatnonzero(cosine >= math.cos(math.radians(radius_deg)))[:most]
         return self.chosen(inside)
 
     def chosen(self, which: NDArray) -> "Catalog":
@@ -88,6 +96,7 @@ class Catalog:
             magnitude=self.magnitude[which],
             pm_ra=self.pm_ra[which],
             pm_dec=self.pm_dec[which],
+            colour=self.colour[which],
         )
 
 
@@ -126,12 +135,16 @@ def _catalog(table: Table, origin: str, epoch: float = GAIA_EPOCH) -> Catalog:
         pm_dec=np.nan_to_num(columns.get("pm_dec", np.zeros(n))),
         epoch=float(np.nanmedian(epochs)) if np.isfinite(epochs).any() else epoch,
         origin=origin,
+        colour=columns.get("colour", np.full(n, np.nan)),
+        is_gaia="mag" not in found and any(name in found for name in _GAIA_G),
     )
     known = np.flatnonzero(np.isfinite(every.ra) & np.isfinite(every.dec))
     return every.chosen(known[np.argsort(every.magnitude[known], kind="stable")])
 
 
-def gaia_around(place: tuple[float, float], radius_deg: float, service: str, cache: Path) -> Catalog:
+def gaia_around(
+    place: tuple[float, float], radius_deg: float, service: str, cache: Path, most: int = MAX_STARS
+) -> Catalog:
     """Gaia DR3 (Gaia Collaboration 2023, A&A 674, A1) around a place, from a VizieR service, kept on disk.
 
     Parameters
@@ -144,6 +157,8 @@ def gaia_around(place: tuple[float, float], radius_deg: float, service: str, cac
         Address of the service's ``asu-tsv`` program.
     cache : Path
         Folder for answers.
+    most : int
+        Largest number of stars; the brightest come.
 
     Raises
     ------
@@ -155,8 +170,8 @@ def gaia_around(place: tuple[float, float], radius_deg: float, service: str, cac
             "-source": GAIA_TABLE,
             "-c": f"{place[0]:.5f} {place[1]:+.5f}",
             "-c.rd": f"{radius_deg:.5f}",
-            "-out": "RA_ICRS,DE_ICRS,Gmag,pmRA,pmDE",
-            "-out.max": MAX_STARS,
+            "-out": "RA_ICRS,DE_ICRS,Gmag,pmRA,pmDE,BP-RP",
+            "-out.max": most,
             "-sort": "Gmag",
         }
     )

@@ -5,9 +5,10 @@ import logging
 import multiprocessing as mp
 import pickle
 import queue
+import secrets
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -17,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import dask
-from distributed import Client, Future, LocalCluster, get_worker
+from distributed import Client, Future, LocalCluster, as_completed, get_worker
 
 from obsarchive.config import ClusterClass, Parallel
 from obsarchive.config_types import IMPORT_ERRORS, import_class
@@ -168,6 +169,32 @@ class Cluster:
         future = self._client.submit(_call, payload, key=f"step-{task}", pure=False, retries=0)
         self._futures[task] = future
         future.add_done_callback(lambda done: self.events.put(Ended(task, _value_of(done))))
+
+    def each(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+        """Run a function on workers, once for each item.
+
+        Yields the number of an item and what its function returned, or the exception that ended it, as they end. May
+        be called in any thread; what has not run when the caller loses interest is cancelled.
+        """
+        if self._client is None:
+            raise ServiceUnavailable("the Dask cluster is not running")
+        run = secrets.token_hex(8)
+        numbers = {
+            self._client.submit(
+                _call, pickle.dumps((function, (item,))), key=f"each-{run}-{i}", pure=False, retries=0
+            ): i
+            for i, item in enumerate(items)
+        }
+        waiting = set(numbers)
+        try:
+            for future in as_completed(list(numbers)):
+                waiting.discard(future)
+                yield numbers[future], _value_of(future)
+                future.release()
+        finally:
+            if waiting and self._client is not None:
+                with suppress(OSError, TimeoutError, RuntimeError):
+                    self._client.cancel(list(waiting), force=True)
 
     def forget(self, task: str) -> None:
         """Drop what is kept of a task that ended."""

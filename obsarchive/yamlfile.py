@@ -1,5 +1,6 @@
 """YAML files checked against a model: what is wrong is told with the file, the line and the key."""
 
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,6 +13,23 @@ from obsarchive.errors import ConfigError
 
 Model = TypeVar("Model", bound=BaseModel)
 Place = tuple[int | str, ...]
+
+_WITHOUT_BASE_60 = {
+    "tag:yaml.org,2002:int": re.compile(r"[-+]?(0b[01_]+|0x[0-9a-fA-F_]+|0[0-7_]*|[1-9][0-9_]*)$"),
+    "tag:yaml.org,2002:float": re.compile(
+        r"[-+]?(\d[\d_]*\.[\d_]*(e[-+]?\d+)?|\d[\d_]*e[-+]?\d+|\.\d[\d_]*(e[-+]?\d+)?|\.inf)$|\.nan$", re.IGNORECASE
+    ),
+}
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads ``17:30:25`` as text, as YAML 1.2 does, not as a number of base 60."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, _WITHOUT_BASE_60.get(tag, pattern)) for tag, pattern in resolvers]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 def load(path: Path, model: type[Model]) -> Model:
@@ -27,8 +45,8 @@ def load(path: Path, model: type[Model]) -> Model:
     path = path.absolute()
     try:
         text = path.read_text(encoding="utf-8")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        raw = yaml.safe_load(text)
+        node = yaml.compose(text, Loader=_Loader)
+        raw = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader
     except FileNotFoundError as err:
         raise ConfigError(f"{path}: no such file") from err
     except (OSError, UnicodeDecodeError) as err:

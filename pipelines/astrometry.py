@@ -134,22 +134,7 @@ def _year(when: datetime) -> float:
 
 
 def _cards(found: Match) -> fits.Header:
-    """World coordinates as header cards, distortion as SIP."""
-    solution, sip = found.solution, bool(found.solution.distortion)
-    header = fits.Header()
-    for axis, name in ((1, "RA---TAN"), (2, "DEC--TAN")):
-        header[f"CTYPE{axis}"] = name + ("-SIP" if sip else "")
-        header[f"CUNIT{axis}"] = "deg"
-        header[f"CRVAL{axis}"] = (solution.centre[axis - 1], "[deg] at the reference pixel")
-        header[f"CRPIX{axis}"] = (solution.reference[2 - axis] + 1, "[pixel] from 1")
-        for j in (1, 2):
-            header[f"CD{axis}_{j}"] = (solution.matrix[axis - 1, j - 1] / 3600, "[deg/pixel]")
-    if sip:
-        order = max(i + j for i, j in solution.distortion)
-        header["A_ORDER"], header["B_ORDER"] = order, order
-        for (i, j), (a, b) in solution.distortion.items():
-            header[f"A_{i}_{j}"], header[f"B_{i}_{j}"] = a, b
-    header["RADESYS"] = "ICRS"
+    header = fitsio.plate_cards(found.solution)
     header["ASTNMAT"] = (len(found.stars), "stars of the plate solution")
     header["ASTRMS"] = (found.rms_arcsec, "[arcsec] rms of their residuals along an axis")
     return header

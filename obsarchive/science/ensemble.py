@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from obsarchive.science.robust import median_of_known
+
 ROUNDS = 15
 LEAST_STARS = 3
 MAX_ERROR_MAG = 0.1
@@ -112,7 +114,7 @@ def _solve(data: _Data) -> tuple[tuple[Floats, Floats, Floats, Floats, NDArray[n
         change = np.nanmax(np.abs(fitted - correction), initial=0.0) if np.isfinite(fitted).any() else 0.0
         correction = fitted
         scatter = _scatter(data.mag + correction)
-        extra = np.sqrt(np.maximum(scatter**2 - _middle(data.sigma, 1) ** 2, 0.0))
+        extra = np.sqrt(np.maximum(scatter**2 - median_of_known(data.sigma, 1) ** 2, 0.0))
         steady = _first_references(data) & ~_varies(data, scatter)
         if change < 1e-6 and np.array_equal(steady, reference):
             break
@@ -124,7 +126,7 @@ def _solve(data: _Data) -> tuple[tuple[Floats, Floats, Floats, Floats, NDArray[n
 def _first_references(data: _Data) -> NDArray[np.bool_]:
     """Stars that are well measured in most frames; if there are too few, the best there are."""
     count = np.isfinite(data.mag).sum(axis=1)
-    typical = np.where(count > 0, _middle(data.sigma, 1), np.inf)
+    typical = np.where(count > 0, median_of_known(data.sigma, 1), np.inf)
     chosen = (typical < MAX_ERROR_MAG) & (count >= 0.7 * count.max(initial=0))
     if chosen.sum() < LEAST_STARS:
         chosen = typical <= np.sort(typical)[min(LEAST_STARS, len(typical)) - 1]
@@ -135,7 +137,7 @@ def _star_magnitudes(data: _Data, correction: Floats, extra: Floats) -> Floats:
     """Weighted means over the frames, without outliers."""
     values = data.mag + correction
     weight = 1 / (data.sigma**2 + extra[:, np.newaxis] ** 2)
-    middle = _middle(values, 1)[:, np.newaxis]
+    middle = median_of_known(values, 1)[:, np.newaxis]
     kept = np.isfinite(values) & (np.abs(values - middle) <= CLIP_SIGMA / np.sqrt(weight))
     weight = np.where(kept, weight, 0.0)
     total = weight.sum(axis=1)
@@ -184,20 +186,13 @@ def _weighted(design: Floats, values: Floats, sigma: Floats) -> tuple[Floats, fl
 
 def _scatter(values: Floats) -> Floats:
     """Robust standard deviation over the frames; NaN for stars with one value."""
-    middle = _middle(values, 1)[:, np.newaxis]
-    spread = 1.4826 * _middle(np.abs(values - middle), 1)
+    middle = median_of_known(values, 1)[:, np.newaxis]
+    spread = 1.4826 * median_of_known(np.abs(values - middle), 1)
     return np.where(np.isfinite(values).sum(axis=1) > 1, spread, 0.0)
 
 
 def _varies(data: _Data, scatter: Floats) -> NDArray[np.bool_]:
     """Whether a star's scatter is far above what is usual for its error."""
-    ratio = scatter / _middle(data.sigma, 1)
+    ratio = scatter / median_of_known(data.sigma, 1)
     usual = np.nanmedian(ratio[ratio > 0]) if (ratio > 0).any() else 1.0
     return np.asarray(ratio > VARIABLE * max(usual, 1.0))
-
-
-def _middle(values: Floats, axis: int) -> Floats:
-    """Median of what is known; NaN where nothing is."""
-    known = np.isfinite(values).any(axis=axis)
-    filled = np.where(np.expand_dims(known, axis), values, 0.0)
-    return np.where(known, np.nanmedian(filled, axis=axis), np.nan)

@@ -74,18 +74,25 @@ def _moffat(parameters: tuple[float, ...] | Floats, dy: NDArray, dx: NDArray) ->
     return np.asarray((1 + np.maximum(xx * dx * dx + 2 * xy * dx * dy + yy * dy * dy, 0)) ** -beta)
 
 
-def lonely_stars(y: NDArray, x: NDArray, flux: NDArray, good: NDArray, reach_px: float) -> NDArray[np.intp]:
+def lonely_stars(
+    stars: tuple[NDArray, NDArray], flux: NDArray, good: NDArray, reach_px: float, most: int = MAX_STARS
+) -> NDArray[np.intp]:
     """Numbers of the bright stars whose image their neighbours disturb least.
 
     Parameters
     ----------
-    y, x, flux : ndarray (n,)
-        All stars [pixel] and their light.
+    stars : (y, x)
+        All stars [pixel].
+    flux : ndarray (n,)
+        Their light.
     good : ndarray (n,)
         Those that may be chosen.
     reach_px : float
         Size of a star's image [pixel].
+    most : int
+        Largest number of stars.
     """
+    y, x = stars
     light = np.where(np.isfinite(flux), np.maximum(flux, 0), 0.0)
     placed = np.flatnonzero(np.isfinite(y) & np.isfinite(x))
     order = placed[np.argsort(-light[placed])]
@@ -95,7 +102,7 @@ def lonely_stars(y: NDArray, x: NDArray, flux: NDArray, good: NDArray, reach_px:
         light[placed[tree.query_ball_point((y[j], x[j]), reach_px)]].sum() / light[j] - 1 for j in candidates
     ]
     ranked = np.array(candidates, np.intp)[np.argsort(disturbance, kind="stable")]
-    few = int(np.clip(np.sum(np.array(disturbance) < MAX_DISTURBANCE), LEAST_FOR_DETAILS + 4, MAX_STARS))
+    few = int(np.clip(np.sum(np.array(disturbance) < MAX_DISTURBANCE), LEAST_FOR_DETAILS + 4, most))
     return ranked[:few]
 
 

@@ -51,7 +51,9 @@ class Sources:
         return Sources(self.y[which], self.x[which], self.flux[which], self.snr[which], self.fwhm_px[which])
 
 
-def detect(image: NDArray, fwhm_px: float = 4.0, threshold: float = THRESHOLD_SIGMA) -> Sources:
+def detect(
+    image: NDArray, fwhm_px: float = 4.0, threshold: float = THRESHOLD_SIGMA, most: int = MAX_SOURCES
+) -> Sources:
     """Find the sources of an image.
 
     Parameters
@@ -62,6 +64,8 @@ def detect(image: NDArray, fwhm_px: float = 4.0, threshold: float = THRESHOLD_SI
         Width of stars, for the filter [pixel].
     threshold : float
         Of the smoothed image, in standard deviations of the background.
+    most : int
+        The brightest of them are kept.
 
     Returns
     -------
@@ -97,7 +101,7 @@ def detect(image: NDArray, fwhm_px: float = 4.0, threshold: float = THRESHOLD_SI
         )
     except Exception as err:  # SEP raises bare Exception when its buffers overflow
         raise Unprocessable(f"no sources: {err}") from err
-    found = found[np.argsort(-found["flux"])][:MAX_SOURCES]
+    found = found[np.argsort(-found["flux"])][:most]
     if not len(found):
         return Sources(*(np.empty(0) for _ in range(5)))
     isophotal = np.sqrt(0.5 * (found["a"] ** 2 + found["b"] ** 2))

@@ -1,0 +1,277 @@
+"""All frames of a dataset on one scale: light curves of every star, the zero point, the quality of each frame."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from obsarchive.datasets.configuration import ReductionConfig
+from obsarchive.datasets.frame import RADII, Measured, load_measured, place
+from obsarchive.datasets.stars import Stars
+from obsarchive.datasets.table import Info
+from obsarchive.errors import Unprocessable
+from obsarchive.science.aperture import Flag
+from obsarchive.science.ensemble import Scale, common_scale
+from obsarchive.science.error_model import ErrorModel, fit_error_model, neighbour_light
+from obsarchive.science.robust import median_of_known
+from obsarchive.science.times import LightCurveTimes, light_curve_times
+from obsarchive.science.zero_point import ZeroPoint, band_of, find_zero_point, gaia_in_band
+
+log = logging.getLogger(__name__)
+
+Floats = NDArray[np.float64]
+
+POGSON = 2.5 / np.log(10)
+BAD_SCATTER, LEAST_BAD_SCATTER_MAG = 5.0, 0.05
+"""A frame is bad if its stars scatter so many times more than on the others, and by so much."""
+BAD_LOSS_MAG = 3.0
+"""A frame is bad if it lost so much more light than the others."""
+DETECTED_SIGMA, LIMIT_SIGMA = 3.0, 5.0
+UNUSABLE = Flag.SATURATED | Flag.BAD_PIXEL | Flag.EDGE | Flag.POOR_SKY | Flag.BAD_FRAME
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """Light curves of all stars of a dataset.
+
+    Attributes
+    ----------
+    stars : Stars
+        Which stars.
+    infos : sequence of Info
+        Which frames, in the order of their times.
+    times : LightCurveTimes
+        Of the frames.
+    flux, flux_error : ndarray (n_stars, n_frames)
+        On the common scale [unit of the frames per second].
+    sky, y, x : ndarray (n_stars, n_frames)
+        Sky [the same per pixel] and place [pixel].
+    flags : ndarray (n_stars, n_frames)
+        Sums of :class:`.Flag`.
+    fwhm_arcsec : ndarray (n_frames,)
+        Seeing.
+    scale : Scale
+        How the frames were brought together.
+    zero_point : ZeroPoint
+        Of the common scale.
+    error_model : ErrorModel
+        How computed errors became these.
+    growth : ndarray (n_frames, n_radii)
+        Median light of the comparison stars in the apertures, in units of the main one's.
+    facts : sequence of mapping
+        What each frame's own measurement says.
+    """
+
+    stars: Stars
+    infos: Sequence[Info]
+    times: LightCurveTimes
+    flux: Floats
+    flux_error: Floats
+    sky: Floats
+    y: Floats
+    x: Floats
+    flags: NDArray[np.int64]
+    fwhm_arcsec: Floats
+    scale: Scale
+    zero_point: ZeroPoint
+    error_model: ErrorModel
+    growth: Floats
+    facts: Sequence[Mapping[str, float]]
+
+    @property
+    def is_good(self) -> NDArray[np.bool_]:
+        """Measurements that can be used (n_stars, n_frames)."""
+        return np.isfinite(self.flux) & (self.flux_error > 0) & (self.flags & int(UNUSABLE) == 0)
+
+    @property
+    def bad_frames(self) -> NDArray[np.bool_]:
+        """Frames of no use (n_frames,)."""
+        return np.asarray((self.flags & int(Flag.BAD_FRAME)).any(axis=0))
+
+    @property
+    def mag(self) -> Floats:
+        """Magnitudes; NaN where there is no light."""
+        return magnitudes(self.flux, self.zero_point)
+
+    @property
+    def mag_error(self) -> Floats:
+        """Their standard errors."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(self.flux > 0, POGSON * self.flux_error / self.flux, np.nan)
+
+    @property
+    def limits(self) -> Floats:
+        """Magnitude of a star that each frame would show at five sigma (n_frames,)."""
+        middle = median_of_known(self.flux.ravel(), 0)
+        faint = np.where(self.is_good & (self.flux <= middle), self.flux_error, np.inf)
+        noise = np.sort(faint, axis=0)[len(faint) // 20]
+        return magnitudes(np.where(np.isfinite(noise), LIMIT_SIGMA * noise, np.nan), self.zero_point)
+
+
+def magnitudes(flux: Floats, zero_point: ZeroPoint) -> Floats:
+    """Return magnitudes of fluxes on the common scale; NaN where there is no light."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(flux > 0, zero_point.value - POGSON * np.log(flux), np.nan)
+
+
+def combine(folder: Path, stars: Stars, infos: Sequence[Info], config: ReductionConfig) -> Series:
+    """Bring the measured frames of a dataset together.
+
+    Raises
+    ------
+    Unprocessable
+        There is none.
+    """
+    loaded = [(info, found) for info in infos if (found := load_measured(place(folder, info.stem))) is not None]
+    loaded = [(info, found) for info, found in loaded if len(found.y) == len(stars)]
+    if not loaded:
+        raise Unprocessable(f"none of the {len(infos)} frames could be measured")
+    loaded.sort(key=lambda pair: pair[0].mjd_middle)
+    frames = [found for _, found in loaded]
+    flags = np.stack([frame.flags for frame in frames], axis=1)
+    flux, error = _columns(frames, "flux")[..., 0], _columns(frames, "flux_error")[..., 0]
+    scale, flags = _common(flux, error, flags, stars)
+    scaled, scaled_error = scale.applied(flux, error)
+    fitted = _fitted(frames, stars, flags)
+    if fitted is not None:
+        rows, psf_flux, psf_error = _tied(fitted, stars, (scaled, scaled_error), flags)
+        scaled[rows], scaled_error[rows] = psf_flux, psf_error
+        flags[rows] = (flags[rows] & ~int(Flag.BAD_PIXEL | Flag.SATURATED)) | int(Flag.PSF_FIT)
+    usable = (flags & int(UNUSABLE | Flag.PSF_FIT) == 0) & np.isfinite(scaled)
+    neighbours = _neighbours(scaled, usable, frames, stars, config)
+    model = fit_error_model(scaled, scaled_error, usable, neighbours)
+    times = light_curve_times([info.mjd_middle for info, _ in loaded], config.target.ra_deg, config.target.dec_deg)
+    series = Series(
+        stars=stars,
+        infos=[info for info, _ in loaded],
+        times=times,
+        flux=scaled,
+        flux_error=model.applied(scaled, scaled_error, neighbours),
+        sky=_columns(frames, "sky"),
+        y=_columns(frames, "y"),
+        x=_columns(frames, "x"),
+        flags=flags,
+        fwhm_arcsec=np.array([frame.info["fwhm_px"] * frame.info["scale_arcsec"] for frame in frames]),
+        scale=scale,
+        zero_point=ZeroPoint(),
+        error_model=model,
+        growth=_growth(frames, stars),
+        facts=[frame.info for frame in frames],
+    )
+    return replace(series, zero_point=_zero_point(series))
+
+
+def _columns(frames: Sequence[Measured], name: str) -> Floats:
+    """One array of all frames: stars first, then frames."""
+    return np.stack([getattr(frame, name) for frame in frames], axis=1)
+
+
+def _common(flux: Floats, error: Floats, flags: NDArray[np.int64], stars: Stars) -> tuple[Scale, NDArray[np.int64]]:
+    """Find the scale; a second time without the frames that are of no use, which are flagged."""
+    terms = _terms(stars)
+    scale = common_scale(flux, error, flags & int(UNUSABLE) == 0, terms)
+    bad = _bad_frames(flux, error, flags, scale)
+    if bad.any() and not bad.all():
+        flags = flags | np.where(bad, int(Flag.BAD_FRAME), 0)
+        scale = common_scale(flux, error, flags & int(UNUSABLE) == 0, terms)
+    flags = flags | np.where(np.isfinite(scale.correction).any(axis=0), 0, int(Flag.BAD_FRAME))
+    return scale, flags
+
+
+def _terms(stars: Stars) -> dict[str, Floats]:
+    """What zero points may depend on."""
+    span = max(float(np.ptp(stars.y)), float(np.ptp(stars.x)), 1.0) / 2
+    place_terms = np.stack([(stars.y - np.median(stars.y)) / span, (stars.x - np.median(stars.x)) / span], axis=1)
+    terms = {"place": place_terms}
+    known = np.isfinite(stars.colour)
+    if known.sum() > len(stars) / 4:
+        terms["colour"] = np.where(known, stars.colour - np.median(stars.colour[known]), 0.0)
+    return terms
+
+
+def _bad_frames(flux: Floats, error: Floats, flags: NDArray[np.int64], scale: Scale) -> NDArray[np.bool_]:
+    """Frames whose stars scatter far more than usual, or that lost far more light."""
+    good = scale.is_reference[:, np.newaxis] & (flags & int(UNUSABLE) == 0) & (flux > 0)
+    safe_flux = np.where(good, flux, 1.0)
+    mag = np.where(good, -POGSON * np.log(safe_flux), np.nan) + scale.correction
+    residual = np.abs(mag - scale.magnitude[:, np.newaxis])
+    scatter = 1.4826 * median_of_known(np.where(POGSON * error / safe_flux < 0.05, residual, np.nan), 0)
+    loss = -median_of_known(scale.correction, 0)
+    usual, usual_loss = (float(median_of_known(values, 0)) for values in (scatter, loss))
+    return np.asarray((scatter > max(BAD_SCATTER * usual, LEAST_BAD_SCATTER_MAG)) | (loss - usual_loss > BAD_LOSS_MAG))
+
+
+def _fitted(
+    frames: Sequence[Measured], stars: Stars, flags: NDArray[np.int64]
+) -> tuple[NDArray[np.intp], Floats, Floats] | None:
+    """Fluxes by PSF fitting on a common scale of their own: which stars, fluxes and errors; None without the target."""
+    flux, error = _columns(frames, "psf_flux"), _columns(frames, "psf_error")
+    rows = np.flatnonzero(np.isfinite(flux).any(axis=1))
+    if stars.target not in rows:
+        return None
+    chosen = flags[rows]
+    usable = np.isfinite(flux[rows]) & (chosen & int(Flag.BAD_FRAME | Flag.EDGE | Flag.SATURATED) == 0)
+    usable &= stars.is_comparison[rows][:, np.newaxis]
+    if usable.any(axis=1).sum() < 3:
+        return None
+    scale = common_scale(flux[rows], error[rows], usable)
+    return rows, *scale.applied(flux[rows], error[rows])
+
+
+def _tied(
+    fitted: tuple[NDArray[np.intp], Floats, Floats],
+    stars: Stars,
+    aperture: tuple[Floats, Floats],
+    flags: NDArray[np.int64],
+) -> tuple[NDArray[np.intp], Floats, Floats]:
+    """Bring fitted fluxes onto the scale of the apertures; returns those of the target and the stars around it."""
+    rows, flux, error = fitted
+    compared = stars.is_comparison[rows]
+    good = (flags[rows] & int(UNUSABLE) == 0) & compared[:, np.newaxis] & (flux > 0)
+    ratio = float(median_of_known(np.where(good, aperture[0][rows] / np.where(good, flux, 1.0), np.nan).ravel(), 0))
+    around = ~compared | (rows == stars.target)
+    return rows[around], ratio * flux[around], ratio * error[around]
+
+
+def _neighbours(
+    flux: Floats, usable: NDArray[np.bool_], frames: Sequence[Measured], stars: Stars, config: ReductionConfig
+) -> Floats:
+    """Light of the neighbours in each star's aperture; none where the PSF was fitted, which takes care of them."""
+    known = usable.any(axis=1)
+    light = np.nan_to_num(median_of_known(np.where(usable, flux, np.nan), 1))
+    scale, fwhm = (float(np.median([frame.info[key] for frame in frames])) for key in ("scale_arcsec", "fwhm_px"))
+    found = neighbour_light((stars.y, stars.x), light, config.photometry.aperture_arcsec / scale, fwhm)
+    return np.where(known, found, 0.0)
+
+
+def _growth(frames: Sequence[Measured], stars: Stars) -> Floats:
+    """Light in the other apertures, in units of that in the main one (n_frames, n_radii)."""
+    found = np.full((len(frames), len(RADII)), np.nan)
+    for i, frame in enumerate(frames):
+        good = stars.is_comparison & (frame.flags == 0) & (frame.flux[:, 0] > 0)
+        if good.any():
+            found[i] = median_of_known(frame.flux[good] / frame.flux[good, :1], 0)
+    return found
+
+
+def _zero_point(series: Series) -> ZeroPoint:
+    """Compare mean magnitudes with the catalogue's, in the band of the frames."""
+    stars = series.stars
+    band = band_of(str(series.infos[0].header.get("FILTER") or ""))
+    catalogue = stars.mag
+    if stars.is_gaia and band:
+        catalogue = gaia_in_band(stars.mag, stars.colour, band)
+    good = series.is_good & (series.flags & int(Flag.PSF_FIT) == 0) & (series.flux > 0)
+    weight = np.where(good, 1 / np.maximum(series.flux_error, 1e-30) ** 2, 0.0)
+    total = weight.sum(axis=1)
+    with np.errstate(all="ignore"):
+        mean = (weight * np.where(good, series.flux, 0.0)).sum(axis=1) / total
+        error = np.where((total > 0) & (mean > 0), POGSON / np.sqrt(total) / mean, np.nan)
+        mag = np.where((total > 0) & (mean > 0), -POGSON * np.log(mean), np.nan)
+    found = find_zero_point(mag, error, catalogue, stars.colour)
+    if not found.n_stars:
+        log.warning("too few stars of known magnitude: magnitudes are instrumental (zero point %.1f)", found.value)
+    return found
