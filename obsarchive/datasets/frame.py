@@ -20,7 +20,7 @@ from obsarchive.datasets.table import Info, Planes, claimed_plate, read_info, re
 from obsarchive.errors import ArchiveError, Unprocessable
 from obsarchive.science.aperture import Apertures, aperture_photometry
 from obsarchive.science.matching import Match
-from obsarchive.science.psf_photometry import REACH_FWHM, StarImage, fit_stars, lonely_stars, star_image
+from obsarchive.science.psf_photometry import REACH_FWHM, Frame, StarImage, fit_star, lonely_stars, star_image
 from obsarchive.science.wcs import PlateSolution
 
 log = logging.getLogger(__name__)
@@ -172,11 +172,12 @@ def _photometry(info: Info, planes: Planes, stars: Stars, match: Match, fwhm: fl
         annulus(radius, fwhm),
         planes.saturation,
     )
-    shape = _shape(planes, (y, x), apertures, stars, fwhm)
+    frame = Frame(planes.image, planes.variance, y, x, planes.saturation)
+    shape = _shape(frame, apertures, stars, fwhm)
     psf_flux, psf_error = np.full(len(stars), np.nan), np.full(len(stars), np.nan)
     if shape is not None and settings.method != "aperture":
         for i in _fitted_stars(stars, (y, x), radius, fwhm, settings.method):
-            psf_flux[i], psf_error[i] = _fit(planes, (y, x), i, shape, fwhm)
+            psf_flux[i], psf_error[i] = fit_star(frame, i, shape, BOX_FWHM / 2 * fwhm)
     facts = {
         "signature": task.signature,
         "mjd": info.mjd_middle,
@@ -201,16 +202,14 @@ def _photometry(info: Info, planes: Planes, stars: Stars, match: Match, fwhm: fl
     )
 
 
-def _shape(
-    planes: Planes, pixels: tuple[NDArray, NDArray], apertures: Apertures, stars: Stars, fwhm: float
-) -> StarImage | None:
+def _shape(frame: Frame, apertures: Apertures, stars: Stars, fwhm: float) -> StarImage | None:
     """Learn the image of a star from the comparison stars that are good on this frame."""
     flux = apertures.flux[:, 0]
     good = stars.is_comparison & (apertures.flags == 0) & np.isfinite(flux)
     if not good.any():
         return None
-    chosen = lonely_stars(pixels, flux, good, REACH_FWHM * fwhm)
-    return star_image(planes.image, (pixels[0][chosen], pixels[1][chosen]), flux[chosen], apertures.sky[chosen], fwhm)
+    chosen = lonely_stars((frame.y, frame.x), flux, good, REACH_FWHM * fwhm)
+    return star_image(frame, chosen, flux, apertures.sky, fwhm)
 
 
 def _fitted_stars(
@@ -222,16 +221,6 @@ def _fitted_stars(
     if method == "auto" and not crowded:
         return np.empty(0, np.intp)
     return np.flatnonzero(stars.is_comparison | (distance < NEAR_FWHM * fwhm))
-
-
-def _fit(planes: Planes, pixels: tuple[NDArray, NDArray], i: int, shape: StarImage, fwhm: float) -> tuple[float, float]:
-    box = BOX_FWHM / 2 * fwhm
-    dy, dx = pixels[0] - pixels[0][i], pixels[1] - pixels[1][i]
-    reach = box + shape.reach
-    near = np.flatnonzero((np.abs(dy) < reach) & (np.abs(dx) < reach))
-    order = np.concatenate([[i], near[near != i]])
-    around = pixels[0][order], pixels[1][order]
-    return fit_stars(planes.image, planes.variance, around, shape, box, planes.saturation)
 
 
 def write_sidecar(path: Path, match: Match) -> None:

@@ -1,6 +1,6 @@
 """Photometry in crowded places: the image of a star is learnt from bright ones, then fitted to all stars at once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,9 @@ LEAST_SEEN = 0.8
 OVERSAMPLING = 2
 ROUNDS = 4
 CLIP_SIGMA = 6.0
+CLEANING_ROUNDS = 2
+LEAST_LIGHT = 0.02
+"""Share of a star's light that must fall into a box for the star to be fitted."""
 BETA_RANGE = (1.5, 10.0)
 
 
@@ -39,7 +42,7 @@ class StarImage:
     details : ndarray (m, m)
         What is added, in steps of half a pixel.
     peak : float
-        Such that the light within the radius that it was normalised for is 1.
+        Such that all light within its reach is 1.
     reach : float
         Radius within which it is known [pixel].
     """
@@ -59,7 +62,7 @@ class StarImage:
         if not self.details.size:
             return profile
         middle = (len(self.details) - 1) / 2
-        places = np.stack([np.asarray(axis) * OVERSAMPLING + middle for axis in (dy, dx)])
+        places = np.stack([np.asarray(axis) * OVERSAMPLING + middle for axis in np.broadcast_arrays(dy, dx)])
         return profile + ndimage.map_coordinates(self.details, places, order=1, mode="constant")
 
     @property
@@ -67,6 +70,31 @@ class StarImage:
         """Geometric mean of the full widths at half maximum along both axes [pixel]."""
         xx, xy, yy = self.form
         return float(2 * np.sqrt((2 ** (1 / self.beta) - 1) / np.sqrt(max(xx * yy - xy * xy, 1e-12))))
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """A frame and its stars.
+
+    Attributes
+    ----------
+    image, variance : ndarray (ny, nx)
+        Pixels, NaN where they are bad, and their variance.
+    y, x : ndarray (n,)
+        All stars [pixel].
+    saturation : float
+        Level at and above which a pixel is left out.
+    """
+
+    image: NDArray
+    variance: NDArray
+    y: Floats
+    x: Floats
+    saturation: float = np.inf
+
+
+Stamp = tuple[Floats, Floats, Floats]
+"""Distances of pixels from a star's centre (dy, dx), and their light."""
 
 
 def _moffat(parameters: tuple[float, ...] | Floats, dy: NDArray, dx: NDArray) -> Floats:
@@ -106,19 +134,17 @@ def lonely_stars(
     return ranked[:few]
 
 
-def star_image(
-    image: NDArray, stars: tuple[NDArray, NDArray], flux: NDArray, sky: NDArray, fwhm_px: float
-) -> StarImage | None:
-    """Learn the image of a star.
+def star_image(frame: Frame, chosen: NDArray[np.intp], flux: NDArray, sky: NDArray, fwhm_px: float) -> StarImage | None:
+    """Learn the image of a star; then again, each time with what the neighbours add taken away.
 
     Parameters
     ----------
-    image : ndarray (ny, nx)
-        Frame; NaN marks bad pixels.
-    stars : (y, x)
-        Bright, lonely, unsaturated stars, the best first [pixel].
+    frame : Frame
+        Pixels and all stars.
+    chosen : ndarray of int
+        Bright, lonely, unsaturated stars, the best first.
     flux, sky : ndarray (n,)
-        Their light above the sky in the aperture to whose scale fluxes shall be, and the sky.
+        Light of all stars above the sky in the aperture, and the sky.
     fwhm_px : float
         About what it is [pixel].
 
@@ -128,12 +154,21 @@ def star_image(
         None without enough stars.
     """
     reach = REACH_FWHM * fwhm_px
-    chosen = [
-        stamp for star in zip(*stars, flux, sky, strict=True) if (stamp := _stamp(image, star, reach)) is not None
-    ][:MAX_STARS]
-    if len(chosen) < LEAST_STARS:
+    stamps = [_stamp(frame.image, (frame.y[i], frame.x[i], flux[i], sky[i]), reach) for i in chosen]
+    shape = _learnt([stamp for stamp in stamps if stamp is not None], reach, fwhm_px)
+    for _ in range(CLEANING_ROUNDS):
+        if shape is None:
+            break
+        cleaned = [stamp for i in chosen if (stamp := _cleaned(frame, i, shape)) is not None]
+        shape = _learnt(cleaned, reach, fwhm_px) or shape
+    return shape
+
+
+def _learnt(stamps: list[Stamp], reach: float, fwhm_px: float) -> StarImage | None:
+    """Fit one profile to the light of several stars, each in units of its own."""
+    if len(stamps) < LEAST_STARS:
         return None
-    dy, dx, light = (np.concatenate(parts) for parts in zip(*chosen, strict=True))
+    dy, dx, light = (np.concatenate(parts) for parts in zip(*stamps, strict=True))
 
     def misfit(parameters: Floats) -> Floats:
         # the noise of bright stars is that of their own light
@@ -148,12 +183,14 @@ def star_image(
     xx, xy, yy, beta, height = map(float, fit.x)
     bare = StarImage((xx, xy, yy), beta, np.empty((0, 0)), 1.0, reach)
     details = np.empty((0, 0))
-    if len(chosen) >= LEAST_FOR_DETAILS:
+    if len(stamps) >= LEAST_FOR_DETAILS:
         details = _details(dy, dx, light / height - bare.at(dy, dx), reach)
-    return StarImage(bare.form, beta, details, _peak(image, stars, flux, sky, (bare.form, beta, details, reach)), reach)
+    shape = replace(bare, details=details)
+    side = np.arange(-int(reach), int(reach) + 1.0)
+    return replace(shape, peak=1 / float(shape.at(side[:, np.newaxis], side).sum()))
 
 
-def _stamp(image: NDArray, star: tuple[float, ...], reach: float) -> tuple[Floats, Floats, Floats] | None:
+def _stamp(image: NDArray, star: tuple[float, ...], reach: float) -> Stamp | None:
     """Pixels of a star: their distances from its centre and their light, of its flux."""
     y, x, flux, sky = star
     top, left, size = int(np.ceil(y - reach)), int(np.ceil(x - reach)), int(2 * reach)
@@ -165,6 +202,20 @@ def _stamp(image: NDArray, star: tuple[float, ...], reach: float) -> tuple[Float
     if inside.sum() < LEAST_SEEN * np.pi * reach**2:
         return None
     return dy[inside], dx[inside], light[inside].astype(float)
+
+
+def _cleaned(frame: Frame, i: int, shape: StarImage) -> Stamp | None:
+    """Pixels of a star without its neighbours and the sky, of the flux that fitting finds."""
+    box = shape.reach + 1
+    fit = _fitted(frame, i, shape, box)
+    if fit is None or not fit.solution[0] > 0:
+        return None
+    near = (np.hypot(fit.dy[:, 0], fit.dx[:, 0]) <= shape.reach) & fit.kept
+    if near.sum() < LEAST_SEEN * np.pi * shape.reach**2:
+        return None
+    others = fit.design[:, 1:] @ fit.solution[1:]
+    light = (fit.light - others) / fit.solution[0]
+    return fit.dy[near, 0], fit.dx[near, 0], light[near]
 
 
 def _details(dy: Floats, dx: Floats, missing: Floats, reach: float) -> Floats:
@@ -182,64 +233,67 @@ def _details(dy: Floats, dx: Floats, missing: Floats, reach: float) -> Floats:
     return ndimage.gaussian_filter(found.reshape(side, side), 0.7)
 
 
-def _peak(image: NDArray, stars: tuple[NDArray, NDArray], flux: NDArray, sky: NDArray, shape: tuple) -> float:
-    """Find the height at which a fit gives the fluxes of the stars that the image of a star was learnt from."""
-    form, beta, details, reach = shape
-    bare = StarImage(form, beta, details, 1.0, reach)
-    found = []
-    for star in zip(*stars, flux, sky, strict=True):
-        stamp = _stamp(image, star, reach)
-        if stamp is not None:
-            model = bare.at(stamp[0], stamp[1])
-            found.append(float(model @ stamp[2]) / float(model @ model))
-    return float(np.median(found))
-
-
-def fit_stars(
-    image: NDArray,
-    variance: NDArray,
-    stars: tuple[NDArray, NDArray],
-    shape: StarImage,
-    box_px: float,
-    saturation: float = np.inf,
-) -> tuple[float, float]:
-    """Fit all stars around the first one at once, together with the sky; returns its flux and standard error.
+def fit_star(frame: Frame, i: int, shape: StarImage, box_px: float) -> tuple[float, float]:
+    """Fit a star and all others around it at once, together with the sky; returns its flux and standard error.
 
     Positions are kept, so that the fit is linear. Pixels that no star explains (cosmic rays) are left out.
 
     Parameters
     ----------
-    image, variance : ndarray (ny, nx)
-        Frame, NaN where it is bad, and its variance.
-    stars : (y, x)
-        The star that is asked for, then its neighbours, also those outside the box whose light reaches in [pixel].
+    frame : Frame
+        Pixels and all stars.
+    i : int
+        Number of the star.
     shape : StarImage
         Image of a star.
     box_px : float
         Half the side of the square that is fitted [pixel].
-    saturation : float
-        Level at and above which a pixel is left out.
     """
-    y, x = (np.asarray(axis, float) for axis in stars)
+    fit = _fitted(frame, i, shape, box_px)
+    return (np.nan, np.nan) if fit is None else (float(fit.solution[0]), fit.error)
+
+
+@dataclass(frozen=True, eq=False)
+class _Fit:
+    """Fit of a box: distances of its pixels from the stars, what was fitted to which light, and with what result."""
+
+    dy: Floats
+    dx: Floats
+    design: Floats
+    light: Floats
+    solution: Floats
+    error: float
+    kept: NDArray[np.bool_]
+
+
+def _fitted(frame: Frame, i: int, shape: StarImage, box_px: float) -> _Fit | None:
+    """Fit all stars of a box, the one that is asked for first; None if it is not seen."""
+    reach = box_px + shape.reach
+    near = np.flatnonzero((np.abs(frame.y - frame.y[i]) < reach) & (np.abs(frame.x - frame.x[i]) < reach))
+    order = np.concatenate([[i], near[near != i]])
+    y, x = frame.y[order], frame.x[order]
+    if not np.isfinite(y[0] + x[0]):
+        return None
     top, left = max(int(y[0] - box_px), 0), max(int(x[0] - box_px), 0)
     bottom, right = int(y[0] + box_px) + 2, int(x[0] + box_px) + 2
-    cut = image[top:bottom, left:right]
+    cut = frame.image[top:bottom, left:right]
     if not cut.size:
-        return np.nan, np.nan
+        return None
     rows, columns = np.mgrid[top : top + cut.shape[0], left : left + cut.shape[1]]
-    good = np.isfinite(cut) & (cut < saturation)
+    good = np.isfinite(cut) & (cut < frame.saturation)
     dy, dx = rows[good][:, np.newaxis] - y, columns[good][:, np.newaxis] - x
     profiles = shape.at(dy, dx)
-    seen = profiles.sum(axis=0) > 0.05
-    if not seen[0]:
-        return np.nan, np.nan
+    seen = profiles.sum(axis=0) > LEAST_LIGHT
+    if not seen[:1].any():
+        return None
     plane = np.stack([np.ones(len(dy)), dy[:, 0] / box_px, dx[:, 0] / box_px], axis=1)
-    design = np.hstack([profiles[:, seen], plane])
-    return _first_of(design, cut[good].astype(float), np.maximum(variance[top:bottom, left:right][good], 1e-9))
+    design, light = np.hstack([profiles[:, seen], plane]), cut[good].astype(float)
+    variance = np.maximum(frame.variance[top:bottom, left:right][good], 1e-9)
+    return _Fit(dy, dx, design, light, *_least_squares(design, light, variance))
 
 
-def _first_of(design: Floats, light: Floats, variance: NDArray) -> tuple[float, float]:
-    """Solve least squares again and again without the pixels that stand out; the first unknown and its error."""
+def _least_squares(design: Floats, light: Floats, variance: NDArray) -> tuple[Floats, float, NDArray[np.bool_]]:
+    """Solve again and again without the pixels that stand out; solution, error of the first unknown, what was kept."""
     weight = 1 / np.sqrt(variance)
     kept = np.ones(len(light), bool)
     for _ in range(ROUNDS):
@@ -253,4 +307,4 @@ def _first_of(design: Floats, light: Floats, variance: NDArray) -> tuple[float, 
         if np.array_equal(fine, kept) or fine.sum() <= design.shape[1]:
             break
         kept = fine
-    return float(solution[0]), float(np.sqrt(covariance[0, 0]))
+    return solution, float(np.sqrt(covariance[0, 0])), kept
