@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from obsarchive import accounts, audit, demo, logs, plan, psflib, two_step
+from obsarchive import accounts, audit, dataset_commands, demo, logs, plan, psflib, two_step
 from obsarchive.config import Config, load
 from obsarchive.daemon import guarded
 from obsarchive.demo_run import run_demo
@@ -24,9 +24,11 @@ say = sys.stdout.write
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_args(dataset_commands.readable(sys.argv[1:] if arguments is None else arguments))
 
     def body() -> int:
+        if hasattr(options, "alone"):
+            return options.alone(options)
         config = load(options.config)
         logs.set_up(None, "command", config.misc.logging_level)
         return options.run(config, options)
@@ -59,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("--night", default=demo.NIGHT, metavar="YYYYMMDD", help="default: %(default)s")
     command("verify", _verify, "Compare every product with its checksum.")
     command("run", lambda config, options: run_demo(config), "Start daemon and portal; a demo night if there is none.")  # noqa: ARG005
+    dataset_commands.add_to(commands)
     return parser
 
 

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import dask
-from distributed import Client, Future, LocalCluster, as_completed, get_worker
+from distributed import Client, Future, LocalCluster, get_worker
 
 from obsarchive.config import ClusterClass, Parallel
 from obsarchive.config_types import IMPORT_ERRORS, import_class
@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 START_TIMEOUT_S = 60.0
 WORKERLESS_S = 30.0
 """A cluster of our own that has had no worker for so long will not get one by itself."""
+EACH_WAIT_S = 2.0
 TOPIC = "progress"
 
 
@@ -185,9 +186,17 @@ class Cluster:
             ): i
             for i, item in enumerate(items)
         }
-        waiting = set(numbers)
+        waiting, ended = set(numbers), queue.SimpleQueue[Future]()
+        for future in numbers:
+            future.add_done_callback(ended.put)
         try:
-            for future in as_completed(list(numbers)):
+            while waiting:
+                try:
+                    future = ended.get(timeout=EACH_WAIT_S)
+                except queue.Empty:
+                    if not self.alive:
+                        raise ServiceUnavailable("the Dask cluster was lost or closed") from None
+                    continue
                 waiting.discard(future)
                 yield numbers[future], _value_of(future)
                 future.release()

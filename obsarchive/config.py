@@ -197,6 +197,15 @@ class Reserved(Section):
     """A section whose settings come with the part of the archive that reads them."""
 
 
+class IntakeJob(Section):
+    """Frames of online archives, and the light curves that are made of them."""
+
+    download: AnyPath | None = Field(None, description="data_download.yaml: what is fetched; null: nothing")
+    every_h: PositiveFloat = Field(6.0, description="pause between two questions to the archives [h]")
+    reduce: bool = Field(True, description="datasets with new frames are reduced")
+    max_parallel: PositiveInt = Field(1, description="datasets that are reduced side by side")
+
+
 class Mail(Section):
     """The mail server that takes alerts."""
 
@@ -253,7 +262,7 @@ class Config(Section):
     calibration: Calibration = Calibration()
     seeing: Reserved = Reserved()
     pipelines: tuple[PipelineEntry, ...]
-    intake: Reserved = Reserved()
+    intake: IntakeJob = IntakeJob()
     alerts: Alerts = Alerts()
     source: Path = Field(Path("config.json"), exclude=True)
 

@@ -32,6 +32,7 @@ from obsarchive.state import State, after
 from obsarchive.store import Book, Ending, outage_as_error
 from obsarchive.store.jobs import now_plus
 from obsarchive.telemetry import Telemetry
+from obsarchive.timeseries import TimeSeries
 from obsarchive.watch import RawWatch
 from obsarchive.wishes import Wishes
 from obsarchive.worker import Outcome
@@ -85,6 +86,7 @@ class Engine:
         self.followup = FollowUp(self.store, self.librarian)
         self.watch = RawWatch(config, self.ingest, self.options.nights)
         self.telemetry = Telemetry(config, self.store.jobs, self.run_id)
+        self.timeseries = TimeSeries(config, self.store, cluster)
         self.running: dict[str, Running] = {}
         self.stopping = threading.Event()
         self._next_scan = self._next_audit = self._next_report = 0.0
@@ -126,6 +128,7 @@ class Engine:
     def close(self) -> None:
         """Stop working: give back claims, close the cluster, say goodbye."""
         self.alerts.stop()
+        self.timeseries.stop()
         self.cluster.close()
         self.running.clear()
         try:
@@ -138,7 +141,7 @@ class Engine:
 
     def idle(self) -> bool:
         """Whether nothing runs and nothing will, without anybody's help."""
-        if self.running or self._auditing or self.watch.unsettled:
+        if self.running or self._auditing or self.watch.unsettled or self.timeseries.busy:
             return False
         return not self.agenda.pending(self._never_packed())
 
@@ -189,6 +192,7 @@ class Engine:
         space = self.telemetry.lacks_space()
         if space is None:
             self.submit()
+            self.timeseries.start_if_due(self.config.misc.loop_interval_s)
         elif self._state != "no space":
             log.warning("no new work: %s", space)
         self._report("no space" if space else "working" if self.running else "idle")

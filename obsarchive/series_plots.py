@@ -86,6 +86,9 @@ def scatter_against_magnitude(mag: Floats, scatter: Floats, expected: Floats, ta
         axes.semilogy(middles, medians, color=INK, lw=1.5, label="their errors")
     if known[target]:
         axes.semilogy(mag[target], scatter[target], "*", ms=13, color=WARNING_INK, label="target")
+    if known.any():
+        low, high = np.quantile(mag[known], (0.002, 0.99))
+        axes.set_xlim(float(low) - 0.3, float(high) + 0.5)
     axes.set_xlabel("magnitude")
     axes.set_ylabel("scatter [mag]")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -124,7 +127,7 @@ def residual_map(x: Floats, y: Floats, residual_mag: Floats, labels: Labels) -> 
     """Plot over the field by how much comparison with the catalogue differs from star to star."""
     figure, (axes,) = empty_plots((7.2, 6), labels)
     known = np.isfinite(residual_mag) & np.isfinite(x) & np.isfinite(y)
-    span = max(float(np.nanquantile(np.abs(residual_mag[known]), 0.95)), 0.005) if known.any() else 0.1
+    span = max(6 * float(np.median(np.abs(residual_mag[known]))), 0.01) if known.any() else 0.1
     dots = axes.scatter(
         x[known], y[known], c=residual_mag[known], s=14, cmap="RdBu_r", vmin=-span, vmax=span, lw=0.2, ec=INK
     )

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import numpy as np
+from astropy.table import Table
 
 from obsarchive import fitsio, series_plots
+from obsarchive.datasets import products
 from obsarchive.datasets.configuration import ReductionConfig
-from obsarchive.datasets.ensemble import DETECTED_SIGMA, Series, magnitudes
+from obsarchive.datasets.ensemble import UNUSABLE, Series
 from obsarchive.datasets.frame import RADII
 from obsarchive.datasets.products import filter_of
 from obsarchive.figures import Labels
@@ -24,27 +26,25 @@ PLOTS = {
 def write_plots(folder: Path, series: Series, config: ReductionConfig) -> None:
     """Write all plots of a dataset."""
     labels = Labels(config.target.name, filter_of(series))
-    row = series.stars.target
-    flux, error = series.flux[row], series.flux_error[row]
-    unseen = flux < DETECTED_SIGMA * error
-    limit = np.where(unseen, magnitudes(np.maximum(flux, 0) + DETECTED_SIGMA * error, series.zero_point), np.nan)
-    curve = series_plots.light_curve(
-        series.times.bjd_tdb,
-        (series.mag[row], series.mag_error[row]),
-        limit,
-        ~series.is_good[row],
-        labels,
-        filter_of(series),
-    )
-    fitsio.write_atomic(folder / "lightcurve.png", curve)
+    target = products.light_curve(series, series.stars.target, config)
+    fitsio.write_atomic(folder / "lightcurve.png", plot_light_curve(target, config.target.name))
     mag, scatter, expected = _scatter(series)
-    plot = series_plots.scatter_against_magnitude(mag, scatter, expected, row, labels)
+    plot = series_plots.scatter_against_magnitude(mag, scatter, expected, series.stars.target, labels)
     fitsio.write_atomic(folder / "rms.png", plot)
     radii = [factor * config.photometry.aperture_arcsec for factor in RADII]
     plot = series_plots.growth_of_light(radii, series.growth, series.fwhm_arcsec, labels)
     fitsio.write_atomic(folder / "growth.png", plot)
     plot = series_plots.residual_map(series.stars.x, series.stars.y, _residual(series, mag), labels)
     fitsio.write_atomic(folder / "residuals.png", plot)
+
+
+def plot_light_curve(table: Table, name: str) -> bytes:
+    """Plot a light curve as :mod:`.products` gives it; returns PNG."""
+    columns = {key: np.asarray(table[key], float) for key in ("time_bjd_tdb", "mag", "mag_err", "limit")}
+    bad = np.asarray(table["flags"], int) & int(UNUSABLE) != 0
+    labels = Labels(name, str(table.meta.get("filter", "")))
+    mag = columns["mag"], columns["mag_err"]
+    return series_plots.light_curve(columns["time_bjd_tdb"], mag, columns["limit"], bad, labels, labels.filter)
 
 
 def _scatter(series: Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -61,5 +61,5 @@ def _residual(series: Series, mag: np.ndarray) -> np.ndarray:
     """Catalogue minus measured magnitude of the comparison stars."""
     stars, band = series.stars, band_of(filter_of(series))
     catalogue = gaia_in_band(stars.mag, stars.colour, band) if stars.is_gaia and band else stars.mag
-    bright = mag <= median_of_known(mag, 0)
+    bright = (mag <= median_of_known(mag, 0)) & series.is_undisturbed
     return np.where(bright & bool(series.zero_point.n_stars), catalogue - mag, np.nan)

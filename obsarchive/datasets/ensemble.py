@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from obsarchive.datasets.configuration import ReductionConfig
 from obsarchive.datasets.frame import RADII, Measured, load_measured, place
@@ -15,7 +16,7 @@ from obsarchive.datasets.table import Info
 from obsarchive.errors import Unprocessable
 from obsarchive.science.aperture import Flag
 from obsarchive.science.ensemble import Scale, common_scale
-from obsarchive.science.error_model import ErrorModel, fit_error_model, neighbour_light
+from obsarchive.science.error_model import ErrorModel, fit_error_model
 from obsarchive.science.robust import median_of_known
 from obsarchive.science.times import LightCurveTimes, light_curve_times
 from obsarchive.science.zero_point import ZeroPoint, band_of, find_zero_point, gaia_in_band
@@ -59,6 +60,8 @@ class Series:
         Of the common scale.
     error_model : ErrorModel
         How computed errors became these.
+    is_undisturbed : ndarray (n_stars,)
+        Stars without a brighter one so close that it shines into their aperture.
     growth : ndarray (n_frames, n_radii)
         Median light of the comparison stars in the apertures, in units of the main one's.
     facts : sequence of mapping
@@ -78,6 +81,7 @@ class Series:
     scale: Scale
     zero_point: ZeroPoint
     error_model: ErrorModel
+    is_undisturbed: NDArray[np.bool_]
     growth: Floats
     facts: Sequence[Mapping[str, float]]
 
@@ -135,21 +139,21 @@ def combine(folder: Path, stars: Stars, infos: Sequence[Info], config: Reduction
     flux, error = _columns(frames, "flux")[..., 0], _columns(frames, "flux_error")[..., 0]
     scale, flags = _common(flux, error, flags, stars)
     scaled, scaled_error = scale.applied(flux, error)
+    lonely = _undisturbed(scaled, frames, stars, config)
+    model = fit_error_model(scaled, scaled_error, (flags & int(UNUSABLE) == 0) & lonely[:, np.newaxis])
+    final_error = model.applied(scaled, scaled_error)
     fitted = _fitted(frames, stars, flags)
     if fitted is not None:
-        rows, psf_flux, psf_error = _tied(fitted, stars, (scaled, scaled_error), flags)
-        scaled[rows], scaled_error[rows] = psf_flux, psf_error
+        rows, psf_flux, psf_error = _tied(fitted, stars, scaled, flags)
+        scaled[rows], final_error[rows] = psf_flux, psf_error
         flags[rows] = (flags[rows] & ~int(Flag.BAD_PIXEL | Flag.SATURATED)) | int(Flag.PSF_FIT)
-    usable = (flags & int(UNUSABLE | Flag.PSF_FIT) == 0) & np.isfinite(scaled)
-    neighbours = _neighbours(scaled, usable, frames, stars, config)
-    model = fit_error_model(scaled, scaled_error, usable, neighbours)
     times = light_curve_times([info.mjd_middle for info, _ in loaded], config.target.ra_deg, config.target.dec_deg)
     series = Series(
         stars=stars,
         infos=[info for info, _ in loaded],
         times=times,
         flux=scaled,
-        flux_error=model.applied(scaled, scaled_error, neighbours),
+        flux_error=final_error,
         sky=_columns(frames, "sky"),
         y=_columns(frames, "y"),
         x=_columns(frames, "x"),
@@ -158,6 +162,7 @@ def combine(folder: Path, stars: Stars, infos: Sequence[Info], config: Reduction
         scale=scale,
         zero_point=ZeroPoint(),
         error_model=model,
+        is_undisturbed=lonely,
         growth=_growth(frames, stars),
         facts=[frame.info for frame in frames],
     )
@@ -218,33 +223,35 @@ def _fitted(
     if usable.any(axis=1).sum() < 3:
         return None
     scale = common_scale(flux[rows], error[rows], usable)
-    return rows, *scale.applied(flux[rows], error[rows])
+    scaled, scaled_error = scale.applied(flux[rows], error[rows])
+    return rows, scaled, fit_error_model(scaled, scaled_error, usable).applied(scaled, scaled_error)
 
 
 def _tied(
     fitted: tuple[NDArray[np.intp], Floats, Floats],
     stars: Stars,
-    aperture: tuple[Floats, Floats],
+    aperture: Floats,
     flags: NDArray[np.int64],
 ) -> tuple[NDArray[np.intp], Floats, Floats]:
     """Bring fitted fluxes onto the scale of the apertures; returns those of the target and the stars around it."""
     rows, flux, error = fitted
     compared = stars.is_comparison[rows]
     good = (flags[rows] & int(UNUSABLE) == 0) & compared[:, np.newaxis] & (flux > 0)
-    ratio = float(median_of_known(np.where(good, aperture[0][rows] / np.where(good, flux, 1.0), np.nan).ravel(), 0))
+    ratio = float(median_of_known(np.where(good, aperture[rows] / np.where(good, flux, 1.0), np.nan).ravel(), 0))
     around = ~compared | (rows == stars.target)
     return rows[around], ratio * flux[around], ratio * error[around]
 
 
-def _neighbours(
-    flux: Floats, usable: NDArray[np.bool_], frames: Sequence[Measured], stars: Stars, config: ReductionConfig
-) -> Floats:
-    """Light of the neighbours in each star's aperture; none where the PSF was fitted, which takes care of them."""
-    known = usable.any(axis=1)
-    light = np.nan_to_num(median_of_known(np.where(usable, flux, np.nan), 1))
+def _undisturbed(flux: Floats, frames: Sequence[Measured], stars: Stars, config: ReductionConfig) -> NDArray[np.bool_]:
+    """Stars without a brighter one so close that it shines into their aperture."""
+    light = np.nan_to_num(median_of_known(flux, 1))
     scale, fwhm = (float(np.median([frame.info[key] for frame in frames])) for key in ("scale_arcsec", "fwhm_px"))
-    found = neighbour_light((stars.y, stars.x), light, config.photometry.aperture_arcsec / scale, fwhm)
-    return np.where(known, found, 0.0)
+    reach = config.photometry.aperture_arcsec / scale + fwhm
+    pairs = cKDTree(np.stack([stars.y, stars.x], axis=1)).query_pairs(reach, output_type="ndarray")
+    fainter = np.where(light[pairs[:, 0]] < light[pairs[:, 1]], pairs[:, 0], pairs[:, 1])
+    found = np.ones(len(stars), bool)
+    found[fainter] = False
+    return found
 
 
 def _growth(frames: Sequence[Measured], stars: Stars) -> Floats:
@@ -264,7 +271,8 @@ def _zero_point(series: Series) -> ZeroPoint:
     catalogue = stars.mag
     if stars.is_gaia and band:
         catalogue = gaia_in_band(stars.mag, stars.colour, band)
-    good = series.is_good & (series.flags & int(Flag.PSF_FIT) == 0) & (series.flux > 0)
+    good = series.is_good & (series.flags & int(Flag.PSF_FIT) == 0) & series.is_undisturbed[:, np.newaxis]
+    good &= series.flux > 0
     weight = np.where(good, 1 / np.maximum(series.flux_error, 1e-30) ** 2, 0.0)
     total = weight.sum(axis=1)
     with np.errstate(all="ignore"):

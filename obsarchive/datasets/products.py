@@ -104,8 +104,8 @@ def write_table(path: Path, series: Series, config: ReductionConfig) -> None:
         **{"target": config.target.name, "target_id": 0, "filter": filter_of(series), "version": __version__},
         **{"zero_point": series.zero_point.value, "zero_point_error": series.zero_point.error},
         **{"zero_point_scatter": series.zero_point.scatter, "zero_point_stars": series.zero_point.n_stars},
-        **{"catalogue": stars.origin, "error_factor": series.error_model.factor},
-        **{"error_floor_mag": series.error_model.floor_mag, "aperture_arcsec": config.photometry.aperture_arcsec},
+        **{"catalogue": stars.origin, "aperture_arcsec": config.photometry.aperture_arcsec},
+        **dict(zip(("error_factor_min", "error_factor_max"), series.error_model.range, strict=True)),
         "flag_bits": ", ".join(f"{flag.value} {flag.name}" for flag in Flag),
     }
     with fitsio.whole_file(path) as part, warnings.catch_warnings(action="ignore"):
@@ -183,6 +183,14 @@ def write_light_curve(path: Path, table: Table) -> None:
     """Write a light curve with its units, as ECSV."""
     with fitsio.whole_file(path) as part:
         table.write(part, format="ascii.ecsv", overwrite=True)
+
+
+def read_light_curve(path: Path) -> Table:
+    """Read a light curve that :func:`write_light_curve` wrote; `ArchiveError` when there is none."""
+    try:
+        return Table.read(path, format="ascii.ecsv")
+    except (OSError, ValueError, LookupError) as err:
+        raise ArchiveError(f"{path} cannot be read: {err}") from err
 
 
 def write_dat(path: Path, table: Table) -> None:

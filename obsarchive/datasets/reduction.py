@@ -301,7 +301,7 @@ def finish(task: EnsembleTask) -> dict[str, Any]:
         "zero_point": series.zero_point.value,
         "zero_point_scatter": series.zero_point.scatter,
         "zero_point_stars": series.zero_point.n_stars,
-        "error_floor_mag": series.error_model.floor_mag,
+        "error_factor_max": series.error_model.range[1],
         "catalogue": series.stars.origin,
         "proposals": sorted({str(info.header["PROPID"]) for info in series.infos if info.header.get("PROPID")}),
         "first_mjd": float(series.times.mjd_utc[0]),

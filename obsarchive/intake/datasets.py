@@ -10,12 +10,12 @@ from typing import Any
 
 import yaml
 
+from obsarchive.dataset_lock import holder
 from obsarchive.fitsio import write_atomic
 from obsarchive.intake.archive import Kind
 
 log = logging.getLogger(__name__)
 
-LOCK = "dataset.lock"
 CONFIGURATION = "reduction_config.yaml"
 UNSORTED = "unsorted"
 INSTRUMENTS: dict[str, tuple[str, Kind]] = {
@@ -41,7 +41,7 @@ class Place:
     @property
     def is_locked(self) -> bool:
         """Whether a reduction works there just now."""
-        return (self.folder / LOCK).exists()
+        return holder(self.folder) is not None
 
 
 def place_of(frame: Mapping[str, Any], root: Path, instruments: Mapping[str, tuple[str, Kind]]) -> Place:

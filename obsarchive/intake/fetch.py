@@ -1,6 +1,7 @@
 """One run of the intake: ask every archive, fetch what is new, sort it into datasets, keep the ledger."""
 
 import logging
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from obsarchive.fitsio import whole_file, write_atomic
 from obsarchive.intake.archive import Frame, OnlineArchive, token_of
 from obsarchive.intake.datasets import INSTRUMENTS, Place, place_of, prepare
 from obsarchive.intake.request import ArchiveRequest, Request
-from obsarchive.store import Document, Frames
+from obsarchive.store import Datasets, Document, Frames
 
 log = logging.getLogger(__name__)
 
@@ -53,10 +54,22 @@ class Intake:
         What is known.
     environment : mapping
         Where tokens are looked for.
+    datasets : Datasets, optional
+        Where datasets with new frames are noted.
+    stopping : Event, optional
+        Once it is set, no other frame is begun.
     """
 
-    def __init__(self, request: Request, ledger: Frames, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        request: Request,
+        ledger: Frames,
+        environment: Mapping[str, str],
+        datasets: Datasets | None = None,
+        stopping: threading.Event | None = None,
+    ) -> None:
         self.request, self.ledger, self.environment = request, ledger, dict(environment)
+        self.datasets, self.stopping = datasets, stopping or threading.Event()
         self.summary = Summary()
 
     def run(self, now: datetime, progress: Progress = _unheard) -> Summary:
@@ -99,6 +112,8 @@ class Intake:
 
     def _fetch(self, archive: OnlineArchive, frame: Frame) -> str:
         """Fetch one frame; returns what was wrong, or nothing."""
+        if self.stopping.is_set():
+            return "stopped"
         folder = self.request.data_download_dir
         path, part = folder / frame.name, folder / f"{frame.name}.part"
         try:
@@ -141,6 +156,8 @@ class Intake:
         if not place.is_known:
             log.warning("%s lies in %s: its instrument is not known", frame["name"], place.folder)
         self.ledger.note(frame["archive"], frame["name"], "sorted", path=str(target))
+        if self.datasets is not None and place.is_known and frame.get("kind") == "image":
+            self.datasets.set_due(place.folder, str(frame.get("proposal") or ""))
         self.summary.counts["sorted" if place.is_known else "unsorted"] += 1
 
     def _tidy(self) -> None:

@@ -55,7 +55,14 @@ class Scale:
 
     def applied(self, flux: NDArray, error: NDArray) -> tuple[Floats, Floats]:
         """Return fluxes and their errors on the common scale; the error of the zero point is added."""
-        factor = np.exp(-self.correction / POGSON)
+        return self._scaled(flux, error, self.correction)
+
+    def applied_at(self, star: int, flux: NDArray, error: NDArray) -> tuple[Floats, Floats]:
+        """Return fluxes and errors (n_frames,) of something that stands beside a star on the common scale."""
+        return self._scaled(flux, error, self.correction[star])
+
+    def _scaled(self, flux: NDArray, error: NDArray, correction: Floats) -> tuple[Floats, Floats]:
+        factor = np.exp(-correction / POGSON)
         return flux * factor, np.hypot(error * factor, flux * factor * self.error / POGSON)
 
 

@@ -13,6 +13,7 @@ from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 from obsarchive.errors import ServiceUnavailable
 from obsarchive.store.book import Book, Document, Ending, StepPath
 from obsarchive.store.browse import Browse
+from obsarchive.store.datasets import Datasets
 from obsarchive.store.frames import Frames
 from obsarchive.store.jobs import Jobs, Lease
 from obsarchive.store.outbox import Outbox
@@ -28,6 +29,7 @@ __all__ = [
     "Browse",
     "Cone",
     "Criteria",
+    "Datasets",
     "Document",
     "Ending",
     "Frames",
@@ -81,6 +83,7 @@ class Store:
         self.throttle = Throttle(self.database["throttle"])
         self.slots = Slots(self.database["slots"])
         self.frames = Frames(self.database["frames"])
+        self.datasets = Datasets(self.database["datasets"])
         self.outbox = Outbox(self.database["alerts"])
         self.requests = Requests(self.database["requests"])
         self.audit = Audit(self.database["audit"])
@@ -100,6 +103,7 @@ class Store:
         self.jobs.ensure_indexes()
         self.outbox.ensure_indexes()
         self.frames.ensure_indexes()
+        self.datasets.ensure_indexes()
         self.ensure_portal_indexes()
 
     def ensure_portal_indexes(self) -> None:
