@@ -261,7 +261,7 @@ LOST = "the worker was lost"
 
 def count_stars(info: Info) -> int:
     """Return the number of stars on a frame: the sharper and deeper, the more; on a worker."""
-    return len(detect(read_planes(info, None).image, threshold=stars.BRIGHT_SIGMA / 3))
+    return len(detect(read_planes(info, None).image, threshold=stars.BRIGHT_SNR))
 
 
 def make_catalogue(task: CatalogueTask) -> None:

@@ -36,7 +36,7 @@ LEAST_SNR = 2.0
 COMPARISON_STARS = 100
 NEAR_FWHM = 10.0
 """Stars around the target that are fitted with it."""
-BRIGHT_SIGMA = 30.0
+BRIGHT_SNR = 60.0
 ENOUGH_BRIGHT = 40
 MATCH_PX = 3.0
 MAX_RMS_PX = 1.0
@@ -153,7 +153,7 @@ def year_of(mjd: float) -> float:
 
 def bright_sources(planes: Planes) -> Sources:
     """Return the sources on which a plate solution rests; many of them, if there are."""
-    found = detect(planes.image, threshold=BRIGHT_SIGMA)
+    found = detect(planes.image, threshold=BRIGHT_SNR)
     return found if len(found) >= ENOUGH_BRIGHT else detect(planes.image)
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from obsarchive.errors import Unprocessable
 
-THRESHOLD_SIGMA = 4.0
+THRESHOLD_SNR = 22.0
 LEAST_PIXELS = 5
 BACKGROUND_PX = 64
 LEAST_SIDE_PX = 16
@@ -52,7 +52,7 @@ class Sources:
 
 
 def detect(
-    image: NDArray, fwhm_px: float = 4.0, threshold: float = THRESHOLD_SIGMA, most: int = MAX_SOURCES
+    image: NDArray, fwhm_px: float = 4.0, threshold: float = THRESHOLD_SNR, most: int = MAX_SOURCES
 ) -> Sources:
     """Find the sources of an image.
 
@@ -63,7 +63,7 @@ def detect(
     fwhm_px : float
         Width of stars, for the filter [pixel].
     threshold : float
-        Of the smoothed image, in standard deviations of the background.
+        Signal-to-noise ratio in the smoothed image, where that of a star is largest.
     most : int
         The brightest of them are kept.
 
@@ -82,21 +82,25 @@ def detect(
     unknown = ~np.isfinite(pixels)
     if unknown.all():
         raise Unprocessable("no sources: no pixel of the image is finite")
-    pixels[unknown] = np.median(pixels[~unknown])
+    if unknown.any():
+        pixels[unknown] = np.median(pixels[~unknown])
     if np.ptp(pixels) == 0:
         raise Unprocessable("no sources: the image is constant")
     cell = min(BACKGROUND_PX, *image.shape)
     background = sep.Background(pixels, mask=unknown, bw=cell, bh=cell)
     flat = pixels - background.back()
+    kernel = _kernel(fwhm_px)
+    smoothed_noise = float(np.sqrt(np.sum(kernel**2)) / np.sum(kernel))
     sep.set_extract_pixstack(1_000_000)
     try:
         found = sep.extract(
             flat,
-            threshold,
+            threshold * smoothed_noise,
             err=background.rms(),
             mask=unknown,
             minarea=LEAST_PIXELS,
-            filter_kernel=_kernel(fwhm_px),
+            filter_kernel=kernel,
+            filter_type="conv",  # "matched" takes eight times as long
             deblend_cont=0.005,
         )
     except Exception as err:  # SEP raises bare Exception when its buffers overflow
