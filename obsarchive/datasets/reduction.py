@@ -34,6 +34,8 @@ LOG, RECORD = "aperture_pipeline.log", "reduction.json"
 LOG_BYTES = 5_000_000
 MOST_CANDIDATES = 7
 """Frames of which the reference frame is chosen."""
+WIDE_PX = 1000
+"""Of wider frames the middle tells enough."""
 
 Runner = Callable[[Callable[[Any], Any], Sequence[Any]], Iterator[tuple[int, Any]]]
 """Runs a function for each item somewhere; yields its number and the result, or the exception."""
@@ -260,8 +262,11 @@ LOST = "the worker was lost"
 
 
 def count_stars(info: Info) -> int:
-    """Return the number of stars on a frame: the sharper and deeper, the more; on a worker."""
-    return len(detect(read_planes(info, None).image, threshold=stars.BRIGHT_SNR))
+    """Return the number of stars in the middle of a frame: the sharper and deeper, the more; on a worker."""
+    image = read_planes(info, None).image
+    ny, nx = image.shape
+    middle = image[ny // 4 : ny - ny // 4, nx // 4 : nx - nx // 4] if min(ny, nx) > WIDE_PX else image
+    return len(detect(middle, threshold=stars.BRIGHT_SNR))
 
 
 def make_catalogue(task: CatalogueTask) -> None:

@@ -97,10 +97,10 @@ def aperture_photometry(
         raise ValueError(f"image {image.shape} and variance {variance.shape} must be the same plane")
     if not 0 <= inner < outer or not radii_px or min(radii_px) <= 0:
         raise ValueError(f"radii {list(radii_px)} and annulus {annulus_px} must be positive, the annulus not empty")
-    planes = np.stack([np.asarray(plane, np.float32) for plane in (image, variance)])
+    image, variance = (np.ascontiguousarray(plane, np.float32) for plane in (image, variance))
     centres, radii = np.nan_to_num(np.array(stars, np.float64), nan=-1e6), np.asarray(radii_px, np.float64)
-    sums, flags = _sums_of_all(planes, centres, radii, float(saturation))
-    sky, sky_error, poor = _skies(planes[0], centres, (float(inner), float(outer)))
+    sums, flags = _sums_of_all(image, variance, centres, radii, float(saturation))
+    sky, sky_error, poor = _skies(image, centres, (float(inner), float(outer)))
     flags[poor & (flags & EDGE == 0)] |= POOR_SKY
     areas = math.pi * radii**2
     flux = sums[0] - sky[:, np.newaxis] * areas
@@ -126,18 +126,18 @@ def _skies(image: NDArray, centres: NDArray, annulus: tuple[float, float]) -> tu
 
 
 @njit(cache=True)
-def _sums_of_all(planes, stars, radii, saturation):  # type: ignore[no-untyped-def]
+def _sums_of_all(image, variance, stars, radii, saturation):  # type: ignore[no-untyped-def]
     """Light and variance in each circle (2, n, k), NaN for those that the edge cuts, and flags of the first."""
     n, k = stars.shape[1], len(radii)
     sums, flags = np.full((2, n, k), np.nan), np.zeros(n, np.int64)
     for i in range(n):
         y, x = stars[0, i], stars[1, i]
-        if not _is_inside(y, x, radii[0], planes.shape[1:]):
+        if not _is_inside(y, x, radii[0], image.shape):
             flags[i] = EDGE
             continue
-        sums[:, i], flags[i] = _sums(planes, (y, x), radii, saturation)
+        sums[:, i], flags[i] = _sums(image, variance, (y, x), radii, saturation)
         for j in range(1, k):
-            if not _is_inside(y, x, radii[j], planes.shape[1:]):
+            if not _is_inside(y, x, radii[j], image.shape):
                 sums[:, i, j] = np.nan
     return sums, flags
 
@@ -149,14 +149,14 @@ def _is_inside(y, x, radius, shape):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _sums(planes, centre, radii, saturation):  # type: ignore[no-untyped-def]
+def _sums(image, variance, centre, radii, saturation):  # type: ignore[no-untyped-def]
     """Light and variance in each circle, and what is wrong in the first; a bad pixel spoils the others."""
     sums, flags, largest = np.zeros((2, len(radii))), 0, radii.max()
-    _, height, width = planes.shape
+    height, width = image.shape
     for row in range(max(int(centre[0] - largest), 0), min(int(centre[0] + largest) + 2, height)):
         for column in range(max(int(centre[1] - largest), 0), min(int(centre[1] + largest) + 2, width)):
             dy, dx = row - centre[0], column - centre[1]
-            value = planes[0, row, column]
+            value = image[row, column]
             for j in range(len(radii)):
                 part = _overlap(dy, dx, radii[j])
                 if part == 0.0:
@@ -170,7 +170,7 @@ def _sums(planes, centre, radii, saturation):  # type: ignore[no-untyped-def]
                 if value >= saturation and j == 0:
                     flags |= SATURATED
                 sums[0, j] += part * value
-                sums[1, j] += part * part * planes[1, row, column]
+                sums[1, j] += part * part * variance[row, column]
     return sums, flags
 
 

@@ -14,7 +14,7 @@ LEAST_PIXELS = 5
 BACKGROUND_PX = 64
 LEAST_SIDE_PX = 16
 MAX_SOURCES = 5000
-WIDTH_ROUNDS = 12
+WIDTH_ROUNDS, SAME_WIDTH = 12, 1e-3
 WIDEST = 4.0
 """Of a star's width, in units of the isophotal one."""
 GAUSS_FWHM = 2.3548
@@ -82,12 +82,13 @@ def detect(
     unknown = ~np.isfinite(pixels)
     if unknown.all():
         raise Unprocessable("no sources: no pixel of the image is finite")
-    if unknown.any():
+    mask = unknown if unknown.any() else None
+    if mask is not None:
         pixels[unknown] = np.median(pixels[~unknown])
     if np.ptp(pixels) == 0:
         raise Unprocessable("no sources: the image is constant")
     cell = min(BACKGROUND_PX, *image.shape)
-    background = sep.Background(pixels, mask=unknown, bw=cell, bh=cell)
+    background = sep.Background(pixels, mask=mask, bw=cell, bh=cell)
     flat = pixels - background.back()
     kernel = _kernel(fwhm_px)
     smoothed_noise = float(np.sqrt(np.sum(kernel**2)) / np.sum(kernel))
@@ -97,7 +98,7 @@ def detect(
             flat,
             threshold * smoothed_noise,
             err=background.rms(),
-            mask=unknown,
+            mask=mask,
             minarea=LEAST_PIXELS,
             filter_kernel=kernel,
             filter_type="conv",  # "matched" takes eight times as long
@@ -110,7 +111,7 @@ def detect(
         return Sources(*(np.empty(0) for _ in range(5)))
     isophotal = np.sqrt(0.5 * (found["a"] ** 2 + found["b"] ** 2))
     sigma = np.clip(isophotal, 0.5, 2 * fwhm_px)
-    x, y, flag = sep.winpos(flat, found["x"], found["y"], sigma, mask=unknown)
+    x, y, flag = sep.winpos(flat, found["x"], found["y"], sigma, mask=mask)
     good = (np.hypot(x - found["x"], y - found["y"]) < GAUSS_FWHM * isophotal) & (flag == 0)
     x, y = np.where(good, x, found["x"]), np.where(good, y, found["y"])
     snr = found["peak"] / background.globalrms
@@ -138,7 +139,9 @@ def _core_sigma(image, y, x, start):  # type: ignore[no-untyped-def]
                 break
             # The product of two Gaussians: the reciprocals of their variances add up.
             inverse = light / spread - 1 / sigma**2
-            sigma = min(max(1 / np.sqrt(inverse), 0.4) if inverse > 0 else np.inf, WIDEST * start[i])
+            before, sigma = sigma, min(max(1 / np.sqrt(inverse), 0.4) if inverse > 0 else np.inf, WIDEST * start[i])
+            if abs(sigma - before) < SAME_WIDTH * before:
+                break
         out[i] = sigma
     return out
 
