@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import sep
-from photutils.aperture import CircularAnnulus, CircularAperture, aperture_photometry as photutils_photometry
+from photutils.aperture import CircularAnnulus, CircularAperture
+from photutils.aperture import aperture_photometry as photutils_photometry
 from photutils.background import Background2D, MedianBackground
 from photutils.detection import DAOStarFinder
 
@@ -57,9 +58,7 @@ def whole_dataset(frames: int) -> None:
 
 
 def one_frame() -> None:
-    field = StarField(
-        n_stars=5000, camera=Camera(shape=(4096, 4096), bad_columns=0), mag_range=(13.0, 20.0), seed=3
-    )
+    field = StarField(n_stars=5000, camera=Camera(shape=(4096, 4096), bad_columns=0), mag_range=(13.0, 20.0), seed=3)
     frame = field.frame(0, 60500.0, air=Air())
     image, variance = frame.image, frame.variance
 
@@ -86,7 +85,10 @@ def one_frame() -> None:
 
     ours()
     mine, theirs, seps = best(ours), best(with_photutils, 1), best(with_sep)
-    print(f"one frame of 4096 x 4096, 5000 stars: {mine:.2f} s; photutils {theirs:.2f} s: {theirs / mine:.1f} x (goal 4 x)")
+    print(
+        f"one frame of 4096 x 4096, 5000 stars: {mine:.2f} s;"
+        f" photutils {theirs:.2f} s: {theirs / mine:.1f} x (goal 4 x)"
+    )
     print(f"  SEP alone, sky not clipped, no widths and centroids: {seps:.2f} s: {seps / mine:.2f} x")
 
 

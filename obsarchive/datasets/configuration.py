@@ -96,8 +96,8 @@ class ReductionConfig(_Part):
 
     def digest(self) -> str:
         """Stands for all settings on which measurements depend."""
-        text = f"{self.target.ra_deg} {self.target.dec_deg} {self.photometry.model_dump_json()}"
-        catalogue = self.photometry.catalogue
+        settings, catalogue = self.photometry.model_dump_json(exclude={"catalogue"}), self.photometry.catalogue
+        text = f"{self.target.ra_deg} {self.target.dec_deg} {settings} {catalogue.name if catalogue else ''}"
         if catalogue is not None and catalogue.exists():
             text += f" {catalogue.stat().st_size} {catalogue.stat().st_mtime_ns}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]

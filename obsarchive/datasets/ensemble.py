@@ -28,8 +28,8 @@ Floats = NDArray[np.float64]
 POGSON = 2.5 / np.log(10)
 BAD_SCATTER, LEAST_BAD_SCATTER_MAG = 5.0, 0.05
 """A frame is bad if its stars scatter so many times more than on the others, and by so much."""
-BAD_LOSS_MAG = 3.0
-"""A frame is bad if it lost so much more light than the others."""
+BAD_LOSS_MAG, BAD_FWHM = 3.0, 2.2
+"""A frame is bad if it lost so much more light than the others, or its stars are so many times wider."""
 DETECTED_SIGMA, LIMIT_SIGMA = 3.0, 5.0
 UNUSABLE = Flag.SATURATED | Flag.BAD_PIXEL | Flag.EDGE | Flag.POOR_SKY | Flag.BAD_FRAME
 
@@ -66,6 +66,8 @@ class Series:
         Median light of the comparison stars in the apertures, in units of the main one's.
     facts : sequence of mapping
         What each frame's own measurement says.
+    verdicts : sequence of str
+        Why a frame is bad; empty for good ones.
     """
 
     stars: Stars
@@ -84,6 +86,7 @@ class Series:
     is_undisturbed: NDArray[np.bool_]
     growth: Floats
     facts: Sequence[Mapping[str, float]]
+    verdicts: Sequence[str]
 
     @property
     def is_good(self) -> NDArray[np.bool_]:
@@ -137,7 +140,9 @@ def combine(folder: Path, stars: Stars, infos: Sequence[Info], config: Reduction
     frames = [found for _, found in loaded]
     flags = np.stack([frame.flags for frame in frames], axis=1)
     flux, error = _columns(frames, "flux")[..., 0], _columns(frames, "flux_error")[..., 0]
-    scale, flags = _common(flux, error, flags, stars)
+    fwhm = np.array([frame.info["fwhm_px"] * frame.info["scale_arcsec"] for frame in frames])
+    scale, verdicts = _common(flux, error, flags, stars, fwhm)
+    flags = flags | np.where([bool(verdict) for verdict in verdicts], int(Flag.BAD_FRAME), 0)
     scaled, scaled_error = scale.applied(flux, error)
     lonely = _undisturbed(scaled, frames, stars, config)
     model = fit_error_model(scaled, scaled_error, (flags & int(UNUSABLE) == 0) & lonely[:, np.newaxis])
@@ -158,13 +163,14 @@ def combine(folder: Path, stars: Stars, infos: Sequence[Info], config: Reduction
         y=_columns(frames, "y"),
         x=_columns(frames, "x"),
         flags=flags,
-        fwhm_arcsec=np.array([frame.info["fwhm_px"] * frame.info["scale_arcsec"] for frame in frames]),
+        fwhm_arcsec=fwhm,
         scale=scale,
         zero_point=ZeroPoint(),
         error_model=model,
         is_undisturbed=lonely,
         growth=_growth(frames, stars),
         facts=[frame.info for frame in frames],
+        verdicts=verdicts,
     )
     return replace(series, zero_point=_zero_point(series))
 
@@ -174,16 +180,18 @@ def _columns(frames: Sequence[Measured], name: str) -> Floats:
     return np.stack([getattr(frame, name) for frame in frames], axis=1)
 
 
-def _common(flux: Floats, error: Floats, flags: NDArray[np.int64], stars: Stars) -> tuple[Scale, NDArray[np.int64]]:
-    """Find the scale; a second time without the frames that are of no use, which are flagged."""
-    terms = _terms(stars)
-    scale = common_scale(flux, error, flags & int(UNUSABLE) == 0, terms)
-    bad = _bad_frames(flux, error, flags, scale)
+def _common(
+    flux: Floats, error: Floats, flags: NDArray[np.int64], stars: Stars, fwhm_arcsec: Floats
+) -> tuple[Scale, list[str]]:
+    """Find the scale; a second time without the frames that are of no use; and why they are."""
+    usable, terms = flags & int(UNUSABLE) == 0, _terms(stars)
+    scale = common_scale(flux, error, usable, terms)
+    verdicts = _verdicts(flux, error, usable, scale, fwhm_arcsec)
+    bad = np.array([bool(verdict) for verdict in verdicts])
     if bad.any() and not bad.all():
-        flags = flags | np.where(bad, int(Flag.BAD_FRAME), 0)
-        scale = common_scale(flux, error, flags & int(UNUSABLE) == 0, terms)
-    flags = flags | np.where(np.isfinite(scale.correction).any(axis=0), 0, int(Flag.BAD_FRAME))
-    return scale, flags
+        scale = common_scale(flux, error, usable & ~bad, terms)
+    known = np.asarray(np.isfinite(scale.correction).any(axis=0))
+    return scale, [v or ("" if k else "too few stars to compare with") for v, k in zip(verdicts, known, strict=True)]
 
 
 def _terms(stars: Stars) -> dict[str, Floats]:
@@ -197,16 +205,26 @@ def _terms(stars: Stars) -> dict[str, Floats]:
     return terms
 
 
-def _bad_frames(flux: Floats, error: Floats, flags: NDArray[np.int64], scale: Scale) -> NDArray[np.bool_]:
-    """Frames whose stars scatter far more than usual, or that lost far more light."""
-    good = scale.is_reference[:, np.newaxis] & (flags & int(UNUSABLE) == 0) & (flux > 0)
+def _verdicts(flux: Floats, error: Floats, usable: NDArray[np.bool_], scale: Scale, fwhm_arcsec: Floats) -> list[str]:
+    """Say of each frame why it is bad: its stars scatter, it lost light, or they are wide, far more than usual."""
+    good = scale.is_reference[:, np.newaxis] & usable & (flux > 0)
     safe_flux = np.where(good, flux, 1.0)
     mag = np.where(good, -POGSON * np.log(safe_flux), np.nan) + scale.correction
     residual = np.abs(mag - scale.magnitude[:, np.newaxis])
     scatter = 1.4826 * median_of_known(np.where(POGSON * error / safe_flux < 0.05, residual, np.nan), 0)
     loss = -median_of_known(scale.correction, 0)
-    usual, usual_loss = (float(median_of_known(values, 0)) for values in (scatter, loss))
-    return np.asarray((scatter > max(BAD_SCATTER * usual, LEAST_BAD_SCATTER_MAG)) | (loss - usual_loss > BAD_LOSS_MAG))
+    usual, usual_loss, usual_fwhm = (float(median_of_known(values, 0)) for values in (scatter, loss, fwhm_arcsec))
+    found = []
+    for own, lost, fwhm in zip(scatter, loss - usual_loss, fwhm_arcsec, strict=True):
+        words = ""
+        if own > max(BAD_SCATTER * usual, LEAST_BAD_SCATTER_MAG):
+            words = f"its stars scatter by {own:.3f} mag, {usual:.3f} mag are usual"
+        elif lost > BAD_LOSS_MAG:
+            words = f"it lost {lost:.1f} mag more light than the others"
+        elif fwhm > BAD_FWHM * usual_fwhm:
+            words = f"its stars are {fwhm:.1f} arcsec wide, {usual_fwhm:.1f} arcsec are usual"
+        found.append(words)
+    return found
 
 
 def _fitted(

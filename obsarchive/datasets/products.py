@@ -230,7 +230,7 @@ def write_frames(path: Path, series: Series, failures: Mapping[str, str]) -> Non
         {
             "frame": np.array([*names, *failures]),
             "state": np.array([*states, *["failed"] * m]),
-            "reason": np.array([*_why(series), *failures.values()]),
+            "reason": np.array([*series.verdicts, *failures.values()]),
             "time_bjd_tdb": column(series.times.bjd_tdb) * u.day,
             "time_mjd_utc": column(series.times.mjd_utc) * u.day,
             "exposure": column([info.exposure_s for info in series.infos]) * u.s,
@@ -246,9 +246,3 @@ def write_frames(path: Path, series: Series, failures: Mapping[str, str]) -> Non
     table.meta = {"measured": n, "failed": m}
     with fitsio.whole_file(path) as part:
         table.write(part, format="ascii.ecsv", overwrite=True)
-
-
-def _why(series: Series) -> list[str]:
-    """Say why frames are bad."""
-    words = "its stars scatter, or it lost light, far more than on the other frames; it is left out"
-    return [words if bad else "" for bad in series.bad_frames]

@@ -2,12 +2,12 @@
 
 import hashlib
 import logging
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from time import sleep
 from typing import Literal, Protocol, Self
 
 import httpx
@@ -130,7 +130,7 @@ class Line:
         for attempt in range(TRIES):
             if attempt:
                 log.info("%s: %s; asking again in %.0f s", self.request.name, why, pause)
-                time.sleep(pause)
+                sleep(pause)
             try:
                 answer = self._client.get(address, params=parameters, headers=self._headers(address))
             except httpx.HTTPError as err:

@@ -51,9 +51,7 @@ class Sources:
         return Sources(self.y[which], self.x[which], self.flux[which], self.snr[which], self.fwhm_px[which])
 
 
-def detect(
-    image: NDArray, fwhm_px: float = 4.0, threshold: float = THRESHOLD_SNR, most: int = MAX_SOURCES
-) -> Sources:
+def detect(image: NDArray, fwhm_px: float = 4.0, threshold: float = THRESHOLD_SNR, most: int = MAX_SOURCES) -> Sources:
     """Find the sources of an image.
 
     Parameters

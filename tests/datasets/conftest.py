@@ -17,6 +17,7 @@ from simulated import Reduced, make
 
 from obsarchive import demo_field
 
+
 @pytest.fixture(scope="session", params=[(1, 600), (2, 400)], ids=["seed 1", "seed 2"])
 def reduced(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Reduced:
     """A crowded field with clouds, changing seeing and wrong coordinates, reduced; only to be read."""

@@ -77,9 +77,7 @@ def test_coordinates_are_good_to_a_tenth_of_a_pixel(reduced: Reduced) -> None:
 def test_times_are_those_of_astropy(reduced: Reduced) -> None:
     target = SkyCoord(*(axis[0] for axis in reduced.field.sky), unit=u.deg)
     centre = EarthLocation.from_geocentric(0, 0, 0, unit=u.m)
-    for frame, bjd, mjd in zip(
-        reduced.frames, reduced.series.times.bjd_tdb, reduced.series.times.mjd_utc, strict=True
-    ):
+    for frame, bjd, mjd in zip(reduced.frames, reduced.series.times.bjd_tdb, reduced.series.times.mjd_utc, strict=True):
         time = Time(frame.mjd_middle, format="mjd", scale="utc", location=centre)
         expected = (time.tdb + time.light_travel_time(target, "barycentric", ephemeris="builtin")).jd
         assert abs(bjd - expected) * 86400 < 0.1

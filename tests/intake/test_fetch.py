@@ -47,7 +47,7 @@ def store(mongo_server: Server, database_name: str) -> Iterator[Store]:
 
 @pytest.fixture
 def sky(monkeypatch: pytest.MonkeyPatch) -> Sky:
-    monkeypatch.setattr(archive.time, "sleep", lambda _: None)
+    monkeypatch.setattr(archive, "sleep", lambda _: None)
     found = Sky()
     for number in range(5):
         found.add(f"lsc-{number:04d}-e91.fits.fz", "A", f"2024-07-01T0{number}:00:00Z", frame(number))

@@ -22,7 +22,7 @@ START, END = datetime(2024, 7, 1, tzinfo=UTC), datetime(2024, 7, 2, tzinfo=UTC)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Note the pauses instead of making them."""
     pauses: list[float] = []
-    monkeypatch.setattr(archive.time, "sleep", pauses.append)
+    monkeypatch.setattr(archive, "sleep", pauses.append)
     return pauses
 
 

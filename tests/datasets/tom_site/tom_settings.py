@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from pathlib import Path
 
 from tom_common.default_settings import *  # noqa: F403
 
@@ -30,14 +31,14 @@ TEMPLATES = [
     }
 ]
 CRISPY_TEMPLATE_PACK = "bootstrap5"
-DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": os.path.join(BASE_DIR, "db.sqlite3")}}
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": Path(BASE_DIR) / "db.sqlite3"}}
 DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
 LOGIN_URL = "/accounts/login/"
 LOGIN_REDIRECT_URL = "/"
 TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "/static/"
-MEDIA_ROOT = os.path.join(BASE_DIR, "data")
+MEDIA_ROOT = str(Path(BASE_DIR) / "data")
 MEDIA_URL = "/data/"
 CACHES = {
     "default": {"BACKEND": "django.core.cache.backends.filebased.FileBasedCache", "LOCATION": tempfile.gettempdir()}
