@@ -2,6 +2,8 @@ PYTHON ?= python3
 VENV = .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
+TOM = .venv-tom
+TOM_INSTALLED = $(TOM)/.installed-3.1.0
 
 .PHONY: install run test lint
 
@@ -12,11 +14,17 @@ $(INSTALLED): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev,oracles]'
 	touch $(INSTALLED)
 
+# A TOM to upload light curves to, for the tests; it needs older libraries than ours.
+$(TOM_INSTALLED):
+	test -x $(TOM)/bin/python || $(PYTHON) -m venv $(TOM)
+	$(TOM)/bin/python -m pip install --quiet tomtoolkit==3.1.0
+	touch $(TOM_INSTALLED)
+
 run: install
 	$(BIN)/python -m obsarchive run config.json
 
 # Three processes on two cores, since many tests wait for a daemon of their own; so no process needs several threads.
-test: install
+test: install $(TOM_INSTALLED)
 	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 tests
 
 lint: install

@@ -5,9 +5,9 @@ import logging
 import math
 import os
 import re
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import httpx
@@ -171,7 +171,7 @@ class Tom:
         why = ""
         for attempt in range(1 if method == "POST" else TRIES):
             if attempt:
-                time.sleep(FIRST_PAUSE_S * 2 ** (attempt - 1))
+                sleep(FIRST_PAUSE_S * 2 ** (attempt - 1))
             try:
                 answer = self._client.request(method, f"{self._root}{path}", **more)
             except httpx.HTTPError as err:

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy.io import ascii, fits
-from frames_api import TOKEN, Sky, serve
 
 from obsarchive.intake import archive
 from obsarchive.intake.datasets import INSTRUMENTS, place_of, safe
@@ -22,6 +21,7 @@ from obsarchive.intake.fetch import Intake, unpack
 from obsarchive.intake.request import load
 from obsarchive.mongod import Server
 from obsarchive.store import Store
+from tests.frames_api import TOKEN, Sky, serve
 
 NOW = datetime(2024, 7, 2, tzinfo=UTC)
 ENVIRONMENT = {"LCO_TOKEN": TOKEN}

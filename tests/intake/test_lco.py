@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from frames_api import TOKEN, Sky, serve
 
 from obsarchive.errors import ConfigError
 from obsarchive.intake import archive
 from obsarchive.intake.archive import ArchiveUnavailable, Refused, md5_of, token_of
 from obsarchive.intake.lco import LcoArchive
 from obsarchive.intake.request import ArchiveRequest
+from tests.frames_api import TOKEN, Sky, serve
 
 START, END = datetime(2024, 7, 1, tzinfo=UTC), datetime(2024, 7, 2, tzinfo=UTC)
 
