@@ -18,10 +18,10 @@ from obsarchive import demo_field, logs
 from obsarchive.config import Config, Parallel
 from obsarchive.config import load as load_config
 from obsarchive.datasets import products, selection
-from obsarchive.datasets.configuration import CONFIGURATION
 from obsarchive.datasets.diagnostics import plot_light_curve
 from obsarchive.datasets.lightcurves import light_curve_at
 from obsarchive.datasets.many import Reductions
+from obsarchive.datasets.names import CONFIGURATION
 from obsarchive.datasets.reduction import Outcome, summary
 from obsarchive.errors import ConfigError
 from obsarchive.fitsio import write_atomic

@@ -43,6 +43,7 @@ class Wishes:
             "library add": self._add_to_library,
             "library remove": self._remove_from_library,
             "owners": self._set_owners,
+            "redo dataset": self._redo_dataset,
         }
 
     def grant(self) -> None:
@@ -105,6 +106,10 @@ class Wishes:
             if not library.holds(name):
                 raise Refused(f"{name} is not in the PSF library")
             library.remove(name, "administrator")
+
+    def _redo_dataset(self, what: Wish) -> None:
+        if not self.store.datasets.wish_redo(what.get("dataset", "")):
+            raise Refused("there is no such dataset in the database")
 
     def _set_owners(self, what: Wish) -> None:
         program = what.get("program", "")

@@ -137,7 +137,7 @@
     ctx.restore();
   };
 
-  const points = (items, { x, y, xTime = false, floor, line = [] }) => (box, size) => {
+  const points = (items, { x, y, xTime = false, floor, line = [], isMagnitude = false }) => (box, size) => {
     const series = [{}, { stroke: "transparent", points: { show: false }, paths: () => null }];
     const sorted = [...items].sort((a, b) => a.x - b.x);
     return new uPlot(
@@ -145,8 +145,8 @@
         ...size,
         legend: { show: false },
         cursor: { drag: { x: true, y: false }, points: { show: false } },
-        scales: { x: { time: false, range: () => range(sorted.map((item) => item.x)) }, y: { range: () => range(sorted.map((item) => item.y), 0.08, floor) } },
-        axes: [xTime ? timeAxis() : axis(x), axis(y, { size: 56 })],
+        scales: { x: { time: false, range: () => range(sorted.map((item) => item.x)) }, y: { range: () => range(sorted.map((item) => item.y), 0.08, floor), dir: isMagnitude ? -1 : 1 } },
+        axes: [xTime ? timeAxis() : axis(x), axis(y, { size: 62 })],
         series,
         plugins: [{ hooks: { draw: [under(line), scatter(sorted, "y")] } }, hover(sorted, goTo)],
       },
@@ -231,9 +231,30 @@
     return plot;
   };
 
+  // Light curves of a star, a colour for each filter; with a period two cycles of it.
+  const [julianOffset, psfFit] = [2450000, 32];
+  const lightcurve = (facts, box, size) => {
+    const period = facts.period > 0 ? facts.period : 0;
+    const items = facts.curves.flatMap((curve) => curve.rows.filter((row) => known(row.mag)).flatMap((row) => {
+      const time = row.time_bjd_tdb - julianOffset;
+      const item = {
+        y: row.mag, error: row.mag_err, filter: curve.filter, open: (row.flags & ~psfFit) !== 0,
+        text: `${time.toFixed(4)}  ${row.mag.toFixed(3)} ± ${known(row.mag_err) ? row.mag_err.toFixed(3) : "?"}  ${curve.filter} ${curve.instrument}`,
+      };
+      if (!period) return [{ ...item, x: time }];
+      const phase = (((time / period) % 1) + 1) % 1;
+      return [{ ...item, x: phase }, { ...item, x: phase + 1 }];
+    }));
+    const x = period ? `Phase (period ${period} d)` : `BJD(TDB) − ${julianOffset} [d]`;
+    const plot = points(items, { x, y: "Magnitude", isMagnitude: true })(box, size);
+    legendOf(box, filtersOf(items));
+    return plot;
+  };
+
   const makers = {
     night,
     contrast,
+    lightcurve,
     seeing: (facts, box, size) => {
       const items = seeingItems(facts);
       const line = (facts.seeing_trend || []).map(([time, value]) => [seconds(time), value]);
@@ -258,7 +279,7 @@
   const drawn = [];
   const sizeOf = (box) => {
     const padding = parseFloat(getComputedStyle(box).paddingLeft) + parseFloat(getComputedStyle(box).paddingRight);
-    return { width: Math.max(200, box.clientWidth - padding), height: box.dataset.plot === "night" ? 130 : 260 };
+    return { width: Math.max(200, box.clientWidth - padding), height: { night: 130, lightcurve: 380 }[box.dataset.plot] || 260 };
   };
   const draw = () => {
     for (const box of document.querySelectorAll("[data-plot]")) {

@@ -10,11 +10,10 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from obsarchive import yamlfile
 from obsarchive.config_types import AnyPath
+from obsarchive.datasets.names import CONFIGURATION
 from obsarchive.instruments import degrees
 
 log = logging.getLogger(__name__)
-
-CONFIGURATION = "reduction_config.yaml"
 
 
 def _angle(unit: u.Unit, largest: float) -> Any:

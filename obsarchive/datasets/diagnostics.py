@@ -9,18 +9,15 @@ from obsarchive import fitsio, series_plots
 from obsarchive.datasets import products
 from obsarchive.datasets.configuration import ReductionConfig
 from obsarchive.datasets.ensemble import UNUSABLE, Series
-from obsarchive.datasets.frame import RADII
+from obsarchive.datasets.frame import RADII, read_sidecar
+from obsarchive.datasets.names import SIDECARS
 from obsarchive.datasets.products import filter_of
-from obsarchive.figures import Labels
+from obsarchive.datasets.table import read_planes
+from obsarchive.figures import Labels, Mark, Sky, preview_cropped
 from obsarchive.science.robust import median_of_known
 from obsarchive.science.zero_point import band_of, gaia_in_band
 
-PLOTS = {
-    "lightcurve.png": "light curve of the target",
-    "rms.png": "scatter of all stars against magnitude",
-    "growth.png": "light in apertures of several radii",
-    "residuals.png": "comparison with the catalogue over the field",
-}
+FINDER_ARCSEC = 60.0
 
 
 def write_plots(folder: Path, series: Series, config: ReductionConfig) -> None:
@@ -28,6 +25,7 @@ def write_plots(folder: Path, series: Series, config: ReductionConfig) -> None:
     labels = Labels(config.target.name, filter_of(series))
     target = products.light_curve(series, series.stars.target, config)
     fitsio.write_atomic(folder / "lightcurve.png", plot_light_curve(target, config.target.name))
+    fitsio.write_atomic(folder / "finder.png", _finder(folder, series, config))
     mag, scatter, expected = _scatter(series)
     plot = series_plots.scatter_against_magnitude(mag, scatter, expected, series.stars.target, labels)
     fitsio.write_atomic(folder / "rms.png", plot)
@@ -45,6 +43,18 @@ def plot_light_curve(table: Table, name: str) -> bytes:
     labels = Labels(name, str(table.meta.get("filter", "")))
     mag = columns["mag"], columns["mag_err"]
     return series_plots.light_curve(columns["time_bjd_tdb"], mag, columns["limit"], bad, labels, labels.filter)
+
+
+def _finder(folder: Path, series: Series, config: ReductionConfig) -> bytes:
+    """Draw the surroundings of the target on the reference frame, or on the first one that was measured."""
+    info = next((info for info in series.infos if info.path.name == series.stars.reference), series.infos[0])
+    column, target = list(series.infos).index(info), series.stars.target
+    plate, image = read_sidecar(folder / SIDECARS / f"{info.stem}.wcs"), read_planes(info, None).image
+    place = float(series.y[target, column]), float(series.x[target, column])
+    labels = Labels(config.target.name, filter_of(series), marks=[Mark(*place)])
+    filled = np.where(np.isfinite(image), image, np.nanmedian(image))
+    sky = Sky(plate.scale_arcsec, plate.north_angle_deg, bool(np.linalg.det(plate.matrix) < 0))
+    return preview_cropped(filled, sky, place, FINDER_ARCSEC / plate.scale_arcsec, labels)
 
 
 def _scatter(series: Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from obsarchive import fitsio
 from obsarchive.datasets.configuration import ReductionConfig
-from obsarchive.datasets.stars import FILE, NEAR_FWHM, Stars, annulus, bright_sources, load, solve, year_of
+from obsarchive.datasets.names import RAW_FLUX, SIDECARS, STAR_CATALOGUE
+from obsarchive.datasets.stars import NEAR_FWHM, Stars, annulus, bright_sources, load, solve, year_of
 from obsarchive.datasets.table import Info, Planes, claimed_plate, read_info, read_planes, stem_of
 from obsarchive.errors import ArchiveError, Unprocessable
 from obsarchive.science.aperture import Apertures, aperture_photometry
@@ -27,7 +28,6 @@ log = logging.getLogger(__name__)
 
 VERSION = 1
 """Of the measurements: older ones are made again."""
-RAW_FLUX, SIDECARS = "raw_flux", "wcs"
 RADII = (1.0, 0.7, 1.4, 2.0)
 """Of the apertures, in units of the main one, which comes first."""
 BOX_FWHM = 5.0
@@ -137,9 +137,9 @@ def measure(task: FrameTask) -> None:
         The frame is of no use; says why.
     """
     info = read_info(task.path)
-    loaded = load(task.folder / FILE)
+    loaded = load(task.folder / STAR_CATALOGUE)
     if loaded is None:
-        raise ArchiveError(f"{task.folder / FILE} is gone")
+        raise ArchiveError(f"{task.folder / STAR_CATALOGUE} is gone")
     stars = loaded[0]
     planes = read_planes(info, task.config.photometry.saturation)
     try:

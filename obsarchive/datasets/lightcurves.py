@@ -10,16 +10,15 @@ from astropy.table import Table
 
 from obsarchive.datasets import configuration, stars
 from obsarchive.datasets.ensemble import Series, combine
-from obsarchive.datasets.frame import SIDECARS, read_sidecar
+from obsarchive.datasets.frame import read_sidecar
+from obsarchive.datasets.names import SIDECARS, STAR_CATALOGUE
 from obsarchive.datasets.products import light_curve, points
 from obsarchive.datasets.stars import Stars, annulus
+from obsarchive.datasets.stored import STAR_ARCSEC
 from obsarchive.datasets.table import Info, frames_of, read_info, read_planes
 from obsarchive.errors import ArchiveError, Unprocessable
 from obsarchive.science.aperture import Flag, aperture_photometry
 from obsarchive.science.wcs import project
-
-STAR_ARCSEC = 1.5
-"""A place so close to a star means the star."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def light_curve_at(folder: Path, ra_deg: float, dec_deg: float) -> Found:
 def reopened(folder: Path) -> tuple[Series, configuration.ReductionConfig]:
     """Return the light curves of a dataset that was reduced."""
     config = configuration.load(folder)
-    loaded = stars.load(folder / stars.FILE)
+    loaded = stars.load(folder / STAR_CATALOGUE)
     if loaded is None:
         raise ArchiveError(f"{folder}: there is no star catalogue: the dataset was not reduced yet")
     infos = []

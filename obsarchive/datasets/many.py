@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from obsarchive.datasets import configuration, tom
-from obsarchive.datasets.products import LIGHT_CURVE, read_light_curve
+from obsarchive.datasets.names import LIGHT_CURVE
+from obsarchive.datasets.products import read_light_curve
 from obsarchive.datasets.reduction import Outcome, Reduction, Runner
 from obsarchive.errors import ArchiveError, ConfigError
 from obsarchive.store import Datasets

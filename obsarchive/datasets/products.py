@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from obsarchive import __version__, fitsio
 from obsarchive.datasets.configuration import ReductionConfig
 from obsarchive.datasets.ensemble import DETECTED_SIGMA, POGSON, Series, magnitudes
+from obsarchive.datasets.names import FRAMES, LIGHT_CURVE, SUMMARY, TABLE, TABLE_PATH
 from obsarchive.datasets.table import Info, write_summary
 from obsarchive.errors import ArchiveError
 from obsarchive.intake.datasets import safe
@@ -24,9 +25,6 @@ from obsarchive.science.zero_point import ZeroPoint
 
 log = logging.getLogger(__name__)
 
-TABLE, TABLE_PATH = "photometry.h5", "photometry"
-LIGHT_CURVE = "lightcurve.ecsv"
-FRAMES = "frames.ecsv"
 MAX_CSV_ERROR_MAG = 0.5
 """Worse points are not in the .csv file, as ever."""
 
@@ -58,7 +56,7 @@ def write_all(
     write_frames(folder / FRAMES, series, failures)
     measured = {info.stem: True for info in series.infos}
     hjd = {info.stem: float(t) for info, t in zip(series.infos, series.times.hjd_utc, strict=True)}
-    write_summary(folder / "data_summary.txt", infos, hjd, measured)
+    write_summary(folder / SUMMARY, infos, hjd, measured)
 
 
 def filter_of(series: Series) -> str:

@@ -24,13 +24,13 @@ from obsarchive.datasets.configuration import ReductionConfig
 from obsarchive.datasets.diagnostics import write_plots
 from obsarchive.datasets.ensemble import combine
 from obsarchive.datasets.frame import FrameTask, is_measured, measure
+from obsarchive.datasets.names import LOG, RECORD, STAR_CATALOGUE, TABLE
 from obsarchive.datasets.table import Info, frames_of, read_info, read_planes
 from obsarchive.errors import ArchiveError, Unprocessable
 from obsarchive.science.sources import detect
 
 log = logging.getLogger(__name__)
 
-LOG, RECORD = "aperture_pipeline.log", "reduction.json"
 LOG_BYTES = 5_000_000
 MOST_CANDIDATES = 7
 """Frames of which the reference frame is chosen."""
@@ -167,7 +167,7 @@ class Reduction:
         tasks = [FrameTask(self.folder, info.path, config, digest) for info in infos]
         record = {} if again else read_record(self.folder)
         signature = _signature([task.signature for task in tasks], failures, config)
-        if record.get("signature") == signature and (self.folder / products.TABLE).exists():
+        if record.get("signature") == signature and (self.folder / TABLE).exists():
             return None
         failures |= self._measure(tasks, record.get("rejected", {}), again)
         rejected = {task.path.name: task.signature for task in tasks if task.path.name in failures}
@@ -200,14 +200,14 @@ class Reduction:
 
     def _star_catalogue(self, config: ReductionConfig, infos: list[Info]) -> str:
         """Make the star catalogue unless there is one of this configuration; returns what stands for it."""
-        found = stars.load(self.folder / stars.FILE)
+        found = stars.load(self.folder / STAR_CATALOGUE)
         if found is None or found[1] != config.digest():
             self.note({"text": "star catalogue"})
             candidates = self._candidates(config, infos)
             self._one(make_catalogue, CatalogueTask(self.folder, config, tuple(candidates), self.cache))
-            found = stars.load(self.folder / stars.FILE)
+            found = stars.load(self.folder / STAR_CATALOGUE)
         if found is None:
-            raise ArchiveError(f"{self.folder / stars.FILE} was made, but cannot be read")
+            raise ArchiveError(f"{self.folder / STAR_CATALOGUE} was made, but cannot be read")
         return found[0].digest()
 
     def _candidates(self, config: ReductionConfig, infos: list[Info]) -> list[Info]:
@@ -271,7 +271,7 @@ def count_stars(info: Info) -> int:
 
 def make_catalogue(task: CatalogueTask) -> None:
     """Make the star catalogue from the first frame that can carry it; on a worker."""
-    older = stars.load(task.folder / stars.FILE)
+    older = stars.load(task.folder / STAR_CATALOGUE)
     problems = []
     for info in task.candidates:
         try:
@@ -279,16 +279,16 @@ def make_catalogue(task: CatalogueTask) -> None:
         except Unprocessable as err:
             problems.append(f"{info.path.name}: {err}")
             continue
-        found.save(task.folder / stars.FILE, task.config.digest())
+        found.save(task.folder / STAR_CATALOGUE, task.config.digest())
         return
     raise Unprocessable(f"no frame can be the reference frame: {problems[0]} ({len(problems)} tried)")
 
 
 def finish(task: EnsembleTask) -> dict[str, Any]:
     """Bring all frames together and write every product; returns what people want to know; on a worker."""
-    loaded = stars.load(task.folder / stars.FILE)
+    loaded = stars.load(task.folder / STAR_CATALOGUE)
     if loaded is None:
-        raise ArchiveError(f"{task.folder / stars.FILE} is gone")
+        raise ArchiveError(f"{task.folder / STAR_CATALOGUE} is gone")
     if not task.infos:
         raise Unprocessable(f"none of the frames could be measured; {next(iter(task.failures.values()))}")
     series = combine(task.folder, loaded[0], task.infos, task.config)

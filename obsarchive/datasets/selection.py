@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt,
 from obsarchive import yamlfile
 from obsarchive.config_types import AnyPath
 from obsarchive.dataset_lock import holder
-from obsarchive.datasets.configuration import CONFIGURATION
+from obsarchive.datasets.names import CONFIGURATION
 from obsarchive.datasets.table import frames_of, read_info
 from obsarchive.errors import ConfigError, Unprocessable
 

@@ -24,7 +24,6 @@ from obsarchive.science.wcs import PlateSolution, project
 
 log = logging.getLogger(__name__)
 
-FILE = "star_catalog.fits"
 TARGET = 0
 TARGET_ARCSEC = 0.7
 """A star so close to the target is the target."""

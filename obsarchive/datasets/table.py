@@ -15,6 +15,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
+from obsarchive.datasets.names import STAR_CATALOGUE
 from obsarchive.errors import Unprocessable
 from obsarchive.fitsio import write_atomic
 from obsarchive.instruments import degrees, number
@@ -22,9 +23,8 @@ from obsarchive.science.wcs import PlateSolution, fit_plate, project
 
 log = logging.getLogger(__name__)
 
-SUMMARY = "data_summary.txt"
 ENDINGS = (".fits", ".fts", ".fit", ".fits.fz", ".fits.gz")
-OWN_FILES = ("star_catalog.fits",)
+OWN_FILES = (STAR_CATALOGUE,)
 MJD_1970 = 40587.0
 WCS_KEYS = (
     *("CTYPE1", "CTYPE2", "CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2", "CUNIT1", "CUNIT2"),

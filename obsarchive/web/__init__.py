@@ -14,6 +14,7 @@ from obsarchive.web import (
     account,
     api,
     auth,
+    datasets,
     downloads,
     jobs,
     library,
@@ -35,7 +36,22 @@ from obsarchive.web.protection import protect
 __all__ = ["Portal", "create_app"]
 
 ROOT = Path(__file__).parents[2]
-ROOMS = (auth, account, nights, summary, observations, search, downloads, viewer, library, jobs, users, api, vo)
+ROOMS = (
+    auth,
+    account,
+    nights,
+    summary,
+    observations,
+    search,
+    downloads,
+    viewer,
+    library,
+    datasets,
+    jobs,
+    users,
+    api,
+    vo,
+)
 
 
 def create_app(config: Config, store: Store) -> Portal:

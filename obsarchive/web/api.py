@@ -6,7 +6,7 @@ from flask import Blueprint, abort, request
 from flask.typing import ResponseReturnValue
 
 from obsarchive.names import is_night
-from obsarchive.web import described, jobs, library, openapi, wishing
+from obsarchive.web import datasets, described, jobs, library, openapi, wishing
 from obsarchive.web.access import admin_only, asking, for_tokens, refuse
 from obsarchive.web.columns import columns
 from obsarchive.web.night_facts import contrast_curve, night_facts
@@ -23,6 +23,7 @@ ENTRANCES = {
     "observations": "observations",
     "jobs": "list_jobs",
     "psflib": "psflib",
+    "datasets": "list_datasets",
     "account": "account",
 }
 
@@ -161,3 +162,36 @@ def list_jobs() -> ResponseReturnValue:
 def psflib() -> ResponseReturnValue:
     """List the stars that nights offer to the PSF library, and what became of them."""
     return {"stars": [described.plain(star) for star in library.stars()]}
+
+
+@bp.get("/datasets")
+@for_tokens("read")
+def list_datasets() -> ResponseReturnValue:
+    """List the datasets of time-series photometry."""
+    return {"datasets": [_dataset(found) for found in datasets.listed()]}
+
+
+@bp.get("/datasets/<key>")
+@for_tokens("read")
+def dataset(key: str) -> ResponseReturnValue:
+    """Describe a dataset."""
+    return _dataset(datasets.find(key))
+
+
+def _dataset(found: Answer) -> Answer:
+    hidden = ("_id", "folder", "run", "force_redo")
+    plain = {name: value for name, value in found.items() if name not in hidden}
+    return {"key": found["_id"], **described.plain(plain), "url": full_address("datasets.dataset", key=found["_id"])}
+
+
+@bp.get("/datasets/<key>/lightcurve")
+@for_tokens("read")
+def lightcurve(key: str) -> ResponseReturnValue:
+    """Return the light curve of a star, or of the star at a place."""
+    found = datasets.find(key)
+    curves, problem = datasets.asked_curves([found])
+    curve = curves[0][1] if curves else None
+    if curve is None:
+        return {"error": problem, "status": 404}, 404
+    place = {"star_id": curve.star_id, "ra_deg": curve.ra_deg, "dec_deg": curve.dec_deg}
+    return {**place, "filter": found.get("filter"), "points": curve.rows()}

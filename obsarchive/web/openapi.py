@@ -76,6 +76,9 @@ def document(title: str, columns: Iterable[Column]) -> Schema:
 def _paths() -> Schema:
     obs, night = _in_path("obs_id", TEXT), _in_path("night", NIGHT)
     search = [{"name": name, "in": "query", "schema": TEXT, "description": text} for name, text in PARAMETERS.items()]
+    key = _in_path("key", TEXT)
+    star_says = {"star": "number of the star; 0: the target", "ra": PARAMETERS["ra"], "dec": "declination"}
+    star = [{"name": name, "in": "query", "schema": TEXT, "description": text} for name, text in star_says.items()]
     search.append({"name": "{field}_min, {field}_max", "in": "query", "schema": NUMBER, "description": "any number"})
     return {
         "": _get("What there is", "Index"),
@@ -94,6 +97,11 @@ def _paths() -> Schema:
         "/observations/{obs_id}/redo": {"post": _redo(obs)},
         "/jobs": _get("What the daemon does", "Jobs"),
         "/psflib": _get("Stars that nights offer to the PSF library", "Stars"),
+        "/datasets": _get("Datasets of time-series photometry", "Datasets"),
+        "/datasets/{key}": _get("A dataset", "Dataset", key),
+        "/datasets/{key}/lightcurve": _get(
+            "Light curve of the target, of a star, or of the star at a place", "LightCurve", key, *star
+        ),
     }
 
 
@@ -168,4 +176,9 @@ def _schemas(columns: Iterable[Column]) -> Schema:
         ),
         "Jobs": _object({"daemon": TEXT, **dict.fromkeys(("running", "queued", "failed", "ended"), _list(anything))}),
         "Stars": _object({"stars": _list(anything)}),
+        "Datasets": _object({"datasets": _list({"$ref": "#/components/schemas/Dataset"})}),
+        "Dataset": {**anything, "properties": {"key": TEXT, "target": TEXT, "instrument": TEXT, "filter": TEXT}},
+        "LightCurve": _object(
+            {"star_id": WHOLE, "ra_deg": NUMBER, "dec_deg": NUMBER, "filter": TEXT, "points": _list(anything)}
+        ),
     }

@@ -9,7 +9,8 @@ from astropy.coordinates import EarthLocation, SkyCoord
 from astropy.time import Time
 from simulated import Reduced, make, reduce
 
-from obsarchive.datasets.frame import SIDECARS, read_sidecar
+from obsarchive.datasets.frame import read_sidecar
+from obsarchive.datasets.names import SIDECARS
 from obsarchive.datasets.products import read_light_curve
 from obsarchive.science.aperture import Flag
 from obsarchive.science.error_model import reduced_chi2

@@ -15,6 +15,7 @@ from simulated import reduce
 
 from obsarchive import demo_field
 from obsarchive.datasets import stars
+from obsarchive.datasets.names import STAR_CATALOGUE
 from obsarchive.datasets.products import read_table
 from obsarchive.datasets.reduction import Reduction, here
 from obsarchive.science.aperture import Flag
@@ -123,11 +124,11 @@ def test_a_new_version_of_a_frame_is_measured_again(dataset: Path) -> None:
 
 
 def test_stars_keep_their_numbers(dataset: Path) -> None:
-    before, _ = stars.load(dataset / stars.FILE)
+    before, _ = stars.load(dataset / STAR_CATALOGUE)
     path = dataset / "reduction_config.yaml"
     path.write_text(path.read_text().replace("aperture_arcsec: 2.0", "aperture_arcsec: 2.5"))
     assert reduce(dataset).state == "done"
-    after, _ = stars.load(dataset / stars.FILE)
+    after, _ = stars.load(dataset / STAR_CATALOGUE)
     places = {int(n): (ra, dec) for n, ra, dec in zip(before.number, before.ra, before.dec, strict=True)}
     kept = [n for n in after.number.tolist() if n in places]
     assert len(kept) > 0.9 * len(before)

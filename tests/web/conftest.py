@@ -73,9 +73,9 @@ def archive(app: Portal) -> SimpleNamespace:
     toy.step(failed, "bright_star", "reduce", state="rejected", message="no star brighter than 5 sigma")
     toy.step(hostile, "bright_star", "reduce", state="failed", message=HOSTILE, retries=1)
     toy.calibration(NIGHT, [own, foreign])
-    return SimpleNamespace(
-        toy=toy, own=own, failed=failed, hostile=hostile, foreign=foreign, named=named, earlier=earlier
-    )
+    datasets = toy.dataset("3", "OGLE-2024-BLG-0034"), toy.dataset("4", "MOA-2024-BLG-0007")
+    found = {"own": own, "failed": failed, "hostile": hostile, "foreign": foreign, "named": named, "earlier": earlier}
+    return SimpleNamespace(toy=toy, datasets=datasets, **found)
 
 
 @pytest.fixture

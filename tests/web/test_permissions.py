@@ -55,6 +55,13 @@ DECISIONS = {
     "downloads.selection": PERSON,
     "library.psflib": PERSON,
     "library.change": ADMIN,
+    "datasets.datasets": PERSON,
+    "datasets.now": PERSON,
+    "datasets.dataset": OWN,
+    "datasets.product": OWN,
+    "datasets.redo": ADMIN_OWN,
+    "datasets.lightcurves": PERSON,
+    "datasets.export": PERSON,
     "jobs.jobs": PERSON,
     "jobs.now": PERSON,
     "jobs.log": ADMIN,
@@ -79,6 +86,9 @@ DECISIONS = {
     "api.redo": ADMIN_OWN,
     "api.list_jobs": PERSON,
     "api.psflib": PERSON,
+    "api.list_datasets": PERSON,
+    "api.dataset": OWN,
+    "api.lightcurve": OWN,
     "vo.scs": PERSON,
     "vo.sia2": PERSON,
     "vo.capabilities": PERSON,
@@ -109,14 +119,16 @@ def routes(app, obs_id: str, night: str, program: str) -> list[Route]:
     found = []
     for rule in app.url_map.iter_rules():
         is_of_night = rule.endpoint.startswith(("nights.", "summary."))
+        is_of_dataset = rule.endpoint.startswith("datasets.")
         values = {
+            "key": next(found["_id"] for found in app.store.datasets.visible([program])),
             "night": night,
             "obs_id": obs_id,
             "program": program,
-            "form": "csv" if rule.endpoint == "search.export" else "sh",
+            "form": "csv" if rule.endpoint.endswith(".export") else "sh",
             "pipeline": "calib" if is_of_night else "bright_star",
             "step": "reduce",
-            "name": "preview/dark_6.png" if is_of_night else "100p.fits",
+            "name": "rms.png" if is_of_dataset else "preview/dark_6.png" if is_of_night else "100p.fits",
             "what": "add",
             "filename": "archiver.css",
         }

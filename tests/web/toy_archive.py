@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 from PIL import Image
 
@@ -265,3 +266,36 @@ class ToyArchive:
         }
         self.store.jobs.start({**job, "run": "r1"})
         self.store.jobs.update(job["_id"], {"state": state, **more})
+
+    def dataset(self, program: str, target: str, filter_name: str = "ip", n_frames: int = 12) -> str:
+        """Add a reduced dataset with a few stars; returns its key."""
+        folder = self.layout.root.parent / "datasets" / target / "sinistro" / filter_name
+        folder.mkdir(parents=True)
+        rng = np.random.default_rng(n_frames)
+        names = ("star_id", "ra", "dec", "time_bjd_tdb", "flux", "flux_err", "mag", "mag_err", "fwhm", "flags")
+        table = np.zeros(3 * n_frames, [*((name, "f8") for name in names), ("frame", "S20")])
+        table["star_id"] = np.repeat([0, 1, 2], n_frames)
+        table["ra"], table["dec"] = 268.5 + 0.001 * table["star_id"], -29.5
+        table["time_bjd_tdb"] = np.tile(2460500.0 + 2 * np.arange(n_frames), 3)
+        u2 = 0.09 + (np.tile(np.arange(n_frames) - n_frames / 2, 3) / 3) ** 2
+        magnified = np.where(table["star_id"] == 0, 2.5 * np.log10((u2 + 2) / np.sqrt(u2 * (u2 + 4))), 0)
+        table["mag"] = 17.0 + table["star_id"] - magnified + rng.normal(0, 0.01, len(table))
+        table["mag_err"], table["flux"] = 0.01, 10 ** (-0.4 * (table["mag"] - 24))
+        table["flux_err"] = 0.01 * table["flux"]
+        table["frame"] = [f"frame-{i:02d}.fits".encode() for i in range(n_frames)] * 3
+        with h5py.File(folder / "photometry.h5", "w") as file:
+            file["photometry"] = table
+        (folder / "reduction.json").write_text(json.dumps({"n_measured": n_frames}))
+        (folder / "frames.ecsv").write_text(
+            "# %ECSV 1.0\n# ---\nframe state reason time_mjd_utc fwhm offset limit n_matched wcs_rms\n"
+            'frame-00.fits good "" 60500.0 1.5 0.01 20.4 120 0.05\n'
+            'frame-01.fits failed "no plate solution" nan nan nan nan nan nan\n'
+        )
+        (folder / "aperture_pipeline.log").write_text("2024-07-01T00:00:00Z INFO done\n")
+        for name in ("lightcurve.png", "rms.png"):
+            (folder / name).write_bytes(star_picture(1, 200))
+        (folder / f"{target}_{filter_name}_lc.csv").write_text("time,filter,magnitude,error\n")
+        facts = {"n_measured": n_frames, "n_failed": 1, "n_bad": 0, "n_stars": 3, "filter": filter_name}
+        zero_point = {"zero_point": 23.7, "zero_point_stars": 40, "zero_point_scatter": 0.02, "catalogue": "Gaia DR3"}
+        self.store.datasets.note(folder, {**facts, **zero_point, "state": "done", "proposals": [program]})
+        return self.store.datasets.key(folder)
