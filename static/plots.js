@@ -5,7 +5,8 @@
   const palette = { g: "#3fa34d", Sg: "#3fa34d", r: "#d1495b", Sr: "#d1495b", i: "#a0673a", Si: "#a0673a", z: "#7d5ba6", Sz: "#7d5ba6", lp600: "#2f7fc4", c: "#8a94a0" };
   const other = ["#c77d1e", "#2a9d8f", "#b0578d", "#6c7a2f"];
   const colours = new Map(Object.entries(palette));
-  const colourOf = (filter) => {
+  const colourOf = (name) => {
+    const filter = /^[griz]p$/.test(name) ? name[0] : name;
     if (!colours.has(filter)) colours.set(filter, other[(colours.size - Object.keys(palette).length) % other.length]);
     return colours.get(filter);
   };
@@ -137,6 +138,7 @@
     ctx.restore();
   };
 
+  const reach = (item) => (known(item.error) && item.error < 0.5 ? [item.y - item.error, item.y + item.error] : [item.y]);
   const points = (items, { x, y, xTime = false, floor, line = [], isMagnitude = false }) => (box, size) => {
     const series = [{}, { stroke: "transparent", points: { show: false }, paths: () => null }];
     const sorted = [...items].sort((a, b) => a.x - b.x);
@@ -145,8 +147,8 @@
         ...size,
         legend: { show: false },
         cursor: { drag: { x: true, y: false }, points: { show: false } },
-        scales: { x: { time: false, range: () => range(sorted.map((item) => item.x)) }, y: { range: () => range(sorted.map((item) => item.y), 0.08, floor), dir: isMagnitude ? -1 : 1 } },
-        axes: [xTime ? timeAxis() : axis(x), axis(y, { size: 62 })],
+        scales: { x: { time: false, range: () => range(sorted.map((item) => item.x)) }, y: { range: () => range(sorted.flatMap(reach), 0.08, floor), dir: isMagnitude ? -1 : 1 } },
+        axes: [xTime ? timeAxis() : axis(x, { values: (_, ticks) => ticks.map((tick) => String(Number(tick.toPrecision(9)))) }), axis(y, { size: 62 })],
         series,
         plugins: [{ hooks: { draw: [under(line), scatter(sorted, "y")] } }, hover(sorted, goTo)],
       },
