@@ -10,6 +10,7 @@ from astropy.coordinates import Angle
 from astropy.io import fits
 
 from obsarchive import fitsio
+from obsarchive.plates import plate_cards
 from obsarchive.science.starfield import Air, SimulatedFrame, StarField
 
 TARGET = "SIM-2026-BLG-0001"
@@ -66,7 +67,7 @@ def write_frame(path: Path, frame: SimulatedFrame, field: StarField, packed: boo
     """Write one frame: image, bad pixels, error plane; `packed`: the image compressed, as the archive gives it."""
     start = datetime(1858, 11, 17, tzinfo=UTC) + timedelta(days=frame.mjd_middle - frame.exposure_s / 2 / 86400)
     ra, dec = field.centre
-    header = fitsio.plate_cards(frame.claimed)
+    header = plate_cards(frame.claimed)
     header.update(
         {
             "EXTNAME": "SCI",

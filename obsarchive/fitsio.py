@@ -20,7 +20,6 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from obsarchive.errors import ArchiveError
-from obsarchive.science.wcs import PlateSolution
 
 # Keys that describe the raw file's data, not the product's.
 _NOT_OURS = re.compile(
@@ -150,7 +149,7 @@ def sha256(path: Path) -> str:
 
 def write_fits(
     path: Path,
-    images: NDArray[Any] | Mapping[str, NDArray[Any]],
+    images: NDArray[Any] | Mapping[str, NDArray[Any] | None],
     header: fits.Header | Mapping[str, Any] | None,
     provenance: Provenance,
 ) -> None:
@@ -161,8 +160,8 @@ def write_fits(
     path : Path
         Where the product goes; replaced as a whole.
     images : ndarray or mapping of ndarray
-        Image (ny, nx) or cube (n, ny, nx), or several by name: the first is the primary image, structured
-        arrays become tables.
+        Image (ny, nx) or cube (n, ny, nx), or several by name: the first is the primary image, None if there is none;
+        structured arrays become tables.
     header : Header or mapping, optional
         Cards of the primary header, values or (value, comment).  Numbers that are not finite become undefined.
     provenance : Provenance
@@ -177,10 +176,10 @@ def write_fits(
     # In memory first: astropy would leave a partial file and an error without errno on a full disk.
     buffer = io.BytesIO()
     with warnings.catch_warnings(action="ignore"):  # of comments that are cut
-        primary = fits.PrimaryHDU(_float32(first[1]), _clean_header(header))
+        primary = fits.PrimaryHDU(None if first[1] is None else _float32(first[1]), _clean_header(header))
         for key, value, comment in provenance.cards():
             primary.header[key] = (_ascii(value), comment)
-        hdus = fits.HDUList([primary, *(_extension(name, array) for name, array in others)])
+        hdus = fits.HDUList([primary, *(_extension(name, array) for name, array in others if array is not None)])
         hdus.update_extend()
         for hdu in hdus:
             hdu.add_datasum(when="data unit checksum")
@@ -314,32 +313,3 @@ def tan_wcs(
         }
     )
     return header
-
-
-def plate_cards(solution: PlateSolution) -> fits.Header:
-    """Give a plate solution as header cards, distortion as SIP (Shupe et al. 2005, ASPC 347, 491)."""
-    sip = bool(solution.distortion)
-    header = fits.Header()
-    for axis, name in ((1, "RA---TAN"), (2, "DEC--TAN")):
-        header[f"CTYPE{axis}"] = name + ("-SIP" if sip else "")
-        header[f"CUNIT{axis}"] = "deg"
-        header[f"CRVAL{axis}"] = (solution.centre[axis - 1], "[deg] at the reference pixel")
-        header[f"CRPIX{axis}"] = (solution.reference[2 - axis] + 1, "[pixel] from 1")
-        for j in (1, 2):
-            header[f"CD{axis}_{j}"] = (solution.matrix[axis - 1, j - 1] / 3600, "[deg/pixel]")
-    if sip:
-        order = max(i + j for i, j in solution.distortion)
-        header["A_ORDER"], header["B_ORDER"] = order, order
-        for (i, j), (a, b) in solution.distortion.items():
-            header[f"A_{i}_{j}"], header[f"B_{i}_{j}"] = a, b
-    header["RADESYS"] = "ICRS"
-    return header
-
-
-def plate_of_cards(header: fits.Header) -> PlateSolution:
-    """Read a plate solution that :func:`plate_cards` wrote."""
-    matrix = 3600 * np.array([[header[f"CD{i}_{j}"] for j in (1, 2)] for i in (1, 2)])
-    powers = [(i, n - i) for n in range(2, header.get("A_ORDER", 0) + 1) for i in range(n + 1)]
-    terms = {(i, j): (header.get(f"A_{i}_{j}", 0.0), header.get(f"B_{i}_{j}", 0.0)) for i, j in powers}
-    centre, reference = (header["CRVAL1"], header["CRVAL2"]), (header["CRPIX2"] - 1, header["CRPIX1"] - 1)
-    return PlateSolution(centre, reference, matrix, terms)

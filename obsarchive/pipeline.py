@@ -183,7 +183,7 @@ class Workspace:
     def publish_fits(
         self,
         name: str,
-        image: np.ndarray | Mapping[str, np.ndarray],
+        image: np.ndarray | Mapping[str, np.ndarray | None],
         header: fits.Header | Mapping[str, Any] | None = None,
         masters: Iterable[Master] = (),
         raw_files: Iterable[Path] | None = None,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
+from matplotlib.collections import EllipseCollection
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
@@ -137,4 +138,52 @@ def residual_map(x: Floats, y: Floats, residual_mag: Floats, labels: Labels) -> 
     figure.colorbar(dots, ax=axes, label="catalogue - measured [mag]", shrink=0.85)
     if not known.any():
         axes.text(0.5, 0.5, "no star of known magnitude", transform=axes.transAxes, ha="center", color=WARNING_INK)
+    return encoded(figure)
+
+
+def measured_sources(
+    image: NDArray, places: tuple[Floats, Floats, float], mag: tuple[Floats, Floats], labels: Labels
+) -> bytes:
+    """Show the apertures on an image, and the errors against the magnitudes.
+
+    Parameters
+    ----------
+    image : ndarray (ny, nx)
+        The image.
+    places : (ndarray, ndarray, float)
+        Centres y, x (n,) and radius of the apertures [pixel].
+    mag : (ndarray, ndarray)
+        Magnitudes and errors (n,).
+    labels : Labels
+        What is written above.
+    """
+    figure, (field, errors) = empty_plots((13, 7), labels, (1.35, 1))
+    finite = image[np.isfinite(image)]
+    low, high = np.percentile(finite, (5, 99.7)) if finite.size else (0, 1)
+    field.grid(visible=False)
+    shown = np.arcsinh((image - low) / max(0.1 * (high - low), 1e-9))
+    field.imshow(shown, origin="lower", cmap="gray_r", vmin=0, vmax=np.arcsinh(10), interpolation="nearest")
+    y, x, radius = places
+    rings = EllipseCollection(
+        [2 * radius] * len(y),
+        [2 * radius] * len(y),
+        [0.0] * len(y),
+        units="xy",
+        offsets=np.stack([x, y], axis=1),
+        offset_transform=field.transData,
+        facecolors="none",
+        edgecolors=WARNING_INK,
+        lw=0.8,
+    )
+    field.add_collection(rings)
+    field.set(
+        xlabel="x [pixel]", ylabel="y [pixel]", xlim=(-0.5, image.shape[1] - 0.5), ylim=(-0.5, image.shape[0] - 0.5)
+    )
+    known = np.isfinite(mag[0]) & (mag[1] > 0)
+    if known.any():
+        errors.semilogy(mag[0][known], mag[1][known], "o", ms=4, color="#2f6fb7", alpha=0.7)
+        errors.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    else:
+        errors.text(0.5, 0.5, "nothing to measure", transform=errors.transAxes, ha="center", color=WARNING_INK)
+    errors.set(xlabel="magnitude", ylabel="error [mag]")
     return encoded(figure)

@@ -15,6 +15,7 @@ from obsarchive.astrometry_plots import plate_solution
 from obsarchive.catalogs import Catalog
 from obsarchive.errors import Unprocessable
 from obsarchive.pipeline import Pipeline, Workspace, step
+from obsarchive.plates import plate_cards
 from obsarchive.science.matching import Match, Uncertainty, match_stars
 from obsarchive.science.sources import Sources, detect
 from obsarchive.science.wcs import PlateSolution, project
@@ -70,7 +71,7 @@ class Astrometry(Pipeline):
         sources = _stars(image)
         half_deg = guess.scale_arcsec * float(np.hypot(*image.shape)) / 2 / 3600
         catalog = _catalog(work, guess.centre, half_deg + settings.pointing_arcsec / 3600)
-        place = catalog.at(_year(work.observation.date_utc))
+        place = catalog.at(julian_year(work.observation.date_utc))
         uncertainty = Uncertainty(
             settings.pointing_arcsec, settings.scale_error, settings.rotation_deg, settings.match_arcsec
         )
@@ -129,12 +130,13 @@ def _catalog(work: Workspace, place: tuple[float, float], radius_deg: float) -> 
     )
 
 
-def _year(when: datetime) -> float:
+def julian_year(when: datetime) -> float:
+    """Return the Julian year of a time."""
     return 2000.0 + (when - datetime(2000, 1, 1, 12, tzinfo=UTC)).total_seconds() / 86400 / DAYS_PER_YEAR
 
 
 def _cards(found: Match) -> fits.Header:
-    header = fitsio.plate_cards(found.solution)
+    header = plate_cards(found.solution)
     header["ASTNMAT"] = (len(found.stars), "stars of the plate solution")
     header["ASTRMS"] = (found.rms_arcsec, "[arcsec] rms of their residuals along an axis")
     return header

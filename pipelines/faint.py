@@ -1,7 +1,7 @@
 """Registration of one sequence on a star, or a field, that is too faint to be measured in its frames."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,7 +11,7 @@ from obsarchive.errors import Unprocessable
 from obsarchive.pipeline import Workspace
 from obsarchive.rawdata import Frames
 from obsarchive.science.alignment import Alignment, align, coarse_shifts
-from obsarchive.science.cosmics import without_cosmic_rays
+from obsarchive.science.cosmics import SHARP_OBJECT_LIMIT, common_light, moved, without_cosmic_rays
 from obsarchive.science.drizzle import Drizzle
 from obsarchive.science.guidestar import LEAST_SIDE_PX
 from obsarchive.science.peaks import star_near
@@ -27,8 +27,12 @@ MAX_MOVING_FRAMES = 60
 """A sequence in which nothing stays in one place is registered as a whole only if it is this short."""
 SATURATED_SHARE = 0.01
 """Of the window: more than the core of a star."""
-FEW_FRAMES = 20
-"""So few frames are long exposures: cosmic rays are removed from each, else from their sum."""
+FEW_FRAMES, MOST_WITNESSES = 20, 5
+"""So few frames are long exposures: cosmic rays are removed from each, where others do not show the same; else from
+their sum."""
+
+Cleaner = Callable[[NDArray, NDArray], tuple[NDArray[np.float32], NDArray[np.bool_]]]
+"""Removes cosmic rays from a frame of a shift; returns the frame and where they were."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +127,7 @@ class FaintSequence:
             raise Unprocessable(f"no star stays in one place in the {n} frames, not even in their means", "zero_flux")
         images = [self._read(i) for i in range(n)]
         offsets = coarse_shifts(images)
-        overlap = [_moved(image, *move) for image, move in zip(images, np.rint(offsets).astype(int), strict=True)]
+        overlap = [moved(image, *move) for image, move in zip(images, np.rint(offsets).astype(int), strict=True)]
         known = np.asarray(np.isfinite(overlap).all(axis=0))
         if not known.any():
             raise Unprocessable(f"the {n} frames do not overlap, or hold nothing to register on", "zero_flux")
@@ -163,28 +167,31 @@ class FaintSequence:
         summed = Drizzle(self.frames.shape, scale, pixfrac)
         simple = np.zeros(self.frames.shape, np.float64)
         hits = 0
+        clean = self._cleaner(indices, found.shifts) if len(indices) <= FEW_FRAMES else None
         for done, i in enumerate(indices.tolist()):
             self.work.progress(0.4 + 0.5 * done / len(indices), "adding frames")
             frame = self._read(i)
-            if len(indices) <= FEW_FRAMES:
-                frame, hit = without_cosmic_rays(frame)
+            if clean is not None:
+                frame, hit = clean(frame, found.shifts[i])
                 hits += int(hit.sum())
             summed.add(frame, *found.shifts[i])
             simple += frame
         return summed, (simple / len(indices)).astype(np.float32), hits
 
+    def _cleaner(self, indices: NDArray[np.intp], shifts: NDArray[np.float64]) -> Cleaner:
+        """Return what removes cosmic rays from a long exposure; what other exposures show as well is none."""
+        if len(indices) == 1:
+            return lambda frame, shift: without_cosmic_rays(frame, object_limit=SHARP_OBJECT_LIMIT)  # noqa: ARG005
+        witnesses = indices[:MOST_WITNESSES]
+        common = common_light((self._read(i) for i in witnesses.tolist()), shifts[witnesses])
+
+        def clean(frame: NDArray, shift: NDArray) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+            return without_cosmic_rays(frame, elsewhere=moved(common, *-np.rint(shift).astype(int)))
+
+        return clean
+
     def _read(self, i: int) -> NDArray[np.float32]:
         return self.calibrator.calibration.apply(self.frames.read(i))
-
-
-def _moved(image: NDArray, dy: int, dx: int) -> NDArray[np.float32]:
-    """Image moved by whole pixels; NaN where it comes from outside."""
-    ny, nx = image.shape
-    out = np.full((ny, nx), np.nan, np.float32)
-    rows, columns = slice(max(dy, 0), min(ny + dy, ny)), slice(max(dx, 0), min(nx + dx, nx))
-    if rows.start < rows.stop and columns.start < columns.stop:
-        out[rows, columns] = image[rows.start - dy : rows.stop - dy, columns.start - dx : columns.stop - dx]
-    return out
 
 
 def frames_in_order(found: Registered) -> Iterator[int]:

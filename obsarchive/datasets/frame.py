@@ -19,6 +19,7 @@ from obsarchive.datasets.names import RAW_FLUX, SIDECARS, STAR_CATALOGUE
 from obsarchive.datasets.stars import NEAR_FWHM, Stars, annulus, bright_sources, load, solve, year_of
 from obsarchive.datasets.table import Info, Planes, claimed_plate, read_info, read_planes, stem_of
 from obsarchive.errors import ArchiveError, Unprocessable
+from obsarchive.plates import plate_cards, plate_of_cards
 from obsarchive.science.aperture import Apertures, aperture_photometry
 from obsarchive.science.matching import Match
 from obsarchive.science.psf_photometry import REACH_FWHM, Frame, StarImage, fit_star, lonely_stars, star_image
@@ -225,7 +226,7 @@ def _fitted_stars(
 
 def write_sidecar(path: Path, match: Match) -> None:
     """Write a frame's coordinates beside it: a FITS header, distortion as SIP."""
-    header = fitsio.plate_cards(match.solution)
+    header = plate_cards(match.solution)
     header["ASTNMAT"] = (len(match.stars), "stars of the plate solution")
     header["ASTRMS"] = (match.rms_arcsec, "[arcsec] rms of their residuals along an axis")
     with fitsio.whole_file(path) as part:
@@ -234,4 +235,4 @@ def write_sidecar(path: Path, match: Match) -> None:
 
 def read_sidecar(path: Path) -> PlateSolution:
     """Read a frame's coordinates."""
-    return fitsio.plate_of_cards(fits.getheader(path))
+    return plate_of_cards(fits.getheader(path))

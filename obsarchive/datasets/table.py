@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from astropy import units as u
 from astropy.io import fits
-from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from obsarchive.datasets.names import STAR_CATALOGUE
 from obsarchive.errors import Unprocessable
 from obsarchive.fitsio import write_atomic
 from obsarchive.instruments import degrees, number
-from obsarchive.science.wcs import PlateSolution, fit_plate, project
+from obsarchive.plates import plate_of_header
+from obsarchive.science.wcs import PlateSolution
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +30,6 @@ WCS_KEYS = (
     *("CTYPE1", "CTYPE2", "CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2", "CUNIT1", "CUNIT2"),
     *("CD1_1", "CD1_2", "CD2_1", "CD2_2"),
 )
-GRID = 9
-"""Places per side at which a header's coordinates are read."""
 FITS_ERRORS = (OSError, ValueError, TypeError, LookupError, AttributeError, fits.VerifyError)
 
 
@@ -162,11 +160,7 @@ def claimed_plate(info: Info, shape: tuple[int, int]) -> PlateSolution:
     for key, value in info.header.items():
         if isinstance(value, str | int | float) and len(key) <= 8:
             header[key] = value
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            plate = _plate_of(WCS(header, naxis=2), shape, middle)
-    except (ValueError, TypeError, LookupError, MemoryError):
-        plate = None
+    plate = plate_of_header(header, shape)
     if plate is not None:
         return plate
     ra, dec = degrees(info.header.get("RA"), u.hourangle), degrees(info.header.get("DEC"), u.deg)
@@ -174,19 +168,6 @@ def claimed_plate(info: Info, shape: tuple[int, int]) -> PlateSolution:
     if ra is None or dec is None or not scale:
         raise Unprocessable(f"{info.path.name}: the header has no world coordinates, nor RA, DEC and PIXSCALE")
     return PlateSolution((ra, dec), middle, scale * np.array([[-1.0, 0.0], [0.0, 1.0]]))
-
-
-def _plate_of(wcs: WCS, shape: tuple[int, int], middle: tuple[float, float]) -> PlateSolution | None:
-    if not wcs.has_celestial:
-        return None
-    y, x = (axis.ravel() for axis in np.meshgrid(*(np.linspace(0, side - 1, GRID) for side in shape), indexing="ij"))
-    ra, dec = wcs.all_pix2world(x, y, 0)
-    centre_ra, centre_dec = (float(value) for value in wcs.all_pix2world(middle[1], middle[0], 0))
-    standard = project(ra, dec, (centre_ra, centre_dec))
-    if not np.isfinite(standard).all():
-        return None
-    start = PlateSolution((centre_ra, centre_dec), middle, np.eye(2))
-    return fit_plate((y, x), standard, start, 3 if wcs.sip is not None else 1)
 
 
 def write_summary(path: Path, infos: Iterable[Info], hjd: Mapping[str, float], done: Mapping[str, bool]) -> None:

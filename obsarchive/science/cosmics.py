@@ -1,6 +1,7 @@
 """Cosmic rays: found by their edges, sharper than any star's (L.A.Cosmic)."""
 
 import warnings
+from collections.abc import Iterable
 
 import astroscrappy
 import numpy as np
@@ -10,6 +11,10 @@ from scipy import ndimage
 Image = NDArray[np.float32]
 
 SIGMA_CLIP, NEIGHBOUR_FRACTION, OBJECT_LIMIT = 6.0, 0.3, 5.0
+SHARP_OBJECT_LIMIT = 20.0
+"""For single exposures, whose stars nothing else confirms."""
+SEEN_AGAIN = 0.4
+"""Share of a pixel's light that other frames must show."""
 MODEL_ERROR = 0.05
 """Of the smooth image: stars are not known better than this, which protects their cores."""
 MAD_TO_SIGMA = 1.4826
@@ -21,7 +26,9 @@ SLOPE = 0.5
 BRIGHTNESS_BINS = 30
 
 
-def without_cosmic_rays(image: NDArray, rounds: int = 2) -> tuple[Image, NDArray[np.bool_]]:
+def without_cosmic_rays(
+    image: NDArray, rounds: int = 2, elsewhere: NDArray | None = None, object_limit: float = OBJECT_LIMIT
+) -> tuple[Image, NDArray[np.bool_]]:
     """Replace cosmic rays by the median of their surroundings.
 
     van Dokkum (2001, PASP 113, 1420), as implemented by astroscrappy. The noise is that of the background, and a
@@ -33,6 +40,11 @@ def without_cosmic_rays(image: NDArray, rounds: int = 2) -> tuple[Image, NDArray
         Calibrated counts, or a mean of frames; NaN where nothing is known, which stays.
     rounds : int
         How often the neighbours of cosmic rays are looked at again.
+    elsewhere : ndarray (ny, nx), optional
+        What most frames show there, see :func:`common_light`; NaN where nothing is known. A pixel of which
+        they show as much is a star's, however sharp it is.
+    object_limit : float
+        Contrast between fine structure and the object below it; sharper stars need more.
 
     Returns
     -------
@@ -58,13 +70,54 @@ def without_cosmic_rays(image: NDArray, rounds: int = 2) -> tuple[Image, NDArray
         invar=np.float32(noise**2) + (np.float32(MODEL_ERROR) * smooth) ** 2,
         sigclip=SIGMA_CLIP,
         sigfrac=NEIGHBOUR_FRACTION,
-        objlim=OBJECT_LIMIT,
+        objlim=object_limit,
         readnoise=noise,
         satlevel=np.inf,
         niter=rounds,
         cleantype="medmask",
     )
+    if elsewhere is not None:
+        with np.errstate(invalid="ignore"):
+            hit &= ~(elsewhere - level >= SEEN_AGAIN * filled)
+        clean = np.where(hit, clean, filled)
     return np.where(known, clean + np.float32(level), np.float32(np.nan)), hit
+
+
+def common_light(frames: Iterable[NDArray], shifts: NDArray) -> Image:
+    """Return what most exposures of a field show, a pixel wider than it is: no cosmic ray is among it.
+
+    Parameters
+    ----------
+    frames : iterable of ndarray (ny, nx)
+        At least two exposures, looked at one after the other.
+    shifts : ndarray (n, 2)
+        What moves each onto the others (dy, dx) [pixel].
+
+    Returns
+    -------
+    ndarray (ny, nx)
+        NaN where nothing is known.
+    """
+    widened = [
+        moved(ndimage.maximum_filter(np.nan_to_num(frame, nan=-np.inf), 3), *shift)
+        for frame, shift in zip(frames, np.rint(shifts).astype(int), strict=True)
+    ]
+    if len(widened) == 2:
+        common = np.minimum(*widened)
+    else:
+        with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
+            common = np.nanmedian(widened, axis=0)
+    return np.where(np.isfinite(common), common, np.nan).astype(np.float32)
+
+
+def moved(image: NDArray, dy: int, dx: int) -> Image:
+    """Return an image moved by whole pixels; NaN where it comes from outside."""
+    ny, nx = image.shape
+    out = np.full((ny, nx), np.nan, np.float32)
+    rows, columns = slice(max(dy, 0), min(ny + dy, ny)), slice(max(dx, 0), min(nx + dx, nx))
+    if rows.start < rows.stop and columns.start < columns.stop:
+        out[rows, columns] = image[rows.start - dy : rows.stop - dy, columns.start - dx : columns.stop - dx]
+    return out
 
 
 def without_cosmic_rays_drizzled(image: NDArray, scale: int) -> tuple[Image, NDArray[np.bool_]]:

@@ -16,6 +16,7 @@ from obsarchive.science.simulate import Detector, Instrument, Scene, SimulatedOb
 from obsarchive.science.wcs import deproject
 from pipelines.astrometry import Astrometry
 from pipelines.bright_star import BrightStar
+from pipelines.photometry import Photometry
 from tests.pipelines.bench_of_steps import Bench
 
 POINTED = (155.0, 20.0)
@@ -158,3 +159,33 @@ def test_gaia_is_asked_once_for_a_field(archive: Bench, service: str) -> None:
         assert (found["solved"], found["catalogue"], found["n_matched"]) == (True, "Gaia DR3", 5)
     assert len(Service.asked) == 1
     assert "I%2F355%2Fgaiadr3" in Service.asked[0]
+
+
+def test_the_stars_are_measured_and_calibrated(archive: Bench, tmp_path: Path) -> None:
+    path = str(write_catalog(tmp_path / "stars.csv"))
+    assert solve(archive, catalogue=path, pointing_arcsec=10.0)["solved"]
+    outcome = archive.run(Photometry, steps={"measure": {"catalogue": path}})["measure"]
+    assert outcome.event == "succeed", outcome.message
+    found = outcome.manifest["results"]
+    assert found["zero_point_stars"] == 5
+    table = fits.getdata(archive.product("photometry/{id}_photometry.fits"), "SOURCES")
+    ra, dec = sky_of_stars()
+    for star, a, d in zip(STARS, ra, dec, strict=True):
+        distance = np.hypot((table["ra_deg"] - a) * np.cos(np.radians(d)), table["dec_deg"] - d) * 3600
+        nearest = int(np.argmin(distance))
+        assert distance[nearest] < 0.05
+        assert table["mag"][nearest] == pytest.approx(8 + star.mag, abs=0.15)
+
+
+def test_without_a_catalogue_magnitudes_are_instrumental(archive: Bench) -> None:
+    outcome = archive.run(Photometry)["measure"]
+    assert outcome.event == "succeed", outcome.message
+    assert outcome.manifest["results"]["zero_point_mag"] == 25.0
+    assert not outcome.manifest["results"]["is_calibrated"]
+
+
+def test_an_empty_image_gives_an_empty_table(archive: Bench) -> None:
+    outcome = archive.run(Photometry, steps={"measure": {"detection_snr": 1e9}})["measure"]
+    assert outcome.event == "succeed", outcome.message
+    assert outcome.manifest["results"]["n_sources"] == 0
+    assert len(fits.getdata(archive.product("photometry/{id}_photometry.fits"), "SOURCES")) == 0

@@ -14,6 +14,7 @@ import sep
 from astropy.io import fits
 from astropy.wcs import WCS
 from pack_nights import read_source
+from photutils.aperture import CircularAnnulus, CircularAperture
 
 PROJECT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("ARCHIVER_TEST_DATA", PROJECT.parent / "shared" / "data"))
@@ -60,8 +61,20 @@ def configuration(folder: Path) -> dict[str, Any]:
                     "solve": {"catalogue": "field.csv", "pointing_arcsec": 120.0, "match_arcsec": 3.0, "order": 2}
                 },
             },
+            {"class": "pipelines.photometry.Photometry", "steps": {"measure": {"catalogue": "field.csv"}}},
         ],
     }
+
+
+def bias_level() -> float:
+    return float(np.median([np.median(read_source(path)[1]) for path in sorted(FOLDER.glob("zero/*.gz"))]))
+
+
+def flat_field() -> np.ndarray:
+    """Median of the flats, the simplest way; the corners are dark, where it would divide by little."""
+    flats = [read_source(path)[1][:, 17:1382] - bias_level() for path in sorted(FOLDER.glob("flat/*.gz"))]
+    flat = np.median([flat / np.median(flat) for flat in flats], axis=0)
+    return np.maximum(flat, 0.1).astype(np.float32)
 
 
 def published_sky(source: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -78,7 +91,11 @@ def published_sky(source: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     image -= sep.Background(image).back()
     found = sep.extract(image, 8.0, err=1.4826 * np.median(np.abs(image)), minarea=6)
     ra, dec = WCS(clean).all_pix2world(found["x"] + 17, found["y"], 0)
-    return ra, dec, found["flux"]
+    flat = flat_field()
+    level = sep.Background(np.ascontiguousarray(pixels[:, 17:1382] - bias_level()).astype(np.float32) / flat)
+    even = (pixels[:, 17:1382] - bias_level()).astype(np.float32) / flat - level.back()
+    flux, _, _ = sep.sum_circle(np.ascontiguousarray(even, np.float32), found["x"], found["y"], 5.0)
+    return ra, dec, flux
 
 
 @pytest.fixture(scope="module")
@@ -179,3 +196,27 @@ def test_the_plate_solution_agrees_with_that_of_scamp(reduced: Path) -> None:
     nearest = np.hypot(east, north).min(axis=0)
     assert np.median(nearest) < 0.25
     assert np.mean(nearest < 1.0) > 0.85
+
+
+def test_the_photometry_is_that_of_photutils_and_its_zero_point_that_of_the_catalogue(reduced: Path) -> None:
+    found = results(reduced, "photometry:measure")
+    assert found["image"].endswith("_wcs.fits")
+    assert found["n_sources"] > 300
+    assert found["is_calibrated"]
+    # the catalogue is one exposure in SEP's apertures, ours is the stack
+    assert found["zero_point_scatter_mag"] < 0.1
+    assert found["zero_point_stars"] > 150
+    folder = observation(reduced) / "photometry"
+    (path,) = folder.glob("*_photometry.fits")
+    table = fits.getdata(path, "SOURCES")
+    image = fits.getdata(next((observation(reduced) / "astrometry").glob("*_wcs.fits"))).astype(float)
+    good = (table["flags"] == 0) & np.isfinite(table["flux_adu"])
+    places = np.transpose([table["x_px"], table["y_px"]])[good]
+    aperture = CircularAperture(places, found["aperture_px"])
+    sums = np.array(aperture.do_photometry(image)[0]) - aperture.area * table["sky_adu"][good]
+    assert np.median(np.abs(sums - table["flux_adu"][good]) / table["flux_error_adu"][good]) < 0.02
+    inner = found["aperture_px"] + max(3.0, 1.5 * found["fwhm_px"])
+    masks = CircularAnnulus(places, inner, inner + 8.0).to_mask(method="center")
+    levels = np.array([np.nanmedian(mask.get_values(image)) for mask in masks])
+    assert np.median(np.abs(levels - table["sky_adu"][good])) < 0.2 * np.std(levels)
+    assert (folder / path.name.replace(".fits", ".png")).read_bytes().startswith(b"\x89PNG")

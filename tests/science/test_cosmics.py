@@ -1,8 +1,9 @@
 """Cosmic rays are removed, stars are left alone."""
 
 import numpy as np
+import pytest
 
-from obsarchive.science.cosmics import without_cosmic_rays, without_cosmic_rays_drizzled
+from obsarchive.science.cosmics import common_light, without_cosmic_rays, without_cosmic_rays_drizzled
 from obsarchive.science.drizzle import Drizzle
 
 
@@ -68,3 +69,39 @@ def test_cosmic_rays_of_a_drizzled_stack() -> None:
     assert before > 40 * noise
     assert after < 0.15 * before
     assert not hit[76:86, 86:96].any()
+
+
+def test_sharp_stars_that_other_exposures_show_are_left_alone() -> None:
+    rng = np.random.default_rng(3)
+    shape, sigma = (200, 200), 0.8
+    y, x = rng.uniform(8, 191, (2, 60))
+    light = 10 ** rng.uniform(3, 5, 60)
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    shifts = np.array([[0.0, 0.0], [3.3, -2.4], [-1.7, 4.6]])
+    frames, hits = [], []
+    for dy, dx in shifts:
+        frame = rng.normal(300, 15, shape)
+        for sy, sx, total in zip(y - dy, x - dx, light, strict=True):
+            frame += total / (2 * np.pi * sigma**2) * np.exp(-((rows - sy) ** 2 + (columns - sx) ** 2) / 2 / sigma**2)
+        places = rng.integers(5, 195, (2, 40))
+        frame[places[0], places[1]] += 4000
+        frames.append(frame.astype(np.float32))
+        hits.append(places)
+    common = common_light(iter(frames), shifts)
+    clean, _ = without_cosmic_rays(frames[0], elsewhere=common)
+    bare, _ = without_cosmic_rays(frames[0])
+
+    def kept(image: np.ndarray) -> np.ndarray:
+        sums = [image[int(sy) - 4 : int(sy) + 6, int(sx) - 4 : int(sx) + 6].sum() - 300 * 100 for sy, sx in stars]
+        return np.array(sums) / bright
+
+    inside = (y > 12) & (x > 12) & (y < 185) & (x < 185) & (light > 2e4)
+    lonely = np.array([np.sort(np.hypot(y - sy, x - sx))[1] > 12 for sy, sx in zip(y, x, strict=True)])
+    hit = np.array([(np.hypot(hits[0][0] - sy, hits[0][1] - sx) < 9).any() for sy, sx in zip(y, x, strict=True)])
+    chosen = inside & lonely & ~hit
+    stars, bright = list(zip(y[chosen], x[chosen], strict=True)), light[chosen]
+    assert chosen.sum() >= 4
+    assert kept(clean) == pytest.approx(1.0, abs=0.03)
+    assert np.median(kept(bare)) < 0.9  # what would happen to them without the other exposures
+    removed = clean[hits[0][0], hits[0][1]] < 1500
+    assert removed.mean() > 0.85

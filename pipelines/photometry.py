@@ -1,0 +1,182 @@
+"""Photometry of one image: its sources, measured in apertures, and the zero point of a catalogue."""
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from obsarchive import catalogs, fitsio
+from obsarchive.catalogs import Catalog
+from obsarchive.pipeline import Pipeline, Workspace, step
+from obsarchive.plates import plate_of_header
+from obsarchive.science.aperture import Apertures, Flag, aperture_photometry
+from obsarchive.science.sources import Sources, detect
+from obsarchive.science.wcs import PlateSolution
+from obsarchive.science.zero_point import ZeroPoint, band_of, find_zero_point, gaia_in_band
+from obsarchive.series_plots import measured_sources
+from pipelines.astrometry import julian_year
+from pipelines.previews import labels_of
+
+log = logging.getLogger(__name__)
+
+POGSON = 2.5 / np.log(10)
+MATCH_FWHM, LEAST_MATCH_PX = 0.7, 2.0
+LIMIT_SIGMA = 5.0
+COLUMNS = (
+    *(("x_px", "y_px"), ("ra_deg", "dec_deg")),
+    ("flux_adu", "flux_error_adu"),
+    ("mag", "mag_error"),
+    ("sky_adu", "fwhm_px"),
+)
+
+
+@dataclass(frozen=True)
+class PhotometrySettings:
+    """Settings of the photometry."""
+
+    aperture_fwhm: float = field(default=1.5, metadata={"help": "radius of the apertures, in units of the stars' FWHM"})
+    detection_snr: float = field(
+        default=10.0, metadata={"help": "least signal-to-noise ratio of a source in the smoothed image"}
+    )
+    gain_e_adu: float = field(
+        default=0.0, metadata={"help": "electrons of a unit of the image, for photon noise; 0: not known [e-/ADU]"}
+    )
+    saturation_adu: float = field(default=0.0, metadata={"help": "level of saturated pixels; 0: not known [ADU]"})
+    catalogue: str = field(
+        default="", metadata={"help": "file with ra, dec [deg], mag, for the zero point; relative to the archive"}
+    )
+    vizier: str = field(
+        default="",
+        metadata={"help": "address of VizieR's asu-tsv program, asked for Gaia DR3 without a file; empty: never"},
+    )
+
+
+class Photometry(Pipeline):
+    """Sources and aperture photometry of an observation's best image."""
+
+    name = "photometry"
+
+    @step(
+        makes=["{id}_photometry.fits", "{id}_photometry.png"],
+        reads=[
+            "astrometry/{id}_wcs.fits",
+            "ccd/{id}_stack.fits",
+            "faint_star/{id}_summed.fits",
+            "bright_star/100p.fits",
+        ],
+        uses=[],
+        settings=PhotometrySettings,
+    )
+    def measure(self, work: Workspace) -> dict[str, Any]:
+        """Measure every source of the best image; an image without any is a result, too."""
+        settings: PhotometrySettings = work.settings
+        image, header = fitsio.read_fits(work.source())
+        sources = detect(image, threshold=settings.detection_snr)
+        fwhm = float(np.median(sources.fwhm_px)) if len(sources) else 3.0
+        radius = settings.aperture_fwhm * fwhm
+        apertures = _measured(image, sources, radius, fwhm, settings)
+        plate = plate_of_header(header, image.shape)
+        zero_point, n_catalogue, origin = _calibrated(work, image.shape, sources, apertures, plate)
+        table = _table(sources, apertures, plate, zero_point)
+        cards = {"APRADIUS": (radius, "[pixel] of the apertures"), "ZEROPT": (zero_point.value, "[mag] zero point")}
+        work.publish_fits("{id}_photometry.fits", {"": None, "SOURCES": table}, cards)
+        places = sources.y, sources.x, radius
+        plot = measured_sources(image, places, (table["mag"], table["mag_error"]), labels_of(work))
+        work.publish("{id}_photometry.png", plot)
+        return {
+            **{"image": work.source_name, "n_sources": len(sources), "fwhm_px": fwhm, "aperture_px": radius},
+            **{"sky_adu": _median(apertures.sky), "is_calibrated": zero_point.n_stars > 0},
+            **{"zero_point_mag": zero_point.value, "zero_point_error_mag": zero_point.error},
+            **{"zero_point_scatter_mag": zero_point.scatter, "zero_point_stars": zero_point.n_stars},
+            **{"limit_mag": _limit(image, radius, zero_point), "n_catalogue": n_catalogue, "catalogue": origin},
+        }
+
+
+def _measured(image: NDArray, sources: Sources, radius: float, fwhm: float, settings: PhotometrySettings) -> Apertures:
+    """Photometry of all sources; noise is that of the background and, if the gain is known, of the light."""
+    sky, noise = _background(image)
+    variance = np.full_like(image, noise**2)
+    if settings.gain_e_adu > 0:
+        variance += np.nan_to_num(np.maximum(image - sky, 0)) / settings.gain_e_adu
+    inner = radius + max(3.0, 1.5 * fwhm)
+    saturation = settings.saturation_adu or np.inf
+    return aperture_photometry(image, variance, (sources.y, sources.x), (radius,), (inner, inner + 8.0), saturation)
+
+
+def _background(image: NDArray) -> tuple[float, float]:
+    """Level and noise of the background, by the pixels below its median."""
+    sky = float(np.nanmedian(image))
+    below = image[image < sky]
+    return sky, 1.4826 * float(np.median(sky - below)) if below.size else 1.0
+
+
+def _calibrated(
+    work: Workspace, shape: tuple[int, ...], sources: Sources, apertures: Apertures, plate: PlateSolution | None
+) -> tuple[ZeroPoint, int, str]:
+    """Zero point by the stars of the catalogue, the number of those in the field, and where they come from."""
+    settings: PhotometrySettings = work.settings
+    if plate is None or not (settings.catalogue or settings.vizier) or not len(sources):
+        return ZeroPoint(), 0, ""
+    catalog = _catalog(work, plate, plate.scale_arcsec * float(np.hypot(shape[0], shape[1])) / 2 / 3600)
+    y, x = plate.pixels(*catalog.at(julian_year(work.observation.date_utc)))
+    inside = np.flatnonzero((y > -0.5) & (x > -0.5) & (y < shape[0] - 0.5) & (x < shape[1] - 0.5))
+    if not len(inside):
+        return ZeroPoint(), 0, catalog.origin
+    reach = max(MATCH_FWHM * float(np.median(sources.fwhm_px)), LEAST_MATCH_PX)
+    found, star = cKDTree(np.stack([y[inside], x[inside]], axis=1)).query(
+        np.stack([sources.y, sources.x], axis=1), distance_upper_bound=reach
+    )
+    matched = np.isfinite(found)
+    magnitude = np.full(len(sources), np.nan)
+    band = band_of(work.observation.filter)
+    known = gaia_in_band(catalog.magnitude, catalog.colour, band) if catalog.is_gaia and band else catalog.magnitude
+    magnitude[matched] = known[inside[star[matched]]]
+    mag, error = _magnitudes(apertures)
+    good = apertures.flags == 0
+    return find_zero_point(np.where(good, mag, np.nan), error, magnitude), len(inside), catalog.origin
+
+
+def _catalog(work: Workspace, plate: PlateSolution, radius_deg: float) -> Catalog:
+    settings: PhotometrySettings = work.settings
+    if settings.catalogue:
+        path = Path(settings.catalogue)
+        found = catalogs.read_catalog(path if path.is_absolute() else work.layout.root / path)
+        return found.around(*plate.centre, radius_deg)
+    return catalogs.gaia_around(plate.centre, radius_deg, settings.vizier, work.task.tmp / "catalogs")
+
+
+def _magnitudes(apertures: Apertures) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Instrumental magnitudes and their errors; NaN where there is no light."""
+    flux, error = apertures.flux[:, 0], apertures.flux_error[:, 0]
+    bright = np.where(flux > 0, flux, np.nan)
+    return -POGSON * np.log(bright), POGSON * error / bright
+
+
+def _table(
+    sources: Sources, apertures: Apertures, plate: PlateSolution | None, zero_point: ZeroPoint
+) -> NDArray[np.void]:
+    """Table of the sources, brightest first; pixels from 0."""
+    names = [name for pair in COLUMNS for name in pair]
+    table = np.zeros(len(sources), [*((name, "f8") for name in names), ("flags", "i4")])
+    mag, error = _magnitudes(apertures)
+    table["x_px"], table["y_px"], table["fwhm_px"] = sources.x, sources.y, sources.fwhm_px
+    table["ra_deg"], table["dec_deg"] = plate.sky(sources.y, sources.x) if plate is not None else (np.nan, np.nan)
+    table["flux_adu"], table["flux_error_adu"] = apertures.flux[:, 0], apertures.flux_error[:, 0]
+    table["mag"], table["mag_error"] = mag + zero_point.value, error
+    table["sky_adu"], table["flags"] = apertures.sky, apertures.flags & ~int(Flag.PSF_FIT)
+    return table
+
+
+def _limit(image: NDArray, radius: float, zero_point: ZeroPoint) -> float:
+    """Magnitude of a star of five sigma in the aperture."""
+    noise = _background(image)[1] * np.sqrt(np.pi) * radius
+    return float(zero_point.value - POGSON * np.log(LIMIT_SIGMA * noise)) if noise > 0 else float("nan")
+
+
+def _median(values: NDArray) -> float:
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if len(known) else float("nan")
