@@ -23,7 +23,7 @@ from test_mongoshrc import CHANGE_OWNER, DISTRIBUTE_AGAIN, FORCE_REDO, REMOVE_PS
 
 import pipelines
 from obsarchive import __main__ as commands
-from obsarchive import config, daemon
+from obsarchive import config, daemon, dataset_commands
 from obsarchive.pipeline import Pipeline
 from obsarchive.rules import FIELDS, compile_rule
 
@@ -262,7 +262,8 @@ def test_documented_commands_are_understood(line):
         assert callable(importlib.import_module("obsarchive.cluster").dask_setup)
         return
     parser, arguments = ours
-    assert parser.parse_args(arguments).config == "config.json"
+    options = parser.parse_args(dataset_commands.readable(arguments))
+    assert hasattr(options, "alone") or options.config == "config.json"
 
 
 def subcommands() -> dict[str, argparse.ArgumentParser]:
@@ -279,7 +280,8 @@ def test_every_command_is_documented(name):
     actions = next((a.choices for a in parser._actions if isinstance(a, argparse._SubParsersAction)), {"": parser})
     for action, its_parser in actions.items():
         words = " ".join(filter(None, (name, action)))
-        assert f"python -m obsarchive {words} config.json" in OPERATIONS
+        own = " config.json" if its_parser.get_default("alone") is None else " "
+        assert f"python -m obsarchive {words}{own}" in OPERATIONS
         assert [option for option in options_of(its_parser) if option not in OPERATIONS] == []
 
 
