@@ -31,7 +31,7 @@ from obsarchive.intake.request import load as load_request
 from obsarchive.progress import Bar
 from obsarchive.science.starfield import StarField
 from obsarchive.services import open_store
-from obsarchive.store import Store
+from obsarchive.store import Store, outage_as_error
 
 log = logging.getLogger(__name__)
 say = sys.stdout.write
@@ -132,8 +132,9 @@ def _reduce(options: argparse.Namespace) -> int:
             say("".join(f"{folder}\n" for folder in folders))
             return 0
         store = stack.enter_context(open_store(config)) if config else None
+        stack.enter_context(outage_as_error())
         outcomes = list(_reductions(folders, options.max_parallel or side_by_side, options.again, (config, store)))
-    failed = [outcome for outcome in outcomes if outcome.state in ("failed", "locked")]
+    failed = [outcome for outcome in outcomes if outcome.state not in ("done", "unchanged")]
     return 1 if failed else 0
 
 

@@ -11,7 +11,7 @@ from obsarchive.datasets import configuration, tom
 from obsarchive.datasets.names import LIGHT_CURVE
 from obsarchive.datasets.products import read_light_curve
 from obsarchive.datasets.reduction import Outcome, Reduction, Runner
-from obsarchive.errors import ArchiveError, ConfigError
+from obsarchive.errors import ArchiveError, ConfigError, NotReady
 from obsarchive.store import Datasets
 
 log = logging.getLogger(__name__)
@@ -44,11 +44,14 @@ class Reductions:
         self.stopping = threading.Event()
 
     def reduce(self, folders: Sequence[Path], max_parallel: int = 1, again: bool = False) -> Iterator[Outcome]:
-        """Reduce datasets, at most `max_parallel` side by side; yields how each ended."""
+        """Reduce datasets, at most `max_parallel` side by side; yields how each ended. To be called once."""
         with ThreadPoolExecutor(max_parallel, thread_name_prefix="dataset") as pool:
-            for outcome in pool.map(lambda folder: self._reduce(folder, again), folders):
-                if outcome is not None:
-                    yield outcome
+            try:
+                for outcome in pool.map(lambda folder: self._reduce(folder, again), folders):
+                    if outcome is not None:
+                        yield outcome
+            finally:  # Ctrl-C, too: the frames that run are the last ones
+                self.stopping.set()
 
     def _reduce(self, folder: Path, again: bool) -> Outcome | None:
         if self.stopping.is_set():
@@ -68,7 +71,7 @@ class Reductions:
         """Run things until the whole is stopped."""
         for number, value in self.run(function, items):
             if self.stopping.is_set():
-                raise ArchiveError("stopped; the next run goes on")
+                raise NotReady("stopped; the next run goes on")
             yield number, value
 
     def _note(self, folder: Path, news: Any) -> None:

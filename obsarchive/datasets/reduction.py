@@ -26,7 +26,7 @@ from obsarchive.datasets.ensemble import combine
 from obsarchive.datasets.frame import FrameTask, is_measured, measure
 from obsarchive.datasets.names import LOG, RECORD, STAR_CATALOGUE, TABLE
 from obsarchive.datasets.table import Info, frames_of, read_info, read_planes
-from obsarchive.errors import ArchiveError, Unprocessable
+from obsarchive.errors import ArchiveError, NotReady, ServiceUnavailable, Unprocessable
 from obsarchive.science.sources import detect
 
 log = logging.getLogger(__name__)
@@ -65,9 +65,9 @@ class Outcome:
     folder : Path
         The dataset.
     state : str
-        ``done``, ``failed``, ``locked`` or ``unchanged``.
+        ``done``, ``unchanged``, ``failed``, ``locked``, or ``stopped``: the next run goes on.
     reason : str
-        Why it failed.
+        Why it is not done.
     facts : dict
         What was measured.
     """
@@ -142,6 +142,10 @@ class Reduction:
         self.note({"state": "running", "reason": "", "run": self.run_id, "started": datetime.now(UTC)})
         try:
             facts = self._reduce(again)
+        except (NotReady, ServiceUnavailable) as err:
+            log.info("%s: %s", self.folder, err)
+            self.note({"state": "due", "text": str(err)})
+            return Outcome(self.folder, "stopped", str(err))
         except (ArchiveError, OSError) as err:
             log.warning("%s: failed: %s", self.folder, err)
             self.note({"state": "failed", "reason": str(err), "finished": datetime.now(UTC)})

@@ -58,7 +58,7 @@ class Datasets:
         return self.collection.update_one({"_id": key}, {"$set": {"force_redo": True}}).matched_count > 0
 
     def due(self) -> list[Document]:
-        """Datasets that are to be reduced, those whose reduction was killed among them; new frames first."""
+        """Datasets that are to be reduced, those whose reduction was killed among them; the longest waiting first."""
         query = {"$or": [{"state": {"$in": ["due", "running"]}}, {"force_redo": True}]}
         return list(self.collection.find(query).sort([("updated", 1), ("_id", 1)]))
 

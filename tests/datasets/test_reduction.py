@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from warnings import catch_warnings
 
@@ -15,13 +16,23 @@ from simulated import reduce
 
 from obsarchive import demo_field
 from obsarchive.datasets import stars
+from obsarchive.datasets.many import Reductions
 from obsarchive.datasets.names import STAR_CATALOGUE
 from obsarchive.datasets.products import read_table
 from obsarchive.datasets.reduction import Reduction, here
+from obsarchive.mongod import Server
 from obsarchive.science.aperture import Flag
 from obsarchive.science.starfield import StarField
+from obsarchive.store import Store
 
 TARGET = demo_field.TARGET
+
+
+@pytest.fixture
+def store(mongo_server: Server, database_name: str) -> Iterator[Store]:
+    found = Store(mongo_server.uri, database_name)
+    yield found
+    found.close()
 
 
 def table(folder: Path) -> Table:
@@ -273,3 +284,46 @@ def test_what_is_not_known_is_in_the_record(dataset: Path) -> None:
     shutil.rmtree(dataset / "raw_flux")
     (dataset / "reduction.json").unlink()
     assert reduce(dataset).state == "done"
+
+
+def test_what_is_stopped_is_due_again(dataset: Path, store: Store) -> None:
+    for path in (dataset / "raw_flux").iterdir():
+        path.unlink()
+    (dataset / "reduction.json").unlink()
+    reductions = Reductions(here, store.datasets, dataset / "cache")
+
+    def told(folder: Path, fraction: float, text: str) -> None:
+        if text.startswith("frame 2"):
+            reductions.stopping.set()
+
+    reductions.told = told
+    (outcome,) = reductions.reduce([dataset])
+    assert outcome.state == "stopped"
+    assert len(list((dataset / "raw_flux").iterdir())) < 4
+    (waiting,) = store.datasets.due()
+    assert waiting["state"] == "due"
+    (outcome,) = Reductions(here, store.datasets, dataset / "cache").reduce([dataset])
+    assert outcome.state == "done"
+    (found,) = store.datasets.visible(["SIM2026A-001"])
+    assert (found["state"], found["n_measured"]) == ("done", 4)
+    assert found["target"] == "SIM"
+    assert store.datasets.due() == []
+
+
+def test_a_wish_has_everything_measured_again(dataset: Path, store: Store) -> None:
+    store.datasets.note(dataset, {"state": "done"})
+    before = {path: path.stat().st_mtime_ns for path in (dataset / "raw_flux").iterdir()}
+    store.datasets.wish_redo(store.datasets.key(dataset))
+    (outcome,) = Reductions(here, store.datasets, dataset / "cache").reduce([dataset])
+    assert outcome.state == "done"
+    assert all(path.stat().st_mtime_ns > before[path] for path in before)
+    assert store.datasets.due() == []
+
+
+def test_a_failure_is_in_the_book_with_its_reason(dataset: Path, store: Store) -> None:
+    (dataset / "reduction_config.yaml").unlink()
+    (outcome,) = Reductions(here, store.datasets, dataset / "cache").reduce([dataset])
+    assert outcome.state == "failed"
+    found = store.datasets.find(store.datasets.key(dataset))
+    assert found["state"] == "failed"
+    assert "no such file" in found["reason"]
