@@ -41,6 +41,8 @@ MATCH_PX = 3.0
 MAX_RMS_PX = 1.0
 LEAST_FRACTION = 0.15
 """Plate solutions with larger residuals, or of a smaller share of the stars, are none."""
+DISTORTION_PAYS = 0.9
+"""A plate solution with distortion must have residuals so much smaller."""
 ANNULUS_AREA_PX = 500.0
 
 
@@ -173,7 +175,11 @@ def solve(
     scale, settings = guess.scale_arcsec, config.photometry
     inside = _inside(sky, guess, shape, settings.pointing_arcsec / scale)
     uncertainty = Uncertainty(settings.pointing_arcsec, 0.03, 3.0, MATCH_PX * scale)
-    found = refine_plate((sources.y, sources.x), (sky[0][inside], sky[1][inside]), guess, uncertainty, settings.order)
+    found = None
+    for order in sorted({min(1, settings.order), settings.order}):
+        tried = refine_plate((sources.y, sources.x), (sky[0][inside], sky[1][inside]), guess, uncertainty, order)
+        if tried is not None and (found is None or tried.rms_arcsec < DISTORTION_PAYS * found.rms_arcsec):
+            found = tried
     told = f"{len(sources)} sources and {len(inside)} stars of the catalogue"
     if found is None:
         raise Unprocessable(f"no plate solution: {told} do not agree")

@@ -24,6 +24,8 @@ OVERSAMPLING = 2
 ROUNDS = 4
 CLIP_SIGMA = 6.0
 CLEANING_ROUNDS = 2
+UNRESOLVED_FWHM = 0.35
+"""Stars that are closer are measured as one: no fit could share their light out."""
 LEAST_LIGHT = 0.02
 """Share of a star's light that must fall into a box for the star to be fitted."""
 BETA_RANGE = (1.5, 10.0)
@@ -236,7 +238,8 @@ def _details(dy: Floats, dx: Floats, missing: Floats, reach: float) -> Floats:
 def fit_star(frame: Frame, i: int, shape: StarImage, box_px: float) -> tuple[float, float]:
     """Fit a star and all others around it at once, together with the sky; returns its flux and standard error.
 
-    Positions are kept, so that the fit is linear. Pixels that no star explains (cosmic rays) are left out.
+    Positions are kept, so that the fit is linear. Neighbours that are not resolved count to the star. Pixels that no
+    star explains (cosmic rays) are left out.
 
     Parameters
     ----------
@@ -269,8 +272,9 @@ class _Fit:
 def _fitted(frame: Frame, i: int, shape: StarImage, box_px: float) -> _Fit | None:
     """Fit all stars of a box, the one that is asked for first; None if it is not seen."""
     reach = box_px + shape.reach
-    near = np.flatnonzero((np.abs(frame.y - frame.y[i]) < reach) & (np.abs(frame.x - frame.x[i]) < reach))
-    order = np.concatenate([[i], near[near != i]])
+    dy, dx = frame.y - frame.y[i], frame.x - frame.x[i]
+    apart = np.hypot(dy, dx) > UNRESOLVED_FWHM * shape.fwhm_px
+    order = np.concatenate([[i], np.flatnonzero((np.abs(dy) < reach) & (np.abs(dx) < reach) & apart)])
     y, x = frame.y[order], frame.x[order]
     if not np.isfinite(y[0] + x[0]):
         return None

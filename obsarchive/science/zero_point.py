@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-LEAST_STARS = 5
+LEAST_STARS, ENOUGH_STARS = 5, 40
 LEAST_FOR_COLOUR = 25
 CLIP_SIGMA = 3.0
 ROUNDS = 10
@@ -89,6 +89,10 @@ def find_zero_point(instrumental: Floats, error: Floats, catalogue: Floats, colo
     good = np.isfinite(difference) & np.isfinite(error) & (error < 0.1)
     if good.sum() < LEAST_STARS:
         return ZeroPoint()
+    # the sky around faint stars of crowded fields is too bright, and their light too little
+    most = max(ENOUGH_STARS, int(good.sum()) // 2)
+    if good.sum() > most:
+        good &= instrumental <= np.sort(instrumental[good])[most - 1]
     design = np.ones((len(difference), 1))
     best = _fit(difference, error, design, good)
     if colour is not None and (good & np.isfinite(colour)).sum() >= LEAST_FOR_COLOUR:
