@@ -1,0 +1,62 @@
+"""PSF photometry against simulated truth."""
+
+import numpy as np
+import pytest
+
+from obsarchive.science.psf_photometry import Frame, fit_star, lonely_stars, star_image
+
+
+def crowd(seed: int, n: int = 60, fwhm: float = 4.0) -> tuple[Frame, np.ndarray]:
+    """A frame of Gaussian stars with a shoulder, which no Moffat profile has; and their light."""
+    rng = np.random.default_rng(seed)
+    y, x = rng.uniform(25, 275, (2, n))
+    light = 10 ** rng.uniform(3.5, 5.3, n)
+    rows, columns = np.mgrid[:300, :300]
+    sigma = fwhm / 2.3548
+    image = np.full((300, 300), 200.0)
+    for sy, sx, total in zip(y, x, light, strict=True):
+        for share, width, dx in ((0.85, sigma, 0.0), (0.15, 1.6 * sigma, 1.2)):
+            r2 = (rows - sy) ** 2 + (columns - sx - dx) ** 2
+            image += share * total / (2 * np.pi * width**2) * np.exp(-r2 / 2 / width**2)
+    noisy = rng.poisson(image).astype(np.float32)
+    return Frame(noisy, np.maximum(noisy, 1.0), y, x), light
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_light_is_right_also_where_stars_overlap(seed: int) -> None:
+    frame, light = crowd(seed)
+    chosen = lonely_stars((frame.y, frame.x), light, np.ones(60, bool), 14.0)
+    shape = star_image(frame, chosen, light, np.full(60, 200.0), 4.0)
+    assert shape is not None
+    assert shape.fwhm_px == pytest.approx(4.3, abs=0.4)
+    found = np.array([fit_star(frame, i, shape, 10.0) for i in range(60)])
+    ratio = found[:, 0] / light
+    scale = np.median(ratio[light > 3e4])
+    assert scale == pytest.approx(1.0, abs=0.05)
+    distance = np.hypot(frame.y - frame.y[:, np.newaxis], frame.x - frame.x[:, np.newaxis]) + 1e9 * np.eye(60)
+    resolved = distance.min(axis=1) > 3.0
+    pull = (ratio / scale - 1) / np.hypot(found[:, 1] / light, 0.01)
+    assert np.mean(np.abs(pull[resolved]) < 3) > 0.9
+
+
+def test_cosmic_rays_and_bad_pixels_do_not_count() -> None:
+    frame, light = crowd(3, n=25)
+    chosen = lonely_stars((frame.y, frame.x), light, np.ones(25, bool), 14.0)
+    shape = star_image(frame, chosen, light, np.full(25, 200.0), 4.0)
+    star = int(chosen[0])
+    clean, _ = fit_star(frame, star, shape, 10.0)
+    row, column = int(frame.y[star]) + 3, int(frame.x[star])
+    frame.image[row, column : column + 3] += 5000
+    frame.image[row - 2, column + 2] = np.nan
+    hit, _ = fit_star(frame, star, shape, 10.0)
+    assert hit == pytest.approx(clean, rel=0.03)
+
+
+def test_nothing_to_learn_from_is_none() -> None:
+    frame, light = crowd(4, n=5)
+    assert star_image(frame, np.arange(2), light, np.full(5, 200.0), 4.0) is None
+    outside = Frame(frame.image, frame.variance, np.array([np.nan, -50.0]), np.array([10.0, 10.0]))
+    shape = star_image(frame, np.arange(5), light, np.full(5, 200.0), 4.0)
+    assert shape is not None
+    for i in range(2):
+        assert np.isnan(fit_star(outside, i, shape, 10.0)).all()
