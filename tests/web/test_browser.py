@@ -166,6 +166,22 @@ def test_jobs_are_live(visit: Watched, app: Portal, archive: SimpleNamespace) ->
     expect(visit.page.locator("main")).to_contain_text("registering frames", timeout=10_000)
 
 
+def test_light_curves_are_drawn_and_folded(visit: Watched, archive: SimpleNamespace) -> None:
+    _log_in(visit, "ana")
+    visit.open("/datasets")
+    page = visit.page
+    page.click("text=OGLE-2024-BLG-0034")
+    expect(page.locator("[data-plot=lightcurve] canvas")).to_be_visible()
+    page.click("text=Light curves")
+    page.fill("input[name=star]", "2")
+    page.fill("input[name=period]", "2.5")
+    page.click("text=Show")
+    expect(page.locator("figcaption")).to_contain_text("star 2")
+    expect(page.locator("[data-plot=lightcurve] canvas")).to_be_visible()
+    page.locator("[data-plot=lightcurve] .u-over").hover(position={"x": 5, "y": 5})
+    assert page.locator("text=CSV").get_attribute("href").startswith("/lightcurves/export/csv")
+
+
 def test_a_one_time_link_leads_into_the_archive(visit: Watched, app: Portal) -> None:
     token = accounts.invite(app.store.users, "ben")
     visit.open(f"/welcome#{token}")
@@ -187,7 +203,8 @@ def test_no_page_is_wider_than_the_screen(
     context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
     visit = Watched(context.new_page(), address)
     _log_in(visit, "admin")
-    for path in (f"/night/{NIGHT}", f"/observation/{archive.own}", "/jobs", "/users", "/account"):
+    series = (f"/dataset/{archive.datasets[0]}", "/datasets", "/lightcurves?star=1&period=3.1")
+    for path in (f"/night/{NIGHT}", f"/observation/{archive.own}", "/jobs", "/users", "/account", *series):
         visit.open(path)
         assert visit.page.evaluate("document.documentElement.scrollWidth") <= width, path
     context.close()
