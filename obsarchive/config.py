@@ -4,13 +4,12 @@ import hashlib
 import json
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
-from obsarchive.config_types import AnyPath, ClassName, Clock, Day, RuleText, Secret, Section
+from obsarchive.config_types import AnyPath, ClassName, Clock, Day, RuleText, Secret, Section, in_words
 from obsarchive.errors import ConfigError
 
 
@@ -309,7 +308,7 @@ def load(path: Path | str) -> Config:
     try:
         config = Config.model_validate(_without_help(raw), context={"folder": path.parent})
     except ValidationError as err:
-        raise ConfigError("\n".join(f"{path}: {line}" for line in _explain(err))) from err
+        raise ConfigError("\n".join(f"{path}: {line}" for line in _explained(err))) from err
     return config.model_copy(update={"source": path})
 
 
@@ -321,38 +320,7 @@ def _without_help(value: Any) -> Any:
     return value
 
 
-def _explain(err: ValidationError) -> Iterator[str]:
+def _explained(err: ValidationError) -> Iterator[str]:
     for problem in err.errors():
         where = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
-            yield f"{where}: unknown key{_nearest(problem['loc'])}"
-        elif problem["type"] == "missing":
-            yield f"{where}: this key is needed"
-        elif problem["type"] == "value_error":
-            yield f"{where}: {problem['ctx']['error']}"
-        else:
-            yield f"{where}: {problem['msg']}; found {problem['input']!r}"
-
-
-def _nearest(location: tuple[int | str, ...]) -> str:
-    """Name the known key that a misspelt one at `location` resembles most."""
-    model: Any = Config
-    for part in location[:-1]:
-        model = _inner_model(model, part)
-    known = [] if model is None else [field.alias or name for name, field in model.model_fields.items()]
-    near = get_close_matches(str(location[-1]), [name for name in known if name != "source"], n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else ""
-
-
-def _inner_model(model: Any, part: int | str) -> Any:
-    """Return the model that stands at `part` of `model`; entries of a list or mapping keep their model."""
-    if model is None or isinstance(part, int) or part not in model.model_fields:
-        return model
-    return _model_in(model.model_fields[part].annotation)
-
-
-def _model_in(annotation: Any) -> Any:
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        return annotation
-    found = [_model_in(inner) for inner in getattr(annotation, "__args__", ())]
-    return next((model for model in found if model is not None), None)
+        yield f"{where}: {in_words(problem, problem['loc'], Config)}"

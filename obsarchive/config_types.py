@@ -2,9 +2,11 @@
 
 import importlib
 import os
+from collections.abc import Mapping, Sequence
 from datetime import date, time
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, SecretStr, ValidationInfo
 
@@ -82,3 +84,51 @@ class Section(BaseModel):
     """A part of the configuration: frozen, strict about its keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def in_words(problem: Mapping[str, Any], place: Sequence[int | str], model: type[BaseModel]) -> str:
+    """Say what is wrong with a value, and which key was meant perhaps.
+
+    Parameters
+    ----------
+    problem : mapping
+        As pydantic reports it.
+    place : sequence of int or str
+        Where it stands.
+    model : type
+        Model of the whole.
+    """
+    match problem["type"]:
+        case "missing":
+            return "this key is needed"
+        case "extra_forbidden":
+            return f"unknown key{_nearest(place, model)}"
+        case "value_error":
+            return str(problem["ctx"]["error"])
+        case _:
+            return f"{problem['msg']}; found {problem['input']!r}"
+
+
+def _nearest(place: Sequence[int | str], whole: type[BaseModel]) -> str:
+    """Name the known key that a misspelt one resembles most."""
+    model: Any = whole
+    for part in place[:-1]:
+        model = _inner_model(model, part)
+    fields = {} if model is None else model.model_fields
+    known = [field.alias or name for name, field in fields.items() if not field.exclude]
+    near = get_close_matches(str(place[-1]), known, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _inner_model(model: Any, part: int | str) -> Any:
+    """Return the model that stands at `part` of `model`; entries of a list or mapping keep their model."""
+    if model is None or isinstance(part, int) or part not in model.model_fields:
+        return model
+    return _model_in(model.model_fields[part].annotation)
+
+
+def _model_in(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    found = [_model_in(inner) for inner in getattr(annotation, "__args__", ())]
+    return next((model for model in found if model is not None), None)

@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from obsarchive.config_types import in_words
 from obsarchive.errors import ConfigError
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -80,16 +80,4 @@ def _lines(node: yaml.Node | None, place: Place) -> dict[Place, int]:
 def _told(path: Path, lines: Mapping[Place, int], model: type[BaseModel], problem: Any) -> str:
     place: Place = tuple(part for part in problem["loc"] if not str(part).startswith("function-"))
     line = next((lines[place[:n]] for n in range(len(place), -1, -1) if place[:n] in lines), 1)
-    key = ".".join(str(part) for part in place)
-    match problem["type"]:
-        case "missing":
-            said = "this key is needed"
-        case "extra_forbidden":
-            known = [field.alias or name for name, field in model.model_fields.items()] if len(place) == 1 else []
-            near = get_close_matches(str(place[-1]), known, n=1, cutoff=0.5)
-            said = f"unknown key{f'; did you mean {near[0]!r}?' if near else ''}"
-        case "value_error":
-            said = str(problem["ctx"]["error"])
-        case _:
-            said = f"{problem['msg']}; found {problem['input']!r}"
-    return f"{path}, line {line}: {key}: {said}"
+    return f"{path}, line {line}: {'.'.join(map(str, place))}: {in_words(problem, place, model)}"

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from time import sleep
-from typing import Literal, Protocol, Self
+from typing import Literal, Protocol
 
 import httpx
 
@@ -78,6 +78,9 @@ class OnlineArchive(Protocol):
     def fetch(self, frame: Frame, path: Path) -> None:
         """Write the bytes of a frame to `path`, going on with what is there, and check them."""
 
+    def close(self) -> None:
+        """Close the connection."""
+
 
 class Line:
     """A polite connection to an archive: waits as long as it is told to, and tries again.
@@ -98,10 +101,8 @@ class Line:
         self._client = httpx.Client(timeout=timeout_s, headers={"User-Agent": AGENT})
         self._secret = headers
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Close it."""
         self._client.close()
 
     def json(self, address: str, parameters: dict[str, str] | None = None) -> dict:

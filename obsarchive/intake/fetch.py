@@ -5,6 +5,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -87,13 +88,23 @@ class Intake:
         try:
             kind = import_class(request.client)
             archive: OnlineArchive = kind(request, token_of(request, self.environment), self.request.timeout_s)
-            wanted = [frame for proposal in request.proposals for frame in self._new(archive, proposal, (start, end))]
-        except ArchiveError as err:
+        except (ArchiveError, ValueError) as err:
             self._complain(f"{request.name}: {err}")
             return
-        failures = self._fetch_all(archive, wanted, progress)
-        if not failures:
-            self.ledger.note_success(request.name, end)
+        with closing(archive):
+            if self._ask_archive(archive, request, (start, end), progress):
+                self.ledger.note_success(request.name, end)
+
+    def _ask_archive(
+        self, archive: OnlineArchive, request: ArchiveRequest, span: tuple[datetime, datetime], progress: Progress
+    ) -> bool:
+        """Fetch what is new of every proposal; whether nothing went wrong."""
+        try:
+            wanted = [frame for proposal in request.proposals for frame in self._new(archive, proposal, span)]
+        except ArchiveError as err:
+            self._complain(f"{request.name}: {err}")
+            return False
+        return self._fetch_all(archive, wanted, progress) == 0
 
     def _new(self, archive: OnlineArchive, proposal: str, span: tuple[datetime, datetime]) -> Iterator[Frame]:
         """Frames of a proposal that are not here yet, or whose bytes changed."""

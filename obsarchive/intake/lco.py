@@ -89,6 +89,10 @@ class LcoArchive:
             date_utc=_moment(_text(record, "observation_date", "DATE_OBS")),
         )
 
+    def close(self) -> None:
+        """Close the connection."""
+        self.line.close()
+
     def fetch(self, frame: Frame, path: Path) -> None:
         """Write the bytes of a frame to `path`, going on with what is there, and check them."""
         self.line.fetch(frame, path)

@@ -4,10 +4,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, model_validator
 
 from obsarchive import yamlfile
-from obsarchive.config_types import AnyPath
+from obsarchive.config_types import AnyPath, Section
 
 LAST_DAY = timedelta(hours=24)
 SINCE_LAST = "since_last"
@@ -33,11 +33,7 @@ def _as_time(value: Any) -> Any:
 Moment = Annotated[datetime | str | None, BeforeValidator(_as_time)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Levels(_Part):
+class Levels(Section):
     """Reduction levels that are fetched."""
 
     image: int | None = 91
@@ -49,7 +45,7 @@ class Levels(_Part):
         return sorted({level for level in (self.image, self.spectrum) if level is not None})
 
 
-class ArchiveRequest(_Part):
+class ArchiveRequest(Section):
     """One archive and what is wanted of it."""
 
     name: str
@@ -61,7 +57,7 @@ class ArchiveRequest(_Part):
     client: str = Field("obsarchive.intake.lco.LcoArchive", description="class that speaks the archive's language")
 
 
-class Request(_Part):
+class Request(Section):
     """The whole file."""
 
     archives: dict[str, ArchiveRequest]

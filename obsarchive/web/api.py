@@ -8,10 +8,9 @@ from flask.typing import ResponseReturnValue
 from obsarchive.names import is_night
 from obsarchive.web import datasets, described, jobs, library, openapi, wishing
 from obsarchive.web.access import admin_only, asking, for_tokens, refuse
+from obsarchive.web.cards import cards_of, find_card, find_night
 from obsarchive.web.columns import columns
 from obsarchive.web.night_facts import contrast_curve, night_facts
-from obsarchive.web.nights import cards_of
-from obsarchive.web.observations import find_card
 from obsarchive.web.portal import full_address, portal
 from obsarchive.web.search import cards, page_of, understood
 
@@ -70,18 +69,14 @@ def night(night: str) -> ResponseReturnValue:
     if not found and browse.night(me, night) is None:
         refuse()
     before, after = browse.neighbours(me, night)
-    rows = [described.row(card) for card in found]
-    return {"night": night, "before": before, "after": after, "observations": rows}
+    return {"night": night, "before": before, "after": after, "observations": described.rows(found)}
 
 
 @bp.get("/nights/<night>/summary")
 @for_tokens("read")
 def summary(night: str) -> ResponseReturnValue:
     """Return what the plots of a night show."""
-    found = portal().store.browse.night(asking().document, night) if is_night(night) else None
-    if found is None:
-        refuse()
-    return night_facts(found, cards_of(portal().store.browse.of_night(asking().document, night)))
+    return night_facts(find_night(night), cards_of(portal().store.browse.of_night(asking().document, night)))
 
 
 @bp.get("/observations")
@@ -93,7 +88,7 @@ def observations() -> ResponseReturnValue:
     if page.following:
         kept: Answer = {**request.args.to_dict(flat=False), "cursor": page.following}
         answer["next"] = full_address("api.observations", **kept)
-    return {**answer, "observations": [described.row(card) for card in cards(page.observations)]}
+    return {**answer, "observations": described.rows(cards(page.observations))}
 
 
 @bp.get("/observations/<obs_id>")

@@ -1,7 +1,7 @@
 """Observations and nights as the interface for programs describes them."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -45,10 +45,16 @@ def plain(value: Any) -> Any:
             return str(value)
 
 
-def row(card: Card) -> dict[str, Any]:
-    """Describe an observation in short."""
-    facts = {column.key: column.plain(card) for column in columns(portal().chain)}
-    return {**facts, "url": full_address("api.observation", obs_id=card.id)}
+def rows(cards: Iterable[Card]) -> list[dict[str, Any]]:
+    """Describe observations in short."""
+    known = columns(portal().chain)
+    return [
+        {
+            **{column.key: column.plain(card) for column in known},
+            "url": full_address("api.observation", obs_id=card.id),
+        }
+        for card in cards
+    ]
 
 
 def observation(card: Card) -> dict[str, Any]:
@@ -56,7 +62,7 @@ def observation(card: Card) -> dict[str, Any]:
     seen, document = card.observation, card.observation.document
     packed = seen.packed
     return {
-        **row(card),
+        **rows([card])[0],
         "science_program": plain(document.get("science_program") or {}),
         "comment": document.get("comment"),
         "raw_files": [path.name for path in seen.raw_files],

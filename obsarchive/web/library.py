@@ -13,9 +13,6 @@ from obsarchive.web.access import admin_only, asking, refuse
 from obsarchive.web.nights import night_pipelines
 from obsarchive.web.portal import portal
 
-STAMPS = "psflib"
-"""Pipeline of a night that offers stars."""
-
 bp = Blueprint("library", __name__, url_prefix="/psflib")
 
 Star = dict[str, Any]

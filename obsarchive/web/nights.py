@@ -8,17 +8,15 @@ from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import MultiDict
 
 from obsarchive.names import ObservationName, is_night
-from obsarchive.observation import Night, Observation
-from obsarchive.store import Document
+from obsarchive.observation import Night
 from obsarchive.web import wishing
 from obsarchive.web.access import admin_only, asking, for_tokens, refuse
+from obsarchive.web.cards import cards_of, find_night, under_way
 from obsarchive.web.files import send
 from obsarchive.web.jobs import daemon_state
 from obsarchive.web.night_facts import night_facts
 from obsarchive.web.portal import portal
-from obsarchive.web.views import SORTS, Card, PipelineView, Selection, Shown, find_product, pipelines_of, running
-
-MAX_RUNNING = 1000
+from obsarchive.web.views import SORTS, PipelineView, Selection, Shown, find_product, pipelines_of
 
 bp = Blueprint("nights", __name__)
 
@@ -52,7 +50,7 @@ def night(night: str) -> ResponseReturnValue:
         night=night,
         groups=[(program, list(group)) for program, group in groupby(shown, key=lambda card: card.program)],
         total=len(cards),
-        pulse=_pulse(night),
+        pulse=_pulse(night, len(cards)),
         shown=len(shown),
         troubles=sum(len(card.troubles) for card in shown),
         selection=selection,
@@ -93,28 +91,16 @@ def pulse(night: str) -> ResponseReturnValue:
     """Tell a page whether it is out of date, and what the daemon does."""
     if not is_night(night):
         abort(404)
-    return beat(_pulse(night))
+    return beat(_pulse(night, portal().store.browse.count_of_night(asking().document, night)))
 
 
-def _pulse(night: str) -> str:
-    count = portal().store.browse.count_of_night(asking().document, night)
+def _pulse(night: str, count: int) -> str:
     return f"{count}-{portal().store.jobs.pulse(night=night)}"
 
 
 def beat(pulse: str) -> ResponseReturnValue:
     """Answer a page that asks whether it is out of date."""
     return {"pulse": pulse, "daemon": daemon_state(portal().store.jobs.daemon())}
-
-
-def under_way() -> dict[tuple[str, str, str], Document]:
-    """Attempts that run or are queued."""
-    return running(portal().store.jobs.recent("enqueued", MAX_RUNNING))
-
-
-def cards_of(observations: Iterable[Observation]) -> list[Card]:
-    """Return observations as the light table shows them."""
-    app, jobs = portal(), under_way()
-    return [Card(found, tuple(pipelines_of(found, app.chain, app.layout, jobs))) for found in observations]
 
 
 def night_pipelines(found: Night) -> list[PipelineView]:
@@ -127,8 +113,7 @@ def night_pipelines(found: Night) -> list[PipelineView]:
 @for_tokens("download")
 def product(night: str, pipeline: str, name: str) -> ResponseReturnValue:
     """Send a product of a night to those who have data in it."""
-    found = portal().store.browse.night(asking().document, night) if is_night(night) else None
-    views = night_pipelines(found) if found else []
+    views = night_pipelines(find_night(night))
     product = find_product(views, pipeline, name)
     if product is None or name not in seen_products(views):
         refuse()
@@ -160,8 +145,7 @@ def _is_observation(text: str) -> bool:
 @admin_only
 def redo(night: str, pipeline: str) -> ResponseReturnValue:
     """Ask the daemon to do a pipeline of a night once more."""
-    if not is_night(night) or portal().store.browse.night(asking().document, night) is None:
-        refuse()
+    find_night(night)
     if not wishing.is_known("night", pipeline):
         refuse()
     wishing.wish("redo", subject=night, pipeline=pipeline)

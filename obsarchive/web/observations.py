@@ -11,24 +11,16 @@ from flask.typing import ResponseReturnValue
 from obsarchive.observation import Observation
 from obsarchive.web import wishing
 from obsarchive.web.access import admin_only, asking, for_tokens, refuse
+from obsarchive.web.cards import find_card
 from obsarchive.web.files import send
 from obsarchive.web.night_facts import contrast_curve
-from obsarchive.web.nights import beat, in_order, neighbours, under_way
+from obsarchive.web.nights import beat, in_order, neighbours
 from obsarchive.web.portal import portal
-from obsarchive.web.views import Card, PipelineView, Selection, find_product, pipelines_of, whole_file
+from obsarchive.web.views import Card, PipelineView, Selection, find_product, whole_file
 
 log = logging.getLogger(__name__)
 
 bp = Blueprint("observations", __name__, url_prefix="/observation/<obs_id>")
-
-
-def find_card(obs_id: str) -> Card:
-    """Return an observation that the asking user may see, or end with 404."""
-    app = portal()
-    found = app.store.browse.observation(asking().document, obs_id)
-    if found is None:
-        refuse()
-    return Card(found, tuple(pipelines_of(found, app.chain, app.layout, under_way())))
 
 
 @bp.get("")
@@ -60,7 +52,8 @@ def observation(obs_id: str) -> ResponseReturnValue:
 @bp.get("/pulse")
 def pulse(obs_id: str) -> ResponseReturnValue:
     """Tell a page whether it is out of date."""
-    find_card(obs_id)
+    if not portal().store.browse.visible(asking().document, [obs_id]):
+        refuse()
     return beat(portal().store.jobs.pulse(subject=obs_id))
 
 

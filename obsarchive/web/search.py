@@ -13,11 +13,12 @@ from obsarchive.plan import steps_of
 from obsarchive.store.search import BadCursor, Page
 from obsarchive.web import criteria, votables
 from obsarchive.web.access import asking, audit, for_tokens
+from obsarchive.web.cards import card_of
 from obsarchive.web.columns import Column, columns
 from obsarchive.web.criteria import Asked, spoken
 from obsarchive.web.portal import portal
 from obsarchive.web.skymap import sky_map
-from obsarchive.web.views import Card, pipelines_of
+from obsarchive.web.views import Card
 
 MOST_EXPORTED = 10_000
 SIMPLE = ("name", "match", "ra", "dec", "radius", "unit", "date_from", "date_to", "program", "filter", "targets")
@@ -28,9 +29,7 @@ bp = Blueprint("search", __name__, url_prefix="/search")
 
 def cards(observations: Iterable[Observation]) -> Iterator[Card]:
     """Return observations as tables show them; what runs just now is not looked up."""
-    app = portal()
-    for found in observations:
-        yield Card(found, tuple(pipelines_of(found, app.chain, app.layout, {})))
+    return (card_of(found, {}) for found in observations)
 
 
 def asked() -> Asked:
@@ -63,6 +62,7 @@ def search() -> ResponseReturnValue:
     looked_for = bool(spoken(request.args, "columns", "unit", "sort", "limit", "view"))
     page = page_of(wanted) if looked_for and not wanted.problems else None
     known = columns(portal().chain)
+    chosen = _chosen(known)
     shown = list(cards(page.observations)) if page else []
     return render_template(
         "search.html",
@@ -70,7 +70,7 @@ def search() -> ResponseReturnValue:
         cards=shown,
         sky=sky_map(shown),
         wanted=wanted,
-        columns=[column for column in known if column.key in _chosen(known)],
+        columns=[column for column in known if column.key in chosen],
         every_column=known,
         sort_address=_sort_address,
         address=_address,
@@ -93,10 +93,11 @@ def _chosen(known: list[Column]) -> set[str]:
     return chosen or {column.key for column in known if column.shown}
 
 
-def _address(**changes: Any) -> str:
-    """Return the address of this search with some parameters changed, from its first page."""
+def _address(to: str = "search.search", form: str | None = None, **changes: Any) -> str:
+    """Return the address of this search with some parameters changed, from its first page; or of what to do with it."""
     kept: dict[str, Any] = spoken(request.args, "cursor", *changes)
-    return url_for("search.search", **kept, **{name: value for name, value in changes.items() if value})
+    kept |= {"form": form} if form else {}
+    return url_for(to, **kept, **{name: value for name, value in changes.items() if value})
 
 
 def _sort_address(column: Column) -> str:

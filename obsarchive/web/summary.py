@@ -11,9 +11,10 @@ from obsarchive.observation import Night
 from obsarchive.plan import days_apart
 from obsarchive.rules import lookup
 from obsarchive.web import wishing
-from obsarchive.web.access import admin_only, asking, refuse
+from obsarchive.web.access import admin_only, asking
+from obsarchive.web.cards import cards_of, find_night
 from obsarchive.web.night_facts import night_facts
-from obsarchive.web.nights import cards_of, night_pipelines, seen_products
+from obsarchive.web.nights import night_pipelines, seen_products
 from obsarchive.web.portal import portal
 from obsarchive.web.views import PipelineView
 
@@ -28,7 +29,7 @@ Facts = dict[str, Any]
 @bp.get("/summary")
 def summary(night: str) -> ResponseReturnValue:
     """Show the summary of a night."""
-    found = _night(night)
+    found = find_night(night)
     me, browse = asking(), portal().store.browse
     cards = cards_of(browse.of_night(me.document, night))
     before, after = browse.neighbours(me.document, night)
@@ -41,7 +42,6 @@ def summary(night: str) -> ResponseReturnValue:
         after=after,
         facts=night_facts(found, cards),
         movie=_movie(found, pipelines, products),
-        document=found.document,
         masters=[master for view in pipelines if view.name == "calib" for master in _masters(view)],
         pipelines=pipelines,
         products=products,
@@ -53,13 +53,6 @@ def summary(night: str) -> ResponseReturnValue:
         asked=wishing.waiting_redos(night),
         copy_refused=wishing.last_refusal("copy calibration", night=night) if me.is_admin else None,
     )
-
-
-def _night(night: str) -> Night:
-    found = portal().store.browse.night(asking().document, night) if is_night(night) else None
-    if found is None:
-        refuse()
-    return found
 
 
 def _masters(view: PipelineView) -> Iterable[Mapping[str, Any]]:
@@ -91,7 +84,7 @@ def _sources(night: str) -> list[str]:
 @admin_only
 def copy_calibration(night: str) -> ResponseReturnValue:
     """Ask the daemon to take the masters of another night, or its own again."""
-    _night(night)
+    find_night(night)
     source = request.form.get("source", "")
     if source and not is_night(source):
         abort(400, "Choose a night.")
@@ -104,7 +97,7 @@ def copy_calibration(night: str) -> ResponseReturnValue:
 @admin_only
 def redo_high_contrast(night: str) -> ResponseReturnValue:
     """Ask the daemon to subtract the PSFs of a night's stars once more."""
-    _night(night)
+    find_night(night)
     wishing.wish("redo high contrast", night=night)
     flash("The daemon will do the high-contrast steps of this night again.")
     return redirect(url_for(".summary", night=night))

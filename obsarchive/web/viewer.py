@@ -5,7 +5,7 @@ from flask.typing import ResponseReturnValue
 
 from obsarchive.sky import Sky, SkyUnavailable
 from obsarchive.web.access import refuse
-from obsarchive.web.observations import find_card
+from obsarchive.web.cards import find_card
 from obsarchive.web.portal import portal
 from obsarchive.web.views import find_product
 
