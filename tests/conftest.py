@@ -27,6 +27,8 @@ TOGETHER = (
     "science/test_subtraction.py",
     "engine/test_commands.py",
     "docs/test_adapting.py",
+    "datasets/test_accuracy.py",
+    "datasets/test_tom.py",
     "web/test_browser.py",
     "web/test_tasks.py",
 )

@@ -87,6 +87,16 @@ def prepare(folder: Path, template: Path | None, frame: Mapping[str, Any]) -> No
     if not isinstance(target, dict):
         log.warning("%s holds no target; %s gets no configuration", template, folder)
         return
+    _with_absolute_paths(configuration, template.parent)
     target |= {"name": frame.get("target"), "RA": frame.get("ra"), "Dec": frame.get("dec")}
     stamp = f"# made from {template.name} on {datetime.now(UTC):%Y-%m-%d}\n"
     write_atomic(path, (stamp + yaml.safe_dump(configuration, sort_keys=False)).encode())
+
+
+def _with_absolute_paths(configuration: Any, folder: Path) -> None:
+    """Make paths that are relative to the template absolute: the configuration that is made of it lies elsewhere."""
+    for section, key in (("photometry", "catalogue"), ("tom", "config_file")):
+        part = configuration.get(section)
+        value = part.get(key) if isinstance(part, dict) else None
+        if isinstance(value, str) and (folder / value).is_file():
+            part[key] = str((folder / value).absolute())

@@ -81,6 +81,7 @@ class Intake:
         self._sort_all()
         self._tidy()
         self.write_list()
+        self.ledger.note_run(self.summary.told(), self.summary.problems)
         return self.summary
 
     def _ask(self, request: ArchiveRequest, now: datetime, progress: Progress) -> None:

@@ -1,6 +1,6 @@
 """The collection ``frames``: the ledger of what online archives offered and what became of it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -8,6 +8,8 @@ from pymongo.collection import Collection
 
 from obsarchive.observation import utc_now
 from obsarchive.store.book import Document
+
+LAST_RUN, MOST_PROBLEMS = "last run", 20
 
 
 class Frames:
@@ -52,6 +54,15 @@ class Frames:
     def note_success(self, archive: str, until: datetime) -> None:
         """Note that everything of an archive up to a time was fetched."""
         self.collection.update_one({"_id": f"success {archive}"}, {"$set": {"until": until}}, upsert=True)
+
+    def note_run(self, told: str, problems: Sequence[str]) -> None:
+        """Note how the last look at the archives ended."""
+        fields = {"when": utc_now(), "told": told, "problems": list(problems)[-MOST_PROBLEMS:]}
+        self.collection.update_one({"_id": LAST_RUN}, {"$set": fields}, upsert=True)
+
+    def last_run(self) -> Document | None:
+        """Return how the last look at the archives ended: ``when``, ``told``, ``problems``."""
+        return self.collection.find_one({"_id": LAST_RUN})
 
     def ensure_indexes(self) -> None:
         """Create what the queries need."""

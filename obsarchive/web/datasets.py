@@ -49,13 +49,17 @@ def find(key: str) -> Document:
 @bp.get("/datasets")
 def datasets() -> ResponseReturnValue:
     """Show all datasets; the page asks for its inner part every few seconds."""
-    return render_template("datasets.html", datasets=listed(), now=utc_now())
+    return render_template("datasets.html", **_overview())
 
 
 @bp.get("/datasets/now")
 def now() -> ResponseReturnValue:
     """Return the part of the page that changes."""
-    return render_template("_datasets.html", datasets=listed(), now=utc_now())
+    return render_template("_datasets.html", **_overview())
+
+
+def _overview() -> dict[str, Any]:
+    return {"datasets": listed(), "intake": portal().store.frames.last_run(), "now": utc_now()}
 
 
 @bp.get("/dataset/<key>")

@@ -16,6 +16,7 @@ import pytest
 from conftest import SECRET, TomServer
 
 from obsarchive import demo_field
+from obsarchive.__main__ import main
 from obsarchive.datasets.products import read_table
 from obsarchive.science.starfield import StarField
 from tests.frames_api import TOKEN, Sky, serve
@@ -45,8 +46,8 @@ def write_files(folder: Path, url: str, tom_url: str, label: str = "SIM") -> Pat
     (folder / "tom_config.yaml").write_text(f"url: {tom_url}\ntom_user_id: archiver\ntom_password_envvar: TOM_SECRET\n")
     (folder / "default_red_config.yaml").write_text(
         "target:\n  name: ''\n  RA: ''\n  Dec: ''\n"
-        f"photometry:\n  aperture_arcsec: 2.0\n  catalogue: {folder / 'catalogue.csv'}\n"
-        f"tom:\n  upload: True\n  config_file: {folder / 'tom_config.yaml'}\n  data_label: '{label}'\n"
+        "photometry:\n  aperture_arcsec: 2.0\n  catalogue: catalogue.csv\n"
+        f"tom:\n  upload: True\n  config_file: tom_config.yaml\n  data_label: '{label}'\n"
     )
     proposals = "".join(f"      - '{name}'\n" for name in PROPOSALS)
     (folder / "data_download.yaml").write_text(
@@ -119,19 +120,27 @@ def in_the_tom(server: TomServer, label: str) -> list[tuple[str, float]]:
 
 
 def test_the_commands_lead_from_the_archive_to_the_tom(
-    sky: Sky, server: Any, tom_server: TomServer, tmp_path: Path
+    sky: Sky,
+    server: Any,
+    tom_server: TomServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     fill(sky, 6, tmp_path)  # two of the three targets are not in the TOM
-    write_files(tmp_path, server.root, tom_server.url)
+    write_files(tmp_path, server.root, tom_server.url).unlink()  # by somebody who has no archive
     fetched = command(tmp_path, "download", "data_download.yaml")
     assert (fetched.returncode, fetched.stdout) == (0, "6 fetched, 6 sorted\n")
-    assert command(tmp_path, "download", "data_download.yaml").stdout == "nothing new\n"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LCO_TOKEN", TOKEN)
+    assert main(["download", "data_download.yaml"]) == 0
+    assert capsys.readouterr().out == "nothing new\n"
     (tmp_path / "reduction_manager_config.yaml").write_text(
         "log_dir: logs\ndata_reduction_dir: data\nsoftware_dir: /opt\ninstrument_list: ['sinistro']\n"
         "dataset_selection:\n  group: 'all'\nmax_parallel: 2\n"
     )
-    listed = command(tmp_path, "reduce", "reduction_manager_config.yaml", "--dry-run")
-    assert len(listed.stdout.splitlines()) == 3
+    assert main(["reduce", "reduction_manager_config.yaml", "--dry-run"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
     reduced = command(tmp_path, "reduce", "reduction_manager_config.yaml")
     assert reduced.returncode == 0, reduced.stderr
     assert reduced.stdout.count(": done: ") == 3
@@ -139,9 +148,8 @@ def test_the_commands_lead_from_the_archive_to_the_tom(
     assert "knows 0 targets called 'SIM-002'" in reduced.stdout
     assert (tmp_path / "logs" / "arcon_pipeline.log").stat().st_size
     dataset = f"data/{demo_field.TARGET}/sinistro/ip"
-    found = command(tmp_path, "lightcurve", dataset, "268.5", "-29:30:00")
-    assert found.returncode == 0
-    assert "the target" in found.stdout
+    assert main(["lightcurve", dataset, "268.5", "-29:30:00"]) == 0
+    assert "the target" in capsys.readouterr().out
     everything = (fetched.stderr + reduced.stderr + reduced.stdout).encode()
     for path in (*tmp_path.rglob("*.log"), *tmp_path.rglob("*.json")):
         everything += path.read_bytes()
@@ -159,12 +167,15 @@ def test_the_commands_lead_from_the_archive_to_the_tom(
         (["lightcurve", "raw", "1", "2"], "reduction_config.yaml"),
     ],
 )
-def test_wrong_use_is_told_in_one_line(tmp_path: Path, words: list[str], told: str) -> None:
+def test_wrong_use_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str], told: str
+) -> None:
     (tmp_path / "raw").mkdir()
-    found = command(tmp_path, *words)
-    assert found.returncode == 2
-    assert told in found.stderr
-    assert "Traceback" not in found.stderr
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert told in said
+    assert "Traceback" not in said
 
 
 def daemon(folder: Path, *more: str) -> subprocess.Popen[bytes]:

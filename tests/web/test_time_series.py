@@ -99,3 +99,10 @@ def test_a_dataset_that_was_not_reduced_is_shown_all_the_same(app, archive, as_u
     assert "was not reduced yet" in page.text
     app.store.datasets.note(folder, {"state": "failed", "reason": "<script>alert(1)</script>"})
     assert "<script>alert" not in as_user("ana").get("/datasets").text
+
+
+def test_administrators_see_what_went_wrong_with_the_archives(app, archive, as_user) -> None:
+    app.store.frames.note_run("3 fetched; 1 problem(s)", ["LCO refuses the token (LCO_TOKEN): 401"])
+    assert "LCO refuses the token" in as_user("admin").get("/datasets").text
+    assert "LCO refuses the token" not in as_user("ana").get("/datasets").text
+    assert "The archives were asked" in as_user("ana").get("/datasets").text
