@@ -34,11 +34,15 @@ from obsarchive.services import open_store
 from obsarchive.store import Store, outage_as_error
 
 log = logging.getLogger(__name__)
-say = sys.stdout.write
 
 DEFAULT_CONFIG = Path("config.json")
 Commands = Any
 """What argparse calls the group of commands; its class is private."""
+
+
+def say(text: str) -> None:
+    """Write the answer of a command."""
+    sys.stdout.write(text)
 
 
 def add_to(commands: Commands) -> None:

@@ -18,13 +18,13 @@ from conftest import SECRET, TomServer
 from obsarchive import demo_field
 from obsarchive.__main__ import main
 from obsarchive.datasets.products import read_table
-from obsarchive.science.starfield import StarField
+from obsarchive.science.starfield import Camera, StarField
 from tests.frames_api import TOKEN, Sky, serve
 
 PROPOSALS = ("SIM2026A-001", "SIM2026A-002", "KEY2026B-007")
-FIELD = StarField(seed=4, n_stars=60)
+FIELD = StarField(seed=4, n_stars=60, camera=Camera(shape=(256, 256)))
 KILLS = 10
-N_FRAMES = int(os.environ.get("WHOLE_RUN_FRAMES", "45"))
+N_FRAMES = int(os.environ.get("WHOLE_RUN_FRAMES", "30"))
 """Of the run that is killed: a whole one has 200 frames."""
 
 
