@@ -72,7 +72,7 @@ class TimeSeries:
             with outage_as_error():
                 if downloads:
                     self._download(reductions)
-                due = [Path(dataset["folder"]) for dataset in self.store.datasets.due()]
+                due = [Path(dataset["folder"]) for dataset in self.store.datasets.due(and_failed=downloads)]
                 if self.job.reduce and due:
                     for outcome in reductions.reduce(due, self.job.max_parallel):
                         log.info("%s: %s %s", outcome.folder, outcome.state, outcome.reason)

@@ -245,7 +245,7 @@ class Reduction:
             if isinstance(value, Unprocessable):
                 failures[name] = str(value)
             elif isinstance(value, BaseException):
-                failures[name] = f"{LOST}: {value}"
+                failures[name] = f"{LOST}: {type(value).__name__}: {value}"
             if name in failures:
                 log.warning("%s", failures[name])
             self.note({"progress": 0.05 + 0.9 * done / len(due), "text": f"frame {done} of {len(due)}"})
@@ -257,12 +257,13 @@ class Reduction:
             if isinstance(value, ArchiveError | OSError):
                 raise value
             if isinstance(value, BaseException):
-                raise ArchiveError(f"{LOST}: {value}") from value
+                raise ArchiveError(f"{LOST}: {type(value).__name__}: {value}") from value
             return value
         raise ArchiveError(f"{LOST}: no answer")
 
 
-LOST = "the worker was lost"
+LOST = "not worked through"
+"""No fault of the frame: it is tried again next time."""
 
 
 def count_stars(info: Info) -> int:

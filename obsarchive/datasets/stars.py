@@ -15,7 +15,7 @@ from obsarchive import catalogs, fitsio
 from obsarchive.catalogs import Catalog
 from obsarchive.datasets.configuration import ReductionConfig
 from obsarchive.datasets.table import Info, Planes, claimed_plate, read_planes
-from obsarchive.errors import Unprocessable
+from obsarchive.errors import ArchiveError, Unprocessable
 from obsarchive.science.aperture import Apertures, aperture_photometry
 from obsarchive.science.matching import Match, Uncertainty, refine_plate
 from obsarchive.science.psf_photometry import REACH_FWHM, lonely_stars
@@ -265,7 +265,10 @@ def reference_catalogue(
     if settings.catalogue is not None:
         return catalogs.read_catalog(settings.catalogue).around(*centre, radius_deg, settings.max_stars)
     if settings.vizier:
-        return catalogs.gaia_around(centre, radius_deg, settings.vizier, cache, settings.max_stars)
+        try:
+            return catalogs.gaia_around(centre, radius_deg, settings.vizier, cache, settings.max_stars)
+        except Unprocessable as err:  # no fault of the frame: the others would fare no better
+            raise ArchiveError(str(err)) from err
     log.warning("no catalogue is configured: coordinates are those of the frame's header, magnitudes instrumental")
     return None
 

@@ -2,8 +2,10 @@
 
 import logging
 import math
+import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,6 +31,9 @@ MJD_1970 = 40587.0
 WCS_KEYS = (
     *("CTYPE1", "CTYPE2", "CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2", "CUNIT1", "CUNIT2"),
     *("CD1_1", "CD1_2", "CD2_1", "CD2_2"),
+)
+WCS_KEY = re.compile(
+    r"(CTYPE|CRVAL|CRPIX|CUNIT|CDELT|CROTA|CD|PC|PV|[AB]P?_)[\d_A-Z]+|LONPOLE|LATPOLE|RADESYS|EQUINOX|WCSAXES"
 )
 FITS_ERRORS = (OSError, ValueError, TypeError, LookupError, AttributeError, fits.VerifyError)
 
@@ -158,8 +163,9 @@ def claimed_plate(info: Info, shape: tuple[int, int]) -> PlateSolution:
     middle = (shape[0] - 1) / 2, (shape[1] - 1) / 2
     header = fits.Header()
     for key, value in info.header.items():
-        if isinstance(value, str | int | float) and len(key) <= 8:
-            header[key] = value
+        if WCS_KEY.fullmatch(key) and isinstance(value, str | int | float):
+            with suppress(ValueError):  # what FITS cannot hold is no coordinate
+                header[key] = value
     plate = plate_of_header(header, shape)
     if plate is not None:
         return plate

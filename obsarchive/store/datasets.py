@@ -57,9 +57,10 @@ class Datasets:
         """Wish that a dataset is reduced again from its frames; whether it is known."""
         return self.collection.update_one({"_id": key}, {"$set": {"force_redo": True}}).matched_count > 0
 
-    def due(self) -> list[Document]:
+    def due(self, and_failed: bool = False) -> list[Document]:
         """Datasets that are to be reduced, those whose reduction was killed among them; the longest waiting first."""
-        query = {"$or": [{"state": {"$in": ["due", "running"]}}, {"force_redo": True}]}
+        states = ["due", "running", *(["failed"] if and_failed else [])]
+        query = {"$or": [{"state": {"$in": states}}, {"force_redo": True}]}
         return list(self.collection.find(query).sort([("updated", 1), ("_id", 1)]))
 
     def find(self, key: str) -> Document | None:

@@ -327,3 +327,19 @@ def test_a_failure_is_in_the_book_with_its_reason(dataset: Path, store: Store) -
     found = store.datasets.find(store.datasets.key(dataset))
     assert found["state"] == "failed"
     assert "no such file" in found["reason"]
+
+
+def test_a_catalogue_service_that_is_away_is_told_at_once(dataset: Path) -> None:
+    path = dataset / "reduction_config.yaml"
+    path.write_text(path.read_text().replace("catalogue: catalogue.csv", "vizier: http://127.0.0.1:9/asu-tsv"))
+    outcome = reduce(dataset)
+    assert outcome.state == "failed"
+    assert "cannot be reached" in outcome.reason
+
+
+def test_strange_headers_are_lived_with(dataset: Path) -> None:
+    with fits.open(frame(dataset, 1), mode="update") as hdus:
+        hdus[0].header["OBSERVER"] = "x" * 60
+        hdus[0].header["GAIN"] = "unknown"
+        del hdus[0].header["PIXSCALE"], hdus[0].header["AIRMASS" if "AIRMASS" in hdus[0].header else "OBJECT"]
+    assert reduce(dataset).facts["n_failed"] == 0
