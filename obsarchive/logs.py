@@ -34,6 +34,12 @@ def attach(handler: logging.Handler, logger: logging.Logger | None = None) -> No
     (logger or logging.getLogger()).addHandler(handler)
 
 
+_NOISY = (
+    *("distributed", "matplotlib", "bokeh", "asyncio", "tornado", "pymongo", "numba", "werkzeug"),
+    *("httpx", "httpcore"),  # they write addresses, which may be signed
+)
+
+
 def set_up(folder: Path | None, name: str, level: str = "INFO") -> None:
     """Log to the terminal and to ``<folder>/<name>.log``.
 
@@ -43,7 +49,7 @@ def set_up(folder: Path | None, name: str, level: str = "INFO") -> None:
     root = logging.getLogger()
     root.setLevel(level)
     attach(logging.StreamHandler(sys.stderr))
-    for noisy in ("distributed", "matplotlib", "bokeh", "asyncio", "tornado", "pymongo", "numba", "werkzeug"):
+    for noisy in _NOISY:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     if folder is None:
         return

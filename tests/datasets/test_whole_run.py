@@ -154,6 +154,7 @@ def test_the_commands_lead_from_the_archive_to_the_tom(
     for path in (*tmp_path.rglob("*.log"), *tmp_path.rglob("*.json")):
         everything += path.read_bytes()
     assert TOKEN.encode() not in everything
+    assert b"/data/lsc" not in everything, "addresses of frames are signed: they are nobody's business"
     assert SECRET.encode() not in everything
 
 
@@ -214,6 +215,6 @@ def test_killed_again_and_again_it_ends_as_undisturbed(
     assert list(found) == list(expected)
     assert all(found[name] == expected[name] for name in expected)
     assert in_the_tom(tom_server, "rough") == in_the_tom(tom_server, "calm")
-    assert len(in_the_tom(tom_server, "calm")) == N_FRAMES // 3
+    assert len(in_the_tom(tom_server, "calm")) == -(-N_FRAMES // 3)
     assert not list(rough.rglob("*.part"))
     assert not list(rough.rglob("dataset.lock"))
