@@ -7,12 +7,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from socket import socket
 
 import httpx
 import pytest
+from real_tom import SECRET, TomServer
 from simulated import Reduced, make
 
 from obsarchive import demo_field
@@ -40,18 +40,6 @@ def dataset(small: Path, tmp_path: Path) -> Path:
 
 SITE = Path(__file__).parent / "tom_site"
 TOM_PYTHON = Path(__file__).parents[2] / ".venv-tom" / "bin" / "python"
-SECRET = "retrograde motion"
-
-
-@dataclass
-class TomServer:
-    """A TOM that runs."""
-
-    url: str
-    token: str
-
-    def asked(self, path: str) -> dict:
-        return httpx.get(f"{self.url}{path}", auth=("archiver", SECRET), timeout=30).raise_for_status().json()
 
 
 @pytest.fixture(scope="session")

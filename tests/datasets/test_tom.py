@@ -10,8 +10,8 @@ from threading import Thread
 import numpy as np
 import pytest
 from astropy.table import Table
-from conftest import SECRET, TomServer
 from playwright.sync_api import sync_playwright
+from real_tom import SECRET, TomServer
 from simulated import reduce
 
 from obsarchive import demo_field

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import SECRET, TomServer
+from real_tom import SECRET, TomServer
 
 from obsarchive import demo_field
 from obsarchive.__main__ import main
