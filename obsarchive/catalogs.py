@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from obsarchive.errors import ArchiveError, Unprocessable
 from obsarchive.fitsio import write_atomic
+from obsarchive.science.zero_point import band_of, gaia_in_band
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +79,11 @@ class Catalog:
         dec = self.dec + self.pm_dec * years / 3.6e6
         ra = self.ra + self.pm_ra * years / 3.6e6 / np.cos(np.radians(np.clip(self.dec, -89.9999, 89.9999)))
         return ra % 360, np.clip(dec, -90, 90)
+
+    def magnitudes_in(self, filter_name: str) -> NDArray[np.float64]:
+        """Magnitudes in the band of a filter: Gaia's are turned into it where a relation is known."""
+        band = band_of(filter_name)
+        return gaia_in_band(self.magnitude, self.colour, band) if self.is_gaia and band else self.magnitude
 
     def around(self, ra_deg: float, dec_deg: float, radius_deg: float, most: int = MAX_STARS) -> "Catalog":
         """Stars within a cone, the brightest if there are too many."""

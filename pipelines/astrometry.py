@@ -2,7 +2,6 @@
 
 import logging
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from obsarchive.pipeline import Pipeline, Workspace, step
 from obsarchive.plates import plate_cards
 from obsarchive.science.matching import Match, Uncertainty, match_stars
 from obsarchive.science.sources import Sources, detect
+from obsarchive.science.times import julian_year, mjd_of
 from obsarchive.science.wcs import PlateSolution, project
 from pipelines.previews import labels_of
 from pipelines.products import pointing_wcs
@@ -27,7 +27,6 @@ log = logging.getLogger(__name__)
 EDGE_FWHM = 1.0
 LEAST_SNR = 5.0
 """Of the peak: the noise of drizzled images is correlated, and makes faint sources."""
-DAYS_PER_YEAR = 365.25
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ class Astrometry(Pipeline):
         sources = _stars(image)
         half_deg = guess.scale_arcsec * float(np.hypot(*image.shape)) / 2 / 3600
         catalog = _catalog(work, guess.centre, half_deg + settings.pointing_arcsec / 3600)
-        place = catalog.at(julian_year(work.observation.date_utc))
+        place = catalog.at(julian_year(mjd_of(work.observation.date_utc)))
         uncertainty = Uncertainty(
             settings.pointing_arcsec, settings.scale_error, settings.rotation_deg, settings.match_arcsec
         )
@@ -128,11 +127,6 @@ def _catalog(work: Workspace, place: tuple[float, float], radius_deg: float) -> 
         "no catalogue: set steps.solve.catalogue of the pipeline astrometry to a file with ra, dec, mag, "
         "or steps.solve.vizier to the address of a VizieR service"
     )
-
-
-def julian_year(when: datetime) -> float:
-    """Return the Julian year of a time."""
-    return 2000.0 + (when - datetime(2000, 1, 1, 12, tzinfo=UTC)).total_seconds() / 86400 / DAYS_PER_YEAR
 
 
 def _cards(found: Match) -> fits.Header:

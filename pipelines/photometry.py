@@ -1,6 +1,5 @@
 """Photometry of one image: its sources, measured in apertures, and the zero point of a catalogue."""
 
-import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,15 +14,12 @@ from obsarchive.pipeline import Pipeline, Workspace, step
 from obsarchive.plates import plate_of_header
 from obsarchive.science.aperture import Apertures, Flag, aperture_photometry
 from obsarchive.science.sources import Sources, detect
+from obsarchive.science.times import julian_year, mjd_of
 from obsarchive.science.wcs import PlateSolution
-from obsarchive.science.zero_point import ZeroPoint, band_of, find_zero_point, gaia_in_band
+from obsarchive.science.zero_point import POGSON, ZeroPoint, find_zero_point, instrumental_magnitudes
 from obsarchive.series_plots import measured_sources
-from pipelines.astrometry import julian_year
 from pipelines.previews import labels_of
 
-log = logging.getLogger(__name__)
-
-POGSON = 2.5 / np.log(10)
 MATCH_FWHM, LEAST_MATCH_PX = 0.7, 2.0
 LIMIT_SIGMA = 5.0
 COLUMNS = (
@@ -122,7 +118,7 @@ def _calibrated(
     if plate is None or not (settings.catalogue or settings.vizier) or not len(sources):
         return ZeroPoint(), 0, ""
     catalog = _catalog(work, plate, plate.scale_arcsec * float(np.hypot(shape[0], shape[1])) / 2 / 3600)
-    y, x = plate.pixels(*catalog.at(julian_year(work.observation.date_utc)))
+    y, x = plate.pixels(*catalog.at(julian_year(mjd_of(work.observation.date_utc))))
     inside = np.flatnonzero((y > -0.5) & (x > -0.5) & (y < shape[0] - 0.5) & (x < shape[1] - 0.5))
     if not len(inside):
         return ZeroPoint(), 0, catalog.origin
@@ -132,10 +128,8 @@ def _calibrated(
     )
     matched = np.isfinite(found)
     magnitude = np.full(len(sources), np.nan)
-    band = band_of(work.observation.filter)
-    known = gaia_in_band(catalog.magnitude, catalog.colour, band) if catalog.is_gaia and band else catalog.magnitude
-    magnitude[matched] = known[inside[star[matched]]]
-    mag, error = _magnitudes(apertures)
+    magnitude[matched] = catalog.magnitudes_in(work.observation.filter)[inside[star[matched]]]
+    mag, error = instrumental_magnitudes(apertures.flux[:, 0], apertures.flux_error[:, 0])
     good = apertures.flags == 0
     return find_zero_point(np.where(good, mag, np.nan), error, magnitude), len(inside), catalog.origin
 
@@ -149,20 +143,13 @@ def _catalog(work: Workspace, plate: PlateSolution, radius_deg: float) -> Catalo
     return catalogs.gaia_around(plate.centre, radius_deg, settings.vizier, work.task.tmp / "catalogs")
 
 
-def _magnitudes(apertures: Apertures) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Instrumental magnitudes and their errors; NaN where there is no light."""
-    flux, error = apertures.flux[:, 0], apertures.flux_error[:, 0]
-    bright = np.where(flux > 0, flux, np.nan)
-    return -POGSON * np.log(bright), POGSON * error / bright
-
-
 def _table(
     sources: Sources, apertures: Apertures, plate: PlateSolution | None, zero_point: ZeroPoint
 ) -> NDArray[np.void]:
     """Table of the sources, brightest first; pixels from 0."""
     names = [name for pair in COLUMNS for name in pair]
     table = np.zeros(len(sources), [*((name, "f8") for name in names), ("flags", "i4")])
-    mag, error = _magnitudes(apertures)
+    mag, error = instrumental_magnitudes(apertures.flux[:, 0], apertures.flux_error[:, 0])
     table["x_px"], table["y_px"], table["fwhm_px"] = sources.x, sources.y, sources.fwhm_px
     table["ra_deg"], table["dec_deg"] = plate.sky(sources.y, sources.x) if plate is not None else (np.nan, np.nan)
     table["flux_adu"], table["flux_error_adu"] = apertures.flux[:, 0], apertures.flux_error[:, 0]

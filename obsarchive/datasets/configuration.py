@@ -1,7 +1,6 @@
 """How a dataset is reduced: ``reduction_config.yaml`` in its folder, and ``tom_config.yaml`` wherever it lies."""
 
 import hashlib
-import logging
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,8 +11,6 @@ from obsarchive import yamlfile
 from obsarchive.config_types import AnyPath
 from obsarchive.datasets.names import CONFIGURATION
 from obsarchive.instruments import degrees
-
-log = logging.getLogger(__name__)
 
 
 def _angle(unit: u.Unit, largest: float) -> Any:

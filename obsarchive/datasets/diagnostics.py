@@ -15,7 +15,6 @@ from obsarchive.datasets.products import filter_of
 from obsarchive.datasets.table import read_planes
 from obsarchive.figures import Labels, Mark, Sky, preview_cropped
 from obsarchive.science.robust import median_of_known
-from obsarchive.science.zero_point import band_of, gaia_in_band
 
 FINDER_ARCSEC = 60.0
 
@@ -69,7 +68,6 @@ def _scatter(series: Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _residual(series: Series, mag: np.ndarray) -> np.ndarray:
     """Catalogue minus measured magnitude of the comparison stars."""
-    stars, band = series.stars, band_of(filter_of(series))
-    catalogue = gaia_in_band(stars.mag, stars.colour, band) if stars.is_gaia and band else stars.mag
+    catalogue = series.stars.magnitudes_in(filter_of(series))
     bright = (mag <= median_of_known(mag, 0)) & series.is_undisturbed
     return np.where(bright & bool(series.zero_point.n_stars), catalogue - mag, np.nan)

@@ -19,13 +19,12 @@ from obsarchive.science.ensemble import Scale, common_scale
 from obsarchive.science.error_model import ErrorModel, fit_error_model
 from obsarchive.science.robust import median_of_known
 from obsarchive.science.times import LightCurveTimes, light_curve_times
-from obsarchive.science.zero_point import ZeroPoint, band_of, find_zero_point, gaia_in_band
+from obsarchive.science.zero_point import POGSON, ZeroPoint, find_zero_point, instrumental_magnitudes
 
 log = logging.getLogger(__name__)
 
 Floats = NDArray[np.float64]
 
-POGSON = 2.5 / np.log(10)
 BAD_SCATTER, LEAST_BAD_SCATTER_MAG = 5.0, 0.05
 """A frame is bad if its stars scatter so many times more than on the others, and by so much."""
 BAD_LOSS_MAG, BAD_FWHM = 3.0, 2.2
@@ -106,8 +105,7 @@ class Series:
     @property
     def mag_error(self) -> Floats:
         """Their standard errors."""
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.where(self.flux > 0, POGSON * self.flux_error / self.flux, np.nan)
+        return instrumental_magnitudes(self.flux, self.flux_error)[1]
 
     @property
     def limits(self) -> Floats:
@@ -120,8 +118,7 @@ class Series:
 
 def magnitudes(flux: Floats, zero_point: ZeroPoint) -> Floats:
     """Return magnitudes of fluxes on the common scale; NaN where there is no light."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(flux > 0, zero_point.value - POGSON * np.log(flux), np.nan)
+    return zero_point.value + instrumental_magnitudes(flux, flux)[0]
 
 
 def combine(folder: Path, stars: Stars, infos: Sequence[Info], config: ReductionConfig) -> Series:
@@ -285,10 +282,7 @@ def _growth(frames: Sequence[Measured], stars: Stars) -> Floats:
 def _zero_point(series: Series) -> ZeroPoint:
     """Compare mean magnitudes with the catalogue's, in the band of the frames."""
     stars = series.stars
-    band = band_of(str(series.infos[0].header.get("FILTER") or ""))
-    catalogue = stars.mag
-    if stars.is_gaia and band:
-        catalogue = gaia_in_band(stars.mag, stars.colour, band)
+    catalogue = stars.magnitudes_in(str(series.infos[0].header.get("FILTER") or ""))
     good = series.is_good & (series.flags & int(Flag.PSF_FIT) == 0) & series.is_undisturbed[:, np.newaxis]
     good &= series.flux > 0
     weight = np.where(good, 1 / np.maximum(series.flux_error, 1e-30) ** 2, 0.0)

@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from obsarchive import fitsio
 from obsarchive.datasets.configuration import ReductionConfig
 from obsarchive.datasets.names import RAW_FLUX, SIDECARS, STAR_CATALOGUE
-from obsarchive.datasets.stars import NEAR_FWHM, Stars, annulus, bright_sources, load, solve, year_of
+from obsarchive.datasets.stars import NEAR_FWHM, Stars, annulus, bright_sources, load, solve
 from obsarchive.datasets.table import Info, Planes, claimed_plate, read_info, read_planes, stem_of
 from obsarchive.errors import ArchiveError, Unprocessable
 from obsarchive.plates import plate_cards, plate_of_cards
 from obsarchive.science.aperture import Apertures, aperture_photometry
 from obsarchive.science.matching import Match
 from obsarchive.science.psf_photometry import REACH_FWHM, Frame, StarImage, fit_star, lonely_stars, star_image
+from obsarchive.science.times import julian_year
 from obsarchive.science.wcs import PlateSolution
 
 log = logging.getLogger(__name__)
@@ -154,7 +155,7 @@ def measure(task: FrameTask) -> None:
 
 def _solved(info: Info, planes: Planes, stars: Stars, config: ReductionConfig) -> tuple[Match, float]:
     sources = bright_sources(planes)
-    year = year_of(info.mjd_middle)
+    year = julian_year(info.mjd_middle)
     order = np.argsort(stars.mag, kind="stable")
     ra, dec = stars.at(year)
     match = solve(sources, (ra[order], dec[order]), claimed_plate(info, planes.image.shape), planes.image.shape, config)
@@ -162,7 +163,7 @@ def _solved(info: Info, planes: Planes, stars: Stars, config: ReductionConfig) -
 
 
 def _photometry(info: Info, planes: Planes, stars: Stars, match: Match, fwhm: float, task: FrameTask) -> Measured:
-    y, x = match.solution.pixels(*stars.at(year_of(info.mjd_middle)))
+    y, x = match.solution.pixels(*stars.at(julian_year(info.mjd_middle)))
     scale, settings = match.solution.scale_arcsec, task.config.photometry
     radius = settings.aperture_arcsec / scale
     apertures = aperture_photometry(

@@ -9,7 +9,7 @@ from typing import Any
 
 from obsarchive.datasets import configuration, tom
 from obsarchive.datasets.names import LIGHT_CURVE
-from obsarchive.datasets.products import read_light_curve
+from obsarchive.datasets.products import label_of, read_light_curve
 from obsarchive.datasets.reduction import Outcome, Reduction, Runner
 from obsarchive.errors import ArchiveError, ConfigError, NotReady
 from obsarchive.store import Datasets
@@ -87,7 +87,7 @@ class Reductions:
             if not config.tom.upload or config.tom.config_file is None:
                 return ""
             table = read_light_curve(folder / LIGHT_CURVE)
-            label = f"{config.tom.data_label or config.target.name}_{table.meta['filter']}"
+            label = label_of(config, table.meta["filter"])
             with tom.Tom(tom.load(config.tom.config_file)) as connection:
                 n = connection.upload(config.target.name, label, table)
         except (ArchiveError, ConfigError, OSError) as err:

@@ -1,6 +1,5 @@
 """What a dataset's reduction leaves behind: the table of all stars, the target's light curve, the frames' quality."""
 
-import logging
 import math
 import warnings
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from obsarchive import __version__, fitsio
 from obsarchive.datasets.configuration import ReductionConfig
-from obsarchive.datasets.ensemble import DETECTED_SIGMA, POGSON, Series, magnitudes
+from obsarchive.datasets.ensemble import DETECTED_SIGMA, Series, magnitudes
 from obsarchive.datasets.names import FRAMES, LIGHT_CURVE, SUMMARY, TABLE, TABLE_PATH
 from obsarchive.datasets.table import Info, write_summary
 from obsarchive.errors import ArchiveError
@@ -21,9 +20,7 @@ from obsarchive.intake.datasets import safe
 from obsarchive.science.aperture import Flag
 from obsarchive.science.robust import median_of_known
 from obsarchive.science.times import LightCurveTimes
-from obsarchive.science.zero_point import ZeroPoint
-
-log = logging.getLogger(__name__)
+from obsarchive.science.zero_point import ZeroPoint, instrumental_magnitudes
 
 MAX_CSV_ERROR_MAG = 0.5
 """Worse points are not in the .csv file, as ever."""
@@ -52,7 +49,7 @@ def write_all(
     write_light_curve(folder / LIGHT_CURVE, target)
     stem = f"{safe(config.target.name)}_{safe(filter_of(series))}_lc"
     write_dat(folder / f"{stem}.dat", target)
-    write_csv(folder / f"{stem}.csv", target, label_of(config, series))
+    write_csv(folder / f"{stem}.csv", target, label_of(config, filter_of(series)))
     write_frames(folder / FRAMES, series, failures)
     measured = {info.stem: True for info in series.infos}
     hjd = {info.stem: float(t) for info, t in zip(series.infos, series.times.hjd_utc, strict=True)}
@@ -64,9 +61,9 @@ def filter_of(series: Series) -> str:
     return str(series.infos[0].header.get("FILTER") or "unknown")
 
 
-def label_of(config: ReductionConfig, series: Series) -> str:
+def label_of(config: ReductionConfig, filter_name: str) -> str:
     """Return what a light curve's filter is called in tables for a TOM."""
-    return f"{config.tom.data_label or config.target.name}_{filter_of(series)}"
+    return f"{config.tom.data_label or config.target.name}_{filter_name}"
 
 
 def write_table(path: Path, series: Series, config: ReductionConfig) -> None:
@@ -154,9 +151,8 @@ def points(
 ) -> Table:
     """Return the points of a light curve: `light` is flux and error, `state` sky, seeing and flags."""
     (flux, error), (sky, fwhm, flags) = light, state
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mag_error = np.where(flux > 0, POGSON * error / flux, np.nan)
-        limit = magnitudes(np.maximum(flux, 0) + DETECTED_SIGMA * error, zero_point)
+    mag, mag_error = instrumental_magnitudes(flux, error)
+    limit = magnitudes(np.maximum(flux, 0) + DETECTED_SIGMA * error, zero_point)
     table = Table(
         {
             "time_bjd_tdb": times.bjd_tdb * u.day,
@@ -164,7 +160,7 @@ def points(
             "time_mjd_utc": times.mjd_utc * u.day,
             "flux": flux,
             "flux_err": error,
-            "mag": magnitudes(flux, zero_point) * u.mag,
+            "mag": (zero_point.value + mag) * u.mag,
             "mag_err": mag_error * u.mag,
             "limit": np.where(flux < DETECTED_SIGMA * error, limit, np.nan) * u.mag,
             "sky": sky,

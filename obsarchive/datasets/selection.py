@@ -14,10 +14,9 @@ from obsarchive.dataset_lock import holder
 from obsarchive.datasets.names import CONFIGURATION
 from obsarchive.datasets.table import frames_of, read_info
 from obsarchive.errors import ConfigError, Unprocessable
+from obsarchive.science.times import mjd_of
 
 log = logging.getLogger(__name__)
-
-MJD_1970 = 40587.0
 
 
 def _nothing(value: Any) -> Any:
@@ -48,12 +47,12 @@ class Selection(BaseModel):
     def span(self, now: datetime) -> tuple[float, float] | None:
         """Return the range of observing times [MJD, UTC]; both days of a range of dates count as a whole."""
         if self.group == "recent" and self.ndays is not None:
-            return _mjd(now) - self.ndays, _mjd(now)
+            return mjd_of(now) - self.ndays, mjd_of(now)
         if self.group == "date" and self.start_date and self.end_date:
             start, end = (
                 datetime(day.year, day.month, day.day, tzinfo=UTC) for day in (self.start_date, self.end_date)
             )
-            return _mjd(start), _mjd(end + timedelta(days=1))
+            return mjd_of(start), mjd_of(end + timedelta(days=1))
         return None
 
 
@@ -131,7 +130,3 @@ def _observed_within(folder: Path, span: tuple[float, float]) -> bool:
         if span[0] <= info.start_mjd < span[1]:
             return True
     return False
-
-
-def _mjd(moment: datetime) -> float:
-    return MJD_1970 + (moment - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(days=1)

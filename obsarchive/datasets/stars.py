@@ -20,6 +20,7 @@ from obsarchive.science.aperture import Apertures, aperture_photometry
 from obsarchive.science.matching import Match, Uncertainty, refine_plate
 from obsarchive.science.psf_photometry import REACH_FWHM, lonely_stars
 from obsarchive.science.sources import Sources, detect
+from obsarchive.science.times import julian_year
 from obsarchive.science.wcs import PlateSolution, project
 
 log = logging.getLogger(__name__)
@@ -99,6 +100,10 @@ class Stars:
         """Positions at an epoch [deg]."""
         return self._as_catalog().at(year)
 
+    def magnitudes_in(self, filter_name: str) -> NDArray[np.float64]:
+        """Magnitudes of the catalogue in the band of a filter."""
+        return self._as_catalog().magnitudes_in(filter_name)
+
     def _as_catalog(self) -> Catalog:
         return Catalog(
             self.ra, self.dec, self.mag, self.pm_ra, self.pm_dec, self.epoch, self.origin, self.colour, self.is_gaia
@@ -145,11 +150,6 @@ def load(path: Path) -> tuple[Stars, str] | None:
     except (OSError, ValueError, TypeError, LookupError) as err:
         log.warning("%s cannot be read (%s) and is made again", path, err)
         return None
-
-
-def year_of(mjd: float) -> float:
-    """Return the Julian year of a date."""
-    return 2000.0 + (mjd - 51544.5) / 365.25
 
 
 def bright_sources(planes: Planes) -> Sources:
@@ -229,7 +229,7 @@ def build(info: Info, config: ReductionConfig, cache: Path, older: Stars | None)
     sources = bright_sources(planes)
     radius = guess.scale_arcsec * float(np.hypot(*planes.image.shape)) / 2 + config.photometry.pointing_arcsec
     catalog = reference_catalogue(config, guess.centre, radius / 3600, cache)
-    plate, year = guess, year_of(info.mjd_middle)
+    plate, year = guess, julian_year(info.mjd_middle)
     if catalog is not None:
         plate = solve(sources, catalog.at(year), guess, planes.image.shape, config).solution
     fwhm = float(np.median(sources.fwhm_px)) if len(sources) else 4.0

@@ -1,13 +1,12 @@
 """The frames of a dataset: what their headers say, tolerant of what is missing; the table ``data_summary.txt``."""
 
-import logging
 import math
 import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +20,11 @@ from obsarchive.errors import Unprocessable
 from obsarchive.fitsio import write_atomic
 from obsarchive.instruments import degrees, number
 from obsarchive.plates import plate_of_header
+from obsarchive.science.times import mjd_of
 from obsarchive.science.wcs import PlateSolution
-
-log = logging.getLogger(__name__)
 
 ENDINGS = (".fits", ".fts", ".fit", ".fits.fz", ".fits.gz")
 OWN_FILES = (STAR_CATALOGUE,)
-MJD_1970 = 40587.0
 WCS_KEYS = (
     *("CTYPE1", "CTYPE2", "CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2", "CUNIT1", "CUNIT2"),
     *("CD1_1", "CD1_2", "CD2_1", "CD2_2"),
@@ -144,7 +141,7 @@ def _start(header: Mapping[str, Any]) -> float | None:
         except ValueError:
             return number(header.get("MJD-OBS"))
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return MJD_1970 + (moment - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(days=1)
+    return mjd_of(moment)
 
 
 def _float(value: Any) -> float:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from obsarchive.science.robust import median_of_known
+from obsarchive.science.zero_point import POGSON
 
 ROUNDS = 15
 LEAST_STARS = 3
@@ -22,7 +23,6 @@ FLOOR_MAG = 0.002
 VARIABLE = 4.0
 """A star varies if its scatter is so many times what is usual for its error."""
 CLIP_SIGMA = 4.0
-POGSON = 2.5 / np.log(10)
 
 Floats = NDArray[np.float64]
 

@@ -1,6 +1,7 @@
 """Times of observations at the Sun and at the barycentre of the solar system."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import erfa
 import numpy as np
@@ -8,6 +9,17 @@ from numpy.typing import ArrayLike, NDArray
 
 AU_LIGHT_DAYS = erfa.DAU / erfa.CMPS / erfa.DAYSEC
 """Time that light takes for an astronomical unit [d]."""
+MJD_1970 = 40587.0
+
+
+def mjd_of(moment: datetime) -> float:
+    """Return the modified Julian date of an aware time [d, UTC]."""
+    return MJD_1970 + (moment - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(days=1)
+
+
+def julian_year(mjd: float) -> float:
+    """Return the Julian year of a date, as epochs of catalogues are given."""
+    return 2000.0 + (mjd - 51544.5) / 365.25
 
 
 @dataclass(frozen=True)

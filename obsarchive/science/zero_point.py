@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+POGSON = 2.5 / np.log(10)
+
 LEAST_STARS, ENOUGH_STARS = 5, 40
 LEAST_FOR_COLOUR = 25
 CLIP_SIGMA = 3.0
@@ -46,6 +48,12 @@ class ZeroPoint:
     scatter: float = 0.0
     n_stars: int = 0
     colour_term: float = 0.0
+
+
+def instrumental_magnitudes(flux: NDArray, error: NDArray) -> tuple[Floats, Floats]:
+    """Return -2.5 log10 of fluxes and their standard errors; NaN where there is no light."""
+    bright = np.where(flux > 0, flux, np.nan)
+    return -POGSON * np.log(bright), POGSON * error / bright
 
 
 def band_of(filter_name: str) -> str:

@@ -17,7 +17,7 @@ from obsarchive.observation import utc_now
 from obsarchive.store import Document
 from obsarchive.web import wishing
 from obsarchive.web.access import admin_only, asking, audit, for_tokens, refuse
-from obsarchive.web.files import FILE_POLICY
+from obsarchive.web.files import FILE_POLICY, last_lines
 from obsarchive.web.portal import portal
 
 bp = Blueprint("datasets", __name__)
@@ -28,7 +28,6 @@ DOWNLOADS = {
     FRAMES: "quality of every frame (ECSV)",
     SUMMARY: "what the headers say (text)",
 }
-LOG_LINES, LOG_BYTES = 200, 65536
 MOST_FRAMES = 2000
 
 
@@ -74,7 +73,7 @@ def dataset(key: str) -> ResponseReturnValue:
         frames=_frames(folder),
         plots={name: text for name, text in PLOTS.items() if (folder / name).is_file()},
         downloads=_downloads(folder),
-        log_lines=_last_lines(folder / LOG),
+        log_lines=_log_of(folder),
         now=utc_now(),
     )
 
@@ -210,10 +209,8 @@ def _frames(folder: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(lines, delimiter=" "))[:MOST_FRAMES]
 
 
-def _last_lines(path: Path) -> list[str]:
+def _log_of(folder: Path) -> list[str]:
     try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - LOG_BYTES))
-            return file.read().decode(errors="replace").splitlines()[-LOG_LINES:]
+        return last_lines(folder / LOG)
     except OSError:
         return []

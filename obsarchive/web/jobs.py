@@ -11,6 +11,7 @@ from obsarchive.names import is_night
 from obsarchive.observation import utc_now
 from obsarchive.store import Document
 from obsarchive.web.access import admin_only, asking
+from obsarchive.web.files import last_lines
 from obsarchive.web.portal import portal
 from obsarchive.web.views import has_begun
 
@@ -19,7 +20,6 @@ SILENCE = timedelta(seconds=60)
 MAX_UNDER_WAY = 200
 MAX_ENDED = 60
 MAX_ACTIVE = 60
-LOG_BYTES, LOG_LINES = 65536, 300
 
 bp = Blueprint("jobs", __name__)
 
@@ -42,9 +42,7 @@ def log() -> ResponseReturnValue:
     """Return the last lines of the daemon's log."""
     path = portal().settings.paths.logs / "archiver.log"
     try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - LOG_BYTES))
-            lines = file.read().decode(errors="replace").splitlines()[-LOG_LINES:]
+        lines = last_lines(path)
     except OSError as err:
         lines = [f"{path} cannot be read: {err.strerror}"]
     return render_template("_log.html", lines=lines)
