@@ -72,12 +72,23 @@ def _without_zone(clock: time) -> time:
     return clock
 
 
+def none_as_nothing(value: Any) -> Any:
+    """Read ``none`` and an empty text, as older files have them, as nothing."""
+    return None if isinstance(value, str) and value.strip().lower() in ("", "none") else value
+
+
 AnyPath = Annotated[Path, AfterValidator(_absolute)]
 Secret = Annotated[SecretStr | None, BeforeValidator(_read_secret)]
 ClassName = Annotated[str, AfterValidator(_importable)]
 RuleText = Annotated[str, AfterValidator(_compiles)]
 Clock = Annotated[time, AfterValidator(_without_zone)]
 Day = Annotated[date, BeforeValidator(lambda text: text.replace("/", "-") if isinstance(text, str) else text)]
+
+
+class Lenient(BaseModel):
+    """A part of a file that older programs read, too: what only they know is passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
 
 class Section(BaseModel):

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from astropy import units as u
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, model_validator
+from pydantic import AliasChoices, BeforeValidator, Field, PositiveFloat, model_validator
 
 from obsarchive import yamlfile
-from obsarchive.config_types import AnyPath
+from obsarchive.config_types import AnyPath, Lenient, none_as_nothing
 from obsarchive.datasets.names import CONFIGURATION
 from obsarchive.instruments import degrees
 
@@ -24,21 +24,16 @@ def _angle(unit: u.Unit, largest: float) -> Any:
 
 
 def _nothing(value: Any) -> Any:
-    """Read ``none`` and placeholders of the template as nothing."""
-    return None if isinstance(value, str) and value.strip().lower() in ("", "none", "name_of_image.fits") else value
+    """Read ``none`` and the placeholder of the published template as nothing."""
+    is_placeholder = isinstance(value, str) and value.strip().lower() == "name_of_image.fits"
+    return None if is_placeholder else none_as_nothing(value)
 
 
 OptionalPath = Annotated[AnyPath | None, BeforeValidator(_nothing)]
 OptionalText = Annotated[str | None, BeforeValidator(_nothing)]
 
 
-class _Part(BaseModel):
-    """Keys that are not known are kept out of the way: files of older programs hold some."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
-
-
-class Target(_Part):
+class Target(Lenient):
     """What the dataset was taken for."""
 
     name: str = Field(min_length=1)
@@ -50,7 +45,7 @@ class Target(_Part):
     )
 
 
-class Photometry(_Part):
+class Photometry(Lenient):
     """How stars are measured."""
 
     aperture_arcsec: PositiveFloat = Field(2.0, description="radius of the aperture [arcsec]")
@@ -69,7 +64,7 @@ class Photometry(_Part):
     max_stars: int = Field(50_000, ge=10, description="largest number of stars that are measured")
 
 
-class Tom(_Part):
+class Tom(Lenient):
     """Upload of the target's light curve."""
 
     upload: bool = False
@@ -83,7 +78,7 @@ class Tom(_Part):
         return self
 
 
-class ReductionConfig(_Part):
+class ReductionConfig(Lenient):
     """The whole file."""
 
     target: Target

@@ -47,21 +47,21 @@ class FrameTask:
         The frame.
     config : ReductionConfig
         Of the dataset.
-    stars_digest : str
-        Stands for the star catalogue.
+    signature : str
+        Stands for all that the measurements rest on, see :func:`signature_of`.
     """
 
     folder: Path
     path: Path
     config: ReductionConfig
-    stars_digest: str
+    signature: str
 
-    @property
-    def signature(self) -> str:
-        """Stands for all that the measurements rest on."""
-        status = self.path.stat()
-        text = f"{VERSION} {status.st_size} {status.st_mtime_ns} {self.config.digest()} {self.stars_digest}"
-        return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+def signature_of(path: Path, config_digest: str, stars_digest: str) -> str:
+    """Return what stands for a frame, the configuration and the star catalogue."""
+    status = path.stat()
+    text = f"{VERSION} {status.st_size} {status.st_mtime_ns} {config_digest} {stars_digest}"
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
 @dataclass(frozen=True, eq=False)

@@ -62,8 +62,6 @@ class Reductions:
         if outcome.state in ("done", "unchanged"):
             outcome.facts["tom"] = self._upload(folder)
             self._note(folder, {"tom": outcome.facts["tom"]})
-        elif outcome.state == "failed":
-            self._note(folder, {"state": "failed", "reason": outcome.reason})
         self.told(folder, 1.0, outcome.state)
         return outcome
 

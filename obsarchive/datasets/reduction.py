@@ -23,7 +23,7 @@ from obsarchive.datasets import configuration, products, stars
 from obsarchive.datasets.configuration import ReductionConfig
 from obsarchive.datasets.diagnostics import write_plots
 from obsarchive.datasets.ensemble import combine
-from obsarchive.datasets.frame import FrameTask, is_measured, measure
+from obsarchive.datasets.frame import FrameTask, is_measured, measure, signature_of
 from obsarchive.datasets.names import LOG, RECORD, STAR_CATALOGUE, TABLE
 from obsarchive.datasets.table import Info, frames_of, read_info, read_planes
 from obsarchive.errors import ArchiveError, NotReady, ServiceUnavailable, Unprocessable
@@ -134,8 +134,12 @@ class Reduction:
             log.info("%s", err)
             return Outcome(self.folder, "locked", str(err))
         except (ArchiveError, OSError) as err:
-            log.warning("%s: %s", self.folder, err)
-            return Outcome(self.folder, "failed", str(err))
+            return self._failed(err)
+
+    def _failed(self, err: Exception) -> Outcome:
+        log.warning("%s: failed: %s", self.folder, err)
+        self.note({"state": "failed", "reason": str(err), "finished": datetime.now(UTC)})
+        return Outcome(self.folder, "failed", str(err))
 
     def _guarded(self, again: bool) -> Outcome:
         started = time.monotonic()
@@ -147,9 +151,7 @@ class Reduction:
             self.note({"state": "due", "text": str(err)})
             return Outcome(self.folder, "stopped", str(err))
         except (ArchiveError, OSError) as err:
-            log.warning("%s: failed: %s", self.folder, err)
-            self.note({"state": "failed", "reason": str(err), "finished": datetime.now(UTC)})
-            return Outcome(self.folder, "failed", str(err))
+            return self._failed(err)
         if facts is None:
             self.note({"state": "done", "finished": datetime.now(UTC)})
             log.info("%s: nothing is new", self.folder)
@@ -168,7 +170,8 @@ class Reduction:
                 + (f"; {next(iter(failures.values()))}" if failures else ": there is no FITS image in this folder")
             )
         digest = self._star_catalogue(config, infos)
-        tasks = [FrameTask(self.folder, info.path, config, digest) for info in infos]
+        settings = config.digest()
+        tasks = [FrameTask(self.folder, info.path, config, signature_of(info.path, settings, digest)) for info in infos]
         record = {} if again else read_record(self.folder)
         signature = _signature([task.signature for task in tasks], failures, config)
         if record.get("signature") == signature and (self.folder / TABLE).exists():

@@ -4,12 +4,12 @@ import logging
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 
 from obsarchive import yamlfile
-from obsarchive.config_types import AnyPath
+from obsarchive.config_types import AnyPath, Lenient, none_as_nothing
 from obsarchive.dataset_lock import holder
 from obsarchive.datasets.names import CONFIGURATION
 from obsarchive.datasets.table import frames_of, read_info
@@ -19,20 +19,14 @@ from obsarchive.science.times import mjd_of
 log = logging.getLogger(__name__)
 
 
-def _nothing(value: Any) -> Any:
-    return None if value is None or str(value).strip().lower() in ("none", "") else value
-
-
-class Selection(BaseModel):
+class Selection(Lenient):
     """Which of the datasets."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
     group: Literal["all", "date", "recent", "file"]
-    file: Annotated[AnyPath | None, BeforeValidator(_nothing)] = None
-    start_date: Annotated[date | None, BeforeValidator(_nothing)] = None
-    end_date: Annotated[date | None, BeforeValidator(_nothing)] = None
-    ndays: Annotated[float | None, BeforeValidator(_nothing)] = Field(None, ge=0)
+    file: Annotated[AnyPath | None, BeforeValidator(none_as_nothing)] = None
+    start_date: Annotated[date | None, BeforeValidator(none_as_nothing)] = None
+    end_date: Annotated[date | None, BeforeValidator(none_as_nothing)] = None
+    ndays: Annotated[float | None, BeforeValidator(none_as_nothing)] = Field(None, ge=0)
 
     @model_validator(mode="after")
     def _complete(self) -> "Selection":
@@ -56,10 +50,8 @@ class Selection(BaseModel):
         return None
 
 
-class ManagerConfig(BaseModel):
+class ManagerConfig(Lenient):
     """The whole file; ``software_dir`` of older files means nothing any more."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     log_dir: AnyPath
     data_reduction_dir: AnyPath

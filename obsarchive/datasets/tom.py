@@ -12,9 +12,10 @@ from typing import Any
 
 import httpx
 from astropy.table import Table
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PositiveFloat, SecretStr
+from pydantic import AliasChoices, Field, PositiveFloat, SecretStr
 
 from obsarchive import yamlfile
+from obsarchive.config_types import Lenient
 from obsarchive.errors import ArchiveError, ConfigError
 from obsarchive.science.aperture import Flag
 
@@ -22,7 +23,6 @@ log = logging.getLogger(__name__)
 
 TRIES, FIRST_PAUSE_S = 5, 1.0
 PRODUCT = "archiver"
-LEAST_POINTS = 1
 
 
 class TomError(ArchiveError):
@@ -31,10 +31,8 @@ class TomError(ArchiveError):
     exit_code = 3
 
 
-class TomConfig(BaseModel):
+class TomConfig(Lenient):
     """The file ``tom_config.yaml``: where the TOM is and who asks; secrets belong into the environment."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     url: str = Field(validation_alias=AliasChoices("url", "tom_url"), pattern=r"^https?://[^\s?#]+$")
     tom_user_id: str = ""
@@ -118,7 +116,7 @@ class Tom:
             The target is not known, or the TOM does not take the light curve.
         """
         text, n = csv_of(table, label)
-        if n < LEAST_POINTS:
+        if not n:
             raise TomError(f"{target}: no point of the light curve {label} can be uploaded")
         key, groups = self._target(target)
         mark = hashlib.sha256(text.encode()).hexdigest()[:12]
