@@ -205,6 +205,12 @@ class IntakeJob(Section):
     max_parallel: PositiveInt = Field(1, description="datasets that are reduced side by side")
 
 
+class SurveyJob(Section):
+    """Light curves of surveys."""
+
+    data: AnyPath | None = Field(None, description="folder of survey data; null: as RETRIEVER_DATA says, or .surveys")
+
+
 class Mail(Section):
     """The mail server that takes alerts."""
 
@@ -262,8 +268,15 @@ class Config(Section):
     seeing: Reserved = Reserved()
     pipelines: tuple[PipelineEntry, ...]
     intake: IntakeJob = IntakeJob()
+    surveys: SurveyJob = SurveyJob()
     alerts: Alerts = Alerts()
     source: Path = Field(Path("config.json"), exclude=True)
+
+    @classmethod
+    def of_nobody(cls, archive: Path, logs: Path) -> Self:
+        """Return a configuration for those who have no archive: the book is kept beside their data."""
+        paths = {"raw": [str(logs)], "archive": str(archive), "tmp": str(logs / "tmp"), "logs": str(logs)}
+        return cls.model_validate({"paths": paths, "pipelines": []})
 
     def telescope_of(self, camera: str, day: date) -> str | None:
         """Name of the telescope that observed with `camera` on `day`, or None."""

@@ -100,20 +100,9 @@ def _config(path: Path | None) -> Config | None:
     return load_config(path or DEFAULT_CONFIG)
 
 
-def _alone(data_reduction_dir: Path, log_dir: Path) -> Config:
-    """Return a configuration for those who have no archive: the book is kept beside the datasets."""
-    paths = {
-        "raw": [str(log_dir)],
-        "archive": str(data_reduction_dir),
-        "tmp": str(log_dir / "tmp"),
-        "logs": str(log_dir),
-    }
-    return Config.model_validate({"paths": paths, "pipelines": []})
-
-
 def _download(options: argparse.Namespace) -> int:
     request = load_request(options.file)
-    config = _config(options.config) or _alone(request.data_reduction_dir, request.log_dir)
+    config = _config(options.config) or Config.of_nobody(request.data_reduction_dir, request.log_dir)
     logs.set_up(None, "download", config.misc.logging_level)
     with _log_file(request.log_dir / "data_download.log"), open_store(config) as store:
         store.ensure_indexes(())
@@ -137,7 +126,7 @@ def _reduce(options: argparse.Namespace) -> int:
             folders, side_by_side = [what.absolute()], 1
         else:
             manager = selection.load(what)
-            config = config or _alone(manager.data_reduction_dir, manager.log_dir)
+            config = config or Config.of_nobody(manager.data_reduction_dir, manager.log_dir)
             folders = selection.select(manager, datetime.now(UTC))
             side_by_side = manager.max_parallel
             stack.enter_context(_log_file(manager.log_dir / "arcon_pipeline.log"))

@@ -43,6 +43,27 @@ def load(path: Path, model: type[Model]) -> Model:
         With the file, the line and the key, what was expected and what was found.
     """
     path = path.absolute()
+    raw, node = _parsed(path)
+    try:
+        return model.model_validate(raw, context={"folder": path.parent})
+    except ValidationError as err:
+        lines = _lines(node, ())
+        raise ConfigError("\n".join(_told(path, lines, model, problem) for problem in err.errors())) from err
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read a YAML file of keys and values that no model describes.
+
+    Raises
+    ------
+    ConfigError
+        With the file and the line.
+    """
+    raw, _ = _parsed(path)
+    return {str(key): value for key, value in raw.items()}
+
+
+def _parsed(path: Path) -> tuple[Mapping[Any, Any], yaml.Node | None]:
     try:
         text = path.read_text(encoding="utf-8")
         node = yaml.compose(text, Loader=_Loader)
@@ -57,11 +78,7 @@ def load(path: Path, model: type[Model]) -> Model:
         raise ConfigError(f"{path}{where}: not YAML: {getattr(err, 'problem', None) or err}") from err
     if not isinstance(raw, Mapping):
         raise ConfigError(f"{path}: expected keys and values, found {type(raw).__name__}")
-    try:
-        return model.model_validate(raw, context={"folder": path.parent})
-    except ValidationError as err:
-        lines = _lines(node, ())
-        raise ConfigError("\n".join(_told(path, lines, model, problem) for problem in err.errors())) from err
+    return raw, node
 
 
 def _lines(node: yaml.Node | None, place: Place) -> dict[Place, int]:

@@ -1,39 +1,19 @@
 """What an online archive is to the intake: frames of a proposal within a range of time, and their bytes."""
 
 import hashlib
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from pathlib import Path
-from time import sleep
 from typing import Literal, Protocol
 
 import httpx
 
-from obsarchive.errors import ArchiveError, ConfigError
+from obsarchive.errors import ConfigError
 from obsarchive.intake.request import ArchiveRequest
-
-log = logging.getLogger(__name__)
+from obsarchive.polite import AGENT, ArchiveUnavailable, patiently
 
 Kind = Literal["image", "spectrum"]
-
-TRIES = 6
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 120.0
-AGENT = "Archiver (observatory archive)"
-
-
-class ArchiveUnavailable(ArchiveError):
-    """An archive that does not answer, or not as it should; what was asked for can be asked again."""
-
-    exit_code = 3
-
-
-class Refused(ArchiveError):
-    """An archive that refuses what was asked for: asking again does not help."""
-
-    exit_code = 2
 
 
 @dataclass(frozen=True)
@@ -115,7 +95,11 @@ class Line:
         ArchiveUnavailable
             It does not answer as it should, even when asked several times.
         """
-        answer = self._polite(address, parameters)
+        answer = patiently(
+            self.request.name,
+            lambda: self._client.get(address, params=parameters, headers=self._headers(address)),
+            self._refusal,
+        )
         try:
             found = answer.json()
         except ValueError as err:
@@ -125,25 +109,6 @@ class Line:
         if not isinstance(found, dict):
             raise ArchiveUnavailable(f"{self.request.name} answered {type(found).__name__} to {answer.url.path}")
         return found
-
-    def _polite(self, address: str, parameters: dict[str, str] | None) -> httpx.Response:
-        pause, why = FIRST_PAUSE_S, ""
-        for attempt in range(TRIES):
-            if attempt:
-                log.info("%s: %s; asking again in %.0f s", self.request.name, why, pause)
-                sleep(pause)
-            try:
-                answer = self._client.get(address, params=parameters, headers=self._headers(address))
-            except httpx.HTTPError as err:
-                why, pause = type(err).__name__, min(2 * pause, LONGEST_PAUSE_S)
-                continue
-            if answer.is_success:
-                return answer
-            why = f"answered {answer.status_code}"
-            if answer.status_code not in (408, 425, 429) and answer.status_code < 500:
-                raise Refused(self._refusal(answer))
-            pause = retry_after(answer) or min(2 * pause, LONGEST_PAUSE_S)
-        raise ArchiveUnavailable(f"{self.request.name}: {why}, {TRIES} times")
 
     def _headers(self, address: str) -> dict[str, str]:
         """Return the secret for addresses of the archive itself, nothing for others."""
@@ -193,18 +158,6 @@ def md5_of(path: Path) -> str:
     """Return the MD5 sum that archives give for their frames."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
-def retry_after(answer: httpx.Response) -> float | None:
-    """Return how long an archive asks to wait [s]: a number or a date; None if it does not say."""
-    told = answer.headers.get("Retry-After", "")
-    if told.isdecimal():
-        return min(float(told), LONGEST_PAUSE_S)
-    try:
-        until = parsedate_to_datetime(told)
-    except (ValueError, TypeError):
-        return None
-    return min(max(0.0, (until - datetime.now(UTC)).total_seconds()), LONGEST_PAUSE_S)
 
 
 def token_of(request: ArchiveRequest, environment: dict[str, str]) -> str:

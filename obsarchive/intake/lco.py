@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from obsarchive.intake.archive import ArchiveUnavailable, Frame, Kind, Line
+from obsarchive.intake.archive import Frame, Kind, Line
 from obsarchive.intake.request import ArchiveRequest
+from obsarchive.polite import ArchiveUnavailable
 
 log = logging.getLogger(__name__)
 

@@ -21,6 +21,7 @@ from obsarchive.store.people import Audit, Sessions, Slots, Throttle, Tokens, Us
 from obsarchive.store.requests import Requests
 from obsarchive.store.search import BadCursor, Cone, Criteria, Order, Page
 from obsarchive.store.subjects import Nights, Observations
+from obsarchive.store.surveys import Results, Surveys
 
 __all__ = [
     "Audit",
@@ -41,10 +42,12 @@ __all__ = [
     "Outbox",
     "Page",
     "Requests",
+    "Results",
     "Sessions",
     "Slots",
     "StepPath",
     "Store",
+    "Surveys",
     "Throttle",
     "Tokens",
     "Users",
@@ -84,6 +87,7 @@ class Store:
         self.slots = Slots(self.database["slots"])
         self.frames = Frames(self.database["frames"])
         self.datasets = Datasets(self.database["datasets"])
+        self.surveys = Surveys(self.database)
         self.outbox = Outbox(self.database["alerts"])
         self.requests = Requests(self.database["requests"])
         self.audit = Audit(self.database["audit"])
@@ -104,6 +108,7 @@ class Store:
         self.outbox.ensure_indexes()
         self.frames.ensure_indexes()
         self.datasets.ensure_indexes()
+        self.surveys.ensure_indexes()
         self.ensure_portal_indexes()
 
     def ensure_portal_indexes(self) -> None:

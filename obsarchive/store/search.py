@@ -69,10 +69,13 @@ class Cone:
     radius_deg: float
 
     def query(self) -> Document:
-        """Return the filter of what lies in it, right also across 0 h and the poles."""
+        """Return the filter of observations that lie in it."""
+        return {"coordinates.geojson": self.sphere()}
+
+    def sphere(self) -> Document:
+        """Return the filter of places in it, right also across 0 h and the poles."""
         longitude = (self.ra_deg + 180.0) % 360.0 - 180.0
-        sphere = [[longitude, self.dec_deg], math.radians(self.radius_deg)]
-        return {"coordinates.geojson": {"$geoWithin": {"$centerSphere": sphere}}}
+        return {"$geoWithin": {"$centerSphere": [[longitude, self.dec_deg], math.radians(self.radius_deg)]}}
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from astropy.io import ascii, fits
 
-from obsarchive.intake import archive
+from obsarchive import polite
 from obsarchive.intake.datasets import INSTRUMENTS, place_of, safe
 from obsarchive.intake.fetch import Intake, unpack
 from obsarchive.intake.request import load
@@ -47,7 +47,7 @@ def store(mongo_server: Server, database_name: str) -> Iterator[Store]:
 
 @pytest.fixture
 def sky(monkeypatch: pytest.MonkeyPatch) -> Sky:
-    monkeypatch.setattr(archive, "sleep", lambda _: None)
+    monkeypatch.setattr(polite, "sleep", lambda _: None)
     found = Sky()
     for number in range(5):
         found.add(f"lsc-{number:04d}-e91.fits.fz", "A", f"2024-07-01T0{number}:00:00Z", frame(number))

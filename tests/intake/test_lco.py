@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from obsarchive import polite
 from obsarchive.errors import ConfigError
-from obsarchive.intake import archive
-from obsarchive.intake.archive import ArchiveUnavailable, Refused, md5_of, token_of
+from obsarchive.intake.archive import md5_of, token_of
 from obsarchive.intake.lco import LcoArchive
 from obsarchive.intake.request import ArchiveRequest
+from obsarchive.polite import ArchiveUnavailable, Refused
 from tests.frames_api import TOKEN, Sky, serve
 
 START, END = datetime(2024, 7, 1, tzinfo=UTC), datetime(2024, 7, 2, tzinfo=UTC)
@@ -22,7 +23,7 @@ START, END = datetime(2024, 7, 1, tzinfo=UTC), datetime(2024, 7, 2, tzinfo=UTC)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Note the pauses instead of making them."""
     pauses: list[float] = []
-    monkeypatch.setattr(archive, "sleep", pauses.append)
+    monkeypatch.setattr(polite, "sleep", pauses.append)
     return pauses
 
 

@@ -1,0 +1,138 @@
+"""Light curves as numbers: fluxes and magnitudes, robust levels, seasons, offsets on the sky.
+
+One convention of signs everywhere: brighter is positive, in flux, in S/N and in brightening [mag].
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from obsarchive.science.zero_point import POGSON
+
+Floats = NDArray[np.float64]
+
+AB_MICROJANSKY = 23.9
+"""Zero point of AB magnitudes for fluxes in µJy (Oke & Gunn 1983, ApJ 266, 713)."""
+CLIP_SIGMA, CLIP_ROUNDS = 3.0, 3
+
+
+@dataclass(frozen=True)
+class Level:
+    """The quiet level of a light curve.
+
+    Parameters
+    ----------
+    mean, rms : float
+        Mean and standard deviation after clipping; NaN if nothing is finite.
+    n : int
+        Epochs that they rest on.
+    """
+
+    mean: float
+    rms: float
+    n: int
+
+
+def quiet_level(values: NDArray, good: NDArray[np.bool_] | None = None) -> Level:
+    """Return the clipped mean and scatter: three times clipped at 3 sigma about the median.
+
+    Parameters
+    ----------
+    values : ndarray (n,)
+        Fluxes or magnitudes.
+    good : ndarray (n,) of bool, optional
+        Which of them count.
+    """
+    chosen = np.isfinite(values) if good is None else good & np.isfinite(values)
+    return Level(*_clipped(np.ascontiguousarray(values[chosen], np.float64), CLIP_SIGMA, CLIP_ROUNDS))
+
+
+@njit(cache=True)
+def _clipped(values, sigma, rounds):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    kept = values
+    for _ in range(rounds):
+        if kept.size < 3:
+            break
+        middle = np.median(kept)
+        width = sigma * np.std(kept)
+        inside = kept[np.abs(kept - middle) <= width]
+        if inside.size == kept.size or inside.size < 2:
+            break
+        kept = inside
+    if kept.size == 0:
+        return np.nan, np.nan, 0
+    return np.mean(kept), np.std(kept), kept.size
+
+
+def fluxes_of_magnitudes(mag: NDArray, error: NDArray, zero_point: float = AB_MICROJANSKY) -> tuple[Floats, Floats]:
+    """Return fluxes and their errors: ``10**(-0.4 (mag - zero_point))``, µJy for AB magnitudes."""
+    flux = np.exp((zero_point - np.asarray(mag, np.float64)) / POGSON)
+    return flux, flux * np.asarray(error, np.float64) / POGSON
+
+
+def magnitudes_of_fluxes(flux: NDArray, error: NDArray, zero_point: float = AB_MICROJANSKY) -> tuple[Floats, Floats]:
+    """Return magnitudes and their errors; NaN where there is no light."""
+    flux = np.asarray(flux, np.float64)
+    bright = np.where(flux > 0, flux, np.nan)
+    return zero_point - POGSON * np.log(bright), POGSON * np.asarray(error, np.float64) / bright
+
+
+def brightening(flux: NDArray, level: Level) -> Floats:
+    """Return by how many magnitudes fluxes are brighter than their quiet level; defined for negative fluxes, too.
+
+    Differences of inverse hyperbolic sine magnitudes (Lupton, Gunn & Szalay 1999, AJ 118, 1406), softened by the
+    noise; they are ordinary magnitudes where the light is much stronger than the noise.
+    """
+    softening = 2 * max(level.rms, 1e-12 * abs(level.mean), 1e-300)
+    return POGSON * (np.arcsinh(np.asarray(flux, np.float64) / softening) - np.arcsinh(level.mean / softening))
+
+
+def seasons(mjd: NDArray, gap_d: float) -> list[slice]:
+    """Return the stretches of sorted times between which nothing was observed for longer than `gap_d` [d]."""
+    if not len(mjd):
+        return []
+    edges = [0, *(np.flatnonzero(np.diff(mjd) > gap_d) + 1).tolist(), len(mjd)]
+    return [slice(start, stop) for start, stop in zip(edges, edges[1:], strict=False)]
+
+
+def directions(ra_deg: NDArray, dec_deg: NDArray) -> Floats:
+    """Return unit vectors (n, 3) of places on the sky."""
+    ra, dec = np.radians(ra_deg), np.radians(dec_deg)
+    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
+
+
+def offsets_arcsec(
+    ra_deg: NDArray, dec_deg: NDArray, centre: tuple[float, float] | None = None
+) -> tuple[Floats, Floats]:
+    """Return offsets to the east and north on the tangent plane [arcsec], the same at 0 h, at the poles, anywhere.
+
+    Parameters
+    ----------
+    ra_deg, dec_deg : ndarray (n,)
+        Places [deg]; NaN where unknown.
+    centre : (float, float), optional
+        Place that they are relative to; their own median if there is none.
+
+    Returns
+    -------
+    (ndarray, ndarray)
+        Offsets (n,).
+    """
+    vectors = directions(np.asarray(ra_deg, np.float64), np.asarray(dec_deg, np.float64))
+    known = np.isfinite(vectors).all(axis=-1)
+    if not known.any():
+        return np.full(len(vectors), np.nan), np.full(len(vectors), np.nan)
+    towards = np.median(vectors[known], axis=0) if centre is None else directions(*(np.asarray(c) for c in centre))
+    towards = towards / np.linalg.norm(towards)
+    # east and north need a direction of the pole; at the pole itself any will do
+    east = np.cross([0.0, 0.0, 1.0], towards)
+    length = np.linalg.norm(east)
+    east = np.array([0.0, 1.0, 0.0]) if length < 1e-12 else east / length
+    north = np.cross(towards, east)
+    scale = np.degrees(1.0) * 3600 / (vectors @ towards)
+    x, y = (vectors @ east) * scale, (vectors @ north) * scale
+    if centre is None:
+        x, y = x - np.median(x[known]), y - np.median(y[known])
+    return x, y

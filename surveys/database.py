@@ -1,0 +1,193 @@
+"""The database behind surveys: that of the archive, or one beside the survey data.
+
+With a ``config.json`` here (or where ``ARCHIVER_CONFIG`` says) sources are kept in the database of the archive and
+seen in its portal; without one in a database of their own in the data folder. It is opened when it is needed first.
+"""
+
+import atexit
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from obsarchive.config import Config
+from obsarchive.config import load as load_config
+from obsarchive.errors import ConfigError
+from obsarchive.services import open_store
+from obsarchive.store import Store, Surveys
+from surveys import dataset
+from surveys.dataset import data_root
+
+CONFIG = Path("config.json")
+CONFIG_VARIABLE = "ARCHIVER_CONFIG"
+UNSEEN = ".surveys"
+
+Kept = TypeVar("Kept")
+
+_opened = ExitStack()
+_lock = threading.Lock()
+_store: Store | None = None
+atexit.register(_opened.close)
+
+
+def find_config() -> Config | None:
+    """Return the configuration of the archive that these surveys belong to, or None.
+
+    Raises
+    ------
+    ConfigError
+        A configuration is named that cannot be used.
+    """
+    named = os.environ.get(CONFIG_VARIABLE)
+    path = Path(named) if named else CONFIG
+    return load_config(path) if named or path.exists() else None
+
+
+def root_of(config: Config | None) -> Path:
+    """Return the folder of survey data of an archive."""
+    named = any(os.environ.get(name) for name in dataset.ENVIRONMENT)
+    if config is None or dataset.DATA_ROOT is not None:
+        return data_root()
+    if config.surveys.data is not None:
+        return config.surveys.data
+    return data_root() if named else config.paths.archive / UNSEEN
+
+
+def use(store: Store | None) -> None:
+    """Work with a database that is open already; None: forget it."""
+    global _store  # noqa: PLW0603 - one connection of the process
+    with _lock:
+        _store = store
+
+
+def open_surveys(config: Config | None = None) -> Surveys:
+    """Return the collections of surveys; opens the database at the first call.
+
+    Raises
+    ------
+    ServiceUnavailable
+        It can be neither started nor reached.
+    """
+    global _store  # noqa: PLW0603 - one connection of the process
+    with _lock:
+        if _store is None:
+            config = config or find_config()
+            dataset.DATA_ROOT = root_of(config)
+            _store = _opened.enter_context(open_store(config or _alone(data_root())))
+            _store.surveys.ensure_indexes()
+        return _store.surveys
+
+
+def _alone(root: Path) -> Config:
+    config = Config.of_nobody(root, root / "logs")
+    return config.model_copy(update={"database": config.database.model_copy(update={"folder": root / ".db"})})
+
+
+class Session:
+    """Objects out of the database, and changes that are made together by `commit`.
+
+    ::
+
+        with Session() as session:
+            source = session.first(Source, name="J123.1-32.13")
+            for curve in obs.reduce(source.raw_photometry[0]):
+                curve.save()
+                session.add(curve)
+            session.commit()
+    """
+
+    def __init__(self, surveys: Surveys | None = None) -> None:
+        self._surveys = surveys
+        self._added: list[Any] = []
+        self._deleted: list[Any] = []
+
+    @property
+    def surveys(self) -> Surveys:
+        """The collections."""
+        return self._surveys or open_surveys()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def scalars(self, kind: type[Kept], **wanted: Any) -> Iterator[Kept]:
+        """Yield objects of a class (Source, RawPhotometry, Lightcurve, Detection, Properties) with given fields."""
+        collection, make = _kinds()[kind]
+        for document in self.surveys.find(collection, _query(collection, wanted)):
+            yield make(document)
+
+    find = scalars
+
+    def all(self, kind: type[Kept], **wanted: Any) -> list[Kept]:
+        """Return objects of a class with given fields."""
+        return list(self.scalars(kind, **wanted))
+
+    def first(self, kind: type[Kept], **wanted: Any) -> Kept | None:
+        """Return the first object of a class with given fields, or None."""
+        return next(self.scalars(kind, **wanted), None)
+
+    def cone_search(self, ra: float, dec: float, sep_deg: float) -> list[Any]:
+        """Return the sources within a circle [deg]."""
+        from surveys.source import Source, cone_query
+
+        return [Source.from_document(found) for found in self.surveys.find("sources", cone_query(ra, dec, sep_deg))]
+
+    def add(self, item: Any) -> None:
+        """Write an object with the next `commit`."""
+        self._added.append(item)
+
+    def add_all(self, items: list[Any]) -> None:
+        """Write several objects with the next `commit`."""
+        self._added += items
+
+    def delete(self, item: Any) -> None:
+        """Remove an object with the next `commit`; its data on disk are removed by `delete_data_from_disk`."""
+        self._deleted.append(item)
+
+    def commit(self) -> None:
+        """Write and remove what was added and deleted."""
+        for item in self._added:
+            self.surveys.save(_kinds()[type(item)][0], [item.document()])
+        for item in self._deleted:
+            self.surveys.delete(_kinds()[type(item)][0], [item.document()["_id"]])
+        self.rollback()
+
+    def rollback(self) -> None:
+        """Forget what was added and deleted since the last `commit`."""
+        self._added, self._deleted = [], []
+
+    def close(self) -> None:
+        """Forget what was not committed; the connection is the process's and stays open."""
+        self.rollback()
+
+
+def _kinds() -> dict[type, tuple[str, Any]]:
+    from surveys.dataset import Lightcurve, RawPhotometry
+    from surveys.detection import Detection
+    from surveys.properties import Properties
+    from surveys.source import Source
+
+    classes = {
+        "sources": Source,
+        "raw_photometry": RawPhotometry,
+        "lightcurves": Lightcurve,
+        "detections": Detection,
+        "properties": Properties,
+    }
+    return {made: (kind, made.from_document) for kind, made in classes.items()}  # type: ignore[attr-defined]
+
+
+def _query(collection: str, wanted: dict[str, Any]) -> dict[str, Any]:
+    """Return a query for fields that equal values; texts and numbers only, no operators."""
+    names = {"name": "_id"} if collection == "sources" else {"project": "run", "name": "source_name"}
+    for key, value in wanted.items():
+        if not isinstance(value, str | int | float | bool | None):
+            raise ConfigError(f"{key}: a text or number to look for, found {value!r}")
+    return {names.get(key, key): value for key, value in wanted.items()}

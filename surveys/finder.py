@@ -1,0 +1,153 @@
+"""Finding events: epochs that deviate together, rises and dips, and what only a filter sees."""
+
+from typing import Any
+
+import numpy as np
+
+from obsarchive.errors import ConfigError
+from obsarchive.science.events import (
+    SHAPES,
+    Event,
+    Matched,
+    find_events,
+    matched_filter,
+    signal_to_noise,
+    template_widths,
+)
+from obsarchive.science.lightcurve import Level, brightening
+from surveys.dataset import Lightcurve, known
+from surveys.detection import Detection
+from surveys.parameters import Configured, Parameters
+
+class ParsFinder(Parameters):
+    """Parameters of the search."""
+
+    default_cfg_key = "finder"
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        add = self.add_par
+        self.snr_threshold = add("snr_threshold", 5.0, float, "S/N of the strongest epoch of an event")
+        self.snr_edge = add("snr_edge", 3.0, float, "S/N that all its epochs reach")
+        self.add_alias("snr_threshold_sidebands", "snr_edge")
+        self.min_epochs = add("min_epochs", 2, int, "epochs of an event; 1: an outlier alone is an event")
+        self.bridge = add("bridge", 1, int, "so many epochs within an event may deviate less")
+        self.abs_snr = add("abs_snr", True, bool, "whether dips are events, too")
+        self.max_det_per_lc = add("max_det_per_lc", 5, int, "events of a light curve that are kept, the strongest")
+        self.matched_filter = add("matched_filter", True, bool, "whether templates are fitted, too")
+        self.filter_threshold = add("filter_threshold", 6.0, float, "S/N of an event that a template finds")
+        self.filter_shape = add("filter_shape", "gaussian", str, "gaussian, box or microlensing")
+        self.filter_longest = add("filter_longest", 30.0, float, "longest width of a template", unit="d")
+        self.baseline = add(
+            "baseline", None, (None, float), "flux of the quiet source; None: from the light curve", unit="uJy"
+        )
+
+
+class Finder(Configured):
+    """Searches light curves for events in time.
+
+    Scores are S/N with the larger of an epoch's error and the scatter of the light curve. An event has an epoch beyond
+    ``snr_threshold`` and at least ``min_epochs`` beyond ``snr_edge``: real light curves have outliers that no error
+    explains. Matched filters find what is too faint for that, in several epochs together; their score leaves the
+    most helpful epoch out.
+    """
+
+    pars_class = ParsFinder
+
+    def _complete(self) -> None:
+        super()._complete()
+        if self.pars.filter_shape not in SHAPES:
+            raise ConfigError(f"finder: filter_shape: {self.pars.filter_shape!r} is none of {', '.join(SHAPES)}")
+
+    def level(self, lightcurve: Lightcurve) -> Level:
+        """Return the quiet level of a light curve: measured, or zero and without scatter where it is known."""
+        if self.pars.baseline is None:
+            return lightcurve.level
+        return Level(self.pars.baseline, 0.0, len(lightcurve))
+
+    def process(self, lightcurve: Lightcurve) -> Lightcurve:
+        """Return the light curve with ``snr`` and ``dmag`` [mag]; both positive where it is brighter."""
+        columns, level = lightcurve.columns, self.level(lightcurve)
+        snr = signal_to_noise(columns["flux"], columns["flux_err"], level.mean, level.rms)
+        softened = level if level.rms > 0 else Level(level.mean, float(np.nanmedian(columns["flux_err"])), level.n)
+        added = {"snr": snr.astype(np.float32), "dmag": brightening(columns["flux"], softened).astype(np.float32)}
+        return lightcurve.with_columns({**columns, **added}, was_processed=True)
+
+    def detect(self, lightcurve: Lightcurve) -> list[Detection]:
+        """Return the events of a processed light curve, the strongest first."""
+        pars = self.pars
+        columns, good = lightcurve.columns, lightcurve.good
+        events = find_events(columns["snr"], good, pars.snr_threshold, pars.snr_edge, pars.min_epochs, pars.bridge)
+        found = [(event, "peak", None, None) for event in events]
+        if pars.matched_filter:
+            found += [item for item in self._filtered(lightcurve, good) if not _known(item[0], events)]
+        if not pars.abs_snr:
+            found = [item for item in found if item[0].score > 0]
+        found.sort(key=lambda item: -abs(item[0].score))
+        return [
+            self._detection(lightcurve, number, *item) for number, item in enumerate(found[: pars.max_det_per_lc], 1)
+        ]
+
+    def _filtered(self, lightcurve: Lightcurve, good: np.ndarray) -> list[tuple[Event, str, float, float]]:
+        """Return what templates find, as events of the whole light curve."""
+        columns, level = lightcurve.columns, self.level(lightcurve)
+        deviation = columns["flux"] - level.mean
+        noise = np.fmax(np.nan_to_num(columns["flux_err"], nan=0.0), level.rms)
+        places = np.flatnonzero(good & (noise > 0))
+        if len(places) < 2 * self.pars.min_epochs:
+            return []
+        mjd = columns["mjd"][places]
+        matched = matched_filter(
+            mjd,
+            deviation[places],
+            noise[places],
+            template_widths(mjd, self.pars.filter_longest),
+            self.pars.filter_shape,
+        )
+        threshold = self.pars.filter_threshold
+        everything = np.ones(len(places), bool)
+        events = find_events(matched.score, everything, threshold, threshold / 2)
+        return [self._spread(event, matched, mjd, places) for event in events]
+
+    def _spread(
+        self, event: Event, matched: Matched, mjd: np.ndarray, places: np.ndarray
+    ) -> tuple[Event, str, float, float]:
+        """Return an event that covers the width of its template."""
+        width = float(matched.width_d[event.peak])
+        inside = np.flatnonzero(np.abs(mjd - mjd[event.peak]) <= 2 * width)
+        whole = Event(
+            int(places[inside[0]]), int(places[inside[-1]]) + 1, int(places[event.peak]), event.score, len(inside)
+        )
+        return whole, "matched filter", width, float(matched.amplitude[event.peak])
+
+    def _detection(  # noqa: PLR0913 - what an event is
+        self, lightcurve: Lightcurve, number: int, event: Event, method: str, width: float | None, amplitude: float | None
+    ) -> Detection:
+        columns = lightcurve.columns
+        span = slice(event.start, event.stop)
+        mjd = columns["mjd"]
+        return Detection(
+            source_name=lightcurve.source_name,
+            observatory=lightcurve.observatory,
+            run=lightcurve.project,
+            filter=lightcurve.filter,
+            series_number=lightcurve.series_number,
+            number=number,
+            method=method,
+            score=event.score,
+            mjd_start=float(mjd[event.start]),
+            mjd_peak=float(mjd[event.peak]),
+            mjd_stop=float(mjd[event.stop - 1]),
+            peak_mag=known(columns["mag"][event.peak]),
+            n_epochs=event.n_epochs,
+            width_d=width,
+            amplitude=amplitude,
+            quality=bool(columns["qflag"][span].any()) if "qflag" in columns else False,
+        )
+
+
+def _known(event: Event, others: list[Event]) -> bool:
+    """Whether an event lies within others to the same side."""
+    return any(
+        event.start < other.stop and other.start < event.stop and event.score * other.score > 0 for other in others
+    )

@@ -1,0 +1,374 @@
+"""Parameters of surveys: declared once with type, unit and help, locked against unknown names, read from YAML.
+
+Whoever adds a parameter to a class of his own declares it in ``__init__`` of a subclass::
+
+    class ParsMyAnalysis(ParsAnalysis):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self._enforce_no_new_attrs = False
+            self.num_kernels = self.add_par("num_kernels", 10, int, "number of kernels")
+            self._enforce_no_new_attrs = True
+
+What the caller and the file say is applied when the whole object is made, so the order of these lines does not
+matter, and a name that nobody declared is an error then.
+"""
+
+import copy
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, ClassVar
+
+import numpy as np
+
+from obsarchive.errors import ConfigError
+from surveys.files import read_section
+
+Types = type | None | Iterable[type | None]
+FROM_PROJECT = ("project", "cfg_file", "data_types", "verbose")
+"""Parameters that a project hands down to all its parts; parts that do not know them pass over them."""
+
+
+class UnknownParameter(ConfigError, AttributeError):
+    """Nobody declared a parameter of this name."""
+
+
+class WrongType(ConfigError, TypeError):
+    """A value is not of the type that its parameter must have."""
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What is known of a parameter.
+
+    Parameters
+    ----------
+    name, help, unit : str
+        As shown to people.
+    default : object
+        Value when nobody says anything.
+    types : tuple of type
+        Types that are allowed; empty: any.
+    critical : bool
+        Whether results depend on it: such parameters make the hash of a configuration.
+    secret : bool
+        Whether it is kept out of everything that is written.
+    """
+
+    name: str
+    default: Any
+    types: tuple[type, ...]
+    help: str
+    critical: bool = True
+    unit: str = ""
+    secret: bool = False
+
+    @property
+    def type_names(self) -> str:
+        """Types in words."""
+        return " or ".join("None" if kind is type(None) else kind.__name__ for kind in self.types) or "any"
+
+    def checked(self, value: Any) -> Any:
+        """Return the value as this parameter keeps it: plain Python, integers as floats where it is a float."""
+        if isinstance(value, np.generic):
+            value = value.item()
+        if not self.types or isinstance(value, self.types) and not self._is_stray_bool(value):
+            return value
+        if float in self.types and isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+        raise WrongType(f"parameter {self.name!r} must be of type {self.type_names}, found {value!r}")
+
+    def _is_stray_bool(self, value: Any) -> bool:
+        return isinstance(value, bool) and bool not in self.types
+
+
+class _Completed(type):
+    """Calls ``_complete`` once the constructors of a class and of all its subclasses are through."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        made = super().__call__(*args, **kwargs)
+        made._complete()
+        return made
+
+
+class Parameters(metaclass=_Completed):
+    """A set of parameters.
+
+    Parameters
+    ----------
+    **kwargs
+        Values; they win over those of the file. ``cfg_file``: a YAML file (an absolute path, or a name in ``configs``
+        or here); None or False: no file; without it ``configs/<project>.yaml`` is read if it exists. ``cfg_key``: the
+        key of the file that holds the values of this object.
+
+    Raises
+    ------
+    UnknownParameter
+        A name that nobody declared (an AttributeError, too); tells the nearest name.
+    WrongType
+        A value of a wrong type (a TypeError, too).
+    ConfigError
+        The file that was asked for is not there or cannot be understood.
+    """
+
+    default_cfg_key: ClassVar[str] = ""
+    _enforce_no_new_attrs = False
+    _enforce_type_checks = True
+    _ignore_case = True
+    _allow_shorthands = False
+    _remove_underscores = False
+    _tolerant = False
+
+    def __init__(self, **kwargs: Any) -> None:
+        self._declared: dict[str, Declared] = {}
+        self._aliases: dict[str, str] = {}
+        # what the caller says; None once it was applied
+        self._given: dict[str, Any] | None = {name: value for name, value in kwargs.items() if name != "_tolerant"}
+        self._unknown: dict[str, Any] = {}
+        self._tolerant = bool(kwargs.get("_tolerant", False))
+        self.cfg_file = self.add_par("cfg_file", None, (None, str, bool), "YAML file with parameters", critical=False)
+        self.cfg_key = self.add_par("cfg_key", None, (None, str), "key of that file for this object", critical=False)
+        self.project = self.add_par("project", None, (None, str), "name of the project", critical=False)
+        self.verbose = self.add_par("verbose", 0, int, "how much is told: 0 little, 10 everything", critical=False)
+        self.data_types = self.add_par("data_types", ["photometry"], (list, str), "kinds of data")
+
+    def _complete(self) -> None:
+        self.load_then_update(self._given or {})
+        self._given = None
+        self._enforce_no_new_attrs = True
+        if not self._tolerant:
+            self.require_known()
+
+    def require_known(self) -> None:
+        """Refuse the names that the caller gave and nobody declared."""
+        for name in self._unknown:
+            if name not in FROM_PROJECT:
+                raise self._no_such(name)
+
+    def add_par(  # noqa: PLR0913 - a declaration is one line
+        self,
+        name: str,
+        default: Any,
+        types: Types = (),
+        help: str = "",  # noqa: A002 - as users call it
+        critical: bool = True,
+        *,
+        unit: str = "",
+        secret: bool = False,
+    ) -> Any:
+        """Declare a parameter; returns its default, to be set as an attribute.
+
+        Raises
+        ------
+        ValueError
+            It was declared before.
+        """
+        if name in self._declared:
+            raise ValueError(f"parameter {name!r} is declared twice in {type(self).__name__}")
+        many = (types,) if types is None or isinstance(types, type) else tuple(types)
+        kinds = tuple(type(None) if kind is None else kind for kind in many)
+        self._declared[name] = Declared(name, copy.deepcopy(default), kinds, help, critical, unit, secret)
+        return default
+
+    def set_default(self, name: str, default: Any) -> None:
+        """Give a parameter of a parent class another default."""
+        known = self._declared[name]
+        self._declared[name] = Declared(
+            name, default, known.types, known.help, known.critical, known.unit, known.secret
+        )
+        object.__setattr__(self, name, copy.deepcopy(default))
+
+    def add_alias(self, alias: str, real: str) -> None:
+        """Make another name for a parameter."""
+        if real not in self._declared:
+            raise self._no_such(real)
+        self._aliases[alias] = real
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.startswith("_"):
+            object.__setattr__(self, name, value)
+            return
+        real = self._find(name)
+        if real is None:
+            if self._enforce_no_new_attrs:
+                raise self._no_such(name)
+            object.__setattr__(self, name, value)
+            return
+        if self._enforce_type_checks:
+            value = self._declared[real].checked(value)
+        object.__setattr__(self, real, value)
+
+    def __getattr__(self, name: str) -> Any:
+        # only called for what is no attribute under exactly this name
+        if name.startswith("_"):
+            raise AttributeError(name)
+        real = self._find(name)
+        if real is None:
+            raise self._no_such(name)
+        return object.__getattribute__(self, real)
+
+    def __getitem__(self, name: str) -> Any:
+        return getattr(self, name)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        setattr(self, name, value)
+
+    def __contains__(self, name: str) -> bool:
+        return self._find(name) is not None
+
+    def _find(self, name: str) -> str | None:
+        """Return the parameter that a name means, or None.
+
+        Raises
+        ------
+        ValueError
+            It may mean several.
+        """
+        if name in self._declared:
+            return name
+        if name in self._aliases:
+            return self._aliases[name]
+        names = {**{known: known for known in self._declared}, **self._aliases}
+        wanted = self._plain(name)
+        found = {real for known, real in names.items() if self._plain(known) == wanted}
+        if not found and self._allow_shorthands and wanted:
+            found = {real for known, real in names.items() if self._plain(known).startswith(wanted)}
+        if len(found) > 1:
+            raise ValueError(f"parameter {name!r} may mean any of {sorted(found)}: write one of them")
+        return found.pop() if found else None
+
+    def _plain(self, name: str) -> str:
+        name = name.lower() if self._ignore_case else name
+        return name.replace("_", "") if self._remove_underscores else name
+
+    def _no_such(self, name: str) -> UnknownParameter:
+        names = [*self._declared, *self._aliases]
+        near = get_close_matches(name.lower(), names, n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(names))}"
+        return UnknownParameter(f"{type(self).__name__} has no parameter {name!r}{hint}")
+
+    def load_then_update(self, kwargs: Mapping[str, Any]) -> None:
+        """Apply the values of the file, then those of the caller."""
+        given = dict(kwargs)
+        for name in ("project", "cfg_file", "cfg_key"):
+            if name in given:
+                setattr(self, name, given.pop(name))
+        key = self.cfg_key or self.default_cfg_key
+        asked = self.cfg_file if "cfg_file" in kwargs else True
+        if key and asked not in (None, False):
+            self.apply(self.section(read_section(asked, self.project, key)))
+        self.apply(given)
+
+    def section(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Return what of a section of the file is for this object; subclasses may look deeper."""
+        return values
+
+    def apply(self, values: Mapping[str, Any]) -> None:
+        """Set several parameters; unknown names are remembered until the whole object is made."""
+        for name, value in values.items():
+            if self._find(name) is None and self._given is not None:
+                self._unknown[name] = value
+            else:
+                setattr(self, name, copy.deepcopy(value))
+
+    def read(self, values: Mapping[str, Any]) -> None:
+        """Set parameters from a mapping; what they were is overwritten."""
+        for name, value in values.items():
+            setattr(self, name, copy.deepcopy(value))
+
+    def update(self, values: Mapping[str, Any]) -> None:
+        """Set parameters from a mapping; mappings and sets among them are merged with what they were."""
+        for name, value in values.items():
+            now = getattr(self, name)
+            merges = isinstance(now, dict | set) and isinstance(value, type(now))
+            setattr(self, name, now | copy.deepcopy(value) if merges else copy.deepcopy(value))
+
+    def copy(self) -> "Parameters":
+        """Return a copy that shares nothing."""
+        return copy.deepcopy(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Parameters":
+        made = object.__new__(type(self))
+        for name, value in self.__dict__.items():
+            object.__setattr__(made, name, copy.deepcopy(value, memo))
+        return made
+
+    def to_dict(self, critical: bool = False, hidden: bool = False) -> dict[str, Any]:
+        """Return the values by name, without secrets.
+
+        Parameters
+        ----------
+        critical : bool, optional
+            Only those on which results depend.
+        hidden : bool, optional
+            Those whose names start with an underscore, too.
+        """
+        chosen = {
+            name: copy.deepcopy(getattr(self, name))
+            for name, known in self._declared.items()
+            if not known.secret and (known.critical or not critical)
+        }
+        if hidden:
+            chosen |= {name: value for name, value in self.__dict__.items() if name.startswith("_enforce")}
+        return chosen
+
+    def compare(self, other: "Parameters", critical: bool = False, ignore: Iterable[str] = ()) -> dict[str, Any]:
+        """Return what differs from other parameters: ``{name: (ours, theirs)}``."""
+        ours, theirs = self.to_dict(critical), other.to_dict(critical)
+        names = [name for name in {**ours, **theirs} if name not in set(ignore)]
+        return {name: (ours.get(name), theirs.get(name)) for name in names if ours.get(name) != theirs.get(name)}
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and isinstance(other, Parameters) and not self.compare(other)
+
+    __hash__ = None  # type: ignore[assignment]  # what can be changed has no hash
+
+    def describe(self) -> str:
+        """Return a table of all parameters: name, type, unit, value, default, help."""
+        rows = [("name", "type", "unit", "value", "default", "help")]
+        for name, known in self._declared.items():
+            value = "(secret)" if known.secret and getattr(self, name) else repr(getattr(self, name))
+            rows.append((name, known.type_names, known.unit, value, repr(known.default), known.help))
+        widths = [max(len(row[i]) for row in rows) for i in range(5)]
+        lines = [
+            "  ".join([*(text.ljust(width) for text, width in zip(row, widths, strict=False)), row[5]]) for row in rows
+        ]
+        return "\n".join(lines)
+
+    show_pars = describe
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name}={value!r}" for name, value in self.to_dict().items())
+        return f"{type(self).__name__}({values})"
+
+
+class Configured(metaclass=_Completed):
+    """Something with parameters: unknown names are refused once its constructors are through."""
+
+    pars_class: ClassVar[type[Parameters]] = Parameters
+    pars: Any
+
+    def __init__(self, **kwargs: Any) -> None:
+        self.pars = self._make_pars_object(kwargs)
+
+    def _make_pars_object(self, kwargs: Mapping[str, Any]) -> Parameters:
+        # A subclass may put parameters of its own in place of these: what only those know is no error here.
+        return self.pars_class(**kwargs, _tolerant=True)
+
+    def _complete(self) -> None:
+        self.pars.require_known()
+
+
+def legalize(name: str) -> str:
+    """Return a name as folders and files have it: upper case, blanks and hyphens as underscores.
+
+    Raises
+    ------
+    ConfigError
+        It cannot be one: other signs than letters, digits and underscores, or a digit at its start.
+    """
+    legal = re.sub(r"[\s-]", "_", name.strip()).upper()
+    if re.fullmatch(r"(?!\d)\w+", legal, re.ASCII) is None:
+        raise ConfigError(f"{name!r} cannot be a name: letters, digits and underscores, and no digit at its start")
+    return legal

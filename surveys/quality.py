@@ -1,0 +1,64 @@
+"""Which epochs of a light curve can be trusted."""
+
+from typing import Any
+
+import numpy as np
+
+from obsarchive.science.lightcurve import offsets_arcsec
+from surveys.dataset import Lightcurve
+from surveys.parameters import Configured, Parameters
+
+MAD_TO_SIGMA = 1.4826
+
+
+class ParsQuality(Parameters):
+    """Parameters of the check of quality."""
+
+    default_cfg_key = "quality"
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.offset_threshold = self.add_par(
+            "offset_threshold", 3.5, float, "epochs whose place is farther off than so many times the usual are bad"
+        )
+        self.max_offset = self.add_par("max_offset", 0.0, float, "largest offset; 0: no limit", unit="arcsec")
+        self.use_flags = self.add_par("use_flags", True, bool, "whether epochs that the survey flagged are bad")
+        self.min_epochs = self.add_par("min_epochs", 10, int, "epochs that are needed to know the usual offset")
+
+
+class QualityChecker(Configured):
+    """Marks bad epochs in a column of its own, ``qflag``; what was measured stays as it is."""
+
+    pars_class = ParsQuality
+
+    def check(self, lightcurve: Lightcurve) -> Lightcurve:
+        """Return the light curve with ``offset`` [arcsec from its median place] and ``qflag``.
+
+        May be done again with other parameters: what an earlier check said is not looked at.
+        """
+        columns = lightcurve.columns
+        n = len(columns["mjd"])
+        bad = ~np.isfinite(columns["flux"])
+        if self.pars.use_flags and "flag" in columns:
+            bad |= columns["flag"].astype(bool)
+        offset = np.full(n, np.nan)
+        if "ra" in columns and np.isfinite(columns["ra"]).any():
+            east, north = offsets_arcsec(columns["ra"], columns["dec"])
+            offset = np.hypot(east, north)
+            bad |= self._is_off(offset)
+        return lightcurve.with_columns({**columns, "offset": offset.astype(np.float32), "qflag": bad})
+
+    __call__ = check
+
+    def _is_off(self, offset: np.ndarray) -> np.ndarray:
+        known = np.isfinite(offset)
+        off = np.zeros(len(offset), bool)
+        if known.sum() >= self.pars.min_epochs:
+            usual = float(np.median(offset[known]))
+            spread = MAD_TO_SIGMA * float(np.median(np.abs(offset[known] - usual)))
+            # places given with few digits may not scatter at all
+            if spread > 0:
+                off |= offset - usual > self.pars.offset_threshold * spread
+        if self.pars.max_offset > 0:
+            off |= offset > self.pars.max_offset
+        return off

@@ -1,0 +1,199 @@
+"""Events put into real light curves, to learn which of them a search finds."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from obsarchive.errors import ConfigError
+from obsarchive.figures import Labels
+from obsarchive.plots import INK, empty_plots, encoded
+from obsarchive.science.events import SHAPES, template
+from obsarchive.science.lightcurve import magnitudes_of_fluxes
+from surveys.dataset import Lightcurve
+from surveys.detection import Detection
+from surveys.parameters import Configured, Parameters
+from surveys.versions import seed_of
+
+Floats = NDArray[np.float64]
+
+
+class ParsSimulator(Parameters):
+    """Parameters of the simulator."""
+
+    default_cfg_key = "simulator"
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        add = self.add_par
+        self.shapes = add("shapes", ["gaussian", "box", "microlensing"], list, "shapes of events")
+        self.amplitude_range = add("amplitude_range", [0.05, 5.0], list, "flux of the peak over that of the source")
+        self.duration_range = add("duration_range", [1.0, 50.0], list, "widths: sigma, half length, a quarter", unit="d")
+        self.dip_fraction = add("dip_fraction", 0.25, float, "fraction of events that are dips")
+        self.seed = add("seed", 0, int, "another seed, other events")
+
+
+@dataclass(frozen=True)
+class Injection:
+    """An event that was put in.
+
+    Parameters
+    ----------
+    number : int
+        Number of the injection into this source, from 1.
+    shape : str
+        ``gaussian``, ``box`` or ``microlensing``.
+    mjd, duration : float
+        Time of its peak, and its width [d].
+    amplitude : float
+        Flux of the peak, in units of that of the source; negative: a dip.
+    expected_snr : float
+        S/N that a matched filter would give at best.
+    observatory, filter : str
+        Into which light curve.
+    series_number : int
+        Its number.
+    """
+
+    number: int
+    shape: str
+    mjd: float
+    duration: float
+    amplitude: float
+    expected_snr: float
+    observatory: str = ""
+    filter: str = ""
+    series_number: int = 1
+
+
+class Simulator(Configured):
+    """Puts events into light curves; the same ones whenever it is asked."""
+
+    pars_class = ParsSimulator
+
+    def _complete(self) -> None:
+        super()._complete()
+        for shape in self.pars.shapes:
+            if shape not in SHAPES:
+                raise ConfigError(f"simulator: shapes: {shape!r} is none of {', '.join(SHAPES)}")
+        for name in ("amplitude_range", "duration_range"):
+            low, high = (*self.pars[name], 0, 0)[:2]
+            if not 0 < low <= high:
+                raise ConfigError(f"simulator: {name}: two positive numbers, the smaller first; found {self.pars[name]}")
+
+    def inject(self, lightcurve: Lightcurve, number: int) -> tuple[Lightcurve, Injection]:
+        """Return a light curve with an event in it, and what it is.
+
+        The noise of the light curve stays as it is; what the additional light brings is added.
+
+        Parameters
+        ----------
+        lightcurve : Lightcurve
+            A real one, of at least one epoch.
+        number : int
+            Number of the injection, from 1.
+        """
+        columns = lightcurve.columns
+        place = f"{self.pars.seed}/{lightcurve.source_name}/{lightcurve.observatory}/{lightcurve.series_number}/{number}"
+        rng = np.random.default_rng(seed_of(place))
+        level, mjd = lightcurve.level, columns["mjd"]
+        duration = _log_uniform(rng, self.pars.duration_range)
+        amplitude = _log_uniform(rng, self.pars.amplitude_range)
+        if rng.random() < self.pars.dip_fraction:
+            amplitude = -min(amplitude, 1.0)
+        shape = str(rng.choice(self.pars.shapes))
+        peak = float(rng.uniform(mjd[0], mjd[-1]))
+        flux, error = columns["flux"].astype(np.float64), columns["flux_err"].astype(np.float64)
+        added = amplitude * level.mean * template(shape, (mjd - peak) / duration)
+        brighter = np.clip(1 + added / level.mean, 1e-3, None) if level.mean > 0 else np.ones(len(mjd))
+        shot = error * np.sqrt(np.clip(brighter - 1, 0, None))
+        new_flux, new_error = flux + added + shot * rng.normal(size=len(mjd)), np.hypot(error, shot)
+        mag, mag_err = magnitudes_of_fluxes(new_flux, new_error)
+        made = {"flux": new_flux, "flux_err": new_error, "mag": mag, "mag_err": mag_err}
+        noise = np.fmax(new_error, level.rms)
+        good = lightcurve.good & (noise > 0)
+        snr = float(np.sqrt(np.sum((added[good] / noise[good]) ** 2)))
+        facts = lightcurve.observatory, lightcurve.filter, lightcurve.series_number
+        truth = Injection(number, shape, peak, duration, amplitude, snr, *facts)
+        kept = {name: values for name, values in columns.items() if name not in ("snr", "dmag", "qflag", "offset")}
+        kept |= {name: values.astype(np.float32) for name, values in made.items()}
+        return lightcurve.with_columns(kept, simulation_number=number, was_processed=False), truth
+
+
+def _log_uniform(rng: np.random.Generator, span: Sequence[float]) -> float:
+    return float(math.exp(rng.uniform(math.log(span[0]), math.log(span[1]))))
+
+
+def recovers(detections: Iterable[Detection], truth: Injection, mjd: NDArray) -> bool:
+    """Whether one of the detections is the event that was put in: to the same side, at its time."""
+    step = float(np.median(np.diff(mjd))) if len(mjd) > 1 else 0.0
+    reach = max(2 * truth.duration, 2 * step)
+    return any(
+        abs(found.mjd_peak - truth.mjd) <= reach and found.score * truth.amplitude > 0 for found in detections
+    )
+
+
+@dataclass(frozen=True)
+class Efficiency:
+    """Fraction of events that are found, by amplitude and duration.
+
+    Parameters
+    ----------
+    amplitude, duration : ndarray
+        Edges of the bins: (m + 1,), and (n + 1,) [d].
+    injected, recovered : ndarray (m, n)
+        How many were put in and found.
+    """
+
+    amplitude: Floats
+    duration: Floats
+    injected: NDArray[np.int64]
+    recovered: NDArray[np.int64]
+
+    @property
+    def fraction(self) -> Floats:
+        """Fraction that is found; NaN where nothing was put in."""
+        return self.recovered / np.where(self.injected > 0, self.injected, np.nan)
+
+    @property
+    def error(self) -> Floats:
+        """Half width of the 68 % interval of the fraction (Wilson 1927, J. Am. Stat. Assoc. 22, 209)."""
+        n = np.where(self.injected > 0, self.injected, np.nan)
+        p = self.recovered / n
+        return np.sqrt(p * (1 - p) / n + 1 / (4 * n**2)) / (1 + 1 / n)
+
+    def plot(self, title: str = "") -> bytes:
+        """Return a picture (PNG)."""
+        figure, (axes,) = empty_plots((8, 5.5), Labels(title or "Efficiency of the search", ""))
+        shown = axes.pcolormesh(self.duration, self.amplitude, self.fraction, cmap="viridis", vmin=0, vmax=1)
+        axes.set(xscale="log", yscale="log", xlabel="width [d]", ylabel="amplitude (flux of the source)")
+        figure.colorbar(shown, ax=axes, label="fraction found")
+        centres = np.sqrt(self.duration[1:] * self.duration[:-1]), np.sqrt(self.amplitude[1:] * self.amplitude[:-1])
+        for (i, j), n in np.ndenumerate(self.injected):
+            if n:
+                axes.text(centres[0][j], centres[1][i], str(n), ha="center", va="center", fontsize=7, color=INK)
+        return encoded(figure)
+
+
+def efficiency(injections: Iterable[Mapping[str, Any]], n_amplitude: int = 8, n_duration: int = 6) -> Efficiency:
+    """Return the efficiency surface of injections with their fates (``amplitude``, ``duration``, ``recovered``)."""
+    found = [(abs(one["amplitude"]), one["duration"], bool(one["recovered"])) for one in injections]
+    if not found:
+        raise ConfigError("no injections: set num_injections of the analysis to 1 or more and run the project")
+    amplitude, duration, recovered = (np.array(values) for values in zip(*found, strict=True))
+    edges = [
+        np.geomspace(values.min() / 1.0001, values.max() * 1.0001, n + 1)
+        for values, n in ((amplitude, n_amplitude), (duration, n_duration))
+    ]
+    injected, *_ = np.histogram2d(amplitude, duration, edges)
+    seen, *_ = np.histogram2d(amplitude[recovered], duration[recovered], edges)
+    return Efficiency(edges[0], edges[1], injected.astype(np.int64), seen.astype(np.int64))
+
+
+def told(truth: Injection, recovered: bool, detections: Sequence[Detection]) -> dict[str, Any]:
+    """Return an injection with its fate, for the database."""
+    best = max((abs(found.score) for found in detections), default=None) if recovered else None
+    return {**asdict(truth), "recovered": recovered, "score": best}

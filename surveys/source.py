@@ -1,0 +1,171 @@
+"""Sources: entries of a catalogue, with their photometry and what was found in it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, Self
+
+from obsarchive.errors import ConfigError
+from obsarchive.store import Cone
+from surveys.database import open_surveys
+from surveys.dataset import DatasetMixin, Lightcurve, RawPhotometry
+from surveys.detection import Detection
+from surveys.properties import Properties
+from surveys.storage import Absent
+
+
+class UniqueList(Sequence[Any]):
+    """Objects by number, and by the name of their observatory (in any case)."""
+
+    def __init__(self, items: Sequence[Any]) -> None:
+        self._items = list(items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._items)
+
+    def __getitem__(self, key: Any) -> Any:
+        if not isinstance(key, str):
+            return self._items[key]
+        for item in self._items:
+            if item.observatory.upper() == key.upper():
+                return item
+        raise KeyError(f"no data of {key}; there are {', '.join(sorted({item.observatory for item in self._items}))}")
+
+    def __contains__(self, key: object) -> bool:
+        if isinstance(key, str):
+            return any(item.observatory.upper() == key.upper() for item in self._items)
+        return key in self._items
+
+
+class Source:
+    """An object in the sky.
+
+    Parameters
+    ----------
+    name : str
+        Its name in the catalogue: data of a source are known by it in all projects.
+    ra, dec : float
+        Its place [deg, ICRS].
+    mag, mag_err : float, optional
+        Its magnitude.
+    project : str
+        Folder of the project whose results are meant.
+    **facts
+        What else the catalogue says: ``aliases``, ``mag_filter``, ``cat_row``, ``cat_index``, ``cat_name``.
+    """
+
+    def __init__(  # noqa: PLR0913 - what a source is
+        self,
+        name: str,
+        ra: float,
+        dec: float,
+        mag: float | None = None,
+        mag_err: float | None = None,
+        project: str = "",
+        **facts: Any,
+    ) -> None:
+        self.name, self.ra, self.dec, self.mag, self.mag_err = str(name), float(ra), float(dec), mag, mag_err
+        self.project = project
+        self.aliases: list[str] = [str(alias) for alias in facts.pop("aliases", None) or ()]
+        self.facts = facts
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any], project: str = "") -> Self:
+        """Return the source of a row of a catalogue."""
+        names = ("name", "ra", "dec", "mag", "mag_err", "aliases", "mag_filter", "cat_index", "cat_name", "cat_row")
+        return cls(**{name: row[name] for name in names if name in row}, project=project)
+
+    @property
+    def cat_row(self) -> dict[str, Any]:
+        """What the catalogue says."""
+        return {"name": self.name, "ra": self.ra, "dec": self.dec, "mag": self.mag, **self.facts.get("cat_row", {})}
+
+    def document(self) -> dict[str, Any]:
+        """Return what the database keeps of it."""
+        return {
+            "_id": self.name,
+            "ra_deg": self.ra,
+            "dec_deg": self.dec,
+            "geojson": {"type": "Point", "coordinates": [(self.ra + 180) % 360 - 180, self.dec]},
+            "mag": self.mag,
+            "mag_err": self.mag_err,
+            "aliases": self.aliases,
+            **self.facts,
+        }
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Self:
+        """Return what a document stands for."""
+        facts = {key: document[key] for key in ("aliases", "cat_row", "cat_index", "cat_name") if key in document}
+        place = document["ra_deg"], document["dec_deg"]
+        projects = document.get("projects") or [""]
+        mag, mag_err = document.get("mag"), document.get("mag_err")
+        return cls(document["_id"], *place, mag, mag_err, projects[0], **facts)
+
+    def _documents(self, kind: str, **query: Any) -> list[dict[str, Any]]:
+        own = {"run": self.project} if kind != "raw_photometry" and self.project else {}
+        return list(open_surveys().find(kind, {"source_name": self.name, **own, **query}))
+
+    @cached_property
+    def raw_photometry(self) -> UniqueList:
+        """Raw photometry, one for each observatory."""
+        found = [RawPhotometry.from_document(raw) for raw in self._documents("raw_photometry", state={"$ne": "failed"})]
+        for raw in found:
+            raw.altdata |= {"ra": self.ra, "dec": self.dec}
+        return UniqueList(found)
+
+    raw_data = raw_photometry
+
+    @cached_property
+    def lightcurves(self) -> UniqueList:
+        """Reduced light curves of the project."""
+        return UniqueList([Lightcurve.from_document(found) for found in self._documents("lightcurves")])
+
+    @cached_property
+    def detections(self) -> list[Detection]:
+        """Real events of the project, the strongest first."""
+        found = [Detection.from_document(found) for found in self._documents("detections", simulated=False)]
+        return sorted(found, key=lambda detection: -abs(detection.score))
+
+    @cached_property
+    def properties(self) -> Properties | None:
+        """Summary of the analysis, or None if there was none."""
+        found = self._documents("properties")
+        return Properties.from_document(found[0]) if found else None
+
+    def get_data(self, obs: str, data_type: str = "photometry", level: str = "raw") -> list[DatasetMixin]:
+        """Return the data of an observatory that are there, in the database and on disk.
+
+        Parameters
+        ----------
+        obs : str
+            Name of the observatory, in any case.
+        data_type : str
+            ``photometry``.
+        level : str
+            ``raw``, ``reduced`` or ``processed``.
+        """
+        if data_type != "photometry" or level not in ("raw", "reduced", "processed"):
+            raise ConfigError(f"no data of type {data_type!r} and level {level!r}: photometry; raw, reduced, processed")
+        known: UniqueList = self.raw_photometry if level == "raw" else self.lightcurves
+        return [item for item in known if item.observatory.upper() == obs.upper() and _is_there(item, level)]
+
+    def __repr__(self) -> str:
+        return f"Source({self.name!r}, ra={self.ra:.5f}, dec={self.dec:+.5f}, mag={self.mag})"
+
+
+def _is_there(item: DatasetMixin, level: str) -> bool:
+    if isinstance(item, Lightcurve) and item.was_processed != (level == "processed"):
+        return False
+    try:
+        item.load()
+    except Absent:
+        return False
+    return True
+
+
+def cone_query(ra: float, dec: float, sep_deg: float) -> dict[str, Any]:
+    """Return the query for sources within a circle [deg]."""
+    return {"geojson": Cone(ra, dec, sep_deg).sphere()}
