@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from time import sleep
 from typing import Any
 
 import httpx
 
 from obsarchive.errors import ArchiveError
+from obsarchive.fitsio import whole_file
 
 log = logging.getLogger(__name__)
 
@@ -149,6 +151,22 @@ class PoliteClient:
     def post(self, path: str, form: dict[str, Any]) -> httpx.Response:
         """Return the answer to a form; what it holds is in no address."""
         return self._ask("POST", path, data=form)
+
+    def fetch(self, path: str, target: Path) -> None:
+        """Write the answer to a question to a file, however large; whole or not at all."""
+
+        def ask() -> httpx.Response:
+            self._pace.wait()
+            with self._client.stream("GET", path) as answer:
+                if answer.is_success:
+                    with whole_file(target) as part, part.open("wb") as file:
+                        for chunk in answer.iter_bytes():
+                            file.write(chunk)
+                else:
+                    answer.read()
+                return answer
+
+        patiently(self.name, ask, self._refusal, self.tries)
 
     def _ask(self, method: str, path: str, **content: Any) -> httpx.Response:
         def ask() -> httpx.Response:

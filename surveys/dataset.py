@@ -302,6 +302,7 @@ class Lightcurve(DatasetMixin):
     ) -> None:
         super().__init__(data, altdata, source=source, observatory=observatory, filename=filename, filekey=filekey)
         self.project = project or str(self.altdata.get("project", ""))
+        self.quiet: Level | None = None
 
     @property
     def folder(self) -> Path:
@@ -405,6 +406,3 @@ def known(value: Any) -> float | None:
     """Return a number for the database; None if it is not finite."""
     number = float(value)
     return number if np.isfinite(number) else None
-
-
-STANDARD = tuple(KNOWN)

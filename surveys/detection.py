@@ -1,7 +1,7 @@
 """Events that were found in light curves."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta, UTC
 from typing import Any, Self
 
@@ -76,7 +76,7 @@ class Detection:
         """Return what the database keeps of it; the same event has the same identifier whenever it is found."""
         kind = f"simulated {self.sim_pars.get('number', 1)}" if self.simulated else "real"
         place = f"{self.run}/{self.source_name}/{self.observatory}/{self.series_number}/{kind}/{self.number}"
-        return {"_id": place, **asdict(self), "strength": abs(self.score)}
+        return {"_id": place, **vars(self), "strength": abs(self.score)}
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:

@@ -62,7 +62,7 @@ class Finder(Configured):
     def level(self, lightcurve: Lightcurve) -> Level:
         """Return the quiet level of a light curve: measured, or zero and without scatter where it is known."""
         if self.pars.baseline is None:
-            return lightcurve.level
+            return lightcurve.level if lightcurve.quiet is None else lightcurve.quiet
         return Level(self.pars.baseline, 0.0, len(lightcurve))
 
     def process(self, lightcurve: Lightcurve) -> Lightcurve:
@@ -71,7 +71,9 @@ class Finder(Configured):
         snr = signal_to_noise(columns["flux"], columns["flux_err"], level.mean, level.rms)
         softened = level if level.rms > 0 else Level(level.mean, float(np.nanmedian(columns["flux_err"])), level.n)
         added = {"snr": snr.astype(np.float32), "dmag": brightening(columns["flux"], softened).astype(np.float32)}
-        return lightcurve.with_columns({**columns, **added}, was_processed=True)
+        processed = lightcurve.with_columns({**columns, **added}, was_processed=True)
+        processed.quiet = level
+        return processed
 
     def detect(self, lightcurve: Lightcurve) -> list[Detection]:
         """Return the events of a processed light curve, the strongest first."""

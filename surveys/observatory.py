@@ -28,7 +28,8 @@ from obsarchive.config_types import Secret
 from obsarchive.errors import ArchiveError, ConfigError
 from obsarchive.polite import PoliteClient
 from obsarchive.progress import Bar
-from obsarchive.science.lightcurve import offsets_arcsec, seasons
+from obsarchive.science.lightcurve import seasons
+from obsarchive.science.sphere import offsets_arcsec
 from surveys.columns import standard_photometry
 from surveys.database import open_surveys
 from surveys.dataset import Document, Lightcurve, RawPhotometry, data_root, raw_identity
@@ -370,6 +371,18 @@ class VirtualObservatory(Configured):
             return cast(Row, self.catalog.get_row(name))
         found = next(open_surveys().find("sources", {"_id": name}), None)
         return Source.from_document(found).cat_row if found else None
+
+    def forget(self, names: Sequence[str]) -> None:
+        """Remove the raw photometry of sources from disk and database."""
+        surveys = open_surveys()
+        files: dict[str, list[str]] = {}
+        found = surveys.named("raw_photometry", names, {"observatory": self.name}, ["filename", "filekey"])
+        for raw in found:
+            if raw.get("filename"):
+                files.setdefault(raw["filename"], []).append(raw["filekey"])
+        for filename, keys in files.items():
+            PhotometryFile(data_root() / self.name / filename).remove(keys)
+        surveys.delete("raw_photometry", [raw["_id"] for raw in found])
 
     def populate_sources(self, files: str = "*.h5") -> int:
         """Fill the database from the raw data on disk; returns how many sources were found.

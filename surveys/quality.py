@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from obsarchive.science.lightcurve import offsets_arcsec
+from obsarchive.science.sphere import offsets_arcsec
 from surveys.dataset import Lightcurve
 from surveys.parameters import Configured, Parameters
 

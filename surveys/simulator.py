@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -196,4 +196,4 @@ def efficiency(injections: Iterable[Mapping[str, Any]], n_amplitude: int = 8, n_
 def told(truth: Injection, recovered: bool, detections: Sequence[Detection]) -> dict[str, Any]:
     """Return an injection with its fate, for the database."""
     best = max((abs(found.score) for found in detections), default=None) if recovered else None
-    return {**asdict(truth), "recovered": recovered, "score": best}
+    return {**vars(truth), "recovered": recovered, "score": best}

@@ -116,7 +116,10 @@ class Source:
             raw.altdata |= {"ra": self.ra, "dec": self.dec}
         return UniqueList(found)
 
-    raw_data = raw_photometry
+    @property
+    def raw_data(self) -> UniqueList:
+        """Raw photometry, under its other name."""
+        return self.raw_photometry
 
     @cached_property
     def lightcurves(self) -> UniqueList:

@@ -14,7 +14,7 @@ import numpy as np
 from astropy.io import fits
 
 from obsarchive.polite import ArchiveUnavailable, Refused
-from obsarchive.science.lightcurve import offsets_arcsec
+from obsarchive.science.sphere import offsets_arcsec
 from surveys.dataset import Lightcurve, RawPhotometry
 from surveys.observatory import Fetched, ParsObservatory, Row, VirtualObservatory
 from surveys.storage import Columns

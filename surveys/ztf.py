@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from obsarchive.polite import Refused
-from obsarchive.science.lightcurve import offsets_arcsec
+from obsarchive.science.sphere import offsets_arcsec
 from surveys.columns import standard_photometry
 from surveys.dataset import Lightcurve, RawPhotometry
 from surveys.observatory import Fetched, ParsObservatory, Row, VirtualObservatory

@@ -118,8 +118,11 @@ class Matched:
     amplitude: Floats
 
 
-def template_widths(mjd: NDArray, longest_d: float, per_octave: int = 2) -> Floats:
-    """Return widths [d] from the median cadence up to `longest_d`, `per_octave` of them in a factor of two."""
+def template_widths(mjd: NDArray, longest_d: float, per_octave: int = 1) -> Floats:
+    """Return widths [d] from the median cadence up to `longest_d`, `per_octave` of them in a factor of two.
+
+    A Gaussian between two widths that differ by a factor of two keeps 97 % of its S/N.
+    """
     steps = np.diff(mjd)
     steps = steps[steps > 0]
     if not steps.size:

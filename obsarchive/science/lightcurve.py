@@ -1,4 +1,4 @@
-"""Light curves as numbers: fluxes and magnitudes, robust levels, seasons, offsets on the sky.
+"""Light curves as numbers: fluxes and magnitudes, robust levels, seasons.
 
 One convention of signs everywhere: brighter is positive, in flux, in S/N and in brightening [mag].
 """
@@ -45,13 +45,13 @@ def quiet_level(values: NDArray, good: NDArray[np.bool_] | None = None) -> Level
     good : ndarray (n,) of bool, optional
         Which of them count.
     """
-    chosen = np.isfinite(values) if good is None else good & np.isfinite(values)
-    return Level(*_clipped(np.ascontiguousarray(values[chosen], np.float64), CLIP_SIGMA, CLIP_ROUNDS))
+    chosen = np.ones(len(values), np.bool_) if good is None else good
+    return Level(*_clipped(np.ascontiguousarray(values, np.float64), chosen, CLIP_SIGMA, CLIP_ROUNDS))
 
 
 @njit(cache=True)
-def _clipped(values, sigma, rounds):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    kept = values
+def _clipped(values, good, sigma, rounds):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    kept = values[good & np.isfinite(values)]
     for _ in range(rounds):
         if kept.size < 3:
             break
@@ -95,44 +95,3 @@ def seasons(mjd: NDArray, gap_d: float) -> list[slice]:
         return []
     edges = [0, *(np.flatnonzero(np.diff(mjd) > gap_d) + 1).tolist(), len(mjd)]
     return [slice(start, stop) for start, stop in zip(edges, edges[1:], strict=False)]
-
-
-def directions(ra_deg: NDArray, dec_deg: NDArray) -> Floats:
-    """Return unit vectors (n, 3) of places on the sky."""
-    ra, dec = np.radians(ra_deg), np.radians(dec_deg)
-    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
-
-
-def offsets_arcsec(
-    ra_deg: NDArray, dec_deg: NDArray, centre: tuple[float, float] | None = None
-) -> tuple[Floats, Floats]:
-    """Return offsets to the east and north on the tangent plane [arcsec], the same at 0 h, at the poles, anywhere.
-
-    Parameters
-    ----------
-    ra_deg, dec_deg : ndarray (n,)
-        Places [deg]; NaN where unknown.
-    centre : (float, float), optional
-        Place that they are relative to; their own median if there is none.
-
-    Returns
-    -------
-    (ndarray, ndarray)
-        Offsets (n,).
-    """
-    vectors = directions(np.asarray(ra_deg, np.float64), np.asarray(dec_deg, np.float64))
-    known = np.isfinite(vectors).all(axis=-1)
-    if not known.any():
-        return np.full(len(vectors), np.nan), np.full(len(vectors), np.nan)
-    towards = np.median(vectors[known], axis=0) if centre is None else directions(*(np.asarray(c) for c in centre))
-    towards = towards / np.linalg.norm(towards)
-    # east and north need a direction of the pole; at the pole itself any will do
-    east = np.cross([0.0, 0.0, 1.0], towards)
-    length = np.linalg.norm(east)
-    east = np.array([0.0, 1.0, 0.0]) if length < 1e-12 else east / length
-    north = np.cross(towards, east)
-    scale = np.degrees(1.0) * 3600 / (vectors @ towards)
-    x, y = (vectors @ east) * scale, (vectors @ north) * scale
-    if centre is None:
-        x, y = x - np.median(x[known]), y - np.median(y[known])
-    return x, y

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 from pymongo import DeleteOne, ReplaceOne, UpdateOne
 from pymongo.collection import Collection
@@ -35,6 +35,11 @@ class Results:
     lightcurves: list[Document] = field(default_factory=list)
     detections: list[Document] = field(default_factory=list)
     properties: list[Document] = field(default_factory=list)
+
+    def __iadd__(self, other: Self) -> Self:
+        for kind in vars(self):
+            getattr(self, kind).extend(getattr(other, kind))
+        return self
 
 
 class Surveys:

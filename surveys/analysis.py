@@ -1,0 +1,200 @@
+"""Analysis of sources: quality, events, injected events, features; one source at a time.
+
+Whoever wants more subclasses `Analysis` and overrides `analyze_photometry`: see docs/surveys.md.
+"""
+
+import logging
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+
+from obsarchive.config_types import import_class
+from obsarchive.errors import ConfigError, Unprocessable
+from obsarchive.science.features import features
+from surveys.dataset import Lightcurve
+from surveys.detection import Detection
+from surveys.finder import Finder
+from surveys.histograms import Histogram
+from surveys.parameters import Configured, Parameters
+from surveys.periods import METHODS, find_period
+from surveys.properties import Properties
+from surveys.quality import QualityChecker
+from surveys.simulator import Simulator, recovers, told
+from surveys.source import Source, UniqueList
+
+log = logging.getLogger(__name__)
+
+Part = TypeVar("Part", bound=Configured)
+PARTS = ("finder", "quality", "simulator")
+
+
+class ParsAnalysis(Parameters):
+    """Parameters of the analysis."""
+
+    default_cfg_key = "analysis"
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        add = self.add_par
+        for part in PARTS:
+            for what in ("module", "class"):
+                name = f"{part}_{what}"
+                setattr(self, name, add(name, None, (None, str), f"{what} of another {part}"))
+            setattr(self, f"{part}_kwargs", add(f"{part}_kwargs", {}, dict, f"parameters of the {part}"))
+        for what in ("module", "class", "kwargs"):
+            self.add_alias(f"simulation_{what}", f"simulator_{what}")
+        self.snr_threshold = add("snr_threshold", None, (None, float), "of the finder; None: as the finder has it")
+        self.num_injections = add("num_injections", 1, int, "events put into each source, to learn what is found")
+        self.save_processed = add("save_processed", False, bool, "whether light curves with scores are kept, too")
+        self.period_search = add("period_search", "", str, "lomb-scargle or bls; empty: no search for periods")
+        self.period_range = add("period_range", [0.1, 100.0], list, "shortest and longest period", unit="d")
+
+
+class Analysis(Configured):
+    """Works out what there is to know of a source.
+
+    A run calls `analyze_source`, which calls `analyze_photometry`; the latter is what subclasses override. It finds
+    light curves in ``source.lightcurves`` and leaves its results in ``source.processed_lightcurves``,
+    ``source.detections`` and ``source.properties``.
+    """
+
+    pars_class = ParsAnalysis
+    finder: Finder
+    checker: QualityChecker
+    simulator: Simulator
+
+    def _complete(self) -> None:
+        super()._complete()
+        if self.pars.period_search not in ("", *METHODS):
+            raise ConfigError(f"analysis: period_search: {self.pars.period_search!r} is none of {', '.join(METHODS)}")
+        more = {} if self.pars.snr_threshold is None else {"snr_threshold": self.pars.snr_threshold}
+        self.finder = self._part("finder", Finder, more)
+        self.checker = self._part("quality", QualityChecker, {})
+        self.simulator = self._part("simulator", Simulator, {})
+
+    def _part(self, name: str, default: type[Part], more: Mapping[str, Any]) -> Part:
+        pars = self.pars
+        made = load_class(pars[f"{name}_module"], pars[f"{name}_class"], default)
+        own = {"project": pars.project, "cfg_file": pars.cfg_file} if pars.cfg_file else {"project": pars.project}
+        return made(**own, **more, **pars[f"{name}_kwargs"])
+
+    @property
+    def parts(self) -> dict[str, Configured]:
+        """The objects that it uses, by the names of their sections."""
+        return {"finder": self.finder, "quality": self.checker, "simulator": self.simulator}
+
+    def analyze_source(self, source: Source, run: str = "", cfg_hash: str = "") -> Source:
+        """Analyse a source whose light curves are known; returns it with its results.
+
+        Parameters
+        ----------
+        source : Source
+            With reduced `lightcurves`.
+        run, cfg_hash : str
+            Folder of the project, and hash of its configuration, that the results carry.
+        """
+        source.processed_lightcurves = []
+        source.detections = []
+        source.properties = Properties(source.name, run, cfg_hash, has_data=len(source.lightcurves) > 0)
+        self.analyze_photometry(source)
+        for detection in source.detections:
+            detection.source_name, detection.run, detection.cfg_hash = source.name, run, cfg_hash
+        source.properties.n_detections = sum(not found.simulated for found in source.detections)
+        return source
+
+    def analyze_photometry(self, source: Source) -> None:
+        """Find events, put others in and find them, and describe the light curves of a source."""
+        for curve in source.lightcurves:
+            processed = self.finder.process(self.checker.check(curve))
+            source.processed_lightcurves.append(processed)
+            source.detections += self.finder.detect(processed)
+        source.properties.features = self.describe(source.processed_lightcurves)
+        self.simulate(source)
+        if self.pars.period_search:
+            self.search_period(source)
+
+    def describe(self, curves: list[Lightcurve]) -> dict[str, dict[str, float]]:
+        """Return features by observatory and filter, of all seasons together."""
+        groups: dict[str, list[Lightcurve]] = {}
+        for curve in curves:
+            groups.setdefault(f"{curve.observatory} {curve.filter}".strip(), []).append(curve)
+        return {name: features(*_good_magnitudes(own)) for name, own in groups.items()}
+
+    def simulate(self, source: Source) -> None:
+        """Put events into the light curves, each into one of them, and note which are found."""
+        curves = [curve for curve in source.lightcurves if len(curve) > 1]
+        injections: list[dict[str, Any]] = []
+        for number in range(1, self.pars.num_injections + 1 if curves else 0):
+            injected, truth = self.simulator.inject(curves[(number - 1) % len(curves)], number)
+            processed = self.finder.process(self.checker.check(injected))
+            found = self.finder.detect(processed)
+            recovered = recovers(found, truth, processed.columns["mjd"])
+            injections.append(told(truth, recovered, found))
+            for detection in found:
+                detection.simulated, detection.sim_pars = True, injections[-1]
+            source.detections += found
+        if injections:
+            source.properties.extra["injections"] = injections
+
+    def search_period(self, source: Source) -> None:
+        """Note the best period, if there are epochs enough."""
+        if not source.processed_lightcurves:
+            return
+        parts = [_good_magnitudes([curve]) for curve in source.processed_lightcurves]
+        mjd, mag, error = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        curves = zip(source.processed_lightcurves, parts, strict=True)
+        bands = np.concatenate([np.full(len(part[0]), f"{c.observatory} {c.filter}") for c, part in curves])
+        try:
+            found = find_period(mjd, mag, error, bands, tuple(self.pars.period_range), self.pars.period_search)
+        except Unprocessable as err:
+            log.debug("%s: %s", source.name, err)
+            return
+        source.properties.extra["period"] = {name: value for name, value in vars(found).items() if value == value}
+
+    def count(self, histogram: Histogram, source: Source) -> None:
+        """Add the scores of a source to a histogram."""
+        for curve in source.processed_lightcurves:
+            columns, magnitude = curve.columns, source.mag
+            known = {name: columns[name] for name in ("snr", "dmag", "offset") if name in columns}
+            exptime = float(np.nanmedian(columns["exptime"])) if np.isfinite(columns["exptime"]).any() else np.nan
+            shared = {"mag": np.nan if magnitude is None else magnitude, "exptime": exptime, "filter": curve.filter}
+            histogram.add(known, shared)
+        histogram.add({}, {"mag": np.nan, "exptime": np.nan, "filter": ""}, [source.name])
+
+
+def _good_magnitudes(curves: list[Lightcurve]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return times, magnitudes and errors of the good epochs, sorted by time."""
+    parts = []
+    for curve in curves:
+        columns, good = curve.columns, curve.good
+        parts.append([columns[name][good].astype(np.float64) for name in ("mjd", "mag", "mag_err")])
+    mjd, mag, error = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    order = np.argsort(mjd, kind="stable")
+    return mjd[order], mag[order], error[order]
+
+
+def load_class(module: str | None, name: str | None, default: type[Part]) -> type[Part]:
+    """Return a class of somebody's own, or the default one.
+
+    Raises
+    ------
+    ConfigError
+        There is no such class, or it is not of the right kind.
+    """
+    if not module and not name:
+        return default
+    path = f"{module or default.__module__}.{name or default.__name__}"
+    try:
+        found = import_class(path)
+    except ValueError as err:
+        raise ConfigError(f"{path}: {err}: the folder of the module must be here or on PYTHONPATH") from err
+    if not issubclass(found, default):
+        raise ConfigError(f"{path} is no {default.__name__}: it must be a subclass of {default.__module__}")
+    return found
+
+
+def in_memory(source: Source, curves: list[Lightcurve]) -> Source:
+    """Return a source with light curves that need no database."""
+    source.lightcurves = UniqueList(curves)
+    return source

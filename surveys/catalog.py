@@ -1,0 +1,398 @@
+"""Catalogues of sources: any file with names and places, looked up by either."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from astropy import units as u
+from astropy.coordinates import Angle
+from numpy.typing import ArrayLike, NDArray
+from scipy.spatial import KDTree
+
+from obsarchive.errors import ConfigError
+from obsarchive.polite import PoliteClient
+from obsarchive.rules import names_in, select_rows
+from obsarchive.science.sphere import directions, moved
+from obsarchive.science.times import julian_year, mjd_of
+from surveys.columns import simplify
+from surveys.dataset import data_root
+from surveys.parameters import Configured, Parameters
+from surveys.tables import ColumnTable, open_table
+from surveys.versions import hash_of
+
+log = logging.getLogger(__name__)
+
+Floats = NDArray[np.float64]
+Row = dict[str, Any]
+
+FOLDER = Path("catalogs")
+WHITE_DWARFS = "GaiaEDR3_WD_main.fits"
+WHITE_DWARFS_SERVICE = "https://warwick.ac.uk"
+WHITE_DWARFS_PATH = "/fac/sci/physics/research/astro/research/catalogues/gaiaedr3_wd_main.fits.gz"
+"""Gentile Fusillo et al. (2021, MNRAS 508, 3877)."""
+EDR3_EPOCH = 2016.0
+DEFAULTS = {"wd": "WD", "wds": "WD", "white dwarf": "WD", "white dwarfs": "WD", "test": "test"}
+KNOWN = {
+    "name": ("sourceid", "gaiaedr", "gaiadr", "name", "objectid", "objid", "ztfid", "id", "designation", "mainid", "num"),
+    "ra": ("ra", "raicr", "radeg", "raj", "rightascension"),
+    "dec": ("dec", "deicr", "decdeg", "dej", "declination", "de"),
+    "mag": ("photgmeanmag", "gmag", "mag", "magnitude", "vmag", "peakmag"),
+    "mag_err": ("photgmeanmagerror", "egmag", "magerr", "magerror"),
+    "pmra": ("pmra",),
+    "pmdec": ("pmdec", "pmde"),
+    "parallax": ("parallax", "plx"),
+}
+"""What columns are called, simplified, by what they are; the first that is there counts."""
+PREFERRED = {"gaia_g": "phot_g_mean_mag", "gaia_bp": "phot_bp_mean_mag", "gaia_rp": "phot_rp_mean_mag"}
+MOST_DUPLICATES = 5
+
+
+class ParsCatalog(Parameters):
+    """Parameters of a catalogue."""
+
+    default_cfg_key = "catalog"
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        add = self.add_par
+        self.default = add("default", None, (None, str), "WD: white dwarfs of Gaia EDR3; test: sources that are made up")
+        self.filename = add("filename", None, (None, str), "a FITS, CSV, HDF5, VOTable or parquet file")
+        self.where = add("where", None, (None, str), "which rows, such as: mag < 16 and dec > 0")
+        self.test_size = add("test_size", 10, int, "sources of the test catalogue")
+        for what in KNOWN:
+            setattr(self, f"{what}_column", add(f"{what}_column", None, (None, str), f"column with {what}"))
+        self.alias_column = add("alias_column", None, (None, str, list), "column or columns with other names")
+        self.preferred_mag = add("preferred_mag", None, (None, str), "Gaia_G, Gaia_BP, Gaia_RP, or a column")
+        self.epoch = add("epoch", None, (None, float), "Julian year of the places; None: as the catalogue is known", unit="yr")
+        self.service = add("service", WHITE_DWARFS_SERVICE, str, "where the default catalogue comes from", critical=False)
+
+
+class Catalog(Configured):
+    """A list of sources.
+
+    Parameters
+    ----------
+    **kwargs
+        Parameters; see ``describe()`` of its `pars`.
+
+    Raises
+    ------
+    ConfigError
+        No file, a column that is not there, an expression that cannot be read.
+    """
+
+    pars_class = ParsCatalog
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._table: ColumnTable | None = None
+        self._rows: NDArray[np.int64] = np.empty(0, np.int64)
+        self._columns: dict[str, str] = {}
+        self._values: dict[str, NDArray[Any]] = {}
+
+    @property
+    def path(self) -> Path | None:
+        """The file; None for sources that are made up."""
+        if self.pars.filename:
+            return _found(Path(self.pars.filename).expanduser())
+        default = DEFAULTS.get(str(self.pars.default or "test").lower())
+        if default is None:
+            raise ConfigError(f"catalog: default: {self.pars.default!r} is none of WD, test; a file is named by filename")
+        return None if default == "test" else _found(Path(WHITE_DWARFS))
+
+    def load(self) -> None:
+        """Read the catalogue, if that was not done; the default one is fetched if it is not here."""
+        if self._values:
+            return
+        path = self.path
+        if path is None:
+            self._values = _made_up(self.pars.test_size)
+            self._choose(dict(self._values))
+            return
+        if not path.exists() and not self.pars.filename:
+            self._fetch(path)
+        self._table = open_table(path)
+        self._columns = self._find_columns(self._table.names)
+        self._values = {what: self._table.column(name) for what, name in self._columns.items()}
+        for what, unit in (("ra", u.hourangle), ("dec", u.deg)):
+            self._values[what] = _in_degrees(self._values[what], unit)
+        self._choose({})
+
+    def _fetch(self, path: Path) -> None:
+        log.info("%s is not here: it is fetched from %s", path.name, self.pars.service)
+        client = PoliteClient("the catalogue of white dwarfs", self.pars.service, timeout_s=120.0)
+        packed = path.with_suffix(".fits.gz")
+        try:
+            client.fetch(WHITE_DWARFS_PATH, packed)
+        finally:
+            client.close()
+        packed.replace(path.with_name(path.name + ".gz"))
+
+    def _find_columns(self, names: Sequence[str]) -> dict[str, str]:
+        """Return the columns that matter, by what they are."""
+        exact = {name.lower(): name for name in names}
+        plain: dict[str, str] = {}
+        for name in names:
+            plain.setdefault(simplify(name), name)
+        found: dict[str, str] = {}
+        for what, words in KNOWN.items():
+            asked = self.pars[f"{what}_column"]
+            if what == "mag" and self.pars.preferred_mag and asked is None:
+                asked = PREFERRED.get(self.pars.preferred_mag.lower(), self.pars.preferred_mag)
+            if asked is not None:
+                if asked.lower() not in exact:
+                    raise ConfigError(f"{self.path}: no column {asked!r} for {what}; there are {', '.join(names[:40])}")
+                found[what] = exact[asked.lower()]
+                continue
+            word = next((word for word in words if word in plain), None)
+            if word is not None:
+                found[what] = plain[word]
+        for what in ("name", "ra", "dec"):
+            if what not in found:
+                raise ConfigError(f"{self.path}: no column with {what}: say {what}_column; there are {', '.join(names[:40])}")
+        return found
+
+    def _choose(self, columns: dict[str, NDArray[Any]]) -> None:
+        """Keep the rows that have a place, fulfil the cut, and have a name of their own."""
+        keep = np.isfinite(self._values["ra"]) & (np.abs(self._values["dec"]) <= 90)
+        if not keep.all():
+            log.warning("%s: %d rows without a place are left out", self.path, int((~keep).sum()))
+        if self.pars.where:
+            for name in names_in(self.pars.where):
+                if name in self._values:
+                    columns[name] = self._values[name]
+                elif self._table is not None and name in self._table.names:
+                    columns[name] = self._table.column(name)
+            keep &= select_rows(self.pars.where, columns or self._values)
+        rows = np.flatnonzero(keep)
+        names = self._values["name"][rows]
+        _, first = np.unique(names, return_index=True)
+        if len(first) < len(rows):
+            again = np.delete(names, first)[:MOST_DUPLICATES].tolist()
+            log.warning("%s: %d names occur again and are left out: %s …", self.path, len(rows) - len(first), again)
+            rows = rows[np.sort(first)]
+        self._rows = rows
+        self._values = {what: values[rows] for what, values in self._values.items()}
+
+    def __len__(self) -> int:
+        self.load()
+        return len(self._rows)
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Names of all sources."""
+        self.load()
+        return [str(name) for name in self._values["name"].tolist()]
+
+    @cached_property
+    def _by_name(self) -> dict[str, int]:
+        known = {name: i for i, name in enumerate(self.names)}
+        for column in self._alias_columns():
+            for i, alias in enumerate(self._extra(column).tolist()):
+                known.setdefault(str(alias), i)
+        return known
+
+    def _alias_columns(self) -> list[str]:
+        asked = self.pars.alias_column
+        return [] if asked is None else [asked] if isinstance(asked, str) else list(asked)
+
+    def _extra(self, column: str) -> NDArray[Any]:
+        if self._table is None:
+            raise ConfigError(f"the test catalogue has no column {column!r}")
+        return self._table.column(column)[self._rows]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._by_name
+
+    @property
+    def data(self) -> Any:
+        """The whole catalogue as a pandas table; for large files this takes memory."""
+        import pandas as pd
+
+        self.load()
+        if self._table is None:
+            return pd.DataFrame(self._values)
+        return pd.DataFrame({name: self._extra(name) for name in self._table.names})
+
+    def places(self, obstime: datetime | float | None = None) -> tuple[Floats, Floats]:
+        """Return right ascension and declination (n,) [deg] of all sources, at some time.
+
+        Parameters
+        ----------
+        obstime : datetime or float, optional
+            A time, or a Julian year; None: as the catalogue has them.
+        """
+        self.load()
+        return self._moved(slice(None), obstime)
+
+    def _moved(self, which: Any, obstime: datetime | float | None) -> tuple[Floats, Floats]:
+        place = self._values["ra"][which], self._values["dec"][which]
+        if obstime is None or "pmra" not in self._values or "pmdec" not in self._values:
+            return place
+        year = julian_year(mjd_of(obstime)) if isinstance(obstime, datetime) else float(obstime)
+        return moved(place, (self._values["pmra"][which], self._values["pmdec"][which]), year - self.epoch)
+
+    @property
+    def epoch(self) -> float:
+        """Julian year of the places: as configured, as a column ``ref_epoch`` says, or that of Gaia EDR3."""
+        if self.pars.epoch is not None:
+            return float(self.pars.epoch)
+        named = [] if self._table is None else [name for name in self._table.names if name.lower() == "ref_epoch"]
+        return float(self._extra(named[0])[0]) if named and len(self._rows) else EDR3_EPOCH
+
+    def get_row(
+        self,
+        loc: int | str,
+        output: str = "dict",
+        obstime: datetime | float | None = None,
+        preferred_mag: str | None = None,
+    ) -> Row:
+        """Return a source.
+
+        Parameters
+        ----------
+        loc : int or str
+            Its number, or its name or alias.
+        output : str
+            ``dict``: name, ra, dec [deg], mag, mag_err, pmra, pmdec [mas/yr], parallax [mas], aliases, cat_index;
+            ``raw``: all columns as they are in the file.
+        obstime : datetime or float, optional
+            When the place is wanted; proper motion is enough, a parallax is not needed.
+        preferred_mag : str, optional
+            Another magnitude than the configured one.
+
+        Raises
+        ------
+        KeyError
+            There is no such source.
+        """
+        self.load()
+        if isinstance(loc, str):
+            if loc not in self._by_name:
+                raise KeyError(f"no source {loc!r} in the catalogue {self.path or 'of tests'}")
+            loc = self._by_name[loc]
+        if not -len(self) <= loc < len(self):
+            raise KeyError(f"no source number {loc} in a catalogue of {len(self)}")
+        loc = int(loc) % len(self)
+        if output == "raw":
+            return self._raw(loc)
+        ra, dec = self._moved(slice(loc, loc + 1), obstime)
+        row: Row = {"name": self.names[loc], "ra": float(ra[0]), "dec": float(dec[0])}
+        row |= {what: _number(self._values[what][loc]) if what in self._values else None for what in list(KNOWN)[3:]}
+        if preferred_mag is not None:
+            row["mag"] = _number(self._extra(PREFERRED.get(preferred_mag.lower(), preferred_mag))[loc])
+        row["aliases"] = [str(self._extra(column)[loc]) for column in self._alias_columns()]
+        row["cat_index"] = loc
+        return row
+
+    def _raw(self, loc: int) -> Row:
+        if self._table is None:
+            return {what: values[loc].item() for what, values in self._values.items()}
+        return self._table.row(int(self._rows[loc]))
+
+    def rows(self, which: Sequence[int]) -> Iterator[Row]:
+        """Yield several sources."""
+        for loc in which:
+            yield self.get_row(loc)
+
+    def values_from_row(self, row: Mapping[str, Any]) -> tuple[int, str, float, float, float | None, float | None, list[str]]:
+        """Return number, name, ra, dec, mag, mag_err and aliases of a row."""
+        known = self.get_row(str(row["name"])) if "cat_index" not in row else row
+        return (
+            known["cat_index"],
+            known["name"],
+            known["ra"],
+            known["dec"],
+            known.get("mag"),
+            known.get("mag_err"),
+            known.get("aliases", []),
+        )
+
+    def indices(self, names: Sequence[str]) -> NDArray[np.int64]:
+        """Return the numbers of sources by their names or aliases; -1 for those that are not known."""
+        known = self._by_name
+        return np.array([known.get(name, -1) for name in names], np.int64)
+
+    @cached_property
+    def _tree(self) -> KDTree:
+        self.load()
+        return KDTree(directions(self._values["ra"], self._values["dec"]))
+
+    def match(self, ra: ArrayLike, dec: ArrayLike, radius: float | None = 2.0) -> tuple[NDArray[np.int64], Floats]:
+        """Return the nearest source of each of many places, right at 0 h and at the poles.
+
+        Parameters
+        ----------
+        ra, dec : array_like (n,)
+            Places [deg].
+        radius : float or None
+            Largest distance [arcsec]; None: any.
+
+        Returns
+        -------
+        (ndarray, ndarray)
+            Numbers (n,), -1 where there is none, and distances [arcsec], inf where there is none.
+        """
+        wanted = directions(np.atleast_1d(np.asarray(ra, float)), np.atleast_1d(np.asarray(dec, float)))
+        limit = np.inf if radius is None else 2 * np.sin(np.radians(radius / 3600) / 2) * (1 + 1e-12)
+        chord, index = self._tree.query(wanted, distance_upper_bound=limit)
+        far = ~np.isfinite(chord)
+        distance = np.degrees(2 * np.arcsin(np.clip(np.where(far, 0, chord) / 2, 0, 1))) * 3600
+        return np.where(far, -1, index), np.where(far, np.inf, distance)
+
+    def get_nearest_row(
+        self, ra: float, dec: float, radius: float | None = 2.0, output: str = "dict", obstime: datetime | float | None = None
+    ) -> Row | None:
+        """Return the source nearest to a place [deg], or None if none is within `radius` [arcsec; None: any]."""
+        index, _ = self.match(ra, dec, radius)
+        return None if index[0] < 0 else self.get_row(int(index[0]), output, obstime)
+
+    def make_smaller_catalog(self, which: Sequence[int]) -> Self:
+        """Return a catalogue of some of the sources."""
+        self.load()
+        made = type(self)(**{**self.pars.to_dict(), "cfg_file": None})
+        made._table, made._columns = self._table, self._columns
+        chosen = np.asarray(which, np.int64)
+        made._rows, made._values = self._rows[chosen], {what: values[chosen] for what, values in self._values.items()}
+        return made
+
+    @property
+    def cat_hash(self) -> str:
+        """Hash of names and places."""
+        ra, dec = self.places()
+        return hash_of({"names": self.names, "ra": np.round(ra, 7).tolist(), "dec": np.round(dec, 7).tolist()})
+
+
+def _found(name: Path) -> Path:
+    """Return where a file is: as it is named, in ``catalogs`` here, or in that of the data folder."""
+    places = [name] if name.is_absolute() else [name, FOLDER / name, data_root() / FOLDER / name]
+    for place in [*places, *(place.with_name(place.name + ".gz") for place in places)]:
+        if place.exists():
+            return place
+    return places[-1]
+
+
+def _in_degrees(values: NDArray[Any], unit: Any) -> Floats:
+    if values.dtype.kind not in "UO":
+        return values.astype(np.float64)
+    try:
+        return np.asarray(Angle(values.astype("U"), unit=unit).deg, np.float64)
+    except (ValueError, u.UnitsError) as err:
+        raise ConfigError(f"places are degrees, or sexagesimal such as 17:30:25.5 -25:30:30; found {values[0]!r}") from err
+
+
+def _number(value: Any) -> float | None:
+    number = float(value)
+    return number if np.isfinite(number) else None
+
+
+def _made_up(n: int) -> dict[str, NDArray[Any]]:
+    """Return sources all over the sky, always the same."""
+    rng = np.random.default_rng(20220101)
+    ra, dec = rng.uniform(0, 360, n), np.degrees(np.arcsin(rng.uniform(-1, 1, n)))
+    names = np.array([f"J{a:09.5f}{d:+09.5f}" for a, d in zip(ra, dec, strict=True)])
+    return {"name": names, "ra": ra, "dec": dec, "mag": rng.uniform(15, 20, n), "mag_err": rng.uniform(0.01, 0.1, n)}

@@ -1,0 +1,361 @@
+"""Projects: a catalogue, observatories and an analysis; run until nothing is missing.
+
+::
+
+    proj = Project(
+        name="default_test",
+        obs_names=["ZTF"],
+        catalog_kwargs={"default": "WD"},
+        analysis_kwargs={"num_injections": 3, "finder_kwargs": {"snr_threshold": 7.5}},
+        obs_kwargs={"reducer": {"radius": 3, "gap": 40}},
+    )
+    proj.run()
+"""
+
+import logging
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from obsarchive import __version__
+from obsarchive.errors import ArchiveError, ConfigError
+from obsarchive.store import Surveys
+from surveys import dataset
+from surveys.analysis import Analysis, load_class
+from surveys.bins import Recipe
+from surveys.catalog import Catalog
+from surveys.database import open_surveys
+from surveys.files import find_file, read_section
+from surveys.histograms import Histogram
+from surveys.observatory import VirtualObservatory
+from surveys.parameters import Configured, Parameters, legalize
+from surveys.running import Run
+from surveys.simulator import Efficiency, efficiency
+from surveys.source import Source, UniqueList
+from surveys.versions import code_of, hash_of, write_config
+
+log = logging.getLogger(__name__)
+
+OBSERVATORIES = {
+    "DEMO": ("surveys.demo", "VirtualDemoObs"),
+    "ZTF": ("surveys.ztf", "VirtualZTF"),
+    "TESS": ("surveys.tess", "VirtualTESS"),
+}
+HISTOGRAM = "histograms.nc"
+
+
+class ParsProject(Parameters):
+    """Parameters of a project."""
+
+    default_cfg_key = "project"
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        add = self.add_par
+        self.name = add("name", None, (None, str), "name of the project", critical=False)
+        self.description = add("description", "", str, "what it is for", critical=False)
+        self.add_alias("project_string", "description")
+        self.version_control = add("version_control", False, bool, "results of each configuration in a folder of its own", False)
+        self.add_alias("vc", "version_control")
+        self.obs_names = add("obs_names", [], (list, str), "observatories: DEMO, ZTF, TESS, or a class as package.module.Class")
+        self.obs_kwargs = add("obs_kwargs", {}, dict, "parameters of all observatories, and by name of one", critical=False)
+        self.catalog_kwargs = add("catalog_kwargs", {}, dict, "parameters of the catalogue", critical=False)
+        self.analysis_kwargs = add("analysis_kwargs", {}, dict, "parameters of the analysis", critical=False)
+        for part in ("catalog", "analysis"):
+            for what in ("module", "class"):
+                name = f"{part}_{what}"
+                setattr(self, name, add(name, None, (None, str), f"{what} of another {part}"))
+        self.programs = add("programs", [], list, "programmes whose users see it in the portal; empty: all users", False)
+        self.num_workers = add("num_workers", 0, int, "Dask workers that reduce and analyse; 0: this process", critical=False)
+        self.batch_size = add("batch_size", 1000, int, "sources between two looks at the database", critical=False)
+        # what obs_kwargs holds may be a secret; what of it counts is in the parameters of the observatories
+        self._observatory_kwargs: dict[str, dict[str, Any]] = {}
+
+
+class Project(Configured):
+    """A search of survey photometry.
+
+    Parameters
+    ----------
+    name : str
+        Its name; in upper case it names its folder.
+    **kwargs
+        Parameters; see ``describe()`` of its `pars`. An observatory's own may be given by its name, as ``ZTF={...}``.
+    """
+
+    pars_class = ParsProject
+
+    def __init__(self, name: str, **kwargs: Any) -> None:
+        self.name = name
+        self.folder_name = legalize(name)
+        self.observatories: UniqueList = UniqueList([])
+        self._own = {key: kwargs.pop(key) for key in list(kwargs) if isinstance(kwargs[key], dict) and key not in ParsProject()}
+        super().__init__(**{"project": name, "name": name, **kwargs})
+
+    def _complete(self) -> None:
+        names = [self.pars.obs_names] if isinstance(self.pars.obs_names, str) else self.pars.obs_names
+        if not names:
+            raise ConfigError(f"project {self.name}: obs_names must name at least one observatory")
+        classes = [_observatory_class(name) for name in names]
+        known = {short for short, _ in classes}
+        for key in self._own:
+            if key.upper() not in known:
+                self.pars._unknown[key] = self._own[key]
+        super()._complete()
+        from_project = {"project": self.name, **({"cfg_file": self.pars.cfg_file} if self.pars.cfg_file is not None else {})}
+        self.observatories = UniqueList([self._observatory(*found, known, from_project) for found in classes])
+        catalog = load_class(self.pars.catalog_module, self.pars.catalog_class, Catalog)
+        self.catalog: Catalog = catalog(**from_project, **self.pars.catalog_kwargs)
+        analysis = load_class(self.pars.analysis_module, self.pars.analysis_class, Analysis)
+        self.analysis: Analysis = analysis(**from_project, **self.pars.analysis_kwargs)
+        for observatory in self.observatories:
+            observatory.catalog = self.catalog
+            observatory.output_folder = self.folder_name
+
+    def _observatory(
+        self, short: str, made: type[VirtualObservatory], known: set[str], from_project: Mapping[str, Any]
+    ) -> VirtualObservatory:
+        general = {key: value for key, value in self.pars.obs_kwargs.items() if key.upper() not in known}
+        own = {key.upper(): value for key, value in {**self.pars.obs_kwargs, **self._own}.items() if key.upper() in known}
+        given = {**general, **own.get(short, {})}
+        return load_class(given.get("obs_module"), given.get("obs_class"), made)(
+            name=short, **from_project, **given, _siblings=known - {short}
+        )
+
+    # what it is
+
+    @property
+    def sections(self) -> dict[str, Parameters]:
+        """Parameters of all parts, by the sections of a configuration file."""
+        found = {"project": self.pars, "catalog": self.catalog.pars, "analysis": self.analysis.pars}
+        return found | {name: part.pars for name, part in self.analysis.parts.items()}
+
+    def final_config(self, critical: bool = False) -> dict[str, Any]:
+        """Return everything that is configured, with the version of the code, without secrets.
+
+        Parameters
+        ----------
+        critical : bool
+            Only what results depend on.
+        """
+        hidden = ("cfg_file", "cfg_key", "obs_kwargs", "catalog_kwargs", "analysis_kwargs", *_PART_KWARGS)
+
+        def shown(pars: Parameters) -> dict[str, Any]:
+            return {key: value for key, value in pars.to_dict(critical).items() if key not in hidden}
+
+        config: dict[str, Any] = {name: shown(pars) for name, pars in self.sections.items()}
+        config["project"]["obs_names"] = sorted(observatory.name for observatory in self.observatories)
+        config["observatories"] = {obs.name: shown(obs.pars) for obs in sorted(self.observatories, key=lambda o: o.name)}
+        parts = [self.analysis, self.catalog, *self.observatories, *self.analysis.parts.values()]
+        config["code"] = {"version": __version__, "hash": code_of(type(part) for part in parts)}
+        if critical:
+            del config["code"]["version"]
+        return config
+
+    @property
+    def cfg_hash(self) -> str:
+        """Hash of everything that results depend on."""
+        return hash_of(self.final_config(critical=True))
+
+    @property
+    def output_folder(self) -> str:
+        """Name of the folder of results: with version control it carries the hash."""
+        return f"{self.folder_name}_{self.cfg_hash}" if self.pars.version_control else self.folder_name
+
+    @property
+    def folder(self) -> Path:
+        """Folder of results."""
+        open_surveys()
+        return dataset.data_root() / self.output_folder
+
+    @property
+    def sources(self) -> Iterator[Source]:
+        """Sources of the catalogue."""
+        for i in range(len(self.catalog)):
+            yield Source.from_row(self.catalog.get_row(i), self.output_folder)
+
+    def get_source(self, name: str) -> Source:
+        """Return a source of the catalogue by its name."""
+        return Source.from_row(self.catalog.get_row(name), self.output_folder)
+
+    def recipe(self, analyse: bool = True) -> Recipe:
+        """Return what workers need to know."""
+        for observatory in self.observatories:
+            observatory.output_folder = self.output_folder
+        analysis = self.analysis if analyse else None
+        return Recipe(
+            dataset.data_root(), self.output_folder, self.cfg_hash, list(self.observatories), analysis, [str(Path.cwd())]
+        )
+
+    # what it does
+
+    def run(  # noqa: PLR0913 - as users call it
+        self,
+        start: int = 0,
+        finish: int | None = None,
+        source_names: Sequence[str] | None = None,
+        source_ids: Sequence[int] | None = None,
+        retry_failed: bool = False,
+        stages: Sequence[str] = ("fetch", "reduce", "analyze"),
+    ) -> "Run":
+        """Fetch, reduce and analyse what is missing.
+
+        May be stopped at any moment, and run by several processes at once: what is finished is not done again, and
+        what another process works on is left to it.
+
+        Parameters
+        ----------
+        start, finish : int, optional
+            Range of the catalogue.
+        source_names : sequence of str, optional
+            Only these sources.
+        source_ids : sequence of int, optional
+            Only these numbers of the catalogue.
+        retry_failed : bool
+            Whether what failed before is tried again.
+        stages : sequence of str
+            What is done of ``fetch``, ``reduce`` and ``analyze``.
+
+        Returns
+        -------
+        Run
+            What was done: ``fetched``, ``analysed``, ``failures``, ``detections``.
+        """
+        surveys = self.begin()
+        if source_names is not None:
+            chosen = [int(i) for i in self.catalog.indices(list(source_names))]
+            if -1 in chosen:
+                raise ConfigError(f"no source {source_names[chosen.index(-1)]!r} in the catalogue")
+        else:
+            chosen = list(source_ids if source_ids is not None else range(len(self.catalog))[start:finish])
+        run = Run(self, surveys, retry_failed, tuple(stages))
+        with self.noted(surveys):
+            run.go(chosen)
+        return run
+
+    def begin(self) -> Surveys:
+        """Note the project in the database and its configuration on disk.
+
+        Raises
+        ------
+        ConfigError
+            The folder belongs to a project of another name.
+        """
+        surveys = open_surveys()
+        known = surveys.run(self.output_folder) or {}
+        if known.get("name", self.name) != self.name:
+            raise ConfigError(
+                f"the folder {self.output_folder} belongs to the project {known['name']!r}: give {self.name!r} another name"
+            )
+        facts = {
+            "name": self.name,
+            "description": self.pars.description,
+            "observatories": [observatory.name for observatory in self.observatories],
+            "cfg_hash": self.cfg_hash,
+            "version_control": self.pars.version_control,
+            "programs": [str(program) for program in self.pars.programs],
+            "n_sources": len(self.catalog),
+            "reason": "",
+        }
+        surveys.note_run(self.output_folder, facts)
+        write_config(self.folder, self.final_config(), self.cfg_hash)
+        return surveys
+
+    @contextmanager
+    def noted(self, surveys: Surveys) -> Iterator[None]:
+        """Note how a run begins and ends, whatever happens."""
+        surveys.note_run(self.output_folder, {"state": "running", "progress": 0.0})
+        try:
+            yield
+        except ArchiveError as err:
+            surveys.note_run(self.output_folder, {"state": "failed", "reason": str(err)})
+            raise
+        except BaseException as err:
+            surveys.note_run(self.output_folder, {"state": "failed", "reason": f"stopped: {type(err).__name__}"})
+            raise
+        surveys.note_run(self.output_folder, {"state": "done", "progress": 1.0, "text": ""})
+
+    def failures(self) -> list[dict[str, str]]:
+        """Return what failed: source, stage and reason."""
+        surveys = open_surveys()
+        query = {"run": self.output_folder, "state": "failed"}
+        found = [
+            {"source": raw["source_name"], "stage": f"fetch {raw['observatory']}", "reason": raw["reason"]}
+            for observatory in self.observatories
+            for raw in surveys.failed(observatory.name)
+            if raw["source_name"] in self.catalog
+        ]
+        return found + [
+            {"source": one["source_name"], "stage": "analyze", "reason": one["reason"]} for one in surveys.find("properties", query)
+        ]
+
+    def rebuild(self) -> int:
+        """Fill the database from the files: sources, raw photometry; returns how many sources were found.
+
+        Light curves and results follow from a run: making them again takes no longer than reading them.
+        """
+        self.begin()
+        for observatory in self.observatories:
+            observatory.output_folder = self.output_folder
+        return sum(observatory.populate_sources() for observatory in self.observatories)
+
+    @property
+    def histogram_path(self) -> Path:
+        """File of the histogram."""
+        return self.folder / HISTOGRAM
+
+    @property
+    def histogram(self) -> Histogram:
+        """Histogram of the scores of all analysed sources."""
+        return Histogram.load(self.histogram_path) if self.histogram_path.exists() else Histogram()
+
+    def efficiency(self) -> Efficiency:
+        """Return which injected events were found."""
+        query = {"run": self.output_folder, "extra.injections": {"$exists": True}}
+        found = open_surveys().find("properties", query)
+        return efficiency(one for properties in found for one in properties["extra"]["injections"])
+
+    # what it forgets
+
+    def delete_all_sources(self) -> None:
+        """Remove the project and its results from the database; files and raw photometry stay."""
+        open_surveys().forget_run(self.output_folder)
+
+    def delete_project_files(self) -> None:
+        """Remove the folder of results."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def delete_everything(self) -> None:
+        """Remove results from database and disk, and the raw photometry of its sources that no other project has."""
+        surveys = open_surveys()
+        self.delete_all_sources()
+        self.delete_project_files()
+        ours = [found["_id"] for found in surveys.named("sources", self.catalog.names, {"projects": []}, ["_id"])]
+        for observatory in self.observatories:
+            observatory.forget(ours)
+        surveys.delete("sources", ours)
+
+
+_PART_KWARGS = ("finder_kwargs", "quality_kwargs", "simulator_kwargs")
+
+
+def _observatory_class(name: str) -> tuple[str, type[VirtualObservatory]]:
+    """Return the short name and the class of an observatory."""
+    if "." in name:
+        module, _, class_name = name.rpartition(".")
+        made = load_class(module, class_name, VirtualObservatory)
+        return legalize(made.name or class_name), made
+    short = legalize(name)
+    if short not in OBSERVATORIES:
+        # the class may be named by obs_module and obs_class among its parameters
+        return short, VirtualObservatory
+    return short, load_class(*OBSERVATORIES[short], VirtualObservatory)
+
+
+def load_project(path: str) -> Project:
+    """Return the project of a configuration file."""
+    values = read_section(path, None, "project")
+    name = values.get("name") or (find_file(path, None) or Path(path)).stem
+    return Project(str(name), cfg_file=str(Path(path).absolute()))

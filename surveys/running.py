@@ -1,0 +1,285 @@
+"""A run of a project: what is due, bin by bin, and the locks that keep processes out of each other's way."""
+
+import fcntl
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from obsarchive.config import Parallel
+from obsarchive.errors import ArchiveError
+from obsarchive.locks import FileLock
+from obsarchive.progress import Bar
+from obsarchive.store import Results, Surveys
+from surveys.bins import Bin, Outcome, work_on
+from surveys.dataset import Document
+from surveys.histograms import Histogram
+from surveys.observatory import bin_of
+from surveys.source import Source
+
+if TYPE_CHECKING:
+    from surveys.project import Project
+
+log = logging.getLogger(__name__)
+
+RAW_FIELDS = ("source_name", "observatory", "state", "filename", "filekey", "checksum")
+FAR_DEG = 0.02
+"""Two sources of one name that are farther apart are two sources."""
+WAIT_S = 0.5
+LOCK_WAIT_S = 600.0
+
+
+class Run:
+    """What a call of ``Project.run`` does.
+
+    Attributes
+    ----------
+    fetched, analysed, detections : int
+        Sources that were fetched and analysed, and real events that were found.
+    failures : list of (str, str)
+        Sources that failed, with the reasons.
+    """
+
+    def __init__(self, project: "Project", surveys: Surveys, retry_failed: bool, stages: Sequence[str]) -> None:
+        unknown = set(stages) - {"fetch", "reduce", "analyze"}
+        if unknown:
+            raise ArchiveError(f"no stage {sorted(unknown)}: fetch, reduce, analyze")
+        self.project, self.surveys, self.retry_failed, self.stages = project, surveys, retry_failed, stages
+        self.recipe = project.recipe("analyze" in stages)
+        self.folder = self.recipe.root / self.recipe.run
+        self.fetched = self.analysed = self.detections = 0
+        self.failures: list[tuple[str, str]] = []
+        self._bar = Bar(f"project {project.name}")
+        self._n_due = 0
+        self._n_seen = 0
+        self._histogram = Histogram()
+
+    def go(self, chosen: Sequence[int]) -> None:
+        """Do what is due of some sources of the catalogue."""
+        catalog = self.project.catalog
+        due = self._due(chosen)
+        self._n_due = len(due)
+        self._warn_of_others()
+        bins: dict[int, list[int]] = {}
+        ra, _ = catalog.places()
+        for i in due:
+            bins.setdefault(bin_of({"ra": ra[i]}), []).append(i)
+        with ExitStack() as stack:
+            each = self._workers(stack) if due else None
+            waiting = sorted(bins)
+            while waiting:
+                batch: list[int] = []
+                with self._locked(waiting, bins) as mine:
+                    for degree in mine:
+                        batch += bins[degree]
+                    if mine:
+                        self._batch(batch, each)
+                waiting = [degree for degree in waiting if degree not in mine]
+                if waiting and not mine:
+                    time.sleep(WAIT_S)  # all that is left is in the hands of other processes
+        if "analyze" in self.stages:
+            self._complete_histogram()
+
+    def _due(self, chosen: Sequence[int]) -> list[int]:
+        """Return the sources that are not finished, and those whose emptiness expired."""
+        names = self.project.catalog.names
+        recipe, now = self.recipe, datetime.now(UTC)
+        finished = self.surveys.finished(recipe.run, recipe.cfg_hash) if recipe.analysis else set()
+        for observatory in recipe.observatories if "fetch" in self.stages else ():
+            finished -= self.surveys.expired(observatory.name, now)
+            if self.retry_failed:
+                finished -= {found["source_name"] for found in self.surveys.failed(observatory.name)}
+        if self.retry_failed:
+            query = {"run": recipe.run, "state": "failed"}
+            finished -= {found["source_name"] for found in self.surveys.find("properties", query)}
+        return [i for i in chosen if names[i] not in finished]
+
+    def _warn_of_others(self) -> None:
+        query = {"run": self.recipe.run, "cfg_hash": {"$ne": self.recipe.cfg_hash}}
+        older = self.surveys.count("properties", query) if self.recipe.analysis else 0
+        if older:
+            log.warning(
+                "%s: %d sources were analysed with another configuration or code; they are analysed again "
+                "(version_control keeps the results of each)",
+                self.project.name,
+                older,
+            )
+
+    def _workers(self, stack: ExitStack) -> Any:
+        """Return a cluster's way of working on many bins, or None for this process."""
+        if self.project.pars.num_workers < 1:
+            return None
+        from obsarchive.cluster import Cluster  # late: it is slow to import
+
+        parallel = Parallel(n_workers=self.project.pars.num_workers)
+        return stack.enter_context(Cluster(parallel, self.recipe.root / ".tmp")).each
+
+    @contextmanager
+    def _locked(self, waiting: Sequence[int], bins: dict[int, list[int]]) -> Iterator[list[int]]:
+        """Take the locks of enough bins for a batch; those that others hold are left to them."""
+        mine: list[int] = []
+        folder = self.folder / ".locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as held:
+            n = 0
+            for degree in waiting:
+                lock = FileLock(folder / f"RA{degree:03d}")
+                if not lock.try_acquire(fcntl.LOCK_EX):
+                    continue
+                held.callback(lock.release)
+                mine.append(degree)
+                n += len(bins[degree])
+                if n >= self.project.pars.batch_size:
+                    break
+            yield mine
+
+    def _batch(self, indices: Sequence[int], each: Any) -> None:
+        """Fetch, reduce and analyse some sources whose bins are ours."""
+        # another process may have finished them before we had the lock
+        due = self._still_due(indices)
+        rows = self._registered([self.project.catalog.get_row(i) for i in due])
+        if "fetch" in self.stages:
+            self._fetch(rows)
+        if set(self.stages) & {"reduce", "analyze"}:
+            self._commit(list(self._worked(rows, each)))
+        self._n_seen += len(indices)
+        fraction = self._n_seen / max(1, self._n_due)
+        text = f"{self._n_seen} of {self._n_due} sources, {self.detections} events, {len(self.failures)} failed"
+        self._bar.show(fraction, text)
+        self.surveys.note_run(self.recipe.run, {"progress": fraction, "text": text})
+        if self._histogram.sources:
+            self._save_histogram()
+
+    def _still_due(self, indices: Sequence[int]) -> list[int]:
+        if not self.recipe.analysis or self.retry_failed:
+            return list(indices)
+        names = self.project.catalog.names
+        query = {"run": self.recipe.run, "cfg_hash": self.recipe.cfg_hash, "stale": False}
+        done = self.surveys.named("properties", [names[i] for i in indices], query, ["source_name"])
+        expired = [self.surveys.expired(obs.name, datetime.now(UTC)) for obs in self.recipe.observatories]
+        finished = {found["source_name"] for found in done}.difference(*expired)
+        return [i for i in indices if names[i] not in finished]
+
+    def _registered(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Note sources in the database; returns those that are not taken for others of the same name."""
+        fields = ["ra_deg", "dec_deg"]
+        known = {found["_id"]: found for found in self.surveys.named("sources", [row["name"] for row in rows], {}, fields)}
+        good = []
+        for row in rows:
+            other = known.get(row["name"])
+            if other and abs(other["dec_deg"] - row["dec"]) > FAR_DEG:
+                reason = f"another project has a source of this name at {other['ra_deg']:.4f} {other['dec_deg']:+.4f}: rename it"
+                log.warning("%s: %s", row["name"], reason)
+                self.failures.append((row["name"], reason))
+                continue
+            good.append(row)
+        documents = [Source.from_row({**row, "cat_name": str(self.project.catalog.path or "test")}).document() for row in good]
+        self.surveys.register(documents, self.recipe.run)
+        return good
+
+    def _fetch(self, rows: Sequence[dict[str, Any]]) -> None:
+        for observatory in self.recipe.observatories:
+            for row, raw in observatory.fetch(observatory.missing(rows, self.retry_failed)):
+                if isinstance(raw, Exception):
+                    self.failures.append((str(row["name"]), f"{observatory.name}: {observatory.failures_list[-1]['reason']}"))
+                else:
+                    self.fetched += 1
+
+    def _worked(self, rows: Sequence[dict[str, Any]], each: Any) -> Iterator[Outcome]:
+        """Yield what becomes of the sources whose raw photometry is there, bin by bin."""
+        raw: dict[str, list[Document]] = {}
+        names = [str(row["name"]) for row in rows]
+        ours = {observatory.name for observatory in self.recipe.observatories}
+        for found in self.surveys.named("raw_photometry", names, {"state": {"$ne": "failed"}}, RAW_FIELDS):
+            if found["observatory"] in ours:
+                raw.setdefault(found["source_name"], []).append(found)
+        groups: dict[int, list[dict[str, Any]]] = {}
+        for row in rows:
+            if str(row["name"]) in raw:
+                groups.setdefault(bin_of(row), []).append(row)
+        tasks = [
+            Bin(self.recipe, group, {str(row["name"]): raw[str(row["name"])] for row in group}) for group in groups.values()
+        ]
+        yield from self._each(tasks, each)
+
+    def _each(self, tasks: Sequence[Bin], each: Any) -> Iterator[Outcome]:
+        if each is None:
+            yield from map(work_on, tasks)
+            return
+        for number, outcome in each(work_on, tasks):
+            if isinstance(outcome, Exception):
+                degree = bin_of(tasks[number].rows[0])
+                raise ArchiveError(f"{self.recipe.run}: the work on RA {degree} was lost: {outcome}; run it again") from outcome
+            yield outcome
+
+    def _commit(self, outcomes: Sequence[Outcome]) -> None:
+        """Note results, of a batch at once: their files are there."""
+        results = Results()
+        for outcome in outcomes:
+            results += outcome.results
+            if outcome.histogram is not None:
+                self._histogram += outcome.histogram
+        if self.recipe.analysis is None:
+            # reduced only: what was analysed before rests on the same light curves
+            self.surveys.save("lightcurves", results.lightcurves)
+            return
+        self.surveys.replace(self.recipe.run, results)
+        self.analysed += len(results.names)
+        self.detections += sum(not found["simulated"] for found in results.detections)
+        failed = [found for found in results.properties if found["state"] == "failed"]
+        self.failures += [(found["source_name"], found["reason"]) for found in failed]
+
+    # the histogram holds exactly the sources that are finished
+
+    def _saved_histogram(self) -> Histogram:
+        path = self.project.histogram_path
+        try:
+            return Histogram.load(path) if path.exists() else Histogram()
+        except ArchiveError as err:
+            log.warning("%s; it is made again", err)
+            return Histogram()
+
+    @contextmanager
+    def _histogram_locked(self) -> Iterator[Path]:
+        lock = FileLock(self.folder / ".locks" / "histogram")
+        lock.acquire(fcntl.LOCK_EX, LOCK_WAIT_S)
+        try:
+            yield self.project.histogram_path
+        finally:
+            lock.release()
+
+    def _save_histogram(self) -> None:
+        """Add what we counted to the file; if some of it was counted already, the end of the run puts that right."""
+        with self._histogram_locked() as path:
+            saved = self._saved_histogram()
+            if saved.sources.isdisjoint(self._histogram.sources):
+                saved += self._histogram
+                saved.save(path)
+        self._histogram = Histogram()
+
+    def _complete_histogram(self) -> None:
+        """Count the finished sources that are not in the file, and start anew if others are in it."""
+        with self._histogram_locked() as path:
+            query = {"run": self.recipe.run, "cfg_hash": self.recipe.cfg_hash, "state": "done"}
+            finished = {found["source_name"] for found in self.surveys.find("properties", query)}
+            saved = self._saved_histogram()
+            if saved.sources == finished:
+                return
+            if not saved.sources <= finished:
+                saved = Histogram()
+            lacking = finished - saved.sources
+            log.info("%s: %d sources are counted again for the histogram", self.project.name, len(lacking))
+            catalog = self.project.catalog
+            groups: dict[int, list[dict[str, Any]]] = {}
+            for name in sorted(lacking):
+                if name in catalog:
+                    row = catalog.get_row(name)
+                    groups.setdefault(bin_of(row), []).append(row)
+            for group in groups.values():
+                counted = work_on(Bin(self.recipe, group, {}, only_count=True))
+                if counted.histogram is not None:
+                    saved += counted.histogram
+            saved.save(path)
