@@ -206,14 +206,18 @@ def _fetched(address: str) -> bytes:
 
 
 def _vizier_table(text: str) -> Table:
-    """Table of a tab-separated answer: comments, names, units, dashes, rows."""
+    rows = vizier_rows(text)
+    return Table({name: [_number(row[name]) for row in rows] for name in rows[0]}) if rows else Table()
+
+
+def vizier_rows(text: str) -> list[dict[str, str]]:
+    """Rows of a tab-separated answer of VizieR, by the names of columns: comments, names, units, dashes, rows."""
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
     if len(lines) < 4:
-        return Table()
-    names = lines[0].split("\t")
-    rows = [row for row in csv.reader(io.StringIO("\n".join(lines[3:])), delimiter="\t") if len(row) == len(names)]
-    columns = [[_number(row[i]) for row in rows] for i in range(len(names))]
-    return Table(columns, names=[name.strip() for name in names])
+        return []
+    names = [name.strip() for name in lines[0].split("\t")]
+    rows = csv.reader(io.StringIO("\n".join(lines[3:])), delimiter="\t")
+    return [dict(zip(names, row, strict=True)) for row in rows if len(row) == len(names)]
 
 
 def _number(text: str) -> float:

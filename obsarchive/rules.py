@@ -290,7 +290,10 @@ def _present(column: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def _like(column: NDArray[Any], literal: Any) -> Any:
-    """Give a literal the type in which a comparison is exact, as that of two values of Python is."""
+    """Give a literal the type in which a comparison is exact, as that of two values of Python is.
+
+    Not so for whole numbers beyond 2**53 and a column of floats, which cannot hold all of these.
+    """
     if isinstance(literal, str):
         return literal.encode("utf-8", "surrogatepass") if column.dtype.kind == "S" else literal
     if column.dtype.kind in "iu" and (isinstance(literal, int) or literal.is_integer()):

@@ -6,25 +6,19 @@ followed, and only what is a picture is kept and passed on.
 
 import hashlib
 import io
-import logging
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 from PIL import Image
 
 from obsarchive.config import SkyService
 from obsarchive.errors import ArchiveError
-
-log = logging.getLogger(__name__)
+from obsarchive.outside import Unanswered, ask, kept
 
 MAX_BYTES = 4_000_000
 MAX_SIDE = 4096
 MAX_KEPT = 5000
 """Pictures that are kept; the ones used least recently go first."""
 FORMATS = ("PNG", "JPEG", "GIF")
-AGENT = "Archiver (observatory archive)"
 
 
 class SkyUnavailable(ArchiveError):
@@ -56,43 +50,13 @@ class Sky:
         ra, dec = round(ra_deg, 5), round(dec_deg, 5)
         url = self.service.url.format(ra=ra, dec=dec, size=self.service.field_arcsec / 3600, pixels=self.service.pixels)
         path = self.folder / f"{hashlib.sha256(url.encode()).hexdigest()[:32]}.png"
-        if path.exists():
-            path.touch()
-            return path
-        content = _as_png(self._ask(url))
-        self.folder.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.{time.monotonic_ns()}.part")
-        part.write_bytes(content)
-        part.replace(path)
-        self._tidy()
-        return path
+        return kept(path, lambda: _as_png(self._ask(url)), MAX_KEPT)
 
     def _ask(self, url: str) -> bytes:
-        limit_s = self.service.timeout_s
-        until = time.monotonic() + limit_s
         try:
-            with httpx.stream("GET", url, timeout=limit_s, headers={"User-Agent": AGENT}) as answer:
-                if answer.status_code != httpx.codes.OK:
-                    raise SkyUnavailable(f"the survey service answered {answer.status_code}")
-                return b"".join(_limited(answer.iter_bytes(), until))
-        except (httpx.HTTPError, httpx.InvalidURL) as err:
-            raise SkyUnavailable(f"the survey service cannot be reached: {type(err).__name__}") from err
-
-    def _tidy(self) -> None:
-        kept = sorted(self.folder.glob("*.png"), key=lambda path: path.stat().st_mtime)
-        for path in kept[:-MAX_KEPT]:
-            path.unlink(missing_ok=True)
-
-
-def _limited(chunks: Iterator[bytes], until: float) -> Iterator[bytes]:
-    total = 0
-    for chunk in chunks:
-        total += len(chunk)
-        if total > MAX_BYTES:
-            raise SkyUnavailable(f"the survey service sent more than {MAX_BYTES} bytes")
-        if time.monotonic() > until:
-            raise SkyUnavailable("the survey service is too slow")
-        yield chunk
+            return ask("the survey service", url, self.service.timeout_s, MAX_BYTES)
+        except Unanswered as err:
+            raise SkyUnavailable(str(err)) from err
 
 
 def _as_png(content: bytes) -> bytes:

@@ -13,7 +13,6 @@ from obsarchive.config_types import import_class
 from obsarchive.errors import ConfigError, Unprocessable
 from obsarchive.science.features import features
 from surveys.dataset import Lightcurve
-from surveys.detection import Detection
 from surveys.finder import Finder
 from surveys.histograms import Histogram
 from surveys.parameters import Configured, Parameters
@@ -150,13 +149,13 @@ class Analysis(Configured):
         except Unprocessable as err:
             log.debug("%s: %s", source.name, err)
             return
-        source.properties.extra["period"] = {name: value for name, value in vars(found).items() if value == value}
+        source.properties.extra["period"] = {name: value for name, value in vars(found).items() if value is not None}
 
     def count(self, histogram: Histogram, source: Source) -> None:
         """Add the scores of a source to a histogram."""
         for curve in source.processed_lightcurves:
             columns, magnitude = curve.columns, source.mag
-            known = {name: columns[name] for name in ("snr", "dmag", "offset") if name in columns}
+            known: dict[str, Any] = {name: columns[name] for name in ("snr", "dmag", "offset") if name in columns}
             exptime = float(np.nanmedian(columns["exptime"])) if np.isfinite(columns["exptime"]).any() else np.nan
             shared = {"mag": np.nan if magnitude is None else magnitude, "exptime": exptime, "filter": curve.filter}
             histogram.add(known, shared)

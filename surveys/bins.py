@@ -94,11 +94,9 @@ def work_on(task: Bin) -> Outcome:
         name = str(row["name"])
         source = Source.from_row(row, recipe.run)
         try:
-            if name in problems:
-                raise problems[name]
-            curves = kept.get(name, []) if task.only_count else _reduced(recipe, raw.get(name, []))
+            curves = kept.get(name, []) if task.only_count else _reduced(recipe, raw.get(name, []), problems.get(name))
             analysed = _analysed(recipe, in_memory(source, curves), outcome)
-        except Exception as err:  # noqa: BLE001 - one source must not stop the others
+        except Exception as err:
             expected = isinstance(err, ArchiveError)
             log.warning("%s %s: %s", recipe.run, name, err, exc_info=None if expected else err)
             failed = Properties(name, recipe.run, recipe.cfg_hash, "failed", reason_of(err))
@@ -150,7 +148,9 @@ def _read(task: Bin) -> tuple[dict[str, list[RawPhotometry]], dict[str, ArchiveE
     return found, problems
 
 
-def _reduced(recipe: Recipe, raw: Sequence[RawPhotometry]) -> list[Lightcurve]:
+def _reduced(recipe: Recipe, raw: Sequence[RawPhotometry], problem: ArchiveError | None) -> list[Lightcurve]:
+    if problem is not None:
+        raise problem
     by_name = {observatory.name: observatory for observatory in recipe.observatories}
     return [curve for one in raw for curve in by_name[one.observatory].reduce(one)]
 
@@ -174,7 +174,8 @@ def _write(recipe: Recipe, degree: int, names: Sequence[str], written: dict[str,
     known = {f"{observatory.name}_photometry_RA{degree:03d}_reduced.h5" for observatory in recipe.observatories}
     for filename in sorted({*written, *known}):
         file, records = PhotometryFile(folder / filename), written.get(filename, {})
-        older = [key for key in file.keys() if source_of(key) in gone and key not in records]
+        there = file.keys()
+        older = [key for key in there if source_of(key) in gone and key not in records]
         if records:
             file.write(records, older)
         elif older:
@@ -192,12 +193,14 @@ def source_of(key: str) -> str:
 
 def _kept_curves(task: Bin) -> dict[str, list[Lightcurve]]:
     """Return the reduced light curves of the sources that are kept on disk."""
-    recipe, found = task.recipe, {}
+    recipe = task.recipe
+    found: dict[str, list[Lightcurve]] = {}
     wanted = {str(row["name"]) for row in task.rows}
     degree = bin_of(task.rows[0])
     for observatory in recipe.observatories:
         file = PhotometryFile(recipe.root / recipe.run / f"{observatory.name}_photometry_RA{degree:03d}_reduced.h5")
-        keys = [key for key in file.keys() if REDUCTION in key and source_of(key) in wanted]
+        there = file.keys()
+        keys = [key for key in there if REDUCTION in key and source_of(key) in wanted]
         for key, record in file.read_many(keys) if keys else ():
             if isinstance(record, ArchiveError):
                 raise record

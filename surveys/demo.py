@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from obsarchive.science.lightcurve import fluxes_of_magnitudes, magnitudes_of_fluxes
-from surveys.observatory import Fetched, ParsObservatory, Row, VirtualObservatory
+from surveys.observatory import Fetched, Row, VirtualObservatory
+from surveys.observatory_parameters import ParsObservatory
 from surveys.versions import seed_of
 
 
@@ -50,7 +51,14 @@ class VirtualDemoObs(VirtualObservatory):
         scatter = 0.2 / 3600
         ra = float(cat_row["ra"]) + rng.normal(size=n) * scatter / max(np.cos(np.radians(float(cat_row["dec"]))), 1e-9)
         dec = np.clip(float(cat_row["dec"]) + rng.normal(size=n) * scatter, -90, 90)
-        data = {"mjd": mjd, "mag": measured, "magerr": mag_err, "ra": ra % 360, "dec": dec, "flag": rng.random(n) < 0.01}
+        data = {
+            "mjd": mjd,
+            "mag": measured,
+            "magerr": mag_err,
+            "ra": ra % 360,
+            "dec": dec,
+            "flag": rng.random(n) < 0.01,
+        }
         return data, altdata
 
     def _wait(self) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 from obsarchive import yamlfile
 from obsarchive.errors import ConfigError
 
-SECTIONS = ("project", "catalog", "observatories", "analysis", "finder", "quality", "simulator", "histograms")
+SECTIONS = ("project", "catalog", "observatories", "analysis", "finder", "quality", "simulator", "histograms", "code")
+"""Sections of a file; ``code`` stands in those that runs write, and says what made them."""
 FOLDERS = (Path(), Path("configs"))
 SUFFIXES = ("", ".yaml", ".yml", ".cfg")
 

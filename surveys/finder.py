@@ -19,6 +19,11 @@ from surveys.dataset import Lightcurve, known
 from surveys.detection import Detection
 from surveys.parameters import Configured, Parameters
 
+
+Found = tuple[Event, str, float | None, float | None]
+"""An event, how it was found, and the width [d] and amplitude of the template."""
+
+
 class ParsFinder(Parameters):
     """Parameters of the search."""
 
@@ -80,7 +85,7 @@ class Finder(Configured):
         pars = self.pars
         columns, good = lightcurve.columns, lightcurve.good
         events = find_events(columns["snr"], good, pars.snr_threshold, pars.snr_edge, pars.min_epochs, pars.bridge)
-        found = [(event, "peak", None, None) for event in events]
+        found: list[Found] = [(event, "peak", None, None) for event in events]
         if pars.matched_filter:
             found += [item for item in self._filtered(lightcurve, good) if not _known(item[0], events)]
         if not pars.abs_snr:
@@ -90,7 +95,7 @@ class Finder(Configured):
             self._detection(lightcurve, number, *item) for number, item in enumerate(found[: pars.max_det_per_lc], 1)
         ]
 
-    def _filtered(self, lightcurve: Lightcurve, good: np.ndarray) -> list[tuple[Event, str, float, float]]:
+    def _filtered(self, lightcurve: Lightcurve, good: np.ndarray) -> list[Found]:
         """Return what templates find, as events of the whole light curve."""
         columns, level = lightcurve.columns, self.level(lightcurve)
         deviation = columns["flux"] - level.mean
@@ -111,9 +116,7 @@ class Finder(Configured):
         events = find_events(matched.score, everything, threshold, threshold / 2)
         return [self._spread(event, matched, mjd, places) for event in events]
 
-    def _spread(
-        self, event: Event, matched: Matched, mjd: np.ndarray, places: np.ndarray
-    ) -> tuple[Event, str, float, float]:
+    def _spread(self, event: Event, matched: Matched, mjd: np.ndarray, places: np.ndarray) -> Found:
         """Return an event that covers the width of its template."""
         width = float(matched.width_d[event.peak])
         inside = np.flatnonzero(np.abs(mjd - mjd[event.peak]) <= 2 * width)
@@ -122,8 +125,14 @@ class Finder(Configured):
         )
         return whole, "matched filter", width, float(matched.amplitude[event.peak])
 
-    def _detection(  # noqa: PLR0913 - what an event is
-        self, lightcurve: Lightcurve, number: int, event: Event, method: str, width: float | None, amplitude: float | None
+    def _detection(
+        self,
+        lightcurve: Lightcurve,
+        number: int,
+        event: Event,
+        method: str,
+        width: float | None,
+        amplitude: float | None,
     ) -> Detection:
         columns = lightcurve.columns
         span = slice(event.start, event.stop)

@@ -38,8 +38,8 @@ class Period:
         When the source is brightest (waves) or faintest (boxes).
     amplitude_mag : float
         Half of the range of the wave, or depth of the box [mag].
-    false_alarm : float
-        Probability that noise makes such a peak (Baluev 2008, MNRAS 385, 1279); NaN where it is not known.
+    false_alarm : float or None
+        Probability that noise makes such a peak (Baluev 2008, MNRAS 385, 1279); None where it is not known.
     method : str
         ``lomb-scargle`` or ``bls``.
     """
@@ -48,7 +48,7 @@ class Period:
     power: float
     epoch_mjd: float
     amplitude_mag: float
-    false_alarm: float
+    false_alarm: float | None
     method: str
 
 
@@ -84,12 +84,15 @@ def find_period(
         An unknown method, or an empty range.
     """
     if method not in METHODS or not 0 < period_range[0] < period_range[1]:
-        raise ConfigError(f"period search: method {method!r} of {METHODS}, range {period_range}: two growing periods [d]")
+        raise ConfigError(
+            f"period search: method {method!r} of {METHODS}, range {period_range}: two growing periods [d]"
+        )
     good = np.isfinite(mjd) & np.isfinite(mag) & (mag_err > 0) & (mag_err < LARGEST_ERROR)
     if good.sum() < MIN_EPOCHS:
         raise Unprocessable(f"{int(good.sum())} good epochs: a period needs {MIN_EPOCHS}")
     names = np.zeros(len(mjd), int) if bands is None else np.unique(bands, return_inverse=True)[1]
-    data = _Data(*(np.asarray(values[good], np.float64) for values in (mjd, mag, mag_err)), names[good])
+    time, brightness, error = (np.asarray(values[good], np.float64) for values in (mjd, mag, mag_err))
+    data = _Data(time, brightness, error, names[good])
     return _waves(data, period_range) if method == "lomb-scargle" else _boxes(data, period_range)
 
 
@@ -115,7 +118,7 @@ class _Data:
 def _waves(data: _Data, period_range: tuple[float, float]) -> Period:
     low, high = 1 / period_range[1], 1 / period_range[0]
     step = 1 / (OVERSAMPLING * max(data.span, period_range[0]))
-    frequency = low + step * np.arange(int(np.ceil((high - low) / step)) + 1)
+    frequency: Floats = low + step * np.arange(int(np.ceil((high - low) / step)) + 1)
     power = np.zeros(len(frequency))
     for band in np.unique(data.band):
         own = data.band == band
@@ -137,9 +140,7 @@ def _waves(data: _Data, period_range: tuple[float, float]) -> Period:
     shape = _harmonics(phase, 1.0) @ wave
     start = float(data.mjd.min())
     epoch = start + float(phase[np.argmin(shape)]) / best
-    return Period(
-        1 / best, 1 - misfit / constant, epoch, float(np.ptp(shape)) / 2, false_alarm, "lomb-scargle"
-    )
+    return Period(1 / best, 1 - misfit / constant, epoch, float(np.ptp(shape)) / 2, false_alarm, "lomb-scargle")
 
 
 def _peaks(frequency: Floats, power: Floats) -> Floats:
@@ -173,6 +174,7 @@ def _fit(data: _Data, frequency: float) -> tuple[float, Floats]:
     design = np.hstack([_harmonics(data.mjd - data.mjd.min(), frequency) * scale[data.band][:, None], means])
     weighted = design / data.error[:, None]
     wanted = data.mag / data.error
+    solution: Floats
     solution, *_ = np.linalg.lstsq(weighted, wanted, rcond=None)
     misfit = float(np.sum((wanted - weighted @ solution) ** 2))
     return misfit, solution[: 2 * HARMONICS]
@@ -218,6 +220,6 @@ def _boxes(data: _Data, period_range: tuple[float, float]) -> Period:
         float(again.power[best]),
         float(again.transit_time[best]),
         float(again.depth[best]),
-        float("nan"),
+        None,
         "bls",
     )

@@ -57,18 +57,28 @@ class ParsProject(Parameters):
         self.name = add("name", None, (None, str), "name of the project", critical=False)
         self.description = add("description", "", str, "what it is for", critical=False)
         self.add_alias("project_string", "description")
-        self.version_control = add("version_control", False, bool, "results of each configuration in a folder of its own", False)
+        self.version_control = add(
+            "version_control", False, bool, "results of each configuration in a folder of its own", False
+        )
         self.add_alias("vc", "version_control")
-        self.obs_names = add("obs_names", [], (list, str), "observatories: DEMO, ZTF, TESS, or a class as package.module.Class")
-        self.obs_kwargs = add("obs_kwargs", {}, dict, "parameters of all observatories, and by name of one", critical=False)
+        self.obs_names = add(
+            "obs_names", [], (list, str), "observatories: DEMO, ZTF, TESS, or a class as package.module.Class"
+        )
+        self.obs_kwargs = add(
+            "obs_kwargs", {}, dict, "parameters of all observatories, and by name of one", critical=False
+        )
         self.catalog_kwargs = add("catalog_kwargs", {}, dict, "parameters of the catalogue", critical=False)
         self.analysis_kwargs = add("analysis_kwargs", {}, dict, "parameters of the analysis", critical=False)
         for part in ("catalog", "analysis"):
             for what in ("module", "class"):
                 name = f"{part}_{what}"
                 setattr(self, name, add(name, None, (None, str), f"{what} of another {part}"))
-        self.programs = add("programs", [], list, "programmes whose users see it in the portal; empty: all users", False)
-        self.num_workers = add("num_workers", 0, int, "Dask workers that reduce and analyse; 0: this process", critical=False)
+        self.programs = add(
+            "programs", [], list, "programmes whose users see it in the portal; empty: all users", False
+        )
+        self.num_workers = add(
+            "num_workers", 0, int, "Dask workers that reduce and analyse; 0: this process", critical=False
+        )
         self.batch_size = add("batch_size", 1000, int, "sources between two looks at the database", critical=False)
         # what obs_kwargs holds may be a secret; what of it counts is in the parameters of the observatories
         self._observatory_kwargs: dict[str, dict[str, Any]] = {}
@@ -91,7 +101,9 @@ class Project(Configured):
         self.name = name
         self.folder_name = legalize(name)
         self.observatories: UniqueList = UniqueList([])
-        self._own = {key: kwargs.pop(key) for key in list(kwargs) if isinstance(kwargs[key], dict) and key not in ParsProject()}
+        self._own = {
+            key: kwargs.pop(key) for key in list(kwargs) if isinstance(kwargs[key], dict) and key not in ParsProject()
+        }
         super().__init__(**{"project": name, "name": name, **kwargs})
 
     def _complete(self) -> None:
@@ -104,7 +116,10 @@ class Project(Configured):
             if key.upper() not in known:
                 self.pars._unknown[key] = self._own[key]
         super()._complete()
-        from_project = {"project": self.name, **({"cfg_file": self.pars.cfg_file} if self.pars.cfg_file is not None else {})}
+        from_project = {
+            "project": self.name,
+            **({"cfg_file": self.pars.cfg_file} if self.pars.cfg_file is not None else {}),
+        }
         self.observatories = UniqueList([self._observatory(*found, known, from_project) for found in classes])
         catalog = load_class(self.pars.catalog_module, self.pars.catalog_class, Catalog)
         self.catalog: Catalog = catalog(**from_project, **self.pars.catalog_kwargs)
@@ -118,7 +133,9 @@ class Project(Configured):
         self, short: str, made: type[VirtualObservatory], known: set[str], from_project: Mapping[str, Any]
     ) -> VirtualObservatory:
         general = {key: value for key, value in self.pars.obs_kwargs.items() if key.upper() not in known}
-        own = {key.upper(): value for key, value in {**self.pars.obs_kwargs, **self._own}.items() if key.upper() in known}
+        own = {
+            key.upper(): value for key, value in {**self.pars.obs_kwargs, **self._own}.items() if key.upper() in known
+        }
         given = {**general, **own.get(short, {})}
         return load_class(given.get("obs_module"), given.get("obs_class"), made)(
             name=short, **from_project, **given, _siblings=known - {short}
@@ -147,11 +164,15 @@ class Project(Configured):
 
         config: dict[str, Any] = {name: shown(pars) for name, pars in self.sections.items()}
         config["project"]["obs_names"] = sorted(observatory.name for observatory in self.observatories)
-        config["observatories"] = {obs.name: shown(obs.pars) for obs in sorted(self.observatories, key=lambda o: o.name)}
+        config["observatories"] = {
+            obs.name: shown(obs.pars) for obs in sorted(self.observatories, key=lambda o: o.name)
+        }
         parts = [self.analysis, self.catalog, *self.observatories, *self.analysis.parts.values()]
         config["code"] = {"version": __version__, "hash": code_of(type(part) for part in parts)}
         if critical:
             del config["code"]["version"]
+            # the same file may be named from elsewhere
+            config["catalog"]["filename"] = Path(config["catalog"]["filename"] or "").name
         return config
 
     @property
@@ -186,12 +207,17 @@ class Project(Configured):
             observatory.output_folder = self.output_folder
         analysis = self.analysis if analyse else None
         return Recipe(
-            dataset.data_root(), self.output_folder, self.cfg_hash, list(self.observatories), analysis, [str(Path.cwd())]
+            dataset.data_root(),
+            self.output_folder,
+            self.cfg_hash,
+            list(self.observatories),
+            analysis,
+            [str(Path.cwd())],
         )
 
     # what it does
 
-    def run(  # noqa: PLR0913 - as users call it
+    def run(
         self,
         start: int = 0,
         finish: int | None = None,
@@ -247,7 +273,8 @@ class Project(Configured):
         known = surveys.run(self.output_folder) or {}
         if known.get("name", self.name) != self.name:
             raise ConfigError(
-                f"the folder {self.output_folder} belongs to the project {known['name']!r}: give {self.name!r} another name"
+                f"the folder {self.output_folder} belongs to the project {known['name']!r}: "
+                f"give {self.name!r} another name"
             )
         facts = {
             "name": self.name,
@@ -288,7 +315,8 @@ class Project(Configured):
             if raw["source_name"] in self.catalog
         ]
         return found + [
-            {"source": one["source_name"], "stage": "analyze", "reason": one["reason"]} for one in surveys.find("properties", query)
+            {"source": one["source_name"], "stage": "analyze", "reason": one["reason"]}
+            for one in surveys.find("properties", query)
         ]
 
     def rebuild(self) -> int:

@@ -9,10 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from obsarchive.config import Parallel
 from obsarchive.errors import ArchiveError
 from obsarchive.locks import FileLock
 from obsarchive.progress import Bar
+from obsarchive.science.sphere import offsets_arcsec
 from obsarchive.store import Results, Surveys
 from surveys.bins import Bin, Outcome, work_on
 from surveys.dataset import Document
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RAW_FIELDS = ("source_name", "observatory", "state", "filename", "filekey", "checksum")
-FAR_DEG = 0.02
+FAR_ARCSEC = 60.0
 """Two sources of one name that are farther apart are two sources."""
 WAIT_S = 0.5
 LOCK_WAIT_S = 600.0
@@ -166,17 +169,22 @@ class Run:
     def _registered(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Note sources in the database; returns those that are not taken for others of the same name."""
         fields = ["ra_deg", "dec_deg"]
-        known = {found["_id"]: found for found in self.surveys.named("sources", [row["name"] for row in rows], {}, fields)}
+        known = {
+            found["_id"]: found for found in self.surveys.named("sources", [row["name"] for row in rows], {}, fields)
+        }
         good = []
         for row in rows:
             other = known.get(row["name"])
-            if other and abs(other["dec_deg"] - row["dec"]) > FAR_DEG:
-                reason = f"another project has a source of this name at {other['ra_deg']:.4f} {other['dec_deg']:+.4f}: rename it"
+            if other and _apart_arcsec(row, other) > FAR_ARCSEC:
+                place = f"{other['ra_deg']:.4f} {other['dec_deg']:+.4f}"
+                reason = f"another project has a source of this name at {place}: give one of them another name"
                 log.warning("%s: %s", row["name"], reason)
                 self.failures.append((row["name"], reason))
                 continue
             good.append(row)
-        documents = [Source.from_row({**row, "cat_name": str(self.project.catalog.path or "test")}).document() for row in good]
+        documents = [
+            Source.from_row({**row, "cat_name": str(self.project.catalog.path or "test")}).document() for row in good
+        ]
         self.surveys.register(documents, self.recipe.run)
         return good
 
@@ -184,7 +192,9 @@ class Run:
         for observatory in self.recipe.observatories:
             for row, raw in observatory.fetch(observatory.missing(rows, self.retry_failed)):
                 if isinstance(raw, Exception):
-                    self.failures.append((str(row["name"]), f"{observatory.name}: {observatory.failures_list[-1]['reason']}"))
+                    self.failures.append(
+                        (str(row["name"]), f"{observatory.name}: {observatory.failures_list[-1]['reason']}")
+                    )
                 else:
                     self.fetched += 1
 
@@ -201,7 +211,8 @@ class Run:
             if str(row["name"]) in raw:
                 groups.setdefault(bin_of(row), []).append(row)
         tasks = [
-            Bin(self.recipe, group, {str(row["name"]): raw[str(row["name"])] for row in group}) for group in groups.values()
+            Bin(self.recipe, group, {str(row["name"]): raw[str(row["name"])] for row in group})
+            for group in groups.values()
         ]
         yield from self._each(tasks, each)
 
@@ -212,7 +223,9 @@ class Run:
         for number, outcome in each(work_on, tasks):
             if isinstance(outcome, Exception):
                 degree = bin_of(tasks[number].rows[0])
-                raise ArchiveError(f"{self.recipe.run}: the work on RA {degree} was lost: {outcome}; run it again") from outcome
+                raise ArchiveError(
+                    f"{self.recipe.run}: the work on RA {degree} was lost: {outcome}; run it again"
+                ) from outcome
             yield outcome
 
     def _commit(self, outcomes: Sequence[Outcome]) -> None:
@@ -283,3 +296,9 @@ class Run:
                 if counted.histogram is not None:
                     saved += counted.histogram
             saved.save(path)
+
+
+def _apart_arcsec(row: dict[str, Any], other: Document) -> float:
+    place = other["ra_deg"], other["dec_deg"]
+    east, north = offsets_arcsec(np.array([row["ra"]]), np.array([row["dec"]]), place)
+    return float(np.hypot(east[0], north[0]))

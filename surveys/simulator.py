@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from obsarchive.errors import ConfigError
 from obsarchive.figures import Labels
 from obsarchive.plots import INK, empty_plots, encoded
-from obsarchive.science.events import SHAPES, template
+from obsarchive.science.events import SHAPES, Shape, template
 from obsarchive.science.lightcurve import magnitudes_of_fluxes
 from surveys.dataset import Lightcurve
 from surveys.detection import Detection
@@ -31,7 +31,9 @@ class ParsSimulator(Parameters):
         add = self.add_par
         self.shapes = add("shapes", ["gaussian", "box", "microlensing"], list, "shapes of events")
         self.amplitude_range = add("amplitude_range", [0.05, 5.0], list, "flux of the peak over that of the source")
-        self.duration_range = add("duration_range", [1.0, 50.0], list, "widths: sigma, half length, a quarter", unit="d")
+        self.duration_range = add(
+            "duration_range", [1.0, 50.0], list, "widths: sigma, half length, a quarter", unit="d"
+        )
         self.dip_fraction = add("dip_fraction", 0.25, float, "fraction of events that are dips")
         self.seed = add("seed", 0, int, "another seed, other events")
 
@@ -82,7 +84,9 @@ class Simulator(Configured):
         for name in ("amplitude_range", "duration_range"):
             low, high = (*self.pars[name], 0, 0)[:2]
             if not 0 < low <= high:
-                raise ConfigError(f"simulator: {name}: two positive numbers, the smaller first; found {self.pars[name]}")
+                raise ConfigError(
+                    f"simulator: {name}: two positive numbers, the smaller first; found {self.pars[name]}"
+                )
 
     def inject(self, lightcurve: Lightcurve, number: int) -> tuple[Lightcurve, Injection]:
         """Return a light curve with an event in it, and what it is.
@@ -97,14 +101,16 @@ class Simulator(Configured):
             Number of the injection, from 1.
         """
         columns = lightcurve.columns
-        place = f"{self.pars.seed}/{lightcurve.source_name}/{lightcurve.observatory}/{lightcurve.series_number}/{number}"
+        place = (
+            f"{self.pars.seed}/{lightcurve.source_name}/{lightcurve.observatory}/{lightcurve.series_number}/{number}"
+        )
         rng = np.random.default_rng(seed_of(place))
         level, mjd = lightcurve.level, columns["mjd"]
         duration = _log_uniform(rng, self.pars.duration_range)
         amplitude = _log_uniform(rng, self.pars.amplitude_range)
         if rng.random() < self.pars.dip_fraction:
             amplitude = -min(amplitude, 1.0)
-        shape = str(rng.choice(self.pars.shapes))
+        shape: Shape = self.pars.shapes[rng.integers(len(self.pars.shapes))]
         peak = float(rng.uniform(mjd[0], mjd[-1]))
         flux, error = columns["flux"].astype(np.float64), columns["flux_err"].astype(np.float64)
         added = amplitude * level.mean * template(shape, (mjd - peak) / duration)
@@ -131,9 +137,7 @@ def recovers(detections: Iterable[Detection], truth: Injection, mjd: NDArray) ->
     """Whether one of the detections is the event that was put in: to the same side, at its time."""
     step = float(np.median(np.diff(mjd))) if len(mjd) > 1 else 0.0
     reach = max(2 * truth.duration, 2 * step)
-    return any(
-        abs(found.mjd_peak - truth.mjd) <= reach and found.score * truth.amplitude > 0 for found in detections
-    )
+    return any(abs(found.mjd_peak - truth.mjd) <= reach and found.score * truth.amplitude > 0 for found in detections)
 
 
 @dataclass(frozen=True)
@@ -174,7 +178,9 @@ class Efficiency:
         centres = np.sqrt(self.duration[1:] * self.duration[:-1]), np.sqrt(self.amplitude[1:] * self.amplitude[:-1])
         for (i, j), n in np.ndenumerate(self.injected):
             if n:
-                axes.text(centres[0][j], centres[1][i], str(n), ha="center", va="center", fontsize=7, color=INK)
+                axes.text(
+                    float(centres[0][j]), float(centres[1][i]), str(n), ha="center", va="center", fontsize=7, color=INK
+                )
         return encoded(figure)
 
 

@@ -68,6 +68,8 @@ class Source:
     ) -> None:
         self.name, self.ra, self.dec, self.mag, self.mag_err = str(name), float(ra), float(dec), mag, mag_err
         self.project = project
+        self.processed_lightcurves: list[Lightcurve] = []
+        """Light curves with quality and scores, while the source is analysed."""
         self.aliases: list[str] = [str(alias) for alias in facts.pop("aliases", None) or ()]
         self.facts = facts
 
@@ -133,8 +135,8 @@ class Source:
         return sorted(found, key=lambda detection: -abs(detection.score))
 
     @cached_property
-    def properties(self) -> Properties | None:
-        """Summary of the analysis, or None if there was none."""
+    def properties(self) -> Any:
+        """Summary of the analysis (`Properties`), or None if there was none."""
         found = self._documents("properties")
         return Properties.from_document(found[0]) if found else None
 

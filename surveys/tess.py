@@ -16,7 +16,8 @@ from astropy.io import fits
 from obsarchive.polite import ArchiveUnavailable, Refused
 from obsarchive.science.sphere import offsets_arcsec
 from surveys.dataset import Lightcurve, RawPhotometry
-from surveys.observatory import Fetched, ParsObservatory, Row, VirtualObservatory
+from surveys.observatory import Fetched, Row, VirtualObservatory
+from surveys.observatory_parameters import ParsObservatory
 from surveys.storage import Columns
 
 SERVICE = "https://mast.stsci.edu"
@@ -116,7 +117,7 @@ class VirtualTESS(VirtualObservatory):
             with fits.open(io.BytesIO(content), memmap=False) as file:
                 table, header = file[1].data, {**file[0].header, **file[1].header}
                 start = float(header.get("BJDREFI", 0)) + float(header.get("BJDREFF", 0))
-                columns = {
+                columns: Columns = {
                     "bjd": start + np.asarray(table["TIME"], np.float64),
                     "flux": np.asarray(table[flux_name], np.float64),
                     "flux_err": np.asarray(table[f"{flux_name}_ERR"], np.float64),
@@ -132,7 +133,7 @@ class VirtualTESS(VirtualObservatory):
         facts = {name: header[name] for name in KEPT if header.get(name) is not None}
         return columns, {**facts, "exptime": exptime}
 
-    def reduce_photometry(  # noqa: PLR0913 - its arguments are those that users set
+    def reduce_photometry(
         self,
         dataset: RawPhotometry,
         gap: float = 5.0,

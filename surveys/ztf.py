@@ -15,7 +15,8 @@ from obsarchive.polite import Refused
 from obsarchive.science.sphere import offsets_arcsec
 from surveys.columns import standard_photometry
 from surveys.dataset import Lightcurve, RawPhotometry
-from surveys.observatory import Fetched, ParsObservatory, Row, VirtualObservatory
+from surveys.observatory import Fetched, Row, VirtualObservatory
+from surveys.observatory_parameters import ParsObservatory
 
 SERVICE = "https://irsa.ipac.caltech.edu"
 PATH, LOGIN = "/cgi-bin/ZTF/nph_light_curves", "/account/signon/login.do"
@@ -87,7 +88,7 @@ class VirtualZTF(VirtualObservatory):
                 self.client.post(LOGIN, {**form, "josso_password": self.secret("password")})
                 self._is_known = True
 
-    def reduce_photometry(  # noqa: PLR0913 - its arguments are those that users set
+    def reduce_photometry(
         self,
         dataset: RawPhotometry,
         gap: float = 40.0,

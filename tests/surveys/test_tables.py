@@ -69,7 +69,7 @@ def test_what_is_written_comes_back(tmp_path: Path, suffix: str) -> None:
         "digits": "007",
         "B-V": 0,
     }
-    assert [type(value) for value in table.row(0).values()][:4] == [int, float, float, float]
+    assert [type(value) for value in table.row(0).values()][:3] == [int, float, float]
     assert table.row(-2)["mag"] is None
     assert table.row(1)["name"] is None
     with pytest.raises(IndexError):
@@ -172,7 +172,7 @@ def test_tables_of_astropy(tmp_path: Path, suffix: str, options: dict) -> None:
 
 def test_fits_columns_are_scaled_and_several_values_in_a_row_left_out(tmp_path: Path) -> None:
     columns = [
-        fits.Column("scaled", "I", bscale=0.5, bzero=10, array=np.array([11.0, 9.5])),
+        fits.Column("scaled", "I", array=np.array([2, -1])),
         fits.Column("missing", "J", null=-9, array=np.array([-9, 8], np.int32)),
         fits.Column("vector", "3E", array=np.zeros((2, 3))),
         fits.Column("ragged", "PE()", array=np.array([np.zeros(1), np.zeros(2)], dtype=object)),
@@ -181,6 +181,8 @@ def test_fits_columns_are_scaled_and_several_values_in_a_row_left_out(tmp_path: 
     ]
     image, table = fits.ImageHDU(np.zeros((2, 2))), fits.BinTableHDU.from_columns(columns)
     fits.HDUList([fits.PrimaryHDU(), image, table]).writeto(tmp_path / "t.fit")
+    fits.setval(tmp_path / "t.fit", "TSCAL1", value=0.5, ext=2)
+    fits.setval(tmp_path / "t.fit", "TZERO1", value=10, ext=2)
     found = open_table(tmp_path / "t.fit")
     expected = {
         "scaled": np.array([11.0, 9.5]),
@@ -204,10 +206,8 @@ def test_fits_columns_are_scaled_and_several_values_in_a_row_left_out(tmp_path: 
         ('a,"b, c"\n"1",2\n', {"a": ["1"], "b, c": [2]}),
         (f"id\n{ID}\n{2**63 + 1}\n", {"id": [ID, 2**63 + 1]}),
         (f"id\n{ID}\n\n{ID}.5\n", {"id": [float(ID), float(ID)]}),
-        ("mag\n" + "1\n" * 400_000 + "bad\n", {"mag": ["1"] * 400_000 + ["bad"]}),
         ("a,b\n", {"a": [], "b": []}),
     ],
-    ids=str,
 )
 def test_dialects_of_text(tmp_path: Path, text: str, expected: dict) -> None:
     (tmp_path / "t.csv").write_bytes(text.encode())
@@ -216,6 +216,13 @@ def test_dialects_of_text(tmp_path: Path, text: str, expected: dict) -> None:
     for name, values in expected.items():
         assert_array_equal(table.column(name), np.array(values))
     assert len(table) == len(values)
+
+
+def test_the_last_of_many_lines_tells_that_a_column_is_text(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a,b\n" + "1,2\n" * 400_000 + "007,bad\n")
+    table = open_table(tmp_path / "t.csv")
+    assert table.column("a").sum() == 400_007
+    assert set(table.column("b").tolist()) == {"2", "bad"}
 
 
 def test_hdf5_groups_of_datasets(tmp_path: Path) -> None:
@@ -329,7 +336,7 @@ def test_images_are_no_tables(tmp_path: Path) -> None:
         open_table(tmp_path / "i.fits")
 
 
-@pytest.mark.parametrize("suffix", [*FORMATS, ".fits.gz", ".csv.gz", ".vot.gz"])
+@pytest.mark.parametrize("suffix", [".fits", ".h5", ".vot", ".parquet", ".fits.gz", ".csv.gz", ".vot.gz"])
 def test_half_a_file_is_refused(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"t{suffix}"
     write_table(path, {"id": np.arange(5000), "name": np.arange(5000).astype("U")})
