@@ -46,6 +46,11 @@ class Server(Section):
     session_hours: PositiveFloat = Field(12.0, description="idle life of a session [h]")
     require_totp: bool = Field(False, description="administrators must set up a two-step login")
     sky: SkyService | None = Field(None, description="where pictures of the sky come from; null: none")
+    vizier: str | None = Field(
+        None,
+        pattern=r"^https?://[^?#@\s]+$",
+        description="address of VizieR's asu-tsv program, asked for Gaia DR3 near a source; null: never",
+    )
 
     @property
     def address(self) -> str:

@@ -58,7 +58,7 @@ def root_of(config: Config | None) -> Path:
 
 def use(store: Store | None) -> None:
     """Work with a database that is open already; None: forget it."""
-    global _store  # noqa: PLW0603 - one connection of the process
+    global _store
     with _lock:
         _store = store
 
@@ -71,7 +71,7 @@ def open_surveys(config: Config | None = None) -> Surveys:
     ServiceUnavailable
         It can be neither started nor reached.
     """
-    global _store  # noqa: PLW0603 - one connection of the process
+    global _store
     with _lock:
         if _store is None:
             config = config or find_config()

@@ -59,7 +59,7 @@ class DatasetMixin:
 
     suffix: ClassVar[str] = ""
 
-    def __init__(  # noqa: PLR0913 - what identifies data
+    def __init__(
         self,
         data: pd.DataFrame | Columns | None = None,
         altdata: Mapping[str, Any] | None = None,

@@ -19,7 +19,6 @@ from surveys.dataset import Lightcurve, known
 from surveys.detection import Detection
 from surveys.parameters import Configured, Parameters
 
-
 Found = tuple[Event, str, float | None, float | None]
 """An event, how it was found, and the width [d] and amplitude of the template."""
 

@@ -73,7 +73,7 @@ class Declared:
         """Return the value as this parameter keeps it: plain Python, integers as floats where it is a float."""
         if isinstance(value, np.generic):
             value = value.item()
-        if not self.types or isinstance(value, self.types) and not self._is_stray_bool(value):
+        if not self.types or (isinstance(value, self.types) and not self._is_stray_bool(value)):
             return value
         if float in self.types and isinstance(value, int) and not isinstance(value, bool):
             return float(value)
@@ -151,7 +151,7 @@ class Parameters(metaclass=_Completed):
         name: str,
         default: Any,
         types: Types = (),
-        help: str = "",  # noqa: A002 - as users call it
+        help: str = "",
         critical: bool = True,
         *,
         unit: str = "",

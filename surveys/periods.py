@@ -5,6 +5,7 @@ bands; Kovács, Zucker & Mazeh 2002, A&A 391, 369 for boxes). Here is what is ar
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from astropy.timeseries import BoxLeastSquares, LombScargle
@@ -118,7 +119,7 @@ class _Data:
 def _waves(data: _Data, period_range: tuple[float, float]) -> Period:
     low, high = 1 / period_range[1], 1 / period_range[0]
     step = 1 / (OVERSAMPLING * max(data.span, period_range[0]))
-    frequency: Floats = low + step * np.arange(int(np.ceil((high - low) / step)) + 1)
+    frequency: NDArray[Any] = low + step * np.arange(int(np.ceil((high - low) / step)) + 1)
     power = np.zeros(len(frequency))
     for band in np.unique(data.band):
         own = data.band == band
@@ -163,7 +164,7 @@ def _scales(data: _Data) -> Floats:
     return scale / scale[np.argmax(np.bincount(data.band))]
 
 
-def _fit(data: _Data, frequency: float) -> tuple[float, Floats]:
+def _fit(data: _Data, frequency: float) -> tuple[float, NDArray[Any]]:
     """Fit harmonics, the same in every band but for a mean and a factor of each; returns the misfit and the wave.
 
     The factors are those of the scatter of the bands: exact enough to compare periods.
@@ -174,7 +175,7 @@ def _fit(data: _Data, frequency: float) -> tuple[float, Floats]:
     design = np.hstack([_harmonics(data.mjd - data.mjd.min(), frequency) * scale[data.band][:, None], means])
     weighted = design / data.error[:, None]
     wanted = data.mag / data.error
-    solution: Floats
+    solution: NDArray[Any]
     solution, *_ = np.linalg.lstsq(weighted, wanted, rcond=None)
     misfit = float(np.sum((wanted - weighted @ solution) ** 2))
     return misfit, solution[: 2 * HARMONICS]

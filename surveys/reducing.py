@@ -109,7 +109,7 @@ class PhotometryReducer(Configured):
             mjd = columns["mjd"][chosen]
             for season in seasons(mjd, gap) if gap > 0 else [slice(None)]:
                 epochs = chosen[season]
-                own = {key: _compact(key, values[epochs]) for key, values in columns.items() if key != "filter"}
+                own = _compact(columns, epochs)
                 if mag_range > 0 and not _is_about(own["mag"], dataset.altdata.get("mag"), mag_range):
                     continue
                 curves.append(self.lightcurve(dataset, own, self.filter_names.get(name, name)))
@@ -117,7 +117,7 @@ class PhotometryReducer(Configured):
 
     def lightcurve(self, dataset: RawPhotometry, columns: Columns, filter_name: str) -> Lightcurve:
         """Return a light curve of raw data, with what it inherits."""
-        inherited = {key: dataset.altdata[key] for key in ("name", "ra", "dec", "mag") if key in dataset.altdata}
+        inherited: dict[str, Any] = {key: dataset.altdata[key] for key in ("name", "ra", "dec", "mag") if key in dataset.altdata}
         facts = {**inherited, "observatory": self.name, "filter": filter_name, "project": self.output_folder}
         return Lightcurve(columns, facts, observatory=self.name, project=self.output_folder)
 
@@ -135,9 +135,15 @@ class PhotometryReducer(Configured):
                 )
 
 
-def _compact(name: str, values: np.ndarray) -> np.ndarray:
-    """Return a column with the digits that it needs: times and places in double precision, brightness in single."""
-    return values.astype(np.float32) if values.dtype == np.float64 and name not in ("mjd", "ra", "dec") else values
+def _compact(columns: Columns, epochs: np.ndarray) -> Columns:
+    """Return some epochs with the digits that they need: times and places in double precision, brightness in single."""
+    made: Columns = {}
+    for name, values in columns.items():
+        if name == "filter":
+            continue
+        short = values.dtype == np.float64 and name not in ("mjd", "ra", "dec")
+        made[name] = values[epochs].astype(np.float32) if short else values[epochs]
+    return made
 
 
 def _is_about(mag: np.ndarray, expected: Any, mag_range: float) -> bool:

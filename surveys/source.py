@@ -56,7 +56,7 @@ class Source:
         What else the catalogue says: ``aliases``, ``mag_filter``, ``cat_row``, ``cat_index``, ``cat_name``.
     """
 
-    def __init__(  # noqa: PLR0913 - what a source is
+    def __init__(
         self,
         name: str,
         ra: float,

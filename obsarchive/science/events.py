@@ -142,7 +142,9 @@ def matched_filter(
 
     For deviations d with noise e and a template T the best amplitude is ``sum(d T / e^2) / sum(T^2 / e^2)``, and its
     S/N is that times ``sqrt(sum(T^2 / e^2))`` (matched filter for uneven sampling; Turin 1960, IRE Trans. IT-6, 311).
-    The single epoch that helps most is left out of the score, so that an outlier alone is no event.
+    The single epoch that helps most is left out of the score, so that an outlier alone is no event. Noise of real
+    light curves is correlated, and does not average out over many epochs (Pont, Zucker & Queloz 2006, MNRAS 373, 231):
+    where the scores of a width scatter by more than 1, they are divided by their scatter.
 
     Parameters
     ----------
@@ -203,6 +205,7 @@ def _templates(x, shape):  # type: ignore[no-untyped-def]  # pragma: no cover - 
 def _filtered(mjd, deviation, noise, widths, shape):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     n = mjd.size
     best, width, amplitude = np.zeros(n), np.zeros(n), np.zeros(n)
+    scores, amplitudes = np.zeros(n), np.zeros(n)
     for w in widths:
         reach = REACH * w
         first = 0
@@ -220,14 +223,15 @@ def _filtered(mjd, deviation, noise, widths, shape):  # type: ignore[no-untyped-
                 if abs(part) > abs(largest):
                     largest, its_power = part, t * t * weight
                 j += 1
-            if power <= 0.0:
-                continue
-            whole = signal / np.sqrt(power)
+            scores[i] = 0.0
             rest = power - its_power
-            without = (signal - largest) / np.sqrt(rest) if rest > 1e-9 * power else 0.0
-            score = min(abs(whole), abs(without)) if whole * without > 0 else 0.0
-            if score > abs(best[i]):
-                best[i] = score if whole > 0 else -score
-                width[i] = w
-                amplitude[i] = signal / power
+            if power > 0.0 and rest > 1e-9 * power:
+                whole, without = signal / np.sqrt(power), (signal - largest) / np.sqrt(rest)
+                if whole * without > 0.0:
+                    scores[i] = whole if abs(whole) < abs(without) else without
+                amplitudes[i] = signal / power
+        scatter = max(1.0, 1.4826 * np.median(np.abs(scores)))
+        for i in range(n):
+            if abs(scores[i]) / scatter > abs(best[i]):
+                best[i], width[i], amplitude[i] = scores[i] / scatter, w, amplitudes[i]
     return best, width, amplitude
