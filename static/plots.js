@@ -6,7 +6,7 @@
   const other = ["#c77d1e", "#2a9d8f", "#b0578d", "#6c7a2f"];
   const colours = new Map(Object.entries(palette));
   const colourOf = (name) => {
-    const filter = /^[griz]p$/.test(name) ? name[0] : name;
+    const filter = /^(z|ztf|sdss)?[griz]p?$/.test(name) ? name.replace(/p$/, "").at(-1) : name;
     if (!colours.has(filter)) colours.set(filter, other[(colours.size - Object.keys(palette).length) % other.length]);
     return colours.get(filter);
   };
@@ -29,6 +29,15 @@
   const minutes = [1, 2, 5, 10, 15, 30, 60, 120, 180, 360].map((n) => 60 * n);
   const timeAxis = (more) => axis("UTC", { incrs: minutes, space: 60, values: (_, times) => times.map((time) => utc(time).slice(0, 5)), ...more });
 
+  const outline = (ctx, shape, x, y, radius) => {
+    if (shape === "square") ctx.rect(x - 0.9 * radius, y - 0.9 * radius, 1.8 * radius, 1.8 * radius);
+    else if (shape === "diamond" || shape === "triangle") {
+      const corners = shape === "diamond" ? [[0, -1.2], [1.2, 0], [0, 1.2], [-1.2, 0]] : [[0, -1.2], [1.1, 0.9], [-1.1, 0.9]];
+      corners.forEach(([dx, dy], i) => ctx[i ? "lineTo" : "moveTo"](x + dx * radius, y + dy * radius));
+      ctx.closePath();
+    } else ctx.arc(x, y, radius, 0, 2 * Math.PI);
+  };
+
   // Points with error bars, a colour for each filter; a point can be followed to its observation.
   const scatter = (items, scale) => (u) => {
     const { ctx } = u;
@@ -47,9 +56,7 @@
         ctx.stroke();
       }
       ctx.beginPath();
-      const radius = 3.5 * devicePixelRatio;
-      if (item.shape === "square") ctx.rect(x - radius, y - radius, 2 * radius, 2 * radius);
-      else ctx.arc(x, y, radius, 0, 2 * Math.PI);
+      outline(ctx, item.shape, x, y, (items.length > 1500 ? 2.2 : 3.5) * devicePixelRatio);
       if (item.open) ctx.stroke();
       else ctx.fill();
     }
@@ -69,6 +76,7 @@
     return best;
   };
 
+  const listOf = (items) => (typeof items === "function" ? items() : items);
   const hover = (items, follow) => {
     const label = document.createElement("div");
     label.className = "plot-label";
@@ -78,12 +86,12 @@
         init: (u) => {
           u.over.append(label);
           u.over.addEventListener("click", () => {
-            const item = nearest(u, items);
+            const item = nearest(u, listOf(items));
             if (item && item.id && follow) follow(item);
           });
         },
         setCursor: (u) => {
-          const item = nearest(u, items);
+          const item = nearest(u, listOf(items));
           label.hidden = !item;
           u.over.style.cursor = item && item.id ? "pointer" : "crosshair";
           if (!item) return;
@@ -96,18 +104,31 @@
     };
   };
 
-  const legendOf = (box, filters, extra = []) => {
-    const legend = document.createElement("p");
-    legend.className = "plot-legend";
-    for (const [text, colour, shape] of [...filters.map((filter) => [filter || "no filter", colourOf(filter)]), ...extra]) {
-      const entry = document.createElement("span");
-      const mark = document.createElement("i");
-      mark.style.background = colour;
-      if (shape === "circle") mark.style.borderRadius = "50%";
-      entry.append(mark, text);
-      legend.append(entry);
+  // Entries of a legend; those of a group are buttons that show and hide it.
+  const legend = (entries, toggle) => {
+    const found = document.createElement("p");
+    found.className = "plot-legend";
+    for (const { text, colour, shape, mark, group } of entries) {
+      const entry = document.createElement(group && toggle ? "button" : "span");
+      const sign = document.createElement("i");
+      if (colour) sign.style.background = colour;
+      if (mark) sign.className = mark;
+      if (shape === "circle") sign.style.borderRadius = "50%";
+      if (shape === "diamond") sign.style.transform = "rotate(45deg) scale(0.85)";
+      if (shape === "triangle") sign.style.clipPath = "polygon(50% 0, 100% 100%, 0 100%)";
+      entry.append(sign, text);
+      if (group && toggle) {
+        Object.assign(entry, { type: "button", className: "legend-entry", title: "Show or hide" });
+        entry.setAttribute("aria-pressed", "true");
+        entry.addEventListener("click", () => entry.setAttribute("aria-pressed", String(toggle(group))));
+      }
+      found.append(entry);
     }
-    box.append(legend);
+    return found;
+  };
+  const legendOf = (box, filters, extra = []) => {
+    const entries = filters.map((filter) => ({ text: filter || "no filter", colour: colourOf(filter) }));
+    box.append(legend([...entries, ...extra.map(([text, colour]) => ({ text, colour }))]));
   };
 
   const range = (values, pad = 0.06, floor = undefined) => {
@@ -139,18 +160,27 @@
   };
 
   const reach = (item) => (known(item.error) && item.error < 0.5 ? [item.y - item.error, item.y + item.error] : [item.y]);
-  const points = (items, { x, y, xTime = false, floor, line = [], isMagnitude = false }) => (box, size) => {
+  const points = (items, { x, y, xTime = false, floor, line = [], isMagnitude = false, hidden = new Set(), events = [] }) => (box, size) => {
     const series = [{}, { stroke: "transparent", points: { show: false }, paths: () => null }];
     const sorted = [...items].sort((a, b) => a.x - b.x);
+    const shown = () => sorted.filter((item) => !hidden.has(item.group));
+    const [first, last] = [sorted[0]?.x, sorted.at(-1)?.x];
+    // All of it with a margin, unless somebody zooms in.
+    const across = (_, low, high) => (low > first || high < last ? [low, high] : range([first, last]));
+    const within = (u) => {
+      const inside = shown().filter((item) => !(item.x < u.scales.x.min || item.x > u.scales.x.max));
+      return range((inside.length ? inside : sorted).flatMap(reach), 0.08, floor);
+    };
+    const draw = [bands(events, () => true), under(line), (u) => scatter(shown(), "y")(u)];
     return new uPlot(
       {
         ...size,
         legend: { show: false },
         cursor: { drag: { x: true, y: false }, points: { show: false } },
-        scales: { x: { time: false, range: () => range(sorted.map((item) => item.x)) }, y: { range: () => range(sorted.flatMap(reach), 0.08, floor), dir: isMagnitude ? -1 : 1 } },
+        scales: { x: { time: false, range: across }, y: { range: within, dir: isMagnitude ? -1 : 1 } },
         axes: [xTime ? timeAxis() : axis(x, { values: (_, ticks) => ticks.map((tick) => String(Number(tick.toPrecision(9)))) }), axis(y, { size: 62 })],
         series,
-        plugins: [{ hooks: { draw: [under(line), scatter(sorted, "y")] } }, hover(sorted, goTo)],
+        plugins: [{ hooks: { draw } }, hover(shown, goTo)],
       },
       [sorted.map((item) => item.x), sorted.map((item) => item.y)],
       box,
@@ -233,23 +263,64 @@
     return plot;
   };
 
-  // Light curves of a star, a colour for each filter; with a period two cycles of it.
-  const [julianOffset, psfFit] = [2450000, 32];
+  // What a search found: a band from its beginning to its end, a line at its peak.
+  const bands = (events, isShown) => (u) => {
+    const { ctx } = u;
+    const { left, top, width, height } = u.bbox;
+    ctx.save();
+    ctx.beginPath();
+    ctx.rect(left, top, width, height);
+    ctx.clip();
+    for (const event of events.filter(isShown)) {
+      const [start, peak, stop] = [event.start, event.peak, event.stop].map((time) => u.valToPos(time, "x", true));
+      ctx.fillStyle = ctx.strokeStyle = colourOf(event.filter);
+      ctx.globalAlpha = 0.16;
+      const least = 4 * devicePixelRatio;
+      ctx.fillRect(Math.min(start, peak - least / 2), top, Math.max(stop - start, least), height);
+      ctx.globalAlpha = 0.9;
+      ctx.lineWidth = devicePixelRatio;
+      ctx.beginPath();
+      ctx.moveTo(peak, top);
+      ctx.lineTo(peak, top + 12 * devicePixelRatio);
+      ctx.stroke();
+    }
+    ctx.restore();
+  };
+
+  // Light curves, a colour for each filter and a shape for each instrument; with a period two cycles of it.
+  const shapes = ["circle", "square", "diamond", "triangle"];
+  const digits = (value, n) => (known(value) ? value.toFixed(n) : "?");
   const lightcurve = (facts, box, size) => {
     const period = facts.period > 0 ? facts.period : 0;
-    const items = facts.curves.flatMap((curve) => curve.rows.filter((row) => known(row.mag)).flatMap((row) => {
-      const time = row.time_bjd_tdb - julianOffset;
+    const instruments = [...new Set(facts.curves.map((curve) => curve.instrument))];
+    const curveItems = (curve) => curve.time.flatMap((time, i) => {
       const item = {
-        y: row.mag, error: row.mag_err, filter: curve.filter, open: (row.flags & ~psfFit) !== 0,
-        text: `${time.toFixed(4)}  ${row.mag.toFixed(3)} ± ${known(row.mag_err) ? row.mag_err.toFixed(3) : "?"}  ${curve.filter} ${curve.instrument}`,
+        y: curve.mag[i], error: curve.mag_err[i], filter: curve.filter, open: Boolean(curve.flagged[i]),
+        shape: shapes[instruments.indexOf(curve.instrument) % shapes.length], group: `${curve.instrument} ${curve.filter}`,
+        text: `${time.toFixed(4)}  ${curve.mag[i].toFixed(3)} ± ${digits(curve.mag_err[i], 3)}  ${curve.filter} ${curve.instrument}`,
       };
       if (!period) return [{ ...item, x: time }];
-      const phase = (((time / period) % 1) + 1) % 1;
+      const cycles = (time - facts.epoch) / period;
+      const phase = cycles - Math.floor(cycles);
       return [{ ...item, x: phase }, { ...item, x: phase + 1 }];
-    }));
-    const x = period ? `Phase (period ${period} d)` : `BJD(TDB) − ${julianOffset} [d]`;
-    const plot = points(items, { x, y: "Magnitude", isMagnitude: true })(box, size);
-    legendOf(box, filtersOf(items));
+    });
+    const items = facts.curves.flatMap(curveItems);
+    const x = period ? `Phase (period ${period} d)` : facts.axis;
+    const events = period ? [] : facts.events;
+    const hidden = new Set();
+    const plot = points(items, { x, y: "Magnitude", isMagnitude: true, hidden, events })(box, size);
+    const groups = new Map(items.map((item) => [item.group, item]));
+    const extra = [];
+    if (items.some((item) => item.open)) extra.push({ text: "flagged", mark: "open" });
+    if (events.length) extra.push({ text: "event", mark: "band", colour: style("--faint") });
+    const entries = [...groups].map(([group, item]) => ({ text: group, colour: colourOf(item.filter), shape: item.shape, group }));
+    const toggle = (group) => {
+      if (!hidden.delete(group)) hidden.add(group);
+      plot.setScale("x", { min: plot.data[0][0], max: plot.data[0].at(-1) });
+      plot.redraw();
+      return !hidden.has(group);
+    };
+    box.append(legend([...entries, ...extra], groups.size > 1 ? toggle : undefined));
     return plot;
   };
 

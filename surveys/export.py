@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from obsarchive.errors import ConfigError, Unprocessable
 from surveys import skyportal
 from surveys.dataset import Lightcurve
+from surveys.skyportal import plain_name
 from surveys.storage import Columns
 from surveys.tables import write_table
 
@@ -136,7 +137,7 @@ def _skyportal(curves: Sequence[Lightcurve]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for curve in curves:
-            name = skyportal.plain_name(f"{curve.observatory}_{curve.filekey}")
+            name = plain_name(f"{curve.observatory}_{curve.filekey}")
             archive.writestr(f"{name}.h5", skyportal.series(curve))
     return buffer.getvalue()
 

@@ -16,7 +16,7 @@ matter, and a name that nobody declared is an error then.
 import copy
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any, ClassVar
 
@@ -36,6 +36,14 @@ class UnknownParameter(ConfigError, AttributeError):
 
 class WrongType(ConfigError, TypeError):
     """A value is not of the type that its parameter must have."""
+
+
+class AmbiguousParameter(ConfigError, ValueError):
+    """A name may mean several parameters."""
+
+
+class IllegalName(ConfigError, ValueError):
+    """A name that no folder can have."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +85,11 @@ class Declared:
             return value
         if float in self.types and isinstance(value, int) and not isinstance(value, bool):
             return float(value)
-        raise WrongType(f"parameter {self.name!r} must be of type {self.type_names}, found {value!r}")
+        raise WrongType(f"parameter {self.name!r} must be of type {self.type_names}, found {self.shown(value)}")
+
+    def shown(self, value: Any) -> str:
+        """Return a value as people may see it."""
+        return "(secret)" if self.secret and value else repr(value)
 
     def _is_stray_bool(self, value: Any) -> bool:
         return isinstance(value, bool) and bool not in self.types
@@ -108,6 +120,8 @@ class Parameters(metaclass=_Completed):
         A name that nobody declared (an AttributeError, too); tells the nearest name.
     WrongType
         A value of a wrong type (a TypeError, too).
+    AmbiguousParameter
+        A shorthand that may mean several (a ValueError, too).
     ConfigError
         The file that was asked for is not there or cannot be understood.
     """
@@ -169,14 +183,12 @@ class Parameters(metaclass=_Completed):
         many = (types,) if types is None or isinstance(types, type) else tuple(types)
         kinds = tuple(type(None) if kind is None else kind for kind in many)
         self._declared[name] = Declared(name, copy.deepcopy(default), kinds, help, critical, unit, secret)
-        return default
+        return copy.deepcopy(default)
 
     def set_default(self, name: str, default: Any) -> None:
         """Give a parameter of a parent class another default."""
         known = self._declared[name]
-        self._declared[name] = Declared(
-            name, default, known.types, known.help, known.critical, known.unit, known.secret
-        )
+        self._declared[name] = replace(known, default=copy.deepcopy(default))
         object.__setattr__(self, name, copy.deepcopy(default))
 
     def add_alias(self, alias: str, real: str) -> None:
@@ -222,7 +234,7 @@ class Parameters(metaclass=_Completed):
 
         Raises
         ------
-        ValueError
+        AmbiguousParameter
             It may mean several.
         """
         if name in self._declared:
@@ -235,7 +247,7 @@ class Parameters(metaclass=_Completed):
         if not found and self._allow_shorthands and wanted:
             found = {real for known, real in names.items() if self._plain(known).startswith(wanted)}
         if len(found) > 1:
-            raise ValueError(f"parameter {name!r} may mean any of {sorted(found)}: write one of them")
+            raise AmbiguousParameter(f"parameter {name!r} may mean any of {sorted(found)}: write one of them")
         return found.pop() if found else None
 
     def _plain(self, name: str) -> str:
@@ -255,8 +267,10 @@ class Parameters(metaclass=_Completed):
             if name in given:
                 setattr(self, name, given.pop(name))
         key = self.cfg_key or self.default_cfg_key
+        if "cfg_file" in kwargs and self.cfg_file is None:
+            self.cfg_file = False  # so that whoever hands it on tells it from a file that nobody spoke of
         asked = self.cfg_file if "cfg_file" in kwargs else True
-        if key and asked not in (None, False):
+        if key and asked is not False:
             self.apply(self.section(read_section(asked, self.project, key)))
         self.apply(given)
 
@@ -328,8 +342,8 @@ class Parameters(metaclass=_Completed):
         """Return a table of all parameters: name, type, unit, value, default, help."""
         rows = [("name", "type", "unit", "value", "default", "help")]
         for name, known in self._declared.items():
-            value = "(secret)" if known.secret and getattr(self, name) else repr(getattr(self, name))
-            rows.append((name, known.type_names, known.unit, value, repr(known.default), known.help))
+            value, default = known.shown(getattr(self, name)), known.shown(known.default)
+            rows.append((name, known.type_names, known.unit, value, default, known.help))
         widths = [max(len(row[i]) for row in rows) for i in range(5)]
         lines = [
             "  ".join([*(text.ljust(width) for text, width in zip(row, widths, strict=False)), row[5]]) for row in rows
@@ -365,10 +379,10 @@ def legalize(name: str) -> str:
 
     Raises
     ------
-    ConfigError
+    IllegalName
         It cannot be one: other signs than letters, digits and underscores, or a digit at its start.
     """
     legal = re.sub(r"[\s-]", "_", name.strip()).upper()
     if re.fullmatch(r"(?!\d)\w+", legal, re.ASCII) is None:
-        raise ConfigError(f"{name!r} cannot be a name: letters, digits and underscores, and no digit at its start")
+        raise IllegalName(f"{name!r} cannot be a name: letters, digits and underscores, and no digit at its start")
     return legal

@@ -18,8 +18,13 @@ Floats = NDArray[np.float64]
 METHODS = ("lomb-scargle", "bls")
 OVERSAMPLING = 5
 """Frequencies of the grid within 1 / (length of the data): enough to lose no peak."""
-CANDIDATES = 12
+CANDIDATES, FINALISTS, ROUNDS = 12, 4, 4
 HARMONICS = 4
+WAVE_ROUNDS = 3
+DOUBLING_PAYS = 0.8
+"""Twice the period is taken if it leaves less than this fraction of the misfit."""
+BOX_FRACTIONS = (0.02, 0.035, 0.06, 0.1, 0.15)
+"""Lengths of boxes, in units of the shortest period of an octave."""
 MIN_EPOCHS = 12
 LARGEST_ERROR = 1.0
 """An epoch with a larger error is no measurement [mag]."""
@@ -94,6 +99,8 @@ def find_period(
     names = np.zeros(len(mjd), int) if bands is None else np.unique(bands, return_inverse=True)[1]
     time, brightness, error = (np.asarray(values[good], np.float64) for values in (mjd, mag, mag_err))
     data = _Data(time, brightness, error, names[good])
+    if data.span < 2 * period_range[0]:
+        raise Unprocessable(f"{data.span:.3g} d of data are less than two periods of {period_range[0]:g} d")
     return _waves(data, period_range) if method == "lomb-scargle" else _boxes(data, period_range)
 
 
@@ -128,14 +135,17 @@ def _waves(data: _Data, period_range: tuple[float, float]) -> Period:
             model = LombScargle(data.mjd[own], data.mag[own], data.error[own])
             power += model.power(frequency, method="fast", assume_regular_frequency=True, normalization="psd")
     candidates = _peaks(frequency, power)
-    # a wave that is not a sine may be strongest at twice its frequency
-    candidates = np.concatenate([candidates, candidates / 2])
-    candidates = candidates[(candidates >= low) & (candidates <= high)]
-    fits = [_refined(data, float(one), step) for one in candidates]
-    best, misfit = min(fits, key=lambda found: found[1])
+    rough = sorted((_refined(data, float(one), step, 1) for one in candidates), key=lambda found: found[1])
+    fine = [_refined(data, frequency, step, ROUNDS) for frequency, _ in rough[:FINALISTS]]
+    best, misfit = min(fine, key=lambda found: found[1])
+    if best / 2 >= low:
+        # two unequal eclipses are strongest at twice their frequency; equal ones are not to be told apart
+        half = _refined(data, best / 2, step, ROUNDS)
+        if half[1] < DOUBLING_PAYS * misfit:
+            best, misfit = half
     single = LombScargle(data.mjd, data.level(), data.error)
     false_alarm = float(single.false_alarm_probability(single.power(best), method="baluev", maximum_frequency=high))
-    wave = _fit(data, best)[1]
+    wave = _wave(data, best)
     constant = _misfit_of_constant(data)
     phase = np.linspace(0, 1, 400, endpoint=False)
     shape = _harmonics(phase, 1.0) @ wave
@@ -164,12 +174,32 @@ def _scales(data: _Data) -> Floats:
     return scale / scale[np.argmax(np.bincount(data.band))]
 
 
-def _fit(data: _Data, frequency: float) -> tuple[float, NDArray[Any]]:
+def _wave(data: _Data, frequency: float) -> NDArray[Any]:
+    """Return the wave in the band with the most epochs, when also the factors of the others are fitted."""
+    scale = _scales(data)
+    first = int(np.argmax(np.bincount(data.band)))
+    wave = _fit(data, frequency, scale)[1]
+    for _ in range(WAVE_ROUNDS):
+        shape, level = _harmonics(data.mjd - data.mjd.min(), frequency) @ wave, data.level()
+        for band in np.unique(data.band):
+            own = data.band == band
+            swing = shape[own] - np.mean(shape[own])
+            power = float(np.sum(swing**2))
+            if power > 0:
+                scale[band] = float(np.sum(swing * level[own])) / power
+        if not scale[first] > 0:
+            break
+        scale = scale / scale[first]
+        wave = _fit(data, frequency, scale)[1]
+    return wave
+
+
+def _fit(data: _Data, frequency: float, scale: Floats | None = None) -> tuple[float, NDArray[Any]]:
     """Fit harmonics, the same in every band but for a mean and a factor of each; returns the misfit and the wave.
 
-    The factors are those of the scatter of the bands: exact enough to compare periods.
+    Without factors those of the scatter of the bands are taken: exact enough to compare periods.
     """
-    scale = _scales(data)
+    scale = _scales(data) if scale is None else scale
     n_bands = len(scale)
     means = (data.band[:, None] == np.arange(n_bands)).astype(np.float64)
     design = np.hstack([_harmonics(data.mjd - data.mjd.min(), frequency) * scale[data.band][:, None], means])
@@ -191,10 +221,10 @@ def _misfit_of_constant(data: _Data) -> float:
     return max(total, 1e-12)
 
 
-def _refined(data: _Data, frequency: float, step: float) -> tuple[float, float]:
+def _refined(data: _Data, frequency: float, step: float, rounds: int) -> tuple[float, float]:
     """Return the best frequency within a step of the grid, and its misfit: a grid ever finer."""
     best, misfit, reach = frequency, np.inf, step
-    for _ in range(4):
+    for _ in range(rounds):
         for trial in np.linspace(best - reach, best + reach, 11):
             if trial > 0:
                 found = _fit(data, float(trial))[0]
@@ -208,19 +238,25 @@ def _boxes(data: _Data, period_range: tuple[float, float]) -> Period:
     longest = min(period_range[1], data.span)
     if longest <= period_range[0]:
         raise Unprocessable(f"{data.span:.3g} d of data: too short for periods from {period_range[0]:g} d on")
-    durations = np.geomspace(0.02, 0.15, 5) * period_range[0]
     model = BoxLeastSquares(data.mjd, -data.level(), data.error)
-    grid = model.autoperiod(durations, minimum_period=period_range[0], maximum_period=longest, frequency_factor=2.0)
-    found = model.power(grid, durations, objective="snr")
-    best = int(np.argmax(found.power))
-    fine = found.period[best] * (1 + np.linspace(-1, 1, 2001) * found.duration[best] / data.span)
-    again = model.power(fine[fine > durations.max()], durations, objective="snr")
-    best = int(np.argmax(again.power))
-    return Period(
-        float(again.period[best]),
-        float(again.power[best]),
-        float(again.transit_time[best]),
-        float(again.depth[best]),
-        None,
-        "bls",
-    )
+    fits = [
+        _best_box(model, data.span, (start, min(2 * start, longest)))
+        for start in period_range[0] * 2.0 ** np.arange(int(np.ceil(np.log2(longest / period_range[0]))))
+    ]
+    return max(fits, key=lambda found: found.power)
+
+
+def _best_box(model: BoxLeastSquares, span: float, octave: tuple[float, float]) -> Period:
+    """Return the best box with a period in an octave.
+
+    Periods are so near that a box drifts by less than half of its length over the data; then again around the best.
+    """
+    durations = octave[0] * np.array(BOX_FRACTIONS)
+    step = BOX_FRACTIONS[0] / 2 / span
+    frequency = np.arange(1 / octave[1], 1 / octave[0] + step, step)
+    found = model.power(1 / frequency, durations, objective="snr")
+    best = 1 / found.period[int(np.argmax(found.power))]
+    again = model.power(1 / (best + step * np.linspace(-1.5, 1.5, 61)), durations, objective="snr")
+    i = int(np.argmax(again.power))
+    period, power, start, depth = again.period[i], again.power[i], again.transit_time[i], again.depth[i]
+    return Period(float(period), float(power), float(start), float(depth), None, "bls")

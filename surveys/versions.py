@@ -30,20 +30,23 @@ def canonical(value: Any) -> Any:
     """Return a value as every way of writing it comes out: sets sorted, whole floats as integers, keys as text."""
     match value:
         case Mapping():
-            return {str(key): canonical(value[key]) for key in sorted(value, key=str)}
+            made: Any = {str(key): canonical(value[key]) for key in sorted(value, key=str)}
         case set() | frozenset():
-            return sorted((canonical(item) for item in value), key=str)
+            # 1 and "1" look the same as text, and a set has no order that could tell them apart
+            made = sorted((canonical(item) for item in value), key=json.dumps)
         case list() | tuple():
-            return [canonical(item) for item in value]
+            made = [canonical(item) for item in value]
         case np.generic() | np.ndarray():
-            return canonical(value.tolist())
+            made = canonical(value.tolist())
         case bool() | int() | str() | None:
-            return value
+            made = value
         case float():
-            return int(value) if math.isfinite(value) and value == int(value) else repr(value)
+            made = int(value) if math.isfinite(value) and value == int(value) else repr(value)
         case Path():
-            return str(value)
-    raise ConfigError(f"a configuration holds texts, numbers, lists and mappings; found {value!r}")
+            made = str(value)
+        case _:
+            raise ConfigError(f"a configuration holds texts, numbers, lists and mappings; found {value!r}")
+    return made
 
 
 def hash_of(config: Mapping[str, Any]) -> str:
@@ -61,9 +64,10 @@ def digest_of_code(module: str) -> str:
         return "unknown"
     tree = ast.parse(source)
     for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body and _is_text(body[0]):
-            body[:] = body[1:] or [ast.Pass()]
+        for name in ("body", "orelse", "finalbody"):
+            block = getattr(node, name, None)
+            if isinstance(block, list):
+                block[:] = [line for line in block if not _is_text(line)]
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:HASH_DIGITS]
 
 

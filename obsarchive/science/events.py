@@ -202,35 +202,41 @@ def _templates(x, shape):  # type: ignore[no-untyped-def]  # pragma: no cover - 
 
 
 @njit(cache=True)
+def _score(series, i, first, w, shape):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    """S/N and amplitude of a template that is centred on an epoch; `first` is the first epoch that it reaches."""
+    mjd, deviation, weight = series
+    signal, power, largest, its_power = 0.0, 0.0, 0.0, 0.0
+    j = first
+    while j < mjd.size and mjd[j] <= mjd[i] + REACH * w:
+        t = _template((mjd[j] - mjd[i]) / w, shape)
+        part = deviation[j] * t * weight[j]
+        signal += part
+        power += t * t * weight[j]
+        if abs(part) > abs(largest):
+            largest, its_power = part, t * t * weight[j]
+        j += 1
+    rest = power - its_power
+    if power <= 0.0 or rest <= 1e-9 * power:
+        return 0.0, 0.0
+    whole, without = signal / np.sqrt(power), (signal - largest) / np.sqrt(rest)
+    if whole * without <= 0.0:
+        return 0.0, 0.0
+    return (whole if abs(whole) < abs(without) else without), signal / power
+
+
+@njit(cache=True)
 def _filtered(mjd, deviation, noise, widths, shape):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     n = mjd.size
     best, width, amplitude = np.zeros(n), np.zeros(n), np.zeros(n)
     scores, amplitudes = np.zeros(n), np.zeros(n)
+    series = (mjd, deviation, 1.0 / (noise * noise))
     for w in widths:
-        reach = REACH * w
         first = 0
         for i in range(n):
-            while mjd[first] < mjd[i] - reach:
+            while mjd[first] < mjd[i] - REACH * w:
                 first += 1
-            signal, power, largest, its_power = 0.0, 0.0, 0.0, 0.0
-            j = first
-            while j < n and mjd[j] <= mjd[i] + reach:
-                t = _template((mjd[j] - mjd[i]) / w, shape)
-                weight = 1.0 / (noise[j] * noise[j])
-                part = deviation[j] * t * weight
-                signal += part
-                power += t * t * weight
-                if abs(part) > abs(largest):
-                    largest, its_power = part, t * t * weight
-                j += 1
-            scores[i] = 0.0
-            rest = power - its_power
-            if power > 0.0 and rest > 1e-9 * power:
-                whole, without = signal / np.sqrt(power), (signal - largest) / np.sqrt(rest)
-                if whole * without > 0.0:
-                    scores[i] = whole if abs(whole) < abs(without) else without
-                amplitudes[i] = signal / power
-        scatter = max(1.0, 1.4826 * np.median(np.abs(scores)))
+            scores[i], amplitudes[i] = _score(series, i, first, w, shape)
+        scatter = max(1.0, 1.4826 * np.median(np.abs(scores))) if n else 1.0
         for i in range(n):
             if abs(scores[i]) / scatter > abs(best[i]):
                 best[i], width[i], amplitude[i] = scores[i] / scatter, w, amplitudes[i]

@@ -4,6 +4,7 @@ One convention of signs everywhere: brighter is positive, in flux, in S/N and in
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numba import njit
@@ -15,7 +16,8 @@ Floats = NDArray[np.float64]
 
 AB_MICROJANSKY = 23.9
 """Zero point of AB magnitudes for fluxes in µJy (Oke & Gunn 1983, ApJ 266, 713)."""
-CLIP_SIGMA, CLIP_ROUNDS = 3.0, 3
+CLIP_SIGMA, CLIP_ROUNDS = 3.0, 10
+MAD_TO_SIGMA = 1.4826
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,9 @@ class Level:
 
 
 def quiet_level(values: NDArray, good: NDArray[np.bool_] | None = None) -> Level:
-    """Return the clipped mean and scatter: three times clipped at 3 sigma about the median.
+    """Return the mean and scatter of quiet epochs: several times clipped at 3 sigma about the median.
+
+    Sigma is that of the median absolute deviation, so that an event may take a good part of the light curve.
 
     Parameters
     ----------
@@ -56,7 +60,8 @@ def _clipped(values, good, sigma, rounds):  # type: ignore[no-untyped-def]  # pr
         if kept.size < 3:
             break
         middle = np.median(kept)
-        width = sigma * np.std(kept)
+        # a long event makes the standard deviation its own; the median of the deviations is that of the quiet epochs
+        width = sigma * MAD_TO_SIGMA * np.median(np.abs(kept - middle))
         inside = kept[np.abs(kept - middle) <= width]
         if inside.size == kept.size or inside.size < 2:
             break
@@ -94,4 +99,4 @@ def seasons(mjd: NDArray, gap_d: float) -> list[slice]:
     if not len(mjd):
         return []
     edges = [0, *(np.flatnonzero(np.diff(mjd) > gap_d) + 1).tolist(), len(mjd)]
-    return [slice(start, stop) for start, stop in zip(edges, edges[1:], strict=False)]
+    return [slice(start, stop) for start, stop in pairwise(edges)]

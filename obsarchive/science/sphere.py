@@ -64,7 +64,9 @@ def place_of(vectors: Floats) -> tuple[Floats, Floats]:
     return ra, dec
 
 
-def moved(place: tuple[ArrayLike, ArrayLike], motion: tuple[ArrayLike, ArrayLike], years: float) -> tuple[Floats, Floats]:
+def moved(
+    place: tuple[ArrayLike, ArrayLike], motion: tuple[ArrayLike, ArrayLike], years: float
+) -> tuple[Floats, Floats]:
     """Return where stars are after some years.
 
     Straight lines on the tangent plane, as far as proper motions alone tell: parallax and radial velocity, which most

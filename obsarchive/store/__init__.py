@@ -20,6 +20,7 @@ from obsarchive.store.outbox import Outbox
 from obsarchive.store.people import Audit, Sessions, Slots, Throttle, Tokens, Users, one_line
 from obsarchive.store.requests import Requests
 from obsarchive.store.search import BadCursor, Cone, Criteria, Order, Page
+from obsarchive.store.sources import Events, SourceCriteria, SourcePage, Sources
 from obsarchive.store.subjects import Nights, Observations
 from obsarchive.store.surveys import Results, Surveys
 
@@ -33,6 +34,7 @@ __all__ = [
     "Datasets",
     "Document",
     "Ending",
+    "Events",
     "Frames",
     "Jobs",
     "Lease",
@@ -45,6 +47,9 @@ __all__ = [
     "Results",
     "Sessions",
     "Slots",
+    "SourceCriteria",
+    "SourcePage",
+    "Sources",
     "StepPath",
     "Store",
     "Surveys",
@@ -88,6 +93,7 @@ class Store:
         self.frames = Frames(self.database["frames"])
         self.datasets = Datasets(self.database["datasets"])
         self.surveys = Surveys(self.database)
+        self.sources = Sources(self.database)
         self.outbox = Outbox(self.database["alerts"])
         self.requests = Requests(self.database["requests"])
         self.audit = Audit(self.database["audit"])

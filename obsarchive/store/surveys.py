@@ -57,14 +57,17 @@ class Surveys:
         """Create what the queries need."""
         self._of["sources"].create_index([("geojson", "2dsphere")])
         self._of["sources"].create_index([("projects", 1), ("_id", 1)])
-        self._of["sources"].create_index("aliases")
+        self._of["sources"].create_index([("aliases", 1), ("_id", 1)])
         self._of["raw_photometry"].create_index("source_name")
         self._of["raw_photometry"].create_index([("observatory", 1), ("state", 1), ("expires", 1)])
+        self._of["raw_photometry"].create_index([("state", 1), ("source_name", 1)])
         for kind in ("lightcurves", "detections", "properties"):
             self._of[kind].create_index("source_name")
             self._of[kind].create_index([("run", 1), ("source_name", 1)])
         self._of["properties"].create_index([("run", 1), ("cfg_hash", 1), ("stale", 1), ("source_name", 1)])
-        self._of["detections"].create_index([("run", 1), ("simulated", 1), ("score", -1)])
+        self._of["properties"].create_index([("run", 1), ("state", 1), ("source_name", 1)])
+        self._of["detections"].create_index([("run", 1), ("simulated", 1), ("source_name", 1)])
+        self._of["detections"].create_index([("run", 1), ("simulated", 1), ("strength", -1)])
 
     def find(self, kind: str, query: Mapping[str, Any], limit: int = 0, skip: int = 0) -> Iterator[Document]:
         """Yield documents of a kind, in the order of their identifiers."""

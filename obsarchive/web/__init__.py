@@ -21,6 +21,7 @@ from obsarchive.web import (
     nights,
     observations,
     search,
+    sources,
     summary,
     users,
     viewer,
@@ -32,6 +33,8 @@ from obsarchive.web.jobs import daemon_state
 from obsarchive.web.portal import Portal, portal
 from obsarchive.web.problems import explain
 from obsarchive.web.protection import protect
+from surveys import dataset
+from surveys.database import root_of
 
 __all__ = ["Portal", "create_app"]
 
@@ -47,6 +50,7 @@ ROOMS = (
     viewer,
     library,
     datasets,
+    sources,
     jobs,
     users,
     api,
@@ -81,6 +85,7 @@ def create_app(config: Config, store: Store) -> Portal:
     for room in ROOMS:
         app.register_blueprint(room.bp)
     store.ensure_portal_indexes()
+    dataset.DATA_ROOT = root_of(config)
     return app
 
 

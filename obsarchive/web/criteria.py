@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from astropy import units as u
@@ -12,6 +12,7 @@ from obsarchive.instruments import degrees
 from obsarchive.names import is_night
 from obsarchive.state import State
 from obsarchive.store.search import NUMBERS, SORTS, Cone, Criteria, Order, strehl_paths
+from obsarchive.store.sources import SourceCriteria
 
 MAX_TEXT = 200
 MAX_TARGETS = 200
@@ -20,6 +21,8 @@ UNITS = {"arcsec": 1 / 3600, "arcmin": 1 / 60, "deg": 1.0, "rad": 180 / math.pi}
 """Degrees in a unit of the cone's radius."""
 STATES = {"done": State.DONE, "failed": State.FAILED, "rejected": State.REJECTED, "running or queued": State.ENQUEUED}
 DEFAULT_RADIUS, DEFAULT_UNIT = 30.0, "arcsec"
+LARGEST_CONE_DEG = 30.0
+"""Of sources, which are sorted by their distances."""
 
 Steps = Sequence[tuple[str, str]]
 
@@ -52,6 +55,31 @@ class Asked:
     problems: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass
+class AskedSources:
+    """A search for sources of surveys, as an address asks for it.
+
+    Parameters
+    ----------
+    criteria : SourceCriteria
+        What to look for.
+    project : str
+        The one project whose sources are meant; empty: all.
+    limit : int
+        Sources on a page.
+    cursor : str
+        Mark of the page.
+    problems : dict of str to str
+        What was not understood, by parameter, in words for whoever sent it.
+    """
+
+    criteria: SourceCriteria
+    project: str
+    limit: int
+    cursor: str
+    problems: dict[str, str] = field(default_factory=dict)
+
+
 def number_fields(steps: Steps) -> dict[str, str]:
     """Numbers that are looked for by a range: parameter and path; the Strehl ratio of each pipeline among them."""
     return {**NUMBERS, **{f"strehl_{pipeline}": path for pipeline, path in strehl_paths(steps).items()}}
@@ -73,6 +101,11 @@ def read(arguments: MultiDict[str, str], steps: Steps) -> Asked:
         All steps of the configuration.
     """
     return _Reader(arguments, steps).read()
+
+
+def read_sources(arguments: MultiDict[str, str]) -> AskedSources:
+    """Read the parameters of a search for sources."""
+    return _Reader(arguments, ()).read_sources()
 
 
 class _Reader:
@@ -102,6 +135,19 @@ class _Reader:
             known_steps=self.steps,
         )
         return Asked(criteria, order, sort, self._limit(), self.arguments.get("cursor", ""), self.problems)
+
+    def read_sources(self) -> AskedSources:
+        cone, which = self._cone(), self._text("state")
+        if cone is not None and cone.radius_deg > LARGEST_CONE_DEG:
+            self.problems["radius"] = f"at most {LARGEST_CONE_DEG:g} deg"
+        criteria = SourceCriteria(self._text("name"), cone)
+        match which:
+            case "detected" | "failed":
+                criteria = replace(criteria, which=which)
+            case text if text:
+                self.problems["state"] = "detected or failed"
+        place = self._limit(), self.arguments.get("cursor", "")
+        return AskedSources(criteria, self._text("project"), *place, self.problems)
 
     def _text(self, name: str) -> str:
         found = self.arguments.get(name, "").strip()

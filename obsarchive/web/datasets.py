@@ -2,20 +2,23 @@
 
 import csv
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from astropy import units as u
 from flask import Blueprint, Response, flash, redirect, render_template, request, send_file, url_for
 from flask.typing import ResponseReturnValue
+from numpy.typing import NDArray
 
 from obsarchive.datasets.names import FRAMES, LIGHT_CURVE, LOG, PLOTS, SUMMARY, TABLE
 from obsarchive.datasets.stored import Stored, StoredCurve
 from obsarchive.errors import ArchiveError
 from obsarchive.instruments import degrees, number
 from obsarchive.observation import utc_now
+from obsarchive.science.aperture import Flag
 from obsarchive.store import Document
-from obsarchive.web import wishing
+from obsarchive.web import plotted, wishing
 from obsarchive.web.access import admin_only, asking, audit, for_tokens, refuse
 from obsarchive.web.files import FILE_POLICY, last_lines
 from obsarchive.web.portal import portal
@@ -119,7 +122,7 @@ def lightcurves() -> ResponseReturnValue:
         "lightcurves.html",
         targets=targets,
         target=target,
-        facts={**light_curves(curves), "period": _period()},
+        facts=light_curves(curves, asked_period()),
         curves=[(found, curve) for found, curve in curves if curve is not None],
         problem=problem,
         asked=request.args,
@@ -178,17 +181,20 @@ def _curve(folder: Path, star: int, place: tuple[float, float] | None) -> Stored
         return None
 
 
-def light_curves(curves: list[tuple[Document, StoredCurve | None]]) -> dict[str, Any]:
+def light_curves(curves: list[tuple[Document, StoredCurve | None]], period_d: float | None = None) -> dict[str, Any]:
     """Return what the plot of light curves needs."""
-    known = [
-        {"instrument": found.get("instrument"), "filter": found.get("filter"), "rows": curve.rows()}
-        for found, curve in curves
-        if curve is not None
-    ]
-    return {"curves": known}
+    drawn = [_drawn(found, curve.columns) for found, curve in curves if curve is not None]
+    return plotted.light_curves(drawn, plotted.BJD, period_d, epoch=plotted.BJD.offset_d)
 
 
-def _period() -> float | None:
+def _drawn(found: Document, columns: Mapping[str, NDArray[Any]]) -> plotted.Curve:
+    place = str(found.get("instrument") or ""), str(found.get("filter") or "")
+    # that the light of a star was fitted rather than summed is nothing wrong
+    is_flagged = (columns["flags"].astype(int) & ~int(Flag.PSF_FIT)) != 0
+    return plotted.Curve(*place, columns["time_bjd_tdb"], columns["mag"], columns["mag_err"], is_flagged)
+
+
+def asked_period() -> float | None:
     """Return the period that is asked for [d]; None if it is no positive number."""
     found = number(request.args.get("period"))
     return found if found is not None and found > 0 else None

@@ -16,8 +16,9 @@ from obsarchive.web.access import asking, audit, for_tokens
 from obsarchive.web.cards import card_of
 from obsarchive.web.columns import Column, columns
 from obsarchive.web.criteria import Asked, spoken
+from obsarchive.web.formats import utc
 from obsarchive.web.portal import portal
-from obsarchive.web.skymap import sky_map
+from obsarchive.web.skymap import Mark, sky_map
 from obsarchive.web.views import Card
 
 MOST_EXPORTED = 10_000
@@ -68,7 +69,7 @@ def search() -> ResponseReturnValue:
         "search.html",
         page=page,
         cards=shown,
-        sky=sky_map(shown),
+        sky=sky_map(map(_mark, shown)),
         wanted=wanted,
         columns=[column for column in known if column.key in chosen],
         every_column=known,
@@ -84,6 +85,13 @@ def search() -> ResponseReturnValue:
         more_asked=bool(spoken(request.args, *SIMPLE, "columns", "sort", "limit", "view", "cursor")),
         as_thumbnails=request.args.get("view") == "thumbnails",
     )
+
+
+def _mark(card: Card) -> Mark:
+    seen = card.observation
+    ra, dec = (seen.number(f"coordinates.{name}_deg") for name in ("ra", "dec"))
+    address = url_for("observations.observation", obs_id=card.id)
+    return Mark(ra, dec, address, f"{card.name}, {utc(seen.date_utc, '%Y-%m-%d')}")
 
 
 def _chosen(known: list[Column]) -> set[str]:

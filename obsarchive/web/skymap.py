@@ -1,16 +1,25 @@
-"""A map of the whole sky (Mollweide, equal area) with the places of observations."""
+"""A map of the whole sky (Mollweide, equal area) with the places of observations or sources."""
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
-
-from obsarchive.web.views import Card
 
 WIDTH, HEIGHT = 200.0, 100.0
 """Axes of the ellipse, in the units of the drawing; its middle is the origin."""
 STEP_DEG = 5.0
 
 Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Something at a place [deg]: where its mark leads, and what it is called."""
+
+    ra_deg: float | None
+    dec_deg: float | None
+    address: str
+    title: str
 
 
 def mollweide(ra_deg: float, dec_deg: float) -> Point:
@@ -33,14 +42,13 @@ def mollweide(ra_deg: float, dec_deg: float) -> Point:
     return -WIDTH / 2 * longitude / math.pi * math.cos(half), -HEIGHT / 2 * math.sin(half)
 
 
-def sky_map(cards: Iterable[Card]) -> dict[str, Any] | None:
+def sky_map(marks: Iterable[Mark]) -> dict[str, Any] | None:
     """Return what the drawing holds, or None if no place is known."""
     points = []
-    for card in cards:
-        ra, dec = (card.observation.number(f"coordinates.{name}_deg") for name in ("ra", "dec"))
-        if ra is not None and dec is not None and abs(dec) <= 90:
-            x, y = mollweide(ra, dec)
-            points.append({"x": round(x, 2), "y": round(y, 2), "card": card})
+    for mark in marks:
+        if mark.ra_deg is not None and mark.dec_deg is not None and abs(mark.dec_deg) <= 90:
+            x, y = mollweide(mark.ra_deg, mark.dec_deg)
+            points.append({"x": round(x, 2), "y": round(y, 2), "mark": mark})
     return {"points": points, "lines": _graticule()} if points else None
 
 

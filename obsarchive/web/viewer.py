@@ -46,12 +46,18 @@ def view(obs_id: str, pipeline: str, name: str) -> ResponseReturnValue:
 @bp.get("/observation/<obs_id>/sky.png")
 def sky(obs_id: str) -> ResponseReturnValue:
     """Send a picture of the sky around the target."""
-    seen, service = find_card(obs_id).observation, portal().settings.server.sky
+    seen = find_card(obs_id).observation
     ra, dec = seen.number("coordinates.ra_deg"), seen.number("coordinates.dec_deg")
-    if service is None or ra is None or dec is None:
+    return sky_picture(None if ra is None or dec is None else (ra, dec))
+
+
+def sky_picture(place: tuple[float, float] | None) -> Response:
+    """Return a picture of the sky around a place [deg]; 404 without a place or a service."""
+    service = portal().settings.server.sky
+    if service is None or place is None:
         abort(404)
     try:
-        path = Sky(service, portal().settings.paths.tmp / "sky").picture(ra, dec)
+        path = Sky(service, portal().settings.paths.tmp / "sky").picture(*place)
     except SkyUnavailable as err:
         return Response(f"{err}\n", 502, mimetype="text/plain")
     response = send_file(path, mimetype="image/png", max_age=86400)

@@ -17,6 +17,7 @@ from obsarchive.config import Config
 from obsarchive.mongod import Server
 from obsarchive.store import Store
 from obsarchive.web import Portal, create_app
+from surveys import dataset
 
 PASSWORD = "perihelion of 1801"
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
@@ -29,6 +30,12 @@ def cheap_passwords(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
     """Hash in no time where the hash is not what is tested."""
     if request.module.__name__ != "test_accounts":
         monkeypatch.setattr(accounts, "_HASHER", CHEAP)
+
+
+@pytest.fixture(autouse=True)
+def own_survey_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every portal find survey data where its own configuration says."""
+    monkeypatch.setattr(dataset, "DATA_ROOT", None)
 
 
 @pytest.fixture
@@ -76,6 +83,12 @@ def archive(app: Portal) -> SimpleNamespace:
     datasets = toy.dataset("3", "OGLE-2024-BLG-0034"), toy.dataset("4", "MOA-2024-BLG-0007")
     found = {"own": own, "failed": failed, "hostile": hostile, "foreign": foreign, "named": named, "earlier": earlier}
     return SimpleNamespace(toy=toy, datasets=datasets, **found)
+
+
+@pytest.fixture
+def sources(archive: SimpleNamespace) -> SimpleNamespace:
+    """Sources of surveys, by what they are: some of a project of everybody, one of each programme."""
+    return SimpleNamespace(**archive.toy.surveys())
 
 
 @pytest.fixture

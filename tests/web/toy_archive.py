@@ -19,6 +19,12 @@ from obsarchive.instruments import coordinates
 from obsarchive.layout import Layout
 from obsarchive.observation import utc_now
 from obsarchive.store import Store
+from surveys.demo import VirtualDemoObs
+from surveys.finder import Finder
+from surveys.observatory import VirtualObservatory
+from surveys.properties import Properties
+from surveys.quality import QualityChecker
+from surveys.source import Source
 
 NIGHT, EARLIER = "20160925", "20160923"
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>{{7*7}}"
@@ -299,3 +305,64 @@ class ToyArchive:
         zero_point = {"zero_point": 23.7, "zero_point_stars": 40, "zero_point_scatter": 0.02, "catalogue": "Gaia DR3"}
         self.store.datasets.note(folder, {**facts, **zero_point, "state": "done", "proposals": [program]})
         return self.store.datasets.key(folder)
+
+    def project(self, run: str, programs: list[str], **more: Any) -> None:
+        """Add a project of surveys."""
+        facts = {"name": run, "programs": programs, "observatories": ["DEMO"], "state": "done", "progress": 1.0}
+        self.store.surveys.ensure_indexes()
+        self.store.surveys.note_run(run, {**facts, **more})
+
+    def source(self, run: str, row: dict[str, Any], obs: VirtualObservatory | None = None, **more: Any) -> str:
+        """Fetch, reduce, search and keep a source of a project as a run does; returns its name."""
+        surveys, name = self.store.surveys, str(row["name"])
+        obs = obs or VirtualDemoObs(event_fraction=1.0)
+        obs.output_folder = run
+        surveys.register([Source.from_row(row).document()], run)
+        raw = obs.download(row)
+        raw.save()
+        surveys.save_raw([raw.document(utc_now() + timedelta(days=90))])
+        finder, checker = Finder(), QualityChecker()
+        curves = [finder.process(checker.check(curve)) for curve in obs.reduce(raw)]
+        for curve in curves:
+            curve.save()
+        surveys.save("lightcurves", [curve.document() for curve in curves])
+        detections = [found for curve in curves for found in finder.detect(curve)]
+        surveys.save("detections", [found.document() for found in detections])
+        found = Properties(name, run, has_data=bool(curves), n_detections=len(detections), **more)
+        surveys.save("properties", [found.document()])
+        return name
+
+    def surveys(self) -> dict[str, str]:
+        """Add a project of everybody, and one of each of two programmes; returns sources by what they are."""
+        self.project("WHITE_DWARFS", [], description="white dwarfs within 100 pc")
+        self.project("OURS", ["3"], state="running", progress=0.4, text="2 of 5 sources", n_sources=5)
+        self.project("THEIRS", ["4"])
+        quiet, empty = VirtualDemoObs(event_fraction=0.0), VirtualDemoObs(event_fraction=0.0, empty_fraction=1.0)
+        dwarfs = {
+            "event": {"name": "WDJ0000+2000", "ra": 0.0001, "dec": 20.0, "mag": 16.0, "aliases": ["Gaia EDR3 77"]},
+            "quiet": {"name": "WDJ2359+2000", "ra": 359.996, "dec": 20.001, "mag": 18.0},
+            "polar": {"name": "WDJ1234+9000", "ra": 188.5, "dec": 89.9999, "mag": 17.0},
+            "empty": {"name": "WDJ0600-3000", "ra": 90.0, "dec": -30.0, "mag": 19.0},
+        }
+        features = {"DEMO R": {"n": 100.0, "median_mag": 16.0, "slope_mag_per_d": 0.001, "stetson_j": 0.4}}
+        period = {"period_d": 3.25, "power": 0.8, "epoch_mjd": 58001.5, "amplitude_mag": 0.1, "method": "lomb-scargle"}
+        injection = {"number": 1, "shape": "box", "mjd": 58050.0, "duration": 2.0, "amplitude": 0.5}
+        injected = {**injection, "expected_snr": 21.5, "observatory": "DEMO", "filter": "R", "recovered": True}
+        self.source("WHITE_DWARFS", dwarfs["event"], features=features, extra={"period": period, "injections": [injected]})
+        self.source("WHITE_DWARFS", {**dwarfs["quiet"], "cat_row": {"pm": 12.5, "note": HOSTILE}}, quiet)
+        self.source("WHITE_DWARFS", dwarfs["polar"], quiet)
+        self.source("WHITE_DWARFS", dwarfs["empty"], empty)
+        self.source("OURS", {"name": "ANA 1", "ra": 120.0, "dec": 5.0, "mag": 17.0})
+        self.source("THEIRS", {"name": "BEN 1", "ra": 121.0, "dec": 5.0, "mag": 17.0})
+        names = {what: str(row["name"]) for what, row in dwarfs.items()}
+        return {**names, "failed": self._failed_source(), "ana": "ANA 1", "ben": "BEN 1"}
+
+    def _failed_source(self) -> str:
+        name = "WDJ1200+0000"
+        surveys = self.store.surveys
+        surveys.register([Source(name, 180.0, 0.0, 15.0).document()], "WHITE_DWARFS")
+        raw = {"_id": f"DEMO/{name}", "observatory": "DEMO", "source_name": name, "state": "failed", "checksum": None}
+        surveys.save_raw([{**raw, "reason": f"DEMO answered 500 {HOSTILE}", "fetched": utc_now()}])
+        failed = Properties(name, "WHITE_DWARFS", state="failed", reason="raw photometry needs a time")
+        surveys.save("properties", [failed.document()])
+        return name
