@@ -57,12 +57,14 @@
       }
       ctx.beginPath();
       outline(ctx, item.shape, x, y, (items.length > 1500 ? 2.2 : 3.5) * devicePixelRatio);
+      if (item.open) ctx.fillStyle = style("--sheet");
+      ctx.fill();
       if (item.open) ctx.stroke();
-      else ctx.fill();
     }
     ctx.restore();
   };
 
+  const heightOf = (u, item) => item.pinned ?? u.valToPos(item.y, item.scale || "y");
   const nearest = (u, items) => {
     const { left, top } = u.cursor;
     if (left === undefined || left < 0) return undefined;
@@ -70,7 +72,7 @@
     let least = 14 ** 2;
     for (const item of items) {
       const dx = u.valToPos(item.x, "x") - left;
-      const dy = u.valToPos(item.y, item.scale || "y") - top;
+      const dy = heightOf(u, item) - top;
       if (dx * dx + dy * dy < least) [best, least] = [item, dx * dx + dy * dy];
     }
     return best;
@@ -98,7 +100,7 @@
           label.textContent = item.text;
           const x = u.valToPos(item.x, "x");
           label.style.left = `${Math.min(x + 10, Math.max(0, u.over.clientWidth - label.offsetWidth - 4))}px`;
-          label.style.top = `${Math.max(0, u.valToPos(item.y, item.scale || "y") - 30)}px`;
+          label.style.top = `${Math.max(0, heightOf(u, item) - 30)}px`;
         },
       },
     };
@@ -171,7 +173,8 @@
       const inside = shown().filter((item) => !(item.x < u.scales.x.min || item.x > u.scales.x.max));
       return range((inside.length ? inside : sorted).flatMap(reach), 0.08, floor);
     };
-    const draw = [bands(events, () => true), under(line), (u) => scatter(shown(), "y")(u)];
+    const draw = [bands(events), under(line), (u) => scatter(shown(), "y")(u)];
+    const marks = events.map((event) => ({ x: event.peak, pinned: peakMark, text: event.text }));
     return new uPlot(
       {
         ...size,
@@ -180,7 +183,7 @@
         scales: { x: { time: false, range: across }, y: { range: within, dir: isMagnitude ? -1 : 1 } },
         axes: [xTime ? timeAxis() : axis(x, { values: (_, ticks) => ticks.map((tick) => String(Number(tick.toPrecision(9)))) }), axis(y, { size: 62 })],
         series,
-        plugins: [{ hooks: { draw } }, hover(shown, goTo)],
+        plugins: [{ hooks: { draw } }, hover(() => [...marks, ...shown()], goTo)],
       },
       [sorted.map((item) => item.x), sorted.map((item) => item.y)],
       box,
@@ -263,26 +266,26 @@
     return plot;
   };
 
-  // What a search found: a band from its beginning to its end, a line at its peak.
-  const bands = (events, isShown) => (u) => {
+  // What a search found: a band from its beginning to its end, and a mark in the colour of the filter at its peak.
+  const peakMark = 7;
+  const bands = (events) => (u) => {
     const { ctx } = u;
     const { left, top, width, height } = u.bbox;
+    const one = devicePixelRatio;
     ctx.save();
     ctx.beginPath();
     ctx.rect(left, top, width, height);
     ctx.clip();
-    for (const event of events.filter(isShown)) {
+    for (const event of events) {
       const [start, peak, stop] = [event.start, event.peak, event.stop].map((time) => u.valToPos(time, "x", true));
-      ctx.fillStyle = ctx.strokeStyle = colourOf(event.filter);
+      ctx.fillStyle = style("--faint");
       ctx.globalAlpha = 0.16;
-      const least = 4 * devicePixelRatio;
-      ctx.fillRect(Math.min(start, peak - least / 2), top, Math.max(stop - start, least), height);
-      ctx.globalAlpha = 0.9;
-      ctx.lineWidth = devicePixelRatio;
+      ctx.fillRect(start - one, top, stop - start + 2 * one, height);
+      ctx.fillStyle = colourOf(event.filter);
+      ctx.globalAlpha = 1;
       ctx.beginPath();
-      ctx.moveTo(peak, top);
-      ctx.lineTo(peak, top + 12 * devicePixelRatio);
-      ctx.stroke();
+      [[-peakMark, 0], [peakMark, 0], [0, 1.5 * peakMark]].forEach(([dx, dy], i) => ctx[i ? "lineTo" : "moveTo"](peak + dx * one, top + dy * one));
+      ctx.fill();
     }
     ctx.restore();
   };
@@ -293,18 +296,19 @@
   const lightcurve = (facts, box, size) => {
     const period = facts.period > 0 ? facts.period : 0;
     const instruments = [...new Set(facts.curves.map((curve) => curve.instrument))];
-    const curveItems = (curve) => curve.time.flatMap((time, i) => {
+    const nameOf = (curve) => [...new Set([curve.instrument, curve.filter])].filter(Boolean).join(" ");
+    const curveItems = (curve, group = nameOf(curve)) => curve.time.flatMap((time, i) => {
       const item = {
         y: curve.mag[i], error: curve.mag_err[i], filter: curve.filter, open: Boolean(curve.flagged[i]),
-        shape: shapes[instruments.indexOf(curve.instrument) % shapes.length], group: `${curve.instrument} ${curve.filter}`,
-        text: `${time.toFixed(4)}  ${curve.mag[i].toFixed(3)} ± ${digits(curve.mag_err[i], 3)}  ${curve.filter} ${curve.instrument}`,
+        shape: shapes[instruments.indexOf(curve.instrument) % shapes.length], group,
+        text: `${time.toFixed(4)}  ${curve.mag[i].toFixed(3)} ± ${digits(curve.mag_err[i], 3)}  ${group}`,
       };
       if (!period) return [{ ...item, x: time }];
       const cycles = (time - facts.epoch) / period;
       const phase = cycles - Math.floor(cycles);
       return [{ ...item, x: phase }, { ...item, x: phase + 1 }];
     });
-    const items = facts.curves.flatMap(curveItems);
+    const items = facts.curves.flatMap((curve) => curveItems(curve));
     const x = period ? `Phase (period ${period} d)` : facts.axis;
     const events = period ? [] : facts.events;
     const hidden = new Set();

@@ -156,7 +156,7 @@ class Session:
         for item in self._added:
             self.surveys.save(_kinds()[type(item)][0], [item.document()])
         for item in self._deleted:
-            self.surveys.delete(_kinds()[type(item)][0], [item.document()["_id"]])
+            self.surveys.delete(_kinds()[type(item)][0], [item.identifier])
         self.rollback()
 
     def rollback(self) -> None:

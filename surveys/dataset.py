@@ -242,6 +242,11 @@ class RawPhotometry(DatasetMixin):
         values = self.columns[column].tolist() if column else [self.altdata.get("filter") or ""]
         return sorted({str(value) for value in values})
 
+    @property
+    def identifier(self) -> str:
+        """What it is called in the database."""
+        return str(raw_identity(self.observatory, self.source_name)["_id"])
+
     def document(self, expires: datetime | None = None) -> Document:
         """Return what the database keeps of it."""
         return {
@@ -360,6 +365,11 @@ class Lightcurve(DatasetMixin):
         made = type(self)(columns, {**self.altdata, **altdata}, observatory=self.observatory, project=self.project)
         return made
 
+    @property
+    def identifier(self) -> str:
+        """What it is called in the database."""
+        return f"{self.project}/{self.observatory}/{self.filekey}"
+
     def document(self, cfg_hash: str = "") -> Document:
         """Return what the database keeps of it."""
         columns, level = self.columns, self.level
@@ -367,7 +377,7 @@ class Lightcurve(DatasetMixin):
         low, middle, high = np.percentile(np.diff(mjd), (5, 50, 95)) if len(mjd) > 1 else (np.nan,) * 3
         mag = columns["mag"][np.isfinite(columns["mag"])]
         return {
-            "_id": f"{self.project}/{self.observatory}/{self.filekey}",
+            "_id": self.identifier,
             "run": self.project,
             "source_name": self.source_name,
             "observatory": self.observatory,

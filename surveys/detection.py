@@ -72,11 +72,15 @@ class Detection:
         """When it was strongest."""
         return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=self.mjd_peak - MJD_1970)
 
-    def document(self) -> dict[str, Any]:
-        """Return what the database keeps of it; the same event has the same identifier whenever it is found."""
+    @property
+    def identifier(self) -> str:
+        """What it is called in the database: the same event has the same name whenever it is found."""
         kind = f"simulated {self.sim_pars.get('number', 1)}" if self.simulated else "real"
-        place = f"{self.run}/{self.source_name}/{self.observatory}/{self.series_number}/{kind}/{self.number}"
-        return {"_id": place, **vars(self), "strength": abs(self.score)}
+        return f"{self.run}/{self.source_name}/{self.observatory}/{self.series_number}/{kind}/{self.number}"
+
+    def document(self) -> dict[str, Any]:
+        """Return what the database keeps of it."""
+        return {"_id": self.identifier, **vars(self), "strength": abs(self.score)}
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:

@@ -80,8 +80,6 @@ class ParsProject(Parameters):
             "num_workers", 0, int, "Dask workers that reduce and analyse; 0: this process", critical=False
         )
         self.batch_size = add("batch_size", 1000, int, "sources between two looks at the database", critical=False)
-        # what obs_kwargs holds may be a secret; what of it counts is in the parameters of the observatories
-        self._observatory_kwargs: dict[str, dict[str, Any]] = {}
 
 
 class Project(Configured):
@@ -120,7 +118,10 @@ class Project(Configured):
             "project": self.name,
             **({"cfg_file": self.pars.cfg_file} if self.pars.cfg_file is not None else {}),
         }
-        self.observatories = UniqueList([self._observatory(*found, known, from_project) for found in classes])
+        made = [self._observatory(*found, known, from_project) for found in classes]
+        self.observatories = UniqueList(made, named="name")
+        # the observatories have them now; here they would be shown
+        self.pars.obs_kwargs, self._own = _without_credentials(self.pars.obs_kwargs), {}
         catalog = load_class(self.pars.catalog_module, self.pars.catalog_class, Catalog)
         self.catalog: Catalog = catalog(**from_project, **self.pars.catalog_kwargs)
         analysis = load_class(self.pars.analysis_module, self.pars.analysis_class, Analysis)
@@ -137,6 +138,8 @@ class Project(Configured):
             key.upper(): value for key, value in {**self.pars.obs_kwargs, **self._own}.items() if key.upper() in known
         }
         given = {**general, **own.get(short, {})}
+        if made is VirtualObservatory and not given.get("obs_class"):
+            raise ConfigError(f"project {self.name}: no observatory {short}: {', '.join(OBSERVATORIES)}, or a class")
         return load_class(given.get("obs_module"), given.get("obs_class"), made)(
             name=short, **from_project, **given, _siblings=known - {short}
         )
@@ -367,6 +370,14 @@ class Project(Configured):
 
 
 _PART_KWARGS = ("finder_kwargs", "quality_kwargs", "simulator_kwargs")
+
+
+def _without_credentials(given: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_credentials(value) if isinstance(value, dict) else value
+        for key, value in given.items()
+        if key != "credentials"
+    }
 
 
 def _observatory_class(name: str) -> tuple[str, type[VirtualObservatory]]:

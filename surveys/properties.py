@@ -42,9 +42,14 @@ class Properties:
     inputs: dict[str, str] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def identifier(self) -> str:
+        """What it is called in the database."""
+        return f"{self.run}/{self.source_name}"
+
     def document(self) -> dict[str, Any]:
         """Return what the database keeps of it."""
-        return {"_id": f"{self.run}/{self.source_name}", **vars(self), "stale": False, "made": utc_now()}
+        return {"_id": self.identifier, **vars(self), "stale": False, "made": utc_now()}
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:

@@ -14,10 +14,11 @@ from surveys.storage import Absent
 
 
 class UniqueList(Sequence[Any]):
-    """Objects by number, and by the name of their observatory (in any case)."""
+    """Objects by number, and by a name (in any case): that of their observatory."""
 
-    def __init__(self, items: Sequence[Any]) -> None:
+    def __init__(self, items: Sequence[Any], named: str = "observatory") -> None:
         self._items = list(items)
+        self._names = [str(getattr(item, named)).upper() for item in items]
 
     def __len__(self) -> int:
         return len(self._items)
@@ -28,15 +29,12 @@ class UniqueList(Sequence[Any]):
     def __getitem__(self, key: Any) -> Any:
         if not isinstance(key, str):
             return self._items[key]
-        for item in self._items:
-            if item.observatory.upper() == key.upper():
-                return item
-        raise KeyError(f"no data of {key}; there are {', '.join(sorted({item.observatory for item in self._items}))}")
+        if key.upper() not in self._names:
+            raise KeyError(f"nothing of {key}; there is {', '.join(sorted(set(self._names))) or 'nothing'}")
+        return self._items[self._names.index(key.upper())]
 
     def __contains__(self, key: object) -> bool:
-        if isinstance(key, str):
-            return any(item.observatory.upper() == key.upper() for item in self._items)
-        return key in self._items
+        return key.upper() in self._names if isinstance(key, str) else key in self._items
 
 
 class Source:
@@ -83,6 +81,11 @@ class Source:
     def cat_row(self) -> dict[str, Any]:
         """What the catalogue says."""
         return {"name": self.name, "ra": self.ra, "dec": self.dec, "mag": self.mag, **self.facts.get("cat_row", {})}
+
+    @property
+    def identifier(self) -> str:
+        """What it is called in the database."""
+        return self.name
 
     def document(self) -> dict[str, Any]:
         """Return what the database keeps of it."""

@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 ALTDATA = b"altdata"
 MARK = re.compile(r'{"_checksum":"([0-9a-f]{16})",?')
 LOCK_WAIT_S = 120.0
+FOREIGN = "surrogateescape"
+"""How bytes that are no UTF-8 are kept in text."""
 LEVEL = 1
 """Strength of the compression: more costs time and saves little in so small datasets."""
 
@@ -116,7 +118,7 @@ def _table(columns: Columns) -> NDArray[Any] | None:
     """Return columns as one structured array, text as UTF-8 bytes."""
     if not columns:
         return None
-    parts = {name: _storable(np.asarray(values)) for name, values in columns.items()}
+    parts = {name: _storable(name, np.asarray(values)) for name, values in columns.items()}
     lengths = {len(part) for part in parts.values()}
     if len(lengths) != 1:
         raise ArchiveError(f"columns of unequal lengths {sorted(lengths)} cannot be one light curve")
@@ -126,14 +128,19 @@ def _table(columns: Columns) -> NDArray[Any] | None:
     return table
 
 
-def _storable(values: NDArray[Any]) -> NDArray[Any]:
+def _storable(name: str, values: NDArray[Any]) -> NDArray[Any]:
+    if values.ndim != 1:
+        raise ArchiveError(f"column {name!r} of a light curve has one dimension, found {values.ndim}")
     if values.dtype.kind == "O":
         values = np.array(["" if pd.isna(value) else str(value) for value in values], "U")
+    if values.dtype.kind == "M":
+        values = np.datetime_as_string(values)  # as numbers they would not tell their unit
     if values.dtype.kind == "U":
-        values = np.char.encode(values, "utf-8") if values.size else values.astype("S1")
+        values = np.char.encode(values, "utf-8", FOREIGN) if values.size else values.astype("S1")
+    if values.dtype.kind == "S":
         return values if values.dtype.itemsize else values.astype("S1")
-    if values.dtype.kind in "Mm":
-        return values.astype(np.int64)
+    if values.dtype.kind not in "biuf":
+        raise ArchiveError(f"column {name!r} of a light curve holds numbers or text, found {values.dtype}")
     return values
 
 
@@ -176,10 +183,11 @@ class PhotometryFile:
 
     def keys(self) -> list[str]:
         """Return all keys, in their order; none if there is no file."""
-        if not self.path.exists():
+        try:
+            with self._opened() as file:
+                return sorted(file)
+        except Absent:
             return []
-        with self._opened() as file:
-            return sorted(file)
 
     def read(self, key: str) -> Record:
         """Return what lies under a key.
@@ -218,7 +226,7 @@ class PhotometryFile:
         for name in () if table is None else table.dtype.names or ():
             values = table[name]  # type: ignore[index]
             columns[name] = (
-                np.char.decode(values, "utf-8") if values.dtype.kind == "S" else np.ascontiguousarray(values)
+                np.char.decode(values, "utf-8", FOREIGN) if values.dtype.kind == "S" else np.ascontiguousarray(values)
             )
         return Record(columns, altdata)
 

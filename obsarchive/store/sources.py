@@ -1,15 +1,16 @@
 """Looking for the sources of surveys: by name, place, events, failures, as far as somebody may see them.
 
 No text of a person reaches the database as an operator, and every query has a time limit and a largest number of
-answers. Most of what is asked can be read from indexes in the order of the names; a cone is sorted by distance.
+answers. A cone is sorted by distance, what was found by its strength, anything else by name, as indexes have it.
 """
 
 import math
 from collections.abc import Collection as Container
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from heapq import merge
 from itertools import groupby, islice
+from operator import itemgetter
 from typing import Any, Literal
 
 from pymongo.collection import Collection
@@ -19,9 +20,10 @@ from obsarchive.store.book import Document
 from obsarchive.store.search import COUNT_CAP, MAX_PAGE, BadCursor, Cone
 
 CHUNK = 1000
-"""Names that are looked up together."""
+"""Sources that may share another name."""
 MOST_GATHERED = 5001
 """Sources of a cone, or with events, or that failed, are gathered up to here."""
+NAME_ONLY = {"_id": 0, "source_name": 1}
 TIME_LIMIT_MS = 5000
 EARTH_M = 6378100.0
 """The radius by which MongoDB turns metres into angles."""
@@ -96,7 +98,7 @@ class Sources:
         return self.sources.find_one(_all_of([{"_id": name}, *SourceCriteria().conditions(runs)]))
 
     def page(self, runs: Runs, wanted: SourceCriteria, limit: int, cursor: str = "") -> SourcePage:
-        """Return a page of sources, in the order of their names, or of their distances if there is a cone.
+        """Return a page of sources: of a cone the nearest first, with events the strongest first, else by name.
 
         Parameters
         ----------
@@ -115,24 +117,43 @@ class Sources:
             `cursor` is not the mark of a page.
         """
         limit = max(1, min(limit, MAX_PAGE))
-        if wanted.cone is not None:
-            return self._around(runs, wanted, limit, cursor)
-        if wanted.which:
-            return self._chosen(runs, wanted, limit, cursor)
+        if wanted.cone is None and not wanted.which:
+            return self._by_name(runs, wanted, limit, cursor)
+        if cursor and not (cursor.isascii() and cursor.isdecimal() and int(cursor) < MOST_GATHERED):
+            raise BadCursor(f"{cursor[:40]!r} is no mark of a page")
+        start = int(cursor or 0)
+        names, is_capped = self._gathered(runs, wanted)
+        shown = names[start : start + limit]
+        known = {found["_id"]: found for found in self.sources.find({"_id": {"$in": shown}})}
+        following = str(start + limit) if start + limit < len(names) else ""
+        return SourcePage(tuple(known[name] for name in shown if name in known), len(names), is_capped, following)
+
+    def _by_name(self, runs: Runs, wanted: SourceCriteria, limit: int, cursor: str) -> SourcePage:
         conditions = wanted.conditions(runs)
         beyond: list[Document] = [{"_id": {"$gt": cursor}}] if cursor else []
         query = _all_of([*conditions, *beyond])
         found = list(self.sources.find(query).sort("_id", 1).limit(limit + 1).max_time_ms(TIME_LIMIT_MS))
-        count = len(found)
+        count, shown = len(found), found[:limit]
         if cursor or count > limit:
             count = self.sources.count_documents(_all_of(conditions), limit=COUNT_CAP, maxTimeMS=TIME_LIMIT_MS)
-        return _page(found, limit, count, COUNT_CAP)
+        return SourcePage(tuple(shown), count, count >= COUNT_CAP, shown[-1]["_id"] if len(found) > limit else "")
+
+    def _gathered(self, runs: Runs, wanted: SourceCriteria) -> tuple[list[str], bool]:
+        """Return the names of sources in their order, and whether there may be more."""
+        if wanted.cone is not None:
+            names = [found["_id"] for found in self._by_distance(wanted, runs, MOST_GATHERED, {"_id": 1})]
+            having = self._having(wanted.which, names, runs) if wanted.which else set(names)
+        else:
+            stream = self._by_strength if wanted.which == "detected" else self._failed
+            names = list(islice(stream(wanted, runs), MOST_GATHERED))
+            having = self._existing(names, wanted.conditions(runs))
+        return [name for name in names if name in having], len(names) >= MOST_GATHERED
 
     def near(self, runs: Runs, cone: Cone, most: int) -> list[Document]:
         """Return the sources within a cone, the nearest first."""
-        return list(self._sorted_by_distance(SourceCriteria(cone=cone), runs, most, None))
+        return list(self._by_distance(SourceCriteria(cone=cone), runs, most, None))
 
-    def _sorted_by_distance(
+    def _by_distance(
         self, wanted: SourceCriteria, runs: Runs, most: int, fields: Document | None
     ) -> Iterator[Document]:
         cone = wanted.cone or Cone(0.0, 0.0, 0.0)
@@ -143,73 +164,54 @@ class Sources:
         query = _all_of([place, *wanted.conditions(runs)])
         return iter(self.sources.find(query, fields).limit(most).max_time_ms(TIME_LIMIT_MS))
 
-    def _around(self, runs: Runs, wanted: SourceCriteria, limit: int, cursor: str) -> SourcePage:
-        if cursor and not (cursor.isascii() and cursor.isdecimal() and int(cursor) < MOST_GATHERED):
-            raise BadCursor(f"{cursor[:40]!r} is no mark of a page")
-        start = int(cursor or 0)
-        names = [found["_id"] for found in self._sorted_by_distance(wanted, runs, MOST_GATHERED, {"_id": 1})]
-        is_capped = len(names) >= MOST_GATHERED
-        if wanted.which:
-            having = self._having(wanted.which, names, runs)
-            names = [name for name in names if name in having]
-        shown = names[start : start + limit]
-        known = {found["_id"]: found for found in self.sources.find({"_id": {"$in": shown}})}
-        following = str(start + limit) if start + limit < len(names) else ""
-        return SourcePage(tuple(known[name] for name in shown if name in known), len(names), is_capped, following)
+    def _by_strength(self, wanted: SourceCriteria, runs: Runs) -> Iterator[str]:
+        """Yield names of sources with events, that with the strongest first."""
+        query = _all_of([*self._of_runs(self.detections, runs), {"simulated": False}, *self._named(wanted)])
+        found = self.detections.find(query, NAME_ONLY).sort([("strength", -1), ("source_name", 1)])
+        seen: set[str] = set()
+        for document in found.max_time_ms(TIME_LIMIT_MS):
+            if document["source_name"] not in seen:
+                seen.add(document["source_name"])
+                yield document["source_name"]
 
-    def _chosen(self, runs: Runs, wanted: SourceCriteria, limit: int, cursor: str) -> SourcePage:
-        conditions = wanted.conditions(runs)
-        found = list(islice(self._of_names(self._names(wanted, runs, cursor), conditions), limit + 1))
-        count = len(found)
-        if cursor or count > limit:
-            names = list(islice(self._names(wanted, runs, ""), MOST_GATHERED))
-            count = sum(
-                self.sources.count_documents(_all_of([{"_id": {"$in": chunk}}, *conditions]), maxTimeMS=TIME_LIMIT_MS)
-                for chunk in _chunks(names)
-            )
-        return _page(found, limit, count, MOST_GATHERED)
-
-    def _of_names(self, names: Iterable[str], conditions: list[Document]) -> Iterator[Document]:
-        """Yield the sources of these names that fulfil conditions, in the order of the names."""
-        for chunk in _chunks(names):
-            query = _all_of([{"_id": {"$in": chunk}}, *conditions])
-            yield from self.sources.find(query).sort("_id", 1).max_time_ms(TIME_LIMIT_MS)
-
-    def _names(self, wanted: SourceCriteria, runs: Runs, after: str) -> Iterator[str]:
-        """Yield names of sources with events or failures, each once, in their order."""
-        bounds: list[Document] = [{"source_name": {"$gt": after}}] if after else []
-        if wanted.name:
-            others = [found["_id"] for found in self.sources.find({"aliases": wanted.name}, {"_id": 1}).limit(CHUNK)]
-            named: list[Document] = [{"source_name": _beginning(wanted.name)}]
-            bounds.append({"$or": [*named, {"source_name": {"$in": others}}]} if others else named[0])
-        streams = [
-            self._sorted_names(collection, [of_runs, *bounds])
-            for collection, of_runs in self._places_of(wanted.which, runs)
-        ]
+    def _failed(self, wanted: SourceCriteria, runs: Runs) -> Iterator[str]:
+        """Yield names of sources that failed, in their order."""
+        streams = []
+        for collection, conditions in self._failures(runs):
+            query = _all_of([*conditions, *self._named(wanted)])
+            found = collection.find(query, NAME_ONLY).sort("source_name", 1).max_time_ms(TIME_LIMIT_MS)
+            streams.append(map(itemgetter("source_name"), found))
         for name, _ in groupby(merge(*streams)):
             yield name
 
-    def _places_of(self, which: Which, runs: Runs) -> list[tuple[Collection, Document]]:
-        """Return where events or failures are noted, with the filters that find them."""
-        if which == "detected":
-            known = list(runs) if runs is not None else self.detections.distinct("run")
-            return [(self.detections, {"run": {"$in": known}, "simulated": False})]
-        known = list(runs) if runs is not None else self.properties.distinct("run")
-        return [(self.properties, {"run": {"$in": known}, "state": "failed"}), (self.raw, {"state": "failed"})]
+    def _named(self, wanted: SourceCriteria) -> list[Document]:
+        """Return the filter on the names of those whose events or failures are looked for."""
+        if not wanted.name:
+            return []
+        others = self.sources.find({"aliases": wanted.name}, {"_id": 1}).limit(CHUNK)
+        other_names: Document = {"source_name": {"$in": [found["_id"] for found in others]}}
+        return [{"$or": [{"source_name": _beginning(wanted.name)}, other_names]}]
 
-    def _sorted_names(self, collection: Collection, conditions: list[Document]) -> Iterator[str]:
-        shown = {"_id": 0, "source_name": 1}
-        found = collection.find(_all_of(conditions), shown).sort("source_name", 1).max_time_ms(TIME_LIMIT_MS)
-        return (str(document["source_name"]) for document in found)
+    @staticmethod
+    def _of_runs(collection: Collection, runs: Runs) -> list[Document]:
+        # without a run an index that begins with it is of no use
+        return [{"run": {"$in": collection.distinct("run") if runs is None else list(runs)}}]
+
+    def _failures(self, runs: Runs) -> list[tuple[Collection, list[Document]]]:
+        """Return where failures are noted, with the filters that find them."""
+        failed: Document = {"state": "failed"}
+        return [(self.properties, [*self._of_runs(self.properties, runs), failed]), (self.raw, [failed])]
 
     def _having(self, which: Which, names: Sequence[str], runs: Runs) -> set[str]:
         """Return which of some sources have events, or failed."""
-        return {
-            name
-            for collection, of_runs in self._places_of(which, runs)
-            for chunk in _chunks(names)
-            for name in self._sorted_names(collection, [of_runs, {"source_name": {"$in": chunk}}])
-        }
+        if which == "detected":
+            return self.events(names, runs).keys() & set(names)
+        return self.failures(names, runs).keys() & set(names)
+
+    def _existing(self, names: Sequence[str], conditions: Sequence[Document]) -> set[str]:
+        """Return which of some sources there are that fulfil conditions."""
+        query = _all_of([{"_id": {"$in": list(names)}}, *conditions])
+        return {found["_id"] for found in self.sources.find(query, {"_id": 1}).max_time_ms(TIME_LIMIT_MS)}
 
     def events(self, names: Container[str], runs: Runs) -> dict[str, Events]:
         """Return the real events of some sources, by their names."""
@@ -222,8 +224,8 @@ class Sources:
     def failures(self, names: Container[str], runs: Runs) -> dict[str, list[tuple[str, str]]]:
         """Return what failed with some sources: project or observatory, and the reason; by their names."""
         found: dict[str, list[tuple[str, str]]] = {}
-        for collection, of_runs in self._places_of("failed", runs):
-            query = _all_of([of_runs, {"source_name": {"$in": list(names)}}])
+        for collection, conditions in self._failures(runs):
+            query = _all_of([*conditions, {"source_name": {"$in": list(names)}}])
             for document in collection.find(query).sort("_id", 1).max_time_ms(TIME_LIMIT_MS):
                 where = str(document.get("run") or document.get("observatory") or "")
                 found.setdefault(document["source_name"], []).append((where, str(document.get("reason") or "")))
@@ -232,14 +234,3 @@ class Sources:
 
 def _all_of(conditions: Sequence[Document]) -> dict[str, Any]:
     return {"$and": list(conditions)} if conditions else {}
-
-
-def _chunks(names: Iterable[str]) -> Iterator[list[str]]:
-    names = iter(names)
-    while chunk := list(islice(names, CHUNK)):
-        yield chunk
-
-
-def _page(found: Sequence[Document], limit: int, count: int, cap: int) -> SourcePage:
-    shown = found[:limit]
-    return SourcePage(tuple(shown), count, count >= cap, shown[-1]["_id"] if len(found) > limit else "")

@@ -66,8 +66,9 @@ class Surveys:
             self._of[kind].create_index([("run", 1), ("source_name", 1)])
         self._of["properties"].create_index([("run", 1), ("cfg_hash", 1), ("stale", 1), ("source_name", 1)])
         self._of["properties"].create_index([("run", 1), ("state", 1), ("source_name", 1)])
-        self._of["detections"].create_index([("run", 1), ("simulated", 1), ("source_name", 1)])
-        self._of["detections"].create_index([("run", 1), ("simulated", 1), ("strength", -1)])
+        real = [("run", 1), ("simulated", 1)]
+        self._of["detections"].create_index([*real, ("source_name", 1), ("strength", -1)])
+        self._of["detections"].create_index([*real, ("strength", -1), ("source_name", 1)])
 
     def find(self, kind: str, query: Mapping[str, Any], limit: int = 0, skip: int = 0) -> Iterator[Document]:
         """Yield documents of a kind, in the order of their identifiers."""

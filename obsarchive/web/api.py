@@ -6,13 +6,15 @@ from flask import Blueprint, abort, request
 from flask.typing import ResponseReturnValue
 
 from obsarchive.names import is_night
-from obsarchive.web import datasets, described, jobs, library, openapi, wishing
+from obsarchive.web import criteria, datasets, described, described_sources, jobs, library, openapi, wishing
+from obsarchive.web import sources as survey_sources
 from obsarchive.web.access import admin_only, asking, for_tokens, refuse
 from obsarchive.web.cards import cards_of, find_card, find_night
 from obsarchive.web.columns import columns
 from obsarchive.web.night_facts import contrast_curve, night_facts
 from obsarchive.web.portal import full_address, portal
 from obsarchive.web.search import cards, page_of, understood
+from obsarchive.web.source_page import SourceView, visible_projects
 
 bp = Blueprint("api", __name__, url_prefix="/api/v1")
 
@@ -23,6 +25,8 @@ ENTRANCES = {
     "jobs": "list_jobs",
     "psflib": "psflib",
     "datasets": "list_datasets",
+    "sources": "sources",
+    "surveys": "surveys",
     "account": "account",
 }
 
@@ -190,3 +194,39 @@ def lightcurve(key: str) -> ResponseReturnValue:
         return {"error": problem, "status": 404}, 404
     place = {"star_id": curve.star_id, "ra_deg": curve.ra_deg, "dec_deg": curve.dec_deg}
     return {**place, "filter": found.get("filter"), "points": curve.rows()}
+
+
+@bp.get("/surveys")
+@for_tokens("read")
+def surveys() -> ResponseReturnValue:
+    """List the projects of surveys with their progress."""
+    return {"projects": [described_sources.project(survey_sources.with_counts(run)) for run in visible_projects()]}
+
+
+@bp.get("/sources")
+@for_tokens("read")
+def sources() -> ResponseReturnValue:
+    """Look for sources; the parameters are those of the page."""
+    wanted = criteria.read_sources(request.args)
+    if wanted.problems:
+        abort(400, "; ".join(f"{name}: {problem}" for name, problem in wanted.problems.items()))
+    page = survey_sources.page_of(wanted)
+    answer: Answer = {"count": page.count, "count_is_capped": page.is_capped, "next": None}
+    if page.following:
+        kept: Answer = {**request.args.to_dict(flat=False), "cursor": page.following}
+        answer["next"] = full_address("api.sources", **kept)
+    return {**answer, "sources": [described_sources.row(row) for row in survey_sources.rows(page, wanted)]}
+
+
+@bp.get("/sources/<path:name>")
+@for_tokens("read")
+def source(name: str) -> ResponseReturnValue:
+    """Describe a source with what a project made of it."""
+    return described_sources.source(SourceView.asked(name))
+
+
+@bp.get("/sources/<path:name>/lightcurves")
+@for_tokens("read")
+def source_lightcurves(name: str) -> ResponseReturnValue:
+    """Return the points of the light curves of a source."""
+    return described_sources.curves(SourceView.asked(name), survey_sources.asked_curves())

@@ -37,6 +37,22 @@ PARAMETERS: dict[str, str] = {
     "cursor": "mark of a page, from `next` of the page before",
 }
 
+OF_SOURCES: dict[str, str] = {
+    "name": "how the name begins, or one of the other names",
+    **{key: PARAMETERS[key] for key in ("ra", "dec")},
+    "radius": "radius of the cone (30 arcsec unless given; at most 30 deg); the nearest come first",
+    "unit": PARAMETERS["unit"],
+    "project": "project (`project` of /surveys)",
+    "state": "`detected`: with events, the strongest first; `failed`: with the reasons",
+    **{key: PARAMETERS[key] for key in ("limit", "cursor")},
+}
+OF_CURVES: dict[str, str] = {
+    "project": "project whose results are meant; the newest unless given",
+    "observatory": "light curves of this survey",
+    "filter": "light curves in this filter",
+    "series": "number of a light curve among those of its survey",
+}
+
 
 def document(title: str, columns: Iterable[Column]) -> Schema:
     """Return the whole description.
@@ -75,10 +91,10 @@ def document(title: str, columns: Iterable[Column]) -> Schema:
 
 def _paths() -> Schema:
     obs, night = _in_path("obs_id", TEXT), _in_path("night", NIGHT)
-    search = [{"name": name, "in": "query", "schema": TEXT, "description": text} for name, text in PARAMETERS.items()]
+    search = _asked(PARAMETERS)
     key = _in_path("key", TEXT)
     star_says = {"star": "number of the star; 0: the target", "ra": PARAMETERS["ra"], "dec": "declination"}
-    star = [{"name": name, "in": "query", "schema": TEXT, "description": text} for name, text in star_says.items()]
+    star = _asked(star_says)
     search.append({"name": "{field}_min, {field}_max", "in": "query", "schema": NUMBER, "description": "any number"})
     return {
         "": _get("What there is", "Index"),
@@ -102,7 +118,22 @@ def _paths() -> Schema:
         "/datasets/{key}/lightcurve": _get(
             "Light curve of the target, of a star, or of the star at a place", "LightCurve", key, *star
         ),
+        **_of_surveys(),
     }
+
+
+def _of_surveys() -> Schema:
+    name, project = _in_path("name", TEXT), _asked({"project": OF_CURVES["project"]})
+    return {
+        "/surveys": _get("Projects of surveys with their progress", "Surveys"),
+        "/sources": _get("Look for sources of surveys", "Sources", *_asked(OF_SOURCES)),
+        "/sources/{name}": _get("A source and what a project made of it", "Source", name, *project),
+        "/sources/{name}/lightcurves": _get("Points of its light curves", "SourceCurves", name, *_asked(OF_CURVES)),
+    }
+
+
+def _asked(parameters: Mapping[str, str]) -> list[Schema]:
+    return [{"name": name, "in": "query", "schema": TEXT, "description": text} for name, text in parameters.items()]
 
 
 def _in_path(name: str, schema: Schema) -> Schema:
@@ -180,5 +211,37 @@ def _schemas(columns: Iterable[Column]) -> Schema:
         "Dataset": {**anything, "properties": {"key": TEXT, "target": TEXT, "instrument": TEXT, "filter": TEXT}},
         "LightCurve": _object(
             {"star_id": WHOLE, "ra_deg": NUMBER, "dec_deg": NUMBER, "filter": TEXT, "points": _list(anything)}
+        ),
+        **_survey_schemas(anything),
+    }
+
+
+def _survey_schemas(anything: Schema) -> Schema:
+    place = {"name": TEXT, "aliases": _list(TEXT), "ra_deg": NUMBER, "dec_deg": NUMBER, "mag": NUMBER}
+    found = {"projects": _list(TEXT), "n_detections": WHOLE, "strongest_snr": NUMBER, "distance_arcsec": NUMBER}
+    failures = _list(_object({"where": TEXT, "reason": TEXT}))
+    counts = dict.fromkeys(("sources", "analysed", "failed", "stale", "detections"), WHOLE)
+    lists = ("raw_photometry", "lightcurves", "detections", "simulated_detections")
+    columns = {"type": "object", "additionalProperties": _list(NUMBER)}
+    facts = {"source": TEXT, "observatory": TEXT, "filter": TEXT, "series_number": WHOLE, "n": WHOLE}
+    run = {"type": ["string", "null"], "description": "project whose results these are"}
+    return {
+        "Surveys": _object({"projects": _list(_object({"project": TEXT, "state": TEXT, "progress": NUMBER, **counts}))}),
+        "Sources": _object(
+            {
+                "count": {**WHOLE, "description": "answers, counted up to 10 001; of cones, events and failures to 5001"},
+                "count_is_capped": {"type": "boolean"},
+                "next": {"type": ["string", "null"], "description": "address of the next page"},
+                "sources": _list(_object({**place, **found, "failures": failures, "url": TEXT})),
+            }
+        ),
+        "Source": _object({**place, "project": run, **dict.fromkeys(lists, _list(anything)), "properties": anything}),
+        "SourceCurves": _object(
+            {
+                "name": TEXT,
+                "project": run,
+                "lightcurves": _list(_object({**facts, "columns": columns})),
+                "problems": {**_list(TEXT), "description": "what is wrong with light curves that cannot be read"},
+            }
         ),
     }

@@ -98,6 +98,7 @@ def light_curves(
     return {
         "axis": axis.label,
         "curves": [curve.facts(axis, step) for curve in curves],
+        "drawn": sum(curve.drawn() for curve in curves),
         "every": step,
         "period": period_d,
         "epoch": epoch - axis.offset_d,

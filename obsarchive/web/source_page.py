@@ -1,6 +1,7 @@
 """What the page of a source shows: its light curves, events, features, neighbours, where its photometry comes from."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,6 +23,15 @@ MOST_NEIGHBOURS = 200
 MOST_DETECTIONS = 500
 LARGEST_DOT, SMALLEST_DOT = 4.5, 1.0
 _UNITS = {"_mag_per_d": "mag/d", "_mag": "mag", "_d": "d"}
+_NAMES = {
+    "n": "epochs",
+    "reduced_chi2": "reduced χ²",
+    "von_neumann": "von Neumann ratio",
+    "stetson_j": "Stetson J",
+    "stetson_k": "Stetson K",
+    "beyond_1_sigma": "beyond 1 σ",
+}
+"""What features are called where their names are not what an astronomer would write."""
 
 
 def visible_projects() -> list[Document]:
@@ -30,6 +40,13 @@ def visible_projects() -> list[Document]:
     found = portal().store.surveys.visible_runs("all" if me.is_admin else me.programs)
     newest = sorted(found, key=lambda run: str(run.get("updated") or ""), reverse=True)
     return sorted(newest, key=lambda run: run.get("state") != "running")
+
+
+def labels(projects: Iterable[Document]) -> dict[str, str]:
+    """Return what projects are called: by their names, where those tell them apart."""
+    names = {str(run["_id"]): str(run.get("name") or run["_id"]) for run in projects}
+    used = Counter(names.values())
+    return {run: name if used[name] == 1 else run for run, name in names.items()}
 
 
 def visible_runs(project: str = "") -> list[str] | None:
@@ -79,12 +96,15 @@ class SourceView:
         The source.
     projects : list of dict
         Projects that have it and that whoever asks may see.
+    known : list of str
+        The projects that may be asked for; administrators may ask for some of which nothing else is known.
     run : str
         The project whose results are meant; empty: there is none.
     """
 
     document: Document
     projects: Sequence[Document]
+    known: Sequence[str]
     run: str
 
     @classmethod
@@ -99,7 +119,7 @@ class SourceView:
         wanted = request.args.get("project", "")
         if wanted and wanted not in known:
             refuse()
-        return cls(document, projects, wanted or next(iter(known), ""))
+        return cls(document, projects, known, wanted or next(iter(known), ""))
 
     @property
     def name(self) -> str:
@@ -211,9 +231,10 @@ def _is_placed(event: Document) -> bool:
 
 
 def _event(found: Document) -> dict[str, Any]:
-    text = f"{found.get('method') or 'event'}, S/N {float(found.get('score') or 0):.1f}".replace("-", "−")
+    score = f"S/N {float(found.get('score') or 0):.1f}".replace("-", "−")
     ends = {end: float(found[f"mjd_{end}"]) for end in ("start", "peak", "stop")}
-    return {**ends, "filter": found.get("filter"), "text": text}
+    words = f"{ends['peak']:.3f}  event of {score}  {found.get('filter')} {found.get('observatory')}"
+    return {**ends, "filter": found.get("filter"), "text": words}
 
 
 def _drawn(curve: Lightcurve) -> plotted.Curve:
@@ -254,7 +275,7 @@ def _label(name: str) -> tuple[str, str]:
     for suffix, unit in _UNITS.items():
         if name.endswith(suffix):
             return name.removesuffix(suffix).replace("_", " "), unit
-    return name.replace("_", " "), ""
+    return _NAMES.get(name, name.replace("_", " ")), ""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,14 @@ from obsarchive.web.datasets import asked_period
 from obsarchive.web.files import FILE_POLICY
 from obsarchive.web.portal import portal
 from obsarchive.web.skymap import Mark, sky_map
-from obsarchive.web.source_page import SourceView, distances_arcsec, told, visible_projects, visible_runs
+from obsarchive.web.source_page import (
+    SourceView,
+    distances_arcsec,
+    labels,
+    told,
+    visible_projects,
+    visible_runs,
+)
 from obsarchive.web.viewer import sky_picture
 from surveys import export as exporting
 
@@ -114,7 +121,8 @@ def _address(**changes: str) -> str:
 
 
 def _progress(projects: list[Document]) -> dict[str, Any]:
-    return {"projects": [with_counts(run) for run in projects], "now": utc_now()}
+    counted = [with_counts(run) for run in projects]
+    return {"projects": counted, "labels": labels(projects), "now": utc_now()}
 
 
 def with_counts(run: Document) -> Document:
@@ -126,7 +134,7 @@ def with_counts(run: Document) -> Document:
         counts = portal().store.surveys.progress(name)
         took = time.monotonic() - begun
         counted[name] = (begun + (KEPT_FOR * took if took > SLOW_S else 0.0), counts)
-    return {**run, **counts, "label": str(run.get("name") or name)}
+    return {**run, **counts}
 
 
 @bp.get("/source/<path:name>")
@@ -139,6 +147,7 @@ def source(name: str) -> ResponseReturnValue:
         "source.html",
         view=view,
         source=view.document,
+        labels=labels(view.projects),
         curves=curves.good,
         problems=curves.problems,
         facts=view.facts(curves.good, period),
