@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from astropy import units as u
-from astropy.coordinates import Angle
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import KDTree
 
@@ -18,7 +16,7 @@ from obsarchive.polite import PoliteClient
 from obsarchive.rules import names_in, select_rows
 from obsarchive.science.sphere import directions, moved
 from obsarchive.science.times import julian_year, mjd_of
-from surveys.columns import simplify
+from surveys.catalog_columns import KNOWN, PREFERRED, as_names, as_number, find_columns, in_degrees
 from surveys.dataset import data_root
 from surveys.parameters import Configured, Parameters
 from surveys.tables import ColumnTable, open_table
@@ -36,18 +34,6 @@ WHITE_DWARFS_PATH = "/fac/sci/physics/research/astro/research/catalogues/gaiaedr
 """Gentile Fusillo et al. (2021, MNRAS 508, 3877)."""
 EDR3_EPOCH = 2016.0
 DEFAULTS = {"wd": "WD", "wds": "WD", "white dwarf": "WD", "white dwarfs": "WD", "test": "test"}
-KNOWN = {
-    "name": ("sourceid", "gaiaedr", "gaiadr", "name", "objectid", "objid", "ztfid", "id", "designation", "mainid", "num"),
-    "ra": ("ra", "raicr", "radeg", "raj", "rightascension"),
-    "dec": ("dec", "deicr", "decdeg", "dej", "declination", "de"),
-    "mag": ("photgmeanmag", "gmag", "mag", "magnitude", "vmag", "peakmag"),
-    "mag_err": ("photgmeanmagerror", "egmag", "magerr", "magerror"),
-    "pmra": ("pmra",),
-    "pmdec": ("pmdec", "pmde"),
-    "parallax": ("parallax", "plx"),
-}
-"""What columns are called, simplified, by what they are; the first that is there counts."""
-PREFERRED = {"gaia_g": "phot_g_mean_mag", "gaia_bp": "phot_bp_mean_mag", "gaia_rp": "phot_rp_mean_mag"}
 MOST_DUPLICATES = 5
 
 
@@ -59,7 +45,9 @@ class ParsCatalog(Parameters):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         add = self.add_par
-        self.default = add("default", None, (None, str), "WD: white dwarfs of Gaia EDR3; test: sources that are made up")
+        self.default = add(
+            "default", None, (None, str), "WD: white dwarfs of Gaia EDR3; test: sources that are made up"
+        )
         self.filename = add("filename", None, (None, str), "a FITS, CSV, HDF5, VOTable or parquet file")
         self.where = add("where", None, (None, str), "which rows, such as: mag < 16 and dec > 0")
         self.test_size = add("test_size", 10, int, "sources of the test catalogue")
@@ -67,8 +55,12 @@ class ParsCatalog(Parameters):
             setattr(self, f"{what}_column", add(f"{what}_column", None, (None, str), f"column with {what}"))
         self.alias_column = add("alias_column", None, (None, str, list), "column or columns with other names")
         self.preferred_mag = add("preferred_mag", None, (None, str), "Gaia_G, Gaia_BP, Gaia_RP, or a column")
-        self.epoch = add("epoch", None, (None, float), "Julian year of the places; None: as the catalogue is known", unit="yr")
-        self.service = add("service", WHITE_DWARFS_SERVICE, str, "where the default catalogue comes from", critical=False)
+        self.epoch = add(
+            "epoch", None, (None, float), "Julian year of the places; None: as the catalogue is known", unit="yr"
+        )
+        self.service = add(
+            "service", WHITE_DWARFS_SERVICE, str, "where the default catalogue comes from", critical=False
+        )
 
 
 class Catalog(Configured):
@@ -101,7 +93,9 @@ class Catalog(Configured):
             return _found(Path(self.pars.filename).expanduser())
         default = DEFAULTS.get(str(self.pars.default or "test").lower())
         if default is None:
-            raise ConfigError(f"catalog: default: {self.pars.default!r} is none of WD, test; a file is named by filename")
+            raise ConfigError(
+                f"catalog: default: {self.pars.default!r} is none of WD, test; a file is named by filename"
+            )
         return None if default == "test" else _found(Path(WHITE_DWARFS))
 
     def load(self) -> None:
@@ -110,73 +104,64 @@ class Catalog(Configured):
             return
         path = self.path
         if path is None:
-            self._values = _made_up(self.pars.test_size)
-            self._choose(dict(self._values))
+            values = _made_up(self.pars.test_size)
+            self._choose(values, dict(values))
             return
         if not path.exists() and not self.pars.filename:
-            self._fetch(path)
+            path = self._fetch(path)
         self._table = open_table(path)
         self._columns = self._find_columns(self._table.names)
-        self._values = {what: self._table.column(name) for what, name in self._columns.items()}
-        for what, unit in (("ra", u.hourangle), ("dec", u.deg)):
-            self._values[what] = _in_degrees(self._values[what], unit)
-        self._choose({})
+        values = {what: self._table.column(name) for what, name in self._columns.items()}
+        values |= {what: in_degrees(values[what], what) for what in ("ra", "dec")}
+        self._choose({**values, "name": as_names(values["name"])}, {})
 
-    def _fetch(self, path: Path) -> None:
+    def _fetch(self, path: Path) -> Path:
+        """Fetch the default catalogue; returns the packed file."""
         log.info("%s is not here: it is fetched from %s", path.name, self.pars.service)
         client = PoliteClient("the catalogue of white dwarfs", self.pars.service, timeout_s=120.0)
-        packed = path.with_suffix(".fits.gz")
+        packed = path.with_name(f"{path.name}.gz")
         try:
             client.fetch(WHITE_DWARFS_PATH, packed)
+            open_table(packed)
+        except ConfigError:
+            packed.unlink()  # a page in place of the catalogue, or half of it
+            raise
         finally:
             client.close()
-        packed.replace(path.with_name(path.name + ".gz"))
+        return packed
 
     def _find_columns(self, names: Sequence[str]) -> dict[str, str]:
         """Return the columns that matter, by what they are."""
-        exact = {name.lower(): name for name in names}
-        plain: dict[str, str] = {}
-        for name in names:
-            plain.setdefault(simplify(name), name)
-        found: dict[str, str] = {}
-        for what, words in KNOWN.items():
-            asked = self.pars[f"{what}_column"]
-            if what == "mag" and self.pars.preferred_mag and asked is None:
-                asked = PREFERRED.get(self.pars.preferred_mag.lower(), self.pars.preferred_mag)
-            if asked is not None:
-                if asked.lower() not in exact:
-                    raise ConfigError(f"{self.path}: no column {asked!r} for {what}; there are {', '.join(names[:40])}")
-                found[what] = exact[asked.lower()]
-                continue
-            word = next((word for word in words if word in plain), None)
-            if word is not None:
-                found[what] = plain[word]
-        for what in ("name", "ra", "dec"):
-            if what not in found:
-                raise ConfigError(f"{self.path}: no column with {what}: say {what}_column; there are {', '.join(names[:40])}")
-        return found
+        asked: dict[str, str | None] = {what: self.pars[f"{what}_column"] for what in KNOWN}
+        preferred = self.pars.preferred_mag
+        if preferred and not asked["mag"]:
+            asked["mag"] = PREFERRED.get(preferred.lower(), preferred)
+        try:
+            return find_columns(names, asked)
+        except ConfigError as err:
+            raise ConfigError(f"{self.path}: {err}") from err
 
-    def _choose(self, columns: dict[str, NDArray[Any]]) -> None:
-        """Keep the rows that have a place, fulfil the cut, and have a name of their own."""
-        keep = np.isfinite(self._values["ra"]) & (np.abs(self._values["dec"]) <= 90)
+    def _choose(self, values: dict[str, NDArray[Any]], columns: dict[str, NDArray[Any]]) -> None:
+        """Keep the rows that have a name and a place, fulfil the cut, and have a name of their own."""
+        keep = np.isfinite(values["ra"]) & (np.abs(values["dec"]) <= 90) & (values["name"] != "")
         if not keep.all():
-            log.warning("%s: %d rows without a place are left out", self.path, int((~keep).sum()))
+            log.warning("%s: %d rows without a name or place are left out", self.path, int((~keep).sum()))
         if self.pars.where:
             for name in names_in(self.pars.where):
-                if name in self._values:
-                    columns[name] = self._values[name]
+                if name in values:
+                    columns[name] = values[name]
                 elif self._table is not None and name in self._table.names:
                     columns[name] = self._table.column(name)
-            keep &= select_rows(self.pars.where, columns or self._values)
+            keep &= select_rows(self.pars.where, columns or values)
         rows = np.flatnonzero(keep)
-        names = self._values["name"][rows]
+        names = values["name"][rows]
         _, first = np.unique(names, return_index=True)
         if len(first) < len(rows):
             again = np.delete(names, first)[:MOST_DUPLICATES].tolist()
             log.warning("%s: %d names occur again and are left out: %s …", self.path, len(rows) - len(first), again)
             rows = rows[np.sort(first)]
         self._rows = rows
-        self._values = {what: values[rows] for what, values in self._values.items()}
+        self._values = {what: own[rows] for what, own in values.items()}
 
     def __len__(self) -> int:
         self.load()
@@ -191,14 +176,17 @@ class Catalog(Configured):
     @cached_property
     def _by_name(self) -> dict[str, int]:
         known = {name: i for i, name in enumerate(self.names)}
-        for column in self._alias_columns():
-            for i, alias in enumerate(self._extra(column).tolist()):
-                known.setdefault(str(alias), i)
+        for values in self._aliases:
+            for i, alias in enumerate(values.tolist()):
+                if alias != "":
+                    known.setdefault(str(alias), i)
         return known
 
-    def _alias_columns(self) -> list[str]:
+    @cached_property
+    def _aliases(self) -> list[NDArray[Any]]:
         asked = self.pars.alias_column
-        return [] if asked is None else [asked] if isinstance(asked, str) else list(asked)
+        columns = [] if asked is None else [asked] if isinstance(asked, str) else list(asked)
+        return [as_names(self._extra(column)) for column in columns]
 
     def _extra(self, column: str) -> NDArray[Any]:
         if self._table is None:
@@ -241,6 +229,11 @@ class Catalog(Configured):
         """Julian year of the places: as configured, as a column ``ref_epoch`` says, or that of Gaia EDR3."""
         if self.pars.epoch is not None:
             return float(self.pars.epoch)
+        return self._told_epoch
+
+    @cached_property
+    def _told_epoch(self) -> float:
+        self.load()
         named = [] if self._table is None else [name for name in self._table.names if name.lower() == "ref_epoch"]
         return float(self._extra(named[0])[0]) if named and len(self._rows) else EDR3_EPOCH
 
@@ -282,10 +275,10 @@ class Catalog(Configured):
             return self._raw(loc)
         ra, dec = self._moved(slice(loc, loc + 1), obstime)
         row: Row = {"name": self.names[loc], "ra": float(ra[0]), "dec": float(dec[0])}
-        row |= {what: _number(self._values[what][loc]) if what in self._values else None for what in list(KNOWN)[3:]}
+        row |= {what: as_number(self._values[what][loc]) if what in self._values else None for what in list(KNOWN)[3:]}
         if preferred_mag is not None:
-            row["mag"] = _number(self._extra(PREFERRED.get(preferred_mag.lower(), preferred_mag))[loc])
-        row["aliases"] = [str(self._extra(column)[loc]) for column in self._alias_columns()]
+            row["mag"] = as_number(self._extra(PREFERRED.get(preferred_mag.lower(), preferred_mag))[loc])
+        row["aliases"] = [str(values[loc]) for values in self._aliases if values[loc] != ""]
         row["cat_index"] = loc
         return row
 
@@ -299,7 +292,9 @@ class Catalog(Configured):
         for loc in which:
             yield self.get_row(loc)
 
-    def values_from_row(self, row: Mapping[str, Any]) -> tuple[int, str, float, float, float | None, float | None, list[str]]:
+    def values_from_row(
+        self, row: Mapping[str, Any]
+    ) -> tuple[int, str, float, float, float | None, float | None, list[str]]:
         """Return number, name, ra, dec, mag, mag_err and aliases of a row."""
         known = self.get_row(str(row["name"])) if "cat_index" not in row else row
         return (
@@ -338,14 +333,22 @@ class Catalog(Configured):
             Numbers (n,), -1 where there is none, and distances [arcsec], inf where there is none.
         """
         wanted = directions(np.atleast_1d(np.asarray(ra, float)), np.atleast_1d(np.asarray(dec, float)))
-        limit = np.inf if radius is None else 2 * np.sin(np.radians(radius / 3600) / 2) * (1 + 1e-12)
-        chord, index = self._tree.query(wanted, distance_upper_bound=limit)
+        known = np.isfinite(wanted).all(axis=1)
+        # a tree looks for what is nearer than its limit: a source just as far is meant, too
+        limit = np.inf if radius is None else 2 * np.sin(np.radians(min(radius / 3600, 180.0)) / 2) + 1e-13
+        chord, index = np.full(len(wanted), np.inf), np.full(len(wanted), -1)
+        chord[known], index[known] = self._tree.query(wanted[known], distance_upper_bound=limit)
         far = ~np.isfinite(chord)
         distance = np.degrees(2 * np.arcsin(np.clip(np.where(far, 0, chord) / 2, 0, 1))) * 3600
         return np.where(far, -1, index), np.where(far, np.inf, distance)
 
     def get_nearest_row(
-        self, ra: float, dec: float, radius: float | None = 2.0, output: str = "dict", obstime: datetime | float | None = None
+        self,
+        ra: float,
+        dec: float,
+        radius: float | None = 2.0,
+        output: str = "dict",
+        obstime: datetime | float | None = None,
     ) -> Row | None:
         """Return the source nearest to a place [deg], or None if none is within `radius` [arcsec; None: any]."""
         index, _ = self.match(ra, dec, radius)
@@ -374,20 +377,6 @@ def _found(name: Path) -> Path:
         if place.exists():
             return place
     return places[-1]
-
-
-def _in_degrees(values: NDArray[Any], unit: Any) -> Floats:
-    if values.dtype.kind not in "UO":
-        return values.astype(np.float64)
-    try:
-        return np.asarray(Angle(values.astype("U"), unit=unit).deg, np.float64)
-    except (ValueError, u.UnitsError) as err:
-        raise ConfigError(f"places are degrees, or sexagesimal such as 17:30:25.5 -25:30:30; found {values[0]!r}") from err
-
-
-def _number(value: Any) -> float | None:
-    number = float(value)
-    return number if np.isfinite(number) else None
 
 
 def _made_up(n: int) -> dict[str, NDArray[Any]]:

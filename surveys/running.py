@@ -52,7 +52,7 @@ class Run:
             raise ArchiveError(f"no stage {sorted(unknown)}: fetch, reduce, analyze")
         self.project, self.surveys, self.retry_failed, self.stages = project, surveys, retry_failed, stages
         self.recipe = project.recipe("analyze" in stages)
-        self.folder = self.recipe.root / self.recipe.run
+        self.locks = self.recipe.root / self.recipe.run / ".locks"
         self.fetched = self.analysed = self.detections = 0
         self.failures: list[tuple[str, str]] = []
         self._bar = Bar(f"project {project.name}")
@@ -63,6 +63,7 @@ class Run:
     def go(self, chosen: Sequence[int]) -> None:
         """Do what is due of some sources of the catalogue."""
         catalog = self.project.catalog
+        self.locks.mkdir(parents=True, exist_ok=True)
         due = self._due(chosen)
         self._n_due = len(due)
         self._warn_of_others()
@@ -71,7 +72,7 @@ class Run:
         for i in due:
             bins.setdefault(bin_of({"ra": ra[i]}), []).append(i)
         with ExitStack() as stack:
-            each = self._workers(stack) if due else None
+            each = self._workers(stack) if due and {"reduce", "analyze"}.intersection(self.stages) else None
             waiting = sorted(bins)
             while waiting:
                 batch: list[int] = []
@@ -124,12 +125,10 @@ class Run:
     def _locked(self, waiting: Sequence[int], bins: dict[int, list[int]]) -> Iterator[list[int]]:
         """Take the locks of enough bins for a batch; those that others hold are left to them."""
         mine: list[int] = []
-        folder = self.folder / ".locks"
-        folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as held:
             n = 0
             for degree in waiting:
-                lock = FileLock(folder / f"RA{degree:03d}")
+                lock = FileLock(self.locks / f"RA{degree:03d}")
                 if not lock.try_acquire(fcntl.LOCK_EX):
                     continue
                 held.callback(lock.release)
@@ -257,7 +256,7 @@ class Run:
 
     @contextmanager
     def _histogram_locked(self) -> Iterator[Path]:
-        lock = FileLock(self.folder / ".locks" / "histogram")
+        lock = FileLock(self.locks / "histogram")
         lock.acquire(fcntl.LOCK_EX, LOCK_WAIT_S)
         try:
             yield self.project.histogram_path
@@ -276,8 +275,7 @@ class Run:
     def _complete_histogram(self) -> None:
         """Count the finished sources that are not in the file, and start anew if others are in it."""
         with self._histogram_locked() as path:
-            query = {"run": self.recipe.run, "cfg_hash": self.recipe.cfg_hash, "state": "done"}
-            finished = {found["source_name"] for found in self.surveys.find("properties", query)}
+            finished = self.surveys.finished(self.recipe.run, self.recipe.cfg_hash, "done")
             saved = self._saved_histogram()
             if saved.sources == finished:
                 return

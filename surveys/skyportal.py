@@ -90,7 +90,7 @@ def _plain(values: NDArray) -> NDArray:
         case "b":
             return values.astype(np.int8)  # PyTables and h5py disagree on truth values
         case "U":
-            return np.char.encode(values, "utf-8")
+            return np.char.encode(values, "utf-8", "replace")
     return values
 
 

@@ -21,7 +21,7 @@ HASH_DIGITS = 16
 RESULTS = (
     *("surveys.columns", "surveys.observatory", "surveys.dataset", "surveys.storage", "surveys.bins"),
     *("obsarchive.science.lightcurve", "obsarchive.science.events", "obsarchive.science.features"),
-    *("surveys.periods", "surveys.histograms"),
+    *("surveys.periods", "surveys.histograms", "surveys.catalog_columns"),
 )
 """Modules on whose code results depend, beside those of the classes that a project uses."""
 

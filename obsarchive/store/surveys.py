@@ -16,6 +16,7 @@ from obsarchive.store.datasets import EVERYBODY
 CHUNK = 5000
 """Names in one query: a query is a document, and those have a largest size."""
 COUNT_CAP = 100_001
+FINISHED = [("run", 1), ("cfg_hash", 1), ("stale", 1), ("state", 1), ("source_name", 1)]
 KINDS = ("sources", "raw_photometry", "lightcurves", "detections", "properties")
 
 
@@ -64,7 +65,7 @@ class Surveys:
         for kind in ("lightcurves", "detections", "properties"):
             self._of[kind].create_index("source_name")
             self._of[kind].create_index([("run", 1), ("source_name", 1)])
-        self._of["properties"].create_index([("run", 1), ("cfg_hash", 1), ("stale", 1), ("source_name", 1)])
+        self._of["properties"].create_index(FINISHED)
         self._of["properties"].create_index([("run", 1), ("state", 1), ("source_name", 1)])
         real = [("run", 1), ("simulated", 1)]
         self._of["detections"].create_index([*real, ("source_name", 1), ("strength", -1)])
@@ -132,15 +133,18 @@ class Surveys:
         """Raw photometry that could not be fetched."""
         return list(self._of["raw_photometry"].find({"observatory": observatory, "state": "failed"}).sort("_id", 1))
 
-    def finished(self, run: str, cfg_hash: str) -> set[str]:
-        """Names of the sources that a project is through with, as it is configured; read from an index alone."""
-        query = {"run": run, "cfg_hash": cfg_hash, "stale": False}
-        shown = {"_id": 0, "source_name": 1}
-        batches = (
-            self._of["properties"]
-            .find(query, shown, batch_size=50_000)
-            .hint([("run", 1), ("cfg_hash", 1), ("stale", 1), ("source_name", 1)])
-        )
+    def finished(self, run: str, cfg_hash: str, state: str | None = None) -> set[str]:
+        """Names of the sources that a project is through with, as it is configured; read from an index alone.
+
+        Parameters
+        ----------
+        run, cfg_hash : str
+            Folder of the project, and hash of its configuration.
+        state : str, optional
+            Only those that are ``done``, or ``failed``.
+        """
+        query = {"run": run, "cfg_hash": cfg_hash, "stale": False, **({"state": state} if state else {})}
+        batches = self._of["properties"].find(query, {"_id": 0, "source_name": 1}, batch_size=50_000).hint(FINISHED)
         return {found["source_name"] for found in batches}
 
     def replace(self, run: str, results: Results) -> None:

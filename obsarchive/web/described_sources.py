@@ -55,7 +55,10 @@ def row(found: Row) -> Answer:
 
 
 def _source(document: Document) -> Answer:
-    return {"name": document["_id"], **_some(document, ("aliases", "ra_deg", "dec_deg", "mag", "mag_err", "mag_filter"))}
+    return {
+        "name": document["_id"],
+        **_some(document, ("aliases", "ra_deg", "dec_deg", "mag", "mag_err", "mag_filter")),
+    }
 
 
 def source(view: SourceView) -> Answer:

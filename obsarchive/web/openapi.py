@@ -222,14 +222,19 @@ def _survey_schemas(anything: Schema) -> Schema:
     failures = _list(_object({"where": TEXT, "reason": TEXT}))
     counts = dict.fromkeys(("sources", "analysed", "failed", "stale", "detections"), WHOLE)
     lists = ("raw_photometry", "lightcurves", "detections", "simulated_detections")
-    columns = {"type": "object", "additionalProperties": _list(NUMBER)}
+    columns = {"type": "object", "additionalProperties": _list({})}
     facts = {"source": TEXT, "observatory": TEXT, "filter": TEXT, "series_number": WHOLE, "n": WHOLE}
     run = {"type": ["string", "null"], "description": "project whose results these are"}
     return {
-        "Surveys": _object({"projects": _list(_object({"project": TEXT, "state": TEXT, "progress": NUMBER, **counts}))}),
+        "Surveys": _object(
+            {"projects": _list(_object({"project": TEXT, "state": TEXT, "progress": NUMBER, **counts}))}
+        ),
         "Sources": _object(
             {
-                "count": {**WHOLE, "description": "answers, counted up to 10 001; of cones, events and failures to 5001"},
+                "count": {
+                    **WHOLE,
+                    "description": "answers, counted up to 10 001; of cones, events and failures to 5001",
+                },
                 "count_is_capped": {"type": "boolean"},
                 "next": {"type": ["string", "null"], "description": "address of the next page"},
                 "sources": _list(_object({**place, **found, "failures": failures, "url": TEXT})),

@@ -92,9 +92,7 @@ def light_curves(
     """
     curves = list(curves)
     step = max(1, math.ceil(sum(curve.drawn() for curve in curves) / MOST_POINTS))
-    moved = [
-        {**event, **{key: event[key] - axis.offset_d for key in ("start", "peak", "stop")}} for event in events
-    ]
+    moved = [{**event, **{key: event[key] - axis.offset_d for key in ("start", "peak", "stop")}} for event in events]
     return {
         "axis": axis.label,
         "curves": [curve.facts(axis, step) for curve in curves],

@@ -1,4 +1,4 @@
-"""What the page of a source shows: its light curves, events, features, neighbours, where its photometry comes from."""
+"""What the page of a source shows: light curves, events, features, neighbours, where its photometry comes from."""
 
 import math
 from collections import Counter
@@ -11,17 +11,15 @@ import numpy as np
 from flask import request
 
 from obsarchive.errors import ArchiveError
-from obsarchive.science.sphere import offsets_arcsec
 from obsarchive.store import Cone, Document
 from obsarchive.web import plotted
 from obsarchive.web.access import asking, refuse
+from obsarchive.web.finder_chart import RADIUS_ARCSEC, Chart, chart
 from obsarchive.web.portal import portal
 from surveys.dataset import Lightcurve, data_root
 
-NEIGHBOURS_ARCSEC = 60.0
 MOST_NEIGHBOURS = 200
 MOST_DETECTIONS = 500
-LARGEST_DOT, SMALLEST_DOT = 4.5, 1.0
 _UNITS = {"_mag_per_d": "mag/d", "_mag": "mag", "_d": "d"}
 _NAMES = {
     "n": "epochs",
@@ -65,7 +63,7 @@ def find_source(name: str) -> Document:
     return found
 
 
-def told(err: ArchiveError) -> str:
+def told(err: Exception) -> str:
     """Return what went wrong, without where on this machine."""
     return str(err).replace(f"{data_root()}/", "")
 
@@ -197,7 +195,7 @@ class SourceView:
             try:
                 curve = Lightcurve.from_document(document)
                 curve.load()
-            except ArchiveError as err:
+            except (ArchiveError, RuntimeError) as err:  # h5py finds some damage before anybody asks for it
                 problems.append(told(err))
                 continue
             if not curve.is_simulated:
@@ -218,11 +216,11 @@ class SourceView:
         return Features.of(found if isinstance(found, Mapping) else {})
 
     @cached_property
-    def chart(self) -> "Chart | None":
+    def chart(self) -> Chart | None:
         """What is known around it."""
         if self.place is None:
             return None
-        near = Cone(*self.place, NEIGHBOURS_ARCSEC / 3600)
+        near = Cone(*self.place, RADIUS_ARCSEC / 3600)
         return chart(self.document, portal().store.sources.near(visible_runs(), near, MOST_NEIGHBOURS))
 
 
@@ -276,70 +274,6 @@ def _label(name: str) -> tuple[str, str]:
         if name.endswith(suffix):
             return name.removesuffix(suffix).replace("_", " "), unit
     return _NAMES.get(name, name.replace("_", " ")), ""
-
-
-@dataclass(frozen=True)
-class Neighbour:
-    """A source on a finder chart: offsets to the west and south [arcsec], as the chart counts, and its dot."""
-
-    document: Document
-    x: float
-    y: float
-    dot: float
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-        return str(self.document["_id"])
-
-    @property
-    def distance_arcsec(self) -> float:
-        """Distance from the middle."""
-        return math.hypot(self.x, self.y)
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A finder chart, north up, east left, in arcseconds: the source in the middle and what is around it."""
-
-    middle: Neighbour
-    others: list[Neighbour]
-    radius: float = NEIGHBOURS_ARCSEC
-
-
-def chart(source: Document, found: Sequence[Document]) -> Chart:
-    """Return the finder chart of a source.
-
-    Parameters
-    ----------
-    source : dict
-        The source in the middle.
-    found : sequence of dict
-        Sources around it; itself may be among them.
-    """
-    others = [other for other in found if other["_id"] != source["_id"]]
-    everything = [source, *others]
-    ra, dec = (np.array([float(one[key]) for one in everything]) for key in ("ra_deg", "dec_deg"))
-    east, north = offsets_arcsec(ra, dec, (ra[0], dec[0]))
-    dots = _dots([one.get("mag") for one in everything])
-    places = [
-        Neighbour(one, round(-float(x), 2), round(-float(y), 2), dot)
-        for one, x, y, dot in zip(everything, east, north, dots, strict=True)
-    ]
-    return Chart(places[0], places[1:])
-
-
-def _dots(magnitudes: Sequence[Any]) -> list[float]:
-    """Return radii of dots: the brightest has the largest, 5 mag fainter the smallest."""
-    known = [float(mag) for mag in magnitudes if isinstance(mag, int | float) and math.isfinite(mag)]
-    brightest = min(known, default=0.0)
-    slope = (LARGEST_DOT - SMALLEST_DOT) / 5
-    return [
-        round(max(SMALLEST_DOT, LARGEST_DOT - slope * (float(mag) - brightest)), 2)
-        if isinstance(mag, int | float) and math.isfinite(mag)
-        else SMALLEST_DOT
-        for mag in magnitudes
-    ]
 
 
 def distances_arcsec(documents: Sequence[Document], cone: Cone) -> list[float]:

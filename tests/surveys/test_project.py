@@ -19,10 +19,7 @@ from surveys.project import Project, load_project
 from surveys.properties import Properties
 from surveys.source import Source
 from surveys.storage import PhotometryFile
-
-KINDS = ("sources", "raw_photometry", "lightcurves", "detections", "properties")
-MOMENTS = ("fetched", "made", "expires")
-"""Leaves that tell when something was done."""
+from tests.surveys.survey_contents import KINDS, everything
 
 pytestmark = pytest.mark.usefixtures("survey_store", "survey_root")
 
@@ -30,20 +27,6 @@ pytestmark = pytest.mark.usefixtures("survey_store", "survey_root")
 def project(name: str = "test project", n: int = 40, **more: Any) -> Project:
     given = {"obs_names": ["DEMO"], "catalog_kwargs": {"test_size": n}, "DEMO": {"event_fraction": 0.2}}
     return Project(name=name, cfg_file=None, **{**given, **more})
-
-
-def everything(store: Store, root: Path) -> dict[str, Any]:
-    """All documents and light curves, without the moments at which they were made."""
-    found: dict[str, Any] = {}
-    for kind in KINDS:
-        for document in store.surveys.find(kind, {}):
-            found[f"{kind} {document['_id']}"] = {key: document[key] for key in document if key not in MOMENTS}
-    for path in sorted(root.rglob("*.h5")):
-        file = PhotometryFile(path)
-        for key, record in file.read_many(file.keys()):
-            columns = {name: values.tobytes() for name, values in record.columns.items()}
-            found[f"{path.relative_to(root)} {key}"] = (columns, record.altdata)
-    return found
 
 
 class FailingAnalysis(Analysis):
@@ -111,7 +94,7 @@ def test_every_source_is_counted_once_in_the_histogram(survey_store: Store) -> N
     assert int(histogram.data["snr_counts"].sum()) == 4000
     whole = histogram
     proj.histogram_path.unlink()
-    proj.run()  # whatever is missing is counted again
+    proj.run()  # what is missing is counted again
     assert proj.histogram == whole
     name = proj.catalog.names[0]
     raw = survey_store.surveys.find("raw_photometry", {"source_name": name})
