@@ -60,7 +60,7 @@ def one_source_after_the_other(root: Path, n: int) -> None:
         f"reduce, check, search {n} sources of 100 points, read and written: {wall:.2f} ms a source ({cpu:.2f} ms cpu)"
     )
     print(f"  goal {GOAL_MS} ms; the published package: {PUBLISHED_MS[0]:.0f} to {PUBLISHED_MS[1]:.0f} ms")
-print(f"  raw and reduced on disk: {size:.1f} kB a source (goal {GOAL_KB:.0f}; published {PUBLISHED_KB:.0f})")
+    print(f"  raw and reduced on disk: {size:.1f} kB a source (goal {GOAL_KB:.0f}; published {PUBLISHED_KB:.0f})")
     the_way_of_the_peer(root, raws[: min(n, 100)], wall)
 
 
@@ -76,7 +76,7 @@ def the_way_of_the_peer(root: Path, raws: list[Any], ours_ms: float) -> None:
             frame.to_hdf(root / f"peer_{raw.source_name}_{stage}.h5", key="photometry")
     seconds = (time.perf_counter() - start) / len(raws)
     size = sum(path.stat().st_size for path in root.glob("peer_*.h5")) / len(raws) / 1000
-print(f"  peer, writing alone: {1e3 * seconds:.0f} ms, {size:.0f} kB: {1e3 * seconds / ours_ms:.0f} x our whole way")
+    print(f"  peer, writing alone: {1e3 * seconds:.0f} ms, {size:.0f} kB: {1e3 * seconds / ours_ms:.0f} x our way")
 
 
 def whole_projects(root: Path, n: int, n_finished: int) -> None:
@@ -95,11 +95,11 @@ def whole_projects(root: Path, n: int, n_finished: int) -> None:
             fetched = time.perf_counter()
             run = proj.run()
             done = time.perf_counter()
-            print(
-                f"project of {n} sources, {workers} Dask workers (0: this process), with injections, features, database:"
-            )
             first, second = 1e3 * (fetched - start) / n, 1e3 * (done - fetched) / n
-        print(f"  fetched in {1e3 * (fetched - start) / n:.2f}, analysed in {1e3 * (done - fetched) / n:.2f} ms a source")
+            print(
+                f"project of {n} sources, {workers} Dask workers (0: this process), injections, features, book and all:"
+            )
+            print(f"  fetched in {first:.2f}, analysed in {second:.2f} ms a source; {run.detections} events")
             proj.delete_everything()
         finish(project(root, "finished", n_finished, 0), store)
         proj = project(root, "finished", n_finished, 0)
@@ -156,7 +156,7 @@ def look_ups(n: int = 1_000_000, n_asked: int = 100_000) -> None:
     brute = (time.perf_counter() - start) / 20
     if not (np.array_equal(found, chosen) and np.array_equal(by_name, chosen)):
         raise SystemExit("the look-ups are wrong")
-print(f"{n} rows: {n_asked / places:.2g} look-ups by place, {n_asked / named:.2g} by name a second")
+    print(f"{n} rows: {n_asked / places:.2g} look-ups by place, {n_asked / named:.2g} by name a second")
     print(f"  {brute * n_asked / places:.2g} times as fast as going through the catalogue, as the peer does")
 
 

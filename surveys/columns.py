@@ -1,6 +1,7 @@
 """Columns of raw photometry, whatever a survey calls them, as one set of columns: MJD, flux in µJy, magnitude."""
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,8 @@ KNOWN: dict[str, tuple[str, ...]] = {
 """What columns are called, simplified, by what they are; the first that is there counts."""
 NO_MAGNITUDE = 50.0
 """Surveys write 99, 100 or -999 where they measured nothing."""
+BEYOND = 1e5
+"""No modified Julian date of an observation is as large."""
 OFFSET = re.compile(r"-\s*(\d+(?:\.\d+)?)")
 
 
@@ -79,7 +82,8 @@ def map_columns(names: list[Any], altdata: Mapping[str, Any]) -> ColumnMap:
     time_name = found.get("time", "")
     offset = OFFSET.search(time_name)
     scale = str(altdata.get("time_scale") or _scale_of(simplify(time_name)))
-    return ColumnMap(found, scale, float(altdata.get("time_offset") or (offset.group(1) if offset else 0.0)))
+    told = altdata.get("time_offset")
+    return ColumnMap(found, scale, float(told if told is not None else offset.group(1) if offset else 0.0))
 
 
 def _scale_of(simplified: str) -> str:
@@ -117,7 +121,7 @@ def standard_photometry(raw: Columns, altdata: Mapping[str, Any], also: Sequence
     named = map_columns(list(raw), altdata)
     n = len(next(iter(raw.values())))
     if "time" not in named.names or not {"mag", "flux"}.intersection(named.names):
-        raise Unprocessable(f"raw photometry needs a time and a magnitude or flux; it has {', '.join(raw)}")
+        raise Unprocessable(f"raw photometry needs a time and a magnitude or flux; it has {', '.join(map(str, raw))}")
 
     def numbers(what: str) -> NDArray[np.float64]:
         if what in named.names:
@@ -130,7 +134,7 @@ def standard_photometry(raw: Columns, altdata: Mapping[str, Any], also: Sequence
     made |= _brightness(numbers, named, altdata)
     made["flag"] = _flags(raw[named.names["flag"]]) if "flag" in named.names else np.zeros(n, bool)
     if "filter" in named.names:
-        made["filter"] = np.asarray(raw[named.names["filter"]]).astype("U")
+        made["filter"] = _words(raw[named.names["filter"]])
     else:
         made["filter"] = np.full(n, str(altdata.get("filter") or ""))
     made |= {name: raw[name] for name in also}
@@ -140,44 +144,68 @@ def standard_photometry(raw: Columns, altdata: Mapping[str, Any], also: Sequence
 
 
 def _numbers(values: NDArray[Any]) -> NDArray[np.float64]:
-    if values.dtype.kind in "OU":
-        return pd.to_numeric(pd.Series(values), errors="coerce").to_numpy(np.float64)
+    if values.dtype.kind in "OSU":
+        return pd.to_numeric(pd.Series(_words(values)), errors="coerce").to_numpy(np.float64)
     return values.astype(np.float64)
+
+
+def _words(values: NDArray[Any]) -> NDArray[np.str_]:
+    if values.dtype.kind == "O":
+        values = np.where(pd.isna(values), "", values)
+    return np.asarray(values).astype("U")
 
 
 def _flags(values: NDArray[Any]) -> NDArray[np.bool_]:
     """Whether something is wrong with an epoch: any number but 0, or text but nothing and the like."""
-    if values.dtype.kind in "OU":
-        return ~np.isin(np.char.lower(np.asarray(values, "U")), ("", "0", "false", "ok", "good", "none", "nan"))
+    if values.dtype.kind in "OSU":
+        return ~np.isin(np.char.lower(_words(values)), ("", "0", "0.0", "false", "ok", "good", "none", "nan"))
     return np.nan_to_num(values.astype(np.float64)) != 0
 
 
 def _brightness(numbers: Any, named: ColumnMap, altdata: Mapping[str, Any]) -> Columns:
     """Return fluxes and magnitudes, the one from the other where only one is given."""
-    if "flux" in named.names:
-        zero_point = float(altdata.get("zero_point", AB_MICROJANSKY))
-        factor = 10 ** (0.4 * (AB_MICROJANSKY - zero_point))
-        flux, flux_err = numbers("flux") * factor, numbers("flux_err") * factor
-        mag, mag_err = magnitudes_of_fluxes(flux, flux_err)
-        if "mag" in named.names:
-            mag, mag_err = numbers("mag"), numbers("mag_err")
-    else:
-        mag, mag_err = numbers("mag"), numbers("mag_err")
+    mag, mag_err = numbers("mag"), numbers("mag_err")
+    unknown = ~(np.abs(mag) <= NO_MAGNITUDE)
+    mag, mag_err = np.where(unknown, np.nan, mag), np.where(unknown, np.nan, mag_err)
+    if "flux" not in named.names:
         flux, flux_err = fluxes_of_magnitudes(mag, mag_err)
-    made = {"flux": flux, "flux_err": flux_err, "mag": mag, "mag_err": mag_err}
-    if "mag" in named.names:
-        unknown = np.abs(mag) > NO_MAGNITUDE
-        made = {what: np.where(unknown, np.nan, values) for what, values in made.items()}
-    return made
+        return {"flux": flux, "flux_err": flux_err, "mag": mag, "mag_err": mag_err}
+    told = altdata.get("zero_point")
+    factor = 10 ** (0.4 * (AB_MICROJANSKY - float(AB_MICROJANSKY if told is None else told)))
+    flux, flux_err = numbers("flux") * factor, numbers("flux_err") * factor
+    made = dict(zip(("mag", "mag_err"), magnitudes_of_fluxes(flux, flux_err), strict=True))
+    if "mag" in named.names:  # a flux may be known where it is too faint, or negative, for a magnitude
+        made = {
+            "mag": mag,
+            "mag_err": mag_err if "mag_err" in named.names else np.where(unknown, np.nan, made["mag_err"]),
+        }
+    return {"flux": flux, "flux_err": flux_err, **made}
+
+
+def mjds_of(raw: Columns, altdata: Mapping[str, Any]) -> NDArray[np.float64]:
+    """Return the times of raw photometry as modified Julian dates [d, UTC], in the order of its rows; NaN: no time.
+
+    Raises
+    ------
+    Unprocessable
+        It has no times.
+    """
+    named = map_columns(list(raw), altdata)
+    if "time" not in named.names:
+        raise Unprocessable(f"raw photometry needs a time; it has {', '.join(map(str, raw))}")
+    return _mjd(raw[named.names["time"]], named, altdata)
 
 
 def _mjd(values: NDArray[Any], named: ColumnMap, altdata: Mapping[str, Any]) -> NDArray[np.float64]:
     """Return modified Julian dates in UTC."""
-    if named.time_scale == "date" or values.dtype.kind in "OU" or values.dtype.kind == "M":
+    numbers = None if named.time_scale == "date" else _times_as_numbers(values)
+    if numbers is None:
         when = pd.to_datetime(pd.Series(values), utc=True, format="mixed", errors="coerce")
         seconds = (when - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
         return MJD_1970 + seconds.to_numpy(np.float64) / 86400
-    time = values.astype(np.float64) + (named.time_offset if named.time_scale != "unix" else 0.0)
+    if not np.isfinite(numbers).any():
+        return np.full(len(numbers), np.nan)
+    time = numbers + (named.time_offset if named.time_scale != "unix" else 0.0)
     scale = named.time_scale or _guessed(time)
     match scale:
         case "unix":
@@ -194,8 +222,19 @@ def _mjd(values: NDArray[Any], named: ColumnMap, altdata: Mapping[str, Any]) -> 
     )
 
 
+def _times_as_numbers(values: NDArray[Any]) -> NDArray[np.float64] | None:
+    """Return times that are numbers, also those written as text; None for dates."""
+    if values.dtype.kind not in "OSUM":
+        return values.astype(np.float64)
+    inferred = pd.Series(values if values.dtype.kind != "S" else values.astype("U")).infer_objects()
+    if pd.api.types.is_datetime64_any_dtype(inferred):
+        return None
+    numbers = pd.to_numeric(inferred, errors="coerce").to_numpy(np.float64)
+    return numbers if np.isfinite(numbers).any() or inferred.isna().all() else None
+
+
 def _guessed(time: NDArray[np.float64]) -> str:
-    middle = float(np.nanmedian(time)) if np.isfinite(time).any() else 0.0
+    middle = float(np.median(time[np.isfinite(time)]))
     ranges = {"jd": (2.3e6, 2.6e6), "mjd": (3e4, 1e5), "unix": (3e8, 5e9)}
     return next((name for name, (low, high) in ranges.items() if low < middle < high), "")
 
@@ -203,14 +242,15 @@ def _guessed(time: NDArray[np.float64]) -> str:
 def _geocentric(mjd: NDArray[np.float64], scale: str, altdata: Mapping[str, Any]) -> NDArray[np.float64]:
     """Undo the light travel time to the Sun or the barycentre; where the place is not known, leave it in."""
     ra, dec = altdata.get("ra"), altdata.get("dec")
-    if ra is None or dec is None or not np.isfinite(mjd).any():
+    if ra is None or dec is None:
         return mjd
-    known = np.isfinite(mjd)
+    known = np.abs(mjd) < BEYOND  # where there is no time, some write 0
     observed = mjd[known]
-    for _ in range(2):  # the correction changes by 1e-4 of itself within its own length
-        there = light_curve_times(observed, float(ra), float(dec))
-        arrived = (there.hjd_utc if scale == "hjd" else there.bjd_tdb) - JD_OF_MJD
-        observed = observed + (mjd[known] - arrived)
+    with warnings.catch_warnings(action="ignore"):  # of years in which nobody knows the leap seconds
+        for _ in range(2):  # the correction changes by 1e-4 of itself within its own length
+            there = light_curve_times(observed, float(ra), float(dec))
+            arrived = (there.hjd_utc if scale == "hjd" else there.bjd_tdb) - JD_OF_MJD
+            observed = observed + (mjd[known] - arrived)
     made = np.full_like(mjd, np.nan)
     made[known] = observed
     return made

@@ -12,9 +12,9 @@ from obsarchive.outside import Unanswered
 
 __all__ = ["service"]
 
-NAMES = "Source RA_ICRS DE_ICRS Gmag BP-RP Plx e_Plx pmRA pmDE".split()
-FAR = "4472832130942575873 269.45265 4.6925 20.812 1.92      ".split(" ")[: len(NAMES)]
-NEAR = "4472832130942575872 269.452076 +4.693391 16.212 0.412 12.4521 0.0512 -31.221 12.01".split()
+NAMES = ["Source", "RA_ICRS", "DE_ICRS", "Gmag", "BP-RP", "Plx", "e_Plx", "pmRA", "pmDE"]
+FAR = ["4472832130942575873", "269.45265", "4.6925", "20.812", "1.92", "", "", "", "", "", ""][: len(NAMES)]
+NEAR = ["4472832130942575872", "269.452076", "+4.693391", "16.212", "0.412", "12.4521", "0.0512", "-31.221", "12.01"]
 PLACE = 269.452076, 4.693391
 
 

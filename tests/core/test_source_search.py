@@ -1,6 +1,7 @@
 """Looking for sources, on a real database: what is found is what plain arithmetic finds."""
 
 from collections.abc import Iterator
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -23,7 +24,8 @@ def document(number: int, ra: float, dec: float) -> dict:
 @pytest.fixture(scope="module")
 def sky(mongo_server: Server) -> Iterator[tuple[Sources, np.ndarray, np.ndarray]]:
     """Sources everywhere, many of them at the poles and at the zero of right ascension."""
-    store, rng = Store(mongo_server.uri, "test_source_search"), np.random.default_rng(1)
+    name = f"test_{uuid4().hex}"
+    store, rng = Store(mongo_server.uri, name), np.random.default_rng(1)
     surveys = store.surveys
     surveys.ensure_indexes()
     ra, dec = rng.uniform(0, 360, N), np.degrees(np.arcsin(rng.uniform(-1, 1, N)))
@@ -58,7 +60,7 @@ def sky(mongo_server: Server) -> Iterator[tuple[Sources, np.ndarray, np.ndarray]
         [{"_id": f"Z{i}", "observatory": "Z", "source_name": f"S{i:03d}", "state": "failed"} for i in range(0, N, 11)],
     )
     yield store.sources, ra, dec
-    store.client.drop_database("test_source_search")
+    store.client.drop_database(name)
     store.close()
 
 

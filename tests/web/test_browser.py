@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from conftest import PASSWORD
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from toy_archive import EARLIER, NIGHT
+from toy_archive import EARLIER, NIGHT, ZTF
 
 from obsarchive import accounts
 from obsarchive.web import Portal
@@ -182,6 +182,51 @@ def test_light_curves_are_drawn_and_folded(visit: Watched, archive: SimpleNamesp
     assert page.locator("text=CSV").get_attribute("href").startswith("/lightcurves/export/csv")
 
 
+def test_a_source_is_found_looked_at_zoomed_and_folded(
+    visit: Watched, app: Portal, archive: SimpleNamespace, sources: SimpleNamespace
+) -> None:
+    archive.toy.source("WHITE_DWARFS", {"name": sources.event, "ra": 0.0001, "dec": 20.0, "mag": 16.0}, ZTF())
+    _log_in(visit, "ana")
+    page = visit.page
+    page.get_by_role("link", name="Sources").click()
+    expect(page.locator("section[aria-label=Projects]")).to_contain_text("2 of 5 sources")
+    app.store.surveys.note_run("OURS", {"text": "4 of 5 sources", "progress": 0.8})
+    expect(page.locator("section[aria-label=Projects]")).to_contain_text("80 %", timeout=10_000)
+    page.fill("main [name=ra]", "00:00:00")
+    page.fill("main [name=dec]", "20")
+    page.fill("main [name=radius]", "1")
+    page.select_option("main [name=unit]", "arcmin")
+    page.get_by_role("button", name="Search").click()
+    expect(page).to_have_url(f"{visit.address}/sources?ra=00%3A00%3A00&dec=20&radius=1&unit=arcmin")
+    expect(page.locator(".results-table tbody tr")).to_have_count(2)
+    page.locator(".results-table").get_by_role("link", name=sources.event).click()
+
+    canvas = page.locator("[data-plot=lightcurve] canvas")
+    expect(canvas).to_be_visible()
+    entry = page.get_by_role("button", name="ZTF g")
+    expect(entry).to_have_attribute("aria-pressed", "true")
+    before = canvas.screenshot()
+    entry.click()
+    expect(entry).to_have_attribute("aria-pressed", "false")
+    without = canvas.screenshot()
+    assert without != before
+    over = page.locator("[data-plot=lightcurve] .u-over")
+    over.drag_to(over, source_position={"x": 200, "y": 100}, target_position={"x": 400, "y": 100})
+    zoomed = canvas.screenshot()
+    assert zoomed != without, "dragging zooms in"
+    over.dblclick(position={"x": 300, "y": 100})
+    page.mouse.move(5, 5)
+    assert canvas.screenshot() == without, "a double click shows everything again"
+
+    page.get_by_role("link", name="Fold with 3.25").click()
+    expect(page.locator("figcaption").first).to_contain_text("folded")
+    expect(page.locator("input[name=period]")).to_have_value("3.25")
+    page.get_by_role("link", name="Against time").click()
+    expect(page.locator("input[name=period]")).to_have_value("")
+    page.locator(".chart a").click()
+    expect(page.locator("h1")).to_have_text(sources.quiet)
+
+
 def test_a_one_time_link_leads_into_the_archive(visit: Watched, app: Portal) -> None:
     token = accounts.invite(app.store.users, "ben")
     visit.open(f"/welcome#{token}")
@@ -198,13 +243,14 @@ def test_a_one_time_link_leads_into_the_archive(visit: Watched, app: Portal) -> 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1400])
 def test_no_page_is_wider_than_the_screen(
-    browser: Browser, address: str, archive: SimpleNamespace, scheme: str, width: int
+    browser: Browser, address: str, archive: SimpleNamespace, sources: SimpleNamespace, scheme: str, width: int
 ) -> None:
     context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
     visit = Watched(context.new_page(), address)
     _log_in(visit, "admin")
     series = (f"/dataset/{archive.datasets[0]}", "/datasets", "/lightcurves?star=1&period=3.1")
-    for path in (f"/night/{NIGHT}", f"/observation/{archive.own}", "/jobs", "/users", "/account", *series):
+    surveys = ("/sources", "/sources?state=failed", f"/source/{sources.event}", f"/source/{sources.failed}")
+    for path in (f"/night/{NIGHT}", f"/observation/{archive.own}", "/jobs", "/users", "/account", *series, *surveys):
         visit.open(path)
         assert visit.page.evaluate("document.documentElement.scrollWidth") <= width, path
     context.close()

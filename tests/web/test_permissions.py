@@ -11,7 +11,7 @@ from toy_archive import EARLIER, NIGHT
 from obsarchive.web.access import OPEN, SCOPES, digest_of
 
 PERSON = "whoever is logged in"
-OWN = "those who may see the observation"
+OWN = "those who may see the observation, dataset or source"
 NIGHT_OWN = "those with data in the night"
 ADMIN = "administrators"
 ADMIN_OWN = "administrators, on observations that there are"
@@ -62,6 +62,12 @@ DECISIONS = {
     "datasets.redo": ADMIN_OWN,
     "datasets.lightcurves": PERSON,
     "datasets.export": PERSON,
+    "sources.sources": PERSON,
+    "sources.now": PERSON,
+    "sources.source": OWN,
+    "sources.export": OWN,
+    "sources.sky": ABSENT,
+    "sources.matches": ABSENT,
     "jobs.jobs": PERSON,
     "jobs.now": PERSON,
     "jobs.log": ADMIN,
@@ -89,6 +95,10 @@ DECISIONS = {
     "api.list_datasets": PERSON,
     "api.dataset": OWN,
     "api.lightcurve": OWN,
+    "api.surveys": PERSON,
+    "api.sources": PERSON,
+    "api.source": OWN,
+    "api.source_lightcurves": OWN,
     "vo.scs": PERSON,
     "vo.sia2": PERSON,
     "vo.capabilities": PERSON,
@@ -120,6 +130,9 @@ def routes(app, obs_id: str, night: str, program: str) -> list[Route]:
     for rule in app.url_map.iter_rules():
         is_of_night = rule.endpoint.startswith(("nights.", "summary."))
         is_of_dataset = rule.endpoint.startswith("datasets.")
+        is_of_source = rule.endpoint.startswith(("sources.", "api.source"))
+        source = {"3": "ANA 1", "4": "BEN 1"}[program]
+        product = "rms.png" if is_of_dataset else "preview/dark_6.png" if is_of_night else "100p.fits"
         values = {
             "key": next(found["_id"] for found in app.store.datasets.visible([program])),
             "night": night,
@@ -128,7 +141,7 @@ def routes(app, obs_id: str, night: str, program: str) -> list[Route]:
             "form": "csv" if rule.endpoint.endswith(".export") else "sh",
             "pipeline": "calib" if is_of_night else "bright_star",
             "step": "reduce",
-            "name": "rms.png" if is_of_dataset else "preview/dark_6.png" if is_of_night else "100p.fits",
+            "name": source if is_of_source else product,
             "what": "add",
             "filename": "archiver.css",
         }
@@ -143,7 +156,7 @@ def test_every_route_has_a_decision(app) -> None:
     assert {rule.endpoint for rule in app.url_map.iter_rules()} == DECISIONS.keys()
 
 
-def test_nobody_gets_anything_without_a_login(app, archive, anybody) -> None:
+def test_nobody_gets_anything_without_a_login(app, archive, sources, anybody) -> None:
     for route in routes(app, archive.own, NIGHT, "3"):
         answer = anybody.client.open(route.address, method=route.method)
         if route.endpoint in OPEN:
@@ -177,7 +190,7 @@ def _answers(app, person, obs_id: str, night: str, program: str) -> dict[str, in
 
 @pytest.mark.parametrize("who", ["ana", "ben", "admin"])
 @pytest.mark.parametrize("whose", ["own", "foreign"])
-def test_the_matrix(app, archive, as_user, who: str, whose: str) -> None:
+def test_the_matrix(app, archive, sources, as_user, who: str, whose: str) -> None:
     """Programme 3 is Ana's, 4 is Ben's; the earlier night is Ana's alone."""
     obs_id, night, program = {
         "own": (archive.own, EARLIER, "3"),
@@ -215,7 +228,7 @@ def _with_token(app, who: str, *scopes: str):
 
 
 @pytest.mark.parametrize("scope", SCOPES)
-def test_a_token_opens_what_its_scope_names_and_nothing_else(app, archive, scope) -> None:
+def test_a_token_opens_what_its_scope_names_and_nothing_else(app, archive, sources, scope) -> None:
     client, headers = app.test_client(), _with_token(app, "admin", scope)
     for route in routes(app, archive.own, NIGHT, "3"):
         if route.endpoint == "static" or DECISIONS[route.endpoint] == ABSENT:
@@ -231,10 +244,13 @@ def test_a_token_opens_what_its_scope_names_and_nothing_else(app, archive, scope
 
 
 @pytest.mark.parametrize("who", ["ana", "ben"])
-def test_a_token_sees_what_its_owner_sees(app, archive, who) -> None:
+def test_a_token_sees_what_its_owner_sees(app, archive, sources, who) -> None:
     client, headers = app.test_client(), _with_token(app, who, "read", "download")
     for obs_id, owner in ((archive.own, "ana"), (archive.foreign, "ben")):
         for address in (f"/api/v1/observations/{obs_id}", f"/observation/{obs_id}/product/bright_star/100p.fits"):
+            assert client.get(address, headers=headers).status_code == (200 if who == owner else 404)
+    for name, owner in ((sources.ana, "ana"), (sources.ben, "ben")):
+        for address in (f"/api/v1/sources/{name}", f"/source/{name}/export/csv"):
             assert client.get(address, headers=headers).status_code == (200 if who == owner else 404)
     listed = client.get("/api/v1/observations", headers=headers).json["observations"]
     assert (archive.own in str(listed)) == (who == "ana")

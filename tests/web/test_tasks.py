@@ -168,7 +168,9 @@ def test_an_administrator_at_work(visit: Watched, app: Portal, archive: SimpleNa
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_everybody_can_read_and_reach_everything(visit: Watched, archive: SimpleNamespace, scheme: str) -> None:
+def test_everybody_can_read_and_reach_everything(
+    visit: Watched, archive: SimpleNamespace, sources: SimpleNamespace, scheme: str
+) -> None:
     """Contrast, names, roles, order of headings: WCAG 2.2 AA as axe checks it."""
     archive.toy.seeing(NIGHT, 2)
     page = visit.page
@@ -191,6 +193,13 @@ def test_everybody_can_read_and_reach_everything(visit: Watched, archive: Simple
         f"/dataset/{archive.datasets[0]}",
         "/lightcurves?star=1",
         "/lightcurves?star=x",
+        "/sources",
+        "/sources?ra=0&dec=20&radius=1&unit=arcmin",
+        "/sources?state=failed",
+        "/sources?ra=x&dec=y",
+        f"/source/{sources.event}?period=3.25",
+        f"/source/{sources.empty}",
+        f"/source/{sources.failed}",
         "/jobs",
         "/users",
         "/account",

@@ -21,7 +21,7 @@ from obsarchive.observation import utc_now
 from obsarchive.store import Store
 from surveys.demo import VirtualDemoObs
 from surveys.finder import Finder
-from surveys.observatory import VirtualObservatory
+from surveys.observatory import Fetched, Row, VirtualObservatory
 from surveys.properties import Properties
 from surveys.quality import QualityChecker
 from surveys.source import Source
@@ -67,6 +67,16 @@ def make_config(folder: Path, **server: Any) -> Config:
         "pipelines": pipelines,
     }
     return Config.model_validate(raw, context={"folder": folder})
+
+
+class ZTF(VirtualDemoObs):
+    """Made-up photometry in two filters."""
+
+    name = "ZTF"
+
+    def fetch_data_from_observatory(self, cat_row: Row, **kwargs: Any) -> Fetched:
+        data, altdata = super().fetch_data_from_observatory(cat_row, **kwargs)
+        return {**data, "filter": np.where(np.arange(len(data["mjd"])) % 2, "g", "r")}, altdata
 
 
 class ToyArchive:
@@ -348,7 +358,9 @@ class ToyArchive:
         period = {"period_d": 3.25, "power": 0.8, "epoch_mjd": 58001.5, "amplitude_mag": 0.1, "method": "lomb-scargle"}
         injection = {"number": 1, "shape": "box", "mjd": 58050.0, "duration": 2.0, "amplitude": 0.5}
         injected = {**injection, "expected_snr": 21.5, "observatory": "DEMO", "filter": "R", "recovered": True}
-        self.source("WHITE_DWARFS", dwarfs["event"], features=features, extra={"period": period, "injections": [injected]})
+        self.source(
+            "WHITE_DWARFS", dwarfs["event"], features=features, extra={"period": period, "injections": [injected]}
+        )
         self.source("WHITE_DWARFS", {**dwarfs["quiet"], "cat_row": {"pm": 12.5, "note": HOSTILE}}, quiet)
         self.source("WHITE_DWARFS", dwarfs["polar"], quiet)
         self.source("WHITE_DWARFS", dwarfs["empty"], empty)
