@@ -168,9 +168,10 @@
     const shown = () => sorted.filter((item) => !hidden.has(item.group));
     const [first, last] = [sorted[0]?.x, sorted.at(-1)?.x];
     // All of it with a margin, unless somebody zooms in.
-    const across = (_, low, high) => (low > first || high < last ? [low, high] : range([first, last]));
-    const within = (u) => {
-      const inside = shown().filter((item) => !(item.x < u.scales.x.min || item.x > u.scales.x.max));
+    let view = [first, last];
+    const across = (_, low, high) => (view = low > first || high < last ? [low, high] : range([first, last]));
+    const within = () => {
+      const inside = shown().filter((item) => item.x >= view[0] && item.x <= view[1]);
       return range((inside.length ? inside : sorted).flatMap(reach), 0.08, floor);
     };
     const draw = [bands(events), under(line), (u) => scatter(shown(), "y")(u)];
@@ -320,7 +321,7 @@
     const entries = [...groups].map(([group, item]) => ({ text: group, colour: colourOf(item.filter), shape: item.shape, group }));
     const toggle = (group) => {
       if (!hidden.delete(group)) hidden.add(group);
-      plot.setScale("x", { min: plot.data[0][0], max: plot.data[0].at(-1) });
+      plot.setScale("x", { min: plot.scales.x.min, max: plot.scales.x.max });
       plot.redraw();
       return !hidden.has(group);
     };

@@ -100,8 +100,7 @@ def _run(options: argparse.Namespace, project: Project, stages: Sequence[str]) -
     signal.signal(signal.SIGTERM, _stop)
     config = find_config()
     default = config.parallel.n_workers if config else 2
-    small = len(project.catalog) < project.pars.batch_size
-    project.pars.num_workers = options.workers if options.workers is not None else 0 if small else default
+    project.pars.num_workers = default if options.workers is None else options.workers
     run = project.run(options.start, options.finish, options.source, None, options.retry, stages)
     _say(f"{run.fetched} fetched, {run.analysed} analysed, {run.detections} events, {len(run.failures)} failed\n")
     for name, reason in run.failures[:20]:

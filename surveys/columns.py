@@ -31,6 +31,8 @@ KNOWN: dict[str, tuple[str, ...]] = {
 """What columns are called, simplified, by what they are; the first that is there counts."""
 NO_MAGNITUDE = 50.0
 """Surveys write 99, 100 or -999 where they measured nothing."""
+OF_ALL = ("exptime", "ra", "dec")
+"""What may be told once for all epochs."""
 BEYOND = 1e5
 """No modified Julian date of an observation is as large."""
 OFFSET = re.compile(r"-\s*(\d+(?:\.\d+)?)")
@@ -126,11 +128,11 @@ def standard_photometry(raw: Columns, altdata: Mapping[str, Any], also: Sequence
     def numbers(what: str) -> NDArray[np.float64]:
         if what in named.names:
             return _numbers(raw[named.names[what]])
-        value = altdata.get(what)
+        value = altdata.get(what) if what in OF_ALL else None
         return np.full(n, np.nan if value is None else float(value))
 
     made: Columns = {"mjd": _mjd(raw[named.names["time"]], named, altdata)}
-    made |= {what: numbers(what) for what in ("exptime", "ra", "dec")}
+    made |= {what: numbers(what) for what in OF_ALL}
     made |= _brightness(numbers, named, altdata)
     made["flag"] = _flags(raw[named.names["flag"]]) if "flag" in named.names else np.zeros(n, bool)
     if "filter" in named.names:
@@ -166,7 +168,8 @@ def _brightness(numbers: Any, named: ColumnMap, altdata: Mapping[str, Any]) -> C
     """Return fluxes and magnitudes, the one from the other where only one is given."""
     mag, mag_err = numbers("mag"), numbers("mag_err")
     unknown = ~(np.abs(mag) <= NO_MAGNITUDE)
-    mag, mag_err = np.where(unknown, np.nan, mag), np.where(unknown, np.nan, mag_err)
+    mag = np.where(unknown, np.nan, mag)
+    mag_err = np.where(unknown | ~(np.abs(mag_err) <= NO_MAGNITUDE), np.nan, mag_err)
     if "flux" not in named.names:
         flux, flux_err = fluxes_of_magnitudes(mag, mag_err)
         return {"flux": flux, "flux_err": flux_err, "mag": mag, "mag_err": mag_err}

@@ -25,6 +25,9 @@ CONFIG = Path("config.json")
 CONFIG_VARIABLE = "ARCHIVER_CONFIG"
 UNSEEN = ".surveys"
 
+OTHER_NAMES = {"project": "run", "name": "source_name"}
+"""Fields of what belongs to a source, by their names in Python."""
+
 Kept = TypeVar("Kept")
 
 _opened = ExitStack()
@@ -119,9 +122,11 @@ class Session:
 
     def scalars(self, kind: type[Kept], **wanted: Any) -> Iterator[Kept]:
         """Yield objects of a class (Source, RawPhotometry, Lightcurve, Detection, Properties) with given fields."""
-        collection, make = _kinds()[kind]
+        collection = _kind_of(kind)
         for document in self.surveys.find(collection, _query(collection, wanted)):
-            yield make(document)
+            if collection == "sources" and "project" in wanted:  # its results in that one are meant
+                document["projects"] = [wanted["project"]]
+            yield kind.from_document(document)  # type: ignore[attr-defined]
 
     find = scalars
 
@@ -152,11 +157,19 @@ class Session:
         self._deleted.append(item)
 
     def commit(self) -> None:
-        """Write and remove what was added and deleted."""
-        for item in self._added:
-            self.surveys.save(_kinds()[type(item)][0], [item.document()])
-        for item in self._deleted:
-            self.surveys.delete(_kinds()[type(item)][0], [item.identifier])
+        """Write and remove what was added and deleted; nothing at all if one of them cannot be written."""
+        added = [(_kind_of(type(item)), item, item.document()) for item in self._added]
+        deleted = [(_kind_of(type(item)), item.identifier) for item in self._deleted]
+        for kind, item, document in added:
+            match kind:
+                case "sources":
+                    self.surveys.register([document], item.project)
+                case "raw_photometry":
+                    self.surveys.save_raw([document])
+                case _:
+                    self.surveys.save(kind, [document])
+        for kind, identifier in deleted:
+            self.surveys.delete(kind, [identifier])
         self.rollback()
 
     def rollback(self) -> None:
@@ -168,7 +181,8 @@ class Session:
         self.rollback()
 
 
-def _kinds() -> dict[type, tuple[str, Any]]:
+def _kind_of(made: type) -> str:
+    """Return the collection of the objects of a class."""
     from surveys.dataset import Lightcurve, RawPhotometry
     from surveys.detection import Detection
     from surveys.properties import Properties
@@ -181,13 +195,19 @@ def _kinds() -> dict[type, tuple[str, Any]]:
         "detections": Detection,
         "properties": Properties,
     }
-    return {made: (kind, made.from_document) for kind, made in classes.items()}  # type: ignore[attr-defined]
+    for kind, known in classes.items():
+        if issubclass(made, known):
+            return kind
+    names = ", ".join(known.__name__ for known in classes.values())
+    raise ConfigError(f"the database of surveys keeps objects of the classes {names}, found {made.__name__}")
 
 
 def _query(collection: str, wanted: dict[str, Any]) -> dict[str, Any]:
     """Return a query for fields that equal values; texts and numbers only, no operators."""
-    names = {"name": "_id"} if collection == "sources" else {"project": "run", "name": "source_name"}
+    names = {"name": "_id", "project": "projects"} if collection == "sources" else OTHER_NAMES
     for key, value in wanted.items():
         if not isinstance(value, str | int | float | bool | None):
             raise ConfigError(f"{key}: a text or number to look for, found {value!r}")
+        if "$" in key:
+            raise ConfigError(f"{key}: the name of a field to look for, found an operator")
     return {names.get(key, key): value for key, value in wanted.items()}

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from obsarchive.errors import ArchiveError
 from obsarchive.science.lightcurve import Level, quiet_level
 from obsarchive.science.times import MJD_1970
-from surveys.columns import map_columns, standard_photometry
+from surveys.columns import map_columns, mjds_of
+from surveys.curve_plots import draw_photometry
 from surveys.parameters import legalize
 from surveys.storage import Columns, PhotometryFile, Record, checksum, ra_degree
 from surveys.tables import open_table
@@ -192,7 +193,7 @@ class DatasetMixin:
         if path.suffix not in HDF5:
             raise ArchiveError(f"{path}: data are kept in HDF5; write other formats by surveys.export")
         file = PhotometryFile(path)
-        if not overwrite and self.filekey in file.keys():
+        if not overwrite and self.filekey in set(file.keys()):
             raise ArchiveError(f"{path} holds {self.filekey!r} already: say overwrite=True to replace it")
         file.write({self.filekey: self.record})
 
@@ -202,34 +203,18 @@ class DatasetMixin:
 
     @property
     def mjds(self) -> NDArray[np.float64]:
-        """Times of the epochs, modified Julian dates [d, UTC]."""
-        columns = self.columns
-        return (
-            columns["mjd"].astype(np.float64) if "mjd" in columns else standard_photometry(columns, self.altdata)["mjd"]
-        )
+        """Times of the epochs as they stand in the data, modified Julian dates [d, UTC]; NaN where there is none."""
+        return np.empty(0) if self.is_empty else mjds_of(self.columns, self.altdata)
 
     @property
     def times(self) -> list[datetime]:
-        """Times of the epochs."""
+        """Times of the epochs as they stand in the data; NaT where there is none."""
         start = datetime(1970, 1, 1, tzinfo=UTC)
-        return [start + timedelta(days=float(mjd) - MJD_1970) for mjd in self.mjds]
+        return [start + timedelta(days=mjd - MJD_1970) if mjd == mjd else pd.NaT for mjd in self.mjds.tolist()]
 
     def plot(self, axes: Any = None) -> Any:
         """Draw the data into axes of matplotlib, or into new ones; returns the axes."""
-        if axes is None:
-            from matplotlib import pyplot  # late: only those who plot by hand need a screen
-
-            axes = pyplot.figure(figsize=(9, 5)).add_subplot()
-        shown = standard_photometry(self.columns, self.altdata)
-        for name in sorted(set(shown["filter"].tolist())):
-            own = shown["filter"] == name
-            axes.errorbar(
-                shown["mjd"][own], shown["mag"][own], shown["mag_err"][own], fmt="o", ms=4, lw=0.8, label=name
-            )
-        axes.invert_yaxis()
-        axes.set(xlabel="MJD [d]", ylabel="magnitude", title=f"{self.source_name} {self.observatory}")
-        axes.legend(frameon=False)
-        return axes
+        return draw_photometry(self.columns, self.altdata, f"{self.source_name} {self.observatory}", axes)
 
 
 class RawPhotometry(DatasetMixin):
@@ -362,8 +347,7 @@ class Lightcurve(DatasetMixin):
 
     def with_columns(self, columns: Columns, **altdata: Any) -> Self:
         """Return the same light curve with other columns and facts."""
-        made = type(self)(columns, {**self.altdata, **altdata}, observatory=self.observatory, project=self.project)
-        return made
+        return type(self)(columns, {**self.altdata, **altdata}, observatory=self.observatory, project=self.project)
 
     @property
     def identifier(self) -> str:

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 RAW_FIELDS = ("source_name", "observatory", "state", "filename", "filekey", "checksum")
 FAR_ARCSEC = 60.0
 """Two sources of one name that are farther apart are two sources."""
+LEAST_FOR_WORKERS = 2000
+"""Fewer sources are done before workers have started."""
 WAIT_S = 0.5
 LOCK_WAIT_S = 600.0
 
@@ -114,7 +116,7 @@ class Run:
 
     def _workers(self, stack: ExitStack) -> Any:
         """Return a cluster's way of working on many bins, or None for this process."""
-        if self.project.pars.num_workers < 1:
+        if self.project.pars.num_workers < 1 or self._n_due < LEAST_FOR_WORKERS:
             return None
         from obsarchive.cluster import Cluster  # late: it is slow to import
 

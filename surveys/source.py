@@ -12,6 +12,9 @@ from surveys.detection import Detection
 from surveys.properties import Properties
 from surveys.storage import Absent
 
+FACTS = ("aliases", "mag_filter", "cat_row", "cat_index", "cat_name")
+"""What a catalogue may say beside the name, place and magnitude of a source."""
+
 
 class UniqueList(Sequence[Any]):
     """Objects by number, and by a name (in any case): that of their observatory."""
@@ -74,7 +77,7 @@ class Source:
     @classmethod
     def from_row(cls, row: Mapping[str, Any], project: str = "") -> Self:
         """Return the source of a row of a catalogue."""
-        names = ("name", "ra", "dec", "mag", "mag_err", "aliases", "mag_filter", "cat_index", "cat_name", "cat_row")
+        names = ("name", "ra", "dec", "mag", "mag_err", *FACTS)
         return cls(**{name: row[name] for name in names if name in row}, project=project)
 
     @property
@@ -103,7 +106,7 @@ class Source:
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
         """Return what a document stands for."""
-        facts = {key: document[key] for key in ("aliases", "cat_row", "cat_index", "cat_name") if key in document}
+        facts = {key: document[key] for key in FACTS if key in document}
         place = document["ra_deg"], document["dec_deg"]
         projects = document.get("projects") or [""]
         mag, mag_err = document.get("mag"), document.get("mag_err")

@@ -96,11 +96,9 @@ class Surveys:
             self._of[kind].bulk_write(changes, ordered=False)
 
     def register(self, sources: Iterable[Document], run: str) -> None:
-        """Note the sources of a project; what other projects know of them stays."""
-        changes = [
-            UpdateOne({"_id": source["_id"]}, {"$set": source, "$addToSet": {"projects": run}}, upsert=True)
-            for source in sources
-        ]
+        """Note the sources of a project, or of none; what other projects know of them stays."""
+        joined: Document = {"$addToSet": {"projects": run}} if run else {}
+        changes = [UpdateOne({"_id": source["_id"]}, {"$set": source, **joined}, upsert=True) for source in sources]
         if changes:
             self._of["sources"].bulk_write(changes, ordered=False)
 

@@ -11,6 +11,7 @@ import yaml
 
 from obsarchive.errors import ArchiveError, ConfigError
 from obsarchive.store import Store
+from surveys import running
 from surveys.__main__ import main
 from surveys.analysis import Analysis
 from surveys.dataset import Lightcurve, RawPhotometry
@@ -153,7 +154,8 @@ def test_stages_one_after_the_other_make_the_same(survey_store: Store, survey_ro
     assert everything(survey_store, survey_root) == staged
 
 
-def test_workers_of_dask_make_the_same(survey_store: Store, survey_root: Path) -> None:
+def test_workers_of_dask_make_the_same(survey_store: Store, survey_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "LEAST_FOR_WORKERS", 0)
     proj = project()
     proj.run()
     alone = everything(survey_store, survey_root)
