@@ -277,13 +277,18 @@
     ctx.beginPath();
     ctx.rect(left, top, width, height);
     ctx.clip();
+    ctx.fillStyle = style("--faint");
+    ctx.globalAlpha = 0.2;
+    ctx.beginPath();
     for (const event of events) {
-      const [start, peak, stop] = [event.start, event.peak, event.stop].map((time) => u.valToPos(time, "x", true));
-      ctx.fillStyle = style("--faint");
-      ctx.globalAlpha = 0.16;
-      ctx.fillRect(start - one, top, stop - start + 2 * one, height);
+      const [start, stop] = [event.start, event.stop].map((time) => u.valToPos(time, "x", true));
+      ctx.rect(start - one, top, stop - start + 2 * one, height);
+    }
+    ctx.fill();
+    ctx.globalAlpha = 1;
+    for (const event of events) {
+      const peak = u.valToPos(event.peak, "x", true);
       ctx.fillStyle = colourOf(event.filter);
-      ctx.globalAlpha = 1;
       ctx.beginPath();
       [[-peakMark, 0], [peakMark, 0], [0, 1.5 * peakMark]].forEach(([dx, dy], i) => ctx[i ? "lineTo" : "moveTo"](peak + dx * one, top + dy * one));
       ctx.fill();

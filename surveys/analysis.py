@@ -75,7 +75,7 @@ class Analysis(Configured):
     def _part(self, name: str, default: type[Part], more: Mapping[str, Any]) -> Part:
         pars = self.pars
         made = load_class(pars[f"{name}_module"], pars[f"{name}_class"], default)
-        own = {"project": pars.project, "cfg_file": pars.cfg_file} if pars.cfg_file else {"project": pars.project}
+        own = {"project": pars.project, **({} if pars.cfg_file is None else {"cfg_file": pars.cfg_file})}
         return made(**own, **more, **pars[f"{name}_kwargs"])
 
     @property

@@ -16,7 +16,8 @@ from obsarchive.polite import PoliteClient
 from obsarchive.rules import names_in, select_rows
 from obsarchive.science.sphere import directions, moved
 from obsarchive.science.times import julian_year, mjd_of
-from surveys.catalog_columns import KNOWN, PREFERRED, as_names, as_number, find_columns, in_degrees
+from surveys.catalog_columns import KNOWN, PREFERRED, as_names, find_columns, in_degrees
+from surveys.columns import known
 from surveys.dataset import data_root
 from surveys.parameters import Configured, Parameters
 from surveys.tables import ColumnTable, open_table
@@ -275,9 +276,9 @@ class Catalog(Configured):
             return self._raw(loc)
         ra, dec = self._moved(slice(loc, loc + 1), obstime)
         row: Row = {"name": self.names[loc], "ra": float(ra[0]), "dec": float(dec[0])}
-        row |= {what: as_number(self._values[what][loc]) if what in self._values else None for what in list(KNOWN)[3:]}
+        row |= {what: known(self._values[what][loc]) if what in self._values else None for what in list(KNOWN)[3:]}
         if preferred_mag is not None:
-            row["mag"] = as_number(self._extra(PREFERRED.get(preferred_mag.lower(), preferred_mag))[loc])
+            row["mag"] = known(self._extra(PREFERRED.get(preferred_mag.lower(), preferred_mag))[loc])
         row["aliases"] = [str(values[loc]) for values in self._aliases if values[loc] != ""]
         row["cat_index"] = loc
         return row

@@ -106,12 +106,3 @@ def in_degrees(values: NDArray[Any], what: str) -> Floats:
     except (ValueError, u.UnitsError) as err:
         raise ConfigError(f"places are degrees, or sexagesimal such as 17:30:25.5 -25:30:30: {what}: {err}") from err
     return degrees
-
-
-def as_number(value: Any) -> float | None:
-    """Return a number; None where there is none."""
-    try:
-        number = float(value)
-    except ValueError:
-        return None
-    return number if np.isfinite(number) else None

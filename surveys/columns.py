@@ -97,6 +97,15 @@ def _scale_of(simplified: str) -> str:
     return found.group(1) if found else ""
 
 
+def known(value: Any) -> float | None:
+    """Return a number; None if there is none, or it is not finite."""
+    try:
+        number = float(value)
+    except (ValueError, TypeError):
+        return None
+    return number if np.isfinite(number) else None
+
+
 def standard_photometry(raw: Columns, altdata: Mapping[str, Any], also: Sequence[str] = ()) -> Columns:
     """Return raw photometry in the columns of light curves, sorted by time.
 

@@ -30,7 +30,8 @@ def draw_photometry(columns: Columns, altdata: Mapping[str, Any], title: str, ax
 
         axes = pyplot.figure(figsize=(9, 5)).add_subplot()
     axes.set(xlabel="MJD [d]", ylabel="magnitude", title=title)
-    axes.invert_yaxis()
+    if not axes.yaxis_inverted():  # another light curve is in these axes already
+        axes.invert_yaxis()
     if not columns or not len(next(iter(columns.values()))):
         return axes
     shown = standard_photometry(columns, altdata)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from obsarchive.errors import ArchiveError
 from obsarchive.science.lightcurve import Level, quiet_level
 from obsarchive.science.times import MJD_1970
-from surveys.columns import map_columns, mjds_of
+from surveys.columns import known, map_columns, mjds_of
 from surveys.curve_plots import draw_photometry
 from surveys.parameters import legalize
 from surveys.storage import Columns, PhotometryFile, Record, checksum, ra_degree
@@ -75,8 +75,10 @@ class DatasetMixin:
         self.observatory = legalize(observatory) if observatory else str(self.altdata.get("observatory", ""))
         self._filename, self._filekey = filename, filekey
         if source is not None:
-            known = source if isinstance(source, Mapping) else vars(source)
-            self.altdata |= {key: known[key] for key in ("name", "ra", "dec") if known.get(key) is not None}
+            facts = source if isinstance(source, Mapping) else vars(source)
+            self.altdata |= {key: facts[key] for key in ("name", "ra", "dec") if facts.get(key) is not None}
+        if self.observatory:
+            self.altdata.setdefault("observatory", self.observatory)
         self.autoload = True
 
     @property
@@ -210,7 +212,7 @@ class DatasetMixin:
     def times(self) -> list[datetime]:
         """Times of the epochs as they stand in the data; NaT where there is none."""
         start = datetime(1970, 1, 1, tzinfo=UTC)
-        return [start + timedelta(days=mjd - MJD_1970) if mjd == mjd else pd.NaT for mjd in self.mjds.tolist()]
+        return [start + timedelta(days=float(mjd) - MJD_1970) if np.isfinite(mjd) else pd.NaT for mjd in self.mjds]
 
     def plot(self, axes: Any = None) -> Any:
         """Draw the data into axes of matplotlib, or into new ones; returns the axes."""
@@ -394,9 +396,3 @@ class Lightcurve(DatasetMixin):
             filename=document["filename"],
             filekey=document["filekey"],
         )
-
-
-def known(value: Any) -> float | None:
-    """Return a number for the database; None if it is not finite."""
-    number = float(value)
-    return number if np.isfinite(number) else None

@@ -18,6 +18,7 @@ from obsarchive.progress import Bar
 from obsarchive.science.sphere import offsets_arcsec
 from obsarchive.store import Results, Surveys
 from surveys.bins import Bin, Outcome, work_on
+from surveys.database import find_config
 from surveys.dataset import Document
 from surveys.histograms import Histogram
 from surveys.observatory import bin_of
@@ -120,8 +121,11 @@ class Run:
             return None
         from obsarchive.cluster import Cluster  # late: it is slow to import
 
-        parallel = Parallel(n_workers=self.project.pars.num_workers)
-        return stack.enter_context(Cluster(parallel, self.recipe.root / ".tmp")).each
+        config = find_config()
+        parallel = (config.parallel if config else Parallel()).model_copy(
+            update={"n_workers": self.project.pars.num_workers}
+        )
+        return stack.enter_context(Cluster(parallel, config.paths.tmp if config else self.recipe.root / ".tmp")).each
 
     @contextmanager
     def _locked(self, waiting: Sequence[int], bins: dict[int, list[int]]) -> Iterator[list[int]]:

@@ -163,6 +163,12 @@ class Source:
         known: UniqueList = self.raw_photometry if level == "raw" else self.lightcurves
         return [item for item in known if item.observatory.upper() == obs.upper() and _is_there(item, level)]
 
+    def reset_analysis(self) -> None:
+        """Forget what the project found: the next run works it out again."""
+        open_surveys().forget_results(self.project, [self.name])
+        for kept in ("lightcurves", "detections", "properties"):
+            self.__dict__.pop(kept, None)
+
     def __repr__(self) -> str:
         return f"Source({self.name!r}, ra={self.ra:.5f}, dec={self.dec:+.5f}, mag={self.mag})"
 

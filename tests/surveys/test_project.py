@@ -166,6 +166,16 @@ def test_workers_of_dask_make_the_same(survey_store: Store, survey_root: Path, m
     assert everything(survey_store, survey_root) == alone
 
 
+def test_a_source_may_be_analysed_again() -> None:
+    proj = project(n=5)
+    proj.run()
+    source = proj.get_source(proj.catalog.names[2])
+    assert source.properties is not None
+    source.reset_analysis()
+    assert source.properties is None
+    assert proj.run().analysed == 1
+
+
 def test_only_some_sources() -> None:
     proj = project()
     names = proj.catalog.names
@@ -336,6 +346,8 @@ simulator: {seed: 4}
     assert proj.observatories["demo"].pars.reducer == {"gap": 44}
     assert proj.analysis.finder.pars.snr_threshold == 9.5
     assert proj.analysis.simulator.pars.seed == 5
+    alone = Project("my_project", cfg_file=None, obs_names=["DEMO"])
+    assert (len(alone.catalog), alone.analysis.finder.pars.snr_threshold) == (10, 5.0)
     fresh = Project("my_project")
     assert (len(fresh.catalog), fresh.analysis.simulator.pars.seed) == (7, 4)  # nothing leaked
     with pytest.raises(ConfigError, match="obs_names"):

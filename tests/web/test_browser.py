@@ -185,7 +185,8 @@ def test_light_curves_are_drawn_and_folded(visit: Watched, archive: SimpleNamesp
 def test_a_source_is_found_looked_at_zoomed_and_folded(
     visit: Watched, app: Portal, archive: SimpleNamespace, sources: SimpleNamespace
 ) -> None:
-    archive.toy.source("WHITE_DWARFS", {"name": sources.event, "ra": 0.0001, "dec": 20.0, "mag": 16.0}, ZTF())
+    row = {"name": sources.event, "ra": 0.0001, "dec": 20.0, "mag": 16.0}
+    archive.toy.source("WHITE_DWARFS", row, ZTF(), extra={"period": {"period_d": 3.25, "power": 0.8}})
     _log_in(visit, "ana")
     page = visit.page
     page.get_by_role("link", name="Sources").click()
