@@ -266,8 +266,6 @@ class Parameters(metaclass=_Completed):
         for name in ("project", "cfg_file", "cfg_key"):
             if name in given:
                 setattr(self, name, given.pop(name))
-        if "cfg_file" in kwargs and self.cfg_file is None:
-            self.cfg_file = False  # none is wanted, by the parts of this object neither
         key = self.cfg_key or self.default_cfg_key
         if "cfg_file" in kwargs and self.cfg_file is None:
             self.cfg_file = False  # so that whoever hands it on tells it from a file that nobody spoke of
