@@ -371,6 +371,7 @@ class Lightcurve(DatasetMixin):
             "series_number": self.series_number,
             "series_total": self.series_total,
             "was_processed": self.was_processed,
+            "simulation_number": self.altdata.get("simulation_number"),
             "filename": self.filename,
             "filekey": self.filekey,
             "number": len(mjd),

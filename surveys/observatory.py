@@ -217,15 +217,8 @@ class VirtualObservatory(PhotometryReducer):
 
         A source that the database knows but whose file is gone is to be fetched, too.
         """
-        surveys, now = open_surveys(), datetime.now(UTC)
-        fields = ["source_name", "state", "expires", "filename", "filekey", "download_pars"]
-        known = {
-            found["source_name"]: found
-            for found in surveys.named(
-                "raw_photometry", [str(row["name"]) for row in rows], {"observatory": self.name}, fields
-            )
-        }
-        keys: dict[str, set[str]] = {}
+        now, known = datetime.now(UTC), self._known([str(row["name"]) for row in rows])
+        on_disk = self._on_disk(list(known.values()))
 
         def is_due(found: Document | None) -> bool:
             if found is None or found["state"] == "failed":
@@ -234,12 +227,31 @@ class VirtualObservatory(PhotometryReducer):
                 return True
             if self.pars.check_download_pars and found.get("download_pars") != self.pars.download_pars:
                 return True
-            file = PhotometryFile(data_root() / self.name / found["filename"])
-            if found["filename"] not in keys:
-                keys[found["filename"]] = set(file.keys())
-            return found["filekey"] not in keys[found["filename"]]
+            return found["source_name"] not in on_disk
 
         return [row for row in rows if is_due(known.get(str(row["name"])))]
+
+    def _known(self, names: Sequence[str]) -> dict[str, Document]:
+        """Return what the database knows of the raw photometry of sources."""
+        fields = ["source_name", "state", "expires", "filename", "filekey", "download_pars"]
+        found = open_surveys().named("raw_photometry", names, {"observatory": self.name}, fields)
+        return {one["source_name"]: one for one in found}
+
+    def _on_disk(self, documents: Sequence[Document]) -> set[str]:
+        """Return the sources whose raw photometry is where the database says; what is damaged is not."""
+        files: dict[str, dict[str, str]] = {}
+        for document in documents:
+            if document.get("filename"):
+                files.setdefault(document["filename"], {})[document["filekey"]] = document["source_name"]
+        there: set[str] = set()
+        for filename, names in files.items():
+            try:
+                keys = PhotometryFile(data_root() / self.name / filename).keys()
+            except Damaged as err:
+                log.warning("%s", err)
+                continue
+            there |= {names[key] for key in keys if key in names}
+        return there
 
     def fetch(
         self, rows: Iterable[Row], save: bool = True, **arguments: Any
@@ -285,8 +297,13 @@ class VirtualObservatory(PhotometryReducer):
         expires = datetime.now(UTC) + timedelta(days=self.pars.empty_expires)
         files: dict[str, dict[str, Record]] = {}
         documents: list[Document] = []
+        failed = [str(row["name"]) for row, raw in batch if isinstance(raw, Exception)]
+        # what is there stays when the survey cannot give it anew
+        older = self._on_disk([found for found in self._known(failed).values() if found["state"] == "good"])
         for row, raw in batch:
             if isinstance(raw, Exception):
+                if row["name"] in older:
+                    continue
                 known = raw_identity(self.name, str(row["name"]))
                 facts = {"state": "failed", "reason": reason_of(raw), "fetched": datetime.now(UTC), "checksum": None}
                 documents.append({**known, **facts})

@@ -117,7 +117,8 @@ class PhotometryReducer(Configured):
 
     def lightcurve(self, dataset: RawPhotometry, columns: Columns, filter_name: str) -> Lightcurve:
         """Return a light curve of raw data, with what it inherits."""
-        inherited: dict[str, Any] = {key: dataset.altdata[key] for key in ("name", "ra", "dec", "mag") if key in dataset.altdata}
+        known = dataset.altdata
+        inherited: dict[str, Any] = {key: known[key] for key in ("name", "ra", "dec", "mag") if key in known}
         facts = {**inherited, "observatory": self.name, "filter": filter_name, "project": self.output_folder}
         return Lightcurve(columns, facts, observatory=self.name, project=self.output_folder)
 

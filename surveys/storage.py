@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -175,11 +176,15 @@ class PhotometryFile:
         except FileNotFoundError as err:
             raise Absent(f"{self.path}: no such file") from err
         except OSError as err:
-            raise Damaged(
-                f"{self.path} is no readable HDF5 file ({err}): restore it, or remove it and fetch its sources again"
-            ) from err
+            raise self._damaged(err) from err
         with file:
-            yield file
+            try:
+                yield file
+            except RuntimeError as err:  # HDF5 met damaged bytes of its own
+                raise self._damaged(err) from err
+
+    def _damaged(self, err: Exception) -> Damaged:
+        return Damaged(f"{self.path} is no readable HDF5 file ({err}): restore it, or fetch its sources again")
 
     def keys(self) -> list[str]:
         """Return all keys, in their order; none if there is no file."""
@@ -245,7 +250,7 @@ class PhotometryFile:
                 raise ArchiveError(f"{key!r} cannot be a key of {self.path.name}: it is empty or has a slash")
         with self.locked(), whole_file(self.path) as part:
             self._sweep(part)
-            gone = {*records, *remove}.intersection(self.keys())
+            gone = {*records, *remove}.intersection(self._keys_or_aside())
             if gone:
                 self._copy_others(part, gone)
             elif self.path.exists():
@@ -263,6 +268,16 @@ class PhotometryFile:
         with self.locked():
             if not self.keys():
                 self.path.unlink(missing_ok=True)
+
+    def _keys_or_aside(self) -> list[str]:
+        """Return all keys; a damaged file is set aside, so that what it held can be written anew."""
+        try:
+            return self.keys()
+        except Damaged as err:
+            aside = self.path.with_name(f"{self.path.name}.damaged_{datetime.now(UTC):%Y%m%d_%H%M%S}")
+            self.path.replace(aside)
+            log.error("%s; it is kept as %s", err, aside.name)  # noqa: TRY400 - the message says all
+            return []
 
     def _sweep(self, mine: Path) -> None:
         """Remove what killed writers left: whoever holds the lock is the only one."""

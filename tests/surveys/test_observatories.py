@@ -290,6 +290,11 @@ def test_other_arguments_fetch_again_where_that_is_wished(survey_store: Store, s
     obs.pars.check_download_pars = True
     assert obs.fetch_all_sources() == 5
     assert obs.fetch_all_sources() == 0
+    obs.pars.download_pars, obs.fails = {"depth": 3}, tuple(obs.catalog.names[:1])
+    assert obs.fetch_all_sources() == 4
+    # what was there stays when the survey cannot give it anew
+    assert survey_store.surveys.failed("COUNTING") == []
+    assert len(Source.from_row(obs.catalog.get_row(0)).raw_photometry[0]) == 100
 
 
 def test_one_source_is_fetched_by_row_or_object(survey_store: Store, survey_root: Path) -> None:

@@ -131,6 +131,22 @@ def test_a_damaged_raw_file_fails_its_sources_with_a_reason(survey_store: Store,
     assert all("readable" in reason for _, reason in run.failures)
 
 
+def test_a_damaged_raw_file_is_set_aside_and_its_sources_are_fetched_again(
+    survey_store: Store, survey_root: Path
+) -> None:
+    proj = project()
+    proj.run()
+    path = sorted((survey_root / "DEMO").glob("*.h5"))[0]
+    names = PhotometryFile(path).keys()
+    wanted = everything(survey_store, survey_root)
+    path.write_bytes(b"\x89HDF\r\n\x1a\nnothing")
+    for name in names:
+        proj.get_source(name).reset_analysis()
+    assert proj.run().fetched == len(names)
+    assert everything(survey_store, survey_root) == wanted
+    assert len(list(path.parent.glob(f"{path.name}.damaged_*"))) == 1
+
+
 def test_empty_sources_are_analysed_too(survey_store: Store) -> None:
     proj = project(obs_kwargs={"empty_fraction": 1.0})
     assert proj.run().analysed == 40

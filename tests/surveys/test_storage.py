@@ -314,15 +314,20 @@ def test_what_somebody_else_wrote_is_told(file: PhotometryFile, foreign: str) ->
     assert_same(file.read("a"), light_curve())
 
 
-def test_half_a_file_is_told_with_its_path(file: PhotometryFile) -> None:
+def test_half_a_file_is_told_with_its_path_and_set_aside_by_the_next_writer(file: PhotometryFile) -> None:
     file.write({f"star {n}": light_curve(seed=n) for n in range(5)})
     whole = file.path.read_bytes()
     for content in (whole[: len(whole) // 2], b"", b"no HDF5 at all" * 100):
         file.path.write_bytes(content)
-        for ask in (lambda: file.read("star 0"), file.keys, lambda: file.write({"new": light_curve()})):
+        for ask in (lambda: file.read("star 0"), file.keys):
             with pytest.raises(Damaged, match=r"RA123\.h5 is no readable HDF5 file .* fetch its sources again"):
                 ask()
         assert file.path.read_bytes() == content
+        file.write({"new": light_curve()})
+        assert file.keys() == ["new"]
+        (aside,) = file.path.parent.glob(f"{file.path.name}.damaged_*")
+        assert aside.read_bytes() == content
+        aside.unlink()
 
 
 def test_flipped_bits_anywhere_give_the_right_data_or_an_error(file: PhotometryFile) -> None:
