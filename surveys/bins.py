@@ -203,6 +203,7 @@ def _kept_curves(task: Bin) -> dict[str, list[Lightcurve]]:
         keys = [key for key in there if REDUCTION in key and source_of(key) in wanted]
         for key, record in file.read_many(keys) if keys else ():
             if isinstance(record, ArchiveError):
-                raise record
+                log.warning("%s", record)
+                continue
             found.setdefault(source_of(key), []).append(Lightcurve(record.columns, record.altdata, project=recipe.run))
     return found

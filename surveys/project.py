@@ -43,7 +43,6 @@ OBSERVATORIES = {
     "ZTF": ("surveys.ztf", "VirtualZTF"),
     "TESS": ("surveys.tess", "VirtualTESS"),
 }
-HISTOGRAM = "histograms.nc"
 
 
 class ParsProject(Parameters):
@@ -334,8 +333,8 @@ class Project(Configured):
 
     @property
     def histogram_path(self) -> Path:
-        """File of the histogram."""
-        return self.folder / HISTOGRAM
+        """File of the histogram: one for each configuration."""
+        return self.folder / f"histograms_{self.cfg_hash}.nc"
 
     @property
     def histogram(self) -> Histogram:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from obsarchive.progress import Bar
 from obsarchive.science.sphere import offsets_arcsec
 from obsarchive.store import Results, Surveys
 from surveys.bins import Bin, Outcome, work_on
+from surveys.counting import HistogramFile
 from surveys.database import find_config
 from surveys.dataset import Document
 from surveys.histograms import Histogram
@@ -35,7 +35,6 @@ FAR_ARCSEC = 60.0
 LEAST_FOR_WORKERS = 2000
 """Fewer sources are done before workers have started."""
 WAIT_S = 0.5
-LOCK_WAIT_S = 600.0
 
 
 class Run:
@@ -62,6 +61,7 @@ class Run:
         self._n_due = 0
         self._n_seen = 0
         self._histogram = Histogram()
+        self._histogram_file = HistogramFile(project.histogram_path, self.locks / "histogram")
 
     def go(self, chosen: Sequence[int]) -> None:
         """Do what is due of some sources of the catalogue."""
@@ -87,8 +87,9 @@ class Run:
                 waiting = [degree for degree in waiting if degree not in mine]
                 if waiting and not mine:
                     time.sleep(WAIT_S)  # all that is left is in the hands of other processes
-        if "analyze" in self.stages:
-            self._complete_histogram()
+            if "analyze" in self.stages:
+                finished = self.surveys.finished(self.recipe.run, self.recipe.cfg_hash, "done")
+                self._histogram_file.complete(finished, lambda names: self._count(names, each))
 
     def _due(self, chosen: Sequence[int]) -> list[int]:
         """Return the sources that are not finished, and those whose emptiness expired."""
@@ -158,8 +159,8 @@ class Run:
         text = f"{self._n_seen} of {self._n_due} sources, {self.detections} events, {len(self.failures)} failed"
         self._bar.show(fraction, text)
         self.surveys.note_run(self.recipe.run, {"progress": fraction, "text": text})
-        if self._histogram.sources:
-            self._save_histogram()
+        self._histogram_file.add(self._histogram)
+        self._histogram = Histogram()
 
     def _still_due(self, indices: Sequence[int]) -> list[int]:
         if not self.recipe.analysis or self.retry_failed:
@@ -250,56 +251,17 @@ class Run:
         failed = [found for found in results.properties if found["state"] == "failed"]
         self.failures += [(found["source_name"], found["reason"]) for found in failed]
 
-    # the histogram holds exactly the sources that are finished
-
-    def _saved_histogram(self) -> Histogram:
-        path = self.project.histogram_path
-        try:
-            return Histogram.load(path) if path.exists() else Histogram()
-        except ArchiveError as err:
-            log.warning("%s; it is made again", err)
-            return Histogram()
-
-    @contextmanager
-    def _histogram_locked(self) -> Iterator[Path]:
-        lock = FileLock(self.locks / "histogram")
-        lock.acquire(fcntl.LOCK_EX, LOCK_WAIT_S)
-        try:
-            yield self.project.histogram_path
-        finally:
-            lock.release()
-
-    def _save_histogram(self) -> None:
-        """Add what we counted to the file; if some of it was counted already, the end of the run puts that right."""
-        with self._histogram_locked() as path:
-            saved = self._saved_histogram()
-            if saved.sources.isdisjoint(self._histogram.sources):
-                saved += self._histogram
-                saved.save(path)
-        self._histogram = Histogram()
-
-    def _complete_histogram(self) -> None:
-        """Count the finished sources that are not in the file, and start anew if others are in it."""
-        with self._histogram_locked() as path:
-            finished = self.surveys.finished(self.recipe.run, self.recipe.cfg_hash, "done")
-            saved = self._saved_histogram()
-            if saved.sources == finished:
-                return
-            if not saved.sources <= finished:
-                saved = Histogram()
-            lacking = finished - saved.sources
-            log.info("%s: %d sources are counted again for the histogram", self.project.name, len(lacking))
-            catalog = self.project.catalog
-            groups: dict[int, list[dict[str, Any]]] = {}
-            for name in sorted(lacking):
-                if name in catalog:
-                    row = catalog.get_row(name)
-                    groups.setdefault(bin_of(row), []).append(row)
-            for group in groups.values():
-                counted = work_on(Bin(self.recipe, group, {}, only_count=True))
-                if counted.histogram is not None:
-                    saved += counted.histogram
-            saved.save(path)
+    def _count(self, names: set[str], each: Any) -> Iterator[Histogram]:
+        """Yield histograms of the light curves of sources that are finished."""
+        catalog = self.project.catalog
+        groups: dict[int, list[dict[str, Any]]] = {}
+        for name in sorted(names):
+            if name in catalog:
+                row = catalog.get_row(name)
+                groups.setdefault(bin_of(row), []).append(row)
+        for outcome in self._each([Bin(self.recipe, group, {}, only_count=True) for group in groups.values()], each):
+            if outcome.histogram is not None:
+                yield outcome.histogram
 
 
 def _apart_arcsec(row: dict[str, Any], other: Document) -> float:

@@ -102,6 +102,18 @@ def test_every_source_is_counted_once_in_the_histogram(survey_store: Store) -> N
     survey_store.surveys.save_raw([{**next(raw), "checksum": "another"}])
     assert proj.run().analysed == 1  # stale, so made again
     assert proj.histogram == whole
+    fainter = RawPhotometry.from_document(next(survey_store.surveys.find("raw_photometry", {"source_name": name})))
+    fainter.data["mag"] += np.linspace(0, 1, 100)
+    fainter.save()
+    survey_store.surveys.save_raw([fainter.document()])
+    assert proj.run().analysed == 1
+    # what the source was counted with before is not in it any more
+    assert int(proj.histogram.data["snr_counts"].sum()) == 4000
+    assert proj.histogram != whole
+    changed = project(analysis_kwargs={"finder_kwargs": {"baseline": 0.0}})
+    changed.run()
+    assert int(changed.histogram.data["snr_counts"].sum()) == 4000
+    assert changed.histogram != proj.histogram
 
 
 def test_a_source_that_cannot_be_analysed_is_listed_and_stops_no_other(survey_store: Store) -> None:
