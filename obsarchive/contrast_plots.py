@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from obsarchive.figures import NO_LABELS, Labels
 from obsarchive.plots import FAINT_INK, WARNING_INK, empty_plots, encoded, filter_colour
+from obsarchive.science.robust import MAD_TO_SIGMA
 
 HIDDEN = "#3a3f46"
 """Colour of pixels of which nothing is known."""
@@ -81,7 +82,7 @@ def before_and_after(
     figure, panels = empty_plots((11, 6), labels, (1, 1))
     half = len(star) / 2 * pixel_arcsec
     known = np.isfinite(residual)
-    spread = 1.4826 * float(np.median(np.abs(residual[known]))) if known.any() else 1.0
+    spread = MAD_TO_SIGMA * float(np.median(np.abs(residual[known]))) if known.any() else 1.0
     spread = spread or 1.0
     images = (np.arcsinh(np.nan_to_num(star) / (3 * spread)), residual / spread)
     ranges = ((-1.0, float(images[0].max())), (-6.0, 10.0))

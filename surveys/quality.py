@@ -4,11 +4,10 @@ from typing import Any
 
 import numpy as np
 
+from obsarchive.science.robust import MAD_TO_SIGMA
 from obsarchive.science.sphere import offsets_arcsec
 from surveys.dataset import Lightcurve
 from surveys.parameters import Configured, Parameters
-
-MAD_TO_SIGMA = 1.4826
 
 
 class ParsQuality(Parameters):

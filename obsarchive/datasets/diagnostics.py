@@ -14,7 +14,7 @@ from obsarchive.datasets.names import SIDECARS
 from obsarchive.datasets.products import filter_of
 from obsarchive.datasets.table import read_planes
 from obsarchive.figures import Labels, Mark, Sky, preview_cropped
-from obsarchive.science.robust import median_of_known
+from obsarchive.science.robust import MAD_TO_SIGMA, median_of_known
 
 FINDER_ARCSEC = 60.0
 
@@ -61,7 +61,7 @@ def _scatter(series: Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     good = series.is_good & (series.flux > 0)
     mag = np.where(good, series.mag, np.nan)
     middle = median_of_known(mag, 1)
-    scatter = 1.4826 * median_of_known(np.abs(mag - middle[:, np.newaxis]), 1)
+    scatter = MAD_TO_SIGMA * median_of_known(np.abs(mag - middle[:, np.newaxis]), 1)
     error = median_of_known(np.where(good, series.mag_error, np.nan), 1)
     return middle, np.where(good.sum(axis=1) > 2, scatter, np.nan), error
 

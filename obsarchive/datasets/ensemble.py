@@ -17,7 +17,7 @@ from obsarchive.errors import Unprocessable
 from obsarchive.science.aperture import Flag
 from obsarchive.science.ensemble import Scale, common_scale
 from obsarchive.science.error_model import ErrorModel, fit_error_model
-from obsarchive.science.robust import median_of_known
+from obsarchive.science.robust import MAD_TO_SIGMA, median_of_known
 from obsarchive.science.times import LightCurveTimes, light_curve_times
 from obsarchive.science.zero_point import POGSON, ZeroPoint, find_zero_point, instrumental_magnitudes
 
@@ -208,7 +208,7 @@ def _verdicts(flux: Floats, error: Floats, usable: NDArray[np.bool_], scale: Sca
     safe_flux = np.where(good, flux, 1.0)
     mag = np.where(good, -POGSON * np.log(safe_flux), np.nan) + scale.correction
     residual = np.abs(mag - scale.magnitude[:, np.newaxis])
-    scatter = 1.4826 * median_of_known(np.where(POGSON * error / safe_flux < 0.05, residual, np.nan), 0)
+    scatter = MAD_TO_SIGMA * median_of_known(np.where(POGSON * error / safe_flux < 0.05, residual, np.nan), 0)
     loss = -median_of_known(scale.correction, 0)
     usual, usual_loss, usual_fwhm = (float(median_of_known(values, 0)) for values in (scatter, loss, fwhm_arcsec))
     found = []

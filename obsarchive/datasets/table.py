@@ -20,6 +20,7 @@ from obsarchive.errors import Unprocessable
 from obsarchive.fitsio import write_atomic
 from obsarchive.instruments import degrees, number
 from obsarchive.plates import plate_of_header
+from obsarchive.science.robust import MAD_TO_SIGMA
 from obsarchive.science.times import mjd_of
 from obsarchive.science.wcs import PlateSolution
 
@@ -269,7 +270,7 @@ def _modelled_variance(image: NDArray[np.float32], info: Info) -> NDArray[np.flo
     some = image[:: max(1, image.shape[0] // 500), :: max(1, image.shape[1] // 500)]
     sky = float(np.nanmedian(some))
     below = some[some < sky]
-    measured = float((1.4826 * np.nanmedian(sky - below)) ** 2) if below.size else 0.0
+    measured = float((MAD_TO_SIGMA * np.nanmedian(sky - below)) ** 2) if below.size else 0.0
     told = max(sky, 0.0) / gain + (noise / gain) ** 2
     if told < 0.5 * measured:
         return (np.maximum(image - sky, 0) / gain + measured).astype(np.float32)

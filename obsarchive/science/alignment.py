@@ -15,6 +15,7 @@ from scipy import fft, ndimage
 
 from obsarchive.errors import Unprocessable
 from obsarchive.science.peaks import highest_point
+from obsarchive.science.robust import MAD_TO_SIGMA
 
 Image = NDArray[np.float32]
 
@@ -22,7 +23,6 @@ BACKGROUND_CELLS = 16
 MIN_ROUNDS, MAX_ROUNDS = 3, 10
 SETTLED_PX = 0.02
 """The template is made again until no shift but a hundredth changes by more."""
-MAD_TO_SIGMA = 1.4826
 MIN_SIGNIFICANCE = 4.0
 """A frame in which the template's light is less significant has no star."""
 MIN_AMPLITUDE = 0.2

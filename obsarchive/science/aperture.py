@@ -9,6 +9,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from obsarchive.science.robust import MAD_TO_SIGMA
+
 CLIP = 3.0
 CLIP_ROUNDS = 5
 LEAST_SKY_PIXELS = 20
@@ -240,7 +242,7 @@ def _clipped(rows, counts):  # type: ignore[no-untyped-def]
             continue
         for _ in range(CLIP_ROUNDS):
             level = _middle(values, low, high)
-            reach = CLIP * 1.4826 * _deviation(values, low, high, level)
+            reach = CLIP * MAD_TO_SIGMA * _deviation(values, low, high, level)
             first = low + np.searchsorted(values[low:high], level - reach)
             last = low + np.searchsorted(values[low:high], level + reach, side="right")
             if last - first == high - low or last - first < LEAST_SKY_PIXELS:

@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from obsarchive.errors import Unprocessable
 from obsarchive.science.combining import Clip, Image, Master, ReadRows, Shape, combine
+from obsarchive.science.robust import MAD_TO_SIGMA
 
 __all__ = [
     "Calibration",
@@ -27,7 +28,6 @@ __all__ = [
 Mask = NDArray[np.bool_]
 
 DETECTOR: Shape = (1024, 1024)
-MAD_TO_SIGMA = 1.4826  # of a normal distribution
 
 
 def frame_levels(read_rows: ReadRows, n_frames: int, shape: Shape, dark: NDArray | None = None) -> NDArray[np.float64]:

@@ -8,6 +8,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from obsarchive.errors import Unprocessable
+from obsarchive.science.robust import MAD_TO_SIGMA
 
 Image = NDArray[np.float32]
 Shape = tuple[int, int]
@@ -180,7 +181,7 @@ def _drop_gross(values, n, limit):  # type: ignore[no-untyped-def]
         return n
     median = np.median(values[:n])
     distance = np.abs(values[:n] - median)
-    spread = 1.4826 * np.median(distance)
+    spread = MAD_TO_SIGMA * np.median(distance)
     if spread == 0.0:  # integer counts with less noise than one count
         ordered = np.sort(values[:n])
         spread = np.std(ordered[1:-1])

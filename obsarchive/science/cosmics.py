@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from obsarchive.science.robust import MAD_TO_SIGMA
+
 Image = NDArray[np.float32]
 
 SIGMA_CLIP, NEIGHBOUR_FRACTION, OBJECT_LIMIT = 6.0, 0.3, 5.0
@@ -17,7 +19,6 @@ SEEN_AGAIN = 0.4
 """Share of a pixel's light that other frames must show."""
 MODEL_ERROR = 0.05
 """Of the smooth image: stars are not known better than this, which protects their cores."""
-MAD_TO_SIGMA = 1.4826
 LEAST_SIDE_PX = 9
 DISAGREEMENT = 7.0
 """Two means of different frames differ by less than so many times their noise."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import fft, ndimage
 
 from obsarchive.errors import Unprocessable
+from obsarchive.science.robust import MAD_TO_SIGMA
 
 Image = NDArray[np.float32]
 
@@ -109,7 +110,7 @@ def _detail_power(difference: NDArray, known: NDArray) -> float:
 
 def _noise(first: NDArray, second: NDArray) -> float:
     """Noise of a half, where there is no object."""
-    return 1.4826 * float(np.nanmedian(np.abs(first - second))) / np.sqrt(2)
+    return MAD_TO_SIGMA * float(np.nanmedian(np.abs(first - second))) / np.sqrt(2)
 
 
 def _iterations(image: NDArray, psf: NDArray, noise: float) -> Iterator[tuple[Image, Image]]:

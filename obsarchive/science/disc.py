@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy import fft, ndimage
 
 from obsarchive.errors import Unprocessable
+from obsarchive.science.robust import MAD_TO_SIGMA
 
 Image = NDArray[np.float32]
 
@@ -20,7 +21,6 @@ LEAST_CONTRAST = 6.0
 FINE_PX, COARSE_PX = 1.0, 3.0
 """Detail is what lies between Gaussians of these sigmas [pixel]."""
 SKY_COVERAGE = 0.9
-MAD_TO_SIGMA = 1.4826
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from obsarchive.science.robust import median_of_known
+from obsarchive.science.robust import MAD_TO_SIGMA, median_of_known
 from obsarchive.science.zero_point import POGSON
 
 ROUNDS = 15
@@ -194,7 +194,7 @@ def _weighted(design: Floats, values: Floats, sigma: Floats) -> tuple[Floats, fl
 def _scatter(values: Floats) -> Floats:
     """Robust standard deviation over the frames; NaN for stars with one value."""
     middle = median_of_known(values, 1)[:, np.newaxis]
-    spread = 1.4826 * median_of_known(np.abs(values - middle), 1)
+    spread = MAD_TO_SIGMA * median_of_known(np.abs(values - middle), 1)
     return np.where(np.isfinite(values).sum(axis=1) > 1, spread, 0.0)
 
 

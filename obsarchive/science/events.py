@@ -7,6 +7,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from obsarchive.science.robust import MAD_TO_SIGMA
+
 Floats = NDArray[np.float64]
 Shape = Literal["gaussian", "box", "microlensing"]
 SHAPES: tuple[Shape, ...] = get_args(Shape)
@@ -236,7 +238,7 @@ def _filtered(mjd, deviation, noise, widths, shape):  # type: ignore[no-untyped-
             while mjd[first] < mjd[i] - REACH * w:
                 first += 1
             scores[i], amplitudes[i] = _score(series, i, first, w, shape)
-        scatter = max(1.0, 1.4826 * np.median(np.abs(scores))) if n else 1.0
+        scatter = max(1.0, MAD_TO_SIGMA * np.median(np.abs(scores))) if n else 1.0
         for i in range(n):
             if abs(scores[i]) / scatter > abs(best[i]):
                 best[i], width[i], amplitude[i] = scores[i] / scatter, w, amplitudes[i]

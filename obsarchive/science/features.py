@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-MAD_TO_SIGMA = 1.4826
+from obsarchive.science.robust import MAD_TO_SIGMA
 
 
 def features(mjd: NDArray, mag: NDArray, mag_err: NDArray) -> dict[str, float]:

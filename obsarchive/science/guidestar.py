@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import fft, ndimage
 
 from obsarchive.errors import Unprocessable
+from obsarchive.science.robust import MAD_TO_SIGMA
 from obsarchive.science.spikes import without_spikes
 
 Image = NDArray[np.float32]
@@ -27,7 +28,6 @@ LEAST_SIDE_PX = 16
 LEAST_NOISE = 1e-9
 """Of the highest pixel: an image without any noise has some."""
 SHARPNESS_AT_CENTRE, SHARPNESS_PER_OFFSET = 0.15, 0.75  # what a core must have, see `measure`
-MAD_TO_SIGMA = 1.4826
 
 
 @dataclass(frozen=True)

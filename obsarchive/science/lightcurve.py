@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from obsarchive.science.robust import MAD_TO_SIGMA
 from obsarchive.science.zero_point import POGSON
 
 Floats = NDArray[np.float64]
@@ -17,7 +18,6 @@ Floats = NDArray[np.float64]
 AB_MICROJANSKY = 23.9
 """Zero point of AB magnitudes for fluxes in µJy (Oke & Gunn 1983, ApJ 266, 713)."""
 CLIP_SIGMA, CLIP_ROUNDS = 3.0, 10
-MAD_TO_SIGMA = 1.4826
 
 
 @dataclass(frozen=True)

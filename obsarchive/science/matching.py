@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage, special
 from scipy.spatial import cKDTree
 
+from obsarchive.science.robust import MAD_TO_SIGMA
 from obsarchive.science.wcs import PlateSolution, fit_plate, project
 
 MAX_IMAGE_STARS, MAX_CATALOG_STARS = 30, 80
@@ -227,7 +228,7 @@ def _refined(
         moved = _about(solution, pixels, guess)
         chosen = mine, theirs
         distance = np.hypot(*(moved[mine] - sky[theirs]).T)
-        spread = 1.4826 * float(np.median(distance))
+        spread = MAD_TO_SIGMA * float(np.median(distance))
         reach = float(np.clip(CLIP_SIGMA * spread, 0.1 * uncertainty.match_arcsec, uncertainty.match_arcsec))
     mine, theirs = chosen
     solution = _robust(pixels, sky, chosen, (guess, order), solution)
@@ -266,7 +267,7 @@ def _robust(
     stars = pixels[0][mine], pixels[1][mine]
     for _ in range(ROBUST_ROUNDS):
         residual = np.hypot(*(_about(solution, stars, guess) - sky[theirs]).T)
-        usual = max(1.4826 * float(np.median(residual)), 1e-9)
+        usual = max(MAD_TO_SIGMA * float(np.median(residual)), 1e-9)
         weights = (1 + (residual / usual) ** 2) ** -2.0
         solution = fit_plate(stars, (sky[theirs, 0], sky[theirs, 1]), guess, level, weights)
     return solution

@@ -5,6 +5,9 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+MAD_TO_SIGMA = 1.4826
+"""Standard deviation of a normal distribution in units of its median absolute deviation."""
+
 
 def median_of_known(values: Floats, axis: int) -> Floats:
     """Return the median of what is finite along an axis; NaN where nothing is."""

@@ -8,6 +8,7 @@ from scipy import ndimage, optimize
 
 from obsarchive.errors import Unprocessable
 from obsarchive.science.guidestar import cut, locate
+from obsarchive.science.robust import MAD_TO_SIGMA
 
 WINDOW_FWHM = 4.0
 """Half the side of the fitted window [FWHM]."""
@@ -21,7 +22,6 @@ BETA_LIMITS = (1.5, 12.0)
 SPIKE = 8.0
 """Times the noise above the median of its neighbours: no star is that sharp."""
 MOST_ELONGATED = 1.6
-MAD_TO_SIGMA = 1.4826
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq, least_squares
 
 from obsarchive.science.psf import aperture_weights
+from obsarchive.science.robust import MAD_TO_SIGMA
 
 Float = NDArray[np.float64]
 
@@ -252,4 +253,4 @@ def _midmean(values: Float) -> Float:
 
 def _spread(values: Float) -> float:
     """Standard deviation from the median absolute deviation; 0 for nothing."""
-    return float(1.4826 * np.median(np.abs(values - np.median(values)))) if values.size else 0.0
+    return float(MAD_TO_SIGMA * np.median(np.abs(values - np.median(values)))) if values.size else 0.0

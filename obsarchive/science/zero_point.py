@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from obsarchive.science.robust import MAD_TO_SIGMA
+
 Floats = NDArray[np.float64]
 
 POGSON = 2.5 / np.log(10)
@@ -124,7 +126,7 @@ def _fit(
         weight = 1 / np.hypot(error[kept], 0.02)
         solution, *_ = np.linalg.lstsq(design[kept] * weight[:, np.newaxis], difference[kept] * weight, rcond=None)
         residual = difference - design @ solution
-        scatter = max(1.4826 * float(np.median(np.abs(residual[kept]))), 1e-3)
+        scatter = max(MAD_TO_SIGMA * float(np.median(np.abs(residual[kept]))), 1e-3)
         fine = good & (np.abs(residual) < CLIP_SIGMA * np.hypot(scatter, np.nan_to_num(error)))
         if np.array_equal(fine, kept) or fine.sum() <= LEAST_STARS:
             break
