@@ -29,6 +29,7 @@ KNOWN: dict[str, tuple[str, ...]] = {
     "flag": ("flag", "catflag", "quality", "qualityflag", "infobit", "bad"),
 }
 """What columns are called, simplified, by what they are; the first that is there counts."""
+JULIAN = ("mjd", "jd", "hjd", "bjd", "bmjd")
 NO_MAGNITUDE = 50.0
 """Surveys write 99, 100 or -999 where they measured nothing."""
 OF_ALL = ("exptime", "ra", "dec")
@@ -219,6 +220,11 @@ def _mjd(values: NDArray[Any], named: ColumnMap, altdata: Mapping[str, Any]) -> 
         return np.full(len(numbers), np.nan)
     time = numbers + (named.time_offset if named.time_scale != "unix" else 0.0)
     scale = named.time_scale or _guessed(time)
+    if scale in JULIAN and not _is_julian(scale, time):
+        raise Unprocessable(
+            f"times of {named.names['time']!r} (median {np.nanmedian(time):g}) are no {scale.upper()}: "
+            "days may have been left off; say time_offset"
+        )
     match scale:
         case "unix":
             return MJD_1970 + time / 86400
@@ -243,6 +249,12 @@ def _times_as_numbers(values: NDArray[Any]) -> NDArray[np.float64] | None:
         return None
     numbers = pd.to_numeric(inferred, errors="coerce").to_numpy(np.float64)
     return numbers if np.isfinite(numbers).any() or inferred.isna().all() else None
+
+
+def _is_julian(scale: str, time: NDArray[np.float64]) -> bool:
+    """Whether any date lies in the time of photometry, 1858 to 2131: surveys leave off days without saying so."""
+    mjd = time - (0.0 if "m" in scale else JD_OF_MJD)
+    return bool(((mjd >= 0) & (mjd < 1e5)).any())
 
 
 def _guessed(time: NDArray[np.float64]) -> str:

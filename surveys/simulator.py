@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from numpy.typing import NDArray
 
 from obsarchive.errors import ConfigError
@@ -171,16 +172,21 @@ class Efficiency:
 
     def plot(self, title: str = "") -> bytes:
         """Return a picture (PNG)."""
-        figure, (axes,) = empty_plots((8, 5.5), Labels(title or "Efficiency of the search", ""))
+        figure, (axes,) = empty_plots((8.5, 6), Labels(title or "Efficiency of the search", ""))
+        axes.grid(visible=False)
         shown = axes.pcolormesh(self.duration, self.amplitude, self.fraction, cmap="viridis", vmin=0, vmax=1)
-        axes.set(xscale="log", yscale="log", xlabel="width [d]", ylabel="amplitude (flux of the source)")
+        axes.set(xscale="log", yscale="log", xlabel="width [d]", ylabel="amplitude, in units of the flux of the source")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axis.set_minor_locator(NullLocator())
         figure.colorbar(shown, ax=axes, label="fraction found")
-        centres = np.sqrt(self.duration[1:] * self.duration[:-1]), np.sqrt(self.amplitude[1:] * self.amplitude[:-1])
+        x, y = (np.sqrt(edges[1:] * edges[:-1]) for edges in (self.duration, self.amplitude))
         for (i, j), n in np.ndenumerate(self.injected):
             if n:
-                axes.text(
-                    float(centres[0][j]), float(centres[1][i]), str(n), ha="center", va="center", fontsize=7, color=INK
-                )
+                ink = "white" if self.fraction[i, j] < 0.6 else INK
+                told = f"{self.fraction[i, j]:.0%}\n{self.recovered[i, j]} of {n}"
+                axes.text(float(x[j]), float(y[i]), told, ha="center", va="center", fontsize=7, color=ink)
         return encoded(figure)
 
 
