@@ -132,6 +132,8 @@ def plain(value: Any) -> str:
             text = NOTHING
         case bool():
             text = "yes" if value else "no"
+        case float() if value.is_integer() and abs(value) < 1e9:
+            text = f"{value:.0f}".replace("-", "−")
         case float():
             text = f"{value:.4g}".replace("-", "−")
         case datetime():
