@@ -2,11 +2,10 @@
 
     python benchmarks/bench_surveys.py [sources] [finished sources]
 
-The peer is the way of the published package: a pandas table in fixed format for each stage (with PyTables, if it is
-installed: pip install tables), and a look-up that goes through the whole catalogue.
+The peer is the way of the published package: a pandas table in fixed format for each stage, and a look-up that goes
+through the whole catalogue.
 """
 
-import importlib.util
 import logging
 import sys
 import tempfile
@@ -65,9 +64,6 @@ def one_source_after_the_other(root: Path, n: int) -> None:
 
 
 def the_way_of_the_peer(root: Path, raws: list[Any], ours_ms: float) -> None:
-    if importlib.util.find_spec("tables") is None:
-        print("  peer: PyTables is not installed")
-        return
     start = time.perf_counter()
     for raw in raws:
         frame = pd.DataFrame(raw.columns)

@@ -1,14 +1,15 @@
 """Runs of a project that are killed at random moments, and runs side by side, end like an undisturbed one."""
 
 import json
+import multiprocessing
 import os
 import random
 import re
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 from uuid import uuid4
 
@@ -17,17 +18,18 @@ from pymongo import MongoClient
 
 from obsarchive.mongod import Server
 from obsarchive.store import Store
+from surveys import dataset
+from surveys.__main__ import main
 from tests.surveys.survey_contents import everything
 
-SOURCES = int(os.environ.get("KILLED_SOURCES", "240"))
+SOURCES = int(os.environ.get("KILLED_SOURCES", "120"))
 KILLS = int(os.environ.get("KILLS", "5"))
-ROOT = Path(__file__).parents[2]
 
 PROJECT = f"""
 project: {{name: killed, obs_names: [DEMO], batch_size: 60}}
 catalog: {{test_size: {SOURCES}}}
 observatories:
-  DEMO: {{wait_time: 0.004, event_fraction: 0.1, empty_fraction: 0.05, download_batch_size: 20}}
+  DEMO: {{wait_time: 0.002, event_fraction: 0.1, empty_fraction: 0.05, download_batch_size: 20}}
 analysis: {{save_processed: true}}
 """
 
@@ -61,26 +63,38 @@ def place(mongo_server: Server, tmp_path: Path) -> Iterator[Callable[[str], Plac
             store.close()
 
 
-def start(folder: Path, *more: str) -> subprocess.Popen[str]:
-    environment = {key: value for key, value in os.environ.items() if key not in ("RETRIEVER_DATA", "VO_DATA")}
-    command = [sys.executable, "-m", "surveys", "run", "p.yaml", "--workers", "0", *more]
-    return subprocess.Popen(
-        command,
-        cwd=folder,
-        env={**environment, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
+def run(folder: Path, told: Path) -> None:
+    """Do in a process of its own what the command does."""
+    os.chdir(folder)
+    for name in dataset.ENVIRONMENT:
+        os.environ.pop(name, None)
+    with told.open("w") as file, redirect_stdout(file):
+        code = main(["run", "p.yaml", "--workers", "0"])
+    sys.exit(code)
 
 
-def finish(process: subprocess.Popen[str]) -> tuple[int, int]:
-    """Wait for a run; returns how many sources it fetched and analysed."""
-    told, _ = process.communicate(timeout=240)
-    assert process.returncode == 0, told
-    numbers = re.match(r"(\d+) fetched, (\d+) analysed", told)
-    assert numbers is not None
-    return int(numbers[1]), int(numbers[2])
+class Process:
+    """A run of the project of a folder; forked from a process that has imported everything already."""
+
+    def __init__(self, folder: Path) -> None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["surveys.__main__", "surveys.demo"])
+        self.told = folder / f"told {uuid4().hex}"
+        self.process = context.Process(target=run, args=(folder, self.told))
+        self.process.start()
+
+    def kill(self) -> int | None:
+        self.process.kill()
+        self.process.join()
+        return self.process.exitcode
+
+    def finish(self) -> tuple[int, int]:
+        """Wait for its end; returns how many sources it fetched and analysed."""
+        self.process.join(240)
+        assert self.process.exitcode == 0
+        numbers = re.match(r"(\d+) fetched, (\d+) analysed", self.told.read_text())
+        assert numbers is not None
+        return int(numbers[1]), int(numbers[2])
 
 
 def _done(store: Store) -> int:
@@ -89,30 +103,28 @@ def _done(store: Store) -> int:
 
 def test_killed_runs_and_runs_side_by_side_end_the_same(place: Callable[[str], Place]) -> None:
     folder, store = place("undisturbed")
-    assert finish(start(folder)) == (SOURCES, SOURCES)
+    assert Process(folder).finish() == (SOURCES, SOURCES)
     wanted = everything(store, folder / "data")
 
     folder, store = place("killed")
     rng = random.Random(5)
     ends = []
     for kill in range(KILLS):
-        process = start(folder)
+        process = Process(folder)
         # somewhere in this part of the work: downloads and results are counted
         goal = (kill + rng.random()) / (KILLS + 1) * 2 * SOURCES
-        while process.poll() is None and _done(store) < goal:
+        while process.process.is_alive() and _done(store) < goal:
             time.sleep(0.01)
         time.sleep(rng.uniform(0, 0.1))
-        process.kill()
-        process.communicate()
-        ends.append(process.returncode)
+        ends.append(process.kill())
     assert ends == [-signal.SIGKILL] * KILLS
-    finish(start(folder))
+    Process(folder).finish()
     assert everything(store, folder / "data") == wanted
-    assert finish(start(folder)) == (0, 0)
+    assert Process(folder).finish() == (0, 0)
 
     folder, store = place("together")
-    both = [start(folder), start(folder)]
-    done = [finish(process) for process in both]
+    both = [Process(folder), Process(folder)]
+    done = [process.finish() for process in both]
     # nothing is asked for twice, and nothing is left out
     assert [sum(numbers) for numbers in zip(*done, strict=True)] == [SOURCES, SOURCES]
     assert all(fetched > 0 for fetched, _ in done)
