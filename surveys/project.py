@@ -24,6 +24,7 @@ from obsarchive.errors import ArchiveError, ConfigError
 from obsarchive.store import Surveys
 from surveys import dataset
 from surveys.analysis import Analysis, load_class
+from surveys.assembly import OBSERVATORIES, observatory_class, without_credentials
 from surveys.bins import Recipe
 from surveys.catalog import Catalog
 from surveys.database import open_surveys
@@ -37,12 +38,6 @@ from surveys.source import Source, UniqueList
 from surveys.versions import code_of, hash_of, write_config
 
 log = logging.getLogger(__name__)
-
-OBSERVATORIES = {
-    "DEMO": ("surveys.demo", "VirtualDemoObs"),
-    "ZTF": ("surveys.ztf", "VirtualZTF"),
-    "TESS": ("surveys.tess", "VirtualTESS"),
-}
 
 
 class ParsProject(Parameters):
@@ -107,7 +102,7 @@ class Project(Configured):
         names = [self.pars.obs_names] if isinstance(self.pars.obs_names, str) else self.pars.obs_names
         if not names:
             raise ConfigError(f"project {self.name}: obs_names must name at least one observatory")
-        classes = [_observatory_class(name) for name in names]
+        classes = [observatory_class(name) for name in names]
         known = {short for short, _ in classes}
         for key in self._own:
             if key.upper() not in known:
@@ -120,7 +115,7 @@ class Project(Configured):
         made = [self._observatory(*found, known, from_project) for found in classes]
         self.observatories = UniqueList(made, named="name")
         # the observatories have them now; here they would be shown
-        self.pars.obs_kwargs, self._own = _without_credentials(self.pars.obs_kwargs), {}
+        self.pars.obs_kwargs, self._own = without_credentials(self.pars.obs_kwargs), {}
         catalog = load_class(self.pars.catalog_module, self.pars.catalog_class, Catalog)
         self.catalog: Catalog = catalog(**from_project, **self.pars.catalog_kwargs)
         analysis = load_class(self.pars.analysis_module, self.pars.analysis_class, Analysis)
@@ -137,11 +132,19 @@ class Project(Configured):
             key.upper(): value for key, value in {**self.pars.obs_kwargs, **self._own}.items() if key.upper() in known
         }
         given = {**general, **own.get(short, {})}
-        if made is VirtualObservatory and not given.get("obs_class"):
+        named = {**self._in_file(short), **given}
+        if made is VirtualObservatory and not named.get("obs_class"):
             raise ConfigError(f"project {self.name}: no observatory {short}: {', '.join(OBSERVATORIES)}, or a class")
-        return load_class(given.get("obs_module"), given.get("obs_class"), made)(
+        return load_class(named.get("obs_module"), named.get("obs_class"), made)(
             name=short, **from_project, **given, _siblings=known - {short}
         )
+
+    def _in_file(self, short: str) -> dict[str, Any]:
+        """Return what the file says of an observatory: it may name its class, which must be known to make it."""
+        if self.pars.cfg_file is False:
+            return {}
+        section = read_section(self.pars.cfg_file or True, self.name, "observatories")
+        return next((value for key, value in section.items() if str(key).upper() == short), None) or {}
 
     # what it is
 
@@ -167,7 +170,9 @@ class Project(Configured):
         config: dict[str, Any] = {name: shown(pars) for name, pars in self.sections.items()}
         config["project"]["obs_names"] = sorted(observatory.name for observatory in self.observatories)
         config["observatories"] = {
-            obs.name: shown(obs.pars) for obs in sorted(self.observatories, key=lambda o: o.name)
+            # the class is named in full: the name of the observatory may not tell it
+            obs.name: {**shown(obs.pars), "obs_module": type(obs).__module__, "obs_class": type(obs).__name__}
+            for obs in sorted(self.observatories, key=lambda one: one.name)
         }
         parts = [self.analysis, self.catalog, *self.observatories, *self.analysis.parts.values()]
         config["code"] = {"version": __version__, "hash": code_of(type(part) for part in parts)}
@@ -369,27 +374,6 @@ class Project(Configured):
 
 
 _PART_KWARGS = ("finder_kwargs", "quality_kwargs", "simulator_kwargs")
-
-
-def _without_credentials(given: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: _without_credentials(value) if isinstance(value, dict) else value
-        for key, value in given.items()
-        if key != "credentials"
-    }
-
-
-def _observatory_class(name: str) -> tuple[str, type[VirtualObservatory]]:
-    """Return the short name and the class of an observatory."""
-    if "." in name:
-        module, _, class_name = name.rpartition(".")
-        made = load_class(module, class_name, VirtualObservatory)
-        return legalize(made.name or class_name), made
-    short = legalize(name)
-    if short not in OBSERVATORIES:
-        # the class may be named by obs_module and obs_class among its parameters
-        return short, VirtualObservatory
-    return short, load_class(*OBSERVATORIES[short], VirtualObservatory)
 
 
 def load_project(path: str) -> Project:

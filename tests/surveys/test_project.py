@@ -15,6 +15,7 @@ from surveys import running
 from surveys.__main__ import main
 from surveys.analysis import Analysis
 from surveys.dataset import Lightcurve, RawPhotometry
+from surveys.demo import VirtualDemoObs
 from surveys.parameters import UnknownParameter
 from surveys.project import Project, load_project
 from surveys.properties import Properties
@@ -273,13 +274,20 @@ def test_the_hash_depends_on_the_meaning_alone() -> None:
         assert other.cfg_hash != reference
 
 
+class VirtualOwn(VirtualDemoObs):
+    """An observatory of one's own."""
+
+    name = "OWN"
+
+
 def test_a_configuration_that_was_written_makes_the_same_project(survey_root: Path, tmp_path: Path) -> None:
-    proj = project(ZTF={"reducer": {"radius": 3.5}}, obs_names=["ZTF", "DEMO"])
+    proj = project(ZTF={"reducer": {"radius": 3.5}}, obs_names=["ZTF", "DEMO", f"{__name__}.VirtualOwn"])
     proj.begin()
     written = next((survey_root / "TEST_PROJECT").glob("00_config_*.yaml"))
     again = load_project(str(written))
     assert again.cfg_hash == proj.cfg_hash
     assert again.observatories["ZTF"].pars.reducer == {"radius": 3.5}
+    assert type(again.observatories["OWN"]).__name__ == "VirtualOwn"
 
 
 def test_no_secret_is_written_anywhere(
