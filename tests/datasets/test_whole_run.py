@@ -23,7 +23,7 @@ from tests.frames_api import TOKEN, Sky, serve
 
 PROPOSALS = ("SIM2026A-001", "SIM2026A-002", "KEY2026B-007")
 FIELD = StarField(seed=4, n_stars=60, camera=Camera(shape=(256, 256)))
-KILLS = 10
+KILLS = int(os.environ.get("WHOLE_RUN_KILLS", "5"))
 N_FRAMES = int(os.environ.get("WHOLE_RUN_FRAMES", "30"))
 """Of the run that is killed: a whole one has 200 frames."""
 
