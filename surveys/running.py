@@ -34,7 +34,7 @@ FAR_ARCSEC = 60.0
 """Two sources of one name that are farther apart are two sources."""
 LEAST_FOR_WORKERS = 2000
 """Fewer sources are done before workers have started."""
-WAIT_S = 0.5
+WAIT_S, NOTE_S = 0.5, 2.0
 
 
 class Run:
@@ -59,7 +59,8 @@ class Run:
         self.failures: list[tuple[str, str]] = []
         self._bar = Bar(f"project {project.name}")
         self._n_due = 0
-        self._n_seen = 0
+        self._n_seen = self._n_told = 0
+        self._next_note = 0.0
         self._histogram = Histogram()
         self._histogram_file = HistogramFile(project.histogram_path, self.locks / "histogram")
 
@@ -153,14 +154,33 @@ class Run:
         if "fetch" in self.stages:
             self._fetch(rows)
         if set(self.stages) & {"reduce", "analyze"}:
-            self._commit(list(self._worked(rows, each)))
+            outcomes = []
+            for outcome in self._worked(rows, each):
+                outcomes.append(outcome)
+                self._tell(len(outcome.results.names))
+            self._commit(outcomes)
         self._n_seen += len(indices)
-        fraction = self._n_seen / max(1, self._n_due)
+        self._n_told, self._next_note = self._n_seen * self._parts, 0.0
+        self._tell(0)
+        self._histogram_file.add(self._histogram)
+        self._histogram = Histogram()
+
+    @property
+    def _parts(self) -> int:
+        """Parts that the work on a source has: a download from each observatory, and the rest."""
+        works = bool(set(self.stages) & {"reduce", "analyze"})
+        return works + ("fetch" in self.stages) * len(self.recipe.observatories)
+
+    def _tell(self, n_parts: int) -> None:
+        """Note how far the run is, now and then: parts of the work that are done."""
+        self._n_told += n_parts
+        if time.monotonic() < self._next_note:
+            return
+        self._next_note = time.monotonic() + NOTE_S
+        fraction = self._n_told / max(1, self._n_due * self._parts)
         text = f"{self._n_seen} of {self._n_due} sources, {self.detections} events, {len(self.failures)} failed"
         self._bar.show(fraction, text)
         self.surveys.note_run(self.recipe.run, {"progress": fraction, "text": text})
-        self._histogram_file.add(self._histogram)
-        self._histogram = Histogram()
 
     def _still_due(self, indices: Sequence[int]) -> list[int]:
         if not self.recipe.analysis or self.retry_failed:
@@ -196,7 +216,10 @@ class Run:
 
     def _fetch(self, rows: Sequence[dict[str, Any]]) -> None:
         for observatory in self.recipe.observatories:
-            for row, raw in observatory.fetch(observatory.missing(rows, self.retry_failed)):
+            missing = observatory.missing(rows, self.retry_failed)
+            self._tell(len(rows) - len(missing))
+            for row, raw in observatory.fetch(missing):
+                self._tell(1)
                 if isinstance(raw, Exception):
                     self.failures.append(
                         (str(row["name"]), f"{observatory.name}: {observatory.failures_list[-1]['reason']}")

@@ -205,6 +205,23 @@ def test_a_source_may_be_analysed_again() -> None:
     assert proj.run().analysed == 1
 
 
+def test_progress_is_told_while_a_batch_goes_on(monkeypatch: pytest.MonkeyPatch, survey_store: Store) -> None:
+    monkeypatch.setattr(running, "NOTE_S", 0.0)
+    told: list[float] = []
+    note = survey_store.surveys.note_run
+
+    def listen(run: str, facts: dict[str, Any]) -> None:
+        told.extend([facts["progress"]] if "text" in facts else [])
+        note(run, facts)
+
+    monkeypatch.setattr(survey_store.surveys, "note_run", listen)
+    project().run()
+    assert len(set(told)) > 40
+    assert told == sorted(told)
+    assert (told[0] < 0.1, told[-1]) == (True, 1.0)
+    assert survey_store.surveys.run("TEST_PROJECT")["text"] == ""
+
+
 def test_only_some_sources() -> None:
     proj = project()
     names = proj.catalog.names
