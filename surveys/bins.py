@@ -77,6 +77,7 @@ class Outcome:
 
     results: Results = field(default_factory=Results)
     histogram: Histogram | None = None
+    failures: list[tuple[str, str]] = field(default_factory=list)
 
 
 def work_on(task: Bin) -> Outcome:
@@ -100,6 +101,7 @@ def work_on(task: Bin) -> Outcome:
             expected = isinstance(err, ArchiveError)
             log.warning("%s %s: %s", recipe.run, name, err, exc_info=None if expected else err)
             failed = Properties(name, recipe.run, recipe.cfg_hash, "failed", reason_of(err))
+            outcome.failures.append((name, failed.reason))
             _note(outcome.results, name, [], [failed.document()] if recipe.analysis else [])
             continue
         for curve in analysed:

@@ -262,17 +262,16 @@ class Run:
         results = Results()
         for outcome in outcomes:
             results += outcome.results
+            self.failures += outcome.failures
             if outcome.histogram is not None:
                 self._histogram += outcome.histogram
         if self.recipe.analysis is None:
             # reduced only: what was analysed before rests on the same light curves
-            self.surveys.save("lightcurves", results.lightcurves)
+            self.surveys.replace(self.recipe.run, results, ["lightcurves"])
             return
         self.surveys.replace(self.recipe.run, results)
         self.analysed += len(results.names)
         self.detections += sum(not found["simulated"] for found in results.detections)
-        failed = [found for found in results.properties if found["state"] == "failed"]
-        self.failures += [(found["source_name"], found["reason"]) for found in failed]
 
     def _count(self, names: set[str], each: Any) -> Iterator[Histogram]:
         """Yield histograms of the light curves of sources that are finished."""

@@ -17,7 +17,9 @@ CHUNK = 5000
 """Names in one query: a query is a document, and those have a largest size."""
 COUNT_CAP = 100_001
 FINISHED = [("run", 1), ("cfg_hash", 1), ("stale", 1), ("state", 1), ("source_name", 1)]
-KINDS = ("sources", "raw_photometry", "lightcurves", "detections", "properties")
+RESULTS = ("lightcurves", "detections", "properties")
+"""Kinds of what a project makes, in the order in which they are written."""
+KINDS = ("sources", "raw_photometry", *RESULTS)
 
 
 @dataclass
@@ -62,7 +64,7 @@ class Surveys:
         self._of["raw_photometry"].create_index("source_name")
         self._of["raw_photometry"].create_index([("observatory", 1), ("state", 1), ("expires", 1)])
         self._of["raw_photometry"].create_index([("state", 1), ("source_name", 1)])
-        for kind in ("lightcurves", "detections", "properties"):
+        for kind in RESULTS:
             self._of[kind].create_index("source_name")
             self._of[kind].create_index([("run", 1), ("source_name", 1)])
         self._of["properties"].create_index(FINISHED)
@@ -145,15 +147,13 @@ class Surveys:
         batches = self._of["properties"].find(query, {"_id": 0, "source_name": 1}, batch_size=50_000).hint(FINISHED)
         return {found["source_name"] for found in batches}
 
-    def replace(self, run: str, results: Results) -> None:
-        """Put the results of some sources in the place of older ones; the properties last."""
+    def replace(self, run: str, results: Results, kinds: Sequence[str] = RESULTS) -> None:
+        """Put the results of some sources, of all kinds or some, in the place of older ones; the properties last."""
         own = {"run": run, "source_name": {"$in": results.names}}
-        for kind in ("properties", "lightcurves", "detections"):
+        for kind in reversed(kinds):
             self._of[kind].delete_many(own)
-        for kind in ("lightcurves", "detections", "properties"):
-            documents = getattr(results, kind)
-            if documents:
-                self.save(kind, documents)
+        for kind in kinds:
+            self.save(kind, getattr(results, kind))
 
     def note_run(self, run: str, facts: Mapping[str, Any]) -> None:
         """Note facts of a project."""
@@ -183,7 +183,7 @@ class Surveys:
     def forget_results(self, run: str, names: Sequence[str] | None = None) -> None:
         """Remove the results of a project, of all or some of its sources."""
         query: Document = {"run": run} if names is None else {"run": run, "source_name": {"$in": list(names)}}
-        for kind in ("properties", "detections", "lightcurves"):
+        for kind in reversed(RESULTS):
             self._of[kind].delete_many(query)
 
     def forget_run(self, run: str) -> None:

@@ -138,6 +138,8 @@ def test_a_damaged_raw_file_fails_its_sources_with_a_reason(survey_store: Store,
     names = PhotometryFile(path).keys()
     document = next(survey_store.surveys.find("raw_photometry", {"source_name": names[0]}))
     path.write_bytes(b"\x89HDF\r\n\x1a\nnothing")
+    reduced = proj.run(stages=["reduce"])
+    assert sorted(name for name, _ in reduced.failures) == names
     run = proj.run(stages=["analyze"])
     assert document["filename"] == path.name
     assert sorted(name for name, _ in run.failures) == names
