@@ -12,6 +12,7 @@ from obsarchive.store import Results
 from surveys import dataset
 from surveys.analysis import Analysis, in_memory
 from surveys.dataset import Document, Lightcurve, RawPhotometry
+from surveys.fetching import tried
 from surveys.histograms import Histogram
 from surveys.observatory import VirtualObservatory, bin_of, reason_of
 from surveys.properties import Properties
@@ -91,16 +92,20 @@ def work_on(task: Bin) -> Outcome:
     kept = _kept_curves(task) if task.only_count else {}
     raw, problems = ({}, {}) if task.only_count else _read(task)
     written: dict[str, dict[str, Record]] = {}
+
+    def analyse(one: Source) -> list[Lightcurve]:
+        own = raw.get(one.name, [])
+        curves = kept.get(one.name, []) if task.only_count else _reduced(recipe, own, problems.get(one.name))
+        return _analysed(recipe, in_memory(one, curves), outcome)
+
     for row in task.rows:
         name = str(row["name"])
         source = Source.from_row(row, recipe.run)
-        try:
-            curves = kept.get(name, []) if task.only_count else _reduced(recipe, raw.get(name, []), problems.get(name))
-            analysed = _analysed(recipe, in_memory(source, curves), outcome)
-        except Exception as err:
-            expected = isinstance(err, ArchiveError)
-            log.warning("%s %s: %s", recipe.run, name, err, exc_info=None if expected else err)
-            failed = Properties(name, recipe.run, recipe.cfg_hash, "failed", reason_of(err))
+        analysed = tried(analyse, source)
+        if isinstance(analysed, Exception):
+            expected = isinstance(analysed, ArchiveError)
+            log.warning("%s %s: %s", recipe.run, name, analysed, exc_info=None if expected else analysed)
+            failed = Properties(name, recipe.run, recipe.cfg_hash, "failed", reason_of(analysed))
             outcome.failures.append((name, failed.reason))
             _note(outcome.results, name, [], [failed.document()] if recipe.analysis else [])
             continue

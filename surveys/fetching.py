@@ -29,25 +29,26 @@ def sliding(
     """
     if n_threads < 2:
         for item in items:
-            yield item, _tried(function, item)
+            yield item, tried(function, item)
         return
     remaining = iter(items)
     with ThreadPoolExecutor(n_threads, thread_name_prefix="download") as pool:
         window: deque[tuple[Item, Future[Made | Exception]]] = deque()
         try:
             for item in islice(remaining, n_threads * AHEAD):
-                window.append((item, pool.submit(_tried, function, item)))
+                window.append((item, pool.submit(tried, function, item)))
             while window:
                 item, future = window.popleft()
                 yield item, future.result()
                 for following in islice(remaining, 1):
-                    window.append((following, pool.submit(_tried, function, following)))
+                    window.append((following, pool.submit(tried, function, following)))
         finally:
             # whoever stops listening does not wait for what has not begun
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _tried(function: Callable[[Item], Made], item: Item) -> Made | Exception:
+def tried(function: Callable[[Item], Made], item: Item) -> Made | Exception:
+    """Return what a function makes of an item, or the exception that it raised."""
     try:
         return function(item)
     except Exception as err:  # noqa: BLE001 - one source must not stop the others

@@ -3,7 +3,7 @@
 import fcntl
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from surveys.counting import HistogramFile
 from surveys.database import find_config
 from surveys.dataset import Document
 from surveys.histograms import Histogram
-from surveys.observatory import bin_of
+from surveys.observatory import bin_of, reason_of
 from surveys.source import Source
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Run:
         for i in due:
             bins.setdefault(bin_of({"ra": ra[i]}), []).append(i)
         with ExitStack() as stack:
-            each = self._workers(stack) if due and {"reduce", "analyze"}.intersection(self.stages) else None
+            each = self._workers(stack) if due and self._works else None
             waiting = sorted(bins)
             while waiting:
                 batch: list[int] = []
@@ -153,7 +153,7 @@ class Run:
         rows = self._registered([self.project.catalog.get_row(i) for i in due])
         if "fetch" in self.stages:
             self._fetch(rows)
-        if set(self.stages) & {"reduce", "analyze"}:
+        if self._works:
             outcomes = []
             for outcome in self._worked(rows, each):
                 outcomes.append(outcome)
@@ -166,10 +166,14 @@ class Run:
         self._histogram = Histogram()
 
     @property
+    def _works(self) -> bool:
+        """Whether more is done than fetching."""
+        return not {"reduce", "analyze"}.isdisjoint(self.stages)
+
+    @property
     def _parts(self) -> int:
         """Parts that the work on a source has: a download from each observatory, and the rest."""
-        works = bool(set(self.stages) & {"reduce", "analyze"})
-        return works + ("fetch" in self.stages) * len(self.recipe.observatories)
+        return self._works + ("fetch" in self.stages) * len(self.recipe.observatories)
 
     def _tell(self, n_parts: int) -> None:
         """Note how far the run is, now and then: parts of the work that are done."""
@@ -221,9 +225,7 @@ class Run:
             for row, raw in observatory.fetch(missing):
                 self._tell(1)
                 if isinstance(raw, Exception):
-                    self.failures.append(
-                        (str(row["name"]), f"{observatory.name}: {observatory.failures_list[-1]['reason']}")
-                    )
+                    self.failures.append((str(row["name"]), f"{observatory.name}: {reason_of(raw)}"))
                 else:
                     self.fetched += 1
 
@@ -235,13 +237,9 @@ class Run:
         for found in self.surveys.named("raw_photometry", names, {"state": {"$ne": "failed"}}, RAW_FIELDS):
             if found["observatory"] in ours:
                 raw.setdefault(found["source_name"], []).append(found)
-        groups: dict[int, list[dict[str, Any]]] = {}
-        for row in rows:
-            if str(row["name"]) in raw:
-                groups.setdefault(bin_of(row), []).append(row)
         tasks = [
             Bin(self.recipe, group, {str(row["name"]): raw[str(row["name"])] for row in group})
-            for group in groups.values()
+            for group in _by_bin(row for row in rows if str(row["name"]) in raw)
         ]
         yield from self._each(tasks, each)
 
@@ -276,14 +274,18 @@ class Run:
     def _count(self, names: set[str], each: Any) -> Iterator[Histogram]:
         """Yield histograms of the light curves of sources that are finished."""
         catalog = self.project.catalog
-        groups: dict[int, list[dict[str, Any]]] = {}
-        for name in sorted(names):
-            if name in catalog:
-                row = catalog.get_row(name)
-                groups.setdefault(bin_of(row), []).append(row)
-        for outcome in self._each([Bin(self.recipe, group, {}, only_count=True) for group in groups.values()], each):
+        groups = _by_bin(catalog.get_row(name) for name in sorted(names) if name in catalog)
+        for outcome in self._each([Bin(self.recipe, group, {}, only_count=True) for group in groups], each):
             if outcome.histogram is not None:
                 yield outcome.histogram
+
+
+def _by_bin(rows: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Return sources by whole degrees of right ascension."""
+    groups: dict[int, list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(bin_of(row), []).append(row)
+    return list(groups.values())
 
 
 def _apart_arcsec(row: dict[str, Any], other: Document) -> float:
