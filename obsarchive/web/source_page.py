@@ -195,7 +195,7 @@ class SourceView:
             try:
                 curve = Lightcurve.from_document(document)
                 curve.load()
-            except (ArchiveError, RuntimeError) as err:  # h5py finds some damage before anybody asks for it
+            except ArchiveError as err:
                 problems.append(told(err))
                 continue
             if not curve.is_simulated:
