@@ -3,6 +3,6 @@
 import sys
 
 if __name__ == "__main__":
-    from obsarchive.daemon import main
+    from obsarchive.cli.daemon import main
 
     sys.exit(main())

@@ -11,15 +11,17 @@ import sys
 from contextlib import ExitStack
 from typing import Any
 
-from obsarchive import accounts, config, logs
+from obsarchive.accounts import users as accounts
+from obsarchive.config import model
+from obsarchive.core import logs
+from obsarchive.database.connect import open_store
 from obsarchive.errors import ArchiveError, ConfigError
-from obsarchive.services import open_store
 from obsarchive.web import Portal, create_app
 
 
 def open_portal(path: str) -> Portal:
     """Make the portal of a configuration; its database stays open as long as the process lives."""
-    settings = config.load(path)
+    settings = model.load(path)
     logs.set_up(settings.paths.logs, "portal", settings.misc.logging_level)
     resources = ExitStack()
     atexit.register(resources.close)

@@ -17,7 +17,7 @@ import fitsio
 import numpy as np
 from astropy.io import fits
 
-from obsarchive.rawdata import Frames, scan, unpack
+from obsarchive.io.raw_frames import Frames, scan, unpack
 
 SIZE = 1024
 ROUNDS = 7

@@ -24,13 +24,13 @@ import numpy as np
 from contest import CASES, REPEATS, Contest, case, run
 from scipy import optimize
 
-from obsarchive.science.calibration import Calibration, combine
-from obsarchive.science.detector import Detector
-from obsarchive.science.drizzle import Drizzle
-from obsarchive.science.psf import Optics, drizzled_response
-from obsarchive.science.registration import measure
-from obsarchive.science.simulate import Instrument, SimulatedObservation, ideal_stack
-from obsarchive.science.strehl import measure_strehl
+from obsarchive.science.imaging.calibration import Calibration, combine
+from obsarchive.science.imaging.drizzle import Drizzle
+from obsarchive.science.psf.model import Optics, drizzled_response
+from obsarchive.science.psf.strehl import measure_strehl
+from obsarchive.science.registration.frame_ranking import measure
+from obsarchive.simulation.emccd import Detector
+from obsarchive.simulation.scenes import Instrument, SimulatedObservation, ideal_stack
 
 __all__ = ["kernels_of_pipelines"]
 

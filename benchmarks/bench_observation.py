@@ -11,10 +11,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from obsarchive.config import load
-from obsarchive.demo import NightPlan, Target, write_night
-from obsarchive.science.simulate import Scene, Star
-from obsarchive.services import open_store
+from obsarchive.config.model import load
+from obsarchive.database.connect import open_store
+from obsarchive.simulation.night import NightPlan, Target, write_night
+from obsarchive.simulation.scenes import Scene, Star
 
 PROJECT = Path(__file__).resolve().parents[1]
 HEADER = "| what | ours | lbzip2 -d -n 2 alone | ratio | goal |\n|---|---|---|---|---|"

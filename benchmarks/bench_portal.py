@@ -18,11 +18,11 @@ from argon2 import PasswordHasher
 PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT))
 
-from obsarchive import accounts  # noqa: E402
-from obsarchive.config import load  # noqa: E402
-from obsarchive.instruments import coordinates  # noqa: E402
-from obsarchive.mongod import EmbeddedMongod  # noqa: E402
-from obsarchive.plan import decision_chain, steps_of  # noqa: E402
+from obsarchive.accounts import users as accounts  # noqa: E402
+from obsarchive.config.model import load  # noqa: E402
+from obsarchive.database.embedded_mongod import EmbeddedMongod  # noqa: E402
+from obsarchive.instruments.base import coordinates  # noqa: E402
+from obsarchive.pipeline.chain import decision_chain, steps_of  # noqa: E402
 from obsarchive.store import Store  # noqa: E402
 from obsarchive.web import create_app  # noqa: E402
 

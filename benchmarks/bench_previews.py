@@ -14,8 +14,8 @@ from matplotlib.colors import AsinhNorm
 from matplotlib.figure import Figure
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
-from obsarchive.figures import Labels, Sky, preview_cropped, preview_full, thumbnail
-from obsarchive.stretch import Box, levels
+from obsarchive.figures.image_scaling import Box, levels
+from obsarchive.figures.previews import Labels, Sky, preview_cropped, preview_full, thumbnail
 
 SIDE, BOX_PX, REPEATS = 2048, 400, 7
 FULL_PX, CROPPED_PX, THUMBNAIL_PX = 1200, 800, 240

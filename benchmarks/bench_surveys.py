@@ -16,19 +16,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from obsarchive.config import Config
-from obsarchive.services import open_store
+from obsarchive.config.model import Config
+from obsarchive.database.connect import open_store
 from obsarchive.store import Store
 from surveys import database, dataset
 from surveys.catalog import Catalog
 from surveys.demo import VirtualDemoObs
 from surveys.finder import Finder
+from surveys.formats.catalog_tables import write_table
+from surveys.formats.hdf5_light_curves import PhotometryFile
 from surveys.histograms import Histogram
 from surveys.project import Project
 from surveys.properties import Properties
 from surveys.quality import QualityChecker
-from surveys.storage import PhotometryFile
-from surveys.tables import write_table
 
 GOAL_MS, GOAL_KB, GOAL_RERUN_S, GOAL_LOOKUPS = 2.0, 10.0, 10.0, 1e5
 PUBLISHED_MS, PUBLISHED_KB = (82.0, 135.0), 3200.0

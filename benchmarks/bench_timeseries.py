@@ -18,13 +18,13 @@ from photutils.aperture import aperture_photometry as photutils_photometry
 from photutils.background import Background2D, MedianBackground
 from photutils.detection import DAOStarFinder
 
-from obsarchive import demo_field
-from obsarchive.cluster import Cluster
-from obsarchive.config import Parallel
-from obsarchive.datasets.reduction import Reduction
-from obsarchive.science.aperture import aperture_photometry
-from obsarchive.science.sources import detect
-from obsarchive.science.starfield import Air, Camera, StarField
+from obsarchive.config.model import Parallel
+from obsarchive.execution.cluster import Cluster
+from obsarchive.science.photometry.aperture import aperture_photometry
+from obsarchive.science.photometry.source_detection import detect
+from obsarchive.simulation import field as demo_field
+from obsarchive.simulation.star_field import Air, Camera, StarField
+from obsarchive.timeseries.reduction import Reduction
 
 GOAL_S, PUBLISHED_S = 2.0, 38.0
 RADIUS, ANNULUS = 5.14, (12.0, 20.0)

@@ -7,15 +7,17 @@ import numpy as np
 from contest import Contest, case
 from scipy import ndimage, signal, stats
 
-from obsarchive.science import contrast, deconvolution, simulate
-from obsarchive.science.alignment import align
-from obsarchive.science.calibration import Calibration
-from obsarchive.science.companions import aperture_flux
-from obsarchive.science.detector import Detector
-from obsarchive.science.drizzle import Drizzle
-from obsarchive.science.peaks import highest_point
-from obsarchive.science.simulate import Instrument, Scene, SimulatedObservation, Star
-from obsarchive.science.subtraction import References, most_alike, radii, subtraction_mask
+from obsarchive.science.imaging import deconvolution
+from obsarchive.science.imaging.calibration import Calibration
+from obsarchive.science.imaging.drizzle import Drizzle
+from obsarchive.science.psf import contrast
+from obsarchive.science.psf.companion_detection import aperture_flux
+from obsarchive.science.psf.subtraction import References, most_alike, radii, subtraction_mask
+from obsarchive.science.registration.alignment import align
+from obsarchive.science.registration.subpixel_peaks import highest_point
+from obsarchive.simulation import scenes
+from obsarchive.simulation.emccd import Detector
+from obsarchive.simulation.scenes import Instrument, Scene, SimulatedObservation, Star
 
 SIDE, STAMP, WINDOW = 1024, 201, 128
 FWHM_PX = 5.0
@@ -178,7 +180,7 @@ def richardson_lucy() -> Contest:
     yy, xx = np.mgrid[-40:41, -40:41]
     psf = np.exp(-(yy**2 + xx**2) / 20) + 0.02 / (1 + (yy**2 + xx**2) / 100) ** 2
     psf = (psf / psf.sum()).astype(np.float32)
-    truth = np.pad(simulate.planetary_disc(150, 400, seed=2), 56)
+    truth = np.pad(scenes.planetary_disc(150, 400, seed=2), 56)
     image = rng.poisson(np.maximum(500 * signal.fftconvolve(truth, psf, mode="same"), 0)).astype(np.float32)
 
     def misfit(found: np.ndarray) -> float:

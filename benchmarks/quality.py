@@ -18,24 +18,18 @@ from scipy import ndimage
 PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT))
 
-from obsarchive import demo, fitsio  # noqa: E402
-from obsarchive.demo import NightPlan, Target  # noqa: E402
-from obsarchive.layout import Layout  # noqa: E402
+from obsarchive.core.archive_paths import Layout  # noqa: E402
+from obsarchive.io import fits_products  # noqa: E402
+from obsarchive.io.psf_library import PsfLibrary  # noqa: E402
 from obsarchive.names import ObservationName  # noqa: E402
-from obsarchive.psflib import PsfLibrary  # noqa: E402
-from obsarchive.science.companions import snr_map  # noqa: E402
-from obsarchive.science.contrast import subtract_star  # noqa: E402
-from obsarchive.science.psf import drizzled_response, perfect_psf  # noqa: E402
-from obsarchive.science.simulate import (  # noqa: E402
-    Conditions,
-    Scene,
-    SimulatedObservation,
-    Star,
-    ideal_stack,
-    planetary_disc,
-)
-from obsarchive.science.strehl import measure_strehl  # noqa: E402
-from obsarchive.science.subtraction import STAMP_SIDE, cut_stamp  # noqa: E402
+from obsarchive.science.psf.companion_detection import snr_map  # noqa: E402
+from obsarchive.science.psf.contrast import subtract_star  # noqa: E402
+from obsarchive.science.psf.model import drizzled_response, perfect_psf  # noqa: E402
+from obsarchive.science.psf.strehl import measure_strehl  # noqa: E402
+from obsarchive.science.psf.subtraction import STAMP_SIDE, cut_stamp  # noqa: E402
+from obsarchive.simulation import night as demo  # noqa: E402
+from obsarchive.simulation.night import NightPlan, Target  # noqa: E402
+from obsarchive.simulation.scenes import Conditions, Scene, SimulatedObservation, Star, ideal_stack, planetary_disc  # noqa: E402
 from tests.pipelines.measures import (  # noqa: E402
     companion,
     core,
@@ -144,13 +138,13 @@ def reduce(folder: Path, plan: NightPlan) -> Night:
 def calibration(night: Night) -> list[float]:
     folder, truth = night.layout.calibration(night.plan.night), night.truths["single"].truth
     mode = next(
-        path.stem for path in folder.glob("dark_6*.fits") if fitsio.read_fits(path)[0].shape == truth.flat.shape
+        path.stem for path in folder.glob("dark_6*.fits") if fits_products.read_fits(path)[0].shape == truth.flat.shape
     )
-    dark, header = fitsio.read_fits(folder / f"{mode}.fits")
+    dark, header = fits_products.read_fits(folder / f"{mode}.fits")
     masters = json.loads((folder / ".darks.json").read_text())["results"]["masters"]
     expected = next(m["noise_adu"] for m in masters if f"dark_{m['key']}" == mode) / np.sqrt(header["NCOMBINE"])
     rest = dark - truth.dark_adu
-    flat = fitsio.read_fits(folder / "flat_Si.fits")[0]
+    flat = fits_products.read_fits(folder / "flat_Si.fits")[0]
     cut = [(n - m) // 2 for n, m in zip(flat.shape, truth.flat.shape, strict=True)]
     flat = flat[cut[0] : cut[0] + truth.flat.shape[0], cut[1] : cut[1] + truth.flat.shape[1]]
     ratio = flat / truth.flat
@@ -164,7 +158,7 @@ def bright_star(night: Night) -> list[float]:
     ideal = ideal_stack(seen, 1.0).max() / peak
     ratio = {}
     for stack in ("100p", "20p"):
-        image, header = fitsio.read_fits(night.product("single", f"bright_star/{stack}.fits"))
+        image, header = fits_products.read_fits(night.product("single", f"bright_star/{stack}.fits"))
         centre = header["GUIDEY"] - 1, header["GUIDEX"] - 1
         ratio[stack] = measure_strehl(image, optics, FINE_ARCSEC, response, centre=centre).ratio
     published = night.results("single", "bright_star/.strehl.json")["ratio_percent"]
@@ -172,7 +166,7 @@ def bright_star(night: Night) -> list[float]:
 
 
 def binary(night: Night) -> list[float]:
-    image, header = fitsio.read_fits(night.product("binary", "bright_star/100p.fits"))
+    image, header = fits_products.read_fits(night.product("binary", "bright_star/100p.fits"))
     guess = BINARY.dy_arcsec / FINE_ARCSEC, BINARY.dx_arcsec / FINE_ARCSEC
     dy, dx, ratio, _ = companion(image, (header["GUIDEY"] - 1, header["GUIDEX"] - 1), guess)
     angle = np.degrees(np.arctan2(-dx, dy)) % 360
@@ -192,7 +186,7 @@ def high_contrast(night: Night) -> list[float]:
     library = PsfLibrary.read(night.layout.psf_library)
 
     def stamp(target: str, stack: str) -> np.ndarray:
-        image, header = fitsio.read_fits(night.product(target, f"bright_star/{stack}.fits"))
+        image, header = fits_products.read_fits(night.product(target, f"bright_star/{stack}.fits"))
         return cut_stamp(image, (header["GUIDEY"] - 1, header["GUIDEX"] - 1))
 
     def subtracted(target: str, stack: str) -> float:
@@ -208,15 +202,15 @@ def high_contrast(night: Night) -> list[float]:
     published = night.product("double", "bright_star/pca/{id}_pca.fits")
     return [
         at_place(snr_map(stamp("double", "100p"), FWHM_PX)),
-        at_place(fitsio.read_fits(published, "SNR")[0]),
+        at_place(fits_products.read_fits(published, "SNR")[0]),
         subtracted("double", "20p"),
         subtracted("ref00", "100p"),
     ]
 
 
 def faint_star(night: Night) -> list[float]:
-    summed, header = fitsio.read_fits(night.product("pair", "faint_star/{id}_summed.fits"))
-    simple, rough = fitsio.read_fits(night.product("pair", "faint_star/{id}_simple_sum.fits"))
+    summed, header = fits_products.read_fits(night.product("pair", "faint_star/{id}_summed.fits"))
+    simple, rough = fits_products.read_fits(night.product("pair", "faint_star/{id}_simple_sum.fits"))
     place = np.array([header["GUIDEY"] - 1, header["GUIDEX"] - 1])
     offset = np.array([PAIR.dy_arcsec, PAIR.dx_arcsec]) / PIXEL_ARCSEC
     smooth = ndimage.gaussian_filter(summed, 1)
@@ -230,7 +224,7 @@ def planet(night: Night) -> list[float]:
     rows = np.loadtxt(night.product("planet", "extended_object/frames.txt"), usecols=(0, 3, 4))
     truth = scene_where_registered(night.truths["planet"], rows)
     images = (
-        fitsio.read_fits(night.product("planet", f"extended_object/{{id}}_{kind}.fits"))[0]
+        fits_products.read_fits(night.product("planet", f"extended_object/{{id}}_{kind}.fits"))[0]
         for kind in ("deconvolved", "registered")
     )
     return [detail_correlation(np.nan_to_num(image), truth) for image in images]

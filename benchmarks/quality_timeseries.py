@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial import cKDTree
 
-from obsarchive import demo_field
-from obsarchive.datasets.frame import read_sidecar
-from obsarchive.datasets.lightcurves import reopened
-from obsarchive.datasets.names import SIDECARS
-from obsarchive.datasets.reduction import Reduction, here
-from obsarchive.science.error_model import reduced_chi2
-from obsarchive.science.starfield import StarField
-from obsarchive.science.wcs import project
+from obsarchive.science.astrometry.plate_solution import project
+from obsarchive.science.photometry.error_model import reduced_chi2
+from obsarchive.simulation import field as demo_field
+from obsarchive.simulation.star_field import StarField
+from obsarchive.timeseries.frame_photometry import read_sidecar
+from obsarchive.timeseries.light_curve_at import reopened
+from obsarchive.timeseries.names import SIDECARS
+from obsarchive.timeseries.reduction import Reduction, here
 
 FRAMES = 20
 FIELDS = {1: 600, 2: 400, 3: 1000, 4: 150, 5: 600, 6: 250}

@@ -1,6 +1,6 @@
 """Every exception this project raises on purpose.
 
-``event`` is what the exception does to the step that raised it (see :mod:`obsarchive.state`);
+``event`` is what the exception does to the step that raised it (see :mod:`obsarchive.core.step_state`);
 ``exit_code`` is what it does to a command that cannot go on.
 
 ::

@@ -7,7 +7,7 @@ whatever passes :meth:`ObservationName.parse` is safe as a folder name, a URL se
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Self
 
 MAX_LENGTH = 200
@@ -69,3 +69,8 @@ class ObservationName:
         # %Y does not fill up years before 1000 with zeros everywhere.
         stamp = f"{self.date_utc.year:04d}{self.date_utc:%m%d_%H%M%S.%f}"
         return f"{self.program}_{self.target}_{self.camera}_{self.filter}_{self.marker}_{stamp}"
+
+
+def days_apart(one: str, other: str) -> int:
+    """Return the number of days between two nights."""
+    return abs((date.fromisoformat(one) - date.fromisoformat(other)).days)

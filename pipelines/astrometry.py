@@ -9,18 +9,19 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from obsarchive import catalogs, fitsio
-from obsarchive.astrometry_plots import plate_solution
-from obsarchive.catalogs import Catalog
 from obsarchive.errors import Unprocessable
+from obsarchive.figures.astrometry import plate_solution
+from obsarchive.io import fits_products
+from obsarchive.io.wcs_headers import plate_cards
 from obsarchive.pipeline import Pipeline, Workspace, step
-from obsarchive.plates import plate_cards
-from obsarchive.science.matching import Match, Uncertainty, match_stars
-from obsarchive.science.sources import Sources, detect
-from obsarchive.science.times import julian_year, mjd_of
-from obsarchive.science.wcs import PlateSolution, project
-from pipelines.previews import labels_of
-from pipelines.products import pointing_wcs
+from obsarchive.remote import star_catalogs
+from obsarchive.remote.star_catalogs import Catalog
+from obsarchive.science.astrometry.plate_solution import PlateSolution, project
+from obsarchive.science.astrometry.star_matching import Match, Uncertainty, match_stars
+from obsarchive.science.astrometry.times import julian_year, mjd_of
+from obsarchive.science.photometry.source_detection import Sources, detect
+from pipelines.shared.preview_step import labels_of
+from pipelines.shared.product_headers import pointing_wcs
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ class Astrometry(Pipeline):
     def solve(self, work: Workspace) -> dict[str, Any]:
         """Match the stars of the best image with a catalogue; no solution is a result, too."""
         settings: SolveSettings = work.settings
-        image, header = fitsio.read_fits(work.source())
+        image, header = fits_products.read_fits(work.source())
         guess = _guess(work, header, image.shape)
         sources = _stars(image)
         half_deg = guess.scale_arcsec * float(np.hypot(*image.shape)) / 2 / 3600
@@ -119,10 +120,10 @@ def _catalog(work: Workspace, place: tuple[float, float], radius_deg: float) -> 
     settings: SolveSettings = work.settings
     if settings.catalogue:
         path = Path(settings.catalogue)
-        found = catalogs.read_catalog(path if path.is_absolute() else work.layout.root / path)
+        found = star_catalogs.read_catalog(path if path.is_absolute() else work.layout.root / path)
         return found.around(*place, radius_deg)
     if settings.vizier:
-        return catalogs.gaia_around(place, radius_deg, settings.vizier, work.task.tmp / "catalogs")
+        return star_catalogs.gaia_around(place, radius_deg, settings.vizier, work.task.tmp / "catalogs")
     raise Unprocessable(
         "no catalogue: set steps.solve.catalogue of the pipeline astrometry to a file with ra, dec, mag, "
         "or steps.solve.vizier to the address of a VizieR service"

@@ -11,15 +11,15 @@ from typing import Any, Literal
 import numpy as np
 
 from obsarchive.errors import Unprocessable
+from obsarchive.figures.plot_style import frame_quality
 from obsarchive.pipeline import Pipeline, Workspace, step
-from obsarchive.plots import frame_quality
-from obsarchive.science.registration import FrameMeasure, Grades, GuideStar, classify, grade
-from pipelines.high_contrast import SUBTRACTION, SubtractionSettings, subtract_and_publish
-from pipelines.lucky import PIXFRACS, SCALE, LuckySequence
-from pipelines.masters import calibrator
-from pipelines.previews import PREVIEWS, PreviewSettings, labels_of, publish_previews
-from pipelines.products import product_header, reasons_counted, reasons_listed
-from pipelines.strehl import STREHL, measure_and_publish
+from obsarchive.science.registration.frame_ranking import FrameMeasure, Grades, GuideStar, classify, grade
+from pipelines.shared.calibrator import calibrator
+from pipelines.shared.lucky_sequence import PIXFRACS, SCALE, LuckySequence
+from pipelines.shared.preview_step import PREVIEWS, PreviewSettings, labels_of, publish_previews
+from pipelines.shared.product_headers import product_header, reasons_counted, reasons_listed
+from pipelines.shared.psf_subtraction_step import SUBTRACTION, SubtractionSettings, subtract_and_publish
+from pipelines.shared.strehl_step import STREHL, measure_and_publish
 
 log = logging.getLogger(__name__)
 

@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from obsarchive.pipeline import Pipeline, Workspace, step
-from pipelines.faint import FaintSequence
 from pipelines.faint_star import classify, shift_plot, summary, table
-from pipelines.masters import calibrator
-from pipelines.previews import PREVIEWS, PreviewSettings, publish_previews
-from pipelines.products import product_header
+from pipelines.shared.calibrator import calibrator
+from pipelines.shared.faint_sequence import FaintSequence
+from pipelines.shared.preview_step import PREVIEWS, PreviewSettings, publish_previews
+from pipelines.shared.product_headers import product_header
 
 SCALE = 1
 

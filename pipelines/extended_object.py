@@ -1,7 +1,7 @@
 """Extended-object pipeline: planets, moons, nebulae are registered as a whole, added and deconvolved.
 
 Registration and frame selection after lucky imaging of planets; Richardson-Lucy deconvolution stopped by the data,
-see :mod:`obsarchive.science.deconvolution`.
+see :mod:`obsarchive.science.imaging.deconvolution`.
 """
 
 import itertools
@@ -11,20 +11,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from obsarchive.contrast_plots import side_by_side
 from obsarchive.errors import Unprocessable
+from obsarchive.figures.contrast import side_by_side
+from obsarchive.io.psf_library import PsfLibrary
 from obsarchive.pipeline import Pipeline, Workspace, step
-from obsarchive.psflib import PsfLibrary
-from obsarchive.science.cosmics import where_both_agree
-from obsarchive.science.deconvolution import deconvolve, predicted_best
-from obsarchive.science.disc import sky_below
-from obsarchive.science.drizzle import Drizzle
-from obsarchive.science.psf import drizzled_response, model_psf, other_turbulence, perfect_psf
-from pipelines.disc_sequence import DiscSequence, Registered
-from pipelines.lucky import PIXFRACS, SCALE
-from pipelines.masters import calibrator
-from pipelines.previews import PREVIEWS, PreviewSettings, labels_of, publish_previews
-from pipelines.products import product_header, reasons_counted, reasons_listed, require_optics
+from obsarchive.science.imaging.cosmics import where_both_agree
+from obsarchive.science.imaging.deconvolution import deconvolve, predicted_best
+from obsarchive.science.imaging.drizzle import Drizzle
+from obsarchive.science.imaging.extended_source import sky_below
+from obsarchive.science.psf.model import drizzled_response, model_psf, other_turbulence, perfect_psf
+from pipelines.shared.calibrator import calibrator
+from pipelines.shared.extended_sequence import DiscSequence, Registered
+from pipelines.shared.lucky_sequence import PIXFRACS, SCALE
+from pipelines.shared.preview_step import PREVIEWS, PreviewSettings, labels_of, publish_previews
+from pipelines.shared.product_headers import product_header, reasons_counted, reasons_listed, require_optics
 
 MAX_CANDIDATES = 4
 """Stars of the library that are tried, the nearest in time."""

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 
 from obsarchive.errors import Unprocessable
+from obsarchive.figures.shifts import frame_shifts
 from obsarchive.pipeline import Pipeline, Workspace, step
-from obsarchive.science.cosmics import without_cosmic_rays_drizzled
-from obsarchive.shift_plots import frame_shifts
-from pipelines.faint import FEW_FRAMES, FaintSequence, Registered, frames_in_order
-from pipelines.high_contrast import SUBTRACTION, SubtractionSettings, subtract_and_publish
-from pipelines.lucky import PIXFRACS, SCALE
-from pipelines.masters import calibrator
-from pipelines.previews import PREVIEWS, PreviewSettings, labels_of, publish_previews
-from pipelines.products import product_header, reasons_counted, reasons_listed
-from pipelines.strehl import STREHL, measure_and_publish
+from obsarchive.science.imaging.cosmics import without_cosmic_rays_drizzled
+from pipelines.shared.calibrator import calibrator
+from pipelines.shared.faint_sequence import FEW_FRAMES, FaintSequence, Registered, frames_in_order
+from pipelines.shared.lucky_sequence import PIXFRACS, SCALE
+from pipelines.shared.preview_step import PREVIEWS, PreviewSettings, labels_of, publish_previews
+from pipelines.shared.product_headers import product_header, reasons_counted, reasons_listed
+from pipelines.shared.psf_subtraction_step import SUBTRACTION, SubtractionSettings, subtract_and_publish
+from pipelines.shared.strehl_step import STREHL, measure_and_publish
 
 MIN_KEPT_FRACTION = 0.1
 HIGH_FLUX_SIGNIFICANCE = 150.0

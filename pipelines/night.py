@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from obsarchive import fitsio
+from obsarchive.core.documents import Master, Night
 from obsarchive.errors import BadRawData, Unprocessable
-from obsarchive.observation import Master, Night
+from obsarchive.io import fits_products
+from obsarchive.io.raw_frames import Frames, signature
 from obsarchive.pipeline import Pipeline, Use, Workspace, step
-from obsarchive.rawdata import Frames, signature
-from obsarchive.science.calibration import Clip, combine, master_flat
+from obsarchive.science.imaging.calibration import Clip, combine, master_flat
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ def _by(work: Workspace, kind: Use, key: str) -> dict[str, list[Path]]:
 
 def _dark_of_flats(work: Workspace) -> np.ndarray | None:
     path = work.product(f"dark_{FLAT_DARK_MODE}.fits")
-    return fitsio.read_fits(path)[0] if path.exists() else None
+    return fits_products.read_fits(path)[0] if path.exists() else None
 
 
 class _Making:
@@ -154,7 +154,7 @@ class _Making:
         for other in self.work.task.masters:
             if other.kind == self.kind and other.key not in made:
                 path = self.work.layout.calibration(other.night) / f"{other.label}.fits"
-                image, _ = fitsio.read_fits(path)
+                image, _ = fits_products.read_fits(path)
                 origin = f"copied from {other.night}"
                 log.warning("%s: %s", other.label, origin)
                 borrowed = Master(other.kind, other.key, other.shape, other.signature, origin, self.work.subject.night)

@@ -8,17 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from obsarchive import catalogs, fitsio
-from obsarchive.catalogs import Catalog
+from obsarchive.figures.time_series import measured_sources
+from obsarchive.io import fits_products
+from obsarchive.io.wcs_headers import plate_of_header
 from obsarchive.pipeline import Pipeline, Workspace, step
-from obsarchive.plates import plate_of_header
-from obsarchive.science.aperture import Apertures, Flag, aperture_photometry
-from obsarchive.science.sources import Sources, detect
-from obsarchive.science.times import julian_year, mjd_of
-from obsarchive.science.wcs import PlateSolution
-from obsarchive.science.zero_point import POGSON, ZeroPoint, find_zero_point, instrumental_magnitudes
-from obsarchive.series_plots import measured_sources
-from pipelines.previews import labels_of
+from obsarchive.remote import star_catalogs
+from obsarchive.remote.star_catalogs import Catalog
+from obsarchive.science.astrometry.plate_solution import PlateSolution
+from obsarchive.science.astrometry.times import julian_year, mjd_of
+from obsarchive.science.photometry.aperture import Apertures, Flag, aperture_photometry
+from obsarchive.science.photometry.source_detection import Sources, detect
+from obsarchive.science.photometry.zero_point import POGSON, ZeroPoint, find_zero_point, instrumental_magnitudes
+from pipelines.shared.preview_step import labels_of
 
 MATCH_FWHM, LEAST_MATCH_PX = 0.7, 2.0
 LIMIT_SIGMA = 5.0
@@ -70,7 +71,7 @@ class Photometry(Pipeline):
     def measure(self, work: Workspace) -> dict[str, Any]:
         """Measure every source of the best image; an image without any is a result, too."""
         settings: PhotometrySettings = work.settings
-        image, header = fitsio.read_fits(work.source())
+        image, header = fits_products.read_fits(work.source())
         sources = detect(image, threshold=settings.detection_snr)
         fwhm = float(np.median(sources.fwhm_px)) if len(sources) else 3.0
         radius = settings.aperture_fwhm * fwhm
@@ -138,9 +139,9 @@ def _catalog(work: Workspace, plate: PlateSolution, radius_deg: float) -> Catalo
     settings: PhotometrySettings = work.settings
     if settings.catalogue:
         path = Path(settings.catalogue)
-        found = catalogs.read_catalog(path if path.is_absolute() else work.layout.root / path)
+        found = star_catalogs.read_catalog(path if path.is_absolute() else work.layout.root / path)
         return found.around(*plate.centre, radius_deg)
-    return catalogs.gaia_around(plate.centre, radius_deg, settings.vizier, work.task.tmp / "catalogs")
+    return star_catalogs.gaia_around(plate.centre, radius_deg, settings.vizier, work.task.tmp / "catalogs")
 
 
 def _table(

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from obsarchive import fitsio, psflib
+from obsarchive.core.documents import Observation, StepRecord
+from obsarchive.core.step_state import State
 from obsarchive.errors import Unprocessable
-from obsarchive.figures import Sky, thumbnail
-from obsarchive.observation import Observation, StepRecord
+from obsarchive.figures.previews import Sky, thumbnail
+from obsarchive.io import fits_products, psf_library
+from obsarchive.io.psf_library import Change, Entry, PsfLibrary
 from obsarchive.pipeline import Pipeline, Workspace, step
-from obsarchive.psflib import Change, Entry, PsfLibrary
-from obsarchive.science.contrast import companion_of
-from obsarchive.science.subtraction import STAMP_SIDE, cut_stamp
-from obsarchive.state import State
+from obsarchive.science.psf.contrast import companion_of
+from obsarchive.science.psf.subtraction import STAMP_SIDE, cut_stamp
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class PsfCandidates(Pipeline):
             work.progress(0.5 + 0.5 * number / len(found), f"looking at {candidate.name}")
             candidate.reason = candidate.reason or candidate.companion(found, known)
             candidate.publish(work)
-        with psflib.changed(work.layout) as library:
+        with psf_library.changed(work.layout) as library:
             added = [self._decide(candidate, library) for candidate in found]
             library.limit(self.settings.per_filter)
         facts = [{**candidate.to_document(), "added": is_in} for candidate, is_in in zip(found, added, strict=True)]
@@ -102,7 +102,7 @@ class _Candidate:
         folder = work.layout.observation(observation.night, observation.id) / "bright_star"
         stamps, scale = {}, np.nan
         for stack in STACKS:
-            image, header = fitsio.read_fits(folder / f"{stack}.fits")
+            image, header = fits_products.read_fits(folder / f"{stack}.fits")
             scale = float(header["PIXSCALE"])
             stamps[stack] = cut_stamp(image, (header["GUIDEY"] - 1.0, header["GUIDEX"] - 1.0), STAMP_SIDE)
         results = strehl.results
@@ -146,7 +146,7 @@ class _Candidate:
     def publish(self, work: Workspace) -> None:
         """Write stamps and picture."""
         name, entry = f"psflib/{self.name}", self.entries[0]
-        work.publish_fits(f"{name}.fits", self.stamps, psflib.header_of(entry, STACKS, self.reason), raw_files=())
+        work.publish_fits(f"{name}.fits", self.stamps, psf_library.header_of(entry, STACKS, self.reason), raw_files=())
         middle = (STAMP_SIDE - 1) / 2
         side_px = min(SHOWN_ARCSEC / entry.pixel_arcsec, STAMP_SIDE)
         work.publish(

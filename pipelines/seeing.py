@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from obsarchive.core.documents import Night
 from obsarchive.errors import BadRawData, Unprocessable
-from obsarchive.night_plots import seeing_frame, seeing_of_night
-from obsarchive.observation import Night
+from obsarchive.figures.night import seeing_frame, seeing_of_night
+from obsarchive.io.raw_frames import Frames, read_header
 from obsarchive.pipeline import Pipeline, Workspace, step
-from obsarchive.rawdata import Frames, read_header
-from obsarchive.science.guidestar import cut
-from obsarchive.science.seeing import StarWidth, measure_width, trend
+from obsarchive.science.psf.seeing import StarWidth, measure_width, trend
+from obsarchive.science.registration.guide_star import cut
 
 log = logging.getLogger(__name__)
 

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from obsarchive.core.documents import Observation, StepRecord
+from obsarchive.core.step_state import State
 from obsarchive.errors import Unprocessable
-from obsarchive.night_plots import contrast_of_night, median_curve, strehl_of_night
-from obsarchive.observation import Observation, StepRecord
+from obsarchive.figures.night import contrast_of_night, median_curve, strehl_of_night
 from obsarchive.pipeline import Pipeline, Workspace, step
-from obsarchive.state import State
 
 STARS = ("bright_star", "faint_star")
 """Pipelines whose Strehl ratios and contrast curves are summarised; of an observation the first that has one."""

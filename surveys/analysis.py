@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from obsarchive.config_types import import_class
+from obsarchive.config.field_types import import_class
 from obsarchive.errors import ConfigError, Unprocessable
-from obsarchive.science.features import features
+from obsarchive.science.light_curves.features import features
 from surveys.dataset import Lightcurve
 from surveys.finder import Finder
 from surveys.histograms import Histogram

@@ -11,17 +11,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import KDTree
 
+from obsarchive.core.rules import names_in, select_rows
 from obsarchive.errors import ConfigError
-from obsarchive.polite import PoliteClient
-from obsarchive.rules import names_in, select_rows
-from obsarchive.science.sphere import directions, moved
-from obsarchive.science.times import julian_year, mjd_of
-from surveys.catalog_columns import KNOWN, PREFERRED, as_names, find_columns, in_degrees
-from surveys.columns import known
+from obsarchive.remote.http import PoliteClient
+from obsarchive.science.astrometry.spherical import directions, moved
+from obsarchive.science.astrometry.times import julian_year, mjd_of
 from surveys.dataset import data_root
+from surveys.formats.catalog_columns import KNOWN, PREFERRED, as_names, find_columns, in_degrees
+from surveys.formats.catalog_tables import ColumnTable, open_table
+from surveys.formats.photometry_columns import known
 from surveys.parameters import Configured, Parameters
-from surveys.tables import ColumnTable, open_table
-from surveys.versions import hash_of
+from surveys.provenance import hash_of
 
 log = logging.getLogger(__name__)
 

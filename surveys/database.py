@@ -13,10 +13,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from obsarchive.config import Config
-from obsarchive.config import load as load_config
+from obsarchive.config.model import Config
+from obsarchive.config.model import load as load_config
+from obsarchive.database.connect import open_store
 from obsarchive.errors import ConfigError
-from obsarchive.services import open_store
 from obsarchive.store import Store, Surveys
 from surveys import dataset
 from surveys.dataset import data_root

@@ -17,13 +17,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from obsarchive.errors import ArchiveError
-from obsarchive.science.lightcurve import Level, quiet_level
-from obsarchive.science.times import MJD_1970
-from surveys.columns import known, map_columns, mjds_of
-from surveys.curve_plots import draw_photometry
+from obsarchive.science.astrometry.times import MJD_1970
+from obsarchive.science.light_curves.light_curve import Level, quiet_level
+from surveys.formats.catalog_tables import open_table
+from surveys.formats.hdf5_light_curves import Columns, PhotometryFile, Record, checksum, ra_degree
+from surveys.formats.photometry_columns import known, map_columns, mjds_of
 from surveys.parameters import legalize
-from surveys.storage import Columns, PhotometryFile, Record, checksum, ra_degree
-from surveys.tables import open_table
+from surveys.plots import draw_photometry
 
 DATA_ROOT: str | Path | None = None
 ENVIRONMENT = ("RETRIEVER_DATA", "VO_DATA")

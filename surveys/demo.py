@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from obsarchive.science.lightcurve import fluxes_of_magnitudes, magnitudes_of_fluxes
+from obsarchive.science.light_curves.light_curve import fluxes_of_magnitudes, magnitudes_of_fluxes
 from surveys.observatory import Fetched, Row, VirtualObservatory
-from surveys.observatory_parameters import ParsObservatory
-from surveys.versions import seed_of
+from surveys.observatory.parameters import ParsObservatory
+from surveys.provenance import seed_of
 
 
 class ParsDemoObs(ParsObservatory):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
-from obsarchive.science.times import MJD_1970
+from obsarchive.science.astrometry.times import MJD_1970
 
 
 @dataclass

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from obsarchive.errors import ConfigError, Unprocessable
 from surveys import skyportal
 from surveys.dataset import Lightcurve
+from surveys.formats.catalog_tables import write_table
+from surveys.formats.hdf5_light_curves import Columns
 from surveys.skyportal import plain_name
-from surveys.storage import Columns
-from surveys.tables import write_table
 
 FORMS: Mapping[str, tuple[str, str]] = {
     "csv": (".csv", "text/csv; charset=utf-8"),

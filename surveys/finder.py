@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from obsarchive.errors import ConfigError
-from obsarchive.science.events import (
+from obsarchive.science.light_curves.events import (
     SHAPES,
     Event,
     Matched,
@@ -14,7 +14,7 @@ from obsarchive.science.events import (
     signal_to_noise,
     template_widths,
 )
-from obsarchive.science.lightcurve import Level, brightening
+from obsarchive.science.light_curves.light_curve import Level, brightening
 from surveys.dataset import Lightcurve, known
 from surveys.detection import Detection
 from surveys.parameters import Configured, Parameters

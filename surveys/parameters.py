@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from obsarchive.errors import ConfigError
-from surveys.files import read_section
+from surveys.config_files import read_section
 
 Types = type | None | Iterable[type | None]
 FROM_PROJECT = ("project", "cfg_file", "data_types", "verbose")

@@ -24,18 +24,18 @@ from obsarchive.errors import ArchiveError, ConfigError
 from obsarchive.store import Surveys
 from surveys import dataset
 from surveys.analysis import Analysis, load_class
-from surveys.assembly import OBSERVATORIES, observatory_class, without_credentials
-from surveys.bins import Recipe
 from surveys.catalog import Catalog
+from surveys.config_files import find_file, read_section
 from surveys.database import open_surveys
-from surveys.files import find_file, read_section
 from surveys.histograms import Histogram
 from surveys.observatory import VirtualObservatory
 from surveys.parameters import Configured, Parameters, legalize
-from surveys.running import Run
+from surveys.provenance import code_of, hash_of, write_config
+from surveys.registry import OBSERVATORIES, observatory_class, without_credentials
+from surveys.runner import Run
 from surveys.simulator import Efficiency, efficiency
 from surveys.source import Source, UniqueList
-from surveys.versions import code_of, hash_of, write_config
+from surveys.worker import Recipe
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from obsarchive.observation import utc_now
+from obsarchive.core.documents import utc_now
 
 
 @dataclass

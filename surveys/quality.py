@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from obsarchive.science.robust import MAD_TO_SIGMA
-from obsarchive.science.sphere import offsets_arcsec
+from obsarchive.science.astrometry.spherical import offsets_arcsec
+from obsarchive.science.statistics import MAD_TO_SIGMA
 from surveys.dataset import Lightcurve
 from surveys.parameters import Configured, Parameters
 

@@ -10,14 +10,14 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from numpy.typing import NDArray
 
 from obsarchive.errors import ConfigError
-from obsarchive.figures import Labels
-from obsarchive.plots import INK, empty_plots, encoded
-from obsarchive.science.events import SHAPES, Shape, template
-from obsarchive.science.lightcurve import magnitudes_of_fluxes
+from obsarchive.figures.plot_style import INK, empty_plots, encoded
+from obsarchive.figures.previews import Labels
+from obsarchive.science.light_curves.events import SHAPES, Shape, template
+from obsarchive.science.light_curves.light_curve import magnitudes_of_fluxes
 from surveys.dataset import Lightcurve
 from surveys.detection import Detection
 from surveys.parameters import Configured, Parameters
-from surveys.versions import seed_of
+from surveys.provenance import seed_of
 
 Floats = NDArray[np.float64]
 

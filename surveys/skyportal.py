@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from obsarchive.science.lightcurve import AB_MICROJANSKY
+from obsarchive.science.light_curves.light_curve import AB_MICROJANSKY
 from surveys.dataset import Lightcurve
 
 KEY = "photometry"

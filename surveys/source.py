@@ -9,8 +9,8 @@ from obsarchive.store import Cone
 from surveys.database import open_surveys
 from surveys.dataset import DatasetMixin, Lightcurve, RawPhotometry
 from surveys.detection import Detection
+from surveys.formats.hdf5_light_curves import Absent
 from surveys.properties import Properties
-from surveys.storage import Absent
 
 FACTS = ("aliases", "mag_filter", "cat_row", "cat_index", "cat_name")
 """What a catalogue may say beside the name, place and magnitude of a source."""

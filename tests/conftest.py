@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, settings
 from pymongo import MongoClient
 from xdist.scheduler import LoadScopeScheduling
 
-from obsarchive.mongod import EmbeddedMongod, Server
+from obsarchive.database.embedded_mongod import EmbeddedMongod, Server
+from obsarchive.store import Store
 
 # How fast a busy machine draws examples says nothing about the code.
 settings.register_profile("archiver", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -25,10 +26,10 @@ TOGETHER = (
     "real/test_real_nights.py",
     "science/test_registration.py",
     "science/test_subtraction.py",
-    "engine/test_commands.py",
+    "daemon/test_commands.py",
     "docs/test_adapting.py",
-    "datasets/test_accuracy.py",
-    "datasets/test_tom.py",
+    "timeseries/test_accuracy.py",
+    "timeseries/test_tom.py",
     "web/test_browser.py",
     "web/test_tasks.py",
 )
@@ -64,3 +65,11 @@ def database_name(mongo_server: Server) -> Iterator[str]:
     yield name
     with MongoClient(mongo_server.uri) as client:
         client.drop_database(name)
+
+
+@pytest.fixture
+def store(mongo_server: Server, database_name: str) -> Iterator[Store]:
+    """Return the store on an empty database of this test."""
+    found = Store(mongo_server.uri, database_name)
+    yield found
+    found.close()

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from surveys.observatory import Fetched, Row, VirtualObservatory
-from surveys.observatory_parameters import ParsObservatory
+from surveys.observatory.parameters import ParsObservatory
 
 
 class ParsFolder(ParsObservatory):

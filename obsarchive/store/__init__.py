@@ -1,4 +1,4 @@
-"""The book: the only package that talks to MongoDB (beside :mod:`obsarchive.mongod`, which starts it).
+"""The database: the only package that talks to MongoDB, beside :mod:`obsarchive.database`, which starts it.
 
 Every change is one atomic update that compares before it sets: a claim is given once, a superseded task changes
 nothing, a wish that a person makes while a step runs survives it. Leaves are set, never whole blocks.
@@ -11,18 +11,18 @@ from pymongo import MongoClient
 from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
 from obsarchive.errors import ServiceUnavailable
-from obsarchive.store.book import Book, Document, Ending, StepPath
-from obsarchive.store.browse import Browse
 from obsarchive.store.datasets import Datasets
 from obsarchive.store.frames import Frames
 from obsarchive.store.jobs import Jobs, Lease
-from obsarchive.store.outbox import Outbox
-from obsarchive.store.people import Audit, Sessions, Slots, Throttle, Tokens, Users, one_line
+from obsarchive.store.notifications import Outbox
+from obsarchive.store.observations import Nights, Observations
+from obsarchive.store.portal_queries import Browse
 from obsarchive.store.requests import Requests
 from obsarchive.store.search import BadCursor, Cone, Criteria, Order, Page
-from obsarchive.store.sources import Events, SourceCriteria, SourcePage, Sources
-from obsarchive.store.subjects import Nights, Observations
-from obsarchive.store.surveys import Results, Surveys
+from obsarchive.store.step_records import Book, Document, Ending, StepPath
+from obsarchive.store.survey_queries import Events, SourceCriteria, SourcePage, Sources
+from obsarchive.store.survey_results import Results, Surveys
+from obsarchive.store.users import Audit, Sessions, Slots, Throttle, Tokens, Users, one_line
 
 __all__ = [
     "Audit",

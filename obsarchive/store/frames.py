@@ -6,8 +6,8 @@ from typing import Any
 
 from pymongo.collection import Collection
 
-from obsarchive.observation import utc_now
-from obsarchive.store.book import Document
+from obsarchive.core.documents import utc_now
+from obsarchive.store.step_records import Document
 
 LAST_RUN, MOST_PROBLEMS = "last run", 20
 

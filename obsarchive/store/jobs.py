@@ -9,8 +9,8 @@ from pymongo import ReturnDocument
 from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError
 
-from obsarchive.observation import utc_now
-from obsarchive.store.book import Document
+from obsarchive.core.documents import utc_now
+from obsarchive.store.step_records import Document
 
 JOBS_KEPT_DAYS = 30
 LEASE_ID = "master"

@@ -15,9 +15,9 @@ from typing import Any
 
 from bson import MinKey
 
-from obsarchive.observation import Observation
-from obsarchive.state import State
-from obsarchive.store.book import Document
+from obsarchive.core.documents import Observation
+from obsarchive.core.step_state import State
+from obsarchive.store.step_records import Document
 
 COUNT_CAP = 10_001
 """Answers are counted up to here; whoever asks for more is told "more than 10 000"."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from obsarchive import logs
+from obsarchive.core import logs
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.testing import assert_array_equal
 
+from obsarchive.core.rules import FIELDS, compile_rule, names_in, select_rows
 from obsarchive.errors import ConfigError
-from obsarchive.rules import FIELDS, compile_rule, names_in, select_rows
 
 DOCUMENT = {
     "name": "351_Yrsa",

@@ -20,9 +20,9 @@ from argon2 import PasswordHasher
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
-from obsarchive import accounts
-from obsarchive.config import Config
-from obsarchive.mongod import Server
+from obsarchive.accounts import users as accounts
+from obsarchive.config.model import Config
+from obsarchive.database.embedded_mongod import Server
 from obsarchive.store import Store
 from obsarchive.web import create_app
 

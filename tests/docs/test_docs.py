@@ -22,10 +22,12 @@ from pymongo import MongoClient
 from test_mongoshrc import CHANGE_OWNER, DISTRIBUTE_AGAIN, FORCE_REDO, REMOVE_PSF_LIBRARY
 
 import pipelines
-from obsarchive import __main__ as commands
-from obsarchive import config, daemon, dataset_commands
+from obsarchive.cli import daemon, timeseries
+from obsarchive.cli import main as commands
+from obsarchive.config import model
+from obsarchive.core.rules import FIELDS, compile_rule
 from obsarchive.pipeline import Pipeline
-from obsarchive.rules import FIELDS, compile_rule
+from obsarchive.pipeline.chain import decision_chain
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -101,22 +103,22 @@ def keys_of(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str
 
 def test_every_key_and_default_is_documented():
     documented = {key: cells[0] for key, cells in rows(CONFIGURATION, 3).items() if key not in FIELDS}
-    known = dict(keys_of(config.Config))
+    known = dict(keys_of(model.Config))
     assert len(known) > 50  # the walk reaches the inner sections
     assert documented == known
 
 
 @pytest.mark.parametrize("page", [pytest.param(page, id=relative(page)) for page in PAGES])
 def test_keys_that_are_mentioned_exist(page):
-    sections = "|".join(name for name in config.Config.model_fields if name not in NOT_READ)
+    sections = "|".join(name for name in model.Config.model_fields if name not in NOT_READ)
     named = re.findall(rf"`((?:{sections})\.[\w.*\[\]]+)`", page.read_text())
     named = [name for name in named if name == name.lower()]  # the others are classes
-    assert set(named) - {key for key, _ in keys_of(config.Config)} - set(FIELDS) == set()
+    assert set(named) - {key for key, _ in keys_of(model.Config)} - set(FIELDS) == set()
 
 
 def test_every_section_has_a_chapter():
     chapters = " ".join(re.findall(r"^## (.*)$", CONFIGURATION, re.MULTILINE))
-    sections = [name for name in config.Config.model_fields if name not in NOT_READ]
+    sections = [name for name in model.Config.model_fields if name not in NOT_READ]
     assert [name for name in sections if not re.search(rf"\b{name}\b", chapters)] == []
 
 
@@ -153,7 +155,7 @@ def secrets_in(value: Any) -> Iterator[tuple[str, str]]:
 def test_json_is_a_valid_configuration(text, tmp_path, monkeypatch):
     shown = json.loads(text)
     if "class" in shown:  # an entry of the decision chain, of a module of the reader's
-        assert shown.keys() <= {field.alias or name for name, field in config.PipelineEntry.model_fields.items()}
+        assert shown.keys() <= {field.alias or name for name, field in model.PipelineEntry.model_fields.items()}
         compile_rule(shown.get("when", "True"))
         return
     for kind, name in secrets_in(shown):
@@ -163,15 +165,15 @@ def test_json_is_a_valid_configuration(text, tmp_path, monkeypatch):
             (tmp_path / name).write_text("x" * 40)
     path = tmp_path / "config.json"
     path.write_text(json.dumps({**SMALLEST, **shown}))
-    config.load(path)
+    model.load(path)
 
 
 def test_the_smallest_configuration_is_complete(tmp_path):
     path = tmp_path / "config.json"
     path.write_text(blocks(CONFIGURATION, "json")[0])
-    loaded = config.load(path)
+    loaded = model.load(path)
     assert loaded.telescope_of("VIC", datetime(2026, 3, 14, tzinfo=UTC).date()) == "KPNO_2.1m"
-    daemon.plan.decision_chain(loaded)
+    decision_chain(loaded)
 
 
 # pipelines
@@ -258,11 +260,11 @@ def parser_of(line: str) -> tuple[argparse.ArgumentParser, list[str]] | None:
 def test_documented_commands_are_understood(line):
     ours = parser_of(line)
     if ours is None:
-        assert "--preload obsarchive.cluster" in line
-        assert callable(importlib.import_module("obsarchive.cluster").dask_setup)
+        assert "--preload obsarchive.execution.cluster" in line
+        assert callable(importlib.import_module("obsarchive.execution.cluster").dask_setup)
         return
     parser, arguments = ours
-    options = parser.parse_args(dataset_commands.readable(arguments))
+    options = parser.parse_args(timeseries.readable(arguments))
     assert hasattr(options, "alone") or options.config == "config.json"
 
 

@@ -7,13 +7,13 @@ import matplotlib as mpl
 import pytest
 import yaml
 
-from obsarchive.mongod import Server
+from obsarchive.cli.surveys import OTHERS, STAGES, main
+from obsarchive.database.embedded_mongod import Server
 from obsarchive.store import Store
 from surveys import database, dataset
-from surveys.__main__ import OTHERS, STAGES, main
 from surveys.analysis import ParsAnalysis
 from surveys.finder import ParsFinder
-from surveys.observatory_parameters import ParsObservatory
+from surveys.observatory.parameters import ParsObservatory
 from surveys.project import ParsProject
 from surveys.quality import ParsQuality
 from surveys.simulator import ParsSimulator

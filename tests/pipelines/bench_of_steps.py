@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from obsarchive.config import Calibration, Telescope
-from obsarchive.demo import write_raw
-from obsarchive.fitsio import Provenance, write_fits
-from obsarchive.layout import Layout
+from obsarchive.config.model import Calibration, Telescope
+from obsarchive.core.archive_paths import Layout
+from obsarchive.core.documents import Master
+from obsarchive.execution.step_process import Outcome, execute
+from obsarchive.io.fits_products import Provenance, write_fits
 from obsarchive.names import ObservationName
-from obsarchive.observation import Master
 from obsarchive.pipeline import Pipeline, Task
-from obsarchive.worker import Outcome, execute
+from obsarchive.simulation.night import write_raw
 
 OBS = "3_HIP_1_VIC_Si_o_20260314_110427.040912"
 NIGHT = "20260314"

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, optimize
 
-from obsarchive.science.simulate import SimulatedObservation
+from obsarchive.simulation.scenes import SimulatedObservation
 
 
 def companion(image: NDArray, primary: tuple[float, float], guess: tuple[float, float]) -> NDArray:

@@ -12,8 +12,8 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from obsarchive.science.simulate import Detector, Instrument, Scene, SimulatedObservation, Star
-from obsarchive.science.wcs import deproject
+from obsarchive.science.astrometry.plate_solution import deproject
+from obsarchive.simulation.scenes import Detector, Instrument, Scene, SimulatedObservation, Star
 from pipelines.astrometry import Astrometry
 from pipelines.bright_star import BrightStar
 from pipelines.photometry import Photometry

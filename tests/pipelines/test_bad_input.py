@@ -10,11 +10,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from obsarchive.config import Telescope
-from obsarchive.demo import write_raw
+from obsarchive.config.model import Telescope
+from obsarchive.execution.step_process import Outcome, execute
 from obsarchive.pipeline import Pipeline, Task
-from obsarchive.science.simulate import Detector, Instrument, Scene, SimulatedObservation, Star
-from obsarchive.worker import Outcome, execute
+from obsarchive.simulation.night import write_raw
+from obsarchive.simulation.scenes import Detector, Instrument, Scene, SimulatedObservation, Star
 from pipelines.bright_star import BrightStar
 from pipelines.ccd import CcdStack
 from pipelines.extended_object import ExtendedObject

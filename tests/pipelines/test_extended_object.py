@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from obsarchive import fitsio, psflib
-from obsarchive.science.simulate import Detector, Faults, Instrument, Scene, SimulatedObservation, Star, planetary_disc
-from obsarchive.science.subtraction import cut_stamp
+from obsarchive.io import fits_products, psf_library
+from obsarchive.science.psf.subtraction import cut_stamp
+from obsarchive.simulation.scenes import Detector, Faults, Instrument, Scene, SimulatedObservation, Star, planetary_disc
 from pipelines.bright_star import BrightStar
 from pipelines.extended_object import ExtendedObject
 from tests.pipelines.bench_of_steps import NIGHT, Bench
@@ -31,10 +31,10 @@ def add_star(folder: Path, seed: int, name: str) -> None:
     bench.expose(seen.frames(), 50)
     bench.calibrate(dark=seen.truth.dark_adu, flat=seen.truth.flat)
     bench.run(BrightStar, only=["reduce"])
-    image, header = fitsio.read_fits(bench.product("bright_star/100p.fits"))
+    image, header = fits_products.read_fits(bench.product("bright_star/100p.fits"))
     stamp = cut_stamp(image, (header["GUIDEY"] - 1, header["GUIDEX"] - 1))
-    entry = psflib.Entry(name, NIGHT, "KPNO_2.1m", "Si", "100p", header["PIXSCALE"])
-    with psflib.changed(bench.layout) as library:
+    entry = psf_library.Entry(name, NIGHT, "KPNO_2.1m", "Si", "100p", header["PIXSCALE"])
+    with psf_library.changed(bench.layout) as library:
         library.add(entry, stamp, "auto")
 
 
@@ -60,8 +60,8 @@ def test_detail_of_a_planet(tmp_path: Path, seed: int, side: int) -> None:
     assert {7: "black", 50: "black"}.items() <= kinds.items()
     assert 20 in kinds
     truth = truth_in(seen, bench)
-    sharp, header = fitsio.read_fits(bench.product("extended_object/{id}_deconvolved.fits"))
-    mean, _ = fitsio.read_fits(bench.product("extended_object/{id}_registered.fits"))
+    sharp, header = fits_products.read_fits(bench.product("extended_object/{id}_deconvolved.fits"))
+    mean, _ = fits_products.read_fits(bench.product("extended_object/{id}_registered.fits"))
     reached = detail_correlation(sharp, truth)
     assert reached >= 0.85
     assert reached > detail_correlation(np.nan_to_num(mean), truth) + 0.03
@@ -77,8 +77,8 @@ def test_without_a_star_a_model_serves_until_the_night_has_one(tmp_path: Path) -
     results = bench.run(ExtendedObject)["deconvolve"].manifest["results"]
     assert (results["psf"], results["lacks_references"]) == ("model", "own night")
     truth = truth_in(seen, bench)
-    sharp, _ = fitsio.read_fits(bench.product("extended_object/{id}_deconvolved.fits"))
-    mean, _ = fitsio.read_fits(bench.product("extended_object/{id}_registered.fits"))
+    sharp, _ = fits_products.read_fits(bench.product("extended_object/{id}_deconvolved.fits"))
+    mean, _ = fits_products.read_fits(bench.product("extended_object/{id}_registered.fits"))
     assert detail_correlation(sharp, truth) > detail_correlation(mean, truth)
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from obsarchive import fitsio
-from obsarchive.science.simulate import Detector, Faults, Instrument, Scene, SimulatedObservation, Star
+from obsarchive.io import fits_products
+from obsarchive.simulation.scenes import Detector, Faults, Instrument, Scene, SimulatedObservation, Star
 from pipelines.faint_star import FaintStar
 from tests.pipelines.bench_of_steps import Bench
 from tests.pipelines.measures import core, half_width
@@ -39,8 +39,8 @@ def test_two_faint_stars_are_where_they_are_and_sharper(
     tmp_path: Path, seed: int, flux: float, n_frames: int, side: int
 ) -> None:
     bench = reduced(tmp_path, pair(seed, flux, n_frames, side))
-    summed, header = fitsio.read_fits(bench.product("faint_star/{id}_summed.fits"))
-    simple, rough = fitsio.read_fits(bench.product("faint_star/{id}_simple_sum.fits"))
+    summed, header = fits_products.read_fits(bench.product("faint_star/{id}_summed.fits"))
+    simple, rough = fits_products.read_fits(bench.product("faint_star/{id}_simple_sum.fits"))
     place = np.array([header["GUIDEY"] - 1, header["GUIDEX"] - 1])
     offset = OFFSET_ARCSEC / PIXEL_ARCSEC
     smooth = ndimage.gaussian_filter(summed, 1)

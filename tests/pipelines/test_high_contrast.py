@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from obsarchive import fitsio, psflib
-from obsarchive.science.simulate import Detector, Instrument, Scene, SimulatedObservation, Star
-from obsarchive.science.subtraction import cut_stamp
+from obsarchive.io import fits_products, psf_library
+from obsarchive.science.psf.subtraction import cut_stamp
+from obsarchive.simulation.scenes import Detector, Instrument, Scene, SimulatedObservation, Star
 from pipelines.bright_star import BrightStar
 from tests.pipelines.bench_of_steps import NIGHT, Bench
 
@@ -26,10 +26,10 @@ def observed(folder: Path, name: str, seed: int, *others: Star) -> Bench:
 
 
 def add_to_library(bench: Bench, star: str | None = None) -> None:
-    image, header = fitsio.read_fits(bench.product("bright_star/100p.fits"))
+    image, header = fits_products.read_fits(bench.product("bright_star/100p.fits"))
     stamp = cut_stamp(image, (header["GUIDEY"] - 1, header["GUIDEX"] - 1))
-    entry = psflib.Entry(star or bench.name, NIGHT, "KPNO_2.1m", "Si", "100p", header["PIXSCALE"])
-    with psflib.changed(bench.layout) as library:
+    entry = psf_library.Entry(star or bench.name, NIGHT, "KPNO_2.1m", "Si", "100p", header["PIXSCALE"])
+    with psf_library.changed(bench.layout) as library:
         library.add(entry, stamp, "administrator")
 
 

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from obsarchive import demo, fitsio
-from obsarchive.demo import NightPlan, Target
+from obsarchive.io import fits_products
 from obsarchive.names import ObservationName
-from obsarchive.science.psf import Optics, drizzled_response, perfect_psf
-from obsarchive.science.simulate import Faults, Scene, SimulatedObservation, Star, ideal_stack
-from obsarchive.science.strehl import measure_strehl
-from tests.engine.conftest import CONFIG, Site
+from obsarchive.science.psf.model import Optics, drizzled_response, perfect_psf
+from obsarchive.science.psf.strehl import measure_strehl
+from obsarchive.simulation import night as demo
+from obsarchive.simulation.night import NightPlan, Target
+from obsarchive.simulation.scenes import Faults, Scene, SimulatedObservation, Star, ideal_stack
+from tests.daemon.conftest import CONFIG, Site
 from tests.pipelines.measures import companion
 
 NIGHT = "20260314"
@@ -65,7 +66,7 @@ def robust_rms(image: NDArray) -> float:
 
 
 def test_master_dark_is_as_good_as_its_frames_allow(site: Site, truths: dict) -> None:
-    master, header = fitsio.read_fits(site.layout.calibration(NIGHT) / "dark_6.fits")
+    master, header = fits_products.read_fits(site.layout.calibration(NIGHT) / "dark_6.fits")
     found = json.loads((site.layout.calibration(NIGHT) / ".darks.json").read_text())["results"]["masters"]
     noise_adu = next(m["noise_adu"] for m in found if m["key"] == "6")
     expected = noise_adu / np.sqrt(header["NCOMBINE"])
@@ -76,7 +77,7 @@ def test_master_dark_is_as_good_as_its_frames_allow(site: Site, truths: dict) ->
 
 
 def test_master_flat_is_good_to_half_a_percent(site: Site, truths: dict) -> None:
-    master, _ = fitsio.read_fits(site.layout.calibration(NIGHT) / "flat_Si.fits")
+    master, _ = fits_products.read_fits(site.layout.calibration(NIGHT) / "flat_Si.fits")
     truth = truths["single"].truth.flat
     assert float(np.std(master / (truth / truth.mean()) - 1)) < 0.005
     assert float(master.mean()) == pytest.approx(1.0, abs=0.002)
@@ -90,7 +91,7 @@ def test_strehl_ratios(site: Site, truths: dict, target: str) -> None:
     ideal = {name: ideal_stack(seen, share).max() / perfect_peak for name, share in (("100p", 1.0), ("20p", 0.2))}
     measured = {}
     for name in ideal:
-        image, header = fitsio.read_fits(product(site, target, f"bright_star/{name}.fits"))
+        image, header = fits_products.read_fits(product(site, target, f"bright_star/{name}.fits"))
         centre = (header["GUIDEY"] - 1, header["GUIDEX"] - 1)
         measured[name] = measure_strehl(image, OPTICS, PIXEL_ARCSEC, response, centre=centre).ratio
     assert measured["100p"] >= 0.95 * ideal["100p"]
@@ -108,7 +109,7 @@ def test_faulty_frames_are_left_out_with_their_reason(site: Site) -> None:
 
 
 def test_the_companion_is_where_and_what_it_should_be(site: Site, truths: dict) -> None:
-    image, header = fitsio.read_fits(product(site, "binary", "bright_star/100p.fits"))
+    image, header = fits_products.read_fits(product(site, "binary", "bright_star/100p.fits"))
     truth = truths["binary"].truth
     guess = (-1.3 / PIXEL_ARCSEC, 1.1 / PIXEL_ARCSEC)
     dy, dx, ratio, _ = companion(image, (header["GUIDEY"] - 1, header["GUIDEX"] - 1), guess)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from obsarchive import demo
-from obsarchive.demo import NightPlan, Target
-from obsarchive.psflib import PsfLibrary
-from obsarchive.science.simulate import Scene, Star, planetary_disc
-from tests.engine.conftest import CONFIG, Site
+from obsarchive.io.psf_library import PsfLibrary
+from obsarchive.simulation import night as demo
+from obsarchive.simulation.night import NightPlan, Target
+from obsarchive.simulation.scenes import Scene, Star, planetary_disc
+from tests.daemon.conftest import CONFIG, Site
 
 NIGHT = "20260314"
 SHAPE = (256, 256)

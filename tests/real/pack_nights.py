@@ -22,7 +22,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
 
-from obsarchive.demo import write_raw
+from obsarchive.simulation.night import write_raw
 
 Cards = Mapping[str, Any]
 

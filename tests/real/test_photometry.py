@@ -12,9 +12,9 @@ from astropy.stats import sigma_clipped_stats
 from astropy.table import Table
 from photutils.aperture import CircularAnnulus, CircularAperture
 
-from obsarchive.science.aperture import aperture_photometry
-from obsarchive.science.sources import detect
-from obsarchive.science.zero_point import find_zero_point
+from obsarchive.science.photometry.aperture import aperture_photometry
+from obsarchive.science.photometry.source_detection import detect
+from obsarchive.science.photometry.zero_point import find_zero_point
 
 FOLDER = Path(os.environ.get("ARCHIVER_TEST_DATA", Path(__file__).parents[3] / "shared" / "data")) / "images"
 

@@ -17,9 +17,9 @@ from pack_nights import SEQUENCES, configuration, night_of, pack, read_source
 from photutils.centroids import centroid_2dg
 from scipy import ndimage, stats
 
-from obsarchive.config import load
-from obsarchive.layout import Layout
-from obsarchive.services import open_store
+from obsarchive.config.model import load
+from obsarchive.core.archive_paths import Layout
+from obsarchive.database.connect import open_store
 
 PROJECT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("ARCHIVER_TEST_DATA", PROJECT.parent / "shared" / "data"))

@@ -10,15 +10,15 @@ import sep
 from pack_nights import read_source
 from scipy import ndimage, optimize
 
-from obsarchive import psflib
-from obsarchive.config import Telescope
-from obsarchive.fitsio import read_fits
-from obsarchive.layout import Layout
-from obsarchive.science.calibration import Calibration
-from obsarchive.science.contrast import subtract_star
-from obsarchive.science.deconvolution import deconvolve
-from obsarchive.science.psf import Optics, model_psf
-from obsarchive.science.subtraction import References, cut_stamp, subtraction_mask
+from obsarchive.config.model import Telescope
+from obsarchive.core.archive_paths import Layout
+from obsarchive.io import psf_library
+from obsarchive.io.fits_products import read_fits
+from obsarchive.science.imaging.calibration import Calibration
+from obsarchive.science.imaging.deconvolution import deconvolve
+from obsarchive.science.psf.contrast import subtract_star
+from obsarchive.science.psf.model import Optics, model_psf
+from obsarchive.science.psf.subtraction import References, cut_stamp, subtraction_mask
 from pipelines.extended_object import ExtendedObject
 from pipelines.faint_star import FaintStar
 from tests.pipelines.bench_of_steps import NIGHT, Bench
@@ -136,11 +136,11 @@ def test_psfs_of_robo_ao_make_a_library(tmp_path: Path) -> None:
     for path in sorted((DATA / "psfsub" / "roboao_psf").glob("*.fits")):
         image = read_source(path)[1].astype(float)
         stamps[path.stem] = cut_stamp(image, np.unravel_index(np.argmax(image), image.shape), 81)
-    with psflib.changed(layout) as library:
+    with psf_library.changed(layout) as library:
         for name, stamp in stamps.items():
             star = f"3_{name}_VIC_Si_o_20140614_000000.000000"
-            library.add(psflib.Entry(star, NIGHT, "Palomar_P60", "Si", "100p", 0.0215), stamp, "administrator")
-    library = psflib.PsfLibrary.read(layout.psf_library)
+            library.add(psf_library.Entry(star, NIGHT, "Palomar_P60", "Si", "100p", 0.0215), stamp, "administrator")
+    library = psf_library.PsfLibrary.read(layout.psf_library)
     assert len(library.entries) == 15
     improved = []
     for name, stamp in stamps.items():

@@ -15,9 +15,9 @@ from surveys.dataset import Lightcurve, RawPhotometry
 from surveys.detection import Detection
 from surveys.finder import Finder
 from surveys.observatory import VirtualObservatory
+from surveys.observatory.ztf import VirtualZTF
 from surveys.periods import find_period
 from surveys.quality import QualityChecker
-from surveys.ztf import VirtualZTF
 
 FOLDER = Path(os.environ.get("ARCHIVER_TEST_DATA", Path(__file__).parents[3] / "shared" / "data")) / "lc"
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"

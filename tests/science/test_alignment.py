@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from obsarchive.errors import Unprocessable
-from obsarchive.science.alignment import Alignment, align, coarse_shifts
-from obsarchive.science.simulate import Detector, Instrument, Scene, SimulatedObservation, Star
+from obsarchive.science.registration.alignment import Alignment, align, coarse_shifts
+from obsarchive.simulation.scenes import Detector, Instrument, Scene, SimulatedObservation, Star
 
 
 def windows(flux: float, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from obsarchive.errors import Unprocessable
-from obsarchive.fitsio import tan_wcs
-from obsarchive.science.matching import Match, Uncertainty, match_stars
-from obsarchive.science.sources import detect
-from obsarchive.science.wcs import PlateSolution, deproject, fit_plate, project
+from obsarchive.io.fits_products import tan_wcs
+from obsarchive.science.astrometry.plate_solution import PlateSolution, deproject, fit_plate, project
+from obsarchive.science.astrometry.star_matching import Match, Uncertainty, match_stars
+from obsarchive.science.photometry.source_detection import detect
 
 CENTRE = (155.0, 20.0)
 SCALE = 0.035

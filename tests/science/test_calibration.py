@@ -8,8 +8,8 @@ from hypothesis.extra import numpy as hnp
 from numpy.testing import assert_allclose, assert_array_equal
 
 from obsarchive.errors import Unprocessable
-from obsarchive.science import calibration, combining
-from obsarchive.science.calibration import (
+from obsarchive.science.imaging import calibration, combining
+from obsarchive.science.imaging.calibration import (
     Calibration,
     Clip,
     bad_pixels,

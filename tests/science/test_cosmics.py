@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from obsarchive.science.cosmics import common_light, without_cosmic_rays, without_cosmic_rays_drizzled
-from obsarchive.science.drizzle import Drizzle
+from obsarchive.science.imaging.cosmics import common_light, without_cosmic_rays, without_cosmic_rays_drizzled
+from obsarchive.science.imaging.drizzle import Drizzle
 
 
 def field(seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from scipy import ndimage, signal
 
 from obsarchive.errors import Unprocessable
-from obsarchive.science.cosmics import where_both_agree
-from obsarchive.science.deconvolution import deconvolve, predicted_best
-from obsarchive.science.disc import find_object, sharpness, sky_below
-from obsarchive.science.simulate import planetary_disc
+from obsarchive.science.imaging.cosmics import where_both_agree
+from obsarchive.science.imaging.deconvolution import deconvolve, predicted_best
+from obsarchive.science.imaging.extended_source import find_object, sharpness, sky_below
+from obsarchive.simulation.scenes import planetary_disc
 
 
 def gaussian(sigma: float, side: int = 31) -> np.ndarray:

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from obsarchive.science.drizzle import Drizzle
+from obsarchive.science.imaging.drizzle import Drizzle
 
 SHAPE = (40, 50)
 shifts = st.floats(-6, 6)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from obsarchive.science.ensemble import common_scale
+from obsarchive.science.photometry.ensemble import common_scale
 
 
 def series(seed: int, n_stars: int = 150, n_frames: int = 30, variables: int = 8, slope: float = 0.0):

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 
-from obsarchive.science.events import (
+from obsarchive.science.light_curves.events import (
     SHAPES,
     find_events,
     matched_filter,
@@ -21,8 +21,8 @@ from obsarchive.science.events import (
     template,
     template_widths,
 )
-from obsarchive.science.features import features
-from obsarchive.science.lightcurve import (
+from obsarchive.science.light_curves.features import features
+from obsarchive.science.light_curves.light_curve import (
     AB_MICROJANSKY,
     CLIP_ROUNDS,
     Level,

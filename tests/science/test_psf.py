@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 from scipy.ndimage import uniform_filter
 from scipy.special import j1
 
-from obsarchive.science.psf import (
+from obsarchive.science.psf.model import (
     ARCSEC_PER_RAD,
     Optics,
     annulus_otf,

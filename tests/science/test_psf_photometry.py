@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from obsarchive.science.psf_photometry import Frame, fit_star, lonely_stars, star_image
+from obsarchive.science.photometry.psf_photometry import Frame, fit_star, lonely_stars, star_image
 
 
 def crowd(seed: int, n: int = 60, fwhm: float = 4.0) -> tuple[Frame, np.ndarray]:

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from scipy import ndimage, optimize
 
 from obsarchive.errors import Unprocessable
-from obsarchive.science import simulate
-from obsarchive.science.calibration import Calibration, combine
-from obsarchive.science.detector import Detector
-from obsarchive.science.drizzle import Drizzle
-from obsarchive.science.guidestar import FrameMeasure
-from obsarchive.science.registration import classify, cut, grade, guide_star, locate, measure
-from obsarchive.science.spikes import without_spikes
+from obsarchive.science.imaging.calibration import Calibration, combine
+from obsarchive.science.imaging.drizzle import Drizzle
+from obsarchive.science.imaging.hot_pixels import without_spikes
+from obsarchive.science.registration.frame_ranking import classify, cut, grade, guide_star, locate, measure
+from obsarchive.science.registration.guide_star import FrameMeasure
+from obsarchive.simulation import scenes
+from obsarchive.simulation.emccd import Detector
 
 DATA = Path(os.environ.get("ARCHIVER_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
 CORE = 1.1
@@ -232,19 +232,19 @@ def test_classes():
 
 @pytest.fixture(scope="module")
 def observation():
-    scene = simulate.Scene(
-        stars=(simulate.Star(), simulate.Star(0.9, 0.7, 2.0)),
+    scene = scenes.Scene(
+        stars=(scenes.Star(), scenes.Star(0.9, 0.7, 2.0)),
         zero_flux_e=2e4,
     )
-    instrument = simulate.Instrument(detector=Detector(shape=(256, 256)))
-    faults = simulate.Faults(black=(11,), slipped=(30,), saturated=(41,))
-    return simulate.SimulatedObservation(scene, 70, instrument, faults=faults, seed=3)
+    instrument = scenes.Instrument(detector=Detector(shape=(256, 256)))
+    faults = scenes.Faults(black=(11,), slipped=(30,), saturated=(41,))
+    return scenes.SimulatedObservation(scene, 70, instrument, faults=faults, seed=3)
 
 
 @pytest.fixture(scope="module")
 def reduced(observation):
     shape = observation.instrument.detector.read_shape
-    darks = np.stack(list(simulate.dark_frames(observation.instrument, 30)))
+    darks = np.stack(list(scenes.dark_frames(observation.instrument, 30)))
     dark = combine(lambda y0, y1: darks[:, y0:y1], 30, shape)
     calibration = Calibration.from_masters(dark.image, observation.truth.flat)
     raw = np.stack(list(observation.frames()))
@@ -286,7 +286,7 @@ def test_stacks_are_as_sharp_as_the_ideal(observation, reduced):
     ratios = {}
     for fraction in (1.0, 0.2):
         stack = stacked(noiseless, grades, grades.best(fraction))
-        ideal = simulate.ideal_stack(observation, fraction)
+        ideal = scenes.ideal_stack(observation, fraction)
         reached = core_fraction(stack.image(), stack.output_position(*grades.reference), radius)
         best = core_fraction(ideal, [n // 2 for n in ideal.shape], radius)
         ratios[fraction] = reached, best

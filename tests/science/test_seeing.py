@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from obsarchive.errors import Unprocessable
-from obsarchive.science.seeing import StarWidth, measure_width, trend
-from obsarchive.science.simulate import Detector, Instrument, Scene, Star, seeing_frames
+from obsarchive.science.psf.seeing import StarWidth, measure_width, trend
+from obsarchive.simulation.scenes import Detector, Instrument, Scene, Star, seeing_frames
 
 PIXEL_ARCSEC = 0.0347
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from obsarchive.science.psf import drizzled_response, perfect_psf
-from obsarchive.science.simulate import (
+from obsarchive.science.psf.model import drizzled_response, perfect_psf
+from obsarchive.simulation.scenes import (
     Conditions,
     Detector,
     Faults,
@@ -21,7 +21,7 @@ from obsarchive.science.simulate import (
     planetary_disc,
     seeing_frames,
 )
-from obsarchive.science.turbulence import seeing_otf
+from obsarchive.simulation.turbulence import seeing_otf
 
 QUARTER = Instrument(detector=Detector(window=(256, 256)))
 BINARY = Scene(stars=(Star(), Star(dy_arcsec=0.6, dx_arcsec=-0.8, mag=2.5)))

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from obsarchive.errors import Unprocessable
-from obsarchive.science.psf import drizzled_response, perfect_psf
-from obsarchive.science.simulate import Conditions, Instrument, SimulatedObservation, ideal_stack
-from obsarchive.science.strehl import StrehlResult, measure_strehl
+from obsarchive.science.psf.model import drizzled_response, perfect_psf
+from obsarchive.science.psf.strehl import StrehlResult, measure_strehl
+from obsarchive.simulation.scenes import Conditions, Instrument, SimulatedObservation, ideal_stack
 
 INSTRUMENT = Instrument()
 OPTICS = INSTRUMENT.optics

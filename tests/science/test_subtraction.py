@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from scipy import ndimage, stats
 
 from obsarchive.errors import Unprocessable
-from obsarchive.science import subtraction
-from obsarchive.science.companions import aperture_flux, snr_map, without_halo
-from obsarchive.science.contrast import Subtraction, companion_of, subtract_star
-from obsarchive.science.drizzle import Drizzle
-from obsarchive.science.registration import grade, measure
-from obsarchive.science.simulate import Conditions, Detector, Instrument, Scene, SimulatedObservation, Star
-from obsarchive.science.spikes import remove_spikes
-from obsarchive.science.subtraction import References, correlations, cut_stamp, most_alike, radii, subtraction_mask
+from obsarchive.science.imaging.drizzle import Drizzle
+from obsarchive.science.imaging.hot_pixels import remove_spikes
+from obsarchive.science.psf import subtraction
+from obsarchive.science.psf.companion_detection import aperture_flux, snr_map, without_halo
+from obsarchive.science.psf.contrast import Subtraction, companion_of, subtract_star
+from obsarchive.science.psf.subtraction import References, correlations, cut_stamp, most_alike, radii, subtraction_mask
+from obsarchive.science.registration.frame_ranking import grade, measure
+from obsarchive.simulation.scenes import Conditions, Detector, Instrument, Scene, SimulatedObservation, Star
 
 FINE_ARCSEC = 0.0347 / 2
 FWHM_PX = 0.085 / FINE_ARCSEC

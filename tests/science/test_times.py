@@ -8,7 +8,7 @@ from astropy.time import Time
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from obsarchive.science.times import light_curve_times
+from obsarchive.science.astrometry.times import light_curve_times
 
 CENTRE = EarthLocation.from_geocentric(0, 0, 0, unit=u.m)
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from obsarchive.science.error_model import FACTOR_RANGE, ErrorModel, fit_error_model, reduced_chi2
-from obsarchive.science.zero_point import ZeroPoint, band_of, find_zero_point, gaia_in_band
+from obsarchive.science.photometry.error_model import FACTOR_RANGE, ErrorModel, fit_error_model, reduced_chi2
+from obsarchive.science.photometry.zero_point import ZeroPoint, band_of, find_zero_point, gaia_in_band
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

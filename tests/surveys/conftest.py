@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from obsarchive.mongod import Server
+from obsarchive.database.embedded_mongod import Server
 from obsarchive.store import Store
 from surveys import database, dataset
 

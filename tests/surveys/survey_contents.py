@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from obsarchive.store import Store
+from surveys.formats.hdf5_light_curves import PhotometryFile
 from surveys.histograms import Histogram
-from surveys.storage import PhotometryFile
 
 KINDS = ("sources", "raw_photometry", "lightcurves", "detections", "properties")
 MOMENTS = ("fetched", "made", "expires")

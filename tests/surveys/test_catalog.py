@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from obsarchive.errors import ConfigError
-from obsarchive.polite import ArchiveUnavailable, Refused
+from obsarchive.remote.http import ArchiveUnavailable, Refused
 from surveys.catalog import WHITE_DWARFS_PATH, Catalog
-from surveys.tables import write_table
+from surveys.formats.catalog_tables import write_table
 
 DATA = Path(os.environ.get("ARCHIVER_TEST_DATA", Path(__file__).parents[3] / "shared" / "data")) / "catalogs"
 real = [pytest.mark.real, pytest.mark.skipif(not DATA.is_dir(), reason=f"no catalogues in {DATA}")]
@@ -494,7 +494,7 @@ class Answer(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
-    monkeypatch.setattr("obsarchive.polite.sleep", lambda _: None)
+    monkeypatch.setattr("obsarchive.remote.http.sleep", lambda _: None)
     with Service() as made:
         thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

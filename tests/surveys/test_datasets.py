@@ -19,9 +19,9 @@ from surveys import database, dataset
 from surveys.database import Session, open_surveys
 from surveys.dataset import Lightcurve, RawPhotometry, data_root
 from surveys.detection import Detection
+from surveys.formats.hdf5_light_curves import Absent, Damaged, PhotometryFile, checksum
 from surveys.properties import Properties
 from surveys.source import Source, UniqueList
-from surveys.storage import Absent, Damaged, PhotometryFile, checksum
 
 N = 40
 STAR = Source("J123.1-32.13", 123.1, -32.13, 17.0)

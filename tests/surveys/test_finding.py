@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from obsarchive.errors import ConfigError, Unprocessable
-from obsarchive.science.lightcurve import magnitudes_of_fluxes
-from obsarchive.science.sphere import moved
+from obsarchive.science.astrometry.spherical import moved
+from obsarchive.science.light_curves.light_curve import magnitudes_of_fluxes
 from surveys.analysis import Analysis, in_memory
 from surveys.dataset import Lightcurve, RawPhotometry
 from surveys.demo import VirtualDemoObs

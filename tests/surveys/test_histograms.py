@@ -16,10 +16,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from obsarchive.errors import ArchiveError, ConfigError
-from obsarchive.figures import Labels
-from surveys import histograms
-from surveys.histogram_plots import COLOURS
-from surveys.histograms import Axis, Histogram
+from obsarchive.figures.previews import Labels
+from surveys.histograms import Axis, Histogram, histogram
+from surveys.histograms.plot import COLOURS
 
 SMALL_SCORES = (Axis("snr", -2, 2, 0.5), Axis("dmag", -1.0, 1.0, 0.1, "mag", "difference"))
 SMALL_SHARED = (Axis.dynamic("exptime", 30, 1, "s"), Axis("mag", 15, 17, 0.5, "mag"), Axis.text("filter", "band"))
@@ -37,7 +36,7 @@ def filled() -> Histogram:
     return counted
 
 
-def bins(value: float, axis: Axis = histograms.DEFAULT_SCORES[0]) -> list[float]:
+def bins(value: float, axis: Axis = histogram.DEFAULT_SCORES[0]) -> list[float]:
     """Lower edges of the bins in which a value was counted."""
     counted = Histogram([axis], [])
     counted.add({axis.name: np.array([value])}, {})
@@ -75,7 +74,7 @@ class TestBins:
         (edge,) = bins(math.nan)
         assert math.isnan(edge)
 
-    @pytest.mark.parametrize("axis", [*histograms.DEFAULT_SCORES, histograms.DEFAULT_SHARED[0]], ids=lambda a: a.name)
+    @pytest.mark.parametrize("axis", [*histogram.DEFAULT_SCORES, histogram.DEFAULT_SHARED[0]], ids=lambda a: a.name)
     def test_every_edge_is_in_the_bin_it_begins(self, axis: Axis) -> None:
         n = axis.n_bins - 3
         exact = [float(Decimal(str(axis.low)) + k * Decimal(str(axis.step))) for k in range(n + 1)]
@@ -224,7 +223,7 @@ class TestAxes:
             make()
 
     def test_too_large_for_one_array(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(histograms, "MOST_CELLS", 100)
+        monkeypatch.setattr(histogram, "MOST_CELLS", 100)
         with pytest.raises(ArchiveError, match=r"snr: expected at most 100 bins, found 3 x 7 x 3 x 11"):
             _ = filled().data
         assert filled().project("snr", ["snr", "mag"]).sum() == 5
@@ -365,7 +364,7 @@ class TestSum:
 
     def test_the_buffer_does_not_show(self, monkeypatch: pytest.MonkeyPatch) -> None:
         expected = sum_of_many()
-        monkeypatch.setattr(histograms, "MOST_PENDING", 7)
+        monkeypatch.setattr(histogram, "MOST_PENDING", 7)
         assert sum_of_many() == expected
         assert expected.data.snr_counts.sum() == 60
 

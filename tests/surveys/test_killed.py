@@ -16,10 +16,10 @@ from uuid import uuid4
 import pytest
 from pymongo import MongoClient
 
-from obsarchive.mongod import Server
+from obsarchive.cli.surveys import main
+from obsarchive.database.embedded_mongod import Server
 from obsarchive.store import Store
 from surveys import dataset
-from surveys.__main__ import main
 from tests.surveys.survey_contents import everything
 
 SOURCES = int(os.environ.get("KILLED_SOURCES", "120"))
@@ -78,7 +78,7 @@ class Process:
 
     def __init__(self, folder: Path) -> None:
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["surveys.__main__", "surveys.demo"])
+        context.set_forkserver_preload(["obsarchive.cli.surveys", "surveys.demo"])
         self.told = folder / f"told {uuid4().hex}"
         self.process = context.Process(target=run, args=(folder, self.told))
         self.process.start()

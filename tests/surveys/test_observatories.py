@@ -13,18 +13,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from obsarchive import polite
 from obsarchive.errors import ArchiveError, ConfigError
-from obsarchive.polite import ArchiveUnavailable, Pace, PoliteClient, Refused
-from obsarchive.science.times import light_curve_times
+from obsarchive.remote import http
+from obsarchive.remote.http import ArchiveUnavailable, Pace, PoliteClient, Refused
+from obsarchive.science.astrometry.times import light_curve_times
 from obsarchive.store import Store
 from surveys.catalog import Catalog
 from surveys.demo import VirtualDemoObs
-from surveys.fetching import sliding
 from surveys.observatory import VirtualObservatory
+from surveys.observatory.downloads import sliding
+from surveys.observatory.tess import VirtualTESS
+from surveys.observatory.ztf import VirtualZTF
 from surveys.source import Source
-from surveys.tess import VirtualTESS
-from surveys.ztf import VirtualZTF
 from tests.surveys.survey_services import EMPTY_ZTF, Services, serve, tess_file
 
 REAL = Path(os.environ.get("ARCHIVER_TEST_DATA", Path(__file__).parents[3] / "shared" / "data")) / "lc" / "ztf_dr"
@@ -48,7 +48,7 @@ def services() -> Iterator[Services]:
 @pytest.fixture(autouse=True)
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     waited: list[float] = []
-    monkeypatch.setattr(polite, "sleep", waited.append)
+    monkeypatch.setattr(http, "sleep", waited.append)
     return waited
 
 
@@ -145,7 +145,7 @@ def test_questions_keep_their_distance(monkeypatch: pytest.MonkeyPatch, pauses: 
 
 
 def test_an_endless_answer_is_not_read(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(polite, "MOST_BYTES", 50)
+    monkeypatch.setattr(http, "MOST_BYTES", 50)
     client = PoliteClient("the service", services.url)
     with pytest.raises(ArchiveUnavailable, match="more than"):
         client.get("/nph_light_curves", {"POS": "CIRCLE 1 2 3"})
@@ -153,7 +153,7 @@ def test_an_endless_answer_is_not_read(services: Services, monkeypatch: pytest.M
 
 
 def test_tess_finds_the_target_and_reads_its_sectors(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("surveys.tess.sleep", lambda _: None)
+    monkeypatch.setattr("surveys.observatory.tess.sleep", lambda _: None)
     services.tic = [
         {"ID": 1, "ra": 120.0005, "dec": 30.0, "GAIAmag": 15.0, "Tmag": 14.5},  # near, but much fainter
         {"ID": 12345678, "ra": 120.0009, "dec": 30.0, "GAIAmag": 11.2, "Tmag": 10.5},

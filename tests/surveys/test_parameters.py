@@ -11,7 +11,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from obsarchive.errors import ConfigError
-from surveys.files import find_file, read_section
+from surveys.config_files import find_file, read_section
 from surveys.parameters import Configured, Parameters, UnknownParameter, WrongType, legalize
 
 PASSWORD = "correct-horse-battery-staple"

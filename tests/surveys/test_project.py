@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 import yaml
 
+from obsarchive.cli.surveys import main
 from obsarchive.errors import ArchiveError, ConfigError
 from obsarchive.store import Store
-from surveys import running
-from surveys.__main__ import main
+from surveys import runner
 from surveys.analysis import Analysis
 from surveys.dataset import Lightcurve, RawPhotometry
 from surveys.demo import VirtualDemoObs
+from surveys.formats.hdf5_light_curves import PhotometryFile
 from surveys.parameters import UnknownParameter
 from surveys.project import Project, load_project
 from surveys.properties import Properties
 from surveys.source import Source
-from surveys.storage import PhotometryFile
 from tests.surveys.survey_contents import KINDS, everything
 
 pytestmark = pytest.mark.usefixtures("survey_store", "survey_root")
@@ -186,7 +186,7 @@ def test_stages_one_after_the_other_make_the_same(survey_store: Store, survey_ro
 
 
 def test_workers_of_dask_make_the_same(survey_store: Store, survey_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "LEAST_FOR_WORKERS", 0)
+    monkeypatch.setattr(runner, "LEAST_FOR_WORKERS", 0)
     proj = project()
     proj.run()
     alone = everything(survey_store, survey_root)
@@ -208,7 +208,7 @@ def test_a_source_may_be_analysed_again() -> None:
 
 
 def test_progress_is_told_while_a_batch_goes_on(monkeypatch: pytest.MonkeyPatch, survey_store: Store) -> None:
-    monkeypatch.setattr(running, "NOTE_S", 0.0)
+    monkeypatch.setattr(runner, "NOTE_S", 0.0)
     told: list[float] = []
     note = survey_store.surveys.note_run
 

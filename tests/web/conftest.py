@@ -12,9 +12,8 @@ from flask.testing import FlaskClient
 from toy_archive import EARLIER, HOSTILE, NIGHT, ToyArchive, make_config
 from werkzeug.serving import make_server
 
-from obsarchive import accounts
-from obsarchive.config import Config
-from obsarchive.mongod import Server
+from obsarchive.accounts import users as accounts
+from obsarchive.config.model import Config
 from obsarchive.store import Store
 from obsarchive.web import Portal, create_app
 from surveys import dataset
@@ -36,13 +35,6 @@ def cheap_passwords(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
 def own_survey_data(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every portal find survey data where its own configuration says."""
     monkeypatch.setattr(dataset, "DATA_ROOT", None)
-
-
-@pytest.fixture
-def store(mongo_server: Server, database_name: str) -> Iterator[Store]:
-    found = Store(mongo_server.uri, database_name)
-    yield found
-    found.close()
 
 
 def make_app(store: Store, config: Config) -> Portal:

@@ -7,8 +7,8 @@ from urllib.parse import quote
 import pytest
 from toy_archive import EARLIER, NIGHT
 
-from obsarchive.store.browse import visible_to
-from obsarchive.wishes import Wishes
+from obsarchive.daemon.requests import Wishes
+from obsarchive.store.portal_queries import visible_to
 
 OBJECTS = (
     "/observation/{id}",

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from toy_archive import make_config
 from werkzeug.security import generate_password_hash
 
-from obsarchive import accounts
-from obsarchive.accounts import AccountError
-from obsarchive.observation import utc_now
+from obsarchive.accounts import users as accounts
+from obsarchive.accounts.users import AccountError
+from obsarchive.core.documents import utc_now
 from obsarchive.store import Store
 
 GOOD = "perihelion of 1801"

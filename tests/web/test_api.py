@@ -7,7 +7,7 @@ import pyvo
 import requests
 from toy_archive import NIGHT
 
-from obsarchive.web.access import digest_of
+from obsarchive.web.framework.authorization import digest_of
 
 TOKEN = "arc_of_ana"
 
@@ -167,5 +167,5 @@ def test_basic_authentication_takes_a_token(app, ana, archive) -> None:
 
 
 def test_programs_that_ask_too_often_are_told_to_wait(app, ana, monkeypatch) -> None:
-    monkeypatch.setattr("obsarchive.web.access.MOST_REQUESTS", 5)
+    monkeypatch.setattr("obsarchive.web.framework.authorization.MOST_REQUESTS", 5)
     assert [ana.get("/api/v1").status_code for _ in range(7)][-1] == 429

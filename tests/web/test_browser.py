@@ -9,7 +9,7 @@ from conftest import PASSWORD
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from toy_archive import EARLIER, NIGHT, ZTF
 
-from obsarchive import accounts
+from obsarchive.accounts import users as accounts
 from obsarchive.web import Portal
 
 CHROMIUM = shutil.which("chromium")

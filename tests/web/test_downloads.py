@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from toy_archive import EARLIER, NIGHT
 
-from obsarchive.web.access import digest_of
+from obsarchive.web.framework.authorization import digest_of
 
 TOKEN = "arc_download"
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="needs the program curl")

@@ -6,9 +6,9 @@ import pytest
 from conftest import PASSWORD, Visitor
 from toy_archive import NIGHT
 
-from obsarchive import accounts
-from obsarchive.observation import utc_now
-from obsarchive.web.auth import TRIES_PER_NAME
+from obsarchive.accounts import users as accounts
+from obsarchive.core.documents import utc_now
+from obsarchive.web.pages.login import TRIES_PER_NAME
 
 NEW = "aphelion in the winter"
 

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from markupsafe import escape
 from toy_archive import EARLIER, HOSTILE, NIGHT
 
-from obsarchive.observation import Observation, utc_now
-from obsarchive.web import formats
-from obsarchive.web.jobs import daemon_state
-from obsarchive.web.views import Card, Selection, Shown, pipelines_of
+from obsarchive.core.documents import Observation, utc_now
+from obsarchive.web.framework import template_filters
+from obsarchive.web.models.view_models import Card, Selection, Shown, pipelines_of
+from obsarchive.web.pages.jobs import daemon_state
 
 
 def _card(app, obs_id: str, jobs=None) -> Card:
@@ -164,20 +164,20 @@ def test_the_jobs_page_bears_half_a_job(app, archive, as_user) -> None:
 
 
 def test_numbers_are_written_as_astronomers_read_them() -> None:
-    assert formats.right_ascension(155.127083) == "10:20:30.50"
-    assert formats.right_ascension(359.99999999) == "00:00:00.00"
-    assert formats.declination(-0.0042) == "−00:00:15.1"
-    assert formats.number(-1.005, 1) == "−1.0"
-    assert formats.number(True) == formats.number(float("nan")) == formats.number("x") == "–"
-    assert formats.size(1536) == "1.5 kB"
-    assert formats.duration(3725) == "1 h 2 min"
-    assert formats.utc(datetime(2016, 9, 25, 3, tzinfo=UTC)) == "2016-09-25 03:00:00"
+    assert template_filters.right_ascension(155.127083) == "10:20:30.50"
+    assert template_filters.right_ascension(359.99999999) == "00:00:00.00"
+    assert template_filters.declination(-0.0042) == "−00:00:15.1"
+    assert template_filters.number(-1.005, 1) == "−1.0"
+    assert template_filters.number(True) == template_filters.number(float("nan")) == template_filters.number("x") == "–"
+    assert template_filters.size(1536) == "1.5 kB"
+    assert template_filters.duration(3725) == "1 h 2 min"
+    assert template_filters.utc(datetime(2016, 9, 25, 3, tzinfo=UTC)) == "2016-09-25 03:00:00"
 
 
 @given(st.floats(-90, 90))
 def test_a_declination_reads_back(degrees: float) -> None:
     """To half a unit of the last digit, 0.05 arcsec."""
-    text = formats.declination(degrees)
+    text = template_filters.declination(degrees)
     hours, minutes, seconds = text[1:].split(":")
     value = int(hours) + int(minutes) / 60 + float(seconds) / 3600
     assert abs((-value if text[0] == "−" else value) - degrees) * 3600 < 0.0501

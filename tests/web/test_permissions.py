@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 from toy_archive import EARLIER, NIGHT
 
-from obsarchive.web.access import OPEN, SCOPES, digest_of
+from obsarchive.web.framework.authorization import OPEN, SCOPES, digest_of
 
 PERSON = "whoever is logged in"
 OWN = "those who may see the observation, dataset or source"

@@ -13,7 +13,7 @@ from toy_archive import NIGHT, make_config
 from obsarchive.errors import ConfigError
 from obsarchive.store import Store
 from obsarchive.web import ROOT, create_app
-from obsarchive.web.protection import secret_key
+from obsarchive.web.framework.security import secret_key
 
 KEY = "0123456789abcdef" * 4
 

@@ -13,14 +13,14 @@ from toy_archive import EARLIER, HOSTILE
 from werkzeug.datastructures import MultiDict
 
 from obsarchive.store import Cone, Criteria, Order
-from obsarchive.web import criteria
+from obsarchive.web.models import search_form
 
 STEPS = [("bright_star", "reduce"), ("bright_star", "strehl"), ("faint_star", "reduce")]
 ADMIN = {"_id": "admin", "programs": "all"}
 
 
-def read(**arguments: str) -> criteria.Asked:
-    return criteria.read(MultiDict(arguments), STEPS)
+def read(**arguments: str) -> search_form.Asked:
+    return search_form.read(MultiDict(arguments), STEPS)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_what_is_not_understood_is_told(name: str, arguments: dict[str, str]) ->
     st.dictionaries(
         st.sampled_from(
             [
-                *criteria.sort_fields(STEPS),
+                *search_form.sort_fields(STEPS),
                 "ra",
                 "dec",
                 "radius",
@@ -86,7 +86,7 @@ def test_what_is_not_understood_is_told(name: str, arguments: dict[str, str]) ->
 )
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
 def test_nothing_that_people_send_breaks_it(arguments: dict[str, str]) -> None:
-    asked = criteria.read(MultiDict(arguments), STEPS)
+    asked = search_form.read(MultiDict(arguments), STEPS)
     assert isinstance(asked.criteria.query(), list)
 
 
@@ -120,7 +120,7 @@ def test_what_is_found(app, archive) -> None:
     strehl = "pipelined.bright_star.steps.strehl.results.ratio_percent"
     assert names(app, ranges={strehl: (10, None)}) == {"HD_140283", "351_Yrsa"}
     assert names(app, steps=[("bright_star", "strehl")]) == {"HD_140283", "351_Yrsa"}
-    from obsarchive.state import State
+    from obsarchive.core.step_state import State
 
     assert names(app, state=State.REJECTED) == {"GJ_436"}
     assert names(app, flag="OK") == {"HD_140283", "351_Yrsa"}
@@ -130,7 +130,7 @@ def test_what_is_found(app, archive) -> None:
     ("ra", "dec"), [(0.001, 10.0), (359.999, 10.0), (123.0, 89.9995), (40.0, -89.9995), (180.0, 0.0)]
 )
 def test_cones_are_right_at_the_edges_of_the_sky(app, archive, ra: float, dec: float) -> None:
-    from obsarchive.instruments import coordinates
+    from obsarchive.instruments.base import coordinates
 
     archive.toy.observation("3", "edge", 30, coordinates=coordinates(ra % 360, dec, {}))
     shifted = (ra + 0.002) % 360 if abs(dec) < 80 else (ra + 180) % 360

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from toy_archive import NIGHT
 
-from obsarchive.web.access import digest_of
+from obsarchive.web.framework.authorization import digest_of
 
 
 def test_tokens_are_kept_as_hashes_and_end(app, archive, as_user) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from obsarchive.mongod import Server
+from obsarchive.database.embedded_mongod import Server
 from obsarchive.web import ROOT
 
 SCRIPT = ROOT / "server_data_archive.py"

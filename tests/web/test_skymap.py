@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.projections.geo import MollweideAxes
 
-from obsarchive.web.skymap import HEIGHT, WIDTH, mollweide
+from obsarchive.web.pages.sky_map import HEIGHT, WIDTH, mollweide
 
 
 @given(ra=st.floats(0, 360), dec=st.floats(-90, 90))

@@ -15,10 +15,10 @@ from astropy.io import votable
 from pyarrow import parquet
 from toy_archive import HOSTILE
 
-from obsarchive import matches
-from obsarchive.outside import Unanswered
-from obsarchive.web import source_page
-from obsarchive.web.finder_chart import chart
+from obsarchive.remote import gaia
+from obsarchive.remote.services import Unanswered
+from obsarchive.web.surveys import source_view
+from obsarchive.web.surveys.finder_chart import chart
 from surveys import dataset
 from surveys.dataset import Lightcurve
 
@@ -192,8 +192,8 @@ def test_versions_of_a_project_are_told_apart(app, archive, as_user) -> None:
 
 
 def test_counts_that_take_long_are_kept_for_a_while(app, sources, as_user, monkeypatch) -> None:
-    monkeypatch.setattr("obsarchive.web.sources.SLOW_S", 0.0)
-    monkeypatch.setattr("obsarchive.web.sources.KEPT_FOR", 1e9)
+    monkeypatch.setattr("obsarchive.web.surveys.sources.SLOW_S", 0.0)
+    monkeypatch.setattr("obsarchive.web.surveys.sources.KEPT_FOR", 1e9)
     ana = as_user("ana")
     before = ana.get("/api/v1/surveys").json["projects"]
     app.store.surveys.forget_results("WHITE_DWARFS")
@@ -294,7 +294,7 @@ def test_a_light_curve_is_folded(sources, as_user) -> None:
 
 
 def test_many_epochs_are_thinned(sources, as_user, monkeypatch) -> None:
-    monkeypatch.setattr("obsarchive.web.plotted.MOST_POINTS", 40)
+    monkeypatch.setattr("obsarchive.web.models.light_curve_data.MOST_POINTS", 40)
     page = as_user("ana").get(f"/source/{sources.event}").text
     assert len(facts_of(page)["curves"][0]["time"]) == 34
     assert "Of 3 epochs one is drawn" in page
@@ -391,7 +391,7 @@ def test_the_finder_chart_has_north_up_and_east_left() -> None:
 
 
 def test_features_of_any_shape_make_a_table() -> None:
-    made = source_page.Features.of({"ZTF r": {"n": 5, "scatter_mag": 0.1}, "ZTF g": {"n": 4}, "odd": 7})
+    made = source_view.Features.of({"ZTF r": {"n": 5, "scatter_mag": 0.1}, "ZTF g": {"n": 4}, "odd": 7})
     assert made.columns == ["ZTF r", "ZTF g", ""]
     assert made.rows == [
         ("epochs", "", [5, 4, None]),
@@ -516,8 +516,8 @@ def served(app) -> None:
 
 def test_gaia_is_asked_when_the_page_is_there(app, sources, served, as_user, monkeypatch) -> None:
     asked = []
-    found = [matches.Match("Gaia DR3 1", 0.12, 16.1, 0.4, 12.5, 0.05, -3.0, 4.0), matches.Match("Gaia DR3 2", 4.2)]
-    monkeypatch.setattr("obsarchive.web.sources.gaia_near", lambda *given: asked.append(given) or found)
+    found = [gaia.Match("Gaia DR3 1", 0.12, 16.1, 0.4, 12.5, 0.05, -3.0, 4.0), gaia.Match("Gaia DR3 2", 4.2)]
+    monkeypatch.setattr("obsarchive.web.surveys.sources.gaia_near", lambda *given: asked.append(given) or found)
     ana = as_user("ana")
     assert f'hx-get="/source/{sources.event}/matches"' in ana.get(f"/source/{sources.event}").text
     assert asked == []
@@ -537,7 +537,7 @@ def test_a_service_that_is_away_breaks_nothing(app, sources, served, as_user, mo
     def slow(*_: object) -> None:
         raise Unanswered("the catalogue service is too slow")
 
-    monkeypatch.setattr("obsarchive.web.sources.gaia_near", slow)
+    monkeypatch.setattr("obsarchive.web.surveys.sources.gaia_near", slow)
     assert "too slow" in as_user("ana").get(f"/source/{sources.event}/matches").text
-    monkeypatch.setattr("obsarchive.web.sources.gaia_near", lambda *_: [])
+    monkeypatch.setattr("obsarchive.web.surveys.sources.gaia_near", lambda *_: [])
     assert "nothing within 5″" in as_user("ana").get(f"/source/{sources.event}/matches").text

@@ -14,8 +14,8 @@ from playwright.sync_api import Page, expect
 from test_browser import CHROMIUM, Watched, _log_in, browser, visit
 from toy_archive import NIGHT
 
+from obsarchive.daemon.requests import Wishes
 from obsarchive.web import Portal
-from obsarchive.wishes import Wishes
 
 __all__ = ["browser", "visit"]
 

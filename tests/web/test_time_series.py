@@ -3,8 +3,8 @@
 import csv
 import io
 
-from obsarchive.plan import decision_chain
-from obsarchive.wishes import Wishes
+from obsarchive.daemon.requests import Wishes
+from obsarchive.pipeline.chain import decision_chain
 
 
 def test_a_dataset_shows_what_is_known(archive, as_user) -> None:

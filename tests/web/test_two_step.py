@@ -7,7 +7,7 @@ import pytest
 from conftest import PASSWORD, Visitor, make_app
 from toy_archive import make_config
 
-from obsarchive import two_step
+from obsarchive.accounts import totp
 
 SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
 
@@ -25,19 +25,19 @@ def test_codes_are_those_of_the_standard() -> None:
 
 def test_a_code_counts_once_and_for_a_minute(app) -> None:
     users = app.store.users
-    assert not two_step.switch_on(users, "ana", SECRET, "000000")
-    assert two_step.switch_on(users, "ana", SECRET, code(-1))
-    assert not two_step.accepts(users, "ana", code(-1)), "used"
-    assert two_step.accepts(users, "ana", code())
-    assert not two_step.accepts(users, "ana", code())
-    assert not two_step.accepts(users, "ana", code(5))
-    assert not two_step.accepts(users, "ben", code(1))
+    assert not totp.switch_on(users, "ana", SECRET, "000000")
+    assert totp.switch_on(users, "ana", SECRET, code(-1))
+    assert not totp.accepts(users, "ana", code(-1)), "used"
+    assert totp.accepts(users, "ana", code())
+    assert not totp.accepts(users, "ana", code())
+    assert not totp.accepts(users, "ana", code(5))
+    assert not totp.accepts(users, "ben", code(1))
     for wrong in ("", "abcdef", "１２３４５６", "1" * 60, "-12345"):
-        assert not two_step.accepts(users, "ana", wrong)
+        assert not totp.accepts(users, "ana", wrong)
 
 
 def test_the_login_takes_both_steps(app, archive, anybody) -> None:
-    two_step.switch_on(app.store.users, "ana", SECRET, code(-1))
+    totp.switch_on(app.store.users, "ana", SECRET, code(-1))
     assert anybody.log_in("ana").location == "/login/code"
     assert anybody.get("/account").status_code == 302, "half a login opens nothing"
     wrong = anybody.post("/login/code", "/login/code", code="123456")
@@ -48,7 +48,7 @@ def test_the_login_takes_both_steps(app, archive, anybody) -> None:
 
 
 def test_codes_are_throttled(app, archive, anybody) -> None:
-    two_step.switch_on(app.store.users, "ana", SECRET, code(-1))
+    totp.switch_on(app.store.users, "ana", SECRET, code(-1))
     anybody.log_in("ana")
     token = anybody.token("/login/code")
     answers = [
@@ -80,7 +80,7 @@ def test_setting_up_and_switching_off(app, archive, as_user) -> None:
 
 
 def test_an_administrator_helps_who_lost_his_authenticator(app, archive, as_user) -> None:
-    two_step.switch_on(app.store.users, "ana", SECRET, code())
+    totp.switch_on(app.store.users, "ana", SECRET, code())
     assert as_user("admin").post("/users/two_step", name="ana").status_code == 302
     assert app.store.users.find("ana").get("totp") is None
 

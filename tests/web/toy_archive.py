@@ -13,11 +13,11 @@ import h5py
 import numpy as np
 from PIL import Image
 
-from obsarchive.config import Config
-from obsarchive.fitsio import Provenance, tan_wcs, write_fits
-from obsarchive.instruments import coordinates
-from obsarchive.layout import Layout
-from obsarchive.observation import utc_now
+from obsarchive.config.model import Config
+from obsarchive.core.archive_paths import Layout
+from obsarchive.core.documents import utc_now
+from obsarchive.instruments.base import coordinates
+from obsarchive.io.fits_products import Provenance, tan_wcs, write_fits
 from obsarchive.store import Store
 from surveys.demo import VirtualDemoObs
 from surveys.finder import Finder

@@ -1,0 +1,1 @@
+"""Users of the portal: passwords, invitations, two-step login."""

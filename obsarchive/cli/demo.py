@@ -1,0 +1,85 @@
+"""``make run``: a demo night, the daemon and the portal, until Ctrl-C."""
+
+import logging
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from obsarchive.accounts import users as accounts
+from obsarchive.config.model import Config
+from obsarchive.database.connect import open_store
+from obsarchive.errors import ServiceUnavailable
+from obsarchive.names import is_night
+from obsarchive.simulation import night as demo
+
+log = logging.getLogger(__name__)
+
+READY_S = 60.0
+STOP_S = 90.0
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+def run_demo(config: Config) -> int:
+    """Write a demo night if there is no raw data, start daemon and portal, and wait; returns the exit code."""
+    raw = config.paths.raw[0].path
+    if not raw.is_dir() or not any(is_night(path.name) for path in raw.iterdir()):
+        demo.write_night(raw)
+        demo.write_catalog(config.paths.archive)
+    stopping = threading.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda number, frame: stopping.set())  # noqa: ARG005
+    with open_store(config) as store:
+        programs = [
+            # Each gets Ctrl-C from us, once, and not from the terminal as well.
+            subprocess.Popen([sys.executable, str(PROJECT / name), *arguments], start_new_session=True)  # noqa: S603
+            for name, *arguments in (
+                ("archiver.py", str(config.source)),
+                ("server_data_archive.py", str(config.source), "--no-link"),
+            )
+        ]
+        try:
+            address = f"http://{config.server.host}:{config.server.port}/"
+            _wait_for(address, programs[1], stopping)
+            sys.stdout.write(f"\n  The portal: {address}\n")
+            if accounts.setup_needed(store.users):
+                link = accounts.setup_link(config, store.users)
+                sys.stdout.write(f"  Set a password for the user admin (the link works once):\n  {link}\n")
+            sys.stdout.write("  Ctrl-C stops everything.\n\n")
+            sys.stdout.flush()
+            while not stopping.wait(1.0) and all(program.poll() is None for program in programs):
+                pass
+        finally:
+            _stop(programs)
+    codes = [program.returncode for program in programs]
+    return 0 if stopping.is_set() else max((code for code in codes if code > 0), default=1)
+
+
+def _wait_for(address: str, portal: subprocess.Popen, stopping: threading.Event) -> None:
+    deadline = time.monotonic() + READY_S
+    while time.monotonic() < deadline and portal.poll() is None and not stopping.is_set():
+        try:
+            with urllib.request.urlopen(address, timeout=5):  # noqa: S310 - our own address
+                return
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            stopping.wait(0.3)
+    if not stopping.is_set():
+        raise ServiceUnavailable(f"the portal does not answer at {address}; see its messages above")
+
+
+def _stop(programs: list[subprocess.Popen]) -> None:
+    for program in programs:
+        if program.poll() is None:
+            program.send_signal(signal.SIGTERM)
+    for program in programs:
+        try:
+            program.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            log.warning("process %d does not stop: killed", program.pid)
+            program.kill()

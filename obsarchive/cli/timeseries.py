@@ -1,0 +1,223 @@
+"""Commands of time-series photometry: ``download``, ``reduce``, ``lightcurve``."""
+
+import argparse
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import Any
+
+from astropy import units as u
+
+from obsarchive.config.model import Config, Parallel
+from obsarchive.config.model import load as load_config
+from obsarchive.core import logs
+from obsarchive.core.progress import Bar
+from obsarchive.database.connect import open_store
+from obsarchive.errors import ConfigError
+from obsarchive.instruments.base import degrees
+from obsarchive.io.fits_products import write_atomic
+from obsarchive.simulation import field as demo_field
+from obsarchive.simulation.star_field import StarField
+from obsarchive.store import Store, outage_as_error
+from obsarchive.timeseries import products, selection
+from obsarchive.timeseries.batch import Reductions
+from obsarchive.timeseries.diagnostics import plot_light_curve
+from obsarchive.timeseries.download.download_config import load as load_request
+from obsarchive.timeseries.download.run import Intake
+from obsarchive.timeseries.light_curve_at import light_curve_at
+from obsarchive.timeseries.names import CONFIGURATION
+from obsarchive.timeseries.reduction import Outcome, summary
+
+log = logging.getLogger(__name__)
+
+DEFAULT_CONFIG = Path("config.json")
+Commands = Any
+"""What argparse calls the group of commands; its class is private."""
+
+
+def say(text: str) -> None:
+    """Write the answer of a command."""
+    sys.stdout.write(text)
+
+
+def add_to(commands: Commands) -> None:
+    """Add these commands to the others."""
+    for name, (run, text, arguments) in _COMMANDS.items():
+        parser = commands.add_parser(name, help=text, description=text)
+        arguments(parser)
+        parser.set_defaults(alone=run)
+
+
+def readable(arguments: Sequence[str]) -> list[str]:
+    """Keep argparse from taking a negative declination for an option."""
+    return [f" {word}" if re.match(r"-\d", word) else word for word in arguments]
+
+
+def _config_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config", type=Path, default=None, help="configuration of the archive (default: config.json, if it is here)"
+    )
+
+
+def _download_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE.yaml", help="what is to be fetched: data_download.yaml")
+    _config_option(parser)
+
+
+def _reduce_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "what", type=Path, metavar="DATASET_DIR|FILE.yaml", help="a dataset, or reduction_manager_config.yaml"
+    )
+    parser.add_argument("--again", action="store_true", help="measure every frame again")
+    parser.add_argument("--dry-run", action="store_true", help="say which datasets would be reduced, change nothing")
+    parser.add_argument("--max-parallel", type=int, metavar="N", help="datasets side by side (default: as configured)")
+    _config_option(parser)
+
+
+def _lightcurve_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("dataset", type=Path, metavar="DATASET_DIR", help="a dataset that was reduced")
+    parser.add_argument("ra", metavar="RA", help="right ascension: 17:30:25.5, or degrees")
+    parser.add_argument("dec", metavar="DEC", help="declination: -25:30:30.5, or degrees")
+    parser.add_argument("--output", type=Path, metavar="FILE.ecsv", help="where the table goes (default: the dataset)")
+
+
+def _simulate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, metavar="DATASET_DIR", help="folder target/instrument/filter")
+    parser.add_argument("--frames", type=int, default=20, help="number of frames (default: %(default)s)")
+    parser.add_argument("--stars", type=int, default=600, help="number of stars (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="another seed, another field (default: %(default)s)")
+
+
+def _config(path: Path | None) -> Config | None:
+    """Return the configuration that is named, or that lies here, or None."""
+    if path is None and not DEFAULT_CONFIG.exists():
+        return None
+    return load_config(path or DEFAULT_CONFIG)
+
+
+def _download(options: argparse.Namespace) -> int:
+    request = load_request(options.file)
+    config = _config(options.config) or Config.of_nobody(request.data_reduction_dir, request.log_dir)
+    logs.set_up(None, "download", config.misc.logging_level)
+    with _log_file(request.log_dir / "data_download.log"), open_store(config) as store:
+        store.ensure_indexes(())
+        bar = Bar("download")
+        intake = Intake(request, store.frames, os.environ, store.datasets)
+        found = intake.run(datetime.now(UTC), lambda done, of: bar.show(done / of, f"{done} of {of} frames"))
+    say(f"{found.told()}\n")
+    for problem in found.problems:
+        say(f"  {problem}\n")
+    return 1 if found.problems else 0
+
+
+def _reduce(options: argparse.Namespace) -> int:
+    what: Path = options.what
+    config = _config(options.config)
+    logs.set_up(None, "reduce", config.misc.logging_level if config else "INFO")
+    with ExitStack() as stack:
+        if what.is_dir():
+            if not (what / CONFIGURATION).is_file():
+                raise ConfigError(f"{what} is no dataset: it needs a {CONFIGURATION}")
+            folders, side_by_side = [what.absolute()], 1
+        else:
+            manager = selection.load(what)
+            config = config or Config.of_nobody(manager.data_reduction_dir, manager.log_dir)
+            folders = selection.select(manager, datetime.now(UTC))
+            side_by_side = manager.max_parallel
+            stack.enter_context(_log_file(manager.log_dir / "arcon_pipeline.log"))
+        log.info("%d dataset(s) to be reduced", len(folders))
+        if options.dry_run:
+            say("".join(f"{folder}\n" for folder in folders))
+            return 0
+        store = stack.enter_context(open_store(config)) if config else None
+        stack.enter_context(outage_as_error())
+        outcomes = list(_reductions(folders, options.max_parallel or side_by_side, options.again, (config, store)))
+    failed = [outcome for outcome in outcomes if outcome.state not in ("done", "unchanged")]
+    return 1 if failed else 0
+
+
+def _reductions(
+    folders: Sequence[Path], side_by_side: int, again: bool, archive: tuple[Config | None, Store | None]
+) -> Iterator[Outcome]:
+    """Reduce datasets on a cluster; says how each ended."""
+    from obsarchive.execution.cluster import Cluster  # late: it is slow to import
+
+    config, store = archive
+    if store is None:
+        log.info("there is no config.json here: what is done is not noted in a database")
+    tmp = config.paths.tmp if config else Path.home() / ".cache" / "archiver"
+    bar = Bar("reduce")
+    shares: dict[Path, float] = {}
+
+    def told(folder: Path, fraction: float, text: str) -> None:
+        shares[folder] = fraction
+        bar.show(sum(shares.values()) / len(folders), f"{'/'.join(folder.parts[-3:])}: {text}")
+
+    with Cluster(config.parallel if config else Parallel(), tmp) as cluster:
+        book = store.datasets if store else None
+        for outcome in Reductions(cluster.each, book, tmp / "catalogs", told).reduce(folders, side_by_side, again):
+            say(f"{outcome.folder}: {outcome.state}{_told(outcome)}\n")
+            yield outcome
+
+
+def _told(outcome: Outcome) -> str:
+    words = outcome.reason or (summary(outcome.facts) if "n_stars" in outcome.facts else "")
+    uploaded = outcome.facts.get("tom", "")
+    return f": {words}" * bool(words) + f"; TOM: {uploaded}" * bool(uploaded)
+
+
+def _lightcurve(options: argparse.Namespace) -> int:
+    logs.set_up(None, "lightcurve", "WARNING")
+    ra, dec = degrees(options.ra, u.hourangle), degrees(options.dec, u.deg)
+    if ra is None or dec is None or not abs(dec) <= 90:
+        raise ConfigError(
+            f"{options.ra} {options.dec}: a right ascension such as 17:30:25.5 and a declination, or degrees"
+        )
+    found = light_curve_at(options.dataset, ra, dec)
+    path = options.output or options.dataset / "lightcurves" / f"{ra:.5f}{dec:+.5f}.ecsv"
+    products.write_light_curve(path, found.table)
+    write_atomic(path.with_suffix(".png"), plot_light_curve(found.table, found.what))
+    say(f"{found.what}: {len(found.table)} points in {path}\n")
+    return 0
+
+
+def _simulate(options: argparse.Namespace) -> int:
+    logs.set_up(None, "simulate", "INFO")
+    if options.frames < 1 or options.stars < 10:
+        raise ConfigError("--frames must be at least 1, --stars at least 10")
+    frames = demo_field.write_dataset(
+        options.folder, StarField(n_stars=options.stars, seed=options.seed), options.frames
+    )
+    say(f"{len(frames)} frames in {options.folder}\n")
+    return 0
+
+
+@contextmanager
+def _log_file(path: Path) -> Iterator[None]:
+    """Write the log to a file, too."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = RotatingFileHandler(path, maxBytes=10_000_000, backupCount=5, encoding="utf-8")
+    except OSError as err:
+        raise ConfigError(f"log_dir: {path} cannot be written: {err.strerror}") from err
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S"))
+    logging.getLogger("obsarchive").addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger("obsarchive").removeHandler(handler)
+        handler.close()
+
+
+_COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], str, Callable[[argparse.ArgumentParser], None]]] = {
+    "download": (_download, "Fetch frames from online archives and sort them into datasets.", _download_arguments),
+    "reduce": (_reduce, "Reduce a dataset, or those that a file selects, to light curves.", _reduce_arguments),
+    "lightcurve": (_lightcurve, "Write the light curve of any star or place of a dataset.", _lightcurve_arguments),
+    "simulate-dataset": (_simulate, "Write a simulated dataset with a microlensing event.", _simulate_arguments),
+}

@@ -1,0 +1,1 @@
+"""The configuration file: its model, its field types, YAML files."""

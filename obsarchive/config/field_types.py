@@ -1,0 +1,145 @@
+"""Types of which the configuration is made: absolute paths, secrets from outside, classes, rules."""
+
+import importlib
+import os
+from collections.abc import Mapping, Sequence
+from datetime import date, time
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, SecretStr, ValidationInfo
+
+from obsarchive.core.rules import compile_rule
+from obsarchive.errors import ConfigError
+
+
+def _absolute(path: Path, info: ValidationInfo) -> Path:
+    folder: Path = (info.context or {}).get("folder", Path.cwd())
+    return (folder / path.expanduser()).absolute()
+
+
+def _read_secret(value: object, info: ValidationInfo) -> object:
+    """Resolve ``{"env": NAME}`` or ``{"file": path}``; a secret is never written in the file itself."""
+    if value is None or isinstance(value, SecretStr):
+        return value
+    match value:
+        case {"env": str(name), **rest} if not rest:
+            if name not in os.environ:
+                raise ValueError(f"environment variable {name} is not set")
+            return SecretStr(os.environ[name])
+        case {"file": str(name), **rest} if not rest:
+            path = _absolute(Path(name), info)
+            try:
+                return SecretStr(path.read_text().strip())
+            except OSError as err:
+                raise ValueError(f"cannot read the secret from {path}: {err.strerror}") from err
+    raise ValueError('a secret is given as {"env": "NAME"} or {"file": "path"}, never written here')
+
+
+def _importable(name: str) -> str:
+    import_class(name)
+    return name
+
+
+IMPORT_ERRORS = (ImportError, AttributeError, ValueError, NameError, TypeError, SyntaxError)
+"""What goes wrong when somebody's module is imported."""
+
+
+def import_class(name: str) -> type:
+    """Return the class called ``package.module.Class``; ValueError when there is none."""
+    module, _, attribute = name.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except IMPORT_ERRORS as err:
+        raise ValueError(f"no class {name!r}: {type(err).__name__}: {err}") from err
+    if not isinstance(found, type):
+        raise ValueError(f"{name!r} is not a class")  # noqa: TRY004 - pydantic reports ValueErrors
+    return found
+
+
+def _compiles(text: str) -> str:
+    try:
+        compile_rule(text)
+    except ConfigError as err:
+        raise ValueError(str(err)) from err
+    return text
+
+
+def _without_zone(clock: time) -> time:
+    if clock.tzinfo is not None:
+        raise ValueError(f'a time of day without a zone, such as "23:30"; found {clock.isoformat()}')
+    return clock
+
+
+def none_as_nothing(value: Any) -> Any:
+    """Read ``none`` and an empty text, as older files have them, as nothing."""
+    return None if isinstance(value, str) and value.strip().lower() in ("", "none") else value
+
+
+AnyPath = Annotated[Path, AfterValidator(_absolute)]
+Secret = Annotated[SecretStr | None, BeforeValidator(_read_secret)]
+ClassName = Annotated[str, AfterValidator(_importable)]
+RuleText = Annotated[str, AfterValidator(_compiles)]
+Clock = Annotated[time, AfterValidator(_without_zone)]
+Day = Annotated[date, BeforeValidator(lambda text: text.replace("/", "-") if isinstance(text, str) else text)]
+
+
+class Lenient(BaseModel):
+    """A part of a file that older programs read, too: what only they know is passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+
+class Section(BaseModel):
+    """A part of the configuration: frozen, strict about its keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def in_words(problem: Mapping[str, Any], place: Sequence[int | str], model: type[BaseModel]) -> str:
+    """Say what is wrong with a value, and which key was meant perhaps.
+
+    Parameters
+    ----------
+    problem : mapping
+        As pydantic reports it.
+    place : sequence of int or str
+        Where it stands.
+    model : type
+        Model of the whole.
+    """
+    match problem["type"]:
+        case "missing":
+            return "this key is needed"
+        case "extra_forbidden":
+            return f"unknown key{_nearest(place, model)}"
+        case "value_error":
+            return str(problem["ctx"]["error"])
+        case _:
+            return f"{problem['msg']}; found {problem['input']!r}"
+
+
+def _nearest(place: Sequence[int | str], whole: type[BaseModel]) -> str:
+    """Name the known key that a misspelt one resembles most."""
+    model: Any = whole
+    for part in place[:-1]:
+        model = _inner_model(model, part)
+    fields = {} if model is None else model.model_fields
+    known = [field.alias or name for name, field in fields.items() if not field.exclude]
+    near = get_close_matches(str(place[-1]), known, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _inner_model(model: Any, part: int | str) -> Any:
+    """Return the model that stands at `part` of `model`; entries of a list or mapping keep their model."""
+    if model is None or isinstance(part, int) or part not in model.model_fields:
+        return model
+    return _model_in(model.model_fields[part].annotation)
+
+
+def _model_in(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    found = [_model_in(inner) for inner in getattr(annotation, "__args__", ())]
+    return next((model for model in found if model is not None), None)

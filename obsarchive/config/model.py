@@ -1,0 +1,344 @@
+"""``config.json`` as frozen models: unknown keys are refused, secrets come from outside, paths become absolute."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+
+from obsarchive.config.field_types import AnyPath, ClassName, Clock, Day, RuleText, Secret, Section, in_words
+from obsarchive.errors import ConfigError
+
+
+class SkyService(Section):
+    """A service that cuts pictures out of a sky survey; asked only where it is configured."""
+
+    survey: str = Field("DSS2 red", description="name of the survey, as shown")
+    url: str = Field(
+        description="address with {ra}, {dec} [deg], {size} [deg] and {pixels}",
+        pattern=r"^https?://[^{}/?#@\s]+/\S*$",
+    )
+    field_arcsec: PositiveFloat = Field(60.0, description="side of the picture [arcsec]")
+    pixels: int = Field(400, ge=50, le=2000)
+    timeout_s: PositiveFloat = 10.0
+
+    @model_validator(mode="after")
+    def _can_be_asked(self) -> Self:
+        try:
+            self.url.format(ra=0.0, dec=0.0, size=1.0, pixels=1)
+        except (AttributeError, KeyError, IndexError, ValueError) as err:
+            raise ValueError("url may hold {ra}, {dec}, {size} and {pixels} only") from err
+        return self
+
+
+class Server(Section):
+    """The portal."""
+
+    name: str = "Archiver"
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    public_url: str | None = Field(None, description="address users type, when a proxy stands in front")
+    trusted_proxies: int = Field(0, ge=0, description="number of reverse proxies in front of the portal")
+    secret_key: Secret = None
+    session_hours: PositiveFloat = Field(12.0, description="idle life of a session [h]")
+    require_totp: bool = Field(False, description="administrators must set up a two-step login")
+    sky: SkyService | None = Field(None, description="where pictures of the sky come from; null: none")
+    vizier: str | None = Field(
+        None,
+        pattern=r"^https?://[^?#@\s]+$",
+        description="address of VizieR's asu-tsv program, asked for Gaia DR3 near a source; null: never",
+    )
+
+    @property
+    def address(self) -> str:
+        """Address of the portal as people type it, without a slash at its end."""
+        return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+
+
+class RawRoot(Section):
+    """A folder of nightly directories and who understands its files."""
+
+    path: AnyPath
+    instrument: ClassName = "obsarchive.instruments.RoboAO"
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: object) -> object:
+        return {"path": value} if isinstance(value, str | Path) else value
+
+
+class Paths(Section):
+    """Where things lie."""
+
+    raw: tuple[RawRoot, ...] = Field(min_length=1)
+    archive: AnyPath
+    tmp: AnyPath
+    logs: AnyPath
+
+
+class Database(Section):
+    """MongoDB: our own (embedded) or somebody's (external)."""
+
+    mode: Literal["embedded", "external"] = "embedded"
+    db: str = Field("archiver", pattern=r"^[A-Za-z0-9_-]{1,38}$")
+    uri: str | None = Field(None, pattern=r"^mongodb(\+srv)?://")
+    user: str | None = None
+    password: Secret = None
+    replicaset: str | None = None
+    mongod: AnyPath | None = Field(None, description="mongod binary of the embedded database")
+    folder: AnyPath | None = Field(None, description="local folder of the embedded database")
+
+    @model_validator(mode="after")
+    def _external_needs_uri(self) -> Self:
+        if self.mode == "external" and self.uri is None:
+            raise ValueError('mode "external" needs a uri such as "mongodb://host:27017"')
+        return self
+
+
+class ClusterClass(Section):
+    """A Dask cluster made by class, such as ``dask_jobqueue.SLURMCluster``."""
+
+    cls: ClassName = Field(alias="class")
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+
+class Parallel(Section):
+    """The Dask cluster."""
+
+    n_workers: PositiveInt = 2
+    threads_per_worker: PositiveInt = 1
+    memory_limit_gb: PositiveFloat = Field(2.0, description="memory of one running step [GB]")
+    job_timeout_s: PositiveFloat = Field(1800.0, description="a step that runs longer is killed [s]")
+    scheduler: str | ClusterClass | None = None
+
+
+class Nap(Section):
+    """When the machines are left alone, because they observe."""
+
+    start: Clock
+    stop: Clock
+    frame: Literal["local", "UTC"] = "local"
+
+    def covers(self, now: datetime) -> bool:
+        """Whether the aware time `now` falls into the nap, which may pass midnight."""
+        clock = (now.astimezone() if self.frame == "local" else now.astimezone(UTC)).time()
+        if self.start <= self.stop:
+            return self.start <= clock < self.stop
+        return clock >= self.start or clock < self.stop
+
+
+class Misc(Section):
+    """The daemon's habits."""
+
+    archiving_start_date: Day = date(2000, 1, 1)
+    max_retries: int = Field(3, ge=0, description="times a failed step is tried again")
+    retry_delay_s: PositiveFloat = Field(30.0, description="wait before the first retry; doubles each time [s]")
+    logging_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    loop_interval_s: PositiveFloat = Field(10.0, description="pause between two looks at the disk [s]")
+    settle_time_s: float = Field(20.0, ge=0, description="a raw file must be this long unchanged [s]")
+    audit_interval_s: PositiveFloat = Field(600.0, description="pause between two looks at all products [s]")
+    min_free_gb: float = Field(1.0, ge=0, description="no new work below this free space [GB]")
+    nap: Nap | None = None
+
+
+class Filter(Section):
+    """A filter's passband."""
+
+    wavelength_nm: PositiveFloat
+    width_nm: PositiveFloat
+
+
+class Telescope(Section):
+    """A telescope with its camera; from when until when, and for which cameras, it is meant."""
+
+    valid_from: Day | None = None
+    valid_until: Day | None = None
+    cameras: tuple[str, ...] | None = Field(None, description="cameras it stands for; null: all")
+    primary_m: PositiveFloat
+    secondary_m: float = Field(0.0, ge=0)
+    plate_scale_arcsec: PositiveFloat = Field(description="of a raw pixel [arcsec/px]")
+    detector_px: tuple[PositiveInt, PositiveInt] = Field(description="full detector, (y, x)")
+    north_angle_deg: float | None = Field(0.0, description="of north, from up, counterclockwise [deg]; null: unknown")
+    east_left: bool = True
+    saturation_adu: PositiveFloat | None = None
+    filters: dict[str, Filter] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _sane(self) -> Self:
+        if self.secondary_m >= self.primary_m:
+            raise ValueError("secondary_m must be smaller than primary_m")
+        return self
+
+    @property
+    def compass_deg(self) -> tuple[float, float] | None:
+        """Directions of north and of east, counterclockwise from up [deg]; None when they are not known."""
+        north = self.north_angle_deg
+        return None if north is None else (north, north + (90 if self.east_left else -90))
+
+    def stands_for(self, camera: str, day: date) -> bool:
+        """Whether an observation by `camera` on `day` was made with this telescope."""
+        return (
+            (self.cameras is None or camera in self.cameras)
+            and (self.valid_from is None or day >= self.valid_from)
+            and (self.valid_until is None or day < self.valid_until)
+        )
+
+
+class Calibration(Section):
+    """Master darks and flats."""
+
+    required: bool = Field(True, description="science without its master dark and flat is rejected")
+    min_darks: PositiveInt = Field(10, description="dark files needed for a mode")
+    min_flats: PositiveInt = Field(5, description="flat files needed for a filter")
+    sigma: PositiveFloat = Field(3.0, description="clipping limit [standard deviations]")
+
+
+class Reserved(Section):
+    """A section whose settings come with the part of the archive that reads them."""
+
+
+class IntakeJob(Section):
+    """Frames of online archives, and the light curves that are made of them."""
+
+    download: AnyPath | None = Field(None, description="data_download.yaml: what is fetched; null: nothing")
+    every_h: PositiveFloat = Field(6.0, description="pause between two questions to the archives [h]")
+    reduce: bool = Field(True, description="datasets with new frames are reduced")
+    max_parallel: PositiveInt = Field(1, description="datasets that are reduced side by side")
+
+
+class SurveyJob(Section):
+    """Light curves of surveys."""
+
+    data: AnyPath | None = Field(None, description="folder of survey data; null: as RETRIEVER_DATA says, or .surveys")
+
+
+class Mail(Section):
+    """The mail server that takes alerts."""
+
+    host: str = "localhost"
+    port: int = Field(25, ge=1, le=65535)
+    sender: str = Field("archiver@localhost", pattern=r"^\S+@\S+$")
+    security: Literal["none", "starttls", "tls"] = "none"
+    user: str | None = None
+    password: Secret = None
+
+
+class Alert(Section):
+    """Who is told what."""
+
+    programs: tuple[str, ...] | Literal["all"] = Field(description="programmes it is about")
+    events: tuple[Literal["new data", "failed", "rejected"], ...] = ("new data", "failed")
+    webhook: str | None = Field(None, pattern=r"^https?://[^/?#@\s]+\S*$", description="address that is sent JSON")
+    secret: Secret = Field(None, description="signs what is sent to the webhook")
+    email: tuple[str, ...] = Field((), description="addresses that get a letter")
+
+    @model_validator(mode="after")
+    def _reaches_somebody(self) -> Self:
+        if (self.webhook is None) == (not self.email):
+            raise ValueError("an alert goes to a webhook or to addresses under email: give one of the two")
+        return self
+
+
+class Alerts(Section):
+    """Messages about new data and failures; none unless somebody is named."""
+
+    tell: tuple[Alert, ...] = ()
+    gather_s: PositiveFloat = Field(600.0, description="what happens within this time makes one message [s]")
+    mail: Mail = Mail()
+
+
+class PipelineEntry(Section):
+    """A pipeline: its class, the observations it is for, its settings."""
+
+    cls: ClassName = Field(alias="class")
+    when: RuleText = "True"
+    settings: dict[str, Any] = Field(default_factory=dict)
+    steps: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+
+class Config(Section):
+    """The whole of ``config.json``."""
+
+    server: Server = Server()
+    paths: Paths
+    database: Database = Database()
+    parallel: Parallel = Parallel()
+    misc: Misc = Misc()
+    telescope: dict[str, Telescope] = Field(default_factory=dict)
+    calibration: Calibration = Calibration()
+    seeing: Reserved = Reserved()
+    pipelines: tuple[PipelineEntry, ...]
+    intake: IntakeJob = IntakeJob()
+    surveys: SurveyJob = SurveyJob()
+    alerts: Alerts = Alerts()
+    source: Path = Field(Path("config.json"), exclude=True)
+
+    @classmethod
+    def of_nobody(cls, archive: Path, logs: Path) -> Self:
+        """Return a configuration for those who have no archive: the book is kept beside their data."""
+        paths = {"raw": [str(logs)], "archive": str(archive), "tmp": str(logs / "tmp"), "logs": str(logs)}
+        return cls.model_validate({"paths": paths, "pipelines": []})
+
+    def telescope_of(self, camera: str, day: date) -> str | None:
+        """Name of the telescope that observed with `camera` on `day`, or None."""
+        for name, telescope in self.telescope.items():
+            if telescope.stands_for(camera, day):
+                return name
+        return None
+
+    @property
+    def database_folder(self) -> Path:
+        """Where the embedded database and the portal's secrets live."""
+        return self.database.folder or self.paths.archive / ".db"
+
+    @property
+    def digest(self) -> str:
+        """Hash of what decides on the pixels of products: pipelines, calibration and telescopes."""
+        text = self.model_dump_json(include={"pipelines", "calibration", "telescope"}, by_alias=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def load(path: Path | str) -> Config:
+    """Read and check a configuration file.
+
+    Raises
+    ------
+    ConfigError
+        With the file, the path of the key, what was expected and what was found.
+    """
+    path = Path(path).absolute()
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as err:
+        raise ConfigError(f"{path}: no such file; copy the shipped config.json and edit it") from err
+    except OSError as err:
+        raise ConfigError(f"{path}: cannot be read: {err.strerror}") from err
+    except UnicodeDecodeError as err:
+        raise ConfigError(f"{path}: not a text file in UTF-8") from err
+    except json.JSONDecodeError as err:
+        raise ConfigError(f"{path}, line {err.lineno}, column {err.colno}: not JSON: {err.msg}") from err
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: expected one JSON object, found a {type(raw).__name__}")
+    try:
+        config = Config.model_validate(_without_help(raw), context={"folder": path.parent})
+    except ValidationError as err:
+        raise ConfigError("\n".join(f"{path}: {line}" for line in _explained(err))) from err
+    return config.model_copy(update={"source": path})
+
+
+def _without_help(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_help(inner) for key, inner in value.items() if key != "help"}
+    if isinstance(value, list):
+        return [_without_help(inner) for inner in value]
+    return value
+
+
+def _explained(err: ValidationError) -> Iterator[str]:
+    for problem in err.errors():
+        where = ".".join(str(part) for part in problem["loc"])
+        yield f"{where}: {in_words(problem, problem['loc'], Config)}"

@@ -1,0 +1,100 @@
+"""YAML files checked against a model: what is wrong is told with the file, the line and the key."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from obsarchive.config.field_types import in_words
+from obsarchive.errors import ConfigError
+
+Model = TypeVar("Model", bound=BaseModel)
+Place = tuple[int | str, ...]
+
+_WITHOUT_BASE_60 = {
+    "tag:yaml.org,2002:int": re.compile(r"[-+]?(0b[01_]+|0x[0-9a-fA-F_]+|0[0-7_]*|[1-9][0-9_]*)$"),
+    "tag:yaml.org,2002:float": re.compile(
+        r"[-+]?(\d[\d_]*\.[\d_]*(e[-+]?\d+)?|\d[\d_]*e[-+]?\d+|\.\d[\d_]*(e[-+]?\d+)?|\.inf)$|\.nan$", re.IGNORECASE
+    ),
+}
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads ``17:30:25`` as text, as YAML 1.2 does, not as a number of base 60."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, _WITHOUT_BASE_60.get(tag, pattern)) for tag, pattern in resolvers]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def load(path: Path, model: type[Model]) -> Model:
+    """Read a YAML file.
+
+    Relative paths in it are relative to its folder (see :mod:`obsarchive.config.field_types`).
+
+    Raises
+    ------
+    ConfigError
+        With the file, the line and the key, what was expected and what was found.
+    """
+    path = path.absolute()
+    raw, node = _parsed(path)
+    try:
+        return model.model_validate(raw, context={"folder": path.parent})
+    except ValidationError as err:
+        lines = _lines(node, ())
+        raise ConfigError("\n".join(_told(path, lines, model, problem) for problem in err.errors())) from err
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read a YAML file of keys and values that no model describes.
+
+    Raises
+    ------
+    ConfigError
+        With the file and the line.
+    """
+    raw, _ = _parsed(path)
+    return {str(key): value for key, value in raw.items()}
+
+
+def _parsed(path: Path) -> tuple[Mapping[Any, Any], yaml.Node | None]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        node = yaml.compose(text, Loader=_Loader)
+        raw = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader
+    except FileNotFoundError as err:
+        raise ConfigError(f"{path}: no such file") from err
+    except (OSError, UnicodeDecodeError) as err:
+        raise ConfigError(f"{path}: cannot be read as text: {err}") from err
+    except yaml.YAMLError as err:
+        mark = getattr(err, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise ConfigError(f"{path}{where}: not YAML: {getattr(err, 'problem', None) or err}") from err
+    if not isinstance(raw, Mapping):
+        raise ConfigError(f"{path}: expected keys and values, found {type(raw).__name__}")
+    return raw, node
+
+
+def _lines(node: yaml.Node | None, place: Place) -> dict[Place, int]:
+    """Line of every key, by its place."""
+    found: dict[Place, int] = {place: node.start_mark.line + 1} if node is not None else {}
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            found |= _lines(value, (*place, str(key.value)))
+            found[*place, str(key.value)] = key.start_mark.line + 1
+    elif isinstance(node, yaml.SequenceNode):
+        for number, value in enumerate(node.value):
+            found |= _lines(value, (*place, number))
+    return found
+
+
+def _told(path: Path, lines: Mapping[Place, int], model: type[BaseModel], problem: Any) -> str:
+    place: Place = tuple(part for part in problem["loc"] if not str(part).startswith("function-"))
+    line = next((lines[place[:n]] for n in range(len(place), -1, -1) if place[:n] in lines), 1)
+    return f"{path}, line {line}: {'.'.join(map(str, place))}: {in_words(problem, place, model)}"

@@ -1,0 +1,1 @@
+"""Documents, states, paths, rules and logs: what every other part speaks about."""

@@ -1,0 +1,365 @@
+"""Observations, nights and step records: documents of the database read with defaults for whatever is missing.
+
+People edit documents in the Mongo shell, and older databases lack fields: nothing here may raise for want of one,
+and one of the wrong type counts as missing.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from obsarchive.core.rules import lookup
+from obsarchive.core.step_state import State
+from obsarchive.names import ObservationName, is_night
+
+SCHEMA = 1
+
+
+def utc_now() -> datetime:
+    """Now, as MongoDB will give it back: aware, whole milliseconds."""
+    now = datetime.now(UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _mappings(value: Any) -> list[Mapping[str, Any]]:
+    """Entries of a list of documents."""
+    return [entry for entry in value if isinstance(entry, Mapping)] if isinstance(value, list | tuple) else []
+
+
+def _count(value: Any) -> int:
+    """Return a number of times; the Mongo shell writes them as doubles."""
+    return int(value) if isinstance(value, int | float) and 0 <= value < float("inf") else 0
+
+
+def _time(value: Any) -> datetime | None:
+    if not isinstance(value, datetime):
+        return None
+    return value if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+def _shape(value: Any) -> tuple[int, int] | None:
+    match value:
+        case [int() | float() as ny, int() | float() as nx]:
+            return _count(ny), _count(nx)
+    return None
+
+
+@dataclass(frozen=True)
+class Master:
+    """A master dark or flat of a night."""
+
+    kind: str
+    key: str
+    """Mode of a dark, filter of a flat."""
+    shape: tuple[int, int]
+    signature: str
+    origin: str
+    """``own``, or ``copied from yyyymmdd``."""
+    night: str
+
+    @property
+    def label(self) -> str:
+        """``dark_6``, ``flat_Si``: the name of its file without the ending."""
+        return f"{self.kind}_{self.key}"
+
+    @property
+    def own(self) -> bool:
+        """Whether it was made from the night's own files."""
+        return self.origin == "own"
+
+    @property
+    def source_night(self) -> str:
+        """The night whose files it was made from."""
+        return self.night if self.own else self.origin.rpartition(" ")[2]
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any], night: str) -> "Master":
+        """Read a master from the results of a calibration step."""
+        return cls(
+            kind=str(document.get("kind", "")),
+            key=str(document.get("key", "")),
+            shape=_shape(document.get("shape")) or (0, 0),
+            signature=str(document.get("signature", "")),
+            origin=str(document.get("origin", "own")),
+            night=night,
+        )
+
+    def to_document(self) -> dict[str, Any]:
+        """Write it as the results of a calibration step hold it."""
+        return {
+            "kind": self.kind,
+            "key": self.key,
+            "shape": list(self.shape),
+            "signature": self.signature,
+            "origin": self.origin,
+        }
+
+
+@dataclass(frozen=True)
+class Need:
+    """A detector mode, frame shape and filter that science of a night was taken with."""
+
+    mode: str
+    shape: tuple[int, int] | None
+    filter: str
+    detector: tuple[int, int] | None = None
+    """Shape of a full frame; a smaller one is the central part of the detector."""
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> "Need":
+        """Read a need as a night's document holds it."""
+        return cls(
+            str(document.get("mode") or ""),
+            _shape(document.get("shape")),
+            str(document.get("filter") or ""),
+            _shape(document.get("detector")),
+        )
+
+    def to_document(self) -> dict[str, Any]:
+        """Write it as a night's document holds it."""
+        return {
+            "mode": self.mode,
+            "shape": list(self.shape) if self.shape else None,
+            "filter": self.filter,
+            "detector": list(self.detector) if self.detector else None,
+        }
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """What the database knows of one step."""
+
+    state: State = State.WAITING
+    retries: int = 0
+    task: str | None = None
+    message: str = ""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    products: tuple[Mapping[str, Any], ...] = ()
+    results: Mapping[str, Any] = field(default_factory=dict)
+    not_before: datetime | None = None
+    redo: bool = False
+    finished: datetime | None = None
+
+    @classmethod
+    def from_document(cls, document: Any) -> "StepRecord":
+        """Read a step; an unknown state counts as waiting."""
+        doc = _mapping(document)
+        return cls(
+            state=next((state for state in State if state == doc.get("state")), State.WAITING),
+            retries=_count(doc.get("retries")),
+            task=doc.get("task"),
+            message=str(doc.get("message") or ""),
+            inputs=_mapping(doc.get("inputs")),
+            products=tuple(_mappings(doc.get("products"))),
+            results=_mapping(doc.get("results")),
+            not_before=_time(doc.get("not_before")),
+            redo=bool(doc.get("redo")),
+            finished=_time(doc.get("finished")),
+        )
+
+
+@dataclass(frozen=True)
+class PipelineRecord:
+    """What the database knows of one pipeline of an observation or night."""
+
+    document: Mapping[str, Any]
+
+    @property
+    def force_redo(self) -> bool:
+        """A person wishes everything of this pipeline to be done again."""
+        return bool(_mapping(self.document.get("status")).get("force_redo"))
+
+    @property
+    def classified_as(self) -> str | None:
+        """Verdict of the pipeline on the data."""
+        return self.document.get("classified_as")
+
+    def step(self, name: str) -> StepRecord:
+        """Return the record of a step; of a step that never ran, the default."""
+        document = _mapping(self.document.get("steps")).get(name)
+        if document is None and isinstance(self.document.get(name), Mapping):
+            # Databases of the published Robo-AO archiver keep the numbers of a step one level higher.
+            document = {"results": self.document[name]}
+        return StepRecord.from_document(document)
+
+    def steps(self) -> dict[str, StepRecord]:
+        """Every step that has a record."""
+        return {name: self.step(name) for name in _mapping(self.document.get("steps"))}
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One visit of one target: a document of the collection ``objects``."""
+
+    document: Mapping[str, Any]
+
+    @property
+    def id(self) -> str:
+        """Name of the observation."""
+        return str(self.document["_id"])
+
+    @property
+    def night(self) -> str:
+        """The nightly directory it lies in; older documents know only the date in the name."""
+        return str(self.document.get("night") or f"{ObservationName.parse(self.id).date_utc:%Y%m%d}")
+
+    @property
+    def date_utc(self) -> datetime:
+        """Start of the observation."""
+        return _time(self.document.get("date_utc")) or ObservationName.parse(self.id).date_utc
+
+    @property
+    def filter(self) -> str:
+        """Name of the filter."""
+        return str(self.document.get("filter") or "")
+
+    @property
+    def camera(self) -> str:
+        """Name of the camera."""
+        return str(self.document.get("camera") or "")
+
+    @property
+    def mode(self) -> str:
+        """Detector mode, which decides on the master dark."""
+        return str(self.document.get("mode") or "")
+
+    @property
+    def shape(self) -> tuple[int, int] | None:
+        """Shape of a frame, (ny, nx), when the header told it."""
+        return _shape(self.document.get("shape"))
+
+    @property
+    def need(self) -> Need:
+        """Calibration that it asks for."""
+        return Need(self.mode, self.shape, self.filter, _shape(self.document.get("detector_px")))
+
+    @property
+    def raw_signature(self) -> str:
+        """Says whether the raw files changed."""
+        return str(lookup(self.document, "raw_data.signature") or "")
+
+    @property
+    def raw_missing(self) -> bool:
+        """Whether its raw files are gone from disk."""
+        return bool(lookup(self.document, "raw_data.missing"))
+
+    @property
+    def raw_files(self) -> tuple[Path, ...]:
+        """Its raw files, in the order of their frames."""
+        names = lookup(self.document, "raw_data.data")
+        folder = _raw_folder(self.document)
+        return tuple(folder / name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
+
+    @property
+    def packed(self) -> bool:
+        """Whether its tarball is up to date."""
+        return bool(lookup(self.document, "distributed.status"))
+
+    def number(self, dotted: str) -> float | None:
+        """Return a number at a dotted path of the document, or None."""
+        found = lookup(self.document, dotted)
+        return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
+
+    def pipeline(self, name: str) -> PipelineRecord:
+        """Return the record of a pipeline; of one that never ran, an empty one."""
+        return PipelineRecord(_mapping(_mapping(self.document.get("pipelined")).get(name)))
+
+    def first_product(self, names: Iterable[str]) -> tuple[str, StepRecord] | None:
+        """Return the first of some products, ``pipeline/product``, that there is, and the step that made it."""
+        for name in names:
+            pipeline, _, product = name.format(id=self.id).partition("/")
+            for record in self.pipeline(pipeline).steps().values():
+                made = record.state is State.DONE and any(entry.get("name") == product for entry in record.products)
+                if made:
+                    return name, record
+        return None
+
+
+@dataclass(frozen=True)
+class Night:
+    """A night: a document of the collection ``aux``."""
+
+    document: Mapping[str, Any]
+
+    @property
+    def id(self) -> str:
+        """The night, ``yyyymmdd``."""
+        return str(self.document["_id"])
+
+    @property
+    def night(self) -> str:
+        """The night itself, as for an observation."""
+        return self.id
+
+    def pipeline(self, name: str) -> PipelineRecord:
+        """Return the record of a night pipeline; of one that never ran, an empty one."""
+        return PipelineRecord(_mapping(self.document.get(name)))
+
+    def raw_signature(self, kind: str) -> str:
+        """Say whether the night's raw files of a kind changed."""
+        return str(lookup(self.document, f"raw_data.signature.{kind}") or "")
+
+    def raw_files(self, kind: str) -> tuple[Mapping[str, Any], ...]:
+        """Raw files of a kind: their path, mode, filter, camera and time."""
+        folder = _raw_folder(self.document)
+        return tuple(
+            {**file, "path": folder / str(file.get("name", "")), "date_utc": _time(file.get("date_utc"))}
+            for file in _mappings(lookup(self.document, "raw_data.files"))
+            if file.get("kind") == kind
+        )
+
+    @property
+    def copies_from(self) -> str:
+        """The night whose masters an administrator wants here, whatever this night has itself; empty: none."""
+        found = lookup(self.document, "raw_data.copies_calibration_from")
+        return found if isinstance(found, str) and is_night(found) else ""
+
+    def needs(self) -> frozenset["Need"]:
+        """What the night's science asks of its calibration."""
+        return frozenset(map(Need.from_document, _mappings(lookup(self.document, "raw_data.needs"))))
+
+    def seeing_frames(self) -> list[Mapping[str, Any]]:
+        """Seeing measured this night, file by file."""
+        return [
+            frame
+            for record in self.pipeline("seeing").steps().values()
+            for frame in _mappings(record.results.get("frames"))
+        ]
+
+    def seeing_fields(self) -> dict[str, Any]:
+        """Fields of the night's document that say what the seeing was."""
+        frames = self.seeing_frames()
+        values = [frame["fwhm_arcsec"] for frame in frames if isinstance(frame.get("fwhm_arcsec"), int | float)]
+        return {"seeing.frames": frames, "seeing.median_arcsec": median(values) if values else None}
+
+    @property
+    def science(self) -> str:
+        """Signature of what was found in its observations; empty while something is due for them."""
+        return str(lookup(self.document, "science.signature") or "")
+
+    def masters(self) -> list[Master]:
+        """Master darks and flats of this night."""
+        return [
+            Master.from_document(master, self.id)
+            for record in self.pipeline("calib").steps().values()
+            for master in _mappings(record.results.get("masters"))
+        ]
+
+
+def _raw_folder(document: Mapping[str, Any]) -> Path:
+    match lookup(document, "raw_data.location"):
+        case [_, str(folder)]:
+            return Path(folder)
+    return Path()
+
+
+def choose(masters: Iterable[Master], kind: str, key: str | None) -> Master | None:
+    """Return the master of a kind with this mode or filter, or None."""
+    return next((m for m in masters if m.kind == kind and m.key == key), None)

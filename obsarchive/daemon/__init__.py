@@ -1,0 +1,1 @@
+"""What runs for ever: scan, reconcile, plan, submit, harvest, pack."""

@@ -1,0 +1,84 @@
+"""One master an archive: a lock on its folder for daemons of this machine, a lease in the database for others."""
+
+import fcntl
+import os
+import socket
+import time
+from types import TracebackType
+from typing import Self
+
+from obsarchive.core.archive_paths import Layout
+from obsarchive.errors import ConfigError, NotMaster
+from obsarchive.store import Store
+
+LEASE_S = 120.0
+
+
+class Mastership:
+    """Held while the daemon runs.
+
+    Parameters
+    ----------
+    layout : Layout
+        The archive.
+    store : Store
+        Its book.
+    run : str
+        Id of this run of the daemon.
+
+    Raises
+    ------
+    NotMaster
+        On entering, when another daemon is master.
+    ConfigError
+        On entering, when the archive cannot be written.
+    """
+
+    def __init__(self, layout: Layout, store: Store, run: str) -> None:
+        self.layout, self.store, self.run = layout, store, run
+        self._lock: int | None = None
+        self._renewed = 0.0
+
+    def __enter__(self) -> Self:
+        self._lock = lock_archive(self.layout)
+        host = socket.gethostname()
+        # The lock is ours, so whoever holds the lease on this machine is dead: only other machines count.
+        if self.store.lease.take(self.run, host, f"{host}, process {os.getpid()}", LEASE_S) is None:
+            os.close(self._lock)
+            raise NotMaster(f"the archive {self.layout.root} has a master already: {self.store.lease.holder()}")
+        self._renewed = time.monotonic()
+        return self
+
+    def confirm(self) -> None:
+        """Renew the lease when a third of it is gone; raises NotMaster when another run took over."""
+        if time.monotonic() - self._renewed < LEASE_S / 3:
+            return
+        if not self.store.lease.renew(self.run, LEASE_S):
+            raise NotMaster(f"another daemon took over the archive: {self.store.lease.holder()}")
+        self._renewed = time.monotonic()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not isinstance(err, NotMaster):
+            self.store.lease.give_back(self.run)
+        if self._lock is not None:
+            os.close(self._lock)
+
+
+def lock_archive(layout: Layout) -> int:
+    """Lock the archive for this process; the kernel unlocks it however the process ends."""
+    try:
+        layout.root.mkdir(parents=True, exist_ok=True)
+        lock = os.open(layout.master_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as err:
+        raise ConfigError(f"paths.archive {layout.root} cannot be written: {err.strerror}") from err
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as err:
+        holder = os.pread(lock, 200, 0).decode(errors="replace").strip() or "unknown"
+        os.close(lock)
+        raise NotMaster(f"another daemon is master of the archive {layout.root}: process {holder}") from err
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, str(os.getpid()).encode(), 0)
+    return lock

@@ -1,0 +1,228 @@
+"""What is due: pure functions of documents, pipelines and what is on disk. No database, no clock of its own."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from obsarchive.core.documents import Master, Need, Night, Observation, StepRecord, choose
+from obsarchive.core.step_state import State
+from obsarchive.names import days_apart
+from obsarchive.pipeline import Pipeline, Step, Use
+from obsarchive.pipeline.chain import ChainEntry
+from obsarchive.science.imaging.calibration import DETECTOR, dark_mode_for
+
+Subject = Observation | Night
+BORROWED: dict[Use, str] = {"other_darks": "dark", "other_flats": "flat"}
+"""Uses that stand for masters of other nights, and their kind."""
+
+
+@dataclass(frozen=True)
+class World:
+    """What surrounds a subject: the night's raw files, its masters and needs, the masters of all nights."""
+
+    raw: Mapping[Use, str] = field(default_factory=dict)
+    """Signature of the night's raw files by kind."""
+    masters: tuple[Master, ...] = ()
+    """Masters of the subject's night."""
+    elsewhere: tuple[Master, ...] = ()
+    """Masters that other nights made from their own files."""
+    needs: frozenset[Need] = frozenset()
+    copies_from: str = ""
+    """Night whose masters are wanted before the subject's own."""
+    library: "Library" = field(default_factory=lambda: Library())
+    science: str = ""
+    """Signature of what was found in the night's observations; empty while it is not settled."""
+
+
+@dataclass(frozen=True)
+class Library:
+    """Signatures of the PSF library, by telescope and filter, and by night as well."""
+
+    groups: Mapping[tuple[str, ...], str] = field(default_factory=dict)
+    members: frozenset[str] = frozenset()
+
+    def signature(self, observation: Observation) -> str:
+        """What there is for an observation: of its own night, and of all."""
+        group = (str(observation.document.get("telescope") or ""), observation.filter)
+        return f"{self.groups.get((*group, observation.night), 'none')} {self.groups.get(group, 'none')}"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a failed step is tried again."""
+
+    now: datetime
+    max_retries: int
+
+
+def masters_for(need: Need, masters: Iterable[Master]) -> tuple[Master | None, Master | None]:
+    """Return the master dark and flat that fit an observation; None for one that is not there."""
+    have = list(masters)
+    darks = {master.key: master.shape for master in have if master.kind == "dark"}
+    key = dark_mode_for(need.mode, need.shape, darks, need.detector or DETECTOR) if need.shape else need.mode
+    flat = choose(have, "flat", need.filter)
+    if flat and need.shape and any(side < wanted for side, wanted in zip(flat.shape, need.shape, strict=True)):
+        flat = None
+    return choose(have, "dark", key), flat
+
+
+def substitutes(kind: str, night: str, world: World) -> tuple[Master, ...]:
+    """Masters of the nearest other nights for what a night lacks itself, by label; first of all the one it copies."""
+    place = 0 if kind == "dark" else 1
+    own = [master for master in world.masters if master.own]
+    wanted = [master for master in world.elsewhere if master.night == world.copies_from]
+    nearest_first = sorted(world.elsewhere, key=lambda master: (days_apart(master.night, night), master.night))
+    ordered = wanted + nearest_first
+    found: dict[str, Master] = {}
+    for need in world.needs:
+        if masters_for(need, own)[place] is None or masters_for(need, wanted)[place] is not None:
+            nearest = next((m for m in ordered if masters_for(need, [m])[place]), None)
+            if nearest is not None:
+                found[nearest.label] = nearest
+    return tuple(found[label] for label in sorted(found))
+
+
+def inputs_of(subject: Subject, step: Step, world: World) -> dict[str, str]:
+    """Signatures of everything a step is made from: when they change, the step is due again."""
+    found: dict[str, str] = {use: _signature(subject, use, world) for use in step.uses if use not in BORROWED}
+    if step.reads and isinstance(subject, Observation):
+        source = subject.first_product(step.reads)
+        found["source"] = f"{source[0]} {source[1].finished}" if source else ""
+    return found
+
+
+def _signature(subject: Subject, use: Use, world: World) -> str:
+    if isinstance(subject, Night):
+        return world.science if use == "observations" else world.raw.get(use, "")
+    if use == "science":
+        return subject.raw_signature
+    if use == "library":
+        return world.library.signature(subject)
+    dark, flat = masters_for(subject.need, world.masters)
+    return " ".join(f"{m.label}:{m.signature}" if m else "none" for m in (dark, flat))
+
+
+def stale(subject: Subject, chain: Sequence[ChainEntry], world: World) -> Iterator[tuple[Pipeline, Step]]:
+    """Steps that ended, but with other inputs than there are now, or that a person wants again."""
+    for link in chain:
+        record = subject.pipeline(link.pipeline.name)
+        for name, step in link.pipeline.steps.items():
+            ended = record.step(name)
+            if ended.state in (State.WAITING, State.ENQUEUED):
+                continue
+            if ended.redo or _has_other_inputs(ended, subject, step, world):
+                yield link.pipeline, step
+
+
+def dependents(pipeline: Pipeline, step: str) -> list[str]:
+    """Steps that show or use what a step makes, directly or through others, in their order."""
+    found = {step}
+    for name, other in pipeline.steps.items():  # in an order in which none stands before what it needs
+        if found.intersection((*other.after, *other.follows)):
+            found.add(name)
+    return [name for name in pipeline.steps if name in found and name != step]
+
+
+def _has_other_inputs(ended: StepRecord, subject: Subject, step: Step, world: World) -> bool:
+    before, now = dict(ended.inputs), inputs_of(subject, step, world)
+    if _misses_references(ended, before.pop("library", ""), now.pop("library", ""), world.library):
+        return True
+    if before != now:
+        return True
+    if ended.state is State.FAILED:
+        return False  # it borrowed nothing; it is tried again as often as any other failure
+    return _borrowed(ended, step, subject.night) != _to_borrow(step, subject.night, world)
+
+
+def _misses_references(ended: StepRecord, before: str, now: str, library: Library) -> bool:
+    """Whether the PSF library now has what a step lacked, or no longer has what it used."""
+    if before == now:
+        return False
+    if not library.members.issuperset(ended.results.get("references") or ()):
+        return True
+    lacks = ended.results.get("lacks_references")
+    return lacks == "any" or (lacks == "own night" and before.split()[:1] != now.split()[:1])
+
+
+def _borrowed(ended: StepRecord, step: Step, night: str) -> set[tuple[str, str, str]]:
+    """Masters that a calibration step took from other nights."""
+    if BORROWED.keys().isdisjoint(step.uses):
+        return set()
+    masters = [Master.from_document(document, night) for document in ended.results.get("masters") or ()]
+    return {(m.label, m.signature, m.source_night) for m in masters if not m.own}
+
+
+def _to_borrow(step: Step, night: str, world: World) -> set[tuple[str, str, str]]:
+    """Masters that it would take now."""
+    kinds = [kind for use, kind in BORROWED.items() if use in step.uses]
+    return {(m.label, m.signature, m.night) for kind in kinds for m in substitutes(kind, night, world)}
+
+
+def next_step(subject: Subject, chain: Sequence[ChainEntry], limits: Limits) -> tuple[ChainEntry, Step] | None:
+    """Return the first step of the chain that can run now; None while one runs or when there is none."""
+    if is_running(subject, chain):
+        return None
+    for link, step in open_steps(subject, chain, limits.max_retries):
+        not_before = subject.pipeline(link.pipeline.name).step(step.name).not_before
+        if not_before is None or not_before <= limits.now:
+            return link, step
+    return None
+
+
+def is_running(subject: Subject, chain: Sequence[ChainEntry]) -> bool:
+    """Whether a step of the chain runs for an observation or a night."""
+    records = (subject.pipeline(link.pipeline.name) for link in chain)
+    return any(step.state is State.ENQUEUED for record in records for step in record.steps().values())
+
+
+def open_steps(subject: Subject, chain: Sequence[ChainEntry], max_retries: int) -> Iterator[tuple[ChainEntry, Step]]:
+    """Steps that will run sooner or later, without anybody's help."""
+    for link in chain:
+        if not link.applies(subject.document):
+            continue
+        record = subject.pipeline(link.pipeline.name)
+        records = {name: record.step(name) for name in link.pipeline.steps}
+        for name, step in link.pipeline.steps.items():
+            if (
+                _may_run(records[name], max_retries)
+                and _is_ready(step, link.pipeline, records, max_retries)
+                and _has_settled(step.reads, subject, chain, max_retries)
+            ):
+                yield link, step
+
+
+def _has_settled(reads: Sequence[str], subject: Subject, chain: Sequence[ChainEntry], max_retries: int) -> bool:
+    """Whether none of some products of other pipelines is still to come."""
+    makers = {read.partition("/")[0] for read in reads}
+    for link in chain:
+        if link.pipeline.name in makers and link.applies(subject.document):
+            record = subject.pipeline(link.pipeline.name)
+            records = {name: record.step(name) for name in link.pipeline.steps}
+            products = {read.partition("/")[2] for read in reads}
+            for name, step in link.pipeline.steps.items():
+                if products.intersection(step.makes) and _will_run(name, link.pipeline, records, max_retries):
+                    return False
+    return True
+
+
+def _may_run(record: StepRecord, max_retries: int) -> bool:
+    return record.state is State.WAITING or (record.state is State.FAILED and record.retries <= max_retries)
+
+
+Records = Mapping[str, StepRecord]
+
+
+def _is_ready(step: Step, pipeline: Pipeline, records: Records, max_retries: int) -> bool:
+    if any(records[name].state is not State.DONE for name in step.after):
+        return False
+    return not any(_will_run(name, pipeline, records, max_retries) for name in step.follows)
+
+
+def _will_run(name: str, pipeline: Pipeline, records: Records, max_retries: int) -> bool:
+    """Whether a step runs now or later; not if what it comes after has ended badly."""
+    if records[name].state is State.ENQUEUED:
+        return True
+    return _may_run(records[name], max_retries) and all(
+        records[before].state is State.DONE or _will_run(before, pipeline, records, max_retries)
+        for before in pipeline.steps[name].after
+    )

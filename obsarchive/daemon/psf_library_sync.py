@@ -1,0 +1,106 @@
+"""Keeps the book in step with the PSF library on disk: who lacked references, what each night gave."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from obsarchive.core.archive_paths import Layout
+from obsarchive.core.documents import Night
+from obsarchive.daemon.planner import Library
+from obsarchive.errors import ArchiveError
+from obsarchive.io.psf_library import Entry, PsfLibrary, signatures
+from obsarchive.pipeline.chain import ChainEntry, steps_of
+from obsarchive.store import Store
+
+log = logging.getLogger(__name__)
+
+PIPELINE, STEP = "psflib", "candidates"
+"""The night pipeline that offers stars to the library."""
+
+
+class Librarian:
+    """Watches ``psf_library.fits``.
+
+    Parameters
+    ----------
+    store : Store
+        The book.
+    layout : Layout
+        The archive tree.
+    chain : sequence of ChainEntry
+        Pipelines of observations.
+    """
+
+    def __init__(self, store: Store, layout: Layout, chain: Sequence[ChainEntry]) -> None:
+        self.store, self.layout = store, layout
+        self.library = Library()
+        self.steps = steps_of(chain, uses={"library"})
+        self._seen: tuple[int, int] | None = None
+        self._entries = PsfLibrary(layout.psf_library)
+
+    def look(self) -> None:
+        """Read the library when it changed, let those who wait for references be looked at again, tell the nights."""
+        seen = self._stamp()
+        if seen != self._seen:
+            self._read(seen)
+            nights = self.store.nights.having(f"{PIPELINE}.steps")
+        else:
+            nights = self.store.nights.having(f"{PIPELINE}.steps", without="psf_lib")
+        for night in nights:
+            self.mirror(night)
+
+    def _read(self, seen: tuple[int, int]) -> None:
+        is_first, self._seen = self._seen is None, seen
+        try:
+            self._entries = PsfLibrary.read(self.layout.psf_library)
+        except ArchiveError as err:
+            log.warning("%s", err)
+            return
+        members = frozenset(entry.observation for entry in self._entries.entries)
+        gone = {entry.observation for entry in self._entries.removed} if is_first else self.library.members - members
+        self.library = Library(signatures(self._entries), members)
+        log.info("PSF library: version %d, %d reference stars", self._entries.version, len(members))
+        self.store.observations.reopen_lacking(self.steps, sorted(gone - members))
+
+    def mirror(self, night: Night) -> None:
+        """Write into a night's document which of its stars are in the library; have a lost library made again."""
+        step = night.pipeline(PIPELINE).step(STEP)
+        candidates = step.results.get("candidates") or []
+        is_lost = self._entries.version == 0 and any(item.get("added") for item in candidates)
+        if is_lost and self.store.nights.invalidate(night.id, (PIPELINE, STEP)):
+            log.warning("%s is gone: the night %s gives its stars again", self.layout.psf_library, night.id)
+        listed = _listed(night.id, candidates, self._entries)
+        if listed != night.document.get("psf_lib"):
+            self.store.nights.set_fields(night.id, {"psf_lib": listed})
+
+    def _stamp(self) -> tuple[int, int]:
+        """Time and size of the file, which change whenever it is replaced."""
+        try:
+            stat = self.layout.psf_library.stat()
+        except OSError:
+            return 0, 0
+        return stat.st_mtime_ns, stat.st_size
+
+
+def _listed(night: str, candidates: Sequence[Mapping[str, Any]], library: PsfLibrary) -> list[dict[str, Any]]:
+    """Candidates of a night and what became of them, best known first."""
+    known: dict[str, Entry] = {}
+    for entry in (*library.removed, *library.entries):
+        if entry.night == night:
+            known[entry.observation] = entry
+    names = dict.fromkeys([*(str(item["observation"]) for item in candidates), *sorted(known)])
+    facts = {str(item["observation"]): item for item in candidates}
+    return [_line(name, facts.get(name, {}), known.get(name)) for name in names]
+
+
+def _line(name: str, facts: Mapping[str, Any], entry: Entry | None) -> dict[str, Any]:
+    state = "not in library" if entry is None else "removed" if entry.is_removed else "in library"
+    return {
+        "observation": name,
+        "filter": entry.filter if entry else facts.get("filter"),
+        "file": f"psflib/{name}.fits",
+        "state": state,
+        "added": entry.added if entry else None,
+        "added_by": entry.added_by if entry else None,
+        "reason": facts.get("reason"),
+    }

@@ -1,0 +1,214 @@
+"""Raw data on disk: which nights and files exist, which are complete, what changed since the last look.
+
+A night that did not change costs one ``stat``: its listing is kept until the modification time of its folder
+moves. A folder that cannot be read is an error, never an empty night.
+"""
+
+import errno
+import hashlib
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from obsarchive.config.field_types import import_class
+from obsarchive.config.model import RawRoot
+from obsarchive.errors import ConfigError
+from obsarchive.instruments import Instrument, RawFile
+from obsarchive.instruments.base import stem
+from obsarchive.names import is_night
+
+log = logging.getLogger(__name__)
+
+FULL_LOOK_S = 1800.0
+"""A file rewritten in place leaves its folder's time alone: every so often a night is read all the same."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A raw file on disk."""
+
+    raw: RawFile
+    path: Path
+    size: int
+    mtime_ns: int
+
+
+@dataclass
+class Listing:
+    """What a night's raw folder holds."""
+
+    night: str
+    folder: Path
+    instrument: Instrument
+    files: list[Found] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
+    growing: list[str] = field(default_factory=list)
+
+    def of_kind(self, kind: str) -> list[Found]:
+        """Complete files of a kind, by name."""
+        growing = set(self.growing)
+        return [found for found in self.files if found.raw.kind == kind and found.raw.name not in growing]
+
+    def observations(self) -> dict[str, list[Found]]:
+        """Files of every observation, in the order of their frames; none that still grows."""
+        groups: dict[str, list[Found]] = {}
+        for found in self.files:
+            if found.raw.kind == "science":
+                groups.setdefault(found.raw.observation, []).append(found)
+        growing = set(self.growing)
+        return {
+            name: sorted(group, key=lambda found: found.raw.part)
+            for name, group in groups.items()
+            if growing.isdisjoint(found.raw.name for found in group)
+        }
+
+
+def signature(files: Iterable[Found]) -> str:
+    """Say in a few characters whether raw files changed: their names, sizes and times."""
+    text = "|".join(sorted(f"{found.raw.name}:{found.size}:{found.mtime_ns}" for found in files))
+    return hashlib.sha256(text.encode()).hexdigest()[:16] if text else ""
+
+
+@dataclass
+class _Seen:
+    """What is remembered of a night between two looks."""
+
+    folder_mtime_ns: int
+    looked: float
+    sizes: dict[str, tuple[int, int, float]]
+    listing: Listing
+
+
+def open_instrument(root: RawRoot) -> Instrument:
+    """Make the adapter of a raw root; a wrong setting is a ConfigError."""
+    try:
+        return import_class(root.instrument)(root.settings)
+    except (TypeError, ValueError) as err:
+        raise ConfigError(f"paths.raw, {root.path}: {root.instrument}: {err}") from err
+
+
+class Scanner:
+    """Looks at one root of nightly folders.
+
+    Parameters
+    ----------
+    root : RawRoot
+        The folder and its instrument.
+    settle_time_s : float
+        A file must have been left alone this long to count as complete [s].
+    first_night : str
+        Earlier nights are not looked at.
+    monotonic, wall : callable, optional
+        Clocks [s].
+    """
+
+    def __init__(
+        self,
+        root: RawRoot,
+        settle_time_s: float,
+        first_night: str = "",
+        monotonic: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.path = root.path
+        self.instrument = open_instrument(root)
+        self.settle_time_s = settle_time_s
+        self.first_night = first_night
+        self._monotonic, self._wall = monotonic, wall
+        self._seen: dict[str, _Seen] = {}
+
+    def nights(self) -> list[str]:
+        """Nights on disk, newest first; an unreadable root raises OSError."""
+        with os.scandir(self.path) as entries:
+            names = [entry.name for entry in entries if is_night(entry.name) and entry.is_dir()]
+        return sorted((name for name in names if name >= self.first_night), reverse=True)
+
+    def changed(self, only: set[str] | None = None) -> Iterator[Listing]:
+        """Nights whose content is new or changed since the last call, newest first."""
+        nights = self.nights()
+        for gone in self._seen.keys() - set(nights):
+            self.forget(gone)
+        for night in nights:
+            if only and night not in only:
+                continue
+            try:
+                listing = self._look(night)
+            except OSError as err:
+                log.warning("night %s in %s cannot be read, looked at again later: %s", night, self.path, err)
+                continue
+            if listing is not None:
+                yield listing
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether some file seen last may still be growing."""
+        return any(seen.listing.growing for seen in self._seen.values())
+
+    def forget(self, night: str) -> None:
+        """Report a night as changed at the next call, whatever its folder says."""
+        self._seen.pop(night, None)
+
+    def _look(self, night: str) -> Listing | None:
+        folder = self.path / night
+        mtime_ns = folder.stat().st_mtime_ns
+        seen = self._seen.get(night)
+        now = self._monotonic()
+        fresh = seen is not None and now - seen.looked < FULL_LOOK_S
+        if seen and fresh and seen.folder_mtime_ns == mtime_ns and not seen.listing.growing:
+            return None
+        listing, sizes = self._list(night, folder, seen.sizes if seen else {})
+        self._seen[night] = _Seen(mtime_ns, now, sizes, listing)
+        same = seen is not None and (seen.listing.files, seen.listing.ignored, seen.listing.growing) == (
+            listing.files,
+            listing.ignored,
+            listing.growing,
+        )
+        return None if same else listing
+
+    def _list(
+        self, night: str, folder: Path, before: dict[str, tuple[int, int, float]]
+    ) -> tuple[Listing, dict[str, tuple[int, int, float]]]:
+        listing = Listing(night, folder, self.instrument)
+        sizes: dict[str, tuple[int, int, float]] = {}
+        now, wall = self._monotonic(), self._wall()
+        with os.scandir(folder) as entries:
+            for entry in sorted(entries, key=lambda item: item.name):
+                path = folder / entry.name
+                raw, is_file = self.instrument.identify(path), _is_file(entry)
+                kept = is_file and raw.kind != "ignored"
+                if not kept:
+                    listing.ignored.append(entry.name)
+                    if not is_file or stem(entry.name) is None:
+                        continue  # a young raw file may be one whose header is not there yet
+                stat = entry.stat()
+                found = Found(raw, path, stat.st_size, stat.st_mtime_ns)
+                since = _unchanged_since(found, before.get(entry.name), now, wall)
+                sizes[entry.name] = (found.size, found.mtime_ns, since)
+                if now - since < self.settle_time_s:
+                    listing.growing.append(entry.name)
+                if kept:
+                    listing.files.append(found)
+        return listing, sizes
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError as err:
+        if err.errno == errno.ELOOP:  # a link that leads to itself
+            return False
+        raise
+
+
+def _unchanged_since(found: Found, before: tuple[int, int, float] | None, now: float, wall: float) -> float:
+    """Monotonic time since which a file has kept its size and time.
+
+    A file seen for the first time is believed to be as old as it says, unless it claims to come from the future.
+    """
+    if before is not None and before[:2] == (found.size, found.mtime_ns):
+        return before[2]
+    age = wall - found.mtime_ns / 1e9
+    return now - max(age, 0.0) if before is None else now

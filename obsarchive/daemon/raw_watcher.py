@@ -1,0 +1,57 @@
+"""Keeps an eye on all raw folders and takes in what is new or changed."""
+
+import logging
+from collections.abc import Sequence
+
+from obsarchive.config.model import Config
+from obsarchive.daemon.ingest import Ingest
+from obsarchive.daemon.raw_scanner import Listing, Scanner
+from obsarchive.errors import ServiceUnavailable
+from obsarchive.store import outage_as_error
+
+log = logging.getLogger(__name__)
+
+
+class RawWatch:
+    """The raw folders of an archive.
+
+    Parameters
+    ----------
+    config : Config
+        Where they are, and from which night on they count.
+    ingest : Ingest
+        Writes what is found into the book.
+    nights : sequence of str, optional
+        Only these nights.
+    """
+
+    def __init__(self, config: Config, ingest: Ingest, nights: Sequence[str] = ()) -> None:
+        first = f"{config.misc.archiving_start_date:%Y%m%d}"
+        self.scanners = [Scanner(root, config.misc.settle_time_s, first) for root in config.paths.raw]
+        self.ingest = ingest
+        self.nights = set(nights)
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether some file may still be growing."""
+        return any(scanner.unsettled for scanner in self.scanners)
+
+    def look(self) -> None:
+        """Take in what changed since the last look; a folder that cannot be read is looked at again later."""
+        for scanner in self.scanners:
+            try:
+                for listing in scanner.changed(self.nights or None):
+                    self._take_in(scanner, listing)
+            except OSError as err:
+                log.warning("raw data in %s cannot be read, looked at again later: %s", scanner.path, err)
+
+    def _take_in(self, scanner: Scanner, listing: Listing) -> None:
+        try:
+            with outage_as_error():
+                self.ingest.night(listing)
+        except ServiceUnavailable:
+            scanner.forget(listing.night)
+            raise
+        except Exception:
+            # Whatever a telescope writes must not stop the daemon, nor keep it from the other nights.
+            log.exception("night %s: not taken in, looked at again when it changes", listing.night)

@@ -1,0 +1,80 @@
+"""Brings the book in step with the world: vanished products, changed inputs, the wishes of people."""
+
+import logging
+from collections.abc import Iterator, Sequence
+
+from obsarchive.core.archive_paths import Layout
+from obsarchive.core.documents import Observation
+from obsarchive.daemon import planner
+from obsarchive.daemon.ingest import peoples_fields, remember
+from obsarchive.daemon.planner import Subject, World
+from obsarchive.daemon.product_check import missing_products
+from obsarchive.daemon.work_queue import Agenda
+
+log = logging.getLogger(__name__)
+
+
+class Reconciler:
+    """Lets steps wait again when what they made or were made from is not what it was.
+
+    Parameters
+    ----------
+    agenda : Agenda
+        Which pipelines concern a night or an observation, and where it is kept.
+    layout : Layout
+        The archive tree.
+    """
+
+    def __init__(self, agenda: Agenda, layout: Layout) -> None:
+        self.agenda, self.layout = agenda, layout
+        self.store = agenda.store
+
+    def audit(self, nights: Sequence[str] = ()) -> Iterator[str]:
+        """Look at all products, or those of some nights; a step whose products vanished waits again.
+
+        Yields the night that it has looked at, so that the caller may go on later.
+        """
+        for night in nights or [found.id for found in self.store.nights.all()]:
+            for observation in self.store.observations.of_night(night):
+                self._audit(observation)
+                self._keep_up(observation)
+                if observation.packed and not self.layout.tarball(night, observation.id).exists():
+                    self.store.observations.set_fields(observation.id, {"distributed.status": False})
+            for found in self.store.nights.all([night]):
+                self._audit(found)
+            yield night
+
+    def _keep_up(self, observation: Observation) -> None:
+        """Let the tree know what people changed in the book: it must be able to rebuild it."""
+        if peoples_fields(observation.document) == observation.document.get("remembered"):
+            return
+        document = self.store.observations.find(observation.id)
+        if document is not None:
+            remember(self.layout, document)
+            self.store.observations.set_fields(observation.id, {"remembered": peoples_fields(document)})
+
+    def _audit(self, subject: Subject) -> None:
+        book = self.agenda.book_of(subject)
+        for found in missing_products(subject, self.agenda.chain_of(subject), self.layout):
+            path = (found.pipeline.name, found.step.name)
+            if book.invalidate(subject.id, path):
+                log.warning("%s %s.%s: made again, %s vanished", subject.id, *path, ", ".join(found.products))
+
+    def settle(self, subject: Subject, world: World) -> bool:
+        """Consume wishes and find stale steps; whether the document in hand is out of date now."""
+        changed = False
+        chain, book = self.agenda.chain_now(subject), self.agenda.book_of(subject)
+        for link in chain:
+            record = subject.pipeline(link.pipeline.name)
+            if record.force_redo and book.grant_redo(subject.id, link.pipeline.name, link.pipeline.steps):
+                log.info("%s %s: done again by request", subject.id, link.pipeline.name)
+                changed = True
+        raw_missing = isinstance(subject, Observation) and subject.raw_missing
+        for pipeline, step in planner.stale(subject, chain, world):
+            if raw_missing and "science" in step.uses:
+                continue
+            for name in (step.name, *planner.dependents(pipeline, step.name)):
+                if book.invalidate(subject.id, (pipeline.name, name)):
+                    log.info("%s %s.%s: due again (other inputs, or a person's wish)", subject.id, pipeline.name, name)
+                    changed = True
+        return changed

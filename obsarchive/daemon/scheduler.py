@@ -1,0 +1,400 @@
+"""The daemon's loop: scan, reconcile, plan, submit, harvest, pack, nap. The only writer of states."""
+
+import logging
+import queue
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from obsarchive.config.model import Config
+from obsarchive.core.archive_paths import Layout
+from obsarchive.core.documents import Night, utc_now
+from obsarchive.core.step_state import State, after
+from obsarchive.daemon import planner
+from obsarchive.daemon.ingest import Ingest, remember
+from obsarchive.daemon.leader import Mastership
+from obsarchive.daemon.notifications import Alerts
+from obsarchive.daemon.planner import Limits, Subject, World
+from obsarchive.daemon.psf_library_sync import Librarian
+from obsarchive.daemon.raw_watcher import RawWatch
+from obsarchive.daemon.reconcile import Reconciler
+from obsarchive.daemon.requests import Wishes
+from obsarchive.daemon.status_report import Telemetry
+from obsarchive.daemon.step_effects import FollowUp
+from obsarchive.daemon.tarballs import pack, sweep, sweep_leftovers
+from obsarchive.daemon.tasks import Running, make_task
+from obsarchive.daemon.time_series import TimeSeries
+from obsarchive.daemon.work_queue import Agenda
+from obsarchive.database.connect import Opened
+from obsarchive.errors import ServiceUnavailable
+from obsarchive.execution.cluster import Cluster, Ended, Event, Progress, as_outcome, run_task
+from obsarchive.execution.step_process import Outcome
+from obsarchive.pipeline import Step
+from obsarchive.pipeline.chain import ChainEntry, decision_chain, steps_of
+from obsarchive.store import Book, Ending, outage_as_error
+from obsarchive.store.jobs import now_plus
+
+log = logging.getLogger(__name__)
+
+REPORT_S = 5.0
+AUDIT_SLICE_S = 0.3
+"""Longest time that one cycle spends on looking at products."""
+OUTAGE_PAUSE_S = 5.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """How this run differs from running for ever."""
+
+    once: bool = False
+    nights: tuple[str, ...] = ()
+
+
+class Engine:
+    """Keeps one archive; made once a run.
+
+    Parameters
+    ----------
+    config : Config
+        The configuration.
+    opened : Opened
+        The open database.
+    cluster : Cluster
+        Where steps run; started by :meth:`run`.
+    options : Options, optional
+        Limits of this run.
+    """
+
+    def __init__(self, config: Config, opened: Opened, cluster: Cluster, options: Options | None = None) -> None:
+        self.config, self.opened, self.cluster = config, opened, cluster
+        self.options = options or Options()
+        self.store = opened.store
+        self.layout = Layout(config.paths.archive)
+        self.run_id = uuid.uuid4().hex
+        chain = decision_chain(config)
+        self.chain = [link for link in chain if link.pipeline.scope == "observation"]
+        self.night_chain = [link for link in chain if link.pipeline.scope == "night"]
+        self.ingest = Ingest(config, self.store)
+        self.agenda = Agenda(self.store, self.chain, self.night_chain, config.misc.max_retries, self.options.nights)
+        self.reconciler = Reconciler(self.agenda, self.layout)
+        self.librarian = Librarian(self.store, self.layout, self.chain)
+        self.alerts = Alerts(config, self.store.outbox)
+        self.wishes = Wishes(self.store, self.layout, chain)
+        self.followup = FollowUp(self.store, self.librarian)
+        self.watch = RawWatch(config, self.ingest, self.options.nights)
+        self.telemetry = Telemetry(config, self.store.jobs, self.run_id)
+        self.timeseries = TimeSeries(config, self.store, cluster)
+        self.running: dict[str, Running] = {}
+        self.stopping = threading.Event()
+        self._next_scan = self._next_audit = self._next_report = 0.0
+        self._auditing: Iterator[str] | None = None
+        self._pack_failures: Counter[str] = Counter()
+        self._state = "starting"
+
+    # -- the loop -------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Run until nothing is due (``--once``), or until :meth:`stop`."""
+        with Mastership(self.layout, self.store, self.run_id) as master:
+            self.start()
+            try:
+                while not self.stopping.is_set() and not self._turn(master):
+                    pass
+            finally:
+                self.close()
+
+    def stop(self) -> None:
+        """Ask the loop to end; safe in a signal handler."""
+        self.stopping.set()
+
+    def start(self) -> None:
+        """Take over what earlier runs left, then start the cluster."""
+        self.store.ensure_indexes(steps_of(self.chain), self.librarian.steps)
+        released = sum(book.release(paths, not_run=self.run_id) for book, paths in self._books())
+        self.store.jobs.close_run(not_run=self.run_id)
+        if released:
+            log.info("released %d step(s) that an earlier run had claimed", released)
+        recalled = self.ingest.tree()
+        if recalled:
+            log.info("took up %d observation(s) from the archive tree", recalled)
+        for night in self._open_nights():
+            sweep_leftovers(self.layout.night(night), time.time())
+        self.cluster.start()
+        self.alerts.start()
+
+    def close(self) -> None:
+        """Stop working: give back claims, close the cluster, say goodbye."""
+        self.alerts.stop()
+        self.timeseries.stop()
+        self.cluster.close()
+        self.running.clear()
+        try:
+            with outage_as_error():
+                for book, paths in self._books():
+                    book.release(paths, run=self.run_id)
+                self._report("stopped")
+        except ServiceUnavailable as err:
+            log.warning("claims are given back at the next start: %s", err)
+
+    def idle(self) -> bool:
+        """Whether nothing runs and nothing will, without anybody's help."""
+        if self.running or self._auditing or self.watch.unsettled or self.timeseries.busy:
+            return False
+        return not self.agenda.pending(self._never_packed())
+
+    def _turn(self, master: Mastership) -> bool:
+        """One cycle and the wait after it; whether the work is finished (``--once``).
+
+        A database or scheduler that went away is waited for, not died of.
+        """
+        try:
+            with outage_as_error():
+                master.confirm()
+                if not self.cluster.alive:
+                    self._recover_cluster()
+                self.cycle()
+                if self.options.once and self.idle():
+                    return True
+                self.wait()
+        except ServiceUnavailable as err:
+            log.warning("%s; trying again in %g s", err, OUTAGE_PAUSE_S)
+            self.stopping.wait(OUTAGE_PAUSE_S)
+            self._recover_database()
+        return False
+
+    def _recover_database(self) -> None:
+        """Bring the database back; claims that were made but never handed over are given back."""
+        try:
+            self.opened.revive()
+            with outage_as_error():
+                for book, paths in self._books():
+                    book.release(paths, run=self.run_id, but=list(self.running))
+        except ServiceUnavailable as err:
+            log.warning("the database is still away: %s", err)
+
+    def cycle(self) -> None:
+        """One round: look at the disk when it is time, then hand out work."""
+        now = time.monotonic()
+        nap = self.config.misc.nap
+        if nap and nap.covers(utc_now()):
+            self._report("napping")
+            return
+        if now >= self._next_scan:
+            self.watch.look()
+            self._next_scan = time.monotonic() + self.config.misc.loop_interval_s
+        self.wishes.grant()
+        self.librarian.look()
+        self.agenda.library = self.librarian.library
+        self.audit()
+        space = self.telemetry.lacks_space()
+        if space is None:
+            self.submit()
+            self.timeseries.start_if_due(self.config.misc.loop_interval_s)
+        elif self._state != "no space":
+            log.warning("no new work: %s", space)
+        self._report("no space" if space else "working" if self.running else "idle")
+
+    def audit(self) -> None:
+        """Look at products for a moment; the next cycle goes on where this one stopped."""
+        if self._auditing is None and time.monotonic() >= self._next_audit:
+            self._auditing = self.reconciler.audit(self.options.nights)
+        if self._auditing is None:
+            return
+        until = time.monotonic() + AUDIT_SLICE_S
+        for _ in self._auditing:
+            if time.monotonic() > until:
+                return
+        self._auditing = None
+        self._next_audit = time.monotonic() + self.config.misc.audit_interval_s
+
+    def wait(self) -> None:
+        """Sleep until something ends, or it is time for the next look at the disk."""
+        pause = self.config.misc.loop_interval_s
+        if self.options.once and not self.running:
+            pause = min(pause, 0.5)
+        deadline = time.monotonic() + pause
+        while not self.stopping.is_set():
+            try:
+                event = self.cluster.events.get(timeout=max(0.0, min(deadline - time.monotonic(), 1.0)))
+            except queue.Empty:
+                if time.monotonic() >= deadline or not self.cluster.alive:
+                    return
+                self._report("working" if self.running else "idle")
+                continue
+            if self._harvest_all(event):
+                return
+
+    # -- plan and submit ----------------------------------------------------------------------------------------
+
+    def submit(self) -> None:
+        """Hand out work, newest night first, calibration before science, until the cluster has enough."""
+        busy = {running.subject.id for running in self.running.values()}
+        enough = 2 * self.cluster.capacity  # asks the scheduler: once a round, not for every observation
+        for subject, world in self.agenda.subjects():
+            if self.cluster.busy >= enough or self.stopping.is_set():
+                return
+            if subject.id not in busy and self._advance(subject, world):
+                busy.add(subject.id)
+
+    def _advance(self, subject: Subject, world: World) -> bool:
+        """Bring a night or an observation one step further; whether something runs for it now."""
+        chain, book = self.agenda.chain_now(subject), self.agenda.book_of(subject)
+        if self.reconciler.settle(subject, world):
+            subject = type(subject)(book.find(subject.id) or subject.document)
+        limits = Limits(utc_now(), self.config.misc.max_retries)
+        due = planner.next_step(subject, chain, limits)
+        if due is not None:
+            return self._submit_step(subject, world, *due)
+        if next(planner.open_steps(subject, chain, limits.max_retries), None) is None:
+            return self._settle(subject)
+        return False
+
+    def _submit_step(self, subject: Subject, world: World, link: ChainEntry, step: Step) -> bool:
+        task_id, book = uuid.uuid4().hex, self.agenda.book_of(subject)
+        if not book.claim(subject.id, (link.pipeline.name, step.name), task_id, self.run_id):
+            return False
+        running = Running(subject, book, link, step, world)
+        task = make_task(self.config, self.store, task_id, running)
+        self.running[task_id] = running
+        names = {"night": subject.night, "pipeline": link.pipeline.name, "step": step.name}
+        self.store.jobs.start({"_id": task_id, "run": self.run_id, "subject": subject.id, **names})
+        log.info("%s %s: enqueued", subject.id, running.label)
+        self.cluster.submit(task_id, run_task, task)
+        return True
+
+    # -- harvest and pack -----------------------------------------------------------------------------------------
+
+    def _harvest_all(self, event: Event) -> bool:
+        """Take `event` and all that wait behind it; whether something ended."""
+        ended = False
+        while True:
+            ended |= isinstance(event, Ended)
+            try:
+                with outage_as_error():
+                    self._harvest(event)
+            except ServiceUnavailable:
+                self.cluster.events.put(event)  # what came back is not lost with the database
+                raise
+            try:
+                event = self.cluster.events.get_nowait()
+            except queue.Empty:
+                return ended
+
+    def _harvest(self, event: Event) -> None:
+        running = self.running.get(event.task)
+        if running is None:
+            return
+        if isinstance(event, Progress):
+            running.fraction, running.text = event.fraction, event.text
+            self.store.jobs.update(event.task, {"fraction": event.fraction, "text": event.text, "worker": event.worker})
+            return
+        if running.step is None:
+            self._packed(running, event.value)
+        else:
+            self._finish(event.task, running, as_outcome(event))
+        del self.running[event.task]
+        self.cluster.forget(event.task)
+
+    def _finish(self, task: str, running: Running, outcome: Outcome) -> None:
+        link, step = running.link, running.step
+        if link is None or step is None:
+            return
+        state = after(State.ENQUEUED, outcome.event)
+        retries = running.subject.pipeline(link.pipeline.name).step(step.name).retries
+        manifest = {**outcome.manifest, "inputs": planner.inputs_of(running.subject, step, running.world)}
+        ending = Ending(state, outcome.message, manifest, self._not_before(state, retries))
+        document = running.book.finish(running.subject.id, (link.pipeline.name, step.name), task, ending)
+        name = running.subject.id
+        if document is None:
+            log.warning("%s %s: a late result of a superseded task is ignored", name, running.label)
+            return
+        level = logging.INFO if state is State.DONE else logging.WARNING
+        log.log(level, "%s %s: %s%s", name, running.label, state, f" ({outcome.message})" if outcome.message else "")
+        self.telemetry.count(str(state), name, running.label, outcome.message)
+        if state is not State.FAILED or retries >= self.config.misc.max_retries:
+            self.alerts.step_ended(running.subject, running.label, state, outcome.message)
+        self.store.jobs.update(
+            task,
+            {
+                "state": str(state),
+                "message": outcome.message,
+                "finished": utc_now(),
+                "duration_s": round(time.monotonic() - running.started, 2),
+                "cpu_s": outcome.cpu_s,
+                "peak_memory_mb": outcome.peak_memory_mb,
+                "log": list(outcome.manifest.get("log", ())),
+            },
+        )
+        self.followup.after(running, link, type(running.subject)(document), outcome)
+
+    def _not_before(self, state: State, retries: int) -> datetime | None:
+        if state is State.FAILED:
+            return now_plus(self.config.misc.retry_delay_s * 2**retries)
+        return now_plus(self.config.misc.loop_interval_s) if state is State.WAITING else None
+
+    def _settle(self, subject: Subject) -> bool:
+        """Nothing is due any more: pack an observation, sweep up; whether something runs for it now."""
+        if isinstance(subject, Night):
+            sweep(self.config.paths.tmp, subject.id)
+            return False
+        if subject.packed:
+            self.store.observations.set_fields(subject.id, {"look_again": False})
+            return False
+        folder = self.layout.observation(subject.night, subject.id)
+        document = self.store.observations.find(subject.id)
+        if document is None or subject.id in self._never_packed():
+            return False
+        sweep(self.config.paths.tmp, subject.id)
+        remember(self.layout, document)
+        task_id = uuid.uuid4().hex
+        asked = (document.get("distributed") or {}).get("last_modified")
+        self.running[task_id] = Running(subject, self.store.observations, asked=asked)
+        self.cluster.submit(task_id, pack, folder, self.layout.tarball(subject.night, subject.id))
+        return True
+
+    def _never_packed(self) -> set[str]:
+        """Observations whose tarball could not be written again and again; left alone until the next start."""
+        return {name for name, failures in self._pack_failures.items() if failures > self.config.misc.max_retries}
+
+    def _packed(self, running: Running, value: object) -> None:
+        if isinstance(value, BaseException):
+            self._pack_failures[running.subject.id] += 1
+            log.error("%s: not packed: %s", running.subject.id, value)
+            self.telemetry.count("failed", running.subject.id, "pack", str(value))
+            return
+        fields = {"distributed.bytes": value}
+        if self.store.observations.set_packed(running.subject.id, running.asked, fields):
+            log.info("%s: packed", running.subject.id)
+            self.alerts.data_ready(running.subject)
+
+    def _books(self) -> list[tuple[Book, list[tuple[str, str]]]]:
+        """Both collections, with the steps that their documents hold."""
+        return [
+            (self.store.observations, steps_of(self.chain)),
+            (self.store.nights, steps_of(self.night_chain, "night")),
+        ]
+
+    def _open_nights(self) -> set[str]:
+        names = [link.pipeline.name for link in self.chain]
+        return {observation.night for observation in self.store.observations.open(names)}
+
+    def _recover_cluster(self) -> None:
+        log.warning("the Dask cluster lost its scheduler or all its workers: starting another one")
+        for book, paths in self._books():
+            book.release(paths, run=self.run_id)
+        self.running.clear()
+        self.cluster.restart()
+
+    def _report(self, state: str) -> None:
+        now = time.monotonic()
+        if state == self._state and now < self._next_report:
+            return
+        self._state, self._next_report = state, now + REPORT_S
+        running = [task.status(now) for task in self.running.values()]
+        workers = self.cluster.describe()
+        due = self.store.observations.count_unpacked()
+        self.telemetry.report(state, running, {"workers": workers, "queue": due})

@@ -1,0 +1,99 @@
+"""What the daemon says of itself: one small JSON file, and the same in the database for the portal."""
+
+import json
+import logging
+import os
+import shutil
+import socket
+from collections import deque
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from obsarchive import __version__
+from obsarchive.config.model import Config
+from obsarchive.core.documents import utc_now
+from obsarchive.errors import ArchiveError
+from obsarchive.io.fits_products import write_atomic
+from obsarchive.store import Jobs
+
+log = logging.getLogger(__name__)
+
+ERRORS_KEPT = 20
+
+
+class Telemetry:
+    """Counts what happens and reports it now and then."""
+
+    def __init__(self, config: Config, jobs: Jobs, run: str) -> None:
+        self.config, self.jobs, self.run = config, jobs, run
+        self.file = config.paths.logs / "status.json"
+        self.started = utc_now()
+        self.endings: deque[tuple[Any, str]] = deque(maxlen=100_000)
+        self.totals: dict[str, int] = {}
+        self.errors: deque[dict[str, Any]] = deque(maxlen=ERRORS_KEPT)
+        self._process = psutil.Process()
+
+    def count(self, state: str, subject: str, step: str, message: str) -> None:
+        """Note how a step ended."""
+        self.endings.append((utc_now(), state))
+        self.totals[state] = self.totals.get(state, 0) + 1
+        if state in ("failed", "rejected"):
+            self.errors.appendleft({"when": utc_now(), "subject": subject, "step": step, "message": message})
+
+    def report(self, state: str, running: list[dict[str, Any]], extra: Mapping[str, Any]) -> None:
+        """Write the status file and the database's copy; a full disk or absent folder is only logged."""
+        hour_ago = utc_now() - timedelta(hours=1)
+        recent = [name for when, name in self.endings if when > hour_ago]
+        status = {
+            "updated": utc_now(),
+            "state": state,
+            "run": self.run,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "version": __version__,
+            "started": self.started,
+            "running": running,
+            "rates": {f"{name}_last_hour": recent.count(name) for name in ("done", "failed", "rejected")},
+            "totals": self.totals,
+            "cpu_percent": psutil.cpu_percent(),
+            "memory_mb": round(self._process.memory_info().rss / 1e6),
+            "disks": self.disks(),
+            "last_errors": list(self.errors),
+            **extra,
+        }
+        self.jobs.report(status)
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(self.file, json.dumps(status, indent=1, default=str).encode())
+        except (OSError, ArchiveError) as err:
+            log.warning("the status file cannot be written: %s", err)
+
+    def disks(self) -> list[dict[str, Any]]:
+        """Free and total space of every configured path."""
+        paths = self.config.paths
+        folders = {root.path for root in paths.raw} | {paths.archive, paths.tmp, paths.logs}
+        found = []
+        for folder in sorted(folders):
+            try:
+                usage = shutil.disk_usage(folder)
+            except OSError:
+                continue
+            found.append({"path": str(folder), "free_gb": usage.free / 1e9, "total_gb": usage.total / 1e9})
+        return found
+
+    def lacks_space(self) -> str | None:
+        """Say which of the paths we write to is too full for new work, or None."""
+        wanted = self.config.misc.min_free_gb
+        for folder in (self.config.paths.archive, self.config.paths.tmp):
+            free_gb = shutil.disk_usage(_existing(folder)).free / 1e9
+            if free_gb < wanted:
+                return f"{folder} has {free_gb:.2f} GB free, misc.min_free_gb wants {wanted:g}"
+        return None
+
+
+def _existing(folder: Path) -> Path:
+    return next(path for path in (folder, *folder.parents) if path.exists())

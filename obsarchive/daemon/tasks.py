@@ -1,0 +1,110 @@
+"""What a step is told before it runs: from documents and configuration to a task."""
+
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from obsarchive.config.model import Config, Telescope
+from obsarchive.core.documents import Master, Night, Observation
+from obsarchive.daemon import planner
+from obsarchive.daemon.planner import Library, Subject, World
+from obsarchive.pipeline import Step, Task
+from obsarchive.pipeline.chain import ChainEntry
+from obsarchive.store import Book, Store
+
+
+@dataclass
+class Running:
+    """A task on the cluster: a step, or (with `asked`) the packing of an observation."""
+
+    subject: Subject
+    book: Book
+    link: ChainEntry | None = None
+    step: Step | None = None
+    world: World = field(default_factory=World)
+    asked: datetime | None = None
+    started: float = field(default_factory=time.monotonic)
+    fraction: float = 0.0
+    text: str = "queued"
+
+    @property
+    def label(self) -> str:
+        """What runs, in words."""
+        return f"{self.link.pipeline.name}.{self.step.name}" if self.link and self.step else "pack"
+
+    def status(self, now: float) -> dict[str, Any]:
+        """How far it is, for telemetry; `now` is the monotonic time [s]."""
+        seconds = round(now - self.started, 1)
+        here = {"subject": self.subject.id, "step": self.label}
+        return {**here, "fraction": self.fraction, "text": self.text, "seconds": seconds}
+
+
+def make_task(config: Config, store: Store, task_id: str, running: Running) -> Task:
+    """Tell a worker all that it must know to run a step."""
+    link, step, subject = running.link, running.step, running.subject
+    if link is None or step is None:
+        raise TypeError("packing is no step")
+    document = running.book.find(subject.id) or subject.document  # lists of documents come without the names of files
+    return Task(
+        id=task_id,
+        pipeline=type(link.pipeline),
+        step=step.name,
+        document=document,
+        archive=config.paths.archive,
+        tmp=config.paths.tmp,
+        settings=link.settings,
+        step_settings=link.step_settings,
+        inputs=planner.inputs_of(subject, step, running.world),
+        files=_raw_files(type(subject)(document), step),
+        masters=_masters(subject, step, running.world),
+        telescope=_telescope(config, subject),
+        telescopes=config.telescope,
+        observations=tuple(store.observations.found(subject.night)) if "observations" in step.uses else (),
+        calibration=config.calibration,
+        raw_roots=tuple(config.paths.raw),
+        config_digest=config.digest,
+        time_limit_s=config.parallel.job_timeout_s,
+        memory_limit_gb=config.parallel.memory_limit_gb,
+    )
+
+
+def _telescope(config: Config, subject: Subject) -> Telescope | None:
+    if isinstance(subject, Night):
+        return None
+    name = config.telescope_of(subject.camera, subject.date_utc.date())
+    return config.telescope[name] if name else None
+
+
+def world_of(night: Night, own: tuple[Master, ...], library: Library) -> World:
+    """What surrounds a night and its observations; `own`: masters that any night made from its own files."""
+    return World(
+        raw={kind: night.raw_signature(kind) for kind in ("dark", "flat", "seeing")},
+        masters=tuple(night.masters()),
+        elsewhere=tuple(master for master in own if master.night != night.id),
+        needs=night.needs(),
+        copies_from=night.copies_from,
+        library=library,
+        science=night.science,
+    )
+
+
+def _raw_files(subject: Subject, step: Step) -> dict[str, tuple[Path, ...]]:
+    if isinstance(subject, Observation):
+        return {"science": subject.raw_files} if "science" in step.uses else {}
+    return {
+        kind: tuple(file["path"] for file in subject.raw_files(kind))
+        for kind in ("dark", "flat", "seeing")
+        if kind in step.uses
+    }
+
+
+def _masters(subject: Subject, step: Step, world: World) -> tuple[Master, ...]:
+    """Masters that a step may use: those that fit the observation, or substitutes for what a night lacks."""
+    if isinstance(subject, Observation):
+        if "calibration" not in step.uses:
+            return ()
+        return tuple(master for master in planner.masters_for(subject.need, world.masters) if master)
+    kinds = [kind for use, kind in planner.BORROWED.items() if use in step.uses]
+    return tuple(master for kind in kinds for master in planner.substitutes(kind, subject.night, world))

@@ -1,0 +1,87 @@
+"""The daemon's part in time-series photometry: frames are fetched now and then, datasets with new ones are reduced."""
+
+import logging
+import os
+import threading
+import time
+from pathlib import Path
+
+from obsarchive.config.model import Config
+from obsarchive.core.documents import utc_now
+from obsarchive.errors import ArchiveError
+from obsarchive.execution.cluster import Cluster
+from obsarchive.store import Store, outage_as_error
+from obsarchive.timeseries.batch import Reductions
+from obsarchive.timeseries.download.download_config import load
+from obsarchive.timeseries.download.run import Intake
+
+log = logging.getLogger(__name__)
+
+STOP_S = 20.0
+
+
+class TimeSeries:
+    """Fetches and reduces in a thread of its own, on the daemon's cluster.
+
+    Parameters
+    ----------
+    config : Config
+        Its section ``intake`` says whether, what and when.
+    store : Store
+        The book.
+    cluster : Cluster
+        Where frames are measured.
+    """
+
+    def __init__(self, config: Config, store: Store, cluster: Cluster) -> None:
+        self.job, self.store, self.cluster = config.intake, store, cluster
+        self.cache = config.paths.tmp / "catalogs"
+        self._thread: threading.Thread | None = None
+        self._reductions: Reductions | None = None
+        self._next_download = self._next_look = 0.0
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is fetched or reduced just now."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def start_if_due(self, interval_s: float) -> None:
+        """Start what is due; `interval_s`: pause between two looks for datasets [s]."""
+        now = time.monotonic()
+        if self.job.download is None or self.busy or now < min(self._next_download, self._next_look):
+            return
+        downloads = now >= self._next_download
+        self._next_look = now + interval_s
+        if downloads:
+            self._next_download = now + 3600 * self.job.every_h
+        self._reductions = Reductions(self.cluster.each, self.store.datasets, self.cache)
+        self._thread = threading.Thread(
+            target=self._work, args=(self._reductions, downloads), name="time series", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Let the frame that is fetched or measured be the last; what is missing comes with the next start."""
+        if self._reductions is not None:
+            self._reductions.stopping.set()
+        if self._thread is not None:
+            self._thread.join(STOP_S)
+
+    def _work(self, reductions: Reductions, downloads: bool) -> None:
+        try:
+            with outage_as_error():
+                if downloads:
+                    self._download(reductions)
+                due = [Path(dataset["folder"]) for dataset in self.store.datasets.due(and_failed=downloads)]
+                if self.job.reduce and due:
+                    for outcome in reductions.reduce(due, self.job.max_parallel):
+                        log.info("%s: %s %s", outcome.folder, outcome.state, outcome.reason)
+        except (ArchiveError, OSError) as err:
+            log.warning("time series: %s; tried again later", err)
+
+    def _download(self, reductions: Reductions) -> None:
+        if self.job.download is None:
+            return
+        request = load(self.job.download)
+        intake = Intake(request, self.store.frames, os.environ, self.store.datasets, reductions.stopping)
+        log.info("online archives: %s", intake.run(utc_now()).told())

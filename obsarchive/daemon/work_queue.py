@@ -1,0 +1,103 @@
+"""What the daemon has before it: every night and observation that may be due, in the order in which it is done."""
+
+from collections.abc import Collection, Iterator, Sequence
+
+from obsarchive.core.documents import Night, Observation
+from obsarchive.daemon import planner
+from obsarchive.daemon.planner import Library, Subject, World
+from obsarchive.daemon.tasks import world_of
+from obsarchive.pipeline.chain import ChainEntry
+from obsarchive.store import Book, Store
+
+
+class Agenda:
+    """Newest night first, and in each night calibration before science.
+
+    Parameters
+    ----------
+    store : Store
+        The book.
+    chain, night_chain : sequence of ChainEntry
+        Pipelines of observations and of nights.
+    max_retries : int
+        How often a failed step is tried again.
+    nights : sequence of str, optional
+        Only these nights.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        chain: Sequence[ChainEntry],
+        night_chain: Sequence[ChainEntry],
+        max_retries: int,
+        nights: Sequence[str] = (),
+    ) -> None:
+        self.store, self.max_retries, self.nights = store, max_retries, tuple(nights)
+        self.chain, self.night_chain = chain, night_chain
+        self._before_science = [link for link in night_chain if link.pipeline.precedes_science]
+        self._at_any_time = [link for link in night_chain if not link.pipeline.follows_science]
+        self.library = Library()
+        """What the PSF library holds."""
+
+    def chain_of(self, subject: Subject) -> Sequence[ChainEntry]:
+        """Pipelines that concern a night or an observation."""
+        return self.night_chain if isinstance(subject, Night) else self.chain
+
+    def chain_now(self, subject: Subject) -> Sequence[ChainEntry]:
+        """Those of them whose turn it is: summaries wait until a night's science has come to an end."""
+        if isinstance(subject, Night) and not subject.science:
+            return self._at_any_time
+        return self.chain_of(subject)
+
+    def book_of(self, subject: Subject) -> Book:
+        """Collection in which a night or an observation is kept."""
+        return self.store.nights if isinstance(subject, Night) else self.store.observations
+
+    def subjects(self) -> Iterator[tuple[Subject, World]]:
+        """Everything that may be due."""
+        every = self.store.nights.all()
+        own = tuple(master for night in every for master in night.masters() if master.own)
+        nights = {night.id: night for night in every if not self.nights or night.id in self.nights}
+        self._settle_science(nights)
+        worlds = {name: world_of(night, own, self.library) for name, night in nights.items()}
+        for name, night in nights.items():
+            yield night, worlds[name]
+        calibrated = {name for name, night in nights.items() if not self._is_before(night)}
+        for observation in self.store.observations.open(self._names, self.nights):
+            if observation.night in calibrated:
+                yield observation, worlds[observation.night]
+
+    @property
+    def _names(self) -> list[str]:
+        return [link.pipeline.name for link in self.chain]
+
+    def _is_before(self, night: Night) -> bool:
+        """Whether calibration of a night is still to come, so that its science waits."""
+        return planner.is_running(night, self._before_science) or self._has_open(night, self._before_science)
+
+    def _has_open(self, subject: Subject, chain: Sequence[ChainEntry]) -> bool:
+        return next(planner.open_steps(subject, chain, self.max_retries), None) is not None
+
+    def _settle_science(self, nights: dict[str, Night]) -> None:
+        """Take note of what was found in the nights whose science has come to an end since the last look."""
+        unsettled = [name for name, night in nights.items() if not night.science]
+        if not unsettled or len(self._at_any_time) == len(self.night_chain):
+            return
+        busy = self.store.observations.open_nights(self._names)
+        for name in set(unsettled) - busy:
+            self.store.nights.set_fields(name, {"science.signature": self.store.observations.findings(name)})
+            nights[name] = Night(self.store.nights.find(name) or nights[name].document)
+
+    def pending(self, never_packed: Collection[str]) -> bool:
+        """Whether something is still due, now or later, without anybody's help."""
+        return any(self._is_pending(subject, world, never_packed) for subject, world in self.subjects())
+
+    def _is_pending(self, subject: Subject, world: World, never_packed: Collection[str]) -> bool:
+        chain = self.chain_now(subject)
+        return (
+            self._has_open(subject, chain)
+            or next(planner.stale(subject, chain, world), None) is not None
+            or any(subject.pipeline(link.pipeline.name).force_redo for link in chain)
+            or (isinstance(subject, Observation) and not subject.packed and subject.id not in never_packed)
+        )

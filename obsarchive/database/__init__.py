@@ -1,0 +1,1 @@
+"""Connections to MongoDB, and the embedded server."""

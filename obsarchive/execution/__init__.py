@@ -1,0 +1,1 @@
+"""Steps on the Dask cluster, each in a process of its own."""

@@ -1,0 +1,295 @@
+"""The Dask cluster: started or joined, fed with tasks, heard through one queue, closed."""
+
+import ctypes
+import logging
+import multiprocessing as mp
+import pickle
+import queue
+import secrets
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from multiprocessing import forkserver
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import dask
+from distributed import Client, Future, LocalCluster, get_worker
+
+from obsarchive.config.field_types import IMPORT_ERRORS, import_class
+from obsarchive.config.model import ClusterClass, Parallel
+from obsarchive.errors import ArchiveError, ServiceUnavailable
+from obsarchive.execution.step_process import PR_SET_PDEATHSIG, Outcome, run_step
+from obsarchive.pipeline import Task
+
+log = logging.getLogger(__name__)
+
+START_TIMEOUT_S = 60.0
+WORKERLESS_S = 30.0
+"""A cluster of our own that has had no worker for so long will not get one by itself."""
+EACH_WAIT_S = 2.0
+TOPIC = "progress"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a running task is."""
+
+    task: str
+    fraction: float
+    text: str
+    worker: str
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A task left the cluster: `value` is what its function returned, or the exception that ended it."""
+
+    task: str
+    value: Any
+
+
+Event = Progress | Ended
+
+
+class Cluster:
+    """Runs functions elsewhere; everything that happens there arrives in `events`.
+
+    Parameters
+    ----------
+    parallel : Parallel
+        How the cluster is started, or where it is.
+    tmp : Path
+        Folder for Dask's own files.
+    """
+
+    def __init__(self, parallel: Parallel, tmp: Path) -> None:
+        self.parallel, self.tmp = parallel, tmp
+        self.events: queue.Queue[Event] = queue.Queue()
+        self._cluster: Any = None
+        self._client: Client | None = None
+        self._futures: dict[str, Future] = {}
+        self._workerless_since: float | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Start or join the cluster; ServiceUnavailable when that fails."""
+        dask.config.set(
+            {
+                # We count retries ourselves: a task that lost its worker comes back at once.
+                "distributed.scheduler.allowed-failures": 0,
+                "distributed.worker.preload": ["obsarchive.execution.cluster"],
+                "distributed.comm.timeouts.connect": "10s",
+                "distributed.diagnostics.nvml": False,
+            }
+        )
+        _silence()
+        try:
+            self._cluster = self._make_cluster()
+            address = self.parallel.scheduler if isinstance(self.parallel.scheduler, str) else self._cluster
+            self._client = Client(address, timeout=START_TIMEOUT_S, set_as_default=False)
+        except (OSError, TimeoutError, ValueError, RuntimeError) as err:
+            raise ServiceUnavailable(f"the Dask cluster {self.parallel.scheduler or ''} did not start: {err}") from err
+        self._client.subscribe_topic(TOPIC, self._hear)
+        _silence()
+
+    def _make_cluster(self) -> Any:
+        scheduler = self.parallel.scheduler
+        if isinstance(scheduler, str):
+            return None
+        if isinstance(scheduler, ClusterClass):
+            cluster = import_class(scheduler.cls)(**scheduler.settings)
+            cluster.scale(self.parallel.n_workers)
+            return cluster
+        self.tmp.mkdir(parents=True, exist_ok=True)
+        return LocalCluster(
+            n_workers=self.parallel.n_workers,
+            threads_per_worker=self.parallel.threads_per_worker,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            memory_limit=None,  # steps run in processes of their own, which we watch
+            local_directory=str(self.tmp / "dask"),
+            silence_logs=logging.ERROR,
+        )
+
+    @property
+    def capacity(self) -> int:
+        """Tasks that can run at once, going by the workers that are there."""
+        threads = sum(worker["nthreads"] for worker in self._workers().values())
+        return threads or self.parallel.n_workers * self.parallel.threads_per_worker
+
+    @property
+    def alive(self) -> bool:
+        """Whether the scheduler answers, and a cluster of our own has workers or may still get them."""
+        since = self._workerless_since
+        lost = isinstance(self._cluster, LocalCluster) and since is not None and time.monotonic() - since > WORKERLESS_S
+        return self._client is not None and self._client.status == "running" and not lost
+
+    @property
+    def busy(self) -> int:
+        """Tasks handed over and not yet back."""
+        return len(self._futures)
+
+    def describe(self) -> list[dict[str, Any]]:
+        """Return the workers, for telemetry."""
+        return [
+            {"name": str(worker.get("name")), "address": address, "threads": worker.get("nthreads")}
+            for address, worker in self._workers().items()
+        ]
+
+    def _workers(self) -> dict[str, Any]:
+        if not self.alive or self._client is None:
+            return {}
+        try:
+            workers = dict(self._client.scheduler_info(n_workers=-1).get("workers", {}))
+        except (OSError, TimeoutError):
+            return {}
+        self._workerless_since = None if workers else self._workerless_since or time.monotonic()
+        return workers
+
+    def submit(self, task: str, function: Callable[..., Any], *arguments: Any) -> None:
+        """Run ``function(*arguments)`` on a worker; its end becomes an `Ended` event."""
+        if self._client is None:
+            raise ServiceUnavailable("the Dask cluster is not running")
+        # What Dask itself could not unpickle, a class that the worker cannot import, would cost it the worker.
+        payload = pickle.dumps((function, arguments))
+        # Keys are unique and never equal to an argument: Dask would replace that argument by a result.
+        future = self._client.submit(_call, payload, key=f"step-{task}", pure=False, retries=0)
+        self._futures[task] = future
+        future.add_done_callback(lambda done: self.events.put(Ended(task, _value_of(done))))
+
+    def each(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+        """Run a function on workers, once for each item.
+
+        Yields the number of an item and what its function returned, or the exception that ended it, as they end. May
+        be called in any thread; what has not run when the caller loses interest is cancelled.
+        """
+        if self._client is None:
+            raise ServiceUnavailable("the Dask cluster is not running")
+        run = secrets.token_hex(8)
+        numbers = {
+            self._client.submit(
+                _call, pickle.dumps((function, (item,))), key=f"each-{run}-{i}", pure=False, retries=0
+            ): i
+            for i, item in enumerate(items)
+        }
+        waiting, ended = set(numbers), queue.SimpleQueue[Future]()
+        for future in numbers:
+            future.add_done_callback(ended.put)
+        try:
+            while waiting:
+                try:
+                    future = ended.get(timeout=EACH_WAIT_S)
+                except queue.Empty:
+                    if not self.alive:
+                        raise ServiceUnavailable("the Dask cluster was lost or closed") from None
+                    continue
+                waiting.discard(future)
+                yield numbers[future], _value_of(future)
+                future.release()
+        finally:
+            if waiting and self._client is not None:
+                with suppress(OSError, TimeoutError, RuntimeError):
+                    self._client.cancel(list(waiting), force=True)
+
+    def forget(self, task: str) -> None:
+        """Drop what is kept of a task that ended."""
+        future = self._futures.pop(task, None)
+        if future is not None:
+            future.release()
+
+    def close(self) -> None:
+        """Stop: running steps are killed with their workers; an external cluster only loses our tasks."""
+        futures, self._futures = list(self._futures.values()), {}
+        with suppress(OSError, TimeoutError, RuntimeError):  # a scheduler that is gone cannot be told anything
+            if self._client is not None:
+                self._client.cancel(futures, force=True)
+        for part in (self._client, self._cluster):
+            if part is not None:
+                with suppress(OSError, TimeoutError, RuntimeError):
+                    part.close(timeout=10)
+        self._client = self._cluster = self._workerless_since = None
+
+    def restart(self) -> None:
+        """Replace a cluster whose scheduler or workers were lost."""
+        self.close()
+        self.start()
+
+    def _hear(self, event: tuple[float, dict[str, Any]]) -> None:
+        self.events.put(Progress(**event[1]))
+
+
+def _silence() -> None:
+    """Keep Dask's chatter out of the log; it sets its loggers up when it is imported."""
+    for name in [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("distributed").handlers.clear()
+
+
+def _value_of(future: Future) -> Any:
+    if future.cancelled():
+        return RuntimeError("the task was cancelled: the scheduler was lost or closed")
+    error = future.exception(timeout=10)
+    return error if error is not None else future.result(timeout=10)
+
+
+def _call(payload: bytes) -> Any:
+    """Call a function with its arguments, on a worker."""
+    try:
+        function, arguments = pickle.loads(payload)  # noqa: S301 - our own
+    except (*IMPORT_ERRORS, pickle.UnpicklingError) as err:
+        raise ArchiveError(f"the worker cannot load what it should run: {type(err).__name__}: {err}") from err
+    return function(*arguments)
+
+
+def run_task(task: Task) -> Outcome:
+    """Run a step on the Dask worker that calls this; its progress becomes events of the cluster."""
+    worker = get_worker()
+    _allow_children()
+
+    def report(task_id: str, fraction: float, text: str) -> None:
+        event = {"task": task_id, "fraction": fraction, "text": text, "worker": str(worker.name)}
+        worker.loop.add_callback(worker.log_event, TOPIC, event)
+
+    report(task.id, 0.0, "started")
+    return run_step(task, report)
+
+
+@cache
+def _allow_children() -> None:
+    """Let this worker fork steps: the child of a nanny may have no children of its own otherwise."""
+    mp.current_process().daemon = False
+    mp.get_context("forkserver").set_forkserver_preload(["obsarchive.execution.preload"])
+    forkserver.ensure_running()  # it imports and compiles while the worker waits for its first step
+
+
+def dask_setup(worker: Any) -> None:
+    """Prepare a Dask worker (this module is its preload): steps may be forked, Ctrl-C is the daemon's."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with suppress(OSError, AttributeError):  # Linux: die with the daemon, even when it is killed
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    _allow_children()
+    log.debug("worker %s is ready", worker.name)
+
+
+def as_outcome(event: Ended) -> Outcome:
+    """Return how a step ended, also one that was lost with its worker."""
+    if isinstance(event.value, Outcome):
+        return event.value
+    if isinstance(event.value, ArchiveError):
+        return Outcome(event.task, "fail", str(event.value))
+    log.error("task %s: lost with its worker: %s", event.task, event.value)
+    return Outcome(event.task, "fail", f"the worker was lost: {event.value}")

@@ -1,0 +1,38 @@
+"""Imported once by the forkserver of each worker: what steps need is loaded and compiled before they are forked."""
+
+import importlib
+import pkgutil
+
+import numpy as np
+
+import pipelines
+from obsarchive.science.imaging.calibration import Calibration, combine
+from obsarchive.science.imaging.drizzle import Drizzle
+from obsarchive.science.imaging.hot_pixels import remove_spikes
+from obsarchive.science.photometry.source_detection import detect
+from obsarchive.science.psf.companion_detection import snr_map
+from obsarchive.science.registration.frame_ranking import measure
+
+_SIDE = 32
+
+
+def _compile() -> None:
+    """Call every compiled function once, with the types that steps use."""
+    yy, xx = np.mgrid[:_SIDE, :_SIDE] - _SIDE / 2
+    star = (1000 * np.exp(-(xx**2 + yy**2) / 8)).astype(np.float32)
+    counts = np.stack([star.astype(np.uint16)] * 3)
+    combine(lambda y0, y1: counts[:, y0:y1], 3, star.shape)
+    flat = np.ones_like(star)
+    frame = Calibration.from_masters(flat, flat).apply(star)
+    stack = Drizzle(frame.shape)
+    stack.add(frame, 0.3, -0.2)
+    stack.image()
+    measure(frame, 1.0, 2.0)
+    snr_map(frame[1:, 1:], 3.0)
+    detect(frame)
+    remove_spikes(frame, 10.0)
+
+
+for _found in pkgutil.iter_modules(pipelines.__path__):
+    importlib.import_module(f"pipelines.{_found.name}")
+_compile()

@@ -1,0 +1,227 @@
+"""Runs one step in a process of its own that can be killed; all that Dask calls is :func:`run_step`.
+
+A forkserver on each worker holds the imported (and compiled) modules, so that a step costs a fork, not a new
+interpreter. The worker's thread watches the forked process: time, memory, progress. Truth is in the database and on
+disk, so a step may be killed at any moment.
+"""
+
+import ctypes
+import errno
+import logging
+import multiprocessing as mp
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+import psutil
+
+from obsarchive.core import logs
+from obsarchive.errors import ArchiveError
+from obsarchive.pipeline import Task, Workspace
+from obsarchive.pipeline.workspace import plain_values, remove_scratch
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.25
+LOG_LINES = 400
+"""Lines of a step's log that are kept in its manifest."""
+MAX_LINE, MAX_MESSAGE = 10_000, 2000
+"""Longest line of it, and longest reason, that is kept [characters]."""
+PR_SET_PDEATHSIG = 1
+
+Report = Callable[[str, float, str], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a task ended; the only thing a worker sends back."""
+
+    task: str
+    event: str
+    message: str = ""
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+    cpu_s: float = 0.0
+    peak_memory_mb: float = 0.0
+
+
+def run_step(task: Task, report: Report | None = None) -> Outcome:
+    """Run one step in a process of its own; every ending becomes an `Outcome`.
+
+    Parameters
+    ----------
+    task : Task
+        What to do, and its limits of time [s] and memory [GB].
+    report : callable, optional
+        Called with the task's id, the fraction done and a word on what is being done.
+    """
+    context = mp.get_context("forkserver")
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=_child, args=(task, there), name=str(task))
+    process.start()
+    there.close()
+    try:
+        return _watch(task, process, here, report or _unheard)
+    finally:
+        _kill(process)
+        here.close()
+        remove_scratch(task)
+
+
+def _unheard(task: str, fraction: float, text: str) -> None:
+    log.debug("%s: %.0f%% %s", task, 100 * fraction, text)
+
+
+def _watch(task: Task, process: BaseProcess, pipe: Connection, report: Report) -> Outcome:
+    deadline = time.monotonic() + task.time_limit_s
+    peak_mb = 0.0
+    while True:
+        ready = wait([pipe, process.sentinel], POLL_S)
+        if ready:
+            message = _received(pipe) if pipe in ready else None
+            if message is None:
+                process.join(POLL_S)
+                return Outcome(task.id, "fail", f"the step's process died ({_death(process)})", {}, 0.0, peak_mb)
+            if isinstance(message, Outcome):
+                return message
+            report(task.id, *message)
+        peak_mb = max(peak_mb, _memory_mb(process.pid))
+        if peak_mb > task.memory_limit_gb * 1000:
+            limit = f"{peak_mb:.0f} MB of memory used, {task.memory_limit_gb:g} GB allowed"
+            return Outcome(task.id, "fail", f"{limit} (parallel.memory_limit_gb)", {}, 0.0, peak_mb)
+        if time.monotonic() > deadline:
+            limit = f"not finished after {task.time_limit_s:g} s (parallel.job_timeout_s)"
+            return Outcome(task.id, "fail", limit, {}, 0.0, peak_mb)
+
+
+def _received(pipe: Connection) -> Any:
+    """What the step says next; None when it will say nothing any more."""
+    try:
+        return pipe.recv()
+    except EOFError:
+        return None
+
+
+def _memory_mb(pid: int | None) -> float:
+    """Private memory of a process; pages shared with the forkserver or a mapped file do not count."""
+    try:
+        memory = psutil.Process(pid).memory_info()
+    except psutil.Error:
+        return 0.0
+    return (memory.rss - getattr(memory, "shared", 0)) / 1e6
+
+
+def _death(process: BaseProcess) -> str:
+    code = process.exitcode
+    if code is None:
+        return "no exit code"
+    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+
+def _kill(process: BaseProcess) -> None:
+    """Kill the step and everything it started (its process group)."""
+    if process.pid is not None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.join(5.0)
+    process.close() if process.exitcode is not None else log.error("%s cannot be killed", process.name)
+
+
+def _child(task: Task, pipe: Connection) -> None:
+    """Body of the step's process."""
+    os.setpgid(0, 0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the daemon, which then tells us
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with suppress(OSError, AttributeError):  # Linux: die with the forkserver, which dies with the worker
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() == 1:
+        return
+    logs.subject.set(str(task))
+    with suppress(BrokenPipeError):
+        pipe.send(execute(task, lambda fraction, text: pipe.send((fraction, text))))
+        pipe.close()
+
+
+class _Lines(logging.Handler):
+    """Keeps the step's own log lines for its manifest."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if len(self.lines) < LOG_LINES:
+            self.lines.append(self.format(record)[:MAX_LINE])
+
+
+def execute(task: Task, progress: Callable[[float, str], None] | None = None) -> Outcome:
+    """Run a step in this very process: the one boundary where every ending becomes an `Outcome`."""
+    lines = _Lines()
+    logs.attach(lines, logging.getLogger("obsarchive"))
+    logs.attach(lines, logging.getLogger("pipelines"))
+    logging.getLogger("obsarchive").setLevel(logging.INFO)
+    logging.getLogger("pipelines").setLevel(logging.INFO)
+    started = time.process_time()
+    try:
+        work = Workspace(task, progress)
+        event, message, manifest = _run(task, work, lines)
+    finally:
+        logging.getLogger("obsarchive").removeHandler(lines)
+        logging.getLogger("pipelines").removeHandler(lines)
+    children = os.times()
+    cpu_s = time.process_time() - started + children.children_user + children.children_system
+    return Outcome(
+        task.id, event, plain_values(message[:MAX_MESSAGE]), plain_values(manifest), round(cpu_s, 3), _peak_mb()
+    )
+
+
+def _run(task: Task, work: Workspace, lines: _Lines) -> tuple[str, str, Mapping[str, Any]]:
+    method = getattr(work.pipeline, task.step)
+    try:
+        results = dict(method(work) or {})
+        work.check_declared()
+        classified = results.pop("classified_as", None)
+        record = {"state": "done", "message": "", "results": results, "log": lines.lines}
+        if classified is not None:
+            record["classified_as"] = classified
+        return "succeed", "", work.write_manifest(record)
+    except ArchiveError as err:
+        log.warning("%s", err)
+        return err.event, str(err), _rejected(work, err, lines)
+    except OSError as err:
+        if err.errno not in (errno.ENOSPC, errno.EDQUOT):
+            log.exception("unexpected")
+        return "fail", f"{type(err).__name__}: {err}", {"log": lines.lines}
+    except Exception as err:
+        log.exception("unexpected")  # a bug in one step must not stop the night
+        return "fail", f"{type(err).__name__}: {err}", {"log": lines.lines}
+
+
+def _rejected(work: Workspace, err: ArchiveError, lines: _Lines) -> Mapping[str, Any]:
+    """Keep a rejection in the tree, so that a rebuilt database does not try again."""
+    if err.event != "reject":
+        return {"log": lines.lines}
+    verdict = getattr(err, "classified_as", None)
+    results = getattr(err, "results", {})
+    record = {"state": "rejected", "message": str(err), "results": results, "log": lines.lines}
+    if verdict is not None:
+        record["classified_as"] = verdict
+    try:
+        return work.write_manifest(record)
+    except (OSError, ArchiveError) as failure:
+        log.warning("the rejection could not be written beside the products: %s", failure)
+        return record
+
+
+def _peak_mb() -> float:
+    try:
+        with open("/proc/self/status", encoding="ascii") as status:  # noqa: PTH123 - a pseudo-file
+            peak = next(line for line in status if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        return 0.0
+    return int(peak.split()[1]) / 1e3

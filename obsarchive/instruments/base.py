@@ -1,0 +1,132 @@
+"""Instrument adapters: what a raw file is, which observation it belongs to, what its header says.
+
+An adapter is a class with the two methods of :class:`Instrument`, and that of :class:`Sectioned` if the camera has an
+overscan. `RoboAO` reads names, `HeaderDriven` headers; an adopter writes another one and names it in ``paths.raw`` of
+the configuration.
+"""
+
+import math
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from astropy import units as u
+from astropy.coordinates import Angle
+
+from obsarchive.io.raw_frames import Sections
+
+Kind = Literal["science", "dark", "flat", "seeing", "ignored"]
+SUFFIXES = (".fits", ".fits.bz2", ".fits.gz", ".fits.fz")
+UNKNOWN = 9999.0
+"""Value by which the telescope's headers say that they do not know."""
+MAX_SIDE = 100_000
+"""Longest side of a frame that is believed [pixel]."""
+
+
+@dataclass(frozen=True)
+class RawFile:
+    """What a raw file is."""
+
+    name: str
+    kind: Kind
+    observation: str = ""
+    """Name of the observation; empty for other kinds."""
+    part: int = -1
+    """Place in a sequence of several files; the first has no number."""
+    mode: str = ""
+    filter: str = ""
+    date_utc: datetime | None = None
+    camera: str = ""
+
+
+class Instrument(Protocol):
+    """What an adapter must be able to do."""
+
+    def identify(self, path: Path) -> RawFile:
+        """Tell what a file is; what is not understood is ``ignored``, never an error."""
+        ...
+
+    def describe(self, header: Mapping[str, Any]) -> dict[str, Any]:
+        """Read what the header of frame 0 says, as fields of the observation's document.
+
+        Any key may be missing or wrong: then its field is left out.
+        """
+        ...
+
+
+@runtime_checkable
+class Sectioned(Protocol):
+    """An adapter of a camera whose frames have an overscan, or edges to be cut off."""
+
+    def sections(self, header: Mapping[str, Any]) -> Sections:
+        """Which part of a raw frame is kept, and which saw no light."""
+        ...
+
+
+def stem(name: str) -> str | None:
+    """Return a raw file's name without its suffix, or None when it is no raw file."""
+    for suffix in sorted(SUFFIXES, key=len, reverse=True):
+        if name.endswith(suffix):
+            return name.removesuffix(suffix)
+    return None
+
+
+def first_known(values: Iterable[float | None]) -> float | None:
+    """Return the first value that is not None."""
+    return next((value for value in values if value is not None), None)
+
+
+def number(value: Any) -> float | None:
+    """Return a finite number, or None for whatever else a header may hold."""
+    if isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) and number != UNKNOWN else None
+
+
+def degrees(value: Any, unit: u.Unit) -> float | None:
+    """Angle in degrees from ``HH:MM:SS.ss``, ``10h20m30.5s`` or a number of degrees."""
+    if not isinstance(value, str) or _is_number(value):
+        return number(value)
+    try:
+        with warnings.catch_warnings(action="ignore"):  # 59.999 s are rounded to 60 s by some clocks
+            degrees = float(Angle(value.strip(), unit=unit).to_value(u.deg))
+    except (ValueError, TypeError, u.UnitsError):
+        return None
+    return degrees if math.isfinite(degrees) else None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def frame_shape(header: Mapping[str, Any]) -> list[int] | None:
+    """Rows and columns of a frame, if the header says so."""
+    sides = [number(header.get(key)) for key in ("NAXIS2", "NAXIS1")]
+    known = [int(side) for side in sides if side is not None and 1 <= side <= MAX_SIDE]
+    return known if len(known) == len(sides) else None
+
+
+def coordinates(ra: float | None, dec: float | None, header: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Fields of the document's ``coordinates``, as far as they are known; None for none."""
+    fields = {
+        "epoch": number(header.get("EQUINOX")),
+        "az_deg": number(header.get("AZIMUTH")),
+        "el_deg": first_known(number(header.get(key)) for key in ("ELEVATION", "ELVATION")),
+    }
+    known: dict[str, Any] = {key: value for key, value in fields.items() if value is not None}
+    if ra is not None and dec is not None and abs(dec) <= 90.0:
+        ra = ra % 360.0 % 360.0  # a tiny negative angle modulo 360 is 360
+        longitude = (ra + 180.0) % 360.0 - 180.0
+        known |= {"ra_deg": ra, "dec_deg": dec, "geojson": {"type": "Point", "coordinates": [longitude, dec]}}
+    return known or None

@@ -1,1 +1,0 @@
-"""Frames of online archives: asked for, fetched, checked, sorted into datasets."""

@@ -1,0 +1,1 @@
+"""Files: FITS products, raw frames, compression, locks, the PSF library."""

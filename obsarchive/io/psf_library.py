@@ -1,0 +1,380 @@
+"""The PSF library of an archive: reference stars of all nights in one FITS file, ``psf_library.fits``.
+
+The file is the truth: a cube of stamps and a table that says what each is. People's decisions are rows of the table,
+too, so that a star that somebody removed stays away. Whoever changes the library locks it, reads what is there and
+replaces the file as a whole; readers never lock.
+"""
+
+import fcntl
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+from astropy.io import fits
+from numpy.typing import NDArray
+
+from obsarchive import __version__
+from obsarchive.core.archive_paths import Layout
+from obsarchive.errors import ArchiveError, Unprocessable
+from obsarchive.io import fits_products
+from obsarchive.io.file_locks import FileLock
+from obsarchive.names import ObservationName
+
+LOCK_TIMEOUT_S = 120.0
+REMOVED = -1
+SAME_SCALE = 0.01
+"""Relative difference of plate scales below which stamps fit each other."""
+"""Plane of an entry that somebody removed."""
+_TEXTS = ("observation", "night", "telescope", "filter", "stack", "added_by", "added")
+_HEADER_TEXTS = {"observation": "OBSERV", "night": "NIGHT", "telescope": "TELESCOP", "filter": "FILTER"}
+_NUMBERS = ("pixel_arcsec", "strehl_percent", "fwhm_arcsec")
+
+AddedBy = Literal["auto", "administrator"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A reference star, or one that somebody removed.
+
+    Parameters
+    ----------
+    observation, night, telescope, filter : str
+        Where it comes from.
+    stack : str
+        Which stack of the observation: ``100p`` or ``20p``.
+    pixel_arcsec : float
+        Plate scale of the stamp [arcsec/pixel].
+    strehl_percent, fwhm_arcsec : float
+        Quality of the star.
+    added_by, added : str
+        Who decided on it (``auto``, ``administrator``), and when [ISO 8601, UTC].
+    plane : int
+        Its plane in the cube; -1 when it was removed.
+    """
+
+    observation: str
+    night: str
+    telescope: str
+    filter: str
+    stack: str
+    pixel_arcsec: float
+    strehl_percent: float = float("nan")
+    fwhm_arcsec: float = float("nan")
+    added_by: str = "auto"
+    added: str = ""
+    plane: int = REMOVED
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Which stack of which observation."""
+        return self.observation, self.stack
+
+    @property
+    def target(self) -> str:
+        """Star that was observed; the observation itself when its name does not say."""
+        return _target(self.observation)
+
+    @property
+    def is_removed(self) -> bool:
+        """Whether it stays away from the library."""
+        return self.plane == REMOVED
+
+    @property
+    def date_utc(self) -> datetime:
+        """Start of the observation."""
+        return ObservationName.parse(self.observation).date_utc
+
+
+@dataclass(frozen=True)
+class PsfLibrary:
+    """What the library holds; stamps are read when they are asked for.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    entries : tuple of Entry
+        Reference stars, in the order of their planes.
+    removed : tuple of Entry
+        Those that somebody removed.
+    version : int
+        Counts the changes; 0 when there is no library yet.
+    """
+
+    path: Path
+    entries: tuple[Entry, ...] = ()
+    removed: tuple[Entry, ...] = ()
+    version: int = 0
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read the table; a missing file is an empty library.
+
+        Raises
+        ------
+        ArchiveError
+            The file is damaged.
+        """
+        try:
+            with fits.open(path, memmap=True) as hdus:
+                rows = hdus["ENTRIES"].data
+                version = int(hdus[0].header["VERSION"])
+                found = [_entry(row) for row in rows]
+        except FileNotFoundError:
+            return cls(path)
+        except (OSError, ValueError, TypeError, LookupError, AttributeError, fits.VerifyError) as err:
+            raise ArchiveError(
+                f"{path} cannot be read: {err}; move it away: it is made again from the nights' summary/psflib folders"
+            ) from err
+        members = tuple(entry for entry in found if not entry.is_removed)
+        return cls(path, members, tuple(entry for entry in found if entry.is_removed), version)
+
+    def select(self, *, telescope: str, filter: str, stack: str, pixel_arcsec: float, but: str) -> Self:
+        """Return what may serve as a reference: same optics, and another star than that of the observation `but`."""
+        target = _target(but)
+        chosen = tuple(
+            entry
+            for entry in self.entries
+            if (entry.telescope, entry.filter, entry.stack) == (telescope, filter, stack)
+            and abs(entry.pixel_arcsec / pixel_arcsec - 1) < SAME_SCALE
+            and entry.observation != but
+            and entry.target != target
+        )
+        return replace(self, entries=chosen)
+
+    @property
+    def stamps(self) -> NDArray[np.float32]:
+        """Stamps of the entries, shape (n, side, side): the star on the central pixel, flux 1.
+
+        Raises
+        ------
+        ArchiveError
+            The file is damaged, or was replaced since the table was read.
+        """
+        if not self.entries:
+            return np.empty((0, 0, 0), np.float32)
+        with fits.open(self.path, memmap=True) as hdus:
+            if int(hdus[0].header["VERSION"]) != self.version:
+                raise ArchiveError(f"{self.path} changed while it was read: version {self.version} is gone")
+            planes = hdus["STAMPS"].data
+            stamps = np.empty((len(self.entries), *planes.shape[1:]), np.float32)
+            for stamp, entry in zip(stamps, self.entries, strict=True):
+                stamp[...] = planes[entry.plane]
+            return stamps
+
+    def find(self, observation: str) -> tuple[Entry, ...]:
+        """Entries of an observation, removed or not."""
+        return tuple(entry for entry in (*self.entries, *self.removed) if entry.observation == observation)
+
+
+def _entry(row: Any) -> Entry:
+    fields: dict[str, Any] = {name: str(row[name]).strip() for name in _TEXTS}
+    fields |= {name: float(row[name]) for name in _NUMBERS}
+    return Entry(**fields, plane=int(row["plane"]))
+
+
+def _target(observation: str) -> str:
+    try:
+        return ObservationName.parse(observation).target
+    except ValueError:
+        return observation
+
+
+@dataclass
+class Change:
+    """A change of the library that is being made.
+
+    Parameters
+    ----------
+    before : PsfLibrary
+        What there was.
+    """
+
+    before: PsfLibrary
+    entries: dict[tuple[str, str], tuple[Entry, NDArray[np.float32] | None]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        stamps = self.before.stamps
+        self.entries = {entry.key: (entry, stamp) for entry, stamp in zip(self.before.entries, stamps, strict=True)} | {
+            entry.key: (entry, None) for entry in self.before.removed
+        }
+
+    def add(self, entry: Entry, stamp: NDArray[np.floating], added_by: AddedBy) -> bool:
+        """Take a star in; False when it is there already, or was removed and no person asks for it.
+
+        What left the library for a reason does not come back by itself: two stars that spoil each other's
+        subtraction would come and go for ever.
+
+        Raises
+        ------
+        Unprocessable
+            Its stamp has another size than those that are there.
+        """
+        known, kept = self.entries.get(entry.key, (None, None))
+        if known is not None and known.is_removed and added_by == "auto":
+            return False
+        stamp = np.ascontiguousarray(stamp, np.float32)
+        if kept is not None and np.array_equal(kept, stamp, equal_nan=True):
+            return False
+        self._check_shape(entry, stamp)
+        who = added_by if known is None or known.is_removed else known.added_by
+        self.entries[entry.key] = (replace(entry, added_by=who, added=_now(), plane=0), stamp)
+        return True
+
+    def _check_shape(self, entry: Entry, stamp: NDArray) -> None:
+        shapes = {other.shape for _, other in self.entries.values() if other is not None} - {stamp.shape}
+        if shapes:
+            raise Unprocessable(
+                f"the stamp of {entry.observation} is {stamp.shape}, those of {self.before.path} are {shapes.pop()}: "
+                "move the library away, it is made again from the nights' summary/psflib folders"
+            )
+
+    def remove(self, observation: str, removed_by: AddedBy) -> bool:
+        """Take all stamps of a star out, and remember who did; False when there are none."""
+        found = [key for key, (entry, _) in self.entries.items() if key[0] == observation and not entry.is_removed]
+        for key in found:
+            entry = replace(self.entries[key][0], added_by=removed_by, added=_now(), plane=REMOVED)
+            self.entries[key] = (entry, None)
+        return bool(found)
+
+    def holds(self, observation: str) -> bool:
+        """Whether a star is in the library."""
+        return any(key[0] == observation and not entry.is_removed for key, (entry, _) in self.entries.items())
+
+    def removable(self, observation: str) -> bool:
+        """Whether a star is in the library without anybody's wish."""
+        entries = [entry for key, (entry, _) in self.entries.items() if key[0] == observation]
+        return any(not entry.is_removed and entry.added_by == "auto" for entry in entries)
+
+    def limit(self, per_group: int) -> None:
+        """Keep no more stars of a telescope, filter and stack than this: the oldest that nobody asked for go."""
+        groups: dict[tuple[str, str, str], list[Entry]] = {}
+        for entry, stamp in self.entries.values():
+            if stamp is not None:
+                groups.setdefault((entry.telescope, entry.filter, entry.stack), []).append(entry)
+        for members in groups.values():
+            members.sort(key=lambda entry: (entry.added_by == "administrator", entry.night, entry.observation))
+            for entry in members[: max(0, len(members) - per_group)]:
+                del self.entries[entry.key]
+
+
+@contextmanager
+def changed(layout: Layout) -> Iterator[Change]:
+    """Lock the library, let the caller change it, and write it, with a new version, if it is not what it was.
+
+    Raises
+    ------
+    ServiceUnavailable
+        Somebody else holds the lock all the time.
+    ArchiveError
+        The library is damaged, or there is no space left.
+    """
+    lock = FileLock(layout.psf_library_lock)
+    lock.acquire(fcntl.LOCK_EX, LOCK_TIMEOUT_S)
+    try:
+        change = Change(PsfLibrary.read(layout.psf_library))
+        before = dict(change.entries)
+        yield change
+        if _identities(before) != _identities(change.entries):
+            _write(change)
+    finally:
+        lock.release()
+
+
+def _identities(entries: Mapping[tuple[str, str], tuple[Entry, Any]]) -> set[tuple[Entry, int]]:
+    return {(replace(entry, plane=0 if stamp is not None else REMOVED), id(stamp)) for entry, stamp in entries.values()}
+
+
+def _write(change: Change) -> None:
+    kept = sorted(change.entries.values(), key=lambda item: (item[1] is None, item[0].night, item[0].key))
+    stamps = [stamp for _, stamp in kept if stamp is not None]
+    rows = [replace(entry, plane=REMOVED if stamp is None else i) for i, (entry, stamp) in enumerate(kept)]
+    cube = np.stack(stamps) if stamps else np.zeros((1, 1, 1), np.float32)
+    header = {
+        "VERSION": (change.before.version + 1, "counts the changes of this library"),
+        "NSTARS": (len(stamps), "reference stars"),
+        "NREMOVED": (len(kept) - len(stamps), "stars that were removed and stay away"),
+    }
+    provenance = fits_products.Provenance(__version__, "psflib", "library", config_hash="")
+    images = {"": np.zeros((1, 1), np.float32), "STAMPS": cube, "ENTRIES": _table(rows)}
+    fits_products.write_fits(change.before.path, images, header, provenance)
+
+
+def _table(rows: Sequence[Entry]) -> NDArray[Any]:
+    columns: list[tuple[str, NDArray[Any]]] = [(name, _texts(getattr(row, name) for row in rows)) for name in _TEXTS]
+    columns += [(name, np.array([getattr(row, name) for row in rows], np.float64)) for name in _NUMBERS]
+    columns.append(("plane", np.array([row.plane for row in rows], np.int32)))
+    table = np.empty(len(rows), dtype=[(name, values.dtype) for name, values in columns])
+    for name, values in columns:
+        table[name] = values
+    return table
+
+
+def _texts(values: Iterable[str]) -> NDArray[Any]:
+    texts = [value.encode("ascii", "replace") for value in values]
+    return np.array(texts, dtype=f"S{max([1, *map(len, texts)])}")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def header_of(entry: Entry, stacks: Sequence[str], reason: str) -> dict[str, Any]:
+    """Cards of a file of stamps that a night offers, one image a stack: what :func:`offered` reads."""
+    return {
+        "OBSERV": (entry.observation, "observation"),
+        "NIGHT": (entry.night, "night"),
+        "TELESCOP": (entry.telescope, "telescope"),
+        "FILTER": (entry.filter, "filter"),
+        "PIXSCALE": (entry.pixel_arcsec, "[arcsec/pixel] plate scale of this image"),
+        "STREHL": (entry.strehl_percent, "[%] Strehl ratio"),
+        "FWHM": (entry.fwhm_arcsec, "[arcsec] full width at half maximum"),
+        "STACKS": (" ".join(stacks), "stacks that the images are cut from"),
+        "OBJECTS": (reason, "what speaks against this reference"),
+    }
+
+
+def offered(path: Path) -> list[tuple[Entry, NDArray[np.float32]]]:
+    """Stamps of a star as its night offers them, ``summary/psflib/<observation>.fits``.
+
+    Raises
+    ------
+    ArchiveError
+        The file is missing or damaged.
+    """
+    try:
+        with fits.open(path, memmap=False) as hdus:
+            header = hdus[0].header
+            stamps = [hdu.data.astype(np.float32) for hdu in hdus]
+            texts = {name: str(header[key]) for name, key in _HEADER_TEXTS.items()}
+            facts: dict[str, Any] = {
+                **texts,
+                "pixel_arcsec": float(header["PIXSCALE"]),
+                "strehl_percent": _number(header["STREHL"]),
+                "fwhm_arcsec": _number(header["FWHM"]),
+            }
+            stacks = header["STACKS"].split()
+    except FileNotFoundError as err:
+        raise ArchiveError(f"{path}: no such file: its night has not offered this star (pipeline psflib)") from err
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, fits.VerifyError) as err:
+        raise ArchiveError(f"{path} cannot be read: {err}") from err
+    return [(Entry(stack=stack, **facts), stamp) for stack, stamp in zip(stacks, stamps, strict=True)]
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else float("nan")
+
+
+def signatures(library: PsfLibrary) -> dict[tuple[str, ...], str]:
+    """Signature of what there is by (telescope, filter), and by (telescope, filter, night)."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for entry in library.entries:
+        text = f"{entry.observation}:{entry.stack}:{entry.added}"
+        groups.setdefault((entry.telescope, entry.filter), []).append(text)
+        groups.setdefault((entry.telescope, entry.filter, entry.night), []).append(text)
+    return {group: hashlib.sha256("|".join(sorted(texts)).encode()).hexdigest()[:16] for group, texts in groups.items()}

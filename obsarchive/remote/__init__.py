@@ -1,0 +1,1 @@
+"""Questions to services on the internet: catalogues, sky surveys."""

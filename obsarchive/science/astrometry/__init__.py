@@ -1,0 +1,1 @@
+"""Plate solutions, star matching, spherical geometry, time scales."""

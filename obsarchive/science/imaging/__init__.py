@@ -1,0 +1,1 @@
+"""Calibration, combination, drizzling and deconvolution of images."""

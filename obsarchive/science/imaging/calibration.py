@@ -1,0 +1,332 @@
+"""Master flats, bad pixels, and the calibration of single frames (masters: :mod:`.combining`)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from obsarchive.errors import Unprocessable
+from obsarchive.science.imaging.combining import Clip, Image, Master, ReadRows, Shape, combine
+from obsarchive.science.statistics import MAD_TO_SIGMA
+
+__all__ = [
+    "Calibration",
+    "Clip",
+    "Master",
+    "bad_pixels",
+    "calibrate",
+    "central_part",
+    "combine",
+    "dark_mode_for",
+    "frame_levels",
+    "master_flat",
+]
+
+Mask = NDArray[np.bool_]
+
+DETECTOR: Shape = (1024, 1024)
+
+
+def frame_levels(read_rows: ReadRows, n_frames: int, shape: Shape, dark: NDArray | None = None) -> NDArray[np.float64]:
+    """Median level of each frame above the dark, from the same few thousand pixels of every frame.
+
+    Parameters
+    ----------
+    read_rows, n_frames, shape
+        As for `combine`.
+    dark : ndarray (ny, nx), optional
+        Subtracted first.
+
+    Returns
+    -------
+    ndarray (n_frames,)
+        Levels, unit of the frames.
+    """
+    ny, nx = shape
+    columns = np.unique(np.linspace(0, nx - 1, 64).round().astype(int))
+    rows = np.unique(np.linspace(0, ny - 1, 64).round().astype(int))
+    samples = np.empty((n_frames, rows.size, columns.size), np.float32)
+    for i, y in enumerate(rows):
+        samples[:, i] = read_rows(y, y + 1)[:, 0, columns]
+    if dark is not None:
+        samples -= np.asarray(dark, np.float32)[np.ix_(rows, columns)]
+    return np.nanmedian(samples.reshape(n_frames, -1), axis=1).astype(float)
+
+
+def master_flat(
+    read_rows: ReadRows,
+    n_frames: int,
+    shape: Shape,
+    dark: NDArray | None = None,
+    *,
+    saturation: float = np.inf,
+) -> Master:
+    """Clipped mean of flat-field frames, each brought to its own level, with mean 1 over good pixels.
+
+    Parameters
+    ----------
+    read_rows, n_frames, shape
+        As for `combine`.
+    dark : ndarray (ny, nx), optional
+        Master dark of the flats (mode 0), subtracted first.
+    saturation : float
+        Frames whose level is not between 0 and this are left out.
+
+    Returns
+    -------
+    Master
+        ``image`` has mean 1 over the pixels between half and one and a half times the median.
+
+    Raises
+    ------
+    Unprocessable
+        No frame has a usable level.
+    """
+    levels = frame_levels(read_rows, n_frames, shape, dark)
+    usable = np.isfinite(levels) & (levels > 0) & (levels < saturation)
+    if not usable.any():
+        raise Unprocessable(f"no exposed flat among {n_frames} frames: levels {_span(levels)}")
+    scale = np.divide(1.0, levels, out=np.full(n_frames, np.nan), where=usable)
+    raw = combine(read_rows, n_frames, shape, scale=scale, offset=dark)
+    with np.errstate(invalid="ignore"):
+        good = np.abs(raw.image / raw.level - 1) < 0.5
+    mean = np.float32(raw.image[good].mean(dtype=float))
+    return Master(raw.image / mean, raw.noise / mean, raw.used_fraction, n_frames, raw.level / float(mean))
+
+
+def bad_pixels(
+    dark: NDArray | None, flat: NDArray | None, *, hot_sigma: float = 15.0, dead_fraction: float = 0.3
+) -> Mask:
+    """Pixels that calibration cannot save.
+
+    Parameters
+    ----------
+    dark : ndarray (ny, nx), optional
+        Master dark. Hot: further above its neighbourhood (5x5 median) than ``hot_sigma`` times the robust
+        scatter of the whole frame.
+    flat : ndarray (ny, nx), optional
+        Master flat, mean 1. Dead: response below ``dead_fraction`` or above ``1 / dead_fraction``.
+    hot_sigma : float
+        Threshold of hot pixels.
+    dead_fraction : float
+        Threshold of dead pixels.
+
+    Returns
+    -------
+    ndarray (ny, nx) of bool
+        True where the pixel is hot, dead or not finite.
+
+    Raises
+    ------
+    ValueError
+        Neither image is given.
+    """
+    masks = []
+    if dark is not None:
+        excess = dark - ndimage.median_filter(dark, size=5)
+        scatter = MAD_TO_SIGMA * np.nanmedian(np.abs(excess))
+        masks.append(~(excess <= hot_sigma * max(scatter, np.finfo(np.float32).tiny)))
+    if flat is not None:
+        masks.append(~((flat >= dead_fraction) & (flat <= 1 / dead_fraction)))
+    if not masks:
+        raise ValueError("bad_pixels needs a dark or a flat")
+    return np.logical_or.reduce(masks)
+
+
+def central_part(image: NDArray, shape: Shape) -> NDArray:
+    """View of the middle of an image, as a quarter frame reads it out.
+
+    Parameters
+    ----------
+    image : ndarray (..., ny, nx)
+        Image of the whole detector.
+    shape : (height, width)
+        Shape wanted [pixel].
+
+    Returns
+    -------
+    ndarray (..., height, width)
+
+    Raises
+    ------
+    Unprocessable
+        The image is smaller than ``shape``.
+    """
+    (ny, nx), (height, width) = image.shape[-2:], shape
+    if height > ny or width > nx:
+        raise Unprocessable(f"a calibration frame of {ny}x{nx} does not cover a frame of {height}x{width}")
+    y0, x0 = (ny - height) // 2, (nx - width) // 2
+    return image[..., y0 : y0 + height, x0 : x0 + width]
+
+
+def dark_mode_for(mode: str, shape: Shape, available: Mapping[str, Shape], detector: Shape = DETECTOR) -> str | None:
+    """Which master dark belongs to a frame.
+
+    Parameters
+    ----------
+    mode : str
+        Read-out mode of the frame, as "0" or "6".
+    shape : (ny, nx)
+        Shape of the frame. Smaller than the detector: a quarter frame, which takes the dark ``<mode>4``
+        where it exists, else one of its own mode and shape.
+    available : mapping of str to (ny, nx)
+        Modes and shapes of the darks at hand.
+    detector : (ny, nx)
+        Shape of a full frame.
+
+    Returns
+    -------
+    str or None
+        Mode of the dark; None where nothing fits.
+    """
+    is_quarter = tuple(shape) != tuple(detector)
+    candidates = (f"{mode}4", mode) if is_quarter else (mode,)
+    fitting = (name for name in candidates if tuple(available.get(name, ())) == tuple(shape))
+    return next(fitting, None)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Everything that turns raw frames of one shape into calibrated ones; prepared once, applied often.
+
+    Attributes
+    ----------
+    dark : ndarray (ny, nx) float32 or None
+        Master dark.
+    inverse_flat : ndarray (ny, nx) float32 or None
+        1 / master flat.
+    bad : ndarray (ny, nx) of bool or None
+        Bad pixels.
+    fill_bad : bool
+        Fill bad pixels with the mean of their good neighbours; otherwise they become NaN.
+    """
+
+    dark: Image | None = None
+    inverse_flat: Image | None = None
+    bad: Mask | None = None
+    fill_bad: bool = True
+
+    @classmethod
+    def from_masters(cls, dark: NDArray | None, flat: NDArray | None, *, fill_bad: bool = True) -> "Calibration":
+        """Prepare from a master dark and a master flat, each (ny, nx); either may be None."""
+        if dark is None and flat is None:
+            return cls()
+        bad = bad_pixels(dark, flat)
+        inverse = None
+        if flat is not None:
+            inverse = np.divide(1, flat, out=np.ones(flat.shape, np.float32), where=~bad).astype(np.float32)
+        ready = None if dark is None else np.nan_to_num(np.asarray(dark, np.float32))
+        return cls(ready, inverse, bad if bad.any() else None, fill_bad)
+
+    def apply(self, frame: NDArray, out: Image | None = None, origin: tuple[int, int] = (0, 0)) -> Image:
+        """Calibrate a frame or a window of one.
+
+        Parameters
+        ----------
+        frame : ndarray (height, width)
+            Raw counts, native byte order.
+        out : ndarray (height, width) float32, optional
+            Where to write.
+        origin : (y0, x0)
+            Pixel of the full frame at which ``frame`` begins.
+
+        Returns
+        -------
+        ndarray (height, width) float32
+        """
+        height, width = frame.shape
+        window = np.s_[origin[0] : origin[0] + height, origin[1] : origin[1] + width]
+        dark = None if self.dark is None else self.dark[window]
+        inverse = None if self.inverse_flat is None else self.inverse_flat[window]
+        bad = None if self.bad is None else self.bad[window]
+        return calibrate(frame, dark, inverse, bad, out, fill_bad=self.fill_bad)
+
+
+def calibrate(
+    frame: NDArray,
+    dark: Image | None,
+    inverse_flat: Image | None,
+    bad: Mask | None,
+    out: Image | None = None,
+    *,
+    fill_bad: bool = True,
+) -> Image:
+    """``(frame - dark) * inverse_flat`` in one pass, bad pixels filled from their neighbours.
+
+    Parameters
+    ----------
+    frame : ndarray (ny, nx)
+        Raw counts, integer or floating, native byte order.
+    dark, inverse_flat : ndarray (ny, nx) float32 or None
+        What is None is not applied.
+    bad : ndarray (ny, nx) of bool or None
+        Pixels to replace.
+    out : ndarray (ny, nx) float32, optional
+        Where to write.
+    fill_bad : bool
+        Mean of the good pixels in the surrounding 3x3, else 5x5; NaN where there is none, or if False.
+
+    Returns
+    -------
+    ndarray (ny, nx) float32
+
+    Raises
+    ------
+    Unprocessable
+        Dark, flat or bad pixels have another shape than the frame.
+    """
+    for name, image in (("dark", dark), ("flat", inverse_flat), ("bad-pixel mask", bad)):
+        if image is not None and image.shape != frame.shape:
+            raise Unprocessable(f"the {name} has shape {image.shape}, the frame {frame.shape}")
+    out = np.empty(frame.shape, np.float32) if out is None else out
+    _calibrate(frame, dark, inverse_flat, out)
+    if bad is not None:
+        _replace_bad(out, bad, fill_bad)
+    return out
+
+
+def _span(levels: NDArray) -> str:
+    return f"{np.nanmin(levels):.1f} to {np.nanmax(levels):.1f}" if np.isfinite(levels).any() else "not finite"
+
+
+@njit(cache=True)
+def _calibrate(frame, dark, inverse_flat, out):  # type: ignore[no-untyped-def]
+    ny, nx = frame.shape
+    for y in range(ny):
+        for x in range(nx):
+            value = np.float32(frame[y, x])
+            # numba removes these branches while compiling: None is a type
+            if dark is not None:
+                value -= dark[y, x]
+            if inverse_flat is not None:
+                value *= inverse_flat[y, x]
+            out[y, x] = value
+
+
+@njit(cache=True)
+def _replace_bad(image, bad, fill):  # type: ignore[no-untyped-def]
+    ny, nx = image.shape
+    for y in range(ny):
+        for x in range(nx):
+            if bad[y, x]:
+                image[y, x] = np.nan
+                if fill:
+                    image[y, x] = _mean_of_good(image, bad, y, x)
+
+
+@njit(cache=True)
+def _mean_of_good(image, bad, y, x):  # type: ignore[no-untyped-def]
+    ny, nx = image.shape
+    for reach in (1, 2):
+        total, n = 0.0, 0
+        for v in range(max(0, y - reach), min(ny, y + reach + 1)):
+            for u in range(max(0, x - reach), min(nx, x + reach + 1)):
+                if not bad[v, u] and np.isfinite(image[v, u]):
+                    total += image[v, u]
+                    n += 1
+        if n:
+            return np.float32(total / n)
+    return np.float32(np.nan)

@@ -1,0 +1,245 @@
+"""Events in light curves: runs of deviating epochs, and matched filters for what is too faint epoch by epoch."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from obsarchive.science.statistics import MAD_TO_SIGMA
+
+Floats = NDArray[np.float64]
+Shape = Literal["gaussian", "box", "microlensing"]
+SHAPES: tuple[Shape, ...] = get_args(Shape)
+"""Shapes of events; the compiled code knows them by their numbers."""
+PEAK_OF_LENS = 2.01 / np.sqrt(0.01 * 4.01) - 1.0
+"""Light that a point lens of impact parameter 0.1 adds, in units of that of the source."""
+REACH = 3.0
+"""A template is cut off so many widths from its centre."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """A stretch of a light curve that deviates.
+
+    Parameters
+    ----------
+    start, stop : int
+        First epoch, and the one after the last.
+    peak : int
+        Epoch of the strongest deviation.
+    score : float
+        Its S/N; positive: brighter, negative: fainter.
+    n_epochs : int
+        Deviating epochs.
+    """
+
+    start: int
+    stop: int
+    peak: int
+    score: float
+    n_epochs: int
+
+
+def signal_to_noise(flux: NDArray, error: NDArray, mean: float, rms: float) -> Floats:
+    """Return ``(flux - mean) / max(error, rms)``; epochs without an error count with the scatter alone."""
+    noise = np.fmax(np.asarray(error, np.float64), rms)
+    return (np.asarray(flux, np.float64) - mean) / np.where(noise > 0, noise, np.nan)
+
+
+def find_events(
+    snr: NDArray, good: NDArray[np.bool_], threshold: float, edge: float, min_epochs: int = 1, bridge: int = 0
+) -> list[Event]:
+    """Return rises and dips, the strongest first.
+
+    An event is a run of good epochs that deviate to the same side by more than `edge`, one of them by `threshold`.
+
+    Parameters
+    ----------
+    snr : ndarray (n,)
+        Scores in the order of time; NaN where there is none.
+    good : ndarray (n,) of bool
+        Epochs that count; the others are passed over.
+    threshold, edge : float
+        Scores that the peak and all epochs of an event reach.
+    min_epochs : int
+        Deviating epochs that make an event.
+    bridge : int
+        So many good epochs in between may deviate less.
+    """
+    places = np.flatnonzero(good & np.isfinite(snr))
+    chosen = np.ascontiguousarray(snr[places], np.float64)
+    found = _runs(chosen, float(edge), int(bridge))
+    events = []
+    for start, stop, n_epochs in found:
+        part = np.abs(chosen[start:stop])
+        peak = start + int(np.argmax(part))
+        if abs(chosen[peak]) >= threshold and n_epochs >= min_epochs:
+            events.append(
+                Event(int(places[start]), int(places[stop - 1]) + 1, int(places[peak]), float(chosen[peak]), n_epochs)
+            )
+    return sorted(events, key=lambda event: -abs(event.score))
+
+
+@njit(cache=True)
+def _runs(snr, edge, bridge):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    found = []
+    start, last, sign, n_epochs = -1, -1, 0, 0
+    for i in range(snr.size):
+        side = 1 if snr[i] > edge else (-1 if snr[i] < -edge else 0)
+        if start >= 0 and (side == -sign or i - last - 1 > bridge or (side == 0 and i - last > bridge)):
+            found.append((start, last + 1, n_epochs))
+            start = -1
+        if side != 0:
+            if start < 0:
+                start, sign, n_epochs = i, side, 0
+            last = i
+            n_epochs += 1
+    if start >= 0:
+        found.append((start, last + 1, n_epochs))
+    return found
+
+
+@dataclass(frozen=True)
+class Matched:
+    """What a bank of templates says, epoch by epoch.
+
+    Parameters
+    ----------
+    score : ndarray (n,)
+        S/N of the best template centred on the epoch.
+    width_d : ndarray (n,)
+        Its width [d].
+    amplitude : ndarray (n,)
+        Its amplitude, in the unit of the fluxes.
+    """
+
+    score: Floats
+    width_d: Floats
+    amplitude: Floats
+
+
+def template_widths(mjd: NDArray, longest_d: float, per_octave: int = 1) -> Floats:
+    """Return widths [d] from the median cadence up to `longest_d`, `per_octave` of them in a factor of two.
+
+    A Gaussian between two widths that differ by a factor of two keeps 97 % of its S/N.
+    """
+    steps = np.diff(mjd)
+    steps = steps[steps > 0]
+    if not steps.size:
+        return np.empty(0)
+    shortest = float(np.median(steps))
+    longest = min(longest_d, float(mjd[-1] - mjd[0]) / (2 * REACH))
+    if longest <= shortest:
+        return np.array([shortest])
+    n = int(np.ceil(np.log2(longest / shortest) * per_octave)) + 1
+    return np.geomspace(shortest, longest, n)
+
+
+def matched_filter(
+    mjd: NDArray, deviation: NDArray, noise: NDArray, widths_d: NDArray, shape: Shape = "gaussian"
+) -> Matched:
+    """Filter a light curve with templates of several widths, centred on each of its epochs.
+
+    For deviations d with noise e and a template T the best amplitude is ``sum(d T / e^2) / sum(T^2 / e^2)``, and its
+    S/N is that times ``sqrt(sum(T^2 / e^2))`` (matched filter for uneven sampling; Turin 1960, IRE Trans. IT-6, 311).
+    The single epoch that helps most is left out of the score, so that an outlier alone is no event. Noise of real
+    light curves is correlated, and does not average out over many epochs (Pont, Zucker & Queloz 2006, MNRAS 373, 231):
+    where the scores of a width scatter by more than 1, they are divided by their scatter.
+
+    Parameters
+    ----------
+    mjd : ndarray (n,)
+        Times in their order [d].
+    deviation, noise : ndarray (n,)
+        Flux minus its quiet level, and its noise; all finite.
+    widths_d : ndarray (k,)
+        Widths of the templates: sigma of a Gaussian, half length of a box, a quarter of the time in which a
+        microlensing event of small impact parameter is bright [d].
+    shape : str
+        ``gaussian``, ``box`` or ``microlensing``.
+    """
+    score, width, amplitude = _filtered(
+        np.ascontiguousarray(mjd, np.float64),
+        np.ascontiguousarray(deviation, np.float64),
+        np.ascontiguousarray(noise, np.float64),
+        np.ascontiguousarray(widths_d, np.float64),
+        SHAPES.index(shape),
+    )
+    return Matched(score, width, amplitude)
+
+
+@njit(cache=True)
+def _template(x, shape):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    if shape == 0:
+        return np.exp(-0.5 * x * x)
+    if shape == 1:
+        return 1.0 if abs(x) <= 1.0 else 0.0
+    # point lens, impact parameter 0.1 (Paczynski 1986, ApJ 304, 1), scaled to 1 at the peak
+    u2 = 0.01 + 0.25 * x * x
+    bump = (u2 + 2.0) / np.sqrt(u2 * (u2 + 4.0)) - 1.0
+    return bump / PEAK_OF_LENS
+
+
+def template(shape: Shape, x: NDArray) -> Floats:
+    """Return the shape of an event, 1 at its peak.
+
+    Parameters
+    ----------
+    shape : str
+        ``gaussian``, ``box`` or ``microlensing`` (point lens, impact parameter 0.1).
+    x : ndarray (n,)
+        Time from the peak, in widths: sigma, half length, a quarter of the time in which the event is bright.
+    """
+    return _templates(np.ascontiguousarray(x, np.float64), SHAPES.index(shape))
+
+
+@njit(cache=True)
+def _templates(x, shape):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    made = np.empty(x.size)
+    for i in range(x.size):
+        made[i] = _template(x[i], shape)
+    return made
+
+
+@njit(cache=True)
+def _score(series, i, first, w, shape):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    """S/N and amplitude of a template that is centred on an epoch; `first` is the first epoch that it reaches."""
+    mjd, deviation, weight = series
+    signal, power, largest, its_power = 0.0, 0.0, 0.0, 0.0
+    j = first
+    while j < mjd.size and mjd[j] <= mjd[i] + REACH * w:
+        t = _template((mjd[j] - mjd[i]) / w, shape)
+        part = deviation[j] * t * weight[j]
+        signal += part
+        power += t * t * weight[j]
+        if abs(part) > abs(largest):
+            largest, its_power = part, t * t * weight[j]
+        j += 1
+    rest = power - its_power
+    if power <= 0.0 or rest <= 1e-9 * power:
+        return 0.0, 0.0
+    whole, without = signal / np.sqrt(power), (signal - largest) / np.sqrt(rest)
+    if whole * without <= 0.0:
+        return 0.0, 0.0
+    return (whole if abs(whole) < abs(without) else without), signal / power
+
+
+@njit(cache=True)
+def _filtered(mjd, deviation, noise, widths, shape):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    n = mjd.size
+    best, width, amplitude = np.zeros(n), np.zeros(n), np.zeros(n)
+    scores, amplitudes = np.zeros(n), np.zeros(n)
+    series = (mjd, deviation, 1.0 / (noise * noise))
+    for w in widths:
+        first = 0
+        for i in range(n):
+            while mjd[first] < mjd[i] - REACH * w:
+                first += 1
+            scores[i], amplitudes[i] = _score(series, i, first, w, shape)
+        scatter = max(1.0, MAD_TO_SIGMA * np.median(np.abs(scores))) if n else 1.0
+        for i in range(n):
+            if abs(scores[i]) / scatter > abs(best[i]):
+                best[i], width[i], amplitude[i] = scores[i] / scatter, w, amplitudes[i]
+    return best, width, amplitude

@@ -1,0 +1,86 @@
+"""Numbers that tell light curves apart: how they are spread, how smooth they are, how they change."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from obsarchive.science.statistics import MAD_TO_SIGMA
+
+
+def features(mjd: NDArray, mag: NDArray, mag_err: NDArray) -> dict[str, float]:
+    """Return the features of a light curve in one filter.
+
+    Parameters
+    ----------
+    mjd : ndarray (n,)
+        Times in their order [d].
+    mag, mag_err : ndarray (n,)
+        Magnitudes and their errors; what is not finite is left out.
+
+    Returns
+    -------
+    dict of str to float
+        ``n``, ``span_d``, ``median_mag``, ``mean_mag`` (weighted by the errors), ``scatter_mag`` (robust),
+        ``amplitude_mag`` (half of the range from the 5th to the 95th percentile), ``reduced_chi2`` about the weighted
+        mean, ``excess_mag`` (scatter beyond the errors), ``skewness``, ``kurtosis`` (0 for a Gaussian),
+        ``von_neumann`` (mean square of successive differences over the variance; 2 for noise, less for what changes
+        slowly; von Neumann 1941, Ann. Math. Stat. 12, 367), ``stetson_j``, ``stetson_k`` (Stetson 1996, PASP 108, 851;
+        successive epochs as pairs), ``beyond_1_sigma``, ``slope_mag_per_d`` (least squares), ``max_slope_mag_per_d``.
+        Empty with fewer than three epochs.
+    """
+    good = np.isfinite(mag) & np.isfinite(mag_err) & (mag_err > 0)
+    n = int(good.sum())
+    if n < 3:
+        return {}
+    t, m, e = (np.asarray(values[good], np.float64) for values in (mjd, mag, mag_err))
+    weights = 1 / e**2
+    mean = float(np.sum(weights * m) / np.sum(weights))
+    low, middle, high = np.percentile(m, (5, 50, 95))
+    deviation = m - np.mean(m)
+    variance = float(np.mean(deviation**2))
+    scatter = MAD_TO_SIGMA * float(np.median(np.abs(m - middle)))
+    found = {
+        "n": float(n),
+        "span_d": float(t[-1] - t[0]),
+        "median_mag": float(middle),
+        "mean_mag": mean,
+        "scatter_mag": scatter,
+        "amplitude_mag": float(high - low) / 2,
+        "reduced_chi2": float(np.sum(weights * (m - mean) ** 2) / (n - 1)),
+        "excess_mag": float(np.sqrt(max(0.0, scatter**2 - float(np.median(e)) ** 2))),
+        **_moments(deviation, variance),
+        **_stetson(m, e, mean),
+        "beyond_1_sigma": float(np.mean(np.abs(deviation) > np.sqrt(variance))),
+        **_slopes(t, m),
+    }
+    return {name: value for name, value in found.items() if np.isfinite(value)}
+
+
+def _moments(deviation: NDArray, variance: float) -> dict[str, float]:
+    if variance <= 0:
+        return {}
+    standard = deviation / np.sqrt(variance)
+    return {
+        "skewness": float(np.mean(standard**3)),
+        "kurtosis": float(np.mean(standard**4) - 3),
+        "von_neumann": float(np.mean(np.diff(deviation) ** 2) / variance),
+    }
+
+
+def _stetson(mag: NDArray, error: NDArray, mean: float) -> dict[str, float]:
+    n = len(mag)
+    delta = np.sqrt(n / (n - 1)) * (mag - mean) / error
+    product = delta[:-1] * delta[1:]
+    power = np.sqrt(np.mean(delta**2))
+    return {
+        "stetson_j": float(np.mean(np.sign(product) * np.sqrt(np.abs(product)))),
+        "stetson_k": float(np.mean(np.abs(delta)) / power) if power > 0 else 0.0,
+    }
+
+
+def _slopes(time: NDArray, mag: NDArray) -> dict[str, float]:
+    t, steps = time - np.mean(time), np.diff(time)
+    power, apart = float(np.sum(t**2)), steps > 0
+    found = {"slope_mag_per_d": float(np.sum(t * mag) / power)} if power > 0 else {}
+    if apart.any():
+        found["max_slope_mag_per_d"] = float(np.max(np.abs(np.diff(mag)[apart] / steps[apart])))
+    return found

@@ -1,0 +1,1 @@
+"""Source detection, aperture and PSF photometry, zero points."""

@@ -1,0 +1,135 @@
+"""From instrumental magnitudes to those of a catalogue."""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from obsarchive.science.statistics import MAD_TO_SIGMA
+
+Floats = NDArray[np.float64]
+
+POGSON = 2.5 / np.log(10)
+
+LEAST_STARS, ENOUGH_STARS = 5, 40
+LEAST_FOR_COLOUR = 25
+CLIP_SIGMA = 3.0
+ROUNDS = 10
+INSTRUMENTAL = 25.0
+"""Zero point where no catalogue gives one."""
+_GAIA = {
+    "g": ((0.3, 3.0), (0.2199, -0.6365, -0.1548, 0.0064)),
+    "r": ((0.0, 3.0), (-0.09837, 0.08592, 0.1907, -0.1701, 0.02263)),
+    "i": ((0.5, 2.0), (-0.293, 0.6404, -0.09609, -0.002104)),
+    "V": ((-0.5, 5.0), (-0.02704, 0.01424, -0.2156, 0.01426)),
+    "R": ((0.0, 4.0), (-0.02275, 0.3961, -0.1243, -0.01396, 0.003775)),
+    "I": ((-0.5, 4.5), (0.01753, 0.76, -0.0991)),
+}
+"""G minus the band as a polynomial of BP - RP, and where it holds (Riello et al. 2021, A&A 649, A3, appendix C)."""
+
+
+@dataclass(frozen=True)
+class ZeroPoint:
+    """What is added to -2.5 log10(flux).
+
+    Parameters
+    ----------
+    value, error : float
+        Zero point and its standard error [mag].
+    scatter : float
+        Robust scatter of the stars around it [mag].
+    n_stars : int
+        Stars that it rests on; 0: instrumental.
+    colour_term : float
+        Change with the stars' colour, about that of their median; 0 where there is none.
+    """
+
+    value: float = INSTRUMENTAL
+    error: float = 0.0
+    scatter: float = 0.0
+    n_stars: int = 0
+    colour_term: float = 0.0
+
+
+def instrumental_magnitudes(flux: NDArray, error: NDArray) -> tuple[Floats, Floats]:
+    """Return -2.5 log10 of fluxes and their standard errors; NaN where there is no light."""
+    bright = np.where(flux > 0, flux, np.nan)
+    return -POGSON * np.log(bright), POGSON * error / bright
+
+
+def band_of(filter_name: str) -> str:
+    """Return the band that a filter stands for (g, r, i of SDSS, V, R, I); empty if it is not known."""
+    name = filter_name.strip()
+    sloan = re.fullmatch(r"(?:sdss|ps1?|s)?[ _-]?([gri])(?:['p]|[ _-]?sdss)?", name, re.IGNORECASE)
+    if sloan and (len(name) > 1 or name.islower()):
+        return sloan[1].lower()
+    johnson = re.fullmatch(r"(?:bessell?|johnson|cousins)?[ _-]?([VRI])", name, re.IGNORECASE)
+    return johnson[1].upper() if johnson else ""
+
+
+def gaia_in_band(magnitude: NDArray, colour: NDArray, band: str) -> Floats:
+    """Return magnitudes of Gaia's G as those of another band; NaN for colours where no relation holds.
+
+    Parameters
+    ----------
+    magnitude, colour : ndarray (n,)
+        G and BP - RP.
+    band : str
+        As :func:`band_of` gives it.
+    """
+    (low, high), coefficients = _GAIA[band]
+    known = (colour > low) & (colour < high)
+    return np.where(known, magnitude - np.polynomial.polynomial.polyval(colour, coefficients), np.nan)
+
+
+def find_zero_point(instrumental: Floats, error: Floats, catalogue: Floats, colour: Floats | None = None) -> ZeroPoint:
+    """Compare magnitudes with those of a catalogue.
+
+    Parameters
+    ----------
+    instrumental, error : ndarray (n,)
+        -2.5 log10(flux) and its error; NaN where there is none.
+    catalogue : ndarray (n,)
+        Magnitudes; NaN where they are not known.
+    colour : ndarray (n,), optional
+        Colours; they are used if there are enough and it pays.
+    """
+    difference = catalogue - instrumental
+    good = np.isfinite(difference) & np.isfinite(error) & (error < 0.1)
+    if good.sum() < LEAST_STARS:
+        return ZeroPoint()
+    # the sky around faint stars of crowded fields is too bright, and their light too little
+    most = max(ENOUGH_STARS, int(good.sum()) // 2)
+    if good.sum() > most:
+        good &= instrumental <= np.sort(instrumental[good])[most - 1]
+    design = np.ones((len(difference), 1))
+    best = _fit(difference, error, design, good)
+    if colour is not None and (good & np.isfinite(colour)).sum() >= LEAST_FOR_COLOUR:
+        about = colour - np.median(colour[good & np.isfinite(colour)])
+        wider = _fit(difference, error, np.stack([np.ones(len(about)), about], axis=1), good & np.isfinite(colour))
+        if abs(wider[1][1]) > 4 * wider[2][1] and wider[3] < best[3]:
+            best = wider
+    kept, solution, errors, scatter = best
+    term = float(solution[1]) if len(solution) > 1 else 0.0
+    return ZeroPoint(float(solution[0]), float(errors[0]), scatter, int(kept.sum()), term)
+
+
+def _fit(
+    difference: Floats, error: Floats, design: Floats, good: NDArray[np.bool_]
+) -> tuple[NDArray[np.bool_], Floats, Floats, float]:
+    """Fit a zero point and perhaps a colour term to the stars that agree."""
+    kept = good
+    middle = np.nanmedian(difference[good])
+    kept = good & (np.abs(difference - middle) < 1.0) if (np.abs(difference[good] - middle) < 1.0).sum() > 2 else good
+    for _ in range(ROUNDS):
+        weight = 1 / np.hypot(error[kept], 0.02)
+        solution, *_ = np.linalg.lstsq(design[kept] * weight[:, np.newaxis], difference[kept] * weight, rcond=None)
+        residual = difference - design @ solution
+        scatter = max(MAD_TO_SIGMA * float(np.median(np.abs(residual[kept]))), 1e-3)
+        fine = good & (np.abs(residual) < CLIP_SIGMA * np.hypot(scatter, np.nan_to_num(error)))
+        if np.array_equal(fine, kept) or fine.sum() <= LEAST_STARS:
+            break
+        kept = fine
+    normal = np.linalg.inv(design[kept].T @ design[kept])
+    return kept, np.asarray(solution, np.float64), np.sqrt(np.diag(normal)) * scatter, scatter

@@ -1,0 +1,1 @@
+"""Point-spread functions: model, Strehl ratio, seeing, subtraction, contrast."""

@@ -1,0 +1,256 @@
+"""A star described by radius: background, noise, profile, flux, and the sizes of its core and halo.
+
+Beyond the core a ring counts as the middle half of its sectors, so that a companion, a cosmic ray, bad pixels or the
+edge of the image do not matter.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq, least_squares
+
+from obsarchive.science.psf.model import aperture_weights
+from obsarchive.science.statistics import MAD_TO_SIGMA
+
+Float = NDArray[np.float64]
+
+ANNULUS = 1.4
+"""Outer radius of the background annulus that surrounds the aperture, in units of the aperture."""
+
+CORE_FWHM = 3.0
+"""Radius of the core, whose pixels count one by one, in units of the diffraction limit."""
+
+_SECTORS = 16
+_COMPANION_SIGMA = 4.0
+"""Excess over the other sectors, in their standard deviations, that gives a companion away."""
+
+_WING = -11 / 3
+"""Exponent of the wings of an image through Kolmogorov turbulence."""
+
+_WING_FROM = 0.6
+"""Radius from which the wings are followed, in units of the aperture."""
+
+_HALO_BETA = 4.765
+"""Moffat exponent of an image through Kolmogorov turbulence (Trujillo et al. 2001, MNRAS 328, 977)."""
+
+
+class StarProfile:
+    """A star cut out of its image, background subtracted.
+
+    Parameters
+    ----------
+    image : ndarray, shape (ny, nx)
+        Image; NaN marks missing pixels.
+    position : (int, int)
+        Brightest pixel (row, column) of the star.
+    aperture_px, core_px : float
+        Radii of the aperture and of the core [pixel].
+
+    Attributes
+    ----------
+    box : ndarray
+        Square cut-out that reaches to the end of the background annulus, NaN beyond the image.
+    image : ndarray, same shape
+        The same above the background, missing pixels filled from the profile.
+    profile : ndarray
+        Mean by radius in whole pixels.
+    noise : float
+        Rms noise of a pixel of the background.
+    flux, flux_error : float
+        Flux in the aperture and its standard error.
+    """
+
+    def __init__(
+        self, image: NDArray[np.floating], position: tuple[int, int], aperture_px: float, core_px: float
+    ) -> None:
+        half = int(ANNULUS * aperture_px)
+        self.aperture_px = aperture_px
+        self.core_px = core_px
+        self.box = _cut_out(image, position, half)
+        self._rings, _ = _polar(half)
+        self._weights = aperture_weights(self.box.shape, half, half, aperture_px)
+        means, counts = self._sector_means()
+        background = self._background(_midmean(means), counts)
+        means = self._without_companions(means - background)
+        self.profile = np.nan_to_num(_midmean(means))
+        symmetric = self.profile[self._rings]
+        self.image = np.where(self._seen, self.box - background, symmetric)
+        self.noise = _spread(self.box[self._seen & (self._rings > aperture_px) & (self._rings <= half)])
+        core = self._rings < core_px
+        self.flux = float(np.sum(self._weights * np.where(core, self.image, symmetric)))
+        self.flux_error = _spread(self._sector_excess(means)) / np.sqrt(_SECTORS)
+
+    @property
+    def peak_snr(self) -> float:
+        """Brightest pixel over the background noise of a pixel."""
+        half = len(self.box) // 2
+        peak = self.image[half, half]
+        return float(peak / self.noise) if self.noise > 0 else float(np.inf if peak > 0 else 0)
+
+    @property
+    def saturated(self) -> bool:
+        """Whether more pixels of the core share the highest value than symmetry explains."""
+        core = self.box[self._rings < self.core_px]
+        return int(np.count_nonzero(core == np.nanmax(core))) > 4
+
+    @property
+    def missing_share(self) -> float:
+        """Share of the aperture that has no pixels."""
+        return float(1 - np.sum(self._weights * self._seen) / np.sum(self._weights))
+
+    @property
+    def centre_missing(self) -> bool:
+        """Whether pixels are missing within the diffraction limit."""
+        return not np.all(self._seen[self._rings < self.core_px / CORE_FWHM])
+
+    @property
+    def patch(self) -> Float:
+        """Inner part of the image, twice as wide as the core."""
+        half = len(self.box) // 2
+        reach = min(half, int(2 * self.core_px))
+        return self.image[half - reach : half + reach + 1, half - reach : half + reach + 1]
+
+    def samples(self, dy: float, dx: float) -> tuple[Float, Float, Float]:
+        """Radii from (dy, dx) [pixel], values and weights: the pixels of the core, then the rings of the halo."""
+        half = len(self.box) // 2
+        core = np.argwhere(self._rings < self.core_px)
+        rings = np.arange(int(np.ceil(self.core_px)), int(self.aperture_px))
+        radius = np.hypot(*(core - half - [dy, dx]).T)
+        value = self.image[core[:, 0], core[:, 1]]
+        return (
+            np.concatenate([radius, rings]),
+            np.concatenate([value, self.profile[rings]]),
+            np.concatenate([np.ones(len(core)), np.sqrt(2 * np.pi * rings)]),
+        )
+
+    @cached_property
+    def _seen(self) -> NDArray[np.bool_]:
+        return np.isfinite(self.box)
+
+    def _sector_means(self) -> tuple[Float, Float]:
+        """Mean of every ring and sector, NaN where there is no pixel, and the number of pixels of every ring."""
+        rings, sectors = _polar(len(self.box) // 2)
+        cell = (rings * _SECTORS + sectors)[self._seen]
+        cells = (rings.max() + 1) * _SECTORS
+        sums = np.bincount(cell, self.box[self._seen], cells).reshape(-1, _SECTORS)
+        counts = np.bincount(cell, minlength=cells).reshape(-1, _SECTORS)
+        return _quotient(sums, counts), counts.sum(axis=1).astype(float)
+
+    def _background(self, profile: Float, counts: Float) -> float:
+        """Level under the wings of the star, which reach beyond any annulus."""
+        ring = np.arange(int(_WING_FROM * self.aperture_px), len(self.box) // 2 + 1)
+        ring = ring[counts[ring] > 0]
+        weight = np.sqrt(counts[ring])
+        model = np.stack([np.ones(len(ring)), (ring / self.aperture_px) ** _WING], axis=1)
+        level, wing = np.linalg.lstsq(model * weight[:, None], profile[ring] * weight)[0]
+        if wing < 0:
+            annulus = ring[ring > self.aperture_px]
+            level = np.average(profile[annulus], weights=counts[annulus])
+        return float(level)
+
+    def _without_companions(self, means: Float) -> Float:
+        """Sector means with NaN in the sectors that are brighter than the others."""
+        excess = self._sector_excess(means)
+        companion = excess - np.median(excess) > _COMPANION_SIGMA * _spread(excess)
+        return np.where(companion, np.nan, means)
+
+    def _sector_excess(self, means: Float) -> Float:
+        """Flux of every sector beyond the core, as if it were the whole circle, minus that of the profile."""
+        area = np.bincount(self._rings.ravel(), self._weights.ravel())
+        area[: int(np.ceil(self.core_px))] = 0
+        excess = np.nan_to_num(means - _midmean(means)[:, None])
+        return area @ excess
+
+
+@dataclass(frozen=True)
+class CoreAndHalo:
+    """A Gaussian core on a Moffat halo.
+
+    Attributes
+    ----------
+    core, halo, fwhm : float
+        FWHM of the components and of both together [pixel].
+    core_share : float
+        Share of the core in the peak.
+    """
+
+    core: float
+    halo: float
+    fwhm: float
+    core_share: float
+
+
+def fit_core_and_halo(star: StarProfile, offset: tuple[float, float], start: tuple[float, float]) -> CoreAndHalo:
+    """Least-squares fit of two components to a star.
+
+    Parameters
+    ----------
+    star : StarProfile
+        Star.
+    offset : (float, float)
+        Position (y, x) of its peak from its brightest pixel [pixel].
+    start : (float, float)
+        First guess of the FWHM of core and halo [pixel].
+    """
+    radius, value, weight = star.samples(*offset)
+    value = value / np.max(value)
+
+    def misfit(logs: Float) -> Float:
+        return weight * (_core_and_halo(radius, logs) - value)
+
+    first = np.log([0.7, start[0], 0.3, start[1]])
+    logs = least_squares(misfit, first, method="lm", max_nfev=400).x
+    core_peak, core, halo_peak, halo = np.exp(np.clip(logs, -30, 10))
+    half_peak = (core_peak + halo_peak) / 2
+    half_width = brentq(lambda r: _core_and_halo(np.array([r]), logs)[0] - half_peak, 0, core + halo)
+    return CoreAndHalo(float(core), float(halo), 2 * float(half_width), float(core_peak / (core_peak + halo_peak)))
+
+
+def _core_and_halo(radius: Float, logs: Float) -> Float:
+    """Gaussian plus Moffat of the logarithms of (core peak, core FWHM, halo peak, halo FWHM)."""
+    core_peak, core, halo_peak, halo = np.exp(np.clip(logs, -30, 10))
+    alpha2 = (halo / 2) ** 2 / (2 ** (1 / _HALO_BETA) - 1)
+    gauss = core_peak * np.exp(-4 * np.log(2) * (radius / core) ** 2)
+    return gauss + halo_peak * (1 + radius**2 / alpha2) ** -_HALO_BETA
+
+
+def _cut_out(image: NDArray[np.floating], position: tuple[int, int], half: int) -> Float:
+    """Square of side ``2 * half + 1`` around a pixel, NaN beyond the image and where it is not finite."""
+    box = np.full((2 * half + 1, 2 * half + 1), np.nan)
+    top, left = position[0] - half, position[1] - half
+    y, x = max(top, 0), max(left, 0)
+    part = image[y : top + len(box), x : left + len(box)]
+    box[y - top : y - top + part.shape[0], x - left : x - left + part.shape[1]] = part
+    box[np.isinf(box)] = np.nan
+    return box
+
+
+@lru_cache(maxsize=4)
+def _polar(half: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Ring (radius rounded to whole pixels) and sector of every pixel of a square of side ``2 * half + 1``."""
+    offset = np.arange(-half, half + 1)
+    rings = np.rint(np.hypot(offset[:, None], offset)).astype(np.int64)
+    turns = np.arctan2(offset[:, None], offset) / (2 * np.pi) + 0.5
+    return rings, (turns * _SECTORS).astype(np.int64) % _SECTORS
+
+
+def _quotient(sums: NDArray[Any], counts: NDArray[Any]) -> Float:
+    """Quotient, NaN where there is nothing."""
+    return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
+
+
+def _midmean(values: Float) -> Float:
+    """Mean of the middle half of every row without its NaNs (NaN for an empty row)."""
+    ordered = np.sort(values, axis=1)  # NaN last
+    n = np.count_nonzero(np.isfinite(values), axis=1)[:, None]
+    rank = np.arange(values.shape[1])
+    middle = (rank >= n // 4) & (rank < n - n // 4)
+    return _quotient(np.where(middle, ordered, 0).sum(axis=1), np.count_nonzero(middle, axis=1))
+
+
+def _spread(values: Float) -> float:
+    """Standard deviation from the median absolute deviation; 0 for nothing."""
+    return float(MAD_TO_SIGMA * np.median(np.abs(values - np.median(values)))) if values.size else 0.0

@@ -1,0 +1,1 @@
+"""Guide stars, image alignment and frame ranking."""

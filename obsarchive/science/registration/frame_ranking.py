@@ -1,0 +1,184 @@
+"""Grades the frames of a lucky-imaging sequence by the guide star; finding and measuring it: :mod:`.guidestar`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from obsarchive.science.registration.guide_star import FrameMeasure, GuideStar, cut, guide_star, locate, measure
+
+__all__ = [
+    "MIN_STEADY_FRAMES",
+    "Classification",
+    "FrameMeasure",
+    "Grades",
+    "GuideStar",
+    "classify",
+    "cut",
+    "grade",
+    "guide_star",
+    "locate",
+    "measure",
+    "without_star",
+]
+
+Classification = Literal["zero_flux", "faint", "high_flux", "failed"]
+
+STAR_MIN_SNR = 5.0  # below: no star in the frame
+FLUX_MIN_SNR = 20.0  # above: peaks are compared at equal flux
+HIGH_FLUX_MIN_SNR = 10.0  # median of the frames; below, registration on single frames follows the noise
+BLACK_FRACTION = 0.02  # of the usual peak and flux; thick clouds still let through more
+MIN_KEPT_FRACTION = 0.1
+STEADY_RADIUS_PX = 32.0  # image motion and drift of a tracking telescope within one observation
+MIN_STEADY_FRAMES = 15  # of fewer, a star that is somewhere else in one may as well have been moved there
+
+
+@dataclass(frozen=True)
+class Grades:
+    """What is to become of each frame.
+
+    Attributes
+    ----------
+    quality : ndarray (n,)
+        Peak of the smoothed guide star, brought to the median flux where fluxes are well measured: clouds and
+        different exposures then do not pass for bad seeing [counts/pixel]. NaN without a star.
+    kept : ndarray (n,) of bool
+        Frames worth stacking.
+    reasons : tuple of str
+        Why a frame is not kept; "" for those that are.
+    order : ndarray (n_kept,) of int
+        Kept frames, best first.
+    shifts : ndarray (n, 2)
+        (dy, dx) that moves the star of each frame to `reference` [pixel]; 0 for frames not kept.
+    reference : (y, x)
+        Median position of the kept frames [pixel]; (0, 0) if there are none.
+    snr : ndarray (n,)
+        Significance of the star's core in each frame.
+    """
+
+    quality: NDArray[np.float64]
+    kept: NDArray[np.bool_]
+    reasons: tuple[str, ...]
+    order: NDArray[np.intp]
+    shifts: NDArray[np.float64]
+    reference: tuple[float, float]
+    snr: NDArray[np.float64]
+
+    def best(self, fraction: float) -> NDArray[np.intp]:
+        """Return the best ``fraction`` (0 to 1) of the kept frames, at least one where there is any."""
+        return self.order[: max(1, round(fraction * len(self.order)))]
+
+
+def grade(
+    measures: Sequence[FrameMeasure],
+    origins: NDArray | None = None,
+    *,
+    saturation: float = np.inf,
+) -> Grades:
+    """Sort frames into good, ranked by sharpness, and black, saturated or slipped.
+
+    A frame has slipped when the star is not where it is in the others: most frames lie within a small radius
+    of the median position and this one far outside of their scatter. Where the star has no such place, as in a
+    dithered, slewing or short sequence, nothing can be called slipped and all frames with a star are kept.
+
+    Parameters
+    ----------
+    measures : sequence of n FrameMeasure
+        The guide star in every frame.
+    origins : ndarray (n, 2), optional
+        (y0, x0) of the window of each frame; windows are all the same place by default [pixel].
+    saturation : float
+        Level of the brightest pixel from which on a frame is saturated [counts as measured].
+
+    Returns
+    -------
+    Grades
+    """
+    n = len(measures)
+    snr = np.array([m.snr for m in measures], dtype=float)
+    brightest = np.array([m.brightest for m in measures], dtype=float)
+    positions = np.array([(m.y, m.x) for m in measures], dtype=float).reshape(n, 2)
+    positions = positions + (0 if origins is None else origins)
+    quality = _quality(measures, snr)
+
+    has_star = np.isfinite(quality) & ~without_star(measures)
+    saturated = brightest >= saturation
+    slipped, reference = _slipped(positions, has_star & ~saturated)
+    kept = has_star & ~saturated & ~slipped
+    reasons = tuple(
+        f"black: no star, S/N {snr[i]:.1f}" if not has_star[i]
+        else f"saturated: brightest pixel {brightest[i]:.0f}" if saturated[i]
+        else f"slipped: star {np.hypot(*(positions[i] - reference)):.0f} px off" if slipped[i]
+        else ""
+        for i in range(n)
+    )  # fmt: skip
+    order = np.flatnonzero(kept)
+    order = order[np.argsort(-quality[order], kind="stable")]
+    shifts = np.where(kept[:, np.newaxis], reference - positions, 0.0)
+    return Grades(quality, kept, reasons, order, shifts, (float(reference[0]), float(reference[1])), snr)
+
+
+def without_star(measures: Sequence[FrameMeasure]) -> NDArray[np.bool_]:
+    """Frames in which nothing stands where the star should: no signal, or a small part of the usual one.
+
+    Parameters
+    ----------
+    measures : sequence of n FrameMeasure
+        The guide star in every frame.
+
+    Returns
+    -------
+    ndarray (n,) of bool
+    """
+    snr, peak, flux = (np.array([getattr(m, name) for m in measures], dtype=float) for name in ("snr", "peak", "flux"))
+    empty = ~(snr >= STAR_MIN_SNR)
+    if empty.all():
+        return empty
+    with np.errstate(invalid="ignore"):
+        faint = [values < BLACK_FRACTION * np.median(values[~empty]) for values in (peak, flux)]
+    return empty | (faint[0] & faint[1])
+
+
+def classify(grades: Grades) -> Classification:
+    """Say what kind of observation this is.
+
+    Returns
+    -------
+    {"zero_flux", "failed", "faint", "high_flux"}
+        No frame has a star; less than a tenth of all frames can be used; the median
+        signal-to-noise ratio of the star's core in the kept frames is below 10; all is well.
+    """
+    n_with_star = int(np.sum(grades.snr >= STAR_MIN_SNR))
+    if n_with_star == 0:
+        return "zero_flux"
+    n_kept = int(grades.kept.sum())
+    if n_kept < MIN_KEPT_FRACTION * len(grades.kept) or n_kept == 0:
+        return "failed"
+    return "high_flux" if np.median(grades.snr[grades.kept]) >= HIGH_FLUX_MIN_SNR else "faint"
+
+
+def _quality(measures: Sequence[FrameMeasure], snr: NDArray) -> NDArray[np.float64]:
+    peak = np.array([m.peak for m in measures], dtype=float)
+    flux = np.array([m.flux for m in measures], dtype=float)
+    error = np.array([m.flux_error for m in measures], dtype=float)
+    usable = (snr >= STAR_MIN_SNR) & (flux > 0)
+    if not usable.any() or np.median(flux[usable]) < FLUX_MIN_SNR * np.median(error[usable]):
+        return peak
+    return np.divide(peak * np.median(flux[usable]), flux, out=np.full(len(peak), np.nan), where=usable)
+
+
+def _slipped(positions: NDArray, candidates: NDArray) -> tuple[NDArray, NDArray]:
+    """Which frames have lost the star, and the median position (y, x) of those that have not."""
+    none = np.zeros(len(positions), bool)
+    if not candidates.any():
+        return none, np.zeros(2)
+    centre = np.median(positions[candidates], axis=0)
+    distance = np.hypot(*(positions - centre).T)
+    typical = np.median(distance[candidates])
+    if candidates.sum() < MIN_STEADY_FRAMES or typical > STEADY_RADIUS_PX:
+        return none, centre
+    # six times the typical distance: far beyond image motion, and beyond the ends of a steady drift
+    slipped = candidates & (distance > max(6 * typical, 8.0))
+    return slipped, np.median(positions[candidates & ~slipped], axis=0)

@@ -1,0 +1,381 @@
+"""The guide star of lucky imaging: found once, measured in every frame.
+
+The guide star is looked for at several scales at once, so that a diffraction-limited core, a seeing disc and a
+defocused ring are each found as one object. In a frame its position is the peak of the core where there is
+one, and the centre of its light where there is none.
+"""
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from scipy import fft, ndimage
+
+from obsarchive.errors import Unprocessable
+from obsarchive.science.imaging.hot_pixels import without_spikes
+from obsarchive.science.statistics import MAD_TO_SIGMA
+
+Image = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+SCALES_PX = (1, 2, 4, 8, 16)
+GUIDE_STAR_MIN_SNR = 6.0
+CORE_MIN_SNR = 5.0
+BORDER_PX = 4
+LEAST_SIDE_PX = 16
+LEAST_NOISE = 1e-9
+"""Of the highest pixel: an image without any noise has some."""
+SHARPNESS_AT_CENTRE, SHARPNESS_PER_OFFSET = 0.15, 0.75  # what a core must have, see `measure`
+
+
+@dataclass(frozen=True)
+class GuideStar:
+    """The star that frames are registered on.
+
+    Attributes
+    ----------
+    y, x : float
+        Position [pixel].
+    flux : float
+        Flux within the window [counts].
+    snr : float
+        Significance of the detection at its best scale.
+    scale_px : float
+        Size of the whole star, halo or ring included, as the sigma of a Gaussian of the same adaptive second
+        moment [pixel].
+    """
+
+    y: float
+    x: float
+    flux: float
+    snr: float
+    scale_px: float
+
+    @property
+    def half_window_px(self) -> int:
+        """Half the side of a window that holds the star and some sky, of a size that transforms fast [pixel]."""
+        return int(fft.next_fast_len(int(np.clip(5 * self.scale_px, 32, 128)), real=True))
+
+
+@dataclass(frozen=True)
+class FrameMeasure:
+    """The guide star in one frame.
+
+    Attributes
+    ----------
+    y, x : float
+        Position in the window [pixel].
+    peak : float
+        Peak above background of the window smoothed with the core, between the pixels [counts/pixel].
+    flux, flux_error : float
+        Aperture flux [counts] and its error from the background noise alone.
+    background : float
+        Median of the rim of the window [counts/pixel].
+    snr : float
+        ``peak`` over the background noise after the same smoothing: the significance of the core.
+    sharpness : float
+        1 for an unresolved core, 0 for a flat-topped or ring-shaped image, see `measure`.
+    brightest : float
+        Highest pixel of the window, background included [counts], to be compared with saturation.
+    """
+
+    y: float
+    x: float
+    peak: float
+    flux: float
+    flux_error: float
+    background: float
+    snr: float
+    sharpness: float
+    brightest: float
+
+
+@dataclass(frozen=True)
+class _Detection:
+    y: int
+    x: int
+    snr: float
+    best_scale_px: int
+    largest_scale_px: int
+
+
+def guide_star(medians: NDArray, *, exclude: Mask | None = None) -> GuideStar:
+    """Brightest real star of an observation.
+
+    Parameters
+    ----------
+    medians : ndarray (k, ny, nx)
+        Medians of k subsets of the frames, each spread over the sequence (k about 5). The star must be there
+        in most of them, in the same place, and wider than a pixel.
+    exclude : ndarray (ny, nx) of bool, optional
+        True where no star may be chosen.
+
+    Returns
+    -------
+    GuideStar
+
+    Raises
+    ------
+    Unprocessable
+        Nothing reaches a signal-to-noise ratio of 6: noise with single electrons reaches 5 somewhere in a large frame.
+        Or the frames are too small to hold a star and its background.
+    """
+    if min(medians.shape[1:]) < LEAST_SIDE_PX:
+        raise Unprocessable(f"no guide star: frames of {medians.shape[1:]}, at least {LEAST_SIDE_PX} pixels are needed")
+    subsets = np.stack([_flattened(image) for image in medians])
+    if exclude is not None:
+        subsets[:, exclude] = 0
+    found = _brightest(subsets)
+    if found.snr < GUIDE_STAR_MIN_SNR:
+        raise Unprocessable(f"no guide star: brightest source has S/N {found.snr:.1f}, needs {GUIDE_STAR_MIN_SNR:.0f}")
+    image = np.median(subsets, axis=0)
+    star = GuideStar(found.y, found.x, np.nan, found.snr, _whole_size(image, found))
+    window, (y0, x0) = cut(image, star.y, star.x, star.half_window_px)
+    measured = measure(window, float(found.best_scale_px), star.scale_px)
+    return replace(star, y=y0 + measured.y, x=x0 + measured.x, flux=measured.flux)
+
+
+def locate(frame: NDArray, *, exclude: Mask | None = None) -> GuideStar:
+    """Brightest star of a single frame, for sequences in which the star jumps; like `guide_star`."""
+    return guide_star(frame[np.newaxis], exclude=exclude)
+
+
+def cut(image: NDArray, y: float, x: float, half: int) -> tuple[NDArray, tuple[int, int]]:
+    """Window of side ``2 * half`` round (y, x), moved inwards at the border of the image.
+
+    Returns
+    -------
+    window : ndarray
+        View, never larger than the image.
+    origin : (y0, x0)
+        Pixel of the image at which the window begins.
+    """
+    (y0, x0) = (
+        int(np.clip(round(centre) - half, 0, max(n - 2 * half, 0)))
+        for centre, n in zip((y, x), image.shape, strict=True)
+    )
+    return image[y0 : y0 + 2 * half, x0 : x0 + 2 * half], (y0, x0)
+
+
+def measure(window: NDArray, core_sigma_px: float, scale_px: float | None = None) -> FrameMeasure:
+    """Position, peak and flux of the guide star in one calibrated frame.
+
+    The window is smoothed with a Gaussian like the diffraction core and its highest point found between the
+    pixels, on the Fourier series of the smoothed window (no interpolation error). There the smaller of the two
+    curvatures, relative to the curvature of a bare core, is the sharpness: how much of the light at the peak
+    belongs to something compact in both directions. It is 1 for a core, 0.5 and more for the core of a few
+    percent Strehl on its halo, 0.2 for a seeing disc three times the core, and about 0 along the ring of a
+    defocused star, where the highest point is noise.
+
+    The centre of light is the highest point after smoothing with 1.5 times the size of the whole star (the
+    fixed point of a centroid weighted with that Gaussian). Image motion carries core and light together, so
+    the further a peak lies from the centre of light, the sharper it must be to count as the core:
+    ``sharpness >= 0.15 + 0.75 * distance / scale_px``. Otherwise, or where the core is insignificant, the
+    centre of light is the position.
+
+    Parameters
+    ----------
+    window : ndarray (ny, nx)
+        Calibrated counts; pixels that are not finite count as background.
+    core_sigma_px : float
+        Size of the core [pixel]: 0.42 lambda / D is the diffraction limit, 0.5 lambda / D ranks frames better.
+    scale_px : float, optional
+        Size of the whole star, from `guide_star` [pixel]. None: the core's position is always taken.
+
+    Returns
+    -------
+    FrameMeasure
+        Peak and flux NaN and snr 0 where the window holds no finite pixel.
+    """
+    sky, noise = _sky(window)
+    if not np.isfinite(sky):
+        middle_y, middle_x = ((n - 1) / 2 for n in window.shape)
+        return FrameMeasure(middle_y, middle_x, np.nan, np.nan, np.nan, np.nan, 0.0, 0.0, np.nan)
+    signal = np.nan_to_num(np.asarray(window, np.float32) - np.float32(sky), posinf=0, neginf=0)
+    clean = without_spikes(signal, 8 * noise)
+    spectrum = fft.rfft2(clean)
+    (y, x), terms = _highest_point(spectrum, window.shape, core_sigma_px)
+    peak = float(terms[0, 0])
+    smooth_noise = noise / (2 * core_sigma_px * np.sqrt(np.pi))
+    snr = peak / smooth_noise if smooth_noise > 0 else np.inf if peak > 0 else 0.0
+    sharpness = _sharpness(terms, core_sigma_px)
+    if scale_px is not None and scale_px > core_sigma_px:
+        centre, _ = _highest_point(spectrum, window.shape, 1.5 * scale_px)
+        distance = np.hypot(y - centre[0], x - centre[1]) / scale_px
+        if snr < CORE_MIN_SNR or sharpness < SHARPNESS_AT_CENTRE + SHARPNESS_PER_OFFSET * distance:
+            y, x = centre
+    radius = max(8 * core_sigma_px, 3 * (scale_px or 0))
+    flux, n_pixels = _aperture(clean, y, x, radius)
+    return FrameMeasure(y, x, peak, flux, noise * n_pixels**0.5, sky, snr, sharpness, float(np.nanmax(window)))
+
+
+def _flattened(image: NDArray) -> Image:
+    """Remove large-scale background and single hot pixels; NaN becomes zero."""
+    image = np.asarray(image, np.float32)
+    flat = np.nan_to_num(image - _background(image), posinf=0, neginf=0)
+    noise = MAD_TO_SIGMA * float(np.median(np.abs(flat)))
+    return without_spikes(flat, 5 * noise)
+
+
+def _background(image: Image, cell: int = 128) -> Image | np.float32:
+    """Medians of large cells, themselves smoothed by a median; one median where the image is small."""
+    ny, nx = image.shape
+    rows, columns = ny // cell, nx // cell
+    overall = np.float32(np.nanmedian(image)) if np.isfinite(image).any() else np.float32(0)
+    if min(rows, columns) < 3:
+        return overall
+    height, width = ny // rows, nx // columns
+    filled = np.where(np.isfinite(image), image, overall)[: rows * height, : columns * width]
+    # every other pixel along both axes is enough for the median of a cell
+    cells = filled.reshape(rows, height, columns, width)[:, ::2, :, ::2]
+    levels = np.median(cells, axis=(1, 3))
+    # odd reflection carries a gradient on to the border
+    smooth = np.pad(ndimage.median_filter(levels, size=3), 1, mode="reflect", reflect_type="odd")
+    y = (np.arange(ny, dtype=np.float32) + 0.5) / height + 0.5
+    x = (np.arange(nx, dtype=np.float32) + 0.5) / width + 0.5
+    return ndimage.map_coordinates(smooth, np.meshgrid(y, x, indexing="ij"), order=1, mode="nearest")
+
+
+def _brightest(subsets: Image) -> _Detection:
+    """Most significant peak over all scales of background-free images (k, ny, nx)."""
+    maps = {}
+    for scale in SCALES_PX:
+        binned = _binned(subsets, scale)
+        if min(binned.shape[1:]) >= 16 or scale == SCALES_PX[0]:
+            maps[scale] = _significance(binned)
+    best = _Detection(0, 0, -np.inf, 1, 1)
+    for scale, snr in maps.items():
+        margin = max(1, BORDER_PX // scale)
+        inner = snr[margin:-margin, margin:-margin]
+        y, x = np.unravel_index(np.argmax(inner), inner.shape)
+        if inner[y, x] > best.snr:
+            centre = ((np.array([y, x]) + margin + 0.5) * scale - 0.5).round().astype(int)
+            best = _Detection(int(centre[0]), int(centre[1]), float(inner[y, x]), scale, scale)
+    extent = [scale for scale, snr in maps.items() if _near(snr, best.y // scale, best.x // scale) >= best.snr / 2]
+    return _Detection(best.y, best.x, best.snr, best.best_scale_px, max([best.best_scale_px, *extent]))
+
+
+def _whole_size(image: Image, found: _Detection) -> float:
+    """Size of a source [pixel] by adaptive moments: the weight grows until it is sqrt(3) times the source.
+
+    It grows at most to thrice the largest scale at which the source keeps half of its significance.
+    """
+    y, x, weight_sigma = float(found.y), float(found.x), float(found.best_scale_px)
+    limit = 3.0 * found.largest_scale_px
+    for _ in range(12):
+        window, (y0, x0) = cut(image, y, x, int(3 * limit))
+        rows, columns = np.ogrid[y0 : y0 + window.shape[0], x0 : x0 + window.shape[1]]
+        light = window * np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / (2 * weight_sigma**2))
+        total = float(light.sum())
+        if not total > 0:
+            break  # what surrounds it is darker than the sky: the size found so far stays
+        y, x = float((light * rows).sum()) / total, float((light * columns).sum()) / total
+        variance = float((light * ((rows - y) ** 2 + (columns - x) ** 2)).sum()) / (2 * total)
+        weight_sigma = float(np.clip(2 * max(variance, 0) ** 0.5, found.best_scale_px, limit))
+    return weight_sigma / 3**0.5
+
+
+def _binned(images: NDArray, factor: int) -> NDArray:
+    k, ny, nx = images.shape
+    rows, columns = ny // factor, nx // factor
+    trimmed = images[:, : rows * factor, : columns * factor]
+    return trimmed.reshape(k, rows, factor, columns, factor).mean(axis=(2, 4), dtype=np.float32)
+
+
+def _significance(images: Image) -> Image:
+    """Signal-to-noise ratio after smoothing by one (binned) pixel, as most of the subsets see it."""
+    smooth = ndimage.gaussian_filter(images, (0, 1, 1), truncate=3)
+    # of two subsets both must have the star: the median of two would let a single one through
+    common = np.min(smooth, axis=0) if len(smooth) == 2 else np.median(smooth, axis=0)
+    common -= np.median(common)
+    noise = MAD_TO_SIGMA * float(np.median(np.abs(common)))
+    least = LEAST_NOISE * float(np.abs(common).max())
+    return common / max(noise, least, float(np.finfo(np.float32).tiny))
+
+
+def _near(image: Image, y: int, x: int) -> float:
+    return float(image[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2].max(initial=-np.inf))
+
+
+def _sky(window: NDArray) -> tuple[float, float]:
+    """Median and robust standard deviation of the rim of a window."""
+    width = [max(2, n // 8) for n in window.shape]
+    rim = np.concatenate(
+        [
+            window[: width[0]].ravel(),
+            window[-width[0] :].ravel(),
+            window[width[0] : -width[0], : width[1]].ravel(),
+            window[width[0] : -width[0], -width[1] :].ravel(),
+        ]
+    )
+    rim = rim[np.isfinite(rim)]
+    if not rim.size:
+        return np.nan, np.nan
+    sky = float(np.median(rim))
+    return sky, MAD_TO_SIGMA * float(np.median(np.abs(rim - sky)))
+
+
+@lru_cache(maxsize=64)
+def _gaussian_transfer(shape: tuple[int, int], sigma_px: float) -> Image:
+    """Fourier transform of a Gaussian of unit sum, laid out as `scipy.fft.rfft2` does."""
+    frequency2 = fft.fftfreq(shape[0])[:, np.newaxis] ** 2 + fft.rfftfreq(shape[1]) ** 2
+    return np.exp(-2 * (np.pi * sigma_px) ** 2 * frequency2).astype(np.float32)
+
+
+@lru_cache(maxsize=16)
+def _wave_numbers(shape: tuple[int, int]) -> tuple[NDArray, NDArray, NDArray]:
+    """Wave numbers [radian/pixel] along y and x, and how often each column stands in the full spectrum."""
+    counts = np.full(shape[1] // 2 + 1, 2.0)
+    counts[0] = 1
+    if shape[1] % 2 == 0:
+        counts[-1] = 1
+    return 2 * np.pi * fft.fftfreq(shape[0]), 2 * np.pi * fft.rfftfreq(shape[1]), counts / np.prod(shape)
+
+
+def _highest_point(spectrum: NDArray, shape: tuple[int, int], sigma_px: float) -> tuple[tuple[float, float], NDArray]:
+    """Maximum of the smoothed window by Newton's method; its position and the derivatives there."""
+    smooth_spectrum = spectrum * _gaussian_transfer(shape, float(sigma_px))
+    smooth = fft.irfft2(smooth_spectrum, s=shape)
+    start = np.array(np.unravel_index(np.argmax(smooth), shape), dtype=float)
+    position = start.copy()
+    for _ in range(3):
+        terms = _derivatives(smooth_spectrum, shape, position)
+        hessian = np.array([[terms[2, 0], terms[1, 1]], [terms[1, 1], terms[0, 2]]])
+        if np.linalg.eigvalsh(hessian)[1] >= 0:
+            break  # no maximum here, a window without a star: the pixel has to do
+        step = np.linalg.solve(hessian, [terms[1, 0], terms[0, 1]])
+        position = np.clip(position - step, start - 1, start + 1)
+    terms = _derivatives(smooth_spectrum, shape, position)
+    return (float(position[0]), float(position[1])), terms
+
+
+def _derivatives(spectrum: NDArray, shape: tuple[int, int], position: NDArray) -> NDArray:
+    """Partial derivatives [a, b] of order a in y and b in x, up to 2, of the Fourier series at a position."""
+    ky, kx, counts = _wave_numbers(shape)
+    orders = np.arange(3)
+    waves_y = np.exp(1j * ky * position[0]) * (1j * ky) ** orders[:, np.newaxis]
+    waves_x = counts * np.exp(1j * kx * position[1]) * (1j * kx) ** orders[:, np.newaxis]
+    return (waves_y.astype(spectrum.dtype) @ spectrum @ waves_x.T.astype(spectrum.dtype)).real
+
+
+def _sharpness(terms: NDArray, core_sigma_px: float) -> float:
+    """Smaller curvature of a peak over the one of a bare core seen through a core-sized filter."""
+    if terms[0, 0] <= 0:
+        return 0.0
+    curvatures = np.linalg.eigvalsh([[-terms[2, 0], -terms[1, 1]], [-terms[1, 1], -terms[0, 2]]])
+    return float(np.clip(curvatures[0] * 2 * core_sigma_px**2 / terms[0, 0], 0, None))
+
+
+@njit(cache=True)
+def _aperture(image, y, x, radius):  # type: ignore[no-untyped-def]
+    """Sum and number of the pixels whose centre lies within the radius."""
+    ny, nx = image.shape
+    total, n = 0.0, 0
+    for v in range(max(0, int(y - radius)), min(ny, int(y + radius) + 2)):
+        for u in range(max(0, int(x - radius)), min(nx, int(x + radius) + 2)):
+            if (v - y) ** 2 + (u - x) ** 2 <= radius**2:
+                total += image[v, u]
+                n += 1
+    return total, n

@@ -1,0 +1,122 @@
+"""A simulated dataset: frames of a crowded field with a microlensing event, as the archive of LCO gives them."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+from astropy import units as u
+from astropy.coordinates import Angle
+from astropy.io import fits
+
+from obsarchive.io import fits_products
+from obsarchive.io.wcs_headers import plate_cards
+from obsarchive.simulation.star_field import Air, SimulatedFrame, StarField
+
+TARGET = "SIM-2026-BLG-0001"
+FIRST_MJD = 60480.0
+CATALOGUE = "catalogue.csv"
+
+
+def write_dataset(
+    folder: Path, field: StarField, n: int, *, every_d: float = 4.0, air: Callable[[int], Air] | None = None
+) -> list[SimulatedFrame]:
+    """Write a dataset: frames, a local catalogue, ``reduction_config.yaml``; returns the truth of the frames.
+
+    Parameters
+    ----------
+    folder : Path
+        The dataset.
+    field : StarField
+        What is simulated.
+    n : int
+        Number of frames.
+    every_d : float
+        Time between them [d].
+    air : callable, optional
+        State of the air of each frame; seeing, air mass and clouds change by default.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    frames = []
+    for i in range(n):
+        frame = field.frame(i, FIRST_MJD + every_d * i, air=(air or changing_air(field.seed))(i))
+        write_frame(folder / name_of(i), frame, field)
+        frames.append(frame)
+    write_catalogue(folder / CATALOGUE, field)
+    write_configuration(folder, field)
+    return frames
+
+
+def name_of(number: int) -> str:
+    """Return the name of a frame."""
+    return f"lsc1m005-fa15-{20240620 + number // 100:08d}-{number:04d}-e91.fits"
+
+
+def changing_air(seed: int) -> Callable[[int], Air]:
+    """Return what the air does from frame to frame."""
+
+    def air(i: int) -> Air:
+        rng = np.random.default_rng([seed, 2, i])
+        clouds = float(rng.exponential(0.05))
+        return Air(float(rng.uniform(3.0, 5.0)), float(rng.uniform(1.0, 1.8)), clouds, float(rng.uniform(3, 10)))
+
+    return air
+
+
+def write_frame(path: Path, frame: SimulatedFrame, field: StarField, packed: bool = False) -> None:
+    """Write one frame: image, bad pixels, error plane; `packed`: the image compressed, as the archive gives it."""
+    start = datetime(1858, 11, 17, tzinfo=UTC) + timedelta(days=frame.mjd_middle - frame.exposure_s / 2 / 86400)
+    ra, dec = field.centre
+    header = plate_cards(frame.claimed)
+    header.update(
+        {
+            "EXTNAME": "SCI",
+            "OBJECT": TARGET,
+            "OBSTYPE": "EXPOSE",
+            "RLEVEL": 91,
+            "PROPID": "SIM2026A-001",
+            "REQNUM": "1",
+            "SITEID": "lsc",
+            "ENCID": "doma",
+            "TELID": "1m0a",
+            "INSTRUME": "fa15",
+            "FILTER": "ip",
+            "DATE-OBS": start.isoformat(timespec="milliseconds").removesuffix("+00:00"),
+            "EXPTIME": frame.exposure_s,
+            "RA": Angle(ra * u.deg).to_string(u.hourangle, sep=":", precision=3, pad=True),
+            "DEC": Angle(dec * u.deg).to_string(u.deg, sep=":", precision=2, pad=True, alwayssign=True),
+            "PIXSCALE": field.camera.pixel_arcsec,
+            "GAIN": 1.0,
+            "RDNOISE": field.camera.read_noise_e,
+            "SATURATE": field.camera.full_well_e,
+        }
+    )
+    error = fits.ImageHDU(np.sqrt(frame.variance), name="ERR")
+    bad = fits.ImageHDU(frame.bad.astype(np.uint8), name="BPM")
+    if packed:
+        science = fits.CompImageHDU(frame.image, header, compression_type="RICE_1", quantize_level=64)
+        hdus = fits.HDUList([fits.PrimaryHDU(), science, bad, error])
+    else:
+        hdus = fits.HDUList([fits.PrimaryHDU(frame.image, header), bad, error])
+    with fits_products.whole_file(path) as part:
+        hdus.writeto(part)
+
+
+def write_catalogue(path: Path, field: StarField) -> None:
+    """Write the local catalogue: ``ra dec mag colour``."""
+    ra, dec = field.sky
+    rows = zip(ra, dec, field.mag, field.colour, strict=True)
+    lines = ["ra,dec,mag,colour", *(f"{a:.7f},{d:.7f},{m:.4f},{c:.4f}" for a, d, m, c in rows)]
+    fits_products.write_atomic(path, ("\n".join(lines) + "\n").encode())
+
+
+def write_configuration(folder: Path, field: StarField, more: str = "") -> None:
+    """Write ``reduction_config.yaml``; `more` is appended."""
+    ra, dec = (float(axis[0]) for axis in field.sky)
+    right_ascension = Angle(ra * u.deg).to_string(u.hourangle, sep=":", precision=4, pad=True)
+    declination = Angle(dec * u.deg).to_string(u.deg, sep=":", precision=3, pad=True, alwayssign=True)
+    text = (
+        f"target:\n  name: {TARGET}\n  RA: '{right_ascension}'\n  Dec: '{declination}'\n"
+        f"photometry:\n  aperture_arcsec: 2.0\n  catalogue: {CATALOGUE}\n{more}"
+    )
+    fits_products.write_atomic(folder / "reduction_config.yaml", text.encode())

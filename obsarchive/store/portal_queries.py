@@ -1,0 +1,170 @@
+"""What the portal reads: every query starts from what the asking user may see."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from pymongo.collection import Collection
+
+from obsarchive.core.documents import Night, Observation
+from obsarchive.store.search import COUNT_CAP, MAX_PAGE, Criteria, Order, Page
+from obsarchive.store.step_records import Document
+
+TIME_LIMIT_MS = 5000
+
+_NOT_LISTED = {"fits_header": 0, "raw_data": 0, "coordinates.geojson": 0}
+"""Parts of an observation that a list never shows."""
+
+
+def is_admin(user: Mapping[str, Any]) -> bool:
+    """Whether a user may see and do everything."""
+    return user.get("programs") == "all"
+
+
+def programs_of(user: Mapping[str, Any]) -> list[str]:
+    """Programmes that an ordinary user belongs to."""
+    found = user.get("programs")
+    return [str(program) for program in found] if isinstance(found, list) else []
+
+
+def _left(user: Mapping[str, Any]) -> list[str]:
+    """Programmes taken from a user whose observations may name him until the daemon has passed them on."""
+    found = user.get("left")
+    return [str(program) for program in found] if isinstance(found, list) else []
+
+
+def visible_to(user: Mapping[str, Any]) -> Document:
+    """Return the filter of the observations that `user` may see: of a programme of his, or he is (one of) its PI."""
+    if is_admin(user):
+        return {}
+    return {
+        "$or": [
+            {"science_program.program_id": {"$in": programs_of(user)}},
+            _named(user),
+        ]
+    }
+
+
+def _named(user: Mapping[str, Any]) -> Document:
+    """Filter of the observations that name `user` as their PI."""
+    return {"science_program.program_PI": str(user["_id"]), "science_program.program_id": {"$nin": _left(user)}}
+
+
+def _visible(user: Mapping[str, Any], conditions: list[Document]) -> Document:
+    """Return the filter of what `user` may see that fulfils all conditions.
+
+    They stand within each of the alternatives of `visible_to`: so each of them is looked for in an index of its own.
+    """
+    alternatives = visible_to(user).get("$or")
+    if alternatives is None:
+        return {"$and": conditions} if conditions else {}
+    return {"$or": [{"$and": [alternative, *conditions]} for alternative in alternatives]}
+
+
+class Browse:
+    """Observations and nights as one user sees them."""
+
+    def __init__(self, observations: Collection, nights: Collection) -> None:
+        self.observations = observations
+        self.nights = nights
+
+    def _first_night(self, user: Mapping[str, Any], order: int, **bound: Any) -> str | None:
+        query = {"$and": [visible_to(user), {"night": {"$type": "string", **bound}}]}
+        found = self.observations.find(query, {"night": 1}).sort("night", order).limit(1).max_time_ms(TIME_LIMIT_MS)
+        return next((document["night"] for document in found), None)
+
+    def last_night(self, user: Mapping[str, Any]) -> str | None:
+        """Return the newest night with data that `user` may see."""
+        return self._first_night(user, -1)
+
+    def neighbours(self, user: Mapping[str, Any], night: str) -> tuple[str | None, str | None]:
+        """Return the nights before and after `night` with data that `user` may see."""
+        return self._first_night(user, -1, **{"$lt": night}), self._first_night(user, 1, **{"$gt": night})
+
+    def of_night(self, user: Mapping[str, Any], night: str) -> list[Observation]:
+        """Observations of a night that `user` may see, in order of time."""
+        query = {"$and": [visible_to(user), {"night": night}]}
+        found = self.observations.find(query, _NOT_LISTED).sort("date_utc", 1).max_time_ms(TIME_LIMIT_MS)
+        return [Observation(document) for document in found]
+
+    def search(self, user: Mapping[str, Any], criteria: Criteria, order: Order, limit: int, cursor: str = "") -> Page:
+        """Return a page of the observations that fulfil `criteria`, and that `user` may see.
+
+        Raises
+        ------
+        BadCursor
+            `cursor` is not the mark of a page.
+        """
+        wanted = criteria.query()
+        query = _visible(user, [*wanted, order.after(cursor)] if cursor else wanted)
+        limit = max(1, min(limit, MAX_PAGE))
+        found = list(
+            self.observations.find(query, _NOT_LISTED).sort(order.keys).limit(limit + 1).max_time_ms(TIME_LIMIT_MS)
+        )
+        more = len(found) > limit
+        if not cursor and not more:
+            count = len(found)
+        else:
+            query = _visible(user, wanted)
+            count = self.observations.count_documents(query, limit=COUNT_CAP, maxTimeMS=TIME_LIMIT_MS)
+        shown = found[:limit]
+        return Page(tuple(map(Observation, shown)), count, order.cursor(shown[-1]) if more else "")
+
+    def stream(self, user: Mapping[str, Any], criteria: Criteria, order: Order, limit: int) -> Iterator[Observation]:
+        """Yield at most `limit` observations, one after the other, for exports."""
+        query = _visible(user, criteria.query())
+        for document in self.observations.find(query, _NOT_LISTED).sort(order.keys).limit(limit):
+            yield Observation(document)
+
+    def values(self, field: str) -> list[str]:
+        """Return the different values of an indexed text field of all observations: filters, cameras."""
+        found = self.observations.distinct(field, maxTimeMS=TIME_LIMIT_MS)
+        return sorted(value for value in found if isinstance(value, str) and value)
+
+    def programs(self, user: Mapping[str, Any]) -> list[str]:
+        """Return the programmes of which `user` may see observations."""
+        field = "science_program.program_id"
+        if is_admin(user):
+            return self.values(field)
+        named = self.observations.distinct(field, _named(user), maxTimeMS=TIME_LIMIT_MS)
+        return sorted({*programs_of(user), *(program for program in named if isinstance(program, str))})
+
+    def calendar(self, user: Mapping[str, Any]) -> dict[str, int]:
+        """Return how many observations each night has that `user` may see."""
+        counted = self.observations.aggregate(
+            [
+                {"$match": {"$and": [visible_to(user), {"night": {"$type": "string"}}]}},
+                {"$group": {"_id": "$night", "count": {"$sum": 1}}},
+                {"$sort": {"_id": 1}},
+            ],
+            maxTimeMS=TIME_LIMIT_MS,
+        )
+        return {entry["_id"]: entry["count"] for entry in counted}
+
+    def count_of_night(self, user: Mapping[str, Any], night: str) -> int:
+        """Return how many observations a night has that `user` may see."""
+        query = {"$and": [visible_to(user), {"night": night}]}
+        return self.observations.count_documents(query, maxTimeMS=TIME_LIMIT_MS)
+
+    def observation(self, user: Mapping[str, Any], obs_id: str) -> Observation | None:
+        """Return the whole document of an observation that `user` may see; None also when it is somebody else's."""
+        query = {"$and": [visible_to(user), {"_id": obs_id}]}
+        document = self.observations.find_one(query, max_time_ms=TIME_LIMIT_MS)
+        return Observation(document) if document else None
+
+    def night(self, user: Mapping[str, Any], night: str) -> Night | None:
+        """Return what is known of a night in which `user` has data (administrators: of any night)."""
+        query = {"$and": [visible_to(user), {"night": night}]}
+        if not is_admin(user) and self.observations.find_one(query, {"_id": 1}, max_time_ms=TIME_LIMIT_MS) is None:
+            return None
+        document = self.nights.find_one({"_id": night}, {"seeing.frames": 0}, max_time_ms=TIME_LIMIT_MS)
+        return Night(document) if document else None
+
+    def visible(self, user: Mapping[str, Any], ids: Iterable[str]) -> set[str]:
+        """Return those of some observations that `user` may see."""
+        query = {"$and": [visible_to(user), {"_id": {"$in": list(ids)}}]}
+        return {document["_id"] for document in self.observations.find(query, {"_id": 1}).max_time_ms(TIME_LIMIT_MS)}
+
+    def nights_of(self, user: Mapping[str, Any], nights: Iterable[str]) -> set[str]:
+        """Return those of some nights in which `user` may see data."""
+        query = {"$and": [visible_to(user), {"night": {"$in": list(nights)}}]}
+        return set(self.observations.distinct("night", query, maxTimeMS=TIME_LIMIT_MS))

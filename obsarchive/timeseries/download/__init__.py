@@ -1,0 +1,1 @@
+"""Frames of online archives: search, download, sorting into datasets."""

@@ -1,0 +1,230 @@
+"""One run of the intake: ask every archive, fetch what is new, sort it into datasets, keep the ledger."""
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from astropy.io import fits
+
+from obsarchive.config.field_types import import_class
+from obsarchive.errors import ArchiveError
+from obsarchive.io.fits_products import whole_file, write_atomic
+from obsarchive.store import Datasets, Document, Frames
+from obsarchive.timeseries.download.dataset_folders import INSTRUMENTS, Place, place_of, prepare
+from obsarchive.timeseries.download.download_config import ArchiveRequest, Request
+from obsarchive.timeseries.download.online_archive import Frame, OnlineArchive, token_of
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[int, int], None]
+"""Is told how many frames are done, and of how many."""
+
+
+def _unheard(done: int, of: int) -> None:
+    log.debug("%d of %d frames", done, of)
+
+
+@dataclass
+class Summary:
+    """What a run did."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    problems: list[str] = field(default_factory=list)
+
+    def told(self) -> str:
+        """Say it in one line."""
+        words = ", ".join(f"{count} {word}" for word, count in sorted(self.counts.items())) or "nothing new"
+        return f"{words}{f'; {len(self.problems)} problem(s), the last: {self.problems[-1]}' if self.problems else ''}"
+
+
+class Intake:
+    """Fetches frames.
+
+    Parameters
+    ----------
+    request : Request
+        What is wanted.
+    ledger : Frames
+        What is known.
+    environment : mapping
+        Where tokens are looked for.
+    datasets : Datasets, optional
+        Where datasets with new frames are noted.
+    stopping : Event, optional
+        Once it is set, no other frame is begun.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        ledger: Frames,
+        environment: Mapping[str, str],
+        datasets: Datasets | None = None,
+        stopping: threading.Event | None = None,
+    ) -> None:
+        self.request, self.ledger, self.environment = request, ledger, dict(environment)
+        self.datasets, self.stopping = datasets, stopping or threading.Event()
+        self.summary = Summary()
+
+    def run(self, now: datetime, progress: Progress = _unheard) -> Summary:
+        """Ask, fetch and sort; an archive or a frame that fails costs itself only, and is tried again next time."""
+        for request in self.request.archives.values():
+            if request.active:
+                self._ask(request, now, progress)
+        self._sort_all()
+        self._tidy()
+        self.write_list()
+        self.ledger.note_run(self.summary.told(), self.summary.problems)
+        return self.summary
+
+    def _ask(self, request: ArchiveRequest, now: datetime, progress: Progress) -> None:
+        start, end = self.request.window(now, self.ledger.last_success(request.name))
+        try:
+            kind = import_class(request.client)
+            archive: OnlineArchive = kind(request, token_of(request, self.environment), self.request.timeout_s)
+        except (ArchiveError, ValueError) as err:
+            self._complain(f"{request.name}: {err}")
+            return
+        with closing(archive):
+            if self._ask_archive(archive, request, (start, end), progress):
+                self.ledger.note_success(request.name, end)
+
+    def _ask_archive(
+        self, archive: OnlineArchive, request: ArchiveRequest, span: tuple[datetime, datetime], progress: Progress
+    ) -> bool:
+        """Fetch what is new of every proposal; whether nothing went wrong."""
+        try:
+            wanted = [frame for proposal in request.proposals for frame in self._new(archive, proposal, span)]
+        except ArchiveError as err:
+            self._complain(f"{request.name}: {err}")
+            return False
+        return self._fetch_all(archive, wanted, progress) == 0
+
+    def _new(self, archive: OnlineArchive, proposal: str, span: tuple[datetime, datetime]) -> Iterator[Frame]:
+        """Frames of a proposal that are not here yet, or whose bytes changed."""
+        for frame in archive.frames(proposal, *span):
+            facts = {key: value for key, value in asdict(frame).items() if key not in ("archive", "name", "url")}
+            if self.ledger.offer(frame.archive, frame.name, facts) == "offered":
+                yield frame
+
+    def _fetch_all(self, archive: OnlineArchive, wanted: list[Frame], progress: Progress) -> int:
+        failures = 0
+        with ThreadPoolExecutor(self.request.streams) as pool:
+            for done, problem in enumerate(pool.map(lambda frame: self._fetch(archive, frame), wanted), 1):
+                failures += bool(problem)
+                progress(done, len(wanted))
+        return failures
+
+    def _fetch(self, archive: OnlineArchive, frame: Frame) -> str:
+        """Fetch one frame; returns what was wrong, or nothing."""
+        if self.stopping.is_set():
+            return "stopped"
+        folder = self.request.data_download_dir
+        path, part = folder / frame.name, folder / f"{frame.name}.part"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            archive.fetch(frame, part)
+            part.replace(path)
+        except (ArchiveError, OSError) as err:
+            self.ledger.note(frame.archive, frame.name, "failed", problem=str(err))
+            self._complain(str(err))
+            return str(err)
+        self.ledger.note(frame.archive, frame.name, "fetched")
+        self.summary.counts["fetched"] += 1
+        return ""
+
+    def _complain(self, problem: str) -> None:
+        log.warning("%s", problem)
+        self.summary.problems.append(problem)
+
+    def _sort_all(self) -> None:
+        """Bring every fetched frame into its dataset, also those that an earlier run left because of a lock."""
+        for frame in self.ledger.in_state("fetched"):
+            place = place_of(frame, self.request.data_reduction_dir, INSTRUMENTS)
+            if place.is_locked:
+                self.summary.counts["waiting for a locked dataset"] += 1
+                log.info("%s waits: a reduction works in %s", frame["name"], place.folder)
+                continue
+            self._sort(frame, place)
+
+    def _sort(self, frame: Document, place: Place) -> None:
+        source = self.request.data_download_dir / frame["name"]
+        target = place.folder / frame["name"].removesuffix(".fz")
+        try:
+            prepare(place.folder, self.request.default_red_config, {**frame, **_pointing(source)})
+            _sweep(target)
+            unpack(source, target)
+        except (OSError, ValueError, ArchiveError) as err:
+            self.ledger.note(frame["archive"], frame["name"], "failed", problem=f"cannot be sorted: {err}")
+            self._complain(f"{frame['name']}: cannot be sorted: {err}")
+            return
+        if not place.is_known:
+            log.warning("%s lies in %s: its instrument is not known", frame["name"], place.folder)
+        self.ledger.note(frame["archive"], frame["name"], "sorted", path=str(target))
+        if self.datasets is not None and place.is_known and frame.get("kind") == "image":
+            self.datasets.set_due(place.folder, str(frame.get("proposal") or ""))
+        self.summary.counts["sorted" if place.is_known else "unsorted"] += 1
+
+    def _tidy(self) -> None:
+        """Remove from the download folder what lies in its dataset already; a killed run may leave it."""
+        done = {str(frame["name"]) for frame in self.ledger.in_state("sorted")}
+        for path in self.request.data_download_dir.glob("*"):
+            if path.name.removesuffix(".part") in done:
+                path.unlink(missing_ok=True)
+
+    def write_list(self) -> None:
+        """Write the list of all fetched frames, one line each."""
+        lines = ["file proposal_id object instrument filter dateobs state"]
+        for frame in self.ledger.listed():
+            moment = frame.get("date_utc")
+            date = f"{moment:%Y-%m-%dT%H:%M:%S}" if isinstance(moment, datetime) else "-"
+            name, known = frame["name"].removesuffix(".fz"), ("proposal", "target", "instrument", "filter")
+            lines.append(" ".join(map(_word, [name, *(frame.get(key) for key in known), date, frame["state"]])))
+        _sweep(self.request.frame_list_path)
+        write_atomic(self.request.frame_list_path, ("\n".join(lines) + "\n").encode())
+
+
+def _word(value: Any) -> str:
+    """Write a value as one word of a table, as astropy's ``ascii.basic`` reads it."""
+    text = str(value) if value not in (None, "") else "-"
+    return f'"{text}"' if any(c.isspace() for c in text) else text
+
+
+def _pointing(path: Path) -> dict[str, Any]:
+    """Return where the telescope pointed, as the first header that knows says it."""
+    with fits.open(path, memmap=False) as hdus:
+        header = next((hdu.header for hdu in hdus if "RA" in hdu.header), hdus[0].header)
+        return {"ra": header.get("RA"), "dec": header.get("DEC")}
+
+
+def _sweep(path: Path) -> None:
+    """Remove what a killed run left of a file that it was writing."""
+    for left in path.parent.glob(f".{path.name}.*.part"):
+        left.unlink(missing_ok=True)
+
+
+def unpack(source: Path, target: Path) -> None:
+    """Write a frame as plain FITS, as ``funpack`` does: an image behind an empty primary HDU becomes the primary one.
+
+    Raises
+    ------
+    OSError
+        The file is no FITS, or damaged.
+    """
+    with fits.open(source, memmap=False) as hdus:
+        plain: list[Any] = [_plain(hdu) for hdu in hdus]
+        if len(plain) > 1 and hdus[0].data is None and isinstance(hdus[1], fits.CompImageHDU):
+            plain = [fits.PrimaryHDU(plain[1].data, plain[1].header), *plain[2:]]
+        with whole_file(target) as part:
+            fits.HDUList(plain).writeto(part, overwrite=True, output_verify="silentfix+ignore")
+
+
+def _plain(hdu: Any) -> Any:
+    return fits.ImageHDU(hdu.data, hdu.header) if isinstance(hdu, fits.CompImageHDU) else hdu.copy()

@@ -1,0 +1,295 @@
+"""The frames of a dataset: what their headers say, tolerant of what is missing; the table ``data_summary.txt``."""
+
+import math
+import re
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy import units as u
+from astropy.io import fits
+from numpy.typing import NDArray
+
+from obsarchive.errors import Unprocessable
+from obsarchive.instruments.base import degrees, number
+from obsarchive.io.fits_products import write_atomic
+from obsarchive.io.wcs_headers import plate_of_header
+from obsarchive.science.astrometry.plate_solution import PlateSolution
+from obsarchive.science.astrometry.times import mjd_of
+from obsarchive.science.statistics import MAD_TO_SIGMA
+from obsarchive.timeseries.names import STAR_CATALOGUE
+
+ENDINGS = (".fits", ".fts", ".fit", ".fits.fz", ".fits.gz")
+OWN_FILES = (STAR_CATALOGUE,)
+WCS_KEYS = (
+    *("CTYPE1", "CTYPE2", "CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2", "CUNIT1", "CUNIT2"),
+    *("CD1_1", "CD1_2", "CD2_1", "CD2_2"),
+)
+WCS_KEY = re.compile(
+    r"(CTYPE|CRVAL|CRPIX|CUNIT|CDELT|CROTA|CD|PC|PV|[AB]P?_)[\d_A-Z]+|LONPOLE|LATPOLE|RADESYS|EQUINOX|WCSAXES"
+)
+FITS_ERRORS = (OSError, ValueError, TypeError, LookupError, AttributeError, fits.VerifyError)
+
+
+@dataclass(frozen=True)
+class Info:
+    """What the header of a frame says.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    start_mjd, exposure_s : float
+        Start of the exposure [d, UTC] and its duration [s].
+    header : dict
+        All cards that are read, by keyword; None where one is missing.
+    """
+
+    path: Path
+    start_mjd: float
+    exposure_s: float
+    header: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def mjd_middle(self) -> float:
+        """Middle of the exposure [d, UTC]."""
+        return self.start_mjd + self.exposure_s / 2 / 86400
+
+    @property
+    def fwhm_arcsec(self) -> float:
+        """Seeing as the archive measured it; NaN if it did not [arcsec]."""
+        return _float(self.header.get("L1FWHM"))
+
+    @property
+    def stem(self) -> str:
+        """Name without its ending."""
+        return stem_of(self.path)
+
+
+def stem_of(path: Path) -> str:
+    """Return a frame's name without its ending."""
+    ending = next(end for end in sorted(ENDINGS, key=len, reverse=True) if path.name.lower().endswith(end))
+    return path.name[: -len(ending)]
+
+
+def frames_of(folder: Path) -> list[Path]:
+    """Return the frames of a dataset, each once, by name."""
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir(), key=lambda path: (len(path.name), path.name)):
+        known = path.name.lower().endswith(ENDINGS) and path.name not in OWN_FILES and not path.name.startswith(".")
+        if known and path.is_file():
+            found.setdefault(stem_of(path), path)
+    return [found[stem] for stem in sorted(found)]
+
+
+def read_info(path: Path) -> Info:
+    """Read the header of a frame.
+
+    Raises
+    ------
+    Unprocessable
+        The file is damaged, holds no image, or does not say when it was taken.
+    """
+    try:
+        with warnings.catch_warnings(action="ignore"), fits.open(path, memmap=False, lazy_load_hdus=True) as hdus:
+            header = merged_header(hdus)
+    except FITS_ERRORS as err:
+        raise Unprocessable(f"{path.name} cannot be read: {err}") from err
+    start = _start(header)
+    if start is None:
+        raise Unprocessable(f"{path.name}: neither DATE-OBS nor MJD-OBS says when it was taken")
+    exposure = _float(header.get("EXPTIME", header.get("EXPOSURE")))
+    if not exposure > 0:
+        raise Unprocessable(f"{path.name}: EXPTIME is {header.get('EXPTIME')!r}, a positive number is needed")
+    return Info(path, start, exposure, header)
+
+
+def merged_header(hdus: fits.HDUList) -> dict[str, Any]:
+    """Return the cards of the image, and of the primary header where the image lacks them."""
+    image = image_hdu(hdus)
+    found: dict[str, Any] = {}
+    for header in (image.header, hdus[0].header):
+        for card in header.cards:
+            if card.keyword not in ("COMMENT", "HISTORY", ""):
+                found.setdefault(card.keyword, card.value)
+    return found
+
+
+def image_hdu(hdus: fits.HDUList) -> Any:
+    """Return the science image: the extension SCI, or the first plane there is."""
+    planes = [hdu for hdu in hdus if hdu.header.get("NAXIS", 0) == 2 and getattr(hdu, "is_image", False)]
+    planes = [hdu for hdu in planes if _name(hdu) not in ("BPM", "ERR", "MASK", "DQ")]
+    if not planes:
+        raise ValueError("there is no image in it")
+    return next((hdu for hdu in planes if _name(hdu) == "SCI"), planes[0])
+
+
+def _start(header: Mapping[str, Any]) -> float | None:
+    text = str(header.get("DATE-OBS") or "").strip()
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return number(header.get("MJD-OBS"))
+    if len(text) <= 10:  # a date alone is no time
+        clock = str(header.get("UTSTART") or header.get("UT") or header.get("TIME-OBS") or "").strip()
+        try:
+            moment = datetime.fromisoformat(f"{text}T{clock}")
+        except ValueError:
+            return number(header.get("MJD-OBS"))
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return mjd_of(moment)
+
+
+def _float(value: Any) -> float:
+    found = number(value)
+    return math.nan if found is None else found
+
+
+def claimed_plate(info: Info, shape: tuple[int, int]) -> PlateSolution:
+    """Return the plate solution that a header claims: its world coordinates, or else where the telescope pointed.
+
+    Raises
+    ------
+    Unprocessable
+        The header does not say where the frame is on the sky.
+    """
+    middle = (shape[0] - 1) / 2, (shape[1] - 1) / 2
+    header = fits.Header()
+    for key, value in info.header.items():
+        if WCS_KEY.fullmatch(key) and isinstance(value, str | int | float):
+            with suppress(ValueError):  # what FITS cannot hold is no coordinate
+                header[key] = value
+    plate = plate_of_header(header, shape)
+    if plate is not None:
+        return plate
+    ra, dec = degrees(info.header.get("RA"), u.hourangle), degrees(info.header.get("DEC"), u.deg)
+    scale = _first(info, ("PIXSCALE", "SECPIX"), 0.0)
+    if ra is None or dec is None or not scale:
+        raise Unprocessable(f"{info.path.name}: the header has no world coordinates, nor RA, DEC and PIXSCALE")
+    return PlateSolution((ra, dec), middle, scale * np.array([[-1.0, 0.0], [0.0, 1.0]]))
+
+
+def write_summary(path: Path, infos: Iterable[Info], hjd: Mapping[str, float], done: Mapping[str, bool]) -> None:
+    """Write ``data_summary.txt``: one line a frame, as astropy's ``ascii.basic`` reads it; ``-`` where not known."""
+    lines = [" ".join(_COLUMNS)]
+    for info in infos:
+        known = {**info.header, "hjd": hjd.get(info.stem), "processed": int(done.get(info.stem, False))}
+        values = [_column(info, known, source) for source in _COLUMNS.values()]
+        lines.append(" ".join(values))
+    write_atomic(path, ("\n".join(lines) + "\n").encode())
+
+
+_COLUMNS: dict[str, str] = {
+    "file": "*file",
+    "facility_code": "*facility",
+    "proposal_id": "PROPID",
+    "object": "OBJECT",
+    "reqnum": "REQNUM",
+    "filter": "FILTER",
+    "dateobs": "DATE-OBS",
+    "exptime": "EXPTIME",
+    "RA": "RA",
+    "Dec": "DEC",
+    "airmass": "AIRMASS",
+    "pixscale": "PIXSCALE",
+    "fwhm": "L1FWHM",
+    "moon_fraction": "MOONFRAC",
+    "moon_separation": "MOONDIST",
+    "sky_bkgd": "L1MEAN",
+    "HJD": "hjd",
+    **{key: key for key in WCS_KEYS},
+    "WCSERR": "WCSERR",
+    "NAXIS1": "NAXIS1",
+    "NAXIS2": "NAXIS2",
+    "WMSCLOUD": "WMSCLOUD",
+    "processed": "processed",
+}
+
+
+def facility_code(header: Mapping[str, Any]) -> str:
+    """Return site, enclosure, telescope and camera as one word, the two names of a Sinistro as one."""
+    camera = str(header.get("INSTRUME") or "unknown").lower().replace("fl", "fa", 1)
+    places = [str(header[key]).lower() for key in ("SITEID", "ENCID", "TELID") if header.get(key)]
+    return "-".join([*places, camera])
+
+
+def _column(info: Info, known: Mapping[str, Any], source: str) -> str:
+    match source:
+        case "*file":
+            value: Any = info.path.name
+        case "*facility":
+            value = facility_code(info.header)
+        case _:
+            value = known.get(source)
+    if isinstance(value, float):
+        return repr(value) if math.isfinite(value) else "-"
+    text = "-" if value is None or isinstance(value, fits.card.Undefined) else str(value).strip() or "-"
+    return f'"{text}"' if any(c.isspace() for c in text) else text
+
+
+def read_planes(info: Info, saturation: float | None) -> "Planes":
+    """Read the pixels of a frame.
+
+    The error plane ``ERR`` gives the variance, else gain and read-out noise do; ``BPM`` marks bad pixels.
+
+    Raises
+    ------
+    Unprocessable
+        The file is damaged.
+    """
+    try:
+        with warnings.catch_warnings(action="ignore"), fits.open(info.path, memmap=False) as hdus:
+            image = np.ascontiguousarray(image_hdu(hdus).data, np.float32)
+            planes = {_name(hdu): hdu.data for hdu in hdus if hdu.header.get("NAXIS") == 2}
+    except FITS_ERRORS as err:
+        raise Unprocessable(f"{info.path.name} cannot be read: {err}") from err
+    if min(image.shape) < 16:
+        raise Unprocessable(f"{info.path.name}: the image is {image.shape}, too small for photometry")
+    error = planes.get("ERR")
+    if error is not None and error.shape == image.shape:
+        variance = np.square(error, dtype=np.float32)
+    else:
+        variance = _modelled_variance(image, info)
+    bad = next((planes[key] for key in ("BPM", "MASK", "DQ") if key in planes), None)
+    if bad is not None and bad.shape == image.shape:
+        image[np.asarray(bad) != 0] = np.nan
+    if not np.isfinite(image).any():
+        raise Unprocessable(f"{info.path.name}: no pixel is good")
+    told = _first(info, ("SATURATE", "SATURATION", "MAXLIN"), math.inf)
+    return Planes(image, np.maximum(variance, 1e-6), saturation or 0.98 * told)
+
+
+def _modelled_variance(image: NDArray[np.float32], info: Info) -> NDArray[np.float32]:
+    """Photon and read-out noise; where the sky was subtracted or the noise is not told, that of the sky is measured."""
+    gain, noise = _first(info, ("GAIN", "EGAIN"), 1.0), _first(info, ("RDNOISE", "READNOIS", "RON"), 0.0)
+    some = image[:: max(1, image.shape[0] // 500), :: max(1, image.shape[1] // 500)]
+    sky = float(np.nanmedian(some))
+    below = some[some < sky]
+    measured = float((MAD_TO_SIGMA * np.nanmedian(sky - below)) ** 2) if below.size else 0.0
+    told = max(sky, 0.0) / gain + (noise / gain) ** 2
+    if told < 0.5 * measured:
+        return (np.maximum(image - sky, 0) / gain + measured).astype(np.float32)
+    return (np.maximum(image, 0) / gain + (noise / gain) ** 2).astype(np.float32)
+
+
+def _first(info: Info, keys: Sequence[str], otherwise: float) -> float:
+    """Return the first of some positive numbers of a header."""
+    return next((value for key in keys if (value := _float(info.header.get(key))) > 0), otherwise)
+
+
+def _name(hdu: Any) -> str:
+    return str(hdu.header.get("EXTNAME", "")).upper()
+
+
+@dataclass(frozen=True, eq=False)
+class Planes:
+    """Pixels of a frame: image, NaN where it is bad, its variance, and the level of saturation."""
+
+    image: NDArray[np.float32]
+    variance: NDArray[np.float32]
+    saturation: float

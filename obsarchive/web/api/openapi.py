@@ -1,0 +1,252 @@
+"""Description of the interface for programs, as OpenAPI 3.1 wants it."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from obsarchive import __version__
+from obsarchive.web.models.columns import Column
+
+Schema = dict[str, Any]
+
+TEXT: Schema = {"type": "string"}
+NUMBER: Schema = {"type": ["number", "null"]}
+WHOLE: Schema = {"type": "integer"}
+NIGHT: Schema = {"type": "string", "pattern": r"^\d{8}$", "description": "night, yyyymmdd"}
+
+PARAMETERS: dict[str, str] = {
+    "name": "part of the target's name",
+    "id": "part of the observation's name",
+    "match": "`exact`: names must be equal",
+    "ra": "right ascension of the cone's centre: 10:20:30.5, 10h20m30.5s, or degrees",
+    "dec": "declination of the cone's centre",
+    "radius": "radius of the cone (30 arcsec unless given)",
+    "unit": "unit of the radius: arcsec, arcmin, deg, rad",
+    "targets": "names or places, one a line",
+    "program": "programme",
+    "camera": "camera",
+    "night": "night, yyyymmdd",
+    "filter": "filter; may be given several times",
+    "date_from": "first start of the observation [UTC]",
+    "date_to": "last start of the observation [UTC]",
+    "flag": "flag of the Strehl ratio, as `OK` or `BAD?`",
+    "classified": "verdict of a pipeline, as `faint`",
+    "done": "step that must be done, as `bright_star.strehl`; may be given several times",
+    "state": "state of some step",
+    "sort": "order; a minus before it: descending",
+    "limit": "answers on a page, at most 500",
+    "cursor": "mark of a page, from `next` of the page before",
+}
+
+OF_SOURCES: dict[str, str] = {
+    "name": "how the name begins, or one of the other names",
+    **{key: PARAMETERS[key] for key in ("ra", "dec")},
+    "radius": "radius of the cone (30 arcsec unless given; at most 30 deg); the nearest come first",
+    "unit": PARAMETERS["unit"],
+    "project": "project (`project` of /surveys)",
+    "state": "`detected`: with events, the strongest first; `failed`: with the reasons",
+    **{key: PARAMETERS[key] for key in ("limit", "cursor")},
+}
+OF_CURVES: dict[str, str] = {
+    "project": "project whose results are meant; the newest unless given",
+    "observatory": "light curves of this survey",
+    "filter": "light curves in this filter",
+    "series": "number of a light curve among those of its survey",
+}
+
+
+def document(title: str, columns: Iterable[Column]) -> Schema:
+    """Return the whole description.
+
+    Parameters
+    ----------
+    title : str
+        Name of the archive.
+    columns : iterable of Column
+        What is said of an observation in short.
+    """
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": f"{title}: interface for programs",
+            "version": __version__,
+            "description": "Everything needs a token with the scope `read` (made on the page of your account), "
+            "sent as `Authorization: Bearer <token>`. What belongs to other programmes does not exist. "
+            "Times are UTC, angles degrees unless named otherwise.",
+        },
+        "servers": [{"url": "/api/v1"}],
+        "security": [{"token": []}],
+        "paths": _paths(),
+        "components": {
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "schemas": _schemas(columns),
+            "responses": {
+                "Problem": {
+                    "description": "What was wrong",
+                    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+                }
+            },
+        },
+    }
+
+
+def _paths() -> Schema:
+    obs, night = _in_path("obs_id", TEXT), _in_path("night", NIGHT)
+    search = _asked(PARAMETERS)
+    key = _in_path("key", TEXT)
+    star_says = {"star": "number of the star; 0: the target", "ra": PARAMETERS["ra"], "dec": "declination"}
+    star = _asked(star_says)
+    search.append({"name": "{field}_min, {field}_max", "in": "query", "schema": NUMBER, "description": "any number"})
+    return {
+        "": _get("What there is", "Index"),
+        "/openapi.json": _get("This description", "Index"),
+        "/account": _get("Who asks", "Account"),
+        "/nights": _get("Nights with data, the newest first", "Nights"),
+        "/nights/{night}": _get("A night and its observations", "Night", night),
+        "/nights/{night}/summary": _get("What the plots of a night show", "Summary", night),
+        "/observations": _get("Search", "Observations", *search),
+        "/observations/{obs_id}": _get("An observation with its pipelines", "Observation", obs),
+        "/observations/{obs_id}/header": _get("Header of its first raw frame", "Header", obs),
+        "/observations/{obs_id}/products": _get("Its products with sizes and checksums", "Products", obs),
+        "/observations/{obs_id}/contrast_curve/{pipeline}": _get(
+            "Contrast curve", "ContrastCurve", obs, _in_path("pipeline", TEXT)
+        ),
+        "/observations/{obs_id}/redo": {"post": _redo(obs)},
+        "/jobs": _get("What the daemon does", "Jobs"),
+        "/psflib": _get("Stars that nights offer to the PSF library", "Stars"),
+        "/datasets": _get("Datasets of time-series photometry", "Datasets"),
+        "/datasets/{key}": _get("A dataset", "Dataset", key),
+        "/datasets/{key}/lightcurve": _get(
+            "Light curve of the target, of a star, or of the star at a place", "LightCurve", key, *star
+        ),
+        **_of_surveys(),
+    }
+
+
+def _of_surveys() -> Schema:
+    name, project = _in_path("name", TEXT), _asked({"project": OF_CURVES["project"]})
+    return {
+        "/surveys": _get("Projects of surveys with their progress", "Surveys"),
+        "/sources": _get("Look for sources of surveys", "Sources", *_asked(OF_SOURCES)),
+        "/sources/{name}": _get("A source and what a project made of it", "Source", name, *project),
+        "/sources/{name}/lightcurves": _get("Points of its light curves", "SourceCurves", name, *_asked(OF_CURVES)),
+    }
+
+
+def _asked(parameters: Mapping[str, str]) -> list[Schema]:
+    return [{"name": name, "in": "query", "schema": TEXT, "description": text} for name, text in parameters.items()]
+
+
+def _in_path(name: str, schema: Schema) -> Schema:
+    return {"name": name, "in": "path", "required": True, "schema": schema}
+
+
+def _get(summary: str, schema: str, *parameters: Schema) -> Schema:
+    answer = {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+    problem = {"$ref": "#/components/responses/Problem"}
+    responses = {"200": {"description": summary, "content": answer}, "401": problem, "404": problem}
+    return {"get": {"summary": summary, "parameters": list(parameters), "responses": responses}}
+
+
+def _redo(*parameters: Schema) -> Schema:
+    body = {**_object({"pipeline": TEXT, "step": TEXT}), "required": ["pipeline"]}
+    return {
+        "summary": "Ask for a pipeline or a step to be done again (administrators, scope `change`)",
+        "parameters": list(parameters),
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": body}},
+        },
+        "responses": {
+            "202": {"description": "Noted; the daemon will do it"},
+            "400": {"$ref": "#/components/responses/Problem"},
+            "404": {"$ref": "#/components/responses/Problem"},
+        },
+    }
+
+
+def _object(properties: Mapping[str, Schema]) -> Schema:
+    return {"type": "object", "properties": dict(properties)}
+
+
+def _list(schema: Schema) -> Schema:
+    return {"type": "array", "items": schema}
+
+
+def _schemas(columns: Iterable[Column]) -> Schema:
+    row = {
+        column.key: {
+            **(NUMBER if column.is_number else {"type": ["string", "null"]}),
+            "description": f"{column.title} [{column.unit}]" if column.unit else column.title,
+        }
+        for column in columns
+    }
+    anything: Schema = {"type": "object", "additionalProperties": True}
+    product = _object({"pipeline": TEXT, "name": TEXT, "bytes": WHOLE, "sha256": TEXT, "url": TEXT})
+    rows = _list({"$ref": "#/components/schemas/Row"})
+    return {
+        "Problem": _object({"error": TEXT, "status": WHOLE}),
+        "Row": _object({**row, "url": TEXT}),
+        "Index": anything,
+        "Account": _object({"name": TEXT, "administrator": {"type": "boolean"}, "programs": _list(TEXT)}),
+        "Nights": _object({"nights": _list(_object({"night": NIGHT, "observations": WHOLE}))}),
+        "Night": _object({"night": NIGHT, "before": TEXT, "after": TEXT, "observations": rows}),
+        "Summary": anything,
+        "Observations": _object(
+            {
+                "count": {**WHOLE, "description": "answers, counted up to 10 001"},
+                "count_is_capped": {"type": "boolean"},
+                "next": {"type": ["string", "null"], "description": "address of the next page"},
+                "observations": rows,
+            }
+        ),
+        "Observation": {"allOf": [{"$ref": "#/components/schemas/Row"}, _object({"pipelines": anything})]},
+        "Header": _object({"header": _list(_object({"key": TEXT, "value": {}, "comment": TEXT}))}),
+        "Products": _object({"products": _list(product)}),
+        "ContrastCurve": _object(
+            {"separation_arcsec": _list(NUMBER), "contrast_mag": _list(NUMBER), "throughput": _list(NUMBER)}
+        ),
+        "Jobs": _object({"daemon": TEXT, **dict.fromkeys(("running", "queued", "failed", "ended"), _list(anything))}),
+        "Stars": _object({"stars": _list(anything)}),
+        "Datasets": _object({"datasets": _list({"$ref": "#/components/schemas/Dataset"})}),
+        "Dataset": {**anything, "properties": {"key": TEXT, "target": TEXT, "instrument": TEXT, "filter": TEXT}},
+        "LightCurve": _object(
+            {"star_id": WHOLE, "ra_deg": NUMBER, "dec_deg": NUMBER, "filter": TEXT, "points": _list(anything)}
+        ),
+        **_survey_schemas(anything),
+    }
+
+
+def _survey_schemas(anything: Schema) -> Schema:
+    place = {"name": TEXT, "aliases": _list(TEXT), "ra_deg": NUMBER, "dec_deg": NUMBER, "mag": NUMBER}
+    found = {"projects": _list(TEXT), "n_detections": WHOLE, "strongest_snr": NUMBER, "distance_arcsec": NUMBER}
+    failures = _list(_object({"where": TEXT, "reason": TEXT}))
+    counts = dict.fromkeys(("sources", "analysed", "failed", "stale", "detections"), WHOLE)
+    lists = ("raw_photometry", "lightcurves", "detections", "simulated_detections")
+    columns = {"type": "object", "additionalProperties": _list({})}
+    facts = {"source": TEXT, "observatory": TEXT, "filter": TEXT, "series_number": WHOLE, "n": WHOLE}
+    run = {"type": ["string", "null"], "description": "project whose results these are"}
+    return {
+        "Surveys": _object(
+            {"projects": _list(_object({"project": TEXT, "state": TEXT, "progress": NUMBER, **counts}))}
+        ),
+        "Sources": _object(
+            {
+                "count": {
+                    **WHOLE,
+                    "description": "answers, counted up to 10 001; of cones, events and failures to 5001",
+                },
+                "count_is_capped": {"type": "boolean"},
+                "next": {"type": ["string", "null"], "description": "address of the next page"},
+                "sources": _list(_object({**place, **found, "failures": failures, "url": TEXT})),
+            }
+        ),
+        "Source": _object({**place, "project": run, **dict.fromkeys(lists, _list(anything)), "properties": anything}),
+        "SourceCurves": _object(
+            {
+                "name": TEXT,
+                "project": run,
+                "lightcurves": _list(_object({**facts, "columns": columns})),
+                "problems": {**_list(TEXT), "description": "what is wrong with light curves that cannot be read"},
+            }
+        ),
+    }

@@ -1,0 +1,242 @@
+"""The interface for programs, version 1: JSON of what the pages show, with the same permissions."""
+
+from typing import Any
+
+from flask import Blueprint, abort, request
+from flask.typing import ResponseReturnValue
+
+from obsarchive.names import is_night
+from obsarchive.web.api import openapi
+from obsarchive.web.framework import requests
+from obsarchive.web.framework.authorization import admin_only, asking, for_tokens, refuse
+from obsarchive.web.framework.context import full_address, portal
+from obsarchive.web.models import observation_json, search_form
+from obsarchive.web.models.cards import cards_of, find_card, find_night
+from obsarchive.web.models.columns import columns
+from obsarchive.web.models.night_facts import contrast_curve, night_facts
+from obsarchive.web.pages import datasets, jobs, psf_library
+from obsarchive.web.pages.search import cards, page_of, understood
+from obsarchive.web.surveys import source_json
+from obsarchive.web.surveys import sources as survey_sources
+from obsarchive.web.surveys.source_view import SourceView, visible_projects
+
+bp = Blueprint("api", __name__, url_prefix="/api/v1")
+
+Answer = dict[str, Any]
+ENTRANCES = {
+    "nights": "nights",
+    "observations": "observations",
+    "jobs": "list_jobs",
+    "psflib": "psflib",
+    "datasets": "list_datasets",
+    "sources": "sources",
+    "surveys": "surveys",
+    "account": "account",
+}
+
+
+@bp.get("")
+@for_tokens("read")
+def index() -> ResponseReturnValue:
+    """Say what there is."""
+    links = {name: full_address(f"api.{view}") for name, view in ENTRANCES.items()}
+    return {"archive": portal().settings.server.name, **links, "openapi": full_address("api.document")}
+
+
+@bp.get("/openapi.json")
+@for_tokens("read")
+def document() -> ResponseReturnValue:
+    """Describe the interface itself."""
+    return openapi.document(portal().settings.server.name, columns(portal().chain))
+
+
+@bp.get("/account")
+@for_tokens("read")
+def account() -> ResponseReturnValue:
+    """Say who asks."""
+    me = asking()
+    return {"name": me.name, "administrator": me.is_admin, "programs": me.programs, "scopes": sorted(me.scopes or ())}
+
+
+@bp.get("/nights")
+@for_tokens("read")
+def nights() -> ResponseReturnValue:
+    """List the nights with data, the newest first."""
+    counted = portal().store.browse.calendar(asking().document)
+    return {"nights": [{"night": night, "observations": counted[night]} for night in sorted(counted, reverse=True)]}
+
+
+@bp.get("/nights/<night>")
+@for_tokens("read")
+def night(night: str) -> ResponseReturnValue:
+    """Describe a night and its observations."""
+    if not is_night(night):
+        abort(404)
+    me, browse = asking().document, portal().store.browse
+    found = cards_of(browse.of_night(me, night))
+    if not found and browse.night(me, night) is None:
+        refuse()
+    before, after = browse.neighbours(me, night)
+    return {"night": night, "before": before, "after": after, "observations": observation_json.rows(found)}
+
+
+@bp.get("/nights/<night>/summary")
+@for_tokens("read")
+def summary(night: str) -> ResponseReturnValue:
+    """Return what the plots of a night show."""
+    return night_facts(find_night(night), cards_of(portal().store.browse.of_night(asking().document, night)))
+
+
+@bp.get("/observations")
+@for_tokens("read")
+def observations() -> ResponseReturnValue:
+    """Search; the parameters are those of the search page."""
+    page = page_of(understood())
+    answer: Answer = {"count": page.count, "count_is_capped": page.is_capped, "next": None}
+    if page.following:
+        kept: Answer = {**request.args.to_dict(flat=False), "cursor": page.following}
+        answer["next"] = full_address("api.observations", **kept)
+    return {**answer, "observations": observation_json.rows(cards(page.observations))}
+
+
+@bp.get("/observations/<obs_id>")
+@for_tokens("read")
+def observation(obs_id: str) -> ResponseReturnValue:
+    """Describe an observation."""
+    return observation_json.observation(find_card(obs_id))
+
+
+@bp.get("/observations/<obs_id>/header")
+@for_tokens("read")
+def header(obs_id: str) -> ResponseReturnValue:
+    """Return the header of its first raw frame."""
+    return {"header": observation_json.plain(find_card(obs_id).observation.document.get("fits_header") or [])}
+
+
+@bp.get("/observations/<obs_id>/products")
+@for_tokens("read")
+def products(obs_id: str) -> ResponseReturnValue:
+    """List its products with sizes and checksums."""
+    card = find_card(obs_id)
+    found = [
+        observation_json.product(card, view, record) for view in card.pipelines for record in view.products.values()
+    ]
+    return {"products": found}
+
+
+@bp.get("/observations/<obs_id>/contrast_curve/<pipeline>")
+@for_tokens("read")
+def contrast(obs_id: str, pipeline: str) -> ResponseReturnValue:
+    """Return its contrast curve."""
+    card = find_card(obs_id)
+    view = next((view for view in card.pipelines if view.name == pipeline), None)
+    curve = contrast_curve(card, view) if view else None
+    if curve is None:
+        refuse()
+    return {"id": obs_id, "pipeline": pipeline, **curve}
+
+
+@bp.post("/observations/<obs_id>/redo")
+@for_tokens("change")
+@admin_only
+def redo(obs_id: str) -> ResponseReturnValue:
+    """Ask for a pipeline, or one step of it, to be done again."""
+    body = request.get_json(silent=True)
+    if not isinstance(body, dict) or not isinstance(body.get("pipeline"), str):
+        abort(400, 'send JSON: {"pipeline": "bright_star"}, and perhaps "step"')
+    step = body.get("step") or ""
+    if not isinstance(step, str) or not requests.is_known("observation", body["pipeline"], step):
+        abort(400, "no such pipeline or step in the configuration")
+    find_card(obs_id)
+    requests.wish("redo", subject=obs_id, pipeline=body["pipeline"], step=step)
+    return {"asked": True}, 202
+
+
+@bp.get("/jobs")
+@for_tokens("read")
+def list_jobs() -> ResponseReturnValue:
+    """Say what the daemon does."""
+    now = jobs.under_observation()
+    lists = {name: [observation_json.job(job) for job in now[name]] for name in ("failed", "ended")}
+    busy = {name: [observation_json.job(job) for _, job in now[name]] for name in ("running", "queued")}
+    return {"daemon": now["state"], **busy, **lists}
+
+
+@bp.get("/psflib")
+@for_tokens("read")
+def psflib() -> ResponseReturnValue:
+    """List the stars that nights offer to the PSF library, and what became of them."""
+    return {"stars": [observation_json.plain(star) for star in psf_library.stars()]}
+
+
+@bp.get("/datasets")
+@for_tokens("read")
+def list_datasets() -> ResponseReturnValue:
+    """List the datasets of time-series photometry."""
+    return {"datasets": [_dataset(found) for found in datasets.listed()]}
+
+
+@bp.get("/datasets/<key>")
+@for_tokens("read")
+def dataset(key: str) -> ResponseReturnValue:
+    """Describe a dataset."""
+    return _dataset(datasets.find(key))
+
+
+def _dataset(found: Answer) -> Answer:
+    hidden = ("_id", "folder", "run", "force_redo")
+    plain = {name: value for name, value in found.items() if name not in hidden}
+    return {
+        "key": found["_id"],
+        **observation_json.plain(plain),
+        "url": full_address("datasets.dataset", key=found["_id"]),
+    }
+
+
+@bp.get("/datasets/<key>/lightcurve")
+@for_tokens("read")
+def lightcurve(key: str) -> ResponseReturnValue:
+    """Return the light curve of a star, or of the star at a place."""
+    found = datasets.find(key)
+    curves, problem = datasets.asked_curves([found])
+    curve = curves[0][1] if curves else None
+    if curve is None:
+        return {"error": problem, "status": 404}, 404
+    place = {"star_id": curve.star_id, "ra_deg": curve.ra_deg, "dec_deg": curve.dec_deg}
+    return {**place, "filter": found.get("filter"), "points": curve.rows()}
+
+
+@bp.get("/surveys")
+@for_tokens("read")
+def surveys() -> ResponseReturnValue:
+    """List the projects of surveys with their progress."""
+    return {"projects": [source_json.project(survey_sources.with_counts(run)) for run in visible_projects()]}
+
+
+@bp.get("/sources")
+@for_tokens("read")
+def sources() -> ResponseReturnValue:
+    """Look for sources; the parameters are those of the page."""
+    wanted = search_form.read_sources(request.args)
+    if wanted.problems:
+        abort(400, "; ".join(f"{name}: {problem}" for name, problem in wanted.problems.items()))
+    page = survey_sources.page_of(wanted)
+    answer: Answer = {"count": page.count, "count_is_capped": page.is_capped, "next": None}
+    if page.following:
+        kept: Answer = {**request.args.to_dict(flat=False), "cursor": page.following}
+        answer["next"] = full_address("api.sources", **kept)
+    return {**answer, "sources": [source_json.row(row) for row in survey_sources.rows(page, wanted)]}
+
+
+@bp.get("/sources/<path:name>")
+@for_tokens("read")
+def source(name: str) -> ResponseReturnValue:
+    """Describe a source with what a project made of it."""
+    return source_json.source(SourceView.asked(name))
+
+
+@bp.get("/sources/<path:name>/lightcurves")
+@for_tokens("read")
+def source_lightcurves(name: str) -> ResponseReturnValue:
+    """Return the points of the light curves of a source."""
+    return source_json.curves(SourceView.asked(name), survey_sources.asked_curves())

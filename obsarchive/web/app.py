@@ -1,0 +1,110 @@
+"""The portal: what the daemon made, shown to the people who own it. It reads; it writes only what people wish."""
+
+import hashlib
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from flask import g, url_for
+
+from obsarchive import __version__
+from obsarchive.config.model import Config
+from obsarchive.store import Store
+from obsarchive.web.api import v1, virtual_observatory
+from obsarchive.web.framework.authorization import guard
+from obsarchive.web.framework.context import Portal, portal
+from obsarchive.web.framework.error_pages import explain
+from obsarchive.web.framework.security import protect
+from obsarchive.web.framework.template_filters import FILTERS
+from obsarchive.web.pages import (
+    account,
+    datasets,
+    downloads,
+    jobs,
+    login,
+    nights,
+    observations,
+    psf_library,
+    search,
+    summary,
+    users,
+    viewer,
+)
+from obsarchive.web.pages.jobs import daemon_state
+from obsarchive.web.surveys import sources
+from surveys import dataset
+from surveys.database import root_of
+
+__all__ = ["Portal", "create_app"]
+
+ROOT = Path(__file__).parents[2]
+ROOMS = (
+    login,
+    account,
+    nights,
+    summary,
+    observations,
+    search,
+    downloads,
+    viewer,
+    psf_library,
+    datasets,
+    sources,
+    jobs,
+    users,
+    v1,
+    virtual_observatory,
+)
+
+
+def create_app(config: Config, store: Store) -> Portal:
+    """Make the portal of one archive.
+
+    Parameters
+    ----------
+    config : Config
+        The archive's configuration.
+    store : Store
+        Its database; stays the caller's to close.
+
+    Raises
+    ------
+    ConfigError
+        When the secret key is unsafe or a pipeline of the configuration is wrong.
+    """
+    app = Portal(config, store, template_folder=ROOT / "templates", static_folder=ROOT / "static")
+    app.url_map.merge_slashes = False  # its redirects would name whatever host the request named
+    protect(app)
+    guard(app)
+    explain(app)
+    app.jinja_env.filters.update(FILTERS)
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    app.jinja_env.globals["asset"] = _asset
+    app.context_processor(_frame)
+    for room in ROOMS:
+        app.register_blueprint(room.bp)
+    store.ensure_portal_indexes()
+    dataset.DATA_ROOT = root_of(config)
+    return app
+
+
+@cache
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+
+
+def _asset(name: str) -> str:
+    """Return the address of a static file, which changes when the file does."""
+    return url_for("static", filename=name, v=_digest(ROOT / "static" / name))
+
+
+def _frame() -> dict[str, Any]:
+    """Return what the frame of every page shows."""
+    person, app = g.get("person"), portal()
+    known = person is not None and not g.get("outage")
+    return {
+        "person": person,
+        "archive_name": app.settings.server.name,
+        "version": __version__,
+        "daemon_word": daemon_state(app.store.jobs.daemon()) if known else "",
+    }

@@ -1,0 +1,1 @@
+"""What every page rests on: login, security, errors, files."""

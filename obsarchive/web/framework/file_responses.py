@@ -1,0 +1,65 @@
+"""Sending files: only what the database knows, and only from where the layout says it lies."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flask import Response, request, send_file
+
+from obsarchive.core.archive_paths import Layout
+from obsarchive.names import is_night
+from obsarchive.web.framework.authorization import audit, refuse
+from obsarchive.web.framework.context import portal
+
+SHOWN_INLINE = {".png": "image/png", ".txt": "text/plain; charset=utf-8", ".csv": "text/plain; charset=utf-8"}
+DOWNLOADED = {".fits": "application/fits", ".bz2": "application/x-bzip2", ".json": "application/json"}
+FILE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox"
+"""Nothing in a file may act; browsers show plain pictures and text with a style of their own."""
+
+
+LOG_BYTES, LOG_LINES = 65536, 300
+
+
+def last_lines(path: Path) -> list[str]:
+    """Return the last lines of a log; OSError when it cannot be read."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - LOG_BYTES))
+        return file.read().decode(errors="replace").splitlines()[-LOG_LINES:]
+
+
+def send(path: Path, night: str, record: Mapping[str, Any]) -> Response:
+    """Send a file of a night; the browser may keep it, but asks each time whether it still may show it."""
+    found = resolve_product_path(path, portal().layout, night)
+    if found is None:
+        refuse()
+    inline = SHOWN_INLINE.get(found.suffix)
+    response = send_file(
+        found,
+        mimetype=inline or DOWNLOADED.get(found.suffix, "application/octet-stream"),
+        as_attachment=inline is None,
+        download_name=found.name,
+        conditional=True,
+        etag=str(record["sha256"]) if record.get("sha256") else True,
+        max_age=0,
+    )
+    response.headers["Cache-Control"] = "private, no-cache"
+    response.headers["Content-Security-Policy"] = FILE_POLICY
+    if inline != SHOWN_INLINE[".png"]:
+        audit("download", path=request.path)
+    return response
+
+
+def resolve_product_path(path: Path, layout: Layout, night: str) -> Path | None:
+    """Return the real path of a file of a night, or None when there is none or links or dots lead elsewhere.
+
+    The folder of a night itself may be a link to another disk; nothing below it may.
+    """
+    if not is_night(night):
+        return None
+    try:
+        base = layout.night(night).resolve(strict=True)
+        found = path.resolve(strict=True)
+        lies_as_told = found == base / path.relative_to(layout.night(night))
+    except (OSError, ValueError, RuntimeError):
+        return None
+    return found if lies_as_told and found.is_file() else None

@@ -1,0 +1,1 @@
+"""Documents turned into what templates and programs show."""

@@ -1,0 +1,72 @@
+"""What the plots of a night show, as plain values."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from obsarchive.core.documents import Night
+from obsarchive.core.rules import lookup
+from obsarchive.web.models.columns import iso
+from obsarchive.web.models.view_models import Card, PipelineView
+
+Facts = dict[str, Any]
+
+
+def night_facts(night: Night, cards: Iterable[Card]) -> Facts:
+    """Return what the plots of a night show; of observations only those that are given."""
+    cards = list(cards)
+    measured = [frame for frame in night.seeing_frames() if isinstance(frame.get("fwhm_arcsec"), int | float)]
+    wanted = ("fwhm_arcsec", "fwhm_error_arcsec", "filter")
+    seeing = [{"time": frame.get("date_utc"), **{key: frame.get(key) for key in wanted}} for frame in measured]
+    curves = [
+        {"id": card.id, "name": card.name, "filter": card.observation.filter, **curve}
+        for card in cards
+        for curve in _curves(card)[:1]
+    ]
+    return {
+        "night": night.id,
+        "seeing": sorted(seeing, key=lambda item: str(item["time"])),
+        "seeing_trend": _trend(night, measured),
+        "seeing_median_arcsec": lookup(night.document, "seeing.median_arcsec"),
+        "strehl": [item for card in cards for item in _strehl(card)],
+        "contrast_curves": curves,
+        "contrast_median": night.pipeline("contrast_curve").step("contrast_curve").results.get("median") or [],
+    }
+
+
+def _strehl(card: Card) -> list[Facts]:
+    seen = card.observation
+    if card.strehl is None:
+        return []
+    return [
+        {
+            "id": card.id,
+            "name": card.name,
+            "filter": seen.filter,
+            "time": iso(seen.date_utc),
+            "ratio_percent": card.strehl,
+            "flag": card.flag or "OK",
+            "seeing_arcsec": seen.number("seeing.nearest_arcsec"),
+        }
+    ]
+
+
+def _trend(night: Night, measured: list[Any]) -> list[list[Any]]:
+    """Time and smoothed seeing ["] of the frames in which it was measured."""
+    values = night.pipeline("seeing").step("measure").results.get("trend_arcsec")
+    if not isinstance(values, list) or len(values) != len(measured):
+        return []
+    return [[frame.get("date_utc"), value] for frame, value in zip(measured, values, strict=True)]
+
+
+def _curves(card: Card) -> list[Facts]:
+    return [curve for view in card.pipelines if (curve := contrast_curve(card, view)) is not None]
+
+
+def contrast_curve(card: Card, view: PipelineView) -> Facts | None:
+    """Return the contrast curve of a pipeline, or None: separation ["], contrast [mag], throughput."""
+    rows = card.observation.pipeline(view.name).step("pca").results.get("curve")
+    kept = [row[:3] for row in rows or () if isinstance(row, list) and len(row) >= 3 and None not in row[:2]]
+    if not kept:
+        return None
+    names = ("separation_arcsec", "contrast_mag", "throughput")
+    return dict(zip(names, map(list, zip(*kept, strict=True)), strict=True))

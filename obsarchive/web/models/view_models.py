@@ -1,0 +1,361 @@
+"""Documents as pages show them: states in the one vocabulary of the portal, pictures, products, cards of a night."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from obsarchive.core.archive_paths import Layout
+from obsarchive.core.documents import Night, Observation, PipelineRecord, StepRecord
+from obsarchive.core.step_state import State
+from obsarchive.pipeline.chain import ChainEntry
+from obsarchive.store import Document
+
+Subject = Observation | Night
+Running = Mapping[tuple[str, str, str], Document]
+"""Attempts under way, by subject, pipeline and step."""
+
+PICTURE_KINDS = (
+    "cropped",
+    "full",
+    "comparison",
+    "quality",
+    "shifts",
+    "profile",
+    "pca",
+    "contrast_curve",
+    "astrometry",
+)
+"""What the pictures of an observation show, in the order in which people look at them; the end of their names."""
+
+
+FIRST_LOOKED_AT = (
+    "ratio_percent",
+    "ratio_error_percent",
+    "flag",
+    "fwhm_arcsec",
+    "contrast_0_5_arcsec_mag",
+    "contrast_1_arcsec_mag",
+    "frames_used",
+    "frames_total",
+    "calibration",
+)
+
+
+class Shown(StrEnum):
+    """Where something stands, in the words of the portal; the order decides which word sums up several."""
+
+    RUNNING = "running"
+    QUEUED = "queued"
+    FAILED = "failed"
+    REJECTED = "rejected"
+    STALE = "stale"
+    WAITING = "waiting"
+    NOT_RUN = "not run"
+    DONE = "done"
+
+
+_ENDED = {State.DONE: Shown.DONE, State.FAILED: Shown.FAILED, State.REJECTED: Shown.REJECTED}
+
+
+@dataclass(frozen=True)
+class StepView:
+    """A step and where it stands."""
+
+    name: str
+    state: Shown
+    record: StepRecord
+    job: Document = field(default_factory=dict)
+
+    @property
+    def fraction(self) -> float | None:
+        """Part of a running step that is done, 0 to 1."""
+        found = self.job.get("fraction")
+        return min(max(float(found), 0.0), 1.0) if isinstance(found, int | float) else None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it ran to an end, good or bad."""
+        return self.record.state in _ENDED
+
+    @property
+    def products(self) -> list[Mapping[str, Any]]:
+        """Products with a name."""
+        return [product for product in self.record.products if isinstance(product.get("name"), str)]
+
+    @property
+    def pictures(self) -> list[str]:
+        """Names of the pictures among them, without the thumbnail."""
+        names = [product["name"] for product in self.products]
+        return [name for name in names if name.endswith(".png") and not name.endswith("_thumb.png")]
+
+
+@dataclass(frozen=True)
+class PipelineView:
+    """A pipeline of an observation or a night, with its steps in order."""
+
+    name: str
+    folder: Path
+    record: PipelineRecord
+    steps: tuple[StepView, ...]
+
+    @property
+    def state(self) -> Shown:
+        """The word that sums up its steps."""
+        return min((step.state for step in self.steps), key=list(Shown).index, default=Shown.WAITING)
+
+    @property
+    def version(self) -> str:
+        """Changes whenever something about the pipeline does."""
+        return digest(*((step.name, step.state, step.fraction, step.record) for step in self.steps))
+
+    @cached_property
+    def products(self) -> dict[str, Mapping[str, Any]]:
+        """What the database knows to have been made, by name."""
+        return {product["name"]: product for step in self.steps for product in step.products}
+
+    def step(self, name: str) -> StepView | None:
+        """Return one step, or None."""
+        return next((step for step in self.steps if step.name == name), None)
+
+    def picture(self, kind: str) -> str | None:
+        """Name of the preview of a kind, such as ``thumb``."""
+        return next((name for name in self.products if name.endswith(f"_{kind}.png")), None)
+
+    @property
+    def marks(self) -> list[dict[str, Any]]:
+        """Companions on the cropped preview: place from its middle and its half side as unit, up and right; text."""
+        half = self.result("preview", "crop_px")
+        found = self.result("pca", "detections")
+        if not isinstance(half, int | float) or half <= 0 or not isinstance(found, list):
+            return []
+        marks = []
+        for item in found:
+            match item:
+                case {"dy_px": int() | float() as dy, "dx_px": int() | float() as dx}:
+                    marks.append({"x": 200 * dx / half, "y": -200 * dy / half, "mag": item.get("delta_mag")})
+        return [mark for mark in marks if max(abs(mark["x"]), abs(mark["y"])) < 100]
+
+    def result(self, step: str, key: str) -> Any:
+        """Return a measured value, or None."""
+        return self.record.step(step).results.get(key)
+
+
+def digest(*what: Any) -> str:
+    """Return a short text that differs for different values."""
+    return hashlib.sha256(repr(what).encode()).hexdigest()[:12]
+
+
+def has_begun(job: Document) -> bool:
+    """Whether an attempt runs already, rather than being queued."""
+    return any(job.get(key) is not None for key in ("started", "fraction", "worker"))
+
+
+def running(jobs: Iterable[Document]) -> dict[tuple[str, str, str], Document]:
+    """Sort attempts that are under way by what they work on."""
+    return {
+        (str(job.get("subject")), str(job.get("pipeline")), str(job.get("step"))): job
+        for job in jobs
+        if job.get("state") == State.ENQUEUED
+    }
+
+
+def pipelines_of(subject: Subject, chain: Sequence[ChainEntry], layout: Layout, jobs: Running) -> list[PipelineView]:
+    """Pipelines that apply to an observation or night or have run on it: those of the configuration, then others."""
+    scope = "night" if isinstance(subject, Night) else "observation"
+    views = []
+    for link in chain:
+        name, record = link.pipeline.name, subject.pipeline(link.pipeline.name)
+        if link.pipeline.scope != scope or not (record.document or link.applies(subject.document)):
+            continue
+        after = {step: declared.after for step, declared in link.pipeline.steps.items()}
+        folder = link.pipeline.path(layout, subject.night, subject.id)
+        views.append(PipelineView(name, folder, record, tuple(_steps(subject.id, name, record, after, jobs))))
+    return views + _unconfigured(subject, {link.pipeline.name for link in chain}, layout)
+
+
+def _unconfigured(subject: Subject, known: set[str], layout: Layout) -> list[PipelineView]:
+    """Pipelines that ran when the configuration was another one."""
+    if isinstance(subject, Night):
+        return []
+    views = []
+    for name in sorted(set(subject.document.get("pipelined") or ()) - known):
+        record, folder = subject.pipeline(name), layout.observation(subject.night, subject.id) / name
+        steps = tuple(_steps(subject.id, name, record, dict.fromkeys(record.steps(), ()), {}))
+        if steps:
+            views.append(PipelineView(name, folder, record, steps))
+    return views
+
+
+def _steps(
+    subject: str, pipeline: str, record: PipelineRecord, after: Mapping[str, Sequence[str]], jobs: Running
+) -> Iterator[StepView]:
+    stopped: set[str] = set()
+    for name, before in after.items():
+        step, job = record.step(name), jobs.get((subject, pipeline, name), {})
+        state = _shown(step, job, blocked=not stopped.isdisjoint(before))
+        if state in (Shown.FAILED, Shown.REJECTED, Shown.NOT_RUN):
+            stopped.add(name)
+        yield StepView(name, state, step, job)
+
+
+def _shown(step: StepRecord, job: Document, blocked: bool) -> Shown:
+    if step.state in _ENDED:
+        return _ENDED[step.state]
+    if step.state is State.ENQUEUED:
+        return Shown.RUNNING if has_begun(job) else Shown.QUEUED
+    if blocked:
+        return Shown.NOT_RUN
+    return Shown.STALE if step.products else Shown.WAITING
+
+
+def find_product(views: Iterable[PipelineView], pipeline: str, name: str) -> tuple[Path, Mapping[str, Any]] | None:
+    """Return the path and the record of a product that the database knows, or None."""
+    for view in views:
+        if view.name == pipeline and name in view.products:
+            return view.folder / name, view.products[name]
+    return None
+
+
+@dataclass(frozen=True)
+class Card:
+    """An observation as the light table shows it."""
+
+    observation: Observation
+    pipelines: tuple[PipelineView, ...]
+
+    @property
+    def id(self) -> str:
+        """Name of the observation."""
+        return self.observation.id
+
+    @property
+    def name(self) -> str:
+        """Name of the target."""
+        return str(self.observation.document.get("name") or self.id)
+
+    @property
+    def program(self) -> str:
+        """Programme it belongs to."""
+        science = self.observation.document.get("science_program")
+        return str(science.get("program_id", "")) if isinstance(science, Mapping) else ""
+
+    @cached_property
+    def best(self) -> PipelineView | None:
+        """The first pipeline that made pictures."""
+        return next((view for view in self.pipelines if view.picture("cropped") or view.picture("thumb")), None)
+
+    @property
+    def pictures(self) -> list[tuple[str, PipelineView, str]]:
+        """Kind, pipeline and name of the pictures, of each kind one: of the best pipeline that has it."""
+        views = sorted(self.pipelines, key=lambda view: view is not self.best)
+        found = ((kind, view, view.picture(kind)) for kind in PICTURE_KINDS for view in views)
+        first: dict[str, tuple[str, PipelineView, str]] = {}
+        for kind, view, name in found:
+            if name is not None:
+                first.setdefault(kind, (kind, view, name))
+        return list(first.values())
+
+    @cached_property
+    def state(self) -> Shown:
+        """What sums up the observation; a pipeline that rejected it counts only where no other took it on."""
+        states = {view.state for view in self.pipelines}
+        return min(states - {Shown.REJECTED} or states, key=list(Shown).index, default=Shown.WAITING)
+
+    @property
+    def version(self) -> str:
+        """Changes whenever the light table has something else to show."""
+        pictures = [view.products[name].get("sha256") for _, view, name in self.pictures[:1]]
+        return digest(self.words, self.strehl, self.reason, pictures)
+
+    @cached_property
+    def measured(self) -> dict[str, Any]:
+        """What the first pipeline that made pictures measured, single values only."""
+        steps = self.best.steps if self.best else ()
+        return {
+            key: value
+            for step in steps
+            for key, value in step.record.results.items()
+            if isinstance(value, str | int | float) and value != ""
+        }
+
+    @property
+    def highlights(self) -> dict[str, Any]:
+        """The measured values that people look at first."""
+        return {key: self.measured[key] for key in FIRST_LOOKED_AT if key in self.measured}
+
+    @cached_property
+    def strehl(self) -> float | None:
+        """Strehl ratio [%] of the first pipeline that measured it."""
+        found = (view.result("strehl", "ratio_percent") for view in self.pipelines)
+        return next((float(value) for value in found if isinstance(value, int | float)), None)
+
+    @property
+    def flag(self) -> str | None:
+        """What is suspicious about the Strehl ratio, if anything."""
+        found = (view.result("strehl", "flag") for view in self.pipelines)
+        return next((str(flag) for flag in found if flag and flag != "OK"), None)
+
+    @property
+    def troubles(self) -> list[tuple[PipelineView, StepView]]:
+        """Steps that failed or were rejected."""
+        bad = (Shown.FAILED, Shown.REJECTED)
+        return [(view, step) for view in self.pipelines for step in view.steps if step.state in bad]
+
+    @property
+    def reason(self) -> str:
+        """Why the first of them failed or was rejected."""
+        return next((f"{step.name}: {step.record.message}" for _, step in self.troubles), "")
+
+    @cached_property
+    def words(self) -> str:
+        """Text that the filter box looks at."""
+        classified = (view.record.classified_as or "" for view in self.pipelines)
+        parts = (self.name, self.id, self.observation.filter, f"p{self.program}", self.state, self.flag or "")
+        return " ".join((*parts, *classified)).lower()
+
+
+SORTS = {
+    "time": lambda card: card.observation.date_utc,
+    "name": lambda card: card.name.lower(),
+    "filter": lambda card: card.observation.filter,
+    "strehl": lambda card: -1.0 if card.strehl is None else card.strehl,
+    "state": lambda card: list(Shown).index(card.state),
+}
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which observations of a night are shown, and in which order; as in the address of the page."""
+
+    text: str = ""
+    sort: str = "time"
+    descending: bool = False
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, str]) -> "Selection":
+        """Read the parameters of an address; what is not understood is left out."""
+        sort = arguments.get("sort", "time")
+        return cls(
+            arguments.get("q", "")[:100], sort if sort in SORTS else "time", arguments.get("order", "") == "desc"
+        )
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """What must be in an address to keep this selection."""
+        found = {"q": self.text, "sort": "" if self.sort == "time" else self.sort}
+        return {key: value for key, value in {**found, "order": "desc" if self.descending else ""}.items() if value}
+
+    def apply(self, cards: Iterable[Card]) -> list[Card]:
+        """Return the cards that hold every word, in order: by programme, then as asked."""
+        words = self.text.lower().split()
+        kept = [card for card in cards if all(word in card.words for word in words)]
+        ordered = sorted(kept, key=SORTS[self.sort], reverse=self.descending)
+        return sorted(ordered, key=lambda card: _natural(card.program))
+
+
+def _natural(program: str) -> tuple[float, str]:
+    return (float(program) if program.replace(".", "", 1).isdecimal() else float("inf"), program)

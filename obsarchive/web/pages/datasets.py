@@ -1,0 +1,223 @@
+"""Time-series photometry: datasets and their light curves."""
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from astropy import units as u
+from flask import Blueprint, Response, flash, redirect, render_template, request, send_file, url_for
+from flask.typing import ResponseReturnValue
+from numpy.typing import NDArray
+
+from obsarchive.core.documents import utc_now
+from obsarchive.errors import ArchiveError
+from obsarchive.instruments.base import degrees, number
+from obsarchive.science.photometry.aperture import Flag
+from obsarchive.store import Document
+from obsarchive.timeseries.light_curve_reader import Stored, StoredCurve
+from obsarchive.timeseries.names import FRAMES, LIGHT_CURVE, LOG, PLOTS, SUMMARY, TABLE
+from obsarchive.web.framework import requests
+from obsarchive.web.framework.authorization import admin_only, asking, audit, for_tokens, refuse
+from obsarchive.web.framework.context import portal
+from obsarchive.web.framework.file_responses import FILE_POLICY, last_lines
+from obsarchive.web.models import light_curve_data
+
+bp = Blueprint("datasets", __name__)
+
+DOWNLOADS = {
+    TABLE: "all stars on all frames (HDF5, path photometry)",
+    LIGHT_CURVE: "light curve of the target with units (ECSV)",
+    FRAMES: "quality of every frame (ECSV)",
+    SUMMARY: "what the headers say (text)",
+}
+MOST_FRAMES = 2000
+
+
+def listed() -> list[Document]:
+    """Return the datasets that whoever asks may see."""
+    return portal().store.datasets.visible("all" if asking().is_admin else asking().programs)
+
+
+def find(key: str) -> Document:
+    """Return a dataset that whoever asks may see; nobody learns of others."""
+    found = portal().store.datasets.find(key)
+    own = found is not None and (asking().is_admin or not set(asking().programs).isdisjoint(found.get("proposals", ())))
+    if found is None or not own:
+        refuse()
+    return found
+
+
+@bp.get("/datasets")
+def datasets() -> ResponseReturnValue:
+    """Show all datasets; the page asks for its inner part every few seconds."""
+    return render_template("datasets.html", **_overview())
+
+
+@bp.get("/datasets/now")
+def now() -> ResponseReturnValue:
+    """Return the part of the page that changes."""
+    return render_template("_datasets.html", **_overview())
+
+
+def _overview() -> dict[str, Any]:
+    return {"datasets": listed(), "intake": portal().store.frames.last_run(), "now": utc_now()}
+
+
+@bp.get("/dataset/<key>")
+def dataset(key: str) -> ResponseReturnValue:
+    """Show one dataset: its light curve, its plots, its frames, its log."""
+    found = find(key)
+    folder = Path(found["folder"])
+    return render_template(
+        "dataset.html",
+        dataset=found,
+        facts=light_curves([(found, _curve(folder, 0, None))]),
+        frames=_frames(folder),
+        plots={name: text for name, text in PLOTS.items() if (folder / name).is_file()},
+        downloads=_downloads(folder),
+        log_lines=_log_of(folder),
+        now=utc_now(),
+    )
+
+
+@bp.get("/dataset/<key>/file/<name>")
+@for_tokens("download")
+def product(key: str, name: str) -> ResponseReturnValue:
+    """Send a product of a dataset."""
+    folder = Path(find(key)["folder"])
+    if name not in PLOTS and name not in _downloads(folder):
+        refuse()
+    path = folder / name
+    if not path.is_file() or path.is_symlink():
+        refuse()
+    is_picture = path.suffix == ".png"
+    response = send_file(path, as_attachment=not is_picture, download_name=name, conditional=True, max_age=0)
+    response.headers["Cache-Control"] = "private, no-cache"
+    response.headers["Content-Security-Policy"] = FILE_POLICY
+    if not is_picture:
+        audit("download", path=request.path)
+    return response
+
+
+@bp.post("/dataset/<key>/redo")
+@admin_only
+def redo(key: str) -> ResponseReturnValue:
+    """Ask the daemon to measure every frame of a dataset again."""
+    find(key)
+    requests.wish("redo dataset", dataset=key)
+    flash("The daemon will reduce the dataset again.")
+    return redirect(url_for(".dataset", key=key))
+
+
+@bp.get("/lightcurves")
+def lightcurves() -> ResponseReturnValue:
+    """Show the light curve of a star in all datasets of a target, folded if a period is given."""
+    known = listed()
+    targets = sorted({str(found.get("target")) for found in known})
+    target = request.args.get("target") or (targets[0] if targets else "")
+    chosen = [found for found in known if str(found.get("target")) == target]
+    curves, problem = asked_curves(chosen)
+    return render_template(
+        "lightcurves.html",
+        targets=targets,
+        target=target,
+        facts=light_curves(curves, asked_period()),
+        curves=[(found, curve) for found, curve in curves if curve is not None],
+        problem=problem,
+        asked=request.args,
+    )
+
+
+@bp.get("/lightcurves/export/<any(csv, json):form>")
+@for_tokens("read")
+def export(form: str) -> ResponseReturnValue:
+    """Return the points of what the page shows."""
+    chosen = [found for found in listed() if str(found.get("target")) == request.args.get("target", "")]
+    curves, _ = asked_curves(chosen)
+    rows = [
+        {"target": found.get("target"), "instrument": found.get("instrument"), "filter": found.get("filter"), **row}
+        for found, curve in curves
+        if curve is not None
+        for row in ({"star_id": curve.star_id, **point} for point in curve.rows())
+    ]
+    audit("export", path=request.full_path)
+    if form == "json":
+        return {"points": rows}
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]) if rows else ["target"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    response = Response(text.getvalue(), mimetype="text/csv; charset=utf-8")
+    response.headers.set("Content-Disposition", "attachment", filename="lightcurves.csv")
+    return response
+
+
+def asked_curves(chosen: list[Document]) -> tuple[list[tuple[Document, StoredCurve | None]], str]:
+    """Return the light curves of the star or place that the parameters name, and what is wrong with them."""
+    star, place, problem = 0, None, ""
+    if request.args.get("star"):
+        try:
+            star = int(request.args["star"])
+        except ValueError:
+            problem = f"{request.args['star'][:20]!r} is no number of a star"
+    if request.args.get("ra") or request.args.get("dec"):
+        ra, dec = degrees(request.args.get("ra"), u.hourangle), degrees(request.args.get("dec"), u.deg)
+        place = (ra, dec) if ra is not None and dec is not None else None
+        problem = "" if place else "a place needs a right ascension such as 17:30:25.5 and a declination, or degrees"
+    if problem:
+        return [], problem
+    curves = [(found, _curve(Path(str(found.get("folder"))), star, place)) for found in chosen]
+    if chosen and all(curve is None for _, curve in curves):
+        problem = "no star of a reduced dataset is there"
+    return curves, problem
+
+
+def _curve(folder: Path, star: int, place: tuple[float, float] | None) -> StoredCurve | None:
+    try:
+        with Stored(folder) as stored:
+            return stored.star(star) if place is None else stored.near(*place)
+    except ArchiveError:
+        return None
+
+
+def light_curves(curves: list[tuple[Document, StoredCurve | None]], period_d: float | None = None) -> dict[str, Any]:
+    """Return what the plot of light curves needs."""
+    drawn = [_drawn(found, curve.columns) for found, curve in curves if curve is not None]
+    return light_curve_data.light_curves(drawn, light_curve_data.BJD, period_d, epoch=light_curve_data.BJD.offset_d)
+
+
+def _drawn(found: Document, columns: Mapping[str, NDArray[Any]]) -> light_curve_data.Curve:
+    place = str(found.get("instrument") or ""), str(found.get("filter") or "")
+    # that the light of a star was fitted rather than summed is nothing wrong
+    is_flagged = (columns["flags"].astype(int) & ~int(Flag.PSF_FIT)) != 0
+    return light_curve_data.Curve(*place, columns["time_bjd_tdb"], columns["mag"], columns["mag_err"], is_flagged)
+
+
+def asked_period() -> float | None:
+    """Return the period that is asked for [d]; None if it is no positive number."""
+    found = number(request.args.get("period"))
+    return found if found is not None and found > 0 else None
+
+
+def _downloads(folder: Path) -> dict[str, str]:
+    """Files of a dataset that may be fetched, and what they hold."""
+    own = {path.name: f"light curve of the target ({path.suffix[1:]})" for path in sorted(folder.glob("*_lc.*"))}
+    return {name: text for name, text in {**DOWNLOADS, **own}.items() if (folder / name).is_file()}
+
+
+def _frames(folder: Path) -> list[dict[str, str]]:
+    """Quality of the frames, as it was written."""
+    try:
+        lines = [line for line in (folder / FRAMES).read_text().splitlines() if not line.startswith("#")]
+    except OSError:
+        return []
+    return list(csv.DictReader(lines, delimiter=" "))[:MOST_FRAMES]
+
+
+def _log_of(folder: Path) -> list[str]:
+    try:
+        return last_lines(folder / LOG)
+    except OSError:
+        return []

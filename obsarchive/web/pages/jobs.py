@@ -1,0 +1,101 @@
+"""What the daemon is doing now, as far as the asking user may know it."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from flask import Blueprint, render_template
+from flask.typing import ResponseReturnValue
+
+from obsarchive.core.documents import utc_now
+from obsarchive.names import is_night
+from obsarchive.store import Document
+from obsarchive.web.framework.authorization import admin_only, asking
+from obsarchive.web.framework.context import portal
+from obsarchive.web.framework.file_responses import last_lines
+from obsarchive.web.models.view_models import has_begun
+
+SILENCE = timedelta(seconds=60)
+"""A daemon that reported nothing for this long does not run."""
+MAX_UNDER_WAY = 200
+MAX_ENDED = 60
+MAX_ACTIVE = 60
+
+bp = Blueprint("jobs", __name__)
+
+
+@bp.get("/jobs")
+def jobs() -> ResponseReturnValue:
+    """Show the page, which then asks for its inner part every few seconds."""
+    return render_template("jobs.html", **under_observation())
+
+
+@bp.get("/jobs/now")
+def now() -> ResponseReturnValue:
+    """Return the part of the page that changes."""
+    return render_template("_jobs.html", **under_observation())
+
+
+@bp.get("/jobs/log")
+@admin_only
+def log() -> ResponseReturnValue:
+    """Return the last lines of the daemon's log."""
+    path = portal().settings.paths.logs / "archiver.log"
+    try:
+        lines = last_lines(path)
+    except OSError as err:
+        lines = [f"{path} cannot be read: {err.strerror}"]
+    return render_template("_log.html", lines=lines)
+
+
+def under_observation() -> dict[str, Any]:
+    """Return what runs, waits, failed and ended, as far as whoever asks may know it."""
+    jobs = portal().store.jobs
+    under_way = jobs.recent("enqueued", MAX_UNDER_WAY)
+    failed, ended = jobs.recent("failed", MAX_ENDED), jobs.recent("done", MAX_ENDED)
+    rejected = jobs.recent("rejected", MAX_ENDED)
+    mine = _visible(subject_of(job) for job in (*under_way, *failed, *ended, *rejected))
+    shown = [job for job in under_way if subject_of(job) in mine]
+    running = [("running", job) for job in shown if has_begun(job)]
+    queued = [("queued", job) for job in shown if not has_begun(job)]
+    daemon = jobs.daemon() or {}
+    return {
+        "daemon": daemon,
+        "state": daemon_state(daemon),
+        "running": running,
+        "queued": queued,
+        "active": (running + queued)[:MAX_ACTIVE],
+        "others": len(under_way) - len(shown),
+        "failed": _newest(job for job in (*failed, *rejected) if subject_of(job) in mine),
+        "ended": _newest(job for job in ended if subject_of(job) in mine),
+        "is_night": is_night,
+        "now": utc_now(),
+    }
+
+
+def subject_of(job: Mapping[str, Any]) -> str:
+    """Observation or night that a job works on."""
+    return str(job.get("subject") or "")
+
+
+def _visible(subjects: Iterable[str]) -> set[str]:
+    me, browse, named = asking(), portal().store.browse, set(subjects)
+    if me.is_admin:
+        return named
+    nights = {subject for subject in named if is_night(subject)}
+    return browse.visible(me.document, named - nights) | browse.nights_of(me.document, nights)
+
+
+def _newest(jobs: Iterable[Document]) -> list[Document]:
+    epoch = datetime.min.replace(tzinfo=utc_now().tzinfo)
+    ordered = sorted(jobs, key=lambda job: job.get("finished") or job.get("queued") or epoch, reverse=True)
+    return ordered[:MAX_ENDED]
+
+
+def daemon_state(telemetry: Mapping[str, Any] | None) -> str:
+    """Say what the daemon does, in one word or two."""
+    if not telemetry or not isinstance(telemetry.get("updated"), datetime):
+        return "not running"
+    if utc_now() - telemetry["updated"] > SILENCE:
+        return "not running"
+    return str(telemetry.get("state") or "working")

@@ -1,0 +1,166 @@
+"""The night: a light table of everything observed, and what the night itself was good for."""
+
+from collections.abc import Iterable
+from itertools import groupby
+
+from flask import Blueprint, abort, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from werkzeug.datastructures import MultiDict
+
+from obsarchive.core.documents import Night
+from obsarchive.names import ObservationName, is_night
+from obsarchive.web.framework import requests
+from obsarchive.web.framework.authorization import admin_only, asking, for_tokens, refuse
+from obsarchive.web.framework.context import portal
+from obsarchive.web.framework.file_responses import send
+from obsarchive.web.models.cards import cards_of, find_night, under_way
+from obsarchive.web.models.night_facts import night_facts
+from obsarchive.web.models.view_models import SORTS, PipelineView, Selection, Shown, find_product, pipelines_of
+from obsarchive.web.pages.jobs import daemon_state
+
+bp = Blueprint("nights", __name__)
+
+
+@bp.get("/")
+def home() -> ResponseReturnValue:
+    """Go to the last night with data."""
+    last = portal().store.browse.last_night(asking().document)
+    return redirect(url_for(".night", night=last)) if last else render_template("empty.html")
+
+
+@bp.get("/night")
+def pick() -> ResponseReturnValue:
+    """Go to a night by its date, as the date field of the browser sends it."""
+    night = request.args.get("date", "").replace("-", "")
+    return redirect(url_for(".night", night=night)) if is_night(night) else redirect(url_for(".home"))
+
+
+@bp.get("/night/<night>")
+def night(night: str) -> ResponseReturnValue:
+    """Show a night."""
+    if not is_night(night):
+        abort(404)
+    me, browse, selection = asking(), portal().store.browse, Selection.of(request.args)
+    cards = cards_of(browse.of_night(me.document, night))
+    shown = selection.apply(cards)
+    before, after = browse.neighbours(me.document, night)
+    found = browse.night(me.document, night)
+    return render_template(
+        "night.html",
+        night=night,
+        groups=[(program, list(group)) for program, group in groupby(shown, key=lambda card: card.program)],
+        total=len(cards),
+        pulse=_pulse(night, len(cards)),
+        shown=len(shown),
+        troubles=sum(len(card.troubles) for card in shown),
+        selection=selection,
+        sorts=list(SORTS),
+        before=before,
+        after=after,
+        facts=night_facts(found, shown) if found else None,
+        unfinished=any(card.state in (Shown.WAITING, Shown.STALE, Shown.QUEUED, Shown.RUNNING) for card in shown),
+    )
+
+
+@bp.get("/nights")
+def calendar() -> ResponseReturnValue:
+    """Show which nights have data, and how much."""
+    counted = portal().store.browse.calendar(asking().document)
+    most = max(counted.values(), default=1)
+    years: dict[str, dict[str, dict[int, tuple[str, int, int]]]] = {}
+    for night, count in counted.items():
+        level = 1 + min(3, int(4 * count / (most + 1)))
+        years.setdefault(night[:4], {}).setdefault(night[4:6], {})[int(night[6:])] = (night, count, level)
+    return render_template("calendar.html", years=sorted(years.items(), reverse=True), total=len(counted))
+
+
+@bp.get("/night/<night>/downloads")
+def downloads(night: str) -> ResponseReturnValue:
+    """Show what can be downloaded of a night."""
+    if not is_night(night):
+        abort(404)
+    me, browse = asking(), portal().store.browse
+    cards = Selection().apply(cards_of(browse.of_night(me.document, night)))
+    before, after = browse.neighbours(me.document, night)
+    groups = [(program, list(group)) for program, group in groupby(cards, key=lambda card: card.program)]
+    return render_template("downloads.html", night=night, groups=groups, before=before, after=after)
+
+
+@bp.get("/night/<night>/pulse")
+def pulse(night: str) -> ResponseReturnValue:
+    """Tell a page whether it is out of date, and what the daemon does."""
+    if not is_night(night):
+        abort(404)
+    return beat(_pulse(night, portal().store.browse.count_of_night(asking().document, night)))
+
+
+def _pulse(night: str, count: int) -> str:
+    return f"{count}-{portal().store.jobs.pulse(night=night)}"
+
+
+def beat(pulse: str) -> ResponseReturnValue:
+    """Answer a page that asks whether it is out of date."""
+    return {"pulse": pulse, "daemon": daemon_state(portal().store.jobs.daemon())}
+
+
+def night_pipelines(found: Night) -> list[PipelineView]:
+    """Pipelines of a night that left something."""
+    views = pipelines_of(found, portal().chain, portal().layout, under_way())
+    return [view for view in views if view.record.document]
+
+
+@bp.get("/night/<night>/product/<pipeline>/<path:name>")
+@for_tokens("download")
+def product(night: str, pipeline: str, name: str) -> ResponseReturnValue:
+    """Send a product of a night to those who have data in it."""
+    views = night_pipelines(find_night(night))
+    product = find_product(views, pipeline, name)
+    if product is None or name not in seen_products(views):
+        refuse()
+    return send(product[0], night, product[1])
+
+
+def seen_products(views: Iterable[PipelineView]) -> set[str]:
+    """Names of a night's products that are about the night, or about observations that the asking user may see."""
+    about = {name: _observations_in(name) for view in views for name in view.products}
+    named = set().union(*about.values())
+    visible = named if asking().is_admin else portal().store.browse.visible(asking().document, named)
+    return {name for name, observations in about.items() if observations <= visible}
+
+
+def _observations_in(product: str) -> set[str]:
+    stems = {part.rsplit(".", 1)[0] for part in product.split("/")}
+    return {stem for stem in stems if _is_observation(stem)}
+
+
+def _is_observation(text: str) -> bool:
+    try:
+        ObservationName.parse(text)
+    except ValueError:
+        return False
+    return True
+
+
+@bp.post("/night/<night>/redo/<pipeline>")
+@admin_only
+def redo(night: str, pipeline: str) -> ResponseReturnValue:
+    """Ask the daemon to do a pipeline of a night once more."""
+    find_night(night)
+    if not requests.is_known("night", pipeline):
+        refuse()
+    requests.wish("redo", subject=night, pipeline=pipeline)
+    return redirect(url_for("summary.summary", night=night))
+
+
+def neighbours(card_ids: list[str], obs_id: str) -> tuple[str | None, str | None]:
+    """Return the entries before and after one of a list."""
+    if obs_id not in card_ids:
+        return None, None
+    place = card_ids.index(obs_id)
+    return (card_ids[place - 1] if place else None), (card_ids[place + 1] if place + 1 < len(card_ids) else None)
+
+
+def in_order(night: str, arguments: MultiDict[str, str]) -> list[str]:
+    """Return the observations of a night in the order of a selection."""
+    cards = cards_of(portal().store.browse.of_night(asking().document, night))
+    return [card.id for card in Selection.of(arguments).apply(cards)]

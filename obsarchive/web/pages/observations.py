@@ -1,0 +1,154 @@
+"""One observation: its best picture, the facts, its pipelines with all they made, header and raw files."""
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Blueprint, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from obsarchive.core.documents import Observation
+from obsarchive.web.framework import requests
+from obsarchive.web.framework.authorization import admin_only, asking, for_tokens, refuse
+from obsarchive.web.framework.context import portal
+from obsarchive.web.framework.file_responses import resolve_product_path, send
+from obsarchive.web.models.cards import find_card
+from obsarchive.web.models.night_facts import contrast_curve
+from obsarchive.web.models.view_models import Card, PipelineView, Selection, find_product
+from obsarchive.web.pages.nights import beat, in_order, neighbours
+
+log = logging.getLogger(__name__)
+
+bp = Blueprint("observations", __name__, url_prefix="/observation/<obs_id>")
+
+
+@bp.get("")
+def observation(obs_id: str) -> ResponseReturnValue:
+    """Show an observation."""
+    card = find_card(obs_id)
+    night, selection = card.observation.night, Selection.of(request.args)
+    before, after = neighbours(in_order(night, request.args), obs_id)
+    return render_template(
+        "observation.html",
+        card=card,
+        observation=card.observation,
+        document=card.observation.document,
+        night=night,
+        curves=_curves(card),
+        fits=_best_image(card),
+        has_sky=portal().settings.server.sky if card.observation.number("coordinates.ra_deg") is not None else None,
+        pulse=portal().store.jobs.pulse(subject=obs_id),
+        header=_header(card.observation),
+        raw=_raw_files(card.observation),
+        tarball=_tarball(card.observation),
+        asked=requests.waiting_redos(obs_id),
+        selection=selection,
+        before=before,
+        after=after,
+    )
+
+
+@bp.get("/pulse")
+def pulse(obs_id: str) -> ResponseReturnValue:
+    """Tell a page whether it is out of date."""
+    if not portal().store.browse.visible(asking().document, [obs_id]):
+        refuse()
+    return beat(portal().store.jobs.pulse(subject=obs_id))
+
+
+def _curves(card: Card) -> list[dict[str, Any]]:
+    found = [(view.name, contrast_curve(card, view)) for view in card.pipelines]
+    filter = card.observation.filter
+    return [{"name": name.replace("_", " "), "filter": filter, **curve} for name, curve in found if curve]
+
+
+def _best_image(card: Card) -> tuple[str, str] | None:
+    """Pipeline and name of the first FITS image, of the pipeline with the best picture."""
+    views = sorted(card.pipelines, key=lambda view: view is not card.best)
+    images = ((view.name, name) for view in views for name in view.products if name.endswith(".fits"))
+    return next(images, None)
+
+
+def _header(observation: Observation) -> list[Mapping[str, Any]]:
+    cards = observation.document.get("fits_header") or ()
+    return [card for card in cards if isinstance(card, Mapping) and card.get("key") not in ("COMMENT", "")]
+
+
+def _raw_files(observation: Observation) -> list[str]:
+    raw = observation.document.get("raw_data")
+    return [str(name) for name in raw.get("data") or ()] if isinstance(raw, Mapping) else []
+
+
+def _tarball(observation: Observation) -> bool:
+    """Whether there is a tarball of the present products."""
+    path = portal().layout.tarball(observation.night, observation.id)
+    return observation.packed and resolve_product_path(path, portal().layout, observation.night) is not None
+
+
+@bp.get("/step/<pipeline>/<step>")
+def step(obs_id: str, pipeline: str, step: str) -> ResponseReturnValue:
+    """Show settings and log of a step, as its manifest keeps them."""
+    card = find_card(obs_id)
+    view = next((view for view in card.pipelines if view.name == pipeline), None)
+    shown = view.step(step) if view else None
+    if view is None or shown is None:
+        refuse()
+    return render_template("_step.html", manifest=_manifest(card.observation, view, step), step=shown)
+
+
+def _manifest(observation: Observation, view: PipelineView, step: str) -> Mapping[str, Any]:
+    """Read a step's manifest; empty when there is none or it cannot be read."""
+    path = resolve_product_path(portal().layout.manifest(view.folder, step), portal().layout, observation.night)
+    if path is None:
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as err:
+        log.warning("the manifest of %s %s.%s cannot be read: %s", observation.id, view.name, step, err)
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+@bp.get("/product/<pipeline>/<path:name>")
+@for_tokens("download")
+def product(obs_id: str, pipeline: str, name: str) -> ResponseReturnValue:
+    """Send a product."""
+    card = find_card(obs_id)
+    found = find_product(card.pipelines, pipeline, name)
+    if found is None:
+        refuse()
+    return send(found[0], card.observation.night, found[1])
+
+
+@bp.get("/tarball")
+@for_tokens("download")
+def tarball(obs_id: str) -> ResponseReturnValue:
+    """Send everything of an observation in one file."""
+    found = find_card(obs_id).observation
+    if not found.packed:
+        refuse()
+    return send(portal().layout.tarball(found.night, obs_id), found.night, {})
+
+
+@bp.post("/redo/<pipeline>")
+@admin_only
+def redo(obs_id: str, pipeline: str) -> ResponseReturnValue:
+    """Ask the daemon to do a pipeline once more, from its first step."""
+    return _wish(obs_id, pipeline)
+
+
+@bp.post("/redo/<pipeline>/<step>")
+@admin_only
+def redo_step(obs_id: str, pipeline: str, step: str) -> ResponseReturnValue:
+    """Ask the daemon to do one step once more."""
+    return _wish(obs_id, pipeline, step)
+
+
+def _wish(obs_id: str, pipeline: str, step: str = "") -> ResponseReturnValue:
+    find_card(obs_id)
+    if not requests.is_known("observation", pipeline, step):
+        refuse()
+    requests.wish("redo", subject=obs_id, pipeline=pipeline, step=step)
+    kept: dict[str, Any] = {"obs_id": obs_id, **Selection.of(request.args).parameters}
+    return redirect(url_for(".observation", **kept))

@@ -1,0 +1,86 @@
+"""The PSF library: what the nights offer, what is in it, what administrators want changed."""
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Any
+
+from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from obsarchive.web.framework import requests
+from obsarchive.web.framework.authorization import admin_only, asking, refuse
+from obsarchive.web.framework.context import portal
+from obsarchive.web.pages.nights import night_pipelines
+
+bp = Blueprint("library", __name__, url_prefix="/psflib")
+
+Star = dict[str, Any]
+
+
+def stars() -> list[Star]:
+    """Return the stars that nights offer, of observations that whoever asks may see, the newest night first."""
+    found = [{**star, "night": night} for night, listed in portal().store.nights.offered_stars() for star in listed]
+    if asking().is_admin:
+        return found
+    names = {str(star.get("observation")) for star in found}
+    visible = portal().store.browse.visible(asking().document, names)
+    return [star for star in found if star.get("observation") in visible]
+
+
+@bp.get("")
+def psflib() -> ResponseReturnValue:
+    """Show the library, night by night."""
+    waiting = {
+        wish["what"].get("observation"): wish["kind"].removeprefix("library ")
+        for wish in portal().store.requests.waiting()
+        if wish["kind"].startswith("library ")
+    }
+    wanted = request.args.get("state", "")
+    shown = [{**star, "state": _state(star, waiting)} for star in stars()]
+    kept = [star for star in shown if not wanted or star["state"] == wanted]
+    nights = [(night, list(group)) for night, group in groupby(kept, key=lambda star: star["night"])]
+    counts = Counter(str(star["state"]) for star in shown)
+    return render_template(
+        "psflib.html",
+        nights=nights,
+        counts=counts,
+        wanted=wanted,
+        picture=_picture_of(kept),
+        refused=[wish for kind in ("library add", "library remove") for wish in _refusals(kind)],
+    )
+
+
+def _state(star: Star, waiting: dict[str, str]) -> str:
+    if star.get("observation") in waiting:
+        return "queued"
+    return str(star.get("state") or "not in library")
+
+
+def _refusals(kind: str) -> Iterator[Any]:
+    return (wish for wish in portal().store.requests.about(kind)[:5] if wish.get("problem"))
+
+
+def _picture_of(kept: list[Star]) -> dict[str, str]:
+    """Name of the picture of each star that its night made."""
+    found = {}
+    for name in dict.fromkeys(star["night"] for star in kept):
+        night = portal().store.browse.night(asking().document, name)
+        made = {product for view in night_pipelines(night) for product in view.products} if night else set()
+        for star in kept:
+            picture = f"psflib/{star['observation']}.png"
+            if star["night"] == name and picture in made:
+                found[star["observation"]] = picture
+    return found
+
+
+@bp.post("/<any(add, remove):what>")
+@admin_only
+def change(what: str) -> ResponseReturnValue:
+    """Ask the daemon to put a star into the library or to take it out."""
+    name = request.form.get("observation", "")
+    if portal().store.browse.observation(asking().document, name) is None:
+        refuse()
+    requests.wish(f"library {what}", observation=name)
+    flash(f"The daemon will {what} {name}; it takes some seconds.")
+    return redirect(url_for(".psflib", state=request.form.get("state") or None))

@@ -1,0 +1,151 @@
+"""Searching the archive: a form whose address is worth sending, a table, exports."""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from flask import Blueprint, Response, abort, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from obsarchive.core.documents import Observation
+from obsarchive.pipeline.chain import steps_of
+from obsarchive.store.search import BadCursor, Page
+from obsarchive.web.framework.authorization import asking, audit, for_tokens
+from obsarchive.web.framework.context import portal
+from obsarchive.web.framework.template_filters import utc
+from obsarchive.web.models import search_form, votables
+from obsarchive.web.models.cards import card_of
+from obsarchive.web.models.columns import Column, columns
+from obsarchive.web.models.search_form import Asked, spoken
+from obsarchive.web.models.view_models import Card
+from obsarchive.web.pages.sky_map import Mark, sky_map
+
+MOST_EXPORTED = 10_000
+SIMPLE = ("name", "match", "ra", "dec", "radius", "unit", "date_from", "date_to", "program", "filter", "targets")
+"""Parameters that the form shows at once."""
+
+bp = Blueprint("search", __name__, url_prefix="/search")
+
+
+def cards(observations: Iterable[Observation]) -> Iterator[Card]:
+    """Return observations as tables show them; what runs just now is not looked up."""
+    return (card_of(found, {}) for found in observations)
+
+
+def asked() -> Asked:
+    """Read what is looked for from the address."""
+    return search_form.read(request.args, steps_of(portal().chain))
+
+
+def understood() -> Asked:
+    """Read what is looked for, where there is no page to show problems on: 400 with what was not understood."""
+    wanted = asked()
+    if wanted.problems:
+        abort(400, "; ".join(f"{name}: {problem}" for name, problem in wanted.problems.items()))
+    return wanted
+
+
+def page_of(wanted: Asked) -> Page:
+    """Return the page that is asked for; 400 if its mark is none of ours."""
+    try:
+        return portal().store.browse.search(
+            asking().document, wanted.criteria, wanted.order, wanted.limit, wanted.cursor
+        )
+    except BadCursor:
+        abort(400)
+
+
+@bp.get("")
+def search() -> ResponseReturnValue:
+    """Show the form, and what was found if something was looked for."""
+    wanted, me, browse = asked(), asking().document, portal().store.browse
+    looked_for = bool(spoken(request.args, "columns", "unit", "sort", "limit", "view"))
+    page = page_of(wanted) if looked_for and not wanted.problems else None
+    known = columns(portal().chain)
+    chosen = _chosen(known)
+    shown = list(cards(page.observations)) if page else []
+    return render_template(
+        "search.html",
+        page=page,
+        cards=shown,
+        sky=sky_map(map(_mark, shown)),
+        wanted=wanted,
+        columns=[column for column in known if column.key in chosen],
+        every_column=known,
+        sort_address=_sort_address,
+        address=_address,
+        numbers=[column for column in known if column.key in search_form.number_fields(wanted.criteria.known_steps)],
+        steps=wanted.criteria.known_steps,
+        units=list(search_form.UNITS),
+        states=list(search_form.STATES),
+        filters=browse.values("filter"),
+        programs=browse.programs(me),
+        cameras=browse.values("camera"),
+        more_asked=bool(spoken(request.args, *SIMPLE, "columns", "sort", "limit", "view", "cursor")),
+        as_thumbnails=request.args.get("view") == "thumbnails",
+    )
+
+
+def _mark(card: Card) -> Mark:
+    seen = card.observation
+    ra, dec = (seen.number(f"coordinates.{name}_deg") for name in ("ra", "dec"))
+    address = url_for("observations.observation", obs_id=card.id)
+    return Mark(ra, dec, address, f"{card.name}, {utc(seen.date_utc, '%Y-%m-%d')}")
+
+
+def _chosen(known: list[Column]) -> set[str]:
+    """Columns that are asked for, else the usual ones."""
+    named = {key for key in request.args.getlist("columns") if key}
+    chosen = {column.key for column in known if column.key in named}
+    return chosen or {column.key for column in known if column.shown}
+
+
+def _address(to: str = "search.search", form: str | None = None, **changes: Any) -> str:
+    """Return the address of this search with some parameters changed, from its first page; or of what to do with it."""
+    kept: dict[str, Any] = spoken(request.args, "cursor", *changes)
+    kept |= {"form": form} if form else {}
+    return url_for(to, **kept, **{name: value for name, value in changes.items() if value})
+
+
+def _sort_address(column: Column) -> str:
+    now = request.args.get("sort", "-date")
+    return _address(sort=f"-{column.sort}" if now == column.sort else column.sort)
+
+
+@bp.get("/export/<any(csv, json, votable):form>")
+@for_tokens("read")
+def export(form: str) -> ResponseReturnValue:
+    """Return all that is found, at most `MOST_EXPORTED` rows, as a file."""
+    wanted = understood()
+    found = portal().store.browse.stream(asking().document, wanted.criteria, wanted.order, MOST_EXPORTED)
+    audit("export", path=request.full_path)
+    known = columns(portal().chain)
+    rows = list(cards(found))
+    if form == "csv":
+        return _file(_csv(rows, known), "text/csv; charset=utf-8", "observations.csv")
+    if form == "votable":
+        return _file(votables.of_rows(rows, known), votables.MIME, "observations.vot")
+    answer = {"count": len(rows), "observations": [{c.key: c.plain(card) for c in known} for card in rows]}
+    return _file(portal().json.dumps(answer), "application/json", "observations.json")
+
+
+def _csv(rows: Iterable[Card], known: Iterable[Column]) -> str:
+    text = io.StringIO()
+    known = list(known)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([f"{column.key} [{column.unit}]" if column.unit else column.key for column in known])
+    for card in rows:
+        writer.writerow([_harmless(column.plain(card)) for column in known])
+    return text.getvalue()
+
+
+def _harmless(value: Any) -> Any:
+    """Keep a text from being taken for a formula by a spreadsheet."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+
+
+def _file(content: str | bytes, mimetype: str, name: str) -> Response:
+    response = Response(content, mimetype=mimetype)
+    response.headers.set("Content-Disposition", "attachment", filename=name)
+    return response

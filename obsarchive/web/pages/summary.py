@@ -1,0 +1,102 @@
+"""What a night was good for: seeing, Strehl ratios, contrast curves, calibration, troubles, time taken."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from obsarchive.core.documents import Night
+from obsarchive.core.rules import lookup
+from obsarchive.names import days_apart, is_night
+from obsarchive.web.framework import requests
+from obsarchive.web.framework.authorization import admin_only, asking
+from obsarchive.web.framework.context import portal
+from obsarchive.web.models.cards import cards_of, find_night
+from obsarchive.web.models.night_facts import night_facts
+from obsarchive.web.models.view_models import PipelineView
+from obsarchive.web.pages.nights import night_pipelines, seen_products
+
+MOST_NIGHTS = 60
+"""Nights that are offered as the source of a calibration."""
+
+bp = Blueprint("summary", __name__, url_prefix="/night/<night>")
+
+Facts = dict[str, Any]
+
+
+@bp.get("/summary")
+def summary(night: str) -> ResponseReturnValue:
+    """Show the summary of a night."""
+    found = find_night(night)
+    me, browse = asking(), portal().store.browse
+    cards = cards_of(browse.of_night(me.document, night))
+    before, after = browse.neighbours(me.document, night)
+    pipelines = night_pipelines(found)
+    products = seen_products(pipelines)
+    return render_template(
+        "summary.html",
+        night=night,
+        before=before,
+        after=after,
+        facts=night_facts(found, cards),
+        movie=_movie(found, pipelines, products),
+        masters=[master for view in pipelines if view.name == "calib" for master in _masters(view)],
+        pipelines=pipelines,
+        products=products,
+        troubles=[(card, view, step) for card in cards for view, step in card.troubles],
+        took=portal().store.jobs.took(night),
+        ignored=lookup(found.document, "raw_data.ignored_count"),
+        copies_from=found.copies_from,
+        sources=_sources(night) if me.is_admin else [],
+        asked=requests.waiting_redos(night),
+        copy_refused=requests.last_refusal("copy calibration", night=night) if me.is_admin else None,
+    )
+
+
+def _masters(view: PipelineView) -> Iterable[Mapping[str, Any]]:
+    for step in view.steps:
+        masters = step.record.results.get("masters")
+        yield from (master for master in masters or () if isinstance(master, Mapping))
+
+
+def _movie(night: Night, pipelines: Iterable[PipelineView], products: set[str]) -> list[Facts]:
+    """Pictures of the seeing frames in the order of time."""
+    known = {name for view in pipelines if view.name == "seeing" for name in view.products} & products
+    frames = []
+    for frame in night.seeing_frames():
+        stamp = str(frame.get("date_utc", ""))[:19]
+        name = f"seeing/{stamp.replace('-', '').replace(':', '').replace('T', '_')}.png"
+        if name in known:
+            frames.append({"name": name, "time": stamp.replace("T", " "), "fwhm_arcsec": frame.get("fwhm_arcsec")})
+    return sorted(frames, key=lambda frame: str(frame["time"]))
+
+
+def _sources(night: str) -> list[str]:
+    """Nights with masters of their own, the nearest first."""
+    nights = [found.id for found in portal().store.nights.all() if any(master.own for master in found.masters())]
+    nearest = sorted((found for found in nights if found != night), key=lambda found: days_apart(found, night))
+    return nearest[:MOST_NIGHTS]
+
+
+@bp.post("/calibration")
+@admin_only
+def copy_calibration(night: str) -> ResponseReturnValue:
+    """Ask the daemon to take the masters of another night, or its own again."""
+    find_night(night)
+    source = request.form.get("source", "")
+    if source and not is_night(source):
+        abort(400, "Choose a night.")
+    requests.wish("copy calibration", night=night, source=source)
+    flash("The daemon will change the calibration, and do again what used the old one.")
+    return redirect(url_for(".summary", night=night))
+
+
+@bp.post("/high_contrast")
+@admin_only
+def redo_high_contrast(night: str) -> ResponseReturnValue:
+    """Ask the daemon to subtract the PSFs of a night's stars once more."""
+    find_night(night)
+    requests.wish("redo high contrast", night=night)
+    flash("The daemon will do the high-contrast steps of this night again.")
+    return redirect(url_for(".summary", night=night))

@@ -1,0 +1,151 @@
+"""Administrators' page: who may see what, invitations, and what people did."""
+
+from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from obsarchive.accounts import totp
+from obsarchive.accounts import users as accounts
+from obsarchive.accounts.users import AccountError, Programs
+from obsarchive.store.portal_queries import programs_of
+from obsarchive.web.framework.authorization import admin_only, asking, audit, idle_life, refuse
+from obsarchive.web.framework.context import portal
+
+bp = Blueprint("users", __name__, url_prefix="/users")
+
+
+@bp.get("")
+@admin_only
+def users() -> ResponseReturnValue:
+    """Show everybody."""
+    return _page()
+
+
+def _page(status: int = 200, **more: str) -> ResponseReturnValue:
+    store = portal().store
+    return render_template(
+        "users.html",
+        users=store.users.all(),
+        passwords=accounts.password_states(store.users),
+        sessions=store.sessions.counts(idle_life()),
+        audit=store.audit.recent(),
+        **more,
+    ), status
+
+
+def _programs() -> Programs:
+    if request.form.get("admin"):
+        return "all"
+    return request.form.get("programs", "").replace(",", " ").split()
+
+
+def _pass_on(programs: Programs) -> None:
+    """Let the ownership of observations follow the users of programmes: the daemon passes them on."""
+    for program in programs if programs != "all" else ():
+        portal().store.requests.ask("owners", asking().name, {"program": program})
+
+
+@bp.post("")
+@admin_only
+def add() -> ResponseReturnValue:
+    """Add a user and show the one-time link with which he sets his password."""
+    name, programs = request.form.get("name", "").strip(), _programs()
+    try:
+        accounts.add_user(portal().store.users, name, programs)
+    except AccountError as err:
+        return _page(400, problem=str(err))
+    _hide_from_namesake(name)
+    _pass_on(programs)
+    audit("user added", subject=name, programs=" ".join(programs) if programs != "all" else "all")
+    return _invite(name)
+
+
+def _hide_from_namesake(name: str) -> None:
+    """Hide from a new user what may still name a removed one, until the daemon has passed it on."""
+    store = portal().store
+    waiting = [wish["what"].get("program") for wish in store.requests.waiting() if wish["kind"] == "owners"]
+    store.users.save(name, {"left": [program for program in waiting if program]})
+
+
+@bp.post("/invite")
+@admin_only
+def invite() -> ResponseReturnValue:
+    """Show a new one-time link."""
+    return _invite(request.form.get("name", ""))
+
+
+def _invite(name: str) -> ResponseReturnValue:
+    try:
+        token = accounts.invite(portal().store.users, name)
+    except AccountError as err:
+        return _page(400, problem=str(err))
+    audit("invited", subject=name)
+    return _page(link=accounts.link(portal().settings, token), invited=name)
+
+
+@bp.post("/programs")
+@admin_only
+def change_programs() -> ResponseReturnValue:
+    """Change what a user may see."""
+    name, programs, store = request.form.get("name", ""), _programs(), portal().store
+    user = store.users.find(name)
+    if user is None:
+        refuse()
+    if name == asking().name and programs != "all":
+        return _page(400, problem="You cannot take your own administrator's rights; another administrator can.")
+    try:
+        accounts.change_programs(store.users, name, programs)
+    except AccountError as err:
+        return _page(400, problem=str(err))
+    _pass_on([*programs_of(user), *(programs if programs != "all" else ())])
+    audit("programmes changed", subject=name, programs=" ".join(programs) if programs != "all" else "all")
+    flash(f"The programmes of {name} were changed.")
+    return redirect(url_for(".users"))
+
+
+@bp.post("/sessions")
+@admin_only
+def end_sessions() -> ResponseReturnValue:
+    """End every session of a user, and revoke his tokens."""
+    name, store = _known(), portal().store
+    store.sessions.close_all(name, but=asking().session)
+    store.tokens.revoke_all(name)
+    audit("sessions and tokens ended", subject=name)
+    flash(f"{name} is logged out everywhere, and his tokens are revoked.")
+    return redirect(url_for(".users"))
+
+
+@bp.post("/two_step")
+@admin_only
+def end_two_step() -> ResponseReturnValue:
+    """Switch off the second step of somebody's login, who lost his authenticator."""
+    name = _known()
+    totp.switch_off(portal().store.users, name)
+    audit("two-step login switched off", subject=name)
+    flash(f"{name} logs in with the password only.")
+    return redirect(url_for(".users"))
+
+
+def _known() -> str:
+    name = request.form.get("name", "")
+    if portal().store.users.find(name) is None:
+        refuse()
+    return name
+
+
+@bp.post("/remove")
+@admin_only
+def remove() -> ResponseReturnValue:
+    """Remove a user; his sessions end with him."""
+    name, store = request.form.get("name", ""), portal().store
+    user = store.users.find(name)
+    if user is None:
+        refuse()
+    if name == asking().name:
+        return _page(400, problem="You cannot remove yourself; another administrator can.")
+    store.users.remove(name)
+    store.sessions.close_all(name)
+    store.tokens.revoke_all(name)
+    _pass_on(programs_of(user))
+    audit("user removed", subject=name)
+    flash(f"{name} was removed.")
+    return redirect(url_for(".users"))

@@ -1,0 +1,65 @@
+"""FITS products in the browser (JS9), and the sky around a target."""
+
+from flask import Blueprint, Response, abort, make_response, render_template, send_file
+from flask.typing import ResponseReturnValue
+
+from obsarchive.remote.sky_images import Sky, SkyUnavailable
+from obsarchive.web.framework.authorization import refuse
+from obsarchive.web.framework.context import portal
+from obsarchive.web.models.cards import find_card
+from obsarchive.web.models.view_models import find_product
+
+VIEWER_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self' 'wasm-unsafe-eval'",
+        "style-src 'self' 'unsafe-inline'",  # JS9 lays its canvases out by style attributes
+        "img-src 'self' data: blob:",
+        "font-src 'self'",
+        "connect-src 'self' blob: data:",
+        "worker-src 'self' blob:",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+
+bp = Blueprint("viewer", __name__)
+
+
+@bp.get("/view/<obs_id>/<pipeline>/<path:name>")
+def view(obs_id: str, pipeline: str, name: str) -> ResponseReturnValue:
+    """Show a FITS product."""
+    card = find_card(obs_id)
+    if not name.endswith(".fits") or find_product(card.pipelines, pipeline, name) is None:
+        refuse()
+    made = [(found.name, product) for found in card.pipelines for product in found.products]
+    images = [(source, product) for source, product in made if product.endswith(".fits")]
+    night = card.observation.night
+    page = make_response(
+        render_template("viewer.html", card=card, pipeline=pipeline, name=name, images=images, night=night)
+    )
+    page.headers["Content-Security-Policy"] = VIEWER_POLICY
+    return page
+
+
+@bp.get("/observation/<obs_id>/sky.png")
+def sky(obs_id: str) -> ResponseReturnValue:
+    """Send a picture of the sky around the target."""
+    seen = find_card(obs_id).observation
+    ra, dec = seen.number("coordinates.ra_deg"), seen.number("coordinates.dec_deg")
+    return sky_picture(None if ra is None or dec is None else (ra, dec))
+
+
+def sky_picture(place: tuple[float, float] | None) -> Response:
+    """Return a picture of the sky around a place [deg]; 404 without a place or a service."""
+    service = portal().settings.server.sky
+    if service is None or place is None:
+        abort(404)
+    try:
+        path = Sky(service, portal().settings.paths.tmp / "sky").picture(*place)
+    except SkyUnavailable as err:
+        return Response(f"{err}\n", 502, mimetype="text/plain")
+    response = send_file(path, mimetype="image/png", max_age=86400)
+    response.headers["Cache-Control"] = "private, max-age=86400"
+    return response

@@ -1,0 +1,286 @@
+"""What the page of a source shows: light curves, events, features, neighbours, where its photometry comes from."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from flask import request
+
+from obsarchive.errors import ArchiveError
+from obsarchive.store import Cone, Document
+from obsarchive.web.framework.authorization import asking, refuse
+from obsarchive.web.framework.context import portal
+from obsarchive.web.models import light_curve_data
+from obsarchive.web.surveys.finder_chart import RADIUS_ARCSEC, Chart, chart
+from surveys.dataset import Lightcurve, data_root
+
+MOST_NEIGHBOURS = 200
+MOST_DETECTIONS = 500
+_UNITS = {"_mag_per_d": "mag/d", "_mag": "mag", "_d": "d"}
+_NAMES = {
+    "n": "epochs",
+    "reduced_chi2": "reduced χ²",
+    "von_neumann": "von Neumann ratio",
+    "stetson_j": "Stetson J",
+    "stetson_k": "Stetson K",
+    "beyond_1_sigma": "beyond 1 σ",
+}
+"""What features are called where their names are not what an astronomer would write."""
+
+
+def visible_projects() -> list[Document]:
+    """Return the projects that whoever asks may see, those that work first, then the newest."""
+    me = asking()
+    found = portal().store.surveys.visible_runs("all" if me.is_admin else me.programs)
+    newest = sorted(found, key=lambda run: str(run.get("updated") or ""), reverse=True)
+    return sorted(newest, key=lambda run: run.get("state") != "running")
+
+
+def labels(projects: Iterable[Document]) -> dict[str, str]:
+    """Return what projects are called: by their names, where those tell them apart."""
+    names = {str(run["_id"]): str(run.get("name") or run["_id"]) for run in projects}
+    used = Counter(names.values())
+    return {run: name if used[name] == 1 else run for run, name in names.items()}
+
+
+def visible_runs(project: str = "") -> list[str] | None:
+    """Return the projects whose sources whoever asks may see, or the one that he wants; None: of all and of none."""
+    if asking().is_admin:
+        return [project] if project else None
+    known = [str(run["_id"]) for run in visible_projects()]
+    return [project] if project in known else [] if project else known
+
+
+def find_source(name: str) -> Document:
+    """Return a source that whoever asks may see; nobody learns of others."""
+    found = portal().store.sources.find(name, visible_runs())
+    if found is None:
+        refuse()
+    return found
+
+
+def told(err: Exception) -> str:
+    """Return what went wrong, without where on this machine."""
+    return str(err).replace(f"{data_root()}/", "")
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The light curves of a source in a project.
+
+    Parameters
+    ----------
+    good : list of Lightcurve
+        Those that could be read.
+    problems : list of str
+        What is wrong with the others.
+    """
+
+    good: list[Lightcurve]
+    problems: list[str]
+
+
+@dataclass(frozen=True)
+class SourceView:
+    """A source as one project sees it.
+
+    Parameters
+    ----------
+    document : dict
+        The source.
+    projects : list of dict
+        Projects that have it and that whoever asks may see.
+    known : list of str
+        The projects that may be asked for; administrators may ask for some of which nothing else is known.
+    run : str
+        The project whose results are meant; empty: there is none.
+    """
+
+    document: Document
+    projects: Sequence[Document]
+    known: Sequence[str]
+    run: str
+
+    @classmethod
+    def asked(cls, name: str) -> "SourceView":
+        """Return the source of this name, as the project sees it that the address names, or else the newest."""
+        document = find_source(name)
+        of_source = document.get("projects") or []
+        projects = [run for run in visible_projects() if run["_id"] in of_source]
+        known = [str(run["_id"]) for run in projects]
+        if asking().is_admin:
+            known += [run for run in of_source if run not in known]
+        wanted = request.args.get("project", "")
+        if wanted and wanted not in known:
+            refuse()
+        return cls(document, projects, known, wanted or next(iter(known), ""))
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return str(self.document["_id"])
+
+    @property
+    def place(self) -> tuple[float, float] | None:
+        """Right ascension and declination [deg], if they are known."""
+        ra, dec = self.document.get("ra_deg"), self.document.get("dec_deg")
+        return (float(ra), float(dec)) if ra is not None and dec is not None else None
+
+    def _found(self, kind: str, **query: Any) -> list[Document]:
+        own = {"source_name": self.name, **query}
+        return list(portal().store.surveys.find(kind, own, limit=MOST_DETECTIONS))
+
+    @cached_property
+    def raw(self) -> list[Document]:
+        """Its raw photometry, by observatory."""
+        return self._found("raw_photometry")
+
+    @cached_property
+    def properties(self) -> Document:
+        """Summary of the analysis; empty if there was none."""
+        return next(iter(self._found("properties", run=self.run)), {})
+
+    @cached_property
+    def detections(self) -> list[Document]:
+        """Real events, the strongest first."""
+        query = {"source_name": self.name, "run": self.run, "simulated": False}
+        return portal().store.surveys.strongest(query, MOST_DETECTIONS)
+
+    @cached_property
+    def simulated(self) -> list[Document]:
+        """What the search found in light curves into which events were put."""
+        query = {"source_name": self.name, "run": self.run, "simulated": True}
+        return portal().store.surveys.strongest(query, MOST_DETECTIONS)
+
+    @property
+    def extra(self) -> Mapping[str, Any]:
+        """What the analysis adds."""
+        found = self.properties.get("extra")
+        return found if isinstance(found, Mapping) else {}
+
+    @property
+    def injections(self) -> list[Mapping[str, Any]]:
+        """Events that were put in, with their fates."""
+        found = self.extra.get("injections")
+        return [one for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
+
+    @property
+    def period(self) -> Mapping[str, Any]:
+        """The period that the analysis found; empty if there is none."""
+        found = self.extra.get("period")
+        known = isinstance(found, Mapping) and isinstance(found.get("period_d"), int | float) and found["period_d"] > 0
+        return found if known and isinstance(found, Mapping) else {}
+
+    @cached_property
+    def lightcurves(self) -> list[Document]:
+        """Documents of its light curves; of one that was kept with and without scores, that with scores."""
+        best: dict[tuple[Any, ...], Document] = {}
+        for found in self._found("lightcurves", run=self.run):
+            key = found.get("observatory"), found.get("series_number"), found.get("filter")
+            if key not in best or found.get("was_processed"):
+                best[key] = found
+        return [best[key] for key in sorted(best, key=str)]
+
+    def curves(self, wanted: Mapping[str, str] | None = None) -> Curves:
+        """Read the light curves, or those with the wanted observatory, filter and series."""
+        asked = {key: value for key, value in (wanted or {}).items() if value}
+        good, problems = [], []
+        for document in self.lightcurves:
+            if any(str(document.get(key)) != value for key, value in asked.items()):
+                continue
+            try:
+                curve = Lightcurve.from_document(document)
+                curve.load()
+            except ArchiveError as err:
+                problems.append(told(err))
+                continue
+            if not curve.is_simulated:
+                good.append(curve)
+        return Curves(good, problems)
+
+    def facts(self, curves: Iterable[Lightcurve], period_d: float | None) -> dict[str, Any]:
+        """Return what the plot of its light curves needs."""
+        known = self.period.get("period_d")
+        epoch = self.period.get("epoch_mjd") if period_d is not None and period_d == known else None
+        events = [_event(found) for found in self.detections if _is_placed(found)]
+        return light_curve_data.light_curves(
+            [_drawn(curve) for curve in curves], light_curve_data.MJD, period_d, epoch or 0.0, events
+        )
+
+    @cached_property
+    def features(self) -> "Features":
+        """Features, a row each, a column for each observatory and filter."""
+        found = self.properties.get("features")
+        return Features.of(found if isinstance(found, Mapping) else {})
+
+    @cached_property
+    def chart(self) -> Chart | None:
+        """What is known around it."""
+        if self.place is None:
+            return None
+        near = Cone(*self.place, RADIUS_ARCSEC / 3600)
+        return chart(self.document, portal().store.sources.near(visible_runs(), near, MOST_NEIGHBOURS))
+
+
+def _is_placed(event: Document) -> bool:
+    return all(isinstance(event.get(f"mjd_{end}"), int | float) for end in ("start", "peak", "stop"))
+
+
+def _event(found: Document) -> dict[str, Any]:
+    score = f"S/N {float(found.get('score') or 0):.1f}".replace("-", "−")
+    ends = {end: float(found[f"mjd_{end}"]) for end in ("start", "peak", "stop")}
+    words = f"{ends['peak']:.3f}  event of {score}  {found.get('filter')} {found.get('observatory')}"
+    return {**ends, "filter": found.get("filter"), "text": words}
+
+
+def _drawn(curve: Lightcurve) -> light_curve_data.Curve:
+    columns = curve.columns
+    is_flagged = columns.get("qflag", columns.get("flag", np.zeros(len(curve), bool))).astype(bool)
+    brightness = columns["mjd"], columns["mag"], columns["mag_err"]
+    return light_curve_data.Curve(curve.observatory, curve.filter, *brightness, is_flagged)
+
+
+@dataclass(frozen=True)
+class Features:
+    """A table of features.
+
+    Parameters
+    ----------
+    columns : list of str
+        Observatories and filters.
+    rows : list of (label, unit, list)
+        Features with a value for each column.
+    """
+
+    columns: list[str] = field(default_factory=list)
+    rows: list[tuple[str, str, list[Any]]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, features: Mapping[str, Any]) -> "Features":
+        """Return the table of what an analysis noted, by observatory and filter."""
+        groups = {str(name): values for name, values in features.items() if isinstance(values, Mapping)}
+        single = {name: value for name, value in features.items() if not isinstance(value, Mapping)}
+        if single:
+            groups[""] = single
+        names = dict.fromkeys(name for values in groups.values() for name in values)
+        rows = [(*_label(str(name)), [values.get(name) for values in groups.values()]) for name in names]
+        return cls(list(groups), rows)
+
+
+def _label(name: str) -> tuple[str, str]:
+    for suffix, unit in _UNITS.items():
+        if name.endswith(suffix):
+            return name.removesuffix(suffix).replace("_", " "), unit
+    return _NAMES.get(name, name.replace("_", " ")), ""
+
+
+def distances_arcsec(documents: Sequence[Document], cone: Cone) -> list[float]:
+    """Return how far sources are from the centre of a cone [arcsec], over any distance."""
+    ra, dec = (np.radians([float(one.get(key) or 0.0) for one in documents]) for key in ("ra_deg", "dec_deg"))
+    ra0, dec0 = math.radians(cone.ra_deg), math.radians(cone.dec_deg)
+    chord = np.sin((dec - dec0) / 2) ** 2 + np.cos(dec) * math.cos(dec0) * np.sin((ra - ra0) / 2) ** 2
+    return [float(value) for value in np.degrees(2 * np.arcsin(np.sqrt(np.clip(chord, 0, 1)))) * 3600]

@@ -1,0 +1,1 @@
+"""What the pipelines share: sequences of frames, calibration, and steps that several have."""

@@ -1,0 +1,87 @@
+"""Strehl ratio of a stacked star: a step that the bright-star and faint-star pipelines share."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from obsarchive.figures.plot_style import strehl_profile
+from obsarchive.pipeline import Workspace
+from obsarchive.science.psf.model import drizzled_response, perfect_psf
+from obsarchive.science.psf.strehl import StrehlResult, measure_strehl
+from pipelines.shared.preview_step import labels_of
+from pipelines.shared.product_headers import require_optics
+
+STREHL = ("strehl/{id}_strehl.txt", "strehl/{id}_box.fits", "strehl/{id}_profile.png")
+"""What :func:`measure_and_publish` makes."""
+PSF_SIDE = 129
+"""Side of the perfect PSF that is plotted [pixel]."""
+
+
+def measure_and_publish(work: Workspace, image_name: str, scale: int, pixfrac: float) -> dict[str, Any]:
+    """Measure the Strehl ratio of a product and publish table, box and radial profile.
+
+    Parameters
+    ----------
+    work : Workspace
+        Of the step.
+    image_name : str
+        Product whose guide star (``GUIDEX``, ``GUIDEY`` of its header) is measured.
+    scale, pixfrac : int, float
+        How the product was drizzled: the perfect PSF is given the same pixels.
+
+    Returns
+    -------
+    dict
+        Results of the step: ``ratio_percent``, ``fwhm_arcsec``, ``core_arcsec``, ``halo_arcsec``, ``flag``, …
+    """
+    optics = require_optics(work)
+    image, header = work.read(image_name)
+    pixel_arcsec = work.telescope.plate_scale_arcsec / scale
+    response = drizzled_response(scale, pixfrac)
+    centre = (header["GUIDEY"] - 1.0, header["GUIDEX"] - 1.0)
+    found = measure_strehl(image, optics, pixel_arcsec, response, centre=centre)
+    work.publish("strehl/{id}_strehl.txt", _table(found).encode())
+    work.publish_fits("strehl/{id}_box.fits", found.box, {"PIXSCALE": pixel_arcsec})
+    perfect = perfect_psf(optics, pixel_arcsec, PSF_SIDE, response)
+    work.publish("strehl/{id}_profile.png", _profile(work, found, perfect, pixel_arcsec))
+    return {
+        "ratio_percent": round(100 * found.ratio, 2),
+        "ratio_error_percent": round(100 * found.ratio_error, 2),
+        "fwhm_arcsec": round(found.fwhm_arcsec, 4),
+        "core_arcsec": round(found.core_arcsec, 4),
+        "halo_arcsec": round(found.halo_arcsec, 4),
+        "flux_adu": found.flux,
+        "lock_position": [found.y, found.x],
+        "flag": found.flag,
+        "flag_reason": found.reason,
+    }
+
+
+def _profile(work: Workspace, found: StrehlResult, perfect: np.ndarray, pixel_arcsec: float) -> bytes:
+    labels = replace(labels_of(work), strehl_percent=100 * found.ratio)
+    is_trusted = found.flag == "OK"
+    return strehl_profile(
+        found.box,
+        perfect,
+        pixel_arcsec,
+        labels,
+        core_fwhm_arcsec=found.core_arcsec if is_trusted else None,
+        halo_fwhm_arcsec=found.halo_arcsec if is_trusted else None,
+    )
+
+
+def _table(found: StrehlResult) -> str:
+    rows = [
+        ("strehl_ratio_percent", 100 * found.ratio, 100 * found.ratio_error),
+        ("fwhm_arcsec", found.fwhm_arcsec, np.nan),
+        ("core_fwhm_arcsec", found.core_arcsec, np.nan),
+        ("halo_fwhm_arcsec", found.halo_arcsec, np.nan),
+        ("flux_adu", found.flux, np.nan),
+        ("lock_position_x_px", found.x, np.nan),
+        ("lock_position_y_px", found.y, np.nan),
+    ]
+    lines = ["# quantity                        value        error"]
+    lines += [f"{name:24s} {value:14.4f} {error:12.4f}" for name, value, error in rows]
+    lines.append(f"{'flag':24s} {found.flag:>14s}  {found.reason}".rstrip())
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,1 @@
+"""Files of catalogues, tables and light curves."""

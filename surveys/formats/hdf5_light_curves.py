@@ -1,0 +1,341 @@
+"""HDF5 files that hold many light curves: compact, whole or absent, checked, safe with many writers.
+
+A file is never changed in place: a writer copies it, adds to the copy and renames that, all under a lock beside the
+file. Whoever reads sees the file before or after, a killed writer leaves it as it was. One file holds the sources of
+a degree of right ascension, so that a batch of sources costs the copy of a few files. A key is an HDF5 dataset with
+named columns; its attribute ``altdata`` (JSON) says what they are, and holds a checksum of both.
+"""
+
+import fcntl
+import hashlib
+import json
+import logging
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+from h5py import h5a, h5d, h5p, h5s, h5t
+from numpy.typing import NDArray
+
+from obsarchive.errors import ArchiveError
+from obsarchive.io.file_locks import FileLock
+from obsarchive.io.fits_products import whole_file
+
+log = logging.getLogger(__name__)
+
+ALTDATA = b"altdata"
+MARK = re.compile(r'{"_checksum":"([0-9a-f]{16})",?')
+LOCK_WAIT_S = 120.0
+FOREIGN = "surrogateescape"
+"""How bytes that are no UTF-8 are kept in text."""
+LEVEL = 1
+"""Strength of the compression: more costs time and saves little in so small datasets."""
+
+Columns = dict[str, NDArray[Any]]
+
+
+class Damaged(ArchiveError):
+    """A file or a light curve in it is not what was written."""
+
+
+class Absent(ArchiveError, KeyError):
+    """There is no such file or key."""
+
+    def __str__(self) -> str:
+        return ArchiveError.__str__(self)
+
+
+@dataclass(frozen=True)
+class Record:
+    """What lies under a key.
+
+    Parameters
+    ----------
+    columns : dict of str to ndarray
+        Columns of equal length.
+    altdata : dict
+        What is known beside them; anything that JSON holds.
+    """
+
+    columns: Columns
+    altdata: dict[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values()))) if self.columns else 0
+
+
+def ra_degree(ra_deg: float) -> int:
+    """Return the whole degree of right ascension that a place lies in, 0 to 359."""
+    return int(ra_deg % 360.0) % 360
+
+
+def checksum(record: Record) -> str:
+    """Return what tells a record from every other one."""
+    table, text = _table(record.columns), _json(record.altdata)
+    return _digest(table, text)
+
+
+def _digest(table: NDArray[Any] | None, text: str) -> str:
+    found = hashlib.blake2b(text.encode(), digest_size=8)
+    if table is not None:
+        # not the dtype's own description: what comes back from HDF5 has remarks of h5py in it
+        found.update(repr([(name, table.dtype[name].str) for name in table.dtype.names or ()]).encode())
+        found.update(table.tobytes())
+    return found.hexdigest()
+
+
+def _marked(text: str, digest: str) -> str:
+    """Return JSON of a mapping with its checksum as the first key."""
+    return f'{{"_checksum":"{digest}"{"," if len(text) > 2 else ""}{text[1:]}'
+
+
+def _unmarked(text: str) -> tuple[str, str]:
+    """Return the checksum of JSON, and the text that it was made of."""
+    found = MARK.match(text)
+    if found is None:
+        raise ValueError("no checksum")
+    return found.group(1), "{" + text[found.end() :]
+
+
+def _json(altdata: Mapping[str, Any]) -> str:
+    def plain(value: Any) -> Any:
+        if isinstance(value, np.generic | np.ndarray):
+            return value.tolist()
+        return str(value)
+
+    return json.dumps(altdata, default=plain, sort_keys=True, separators=(",", ":"))
+
+
+def _table(columns: Columns) -> NDArray[Any] | None:
+    """Return columns as one structured array, text as UTF-8 bytes."""
+    if not columns:
+        return None
+    parts = {name: _storable(name, np.asarray(values)) for name, values in columns.items()}
+    lengths = {len(part) for part in parts.values()}
+    if len(lengths) != 1:
+        raise ArchiveError(f"columns of unequal lengths {sorted(lengths)} cannot be one light curve")
+    table = np.empty(lengths.pop(), [(name, part.dtype) for name, part in parts.items()])
+    for name, part in parts.items():
+        table[name] = part
+    return table
+
+
+def _storable(name: str, values: NDArray[Any]) -> NDArray[Any]:
+    if values.ndim != 1:
+        raise ArchiveError(f"column {name!r} of a light curve has one dimension, found {values.ndim}")
+    if values.dtype.kind == "O":
+        values = np.array(["" if pd.isna(value) else str(value) for value in values], "U")
+    if values.dtype.kind == "M":
+        values = np.datetime_as_string(values)  # as numbers they would not tell their unit
+    if values.dtype.kind == "U":
+        values = np.char.encode(values, "utf-8", FOREIGN) if values.size else values.astype("S1")
+    if values.dtype.kind == "S":
+        return values if values.dtype.itemsize else values.astype("S1")
+    if values.dtype.kind not in "biuf":
+        raise ArchiveError(f"column {name!r} of a light curve holds numbers or text, found {values.dtype}")
+    return values
+
+
+class PhotometryFile:
+    """A file of light curves.
+
+    Parameters
+    ----------
+    path : Path
+        The file; made by the first `write`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other writers out, in this process and everywhere."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path.with_name(f".{self.path.name}.lock"))
+        lock.acquire(fcntl.LOCK_EX, LOCK_WAIT_S)
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @contextmanager
+    def _opened(self) -> Iterator[h5py.File]:
+        try:
+            # a file that is only ever replaced needs none of HDF5's own locks
+            file = h5py.File(self.path, "r", locking=False)
+        except FileNotFoundError as err:
+            raise Absent(f"{self.path}: no such file") from err
+        except OSError as err:
+            raise self._damaged(err) from err
+        with file:
+            try:
+                yield file
+            except RuntimeError as err:  # HDF5 met damaged bytes of its own
+                raise self._damaged(err) from err
+
+    def _damaged(self, err: Exception) -> Damaged:
+        return Damaged(f"{self.path} is no readable HDF5 file ({err}): restore it, or fetch its sources again")
+
+    def keys(self) -> list[str]:
+        """Return all keys, in their order; none if there is no file."""
+        try:
+            with self._opened() as file:
+                return sorted(file)
+        except Absent:
+            return []
+
+    def read(self, key: str) -> Record:
+        """Return what lies under a key.
+
+        Raises
+        ------
+        Absent
+            No such file or key.
+        Damaged
+            It is not what was written.
+        """
+        with self._opened() as file:
+            return self._record(file, key)
+
+    def read_many(self, keys: Iterable[str]) -> Iterator[tuple[str, Record | ArchiveError]]:
+        """Yield what lies under several keys, or what is wrong with it."""
+        with self._opened() as file:
+            for key in keys:
+                try:
+                    yield key, self._record(file, key)
+                except ArchiveError as err:
+                    yield key, err
+
+    def _record(self, file: h5py.File, key: str) -> Record:
+        if key not in file:
+            raise Absent(f"{self.path} holds no {key!r}")
+        try:
+            table, text = _read(h5d.open(file.id, key.encode()))
+            wanted, plain = _unmarked(text)
+            altdata = json.loads(plain)
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as err:
+            raise Damaged(f"{self.path}: {key!r} cannot be read: {err}") from err
+        if _digest(table, plain) != wanted:
+            raise Damaged(f"{self.path}: {key!r} is not what was written: its checksum differs")
+        columns: Columns = {}
+        for name in () if table is None else table.dtype.names or ():
+            values = table[name]  # type: ignore[index]
+            columns[name] = (
+                np.char.decode(values, "utf-8", FOREIGN) if values.dtype.kind == "S" else np.ascontiguousarray(values)
+            )
+        return Record(columns, altdata)
+
+    def write(self, records: Mapping[str, Record], remove: Iterable[str] = ()) -> None:
+        """Add records, and replace those whose keys are there; all of them or none.
+
+        Parameters
+        ----------
+        records : mapping of str to Record
+            What is written, by key.
+        remove : iterable of str
+            Keys that go.
+        """
+        for key in records:
+            if not key or "/" in key or key in (".", ".."):
+                raise ArchiveError(f"{key!r} cannot be a key of {self.path.name}: it is empty or has a slash")
+        with self.locked(), whole_file(self.path) as part:
+            self._sweep(part)
+            gone = {*records, *remove}.intersection(self._keys_or_aside())
+            if gone:
+                self._copy_others(part, gone)
+            elif self.path.exists():
+                shutil.copyfile(self.path, part)
+            with h5py.File(part, "a", libver="latest", locking=False) as file:
+                for key, record in records.items():
+                    _write(file, key, record)
+
+    def remove(self, keys: Iterable[str]) -> None:
+        """Remove keys; a file without any goes, too."""
+        gone = set(keys)
+        if not gone.intersection(self.keys()):
+            return
+        self.write({}, gone)
+        with self.locked():
+            if not self.keys():
+                self.path.unlink(missing_ok=True)
+
+    def _keys_or_aside(self) -> list[str]:
+        """Return all keys; a damaged file is set aside, so that what it held can be written anew."""
+        try:
+            return self.keys()
+        except Damaged as err:
+            aside = self.path.with_name(f"{self.path.name}.damaged_{datetime.now(UTC):%Y%m%d_%H%M%S}")
+            self.path.replace(aside)
+            log.error("%s; it is kept as %s", err, aside.name)  # noqa: TRY400 - the message says all
+            return []
+
+    def _sweep(self, mine: Path) -> None:
+        """Remove what killed writers left: whoever holds the lock is the only one."""
+        for left in self.path.parent.glob(f".{self.path.name}.*.part"):
+            if left != mine:
+                left.unlink(missing_ok=True)
+
+    def _copy_others(self, part: Path, gone: set[str]) -> None:
+        """Copy what stays: HDF5 would not give back the room of what is only unlinked."""
+        with self._opened() as old, h5py.File(part, "w", libver="latest", locking=False) as new:
+            for key in old:
+                if key not in gone:
+                    old.copy(key, new)
+
+
+def _write(file: h5py.File, key: str, record: Record) -> None:
+    """Write a dataset; through the lower layer of h5py, which takes half the time for so many small ones."""
+    table, text = _table(record.columns), _json(record.altdata)
+    marked = _marked(text, _digest(table, text)).encode()
+    name = key.encode()
+    if table is None or not len(table):
+        kind = _type_of(np.dtype("u1") if table is None else table.dtype)
+        made = h5d.create(file.id, name, kind, h5s.create(h5s.NULL) if table is None else h5s.create_simple((0,)))
+    else:
+        settings = h5p.create(h5p.DATASET_CREATE)
+        settings.set_chunk(table.shape)
+        settings.set_shuffle()
+        settings.set_deflate(LEVEL)
+        kind = _type_of(table.dtype)
+        made = h5d.create(file.id, name, kind, h5s.create_simple(table.shape), settings)
+        made.write(h5s.ALL, h5s.ALL, table, kind)
+    kind = h5t.C_S1.copy()
+    kind.set_size(len(marked))
+    attribute = h5a.create(made, ALTDATA, kind, h5s.create(h5s.SCALAR))
+    attribute.write(np.array(marked), mtype=kind)
+
+
+# Types of HDF5 take longer to make than the data to write, and most light curves have the same.
+
+
+@lru_cache(maxsize=256)
+def _type_of(dtype: np.dtype[Any]) -> Any:
+    return h5t.py_create(dtype, logical=True)
+
+
+@lru_cache(maxsize=256)
+def _dtype_of(encoded: bytes) -> np.dtype[Any]:
+    return np.dtype(h5t.decode(encoded).dtype)
+
+
+def _read(dataset: Any) -> tuple[NDArray[Any] | None, str]:
+    attribute = h5a.open(dataset, ALTDATA)
+    text = np.empty((), attribute.dtype)
+    attribute.read(text)
+    if dataset.get_space().get_simple_extent_type() == h5s.NULL:
+        return None, text.item().decode()
+    kind = dataset.get_type()
+    table = np.empty(dataset.shape, _dtype_of(kind.encode()))
+    if table.size:
+        dataset.read(h5s.ALL, h5s.ALL, table, kind)
+    return table, text.item().decode()

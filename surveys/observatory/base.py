@@ -1,0 +1,383 @@
+"""Virtual observatories: where photometry comes from, and how it becomes light curves.
+
+Whoever adds a survey subclasses `VirtualObservatory` and says how its data are fetched::
+
+    class VirtualMine(VirtualObservatory):
+        name = "MINE"
+
+        def fetch_data_from_observatory(self, cat_row, **kwargs):
+            return data_frame, {"exptime": 30.0, "filter": "r"}
+
+and, if the way of the base class does not fit, how they are reduced (`reduce_photometry`).
+"""
+
+import logging
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Any, cast
+
+import pandas as pd
+from pydantic import TypeAdapter, ValidationError
+
+from obsarchive.config.field_types import Secret
+from obsarchive.core.progress import Bar
+from obsarchive.errors import ArchiveError, ConfigError
+from obsarchive.remote.http import PoliteClient
+from surveys.database import open_surveys
+from surveys.dataset import Document, RawPhotometry, data_root, raw_identity
+from surveys.formats.hdf5_light_curves import Columns, Damaged, PhotometryFile, Record, ra_degree
+from surveys.observatory.downloads import sliding
+from surveys.observatory.parameters import ParsObservatory
+from surveys.observatory.reduction import PhotometryReducer
+from surveys.parameters import legalize
+from surveys.source import Source
+
+log = logging.getLogger(__name__)
+
+Fetched = tuple[pd.DataFrame | Columns | None, dict[str, Any]]
+Row = Mapping[str, Any]
+MOST_IN_A_ROW, MOST_FAILURES = 10, 100
+"""Failures after which a download gives up: the service is gone, or something is wrong with all sources."""
+
+
+class VirtualObservatory(PhotometryReducer):
+    """A survey.
+
+    Parameters
+    ----------
+    name : str, optional
+        Name of the survey; in upper case it names its folder.
+    **kwargs
+        Parameters; see ``describe()`` of its `pars`.
+    """
+
+    pars_class = ParsObservatory
+    name: str = ""
+
+    def __init__(self, name: str | None = None, **kwargs: Any) -> None:
+        self.name = legalize(name or self.name or type(self).__name__)
+        super().__init__(**kwargs, _name=self.name)
+        self.catalog: Any = None
+        self.output_folder = ""
+        self.sources: deque[Source] = deque(maxlen=self.pars.download_batch_size)
+        self.raw_data: deque[RawPhotometry] = deque(maxlen=self.pars.download_batch_size)
+        self.failures_list: list[dict[str, Any]] = []
+        self._client: PoliteClient | None = None
+
+    @property
+    def datasets(self) -> deque[RawPhotometry]:
+        """The raw data that were fetched last."""
+        return self.raw_data
+
+    def _complete(self) -> None:
+        super()._complete()
+        self._check_arguments(self.pars.reducer, self.reduce_photometry, "reducer")
+        self._check_arguments(self.pars.download_pars, self.fetch_data_from_observatory, "download_pars")
+
+    def __getstate__(self) -> dict[str, Any]:
+        # workers reduce: they need neither the catalogue, nor a connection, nor secrets
+        state = self.__dict__ | {"catalog": None, "_client": None, "sources": deque(), "raw_data": deque()}
+        state["pars"] = self.pars.copy()
+        state["pars"].credentials = {}
+        return state
+
+    @property
+    def client(self) -> PoliteClient:
+        """The connection to the service."""
+        if self._client is None:
+            pars = self.pars
+            self._client = PoliteClient(self.name, pars.base_url, pars.rate_limit, pars.timeout, pars.max_tries)
+        return self._client
+
+    def secret(self, name: str) -> str:
+        """Return a part of the credentials; empty if it is not given.
+
+        Raises
+        ------
+        ConfigError
+            The variable or file that should hold it does not.
+        """
+        given = self.pars.credentials.get(name)
+        if given is None or isinstance(given, str):
+            return given or ""
+        try:
+            found = TypeAdapter(Secret).validate_python(given)
+        except ValidationError as err:
+            raise ConfigError(f"{self.name}: credentials: {name}: {err.errors()[0]['ctx']['error']}") from err
+        return found.get_secret_value() if found else ""
+
+    # fetching
+
+    def fetch_data_from_observatory(self, cat_row: Row, **kwargs: Any) -> Fetched:
+        """Return the data of a source as the survey gives them, and what is known beside them.
+
+        Parameters
+        ----------
+        cat_row : mapping
+            ``name``, ``ra``, ``dec`` [deg], ``mag`` and what else the catalogue says.
+        **kwargs
+            ``download_pars``.
+
+        Returns
+        -------
+        (DataFrame or dict of ndarray or None, dict)
+            Data (None: there are none), and e.g. ``exptime`` [s], ``filter``, ``time_scale``, ``zero_point``.
+        """
+        if type(self).download_from_observatory is not VirtualObservatory.download_from_observatory:
+            return self.download_from_observatory(cat_row, **kwargs)
+        raise NotImplementedError(f"{type(self).__name__} does not say how data are fetched: define this method")
+
+    def download_from_observatory(self, cat_row: Row, **kwargs: Any) -> Fetched:
+        """Do what `fetch_data_from_observatory` does, under its other name."""
+        return self.fetch_data_from_observatory(cat_row, **kwargs)
+
+    def download(self, cat_row: Row, **download_args: Any) -> RawPhotometry:
+        """Fetch the raw data of a source; nothing is kept."""
+        arguments = {**self.pars.download_pars, **download_args}
+        data, altdata = self.fetch_data_from_observatory(cat_row, **arguments)
+        facts = {"ra": float(cat_row["ra"]), "dec": float(cat_row["dec"]), "mag": cat_row.get("mag"), **altdata}
+        facts |= {"name": str(cat_row["name"]), "observatory": self.name, "download_pars": arguments}
+        return RawPhotometry({} if data is None else data, facts, observatory=self.name)
+
+    def fetch_source(self, source: Source | Row, save: bool = True, **download_args: Any) -> RawPhotometry:
+        """Return the raw data of a source: those that are kept, else what the survey gives.
+
+        Parameters
+        ----------
+        source : Source or mapping
+            A source, or a row of a catalogue.
+        save : bool
+            Whether what is fetched is kept.
+        """
+        row = source.cat_row if isinstance(source, Source) else source
+        done = self.missing([row])
+        if not done:
+            kept = open_surveys().find("raw_photometry", raw_identity(self.name, str(row["name"])))
+            raw = RawPhotometry.from_document(next(kept))
+            raw.load()
+            return raw
+        raw = self.download(row, **download_args)
+        if save:
+            self._keep([(row, raw)])
+        return raw
+
+    def fetch_all_sources(
+        self,
+        start: int = 0,
+        stop: int | None = None,
+        save: bool = True,
+        reduce: bool = False,
+        download_args: Mapping[str, Any] | None = None,
+        retry_failed: bool = False,
+    ) -> int:
+        """Fetch the raw data of the sources of the catalogue that are not there yet.
+
+        Parameters
+        ----------
+        start, stop : int, optional
+            Range of the catalogue.
+        save : bool
+            Whether data are kept; without, every source of the range is fetched.
+        reduce : bool
+            Whether light curves are made and kept at once.
+        download_args : mapping, optional
+            Arguments of the download.
+        retry_failed : bool
+            Whether sources that failed before are tried again.
+
+        Returns
+        -------
+        int
+            Sources that were fetched.
+        """
+        if self.catalog is None:
+            raise ConfigError(
+                f"{self.name} has no catalogue: set its attribute catalog, or use the observatory of a project"
+            )
+        rows = [self.catalog.get_row(i) for i in range(start, min(stop or len(self.catalog), len(self.catalog)))]
+        due = self.missing(rows, retry_failed) if save else rows
+        made = 0
+        for row, raw in self.fetch(due, save, **(download_args or {})):
+            if isinstance(raw, Exception):
+                continue
+            made += 1
+            self.sources.append(Source.from_row(row, self.output_folder))
+            self.raw_data.append(raw)
+            if reduce:
+                for curve in self.reduce(raw):
+                    curve.save()
+        return made
+
+    download_all_sources = fetch_all_sources
+
+    def missing(self, rows: Sequence[Row], retry_failed: bool = False) -> list[Row]:
+        """Return the sources that are to be fetched: unknown ones, empty ones that expired, failed ones if wished.
+
+        A source that the database knows but whose file is gone is to be fetched, too.
+        """
+        now, known = datetime.now(UTC), self._known([str(row["name"]) for row in rows])
+        on_disk = self._on_disk(list(known.values()))
+
+        def is_due(found: Document | None) -> bool:
+            if found is None or found["state"] == "failed":
+                return found is None or retry_failed
+            if found["state"] == "empty" and found.get("expires") and found["expires"] < now:
+                return True
+            if self.pars.check_download_pars and found.get("download_pars") != self.pars.download_pars:
+                return True
+            return found["source_name"] not in on_disk
+
+        return [row for row in rows if is_due(known.get(str(row["name"])))]
+
+    def _known(self, names: Sequence[str]) -> dict[str, Document]:
+        """Return what the database knows of the raw photometry of sources."""
+        fields = ["source_name", "state", "expires", "filename", "filekey", "download_pars"]
+        found = open_surveys().named("raw_photometry", names, {"observatory": self.name}, fields)
+        return {one["source_name"]: one for one in found}
+
+    def _on_disk(self, documents: Sequence[Document]) -> set[str]:
+        """Return the sources whose raw photometry is where the database says; what is damaged is not."""
+        files: dict[str, dict[str, str]] = {}
+        for document in documents:
+            if document.get("filename"):
+                files.setdefault(document["filename"], {})[document["filekey"]] = document["source_name"]
+        there: set[str] = set()
+        for filename, names in files.items():
+            try:
+                keys = PhotometryFile(data_root() / self.name / filename).keys()
+            except Damaged as err:
+                log.warning("%s", err)
+                continue
+            there |= {names[key] for key in keys if key in names}
+        return there
+
+    def fetch(
+        self, rows: Iterable[Row], save: bool = True, **arguments: Any
+    ) -> Iterator[tuple[Row, RawPhotometry | Exception]]:
+        """Fetch sources side by side and yield them in their order, after they are kept.
+
+        A failure of one stops no other: it is noted with its reason. Ten in a row, or a hundred in all, end the
+        download: then it is not the sources.
+
+        Raises
+        ------
+        ArchiveError
+            Too many failures.
+        """
+        rows = list(rows)
+        bar, in_a_row, failures = Bar(f"fetch {self.name}"), 0, 0
+        results = sliding(lambda row: self.download(row, **arguments), rows, self.pars.num_threads_download)
+        done = 0
+        while batch := list(islice(results, self.pars.download_batch_size)):
+            if save:
+                self._keep(batch)
+            for row, raw in batch:
+                done += 1
+                failed = isinstance(raw, Exception)
+                in_a_row, failures = (in_a_row + 1, failures + 1) if failed else (0, failures)
+                if failed:
+                    self._fail(row, cast(Exception, raw))
+                yield row, raw
+                if in_a_row >= MOST_IN_A_ROW or failures >= MOST_FAILURES:
+                    raise ArchiveError(
+                        f"{self.name}: {in_a_row} failures in a row, {failures} in all: the download gives up; "
+                        f"the last: {raw}"
+                    )
+            bar.show(done / max(1, len(rows)), f"{done} of {len(rows)} sources, {failures} failed")
+
+    def _fail(self, row: Row, err: Exception) -> None:
+        expected = isinstance(err, ArchiveError)
+        log.warning("%s: %s: %s", self.name, row["name"], err, exc_info=None if expected else err)
+        self.failures_list.append({"name": str(row["name"]), "reason": reason_of(err), "cat_row": dict(row)})
+
+    def _keep(self, batch: Sequence[tuple[Row, RawPhotometry | Exception]]) -> None:
+        """Write a batch: the files first, then the database, so that what it knows is there."""
+        expires = datetime.now(UTC) + timedelta(days=self.pars.empty_expires)
+        files: dict[str, dict[str, Record]] = {}
+        documents: list[Document] = []
+        failed = [str(row["name"]) for row, raw in batch if isinstance(raw, Exception)]
+        # what is there stays when the survey cannot give it anew
+        older = self._on_disk([found for found in self._known(failed).values() if found["state"] == "good"])
+        for row, raw in batch:
+            if isinstance(raw, Exception):
+                if row["name"] in older:
+                    continue
+                known = raw_identity(self.name, str(row["name"]))
+                facts = {"state": "failed", "reason": reason_of(raw), "fetched": datetime.now(UTC), "checksum": None}
+                documents.append({**known, **facts})
+                continue
+            files.setdefault(raw.filename, {})[raw.filekey] = raw.record
+            documents.append({**raw.document(expires), "download_pars": raw.altdata.get("download_pars", {})})
+        for name, records in files.items():
+            PhotometryFile(data_root() / self.name / name).write(records)
+        open_surveys().save_raw(documents)
+
+    def retry_failed(self) -> int:
+        """Fetch again what failed before; returns how many came."""
+        rows = [self._row(found["source_name"]) for found in open_surveys().failed(self.name)]
+        due = [row for row in rows if row is not None]
+        return sum(not isinstance(raw, Exception) for _, raw in self.fetch(due))
+
+    def _row(self, name: str) -> Row | None:
+        if self.catalog is not None and name in self.catalog:
+            return cast(Row, self.catalog.get_row(name))
+        found = next(open_surveys().find("sources", {"_id": name}), None)
+        return Source.from_document(found).cat_row if found else None
+
+    def forget(self, names: Sequence[str]) -> None:
+        """Remove the raw photometry of sources from disk and database."""
+        surveys = open_surveys()
+        files: dict[str, list[str]] = {}
+        found = surveys.named("raw_photometry", names, {"observatory": self.name}, ["filename", "filekey"])
+        for raw in found:
+            if raw.get("filename"):
+                files.setdefault(raw["filename"], []).append(raw["filekey"])
+        for filename, keys in files.items():
+            PhotometryFile(data_root() / self.name / filename).remove(keys)
+        surveys.delete("raw_photometry", [raw["_id"] for raw in found])
+
+    def populate_sources(self, files: str = "*.h5") -> int:
+        """Fill the database from the raw data on disk; returns how many sources were found.
+
+        Sources are taken from the catalogue where it knows their names, else as the files know them. What cannot be
+        read is logged and left alone.
+        """
+        surveys, n_found = open_surveys(), 0
+        for path in sorted((data_root() / self.name).glob(files)):
+            file = PhotometryFile(path)
+            try:
+                found = list(file.read_many(file.keys()))
+            except Damaged as err:
+                log.warning("%s", err)
+                continue
+            good: list[RawPhotometry] = []
+            for key, record in found:
+                if isinstance(record, ArchiveError):
+                    log.warning("%s", record)
+                else:
+                    facts = {"name": key, **record.altdata}
+                    good.append(
+                        RawPhotometry(record.columns, facts, observatory=self.name, filename=path.name, filekey=key)
+                    )
+            expires = datetime.now(UTC) + timedelta(days=self.pars.empty_expires)
+            surveys.save_raw([raw.document(expires) for raw in good])
+            surveys.register((self._source_of(raw).document() for raw in good), self.output_folder or self.name)
+            n_found += len(good)
+        return n_found
+
+    def _source_of(self, raw: RawPhotometry) -> Source:
+        if self.catalog is not None and raw.source_name in self.catalog:
+            return Source.from_row(self.catalog.get_row(raw.source_name))
+        return Source(raw.source_name, raw.altdata["ra"], raw.altdata["dec"], raw.altdata.get("mag"))
+
+
+def reason_of(err: Exception) -> str:
+    """Return what went wrong, in words."""
+    return str(err) if isinstance(err, ArchiveError) else f"{type(err).__name__}: {err}"
+
+
+def bin_of(row: Row) -> int:
+    """Return the degree of right ascension of a source."""
+    return ra_degree(float(row["ra"]))

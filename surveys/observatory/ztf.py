@@ -1,0 +1,120 @@
+"""The Zwicky Transient Facility: light curves of the public survey, from the service of IRSA.
+
+The service: https://irsa.ipac.caltech.edu/docs/program_interface/ztf_lightcurve_api.html. The survey: Bellm et al.
+(2019, PASP 131, 018002), Masci et al. (2019, PASP 131, 018003).
+"""
+
+import io
+import threading
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from obsarchive.remote.http import Refused
+from obsarchive.science.astrometry.spherical import offsets_arcsec
+from surveys.dataset import Lightcurve, RawPhotometry
+from surveys.formats.photometry_columns import standard_photometry
+from surveys.observatory import Fetched, Row, VirtualObservatory
+from surveys.observatory.parameters import ParsObservatory
+
+SERVICE = "https://irsa.ipac.caltech.edu"
+PATH, LOGIN = "/cgi-bin/ZTF/nph_light_curves", "/account/signon/login.do"
+NEEDED = {"oid", "mjd", "mag", "magerr", "catflags", "filtercode", "ra", "dec"}
+PM_YEARS = 3e-3
+"""The search circle grows by this many years of proper motion [arcsec per mas/yr]."""
+
+
+class ParsZTF(ParsObservatory):
+    """Parameters of ZTF."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.set_default("base_url", SERVICE)
+        self.cone_radius = self.add_par("cone_radius", 2.0, float, "radius of the search", unit="arcsec")
+        self.min_dec = self.add_par("min_dec", -30.0, float, "sources south of it are not asked for", unit="deg")
+        self.max_mag = self.add_par("max_mag", 20.5, float, "fainter sources are not asked for", unit="mag")
+
+
+class VirtualZTF(VirtualObservatory):
+    """ZTF; credentials are only needed for data that are not public."""
+
+    pars_class = ParsZTF
+    name = "ZTF"
+    filter_names: ClassVar = {"zg": "g", "zr": "r", "zi": "i"}
+
+    def __init__(self, name: str | None = None, **kwargs: Any) -> None:
+        super().__init__(name, **kwargs)
+        self._login = threading.Lock()
+        self._is_known = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"_login": None}
+
+    def fetch_data_from_observatory(self, cat_row: Row, **kwargs: Any) -> Fetched:
+        """Return all epochs around a source; none where ZTF does not look."""
+        pars, mag = self.pars, cat_row.get("mag")
+        if float(cat_row["dec"]) < pars.min_dec or (mag is not None and float(mag) > pars.max_mag):
+            return None, {"skipped": "outside of what ZTF sees"}
+        motion = np.hypot(float(cat_row.get("pmra") or 0.0), float(cat_row.get("pmdec") or 0.0))
+        radius = float(kwargs.pop("radius", pars.cone_radius)) + PM_YEARS * motion
+        self._sign_in()
+        question = {
+            "POS": f"CIRCLE {float(cat_row['ra']):.7f} {float(cat_row['dec']):.7f} {radius / 3600:.7f}",
+            "FORMAT": "CSV",
+            **{key.upper(): value for key, value in kwargs.items()},
+        }
+        data = self._table(self.client.get(PATH, question).text)
+        return (data if len(data) else None), {"search_radius_arcsec": radius}
+
+    def _table(self, text: str) -> pd.DataFrame:
+        try:
+            # object identifiers have more digits than a float
+            data = pd.read_csv(io.StringIO(text), dtype={"oid": "int64", "expid": "int64"})
+        except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as err:
+            raise Refused(f"ZTF answered no table: {text[:200]!r}") from err
+        lacking = NEEDED.difference(data.columns)
+        if lacking:
+            raise Refused(f"ZTF answered a table without {', '.join(sorted(lacking))}: {text[:200]!r}")
+        return data
+
+    def _sign_in(self) -> None:
+        """Sign in once, if there are credentials; they travel in a form, never in an address."""
+        if self._is_known or not self.pars.credentials:
+            return
+        with self._login:
+            if not self._is_known:
+                form = {"josso_cmd": "login", "josso_username": self.secret("username")}
+                self.client.post(LOGIN, {**form, "josso_password": self.secret("password")})
+                self._is_known = True
+
+    def reduce_photometry(
+        self,
+        dataset: RawPhotometry,
+        gap: float = 40.0,
+        radius: float = 3.0,
+        mag_range: float = 0.75,
+        drop_flagged: bool = False,
+        drop_bad: bool = False,
+    ) -> list[Lightcurve]:
+        """Make a light curve for each object of ZTF at the place, each filter and each season.
+
+        An object has a number (``oid``) for each field, detector and filter: their zero points differ a little, so
+        they are kept apart. One that lies farther than `radius` [arcsec] from the source goes as a whole. Seeing moves
+        single epochs, so the median counts.
+        """
+        columns = standard_photometry(dataset.columns, dataset.altdata, also=["oid"])
+        oid = columns.pop("oid")
+        place = (float(dataset.altdata["ra"]), float(dataset.altdata["dec"]))
+        curves = []
+        for number in np.unique(oid).tolist():
+            own = oid == number
+            east, north = offsets_arcsec(columns["ra"][own], columns["dec"][own], place)
+            if radius > 0 and np.hypot(np.nanmedian(east), np.nanmedian(north)) > radius:
+                continue
+            keep = own & ~columns["flag"] if drop_flagged or drop_bad else own
+            found = self.split(dataset, columns, keep, gap, mag_range)
+            for curve in found:
+                curve.altdata["oid"] = number
+            curves += found
+        return curves

@@ -1,0 +1,294 @@
+"""A run of a project: what is due, bin by bin, and the locks that keep processes out of each other's way."""
+
+import fcntl
+import logging
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from obsarchive.config.model import Parallel
+from obsarchive.core.progress import Bar
+from obsarchive.errors import ArchiveError
+from obsarchive.io.file_locks import FileLock
+from obsarchive.science.astrometry.spherical import offsets_arcsec
+from obsarchive.store import Results, Surveys
+from surveys.database import find_config
+from surveys.dataset import Document
+from surveys.histograms import Histogram
+from surveys.histograms.file import HistogramFile
+from surveys.observatory.base import bin_of, reason_of
+from surveys.source import Source
+from surveys.worker import Bin, Outcome, work_on
+
+if TYPE_CHECKING:
+    from surveys.project import Project
+
+log = logging.getLogger(__name__)
+
+RAW_FIELDS = ("source_name", "observatory", "state", "filename", "filekey", "checksum")
+FAR_ARCSEC = 60.0
+"""Two sources of one name that are farther apart are two sources."""
+LEAST_FOR_WORKERS = 2000
+"""Fewer sources are done before workers have started."""
+WAIT_S, NOTE_S = 0.5, 2.0
+
+
+class Run:
+    """What a call of ``Project.run`` does.
+
+    Attributes
+    ----------
+    fetched, analysed, detections : int
+        Sources that were fetched and analysed, and real events that were found.
+    failures : list of (str, str)
+        Sources that failed, with the reasons.
+    """
+
+    def __init__(self, project: "Project", surveys: Surveys, retry_failed: bool, stages: Sequence[str]) -> None:
+        unknown = set(stages) - {"fetch", "reduce", "analyze"}
+        if unknown:
+            raise ArchiveError(f"no stage {sorted(unknown)}: fetch, reduce, analyze")
+        self.project, self.surveys, self.retry_failed, self.stages = project, surveys, retry_failed, stages
+        self.recipe = project.recipe("analyze" in stages)
+        self.locks = self.recipe.root / self.recipe.run / ".locks"
+        self.fetched = self.analysed = self.detections = 0
+        self.failures: list[tuple[str, str]] = []
+        self._bar = Bar(f"project {project.name}")
+        self._n_due = 0
+        self._n_seen = self._n_told = 0
+        self._next_note = 0.0
+        self._histogram = Histogram()
+        self._histogram_file = HistogramFile(project.histogram_path, self.locks / "histogram")
+
+    def go(self, chosen: Sequence[int]) -> None:
+        """Do what is due of some sources of the catalogue."""
+        catalog = self.project.catalog
+        self.locks.mkdir(parents=True, exist_ok=True)
+        due = self._due(chosen)
+        self._n_due = len(due)
+        self._warn_of_others()
+        bins: dict[int, list[int]] = {}
+        ra, _ = catalog.places()
+        for i in due:
+            bins.setdefault(bin_of({"ra": ra[i]}), []).append(i)
+        with ExitStack() as stack:
+            each = self._workers(stack) if due and self._works else None
+            waiting = sorted(bins)
+            while waiting:
+                batch: list[int] = []
+                with self._locked(waiting, bins) as mine:
+                    for degree in mine:
+                        batch += bins[degree]
+                    if mine:
+                        self._batch(batch, each)
+                waiting = [degree for degree in waiting if degree not in mine]
+                if waiting and not mine:
+                    time.sleep(WAIT_S)  # all that is left is in the hands of other processes
+            if "analyze" in self.stages:
+                finished = self.surveys.finished(self.recipe.run, self.recipe.cfg_hash, "done")
+                self._histogram_file.complete(finished, lambda names: self._count(names, each))
+
+    def _due(self, chosen: Sequence[int]) -> list[int]:
+        """Return the sources that are not finished, and those whose emptiness expired."""
+        names = self.project.catalog.names
+        recipe, now = self.recipe, datetime.now(UTC)
+        finished = self.surveys.finished(recipe.run, recipe.cfg_hash) if recipe.analysis else set()
+        for observatory in recipe.observatories if "fetch" in self.stages else ():
+            finished -= self.surveys.expired(observatory.name, now)
+            if self.retry_failed:
+                finished -= {found["source_name"] for found in self.surveys.failed(observatory.name)}
+        if self.retry_failed:
+            query = {"run": recipe.run, "state": "failed"}
+            finished -= {found["source_name"] for found in self.surveys.find("properties", query)}
+        return [i for i in chosen if names[i] not in finished]
+
+    def _warn_of_others(self) -> None:
+        query = {"run": self.recipe.run, "cfg_hash": {"$ne": self.recipe.cfg_hash}}
+        older = self.surveys.count("properties", query) if self.recipe.analysis else 0
+        if older:
+            log.warning(
+                "%s: %d sources were analysed with another configuration or code; they are analysed again "
+                "(version_control keeps the results of each)",
+                self.project.name,
+                older,
+            )
+
+    def _workers(self, stack: ExitStack) -> Any:
+        """Return a cluster's way of working on many bins, or None for this process."""
+        if self.project.pars.num_workers < 1 or self._n_due < LEAST_FOR_WORKERS:
+            return None
+        from obsarchive.execution.cluster import Cluster  # late: it is slow to import
+
+        config = find_config()
+        parallel = (config.parallel if config else Parallel()).model_copy(
+            update={"n_workers": self.project.pars.num_workers}
+        )
+        return stack.enter_context(Cluster(parallel, config.paths.tmp if config else self.recipe.root / ".tmp")).each
+
+    @contextmanager
+    def _locked(self, waiting: Sequence[int], bins: dict[int, list[int]]) -> Iterator[list[int]]:
+        """Take the locks of enough bins for a batch; those that others hold are left to them."""
+        mine: list[int] = []
+        with ExitStack() as held:
+            n = 0
+            for degree in waiting:
+                lock = FileLock(self.locks / f"RA{degree:03d}")
+                if not lock.try_acquire(fcntl.LOCK_EX):
+                    continue
+                held.callback(lock.release)
+                mine.append(degree)
+                n += len(bins[degree])
+                if n >= self.project.pars.batch_size:
+                    break
+            yield mine
+
+    def _batch(self, indices: Sequence[int], each: Any) -> None:
+        """Fetch, reduce and analyse some sources whose bins are ours."""
+        # another process may have finished them before we had the lock
+        due = self._still_due(indices)
+        rows = self._registered([self.project.catalog.get_row(i) for i in due])
+        if "fetch" in self.stages:
+            self._fetch(rows)
+        if self._works:
+            outcomes = []
+            for outcome in self._worked(rows, each):
+                outcomes.append(outcome)
+                self._tell(len(outcome.results.names))
+            self._commit(outcomes)
+        self._n_seen += len(indices)
+        self._n_told, self._next_note = self._n_seen * self._parts, 0.0
+        self._tell(0)
+        self._histogram_file.add(self._histogram)
+        self._histogram = Histogram()
+
+    @property
+    def _works(self) -> bool:
+        """Whether more is done than fetching."""
+        return not {"reduce", "analyze"}.isdisjoint(self.stages)
+
+    @property
+    def _parts(self) -> int:
+        """Parts that the work on a source has: a download from each observatory, and the rest."""
+        return self._works + ("fetch" in self.stages) * len(self.recipe.observatories)
+
+    def _tell(self, n_parts: int) -> None:
+        """Note how far the run is, now and then: parts of the work that are done."""
+        self._n_told += n_parts
+        if time.monotonic() < self._next_note:
+            return
+        self._next_note = time.monotonic() + NOTE_S
+        fraction = self._n_told / max(1, self._n_due * self._parts)
+        text = f"{self._n_seen} of {self._n_due} sources, {self.detections} events, {len(self.failures)} failed"
+        self._bar.show(fraction, text)
+        self.surveys.note_run(self.recipe.run, {"progress": fraction, "text": text})
+
+    def _still_due(self, indices: Sequence[int]) -> list[int]:
+        if not self.recipe.analysis or self.retry_failed:
+            return list(indices)
+        names = self.project.catalog.names
+        query = {"run": self.recipe.run, "cfg_hash": self.recipe.cfg_hash, "stale": False}
+        done = self.surveys.named("properties", [names[i] for i in indices], query, ["source_name"])
+        expired = [self.surveys.expired(obs.name, datetime.now(UTC)) for obs in self.recipe.observatories]
+        finished = {found["source_name"] for found in done}.difference(*expired)
+        return [i for i in indices if names[i] not in finished]
+
+    def _registered(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Note sources in the database; returns those that are not taken for others of the same name."""
+        fields = ["ra_deg", "dec_deg"]
+        known = {
+            found["_id"]: found for found in self.surveys.named("sources", [row["name"] for row in rows], {}, fields)
+        }
+        good = []
+        for row in rows:
+            other = known.get(row["name"])
+            if other and _apart_arcsec(row, other) > FAR_ARCSEC:
+                place = f"{other['ra_deg']:.4f} {other['dec_deg']:+.4f}"
+                reason = f"another project has a source of this name at {place}: give one of them another name"
+                log.warning("%s: %s", row["name"], reason)
+                self.failures.append((row["name"], reason))
+                continue
+            good.append(row)
+        documents = [
+            Source.from_row({**row, "cat_name": str(self.project.catalog.path or "test")}).document() for row in good
+        ]
+        self.surveys.register(documents, self.recipe.run)
+        return good
+
+    def _fetch(self, rows: Sequence[dict[str, Any]]) -> None:
+        for observatory in self.recipe.observatories:
+            missing = observatory.missing(rows, self.retry_failed)
+            self._tell(len(rows) - len(missing))
+            for row, raw in observatory.fetch(missing):
+                self._tell(1)
+                if isinstance(raw, Exception):
+                    self.failures.append((str(row["name"]), f"{observatory.name}: {reason_of(raw)}"))
+                else:
+                    self.fetched += 1
+
+    def _worked(self, rows: Sequence[dict[str, Any]], each: Any) -> Iterator[Outcome]:
+        """Yield what becomes of the sources whose raw photometry is there, bin by bin."""
+        raw: dict[str, list[Document]] = {}
+        names = [str(row["name"]) for row in rows]
+        ours = {observatory.name for observatory in self.recipe.observatories}
+        for found in self.surveys.named("raw_photometry", names, {"state": {"$ne": "failed"}}, RAW_FIELDS):
+            if found["observatory"] in ours:
+                raw.setdefault(found["source_name"], []).append(found)
+        tasks = [
+            Bin(self.recipe, group, {str(row["name"]): raw[str(row["name"])] for row in group})
+            for group in _by_bin(row for row in rows if str(row["name"]) in raw)
+        ]
+        yield from self._each(tasks, each)
+
+    def _each(self, tasks: Sequence[Bin], each: Any) -> Iterator[Outcome]:
+        if each is None:
+            yield from map(work_on, tasks)
+            return
+        for number, outcome in each(work_on, tasks):
+            if isinstance(outcome, Exception):
+                degree = bin_of(tasks[number].rows[0])
+                raise ArchiveError(
+                    f"{self.recipe.run}: the work on RA {degree} was lost: {outcome}; run it again"
+                ) from outcome
+            yield outcome
+
+    def _commit(self, outcomes: Sequence[Outcome]) -> None:
+        """Note results, of a batch at once: their files are there."""
+        results = Results()
+        for outcome in outcomes:
+            results += outcome.results
+            self.failures += outcome.failures
+            if outcome.histogram is not None:
+                self._histogram += outcome.histogram
+        if self.recipe.analysis is None:
+            # reduced only: what was analysed before rests on the same light curves
+            self.surveys.replace(self.recipe.run, results, ["lightcurves"])
+            return
+        self.surveys.replace(self.recipe.run, results)
+        self.analysed += len(results.names)
+        self.detections += sum(not found["simulated"] for found in results.detections)
+
+    def _count(self, names: set[str], each: Any) -> Iterator[Histogram]:
+        """Yield histograms of the light curves of sources that are finished."""
+        catalog = self.project.catalog
+        groups = _by_bin(catalog.get_row(name) for name in sorted(names) if name in catalog)
+        for outcome in self._each([Bin(self.recipe, group, {}, only_count=True) for group in groups], each):
+            if outcome.histogram is not None:
+                yield outcome.histogram
+
+
+def _by_bin(rows: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Return sources by whole degrees of right ascension."""
+    groups: dict[int, list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(bin_of(row), []).append(row)
+    return list(groups.values())
+
+
+def _apart_arcsec(row: dict[str, Any], other: Document) -> float:
+    place = other["ra_deg"], other["dec_deg"]
+    east, north = offsets_arcsec(np.array([row["ra"]]), np.array([row["dec"]]), place)
+    return float(np.hypot(east[0], north[0]))

@@ -1,0 +1,217 @@
+"""What a worker does: reduce and analyse the sources of one degree of right ascension, and write their light curves."""
+
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from obsarchive.errors import ArchiveError
+from obsarchive.store import Results
+from surveys import dataset
+from surveys.analysis import Analysis, in_memory
+from surveys.dataset import Document, Lightcurve, RawPhotometry
+from surveys.formats.hdf5_light_curves import PhotometryFile, Record
+from surveys.histograms import Histogram
+from surveys.observatory import VirtualObservatory
+from surveys.observatory.base import bin_of, reason_of
+from surveys.observatory.downloads import tried
+from surveys.properties import Properties
+from surveys.source import Source
+
+log = logging.getLogger(__name__)
+
+REDUCTION = "_reduction_"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a project works on its sources.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of all data.
+    run, cfg_hash : str
+        Folder of the project, and hash of its configuration.
+    observatories : list of VirtualObservatory
+        Who reduces.
+    analysis : Analysis or None
+        What is done then; None: light curves are enough.
+    paths : list of str
+        Where modules of the user's own are found.
+    """
+
+    root: Path
+    run: str
+    cfg_hash: str
+    observatories: Sequence[VirtualObservatory]
+    analysis: Analysis | None
+    paths: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Sources of a degree of right ascension.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        What is done.
+    rows : list of dict
+        The sources, as the catalogue has them.
+    raw : dict of str to list of dict
+        Documents of their raw photometry, by their names.
+    only_count : bool
+        Whether only the histogram is wanted, of light curves that are kept.
+    """
+
+    recipe: Recipe
+    rows: Sequence[dict[str, Any]]
+    raw: dict[str, list[Document]]
+    only_count: bool = False
+
+
+@dataclass
+class Outcome:
+    """What became of a bin."""
+
+    results: Results = field(default_factory=Results)
+    histogram: Histogram | None = None
+    failures: list[tuple[str, str]] = field(default_factory=list)
+
+
+def work_on(task: Bin) -> Outcome:
+    """Do the work of a bin; what goes wrong with a source is noted with the source."""
+    recipe = task.recipe
+    dataset.DATA_ROOT = recipe.root
+    for path in recipe.paths:
+        if path not in sys.path:
+            sys.path.append(path)
+    outcome = Outcome(histogram=Histogram() if recipe.analysis else None)
+    kept = _kept_curves(task) if task.only_count else {}
+    raw, problems = ({}, {}) if task.only_count else _read(task)
+    written: dict[str, dict[str, Record]] = {}
+
+    def analyse(one: Source) -> list[Lightcurve]:
+        own = raw.get(one.name, [])
+        curves = kept.get(one.name, []) if task.only_count else _reduced(recipe, own, problems.get(one.name))
+        return _analysed(recipe, in_memory(one, curves), outcome)
+
+    for row in task.rows:
+        name = str(row["name"])
+        source = Source.from_row(row, recipe.run)
+        analysed = tried(analyse, source)
+        if isinstance(analysed, Exception):
+            expected = isinstance(analysed, ArchiveError)
+            log.warning("%s %s: %s", recipe.run, name, analysed, exc_info=None if expected else analysed)
+            failed = Properties(name, recipe.run, recipe.cfg_hash, "failed", reason_of(analysed))
+            outcome.failures.append((name, failed.reason))
+            _note(outcome.results, name, [], [failed.document()] if recipe.analysis else [])
+            continue
+        for curve in analysed:
+            written.setdefault(curve.filename, {})[curve.filekey] = curve.record
+        inputs = {found.observatory: _checksum(task, name, found.observatory) for found in raw.get(name, [])}
+        properties = [{**source.properties.document(), "inputs": inputs}] if recipe.analysis else []
+        _note(outcome.results, name, [curve.document(recipe.cfg_hash) for curve in analysed], properties)
+        outcome.results.detections += [found.document() for found in (source.detections if recipe.analysis else [])]
+    if not task.only_count:
+        _write(recipe, bin_of(task.rows[0]), outcome.results.names, written)
+    return outcome
+
+
+def _note(results: Results, name: str, curves: list[Document], properties: list[Document]) -> None:
+    results.names.append(name)
+    results.lightcurves += curves
+    results.properties += properties
+
+
+def _checksum(task: Bin, name: str, observatory: str) -> str:
+    return next(str(raw.get("checksum")) for raw in task.raw.get(name, []) if raw["observatory"] == observatory)
+
+
+def _read(task: Bin) -> tuple[dict[str, list[RawPhotometry]], dict[str, ArchiveError]]:
+    """Return the raw photometry of the sources, file by file, and what cannot be read."""
+    files: dict[tuple[str, str], list[Document]] = {}
+    for documents in task.raw.values():
+        for document in documents:
+            files.setdefault((document["observatory"], document["filename"]), []).append(document)
+    found: dict[str, list[RawPhotometry]] = {}
+    problems: dict[str, ArchiveError] = {}
+    for (observatory, filename), documents in files.items():
+        names = {document["filekey"]: document["source_name"] for document in documents}
+        file = PhotometryFile(task.recipe.root / observatory / filename)
+        try:
+            records = list(file.read_many(names))
+        except ArchiveError as err:
+            problems |= dict.fromkeys(names.values(), err)
+            continue
+        for key, record in records:
+            if isinstance(record, ArchiveError):
+                problems[names[key]] = record
+            else:
+                raw = RawPhotometry(record.columns, record.altdata, observatory=observatory)
+                found.setdefault(names[key], []).append(raw)
+    return found, problems
+
+
+def _reduced(recipe: Recipe, raw: Sequence[RawPhotometry], problem: ArchiveError | None) -> list[Lightcurve]:
+    if problem is not None:
+        raise problem
+    by_name = {observatory.name: observatory for observatory in recipe.observatories}
+    return [curve for one in raw for curve in by_name[one.observatory].reduce(one)]
+
+
+def _analysed(recipe: Recipe, source: Source, outcome: Outcome) -> list[Lightcurve]:
+    """Return the light curves that are kept of a source after its analysis."""
+    curves = list(source.lightcurves)
+    if recipe.analysis is None:
+        return curves
+    recipe.analysis.analyze_source(source, recipe.run, recipe.cfg_hash)
+    if outcome.histogram is not None:
+        recipe.analysis.count(outcome.histogram, source)
+    return curves + source.processed_lightcurves if recipe.analysis.pars.save_processed else curves
+
+
+def _write(recipe: Recipe, degree: int, names: Sequence[str], written: dict[str, dict[str, Record]]) -> None:
+    """Write light curves in place of all that were there of these sources."""
+    gone = set(names)
+    folder = recipe.root / recipe.run
+    # a source may have lost light curves, or all of them
+    known = {f"{observatory.name}_photometry_RA{degree:03d}_reduced.h5" for observatory in recipe.observatories}
+    for filename in sorted({*written, *known}):
+        file, records = PhotometryFile(folder / filename), written.get(filename, {})
+        there = file.keys()
+        older = [key for key in there if source_of(key) in gone and key not in records]
+        if records:
+            file.write(records, older)
+        elif older:
+            file.remove(older)
+
+
+def source_of(key: str) -> str:
+    """Return the source to which the key of a light curve belongs."""
+    for kind in (REDUCTION, "_processed_", "_simulated_"):
+        name, found, rest = key.rpartition(kind)
+        if found and rest[:1].isdigit():
+            return name
+    return key
+
+
+def _kept_curves(task: Bin) -> dict[str, list[Lightcurve]]:
+    """Return the reduced light curves of the sources that are kept on disk."""
+    recipe = task.recipe
+    found: dict[str, list[Lightcurve]] = {}
+    wanted = {str(row["name"]) for row in task.rows}
+    degree = bin_of(task.rows[0])
+    for observatory in recipe.observatories:
+        file = PhotometryFile(recipe.root / recipe.run / f"{observatory.name}_photometry_RA{degree:03d}_reduced.h5")
+        there = file.keys()
+        keys = [key for key in there if REDUCTION in key and source_of(key) in wanted]
+        for key, record in file.read_many(keys) if keys else ():
+            if isinstance(record, ArchiveError):
+                log.warning("%s", record)
+                continue
+            found.setdefault(source_of(key), []).append(Lightcurve(record.columns, record.altdata, project=recipe.run))
+    return found

@@ -1,0 +1,276 @@
+"""``config.json``: what a wrong one is told, what a right one means."""
+
+import copy
+import json
+import time
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from obsarchive.config.model import Config, Nap, load
+from obsarchive.errors import ConfigError
+
+SHIPPED = Path(__file__).parents[2] / "config.json"
+SMALL: dict[str, Any] = {
+    "paths": {"raw": ["raw"], "archive": "archive", "tmp": "tmp", "logs": "logs"},
+    "telescope": {
+        "P60": {
+            "primary_m": 1.5,
+            "plate_scale_arcsec": 0.043,
+            "detector_px": [1024, 1024],
+            "filters": {"Si": {"wavelength_nm": 763, "width_nm": 153}},
+        }
+    },
+    "pipelines": [{"class": "tests.sample_pipelines.Toy", "when": "magnitude < 12"}],
+}
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    """The small configuration with one value put at a dotted path."""
+    config = copy.deepcopy(SMALL)
+    *folders, last = (int(key) if key.isdigit() else key for key in path.split("."))
+    place: Any = config
+    for key in folders:
+        place = place[key] if isinstance(key, int) else place.setdefault(key, {})
+    place[last] = value
+    return config
+
+
+def read(folder: Path, config: Any) -> Config:
+    file = folder / "config.json"
+    file.write_text(config if isinstance(config, str) else json.dumps(config))
+    return load(file)
+
+
+def complaint(folder: Path, config: Any) -> str:
+    """What is said about a wrong configuration; the file is always named."""
+    with pytest.raises(ConfigError) as failure:
+        read(folder, config)
+    text = str(failure.value)
+    assert all(line.startswith(str(folder / "config.json")) for line in text.splitlines())
+    return text
+
+
+# ------------------------------------------------------------------------------------- files
+
+
+def test_relative_paths_are_relative_to_the_file(tmp_path, monkeypatch):
+    monkeypatch.chdir("/")
+    monkeypatch.setenv("HOME", "/home/observer")
+    config = read(tmp_path, changed("paths.logs", "~/logs"))
+    assert config.paths.raw[0].path == tmp_path / "raw"
+    assert config.paths.archive == tmp_path / "archive"
+    assert config.paths.logs == Path("/home/observer/logs")
+    assert config.source == tmp_path / "config.json"
+    assert config.database_folder == tmp_path / "archive" / ".db"
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(ConfigError, match=r"nowhere\.json: no such file; copy the shipped"):
+        load(tmp_path / "nowhere.json")
+
+
+def test_a_folder_is_no_file(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"paths": {\n  "raw": ["raw"],,\n}}', "line 2, column 18: not JSON"),
+        ("", "line 1, column 1: not JSON"),
+        ("[]", "expected one JSON object, found a list"),
+        ("\ufeff{}", "BOM"),
+    ],
+)
+def test_broken_json(tmp_path, text, words):
+    assert words in complaint(tmp_path, text)
+
+
+def test_a_file_that_is_no_text(tmp_path):
+    (tmp_path / "config.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="not a text file in UTF-8"):
+        load(tmp_path / "config.json")
+
+
+# ------------------------------------------------------------------------------------- keys and values
+
+
+@pytest.mark.parametrize(
+    ("path", "nearest"),
+    [
+        ("paralel", "parallel"),
+        ("parallel.n_worker", "n_workers"),
+        ("misc.naps", "nap"),
+        ("misc.nap.begin", None),
+        ("paths.raw.0", "path"),
+        ("telescope.P60.plate_scale", "plate_scale_arcsec"),
+        ("telescope.P60.filters.Si.wavelenght_nm", "wavelength_nm"),
+        ("pipelines.0.klass", "class"),
+        ("database.passwort", "password"),
+    ],
+)
+def test_a_misspelt_key_is_named_with_its_nearest(tmp_path, path, nearest):
+    config = changed(path, {"pth": "x"} if path == "paths.raw.0" else "hidden")
+    where = "paths.raw.0.pth" if path == "paths.raw.0" else path
+    text = complaint(tmp_path, config)
+    line = next(line for line in text.splitlines() if "unknown key" in line)
+    assert f"{where}: unknown key" in line
+    assert (f"did you mean {nearest!r}?" in line) == (nearest is not None)
+    assert "hidden" not in text
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("paths.raw", [], "paths.raw: "),
+        ("parallel.n_workers", "many", "parallel.n_workers: Input should be a valid integer"),
+        ("parallel.n_workers", 0, "found 0"),
+        ("misc.archiving_start_date", "2015/02/30", "misc.archiving_start_date: "),
+        ("misc.nap", {"start": "23:30"}, "misc.nap.stop: this key is needed"),
+        ("misc.nap", {"start": "23:30Z", "stop": "04:00"}, "misc.nap.start: "),
+        ("database.db", "a b", "database.db: "),
+        ("database.mode", "external", 'database: mode "external" needs a uri'),
+        ("telescope.P60.secondary_m", 2.0, "telescope.P60: secondary_m must be smaller than primary_m"),
+        (
+            "pipelines.0.class",
+            "tests.sample_pipelines.Nothing",
+            "pipelines.0.class: no class 'tests.sample_pipelines.Nothing'",
+        ),
+        ("pipelines.0.class", "nowhere.Nothing", "No module named 'nowhere'"),
+        ("pipelines.0.class", "Nothing", "no class 'Nothing'"),
+        ("pipelines.0.class", "obsarchive.config.model.load", "is not a class"),
+        ("pipelines.0.when", "filter < 3", "pipelines.0.when: rule 'filter < 3'"),
+        ("pipelines.0.when", "science_program.program_id == 4", "text (quote it), 4 is not"),
+    ],
+)
+def test_a_wrong_value_is_explained(tmp_path, path, value, words):
+    assert words in complaint(tmp_path, changed(path, value))
+
+
+def test_every_mistake_is_told_at_once(tmp_path):
+    config = changed("parallel.n_worker", 3)
+    config["server"] = {"port": 70000}
+    del config["paths"]["archive"]
+    assert len(complaint(tmp_path, config).splitlines()) == 3
+
+
+def test_help_may_stand_anywhere(tmp_path):
+    def with_help(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {"help": ["any", {"thing": 1}], **{key: with_help(inner) for key, inner in value.items()}}
+        return [with_help(inner) for inner in value] if isinstance(value, list) else value
+
+    config = changed("misc.nap", {"start": "01:00", "stop": "02:00"})
+    assert read(tmp_path, with_help(config)) == read(tmp_path, config)
+
+
+def test_the_shipped_file_explains_every_section():
+    sections = json.loads(SHIPPED.read_text())
+    assert set(sections) <= set(Config.model_fields) | {"help"}
+    assert all("help" in section for section in sections.values() if isinstance(section, dict))
+
+
+# ------------------------------------------------------------------------------------- secrets
+
+
+def test_secrets_come_from_the_environment_or_a_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("DOME_PASSWORD", "azimuth")
+    (tmp_path / "key").write_text("zenith\n")
+    config = changed("database.password", {"env": "DOME_PASSWORD"})
+    config["server"] = {"secret_key": {"file": "key"}}
+    found = read(tmp_path, config)
+    assert found.database.password.get_secret_value() == "azimuth"
+    assert found.server.secret_key.get_secret_value() == "zenith"
+    assert "azimuth" not in repr(found) + found.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("secret", "words"),
+    [
+        ("hunter2", "never written here"),
+        ({"env": "HUNTER2", "default": "hunter2"}, "never written here"),
+        (["hunter2"], "never written here"),
+        ({"env": "SURELY_NOT_SET"}, "environment variable SURELY_NOT_SET is not set"),
+        ({"file": "no/such/file"}, "cannot read the secret"),
+    ],
+)
+def test_a_secret_in_the_file_is_refused_and_not_repeated(tmp_path, secret, words):
+    text = complaint(tmp_path, changed("database.password", secret))
+    assert "database.password: " in text
+    assert words in text
+    assert "hunter2" not in text
+
+
+# ------------------------------------------------------------------------------------- naps
+
+
+@pytest.mark.parametrize(
+    ("start", "stop", "inside", "outside"),
+    [
+        ("23:30", "04:00", ["23:30", "23:59", "00:00", "03:59"], ["23:29", "04:00", "12:00"]),
+        ("09:00", "17:30", ["09:00", "17:29"], ["08:59", "17:30", "00:00"]),
+        ("22:00", "00:00", ["22:00", "23:59"], ["00:00", "21:59"]),
+        ("06:00", "06:00", [], ["06:00", "05:59"]),
+    ],
+)
+def test_naps_also_over_midnight(start, stop, inside, outside):
+    nap = Nap(start=start, stop=stop, frame="UTC")
+
+    def covered(clock: str) -> bool:
+        hour, minute = map(int, clock.split(":"))
+        return nap.covers(datetime(2026, 3, 14, hour, minute, tzinfo=UTC))
+
+    assert [clock for clock in inside + outside if covered(clock)] == inside
+
+
+@pytest.mark.parametrize(
+    ("zone", "utc", "asleep"),
+    [
+        ("America/Phoenix", "2026-03-15T06:30", True),  # 23:30, no summer time ever
+        ("America/Phoenix", "2026-07-15T06:29", False),
+        ("Europe/Berlin", "2026-01-15T22:30", True),  # 23:30 CET
+        ("Europe/Berlin", "2026-07-15T21:30", True),  # 23:30 CEST
+        ("Europe/Berlin", "2026-07-15T02:30", False),  # 04:30 CEST
+        ("Europe/Berlin", "2026-03-29T01:30", True),  # 03:30 CEST, an hour that began at 02:00 CET
+        ("Europe/Berlin", "2026-10-25T02:30", True),  # 03:30 CET, after the hour that came twice
+    ],
+)
+def test_local_naps_follow_the_clock_on_the_wall(monkeypatch, zone, utc, asleep):
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        assert Nap(start="23:30", stop="04:00").covers(datetime.fromisoformat(f"{utc}+00:00")) is asleep
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@given(st.times(), st.times(), st.datetimes(timezones=st.just(UTC)))
+def test_a_nap_and_its_complement_share_the_day(start, stop, now):
+    nap, rest = Nap(start=start, stop=stop, frame="UTC"), Nap(start=stop, stop=start, frame="UTC")
+    assert nap.covers(now) + rest.covers(now) == (start != stop)
+
+
+# ------------------------------------------------------------------------------------- telescopes, digest
+
+
+def test_the_date_chooses_the_telescope():
+    config = load(SHIPPED)
+    change = date(2015, 10, 1)
+    assert config.telescope_of("VIC", change - timedelta(days=1)) == "Palomar_P60"
+    assert config.telescope_of("VIC", change) == "KPNO_2.1m"
+    assert config.telescope_of("IRC", change) is None
+
+
+def test_the_digest_follows_what_decides_on_pixels(tmp_path):
+    before = read(tmp_path, SMALL).digest
+    assert read(tmp_path, changed("misc.loop_interval_s", 3)).digest == before
+    assert read(tmp_path, changed("paths.tmp", "elsewhere")).digest == before
+    assert read(tmp_path, changed("pipelines.0.settings", {"text": "x"})).digest != before
+    assert read(tmp_path, changed("telescope.P60.plate_scale_arcsec", 0.044)).digest != before

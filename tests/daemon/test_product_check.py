@@ -1,0 +1,200 @@
+"""What vanished or rotted is found; what is packed is whole."""
+
+import json
+import os
+import shutil
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from obsarchive.core.archive_paths import Layout
+from obsarchive.core.documents import Observation
+from obsarchive.core.rules import compile_rule
+from obsarchive.daemon import product_check, tarballs
+from obsarchive.daemon.product_check import missing_products, verify
+from obsarchive.errors import ArchiveError
+from obsarchive.execution.step_process import execute
+from obsarchive.pipeline import Task
+from obsarchive.pipeline.chain import ChainEntry
+from tests.sample_pipelines import Toy, task_values
+
+NIGHT = "20160925"
+OBS = "4_351_Yrsa_VIC_lp600_o_20160925_110427.040912"
+CHAIN = [ChainEntry(Toy(), compile_rule("True"), {}, {})]
+
+
+@pytest.fixture
+def reduced(tmp_path: Path) -> Observation:
+    """An observation whose step ``write`` was done; its products lie in the archive."""
+    values = task_values(tmp_path, OBS)
+    manifest = execute(Task("t", Toy, "write", **values)).manifest
+    step = {"state": "done", "products": manifest["products"]}
+    return Observation({**values["document"], "pipelined": {"toy": {"steps": {"write": step}}}})
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    return Layout(tmp_path / "archive")
+
+
+@pytest.fixture
+def product(layout: Layout) -> Path:
+    return layout.observation(NIGHT, OBS) / "toy" / f"{OBS}.txt"
+
+
+def missing(observation: Observation, layout: Layout) -> list[tuple[str, tuple[str, ...]]]:
+    return [(found.step.name, found.products) for found in missing_products(observation, CHAIN, layout)]
+
+
+# ------------------------------------------------------------------------------------- audit
+
+
+def test_what_is_there_is_not_missing(reduced, layout):
+    assert missing(reduced, layout) == []
+
+
+def test_a_product_that_vanished(reduced, layout, product):
+    product.unlink()
+    assert missing(reduced, layout) == [("write", (product.name,))]
+
+
+def test_a_folder_that_vanished(reduced, layout):
+    shutil.rmtree(layout.night(NIGHT))
+    assert missing(reduced, layout) == [("write", (f"{OBS}.txt",))]
+
+
+def test_a_product_cut_short(reduced, layout, product):
+    os.truncate(product, 3)
+    assert missing(reduced, layout) == [("write", (product.name,))]
+
+
+@pytest.mark.parametrize("state", ["waiting", "enqueued", "failed", "rejected"])
+def test_only_what_is_done_must_be_there(reduced, layout, product, state):
+    product.unlink()
+    reduced.document["pipelined"]["toy"]["steps"]["write"]["state"] = state
+    assert missing(reduced, layout) == []
+
+
+def test_a_stale_mount_is_no_missing_product(reduced, layout, monkeypatch, caplog):
+    def stale(path, **_):
+        raise OSError(116, "Stale file handle", str(path))
+
+    monkeypatch.setattr(product_check.os, "stat", stale)
+    assert missing(reduced, layout) == []
+    assert "Stale file handle" in caplog.text
+
+
+# ------------------------------------------------------------------------------------- checksums
+
+
+def test_a_sound_tree_verifies(reduced, layout):
+    assert list(verify(layout.root)) == []
+
+
+def test_one_flipped_bit_is_found(reduced, layout, product):
+    content = bytearray(product.read_bytes())
+    content[4] ^= 1
+    product.write_bytes(content)
+    assert list(verify(layout.root)) == [(product, "differs from its checksum")]
+
+
+def test_a_missing_product_is_found(reduced, layout, product):
+    product.unlink()
+    assert list(verify(layout.root)) == [(product, "is missing")]
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", "3", '{"products": 3}', '{"products": [3]}', '{"products": [{}]}', '{"products": [{"name": 3}]}'],
+)
+def test_a_damaged_manifest_is_found_and_the_rest_is_verified(reduced, layout, product, content):
+    manifest = product.parent / ".write.json"
+    other = product.parent / ".z_other.json"
+    other.write_text(json.dumps({"products": [{"name": "gone.txt", "sha256": ""}]}))
+    manifest.write_text(content)
+    [damaged, gone] = verify(layout.root)
+    assert damaged[0] == manifest
+    assert "cannot be read" in damaged[1]
+    assert gone == (product.parent / "gone.txt", "is missing")
+
+
+# ------------------------------------------------------------------------------------- tarballs
+
+
+@pytest.fixture(params=["lbzip2", "python"])
+def packer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways to compress."""
+    if request.param == "python":
+        monkeypatch.setattr(tarballs.shutil, "which", lambda _: None)
+    elif shutil.which("lbzip2") is None:
+        pytest.skip("lbzip2 is not installed")
+    return request.param
+
+
+def test_a_tarball_holds_everything_once(reduced, layout, packer):
+    folder, tarball = layout.observation(NIGHT, OBS), layout.tarball(NIGHT, OBS)
+    (folder / "toy" / ".x.fits.12345678.part").write_text("unfinished")
+    (folder / "link").symlink_to("/etc/passwd")
+    for _ in range(2):  # the second time the tarball is there already
+        size = tarballs.pack(folder, tarball)
+    assert size == tarball.stat().st_size
+    assert tarballs.members(tarball) == [f"{OBS}/toy/.write.json", f"{OBS}/toy/{OBS}.txt"]
+    with tarfile.open(tarball, "r:bz2") as tar:  # the second opinion, on content and owners
+        member = tar.getmember(f"{OBS}/toy/{OBS}.txt")
+        assert tar.extractfile(member).read() == b"starlight"
+        assert (member.uid, member.gid, member.uname, member.gname) == (0, 0, "", "")
+
+
+def test_the_same_products_give_the_same_tarball(reduced, layout, packer, tmp_path):
+    folder = layout.observation(NIGHT, OBS)
+    tarballs.pack(folder, tmp_path / "one")
+    tarballs.pack(folder, tmp_path / "two")
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+def test_a_tarball_that_cannot_be_finished_leaves_the_old_one(reduced, layout, packer, monkeypatch):
+    folder, tarball = layout.observation(NIGHT, OBS), layout.tarball(NIGHT, OBS)
+    tarball.write_bytes(b"the old one")
+
+    def breaks(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tarballs.tarfile.TarFile, "addfile", breaks)
+    with pytest.raises(ArchiveError, match="no space left"):
+        tarballs.pack(folder, tarball)
+    assert tarball.read_bytes() == b"the old one"
+    assert list(folder.glob(".*.part")) == []
+
+
+def test_a_packer_that_dies_is_an_error(reduced, layout, tmp_path, monkeypatch):
+    fake = tmp_path / "lbzip2"
+    fake.write_text("#!/bin/sh\ncat > /dev/null\nexit 3\n")
+    fake.chmod(0o755)
+    monkeypatch.setattr(tarballs.shutil, "which", lambda _: str(fake))
+    tarball = layout.tarball(NIGHT, OBS)
+    with pytest.raises(ArchiveError, match="exit code 3"):
+        tarballs.pack(layout.observation(NIGHT, OBS), tarball)
+    assert not tarball.exists()
+
+
+# ------------------------------------------------------------------------------------- sweeping
+
+
+def test_only_old_leftovers_are_swept(tmp_path):
+    old, new = tmp_path / "a" / ".x.fits.1.part", tmp_path / ".y.fits.2.part"
+    product = tmp_path / "a" / "x.fits"
+    old.parent.mkdir()
+    for path, time_s in ((old, 100.0), (new, 300.0), (product, 100.0)):
+        path.touch()
+        os.utime(path, (time_s, time_s))
+    assert tarballs.sweep_leftovers(tmp_path, older_than=200.0) == 1
+    assert (old.exists(), new.exists(), product.exists()) == (False, True, True)
+
+
+def test_unpacked_raw_files_of_one_subject_are_swept(tmp_path):
+    for name in (OBS, "other"):
+        (tmp_path / "unpacked" / name).mkdir(parents=True)
+    tarballs.sweep(tmp_path, OBS)
+    tarballs.sweep(tmp_path, "never there")
+    assert [path.name for path in (tmp_path / "unpacked").iterdir()] == ["other"]

@@ -1,0 +1,305 @@
+"""Raw folders seen through clocks that can be set: what is new, what still grows, what cannot be read."""
+
+import errno
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from obsarchive.config.model import RawRoot
+from obsarchive.daemon import raw_scanner
+from obsarchive.daemon.raw_scanner import FULL_LOOK_S, Scanner, open_instrument, signature
+from obsarchive.errors import ConfigError
+
+NIGHT, EARLIER = "20160925", "20160924"
+OBS = "4_351_Yrsa_VIC_lp600_o_20160925_110427.040912"
+DARK = "dark_6_20160925_010000.000000.fits"
+SETTLE_S = 20.0
+EPOCH = 1_474_800_000.0
+
+
+@dataclass
+class Clocks:
+    """A monotonic clock and one on the wall."""
+
+    monotonic_s: float = 1000.0
+    wall_s: float = EPOCH
+
+    def pass_(self, seconds: float) -> None:
+        self.monotonic_s += seconds
+        self.wall_s += seconds
+
+
+@pytest.fixture
+def clocks() -> Clocks:
+    return Clocks()
+
+
+@pytest.fixture
+def scanner(tmp_path: Path, clocks: Clocks) -> Scanner:
+    (tmp_path / NIGHT).mkdir()
+    return Scanner(RawRoot(path=tmp_path), SETTLE_S, "", lambda: clocks.monotonic_s, lambda: clocks.wall_s)
+
+
+def put(folder: Path, name: str, wall_s: float, content: bytes = b"x" * 10) -> Path:
+    """Write a file with a time of its own; the folder's time moves, as on a real disk."""
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    path.write_bytes(content)
+    os.utime(path, (wall_s, wall_s))
+    touch_folder(folder)
+    return path
+
+
+def touch_folder(folder: Path) -> None:
+    """Give a folder a time it never had."""
+    touched = folder.stat().st_mtime_ns + 1_000_000_000
+    os.utime(folder, ns=(touched, touched))
+
+
+def seen(scanner: Scanner) -> list[str]:
+    return [listing.night for listing in scanner.changed()]
+
+
+def test_nights_newest_first_and_nothing_but_nights(tmp_path, scanner):
+    (tmp_path / EARLIER).mkdir()
+    (tmp_path / "20160931").mkdir()
+    (tmp_path / "lost+found").mkdir()
+    (tmp_path / "20160926").touch()
+    assert scanner.nights() == [NIGHT, EARLIER]
+    scanner.first_night = NIGHT
+    assert scanner.nights() == [NIGHT]
+
+
+def test_a_night_is_listed_by_kind_and_observation(tmp_path, scanner):
+    for name in (f"{OBS}_10.fits", f"{OBS}_9.fits", f"{OBS}.fits", DARK, "truth.json"):
+        put(tmp_path / NIGHT, name, EPOCH - 100)
+    (tmp_path / NIGHT / f"{OBS}_1.fits").mkdir()
+    (tmp_path / NIGHT / f"{OBS}_2.fits").symlink_to("nowhere")
+    [listing] = scanner.changed()
+    assert [found.raw.name for found in listing.of_kind("dark")] == [DARK]
+    assert listing.ignored == [f"{OBS}_1.fits", f"{OBS}_2.fits", "truth.json"]
+    assert [found.raw.part for found in listing.observations()[OBS]] == [-1, 9, 10]
+
+
+def test_an_unchanged_night_is_not_read_again(tmp_path, scanner, monkeypatch):
+    put(tmp_path / NIGHT, DARK, EPOCH - 100)
+    assert seen(scanner) == [NIGHT]
+    monkeypatch.setattr(Scanner, "_list", lambda *_: pytest.fail("the folder was read"))
+    assert seen(scanner) == []
+
+
+def test_a_new_file_is_news(tmp_path, scanner):
+    put(tmp_path / NIGHT, DARK, EPOCH - 100)
+    assert seen(scanner) == [NIGHT]
+    put(tmp_path / NIGHT, f"{OBS}.fits", EPOCH - 100)
+    assert seen(scanner) == [NIGHT]
+
+
+def test_a_file_rewritten_in_place_is_noticed_in_the_end(tmp_path, scanner, clocks):
+    path = put(tmp_path / NIGHT, DARK, EPOCH - 100)
+    [before] = scanner.changed()
+    path.write_bytes(b"y" * 11)
+    os.utime(path, (EPOCH, EPOCH))
+    assert seen(scanner) == []
+    clocks.pass_(FULL_LOOK_S)
+    [listing] = scanner.changed()
+    assert signature(listing.files) != signature(before.files)
+
+
+def test_touching_the_folder_alone_is_no_news(tmp_path, scanner):
+    put(tmp_path / NIGHT, DARK, EPOCH - 100)
+    assert seen(scanner) == [NIGHT]
+    touch_folder(tmp_path / NIGHT)
+    assert seen(scanner) == []
+
+
+def test_forgotten_nights_are_told_again(tmp_path, scanner):
+    put(tmp_path / NIGHT, DARK, EPOCH - 100)
+    assert seen(scanner) == [NIGHT]
+    scanner.forget(NIGHT)
+    assert seen(scanner) == [NIGHT]
+
+
+def test_only_the_wanted_nights(tmp_path, scanner):
+    put(tmp_path / EARLIER, DARK, EPOCH - 100)
+    assert [listing.night for listing in scanner.changed({EARLIER})] == [EARLIER]
+
+
+# ------------------------------------------------------------------------------------- growing files
+
+
+def test_a_file_that_is_being_written_waits_until_it_settled(tmp_path, scanner, clocks):
+    name = f"{OBS}.fits.bz2"
+    for size in (0, 10, 20):
+        put(tmp_path / NIGHT, name, clocks.wall_s, b"x" * size)
+        [listing] = scanner.changed()
+        assert (listing.growing, listing.observations()) == ([name], {})
+        assert scanner.unsettled
+        clocks.pass_(SETTLE_S - 1)
+    assert seen(scanner) == []
+    clocks.pass_(1)
+    [listing] = scanner.changed()
+    assert (listing.growing, list(listing.observations())) == ([], [OBS])
+    assert not scanner.unsettled
+
+
+def test_a_file_whose_header_comes_later_is_seen(tmp_path: Path, clocks: Clocks) -> None:
+    """A camera that is known by its headers: the file is ignored while it has none, but looked at again."""
+    root = RawRoot(path=tmp_path, instrument="obsarchive.instruments.HeaderDriven")
+    scanner = Scanner(root, SETTLE_S, "", lambda: clocks.monotonic_s, lambda: clocks.wall_s)
+    path = put(tmp_path / NIGHT, "0001.fits", clocks.wall_s, b"")
+    (listing,) = scanner.changed()
+    assert (listing.ignored, listing.growing, listing.files) == (["0001.fits"], ["0001.fits"], [])
+    assert scanner.unsettled
+    clocks.pass_(5)
+    header = fits.Header({"IMAGETYP": "object", "OBJECT": "M67", "DATE-OBS": "2016-09-25T01:02:03"})
+    fits.PrimaryHDU(np.zeros((4, 4), np.uint16), header).writeto(path, overwrite=True)
+    os.utime(path, (clocks.wall_s, clocks.wall_s))
+    (listing,) = scanner.changed()
+    assert listing.observations() == {}
+    clocks.pass_(SETTLE_S + 1)
+    (listing,) = scanner.changed()
+    assert list(listing.observations()) == ["1_M67_CCD_none_o_20160925_010203.000000"]
+    assert not scanner.unsettled
+
+
+def test_one_growing_part_holds_back_its_observation_alone(tmp_path, scanner, clocks):
+    other = OBS.replace("Yrsa", "Ida")
+    for name in (f"{OBS}.fits", f"{other}.fits"):
+        put(tmp_path / NIGHT, name, EPOCH - 100)
+    put(tmp_path / NIGHT, f"{OBS}_0.fits", EPOCH)
+    [listing] = scanner.changed()
+    assert list(listing.observations()) == [other]
+
+
+def test_an_old_file_of_no_bytes_is_complete(tmp_path, scanner):
+    """It will be told to be bad by the step that reads it: there is nothing to wait for."""
+    put(tmp_path / NIGHT, f"{OBS}.fits.bz2", EPOCH - 100, b"")
+    [listing] = scanner.changed()
+    assert list(listing.observations()) == [OBS]
+
+
+def test_a_file_from_the_future_settles_by_the_monotonic_clock(tmp_path, scanner, clocks):
+    put(tmp_path / NIGHT, DARK, EPOCH + 86400)
+    [listing] = scanner.changed()
+    assert listing.growing == [DARK]
+    clocks.pass_(SETTLE_S)
+    [listing] = scanner.changed()
+    assert listing.growing == []
+
+
+@pytest.mark.parametrize("step_s", [-7200.0, 7200.0])
+def test_a_step_of_the_wall_clock_changes_nothing(tmp_path, scanner, clocks, step_s):
+    put(tmp_path / NIGHT, DARK, EPOCH)
+    assert seen(scanner) == [NIGHT]
+    clocks.wall_s += step_s
+    assert seen(scanner) == []
+    assert scanner.unsettled
+    clocks.pass_(SETTLE_S)
+    [listing] = scanner.changed()
+    assert listing.growing == []
+    clocks.wall_s -= step_s
+    assert seen(scanner) == []
+
+
+def test_a_growing_file_that_vanishes_with_its_night_holds_up_nothing(tmp_path, scanner):
+    put(tmp_path / NIGHT, DARK, EPOCH)
+    assert seen(scanner) == [NIGHT]
+    shutil.rmtree(tmp_path / NIGHT)
+    assert seen(scanner) == []
+    assert not scanner.unsettled
+
+
+# ------------------------------------------------------------------------------------- trouble
+
+
+def failing_on(part: str, code: int) -> Callable:
+    real = os.scandir
+
+    def scandir(path):
+        if str(path).endswith(part):
+            raise OSError(code, os.strerror(code), str(path))
+        return real(path)
+
+    return scandir
+
+
+@pytest.mark.parametrize("code", [errno.ESTALE, errno.EIO, errno.EACCES, errno.ENOENT])
+def test_a_night_that_cannot_be_read_is_no_empty_night(tmp_path, scanner, monkeypatch, caplog, code):
+    put(tmp_path / NIGHT, DARK, EPOCH - 100)
+    put(tmp_path / EARLIER, DARK, EPOCH - 100)
+    assert seen(scanner) == [NIGHT, EARLIER]
+    put(tmp_path / NIGHT, f"{OBS}.fits", EPOCH - 100)
+    put(tmp_path / EARLIER, f"{OBS}.fits", EPOCH - 100)
+    monkeypatch.setattr(raw_scanner.os, "scandir", failing_on(NIGHT, code))
+    assert seen(scanner) == [EARLIER]
+    assert f"night {NIGHT}" in caplog.text
+    monkeypatch.undo()
+    [listing] = scanner.changed()
+    assert len(listing.files) == 2
+
+
+def test_a_stale_root_is_an_error(tmp_path, scanner, monkeypatch):
+    monkeypatch.setattr(raw_scanner.os, "scandir", failing_on(tmp_path.name, errno.ESTALE))
+    with pytest.raises(OSError, match="Stale"):
+        list(scanner.changed())
+
+
+def test_a_link_that_leads_to_itself_costs_that_file_only(tmp_path, scanner):
+    put(tmp_path / NIGHT, DARK, EPOCH - 100)
+    (tmp_path / NIGHT / f"{OBS}.fits").symlink_to(f"{OBS}.fits")
+    [listing] = scanner.changed()
+    assert [found.raw.name for found in listing.files] == [DARK]
+
+
+@settings(max_examples=40)
+@given(st.lists(st.binary(min_size=1, max_size=60), max_size=4))
+def test_any_names_in_a_night_are_survived(tmp_path_factory, names):
+    """File names are bytes: newlines, quotes, what is no text at all."""
+    root = tmp_path_factory.mktemp("raw")
+    night = root / NIGHT
+    night.mkdir()
+    written = set()
+    for name in names:
+        if name not in (b".", b"..") and not set(name) & {0, ord("/")}:
+            (night / os.fsdecode(name)).touch()
+            written.add(os.fsdecode(name))
+    [listing] = Scanner(RawRoot(path=root), 0.0).changed()
+    assert set(listing.ignored) == written
+
+
+def test_a_wrong_instrument_is_a_configuration_error(tmp_path):
+    with pytest.raises(ConfigError, match="RoboAO has no settings"):
+        open_instrument(RawRoot(path=tmp_path, settings={"gain": 2}))
+
+
+# ------------------------------------------------------------------------------------- signatures
+
+
+def test_the_signature_follows_names_sizes_and_times(tmp_path, scanner, clocks):
+    def signed(name: str = DARK, wall_s: float = EPOCH - 100, content: bytes = b"xx") -> str:
+        shutil.rmtree(tmp_path / NIGHT)
+        put(tmp_path / NIGHT, name, wall_s, content)
+        scanner.forget(NIGHT)
+        [listing] = scanner.changed()
+        return signature(listing.files)
+
+    assert signed() == signed()
+    others = {signed(), signed(name=DARK.replace("6", "7", 1)), signed(wall_s=EPOCH - 101), signed(content=b"xxx")}
+    assert len(others) == 4
+
+
+def test_the_signature_does_not_depend_on_the_order(tmp_path, scanner):
+    for number in range(4):
+        put(tmp_path / NIGHT, f"{OBS}_{number}.fits", EPOCH - 100)
+    [listing] = scanner.changed()
+    assert signature(listing.files) == signature(reversed(listing.files))
+    assert signature([]) == ""

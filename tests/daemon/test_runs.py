@@ -1,0 +1,273 @@
+"""The daemon, run as its operator runs it."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from astropy.io import fits
+
+from obsarchive.core.documents import utc_now
+from obsarchive.daemon.tarballs import members
+
+from .conftest import NIGHT, Site, tree
+
+EVERY_STEP_DONE = {
+    f"{NIGHT} calib.darks": "done",
+    f"{NIGHT} calib.flats": "done",
+    "HIP_1 bright_star.reduce": "done",
+    "HIP_1 bright_star.strehl": "done",
+    "HIP_1 bright_star.pca": "rejected",  # no other star in the library
+    "HIP_1 bright_star.preview": "done",
+    "KOI-2 bright_star.reduce": "done",
+    "KOI-2 bright_star.strehl": "done",
+    "KOI-2 bright_star.pca": "rejected",
+    "KOI-2 bright_star.preview": "done",
+    "void bright_star.reduce": "rejected",
+}
+
+
+@pytest.fixture
+def copied(reduced: Site, tmp_path: Path) -> Site:
+    """A site that was reduced before; its database is gone, its tree is not."""
+    folder = tmp_path / "site"
+    shutil.copytree(reduced.folder, folder, ignore=shutil.ignore_patterns(".db"), copy_function=shutil.copy2)
+    return Site(folder)
+
+
+def jobs_of(site: Site) -> list[str]:
+    """Steps that ran, as the database has them."""
+    with site.store() as store:
+        return sorted(f"{job['subject']} {job['pipeline']}.{job['step']}" for job in store.jobs.recent(limit=1000))
+
+
+def test_a_night_goes_through(reduced: Site) -> None:
+    assert reduced.states() == EVERY_STEP_DONE
+    name = reduced.observation("HIP_1")
+    made = {path for path in tree(reduced) if path.startswith(f"{NIGHT}/{name}/")}
+    assert made == {
+        f"{NIGHT}/{name}/{product}"
+        for product in (
+            "bright_star/100p.fits",
+            "bright_star/20p.fits",
+            "bright_star/frames.txt",
+            f"bright_star/strehl/{name}_strehl.txt",
+            f"bright_star/strehl/{name}_box.fits",
+            f"bright_star/strehl/{name}_profile.png",
+            f"bright_star/preview/{name}_full.png",
+            f"bright_star/preview/{name}_cropped.png",
+            f"bright_star/preview/{name}_thumb.png",
+            f"bright_star/preview/{name}_quality.png",
+            f"{name}.tar.bz2",
+        )
+    }
+    assert {"dark_0.fits", "dark_6.fits", "flat_Si.fits"} <= {
+        p.name for p in reduced.layout.calibration(NIGHT).iterdir()
+    }
+    assert not list(reduced.layout.root.rglob("*.part"))
+
+
+def test_the_tarball_holds_every_product(reduced: Site) -> None:
+    name = reduced.observation("HIP_1")
+    folder = reduced.layout.observation(NIGHT, name)
+    packed = set(members(reduced.layout.tarball(NIGHT, name)))
+    on_disk = {f"{name}/{p.relative_to(folder)}" for p in folder.rglob("*") if p.is_file() and p.suffix != ".bz2"}
+    assert packed == on_disk
+
+
+def test_products_say_where_they_come_from(reduced: Site) -> None:
+    name = reduced.observation("HIP_1")
+    header = fits.getheader(reduced.layout.observation(NIGHT, name) / "bright_star/100p.fits")
+    assert header["RAW001"] == f"{name}.fits.bz2"
+    assert (header["PIPELINE"], header["PIPESTEP"]) == ("bright_star", "reduce")
+    assert header["CONFHASH"] == reduced.config.digest
+    assert {header["CAL001"], header["CAL002"]} == {"dark_6: own", "flat_Si: own"}
+
+
+def test_an_empty_field_is_rejected_with_its_reason(reduced: Site) -> None:
+    with reduced.store() as store:
+        block = store.observations.find(reduced.observation("void"))["pipelined"]["bright_star"]
+    assert block["steps"]["reduce"]["state"] == "rejected"
+    assert "no guide star" in block["steps"]["reduce"]["message"]
+
+
+def test_dropping_the_database_rebuilds_it_without_reducing(copied: Site) -> None:
+    before = {path: path.stat().st_mtime_ns for path in copied.layout.root.rglob("*.fits")}
+    said = copied.run()
+    assert "steps of this run: none" in said
+    assert copied.states() == EVERY_STEP_DONE
+    assert {path: path.stat().st_mtime_ns for path in copied.layout.root.rglob("*.fits")} == before
+
+
+def test_a_deleted_product_alone_is_made_again(copied: Site, reduced: Site) -> None:
+    name = copied.observation("KOI-2")
+    product = copied.layout.observation(NIGHT, name) / f"bright_star/strehl/{name}_strehl.txt"
+    product.unlink()
+    copied.run()
+    assert jobs_of(copied) == [f"{name} bright_star.strehl"]
+    assert tree(copied) == tree(reduced)
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_ends_in_the_same_tree(site: Site, reduced: Site) -> None:
+    site.change(parallel={"n_workers": 2})
+    moments = random.Random(5)
+    for _ in range(4):
+        daemon = site.start()
+        time.sleep(moments.uniform(2.0, 9.0))
+        os.kill(daemon.pid, signal.SIGKILL)
+        daemon.communicate()
+    site.run()
+    assert site.states() == EVERY_STEP_DONE
+    assert tree(site) == tree(reduced)
+    assert not list(site.layout.root.rglob("*.part"))
+
+
+def test_ctrl_c_stops_cleanly_and_gives_claims_back(site: Site) -> None:
+    daemon = site.start()
+    deadline = time.monotonic() + 30
+    while not list(site.layout.root.rglob("dark_*.fits")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.killpg(daemon.pid, signal.SIGINT)
+    said, _ = daemon.communicate(timeout=30)
+    assert daemon.returncode == 0, said
+    assert "Traceback" not in said
+    assert "enqueued" not in site.states().values()
+
+
+def test_calibration_that_comes_late_redoes_what_went_without(new_site: Callable, raw_night: Path) -> None:
+    site = new_site(raw_night)
+    held_back = site.folder / "later"
+    held_back.mkdir()
+    for path in site.night.glob("dark_*"):
+        path.rename(held_back / path.name)
+    site.run()
+    assert site.states()["HIP_1 bright_star.reduce"] == "rejected"
+    for path in held_back.iterdir():
+        path.rename(site.night / path.name)
+    site.run()
+    assert site.states() == EVERY_STEP_DONE
+
+
+def test_a_truncated_file_is_rejected_until_it_changes(site: Site) -> None:
+    name = site.observation("HIP_1")
+    raw = site.night / f"{name}.fits.bz2"
+    whole = raw.read_bytes()
+    raw.write_bytes(whole[: len(whole) // 2])
+    site.run()
+    with site.store() as store:
+        step = store.observations.find(name)["pipelined"]["bright_star"]["steps"]["reduce"]
+    assert step["state"] == "rejected"
+    assert raw.name in step["message"]
+    raw.write_bytes(whole)
+    site.run()
+    assert site.states() == EVERY_STEP_DONE
+
+
+def test_a_step_that_kills_its_process_fails_and_the_rest_goes_on(site: Site) -> None:
+    site.change(
+        pipelines=[*json.loads(site.config_file.read_text())["pipelines"], {"class": "tests.daemon.poison.Poison"}]
+    )
+    site.run()
+    with site.store() as store:
+        documents = list(store.database["objects"].find())
+    steps = [document["pipelined"]["poison"]["steps"]["die"] for document in documents]
+    assert {(step["state"], step["retries"]) for step in steps} == {("failed", 3)}
+    assert all("SIGKILL" in step["message"] for step in steps)
+    assert {**site.states(), **EVERY_STEP_DONE} == site.states()
+
+
+def test_force_redo_repack_and_owner_from_the_mongo_shell(copied: Site) -> None:
+    copied.run()
+    name = copied.observation("HIP_1")
+    tarball = copied.layout.tarball(NIGHT, name)
+    with copied.store() as store:
+        objects, aux = store.database["objects"], store.database["aux"]
+        objects.update_one(
+            {"_id": name},
+            {
+                "$set": {
+                    "pipelined.bright_star.status.force_redo": True,
+                    "pipelined.bright_star.last_modified": utc_now(),
+                }
+            },
+        )
+        objects.update_many({}, {"$set": {"distributed.status": False, "distributed.last_modified": utc_now()}})
+        objects.update_many(
+            {"science_program.program_id": "4.1"}, {"$set": {"science_program.program_PI": "asteroids"}}
+        )
+        aux.update_many({}, {"$set": {"psf_lib": [{"observation": name}]}})
+        aux.update_many({}, {"$unset": {"psf_lib": ""}})
+    packed_before = tarball.stat().st_mtime_ns
+    copied.run()
+    assert jobs_of(copied) == [f"{name} bright_star.{step}" for step in ("pca", "preview", "reduce", "strehl")]
+    assert tarball.stat().st_mtime_ns > packed_before
+    with copied.store() as store:
+        assert {d["distributed"]["status"] for d in store.database["objects"].find()} == {True}
+        document = store.observations.find(copied.observation("KOI-2"))
+        assert document["science_program"]["program_PI"] == "asteroids"
+        assert store.observations.find(name)["pipelined"]["bright_star"]["status"]["force_redo"] is False
+
+
+def test_an_owner_given_in_the_shell_survives_the_loss_of_the_database(copied: Site) -> None:
+    copied.run()
+    name = copied.observation("HIP_1")
+    with copied.store() as store:
+        store.database["objects"].update_one({"_id": name}, {"$set": {"science_program.program_PI": "asteroids"}})
+    copied.run()
+    shutil.rmtree(copied.layout.root / ".db")
+    copied.run()
+    with copied.store() as store:
+        assert store.observations.find(name)["science_program"]["program_PI"] == "asteroids"
+
+
+def test_one_step_can_be_asked_for(copied: Site) -> None:
+    copied.run()
+    name = copied.observation("HIP_1")
+    with copied.store() as store:
+        assert store.observations.wish_step(name, ("bright_star", "preview"))
+    copied.run()
+    assert jobs_of(copied) == [f"{name} bright_star.preview"]
+
+
+def test_raw_files_that_are_gone_leave_the_products(copied: Site, reduced: Site) -> None:
+    copied.run()
+    name = copied.observation("HIP_1")
+    (copied.night / f"{name}.fits.bz2").unlink()
+    copied.run()
+    with copied.store() as store:
+        assert store.observations.find(name)["raw_data"]["missing"] is True
+    assert tree(copied) == tree(reduced)
+
+
+def test_check_says_what_is_due_and_changes_nothing(site: Site) -> None:
+    said = site.run("--check")
+    assert f"{NIGHT}: 3 observation(s), due now: 3 bright_star.reduce" in said
+    assert site.states() == {}
+    assert not list(site.layout.root.rglob("*.fits"))
+
+
+def test_a_long_dead_lease_is_taken_over(copied: Site) -> None:
+    with copied.store() as store:
+        store.database["lease"].insert_one(
+            {"_id": "master", "run": "x", "host": "elsewhere", "expires": utc_now() - timedelta(seconds=1), "fence": 4}
+        )
+    copied.run()
+
+
+def test_a_deleted_master_of_a_night_without_science_is_made_again(new_site: Callable, raw_night: Path) -> None:
+    site = new_site(raw_night)
+    for path in site.night.iterdir():
+        if not path.name.startswith(("dark_", "flat_")):
+            path.unlink()
+    site.run()
+    master = site.layout.calibration(NIGHT) / "dark_6.fits"
+    master.unlink()
+    site.run()
+    assert master.exists()

@@ -1,0 +1,164 @@
+"""Cameras whose headers say what a file is: kinds, sequences, sections, and what hostile headers may say."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from obsarchive.errors import BadRawData
+from obsarchive.instruments import HeaderDriven
+from obsarchive.instruments.base import Sectioned
+from obsarchive.io.raw_frames import Frames, Sections
+from obsarchive.names import ObservationName
+
+SHAPE = (12, 20)
+TIMES = st.sampled_from(["2026-03-14", "2026-03-14T01:02:03.4", "0001-01-01T00:00:00+14:00", "yesterday", "", "T"])
+
+
+def put(path: Path, **keys: object) -> Path:
+    """Write a frame with header keys; two underscores stand for a hyphen."""
+    header = fits.Header({key.replace("__", "-"): value for key, value in keys.items()})
+    fits.PrimaryHDU(np.zeros(SHAPE, np.uint16), header).writeto(path, overwrite=True)
+    return path
+
+
+def science(path: Path, time: str, **keys: object) -> Path:
+    named = {"IMAGETYP": "Light Frame", "OBJECT": "M 67", "FILTER": "r'", "EXPTIME": 30.0}
+    return put(path, **(named | {"DATE__OBS": time} | keys))
+
+
+def test_exposures_of_one_kind_are_one_observation(tmp_path: Path) -> None:
+    camera = HeaderDriven({"camera": "STX", "program": "$PROPID"})
+    files = [
+        science(tmp_path / "b.fits", "2026-03-14T01:00:00", PROPID="2026A-7"),
+        science(tmp_path / "a.fits", "2026-03-14T01:01:00", PROPID="2026A-7"),
+    ]
+    other = science(tmp_path / "c.fits", "2026-03-14T01:02:00", PROPID="2026A-7", EXPTIME=60.0)
+    first, second, apart = map(camera.identify, [*files, other])
+    assert first.observation == second.observation == "2026A7_M_67_STX_r_o_20260314_010000.000000"
+    assert (first.part, second.part) == (-1, 0)
+    assert (apart.observation, apart.part) == ("2026A7_M_67_STX_r_o_20260314_010200.000000", -1)
+    earlier = science(tmp_path / "d.fits", "2026-03-14T00:59:00", PROPID="2026A-7")
+    assert [camera.identify(path).part for path in (earlier, *files)] == [-1, 0, 1]
+    earlier.unlink()
+    assert camera.identify(earlier).kind == "ignored"
+    assert camera.identify(files[0]).part == -1
+
+
+def test_each_file_an_observation(tmp_path: Path) -> None:
+    camera = HeaderDriven({"sequence": "file"})
+    names = {camera.identify(science(tmp_path / f"{i}.fits", f"2026-03-14T01:00:0{i}")).observation for i in range(3)}
+    assert len(names) == 3
+
+
+def test_a_file_that_grows_is_read_again(tmp_path: Path) -> None:
+    camera = HeaderDriven()
+    path = tmp_path / "a.fits"
+    path.write_bytes(b"SIMPLE")
+    assert camera.identify(path).kind == "ignored"
+    science(path, "2026-03-14T01:00:00")
+    assert camera.identify(path).kind == "science"
+
+
+@pytest.mark.parametrize(
+    ("word", "kind", "mode"),
+    [
+        ("zero", "dark", "0"),
+        ("Bias Frame", "dark", "0"),
+        ("DARK", "dark", "30s"),
+        ("Flat Field", "flat", "0"),
+        ("seeing", "seeing", ""),
+        ("focus", "ignored", ""),
+        ("", "ignored", ""),
+    ],
+)
+def test_image_types(tmp_path: Path, word: str, kind: str, mode: str) -> None:
+    raw = HeaderDriven().identify(science(tmp_path / "a.fits", "2026-03-14T01:00:00", IMAGETYP=word))
+    assert (raw.kind, raw.mode) == (kind, mode)
+
+
+def test_own_keywords_and_values(tmp_path: Path) -> None:
+    camera = HeaderDriven({"image_type": "VSTID", "science": ["SKY"], "date": "DAY", "time": "CLOCK", "object": "TGT"})
+    path = put(tmp_path / "a.fits", VSTID="sky", DAY="2026-03-14", CLOCK="23:59:59.25", TGT="Vega")
+    assert camera.identify(path).observation == "1_Vega_CCD_none_o_20260314_235959.250000"
+
+
+@pytest.mark.parametrize("wrong", [{"imagetype": "X"}, {"darks": "none"}, {"science": 3}, {"sequence": "night"}])
+def test_wrong_settings_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=f"setting {next(iter(wrong))}"):
+        HeaderDriven(wrong)
+
+
+def test_describe() -> None:
+    header = {
+        "EXPTIME": "30",
+        "EGAIN": 1.4,
+        "OBJRA": "12:00:00",
+        "OBJDEC": "-30 00 00",
+        "NAXIS1": 20,
+        "NAXIS2": 12,
+        "TRIMSEC": "[3:18,1:12]",
+        "BIASSEC": "[19:20,1:12]",
+    }
+    camera = HeaderDriven({"darks": "exposure"})
+    found = camera.describe(header)
+    assert (found["exposure_s"], found["gain"], found["mode"], found["shape"]) == (30.0, 1.4, "30s", [12, 16])
+    assert (found["coordinates"]["ra_deg"], found["coordinates"]["dec_deg"]) == (pytest.approx(180.0), -30.0)
+    assert isinstance(camera, Sectioned)
+    assert camera.sections(header) == Sections((0, 12, 2, 18), (0, 12, 18, 20))
+    assert not camera.sections({"TRIMSEC": "[18:3,1:12]", "BIASSEC": "none"})
+    assert HeaderDriven().describe({}) == {"mode": "0"}
+
+
+def test_frames_are_trimmed_and_freed_of_their_overscan(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    frames = rng.integers(1000, 2000, (3, *SHAPE)).astype(np.uint16)
+    frames[:, :, 18:] = np.array([300, 310, 320])[:, np.newaxis, np.newaxis]
+    path = tmp_path / "cube.fits"
+    fits.PrimaryHDU(frames).writeto(path)
+    expected = frames[:, 1:11, 2:18].astype(np.float32) - np.array([300, 310, 320], np.float32)[:, None, None]
+    with Frames([path], Sections((1, 11, 2, 18), (0, 12, 18, 20))) as found:
+        assert found.shape == (10, 16)
+        assert np.array_equal(np.stack([found.read(i) for i in range(3)]), expected)
+        assert np.array_equal(found.rows(2, 5), expected[:, 2:5])
+        assert np.array_equal(found.window(1, 3, 7, 4, 9), expected[1, 3:7, 4:9])
+        with pytest.raises(ValueError, match="rows"):
+            found.rows(0, 12)
+    with Frames([path], Sections(trim=(1, 11, 2, 18))) as found:
+        assert found.dtype == np.uint16
+        assert np.array_equal(found.rows(0, 10), frames[:, 1:11, 2:18])
+    with pytest.raises(BadRawData, match=r"cube.fits: section rows 0:13"):
+        Frames([path], Sections((0, 13, 0, 20)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    word=st.sampled_from(["object", "dark", "zero", "flat", "", "x" * 60]),
+    target=st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=66),
+    band=st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=60),
+    program=st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=60),
+    exposure=st.one_of(st.floats(-1e30, 1e30), st.text("0123456789.e-", max_size=10), st.booleans()),
+    date=TIMES,
+)
+def test_whatever_a_header_says(
+    word: str, target: str, band: str, program: str, exposure: float | str | bool, date: str
+) -> None:
+    """A file is something, under a name that can be a directory; never an error."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.fits"
+        keys = {"IMAGETYP": word, "OBJECT": target, "FILTER": band, "PROP": program, "EXPTIME": exposure}
+        put(path, DATE__OBS=date, **keys)
+        camera = HeaderDriven({"program": "$PROP"})
+        raw = camera.identify(path)
+        header = dict(fits.getheader(path))
+    assert raw.kind in ("science", "dark", "flat", "ignored")
+    if raw.kind == "science":
+        assert str(ObservationName.parse(raw.observation)) == raw.observation
+        assert os.sep not in raw.observation
+    assert "/" not in raw.mode + raw.filter
+    camera.describe(header)

@@ -1,0 +1,404 @@
+"""The contract of the book, on a real MongoDB: who may change what, and what survives."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from obsarchive.core.documents import Observation, utc_now
+from obsarchive.core.step_state import MOVES, State, after
+from obsarchive.database.embedded_mongod import Server
+from obsarchive.errors import ServiceUnavailable
+from obsarchive.store import Ending, Observations, Store, redacted
+from tests.sample_pipelines import Toy
+
+OBS = "4_351_Yrsa_VIC_lp600_o_20160925_110427.040912"
+OTHER = OBS.replace("Yrsa", "Ida")
+NIGHT = "20160925"
+WRITE, COPY = ("toy", "write"), ("toy", "copy")
+DONE = Ending(State.DONE)
+
+
+@pytest.fixture
+def book(store: Store) -> Observations:
+    for name in (OBS, OTHER):
+        document = {"_id": name, "night": NIGHT, "science_program": {"program_id": "4", "program_PI": ["admin"]}}
+        store.observations.insert(document)
+    return store.observations
+
+
+def read(book: Observations, name: str = OBS) -> Observation:
+    return Observation(book.find(name))
+
+
+def state(book: Observations, path: tuple[str, str] = WRITE) -> State:
+    return read(book).pipeline(path[0]).step(path[1]).state
+
+
+def status(book: Observations, pipeline: str = "toy") -> dict[str, Any]:
+    return read(book).document["pipelined"][pipeline]["status"]
+
+
+def in_threads(action: Callable[[int], Any], times: int = 8) -> list[Any]:
+    with ThreadPoolExecutor(times) as pool:
+        return list(pool.map(action, range(times)))
+
+
+# ------------------------------------------------------------------------------------- claims and endings
+
+
+def test_a_claim_is_given_once_whoever_asks(book):
+    claims = in_threads(lambda n: book.claim(OBS, WRITE, f"t{n}", "run"))
+    assert sum(claims) == 1
+    assert read(book).pipeline("toy").step("write").task == f"t{claims.index(True)}"
+    assert status(book) == {"enqueued": True, "done": False}
+
+
+def test_one_step_of_a_pipeline_at_a_time(book):
+    claims = in_threads(lambda n: book.claim(OBS, (WRITE, COPY)[n % 2], f"t{n}", "run"))
+    assert sum(claims) == 1
+    assert book.claim(OTHER, WRITE, "other", "run")
+
+
+def test_an_unknown_observation_cannot_be_claimed(book):
+    assert not book.claim("nothing", WRITE, "t", "run")
+    assert book.find("nothing") is None
+
+
+def test_the_ending_of_a_claim(book):
+    book.claim(OBS, WRITE, "t1", "run")
+    manifest = {
+        "results": {"ratio_percent": 12.5},
+        "products": [{"name": "a", "bytes": 1}],
+        "inputs": {"science": "ab"},
+        "version": "1",
+        "classified_as": "faint",
+        "log": ["not kept here"],
+        "started": "2016-09-25T11:00:00.123+00:00",
+        "finished": "2016-09-25T11:01:00.456+00:00",
+    }
+    document = book.finish(OBS, WRITE, "t1", Ending(State.DONE, "", manifest))
+    step = Observation(document).pipeline("toy").step("write")
+    assert (step.state, step.task, step.results) == (State.DONE, None, {"ratio_percent": 12.5})
+    assert step.finished.isoformat(timespec="milliseconds") == manifest["finished"]
+    assert read(book).pipeline("toy").classified_as == "faint"
+    stored = document["pipelined"]["toy"]["steps"]["write"]
+    assert {"log", "run", "claimed", "task"}.isdisjoint(stored)
+    assert status(book)["enqueued"] is False
+
+
+def test_a_superseded_task_changes_nothing(book):
+    book.claim(OBS, WRITE, "old", "dead")
+    book.release([WRITE], not_run="new run")
+    book.claim(OBS, WRITE, "new", "new run")
+    before = book.find(OBS)
+    assert book.finish(OBS, WRITE, "old", Ending(State.FAILED, "late")) is None
+    assert book.find(OBS) == before
+    assert book.finish(OBS, WRITE, "new", DONE) is not None
+    assert book.finish(OBS, WRITE, "new", Ending(State.FAILED, "again")) is None
+    assert state(book) is State.DONE
+
+
+def test_failures_are_counted_until_something_ends_well(book):
+    for wanted in (1, 2):
+        book.claim(OBS, WRITE, f"t{wanted}", "run")
+        later = utc_now() + timedelta(seconds=30)
+        book.finish(OBS, WRITE, f"t{wanted}", Ending(State.FAILED, "the disk sulks", {}, later))
+        step = read(book).pipeline("toy").step("write")
+        assert (step.state, step.retries, step.message, step.not_before) == (
+            State.FAILED,
+            wanted,
+            "the disk sulks",
+            later,
+        )
+    book.claim(OBS, WRITE, "t3", "run")
+    book.finish(OBS, WRITE, "t3", DONE)
+    step = read(book).pipeline("toy").step("write")
+    assert (step.retries, step.message, step.not_before) == (0, "", None)
+    assert status(book)["retries"] == 0
+
+
+def test_a_release_is_no_attempt(book):
+    book.claim(OBS, WRITE, "t1", "run")
+    book.finish(OBS, WRITE, "t1", Ending(State.WAITING, "no master dark yet"))
+    step = read(book).pipeline("toy").step("write")
+    assert (step.state, step.retries, step.message) == (State.WAITING, 0, "no master dark yet")
+
+
+@pytest.mark.parametrize("ended", [State.DONE, State.FAILED, State.REJECTED])
+def test_what_ended_can_wait_again(book, ended):
+    assert not book.invalidate(OBS, WRITE)
+    book.claim(OBS, WRITE, "t1", "run")
+    assert not book.invalidate(OBS, WRITE)
+    book.finish(OBS, WRITE, "t1", Ending(ended, "why"))
+    assert sum(in_threads(lambda _: book.invalidate(OBS, WRITE), 4)) == 1
+    assert (state(book), read(book).pipeline("toy").step("write").retries) == (State.WAITING, 0)
+
+
+events = st.sampled_from(["claim", "succeed", "fail", "reject", "release", "invalidate"])
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(events, max_size=12))
+def test_the_book_moves_as_the_table_of_states_says(store, sequence):
+    name = f"observation {utc_now().timestamp()} {id(sequence)}"
+    book = store.observations
+    book.insert({"_id": name})
+    truth = State.WAITING
+    for event in sequence:
+        if event == "claim":
+            moved = book.claim(name, WRITE, "t", "run")
+        elif event == "invalidate":
+            moved = book.invalidate(name, WRITE)
+        else:
+            ending = Ending(MOVES[State.ENQUEUED, event])
+            moved = book.finish(name, WRITE, "t", ending) is not None
+        assert moved == ((truth, event) in MOVES)
+        truth = after(truth, event) if moved else truth
+        document = Observation(book.find(name))
+        assert document.pipeline("toy").step("write").state is truth
+        assert document.document.get("pipelined", {}).get("toy", {}).get("status", {}).get("enqueued", False) == (
+            truth is State.ENQUEUED
+        )
+
+
+def test_release_gives_back_the_claims_of_one_run_or_of_all_others(book):
+    book.claim(OBS, WRITE, "t1", "mine")
+    book.claim(OTHER, WRITE, "t2", "dead")
+    assert book.release([WRITE, COPY], run="nobody's") == 0
+    assert book.release([WRITE, COPY], not_run="mine") == 1
+    assert state(book) is State.ENQUEUED
+    assert read(book, OTHER).pipeline("toy").step("write").state is State.WAITING
+    assert book.claim(OTHER, WRITE, "t3", "mine")
+    assert book.release([WRITE, COPY], run="mine") == 2
+    assert book.claim(OBS, COPY, "t4", "mine")
+
+
+# ------------------------------------------------------------------------------------- people's wishes
+
+
+def test_a_wish_made_during_a_run_survives_it(book):
+    book.claim(OBS, WRITE, "t1", "run")
+    assert book.wish_redo(OBS, "toy")
+    assert not book.grant_redo(OBS, "toy", Toy.steps)
+    book.finish(OBS, WRITE, "t1", DONE)
+    book.set_done(OBS, "toy", True)
+    assert read(book).pipeline("toy").force_redo
+    assert [granted for granted in in_threads(lambda _: book.grant_redo(OBS, "toy", Toy.steps), 4) if granted] == [True]
+    assert not read(book).pipeline("toy").force_redo
+    assert status(book)["done"] is False
+    assert all(step.state is State.WAITING for step in read(book).pipeline("toy").steps().values())
+
+
+def test_a_wish_for_a_pipeline_that_never_ran(book):
+    assert book.wish_redo(OBS, "faint_star")
+    assert book.grant_redo(OBS, "faint_star", ["reduce", "strehl"])
+    assert book.claim(OBS, ("faint_star", "reduce"), "t", "run")
+
+
+def test_wishes_for_what_there_is_not_are_refused(book):
+    assert not book.wish_redo("nothing", "toy")
+    assert not book.wish_step(OBS, WRITE)
+    assert not book.grant_redo(OBS, "toy", Toy.steps)
+
+
+def test_a_wish_for_one_step(book):
+    book.claim(OBS, WRITE, "t1", "run")
+    assert not book.wish_step(OBS, WRITE)
+    book.finish(OBS, WRITE, "t1", Ending(State.REJECTED, "no guide star"))
+    assert book.wish_step(OBS, WRITE)
+    assert read(book).pipeline("toy").step("write").redo
+    assert OBS in [found.id for found in book.open(["toy"])]
+    assert book.invalidate(OBS, WRITE)
+    assert not read(book).pipeline("toy").step("write").redo
+
+
+def test_a_redo_of_everything_includes_the_one_step_asked_for(book):
+    """Otherwise that step would run twice."""
+    book.claim(OBS, WRITE, "t1", "run")
+    book.finish(OBS, WRITE, "t1", DONE)
+    book.wish_step(OBS, WRITE)
+    book.wish_redo(OBS, "toy")
+    book.grant_redo(OBS, "toy", Toy.steps)
+    assert not read(book).pipeline("toy").step("write").redo
+
+
+# ------------------------------------------------------------------------------------- packing
+
+
+def test_packed_unless_somebody_asked_again_meanwhile(book):
+    asked = utc_now()
+    book.set_fields(OBS, {"distributed": {"status": False, "last_modified": asked}})
+    book.set_fields(OBS, {"distributed.last_modified": asked + timedelta(milliseconds=1)})
+    assert not book.set_packed(OBS, asked, {"distributed.bytes": 3})
+    assert not read(book).packed
+    assert book.set_packed(OBS, asked + timedelta(milliseconds=1), {"distributed.bytes": 3})
+    assert read(book).packed
+
+
+def test_packed_where_nobody_ever_asked(book):
+    assert book.set_packed(OBS, None, {})
+    assert read(book).packed
+
+
+def test_a_wish_made_while_packing_is_still_looked_at(book):
+    book.claim(OBS, WRITE, "t1", "run")
+    book.finish(OBS, WRITE, "t1", DONE)
+    book.set_fields(OBS, {"look_again": False})
+    book.wish_step(OBS, WRITE)
+    assert book.set_packed(OBS, None, {})
+    assert OBS in [found.id for found in book.open(["toy"])]
+
+
+def test_products_made_again_are_packed_again(book):
+    book.set_packed(OBS, None, {})
+    book.claim(OBS, WRITE, "t1", "run")
+    book.finish(OBS, WRITE, "t1", DONE)
+    assert not read(book).packed
+
+
+def test_what_is_packed_and_settled_is_not_looked_at(book):
+    for name in (OBS, OTHER):
+        book.set_packed(name, None, {})
+        book.set_fields(name, {"look_again": False})
+    assert list(book.open(["toy"])) == []
+    book.reopen_night(NIGHT)
+    assert [found.id for found in book.open(["toy"], [NIGHT])] == sorted([OBS, OTHER])
+    assert list(book.open(["toy"], ["20160924"])) == []
+
+
+# ------------------------------------------------------------------------------------- the documented shell commands
+
+
+def test_mark_all_observations_as_not_distributed(book):
+    for name in (OBS, OTHER):
+        book.set_packed(name, None, {})
+    book.collection.update_many({}, {"$set": {"distributed.status": False, "distributed.last_modified": utc_now()}})
+    assert {found.id for found in book.open(["toy"])} == {OBS, OTHER}
+    assert not book.set_packed(OBS, None, {})  # a packing that had begun before
+
+
+def test_force_a_pipeline_on_a_target(book):
+    book.set_packed(OBS, None, {})
+    book.collection.update_one(
+        {"_id": OBS},
+        {"$set": {"pipelined.toy.status.force_redo": True, "pipelined.toy.last_modified": utc_now()}},
+    )
+    found = [found for found in book.open(["toy"]) if found.id == OBS]
+    assert found[0].pipeline("toy").force_redo
+    assert book.grant_redo(OBS, "toy", Toy.steps)
+
+
+def test_change_the_owner_of_a_programme(book):
+    book.collection.update_many(
+        {"science_program.program_id": "4"}, {"$set": {"science_program.program_PI": "asteroids"}}
+    )
+    book.claim(OBS, WRITE, "t", "run")
+    document = book.finish(OBS, WRITE, "t", DONE)
+    assert document["science_program"] == {"program_id": "4", "program_PI": "asteroids"}
+
+
+def test_remove_the_psf_library(store):
+    store.nights.touch(NIGHT)
+    store.nights.set_fields(NIGHT, {"psf_lib": [{"observation": OBS}], "calib": {"steps": {}}})
+    store.nights.collection.update_many({}, {"$unset": {"psf_lib": ""}})
+    [night] = store.nights.all()
+    assert "psf_lib" not in night.document
+    assert night.pipeline("calib").steps() == {}
+
+
+# ------------------------------------------------------------------------------------- nights, jobs, the lease
+
+
+def test_a_night_is_a_book_of_its_own(store):
+    store.nights.touch(NIGHT)
+    store.nights.set_fields(NIGHT, {"comment": "clouds"})
+    store.nights.touch(NIGHT)
+    assert store.nights.claim(NIGHT, ("calib", "darks"), "t", "run")
+    document = store.nights.finish(NIGHT, ("calib", "darks"), "t", DONE)
+    assert document["calib"]["steps"]["darks"]["state"] == "done"
+    assert (document["comment"], "distributed" in document) == ("clouds", False)
+
+
+def test_inserting_twice_keeps_the_first(book):
+    assert not book.insert({"_id": OBS, "night": "20000101"})
+    assert read(book).night == NIGHT
+
+
+def test_owners_of_a_programme(store):
+    assert store.users.owners("4") == ["admin"]
+    store.users.save("ida", {"programs": ["4", "5"]})
+    assert store.users.owners("4") == ["ida"]
+
+
+def test_attempts_of_dead_runs_are_closed(store):
+    for task, run in (("t1", "dead"), ("t2", "mine")):
+        store.jobs.start({"_id": task, "run": run})
+    store.jobs.close_run(not_run="mine")
+    assert {job["_id"]: job["state"] for job in store.jobs.recent()} == {"t1": "released", "t2": "enqueued"}
+    assert [job["_id"] for job in store.jobs.recent("released")] == ["t1"]
+
+
+def test_telemetry_is_the_last_one(store):
+    assert store.jobs.daemon() is None
+    store.jobs.report({"state": "working", "running": [1]})
+    store.jobs.report({"state": "idle"})
+    assert store.jobs.daemon() == {"_id": "daemon", "state": "idle"}
+
+
+def test_the_lease_has_one_holder(store):
+    fences = in_threads(lambda n: store.lease.take(f"run{n}", f"host{n}", f"host{n}, process 1", 60.0))
+    [fence] = [fence for fence in fences if fence is not None]
+    winner = fences.index(fence)
+    assert store.lease.holder() == f"host{winner}, process 1"
+    assert store.lease.renew(f"run{winner}", 60.0)
+    assert not store.lease.renew("another", 60.0)
+
+
+def test_an_expired_lease_is_taken_over_and_its_holder_notices(store):
+    first = store.lease.take("one", "here", "here, process 1", -1.0)
+    second = store.lease.take("two", "there", "there, process 2", 60.0)
+    assert second == first + 1
+    assert not store.lease.renew("one", 60.0)
+    store.lease.give_back("one")  # too late: it is not its own any more
+    assert store.lease.take("three", "elsewhere", "elsewhere, process 3", 60.0) is None
+
+
+def test_a_lease_given_back_is_free_and_the_same_host_may_follow_itself(store):
+    store.lease.take("one", "here", "", 60.0)
+    assert store.lease.take("two", "here", "", 60.0) is not None
+    store.lease.give_back("two")
+    assert store.lease.take("three", "there", "", 60.0) is not None
+
+
+# ------------------------------------------------------------------------------------- the whole
+
+
+def test_indexes_can_be_made_again_and_serve_the_sky(store, book):
+    for _ in range(2):
+        store.ensure_indexes([("toy", "reduce"), ("faint_star", "reduce")])
+    point = {"type": "Point", "coordinates": [-53.9, -8.5]}
+    book.set_fields(OBS, {"coordinates": {"geojson": point}})
+    near = {"coordinates.geojson": {"$geoWithin": {"$centerSphere": [[-54.0, -8.5], 0.01]}}}
+    assert [found["_id"] for found in book.collection.find(near)] == [OBS]
+
+
+def test_a_database_that_is_not_there():
+    with pytest.raises(ServiceUnavailable, match=r"mongodb://127\.0\.0\.1:1 cannot be used") as failure:
+        Store("mongodb://dome:azimuth@127.0.0.1:1", "archiver", timeout_s=0.2)
+    assert "azimuth" not in str(failure.value)
+
+
+def test_wrong_credentials(mongo_server: Server):
+    _, _, address = mongo_server.uri.rpartition("@")
+    with pytest.raises(ServiceUnavailable, match="Authentication failed"):
+        Store(f"mongodb://dome:azimuth@{address}", "archiver", timeout_s=5.0)
+
+
+def test_addresses_are_told_without_passwords():
+    assert redacted("mongodb://a:b@c:1/?x=y") == "mongodb://c:1/?x=y"
+    assert redacted("mongodb+srv://host") == "mongodb+srv://host"

@@ -1,0 +1,83 @@
+"""A simulated dataset that is reduced once for many tests, and a TOM."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from socket import socket
+
+import httpx
+import pytest
+from real_tom import SECRET, TomServer
+from simulated import Reduced, make
+
+from obsarchive.simulation import field as demo_field
+
+
+@pytest.fixture(scope="session", params=[(1, 600), (2, 400)], ids=["seed 1", "seed 2"])
+def reduced(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Reduced:
+    """A crowded field with clouds, changing seeing and wrong coordinates, reduced; only to be read."""
+    seed, n_stars = request.param
+    return make(tmp_path_factory.mktemp(f"field{seed}") / "SIM" / "sinistro" / "ip", seed, n_stars)
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small dataset, reduced; only to be copied."""
+    folder = tmp_path_factory.mktemp("small") / "SIM" / "sinistro" / "ip"
+    return make(folder, 4, 150, 4).folder
+
+
+@pytest.fixture
+def dataset(small: Path, tmp_path: Path) -> Path:
+    """A small dataset that is reduced, to be played with."""
+    return Path(shutil.copytree(small, tmp_path / "data" / "SIM" / "sinistro" / "ip"))
+
+
+SITE = Path(__file__).parent / "tom_site"
+TOM_PYTHON = Path(__file__).parents[2] / ".venv-tom" / "bin" / "python"
+
+
+@pytest.fixture(scope="session")
+def tom_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TomServer]:
+    """A real TOM Toolkit server on loopback, with the targets that the tests need."""
+    assert TOM_PYTHON.exists(), "`make test` installs TOM Toolkit into .venv-tom; this test needs it"
+    folder = tmp_path_factory.mktemp("tom")
+    environment = {
+        **{key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
+        "TOM_FOLDER": str(folder),
+        "DJANGO_SETTINGS_MODULE": "tom_settings",
+        "PYTHONPATH": str(SITE),
+    }
+    django = [str(TOM_PYTHON), "-m", "django"]
+    subprocess.run([*django, "migrate", "-v", "0"], env=environment, check=True, cwd=folder)
+    names = [demo_field.TARGET, "EVT", "EVT2"]
+    command = [str(TOM_PYTHON), str(SITE / "populate.py"), SECRET, *names]
+    told = subprocess.run(command, env=environment, check=True, cwd=folder, capture_output=True, text=True).stdout
+    with socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [*django, "runserver", "--noreload", f"127.0.0.1:{port}"]
+    with (folder / "server.log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=log)
+        try:
+            _wait_for(f"http://127.0.0.1:{port}/api/targets/", process)
+            yield TomServer(f"http://127.0.0.1:{port}", json.loads(told)["token"])
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def _wait_for(url: str, process: subprocess.Popen) -> None:
+    for _ in range(300):
+        try:
+            if httpx.get(url, timeout=20).status_code < 500:
+                return
+        except httpx.HTTPError:
+            time.sleep(0.2)
+        assert process.poll() is None, "the TOM did not start"
+    sys.exit("the TOM did not start")

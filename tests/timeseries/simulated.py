@@ -1,0 +1,48 @@
+"""Simulated datasets whose truth is known."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from obsarchive.science.astrometry.plate_solution import project
+from obsarchive.simulation import field as demo_field
+from obsarchive.simulation.star_field import SimulatedFrame, StarField
+from obsarchive.timeseries.ensemble import Series
+from obsarchive.timeseries.light_curve_at import reopened
+from obsarchive.timeseries.reduction import Outcome, Reduction, here
+
+N_FRAMES = 10
+
+
+@dataclass
+class Reduced:
+    """A reduced dataset and its truth."""
+
+    folder: Path
+    field: StarField
+    frames: list[SimulatedFrame]
+    outcome: Outcome
+    series: Series
+
+    def matched(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of the series, and the simulated stars that they are."""
+        centre = self.field.centre
+        truth = np.stack(project(*self.field.sky, centre), axis=1)
+        found = np.stack(project(self.series.stars.ra, self.series.stars.dec, centre), axis=1)
+        distance, star = cKDTree(truth).query(found)
+        rows = np.flatnonzero((distance < 0.2) & self.series.stars.is_known)
+        return rows, star[rows]
+
+
+def reduce(folder: Path, again: bool = False) -> Outcome:
+    return Reduction(folder, here, cache=folder.parent / "cache").reduce(again)
+
+
+def make(folder: Path, seed: int, n_stars: int, n_frames: int = N_FRAMES) -> Reduced:
+    field = StarField(seed=seed, n_stars=n_stars)
+    frames = demo_field.write_dataset(folder, field, n_frames)
+    outcome = reduce(folder)
+    assert outcome.state == "done", outcome.reason
+    return Reduced(folder, field, frames, outcome, reopened(folder)[0])
