@@ -4,24 +4,16 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
-from argon2 import PasswordHasher
-from flask.testing import FlaskClient
 from toy_archive import EARLIER, HOSTILE, NIGHT, ToyArchive, make_config
+from visitors import CHEAP, Visitor, make_app
 from werkzeug.serving import make_server
 
 from obsarchive.accounts import users as accounts
-from obsarchive.config.model import Config
 from obsarchive.store import Store
-from obsarchive.web import Portal, create_app
+from obsarchive.web import Portal
 from surveys import dataset
-
-PASSWORD = "perihelion of 1801"
-CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-HASH = CHEAP.hash(PASSWORD)
-PEOPLE = {"admin": "all", "ana": ["3"], "ben": ["4"], "pia": []}
 
 
 @pytest.fixture(autouse=True)
@@ -35,14 +27,6 @@ def cheap_passwords(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
 def own_survey_data(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every portal find survey data where its own configuration says."""
     monkeypatch.setattr(dataset, "DATA_ROOT", None)
-
-
-def make_app(store: Store, config: Config) -> Portal:
-    for name, programs in PEOPLE.items():
-        store.users.save(name, {"password": HASH, "programs": programs})
-    portal = create_app(config, store)
-    portal.testing = False
-    return portal
 
 
 @pytest.fixture
@@ -93,27 +77,6 @@ def address(app: Portal) -> Iterator[str]:
     server.shutdown()
     thread.join()
     server.server_close()
-
-
-class Visitor:
-    """A browser without scripts: keeps cookies and sends the token of its last page."""
-
-    def __init__(self, client: FlaskClient) -> None:
-        self.client = client
-
-    def token(self, page: str) -> str:
-        text = self.client.get(page).text
-        marker = 'name="csrf_token" value="'
-        return text.split(marker)[1].split('"')[0]
-
-    def get(self, address: str, **options: Any) -> Any:
-        return self.client.get(address, **options)
-
-    def post(self, address: str, page: str = "/account", **fields: str) -> Any:
-        return self.client.post(address, data={"csrf_token": self.token(page), **fields})
-
-    def log_in(self, name: str, password: str = PASSWORD) -> Any:
-        return self.post("/login", "/login", username=name, password=password)
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
-from conftest import PASSWORD
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from toy_archive import EARLIER, NIGHT, ZTF
+from visitors import PASSWORD
 
 from obsarchive.accounts import users as accounts
 from obsarchive.web import Portal

@@ -3,8 +3,8 @@
 from datetime import timedelta
 
 import pytest
-from conftest import PASSWORD, Visitor
 from toy_archive import NIGHT
+from visitors import PASSWORD, Visitor
 
 from obsarchive.accounts import users as accounts
 from obsarchive.core.documents import utc_now

@@ -6,9 +6,9 @@ import stat
 from pathlib import Path
 
 import pytest
-from conftest import PASSWORD, Visitor
 from pymongo import MongoClient
 from toy_archive import NIGHT, make_config
+from visitors import PASSWORD, Visitor
 
 from obsarchive.errors import ConfigError
 from obsarchive.store import Store

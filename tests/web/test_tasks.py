@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import axe_playwright_python
 import pyotp
 import pytest
-from conftest import PASSWORD
 from PIL import Image
 from playwright.sync_api import Page, expect
 from test_browser import CHROMIUM, Watched, _log_in, browser, visit
 from toy_archive import NIGHT
+from visitors import PASSWORD
 
 from obsarchive.daemon.requests import Wishes
 from obsarchive.web import Portal

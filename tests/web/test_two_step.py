@@ -4,8 +4,8 @@ import time
 
 import pyotp
 import pytest
-from conftest import PASSWORD, Visitor, make_app
 from toy_archive import make_config
+from visitors import PASSWORD, Visitor, make_app
 
 from obsarchive.accounts import totp
 
