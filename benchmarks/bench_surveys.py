@@ -109,7 +109,7 @@ def whole_projects(root: Path, n: int, n_finished: int) -> None:
 
 
 def finish(proj: Project, store: Store) -> None:
-    """Write the book of a project as if all its sources had been analysed."""
+    """Write the database of a project as if all its sources had been analysed."""
     proj.begin()
     features = {"DEMO R": dict.fromkeys("abcdefghijklmnopq", 1.5)}
     made = [Properties(name, proj.output_folder, proj.cfg_hash, features=features) for name in proj.catalog.names]

@@ -160,8 +160,8 @@ def _reductions(
         bar.show(sum(shares.values()) / len(folders), f"{'/'.join(folder.parts[-3:])}: {text}")
 
     with Cluster(config.parallel if config else Parallel(), tmp) as cluster:
-        book = store.datasets if store else None
-        for outcome in Reductions(cluster.each, book, tmp / "catalogs", told).reduce(folders, side_by_side, again):
+        records = store.datasets if store else None
+        for outcome in Reductions(cluster.each, records, tmp / "catalogs", told).reduce(folders, side_by_side, again):
             say(f"{outcome.folder}: {outcome.state}{_told(outcome)}\n")
             yield outcome
 

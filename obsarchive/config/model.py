@@ -279,7 +279,7 @@ class Config(Section):
 
     @classmethod
     def of_nobody(cls, archive: Path, logs: Path) -> Self:
-        """Return a configuration for those who have no archive: the book is kept beside their data."""
+        """Return a configuration for those who have no archive: the database is kept beside their data."""
         paths = {"raw": [str(logs)], "archive": str(archive), "tmp": str(logs / "tmp"), "logs": str(logs)}
         return cls.model_validate({"paths": paths, "pipelines": []})
 

@@ -29,7 +29,7 @@ PEOPLES_FIELDS = ("comment", "alternative_names", "date_added")
 
 
 class Ingest:
-    """Writes listings of raw folders into the book."""
+    """Writes listings of raw folders into the database."""
 
     def __init__(self, config: Config, store: Store) -> None:
         self.config, self.store = config, store
@@ -37,7 +37,7 @@ class Ingest:
         self._host = socket.gethostname()
 
     def night(self, listing: Listing) -> None:
-        """Bring the book in step with a night's raw folder."""
+        """Bring the database in step with a night's raw folder."""
         self.store.nights.touch(listing.night)
         self._recall_night(listing.night)
         known = self.store.observations.raw_signatures(listing.night)
@@ -52,12 +52,12 @@ class Ingest:
         self._night_files(listing)
 
     def _is_gone(self, name: str) -> bool:
-        """Whether raw files are not where the book says; those of a night may lie below several roots."""
+        """Whether raw files are not where the database says; those of a night may lie below several roots."""
         files = Observation(self.store.observations.find(name) or {}).raw_files
         return not files or not all(path.exists() for path in files)
 
     def tree(self) -> int:
-        """Take up what the archive tree holds and the book does not; returns the number of observations."""
+        """Take up what the archive tree holds and the database does not; returns the number of observations."""
         taken = 0
         for folder in _folders(self.layout.root):
             if not is_night(folder.name):
@@ -210,7 +210,7 @@ class Ingest:
         return {name: block for inner in _folders(folder) for name, block in _blocks_by_pipeline(inner).items()}
 
     def _recall_night(self, night: str) -> None:
-        """Read back what the tree says of the night's own pipelines, where the book says nothing."""
+        """Read back what the tree says of the night's own pipelines, where the database says nothing."""
         document = self.store.nights.find(night) or {}
         for folder in (self.layout.calibration(night), self.layout.summary(night)):
             for name, block in _blocks_by_pipeline(folder).items():
@@ -227,7 +227,7 @@ def peoples_fields(document: Mapping[str, Any]) -> Document:
 
 
 def remember(layout: Layout, document: Mapping[str, Any]) -> None:
-    """Keep beside the products what the book knows of an observation, without the pipelines' own numbers."""
+    """Keep beside the products what the database knows of an observation, without the pipelines' own numbers."""
     path = layout.sidecar(document["night"], document["_id"])
     kept = {key: value for key, value in document.items() if key not in ("pipelined", "look_again", "remembered")}
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,7 @@ class Mastership:
     layout : Layout
         The archive.
     store : Store
-        Its book.
+        Its database.
     run : str
         Id of this run of the daemon.
 

@@ -1,4 +1,4 @@
-"""Disk is the truth about products: what the book calls done must lie in the tree, whole."""
+"""Disk is the truth about products: what the database calls done must lie in the tree, whole."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""Brings the book in step with the world: vanished products, changed inputs, the wishes of people."""
+"""Brings the database in step with the world: vanished products, changed inputs, the wishes of people."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -45,7 +45,7 @@ class Reconciler:
             yield night
 
     def _keep_up(self, observation: Observation) -> None:
-        """Let the tree know what people changed in the book: it must be able to rebuild it."""
+        """Let the tree know what people changed in the database: it must be able to rebuild it."""
         if peoples_fields(observation.document) == observation.document.get("remembered"):
             return
         document = self.store.observations.find(observation.id)
@@ -54,19 +54,19 @@ class Reconciler:
             self.store.observations.set_fields(observation.id, {"remembered": peoples_fields(document)})
 
     def _audit(self, subject: Subject) -> None:
-        book = self.agenda.book_of(subject)
+        records = self.agenda.step_store_of(subject)
         for found in missing_products(subject, self.agenda.chain_of(subject), self.layout):
             path = (found.pipeline.name, found.step.name)
-            if book.invalidate(subject.id, path):
+            if records.invalidate(subject.id, path):
                 log.warning("%s %s.%s: made again, %s vanished", subject.id, *path, ", ".join(found.products))
 
     def settle(self, subject: Subject, world: World) -> bool:
         """Consume wishes and find stale steps; whether the document in hand is out of date now."""
         changed = False
-        chain, book = self.agenda.chain_now(subject), self.agenda.book_of(subject)
+        chain, records = self.agenda.chain_now(subject), self.agenda.step_store_of(subject)
         for link in chain:
             record = subject.pipeline(link.pipeline.name)
-            if record.force_redo and book.grant_redo(subject.id, link.pipeline.name, link.pipeline.steps):
+            if record.force_redo and records.grant_redo(subject.id, link.pipeline.name, link.pipeline.steps):
                 log.info("%s %s: done again by request", subject.id, link.pipeline.name)
                 changed = True
         raw_missing = isinstance(subject, Observation) and subject.raw_missing
@@ -74,7 +74,7 @@ class Reconciler:
             if raw_missing and "science" in step.uses:
                 continue
             for name in (step.name, *planner.dependents(pipeline, step.name)):
-                if book.invalidate(subject.id, (pipeline.name, name)):
+                if records.invalidate(subject.id, (pipeline.name, name)):
                     log.info("%s %s.%s: due again (other inputs, or a person's wish)", subject.id, pipeline.name, name)
                     changed = True
         return changed

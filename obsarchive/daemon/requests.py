@@ -1,4 +1,4 @@
-"""What people ask for in the portal, granted by the daemon, which alone changes the book of observations and nights."""
+"""Requests of the portal's users, applied by the daemon, which alone changes observations and nights."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +28,7 @@ class Wishes:
     Parameters
     ----------
     store : Store
-        The book.
+        The database.
     layout : Layout
         The archive tree.
     chain : sequence of ChainEntry
@@ -68,8 +68,8 @@ class Wishes:
 
     def _redo(self, what: Wish) -> None:
         subject, pipeline, step = what.get("subject", ""), what.get("pipeline", ""), what.get("step", "")
-        book = self.store.nights if is_night(subject) else self.store.observations
-        wished = book.wish_step(subject, (pipeline, step)) if step else book.wish_redo(subject, pipeline)
+        records = self.store.nights if is_night(subject) else self.store.observations
+        wished = records.wish_step(subject, (pipeline, step)) if step else records.wish_redo(subject, pipeline)
         if not wished:
             raise Refused(f"there is no {subject} in the database")
 

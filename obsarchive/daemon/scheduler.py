@@ -35,7 +35,7 @@ from obsarchive.execution.cluster import Cluster, Ended, Event, Progress, as_out
 from obsarchive.execution.step_process import Outcome
 from obsarchive.pipeline import Step
 from obsarchive.pipeline.chain import ChainEntry, decision_chain, steps_of
-from obsarchive.store import Book, Ending, outage_as_error
+from obsarchive.store import Ending, StepStore, outage_as_error
 from obsarchive.store.jobs import now_plus
 
 log = logging.getLogger(__name__)
@@ -114,7 +114,7 @@ class Engine:
     def start(self) -> None:
         """Take over what earlier runs left, then start the cluster."""
         self.store.ensure_indexes(steps_of(self.chain), self.librarian.steps)
-        released = sum(book.release(paths, not_run=self.run_id) for book, paths in self._books())
+        released = sum(records.release(paths, not_run=self.run_id) for records, paths in self._step_stores())
         self.store.jobs.close_run(not_run=self.run_id)
         if released:
             log.info("released %d step(s) that an earlier run had claimed", released)
@@ -134,8 +134,8 @@ class Engine:
         self.running.clear()
         try:
             with outage_as_error():
-                for book, paths in self._books():
-                    book.release(paths, run=self.run_id)
+                for records, paths in self._step_stores():
+                    records.release(paths, run=self.run_id)
                 self._report("stopped")
         except ServiceUnavailable as err:
             log.warning("claims are given back at the next start: %s", err)
@@ -171,8 +171,8 @@ class Engine:
         try:
             self.opened.revive()
             with outage_as_error():
-                for book, paths in self._books():
-                    book.release(paths, run=self.run_id, but=list(self.running))
+                for records, paths in self._step_stores():
+                    records.release(paths, run=self.run_id, but=list(self.running))
         except ServiceUnavailable as err:
             log.warning("the database is still away: %s", err)
 
@@ -242,9 +242,9 @@ class Engine:
 
     def _advance(self, subject: Subject, world: World) -> bool:
         """Bring a night or an observation one step further; whether something runs for it now."""
-        chain, book = self.agenda.chain_now(subject), self.agenda.book_of(subject)
+        chain, records = self.agenda.chain_now(subject), self.agenda.step_store_of(subject)
         if self.reconciler.settle(subject, world):
-            subject = type(subject)(book.find(subject.id) or subject.document)
+            subject = type(subject)(records.find(subject.id) or subject.document)
         limits = Limits(utc_now(), self.config.misc.max_retries)
         due = planner.next_step(subject, chain, limits)
         if due is not None:
@@ -254,10 +254,10 @@ class Engine:
         return False
 
     def _submit_step(self, subject: Subject, world: World, link: ChainEntry, step: Step) -> bool:
-        task_id, book = uuid.uuid4().hex, self.agenda.book_of(subject)
-        if not book.claim(subject.id, (link.pipeline.name, step.name), task_id, self.run_id):
+        task_id, records = uuid.uuid4().hex, self.agenda.step_store_of(subject)
+        if not records.claim(subject.id, (link.pipeline.name, step.name), task_id, self.run_id):
             return False
-        running = Running(subject, book, link, step, world)
+        running = Running(subject, records, link, step, world)
         task = make_task(self.config, self.store, task_id, running)
         self.running[task_id] = running
         names = {"night": subject.night, "pipeline": link.pipeline.name, "step": step.name}
@@ -307,7 +307,7 @@ class Engine:
         retries = running.subject.pipeline(link.pipeline.name).step(step.name).retries
         manifest = {**outcome.manifest, "inputs": planner.inputs_of(running.subject, step, running.world)}
         ending = Ending(state, outcome.message, manifest, self._not_before(state, retries))
-        document = running.book.finish(running.subject.id, (link.pipeline.name, step.name), task, ending)
+        document = running.records.finish(running.subject.id, (link.pipeline.name, step.name), task, ending)
         name = running.subject.id
         if document is None:
             log.warning("%s %s: a late result of a superseded task is ignored", name, running.label)
@@ -371,7 +371,7 @@ class Engine:
             log.info("%s: packed", running.subject.id)
             self.alerts.data_ready(running.subject)
 
-    def _books(self) -> list[tuple[Book, list[tuple[str, str]]]]:
+    def _step_stores(self) -> list[tuple[StepStore, list[tuple[str, str]]]]:
         """Both collections, with the steps that their documents hold."""
         return [
             (self.store.observations, steps_of(self.chain)),
@@ -384,8 +384,8 @@ class Engine:
 
     def _recover_cluster(self) -> None:
         log.warning("the Dask cluster lost its scheduler or all its workers: starting another one")
-        for book, paths in self._books():
-            book.release(paths, run=self.run_id)
+        for records, paths in self._step_stores():
+            records.release(paths, run=self.run_id)
         self.running.clear()
         self.cluster.restart()
 

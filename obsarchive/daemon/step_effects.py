@@ -13,12 +13,12 @@ from obsarchive.store import Store
 
 
 class FollowUp:
-    """Keeps the rest of the book in step with what a step found.
+    """Keeps the rest of the database in step with what a step found.
 
     Parameters
     ----------
     store : Store
-        The book.
+        The database.
     librarian : Librarian
         Of the PSF library.
     """
@@ -27,10 +27,10 @@ class FollowUp:
         self.store, self.librarian = store, librarian
 
     def after(self, running: Running, link: ChainEntry, subject: Subject, outcome: Outcome) -> None:
-        """Follow up a step that ended; `subject` is as it is in the book now."""
+        """Follow up a step that ended; `subject` is as it is in the database now."""
         record = subject.pipeline(link.pipeline.name)
         if all(record.step(name).state is State.DONE for name in link.pipeline.steps):
-            running.book.set_done(subject.id, link.pipeline.name, True)
+            running.records.set_done(subject.id, link.pipeline.name, True)
         if isinstance(subject, Observation):
             self.store.nights.unsettle(subject.night)
             for amended in outcome.manifest.get("amended") or ():

@@ -12,7 +12,7 @@ from obsarchive.daemon import planner
 from obsarchive.daemon.planner import Library, Subject, World
 from obsarchive.pipeline import Step, Task
 from obsarchive.pipeline.chain import ChainEntry
-from obsarchive.store import Book, Store
+from obsarchive.store import StepStore, Store
 
 
 @dataclass
@@ -20,7 +20,7 @@ class Running:
     """A task on the cluster: a step, or (with `asked`) the packing of an observation."""
 
     subject: Subject
-    book: Book
+    records: StepStore
     link: ChainEntry | None = None
     step: Step | None = None
     world: World = field(default_factory=World)
@@ -46,7 +46,9 @@ def make_task(config: Config, store: Store, task_id: str, running: Running) -> T
     link, step, subject = running.link, running.step, running.subject
     if link is None or step is None:
         raise TypeError("packing is no step")
-    document = running.book.find(subject.id) or subject.document  # lists of documents come without the names of files
+    document = (
+        running.records.find(subject.id) or subject.document
+    )  # lists of documents come without the names of files
     return Task(
         id=task_id,
         pipeline=type(link.pipeline),

@@ -28,7 +28,7 @@ class TimeSeries:
     config : Config
         Its section ``intake`` says whether, what and when.
     store : Store
-        The book.
+        The database.
     cluster : Cluster
         Where frames are measured.
     """

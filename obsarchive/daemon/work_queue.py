@@ -7,7 +7,7 @@ from obsarchive.daemon import planner
 from obsarchive.daemon.planner import Library, Subject, World
 from obsarchive.daemon.tasks import world_of
 from obsarchive.pipeline.chain import ChainEntry
-from obsarchive.store import Book, Store
+from obsarchive.store import StepStore, Store
 
 
 class Agenda:
@@ -16,7 +16,7 @@ class Agenda:
     Parameters
     ----------
     store : Store
-        The book.
+        The database.
     chain, night_chain : sequence of ChainEntry
         Pipelines of observations and of nights.
     max_retries : int
@@ -50,7 +50,7 @@ class Agenda:
             return self._at_any_time
         return self.chain_of(subject)
 
-    def book_of(self, subject: Subject) -> Book:
+    def step_store_of(self, subject: Subject) -> StepStore:
         """Collection in which a night or an observation is kept."""
         return self.store.nights if isinstance(subject, Night) else self.store.observations
 

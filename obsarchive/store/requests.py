@@ -15,7 +15,7 @@ KEEP = timedelta(days=30)
 
 
 class Requests:
-    """Wishes: the portal adds them, the daemon answers them. Nothing else of the book is changed by the portal."""
+    """Wishes: the portal adds them, the daemon answers them. Nothing else of the database is changed by the portal."""
 
     def __init__(self, collection: Collection) -> None:
         self.collection = collection

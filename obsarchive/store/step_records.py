@@ -21,7 +21,7 @@ _KEPT_OF_MANIFEST = ("message", "results", "version", "inputs", "products")
 
 @dataclass(frozen=True)
 class Ending:
-    """How a step ended, as the book records it."""
+    """How a step ended, as the database records it."""
 
     state: State
     message: str = ""
@@ -44,7 +44,7 @@ def _time(value: str | datetime) -> datetime:
     return datetime.fromisoformat(value) if isinstance(value, str) else value
 
 
-class Book:
+class StepStore:
     """Steps of pipelines in the documents of one collection; `place` says where a pipeline's block lies."""
 
     prefix = ""

@@ -32,7 +32,7 @@ class Reductions:
     ----------
     run : Runner
         Where the work is done.
-    book : Datasets, optional
+    datasets : Datasets, optional
         Where it is noted.
     cache : Path
         Folder for what online catalogues answer.
@@ -40,8 +40,8 @@ class Reductions:
         Is told how far each is.
     """
 
-    def __init__(self, run: Runner, book: Datasets | None, cache: Path, told: Told = _unheard) -> None:
-        self.run, self.book, self.cache, self.told = run, book, cache, told
+    def __init__(self, run: Runner, datasets: Datasets | None, cache: Path, told: Told = _unheard) -> None:
+        self.run, self.datasets, self.cache, self.told = run, datasets, cache, told
         self.stopping = threading.Event()
 
     def reduce(self, folders: Sequence[Path], max_parallel: int = 1, again: bool = False) -> Iterator[Outcome]:
@@ -58,7 +58,7 @@ class Reductions:
         if self.stopping.is_set():
             return None
         reduction = Reduction(folder, self._runner, lambda news: self._note(folder, news), cache=self.cache)
-        wished = self.book is not None and self.book.begin(folder, reduction.run_id)
+        wished = self.datasets is not None and self.datasets.begin(folder, reduction.run_id)
         outcome = reduction.reduce(again or wished)
         if outcome.state in ("done", "unchanged"):
             outcome.facts["tom"] = self._upload(folder)
@@ -74,8 +74,8 @@ class Reductions:
             yield number, value
 
     def _note(self, folder: Path, news: Any) -> None:
-        if self.book is not None:
-            self.book.note(folder, news)
+        if self.datasets is not None:
+            self.datasets.note(folder, news)
         if "progress" in news:
             self.told(folder, float(news["progress"]), str(news.get("text", "")))
 

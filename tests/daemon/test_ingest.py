@@ -68,14 +68,14 @@ class Site:
 
     def reduce(self, pipeline: type = Toy, step: str = "write", name: str = OBS) -> None:
         """Do one step as the daemon does: claim, run, finish."""
-        path, book = (pipeline.name, step), self.store.observations
-        book.claim(name, path, "t", "run")
-        document = book.find(name)
+        path, records = (pipeline.name, step), self.store.observations
+        records.claim(name, path, "t", "run")
+        document = records.find(name)
         inputs = {"science": Observation(document).raw_signature}
         task = Task("t", pipeline, step, document, self.config.paths.archive, self.config.paths.tmp, inputs=inputs)
         outcome = execute(task)
         state = State.DONE if outcome.event == "succeed" else State.REJECTED
-        book.finish(name, path, "t", Ending(state, outcome.message, outcome.manifest))
+        records.finish(name, path, "t", Ending(state, outcome.message, outcome.manifest))
 
     def lose_the_database(self) -> None:
         for name in self.store.database.list_collection_names():

@@ -1,4 +1,4 @@
-"""What the book knows of the PSF library, and what the end of a night's science means, on a real MongoDB."""
+"""What the database knows of the PSF library, and what the end of a night's science means, on a real MongoDB."""
 
 from pathlib import Path
 from typing import Any

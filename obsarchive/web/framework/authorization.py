@@ -23,7 +23,7 @@ FIRST_STEPS = frozenset({"account.account", "account.start_two_step", "account.c
 
 Scope = Literal["read", "download", "change"]
 SCOPES: dict[Scope, str] = {
-    "read": "read the book: the API and the virtual observatory",
+    "read": "read the database: the API and the virtual observatory",
     "download": "download products",
     "change": "ask for work to be done again (administrators)",
 }

@@ -1,4 +1,4 @@
-"""Wishes: what people ask of the daemon. The portal notes them; the daemon grants them and alone changes the book."""
+"""Requests of users: the portal notes them; the daemon applies them and alone changes documents."""
 
 from typing import Any, Literal
 
