@@ -248,10 +248,10 @@ def _redo(config: Config, options: argparse.Namespace) -> int:
         records = store.nights if is_night(options.observation) else store.observations
         if records.find(options.observation) is None:
             raise ConfigError(f"there is no observation or night {options.observation!r} in the database")
-        if step and not records.wish_step(options.observation, (pipeline, step)):
+        if step and not records.request_step_redo(options.observation, (pipeline, step)):
             raise ArchiveError(f"{options.observation} {options.what} has not ended yet: nothing to do again")
         if not step:
-            records.wish_redo(options.observation, pipeline)
+            records.request_redo(options.observation, pipeline)
     say(f"{options.observation} {options.what}: will be done again\n")
     return 0
 

@@ -173,7 +173,7 @@ class PipelineRecord:
 
     @property
     def force_redo(self) -> bool:
-        """A person wishes everything of this pipeline to be done again."""
+        """Whether a person asked for everything of this pipeline to be done again."""
         return bool(_mapping(self.document.get("status")).get("force_redo"))
 
     @property

@@ -1,4 +1,4 @@
-"""Brings the database in step with the world: vanished products, changed inputs, the wishes of people."""
+"""Brings the database in step with the world: vanished products, changed inputs, requests of people."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -61,12 +61,12 @@ class Reconciler:
                 log.warning("%s %s.%s: made again, %s vanished", subject.id, *path, ", ".join(found.products))
 
     def settle(self, subject: Subject, world: World) -> bool:
-        """Consume wishes and find stale steps; whether the document in hand is out of date now."""
+        """Apply requests for a redo and find stale steps; whether the document in hand is out of date now."""
         changed = False
         chain, records = self.agenda.chain_now(subject), self.agenda.step_store_of(subject)
         for link in chain:
             record = subject.pipeline(link.pipeline.name)
-            if record.force_redo and records.grant_redo(subject.id, link.pipeline.name, link.pipeline.steps):
+            if record.force_redo and records.apply_redo(subject.id, link.pipeline.name, link.pipeline.steps):
                 log.info("%s %s: done again by request", subject.id, link.pipeline.name)
                 changed = True
         raw_missing = isinstance(subject, Observation) and subject.raw_missing
@@ -75,6 +75,8 @@ class Reconciler:
                 continue
             for name in (step.name, *planner.dependents(pipeline, step.name)):
                 if records.invalidate(subject.id, (pipeline.name, name)):
-                    log.info("%s %s.%s: due again (other inputs, or a person's wish)", subject.id, pipeline.name, name)
+                    log.info(
+                        "%s %s.%s: due again (other inputs, or a person's request)", subject.id, pipeline.name, name
+                    )
                     changed = True
         return changed

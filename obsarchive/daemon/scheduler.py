@@ -22,7 +22,7 @@ from obsarchive.daemon.planner import Limits, Subject, World
 from obsarchive.daemon.psf_library_sync import Librarian
 from obsarchive.daemon.raw_watcher import RawWatch
 from obsarchive.daemon.reconcile import Reconciler
-from obsarchive.daemon.requests import Wishes
+from obsarchive.daemon.requests import Requests
 from obsarchive.daemon.status_report import Telemetry
 from obsarchive.daemon.step_effects import FollowUp
 from obsarchive.daemon.tarballs import pack, sweep, sweep_leftovers
@@ -83,7 +83,7 @@ class Engine:
         self.reconciler = Reconciler(self.agenda, self.layout)
         self.librarian = Librarian(self.store, self.layout, self.chain)
         self.alerts = Alerts(config, self.store.outbox)
-        self.wishes = Wishes(self.store, self.layout, chain)
+        self.requests = Requests(self.store, self.layout, chain)
         self.followup = FollowUp(self.store, self.librarian)
         self.watch = RawWatch(config, self.ingest, self.options.nights)
         self.telemetry = Telemetry(config, self.store.jobs, self.run_id)
@@ -186,7 +186,7 @@ class Engine:
         if now >= self._next_scan:
             self.watch.look()
             self._next_scan = time.monotonic() + self.config.misc.loop_interval_s
-        self.wishes.grant()
+        self.requests.apply()
         self.librarian.look()
         self.agenda.library = self.librarian.library
         self.audit()

@@ -30,7 +30,7 @@ class Observations(StepStore):
             yield Observation(document)
 
     def _open_query(self, pipelines: Iterable[str]) -> Document:
-        return {"$or": [{"distributed.status": {"$ne": True}}, {"look_again": True}, *self.wishes(pipelines)]}
+        return {"$or": [{"distributed.status": {"$ne": True}}, {"look_again": True}, *self.redo_queries(pipelines)]}
 
     def open_nights(self, pipelines: Iterable[str]) -> set[str]:
         """Nights that have observations the daemon must look at."""

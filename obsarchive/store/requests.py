@@ -43,7 +43,7 @@ class Requests:
         )
 
     def ensure_indexes(self) -> None:
-        """Create what the queries need; answered wishes go by themselves."""
+        """Create what the queries need; answered requests go by themselves."""
         self.collection.create_index("answered")
         self.collection.create_index([("kind", 1), ("asked", -1)])
         self.collection.create_index("expires", expireAfterSeconds=0)

@@ -137,13 +137,13 @@ class StepStore:
         """Fields that say that the products of a document are not what they were."""
         return {}
 
-    def grant_redo(self, subject: str, pipeline: str, steps: Iterable[str]) -> bool:
+    def apply_redo(self, subject: str, pipeline: str, steps: Iterable[str]) -> bool:
         """Consume a person's ``force_redo``: all steps wait again. Not while one of them runs."""
         block = self.place(pipeline)
         waiting: Document = {}
-        wishes: Document = {}
+        requested: Document = {}
         for step in steps:
-            wishes[f"{block}.steps.{step}.redo"] = ""
+            requested[f"{block}.steps.{step}.redo"] = ""
             waiting[f"{block}.steps.{step}.state"] = str(State.WAITING)
             waiting[f"{block}.steps.{step}.retries"] = 0
             waiting[f"{block}.steps.{step}.not_before"] = None
@@ -156,28 +156,28 @@ class StepStore:
                     **waiting,
                     **self.reopened(),
                 },
-                "$unset": wishes,
+                "$unset": requested,
             },
         )
         return granted.modified_count == 1
 
-    def wish_redo(self, subject: str, pipeline: str) -> bool:
+    def request_redo(self, subject: str, pipeline: str) -> bool:
         """Set ``force_redo``, as a person does in the Mongo shell; False for an unknown document."""
         block = self.place(pipeline)
-        wished = self.collection.update_one(
+        requested = self.collection.update_one(
             {"_id": subject},
             {"$set": {f"{block}.status.force_redo": True, f"{block}.last_modified": utc_now()}},
         )
-        return wished.matched_count == 1
+        return requested.matched_count == 1
 
-    def wish_step(self, subject: str, path: StepPath) -> bool:
+    def request_step_redo(self, subject: str, path: StepPath) -> bool:
         """Ask for one step to be done again; False when it has not ended."""
         step = f"{self.place(path[0])}.steps.{path[1]}"
-        wished = self.collection.update_one(
+        requested = self.collection.update_one(
             {"_id": subject, f"{step}.state": {"$in": [str(state) for state in before("invalidate")]}},
             {"$set": {f"{step}.redo": True, **self.reopened()}},
         )
-        return wished.matched_count == 1
+        return requested.matched_count == 1
 
     def release(
         self,
@@ -219,6 +219,6 @@ class StepStore:
             return False
         return True
 
-    def wishes(self, pipelines: Iterable[str]) -> list[Document]:
-        """Return the queries that find a person's wish for a redo."""
+    def redo_queries(self, pipelines: Iterable[str]) -> list[Document]:
+        """Return the queries that find a person's request for a redo."""
         return [{f"{self.place(name)}.status.force_redo": True} for name in pipelines]

@@ -183,12 +183,12 @@ def test_release_gives_back_the_claims_of_one_run_or_of_all_others(records):
 
 def test_a_wish_made_during_a_run_survives_it(records):
     records.claim(OBS, WRITE, "t1", "run")
-    assert records.wish_redo(OBS, "toy")
-    assert not records.grant_redo(OBS, "toy", Toy.steps)
+    assert records.request_redo(OBS, "toy")
+    assert not records.apply_redo(OBS, "toy", Toy.steps)
     records.finish(OBS, WRITE, "t1", DONE)
     records.set_done(OBS, "toy", True)
     assert read(records).pipeline("toy").force_redo
-    assert [granted for granted in in_threads(lambda _: records.grant_redo(OBS, "toy", Toy.steps), 4) if granted] == [
+    assert [granted for granted in in_threads(lambda _: records.apply_redo(OBS, "toy", Toy.steps), 4) if granted] == [
         True
     ]
     assert not read(records).pipeline("toy").force_redo
@@ -197,22 +197,22 @@ def test_a_wish_made_during_a_run_survives_it(records):
 
 
 def test_a_wish_for_a_pipeline_that_never_ran(records):
-    assert records.wish_redo(OBS, "faint_star")
-    assert records.grant_redo(OBS, "faint_star", ["reduce", "strehl"])
+    assert records.request_redo(OBS, "faint_star")
+    assert records.apply_redo(OBS, "faint_star", ["reduce", "strehl"])
     assert records.claim(OBS, ("faint_star", "reduce"), "t", "run")
 
 
 def test_wishes_for_what_there_is_not_are_refused(records):
-    assert not records.wish_redo("nothing", "toy")
-    assert not records.wish_step(OBS, WRITE)
-    assert not records.grant_redo(OBS, "toy", Toy.steps)
+    assert not records.request_redo("nothing", "toy")
+    assert not records.request_step_redo(OBS, WRITE)
+    assert not records.apply_redo(OBS, "toy", Toy.steps)
 
 
 def test_a_wish_for_one_step(records):
     records.claim(OBS, WRITE, "t1", "run")
-    assert not records.wish_step(OBS, WRITE)
+    assert not records.request_step_redo(OBS, WRITE)
     records.finish(OBS, WRITE, "t1", Ending(State.REJECTED, "no guide star"))
-    assert records.wish_step(OBS, WRITE)
+    assert records.request_step_redo(OBS, WRITE)
     assert read(records).pipeline("toy").step("write").redo
     assert OBS in [found.id for found in records.open(["toy"])]
     assert records.invalidate(OBS, WRITE)
@@ -223,9 +223,9 @@ def test_a_redo_of_everything_includes_the_one_step_asked_for(book):
     """Otherwise that step would run twice."""
     records.claim(OBS, WRITE, "t1", "run")
     records.finish(OBS, WRITE, "t1", DONE)
-    records.wish_step(OBS, WRITE)
-    records.wish_redo(OBS, "toy")
-    records.grant_redo(OBS, "toy", Toy.steps)
+    records.request_step_redo(OBS, WRITE)
+    records.request_redo(OBS, "toy")
+    records.apply_redo(OBS, "toy", Toy.steps)
     assert not read(records).pipeline("toy").step("write").redo
 
 
@@ -251,7 +251,7 @@ def test_a_wish_made_while_packing_is_still_looked_at(records):
     records.claim(OBS, WRITE, "t1", "run")
     records.finish(OBS, WRITE, "t1", DONE)
     records.set_fields(OBS, {"look_again": False})
-    records.wish_step(OBS, WRITE)
+    records.request_step_redo(OBS, WRITE)
     assert records.set_packed(OBS, None, {})
     assert OBS in [found.id for found in records.open(["toy"])]
 
@@ -292,7 +292,7 @@ def test_force_a_pipeline_on_a_target(records):
     )
     found = [found for found in records.open(["toy"]) if found.id == OBS]
     assert found[0].pipeline("toy").force_redo
-    assert records.grant_redo(OBS, "toy", Toy.steps)
+    assert records.apply_redo(OBS, "toy", Toy.steps)
 
 
 def test_change_the_owner_of_a_programme(records):

@@ -304,7 +304,7 @@ def test_what_is_stopped_is_due_again(dataset: Path, store: Store) -> None:
 def test_a_wish_has_everything_measured_again(dataset: Path, store: Store) -> None:
     store.datasets.note(dataset, {"state": "done"})
     before = {path: path.stat().st_mtime_ns for path in (dataset / "raw_flux").iterdir()}
-    store.datasets.wish_redo(store.datasets.key(dataset))
+    store.datasets.request_redo(store.datasets.key(dataset))
     (outcome,) = Reductions(here, store.datasets, dataset / "cache").reduce([dataset])
     assert outcome.state == "done"
     assert all(path.stat().st_mtime_ns > before[path] for path in before)

@@ -148,7 +148,7 @@ def redo(obs_id: str) -> ResponseReturnValue:
     if not isinstance(step, str) or not requests.is_known("observation", body["pipeline"], step):
         abort(400, "no such pipeline or step in the configuration")
     find_card(obs_id)
-    requests.wish("redo", subject=obs_id, pipeline=body["pipeline"], step=step)
+    requests.submit("redo", subject=obs_id, pipeline=body["pipeline"], step=step)
     return {"asked": True}, 202
 
 

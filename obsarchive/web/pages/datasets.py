@@ -106,7 +106,7 @@ def product(key: str, name: str) -> ResponseReturnValue:
 def redo(key: str) -> ResponseReturnValue:
     """Ask the daemon to measure every frame of a dataset again."""
     find(key)
-    requests.wish("redo dataset", dataset=key)
+    requests.submit("redo dataset", dataset=key)
     flash("The daemon will reduce the dataset again.")
     return redirect(url_for(".dataset", key=key))
 

@@ -148,7 +148,7 @@ def redo(night: str, pipeline: str) -> ResponseReturnValue:
     find_night(night)
     if not requests.is_known("night", pipeline):
         refuse()
-    requests.wish("redo", subject=night, pipeline=pipeline)
+    requests.submit("redo", subject=night, pipeline=pipeline)
     return redirect(url_for("summary.summary", night=night))
 
 

@@ -149,6 +149,6 @@ def _wish(obs_id: str, pipeline: str, step: str = "") -> ResponseReturnValue:
     find_card(obs_id)
     if not requests.is_known("observation", pipeline, step):
         refuse()
-    requests.wish("redo", subject=obs_id, pipeline=pipeline, step=step)
+    requests.submit("redo", subject=obs_id, pipeline=pipeline, step=step)
     kept: dict[str, Any] = {"obs_id": obs_id, **Selection.of(request.args).parameters}
     return redirect(url_for(".observation", **kept))

@@ -32,9 +32,9 @@ def stars() -> list[Star]:
 def psflib() -> ResponseReturnValue:
     """Show the library, night by night."""
     waiting = {
-        wish["what"].get("observation"): wish["kind"].removeprefix("library ")
-        for wish in portal().store.requests.waiting()
-        if wish["kind"].startswith("library ")
+        asked["what"].get("observation"): asked["kind"].removeprefix("library ")
+        for asked in portal().store.requests.waiting()
+        if asked["kind"].startswith("library ")
     }
     wanted = request.args.get("state", "")
     shown = [{**star, "state": _state(star, waiting)} for star in stars()]
@@ -47,7 +47,7 @@ def psflib() -> ResponseReturnValue:
         counts=counts,
         wanted=wanted,
         picture=_picture_of(kept),
-        refused=[wish for kind in ("library add", "library remove") for wish in _refusals(kind)],
+        refused=[asked for kind in ("library add", "library remove") for asked in _refusals(kind)],
     )
 
 
@@ -58,7 +58,7 @@ def _state(star: Star, waiting: dict[str, str]) -> str:
 
 
 def _refusals(kind: str) -> Iterator[Any]:
-    return (wish for wish in portal().store.requests.about(kind)[:5] if wish.get("problem"))
+    return (asked for asked in portal().store.requests.about(kind)[:5] if asked.get("problem"))
 
 
 def _picture_of(kept: list[Star]) -> dict[str, str]:
@@ -81,6 +81,6 @@ def change(what: str) -> ResponseReturnValue:
     name = request.form.get("observation", "")
     if portal().store.browse.observation(asking().document, name) is None:
         refuse()
-    requests.wish(f"library {what}", observation=name)
+    requests.submit(f"library {what}", observation=name)
     flash(f"The daemon will {what} {name}; it takes some seconds.")
     return redirect(url_for(".psflib", state=request.form.get("state") or None))

@@ -87,7 +87,7 @@ def copy_calibration(night: str) -> ResponseReturnValue:
     source = request.form.get("source", "")
     if source and not is_night(source):
         abort(400, "Choose a night.")
-    requests.wish("copy calibration", night=night, source=source)
+    requests.submit("copy calibration", night=night, source=source)
     flash("The daemon will change the calibration, and do again what used the old one.")
     return redirect(url_for(".summary", night=night))
 
@@ -97,6 +97,6 @@ def copy_calibration(night: str) -> ResponseReturnValue:
 def redo_high_contrast(night: str) -> ResponseReturnValue:
     """Ask the daemon to subtract the PSFs of a night's stars once more."""
     find_night(night)
-    requests.wish("redo high contrast", night=night)
+    requests.submit("redo high contrast", night=night)
     flash("The daemon will do the high-contrast steps of this night again.")
     return redirect(url_for(".summary", night=night))

@@ -62,7 +62,7 @@ def add() -> ResponseReturnValue:
 def _hide_from_namesake(name: str) -> None:
     """Hide from a new user what may still name a removed one, until the daemon has passed it on."""
     store = portal().store
-    waiting = [wish["what"].get("program") for wish in store.requests.waiting() if wish["kind"] == "owners"]
+    waiting = [asked["what"].get("program") for asked in store.requests.waiting() if asked["kind"] == "owners"]
     store.users.save(name, {"left": [program for program in waiting if program]})
 
 
