@@ -19,7 +19,7 @@ from obsarchive.instruments import Instrument
 from obsarchive.io.fits_products import write_atomic
 from obsarchive.io.raw_frames import plain_cards, read_header
 from obsarchive.names import ObservationName, is_night
-from obsarchive.store import Document, Ending, Store
+from obsarchive.store import Document, StepUpdate, Store
 
 log = logging.getLogger(__name__)
 
@@ -282,7 +282,7 @@ def _blocks_by_pipeline(folder: Path) -> dict[str, Document]:
     blocks: dict[str, Document] = {}
     for manifest in _manifests(folder):
         try:
-            ending = Ending(State(manifest["state"]), str(manifest.get("message", "")), manifest)
+            ending = StepUpdate(State(manifest["state"]), str(manifest.get("message", "")), manifest)
             leaves = {key.removeprefix("."): value for key, value in ending.leaves("").items()}
         except (ValueError, TypeError) as err:
             log.warning("a manifest in %s is damaged (%s): its step will be done again", folder, err)

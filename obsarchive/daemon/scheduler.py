@@ -31,11 +31,11 @@ from obsarchive.daemon.time_series import TimeSeries
 from obsarchive.daemon.work_queue import Agenda
 from obsarchive.database.connect import Opened
 from obsarchive.errors import ServiceUnavailable
-from obsarchive.execution.cluster import Cluster, Ended, Event, Progress, as_outcome, run_task
+from obsarchive.execution.cluster import Cluster, Event, Progress, TaskFinished, as_outcome, run_task
 from obsarchive.execution.step_process import Outcome
 from obsarchive.pipeline import Step
 from obsarchive.pipeline.chain import ChainEntry, decision_chain, steps_of
-from obsarchive.store import Ending, StepStore, outage_as_error
+from obsarchive.store import StepStore, StepUpdate, outage_as_error
 from obsarchive.store.jobs import now_plus
 
 log = logging.getLogger(__name__)
@@ -272,7 +272,7 @@ class Engine:
         """Take `event` and all that wait behind it; whether something ended."""
         ended = False
         while True:
-            ended |= isinstance(event, Ended)
+            ended |= isinstance(event, TaskFinished)
             try:
                 with outage_as_error():
                     self._harvest(event)
@@ -306,8 +306,8 @@ class Engine:
         state = after(State.ENQUEUED, outcome.event)
         retries = running.subject.pipeline(link.pipeline.name).step(step.name).retries
         manifest = {**outcome.manifest, "inputs": planner.inputs_of(running.subject, step, running.world)}
-        ending = Ending(state, outcome.message, manifest, self._not_before(state, retries))
-        document = running.records.finish(running.subject.id, (link.pipeline.name, step.name), task, ending)
+        update = StepUpdate(state, outcome.message, manifest, self._not_before(state, retries))
+        document = running.records.finish(running.subject.id, (link.pipeline.name, step.name), task, update)
         name = running.subject.id
         if document is None:
             log.warning("%s %s: a late result of a superseded task is ignored", name, running.label)

@@ -46,14 +46,14 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Ended:
+class TaskFinished:
     """A task left the cluster: `value` is what its function returned, or the exception that ended it."""
 
     task: str
     value: Any
 
 
-Event = Progress | Ended
+Event = Progress | TaskFinished
 
 
 class Cluster:
@@ -161,7 +161,7 @@ class Cluster:
         return workers
 
     def submit(self, task: str, function: Callable[..., Any], *arguments: Any) -> None:
-        """Run ``function(*arguments)`` on a worker; its end becomes an `Ended` event."""
+        """Run ``function(*arguments)`` on a worker; its end becomes an `TaskFinished` event."""
         if self._client is None:
             raise ServiceUnavailable("the Dask cluster is not running")
         # What Dask itself could not unpickle, a class that the worker cannot import, would cost it the worker.
@@ -169,7 +169,7 @@ class Cluster:
         # Keys are unique and never equal to an argument: Dask would replace that argument by a result.
         future = self._client.submit(_call, payload, key=f"step-{task}", pure=False, retries=0)
         self._futures[task] = future
-        future.add_done_callback(lambda done: self.events.put(Ended(task, _value_of(done))))
+        future.add_done_callback(lambda done: self.events.put(TaskFinished(task, _value_of(done))))
 
     def each(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[tuple[int, Any]]:
         """Run a function on workers, once for each item.
@@ -285,7 +285,7 @@ def dask_setup(worker: Any) -> None:
     log.debug("worker %s is ready", worker.name)
 
 
-def as_outcome(event: Ended) -> Outcome:
+def as_outcome(event: TaskFinished) -> Outcome:
     """Return how a step ended, also one that was lost with its worker."""
     if isinstance(event.value, Outcome):
         return event.value

@@ -20,7 +20,7 @@ _KEPT_OF_MANIFEST = ("message", "results", "version", "inputs", "products")
 
 
 @dataclass(frozen=True)
-class Ending:
+class StepUpdate:
     """How a step ended, as the database records it."""
 
     state: State
@@ -83,24 +83,24 @@ class StepStore:
         )
         return claimed.modified_count == 1
 
-    def finish(self, subject: str, path: StepPath, task: str, ending: Ending) -> Document | None:
-        """Record the ending of the task that holds the claim; None when it was superseded."""
+    def finish(self, subject: str, path: StepPath, task: str, update: StepUpdate) -> Document | None:
+        """Record the update of the task that holds the claim; None when it was superseded."""
         block = self.place(path[0])
         step = f"{block}.steps.{path[1]}"
         change: Document = {
             "$set": {
-                **ending.leaves(step),
+                **update.leaves(step),
                 f"{block}.status.enqueued": False,
                 f"{block}.last_modified": utc_now(),
                 **self.remade(),
             },
             "$unset": {f"{step}.task": "", f"{step}.run": "", f"{step}.claimed": ""},
         }
-        if "classified_as" in ending.manifest:
-            change["$set"][f"{block}.classified_as"] = ending.manifest["classified_as"]
-        if ending.state is State.FAILED:
+        if "classified_as" in update.manifest:
+            change["$set"][f"{block}.classified_as"] = update.manifest["classified_as"]
+        if update.state is State.FAILED:
             change["$inc"] = {f"{step}.retries": 1, f"{block}.status.retries": 1}
-        elif ending.state in (State.DONE, State.REJECTED):
+        elif update.state in (State.DONE, State.REJECTED):
             change["$set"] |= {f"{step}.retries": 0, f"{block}.status.retries": 0}
         return self.collection.find_one_and_update(
             {"_id": subject, f"{step}.task": task}, change, return_document=ReturnDocument.AFTER

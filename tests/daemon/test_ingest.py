@@ -20,7 +20,7 @@ from obsarchive.daemon.raw_scanner import Listing, Scanner
 from obsarchive.execution.step_process import execute
 from obsarchive.pipeline import Task
 from obsarchive.simulation.night import write_raw
-from obsarchive.store import Ending, Store
+from obsarchive.store import StepUpdate, Store
 from tests.sample_pipelines import Endings, Toy
 
 NIGHT = "20160925"
@@ -75,7 +75,7 @@ class Site:
         task = Task("t", pipeline, step, document, self.config.paths.archive, self.config.paths.tmp, inputs=inputs)
         outcome = execute(task)
         state = State.DONE if outcome.event == "succeed" else State.REJECTED
-        records.finish(name, path, "t", Ending(state, outcome.message, outcome.manifest))
+        records.finish(name, path, "t", StepUpdate(state, outcome.message, outcome.manifest))
 
     def lose_the_database(self) -> None:
         for name in self.store.database.list_collection_names():

@@ -15,7 +15,7 @@ from obsarchive.daemon.work_queue import Agenda
 from obsarchive.io.psf_library import Entry, changed
 from obsarchive.pipeline import Pipeline, Workspace, step
 from obsarchive.pipeline.chain import ChainEntry
-from obsarchive.store import Ending, Store
+from obsarchive.store import StepUpdate, Store
 
 NIGHT = "20260314"
 STAR, TARGET, OTHER = (f"3_{name}_VIC_Si_o_20260314_0{i}0000.000000" for i, name in enumerate(("star", "aim", "far")))
@@ -89,7 +89,7 @@ def offer(store: Store, *names: str) -> None:
     candidates = [{"observation": name, "filter": "Si", "reason": "", "added": True} for name in names]
     assert store.nights.claim(NIGHT, ("psflib", "candidates"), "task", "run")
     manifest = {"results": {"candidates": candidates}}
-    store.nights.finish(NIGHT, ("psflib", "candidates"), "task", Ending(State.DONE, "", manifest))
+    store.nights.finish(NIGHT, ("psflib", "candidates"), "task", StepUpdate(State.DONE, "", manifest))
 
 
 def test_those_who_lacked_references_are_looked_at_when_the_library_changes(store, layout, librarian):

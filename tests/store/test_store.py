@@ -13,14 +13,14 @@ from obsarchive.core.documents import Observation, utc_now
 from obsarchive.core.step_state import MOVES, State, after
 from obsarchive.database.embedded_mongod import Server
 from obsarchive.errors import ServiceUnavailable
-from obsarchive.store import Ending, Observations, Store, redacted
+from obsarchive.store import Observations, StepUpdate, Store, redacted
 from tests.sample_pipelines import Toy
 
 OBS = "4_351_Yrsa_VIC_lp600_o_20160925_110427.040912"
 OTHER = OBS.replace("Yrsa", "Ida")
 NIGHT = "20160925"
 WRITE, COPY = ("toy", "write"), ("toy", "copy")
-DONE = Ending(State.DONE)
+DONE = StepUpdate(State.DONE)
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_the_ending_of_a_claim(records):
         "started": "2016-09-25T11:00:00.123+00:00",
         "finished": "2016-09-25T11:01:00.456+00:00",
     }
-    document = records.finish(OBS, WRITE, "t1", Ending(State.DONE, "", manifest))
+    document = records.finish(OBS, WRITE, "t1", StepUpdate(State.DONE, "", manifest))
     step = Observation(document).pipeline("toy").step("write")
     assert (step.state, step.task, step.results) == (State.DONE, None, {"ratio_percent": 12.5})
     assert step.finished.isoformat(timespec="milliseconds") == manifest["finished"]
@@ -96,10 +96,10 @@ def test_a_superseded_task_changes_nothing(records):
     records.release([WRITE], not_run="new run")
     records.claim(OBS, WRITE, "new", "new run")
     before = records.find(OBS)
-    assert records.finish(OBS, WRITE, "old", Ending(State.FAILED, "late")) is None
+    assert records.finish(OBS, WRITE, "old", StepUpdate(State.FAILED, "late")) is None
     assert records.find(OBS) == before
     assert records.finish(OBS, WRITE, "new", DONE) is not None
-    assert records.finish(OBS, WRITE, "new", Ending(State.FAILED, "again")) is None
+    assert records.finish(OBS, WRITE, "new", StepUpdate(State.FAILED, "again")) is None
     assert state(records) is State.DONE
 
 
@@ -107,7 +107,7 @@ def test_failures_are_counted_until_something_ends_well(records):
     for wanted in (1, 2):
         records.claim(OBS, WRITE, f"t{wanted}", "run")
         later = utc_now() + timedelta(seconds=30)
-        records.finish(OBS, WRITE, f"t{wanted}", Ending(State.FAILED, "the disk sulks", {}, later))
+        records.finish(OBS, WRITE, f"t{wanted}", StepUpdate(State.FAILED, "the disk sulks", {}, later))
         step = read(records).pipeline("toy").step("write")
         assert (step.state, step.retries, step.message, step.not_before) == (
             State.FAILED,
@@ -124,7 +124,7 @@ def test_failures_are_counted_until_something_ends_well(records):
 
 def test_a_release_is_no_attempt(records):
     records.claim(OBS, WRITE, "t1", "run")
-    records.finish(OBS, WRITE, "t1", Ending(State.WAITING, "no master dark yet"))
+    records.finish(OBS, WRITE, "t1", StepUpdate(State.WAITING, "no master dark yet"))
     step = read(records).pipeline("toy").step("write")
     assert (step.state, step.retries, step.message) == (State.WAITING, 0, "no master dark yet")
 
@@ -134,7 +134,7 @@ def test_what_ended_can_wait_again(records, ended):
     assert not records.invalidate(OBS, WRITE)
     records.claim(OBS, WRITE, "t1", "run")
     assert not records.invalidate(OBS, WRITE)
-    records.finish(OBS, WRITE, "t1", Ending(ended, "why"))
+    records.finish(OBS, WRITE, "t1", StepUpdate(ended, "why"))
     assert sum(in_threads(lambda _: records.invalidate(OBS, WRITE), 4)) == 1
     assert (state(records), read(records).pipeline("toy").step("write").retries) == (State.WAITING, 0)
 
@@ -155,7 +155,7 @@ def test_the_book_moves_as_the_table_of_states_says(store, sequence):
         elif event == "invalidate":
             moved = records.invalidate(name, WRITE)
         else:
-            ending = Ending(MOVES[State.ENQUEUED, event])
+            ending = StepUpdate(MOVES[State.ENQUEUED, event])
             moved = records.finish(name, WRITE, "t", ending) is not None
         assert moved == ((truth, event) in MOVES)
         truth = after(truth, event) if moved else truth
@@ -211,7 +211,7 @@ def test_wishes_for_what_there_is_not_are_refused(records):
 def test_a_wish_for_one_step(records):
     records.claim(OBS, WRITE, "t1", "run")
     assert not records.request_step_redo(OBS, WRITE)
-    records.finish(OBS, WRITE, "t1", Ending(State.REJECTED, "no guide star"))
+    records.finish(OBS, WRITE, "t1", StepUpdate(State.REJECTED, "no guide star"))
     assert records.request_step_redo(OBS, WRITE)
     assert read(records).pipeline("toy").step("write").redo
     assert OBS in [found.id for found in records.open(["toy"])]
