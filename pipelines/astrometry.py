@@ -52,7 +52,7 @@ class SolveSettings:
 
 
 class Astrometry(Pipeline):
-    """World coordinates from the stars of a catalogue."""
+    """NightContext coordinates from the stars of a catalogue."""
 
     name = "astrometry"
 

@@ -103,7 +103,7 @@ class Master:
 
 
 @dataclass(frozen=True)
-class Need:
+class CalibrationNeed:
     """A detector mode, frame shape and filter that science of a night was taken with."""
 
     mode: str
@@ -113,7 +113,7 @@ class Need:
     """Shape of a full frame; a smaller one is the central part of the detector."""
 
     @classmethod
-    def from_document(cls, document: Mapping[str, Any]) -> "Need":
+    def from_document(cls, document: Mapping[str, Any]) -> "CalibrationNeed":
         """Read a need as a night's document holds it."""
         return cls(
             str(document.get("mode") or ""),
@@ -236,9 +236,9 @@ class Observation:
         return _shape(self.document.get("shape"))
 
     @property
-    def need(self) -> Need:
+    def need(self) -> CalibrationNeed:
         """Calibration that it asks for."""
-        return Need(self.mode, self.shape, self.filter, _shape(self.document.get("detector_px")))
+        return CalibrationNeed(self.mode, self.shape, self.filter, _shape(self.document.get("detector_px")))
 
     @property
     def raw_signature(self) -> str:
@@ -321,9 +321,9 @@ class Night:
         found = lookup(self.document, "raw_data.copies_calibration_from")
         return found if isinstance(found, str) and is_night(found) else ""
 
-    def needs(self) -> frozenset["Need"]:
+    def needs(self) -> frozenset["CalibrationNeed"]:
         """What the night's science asks of its calibration."""
-        return frozenset(map(Need.from_document, _mappings(lookup(self.document, "raw_data.needs"))))
+        return frozenset(map(CalibrationNeed.from_document, _mappings(lookup(self.document, "raw_data.needs"))))
 
     def seeing_frames(self) -> list[Mapping[str, Any]]:
         """Seeing measured this night, file by file."""

@@ -1,4 +1,4 @@
-"""Brings the database in step with the world: vanished products, changed inputs, requests of people."""
+"""Brings the database in step with what is on disk: vanished products, changed inputs, requests of people."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -7,7 +7,7 @@ from obsarchive.core.archive_paths import Layout
 from obsarchive.core.documents import Observation
 from obsarchive.daemon import planner
 from obsarchive.daemon.ingest import peoples_fields, remember
-from obsarchive.daemon.planner import Subject, World
+from obsarchive.daemon.planner import NightContext, Subject
 from obsarchive.daemon.product_check import missing_products
 from obsarchive.daemon.work_queue import Agenda
 
@@ -60,7 +60,7 @@ class Reconciler:
             if records.invalidate(subject.id, path):
                 log.warning("%s %s.%s: made again, %s vanished", subject.id, *path, ", ".join(found.products))
 
-    def settle(self, subject: Subject, world: World) -> bool:
+    def settle(self, subject: Subject, context: NightContext) -> bool:
         """Apply requests for a redo and find stale steps; whether the document in hand is out of date now."""
         changed = False
         chain, records = self.agenda.chain_now(subject), self.agenda.step_store_of(subject)
@@ -70,7 +70,7 @@ class Reconciler:
                 log.info("%s %s: done again by request", subject.id, link.pipeline.name)
                 changed = True
         raw_missing = isinstance(subject, Observation) and subject.raw_missing
-        for pipeline, step in planner.stale(subject, chain, world):
+        for pipeline, step in planner.stale(subject, chain, context):
             if raw_missing and "science" in step.uses:
                 continue
             for name in (step.name, *planner.dependents(pipeline, step.name)):

@@ -18,7 +18,7 @@ from obsarchive.daemon import planner
 from obsarchive.daemon.ingest import Ingest, remember
 from obsarchive.daemon.leader import Mastership
 from obsarchive.daemon.notifications import Alerts
-from obsarchive.daemon.planner import Limits, Subject, World
+from obsarchive.daemon.planner import NightContext, RetryPolicy, Subject
 from obsarchive.daemon.psf_library_sync import Librarian
 from obsarchive.daemon.raw_watcher import RawWatch
 from obsarchive.daemon.reconcile import Reconciler
@@ -66,7 +66,7 @@ class Engine:
     cluster : Cluster
         Where steps run; started by :meth:`run`.
     options : Options, optional
-        Limits of this run.
+        RetryPolicy of this run.
     """
 
     def __init__(self, config: Config, opened: Opened, cluster: Cluster, options: Options | None = None) -> None:
@@ -234,30 +234,30 @@ class Engine:
         """Hand out work, newest night first, calibration before science, until the cluster has enough."""
         busy = {running.subject.id for running in self.running.values()}
         enough = 2 * self.cluster.capacity  # asks the scheduler: once a round, not for every observation
-        for subject, world in self.agenda.subjects():
+        for subject, context in self.agenda.subjects():
             if self.cluster.busy >= enough or self.stopping.is_set():
                 return
-            if subject.id not in busy and self._advance(subject, world):
+            if subject.id not in busy and self._advance(subject, context):
                 busy.add(subject.id)
 
-    def _advance(self, subject: Subject, world: World) -> bool:
+    def _advance(self, subject: Subject, context: NightContext) -> bool:
         """Bring a night or an observation one step further; whether something runs for it now."""
         chain, records = self.agenda.chain_now(subject), self.agenda.step_store_of(subject)
-        if self.reconciler.settle(subject, world):
+        if self.reconciler.settle(subject, context):
             subject = type(subject)(records.find(subject.id) or subject.document)
-        limits = Limits(utc_now(), self.config.misc.max_retries)
-        due = planner.next_step(subject, chain, limits)
+        policy = RetryPolicy(utc_now(), self.config.misc.max_retries)
+        due = planner.next_step(subject, chain, policy)
         if due is not None:
-            return self._submit_step(subject, world, *due)
-        if next(planner.open_steps(subject, chain, limits.max_retries), None) is None:
+            return self._submit_step(subject, context, *due)
+        if next(planner.open_steps(subject, chain, policy.max_retries), None) is None:
             return self._settle(subject)
         return False
 
-    def _submit_step(self, subject: Subject, world: World, link: ChainEntry, step: Step) -> bool:
+    def _submit_step(self, subject: Subject, context: NightContext, link: ChainEntry, step: Step) -> bool:
         task_id, records = uuid.uuid4().hex, self.agenda.step_store_of(subject)
         if not records.claim(subject.id, (link.pipeline.name, step.name), task_id, self.run_id):
             return False
-        running = Running(subject, records, link, step, world)
+        running = Running(subject, records, link, step, context)
         task = make_task(self.config, self.store, task_id, running)
         self.running[task_id] = running
         names = {"night": subject.night, "pipeline": link.pipeline.name, "step": step.name}
@@ -305,7 +305,7 @@ class Engine:
             return
         state = after(State.ENQUEUED, outcome.event)
         retries = running.subject.pipeline(link.pipeline.name).step(step.name).retries
-        manifest = {**outcome.manifest, "inputs": planner.inputs_of(running.subject, step, running.world)}
+        manifest = {**outcome.manifest, "inputs": planner.inputs_of(running.subject, step, running.context)}
         update = StepUpdate(state, outcome.message, manifest, self._not_before(state, retries))
         document = running.records.finish(running.subject.id, (link.pipeline.name, step.name), task, update)
         name = running.subject.id

@@ -24,9 +24,9 @@ from obsarchive.errors import ArchiveError, Unprocessable
 from obsarchive.instruments.base import Sectioned
 from obsarchive.io import fits_products
 from obsarchive.io.raw_frames import Frames, Sections, read_header, unpack
-from obsarchive.pipeline.declaration import NoSettings, Pipeline, Step, Use, step
+from obsarchive.pipeline.declaration import InputKind, NoSettings, Pipeline, Step, step
 
-__all__ = ["NoSettings", "Pipeline", "Progress", "Step", "Task", "Use", "Workspace", "step"]
+__all__ = ["InputKind", "NoSettings", "Pipeline", "Progress", "Step", "Task", "Workspace", "step"]
 
 Progress = Callable[[float, str], None]
 
@@ -147,7 +147,7 @@ class Workspace:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def frames(self, use: Use = "science", files: Iterable[Path] | None = None) -> Frames:
+    def frames(self, use: InputKind = "science", files: Iterable[Path] | None = None) -> Frames:
         """Frames of the raw files of one kind, or of some of them, in order; unpacked once per subject."""
         paths = list(self.task.files.get(use, ()) if files is None else files)
         if not paths:

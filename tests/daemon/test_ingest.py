@@ -13,7 +13,7 @@ import pytest
 
 from obsarchive.config.model import Config, RawRoot
 from obsarchive.core.archive_paths import Layout
-from obsarchive.core.documents import Need, Night, Observation, utc_now
+from obsarchive.core.documents import CalibrationNeed, Night, Observation, utc_now
 from obsarchive.core.step_state import State
 from obsarchive.daemon.ingest import Ingest, remember
 from obsarchive.daemon.raw_scanner import Listing, Scanner
@@ -142,7 +142,7 @@ def test_calibration_files_and_what_science_asks_of_them(site):
     assert [file["filter"] for file in night.raw_files("flat")] == ["Si"]
     assert night.raw_signature("dark") != night.raw_signature("flat") != ""
     assert night.raw_signature("seeing") == ""
-    assert night.needs() == {Need("6", (4, 6), "lp600", (8, 8))}
+    assert night.needs() == {CalibrationNeed("6", (4, 6), "lp600", (8, 8))}
     assert night.document["raw_data"]["ignored"] == ["notes.txt"]
 
 
@@ -171,7 +171,7 @@ def test_raw_files_that_go_and_come_back(site):
     assert found.raw_missing
     assert not site.observation(OTHER).raw_missing
     assert found.pipeline("toy").step("write").state is State.DONE
-    assert site.night().needs() == {Need("6", (4, 6), "Si", (8, 8))}
+    assert site.night().needs() == {CalibrationNeed("6", (4, 6), "Si", (8, 8))}
     away.rename(path)
     site.take_in()
     assert not site.observation().raw_missing
