@@ -16,7 +16,7 @@ from obsarchive.core.documents import Night, utc_now
 from obsarchive.core.step_state import State, after
 from obsarchive.daemon import planner
 from obsarchive.daemon.ingest import Ingest, remember
-from obsarchive.daemon.leader import Mastership
+from obsarchive.daemon.leader import LeaderLock
 from obsarchive.daemon.notifications import Alerts
 from obsarchive.daemon.planner import NightContext, RetryPolicy, Subject
 from obsarchive.daemon.psf_library_sync import Librarian
@@ -99,10 +99,10 @@ class Engine:
 
     def run(self) -> None:
         """Run until nothing is due (``--once``), or until :meth:`stop`."""
-        with Mastership(self.layout, self.store, self.run_id) as master:
+        with LeaderLock(self.layout, self.store, self.run_id) as leader:
             self.start()
             try:
-                while not self.stopping.is_set() and not self._turn(master):
+                while not self.stopping.is_set() and not self._turn(leader):
                     pass
             finally:
                 self.close()
@@ -146,14 +146,14 @@ class Engine:
             return False
         return not self.agenda.pending(self._never_packed())
 
-    def _turn(self, master: Mastership) -> bool:
+    def _turn(self, leader: LeaderLock) -> bool:
         """One cycle and the wait after it; whether the work is finished (``--once``).
 
         A database or scheduler that went away is waited for, not died of.
         """
         try:
             with outage_as_error():
-                master.confirm()
+                leader.confirm()
                 if not self.cluster.alive:
                     self._recover_cluster()
                 self.cycle()
