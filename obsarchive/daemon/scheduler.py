@@ -26,7 +26,7 @@ from obsarchive.daemon.requests import Requests
 from obsarchive.daemon.status_report import Telemetry
 from obsarchive.daemon.step_effects import FollowUp
 from obsarchive.daemon.tarballs import pack, sweep, sweep_leftovers
-from obsarchive.daemon.tasks import Running, make_task
+from obsarchive.daemon.tasks import ActiveTask, make_task
 from obsarchive.daemon.time_series import TimeSeries
 from obsarchive.daemon.work_queue import Agenda
 from obsarchive.database.connect import Opened
@@ -88,7 +88,7 @@ class Engine:
         self.watch = RawWatch(config, self.ingest, self.options.nights)
         self.telemetry = Telemetry(config, self.store.jobs, self.run_id)
         self.timeseries = TimeSeries(config, self.store, cluster)
-        self.running: dict[str, Running] = {}
+        self.running: dict[str, ActiveTask] = {}
         self.stopping = threading.Event()
         self._next_scan = self._next_audit = self._next_report = 0.0
         self._auditing: Iterator[str] | None = None
@@ -257,7 +257,7 @@ class Engine:
         task_id, records = uuid.uuid4().hex, self.agenda.step_store_of(subject)
         if not records.claim(subject.id, (link.pipeline.name, step.name), task_id, self.run_id):
             return False
-        running = Running(subject, records, link, step, context)
+        running = ActiveTask(subject, records, link, step, context)
         task = make_task(self.config, self.store, task_id, running)
         self.running[task_id] = running
         names = {"night": subject.night, "pipeline": link.pipeline.name, "step": step.name}
@@ -299,7 +299,7 @@ class Engine:
         del self.running[event.task]
         self.cluster.forget(event.task)
 
-    def _finish(self, task: str, running: Running, outcome: Outcome) -> None:
+    def _finish(self, task: str, running: ActiveTask, outcome: Outcome) -> None:
         link, step = running.link, running.step
         if link is None or step is None:
             return
@@ -352,7 +352,7 @@ class Engine:
         remember(self.layout, document)
         task_id = uuid.uuid4().hex
         asked = (document.get("distributed") or {}).get("last_modified")
-        self.running[task_id] = Running(subject, self.store.observations, asked=asked)
+        self.running[task_id] = ActiveTask(subject, self.store.observations, asked=asked)
         self.cluster.submit(task_id, pack, folder, self.layout.tarball(subject.night, subject.id))
         return True
 
@@ -360,7 +360,7 @@ class Engine:
         """Observations whose tarball could not be written again and again; left alone until the next start."""
         return {name for name, failures in self._pack_failures.items() if failures > self.config.misc.max_retries}
 
-    def _packed(self, running: Running, value: object) -> None:
+    def _packed(self, running: ActiveTask, value: object) -> None:
         if isinstance(value, BaseException):
             self._pack_failures[running.subject.id] += 1
             log.error("%s: not packed: %s", running.subject.id, value)

@@ -6,7 +6,7 @@ from obsarchive.core.step_state import State
 from obsarchive.daemon import psf_library_sync
 from obsarchive.daemon.planner import Subject
 from obsarchive.daemon.psf_library_sync import Librarian
-from obsarchive.daemon.tasks import Running
+from obsarchive.daemon.tasks import ActiveTask
 from obsarchive.execution.step_process import Outcome
 from obsarchive.pipeline.chain import ChainEntry
 from obsarchive.store import Store
@@ -26,7 +26,7 @@ class FollowUp:
     def __init__(self, store: Store, librarian: Librarian) -> None:
         self.store, self.librarian = store, librarian
 
-    def after(self, running: Running, link: ChainEntry, subject: Subject, outcome: Outcome) -> None:
+    def after(self, running: ActiveTask, link: ChainEntry, subject: Subject, outcome: Outcome) -> None:
         """Follow up a step that ended; `subject` is as it is in the database now."""
         record = subject.pipeline(link.pipeline.name)
         if all(record.step(name).state is State.DONE for name in link.pipeline.steps):

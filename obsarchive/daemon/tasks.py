@@ -16,7 +16,7 @@ from obsarchive.store import StepStore, Store
 
 
 @dataclass
-class Running:
+class ActiveTask:
     """A task on the cluster: a step, or (with `asked`) the packing of an observation."""
 
     subject: Subject
@@ -41,7 +41,7 @@ class Running:
         return {**here, "fraction": self.fraction, "text": self.text, "seconds": seconds}
 
 
-def make_task(config: Config, store: Store, task_id: str, running: Running) -> Task:
+def make_task(config: Config, store: Store, task_id: str, running: ActiveTask) -> Task:
     """Tell a worker all that it must know to run a step."""
     link, step, subject = running.link, running.step, running.subject
     if link is None or step is None:

@@ -15,7 +15,7 @@ from obsarchive.pipeline.chain import ChainEntry
 from obsarchive.store import Document
 
 Subject = Observation | Night
-Running = Mapping[tuple[str, str, str], Document]
+ActiveJobs = Mapping[tuple[str, str, str], Document]
 """Attempts under way, by subject, pipeline and step."""
 
 PICTURE_KINDS = (
@@ -163,7 +163,7 @@ def running(jobs: Iterable[Document]) -> dict[tuple[str, str, str], Document]:
     }
 
 
-def pipelines_of(subject: Subject, chain: Sequence[ChainEntry], layout: Layout, jobs: Running) -> list[PipelineView]:
+def pipelines_of(subject: Subject, chain: Sequence[ChainEntry], layout: Layout, jobs: ActiveJobs) -> list[PipelineView]:
     """Pipelines that apply to an observation or night or have run on it: those of the configuration, then others."""
     scope = "night" if isinstance(subject, Night) else "observation"
     views = []
@@ -191,7 +191,7 @@ def _unconfigured(subject: Subject, known: set[str], layout: Layout) -> list[Pip
 
 
 def _steps(
-    subject: str, pipeline: str, record: PipelineRecord, after: Mapping[str, Sequence[str]], jobs: Running
+    subject: str, pipeline: str, record: PipelineRecord, after: Mapping[str, Sequence[str]], jobs: ActiveJobs
 ) -> Iterator[StepView]:
     stopped: set[str] = set()
     for name, before in after.items():
