@@ -18,7 +18,7 @@ PIPELINE, STEP = "psflib", "candidates"
 """The night pipeline that offers stars to the library."""
 
 
-class Librarian:
+class PsfLibrarySync:
     """Watches ``psf_library.fits``.
 
     Parameters

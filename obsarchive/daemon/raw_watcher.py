@@ -12,7 +12,7 @@ from obsarchive.store import outage_as_error
 log = logging.getLogger(__name__)
 
 
-class RawWatch:
+class RawWatcher:
     """The raw folders of an archive.
 
     Parameters

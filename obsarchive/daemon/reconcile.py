@@ -9,7 +9,7 @@ from obsarchive.daemon import planner
 from obsarchive.daemon.ingest import peoples_fields, remember
 from obsarchive.daemon.planner import NightContext, Subject
 from obsarchive.daemon.product_check import missing_products
-from obsarchive.daemon.work_queue import Agenda
+from obsarchive.daemon.work_queue import WorkQueue
 
 log = logging.getLogger(__name__)
 
@@ -19,15 +19,15 @@ class Reconciler:
 
     Parameters
     ----------
-    agenda : Agenda
+    queue : WorkQueue
         Which pipelines concern a night or an observation, and where it is kept.
     layout : Layout
         The archive tree.
     """
 
-    def __init__(self, agenda: Agenda, layout: Layout) -> None:
-        self.agenda, self.layout = agenda, layout
-        self.store = agenda.store
+    def __init__(self, queue: WorkQueue, layout: Layout) -> None:
+        self.queue, self.layout = queue, layout
+        self.store = queue.store
 
     def audit(self, nights: Sequence[str] = ()) -> Iterator[str]:
         """Look at all products, or those of some nights; a step whose products vanished waits again.
@@ -54,8 +54,8 @@ class Reconciler:
             self.store.observations.set_fields(observation.id, {"remembered": peoples_fields(document)})
 
     def _audit(self, subject: Subject) -> None:
-        records = self.agenda.step_store_of(subject)
-        for found in missing_products(subject, self.agenda.chain_of(subject), self.layout):
+        records = self.queue.step_store_of(subject)
+        for found in missing_products(subject, self.queue.chain_of(subject), self.layout):
             path = (found.pipeline.name, found.step.name)
             if records.invalidate(subject.id, path):
                 log.warning("%s %s.%s: made again, %s vanished", subject.id, *path, ", ".join(found.products))
@@ -63,7 +63,7 @@ class Reconciler:
     def settle(self, subject: Subject, context: NightContext) -> bool:
         """Apply requests for a redo and find stale steps; whether the document in hand is out of date now."""
         changed = False
-        chain, records = self.agenda.chain_now(subject), self.agenda.step_store_of(subject)
+        chain, records = self.queue.chain_now(subject), self.queue.step_store_of(subject)
         for link in chain:
             record = subject.pipeline(link.pipeline.name)
             if record.force_redo and records.apply_redo(subject.id, link.pipeline.name, link.pipeline.steps):

@@ -19,16 +19,16 @@ from obsarchive.daemon.ingest import Ingest, remember
 from obsarchive.daemon.leader import LeaderLock
 from obsarchive.daemon.notifications import Alerts
 from obsarchive.daemon.planner import NightContext, RetryPolicy, Subject
-from obsarchive.daemon.psf_library_sync import Librarian
-from obsarchive.daemon.raw_watcher import RawWatch
+from obsarchive.daemon.psf_library_sync import PsfLibrarySync
+from obsarchive.daemon.raw_watcher import RawWatcher
 from obsarchive.daemon.reconcile import Reconciler
 from obsarchive.daemon.requests import Requests
-from obsarchive.daemon.status_report import Telemetry
-from obsarchive.daemon.step_effects import FollowUp
+from obsarchive.daemon.status_report import StatusReport
+from obsarchive.daemon.step_effects import StepEffects
 from obsarchive.daemon.tarballs import pack, sweep, sweep_leftovers
 from obsarchive.daemon.tasks import ActiveTask, make_task
 from obsarchive.daemon.time_series import TimeSeries
-from obsarchive.daemon.work_queue import Agenda
+from obsarchive.daemon.work_queue import WorkQueue
 from obsarchive.database.connect import Opened
 from obsarchive.errors import ServiceUnavailable
 from obsarchive.execution.cluster import Cluster, Event, Progress, TaskFinished, as_outcome, run_task
@@ -54,7 +54,7 @@ class Options:
     nights: tuple[str, ...] = ()
 
 
-class Engine:
+class Scheduler:
     """Keeps one archive; made once a run.
 
     Parameters
@@ -79,14 +79,14 @@ class Engine:
         self.chain = [link for link in chain if link.pipeline.scope == "observation"]
         self.night_chain = [link for link in chain if link.pipeline.scope == "night"]
         self.ingest = Ingest(config, self.store)
-        self.agenda = Agenda(self.store, self.chain, self.night_chain, config.misc.max_retries, self.options.nights)
-        self.reconciler = Reconciler(self.agenda, self.layout)
-        self.librarian = Librarian(self.store, self.layout, self.chain)
+        self.queue = WorkQueue(self.store, self.chain, self.night_chain, config.misc.max_retries, self.options.nights)
+        self.reconciler = Reconciler(self.queue, self.layout)
+        self.library_sync = PsfLibrarySync(self.store, self.layout, self.chain)
         self.alerts = Alerts(config, self.store.outbox)
         self.requests = Requests(self.store, self.layout, chain)
-        self.followup = FollowUp(self.store, self.librarian)
-        self.watch = RawWatch(config, self.ingest, self.options.nights)
-        self.telemetry = Telemetry(config, self.store.jobs, self.run_id)
+        self.step_effects = StepEffects(self.store, self.library_sync)
+        self.watch = RawWatcher(config, self.ingest, self.options.nights)
+        self.status = StatusReport(config, self.store.jobs, self.run_id)
         self.timeseries = TimeSeries(config, self.store, cluster)
         self.running: dict[str, ActiveTask] = {}
         self.stopping = threading.Event()
@@ -113,7 +113,7 @@ class Engine:
 
     def start(self) -> None:
         """Take over what earlier runs left, then start the cluster."""
-        self.store.ensure_indexes(steps_of(self.chain), self.librarian.steps)
+        self.store.ensure_indexes(steps_of(self.chain), self.library_sync.steps)
         released = sum(records.release(paths, not_run=self.run_id) for records, paths in self._step_stores())
         self.store.jobs.close_run(not_run=self.run_id)
         if released:
@@ -144,7 +144,7 @@ class Engine:
         """Whether nothing runs and nothing will, without anybody's help."""
         if self.running or self._auditing or self.watch.unsettled or self.timeseries.busy:
             return False
-        return not self.agenda.pending(self._never_packed())
+        return not self.queue.pending(self._never_packed())
 
     def _turn(self, leader: LeaderLock) -> bool:
         """One cycle and the wait after it; whether the work is finished (``--once``).
@@ -187,10 +187,10 @@ class Engine:
             self.watch.look()
             self._next_scan = time.monotonic() + self.config.misc.loop_interval_s
         self.requests.apply()
-        self.librarian.look()
-        self.agenda.library = self.librarian.library
+        self.library_sync.look()
+        self.queue.library = self.library_sync.library
         self.audit()
-        space = self.telemetry.lacks_space()
+        space = self.status.lacks_space()
         if space is None:
             self.submit()
             self.timeseries.start_if_due(self.config.misc.loop_interval_s)
@@ -234,7 +234,7 @@ class Engine:
         """Hand out work, newest night first, calibration before science, until the cluster has enough."""
         busy = {running.subject.id for running in self.running.values()}
         enough = 2 * self.cluster.capacity  # asks the scheduler: once a round, not for every observation
-        for subject, context in self.agenda.subjects():
+        for subject, context in self.queue.subjects():
             if self.cluster.busy >= enough or self.stopping.is_set():
                 return
             if subject.id not in busy and self._advance(subject, context):
@@ -242,7 +242,7 @@ class Engine:
 
     def _advance(self, subject: Subject, context: NightContext) -> bool:
         """Bring a night or an observation one step further; whether something runs for it now."""
-        chain, records = self.agenda.chain_now(subject), self.agenda.step_store_of(subject)
+        chain, records = self.queue.chain_now(subject), self.queue.step_store_of(subject)
         if self.reconciler.settle(subject, context):
             subject = type(subject)(records.find(subject.id) or subject.document)
         policy = RetryPolicy(utc_now(), self.config.misc.max_retries)
@@ -254,7 +254,7 @@ class Engine:
         return False
 
     def _submit_step(self, subject: Subject, context: NightContext, link: ChainEntry, step: Step) -> bool:
-        task_id, records = uuid.uuid4().hex, self.agenda.step_store_of(subject)
+        task_id, records = uuid.uuid4().hex, self.queue.step_store_of(subject)
         if not records.claim(subject.id, (link.pipeline.name, step.name), task_id, self.run_id):
             return False
         running = ActiveTask(subject, records, link, step, context)
@@ -314,7 +314,7 @@ class Engine:
             return
         level = logging.INFO if state is State.DONE else logging.WARNING
         log.log(level, "%s %s: %s%s", name, running.label, state, f" ({outcome.message})" if outcome.message else "")
-        self.telemetry.count(str(state), name, running.label, outcome.message)
+        self.status.count(str(state), name, running.label, outcome.message)
         if state is not State.FAILED or retries >= self.config.misc.max_retries:
             self.alerts.step_ended(running.subject, running.label, state, outcome.message)
         self.store.jobs.update(
@@ -329,7 +329,7 @@ class Engine:
                 "log": list(outcome.manifest.get("log", ())),
             },
         )
-        self.followup.after(running, link, type(running.subject)(document), outcome)
+        self.step_effects.after(running, link, type(running.subject)(document), outcome)
 
     def _not_before(self, state: State, retries: int) -> datetime | None:
         if state is State.FAILED:
@@ -364,7 +364,7 @@ class Engine:
         if isinstance(value, BaseException):
             self._pack_failures[running.subject.id] += 1
             log.error("%s: not packed: %s", running.subject.id, value)
-            self.telemetry.count("failed", running.subject.id, "pack", str(value))
+            self.status.count("failed", running.subject.id, "pack", str(value))
             return
         fields = {"distributed.bytes": value}
         if self.store.observations.set_packed(running.subject.id, running.asked, fields):
@@ -397,4 +397,4 @@ class Engine:
         running = [task.status(now) for task in self.running.values()]
         workers = self.cluster.describe()
         due = self.store.observations.count_unpacked()
-        self.telemetry.report(state, running, {"workers": workers, "queue": due})
+        self.status.report(state, running, {"workers": workers, "queue": due})

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 ERRORS_KEPT = 20
 
 
-class Telemetry:
+class StatusReport:
     """Counts what happens and reports it now and then."""
 
     def __init__(self, config: Config, jobs: Jobs, run: str) -> None:

@@ -10,7 +10,7 @@ from obsarchive.pipeline.chain import ChainEntry
 from obsarchive.store import StepStore, Store
 
 
-class Agenda:
+class WorkQueue:
     """Newest night first, and in each night calibration before science.
 
     Parameters
