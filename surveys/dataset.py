@@ -161,9 +161,9 @@ class DatasetMixin:
 
         Raises
         ------
-        Absent
+        MissingDataError
             There is no such file or key.
-        Damaged
+        CorruptFileError
             The data are not what was written.
         ArchiveError
             The file has several keys and none was named.

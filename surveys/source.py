@@ -9,7 +9,7 @@ from obsarchive.store import Cone
 from surveys.database import open_surveys
 from surveys.dataset import DatasetMixin, Lightcurve, RawPhotometry
 from surveys.detection import Detection
-from surveys.formats.hdf5_light_curves import Absent
+from surveys.formats.hdf5_light_curves import MissingDataError
 from surveys.properties import Properties
 
 FACTS = ("aliases", "mag_filter", "cat_row", "cat_index", "cat_name")
@@ -178,7 +178,7 @@ def _is_there(item: DatasetMixin, level: str) -> bool:
         return False
     try:
         item.load()
-    except Absent:
+    except MissingDataError:
         return False
     return True
 

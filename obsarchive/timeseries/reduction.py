@@ -20,7 +20,7 @@ from typing import Any
 from obsarchive import __version__
 from obsarchive.errors import ArchiveError, NotReady, ServiceUnavailable, Unprocessable
 from obsarchive.io import fits_products
-from obsarchive.io.dataset_lock import DatasetLock, Locked
+from obsarchive.io.dataset_lock import DatasetLock, DatasetLockedError
 from obsarchive.science.photometry.source_detection import detect
 from obsarchive.timeseries import config as configuration
 from obsarchive.timeseries import products, star_catalog
@@ -132,7 +132,7 @@ class Reduction:
         try:
             with DatasetLock(self.folder, self.run_id), _logged(self.folder):
                 return self._guarded(again)
-        except Locked as err:
+        except DatasetLockedError as err:
             log.info("%s", err)
             return Outcome(self.folder, "locked", str(err))
         except (ArchiveError, OSError) as err:

@@ -43,11 +43,11 @@ LEVEL = 1
 Columns = dict[str, NDArray[Any]]
 
 
-class Damaged(ArchiveError):
+class CorruptFileError(ArchiveError):
     """A file or a light curve in it is not what was written."""
 
 
-class Absent(ArchiveError, KeyError):
+class MissingDataError(ArchiveError, KeyError):
     """There is no such file or key."""
 
     def __str__(self) -> str:
@@ -174,7 +174,7 @@ class PhotometryFile:
             # a file that is only ever replaced needs none of HDF5's own locks
             file = h5py.File(self.path, "r", locking=False)
         except FileNotFoundError as err:
-            raise Absent(f"{self.path}: no such file") from err
+            raise MissingDataError(f"{self.path}: no such file") from err
         except OSError as err:
             raise self._damaged(err) from err
         with file:
@@ -183,15 +183,15 @@ class PhotometryFile:
             except RuntimeError as err:  # HDF5 met damaged bytes of its own
                 raise self._damaged(err) from err
 
-    def _damaged(self, err: Exception) -> Damaged:
-        return Damaged(f"{self.path} is no readable HDF5 file ({err}): restore it, or fetch its sources again")
+    def _damaged(self, err: Exception) -> CorruptFileError:
+        return CorruptFileError(f"{self.path} is no readable HDF5 file ({err}): restore it, or fetch its sources again")
 
     def keys(self) -> list[str]:
         """Return all keys, in their order; none if there is no file."""
         try:
             with self._opened() as file:
                 return sorted(file)
-        except Absent:
+        except MissingDataError:
             return []
 
     def read(self, key: str) -> Record:
@@ -199,9 +199,9 @@ class PhotometryFile:
 
         Raises
         ------
-        Absent
+        MissingDataError
             No such file or key.
-        Damaged
+        CorruptFileError
             It is not what was written.
         """
         with self._opened() as file:
@@ -218,15 +218,15 @@ class PhotometryFile:
 
     def _record(self, file: h5py.File, key: str) -> Record:
         if key not in file:
-            raise Absent(f"{self.path} holds no {key!r}")
+            raise MissingDataError(f"{self.path} holds no {key!r}")
         try:
             table, text = _read(h5d.open(file.id, key.encode()))
             wanted, plain = _unmarked(text)
             altdata = json.loads(plain)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError) as err:
-            raise Damaged(f"{self.path}: {key!r} cannot be read: {err}") from err
+            raise CorruptFileError(f"{self.path}: {key!r} cannot be read: {err}") from err
         if _digest(table, plain) != wanted:
-            raise Damaged(f"{self.path}: {key!r} is not what was written: its checksum differs")
+            raise CorruptFileError(f"{self.path}: {key!r} is not what was written: its checksum differs")
         columns: Columns = {}
         for name in () if table is None else table.dtype.names or ():
             values = table[name]  # type: ignore[index]
@@ -273,7 +273,7 @@ class PhotometryFile:
         """Return all keys; a damaged file is set aside, so that what it held can be written anew."""
         try:
             return self.keys()
-        except Damaged as err:
+        except CorruptFileError as err:
             aside = self.path.with_name(f"{self.path.name}.damaged_{datetime.now(UTC):%Y%m%d_%H%M%S}")
             self.path.replace(aside)
             log.error("%s; it is kept as %s", err, aside.name)  # noqa: TRY400 - the message says all

@@ -27,7 +27,7 @@ from obsarchive.errors import ArchiveError, ConfigError
 from obsarchive.remote.http import PoliteClient
 from surveys.database import open_surveys
 from surveys.dataset import Document, RawPhotometry, data_root, raw_identity
-from surveys.formats.hdf5_light_curves import Columns, Damaged, PhotometryFile, Record, ra_degree
+from surveys.formats.hdf5_light_curves import Columns, CorruptFileError, PhotometryFile, Record, ra_degree
 from surveys.observatory.downloads import sliding
 from surveys.observatory.parameters import ParsObservatory
 from surveys.observatory.reduction import PhotometryReducer
@@ -247,7 +247,7 @@ class VirtualObservatory(PhotometryReducer):
         for filename, names in files.items():
             try:
                 keys = PhotometryFile(data_root() / self.name / filename).keys()
-            except Damaged as err:
+            except CorruptFileError as err:
                 log.warning("%s", err)
                 continue
             there |= {names[key] for key in keys if key in names}
@@ -349,7 +349,7 @@ class VirtualObservatory(PhotometryReducer):
             file = PhotometryFile(path)
             try:
                 found = list(file.read_many(file.keys()))
-            except Damaged as err:
+            except CorruptFileError as err:
                 log.warning("%s", err)
                 continue
             good: list[RawPhotometry] = []
