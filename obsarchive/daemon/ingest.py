@@ -24,7 +24,7 @@ from obsarchive.store import Document, StepUpdate, Store
 log = logging.getLogger(__name__)
 
 CALIBRATION_KINDS = ("dark", "flat", "seeing")
-PEOPLES_FIELDS = ("comment", "alternative_names", "date_added")
+USER_FIELDS = ("comment", "alternative_names", "date_added")
 """What people write into a document, and the tree keeps for them."""
 
 
@@ -39,7 +39,7 @@ class Ingest:
     def night(self, listing: Listing) -> None:
         """Bring the database in step with a night's raw folder."""
         self.store.nights.touch(listing.night)
-        self._recall_night(listing.night)
+        self._restore_night(listing.night)
         known = self.store.observations.raw_signatures(listing.night)
         present = listing.observations()
         for name, files in present.items():
@@ -63,7 +63,7 @@ class Ingest:
             if not is_night(folder.name):
                 continue
             self.store.nights.touch(folder.name)
-            self._recall_night(folder.name)
+            self._restore_night(folder.name)
             known = set(self.store.observations.raw_signatures(folder.name))
             for inner in _folders(folder):
                 if inner.name not in known and self._from_tree(folder.name, inner.name):
@@ -75,17 +75,17 @@ class Ingest:
             ObservationName.parse(name)
         except ValueError:
             return False
-        remembered = self._remembered(night, name)
+        remembered = self._read_sidecar(night, name)
         if not remembered:
             return False
         document = {**remembered, "_id": name, "night": night}
-        document["pipelined"] = self._recalled(self.layout.observation(night, name))
+        document["pipelined"] = self._recorded_blocks(self.layout.observation(night, name))
         document["raw_data"] = {**_mapping(document.get("raw_data")), "missing": True}  # until they are seen
         document["distributed"] = {**_mapping(document.get("distributed")), "status": False}
-        document["remembered"] = peoples_fields(document)
+        document["remembered"] = user_fields(document)
         return self.store.observations.insert(document)
 
-    def _remembered(self, night: str, name: str) -> Document:
+    def _read_sidecar(self, night: str, name: str) -> Document:
         """Return what the tree keeps of an observation beside its products; nothing when it is damaged."""
         path = self.layout.sidecar(night, name)
         try:
@@ -132,7 +132,7 @@ class Ingest:
         if known is None:
             document = self.document(listing, name, files)
             if self.store.observations.insert(document):
-                remember(self.layout, document)
+                write_sidecar(self.layout, document)
                 log.info("%s: new, %d raw file(s)", name, len(files))
             return
         fields = {**self._raw_fields(listing, files), **self._described(listing.instrument, name, files)}
@@ -183,15 +183,15 @@ class Ingest:
                 key.removeprefix("raw_data."): value for key, value in self._raw_fields(listing, files).items()
             },
             "seeing": {**self._seeing(listing.night, parsed.date_utc), "last_modified": utc_now()},
-            "pipelined": self._recalled(self.layout.observation(listing.night, name)),
+            "pipelined": self._recorded_blocks(self.layout.observation(listing.night, name)),
             "distributed": {
                 "status": False,
                 "location": [self._host, str(self.layout.observation(listing.night, name))],
                 "last_modified": utc_now(),
             },
         }
-        self._recall_people(document)
-        document["remembered"] = peoples_fields(document)
+        self._restore_user_fields(document)
+        document["remembered"] = user_fields(document)
         return document
 
     def _seeing(self, night: str, when: datetime) -> Document:
@@ -199,17 +199,17 @@ class Ingest:
             Night(self.store.nights.find(night) or {"_id": night}).seeing_frames(), when
         )
 
-    def _recall_people(self, document: Document) -> None:
-        remembered = self._remembered(document["night"], document["_id"])
-        document |= {key: remembered[key] for key in PEOPLES_FIELDS if key in remembered}
+    def _restore_user_fields(self, document: Document) -> None:
+        remembered = self._read_sidecar(document["night"], document["_id"])
+        document |= {key: remembered[key] for key in USER_FIELDS if key in remembered}
         owners = _mapping(remembered.get("science_program")).get("program_PI")
         if owners:
             document["science_program"]["program_PI"] = owners
 
-    def _recalled(self, folder: Path) -> Document:
+    def _recorded_blocks(self, folder: Path) -> Document:
         return {name: block for inner in _folders(folder) for name, block in _blocks_by_pipeline(inner).items()}
 
-    def _recall_night(self, night: str) -> None:
+    def _restore_night(self, night: str) -> None:
         """Read back what the tree says of the night's own pipelines, where the database says nothing."""
         document = self.store.nights.find(night) or {}
         for folder in (self.layout.calibration(night), self.layout.summary(night)):
@@ -220,13 +220,13 @@ class Ingest:
                         self.store.nights.set_fields(night, Night({"_id": night, name: block}).seeing_fields())
 
 
-def peoples_fields(document: Mapping[str, Any]) -> Document:
+def user_fields(document: Mapping[str, Any]) -> Document:
     """What people change in a document in the Mongo shell or the portal, and the tree must not forget."""
     owners = _mapping(document.get("science_program")).get("program_PI")
     return {"program_PI": owners, "comment": document.get("comment"), "names": document.get("alternative_names")}
 
 
-def remember(layout: Layout, document: Mapping[str, Any]) -> None:
+def write_sidecar(layout: Layout, document: Mapping[str, Any]) -> None:
     """Keep beside the products what the database knows of an observation, without the pipelines' own numbers."""
     path = layout.sidecar(document["night"], document["_id"])
     kept = {key: value for key, value in document.items() if key not in ("pipelined", "look_again", "remembered")}

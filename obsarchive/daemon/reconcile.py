@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from obsarchive.core.archive_paths import Layout
 from obsarchive.core.documents import Observation
 from obsarchive.daemon import planner
-from obsarchive.daemon.ingest import peoples_fields, remember
+from obsarchive.daemon.ingest import user_fields, write_sidecar
 from obsarchive.daemon.planner import NightContext, Subject
 from obsarchive.daemon.product_check import missing_products
 from obsarchive.daemon.work_queue import WorkQueue
@@ -46,12 +46,12 @@ class Reconciler:
 
     def _keep_up(self, observation: Observation) -> None:
         """Let the tree know what people changed in the database: it must be able to rebuild it."""
-        if peoples_fields(observation.document) == observation.document.get("remembered"):
+        if user_fields(observation.document) == observation.document.get("remembered"):
             return
         document = self.store.observations.find(observation.id)
         if document is not None:
-            remember(self.layout, document)
-            self.store.observations.set_fields(observation.id, {"remembered": peoples_fields(document)})
+            write_sidecar(self.layout, document)
+            self.store.observations.set_fields(observation.id, {"remembered": user_fields(document)})
 
     def _audit(self, subject: Subject) -> None:
         records = self.queue.step_store_of(subject)

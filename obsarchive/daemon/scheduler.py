@@ -15,7 +15,7 @@ from obsarchive.core.archive_paths import Layout
 from obsarchive.core.documents import Night, utc_now
 from obsarchive.core.step_state import State, after
 from obsarchive.daemon import planner
-from obsarchive.daemon.ingest import Ingest, remember
+from obsarchive.daemon.ingest import Ingest, write_sidecar
 from obsarchive.daemon.leader import LeaderLock
 from obsarchive.daemon.notifications import Alerts
 from obsarchive.daemon.planner import NightContext, RetryPolicy, Subject
@@ -349,7 +349,7 @@ class Scheduler:
         if document is None or subject.id in self._never_packed():
             return False
         sweep(self.config.paths.tmp, subject.id)
-        remember(self.layout, document)
+        write_sidecar(self.layout, document)
         task_id = uuid.uuid4().hex
         asked = (document.get("distributed") or {}).get("last_modified")
         self.running[task_id] = ActiveTask(subject, self.store.observations, asked=asked)

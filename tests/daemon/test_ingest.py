@@ -15,7 +15,7 @@ from obsarchive.config.model import Config, RawRoot
 from obsarchive.core.archive_paths import Layout
 from obsarchive.core.documents import CalibrationNeed, Night, Observation, utc_now
 from obsarchive.core.step_state import State
-from obsarchive.daemon.ingest import Ingest, remember
+from obsarchive.daemon.ingest import Ingest, write_sidecar
 from obsarchive.daemon.raw_scanner import Listing, Scanner
 from obsarchive.execution.step_process import execute
 from obsarchive.pipeline import Task
@@ -301,7 +301,7 @@ def reduced(site: Site) -> Iterator[Site]:
     )
     site.reduce(Toy)
     site.reduce(Endings, "reject")
-    remember(site.layout, site.store.observations.find(OBS))
+    write_sidecar(site.layout, site.store.observations.find(OBS))
     return site
 
 
@@ -409,7 +409,7 @@ def test_whatever_people_put_into_a_document_can_be_remembered(site):
     site.take_in()
     odd = {"id": bson.ObjectId(), "number": bson.Decimal128("1.5"), "when": utc_now(), "bytes": b"x"}
     site.store.observations.set_fields(OBS, {"comment": odd})
-    remember(site.layout, site.store.observations.find(OBS))
+    write_sidecar(site.layout, site.store.observations.find(OBS))
     assert json.loads(site.layout.sidecar(NIGHT, OBS).read_text())["comment"]["number"] == "1.5"
 
 
