@@ -77,7 +77,7 @@ def the_way_of_the_peer(root: Path, raws: list[Any], ours_ms: float) -> None:
 
 def whole_projects(root: Path, n: int, n_finished: int) -> None:
     """Run a project from nothing, and one that is finished."""
-    config = Config.of_nobody(root, root / "logs")
+    config = Config.standalone(root, root / "logs")
     config = config.model_copy(update={"database": config.database.model_copy(update={"folder": root / "db"})})
     with open_store(config) as store:
         store.surveys.ensure_indexes()

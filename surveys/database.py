@@ -85,7 +85,7 @@ def open_surveys(config: Config | None = None) -> Surveys:
 
 
 def _alone(root: Path) -> Config:
-    config = Config.of_nobody(root, root / "logs")
+    config = Config.standalone(root, root / "logs")
     return config.model_copy(update={"database": config.database.model_copy(update={"folder": root / ".db"})})
 
 

@@ -103,7 +103,7 @@ def _config(path: Path | None) -> Config | None:
 
 def _download(options: argparse.Namespace) -> int:
     request = load_request(options.file)
-    config = _config(options.config) or Config.of_nobody(request.data_reduction_dir, request.log_dir)
+    config = _config(options.config) or Config.standalone(request.data_reduction_dir, request.log_dir)
     logs.set_up(None, "download", config.misc.logging_level)
     with _log_file(request.log_dir / "data_download.log"), open_store(config) as store:
         store.ensure_indexes(())
@@ -127,7 +127,7 @@ def _reduce(options: argparse.Namespace) -> int:
             folders, side_by_side = [what.absolute()], 1
         else:
             manager = selection.load(what)
-            config = config or Config.of_nobody(manager.data_reduction_dir, manager.log_dir)
+            config = config or Config.standalone(manager.data_reduction_dir, manager.log_dir)
             folders = selection.select(manager, datetime.now(UTC))
             side_by_side = manager.max_parallel
             stack.enter_context(_log_file(manager.log_dir / "arcon_pipeline.log"))

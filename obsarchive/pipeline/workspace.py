@@ -118,7 +118,7 @@ class Workspace:
     def telescope_of(self, camera: str) -> Telescope:
         """Telescope to which a camera was attached that night; `Unprocessable` when there is none."""
         day = date.fromisoformat(self.subject.night)
-        found = next((t for t in self.task.telescopes.values() if t.stands_for(camera, day)), None)
+        found = next((t for t in self.task.telescopes.values() if t.applies_to(camera, day)), None)
         if found is None:
             raise Unprocessable(f"no telescope for camera {camera!r} on {day}: add one to the section telescope")
         return found
