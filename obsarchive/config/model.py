@@ -9,7 +9,16 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
-from obsarchive.config.field_types import AnyPath, ClassName, Clock, Day, RuleText, Secret, Section, in_words
+from obsarchive.config.field_types import (
+    AnyPath,
+    ClassName,
+    Clock,
+    Day,
+    RuleText,
+    Secret,
+    Section,
+    format_validation_error,
+)
 from obsarchive.errors import ConfigError
 
 
@@ -341,4 +350,4 @@ def _without_help(value: Any) -> Any:
 def _explained(err: ValidationError) -> Iterator[str]:
     for problem in err.errors():
         where = ".".join(str(part) for part in problem["loc"])
-        yield f"{where}: {in_words(problem, problem['loc'], Config)}"
+        yield f"{where}: {format_validation_error(problem, problem['loc'], Config)}"

@@ -29,7 +29,7 @@ from obsarchive.daemon.tarballs import pack, sweep, sweep_leftovers
 from obsarchive.daemon.tasks import ActiveTask, make_task
 from obsarchive.daemon.time_series import TimeSeries
 from obsarchive.daemon.work_queue import WorkQueue
-from obsarchive.database.connect import Opened
+from obsarchive.database.connect import DatabaseHandle
 from obsarchive.errors import ServiceUnavailable
 from obsarchive.execution.cluster import Cluster, Event, Progress, TaskFinished, as_outcome, run_task
 from obsarchive.execution.step_process import Outcome
@@ -61,7 +61,7 @@ class Scheduler:
     ----------
     config : Config
         The configuration.
-    opened : Opened
+    opened : DatabaseHandle
         The open database.
     cluster : Cluster
         Where steps run; started by :meth:`run`.
@@ -69,7 +69,9 @@ class Scheduler:
         RetryPolicy of this run.
     """
 
-    def __init__(self, config: Config, opened: Opened, cluster: Cluster, options: Options | None = None) -> None:
+    def __init__(
+        self, config: Config, opened: DatabaseHandle, cluster: Cluster, options: Options | None = None
+    ) -> None:
         self.config, self.opened, self.cluster = config, opened, cluster
         self.options = options or Options()
         self.store = opened.store

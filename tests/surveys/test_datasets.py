@@ -697,7 +697,7 @@ def test_the_database_is_opened_once_and_beside_the_data(survey_root, monkeypatc
     database.use(None)
     opened = []
 
-    class Opened:
+    class DatabaseHandle:
         class surveys:  # noqa: N801 - stands for an object
             @staticmethod
             def ensure_indexes() -> None:
@@ -708,7 +708,7 @@ def test_the_database_is_opened_once_and_beside_the_data(survey_root, monkeypatc
             opened.append(config.database.folder)
 
         def __enter__(self):
-            return Opened
+            return DatabaseHandle
 
         def __exit__(self, *_) -> None:
             opened.append("closed")
@@ -722,7 +722,7 @@ def test_the_database_is_opened_once_and_beside_the_data(survey_root, monkeypatc
     for thread in threads:
         thread.join()
     assert opened == [survey_root / ".db", "indexes"]
-    assert open_surveys() is Opened.surveys
+    assert open_surveys() is DatabaseHandle.surveys
     database.use(None)
 
 

@@ -15,7 +15,7 @@ from obsarchive.web.framework.context import portal
 from obsarchive.web.framework.file_responses import send
 from obsarchive.web.models.cards import cards_of, find_night, under_way
 from obsarchive.web.models.night_facts import night_facts
-from obsarchive.web.models.view_models import SORTS, PipelineView, Selection, Shown, find_product, pipelines_of
+from obsarchive.web.models.view_models import SORTS, DisplayState, PipelineView, Selection, find_product, pipelines_of
 from obsarchive.web.pages.jobs import daemon_state
 
 bp = Blueprint("nights", __name__)
@@ -50,7 +50,7 @@ def night(night: str) -> ResponseReturnValue:
         night=night,
         groups=[(program, list(group)) for program, group in groupby(shown, key=lambda card: card.program)],
         total=len(cards),
-        pulse=_pulse(night, len(cards)),
+        pulse=_change_token(night, len(cards)),
         shown=len(shown),
         troubles=sum(len(card.troubles) for card in shown),
         selection=selection,
@@ -58,7 +58,10 @@ def night(night: str) -> ResponseReturnValue:
         before=before,
         after=after,
         facts=night_facts(found, shown) if found else None,
-        unfinished=any(card.state in (Shown.WAITING, Shown.STALE, Shown.QUEUED, Shown.RUNNING) for card in shown),
+        unfinished=any(
+            card.state in (DisplayState.WAITING, DisplayState.STALE, DisplayState.QUEUED, DisplayState.RUNNING)
+            for card in shown
+        ),
     )
 
 
@@ -91,14 +94,14 @@ def pulse(night: str) -> ResponseReturnValue:
     """Tell a page whether it is out of date, and what the daemon does."""
     if not is_night(night):
         abort(404)
-    return beat(_pulse(night, portal().store.browse.count_of_night(asking().document, night)))
+    return poll(_change_token(night, portal().store.browse.count_of_night(asking().document, night)))
 
 
-def _pulse(night: str, count: int) -> str:
-    return f"{count}-{portal().store.jobs.pulse(night=night)}"
+def _change_token(night: str, count: int) -> str:
+    return f"{count}-{portal().store.jobs.change_token(night=night)}"
 
 
-def beat(pulse: str) -> ResponseReturnValue:
+def poll(pulse: str) -> ResponseReturnValue:
     """Answer a page that asks whether it is out of date."""
     return {"pulse": pulse, "daemon": daemon_state(portal().store.jobs.daemon())}
 

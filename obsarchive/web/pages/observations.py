@@ -16,7 +16,7 @@ from obsarchive.web.framework.file_responses import resolve_product_path, send
 from obsarchive.web.models.cards import find_card
 from obsarchive.web.models.night_facts import contrast_curve
 from obsarchive.web.models.view_models import Card, PipelineView, Selection, find_product
-from obsarchive.web.pages.nights import beat, in_order, neighbours
+from obsarchive.web.pages.nights import in_order, neighbours, poll
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def observation(obs_id: str) -> ResponseReturnValue:
         curves=_curves(card),
         fits=_best_image(card),
         has_sky=portal().settings.server.sky if card.observation.number("coordinates.ra_deg") is not None else None,
-        pulse=portal().store.jobs.pulse(subject=obs_id),
+        pulse=portal().store.jobs.change_token(subject=obs_id),
         header=_header(card.observation),
         raw=_raw_files(card.observation),
         tarball=_tarball(card.observation),
@@ -54,7 +54,7 @@ def pulse(obs_id: str) -> ResponseReturnValue:
     """Tell a page whether it is out of date."""
     if not portal().store.browse.visible(asking().document, [obs_id]):
         refuse()
-    return beat(portal().store.jobs.pulse(subject=obs_id))
+    return poll(portal().store.jobs.change_token(subject=obs_id))
 
 
 def _curves(card: Card) -> list[dict[str, Any]]:
