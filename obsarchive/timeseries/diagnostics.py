@@ -1,4 +1,4 @@
-"""Plots of a dataset: the target's light curve, scatter of all stars, growth of light, residuals over the field."""
+"""Plots of a dataset: the target's light curve, scatter of all stars, curve of growth, residuals over the field."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def write_plots(folder: Path, series: Series, config: ReductionConfig) -> None:
     plot = time_series.scatter_against_magnitude(mag, scatter, expected, series.stars.target, labels)
     fits_products.write_atomic(folder / "rms.png", plot)
     radii = [factor * config.photometry.aperture_arcsec for factor in RADII]
-    plot = time_series.growth_of_light(radii, series.growth, series.fwhm_arcsec, labels)
+    plot = time_series.curve_of_growth(radii, series.growth, series.fwhm_arcsec, labels)
     fits_products.write_atomic(folder / "growth.png", plot)
     plot = time_series.residual_map(series.stars.x, series.stars.y, _residual(series, mag), labels)
     fits_products.write_atomic(folder / "residuals.png", plot)

@@ -22,11 +22,11 @@ from obsarchive.science.astrometry.times import julian_year
 from obsarchive.science.photometry.aperture import Apertures, aperture_photometry
 from obsarchive.science.photometry.psf_photometry import (
     REACH_FWHM,
+    EmpiricalPSF,
     Frame,
-    StarImage,
+    build_epsf,
     fit_star,
-    lonely_stars,
-    star_image,
+    isolated_stars,
 )
 from obsarchive.timeseries.config import ReductionConfig
 from obsarchive.timeseries.frame_table import Info, Planes, claimed_plate, read_info, read_planes, stem_of
@@ -211,14 +211,14 @@ def _photometry(info: Info, planes: Planes, stars: Stars, match: Match, fwhm: fl
     )
 
 
-def _shape(frame: Frame, apertures: Apertures, stars: Stars, fwhm: float) -> StarImage | None:
+def _shape(frame: Frame, apertures: Apertures, stars: Stars, fwhm: float) -> EmpiricalPSF | None:
     """Learn the image of a star from the comparison stars that are good on this frame."""
     flux = apertures.flux[:, 0]
     good = stars.is_comparison & (apertures.flags == 0) & np.isfinite(flux)
     if not good.any():
         return None
-    chosen = lonely_stars((frame.y, frame.x), flux, good, REACH_FWHM * fwhm)
-    return star_image(frame, chosen, flux, apertures.sky, fwhm)
+    chosen = isolated_stars((frame.y, frame.x), flux, good, REACH_FWHM * fwhm)
+    return build_epsf(frame, chosen, flux, apertures.sky, fwhm)
 
 
 def _fitted_stars(

@@ -19,7 +19,7 @@ from obsarchive.science.astrometry.plate_solution import PlateSolution, project
 from obsarchive.science.astrometry.star_matching import Match, Uncertainty, refine_plate
 from obsarchive.science.astrometry.times import julian_year
 from obsarchive.science.photometry.aperture import Apertures, aperture_photometry
-from obsarchive.science.photometry.psf_photometry import REACH_FWHM, lonely_stars
+from obsarchive.science.photometry.psf_photometry import REACH_FWHM, isolated_stars
 from obsarchive.science.photometry.source_detection import Sources, detect
 from obsarchive.timeseries.config import ReductionConfig
 from obsarchive.timeseries.frame_table import Info, Planes, claimed_plate, read_planes
@@ -67,7 +67,7 @@ class Stars:
     is_known : ndarray (n,)
         Whether the reference catalogue holds it.
     is_comparison : ndarray (n,)
-        Bright and lonely: such stars tell what the image of a star is.
+        Bright and isolated: such stars tell what the image of a star is.
     epoch : float
         Julian year.
     origin : str
@@ -357,5 +357,5 @@ def _comparison(stars: tuple[NDArray, NDArray], apertures: Apertures, fwhm: floa
     """Bright stars that stand alone."""
     found = np.zeros(len(stars[0]), bool)
     good = (apertures.flags == 0) & np.isfinite(apertures.flux[:, 0])
-    found[lonely_stars(stars, apertures.flux[:, 0], good, REACH_FWHM * fwhm, COMPARISON_STARS)] = True
+    found[isolated_stars(stars, apertures.flux[:, 0], good, REACH_FWHM * fwhm, COMPARISON_STARS)] = True
     return found

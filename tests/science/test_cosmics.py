@@ -96,9 +96,9 @@ def test_sharp_stars_that_other_exposures_show_are_left_alone() -> None:
         return np.array(sums) / bright
 
     inside = (y > 12) & (x > 12) & (y < 185) & (x < 185) & (light > 2e4)
-    lonely = np.array([np.sort(np.hypot(y - sy, x - sx))[1] > 12 for sy, sx in zip(y, x, strict=True)])
+    isolated = np.array([np.sort(np.hypot(y - sy, x - sx))[1] > 12 for sy, sx in zip(y, x, strict=True)])
     hit = np.array([(np.hypot(hits[0][0] - sy, hits[0][1] - sx) < 9).any() for sy, sx in zip(y, x, strict=True)])
-    chosen = inside & lonely & ~hit
+    chosen = inside & isolated & ~hit
     stars, bright = list(zip(y[chosen], x[chosen], strict=True)), light[chosen]
     assert chosen.sum() >= 4
     assert kept(clean) == pytest.approx(1.0, abs=0.03)

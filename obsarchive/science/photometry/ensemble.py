@@ -28,7 +28,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Scale:
+class FrameZeroPoints:
     """Zero points of frames.
 
     Parameters
@@ -75,7 +75,9 @@ class _Data:
     design: Floats
 
 
-def common_scale(flux: NDArray, error: NDArray, usable: NDArray, terms: Mapping[str, NDArray] | None = None) -> Scale:
+def frame_zero_points(
+    flux: NDArray, error: NDArray, usable: NDArray, terms: Mapping[str, NDArray] | None = None
+) -> FrameZeroPoints:
     """Find the zero points of frames.
 
     Parameters
@@ -107,11 +109,11 @@ def common_scale(flux: NDArray, error: NDArray, usable: NDArray, terms: Mapping[
         tried = _solve(_Data(mag, sigma, wider))
         if tried[1] < best[1]:
             design, best, kept = wider, tried, (*kept, name)
-    return Scale(*best[0], kept)
+    return FrameZeroPoints(*best[0], kept)
 
 
 def _solve(data: _Data) -> tuple[tuple[Floats, Floats, Floats, Floats, NDArray[np.bool_]], float]:
-    """Solve for stars and frames in turn; returns what `Scale` holds, and the criterion of Schwarz."""
+    """Solve for stars and frames in turn; returns what `FrameZeroPoints` holds, and the criterion of Schwarz."""
     reference = _first_references(data)
     correction = np.zeros_like(data.mag)
     extra = np.zeros(len(data.mag))

@@ -32,7 +32,7 @@ BETA_RANGE = (1.5, 10.0)
 
 
 @dataclass(frozen=True, eq=False)
-class StarImage:
+class EmpiricalPSF:
     """What a point of light becomes on a frame: an elliptical Moffat profile and what it misses.
 
     Attributes
@@ -104,7 +104,7 @@ def _moffat(parameters: tuple[float, ...] | Floats, dy: NDArray, dx: NDArray) ->
     return np.asarray((1 + np.maximum(xx * dx * dx + 2 * xy * dx * dy + yy * dy * dy, 0)) ** -beta)
 
 
-def lonely_stars(
+def isolated_stars(
     stars: tuple[NDArray, NDArray], flux: NDArray, good: NDArray, reach_px: float, most: int = MAX_STARS
 ) -> NDArray[np.intp]:
     """Numbers of the bright stars whose image their neighbours disturb least.
@@ -136,7 +136,9 @@ def lonely_stars(
     return ranked[:few]
 
 
-def star_image(frame: Frame, chosen: NDArray[np.intp], flux: NDArray, sky: NDArray, fwhm_px: float) -> StarImage | None:
+def build_epsf(
+    frame: Frame, chosen: NDArray[np.intp], flux: NDArray, sky: NDArray, fwhm_px: float
+) -> EmpiricalPSF | None:
     """Learn the image of a star; then again, each time with what the neighbours add taken away.
 
     Parameters
@@ -144,7 +146,7 @@ def star_image(frame: Frame, chosen: NDArray[np.intp], flux: NDArray, sky: NDArr
     frame : Frame
         Pixels and all stars.
     chosen : ndarray of int
-        Bright, lonely, unsaturated stars, the best first.
+        Bright, isolated, unsaturated stars, the best first.
     flux, sky : ndarray (n,)
         Light of all stars above the sky in the aperture, and the sky.
     fwhm_px : float
@@ -152,7 +154,7 @@ def star_image(frame: Frame, chosen: NDArray[np.intp], flux: NDArray, sky: NDArr
 
     Returns
     -------
-    StarImage or None
+    EmpiricalPSF or None
         None without enough stars.
     """
     reach = REACH_FWHM * fwhm_px
@@ -166,7 +168,7 @@ def star_image(frame: Frame, chosen: NDArray[np.intp], flux: NDArray, sky: NDArr
     return shape
 
 
-def _learnt(stamps: list[Stamp], reach: float, fwhm_px: float) -> StarImage | None:
+def _learnt(stamps: list[Stamp], reach: float, fwhm_px: float) -> EmpiricalPSF | None:
     """Fit one profile to the light of several stars, each in units of its own."""
     if len(stamps) < LEAST_STARS:
         return None
@@ -183,7 +185,7 @@ def _learnt(stamps: list[Stamp], reach: float, fwhm_px: float) -> StarImage | No
         misfit, start, bounds=limits, loss="soft_l1", f_scale=0.1, x_scale=np.abs(start) + 1e-3
     )
     xx, xy, yy, beta, height = map(float, fit.x)
-    bare = StarImage((xx, xy, yy), beta, np.empty((0, 0)), 1.0, reach)
+    bare = EmpiricalPSF((xx, xy, yy), beta, np.empty((0, 0)), 1.0, reach)
     details = np.empty((0, 0))
     if len(stamps) >= LEAST_FOR_DETAILS:
         details = _details(dy, dx, light / height - bare.at(dy, dx), reach)
@@ -206,7 +208,7 @@ def _stamp(image: NDArray, star: tuple[float, ...], reach: float) -> Stamp | Non
     return dy[inside], dx[inside], light[inside].astype(float)
 
 
-def _cleaned(frame: Frame, i: int, shape: StarImage) -> Stamp | None:
+def _cleaned(frame: Frame, i: int, shape: EmpiricalPSF) -> Stamp | None:
     """Pixels of a star without its neighbours and the sky, of the flux that fitting finds."""
     box = shape.reach + 1
     fit = _fitted(frame, i, shape, box)
@@ -235,7 +237,7 @@ def _details(dy: Floats, dx: Floats, missing: Floats, reach: float) -> Floats:
     return ndimage.gaussian_filter(found.reshape(side, side), 0.7)
 
 
-def fit_star(frame: Frame, i: int, shape: StarImage, box_px: float) -> tuple[float, float]:
+def fit_star(frame: Frame, i: int, shape: EmpiricalPSF, box_px: float) -> tuple[float, float]:
     """Fit a star and all others around it at once, together with the sky; returns its flux and standard error.
 
     Positions are kept, so that the fit is linear. Neighbours that are not resolved count to the star. Pixels that no
@@ -247,7 +249,7 @@ def fit_star(frame: Frame, i: int, shape: StarImage, box_px: float) -> tuple[flo
         Pixels and all stars.
     i : int
         Number of the star.
-    shape : StarImage
+    shape : EmpiricalPSF
         Image of a star.
     box_px : float
         Half the side of the square that is fitted [pixel].
@@ -269,7 +271,7 @@ class _Fit:
     kept: NDArray[np.bool_]
 
 
-def _fitted(frame: Frame, i: int, shape: StarImage, box_px: float) -> _Fit | None:
+def _fitted(frame: Frame, i: int, shape: EmpiricalPSF, box_px: float) -> _Fit | None:
     """Fit all stars of a box, the one that is asked for first; None if it is not seen."""
     reach = box_px + shape.reach
     dy, dx = frame.y - frame.y[i], frame.x - frame.x[i]
