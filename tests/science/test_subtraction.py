@@ -16,7 +16,14 @@ from obsarchive.science.imaging.hot_pixels import remove_spikes
 from obsarchive.science.psf import subtraction
 from obsarchive.science.psf.companion_detection import aperture_flux, snr_map, without_halo
 from obsarchive.science.psf.contrast import Subtraction, companion_of, subtract_star
-from obsarchive.science.psf.subtraction import References, correlations, cut_stamp, most_alike, radii, subtraction_mask
+from obsarchive.science.psf.subtraction import (
+    References,
+    best_correlated,
+    correlations,
+    cut_stamp,
+    radii,
+    subtraction_mask,
+)
 from obsarchive.science.registration.frame_ranking import grade, measure
 from obsarchive.simulation.scenes import Conditions, Detector, Instrument, Scene, SimulatedObservation, Star
 
@@ -191,8 +198,8 @@ def test_references_are_ranked_by_likeness_and_empty_ones_are_left_out() -> None
     noise = rng.standard_normal((4, 15, 15))
     stamps = np.stack([0.5 * noise[0] + star, 2 * noise[1] + star, np.zeros((15, 15)), 3 * star, noise[3]])
     stamps, mask = stamps.astype(np.float32), subtraction_mask(star, 2)
-    assert most_alike(star, stamps, mask, 3).tolist() == [3, 0, 1]
-    assert 2 not in most_alike(star, stamps, mask, 5)
+    assert best_correlated(star, stamps, mask, 3).tolist() == [3, 0, 1]
+    assert 2 not in best_correlated(star, stamps, mask, 5)
     expected = [np.corrcoef(image[mask], star[mask])[0, 1] for image in stamps[[0, 1, 3, 4]]]
     stamps[1, 0, 0] = np.nan  # beyond the mask
     assert correlations(star, stamps, mask)[[0, 1, 3, 4]] == pytest.approx(expected, abs=1e-5)

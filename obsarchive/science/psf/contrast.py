@@ -24,8 +24,8 @@ from obsarchive.science.psf.subtraction import (
     Components,
     Image,
     References,
+    best_correlated,
     candidate_counts,
-    most_alike,
     radii,
     subtraction_mask,
 )
@@ -177,9 +177,9 @@ def subtract_star(target: NDArray, stamps: NDArray, fwhm_px: float, most: int = 
     place = _Place(target, fwhm_px)
     mask = subtraction_mask(target, SUBTRACTED_FWHM * fwhm_px)
     others = np.asarray(stamps, np.float32).reshape(-1, *target.shape)
-    listed = most_alike(target, others, mask, SHORTLIST * most)
+    listed = best_correlated(target, others, mask, SHORTLIST * most)
     sharp, sharpened = place.sharp(target), np.array([place.sharp(stamp) for stamp in others[listed]], np.float32)
-    used = most_alike(sharp, sharpened.reshape(-1, *target.shape), mask, most)
+    used = best_correlated(sharp, sharpened.reshape(-1, *target.shape), mask, most)
     if not used.size:
         raise Unprocessable(f"none of the {len(others)} references can be used: they hold no light")
     components = References(sharpened[used], mask).components()
@@ -257,7 +257,7 @@ class _Injected:
         for column, radius in enumerate(place.radius_px):
             places, injected = place.companions(float(radius))
             apertures = np.stack([aperture_at(where, place.fwhm_px, place.side) for where in places])
-            left = components.left_in(apertures, injected, counts)
+            left = components.throughput(apertures, injected, counts)
             self.throughput[:, column] = np.median(left, axis=1) / place.star_flux
 
     def curve(self, residual: NDArray, number: int) -> ContrastCurve:

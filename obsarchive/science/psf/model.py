@@ -124,7 +124,7 @@ def telescope_otf(frequency: ArrayLike, optics: Optics) -> NDArray[np.float64]:
     return np.mean([annulus_otf(frequency * scale, optics.obstruction) for scale in lambda_over_d], axis=0)
 
 
-def perfect_psf(
+def diffraction_limited_psf(
     optics: Optics,
     pixel_arcsec: float,
     size: int,
@@ -183,7 +183,7 @@ def model_psf(
     Parameters
     ----------
     optics, pixel_arcsec, size, response_px
-        As for :func:`perfect_psf`.
+        As for :func:`diffraction_limited_psf`.
     state : (float, float)
         Strehl ratio (0-1), and the FWHM of the halo [pixel], a Moffat profile of beta 4.765 (Trujillo et al. 2001,
         MNRAS 328, 977).
@@ -194,14 +194,16 @@ def model_psf(
         PSF of flux 1.
     """
     strehl, fwhm = state
-    core = perfect_psf(optics, pixel_arcsec, size, response_px)
+    core = diffraction_limited_psf(optics, pixel_arcsec, size, response_px)
     distance = np.hypot(*np.ogrid[-(size // 2) : size - size // 2, -(size // 2) : size - size // 2])
     alpha = fwhm / (2 * np.sqrt(2 ** (1 / _HALO_BETA) - 1))
     halo = (1 + (distance / alpha) ** 2) ** -_HALO_BETA
     return strehl * core / core.sum() + (1 - strehl) * halo / halo.sum()
 
 
-def other_turbulence(psf: NDArray[np.floating], perfect: NDArray[np.floating], strength: float) -> NDArray[np.float64]:
+def alternative_turbulence(
+    psf: NDArray[np.floating], perfect: NDArray[np.floating], strength: float
+) -> NDArray[np.float64]:
     """PSF of a star as it would be in stronger or weaker turbulence.
 
     The transfer function of turbulence is exp(-D/2) with a structure function D (Fried 1966, J. Opt. Soc. Am. 56,
@@ -269,7 +271,7 @@ def strehl_factor(
     aperture_arcsec : float
         Radius of the circular aperture in which flux is measured [arcsec].
     response_px : tuple of float
-        Square responses, as in :func:`perfect_psf`.
+        Square responses, as in :func:`diffraction_limited_psf`.
 
     Returns
     -------
@@ -278,5 +280,5 @@ def strehl_factor(
     """
     radius_px = aperture_arcsec / pixel_arcsec
     half = int(np.ceil(radius_px)) + 1
-    psf = perfect_psf(optics, pixel_arcsec, 2 * half + 1, response_px)
+    psf = diffraction_limited_psf(optics, pixel_arcsec, 2 * half + 1, response_px)
     return float(psf[half, half] / np.sum(psf * aperture_weights(psf.shape, half, half, radius_px)))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
 from obsarchive.errors import Unprocessable
-from obsarchive.science.psf.model import Optics, aperture_weights, perfect_psf
+from obsarchive.science.psf.model import Optics, aperture_weights, diffraction_limited_psf
 from obsarchive.science.psf.radial_profile import ANNULUS, CORE_FWHM, CoreAndHalo, StarProfile, fit_core_and_halo
 
 Float = NDArray[np.float64]
@@ -86,7 +86,7 @@ def measure_strehl(
     pixel_arcsec : float
         Plate scale [arcsec/pixel].
     response_px : tuple of float
-        Square responses of the pixels, as in `psf.perfect_psf`: `psf.drizzled_response` for a drizzled stack.
+        Square responses of the pixels, as in `psf.diffraction_limited_psf`: `psf.drizzled_response` for a drizzled stack.
     centre : (float, float), optional
         Approximate position (y, x) of the star, good to the diffraction limit times three [pixel]; the brightest
         star by default.
@@ -117,7 +117,7 @@ def measure_strehl(
             f"found {star.peak_snr:.1f}"
         )
     peak, dy, dx = _band_limited_peak(star.patch, optics, pixel_arcsec)
-    perfect = perfect_psf(optics, pixel_arcsec, len(star.patch), response_px, (dy, dx))
+    perfect = diffraction_limited_psf(optics, pixel_arcsec, len(star.patch), response_px, (dy, dx))
     perfect_peak, _, _ = _band_limited_peak(perfect, optics, pixel_arcsec)
     perfect_flux = _perfect_flux(optics, pixel_arcsec, response_px, aperture_px)
     ratio = peak / star.flux * perfect_flux / perfect_peak
@@ -204,7 +204,7 @@ def _vertex(values: Float) -> tuple[float, float]:
 def _perfect_flux(optics: Optics, pixel_arcsec: float, response_px: tuple[float, ...], aperture_px: float) -> float:
     """Flux of the perfect PSF in the aperture, of 1 in all."""
     half = int(aperture_px) + 1
-    psf = perfect_psf(optics, pixel_arcsec, 2 * half + 1, response_px)
+    psf = diffraction_limited_psf(optics, pixel_arcsec, 2 * half + 1, response_px)
     return float(np.sum(psf * aperture_weights(psf.shape, half, half, aperture_px)))
 
 

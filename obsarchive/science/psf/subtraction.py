@@ -145,7 +145,7 @@ def _sums(stamps, target, weight):  # type: ignore[no-untyped-def]
     return out
 
 
-def most_alike(target: NDArray, stamps: Image, mask: Mask, most: int) -> NDArray[np.intp]:
+def best_correlated(target: NDArray, stamps: Image, mask: Mask, most: int) -> NDArray[np.intp]:
     """Numbers of the stamps that resemble a target most, best first; empty ones never (:func:`correlations`)."""
     correlation = correlations(target, stamps, mask)
     order = np.argsort(-correlation, kind="stable")
@@ -256,7 +256,7 @@ class Components:
             out[number][:, self.references.mask] = pixels - coefficients.T.astype(np.float32) @ self.references.vectors
         return out.reshape(len(counts), *stamps.shape)
 
-    def left_in(self, apertures: NDArray, stamps: NDArray, counts: Sequence[int]) -> NDArray[np.float64]:
+    def throughput(self, apertures: NDArray, stamps: NDArray, counts: Sequence[int]) -> NDArray[np.float64]:
         """Flux that the subtraction leaves in an aperture: as of :meth:`subtract`, without making the residuals.
 
         Parameters
