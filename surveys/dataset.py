@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from obsarchive.errors import ArchiveError
 from obsarchive.science.astrometry.times import MJD_1970
-from obsarchive.science.light_curves.light_curve import Level, quiet_level
+from obsarchive.science.light_curves.light_curve import Baseline, quiescent_level
 from surveys.formats.catalog_tables import open_table
 from surveys.formats.hdf5_light_curves import Columns, PhotometryFile, Record, checksum, ra_degree
 from surveys.formats.photometry_columns import known, map_columns, mjds_of
@@ -294,7 +294,7 @@ class Lightcurve(DatasetMixin):
     ) -> None:
         super().__init__(data, altdata, source=source, observatory=observatory, filename=filename, filekey=filekey)
         self.project = project or str(self.altdata.get("project", ""))
-        self.quiet: Level | None = None
+        self.quiet: Baseline | None = None
 
     @property
     def folder(self) -> Path:
@@ -343,9 +343,9 @@ class Lightcurve(DatasetMixin):
         return finite if bad is None else finite & ~bad.astype(bool)
 
     @property
-    def level(self) -> Level:
-        """Quiet level of the flux."""
-        return quiet_level(self.columns["flux"], self.good)
+    def level(self) -> Baseline:
+        """Quiescent level of the flux."""
+        return quiescent_level(self.columns["flux"], self.good)
 
     def with_columns(self, columns: Columns, **altdata: Any) -> Self:
         """Return the same light curve with other columns and facts."""

@@ -14,7 +14,7 @@ from obsarchive.science.light_curves.events import (
     signal_to_noise,
     template_widths,
 )
-from obsarchive.science.light_curves.light_curve import Level, brightening
+from obsarchive.science.light_curves.light_curve import Baseline, delta_magnitude
 from surveys.dataset import Lightcurve, known
 from surveys.detection import Detection
 from surveys.parameters import Configured, Parameters
@@ -63,18 +63,18 @@ class Finder(Configured):
         if self.pars.filter_shape not in SHAPES:
             raise ConfigError(f"finder: filter_shape: {self.pars.filter_shape!r} is none of {', '.join(SHAPES)}")
 
-    def level(self, lightcurve: Lightcurve) -> Level:
-        """Return the quiet level of a light curve: measured, or zero and without scatter where it is known."""
+    def level(self, lightcurve: Lightcurve) -> Baseline:
+        """Return the quiescent level of a light curve: measured, or zero and without scatter where it is known."""
         if self.pars.baseline is None:
             return lightcurve.level if lightcurve.quiet is None else lightcurve.quiet
-        return Level(self.pars.baseline, 0.0, len(lightcurve))
+        return Baseline(self.pars.baseline, 0.0, len(lightcurve))
 
     def process(self, lightcurve: Lightcurve) -> Lightcurve:
         """Return the light curve with ``snr`` and ``dmag`` [mag]; both positive where it is brighter."""
         columns, level = lightcurve.columns, self.level(lightcurve)
         snr = signal_to_noise(columns["flux"], columns["flux_err"], level.mean, level.rms)
-        softened = level if level.rms > 0 else Level(level.mean, float(np.nanmedian(columns["flux_err"])), level.n)
-        added = {"snr": snr.astype(np.float32), "dmag": brightening(columns["flux"], softened).astype(np.float32)}
+        softened = level if level.rms > 0 else Baseline(level.mean, float(np.nanmedian(columns["flux_err"])), level.n)
+        added = {"snr": snr.astype(np.float32), "dmag": delta_magnitude(columns["flux"], softened).astype(np.float32)}
         processed = lightcurve.with_columns({**columns, **added}, was_processed=True)
         processed.quiet = level
         return processed

@@ -153,7 +153,7 @@ def matched_filter(
     mjd : ndarray (n,)
         Times in their order [d].
     deviation, noise : ndarray (n,)
-        Flux minus its quiet level, and its noise; all finite.
+        Flux minus its quiescent level, and its noise; all finite.
     widths_d : ndarray (k,)
         Widths of the templates: sigma of a Gaussian, half length of a box, a quarter of the time in which a
         microlensing event of small impact parameter is bright [d].

@@ -1,6 +1,6 @@
 """Light curves as numbers: fluxes and magnitudes, robust levels, seasons.
 
-One convention of signs everywhere: brighter is positive, in flux, in S/N and in brightening [mag].
+One convention of signs everywhere: brighter is positive, in flux, in S/N and in delta_magnitude [mag].
 """
 
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ CLIP_SIGMA, CLIP_ROUNDS = 3.0, 10
 
 
 @dataclass(frozen=True)
-class Level:
-    """The quiet level of a light curve.
+class Baseline:
+    """The quiescent level of a light curve.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class Level:
     n: int
 
 
-def quiet_level(values: NDArray, good: NDArray[np.bool_] | None = None) -> Level:
+def quiescent_level(values: NDArray, good: NDArray[np.bool_] | None = None) -> Baseline:
     """Return the mean and scatter of quiet epochs: several times clipped at 3 sigma about the median.
 
     Sigma is that of the median absolute deviation, so that an event may take a good part of the light curve.
@@ -50,7 +50,7 @@ def quiet_level(values: NDArray, good: NDArray[np.bool_] | None = None) -> Level
         Which of them count.
     """
     chosen = np.ones(len(values), np.bool_) if good is None else good
-    return Level(*_clipped(np.ascontiguousarray(values, np.float64), chosen, CLIP_SIGMA, CLIP_ROUNDS))
+    return Baseline(*_clipped(np.ascontiguousarray(values, np.float64), chosen, CLIP_SIGMA, CLIP_ROUNDS))
 
 
 @njit(cache=True)
@@ -84,8 +84,8 @@ def magnitudes_of_fluxes(flux: NDArray, error: NDArray, zero_point: float = AB_M
     return zero_point - POGSON * np.log(bright), POGSON * np.asarray(error, np.float64) / bright
 
 
-def brightening(flux: NDArray, level: Level) -> Floats:
-    """Return by how many magnitudes fluxes are brighter than their quiet level; defined for negative fluxes, too.
+def delta_magnitude(flux: NDArray, level: Baseline) -> Floats:
+    """Return by how many magnitudes fluxes are brighter than their quiescent level; defined for negative fluxes, too.
 
     Differences of inverse hyperbolic sine magnitudes (Lupton, Gunn & Szalay 1999, AJ 118, 1406), softened by the
     noise; they are ordinary magnitudes where the light is much stronger than the noise.
