@@ -14,7 +14,7 @@ from scipy.spatial import KDTree
 from obsarchive.core.rules import names_in, select_rows
 from obsarchive.errors import ConfigError
 from obsarchive.remote.http import PoliteClient
-from obsarchive.science.astrometry.spherical import directions, moved
+from obsarchive.science.astrometry.spherical import apply_proper_motion, unit_vectors
 from obsarchive.science.astrometry.times import julian_year, mjd_of
 from surveys.dataset import data_root
 from surveys.formats.catalog_columns import KNOWN, PREFERRED, as_names, find_columns, in_degrees
@@ -223,7 +223,9 @@ class Catalog(Configured):
         if obstime is None or "pmra" not in self._values or "pmdec" not in self._values:
             return place
         year = julian_year(mjd_of(obstime)) if isinstance(obstime, datetime) else float(obstime)
-        return moved(place, (self._values["pmra"][which], self._values["pmdec"][which]), year - self.epoch)
+        return apply_proper_motion(
+            place, (self._values["pmra"][which], self._values["pmdec"][which]), year - self.epoch
+        )
 
     @property
     def epoch(self) -> float:
@@ -316,7 +318,7 @@ class Catalog(Configured):
     @cached_property
     def _tree(self) -> KDTree:
         self.load()
-        return KDTree(directions(self._values["ra"], self._values["dec"]))
+        return KDTree(unit_vectors(self._values["ra"], self._values["dec"]))
 
     def match(self, ra: ArrayLike, dec: ArrayLike, radius: float | None = 2.0) -> tuple[NDArray[np.int64], Floats]:
         """Return the nearest source of each of many places, right at 0 h and at the poles.
@@ -333,7 +335,7 @@ class Catalog(Configured):
         (ndarray, ndarray)
             Numbers (n,), -1 where there is none, and distances [arcsec], inf where there is none.
         """
-        wanted = directions(np.atleast_1d(np.asarray(ra, float)), np.atleast_1d(np.asarray(dec, float)))
+        wanted = unit_vectors(np.atleast_1d(np.asarray(ra, float)), np.atleast_1d(np.asarray(dec, float)))
         known = np.isfinite(wanted).all(axis=1)
         # a tree looks for what is nearer than its limit: a source just as far is meant, too
         limit = np.inf if radius is None else 2 * np.sin(np.radians(min(radius / 3600, 180.0)) / 2) + 1e-13

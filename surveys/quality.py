@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from obsarchive.science.astrometry.spherical import offsets_arcsec
+from obsarchive.science.astrometry.spherical import tangent_plane_offsets
 from obsarchive.science.statistics import MAD_TO_SIGMA
 from surveys.dataset import Lightcurve
 from surveys.parameters import Configured, Parameters
@@ -42,7 +42,7 @@ class QualityChecker(Configured):
             bad |= columns["flag"].astype(bool)
         offset = np.full(n, np.nan)
         if "ra" in columns and np.isfinite(columns["ra"]).any():
-            east, north = offsets_arcsec(columns["ra"], columns["dec"])
+            east, north = tangent_plane_offsets(columns["ra"], columns["dec"])
             offset = np.hypot(east, north)
             bad |= self._is_off(offset)
         return lightcurve.with_columns({**columns, "offset": offset.astype(np.float32), "qflag": bad})

@@ -14,7 +14,7 @@ from obsarchive.config.model import Parallel
 from obsarchive.core.progress import Bar
 from obsarchive.errors import ArchiveError
 from obsarchive.io.file_locks import FileLock
-from obsarchive.science.astrometry.spherical import offsets_arcsec
+from obsarchive.science.astrometry.spherical import tangent_plane_offsets
 from obsarchive.store import Results, Surveys
 from surveys.database import find_config
 from surveys.dataset import Document
@@ -290,5 +290,5 @@ def _by_bin(rows: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:
 
 def _apart_arcsec(row: dict[str, Any], other: Document) -> float:
     place = other["ra_deg"], other["dec_deg"]
-    east, north = offsets_arcsec(np.array([row["ra"]]), np.array([row["dec"]]), place)
+    east, north = tangent_plane_offsets(np.array([row["ra"]]), np.array([row["dec"]]), place)
     return float(np.hypot(east[0], north[0]))

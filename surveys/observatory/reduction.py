@@ -8,7 +8,7 @@ from typing import Any, ClassVar, cast
 import numpy as np
 
 from obsarchive.errors import ConfigError
-from obsarchive.science.astrometry.spherical import offsets_arcsec
+from obsarchive.science.astrometry.spherical import tangent_plane_offsets
 from obsarchive.science.light_curves.light_curve import seasons
 from surveys.dataset import Lightcurve, RawPhotometry
 from surveys.formats.hdf5_light_curves import Columns
@@ -88,7 +88,7 @@ class PhotometryReducer(Configured):
         keep = np.isfinite(columns["flux"]) | np.isfinite(columns["mag"])
         if radius > 0 and dataset.altdata.get("ra") is not None and np.isfinite(columns["ra"]).any():
             place = float(dataset.altdata["ra"]), float(dataset.altdata["dec"])
-            east, north = offsets_arcsec(columns["ra"], columns["dec"], place)
+            east, north = tangent_plane_offsets(columns["ra"], columns["dec"], place)
             keep &= ~(np.hypot(east, north) > radius)
         if drop_flagged or drop_bad:
             keep &= ~columns["flag"]

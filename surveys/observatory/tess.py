@@ -14,7 +14,7 @@ import numpy as np
 from astropy.io import fits
 
 from obsarchive.remote.http import ArchiveUnavailable, Refused
-from obsarchive.science.astrometry.spherical import offsets_arcsec
+from obsarchive.science.astrometry.spherical import tangent_plane_offsets
 from surveys.dataset import Lightcurve, RawPhotometry
 from surveys.formats.hdf5_light_curves import Columns
 from surveys.observatory import Fetched, Row, VirtualObservatory
@@ -75,7 +75,7 @@ class VirtualTESS(VirtualObservatory):
             theirs = entry.get("GAIAmag")
             if mag is not None and (theirs is None or abs(float(theirs) - float(mag)) >= self.pars.mag_difference):
                 continue
-            east, north = offsets_arcsec(np.array([entry["ra"]]), np.array([entry["dec"]]), (ra, dec))
+            east, north = tangent_plane_offsets(np.array([entry["ra"]]), np.array([entry["dec"]]), (ra, dec))
             distance = float(np.hypot(east[0], north[0]))
             if distance < least:
                 best, least = str(entry["ID"]), distance

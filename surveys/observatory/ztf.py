@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from obsarchive.remote.http import Refused
-from obsarchive.science.astrometry.spherical import offsets_arcsec
+from obsarchive.science.astrometry.spherical import tangent_plane_offsets
 from surveys.dataset import Lightcurve, RawPhotometry
 from surveys.formats.photometry_columns import standard_photometry
 from surveys.observatory import Fetched, Row, VirtualObservatory
@@ -109,7 +109,7 @@ class VirtualZTF(VirtualObservatory):
         curves = []
         for number in np.unique(oid).tolist():
             own = oid == number
-            east, north = offsets_arcsec(columns["ra"][own], columns["dec"][own], place)
+            east, north = tangent_plane_offsets(columns["ra"][own], columns["dec"][own], place)
             if radius > 0 and np.hypot(np.nanmedian(east), np.nanmedian(north)) > radius:
                 continue
             keep = own & ~columns["flag"] if drop_flagged or drop_bad else own

@@ -9,13 +9,13 @@ Floats = NDArray[np.float64]
 MAS = np.radians(1.0 / 3.6e6)
 
 
-def directions(ra_deg: NDArray, dec_deg: NDArray) -> Floats:
+def unit_vectors(ra_deg: NDArray, dec_deg: NDArray) -> Floats:
     """Return unit vectors (n, 3) of places on the sky."""
     ra, dec = np.radians(ra_deg), np.radians(dec_deg)
     return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
 
 
-def offsets_arcsec(
+def tangent_plane_offsets(
     ra_deg: NDArray, dec_deg: NDArray, centre: tuple[float, float] | None = None
 ) -> tuple[Floats, Floats]:
     """Return offsets to the east and north on the tangent plane [arcsec], the same at 0 h, at the poles, anywhere.
@@ -57,14 +57,14 @@ def _tangent(ra, dec, ra0, dec0):  # type: ignore[no-untyped-def]  # pragma: no 
     return x, y
 
 
-def place_of(vectors: Floats) -> tuple[Floats, Floats]:
+def radec_of(vectors: Floats) -> tuple[Floats, Floats]:
     """Return right ascension (0 to 360) and declination [deg] of vectors (n, 3) of any length."""
     ra = np.degrees(np.arctan2(vectors[..., 1], vectors[..., 0])) % 360.0
     dec = np.degrees(np.arctan2(vectors[..., 2], np.hypot(vectors[..., 0], vectors[..., 1])))
     return ra, dec
 
 
-def moved(
+def apply_proper_motion(
     place: tuple[ArrayLike, ArrayLike], motion: tuple[ArrayLike, ArrayLike], years: float
 ) -> tuple[Floats, Floats]:
     """Return where stars are after some years.
@@ -92,4 +92,4 @@ def moved(
     sin_dec, cos_dec = np.sin(np.radians(dec)), np.cos(np.radians(dec))
     east = np.stack([-sin_ra, cos_ra, np.zeros_like(ra)], axis=-1)
     north = np.stack([-sin_dec * cos_ra, -sin_dec * sin_ra, cos_dec], axis=-1)
-    return place_of(directions(ra, dec) + along[..., None] * east + up[..., None] * north)
+    return radec_of(unit_vectors(ra, dec) + along[..., None] * east + up[..., None] * north)
