@@ -29,7 +29,7 @@ from obsarchive.science.photometry.psf_photometry import (
     isolated_stars,
 )
 from obsarchive.timeseries.config import ReductionConfig
-from obsarchive.timeseries.frame_table import Info, Planes, claimed_plate, read_info, read_planes, stem_of
+from obsarchive.timeseries.frame_table import Info, Planes, header_wcs, read_info, read_planes, stem_of
 from obsarchive.timeseries.names import RAW_FLUX, SIDECARS, STAR_CATALOGUE
 from obsarchive.timeseries.star_catalog import NEAR_FWHM, Stars, annulus, bright_sources, load, solve
 
@@ -165,7 +165,7 @@ def _solved(info: Info, planes: Planes, stars: Stars, config: ReductionConfig) -
     year = julian_year(info.mjd_middle)
     order = np.argsort(stars.mag, kind="stable")
     ra, dec = stars.at(year)
-    match = solve(sources, (ra[order], dec[order]), claimed_plate(info, planes.image.shape), planes.image.shape, config)
+    match = solve(sources, (ra[order], dec[order]), header_wcs(info, planes.image.shape), planes.image.shape, config)
     return match, float(np.median(sources.fwhm_px[match.stars]))
 
 

@@ -150,7 +150,7 @@ def _float(value: Any) -> float:
     return math.nan if found is None else found
 
 
-def claimed_plate(info: Info, shape: tuple[int, int]) -> PlateSolution:
+def header_wcs(info: Info, shape: tuple[int, int]) -> PlateSolution:
     """Return the plate solution that a header claims: its world coordinates, or else where the telescope pointed.
 
     Raises

@@ -22,7 +22,7 @@ from obsarchive.science.photometry.aperture import Apertures, aperture_photometr
 from obsarchive.science.photometry.psf_photometry import REACH_FWHM, isolated_stars
 from obsarchive.science.photometry.source_detection import Sources, detect
 from obsarchive.timeseries.config import ReductionConfig
-from obsarchive.timeseries.frame_table import Info, Planes, claimed_plate, read_planes
+from obsarchive.timeseries.frame_table import Info, Planes, header_wcs, read_planes
 
 log = logging.getLogger(__name__)
 
@@ -226,7 +226,7 @@ def build(info: Info, config: ReductionConfig, cache: Path, older: Stars | None)
         The frame is no reference frame.
     """
     planes = read_planes(info, config.photometry.saturation)
-    guess = claimed_plate(info, planes.image.shape)
+    guess = header_wcs(info, planes.image.shape)
     sources = bright_sources(planes)
     radius = guess.scale_arcsec * float(np.hypot(*planes.image.shape)) / 2 + config.photometry.pointing_arcsec
     catalog = reference_catalogue(config, guess.centre, radius / 3600, cache)

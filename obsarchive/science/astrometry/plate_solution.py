@@ -69,7 +69,7 @@ class PlateSolution:
     matrix: Float
     distortion: dict[tuple[int, int], tuple[float, float]] = field(default_factory=dict)
 
-    def standard(self, y: ArrayLike, x: ArrayLike) -> tuple[Float, Float]:
+    def to_standard_coordinates(self, y: ArrayLike, x: ArrayLike) -> tuple[Float, Float]:
         """Standard coordinates (xi, eta) of pixels [arcsec]."""
         u, v = np.asarray(x, float) - self.reference[1], np.asarray(y, float) - self.reference[0]
         du, dv = self._distorted(u, v)
@@ -78,7 +78,7 @@ class PlateSolution:
 
     def sky(self, y: ArrayLike, x: ArrayLike) -> tuple[Float, Float]:
         """Right ascension and declination of pixels [deg]."""
-        return deproject(*self.standard(y, x), self.centre)
+        return deproject(*self.to_standard_coordinates(y, x), self.centre)
 
     def pixels(self, ra_deg: ArrayLike, dec_deg: ArrayLike) -> tuple[Float, Float]:
         """Pixels (y, x) of positions on the sky: the inverse of :meth:`sky`; NaN for the other half of the sky."""
@@ -110,7 +110,7 @@ class PlateSolution:
         return float(np.degrees(np.arctan2(-x, y)))
 
 
-def fit_plate(
+def fit_wcs(
     pixels: tuple[NDArray, NDArray],
     standard: tuple[NDArray, NDArray],
     start: PlateSolution,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage, special
 from scipy.spatial import cKDTree
 
-from obsarchive.science.astrometry.plate_solution import PlateSolution, fit_plate, project
+from obsarchive.science.astrometry.plate_solution import PlateSolution, fit_wcs, project
 from obsarchive.science.statistics import MAD_TO_SIGMA
 
 MAX_IMAGE_STARS, MAX_CATALOG_STARS = 30, 80
@@ -103,7 +103,7 @@ def match_stars(
     uncertainty : Uncertainty
         How well it is known.
     order : int
-        As in :func:`.wcs.fit_plate`; a lower one is taken where there are not enough stars for it.
+        As in :func:`.wcs.fit_wcs`; a lower one is taken where there are not enough stars for it.
 
     Returns
     -------
@@ -115,7 +115,7 @@ def match_stars(
     if len(y) < LEAST_MATCHED or np.isfinite(sky).all(axis=1).sum() < LEAST_MATCHED:
         return None
     sky = np.where(np.isfinite(sky), sky, 1e9)
-    stars = np.stack(guess.standard(y, x), axis=1)
+    stars = np.stack(guess.to_standard_coordinates(y, x), axis=1)
     best = _best_proposal(stars[:MAX_IMAGE_STARS], sky[:MAX_CATALOG_STARS], uncertainty)
     if best is None:
         return None
@@ -139,7 +139,7 @@ def refine_plate(
     sky = np.stack(project(*catalog, guess.centre), axis=1)
     sky = np.where(np.isfinite(sky), sky, 1e9)
     if len(y) >= LEAST_MATCHED and len(sky) >= LEAST_MATCHED:
-        stars = np.stack(guess.standard(y, x), axis=1)
+        stars = np.stack(guess.to_standard_coordinates(y, x), axis=1)
         shift, cells = _favourite_shift(stars[:MAX_VOTERS], sky[: 2 * MAX_VOTERS], uncertainty)
         found = _refined((y, x), sky, guess, (stars + shift, cells), (uncertainty, order))
         if found is not None:
@@ -247,7 +247,7 @@ def _fitted(
     """Plate solution through pairs, of the order wanted or of what they suffice for."""
     (mine, theirs), (guess, order) = pairs, fit
     level = max(level for level, needed in ORDER_NEEDS.items() if level <= max(order, 0) and len(mine) >= needed)
-    return fit_plate((pixels[0][mine], pixels[1][mine]), (sky[theirs, 0], sky[theirs, 1]), guess, level)
+    return fit_wcs((pixels[0][mine], pixels[1][mine]), (sky[theirs, 0], sky[theirs, 1]), guess, level)
 
 
 def _robust(
@@ -269,7 +269,7 @@ def _robust(
         residual = np.hypot(*(_about(solution, stars, guess) - sky[theirs]).T)
         usual = max(MAD_TO_SIGMA * float(np.median(residual)), 1e-9)
         weights = (1 + (residual / usual) ** 2) ** -2.0
-        solution = fit_plate(stars, (sky[theirs, 0], sky[theirs, 1]), guess, level, weights)
+        solution = fit_wcs(stars, (sky[theirs, 0], sky[theirs, 1]), guess, level, weights)
     return solution
 
 
