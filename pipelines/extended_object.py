@@ -15,7 +15,7 @@ from obsarchive.errors import Unprocessable
 from obsarchive.figures.contrast import side_by_side
 from obsarchive.io.psf_library import PsfLibrary
 from obsarchive.pipeline import Pipeline, Workspace, step
-from obsarchive.science.imaging.cosmics import where_both_agree
+from obsarchive.science.imaging.cosmics import coincident_mask
 from obsarchive.science.imaging.deconvolution import deconvolve, predicted_best
 from obsarchive.science.imaging.drizzle import Drizzle
 from obsarchive.science.imaging.extended_source import sky_below
@@ -138,7 +138,7 @@ def _clean_halves(first: Drizzle, second: Drizzle) -> tuple[list[NDArray], int]:
     """Images of the two halves without cosmic rays, which are in one of them only, and how many pixels those hit."""
     if not second.n_frames:
         return [first.image()], 0
-    one, other, hits = where_both_agree(first.image(), second.image())
+    one, other, hits = coincident_mask(first.image(), second.image())
     return [one, other], hits
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from obsarchive.science.imaging.cosmics import common_light, without_cosmic_rays, without_cosmic_rays_drizzled
+from obsarchive.science.imaging.cosmics import common_signal, without_cosmic_rays, without_cosmic_rays_drizzled
 from obsarchive.science.imaging.drizzle import Drizzle
 
 
@@ -87,7 +87,7 @@ def test_sharp_stars_that_other_exposures_show_are_left_alone() -> None:
         frame[places[0], places[1]] += 4000
         frames.append(frame.astype(np.float32))
         hits.append(places)
-    common = common_light(iter(frames), shifts)
+    common = common_signal(iter(frames), shifts)
     clean, _ = without_cosmic_rays(frames[0], elsewhere=common)
     bare, _ = without_cosmic_rays(frames[0])
 

@@ -42,7 +42,7 @@ def without_cosmic_rays(
     rounds : int
         How often the neighbours of cosmic rays are looked at again.
     elsewhere : ndarray (ny, nx), optional
-        What most frames show there, see :func:`common_light`; NaN where nothing is known. A pixel of which
+        What most frames show there, see :func:`common_signal`; NaN where nothing is known. A pixel of which
         they show as much is a star's, however sharp it is.
     object_limit : float
         Contrast between fine structure and the object below it; sharper stars need more.
@@ -84,7 +84,7 @@ def without_cosmic_rays(
     return np.where(known, clean + np.float32(level), np.float32(np.nan)), hit
 
 
-def common_light(frames: Iterable[NDArray], shifts: NDArray) -> Image:
+def common_signal(frames: Iterable[NDArray], shifts: NDArray) -> Image:
     """Return what most exposures of a field show, a pixel wider than it is: no cosmic ray is among it.
 
     Parameters
@@ -154,7 +154,7 @@ def without_cosmic_rays_drizzled(image: NDArray, scale: int) -> tuple[Image, NDA
     return clean, hit
 
 
-def where_both_agree(first: NDArray, second: NDArray) -> tuple[Image, Image, int]:
+def coincident_mask(first: NDArray, second: NDArray) -> tuple[Image, Image, int]:
     """Remove what is in one of two means of different frames only: there it takes the value of the other.
 
     Parameters
