@@ -24,7 +24,7 @@ from obsarchive.science.psf.subtraction import (
     radii,
     subtraction_mask,
 )
-from obsarchive.science.registration.frame_ranking import grade, measure
+from obsarchive.science.registration.frame_ranking import measure, rank_frames
 from obsarchive.simulation.scenes import Conditions, Detector, Instrument, Scene, SimulatedObservation, Star
 
 FINE_ARCSEC = 0.0347 / 2
@@ -45,13 +45,13 @@ def stacks(seed: int, *companions: tuple[float, float, float]) -> dict[str, np.n
         Scene(stars, zero_flux_e=flux), 60, instrument, conditions=Conditions(static_nm=125.0), seed=seed
     )
     frames = [(frame - seen.truth.dark_adu) / seen.truth.flat for frame in seen.frames()]
-    grades = grade([measure(frame, 2.2) for frame in frames])
+    ranking = rank_frames([measure(frame, 2.2) for frame in frames])
     made = {}
     for name, fraction in (("100p", 1.0), ("20p", 0.3)):
         stack = Drizzle(SHAPE, 2, 0.6)
-        for i in grades.best(fraction):
-            stack.add(remove_spikes(frames[i].astype(np.float32), 4000.0), *grades.shifts[i])
-        made[name] = cut_stamp(stack.image(), stack.output_position(*grades.reference), SIDE)
+        for i in ranking.best(fraction):
+            stack.add(remove_spikes(frames[i].astype(np.float32), 4000.0), *ranking.shifts[i])
+        made[name] = cut_stamp(stack.image(), stack.output_position(*ranking.reference), SIDE)
     return made
 
 

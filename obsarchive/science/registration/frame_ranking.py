@@ -1,4 +1,4 @@
-"""Grades the frames of a lucky-imaging sequence by the guide star; finding and measuring it: :mod:`.guidestar`."""
+"""Ranks the frames of a lucky-imaging sequence by the guide star; finding and measuring it: :mod:`.guidestar`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ __all__ = [
     "MIN_STEADY_FRAMES",
     "Classification",
     "FrameMeasure",
-    "Grades",
+    "FrameRanking",
     "GuideStar",
     "classify",
     "cut",
-    "grade",
     "guide_star",
     "locate",
     "measure",
+    "rank_frames",
     "without_star",
 ]
 
@@ -36,7 +36,7 @@ MIN_STEADY_FRAMES = 15  # of fewer, a star that is somewhere else in one may as 
 
 
 @dataclass(frozen=True)
-class Grades:
+class FrameRanking:
     """What is to become of each frame.
 
     Attributes
@@ -71,12 +71,12 @@ class Grades:
         return self.order[: max(1, round(fraction * len(self.order)))]
 
 
-def grade(
+def rank_frames(
     measures: Sequence[FrameMeasure],
     origins: NDArray | None = None,
     *,
     saturation: float = np.inf,
-) -> Grades:
+) -> FrameRanking:
     """Sort frames into good, ranked by sharpness, and black, saturated or slipped.
 
     A frame has slipped when the star is not where it is in the others: most frames lie within a small radius
@@ -94,7 +94,7 @@ def grade(
 
     Returns
     -------
-    Grades
+    FrameRanking
     """
     n = len(measures)
     snr = np.array([m.snr for m in measures], dtype=float)
@@ -117,7 +117,7 @@ def grade(
     order = np.flatnonzero(kept)
     order = order[np.argsort(-quality[order], kind="stable")]
     shifts = np.where(kept[:, np.newaxis], reference - positions, 0.0)
-    return Grades(quality, kept, reasons, order, shifts, (float(reference[0]), float(reference[1])), snr)
+    return FrameRanking(quality, kept, reasons, order, shifts, (float(reference[0]), float(reference[1])), snr)
 
 
 def without_star(measures: Sequence[FrameMeasure]) -> NDArray[np.bool_]:
@@ -141,7 +141,7 @@ def without_star(measures: Sequence[FrameMeasure]) -> NDArray[np.bool_]:
     return empty | (faint[0] & faint[1])
 
 
-def classify(grades: Grades) -> Classification:
+def classify(ranking: FrameRanking) -> Classification:
     """Say what kind of observation this is.
 
     Returns
@@ -150,13 +150,13 @@ def classify(grades: Grades) -> Classification:
         No frame has a star; less than a tenth of all frames can be used; the median
         signal-to-noise ratio of the star's core in the kept frames is below 10; all is well.
     """
-    n_with_star = int(np.sum(grades.snr >= STAR_MIN_SNR))
+    n_with_star = int(np.sum(ranking.snr >= STAR_MIN_SNR))
     if n_with_star == 0:
         return "zero_flux"
-    n_kept = int(grades.kept.sum())
-    if n_kept < MIN_KEPT_FRACTION * len(grades.kept) or n_kept == 0:
+    n_kept = int(ranking.kept.sum())
+    if n_kept < MIN_KEPT_FRACTION * len(ranking.kept) or n_kept == 0:
         return "failed"
-    return "high_flux" if np.median(grades.snr[grades.kept]) >= HIGH_FLUX_MIN_SNR else "faint"
+    return "high_flux" if np.median(ranking.snr[ranking.kept]) >= HIGH_FLUX_MIN_SNR else "faint"
 
 
 def _quality(measures: Sequence[FrameMeasure], snr: NDArray) -> NDArray[np.float64]:
