@@ -11,7 +11,7 @@ from astropy.io import fits
 
 from obsarchive.io import fits_products
 from obsarchive.io.wcs_headers import plate_cards
-from obsarchive.simulation.star_field import Air, SimulatedFrame, StarField
+from obsarchive.simulation.star_field import ObservingConditions, SimulatedFrame, StarField
 
 TARGET = "SIM-2026-BLG-0001"
 FIRST_MJD = 60480.0
@@ -19,7 +19,12 @@ CATALOGUE = "catalogue.csv"
 
 
 def write_dataset(
-    folder: Path, field: StarField, n: int, *, every_d: float = 4.0, air: Callable[[int], Air] | None = None
+    folder: Path,
+    field: StarField,
+    n: int,
+    *,
+    every_d: float = 4.0,
+    air: Callable[[int], ObservingConditions] | None = None,
 ) -> list[SimulatedFrame]:
     """Write a dataset: frames, a local catalogue, ``reduction_config.yaml``; returns the truth of the frames.
 
@@ -39,7 +44,7 @@ def write_dataset(
     folder.mkdir(parents=True, exist_ok=True)
     frames = []
     for i in range(n):
-        frame = field.frame(i, FIRST_MJD + every_d * i, air=(air or changing_air(field.seed))(i))
+        frame = field.frame(i, FIRST_MJD + every_d * i, air=(air or variable_transparency(field.seed))(i))
         write_frame(folder / name_of(i), frame, field)
         frames.append(frame)
     write_catalogue(folder / CATALOGUE, field)
@@ -52,13 +57,15 @@ def name_of(number: int) -> str:
     return f"lsc1m005-fa15-{20240620 + number // 100:08d}-{number:04d}-e91.fits"
 
 
-def changing_air(seed: int) -> Callable[[int], Air]:
+def variable_transparency(seed: int) -> Callable[[int], ObservingConditions]:
     """Return what the air does from frame to frame."""
 
-    def air(i: int) -> Air:
+    def air(i: int) -> ObservingConditions:
         rng = np.random.default_rng([seed, 2, i])
         clouds = float(rng.exponential(0.05))
-        return Air(float(rng.uniform(3.0, 5.0)), float(rng.uniform(1.0, 1.8)), clouds, float(rng.uniform(3, 10)))
+        return ObservingConditions(
+            float(rng.uniform(3.0, 5.0)), float(rng.uniform(1.0, 1.8)), clouds, float(rng.uniform(3, 10))
+        )
 
     return air
 

@@ -47,7 +47,7 @@ class Microlensing:
 
 
 @dataclass(frozen=True)
-class Air:
+class ObservingConditions:
     """State of the air and the telescope during a frame.
 
     Parameters
@@ -55,7 +55,7 @@ class Air:
     fwhm_px : float
         Seeing [pixel].
     airmass : float
-        Air mass.
+        ObservingConditions mass.
     cloud_mag : float
         Light that clouds take [mag].
     sky_e_s : float
@@ -233,7 +233,9 @@ class StarField:
         found[0] = drawn["mag"][0] - 2.5 * np.log10(self.event.magnification(mjd))
         return found
 
-    def frame(self, number: int, mjd_middle: float, exposure_s: float = 60.0, air: Air | None = None) -> SimulatedFrame:
+    def frame(
+        self, number: int, mjd_middle: float, exposure_s: float = 60.0, air: ObservingConditions | None = None
+    ) -> SimulatedFrame:
         """Expose one frame.
 
         Parameters
@@ -244,10 +246,10 @@ class StarField:
             Middle of the exposure [d, UTC].
         exposure_s : float
             Exposure time [s].
-        air : Air, optional
+        air : ObservingConditions, optional
             State of the air.
         """
-        air, camera = air or Air(), self.camera
+        air, camera = air or ObservingConditions(), self.camera
         rng = np.random.default_rng([self.seed, 1, number])
         shift, turn = rng.normal(0, self.pointing_px, 2), rng.normal(0, 0.02)
         plate = self._plate((shift[0], shift[1]), turn)
