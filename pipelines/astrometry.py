@@ -52,7 +52,7 @@ class SolveSettings:
 
 
 class Astrometry(Pipeline):
-    """NightContext coordinates from the stars of a catalogue."""
+    """World coordinates from the stars of a catalogue."""
 
     name = "astrometry"
 

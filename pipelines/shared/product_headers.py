@@ -71,7 +71,7 @@ def product_header(
 
 
 def pointing_wcs(work: Workspace, centre: tuple[float, float], pixel_arcsec: float) -> fits.Header:
-    """NightContext coordinates that the telescope claims: `centre` (y, x) [pixel] is where it pointed.
+    """World coordinates that the telescope claims: `centre` (y, x) [pixel] is where it pointed.
 
     Without cards when position or orientation are not known.
     """

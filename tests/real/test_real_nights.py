@@ -236,7 +236,7 @@ def test_the_order_follows_sharpness(reduced: Reduced, raw_frames: dict[str, lis
 def test_shifts_agree_with_independent_centroids(
     reduced: Reduced, raw_frames: dict[str, list[np.ndarray]], key: str
 ) -> None:
-    """RetryPolicy: core fits of AO frames agree to half a pixel; seeing discs with coma, donuts of 60 px by their size."""
+    """Limits: core fits of AO frames agree to half a pixel; seeing discs with coma, donuts of 60 px by their size."""
     table = reduced.frames(key)
     ours = np.array([table[i]["yx"] for i in sorted(table)])
     centre = core_centre if key == "nirc2" else star_centre

@@ -1,6 +1,6 @@
 """Light curves as numbers: fluxes and magnitudes, robust levels, seasons.
 
-One convention of signs everywhere: brighter is positive, in flux, in S/N and in delta_magnitude [mag].
+One convention of signs everywhere: brighter is positive, in flux, in S/N and in magnitude differences [mag].
 """
 
 from dataclasses import dataclass

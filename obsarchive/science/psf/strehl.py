@@ -86,7 +86,7 @@ def measure_strehl(
     pixel_arcsec : float
         Plate scale [arcsec/pixel].
     response_px : tuple of float
-        Square responses of the pixels, as in `psf.diffraction_limited_psf`: `psf.drizzled_response` for a drizzled stack.
+        Square responses of the pixels (`diffraction_limited_psf`); `drizzled_response` for a drizzled stack.
     centre : (float, float), optional
         Approximate position (y, x) of the star, good to the diffraction limit times three [pixel]; the brightest
         star by default.
