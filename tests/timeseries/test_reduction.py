@@ -245,7 +245,7 @@ def test_a_folder_without_frames_is_told(tmp_path: Path) -> None:
     folder = tmp_path / "SIM" / "sinistro" / "ip"
     folder.mkdir(parents=True)
     demo_field.write_configuration(folder, StarField())
-    assert "no FITS image" in reduce(folder).reason
+    assert "no FITS image" in reduce(folder).message
 
 
 def test_damaged_measurements_are_made_again(dataset: Path) -> None:
@@ -284,11 +284,11 @@ def test_what_is_stopped_is_due_again(dataset: Path, store: Store) -> None:
     (dataset / "reduction.json").unlink()
     reductions = Reductions(run_locally, store.datasets, dataset / "cache")
 
-    def told(folder: Path, fraction: float, text: str) -> None:
-        if text.startswith("frame 2"):
+    def stop_at_the_second(fraction: float, text: str) -> None:
+        if "frame 2" in text:
             reductions.stopping.set()
 
-    reductions.told = told
+    reductions.progress = stop_at_the_second
     (outcome,) = reductions.reduce([dataset])
     assert outcome.state == "stopped"
     assert len(list((dataset / "raw_flux").iterdir())) < 4

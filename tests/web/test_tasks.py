@@ -14,7 +14,7 @@ from test_browser import CHROMIUM, Watched, _log_in, browser, visit
 from toy_archive import NIGHT
 from visitors import PASSWORD
 
-from obsarchive.daemon.requests import Wishes
+from obsarchive.daemon.requests import Requests
 from obsarchive.web import Portal
 
 __all__ = ["browser", "visit"]
@@ -160,7 +160,7 @@ def test_an_administrator_at_work(visit: Watched, app: Portal, archive: SimpleNa
     page.get_by_role("button", name="Change").click()
     expect(page.locator("main")).to_contain_text("The daemon will change the calibration")
 
-    Wishes(app.store, app.layout, app.chain).grant()
+    Requests(app.store, app.layout, app.chain).apply()
     assert app.store.observations.find(archive.own)["pipelined"]["bright_star"]["status"]["force_redo"] is True
     assert app.store.nights.find(NIGHT)["raw_data"]["copies_calibration_from"] == "20160920"
     visit.open("/psflib")
