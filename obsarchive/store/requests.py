@@ -15,7 +15,7 @@ KEEP = timedelta(days=30)
 
 
 class Requests:
-    """Requests: the portal adds them, the daemon answers them. Nothing else of the database is changed by the portal."""
+    """Requests: the portal adds them, the daemon answers them. The portal changes nothing else of the database."""
 
     def __init__(self, collection: Collection) -> None:
         self.collection = collection
