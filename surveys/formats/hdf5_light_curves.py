@@ -250,7 +250,6 @@ class PhotometryFile:
         ArchiveError
             An invalid key, or columns that cannot be stored.
         """
-
         for key in records:
             if not key or "/" in key or key in (".", ".."):
                 raise ArchiveError(f"{key!r} cannot be a key of {self.path.name}: it is empty or has a slash")
