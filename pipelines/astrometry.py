@@ -14,7 +14,7 @@ from obsarchive.figures.astrometry import plate_solution
 from obsarchive.io import fits_products
 from obsarchive.io.wcs_headers import plate_cards
 from obsarchive.pipeline import Pipeline, Workspace, step
-from obsarchive.remote import star_catalogs
+from obsarchive.remote import gaia, star_catalogs
 from obsarchive.remote.star_catalogs import Catalog
 from obsarchive.science.astrometry.plate_solution import PlateSolution, project
 from obsarchive.science.astrometry.star_matching import Match, Uncertainty, match_stars
@@ -123,7 +123,7 @@ def _catalog(work: Workspace, place: tuple[float, float], radius_deg: float) -> 
         found = star_catalogs.read_catalog(path if path.is_absolute() else work.layout.root / path)
         return found.around(*place, radius_deg)
     if settings.vizier:
-        return star_catalogs.gaia_around(place, radius_deg, settings.vizier, work.task.tmp / "catalogs")
+        return gaia.gaia_around(place, radius_deg, settings.vizier, work.task.tmp / "catalogs")
     raise Unprocessable(
         "no catalogue: set steps.solve.catalogue of the pipeline astrometry to a file with ra, dec, mag, "
         "or steps.solve.vizier to the address of a VizieR service"

@@ -12,7 +12,7 @@ from obsarchive.figures.time_series import measured_sources
 from obsarchive.io import fits_products
 from obsarchive.io.wcs_headers import plate_of_header
 from obsarchive.pipeline import Pipeline, Workspace, step
-from obsarchive.remote import star_catalogs
+from obsarchive.remote import gaia, star_catalogs
 from obsarchive.remote.star_catalogs import Catalog
 from obsarchive.science.astrometry.plate_solution import PlateSolution
 from obsarchive.science.astrometry.times import julian_year, mjd_of
@@ -141,7 +141,7 @@ def _catalog(work: Workspace, plate: PlateSolution, radius_deg: float) -> Catalo
         path = Path(settings.catalogue)
         found = star_catalogs.read_catalog(path if path.is_absolute() else work.layout.root / path)
         return found.around(*plate.centre, radius_deg)
-    return star_catalogs.gaia_around(plate.centre, radius_deg, settings.vizier, work.task.tmp / "catalogs")
+    return gaia.gaia_around(plate.centre, radius_deg, settings.vizier, work.task.tmp / "catalogs")
 
 
 def _table(
