@@ -77,7 +77,7 @@ def the_way_of_the_peer(root: Path, raws: list[Any], ours_ms: float) -> None:
 
 def whole_projects(root: Path, n: int, n_finished: int) -> None:
     """Run a project from nothing, and one that is finished."""
-    config = Config.of_nobody(root, root / "logs")
+    config = Config.standalone(root, root / "logs")
     config = config.model_copy(update={"database": config.database.model_copy(update={"folder": root / "db"})})
     with open_store(config) as store:
         store.surveys.ensure_indexes()
@@ -109,7 +109,7 @@ def whole_projects(root: Path, n: int, n_finished: int) -> None:
 
 
 def finish(proj: Project, store: Store) -> None:
-    """Write the book of a project as if all its sources had been analysed."""
+    """Write the database of a project as if all its sources had been analysed."""
     proj.begin()
     features = {"DEMO R": dict.fromkeys("abcdefghijklmnopq", 1.5)}
     made = [Properties(name, proj.output_folder, proj.cfg_hash, features=features) for name in proj.catalog.names]

@@ -23,7 +23,7 @@ from obsarchive.execution.cluster import Cluster
 from obsarchive.science.photometry.aperture import aperture_photometry
 from obsarchive.science.photometry.source_detection import detect
 from obsarchive.simulation import field as demo_field
-from obsarchive.simulation.star_field import Air, Camera, StarField
+from obsarchive.simulation.star_field import Camera, ObservingConditions, StarField
 from obsarchive.timeseries.reduction import Reduction
 
 GOAL_S, PUBLISHED_S = 2.0, 38.0
@@ -51,15 +51,15 @@ def whole_dataset(frames: int) -> None:
             outcome = Reduction(dataset, cluster.each, cache=Path(folder)).reduce()
             seconds = time.perf_counter() - start
     if outcome.state != "done":
-        raise SystemExit(outcome.reason)
-    stars = outcome.facts["n_stars"]
+        raise SystemExit(outcome.message)
+    stars = outcome.record["n_stars"]
     print(f"dataset of {frames} frames, 2048 x 2048, {stars} stars, two workers: {seconds:.1f} s,")
     print(f"  {seconds / frames:.2f} s a frame (goal {GOAL_S} s; the published package: {PUBLISHED_S:.0f} s)")
 
 
 def one_frame() -> None:
     field = StarField(n_stars=5000, camera=Camera(shape=(4096, 4096), bad_columns=0), mag_range=(13.0, 20.0), seed=3)
-    frame = field.frame(0, 60500.0, air=Air())
+    frame = field.frame(0, 60500.0, air=ObservingConditions())
     image, variance = frame.image, frame.variance
 
     def ours() -> object:

@@ -12,7 +12,7 @@ from obsarchive.science.imaging.calibration import Calibration
 from obsarchive.science.imaging.drizzle import Drizzle
 from obsarchive.science.psf import contrast
 from obsarchive.science.psf.companion_detection import aperture_flux
-from obsarchive.science.psf.subtraction import References, most_alike, radii, subtraction_mask
+from obsarchive.science.psf.subtraction import References, best_correlated, radii, subtraction_mask
 from obsarchive.science.registration.alignment import align
 from obsarchive.science.registration.subpixel_peaks import highest_point
 from obsarchive.simulation import scenes
@@ -97,7 +97,7 @@ def ranking() -> Contest:
         return np.argsort([-stats.pearsonr(stamp[mask], wanted)[0] for stamp in stamps])[:TOP]
 
     return Contest(
-        lambda: most_alike(star, stamps, mask, TOP), loop, lambda a, b: f"{len(set(a) & set(b))} of {TOP} the same"
+        lambda: best_correlated(star, stamps, mask, TOP), loop, lambda a, b: f"{len(set(a) & set(b))} of {TOP} the same"
     )
 
 

@@ -24,7 +24,7 @@ from obsarchive.io.psf_library import PsfLibrary  # noqa: E402
 from obsarchive.names import ObservationName  # noqa: E402
 from obsarchive.science.psf.companion_detection import snr_map  # noqa: E402
 from obsarchive.science.psf.contrast import subtract_star  # noqa: E402
-from obsarchive.science.psf.model import drizzled_response, perfect_psf  # noqa: E402
+from obsarchive.science.psf.model import diffraction_limited_psf, drizzled_response  # noqa: E402
 from obsarchive.science.psf.strehl import measure_strehl  # noqa: E402
 from obsarchive.science.psf.subtraction import STAMP_SIDE, cut_stamp  # noqa: E402
 from obsarchive.simulation import night as demo  # noqa: E402
@@ -154,7 +154,7 @@ def calibration(night: Night) -> list[float]:
 def bright_star(night: Night) -> list[float]:
     seen = night.truths["single"]
     optics, response = seen.instrument.optics, drizzled_response()
-    peak = perfect_psf(optics, FINE_ARCSEC, 65, response).max()
+    peak = diffraction_limited_psf(optics, FINE_ARCSEC, 65, response).max()
     ideal = ideal_stack(seen, 1.0).max() / peak
     ratio = {}
     for stack in ("100p", "20p"):

@@ -1,3 +1,3 @@
-"""Archiver: watches nightly directories, reduces what is due, keeps the book, shows the nights."""
+"""Archiver: watches nightly directories, reduces what is due, keeps the database, shows the nights."""
 
 __version__ = "0.1.0"

@@ -11,7 +11,7 @@
     │   └── BadRawData      reject   until the raw file itself changes
     ├── ConfigError         exit 2   wrong use or configuration
     ├── ServiceUnavailable  exit 3   a service cannot be reached or started
-    └── NotMaster           exit 4   another daemon holds the archive
+    └── NotLeader           exit 4   another daemon holds the archive
 """
 
 from collections.abc import Mapping
@@ -70,7 +70,7 @@ class ServiceUnavailable(ArchiveError):
     exit_code = 3
 
 
-class NotMaster(ArchiveError):
+class NotLeader(ArchiveError):
     """Another daemon is the master of this archive."""
 
     exit_code = 4

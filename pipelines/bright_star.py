@@ -13,7 +13,7 @@ import numpy as np
 from obsarchive.errors import Unprocessable
 from obsarchive.figures.plot_style import frame_quality
 from obsarchive.pipeline import Pipeline, Workspace, step
-from obsarchive.science.registration.frame_ranking import FrameMeasure, Grades, GuideStar, classify, grade
+from obsarchive.science.registration.frame_ranking import FrameMeasure, FrameRanking, GuideStar, classify, rank_frames
 from pipelines.shared.calibrator import calibrator
 from pipelines.shared.lucky_sequence import PIXFRACS, SCALE, LuckySequence
 from pipelines.shared.preview_step import PREVIEWS, PreviewSettings, labels_of, publish_previews
@@ -57,20 +57,20 @@ class BrightStar(Pipeline):
             masters = calibrator(work, frames.shape)
             sequence = LuckySequence(work, frames, masters, self.settings.window_arcsec, self.settings.core_px)
             star, measures, origins = sequence.measure()
-            grades = grade(measures, origins, saturation=sequence.saturation)
-            verdict = classify(grades)
+            ranking = rank_frames(measures, origins, saturation=sequence.saturation)
+            verdict = classify(ranking)
             if verdict in ("zero_flux", "failed"):
-                raise _classified(verdict, grades)
-            best, every = sequence.stack(grades, self.settings.best_fraction)
-        work.publish("frames.txt", _table(grades, measures, origins).encode())
+                raise _classified(verdict, ranking)
+            best, every = sequence.stack(ranking, self.settings.best_fraction)
+        work.publish("frames.txt", _table(ranking, measures, origins).encode())
         for name, stack in (("20p.fits", best), ("100p.fits", every)):
-            header = product_header(work, (stack.scale, stack.shape), grades.reference)
+            header = product_header(work, (stack.scale, stack.shape), ranking.reference)
             header["NCOMBINE"] = (stack.n_frames, "frames stacked")
             header["PIXFRAC"] = (stack.pixfrac, "side of the drizzled drops [raw pixel]")
             work.publish_fits(name, stack.image(), header, masters.masters)
         return {
             "classified_as": verdict,
-            **_summary(grades, star),
+            **_summary(ranking, star),
             "best_frames": best.n_frames,
             "pixfrac": every.pixfrac,
             "calibration": masters.text,
@@ -105,19 +105,19 @@ class BrightStar(Pipeline):
         return publish_previews(work, "100p.fits", SCALE)
 
 
-def _classified(verdict: str, grades: Grades) -> Unprocessable:
-    reasons = ", ".join(f"{count} {reason}" for reason, count in reasons_counted(grades.reasons).items())
+def _classified(verdict: str, ranking: FrameRanking) -> Unprocessable:
+    reasons = ", ".join(f"{count} {reason}" for reason, count in reasons_counted(ranking.reasons).items())
     words = {"zero_flux": "no star in any frame", "failed": "too few usable frames"}
-    return Unprocessable(f"{words[verdict]} of {len(grades.kept)}: {reasons}", verdict)
+    return Unprocessable(f"{words[verdict]} of {len(ranking.kept)}: {reasons}", verdict)
 
 
-def _summary(grades: Grades, star: GuideStar) -> dict[str, Any]:
+def _summary(ranking: FrameRanking, star: GuideStar) -> dict[str, Any]:
     return {
-        **reasons_listed(grades.reasons),
-        "guide_star": {"y": grades.reference[0], "x": grades.reference[1], "snr": star.snr, "size_px": star.scale_px},
-        "lock_position": list(SCALE * (np.array(grades.reference) + 0.5) - 0.5),
-        "frame_snr": float(np.median(grades.snr[grades.kept])),
-        "shift_rms_px": float(np.sqrt(np.mean(grades.shifts[grades.kept] ** 2))),
+        **reasons_listed(ranking.reasons),
+        "guide_star": {"y": ranking.reference[0], "x": ranking.reference[1], "snr": star.snr, "size_px": star.scale_px},
+        "lock_position": list(SCALE * (np.array(ranking.reference) + 0.5) - 0.5),
+        "frame_snr": float(np.median(ranking.snr[ranking.kept])),
+        "shift_rms_px": float(np.sqrt(np.mean(ranking.shifts[ranking.kept] ** 2))),
     }
 
 
@@ -129,7 +129,7 @@ def _quality_plot(work: Workspace, best_fraction: float) -> bytes:
     return frame_quality(quality, reasons, labels_of(work), selected_fraction=best_fraction)
 
 
-def _table(grades: Grades, measures: list[FrameMeasure], origins: np.ndarray) -> str:
+def _table(ranking: FrameRanking, measures: list[FrameMeasure], origins: np.ndarray) -> str:
     """Frames, best first, then those left out: the numbers that people look at."""
     lines = [
         "# Frames in the order of their quality; those left out follow, with the reason.",
@@ -137,13 +137,13 @@ def _table(grades: Grades, measures: list[FrameMeasure], origins: np.ndarray) ->
         "# snr: of its core; flux, background: [ADU], [ADU/pixel].",
         "# frame      quality        snr           flux          x          y   background  left_out",
     ]
-    left_out = np.flatnonzero(~grades.kept)
-    for i in [*grades.order.tolist(), *left_out.tolist()]:
+    left_out = np.flatnonzero(~ranking.kept)
+    for i in [*ranking.order.tolist(), *left_out.tolist()]:
         m = measures[i]
         y, x = origins[i] + (m.y, m.x)
-        reason = grades.reasons[i].replace(" ", "_") or "-"
+        reason = ranking.reasons[i].replace(" ", "_") or "-"
         lines.append(
-            f"{i:7d} {grades.quality[i]:12.3f} {m.snr:10.2f} {m.flux:14.1f} {x:10.3f} {y:10.3f}"
+            f"{i:7d} {ranking.quality[i]:12.3f} {m.snr:10.2f} {m.flux:14.1f} {x:10.3f} {y:10.3f}"
             f" {m.background:12.3f}  {reason}"
         )
     return "\n".join(lines) + "\n"

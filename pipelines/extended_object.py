@@ -15,11 +15,11 @@ from obsarchive.errors import Unprocessable
 from obsarchive.figures.contrast import side_by_side
 from obsarchive.io.psf_library import PsfLibrary
 from obsarchive.pipeline import Pipeline, Workspace, step
-from obsarchive.science.imaging.cosmics import where_both_agree
+from obsarchive.science.imaging.cosmics import coincident_mask
 from obsarchive.science.imaging.deconvolution import deconvolve, predicted_best
 from obsarchive.science.imaging.drizzle import Drizzle
 from obsarchive.science.imaging.extended_source import sky_below
-from obsarchive.science.psf.model import drizzled_response, model_psf, other_turbulence, perfect_psf
+from obsarchive.science.psf.model import alternative_turbulence, diffraction_limited_psf, drizzled_response, model_psf
 from pipelines.shared.calibrator import calibrator
 from pipelines.shared.extended_sequence import DiscSequence, Registered
 from pipelines.shared.lucky_sequence import PIXFRACS, SCALE
@@ -138,7 +138,7 @@ def _clean_halves(first: Drizzle, second: Drizzle) -> tuple[list[NDArray], int]:
     """Images of the two halves without cosmic rays, which are in one of them only, and how many pixels those hit."""
     if not second.n_frames:
         return [first.image()], 0
-    one, other, hits = where_both_agree(first.image(), second.image())
+    one, other, hits = coincident_mask(first.image(), second.image())
     return [one, other], hits
 
 
@@ -165,11 +165,11 @@ def _best_psf(work: Workspace, halves: tuple[NDArray, NDArray], pixel_arcsec: fl
     stars = _library_psfs(work, pixel_arcsec)
     if not stars:
         return _best_of(work, halves, _models(work, pixel_arcsec, response))
-    perfect = perfect_psf(require_optics(work), pixel_arcsec, len(stars[0][0]), response)
-    usual = [(other_turbulence(psf, perfect, USUAL_STRENGTH), name) for psf, name in stars]
+    perfect = diffraction_limited_psf(require_optics(work), pixel_arcsec, len(stars[0][0]), response)
+    usual = [(alternative_turbulence(psf, perfect, USUAL_STRENGTH), name) for psf, name in stars]
     _, star = _best_of(work, halves, usual)
     psf = dict((name, psf) for psf, name in stars)[star]
-    return _best_of(work, halves, [(other_turbulence(psf, perfect, strength), star) for strength in STRENGTHS])
+    return _best_of(work, halves, [(alternative_turbulence(psf, perfect, strength), star) for strength in STRENGTHS])
 
 
 def _best_of(

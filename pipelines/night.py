@@ -11,7 +11,7 @@ from obsarchive.core.documents import Master, Night
 from obsarchive.errors import BadRawData, Unprocessable
 from obsarchive.io import fits_products
 from obsarchive.io.raw_frames import Frames, signature
-from obsarchive.pipeline import Pipeline, Use, Workspace, step
+from obsarchive.pipeline import InputKind, Pipeline, Workspace, step
 from obsarchive.science.imaging.calibration import Clip, combine, master_flat
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ def _combine_flats(frames: Frames, dark: np.ndarray) -> tuple[np.ndarray, dict[s
     return master.image, facts
 
 
-def _by(work: Workspace, kind: Use, key: str) -> dict[str, list[Path]]:
+def _by(work: Workspace, kind: InputKind, key: str) -> dict[str, list[Path]]:
     night = work.subject
     groups: dict[str, list[Path]] = {}
     if isinstance(night, Night):
@@ -91,7 +91,7 @@ def _dark_of_flats(work: Workspace) -> np.ndarray | None:
 class _Making:
     """Masters of one kind as they are made, borrowed or given up."""
 
-    def __init__(self, work: Workspace, kind: Use, needed: int) -> None:
+    def __init__(self, work: Workspace, kind: InputKind, needed: int) -> None:
         self.work, self.kind, self.needed = work, kind, needed
         self.masters: list[dict[str, Any]] = []
         self.excluded: list[dict[str, str]] = []

@@ -2,7 +2,7 @@
 
 import sys
 
-from obsarchive.cli.main import surveys
+from obsarchive.cli.main import surveys as main
 
 if __name__ == "__main__":
-    sys.exit(surveys())
+    sys.exit(main())

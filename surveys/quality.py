@@ -1,39 +1,41 @@
-"""Which epochs of a light curve can be trusted."""
+"""Quality flags of the epochs of a light curve."""
 
 from typing import Any
 
 import numpy as np
 
-from obsarchive.science.astrometry.spherical import offsets_arcsec
+from obsarchive.science.astrometry.spherical import tangent_plane_offsets
 from obsarchive.science.statistics import MAD_TO_SIGMA
 from surveys.dataset import Lightcurve
 from surveys.parameters import Configured, Parameters
 
 
 class ParsQuality(Parameters):
-    """Parameters of the check of quality."""
+    """Parameters of the quality check."""
 
     default_cfg_key = "quality"
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.offset_threshold = self.add_par(
-            "offset_threshold", 3.5, float, "epochs whose place is farther off than so many times the usual are bad"
+            "offset_threshold", 3.5, float, "largest offset of a good epoch above the median, in units of the scatter"
         )
         self.max_offset = self.add_par("max_offset", 0.0, float, "largest offset; 0: no limit", unit="arcsec")
         self.use_flags = self.add_par("use_flags", True, bool, "whether epochs that the survey flagged are bad")
-        self.min_epochs = self.add_par("min_epochs", 10, int, "epochs that are needed to know the usual offset")
+        self.min_epochs = self.add_par(
+            "min_epochs", 10, int, "epochs that are needed to measure the scatter of the offsets"
+        )
 
 
 class QualityChecker(Configured):
-    """Marks bad epochs in a column of its own, ``qflag``; what was measured stays as it is."""
+    """Marks bad epochs in a column of its own, ``qflag``; measured columns stay unchanged."""
 
     pars_class = ParsQuality
 
     def check(self, lightcurve: Lightcurve) -> Lightcurve:
-        """Return the light curve with ``offset`` [arcsec from its median place] and ``qflag``.
+        """Return the light curve with ``offset`` [arcsec from its median position] and ``qflag``.
 
-        May be done again with other parameters: what an earlier check said is not looked at.
+        It may be repeated with other parameters: flags of an earlier check are ignored.
         """
         columns = lightcurve.columns
         n = len(columns["mjd"])
@@ -42,7 +44,7 @@ class QualityChecker(Configured):
             bad |= columns["flag"].astype(bool)
         offset = np.full(n, np.nan)
         if "ra" in columns and np.isfinite(columns["ra"]).any():
-            east, north = offsets_arcsec(columns["ra"], columns["dec"])
+            east, north = tangent_plane_offsets(columns["ra"], columns["dec"])
             offset = np.hypot(east, north)
             bad |= self._is_off(offset)
         return lightcurve.with_columns({**columns, "offset": offset.astype(np.float32), "qflag": bad})
@@ -55,7 +57,7 @@ class QualityChecker(Configured):
         if known.sum() >= self.pars.min_epochs:
             usual = float(np.median(offset[known]))
             spread = MAD_TO_SIGMA * float(np.median(np.abs(offset[known] - usual)))
-            # places given with few digits may not scatter at all
+            # rounded positions may have no scatter, and then any offset would be bad
             if spread > 0:
                 off |= offset - usual > self.pars.offset_threshold * spread
         if self.pars.max_offset > 0:

@@ -1,4 +1,4 @@
-"""A run of a project: what is due, bin by bin, and the locks that keep processes out of each other's way."""
+"""Run of a project: selection of the sources that are due, RA zone by RA zone, under locks between processes."""
 
 import fcntl
 import logging
@@ -14,7 +14,7 @@ from obsarchive.config.model import Parallel
 from obsarchive.core.progress import Bar
 from obsarchive.errors import ArchiveError
 from obsarchive.io.file_locks import FileLock
-from obsarchive.science.astrometry.spherical import offsets_arcsec
+from obsarchive.science.astrometry.spherical import tangent_plane_offsets
 from obsarchive.store import Results, Surveys
 from surveys.database import find_config
 from surveys.dataset import Document
@@ -31,21 +31,21 @@ log = logging.getLogger(__name__)
 
 RAW_FIELDS = ("source_name", "observatory", "state", "filename", "filekey", "checksum")
 FAR_ARCSEC = 60.0
-"""Two sources of one name that are farther apart are two sources."""
+"""Entries of the same name that are farther apart are different sources."""
 LEAST_FOR_WORKERS = 2000
-"""Fewer sources are done before workers have started."""
+"""Fewer sources take less time than the start of workers."""
 WAIT_S, NOTE_S = 0.5, 2.0
 
 
 class Run:
-    """What a call of ``Project.run`` does.
+    """A call of ``Project.run``.
 
     Attributes
     ----------
     fetched, analysed, detections : int
-        Sources that were fetched and analysed, and real events that were found.
+        Numbers of sources fetched and analysed, and of real events.
     failures : list of (str, str)
-        Sources that failed, with the reasons.
+        Names of failed sources, with the reasons.
     """
 
     def __init__(self, project: "Project", surveys: Surveys, retry_failed: bool, stages: Sequence[str]) -> None:
@@ -65,7 +65,7 @@ class Run:
         self._histogram_file = HistogramFile(project.histogram_path, self.locks / "histogram")
 
     def go(self, chosen: Sequence[int]) -> None:
-        """Do what is due of some sources of the catalogue."""
+        """Process the sources of the catalogue that are due, among those of the given row numbers."""
         catalog = self.project.catalog
         self.locks.mkdir(parents=True, exist_ok=True)
         due = self._due(chosen)
@@ -87,13 +87,13 @@ class Run:
                         self._batch(batch, each)
                 waiting = [degree for degree in waiting if degree not in mine]
                 if waiting and not mine:
-                    time.sleep(WAIT_S)  # all that is left is in the hands of other processes
+                    time.sleep(WAIT_S)  # the remaining zones are locked by other processes
             if "analyze" in self.stages:
                 finished = self.surveys.finished(self.recipe.run, self.recipe.cfg_hash, "done")
                 self._histogram_file.complete(finished, lambda names: self._count(names, each))
 
     def _due(self, chosen: Sequence[int]) -> list[int]:
-        """Return the sources that are not finished, and those whose emptiness expired."""
+        """Return the row numbers of unfinished sources, and of empty ones that expired."""
         names = self.project.catalog.names
         recipe, now = self.recipe, datetime.now(UTC)
         finished = self.surveys.finished(recipe.run, recipe.cfg_hash) if recipe.analysis else set()
@@ -118,10 +118,10 @@ class Run:
             )
 
     def _workers(self, stack: ExitStack) -> Any:
-        """Return a cluster's way of working on many bins, or None for this process."""
+        """Return the function of a cluster that processes many RA zones, or None for this process."""
         if self.project.pars.num_workers < 1 or self._n_due < LEAST_FOR_WORKERS:
             return None
-        from obsarchive.execution.cluster import Cluster  # late: it is slow to import
+        from obsarchive.execution.cluster import Cluster  # late: it imports distributed
 
         config = find_config()
         parallel = (config.parallel if config else Parallel()).model_copy(
@@ -131,7 +131,7 @@ class Run:
 
     @contextmanager
     def _locked(self, waiting: Sequence[int], bins: dict[int, list[int]]) -> Iterator[list[int]]:
-        """Take the locks of enough bins for a batch; those that others hold are left to them."""
+        """Lock enough RA zones for a batch; those that other processes hold are skipped."""
         mine: list[int] = []
         with ExitStack() as held:
             n = 0
@@ -147,8 +147,8 @@ class Run:
             yield mine
 
     def _batch(self, indices: Sequence[int], each: Any) -> None:
-        """Fetch, reduce and analyse some sources whose bins are ours."""
-        # another process may have finished them before we had the lock
+        """Fetch, reduce and analyse the sources of RA zones that are locked."""
+        # another process may have finished them before this one had the lock
         due = self._still_due(indices)
         rows = self._registered([self.project.catalog.get_row(i) for i in due])
         if "fetch" in self.stages:
@@ -167,16 +167,16 @@ class Run:
 
     @property
     def _works(self) -> bool:
-        """Whether more is done than fetching."""
+        """Whether light curves are made, not only downloads."""
         return not {"reduce", "analyze"}.isdisjoint(self.stages)
 
     @property
     def _parts(self) -> int:
-        """Parts that the work on a source has: a download from each observatory, and the rest."""
+        """Number of units of progress for a source: one for each download, and one for the rest."""
         return self._works + ("fetch" in self.stages) * len(self.recipe.observatories)
 
     def _tell(self, n_parts: int) -> None:
-        """Note how far the run is, now and then: parts of the work that are done."""
+        """Report progress at intervals; `n_parts` more units of it are done."""
         self._n_told += n_parts
         if time.monotonic() < self._next_note:
             return
@@ -197,7 +197,7 @@ class Run:
         return [i for i in indices if names[i] not in finished]
 
     def _registered(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Note sources in the database; returns those that are not taken for others of the same name."""
+        """Register sources in the database; return those without a different source of the same name in it."""
         fields = ["ra_deg", "dec_deg"]
         known = {
             found["_id"]: found for found in self.surveys.named("sources", [row["name"] for row in rows], {}, fields)
@@ -230,7 +230,7 @@ class Run:
                     self.fetched += 1
 
     def _worked(self, rows: Sequence[dict[str, Any]], each: Any) -> Iterator[Outcome]:
-        """Yield what becomes of the sources whose raw photometry is there, bin by bin."""
+        """Yield the results of the sources that have raw photometry, RA zone by RA zone."""
         raw: dict[str, list[Document]] = {}
         names = [str(row["name"]) for row in rows]
         ours = {observatory.name for observatory in self.recipe.observatories}
@@ -256,7 +256,7 @@ class Run:
             yield outcome
 
     def _commit(self, outcomes: Sequence[Outcome]) -> None:
-        """Note results, of a batch at once: their files are there."""
+        """Write the results of a batch to the database; their files are complete."""
         results = Results()
         for outcome in outcomes:
             results += outcome.results
@@ -264,7 +264,7 @@ class Run:
             if outcome.histogram is not None:
                 self._histogram += outcome.histogram
         if self.recipe.analysis is None:
-            # reduced only: what was analysed before rests on the same light curves
+            # reduced only: older results of the analysis belong to the same light curves and remain
             self.surveys.replace(self.recipe.run, results, ["lightcurves"])
             return
         self.surveys.replace(self.recipe.run, results)
@@ -272,7 +272,7 @@ class Run:
         self.detections += sum(not found["simulated"] for found in results.detections)
 
     def _count(self, names: set[str], each: Any) -> Iterator[Histogram]:
-        """Yield histograms of the light curves of sources that are finished."""
+        """Yield histograms of the light curves of finished sources."""
         catalog = self.project.catalog
         groups = _by_bin(catalog.get_row(name) for name in sorted(names) if name in catalog)
         for outcome in self._each([Bin(self.recipe, group, {}, only_count=True) for group in groups], each):
@@ -281,7 +281,7 @@ class Run:
 
 
 def _by_bin(rows: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """Return sources by whole degrees of right ascension."""
+    """Return sources grouped by RA zone."""
     groups: dict[int, list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault(bin_of(row), []).append(row)
@@ -290,5 +290,5 @@ def _by_bin(rows: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:
 
 def _apart_arcsec(row: dict[str, Any], other: Document) -> float:
     place = other["ra_deg"], other["dec_deg"]
-    east, north = offsets_arcsec(np.array([row["ra"]]), np.array([row["dec"]]), place)
+    east, north = tangent_plane_offsets(np.array([row["ra"]]), np.array([row["dec"]]), place)
     return float(np.hypot(east[0], north[0]))

@@ -3,7 +3,7 @@
 //     mongosh "mongodb://admin@db.example.org/admin" --eval 'var archive = "archiver"' deploy/mongo/users.js
 //
 // "archiver" is for the daemon and the commands and may do everything in the archive's database; "archiver-portal"
-// is for the portal: it reads the book, keeps people, sessions and wishes, adds to the audit log, and changes nothing
+// is for the portal: it reads the database, keeps people, sessions and requests, adds to the audit log, and changes nothing
 // else. mongosh asks for the passwords; give them to the configurations as {"env": ...} or {"file": ...}.
 
 (() => {

@@ -23,13 +23,13 @@ def redo(options: Namespace) -> int:
     if step and step not in link.pipeline.steps:
         raise ConfigError(f"{pipeline} has no step {step!r}; it has {', '.join(link.pipeline.steps)}")
     with open_store(config) as store:
-        book = store.nights if is_night(options.observation) else store.observations
-        if book.find(options.observation) is None:
+        records = store.nights if is_night(options.observation) else store.observations
+        if records.find(options.observation) is None:
             raise ConfigError(f"there is no observation or night {options.observation!r} in the database")
-        if step and not book.wish_step(options.observation, (pipeline, step)):
+        if step and not records.request_step_redo(options.observation, (pipeline, step)):
             raise ArchiveError(f"{options.observation} {options.what} has not ended yet: nothing to do again")
         if not step:
-            book.wish_redo(options.observation, pipeline)
+            records.request_redo(options.observation, pipeline)
     say(f"{options.observation} {options.what}: will be done again\n")
     return 0
 

@@ -44,7 +44,7 @@ def _report(listing: Listing, chain: list[ChainEntry], store: Store, ingest: Ing
 def _due(
     observation: Observation, chain: list[ChainEntry], max_retries: int
 ) -> Iterator[tuple[ChainEntry, planner.Step]]:
-    """Steps that can run at once, all of them again when a person wishes so."""
+    """Steps that can run at once, all of them again when a person asks for it."""
     for link in chain:
         if observation.pipeline(link.pipeline.name).force_redo and link.applies(observation.document):
             yield from ((link, step) for step in link.pipeline.steps.values())

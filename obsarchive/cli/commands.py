@@ -19,9 +19,9 @@ STAGES = {
 """Commands of survey projects that work on sources: help, and the stages they go through."""
 OTHERS = {
     "rebuild": "Fill the database from the files on disk.",
-    "status": "Say how far a project is.",
-    "failures": "List what failed, and why.",
-    "efficiency": "Write a picture of which injected events are found.",
+    "status": "Show the progress of a project.",
+    "failures": "List failures with their reasons.",
+    "efficiency": "Plot the recovery efficiency of injected events.",
     "describe": "List all parameters of a project with their values.",
 }
 

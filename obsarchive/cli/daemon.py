@@ -40,20 +40,20 @@ def _serve(config: Config, options: Namespace) -> int:
     # Loaded late: a mistake in the configuration is told at once, without waiting for Dask.
     from obsarchive.core.archive_paths import Layout
     from obsarchive.daemon.leader import lock_archive
-    from obsarchive.daemon.scheduler import Engine, Options
+    from obsarchive.daemon.scheduler import Options, Scheduler
     from obsarchive.database.connect import open_database
     from obsarchive.execution.cluster import Cluster
 
     os.close(lock_archive(Layout(config.paths.archive)))  # fail early, before a database is started
     with open_database(config) as opened:
         cluster = Cluster(config.parallel, config.paths.tmp)
-        engine = Engine(config, opened, cluster, Options(options.once, tuple(options.night)))
+        scheduler = Scheduler(config, opened, cluster, Options(options.once, tuple(options.night)))
         for name in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(name, lambda number, frame: _stop(engine.stop))  # noqa: ARG005
-        log.info("archive %s, run %s", config.paths.archive, engine.run_id)
-        engine.run()
+            signal.signal(name, lambda number, frame: _stop(scheduler.stop))  # noqa: ARG005
+        log.info("archive %s, run %s", config.paths.archive, scheduler.run_id)
+        scheduler.run()
         if options.once:
-            say(summary(engine.telemetry.totals))
+            say(summary(scheduler.status.totals))
     log.info("stopped")
     return 0
 

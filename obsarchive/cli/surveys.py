@@ -11,7 +11,7 @@ from typing import NoReturn
 from obsarchive.cli.commands import STAGES
 from obsarchive.cli.console import say
 from obsarchive.core import logs
-from obsarchive.io.fits_products import write_atomic
+from obsarchive.io.atomic import atomic_write
 from obsarchive.store import outage_as_error
 from surveys import dataset
 from surveys.database import CONFIG_VARIABLE, find_config, open_surveys
@@ -48,7 +48,7 @@ def _do(options: Namespace, project: Project) -> int:
         case "rebuild":
             say(f"{project.rebuild()} sources with raw photometry\n")
         case "efficiency":
-            write_atomic(options.output, project.efficiency().plot(f"{project.name}: which events are found"))
+            atomic_write(options.output, project.efficiency().plot(f"{project.name}: which events are found"))
             say(f"{options.output}\n")
         case stage:
             return _run_stages(options, project, STAGES[stage][1])

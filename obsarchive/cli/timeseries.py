@@ -19,7 +19,7 @@ from obsarchive.core.progress import Bar
 from obsarchive.database.connect import open_store
 from obsarchive.errors import ConfigError
 from obsarchive.instruments.base import degrees
-from obsarchive.io.fits_products import write_atomic
+from obsarchive.io.atomic import atomic_write
 from obsarchive.simulation import field as demo_field
 from obsarchive.simulation.star_field import StarField
 from obsarchive.store import Store, outage_as_error
@@ -30,7 +30,7 @@ from obsarchive.timeseries.download.download_config import load as load_request
 from obsarchive.timeseries.download.run import Intake
 from obsarchive.timeseries.light_curve_at import light_curve_at
 from obsarchive.timeseries.names import CONFIGURATION
-from obsarchive.timeseries.reduction import Outcome, summary
+from obsarchive.timeseries.reduction import ReductionResult, summary
 
 log = logging.getLogger(__name__)
 
@@ -47,13 +47,12 @@ def _config(path: Path | None) -> Config | None:
 def download(options: Namespace) -> int:
     """Fetch frames from online archives and sort them into datasets."""
     request = load_request(options.file)
-    config = _config(options.config) or Config.of_nobody(request.data_reduction_dir, request.log_dir)
+    config = _config(options.config) or Config.standalone(request.data_reduction_dir, request.log_dir)
     logs.set_up(None, "download", config.misc.logging_level)
     with _log_file(request.log_dir / "data_download.log"), open_store(config) as store:
         store.ensure_indexes(())
-        bar = Bar("download")
         intake = Intake(request, store.frames, os.environ, store.datasets)
-        found = intake.run(datetime.now(UTC), lambda done, of: bar.show(done / of, f"{done} of {of} frames"))
+        found = intake.run(datetime.now(UTC), Bar("download").show)
     say(f"{found.told()}\n")
     for problem in found.problems:
         say(f"  {problem}\n")
@@ -72,7 +71,7 @@ def reduce(options: Namespace) -> int:
             folders, side_by_side = [what.absolute()], 1
         else:
             manager = selection.load(what)
-            config = config or Config.of_nobody(manager.data_reduction_dir, manager.log_dir)
+            config = config or Config.standalone(manager.data_reduction_dir, manager.log_dir)
             folders = selection.select(manager, datetime.now(UTC))
             side_by_side = manager.max_parallel
             stack.enter_context(_log_file(manager.log_dir / "arcon_pipeline.log"))
@@ -82,14 +81,13 @@ def reduce(options: Namespace) -> int:
             return 0
         store = stack.enter_context(open_store(config)) if config else None
         stack.enter_context(outage_as_error())
-        outcomes = list(_reductions(folders, options.max_parallel or side_by_side, options.again, (config, store)))
-    failed = [outcome for outcome in outcomes if outcome.state not in ("done", "unchanged")]
-    return 1 if failed else 0
+        results = list(_reductions(folders, options.max_parallel or side_by_side, options.again, (config, store)))
+    return 0 if all(result.succeeded for result in results) else 1
 
 
 def _reductions(
     folders: Sequence[Path], side_by_side: int, again: bool, archive: tuple[Config | None, Store | None]
-) -> Iterator[Outcome]:
+) -> Iterator[ReductionResult]:
     """Reduce datasets on a cluster; says how each ended."""
     from obsarchive.execution.cluster import Cluster  # late: it is slow to import
 
@@ -97,23 +95,19 @@ def _reductions(
     if store is None:
         log.info("there is no config.json here: what is done is not noted in a database")
     tmp = config.paths.tmp if config else Path.home() / ".cache" / "archiver"
-    bar = Bar("reduce")
-    shares: dict[Path, float] = {}
-
-    def told(folder: Path, fraction: float, text: str) -> None:
-        shares[folder] = fraction
-        bar.show(sum(shares.values()) / len(folders), f"{'/'.join(folder.parts[-3:])}: {text}")
-
+    progress = Bar("reduce").show
     with Cluster(config.parallel if config else Parallel(), tmp) as cluster:
-        book = store.datasets if store else None
-        for outcome in Reductions(cluster.each, book, tmp / "catalogs", told).reduce(folders, side_by_side, again):
-            say(f"{outcome.folder}: {outcome.state}{_told(outcome)}\n")
-            yield outcome
+        records = store.datasets if store else None
+        for result in Reductions(cluster.each, records, tmp / "catalogs", progress).reduce(
+            folders, side_by_side, again
+        ):
+            say(f"{result.subject}: {result.state}{_described(result)}\n")
+            yield result
 
 
-def _told(outcome: Outcome) -> str:
-    words = outcome.reason or (summary(outcome.facts) if "n_stars" in outcome.facts else "")
-    uploaded = outcome.facts.get("tom", "")
+def _described(result: ReductionResult) -> str:
+    words = result.message or (summary(result.record) if "n_stars" in result.record else "")
+    uploaded = result.record.get("tom", "")
     return f": {words}" * bool(words) + f"; TOM: {uploaded}" * bool(uploaded)
 
 
@@ -128,7 +122,7 @@ def lightcurve(options: Namespace) -> int:
     found = light_curve_at(options.dataset, ra, dec)
     path = options.output or options.dataset / "lightcurves" / f"{ra:.5f}{dec:+.5f}.ecsv"
     products.write_light_curve(path, found.table)
-    write_atomic(path.with_suffix(".png"), plot_light_curve(found.table, found.what))
+    atomic_write(path.with_suffix(".png"), plot_light_curve(found.table, found.what))
     say(f"{found.what}: {len(found.table)} points in {path}\n")
     return 0
 

@@ -97,7 +97,7 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-def in_words(problem: Mapping[str, Any], place: Sequence[int | str], model: type[BaseModel]) -> str:
+def format_validation_error(problem: Mapping[str, Any], place: Sequence[int | str], model: type[BaseModel]) -> str:
     """Say what is wrong with a value, and which key was meant perhaps.
 
     Parameters

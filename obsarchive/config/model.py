@@ -9,7 +9,16 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
-from obsarchive.config.field_types import AnyPath, ClassName, Clock, Day, RuleText, Secret, Section, in_words
+from obsarchive.config.field_types import (
+    AnyPath,
+    ClassName,
+    Clock,
+    Day,
+    RuleText,
+    Secret,
+    Section,
+    format_validation_error,
+)
 from obsarchive.errors import ConfigError
 
 
@@ -179,7 +188,7 @@ class Telescope(Section):
         north = self.north_angle_deg
         return None if north is None else (north, north + (90 if self.east_left else -90))
 
-    def stands_for(self, camera: str, day: date) -> bool:
+    def applies_to(self, camera: str, day: date) -> bool:
         """Whether an observation by `camera` on `day` was made with this telescope."""
         return (
             (self.cameras is None or camera in self.cameras)
@@ -278,15 +287,15 @@ class Config(Section):
     source: Path = Field(Path("config.json"), exclude=True)
 
     @classmethod
-    def of_nobody(cls, archive: Path, logs: Path) -> Self:
-        """Return a configuration for those who have no archive: the book is kept beside their data."""
+    def standalone(cls, archive: Path, logs: Path) -> Self:
+        """Return a configuration for those who have no archive: the database is kept beside their data."""
         paths = {"raw": [str(logs)], "archive": str(archive), "tmp": str(logs / "tmp"), "logs": str(logs)}
         return cls.model_validate({"paths": paths, "pipelines": []})
 
     def telescope_of(self, camera: str, day: date) -> str | None:
         """Name of the telescope that observed with `camera` on `day`, or None."""
         for name, telescope in self.telescope.items():
-            if telescope.stands_for(camera, day):
+            if telescope.applies_to(camera, day):
                 return name
         return None
 
@@ -341,4 +350,4 @@ def _without_help(value: Any) -> Any:
 def _explained(err: ValidationError) -> Iterator[str]:
     for problem in err.errors():
         where = ".".join(str(part) for part in problem["loc"])
-        yield f"{where}: {in_words(problem, problem['loc'], Config)}"
+        yield f"{where}: {format_validation_error(problem, problem['loc'], Config)}"

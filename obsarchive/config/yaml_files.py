@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from obsarchive.config.field_types import in_words
+from obsarchive.config.field_types import format_validation_error
 from obsarchive.errors import ConfigError
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -97,4 +97,4 @@ def _lines(node: yaml.Node | None, place: Place) -> dict[Place, int]:
 def _told(path: Path, lines: Mapping[Place, int], model: type[BaseModel], problem: Any) -> str:
     place: Place = tuple(part for part in problem["loc"] if not str(part).startswith("function-"))
     line = next((lines[place[:n]] for n in range(len(place), -1, -1) if place[:n] in lines), 1)
-    return f"{path}, line {line}: {'.'.join(map(str, place))}: {in_words(problem, place, model)}"
+    return f"{path}, line {line}: {'.'.join(map(str, place))}: {format_validation_error(problem, place, model)}"

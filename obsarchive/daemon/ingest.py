@@ -13,23 +13,24 @@ from obsarchive.core import seeing_lookup
 from obsarchive.core.archive_paths import Layout
 from obsarchive.core.documents import SCHEMA, Night, Observation, utc_now
 from obsarchive.core.step_state import State
+from obsarchive.core.values import as_mapping
 from obsarchive.daemon.raw_scanner import Found, Listing, signature
 from obsarchive.errors import ArchiveError
 from obsarchive.instruments import Instrument
-from obsarchive.io.fits_products import write_atomic
+from obsarchive.io.atomic import atomic_write
 from obsarchive.io.raw_frames import plain_cards, read_header
 from obsarchive.names import ObservationName, is_night
-from obsarchive.store import Document, Ending, Store
+from obsarchive.store import Document, StepUpdate, Store
 
 log = logging.getLogger(__name__)
 
 CALIBRATION_KINDS = ("dark", "flat", "seeing")
-PEOPLES_FIELDS = ("comment", "alternative_names", "date_added")
+USER_FIELDS = ("comment", "alternative_names", "date_added")
 """What people write into a document, and the tree keeps for them."""
 
 
 class Ingest:
-    """Writes listings of raw folders into the book."""
+    """Writes listings of raw folders into the database."""
 
     def __init__(self, config: Config, store: Store) -> None:
         self.config, self.store = config, store
@@ -37,9 +38,9 @@ class Ingest:
         self._host = socket.gethostname()
 
     def night(self, listing: Listing) -> None:
-        """Bring the book in step with a night's raw folder."""
+        """Bring the database in step with a night's raw folder."""
         self.store.nights.touch(listing.night)
-        self._recall_night(listing.night)
+        self._restore_night(listing.night)
         known = self.store.observations.raw_signatures(listing.night)
         present = listing.observations()
         for name, files in present.items():
@@ -52,18 +53,18 @@ class Ingest:
         self._night_files(listing)
 
     def _is_gone(self, name: str) -> bool:
-        """Whether raw files are not where the book says; those of a night may lie below several roots."""
+        """Whether raw files are not where the database says; those of a night may lie below several roots."""
         files = Observation(self.store.observations.find(name) or {}).raw_files
         return not files or not all(path.exists() for path in files)
 
     def tree(self) -> int:
-        """Take up what the archive tree holds and the book does not; returns the number of observations."""
+        """Take up what the archive tree holds and the database does not; returns the number of observations."""
         taken = 0
         for folder in _folders(self.layout.root):
             if not is_night(folder.name):
                 continue
             self.store.nights.touch(folder.name)
-            self._recall_night(folder.name)
+            self._restore_night(folder.name)
             known = set(self.store.observations.raw_signatures(folder.name))
             for inner in _folders(folder):
                 if inner.name not in known and self._from_tree(folder.name, inner.name):
@@ -75,21 +76,21 @@ class Ingest:
             ObservationName.parse(name)
         except ValueError:
             return False
-        remembered = self._remembered(night, name)
+        remembered = self._read_sidecar(night, name)
         if not remembered:
             return False
         document = {**remembered, "_id": name, "night": night}
-        document["pipelined"] = self._recalled(self.layout.observation(night, name))
-        document["raw_data"] = {**_mapping(document.get("raw_data")), "missing": True}  # until they are seen
-        document["distributed"] = {**_mapping(document.get("distributed")), "status": False}
-        document["remembered"] = peoples_fields(document)
+        document["pipelined"] = self._recorded_blocks(self.layout.observation(night, name))
+        document["raw_data"] = {**as_mapping(document.get("raw_data")), "missing": True}  # until they are seen
+        document["distributed"] = {**as_mapping(document.get("distributed")), "status": False}
+        document["remembered"] = user_fields(document)
         return self.store.observations.insert(document)
 
-    def _remembered(self, night: str, name: str) -> Document:
+    def _read_sidecar(self, night: str, name: str) -> Document:
         """Return what the tree keeps of an observation beside its products; nothing when it is damaged."""
         path = self.layout.sidecar(night, name)
         try:
-            return dict(_mapping(_with_times(json.loads(path.read_text()))))
+            return dict(as_mapping(_with_times(json.loads(path.read_text()))))
         except FileNotFoundError:
             return {}
         except (OSError, ValueError) as err:
@@ -132,7 +133,7 @@ class Ingest:
         if known is None:
             document = self.document(listing, name, files)
             if self.store.observations.insert(document):
-                remember(self.layout, document)
+                write_sidecar(self.layout, document)
                 log.info("%s: new, %d raw file(s)", name, len(files))
             return
         fields = {**self._raw_fields(listing, files), **self._described(listing.instrument, name, files)}
@@ -183,15 +184,15 @@ class Ingest:
                 key.removeprefix("raw_data."): value for key, value in self._raw_fields(listing, files).items()
             },
             "seeing": {**self._seeing(listing.night, parsed.date_utc), "last_modified": utc_now()},
-            "pipelined": self._recalled(self.layout.observation(listing.night, name)),
+            "pipelined": self._recorded_blocks(self.layout.observation(listing.night, name)),
             "distributed": {
                 "status": False,
                 "location": [self._host, str(self.layout.observation(listing.night, name))],
                 "last_modified": utc_now(),
             },
         }
-        self._recall_people(document)
-        document["remembered"] = peoples_fields(document)
+        self._restore_user_fields(document)
+        document["remembered"] = user_fields(document)
         return document
 
     def _seeing(self, night: str, when: datetime) -> Document:
@@ -199,18 +200,18 @@ class Ingest:
             Night(self.store.nights.find(night) or {"_id": night}).seeing_frames(), when
         )
 
-    def _recall_people(self, document: Document) -> None:
-        remembered = self._remembered(document["night"], document["_id"])
-        document |= {key: remembered[key] for key in PEOPLES_FIELDS if key in remembered}
-        owners = _mapping(remembered.get("science_program")).get("program_PI")
+    def _restore_user_fields(self, document: Document) -> None:
+        remembered = self._read_sidecar(document["night"], document["_id"])
+        document |= {key: remembered[key] for key in USER_FIELDS if key in remembered}
+        owners = as_mapping(remembered.get("science_program")).get("program_PI")
         if owners:
             document["science_program"]["program_PI"] = owners
 
-    def _recalled(self, folder: Path) -> Document:
+    def _recorded_blocks(self, folder: Path) -> Document:
         return {name: block for inner in _folders(folder) for name, block in _blocks_by_pipeline(inner).items()}
 
-    def _recall_night(self, night: str) -> None:
-        """Read back what the tree says of the night's own pipelines, where the book says nothing."""
+    def _restore_night(self, night: str) -> None:
+        """Read back what the tree says of the night's own pipelines, where the database says nothing."""
         document = self.store.nights.find(night) or {}
         for folder in (self.layout.calibration(night), self.layout.summary(night)):
             for name, block in _blocks_by_pipeline(folder).items():
@@ -220,18 +221,18 @@ class Ingest:
                         self.store.nights.set_fields(night, Night({"_id": night, name: block}).seeing_fields())
 
 
-def peoples_fields(document: Mapping[str, Any]) -> Document:
+def user_fields(document: Mapping[str, Any]) -> Document:
     """What people change in a document in the Mongo shell or the portal, and the tree must not forget."""
-    owners = _mapping(document.get("science_program")).get("program_PI")
+    owners = as_mapping(document.get("science_program")).get("program_PI")
     return {"program_PI": owners, "comment": document.get("comment"), "names": document.get("alternative_names")}
 
 
-def remember(layout: Layout, document: Mapping[str, Any]) -> None:
-    """Keep beside the products what the book knows of an observation, without the pipelines' own numbers."""
+def write_sidecar(layout: Layout, document: Mapping[str, Any]) -> None:
+    """Keep beside the products what the database knows of an observation, without the pipelines' own numbers."""
     path = layout.sidecar(document["night"], document["_id"])
     kept = {key: value for key, value in document.items() if key not in ("pipelined", "look_again", "remembered")}
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, json.dumps(kept, indent=1, default=_iso).encode())
+    atomic_write(path, json.dumps(kept, indent=1, default=_iso).encode())
 
 
 def _iso(value: object) -> str:
@@ -242,10 +243,6 @@ def _iso(value: object) -> str:
 def _readable(name: str) -> str:
     """Return the name of a file as the database takes it: names may hold bytes that are no text."""
     return name.encode("utf-8", "backslashreplace").decode()
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
 
 
 def _with_times(value: Any, key: str = "") -> Any:
@@ -282,7 +279,7 @@ def _blocks_by_pipeline(folder: Path) -> dict[str, Document]:
     blocks: dict[str, Document] = {}
     for manifest in _manifests(folder):
         try:
-            ending = Ending(State(manifest["state"]), str(manifest.get("message", "")), manifest)
+            ending = StepUpdate(State(manifest["state"]), str(manifest.get("message", "")), manifest)
             leaves = {key.removeprefix("."): value for key, value in ending.leaves("").items()}
         except (ValueError, TypeError) as err:
             log.warning("a manifest in %s is damaged (%s): its step will be done again", folder, err)

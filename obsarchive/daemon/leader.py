@@ -8,13 +8,13 @@ from types import TracebackType
 from typing import Self
 
 from obsarchive.core.archive_paths import Layout
-from obsarchive.errors import ConfigError, NotMaster
+from obsarchive.errors import ConfigError, NotLeader
 from obsarchive.store import Store
 
 LEASE_S = 120.0
 
 
-class Mastership:
+class LeaderLock:
     """Held while the daemon runs.
 
     Parameters
@@ -22,13 +22,13 @@ class Mastership:
     layout : Layout
         The archive.
     store : Store
-        Its book.
+        Its database.
     run : str
         Id of this run of the daemon.
 
     Raises
     ------
-    NotMaster
+    NotLeader
         On entering, when another daemon is master.
     ConfigError
         On entering, when the archive cannot be written.
@@ -45,22 +45,22 @@ class Mastership:
         # The lock is ours, so whoever holds the lease on this machine is dead: only other machines count.
         if self.store.lease.take(self.run, host, f"{host}, process {os.getpid()}", LEASE_S) is None:
             os.close(self._lock)
-            raise NotMaster(f"the archive {self.layout.root} has a master already: {self.store.lease.holder()}")
+            raise NotLeader(f"the archive {self.layout.root} has a master already: {self.store.lease.holder()}")
         self._renewed = time.monotonic()
         return self
 
     def confirm(self) -> None:
-        """Renew the lease when a third of it is gone; raises NotMaster when another run took over."""
+        """Renew the lease when a third of it is gone; raises NotLeader when another run took over."""
         if time.monotonic() - self._renewed < LEASE_S / 3:
             return
         if not self.store.lease.renew(self.run, LEASE_S):
-            raise NotMaster(f"another daemon took over the archive: {self.store.lease.holder()}")
+            raise NotLeader(f"another daemon took over the archive: {self.store.lease.holder()}")
         self._renewed = time.monotonic()
 
     def __exit__(
         self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not isinstance(err, NotMaster):
+        if not isinstance(err, NotLeader):
             self.store.lease.give_back(self.run)
         if self._lock is not None:
             os.close(self._lock)
@@ -78,7 +78,7 @@ def lock_archive(layout: Layout) -> int:
     except OSError as err:
         holder = os.pread(lock, 200, 0).decode(errors="replace").strip() or "unknown"
         os.close(lock)
-        raise NotMaster(f"another daemon is master of the archive {layout.root}: process {holder}") from err
+        raise NotLeader(f"another daemon is master of the archive {layout.root}: process {holder}") from err
     os.ftruncate(lock, 0)
     os.pwrite(lock, str(os.getpid()).encode(), 0)
     return lock

@@ -4,29 +4,29 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from obsarchive.core.documents import Master, Need, Night, Observation, StepRecord, choose
+from obsarchive.core.documents import CalibrationNeed, Master, Night, Observation, StepRecord, choose
 from obsarchive.core.step_state import State
 from obsarchive.names import days_apart
-from obsarchive.pipeline import Pipeline, Step, Use
+from obsarchive.pipeline import InputKind, Pipeline, Step
 from obsarchive.pipeline.chain import ChainEntry
 from obsarchive.science.imaging.calibration import DETECTOR, dark_mode_for
 
 Subject = Observation | Night
-BORROWED: dict[Use, str] = {"other_darks": "dark", "other_flats": "flat"}
+BORROWED: dict[InputKind, str] = {"other_darks": "dark", "other_flats": "flat"}
 """Uses that stand for masters of other nights, and their kind."""
 
 
 @dataclass(frozen=True)
-class World:
+class NightContext:
     """What surrounds a subject: the night's raw files, its masters and needs, the masters of all nights."""
 
-    raw: Mapping[Use, str] = field(default_factory=dict)
+    raw: Mapping[InputKind, str] = field(default_factory=dict)
     """Signature of the night's raw files by kind."""
     masters: tuple[Master, ...] = ()
     """Masters of the subject's night."""
     elsewhere: tuple[Master, ...] = ()
     """Masters that other nights made from their own files."""
-    needs: frozenset[Need] = frozenset()
+    needs: frozenset[CalibrationNeed] = frozenset()
     copies_from: str = ""
     """Night whose masters are wanted before the subject's own."""
     library: "Library" = field(default_factory=lambda: Library())
@@ -48,14 +48,14 @@ class Library:
 
 
 @dataclass(frozen=True)
-class Limits:
+class RetryPolicy:
     """When a failed step is tried again."""
 
     now: datetime
     max_retries: int
 
 
-def masters_for(need: Need, masters: Iterable[Master]) -> tuple[Master | None, Master | None]:
+def masters_for(need: CalibrationNeed, masters: Iterable[Master]) -> tuple[Master | None, Master | None]:
     """Return the master dark and flat that fit an observation; None for one that is not there."""
     have = list(masters)
     darks = {master.key: master.shape for master in have if master.kind == "dark"}
@@ -66,15 +66,15 @@ def masters_for(need: Need, masters: Iterable[Master]) -> tuple[Master | None, M
     return choose(have, "dark", key), flat
 
 
-def substitutes(kind: str, night: str, world: World) -> tuple[Master, ...]:
+def substitutes(kind: str, night: str, context: NightContext) -> tuple[Master, ...]:
     """Masters of the nearest other nights for what a night lacks itself, by label; first of all the one it copies."""
     place = 0 if kind == "dark" else 1
-    own = [master for master in world.masters if master.own]
-    wanted = [master for master in world.elsewhere if master.night == world.copies_from]
-    nearest_first = sorted(world.elsewhere, key=lambda master: (days_apart(master.night, night), master.night))
+    own = [master for master in context.masters if master.own]
+    wanted = [master for master in context.elsewhere if master.night == context.copies_from]
+    nearest_first = sorted(context.elsewhere, key=lambda master: (days_apart(master.night, night), master.night))
     ordered = wanted + nearest_first
     found: dict[str, Master] = {}
-    for need in world.needs:
+    for need in context.needs:
         if masters_for(need, own)[place] is None or masters_for(need, wanted)[place] is not None:
             nearest = next((m for m in ordered if masters_for(need, [m])[place]), None)
             if nearest is not None:
@@ -82,27 +82,27 @@ def substitutes(kind: str, night: str, world: World) -> tuple[Master, ...]:
     return tuple(found[label] for label in sorted(found))
 
 
-def inputs_of(subject: Subject, step: Step, world: World) -> dict[str, str]:
+def inputs_of(subject: Subject, step: Step, context: NightContext) -> dict[str, str]:
     """Signatures of everything a step is made from: when they change, the step is due again."""
-    found: dict[str, str] = {use: _signature(subject, use, world) for use in step.uses if use not in BORROWED}
+    found: dict[str, str] = {use: _signature(subject, use, context) for use in step.uses if use not in BORROWED}
     if step.reads and isinstance(subject, Observation):
         source = subject.first_product(step.reads)
         found["source"] = f"{source[0]} {source[1].finished}" if source else ""
     return found
 
 
-def _signature(subject: Subject, use: Use, world: World) -> str:
+def _signature(subject: Subject, use: InputKind, context: NightContext) -> str:
     if isinstance(subject, Night):
-        return world.science if use == "observations" else world.raw.get(use, "")
+        return context.science if use == "observations" else context.raw.get(use, "")
     if use == "science":
         return subject.raw_signature
     if use == "library":
-        return world.library.signature(subject)
-    dark, flat = masters_for(subject.need, world.masters)
+        return context.library.signature(subject)
+    dark, flat = masters_for(subject.need, context.masters)
     return " ".join(f"{m.label}:{m.signature}" if m else "none" for m in (dark, flat))
 
 
-def stale(subject: Subject, chain: Sequence[ChainEntry], world: World) -> Iterator[tuple[Pipeline, Step]]:
+def stale(subject: Subject, chain: Sequence[ChainEntry], context: NightContext) -> Iterator[tuple[Pipeline, Step]]:
     """Steps that ended, but with other inputs than there are now, or that a person wants again."""
     for link in chain:
         record = subject.pipeline(link.pipeline.name)
@@ -110,7 +110,7 @@ def stale(subject: Subject, chain: Sequence[ChainEntry], world: World) -> Iterat
             ended = record.step(name)
             if ended.state in (State.WAITING, State.ENQUEUED):
                 continue
-            if ended.redo or _has_other_inputs(ended, subject, step, world):
+            if ended.redo or _has_other_inputs(ended, subject, step, context):
                 yield link.pipeline, step
 
 
@@ -123,15 +123,15 @@ def dependents(pipeline: Pipeline, step: str) -> list[str]:
     return [name for name in pipeline.steps if name in found and name != step]
 
 
-def _has_other_inputs(ended: StepRecord, subject: Subject, step: Step, world: World) -> bool:
-    before, now = dict(ended.inputs), inputs_of(subject, step, world)
-    if _misses_references(ended, before.pop("library", ""), now.pop("library", ""), world.library):
+def _has_other_inputs(ended: StepRecord, subject: Subject, step: Step, context: NightContext) -> bool:
+    before, now = dict(ended.inputs), inputs_of(subject, step, context)
+    if _misses_references(ended, before.pop("library", ""), now.pop("library", ""), context.library):
         return True
     if before != now:
         return True
     if ended.state is State.FAILED:
         return False  # it borrowed nothing; it is tried again as often as any other failure
-    return _borrowed(ended, step, subject.night) != _to_borrow(step, subject.night, world)
+    return _borrowed(ended, step, subject.night) != _to_borrow(step, subject.night, context)
 
 
 def _misses_references(ended: StepRecord, before: str, now: str, library: Library) -> bool:
@@ -152,19 +152,19 @@ def _borrowed(ended: StepRecord, step: Step, night: str) -> set[tuple[str, str, 
     return {(m.label, m.signature, m.source_night) for m in masters if not m.own}
 
 
-def _to_borrow(step: Step, night: str, world: World) -> set[tuple[str, str, str]]:
+def _to_borrow(step: Step, night: str, context: NightContext) -> set[tuple[str, str, str]]:
     """Masters that it would take now."""
     kinds = [kind for use, kind in BORROWED.items() if use in step.uses]
-    return {(m.label, m.signature, m.night) for kind in kinds for m in substitutes(kind, night, world)}
+    return {(m.label, m.signature, m.night) for kind in kinds for m in substitutes(kind, night, context)}
 
 
-def next_step(subject: Subject, chain: Sequence[ChainEntry], limits: Limits) -> tuple[ChainEntry, Step] | None:
+def next_step(subject: Subject, chain: Sequence[ChainEntry], policy: RetryPolicy) -> tuple[ChainEntry, Step] | None:
     """Return the first step of the chain that can run now; None while one runs or when there is none."""
     if is_running(subject, chain):
         return None
-    for link, step in open_steps(subject, chain, limits.max_retries):
+    for link, step in open_steps(subject, chain, policy.max_retries):
         not_before = subject.pipeline(link.pipeline.name).step(step.name).not_before
-        if not_before is None or not_before <= limits.now:
+        if not_before is None or not_before <= policy.now:
             return link, step
     return None
 

@@ -1,4 +1,4 @@
-"""Keeps the book in step with the PSF library on disk: who lacked references, what each night gave."""
+"""Keeps the database in step with the PSF library on disk: who lacked references, what each night gave."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -18,13 +18,13 @@ PIPELINE, STEP = "psflib", "candidates"
 """The night pipeline that offers stars to the library."""
 
 
-class Librarian:
+class PsfLibrarySync:
     """Watches ``psf_library.fits``.
 
     Parameters
     ----------
     store : Store
-        The book.
+        The database.
     layout : Layout
         The archive tree.
     chain : sequence of ChainEntry

@@ -12,7 +12,7 @@ from obsarchive.store import outage_as_error
 log = logging.getLogger(__name__)
 
 
-class RawWatch:
+class RawWatcher:
     """The raw folders of an archive.
 
     Parameters
@@ -20,7 +20,7 @@ class RawWatch:
     config : Config
         Where they are, and from which night on they count.
     ingest : Ingest
-        Writes what is found into the book.
+        Writes what is found into the database.
     nights : sequence of str, optional
         Only these nights.
     """

@@ -1,4 +1,4 @@
-"""Brings the book in step with the world: vanished products, changed inputs, the wishes of people."""
+"""Brings the database in step with what is on disk: vanished products, changed inputs, requests of people."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from obsarchive.core.archive_paths import Layout
 from obsarchive.core.documents import Observation
 from obsarchive.daemon import planner
-from obsarchive.daemon.ingest import peoples_fields, remember
-from obsarchive.daemon.planner import Subject, World
+from obsarchive.daemon.ingest import user_fields, write_sidecar
+from obsarchive.daemon.planner import NightContext, Subject
 from obsarchive.daemon.product_check import missing_products
-from obsarchive.daemon.work_queue import Agenda
+from obsarchive.daemon.work_queue import WorkQueue
 
 log = logging.getLogger(__name__)
 
@@ -19,15 +19,15 @@ class Reconciler:
 
     Parameters
     ----------
-    agenda : Agenda
+    queue : WorkQueue
         Which pipelines concern a night or an observation, and where it is kept.
     layout : Layout
         The archive tree.
     """
 
-    def __init__(self, agenda: Agenda, layout: Layout) -> None:
-        self.agenda, self.layout = agenda, layout
-        self.store = agenda.store
+    def __init__(self, queue: WorkQueue, layout: Layout) -> None:
+        self.queue, self.layout = queue, layout
+        self.store = queue.store
 
     def audit(self, nights: Sequence[str] = ()) -> Iterator[str]:
         """Look at all products, or those of some nights; a step whose products vanished waits again.
@@ -45,36 +45,38 @@ class Reconciler:
             yield night
 
     def _keep_up(self, observation: Observation) -> None:
-        """Let the tree know what people changed in the book: it must be able to rebuild it."""
-        if peoples_fields(observation.document) == observation.document.get("remembered"):
+        """Let the tree know what people changed in the database: it must be able to rebuild it."""
+        if user_fields(observation.document) == observation.document.get("remembered"):
             return
         document = self.store.observations.find(observation.id)
         if document is not None:
-            remember(self.layout, document)
-            self.store.observations.set_fields(observation.id, {"remembered": peoples_fields(document)})
+            write_sidecar(self.layout, document)
+            self.store.observations.set_fields(observation.id, {"remembered": user_fields(document)})
 
     def _audit(self, subject: Subject) -> None:
-        book = self.agenda.book_of(subject)
-        for found in missing_products(subject, self.agenda.chain_of(subject), self.layout):
+        records = self.queue.step_store_of(subject)
+        for found in missing_products(subject, self.queue.chain_of(subject), self.layout):
             path = (found.pipeline.name, found.step.name)
-            if book.invalidate(subject.id, path):
+            if records.invalidate(subject.id, path):
                 log.warning("%s %s.%s: made again, %s vanished", subject.id, *path, ", ".join(found.products))
 
-    def settle(self, subject: Subject, world: World) -> bool:
-        """Consume wishes and find stale steps; whether the document in hand is out of date now."""
+    def settle(self, subject: Subject, context: NightContext) -> bool:
+        """Apply requests for a redo and find stale steps; whether the document in hand is out of date now."""
         changed = False
-        chain, book = self.agenda.chain_now(subject), self.agenda.book_of(subject)
+        chain, records = self.queue.chain_now(subject), self.queue.step_store_of(subject)
         for link in chain:
             record = subject.pipeline(link.pipeline.name)
-            if record.force_redo and book.grant_redo(subject.id, link.pipeline.name, link.pipeline.steps):
+            if record.force_redo and records.apply_redo(subject.id, link.pipeline.name, link.pipeline.steps):
                 log.info("%s %s: done again by request", subject.id, link.pipeline.name)
                 changed = True
         raw_missing = isinstance(subject, Observation) and subject.raw_missing
-        for pipeline, step in planner.stale(subject, chain, world):
+        for pipeline, step in planner.stale(subject, chain, context):
             if raw_missing and "science" in step.uses:
                 continue
             for name in (step.name, *planner.dependents(pipeline, step.name)):
-                if book.invalidate(subject.id, (pipeline.name, name)):
-                    log.info("%s %s.%s: due again (other inputs, or a person's wish)", subject.id, pipeline.name, name)
+                if records.invalidate(subject.id, (pipeline.name, name)):
+                    log.info(
+                        "%s %s.%s: due again (other inputs, or a person's request)", subject.id, pipeline.name, name
+                    )
                     changed = True
         return changed

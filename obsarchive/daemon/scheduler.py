@@ -15,27 +15,27 @@ from obsarchive.core.archive_paths import Layout
 from obsarchive.core.documents import Night, utc_now
 from obsarchive.core.step_state import State, after
 from obsarchive.daemon import planner
-from obsarchive.daemon.ingest import Ingest, remember
-from obsarchive.daemon.leader import Mastership
+from obsarchive.daemon.ingest import Ingest, write_sidecar
+from obsarchive.daemon.leader import LeaderLock
 from obsarchive.daemon.notifications import Alerts
-from obsarchive.daemon.planner import Limits, Subject, World
-from obsarchive.daemon.psf_library_sync import Librarian
-from obsarchive.daemon.raw_watcher import RawWatch
+from obsarchive.daemon.planner import NightContext, RetryPolicy, Subject
+from obsarchive.daemon.psf_library_sync import PsfLibrarySync
+from obsarchive.daemon.raw_watcher import RawWatcher
 from obsarchive.daemon.reconcile import Reconciler
-from obsarchive.daemon.requests import Wishes
-from obsarchive.daemon.status_report import Telemetry
-from obsarchive.daemon.step_effects import FollowUp
+from obsarchive.daemon.requests import Requests
+from obsarchive.daemon.status_report import StatusReport
+from obsarchive.daemon.step_effects import StepEffects
 from obsarchive.daemon.tarballs import pack, sweep, sweep_leftovers
-from obsarchive.daemon.tasks import Running, make_task
+from obsarchive.daemon.tasks import ActiveTask, make_task
 from obsarchive.daemon.time_series import TimeSeries
-from obsarchive.daemon.work_queue import Agenda
-from obsarchive.database.connect import Opened
+from obsarchive.daemon.work_queue import WorkQueue
+from obsarchive.database.connect import DatabaseHandle
 from obsarchive.errors import ServiceUnavailable
-from obsarchive.execution.cluster import Cluster, Ended, Event, Progress, as_outcome, run_task
-from obsarchive.execution.step_process import Outcome
+from obsarchive.execution.cluster import Cluster, Event, Progress, TaskFinished, result_of, run_task
+from obsarchive.execution.step_process import TaskResult
 from obsarchive.pipeline import Step
 from obsarchive.pipeline.chain import ChainEntry, decision_chain, steps_of
-from obsarchive.store import Book, Ending, outage_as_error
+from obsarchive.store import StepStore, StepUpdate, outage_as_error
 from obsarchive.store.jobs import now_plus
 
 log = logging.getLogger(__name__)
@@ -54,22 +54,24 @@ class Options:
     nights: tuple[str, ...] = ()
 
 
-class Engine:
+class Scheduler:
     """Keeps one archive; made once a run.
 
     Parameters
     ----------
     config : Config
         The configuration.
-    opened : Opened
+    opened : DatabaseHandle
         The open database.
     cluster : Cluster
         Where steps run; started by :meth:`run`.
     options : Options, optional
-        Limits of this run.
+        RetryPolicy of this run.
     """
 
-    def __init__(self, config: Config, opened: Opened, cluster: Cluster, options: Options | None = None) -> None:
+    def __init__(
+        self, config: Config, opened: DatabaseHandle, cluster: Cluster, options: Options | None = None
+    ) -> None:
         self.config, self.opened, self.cluster = config, opened, cluster
         self.options = options or Options()
         self.store = opened.store
@@ -79,16 +81,16 @@ class Engine:
         self.chain = [link for link in chain if link.pipeline.scope == "observation"]
         self.night_chain = [link for link in chain if link.pipeline.scope == "night"]
         self.ingest = Ingest(config, self.store)
-        self.agenda = Agenda(self.store, self.chain, self.night_chain, config.misc.max_retries, self.options.nights)
-        self.reconciler = Reconciler(self.agenda, self.layout)
-        self.librarian = Librarian(self.store, self.layout, self.chain)
+        self.queue = WorkQueue(self.store, self.chain, self.night_chain, config.misc.max_retries, self.options.nights)
+        self.reconciler = Reconciler(self.queue, self.layout)
+        self.library_sync = PsfLibrarySync(self.store, self.layout, self.chain)
         self.alerts = Alerts(config, self.store.outbox)
-        self.wishes = Wishes(self.store, self.layout, chain)
-        self.followup = FollowUp(self.store, self.librarian)
-        self.watch = RawWatch(config, self.ingest, self.options.nights)
-        self.telemetry = Telemetry(config, self.store.jobs, self.run_id)
+        self.requests = Requests(self.store, self.layout, chain)
+        self.step_effects = StepEffects(self.store, self.library_sync)
+        self.watch = RawWatcher(config, self.ingest, self.options.nights)
+        self.status = StatusReport(config, self.store.jobs, self.run_id)
         self.timeseries = TimeSeries(config, self.store, cluster)
-        self.running: dict[str, Running] = {}
+        self.running: dict[str, ActiveTask] = {}
         self.stopping = threading.Event()
         self._next_scan = self._next_audit = self._next_report = 0.0
         self._auditing: Iterator[str] | None = None
@@ -99,10 +101,10 @@ class Engine:
 
     def run(self) -> None:
         """Run until nothing is due (``--once``), or until :meth:`stop`."""
-        with Mastership(self.layout, self.store, self.run_id) as master:
+        with LeaderLock(self.layout, self.store, self.run_id) as leader:
             self.start()
             try:
-                while not self.stopping.is_set() and not self._turn(master):
+                while not self.stopping.is_set() and not self._turn(leader):
                     pass
             finally:
                 self.close()
@@ -113,8 +115,8 @@ class Engine:
 
     def start(self) -> None:
         """Take over what earlier runs left, then start the cluster."""
-        self.store.ensure_indexes(steps_of(self.chain), self.librarian.steps)
-        released = sum(book.release(paths, not_run=self.run_id) for book, paths in self._books())
+        self.store.ensure_indexes(steps_of(self.chain), self.library_sync.steps)
+        released = sum(records.release(paths, not_run=self.run_id) for records, paths in self._step_stores())
         self.store.jobs.close_run(not_run=self.run_id)
         if released:
             log.info("released %d step(s) that an earlier run had claimed", released)
@@ -134,8 +136,8 @@ class Engine:
         self.running.clear()
         try:
             with outage_as_error():
-                for book, paths in self._books():
-                    book.release(paths, run=self.run_id)
+                for records, paths in self._step_stores():
+                    records.release(paths, run=self.run_id)
                 self._report("stopped")
         except ServiceUnavailable as err:
             log.warning("claims are given back at the next start: %s", err)
@@ -144,16 +146,16 @@ class Engine:
         """Whether nothing runs and nothing will, without anybody's help."""
         if self.running or self._auditing or self.watch.unsettled or self.timeseries.busy:
             return False
-        return not self.agenda.pending(self._never_packed())
+        return not self.queue.pending(self._never_packed())
 
-    def _turn(self, master: Mastership) -> bool:
+    def _turn(self, leader: LeaderLock) -> bool:
         """One cycle and the wait after it; whether the work is finished (``--once``).
 
         A database or scheduler that went away is waited for, not died of.
         """
         try:
             with outage_as_error():
-                master.confirm()
+                leader.confirm()
                 if not self.cluster.alive:
                     self._recover_cluster()
                 self.cycle()
@@ -171,8 +173,8 @@ class Engine:
         try:
             self.opened.revive()
             with outage_as_error():
-                for book, paths in self._books():
-                    book.release(paths, run=self.run_id, but=list(self.running))
+                for records, paths in self._step_stores():
+                    records.release(paths, run=self.run_id, but=list(self.running))
         except ServiceUnavailable as err:
             log.warning("the database is still away: %s", err)
 
@@ -186,11 +188,11 @@ class Engine:
         if now >= self._next_scan:
             self.watch.look()
             self._next_scan = time.monotonic() + self.config.misc.loop_interval_s
-        self.wishes.grant()
-        self.librarian.look()
-        self.agenda.library = self.librarian.library
+        self.requests.apply()
+        self.library_sync.look()
+        self.queue.library = self.library_sync.library
         self.audit()
-        space = self.telemetry.lacks_space()
+        space = self.status.lacks_space()
         if space is None:
             self.submit()
             self.timeseries.start_if_due(self.config.misc.loop_interval_s)
@@ -234,30 +236,30 @@ class Engine:
         """Hand out work, newest night first, calibration before science, until the cluster has enough."""
         busy = {running.subject.id for running in self.running.values()}
         enough = 2 * self.cluster.capacity  # asks the scheduler: once a round, not for every observation
-        for subject, world in self.agenda.subjects():
+        for subject, context in self.queue.subjects():
             if self.cluster.busy >= enough or self.stopping.is_set():
                 return
-            if subject.id not in busy and self._advance(subject, world):
+            if subject.id not in busy and self._advance(subject, context):
                 busy.add(subject.id)
 
-    def _advance(self, subject: Subject, world: World) -> bool:
+    def _advance(self, subject: Subject, context: NightContext) -> bool:
         """Bring a night or an observation one step further; whether something runs for it now."""
-        chain, book = self.agenda.chain_now(subject), self.agenda.book_of(subject)
-        if self.reconciler.settle(subject, world):
-            subject = type(subject)(book.find(subject.id) or subject.document)
-        limits = Limits(utc_now(), self.config.misc.max_retries)
-        due = planner.next_step(subject, chain, limits)
+        chain, records = self.queue.chain_now(subject), self.queue.step_store_of(subject)
+        if self.reconciler.settle(subject, context):
+            subject = type(subject)(records.find(subject.id) or subject.document)
+        policy = RetryPolicy(utc_now(), self.config.misc.max_retries)
+        due = planner.next_step(subject, chain, policy)
         if due is not None:
-            return self._submit_step(subject, world, *due)
-        if next(planner.open_steps(subject, chain, limits.max_retries), None) is None:
+            return self._submit_step(subject, context, *due)
+        if next(planner.open_steps(subject, chain, policy.max_retries), None) is None:
             return self._settle(subject)
         return False
 
-    def _submit_step(self, subject: Subject, world: World, link: ChainEntry, step: Step) -> bool:
-        task_id, book = uuid.uuid4().hex, self.agenda.book_of(subject)
-        if not book.claim(subject.id, (link.pipeline.name, step.name), task_id, self.run_id):
+    def _submit_step(self, subject: Subject, context: NightContext, link: ChainEntry, step: Step) -> bool:
+        task_id, records = uuid.uuid4().hex, self.queue.step_store_of(subject)
+        if not records.claim(subject.id, (link.pipeline.name, step.name), task_id, self.run_id):
             return False
-        running = Running(subject, book, link, step, world)
+        running = ActiveTask(subject, records, link, step, context)
         task = make_task(self.config, self.store, task_id, running)
         self.running[task_id] = running
         names = {"night": subject.night, "pipeline": link.pipeline.name, "step": step.name}
@@ -272,7 +274,7 @@ class Engine:
         """Take `event` and all that wait behind it; whether something ended."""
         ended = False
         while True:
-            ended |= isinstance(event, Ended)
+            ended |= isinstance(event, TaskFinished)
             try:
                 with outage_as_error():
                     self._harvest(event)
@@ -295,41 +297,41 @@ class Engine:
         if running.step is None:
             self._packed(running, event.value)
         else:
-            self._finish(event.task, running, as_outcome(event))
+            self._finish(event.task, running, result_of(event))
         del self.running[event.task]
         self.cluster.forget(event.task)
 
-    def _finish(self, task: str, running: Running, outcome: Outcome) -> None:
+    def _finish(self, task: str, running: ActiveTask, result: TaskResult) -> None:
         link, step = running.link, running.step
         if link is None or step is None:
             return
-        state = after(State.ENQUEUED, outcome.event)
+        state = after(State.ENQUEUED, result.event)
         retries = running.subject.pipeline(link.pipeline.name).step(step.name).retries
-        manifest = {**outcome.manifest, "inputs": planner.inputs_of(running.subject, step, running.world)}
-        ending = Ending(state, outcome.message, manifest, self._not_before(state, retries))
-        document = running.book.finish(running.subject.id, (link.pipeline.name, step.name), task, ending)
+        manifest = {**result.record, "inputs": planner.inputs_of(running.subject, step, running.context)}
+        update = StepUpdate(state, result.message, manifest, self._not_before(state, retries))
+        document = running.records.finish(running.subject.id, (link.pipeline.name, step.name), task, update)
         name = running.subject.id
         if document is None:
             log.warning("%s %s: a late result of a superseded task is ignored", name, running.label)
             return
         level = logging.INFO if state is State.DONE else logging.WARNING
-        log.log(level, "%s %s: %s%s", name, running.label, state, f" ({outcome.message})" if outcome.message else "")
-        self.telemetry.count(str(state), name, running.label, outcome.message)
+        log.log(level, "%s %s: %s%s", name, running.label, state, f" ({result.message})" if result.message else "")
+        self.status.count(str(state), name, running.label, result.message)
         if state is not State.FAILED or retries >= self.config.misc.max_retries:
-            self.alerts.step_ended(running.subject, running.label, state, outcome.message)
+            self.alerts.step_ended(running.subject, running.label, state, result.message)
         self.store.jobs.update(
             task,
             {
                 "state": str(state),
-                "message": outcome.message,
+                "message": result.message,
                 "finished": utc_now(),
                 "duration_s": round(time.monotonic() - running.started, 2),
-                "cpu_s": outcome.cpu_s,
-                "peak_memory_mb": outcome.peak_memory_mb,
-                "log": list(outcome.manifest.get("log", ())),
+                "cpu_s": result.cpu_s,
+                "peak_memory_mb": result.peak_memory_mb,
+                "log": list(result.record.get("log", ())),
             },
         )
-        self.followup.after(running, link, type(running.subject)(document), outcome)
+        self.step_effects.after(running, link, type(running.subject)(document), result)
 
     def _not_before(self, state: State, retries: int) -> datetime | None:
         if state is State.FAILED:
@@ -349,10 +351,10 @@ class Engine:
         if document is None or subject.id in self._never_packed():
             return False
         sweep(self.config.paths.tmp, subject.id)
-        remember(self.layout, document)
+        write_sidecar(self.layout, document)
         task_id = uuid.uuid4().hex
         asked = (document.get("distributed") or {}).get("last_modified")
-        self.running[task_id] = Running(subject, self.store.observations, asked=asked)
+        self.running[task_id] = ActiveTask(subject, self.store.observations, asked=asked)
         self.cluster.submit(task_id, pack, folder, self.layout.tarball(subject.night, subject.id))
         return True
 
@@ -360,18 +362,18 @@ class Engine:
         """Observations whose tarball could not be written again and again; left alone until the next start."""
         return {name for name, failures in self._pack_failures.items() if failures > self.config.misc.max_retries}
 
-    def _packed(self, running: Running, value: object) -> None:
+    def _packed(self, running: ActiveTask, value: object) -> None:
         if isinstance(value, BaseException):
             self._pack_failures[running.subject.id] += 1
             log.error("%s: not packed: %s", running.subject.id, value)
-            self.telemetry.count("failed", running.subject.id, "pack", str(value))
+            self.status.count("failed", running.subject.id, "pack", str(value))
             return
         fields = {"distributed.bytes": value}
         if self.store.observations.set_packed(running.subject.id, running.asked, fields):
             log.info("%s: packed", running.subject.id)
             self.alerts.data_ready(running.subject)
 
-    def _books(self) -> list[tuple[Book, list[tuple[str, str]]]]:
+    def _step_stores(self) -> list[tuple[StepStore, list[tuple[str, str]]]]:
         """Both collections, with the steps that their documents hold."""
         return [
             (self.store.observations, steps_of(self.chain)),
@@ -384,8 +386,8 @@ class Engine:
 
     def _recover_cluster(self) -> None:
         log.warning("the Dask cluster lost its scheduler or all its workers: starting another one")
-        for book, paths in self._books():
-            book.release(paths, run=self.run_id)
+        for records, paths in self._step_stores():
+            records.release(paths, run=self.run_id)
         self.running.clear()
         self.cluster.restart()
 
@@ -397,4 +399,4 @@ class Engine:
         running = [task.status(now) for task in self.running.values()]
         workers = self.cluster.describe()
         due = self.store.observations.count_unpacked()
-        self.telemetry.report(state, running, {"workers": workers, "queue": due})
+        self.status.report(state, running, {"workers": workers, "queue": due})

@@ -5,35 +5,35 @@ from obsarchive.core.documents import Night, Observation
 from obsarchive.core.step_state import State
 from obsarchive.daemon import psf_library_sync
 from obsarchive.daemon.planner import Subject
-from obsarchive.daemon.psf_library_sync import Librarian
-from obsarchive.daemon.tasks import Running
-from obsarchive.execution.step_process import Outcome
+from obsarchive.daemon.psf_library_sync import PsfLibrarySync
+from obsarchive.daemon.tasks import ActiveTask
+from obsarchive.execution.step_process import TaskResult
 from obsarchive.pipeline.chain import ChainEntry
 from obsarchive.store import Store
 
 
-class FollowUp:
-    """Keeps the rest of the book in step with what a step found.
+class StepEffects:
+    """Keeps the rest of the database in step with what a step found.
 
     Parameters
     ----------
     store : Store
-        The book.
-    librarian : Librarian
+        The database.
+    library_sync : PsfLibrarySync
         Of the PSF library.
     """
 
-    def __init__(self, store: Store, librarian: Librarian) -> None:
-        self.store, self.librarian = store, librarian
+    def __init__(self, store: Store, library_sync: PsfLibrarySync) -> None:
+        self.store, self.library_sync = store, library_sync
 
-    def after(self, running: Running, link: ChainEntry, subject: Subject, outcome: Outcome) -> None:
-        """Follow up a step that ended; `subject` is as it is in the book now."""
+    def after(self, running: ActiveTask, link: ChainEntry, subject: Subject, result: TaskResult) -> None:
+        """Follow up a step that ended; `subject` is as it is in the database now."""
         record = subject.pipeline(link.pipeline.name)
         if all(record.step(name).state is State.DONE for name in link.pipeline.steps):
-            running.book.set_done(subject.id, link.pipeline.name, True)
+            running.records.set_done(subject.id, link.pipeline.name, True)
         if isinstance(subject, Observation):
             self.store.nights.unsettle(subject.night)
-            for amended in outcome.manifest.get("amended") or ():
+            for amended in result.record.get("amended") or ():
                 self.store.observations.amend_product(subject.id, amended)
         elif isinstance(running.subject, Night):
             self._after_night(running.subject, subject, link.pipeline.name)
@@ -44,7 +44,7 @@ class FollowUp:
         if pipeline == "seeing":
             self._share_seeing(night)
         if pipeline == psf_library_sync.PIPELINE:
-            self.librarian.mirror(night)
+            self.library_sync.mirror(night)
 
     def _share_seeing(self, night: Night) -> None:
         """Give every observation of a night the seeing at its time."""

@@ -9,21 +9,21 @@ from typing import Any
 from obsarchive.config.model import Config, Telescope
 from obsarchive.core.documents import Master, Night, Observation
 from obsarchive.daemon import planner
-from obsarchive.daemon.planner import Library, Subject, World
+from obsarchive.daemon.planner import Library, NightContext, Subject
 from obsarchive.pipeline import Step, Task
 from obsarchive.pipeline.chain import ChainEntry
-from obsarchive.store import Book, Store
+from obsarchive.store import StepStore, Store
 
 
 @dataclass
-class Running:
+class ActiveTask:
     """A task on the cluster: a step, or (with `asked`) the packing of an observation."""
 
     subject: Subject
-    book: Book
+    records: StepStore
     link: ChainEntry | None = None
     step: Step | None = None
-    world: World = field(default_factory=World)
+    context: NightContext = field(default_factory=NightContext)
     asked: datetime | None = None
     started: float = field(default_factory=time.monotonic)
     fraction: float = 0.0
@@ -41,12 +41,14 @@ class Running:
         return {**here, "fraction": self.fraction, "text": self.text, "seconds": seconds}
 
 
-def make_task(config: Config, store: Store, task_id: str, running: Running) -> Task:
+def make_task(config: Config, store: Store, task_id: str, running: ActiveTask) -> Task:
     """Tell a worker all that it must know to run a step."""
     link, step, subject = running.link, running.step, running.subject
     if link is None or step is None:
         raise TypeError("packing is no step")
-    document = running.book.find(subject.id) or subject.document  # lists of documents come without the names of files
+    document = (
+        running.records.find(subject.id) or subject.document
+    )  # lists of documents come without the names of files
     return Task(
         id=task_id,
         pipeline=type(link.pipeline),
@@ -56,9 +58,9 @@ def make_task(config: Config, store: Store, task_id: str, running: Running) -> T
         tmp=config.paths.tmp,
         settings=link.settings,
         step_settings=link.step_settings,
-        inputs=planner.inputs_of(subject, step, running.world),
+        inputs=planner.inputs_of(subject, step, running.context),
         files=_raw_files(type(subject)(document), step),
-        masters=_masters(subject, step, running.world),
+        masters=_masters(subject, step, running.context),
         telescope=_telescope(config, subject),
         telescopes=config.telescope,
         observations=tuple(store.observations.found(subject.night)) if "observations" in step.uses else (),
@@ -77,9 +79,9 @@ def _telescope(config: Config, subject: Subject) -> Telescope | None:
     return config.telescope[name] if name else None
 
 
-def world_of(night: Night, own: tuple[Master, ...], library: Library) -> World:
+def context_of(night: Night, own: tuple[Master, ...], library: Library) -> NightContext:
     """What surrounds a night and its observations; `own`: masters that any night made from its own files."""
-    return World(
+    return NightContext(
         raw={kind: night.raw_signature(kind) for kind in ("dark", "flat", "seeing")},
         masters=tuple(night.masters()),
         elsewhere=tuple(master for master in own if master.night != night.id),
@@ -100,11 +102,11 @@ def _raw_files(subject: Subject, step: Step) -> dict[str, tuple[Path, ...]]:
     }
 
 
-def _masters(subject: Subject, step: Step, world: World) -> tuple[Master, ...]:
+def _masters(subject: Subject, step: Step, context: NightContext) -> tuple[Master, ...]:
     """Masters that a step may use: those that fit the observation, or substitutes for what a night lacks."""
     if isinstance(subject, Observation):
         if "calibration" not in step.uses:
             return ()
-        return tuple(master for master in planner.masters_for(subject.need, world.masters) if master)
+        return tuple(master for master in planner.masters_for(subject.need, context.masters) if master)
     kinds = [kind for use, kind in planner.BORROWED.items() if use in step.uses]
-    return tuple(master for kind in kinds for master in planner.substitutes(kind, subject.night, world))
+    return tuple(master for kind in kinds for master in planner.substitutes(kind, subject.night, context))

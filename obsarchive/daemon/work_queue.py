@@ -4,19 +4,19 @@ from collections.abc import Collection, Iterator, Sequence
 
 from obsarchive.core.documents import Night, Observation
 from obsarchive.daemon import planner
-from obsarchive.daemon.planner import Library, Subject, World
-from obsarchive.daemon.tasks import world_of
+from obsarchive.daemon.planner import Library, NightContext, Subject
+from obsarchive.daemon.tasks import context_of
 from obsarchive.pipeline.chain import ChainEntry
-from obsarchive.store import Book, Store
+from obsarchive.store import StepStore, Store
 
 
-class Agenda:
+class WorkQueue:
     """Newest night first, and in each night calibration before science.
 
     Parameters
     ----------
     store : Store
-        The book.
+        The database.
     chain, night_chain : sequence of ChainEntry
         Pipelines of observations and of nights.
     max_retries : int
@@ -50,23 +50,23 @@ class Agenda:
             return self._at_any_time
         return self.chain_of(subject)
 
-    def book_of(self, subject: Subject) -> Book:
+    def step_store_of(self, subject: Subject) -> StepStore:
         """Collection in which a night or an observation is kept."""
         return self.store.nights if isinstance(subject, Night) else self.store.observations
 
-    def subjects(self) -> Iterator[tuple[Subject, World]]:
+    def subjects(self) -> Iterator[tuple[Subject, NightContext]]:
         """Everything that may be due."""
         every = self.store.nights.all()
         own = tuple(master for night in every for master in night.masters() if master.own)
         nights = {night.id: night for night in every if not self.nights or night.id in self.nights}
         self._settle_science(nights)
-        worlds = {name: world_of(night, own, self.library) for name, night in nights.items()}
+        contexts = {name: context_of(night, own, self.library) for name, night in nights.items()}
         for name, night in nights.items():
-            yield night, worlds[name]
+            yield night, contexts[name]
         calibrated = {name for name, night in nights.items() if not self._is_before(night)}
         for observation in self.store.observations.open(self._names, self.nights):
             if observation.night in calibrated:
-                yield observation, worlds[observation.night]
+                yield observation, contexts[observation.night]
 
     @property
     def _names(self) -> list[str]:
@@ -91,13 +91,13 @@ class Agenda:
 
     def pending(self, never_packed: Collection[str]) -> bool:
         """Whether something is still due, now or later, without anybody's help."""
-        return any(self._is_pending(subject, world, never_packed) for subject, world in self.subjects())
+        return any(self._is_pending(subject, context, never_packed) for subject, context in self.subjects())
 
-    def _is_pending(self, subject: Subject, world: World, never_packed: Collection[str]) -> bool:
+    def _is_pending(self, subject: Subject, context: NightContext, never_packed: Collection[str]) -> bool:
         chain = self.chain_now(subject)
         return (
             self._has_open(subject, chain)
-            or next(planner.stale(subject, chain, world), None) is not None
+            or next(planner.stale(subject, chain, context), None) is not None
             or any(subject.pipeline(link.pipeline.name).force_redo for link in chain)
             or (isinstance(subject, Observation) and not subject.packed and subject.id not in never_packed)
         )

@@ -12,7 +12,7 @@ from obsarchive.store import Store
 
 
 @dataclass(frozen=True)
-class Opened:
+class DatabaseHandle:
     """An open database, and how to bring it back should it die."""
 
     store: Store
@@ -21,7 +21,7 @@ class Opened:
 
 
 @contextmanager
-def open_database(config: Config) -> Iterator[Opened]:
+def open_database(config: Config) -> Iterator[DatabaseHandle]:
     """Open the database of an archive; an embedded one is started, or joined when it runs already.
 
     Raises
@@ -33,7 +33,7 @@ def open_database(config: Config) -> Iterator[Opened]:
         uri = external_uri(config.database)
         store = Store(uri, config.database.db)
         try:
-            yield Opened(store, uri, lambda: None)
+            yield DatabaseHandle(store, uri, lambda: None)
         finally:
             store.close()
         return
@@ -45,7 +45,7 @@ def open_database(config: Config) -> Iterator[Opened]:
     with mongod as server:
         store = Store(server.uri, config.database.db)
         try:
-            yield Opened(store, server.uri, mongod.ensure)
+            yield DatabaseHandle(store, server.uri, mongod.ensure)
         finally:
             store.close()
 

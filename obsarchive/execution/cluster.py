@@ -23,7 +23,8 @@ from distributed import Client, Future, LocalCluster, get_worker
 from obsarchive.config.field_types import IMPORT_ERRORS, import_class
 from obsarchive.config.model import ClusterClass, Parallel
 from obsarchive.errors import ArchiveError, ServiceUnavailable
-from obsarchive.execution.step_process import PR_SET_PDEATHSIG, Outcome, run_step
+from obsarchive.execution.step_process import PR_SET_PDEATHSIG, TaskResult, run_step
+from obsarchive.execution.work import ResultState, StepResult
 from obsarchive.pipeline import Task
 
 log = logging.getLogger(__name__)
@@ -46,14 +47,14 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Ended:
+class TaskFinished:
     """A task left the cluster: `value` is what its function returned, or the exception that ended it."""
 
     task: str
     value: Any
 
 
-Event = Progress | Ended
+Event = Progress | TaskFinished
 
 
 class Cluster:
@@ -161,7 +162,7 @@ class Cluster:
         return workers
 
     def submit(self, task: str, function: Callable[..., Any], *arguments: Any) -> None:
-        """Run ``function(*arguments)`` on a worker; its end becomes an `Ended` event."""
+        """Run ``function(*arguments)`` on a worker; its end becomes an `TaskFinished` event."""
         if self._client is None:
             raise ServiceUnavailable("the Dask cluster is not running")
         # What Dask itself could not unpickle, a class that the worker cannot import, would cost it the worker.
@@ -169,7 +170,7 @@ class Cluster:
         # Keys are unique and never equal to an argument: Dask would replace that argument by a result.
         future = self._client.submit(_call, payload, key=f"step-{task}", pure=False, retries=0)
         self._futures[task] = future
-        future.add_done_callback(lambda done: self.events.put(Ended(task, _value_of(done))))
+        future.add_done_callback(lambda done: self.events.put(TaskFinished(task, _value_of(done))))
 
     def each(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[tuple[int, Any]]:
         """Run a function on workers, once for each item.
@@ -255,16 +256,16 @@ def _call(payload: bytes) -> Any:
     return function(*arguments)
 
 
-def run_task(task: Task) -> Outcome:
+def run_task(task: Task) -> TaskResult:
     """Run a step on the Dask worker that calls this; its progress becomes events of the cluster."""
     worker = get_worker()
     _allow_children()
 
-    def report(task_id: str, fraction: float, text: str) -> None:
-        event = {"task": task_id, "fraction": fraction, "text": text, "worker": str(worker.name)}
+    def report(fraction: float, text: str) -> None:
+        event = {"task": task.id, "fraction": fraction, "text": text, "worker": str(worker.name)}
         worker.loop.add_callback(worker.log_event, TOPIC, event)
 
-    report(task.id, 0.0, "started")
+    report(0.0, "started")
     return run_step(task, report)
 
 
@@ -285,11 +286,11 @@ def dask_setup(worker: Any) -> None:
     log.debug("worker %s is ready", worker.name)
 
 
-def as_outcome(event: Ended) -> Outcome:
+def result_of(event: TaskFinished) -> TaskResult:
     """Return how a step ended, also one that was lost with its worker."""
-    if isinstance(event.value, Outcome):
+    if isinstance(event.value, StepResult):
         return event.value
     if isinstance(event.value, ArchiveError):
-        return Outcome(event.task, "fail", str(event.value))
+        return StepResult(event.task, ResultState.FAILED, str(event.value), {})
     log.error("task %s: lost with its worker: %s", event.task, event.value)
-    return Outcome(event.task, "fail", f"the worker was lost: {event.value}")
+    return StepResult(event.task, ResultState.FAILED, f"the worker was lost: {event.value}", {})

@@ -1,4 +1,4 @@
-"""Plots of time-series photometry: light curves, scatter of all stars, growth of light, residuals over the field."""
+"""Plots of time-series photometry: light curves, scatter of all stars, curve of growth, residuals over the field."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -107,7 +107,7 @@ def _running(x: Floats, y: Floats, edges: Floats) -> tuple[list[float], list[flo
     return middles, medians
 
 
-def growth_of_light(radii_arcsec: Sequence[float], growth: Floats, fwhm_arcsec: Floats, labels: Labels) -> bytes:
+def curve_of_growth(radii_arcsec: Sequence[float], growth: Floats, fwhm_arcsec: Floats, labels: Labels) -> bytes:
     """Plot the light in apertures of several radii, one line a frame, coloured by the seeing."""
     figure, (axes,) = empty_plots((9, 5.5), labels)
     order = np.argsort(radii_arcsec)

@@ -1,6 +1,6 @@
 """Compressed FITS files: ``.bz2 .gz .fz`` to plain bytes, with every fault explained.
 
-Damaged data end in `BadRawData` that says what was expected and what was found; trouble of the machine
+CorruptFileError data end in `BadRawData` that says what was expected and what was found; trouble of the machine
 (disk full, stale mount) in an `ArchiveError`, which is tried again.
 """
 

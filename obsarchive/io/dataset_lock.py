@@ -29,7 +29,7 @@ STALE_S = 600.0
 GUARD_WAIT_S = 10.0
 
 
-class Locked(ArchiveError):
+class DatasetLockedError(ArchiveError):
     """Another reduction works in the dataset."""
 
     event = "release"
@@ -108,7 +108,7 @@ class DatasetLock:
     def _take(self) -> None:
         other = holder(self.folder)
         if other is not None:
-            raise Locked(f"{self.folder} is locked by {other}; it is left alone")
+            raise DatasetLockedError(f"{self.folder} is locked by {other}; it is left alone")
         if self.path.exists():
             log.warning("%s: a lock that nobody holds any more is taken over", self.path)
         part = self.path.with_name(f".{LOCK}.{secrets.token_hex(4)}")

@@ -6,7 +6,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from obsarchive.science.astrometry.plate_solution import PlateSolution, fit_plate, project
+from obsarchive.science.astrometry.plate_solution import PlateSolution, fit_wcs, project
 
 GRID = 9
 """Places per side at which a header's coordinates are read."""
@@ -68,4 +68,4 @@ def _plate_of(wcs: WCS, shape: tuple[int, ...]) -> PlateSolution | None:
     if not np.isfinite(standard).all():
         return None
     start = PlateSolution((centre_ra, centre_dec), middle, np.eye(2))
-    return fit_plate((y, x), standard, start, 3 if wcs.sip is not None else 1)
+    return fit_wcs((y, x), standard, start, 3 if wcs.sip is not None else 1)

@@ -7,7 +7,7 @@ from obsarchive.config.field_types import import_class
 from obsarchive.config.model import Config
 from obsarchive.core.rules import Rule, compile_rule
 from obsarchive.errors import ConfigError
-from obsarchive.pipeline.declaration import Pipeline, Use
+from obsarchive.pipeline.declaration import InputKind, Pipeline
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def decision_chain(config: Config) -> list[ChainEntry]:
 
 
 def steps_of(
-    chain: Iterable[ChainEntry], scope: str = "observation", uses: Collection[Use] | None = None
+    chain: Iterable[ChainEntry], scope: str = "observation", uses: Collection[InputKind] | None = None
 ) -> list[tuple[str, str]]:
     """Steps of the pipelines of observations or of nights: the pipeline's name and the step's.
 

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from obsarchive.core.archive_paths import Layout
 from obsarchive.errors import ConfigError
 
-Use = Literal[
+InputKind = Literal[
     "science", "calibration", "library", "dark", "flat", "seeing", "other_darks", "other_flats", "observations"
 ]
 
@@ -32,7 +32,7 @@ class Step:
     after: tuple[str, ...] = ()
     follows: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
-    uses: tuple[Use, ...] = ()
+    uses: tuple[InputKind, ...] = ()
     settings: type = NoSettings
 
 
@@ -43,7 +43,7 @@ def step(  # noqa: PLR0913 - a declaration, all by keyword
     after: Sequence[str] = (),
     follows: Sequence[str] = (),
     reads: Sequence[str] = (),
-    uses: Sequence[Use] = ("science", "calibration"),
+    uses: Sequence[InputKind] = ("science", "calibration"),
     settings: type = NoSettings,
 ) -> Callable[[Callable], Callable]:
     """Mark a method ``(self, work: Workspace) -> dict`` as a pipeline step.
@@ -74,8 +74,8 @@ def step(  # noqa: PLR0913 - a declaration, all by keyword
     """
 
     def mark(method: Callable) -> Callable:
-        if unknown := sorted(set(uses) - set(get_args(Use))):
-            raise TypeError(f"{method.__name__}: uses {unknown[0]!r}; there are {', '.join(get_args(Use))}")
+        if unknown := sorted(set(uses) - set(get_args(InputKind))):
+            raise TypeError(f"{method.__name__}: uses {unknown[0]!r}; there are {', '.join(get_args(InputKind))}")
         method.declared = Step(  # type: ignore[attr-defined]
             method.__name__,
             tuple(makes),

@@ -1,11 +1,9 @@
 """What a step is given to work with: its task, and a workspace with its inputs and a place for its products."""
 
 import json
-import logging
-import math
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -20,15 +18,15 @@ from obsarchive.config.field_types import import_class
 from obsarchive.config.model import Calibration, RawRoot, Telescope
 from obsarchive.core.archive_paths import Layout
 from obsarchive.core.documents import Master, Night, Observation
+from obsarchive.core.progress import ProgressCallback, no_progress
+from obsarchive.core.values import plain_values
 from obsarchive.errors import ArchiveError, Unprocessable
 from obsarchive.instruments.base import Sectioned
-from obsarchive.io import fits_products
+from obsarchive.io import atomic, fits_products
 from obsarchive.io.raw_frames import Frames, Sections, read_header, unpack
-from obsarchive.pipeline.declaration import NoSettings, Pipeline, Step, Use, step
+from obsarchive.pipeline.declaration import InputKind, NoSettings, Pipeline, Step, step
 
-__all__ = ["NoSettings", "Pipeline", "Progress", "Step", "Task", "Use", "Workspace", "step"]
-
-Progress = Callable[[float, str], None]
+__all__ = ["InputKind", "NoSettings", "Pipeline", "ProgressCallback", "Step", "Task", "Workspace", "step"]
 
 
 @dataclass(frozen=True)
@@ -73,11 +71,6 @@ class Task:
         return f"{self.document['_id']} {self.pipeline.name}.{self.step}"
 
 
-def _unheard(fraction: float, text: str) -> None:
-    """Progress that nobody listens to."""
-    logging.getLogger(__name__).debug("%.0f%% %s", 100 * fraction, text)
-
-
 def remove_scratch(task: Task) -> None:
     """Remove the scratch folder of a step that ended, however it did."""
     shutil.rmtree(task.scratch, ignore_errors=True)
@@ -86,11 +79,11 @@ def remove_scratch(task: Task) -> None:
 class Workspace:
     """What a step works with: its inputs, settings, scratch folder, and where its products go."""
 
-    def __init__(self, task: Task, progress: Progress | None = None) -> None:
+    def __init__(self, task: Task, progress: ProgressCallback = no_progress) -> None:
         self.task = task
         self.subject = task.subject
         self.layout = Layout(task.archive)
-        self.progress: Progress = progress or _unheard
+        self.progress = progress
         self.pipeline = task.pipeline(task.settings, task.step_settings)
         self.settings = self.pipeline.step_settings[task.step]
         self.folder = self.pipeline.path(self.layout, self.subject.night, self.subject.id)
@@ -118,7 +111,7 @@ class Workspace:
     def telescope_of(self, camera: str) -> Telescope:
         """Telescope to which a camera was attached that night; `Unprocessable` when there is none."""
         day = date.fromisoformat(self.subject.night)
-        found = next((t for t in self.task.telescopes.values() if t.stands_for(camera, day)), None)
+        found = next((t for t in self.task.telescopes.values() if t.applies_to(camera, day)), None)
         if found is None:
             raise Unprocessable(f"no telescope for camera {camera!r} on {day}: add one to the section telescope")
         return found
@@ -147,7 +140,7 @@ class Workspace:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def frames(self, use: Use = "science", files: Iterable[Path] | None = None) -> Frames:
+    def frames(self, use: InputKind = "science", files: Iterable[Path] | None = None) -> Frames:
         """Frames of the raw files of one kind, or of some of them, in order; unpacked once per subject."""
         paths = list(self.task.files.get(use, ()) if files is None else files)
         if not paths:
@@ -179,7 +172,7 @@ class Workspace:
     def publish(self, name: str, data: bytes) -> None:
         """Write a product: it is whole or absent."""
         path = self._place(name)
-        fits_products.write_atomic(path, data)
+        atomic.atomic_write(path, data)
 
     def publish_fits(
         self,
@@ -219,13 +212,13 @@ class Workspace:
         folder = self.layout.observation(self.subject.night, self.subject.id) / pipeline
         path = folder / name
         fits_products.amend_header(path, cards)
-        entry = {"name": name, "bytes": path.stat().st_size, "sha256": fits_products.sha256(path)}
+        entry = {"name": name, "bytes": path.stat().st_size, "sha256": atomic.sha256(path)}
         for file in sorted(folder.glob(".*.json")):
             manifest = json.loads(file.read_text())
             products = manifest.get("products", [])
             if any(product["name"] == name for product in products):
                 manifest["products"] = [entry if product["name"] == name else product for product in products]
-                fits_products.write_atomic(file, json.dumps(manifest, indent=1).encode())
+                atomic.atomic_write(file, json.dumps(manifest, indent=1).encode())
                 self._amended.append({"pipeline": pipeline, "step": manifest["step"], **entry})
 
     def _place(self, name: str) -> Path:
@@ -256,7 +249,7 @@ class Workspace:
             "settings": {**_plain(self.pipeline.settings), **_plain(self.settings)},
             "inputs": dict(self.task.inputs),
             "products": [
-                {"name": name, "bytes": path.stat().st_size, "sha256": fits_products.sha256(path)}
+                {"name": name, "bytes": path.stat().st_size, "sha256": atomic.sha256(path)}
                 for name, path in sorted(self._made.items())
             ],
             "amended": self._amended,
@@ -265,39 +258,12 @@ class Workspace:
         }
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.layout.manifest(self.folder, self.task.step)
-        fits_products.write_atomic(path, json.dumps(manifest, indent=1, allow_nan=False).encode())
+        atomic.atomic_write(path, json.dumps(manifest, indent=1, allow_nan=False).encode())
         return manifest
 
 
 def _plain(settings: Any) -> dict[str, Any]:
     return TypeAdapter(type(settings)).dump_python(settings, mode="json")
-
-
-def plain_values(value: Any) -> Any:
-    """Turn measured values into what JSON and BSON hold: no numpy types, no NaN, no text that is none."""
-    match value:
-        case np.generic() | np.ndarray():
-            return plain_values(value.tolist())
-        case Mapping():
-            return {_plain_text(str(key)).replace("\0", ""): plain_values(inner) for key, inner in value.items()}
-        case list() | tuple():
-            return [plain_values(inner) for inner in value]
-        case str():
-            return _plain_text(value)
-        case int() | float():
-            return _plain_number(value)
-    return value
-
-
-def _plain_number(value: int | float) -> int | float | str | None:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if -(2**63) <= value < 2**63 else str(value)
-
-
-def _plain_text(text: str) -> str:
-    """Make lone surrogates visible: names of files may hold bytes that are no text."""
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def unpacked_folder(tmp: Path, subject: str) -> Path:

@@ -10,7 +10,7 @@ import numpy as np
 
 from obsarchive.remote.services import Unanswered, ask, kept
 from obsarchive.remote.star_catalogs import GAIA_TABLE, vizier_rows
-from obsarchive.science.astrometry.spherical import offsets_arcsec
+from obsarchive.science.astrometry.spherical import tangent_plane_offsets
 
 LIMIT_S = 10.0
 MAX_BYTES = 1_000_000
@@ -99,7 +99,7 @@ def _checked(content: bytes) -> bytes:
 
 def _match(row: dict[str, str], place: tuple[float, float]) -> Match:
     ra, dec = (np.array([_number(row.get(name)) or 0.0]) for name in ("RA_ICRS", "DE_ICRS"))
-    east, north = offsets_arcsec(ra, dec, place)
+    east, north = tangent_plane_offsets(ra, dec, place)
     known = {key: _number(row.get(name)) for key, name in _COLUMNS.items()}
     return Match(f"Gaia DR3 {row.get('Source', '').strip()}", float(np.hypot(east[0], north[0])), **known)
 

@@ -9,9 +9,9 @@ from astropy import units as u
 from astropy.coordinates import Angle
 from astropy.io import fits
 
-from obsarchive.io import fits_products
+from obsarchive.io import atomic
 from obsarchive.io.wcs_headers import plate_cards
-from obsarchive.simulation.star_field import Air, SimulatedFrame, StarField
+from obsarchive.simulation.star_field import ObservingConditions, SimulatedFrame, StarField
 
 TARGET = "SIM-2026-BLG-0001"
 FIRST_MJD = 60480.0
@@ -19,7 +19,12 @@ CATALOGUE = "catalogue.csv"
 
 
 def write_dataset(
-    folder: Path, field: StarField, n: int, *, every_d: float = 4.0, air: Callable[[int], Air] | None = None
+    folder: Path,
+    field: StarField,
+    n: int,
+    *,
+    every_d: float = 4.0,
+    air: Callable[[int], ObservingConditions] | None = None,
 ) -> list[SimulatedFrame]:
     """Write a dataset: frames, a local catalogue, ``reduction_config.yaml``; returns the truth of the frames.
 
@@ -39,7 +44,7 @@ def write_dataset(
     folder.mkdir(parents=True, exist_ok=True)
     frames = []
     for i in range(n):
-        frame = field.frame(i, FIRST_MJD + every_d * i, air=(air or changing_air(field.seed))(i))
+        frame = field.frame(i, FIRST_MJD + every_d * i, air=(air or variable_transparency(field.seed))(i))
         write_frame(folder / name_of(i), frame, field)
         frames.append(frame)
     write_catalogue(folder / CATALOGUE, field)
@@ -52,13 +57,15 @@ def name_of(number: int) -> str:
     return f"lsc1m005-fa15-{20240620 + number // 100:08d}-{number:04d}-e91.fits"
 
 
-def changing_air(seed: int) -> Callable[[int], Air]:
+def variable_transparency(seed: int) -> Callable[[int], ObservingConditions]:
     """Return what the air does from frame to frame."""
 
-    def air(i: int) -> Air:
+    def air(i: int) -> ObservingConditions:
         rng = np.random.default_rng([seed, 2, i])
         clouds = float(rng.exponential(0.05))
-        return Air(float(rng.uniform(3.0, 5.0)), float(rng.uniform(1.0, 1.8)), clouds, float(rng.uniform(3, 10)))
+        return ObservingConditions(
+            float(rng.uniform(3.0, 5.0)), float(rng.uniform(1.0, 1.8)), clouds, float(rng.uniform(3, 10))
+        )
 
     return air
 
@@ -98,7 +105,7 @@ def write_frame(path: Path, frame: SimulatedFrame, field: StarField, packed: boo
         hdus = fits.HDUList([fits.PrimaryHDU(), science, bad, error])
     else:
         hdus = fits.HDUList([fits.PrimaryHDU(frame.image, header), bad, error])
-    with fits_products.whole_file(path) as part:
+    with atomic.atomic_path(path) as part:
         hdus.writeto(part)
 
 
@@ -107,7 +114,7 @@ def write_catalogue(path: Path, field: StarField) -> None:
     ra, dec = field.sky
     rows = zip(ra, dec, field.mag, field.colour, strict=True)
     lines = ["ra,dec,mag,colour", *(f"{a:.7f},{d:.7f},{m:.4f},{c:.4f}" for a, d, m, c in rows)]
-    fits_products.write_atomic(path, ("\n".join(lines) + "\n").encode())
+    atomic.atomic_write(path, ("\n".join(lines) + "\n").encode())
 
 
 def write_configuration(folder: Path, field: StarField, more: str = "") -> None:
@@ -119,4 +126,4 @@ def write_configuration(folder: Path, field: StarField, more: str = "") -> None:
         f"target:\n  name: {TARGET}\n  RA: '{right_ascension}'\n  Dec: '{declination}'\n"
         f"photometry:\n  aperture_arcsec: 2.0\n  catalogue: {CATALOGUE}\n{more}"
     )
-    fits_products.write_atomic(folder / "reduction_config.yaml", text.encode())
+    atomic.atomic_write(folder / "reduction_config.yaml", text.encode())

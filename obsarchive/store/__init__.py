@@ -19,7 +19,7 @@ from obsarchive.store.observations import Nights, Observations
 from obsarchive.store.portal_queries import Browse
 from obsarchive.store.requests import Requests
 from obsarchive.store.search import BadCursor, Cone, Criteria, Order, Page
-from obsarchive.store.step_records import Book, Document, Ending, StepPath
+from obsarchive.store.step_records import Document, StepPath, StepStore, StepUpdate
 from obsarchive.store.survey_queries import Events, SourceCriteria, SourcePage, Sources
 from obsarchive.store.survey_results import Results, Surveys
 from obsarchive.store.users import Audit, Sessions, Slots, Throttle, Tokens, Users, one_line
@@ -27,13 +27,11 @@ from obsarchive.store.users import Audit, Sessions, Slots, Throttle, Tokens, Use
 __all__ = [
     "Audit",
     "BadCursor",
-    "Book",
     "Browse",
     "Cone",
     "Criteria",
     "Datasets",
     "Document",
-    "Ending",
     "Events",
     "Frames",
     "Jobs",
@@ -51,6 +49,8 @@ __all__ = [
     "SourcePage",
     "Sources",
     "StepPath",
+    "StepStore",
+    "StepUpdate",
     "Store",
     "Surveys",
     "Throttle",

@@ -46,14 +46,14 @@ class Datasets:
             self.collection.update_one({"_id": self.key(folder)}, {"$addToSet": {"proposals": proposal}})
 
     def begin(self, folder: Path, run: str) -> bool:
-        """Note that a reduction starts; whether people wished that everything is measured again."""
+        """Note that a reduction starts; whether people requested that everything is measured again."""
         before = self.collection.find_one_and_update(
             {"_id": self.key(folder)},
             {"$set": {"state": "running", "run": run, "reason": "", "progress": 0.0}, "$unset": {"force_redo": 1}},
         )
         return bool(before and before.get("force_redo"))
 
-    def wish_redo(self, key: str) -> bool:
+    def request_redo(self, key: str) -> bool:
         """Wish that a dataset is reduced again from its frames; whether it is known."""
         return self.collection.update_one({"_id": key}, {"$set": {"force_redo": True}}).matched_count > 0
 

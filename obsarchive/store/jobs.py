@@ -48,7 +48,7 @@ class Jobs:
         query = {} if state is None else {"state": state}
         return list(self.collection.find(query).sort("queued", -1).limit(limit).max_time_ms(2000))
 
-    def pulse(self, **about: str) -> str:
+    def change_token(self, **about: str) -> str:
         """Return a text that changes whenever something happens to a ``night`` or a ``subject``."""
         stages: list[Document] = [
             {"$match": about},

@@ -10,13 +10,13 @@ from pymongo import ASCENDING, GEOSPHERE
 from obsarchive.core.documents import SCHEMA, Night, Observation, utc_now
 from obsarchive.core.step_state import State
 from obsarchive.store.search import SORTS, step_path, strehl_paths
-from obsarchive.store.step_records import Book, Document, StepPath
+from obsarchive.store.step_records import Document, StepPath, StepStore
 
 MOST_STATE_INDEXES = 24
 """A collection has 64 indexes at most; states of further steps are found more slowly."""
 
 
-class Observations(Book):
+class Observations(StepStore):
     """The collection ``objects``: one document an observation."""
 
     prefix = "pipelined."
@@ -30,7 +30,7 @@ class Observations(Book):
             yield Observation(document)
 
     def _open_query(self, pipelines: Iterable[str]) -> Document:
-        return {"$or": [{"distributed.status": {"$ne": True}}, {"look_again": True}, *self.wishes(pipelines)]}
+        return {"$or": [{"distributed.status": {"$ne": True}}, {"look_again": True}, *self.redo_queries(pipelines)]}
 
     def open_nights(self, pipelines: Iterable[str]) -> set[str]:
         """Nights that have observations the daemon must look at."""
@@ -73,7 +73,7 @@ class Observations(Book):
         return [Observation(d) for d in self.collection.find({"night": night}, {"fits_header": 0})]
 
     def found(self, night: str) -> Iterator[Document]:
-        """What the book knows of a night's observations, in the order of time, without headers and lists of files."""
+        """What is known of a night's observations, in the order of time, without headers and lists of files."""
         hidden = {"fits_header": 0, "raw_data": 0, "remembered": 0}
         yield from self.collection.find({"night": night}, hidden).sort([("date_utc", 1), ("_id", 1)])
 
@@ -142,7 +142,7 @@ class Observations(Book):
             self.collection.create_index([(state, ASCENDING)], partialFilterExpression=unusual)
 
 
-class Nights(Book):
+class Nights(StepStore):
     """The collection ``aux``: one document a night."""
 
     def all(self, nights: Sequence[str] | None = None) -> list[Night]:

@@ -20,8 +20,8 @@ _KEPT_OF_MANIFEST = ("message", "results", "version", "inputs", "products")
 
 
 @dataclass(frozen=True)
-class Ending:
-    """How a step ended, as the book records it."""
+class StepUpdate:
+    """How a step ended, as the database records it."""
 
     state: State
     message: str = ""
@@ -44,7 +44,7 @@ def _time(value: str | datetime) -> datetime:
     return datetime.fromisoformat(value) if isinstance(value, str) else value
 
 
-class Book:
+class StepStore:
     """Steps of pipelines in the documents of one collection; `place` says where a pipeline's block lies."""
 
     prefix = ""
@@ -83,24 +83,24 @@ class Book:
         )
         return claimed.modified_count == 1
 
-    def finish(self, subject: str, path: StepPath, task: str, ending: Ending) -> Document | None:
-        """Record the ending of the task that holds the claim; None when it was superseded."""
+    def finish(self, subject: str, path: StepPath, task: str, update: StepUpdate) -> Document | None:
+        """Record the update of the task that holds the claim; None when it was superseded."""
         block = self.place(path[0])
         step = f"{block}.steps.{path[1]}"
         change: Document = {
             "$set": {
-                **ending.leaves(step),
+                **update.leaves(step),
                 f"{block}.status.enqueued": False,
                 f"{block}.last_modified": utc_now(),
                 **self.remade(),
             },
             "$unset": {f"{step}.task": "", f"{step}.run": "", f"{step}.claimed": ""},
         }
-        if "classified_as" in ending.manifest:
-            change["$set"][f"{block}.classified_as"] = ending.manifest["classified_as"]
-        if ending.state is State.FAILED:
+        if "classified_as" in update.manifest:
+            change["$set"][f"{block}.classified_as"] = update.manifest["classified_as"]
+        if update.state is State.FAILED:
             change["$inc"] = {f"{step}.retries": 1, f"{block}.status.retries": 1}
-        elif ending.state in (State.DONE, State.REJECTED):
+        elif update.state in (State.DONE, State.REJECTED):
             change["$set"] |= {f"{step}.retries": 0, f"{block}.status.retries": 0}
         return self.collection.find_one_and_update(
             {"_id": subject, f"{step}.task": task}, change, return_document=ReturnDocument.AFTER
@@ -137,13 +137,13 @@ class Book:
         """Fields that say that the products of a document are not what they were."""
         return {}
 
-    def grant_redo(self, subject: str, pipeline: str, steps: Iterable[str]) -> bool:
+    def apply_redo(self, subject: str, pipeline: str, steps: Iterable[str]) -> bool:
         """Consume a person's ``force_redo``: all steps wait again. Not while one of them runs."""
         block = self.place(pipeline)
         waiting: Document = {}
-        wishes: Document = {}
+        requested: Document = {}
         for step in steps:
-            wishes[f"{block}.steps.{step}.redo"] = ""
+            requested[f"{block}.steps.{step}.redo"] = ""
             waiting[f"{block}.steps.{step}.state"] = str(State.WAITING)
             waiting[f"{block}.steps.{step}.retries"] = 0
             waiting[f"{block}.steps.{step}.not_before"] = None
@@ -156,28 +156,28 @@ class Book:
                     **waiting,
                     **self.reopened(),
                 },
-                "$unset": wishes,
+                "$unset": requested,
             },
         )
         return granted.modified_count == 1
 
-    def wish_redo(self, subject: str, pipeline: str) -> bool:
+    def request_redo(self, subject: str, pipeline: str) -> bool:
         """Set ``force_redo``, as a person does in the Mongo shell; False for an unknown document."""
         block = self.place(pipeline)
-        wished = self.collection.update_one(
+        requested = self.collection.update_one(
             {"_id": subject},
             {"$set": {f"{block}.status.force_redo": True, f"{block}.last_modified": utc_now()}},
         )
-        return wished.matched_count == 1
+        return requested.matched_count == 1
 
-    def wish_step(self, subject: str, path: StepPath) -> bool:
+    def request_step_redo(self, subject: str, path: StepPath) -> bool:
         """Ask for one step to be done again; False when it has not ended."""
         step = f"{self.place(path[0])}.steps.{path[1]}"
-        wished = self.collection.update_one(
+        requested = self.collection.update_one(
             {"_id": subject, f"{step}.state": {"$in": [str(state) for state in before("invalidate")]}},
             {"$set": {f"{step}.redo": True, **self.reopened()}},
         )
-        return wished.matched_count == 1
+        return requested.matched_count == 1
 
     def release(
         self,
@@ -219,6 +219,6 @@ class Book:
             return False
         return True
 
-    def wishes(self, pipelines: Iterable[str]) -> list[Document]:
-        """Return the queries that find a person's wish for a redo."""
+    def redo_queries(self, pipelines: Iterable[str]) -> list[Document]:
+        """Return the queries that find a person's request for a redo."""
         return [{f"{self.place(name)}.status.force_redo": True} for name in pipelines]

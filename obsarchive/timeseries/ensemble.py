@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 from obsarchive.errors import Unprocessable
 from obsarchive.science.astrometry.times import LightCurveTimes, light_curve_times
 from obsarchive.science.photometry.aperture import Flag
-from obsarchive.science.photometry.ensemble import Scale, common_scale
+from obsarchive.science.photometry.ensemble import FrameZeroPoints, frame_zero_points
 from obsarchive.science.photometry.error_model import ErrorModel, fit_error_model
 from obsarchive.science.photometry.zero_point import POGSON, ZeroPoint, find_zero_point, instrumental_magnitudes
 from obsarchive.science.statistics import MAD_TO_SIGMA, median_of_known
@@ -53,7 +53,7 @@ class Series:
         Sums of :class:`.Flag`.
     fwhm_arcsec : ndarray (n_frames,)
         Seeing.
-    scale : Scale
+    scale : FrameZeroPoints
         How the frames were brought together.
     zero_point : ZeroPoint
         Of the common scale.
@@ -79,7 +79,7 @@ class Series:
     x: Floats
     flags: NDArray[np.int64]
     fwhm_arcsec: Floats
-    scale: Scale
+    scale: FrameZeroPoints
     zero_point: ZeroPoint
     error_model: ErrorModel
     is_undisturbed: NDArray[np.bool_]
@@ -141,8 +141,8 @@ def combine(folder: Path, stars: Stars, infos: Sequence[Info], config: Reduction
     scale, verdicts = _common(flux, error, flags, stars, fwhm)
     flags = flags | np.where([bool(verdict) for verdict in verdicts], int(Flag.BAD_FRAME), 0)
     scaled, scaled_error = scale.applied(flux, error)
-    lonely = _undisturbed(scaled, frames, stars, config)
-    model = fit_error_model(scaled, scaled_error, (flags & int(UNUSABLE) == 0) & lonely[:, np.newaxis])
+    isolated = _undisturbed(scaled, frames, stars, config)
+    model = fit_error_model(scaled, scaled_error, (flags & int(UNUSABLE) == 0) & isolated[:, np.newaxis])
     final_error = model.applied(scaled, scaled_error)
     fitted = _fitted(frames, stars, flags)
     if fitted is not None:
@@ -164,7 +164,7 @@ def combine(folder: Path, stars: Stars, infos: Sequence[Info], config: Reduction
         scale=scale,
         zero_point=ZeroPoint(),
         error_model=model,
-        is_undisturbed=lonely,
+        is_undisturbed=isolated,
         growth=_growth(frames, stars),
         facts=[frame.info for frame in frames],
         verdicts=verdicts,
@@ -179,14 +179,14 @@ def _columns(frames: Sequence[Measured], name: str) -> Floats:
 
 def _common(
     flux: Floats, error: Floats, flags: NDArray[np.int64], stars: Stars, fwhm_arcsec: Floats
-) -> tuple[Scale, list[str]]:
+) -> tuple[FrameZeroPoints, list[str]]:
     """Find the scale; a second time without the frames that are of no use; and why they are."""
     usable, terms = flags & int(UNUSABLE) == 0, _terms(stars)
-    scale = common_scale(flux, error, usable, terms)
+    scale = frame_zero_points(flux, error, usable, terms)
     verdicts = _verdicts(flux, error, usable, scale, fwhm_arcsec)
     bad = np.array([bool(verdict) for verdict in verdicts])
     if bad.any() and not bad.all():
-        scale = common_scale(flux, error, usable & ~bad, terms)
+        scale = frame_zero_points(flux, error, usable & ~bad, terms)
     known = np.asarray(np.isfinite(scale.correction).any(axis=0))
     return scale, [v or ("" if k else "too few stars to compare with") for v, k in zip(verdicts, known, strict=True)]
 
@@ -202,7 +202,9 @@ def _terms(stars: Stars) -> dict[str, Floats]:
     return terms
 
 
-def _verdicts(flux: Floats, error: Floats, usable: NDArray[np.bool_], scale: Scale, fwhm_arcsec: Floats) -> list[str]:
+def _verdicts(
+    flux: Floats, error: Floats, usable: NDArray[np.bool_], scale: FrameZeroPoints, fwhm_arcsec: Floats
+) -> list[str]:
     """Say of each frame why it is bad: its stars scatter, it lost light, or they are wide, far more than usual."""
     good = scale.is_reference[:, np.newaxis] & usable & (flux > 0)
     safe_flux = np.where(good, flux, 1.0)
@@ -237,7 +239,7 @@ def _fitted(
     usable &= stars.is_comparison[rows][:, np.newaxis]
     if usable.any(axis=1).sum() < 3:
         return None
-    scale = common_scale(flux[rows], error[rows], usable)
+    scale = frame_zero_points(flux[rows], error[rows], usable)
     scaled, scaled_error = scale.applied(flux[rows], error[rows])
     return rows, scaled, fit_error_model(scaled, scaled_error, usable).applied(scaled, scaled_error)
 

@@ -14,7 +14,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from obsarchive.errors import ArchiveError, Unprocessable
-from obsarchive.io import fits_products
+from obsarchive.io import atomic
 from obsarchive.io.wcs_headers import plate_cards, plate_of_cards
 from obsarchive.science.astrometry.plate_solution import PlateSolution
 from obsarchive.science.astrometry.star_matching import Match
@@ -22,14 +22,14 @@ from obsarchive.science.astrometry.times import julian_year
 from obsarchive.science.photometry.aperture import Apertures, aperture_photometry
 from obsarchive.science.photometry.psf_photometry import (
     REACH_FWHM,
+    EmpiricalPSF,
     Frame,
-    StarImage,
+    build_epsf,
     fit_star,
-    lonely_stars,
-    star_image,
+    isolated_stars,
 )
 from obsarchive.timeseries.config import ReductionConfig
-from obsarchive.timeseries.frame_table import Info, Planes, claimed_plate, read_info, read_planes, stem_of
+from obsarchive.timeseries.frame_table import Info, Planes, header_wcs, read_info, read_planes, stem_of
 from obsarchive.timeseries.names import RAW_FLUX, SIDECARS, STAR_CATALOGUE
 from obsarchive.timeseries.star_catalog import NEAR_FWHM, Stars, annulus, bright_sources, load, solve
 
@@ -104,7 +104,7 @@ class Measured:
     def save(self, path: Path) -> None:
         """Write it, whole or not at all."""
         arrays = {name: getattr(self, name) for name in _ARRAYS}
-        with fits_products.whole_file(path) as part, part.open("wb") as file:
+        with atomic.atomic_path(path) as part, part.open("wb") as file:
             np.savez(file, info=np.array(json.dumps(self.info)), **arrays)
 
 
@@ -165,7 +165,7 @@ def _solved(info: Info, planes: Planes, stars: Stars, config: ReductionConfig) -
     year = julian_year(info.mjd_middle)
     order = np.argsort(stars.mag, kind="stable")
     ra, dec = stars.at(year)
-    match = solve(sources, (ra[order], dec[order]), claimed_plate(info, planes.image.shape), planes.image.shape, config)
+    match = solve(sources, (ra[order], dec[order]), header_wcs(info, planes.image.shape), planes.image.shape, config)
     return match, float(np.median(sources.fwhm_px[match.stars]))
 
 
@@ -211,14 +211,14 @@ def _photometry(info: Info, planes: Planes, stars: Stars, match: Match, fwhm: fl
     )
 
 
-def _shape(frame: Frame, apertures: Apertures, stars: Stars, fwhm: float) -> StarImage | None:
+def _shape(frame: Frame, apertures: Apertures, stars: Stars, fwhm: float) -> EmpiricalPSF | None:
     """Learn the image of a star from the comparison stars that are good on this frame."""
     flux = apertures.flux[:, 0]
     good = stars.is_comparison & (apertures.flags == 0) & np.isfinite(flux)
     if not good.any():
         return None
-    chosen = lonely_stars((frame.y, frame.x), flux, good, REACH_FWHM * fwhm)
-    return star_image(frame, chosen, flux, apertures.sky, fwhm)
+    chosen = isolated_stars((frame.y, frame.x), flux, good, REACH_FWHM * fwhm)
+    return build_epsf(frame, chosen, flux, apertures.sky, fwhm)
 
 
 def _fitted_stars(
@@ -237,7 +237,7 @@ def write_sidecar(path: Path, match: Match) -> None:
     header = plate_cards(match.solution)
     header["ASTNMAT"] = (len(match.stars), "stars of the plate solution")
     header["ASTRMS"] = (match.rms_arcsec, "[arcsec] rms of their residuals along an axis")
-    with fits_products.whole_file(path) as part:
+    with atomic.atomic_path(path) as part:
         fits.PrimaryHDU(header=header).writeto(part)
 
 

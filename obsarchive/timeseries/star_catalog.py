@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from obsarchive.errors import ArchiveError, Unprocessable
-from obsarchive.io import fits_products
+from obsarchive.io import atomic
 from obsarchive.remote import star_catalogs
 from obsarchive.remote.star_catalogs import Catalog
 from obsarchive.science.astrometry.plate_solution import PlateSolution, project
 from obsarchive.science.astrometry.star_matching import Match, Uncertainty, refine_plate
 from obsarchive.science.astrometry.times import julian_year
 from obsarchive.science.photometry.aperture import Apertures, aperture_photometry
-from obsarchive.science.photometry.psf_photometry import REACH_FWHM, lonely_stars
+from obsarchive.science.photometry.psf_photometry import REACH_FWHM, isolated_stars
 from obsarchive.science.photometry.source_detection import Sources, detect
 from obsarchive.timeseries.config import ReductionConfig
-from obsarchive.timeseries.frame_table import Info, Planes, claimed_plate, read_planes
+from obsarchive.timeseries.frame_table import Info, Planes, header_wcs, read_planes
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class Stars:
     is_known : ndarray (n,)
         Whether the reference catalogue holds it.
     is_comparison : ndarray (n,)
-        Bright and lonely: such stars tell what the image of a star is.
+        Bright and isolated: such stars tell what the image of a star is.
     epoch : float
         Julian year.
     origin : str
@@ -130,7 +130,7 @@ class Stars:
         table.header["EPOCH"] = (self.epoch, "Julian year of the positions")
         table.header["ORIGIN"], table.header["ISGAIA"] = self.origin[:60], self.is_gaia
         table.header["REFFRAME"], table.header["CONFHASH"] = self.reference[:60], digest
-        with fits_products.whole_file(path) as part:
+        with atomic.atomic_path(path) as part:
             fits.HDUList([fits.PrimaryHDU(), table]).writeto(part, checksum=True)
 
 
@@ -226,7 +226,7 @@ def build(info: Info, config: ReductionConfig, cache: Path, older: Stars | None)
         The frame is no reference frame.
     """
     planes = read_planes(info, config.photometry.saturation)
-    guess = claimed_plate(info, planes.image.shape)
+    guess = header_wcs(info, planes.image.shape)
     sources = bright_sources(planes)
     radius = guess.scale_arcsec * float(np.hypot(*planes.image.shape)) / 2 + config.photometry.pointing_arcsec
     catalog = reference_catalogue(config, guess.centre, radius / 3600, cache)
@@ -357,5 +357,5 @@ def _comparison(stars: tuple[NDArray, NDArray], apertures: Apertures, fwhm: floa
     """Bright stars that stand alone."""
     found = np.zeros(len(stars[0]), bool)
     good = (apertures.flags == 0) & np.isfinite(apertures.flux[:, 0])
-    found[lonely_stars(stars, apertures.flux[:, 0], good, REACH_FWHM * fwhm, COMPARISON_STARS)] = True
+    found[isolated_stars(stars, apertures.flux[:, 0], good, REACH_FWHM * fwhm, COMPARISON_STARS)] = True
     return found

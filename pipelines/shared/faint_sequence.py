@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from obsarchive.errors import Unprocessable
 from obsarchive.io.raw_frames import Frames
 from obsarchive.pipeline import Workspace
-from obsarchive.science.imaging.cosmics import SHARP_OBJECT_LIMIT, common_light, moved, without_cosmic_rays
+from obsarchive.science.imaging.cosmics import SHARP_OBJECT_LIMIT, common_signal, moved, without_cosmic_rays
 from obsarchive.science.imaging.drizzle import Drizzle
 from obsarchive.science.registration.alignment import Alignment, align, coarse_shifts
 from obsarchive.science.registration.frame_ranking import MIN_STEADY_FRAMES, GuideStar, guide_star, locate
@@ -183,7 +183,7 @@ class FaintSequence:
         if len(indices) == 1:
             return lambda frame, shift: without_cosmic_rays(frame, object_limit=SHARP_OBJECT_LIMIT)  # noqa: ARG005
         witnesses = indices[:MOST_WITNESSES]
-        common = common_light((self._read(i) for i in witnesses.tolist()), shifts[witnesses])
+        common = common_signal((self._read(i) for i in witnesses.tolist()), shifts[witnesses])
 
         def clean(frame: NDArray, shift: NDArray) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
             return without_cosmic_rays(frame, elsewhere=moved(common, *-np.rint(shift).astype(int)))

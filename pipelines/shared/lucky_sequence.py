@@ -13,7 +13,7 @@ from obsarchive.science.imaging.hot_pixels import remove_spikes
 from obsarchive.science.registration.frame_ranking import (
     MIN_STEADY_FRAMES,
     FrameMeasure,
-    Grades,
+    FrameRanking,
     GuideStar,
     guide_star,
     without_star,
@@ -136,23 +136,23 @@ class LuckySequence:
         raw = self.frames.window(i, y0, min(y0 + 2 * half, ny), x0, min(x0 + 2 * half, nx))
         return self.calibrator.calibration.apply(raw, origin=(y0, x0)), (y0, x0)
 
-    def stack(self, grades: Grades, best_fraction: float) -> tuple[Drizzle, Drizzle]:
+    def stack(self, ranking: FrameRanking, best_fraction: float) -> tuple[Drizzle, Drizzle]:
         """Drizzle every good frame once: the best ones apart, then all together."""
-        chosen = set(grades.best(best_fraction).tolist())
-        pixfrac = pixfrac_for(grades.shifts[sorted(chosen)])
+        chosen = set(ranking.best(best_fraction).tolist())
+        pixfrac = pixfrac_for(ranking.shifts[sorted(chosen)])
         best = Drizzle(self.frames.shape, SCALE, pixfrac)
         every = Drizzle(self.frames.shape, SCALE, pixfrac)
-        threshold = self._spike_level(grades)
-        for i, frame in self._calibrated(np.flatnonzero(grades.kept)):
+        threshold = self._spike_level(ranking)
+        for i, frame in self._calibrated(np.flatnonzero(ranking.kept)):
             remove_spikes(frame, threshold)
-            (best if i in chosen else every).add(frame, *grades.shifts[i])
+            (best if i in chosen else every).add(frame, *ranking.shifts[i])
         return best, every.merge(best)
 
-    def _spike_level(self, grades: Grades) -> float:
+    def _spike_level(self, ranking: FrameRanking) -> float:
         """Level that only cosmic rays reach in a single pixel: far above single electrons beside the star."""
-        sample = np.flatnonzero(grades.kept)[:: max(1, int(grades.kept.sum()) // SUBSET_FRAMES)]
+        sample = np.flatnonzero(ranking.kept)[:: max(1, int(ranking.kept.sum()) // SUBSET_FRAMES)]
         y, x = np.ogrid[: self.frames.shape[0], : self.frames.shape[1]]
-        star_y, star_x = grades.reference
+        star_y, star_x = ranking.reference
         beside = np.maximum(abs(y - star_y), abs(x - star_x)) > self.half
         if not beside.any():
             return np.inf

@@ -7,7 +7,7 @@ import numpy as np
 
 from obsarchive.figures.plot_style import strehl_profile
 from obsarchive.pipeline import Workspace
-from obsarchive.science.psf.model import drizzled_response, perfect_psf
+from obsarchive.science.psf.model import diffraction_limited_psf, drizzled_response
 from obsarchive.science.psf.strehl import StrehlResult, measure_strehl
 from pipelines.shared.preview_step import labels_of
 from pipelines.shared.product_headers import require_optics
@@ -43,7 +43,7 @@ def measure_and_publish(work: Workspace, image_name: str, scale: int, pixfrac: f
     found = measure_strehl(image, optics, pixel_arcsec, response, centre=centre)
     work.publish("strehl/{id}_strehl.txt", _table(found).encode())
     work.publish_fits("strehl/{id}_box.fits", found.box, {"PIXSCALE": pixel_arcsec})
-    perfect = perfect_psf(optics, pixel_arcsec, PSF_SIDE, response)
+    perfect = diffraction_limited_psf(optics, pixel_arcsec, PSF_SIDE, response)
     work.publish("strehl/{id}_profile.png", _profile(work, found, perfect, pixel_arcsec))
     return {
         "ratio_percent": round(100 * found.ratio, 2),

@@ -77,7 +77,7 @@ def test_a_cluster_without_workers_is_replaced(tmp_path: Path, monkeypatch: pyte
         ours.restart()
         ours.submit("t", os.getpid)
         event = ours.events.get(timeout=30)
-        assert isinstance(event, cluster.Ended)
+        assert isinstance(event, cluster.TaskFinished)
         assert event.value != os.getpid()
         assert ours.alive
 

@@ -13,14 +13,14 @@ import pytest
 
 from obsarchive.config.model import Config, RawRoot
 from obsarchive.core.archive_paths import Layout
-from obsarchive.core.documents import Need, Night, Observation, utc_now
+from obsarchive.core.documents import CalibrationNeed, Night, Observation, utc_now
 from obsarchive.core.step_state import State
-from obsarchive.daemon.ingest import Ingest, remember
+from obsarchive.daemon.ingest import Ingest, write_sidecar
 from obsarchive.daemon.raw_scanner import Listing, Scanner
 from obsarchive.execution.step_process import execute
 from obsarchive.pipeline import Task
 from obsarchive.simulation.night import write_raw
-from obsarchive.store import Ending, Store
+from obsarchive.store import StepUpdate, Store
 from tests.sample_pipelines import Endings, Toy
 
 NIGHT = "20160925"
@@ -68,14 +68,14 @@ class Site:
 
     def reduce(self, pipeline: type = Toy, step: str = "write", name: str = OBS) -> None:
         """Do one step as the daemon does: claim, run, finish."""
-        path, book = (pipeline.name, step), self.store.observations
-        book.claim(name, path, "t", "run")
-        document = book.find(name)
+        path, records = (pipeline.name, step), self.store.observations
+        records.claim(name, path, "t", "run")
+        document = records.find(name)
         inputs = {"science": Observation(document).raw_signature}
         task = Task("t", pipeline, step, document, self.config.paths.archive, self.config.paths.tmp, inputs=inputs)
         outcome = execute(task)
         state = State.DONE if outcome.event == "succeed" else State.REJECTED
-        book.finish(name, path, "t", Ending(state, outcome.message, outcome.manifest))
+        records.finish(name, path, "t", StepUpdate(state, outcome.message, outcome.record))
 
     def lose_the_database(self) -> None:
         for name in self.store.database.list_collection_names():
@@ -142,7 +142,7 @@ def test_calibration_files_and_what_science_asks_of_them(site):
     assert [file["filter"] for file in night.raw_files("flat")] == ["Si"]
     assert night.raw_signature("dark") != night.raw_signature("flat") != ""
     assert night.raw_signature("seeing") == ""
-    assert night.needs() == {Need("6", (4, 6), "lp600", (8, 8))}
+    assert night.needs() == {CalibrationNeed("6", (4, 6), "lp600", (8, 8))}
     assert night.document["raw_data"]["ignored"] == ["notes.txt"]
 
 
@@ -171,7 +171,7 @@ def test_raw_files_that_go_and_come_back(site):
     assert found.raw_missing
     assert not site.observation(OTHER).raw_missing
     assert found.pipeline("toy").step("write").state is State.DONE
-    assert site.night().needs() == {Need("6", (4, 6), "Si", (8, 8))}
+    assert site.night().needs() == {CalibrationNeed("6", (4, 6), "Si", (8, 8))}
     away.rename(path)
     site.take_in()
     assert not site.observation().raw_missing
@@ -301,7 +301,7 @@ def reduced(site: Site) -> Iterator[Site]:
     )
     site.reduce(Toy)
     site.reduce(Endings, "reject")
-    remember(site.layout, site.store.observations.find(OBS))
+    write_sidecar(site.layout, site.store.observations.find(OBS))
     return site
 
 
@@ -409,7 +409,7 @@ def test_whatever_people_put_into_a_document_can_be_remembered(site):
     site.take_in()
     odd = {"id": bson.ObjectId(), "number": bson.Decimal128("1.5"), "when": utc_now(), "bytes": b"x"}
     site.store.observations.set_fields(OBS, {"comment": odd})
-    remember(site.layout, site.store.observations.find(OBS))
+    write_sidecar(site.layout, site.store.observations.find(OBS))
     assert json.loads(site.layout.sidecar(NIGHT, OBS).read_text())["comment"]["number"] == "1.5"
 
 

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from obsarchive.config.model import Config
-from obsarchive.core.documents import Master, Need, Night, Observation
+from obsarchive.core.documents import CalibrationNeed, Master, Night, Observation
 from obsarchive.core.rules import compile_rule
 from obsarchive.core.step_state import State
 from obsarchive.daemon import planner
-from obsarchive.daemon.planner import Limits, World, masters_for, next_step, open_steps, stale, substitutes
+from obsarchive.daemon.planner import NightContext, RetryPolicy, masters_for, next_step, open_steps, stale, substitutes
 from obsarchive.errors import ConfigError
 from obsarchive.pipeline import Pipeline, Workspace
 from obsarchive.pipeline import step as declare
@@ -23,7 +23,7 @@ from tests.sample_pipelines import Other, Toy, ToyCalibration
 OBS = "4_351_Yrsa_VIC_lp600_o_20160925_110427.040912"
 NIGHT = "20160925"
 NOW = datetime(2016, 9, 26, tzinfo=UTC)
-LIMITS = Limits(NOW, max_retries=3)
+LIMITS = RetryPolicy(NOW, max_retries=3)
 TOY = Toy()
 CHAIN = [ChainEntry(TOY, compile_rule("True"), {}, {}), ChainEntry(Other(), compile_rule("magnitude < 12"), {}, {})]
 CALIB = [ChainEntry(ToyCalibration(), compile_rule("True"), {}, {})]
@@ -41,8 +41,8 @@ def observation(toy: dict[str, Any] | None = None, other: dict[str, Any] | None 
     return Observation(document | fields | {"pipelined": pipelined})
 
 
-def due(subject: Observation, limits: Limits = LIMITS) -> str | None:
-    found = next_step(subject, CHAIN, limits)
+def due(subject: Observation, policy: RetryPolicy = LIMITS) -> str | None:
+    found = next_step(subject, CHAIN, policy)
     return None if found is None else f"{found[0].pipeline.name}.{found[1].name}"
 
 
@@ -133,18 +133,18 @@ def test_following_the_plan_comes_to_an_end(toy):
 
 DARK = Master("dark", "64", QUARTER, "d1", "own", NIGHT)
 FLAT = Master("flat", "lp600", FULL, "f1", "own", NIGHT)
-WORLD = World(masters=(DARK, FLAT))
+WORLD = NightContext(masters=(DARK, FLAT))
 
 
-def done_with(inputs_of: Observation, world: World, **fields: Any) -> dict[str, Any]:
+def done_with(inputs_of: Observation, context: NightContext, **fields: Any) -> dict[str, Any]:
     return {
-        name: step("done", inputs=planner.inputs_of(inputs_of, declared, world), **fields)
+        name: step("done", inputs=planner.inputs_of(inputs_of, declared, context), **fields)
         for name, declared in TOY.steps.items()
     }
 
 
-def stale_steps(subject: Observation, world: World) -> list[str]:
-    return [declared.name for _, declared in stale(subject, CHAIN, world)]
+def stale_steps(subject: Observation, context: NightContext) -> list[str]:
+    return [declared.name for _, declared in stale(subject, CHAIN, context)]
 
 
 def test_nothing_is_stale_when_nothing_changed():
@@ -171,12 +171,12 @@ def test_new_raw_files_make_every_step_due():
 def test_other_masters_make_due_what_used_them(masters):
     """``copy`` declares that it uses the science files alone."""
     subject = observation(done_with(observation(), WORLD))
-    assert sorted(stale_steps(subject, World(masters=masters))) == ["look", "write"]
+    assert sorted(stale_steps(subject, NightContext(masters=masters))) == ["look", "write"]
 
 
 def test_masters_that_do_not_fit_make_no_difference():
     more = (*WORLD.masters, replace(DARK, key="9"), replace(FLAT, key="Si", signature="new"))
-    assert stale_steps(observation(done_with(observation(), WORLD)), World(masters=more)) == []
+    assert stale_steps(observation(done_with(observation(), WORLD)), NightContext(masters=more)) == []
 
 
 @pytest.mark.parametrize("state", ["waiting", "enqueued"])
@@ -202,12 +202,12 @@ def master(kind: str, key: str, night: str = NIGHT, shape: tuple[int, int] = FUL
 @pytest.mark.parametrize(
     ("need", "masters", "labels"),
     [
-        (Need("6", FULL, "Si"), [("dark", "6", FULL), ("flat", "Si", FULL)], ("dark_6", "flat_Si")),
-        (Need("6", QUARTER, "Si"), [("dark", "64", QUARTER), ("dark", "6", FULL)], ("dark_64", None)),
-        (Need("6", QUARTER, "Si"), [("dark", "6", QUARTER), ("flat", "Si", FULL)], ("dark_6", "flat_Si")),
-        (Need("6", FULL, "Si"), [("flat", "Si", QUARTER)], (None, None)),  # a flat smaller than the frame
-        (Need("6", None, "Si"), [("dark", "6", FULL), ("flat", "Si", FULL)], ("dark_6", "flat_Si")),
-        (Need("6", FULL, "Sz"), [("dark", "7", FULL), ("flat", "Si", FULL)], (None, None)),
+        (CalibrationNeed("6", FULL, "Si"), [("dark", "6", FULL), ("flat", "Si", FULL)], ("dark_6", "flat_Si")),
+        (CalibrationNeed("6", QUARTER, "Si"), [("dark", "64", QUARTER), ("dark", "6", FULL)], ("dark_64", None)),
+        (CalibrationNeed("6", QUARTER, "Si"), [("dark", "6", QUARTER), ("flat", "Si", FULL)], ("dark_6", "flat_Si")),
+        (CalibrationNeed("6", FULL, "Si"), [("flat", "Si", QUARTER)], (None, None)),  # a flat smaller than the frame
+        (CalibrationNeed("6", None, "Si"), [("dark", "6", FULL), ("flat", "Si", FULL)], ("dark_6", "flat_Si")),
+        (CalibrationNeed("6", FULL, "Sz"), [("dark", "7", FULL), ("flat", "Si", FULL)], (None, None)),
     ],
 )
 def test_masters_that_fit(need, masters, labels):
@@ -217,28 +217,28 @@ def test_masters_that_fit(need, masters, labels):
 
 def test_the_nearest_night_lends_what_is_missing():
     elsewhere = tuple(master("flat", "Si", night) for night in ("20160920", "20160928", "20160924", "20160901"))
-    world = World(needs=frozenset({Need("6", FULL, "Si")}), elsewhere=elsewhere)
-    assert [m.night for m in substitutes("flat", NIGHT, world)] == ["20160924"]
-    assert substitutes("dark", NIGHT, world) == ()
+    context = NightContext(needs=frozenset({CalibrationNeed("6", FULL, "Si")}), elsewhere=elsewhere)
+    assert [m.night for m in substitutes("flat", NIGHT, context)] == ["20160924"]
+    assert substitutes("dark", NIGHT, context) == ()
 
 
 def test_as_near_on_both_sides_the_earlier_night_lends():
     elsewhere = (master("flat", "Si", "20160926"), master("flat", "Si", "20160924"))
-    world = World(needs=frozenset({Need("6", FULL, "Si")}), elsewhere=elsewhere)
-    assert [m.night for m in substitutes("flat", NIGHT, world)] == ["20160924"]
+    context = NightContext(needs=frozenset({CalibrationNeed("6", FULL, "Si")}), elsewhere=elsewhere)
+    assert [m.night for m in substitutes("flat", NIGHT, context)] == ["20160924"]
 
 
 def test_a_night_with_masters_of_its_own_borrows_nothing():
-    world = World(
-        needs=frozenset({Need("6", FULL, "Si")}),
+    context = NightContext(
+        needs=frozenset({CalibrationNeed("6", FULL, "Si")}),
         masters=(master("flat", "Si"),),
         elsewhere=(master("flat", "Si", "20160924"),),
     )
-    assert substitutes("flat", NIGHT, world) == ()
+    assert substitutes("flat", NIGHT, context) == ()
 
 
-def calibrated(masters: list[Master], world: World) -> Night:
-    inputs = {kind: {use: world.raw.get(use, "") for use in uses} for kind, uses in _RAW_USES.items()}
+def calibrated(masters: list[Master], context: NightContext) -> Night:
+    inputs = {kind: {use: context.raw.get(use, "") for use in uses} for kind, uses in _RAW_USES.items()}
     steps = {
         f"{kind}s": step(
             "done", inputs=inputs[kind], results={"masters": [m.to_document() for m in masters if m.kind == kind]}
@@ -249,7 +249,7 @@ def calibrated(masters: list[Master], world: World) -> Night:
 
 
 _RAW_USES = {"dark": ("dark",), "flat": ("flat", "dark")}
-NEED = frozenset({Need("6", FULL, "Si")})
+NEED = frozenset({CalibrationNeed("6", FULL, "Si")})
 
 
 @pytest.mark.parametrize(
@@ -265,20 +265,20 @@ NEED = frozenset({Need("6", FULL, "Si")})
 )
 def test_borrowed_masters_are_due_again_when_there_are_better_ones(made, elsewhere, wanted):
     masters = [master("flat", "Si", signature=signature, origin=origin) for origin, signature in made]
-    world = World(
+    context = NightContext(
         raw={"dark": "a", "flat": "b"},
         masters=tuple(masters),
         elsewhere=tuple(master("flat", "Si", night) for night in elsewhere),
         needs=NEED,
     )
-    found = [declared.name for _, declared in stale(calibrated(masters, world), CALIB, world)]
+    found = [declared.name for _, declared in stale(calibrated(masters, context), CALIB, context)]
     assert found == wanted
 
 
 def test_late_darks_make_darks_and_flats_due():
-    world = World(raw={"dark": "a", "flat": "b"})
-    night = calibrated([], world)
-    later = replace(world, raw={"dark": "a2", "flat": "b"})
+    context = NightContext(raw={"dark": "a", "flat": "b"})
+    night = calibrated([], context)
+    later = replace(context, raw={"dark": "a2", "flat": "b"})
     assert [declared.name for _, declared in stale(night, CALIB, later)] == ["darks", "flats"]
 
 
@@ -378,14 +378,14 @@ def test_makers_that_do_not_apply_are_not_waited_for():
 def test_the_best_product_is_the_source_and_a_newer_one_makes_the_step_due():
     solve = Reader.steps["solve"]
     worst = reading(step("done", **WRITTEN), step("rejected"))
-    inputs = planner.inputs_of(worst, solve, World())
+    inputs = planner.inputs_of(worst, solve, NightContext())
     assert inputs["source"].startswith("toy/{id}.txt")
     best = reading(step("done", **WRITTEN), step("done", **OTHER_WRITTEN))
-    assert planner.inputs_of(best, solve, World())["source"].startswith("other/other.txt")
-    assert planner.inputs_of(reading(step("rejected"), step("rejected")), solve, World()) == {"source": ""}
+    assert planner.inputs_of(best, solve, NightContext())["source"].startswith("other/other.txt")
+    assert planner.inputs_of(reading(step("rejected"), step("rejected")), solve, NightContext()) == {"source": ""}
 
     def is_stale(toy: dict[str, Any], other: dict[str, Any]) -> bool:
-        return any(stale(reading(toy, other, **step("done", inputs=inputs)), [READER], World()))
+        return any(stale(reading(toy, other, **step("done", inputs=inputs)), [READER], NightContext()))
 
     assert not is_stale(step("done", **WRITTEN), step("rejected"))
     assert is_stale(step("done", **WRITTEN), step("done", **OTHER_WRITTEN))
@@ -409,12 +409,12 @@ def test_the_best_product_is_the_source_and_a_newer_one_makes_the_step_due():
 @pytest.mark.parametrize("state", ["done", "rejected"])
 def test_a_changed_library_matters_to_those_who_lacked_references(before, results, is_stale, state):
     groups = {("KPNO", "lp600"): "all1", ("KPNO", "lp600", NIGHT): "own1"}
-    world = World(library=planner.Library(groups, frozenset({"star"})))
+    context = NightContext(library=planner.Library(groups, frozenset({"star"})))
     record = step(state, inputs={"library": before}, results=results)
     document = {"_id": OBS, "night": NIGHT, "telescope": "KPNO", "filter": "lp600"}
     subject = Observation(document | {"pipelined": {"subtracting": {"steps": {"subtract": record}}}})
     chain = [ChainEntry(Subtracting(), compile_rule("True"), {}, {})]
-    assert any(stale(subject, chain, world)) == is_stale
+    assert any(stale(subject, chain, context)) == is_stale
 
 
 def test_a_summary_is_due_when_other_things_were_found():
@@ -429,5 +429,5 @@ def test_a_summary_is_due_when_other_things_were_found():
 
     chain = [ChainEntry(Summary(), compile_rule("True"), {}, {})]
     night = Night({"_id": NIGHT, "summary": {"steps": {"plot": step("done", inputs={"observations": "found1"})}}})
-    assert not any(stale(night, chain, World(science="found1")))
-    assert any(stale(night, chain, World(science="found2")))
+    assert not any(stale(night, chain, NightContext(science="found1")))
+    assert any(stale(night, chain, NightContext(science="found2")))

@@ -1,4 +1,4 @@
-"""What the book knows of the PSF library, and what the end of a night's science means, on a real MongoDB."""
+"""What the database knows of the PSF library, and what the end of a night's science means, on a real MongoDB."""
 
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,12 @@ from obsarchive.core.archive_paths import Layout
 from obsarchive.core.documents import utc_now
 from obsarchive.core.rules import compile_rule
 from obsarchive.core.step_state import State
-from obsarchive.daemon.psf_library_sync import Librarian
-from obsarchive.daemon.work_queue import Agenda
+from obsarchive.daemon.psf_library_sync import PsfLibrarySync
+from obsarchive.daemon.work_queue import WorkQueue
 from obsarchive.io.psf_library import Entry, changed
 from obsarchive.pipeline import Pipeline, Workspace, step
 from obsarchive.pipeline.chain import ChainEntry
-from obsarchive.store import Ending, Store
+from obsarchive.store import StepUpdate, Store
 
 NIGHT = "20260314"
 STAR, TARGET, OTHER = (f"3_{name}_VIC_Si_o_20260314_0{i}0000.000000" for i, name in enumerate(("star", "aim", "far")))
@@ -50,14 +50,14 @@ def layout(tmp_path: Path) -> Layout:
 
 
 @pytest.fixture
-def librarian(store: Store, layout: Layout) -> Librarian:
+def library_sync(store: Store, layout: Layout) -> PsfLibrarySync:
     store.nights.touch(NIGHT)
     for name, results in ((TARGET, {"lacks_references": "any"}), (OTHER, {"references": [STAR]}), (STAR, {})):
         record = {"state": "done", "results": results, "finished": utc_now()}
         pipelined = {"subtracting": {"steps": {"subtract": record}}}
         document = {"_id": name, "night": NIGHT, "pipelined": pipelined, "distributed": {"status": True}}
         store.observations.insert(document)
-    found = Librarian(store, layout, CHAIN)
+    found = PsfLibrarySync(store, layout, CHAIN)
     found.look()
     settle(store)
     return found
@@ -89,104 +89,104 @@ def offer(store: Store, *names: str) -> None:
     candidates = [{"observation": name, "filter": "Si", "reason": "", "added": True} for name in names]
     assert store.nights.claim(NIGHT, ("psflib", "candidates"), "task", "run")
     manifest = {"results": {"candidates": candidates}}
-    store.nights.finish(NIGHT, ("psflib", "candidates"), "task", Ending(State.DONE, "", manifest))
+    store.nights.finish(NIGHT, ("psflib", "candidates"), "task", StepUpdate(State.DONE, "", manifest))
 
 
-def test_those_who_lacked_references_are_looked_at_when_the_library_changes(store, layout, librarian):
+def test_those_who_lacked_references_are_looked_at_when_the_library_changes(store, layout, library_sync):
     add(layout, STAR)
-    librarian.look()
+    library_sync.look()
     assert looked_at(store) == {TARGET}
-    assert librarian.library.members == {STAR}
+    assert library_sync.library.members == {STAR}
     settle(store)
-    librarian.look()
+    library_sync.look()
     assert looked_at(store) == set()
 
 
-def test_those_who_used_a_star_that_was_removed_are_looked_at(store, layout, librarian):
+def test_those_who_used_a_star_that_was_removed_are_looked_at(store, layout, library_sync):
     add(layout, STAR)
-    librarian.look()
+    library_sync.look()
     settle(store)
     remove(layout, STAR)
-    librarian.look()
+    library_sync.look()
     assert looked_at(store) == {TARGET, OTHER}
 
 
-def test_a_star_removed_while_nobody_watched_counts_too(store, layout, librarian):
+def test_a_star_removed_while_nobody_watched_counts_too(store, layout, library_sync):
     add(layout, STAR)
     remove(layout, STAR)
-    Librarian(store, layout, CHAIN).look()
+    PsfLibrarySync(store, layout, CHAIN).look()
     assert looked_at(store) == {TARGET, OTHER}
 
 
-def test_a_night_says_what_became_of_its_stars(store, layout, librarian):
+def test_a_night_says_what_became_of_its_stars(store, layout, library_sync):
     add(layout, STAR)
     offer(store, STAR, TARGET)
-    librarian.look()
+    library_sync.look()
     assert [(line["observation"], line["state"], line["added_by"]) for line in psf_lib(store)] == [
         (STAR, "in library", "auto"),
         (TARGET, "not in library", None),
     ]
     remove(layout, STAR)
-    librarian.look()
+    library_sync.look()
     assert [line["state"] for line in psf_lib(store)] == ["removed", "not in library"]
 
 
-def test_psf_lib_may_be_unset_at_any_time(store, layout, librarian):
+def test_psf_lib_may_be_unset_at_any_time(store, layout, library_sync):
     add(layout, STAR)
     offer(store, STAR)
-    librarian.look()
+    library_sync.look()
     before = psf_lib(store)
     store.database["aux"].update_many({}, {"$unset": {"psf_lib": ""}})
-    librarian.look()
+    library_sync.look()
     assert psf_lib(store) == before
     assert store.nights.find(NIGHT)["psflib"]["steps"]["candidates"]["state"] == "done"
 
 
-def test_a_lost_library_is_made_again(store, layout, librarian):
+def test_a_lost_library_is_made_again(store, layout, library_sync):
     add(layout, STAR)
     offer(store, STAR)
-    librarian.look()
+    library_sync.look()
     layout.psf_library.unlink()
-    librarian.look()
+    library_sync.look()
     assert store.nights.find(NIGHT)["psflib"]["steps"]["candidates"]["state"] == "waiting"
 
 
-def test_a_damaged_library_does_not_stop_the_daemon(store, layout, librarian, caplog):
+def test_a_damaged_library_does_not_stop_the_daemon(store, layout, library_sync, caplog):
     layout.psf_library.write_bytes(b"nonsense")
-    librarian.look()
-    librarian.look()
+    library_sync.look()
+    library_sync.look()
     assert [record.levelname for record in caplog.records].count("WARNING") == 1
 
 
 # ------------------------------------------------------------------------------------- when science has come to an end
 
 
-def due(agenda: Agenda) -> bool:
+def due(queue: WorkQueue) -> bool:
     """Whether the turn of the night's summary has come."""
-    nights = [subject for subject, _ in agenda.subjects() if subject.id == NIGHT]
-    return bool(agenda.chain_now(nights[0]))
+    nights = [subject for subject, _ in queue.subjects() if subject.id == NIGHT]
+    return bool(queue.chain_now(nights[0]))
 
 
-def test_summaries_wait_until_nothing_is_due_for_the_observations(store, layout, librarian):
-    agenda = Agenda(store, CHAIN, NIGHT_CHAIN, max_retries=3)
+def test_summaries_wait_until_nothing_is_due_for_the_observations(store, layout, library_sync):
+    queue = WorkQueue(store, CHAIN, NIGHT_CHAIN, max_retries=3)
     store.observations.set_fields(TARGET, {"distributed.status": False})
-    assert not due(agenda)
+    assert not due(queue)
     store.observations.set_fields(TARGET, {"distributed.status": True})
-    assert due(agenda)
+    assert due(queue)
     found = store.nights.find(NIGHT)["science"]["signature"]
     store.nights.unsettle(NIGHT)
     store.observations.set_fields(TARGET, {"look_again": True})
-    assert not due(agenda)
+    assert not due(queue)
     settle(store)
-    assert due(agenda)
+    assert due(queue)
     assert store.nights.find(NIGHT)["science"]["signature"] == found  # nothing new was found
     store.observations.set_fields(TARGET, {"pipelined.subtracting.steps.subtract.finished": utc_now()})
     store.nights.unsettle(NIGHT)
-    assert due(agenda)
+    assert due(queue)
     assert store.nights.find(NIGHT)["science"]["signature"] != found
 
 
-def test_an_amended_product_is_known_by_its_new_size(store, librarian):
+def test_an_amended_product_is_known_by_its_new_size(store, library_sync):
     products = "pipelined.subtracting.steps.subtract.products"
     store.observations.set_fields(TARGET, {products: [{"name": "a.fits", "bytes": 1}, {"name": "b.fits", "bytes": 2}]})
     amended = {"pipeline": "subtracting", "step": "subtract", "name": "b.fits", "bytes": 5, "sha256": "abc"}

@@ -231,7 +231,7 @@ def test_one_step_can_be_asked_for(copied: Site) -> None:
     copied.run()
     name = copied.observation("HIP_1")
     with copied.store() as store:
-        assert store.observations.wish_step(name, ("bright_star", "preview"))
+        assert store.observations.request_step_redo(name, ("bright_star", "preview"))
     copied.run()
     assert jobs_of(copied) == [f"{name} bright_star.preview"]
 

@@ -311,7 +311,7 @@ def test_the_portals_role_is_enough_and_no_more(
     assert post("/users/remove", name="kim") == 302
     assert post("/logout") == 302
     for change in (
-        lambda: portal_store.observations.wish_redo(obs, "bright_star"),
+        lambda: portal_store.observations.request_redo(obs, "bright_star"),
         lambda: portal_store.nights.set_fields("20260314", {"x": 1}),
         lambda: portal_store.jobs.start({"_id": "x"}),
         lambda: portal_store.audit.collection.delete_many({}),

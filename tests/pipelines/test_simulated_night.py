@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from obsarchive.io import fits_products
 from obsarchive.names import ObservationName
-from obsarchive.science.psf.model import Optics, drizzled_response, perfect_psf
+from obsarchive.science.psf.model import Optics, diffraction_limited_psf, drizzled_response
 from obsarchive.science.psf.strehl import measure_strehl
 from obsarchive.simulation import night as demo
 from obsarchive.simulation.night import NightPlan, Target
@@ -87,7 +87,7 @@ def test_master_flat_is_good_to_half_a_percent(site: Site, truths: dict) -> None
 def test_strehl_ratios(site: Site, truths: dict, target: str) -> None:
     seen = truths[target]
     response = drizzled_response()
-    perfect_peak = perfect_psf(OPTICS, PIXEL_ARCSEC, 65, response).max()
+    perfect_peak = diffraction_limited_psf(OPTICS, PIXEL_ARCSEC, 65, response).max()
     ideal = {name: ideal_stack(seen, share).max() / perfect_peak for name, share in (("100p", 1.0), ("20p", 0.2))}
     measured = {}
     for name in ideal:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from obsarchive.errors import Unprocessable
 from obsarchive.io.fits_products import tan_wcs
-from obsarchive.science.astrometry.plate_solution import PlateSolution, deproject, fit_plate, project
+from obsarchive.science.astrometry.plate_solution import PlateSolution, deproject, fit_wcs, project
 from obsarchive.science.astrometry.star_matching import Match, Uncertainty, match_stars
 from obsarchive.science.photometry.source_detection import detect
 
@@ -44,7 +44,7 @@ def off_arcsec(found: Match, truth: PlateSolution) -> float:
     """Largest error at the corners and in the middle [arcsec]."""
     y, x = np.array([0, 0, 1023, 1023, 511]), np.array([0, 1023, 0, 1023, 511])
     ours = np.stack(project(*found.solution.sky(y, x), truth.centre))
-    return float(np.abs(ours - np.stack(truth.standard(y, x))).max())
+    return float(np.abs(ours - np.stack(truth.to_standard_coordinates(y, x))).max())
 
 
 @pytest.mark.parametrize("n", [4, 5, 8, 20, 60])
@@ -121,7 +121,7 @@ def test_angles_and_parity_are_those_of_the_headers(angle: float, east_left: boo
     assert (solution.north_angle_deg - angle + 180) % 360 - 180 == pytest.approx(0, abs=1e-9)
     assert solution.scale_arcsec == pytest.approx(0.1)
     y, x = np.array([3.0, 40.0, 12.0, 33.0]), np.array([9.0, 2.0, 31.0, 22.0])
-    again = fit_plate((y, x), project(*solution.sky(y, x), CENTRE), solution, 0)
+    again = fit_wcs((y, x), project(*solution.sky(y, x), CENTRE), solution, 0)
     assert again.matrix == pytest.approx(matrix, abs=1e-9)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from obsarchive.science.imaging.cosmics import common_light, without_cosmic_rays, without_cosmic_rays_drizzled
+from obsarchive.science.imaging.cosmics import common_signal, without_cosmic_rays, without_cosmic_rays_drizzled
 from obsarchive.science.imaging.drizzle import Drizzle
 
 
@@ -87,7 +87,7 @@ def test_sharp_stars_that_other_exposures_show_are_left_alone() -> None:
         frame[places[0], places[1]] += 4000
         frames.append(frame.astype(np.float32))
         hits.append(places)
-    common = common_light(iter(frames), shifts)
+    common = common_signal(iter(frames), shifts)
     clean, _ = without_cosmic_rays(frames[0], elsewhere=common)
     bare, _ = without_cosmic_rays(frames[0])
 
@@ -96,9 +96,9 @@ def test_sharp_stars_that_other_exposures_show_are_left_alone() -> None:
         return np.array(sums) / bright
 
     inside = (y > 12) & (x > 12) & (y < 185) & (x < 185) & (light > 2e4)
-    lonely = np.array([np.sort(np.hypot(y - sy, x - sx))[1] > 12 for sy, sx in zip(y, x, strict=True)])
+    isolated = np.array([np.sort(np.hypot(y - sy, x - sx))[1] > 12 for sy, sx in zip(y, x, strict=True)])
     hit = np.array([(np.hypot(hits[0][0] - sy, hits[0][1] - sx) < 9).any() for sy, sx in zip(y, x, strict=True)])
-    chosen = inside & lonely & ~hit
+    chosen = inside & isolated & ~hit
     stars, bright = list(zip(y[chosen], x[chosen], strict=True)), light[chosen]
     assert chosen.sum() >= 4
     assert kept(clean) == pytest.approx(1.0, abs=0.03)

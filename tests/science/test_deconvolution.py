@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import ndimage, signal
 
 from obsarchive.errors import Unprocessable
-from obsarchive.science.imaging.cosmics import where_both_agree
+from obsarchive.science.imaging.cosmics import coincident_mask
 from obsarchive.science.imaging.deconvolution import deconvolve, predicted_best
 from obsarchive.science.imaging.extended_source import find_object, sharpness, sky_below
 from obsarchive.simulation.scenes import planetary_disc
@@ -140,7 +140,7 @@ def test_what_one_half_only_shows_is_removed() -> None:
     hits = [(30, 40), (70, 71), (100, 20)]
     for y, x in hits:
         first[y, x : x + 3] += 3000
-    one, other, n = where_both_agree(first, second)
+    one, other, n = coincident_mask(first, second)
     assert 9 <= n <= 30
     assert all(abs(one[y, x] - second[y, x]) < 1 for y, x in hits)
     assert np.mean(one != before) < 0.01

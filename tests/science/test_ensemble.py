@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from obsarchive.science.photometry.ensemble import common_scale
+from obsarchive.science.photometry.ensemble import frame_zero_points
 
 
 def series(seed: int, n_stars: int = 150, n_frames: int = 30, variables: int = 8, slope: float = 0.0):
@@ -27,7 +27,7 @@ def series(seed: int, n_stars: int = 150, n_frames: int = 30, variables: int = 8
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_clouds_are_found_and_variables_left_out(seed: int) -> None:
     flux, error, usable, cloud, _ = series(seed)
-    scale = common_scale(flux, error, usable)
+    scale = frame_zero_points(flux, error, usable)
     wanted = -(cloud - cloud.mean())
     off = scale.correction[0] - wanted
     assert np.std(off - off.mean()) < 0.002
@@ -39,7 +39,7 @@ def test_clouds_are_found_and_variables_left_out(seed: int) -> None:
 @pytest.mark.parametrize("seed", [4, 5])
 def test_errors_of_constant_stars_are_honest(seed: int) -> None:
     flux, error, usable, _, _ = series(seed)
-    ours, sigma = common_scale(flux, error, usable).applied(flux, error)
+    ours, sigma = frame_zero_points(flux, error, usable).applied(flux, error)
     known = usable & np.isfinite(ours)
     bright = np.flatnonzero(np.median(flux / error, axis=1) > 30)
     bright = bright[bright >= 8]
@@ -54,7 +54,7 @@ def test_errors_of_constant_stars_are_honest(seed: int) -> None:
 def test_a_slope_is_fitted_where_it_pays() -> None:
     for slope, kept in ((0.0, ()), (0.03, ("place",))):
         flux, error, usable, _, place = series(7, slope=slope)
-        scale = common_scale(flux, error, usable, {"place": place})
+        scale = frame_zero_points(flux, error, usable, {"place": place})
         assert scale.terms == kept
     corrected, _ = scale.applied(flux, error)
     bright = np.flatnonzero(np.median(flux / error, axis=1) > 100)
@@ -67,7 +67,7 @@ def test_a_bad_frame_does_not_spoil_the_others() -> None:
     flux, error, usable, cloud, _ = series(8)
     flux[:, 5] = np.nan
     flux[:, 6] *= np.random.default_rng(1).uniform(0.1, 3, len(flux))
-    scale = common_scale(flux, error, usable)
+    scale = frame_zero_points(flux, error, usable)
     assert np.isnan(scale.error[5])
     others = np.setdiff1d(np.arange(30), [5, 6])
     off = (scale.correction[0] + cloud)[others]
@@ -77,7 +77,7 @@ def test_a_bad_frame_does_not_spoil_the_others() -> None:
 
 def test_one_frame_is_enough() -> None:
     flux, error, usable, _, _ = series(9, n_frames=1, variables=0)
-    scale = common_scale(flux, error, usable)
+    scale = frame_zero_points(flux, error, usable)
     ours, sigma = scale.applied(flux, error)
     assert ours == pytest.approx(flux)
     assert sigma == pytest.approx(error, rel=0.2)
@@ -88,7 +88,7 @@ def test_one_frame_is_enough() -> None:
 def test_any_series_has_a_scale_or_none(n_stars: int, n_frames: int, seed: int, lost: float) -> None:
     flux, error, usable, _, _ = series(seed, n_stars, n_frames, 0)
     usable &= np.random.default_rng(seed).random(usable.shape) > lost
-    scale = common_scale(flux, error, usable)
+    scale = frame_zero_points(flux, error, usable)
     ours, sigma = scale.applied(flux, error)
     known = np.isfinite(ours) & usable
     assert (sigma[known] > 0).all()
@@ -96,4 +96,4 @@ def test_any_series_has_a_scale_or_none(n_stars: int, n_frames: int, seed: int, 
 
 def test_shapes_must_agree() -> None:
     with pytest.raises(ValueError, match="one shape"):
-        common_scale(np.ones((3, 4)), np.ones((3, 4)), np.ones((3, 5), bool))
+        frame_zero_points(np.ones((3, 4)), np.ones((3, 4)), np.ones((3, 5), bool))

@@ -25,11 +25,11 @@ from obsarchive.science.light_curves.features import features
 from obsarchive.science.light_curves.light_curve import (
     AB_MICROJANSKY,
     CLIP_ROUNDS,
-    Level,
-    brightening,
+    Baseline,
+    delta_magnitude,
     fluxes_of_magnitudes,
     magnitudes_of_fluxes,
-    quiet_level,
+    quiescent_level,
     seasons,
 )
 
@@ -66,29 +66,29 @@ def test_no_light_has_no_magnitude():
 
 @given(st.floats(-100, 1e5), st.floats(-100, 1e5), st.floats(0.01, 100), st.floats(0, 1e4))
 def test_brighter_is_positive_also_below_zero(one, other, rms, mean):
-    level = Level(mean, rms, 10)
-    low, high = brightening(np.array([min(one, other), max(one, other)]), level)
+    level = Baseline(mean, rms, 10)
+    low, high = delta_magnitude(np.array([min(one, other), max(one, other)]), level)
     assert low <= high
-    assert brightening(np.array([mean]), level)[0] == pytest.approx(0, abs=1e-12)
+    assert delta_magnitude(np.array([mean]), level)[0] == pytest.approx(0, abs=1e-12)
     assert (high > 0) == (max(one, other) > mean) or high == pytest.approx(0, abs=1e-9)
 
 
 @given(st.floats(0.1, 10), st.floats(1, 1e4))
 def test_brightening_is_in_ordinary_magnitudes_where_there_is_light(factor, mean):
-    level = Level(mean, 1e-4 * mean, 10)
-    found = brightening(np.array([factor * mean]), level)[0]
+    level = Baseline(mean, 1e-4 * mean, 10)
+    found = delta_magnitude(np.array([factor * mean]), level)[0]
     # asinh(x) - ln(2x) is 1 / (4 x^2), and x is at least 500 times 0.1
     assert found == pytest.approx(2.5 * np.log10(factor), abs=2e-4)
 
 
 def test_brightening_without_any_scatter_or_light():
-    assert brightening(np.array([200.0]), Level(100.0, 0.0, 5))[0] == pytest.approx(2.5 * np.log10(2))
-    found = brightening(np.array([-1.0, 0.0, 1.0]), Level(0.0, 0.0, 5))
+    assert delta_magnitude(np.array([200.0]), Baseline(100.0, 0.0, 5))[0] == pytest.approx(2.5 * np.log10(2))
+    found = delta_magnitude(np.array([-1.0, 0.0, 1.0]), Baseline(0.0, 0.0, 5))
     assert np.isfinite(found).all()
     assert_array_equal(np.sign(found), [-1, 0, 1])
 
 
-# ------------------------------------------------------------------------------------------------ quiet level
+# ------------------------------------------------------------------------------------------------ quiescent level
 
 
 def plain_level(numbers, good):
@@ -111,7 +111,7 @@ def plain_level(numbers, good):
 def test_the_quiet_level_is_what_is_left_after_clipping(epochs):
     numbers = np.array([number for number, _ in epochs], float)
     good = np.array([is_good for _, is_good in epochs], bool)
-    found = quiet_level(numbers, good)
+    found = quiescent_level(numbers, good)
     wanted = plain_level(numbers, good)
     assert found.n == wanted[2]
     assert (found.mean, found.rms) == pytest.approx(wanted[:2], rel=1e-9, abs=1e-6, nan_ok=True)
@@ -121,7 +121,7 @@ def test_outliers_do_not_move_the_quiet_level():
     rng = np.random.default_rng(5)
     flux = rng.normal(100, 2, 1000)
     flux[::50] += 500
-    level = quiet_level(flux.astype(np.float32))
+    level = quiescent_level(flux.astype(np.float32))
     assert level.mean == pytest.approx(100, abs=5 * 2 / np.sqrt(1000))
     # clipping at 3 sigma takes 0.3 to 0.9 % of the noise, and 1 to 3 % of its scatter, with it
     assert level.rms == pytest.approx(2, rel=0.08)
@@ -132,7 +132,7 @@ def test_a_long_event_does_not_become_the_quiet_level():
     rng = np.random.default_rng(6)
     flux = rng.normal(100, 2, 500)
     flux[100:250] += 60
-    level = quiet_level(flux)
+    level = quiescent_level(flux)
     assert level.mean == pytest.approx(100, abs=5 * 2 / np.sqrt(350))
     assert level.rms == pytest.approx(2, rel=0.15)
 

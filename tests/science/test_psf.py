@@ -12,8 +12,8 @@ from obsarchive.science.psf.model import (
     ARCSEC_PER_RAD,
     Optics,
     annulus_otf,
+    diffraction_limited_psf,
     drizzled_response,
-    perfect_psf,
     strehl_factor,
 )
 
@@ -37,7 +37,7 @@ def analytic_psf(optics: Optics, y_arcsec: np.ndarray, x_arcsec: np.ndarray) -> 
 @pytest.mark.parametrize("optics", [KPNO_I, Optics(1.5, 0.0, 480.0, 140.0), Optics(3.0, 1.2, 900.0)])
 def test_psf_is_the_airy_pattern_integrated_over_the_pixel(optics):
     pixel_arcsec, size, sub = 0.0347, 16, 15
-    psf = perfect_psf(optics, pixel_arcsec, size)
+    psf = diffraction_limited_psf(optics, pixel_arcsec, size)
     # midpoints of 15 x 15 parts of each pixel
     fine = ((np.arange(size * sub) + 0.5) / sub - 0.5 - size // 2) * pixel_arcsec
     expected = analytic_psf(optics, fine[:, None], fine[None, :]).reshape(size, sub, size, sub).mean(axis=(1, 3))
@@ -55,7 +55,7 @@ def test_psf_is_the_airy_pattern_integrated_over_the_pixel(optics):
 @settings(max_examples=20, deadline=None)
 def test_flux_in_a_box_is_what_diffraction_leaves_there(offset, primary, obstruction):
     optics = Optics(primary, obstruction * primary, 700.0, 100.0)
-    psf = perfect_psf(optics, 0.03, 128, (1.0,), offset)
+    psf = diffraction_limited_psf(optics, 0.03, 128, (1.0,), offset)
     # Outside of r [lambda/D] lies 2 / (pi^2 r (1 - e)) of the light; the square reaches 1.13 times its half width.
     reach = 1.13 * 64 * 0.03 / optics.lambda_over_d_arcsec
     expected = 1 - 2 / (np.pi**2 * reach * (1 - obstruction))
@@ -66,8 +66,8 @@ def test_flux_in_a_box_is_what_diffraction_leaves_there(offset, primary, obstruc
 def test_responses_act_one_after_the_other():
     # On a grid of 5 points per pixel a response 5 wide is a running mean of the PSF without it.
     pixel_arcsec = 0.006
-    narrow = perfect_psf(KPNO_I, pixel_arcsec, 81, (1.0,))
-    wide = perfect_psf(KPNO_I, pixel_arcsec, 81, (1.0, 5.0))
+    narrow = diffraction_limited_psf(KPNO_I, pixel_arcsec, 81, (1.0,))
+    wide = diffraction_limited_psf(KPNO_I, pixel_arcsec, 81, (1.0, 5.0))
     inner = slice(10, -10)
     # a running mean of points against an integral: second-order error
     assert_allclose(uniform_filter(narrow, 5)[inner, inner], wide[inner, inner], atol=4e-3 * wide.max())
@@ -82,7 +82,7 @@ def test_diffraction_fwhm_is_that_of_the_psf(obstruction):
     optics = Optics(2.0, 2.0 * obstruction, 600.0)
     pixel_arcsec = optics.lambda_over_d_arcsec / 50
     # no response: the bare intensity, made from the OTF and not from Bessel functions
-    row = perfect_psf(optics, pixel_arcsec, 101, ())[50, 50:]
+    row = diffraction_limited_psf(optics, pixel_arcsec, 101, ())[50, 50:]
     half_px = np.interp(-row[0] / 2, -row, np.arange(len(row)))
     assert optics.diffraction_fwhm_mas == pytest.approx(2e3 * half_px * pixel_arcsec, rel=1e-3)
 
@@ -105,7 +105,7 @@ def test_otf_is_the_autocorrelation_of_the_pupil():
 
 
 def test_strehl_factor_is_peak_over_flux():
-    psf = perfect_psf(KPNO_I, 0.0347, 301)
+    psf = diffraction_limited_psf(KPNO_I, 0.0347, 301)
     r = np.hypot(*(np.mgrid[:301, :301] - 150))
     expected = psf.max() / psf[r <= 60].sum()
     # a hard against a soft edge of the aperture: 1e-3
@@ -120,4 +120,4 @@ def test_impossible_optics_are_refused(wrong):
 
 def test_impossible_grid_is_refused():
     with pytest.raises(ValueError, match="positive size"):
-        perfect_psf(KPNO_I, 0.0347, 0)
+        diffraction_limited_psf(KPNO_I, 0.0347, 0)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from obsarchive.science.photometry.psf_photometry import Frame, fit_star, lonely_stars, star_image
+from obsarchive.science.photometry.psf_photometry import Frame, build_epsf, fit_star, isolated_stars
 
 
 def crowd(seed: int, n: int = 60, fwhm: float = 4.0) -> tuple[Frame, np.ndarray]:
@@ -25,8 +25,8 @@ def crowd(seed: int, n: int = 60, fwhm: float = 4.0) -> tuple[Frame, np.ndarray]
 @pytest.mark.parametrize("seed", [1, 2])
 def test_light_is_right_also_where_stars_overlap(seed: int) -> None:
     frame, light = crowd(seed)
-    chosen = lonely_stars((frame.y, frame.x), light, np.ones(60, bool), 14.0)
-    shape = star_image(frame, chosen, light, np.full(60, 200.0), 4.0)
+    chosen = isolated_stars((frame.y, frame.x), light, np.ones(60, bool), 14.0)
+    shape = build_epsf(frame, chosen, light, np.full(60, 200.0), 4.0)
     assert shape is not None
     assert shape.fwhm_px == pytest.approx(4.3, abs=0.4)
     found = np.array([fit_star(frame, i, shape, 10.0) for i in range(60)])
@@ -41,8 +41,8 @@ def test_light_is_right_also_where_stars_overlap(seed: int) -> None:
 
 def test_cosmic_rays_and_bad_pixels_do_not_count() -> None:
     frame, light = crowd(3, n=25)
-    chosen = lonely_stars((frame.y, frame.x), light, np.ones(25, bool), 14.0)
-    shape = star_image(frame, chosen, light, np.full(25, 200.0), 4.0)
+    chosen = isolated_stars((frame.y, frame.x), light, np.ones(25, bool), 14.0)
+    shape = build_epsf(frame, chosen, light, np.full(25, 200.0), 4.0)
     star = int(chosen[0])
     clean, _ = fit_star(frame, star, shape, 10.0)
     row, column = int(frame.y[star]) + 3, int(frame.x[star])
@@ -54,9 +54,9 @@ def test_cosmic_rays_and_bad_pixels_do_not_count() -> None:
 
 def test_nothing_to_learn_from_is_none() -> None:
     frame, light = crowd(4, n=5)
-    assert star_image(frame, np.arange(2), light, np.full(5, 200.0), 4.0) is None
+    assert build_epsf(frame, np.arange(2), light, np.full(5, 200.0), 4.0) is None
     outside = Frame(frame.image, frame.variance, np.array([np.nan, -50.0]), np.array([10.0, 10.0]))
-    shape = star_image(frame, np.arange(5), light, np.full(5, 200.0), 4.0)
+    shape = build_epsf(frame, np.arange(5), light, np.full(5, 200.0), 4.0)
     assert shape is not None
     for i in range(2):
         assert np.isnan(fit_star(outside, i, shape, 10.0)).all()

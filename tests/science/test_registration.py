@@ -15,7 +15,7 @@ from obsarchive.errors import Unprocessable
 from obsarchive.science.imaging.calibration import Calibration, combine
 from obsarchive.science.imaging.drizzle import Drizzle
 from obsarchive.science.imaging.hot_pixels import without_spikes
-from obsarchive.science.registration.frame_ranking import classify, cut, grade, guide_star, locate, measure
+from obsarchive.science.registration.frame_ranking import classify, cut, guide_star, locate, measure, rank_frames
 from obsarchive.science.registration.guide_star import FrameMeasure
 from obsarchive.simulation import scenes
 from obsarchive.simulation.emccd import Detector
@@ -191,40 +191,40 @@ def test_grades_name_what_is_wrong():
     measures[7] = replace(measures[7], brightest=60000.0)
     measures[11] = star_at(10, 90)
     measures[12] = replace(measures[12], peak=np.nan, flux=np.nan, snr=0.0)
-    grades = grade(measures, saturation=50000)
-    assert {i: r.split(":")[0] for i, r in enumerate(grades.reasons) if r} == {
+    ranking = rank_frames(measures, saturation=50000)
+    assert {i: r.split(":")[0] for i, r in enumerate(ranking.reasons) if r} == {
         3: "black", 7: "saturated", 11: "slipped", 12: "black",
     }  # fmt: skip
-    assert grades.order[0] == 39
-    assert len(grades.order) == grades.kept.sum() == 36
-    assert list(grades.best(0.2)) == [39, 38, 37, 36, 35, 34, 33]
-    assert (grades.shifts[~grades.kept] == 0).all()
-    moved = np.array([(m.y, m.x) for m in measures])[grades.kept] + grades.shifts[grades.kept]
-    np.testing.assert_allclose(moved, np.broadcast_to(grades.reference, moved.shape))
-    assert classify(grades) == "high_flux"
+    assert ranking.order[0] == 39
+    assert len(ranking.order) == ranking.kept.sum() == 36
+    assert list(ranking.best(0.2)) == [39, 38, 37, 36, 35, 34, 33]
+    assert (ranking.shifts[~ranking.kept] == 0).all()
+    moved = np.array([(m.y, m.x) for m in measures])[ranking.kept] + ranking.shifts[ranking.kept]
+    np.testing.assert_allclose(moved, np.broadcast_to(ranking.reference, moved.shape))
+    assert classify(ranking) == "high_flux"
 
 
 def test_clouds_do_not_pass_for_bad_seeing():
     sharp_but_cloudy, blurred = star_at(50, 50, peak=60, flux=400), star_at(50, 50, peak=80, flux=1000)
-    grades = grade([sharp_but_cloudy, blurred])
-    assert grades.order[0] == 0
+    ranking = rank_frames([sharp_but_cloudy, blurred])
+    assert ranking.order[0] == 0
 
 
 def test_a_steady_drift_and_dithers_are_kept():
-    drift = grade([star_at(50 + i, 50 - i) for i in range(40)])
+    drift = rank_frames([star_at(50 + i, 50 - i) for i in range(40)])
     assert drift.kept.all()
-    dithers = grade([star_at(364, 124), star_at(123, 370), star_at(364, 368)])
+    dithers = rank_frames([star_at(364, 124), star_at(123, 370), star_at(364, 368)])
     assert dithers.kept.all()
     origins = np.array([(332, 92), (91, 338), (332, 336)])
-    windows = grade([star_at(32, 32)] * 3, origins)
+    windows = rank_frames([star_at(32, 32)] * 3, origins)
     np.testing.assert_array_equal(windows.shifts, np.subtract(windows.reference, origins + 32))
 
 
 def test_classes():
-    assert classify(grade([])) == "zero_flux"
-    assert classify(grade([star_at(5, 5, snr=0.3)] * 9)) == "zero_flux"
-    assert classify(grade([star_at(5, 5, snr=7)] * 9)) == "faint"
-    assert classify(grade([star_at(5, 5)] * 9, saturation=100)) == "failed"
+    assert classify(rank_frames([])) == "zero_flux"
+    assert classify(rank_frames([star_at(5, 5, snr=0.3)] * 9)) == "zero_flux"
+    assert classify(rank_frames([star_at(5, 5, snr=7)] * 9)) == "faint"
+    assert classify(rank_frames([star_at(5, 5)] * 9, saturation=100)) == "failed"
 
 
 # a whole observation
@@ -254,14 +254,14 @@ def reduced(observation):
     optics = observation.instrument.optics
     core = 0.5 * optics.lambda_over_d_arcsec / observation.instrument.pixel_arcsec
     measures = [measure(window, core, star.scale_px) for window, _ in windows]
-    grades = grade(measures, np.array([origin for _, origin in windows]), saturation=60000)
-    return frames, grades
+    ranking = rank_frames(measures, np.array([origin for _, origin in windows]), saturation=60000)
+    return frames, ranking
 
 
-def stacked(frames, grades, chosen):
+def stacked(frames, ranking, chosen):
     stack = Drizzle(frames[0].shape)
     for i in chosen:
-        stack.add(frames[i], *grades.shifts[i])
+        stack.add(frames[i], *ranking.shifts[i])
     return stack
 
 
@@ -273,21 +273,21 @@ def core_fraction(image, centre, radius):
 
 
 def test_faults_are_recognised(reduced):
-    _, grades = reduced
-    assert np.flatnonzero(~grades.kept).tolist() == [11, 30, 41]
-    assert classify(grades) == "high_flux"
+    _, ranking = reduced
+    assert np.flatnonzero(~ranking.kept).tolist() == [11, 30, 41]
+    assert classify(ranking) == "high_flux"
 
 
 def test_stacks_are_as_sharp_as_the_ideal(observation, reduced):
     """Noise-free frames moved by the measured shifts, against the same moved by their own peaks."""
-    frames, grades = reduced
+    frames, ranking = reduced
     noiseless = [observation.noiseless(i) for i in range(len(frames))]
     radius = 40  # output pixels, inside the companion's separation
     ratios = {}
     for fraction in (1.0, 0.2):
-        stack = stacked(noiseless, grades, grades.best(fraction))
+        stack = stacked(noiseless, ranking, ranking.best(fraction))
         ideal = scenes.ideal_stack(observation, fraction)
-        reached = core_fraction(stack.image(), stack.output_position(*grades.reference), radius)
+        reached = core_fraction(stack.image(), stack.output_position(*ranking.reference), radius)
         best = core_fraction(ideal, [n // 2 for n in ideal.shape], radius)
         ratios[fraction] = reached, best
     assert ratios[1.0][0] > 0.95 * ratios[1.0][1]
@@ -296,10 +296,10 @@ def test_stacks_are_as_sharp_as_the_ideal(observation, reduced):
 
 def test_companion(observation, reduced):
     """The primary itself is the PSF: it is fitted to its companion, less the halo turned by 180 degrees."""
-    frames, grades = reduced
-    stack = stacked(frames, grades, grades.order)
+    frames, ranking = reduced
+    stack = stacked(frames, ranking, ranking.order)
     image = stack.image()
-    peak = np.array(stack.output_position(*grades.reference)).round().astype(int)
+    peak = np.array(stack.output_position(*ranking.reference)).round().astype(int)
     truth, scale = observation.truth, observation.instrument.pixel_arcsec / stack.scale
     star = observation.scene.stars[1]
     near = np.round(peak + np.array([star.dy_arcsec, star.dx_arcsec]) / scale).astype(int)

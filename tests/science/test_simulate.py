@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from obsarchive.science.psf.model import drizzled_response, perfect_psf
+from obsarchive.science.psf.model import diffraction_limited_psf, drizzled_response
 from obsarchive.simulation.scenes import (
     Conditions,
     Detector,
@@ -33,7 +33,7 @@ def observation() -> SimulatedObservation:
 
 
 def strehl(stack: np.ndarray) -> float:
-    perfect = perfect_psf(QUARTER.optics, QUARTER.pixel_arcsec / 2, len(stack), drizzled_response())
+    perfect = diffraction_limited_psf(QUARTER.optics, QUARTER.pixel_arcsec / 2, len(stack), drizzled_response())
     return stack.max() / stack.sum() / perfect.max() * perfect.sum()
 
 
@@ -48,7 +48,7 @@ def test_default_conditions_make_lucky_imaging_worth_while(seed):
 def test_perfect_correction_is_the_perfect_psf():
     calm = Conditions(lag_s=0.0, actuator_pitch_m=0.01, variability=0.0, smear_arcsec=0.0, sub_exposures=3)
     psf = SimulatedObservation(n_frames=1, instrument=QUARTER, conditions=calm).psf(0)
-    perfect = perfect_psf(QUARTER.optics, QUARTER.pixel_arcsec, len(psf))
+    perfect = diffraction_limited_psf(QUARTER.optics, QUARTER.pixel_arcsec, len(psf))
     # 3 wavelengths instead of 9 and a sampled pupil: under one per cent of the peak
     assert_allclose(psf, perfect, atol=0.01 * perfect.max())
 

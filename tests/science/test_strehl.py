@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from obsarchive.errors import Unprocessable
-from obsarchive.science.psf.model import drizzled_response, perfect_psf
+from obsarchive.science.psf.model import diffraction_limited_psf, drizzled_response
 from obsarchive.science.psf.strehl import StrehlResult, measure_strehl
 from obsarchive.simulation.scenes import Conditions, Instrument, SimulatedObservation, ideal_stack
 
@@ -34,7 +34,7 @@ def stack(weather: str, seed: int) -> np.ndarray:
 @cache
 def true_strehl(weather: str, seed: int) -> float:
     image = stack(weather, seed)
-    perfect = perfect_psf(OPTICS, FINE_ARCSEC, len(image), DRIZZLED)
+    perfect = diffraction_limited_psf(OPTICS, FINE_ARCSEC, len(image), DRIZZLED)
     return image.max() / image.sum() / perfect.max() * perfect.sum()
 
 
@@ -87,7 +87,7 @@ def test_sizes_of_core_and_halo(weather):
 def test_perfect_psf_has_strehl_one(y, x, flux, native):
     pixel_arcsec, response = (0.0347, (1.0,)) if native else (FINE_ARCSEC, DRIZZLED)
     size = 256 if native else 420
-    image = 50 + flux * perfect_psf(OPTICS, pixel_arcsec, size, response, (y, x))
+    image = 50 + flux * diffraction_limited_psf(OPTICS, pixel_arcsec, size, response, (y, x))
     result = measure_strehl(image, OPTICS, pixel_arcsec, response)
     assert result.ratio == pytest.approx(1, abs=0.01)
     assert (result.y, result.x) == pytest.approx((size // 2 + y, size // 2 + x), abs=0.03)
@@ -97,7 +97,7 @@ def test_perfect_psf_has_strehl_one(y, x, flux, native):
 def test_ratio_does_not_depend_on_the_phase_of_undersampled_pixels():
     ratios = []
     for offset in [(0.0, 0.0), (0.5, 0.5), (0.25, -0.4)]:
-        image = perfect_psf(OPTICS, 0.06, 200, (1.0,), offset)
+        image = diffraction_limited_psf(OPTICS, 0.06, 200, (1.0,), offset)
         ratios.append(measure_strehl(image, OPTICS, 0.06).ratio)
     # a third below the Nyquist sampling the peak between the pixels is no longer unique
     assert ratios == pytest.approx([1, 1, 1], abs=0.05)

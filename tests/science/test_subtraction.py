@@ -16,8 +16,15 @@ from obsarchive.science.imaging.hot_pixels import remove_spikes
 from obsarchive.science.psf import subtraction
 from obsarchive.science.psf.companion_detection import aperture_flux, snr_map, without_halo
 from obsarchive.science.psf.contrast import Subtraction, companion_of, subtract_star
-from obsarchive.science.psf.subtraction import References, correlations, cut_stamp, most_alike, radii, subtraction_mask
-from obsarchive.science.registration.frame_ranking import grade, measure
+from obsarchive.science.psf.subtraction import (
+    References,
+    best_correlated,
+    correlations,
+    cut_stamp,
+    radii,
+    subtraction_mask,
+)
+from obsarchive.science.registration.frame_ranking import measure, rank_frames
 from obsarchive.simulation.scenes import Conditions, Detector, Instrument, Scene, SimulatedObservation, Star
 
 FINE_ARCSEC = 0.0347 / 2
@@ -38,13 +45,13 @@ def stacks(seed: int, *companions: tuple[float, float, float]) -> dict[str, np.n
         Scene(stars, zero_flux_e=flux), 60, instrument, conditions=Conditions(static_nm=125.0), seed=seed
     )
     frames = [(frame - seen.truth.dark_adu) / seen.truth.flat for frame in seen.frames()]
-    grades = grade([measure(frame, 2.2) for frame in frames])
+    ranking = rank_frames([measure(frame, 2.2) for frame in frames])
     made = {}
     for name, fraction in (("100p", 1.0), ("20p", 0.3)):
         stack = Drizzle(SHAPE, 2, 0.6)
-        for i in grades.best(fraction):
-            stack.add(remove_spikes(frames[i].astype(np.float32), 4000.0), *grades.shifts[i])
-        made[name] = cut_stamp(stack.image(), stack.output_position(*grades.reference), SIDE)
+        for i in ranking.best(fraction):
+            stack.add(remove_spikes(frames[i].astype(np.float32), 4000.0), *ranking.shifts[i])
+        made[name] = cut_stamp(stack.image(), stack.output_position(*ranking.reference), SIDE)
     return made
 
 
@@ -191,8 +198,8 @@ def test_references_are_ranked_by_likeness_and_empty_ones_are_left_out() -> None
     noise = rng.standard_normal((4, 15, 15))
     stamps = np.stack([0.5 * noise[0] + star, 2 * noise[1] + star, np.zeros((15, 15)), 3 * star, noise[3]])
     stamps, mask = stamps.astype(np.float32), subtraction_mask(star, 2)
-    assert most_alike(star, stamps, mask, 3).tolist() == [3, 0, 1]
-    assert 2 not in most_alike(star, stamps, mask, 5)
+    assert best_correlated(star, stamps, mask, 3).tolist() == [3, 0, 1]
+    assert 2 not in best_correlated(star, stamps, mask, 5)
     expected = [np.corrcoef(image[mask], star[mask])[0, 1] for image in stamps[[0, 1, 3, 4]]]
     stamps[1, 0, 0] = np.nan  # beyond the mask
     assert correlations(star, stamps, mask)[[0, 1, 3, 4]] == pytest.approx(expected, abs=1e-5)

@@ -1,4 +1,4 @@
-"""The contract of the book, on a real MongoDB: who may change what, and what survives."""
+"""The contract of the database, on a real MongoDB: who may change what, and what survives."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,34 +13,34 @@ from obsarchive.core.documents import Observation, utc_now
 from obsarchive.core.step_state import MOVES, State, after
 from obsarchive.database.embedded_mongod import Server
 from obsarchive.errors import ServiceUnavailable
-from obsarchive.store import Ending, Observations, Store, redacted
+from obsarchive.store import Observations, StepUpdate, Store, redacted
 from tests.sample_pipelines import Toy
 
 OBS = "4_351_Yrsa_VIC_lp600_o_20160925_110427.040912"
 OTHER = OBS.replace("Yrsa", "Ida")
 NIGHT = "20160925"
 WRITE, COPY = ("toy", "write"), ("toy", "copy")
-DONE = Ending(State.DONE)
+DONE = StepUpdate(State.DONE)
 
 
 @pytest.fixture
-def book(store: Store) -> Observations:
+def records(store: Store) -> Observations:
     for name in (OBS, OTHER):
         document = {"_id": name, "night": NIGHT, "science_program": {"program_id": "4", "program_PI": ["admin"]}}
         store.observations.insert(document)
     return store.observations
 
 
-def read(book: Observations, name: str = OBS) -> Observation:
-    return Observation(book.find(name))
+def read(records: Observations, name: str = OBS) -> Observation:
+    return Observation(records.find(name))
 
 
-def state(book: Observations, path: tuple[str, str] = WRITE) -> State:
-    return read(book).pipeline(path[0]).step(path[1]).state
+def state(records: Observations, path: tuple[str, str] = WRITE) -> State:
+    return read(records).pipeline(path[0]).step(path[1]).state
 
 
-def status(book: Observations, pipeline: str = "toy") -> dict[str, Any]:
-    return read(book).document["pipelined"][pipeline]["status"]
+def status(records: Observations, pipeline: str = "toy") -> dict[str, Any]:
+    return read(records).document["pipelined"][pipeline]["status"]
 
 
 def in_threads(action: Callable[[int], Any], times: int = 8) -> list[Any]:
@@ -51,26 +51,26 @@ def in_threads(action: Callable[[int], Any], times: int = 8) -> list[Any]:
 # ------------------------------------------------------------------------------------- claims and endings
 
 
-def test_a_claim_is_given_once_whoever_asks(book):
-    claims = in_threads(lambda n: book.claim(OBS, WRITE, f"t{n}", "run"))
+def test_a_claim_is_given_once_whoever_asks(records):
+    claims = in_threads(lambda n: records.claim(OBS, WRITE, f"t{n}", "run"))
     assert sum(claims) == 1
-    assert read(book).pipeline("toy").step("write").task == f"t{claims.index(True)}"
-    assert status(book) == {"enqueued": True, "done": False}
+    assert read(records).pipeline("toy").step("write").task == f"t{claims.index(True)}"
+    assert status(records) == {"enqueued": True, "done": False}
 
 
-def test_one_step_of_a_pipeline_at_a_time(book):
-    claims = in_threads(lambda n: book.claim(OBS, (WRITE, COPY)[n % 2], f"t{n}", "run"))
+def test_one_step_of_a_pipeline_at_a_time(records):
+    claims = in_threads(lambda n: records.claim(OBS, (WRITE, COPY)[n % 2], f"t{n}", "run"))
     assert sum(claims) == 1
-    assert book.claim(OTHER, WRITE, "other", "run")
+    assert records.claim(OTHER, WRITE, "other", "run")
 
 
-def test_an_unknown_observation_cannot_be_claimed(book):
-    assert not book.claim("nothing", WRITE, "t", "run")
-    assert book.find("nothing") is None
+def test_an_unknown_observation_cannot_be_claimed(records):
+    assert not records.claim("nothing", WRITE, "t", "run")
+    assert records.find("nothing") is None
 
 
-def test_the_ending_of_a_claim(book):
-    book.claim(OBS, WRITE, "t1", "run")
+def test_the_ending_of_a_claim(records):
+    records.claim(OBS, WRITE, "t1", "run")
     manifest = {
         "results": {"ratio_percent": 12.5},
         "products": [{"name": "a", "bytes": 1}],
@@ -81,62 +81,62 @@ def test_the_ending_of_a_claim(book):
         "started": "2016-09-25T11:00:00.123+00:00",
         "finished": "2016-09-25T11:01:00.456+00:00",
     }
-    document = book.finish(OBS, WRITE, "t1", Ending(State.DONE, "", manifest))
+    document = records.finish(OBS, WRITE, "t1", StepUpdate(State.DONE, "", manifest))
     step = Observation(document).pipeline("toy").step("write")
     assert (step.state, step.task, step.results) == (State.DONE, None, {"ratio_percent": 12.5})
     assert step.finished.isoformat(timespec="milliseconds") == manifest["finished"]
-    assert read(book).pipeline("toy").classified_as == "faint"
+    assert read(records).pipeline("toy").classified_as == "faint"
     stored = document["pipelined"]["toy"]["steps"]["write"]
     assert {"log", "run", "claimed", "task"}.isdisjoint(stored)
-    assert status(book)["enqueued"] is False
+    assert status(records)["enqueued"] is False
 
 
-def test_a_superseded_task_changes_nothing(book):
-    book.claim(OBS, WRITE, "old", "dead")
-    book.release([WRITE], not_run="new run")
-    book.claim(OBS, WRITE, "new", "new run")
-    before = book.find(OBS)
-    assert book.finish(OBS, WRITE, "old", Ending(State.FAILED, "late")) is None
-    assert book.find(OBS) == before
-    assert book.finish(OBS, WRITE, "new", DONE) is not None
-    assert book.finish(OBS, WRITE, "new", Ending(State.FAILED, "again")) is None
-    assert state(book) is State.DONE
+def test_a_superseded_task_changes_nothing(records):
+    records.claim(OBS, WRITE, "old", "dead")
+    records.release([WRITE], not_run="new run")
+    records.claim(OBS, WRITE, "new", "new run")
+    before = records.find(OBS)
+    assert records.finish(OBS, WRITE, "old", StepUpdate(State.FAILED, "late")) is None
+    assert records.find(OBS) == before
+    assert records.finish(OBS, WRITE, "new", DONE) is not None
+    assert records.finish(OBS, WRITE, "new", StepUpdate(State.FAILED, "again")) is None
+    assert state(records) is State.DONE
 
 
-def test_failures_are_counted_until_something_ends_well(book):
+def test_failures_are_counted_until_something_ends_well(records):
     for wanted in (1, 2):
-        book.claim(OBS, WRITE, f"t{wanted}", "run")
+        records.claim(OBS, WRITE, f"t{wanted}", "run")
         later = utc_now() + timedelta(seconds=30)
-        book.finish(OBS, WRITE, f"t{wanted}", Ending(State.FAILED, "the disk sulks", {}, later))
-        step = read(book).pipeline("toy").step("write")
+        records.finish(OBS, WRITE, f"t{wanted}", StepUpdate(State.FAILED, "the disk sulks", {}, later))
+        step = read(records).pipeline("toy").step("write")
         assert (step.state, step.retries, step.message, step.not_before) == (
             State.FAILED,
             wanted,
             "the disk sulks",
             later,
         )
-    book.claim(OBS, WRITE, "t3", "run")
-    book.finish(OBS, WRITE, "t3", DONE)
-    step = read(book).pipeline("toy").step("write")
+    records.claim(OBS, WRITE, "t3", "run")
+    records.finish(OBS, WRITE, "t3", DONE)
+    step = read(records).pipeline("toy").step("write")
     assert (step.retries, step.message, step.not_before) == (0, "", None)
-    assert status(book)["retries"] == 0
+    assert status(records)["retries"] == 0
 
 
-def test_a_release_is_no_attempt(book):
-    book.claim(OBS, WRITE, "t1", "run")
-    book.finish(OBS, WRITE, "t1", Ending(State.WAITING, "no master dark yet"))
-    step = read(book).pipeline("toy").step("write")
+def test_a_release_is_no_attempt(records):
+    records.claim(OBS, WRITE, "t1", "run")
+    records.finish(OBS, WRITE, "t1", StepUpdate(State.WAITING, "no master dark yet"))
+    step = read(records).pipeline("toy").step("write")
     assert (step.state, step.retries, step.message) == (State.WAITING, 0, "no master dark yet")
 
 
 @pytest.mark.parametrize("ended", [State.DONE, State.FAILED, State.REJECTED])
-def test_what_ended_can_wait_again(book, ended):
-    assert not book.invalidate(OBS, WRITE)
-    book.claim(OBS, WRITE, "t1", "run")
-    assert not book.invalidate(OBS, WRITE)
-    book.finish(OBS, WRITE, "t1", Ending(ended, "why"))
-    assert sum(in_threads(lambda _: book.invalidate(OBS, WRITE), 4)) == 1
-    assert (state(book), read(book).pipeline("toy").step("write").retries) == (State.WAITING, 0)
+def test_what_ended_can_wait_again(records, ended):
+    assert not records.invalidate(OBS, WRITE)
+    records.claim(OBS, WRITE, "t1", "run")
+    assert not records.invalidate(OBS, WRITE)
+    records.finish(OBS, WRITE, "t1", StepUpdate(ended, "why"))
+    assert sum(in_threads(lambda _: records.invalidate(OBS, WRITE), 4)) == 1
+    assert (state(records), read(records).pipeline("toy").step("write").retries) == (State.WAITING, 0)
 
 
 events = st.sampled_from(["claim", "succeed", "fail", "reject", "release", "invalidate"])
@@ -146,159 +146,161 @@ events = st.sampled_from(["claim", "succeed", "fail", "reject", "release", "inva
 @given(st.lists(events, max_size=12))
 def test_the_book_moves_as_the_table_of_states_says(store, sequence):
     name = f"observation {utc_now().timestamp()} {id(sequence)}"
-    book = store.observations
-    book.insert({"_id": name})
+    records = store.observations
+    records.insert({"_id": name})
     truth = State.WAITING
     for event in sequence:
         if event == "claim":
-            moved = book.claim(name, WRITE, "t", "run")
+            moved = records.claim(name, WRITE, "t", "run")
         elif event == "invalidate":
-            moved = book.invalidate(name, WRITE)
+            moved = records.invalidate(name, WRITE)
         else:
-            ending = Ending(MOVES[State.ENQUEUED, event])
-            moved = book.finish(name, WRITE, "t", ending) is not None
+            ending = StepUpdate(MOVES[State.ENQUEUED, event])
+            moved = records.finish(name, WRITE, "t", ending) is not None
         assert moved == ((truth, event) in MOVES)
         truth = after(truth, event) if moved else truth
-        document = Observation(book.find(name))
+        document = Observation(records.find(name))
         assert document.pipeline("toy").step("write").state is truth
         assert document.document.get("pipelined", {}).get("toy", {}).get("status", {}).get("enqueued", False) == (
             truth is State.ENQUEUED
         )
 
 
-def test_release_gives_back_the_claims_of_one_run_or_of_all_others(book):
-    book.claim(OBS, WRITE, "t1", "mine")
-    book.claim(OTHER, WRITE, "t2", "dead")
-    assert book.release([WRITE, COPY], run="nobody's") == 0
-    assert book.release([WRITE, COPY], not_run="mine") == 1
-    assert state(book) is State.ENQUEUED
-    assert read(book, OTHER).pipeline("toy").step("write").state is State.WAITING
-    assert book.claim(OTHER, WRITE, "t3", "mine")
-    assert book.release([WRITE, COPY], run="mine") == 2
-    assert book.claim(OBS, COPY, "t4", "mine")
+def test_release_gives_back_the_claims_of_one_run_or_of_all_others(records):
+    records.claim(OBS, WRITE, "t1", "mine")
+    records.claim(OTHER, WRITE, "t2", "dead")
+    assert records.release([WRITE, COPY], run="nobody's") == 0
+    assert records.release([WRITE, COPY], not_run="mine") == 1
+    assert state(records) is State.ENQUEUED
+    assert read(records, OTHER).pipeline("toy").step("write").state is State.WAITING
+    assert records.claim(OTHER, WRITE, "t3", "mine")
+    assert records.release([WRITE, COPY], run="mine") == 2
+    assert records.claim(OBS, COPY, "t4", "mine")
 
 
 # ------------------------------------------------------------------------------------- people's wishes
 
 
-def test_a_wish_made_during_a_run_survives_it(book):
-    book.claim(OBS, WRITE, "t1", "run")
-    assert book.wish_redo(OBS, "toy")
-    assert not book.grant_redo(OBS, "toy", Toy.steps)
-    book.finish(OBS, WRITE, "t1", DONE)
-    book.set_done(OBS, "toy", True)
-    assert read(book).pipeline("toy").force_redo
-    assert [granted for granted in in_threads(lambda _: book.grant_redo(OBS, "toy", Toy.steps), 4) if granted] == [True]
-    assert not read(book).pipeline("toy").force_redo
-    assert status(book)["done"] is False
-    assert all(step.state is State.WAITING for step in read(book).pipeline("toy").steps().values())
+def test_a_wish_made_during_a_run_survives_it(records):
+    records.claim(OBS, WRITE, "t1", "run")
+    assert records.request_redo(OBS, "toy")
+    assert not records.apply_redo(OBS, "toy", Toy.steps)
+    records.finish(OBS, WRITE, "t1", DONE)
+    records.set_done(OBS, "toy", True)
+    assert read(records).pipeline("toy").force_redo
+    assert [granted for granted in in_threads(lambda _: records.apply_redo(OBS, "toy", Toy.steps), 4) if granted] == [
+        True
+    ]
+    assert not read(records).pipeline("toy").force_redo
+    assert status(records)["done"] is False
+    assert all(step.state is State.WAITING for step in read(records).pipeline("toy").steps().values())
 
 
-def test_a_wish_for_a_pipeline_that_never_ran(book):
-    assert book.wish_redo(OBS, "faint_star")
-    assert book.grant_redo(OBS, "faint_star", ["reduce", "strehl"])
-    assert book.claim(OBS, ("faint_star", "reduce"), "t", "run")
+def test_a_wish_for_a_pipeline_that_never_ran(records):
+    assert records.request_redo(OBS, "faint_star")
+    assert records.apply_redo(OBS, "faint_star", ["reduce", "strehl"])
+    assert records.claim(OBS, ("faint_star", "reduce"), "t", "run")
 
 
-def test_wishes_for_what_there_is_not_are_refused(book):
-    assert not book.wish_redo("nothing", "toy")
-    assert not book.wish_step(OBS, WRITE)
-    assert not book.grant_redo(OBS, "toy", Toy.steps)
+def test_wishes_for_what_there_is_not_are_refused(records):
+    assert not records.request_redo("nothing", "toy")
+    assert not records.request_step_redo(OBS, WRITE)
+    assert not records.apply_redo(OBS, "toy", Toy.steps)
 
 
-def test_a_wish_for_one_step(book):
-    book.claim(OBS, WRITE, "t1", "run")
-    assert not book.wish_step(OBS, WRITE)
-    book.finish(OBS, WRITE, "t1", Ending(State.REJECTED, "no guide star"))
-    assert book.wish_step(OBS, WRITE)
-    assert read(book).pipeline("toy").step("write").redo
-    assert OBS in [found.id for found in book.open(["toy"])]
-    assert book.invalidate(OBS, WRITE)
-    assert not read(book).pipeline("toy").step("write").redo
+def test_a_wish_for_one_step(records):
+    records.claim(OBS, WRITE, "t1", "run")
+    assert not records.request_step_redo(OBS, WRITE)
+    records.finish(OBS, WRITE, "t1", StepUpdate(State.REJECTED, "no guide star"))
+    assert records.request_step_redo(OBS, WRITE)
+    assert read(records).pipeline("toy").step("write").redo
+    assert OBS in [found.id for found in records.open(["toy"])]
+    assert records.invalidate(OBS, WRITE)
+    assert not read(records).pipeline("toy").step("write").redo
 
 
-def test_a_redo_of_everything_includes_the_one_step_asked_for(book):
+def test_a_redo_of_everything_includes_the_one_step_asked_for(records):
     """Otherwise that step would run twice."""
-    book.claim(OBS, WRITE, "t1", "run")
-    book.finish(OBS, WRITE, "t1", DONE)
-    book.wish_step(OBS, WRITE)
-    book.wish_redo(OBS, "toy")
-    book.grant_redo(OBS, "toy", Toy.steps)
-    assert not read(book).pipeline("toy").step("write").redo
+    records.claim(OBS, WRITE, "t1", "run")
+    records.finish(OBS, WRITE, "t1", DONE)
+    records.request_step_redo(OBS, WRITE)
+    records.request_redo(OBS, "toy")
+    records.apply_redo(OBS, "toy", Toy.steps)
+    assert not read(records).pipeline("toy").step("write").redo
 
 
 # ------------------------------------------------------------------------------------- packing
 
 
-def test_packed_unless_somebody_asked_again_meanwhile(book):
+def test_packed_unless_somebody_asked_again_meanwhile(records):
     asked = utc_now()
-    book.set_fields(OBS, {"distributed": {"status": False, "last_modified": asked}})
-    book.set_fields(OBS, {"distributed.last_modified": asked + timedelta(milliseconds=1)})
-    assert not book.set_packed(OBS, asked, {"distributed.bytes": 3})
-    assert not read(book).packed
-    assert book.set_packed(OBS, asked + timedelta(milliseconds=1), {"distributed.bytes": 3})
-    assert read(book).packed
+    records.set_fields(OBS, {"distributed": {"status": False, "last_modified": asked}})
+    records.set_fields(OBS, {"distributed.last_modified": asked + timedelta(milliseconds=1)})
+    assert not records.set_packed(OBS, asked, {"distributed.bytes": 3})
+    assert not read(records).packed
+    assert records.set_packed(OBS, asked + timedelta(milliseconds=1), {"distributed.bytes": 3})
+    assert read(records).packed
 
 
-def test_packed_where_nobody_ever_asked(book):
-    assert book.set_packed(OBS, None, {})
-    assert read(book).packed
+def test_packed_where_nobody_ever_asked(records):
+    assert records.set_packed(OBS, None, {})
+    assert read(records).packed
 
 
-def test_a_wish_made_while_packing_is_still_looked_at(book):
-    book.claim(OBS, WRITE, "t1", "run")
-    book.finish(OBS, WRITE, "t1", DONE)
-    book.set_fields(OBS, {"look_again": False})
-    book.wish_step(OBS, WRITE)
-    assert book.set_packed(OBS, None, {})
-    assert OBS in [found.id for found in book.open(["toy"])]
+def test_a_wish_made_while_packing_is_still_looked_at(records):
+    records.claim(OBS, WRITE, "t1", "run")
+    records.finish(OBS, WRITE, "t1", DONE)
+    records.set_fields(OBS, {"look_again": False})
+    records.request_step_redo(OBS, WRITE)
+    assert records.set_packed(OBS, None, {})
+    assert OBS in [found.id for found in records.open(["toy"])]
 
 
-def test_products_made_again_are_packed_again(book):
-    book.set_packed(OBS, None, {})
-    book.claim(OBS, WRITE, "t1", "run")
-    book.finish(OBS, WRITE, "t1", DONE)
-    assert not read(book).packed
+def test_products_made_again_are_packed_again(records):
+    records.set_packed(OBS, None, {})
+    records.claim(OBS, WRITE, "t1", "run")
+    records.finish(OBS, WRITE, "t1", DONE)
+    assert not read(records).packed
 
 
-def test_what_is_packed_and_settled_is_not_looked_at(book):
+def test_what_is_packed_and_settled_is_not_looked_at(records):
     for name in (OBS, OTHER):
-        book.set_packed(name, None, {})
-        book.set_fields(name, {"look_again": False})
-    assert list(book.open(["toy"])) == []
-    book.reopen_night(NIGHT)
-    assert [found.id for found in book.open(["toy"], [NIGHT])] == sorted([OBS, OTHER])
-    assert list(book.open(["toy"], ["20160924"])) == []
+        records.set_packed(name, None, {})
+        records.set_fields(name, {"look_again": False})
+    assert list(records.open(["toy"])) == []
+    records.reopen_night(NIGHT)
+    assert [found.id for found in records.open(["toy"], [NIGHT])] == sorted([OBS, OTHER])
+    assert list(records.open(["toy"], ["20160924"])) == []
 
 
 # ------------------------------------------------------------------------------------- the documented shell commands
 
 
-def test_mark_all_observations_as_not_distributed(book):
+def test_mark_all_observations_as_not_distributed(records):
     for name in (OBS, OTHER):
-        book.set_packed(name, None, {})
-    book.collection.update_many({}, {"$set": {"distributed.status": False, "distributed.last_modified": utc_now()}})
-    assert {found.id for found in book.open(["toy"])} == {OBS, OTHER}
-    assert not book.set_packed(OBS, None, {})  # a packing that had begun before
+        records.set_packed(name, None, {})
+    records.collection.update_many({}, {"$set": {"distributed.status": False, "distributed.last_modified": utc_now()}})
+    assert {found.id for found in records.open(["toy"])} == {OBS, OTHER}
+    assert not records.set_packed(OBS, None, {})  # a packing that had begun before
 
 
-def test_force_a_pipeline_on_a_target(book):
-    book.set_packed(OBS, None, {})
-    book.collection.update_one(
+def test_force_a_pipeline_on_a_target(records):
+    records.set_packed(OBS, None, {})
+    records.collection.update_one(
         {"_id": OBS},
         {"$set": {"pipelined.toy.status.force_redo": True, "pipelined.toy.last_modified": utc_now()}},
     )
-    found = [found for found in book.open(["toy"]) if found.id == OBS]
+    found = [found for found in records.open(["toy"]) if found.id == OBS]
     assert found[0].pipeline("toy").force_redo
-    assert book.grant_redo(OBS, "toy", Toy.steps)
+    assert records.apply_redo(OBS, "toy", Toy.steps)
 
 
-def test_change_the_owner_of_a_programme(book):
-    book.collection.update_many(
+def test_change_the_owner_of_a_programme(records):
+    records.collection.update_many(
         {"science_program.program_id": "4"}, {"$set": {"science_program.program_PI": "asteroids"}}
     )
-    book.claim(OBS, WRITE, "t", "run")
-    document = book.finish(OBS, WRITE, "t", DONE)
+    records.claim(OBS, WRITE, "t", "run")
+    document = records.finish(OBS, WRITE, "t", DONE)
     assert document["science_program"] == {"program_id": "4", "program_PI": "asteroids"}
 
 
@@ -324,9 +326,9 @@ def test_a_night_is_a_book_of_its_own(store):
     assert (document["comment"], "distributed" in document) == ("clouds", False)
 
 
-def test_inserting_twice_keeps_the_first(book):
-    assert not book.insert({"_id": OBS, "night": "20000101"})
-    assert read(book).night == NIGHT
+def test_inserting_twice_keeps_the_first(records):
+    assert not records.insert({"_id": OBS, "night": "20000101"})
+    assert read(records).night == NIGHT
 
 
 def test_owners_of_a_programme(store):
@@ -378,13 +380,13 @@ def test_a_lease_given_back_is_free_and_the_same_host_may_follow_itself(store):
 # ------------------------------------------------------------------------------------- the whole
 
 
-def test_indexes_can_be_made_again_and_serve_the_sky(store, book):
+def test_indexes_can_be_made_again_and_serve_the_sky(store, records):
     for _ in range(2):
         store.ensure_indexes([("toy", "reduce"), ("faint_star", "reduce")])
     point = {"type": "Point", "coordinates": [-53.9, -8.5]}
-    book.set_fields(OBS, {"coordinates": {"geojson": point}})
+    records.set_fields(OBS, {"coordinates": {"geojson": point}})
     near = {"coordinates.geojson": {"$geoWithin": {"$centerSphere": [[-54.0, -8.5], 0.01]}}}
-    assert [found["_id"] for found in book.collection.find(near)] == [OBS]
+    assert [found["_id"] for found in records.collection.find(near)] == [OBS]
 
 
 def test_a_database_that_is_not_there():

@@ -14,12 +14,13 @@ from astropy.coordinates import SkyCoord
 from astropy.time import Time
 from numpy.testing import assert_allclose, assert_array_equal
 
+from obsarchive.database import connect
 from obsarchive.errors import ArchiveError, ConfigError, Unprocessable
 from surveys import database, dataset
 from surveys.database import Session, open_surveys
 from surveys.dataset import Lightcurve, RawPhotometry, data_root
 from surveys.detection import Detection
-from surveys.formats.hdf5_light_curves import Absent, Damaged, PhotometryFile, checksum
+from surveys.formats.hdf5_light_curves import CorruptFileError, MissingDataError, PhotometryFile, checksum
 from surveys.properties import Properties
 from surveys.source import Source, UniqueList
 
@@ -134,9 +135,9 @@ def test_data_are_loaded_when_they_are_asked_for(survey_root):
         _ = other.data
     other.load()
     assert len(other) == len(data) == N
-    with pytest.raises(Absent, match=r"RA123\.h5 holds no 'other'"):
+    with pytest.raises(MissingDataError, match=r"RA123\.h5 holds no 'other'"):
         len(RawPhotometry(source=Source("other", 123.5, 0), observatory="ZTF"))
-    with pytest.raises(Absent, match=r"RA124\.h5: no such file"):
+    with pytest.raises(MissingDataError, match=r"RA124\.h5: no such file"):
         RawPhotometry(source=Source("other", 124.5, 0), observatory="ZTF").load()
 
 
@@ -258,7 +259,7 @@ def test_damage_is_told(survey_root):
     data = raw()
     data.save()
     data.get_fullname().write_bytes(b"rubbish")
-    with pytest.raises(Damaged, match=r"RA123\.h5"):
+    with pytest.raises(CorruptFileError, match=r"RA123\.h5"):
         RawPhotometry(source=STAR, observatory="ZTF").load()
 
 
@@ -542,7 +543,7 @@ def test_a_commit_that_cannot_be_is_none_at_all(survey_store, survey_root):
     with Session() as session:
         session.add(STAR)
         session.add(RawPhotometry(source=STAR, observatory="ZTF"))  # its data are nowhere
-        with pytest.raises(Absent):
+        with pytest.raises(MissingDataError):
             session.commit()
         assert session.first(Source) is None
         session.rollback()
@@ -697,7 +698,7 @@ def test_the_database_is_opened_once_and_beside_the_data(survey_root, monkeypatc
     database.use(None)
     opened = []
 
-    class Opened:
+    class DatabaseHandle:
         class surveys:  # noqa: N801 - stands for an object
             @staticmethod
             def ensure_indexes() -> None:
@@ -708,12 +709,12 @@ def test_the_database_is_opened_once_and_beside_the_data(survey_root, monkeypatc
             opened.append(config.database.folder)
 
         def __enter__(self):
-            return Opened
+            return DatabaseHandle
 
         def __exit__(self, *_) -> None:
             opened.append("closed")
 
-    monkeypatch.setattr(database, "open_store", Opening)
+    monkeypatch.setattr(connect, "open_store", Opening)
     assert database.find_config() is None
     assert opened == []
     threads = [threading.Thread(target=open_surveys) for _ in range(4)]
@@ -722,7 +723,7 @@ def test_the_database_is_opened_once_and_beside_the_data(survey_root, monkeypatc
     for thread in threads:
         thread.join()
     assert opened == [survey_root / ".db", "indexes"]
-    assert open_surveys() is Opened.surveys
+    assert open_surveys() is DatabaseHandle.surveys
     database.use(None)
 
 

@@ -22,7 +22,14 @@ from numpy.testing import assert_array_equal
 
 from obsarchive.errors import ArchiveError
 from obsarchive.io.file_locks import wait_until
-from surveys.formats.hdf5_light_curves import Absent, Damaged, PhotometryFile, Record, checksum, ra_degree
+from surveys.formats.hdf5_light_curves import (
+    CorruptFileError,
+    MissingDataError,
+    PhotometryFile,
+    Record,
+    checksum,
+    ra_degree,
+)
 
 N = 100
 
@@ -150,7 +157,7 @@ def test_numbers_of_the_other_byte_order_come_back(file: PhotometryFile) -> None
 def test_what_is_not_there_is_absent(file: PhotometryFile) -> None:
     assert file.keys() == []
     for key in ("a", "b"):
-        with pytest.raises(Absent, match=r"ZTF_photometry_RA123\.h5") as failure:
+        with pytest.raises(MissingDataError, match=r"ZTF_photometry_RA123\.h5") as failure:
             file.read(key)
         assert isinstance(failure.value, KeyError)
         assert "'" not in str(failure.value) or key == "b"
@@ -159,8 +166,8 @@ def test_what_is_not_there_is_absent(file: PhotometryFile) -> None:
         file.write({"c": light_curve()})
     found = dict(file.read_many(["c", "a"]))
     assert len(found["c"]) == N
-    assert isinstance(found["a"], Absent)
-    with pytest.raises(Absent):
+    assert isinstance(found["a"], MissingDataError)
+    with pytest.raises(MissingDataError):
         list(PhotometryFile(file.path.with_name("no.h5")).read_many(["c"]))
 
 
@@ -257,10 +264,10 @@ def test_any_change_of_the_data_is_noticed(file: PhotometryFile, row: int, name:
         raw[0] = raw[0] ^ 1 if name == "flag" else raw[0] ^ byte
         table[name][row] = raw.view(table.dtype[name])[0]
         plain["a"][...] = table
-    with pytest.raises(Damaged, match=r"RA123\.h5: 'a' is not what was written"):
+    with pytest.raises(CorruptFileError, match=r"RA123\.h5: 'a' is not what was written"):
         file.read("a")
     found = dict(file.read_many(["a", "b"]))
-    assert isinstance(found["a"], Damaged)
+    assert isinstance(found["a"], CorruptFileError)
     assert_same(found["b"], light_curve(seed=1))
 
 
@@ -282,7 +289,7 @@ def test_any_change_of_the_facts_is_noticed(file: PhotometryFile, change) -> Non
         text = text.decode() if isinstance(text, bytes) else text
         assert change(text) != text
         plain["a"].attrs["altdata"] = np.bytes_(change(text))
-    with pytest.raises(Damaged, match=r"RA123\.h5: 'a'"):
+    with pytest.raises(CorruptFileError, match=r"RA123\.h5: 'a'"):
         file.read("a")
 
 
@@ -309,7 +316,7 @@ def test_what_somebody_else_wrote_is_told(file: PhotometryFile, foreign: str) ->
             plain.create_group("x")
         else:
             plain["x"] = np.zeros(3)
-    with pytest.raises(Damaged, match=r"RA123\.h5: 'x' cannot be read"):
+    with pytest.raises(CorruptFileError, match=r"RA123\.h5: 'x' cannot be read"):
         file.read("x")
     assert_same(file.read("a"), light_curve())
 
@@ -320,7 +327,9 @@ def test_half_a_file_is_told_with_its_path_and_set_aside_by_the_next_writer(file
     for content in (whole[: len(whole) // 2], b"", b"no HDF5 at all" * 100):
         file.path.write_bytes(content)
         for ask in (lambda: file.read("star 0"), file.keys):
-            with pytest.raises(Damaged, match=r"RA123\.h5 is no readable HDF5 file .* fetch its sources again"):
+            with pytest.raises(
+                CorruptFileError, match=r"RA123\.h5 is no readable HDF5 file .* fetch its sources again"
+            ):
                 ask()
         assert file.path.read_bytes() == content
         file.write({"new": light_curve()})

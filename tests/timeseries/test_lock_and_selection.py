@@ -15,7 +15,7 @@ from simulated import reduce
 
 from obsarchive.errors import ConfigError
 from obsarchive.io import dataset_lock
-from obsarchive.io.dataset_lock import LOCK, STALE_S, DatasetLock, Locked, holder
+from obsarchive.io.dataset_lock import LOCK, STALE_S, DatasetLock, DatasetLockedError, holder
 from obsarchive.simulation import field as demo_field
 from obsarchive.simulation.star_field import StarField
 from obsarchive.timeseries import selection
@@ -29,7 +29,7 @@ def test_a_lock_keeps_others_out_and_goes(tmp_path: Path) -> None:
         assert told["host"] == socket.gethostname()
         assert told["pid"] == os.getpid()
         assert told["run"] == "first"
-        with pytest.raises(Locked, match="run first"), DatasetLock(tmp_path, "second"):
+        with pytest.raises(DatasetLockedError, match="run first"), DatasetLock(tmp_path, "second"):
             pytest.fail("both hold it")
     assert not (tmp_path / LOCK).exists()
 
@@ -85,7 +85,7 @@ def test_of_many_at_once_one_gets_it(tmp_path: Path) -> None:
                     with lock:
                         inside -= 1
                     return
-            except Locked:
+            except DatasetLockedError:
                 time.sleep(0.005)
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(6)]

@@ -15,11 +15,11 @@ from real_tom import SECRET, TomServer
 from simulated import reduce
 
 from obsarchive.errors import ConfigError
+from obsarchive.execution.work import run_locally
 from obsarchive.simulation import field as demo_field
 from obsarchive.timeseries import tom_upload
 from obsarchive.timeseries.batch import Reductions
 from obsarchive.timeseries.products import read_light_curve
-from obsarchive.timeseries.reduction import here
 
 
 @pytest.fixture
@@ -128,8 +128,8 @@ def test_a_reduction_uploads_its_light_curve(
     monkeypatch.setenv("TOM_SECRET", SECRET)
     path = dataset / "reduction_config.yaml"
     path.write_text(path.read_text() + f"tom:\n  upload: True\n  config_file: {config_file}\n  data_label: 'SIM'\n")
-    (outcome,) = Reductions(here, None, dataset / "cache").reduce([dataset])
-    assert outcome.facts["tom"] == "4 points uploaded as SIM_ip"
+    (outcome,) = Reductions(run_locally, None, dataset / "cache").reduce([dataset])
+    assert outcome.record["tom"] == "4 points uploaded as SIM_ip"
     assert len(data(tom_server, "SIM_ip")) == 4
 
 
@@ -141,9 +141,9 @@ def test_a_tom_that_is_away_does_not_spoil_the_reduction(
     (tmp_path / "tom.yaml").write_text("url: http://127.0.0.1:9/\ntom_user_id: a\ntom_password_envvar: TOM_SECRET\n")
     path = dataset / "reduction_config.yaml"
     path.write_text(path.read_text() + f"tom:\n  upload: True\n  config_file: {tmp_path / 'tom.yaml'}\n")
-    (outcome,) = Reductions(here, None, dataset / "cache").reduce([dataset])
+    (outcome,) = Reductions(run_locally, None, dataset / "cache").reduce([dataset])
     assert outcome.state in ("done", "unchanged")
-    assert "cannot be reached" in outcome.facts["tom"]
+    assert "cannot be reached" in outcome.record["tom"]
     assert SECRET not in (dataset / "aperture_pipeline.log").read_text()
 
 

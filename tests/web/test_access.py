@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pytest
 from toy_archive import EARLIER, NIGHT
 
-from obsarchive.daemon.requests import Wishes
+from obsarchive.daemon.requests import Requests
 from obsarchive.store.portal_queries import visible_to
 
 OBJECTS = (
@@ -133,7 +133,7 @@ def test_a_redo_is_an_administrators_wish(app, archive, as_user) -> None:
     assert admin.post(f"/observation/{archive.own}/redo/no_such.status").status_code == 404
     assert admin.post(f"/observation/{archive.own}x/redo/bright_star").status_code == 404
     assert admin.post(f"/night/{NIGHT}/redo/calib").status_code == 302
-    wishes = [wish["what"] for wish in app.store.requests.waiting()]
+    wishes = [asked["what"] for asked in app.store.requests.waiting()]
     assert wishes == [{"subject": archive.own, "pipeline": "bright_star"}, {"subject": NIGHT, "pipeline": "calib"}]
     assert [entry["subject"] for entry in _audit(app, "redo")] == [NIGHT, archive.own]
 
@@ -142,8 +142,8 @@ def test_one_step_can_be_done_again(app, archive, as_user) -> None:
     admin = as_user("admin")
     address = f"/observation/{archive.own}/redo/bright_star"
     assert admin.post(f"{address}/strehl?q=hd").location == f"/observation/{archive.own}?q=hd"
-    (wish,) = app.store.requests.waiting()
-    assert wish["what"] == {"subject": archive.own, "pipeline": "bright_star", "step": "strehl"}
+    (asked,) = app.store.requests.waiting()
+    assert asked["what"] == {"subject": archive.own, "pipeline": "bright_star", "step": "strehl"}
     assert admin.post(f"{address}/nothing").status_code == 404
 
 
@@ -166,8 +166,8 @@ def _audit(app, action) -> list[dict]:
 
 
 def grant(app) -> None:
-    """Do what the daemon does with wishes."""
-    Wishes(app.store, app.layout, app.chain).grant()
+    """Do what the daemon does with requests."""
+    Requests(app.store, app.layout, app.chain).apply()
 
 
 def test_administrators_manage_users(app, archive: SimpleNamespace, as_user, anybody) -> None:

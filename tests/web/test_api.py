@@ -110,8 +110,8 @@ def test_a_redo_needs_an_administrator_and_the_scope(app, ana, archive) -> None:
     assert client.post(address, json={"pipeline": {"$ne": 1}}, headers=headers).status_code == 400
     assert client.post(address, json={"pipeline": "bright_star", "step": "none"}, headers=headers).status_code == 400
     assert client.post(address, data="no json", headers=headers).status_code == 400
-    (wish,) = app.store.requests.waiting()
-    assert (wish["who"], wish["what"]["step"]) == ("admin", "strehl")
+    (asked,) = app.store.requests.waiting()
+    assert (asked["who"], asked["what"]["step"]) == ("admin", "strehl")
 
 
 def test_a_browser_changes_nothing_without_the_token_of_a_form(as_user, archive) -> None:

@@ -10,7 +10,7 @@ from toy_archive import EARLIER, HOSTILE, NIGHT
 
 from obsarchive.core.documents import Observation, utc_now
 from obsarchive.web.framework import template_filters
-from obsarchive.web.models.view_models import Card, Selection, Shown, pipelines_of
+from obsarchive.web.models.view_models import Card, DisplayState, Selection, pipelines_of
 from obsarchive.web.pages.jobs import daemon_state
 
 
@@ -38,11 +38,11 @@ def test_each_state_of_a_step_has_its_word(app, archive) -> None:
 
 
 def test_one_good_pipeline_makes_an_observation_done(app, archive) -> None:
-    assert _card(app, archive.failed).state is Shown.REJECTED
+    assert _card(app, archive.failed).state is DisplayState.REJECTED
     app.store.observations.set_fields(archive.failed, {"pipelined.bright_star.classified_as": "faint"})
-    assert _card(app, archive.failed).state is Shown.WAITING
+    assert _card(app, archive.failed).state is DisplayState.WAITING
     archive.toy.step(archive.failed, "faint_star", "reduce", state="done")
-    assert _card(app, archive.failed).state is Shown.DONE
+    assert _card(app, archive.failed).state is DisplayState.DONE
 
 
 def test_a_pipeline_that_is_no_longer_configured_is_shown_all_the_same(app, archive, as_user) -> None:

@@ -19,7 +19,7 @@ STEPS = [("bright_star", "reduce"), ("bright_star", "strehl"), ("faint_star", "r
 ADMIN = {"_id": "admin", "programs": "all"}
 
 
-def read(**arguments: str) -> search_form.Asked:
+def read(**arguments: str) -> search_form.SearchForm:
     return search_form.read(MultiDict(arguments), STEPS)
 
 

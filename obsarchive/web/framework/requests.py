@@ -1,17 +1,19 @@
-"""Wishes: what people ask of the daemon. The portal notes them; the daemon grants them and alone changes the book."""
+"""Requests of users: the portal notes them; the daemon applies them and alone changes documents."""
 
 from typing import Any, Literal
 
+from flask_login import current_user
+
 from obsarchive.store import Document
-from obsarchive.web.framework.authorization import asking, audit
+from obsarchive.web.framework.authorization import audit
 from obsarchive.web.framework.context import portal
 
 
-def wish(kind: str, **what: str) -> bool:
-    """Note a wish of whoever asks; False when the same one waits already."""
+def submit(kind: str, **what: str) -> bool:
+    """Note a wish of the user; False when the same one waits already."""
     said = {key: value for key, value in what.items() if value}
     audit(kind, **said)
-    return portal().store.requests.ask(kind, asking().name, said)
+    return portal().store.requests.ask(kind, current_user.name, said)
 
 
 def is_known(scope: Literal["observation", "night"], pipeline: str, step: str = "") -> bool:
@@ -22,11 +24,11 @@ def is_known(scope: Literal["observation", "night"], pipeline: str, step: str = 
 
 def waiting_redos(subject: str) -> set[tuple[str, str]]:
     """Pipelines and steps (empty: the whole) of an observation or night that the daemon is still to do again."""
-    found = [wish["what"] for wish in portal().store.requests.waiting() if wish["kind"] == "redo"]
+    found = [asked["what"] for asked in portal().store.requests.waiting() if asked["kind"] == "redo"]
     return {(what.get("pipeline", ""), what.get("step", "")) for what in found if what.get("subject") == subject}
 
 
 def last_refusal(kind: str, **what: Any) -> Document | None:
-    """Return the latest wish of a kind about something, if the daemon could not grant it."""
+    """Return the latest request of a kind about something, if the daemon rejected it."""
     latest = next(iter(portal().store.requests.about(kind, **what)), None)
     return latest if latest and latest.get("problem") else None

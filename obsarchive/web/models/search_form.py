@@ -28,7 +28,7 @@ Steps = Sequence[tuple[str, str]]
 
 
 @dataclass
-class Asked:
+class SearchForm:
     """A search as an address asks for it.
 
     Parameters
@@ -56,7 +56,7 @@ class Asked:
 
 
 @dataclass
-class AskedSources:
+class SourceSearchForm:
     """A search for sources of surveys, as an address asks for it.
 
     Parameters
@@ -90,7 +90,7 @@ def sort_fields(steps: Steps) -> dict[str, str]:
     return {**SORTS, **number_fields(steps)}
 
 
-def read(arguments: MultiDict[str, str], steps: Steps) -> Asked:
+def read(arguments: MultiDict[str, str], steps: Steps) -> SearchForm:
     """Read the parameters of a search; of a parameter that is given twice, all filters and steps count, else the first.
 
     Parameters
@@ -103,7 +103,7 @@ def read(arguments: MultiDict[str, str], steps: Steps) -> Asked:
     return _Reader(arguments, steps).read()
 
 
-def read_sources(arguments: MultiDict[str, str]) -> AskedSources:
+def read_sources(arguments: MultiDict[str, str]) -> SourceSearchForm:
     """Read the parameters of a search for sources."""
     return _Reader(arguments, ()).read_sources()
 
@@ -113,7 +113,7 @@ class _Reader:
         self.arguments, self.steps = arguments, steps
         self.problems: dict[str, str] = {}
 
-    def read(self) -> Asked:
+    def read(self) -> SearchForm:
         sort, order = self._order()
         criteria = Criteria(
             name=self._text("name"),
@@ -134,9 +134,9 @@ class _Reader:
             state=self._state(),
             known_steps=self.steps,
         )
-        return Asked(criteria, order, sort, self._limit(), self.arguments.get("cursor", ""), self.problems)
+        return SearchForm(criteria, order, sort, self._limit(), self.arguments.get("cursor", ""), self.problems)
 
-    def read_sources(self) -> AskedSources:
+    def read_sources(self) -> SourceSearchForm:
         cone, which = self._cone(), self._text("state")
         if cone is not None and cone.radius_deg > LARGEST_CONE_DEG:
             self.problems["radius"] = f"at most {LARGEST_CONE_DEG:g} deg"
@@ -147,7 +147,7 @@ class _Reader:
             case text if text:
                 self.problems["state"] = "detected or failed"
         place = self._limit(), self.arguments.get("cursor", "")
-        return AskedSources(criteria, self._text("project"), *place, self.problems)
+        return SourceSearchForm(criteria, self._text("project"), *place, self.problems)
 
     def _text(self, name: str) -> str:
         found = self.arguments.get(name, "").strip()
@@ -265,7 +265,7 @@ def _target(line: str, radius_deg: float) -> str | Cone:
     return line if place is None else Cone(*place, radius_deg)
 
 
-def spoken(arguments: MultiDict[str, str], *but: str) -> dict[str, list[str]]:
+def query_parameters(arguments: MultiDict[str, str], *but: str) -> dict[str, list[str]]:
     """Parameters that say something, but for some, to make another address of."""
     lists = {name: [value for value in values if value] for name, values in arguments.lists() if name not in but}
     return {name: values for name, values in lists.items() if values}

@@ -15,7 +15,7 @@ from obsarchive.pipeline.chain import ChainEntry
 from obsarchive.store import Document
 
 Subject = Observation | Night
-Running = Mapping[tuple[str, str, str], Document]
+ActiveJobs = Mapping[tuple[str, str, str], Document]
 """Attempts under way, by subject, pipeline and step."""
 
 PICTURE_KINDS = (
@@ -45,7 +45,7 @@ FIRST_LOOKED_AT = (
 )
 
 
-class Shown(StrEnum):
+class DisplayState(StrEnum):
     """Where something stands, in the words of the portal; the order decides which word sums up several."""
 
     RUNNING = "running"
@@ -58,7 +58,7 @@ class Shown(StrEnum):
     DONE = "done"
 
 
-_ENDED = {State.DONE: Shown.DONE, State.FAILED: Shown.FAILED, State.REJECTED: Shown.REJECTED}
+_ENDED = {State.DONE: DisplayState.DONE, State.FAILED: DisplayState.FAILED, State.REJECTED: DisplayState.REJECTED}
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class StepView:
     """A step and where it stands."""
 
     name: str
-    state: Shown
+    state: DisplayState
     record: StepRecord
     job: Document = field(default_factory=dict)
 
@@ -103,9 +103,9 @@ class PipelineView:
     steps: tuple[StepView, ...]
 
     @property
-    def state(self) -> Shown:
+    def state(self) -> DisplayState:
         """The word that sums up its steps."""
-        return min((step.state for step in self.steps), key=list(Shown).index, default=Shown.WAITING)
+        return min((step.state for step in self.steps), key=list(DisplayState).index, default=DisplayState.WAITING)
 
     @property
     def version(self) -> str:
@@ -163,7 +163,7 @@ def running(jobs: Iterable[Document]) -> dict[tuple[str, str, str], Document]:
     }
 
 
-def pipelines_of(subject: Subject, chain: Sequence[ChainEntry], layout: Layout, jobs: Running) -> list[PipelineView]:
+def pipelines_of(subject: Subject, chain: Sequence[ChainEntry], layout: Layout, jobs: ActiveJobs) -> list[PipelineView]:
     """Pipelines that apply to an observation or night or have run on it: those of the configuration, then others."""
     scope = "night" if isinstance(subject, Night) else "observation"
     views = []
@@ -191,25 +191,25 @@ def _unconfigured(subject: Subject, known: set[str], layout: Layout) -> list[Pip
 
 
 def _steps(
-    subject: str, pipeline: str, record: PipelineRecord, after: Mapping[str, Sequence[str]], jobs: Running
+    subject: str, pipeline: str, record: PipelineRecord, after: Mapping[str, Sequence[str]], jobs: ActiveJobs
 ) -> Iterator[StepView]:
     stopped: set[str] = set()
     for name, before in after.items():
         step, job = record.step(name), jobs.get((subject, pipeline, name), {})
         state = _shown(step, job, blocked=not stopped.isdisjoint(before))
-        if state in (Shown.FAILED, Shown.REJECTED, Shown.NOT_RUN):
+        if state in (DisplayState.FAILED, DisplayState.REJECTED, DisplayState.NOT_RUN):
             stopped.add(name)
         yield StepView(name, state, step, job)
 
 
-def _shown(step: StepRecord, job: Document, blocked: bool) -> Shown:
+def _shown(step: StepRecord, job: Document, blocked: bool) -> DisplayState:
     if step.state in _ENDED:
         return _ENDED[step.state]
     if step.state is State.ENQUEUED:
-        return Shown.RUNNING if has_begun(job) else Shown.QUEUED
+        return DisplayState.RUNNING if has_begun(job) else DisplayState.QUEUED
     if blocked:
-        return Shown.NOT_RUN
-    return Shown.STALE if step.products else Shown.WAITING
+        return DisplayState.NOT_RUN
+    return DisplayState.STALE if step.products else DisplayState.WAITING
 
 
 def find_product(views: Iterable[PipelineView], pipeline: str, name: str) -> tuple[Path, Mapping[str, Any]] | None:
@@ -260,10 +260,12 @@ class Card:
         return list(first.values())
 
     @cached_property
-    def state(self) -> Shown:
+    def state(self) -> DisplayState:
         """What sums up the observation; a pipeline that rejected it counts only where no other took it on."""
         states = {view.state for view in self.pipelines}
-        return min(states - {Shown.REJECTED} or states, key=list(Shown).index, default=Shown.WAITING)
+        return min(
+            states - {DisplayState.REJECTED} or states, key=list(DisplayState).index, default=DisplayState.WAITING
+        )
 
     @property
     def version(self) -> str:
@@ -302,7 +304,7 @@ class Card:
     @property
     def troubles(self) -> list[tuple[PipelineView, StepView]]:
         """Steps that failed or were rejected."""
-        bad = (Shown.FAILED, Shown.REJECTED)
+        bad = (DisplayState.FAILED, DisplayState.REJECTED)
         return [(view, step) for view in self.pipelines for step in view.steps if step.state in bad]
 
     @property
@@ -323,7 +325,7 @@ SORTS = {
     "name": lambda card: card.name.lower(),
     "filter": lambda card: card.observation.filter,
     "strehl": lambda card: -1.0 if card.strehl is None else card.strehl,
-    "state": lambda card: list(Shown).index(card.state),
+    "state": lambda card: list(DisplayState).index(card.state),
 }
 
 

@@ -7,17 +7,18 @@ from typing import Any
 
 from flask import Blueprint, Response, abort, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from flask_login import current_user
 
 from obsarchive.core.documents import Observation
 from obsarchive.pipeline.chain import steps_of
 from obsarchive.store.search import BadCursor, Page
-from obsarchive.web.framework.authorization import asking, audit, for_tokens
+from obsarchive.web.framework.authorization import audit, for_tokens
 from obsarchive.web.framework.context import portal
 from obsarchive.web.framework.template_filters import utc
 from obsarchive.web.models import search_form, votables
 from obsarchive.web.models.cards import card_of
 from obsarchive.web.models.columns import Column, columns
-from obsarchive.web.models.search_form import Asked, spoken
+from obsarchive.web.models.search_form import SearchForm, query_parameters
 from obsarchive.web.models.view_models import Card
 from obsarchive.web.pages.sky_map import Mark, sky_map
 
@@ -33,12 +34,12 @@ def cards(observations: Iterable[Observation]) -> Iterator[Card]:
     return (card_of(found, {}) for found in observations)
 
 
-def asked() -> Asked:
+def asked() -> SearchForm:
     """Read what is looked for from the address."""
     return search_form.read(request.args, steps_of(portal().chain))
 
 
-def understood() -> Asked:
+def understood() -> SearchForm:
     """Read what is looked for, where there is no page to show problems on: 400 with what was not understood."""
     wanted = asked()
     if wanted.problems:
@@ -46,11 +47,11 @@ def understood() -> Asked:
     return wanted
 
 
-def page_of(wanted: Asked) -> Page:
+def page_of(wanted: SearchForm) -> Page:
     """Return the page that is asked for; 400 if its mark is none of ours."""
     try:
         return portal().store.browse.search(
-            asking().document, wanted.criteria, wanted.order, wanted.limit, wanted.cursor
+            current_user.document, wanted.criteria, wanted.order, wanted.limit, wanted.cursor
         )
     except BadCursor:
         abort(400)
@@ -59,8 +60,8 @@ def page_of(wanted: Asked) -> Page:
 @bp.get("")
 def search() -> ResponseReturnValue:
     """Show the form, and what was found if something was looked for."""
-    wanted, me, browse = asked(), asking().document, portal().store.browse
-    looked_for = bool(spoken(request.args, "columns", "unit", "sort", "limit", "view"))
+    wanted, me, browse = asked(), current_user.document, portal().store.browse
+    looked_for = bool(query_parameters(request.args, "columns", "unit", "sort", "limit", "view"))
     page = page_of(wanted) if looked_for and not wanted.problems else None
     known = columns(portal().chain)
     chosen = _chosen(known)
@@ -82,7 +83,7 @@ def search() -> ResponseReturnValue:
         filters=browse.values("filter"),
         programs=browse.programs(me),
         cameras=browse.values("camera"),
-        more_asked=bool(spoken(request.args, *SIMPLE, "columns", "sort", "limit", "view", "cursor")),
+        more_asked=bool(query_parameters(request.args, *SIMPLE, "columns", "sort", "limit", "view", "cursor")),
         as_thumbnails=request.args.get("view") == "thumbnails",
     )
 
@@ -103,7 +104,7 @@ def _chosen(known: list[Column]) -> set[str]:
 
 def _address(to: str = "search.search", form: str | None = None, **changes: Any) -> str:
     """Return the address of this search with some parameters changed, from its first page; or of what to do with it."""
-    kept: dict[str, Any] = spoken(request.args, "cursor", *changes)
+    kept: dict[str, Any] = query_parameters(request.args, "cursor", *changes)
     kept |= {"form": form} if form else {}
     return url_for(to, **kept, **{name: value for name, value in changes.items() if value})
 
@@ -118,7 +119,7 @@ def _sort_address(column: Column) -> str:
 def export(form: str) -> ResponseReturnValue:
     """Return all that is found, at most `MOST_EXPORTED` rows, as a file."""
     wanted = understood()
-    found = portal().store.browse.stream(asking().document, wanted.criteria, wanted.order, MOST_EXPORTED)
+    found = portal().store.browse.stream(current_user.document, wanted.criteria, wanted.order, MOST_EXPORTED)
     audit("export", path=request.full_path)
     known = columns(portal().chain)
     rows = list(cards(found))

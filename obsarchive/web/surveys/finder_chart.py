@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from obsarchive.science.astrometry.spherical import offsets_arcsec
+from obsarchive.science.astrometry.spherical import tangent_plane_offsets
 from obsarchive.store import Document
 
 RADIUS_ARCSEC = 60.0
@@ -56,7 +56,7 @@ def chart(source: Document, found: Sequence[Document]) -> Chart:
     others = [other for other in found if other["_id"] != source["_id"]]
     everything = [source, *others]
     ra, dec = (np.array([float(one[key]) for one in everything]) for key in ("ra_deg", "dec_deg"))
-    east, north = offsets_arcsec(ra, dec, (ra[0], dec[0]))
+    east, north = tangent_plane_offsets(ra, dec, (ra[0], dec[0]))
     dots = _dots([one.get("mag") for one in everything])
     places = [
         Neighbour(one, round(-float(x), 2), round(-float(y), 2), dot)

@@ -16,7 +16,7 @@ from obsarchive.web.framework.authorization import audit, for_tokens
 from obsarchive.web.framework.context import portal
 from obsarchive.web.framework.file_responses import FILE_POLICY
 from obsarchive.web.models import search_form
-from obsarchive.web.models.search_form import AskedSources, spoken
+from obsarchive.web.models.search_form import SourceSearchForm, query_parameters
 from obsarchive.web.pages.datasets import asked_period
 from obsarchive.web.pages.sky_map import Mark, sky_map
 from obsarchive.web.pages.viewer import sky_picture
@@ -70,7 +70,7 @@ def sources() -> ResponseReturnValue:
         sky=sky_map(map(_mark, shown)),
         units=[unit for unit in search_form.UNITS if unit != "rad"],
         address=_address,
-        asked=bool(spoken(request.args, "unit", "limit", "cursor")),
+        asked=bool(query_parameters(request.args, "unit", "limit", "cursor")),
     )
 
 
@@ -80,7 +80,7 @@ def now() -> ResponseReturnValue:
     return render_template("_sources.html", **_progress(visible_projects()))
 
 
-def page_of(wanted: AskedSources) -> SourcePage:
+def page_of(wanted: SourceSearchForm) -> SourcePage:
     """Return the page that is asked for; 400 if its mark is none of ours."""
     try:
         runs = visible_runs(wanted.project)
@@ -89,7 +89,7 @@ def page_of(wanted: AskedSources) -> SourcePage:
         abort(400)
 
 
-def rows(page: SourcePage, wanted: AskedSources) -> list[Row]:
+def rows(page: SourcePage, wanted: SourceSearchForm) -> list[Row]:
     """Return sources as tables show them."""
     names, runs = [str(source["_id"]) for source in page.sources], visible_runs(wanted.project)
     events = portal().store.sources.events(names, runs)
@@ -115,7 +115,7 @@ def _mark(row: Row) -> Mark:
 
 def _address(**changes: str) -> str:
     """Return the address of this search with some parameters changed, from its first page."""
-    kept: dict[str, Any] = spoken(request.args, "cursor", *changes)
+    kept: dict[str, Any] = query_parameters(request.args, "cursor", *changes)
     kept |= {name: value for name, value in changes.items() if value}
     return url_for(".sources", **kept)
 
