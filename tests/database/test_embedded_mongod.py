@@ -66,7 +66,7 @@ class User:
     PROGRAM = """
 import sys
 from pathlib import Path
-from obsarchive.mongod import EmbeddedMongod
+from obsarchive.database.embedded_mongod import EmbeddedMongod
 with EmbeddedMongod(Path(sys.argv[1])) as server:
     print(server.pid, flush=True)
     sys.stdin.read()
@@ -185,7 +185,7 @@ class TestSharing:
         program = """
 import os, sys
 from pathlib import Path
-from obsarchive.mongod import EmbeddedMongod
+from obsarchive.database.embedded_mongod import EmbeddedMongod
 mongod = EmbeddedMongod(Path(sys.argv[1]), database="book")
 mongod.start()
 child = os.fork()
@@ -227,7 +227,7 @@ class TestFaults:
         killed_in_step = f"""
 import os, sys
 from pathlib import Path
-from obsarchive import mongod
+from obsarchive.database import embedded_mongod as mongod
 done = mongod.{step}
 def killed(*args, **kwargs):
     done(*args, **kwargs)

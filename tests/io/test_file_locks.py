@@ -54,7 +54,7 @@ def test_files_are_private_and_close_on_exec(locks):
 FORK_AND_BE_KILLED = """
 import fcntl, os, signal, sys
 from pathlib import Path
-from obsarchive.locks import FileLock
+from obsarchive.io.file_locks import FileLock
 lock = FileLock(Path(sys.argv[1]))
 lock.acquire(fcntl.LOCK_EX, timeout_s=0)
 child = os.fork()

@@ -94,7 +94,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from obsarchive.errors import ArchiveError
-from obsarchive.fitsio import Provenance, write_fits
+from obsarchive.io.fits_products import Provenance, write_fits
 folder = Path(sys.argv[1])
 try:
     write_fits(folder / "a.fits", np.zeros((400, 400)), None, Provenance("1", "p", "s", "c"))

@@ -367,7 +367,7 @@ from pathlib import Path
 
 import numpy as np
 
-from surveys.storage import PhotometryFile, Record
+from surveys.formats.hdf5_light_curves import PhotometryFile, Record
 
 
 def write(path, told, start, stop):

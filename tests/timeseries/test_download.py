@@ -175,8 +175,8 @@ KILLED = """
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from obsarchive.intake.fetch import Intake
-from obsarchive.intake.request import load
+from obsarchive.timeseries.download.run import Intake
+from obsarchive.timeseries.download.download_config import load
 from obsarchive.store import Store
 
 store = Store(sys.argv[2], sys.argv[3])
