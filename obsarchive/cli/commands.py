@@ -165,9 +165,9 @@ COMMANDS = {
     "users": Command("", "Manage the people who use the portal.", _group(_USERS, "ACTION")),
     "psflib": Command("", "Manage the reference stars of the PSF library.", _group(_PSF_LIBRARY, "ACTION")),
     "rebuild": Command("archive.rebuild", "Rebuild the database from the archive tree.", _CONFIG),
-    "verify": Command("archive.verify", "Compare every product with its checksum.", _CONFIG),
+    "verify": Command("verify.run", "Compare every product with its checksum.", _CONFIG),
     "simulate": Command(
-        "archive.simulate",
+        "demo.simulate",
         "Write a simulated night of raw files.",
         _CONFIG,
         _argument("--night", default=DEMO_NIGHT, metavar="YYYYMMDD", help="default: %(default)s"),
