@@ -129,6 +129,11 @@ _SURVEYS = {
     "efficiency": Command("surveys.run", OTHERS["efficiency"], *_PROJECT, _PICTURE, sender=""),
 }
 COMMANDS = {
+    "init": Command(
+        "init.run",
+        "Write a configuration to start from.",
+        _argument("folder", type=Path, metavar="DIR", help="folder of the archive; made if it is not there"),
+    ),
     "run": Command("demo.run", "Start daemon and portal; a demo night if there is none.", _CONFIG),
     "daemon": Command(
         "daemon.run",
