@@ -187,6 +187,10 @@ def _good_magnitudes(curves: list[Lightcurve]) -> tuple[np.ndarray, np.ndarray, 
     return mjd[order], mag[order], error[order]
 
 
+MOVED = {"surveys.ztf": "surveys.observatory.ztf", "surveys.tess": "surveys.observatory.tess"}
+"""Modules of classes by the names that configurations written by earlier versions know them."""
+
+
 def load_class(module: str | None, name: str | None, default: type[Part]) -> type[Part]:
     """Return a class of the user's own, or the default one.
 
@@ -209,6 +213,7 @@ def load_class(module: str | None, name: str | None, default: type[Part]) -> typ
     """
     if not module and not name:
         return default
+    module = MOVED.get(module or "", module)
     path = f"{module or default.__module__}.{name or default.__name__}"
     try:
         found = import_class(path)

@@ -120,20 +120,18 @@ class Catalog(Configured):
 
     def _fetch(self, path: Path) -> Path:
         """Download the default catalogue and return the compressed file."""
-        from obsarchive.remote.http import PoliteClient
+        from obsarchive.remote.http import HttpClient
         from surveys.formats.catalog_tables import open_table
 
         log.info("%s is not here: it is fetched from %s", path.name, self.pars.service)
-        client = PoliteClient("the catalogue of white dwarfs", self.pars.service, timeout_s=120.0)
         packed = path.with_name(f"{path.name}.gz")
+        with HttpClient("the catalogue of white dwarfs", self.pars.service, timeout_s=120.0) as client:
+            client.download(WHITE_DWARFS_PATH, packed)
         try:
-            client.fetch(WHITE_DWARFS_PATH, packed)
             open_table(packed)
         except ConfigError:
             packed.unlink()  # an error page instead of the catalogue, or half of it
             raise
-        finally:
-            client.close()
         return packed
 
     def _find_columns(self, names: Sequence[str]) -> dict[str, str]:

@@ -13,6 +13,7 @@ import numpy as np
 from obsarchive.config.model import Parallel
 from obsarchive.core.progress import Bar
 from obsarchive.errors import ArchiveError
+from obsarchive.execution.work import Runner, run_locally
 from obsarchive.io.file_locks import FileLock
 from obsarchive.science.astrometry.spherical import tangent_plane_offsets
 from obsarchive.store import Results, Surveys
@@ -22,7 +23,7 @@ from surveys.histograms import Histogram
 from surveys.histograms.file import HistogramFile
 from surveys.observatory.base import bin_of, reason_of
 from surveys.source import Source
-from surveys.worker import Bin, Outcome, work_on
+from surveys.worker import Bin, ZoneRecord, work_on
 
 if TYPE_CHECKING:
     from surveys.project import Project
@@ -76,7 +77,7 @@ class Run:
         for i in due:
             bins.setdefault(bin_of({"ra": ra[i]}), []).append(i)
         with ExitStack() as stack:
-            each = self._workers(stack) if due and self._works else None
+            each = self._workers(stack) if due and self._works else run_locally
             waiting = sorted(bins)
             while waiting:
                 batch: list[int] = []
@@ -117,10 +118,10 @@ class Run:
                 older,
             )
 
-    def _workers(self, stack: ExitStack) -> Any:
-        """Return the function of a cluster that processes many RA zones, or None for this process."""
+    def _workers(self, stack: ExitStack) -> Runner:
+        """Return the function of a cluster that processes many RA zones, or of this process."""
         if self.project.pars.num_workers < 1 or self._n_due < LEAST_FOR_WORKERS:
-            return None
+            return run_locally
         from obsarchive.execution.cluster import Cluster  # late: it imports distributed
 
         config = find_config()
@@ -146,7 +147,7 @@ class Run:
                     break
             yield mine
 
-    def _batch(self, indices: Sequence[int], each: Any) -> None:
+    def _batch(self, indices: Sequence[int], each: Runner) -> None:
         """Fetch, reduce and analyse the sources of RA zones that are locked."""
         # another process may have finished them before this one had the lock
         due = self._still_due(indices)
@@ -154,11 +155,11 @@ class Run:
         if "fetch" in self.stages:
             self._fetch(rows)
         if self._works:
-            outcomes = []
-            for outcome in self._worked(rows, each):
-                outcomes.append(outcome)
-                self._tell(len(outcome.results.names))
-            self._commit(outcomes)
+            records = []
+            for record in self._worked(rows, each):
+                records.append(record)
+                self._tell(len(record.results.names))
+            self._commit(records)
         self._n_seen += len(indices)
         self._n_told, self._next_note = self._n_seen * self._parts, 0.0
         self._tell(0)
@@ -229,7 +230,7 @@ class Run:
                 else:
                     self.fetched += 1
 
-    def _worked(self, rows: Sequence[dict[str, Any]], each: Any) -> Iterator[Outcome]:
+    def _worked(self, rows: Sequence[dict[str, Any]], each: Runner) -> Iterator[ZoneRecord]:
         """Yield the results of the sources that have raw photometry, RA zone by RA zone."""
         raw: dict[str, list[Document]] = {}
         names = [str(row["name"]) for row in rows]
@@ -243,26 +244,25 @@ class Run:
         ]
         yield from self._each(tasks, each)
 
-    def _each(self, tasks: Sequence[Bin], each: Any) -> Iterator[Outcome]:
-        if each is None:
-            yield from map(work_on, tasks)
-            return
-        for number, outcome in each(work_on, tasks):
-            if isinstance(outcome, Exception):
+    def _each(self, tasks: Sequence[Bin], each: Runner) -> Iterator[ZoneRecord]:
+        for number, result in each(work_on, tasks):
+            if isinstance(result, ArchiveError) and each is run_locally:
+                raise result
+            if isinstance(result, Exception):
                 degree = bin_of(tasks[number].rows[0])
                 raise ArchiveError(
-                    f"{self.recipe.run}: the work on RA {degree} was lost: {outcome}; run it again"
-                ) from outcome
-            yield outcome
+                    f"{self.recipe.run}: the work on RA {degree} was lost: {result}; run it again"
+                ) from result
+            yield result.record
 
-    def _commit(self, outcomes: Sequence[Outcome]) -> None:
+    def _commit(self, records: Sequence[ZoneRecord]) -> None:
         """Write the results of a batch to the database; their files are complete."""
         results = Results()
-        for outcome in outcomes:
-            results += outcome.results
-            self.failures += outcome.failures
-            if outcome.histogram is not None:
-                self._histogram += outcome.histogram
+        for record in records:
+            results += record.results
+            self.failures += record.failures
+            if record.histogram is not None:
+                self._histogram += record.histogram
         if self.recipe.analysis is None:
             # reduced only: older results of the analysis belong to the same light curves and remain
             self.surveys.replace(self.recipe.run, results, ["lightcurves"])
@@ -271,13 +271,13 @@ class Run:
         self.analysed += len(results.names)
         self.detections += sum(not found["simulated"] for found in results.detections)
 
-    def _count(self, names: set[str], each: Any) -> Iterator[Histogram]:
+    def _count(self, names: set[str], each: Runner) -> Iterator[Histogram]:
         """Yield histograms of the light curves of finished sources."""
         catalog = self.project.catalog
         groups = _by_bin(catalog.get_row(name) for name in sorted(names) if name in catalog)
-        for outcome in self._each([Bin(self.recipe, group, {}, only_count=True) for group in groups], each):
-            if outcome.histogram is not None:
-                yield outcome.histogram
+        for record in self._each([Bin(self.recipe, group, {}, only_count=True) for group in groups], each):
+            if record.histogram is not None:
+                yield record.histogram
 
 
 def _by_bin(rows: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:

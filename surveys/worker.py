@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from obsarchive.errors import ArchiveError
+from obsarchive.execution.work import ResultState, StepResult
 from obsarchive.store import Results
 from surveys import dataset
 from surveys.analysis import Analysis, in_memory
@@ -77,15 +78,15 @@ class Bin:
 
 
 @dataclass
-class Outcome:
-    """Results of an RA zone, with its part of the histogram and the failures (source and reason)."""
+class ZoneRecord:
+    """Results of an RA zone: documents, the histogram of its light curves, and what failed, by source."""
 
     results: Results = field(default_factory=Results)
     histogram: Histogram | None = None
     failures: list[tuple[str, str]] = field(default_factory=list)
 
 
-def work_on(task: Bin) -> Outcome:
+def work_on(task: Bin) -> StepResult[ZoneRecord]:
     """Process an RA zone; an error of one source is noted with that source."""
     recipe = task.recipe
     # a worker is a new process: it knows neither the data folder nor where modules of the user are
@@ -93,7 +94,7 @@ def work_on(task: Bin) -> Outcome:
     for path in recipe.paths:
         if path not in sys.path:
             sys.path.append(path)
-    outcome = Outcome(histogram=Histogram() if recipe.analysis else None)
+    record = ZoneRecord(histogram=Histogram() if recipe.analysis else None)
     kept = _kept_curves(task) if task.only_count else {}
     raw, problems = ({}, {}) if task.only_count else _read(task)
     written: dict[str, dict[str, Record]] = {}
@@ -101,7 +102,7 @@ def work_on(task: Bin) -> Outcome:
     def analyse(one: Source) -> list[Lightcurve]:
         own = raw.get(one.name, [])
         curves = kept.get(one.name, []) if task.only_count else _reduced(recipe, own, problems.get(one.name))
-        return _analysed(recipe, in_memory(one, curves), outcome)
+        return _analysed(recipe, in_memory(one, curves), record)
 
     for row in task.rows:
         name = str(row["name"])
@@ -111,18 +112,18 @@ def work_on(task: Bin) -> Outcome:
             expected = isinstance(analysed, ArchiveError)
             log.warning("%s %s: %s", recipe.run, name, analysed, exc_info=None if expected else analysed)
             failed = Properties(name, recipe.run, recipe.cfg_hash, "failed", reason_of(analysed))
-            outcome.failures.append((name, failed.reason))
-            _note(outcome.results, name, [], [failed.document()] if recipe.analysis else [])
+            record.failures.append((name, failed.reason))
+            _note(record.results, name, [], [failed.document()] if recipe.analysis else [])
             continue
         for curve in analysed:
             written.setdefault(curve.filename, {})[curve.filekey] = curve.record
         inputs = {found.observatory: _checksum(task, name, found.observatory) for found in raw.get(name, [])}
         properties = [{**source.properties.document(), "inputs": inputs}] if recipe.analysis else []
-        _note(outcome.results, name, [curve.document(recipe.cfg_hash) for curve in analysed], properties)
-        outcome.results.detections += [found.document() for found in (source.detections if recipe.analysis else [])]
+        _note(record.results, name, [curve.document(recipe.cfg_hash) for curve in analysed], properties)
+        record.results.detections += [found.document() for found in (source.detections if recipe.analysis else [])]
     if not task.only_count:
-        _write(recipe, bin_of(task.rows[0]), outcome.results.names, written)
-    return outcome
+        _write(recipe, bin_of(task.rows[0]), record.results.names, written)
+    return StepResult(f"RA {bin_of(task.rows[0])}", ResultState.DONE, "", record)
 
 
 def _note(results: Results, name: str, curves: list[Document], properties: list[Document]) -> None:
@@ -167,14 +168,14 @@ def _reduced(recipe: Recipe, raw: Sequence[RawPhotometry], problem: ArchiveError
     return [curve for one in raw for curve in by_name[one.observatory].reduce(one)]
 
 
-def _analysed(recipe: Recipe, source: Source, outcome: Outcome) -> list[Lightcurve]:
+def _analysed(recipe: Recipe, source: Source, record: ZoneRecord) -> list[Lightcurve]:
     """Return the light curves of a source that are stored after its analysis."""
     curves = list(source.lightcurves)
     if recipe.analysis is None:
         return curves
     recipe.analysis.analyze_source(source, recipe.run, recipe.cfg_hash)
-    if outcome.histogram is not None:
-        recipe.analysis.count(outcome.histogram, source)
+    if record.histogram is not None:
+        recipe.analysis.count(record.histogram, source)
     return curves + source.processed_lightcurves if recipe.analysis.pars.save_processed else curves
 
 

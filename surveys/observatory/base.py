@@ -32,7 +32,7 @@ from surveys.parameters import legalize
 from surveys.source import Source
 
 if TYPE_CHECKING:
-    from obsarchive.remote.http import PoliteClient
+    from obsarchive.remote.http import HttpClient
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class VirtualObservatory(PhotometryReducer):
         self.sources: deque[Source] = deque(maxlen=self.pars.download_batch_size)
         self.raw_data: deque[RawPhotometry] = deque(maxlen=self.pars.download_batch_size)
         self.failures_list: list[dict[str, Any]] = []
-        self._client: PoliteClient | None = None
+        self._client: HttpClient | None = None
 
     @property
     def datasets(self) -> deque[RawPhotometry]:
@@ -84,13 +84,13 @@ class VirtualObservatory(PhotometryReducer):
         return state
 
     @property
-    def client(self) -> "PoliteClient":
+    def client(self) -> "HttpClient":
         """HTTP client of the service."""
         if self._client is None:
-            from obsarchive.remote.http import PoliteClient  # late: not needed to reduce
+            from obsarchive.remote.http import HttpClient  # late: not needed to reduce
 
             pars = self.pars
-            self._client = PoliteClient(self.name, pars.base_url, pars.rate_limit, pars.timeout, pars.max_tries)
+            self._client = HttpClient(self.name, pars.base_url, pars.rate_limit, pars.timeout, pars.max_tries)
         return self._client
 
     def secret(self, name: str) -> str:

@@ -5,11 +5,15 @@ import pytest
 from astropy import units as u
 from astropy.coordinates import EarthLocation, SkyCoord
 from astropy.time import Time
+from astropy.utils import iers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from obsarchive.science.astrometry.times import light_curve_times
 
+# at the Earth's centre its rotation does not matter, so no table of it need be recent
+iers.conf.auto_download, iers.conf.auto_max_age = False, None
+iers.conf.iers_degraded_accuracy = "ignore"
 CENTRE = EarthLocation.from_geocentric(0, 0, 0, unit=u.m)
 
 

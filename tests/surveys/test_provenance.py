@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from obsarchive.errors import ConfigError
 from surveys import provenance
+from surveys.analysis import load_class
 from surveys.config_files import read_section
+from surveys.observatory import VirtualObservatory
 from surveys.parameters import Parameters
 from surveys.provenance import canonical, code_of, digest_of_code, hash_of, seed_of, write_config
 
@@ -273,3 +275,8 @@ def test_the_configuration_of_a_run_can_be_read_as_that_of_the_next(tmp_path):
     write_config(tmp_path / "TOY_ab", config, "ab")
     assert path.read_bytes() == before
     assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize(("module", "name"), [("surveys.ztf", "VirtualZTF"), ("surveys.tess", "VirtualTESS")])
+def test_configurations_of_earlier_versions_find_the_classes_of_surveys(module: str, name: str) -> None:
+    assert load_class(module, name, VirtualObservatory).__name__ == name
