@@ -2,17 +2,25 @@ PYTHON ?= python3
 VENV = .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
+INSTALLED_DEV = $(VENV)/.installed-dev
 TOM = .venv-tom
 TOM_INSTALLED = $(TOM)/.installed-3.1.0
 
 .PHONY: install run test lint
 
-install: $(INSTALLED)
+install: $(INSTALLED_DEV)
 
+# What running needs.
 $(INSTALLED): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+# The same, with what tests and checks need.
+$(INSTALLED_DEV): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[dev,oracles]'
-	touch $(INSTALLED)
+	touch $(INSTALLED) $@
 
 # A TOM to upload light curves to, for the tests; it needs older libraries than ours.
 $(TOM_INSTALLED):
@@ -20,8 +28,8 @@ $(TOM_INSTALLED):
 	$(TOM)/bin/python -m pip install --quiet tomtoolkit==3.1.0
 	touch $(TOM_INSTALLED)
 
-run: install
-	$(BIN)/python -m obsarchive run config.json
+run: $(INSTALLED)
+	$(BIN)/obsarchive run config.json
 
 # Three processes on two cores, since many tests wait for a daemon of their own; so no process needs several threads.
 test: install $(TOM_INSTALLED)

@@ -26,6 +26,7 @@ TOGETHER = (
     "real/test_real_nights.py",
     "science/test_registration.py",
     "science/test_subtraction.py",
+    "cli/test_wheel.py",
     "daemon/test_commands.py",
     "docs/test_adapting.py",
     "timeseries/test_accuracy.py",

@@ -129,6 +129,11 @@ _SURVEYS = {
     "efficiency": Command("surveys.run", OTHERS["efficiency"], *_PROJECT, _PICTURE, sender=""),
 }
 COMMANDS = {
+    "init": Command(
+        "init.run",
+        "Write a configuration to start from.",
+        _argument("folder", type=Path, metavar="DIR", help="folder of the archive; made if it is not there"),
+    ),
     "run": Command("demo.run", "Start daemon and portal; a demo night if there is none.", _CONFIG),
     "daemon": Command(
         "daemon.run",
@@ -165,9 +170,9 @@ COMMANDS = {
     "users": Command("", "Manage the people who use the portal.", _group(_USERS, "ACTION")),
     "psflib": Command("", "Manage the reference stars of the PSF library.", _group(_PSF_LIBRARY, "ACTION")),
     "rebuild": Command("archive.rebuild", "Rebuild the database from the archive tree.", _CONFIG),
-    "verify": Command("archive.verify", "Compare every product with its checksum.", _CONFIG),
+    "verify": Command("verify.run", "Compare every product with its checksum.", _CONFIG),
     "simulate": Command(
-        "archive.simulate",
+        "demo.simulate",
         "Write a simulated night of raw files.",
         _CONFIG,
         _argument("--night", default=DEMO_NIGHT, metavar="YYYYMMDD", help="default: %(default)s"),

@@ -12,8 +12,11 @@ def say(text: str) -> None:
     sys.stdout.write(text)
 
 
-def configure(options: Namespace) -> Config:
-    """Read the configuration of a command, which logs to the terminal alone."""
-    config = load(options.config)
+def configure(options: Namespace, *, import_classes: bool = False) -> Config:
+    """Read the configuration of a command, which logs to the terminal alone.
+
+    `import_classes`: for commands that need the pipelines; the others answer before these could be imported.
+    """
+    config = load(options.config, import_classes=import_classes)
     logs.set_up(None, "command", config.misc.logging_level)
     return config

@@ -1,4 +1,4 @@
-"""``obsarchive run``, which ``make run`` calls: a demo night, the daemon and the portal, until Ctrl-C."""
+"""``obsarchive simulate``: a demo night; ``obsarchive run``: the same, the daemon and the portal, until Ctrl-C."""
 
 import logging
 import signal
@@ -14,7 +14,7 @@ import httpx
 from obsarchive.accounts import users as accounts
 from obsarchive.cli.console import configure, say
 from obsarchive.database.connect import open_store
-from obsarchive.errors import ServiceUnavailable
+from obsarchive.errors import ConfigError, ServiceUnavailable
 from obsarchive.names import is_night
 from obsarchive.simulation import night as demo
 
@@ -24,9 +24,21 @@ READY_S = 60.0
 STOP_S = 90.0
 
 
+def simulate(options: Namespace) -> int:
+    """Write a simulated night of raw files."""
+    config = configure(options)
+    if not is_night(options.night):
+        raise ConfigError(f"--night {options.night}: expected a night written YYYYMMDD")
+    night = demo.NightPlan(night=options.night)
+    folder = demo.write_night(config.paths.raw[0].path, night)
+    demo.write_catalog(config.paths.archive, night)
+    say(f"{sum(1 for _ in folder.iterdir())} files in {folder}\n")
+    return 0
+
+
 def run(options: Namespace) -> int:
     """Write a demo night if there is no raw data, start daemon and portal, and wait."""
-    config = configure(options)
+    config = configure(options, import_classes=True)
     raw = config.paths.raw[0].path
     if not raw.is_dir() or not any(is_night(path.name) for path in raw.iterdir()):
         demo.write_night(raw)

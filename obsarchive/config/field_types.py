@@ -37,8 +37,9 @@ def _read_secret(value: object, info: ValidationInfo) -> object:
     raise ValueError('a secret is given as {"env": "NAME"} or {"file": "path"}, never written here')
 
 
-def _importable(name: str) -> str:
-    import_class(name)
+def _importable(name: str, info: ValidationInfo) -> str:
+    if (info.context or {}).get("import_classes", True):
+        import_class(name)
     return name
 
 

@@ -311,8 +311,15 @@ class Config(Section):
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def load(path: Path | str) -> Config:
+def load(path: Path | str, *, import_classes: bool = True) -> Config:
     """Read and check a configuration file.
+
+    Parameters
+    ----------
+    path : path or str
+        The file.
+    import_classes : bool, optional
+        Whether the classes it names must exist; they are imported, with what they need.
 
     Raises
     ------
@@ -333,7 +340,9 @@ def load(path: Path | str) -> Config:
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: expected one JSON object, found a {type(raw).__name__}")
     try:
-        config = Config.model_validate(_without_help(raw), context={"folder": path.parent})
+        config = Config.model_validate(
+            _without_help(raw), context={"folder": path.parent, "import_classes": import_classes}
+        )
     except ValidationError as err:
         raise ConfigError("\n".join(f"{path}: {line}" for line in _explained(err))) from err
     return config.model_copy(update={"source": path})

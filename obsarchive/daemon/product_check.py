@@ -6,14 +6,17 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from obsarchive.core.archive_paths import Layout
 from obsarchive.core.documents import StepRecord
 from obsarchive.core.step_state import State
-from obsarchive.daemon.planner import Subject
 from obsarchive.io.atomic import sha256
 from obsarchive.pipeline import Pipeline, Step
 from obsarchive.pipeline.chain import ChainEntry
+
+if TYPE_CHECKING:
+    from obsarchive.daemon.planner import Subject  # which needs the calibration
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +30,7 @@ class Missing:
     products: tuple[str, ...]
 
 
-def missing_products(subject: Subject, chain: Sequence[ChainEntry], layout: Layout) -> Iterator[Missing]:
+def missing_products(subject: "Subject", chain: Sequence[ChainEntry], layout: Layout) -> Iterator[Missing]:
     """Steps that are done although a product of theirs vanished or changed its size."""
     for link in chain:
         record = subject.pipeline(link.pipeline.name)

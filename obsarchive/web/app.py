@@ -10,6 +10,7 @@ from flask_login import AnonymousUserMixin, current_user
 
 from obsarchive import __version__
 from obsarchive.config.model import Config
+from obsarchive.core.shipped import shipped
 from obsarchive.store import Store
 from obsarchive.web.api import v1, virtual_observatory
 from obsarchive.web.framework.authorization import require_login
@@ -38,7 +39,6 @@ from surveys.database import root_of
 
 __all__ = ["Portal", "create_app"]
 
-ROOT = Path(__file__).parents[2]
 BLUEPRINTS = (
     login,
     account,
@@ -73,7 +73,7 @@ def create_app(config: Config, store: Store) -> Portal:
     ConfigError
         When the secret key is unsafe or a pipeline of the configuration is wrong.
     """
-    app = Portal(config, store, template_folder=ROOT / "templates", static_folder=ROOT / "static")
+    app = Portal(config, store, template_folder=shipped("templates"), static_folder=shipped("static"))
     app.url_map.merge_slashes = False  # its redirects would name whatever host the request named
     configure_security(app)
     require_login(app)
@@ -96,7 +96,7 @@ def _digest(path: Path) -> str:
 
 def _asset(name: str) -> str:
     """Return the address of a static file, which changes when the file does."""
-    return url_for("static", filename=name, v=_digest(ROOT / "static" / name))
+    return url_for("static", filename=name, v=_digest(shipped("static") / name))
 
 
 def template_context() -> dict[str, Any]:
