@@ -123,7 +123,8 @@ def test_a_night_is_reduced_and_shown(installed: Installed) -> None:
     config_file.write_text(json.dumps(config))
     installed.run("python", "-c", WRITE_NIGHT, "mine/data/raw")
     said = installed.run("obsarchive", "daemon", "mine/config.json", "--once")
-    assert "steps of this run: 24 done, 3 rejected\n" in said  # no references of the PSF library yet
+    # rejected: no references of the PSF library yet; how often a summary is made depends on the order of the ends
+    assert re.search(r"steps of this run: \d+ done, 3 rejected\n", said), said
     assert len(list((installed.folder / "mine/data/archive/20260314").glob("3_HIP_*/bright_star/100p.fits"))) == 3
 
     portal = subprocess.Popen(
