@@ -25,7 +25,7 @@ from obsarchive.timeseries.compare_photometry import (
     read_image,
 )
 
-DIFFERENCE = "photutils - fast"
+DIFFERENCE = "photutils minus fast"
 
 
 def run(options: Namespace) -> int:

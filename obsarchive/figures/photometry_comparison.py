@@ -42,9 +42,14 @@ def engine_differences(
         _differences(panel, found, bins[kind])
         panel.set_xlabel("magnitude")
         panel.set_title(f"{kind} photometry", loc="right", color=INK)
+    shown = [found for every in bins.values() for found in every if np.isfinite(found.scatter)]
+    if shown:
+        low, high = min(found.low for found in shown), max(found.high for found in shown)
+        for panel in panels:
+            panel.set_xlim(low, high)
     panels[0].set_ylabel(f"{difference} [mmag]")
     handles, names = panels[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False)
+    figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False, markerscale=1.6)
     return encoded(figure)
 
 
@@ -62,7 +67,6 @@ def _differences(panel: Axes, stars: Comparison, bins: Sequence[Bin]) -> None:
         edges, band = [known[0].low, *middle, known[-1].high], np.array([expected[0], *expected, expected[-1]])
         label = "scatter expected from both errors"
         panel.fill_between(edges, -band, band, color=BAND_COLOUR, alpha=0.28, lw=0, label=label)
-        panel.set_xlim(edges[0], edges[-1])
     shown = slice(None, None, max(1, len(stars.mag) // MOST_POINTS))
     difference = 1000 * stars.difference
     panel.plot(stars.mag[shown], difference[shown], ".", ms=4, color=POINT_COLOUR, alpha=0.45, mew=0, label="stars")
