@@ -14,6 +14,8 @@ ROOM, SHOWN_QUANTILE = 1.25, 0.9
 """Half the height of a plot in units of the largest bar, or of this quantile of the differences."""
 LEAST_SPAN_MMAG = 2.0
 MOST_POINTS = 20_000
+_BOX = {"facecolor": "white", "alpha": 0.75, "lw": 0, "pad": 1.5}
+"""Behind text on points."""
 
 
 def engine_differences(
@@ -41,7 +43,8 @@ def engine_differences(
     for panel, (kind, found) in zip(panels, stars.items(), strict=True):
         _differences(panel, found, bins[kind])
         panel.set_xlabel("magnitude")
-        panel.set_title(f"{kind} photometry", loc="right", color=INK)
+        # within the plot: the heading of the first one may be long
+        panel.text(0.02, 0.96, f"{kind} photometry", transform=panel.transAxes, va="top", color=INK, size=12, bbox=_BOX)
     shown = [found for every in bins.values() for found in every if np.isfinite(found.scatter)]
     if shown:
         low, high = min(found.low for found in shown), max(found.high for found in shown)
@@ -83,5 +86,5 @@ def _differences(panel: Axes, stars: Comparison, bins: Sequence[Bin]) -> None:
             ha="center",
             color=INK,
             size=8,
-            bbox={"facecolor": "white", "alpha": 0.75, "lw": 0, "pad": 1.5},
+            bbox=_BOX,
         )
