@@ -1,6 +1,6 @@
 """Light curves of simulated fields against their truth, seed by seed.
 
-python benchmarks/quality_timeseries.py [seeds ...]
+python benchmarks/quality_timeseries.py [fast | photutils] [seeds ...]
 """
 
 import logging
@@ -25,11 +25,12 @@ FIELDS = {1: 600, 2: 400, 3: 1000, 4: 150, 5: 600, 6: 250}
 """Number of stars by seed, on 512 x 512 pixels of 0.389 arcsec."""
 
 
-def measured(seed: int) -> list[float]:
+def measured(seed: int, engine: str) -> list[float]:
     field = StarField(seed=seed, n_stars=FIELDS.get(seed, 500))
     with tempfile.TemporaryDirectory() as root:
         folder = Path(root) / "SIM" / "sinistro" / "ip"
         frames = demo_field.write_dataset(folder, field, FRAMES)
+        demo_field.write_configuration(folder, field, f"  engine: {engine}\n")
         outcome = Reduction(folder, here, cache=Path(root)).reduce()
         if outcome.state != "done":
             raise SystemExit(outcome.message)
@@ -82,8 +83,9 @@ if __name__ == "__main__":
         " coordinates, worst frame [px] | zero point [mmag] |"
     )
     print("|---|---|---|---|---|---|---|---|")
-    for seed in [int(word) for word in sys.argv[1:]] or list(FIELDS):
-        values = measured(seed)
+    engine = "photutils" if "photutils" in sys.argv else "fast"
+    for seed in [int(word) for word in sys.argv[1:] if word.isdigit()] or list(FIELDS):
+        values = measured(seed, engine)
         formats = ("{:.1f}", "{:.1f}", "{:.2f}", "{:.2f}", "{:.3f}", "{:.1f}")
         told = " | ".join(form.format(value) for form, value in zip(formats, values, strict=True))
         print(f"| {seed} | {FIELDS.get(seed, 500)} | {told} |")

@@ -17,8 +17,10 @@ from obsarchive.remote.star_catalogs import Catalog
 from obsarchive.science.arrays import FloatArray
 from obsarchive.science.astrometry.plate_solution import PlateSolution
 from obsarchive.science.astrometry.times import julian_year, mjd_of
-from obsarchive.science.photometry.aperture import Apertures, Flag, aperture_photometry
-from obsarchive.science.photometry.source_detection import Sources, detect
+from obsarchive.science.photometry.aperture import Apertures, Flag
+from obsarchive.science.photometry.background import Background
+from obsarchive.science.photometry.engine import EngineName, engine_of
+from obsarchive.science.photometry.source_detection import Sources
 from obsarchive.science.photometry.zero_point import POGSON, ZeroPoint, find_zero_point, instrumental_magnitudes
 from pipelines.shared.preview_step import labels_of
 
@@ -36,6 +38,9 @@ COLUMNS = (
 class PhotometrySettings:
     """Settings of the photometry."""
 
+    engine: EngineName = field(
+        default="fast", metadata={"help": "code that measures the image: fast, the archive's own, or photutils"}
+    )
     aperture_fwhm: float = field(default=1.5, metadata={"help": "radius of the apertures, in units of the stars' FWHM"})
     detection_snr: float = field(
         default=10.0, metadata={"help": "least signal-to-noise ratio of a source in the smoothed image"}
@@ -73,14 +78,20 @@ class Photometry(Pipeline):
         """Measure every source of the best image; an image without sources is a valid result."""
         settings: PhotometrySettings = work.settings
         image, header = fits_products.read_fits(work.source())
-        sources = detect(image, threshold=settings.detection_snr)
+        engine = engine_of(settings.engine)
+        sources = engine.detect(image, threshold=settings.detection_snr)
         fwhm = float(np.median(sources.fwhm_px)) if len(sources) else 3.0
         radius = settings.aperture_fwhm * fwhm
-        apertures = _measured(image, sources, radius, fwhm, settings)
+        background = engine.background(image)
+        apertures = _measured(image, background, sources, (radius, fwhm), settings)
         plate = plate_of_header(header, image.shape)
         zero_point, n_catalogue, origin = _calibrated(work, image.shape, sources, apertures, plate)
         table = _table(sources, apertures, plate, zero_point)
-        cards = {"APRADIUS": (radius, "[pixel] of the apertures"), "ZEROPT": (zero_point.value, "[mag] zero point")}
+        cards = {
+            "ENGINE": (settings.engine, "code that measured the image"),
+            "APRADIUS": (radius, "[pixel] of the apertures"),
+            "ZEROPT": (zero_point.value, "[mag] zero point"),
+        }
         work.publish_fits("{id}_photometry.fits", {"": None, "SOURCES": table}, cards)
         positions = sources.y, sources.x, radius
         plot = measured_sources(image, positions, (table["mag"], table["mag_error"]), labels_of(work))
@@ -96,30 +107,31 @@ class Photometry(Pipeline):
             "zero_point_error_mag": zero_point.error,
             "zero_point_scatter_mag": zero_point.scatter,
             "zero_point_stars": zero_point.n_stars,
-            "limit_mag": _limit(image, radius, zero_point),
+            "limit_mag": _limit(background, radius, zero_point),
             "n_catalogue": n_catalogue,
             "catalogue": origin,
         }
 
 
 def _measured(
-    image: FloatArray, sources: Sources, radius: float, fwhm: float, settings: PhotometrySettings
+    image: FloatArray,
+    background: Background,
+    sources: Sources,
+    sizes_px: tuple[float, float],
+    settings: PhotometrySettings,
 ) -> Apertures:
-    """Photometry of all sources; noise of the background and, if the gain is known, of the photons."""
-    sky, noise = _background(image)
-    variance = np.full_like(image, noise**2)
+    """Photometry of all sources; noise of the background and, if the gain is known, of the photons.
+
+    The sizes are the radius of the apertures and the FWHM of the stars.
+    """
+    variance = np.full_like(image, background.noise**2)
     if settings.gain_e_adu > 0:
-        variance += np.nan_to_num(np.maximum(image - sky, 0)) / settings.gain_e_adu
+        variance += np.nan_to_num(np.maximum(image - background.level, 0)) / settings.gain_e_adu
+    radius, fwhm = sizes_px
     inner = radius + max(3.0, 1.5 * fwhm)
     saturation = settings.saturation_adu or np.inf
-    return aperture_photometry(image, variance, (sources.y, sources.x), (radius,), (inner, inner + 8.0), saturation)
-
-
-def _background(image: FloatArray) -> tuple[float, float]:
-    """Level and noise of the background, from the pixels below the median: sources only add to the others."""
-    sky = float(np.nanmedian(image))
-    below = image[image < sky]
-    return sky, 1.4826 * float(np.median(sky - below)) if below.size else 1.0
+    measure = engine_of(settings.engine).aperture_photometry
+    return measure(image, variance, (sources.y, sources.x), (radius,), (inner, inner + 8.0), saturation)
 
 
 def _calibrated(
@@ -170,9 +182,9 @@ def _table(
     return table
 
 
-def _limit(image: FloatArray, radius: float, zero_point: ZeroPoint) -> float:
+def _limit(background: Background, radius: float, zero_point: ZeroPoint) -> float:
     """Limiting magnitude: a star of five sigma in the aperture."""
-    noise = _background(image)[1] * np.sqrt(np.pi) * radius
+    noise = float(np.median(background.noise)) * np.sqrt(np.pi) * radius
     return float(zero_point.value - POGSON * np.log(LIMIT_SIGMA * noise)) if noise > 0 else float("nan")
 
 

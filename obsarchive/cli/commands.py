@@ -4,7 +4,8 @@ Only argparse is needed here. What a command runs is imported by :mod:`obsarchiv
 and mistakes are answered at once.
 """
 
-from argparse import ArgumentParser
+import math
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,24 @@ def _argument(*names: str, **options: Any) -> Argument:
 
 def _flag(name: str, text: str) -> Argument:
     return _argument(name, action="store_true", help=text)
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise ArgumentTypeError(f"{text}: a positive number is needed")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ArgumentTypeError(f"{text}: a whole number from 1 is needed")
+    return value
+
+
+def _number(name: str, text: str, default: float | None = None) -> Argument:
+    return _argument(name, type=_positive, default=default, metavar="X", help=text)
 
 
 def _rights(parser: ArgumentParser) -> None:
@@ -209,6 +228,23 @@ COMMANDS = {
         _argument("--frames", type=int, default=20, help="number of frames (default: %(default)s)"),
         _argument("--stars", type=int, default=600, help="number of stars (default: %(default)s)"),
         _argument("--seed", type=int, default=1, help="another seed, another field (default: %(default)s)"),
+    ),
+    "compare-photometry": Command(
+        "compare_photometry.run",
+        "Compare the two engines of photometry on an image, or on frames of a dataset.",
+        _argument("what", type=Path, metavar="IMAGE|DATASET_DIR", help="a reduced FITS image, or a dataset"),
+        _argument(
+            "--output", type=Path, default=Path(), metavar="DIR", help="folder of table and plot (default: this folder)"
+        ),
+        _number("--snr", "least signal-to-noise ratio of a source (default: %(default)s)", 10.0),
+        _number("--aperture-fwhm", "radius of the apertures in FWHM (default: %(default)s; dataset: its own)", 1.5),
+        _number("--bin", "width of the ranges of magnitude [mag] (default: %(default)s)", 1.0),
+        _number("--gain", "electrons per unit of the image [e-/ADU] (default: GAIN of the header, or else 1)"),
+        _number("--saturation", "level of saturated pixels [ADU] (default: SATURATE or MAXLIN of the header)"),
+        _argument(
+            "--stars", type=_count, default=1000, metavar="N", help="most sources of an image (default: %(default)s)"
+        ),
+        _argument("--frames", type=_count, default=3, metavar="N", help="frames of a dataset (default: %(default)s)"),
     ),
     "surveys": Command("", "Search light curves of surveys.", _group(_SURVEYS, "COMMAND")),
 }

@@ -10,6 +10,7 @@ from pydantic import AliasChoices, BeforeValidator, Field, PositiveFloat, model_
 from obsarchive.config import yaml_files
 from obsarchive.config.field_types import AnyPath, Lenient, none_as_nothing
 from obsarchive.instruments.base import degrees
+from obsarchive.science.photometry.engine import EngineName
 from obsarchive.timeseries.names import CONFIGURATION
 
 
@@ -57,6 +58,7 @@ class Photometry(Lenient):
     method: Literal["auto", "aperture", "psf"] = Field(
         "auto", description="for the target: auto fits the PSF where neighbours come close"
     )
+    engine: EngineName = Field("fast", description="code that measures the frames: the archive's own, or photutils")
     detection_sigma: float = Field(5.0, ge=3.0, description="of stars that no catalogue holds")
     pointing_arcsec: PositiveFloat = Field(60.0, description="largest error of the frames' own coordinates [arcsec]")
     order: int = Field(2, ge=0, le=3, description="of the plate solutions; 2 and 3: with distortion")
@@ -87,7 +89,10 @@ class ReductionConfig(Lenient):
 
     def digest(self) -> str:
         """Stands for all settings on which measurements depend."""
-        settings, catalogue = self.photometry.model_dump_json(exclude={"catalogue"}), self.photometry.catalogue
+        catalogue = self.photometry.catalogue
+        # the default engine does not count: measurements made before there was a choice stay valid
+        excluded = {"catalogue", "engine"} if self.photometry.engine == "fast" else {"catalogue"}
+        settings = self.photometry.model_dump_json(exclude=excluded)
         text = f"{self.target.ra_deg} {self.target.dec_deg} {settings} {catalogue.name if catalogue else ''}"
         if catalogue is not None and catalogue.exists():
             text += f" {catalogue.stat().st_size} {catalogue.stat().st_mtime_ns}"

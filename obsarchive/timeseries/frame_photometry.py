@@ -19,15 +19,9 @@ from obsarchive.io.wcs_headers import plate_cards, plate_of_cards
 from obsarchive.science.astrometry.plate_solution import PlateSolution
 from obsarchive.science.astrometry.star_matching import Match
 from obsarchive.science.astrometry.times import julian_year
-from obsarchive.science.photometry.aperture import Apertures, aperture_photometry
-from obsarchive.science.photometry.psf_photometry import (
-    REACH_FWHM,
-    EmpiricalPSF,
-    Frame,
-    build_epsf,
-    fit_star,
-    isolated_stars,
-)
+from obsarchive.science.photometry.aperture import Apertures
+from obsarchive.science.photometry.engine import engine_of
+from obsarchive.science.photometry.psf_photometry import REACH_FWHM, Frame, isolated_stars
 from obsarchive.timeseries.config import ReductionConfig
 from obsarchive.timeseries.frame_table import Info, Planes, header_wcs, read_info, read_planes, stem_of
 from obsarchive.timeseries.names import RAW_FLUX, SIDECARS, STAR_CATALOGUE
@@ -39,7 +33,6 @@ VERSION = 1
 """Of the measurements: older ones are made again."""
 RADII = (1.0, 0.7, 1.4, 2.0)
 """Of the apertures, in units of the main one, which comes first."""
-BOX_FWHM = 5.0
 
 
 @dataclass(frozen=True)
@@ -161,7 +154,7 @@ def measure(task: FrameTask) -> None:
 
 
 def _solved(info: Info, planes: Planes, stars: Stars, config: ReductionConfig) -> tuple[Match, float]:
-    sources = bright_sources(planes)
+    sources = bright_sources(planes, config.photometry.engine)
     year = julian_year(info.mjd_middle)
     order = np.argsort(stars.mag, kind="stable")
     ra, dec = stars.at(year)
@@ -172,8 +165,8 @@ def _solved(info: Info, planes: Planes, stars: Stars, config: ReductionConfig) -
 def _photometry(info: Info, planes: Planes, stars: Stars, match: Match, fwhm: float, task: FrameTask) -> Measured:
     y, x = match.solution.pixels(*stars.at(julian_year(info.mjd_middle)))
     scale, settings = match.solution.scale_arcsec, task.config.photometry
-    radius = settings.aperture_arcsec / scale
-    apertures = aperture_photometry(
+    radius, engine = settings.aperture_arcsec / scale, engine_of(settings.engine)
+    apertures = engine.aperture_photometry(
         planes.image,
         planes.variance,
         (y, x),
@@ -182,16 +175,13 @@ def _photometry(info: Info, planes: Planes, stars: Stars, match: Match, fwhm: fl
         planes.saturation,
     )
     frame = Frame(planes.image, planes.variance, y, x, planes.saturation)
-    shape = _shape(frame, apertures, stars, fwhm)
-    psf_flux, psf_error = np.full(len(stars), np.nan), np.full(len(stars), np.nan)
-    if shape is not None and settings.method != "aperture":
-        for i in _fitted_stars(stars, (y, x), radius, fwhm, settings.method):
-            psf_flux[i], psf_error[i] = fit_star(frame, i, shape, BOX_FWHM / 2 * fwhm)
+    wanted = _fitted_stars(stars, (y, x), radius, fwhm, settings.method)
+    psf = engine.psf_photometry(frame, apertures, _psf_stars(frame, apertures, stars, fwhm), wanted, fwhm)
     facts = {
         "signature": task.signature,
         "mjd": info.mjd_middle,
         "exposure_s": info.exposure_s,
-        "fwhm_px": shape.fwhm_px if shape is not None else fwhm,
+        "fwhm_px": psf.fwhm_px if psf.fwhm_px is not None else fwhm,
         "scale_arcsec": scale,
         "n_matched": float(len(match.stars)),
         "rms_px": match.rms_arcsec / scale,
@@ -204,21 +194,20 @@ def _photometry(info: Info, planes: Planes, stars: Stars, match: Match, fwhm: fl
         x,
         apertures.flux / seconds,
         apertures.flux_error / seconds,
-        psf_flux / seconds,
-        psf_error / seconds,
+        psf.flux / seconds,
+        psf.flux_error / seconds,
         apertures.sky / seconds,
         apertures.flags,
     )
 
 
-def _shape(frame: Frame, apertures: Apertures, stars: Stars, fwhm: float) -> EmpiricalPSF | None:
-    """Learn the image of a star from the comparison stars that are good on this frame."""
+def _psf_stars(frame: Frame, apertures: Apertures, stars: Stars, fwhm: float) -> NDArray[np.intp]:
+    """Return the comparison stars from which the PSF of this frame is built: those without a fault on it."""
     flux = apertures.flux[:, 0]
     good = stars.is_comparison & (apertures.flags == 0) & np.isfinite(flux)
     if not good.any():
-        return None
-    chosen = isolated_stars((frame.y, frame.x), flux, good, REACH_FWHM * fwhm)
-    return build_epsf(frame, chosen, flux, apertures.sky, fwhm)
+        return np.empty(0, np.intp)
+    return isolated_stars((frame.y, frame.x), flux, good, REACH_FWHM * fwhm)
 
 
 def _fitted_stars(
@@ -227,7 +216,7 @@ def _fitted_stars(
     """Stars that are measured by fitting: the target and what is around it, and the stars to compare them with."""
     distance = np.hypot(pixels[0] - pixels[0][stars.target], pixels[1] - pixels[1][stars.target])
     crowded = np.sum(distance < radius + 2 * fwhm) > 1
-    if method == "auto" and not crowded:
+    if method == "aperture" or (method == "auto" and not crowded):
         return np.empty(0, np.intp)
     return np.flatnonzero(stars.is_comparison | (distance < NEAR_FWHM * fwhm))
 

@@ -10,7 +10,8 @@ from astropy.table import Table
 
 from obsarchive.errors import ArchiveError, Unprocessable
 from obsarchive.science.astrometry.plate_solution import project
-from obsarchive.science.photometry.aperture import Flag, aperture_photometry
+from obsarchive.science.photometry.aperture import Flag
+from obsarchive.science.photometry.engine import engine_of
 from obsarchive.timeseries import config as configuration
 from obsarchive.timeseries import star_catalog
 from obsarchive.timeseries.ensemble import Series, combine
@@ -87,7 +88,7 @@ def _forced(
     measured = {name: np.full(n, np.nan) for name in ("flux", "error", "sky")}
     flags = np.zeros(n, np.int64)
     for i, (info, fact) in enumerate(zip(series.infos, series.facts, strict=True)):
-        light = _on_frame(folder, info, fact, sky, config.photometry.aperture_arcsec)
+        light = _on_frame(folder, info, fact, sky, config.photometry)
         measured["flux"][i], measured["error"][i], measured["sky"][i], flags[i] = light
     if not np.isfinite(measured["flux"]).any():
         raise ArchiveError(f"{folder}: the place {sky[0]:.5f} {sky[1]:+.5f} is on none of the {n} frames")
@@ -106,14 +107,14 @@ def _forced(
 
 
 def _on_frame(
-    folder: Path, info: Info, fact: Mapping[str, Any], sky: tuple[float, float], aperture_arcsec: float
+    folder: Path, info: Info, fact: Mapping[str, Any], sky: tuple[float, float], settings: configuration.Photometry
 ) -> tuple[float, float, float, int]:
     """Flux, error, sky and flags of a place on a frame, per second."""
     plate = read_sidecar(folder / SIDECARS / f"{info.stem}.wcs")
     y, x = plate.pixels(*(np.atleast_1d(value) for value in sky))
     planes = read_planes(info, None)
-    radius = aperture_arcsec / plate.scale_arcsec
-    found = aperture_photometry(
+    radius = settings.aperture_arcsec / plate.scale_arcsec
+    found = engine_of(settings.engine).aperture_photometry(
         planes.image, planes.variance, (y, x), (radius,), annulus(radius, fact["fwhm_px"]), planes.saturation
     )
     seconds = info.exposure_s

@@ -101,6 +101,7 @@ def write_table(path: Path, series: Series, config: ReductionConfig) -> None:
         **{"zero_point": series.zero_point.value, "zero_point_error": series.zero_point.error},
         **{"zero_point_scatter": series.zero_point.scatter, "zero_point_stars": series.zero_point.n_stars},
         **{"catalogue": stars.origin, "aperture_arcsec": config.photometry.aperture_arcsec},
+        **{"engine": config.photometry.engine},
         **dict(zip(("error_factor_min", "error_factor_max"), series.error_model.range, strict=True)),
         "flag_bits": ", ".join(f"{flag.value} {flag.name}" for flag in Flag),
     }

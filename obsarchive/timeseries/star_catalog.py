@@ -18,9 +18,10 @@ from obsarchive.remote.star_catalogs import Catalog
 from obsarchive.science.astrometry.plate_solution import PlateSolution, project
 from obsarchive.science.astrometry.star_matching import Match, Uncertainty, refine_plate
 from obsarchive.science.astrometry.times import julian_year
-from obsarchive.science.photometry.aperture import Apertures, aperture_photometry
+from obsarchive.science.photometry.aperture import Apertures
+from obsarchive.science.photometry.engine import EngineName, engine_of
 from obsarchive.science.photometry.psf_photometry import REACH_FWHM, isolated_stars
-from obsarchive.science.photometry.source_detection import Sources, detect
+from obsarchive.science.photometry.source_detection import Sources
 from obsarchive.timeseries.config import ReductionConfig
 from obsarchive.timeseries.frame_table import Info, Planes, header_wcs, read_planes
 
@@ -153,8 +154,9 @@ def load(path: Path) -> tuple[Stars, str] | None:
         return None
 
 
-def bright_sources(planes: Planes) -> Sources:
+def bright_sources(planes: Planes, engine: EngineName) -> Sources:
     """Return the sources on which a plate solution rests; many of them, if there are."""
+    detect = engine_of(engine).detect
     found = detect(planes.image, threshold=BRIGHT_SNR)
     return found if len(found) >= ENOUGH_BRIGHT else detect(planes.image)
 
@@ -227,7 +229,7 @@ def build(info: Info, config: ReductionConfig, cache: Path, older: Stars | None)
     """
     planes = read_planes(info, config.photometry.saturation)
     guess = header_wcs(info, planes.image.shape)
-    sources = bright_sources(planes)
+    sources = bright_sources(planes, config.photometry.engine)
     radius = guess.scale_arcsec * float(np.hypot(*planes.image.shape)) / 2 + config.photometry.pointing_arcsec
     catalog = reference_catalogue(config, guess.centre, radius / 3600, cache)
     plate, year = guess, julian_year(info.mjd_middle)
@@ -239,7 +241,7 @@ def build(info: Info, config: ReductionConfig, cache: Path, older: Stars | None)
     parts = _with_target(parts, config, plate)
     found, y, x = _numbered(parts, older), parts["y"], parts["x"]
     radius_px = config.photometry.aperture_arcsec / plate.scale_arcsec
-    apertures = aperture_photometry(
+    apertures = engine_of(config.photometry.engine).aperture_photometry(
         planes.image, planes.variance, (y, x), (radius_px,), annulus(radius_px, fwhm), planes.saturation
     )
     snr = apertures.flux[:, 0] / apertures.flux_error[:, 0]
@@ -304,7 +306,7 @@ def _with_detections(
 ) -> dict[str, NDArray]:
     """Add the sources that the catalogue does not hold."""
     settings = config.photometry
-    sources = detect(planes.image, fwhm, settings.detection_sigma, settings.max_stars)
+    sources = engine_of(settings.engine).detect(planes.image, fwhm, settings.detection_sigma, settings.max_stars)
     new = np.ones(len(sources), bool)
     if len(parts["y"]) and len(sources):
         distance, _ = cKDTree(np.stack([parts["y"], parts["x"]], axis=1)).query(

@@ -12,11 +12,12 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
+from obsarchive.errors import ConfigError
 from obsarchive.science.astrometry.plate_solution import deproject
 from obsarchive.simulation.scenes import Detector, Instrument, Scene, SimulatedObservation, Star
 from pipelines.astrometry import Astrometry
 from pipelines.bright_star import BrightStar
-from pipelines.photometry import Photometry
+from pipelines.photometry import COLUMNS, Photometry
 from tests.pipelines.bench_of_steps import Bench
 
 POINTED = (155.0, 20.0)
@@ -161,14 +162,19 @@ def test_gaia_is_asked_once_for_a_field(archive: Bench, service: str) -> None:
     assert "I%2F355%2Fgaiadr3" in Service.asked[0]
 
 
-def test_the_stars_are_measured_and_calibrated(archive: Bench, tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["fast", "photutils"])
+def test_the_stars_are_measured_and_calibrated(archive: Bench, tmp_path: Path, engine: str) -> None:
     path = str(write_catalog(tmp_path / "stars.csv"))
     assert solve(archive, catalogue=path, pointing_arcsec=10.0)["solved"]
-    outcome = archive.run(Photometry, steps={"measure": {"catalogue": path}})["measure"]
+    outcome = archive.run(Photometry, steps={"measure": {"catalogue": path, "engine": engine}})["measure"]
     assert outcome.event == "succeed", outcome.message
     found = outcome.record["results"]
     assert found["zero_point_stars"] == 5
+    assert outcome.record["settings"]["engine"] == engine
+    assert fits.getheader(archive.product("photometry/{id}_photometry.fits"))["ENGINE"] == engine
     table = fits.getdata(archive.product("photometry/{id}_photometry.fits"), "SOURCES")
+    assert table.dtype.names == (*(name for pair in COLUMNS for name in pair), "flags")
+    assert {table.dtype[name].str for name in table.dtype.names} == {">f8", ">i4"}
     ra, dec = sky_of_stars()
     for star, a, d in zip(STARS, ra, dec, strict=True):
         distance = np.hypot((table["ra_deg"] - a) * np.cos(np.radians(d)), table["dec_deg"] - d) * 3600
@@ -184,8 +190,14 @@ def test_without_a_catalogue_magnitudes_are_instrumental(archive: Bench) -> None
     assert not outcome.record["results"]["is_calibrated"]
 
 
-def test_an_empty_image_gives_an_empty_table(archive: Bench) -> None:
-    outcome = archive.run(Photometry, steps={"measure": {"detection_snr": 1e9}})["measure"]
+@pytest.mark.parametrize("engine", ["fast", "photutils"])
+def test_an_empty_image_gives_an_empty_table(archive: Bench, engine: str) -> None:
+    outcome = archive.run(Photometry, steps={"measure": {"detection_snr": 1e9, "engine": engine}})["measure"]
     assert outcome.event == "succeed", outcome.message
     assert outcome.record["results"]["n_sources"] == 0
     assert len(fits.getdata(archive.product("photometry/{id}_photometry.fits"), "SOURCES")) == 0
+
+
+def test_an_engine_that_there_is_not_is_refused() -> None:
+    with pytest.raises(ConfigError, match="'fast' or 'photutils'; found 'daophot'"):
+        Photometry(steps={"measure": {"engine": "daophot"}})

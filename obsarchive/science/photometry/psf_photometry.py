@@ -7,6 +7,7 @@ from scipy import ndimage, optimize
 from scipy.spatial import cKDTree
 
 from obsarchive.science.arrays import BoolArray, Float64Array, FloatArray, IndexArray
+from obsarchive.science.photometry.aperture import Apertures
 
 REACH_FWHM = 3.5
 """Radius of the PSF [FWHM]."""
@@ -28,6 +29,8 @@ UNRESOLVED_FWHM = 0.35
 LEAST_LIGHT = 0.02
 """Least share of the flux of a star within a box for the star to be fitted."""
 BETA_RANGE = (1.5, 10.0)
+BOX_FWHM = 5.0
+"""Side of the square to which the PSF is fitted [FWHM]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +109,23 @@ class Frame:
     saturation: float = np.inf
 
 
+@dataclass(frozen=True, eq=False)
+class PsfFluxes:
+    """Fluxes of n stars from PSF fits.
+
+    Parameters
+    ----------
+    flux, flux_error : ndarray (n,)
+        Flux and its standard error [unit of the image]; NaN for stars that were not fitted.
+    fwhm_px : float or None
+        FWHM of the PSF [pixel]; None where there were too few stars to build it.
+    """
+
+    flux: Float64Array
+    flux_error: Float64Array
+    fwhm_px: float | None
+
+
 Stamp = tuple[Float64Array, Float64Array, Float64Array]
 """Distances of pixels from the centre of a star (dy, dx), and their share of its flux."""
 
@@ -113,6 +133,38 @@ Stamp = tuple[Float64Array, Float64Array, Float64Array]
 def _moffat(parameters: tuple[float, ...] | Float64Array, dy: FloatArray, dx: FloatArray) -> Float64Array:
     xx, xy, yy, beta = parameters
     return np.asarray((1 + np.maximum(xx * dx * dx + 2 * xy * dx * dy + yy * dy * dy, 0)) ** -beta)
+
+
+def psf_photometry(
+    frame: Frame, apertures: Apertures, chosen: IndexArray, wanted: IndexArray, fwhm_px: float
+) -> PsfFluxes:
+    """Build the PSF of a frame from some stars, and fit it to others.
+
+    Parameters
+    ----------
+    frame : Frame
+        Pixels and positions of all stars.
+    apertures : Apertures
+        Aperture photometry of all stars; the first radius counts.
+    chosen : ndarray of int
+        Stars from which the PSF is built: bright, isolated and unsaturated, the best first, see :func:`isolated_stars`.
+    wanted : ndarray of int
+        Stars that are fitted.
+    fwhm_px : float
+        Approximate FWHM of the stars [pixel].
+
+    Returns
+    -------
+    PsfFluxes
+        Fluxes of all stars, NaN for those that are not wanted.
+    """
+    flux, error = np.full(len(frame.y), np.nan), np.full(len(frame.y), np.nan)
+    psf = build_epsf(frame, chosen, apertures.flux[:, 0], apertures.sky, fwhm_px) if len(chosen) else None
+    if psf is None:
+        return PsfFluxes(flux, error, None)
+    for i in wanted:
+        flux[i], error[i] = fit_star(frame, i, psf, BOX_FWHM / 2 * fwhm_px)
+    return PsfFluxes(flux, error, psf.fwhm_px)
 
 
 def isolated_stars(

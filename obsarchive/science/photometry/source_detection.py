@@ -77,18 +77,8 @@ def detect(
     Unprocessable
         The image is too small, constant or without finite pixels, or it overflows the buffers of SEP.
     """
-    if min(image.shape) < LEAST_SIDE_PX:
-        raise Unprocessable(f"no sources: the image is {image.shape}, at least {LEAST_SIDE_PX} pixels are needed")
-    pixels = np.array(image, np.float32, order="C")
-    unknown = ~np.isfinite(pixels)
-    if unknown.all():
-        raise Unprocessable("no sources: no pixel of the image is finite")
+    pixels, unknown = filled_pixels(image)
     mask = unknown if unknown.any() else None
-    if mask is not None:
-        # masked pixels still enter the smoothing of their neighbours
-        pixels[unknown] = np.median(pixels[~unknown])
-    if np.ptp(pixels) == 0:
-        raise Unprocessable("no sources: the image is constant")
     cell = min(BACKGROUND_PX, *image.shape)
     background = sep.Background(pixels, mask=mask, bw=cell, bh=cell)
     flat = pixels - background.back()
@@ -121,6 +111,38 @@ def detect(
     snr = found["peak"] / background.globalrms
     width = GAUSS_FWHM * _core_sigma(flat, y, x, sigma)
     return Sources(y, x, found["flux"].astype(float), snr.astype(float), width)
+
+
+def filled_pixels(image: FloatArray) -> tuple[Float32Array, BoolArray]:
+    """Check that an image can hold sources, and replace the pixels that are not finite by the median.
+
+    Parameters
+    ----------
+    image : ndarray (ny, nx)
+        Counts.
+
+    Returns
+    -------
+    (ndarray (ny, nx), ndarray (ny, nx))
+        The pixels, and which of them were not finite.
+
+    Raises
+    ------
+    Unprocessable
+        The image is too small, constant or without finite pixels.
+    """
+    if min(image.shape) < LEAST_SIDE_PX:
+        raise Unprocessable(f"no sources: the image is {image.shape}, at least {LEAST_SIDE_PX} pixels are needed")
+    pixels = np.array(image, np.float32, order="C")
+    unknown = ~np.isfinite(pixels)
+    if unknown.all():
+        raise Unprocessable("no sources: no pixel of the image is finite")
+    if unknown.any():
+        # masked pixels still enter the smoothing of their neighbours
+        pixels[unknown] = np.median(pixels[~unknown])
+    if np.ptp(pixels) == 0:
+        raise Unprocessable("no sources: the image is constant")
+    return pixels, unknown
 
 
 @njit(cache=True)

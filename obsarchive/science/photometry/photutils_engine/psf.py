@@ -1,0 +1,319 @@
+"""PSF photometry by photutils.
+
+The PSF is an effective one (Anderson & King 2000, PASP 112, 1360), built from stars whose neighbours were subtracted;
+from few stars, it is a Moffat profile. Positions are fixed: those of the catalogue are better than a fit's.
+"""
+
+import itertools
+import math
+import warnings
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from astropy.modeling.fitting import TRFLSQFitter
+from astropy.nddata import NDData
+from astropy.table import Table
+from photutils.background import LocalBackground
+from photutils.datasets import make_model_image
+from photutils.psf import EPSFBuilder, ImagePSF, MoffatPSF, PSFPhotometry, SourceGrouper, extract_stars
+from scipy.spatial import cKDTree
+
+from obsarchive.science.arrays import BoolArray, Float64Array, FloatArray, IndexArray, IntArray
+from obsarchive.science.photometry.aperture import Apertures
+from obsarchive.science.photometry.photutils_engine.aperture import within_image
+from obsarchive.science.photometry.photutils_engine.detection import background, odd_size
+from obsarchive.science.photometry.psf_photometry import (
+    LEAST_SEEN,
+    MAX_STARS,
+    REACH_FWHM,
+    UNRESOLVED_FWHM,
+    Frame,
+    PsfFluxes,
+)
+
+LEAST_FOR_EPSF, LEAST_EPSF_SNR = 12, 150.0
+"""Least number of stars for an effective PSF, and their least signal-to-noise ratio: all have the same weight."""
+EPSF_ROUNDS, OVERSAMPLING = 5, 2
+"""Iterations of the effective PSF, and its samples per pixel."""
+MOFFAT_BETA, STEPS = 3.0, 4
+"""Exponent with which fits begin, and samples of the profile per pixel."""
+FIT_FWHM = 1.5
+"""Side of the square to which the PSF is fitted [FWHM]: farther out, the error of the background dominates."""
+GROUP_FWHM, MOST_IN_GROUP = 3.0, 25
+"""Distance up to which stars are fitted together [FWHM]; it shrinks until no group is larger than this."""
+OUTLIER_SIGMA, OUTLIER_SHARE = 6.0, 0.03
+"""Residuals of so many sigma, added in quadrature to such a share of the model, are cosmic rays."""
+
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True, eq=False)
+class _Field:
+    """A background-subtracted frame and its stars.
+
+    Parameters
+    ----------
+    data, error : ndarray (ny, nx)
+        Pixels, 0 where they are bad, and their errors.
+    bad : ndarray (ny, nx)
+        Mask of bad pixels.
+    x, y, flux : ndarray (n,)
+        Positions [pixel] and fluxes of all stars.
+    fwhm_px : float
+        Approximate FWHM of the stars [pixel].
+    """
+
+    data: Float64Array
+    error: Float64Array
+    bad: BoolArray
+    x: Float64Array
+    y: Float64Array
+    flux: Float64Array
+    fwhm_px: float
+
+    @property
+    def reach_px(self) -> float:
+        """Radius of the PSF [pixel]."""
+        return REACH_FWHM * self.fwhm_px
+
+    def around(self, rows: IndexArray, distance_px: float) -> IndexArray:
+        """Return the stars on the frame within a distance of one of some stars."""
+        on_frame = np.flatnonzero(within_image(np.stack([self.x, self.y], axis=1), 0.0, self.data.shape))
+        rows = np.intersect1d(rows, on_frame)
+        if not len(rows):
+            return rows
+        tree = cKDTree(np.stack([self.x[rows], self.y[rows]], axis=1))
+        distance, _ = tree.query(np.stack([self.x[on_frame], self.y[on_frame]], axis=1))
+        near: IndexArray = on_frame[distance <= distance_px]
+        return near
+
+
+def psf_photometry(
+    frame: Frame, apertures: Apertures, chosen: IndexArray, wanted: IndexArray, fwhm_px: float
+) -> PsfFluxes:
+    """Build the PSF of a frame from some stars, and fit it to others.
+
+    Parameters
+    ----------
+    frame : Frame
+        Pixels and positions of all stars.
+    apertures : Apertures
+        Aperture photometry of all stars; the first radius counts.
+    chosen : ndarray of int
+        Stars from which the PSF is built: bright, isolated and unsaturated, the best first.
+    wanted : ndarray of int
+        Stars that are fitted.
+    fwhm_px : float
+        Approximate FWHM of the stars [pixel].
+
+    Returns
+    -------
+    PsfFluxes
+        Fluxes of all stars, NaN for those that are not wanted.
+    """
+    missing = ~np.isfinite(frame.image) | ~np.isfinite(frame.variance)
+    field = _Field(
+        np.where(missing, 0.0, frame.image - background(frame.image).level),
+        np.where(missing, 1.0, np.sqrt(np.maximum(frame.variance, 1e-9))),
+        missing | (frame.image >= frame.saturation),
+        np.asarray(frame.x, np.float64),
+        np.asarray(frame.y, np.float64),
+        np.nan_to_num(np.maximum(apertures.flux[:, 0], 0.0)),
+        fwhm_px,
+    )
+    flux, error = np.full(len(frame.y), np.nan), np.full(len(frame.y), np.nan)
+    usable = _usable(field, chosen)
+    if not len(usable):
+        return PsfFluxes(flux, error, None)
+    psf, width = _moffat_psf(field, usable)
+    if not len(wanted):
+        return PsfFluxes(flux, error, width)
+    around = field.around(usable, 2 * field.reach_px)
+    others = np.setdiff1d(around, usable)
+    cleaned = field.data - _model_image(field, psf, others, _fitted(field, psf, others)[0])
+    # faint stars raise the background: too much of it was subtracted
+    between = LocalBackground(field.reach_px, 2 * field.reach_px)
+    with warnings.catch_warnings(action="ignore"):
+        rest = np.nan_to_num(np.nanmedian(between(cleaned, field.x[usable], field.y[usable], mask=field.bad)))
+    field = replace(field, data=field.data - rest)
+    bright = usable[apertures.flux[usable, 0] > LEAST_EPSF_SNR * apertures.flux_error[usable, 0]]
+    if len(bright) >= LEAST_FOR_EPSF:
+        psf = _effective_psf(field, bright, cleaned - rest, psf)
+    flux[wanted], error[wanted] = _fitted(field, psf, wanted)
+    return PsfFluxes(flux, error, width)
+
+
+def _usable(field: _Field, chosen: IndexArray) -> IndexArray:
+    """Return those of some stars whose cut-out is whole."""
+    half = odd_size(2 * field.reach_px) // 2
+    found = []
+    for i in chosen[:MAX_STARS]:
+        y, x = round(field.y[i]), round(field.x[i])
+        box = field.bad[max(y - half, 0) : y + half + 1, max(x - half, 0) : x + half + 1]
+        if box.shape == (2 * half + 1, 2 * half + 1) and np.mean(box) <= 1 - LEAST_SEEN and field.flux[i] > 0:
+            found.append(i)
+    return np.array(found, np.intp)
+
+
+def _moffat_psf(field: _Field, chosen: IndexArray) -> tuple[ImagePSF, float]:
+    """Moffat profile of the median width and exponent of some stars, and its FWHM [pixel]."""
+    alpha = field.fwhm_px / (2 * math.sqrt(2 ** (1 / MOFFAT_BETA) - 1))
+    profile = MoffatPSF(alpha=alpha, beta=MOFFAT_BETA)
+    profile.alpha.fixed, profile.alpha.bounds = False, (0.2 * alpha, 5 * alpha)
+    profile.beta.fixed, profile.beta.bounds = False, (1.5, 10.0)
+    photometry = PSFPhotometry(profile, odd_size(2 * field.fwhm_px))
+    stars = Table({"x": field.x[chosen], "y": field.y[chosen], "flux": field.flux[chosen]})
+    with warnings.catch_warnings(action="ignore"):
+        fit = photometry(field.data, error=field.error, mask=field.bad, init_params=stars)
+    found = np.stack([np.asarray(fit[f"{name}_fit"], np.float64) for name in ("alpha", "beta")])
+    found = found[:, np.isfinite(found).all(axis=0)]
+    shape = np.median(found, axis=1) if found.size else np.array([alpha, MOFFAT_BETA])
+    half = STEPS * (math.ceil(field.reach_px) + 1)
+    offset = np.arange(-half, half + 1) / STEPS
+    pixels = profile.evaluate(offset, offset[:, np.newaxis], 1.0, 0.0, 0.0, *shape)
+    width = 2 * shape[0] * math.sqrt(2 ** (1 / shape[1]) - 1)
+    psf = ImagePSF(pixels, oversampling=STEPS)
+    return _scaled(psf, _light_within(psf, field.reach_px)), float(width)
+
+
+def _effective_psf(field: _Field, chosen: IndexArray, cleaned: Float64Array, first: ImagePSF) -> ImagePSF:
+    """Build a PSF from some stars, without their neighbours; the first one is kept if no star can be fitted."""
+    places = Table({"x": field.x[chosen], "y": field.y[chosen]})
+    builder = EPSFBuilder(
+        oversampling=OVERSAMPLING,
+        smoothing_kernel="quadratic",
+        recentering_boxsize=odd_size(field.fwhm_px),
+        fit_shape=odd_size(FIT_FWHM * field.fwhm_px),
+        maxiters=EPSF_ROUNDS,
+        progress_bar=False,
+    )
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            built = builder(
+                extract_stars(NDData(cleaned, mask=field.bad), places, size=odd_size(2 * field.reach_px))
+            ).epsf
+    except ValueError:  # no star could be fitted
+        return first
+    # undetected faint stars raise the wings: the flux is normalised by the core
+    core = field.fwhm_px
+    return _scaled(built, _light_within(built, core) / _light_within(first, core))
+
+
+def _light_within(psf: ImagePSF, radius_px: float) -> float:
+    """Sum of a PSF in a circle, averaged over the positions of a star within a pixel."""
+    half = STEPS * math.ceil(radius_px)
+    offset = np.arange(-half, half + 1) / STEPS
+    seen = np.hypot(offset, offset[:, np.newaxis]) <= radius_px
+    return float(psf.evaluate(offset, offset[:, np.newaxis], 1.0, 0.0, 0.0)[seen].sum()) / STEPS**2
+
+
+def _scaled(psf: ImagePSF, total: float) -> ImagePSF:
+    """Return a PSF normalised to a total flux of 1, for fits of fluxes alone."""
+    # photutils 3.0 caches the models of groups by the name of their class: without a name of its own, a PSF could be
+    # replaced by that of an earlier frame
+    kind: Any = type(f"FramePSF{next(_numbers)}", (ImagePSF,), {})
+    found = kind(psf.data / total, origin=psf.origin, oversampling=psf.oversampling)
+    found.x_0.fixed = found.y_0.fixed = True
+    return found
+
+
+class _OncePerPixel:
+    """Fitter that counts pixels shared by the stars of a group once.
+
+    photutils concatenates the cut-outs of the stars: pixels in several of them would count as independent, and errors
+    would be too small.
+    """
+
+    def __init__(self) -> None:
+        self._fitter = TRFLSQFitter(calc_uncertainties=True)
+        self.fit_info: dict[str, Any] = {}
+
+    def __call__(
+        self,
+        model: Any,
+        x: FloatArray,
+        y: FloatArray,
+        z: FloatArray,
+        *,
+        weights: FloatArray,
+        maxiter: int,
+        **options: Any,
+    ) -> Any:
+        """Fit a model, as the fitters of astropy do."""
+        _, first, back = np.unique(np.stack([x, y]), axis=1, return_index=True, return_inverse=True)
+        fitted = self._fitter(model, x[first], y[first], z[first], weights=weights[first], maxiter=maxiter, **options)
+        self.fit_info = {**self._fitter.fit_info, "fun": np.asarray(self._fitter.fit_info["fun"])[back]}
+        return fitted
+
+
+def _fitted(field: _Field, psf: ImagePSF, wanted: IndexArray) -> tuple[Float64Array, Float64Array]:
+    """Fit the fluxes of stars together with those of their neighbours, and once more without cosmic rays."""
+    flux, error = np.full(len(field.x), np.nan), np.full(len(field.x), np.nan)
+    rows = field.around(wanted, 2 * GROUP_FWHM * field.fwhm_px)
+    if not len(rows):
+        return flux[wanted], error[wanted]
+    rows, stand_in = _resolved(field, rows, wanted)
+    stars = np.unique(stand_in)
+    groups = _groups(field, stars)
+    flux[stars], error[stars] = _fit(field, psf, stars, groups, field.bad)
+    model = _model_image(field, psf, stars, flux[stars])
+    limit = OUTLIER_SIGMA * np.hypot(field.error, OUTLIER_SHARE * model)
+    outliers = ~field.bad & (field.data - model > limit)
+    hit = np.isin(groups, groups[_touched(field, stars, outliers)])
+    if hit.any():
+        again = stars[hit]
+        flux[again], error[again] = _fit(field, psf, again, groups[hit], field.bad | outliers)
+    flux[rows], error[rows] = flux[stand_in], error[stand_in]
+    return flux[wanted], error[wanted]
+
+
+def _resolved(field: _Field, rows: IndexArray, wanted: IndexArray) -> tuple[IndexArray, IndexArray]:
+    """Return stars in order of priority, and for each the one it is measured as: itself, or an unresolved neighbour."""
+    rows = rows[np.lexsort((-field.flux[rows], ~np.isin(rows, wanted)))]
+    xy = np.stack([field.x[rows], field.y[rows]], axis=1)
+    near = cKDTree(xy).query_ball_point(xy, UNRESOLVED_FWHM * field.fwhm_px)
+    stand_in = np.full(len(rows), -1)
+    for i, others in enumerate(near):
+        if stand_in[i] < 0:
+            stand_in[[j for j in others if stand_in[j] < 0]] = rows[i]
+    return rows, stand_in
+
+
+def _groups(field: _Field, stars: IndexArray) -> IntArray:
+    """Return the numbers of the groups of stars that are fitted together."""
+    separation = GROUP_FWHM * field.fwhm_px
+    while True:
+        groups = SourceGrouper(separation)(field.x[stars], field.y[stars])
+        if np.bincount(groups).max() <= MOST_IN_GROUP or separation < UNRESOLVED_FWHM * field.fwhm_px:
+            return np.asarray(groups, np.int64)
+        separation *= 0.8
+
+
+def _fit(
+    field: _Field, psf: ImagePSF, stars: IndexArray, groups: IntArray, bad: BoolArray
+) -> tuple[Float64Array, Float64Array]:
+    """Fit fluxes at fixed positions: fluxes and their errors."""
+    first = Table({"x": field.x[stars], "y": field.y[stars], "flux": field.flux[stars], "group_id": groups})
+    photometry = PSFPhotometry(psf, odd_size(FIT_FWHM * field.fwhm_px), fitter=_OncePerPixel())
+    with warnings.catch_warnings(action="ignore"):
+        found = photometry(field.data, error=field.error, mask=bad, init_params=first)
+    return np.asarray(found["flux_fit"], np.float64), np.asarray(found["flux_err"], np.float64)
+
+
+def _model_image(field: _Field, psf: ImagePSF, stars: IndexArray, flux: Float64Array) -> Float64Array:
+    """Return the model image of some stars."""
+    if not len(stars):
+        return np.zeros_like(field.data)
+    side = odd_size(2 * field.reach_px)
+    models = Table({"x_0": field.x[stars], "y_0": field.y[stars], "flux": np.nan_to_num(flux)})
+    return np.asarray(make_model_image(field.data.shape, psf, models, model_shape=(side, side)))
+
+
+def _touched(field: _Field, stars: IndexArray, pixels: BoolArray) -> BoolArray:
+    """Whether one of these pixels lies in the cut-out to which a star is fitted."""
+    y, x = np.nonzero(pixels)
+    if not len(y):
+        return np.zeros(len(stars), bool)
+    distance, _ = cKDTree(np.stack([x, y], axis=1)).query(np.stack([field.x[stars], field.y[stars]], axis=1), p=np.inf)
+    return np.asarray(distance <= odd_size(FIT_FWHM * field.fwhm_px) / 2)
