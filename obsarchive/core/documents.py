@@ -11,6 +11,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from obsarchive.core import document_paths as paths
+from obsarchive.core.document_types import CalibrationNeedDocument, MasterDocument
 from obsarchive.core.rules import lookup
 from obsarchive.core.step_state import State
 from obsarchive.core.values import as_count, as_mapping, as_mappings, as_shape, as_time
@@ -65,8 +67,8 @@ class Master:
             night=night,
         )
 
-    def to_document(self) -> dict[str, Any]:
-        """Write it as the results of a calibration step hold it."""
+    def to_document(self) -> MasterDocument:
+        """Return it as the results of a calibration step hold it."""
         return {
             "kind": self.kind,
             "key": self.key,
@@ -96,8 +98,8 @@ class CalibrationNeed:
             as_shape(document.get("detector")),
         )
 
-    def to_document(self) -> dict[str, Any]:
-        """Write it as a night's document holds it."""
+    def to_document(self) -> CalibrationNeedDocument:
+        """Return it as the document of a night holds it."""
         return {
             "mode": self.mode,
             "shape": list(self.shape) if self.shape else None,
@@ -217,24 +219,24 @@ class Observation:
     @property
     def raw_signature(self) -> str:
         """Says whether the raw files changed."""
-        return str(lookup(self.document, "raw_data.signature") or "")
+        return str(lookup(self.document, paths.RAW_SIGNATURE) or "")
 
     @property
     def raw_missing(self) -> bool:
         """Whether its raw files are gone from disk."""
-        return bool(lookup(self.document, "raw_data.missing"))
+        return bool(lookup(self.document, paths.RAW_MISSING))
 
     @property
     def raw_files(self) -> tuple[Path, ...]:
         """Its raw files, in the order of their frames."""
-        names = lookup(self.document, "raw_data.data")
+        names = lookup(self.document, paths.RAW_DATA)
         folder = _raw_folder(self.document)
         return tuple(folder / name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
 
     @property
     def packed(self) -> bool:
         """Whether its tarball is up to date."""
-        return bool(lookup(self.document, "distributed.status"))
+        return bool(lookup(self.document, paths.PACKED))
 
     def number(self, dotted: str) -> float | None:
         """Return a number at a dotted path of the document, or None."""
@@ -278,26 +280,26 @@ class Night:
 
     def raw_signature(self, kind: str) -> str:
         """Say whether the night's raw files of a kind changed."""
-        return str(lookup(self.document, f"raw_data.signature.{kind}") or "")
+        return str(lookup(self.document, paths.night_signature(kind)) or "")
 
     def raw_files(self, kind: str) -> tuple[Mapping[str, Any], ...]:
         """Raw files of a kind: their path, mode, filter, camera and time."""
         folder = _raw_folder(self.document)
         return tuple(
             {**file, "path": folder / str(file.get("name", "")), "date_utc": as_time(file.get("date_utc"))}
-            for file in as_mappings(lookup(self.document, "raw_data.files"))
+            for file in as_mappings(lookup(self.document, paths.NIGHT_FILES))
             if file.get("kind") == kind
         )
 
     @property
     def copies_from(self) -> str:
         """The night whose masters an administrator wants here, whatever this night has itself; empty: none."""
-        found = lookup(self.document, "raw_data.copies_calibration_from")
+        found = lookup(self.document, paths.COPIES_CALIBRATION_FROM)
         return found if isinstance(found, str) and is_night(found) else ""
 
     def needs(self) -> frozenset["CalibrationNeed"]:
         """What the night's science asks of its calibration."""
-        return frozenset(map(CalibrationNeed.from_document, as_mappings(lookup(self.document, "raw_data.needs"))))
+        return frozenset(map(CalibrationNeed.from_document, as_mappings(lookup(self.document, paths.NIGHT_NEEDS))))
 
     def seeing_frames(self) -> list[Mapping[str, Any]]:
         """Seeing measured this night, file by file."""
@@ -311,12 +313,12 @@ class Night:
         """Fields of the night's document that say what the seeing was."""
         frames = self.seeing_frames()
         values = [frame["fwhm_arcsec"] for frame in frames if isinstance(frame.get("fwhm_arcsec"), int | float)]
-        return {"seeing.frames": frames, "seeing.median_arcsec": median(values) if values else None}
+        return {paths.SEEING_FRAMES: frames, paths.SEEING_MEDIAN_ARCSEC: median(values) if values else None}
 
     @property
     def science(self) -> str:
         """Signature of what was found in its observations; empty while something is due for them."""
-        return str(lookup(self.document, "science.signature") or "")
+        return str(lookup(self.document, paths.SCIENCE_SIGNATURE) or "")
 
     def masters(self) -> list[Master]:
         """Master darks and flats of this night."""
@@ -328,7 +330,7 @@ class Night:
 
 
 def _raw_folder(document: Mapping[str, Any]) -> Path:
-    match lookup(document, "raw_data.location"):
+    match lookup(document, paths.RAW_LOCATION):
         case [_, str(folder)]:
             return Path(folder)
     return Path()

@@ -11,7 +11,6 @@ The same expressions select rows of a table, whose columns are the fields.
 import ast
 import math
 import operator
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from obsarchive.core import document_paths as paths
 from obsarchive.errors import ConfigError
 
 Rule = Callable[[Mapping[str, Any]], bool]
@@ -33,20 +33,18 @@ FIELDS: dict[str, type] = {
     "camera": str,
     "filter": str,
     "marker": str,
-    "science_program.program_id": str,
-    "science_program.program_PI": str,
+    paths.PROGRAM_ID: str,
+    paths.PROGRAM_PI: str,
     "exposure_s": float,
     "magnitude": float,
-    "coordinates.ra_deg": float,
-    "coordinates.dec_deg": float,
-    "coordinates.az_deg": float,
-    "coordinates.el_deg": float,
-    "seeing.median_arcsec": float,
-    "seeing.nearest_arcsec": float,
+    paths.RA_DEG: float,
+    paths.DEC_DEG: float,
+    paths.AZ_DEG: float,
+    paths.EL_DEG: float,
+    paths.SEEING_MEDIAN_ARCSEC: float,
+    paths.SEEING_NEAREST_ARCSEC: float,
 }
 """Fields that a rule may mention, dotted as in the Mongo shell, with their type."""
-
-_CLASSIFICATION = re.compile(r"pipelined\.\w+\.classified_as")
 
 _COMPARE: dict[type, Callable[[Any, Any], bool]] = {
     ast.Eq: operator.eq,
@@ -203,7 +201,7 @@ def _comparison(left: ast.expr, op: ast.cmpop, right: ast.expr, kind_of: Callabl
 
 
 def _field_type(name: str) -> type:
-    return str if _CLASSIFICATION.fullmatch(name) else _named("field", name, FIELDS)
+    return str if paths.CLASSIFIED_AS.fullmatch(name) else _named("field", name, FIELDS)
 
 
 def _named(what: str, name: str, known: Mapping[str, Any]) -> Any:

@@ -5,11 +5,13 @@ from datetime import datetime, timedelta
 from statistics import median
 from typing import Any
 
+from obsarchive.core.document_types import ObservationSeeing
+
 NEAREST = timedelta(hours=1)
 """A seeing measurement farther away says nothing about an observation."""
 
 
-def nearest_seeing(frames: Sequence[Mapping[str, Any]], when: datetime) -> dict[str, Any]:
+def nearest_seeing(frames: Sequence[Mapping[str, Any]], when: datetime) -> ObservationSeeing:
     """Seeing of an observation: the night's median, and the measurement nearest in time.
 
     Parameters

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from obsarchive.core.archive_paths import Layout
+from obsarchive.core.document_paths import PipelinePaths
+from obsarchive.core.document_types import PsfLibraryStar
 from obsarchive.core.documents import Night
 from obsarchive.daemon.planner import Library
 from obsarchive.errors import ArchiveError
@@ -41,11 +43,12 @@ class PsfLibrarySync:
     def look(self) -> None:
         """Read the library when it changed, let those who wait for references be looked at again, tell the nights."""
         seen = self._stamp()
+        steps = PipelinePaths.of_night(PIPELINE).steps
         if seen != self._seen:
             self._read(seen)
-            nights = self.store.nights.having(f"{PIPELINE}.steps")
+            nights = self.store.nights.having(steps)
         else:
-            nights = self.store.nights.having(f"{PIPELINE}.steps", without="psf_lib")
+            nights = self.store.nights.having(steps, without="psf_lib")
         for night in nights:
             self.mirror(night)
 
@@ -82,7 +85,7 @@ class PsfLibrarySync:
         return stat.st_mtime_ns, stat.st_size
 
 
-def _listed(night: str, candidates: Sequence[Mapping[str, Any]], library: PsfLibrary) -> list[dict[str, Any]]:
+def _listed(night: str, candidates: Sequence[Mapping[str, Any]], library: PsfLibrary) -> list[PsfLibraryStar]:
     """Candidates of a night and what became of them, best known first."""
     known: dict[str, Entry] = {}
     for entry in (*library.removed, *library.entries):
@@ -93,7 +96,7 @@ def _listed(night: str, candidates: Sequence[Mapping[str, Any]], library: PsfLib
     return [_line(name, facts.get(name, {}), known.get(name)) for name in names]
 
 
-def _line(name: str, facts: Mapping[str, Any], entry: Entry | None) -> dict[str, Any]:
+def _line(name: str, facts: Mapping[str, Any], entry: Entry | None) -> PsfLibraryStar:
     state = "not in library" if entry is None else "removed" if entry.is_removed else "in library"
     return {
         "observation": name,

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Sequence
 
+from obsarchive.core import document_paths as paths
 from obsarchive.core.archive_paths import Layout
 from obsarchive.core.documents import Observation
 from obsarchive.daemon import planner
@@ -39,7 +40,7 @@ class Reconciler:
                 self._audit(observation)
                 self._keep_up(observation)
                 if observation.packed and not self.layout.tarball(night, observation.id).exists():
-                    self.store.observations.set_fields(observation.id, {"distributed.status": False})
+                    self.store.observations.set_fields(observation.id, {paths.PACKED: False})
             for found in self.store.nights.all([night]):
                 self._audit(found)
             yield night

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from obsarchive.core import document_paths as paths
 from obsarchive.core.archive_paths import Layout
 from obsarchive.core.documents import Observation
 from obsarchive.daemon.planner import BORROWED
@@ -89,7 +90,7 @@ class Requests:
             raise RequestRejected(f"there is no night {night} in the database")
         if source and not any(master.own for master in (known[source].masters() if source in known else ())):
             raise RequestRejected(f"the night {source} has no master of its own to copy")
-        self.store.nights.set_fields(night, {"raw_data.copies_calibration_from": source})
+        self.store.nights.set_fields(night, {paths.COPIES_CALIBRATION_FROM: source})
         for path in steps_of(self.chain, "night", BORROWED):
             self.store.nights.request_step_redo(night, path)
 

@@ -12,6 +12,7 @@ from datetime import datetime
 
 from obsarchive.config.model import Config
 from obsarchive.core.archive_paths import Layout
+from obsarchive.core.document_paths import PACKED_BYTES
 from obsarchive.core.documents import Night, utc_now
 from obsarchive.core.step_state import State, after
 from obsarchive.daemon import planner
@@ -368,7 +369,7 @@ class Scheduler:
             log.error("%s: not packed: %s", running.subject.id, value)
             self.status.count("failed", running.subject.id, "pack", str(value))
             return
-        fields = {"distributed.bytes": value}
+        fields = {PACKED_BYTES: value}
         if self.store.observations.set_packed(running.subject.id, running.asked, fields):
             log.info("%s: packed", running.subject.id)
             self.alerts.data_ready(running.subject)

@@ -1,6 +1,7 @@
 """What the end of a step means for others: calibration for science, seeing for a night, science for its summaries."""
 
 from obsarchive.core import seeing_lookup
+from obsarchive.core.document_paths import field_paths
 from obsarchive.core.documents import Night, Observation
 from obsarchive.core.step_state import State
 from obsarchive.daemon import psf_library_sync
@@ -51,5 +52,5 @@ class StepEffects:
         self.store.nights.set_fields(night.id, night.seeing_fields())
         for observation in self.store.observations.of_night(night.id):
             found = seeing_lookup.nearest_seeing(night.seeing_frames(), observation.date_utc)
-            self.store.observations.set_fields(observation.id, {f"seeing.{key}": value for key, value in found.items()})
+            self.store.observations.set_fields(observation.id, field_paths("seeing", found))
         self.store.nights.unsettle(night.id)

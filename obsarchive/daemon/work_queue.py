@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Sequence
 
+from obsarchive.core import document_paths as paths
 from obsarchive.core.documents import Night, Observation
 from obsarchive.daemon import planner
 from obsarchive.daemon.planner import Library, NightContext, Subject
@@ -86,7 +87,7 @@ class WorkQueue:
             return
         busy = self.store.observations.open_nights(self._names)
         for name in set(unsettled) - busy:
-            self.store.nights.set_fields(name, {"science.signature": self.store.observations.findings(name)})
+            self.store.nights.set_fields(name, {paths.SCIENCE_SIGNATURE: self.store.observations.findings(name)})
             nights[name] = Night(self.store.nights.find(name) or nights[name].document)
 
     def pending(self, never_packed: Collection[str]) -> bool:

@@ -7,9 +7,11 @@ from typing import Any
 
 from pymongo import ASCENDING, GEOSPHERE
 
+from obsarchive.core import document_paths as paths
+from obsarchive.core.document_paths import PipelinePaths
 from obsarchive.core.documents import SCHEMA, Night, Observation, utc_now
 from obsarchive.core.step_state import State
-from obsarchive.store.search import SORTS, step_path, strehl_paths
+from obsarchive.store.search import SORTS, strehl_paths
 from obsarchive.store.step_records import Document, StepPath, StepStore
 
 MOST_STATE_INDEXES = 24
@@ -19,7 +21,9 @@ MOST_STATE_INDEXES = 24
 class Observations(StepStore):
     """The collection ``objects``: one document an observation."""
 
-    prefix = "pipelined."
+    def pipeline_paths(self, pipeline: str) -> PipelinePaths:
+        """Return the paths of a pipeline's block."""
+        return PipelinePaths.of_observation(pipeline)
 
     def open(self, pipelines: Iterable[str], nights: Sequence[str] | None = None) -> Iterator[Observation]:
         """Observations that the daemon must look at: something is due, a wish was made, or not packed."""
@@ -30,7 +34,7 @@ class Observations(StepStore):
             yield Observation(document)
 
     def _open_query(self, pipelines: Iterable[str]) -> Document:
-        return {"$or": [{"distributed.status": {"$ne": True}}, {"look_again": True}, *self.redo_queries(pipelines)]}
+        return {"$or": [{paths.PACKED: {"$ne": True}}, {"look_again": True}, *self.redo_queries(pipelines)]}
 
     def open_nights(self, pipelines: Iterable[str]) -> set[str]:
         """Nights that have observations the daemon must look at."""
@@ -41,7 +45,7 @@ class Observations(StepStore):
         text = hashlib.sha256()
         for document in self.collection.find({"night": night}, {"pipelined": 1, "seeing": 1}).sort("_id", 1):
             observation = Observation(document)
-            text.update(f"{observation.id} {observation.number('seeing.nearest_arcsec')}".encode())
+            text.update(f"{observation.id} {observation.number(paths.SEEING_NEAREST_ARCSEC)}".encode())
             for pipeline in sorted(document.get("pipelined") or {}):
                 for name, record in sorted(observation.pipeline(pipeline).steps().items()):
                     text.update(f" {pipeline}.{name} {record.state} {record.finished}".encode())
@@ -50,23 +54,24 @@ class Observations(StepStore):
     def reopen_lacking(self, steps: Iterable[StepPath], gone: Sequence[str]) -> None:
         """Let the daemon look again at observations that lacked reference stars, or used some of `gone`."""
         for pipeline, step in steps:
-            results = f"{self.place(pipeline)}.steps.{step}.results"
-            wanted: list[Document] = [{f"{results}.lacks_references": {"$in": ["any", "own night"]}}]
+            lacks = paths.result_path(pipeline, step, "lacks_references")
+            wanted: list[Document] = [{lacks: {"$in": ["any", "own night"]}}]
             if gone:
-                wanted.append({f"{results}.references": {"$in": list(gone)}})
+                wanted.append({paths.result_path(pipeline, step, "references"): {"$in": list(gone)}})
             self.collection.update_many({"$or": wanted}, {"$set": self.reopened()})
 
     def amend_product(self, subject: str, amended: Mapping[str, Any]) -> None:
         """Take note that another pipeline's product has another header now."""
-        products = f"{self.place(amended['pipeline'])}.steps.{amended['step']}.products"
+        products = paths.step_path(amended["pipeline"], amended["step"], "products")
+        changed = {key: amended[key] for key in ("bytes", "sha256")}
         self.collection.update_one(
-            {"_id": subject, f"{products}.name": amended["name"]},
-            {"$set": {f"{products}.$.bytes": amended["bytes"], f"{products}.$.sha256": amended["sha256"]}},
+            {"_id": subject, products: {"$elemMatch": {"name": amended["name"]}}},
+            {"$set": paths.element_fields(products, changed)},
         )
 
     def count_unpacked(self) -> int:
         """Observations for which something is still to be done."""
-        return self.collection.count_documents({"distributed.status": {"$ne": True}})
+        return self.collection.count_documents({paths.PACKED: {"$ne": True}})
 
     def of_night(self, night: str) -> list[Observation]:
         """All observations of a night, without their headers."""
@@ -79,7 +84,7 @@ class Observations(StepStore):
 
     def raw_signatures(self, night: str) -> dict[str, tuple[str, bool]]:
         """Signature of the raw files of every observation of a night, and whether they are missing."""
-        wanted = {"raw_data.signature": 1, "raw_data.missing": 1}
+        wanted = {paths.RAW_SIGNATURE: 1, paths.RAW_MISSING: 1}
         found = self.collection.find({"night": night}, wanted)
         return {
             d["_id"]: (d.get("raw_data", {}).get("signature", ""), bool(d.get("raw_data", {}).get("missing")))
@@ -92,33 +97,31 @@ class Observations(StepStore):
 
     def remade(self) -> Document:
         """Say that the tarball is out of date."""
-        return {"distributed.status": False}
+        return {paths.PACKED: False}
 
     def set_packed(self, subject: str, asked: datetime | None, fields: Mapping[str, Any]) -> bool:
         """Note that the tarball is up to date, unless somebody asked for another one meanwhile."""
         packed = self.collection.update_one(
-            {"_id": subject, "distributed.last_modified": asked},
-            {"$set": {"distributed.status": True, **fields}},
+            {"_id": subject, paths.PACKING_ASKED: asked},
+            {"$set": {paths.PACKED: True, **fields}},
         )
         return packed.modified_count == 1
 
     def set_owners(self, program: str, owners: list[str]) -> None:
         """Give all observations of a programme to its owners."""
-        self.collection.update_many(
-            {"science_program.program_id": program}, {"$set": {"science_program.program_PI": owners}}
-        )
+        self.collection.update_many({paths.PROGRAM_ID: program}, {"$set": {paths.PROGRAM_PI: owners}})
 
     def ensure_indexes(self, steps: Iterable[StepPath], lacking: Iterable[StepPath] = ()) -> None:
         """Create what the daemon's and the portal's queries need."""
-        for key in ("night", "science_program.program_PI", "distributed.status", "look_again", "camera"):
+        for key in ("night", paths.PROGRAM_PI, paths.PACKED, "look_again", "camera"):
             self.collection.create_index([(key, ASCENDING)])
         self._ensure_search_indexes(steps)
         pipelines = dict.fromkeys(pipeline for pipeline, _ in steps)
-        self.collection.create_index([("coordinates.geojson", GEOSPHERE)], sparse=True)
+        self.collection.create_index([(paths.GEOJSON, GEOSPHERE)], sparse=True)
         for name in pipelines:
-            self.collection.create_index([(f"pipelined.{name}.status.force_redo", ASCENDING)], sparse=True)
+            self.collection.create_index([(self.pipeline_paths(name).status("force_redo"), ASCENDING)], sparse=True)
         for pipeline, step in lacking:
-            key = f"pipelined.{pipeline}.steps.{step}.results.lacks_references"
+            key = paths.result_path(pipeline, step, "lacks_references")
             self.collection.create_index([(key, ASCENDING)], sparse=True)
 
     def _ensure_search_indexes(self, steps: Iterable[StepPath]) -> None:
@@ -128,7 +131,7 @@ class Observations(StepStore):
         for key in (*dict.fromkeys(SORTS.values()), *strehl):
             if key not in ("_id", "date_utc"):  # the next one serves the date
                 self.collection.create_index([(key, ASCENDING), ("_id", ASCENDING)])
-        owners = ("science_program.program_id", "science_program.program_PI")
+        owners = (paths.PROGRAM_ID, paths.PROGRAM_PI)
         by_date = ("date_utc", "_id", "name", "filter", "camera", "night")
         for keys in (
             (*by_date, owners[0]),
@@ -137,7 +140,7 @@ class Observations(StepStore):
         ):
             self.collection.create_index([(key, ASCENDING) for key in keys], name=f"search {keys[0]} {keys[1]}"[:100])
         for pipeline, step in steps[:MOST_STATE_INDEXES]:
-            state = f"{step_path(pipeline, step)}.state"
+            state = paths.step_path(pipeline, step, "state")
             unusual = {state: {"$gt": str(State.DONE)}}
             self.collection.create_index([(state, ASCENDING)], partialFilterExpression=unusual)
 
@@ -148,7 +151,7 @@ class Nights(StepStore):
     def all(self, nights: Sequence[str] | None = None) -> list[Night]:
         """Return the nights, newest first, without the long lists of seeing frames."""
         query: Document = {"_id": {"$in": list(nights)}} if nights else {}
-        hidden = {"seeing.frames": 0, "seeing.steps.measure.results": 0, "psf_lib": 0, "raw_data.files": 0}
+        hidden = dict.fromkeys((paths.SEEING_FRAMES, paths.SEEING_RESULTS, "psf_lib", paths.NIGHT_FILES), 0)
         found = self.collection.find(query, hidden).sort("_id", -1)
         return [Night(document) for document in found]
 
@@ -166,7 +169,7 @@ class Nights(StepStore):
 
     def unsettle(self, night: str) -> None:
         """Take note that something was found in a night's observations: its summaries wait until all is done."""
-        self.set_fields(night, {"science.signature": ""})
+        self.set_fields(night, {paths.SCIENCE_SIGNATURE: ""})
 
     def touch(self, night: str) -> None:
         """Make sure that a night has a document."""

@@ -5,13 +5,14 @@ from typing import Any
 
 from pymongo.collection import Collection
 
+from obsarchive.core import document_paths as paths
 from obsarchive.core.documents import Night, Observation
 from obsarchive.store.search import COUNT_CAP, MAX_PAGE, Criteria, Order, Page
 from obsarchive.store.step_records import Document
 
 TIME_LIMIT_MS = 5000
 
-_NOT_LISTED = {"fits_header": 0, "raw_data": 0, "coordinates.geojson": 0}
+_NOT_LISTED = {"fits_header": 0, "raw_data": 0, paths.GEOJSON: 0}
 """Parts of an observation that a list never shows."""
 
 
@@ -38,7 +39,7 @@ def visible_to(user: Mapping[str, Any]) -> Document:
         return {}
     return {
         "$or": [
-            {"science_program.program_id": {"$in": programs_of(user)}},
+            {paths.PROGRAM_ID: {"$in": programs_of(user)}},
             _named(user),
         ]
     }
@@ -46,7 +47,7 @@ def visible_to(user: Mapping[str, Any]) -> Document:
 
 def _named(user: Mapping[str, Any]) -> Document:
     """Filter of the observations that name `user` as their PI."""
-    return {"science_program.program_PI": str(user["_id"]), "science_program.program_id": {"$nin": _left(user)}}
+    return {paths.PROGRAM_PI: str(user["_id"]), paths.PROGRAM_ID: {"$nin": _left(user)}}
 
 
 def _visible(user: Mapping[str, Any], conditions: list[Document]) -> Document:
@@ -122,7 +123,7 @@ class Browse:
 
     def programs(self, user: Mapping[str, Any]) -> list[str]:
         """Return the programmes of which `user` may see observations."""
-        field = "science_program.program_id"
+        field = paths.PROGRAM_ID
         if is_admin(user):
             return self.values(field)
         named = self.observations.distinct(field, _named(user), maxTimeMS=TIME_LIMIT_MS)
@@ -156,7 +157,7 @@ class Browse:
         query = {"$and": [visible_to(user), {"night": night}]}
         if not is_admin(user) and self.observations.find_one(query, {"_id": 1}, max_time_ms=TIME_LIMIT_MS) is None:
             return None
-        document = self.nights.find_one({"_id": night}, {"seeing.frames": 0}, max_time_ms=TIME_LIMIT_MS)
+        document = self.nights.find_one({"_id": night}, {paths.SEEING_FRAMES: 0}, max_time_ms=TIME_LIMIT_MS)
         return Night(document) if document else None
 
     def visible(self, user: Mapping[str, Any], ids: Iterable[str]) -> set[str]:

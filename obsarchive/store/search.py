@@ -15,6 +15,7 @@ from typing import Any
 
 from bson import MinKey
 
+from obsarchive.core import document_paths as paths
 from obsarchive.core.documents import Observation
 from obsarchive.core.step_state import State
 from obsarchive.store.step_records import Document
@@ -26,33 +27,28 @@ MAX_PAGE = 1000
 NUMBERS = {
     "exposure": "exposure_s",
     "magnitude": "magnitude",
-    "azimuth": "coordinates.az_deg",
-    "elevation": "coordinates.el_deg",
-    "seeing_median": "seeing.median_arcsec",
-    "seeing_nearest": "seeing.nearest_arcsec",
+    "azimuth": paths.AZ_DEG,
+    "elevation": paths.EL_DEG,
+    "seeing_median": paths.SEEING_MEDIAN_ARCSEC,
+    "seeing_nearest": paths.SEEING_NEAREST_ARCSEC,
 }
 """Fields of an observation that are looked for by a range, by the name of the parameter."""
 SORTS = {
     "date": "date_utc",
     "name": "name",
     "id": "_id",
-    "ra": "coordinates.ra_deg",
-    "dec": "coordinates.dec_deg",
+    "ra": paths.RA_DEG,
+    "dec": paths.DEC_DEG,
     "filter": "filter",
-    "program": "science_program.program_id",
+    "program": paths.PROGRAM_ID,
     **NUMBERS,
 }
-
-
-def step_path(pipeline: str, step: str) -> str:
-    """Where an observation's document keeps a step."""
-    return f"pipelined.{pipeline}.steps.{step}"
 
 
 def strehl_paths(steps: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Where the Strehl ratio is kept, by the pipelines that measure it."""
     return {
-        pipeline: f"{step_path(pipeline, step)}.results.ratio_percent" for pipeline, step in steps if step == "strehl"
+        pipeline: paths.result_path(pipeline, step, "ratio_percent") for pipeline, step in steps if step == "strehl"
     }
 
 
@@ -70,7 +66,7 @@ class Cone:
 
     def query(self) -> Document:
         """Return the filter of observations that lie in it."""
-        return {"coordinates.geojson": self.sphere()}
+        return {paths.GEOJSON: self.sphere()}
 
     def sphere(self) -> Document:
         """Return the filter of places in it, right also across 0 h and the poles."""
@@ -132,7 +128,7 @@ class Criteria:
         return [condition for condition in found if condition]
 
     def _texts(self) -> list[Document]:
-        equal = {"science_program.program_id": self.program, "camera": self.camera, "night": self.night}
+        equal = {paths.PROGRAM_ID: self.program, "camera": self.camera, "night": self.night}
         found: list[Document] = [{path: value} for path, value in equal.items() if value]
         for path, text in (("name", self.name), ("_id", self.id)):
             if text:
@@ -162,16 +158,16 @@ class Criteria:
         return [{path: bound} for path, bound in bounds.items() if bound]
 
     def _pipelines(self) -> list[Document]:
-        found: list[Document] = [{f"{step_path(*path)}.state": str(State.DONE)} for path in self.steps]
+        found: list[Document] = [{paths.step_path(*path, "state"): str(State.DONE)} for path in self.steps]
         pipelines = dict.fromkeys(pipeline for pipeline, _ in self.known_steps)
         if self.flag:
-            flagged = [{f"{step_path(*path)}.results.flag": self.flag} for path in self.known_steps]
+            flagged = [{paths.result_path(*path, "flag"): self.flag} for path in self.known_steps]
             found.append({"$or": flagged} if flagged else {"_id": None})
         if self.classified:
-            verdicts = [{f"pipelined.{name}.classified_as": self.classified} for name in pipelines]
+            verdicts = [{paths.PipelinePaths.of_observation(name).classified_as: self.classified} for name in pipelines]
             found.append({"$or": verdicts} if verdicts else {"_id": None})
         if self.state is not None:
-            states = [{f"{step_path(*path)}.state": str(self.state)} for path in self.known_steps]
+            states = [{paths.step_path(*path, "state"): str(self.state)} for path in self.known_steps]
             found.append({"$or": states} if states else {"_id": None})
         return found
 

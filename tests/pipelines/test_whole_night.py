@@ -5,11 +5,18 @@ from pathlib import Path
 
 import pytest
 
+from obsarchive.core.document_types import (
+    MasterDocument,
+    NightDocument,
+    ObservationDocument,
+    StepDocument,
+)
 from obsarchive.io.psf_library import PsfLibrary
 from obsarchive.simulation import night as demo
 from obsarchive.simulation.night import NightPlan, Target
 from obsarchive.simulation.scenes import Scene, Star, planetary_disc
 from tests.daemon.conftest import CONFIG, Site
+from tests.document_checks import declared, held, validate
 
 NIGHT = "20260314"
 SHAPE = (256, 256)
@@ -106,3 +113,23 @@ def test_summaries_hold_every_observation(site: Site) -> None:
     assert len(summary(site, "strehl")["results"]["ratios"]) >= 4
     assert len(summary(site, "contrast_curve")["results"]["observations"]) >= 4
     assert Path(folder / "seeing" / f"seeing.{NIGHT}.txt").read_text().count("\n") == 4
+
+
+def test_documents_have_exactly_the_declared_fields(site: Site) -> None:
+    with site.store() as store:
+        observations = list(store.database["objects"].find())
+        nights = list(store.database["aux"].find())
+    assert len(observations) == len(PLAN.targets)
+    for document in observations:
+        validate(document, ObservationDocument)
+    for document in nights:
+        validate(document, NightDocument)
+        steps = document["calib"]["steps"].values()
+        masters = [master for step in steps for master in step["results"]["masters"]]
+        assert len(masters) >= 3
+        for master in masters:
+            validate(master, MasterDocument)
+    written = {field for document in observations for field in held(document, ObservationDocument)}
+    written |= {field for document in nights for field in held(document, NightDocument)}
+    print(sorted((declared(ObservationDocument) | declared(NightDocument)) - written))
+    assert 0
