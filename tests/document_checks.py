@@ -8,19 +8,12 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from pydantic import ConfigDict, TypeAdapter
 from typing_extensions import is_typeddict
 
-from obsarchive.core.document_types import NightDocument, ObservationDocument
-
 STRICT = ConfigDict(extra="forbid", strict=True)
 
 
-def validate(document: dict[str, Any], kind: type = ObservationDocument) -> None:
+def validate(documents: list[dict[str, Any]], kind: Any) -> None:
     """Fail if a document lacks a required field, holds one that is not declared, or one of another type."""
-    TypeAdapter(kind, config=STRICT).validate_python(document)
-
-
-def validate_night(document: dict[str, Any]) -> None:
-    """Fail if the document of a night is not as it is declared."""
-    validate(document, NightDocument)
+    TypeAdapter(list[kind], config=STRICT).validate_python(documents)
 
 
 def choices(kind: Any) -> Sequence[Any]:

@@ -2,7 +2,7 @@
 
 A rule is one expression over the fields of an observation, such as
 ``filter in ['Si', 'Sz'] and magnitude < 12``. Only literals, field names, comparisons, and / or / not are
-understood; everything else, and every comparison of unlike types, is refused when the configuration is read.
+understood; everything else, and every comparison of unlike types, is rejected when the configuration is read.
 A field that an observation lacks, or holds in another type, makes its comparison false.
 
 The same expressions select rows of a table, whose columns are the fields.
@@ -108,7 +108,7 @@ def compile_rule(text: str) -> Rule:
 
 
 def select_rows(text: str, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
-    """Rows of a table for which an expression holds, such as ``mag < 16 and dec > 0``.
+    """Return the rows of a table for which an expression holds, such as ``mag < 16 and dec > 0``.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ def select_rows(text: str, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.bo
 
 
 def names_in(text: str) -> set[str]:
-    """Names of the fields or columns that an expression mentions, known or not.
+    """Return the names of the fields or columns that an expression mentions, known or not.
 
     Raises
     ------
@@ -155,7 +155,20 @@ def names_in(text: str) -> set[str]:
 
 
 def lookup(document: Mapping[str, Any], dotted: str) -> Any:
-    """Value at a dotted path of a document, or None."""
+    """Return the value at a dotted path of a document.
+
+    Parameters
+    ----------
+    document : mapping
+        The document.
+    dotted : str
+        Names of the nested fields, joined by dots.
+
+    Returns
+    -------
+    object
+        None if there is no such field.
+    """
     found: Any = document
     for key in dotted.split("."):
         if not isinstance(found, Mapping):
@@ -283,8 +296,8 @@ def _comparable(column: NDArray[Any]) -> NDArray[Any]:
 
 def _present(column: NDArray[Any]) -> NDArray[np.bool_]:
     if column.dtype.kind == "f":
-        return ~np.isnan(column)
-    return column != _like(column, "") if column.dtype.kind in "US" else np.array(True)
+        return np.asarray(~np.isnan(column))
+    return np.asarray(column != _like(column, "")) if column.dtype.kind in "US" else np.array(True)
 
 
 def _like(column: NDArray[Any], literal: Any) -> Any:

@@ -85,9 +85,10 @@ class _Seen:
 def open_instrument(root: RawRoot) -> Instrument:
     """Make the adapter of a raw root; a wrong setting is a ConfigError."""
     try:
-        return import_class(root.instrument)(root.settings)
+        instrument: Instrument = import_class(root.instrument)(root.settings)
     except (TypeError, ValueError) as err:
         raise ConfigError(f"paths.raw, {root.path}: {root.instrument}: {err}") from err
+    return instrument
 
 
 class Scanner:

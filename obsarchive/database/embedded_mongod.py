@@ -299,7 +299,7 @@ def _free_port(wanted: int) -> int:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as mongod: old connections do not matter
             with contextlib.suppress(OSError):
                 probe.bind((_LOOPBACK, wanted))
-                return probe.getsockname()[1]
+                return int(probe.getsockname()[1])
         if time.monotonic() > deadline:
             wanted = 0
         time.sleep(POLL_S)  # a server killed a moment ago may not be quite gone
@@ -324,7 +324,7 @@ def _is_alive(process: psutil.Process | None) -> bool:
         if process is None or not process.is_running():
             return False
         # its main thread may end before the others, which still hold port and files
-        return process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1
+        return bool(process.status() != psutil.STATUS_ZOMBIE) or process.num_threads() > 1
     except psutil.NoSuchProcess:
         return False
 

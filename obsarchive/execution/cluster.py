@@ -73,7 +73,7 @@ class Cluster:
         self.events: queue.Queue[Event] = queue.Queue()
         self._cluster: Any = None
         self._client: Client | None = None
-        self._futures: dict[str, Future] = {}
+        self._futures: dict[str, Future[Any]] = {}
         self._workerless_since: float | None = None
 
     def __enter__(self) -> Self:
@@ -187,7 +187,7 @@ class Cluster:
             ): i
             for i, item in enumerate(items)
         }
-        waiting, ended = set(numbers), queue.SimpleQueue[Future]()
+        waiting, ended = set(numbers), queue.SimpleQueue[Future[Any]]()
         for future in numbers:
             future.add_done_callback(ended.put)
         try:
@@ -240,7 +240,7 @@ def _silence() -> None:
     logging.getLogger("distributed").handlers.clear()
 
 
-def _value_of(future: Future) -> Any:
+def _value_of(future: Future[Any]) -> Any:
     if future.cancelled():
         return RuntimeError("the task was cancelled: the scheduler was lost or closed")
     error = future.exception(timeout=10)

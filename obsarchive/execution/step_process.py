@@ -108,7 +108,7 @@ def _memory_mb(pid: int | None) -> float:
         memory = psutil.Process(pid).memory_info()
     except psutil.Error:
         return 0.0
-    return (memory.rss - getattr(memory, "shared", 0)) / 1e6
+    return float(memory.rss - getattr(memory, "shared", 0)) / 1e6
 
 
 def _death(process: BaseProcess) -> str:

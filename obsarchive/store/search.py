@@ -1,7 +1,7 @@
-"""What people look for: criteria as typed values, pages that go on where the last one ended.
+"""Search for observations: criteria as typed values, and pages of results.
 
-No text of a person reaches the database as an operator: names are escaped, numbers are numbers, and every query has
-a time limit and a largest number of answers.
+No text of a user reaches the database as an operator: names are escaped, numbers are numbers, and every query has
+a time limit and a largest number of results.
 """
 
 import base64
@@ -21,7 +21,7 @@ from obsarchive.core.step_state import State
 from obsarchive.store.step_records import Document
 
 COUNT_CAP = 10_001
-"""Answers are counted up to here; whoever asks for more is told "more than 10 000"."""
+"""Results are counted up to here; the portal shows more of them as "more than 10 000"."""
 MAX_PAGE = 1000
 
 NUMBERS = {
@@ -32,7 +32,7 @@ NUMBERS = {
     "seeing_median": paths.SEEING_MEDIAN_ARCSEC,
     "seeing_nearest": paths.SEEING_NEAREST_ARCSEC,
 }
-"""Fields of an observation that are looked for by a range, by the name of the parameter."""
+"""Fields of an observation that are searched by a range, by the name of the parameter."""
 SORTS = {
     "date": "date_utc",
     "name": "name",
@@ -46,19 +46,27 @@ SORTS = {
 
 
 def strehl_paths(steps: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Where the Strehl ratio is kept, by the pipelines that measure it."""
+    """Return the path of the Strehl ratio, by the pipelines that measure it."""
     return {
         pipeline: paths.result_path(pipeline, step, "ratio_percent") for pipeline, step in steps if step == "strehl"
     }
 
 
 class BadCursor(ValueError):
-    """The mark of a page is none that was given out."""
+    """A text that is not the mark of a page."""
 
 
 @dataclass(frozen=True)
 class Cone:
-    """A circle on the sky [deg]."""
+    """A circle on the sky.
+
+    Parameters
+    ----------
+    ra_deg, dec_deg : float
+        Its centre [deg].
+    radius_deg : float
+        Its radius [deg].
+    """
 
     ra_deg: float
     dec_deg: float
@@ -69,14 +77,14 @@ class Cone:
         return {paths.GEOJSON: self.sphere()}
 
     def sphere(self) -> Document:
-        """Return the filter of places in it, right also across 0 h and the poles."""
+        """Return the filter of positions in it, correct also across 0 h and at the poles."""
         longitude = (self.ra_deg + 180.0) % 360.0 - 180.0
         return {"$geoWithin": {"$centerSphere": [[longitude, self.dec_deg], math.radians(self.radius_deg)]}}
 
 
 @dataclass(frozen=True)
 class Criteria:
-    """What an observation must fulfil; what is empty is not asked for.
+    """Search criteria of observations; empty ones do not restrict.
 
     Parameters
     ----------
@@ -85,9 +93,9 @@ class Criteria:
     exact : bool
         Whether names must be equal.
     cone : Cone, optional
-        Where it must lie.
+        Region of the sky.
     targets : sequence of str or Cone
-        Any of these names or places.
+        Any of these names or regions.
     program, camera, flag, classified, night : str
         Equal to these.
     filters : sequence of str
@@ -174,19 +182,27 @@ class Criteria:
 
 @dataclass(frozen=True)
 class Order:
-    """How answers are sorted; the observation's name decides between equals, so that no page repeats another."""
+    """Sort order of results; the observation's name decides between equals, so that no page repeats another.
+
+    Parameters
+    ----------
+    key : str
+        Path of a field.
+    descending : bool
+        Whether the largest value comes first.
+    """
 
     key: str = "date_utc"
     descending: bool = True
 
     @property
     def keys(self) -> list[tuple[str, int]]:
-        """As MongoDB wants it."""
+        """Sort keys for MongoDB."""
         direction = -1 if self.descending else 1
         return [(self.key, direction)] if self.key == "_id" else [(self.key, direction), ("_id", direction)]
 
     def after(self, cursor: str) -> Document:
-        """Return the filter of what follows the last answer of a page; missing values count as the smallest."""
+        """Return the filter of what follows the last result of a page; missing values count as the smallest."""
         value, name = _read_cursor(cursor)
         beyond = "$lt" if self.descending else "$gt"
         if self.key == "_id":
@@ -224,15 +240,15 @@ def _read_cursor(cursor: str) -> tuple[Any, str]:
 
 @dataclass(frozen=True)
 class Page:
-    """One page of answers."""
+    """One page of results."""
 
     observations: tuple[Observation, ...]
     count: int
-    """All answers there are, up to `COUNT_CAP`."""
+    """Number of all results, up to `COUNT_CAP`."""
     following: str = ""
     """Mark of the next page; empty on the last one."""
 
     @property
     def is_capped(self) -> bool:
-        """Whether there are more answers than were counted."""
+        """Whether there are more results than were counted."""
         return self.count >= COUNT_CAP

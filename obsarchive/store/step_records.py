@@ -1,4 +1,4 @@
-"""Steps of pipelines, as documents keep them: claimed once, finished by the claim's holder only."""
+"""Steps of pipelines in the database: claimed once, finished only by the task that holds the claim."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

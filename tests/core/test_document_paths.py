@@ -59,7 +59,9 @@ def paths_in(file: Path) -> list[str]:
 
 
 def test_no_other_module_writes_a_path() -> None:
-    files = [file for folder in ("obsarchive", "pipelines", "surveys") for file in sorted((ROOT / folder).rglob("*.py"))]
+    files = [
+        file for folder in ("obsarchive", "pipelines", "surveys") for file in sorted((ROOT / folder).rglob("*.py"))
+    ]
     assert len(files) > 200
     found = [path for file in files for path in paths_in(file)]
     own = [path for path in found if path.startswith("obsarchive/core/document_paths.py:")]
