@@ -1,4 +1,4 @@
-"""From what lies on disk to documents: new raw files, changed ones, missing ones, and what the tree remembers."""
+"""Entry of raw files, and of manifests and sidecar files of the archive tree, into the database."""
 
 import json
 import logging
@@ -38,7 +38,15 @@ CALIBRATION_KINDS = ("dark", "flat", "seeing")
 
 
 class Ingest:
-    """Writes listings of raw folders into the database."""
+    """Writes listings of raw folders into the database.
+
+    Parameters
+    ----------
+    config : Config
+        The configuration.
+    store : Store
+        The database.
+    """
 
     def __init__(self, config: Config, store: Store) -> None:
         self.config, self.store = config, store
@@ -46,7 +54,7 @@ class Ingest:
         self._host = socket.gethostname()
 
     def night(self, listing: Listing) -> None:
-        """Bring the database in step with a night's raw folder."""
+        """Bring the database in line with a night's raw folder."""
         self.store.nights.touch(listing.night)
         self._restore_night(listing.night)
         known = self.store.observations.raw_signatures(listing.night)
@@ -61,12 +69,12 @@ class Ingest:
         self._night_files(listing)
 
     def _is_gone(self, name: str) -> bool:
-        """Whether raw files are not where the database says; those of a night may lie below several roots."""
+        """Whether raw files are not where the database has them; those of a night may be below several roots."""
         files = Observation(self.store.observations.find(name) or {}).raw_files
         return not files or not all(path.exists() for path in files)
 
     def tree(self) -> int:
-        """Take up what the archive tree holds and the database does not; returns the number of observations."""
+        """Insert the observations that the archive tree holds and the database does not; return their number."""
         taken = 0
         for folder in _folders(self.layout.root):
             if not is_night(folder.name):
@@ -95,7 +103,7 @@ class Ingest:
         return self.store.observations.insert(cast(NewObservation, document))
 
     def _read_sidecar(self, night: str, name: str) -> Document:
-        """Return what the tree keeps of an observation beside its products; nothing when it is damaged."""
+        """Return the content of the sidecar file of an observation; empty if it is absent or damaged."""
         path = self.layout.sidecar(night, name)
         try:
             return dict(as_mapping(_with_times(json.loads(path.read_text()))))
@@ -157,7 +165,7 @@ class Ingest:
         }
 
     def _described(self, instrument: Instrument, name: str, files: list[Found]) -> HeaderFields:
-        """Fields that the header of frame 0 decides; a broken header costs them, not the observation."""
+        """Return the fields that the header of frame 0 decides; none of them if the header cannot be read."""
         try:
             header = read_header(files[0].path)
         except (ArchiveError, OSError) as err:
@@ -220,7 +228,7 @@ class Ingest:
         return {name: block for inner in _folders(folder) for name, block in _blocks_by_pipeline(inner).items()}
 
     def _restore_night(self, night: str) -> None:
-        """Read back what the tree says of the night's own pipelines, where the database says nothing."""
+        """Restore the blocks of the night's own pipelines from their manifests, where the database has none."""
         document = self.store.nights.find(night) or {}
         for folder in (self.layout.calibration(night), self.layout.summary(night)):
             for name, block in _blocks_by_pipeline(folder).items():
@@ -231,13 +239,21 @@ class Ingest:
 
 
 def user_fields(document: Mapping[str, Any]) -> UserFields:
-    """What people change in a document in the Mongo shell or the portal, and the tree must not forget."""
+    """Return the fields of an observation that users edit in the Mongo shell or the portal, which the tree keeps."""
     owners = as_mapping(document.get("science_program")).get("program_PI")
     return {"program_PI": owners, "comment": document.get("comment"), "names": document.get("alternative_names")}
 
 
 def write_sidecar(layout: Layout, document: Mapping[str, Any]) -> None:
-    """Keep beside the products what the database knows of an observation, without the pipelines' own numbers."""
+    """Write the document of an observation beside its products, without the blocks of its pipelines.
+
+    Parameters
+    ----------
+    layout : Layout
+        Paths of the archive.
+    document : mapping
+        Document of the observation.
+    """
     path = layout.sidecar(document["night"], document["_id"])
     kept = {key: value for key, value in document.items() if key not in ("pipelined", "look_again", "remembered")}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -245,17 +261,17 @@ def write_sidecar(layout: Layout, document: Mapping[str, Any]) -> None:
 
 
 def _iso(value: object) -> str:
-    """Write a time, or whatever else people put into a document in the Mongo shell, as text."""
+    """Return a time, or another value that JSON does not have, as text."""
     return value.isoformat(timespec="milliseconds") if isinstance(value, datetime) else str(value)
 
 
 def _readable(name: str) -> str:
-    """Return the name of a file as the database takes it: names may hold bytes that are no text."""
+    """Return the name of a file as the database accepts it: names may hold bytes that are not text."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _with_times(value: Any, key: str = "") -> Any:
-    """Turn the times of a remembered document back from text."""
+    """Return a document of a sidecar file with its times converted from text."""
     if isinstance(value, dict):
         return {name: _with_times(inner, name) for name, inner in value.items()}
     if isinstance(value, str) and key in ("date_utc", "date_added", "last_modified", "nearest_utc"):

@@ -1,4 +1,4 @@
-"""Keeps the database in step with the PSF library on disk: who lacked references, what each night gave."""
+"""Synchronisation of the database with the PSF library on disk: steps that lack references, stars of each night."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ PIPELINE, STEP = "psflib", "candidates"
 
 
 class PsfLibrarySync:
-    """Watches ``psf_library.fits``.
+    """Observer of ``psf_library.fits``.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class PsfLibrarySync:
         self._entries = PsfLibrary(layout.psf_library)
 
     def look(self) -> None:
-        """Read the library when it changed, let those who wait for references be looked at again, tell the nights."""
+        """Read the library if it changed, reopen observations that wait for references, and update the nights."""
         seen = self._stamp()
         steps = PipelinePaths.of_night(PIPELINE).steps
         if seen != self._seen:
@@ -77,7 +77,7 @@ class PsfLibrarySync:
             self.store.nights.set_fields(night.id, {"psf_lib": listed})
 
     def _stamp(self) -> tuple[int, int]:
-        """Time and size of the file, which change whenever it is replaced."""
+        """Return time and size of the file, which change whenever it is replaced."""
         try:
             stat = self.layout.psf_library.stat()
         except OSError:
@@ -86,7 +86,7 @@ class PsfLibrarySync:
 
 
 def _listed(night: str, candidates: Sequence[Mapping[str, Any]], library: PsfLibrary) -> list[PsfLibraryStar]:
-    """Candidates of a night and what became of them, best known first."""
+    """Return the candidates of a night, then its other stars in the library, with their states."""
     known: dict[str, Entry] = {}
     for entry in (*library.removed, *library.entries):
         if entry.night == night:

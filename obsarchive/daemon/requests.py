@@ -20,11 +20,11 @@ Request = Mapping[str, Any]
 
 
 class RequestRejected(ArchiveError):
-    """A request that cannot be met; says why."""
+    """A request that cannot be applied, for the reason given."""
 
 
 class Requests:
-    """Applies what waits in the collection ``requests``.
+    """Applies the requests that wait in the collection ``requests``.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class Requests:
         }
 
     def apply(self) -> None:
-        """Do what was asked for, in its order; a request that cannot be met is answered with the reason."""
+        """Apply waiting requests, the oldest first; one that cannot be applied is answered with the reason."""
         for request in self.store.requests.waiting():
             kind, what = str(request.get("kind")), request.get("what") or {}
             problem = ""
@@ -62,7 +62,7 @@ class Requests:
 
     def _apply(self, kind: str, what: Request) -> None:
         if kind not in self.kinds:
-            raise RequestRejected(f"nobody knows how to {kind}")
+            raise RequestRejected(f"{kind!r} is not a kind of request")
         if not all(isinstance(value, str) for value in what.values()):
             raise RequestRejected("the request is damaged; ask again")
         self.kinds[kind](what)

@@ -1,4 +1,4 @@
-"""What the end of a step means for others: calibration for science, seeing for a night, science for its summaries."""
+"""Effects of a step that ended on other documents: calibration on science, seeing and science on their night."""
 
 from obsarchive.core import seeing_lookup
 from obsarchive.core.document_paths import field_paths
@@ -14,7 +14,7 @@ from obsarchive.store import Store
 
 
 class StepEffects:
-    """Keeps the rest of the database in step with what a step found.
+    """Updates other documents after a step.
 
     Parameters
     ----------
@@ -28,7 +28,19 @@ class StepEffects:
         self.store, self.library_sync = store, library_sync
 
     def after(self, running: ActiveTask, link: ChainEntry, subject: Subject, result: TaskResult) -> None:
-        """Follow up a step that ended; `subject` is as it is in the database now."""
+        """Update other documents after a step that ended.
+
+        Parameters
+        ----------
+        running : ActiveTask
+            The task of the step, with the subject as it was when the step began.
+        link : ChainEntry
+            The pipeline.
+        subject : Observation or Night
+            As it is in the database now.
+        result : TaskResult
+            What the step returned.
+        """
         record = subject.pipeline(link.pipeline.name)
         if all(record.step(name).state is State.DONE for name in link.pipeline.steps):
             running.records.set_done(subject.id, link.pipeline.name, True)

@@ -10,7 +10,7 @@ from pymongo.collection import Collection
 from obsarchive.core.documents import utc_now
 from obsarchive.store.step_records import Document
 
-EVERYBODY = "all"
+ALL_PROGRAMS = "all"
 
 
 class Datasets:
@@ -103,7 +103,7 @@ class Datasets:
 
     def visible(self, programs: Sequence[str] | str) -> list[Document]:
         """Return datasets of some programmes, or of all (``"all"``), by name."""
-        query = {} if programs == EVERYBODY else {"proposals": {"$in": list(programs)}}
+        query = {} if programs == ALL_PROGRAMS else {"proposals": {"$in": list(programs)}}
         return list(self.collection.find(query).sort([("target", 1), ("instrument", 1), ("filter", 1)]))
 
     def ensure_indexes(self) -> None:

@@ -95,17 +95,17 @@ class Frames:
         """
         self.collection.update_one({"_id": f"success {archive}"}, {"$set": {"until": until}}, upsert=True)
 
-    def note_run(self, told: str, problems: Sequence[str]) -> None:
+    def note_run(self, summary: str, problems: Sequence[str]) -> None:
         """Record how the last download ended.
 
         Parameters
         ----------
-        told : str
+        summary : str
             Summary of the run.
         problems : sequence of str
             What failed; the last `MOST_PROBLEMS` are kept.
         """
-        fields = {"when": utc_now(), "told": told, "problems": list(problems)[-MOST_PROBLEMS:]}
+        fields = {"when": utc_now(), "told": summary, "problems": list(problems)[-MOST_PROBLEMS:]}
         self.collection.update_one({"_id": LAST_RUN}, {"$set": fields}, upsert=True)
 
     def last_run(self) -> Document | None:

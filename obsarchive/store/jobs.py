@@ -196,4 +196,4 @@ class Lease:
     def holder(self) -> str:
         """Return a description of the daemon that holds the lease."""
         found = self.collection.find_one({"_id": LEASE_ID}) or {}
-        return str(found.get("holder", "nobody"))
+        return str(found.get("holder", "unknown"))
