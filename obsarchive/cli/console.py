@@ -18,5 +18,5 @@ def configure(options: Namespace, *, import_classes: bool = False) -> Config:
     `import_classes`: for commands that need the pipelines; the others answer before these could be imported.
     """
     config = load(options.config, import_classes=import_classes)
-    logs.set_up(None, "command", config.misc.logging_level)
+    logs.set_up(None, "command", config.daemon.logging_level)
     return config

@@ -18,6 +18,7 @@ from obsarchive.config.field_types import (
     Secret,
     Section,
     format_validation_error,
+    renamed,
 )
 from obsarchive.errors import ConfigError
 
@@ -90,7 +91,7 @@ class Paths(Section):
 
 
 class Database(Section):
-    """MongoDB: our own (embedded) or somebody's (external)."""
+    """MongoDB: started by Archiver (embedded) or already running (external)."""
 
     mode: Literal["embedded", "external"] = "embedded"
     db: str = Field("archiver", pattern=r"^[A-Za-z0-9_-]{1,38}$")
@@ -125,23 +126,23 @@ class Parallel(Section):
     scheduler: str | ClusterClass | None = None
 
 
-class Nap(Section):
-    """When the machines are left alone, because they observe."""
+class QuietHours(Section):
+    """Hours of the day at which nothing new is begun, because the machines observe."""
 
     start: Clock
     stop: Clock
     frame: Literal["local", "UTC"] = "local"
 
     def covers(self, now: datetime) -> bool:
-        """Whether the aware time `now` falls into the nap, which may pass midnight."""
+        """Whether the aware time `now` falls into these hours, which may pass midnight."""
         clock = (now.astimezone() if self.frame == "local" else now.astimezone(UTC)).time()
         if self.start <= self.stop:
             return self.start <= clock < self.stop
         return clock >= self.start or clock < self.stop
 
 
-class Misc(Section):
-    """The daemon's habits."""
+class Daemon(Section):
+    """How the daemon works."""
 
     archiving_start_date: Day = date(2000, 1, 1)
     max_retries: int = Field(3, ge=0, description="times a failed step is tried again")
@@ -151,7 +152,7 @@ class Misc(Section):
     settle_time_s: float = Field(20.0, ge=0, description="a raw file must be this long unchanged [s]")
     audit_interval_s: PositiveFloat = Field(600.0, description="pause between two looks at all products [s]")
     min_free_gb: float = Field(1.0, ge=0, description="no new work below this free space [GB]")
-    nap: Nap | None = None
+    quiet_hours: QuietHours | None = renamed(None, "quiet_hours", "nap")
 
 
 class Filter(Section):
@@ -236,27 +237,29 @@ class Mail(Section):
     password: Secret = None
 
 
-class Alert(Section):
-    """Who is told what."""
+class Recipient(Section):
+    """A recipient of messages: a webhook or addresses, and what they are about."""
 
-    programs: tuple[str, ...] | Literal["all"] = Field(description="programmes it is about")
+    programs: tuple[str, ...] | Literal["all"] = Field(description="programmes the messages are about")
     events: tuple[Literal["new data", "failed", "rejected"], ...] = ("new data", "failed")
     webhook: str | None = Field(None, pattern=r"^https?://[^/?#@\s]+\S*$", description="address that is sent JSON")
     secret: Secret = Field(None, description="signs what is sent to the webhook")
-    email: tuple[str, ...] = Field((), description="addresses that get a letter")
+    email: tuple[str, ...] = Field((), description="addresses that messages are mailed to")
 
     @model_validator(mode="after")
-    def _reaches_somebody(self) -> Self:
+    def _has_an_address(self) -> Self:
         if (self.webhook is None) == (not self.email):
-            raise ValueError("an alert goes to a webhook or to addresses under email: give one of the two")
+            raise ValueError("a recipient is a webhook or addresses under email: give one of the two")
         return self
 
 
 class Alerts(Section):
-    """Messages about new data and failures; none unless somebody is named."""
+    """Messages about new data and failures; none without recipients."""
 
-    tell: tuple[Alert, ...] = ()
-    gather_s: PositiveFloat = Field(600.0, description="what happens within this time makes one message [s]")
+    recipients: tuple[Recipient, ...] = renamed((), "recipients", "tell")
+    batch_window_s: PositiveFloat = renamed(
+        600.0, "batch_window_s", "gather_s", description="what happens within this time makes one message [s]"
+    )
     mail: Mail = Mail()
 
 
@@ -276,7 +279,7 @@ class Config(Section):
     paths: Paths
     database: Database = Database()
     parallel: Parallel = Parallel()
-    misc: Misc = Misc()
+    daemon: Daemon = renamed(Daemon(), "daemon", "misc")
     telescope: dict[str, Telescope] = Field(default_factory=dict)
     calibration: Calibration = Calibration()
     seeing: Reserved = Reserved()

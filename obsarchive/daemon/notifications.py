@@ -16,7 +16,7 @@ from email.message import EmailMessage
 from typing import Any
 from urllib.parse import quote
 
-from obsarchive.config.model import Alert, Config, Mail
+from obsarchive.config.model import Config, Mail, Recipient
 from obsarchive.core.documents import Night, Observation, utc_now
 from obsarchive.core.step_state import State
 from obsarchive.errors import ArchiveError, ServiceUnavailable
@@ -51,7 +51,7 @@ class Alerts:
 
     def __init__(self, config: Config, outbox: Outbox) -> None:
         self.config, self.outbox = config, outbox
-        self.receivers = {_key(alert): alert for alert in config.alerts.tell}
+        self.receivers = {_key(alert): alert for alert in config.alerts.recipients}
         self._next: dict[str, datetime] = {}
         self._pause: dict[str, timedelta] = {}
         self._stopping = threading.Event()
@@ -114,10 +114,10 @@ class Alerts:
             if now < self._next.get(key, now):
                 continue
             events = self.outbox.untold(key, _query(alert))
-            if events and now - events[0]["when"] >= timedelta(seconds=self.config.alerts.gather_s):
+            if events and now - events[0]["when"] >= timedelta(seconds=self.config.alerts.batch_window_s):
                 self._deliver(key, alert, events, now)
 
-    def _deliver(self, key: str, alert: Alert, events: Sequence[Document], now: datetime) -> None:
+    def _deliver(self, key: str, alert: Recipient, events: Sequence[Document], now: datetime) -> None:
         try:
             if alert.webhook is not None:
                 self._post(alert, events)
@@ -132,7 +132,7 @@ class Alerts:
         self.outbox.note_told([event["_id"] for event in events], key)
         log.info("%d event(s) sent to %s", len(events), "a webhook" if alert.webhook else ", ".join(alert.email))
 
-    def _post(self, alert: Alert, events: Sequence[Document]) -> None:
+    def _post(self, alert: Recipient, events: Sequence[Document]) -> None:
         message = {"archive": self.config.server.name, "events": [self._described(event) for event in events]}
         body = json.dumps(message).encode()
         headers = {"Content-Type": "application/json"}
@@ -141,7 +141,7 @@ class Alerts:
             headers["X-Archiver-Signature"] = f"sha256={signature}"
         request_once("the webhook", str(alert.webhook), DeliveryError, TIMEOUT_S, content=body, headers=headers)
 
-    def _write(self, alert: Alert, events: Sequence[Document]) -> None:
+    def _write(self, alert: Recipient, events: Sequence[Document]) -> None:
         mail = EmailMessage()
         mail["From"], mail["To"] = self.config.alerts.mail.sender, ", ".join(alert.email)
         mail["Subject"] = one_line(f"{self.config.server.name}: {_summary(events)}")
@@ -168,14 +168,14 @@ class Alerts:
         return {**kept, "when": event["when"].isoformat(), "url": f"{self.config.server.address}/{page}"}
 
 
-def _query(alert: Alert) -> Document:
+def _query(alert: Recipient) -> Document:
     query: Document = {"event": {"$in": list(alert.events)}}
     if alert.programs != "all":
         query["program"] = {"$in": list(alert.programs)}
     return query
 
 
-def _key(alert: Alert) -> str:
+def _key(alert: Recipient) -> str:
     """Return the identifier of a receiver in the database; it holds no address and no secret."""
     text = alert.model_dump_json(include={"programs", "webhook", "email"})
     return hashlib.sha256(text.encode()).hexdigest()[:16]
