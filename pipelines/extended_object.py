@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from obsarchive.core.document_paths import SEEING_MEDIAN_ARCSEC, SEEING_NEAREST_ARCSEC
 from obsarchive.errors import Unprocessable
 from obsarchive.figures.contrast import side_by_side
 from obsarchive.io.psf_library import PsfLibrary
@@ -214,7 +215,7 @@ def _library_psfs(work: Workspace, pixel_arcsec: float) -> list[tuple[FloatArray
 def _models(work: Workspace, pixel_arcsec: float, response: tuple[float, ...]) -> list[tuple[FloatArray, str]]:
     """PSFs of several Strehl ratios: the telescope's core on a halo of the seeing."""
     optics = require_optics(work)
-    seeing = work.observation.number("seeing.nearest_arcsec") or work.observation.number("seeing.median_arcsec")
+    seeing = work.observation.number(SEEING_NEAREST_ARCSEC) or work.observation.number(SEEING_MEDIAN_ARCSEC)
     halo = (seeing or MODEL_SEEING_ARCSEC) / pixel_arcsec
     states = itertools.product(MODEL_STREHLS, [factor * halo for factor in MODEL_HALOS])
     return [(model_psf(optics, pixel_arcsec, MODEL_SIDE, response, state), "model") for state in states]

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from obsarchive.core.document_paths import SEEING_NEAREST_ARCSEC
 from obsarchive.core.documents import Observation, StepRecord
 from obsarchive.core.step_state import State
 from obsarchive.errors import Unprocessable
@@ -33,7 +34,7 @@ class StrehlSummary(Pipeline):
                 "date_utc": observation.date_utc,
                 "filter": observation.filter,
                 **{key: record.results.get(key) for key in ("ratio_percent", "ratio_error_percent", "fwhm_arcsec")},
-                "seeing_arcsec": observation.number("seeing.nearest_arcsec"),
+                "seeing_arcsec": observation.number(SEEING_NEAREST_ARCSEC),
             }
             for observation, record in _done(work, "strehl")
             if record.results.get("flag") == "OK"

@@ -1,4 +1,4 @@
-"""The second step of a login: time-based one-time codes (TOTP, RFC 6238), as authenticator programs show them."""
+"""The second factor of a login: time-based one-time codes (TOTP, RFC 6238), as authenticator programs show them."""
 
 import time
 
@@ -10,7 +10,7 @@ from obsarchive.store import Users
 FIELD = "totp"
 STEP_S = 30
 DRIFT = 1
-"""Steps that the clock of an authenticator may be off."""
+"""Largest error of the clock of an authenticator [steps]."""
 
 
 def new_secret() -> str:
@@ -19,13 +19,45 @@ def new_secret() -> str:
 
 
 def picture(secret: str, name: str, archive: str) -> str:
-    """Return the address of a picture (``data:``) with the code that authenticators scan."""
+    """Return an image of the QR code by which an authenticator program takes over a secret.
+
+    Parameters
+    ----------
+    secret : str
+        The secret, base 32.
+    name : str
+        Name of the user.
+    archive : str
+        Name of the archive.
+
+    Returns
+    -------
+    str
+        Address of an SVG image (``data:``).
+    """
     uri = pyotp.TOTP(secret, interval=STEP_S).provisioning_uri(name=name, issuer_name=archive)
     return segno.make(uri, error="m").svg_data_uri(scale=4, border=2, dark="#000", light="#fff")
 
 
 def switch_on(users: Users, name: str, secret: str, code: str) -> bool:
-    """Keep the secret of a user who shows a right code of it; whether the code was right."""
+    """Store the secret of a user, if a code proves that the user's authenticator has it.
+
+    Parameters
+    ----------
+    users : Users
+        The collection of users.
+    name : str
+        Name of the user.
+    secret : str
+        The secret, base 32.
+    code : str
+        The code that the authenticator shows.
+
+    Returns
+    -------
+    bool
+        Whether the code is right.
+    """
     step = _step_of(secret, code)
     if step is None:
         return False
@@ -34,12 +66,34 @@ def switch_on(users: Users, name: str, secret: str, code: str) -> bool:
 
 
 def switch_off(users: Users, name: str) -> None:
-    """Forget the secret of a user."""
+    """Remove the secret of a user.
+
+    Parameters
+    ----------
+    users : Users
+        The collection of users.
+    name : str
+        Name of the user.
+    """
     users.unset(name, [FIELD])
 
 
 def accepts(users: Users, name: str, code: str) -> bool:
-    """Whether `code` is right for a user; each code counts once."""
+    """Check the code of a user; each code is accepted once.
+
+    Parameters
+    ----------
+    users : Users
+        The collection of users.
+    name : str
+        Name of the user.
+    code : str
+        The code that the authenticator shows.
+
+    Returns
+    -------
+    bool
+    """
     user = users.find(name) or {}
     kept = user.get(FIELD)
     step = _step_of(str(kept.get("secret") or ""), code) if isinstance(kept, dict) else None

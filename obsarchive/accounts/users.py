@@ -1,8 +1,8 @@
 """Passwords, users and one-time links; below the portal, so that the commands use the same rules.
 
 Passwords are kept as argon2id (RFC 9106). Hashes made by werkzeug, as older archives have them, are accepted once
-and replaced when their owner logs in. A one-time link carries a random token in the fragment of its address, which
-browsers never send anywhere; the database keeps only the token's hash.
+and replaced at the next login. A one-time link carries a random token in the fragment of its address, which
+browsers never send; the database keeps only the hash of the token.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from obsarchive.store import Document, Users
 
 MIN_LENGTH = 8
 MAX_LENGTH = 1000
-"""Longer passwords are refused: hashing them would cost the portal more than they are worth."""
+"""Longer passwords are rejected, because hashing them costs the portal too much time."""
 INVITE_HOURS = 72.0
 INVITE = "invite"
 """Field of a user's document that holds the hash and the end of a one-time link."""
@@ -39,7 +39,7 @@ _LEGACY = ("pbkdf2:", "scrypt:")
 
 
 class AccountError(ArchiveError):
-    """A name, password or one-time link that cannot be accepted; the message is for the person who gave it."""
+    """A name, password or one-time link that cannot be accepted; the message is meant for the user."""
 
     exit_code = 2
 
@@ -50,7 +50,20 @@ def hash_password(password: str) -> str:
 
 
 def verify(stored: str, password: str) -> bool:
-    """Whether `password` is the one that was hashed as `stored`; False for a hash of unknown make."""
+    """Check a password against a hash.
+
+    Parameters
+    ----------
+    stored : str
+        The hash: argon2id, or one of werkzeug.
+    password : str
+        The password.
+
+    Returns
+    -------
+    bool
+        False also for a hash of an unknown kind.
+    """
     if len(password) > MAX_LENGTH:
         return False
     if stored.startswith(_LEGACY):
@@ -65,7 +78,7 @@ def verify(stored: str, password: str) -> bool:
 
 
 def is_known_make(stored: str) -> bool:
-    """Whether a password can be compared with a hash like this at all."""
+    """Whether a hash is of a kind that a password can be compared with."""
     return stored.startswith(("$argon2id$", *_LEGACY))
 
 
@@ -82,12 +95,19 @@ def common_passwords() -> frozenset[str]:
 
 
 def check_policy(password: str, name: str = "") -> None:
-    """Refuse a password that is too short or that an attacker tries first.
+    """Check that a password is long enough and not among those that attackers try first.
+
+    Parameters
+    ----------
+    password : str
+        The password.
+    name : str
+        Name of the user, which may not be the password.
 
     Raises
     ------
     AccountError
-        Saying what is wrong with it.
+        With the reason why it is not accepted.
     """
     if len(password) < MIN_LENGTH:
         raise AccountError(f"The password needs at least {MIN_LENGTH} characters; 15 or more are better.")
@@ -100,16 +120,31 @@ def check_policy(password: str, name: str = "") -> None:
 
 
 @cache
-def _nobodys_hash() -> str:
+def _hash_for_unknown_names() -> str:
     return hash_password(secrets.token_hex(16))
 
 
 def log_in(users: Users, name: str, password: str) -> Document | None:
-    """Return the user's document when name and password are right, else None; takes as long for unknown names."""
+    """Return the document of a user if the password is right; it takes as long for unknown names.
+
+    Parameters
+    ----------
+    users : Users
+        The collection of users.
+    name : str
+        Name of the user.
+    password : str
+        The password.
+
+    Returns
+    -------
+    dict or None
+        None if name or password are wrong.
+    """
     user = users.find(name)
     stored = (user or {}).get("password")
     if user is None or not isinstance(stored, str):
-        verify(_nobodys_hash(), password)
+        verify(_hash_for_unknown_names(), password)
         return None
     if not verify(stored, password):
         return None
@@ -119,12 +154,21 @@ def log_in(users: Users, name: str, password: str) -> Document | None:
 
 
 def set_password(users: Users, name: str, password: str) -> None:
-    """Give a user another password; every session opened before ends, and so does an open invitation.
+    """Set the password of a user; end earlier sessions and an open invitation.
+
+    Parameters
+    ----------
+    users : Users
+        The collection of users.
+    name : str
+        Name of the user.
+    password : str
+        The new password.
 
     Raises
     ------
     AccountError
-        When there is no such user, or the password is refused.
+        When there is no such user, or the password is not accepted.
     """
     if users.find(name) is None:
         raise AccountError(f"There is no user {name!r}.")
@@ -134,7 +178,16 @@ def set_password(users: Users, name: str, password: str) -> None:
 
 
 def add_user(users: Users, name: str, programs: Programs) -> None:
-    """Add a user who cannot log in yet: set a password, or send an invitation.
+    """Add a user, who cannot log in until a password is set or an invitation accepted.
+
+    Parameters
+    ----------
+    users : Users
+        The collection of users.
+    name : str
+        Name of the user.
+    programs : "all" or sequence of str
+        Programmes that the user may see; ``"all"``: an administrator.
 
     Raises
     ------
@@ -149,7 +202,7 @@ def add_user(users: Users, name: str, programs: Programs) -> None:
 
 
 def password_states(users: Users) -> dict[str, str]:
-    """Return how each user stands: ``yes`` (can log in), ``invited``, ``none``, or ``unknown`` (needs a new link)."""
+    """Return the state of each user: ``yes`` (can log in), ``invited``, ``none``, or ``unknown`` (needs a new link)."""
     found = {}
     for user in users.everything():
         stored = user.get("password")
@@ -161,7 +214,18 @@ def password_states(users: Users) -> dict[str, str]:
 
 
 def change_programs(users: Users, name: str, programs: Programs) -> None:
-    """Change what a user may see, at once: programmes he leaves stay hidden also where observations name him.
+    """Change the programmes that a user may see; it takes effect at once.
+
+    Observations of programmes taken away stay hidden from the user even while they name the user as a PI.
+
+    Parameters
+    ----------
+    users : Users
+        The collection of users.
+    name : str
+        Name of the user.
+    programs : "all" or sequence of str
+        The new programmes; ``"all"``: an administrator.
 
     Raises
     ------
@@ -179,12 +243,12 @@ def change_programs(users: Users, name: str, programs: Programs) -> None:
 
 
 def checked_programs(programs: Programs) -> Any:
-    """Return programmes as the database keeps them: ``"all"`` (an administrator) or a list of distinct ids.
+    """Return programmes as the database keeps them: ``"all"`` (an administrator) or a sorted list of distinct ones.
 
     Raises
     ------
     AccountError
-        When one is no programme id.
+        When one is not the identifier of a programme.
     """
     if programs == "all":
         return "all"
@@ -195,12 +259,31 @@ def checked_programs(programs: Programs) -> Any:
 
 
 def setup_needed(users: Users) -> bool:
-    """Whether nobody can log in as administrator yet."""
+    """Whether no administrator can log in yet."""
     return not users.any_admin()
 
 
 def setup_link(config: Config, users: Users, name: str = "admin") -> str:
-    """Return a one-time link with which the first administrator sets a password; earlier ones stop working."""
+    """Return a one-time link by which the first administrator sets a password; earlier links become invalid.
+
+    Parameters
+    ----------
+    config : Config
+        With the address of the portal.
+    users : Users
+        The collection of users.
+    name : str
+        Name of the administrator, who is added if unknown.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    AccountError
+        When the user is not an administrator.
+    """
     user = users.find(name)
     if user is None:
         add_user(users, name, "all")
@@ -210,7 +293,20 @@ def setup_link(config: Config, users: Users, name: str = "admin") -> str:
 
 
 def invite(users: Users, name: str, hours: float = INVITE_HOURS) -> str:
-    """Return the token of a one-time link with which a user sets a password; an earlier link stops working.
+    """Return the token of a one-time link by which a user sets a password; an earlier link becomes invalid.
+
+    Parameters
+    ----------
+    users : Users
+        The collection of users.
+    name : str
+        Name of the user.
+    hours : float
+        Duration of its validity [h].
+
+    Returns
+    -------
+    str
 
     Raises
     ------
@@ -225,17 +321,43 @@ def invite(users: Users, name: str, hours: float = INVITE_HOURS) -> str:
 
 
 def link(config: Config, token: str) -> str:
-    """Return the address that an invited person opens; the token is in its fragment."""
+    """Return the address of a one-time link; the token is in its fragment.
+
+    Parameters
+    ----------
+    config : Config
+        With the address of the portal.
+    token : str
+        The token.
+
+    Returns
+    -------
+    str
+    """
     return f"{config.server.address}/welcome#{token}"
 
 
 def accept_invite(users: Users, token: str, password: str) -> str:
-    """Use a one-time link: set the password of its user, whose name is returned.
+    """Set a password by a one-time link.
+
+    Parameters
+    ----------
+    users : Users
+        The collection of users.
+    token : str
+        The token of the link.
+    password : str
+        The new password.
+
+    Returns
+    -------
+    str
+        Name of the user.
 
     Raises
     ------
     AccountError
-        When the link is unknown, used or too old, or the password is refused (the link can then be used again).
+        When the link is unknown, used or expired, or the password is not accepted (the link can then be used again).
     """
     digest = _digest(token)
     user = users.by_token(INVITE, digest)

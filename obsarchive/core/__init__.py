@@ -1,1 +1,1 @@
-"""Documents, states, paths, rules and logs: what every other part speaks about."""
+"""Documents, states, paths, rules and logs: the base of all other folders."""

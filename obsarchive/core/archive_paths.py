@@ -1,4 +1,4 @@
-"""Every path of the archive tree. Nobody else joins archive paths."""
+"""Paths of the archive tree; no other module joins them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,40 +6,93 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Layout:
-    """Where everything lies in the archive.
+    """Paths of one archive.
 
     Products are named relative to the folder of their pipeline: ``<night>/<observation>/<pipeline>/`` for an
     observation, ``<night>/calib/`` or ``<night>/summary/`` for a night.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the archive.
     """
 
     root: Path
 
     def night(self, night: str) -> Path:
-        """Folder of a night."""
+        """Return the folder of a night."""
         return self.root / night
 
     def observation(self, night: str, obs_id: str) -> Path:
-        """Folder of an observation."""
+        """Return the folder of an observation.
+
+        Parameters
+        ----------
+        night : str
+            UT date, ``yyyymmdd``.
+        obs_id : str
+            Name of the observation.
+
+        Returns
+        -------
+        Path
+        """
         return self.root / night / obs_id
 
     def sidecar(self, night: str, obs_id: str) -> Path:
-        """What the database knows of an observation beside its pipelines, kept in the tree."""
+        """Return the file that holds the document of an observation without its pipelines.
+
+        Parameters
+        ----------
+        night : str
+            UT date, ``yyyymmdd``.
+        obs_id : str
+            Name of the observation.
+
+        Returns
+        -------
+        Path
+        """
         return self.observation(night, obs_id) / ".observation.json"
 
     def tarball(self, night: str, obs_id: str) -> Path:
-        """Everything of an observation in one file."""
+        """Return the file with all products of an observation.
+
+        Parameters
+        ----------
+        night : str
+            UT date, ``yyyymmdd``.
+        obs_id : str
+            Name of the observation.
+
+        Returns
+        -------
+        Path
+        """
         return self.observation(night, obs_id) / f"{obs_id}.tar.bz2"
 
     def calibration(self, night: str) -> Path:
-        """Folder of a night's masters."""
+        """Return the folder of a night's masters."""
         return self.root / night / "calib"
 
     def summary(self, night: str) -> Path:
-        """Folder of a night's summaries: seeing, Strehl, contrast curves."""
+        """Return the folder of a night's summaries: seeing, Strehl, contrast curves."""
         return self.root / night / "summary"
 
     def manifest(self, folder: Path, step: str) -> Path:
-        """Manifest of a step, in the folder of its pipeline."""
+        """Return the manifest of a step.
+
+        Parameters
+        ----------
+        folder : Path
+            Folder of the pipeline.
+        step : str
+            Name of the step.
+
+        Returns
+        -------
+        Path
+        """
         return folder / f".{step}.json"
 
     @property
@@ -48,15 +101,27 @@ class Layout:
         return self.root / "psf_library.fits"
 
     def psf_candidate(self, night: str, obs_id: str) -> Path:
-        """Stamps of a star that its night offers to the PSF library."""
+        """Return the file with the stamps of a star that its night offers to the PSF library.
+
+        Parameters
+        ----------
+        night : str
+            UT date, ``yyyymmdd``.
+        obs_id : str
+            Name of the observation of the star.
+
+        Returns
+        -------
+        Path
+        """
         return self.summary(night) / "psflib" / f"{obs_id}.fits"
 
     @property
     def psf_library_lock(self) -> Path:
-        """File locked by whoever changes the PSF library."""
+        """File locked by a process that changes the PSF library."""
         return self.root / ".psf_library.lock"
 
     @property
     def master_lock(self) -> Path:
-        """File locked by the one daemon of this archive."""
+        """File locked by the daemon of this archive."""
         return self.root / ".master.lock"

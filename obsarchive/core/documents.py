@@ -1,7 +1,8 @@
-"""Observations, nights and step records: documents of the database read with defaults for whatever is missing.
+"""Reading of observations, nights and step records from documents, with defaults for missing fields.
 
-People edit documents in the Mongo shell, and older databases lack fields: nothing here may raise for want of one,
-and one of the wrong type counts as missing.
+Users edit documents in the Mongo shell, and older databases lack fields: no class here raises an error for a missing
+field, and a field of the wrong type counts as missing. What the archive writes is declared in
+:mod:`obsarchive.core.document_types`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,6 +12,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from obsarchive.core import document_paths as paths
+from obsarchive.core.document_types import CalibrationNeedDocument, MasterDocument
 from obsarchive.core.rules import lookup
 from obsarchive.core.step_state import State
 from obsarchive.core.values import as_count, as_mapping, as_mappings, as_shape, as_time
@@ -20,7 +23,7 @@ SCHEMA = 1
 
 
 def utc_now() -> datetime:
-    """Now, as MongoDB will give it back: aware, whole milliseconds."""
+    """Return the present time as MongoDB returns it: aware, whole milliseconds."""
     now = datetime.now(UTC)
     return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
@@ -55,7 +58,19 @@ class Master:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any], night: str) -> "Master":
-        """Read a master from the results of a calibration step."""
+        """Return a master read from the results of a calibration step.
+
+        Parameters
+        ----------
+        document : mapping
+            A `MasterDocument`.
+        night : str
+            The night of the step, ``yyyymmdd``.
+
+        Returns
+        -------
+        Master
+        """
         return cls(
             kind=str(document.get("kind", "")),
             key=str(document.get("key", "")),
@@ -65,8 +80,8 @@ class Master:
             night=night,
         )
 
-    def to_document(self) -> dict[str, Any]:
-        """Write it as the results of a calibration step hold it."""
+    def to_document(self) -> MasterDocument:
+        """Return it as the results of a calibration step hold it."""
         return {
             "kind": self.kind,
             "key": self.key,
@@ -88,7 +103,7 @@ class CalibrationNeed:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> "CalibrationNeed":
-        """Read a need as a night's document holds it."""
+        """Return a need read from the document of a night."""
         return cls(
             str(document.get("mode") or ""),
             as_shape(document.get("shape")),
@@ -96,8 +111,8 @@ class CalibrationNeed:
             as_shape(document.get("detector")),
         )
 
-    def to_document(self) -> dict[str, Any]:
-        """Write it as a night's document holds it."""
+    def to_document(self) -> CalibrationNeedDocument:
+        """Return it as the document of a night holds it."""
         return {
             "mode": self.mode,
             "shape": list(self.shape) if self.shape else None,
@@ -108,7 +123,7 @@ class CalibrationNeed:
 
 @dataclass(frozen=True)
 class StepRecord:
-    """What the database knows of one step."""
+    """State of one step in the database."""
 
     state: State = State.WAITING
     retries: int = 0
@@ -123,7 +138,7 @@ class StepRecord:
 
     @classmethod
     def from_document(cls, document: Any) -> "StepRecord":
-        """Read a step; an unknown state counts as waiting."""
+        """Return a step read from a document; an unknown state counts as waiting."""
         doc = as_mapping(document)
         return cls(
             state=next((state for state in State if state == doc.get("state")), State.WAITING),
@@ -141,13 +156,13 @@ class StepRecord:
 
 @dataclass(frozen=True)
 class PipelineRecord:
-    """What the database knows of one pipeline of an observation or night."""
+    """One pipeline of an observation or night in the database."""
 
     document: Mapping[str, Any]
 
     @property
     def force_redo(self) -> bool:
-        """Whether a person asked for everything of this pipeline to be done again."""
+        """Whether a user requested that the whole pipeline be done again."""
         return bool(as_mapping(self.document.get("status")).get("force_redo"))
 
     @property
@@ -164,7 +179,7 @@ class PipelineRecord:
         return StepRecord.from_document(document)
 
     def steps(self) -> dict[str, StepRecord]:
-        """Every step that has a record."""
+        """Return every step that has a record."""
         return {name: self.step(name) for name in as_mapping(self.document.get("steps"))}
 
 
@@ -181,7 +196,7 @@ class Observation:
 
     @property
     def night(self) -> str:
-        """The nightly directory it lies in; older documents know only the date in the name."""
+        """The nightly directory that holds it; older documents have only the date in the name."""
         return str(self.document.get("night") or f"{ObservationName.parse(self.id).date_utc:%Y%m%d}")
 
     @property
@@ -201,40 +216,40 @@ class Observation:
 
     @property
     def mode(self) -> str:
-        """Detector mode, which decides on the master dark."""
+        """Detector mode, which selects the master dark."""
         return str(self.document.get("mode") or "")
 
     @property
     def shape(self) -> tuple[int, int] | None:
-        """Shape of a frame, (ny, nx), when the header told it."""
+        """Shape of a frame, (ny, nx) [pixel]; None if the header does not give it."""
         return as_shape(self.document.get("shape"))
 
     @property
     def need(self) -> CalibrationNeed:
-        """Calibration that it asks for."""
+        """Calibration that it needs."""
         return CalibrationNeed(self.mode, self.shape, self.filter, as_shape(self.document.get("detector_px")))
 
     @property
     def raw_signature(self) -> str:
-        """Says whether the raw files changed."""
-        return str(lookup(self.document, "raw_data.signature") or "")
+        """Signature of the raw files; it differs when they changed."""
+        return str(lookup(self.document, paths.RAW_SIGNATURE) or "")
 
     @property
     def raw_missing(self) -> bool:
-        """Whether its raw files are gone from disk."""
-        return bool(lookup(self.document, "raw_data.missing"))
+        """Whether its raw files are no longer on disk."""
+        return bool(lookup(self.document, paths.RAW_MISSING))
 
     @property
     def raw_files(self) -> tuple[Path, ...]:
         """Its raw files, in the order of their frames."""
-        names = lookup(self.document, "raw_data.data")
+        names = lookup(self.document, paths.RAW_DATA)
         folder = _raw_folder(self.document)
         return tuple(folder / name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
 
     @property
     def packed(self) -> bool:
         """Whether its tarball is up to date."""
-        return bool(lookup(self.document, "distributed.status"))
+        return bool(lookup(self.document, paths.PACKED))
 
     def number(self, dotted: str) -> float | None:
         """Return a number at a dotted path of the document, or None."""
@@ -277,30 +292,30 @@ class Night:
         return PipelineRecord(as_mapping(self.document.get(name)))
 
     def raw_signature(self, kind: str) -> str:
-        """Say whether the night's raw files of a kind changed."""
-        return str(lookup(self.document, f"raw_data.signature.{kind}") or "")
+        """Return the signature of the night's raw files of a kind; it differs when they changed."""
+        return str(lookup(self.document, paths.night_signature(kind)) or "")
 
     def raw_files(self, kind: str) -> tuple[Mapping[str, Any], ...]:
-        """Raw files of a kind: their path, mode, filter, camera and time."""
+        """Return the raw files of a kind: their path, mode, filter, camera and time."""
         folder = _raw_folder(self.document)
         return tuple(
             {**file, "path": folder / str(file.get("name", "")), "date_utc": as_time(file.get("date_utc"))}
-            for file in as_mappings(lookup(self.document, "raw_data.files"))
+            for file in as_mappings(lookup(self.document, paths.NIGHT_FILES))
             if file.get("kind") == kind
         )
 
     @property
     def copies_from(self) -> str:
-        """The night whose masters an administrator wants here, whatever this night has itself; empty: none."""
-        found = lookup(self.document, "raw_data.copies_calibration_from")
+        """The night whose masters an administrator wants here in place of its own; empty: none."""
+        found = lookup(self.document, paths.COPIES_CALIBRATION_FROM)
         return found if isinstance(found, str) and is_night(found) else ""
 
     def needs(self) -> frozenset["CalibrationNeed"]:
-        """What the night's science asks of its calibration."""
-        return frozenset(map(CalibrationNeed.from_document, as_mappings(lookup(self.document, "raw_data.needs"))))
+        """Return the calibration that the science of the night needs."""
+        return frozenset(map(CalibrationNeed.from_document, as_mappings(lookup(self.document, paths.NIGHT_NEEDS))))
 
     def seeing_frames(self) -> list[Mapping[str, Any]]:
-        """Seeing measured this night, file by file."""
+        """Return the seeing measured this night, file by file."""
         return [
             frame
             for record in self.pipeline("seeing").steps().values()
@@ -308,18 +323,18 @@ class Night:
         ]
 
     def seeing_fields(self) -> dict[str, Any]:
-        """Fields of the night's document that say what the seeing was."""
+        """Return the fields of the night's document that hold the seeing, by their paths."""
         frames = self.seeing_frames()
         values = [frame["fwhm_arcsec"] for frame in frames if isinstance(frame.get("fwhm_arcsec"), int | float)]
-        return {"seeing.frames": frames, "seeing.median_arcsec": median(values) if values else None}
+        return {paths.SEEING_FRAMES: frames, paths.SEEING_MEDIAN_ARCSEC: median(values) if values else None}
 
     @property
     def science(self) -> str:
-        """Signature of what was found in its observations; empty while something is due for them."""
-        return str(lookup(self.document, "science.signature") or "")
+        """Signature of the results of its observations; empty while something is due for them."""
+        return str(lookup(self.document, paths.SCIENCE_SIGNATURE) or "")
 
     def masters(self) -> list[Master]:
-        """Master darks and flats of this night."""
+        """Return the master darks and flats of this night."""
         return [
             Master.from_document(master, self.id)
             for record in self.pipeline("calib").steps().values()
@@ -328,12 +343,27 @@ class Night:
 
 
 def _raw_folder(document: Mapping[str, Any]) -> Path:
-    match lookup(document, "raw_data.location"):
+    match lookup(document, paths.RAW_LOCATION):
         case [_, str(folder)]:
             return Path(folder)
     return Path()
 
 
 def choose(masters: Iterable[Master], kind: str, key: str | None) -> Master | None:
-    """Return the master of a kind with this mode or filter, or None."""
+    """Return the first master of a kind, mode and filter.
+
+    Parameters
+    ----------
+    masters : iterable of Master
+        Where to look.
+    kind : str
+        ``dark`` or ``flat``.
+    key : str or None
+        Mode of a dark, filter of a flat.
+
+    Returns
+    -------
+    Master or None
+        None if there is none.
+    """
     return next((m for m in masters if m.kind == kind and m.key == key), None)

@@ -1,4 +1,4 @@
-"""The only place where logging is set up: UTC, rolling over at 0 h UT, with subject and step in every record."""
+"""Set-up of logging: UTC, a new file at 0 h UT, with subject and step in every record."""
 
 import logging
 import sys
@@ -28,7 +28,15 @@ def formatter() -> logging.Formatter:
 
 
 def attach(handler: logging.Handler, logger: logging.Logger | None = None) -> None:
-    """Give `handler` the house format and add it to `logger` (the root logger by default)."""
+    """Give a handler the format of the log and add it to a logger.
+
+    Parameters
+    ----------
+    handler : logging.Handler
+        The handler.
+    logger : logging.Logger, optional
+        By default the root logger.
+    """
     handler.setFormatter(formatter())
     handler.addFilter(_Subject())
     (logger or logging.getLogger()).addHandler(handler)
@@ -43,9 +51,18 @@ _NOISY = (
 def set_up(folder: Path | None, name: str, level: str = "INFO") -> None:
     """Log to the terminal and to ``<folder>/<name>.log``.
 
-    A folder that cannot be written costs the file, never the daemon: the terminal stays.
+    If the folder cannot be written, a warning is logged, and the terminal alone is used.
+
+    Parameters
+    ----------
+    folder : Path or None
+        Folder of the log files; None: terminal only.
+    name : str
+        Name of the file without its ending.
+    level : str
+        Lowest level that is logged.
     """
-    logging.raiseExceptions = False  # a full disk must not stop the daemon for want of a log line
+    logging.raiseExceptions = False  # a full disk must not stop the daemon
     root = logging.getLogger()
     root.setLevel(level)
     attach(logging.StreamHandler(sys.stderr))

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, now and then a line in the log elsewhere."""
+"""Progress of long work: a bar on a terminal, a line in the log from time to time elsewhere."""
 
 import logging
 import sys
@@ -9,20 +9,20 @@ from collections.abc import Callable
 log = logging.getLogger(__name__)
 
 ProgressCallback = Callable[[float, str], None]
-"""Is called with the fraction that is done (0 to 1), and a word on what is being done."""
+"""Function that receives the fraction done (0 to 1) and a description of what is being done."""
 
 WIDTH = 30
 LINE_S = 30.0
-"""Longest silence in a log."""
+"""Time between two lines of the log [s]."""
 
 
 def no_progress(fraction: float, text: str) -> None:
-    """Take note of progress that nobody asked for.
+    """Log progress at debug level; the callback of callers that show none.
 
     Parameters
     ----------
     fraction : float
-        What is done, 0 to 1.
+        Fraction done, 0 to 1.
     text : str
         What is being done.
     """
@@ -30,12 +30,12 @@ def no_progress(fraction: float, text: str) -> None:
 
 
 class Bar:
-    """Shows how far something is; may be called in any thread.
+    """Display of the progress of one piece of work; may be used from any thread.
 
     Parameters
     ----------
     what : str
-        What is done.
+        Name of the work.
     """
 
     def __init__(self, what: str) -> None:
@@ -45,7 +45,15 @@ class Bar:
         self._is_terminal = sys.stderr.isatty()
 
     def show(self, fraction: float, text: str = "") -> None:
-        """Show the fraction that is done (0 to 1), and what is being done."""
+        """Show the progress.
+
+        Parameters
+        ----------
+        fraction : float
+            Fraction done, 0 to 1.
+        text : str
+            What is being done.
+        """
         with self._lock:
             if self._is_terminal:
                 done = round(WIDTH * min(max(fraction, 0.0), 1.0))

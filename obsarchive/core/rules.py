@@ -2,7 +2,7 @@
 
 A rule is one expression over the fields of an observation, such as
 ``filter in ['Si', 'Sz'] and magnitude < 12``. Only literals, field names, comparisons, and / or / not are
-understood; everything else, and every comparison of unlike types, is refused when the configuration is read.
+understood; everything else, and every comparison of unlike types, is rejected when the configuration is read.
 A field that an observation lacks, or holds in another type, makes its comparison false.
 
 The same expressions select rows of a table, whose columns are the fields.
@@ -11,7 +11,6 @@ The same expressions select rows of a table, whose columns are the fields.
 import ast
 import math
 import operator
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from obsarchive.core import document_paths as paths
 from obsarchive.errors import ConfigError
 
 Rule = Callable[[Mapping[str, Any]], bool]
@@ -33,20 +33,18 @@ FIELDS: dict[str, type] = {
     "camera": str,
     "filter": str,
     "marker": str,
-    "science_program.program_id": str,
-    "science_program.program_PI": str,
+    paths.PROGRAM_ID: str,
+    paths.PROGRAM_PI: str,
     "exposure_s": float,
     "magnitude": float,
-    "coordinates.ra_deg": float,
-    "coordinates.dec_deg": float,
-    "coordinates.az_deg": float,
-    "coordinates.el_deg": float,
-    "seeing.median_arcsec": float,
-    "seeing.nearest_arcsec": float,
+    paths.RA_DEG: float,
+    paths.DEC_DEG: float,
+    paths.AZ_DEG: float,
+    paths.EL_DEG: float,
+    paths.SEEING_MEDIAN_ARCSEC: float,
+    paths.SEEING_NEAREST_ARCSEC: float,
 }
 """Fields that a rule may mention, dotted as in the Mongo shell, with their type."""
-
-_CLASSIFICATION = re.compile(r"pipelined\.\w+\.classified_as")
 
 _COMPARE: dict[type, Callable[[Any, Any], bool]] = {
     ast.Eq: operator.eq,
@@ -110,7 +108,7 @@ def compile_rule(text: str) -> Rule:
 
 
 def select_rows(text: str, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
-    """Rows of a table for which an expression holds, such as ``mag < 16 and dec > 0``.
+    """Return the rows of a table for which an expression holds, such as ``mag < 16 and dec > 0``.
 
     Parameters
     ----------
@@ -144,7 +142,7 @@ def select_rows(text: str, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.bo
 
 
 def names_in(text: str) -> set[str]:
-    """Names of the fields or columns that an expression mentions, known or not.
+    """Return the names of the fields or columns that an expression mentions, known or not.
 
     Raises
     ------
@@ -157,7 +155,20 @@ def names_in(text: str) -> set[str]:
 
 
 def lookup(document: Mapping[str, Any], dotted: str) -> Any:
-    """Value at a dotted path of a document, or None."""
+    """Return the value at a dotted path of a document.
+
+    Parameters
+    ----------
+    document : mapping
+        The document.
+    dotted : str
+        Names of the nested fields, joined by dots.
+
+    Returns
+    -------
+    object
+        None if there is no such field.
+    """
     found: Any = document
     for key in dotted.split("."):
         if not isinstance(found, Mapping):
@@ -203,7 +214,7 @@ def _comparison(left: ast.expr, op: ast.cmpop, right: ast.expr, kind_of: Callabl
 
 
 def _field_type(name: str) -> type:
-    return str if _CLASSIFICATION.fullmatch(name) else _named("field", name, FIELDS)
+    return str if paths.CLASSIFIED_AS.fullmatch(name) else _named("field", name, FIELDS)
 
 
 def _named(what: str, name: str, known: Mapping[str, Any]) -> Any:
@@ -285,8 +296,8 @@ def _comparable(column: NDArray[Any]) -> NDArray[Any]:
 
 def _present(column: NDArray[Any]) -> NDArray[np.bool_]:
     if column.dtype.kind == "f":
-        return ~np.isnan(column)
-    return column != _like(column, "") if column.dtype.kind in "US" else np.array(True)
+        return np.asarray(~np.isnan(column))
+    return np.asarray(column != _like(column, "")) if column.dtype.kind in "US" else np.array(True)
 
 
 def _like(column: NDArray[Any], literal: Any) -> Any:

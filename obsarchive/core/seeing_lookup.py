@@ -5,12 +5,14 @@ from datetime import datetime, timedelta
 from statistics import median
 from typing import Any
 
+from obsarchive.core.document_types import ObservationSeeing
+
 NEAREST = timedelta(hours=1)
-"""A seeing measurement farther away says nothing about an observation."""
+"""A seeing measurement farther away in time is not assigned to an observation."""
 
 
-def nearest_seeing(frames: Sequence[Mapping[str, Any]], when: datetime) -> dict[str, Any]:
-    """Seeing of an observation: the night's median, and the measurement nearest in time.
+def nearest_seeing(frames: Sequence[Mapping[str, Any]], when: datetime) -> ObservationSeeing:
+    """Return the seeing of an observation: the night's median, and the measurement nearest in time.
 
     Parameters
     ----------
@@ -21,7 +23,7 @@ def nearest_seeing(frames: Sequence[Mapping[str, Any]], when: datetime) -> dict[
 
     Returns
     -------
-    dict
+    ObservationSeeing
         ``median_arcsec``, ``nearest_arcsec``, ``nearest_utc``; None for what is not known.
     """
     known = [

@@ -1,4 +1,4 @@
-"""The life of one step, as a table. No database, no clock, no Dask in here.
+"""States of a step and the transitions between them, as a table.
 
 ::
 
@@ -6,14 +6,14 @@
                               -fail----> failed     (claimed again until the retries are used up)
                               -reject--> rejected   (these data can never give the product)
                               -release-> waiting    (an input is missing, or the daemon stopped)
-    done | failed | rejected -invalidate-> waiting  (raw data changed, product vanished, a person's wish)
+    done | failed | rejected -invalidate-> waiting  (raw data changed, product vanished, a user's request)
 """
 
 from enum import StrEnum
 
 
 class State(StrEnum):
-    """Where a step stands."""
+    """State of a step."""
 
     WAITING = "waiting"
     ENQUEUED = "enqueued"
@@ -36,12 +36,23 @@ MOVES: dict[tuple[State, str], State] = {
 
 
 def after(state: str, event: str) -> State:
-    """Return the state that follows `event`.
+    """Return the state that follows an event.
+
+    Parameters
+    ----------
+    state : str
+        The present state.
+    event : str
+        ``claim``, ``succeed``, ``fail``, ``reject``, ``release`` or ``invalidate``.
+
+    Returns
+    -------
+    State
 
     Raises
     ------
     ValueError
-        When the event cannot happen in this state: a bug in the caller.
+        When the event cannot happen in this state: an error of the caller.
     """
     try:
         return MOVES[State(state), event]

@@ -1,4 +1,4 @@
-"""Values of documents and results, read and written with care: whatever people or headers put there, nothing raises."""
+"""Tolerant conversion of values of documents and results; nothing here raises an error."""
 
 import math
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ def as_mappings(value: Any) -> list[Mapping[str, Any]]:
 
 
 def as_count(value: Any) -> int:
-    """Return a number of times; the Mongo shell writes them as doubles."""
+    """Return a number of times; the Mongo shell writes them as doubles; 0 for anything else."""
     return int(value) if isinstance(value, int | float) and 0 <= value < float("inf") else 0
 
 
@@ -39,7 +39,7 @@ def as_shape(value: Any) -> tuple[int, int] | None:
 
 
 def plain_values(value: Any) -> Any:
-    """Turn measured values into what JSON and BSON hold: no numpy types, no NaN, no text that is none."""
+    """Return measured values as JSON and BSON hold them: no numpy types, no NaN, no text that cannot be encoded."""
     match value:
         case np.generic() | np.ndarray():
             return plain_values(value.tolist())
@@ -61,5 +61,5 @@ def _plain_number(value: int | float) -> int | float | str | None:
 
 
 def plain_text(text: str) -> str:
-    """Make lone surrogates visible: names of files may hold bytes that are no text."""
+    """Return text with lone surrogates escaped: names of files may hold bytes that are not text."""
     return text.encode("utf-8", "backslashreplace").decode()

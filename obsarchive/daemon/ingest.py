@@ -1,4 +1,4 @@
-"""From what lies on disk to documents: new raw files, changed ones, missing ones, and what the tree remembers."""
+"""Entry of raw files, and of manifests and sidecar files of the archive tree, into the database."""
 
 import json
 import logging
@@ -6,11 +6,21 @@ import socket
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from obsarchive.config.model import Config
+from obsarchive.core import document_paths as paths
 from obsarchive.core import seeing_lookup
 from obsarchive.core.archive_paths import Layout
+from obsarchive.core.document_types import (
+    HeaderFields,
+    NewObservation,
+    NightRawData,
+    ObservationSeeing,
+    PipelineDocument,
+    RawData,
+    UserFields,
+)
 from obsarchive.core.documents import SCHEMA, Night, Observation, utc_now
 from obsarchive.core.step_state import State
 from obsarchive.core.values import as_mapping
@@ -25,12 +35,18 @@ from obsarchive.store import Document, StepUpdate, Store
 log = logging.getLogger(__name__)
 
 CALIBRATION_KINDS = ("dark", "flat", "seeing")
-USER_FIELDS = ("comment", "alternative_names", "date_added")
-"""What people write into a document, and the tree keeps for them."""
 
 
 class Ingest:
-    """Writes listings of raw folders into the database."""
+    """Writes listings of raw folders into the database.
+
+    Parameters
+    ----------
+    config : Config
+        The configuration.
+    store : Store
+        The database.
+    """
 
     def __init__(self, config: Config, store: Store) -> None:
         self.config, self.store = config, store
@@ -38,7 +54,7 @@ class Ingest:
         self._host = socket.gethostname()
 
     def night(self, listing: Listing) -> None:
-        """Bring the database in step with a night's raw folder."""
+        """Bring the database in line with a night's raw folder."""
         self.store.nights.touch(listing.night)
         self._restore_night(listing.night)
         known = self.store.observations.raw_signatures(listing.night)
@@ -49,16 +65,16 @@ class Ingest:
         for name, (_, missing) in known.items():
             if name not in present and name not in growing and not missing and self._is_gone(name):
                 log.warning("%s: raw files are gone; its products stay", name)
-                self.store.observations.set_fields(name, {"raw_data.missing": True})
+                self.store.observations.set_fields(name, {paths.RAW_MISSING: True})
         self._night_files(listing)
 
     def _is_gone(self, name: str) -> bool:
-        """Whether raw files are not where the database says; those of a night may lie below several roots."""
+        """Whether raw files are not where the database has them; those of a night may be below several roots."""
         files = Observation(self.store.observations.find(name) or {}).raw_files
         return not files or not all(path.exists() for path in files)
 
     def tree(self) -> int:
-        """Take up what the archive tree holds and the database does not; returns the number of observations."""
+        """Insert the observations that the archive tree holds and the database does not; return their number."""
         taken = 0
         for folder in _folders(self.layout.root):
             if not is_night(folder.name):
@@ -84,10 +100,10 @@ class Ingest:
         document["raw_data"] = {**as_mapping(document.get("raw_data")), "missing": True}  # until they are seen
         document["distributed"] = {**as_mapping(document.get("distributed")), "status": False}
         document["remembered"] = user_fields(document)
-        return self.store.observations.insert(document)
+        return self.store.observations.insert(cast(NewObservation, document))
 
     def _read_sidecar(self, night: str, name: str) -> Document:
-        """Return what the tree keeps of an observation beside its products; nothing when it is damaged."""
+        """Return the content of the sidecar file of an observation; empty if it is absent or damaged."""
         path = self.layout.sidecar(night, name)
         try:
             return dict(as_mapping(_with_times(json.loads(path.read_text()))))
@@ -101,30 +117,28 @@ class Ingest:
         kinds = {kind: listing.of_kind(kind) for kind in CALIBRATION_KINDS}
         observations = self.store.observations.of_night(listing.night)
         needs = {observation.need for observation in observations if not observation.raw_missing}
-        self.store.nights.set_fields(
-            listing.night,
-            {
-                "raw_data.location": [self._host, str(listing.folder)],
-                "raw_data.signature": {kind: signature(files) for kind, files in kinds.items()},
-                "raw_data.files": [
-                    {
-                        "name": f.raw.name,
-                        "kind": kind,
-                        "mode": f.raw.mode,
-                        "filter": f.raw.filter,
-                        "camera": f.raw.camera,
-                        "date_utc": f.raw.date_utc,
-                    }
-                    for kind, files in kinds.items()
-                    for f in files
-                ],
-                "raw_data.ignored": [_readable(name) for name in listing.ignored[:1000]],
-                "raw_data.ignored_count": len(listing.ignored),
-                "raw_data.growing": listing.growing[:1000],
-                "raw_data.needs": [need.to_document() for need in sorted(needs, key=str)],
-                "last_modified": utc_now(),
-            },
-        )
+        raw: NightRawData = {
+            "location": [self._host, str(listing.folder)],
+            "signature": {kind: signature(files) for kind, files in kinds.items()},
+            "files": [
+                {
+                    "name": f.raw.name,
+                    "kind": kind,
+                    "mode": f.raw.mode,
+                    "filter": f.raw.filter,
+                    "camera": f.raw.camera,
+                    "date_utc": f.raw.date_utc,
+                }
+                for kind, files in kinds.items()
+                for f in files
+            ],
+            "ignored": [_readable(name) for name in listing.ignored[:1000]],
+            "ignored_count": len(listing.ignored),
+            "growing": listing.growing[:1000],
+            "needs": [need.to_document() for need in sorted(needs, key=str)],
+        }
+        fields = {**paths.field_paths("raw_data", raw), "last_modified": utc_now()}
+        self.store.nights.set_fields(listing.night, fields)
 
     def _observation(self, listing: Listing, name: str, files: list[Found], known: tuple[str, bool] | None) -> None:
         now_signature = signature(files)
@@ -136,43 +150,61 @@ class Ingest:
                 write_sidecar(self.layout, document)
                 log.info("%s: new, %d raw file(s)", name, len(files))
             return
-        fields = {**self._raw_fields(listing, files), **self._described(listing.instrument, name, files)}
-        fields["raw_data.missing"] = False
+        raw: RawData = {**self._raw_data(listing, files), "missing": False}
+        fields = {**paths.field_paths("raw_data", raw), **self._described(listing.instrument, name, files)}
         self.store.observations.set_fields(name, {**fields, **self.store.observations.reopened()})
         log.info("%s: raw files %s", name, "are there" if known[0] == now_signature else "changed")
 
-    def _raw_fields(self, listing: Listing, files: list[Found]) -> Document:
+    def _raw_data(self, listing: Listing, files: list[Found]) -> RawData:
         newest = max(found.mtime_ns for found in files)
         return {
-            "raw_data.location": [self._host, str(listing.folder)],
-            "raw_data.data": [found.raw.name for found in files],
-            "raw_data.signature": signature(files),
-            "raw_data.last_modified": datetime.fromtimestamp(newest // 10**6 / 1e3, tz=utc_now().tzinfo),
+            "location": [self._host, str(listing.folder)],
+            "data": [found.raw.name for found in files],
+            "signature": signature(files),
+            "last_modified": datetime.fromtimestamp(newest // 10**6 / 1e3, tz=utc_now().tzinfo),
         }
 
-    def _described(self, instrument: Instrument, name: str, files: list[Found]) -> Document:
-        """Fields that the header of frame 0 decides; a broken header costs them, not the observation."""
+    def _described(self, instrument: Instrument, name: str, files: list[Found]) -> HeaderFields:
+        """Return the fields that the header of frame 0 decides; none of them if the header cannot be read."""
         try:
             header = read_header(files[0].path)
         except (ArchiveError, OSError) as err:
             log.warning("%s: %s", name, err)
             return {"fits_header": []}
-        return {**instrument.describe(header), "fits_header": plain_cards(header)}
+        described = cast(HeaderFields, instrument.describe(header))
+        return {**described, "fits_header": plain_cards(header)}
 
-    def document(self, listing: Listing, name: str, files: list[Found]) -> Document:
-        """Make the document of an observation from its files, and from what the tree remembers of it."""
+    def document(self, listing: Listing, name: str, files: list[Found]) -> NewObservation:
+        """Return the document of a new observation, made from its files and from its sidecar file if there is one.
+
+        Parameters
+        ----------
+        listing : Listing
+            Content of the night's raw folder.
+        name : str
+            Name of the observation.
+        files : list of Found
+            Its raw files, in the order of their frames.
+
+        Returns
+        -------
+        NewObservation
+        """
         parsed = ObservationName.parse(name)
-        program = parsed.program
         telescope = self.config.telescope_of(parsed.camera, parsed.date_utc.date())
-        document: Document = {
+        folder = self.layout.observation(listing.night, name)
+        known = self._read_sidecar(listing.night, name)
+        owners = as_mapping(known.get("science_program")).get("program_PI") or self.store.users.owners(parsed.program)
+        comment, names = known.get("comment"), known.get("alternative_names", [])
+        return {
             "_id": name,
             "schema": SCHEMA,
-            "date_added": utc_now(),
+            "date_added": known.get("date_added", utc_now()),
             "night": listing.night,
             "name": parsed.target,
-            "alternative_names": [],
-            "comment": None,
-            "science_program": {"program_id": program, "program_PI": self.store.users.owners(program)},
+            "alternative_names": names,
+            "comment": comment,
+            "science_program": {"program_id": parsed.program, "program_PI": owners},
             "date_utc": parsed.date_utc.replace(microsecond=parsed.date_utc.microsecond // 1000 * 1000),
             "telescope": telescope,
             "detector_px": list(self.config.telescope[telescope].detector_px) if telescope else None,
@@ -180,38 +212,23 @@ class Ingest:
             "filter": parsed.filter,
             "marker": parsed.marker,
             **self._described(listing.instrument, name, files),
-            "raw_data": {
-                key.removeprefix("raw_data."): value for key, value in self._raw_fields(listing, files).items()
-            },
+            "raw_data": self._raw_data(listing, files),
             "seeing": {**self._seeing(listing.night, parsed.date_utc), "last_modified": utc_now()},
-            "pipelined": self._recorded_blocks(self.layout.observation(listing.night, name)),
-            "distributed": {
-                "status": False,
-                "location": [self._host, str(self.layout.observation(listing.night, name))],
-                "last_modified": utc_now(),
-            },
+            "pipelined": self._recorded_blocks(folder),
+            "distributed": {"status": False, "location": [self._host, str(folder)], "last_modified": utc_now()},
+            "remembered": {"program_PI": owners, "comment": comment, "names": names},
         }
-        self._restore_user_fields(document)
-        document["remembered"] = user_fields(document)
-        return document
 
-    def _seeing(self, night: str, when: datetime) -> Document:
+    def _seeing(self, night: str, when: datetime) -> ObservationSeeing:
         return seeing_lookup.nearest_seeing(
             Night(self.store.nights.find(night) or {"_id": night}).seeing_frames(), when
         )
 
-    def _restore_user_fields(self, document: Document) -> None:
-        remembered = self._read_sidecar(document["night"], document["_id"])
-        document |= {key: remembered[key] for key in USER_FIELDS if key in remembered}
-        owners = as_mapping(remembered.get("science_program")).get("program_PI")
-        if owners:
-            document["science_program"]["program_PI"] = owners
-
-    def _recorded_blocks(self, folder: Path) -> Document:
+    def _recorded_blocks(self, folder: Path) -> dict[str, PipelineDocument]:
         return {name: block for inner in _folders(folder) for name, block in _blocks_by_pipeline(inner).items()}
 
     def _restore_night(self, night: str) -> None:
-        """Read back what the tree says of the night's own pipelines, where the database says nothing."""
+        """Restore the blocks of the night's own pipelines from their manifests, where the database has none."""
         document = self.store.nights.find(night) or {}
         for folder in (self.layout.calibration(night), self.layout.summary(night)):
             for name, block in _blocks_by_pipeline(folder).items():
@@ -221,14 +238,22 @@ class Ingest:
                         self.store.nights.set_fields(night, Night({"_id": night, name: block}).seeing_fields())
 
 
-def user_fields(document: Mapping[str, Any]) -> Document:
-    """What people change in a document in the Mongo shell or the portal, and the tree must not forget."""
+def user_fields(document: Mapping[str, Any]) -> UserFields:
+    """Return the fields of an observation that users edit in the Mongo shell or the portal, which the tree keeps."""
     owners = as_mapping(document.get("science_program")).get("program_PI")
     return {"program_PI": owners, "comment": document.get("comment"), "names": document.get("alternative_names")}
 
 
 def write_sidecar(layout: Layout, document: Mapping[str, Any]) -> None:
-    """Keep beside the products what the database knows of an observation, without the pipelines' own numbers."""
+    """Write the document of an observation beside its products, without the blocks of its pipelines.
+
+    Parameters
+    ----------
+    layout : Layout
+        Paths of the archive.
+    document : mapping
+        Document of the observation.
+    """
     path = layout.sidecar(document["night"], document["_id"])
     kept = {key: value for key, value in document.items() if key not in ("pipelined", "look_again", "remembered")}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -236,17 +261,17 @@ def write_sidecar(layout: Layout, document: Mapping[str, Any]) -> None:
 
 
 def _iso(value: object) -> str:
-    """Write a time, or whatever else people put into a document in the Mongo shell, as text."""
+    """Return a time, or another value that JSON does not have, as text."""
     return value.isoformat(timespec="milliseconds") if isinstance(value, datetime) else str(value)
 
 
 def _readable(name: str) -> str:
-    """Return the name of a file as the database takes it: names may hold bytes that are no text."""
+    """Return the name of a file as the database accepts it: names may hold bytes that are not text."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _with_times(value: Any, key: str = "") -> Any:
-    """Turn the times of a remembered document back from text."""
+    """Return a document of a sidecar file with its times converted from text."""
     if isinstance(value, dict):
         return {name: _with_times(inner, name) for name, inner in value.items()}
     if isinstance(value, str) and key in ("date_utc", "date_added", "last_modified", "nearest_utc"):
@@ -275,17 +300,16 @@ def _manifests(folder: Path) -> Iterator[Mapping[str, Any]]:
             yield manifest
 
 
-def _blocks_by_pipeline(folder: Path) -> dict[str, Document]:
-    blocks: dict[str, Document] = {}
+def _blocks_by_pipeline(folder: Path) -> dict[str, PipelineDocument]:
+    blocks: dict[str, PipelineDocument] = {}
     for manifest in _manifests(folder):
         try:
-            ending = StepUpdate(State(manifest["state"]), str(manifest.get("message", "")), manifest)
-            leaves = {key.removeprefix("."): value for key, value in ending.leaves("").items()}
+            step = StepUpdate(State(manifest["state"]), str(manifest.get("message", "")), manifest).to_document()
         except (ValueError, TypeError) as err:
             log.warning("a manifest in %s is damaged (%s): its step will be done again", folder, err)
             continue
         block = blocks.setdefault(str(manifest["pipeline"]), {"steps": {}})
-        block["steps"][str(manifest["step"])] = {**leaves, "retries": 0}
+        block["steps"][str(manifest["step"])] = {**step, "retries": 0}
         if "classified_as" in manifest:
             block["classified_as"] = manifest["classified_as"]
     for block in blocks.values():

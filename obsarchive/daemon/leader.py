@@ -1,4 +1,4 @@
-"""One master an archive: a lock on its folder for daemons of this machine, a lease in the database for others."""
+"""One daemon per archive: a lock on its folder for daemons of this host, a lease in the database for other hosts."""
 
 import fcntl
 import os
@@ -15,7 +15,7 @@ LEASE_S = 120.0
 
 
 class LeaderLock:
-    """Held while the daemon runs.
+    """Context in which this process is the only daemon of an archive.
 
     Parameters
     ----------
@@ -24,12 +24,12 @@ class LeaderLock:
     store : Store
         Its database.
     run : str
-        Id of this run of the daemon.
+        Identifier of this run of the daemon.
 
     Raises
     ------
     NotLeader
-        On entering, when another daemon is master.
+        On entering, when another daemon holds the lock or the lease.
     ConfigError
         On entering, when the archive cannot be written.
     """
@@ -42,15 +42,21 @@ class LeaderLock:
     def __enter__(self) -> Self:
         self._lock = lock_archive(self.layout)
         host = socket.gethostname()
-        # The lock is ours, so whoever holds the lease on this machine is dead: only other machines count.
+        # This process has the lock, so a holder of the lease on this host is dead: only other hosts count.
         if self.store.lease.take(self.run, host, f"{host}, process {os.getpid()}", LEASE_S) is None:
             os.close(self._lock)
-            raise NotLeader(f"the archive {self.layout.root} has a master already: {self.store.lease.holder()}")
+            raise NotLeader(f"another daemon holds the archive {self.layout.root}: {self.store.lease.holder()}")
         self._renewed = time.monotonic()
         return self
 
     def confirm(self) -> None:
-        """Renew the lease when a third of it is gone; raises NotLeader when another run took over."""
+        """Renew the lease when a third of it has passed.
+
+        Raises
+        ------
+        NotLeader
+            When another run took it over.
+        """
         if time.monotonic() - self._renewed < LEASE_S / 3:
             return
         if not self.store.lease.renew(self.run, LEASE_S):
@@ -67,7 +73,20 @@ class LeaderLock:
 
 
 def lock_archive(layout: Layout) -> int:
-    """Lock the archive for this process; the kernel unlocks it however the process ends."""
+    """Lock the archive for this process; the kernel releases the lock when the process ends.
+
+    Returns
+    -------
+    int
+        Descriptor of the lock file.
+
+    Raises
+    ------
+    ConfigError
+        When the archive cannot be written.
+    NotLeader
+        When another process holds the lock.
+    """
     try:
         layout.root.mkdir(parents=True, exist_ok=True)
         lock = os.open(layout.master_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -78,7 +97,7 @@ def lock_archive(layout: Layout) -> int:
     except OSError as err:
         holder = os.pread(lock, 200, 0).decode(errors="replace").strip() or "unknown"
         os.close(lock)
-        raise NotLeader(f"another daemon is master of the archive {layout.root}: process {holder}") from err
+        raise NotLeader(f"another daemon holds the archive {layout.root}: process {holder}") from err
     os.ftruncate(lock, 0)
     os.pwrite(lock, str(os.getpid()).encode(), 0)
     return lock

@@ -1,7 +1,7 @@
-"""Alerts: programmes are told of new data and of failures, by a webhook or by letter.
+"""Alerts: receivers are notified of new data and of failures of their programmes, by a webhook or by e-mail.
 
-What happened is noted in the database first and sent by a thread of its own, so that neither a slow receiver holds the
-archive up nor a daemon that stops loses a message. A receiver that cannot be reached is tried again, ever more rarely.
+Events are recorded in the database first and sent by a thread of its own: a slow receiver does not delay the
+archive, and a daemon that stops loses no event. A receiver that cannot be reached is tried again at growing intervals.
 """
 
 import hashlib
@@ -29,46 +29,58 @@ TIMEOUT_S = 15.0
 LOOK_S = 5.0
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=30), timedelta(hours=2)
 MOST_LINES = 200
-"""Events that one letter lists; the rest is counted."""
+"""Events that one e-mail lists; the rest is counted."""
 
 EVENTS = {State.FAILED: "failed", State.REJECTED: "rejected"}
 
 
 class DeliveryError(ArchiveError):
-    """A message that did not reach its receiver; says why."""
+    """A message did not reach its receiver, for the reason given."""
 
 
 class Alerts:
-    """Notes events and tells them.
+    """Records events and sends them to receivers.
 
     Parameters
     ----------
     config : Config
-        Whom to tell what.
+        Its section ``alerts`` lists the receivers.
     outbox : Outbox
-        Where events wait.
+        Events that wait to be sent.
     """
 
     def __init__(self, config: Config, outbox: Outbox) -> None:
         self.config, self.outbox = config, outbox
-        self.told = {_key(alert): alert for alert in config.alerts.recipients}
+        self.receivers = {_key(alert): alert for alert in config.alerts.recipients}
         self._next: dict[str, datetime] = {}
         self._pause: dict[str, timedelta] = {}
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
     def data_ready(self, observation: Observation | Night) -> None:
-        """Note that everything about an observation was done for the first time."""
+        """Record that everything about an observation was done for the first time."""
         self._note(f"new data {observation.id}", "new data", observation, {})
 
     def step_ended(self, subject: Observation | Night, step: str, state: State, message: str) -> None:
-        """Note that a step failed for good or was rejected."""
+        """Record that a step failed for good or was rejected; other states are ignored.
+
+        Parameters
+        ----------
+        subject : Observation or Night
+            What the step belongs to.
+        step : str
+            Pipeline and step, ``pipeline.step``.
+        state : State
+            How it ended.
+        message : str
+            Why.
+        """
         event = EVENTS.get(state)
         if event is not None:
             self._note(f"{event} {subject.id} {step} {utc_now()}", event, subject, {"step": step, "message": message})
 
     def _note(self, key: str, event: str, subject: Observation | Night, facts: dict[str, str]) -> None:
-        if not self.told:
+        if not self.receivers:
             return
         document = subject.document
         science = document.get("science_program")
@@ -77,13 +89,13 @@ class Alerts:
         self.outbox.add(key, {"event": event, "program": program, **name, **facts})
 
     def start(self) -> None:
-        """Begin to send, in a thread."""
-        if self.told:
+        """Start the thread that sends."""
+        if self.receivers:
             self._thread = threading.Thread(target=self._run, name="alerts", daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
-        """End the thread; what was not sent waits for the next start."""
+        """End the thread; events that were not sent wait for the next start."""
         self._stopping.set()
         if self._thread is not None:
             self._thread.join(TIMEOUT_S + LOOK_S)
@@ -97,15 +109,15 @@ class Alerts:
                 log.debug("alerts wait: %s", err)
 
     def send(self, now: datetime) -> None:
-        """Send what was gathered long enough, to everybody whose turn it is."""
-        for key, alert in self.told.items():
+        """Send the events gathered for long enough to every receiver that is not paused."""
+        for key, alert in self.receivers.items():
             if now < self._next.get(key, now):
                 continue
             events = self.outbox.untold(key, _query(alert))
             if events and now - events[0]["when"] >= timedelta(seconds=self.config.alerts.batch_window_s):
-                self._tell(key, alert, events, now)
+                self._deliver(key, alert, events, now)
 
-    def _tell(self, key: str, alert: Recipient, events: Sequence[Document], now: datetime) -> None:
+    def _deliver(self, key: str, alert: Recipient, events: Sequence[Document], now: datetime) -> None:
         try:
             if alert.webhook is not None:
                 self._post(alert, events)
@@ -118,11 +130,11 @@ class Alerts:
             return
         self._pause.pop(key, None)
         self.outbox.note_told([event["_id"] for event in events], key)
-        log.info("%d event(s) told to %s", len(events), "a webhook" if alert.webhook else ", ".join(alert.email))
+        log.info("%d event(s) sent to %s", len(events), "a webhook" if alert.webhook else ", ".join(alert.email))
 
     def _post(self, alert: Recipient, events: Sequence[Document]) -> None:
-        told = {"archive": self.config.server.name, "events": [self._described(event) for event in events]}
-        body = json.dumps(told).encode()
+        message = {"archive": self.config.server.name, "events": [self._described(event) for event in events]}
+        body = json.dumps(message).encode()
         headers = {"Content-Type": "application/json"}
         if alert.secret is not None:
             signature = hmac.new(alert.secret.get_secret_value().encode(), body, hashlib.sha256).hexdigest()
@@ -130,13 +142,13 @@ class Alerts:
         request_once("the webhook", str(alert.webhook), DeliveryError, TIMEOUT_S, content=body, headers=headers)
 
     def _write(self, alert: Recipient, events: Sequence[Document]) -> None:
-        letter = EmailMessage()
-        letter["From"], letter["To"] = self.config.alerts.mail.sender, ", ".join(alert.email)
-        letter["Subject"] = one_line(f"{self.config.server.name}: {_summary(events)}")
-        letter.set_content("\n".join(self._lines(events)) + "\n")
+        mail = EmailMessage()
+        mail["From"], mail["To"] = self.config.alerts.mail.sender, ", ".join(alert.email)
+        mail["Subject"] = one_line(f"{self.config.server.name}: {_summary(events)}")
+        mail.set_content("\n".join(self._lines(events)) + "\n")
         try:
             with _mail_server(self.config.alerts.mail) as server:
-                server.send_message(letter)
+                server.send_message(mail)
         except (OSError, smtplib.SMTPException) as err:
             raise DeliveryError(f"the mail server refused: {type(err).__name__}") from err
 
@@ -164,7 +176,7 @@ def _query(alert: Recipient) -> Document:
 
 
 def _key(alert: Recipient) -> str:
-    """Name of a receiver, under which the database remembers what it was told; no address and no secret in it."""
+    """Return the identifier of a receiver in the database; it holds no address and no secret."""
     text = alert.model_dump_json(include={"programs", "webhook", "email"})
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -1,4 +1,4 @@
-"""What is due: pure functions of documents, pipelines and what is on disk. No database, no clock of its own."""
+"""Decision of what is due: pure functions of documents, pipelines and the content of the disk."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ BORROWED: dict[InputKind, str] = {"other_darks": "dark", "other_flats": "flat"}
 
 @dataclass(frozen=True)
 class NightContext:
-    """What surrounds a subject: the night's raw files, its masters and needs, the masters of all nights."""
+    """State of the night of a subject: raw files, masters, needs, and the masters of all nights."""
 
     raw: Mapping[InputKind, str] = field(default_factory=dict)
     """Signature of the night's raw files by kind."""
@@ -28,10 +28,10 @@ class NightContext:
     """Masters that other nights made from their own files."""
     needs: frozenset[CalibrationNeed] = frozenset()
     copies_from: str = ""
-    """Night whose masters are wanted before the subject's own."""
+    """Night whose masters an administrator wants in place of the subject's own."""
     library: "Library" = field(default_factory=lambda: Library())
     science: str = ""
-    """Signature of what was found in the night's observations; empty while it is not settled."""
+    """Signature of the results of the night's observations; empty while a step is due for them."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Library:
     members: frozenset[str] = frozenset()
 
     def signature(self, observation: Observation) -> str:
-        """What there is for an observation: of its own night, and of all."""
+        """Return the signature of the references for an observation: of its own night, and of all nights."""
         group = (str(observation.document.get("telescope") or ""), observation.filter)
         return f"{self.groups.get((*group, observation.night), 'none')} {self.groups.get(group, 'none')}"
 
@@ -56,7 +56,20 @@ class RetryPolicy:
 
 
 def masters_for(need: CalibrationNeed, masters: Iterable[Master]) -> tuple[Master | None, Master | None]:
-    """Return the master dark and flat that fit an observation; None for one that is not there."""
+    """Return the master dark and flat that fit an observation.
+
+    Parameters
+    ----------
+    need : CalibrationNeed
+        What the observation needs.
+    masters : iterable of Master
+        Masters to choose from.
+
+    Returns
+    -------
+    (Master or None, Master or None)
+        Dark and flat; None if there is none that fits.
+    """
     have = list(masters)
     darks = {master.key: master.shape for master in have if master.kind == "dark"}
     key = dark_mode_for(need.mode, need.shape, darks, need.detector or DETECTOR) if need.shape else need.mode
@@ -67,7 +80,22 @@ def masters_for(need: CalibrationNeed, masters: Iterable[Master]) -> tuple[Maste
 
 
 def substitutes(kind: str, night: str, context: NightContext) -> tuple[Master, ...]:
-    """Masters of the nearest other nights for what a night lacks itself, by label; first of all the one it copies."""
+    """Return masters of other nights for those that a night lacks, of the nearest nights.
+
+    Parameters
+    ----------
+    kind : str
+        ``dark`` or ``flat``.
+    night : str
+        The night that lacks them, ``yyyymmdd``.
+    context : NightContext
+        Its needs, its own masters, those of other nights, and the night that it should copy, which comes first.
+
+    Returns
+    -------
+    tuple of Master
+        Sorted by label.
+    """
     place = 0 if kind == "dark" else 1
     own = [master for master in context.masters if master.own]
     wanted = [master for master in context.elsewhere if master.night == context.copies_from]
@@ -83,7 +111,22 @@ def substitutes(kind: str, night: str, context: NightContext) -> tuple[Master, .
 
 
 def inputs_of(subject: Subject, step: Step, context: NightContext) -> dict[str, str]:
-    """Signatures of everything a step is made from: when they change, the step is due again."""
+    """Return the signatures of everything a step is made from; when they change, the step is due again.
+
+    Parameters
+    ----------
+    subject : Observation or Night
+        What the step belongs to.
+    step : Step
+        The step.
+    context : NightContext
+        State of the night.
+
+    Returns
+    -------
+    dict of str to str
+        Signatures by the kind of input.
+    """
     found: dict[str, str] = {use: _signature(subject, use, context) for use in step.uses if use not in BORROWED}
     if step.reads and isinstance(subject, Observation):
         source = subject.first_product(step.reads)
@@ -103,7 +146,21 @@ def _signature(subject: Subject, use: InputKind, context: NightContext) -> str:
 
 
 def stale(subject: Subject, chain: Sequence[ChainEntry], context: NightContext) -> Iterator[tuple[Pipeline, Step]]:
-    """Steps that ended, but with other inputs than there are now, or that a person wants again."""
+    """Yield steps that ended with other inputs than the present ones, or that a user wants again.
+
+    Parameters
+    ----------
+    subject : Observation or Night
+        What the steps belong to.
+    chain : sequence of ChainEntry
+        Pipelines that apply.
+    context : NightContext
+        State of the night.
+
+    Yields
+    ------
+    (Pipeline, Step)
+    """
     for link in chain:
         record = subject.pipeline(link.pipeline.name)
         for name, step in link.pipeline.steps.items():
@@ -115,7 +172,19 @@ def stale(subject: Subject, chain: Sequence[ChainEntry], context: NightContext) 
 
 
 def dependents(pipeline: Pipeline, step: str) -> list[str]:
-    """Steps that show or use what a step makes, directly or through others, in their order."""
+    """Return the steps that show or use what a step makes, directly or through others, in their order.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        The pipeline.
+    step : str
+        Name of the step.
+
+    Returns
+    -------
+    list of str
+    """
     found = {step}
     for name, other in pipeline.steps.items():  # in an order in which none stands before what it needs
         if found.intersection((*other.after, *other.follows)):
@@ -130,12 +199,12 @@ def _has_other_inputs(ended: StepRecord, subject: Subject, step: Step, context: 
     if before != now:
         return True
     if ended.state is State.FAILED:
-        return False  # it borrowed nothing; it is tried again as often as any other failure
+        return False  # a failed step borrowed nothing; its retries are counted as usual
     return _borrowed(ended, step, subject.night) != _to_borrow(step, subject.night, context)
 
 
 def _misses_references(ended: StepRecord, before: str, now: str, library: Library) -> bool:
-    """Whether the PSF library now has what a step lacked, or no longer has what it used."""
+    """Whether the PSF library now holds what a step lacked, or does not hold any more what it used."""
     if before == now:
         return False
     if not library.members.issuperset(ended.results.get("references") or ()):
@@ -145,7 +214,7 @@ def _misses_references(ended: StepRecord, before: str, now: str, library: Librar
 
 
 def _borrowed(ended: StepRecord, step: Step, night: str) -> set[tuple[str, str, str]]:
-    """Masters that a calibration step took from other nights."""
+    """Return the masters that a calibration step took from other nights."""
     if BORROWED.keys().isdisjoint(step.uses):
         return set()
     masters = [Master.from_document(document, night) for document in ended.results.get("masters") or ()]
@@ -153,13 +222,28 @@ def _borrowed(ended: StepRecord, step: Step, night: str) -> set[tuple[str, str, 
 
 
 def _to_borrow(step: Step, night: str, context: NightContext) -> set[tuple[str, str, str]]:
-    """Masters that it would take now."""
+    """Return the masters that it would take now."""
     kinds = [kind for use, kind in BORROWED.items() if use in step.uses]
     return {(m.label, m.signature, m.night) for kind in kinds for m in substitutes(kind, night, context)}
 
 
 def next_step(subject: Subject, chain: Sequence[ChainEntry], policy: RetryPolicy) -> tuple[ChainEntry, Step] | None:
-    """Return the first step of the chain that can run now; None while one runs or when there is none."""
+    """Return the first step of the chain that can run now.
+
+    Parameters
+    ----------
+    subject : Observation or Night
+        What the steps belong to.
+    chain : sequence of ChainEntry
+        Pipelines that apply.
+    policy : RetryPolicy
+        The time, and how often failed steps are tried again.
+
+    Returns
+    -------
+    (ChainEntry, Step) or None
+        None while a step runs, or when there is none.
+    """
     if is_running(subject, chain):
         return None
     for link, step in open_steps(subject, chain, policy.max_retries):
@@ -170,13 +254,39 @@ def next_step(subject: Subject, chain: Sequence[ChainEntry], policy: RetryPolicy
 
 
 def is_running(subject: Subject, chain: Sequence[ChainEntry]) -> bool:
-    """Whether a step of the chain runs for an observation or a night."""
+    """Whether a step of the chain runs.
+
+    Parameters
+    ----------
+    subject : Observation or Night
+        What the steps belong to.
+    chain : sequence of ChainEntry
+        Pipelines that apply.
+
+    Returns
+    -------
+    bool
+    """
     records = (subject.pipeline(link.pipeline.name) for link in chain)
     return any(step.state is State.ENQUEUED for record in records for step in record.steps().values())
 
 
 def open_steps(subject: Subject, chain: Sequence[ChainEntry], max_retries: int) -> Iterator[tuple[ChainEntry, Step]]:
-    """Steps that will run sooner or later, without anybody's help."""
+    """Yield the steps that can run now or after a delay, as the documents are.
+
+    Parameters
+    ----------
+    subject : Observation or Night
+        What the steps belong to.
+    chain : sequence of ChainEntry
+        Pipelines that apply.
+    max_retries : int
+        How often a failed step is tried again.
+
+    Yields
+    ------
+    (ChainEntry, Step)
+    """
     for link in chain:
         if not link.applies(subject.document):
             continue
@@ -192,7 +302,7 @@ def open_steps(subject: Subject, chain: Sequence[ChainEntry], max_retries: int) 
 
 
 def _has_settled(reads: Sequence[str], subject: Subject, chain: Sequence[ChainEntry], max_retries: int) -> bool:
-    """Whether none of some products of other pipelines is still to come."""
+    """Whether no product of other pipelines that a step reads is still to be made."""
     makers = {read.partition("/")[0] for read in reads}
     for link in chain:
         if link.pipeline.name in makers and link.applies(subject.document):
@@ -219,7 +329,7 @@ def _is_ready(step: Step, pipeline: Pipeline, records: Records, max_retries: int
 
 
 def _will_run(name: str, pipeline: Pipeline, records: Records, max_retries: int) -> bool:
-    """Whether a step runs now or later; not if what it comes after has ended badly."""
+    """Whether a step runs now or later; not if a step that it comes after ended badly."""
     if records[name].state is State.ENQUEUED:
         return True
     return _may_run(records[name], max_retries) and all(

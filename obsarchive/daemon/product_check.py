@@ -1,4 +1,4 @@
-"""Disk is the truth about products: what the database calls done must lie in the tree, whole."""
+"""Comparison of products on disk with the database and with their manifests."""
 
 import json
 import logging
@@ -31,7 +31,21 @@ class Missing:
 
 
 def missing_products(subject: "Subject", chain: Sequence[ChainEntry], layout: Layout) -> Iterator[Missing]:
-    """Steps that are done although a product of theirs vanished or changed its size."""
+    """Yield the steps that are done although a product of theirs vanished or changed its size.
+
+    Parameters
+    ----------
+    subject : Observation or Night
+        What the steps belong to.
+    chain : sequence of ChainEntry
+        Pipelines that apply.
+    layout : Layout
+        Paths of the archive.
+
+    Yields
+    ------
+    Missing
+    """
     for link in chain:
         record = subject.pipeline(link.pipeline.name)
         folder = link.pipeline.path(layout, subject.night, subject.id)
@@ -59,7 +73,7 @@ def _gone(record: StepRecord, folder: Path) -> Iterator[str]:
 
 
 def verify(root: Path) -> Iterator[tuple[Path, str]]:
-    """Compare every product of a tree with the checksum in its manifest; yields what is wrong."""
+    """Yield every product of a tree that differs from the checksum in its manifest, and what is wrong."""
     for path in sorted(root.rglob(".*.json")):
         try:
             manifest = json.loads(path.read_text())

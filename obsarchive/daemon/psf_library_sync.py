@@ -1,10 +1,12 @@
-"""Keeps the database in step with the PSF library on disk: who lacked references, what each night gave."""
+"""Synchronisation of the database with the PSF library on disk: steps that lack references, stars of each night."""
 
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from obsarchive.core.archive_paths import Layout
+from obsarchive.core.document_paths import PipelinePaths
+from obsarchive.core.document_types import PsfLibraryStar
 from obsarchive.core.documents import Night
 from obsarchive.daemon.planner import Library
 from obsarchive.errors import ArchiveError
@@ -19,7 +21,7 @@ PIPELINE, STEP = "psflib", "candidates"
 
 
 class PsfLibrarySync:
-    """Watches ``psf_library.fits``.
+    """Observer of ``psf_library.fits``.
 
     Parameters
     ----------
@@ -39,13 +41,14 @@ class PsfLibrarySync:
         self._entries = PsfLibrary(layout.psf_library)
 
     def look(self) -> None:
-        """Read the library when it changed, let those who wait for references be looked at again, tell the nights."""
+        """Read the library if it changed, reopen observations that wait for references, and update the nights."""
         seen = self._stamp()
+        steps = PipelinePaths.of_night(PIPELINE).steps
         if seen != self._seen:
             self._read(seen)
-            nights = self.store.nights.having(f"{PIPELINE}.steps")
+            nights = self.store.nights.having(steps)
         else:
-            nights = self.store.nights.having(f"{PIPELINE}.steps", without="psf_lib")
+            nights = self.store.nights.having(steps, without="psf_lib")
         for night in nights:
             self.mirror(night)
 
@@ -74,7 +77,7 @@ class PsfLibrarySync:
             self.store.nights.set_fields(night.id, {"psf_lib": listed})
 
     def _stamp(self) -> tuple[int, int]:
-        """Time and size of the file, which change whenever it is replaced."""
+        """Return time and size of the file, which change whenever it is replaced."""
         try:
             stat = self.layout.psf_library.stat()
         except OSError:
@@ -82,8 +85,8 @@ class PsfLibrarySync:
         return stat.st_mtime_ns, stat.st_size
 
 
-def _listed(night: str, candidates: Sequence[Mapping[str, Any]], library: PsfLibrary) -> list[dict[str, Any]]:
-    """Candidates of a night and what became of them, best known first."""
+def _listed(night: str, candidates: Sequence[Mapping[str, Any]], library: PsfLibrary) -> list[PsfLibraryStar]:
+    """Return the candidates of a night, then its other stars in the library, with their states."""
     known: dict[str, Entry] = {}
     for entry in (*library.removed, *library.entries):
         if entry.night == night:
@@ -93,7 +96,7 @@ def _listed(night: str, candidates: Sequence[Mapping[str, Any]], library: PsfLib
     return [_line(name, facts.get(name, {}), known.get(name)) for name in names]
 
 
-def _line(name: str, facts: Mapping[str, Any], entry: Entry | None) -> dict[str, Any]:
+def _line(name: str, facts: Mapping[str, Any], entry: Entry | None) -> PsfLibraryStar:
     state = "not in library" if entry is None else "removed" if entry.is_removed else "in library"
     return {
         "observation": name,

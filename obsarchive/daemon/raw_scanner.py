@@ -1,7 +1,7 @@
-"""Raw data on disk: which nights and files exist, which are complete, what changed since the last look.
+"""Raw data on disk: nights and files, which files are complete, and what changed since the last scan.
 
 A night that did not change costs one ``stat``: its listing is kept until the modification time of its folder
-moves. A folder that cannot be read is an error, never an empty night.
+changes. A folder that cannot be read is an error, never an empty night.
 """
 
 import errno
@@ -23,7 +23,7 @@ from obsarchive.names import is_night
 log = logging.getLogger(__name__)
 
 FULL_LOOK_S = 1800.0
-"""A file rewritten in place leaves its folder's time alone: every so often a night is read all the same."""
+"""Interval at which a night is listed even if its folder did not change: files may be rewritten in place [s]."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Found:
 
 @dataclass
 class Listing:
-    """What a night's raw folder holds."""
+    """Content of a night's raw folder."""
 
     night: str
     folder: Path
@@ -48,12 +48,12 @@ class Listing:
     growing: list[str] = field(default_factory=list)
 
     def of_kind(self, kind: str) -> list[Found]:
-        """Complete files of a kind, by name."""
+        """Return the complete files of a kind, by name."""
         growing = set(self.growing)
         return [found for found in self.files if found.raw.kind == kind and found.raw.name not in growing]
 
     def observations(self) -> dict[str, list[Found]]:
-        """Files of every observation, in the order of their frames; none that still grows."""
+        """Return the files of every observation, in the order of their frames, unless it still grows."""
         groups: dict[str, list[Found]] = {}
         for found in self.files:
             if found.raw.kind == "science":
@@ -67,14 +67,14 @@ class Listing:
 
 
 def signature(files: Iterable[Found]) -> str:
-    """Say in a few characters whether raw files changed: their names, sizes and times."""
+    """Return 16 hex digits over the names, sizes and times of raw files; empty without files."""
     text = "|".join(sorted(f"{found.raw.name}:{found.size}:{found.mtime_ns}" for found in files))
     return hashlib.sha256(text.encode()).hexdigest()[:16] if text else ""
 
 
 @dataclass
 class _Seen:
-    """What is remembered of a night between two looks."""
+    """State of a night at the last scan."""
 
     folder_mtime_ns: int
     looked: float
@@ -83,24 +83,31 @@ class _Seen:
 
 
 def open_instrument(root: RawRoot) -> Instrument:
-    """Make the adapter of a raw root; a wrong setting is a ConfigError."""
+    """Return the adapter of a raw root.
+
+    Raises
+    ------
+    ConfigError
+        When a setting is wrong.
+    """
     try:
-        return import_class(root.instrument)(root.settings)
+        instrument: Instrument = import_class(root.instrument)(root.settings)
     except (TypeError, ValueError) as err:
         raise ConfigError(f"paths.raw, {root.path}: {root.instrument}: {err}") from err
+    return instrument
 
 
 class Scanner:
-    """Looks at one root of nightly folders.
+    """Scanner of one root of nightly folders.
 
     Parameters
     ----------
     root : RawRoot
         The folder and its instrument.
     settle_time_s : float
-        A file must have been left alone this long to count as complete [s].
+        A file must not have changed for this long to count as complete [s].
     first_night : str
-        Earlier nights are not looked at.
+        Earlier nights are ignored.
     monotonic, wall : callable, optional
         Clocks [s].
     """
@@ -121,13 +128,19 @@ class Scanner:
         self._seen: dict[str, _Seen] = {}
 
     def nights(self) -> list[str]:
-        """Nights on disk, newest first; an unreadable root raises OSError."""
+        """Return the nights on disk, newest first.
+
+        Raises
+        ------
+        OSError
+            When the root cannot be read.
+        """
         with os.scandir(self.path) as entries:
             names = [entry.name for entry in entries if is_night(entry.name) and entry.is_dir()]
         return sorted((name for name in names if name >= self.first_night), reverse=True)
 
     def changed(self, only: set[str] | None = None) -> Iterator[Listing]:
-        """Nights whose content is new or changed since the last call, newest first."""
+        """Yield the nights whose content is new or changed since the last call, newest first."""
         nights = self.nights()
         for gone in self._seen.keys() - set(nights):
             self.forget(gone)
@@ -144,11 +157,11 @@ class Scanner:
 
     @property
     def unsettled(self) -> bool:
-        """Whether some file seen last may still be growing."""
+        """Whether a file of the last scan may still be growing."""
         return any(seen.listing.growing for seen in self._seen.values())
 
     def forget(self, night: str) -> None:
-        """Report a night as changed at the next call, whatever its folder says."""
+        """Have a night reported as changed by the next call."""
         self._seen.pop(night, None)
 
     def _look(self, night: str) -> Listing | None:
@@ -204,9 +217,9 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
 
 
 def _unchanged_since(found: Found, before: tuple[int, int, float] | None, now: float, wall: float) -> float:
-    """Monotonic time since which a file has kept its size and time.
+    """Return the monotonic time since which a file has kept its size and time [s].
 
-    A file seen for the first time is believed to be as old as it says, unless it claims to come from the future.
+    A file seen for the first time is taken to be as old as its time, unless that is in the future.
     """
     if before is not None and before[:2] == (found.size, found.mtime_ns):
         return before[2]

@@ -1,4 +1,4 @@
-"""Keeps an eye on all raw folders and takes in what is new or changed."""
+"""Observation of all raw folders; new and changed nights are entered into the database."""
 
 import logging
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ class RawWatcher:
     Parameters
     ----------
     config : Config
-        Where they are, and from which night on they count.
+        Where they are, and the first night that counts.
     ingest : Ingest
         Writes what is found into the database.
     nights : sequence of str, optional
@@ -37,7 +37,7 @@ class RawWatcher:
         return any(scanner.unsettled for scanner in self.scanners)
 
     def look(self) -> None:
-        """Take in what changed since the last look; a folder that cannot be read is looked at again later."""
+        """Enter what changed since the last call; a folder that cannot be read is tried again later."""
         for scanner in self.scanners:
             try:
                 for listing in scanner.changed(self.nights or None):

@@ -1,8 +1,9 @@
-"""Brings the database in step with what is on disk: vanished products, changed inputs, requests of people."""
+"""Reconciliation of the database with the disk: vanished products, changed inputs, requests of users."""
 
 import logging
 from collections.abc import Iterator, Sequence
 
+from obsarchive.core import document_paths as paths
 from obsarchive.core.archive_paths import Layout
 from obsarchive.core.documents import Observation
 from obsarchive.daemon import planner
@@ -15,12 +16,12 @@ log = logging.getLogger(__name__)
 
 
 class Reconciler:
-    """Lets steps wait again when what they made or were made from is not what it was.
+    """Sets steps to waiting when their products or inputs are not what they were.
 
     Parameters
     ----------
     queue : WorkQueue
-        Which pipelines concern a night or an observation, and where it is kept.
+        Which pipelines apply to a night or an observation, and where it is kept.
     layout : Layout
         The archive tree.
     """
@@ -30,22 +31,30 @@ class Reconciler:
         self.store = queue.store
 
     def audit(self, nights: Sequence[str] = ()) -> Iterator[str]:
-        """Look at all products, or those of some nights; a step whose products vanished waits again.
+        """Check all products, or those of some nights; a step whose products vanished waits again.
 
-        Yields the night that it has looked at, so that the caller may go on later.
+        Parameters
+        ----------
+        nights : sequence of str
+            Only these nights; empty: all.
+
+        Yields
+        ------
+        str
+            Each night after it was checked, so that the caller may interrupt the work.
         """
         for night in nights or [found.id for found in self.store.nights.all()]:
             for observation in self.store.observations.of_night(night):
                 self._audit(observation)
                 self._keep_up(observation)
                 if observation.packed and not self.layout.tarball(night, observation.id).exists():
-                    self.store.observations.set_fields(observation.id, {"distributed.status": False})
+                    self.store.observations.set_fields(observation.id, {paths.PACKED: False})
             for found in self.store.nights.all([night]):
                 self._audit(found)
             yield night
 
     def _keep_up(self, observation: Observation) -> None:
-        """Let the tree know what people changed in the database: it must be able to rebuild it."""
+        """Write the sidecar file again if users changed the document, so that the tree can rebuild it."""
         if user_fields(observation.document) == observation.document.get("remembered"):
             return
         document = self.store.observations.find(observation.id)
@@ -61,7 +70,20 @@ class Reconciler:
                 log.warning("%s %s.%s: made again, %s vanished", subject.id, *path, ", ".join(found.products))
 
     def settle(self, subject: Subject, context: NightContext) -> bool:
-        """Apply requests for a redo and find stale steps; whether the document in hand is out of date now."""
+        """Apply requests for a redo and set stale steps to waiting.
+
+        Parameters
+        ----------
+        subject : Observation or Night
+            What to check.
+        context : NightContext
+            State of the night.
+
+        Returns
+        -------
+        bool
+            Whether the document in the database differs from that of `subject` now.
+        """
         changed = False
         chain, records = self.queue.chain_now(subject), self.queue.step_store_of(subject)
         for link in chain:
@@ -75,8 +97,6 @@ class Reconciler:
                 continue
             for name in (step.name, *planner.dependents(pipeline, step.name)):
                 if records.invalidate(subject.id, (pipeline.name, name)):
-                    log.info(
-                        "%s %s.%s: due again (other inputs, or a person's request)", subject.id, pipeline.name, name
-                    )
+                    log.info("%s %s.%s: due again (other inputs, or a user's request)", subject.id, pipeline.name, name)
                     changed = True
         return changed

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from obsarchive.core import document_paths as paths
 from obsarchive.core.archive_paths import Layout
 from obsarchive.core.documents import Observation
 from obsarchive.daemon.planner import BORROWED
@@ -19,11 +20,11 @@ Request = Mapping[str, Any]
 
 
 class RequestRejected(ArchiveError):
-    """A request that cannot be met; says why."""
+    """A request that cannot be applied, for the reason given."""
 
 
 class Requests:
-    """Applies what waits in the collection ``requests``.
+    """Applies the requests that wait in the collection ``requests``.
 
     Parameters
     ----------
@@ -48,7 +49,7 @@ class Requests:
         }
 
     def apply(self) -> None:
-        """Do what was asked for, in its order; a request that cannot be met is answered with the reason."""
+        """Apply waiting requests, the oldest first; one that cannot be applied is answered with the reason."""
         for request in self.store.requests.waiting():
             kind, what = str(request.get("kind")), request.get("what") or {}
             problem = ""
@@ -61,7 +62,7 @@ class Requests:
 
     def _apply(self, kind: str, what: Request) -> None:
         if kind not in self.kinds:
-            raise RequestRejected(f"nobody knows how to {kind}")
+            raise RequestRejected(f"{kind!r} is not a kind of request")
         if not all(isinstance(value, str) for value in what.values()):
             raise RequestRejected("the request is damaged; ask again")
         self.kinds[kind](what)
@@ -89,7 +90,7 @@ class Requests:
             raise RequestRejected(f"there is no night {night} in the database")
         if source and not any(master.own for master in (known[source].masters() if source in known else ())):
             raise RequestRejected(f"the night {source} has no master of its own to copy")
-        self.store.nights.set_fields(night, {"raw_data.copies_calibration_from": source})
+        self.store.nights.set_fields(night, {paths.COPIES_CALIBRATION_FROM: source})
         for path in steps_of(self.chain, "night", BORROWED):
             self.store.nights.request_step_redo(night, path)
 

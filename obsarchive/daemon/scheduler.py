@@ -1,4 +1,4 @@
-"""The daemon's loop: scan, reconcile, plan, submit, harvest, pack, nap. The only writer of states."""
+"""The daemon's loop: scan, reconcile, plan, submit, harvest, pack, pause. Nothing else writes states of steps."""
 
 import logging
 import queue
@@ -12,6 +12,7 @@ from datetime import datetime
 
 from obsarchive.config.model import Config
 from obsarchive.core.archive_paths import Layout
+from obsarchive.core.document_paths import PACKED_BYTES
 from obsarchive.core.documents import Night, utc_now
 from obsarchive.core.step_state import State, after
 from obsarchive.daemon import planner
@@ -42,20 +43,20 @@ log = logging.getLogger(__name__)
 
 REPORT_S = 5.0
 AUDIT_SLICE_S = 0.3
-"""Longest time that one cycle spends on looking at products."""
+"""Longest time that one cycle spends on checking products [s]."""
 OUTAGE_PAUSE_S = 5.0
 
 
 @dataclass(frozen=True)
 class Options:
-    """How this run differs from running for ever."""
+    """Options of one run of the daemon."""
 
     once: bool = False
     nights: tuple[str, ...] = ()
 
 
 class Scheduler:
-    """Keeps one archive; made once a run.
+    """The daemon of one archive; one instance per run.
 
     Parameters
     ----------
@@ -66,7 +67,7 @@ class Scheduler:
     cluster : Cluster
         Where steps run; started by :meth:`run`.
     options : Options, optional
-        RetryPolicy of this run.
+        Options of this run.
     """
 
     def __init__(
@@ -114,7 +115,7 @@ class Scheduler:
         self.stopping.set()
 
     def start(self) -> None:
-        """Take over what earlier runs left, then start the cluster."""
+        """Release the claims of earlier runs, insert observations of the tree that are missing, start the cluster."""
         self.store.ensure_indexes(steps_of(self.chain), self.library_sync.steps)
         released = sum(records.release(paths, not_run=self.run_id) for records, paths in self._step_stores())
         self.store.jobs.close_run(not_run=self.run_id)
@@ -129,7 +130,7 @@ class Scheduler:
         self.alerts.start()
 
     def close(self) -> None:
-        """Stop working: give back claims, close the cluster, say goodbye."""
+        """Stop working: release claims and close the cluster."""
         self.alerts.stop()
         self.timeseries.stop()
         self.cluster.close()
@@ -143,15 +144,15 @@ class Scheduler:
             log.warning("claims are given back at the next start: %s", err)
 
     def idle(self) -> bool:
-        """Whether nothing runs and nothing will, without anybody's help."""
+        """Whether nothing runs and nothing is due, now or later."""
         if self.running or self._auditing or self.watch.unsettled or self.timeseries.busy:
             return False
         return not self.queue.pending(self._never_packed())
 
     def _turn(self, leader: LeaderLock) -> bool:
-        """One cycle and the wait after it; whether the work is finished (``--once``).
+        """Run one cycle and wait; return whether the work is finished (``--once``).
 
-        A database or scheduler that went away is waited for, not died of.
+        When the database or the scheduler of the cluster is lost, it is waited for.
         """
         try:
             with outage_as_error():
@@ -169,7 +170,7 @@ class Scheduler:
         return False
 
     def _recover_database(self) -> None:
-        """Bring the database back; claims that were made but never handed over are given back."""
+        """Bring the database back; release claims that were made but never submitted."""
         try:
             self.opened.revive()
             with outage_as_error():
@@ -179,7 +180,7 @@ class Scheduler:
             log.warning("the database is still away: %s", err)
 
     def cycle(self) -> None:
-        """One round: look at the disk when it is time, then hand out work."""
+        """Run one cycle: scan the disk when it is time, apply requests, submit work."""
         now = time.monotonic()
         quiet_hours = self.config.daemon.quiet_hours
         if quiet_hours and quiet_hours.covers(utc_now()):
@@ -201,7 +202,7 @@ class Scheduler:
         self._report("no space" if space else "working" if self.running else "idle")
 
     def audit(self) -> None:
-        """Look at products for a moment; the next cycle goes on where this one stopped."""
+        """Check products for at most `AUDIT_SLICE_S`; the next cycle continues."""
         if self._auditing is None and time.monotonic() >= self._next_audit:
             self._auditing = self.reconciler.audit(self.options.nights)
         if self._auditing is None:
@@ -214,7 +215,7 @@ class Scheduler:
         self._next_audit = time.monotonic() + self.config.daemon.audit_interval_s
 
     def wait(self) -> None:
-        """Sleep until something ends, or it is time for the next look at the disk."""
+        """Wait until a task ends, or until the next scan."""
         pause = self.config.daemon.loop_interval_s
         if self.options.once and not self.running:
             pause = min(pause, 0.5)
@@ -233,7 +234,7 @@ class Scheduler:
     # -- plan and submit ----------------------------------------------------------------------------------------
 
     def submit(self) -> None:
-        """Hand out work, newest night first, calibration before science, until the cluster has enough."""
+        """Submit steps, newest night first, calibration before science, until the cluster has enough."""
         busy = {running.subject.id for running in self.running.values()}
         enough = 2 * self.cluster.capacity  # asks the scheduler: once a round, not for every observation
         for subject, context in self.queue.subjects():
@@ -243,7 +244,7 @@ class Scheduler:
                 busy.add(subject.id)
 
     def _advance(self, subject: Subject, context: NightContext) -> bool:
-        """Bring a night or an observation one step further; whether something runs for it now."""
+        """Submit the next step of a night or an observation; return whether something runs for it now."""
         chain, records = self.queue.chain_now(subject), self.queue.step_store_of(subject)
         if self.reconciler.settle(subject, context):
             subject = type(subject)(records.find(subject.id) or subject.document)
@@ -271,7 +272,7 @@ class Scheduler:
     # -- harvest and pack -----------------------------------------------------------------------------------------
 
     def _harvest_all(self, event: Event) -> bool:
-        """Take `event` and all that wait behind it; whether something ended."""
+        """Process `event` and all that wait behind it; return whether a task ended."""
         ended = False
         while True:
             ended |= isinstance(event, TaskFinished)
@@ -339,7 +340,7 @@ class Scheduler:
         return now_plus(self.config.daemon.loop_interval_s) if state is State.WAITING else None
 
     def _settle(self, subject: Subject) -> bool:
-        """Nothing is due any more: pack an observation, sweep up; whether something runs for it now."""
+        """Pack an observation for which no step is due, or sweep temporary files; return whether something runs now."""
         if isinstance(subject, Night):
             sweep(self.config.paths.tmp, subject.id)
             return False
@@ -359,7 +360,7 @@ class Scheduler:
         return True
 
     def _never_packed(self) -> set[str]:
-        """Observations whose tarball could not be written again and again; left alone until the next start."""
+        """Return observations whose tarball failed more often than `max_retries`; not tried until the next start."""
         return {name for name, failures in self._pack_failures.items() if failures > self.config.daemon.max_retries}
 
     def _packed(self, running: ActiveTask, value: object) -> None:
@@ -368,13 +369,13 @@ class Scheduler:
             log.error("%s: not packed: %s", running.subject.id, value)
             self.status.count("failed", running.subject.id, "pack", str(value))
             return
-        fields = {"distributed.bytes": value}
+        fields = {PACKED_BYTES: value}
         if self.store.observations.set_packed(running.subject.id, running.asked, fields):
             log.info("%s: packed", running.subject.id)
             self.alerts.data_ready(running.subject)
 
     def _step_stores(self) -> list[tuple[StepStore, list[tuple[str, str]]]]:
-        """Both collections, with the steps that their documents hold."""
+        """Return both collections, with the steps that their documents hold."""
         return [
             (self.store.observations, steps_of(self.chain)),
             (self.store.nights, steps_of(self.night_chain, "night")),

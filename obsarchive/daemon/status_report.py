@@ -1,4 +1,4 @@
-"""What the daemon says of itself: one small JSON file, and the same in the database for the portal."""
+"""Status of the daemon: a small JSON file, and a copy in the database for the portal."""
 
 import json
 import logging
@@ -26,7 +26,17 @@ ERRORS_KEPT = 20
 
 
 class StatusReport:
-    """Counts what happens and reports it now and then."""
+    """Counts ended steps and writes the status.
+
+    Parameters
+    ----------
+    config : Config
+        The configuration.
+    jobs : Jobs
+        Where the copy is kept.
+    run : str
+        Identifier of the run of the daemon.
+    """
 
     def __init__(self, config: Config, jobs: Jobs, run: str) -> None:
         self.config, self.jobs, self.run = config, jobs, run
@@ -38,14 +48,36 @@ class StatusReport:
         self._process = psutil.Process()
 
     def count(self, state: str, subject: str, step: str, message: str) -> None:
-        """Note how a step ended."""
+        """Count a step that ended.
+
+        Parameters
+        ----------
+        state : str
+            How it ended.
+        subject : str
+            Name of the observation or night.
+        step : str
+            Pipeline and step, ``pipeline.step``.
+        message : str
+            Why it failed or was rejected.
+        """
         self.endings.append((utc_now(), state))
         self.totals[state] = self.totals.get(state, 0) + 1
         if state in ("failed", "rejected"):
             self.errors.appendleft({"when": utc_now(), "subject": subject, "step": step, "message": message})
 
     def report(self, state: str, running: list[dict[str, Any]], extra: Mapping[str, Any]) -> None:
-        """Write the status file and the database's copy; a full disk or absent folder is only logged."""
+        """Write the status file and its copy in the database; an error of the file is only logged.
+
+        Parameters
+        ----------
+        state : str
+            What the daemon does.
+        running : list of dict
+            Running tasks.
+        extra : mapping
+            Further fields.
+        """
         hour_ago = utc_now() - timedelta(hours=1)
         recent = [name for when, name in self.endings if when > hour_ago]
         status = {
@@ -73,7 +105,7 @@ class StatusReport:
             log.warning("the status file cannot be written: %s", err)
 
     def disks(self) -> list[dict[str, Any]]:
-        """Free and total space of every configured path."""
+        """Return free and total space [GB] of every configured path."""
         paths = self.config.paths
         folders = {root.path for root in paths.raw} | {paths.archive, paths.tmp, paths.logs}
         found = []
@@ -86,7 +118,7 @@ class StatusReport:
         return found
 
     def lacks_space(self) -> str | None:
-        """Say which of the paths we write to is too full for new work, or None."""
+        """Return a message that names the path with too little free space for new work, or None."""
         wanted = self.config.daemon.min_free_gb
         for folder in (self.config.paths.archive, self.config.paths.tmp):
             free_gb = shutil.disk_usage(_existing(folder)).free / 1e9

@@ -1,6 +1,7 @@
-"""What the end of a step means for others: calibration for science, seeing for a night, science for its summaries."""
+"""Effects of a step that ended on other documents: calibration on science, seeing and science on their night."""
 
 from obsarchive.core import seeing_lookup
+from obsarchive.core.document_paths import field_paths
 from obsarchive.core.documents import Night, Observation
 from obsarchive.core.step_state import State
 from obsarchive.daemon import psf_library_sync
@@ -13,7 +14,7 @@ from obsarchive.store import Store
 
 
 class StepEffects:
-    """Keeps the rest of the database in step with what a step found.
+    """Updates other documents after a step.
 
     Parameters
     ----------
@@ -27,7 +28,19 @@ class StepEffects:
         self.store, self.library_sync = store, library_sync
 
     def after(self, running: ActiveTask, link: ChainEntry, subject: Subject, result: TaskResult) -> None:
-        """Follow up a step that ended; `subject` is as it is in the database now."""
+        """Update other documents after a step that ended.
+
+        Parameters
+        ----------
+        running : ActiveTask
+            The task of the step, with the subject as it was when the step began.
+        link : ChainEntry
+            The pipeline.
+        subject : Observation or Night
+            As it is in the database now.
+        result : TaskResult
+            What the step returned.
+        """
         record = subject.pipeline(link.pipeline.name)
         if all(record.step(name).state is State.DONE for name in link.pipeline.steps):
             running.records.set_done(subject.id, link.pipeline.name, True)
@@ -51,5 +64,5 @@ class StepEffects:
         self.store.nights.set_fields(night.id, night.seeing_fields())
         for observation in self.store.observations.of_night(night.id):
             found = seeing_lookup.nearest_seeing(night.seeing_frames(), observation.date_utc)
-            self.store.observations.set_fields(observation.id, {f"seeing.{key}": value for key, value in found.items()})
+            self.store.observations.set_fields(observation.id, field_paths("seeing", found))
         self.store.nights.unsettle(night.id)

@@ -1,4 +1,4 @@
-"""The tarball of an observation, and the sweeping-up after it."""
+"""Tarballs of observations, and removal of temporary files."""
 
 import bz2
 import io
@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tarfile
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, cast
 
 from obsarchive.errors import ArchiveError
 from obsarchive.io.atomic import atomic_path
@@ -20,9 +20,16 @@ CHUNK = 1 << 20
 
 
 def pack(folder: Path, tarball: Path) -> int:
-    """Write everything below `folder` into `tarball` (bzip2), whole or not at all.
+    """Write everything below a folder into a tarball (bzip2), whole or not at all.
 
     Members are sorted and carry no owner, so that the same products give the same file.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the observation.
+    tarball : Path
+        The file to write; it may be within the folder.
 
     Returns
     -------
@@ -35,19 +42,19 @@ def pack(folder: Path, tarball: Path) -> int:
             _pack_through(lbzip2, folder, tarball, partial)
         else:
             with bz2.open(partial, "wb", compresslevel=9) as out:
-                _write(folder, tarball, out)  # type: ignore[arg-type]
+                _write(folder, tarball, out)
     return tarball.stat().st_size
 
 
 def _pack_through(lbzip2: str, folder: Path, tarball: Path, partial: Path) -> None:
     with partial.open("wb") as out, subprocess.Popen([lbzip2, "-c"], stdin=subprocess.PIPE, stdout=out) as packer:  # noqa: S603
-        _write(folder, tarball, packer.stdin)  # type: ignore[arg-type]
-        packer.stdin.close()  # type: ignore[union-attr]
+        with cast(IO[bytes], packer.stdin) as pipe:
+            _write(folder, tarball, pipe)
         if packer.wait() != 0:
             raise ArchiveError(f"lbzip2 could not write {tarball}: exit code {packer.returncode}")
 
 
-def _write(folder: Path, tarball: Path, out: BinaryIO) -> None:
+def _write(folder: Path, tarball: Path, out: IO[bytes] | bz2.BZ2File) -> None:
     with tarfile.open(fileobj=out, mode="w|", bufsize=CHUNK, format=tarfile.PAX_FORMAT) as tar:
         for path in sorted(folder.rglob("*")):
             if path.is_file() and not path.is_symlink() and path != tarball and not path.name.endswith(PART_SUFFIX):
@@ -59,20 +66,38 @@ def _write(folder: Path, tarball: Path, out: BinaryIO) -> None:
 
 
 def members(tarball: Path) -> list[str]:
-    """Names of what a tarball holds."""
+    """Return the names of the members of a tarball."""
     with tarfile.open(fileobj=io.BytesIO(bz2.decompress(tarball.read_bytes()))) as tar:
         return tar.getnames()
 
 
 def sweep(tmp: Path, subject: str) -> None:
-    """Remove the unpacked raw files of an observation or night for which nothing is due any more."""
+    """Remove the unpacked raw files of an observation or night for which nothing is due.
+
+    Parameters
+    ----------
+    tmp : Path
+        Folder of temporary files.
+    subject : str
+        Name of the observation or night.
+    """
     shutil.rmtree(unpacked_folder(tmp, subject), ignore_errors=True)
 
 
 def sweep_leftovers(folder: Path, older_than: float) -> int:
-    """Remove unfinished files that a killed run left below a folder; returns how many.
+    """Remove unfinished files that a killed run left below a folder.
 
-    Only files last touched before `older_than` [s since 1970] go: nobody writes them any more.
+    Parameters
+    ----------
+    folder : Path
+        Where to look.
+    older_than : float
+        Only files last changed before this time are removed [s since 1970]; newer ones may still be written.
+
+    Returns
+    -------
+    int
+        Number of files removed.
     """
     removed = 0
     for path in folder.rglob(f".*{PART_SUFFIX}"):

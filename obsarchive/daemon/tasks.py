@@ -1,4 +1,4 @@
-"""What a step is told before it runs: from documents and configuration to a task."""
+"""Tasks: all that a worker needs to run a step, from documents and configuration."""
 
 import time
 from dataclasses import dataclass, field
@@ -31,18 +31,39 @@ class ActiveTask:
 
     @property
     def label(self) -> str:
-        """What runs, in words."""
+        """Pipeline and step, or ``pack``."""
         return f"{self.link.pipeline.name}.{self.step.name}" if self.link and self.step else "pack"
 
     def status(self, now: float) -> dict[str, Any]:
-        """How far it is, for telemetry; `now` is the monotonic time [s]."""
+        """Return the progress for telemetry; `now` is the monotonic time [s]."""
         seconds = round(now - self.started, 1)
         here = {"subject": self.subject.id, "step": self.label}
         return {**here, "fraction": self.fraction, "text": self.text, "seconds": seconds}
 
 
 def make_task(config: Config, store: Store, task_id: str, running: ActiveTask) -> Task:
-    """Tell a worker all that it must know to run a step."""
+    """Return all that a worker needs to run a step.
+
+    Parameters
+    ----------
+    config : Config
+        The configuration.
+    store : Store
+        The database.
+    task_id : str
+        Identifier of the task.
+    running : ActiveTask
+        The step and its subject.
+
+    Returns
+    -------
+    Task
+
+    Raises
+    ------
+    TypeError
+        When `running` is the packing of an observation.
+    """
     link, step, subject = running.link, running.step, running.subject
     if link is None or step is None:
         raise TypeError("packing is no step")
@@ -80,7 +101,21 @@ def _telescope(config: Config, subject: Subject) -> Telescope | None:
 
 
 def context_of(night: Night, own: tuple[Master, ...], library: Library) -> NightContext:
-    """What surrounds a night and its observations; `own`: masters that any night made from its own files."""
+    """Return the state of a night, as its steps and those of its observations need it.
+
+    Parameters
+    ----------
+    night : Night
+        The night.
+    own : tuple of Master
+        Masters that any night made from its own files.
+    library : Library
+        Content of the PSF library.
+
+    Returns
+    -------
+    NightContext
+    """
     return NightContext(
         raw={kind: night.raw_signature(kind) for kind in ("dark", "flat", "seeing")},
         masters=tuple(night.masters()),
@@ -103,7 +138,7 @@ def _raw_files(subject: Subject, step: Step) -> dict[str, tuple[Path, ...]]:
 
 
 def _masters(subject: Subject, step: Step, context: NightContext) -> tuple[Master, ...]:
-    """Masters that a step may use: those that fit the observation, or substitutes for what a night lacks."""
+    """Return the masters that a step may use: those that fit the observation, or substitutes for what a night lacks."""
     if isinstance(subject, Observation):
         if "calibration" not in step.uses:
             return ()

@@ -1,4 +1,4 @@
-"""The daemon's part in time-series photometry: frames are fetched now and then, datasets with new ones are reduced."""
+"""Time-series photometry in the daemon: frames are downloaded at intervals, datasets with new ones are reduced."""
 
 import logging
 import os
@@ -21,12 +21,12 @@ STOP_S = 20.0
 
 
 class TimeSeries:
-    """Fetches and reduces in a thread of its own, on the daemon's cluster.
+    """Downloads and reductions in a thread of their own, on the daemon's cluster.
 
     Parameters
     ----------
     config : Config
-        Its section ``intake`` says whether, what and when.
+        Its section ``intake`` decides whether, what and when.
     store : Store
         The database.
     cluster : Cluster
@@ -42,11 +42,11 @@ class TimeSeries:
 
     @property
     def busy(self) -> bool:
-        """Whether something is fetched or reduced just now."""
+        """Whether a download or reduction runs."""
         return self._thread is not None and self._thread.is_alive()
 
     def start_if_due(self, interval_s: float) -> None:
-        """Start what is due; `interval_s`: pause between two looks for datasets [s]."""
+        """Start what is due; `interval_s`: pause between two checks for due datasets [s]."""
         now = time.monotonic()
         if self.job.download is None or self.busy or now < min(self._next_download, self._next_look):
             return
@@ -61,7 +61,7 @@ class TimeSeries:
         self._thread.start()
 
     def stop(self) -> None:
-        """Let the frame that is fetched or measured be the last; what is missing comes with the next start."""
+        """Stop after the frame in progress; the next start continues."""
         if self._reductions is not None:
             self._reductions.stopping.set()
         if self._thread is not None:

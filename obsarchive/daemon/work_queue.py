@@ -1,7 +1,8 @@
-"""What the daemon has before it: every night and observation that may be due, in the order in which it is done."""
+"""The work queue of the daemon: nights and observations for which something may be due, in the order of processing."""
 
 from collections.abc import Collection, Iterator, Sequence
 
+from obsarchive.core import document_paths as paths
 from obsarchive.core.documents import Night, Observation
 from obsarchive.daemon import planner
 from obsarchive.daemon.planner import Library, NightContext, Subject
@@ -41,21 +42,21 @@ class WorkQueue:
         """What the PSF library holds."""
 
     def chain_of(self, subject: Subject) -> Sequence[ChainEntry]:
-        """Pipelines that concern a night or an observation."""
+        """Return the pipelines that apply to a night or an observation."""
         return self.night_chain if isinstance(subject, Night) else self.chain
 
     def chain_now(self, subject: Subject) -> Sequence[ChainEntry]:
-        """Those of them whose turn it is: summaries wait until a night's science has come to an end."""
+        """Return those of them that may run now: summaries wait until all science of a night has ended."""
         if isinstance(subject, Night) and not subject.science:
             return self._at_any_time
         return self.chain_of(subject)
 
     def step_store_of(self, subject: Subject) -> StepStore:
-        """Collection in which a night or an observation is kept."""
+        """Return the collection in which a night or an observation is kept."""
         return self.store.nights if isinstance(subject, Night) else self.store.observations
 
     def subjects(self) -> Iterator[tuple[Subject, NightContext]]:
-        """Everything that may be due."""
+        """Yield everything for which something may be due, with the state of its night."""
         every = self.store.nights.all()
         own = tuple(master for night in every for master in night.masters() if master.own)
         nights = {night.id: night for night in every if not self.nights or night.id in self.nights}
@@ -73,24 +74,24 @@ class WorkQueue:
         return [link.pipeline.name for link in self.chain]
 
     def _is_before(self, night: Night) -> bool:
-        """Whether calibration of a night is still to come, so that its science waits."""
+        """Whether calibration of a night is still to be done, so that its science waits."""
         return planner.is_running(night, self._before_science) or self._has_open(night, self._before_science)
 
     def _has_open(self, subject: Subject, chain: Sequence[ChainEntry]) -> bool:
         return next(planner.open_steps(subject, chain, self.max_retries), None) is not None
 
     def _settle_science(self, nights: dict[str, Night]) -> None:
-        """Take note of what was found in the nights whose science has come to an end since the last look."""
+        """Set the signature of the results of nights whose science has ended since the last call."""
         unsettled = [name for name, night in nights.items() if not night.science]
         if not unsettled or len(self._at_any_time) == len(self.night_chain):
             return
         busy = self.store.observations.open_nights(self._names)
         for name in set(unsettled) - busy:
-            self.store.nights.set_fields(name, {"science.signature": self.store.observations.findings(name)})
+            self.store.nights.set_fields(name, {paths.SCIENCE_SIGNATURE: self.store.observations.findings(name)})
             nights[name] = Night(self.store.nights.find(name) or nights[name].document)
 
     def pending(self, never_packed: Collection[str]) -> bool:
-        """Whether something is still due, now or later, without anybody's help."""
+        """Whether something is due, now or later; observations in `never_packed` do not count."""
         return any(self._is_pending(subject, context, never_packed) for subject, context in self.subjects())
 
     def _is_pending(self, subject: Subject, context: NightContext, never_packed: Collection[str]) -> bool:

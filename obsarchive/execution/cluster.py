@@ -31,14 +31,14 @@ log = logging.getLogger(__name__)
 
 START_TIMEOUT_S = 60.0
 WORKERLESS_S = 30.0
-"""A cluster of our own that has had no worker for so long will not get one by itself."""
+"""A cluster started here that has had no worker for so long will not get one by itself [s]."""
 EACH_WAIT_S = 2.0
 TOPIC = "progress"
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a running task is."""
+    """Progress of a running task."""
 
     task: str
     fraction: float
@@ -48,7 +48,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class TaskFinished:
-    """A task left the cluster: `value` is what its function returned, or the exception that ended it."""
+    """The end of a task: `value` is what its function returned, or the exception that ended it."""
 
     task: str
     value: Any
@@ -58,12 +58,12 @@ Event = Progress | TaskFinished
 
 
 class Cluster:
-    """Runs functions elsewhere; everything that happens there arrives in `events`.
+    """A Dask cluster that runs functions; progress and ends of tasks arrive in `events`.
 
     Parameters
     ----------
     parallel : Parallel
-        How the cluster is started, or where it is.
+        How the cluster is started, or its address.
     tmp : Path
         Folder for Dask's own files.
     """
@@ -73,7 +73,7 @@ class Cluster:
         self.events: queue.Queue[Event] = queue.Queue()
         self._cluster: Any = None
         self._client: Client | None = None
-        self._futures: dict[str, Future] = {}
+        self._futures: dict[str, Future[Any]] = {}
         self._workerless_since: float | None = None
 
     def __enter__(self) -> Self:
@@ -86,10 +86,16 @@ class Cluster:
         self.close()
 
     def start(self) -> None:
-        """Start or join the cluster; ServiceUnavailable when that fails."""
+        """Start or join the cluster.
+
+        Raises
+        ------
+        ServiceUnavailable
+            When that fails.
+        """
         dask.config.set(
             {
-                # We count retries ourselves: a task that lost its worker comes back at once.
+                # The daemon counts retries: a task that lost its worker fails at once.
                 "distributed.scheduler.allowed-failures": 0,
                 "distributed.worker.preload": ["obsarchive.execution.cluster"],
                 "distributed.comm.timeouts.connect": "10s",
@@ -121,27 +127,27 @@ class Cluster:
             processes=True,
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",
-            memory_limit=None,  # steps run in processes of their own, which we watch
+            memory_limit=None,  # steps run in processes of their own, which are watched
             local_directory=str(self.tmp / "dask"),
             silence_logs=logging.ERROR,
         )
 
     @property
     def capacity(self) -> int:
-        """Tasks that can run at once, going by the workers that are there."""
+        """Number of tasks that can run at once on the present workers."""
         threads = sum(worker["nthreads"] for worker in self._workers().values())
         return threads or self.parallel.n_workers * self.parallel.threads_per_worker
 
     @property
     def alive(self) -> bool:
-        """Whether the scheduler answers, and a cluster of our own has workers or may still get them."""
+        """Whether the scheduler answers, and a cluster started here has workers or may still get them."""
         since = self._workerless_since
         lost = isinstance(self._cluster, LocalCluster) and since is not None and time.monotonic() - since > WORKERLESS_S
         return self._client is not None and self._client.status == "running" and not lost
 
     @property
     def busy(self) -> int:
-        """Tasks handed over and not yet back."""
+        """Number of tasks submitted and not ended."""
         return len(self._futures)
 
     def describe(self) -> list[dict[str, Any]]:
@@ -162,7 +168,22 @@ class Cluster:
         return workers
 
     def submit(self, task: str, function: Callable[..., Any], *arguments: Any) -> None:
-        """Run ``function(*arguments)`` on a worker; its end becomes an `TaskFinished` event."""
+        """Run ``function(*arguments)`` on a worker; its end becomes a `TaskFinished` event.
+
+        Parameters
+        ----------
+        task : str
+            Identifier of the task.
+        function : callable
+            A function that the workers can import.
+        *arguments
+            Its arguments, which must be picklable.
+
+        Raises
+        ------
+        ServiceUnavailable
+            When the cluster is not running.
+        """
         if self._client is None:
             raise ServiceUnavailable("the Dask cluster is not running")
         # What Dask itself could not unpickle, a class that the worker cannot import, would cost it the worker.
@@ -173,10 +194,26 @@ class Cluster:
         future.add_done_callback(lambda done: self.events.put(TaskFinished(task, _value_of(done))))
 
     def each(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[tuple[int, Any]]:
-        """Run a function on workers, once for each item.
+        """Run a function on workers, once for each item; may be called in any thread.
 
-        Yields the number of an item and what its function returned, or the exception that ended it, as they end. May
-        be called in any thread; what has not run when the caller loses interest is cancelled.
+        What has not run when the generator is closed is cancelled.
+
+        Parameters
+        ----------
+        function : callable
+            Takes one item; the workers must be able to import it.
+        items : sequence
+            What it is called with.
+
+        Yields
+        ------
+        (int, object)
+            Number of the item, and what the function returned or the exception that ended it, as they end.
+
+        Raises
+        ------
+        ServiceUnavailable
+            When the cluster is not running, or is lost.
         """
         if self._client is None:
             raise ServiceUnavailable("the Dask cluster is not running")
@@ -187,7 +224,7 @@ class Cluster:
             ): i
             for i, item in enumerate(items)
         }
-        waiting, ended = set(numbers), queue.SimpleQueue[Future]()
+        waiting, ended = set(numbers), queue.SimpleQueue[Future[Any]]()
         for future in numbers:
             future.add_done_callback(ended.put)
         try:
@@ -207,15 +244,15 @@ class Cluster:
                     self._client.cancel(list(waiting), force=True)
 
     def forget(self, task: str) -> None:
-        """Drop what is kept of a task that ended."""
+        """Release the result of a task that ended."""
         future = self._futures.pop(task, None)
         if future is not None:
             future.release()
 
     def close(self) -> None:
-        """Stop: running steps are killed with their workers; an external cluster only loses our tasks."""
+        """Stop the cluster and kill running steps; of an external cluster, only the tasks of this one are cancelled."""
         futures, self._futures = list(self._futures.values()), {}
-        with suppress(OSError, TimeoutError, RuntimeError):  # a scheduler that is gone cannot be told anything
+        with suppress(OSError, TimeoutError, RuntimeError):  # a lost scheduler cannot be reached
             if self._client is not None:
                 self._client.cancel(futures, force=True)
         for part in (self._client, self._cluster):
@@ -234,13 +271,13 @@ class Cluster:
 
 
 def _silence() -> None:
-    """Keep Dask's chatter out of the log; it sets its loggers up when it is imported."""
+    """Keep messages of Dask below errors out of the log; its loggers are set up when it is imported."""
     for name in [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]:
         logging.getLogger(name).setLevel(logging.ERROR)
     logging.getLogger("distributed").handlers.clear()
 
 
-def _value_of(future: Future) -> Any:
+def _value_of(future: Future[Any]) -> Any:
     if future.cancelled():
         return RuntimeError("the task was cancelled: the scheduler was lost or closed")
     error = future.exception(timeout=10)
@@ -278,16 +315,16 @@ def _allow_children() -> None:
 
 
 def dask_setup(worker: Any) -> None:
-    """Prepare a Dask worker (this module is its preload): steps may be forked, Ctrl-C is the daemon's."""
+    """Prepare a Dask worker (this module is its preload): steps may be forked, Ctrl-C is left to the daemon."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with suppress(OSError, AttributeError):  # Linux: die with the daemon, even when it is killed
+    with suppress(OSError, AttributeError):  # Linux: end with the daemon, even when it is killed
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     _allow_children()
     log.debug("worker %s is ready", worker.name)
 
 
 def result_of(event: TaskFinished) -> TaskResult:
-    """Return how a step ended, also one that was lost with its worker."""
+    """Return how a step ended, also if it was lost with its worker."""
     if isinstance(event.value, StepResult):
         return event.value
     if isinstance(event.value, ArchiveError):

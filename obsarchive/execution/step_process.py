@@ -1,8 +1,8 @@
-"""Runs one step in a process of its own that can be killed; all that Dask calls is :func:`run_step`.
+"""Execution of a step in a process of its own that can be killed; Dask calls :func:`run_step`.
 
 A forkserver on each worker holds the imported (and compiled) modules, so that a step costs a fork, not a new
-interpreter. The worker's thread watches the forked process: time, memory, progress. Truth is in the database and on
-disk, so a step may be killed at any moment.
+interpreter. The worker's thread watches time, memory and progress of the forked process. Results are in the database
+and on disk, so a step may be killed at any moment.
 """
 
 import ctypes
@@ -39,23 +39,23 @@ MAX_LINE, MAX_MESSAGE = 10_000, 2000
 PR_SET_PDEATHSIG = 1
 
 TaskResult = StepResult[Mapping[str, Any]]
-"""Of a step; its record is the manifest."""
+"""Result of a step; its record is the manifest."""
 
 
 def run_step(task: Task, progress: ProgressCallback = no_progress) -> TaskResult:
-    """Run one step in a process of its own; every ending becomes a `StepResult`.
+    """Run one step in a process of its own; however it ends, a `StepResult` is returned.
 
     Parameters
     ----------
     task : Task
-        What to do, and its limits of time [s] and memory [GB].
+        The step, and its limits of time [s] and memory [GB].
     progress : ProgressCallback, optional
-        Hears how far it is.
+        Receives its progress.
 
     Returns
     -------
     StepResult
-        With the task's identifier and the manifest.
+        With the identifier of the task and the manifest.
     """
     context = mp.get_context("forkserver")
     here, there = context.Pipe(duplex=False)
@@ -95,7 +95,7 @@ def _watch(task: Task, process: BaseProcess, pipe: Connection, progress: Progres
 
 
 def _received(pipe: Connection) -> Any:
-    """What the step says next; None when it will say nothing any more."""
+    """Return the next message of the step; None at the end of its pipe."""
     try:
         return pipe.recv()
     except EOFError:
@@ -103,12 +103,12 @@ def _received(pipe: Connection) -> Any:
 
 
 def _memory_mb(pid: int | None) -> float:
-    """Private memory of a process; pages shared with the forkserver or a mapped file do not count."""
+    """Return the private memory of a process [MB], without pages shared with the forkserver or a mapped file."""
     try:
         memory = psutil.Process(pid).memory_info()
     except psutil.Error:
         return 0.0
-    return (memory.rss - getattr(memory, "shared", 0)) / 1e6
+    return float(memory.rss - getattr(memory, "shared", 0)) / 1e6
 
 
 def _death(process: BaseProcess) -> str:
@@ -119,7 +119,7 @@ def _death(process: BaseProcess) -> str:
 
 
 def _kill(process: BaseProcess) -> None:
-    """Kill the step and everything it started (its process group)."""
+    """Kill the step and all processes that it started (its process group)."""
     if process.pid is not None:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -130,9 +130,9 @@ def _kill(process: BaseProcess) -> None:
 def _child(task: Task, pipe: Connection) -> None:
     """Body of the step's process."""
     os.setpgid(0, 0)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the daemon, which then tells us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the daemon, which then stops the step
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    with suppress(OSError, AttributeError):  # Linux: die with the forkserver, which dies with the worker
+    with suppress(OSError, AttributeError):  # Linux: end with the forkserver, which ends with the worker
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() == 1:
         return
@@ -143,7 +143,7 @@ def _child(task: Task, pipe: Connection) -> None:
 
 
 class _Lines(logging.Handler):
-    """Keeps the step's own log lines for its manifest."""
+    """Keeps the log lines of the step for its manifest."""
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
@@ -155,19 +155,19 @@ class _Lines(logging.Handler):
 
 
 def execute(task: Task, progress: ProgressCallback = no_progress) -> TaskResult:
-    """Run a step in this very process: the one boundary where every ending becomes a `StepResult`.
+    """Run a step in this process; however it ends, a `StepResult` is returned.
 
     Parameters
     ----------
     task : Task
-        What to do.
+        The step.
     progress : ProgressCallback, optional
-        Hears how far it is.
+        Receives its progress.
 
     Returns
     -------
     StepResult
-        With the task's identifier and the manifest.
+        With the identifier of the task and the manifest.
     """
     lines = _Lines()
     logs.attach(lines, logging.getLogger("obsarchive"))
@@ -211,7 +211,7 @@ def _run(task: Task, work: Workspace, lines: _Lines) -> tuple[ResultState, str, 
 
 
 def _rejected(work: Workspace, err: ArchiveError, lines: _Lines) -> Mapping[str, Any]:
-    """Keep a rejection in the tree, so that a rebuilt database does not try again."""
+    """Write a rejection as a manifest, so that a rebuilt database does not try again."""
     if err.event != "reject":
         return {"log": lines.lines}
     verdict = getattr(err, "classified_as", None)

@@ -1,8 +1,8 @@
-"""One vocabulary for all work: steps of nights, reductions of datasets, zones of surveys.
+"""Terms common to all work: steps of nights, reductions of datasets, zones of surveys.
 
 A :data:`Runner` runs a function for each of several items, on the Dask cluster (`Cluster.each`) or in this process
-(:func:`run_locally`); a :class:`StepResult` says how a piece of work ended; a
-:data:`~obsarchive.core.progress.ProgressCallback` hears how far it is.
+(:func:`run_locally`); a :class:`StepResult` holds how a piece of work ended; a
+:data:`~obsarchive.core.progress.ProgressCallback` receives its progress.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,16 +22,16 @@ class ResultState(StrEnum):
 
     DONE = "done"
     UNCHANGED = "unchanged"
-    """What is there is right already."""
+    """The existing products are up to date."""
     FAILED = "failed"
     REJECTED = "rejected"
     """These data can never give the product."""
     WAITING = "waiting"
     """An input is missing."""
     LOCKED = "locked"
-    """Another process is at it."""
+    """Another process works on it."""
     STOPPED = "stopped"
-    """The next run goes on."""
+    """The next run continues."""
 
 
 EVENTS: dict[ResultState, str] = {
@@ -75,12 +75,12 @@ class StepResult(Generic[Record]):
 
     @property
     def event(self) -> str:
-        """What it does to the state of a step."""
+        """Event of the state of a step that it stands for."""
         return EVENTS[self.state]
 
     @property
     def succeeded(self) -> bool:
-        """Whether everything is there now."""
+        """Whether all products exist now."""
         return self.event == "succeed"
 
 

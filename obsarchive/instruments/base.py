@@ -11,11 +11,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 from astropy import units as u
 from astropy.coordinates import Angle
 
+from obsarchive.core.document_types import Coordinates
 from obsarchive.io.raw_frames import Sections
 
 Kind = Literal["science", "dark", "flat", "seeing", "ignored"]
@@ -117,14 +118,14 @@ def frame_shape(header: Mapping[str, Any]) -> list[int] | None:
     return known if len(known) == len(sides) else None
 
 
-def coordinates(ra: float | None, dec: float | None, header: Mapping[str, Any]) -> dict[str, Any] | None:
+def coordinates(ra: float | None, dec: float | None, header: Mapping[str, Any]) -> Coordinates | None:
     """Fields of the document's ``coordinates``, as far as they are known; None for none."""
     fields = {
         "epoch": number(header.get("EQUINOX")),
         "az_deg": number(header.get("AZIMUTH")),
         "el_deg": first_known(number(header.get(key)) for key in ("ELEVATION", "ELVATION")),
     }
-    known: dict[str, Any] = {key: value for key, value in fields.items() if value is not None}
+    known = cast(Coordinates, {key: value for key, value in fields.items() if value is not None})
     if ra is not None and dec is not None and abs(dec) <= 90.0:
         ra = ra % 360.0 % 360.0  # a tiny negative angle modulo 360 is 360
         longitude = (ra + 180.0) % 360.0 - 180.0

@@ -17,6 +17,7 @@ from typing import IO, Any
 import numpy as np
 from astropy.io import fits
 
+from obsarchive.core.document_types import HeaderCard
 from obsarchive.errors import BadRawData
 from obsarchive.io.compression import BLOCK, explained, open_stream
 
@@ -290,7 +291,7 @@ def _tolerant_header(cards: bytes, leave_out: re.Pattern[str] | None = None) -> 
     return header
 
 
-def plain_cards(header: fits.Header) -> list[dict[str, Any]]:
+def plain_cards(header: fits.Header) -> list[HeaderCard]:
     """Give cards as ``{key, value, comment}`` that BSON and JSON can hold.
 
     At most 2000 cards, texts of at most 2000 characters without NUL and lone surrogates; floats that are

@@ -1,7 +1,7 @@
-"""The database: the only package that talks to MongoDB, beside :mod:`obsarchive.database`, which starts it.
+"""The database: the only package that uses MongoDB, beside :mod:`obsarchive.database`, which starts it.
 
-Every change is one atomic update that compares before it sets: a claim is given once, a superseded task changes
-nothing, a wish that a person makes while a step runs survives it. Leaves are set, never whole blocks.
+Every change is one atomic update that compares before it sets: a step is claimed once, a superseded task changes
+nothing, a request that a user makes while a step runs is kept. Single fields are set, never whole blocks.
 """
 
 from collections.abc import Iterable, Iterator
@@ -65,6 +65,15 @@ __all__ = [
 class Store:
     """All collections of one archive.
 
+    Parameters
+    ----------
+    uri : str
+        Address of MongoDB, with credentials.
+    database : str
+        Name of the database.
+    timeout_s : float
+        Longest wait for the server [s].
+
     Raises
     ------
     ServiceUnavailable
@@ -73,7 +82,7 @@ class Store:
 
     def __init__(self, uri: str, database: str, timeout_s: float = 10.0) -> None:
         try:
-            self.client: MongoClient = MongoClient(
+            self.client: MongoClient[Document] = MongoClient(
                 uri, tz_aware=True, serverSelectionTimeoutMS=int(timeout_s * 1000), appname="archiver"
             )
             self.client.admin.command("ping")
@@ -100,7 +109,7 @@ class Store:
         self.browse = Browse(self.database["objects"], self.database["aux"])
 
     def ensure_indexes(self, steps: Iterable[StepPath], lacking: Iterable[StepPath] = ()) -> None:
-        """Create all indexes; those that exist cost nothing.
+        """Create all indexes that do not exist.
 
         Parameters
         ----------
@@ -129,7 +138,7 @@ class Store:
 
 @contextmanager
 def outage_as_error() -> Iterator[None]:
-    """Turn a database that went away into `ServiceUnavailable`; the caller decides whether to wait."""
+    """Turn a lost connection into `ServiceUnavailable`; the caller decides whether to wait."""
     try:
         yield
     except ConnectionFailure as err:

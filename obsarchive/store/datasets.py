@@ -1,4 +1,4 @@
-"""The collection ``datasets``: datasets ``target/instrument/filter``, and how far the reduction of each is."""
+"""The collection ``datasets``: datasets ``target/instrument/filter``, and the state of the reduction of each."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -10,26 +10,39 @@ from pymongo.collection import Collection
 from obsarchive.core.documents import utc_now
 from obsarchive.store.step_records import Document
 
-EVERYBODY = "all"
+ALL_PROGRAMS = "all"
 
 
 class Datasets:
-    """One document a dataset.
+    """The collection ``datasets``; one document per dataset.
 
-    States: ``due`` (frames are new or changed), ``running``, ``done``, ``failed`` (with the reason). The leaf
-    ``force_redo`` is a wish of people: everything is measured again.
+    States: ``due`` (frames are new or changed), ``running``, ``done``, ``failed`` (with the reason). The field
+    ``force_redo`` is a request of a user: everything is measured again.
+
+    Parameters
+    ----------
+    collection : Collection
+        The collection.
     """
 
-    def __init__(self, collection: Collection) -> None:
+    def __init__(self, collection: Collection[Document]) -> None:
         self.collection = collection
 
     @staticmethod
     def key(folder: Path) -> str:
-        """Return what stands for a dataset in addresses."""
+        """Return the identifier of a dataset, which its addresses contain."""
         return hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:16]
 
     def note(self, folder: Path, facts: Mapping[str, Any]) -> None:
-        """Note facts of a dataset."""
+        """Set fields of a dataset; add the dataset if it is unknown.
+
+        Parameters
+        ----------
+        folder : Path
+            Folder of the dataset, ``target/instrument/filter``.
+        facts : mapping
+            Values by the names of the fields.
+        """
         folder = folder.absolute()
         parts = (*["", "", ""], *folder.parts)[-3:]
         known = {"folder": str(folder), "target": parts[0], "instrument": parts[1], "filter": parts[2]}
@@ -40,13 +53,34 @@ class Datasets:
         )
 
     def set_due(self, folder: Path, proposal: str) -> None:
-        """Note that frames of a dataset are new or changed."""
+        """Mark a dataset as due because frames are new or changed.
+
+        Parameters
+        ----------
+        folder : Path
+            Folder of the dataset.
+        proposal : str
+            Programme of the new frames; empty if unknown.
+        """
         self.note(folder, {"state": "due"})
         if proposal:
             self.collection.update_one({"_id": self.key(folder)}, {"$addToSet": {"proposals": proposal}})
 
     def begin(self, folder: Path, run: str) -> bool:
-        """Note that a reduction starts; whether people requested that everything is measured again."""
+        """Mark a dataset as running and consume a request for a redo.
+
+        Parameters
+        ----------
+        folder : Path
+            Folder of the dataset.
+        run : str
+            Identifier of the run that reduces it.
+
+        Returns
+        -------
+        bool
+            Whether a user requested that everything is measured again.
+        """
         before = self.collection.find_one_and_update(
             {"_id": self.key(folder)},
             {"$set": {"state": "running", "run": run, "reason": "", "progress": 0.0}, "$unset": {"force_redo": 1}},
@@ -54,25 +88,25 @@ class Datasets:
         return bool(before and before.get("force_redo"))
 
     def request_redo(self, key: str) -> bool:
-        """Wish that a dataset is reduced again from its frames; whether it is known."""
+        """Request that a dataset is reduced again from its frames; return whether it is known."""
         return self.collection.update_one({"_id": key}, {"$set": {"force_redo": True}}).matched_count > 0
 
     def due(self, and_failed: bool = False) -> list[Document]:
-        """Datasets that are to be reduced, those whose reduction was killed among them; the longest waiting first."""
+        """Return datasets to be reduced, the longest waiting first; those whose reduction was killed among them."""
         states = ["due", "running", *(["failed"] if and_failed else [])]
         query = {"$or": [{"state": {"$in": states}}, {"force_redo": True}]}
         return list(self.collection.find(query).sort([("updated", 1), ("_id", 1)]))
 
     def find(self, key: str) -> Document | None:
-        """Return a dataset."""
+        """Return the document of a dataset, or None."""
         return self.collection.find_one({"_id": key})
 
     def visible(self, programs: Sequence[str] | str) -> list[Document]:
-        """Datasets of some programmes, or of all, by name."""
-        query = {} if programs == EVERYBODY else {"proposals": {"$in": list(programs)}}
+        """Return datasets of some programmes, or of all (``"all"``), by name."""
+        query = {} if programs == ALL_PROGRAMS else {"proposals": {"$in": list(programs)}}
         return list(self.collection.find(query).sort([("target", 1), ("instrument", 1), ("filter", 1)]))
 
     def ensure_indexes(self) -> None:
-        """Create what the queries need."""
+        """Create the indexes that the queries use."""
         self.collection.create_index("state")
         self.collection.create_index("proposals")

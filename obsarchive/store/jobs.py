@@ -1,4 +1,4 @@
-"""What the daemon is doing: attempts, telemetry, and who is master."""
+"""What the daemon does: attempts at steps, telemetry, and the lease of the leader."""
 
 import hashlib
 from collections.abc import Mapping
@@ -22,34 +22,62 @@ def now_plus(seconds: float) -> datetime:
 
 
 class Jobs:
-    """The collection ``jobs``: one document an attempt at a step, kept a month, and the daemon's telemetry."""
+    """The collection ``jobs``, one document per attempt at a step, kept for a month; and the daemon's telemetry.
 
-    def __init__(self, collection: Collection, telemetry: Collection) -> None:
+    Parameters
+    ----------
+    collection : Collection
+        Of attempts.
+    telemetry : Collection
+        Of the daemon's status.
+    """
+
+    def __init__(self, collection: Collection[Document], telemetry: Collection[Document]) -> None:
         self.collection = collection
         self.telemetry = telemetry
 
     def start(self, job: Mapping[str, Any]) -> None:
-        """Note an attempt; ``_id`` is its task."""
+        """Record an attempt; ``_id`` is its task."""
         self.collection.insert_one({**job, "queued": utc_now(), "state": "enqueued"})
 
     def update(self, task: str, fields: Mapping[str, Any]) -> None:
-        """Set fields of an attempt."""
+        """Set fields of an attempt.
+
+        Parameters
+        ----------
+        task : str
+            Identifier of the task.
+        fields : mapping
+            Values by the names of the fields.
+        """
         self.collection.update_one({"_id": task}, {"$set": dict(fields)})
 
     def close_run(self, not_run: str) -> None:
-        """Note that the attempts of other runs never ended."""
+        """Mark the open attempts of other runs as released."""
         self.collection.update_many(
             {"state": "enqueued", "run": {"$ne": not_run}},
             {"$set": {"state": "released", "message": "the daemon stopped", "finished": utc_now()}},
         )
 
     def recent(self, state: str | None = None, limit: int = 50) -> list[Document]:
-        """Latest attempts, newest first."""
+        """Return the latest attempts, newest first.
+
+        Parameters
+        ----------
+        state : str, optional
+            Only those in this state.
+        limit : int
+            At most so many.
+
+        Returns
+        -------
+        list of dict
+        """
         query = {} if state is None else {"state": state}
         return list(self.collection.find(query).sort("queued", -1).limit(limit).max_time_ms(2000))
 
     def change_token(self, **about: str) -> str:
-        """Return a text that changes whenever something happens to a ``night`` or a ``subject``."""
+        """Return a text that changes whenever the attempts about a ``night`` or a ``subject`` change."""
         stages: list[Document] = [
             {"$match": about},
             {
@@ -66,7 +94,7 @@ class Jobs:
         return hashlib.sha256(repr(sorted(found.items())).encode()).hexdigest()[:12]
 
     def took(self, night: str) -> list[Document]:
-        """Return how long the steps of a night took: number, wall and processor time [s], first start and last end."""
+        """Return the cost of each step of a night: attempts, wall and processor time [s], last end; longest first."""
         stages: list[Document] = [
             {"$match": {"night": night, "finished": {"$exists": True}}},
             {
@@ -83,28 +111,51 @@ class Jobs:
         return [{**entry["_id"], **entry} for entry in self.collection.aggregate(stages, maxTimeMS=2000)]
 
     def report(self, telemetry: Mapping[str, Any]) -> None:
-        """Keep the daemon's telemetry."""
+        """Replace the daemon's telemetry."""
         self.telemetry.replace_one({"_id": "daemon"}, {"_id": "daemon", **telemetry}, upsert=True)
 
     def daemon(self) -> Document | None:
-        """Return the daemon's last telemetry."""
+        """Return the daemon's last telemetry, or None."""
         return self.telemetry.find_one({"_id": "daemon"})
 
     def ensure_indexes(self) -> None:
-        """Create what the queries need; old attempts go by themselves."""
+        """Create the indexes that the queries use; old attempts expire."""
         self.collection.create_index("queued", expireAfterSeconds=JOBS_KEPT_DAYS * 86400)
         self.collection.create_index("state")
         self.collection.create_index("night")
 
 
 class Lease:
-    """Who is the master of this archive: one document with a fencing number, renewed while the daemon lives."""
+    """The lease of the leader: one document with a fencing number, renewed while the daemon runs.
 
-    def __init__(self, collection: Collection) -> None:
+    Parameters
+    ----------
+    collection : Collection
+        The collection ``lease``.
+    """
+
+    def __init__(self, collection: Collection[Document]) -> None:
         self.collection = collection
 
     def take(self, run: str, host: str, holder: str, seconds: float) -> int | None:
-        """Become master; returns the fencing number, or None while a run on another host holds the lease."""
+        """Take the lease, unless a run on another host holds it.
+
+        Parameters
+        ----------
+        run : str
+            Identifier of the run of the daemon.
+        host : str
+            Name of the host.
+        holder : str
+            Description of the daemon for messages.
+        seconds : float
+            Duration of the lease [s].
+
+        Returns
+        -------
+        int or None
+            The fencing number; None if a run on another host holds the lease.
+        """
         now = utc_now()
         try:
             taken = self.collection.find_one_and_update(
@@ -121,15 +172,28 @@ class Lease:
         return int(taken["fence"]) if taken else None
 
     def renew(self, run: str, seconds: float) -> bool:
-        """Stay master; False when another run took over."""
+        """Renew the lease.
+
+        Parameters
+        ----------
+        run : str
+            Identifier of the run of the daemon.
+        seconds : float
+            Duration of the lease from now [s].
+
+        Returns
+        -------
+        bool
+            False if another run took it over.
+        """
         renewed = self.collection.update_one({"_id": LEASE_ID, "run": run}, {"$set": {"expires": now_plus(seconds)}})
         return renewed.matched_count == 1
 
     def give_back(self, run: str) -> None:
-        """Stop being master."""
+        """Give the lease back."""
         self.collection.update_one({"_id": LEASE_ID, "run": run}, {"$set": {"run": None}})
 
     def holder(self) -> str:
-        """Who is master, in words."""
+        """Return a description of the daemon that holds the lease."""
         found = self.collection.find_one({"_id": LEASE_ID}) or {}
-        return str(found.get("holder", "nobody"))
+        return str(found.get("holder", "unknown"))

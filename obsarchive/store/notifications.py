@@ -1,4 +1,4 @@
-"""The collection ``alerts``: what people are to be told, until they were told it."""
+"""The collection ``alerts``: events, until each receiver was notified of them."""
 
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
@@ -11,17 +11,31 @@ from obsarchive.core.documents import utc_now
 from obsarchive.store.step_records import Document
 
 KEEP = timedelta(days=7)
-"""How long an event is kept; whoever could not be told within this time is told no more."""
+"""How long an event is kept; a receiver that cannot be reached within this time is not notified any more."""
 
 
 class Outbox:
-    """Events, and who was told of each."""
+    """Events, and the receivers notified of each (field ``told``).
 
-    def __init__(self, collection: Collection) -> None:
+    Parameters
+    ----------
+    collection : Collection
+        The collection ``alerts``.
+    """
+
+    def __init__(self, collection: Collection[Document]) -> None:
         self.collection = collection
 
     def add(self, key: str, facts: Mapping[str, Any]) -> None:
-        """Note an event; one that is known already is left as it is."""
+        """Add an event, unless it is known.
+
+        Parameters
+        ----------
+        key : str
+            Identifier of the event.
+        facts : mapping
+            Its fields.
+        """
         now = utc_now()
         try:
             self.collection.insert_one({"_id": key, **facts, "when": now, "told": [], "expires": now + KEEP})
@@ -29,14 +43,35 @@ class Outbox:
             return
 
     def untold(self, who: str, query: Mapping[str, Any]) -> list[Document]:
-        """Events that fulfil `query` and that `who` was not told, the oldest first."""
+        """Return events that a receiver was not notified of, the oldest first.
+
+        Parameters
+        ----------
+        who : str
+            Identifier of the receiver.
+        query : mapping
+            Filter of the events that concern the receiver.
+
+        Returns
+        -------
+        list of dict
+            At most 1000.
+        """
         return list(self.collection.find({**query, "told": {"$ne": who}}).sort([("when", 1), ("_id", 1)]).limit(1000))
 
     def note_told(self, keys: Iterable[str], who: str) -> None:
-        """Note that `who` knows these events."""
+        """Record that a receiver was notified of events.
+
+        Parameters
+        ----------
+        keys : iterable of str
+            Identifiers of the events.
+        who : str
+            Identifier of the receiver.
+        """
         self.collection.update_many({"_id": {"$in": list(keys)}}, {"$addToSet": {"told": who}})
 
     def ensure_indexes(self) -> None:
-        """Let old events go by themselves."""
+        """Create the indexes that the queries use; old events expire."""
         self.collection.create_index("expires", expireAfterSeconds=0)
         self.collection.create_index("when")

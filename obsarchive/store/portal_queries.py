@@ -1,17 +1,18 @@
-"""What the portal reads: every query starts from what the asking user may see."""
+"""Queries of the portal; every query starts from what the user may see."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pymongo.collection import Collection
 
+from obsarchive.core import document_paths as paths
 from obsarchive.core.documents import Night, Observation
 from obsarchive.store.search import COUNT_CAP, MAX_PAGE, Criteria, Order, Page
 from obsarchive.store.step_records import Document
 
 TIME_LIMIT_MS = 5000
 
-_NOT_LISTED = {"fits_header": 0, "raw_data": 0, "coordinates.geojson": 0}
+_NOT_LISTED = {"fits_header": 0, "raw_data": 0, paths.GEOJSON: 0}
 """Parts of an observation that a list never shows."""
 
 
@@ -21,38 +22,38 @@ def is_admin(user: Mapping[str, Any]) -> bool:
 
 
 def programs_of(user: Mapping[str, Any]) -> list[str]:
-    """Programmes that an ordinary user belongs to."""
+    """Return the programmes that an ordinary user belongs to."""
     found = user.get("programs")
     return [str(program) for program in found] if isinstance(found, list) else []
 
 
 def _left(user: Mapping[str, Any]) -> list[str]:
-    """Programmes taken from a user whose observations may name him until the daemon has passed them on."""
+    """Return programmes taken from a user; their observations may still name them as a PI for a while."""
     found = user.get("left")
     return [str(program) for program in found] if isinstance(found, list) else []
 
 
 def visible_to(user: Mapping[str, Any]) -> Document:
-    """Return the filter of the observations that `user` may see: of a programme of his, or he is (one of) its PI."""
+    """Return the filter of the observations that `user` may see: of one of their programmes, or with them as a PI."""
     if is_admin(user):
         return {}
     return {
         "$or": [
-            {"science_program.program_id": {"$in": programs_of(user)}},
+            {paths.PROGRAM_ID: {"$in": programs_of(user)}},
             _named(user),
         ]
     }
 
 
 def _named(user: Mapping[str, Any]) -> Document:
-    """Filter of the observations that name `user` as their PI."""
-    return {"science_program.program_PI": str(user["_id"]), "science_program.program_id": {"$nin": _left(user)}}
+    """Return the filter of the observations that name `user` as their PI."""
+    return {paths.PROGRAM_PI: str(user["_id"]), paths.PROGRAM_ID: {"$nin": _left(user)}}
 
 
 def _visible(user: Mapping[str, Any], conditions: list[Document]) -> Document:
     """Return the filter of what `user` may see that fulfils all conditions.
 
-    They stand within each of the alternatives of `visible_to`: so each of them is looked for in an index of its own.
+    They are repeated in each of the alternatives of `visible_to`, so that each alternative can use an index of its own.
     """
     alternatives = visible_to(user).get("$or")
     if alternatives is None:
@@ -61,9 +62,17 @@ def _visible(user: Mapping[str, Any], conditions: list[Document]) -> Document:
 
 
 class Browse:
-    """Observations and nights as one user sees them."""
+    """Observations and nights as one user sees them.
 
-    def __init__(self, observations: Collection, nights: Collection) -> None:
+    Parameters
+    ----------
+    observations : Collection
+        The collection ``objects``.
+    nights : Collection
+        The collection ``aux``.
+    """
+
+    def __init__(self, observations: Collection[Document], nights: Collection[Document]) -> None:
         self.observations = observations
         self.nights = nights
 
@@ -77,17 +86,58 @@ class Browse:
         return self._first_night(user, -1)
 
     def neighbours(self, user: Mapping[str, Any], night: str) -> tuple[str | None, str | None]:
-        """Return the nights before and after `night` with data that `user` may see."""
+        """Return the nights before and after a night with data that a user may see.
+
+        Parameters
+        ----------
+        user : mapping
+            Document of the user.
+        night : str
+            The night, ``yyyymmdd``.
+
+        Returns
+        -------
+        (str or None, str or None)
+        """
         return self._first_night(user, -1, **{"$lt": night}), self._first_night(user, 1, **{"$gt": night})
 
     def of_night(self, user: Mapping[str, Any], night: str) -> list[Observation]:
-        """Observations of a night that `user` may see, in order of time."""
+        """Return the observations of a night that a user may see, in the order of time.
+
+        Parameters
+        ----------
+        user : mapping
+            Document of the user.
+        night : str
+            The night, ``yyyymmdd``.
+
+        Returns
+        -------
+        list of Observation
+        """
         query = {"$and": [visible_to(user), {"night": night}]}
         found = self.observations.find(query, _NOT_LISTED).sort("date_utc", 1).max_time_ms(TIME_LIMIT_MS)
         return [Observation(document) for document in found]
 
     def search(self, user: Mapping[str, Any], criteria: Criteria, order: Order, limit: int, cursor: str = "") -> Page:
-        """Return a page of the observations that fulfil `criteria`, and that `user` may see.
+        """Return a page of the observations that fulfil criteria and that a user may see.
+
+        Parameters
+        ----------
+        user : mapping
+            Document of the user.
+        criteria : Criteria
+            What the observations must fulfil.
+        order : Order
+            How they are sorted.
+        limit : int
+            Observations on the page, at most `MAX_PAGE`.
+        cursor : str
+            Mark of the page; empty for the first.
+
+        Returns
+        -------
+        Page
 
         Raises
         ------
@@ -110,7 +160,23 @@ class Browse:
         return Page(tuple(map(Observation, shown)), count, order.cursor(shown[-1]) if more else "")
 
     def stream(self, user: Mapping[str, Any], criteria: Criteria, order: Order, limit: int) -> Iterator[Observation]:
-        """Yield at most `limit` observations, one after the other, for exports."""
+        """Yield observations one after the other, for exports.
+
+        Parameters
+        ----------
+        user : mapping
+            Document of the user.
+        criteria : Criteria
+            What the observations must fulfil.
+        order : Order
+            How they are sorted.
+        limit : int
+            At most so many.
+
+        Yields
+        ------
+        Observation
+        """
         query = _visible(user, criteria.query())
         for document in self.observations.find(query, _NOT_LISTED).sort(order.keys).limit(limit):
             yield Observation(document)
@@ -122,14 +188,14 @@ class Browse:
 
     def programs(self, user: Mapping[str, Any]) -> list[str]:
         """Return the programmes of which `user` may see observations."""
-        field = "science_program.program_id"
+        field = paths.PROGRAM_ID
         if is_admin(user):
             return self.values(field)
         named = self.observations.distinct(field, _named(user), maxTimeMS=TIME_LIMIT_MS)
         return sorted({*programs_of(user), *(program for program in named if isinstance(program, str))})
 
     def calendar(self, user: Mapping[str, Any]) -> dict[str, int]:
-        """Return how many observations each night has that `user` may see."""
+        """Return the number of observations that `user` may see, by night."""
         counted = self.observations.aggregate(
             [
                 {"$match": {"$and": [visible_to(user), {"night": {"$type": "string"}}]}},
@@ -141,30 +207,92 @@ class Browse:
         return {entry["_id"]: entry["count"] for entry in counted}
 
     def count_of_night(self, user: Mapping[str, Any], night: str) -> int:
-        """Return how many observations a night has that `user` may see."""
+        """Return the number of observations of a night that a user may see.
+
+        Parameters
+        ----------
+        user : mapping
+            Document of the user.
+        night : str
+            The night, ``yyyymmdd``.
+
+        Returns
+        -------
+        int
+        """
         query = {"$and": [visible_to(user), {"night": night}]}
         return self.observations.count_documents(query, maxTimeMS=TIME_LIMIT_MS)
 
     def observation(self, user: Mapping[str, Any], obs_id: str) -> Observation | None:
-        """Return the whole document of an observation that `user` may see; None also when it is somebody else's."""
+        """Return the whole document of an observation.
+
+        Parameters
+        ----------
+        user : mapping
+            Document of the user.
+        obs_id : str
+            Name of the observation.
+
+        Returns
+        -------
+        Observation or None
+            None if there is none or the user may not see it.
+        """
         query = {"$and": [visible_to(user), {"_id": obs_id}]}
         document = self.observations.find_one(query, max_time_ms=TIME_LIMIT_MS)
         return Observation(document) if document else None
 
     def night(self, user: Mapping[str, Any], night: str) -> Night | None:
-        """Return what is known of a night in which `user` has data (administrators: of any night)."""
+        """Return the document of a night in which a user has data (administrators: of any night).
+
+        Parameters
+        ----------
+        user : mapping
+            Document of the user.
+        night : str
+            The night, ``yyyymmdd``.
+
+        Returns
+        -------
+        Night or None
+            None if there is none or the user may not see it.
+        """
         query = {"$and": [visible_to(user), {"night": night}]}
         if not is_admin(user) and self.observations.find_one(query, {"_id": 1}, max_time_ms=TIME_LIMIT_MS) is None:
             return None
-        document = self.nights.find_one({"_id": night}, {"seeing.frames": 0}, max_time_ms=TIME_LIMIT_MS)
+        document = self.nights.find_one({"_id": night}, {paths.SEEING_FRAMES: 0}, max_time_ms=TIME_LIMIT_MS)
         return Night(document) if document else None
 
     def visible(self, user: Mapping[str, Any], ids: Iterable[str]) -> set[str]:
-        """Return those of some observations that `user` may see."""
+        """Return those of some observations that a user may see.
+
+        Parameters
+        ----------
+        user : mapping
+            Document of the user.
+        ids : iterable of str
+            Names of observations.
+
+        Returns
+        -------
+        set of str
+        """
         query = {"$and": [visible_to(user), {"_id": {"$in": list(ids)}}]}
         return {document["_id"] for document in self.observations.find(query, {"_id": 1}).max_time_ms(TIME_LIMIT_MS)}
 
     def nights_of(self, user: Mapping[str, Any], nights: Iterable[str]) -> set[str]:
-        """Return those of some nights in which `user` may see data."""
+        """Return those of some nights in which a user may see data.
+
+        Parameters
+        ----------
+        user : mapping
+            Document of the user.
+        nights : iterable of str
+            Nights, ``yyyymmdd``.
+
+        Returns
+        -------
+        set of str
+        """
         query = {"$and": [visible_to(user), {"night": {"$in": list(nights)}}]}
         return set(self.observations.distinct("night", query, maxTimeMS=TIME_LIMIT_MS))

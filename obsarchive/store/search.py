@@ -1,7 +1,7 @@
-"""What people look for: criteria as typed values, pages that go on where the last one ended.
+"""Search for observations: criteria as typed values, and pages of results.
 
-No text of a person reaches the database as an operator: names are escaped, numbers are numbers, and every query has
-a time limit and a largest number of answers.
+No text of a user reaches the database as an operator: names are escaped, numbers are numbers, and every query has
+a time limit and a largest number of results.
 """
 
 import base64
@@ -15,54 +15,58 @@ from typing import Any
 
 from bson import MinKey
 
+from obsarchive.core import document_paths as paths
 from obsarchive.core.documents import Observation
 from obsarchive.core.step_state import State
 from obsarchive.store.step_records import Document
 
 COUNT_CAP = 10_001
-"""Answers are counted up to here; whoever asks for more is told "more than 10 000"."""
+"""Results are counted up to here; the portal shows more of them as "more than 10 000"."""
 MAX_PAGE = 1000
 
 NUMBERS = {
     "exposure": "exposure_s",
     "magnitude": "magnitude",
-    "azimuth": "coordinates.az_deg",
-    "elevation": "coordinates.el_deg",
-    "seeing_median": "seeing.median_arcsec",
-    "seeing_nearest": "seeing.nearest_arcsec",
+    "azimuth": paths.AZ_DEG,
+    "elevation": paths.EL_DEG,
+    "seeing_median": paths.SEEING_MEDIAN_ARCSEC,
+    "seeing_nearest": paths.SEEING_NEAREST_ARCSEC,
 }
-"""Fields of an observation that are looked for by a range, by the name of the parameter."""
+"""Fields of an observation that are searched by a range, by the name of the parameter."""
 SORTS = {
     "date": "date_utc",
     "name": "name",
     "id": "_id",
-    "ra": "coordinates.ra_deg",
-    "dec": "coordinates.dec_deg",
+    "ra": paths.RA_DEG,
+    "dec": paths.DEC_DEG,
     "filter": "filter",
-    "program": "science_program.program_id",
+    "program": paths.PROGRAM_ID,
     **NUMBERS,
 }
 
 
-def step_path(pipeline: str, step: str) -> str:
-    """Where an observation's document keeps a step."""
-    return f"pipelined.{pipeline}.steps.{step}"
-
-
 def strehl_paths(steps: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Where the Strehl ratio is kept, by the pipelines that measure it."""
+    """Return the path of the Strehl ratio, by the pipelines that measure it."""
     return {
-        pipeline: f"{step_path(pipeline, step)}.results.ratio_percent" for pipeline, step in steps if step == "strehl"
+        pipeline: paths.result_path(pipeline, step, "ratio_percent") for pipeline, step in steps if step == "strehl"
     }
 
 
 class BadCursor(ValueError):
-    """The mark of a page is none that was given out."""
+    """A text that is not the mark of a page."""
 
 
 @dataclass(frozen=True)
 class Cone:
-    """A circle on the sky [deg]."""
+    """A circle on the sky.
+
+    Parameters
+    ----------
+    ra_deg, dec_deg : float
+        Its centre [deg].
+    radius_deg : float
+        Its radius [deg].
+    """
 
     ra_deg: float
     dec_deg: float
@@ -70,17 +74,17 @@ class Cone:
 
     def query(self) -> Document:
         """Return the filter of observations that lie in it."""
-        return {"coordinates.geojson": self.sphere()}
+        return {paths.GEOJSON: self.sphere()}
 
     def sphere(self) -> Document:
-        """Return the filter of places in it, right also across 0 h and the poles."""
+        """Return the filter of positions in it, correct also across 0 h and at the poles."""
         longitude = (self.ra_deg + 180.0) % 360.0 - 180.0
         return {"$geoWithin": {"$centerSphere": [[longitude, self.dec_deg], math.radians(self.radius_deg)]}}
 
 
 @dataclass(frozen=True)
 class Criteria:
-    """What an observation must fulfil; what is empty is not asked for.
+    """Search criteria of observations; empty ones do not restrict.
 
     Parameters
     ----------
@@ -89,9 +93,9 @@ class Criteria:
     exact : bool
         Whether names must be equal.
     cone : Cone, optional
-        Where it must lie.
+        Region of the sky.
     targets : sequence of str or Cone
-        Any of these names or places.
+        Any of these names or regions.
     program, camera, flag, classified, night : str
         Equal to these.
     filters : sequence of str
@@ -132,7 +136,7 @@ class Criteria:
         return [condition for condition in found if condition]
 
     def _texts(self) -> list[Document]:
-        equal = {"science_program.program_id": self.program, "camera": self.camera, "night": self.night}
+        equal = {paths.PROGRAM_ID: self.program, "camera": self.camera, "night": self.night}
         found: list[Document] = [{path: value} for path, value in equal.items() if value]
         for path, text in (("name", self.name), ("_id", self.id)):
             if text:
@@ -162,35 +166,43 @@ class Criteria:
         return [{path: bound} for path, bound in bounds.items() if bound]
 
     def _pipelines(self) -> list[Document]:
-        found: list[Document] = [{f"{step_path(*path)}.state": str(State.DONE)} for path in self.steps]
+        found: list[Document] = [{paths.step_path(*path, "state"): str(State.DONE)} for path in self.steps]
         pipelines = dict.fromkeys(pipeline for pipeline, _ in self.known_steps)
         if self.flag:
-            flagged = [{f"{step_path(*path)}.results.flag": self.flag} for path in self.known_steps]
+            flagged = [{paths.result_path(*path, "flag"): self.flag} for path in self.known_steps]
             found.append({"$or": flagged} if flagged else {"_id": None})
         if self.classified:
-            verdicts = [{f"pipelined.{name}.classified_as": self.classified} for name in pipelines]
+            verdicts = [{paths.PipelinePaths.of_observation(name).classified_as: self.classified} for name in pipelines]
             found.append({"$or": verdicts} if verdicts else {"_id": None})
         if self.state is not None:
-            states = [{f"{step_path(*path)}.state": str(self.state)} for path in self.known_steps]
+            states = [{paths.step_path(*path, "state"): str(self.state)} for path in self.known_steps]
             found.append({"$or": states} if states else {"_id": None})
         return found
 
 
 @dataclass(frozen=True)
 class Order:
-    """How answers are sorted; the observation's name decides between equals, so that no page repeats another."""
+    """Sort order of results; the observation's name decides between equals, so that no page repeats another.
+
+    Parameters
+    ----------
+    key : str
+        Path of a field.
+    descending : bool
+        Whether the largest value comes first.
+    """
 
     key: str = "date_utc"
     descending: bool = True
 
     @property
     def keys(self) -> list[tuple[str, int]]:
-        """As MongoDB wants it."""
+        """Sort keys for MongoDB."""
         direction = -1 if self.descending else 1
         return [(self.key, direction)] if self.key == "_id" else [(self.key, direction), ("_id", direction)]
 
     def after(self, cursor: str) -> Document:
-        """Return the filter of what follows the last answer of a page; missing values count as the smallest."""
+        """Return the filter of what follows the last result of a page; missing values count as the smallest."""
         value, name = _read_cursor(cursor)
         beyond = "$lt" if self.descending else "$gt"
         if self.key == "_id":
@@ -228,15 +240,15 @@ def _read_cursor(cursor: str) -> tuple[Any, str]:
 
 @dataclass(frozen=True)
 class Page:
-    """One page of answers."""
+    """One page of results."""
 
     observations: tuple[Observation, ...]
     count: int
-    """All answers there are, up to `COUNT_CAP`."""
+    """Number of all results, up to `COUNT_CAP`."""
     following: str = ""
     """Mark of the next page; empty on the last one."""
 
     @property
     def is_capped(self) -> bool:
-        """Whether there are more answers than were counted."""
+        """Whether there are more results than were counted."""
         return self.count >= COUNT_CAP

@@ -1,14 +1,16 @@
-"""Steps of pipelines, as documents keep them: claimed once, finished by the claim's holder only."""
+"""Steps of pipelines in the database: claimed once, finished only by the task that holds the claim."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from pymongo import ReturnDocument
 from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError
 
+from obsarchive.core.document_paths import PipelinePaths
+from obsarchive.core.document_types import NewObservation, StepDocument
 from obsarchive.core.documents import utc_now
 from obsarchive.core.step_state import MOVES, State, before
 
@@ -28,16 +30,17 @@ class StepUpdate:
     manifest: Mapping[str, Any] = field(default_factory=dict)
     not_before: datetime | None = None
 
-    def leaves(self, prefix: str) -> Document:
-        """Fields to set below the step's path."""
-        found: Document = {key: self.manifest[key] for key in _KEPT_OF_MANIFEST if key in self.manifest}
-        found |= {"state": str(self.state), "message": self.message, "not_before": self.not_before}
+    def to_document(self) -> StepDocument:
+        """Return the fields to set in the document of the step."""
+        manifest = cast(StepDocument, {key: self.manifest[key] for key in _KEPT_OF_MANIFEST if key in self.manifest})
+        state: StepDocument = {"state": str(self.state), "message": self.message, "not_before": self.not_before}
+        kept: StepDocument = {**manifest, **state}
         if "finished" in self.manifest:
-            found["finished"] = _time(self.manifest["finished"])
-            found["started"] = _time(self.manifest["started"])
+            kept["finished"] = _time(self.manifest["finished"])
+            kept["started"] = _time(self.manifest["started"])
         else:
-            found["finished"] = utc_now()
-        return {f"{prefix}.{key}": value for key, value in found.items()}
+            kept["finished"] = utc_now()
+        return kept
 
 
 def _time(value: str | datetime) -> datetime:
@@ -45,137 +48,223 @@ def _time(value: str | datetime) -> datetime:
 
 
 class StepStore:
-    """Steps of pipelines in the documents of one collection; `place` says where a pipeline's block lies."""
+    """Steps of pipelines in the documents of one collection.
 
-    prefix = ""
+    Parameters
+    ----------
+    collection : Collection
+        Of documents that hold blocks of pipelines.
+    """
 
-    def __init__(self, collection: Collection) -> None:
+    def __init__(self, collection: Collection[Document]) -> None:
         self.collection = collection
 
-    def place(self, pipeline: str) -> str:
-        """Path of a pipeline's block in a document."""
-        return f"{self.prefix}{pipeline}"
+    def pipeline_paths(self, pipeline: str) -> PipelinePaths:
+        """Return the paths of a pipeline's block in a document."""
+        return PipelinePaths.of_night(pipeline)
 
     def find(self, subject: str) -> Document | None:
         """Return one document, or None."""
         return self.collection.find_one({"_id": subject})
 
     def claim(self, subject: str, path: StepPath, task: str, run: str) -> bool:
-        """Take a step for processing; False if somebody else has it or it cannot be taken."""
-        block = self.place(path[0])
-        step = f"{block}.steps.{path[1]}"
+        """Claim a step for processing.
+
+        Parameters
+        ----------
+        subject : str
+            Name of the observation or night.
+        path : (str, str)
+            Pipeline and step.
+        task : str
+            Identifier of the task that processes it.
+        run : str
+            Identifier of the run of the daemon.
+
+        Returns
+        -------
+        bool
+            False if another task holds the claim, another step of the pipeline is enqueued, or the step is in a
+            state from which it cannot be claimed.
+        """
+        at, step = self.pipeline_paths(path[0]), path[1]
         claimed = self.collection.update_one(
             {
                 "_id": subject,
-                f"{step}.state": {"$in": [None, *map(str, before("claim"))]},
-                f"{block}.status.enqueued": {"$ne": True},
+                at.step(step, "state"): {"$in": [None, *map(str, before("claim"))]},
+                at.status("enqueued"): {"$ne": True},
             },
             {
                 "$set": {
-                    f"{step}.state": str(MOVES[State.WAITING, "claim"]),
-                    f"{step}.task": task,
-                    f"{step}.run": run,
-                    f"{step}.claimed": utc_now(),
-                    f"{block}.status.enqueued": True,
-                    f"{block}.status.done": False,
+                    at.step(step, "state"): str(MOVES[State.WAITING, "claim"]),
+                    at.step(step, "task"): task,
+                    at.step(step, "run"): run,
+                    at.step(step, "claimed"): utc_now(),
+                    at.status("enqueued"): True,
+                    at.status("done"): False,
                 }
             },
         )
         return claimed.modified_count == 1
 
     def finish(self, subject: str, path: StepPath, task: str, update: StepUpdate) -> Document | None:
-        """Record the update of the task that holds the claim; None when it was superseded."""
-        block = self.place(path[0])
-        step = f"{block}.steps.{path[1]}"
+        """Record how a claimed step ended.
+
+        Parameters
+        ----------
+        subject : str
+            Name of the observation or night.
+        path : (str, str)
+            Pipeline and step.
+        task : str
+            Identifier of the task that ended.
+        update : StepUpdate
+            How it ended.
+
+        Returns
+        -------
+        dict or None
+            The changed document; None if the task does not hold the claim any more.
+        """
+        at, step = self.pipeline_paths(path[0]), path[1]
         change: Document = {
             "$set": {
-                **update.leaves(step),
-                f"{block}.status.enqueued": False,
-                f"{block}.last_modified": utc_now(),
+                **at.step_fields(step, update.to_document()),
+                at.status("enqueued"): False,
+                at.last_modified: utc_now(),
                 **self.remade(),
             },
-            "$unset": {f"{step}.task": "", f"{step}.run": "", f"{step}.claimed": ""},
+            "$unset": _claim_of(at, step),
         }
         if "classified_as" in update.manifest:
-            change["$set"][f"{block}.classified_as"] = update.manifest["classified_as"]
+            change["$set"][at.classified_as] = update.manifest["classified_as"]
         if update.state is State.FAILED:
-            change["$inc"] = {f"{step}.retries": 1, f"{block}.status.retries": 1}
+            change["$inc"] = {at.step(step, "retries"): 1, at.status("retries"): 1}
         elif update.state in (State.DONE, State.REJECTED):
-            change["$set"] |= {f"{step}.retries": 0, f"{block}.status.retries": 0}
+            change["$set"] |= {at.step(step, "retries"): 0, at.status("retries"): 0}
         return self.collection.find_one_and_update(
-            {"_id": subject, f"{step}.task": task}, change, return_document=ReturnDocument.AFTER
+            {"_id": subject, at.step(step, "task"): task}, change, return_document=ReturnDocument.AFTER
         )
 
     def set_done(self, subject: str, pipeline: str, done: bool) -> None:
-        """Keep the summary that people read in step with the steps."""
-        self.collection.update_one({"_id": subject}, {"$set": {f"{self.place(pipeline)}.status.done": done}})
+        """Set ``status.done``, the summary of a pipeline's steps.
+
+        Parameters
+        ----------
+        subject : str
+            Name of the observation or night.
+        pipeline : str
+            Name of the pipeline.
+        done : bool
+            Whether all steps are done.
+        """
+        self.collection.update_one({"_id": subject}, {"$set": {self.pipeline_paths(pipeline).status("done"): done}})
 
     def invalidate(self, subject: str, path: StepPath) -> bool:
-        """Let an ended step wait again; False when it is not one that ended."""
-        block = self.place(path[0])
-        step = f"{block}.steps.{path[1]}"
+        """Set a step that ended to waiting.
+
+        Parameters
+        ----------
+        subject : str
+            Name of the observation or night.
+        path : (str, str)
+            Pipeline and step.
+
+        Returns
+        -------
+        bool
+            False if the step has not ended.
+        """
+        at, step = self.pipeline_paths(path[0]), path[1]
         changed = self.collection.update_one(
-            {"_id": subject, f"{step}.state": {"$in": [str(state) for state in before("invalidate")]}},
+            {"_id": subject, at.step(step, "state"): _ended()},
             {
-                "$set": {
-                    f"{step}.state": str(State.WAITING),
-                    f"{step}.retries": 0,
-                    f"{step}.not_before": None,
-                    f"{block}.status.done": False,
-                    **self.reopened(),
-                },
-                "$unset": {f"{step}.redo": ""},
+                "$set": {**_waiting(at, step), at.status("done"): False, **self.reopened()},
+                "$unset": {at.step(step, "redo"): ""},
             },
         )
         return changed.modified_count == 1
 
     def reopened(self) -> Document:
-        """Fields that make the daemon look at a document again."""
+        """Return the fields that make the daemon look at a document again."""
         return {"look_again": True}
 
     def remade(self) -> Document:
-        """Fields that say that the products of a document are not what they were."""
+        """Return the fields that mark the products of a document as changed."""
         return {}
 
     def apply_redo(self, subject: str, pipeline: str, steps: Iterable[str]) -> bool:
-        """Consume a person's ``force_redo``: all steps wait again. Not while one of them runs."""
-        block = self.place(pipeline)
+        """Reset ``force_redo`` and set all steps of the pipeline to waiting, unless one of them is enqueued.
+
+        Parameters
+        ----------
+        subject : str
+            Name of the observation or night.
+        pipeline : str
+            Name of the pipeline.
+        steps : iterable of str
+            Its steps.
+
+        Returns
+        -------
+        bool
+            False if no redo was requested, or a step is enqueued.
+        """
+        at = self.pipeline_paths(pipeline)
         waiting: Document = {}
         requested: Document = {}
         for step in steps:
-            requested[f"{block}.steps.{step}.redo"] = ""
-            waiting[f"{block}.steps.{step}.state"] = str(State.WAITING)
-            waiting[f"{block}.steps.{step}.retries"] = 0
-            waiting[f"{block}.steps.{step}.not_before"] = None
-        granted = self.collection.update_one(
-            {"_id": subject, f"{block}.status.force_redo": True, f"{block}.status.enqueued": {"$ne": True}},
+            requested[at.step(step, "redo")] = ""
+            waiting |= _waiting(at, step)
+        applied = self.collection.update_one(
+            {"_id": subject, at.status("force_redo"): True, at.status("enqueued"): {"$ne": True}},
             {
-                "$set": {
-                    f"{block}.status.force_redo": False,
-                    f"{block}.status.done": False,
-                    **waiting,
-                    **self.reopened(),
-                },
+                "$set": {at.status("force_redo"): False, at.status("done"): False, **waiting, **self.reopened()},
                 "$unset": requested,
             },
         )
-        return granted.modified_count == 1
+        return applied.modified_count == 1
 
     def request_redo(self, subject: str, pipeline: str) -> bool:
-        """Set ``force_redo``, as a person does in the Mongo shell; False for an unknown document."""
-        block = self.place(pipeline)
+        """Set ``force_redo``, as a user does in the Mongo shell.
+
+        Parameters
+        ----------
+        subject : str
+            Name of the observation or night.
+        pipeline : str
+            Name of the pipeline.
+
+        Returns
+        -------
+        bool
+            False for an unknown document.
+        """
+        at = self.pipeline_paths(pipeline)
         requested = self.collection.update_one(
-            {"_id": subject},
-            {"$set": {f"{block}.status.force_redo": True, f"{block}.last_modified": utc_now()}},
+            {"_id": subject}, {"$set": {at.status("force_redo"): True, at.last_modified: utc_now()}}
         )
         return requested.matched_count == 1
 
     def request_step_redo(self, subject: str, path: StepPath) -> bool:
-        """Ask for one step to be done again; False when it has not ended."""
-        step = f"{self.place(path[0])}.steps.{path[1]}"
+        """Request that one step be done again.
+
+        Parameters
+        ----------
+        subject : str
+            Name of the observation or night.
+        path : (str, str)
+            Pipeline and step.
+
+        Returns
+        -------
+        bool
+            False if the step has not ended.
+        """
+        at, step = self.pipeline_paths(path[0]), path[1]
         requested = self.collection.update_one(
-            {"_id": subject, f"{step}.state": {"$in": [str(state) for state in before("invalidate")]}},
-            {"$set": {f"{step}.redo": True, **self.reopened()}},
+            {"_id": subject, at.step(step, "state"): _ended()},
+            {"$set": {at.step(step, "redo"): True, **self.reopened()}},
         )
         return requested.matched_count == 1
 
@@ -187,38 +276,81 @@ class StepStore:
         not_run: str | None = None,
         but: Sequence[str] = (),
     ) -> int:
-        """Give back the claims of one run, or of every other run, but some tasks; returns how many there were."""
+        """Release the claims of one run, or of every other run.
+
+        Parameters
+        ----------
+        paths : iterable of (str, str)
+            Pipelines and steps.
+        run : str, optional
+            Identifier of the run whose claims are released.
+        not_run : str, optional
+            Without `run`: identifier of the run whose claims are kept.
+        but : sequence of str
+            Identifiers of tasks whose claims are kept.
+
+        Returns
+        -------
+        int
+            Number of claims released.
+        """
         holder: Any = run if run is not None else {"$ne": not_run}
         released = 0
         for pipeline, step in paths:
-            block = self.place(pipeline)
-            here = f"{block}.steps.{step}"
+            at = self.pipeline_paths(pipeline)
             changed = self.collection.update_many(
-                {f"{here}.state": str(State.ENQUEUED), f"{here}.run": holder, f"{here}.task": {"$nin": list(but)}},
+                {
+                    at.step(step, "state"): str(State.ENQUEUED),
+                    at.step(step, "run"): holder,
+                    at.step(step, "task"): {"$nin": list(but)},
+                },
                 {
                     "$set": {
-                        f"{here}.state": str(MOVES[State.ENQUEUED, "release"]),
-                        f"{block}.status.enqueued": False,
+                        at.step(step, "state"): str(MOVES[State.ENQUEUED, "release"]),
+                        at.status("enqueued"): False,
                         **self.reopened(),
                     },
-                    "$unset": {f"{here}.task": "", f"{here}.run": "", f"{here}.claimed": ""},
+                    "$unset": _claim_of(at, step),
                 },
             )
             released += changed.modified_count
         return released
 
     def set_fields(self, subject: str, fields: Mapping[str, Any]) -> None:
-        """Set leaves of a document."""
+        """Set fields of a document.
+
+        Parameters
+        ----------
+        subject : str
+            Name of the observation or night.
+        fields : mapping
+            Values by the dotted paths of :mod:`obsarchive.core.document_paths`.
+        """
         self.collection.update_one({"_id": subject}, {"$set": dict(fields)})
 
-    def insert(self, document: Document) -> bool:
-        """Insert a document; False when it is there already."""
+    def insert(self, document: NewObservation) -> bool:
+        """Insert a document; return False if there is one of that name."""
         try:
-            self.collection.insert_one(document)
+            self.collection.insert_one({**document})
         except DuplicateKeyError:
             return False
         return True
 
     def redo_queries(self, pipelines: Iterable[str]) -> list[Document]:
-        """Return the queries that find a person's request for a redo."""
-        return [{f"{self.place(name)}.status.force_redo": True} for name in pipelines]
+        """Return the queries that find a user's request for a redo."""
+        return [{self.pipeline_paths(name).status("force_redo"): True} for name in pipelines]
+
+
+def _ended() -> Document:
+    """Return the condition on the state of a step that has ended."""
+    return {"$in": [str(state) for state in before("invalidate")]}
+
+
+def _waiting(at: PipelinePaths, step: str) -> Document:
+    """Return the fields of a step that waits, as if it had not run."""
+    return {at.step(step, "state"): str(State.WAITING), at.step(step, "retries"): 0, at.step(step, "not_before"): None}
+
+
+def _claim_of(at: PipelinePaths, step: str) -> Document:
+    """Return the fields that hold the claim of a step, to be unset."""
+    return {at.step(step, "task"): "", at.step(step, "run"): "", at.step(step, "claimed"): ""}

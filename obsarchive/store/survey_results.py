@@ -10,7 +10,7 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 
 from obsarchive.core.documents import utc_now
-from obsarchive.store.datasets import EVERYBODY
+from obsarchive.store.datasets import ALL_PROGRAMS
 from obsarchive.store.step_records import Document
 
 CHUNK = 5000
@@ -277,8 +277,8 @@ class Surveys:
 
     def visible_runs(self, programs: Sequence[str] | str) -> list[Document]:
         """Return the projects visible to users of some programmes: those without programmes are visible to all."""
-        own = [] if programs == EVERYBODY else list(programs)
-        query = {} if programs == EVERYBODY else {"$or": [{"programs": []}, {"programs": {"$in": own}}]}
+        own = [] if programs == ALL_PROGRAMS else list(programs)
+        query = {} if programs == ALL_PROGRAMS else {"$or": [{"programs": []}, {"programs": {"$in": own}}]}
         return list(self.runs.find(query).sort("_id", 1))
 
     def progress(self, run: str) -> dict[str, int]:

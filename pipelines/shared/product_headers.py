@@ -6,6 +6,7 @@ from typing import Any
 from astropy.io import fits
 from astropy.time import Time
 
+from obsarchive.core.document_paths import DEC_DEG, RA_DEG
 from obsarchive.errors import Unprocessable
 from obsarchive.io import fits_products
 from obsarchive.pipeline import Workspace
@@ -102,7 +103,7 @@ def pointing_wcs(work: Workspace, centre: Position, pixel_arcsec: float) -> fits
         Without cards when position or orientation are not known.
     """
     observation, telescope = work.observation, work.telescope
-    ra, dec = observation.number("coordinates.ra_deg"), observation.number("coordinates.dec_deg")
+    ra, dec = observation.number(RA_DEG), observation.number(DEC_DEG)
     if ra is None or dec is None or telescope.north_angle_deg is None:
         return fits.Header()
     return fits_products.tan_wcs(ra, dec, centre, pixel_arcsec, telescope.north_angle_deg, telescope.east_left)

@@ -4,12 +4,15 @@ import json
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
+from obsarchive.core.document_types import MasterDocument, NightDocument, ObservationDocument
 from obsarchive.io.psf_library import PsfLibrary
 from obsarchive.simulation import night as demo
 from obsarchive.simulation.night import NightPlan, Target
 from obsarchive.simulation.scenes import Scene, Star, planetary_disc
 from tests.daemon.conftest import CONFIG, Site
+from tests.document_checks import declared, held, validate
 
 NIGHT = "20260314"
 SHAPE = (256, 256)
@@ -106,3 +109,38 @@ def test_summaries_hold_every_observation(site: Site) -> None:
     assert len(summary(site, "strehl")["results"]["ratios"]) >= 4
     assert len(summary(site, "contrast_curve")["results"]["observations"]) >= 4
     assert Path(folder / "seeing" / f"seeing.{NIGHT}.txt").read_text().count("\n") == 4
+
+
+NOT_OF_A_RUN = {
+    ("StepDocument", "task"),  # of a step that runs
+    ("StepDocument", "run"),
+    ("StepDocument", "claimed"),
+    ("StepDocument", "redo"),  # requests of users
+    ("PipelineStatus", "force_redo"),
+    ("NightRawData", "copies_calibration_from"),
+    ("RawData", "missing"),  # of raw files that came back or are gone
+    ("ObservationDocument", "gain"),  # of another instrument
+    ("NightSeeing", "classified_as"),  # of pipelines of observations
+}
+
+
+def test_documents_have_exactly_the_declared_fields(site: Site) -> None:
+    with site.store() as store:
+        observations = list(store.database["objects"].find())
+        nights = list(store.database["aux"].find())
+    assert (len(observations), len(nights)) == (len(PLAN.targets), 1)
+    validate(observations, ObservationDocument)
+    validate(nights, NightDocument)
+    masters = [master for step in nights[0]["calib"]["steps"].values() for master in step["results"]["masters"]]
+    assert len(masters) >= 3
+    validate(masters, MasterDocument)
+    written = set(held(observations, list[ObservationDocument])) | set(held(nights, list[NightDocument]))
+    assert declared(ObservationDocument) | declared(NightDocument) == written | NOT_OF_A_RUN
+
+
+def test_a_document_with_another_field_is_not_as_declared(site: Site) -> None:
+    with site.store() as store:
+        (night,) = store.database["aux"].find()
+    night["raw_data"]["files"][0]["size"] = 1
+    with pytest.raises(ValidationError, match="size"):
+        validate([night], NightDocument)

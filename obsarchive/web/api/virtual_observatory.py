@@ -8,6 +8,7 @@ from flask import Blueprint, Response, render_template, request
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
+from obsarchive.core.document_paths import DEC_DEG, RA_DEG, SEEING_NEAREST_ARCSEC
 from obsarchive.store.search import Cone, Criteria, Order
 from obsarchive.web.framework.authorization import for_tokens
 from obsarchive.web.framework.context import full_address, portal
@@ -211,10 +212,10 @@ def _obscore(card: Card, image: tuple[str, dict[str, Any]]) -> dict[str, Any]:
         "access_format": "image/fits",
         "access_estsize": max(1, size // 1000) if isinstance(size, int) else 0,
         "target_name": card.name,
-        "s_ra": seen.number("coordinates.ra_deg"),
-        "s_dec": seen.number("coordinates.dec_deg"),
+        "s_ra": seen.number(RA_DEG),
+        "s_dec": seen.number(DEC_DEG),
         "s_fov": telescope.plate_scale_arcsec * max(telescope.detector_px) / 3600 if telescope else None,
-        "s_resolution": seen.number("seeing.nearest_arcsec"),
+        "s_resolution": seen.number(SEEING_NEAREST_ARCSEC),
         "t_min": start,
         "t_max": start + (exposure or 0.0) / 86400,
         "t_exptime": exposure,

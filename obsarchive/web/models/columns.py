@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from obsarchive.core.document_paths import AZ_DEG, DEC_DEG, EL_DEG, RA_DEG, SEEING_MEDIAN_ARCSEC, SEEING_NEAREST_ARCSEC
 from obsarchive.pipeline.chain import ChainEntry
 from obsarchive.web.framework import template_filters
 from obsarchive.web.models.view_models import Card
@@ -85,17 +86,17 @@ GENERAL = (
     Column("state", "State", lambda card: str(card.state)),
     Column("date", "Start, UTC", lambda card: card.observation.date_utc, sort="date", ucd="time.start;obs"),
     Column("night", "Night", lambda card: card.observation.night, shown=False, ucd="time.epoch"),
-    Column("ra", "RA", _number("coordinates.ra_deg"), "deg", 5, "ra", ucd="pos.eq.ra;meta.main"),
-    Column("dec", "Dec", _number("coordinates.dec_deg"), "deg", 5, "dec", ucd="pos.eq.dec;meta.main"),
-    Column("azimuth", "Azimuth", _number("coordinates.az_deg"), "deg", 1, "azimuth", False, "pos.az.azi"),
-    Column("elevation", "Elevation", _number("coordinates.el_deg"), "deg", 1, "elevation", False, "pos.az.alt"),
+    Column("ra", "RA", _number(RA_DEG), "deg", 5, "ra", ucd="pos.eq.ra;meta.main"),
+    Column("dec", "Dec", _number(DEC_DEG), "deg", 5, "dec", ucd="pos.eq.dec;meta.main"),
+    Column("azimuth", "Azimuth", _number(AZ_DEG), "deg", 1, "azimuth", False, "pos.az.azi"),
+    Column("elevation", "Elevation", _number(EL_DEG), "deg", 1, "elevation", False, "pos.az.alt"),
     Column("magnitude", "Magnitude", _number("magnitude"), "mag", 2, "magnitude", ucd="phot.mag"),
     Column("exposure", "Exposure", _number("exposure_s"), "s", 1, "exposure", ucd="time.duration;obs.exposure"),
     Column("filter", "Filter", lambda card: card.observation.filter, sort="filter", ucd="meta.id;instr.filter"),
     Column("telescope", "Telescope", lambda card: _text(card, "telescope"), shown=False, ucd="meta.id;instr.tel"),
     Column("camera", "Camera", lambda card: card.observation.camera, shown=False, ucd="meta.id;instr"),
-    Column("seeing_median", "Seeing, median", _number("seeing.median_arcsec"), "arcsec", 2, "seeing_median", False),
-    Column("seeing_nearest", "Seeing, nearest", _number("seeing.nearest_arcsec"), "arcsec", 2, "seeing_nearest"),
+    Column("seeing_median", "Seeing, median", _number(SEEING_MEDIAN_ARCSEC), "arcsec", 2, "seeing_median", False),
+    Column("seeing_nearest", "Seeing, nearest", _number(SEEING_NEAREST_ARCSEC), "arcsec", 2, "seeing_nearest"),
 )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from obsarchive.core.document_paths import SEEING_MEDIAN_ARCSEC, SEEING_NEAREST_ARCSEC
 from obsarchive.core.documents import Night
 from obsarchive.core.rules import lookup
 from obsarchive.web.models.columns import iso
@@ -26,7 +27,7 @@ def night_facts(night: Night, cards: Iterable[Card]) -> Facts:
         "night": night.id,
         "seeing": sorted(seeing, key=lambda item: str(item["time"])),
         "seeing_trend": _trend(night, measured),
-        "seeing_median_arcsec": lookup(night.document, "seeing.median_arcsec"),
+        "seeing_median_arcsec": lookup(night.document, SEEING_MEDIAN_ARCSEC),
         "strehl": [item for card in cards for item in _strehl(card)],
         "contrast_curves": curves,
         "contrast_median": night.pipeline("contrast_curve").step("contrast_curve").results.get("median") or [],
@@ -45,7 +46,7 @@ def _strehl(card: Card) -> list[Facts]:
             "time": iso(seen.date_utc),
             "ratio_percent": card.strehl,
             "flag": card.flag or "OK",
-            "seeing_arcsec": seen.number("seeing.nearest_arcsec"),
+            "seeing_arcsec": seen.number(SEEING_NEAREST_ARCSEC),
         }
     ]
 

@@ -9,6 +9,7 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
+from obsarchive.core.document_paths import RA_DEG
 from obsarchive.core.documents import Observation
 from obsarchive.web.framework import requests
 from obsarchive.web.framework.authorization import admin_only, for_tokens, not_found
@@ -38,7 +39,7 @@ def observation(obs_id: str) -> ResponseReturnValue:
         night=night,
         curves=_curves(card),
         fits=_best_image(card),
-        has_sky=portal().settings.server.sky if card.observation.number("coordinates.ra_deg") is not None else None,
+        has_sky=portal().settings.server.sky if card.observation.number(RA_DEG) is not None else None,
         pulse=portal().store.jobs.change_token(subject=obs_id),
         header=_header(card.observation),
         raw=_raw_files(card.observation),

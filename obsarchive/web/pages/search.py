@@ -9,6 +9,7 @@ from flask import Blueprint, Response, abort, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
+from obsarchive.core.document_paths import DEC_DEG, RA_DEG
 from obsarchive.core.documents import Observation
 from obsarchive.pipeline.chain import steps_of
 from obsarchive.store.search import BadCursor, Page
@@ -90,7 +91,7 @@ def search() -> ResponseReturnValue:
 
 def _mark(card: Card) -> Mark:
     seen = card.observation
-    ra, dec = (seen.number(f"coordinates.{name}_deg") for name in ("ra", "dec"))
+    ra, dec = (seen.number(path) for path in (RA_DEG, DEC_DEG))
     address = url_for("observations.observation", obs_id=card.id)
     return Mark(ra, dec, address, f"{card.name}, {utc(seen.date_utc, '%Y-%m-%d')}")
 

@@ -7,6 +7,7 @@ from flask import Blueprint, abort, flash, redirect, render_template, request, u
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
+from obsarchive.core.document_paths import NIGHT_IGNORED_COUNT
 from obsarchive.core.documents import Night
 from obsarchive.core.rules import lookup
 from obsarchive.names import days_apart, is_night
@@ -47,7 +48,7 @@ def summary(night: str) -> ResponseReturnValue:
         products=products,
         troubles=[(card, view, step) for card in cards for view, step in card.troubles],
         took=portal().store.jobs.took(night),
-        ignored=lookup(found.document, "raw_data.ignored_count"),
+        ignored=lookup(found.document, NIGHT_IGNORED_COUNT),
         copies_from=found.copies_from,
         sources=_sources(night) if current_user.is_admin else [],
         asked=requests.waiting_redos(night),

@@ -3,6 +3,7 @@
 from flask import Blueprint, Response, abort, make_response, render_template, send_file
 from flask.typing import ResponseReturnValue
 
+from obsarchive.core.document_paths import DEC_DEG, RA_DEG
 from obsarchive.remote.sky_images import Sky, SkyUnavailable
 from obsarchive.web.framework.authorization import not_found
 from obsarchive.web.framework.context import portal
@@ -47,7 +48,7 @@ def view(obs_id: str, pipeline: str, name: str) -> ResponseReturnValue:
 def sky(obs_id: str) -> ResponseReturnValue:
     """Send a picture of the sky around the target."""
     seen = find_card(obs_id).observation
-    ra, dec = seen.number("coordinates.ra_deg"), seen.number("coordinates.dec_deg")
+    ra, dec = seen.number(RA_DEG), seen.number(DEC_DEG)
     return sky_picture(None if ra is None or dec is None else (ra, dec))
 
 
