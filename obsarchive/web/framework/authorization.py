@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import wraps
-from typing import Any, Literal, NoReturn, ParamSpec, TypeVar
+from typing import Any, ClassVar, Literal, NoReturn, ParamSpec, TypeVar
 
+import flask_login
 from flask import Request, Response, abort, current_app, flash, g, redirect, request, session, url_for
 from flask.typing import ResponseReturnValue
-from flask_login import LoginManager, UserMixin, confirm_login, current_user, login_user, logout_user
+from flask_login import LoginManager, confirm_login, current_user, login_user, logout_user
 
 from obsarchive.core.documents import utc_now
 from obsarchive.store import Document
@@ -50,6 +51,11 @@ REAUTH = timedelta(hours=1)
 
 P = ParamSpec("P")
 R = TypeVar("R")
+View = TypeVar("View", bound=Callable[..., ResponseReturnValue])
+
+# Flask-Login has no annotations
+login_required: Callable[[View], View] = flask_login.login_required
+fresh_login_required: Callable[[View], View] = flask_login.fresh_login_required
 
 login_manager = LoginManager()
 # "basic" and "strong" bind a session to the address and the browser that opened it. Addresses change (telephones,
@@ -59,7 +65,7 @@ login_manager.session_protection = None
 
 
 @dataclass(frozen=True, eq=False)
-class User(UserMixin):
+class User:
     """The user who asks, in a browser or by a program."""
 
     document: Mapping[str, Any]
@@ -67,6 +73,10 @@ class User(UserMixin):
     """What the browser holds of the session; empty for a program."""
     scopes: frozenset[str] | None = None
     """What the token of a program allows; None in a browser."""
+    # what Flask-Login asks of every user
+    is_authenticated: ClassVar[bool] = True
+    is_active: ClassVar[bool] = True
+    is_anonymous: ClassVar[bool] = False
 
     def get_id(self) -> str:
         """Return what Flask-Login keeps in the cookie: which session this is, not whose."""
@@ -103,6 +113,10 @@ def require_login(app: Portal) -> None:
     # Not by init_app: it would add the remember-me cookie, which is not used, and with it "Vary: Cookie" on
     # files that any cache may keep.
     app.login_manager = login_manager
+    login_manager.unauthorized_handler(_ask_for_login)
+    login_manager.needs_refresh_handler(_ask_for_password)
+    login_manager.request_loader(_user_of_token)
+    login_manager.user_loader(_user_of_session)
     app.before_request(_demand_login)
     app.before_request(_check_form)
 
@@ -130,7 +144,6 @@ def _demand_login() -> ResponseReturnValue | None:
     return None
 
 
-@login_manager.unauthorized_handler
 def _ask_for_login() -> ResponseReturnValue:
     if is_for_programs():
         return Response(
@@ -147,7 +160,6 @@ def _ask_for_login() -> ResponseReturnValue:
     return redirect(url_for("auth.login", next=None if here == "/" else request.script_root + here))
 
 
-@login_manager.needs_refresh_handler
 def _ask_for_password() -> ResponseReturnValue:
     """Ask for the password again; a form is not kept meanwhile, the page on which it stands comes next."""
     if request.method in ("GET", "HEAD"):
@@ -168,7 +180,6 @@ def _check_form() -> None:
         csrf.protect()
 
 
-@login_manager.request_loader
 def _user_of_token(asked: Request) -> User | None:
     """Return whose program asks, by its token: ``Authorization: Bearer`` or, with any user name, ``Basic``."""
     if "Authorization" not in asked.headers:
@@ -207,7 +218,6 @@ def _lacks_second_step() -> bool:
     return portal().settings.server.require_totp and current_user.is_admin and not current_user.has_second_step
 
 
-@login_manager.user_loader
 def _user_of_session(token: str) -> User | None:
     """Return who opened the session that a browser holds; where a program sends a token, that alone counts."""
     if "Authorization" in request.headers:

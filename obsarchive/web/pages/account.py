@@ -5,13 +5,20 @@ from datetime import timedelta
 
 from flask import Blueprint, abort, flash, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
-from flask_login import current_user, fresh_login_required
+from flask_login import current_user
 
 from obsarchive.accounts import totp
 from obsarchive.accounts import users as accounts
 from obsarchive.accounts.users import AccountError
 from obsarchive.core.documents import utc_now
-from obsarchive.web.framework.authorization import SCOPES, audit, digest_of, idle_life, open_session
+from obsarchive.web.framework.authorization import (
+    SCOPES,
+    audit,
+    digest_of,
+    fresh_login_required,
+    idle_life,
+    open_session,
+)
 from obsarchive.web.framework.context import full_address, portal
 from obsarchive.web.pages.login import check_login_rate, per_name
 

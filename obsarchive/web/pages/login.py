@@ -6,12 +6,19 @@ from urllib.parse import urlsplit
 
 from flask import Blueprint, abort, flash, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
-from flask_login import current_user, login_fresh, login_required
+from flask_login import current_user, login_fresh
 
 from obsarchive.accounts import totp
 from obsarchive.accounts import users as accounts
 from obsarchive.accounts.users import AccountError
-from obsarchive.web.framework.authorization import address, audit, close_session, confirm_session, open_session
+from obsarchive.web.framework.authorization import (
+    address,
+    audit,
+    close_session,
+    confirm_session,
+    login_required,
+    open_session,
+)
 from obsarchive.web.framework.context import portal
 
 WINDOW_S = 300.0

@@ -2,13 +2,19 @@
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from flask_login import current_user, fresh_login_required
+from flask_login import current_user
 
 from obsarchive.accounts import totp
 from obsarchive.accounts import users as accounts
 from obsarchive.accounts.users import AccountError, Programs
 from obsarchive.store.portal_queries import programs_of
-from obsarchive.web.framework.authorization import admin_only, audit, idle_life, not_found
+from obsarchive.web.framework.authorization import (
+    admin_only,
+    audit,
+    fresh_login_required,
+    idle_life,
+    not_found,
+)
 from obsarchive.web.framework.context import portal
 
 bp = Blueprint("users", __name__, url_prefix="/users")

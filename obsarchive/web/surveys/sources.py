@@ -29,6 +29,7 @@ from obsarchive.web.surveys.source_view import (
     visible_runs,
 )
 from surveys import export as exporting
+from surveys.skyportal import plain_name
 
 bp = Blueprint("sources", __name__)
 
@@ -175,7 +176,7 @@ def export(name: str, form: str) -> ResponseReturnValue:
     audit("export", path=request.full_path)
     suffix, mimetype = exporting.kind_of(form, len(found.good))
     response = Response(content, mimetype=mimetype)
-    response.headers.set("Content-Disposition", "attachment", filename=f"{exporting.plain_name(view.name)}{suffix}")
+    response.headers.set("Content-Disposition", "attachment", filename=f"{plain_name(view.name)}{suffix}")
     response.headers["Content-Security-Policy"] = FILE_POLICY
     return response
 
