@@ -90,7 +90,8 @@ class Series:
     @property
     def is_good(self) -> NDArray[np.bool_]:
         """Measurements that can be used (n_stars, n_frames)."""
-        return np.isfinite(self.flux) & (self.flux_error > 0) & (self.flags & int(UNUSABLE) == 0)
+        usable: NDArray[np.bool_] = self.flags & int(UNUSABLE) == 0
+        return np.isfinite(self.flux) & (self.flux_error > 0) & usable
 
     @property
     def bad_frames(self) -> NDArray[np.bool_]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from obsarchive.errors import ArchiveError, Unprocessable
 from obsarchive.io import atomic
 from obsarchive.io.wcs_headers import plate_cards, plate_of_cards
+from obsarchive.science.arrays import Float64Array
 from obsarchive.science.astrometry.plate_solution import PlateSolution
 from obsarchive.science.astrometry.star_matching import Match
 from obsarchive.science.astrometry.times import julian_year
@@ -132,7 +133,7 @@ def is_measured(task: FrameTask) -> bool:
     """Whether the frame was measured just so before."""
     try:
         with np.load(place(task.folder, stem_of(task.path)), allow_pickle=False) as saved:
-            return json.loads(str(saved["info"])).get("signature") == task.signature
+            return bool(json.loads(str(saved["info"])).get("signature") == task.signature)
     except (OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile):
         return False
 
@@ -222,7 +223,7 @@ def _shape(frame: Frame, apertures: Apertures, stars: Stars, fwhm: float) -> Emp
 
 
 def _fitted_stars(
-    stars: Stars, pixels: tuple[NDArray, NDArray], radius: float, fwhm: float, method: str
+    stars: Stars, pixels: tuple[Float64Array, Float64Array], radius: float, fwhm: float, method: str
 ) -> NDArray[np.intp]:
     """Stars that are measured by fitting: the target and what is around it, and the stars to compare them with."""
     distance = np.hypot(pixels[0] - pixels[0][stars.target], pixels[1] - pixels[1][stars.target])

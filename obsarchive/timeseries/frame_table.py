@@ -273,8 +273,8 @@ def _modelled_variance(image: NDArray[np.float32], info: Info) -> NDArray[np.flo
     measured = float((MAD_TO_SIGMA * np.nanmedian(sky - below)) ** 2) if below.size else 0.0
     told = max(sky, 0.0) / gain + (noise / gain) ** 2
     if told < 0.5 * measured:
-        return (np.maximum(image - sky, 0) / gain + measured).astype(np.float32)
-    return (np.maximum(image, 0) / gain + (noise / gain) ** 2).astype(np.float32)
+        return np.asarray(np.maximum(image - sky, 0) / gain + measured, np.float32)
+    return np.asarray(np.maximum(image, 0) / gain + (noise / gain) ** 2, np.float32)
 
 
 def _first(info: Info, keys: Sequence[str], otherwise: float) -> float:

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 from astropy import units as u
 from astropy.table import Table
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from obsarchive import __version__
 from obsarchive.errors import ArchiveError
 from obsarchive.io import atomic
+from obsarchive.science.arrays import AnyArray, Float64Array
 from obsarchive.science.astrometry.times import LightCurveTimes
 from obsarchive.science.photometry.aperture import Flag
 from obsarchive.science.photometry.zero_point import ZeroPoint, instrumental_magnitudes
@@ -71,10 +72,10 @@ def write_table(path: Path, series: Series, config: ReductionConfig) -> None:
     """Write ``photometry.h5``: one row for each star and frame, at the path ``photometry``."""
     shape = series.flux.shape
 
-    def per_star(values: NDArray) -> NDArray:
+    def per_star(values: AnyArray) -> AnyArray:
         return np.repeat(values, shape[1])
 
-    def per_frame(values: NDArray) -> NDArray:
+    def per_frame(values: AnyArray) -> AnyArray:
         return np.tile(values, shape[0])
 
     stars = series.stars
@@ -145,9 +146,9 @@ def light_curve(series: Series, row: int, config: ReductionConfig) -> Table:
 
 def points(
     times: LightCurveTimes,
-    frames: NDArray,
-    light: tuple[NDArray, NDArray],
-    state: tuple[NDArray, NDArray, NDArray],
+    frames: AnyArray,
+    light: tuple[Float64Array, Float64Array],
+    state: tuple[AnyArray, AnyArray, AnyArray],
     zero_point: ZeroPoint,
 ) -> Table:
     """Return the points of a light curve: `light` is flux and error, `state` sky, seeing and flags."""
@@ -216,7 +217,7 @@ def write_frames(path: Path, series: Series, failures: Mapping[str, str]) -> Non
     n, m = len(series.infos), len(failures)
     nan = np.full(m, np.nan)
 
-    def column(values: ArrayLike) -> NDArray:
+    def column(values: ArrayLike) -> Float64Array:
         return np.concatenate([np.asarray(values, float), nan])
 
     names = [info.path.name for info in series.infos]

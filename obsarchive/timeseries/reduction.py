@@ -162,7 +162,7 @@ class Reduction:
         rejected = {task.path.name: task.signature for task in tasks if task.path.name in failures}
         self.note({"progress": 0.95, "text": "ensemble"})
         usable = tuple(info for info in infos if info.path.name not in failures)
-        measured = self._one(finish, EnsembleTask(self.folder, config, usable, failures))
+        measured: dict[str, Any] = self._one(finish, EnsembleTask(self.folder, config, usable, failures))
         lost = [name for name, why in failures.items() if why.startswith(LOST)]
         text = {
             "signature": signature if not lost else "",

@@ -15,6 +15,7 @@ from obsarchive.errors import ArchiveError, Unprocessable
 from obsarchive.io import atomic
 from obsarchive.remote import gaia, star_catalogs
 from obsarchive.remote.star_catalogs import Catalog
+from obsarchive.science.arrays import AnyArray, Float64Array
 from obsarchive.science.astrometry.plate_solution import PlateSolution, project
 from obsarchive.science.astrometry.star_matching import Match, Uncertainty, refine_plate
 from obsarchive.science.astrometry.times import julian_year
@@ -161,7 +162,7 @@ def bright_sources(planes: Planes) -> Sources:
 
 def solve(
     sources: Sources,
-    sky: tuple[NDArray, NDArray],
+    sky: tuple[Float64Array, Float64Array],
     guess: PlateSolution,
     shape: tuple[int, ...],
     config: ReductionConfig,
@@ -192,7 +193,7 @@ def solve(
 
 
 def _inside(
-    sky: tuple[NDArray, NDArray], plate: PlateSolution, shape: tuple[int, ...], margin_px: float
+    sky: tuple[Float64Array, Float64Array], plate: PlateSolution, shape: tuple[int, ...], margin_px: float
 ) -> NDArray[np.intp]:
     """Numbers of the positions that lie on a frame."""
     y, x = plate.pixels(*sky)
@@ -274,7 +275,7 @@ def reference_catalogue(
     return None
 
 
-def _known(catalog: Catalog | None, plate: PlateSolution, shape: tuple[int, ...], year: float) -> dict[str, NDArray]:
+def _known(catalog: Catalog | None, plate: PlateSolution, shape: tuple[int, ...], year: float) -> dict[str, AnyArray]:
     """Stars of the catalogue on and around the reference frame."""
     if catalog is None:
         return {name: np.empty(0) for name in ("ra", "dec", "pm_ra", "pm_dec", "mag", "colour", "y", "x")} | {
@@ -291,7 +292,9 @@ def _known(catalog: Catalog | None, plate: PlateSolution, shape: tuple[int, ...]
     }
 
 
-def _appended(parts: dict[str, NDArray], ra: NDArray, dec: NDArray, y: NDArray, x: NDArray) -> dict[str, NDArray]:
+def _appended(
+    parts: dict[str, AnyArray], ra: Float64Array, dec: Float64Array, y: Float64Array, x: Float64Array
+) -> dict[str, AnyArray]:
     """Add stars of which only the position is known."""
     n = len(ra)
     new = {"ra": ra, "dec": dec, "y": y, "x": x, "pm_ra": np.zeros(n), "pm_dec": np.zeros(n)}
@@ -300,8 +303,8 @@ def _appended(parts: dict[str, NDArray], ra: NDArray, dec: NDArray, y: NDArray, 
 
 
 def _with_detections(
-    parts: dict[str, NDArray], planes: Planes, plate: PlateSolution, fwhm: float, config: ReductionConfig
-) -> dict[str, NDArray]:
+    parts: dict[str, AnyArray], planes: Planes, plate: PlateSolution, fwhm: float, config: ReductionConfig
+) -> dict[str, AnyArray]:
     """Add the sources that the catalogue does not hold."""
     settings = config.photometry
     sources = detect(planes.image, fwhm, settings.detection_sigma, settings.max_stars)
@@ -318,7 +321,7 @@ def _with_detections(
     return _appended(parts, *plate.sky(y, x), y, x)
 
 
-def _with_target(parts: dict[str, NDArray], config: ReductionConfig, plate: PlateSolution) -> dict[str, NDArray]:
+def _with_target(parts: dict[str, AnyArray], config: ReductionConfig, plate: PlateSolution) -> dict[str, AnyArray]:
     """Make sure that the target is there, and put it first."""
     place = config.target.ra_deg, config.target.dec_deg
     if len(parts["ra"]):
@@ -333,7 +336,7 @@ def _with_target(parts: dict[str, NDArray], config: ReductionConfig, plate: Plat
     return {name: np.roll(values, 1) for name, values in added.items()}
 
 
-def _numbered(parts: dict[str, NDArray], older: Stars | None) -> NDArray[np.int64]:
+def _numbered(parts: dict[str, AnyArray], older: Stars | None) -> NDArray[np.int64]:
     """Give numbers: those of an older catalogue where it holds the star, new ones otherwise."""
     n = len(parts["ra"])
     if older is None:
@@ -353,7 +356,7 @@ def _numbered(parts: dict[str, NDArray], older: Stars | None) -> NDArray[np.int6
     return found
 
 
-def _comparison(stars: tuple[NDArray, NDArray], apertures: Apertures, fwhm: float) -> NDArray[np.bool_]:
+def _comparison(stars: tuple[Float64Array, Float64Array], apertures: Apertures, fwhm: float) -> NDArray[np.bool_]:
     """Bright stars that stand alone."""
     found = np.zeros(len(stars[0]), bool)
     good = (apertures.flags == 0) & np.isfinite(apertures.flux[:, 0])
