@@ -10,6 +10,7 @@ from obsarchive.daemon import planner
 from obsarchive.daemon.ingest import Ingest
 from obsarchive.daemon.raw_scanner import Listing, Scanner, signature
 from obsarchive.database.connect import open_store
+from obsarchive.pipeline import Step
 from obsarchive.pipeline.chain import ChainEntry, decision_chain
 from obsarchive.store import Store
 
@@ -41,9 +42,7 @@ def _report(listing: Listing, chain: list[ChainEntry], store: Store, ingest: Ing
     return f"{listing.night}: {len(present)} observation(s), due now: {words}{growing}\n"
 
 
-def _due(
-    observation: Observation, chain: list[ChainEntry], max_retries: int
-) -> Iterator[tuple[ChainEntry, planner.Step]]:
+def _due(observation: Observation, chain: list[ChainEntry], max_retries: int) -> Iterator[tuple[ChainEntry, Step]]:
     """Steps that can run at once, all of them again when a person asks for it."""
     for link in chain:
         if observation.pipeline(link.pipeline.name).force_redo and link.applies(observation.document):

@@ -46,7 +46,7 @@ def _execute(parser: ArgumentParser, arguments: Sequence[str] | None) -> int:
     options = parser.parse_args(arguments)
     module, _, function = options.run.partition(".")
     try:
-        return getattr(importlib.import_module(f"obsarchive.cli.{module}"), function)(options)
+        return int(getattr(importlib.import_module(f"obsarchive.cli.{module}"), function)(options))
     except ArchiveError as err:
         sys.stderr.write(f"{options.sender}{err}\n")
         return err.exit_code

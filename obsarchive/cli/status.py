@@ -2,7 +2,9 @@
 
 import json
 from argparse import Namespace
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from obsarchive.cli.console import configure, say
 from obsarchive.errors import ArchiveError
@@ -29,7 +31,7 @@ def _written(path: Path) -> str:
         raise ArchiveError(f"{path}: no status: the daemon has not run with this configuration yet") from err
 
 
-def _in_words(status: dict) -> str:
+def _in_words(status: Mapping[str, Any]) -> str:
     daemon = f"run {status['run'][:8]}, process {status['pid']} on {status['host']}"
     return "".join(
         (

@@ -22,14 +22,12 @@ _WITHOUT_BASE_60 = {
 }
 
 
-class _Loader(yaml.SafeLoader):
-    """Reads ``17:30:25`` as text, as YAML 1.2 does, not as a number of base 60."""
-
-
-_Loader.yaml_implicit_resolvers = {
+_RESOLVERS = {
     first: [(tag, _WITHOUT_BASE_60.get(tag, pattern)) for tag, pattern in resolvers]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+_Loader = type("_Loader", (yaml.SafeLoader,), {"yaml_implicit_resolvers": _RESOLVERS})
+"""Reads ``17:30:25`` as text, as YAML 1.2 does, not as a number of base 60."""
 
 
 def load(path: Path, model: type[Model]) -> Model:

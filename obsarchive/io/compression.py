@@ -13,9 +13,10 @@ import shutil
 import subprocess
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path
 from typing import IO, Any
 
@@ -68,10 +69,15 @@ def explained(path: Path) -> Iterator[None]:
         raise ArchiveError(f"{path.name} cannot be read: {err}") from err
 
 
-def open_stream(path: Path) -> IO[bytes]:
+def open_stream(path: Path) -> BufferedIOBase:
     """Open a plain, bz2 or gzip file for reading its uncompressed bytes from the start."""
-    openers: dict[str, Callable[[Path], Any]] = {".bz2": bz2.open, ".gz": gzip.open}
-    return openers.get(path.suffix.lower(), lambda path: path.open("rb"))(path)
+    match path.suffix.lower():
+        case ".bz2":
+            return bz2.open(path)
+        case ".gz":
+            return gzip.open(path)
+        case _:
+            return path.open("rb")
 
 
 def decompress(job: Job) -> None:

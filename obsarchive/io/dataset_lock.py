@@ -55,7 +55,7 @@ class Holder:
         if self.host != socket.gethostname():
             return True
         try:
-            return abs(psutil.Process(self.pid).create_time() - self.started) < 2.0
+            return bool(abs(psutil.Process(self.pid).create_time() - self.started) < 2.0)
         except psutil.Error:
             return False
 

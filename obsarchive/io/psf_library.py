@@ -24,6 +24,7 @@ from obsarchive.errors import ArchiveError, Unprocessable
 from obsarchive.io import fits_products
 from obsarchive.io.file_locks import FileLock
 from obsarchive.names import ObservationName
+from obsarchive.science.arrays import Float32Array
 
 LOCK_TIMEOUT_S = 120.0
 REMOVED = -1
@@ -226,7 +227,7 @@ class Change:
         self.entries[entry.key] = (replace(entry, added_by=who, added=_now(), plane=0), stamp)
         return True
 
-    def _check_shape(self, entry: Entry, stamp: NDArray) -> None:
+    def _check_shape(self, entry: Entry, stamp: Float32Array) -> None:
         shapes = {other.shape for _, other in self.entries.values() if other is not None} - {stamp.shape}
         if shapes:
             raise Unprocessable(

@@ -11,8 +11,9 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
@@ -145,7 +146,7 @@ def _padded(n_bytes: int) -> int:
     return n_bytes + -n_bytes % BLOCK
 
 
-def _walk(name: str, file: IO[bytes]) -> Iterator[_Hdu]:
+def _walk(name: str, file: BufferedIOBase) -> Iterator[_Hdu]:
     """Yield the HDUs of an open file."""
     size = os.fstat(file.fileno()).st_size
     start = frames = 0
@@ -173,7 +174,7 @@ def _describe_cut(hdu: _Hdu, frames: int, size: int) -> str:
     return f"frame {frames + complete}: expected {hdu.stack.frame_bytes} bytes, found {found}"
 
 
-def _header_cards(file: IO[bytes]) -> tuple[bytes, bool]:
+def _header_cards(file: BufferedIOBase) -> tuple[bytes, bool]:
     """Read blocks up to the END card; the cards before it, and whether it was there."""
     cards = bytearray()
     while len(cards) < MAX_HEADER_BYTES:
