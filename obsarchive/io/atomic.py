@@ -46,7 +46,20 @@ def _synchronise(path: Path) -> None:
 
 
 def atomic_write(path: Path, data: bytes | memoryview) -> None:
-    """Write a whole file or none; `ArchiveError` when there is no space left."""
+    """Write a whole file or none.
+
+    Parameters
+    ----------
+    path : Path
+        The file; one that exists is replaced.
+    data : bytes or memoryview
+        Its content.
+
+    Raises
+    ------
+    ArchiveError
+        There is no space left.
+    """
     with atomic_path(path) as part:
         part.write_bytes(data)
 

@@ -136,7 +136,26 @@ class PsfLibrary:
         return cls(path, members, tuple(entry for entry in found if entry.is_removed), version)
 
     def select(self, *, telescope: str, filter: str, stack: str, pixel_arcsec: float, but: str) -> Self:
-        """Return what may serve as a reference: same optics, and another star than that of the observation `but`."""
+        """Return the stars that may serve as references of an observation: same optics, another star.
+
+        Parameters
+        ----------
+        telescope : str
+            Name of the telescope.
+        filter : str
+            Name of the filter.
+        stack : str
+            Name of the stack that the stamps are cut from.
+        pixel_arcsec : float
+            Plate scale of the stack [arcsec/pixel].
+        but : str
+            Id of the observation, whose star is excluded.
+
+        Returns
+        -------
+        PsfLibrary
+            The library with these entries only.
+        """
         target = _target(but)
         chosen = tuple(
             entry
@@ -206,15 +225,29 @@ class Change:
         }
 
     def add(self, entry: Entry, stamp: NDArray[np.floating], added_by: AddedBy) -> bool:
-        """Take a star in; False when it is there already, or was removed and no person asks for it.
+        """Add a star.
 
-        What left the library for a reason does not come back by itself: two stars that spoil each other's
-        subtraction would come and go for ever.
+        A star that was removed is not added again automatically: two stars that spoil each other's subtraction would
+        be added and removed for ever.
+
+        Parameters
+        ----------
+        entry : Entry
+            Facts of the star; its plane and date of addition are set here.
+        stamp : (n, n) ndarray of float
+            Image of the star.
+        added_by : {"auto", "administrator"}
+            Who adds it.
+
+        Returns
+        -------
+        bool
+            False when the same stamp is there already, or the star was removed and `added_by` is ``"auto"``.
 
         Raises
         ------
         Unprocessable
-            Its stamp has another size than those that are there.
+            Its stamp has another size than those of the library.
         """
         known, kept = self.entries.get(entry.key, (None, None))
         if known is not None and known.is_removed and added_by == "auto":
@@ -236,7 +269,20 @@ class Change:
             )
 
     def remove(self, observation: str, removed_by: AddedBy) -> bool:
-        """Take all stamps of a star out, and remember who did; False when there are none."""
+        """Remove all stamps of a star; the library keeps who removed it.
+
+        Parameters
+        ----------
+        observation : str
+            Id of its observation.
+        removed_by : {"auto", "administrator"}
+            Who removes it.
+
+        Returns
+        -------
+        bool
+            False when there are none.
+        """
         found = [key for key, (entry, _) in self.entries.items() if key[0] == observation and not entry.is_removed]
         for key in found:
             entry = replace(self.entries[key][0], added_by=removed_by, added=_now(), plane=REMOVED)
@@ -326,7 +372,22 @@ def _now() -> str:
 
 
 def header_of(entry: Entry, stacks: Sequence[str], reason: str) -> dict[str, Any]:
-    """Cards of a file of stamps that a night offers, one image a stack: what :func:`offered` reads."""
+    """Return the header of a file of stamps that a night offers, one image for each stack; see :func:`offered`.
+
+    Parameters
+    ----------
+    entry : Entry
+        Facts of the star.
+    stacks : sequence of str
+        Stacks that the images are cut from, in the order of the images.
+    reason : str
+        Why the star is no good reference; empty for a good one.
+
+    Returns
+    -------
+    dict
+        Keyword: (value, comment).
+    """
     return {
         "OBSERV": (entry.observation, "observation"),
         "NIGHT": (entry.night, "night"),

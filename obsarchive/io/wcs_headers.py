@@ -42,14 +42,19 @@ def plate_of_cards(header: fits.Header) -> PlateSolution:
 
 
 def plate_of_header(header: fits.Header, shape: tuple[int, ...]) -> PlateSolution | None:
-    """Return the plate solution of a header with celestial coordinates of any kind; None if there is none.
+    """Return the plate solution of a header with celestial coordinates of any kind.
 
     Parameters
     ----------
     header : Header
-        Of an image.
+        Header of an image.
     shape : (ny, nx)
-        Of the image, about whose middle the solution is.
+        Shape of the image; the solution refers to its middle.
+
+    Returns
+    -------
+    PlateSolution or None
+        None when the header has no celestial coordinates that can be read.
     """
     try:
         with warnings.catch_warnings(action="ignore"):
