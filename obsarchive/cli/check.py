@@ -16,7 +16,20 @@ from obsarchive.store import Store
 
 
 def check(config: Config, nights: tuple[str, ...]) -> int:
-    """Validate the configuration, connect, and say night by night what is due; returns the exit code."""
+    """Check the configuration and the database, and print night by night which steps are due.
+
+    Parameters
+    ----------
+    config : Config
+        The archive's configuration.
+    nights : tuple of str
+        Nights ``yyyymmdd``; empty for all.
+
+    Returns
+    -------
+    int
+        Exit code.
+    """
     chain = [link for link in decision_chain(config) if link.pipeline.scope == "observation"]
     with open_store(config) as store:
         say(f"{config.source}: fine; pipelines: {', '.join(link.pipeline.name for link in chain)}\n")

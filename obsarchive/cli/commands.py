@@ -55,7 +55,20 @@ def whole_parser(program: str) -> ArgumentParser:
 
 
 def parser_of(name: str, program: str) -> ArgumentParser:
-    """Return the parser of one command that is a program of its own."""
+    """Return the parser of one command that is a program of its own.
+
+    Parameters
+    ----------
+    name : str
+        Key of `COMMANDS`.
+    program : str
+        Name of the program in its help.
+
+    Returns
+    -------
+    ArgumentParser
+        A new parser.
+    """
     parser = ArgumentParser(prog=program)
     COMMANDS[name].fill(parser)
     return parser

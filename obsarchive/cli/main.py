@@ -15,7 +15,20 @@ from obsarchive.errors import ArchiveError
 
 
 def main(arguments: Sequence[str] | None = None, program: str = "obsarchive") -> int:
-    """Run a command; returns the exit code (0 fine, 2 configuration, 3 service, 4 not master)."""
+    """Run a command.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Command line without the program's name; that of this process when not given.
+    program : str, optional
+        Name of the program in its help.
+
+    Returns
+    -------
+    int
+        Exit code: 0 success, 2 configuration, 3 service unreachable, 4 another process is the leader.
+    """
     here = str(Path.cwd())
     if here not in sys.path and not sys.flags.safe_path:
         sys.path.insert(0, here)  # an adopter's pipelines lie there, and are found as by ``python -m obsarchive``
