@@ -189,7 +189,20 @@ class Telescope(Section):
         return None if north is None else (north, north + (90 if self.east_left else -90))
 
     def applies_to(self, camera: str, day: date) -> bool:
-        """Whether an observation by `camera` on `day` was made with this telescope."""
+        """Return whether an observation was made with this telescope.
+
+        Parameters
+        ----------
+        camera : str
+            Name of the camera.
+        day : date
+            Date of the observation [UTC].
+
+        Returns
+        -------
+        bool
+            Whether the camera is one of ``cameras`` and ``valid_from`` <= `day` < ``valid_until``.
+        """
         return (
             (self.cameras is None or camera in self.cameras)
             and (self.valid_from is None or day >= self.valid_from)
@@ -288,12 +301,38 @@ class Config(Section):
 
     @classmethod
     def standalone(cls, archive: Path, logs: Path) -> Self:
-        """Return a configuration for those who have no archive: the database is kept beside their data."""
+        """Return a configuration for the use without an archive: the database is kept beside the data.
+
+        Parameters
+        ----------
+        archive : Path
+            Folder of the data.
+        logs : Path
+            Folder of logs and scratch files.
+
+        Returns
+        -------
+        Config
+            A configuration without pipelines.
+        """
         paths = {"raw": [str(logs)], "archive": str(archive), "tmp": str(logs / "tmp"), "logs": str(logs)}
         return cls.model_validate({"paths": paths, "pipelines": []})
 
     def telescope_of(self, camera: str, day: date) -> str | None:
-        """Name of the telescope that observed with `camera` on `day`, or None."""
+        """Return the name of the telescope that observed.
+
+        Parameters
+        ----------
+        camera : str
+            Name of the camera.
+        day : date
+            Date of the observation [UTC].
+
+        Returns
+        -------
+        str or None
+            The first telescope that applies; None when there is none.
+        """
         for name, telescope in self.telescope.items():
             if telescope.applies_to(camera, day):
                 return name
@@ -320,6 +359,11 @@ def load(path: Path | str, *, import_classes: bool = True) -> Config:
         The file.
     import_classes : bool, optional
         Whether the classes it names must exist; they are imported, with what they need.
+
+    Returns
+    -------
+    Config
+        The configuration; relative paths are relative to the folder of the file.
 
     Raises
     ------

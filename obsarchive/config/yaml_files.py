@@ -35,6 +35,18 @@ def load(path: Path, model: type[Model]) -> Model:
 
     Relative paths in it are relative to its folder (see :mod:`obsarchive.config.field_types`).
 
+    Parameters
+    ----------
+    path : Path
+        The file.
+    model : type
+        Pydantic model of its content.
+
+    Returns
+    -------
+    BaseModel
+        An instance of `model`.
+
     Raises
     ------
     ConfigError
