@@ -91,7 +91,20 @@ def number(value: Any) -> float | None:
 
 
 def degrees(value: Any, unit: u.Unit) -> float | None:
-    """Angle in degrees from ``HH:MM:SS.ss``, ``10h20m30.5s`` or a number of degrees."""
+    """Return an angle in degrees.
+
+    Parameters
+    ----------
+    value : object
+        ``HH:MM:SS.ss``, ``10h20m30.5s``, or a number of degrees.
+    unit : Unit
+        Unit of sexagesimal text: hour angle or degree.
+
+    Returns
+    -------
+    float or None
+        The angle [deg]; None when `value` is no finite angle.
+    """
     if not isinstance(value, str) or _is_number(value):
         return number(value)
     try:
@@ -118,7 +131,20 @@ def frame_shape(header: Mapping[str, Any]) -> list[int] | None:
 
 
 def coordinates(ra: float | None, dec: float | None, header: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Fields of the document's ``coordinates``, as far as they are known; None for none."""
+    """Return the fields of the document's ``coordinates`` that are known.
+
+    Parameters
+    ----------
+    ra, dec : float, optional
+        Position [deg]; a right ascension beyond a turn is wrapped.
+    header : mapping
+        Header of the raw file: ``EQUINOX``, ``AZIMUTH``, ``ELEVATION``.
+
+    Returns
+    -------
+    dict or None
+        None when nothing is known.
+    """
     fields = {
         "epoch": number(header.get("EQUINOX")),
         "az_deg": number(header.get("AZIMUTH")),
