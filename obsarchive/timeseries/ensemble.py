@@ -118,17 +118,46 @@ class Series:
 
 
 def magnitudes(flux: Floats, zero_point: ZeroPoint) -> Floats:
-    """Return magnitudes of fluxes on the common scale; NaN where there is no light."""
+    """Return magnitudes of fluxes on the common scale.
+
+    Parameters
+    ----------
+    flux : ndarray of float
+        Fluxes [count], of any shape.
+    zero_point : ZeroPoint
+        Zero point of the dataset.
+
+    Returns
+    -------
+    ndarray of float
+        Magnitudes [mag], of the shape of `flux`; NaN where the flux is not positive.
+    """
     return zero_point.value + instrumental_magnitudes(flux, flux)[0]
 
 
 def combine(folder: Path, stars: Stars, infos: Sequence[Info], config: ReductionConfig) -> Series:
-    """Bring the measured frames of a dataset together.
+    """Return the photometry of a dataset on a common scale, from the measurements of its frames.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the dataset.
+    stars : Stars
+        Its star catalogue.
+    infos : sequence of Info
+        Headers of its frames.
+    config : ReductionConfig
+        Its configuration.
+
+    Returns
+    -------
+    Series
+        Fluxes and errors (n_stars, n_frames) with zero points and error model.
 
     Raises
     ------
     Unprocessable
-        There is none.
+        No frame was measured.
     """
     loaded = [(info, found) for info in infos if (found := load_measured(place(folder, info.stem))) is not None]
     loaded = [(info, found) for info, found in loaded if len(found.y) == len(stars)]

@@ -66,7 +66,22 @@ class FrameTask:
 
 
 def signature_of(path: Path, config_digest: str, stars_digest: str) -> str:
-    """Return what stands for a frame, the configuration and the star catalogue."""
+    """Return a hash of what a frame's measurements depend on.
+
+    Parameters
+    ----------
+    path : Path
+        The frame; its size and time of change count.
+    config_digest : str
+        Hash of the configuration.
+    stars_digest : str
+        Hash of the star catalogue.
+
+    Returns
+    -------
+    str
+        20 hexadecimal digits.
+    """
     status = path.stat()
     text = f"{VERSION} {status.st_size} {status.st_mtime_ns} {config_digest} {stars_digest}"
     return hashlib.sha256(text.encode()).hexdigest()[:20]
@@ -125,7 +140,20 @@ def load_measured(path: Path) -> Measured | None:
 
 
 def place(folder: Path, stem: str) -> Path:
-    """Return where the measurements of a frame lie."""
+    """Return the path of the measurements of a frame.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the dataset.
+    stem : str
+        Name of the frame without suffixes.
+
+    Returns
+    -------
+    Path
+        A file ``.npz``, which need not exist.
+    """
     return folder / RAW_FLUX / f"{stem}.npz"
 
 
@@ -234,7 +262,15 @@ def _fitted_stars(
 
 
 def write_sidecar(path: Path, match: Match) -> None:
-    """Write a frame's coordinates beside it: a FITS header, distortion as SIP."""
+    """Write a frame's plate solution to a FITS header beside it, distortion as SIP.
+
+    Parameters
+    ----------
+    path : Path
+        File to write.
+    match : Match
+        The plate solution and its stars.
+    """
     header = plate_cards(match.solution)
     header["ASTNMAT"] = (len(match.stars), "stars of the plate solution")
     header["ASTRMS"] = (match.rms_arcsec, "[arcsec] rms of their residuals along an axis")

@@ -151,7 +151,19 @@ def _float(value: Any) -> float:
 
 
 def header_wcs(info: Info, shape: tuple[int, int]) -> PlateSolution:
-    """Return the plate solution that a header claims: its world coordinates, or else where the telescope pointed.
+    """Return the plate solution of a header: its world coordinates, or else from the pointing of the telescope.
+
+    Parameters
+    ----------
+    info : Info
+        Header of the frame.
+    shape : (ny, nx)
+        Shape of its image [pixel].
+
+    Returns
+    -------
+    PlateSolution
+        Approximate when it comes from ``RA``, ``DEC`` and ``PIXSCALE``: north up, east left.
 
     Raises
     ------
@@ -175,7 +187,19 @@ def header_wcs(info: Info, shape: tuple[int, int]) -> PlateSolution:
 
 
 def write_summary(path: Path, infos: Iterable[Info], hjd: Mapping[str, float], done: Mapping[str, bool]) -> None:
-    """Write ``data_summary.txt``: one line a frame, as astropy's ``ascii.basic`` reads it; ``-`` where not known."""
+    """Write ``data_summary.txt``: one line for each frame, as astropy's ``ascii.basic`` reads it.
+
+    Parameters
+    ----------
+    path : Path
+        File to write.
+    infos : iterable of Info
+        Headers of the frames; ``-`` stands for what they lack.
+    hjd : mapping of str to float
+        Heliocentric Julian date of mid-exposure [d, UTC] by the stem of the file.
+    done : mapping of str to bool
+        Whether a frame is measured, by the stem of the file.
+    """
     lines = [" ".join(_COLUMNS)]
     for info in infos:
         known = {**info.header, "hjd": hjd.get(info.stem), "processed": int(done.get(info.stem, False))}
@@ -236,6 +260,18 @@ def read_planes(info: Info, saturation: float | None) -> "Planes":
     """Read the pixels of a frame.
 
     The error plane ``ERR`` gives the variance, else gain and read-out noise do; ``BPM`` marks bad pixels.
+
+    Parameters
+    ----------
+    info : Info
+        Header of the frame.
+    saturation : float, optional
+        Saturation level [count]; 98 % of the header's when not given.
+
+    Returns
+    -------
+    Planes
+        Image (ny, nx) with NaN at bad pixels, its variance, and the saturation level.
 
     Raises
     ------

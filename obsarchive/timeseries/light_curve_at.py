@@ -39,7 +39,22 @@ class Found:
 
 
 def nearest_star(catalogue: Stars, ra_deg: float, dec_deg: float) -> tuple[int, float]:
-    """Return the row of the star that is nearest to a place, and its distance [arcsec]."""
+    """Return the star that is nearest to a position.
+
+    Parameters
+    ----------
+    catalogue : Stars
+        Star catalogue of a dataset.
+    ra_deg, dec_deg : float
+        The position [deg].
+
+    Returns
+    -------
+    row : int
+        Row of the star in the catalogue.
+    distance : float
+        Its distance [arcsec].
+    """
     xi, eta = project(catalogue.ra, catalogue.dec, (ra_deg, dec_deg))
     distance = np.where(np.isfinite(xi), np.hypot(xi, eta), np.inf)
     row = int(np.argmin(distance))
@@ -47,12 +62,24 @@ def nearest_star(catalogue: Stars, ra_deg: float, dec_deg: float) -> tuple[int, 
 
 
 def light_curve_at(folder: Path, ra_deg: float, dec_deg: float) -> Found:
-    """Return the light curve of the star at a place; where there is none, of the place itself (forced photometry).
+    """Return the light curve of the star at a position, or of the position itself (forced photometry) without a star.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the dataset.
+    ra_deg, dec_deg : float
+        The position [deg].
+
+    Returns
+    -------
+    Found
+        The light curve, and which star it belongs to.
 
     Raises
     ------
     ArchiveError
-        The dataset was not reduced, or the place is on none of its frames.
+        The dataset was not reduced, or the position is on none of its frames.
     """
     series, config = reopened(folder)
     row, distance = nearest_star(series.stars, ra_deg, dec_deg)

@@ -66,7 +66,20 @@ def load(path: Path) -> ManagerConfig:
 
 
 def select(config: ManagerConfig, now: datetime) -> list[Path]:
-    """Return the datasets that are to be reduced; those that are locked are left out."""
+    """Return the datasets to reduce, without those that are locked.
+
+    Parameters
+    ----------
+    config : ManagerConfig
+        The selection.
+    now : datetime
+        Present time [UTC].
+
+    Returns
+    -------
+    list of Path
+        Folders of the datasets.
+    """
     chosen = config.dataset_selection
     folders = _listed(config) if chosen.group == "file" else list(_all(config))
     span = chosen.span(now)

@@ -121,7 +121,15 @@ class Stars:
         return hashlib.sha256(b"".join(a.tobytes() for a in (self.number, self.ra, self.dec))).hexdigest()[:16]
 
     def save(self, path: Path, digest: str) -> None:
-        """Write the catalogue; `digest` stands for the configuration that it was made with."""
+        """Write the catalogue as FITS.
+
+        Parameters
+        ----------
+        path : Path
+            File to write.
+        digest : str
+            Hash of the configuration that the catalogue was made with.
+        """
         columns = [
             fits.Column(field.name, {"f": "D", "i": "K", "b": "L"}[value.dtype.kind], array=value)
             for field in fields(self)
@@ -167,7 +175,25 @@ def solve(
     shape: tuple[int, ...],
     config: ReductionConfig,
 ) -> Match:
-    """Find the plate solution of a frame from stars of known positions, brightest first.
+    """Return the plate solution of a frame from stars of known positions.
+
+    Parameters
+    ----------
+    sources : Sources
+        Stars of the frame, brightest first.
+    sky : tuple of (n,) ndarray of float
+        Right ascension and declination of the known stars [deg], brightest first.
+    guess : PlateSolution
+        Approximate solution, such as that of the header.
+    shape : (ny, nx)
+        Shape of the frame [pixel].
+    config : ReductionConfig
+        Error of the pointing [arcsec] and order of the distortion.
+
+    Returns
+    -------
+    Match
+        The solution and its stars.
 
     Raises
     ------
@@ -202,29 +228,47 @@ def _inside(
 
 
 def annulus(radius_px: float, fwhm_px: float) -> tuple[float, float]:
-    """Return the radii of the sky around an aperture [pixel]."""
+    """Return the radii of the sky annulus around an aperture.
+
+    Parameters
+    ----------
+    radius_px : float
+        Radius of the aperture [pixel].
+    fwhm_px : float
+        Full width at half maximum of stars [pixel].
+
+    Returns
+    -------
+    inner, outer : float
+        Radii [pixel].
+    """
     inner = radius_px + max(3.0, 1.5 * fwhm_px)
     return inner, float(max(np.sqrt(inner**2 + ANNULUS_AREA_PX / np.pi), inner + 4))
 
 
 def build(info: Info, config: ReductionConfig, cache: Path, older: Stars | None) -> Stars:
-    """Make the star catalogue from a reference frame.
+    """Return the star catalogue of a dataset, made from a reference frame.
 
     Parameters
     ----------
     info : Info
-        The frame.
+        Header of the reference frame.
     config : ReductionConfig
-        Of the dataset.
+        Configuration of the dataset.
     cache : Path
-        Folder for what online catalogues answer.
+        Folder for the answers of online catalogues.
     older : Stars, optional
         A catalogue whose numbers are kept.
+
+    Returns
+    -------
+    Stars
+        The target in row 0, then stars of the catalogue and detections on the frame.
 
     Raises
     ------
     Unprocessable
-        The frame is no reference frame.
+        The frame cannot be a reference frame.
     """
     planes = read_planes(info, config.photometry.saturation)
     guess = header_wcs(info, planes.image.shape)
@@ -262,7 +306,29 @@ def build(info: Info, config: ReductionConfig, cache: Path, older: Stars | None)
 def reference_catalogue(
     config: ReductionConfig, centre: tuple[float, float], radius_deg: float, cache: Path
 ) -> Catalog | None:
-    """Return the reference stars of a field: of a local file, of Gaia DR3, or None if neither is configured."""
+    """Return the reference stars of a field.
+
+    Parameters
+    ----------
+    config : ReductionConfig
+        Names a local file or a VizieR service for Gaia DR3.
+    centre : tuple of float
+        Right ascension and declination of the centre [deg].
+    radius_deg : float
+        Radius of the field [deg].
+    cache : Path
+        Folder for the answers of the service.
+
+    Returns
+    -------
+    Catalog or None
+        None when neither is configured.
+
+    Raises
+    ------
+    ArchiveError
+        The catalogue cannot be read or fetched.
+    """
     settings = config.photometry
     if settings.catalogue is not None:
         return star_catalogs.read_catalog(settings.catalogue).around(*centre, radius_deg, settings.max_stars)

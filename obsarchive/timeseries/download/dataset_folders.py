@@ -45,7 +45,22 @@ class Place:
 
 
 def place_of(frame: Mapping[str, Any], root: Path, instruments: Mapping[str, tuple[str, Kind]]) -> Place:
-    """Return the dataset of a frame: ``target/instrument/FILTER``, for spectra ``target/instrument/yyyymmdd``."""
+    """Return the dataset of a frame: ``target/instrument/FILTER``, for spectra ``target/instrument/yyyymmdd``.
+
+    Parameters
+    ----------
+    frame : mapping
+        Document of the frame: ``instrument``, ``target``, ``filter``, ``date_utc``.
+    root : Path
+        Folder of all datasets.
+    instruments : mapping
+        Start of an instrument's name: (folder, ``"image"`` or ``"spectrum"``).
+
+    Returns
+    -------
+    Place
+        The folder, and whether the instrument is known.
+    """
     name = str(frame.get("instrument") or "").lower()
     known = max((start for start in instruments if name.startswith(start)), key=len, default="")
     if not known:

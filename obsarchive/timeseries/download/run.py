@@ -68,7 +68,22 @@ class Intake:
         self.summary = Summary()
 
     def run(self, now: datetime, progress: ProgressCallback = no_progress) -> Summary:
-        """Ask, fetch and sort; an archive or a frame that fails costs itself only, and is tried again next time."""
+        """Query the archives, fetch new frames and sort them into datasets.
+
+        A failure of an archive or a frame does not stop the others; it is tried again in the next run.
+
+        Parameters
+        ----------
+        now : datetime
+            Present time [UTC].
+        progress : callable, optional
+            Takes the fraction done and a text.
+
+        Returns
+        -------
+        Summary
+            Counts and problems.
+        """
         for request in self.request.archives.values():
             if request.active:
                 self._ask(request, now, progress)
@@ -210,6 +225,13 @@ def _sweep(path: Path) -> None:
 
 def unpack(source: Path, target: Path) -> None:
     """Write a frame as plain FITS, as ``funpack`` does: an image behind an empty primary HDU becomes the primary one.
+
+    Parameters
+    ----------
+    source : Path
+        The frame as the archive delivers it, compressed or not.
+    target : Path
+        The file to write.
 
     Raises
     ------
