@@ -55,14 +55,19 @@ OF_CURVES: dict[str, str] = {
 
 
 def document(title: str, columns: Iterable[Column]) -> Schema:
-    """Return the whole description.
+    """Return the OpenAPI document of the interface for programs.
 
     Parameters
     ----------
     title : str
         Name of the archive.
     columns : iterable of Column
-        What is said of an observation in short.
+        Fields of the summary of an observation.
+
+    Returns
+    -------
+    dict
+        The document, version 3.1.
     """
     return {
         "openapi": "3.1.0",

@@ -132,7 +132,20 @@ def products(obs_id: str) -> ResponseReturnValue:
 @bp.get("/observations/<obs_id>/contrast_curve/<pipeline>")
 @for_tokens("read")
 def contrast(obs_id: str, pipeline: str) -> ResponseReturnValue:
-    """Return its contrast curve."""
+    """Return the contrast curve of a pipeline.
+
+    Parameters
+    ----------
+    obs_id : str
+        Id of the observation.
+    pipeline : str
+        Name of the pipeline.
+
+    Returns
+    -------
+    response
+        JSON: separations [arcsec], contrasts [mag], throughputs; 404 when there is no curve.
+    """
     card = find_card(obs_id)
     view = next((view for view in card.pipelines if view.name == pipeline), None)
     curve = contrast_curve(card, view) if view else None

@@ -295,7 +295,17 @@ def not_found() -> NoReturn:
 
 
 def audit(action: str, who: str | None = None, **details: str) -> None:
-    """Note what somebody does; by default the user who asks."""
+    """Record an action in the audit log.
+
+    Parameters
+    ----------
+    action : str
+        What was done.
+    who : str, optional
+        Name of the user; the user of this request when not given.
+    **details : str
+        What it was done to.
+    """
     if who is None and current_user.is_authenticated:
         who = current_user.name
     portal().store.audit.record(action, who, address(), **details)

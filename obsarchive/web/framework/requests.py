@@ -10,14 +10,42 @@ from obsarchive.web.framework.context import portal
 
 
 def submit(kind: str, **what: str) -> bool:
-    """Note a wish of the user; False when the same one waits already."""
+    """Record a request of the user for the daemon.
+
+    Parameters
+    ----------
+    kind : str
+        Kind of the request, such as ``"redo"``.
+    **what : str
+        What it is about; empty values do not count.
+
+    Returns
+    -------
+    bool
+        False when the same request waits already.
+    """
     said = {key: value for key, value in what.items() if value}
     audit(kind, **said)
     return portal().store.requests.ask(kind, current_user.name, said)
 
 
 def is_known(scope: Literal["observation", "night"], pipeline: str, step: str = "") -> bool:
-    """Whether the configuration has a pipeline, and a step of it."""
+    """Return whether the configuration has a pipeline, and a step of it.
+
+    Parameters
+    ----------
+    scope : {"observation", "night"}
+        What the pipeline works on.
+    pipeline : str
+        Its name.
+    step : str, optional
+        Name of a step.
+
+    Returns
+    -------
+    bool
+        Whether both exist.
+    """
     known = {link.pipeline.name: link.pipeline for link in portal().chain if link.pipeline.scope == scope}
     return pipeline in known and (not step or step in known[pipeline].steps)
 
@@ -29,6 +57,19 @@ def waiting_redos(subject: str) -> set[tuple[str, str]]:
 
 
 def last_refusal(kind: str, **what: Any) -> Document | None:
-    """Return the latest request of a kind about something, if the daemon rejected it."""
+    """Return the latest request of a kind about something, if the daemon rejected it.
+
+    Parameters
+    ----------
+    kind : str
+        Kind of the request.
+    **what
+        What it is about.
+
+    Returns
+    -------
+    dict or None
+        The request, with the reason under ``problem``.
+    """
     latest = next(iter(portal().store.requests.about(kind, **what)), None)
     return latest if latest and latest.get("problem") else None

@@ -23,7 +23,20 @@ def under_way() -> UnderWay:
 
 
 def card_of(found: Observation, jobs: UnderWay) -> Card:
-    """Return an observation as the light table shows it."""
+    """Return the card of an observation.
+
+    Parameters
+    ----------
+    found : Observation
+        The observation.
+    jobs : UnderWay
+        What the daemon runs now.
+
+    Returns
+    -------
+    Card
+        The observation with its pipelines.
+    """
     return Card(found, tuple(pipelines_of(found, portal().chain, portal().layout, jobs)))
 
 

@@ -91,7 +91,9 @@ def sort_fields(steps: Steps) -> dict[str, str]:
 
 
 def read(arguments: MultiDict[str, str], steps: Steps) -> SearchForm:
-    """Read the parameters of a search; of a parameter that is given twice, all filters and steps count, else the first.
+    """Read the parameters of a search.
+
+    Of a parameter that is given twice, the first counts; of filters and steps all count.
 
     Parameters
     ----------
@@ -99,6 +101,11 @@ def read(arguments: MultiDict[str, str], steps: Steps) -> SearchForm:
         Parameters of the address.
     steps : sequence of (pipeline, step)
         All steps of the configuration.
+
+    Returns
+    -------
+    SearchForm
+        The criteria, and what is wrong with the parameters.
     """
     return _Reader(arguments, steps).read()
 
@@ -250,7 +257,20 @@ class _Reader:
 
 
 def position(ra: str, dec: str) -> tuple[float, float] | None:
-    """Read a place on the sky [deg]; right ascension in hours unless it is a plain number; None for no place."""
+    """Read a position on the sky.
+
+    Parameters
+    ----------
+    ra : str
+        Right ascension: in hours if sexagesimal, a plain number is in degrees.
+    dec : str
+        Declination [deg].
+
+    Returns
+    -------
+    tuple of float or None
+        Right ascension (0 to 360) and declination [deg]; None when they are no position.
+    """
     found = degrees(ra.replace("−", "-"), u.hourangle), degrees(dec.replace("−", "-"), u.deg)
     if found[0] is None or found[1] is None or abs(found[1]) > 90 or not -360 <= found[0] <= 360:
         return None
@@ -266,6 +286,19 @@ def _target(line: str, radius_deg: float) -> str | Cone:
 
 
 def query_parameters(arguments: MultiDict[str, str], *but: str) -> dict[str, list[str]]:
-    """Parameters that say something, but for some, to make another address of."""
+    """Return the parameters of an address that have a value, to build another address.
+
+    Parameters
+    ----------
+    arguments : MultiDict
+        Parameters of the address.
+    *but : str
+        Names to omit.
+
+    Returns
+    -------
+    dict of str to list of str
+        Values by name.
+    """
     lists = {name: [value for value in values if value] for name, values in arguments.lists() if name not in but}
     return {name: values for name, values in lists.items() if values}

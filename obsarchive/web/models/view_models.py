@@ -140,7 +140,20 @@ class PipelineView:
         return [mark for mark in marks if max(abs(mark["x"]), abs(mark["y"])) < 100]
 
     def result(self, step: str, key: str) -> Any:
-        """Return a measured value, or None."""
+        """Return a measured value.
+
+        Parameters
+        ----------
+        step : str
+            Step that measured it.
+        key : str
+            Name of the value.
+
+        Returns
+        -------
+        object
+            The value; None when there is none.
+        """
         return self.record.step(step).results.get(key)
 
 
@@ -164,7 +177,24 @@ def running(jobs: Iterable[Document]) -> dict[tuple[str, str, str], Document]:
 
 
 def pipelines_of(subject: Subject, chain: Sequence[ChainEntry], layout: Layout, jobs: ActiveJobs) -> list[PipelineView]:
-    """Pipelines that apply to an observation or night or have run on it: those of the configuration, then others."""
+    """Return the pipelines that apply to an observation or night or have run on it.
+
+    Parameters
+    ----------
+    subject : Observation or Night
+        The observation or night.
+    chain : sequence of ChainEntry
+        Pipelines of the configuration.
+    layout : Layout
+        Paths of the archive.
+    jobs : ActiveJobs
+        What the daemon runs now.
+
+    Returns
+    -------
+    list of PipelineView
+        Those of the configuration in its order, then those that it no longer has.
+    """
     scope = "night" if isinstance(subject, Night) else "observation"
     views = []
     for link in chain:
@@ -213,7 +243,22 @@ def _shown(step: StepRecord, job: Document, blocked: bool) -> DisplayState:
 
 
 def find_product(views: Iterable[PipelineView], pipeline: str, name: str) -> tuple[Path, Mapping[str, Any]] | None:
-    """Return the path and the record of a product that the database knows, or None."""
+    """Return a product that the database knows.
+
+    Parameters
+    ----------
+    views : iterable of PipelineView
+        Pipelines of an observation or night.
+    pipeline : str
+        Name of the pipeline.
+    name : str
+        Name of the product.
+
+    Returns
+    -------
+    tuple or None
+        Path and record of the product; None when there is none.
+    """
     for view in views:
         if view.name == pipeline and name in view.products:
             return view.folder / name, view.products[name]

@@ -88,7 +88,20 @@ def dataset(key: str) -> ResponseReturnValue:
 @bp.get("/dataset/<key>/file/<name>")
 @for_tokens("download")
 def product(key: str, name: str) -> ResponseReturnValue:
-    """Send a product of a dataset."""
+    """Send a product of a dataset.
+
+    Parameters
+    ----------
+    key : str
+        Key of the dataset.
+    name : str
+        Name of the file.
+
+    Returns
+    -------
+    response
+        The file; 404 when there is none.
+    """
     folder = Path(find(key)["folder"])
     if name not in PLOTS and name not in _downloads(folder):
         not_found()
@@ -186,7 +199,20 @@ def _curve(folder: Path, star: int, place: tuple[float, float] | None) -> Stored
 
 
 def light_curves(curves: list[tuple[Document, StoredCurve | None]], period_d: float | None = None) -> dict[str, Any]:
-    """Return what the plot of light curves needs."""
+    """Return the data of a plot of light curves.
+
+    Parameters
+    ----------
+    curves : list of (document, StoredCurve or None)
+        Datasets with the light curve of the star in each.
+    period_d : float, optional
+        Period with which they are folded [d].
+
+    Returns
+    -------
+    dict
+        What ``plots.js`` draws.
+    """
     drawn = [_drawn(found, curve.columns) for found, curve in curves if curve is not None]
     return light_curve_data.light_curves(drawn, light_curve_data.BJD, period_d, epoch=light_curve_data.BJD.offset_d)
 

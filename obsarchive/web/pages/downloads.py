@@ -44,7 +44,22 @@ class Item:
 @bp.get("/night/<night>/<program>.<any(tar, sh):form>")
 @for_tokens("download")
 def night(night: str, program: str, form: str) -> ResponseReturnValue:
-    """Send all products of a programme's night."""
+    """Send all products of a programme's night.
+
+    Parameters
+    ----------
+    night : str
+        Night ``yyyymmdd``.
+    program : str
+        Id of the programme.
+    form : {"tar", "sh"}
+        An archive, or a script that fetches the products.
+
+    Returns
+    -------
+    response
+        The file; 404 when there is nothing.
+    """
     if not is_night(night):
         abort(404)
     found = _find(Criteria(night=night, program=program))
@@ -56,7 +71,20 @@ def night(night: str, program: str, form: str) -> ResponseReturnValue:
 @bp.get("/observation/<obs_id>.<any(tar, sh):form>")
 @for_tokens("download")
 def observation(obs_id: str, form: str) -> ResponseReturnValue:
-    """Send all products of an observation."""
+    """Send all products of an observation.
+
+    Parameters
+    ----------
+    obs_id : str
+        Id of the observation.
+    form : {"tar", "sh"}
+        An archive, or a script that fetches the products.
+
+    Returns
+    -------
+    response
+        The file; 404 when there is nothing.
+    """
     found = _find(Criteria(id=obs_id, exact=True))
     if not found:
         not_found()

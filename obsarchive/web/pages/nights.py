@@ -116,7 +116,20 @@ def night_pipelines(found: Night) -> list[PipelineView]:
 @bp.get("/night/<night>/product/<pipeline>/<path:name>")
 @for_tokens("download")
 def product(night: str, pipeline: str, name: str) -> ResponseReturnValue:
-    """Send a product of a night to those who have data in it."""
+    """Send a product of a night to users who have data in it.
+
+    Parameters
+    ----------
+    night : str
+        Night ``yyyymmdd``.
+    pipeline, name : str
+        Pipeline and name of the product.
+
+    Returns
+    -------
+    response
+        The file; 404 when there is none.
+    """
     views = night_pipelines(find_night(night))
     product = find_product(views, pipeline, name)
     if product is None or name not in seen_products(views):
@@ -148,7 +161,20 @@ def _is_observation(text: str) -> bool:
 @bp.post("/night/<night>/redo/<pipeline>")
 @admin_only
 def redo(night: str, pipeline: str) -> ResponseReturnValue:
-    """Ask the daemon to do a pipeline of a night once more."""
+    """Request a redo of a pipeline of a night.
+
+    Parameters
+    ----------
+    night : str
+        Night ``yyyymmdd``.
+    pipeline : str
+        Name of the pipeline.
+
+    Returns
+    -------
+    response
+        Redirection to the summary of the night.
+    """
     find_night(night)
     if not requests.is_known("night", pipeline):
         not_found()
@@ -157,7 +183,20 @@ def redo(night: str, pipeline: str) -> ResponseReturnValue:
 
 
 def neighbours(card_ids: list[str], obs_id: str) -> tuple[str | None, str | None]:
-    """Return the entries before and after one of a list."""
+    """Return the entries before and after one of a list.
+
+    Parameters
+    ----------
+    card_ids : list of str
+        Ids of observations.
+    obs_id : str
+        Id of one of them.
+
+    Returns
+    -------
+    before, after : str or None
+        None at an end of the list, and for an id that is not in it.
+    """
     if obs_id not in card_ids:
         return None, None
     place = card_ids.index(obs_id)
@@ -165,6 +204,19 @@ def neighbours(card_ids: list[str], obs_id: str) -> tuple[str | None, str | None
 
 
 def in_order(night: str, arguments: MultiDict[str, str]) -> list[str]:
-    """Return the observations of a night in the order of a selection."""
+    """Return the observations of a night in the order of a selection.
+
+    Parameters
+    ----------
+    night : str
+        Night ``yyyymmdd``.
+    arguments : MultiDict
+        Parameters of the address: filters and order.
+
+    Returns
+    -------
+    list of str
+        Ids.
+    """
     cards = cards_of(portal().store.browse.of_night(current_user.document, night))
     return [card.id for card in Selection.of(arguments).apply(cards)]

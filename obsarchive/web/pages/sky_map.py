@@ -23,9 +23,19 @@ class Mark:
 
 
 def mollweide(ra_deg: float, dec_deg: float) -> Point:
-    """Return the place on the map: right ascension 0 in the middle, growing to the left; north up (negative y).
+    """Return the point of the map of a position: right ascension 0 in the middle, growing to the left.
 
     Snyder (1987), Map Projections: A Working Manual, p. 249; the auxiliary angle by Newton's method.
+
+    Parameters
+    ----------
+    ra_deg, dec_deg : float
+        The position [deg].
+
+    Returns
+    -------
+    x, y : float
+        Units of the SVG, from the middle; north is negative y.
     """
     longitude = math.radians((ra_deg + 180.0) % 360.0 - 180.0)
     latitude = math.radians(dec_deg)

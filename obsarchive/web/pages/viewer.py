@@ -29,7 +29,20 @@ bp = Blueprint("viewer", __name__)
 
 @bp.get("/view/<obs_id>/<pipeline>/<path:name>")
 def view(obs_id: str, pipeline: str, name: str) -> ResponseReturnValue:
-    """Show a FITS product."""
+    """Show a FITS product.
+
+    Parameters
+    ----------
+    obs_id : str
+        Id of the observation.
+    pipeline, name : str
+        Pipeline and name of the product.
+
+    Returns
+    -------
+    response
+        The page; 404 when there is no such product.
+    """
     card = find_card(obs_id)
     if not name.endswith(".fits") or find_product(card.pipelines, pipeline, name) is None:
         not_found()

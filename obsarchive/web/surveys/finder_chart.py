@@ -52,6 +52,11 @@ def chart(source: Document, found: Sequence[Document]) -> Chart:
         The source in the middle.
     found : sequence of dict
         Sources around it; itself may be among them.
+
+    Returns
+    -------
+    Chart
+        The source and its neighbours with their offsets [arcsec].
     """
     others = [other for other in found if other["_id"] != source["_id"]]
     everything = [source, *others]

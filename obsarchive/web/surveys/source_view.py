@@ -203,7 +203,20 @@ class SourceView:
         return Curves(good, problems)
 
     def facts(self, curves: Iterable[Lightcurve], period_d: float | None) -> dict[str, Any]:
-        """Return what the plot of its light curves needs."""
+        """Return the data of the plot of its light curves.
+
+        Parameters
+        ----------
+        curves : iterable of Lightcurve
+            Curves to draw.
+        period_d : float, optional
+            Period with which they are folded [d].
+
+        Returns
+        -------
+        dict
+            What ``plots.js`` draws.
+        """
         known = self.period.get("period_d")
         epoch = self.period.get("epoch_mjd") if period_d is not None and period_d == known else None
         events = [_event(found) for found in self.detections if _is_placed(found)]
@@ -279,7 +292,20 @@ def _label(name: str) -> tuple[str, str]:
 
 
 def distances_arcsec(documents: Sequence[Document], cone: Cone) -> list[float]:
-    """Return how far sources are from the centre of a cone [arcsec], over any distance."""
+    """Return the angular distances of sources from the centre of a cone.
+
+    Parameters
+    ----------
+    documents : sequence of dict
+        The sources.
+    cone : Cone
+        The cone.
+
+    Returns
+    -------
+    list of float
+        Distances [arcsec], exact for any angle.
+    """
     ra, dec = (np.radians([float(one.get(key) or 0.0) for one in documents]) for key in ("ra_deg", "dec_deg"))
     ra0, dec0 = math.radians(cone.ra_deg), math.radians(cone.dec_deg)
     chord = np.sin((dec - dec0) / 2) ** 2 + np.cos(dec) * math.cos(dec0) * np.sin((ra - ra0) / 2) ** 2

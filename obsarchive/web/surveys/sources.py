@@ -91,7 +91,20 @@ def page_of(wanted: SourceSearchForm) -> SourcePage:
 
 
 def rows(page: SourcePage, wanted: SourceSearchForm) -> list[Row]:
-    """Return sources as tables show them."""
+    """Return sources as rows of the tables.
+
+    Parameters
+    ----------
+    page : SourcePage
+        A page of sources.
+    wanted : SourceSearchForm
+        The search; its project decides which results count.
+
+    Returns
+    -------
+    list of Row
+        In the order of the page.
+    """
     names, runs = [str(source["_id"]) for source in page.sources], visible_runs(wanted.project)
     events = portal().store.sources.events(names, runs)
     failures = portal().store.sources.failures(names, runs) if wanted.criteria.which == "failed" else {}
@@ -164,7 +177,20 @@ def source(name: str) -> ResponseReturnValue:
 @bp.get("/source/<path:name>/export/<any(csv, json, parquet, votable, skyportal):form>")
 @for_tokens("read")
 def export(name: str, form: str) -> ResponseReturnValue:
-    """Return the light curves of a source as a file."""
+    """Return the light curves of a source as a file.
+
+    Parameters
+    ----------
+    name : str
+        Name of the source.
+    form : {"csv", "json", "parquet", "votable", "skyportal"}
+        Format.
+
+    Returns
+    -------
+    response
+        The file, a ZIP archive for several curves in some formats; 400 when a curve cannot be read.
+    """
     view = SourceView.asked(name)
     found = view.curves(asked_curves())
     if found.problems:
