@@ -1,4 +1,4 @@
-"""The portal: what the daemon made, shown to the people who own it. It reads; it writes only what people ask for."""
+"""The portal shows products to their owners. It reads the database, and writes only requests of users."""
 
 import hashlib
 from functools import cache

@@ -88,7 +88,7 @@ def test_a_cone_tells_distances(sources, as_user) -> None:
 )
 def test_what_is_not_understood_is_said(sources, as_user, query) -> None:
     ana = as_user("ana")
-    assert "Not everything was understood" in ana.get(f"/sources?{query}").text
+    assert "Some parameters were not understood" in ana.get(f"/sources?{query}").text
     assert ana.get(f"/api/v1/sources?{query}").status_code == 400
 
 

@@ -15,7 +15,7 @@ def test_a_dataset_shows_what_is_known(archive, as_user) -> None:
     assert 'data-plot="lightcurve"' in page
     assert "photometry.h5" in page
     assert "INFO done" in page
-    assert "Reduce again" not in page
+    assert ">Redo<" not in page
 
 
 def test_people_see_their_own_only(archive, as_user) -> None:

@@ -1,4 +1,4 @@
-"""Who asks, and what they may: Flask-Login on sessions and tokens kept in the database, login demanded everywhere."""
+"""Authentication and authorization: Flask-Login on sessions and tokens of the database; every page needs a login."""
 
 import hashlib
 import secrets
@@ -20,7 +20,7 @@ from obsarchive.web.framework.context import Portal, portal
 from obsarchive.web.framework.security import csrf
 
 OPEN = frozenset({"static", "auth.login", "auth.log_in", "auth.code", "auth.check_code", "auth.welcome", "auth.accept"})
-"""Endpoints that answer anybody; every other one demands a login."""
+"""Endpoints that need no login."""
 FIRST_STEPS = frozenset(
     {
         "account.account",
@@ -33,16 +33,16 @@ FIRST_STEPS = frozenset(
 )
 """What administrators may do before they have set up a two-step login, where it is required."""
 PAGES_OF_FORMS = {"account": "account.account", "users": "users.users"}
-"""The page on which the forms of a blueprint stand."""
+"""The page that holds the forms of a blueprint."""
 
 Scope = Literal["read", "download", "change"]
 SCOPES: dict[Scope, str] = {
     "read": "read the database: the API and the virtual observatory",
     "download": "download products",
-    "change": "ask for work to be done again (administrators)",
+    "change": "request redos (administrators)",
 }
 WINDOW_S, MOST_REQUESTS, MOST_BAD_TOKENS = 60.0, 600, 30
-"""Requests of programs, and wrong tokens, that one person or address may send within a window."""
+"""Requests of programs, and wrong tokens, that one user or address may send within a window."""
 
 LONGEST_SESSION = timedelta(days=14)
 SEEN_EVERY = timedelta(seconds=60)
@@ -59,21 +59,21 @@ fresh_login_required: Callable[[View], View] = flask_login.fresh_login_required
 
 login_manager = LoginManager()
 # "basic" and "strong" bind a session to the address and the browser that opened it. Addresses change (telephones,
-# several proxies, IPv4 beside IPv6), and Flask-Login reads them from X-Forwarded-For, which anybody may send. Stolen
+# several proxies, IPv4 beside IPv6), and Flask-Login reads them from X-Forwarded-For, which any client may send. Stolen
 # cookies are met by the database: it lists sessions, ends them when idle or on request, and knows how fresh they are.
 login_manager.session_protection = None
 
 
 @dataclass(frozen=True, eq=False)
 class User:
-    """The user who asks, in a browser or by a program."""
+    """The user of a request, in a browser or by a program."""
 
     document: Mapping[str, Any]
     session_token: str = field(default="", repr=False)
     """What the browser holds of the session; empty for a program."""
     scopes: frozenset[str] | None = None
     """What the token of a program allows; None in a browser."""
-    # what Flask-Login asks of every user
+    # attributes that Flask-Login needs
     is_authenticated: ClassVar[bool] = True
     is_active: ClassVar[bool] = True
     is_anonymous: ClassVar[bool] = False
@@ -109,7 +109,7 @@ class User:
 
 
 def require_login(app: Portal) -> None:
-    """Demand a login for everything that is not open, and the form's token for every change."""
+    """Require a login for all endpoints but `OPEN`, and the form's CSRF token for every change."""
     # Not by init_app: it would add the remember-me cookie, which is not used, and with it "Vary: Cookie" on
     # files that any cache may keep.
     app.login_manager = login_manager
@@ -161,7 +161,7 @@ def _ask_for_login() -> ResponseReturnValue:
 
 
 def _ask_for_password() -> ResponseReturnValue:
-    """Ask for the password again; a form is not kept meanwhile, the page on which it stands comes next."""
+    """Redirect to the password form; the form that was sent is not kept, its page comes next."""
     if request.method in ("GET", "HEAD"):
         page = request.script_root + request.full_path.rstrip("?")
     else:
@@ -170,27 +170,27 @@ def _ask_for_password() -> ResponseReturnValue:
 
 
 def is_for_programs() -> bool:
-    """Whether programs ask for this address, rather than people."""
+    """Whether the request comes from a program rather than a browser."""
     return request.path.startswith(("/api/", "/vo/")) or "Authorization" in request.headers
 
 
 def _check_form() -> None:
-    """Demand the form's token; a program that sends a token of its own has no cookie that others could use."""
+    """Check the form's CSRF token; a program that sends an access token has no cookie to protect."""
     if request.endpoint != "static" and not (current_user.is_authenticated and current_user.scopes is not None):
         csrf.protect()
 
 
-def _user_of_token(asked: Request) -> User | None:
-    """Return whose program asks, by its token: ``Authorization: Bearer`` or, with any user name, ``Basic``."""
-    if "Authorization" not in asked.headers:
+def _user_of_token(sent: Request) -> User | None:
+    """Return the user of a program by its access token: ``Authorization: Bearer`` or, with any user name, ``Basic``."""
+    if "Authorization" not in sent.headers:
         return None
-    found = asked.authorization
+    found = sent.authorization
     token = str((found.token if found.type == "bearer" else found.password) or "") if found else ""
     return _program(token)
 
 
 def _program(token: str) -> User | None:
-    """Return whose program holds a token, if the token allows what it asks for."""
+    """Return the user of an access token, if its scopes allow the request."""
     store, digest = portal().store, digest_of(token)
     found = store.tokens.find(digest)
     user = store.users.find(found["user"]) if found else None
@@ -219,7 +219,7 @@ def _lacks_second_step() -> bool:
 
 
 def _user_of_session(token: str) -> User | None:
-    """Return who opened the session that a browser holds; where a program sends a token, that alone counts."""
+    """Return the user of the browser's session; a request with an access token uses that alone."""
     if "Authorization" in request.headers:
         return None
     store, digest = portal().store, digest_of(token)
@@ -259,7 +259,7 @@ def open_session(name: str) -> None:
 
 
 def confirm_session() -> None:
-    """Note that the user gave the password again: the session is fresh from now on."""
+    """Record that the user gave the password again: the session is fresh from now on."""
     portal().store.sessions.confirm(current_user.session_digest)
     confirm_login()
 
@@ -277,7 +277,7 @@ def digest_of(token: str) -> str:
 
 
 def admin_only(view: Callable[P, R]) -> Callable[P, R]:
-    """Keep everybody but administrators out of a view; to others it does not exist."""
+    """Restrict a view to administrators; for other users it does not exist."""
 
     @wraps(view)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -289,7 +289,7 @@ def admin_only(view: Callable[P, R]) -> Callable[P, R]:
 
 
 def not_found() -> NoReturn:
-    """Answer that there is no such thing, be it missing or somebody else's, and note it."""
+    """Answer 404, for missing data as for data of other users, and record it."""
     audit("denied", path=request.path)
     abort(404)
 
@@ -312,5 +312,5 @@ def audit(action: str, who: str | None = None, **details: str) -> None:
 
 
 def address() -> str:
-    """Return the address from which the request came, as far as the configured proxies tell."""
+    """Return the address of the client, as the configured proxies report it."""
     return request.remote_addr or "-"

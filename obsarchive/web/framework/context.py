@@ -30,7 +30,7 @@ class Portal(Flask):
         self.chain: list[ChainEntry] = decision_chain(config)
 
     def preprocess_request(self) -> ResponseReturnValue | None:
-        """Do what stands before every view."""
+        """Prepare every request."""
         with outage_as_error():
             return super().preprocess_request()
 

@@ -1,4 +1,4 @@
-"""Sending files: only what the database knows, and only from where the layout says it lies."""
+"""File responses: only products that the database knows, and only from their folder of the archive."""
 
 from collections.abc import Mapping
 from pathlib import Path

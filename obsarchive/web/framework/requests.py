@@ -1,4 +1,4 @@
-"""Requests of users: the portal notes them; the daemon applies them and alone changes documents."""
+"""Requests of users: the portal records them; the daemon alone applies them and changes documents."""
 
 from typing import Any, Literal
 
@@ -24,9 +24,9 @@ def submit(kind: str, **what: str) -> bool:
     bool
         False when the same request waits already.
     """
-    said = {key: value for key, value in what.items() if value}
-    audit(kind, **said)
-    return portal().store.requests.ask(kind, current_user.name, said)
+    given = {key: value for key, value in what.items() if value}
+    audit(kind, **given)
+    return portal().store.requests.ask(kind, current_user.name, given)
 
 
 def is_known(scope: Literal["observation", "night"], pipeline: str, step: str = "") -> bool:
@@ -51,12 +51,12 @@ def is_known(scope: Literal["observation", "night"], pipeline: str, step: str = 
 
 
 def waiting_redos(subject: str) -> set[tuple[str, str]]:
-    """Pipelines and steps (empty: the whole) of an observation or night that the daemon is still to do again."""
-    found = [asked["what"] for asked in portal().store.requests.waiting() if asked["kind"] == "redo"]
+    """Return pipelines and steps (empty: the whole) of an observation or night whose redo waits for the daemon."""
+    found = [entry["what"] for entry in portal().store.requests.waiting() if entry["kind"] == "redo"]
     return {(what.get("pipeline", ""), what.get("step", "")) for what in found if what.get("subject") == subject}
 
 
-def last_refusal(kind: str, **what: Any) -> Document | None:
+def last_rejection(kind: str, **what: Any) -> Document | None:
     """Return the latest request of a kind about something, if the daemon rejected it.
 
     Parameters

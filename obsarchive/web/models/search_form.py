@@ -1,4 +1,4 @@
-"""What people look for, read from the parameters of an address; what cannot be understood is told, not guessed."""
+"""Search criteria, read from the parameters of an address; invalid ones are reported, not guessed."""
 
 import math
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ Steps = Sequence[tuple[str, str]]
 
 @dataclass
 class SearchForm:
-    """A search as an address asks for it.
+    """A search of an address.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class SearchForm:
     cursor : str
         Mark of the page.
     problems : dict of str to str
-        What was not understood, by parameter, in words for whoever sent it.
+        Messages about invalid parameters, by parameter.
     """
 
     criteria: Criteria
@@ -57,7 +57,7 @@ class SearchForm:
 
 @dataclass
 class SourceSearchForm:
-    """A search for sources of surveys, as an address asks for it.
+    """A search for sources of surveys.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class SourceSearchForm:
     cursor : str
         Mark of the page.
     problems : dict of str to str
-        What was not understood, by parameter, in words for whoever sent it.
+        Messages about invalid parameters, by parameter.
     """
 
     criteria: SourceCriteria
@@ -86,7 +86,7 @@ def number_fields(steps: Steps) -> dict[str, str]:
 
 
 def sort_fields(steps: Steps) -> dict[str, str]:
-    """Orders that can be asked for: parameter and path."""
+    """Orders of the results: parameter and path."""
     return {**SORTS, **number_fields(steps)}
 
 
@@ -153,8 +153,8 @@ class _Reader:
                 criteria = replace(criteria, which=which)
             case text if text:
                 self.problems["state"] = "detected or failed"
-        place = self._limit(), self.arguments.get("cursor", "")
-        return SourceSearchForm(criteria, self._text("project"), *place, self.problems)
+        page = self._limit(), self.arguments.get("cursor", "")
+        return SourceSearchForm(criteria, self._text("project"), *page, self.problems)
 
     def _text(self, name: str) -> str:
         found = self.arguments.get(name, "").strip()
@@ -199,13 +199,13 @@ class _Reader:
         texts = self._text("ra"), self._text("dec")
         if not any(texts):
             return None
-        place = position(*texts)
-        if place is None:
+        centre = position(*texts)
+        if centre is None:
             self.problems["ra" if not texts[0] else "dec" if not texts[1] else "ra"] = (
                 "both RA and Dec, as 10:20:30.5 +12:34:56, 10h20m30.5s, or degrees"
             )
             return None
-        return Cone(*place, self._radius())
+        return Cone(*centre, self._radius())
 
     def _radius(self) -> float:
         unit = self._text("unit") or DEFAULT_UNIT
@@ -278,11 +278,11 @@ def position(ra: str, dec: str) -> tuple[float, float] | None:
 
 
 def _target(line: str, radius_deg: float) -> str | Cone:
-    """Read a line of a list: a place if it can be one, else a name."""
+    """Read a line of a list: a position if it can be one, else a name."""
     words = line.replace(",", " ").split()
     half = len(words) // 2
-    place = position(" ".join(words[:half]), " ".join(words[half:])) if len(words) in (2, 6) else None
-    return line if place is None else Cone(*place, radius_deg)
+    centre = position(" ".join(words[:half]), " ".join(words[half:])) if len(words) in (2, 6) else None
+    return line if centre is None else Cone(*centre, radius_deg)
 
 
 def query_parameters(arguments: MultiDict[str, str], *but: str) -> dict[str, list[str]]:

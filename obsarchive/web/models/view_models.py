@@ -29,7 +29,7 @@ PICTURE_KINDS = (
     "contrast_curve",
     "astrometry",
 )
-"""What the pictures of an observation show, in the order in which people look at them; the end of their names."""
+"""What the pictures of an observation show, in the order of the pages; the end of their names."""
 
 
 FIRST_LOOKED_AT = (
@@ -46,7 +46,7 @@ FIRST_LOOKED_AT = (
 
 
 class DisplayState(StrEnum):
-    """Where something stands, in the words of the portal; the order decides which word sums up several."""
+    """State of a step or pipeline; the order decides which state sums up several."""
 
     RUNNING = "running"
     QUEUED = "queued"
@@ -63,7 +63,7 @@ _ENDED = {State.DONE: DisplayState.DONE, State.FAILED: DisplayState.FAILED, Stat
 
 @dataclass(frozen=True)
 class StepView:
-    """A step and where it stands."""
+    """A step and its state."""
 
     name: str
     state: DisplayState
@@ -104,7 +104,7 @@ class PipelineView:
 
     @property
     def state(self) -> DisplayState:
-        """The word that sums up its steps."""
+        """The state that sums up its steps."""
         return min((step.state for step in self.steps), key=list(DisplayState).index, default=DisplayState.WAITING)
 
     @property
@@ -127,7 +127,7 @@ class PipelineView:
 
     @property
     def marks(self) -> list[dict[str, Any]]:
-        """Companions on the cropped preview: place from its middle and its half side as unit, up and right; text."""
+        """Companions on the cropped preview: offset from its middle in units of its half side, up and right; text."""
         half = self.result("preview", "crop_px")
         found = self.result("pca", "detections")
         if not isinstance(half, int | float) or half <= 0 or not isinstance(found, list):
@@ -331,7 +331,7 @@ class Card:
 
     @property
     def highlights(self) -> dict[str, Any]:
-        """The measured values that people look at first."""
+        """The most important measured values."""
         return {key: self.measured[key] for key in FIRST_LOOKED_AT if key in self.measured}
 
     @cached_property
@@ -384,7 +384,7 @@ class Selection:
 
     @classmethod
     def of(cls, arguments: Mapping[str, str]) -> "Selection":
-        """Read the parameters of an address; what is not understood is left out."""
+        """Read the parameters of an address; invalid ones are ignored."""
         sort = arguments.get("sort", "time")
         return cls(
             arguments.get("q", "")[:100], sort if sort in SORTS else "time", arguments.get("order", "") == "desc"
@@ -397,7 +397,7 @@ class Selection:
         return {key: value for key, value in {**found, "order": "desc" if self.descending else ""}.items() if value}
 
     def apply(self, cards: Iterable[Card]) -> list[Card]:
-        """Return the cards that hold every word, in order: by programme, then as asked."""
+        """Return the cards that hold every word, in order: by programme, then by the chosen order."""
         words = self.text.lower().split()
         kept = [card for card in cards if all(word in card.words for word in words)]
         ordered = sorted(kept, key=SORTS[self.sort], reverse=self.descending)

@@ -75,7 +75,7 @@ def table(fields: Sequence[Field], overflow: bool = False) -> bytes:
 
 
 def error(message: str) -> bytes:
-    """Write what was wrong with a query, as the protocols ask."""
+    """Return the error of a query in the format of the protocols."""
     document, resource = tree.VOTableFile(version="1.4"), tree.Resource(type="results")
     document.resources.append(resource)
     document.infos.append(tree.Info(name="Error", ID="Error", value=message))  # where cone searches look

@@ -22,7 +22,7 @@ from obsarchive.web.pages.search import cards, understood
 
 MOST_OBSERVATIONS = 2000
 AT_ONCE = 2
-"""Streams that one person may have open at the same time."""
+"""Streams that one user may have open at the same time."""
 SLOT_LIFE = timedelta(minutes=2)
 CHUNK = 1 << 20
 BLOCK = tarfile.BLOCKSIZE
@@ -32,7 +32,7 @@ bp = Blueprint("downloads", __name__, url_prefix="/download")
 
 @dataclass(frozen=True)
 class Item:
-    """A file to download: where it lies, what it is called, its address and checksum."""
+    """A file to download: path, name, address and checksum."""
 
     path: Path
     name: str
@@ -134,7 +134,7 @@ def _send(found: list[Card], name: str, form: str) -> Response:
 
 
 def _slotted(stream: Iterator[bytes]) -> Iterator[bytes]:
-    """Let a stream count among those of whoever asks, until it ends or the reader goes away."""
+    """Count a stream among those of the user, until it ends or the client disconnects."""
     slots = portal().store.slots
     slot = slots.take(f"tar {current_user.name}", AT_ONCE, SLOT_LIFE)
     if slot is None:

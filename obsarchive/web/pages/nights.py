@@ -103,12 +103,12 @@ def _change_token(night: str, count: int) -> str:
 
 
 def poll(pulse: str) -> ResponseReturnValue:
-    """Answer a page that asks whether it is out of date."""
+    """Answer whether a page is out of date."""
     return {"pulse": pulse, "daemon": daemon_state(portal().store.jobs.daemon())}
 
 
 def night_pipelines(found: Night) -> list[PipelineView]:
-    """Pipelines of a night that left something."""
+    """Pipelines of a night that made products."""
     views = pipelines_of(found, portal().chain, portal().layout, under_way())
     return [view for view in views if view.record.document]
 
@@ -138,7 +138,7 @@ def product(night: str, pipeline: str, name: str) -> ResponseReturnValue:
 
 
 def seen_products(views: Iterable[PipelineView]) -> set[str]:
-    """Names of a night's products that are about the night, or about observations that the asking user may see."""
+    """Names of a night's products that are about the night, or about observations that the user may see."""
     about = {name: _observations_in(name) for view in views for name in view.products}
     named = set().union(*about.values())
     visible = named if current_user.is_admin else portal().store.browse.visible(current_user.document, named)
@@ -199,8 +199,8 @@ def neighbours(card_ids: list[str], obs_id: str) -> tuple[str | None, str | None
     """
     if obs_id not in card_ids:
         return None, None
-    place = card_ids.index(obs_id)
-    return (card_ids[place - 1] if place else None), (card_ids[place + 1] if place + 1 < len(card_ids) else None)
+    index = card_ids.index(obs_id)
+    return (card_ids[index - 1] if index else None), (card_ids[index + 1] if index + 1 < len(card_ids) else None)
 
 
 def in_order(night: str, arguments: MultiDict[str, str]) -> list[str]:

@@ -43,7 +43,7 @@ def observation(obs_id: str) -> ResponseReturnValue:
         header=_header(card.observation),
         raw=_raw_files(card.observation),
         tarball=_tarball(card.observation),
-        asked=requests.waiting_redos(obs_id),
+        waiting_redos=requests.waiting_redos(obs_id),
         selection=selection,
         before=before,
         after=after,
@@ -175,7 +175,7 @@ def redo(obs_id: str, pipeline: str) -> ResponseReturnValue:
     response
         Redirection to the observation.
     """
-    return _wish(obs_id, pipeline)
+    return _request_redo(obs_id, pipeline)
 
 
 @bp.post("/redo/<pipeline>/<step>")
@@ -195,10 +195,10 @@ def redo_step(obs_id: str, pipeline: str, step: str) -> ResponseReturnValue:
     response
         Redirection to the observation.
     """
-    return _wish(obs_id, pipeline, step)
+    return _request_redo(obs_id, pipeline, step)
 
 
-def _wish(obs_id: str, pipeline: str, step: str = "") -> ResponseReturnValue:
+def _request_redo(obs_id: str, pipeline: str, step: str = "") -> ResponseReturnValue:
     find_card(obs_id)
     if not requests.is_known("observation", pipeline, step):
         not_found()

@@ -1,4 +1,4 @@
-"""A map of the whole sky (Mollweide, equal area) with the places of observations or sources."""
+"""A map of the whole sky (Mollweide, equal area) with the positions of observations or sources."""
 
 import math
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Mark:
-    """Something at a place [deg]: where its mark leads, and what it is called."""
+    """A mark at a position [deg], its link and its label."""
 
     ra_deg: float | None
     dec_deg: float | None
@@ -53,7 +53,7 @@ def mollweide(ra_deg: float, dec_deg: float) -> Point:
 
 
 def sky_map(marks: Iterable[Mark]) -> dict[str, Any] | None:
-    """Return what the drawing holds, or None if no place is known."""
+    """Return the content of the drawing, or None if no position is known."""
     points = []
     for mark in marks:
         if mark.ra_deg is not None and mark.dec_deg is not None and abs(mark.dec_deg) <= 90:

@@ -1,4 +1,4 @@
-"""Administrators' page: who may see what, invitations, and what people did."""
+"""Administrators' page: permissions, invitations, and the audit log."""
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -23,7 +23,7 @@ bp = Blueprint("users", __name__, url_prefix="/users")
 @bp.get("")
 @admin_only
 def users() -> ResponseReturnValue:
-    """Show everybody."""
+    """Show all users."""
     return _page()
 
 
@@ -70,7 +70,7 @@ def add() -> ResponseReturnValue:
 def _hide_from_namesake(name: str) -> None:
     """Hide from a new user what may still name a removed one, until the daemon has passed it on."""
     store = portal().store
-    waiting = [asked["what"].get("program") for asked in store.requests.waiting() if asked["kind"] == "owners"]
+    waiting = [entry["what"].get("program") for entry in store.requests.waiting() if entry["kind"] == "owners"]
     store.users.save(name, {"left": [program for program in waiting if program]})
 
 
