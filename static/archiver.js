@@ -41,7 +41,7 @@
     apply();
   }
 
-  // The filter box narrows the light table while one types, as the server does for the same address.
+  // The filter box narrows the night page while one types, as the server does for the same address.
   const filter = one("[data-live-filter]");
   const narrow = () => {
     const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);

@@ -41,7 +41,7 @@ def card_of(found: Observation, jobs: UnderWay) -> Card:
 
 
 def cards_of(observations: Iterable[Observation]) -> list[Card]:
-    """Return observations as the light table shows them, with what runs just now."""
+    """Return observations as the night page shows them, with what runs just now."""
     jobs = under_way()
     return [card_of(found, jobs) for found in observations]
 

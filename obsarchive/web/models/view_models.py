@@ -267,7 +267,7 @@ def find_product(views: Iterable[PipelineView], pipeline: str, name: str) -> tup
 
 @dataclass(frozen=True)
 class Card:
-    """An observation as the light table shows it."""
+    """An observation as the night page shows it."""
 
     observation: Observation
     pipelines: tuple[PipelineView, ...]
@@ -314,7 +314,7 @@ class Card:
 
     @property
     def version(self) -> str:
-        """Changes whenever the light table has something else to show."""
+        """Changes whenever the night page has something else to show."""
         pictures = [view.products[name].get("sha256") for _, view, name in self.pictures[:1]]
         return digest(self.words, self.strehl, self.reason, pictures)
 

@@ -1,4 +1,4 @@
-"""The night: a light table of everything observed, and what the night itself was good for."""
+"""The night: a night page of everything observed, and what the night itself was good for."""
 
 from collections.abc import Iterable
 from itertools import groupby
