@@ -1,4 +1,4 @@
-"""What would be due: ``obsarchive daemon --check``. Reads everything, changes nothing."""
+"""List what is due: ``obsarchive daemon --check``. Reads everything, changes nothing."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ def check(config: Config, nights: tuple[str, ...]) -> int:
     """
     chain = [link for link in decision_chain(config) if link.pipeline.scope == "observation"]
     with open_store(config) as store:
-        say(f"{config.source}: fine; pipelines: {', '.join(link.pipeline.name for link in chain)}\n")
+        say(f"{config.source}: valid; pipelines: {', '.join(link.pipeline.name for link in chain)}\n")
         for root in config.paths.raw:
             scanner = Scanner(root, config.misc.settle_time_s, f"{config.misc.archiving_start_date:%Y%m%d}")
             try:
@@ -56,7 +56,7 @@ def _report(listing: Listing, chain: list[ChainEntry], store: Store, ingest: Ing
 
 
 def _due(observation: Observation, chain: list[ChainEntry], max_retries: int) -> Iterator[tuple[ChainEntry, Step]]:
-    """Steps that can run at once, all of them again when a person asks for it."""
+    """Steps that can run at once; all steps of a pipeline whose redo is requested."""
     for link in chain:
         if observation.pipeline(link.pipeline.name).force_redo and link.applies(observation.document):
             yield from ((link, step) for step in link.pipeline.steps.values())

@@ -37,7 +37,7 @@ def run(options: Namespace) -> int:
 
 
 def _serve(config: Config, options: Namespace) -> int:
-    # Loaded late: a mistake in the configuration is told at once, without waiting for Dask.
+    # Loaded late: a mistake in the configuration is reported at once, without waiting for Dask.
     from obsarchive.core.archive_paths import Layout
     from obsarchive.daemon.leader import lock_archive
     from obsarchive.daemon.scheduler import Options, Scheduler

@@ -34,7 +34,7 @@ def open_portal(path: Path | str) -> Portal:
     atexit.register(resources.close)
     portal = create_app(settings, resources.enter_context(open_store(settings)))
     gc.collect()
-    gc.freeze()  # what lives as long as the process need not be looked through while somebody waits for a page
+    gc.freeze()  # objects that live as long as the process need not be scanned while a page is served
     return portal
 
 

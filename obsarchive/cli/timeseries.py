@@ -53,7 +53,7 @@ def download(options: Namespace) -> int:
         store.ensure_indexes(())
         intake = Intake(request, store.frames, os.environ, store.datasets)
         found = intake.run(datetime.now(UTC), Bar("download").show)
-    say(f"{found.told()}\n")
+    say(f"{found.text()}\n")
     for problem in found.problems:
         say(f"  {problem}\n")
     return 1 if found.problems else 0
