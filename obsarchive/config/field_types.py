@@ -44,7 +44,7 @@ def _importable(name: str, info: ValidationInfo) -> str:
 
 
 IMPORT_ERRORS = (ImportError, AttributeError, ValueError, NameError, TypeError, SyntaxError)
-"""What goes wrong when somebody's module is imported."""
+"""Errors of the import of a user's module."""
 
 
 def import_class(name: str) -> type:

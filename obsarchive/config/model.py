@@ -90,7 +90,7 @@ class Paths(Section):
 
 
 class Database(Section):
-    """MongoDB: our own (embedded) or somebody's (external)."""
+    """MongoDB: embedded, or an external server."""
 
     mode: Literal["embedded", "external"] = "embedded"
     db: str = Field("archiver", pattern=r"^[A-Za-z0-9_-]{1,38}$")
@@ -126,14 +126,14 @@ class Parallel(Section):
 
 
 class Nap(Section):
-    """When the machines are left alone, because they observe."""
+    """Hours in which no work is started, because the machines are needed for observing."""
 
     start: Clock
     stop: Clock
     frame: Literal["local", "UTC"] = "local"
 
     def covers(self, now: datetime) -> bool:
-        """Whether the aware time `now` falls into the nap, which may pass midnight."""
+        """Whether the aware time `now` is within these hours, which may pass midnight."""
         clock = (now.astimezone() if self.frame == "local" else now.astimezone(UTC)).time()
         if self.start <= self.stop:
             return self.start <= clock < self.stop
@@ -141,7 +141,7 @@ class Nap(Section):
 
 
 class Misc(Section):
-    """The daemon's habits."""
+    """Settings of the daemon."""
 
     archiving_start_date: Day = date(2000, 1, 1)
     max_retries: int = Field(3, ge=0, description="times a failed step is tried again")
@@ -162,7 +162,7 @@ class Filter(Section):
 
 
 class Telescope(Section):
-    """A telescope with its camera; from when until when, and for which cameras, it is meant."""
+    """A telescope with its camera; valid for a range of dates and some cameras."""
 
     valid_from: Day | None = None
     valid_until: Day | None = None
@@ -235,7 +235,7 @@ class IntakeJob(Section):
 class SurveyJob(Section):
     """Light curves of surveys."""
 
-    data: AnyPath | None = Field(None, description="folder of survey data; null: as RETRIEVER_DATA says, or .surveys")
+    data: AnyPath | None = Field(None, description="folder of survey data; null: $RETRIEVER_DATA, or .surveys")
 
 
 class Mail(Section):
@@ -250,23 +250,23 @@ class Mail(Section):
 
 
 class Alert(Section):
-    """Who is told what."""
+    """A receiver of alerts, and the events it is sent."""
 
     programs: tuple[str, ...] | Literal["all"] = Field(description="programmes it is about")
     events: tuple[Literal["new data", "failed", "rejected"], ...] = ("new data", "failed")
     webhook: str | None = Field(None, pattern=r"^https?://[^/?#@\s]+\S*$", description="address that is sent JSON")
     secret: Secret = Field(None, description="signs what is sent to the webhook")
-    email: tuple[str, ...] = Field((), description="addresses that get a letter")
+    email: tuple[str, ...] = Field((), description="addresses that get a message")
 
     @model_validator(mode="after")
-    def _reaches_somebody(self) -> Self:
+    def _has_one_receiver(self) -> Self:
         if (self.webhook is None) == (not self.email):
             raise ValueError("an alert goes to a webhook or to addresses under email: give one of the two")
         return self
 
 
 class Alerts(Section):
-    """Messages about new data and failures; none unless somebody is named."""
+    """Messages about new data and failures; none without receivers."""
 
     tell: tuple[Alert, ...] = ()
     gather_s: PositiveFloat = Field(600.0, description="what happens within this time makes one message [s]")
@@ -345,7 +345,7 @@ class Config(Section):
 
     @property
     def digest(self) -> str:
-        """Hash of what decides on the pixels of products: pipelines, calibration and telescopes."""
+        """Hash of the settings that determine the pixels of products: pipelines, calibration and telescopes."""
         text = self.model_dump_json(include={"pipelines", "calibration", "telescope"}, by_alias=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
