@@ -52,7 +52,7 @@ class Instrument(Protocol):
     def describe(self, header: Mapping[str, Any]) -> dict[str, Any]:
         """Read what the header of frame 0 says, as fields of the observation's document.
 
-        Any key may be missing or wrong: then its field is left out.
+        Any key may be missing or wrong: then its field is missing.
         """
         ...
 

@@ -169,7 +169,7 @@ class HeaderDriven:
         try:
             header = read_header(path)
         except ArchiveError as err:
-            log.info("%s is left out: %s", path.name, err)
+            log.info("%s is skipped: %s", path.name, err)
             return ignored
         kind, date = self._kind(header), self._date(header)
         if not kind or date is None:
