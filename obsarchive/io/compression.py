@@ -132,7 +132,7 @@ def _run(command: list[str], job: Job) -> None:
 
 
 def _supervise(process: subprocess.Popen[bytes], job: Job) -> str:
-    """Wait for the end, watching the size of the output; give what was said on standard error."""
+    """Wait for the end, watching the size of the output; return the text of standard error."""
     complaint = None
     while complaint is None:
         try:

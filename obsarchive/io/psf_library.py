@@ -1,7 +1,7 @@
 """The PSF library of an archive: reference stars of all nights in one FITS file, ``psf_library.fits``.
 
 The file is the truth: a cube of stamps and a table that says what each is. People's decisions are rows of the table,
-too, so that a star that somebody removed stays away. Whoever changes the library locks it, reads what is there and
+too, so that a removed star is not added again. A writer locks the library, reads what is there and
 replaces the file as a whole; readers never lock.
 """
 
@@ -30,7 +30,7 @@ LOCK_TIMEOUT_S = 120.0
 REMOVED = -1
 SAME_SCALE = 0.01
 """Relative difference of plate scales below which stamps fit each other."""
-"""Plane of an entry that somebody removed."""
+"""Plane of a removed entry."""
 _TEXTS = ("observation", "night", "telescope", "filter", "stack", "added_by", "added")
 _HEADER_TEXTS = {"observation": "OBSERV", "night": "NIGHT", "telescope": "TELESCOP", "filter": "FILTER"}
 _NUMBERS = ("pixel_arcsec", "strehl_percent", "fwhm_arcsec")
@@ -40,7 +40,7 @@ AddedBy = Literal["auto", "administrator"]
 
 @dataclass(frozen=True)
 class Entry:
-    """A reference star, or one that somebody removed.
+    """A reference star, or a removed one.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ class PsfLibrary:
     entries : tuple of Entry
         Reference stars, in the order of their planes.
     removed : tuple of Entry
-        Those that somebody removed.
+        Removed stars.
     version : int
         Counts the changes; 0 when there is no library yet.
     """
@@ -294,12 +294,12 @@ class Change:
         return any(key[0] == observation and not entry.is_removed for key, (entry, _) in self.entries.items())
 
     def removable(self, observation: str) -> bool:
-        """Whether a star is in the library without anybody's wish."""
+        """Whether a star is in the library that no administrator added."""
         entries = [entry for key, (entry, _) in self.entries.items() if key[0] == observation]
         return any(not entry.is_removed and entry.added_by == "auto" for entry in entries)
 
     def limit(self, per_group: int) -> None:
-        """Keep no more stars of a telescope, filter and stack than this: the oldest that nobody asked for go."""
+        """Keep no more stars of a telescope, filter and stack than this; the oldest automatically added ones go first."""
         groups: dict[tuple[str, str, str], list[Entry]] = {}
         for entry, stamp in self.entries.values():
             if stamp is not None:
@@ -317,7 +317,7 @@ def changed(layout: Layout) -> Iterator[Change]:
     Raises
     ------
     ServiceUnavailable
-        Somebody else holds the lock all the time.
+        Another process holds the lock all the time.
     ArchiveError
         The library is damaged, or there is no space left.
     """

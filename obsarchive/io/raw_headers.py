@@ -260,7 +260,7 @@ def _integer(values: dict[str, Any], key: str, default: float | None = None) -> 
 def read_header(path: Path) -> fits.Header:
     """Read the header of frame 0 of a raw file, compressed or not, without reading further.
 
-    To an empty primary HDU the cards of the first extension are added.  Bad cards are left out.
+    To an empty primary HDU the cards of the first extension are added.  Bad cards are skipped.
 
     Raises
     ------
