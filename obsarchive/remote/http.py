@@ -77,7 +77,7 @@ class HttpClient:
     Parameters
     ----------
     name : str
-        What the service is called in messages: its address may hold what nobody should read.
+        What the service is called in messages: its address may contain a secret.
     url : str
         Base address; paths are relative to it.
     per_second : float
