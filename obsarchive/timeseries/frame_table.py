@@ -296,19 +296,19 @@ def read_planes(info: Info, saturation: float | None) -> "Planes":
         image[np.asarray(bad) != 0] = np.nan
     if not np.isfinite(image).any():
         raise Unprocessable(f"{info.path.name}: no pixel is good")
-    told = _first(info, ("SATURATE", "SATURATION", "MAXLIN"), math.inf)
-    return Planes(image, np.maximum(variance, 1e-6), saturation or 0.98 * told)
+    level = _first(info, ("SATURATE", "SATURATION", "MAXLIN"), math.inf)
+    return Planes(image, np.maximum(variance, 1e-6), saturation or 0.98 * level)
 
 
 def _modelled_variance(image: NDArray[np.float32], info: Info) -> NDArray[np.float32]:
-    """Photon and read-out noise; where the sky was subtracted or the noise is not told, that of the sky is measured."""
+    """Photon and read-out noise; where the sky was subtracted or the noise is unknown, that of the sky is measured."""
     gain, noise = _first(info, ("GAIN", "EGAIN"), 1.0), _first(info, ("RDNOISE", "READNOIS", "RON"), 0.0)
     some = image[:: max(1, image.shape[0] // 500), :: max(1, image.shape[1] // 500)]
     sky = float(np.nanmedian(some))
     below = some[some < sky]
     measured = float((MAD_TO_SIGMA * np.nanmedian(sky - below)) ** 2) if below.size else 0.0
-    told = max(sky, 0.0) / gain + (noise / gain) ** 2
-    if told < 0.5 * measured:
+    expected = max(sky, 0.0) / gain + (noise / gain) ** 2
+    if expected < 0.5 * measured:
         return np.asarray(np.maximum(image - sky, 0) / gain + measured, np.float32)
     return np.asarray(np.maximum(image, 0) / gain + (noise / gain) ** 2, np.float32)
 

@@ -31,7 +31,7 @@ class Found:
     table : Table
         Its points.
     what : str
-        Whose it is, for people.
+        The star or position, in words.
     """
 
     table: Table
@@ -88,7 +88,7 @@ def light_curve_at(folder: Path, ra_deg: float, dec_deg: float) -> Found:
         name = "the target" if number == star_catalog.TARGET else f"star {number}"
         return Found(light_curve(series, row, config), f"{name}, {distance:.2f} arcsec away")
     table = _forced(folder, series, config, (ra_deg, dec_deg), row)
-    return Found(table, f"the place itself: the nearest star is {distance:.1f} arcsec away")
+    return Found(table, f"the position itself: the nearest star is {distance:.1f} arcsec away")
 
 
 def reopened(folder: Path) -> tuple[Series, configuration.ReductionConfig]:

@@ -120,7 +120,7 @@ def _listed(config: ManagerConfig) -> list[Path]:
 def _is_free(folder: Path) -> bool:
     who = holder(folder)
     if who is not None:
-        log.info("%s is left out: locked by %s", folder, who)
+        log.info("%s is skipped: locked by %s", folder, who)
     return who is None
 
 

@@ -208,13 +208,13 @@ def solve(
         tried = refine_plate((sources.y, sources.x), (sky[0][inside], sky[1][inside]), guess, uncertainty, order)
         if tried is not None and (found is None or tried.rms_arcsec < DISTORTION_PAYS * found.rms_arcsec):
             found = tried
-    told = f"{len(sources)} sources and {len(inside)} stars of the catalogue"
+    counts = f"{len(sources)} sources and {len(inside)} stars of the catalogue"
     if found is None:
-        raise Unprocessable(f"no plate solution: {told} do not agree")
+        raise Unprocessable(f"no plate solution: {counts} do not agree")
     rms_px = found.rms_arcsec / scale
     fraction = len(found.stars) / max(1, min(len(sources), len(_inside(sky, found.solution, shape, 0.0))))
     if rms_px > MAX_RMS_PX or fraction < LEAST_FRACTION:
-        raise Unprocessable(f"no plate solution: of {told} {fraction:.0%} agree within {rms_px:.2f} px rms")
+        raise Unprocessable(f"no plate solution: of {counts} {fraction:.0%} agree within {rms_px:.2f} px rms")
     return Match(found.solution, found.stars, inside[found.catalog], found.residuals_arcsec, found.false_alarm)
 
 

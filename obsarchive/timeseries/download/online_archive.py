@@ -96,7 +96,7 @@ class Line(HttpClient):
     request : ArchiveRequest
         The archive.
     token : str
-        Secret that proves who asks; sent to the archive itself and to nobody else.
+        Access token; sent to the archive itself only.
     timeout_s : float
         Longest silence [s].
     """

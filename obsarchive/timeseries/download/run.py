@@ -27,13 +27,13 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Summary:
-    """What a run did."""
+    """Counts and problems of a run."""
 
     counts: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
 
-    def told(self) -> str:
-        """Say it in one line."""
+    def text(self) -> str:
+        """Return the counts and the last problem in one line."""
         words = ", ".join(f"{count} {word}" for word, count in sorted(self.counts.items())) or "nothing new"
         return f"{words}{f'; {len(self.problems)} problem(s), the last: {self.problems[-1]}' if self.problems else ''}"
 
@@ -90,7 +90,7 @@ class Intake:
         self._sort_all()
         self._tidy()
         self.write_list()
-        self.ledger.note_run(self.summary.told(), self.summary.problems)
+        self.ledger.note_run(self.summary.text(), self.summary.problems)
         return self.summary
 
     def _ask(self, request: ArchiveRequest, now: datetime, progress: ProgressCallback) -> None:
