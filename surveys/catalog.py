@@ -235,10 +235,10 @@ class Catalog(Configured):
         """Julian year of the coordinates: as configured, from the column ``ref_epoch``, or that of Gaia EDR3."""
         if self.pars.epoch is not None:
             return float(self.pars.epoch)
-        return self._told_epoch
+        return self._stated_epoch
 
     @cached_property
-    def _told_epoch(self) -> float:
+    def _stated_epoch(self) -> float:
         self.load()
         named = [] if self._table is None else [name for name in self._table.names if name.lower() == "ref_epoch"]
         return float(self._extra(named[0])[0]) if named and len(self._rows) else EDR3_EPOCH

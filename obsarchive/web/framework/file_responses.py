@@ -88,7 +88,7 @@ def resolve_product_path(path: Path, layout: Layout, night: str) -> Path | None:
     try:
         base = layout.night(night).resolve(strict=True)
         found = path.resolve(strict=True)
-        lies_as_told = found == base / path.relative_to(layout.night(night))
+        is_direct = found == base / path.relative_to(layout.night(night))
     except (OSError, ValueError, RuntimeError):
         return None
-    return found if lies_as_told and found.is_file() else None
+    return found if is_direct and found.is_file() else None
