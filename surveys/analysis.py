@@ -143,7 +143,7 @@ class Analysis(Configured):
             source.properties.extra["injections"] = injections
 
     def search_period(self, source: Source) -> None:
-        """Note the best period in the properties of a source, if it has enough epochs."""
+        """Store the best period in the properties of a source, if it has enough epochs."""
         if not source.processed_lightcurves:
             return
         parts = [_good_magnitudes([curve]) for curve in source.processed_lightcurves]

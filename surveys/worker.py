@@ -31,7 +31,7 @@ REDUCTION = "_reduction_"
 
 @dataclass(frozen=True)
 class Recipe:
-    """What workers need to know of a project.
+    """Parts of a project that workers need.
 
     Parameters
     ----------

@@ -67,6 +67,6 @@ def _stop(stop: Callable[[], None]) -> None:
 
 
 def summary(totals: Counter[str] | dict[str, int]) -> str:
-    """Say in one line how the steps of a run ended."""
+    """Return in one line how the steps of a run ended."""
     words = ", ".join(f"{count} {state}" for state, count in sorted(totals.items()))
     return f"nothing is due any more; steps of this run: {words or 'none'}\n"

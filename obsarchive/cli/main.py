@@ -1,6 +1,6 @@
 """The command ``obsarchive``, and the programs that are one of its commands.
 
-What goes wrong and can be explained becomes one message and an exit code here, for all of them.
+Errors of the archive become one message and an exit code here, for all commands.
 """
 
 import importlib

@@ -27,7 +27,7 @@ def run(options: Namespace) -> int:
 
 
 def open_portal(path: Path | str) -> Portal:
-    """Make the portal of a configuration; its database stays open as long as the process lives."""
+    """Make the portal of a configuration; its database stays open as long as the process runs."""
     settings = load(path)
     logs.set_up(settings.paths.logs, "portal", settings.misc.logging_level)
     resources = ExitStack()

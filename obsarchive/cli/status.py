@@ -11,7 +11,7 @@ from obsarchive.errors import ArchiveError
 
 
 def run(options: Namespace) -> int:
-    """Say what the daemon does, or where its database is."""
+    """Print the state of the daemon, or the address of its database."""
     config = configure(options)
     if options.uri:
         from obsarchive.database.connect import open_database  # late: only this option needs the database

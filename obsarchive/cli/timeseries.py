@@ -38,7 +38,7 @@ DEFAULT_CONFIG = Path("config.json")
 
 
 def _config(path: Path | None) -> Config | None:
-    """Return the configuration that is named, or that lies here, or None."""
+    """Return the named configuration, or that of the working directory, or None."""
     if path is None and not DEFAULT_CONFIG.exists():
         return None
     return load_config(path or DEFAULT_CONFIG)

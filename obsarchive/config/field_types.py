@@ -127,7 +127,7 @@ def format_validation_error(problem: Mapping[str, Any], place: Sequence[int | st
 
 
 def _nearest(place: Sequence[int | str], whole: type[BaseModel]) -> str:
-    """Name the known key that a misspelt one resembles most."""
+    """Return the known key that a misspelt one resembles most."""
     model: Any = whole
     for part in place[:-1]:
         model = _inner_model(model, part)
@@ -138,7 +138,7 @@ def _nearest(place: Sequence[int | str], whole: type[BaseModel]) -> str:
 
 
 def _inner_model(model: Any, part: int | str) -> Any:
-    """Return the model that stands at `part` of `model`; entries of a list or mapping keep their model."""
+    """Return the model of `part` of `model`; entries of a list or mapping keep their model."""
     if model is None or isinstance(part, int) or part not in model.model_fields:
         return model
     return _model_in(model.model_fields[part].annotation)

@@ -63,7 +63,7 @@ class Server(Section):
 
     @property
     def address(self) -> str:
-        """Address of the portal as people type it, without a slash at its end."""
+        """Address of the portal as users type it, without a slash at its end."""
         return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
 
 
@@ -81,7 +81,7 @@ class RawRoot(Section):
 
 
 class Paths(Section):
-    """Where things lie."""
+    """Folders."""
 
     raw: tuple[RawRoot, ...] = Field(min_length=1)
     archive: AnyPath
@@ -166,7 +166,7 @@ class Telescope(Section):
 
     valid_from: Day | None = None
     valid_until: Day | None = None
-    cameras: tuple[str, ...] | None = Field(None, description="cameras it stands for; null: all")
+    cameras: tuple[str, ...] | None = Field(None, description="cameras it is valid for; null: all")
     primary_m: PositiveFloat
     secondary_m: float = Field(0.0, ge=0)
     plate_scale_arcsec: PositiveFloat = Field(description="of a raw pixel [arcsec/px]")
@@ -340,7 +340,7 @@ class Config(Section):
 
     @property
     def database_folder(self) -> Path:
-        """Where the embedded database and the portal's secrets live."""
+        """Folder of the embedded database and the portal's secrets."""
         return self.database.folder or self.paths.archive / ".db"
 
     @property

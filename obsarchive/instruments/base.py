@@ -28,7 +28,7 @@ MAX_SIDE = 100_000
 
 @dataclass(frozen=True)
 class RawFile:
-    """What a raw file is."""
+    """Kind and identity of a raw file."""
 
     name: str
     kind: Kind
@@ -43,10 +43,10 @@ class RawFile:
 
 
 class Instrument(Protocol):
-    """What an adapter must be able to do."""
+    """Interface of an adapter for an instrument."""
 
     def identify(self, path: Path) -> RawFile:
-        """Tell what a file is; what is not understood is ``ignored``, never an error."""
+        """Return the kind of a file; unknown files are ``ignored``, never an error."""
         ...
 
     def describe(self, header: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from obsarchive.errors import ArchiveError
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a path to write to; on success it takes the place of `path`, for good and at once.
 
-    The folder is made when absent.  Whatever goes wrong, `path` is as it was and nothing is left over.
+    The folder is made when absent.  After any error, `path` is unchanged and no temporary file remains.
 
     Raises
     ------

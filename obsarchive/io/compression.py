@@ -110,7 +110,7 @@ def _copy(job: Job) -> None:
 
 
 def _run(command: list[str], job: Job) -> None:
-    """Let a decompressor write the target; the raw file is its standard input."""
+    """Run a decompressor that writes the target; the raw file is its standard input."""
     with (
         job.source.open("rb") as source,
         job.target.open("wb") as sink,

@@ -37,7 +37,7 @@ class DatasetLockedError(ArchiveError):
 
 @dataclass(frozen=True)
 class Holder:
-    """Who locked a dataset."""
+    """Process that locked a dataset."""
 
     host: str
     pid: int
@@ -83,7 +83,7 @@ class DatasetLock:
     folder : Path
         The dataset.
     run : str
-        Name of the run, for people.
+        Name of the run, for messages.
     """
 
     def __init__(self, folder: Path, run: str) -> None:

@@ -27,7 +27,7 @@ _NOT_OURS = re.compile(
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a product comes from; written into its header.
+    """Provenance of a product; written into its header.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ class Provenance:
         return self.date.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
     def cards(self) -> list[tuple[str, str, str]]:
-        """Give the (key, value, comment) cards of a header."""
+        """Return the (key, value, comment) cards of a header."""
         cards = [
             ("DATE", self.date_text, "[UTC] date of this file"),
             ("SWVERS", self.version, "version of the archive software"),

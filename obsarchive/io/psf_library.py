@@ -1,6 +1,6 @@
 """The PSF library of an archive: reference stars of all nights in one FITS file, ``psf_library.fits``.
 
-The file is the truth: a cube of stamps and a table that says what each is. People's decisions are rows of the table,
+The file is authoritative: a cube of stamps and a table of their facts. Decisions of administrators are rows of the table,
 too, so that a removed star is not added again. A writer locks the library, reads what is there and
 replaces the file as a whole; readers never lock.
 """
@@ -93,7 +93,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class PsfLibrary:
-    """What the library holds; stamps are read when they are asked for.
+    """Content of the library; stamps are read on demand.
 
     Parameters
     ----------
@@ -299,7 +299,7 @@ class Change:
         return any(not entry.is_removed and entry.added_by == "auto" for entry in entries)
 
     def limit(self, per_group: int) -> None:
-        """Keep no more stars of a telescope, filter and stack than this; the oldest automatically added ones go first."""
+        """Keep at most `per_group` stars of a telescope, filter and stack; the oldest automatically added go first."""
         groups: dict[tuple[str, str, str], list[Entry]] = {}
         for entry, stamp in self.entries.values():
             if stamp is not None:

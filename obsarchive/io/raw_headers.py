@@ -1,6 +1,6 @@
-"""Headers of raw files: where the frames lie, how many there should be, and what to keep in the database.
+"""Headers of raw files: offsets and number of the frames, and the values for the database.
 
-The scanner is tolerant: only the few keys that say where the pixels lie must make sense.
+The scanner is tolerant: only the few keys that locate the pixels must be valid.
 """
 
 import itertools
@@ -68,7 +68,7 @@ class Stack:
 
 @dataclass(frozen=True)
 class Contents:
-    """What a plain FITS file holds.
+    """Content of a plain FITS file.
 
     `expected` is the number of frames its header announces (None: it does not say), `others` the number of
     extensions that are no images.
@@ -220,7 +220,7 @@ def _stack(values: dict[str, Any], axes: list[int], data_start: int) -> Stack:
 
 
 def _scanned_values(cards: bytes) -> dict[str, Any]:
-    """Give the values of the keys the scanner knows: finite floats, or the text where that is no number."""
+    """Return the values of the keys that the scanner reads: finite floats, or else text."""
     values: dict[str, Any] = {}
     for start in range(0, len(cards), CARD):
         if cards[start + 8 : start + 10] == b"= " and _SCANNED.fullmatch(cards, start, start + 8):
@@ -292,7 +292,7 @@ def _tolerant_header(cards: bytes, leave_out: re.Pattern[str] | None = None) -> 
 
 
 def plain_cards(header: fits.Header) -> list[dict[str, Any]]:
-    """Give cards as ``{key, value, comment}`` that BSON and JSON can hold.
+    """Return cards as ``{key, value, comment}`` that BSON and JSON can hold.
 
     At most 2000 cards, texts of at most 2000 characters without NUL and lone surrogates; floats that are
     not finite and integers beyond 64 bits become text, undefined values None.

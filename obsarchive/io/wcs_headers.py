@@ -13,7 +13,7 @@ GRID = 9
 
 
 def plate_cards(solution: PlateSolution) -> fits.Header:
-    """Give a plate solution as header cards, distortion as SIP (Shupe et al. 2005, ASPC 347, 491)."""
+    """Return a plate solution as header cards, distortion as SIP (Shupe et al. 2005, ASPC 347, 491)."""
     sip = bool(solution.distortion)
     header = fits.Header()
     for axis, name in ((1, "RA---TAN"), (2, "DEC--TAN")):

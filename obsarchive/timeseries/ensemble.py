@@ -222,7 +222,7 @@ def _common(
 
 
 def _terms(stars: Stars) -> dict[str, Floats]:
-    """What zero points may depend on."""
+    """Return the variables that zero points may depend on."""
     span = max(float(np.ptp(stars.y)), float(np.ptp(stars.x)), 1.0) / 2
     place_terms = np.stack([(stars.y - np.median(stars.y)) / span, (stars.x - np.median(stars.x)) / span], axis=1)
     terms = {"place": place_terms}
@@ -235,7 +235,7 @@ def _terms(stars: Stars) -> dict[str, Floats]:
 def _verdicts(
     flux: Floats, error: Floats, usable: NDArray[np.bool_], scale: FrameZeroPoints, fwhm_arcsec: Floats
 ) -> list[str]:
-    """Say of each frame why it is bad: its stars scatter, it lost light, or they are wide, far more than usual."""
+    """Return why each frame is bad: large scatter, large extinction, or wide stars, far above the typical values."""
     good = scale.is_reference[:, np.newaxis] & usable & (flux > 0)
     safe_flux = np.where(good, flux, 1.0)
     mag = np.where(good, -POGSON * np.log(safe_flux), np.nan) + scale.correction
@@ -280,7 +280,7 @@ def _tied(
     aperture: Floats,
     flags: NDArray[np.int64],
 ) -> tuple[NDArray[np.intp], Floats, Floats]:
-    """Bring fitted fluxes onto the scale of the apertures; returns those of the target and the stars around it."""
+    """Return fitted fluxes on the scale of the apertures, of the target and the stars around it."""
     rows, flux, error = fitted
     compared = stars.is_comparison[rows]
     good = (flags[rows] & int(UNUSABLE) == 0) & compared[:, np.newaxis] & (flux > 0)

@@ -89,7 +89,7 @@ def signature_of(path: Path, config_digest: str, stars_digest: str) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """What was measured on a frame, star by star in the order of the catalogue.
+    """Measurements of a frame, star by star in the order of the catalogue.
 
     Attributes
     ----------

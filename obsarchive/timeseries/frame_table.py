@@ -38,7 +38,7 @@ FITS_ERRORS = (OSError, ValueError, TypeError, LookupError, AttributeError, fits
 
 @dataclass(frozen=True)
 class Info:
-    """What the header of a frame says.
+    """Facts of the header of a frame.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class Info:
 
     @property
     def stem(self) -> str:
-        """Name without its ending."""
+        """Name without suffixes."""
         return stem_of(self.path)
 
 

@@ -109,7 +109,7 @@ def reopened(folder: Path) -> tuple[Series, configuration.ReductionConfig]:
 def _forced(
     folder: Path, series: Series, config: configuration.ReductionConfig, sky: tuple[float, float], nearest: int
 ) -> Table:
-    """Measure a place on every frame; the scale is that of the nearest star, which stands in the same light."""
+    """Measure a position on every frame; the scale is that of the nearest star."""
     n = len(series.infos)
     measured = {name: np.full(n, np.nan) for name in ("flux", "error", "sky")}
     flags = np.zeros(n, np.int64)

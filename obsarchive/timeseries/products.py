@@ -25,7 +25,7 @@ from obsarchive.timeseries.frame_table import Info, write_summary
 from obsarchive.timeseries.names import FRAMES, LIGHT_CURVE, SUMMARY, TABLE, TABLE_PATH
 
 MAX_CSV_ERROR_MAG = 0.5
-"""Worse points are not in the .csv file, as ever."""
+"""Points with larger errors are not in the .csv file."""
 
 
 def write_all(

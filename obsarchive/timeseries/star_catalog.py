@@ -144,7 +144,7 @@ class Stars:
 
 
 def load(path: Path) -> tuple[Stars, str] | None:
-    """Read a catalogue and what stands for its configuration; None if there is none, or it is damaged."""
+    """Read a catalogue and the digest of its configuration; None if there is none, or it is damaged."""
     try:
         with fits.open(path, memmap=False) as hdus:
             data, header = hdus["STARS"].data, hdus["STARS"].header
@@ -361,7 +361,7 @@ def _known(catalog: Catalog | None, plate: PlateSolution, shape: tuple[int, ...]
 def _appended(
     parts: dict[str, AnyArray], ra: Float64Array, dec: Float64Array, y: Float64Array, x: Float64Array
 ) -> dict[str, AnyArray]:
-    """Add stars of which only the position is known."""
+    """Return the catalogue with stars of which only the position is known."""
     n = len(ra)
     new = {"ra": ra, "dec": dec, "y": y, "x": x, "pm_ra": np.zeros(n), "pm_dec": np.zeros(n)}
     new |= {"mag": np.full(n, np.nan), "colour": np.full(n, np.nan), "is_known": np.zeros(n, bool)}
@@ -403,7 +403,7 @@ def _with_target(parts: dict[str, AnyArray], config: ReductionConfig, plate: Pla
 
 
 def _numbered(parts: dict[str, AnyArray], older: Stars | None) -> NDArray[np.int64]:
-    """Give numbers: those of an older catalogue where it holds the star, new ones otherwise."""
+    """Return the numbers of the stars: those of an older catalogue where it holds the star, else new ones."""
     n = len(parts["ra"])
     if older is None:
         return np.arange(n)
@@ -423,7 +423,7 @@ def _numbered(parts: dict[str, AnyArray], older: Stars | None) -> NDArray[np.int
 
 
 def _comparison(stars: tuple[Float64Array, Float64Array], apertures: Apertures, fwhm: float) -> NDArray[np.bool_]:
-    """Bright stars that stand alone."""
+    """Return which stars are comparison stars: bright and isolated."""
     found = np.zeros(len(stars[0]), bool)
     good = (apertures.flags == 0) & np.isfinite(apertures.flux[:, 0])
     found[isolated_stars(stars, apertures.flux[:, 0], good, REACH_FWHM * fwhm, COMPARISON_STARS)] = True

@@ -32,7 +32,7 @@ MAX_NAME = 100
 
 @dataclass(frozen=True)
 class Place:
-    """Where a frame belongs."""
+    """Dataset folder of a frame."""
 
     folder: Path
     is_known: bool
@@ -40,7 +40,7 @@ class Place:
 
     @property
     def is_locked(self) -> bool:
-        """Whether a reduction works there just now."""
+        """Whether a reduction of it is running."""
         return holder(self.folder) is not None
 
 

@@ -85,7 +85,7 @@ class Request(Section):
 
     @property
     def frame_list_path(self) -> Path:
-        """Where the list of fetched frames is written."""
+        """Path of the list of fetched frames."""
         return self.frame_list or self.log_dir / "main_data_list.txt"
 
     def window(self, now: datetime, last_success: datetime | None) -> tuple[datetime, datetime]:

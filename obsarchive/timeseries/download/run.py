@@ -158,7 +158,7 @@ class Intake:
         self.summary.problems.append(problem)
 
     def _sort_all(self) -> None:
-        """Bring every fetched frame into its dataset, also those that an earlier run left because of a lock."""
+        """Move every fetched frame into its dataset, also those that an earlier run skipped because of a lock."""
         for frame in self.ledger.in_state("fetched"):
             place = place_of(frame, self.request.data_reduction_dir, INSTRUMENTS)
             if place.is_locked:
@@ -186,7 +186,7 @@ class Intake:
         self.summary.counts["sorted" if place.is_known else "unsorted"] += 1
 
     def _tidy(self) -> None:
-        """Remove from the download folder what lies in its dataset already; a killed run may leave it."""
+        """Remove files from the download folder that are in their dataset already, after a killed run."""
         done = {str(frame["name"]) for frame in self.ledger.in_state("sorted")}
         for path in self.request.data_download_dir.glob("*"):
             if path.name.removesuffix(".part") in done:
@@ -211,7 +211,7 @@ def _word(value: Any) -> str:
 
 
 def _pointing(path: Path) -> dict[str, Any]:
-    """Return where the telescope pointed, as the first header that knows says it."""
+    """Return the pointing of the telescope, from the first header that has it."""
     with fits.open(path, memmap=False) as hdus:
         header = next((hdu.header for hdu in hdus if "RA" in hdu.header), hdus[0].header)
         return {"ra": header.get("RA"), "dec": header.get("DEC")}

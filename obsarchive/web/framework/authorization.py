@@ -122,7 +122,7 @@ def require_login(app: Portal) -> None:
 
 
 def for_tokens(scope: Scope) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Let programs use a view, too, with a token of this scope."""
+    """Return a decorator that opens a view to programs with a token of this scope."""
 
     def marked(view: Callable[P, R]) -> Callable[P, R]:
         view.token_scope = scope  # type: ignore[attr-defined]
@@ -235,7 +235,7 @@ def _user_of_session(token: str) -> User | None:
 
 
 def _tell_freshness(found: Document) -> None:
-    """Tell Flask-Login whether a session is fresh: the database knows, whatever the cookie says."""
+    """Set whether a session is fresh, from the database rather than from the cookie."""
     fresh = utc_now() - (found.get("confirmed") or found["created"]) < REAUTH
     if session.get("_fresh") != fresh:
         session["_fresh"] = fresh

@@ -114,7 +114,7 @@ class PipelineView:
 
     @cached_property
     def products(self) -> dict[str, Mapping[str, Any]]:
-        """What the database knows to have been made, by name."""
+        """Products that the database knows, by name."""
         return {product["name"]: product for step in self.steps for product in step.products}
 
     def step(self, name: str) -> StepView | None:
@@ -306,7 +306,7 @@ class Card:
 
     @cached_property
     def state(self) -> DisplayState:
-        """What sums up the observation; a pipeline that rejected it counts only where no other took it on."""
+        """State that sums up the observation; a pipeline that rejected it counts only where no other accepted it."""
         states = {view.state for view in self.pipelines}
         return min(
             states - {DisplayState.REJECTED} or states, key=list(DisplayState).index, default=DisplayState.WAITING
@@ -320,7 +320,7 @@ class Card:
 
     @cached_property
     def measured(self) -> dict[str, Any]:
-        """What the first pipeline that made pictures measured, single values only."""
+        """Measured values of the first pipeline with pictures, single values only."""
         steps = self.best.steps if self.best else ()
         return {
             key: value
@@ -342,7 +342,7 @@ class Card:
 
     @property
     def flag(self) -> str | None:
-        """What is suspicious about the Strehl ratio, if anything."""
+        """Flag of the Strehl ratio; empty for a good one."""
         found = (view.result("strehl", "flag") for view in self.pipelines)
         return next((str(flag) for flag in found if flag and flag != "OK"), None)
 
@@ -392,7 +392,7 @@ class Selection:
 
     @property
     def parameters(self) -> dict[str, str]:
-        """What must be in an address to keep this selection."""
+        """Parameters of an address that keeps this selection."""
         found = {"q": self.text, "sort": "" if self.sort == "time" else self.sort}
         return {key: value for key, value in {**found, "order": "desc" if self.descending else ""}.items() if value}
 

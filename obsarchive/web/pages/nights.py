@@ -1,4 +1,4 @@
-"""The night: a night page of everything observed, and what the night itself was good for."""
+"""Pages of a night: its observations, and its products."""
 
 from collections.abc import Iterable
 from itertools import groupby
@@ -92,7 +92,7 @@ def downloads(night: str) -> ResponseReturnValue:
 
 @bp.get("/night/<night>/pulse")
 def pulse(night: str) -> ResponseReturnValue:
-    """Tell a page whether it is out of date, and what the daemon does."""
+    """Return whether a page is out of date, and the state of the daemon."""
     if not is_night(night):
         abort(404)
     return poll(_change_token(night, portal().store.browse.count_of_night(current_user.document, night)))

@@ -52,7 +52,7 @@ def observation(obs_id: str) -> ResponseReturnValue:
 
 @bp.get("/pulse")
 def pulse(obs_id: str) -> ResponseReturnValue:
-    """Tell a page whether it is out of date."""
+    """Return whether a page is out of date."""
     if not portal().store.browse.visible(current_user.document, [obs_id]):
         not_found()
     return poll(portal().store.jobs.change_token(subject=obs_id))

@@ -46,7 +46,7 @@ def _programs() -> Programs:
 
 
 def _pass_on(programs: Programs) -> None:
-    """Let the ownership of observations follow the users of programmes: the daemon passes them on."""
+    """Request that the daemon updates the owners of the observations of programmes."""
     for program in programs if programs != "all" else ():
         portal().store.requests.ask("owners", current_user.name, {"program": program})
 

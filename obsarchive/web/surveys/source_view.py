@@ -152,13 +152,13 @@ class SourceView:
 
     @cached_property
     def simulated(self) -> list[Document]:
-        """What the search found in light curves into which events were put."""
+        """Detections in light curves with injected events."""
         query = {"source_name": self.name, "run": self.run, "simulated": True}
         return portal().store.surveys.strongest(query, MOST_DETECTIONS)
 
     @property
     def extra(self) -> Mapping[str, Any]:
-        """What the analysis adds."""
+        """Further results of the analysis."""
         found = self.properties.get("extra")
         return found if isinstance(found, Mapping) else {}
 
@@ -232,7 +232,7 @@ class SourceView:
 
     @cached_property
     def chart(self) -> Chart | None:
-        """What is known around it."""
+        """Finder chart of the source and its neighbours."""
         if self.position is None:
             return None
         near = Cone(*self.position, RADIUS_ARCSEC / 3600)
