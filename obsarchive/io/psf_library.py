@@ -1,8 +1,8 @@
 """The PSF library of an archive: reference stars of all nights in one FITS file, ``psf_library.fits``.
 
-The file is authoritative: a cube of stamps and a table of their facts. Decisions of administrators are rows of the table,
-too, so that a removed star is not added again. A writer locks the library, reads what is there and
-replaces the file as a whole; readers never lock.
+The file is authoritative: a cube of stamps and a table of their facts. Decisions of administrators are rows of the
+table, too, so that a removed star is not added again. A writer locks the library, reads it and replaces the file as a
+whole; readers never lock.
 """
 
 import fcntl
