@@ -52,7 +52,7 @@ def _simulate(folder: Path, n_frames: int) -> Path:
 
 def _configuration(folder: Path) -> Path:
     shipped = json.loads((PROJECT / "config.json").read_text())
-    shipped["misc"]["settle_time_s"] = 0
+    shipped["daemon"]["settle_time_s"] = 0
     config = folder / "config.json"
     shipped["paths"] = {"raw": ["raw"], "archive": "archive", "tmp": "tmp", "logs": "logs"}
     config.write_text(json.dumps(shipped))

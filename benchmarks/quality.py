@@ -120,7 +120,7 @@ def reduce(folder: Path, plan: NightPlan) -> Night:
     """Simulate a night and reduce it as the shipped configuration says."""
     config = json.loads((PROJECT / "config.json").read_text())
     config["paths"] = {"raw": ["raw"], "archive": "archive", "tmp": "tmp", "logs": "logs"}
-    config["misc"]["settle_time_s"] = 0
+    config["daemon"]["settle_time_s"] = 0
     config["telescope"]["KPNO_2.1m"]["detector_px"] = list(plan.detector)
     (folder / "config.json").write_text(json.dumps(config))
     demo.write_night(folder / "raw", plan)

@@ -5,7 +5,7 @@
 
 ::
 
-    ArchiveError            fail     tried again until misc.max_retries
+    ArchiveError            fail     tried again until daemon.max_retries
     ├── NotReady            release  an input is still missing; not an attempt
     ├── Unprocessable       reject   these data can never give this product
     │   └── BadRawData      reject   until the raw file itself changes

@@ -34,14 +34,14 @@ def check(config: Config, nights: tuple[str, ...]) -> int:
     with open_store(config) as store:
         say(f"{config.source}: valid; pipelines: {', '.join(link.pipeline.name for link in chain)}\n")
         for root in config.paths.raw:
-            scanner = Scanner(root, config.misc.settle_time_s, f"{config.misc.archiving_start_date:%Y%m%d}")
+            scanner = Scanner(root, config.daemon.settle_time_s, f"{config.daemon.archiving_start_date:%Y%m%d}")
             try:
                 listings = list(scanner.changed(set(nights) or None))
             except OSError as err:
                 say(f"{root.path}: cannot be read: {err.strerror}\n")
                 continue
             for listing in listings:
-                say(_report(listing, chain, store, Ingest(config, store), config.misc.max_retries))
+                say(_report(listing, chain, store, Ingest(config, store), config.daemon.max_retries))
     return 0
 
 

@@ -28,5 +28,5 @@ def configure(options: Namespace, *, import_classes: bool = False) -> Config:
         The configuration.
     """
     config = load(options.config, import_classes=import_classes)
-    logs.set_up(None, "command", config.misc.logging_level)
+    logs.set_up(None, "command", config.daemon.logging_level)
     return config

@@ -28,7 +28,7 @@ def run(options: Namespace) -> int:
         if not is_night(night):
             raise ConfigError(f"--night {night}: expected a night written YYYYMMDD")
     decision_chain(config)
-    logs.set_up(None if options.check else config.paths.logs, "archiver", config.misc.logging_level)
+    logs.set_up(None if options.check else config.paths.logs, "archiver", config.daemon.logging_level)
     if options.check:
         from obsarchive.cli.check import check
 

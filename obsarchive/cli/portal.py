@@ -29,7 +29,7 @@ def run(options: Namespace) -> int:
 def open_portal(path: Path | str) -> Portal:
     """Make the portal of a configuration; its database stays open as long as the process runs."""
     settings = load(path)
-    logs.set_up(settings.paths.logs, "portal", settings.misc.logging_level)
+    logs.set_up(settings.paths.logs, "portal", settings.daemon.logging_level)
     resources = ExitStack()
     atexit.register(resources.close)
     portal = create_app(settings, resources.enter_context(open_store(settings)))

@@ -26,7 +26,7 @@ def run(options: Namespace) -> int:
         dataset.DATA_ROOT = options.data.absolute()
     try:
         config = find_config()
-        logs.set_up(config.paths.logs if config else None, "surveys", config.misc.logging_level if config else "INFO")
+        logs.set_up(config.paths.logs if config else None, "surveys", config.daemon.logging_level if config else "INFO")
         with outage_as_error():
             return _do(options, load_project(str(options.project)))
     except KeyboardInterrupt:

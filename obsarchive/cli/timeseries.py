@@ -48,7 +48,7 @@ def download(options: Namespace) -> int:
     """Fetch frames from online archives and sort them into datasets."""
     request = load_request(options.file)
     config = _config(options.config) or Config.standalone(request.data_reduction_dir, request.log_dir)
-    logs.set_up(None, "download", config.misc.logging_level)
+    logs.set_up(None, "download", config.daemon.logging_level)
     with _log_file(request.log_dir / "data_download.log"), open_store(config) as store:
         store.ensure_indexes(())
         intake = Intake(request, store.frames, os.environ, store.datasets)
@@ -63,7 +63,7 @@ def reduce(options: Namespace) -> int:
     """Reduce a dataset, or those that a file selects, to light curves."""
     what: Path = options.what
     config = _config(options.config)
-    logs.set_up(None, "reduce", config.misc.logging_level if config else "INFO")
+    logs.set_up(None, "reduce", config.daemon.logging_level if config else "INFO")
     with ExitStack() as stack:
         if what.is_dir():
             if not (what / CONFIGURATION).is_file():

@@ -8,7 +8,16 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, SecretStr, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+)
 
 from obsarchive.core.rules import compile_rule
 from obsarchive.errors import ConfigError
@@ -44,7 +53,7 @@ def _importable(name: str, info: ValidationInfo) -> str:
 
 
 IMPORT_ERRORS = (ImportError, AttributeError, ValueError, NameError, TypeError, SyntaxError)
-"""Errors of the import of a user's module."""
+"""What goes wrong when a module of an adopter is imported."""
 
 
 def import_class(name: str) -> type:
@@ -98,6 +107,26 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def renamed(default: Any, name: str, old_name: str, description: str | None = None) -> Any:
+    """Return a field of a `Section` that files of earlier versions know by another name.
+
+    Parameters
+    ----------
+    default : object
+        Value where the key is missing.
+    name, old_name : str
+        The key, and the one that earlier versions had.
+    description : str, optional
+        What the value is, with its unit.
+
+    Returns
+    -------
+    pydantic.fields.FieldInfo
+        To be assigned to the field.
+    """
+    return Field(default, validation_alias=AliasChoices(name, old_name), description=description)
+
+
 def format_validation_error(problem: Mapping[str, Any], place: Sequence[int | str], model: type[BaseModel]) -> str:
     """Return what is wrong with a value, with the nearest known key for an unknown one.
 
@@ -127,21 +156,35 @@ def format_validation_error(problem: Mapping[str, Any], place: Sequence[int | st
 
 
 def _nearest(place: Sequence[int | str], whole: type[BaseModel]) -> str:
-    """Return the known key that a misspelt one resembles most."""
+    """Name the known key that an unknown one resembles most, or whose older name it is."""
     model: Any = whole
     for part in place[:-1]:
         model = _inner_model(model, part)
-    fields = {} if model is None else model.model_fields
-    known = [field.alias or name for name, field in fields.items() if not field.exclude]
-    near = get_close_matches(str(place[-1]), known, n=1, cutoff=0.5)
+    keys = {} if model is None else _keys(model)
+    key = str(place[-1])
+    if key in keys:
+        return f" beside {keys[key]!r}, which means the same: give one of the two"
+    near = get_close_matches(key, keys, n=1, cutoff=0.5)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
+def _keys(model: Any) -> dict[str, str]:
+    """Return the keys that a model reads, each with the name of its field."""
+    keys: dict[str, str] = {}
+    for name, field in model.model_fields.items():
+        if isinstance(field.validation_alias, AliasChoices):
+            keys |= dict.fromkeys(map(str, field.validation_alias.choices), name)
+        elif not field.exclude:
+            keys[field.alias or name] = name
+    return keys
+
+
 def _inner_model(model: Any, part: int | str) -> Any:
-    """Return the model of `part` of `model`; entries of a list or mapping keep their model."""
-    if model is None or isinstance(part, int) or part not in model.model_fields:
+    """Return the model that stands at `part` of `model`; entries of a list or mapping keep their model."""
+    if model is None or isinstance(part, int):
         return model
-    return _model_in(model.model_fields[part].annotation)
+    name = _keys(model).get(part)
+    return model if name is None else _model_in(model.model_fields[name].annotation)
 
 
 def _model_in(annotation: Any) -> Any:

@@ -18,6 +18,7 @@ from obsarchive.config.field_types import (
     Secret,
     Section,
     format_validation_error,
+    renamed,
 )
 from obsarchive.errors import ConfigError
 
@@ -90,7 +91,7 @@ class Paths(Section):
 
 
 class Database(Section):
-    """MongoDB: embedded, or an external server."""
+    """MongoDB: started by Archiver (embedded) or already running (external)."""
 
     mode: Literal["embedded", "external"] = "embedded"
     db: str = Field("archiver", pattern=r"^[A-Za-z0-9_-]{1,38}$")
@@ -125,22 +126,22 @@ class Parallel(Section):
     scheduler: str | ClusterClass | None = None
 
 
-class Nap(Section):
-    """Hours in which no work is started, because the machines are needed for observing."""
+class QuietHours(Section):
+    """Hours of the day at which nothing new is begun, because the machines observe."""
 
     start: Clock
     stop: Clock
     frame: Literal["local", "UTC"] = "local"
 
     def covers(self, now: datetime) -> bool:
-        """Whether the aware time `now` is within these hours, which may pass midnight."""
+        """Whether the aware time `now` falls into these hours, which may pass midnight."""
         clock = (now.astimezone() if self.frame == "local" else now.astimezone(UTC)).time()
         if self.start <= self.stop:
             return self.start <= clock < self.stop
         return clock >= self.start or clock < self.stop
 
 
-class Misc(Section):
+class Daemon(Section):
     """Settings of the daemon."""
 
     archiving_start_date: Day = date(2000, 1, 1)
@@ -151,7 +152,7 @@ class Misc(Section):
     settle_time_s: float = Field(20.0, ge=0, description="a raw file must be this long unchanged [s]")
     audit_interval_s: PositiveFloat = Field(600.0, description="pause between two looks at all products [s]")
     min_free_gb: float = Field(1.0, ge=0, description="no new work below this free space [GB]")
-    nap: Nap | None = None
+    quiet_hours: QuietHours | None = renamed(None, "quiet_hours", "nap")
 
 
 class Filter(Section):
@@ -249,27 +250,29 @@ class Mail(Section):
     password: Secret = None
 
 
-class Alert(Section):
-    """A receiver of alerts, and the events it is sent."""
+class Recipient(Section):
+    """A recipient of messages: a webhook or addresses, and what they are about."""
 
-    programs: tuple[str, ...] | Literal["all"] = Field(description="programmes it is about")
+    programs: tuple[str, ...] | Literal["all"] = Field(description="programmes the messages are about")
     events: tuple[Literal["new data", "failed", "rejected"], ...] = ("new data", "failed")
     webhook: str | None = Field(None, pattern=r"^https?://[^/?#@\s]+\S*$", description="address that is sent JSON")
     secret: Secret = Field(None, description="signs what is sent to the webhook")
-    email: tuple[str, ...] = Field((), description="addresses that get a message")
+    email: tuple[str, ...] = Field((), description="addresses that messages are mailed to")
 
     @model_validator(mode="after")
-    def _has_one_receiver(self) -> Self:
+    def _has_an_address(self) -> Self:
         if (self.webhook is None) == (not self.email):
-            raise ValueError("an alert goes to a webhook or to addresses under email: give one of the two")
+            raise ValueError("a recipient is a webhook or addresses under email: give one of the two")
         return self
 
 
 class Alerts(Section):
-    """Messages about new data and failures; none without receivers."""
+    """Messages about new data and failures; none without recipients."""
 
-    tell: tuple[Alert, ...] = ()
-    gather_s: PositiveFloat = Field(600.0, description="what happens within this time makes one message [s]")
+    recipients: tuple[Recipient, ...] = renamed((), "recipients", "tell")
+    batch_window_s: PositiveFloat = renamed(
+        600.0, "batch_window_s", "gather_s", description="what happens within this time makes one message [s]"
+    )
     mail: Mail = Mail()
 
 
@@ -289,7 +292,7 @@ class Config(Section):
     paths: Paths
     database: Database = Database()
     parallel: Parallel = Parallel()
-    misc: Misc = Misc()
+    daemon: Daemon = renamed(Daemon(), "daemon", "misc")
     telescope: dict[str, Telescope] = Field(default_factory=dict)
     calibration: Calibration = Calibration()
     seeing: Reserved = Reserved()

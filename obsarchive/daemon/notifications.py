@@ -16,7 +16,7 @@ from email.message import EmailMessage
 from typing import Any
 from urllib.parse import quote
 
-from obsarchive.config.model import Alert, Config, Mail
+from obsarchive.config.model import Config, Mail, Recipient
 from obsarchive.core.documents import Night, Observation, utc_now
 from obsarchive.core.step_state import State
 from obsarchive.errors import ArchiveError, ServiceUnavailable
@@ -51,7 +51,7 @@ class Alerts:
 
     def __init__(self, config: Config, outbox: Outbox) -> None:
         self.config, self.outbox = config, outbox
-        self.told = {_key(alert): alert for alert in config.alerts.tell}
+        self.told = {_key(alert): alert for alert in config.alerts.recipients}
         self._next: dict[str, datetime] = {}
         self._pause: dict[str, timedelta] = {}
         self._stopping = threading.Event()
@@ -102,10 +102,10 @@ class Alerts:
             if now < self._next.get(key, now):
                 continue
             events = self.outbox.untold(key, _query(alert))
-            if events and now - events[0]["when"] >= timedelta(seconds=self.config.alerts.gather_s):
+            if events and now - events[0]["when"] >= timedelta(seconds=self.config.alerts.batch_window_s):
                 self._tell(key, alert, events, now)
 
-    def _tell(self, key: str, alert: Alert, events: Sequence[Document], now: datetime) -> None:
+    def _tell(self, key: str, alert: Recipient, events: Sequence[Document], now: datetime) -> None:
         try:
             if alert.webhook is not None:
                 self._post(alert, events)
@@ -120,7 +120,7 @@ class Alerts:
         self.outbox.note_told([event["_id"] for event in events], key)
         log.info("%d event(s) told to %s", len(events), "a webhook" if alert.webhook else ", ".join(alert.email))
 
-    def _post(self, alert: Alert, events: Sequence[Document]) -> None:
+    def _post(self, alert: Recipient, events: Sequence[Document]) -> None:
         told = {"archive": self.config.server.name, "events": [self._described(event) for event in events]}
         body = json.dumps(told).encode()
         headers = {"Content-Type": "application/json"}
@@ -129,7 +129,7 @@ class Alerts:
             headers["X-Archiver-Signature"] = f"sha256={signature}"
         request_once("the webhook", str(alert.webhook), DeliveryError, TIMEOUT_S, content=body, headers=headers)
 
-    def _write(self, alert: Alert, events: Sequence[Document]) -> None:
+    def _write(self, alert: Recipient, events: Sequence[Document]) -> None:
         letter = EmailMessage()
         letter["From"], letter["To"] = self.config.alerts.mail.sender, ", ".join(alert.email)
         letter["Subject"] = one_line(f"{self.config.server.name}: {_summary(events)}")
@@ -156,14 +156,14 @@ class Alerts:
         return {**kept, "when": event["when"].isoformat(), "url": f"{self.config.server.address}/{page}"}
 
 
-def _query(alert: Alert) -> Document:
+def _query(alert: Recipient) -> Document:
     query: Document = {"event": {"$in": list(alert.events)}}
     if alert.programs != "all":
         query["program"] = {"$in": list(alert.programs)}
     return query
 
 
-def _key(alert: Alert) -> str:
+def _key(alert: Recipient) -> str:
     """Name of a receiver, under which the database remembers what it was told; no address and no secret in it."""
     text = alert.model_dump_json(include={"programs", "webhook", "email"})
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -26,8 +26,8 @@ class RawWatcher:
     """
 
     def __init__(self, config: Config, ingest: Ingest, nights: Sequence[str] = ()) -> None:
-        first = f"{config.misc.archiving_start_date:%Y%m%d}"
-        self.scanners = [Scanner(root, config.misc.settle_time_s, first) for root in config.paths.raw]
+        first = f"{config.daemon.archiving_start_date:%Y%m%d}"
+        self.scanners = [Scanner(root, config.daemon.settle_time_s, first) for root in config.paths.raw]
         self.ingest = ingest
         self.nights = set(nights)
 

@@ -81,7 +81,7 @@ class Scheduler:
         self.chain = [link for link in chain if link.pipeline.scope == "observation"]
         self.night_chain = [link for link in chain if link.pipeline.scope == "night"]
         self.ingest = Ingest(config, self.store)
-        self.queue = WorkQueue(self.store, self.chain, self.night_chain, config.misc.max_retries, self.options.nights)
+        self.queue = WorkQueue(self.store, self.chain, self.night_chain, config.daemon.max_retries, self.options.nights)
         self.reconciler = Reconciler(self.queue, self.layout)
         self.library_sync = PsfLibrarySync(self.store, self.layout, self.chain)
         self.alerts = Alerts(config, self.store.outbox)
@@ -181,13 +181,13 @@ class Scheduler:
     def cycle(self) -> None:
         """One round: look at the disk when it is time, then hand out work."""
         now = time.monotonic()
-        nap = self.config.misc.nap
-        if nap and nap.covers(utc_now()):
+        quiet_hours = self.config.daemon.quiet_hours
+        if quiet_hours and quiet_hours.covers(utc_now()):
             self._report("napping")
             return
         if now >= self._next_scan:
             self.watch.look()
-            self._next_scan = time.monotonic() + self.config.misc.loop_interval_s
+            self._next_scan = time.monotonic() + self.config.daemon.loop_interval_s
         self.requests.apply()
         self.library_sync.look()
         self.queue.library = self.library_sync.library
@@ -195,7 +195,7 @@ class Scheduler:
         space = self.status.lacks_space()
         if space is None:
             self.submit()
-            self.timeseries.start_if_due(self.config.misc.loop_interval_s)
+            self.timeseries.start_if_due(self.config.daemon.loop_interval_s)
         elif self._state != "no space":
             log.warning("no new work: %s", space)
         self._report("no space" if space else "working" if self.running else "idle")
@@ -211,11 +211,11 @@ class Scheduler:
             if time.monotonic() > until:
                 return
         self._auditing = None
-        self._next_audit = time.monotonic() + self.config.misc.audit_interval_s
+        self._next_audit = time.monotonic() + self.config.daemon.audit_interval_s
 
     def wait(self) -> None:
         """Sleep until something ends, or it is time for the next look at the disk."""
-        pause = self.config.misc.loop_interval_s
+        pause = self.config.daemon.loop_interval_s
         if self.options.once and not self.running:
             pause = min(pause, 0.5)
         deadline = time.monotonic() + pause
@@ -247,7 +247,7 @@ class Scheduler:
         chain, records = self.queue.chain_now(subject), self.queue.step_store_of(subject)
         if self.reconciler.settle(subject, context):
             subject = type(subject)(records.find(subject.id) or subject.document)
-        policy = RetryPolicy(utc_now(), self.config.misc.max_retries)
+        policy = RetryPolicy(utc_now(), self.config.daemon.max_retries)
         due = planner.next_step(subject, chain, policy)
         if due is not None:
             return self._submit_step(subject, context, *due)
@@ -317,7 +317,7 @@ class Scheduler:
         level = logging.INFO if state is State.DONE else logging.WARNING
         log.log(level, "%s %s: %s%s", name, running.label, state, f" ({result.message})" if result.message else "")
         self.status.count(str(state), name, running.label, result.message)
-        if state is not State.FAILED or retries >= self.config.misc.max_retries:
+        if state is not State.FAILED or retries >= self.config.daemon.max_retries:
             self.alerts.step_ended(running.subject, running.label, state, result.message)
         self.store.jobs.update(
             task,
@@ -335,8 +335,8 @@ class Scheduler:
 
     def _not_before(self, state: State, retries: int) -> datetime | None:
         if state is State.FAILED:
-            return now_plus(self.config.misc.retry_delay_s * 2**retries)
-        return now_plus(self.config.misc.loop_interval_s) if state is State.WAITING else None
+            return now_plus(self.config.daemon.retry_delay_s * 2**retries)
+        return now_plus(self.config.daemon.loop_interval_s) if state is State.WAITING else None
 
     def _settle(self, subject: Subject) -> bool:
         """Nothing is due any more: pack an observation, sweep up; whether something runs for it now."""
@@ -360,7 +360,7 @@ class Scheduler:
 
     def _never_packed(self) -> set[str]:
         """Observations whose tarball could not be written again and again; left alone until the next start."""
-        return {name for name, failures in self._pack_failures.items() if failures > self.config.misc.max_retries}
+        return {name for name, failures in self._pack_failures.items() if failures > self.config.daemon.max_retries}
 
     def _packed(self, running: ActiveTask, value: object) -> None:
         if isinstance(value, BaseException):

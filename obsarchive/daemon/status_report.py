@@ -87,11 +87,11 @@ class StatusReport:
 
     def lacks_space(self) -> str | None:
         """Say which of the paths we write to is too full for new work, or None."""
-        wanted = self.config.misc.min_free_gb
+        wanted = self.config.daemon.min_free_gb
         for folder in (self.config.paths.archive, self.config.paths.tmp):
             free_gb = shutil.disk_usage(_existing(folder)).free / 1e9
             if free_gb < wanted:
-                return f"{folder} has {free_gb:.2f} GB free, misc.min_free_gb wants {wanted:g}"
+                return f"{folder} has {free_gb:.2f} GB free, daemon.min_free_gb wants {wanted:g}"
         return None
 
 

@@ -116,7 +116,7 @@ def test_a_night_is_reduced_and_shown(installed: Installed) -> None:
         config["telescope"][telescope]["detector_px"] = [128, 128]
     config["parallel"]["n_workers"] = 1  # each compiles for itself what the wheel brings
     config["calibration"] |= {"min_darks": 3, "min_flats": 2}
-    config["misc"] |= {"settle_time_s": 0, "loop_interval_s": 0.5}
+    config["daemon"] |= {"settle_time_s": 0, "loop_interval_s": 0.5}
     config["server"]["port"] = free_port()
     config["pipelines"].append({"class": "own.Own"})
     (installed.folder / "own.py").write_text(OWN_PIPELINE)  # where the commands are started

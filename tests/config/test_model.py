@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from obsarchive.config.model import Config, Nap, load
+from obsarchive.config.model import Config, QuietHours, load
 from obsarchive.errors import ConfigError
 
 SHIPPED = Path(__file__).parents[2] / "config.json"
@@ -106,6 +106,7 @@ def test_a_file_that_is_no_text(tmp_path):
     [
         ("paralel", "parallel"),
         ("parallel.n_worker", "n_workers"),
+        ("daemon.quiet_hour", "quiet_hours"),
         ("misc.naps", "nap"),
         ("misc.nap.begin", None),
         ("paths.raw.0", "path"),
@@ -131,7 +132,7 @@ def test_a_misspelt_key_is_named_with_its_nearest(tmp_path, path, nearest):
         ("paths.raw", [], "paths.raw: "),
         ("parallel.n_workers", "many", "parallel.n_workers: Input should be a valid integer"),
         ("parallel.n_workers", 0, "found 0"),
-        ("misc.archiving_start_date", "2015/02/30", "misc.archiving_start_date: "),
+        ("daemon.archiving_start_date", "2015/02/30", "daemon.archiving_start_date: "),
         ("misc.nap", {"start": "23:30"}, "misc.nap.stop: this key is needed"),
         ("misc.nap", {"start": "23:30Z", "stop": "04:00"}, "misc.nap.start: "),
         ("database.db", "a b", "database.db: "),
@@ -153,6 +154,25 @@ def test_a_wrong_value_is_explained(tmp_path, path, value, words):
     assert words in complaint(tmp_path, changed(path, value))
 
 
+def test_keys_of_earlier_versions_mean_the_same(tmp_path):
+    hours, recipient = {"start": "23:30", "stop": "04:00"}, {"programs": "all", "email": ["pi@example.org"]}
+    old = SMALL | {
+        "misc": {"nap": hours, "max_retries": 1},
+        "alerts": {"tell": [recipient], "gather_s": 5},
+    }
+    new = SMALL | {
+        "daemon": {"quiet_hours": hours, "max_retries": 1},
+        "alerts": {"recipients": [recipient], "batch_window_s": 5},
+    }
+    assert read(tmp_path, old) == read(tmp_path, new)
+    assert read(tmp_path, old).daemon.quiet_hours is not None
+
+
+def test_an_old_key_beside_the_new_one_is_refused(tmp_path):
+    text = complaint(tmp_path, SMALL | {"daemon": {"max_retries": 1}, "misc": {"max_retries": 2}})
+    assert text.endswith("misc: unknown key beside 'daemon', which means the same: give one of the two")
+
+
 def test_every_mistake_is_told_at_once(tmp_path):
     config = changed("parallel.n_worker", 3)
     config["server"] = {"port": 70000}
@@ -166,7 +186,7 @@ def test_help_may_stand_anywhere(tmp_path):
             return {"help": ["any", {"thing": 1}], **{key: with_help(inner) for key, inner in value.items()}}
         return [with_help(inner) for inner in value] if isinstance(value, list) else value
 
-    config = changed("misc.nap", {"start": "01:00", "stop": "02:00"})
+    config = changed("daemon.quiet_hours", {"start": "01:00", "stop": "02:00"})
     assert read(tmp_path, with_help(config)) == read(tmp_path, config)
 
 
@@ -220,11 +240,11 @@ def test_a_secret_in_the_file_is_refused_and_not_repeated(tmp_path, secret, word
     ],
 )
 def test_naps_also_over_midnight(start, stop, inside, outside):
-    nap = Nap(start=start, stop=stop, frame="UTC")
+    hours = QuietHours(start=start, stop=stop, frame="UTC")
 
     def covered(clock: str) -> bool:
         hour, minute = map(int, clock.split(":"))
-        return nap.covers(datetime(2026, 3, 14, hour, minute, tzinfo=UTC))
+        return hours.covers(datetime(2026, 3, 14, hour, minute, tzinfo=UTC))
 
     assert [clock for clock in inside + outside if covered(clock)] == inside
 
@@ -245,7 +265,7 @@ def test_local_naps_follow_the_clock_on_the_wall(monkeypatch, zone, utc, asleep)
     monkeypatch.setenv("TZ", zone)
     time.tzset()
     try:
-        assert Nap(start="23:30", stop="04:00").covers(datetime.fromisoformat(f"{utc}+00:00")) is asleep
+        assert QuietHours(start="23:30", stop="04:00").covers(datetime.fromisoformat(f"{utc}+00:00")) is asleep
     finally:
         monkeypatch.undo()
         time.tzset()
@@ -253,8 +273,8 @@ def test_local_naps_follow_the_clock_on_the_wall(monkeypatch, zone, utc, asleep)
 
 @given(st.times(), st.times(), st.datetimes(timezones=st.just(UTC)))
 def test_a_nap_and_its_complement_share_the_day(start, stop, now):
-    nap, rest = Nap(start=start, stop=stop, frame="UTC"), Nap(start=stop, stop=start, frame="UTC")
-    assert nap.covers(now) + rest.covers(now) == (start != stop)
+    hours, rest = QuietHours(start=start, stop=stop, frame="UTC"), QuietHours(start=stop, stop=start, frame="UTC")
+    assert hours.covers(now) + rest.covers(now) == (start != stop)
 
 
 # ------------------------------------------------------------------------------------- telescopes, digest
@@ -270,7 +290,7 @@ def test_the_date_chooses_the_telescope():
 
 def test_the_digest_follows_what_decides_on_pixels(tmp_path):
     before = read(tmp_path, SMALL).digest
-    assert read(tmp_path, changed("misc.loop_interval_s", 3)).digest == before
+    assert read(tmp_path, changed("daemon.loop_interval_s", 3)).digest == before
     assert read(tmp_path, changed("paths.tmp", "elsewhere")).digest == before
     assert read(tmp_path, changed("pipelines.0.settings", {"text": "x"})).digest != before
     assert read(tmp_path, changed("telescope.P60.plate_scale_arcsec", 0.044)).digest != before

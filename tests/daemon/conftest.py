@@ -129,7 +129,7 @@ def states(store: Store) -> dict[str, str]:
 CONFIG: dict[str, Any] = {
     "paths": {"raw": ["raw"], "archive": "archive", "tmp": "tmp", "logs": "logs"},
     "parallel": {"n_workers": 1, "job_timeout_s": 60},
-    "misc": {"settle_time_s": 0, "loop_interval_s": 0.5, "retry_delay_s": 0.2, "max_retries": 2, "min_free_gb": 0},
+    "daemon": {"settle_time_s": 0, "loop_interval_s": 0.5, "retry_delay_s": 0.2, "max_retries": 2, "min_free_gb": 0},
     "telescope": {
         "KPNO_2.1m": {
             "primary_m": 2.1,

@@ -38,7 +38,7 @@ def test_a_killed_database_comes_back_and_nothing_is_lost(site: Site) -> None:
 
 
 def test_killed_workers_cost_an_attempt_not_the_night(site: Site) -> None:
-    site.change(parallel={"n_workers": 2}, misc={"retry_delay_s": 2.0})
+    site.change(parallel={"n_workers": 2}, daemon={"retry_delay_s": 2.0})
     daemon = site.start("--once")
     wait_for_line(daemon, "calib.darks: enqueued")
     workers = [p for p in psutil.Process(daemon.pid).children() if "spawn_main" in " ".join(p.cmdline())]
@@ -52,7 +52,7 @@ def test_killed_workers_cost_an_attempt_not_the_night(site: Site) -> None:
 
 def test_what_workers_cannot_import_costs_a_step_not_the_workers(site: Site) -> None:
     chain = json.loads(site.config_file.read_text())["pipelines"]
-    site.change(pipelines=[*chain, {"class": "tests.daemon.homebound.Homebound"}], misc={"max_retries": 0})
+    site.change(pipelines=[*chain, {"class": "tests.daemon.homebound.Homebound"}], daemon={"max_retries": 0})
     site.run()
     states = site.states()
     assert states.items() >= EVERY_STEP_DONE.items()

@@ -83,7 +83,8 @@ def test_a_webhook_hears_of_its_programmes_and_events_once(store: Store, serve: 
     monkeypatch.setenv("HOOK", "a secret between the two of us")
     hook = serve(ThreadingHTTPServer, Webhook)
     url = f"http://127.0.0.1:{hook.server_port}/hook"
-    alerts = alerts_of(store, tell=[{"programs": ["4"], "webhook": url, "secret": {"env": "HOOK"}}], gather_s=60)
+    recipient = {"programs": ["4"], "webhook": url, "secret": {"env": "HOOK"}}
+    alerts = alerts_of(store, recipients=[recipient], batch_window_s=60)
     alerts.data_ready(OBS)
     alerts.data_ready(OBS)
     alerts.step_ended(OBS, "bright_star.reduce", State.FAILED, "disk full")
@@ -106,7 +107,7 @@ def test_what_is_not_delivered_is_tried_again_and_not_lost(store: Store, serve: 
     hook = serve(ThreadingHTTPServer, Webhook)
     hook.answers = [500, 302]
     url = f"http://127.0.0.1:{hook.server_port}/hook"
-    settings = {"tell": [{"programs": "all", "webhook": url}], "gather_s": 0.001}
+    settings = {"recipients": [{"programs": "all", "webhook": url}], "batch_window_s": 0.001}
     alerts = alerts_of(store, **settings)
     alerts.data_ready(OBS)
     now = utc_now() + timedelta(seconds=1)
@@ -119,14 +120,15 @@ def test_what_is_not_delivered_is_tried_again_and_not_lost(store: Store, serve: 
     after_a_restart.send(now)
     after_a_restart.send(now + timedelta(seconds=900))
     assert len(hook.heard) == 3
-    nobody = alerts_of(store, tell=[{"programs": "all", "webhook": "http://127.0.0.1:9/"}], gather_s=0.001)
+    nobody = alerts_of(store, recipients=[{"programs": "all", "webhook": "http://127.0.0.1:9/"}], batch_window_s=0.001)
     nobody.send(now)
 
 
 def test_a_letter_tells_in_words(store: Store, serve: Any) -> None:
     post = serve(socketserver.ThreadingTCPServer, Letterbox)
     mail = {"host": "127.0.0.1", "port": post.server_address[1], "sender": "archive@example.org"}
-    alerts = alerts_of(store, tell=[{"programs": "all", "email": ["pi@example.org"]}], mail=mail, gather_s=0.001)
+    recipient = {"programs": "all", "email": ["pi@example.org"]}
+    alerts = alerts_of(store, recipients=[recipient], mail=mail, batch_window_s=0.001)
     alerts.data_ready(OBS)
     alerts.step_ended(OBS, "bright_star.reduce", State.FAILED, "disk full\nBcc: y@x")
     alerts.send(utc_now() + timedelta(seconds=1))

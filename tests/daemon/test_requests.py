@@ -58,12 +58,12 @@ def test_wishes_are_granted_and_told(site: Site, receiver: ThreadingHTTPServer) 
     other.mkdir()
     for path in [*site.night.glob("dark_*"), *site.night.glob("flat_*")]:
         shutil.copy(path, other)
-    tell = {
+    recipient = {
         "programs": "all",
         "events": ["new data", "rejected"],
         "webhook": f"http://127.0.0.1:{receiver.server_port}/",
     }
-    site.change(alerts={"tell": [tell], "gather_s": 0.1})
+    site.change(alerts={"recipients": [recipient], "batch_window_s": 0.1})
     site.run()
     name = site.observation("HIP_1")
     assert origin(site) == "own"

@@ -50,7 +50,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("courtyard")
     (folder / "courtyard.py").write_text(MODULE)
     config = json.loads(CONFIGURATION)
-    config["misc"] = {"loop_interval_s": 0.3, "settle_time_s": 0.2, "min_free_gb": 0, "max_retries": 0}
+    config["daemon"] = {"loop_interval_s": 0.3, "settle_time_s": 0.2, "min_free_gb": 0, "max_retries": 0}
     config["server"] = {"port": 0}
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "data" / "raw" / "20260314").mkdir(parents=True)

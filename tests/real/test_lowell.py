@@ -40,7 +40,7 @@ def configuration(folder: Path) -> dict[str, Any]:
             "logs": str(folder / "logs"),
         },
         "parallel": {"n_workers": 2, "memory_limit_gb": 1.5, "job_timeout_s": 240},
-        "misc": {"loop_interval_s": 0.3, "settle_time_s": 0.2, "max_retries": 0, "min_free_gb": 0},
+        "daemon": {"loop_interval_s": 0.3, "settle_time_s": 0.2, "max_retries": 0, "min_free_gb": 0},
         "telescope": {
             "Lowell_42in": {
                 "cameras": ["NASA42"],

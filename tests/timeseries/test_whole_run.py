@@ -64,7 +64,7 @@ def write_files(folder: Path, url: str, tom_url: str, label: str = "SIM") -> Pat
             {
                 "paths": {"raw": ["raw"], "archive": "archive", "tmp": "tmp", "logs": "logs"},
                 "pipelines": [{"class": "pipelines.night.Calibration"}],
-                "misc": {"loop_interval_s": 0.5},
+                "daemon": {"loop_interval_s": 0.5},
                 "intake": {"download": "data_download.yaml", "every_h": 0.0003, "max_parallel": 2},
             }
         )

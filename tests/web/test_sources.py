@@ -502,7 +502,7 @@ def test_the_interface_for_programs(sources, as_user) -> None:
 
 def test_without_services_nothing_outside_is_asked(sources, as_user) -> None:
     page = as_user("ana").get(f"/source/{sources.event}").text
-    assert "asks no catalogue service" in page
+    assert "No catalogue service is configured" in page
     assert "hx-get" not in page
     assert "data-sky" not in page
     assert as_user("ana").get(f"/source/{sources.event}/matches").status_code == 404
