@@ -125,7 +125,7 @@ def _quality_plot(work: Workspace, best_fraction: float) -> bytes:
 def _table(ranking: FrameRanking, measures: list[FrameMeasure], origins: Float64Array) -> bytes:
     """Measurements of the frames, best first, then the rejected ones."""
     comments = [
-        "Frames in the order of their quality; those left out follow, with the reason.",
+        "Frames in the order of their quality; rejected ones follow, with the reason.",
         "quality: peak of the guide star [ADU]; x, y: its position in the raw frame, 0-based [pixel];",
         "snr: of its core; flux, background: [ADU], [ADU/pixel].",
         "frame      quality        snr           flux          x          y   background  left_out",

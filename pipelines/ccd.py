@@ -50,6 +50,6 @@ class CcdStack(Pipeline):
 
     @step(makes=[*PREVIEWS, "preview/{id}_shifts.png"], after=["stack"], settings=FieldPreviewSettings)
     def preview(self, work: Workspace) -> dict[str, Any]:
-        """Make previews of the stack, and a plot of how the exposures lie on each other."""
+        """Make previews of the stack, and a plot of the shifts between the exposures."""
         work.publish("preview/{id}_shifts.png", shift_plot(work))
         return publish_previews(work, "{id}_stack.fits", SCALE)

@@ -150,7 +150,7 @@ def _halves(work: Workspace) -> tuple[tuple[FloatArray, FloatArray], float]:
     """Two means of the frames without sky, and the sky."""
     mean, header = work.read("{id}_registered.fits")
     if header["NCOMBINE"] < 2:
-        raise Unprocessable("a single frame: its noise cannot be told from the object, nothing is deconvolved")
+        raise Unprocessable("a single frame: its noise cannot be distinguished from the object, nothing is deconvolved")
     sky = sky_below(mean)
     first, second = (work.read("{id}_registered.fits", f"HALF{i}")[0] - np.float32(sky) for i in (1, 2))
     return (first, second), sky
@@ -234,7 +234,7 @@ def _object_part(work: Workspace, shape: tuple[int, ...], most_px: float = np.in
 def _table(found: Registered) -> bytes:
     """Shifts of the frames, sharpest first, then the rejected ones."""
     comments = [
-        "Frames in the order of their sharpness; those left out follow, with the reason.",
+        "Frames in the order of their sharpness; rejected ones follow, with the reason.",
         "dy, dx: shift that moves the frame onto the others [raw pixel]; sharpness: 1 for the usual;",
         "light: of the object, 1 for the usual.",
         "frame  sharpness      light         dy         dx  left_out",

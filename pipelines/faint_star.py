@@ -146,7 +146,7 @@ def shift_plot(work: Workspace) -> bytes:
 def table(found: Registered) -> bytes:
     """Return the shifts of the frames as text, best first, then the rejected ones."""
     comments = [
-        "Frames in the order of their quality; those left out follow, with the reason.",
+        "Frames in the order of their quality; rejected ones follow, with the reason.",
         "dy, dx: shift that moves the frame onto the others [raw pixel]; error: of either of them [raw pixel];",
         "quality: correlation with the mean of all frames; light: of the star, 1 for the usual amount.",
         "frame         dy         dx      error    quality      light  left_out",

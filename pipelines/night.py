@@ -140,7 +140,7 @@ class _NightMasters:
                 with self.work.frames(self.kind, [path]) as frames:
                     shapes[path] = frames.shape
             except BadRawData as err:
-                log.warning("%s left out: %s", path.name, err)
+                log.warning("%s rejected: %s", path.name, err)
                 self.excluded.append({"file": path.name, "reason": str(err)})
         if not shapes:
             return []

@@ -41,7 +41,7 @@
     apply();
   }
 
-  // The filter box narrows the light table while one types, as the server does for the same address.
+  // The filter box narrows the night page while one types, as the server does for the same address.
   const filter = one("[data-live-filter]");
   const narrow = () => {
     const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
@@ -69,7 +69,7 @@
     }
   };
   if (filter && one("[data-light-table]")) {
-    // Cards that the server left out cannot come back by typing: ask the server then.
+    // Cards that the server filtered out cannot come back by typing: fetch the page then.
     const complete = filter.value === "";
     filter.addEventListener("input", () => (complete ? narrow() : undefined));
     filter.addEventListener("change", () => (complete ? undefined : filter.form.requestSubmit()));
@@ -127,7 +127,7 @@
     section.addEventListener("toggle", () => htmx.trigger(one("[hx-get]", section), "opened"), { once: true });
   }
 
-  // The sky is asked for when somebody wants to see it, and told when there is none.
+  // The sky image is loaded when the section is opened; a message says when there is none.
   for (const section of all("details[data-sky]")) {
     section.addEventListener(
       "toggle",
@@ -158,14 +158,14 @@
       play.setAttribute("aria-pressed", "false");
     };
     movie.addEventListener("click", (event) => {
-      const wish = event.target.dataset.do;
-      if (wish === "play" && !timer) {
+      const action = event.target.dataset.do;
+      if (action === "play" && !timer) {
         timer = setInterval(() => show(1), 300);
         play.textContent = "Pause";
         play.setAttribute("aria-pressed", "true");
-      } else if (wish) {
+      } else if (action) {
         stop();
-        if (wish !== "play") show(wish === "on" ? 1 : -1);
+        if (action !== "play") show(action === "on" ? 1 : -1);
       }
     });
     show(0);
@@ -197,7 +197,7 @@
     }
   }
 
-  // A page that shows something under way asks whether it is out of date, and takes over what changed.
+  // A page that shows running work polls whether it is out of date, and replaces what changed.
   const live = one("main[data-live]");
   if (live) {
     const quick = 4000;
@@ -233,7 +233,7 @@
         settle();
       }
     };
-    const ask = async () => {
+    const poll = async () => {
       if (Date.now() > endless) return;
       if (!document.hidden) {
         try {
@@ -254,10 +254,10 @@
           pause = slow;
         }
       }
-      setTimeout(ask, pause);
+      setTimeout(poll, pause);
     };
     addEventListener("visibilitychange", () => (pause = quick));
-    ask();
+    poll();
   }
 
   const visibleCards = () => all(".card").filter((card) => card.offsetParent !== null);

@@ -167,7 +167,7 @@
     const sorted = [...items].sort((a, b) => a.x - b.x);
     const shown = () => sorted.filter((item) => !hidden.has(item.group));
     const [first, last] = [sorted[0]?.x, sorted.at(-1)?.x];
-    // All of it with a margin, unless somebody zooms in.
+    // The whole range with a margin, unless the user zooms in.
     let view = [first, last];
     const across = (_, low, high) => (view = low > first || high < last ? [low, high] : range([first, last]));
     const within = () => {

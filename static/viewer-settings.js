@@ -1,4 +1,4 @@
-// Read before JS9: where its parts lie, and that it asks no helper of anybody.
+// Read before JS9: the paths of its parts; it contacts no helper server.
 "use strict";
 
 var JS9Prefs = {

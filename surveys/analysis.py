@@ -20,7 +20,7 @@ from surveys.parameters import Configured, Parameters
 from surveys.periods import METHODS, find_period
 from surveys.properties import Properties
 from surveys.quality import QualityChecker
-from surveys.simulator import Simulator, recovers, told
+from surveys.simulator import Simulator, injection_document, recovers
 from surveys.source import Source, UniqueList
 
 log = logging.getLogger(__name__)
@@ -135,7 +135,7 @@ class Analysis(Configured):
             processed = self.finder.process(self.checker.check(injected))
             found = self.finder.detect(processed)
             recovered = recovers(found, truth, processed.columns["mjd"])
-            injections.append(told(truth, recovered, found))
+            injections.append(injection_document(truth, recovered, found))
             for detection in found:
                 detection.simulated, detection.sim_pars = True, injections[-1]
             source.detections += found
@@ -143,7 +143,7 @@ class Analysis(Configured):
             source.properties.extra["injections"] = injections
 
     def search_period(self, source: Source) -> None:
-        """Note the best period in the properties of a source, if it has enough epochs."""
+        """Store the best period in the properties of a source, if it has enough epochs."""
         if not source.processed_lightcurves:
             return
         parts = [_good_magnitudes([curve]) for curve in source.processed_lightcurves]

@@ -136,12 +136,12 @@ class Catalog(Configured):
 
     def _find_columns(self, names: Sequence[str]) -> dict[str, str]:
         """Return the names of the columns that are used, by their meaning."""
-        asked: dict[str, str | None] = {what: self.pars[f"{what}_column"] for what in KNOWN}
+        requested: dict[str, str | None] = {what: self.pars[f"{what}_column"] for what in KNOWN}
         preferred = self.pars.preferred_mag
-        if preferred and not asked["mag"]:
-            asked["mag"] = PREFERRED.get(preferred.lower(), preferred)
+        if preferred and not requested["mag"]:
+            requested["mag"] = PREFERRED.get(preferred.lower(), preferred)
         try:
-            return find_columns(names, asked)
+            return find_columns(names, requested)
         except ConfigError as err:
             raise ConfigError(f"{self.path}: {err}") from err
 
@@ -149,7 +149,7 @@ class Catalog(Configured):
         """Select the rows that have a name and a position, pass the cut, and are the first of their name."""
         keep = np.isfinite(values["ra"]) & (np.abs(values["dec"]) <= 90) & (values["name"] != "")
         if not keep.all():
-            log.warning("%s: %d rows without a name or place are left out", self.path, int((~keep).sum()))
+            log.warning("%s: %d rows without a name or position are skipped", self.path, int((~keep).sum()))
         if self.pars.where:
             for name in names_in(self.pars.where):
                 if name in values:
@@ -162,7 +162,7 @@ class Catalog(Configured):
         _, first = np.unique(names, return_index=True)
         if len(first) < len(rows):
             again = np.delete(names, first)[:MOST_DUPLICATES].tolist()
-            log.warning("%s: %d names occur again and are left out: %s …", self.path, len(rows) - len(first), again)
+            log.warning("%s: %d names occur again and are skipped: %s …", self.path, len(rows) - len(first), again)
             rows = rows[np.sort(first)]
         self._rows = rows
         self._values = {what: own[rows] for what, own in values.items()}
@@ -188,8 +188,8 @@ class Catalog(Configured):
 
     @cached_property
     def _aliases(self) -> list[NDArray[Any]]:
-        asked = self.pars.alias_column
-        columns = [] if asked is None else [asked] if isinstance(asked, str) else list(asked)
+        requested = self.pars.alias_column
+        columns = [] if requested is None else [requested] if isinstance(requested, str) else list(requested)
         return [as_names(self._extra(column)) for column in columns]
 
     def _extra(self, column: str) -> NDArray[Any]:
@@ -222,12 +222,12 @@ class Catalog(Configured):
         return self._moved(slice(None), obstime)
 
     def _moved(self, which: Any, obstime: datetime | float | None) -> tuple[Floats, Floats]:
-        place = self._values["ra"][which], self._values["dec"][which]
+        position = self._values["ra"][which], self._values["dec"][which]
         if obstime is None or "pmra" not in self._values or "pmdec" not in self._values:
-            return place
+            return position
         year = julian_year(mjd_of(obstime)) if isinstance(obstime, datetime) else float(obstime)
         return apply_proper_motion(
-            place, (self._values["pmra"][which], self._values["pmdec"][which]), year - self.epoch
+            position, (self._values["pmra"][which], self._values["pmdec"][which]), year - self.epoch
         )
 
     @property
@@ -235,10 +235,10 @@ class Catalog(Configured):
         """Julian year of the coordinates: as configured, from the column ``ref_epoch``, or that of Gaia EDR3."""
         if self.pars.epoch is not None:
             return float(self.pars.epoch)
-        return self._told_epoch
+        return self._stated_epoch
 
     @cached_property
-    def _told_epoch(self) -> float:
+    def _stated_epoch(self) -> float:
         self.load()
         named = [] if self._table is None else [name for name in self._table.names if name.lower() == "ref_epoch"]
         return float(self._extra(named[0])[0]) if named and len(self._rows) else EDR3_EPOCH

@@ -13,12 +13,12 @@ FOLDERS = (Path(), Path("configs"))
 SUFFIXES = ("", ".yaml", ".yml", ".cfg")
 
 
-def find_file(asked: str | bool, project: str | None) -> Path | None:
+def find_file(requested: str | bool, project: str | None) -> Path | None:
     """Return the path of a configuration file.
 
     Parameters
     ----------
-    asked : str or bool
+    requested : str or bool
         A path, or the name of a file in the working directory or in ``configs``; True: the file of the project, if it
         exists.
     project : str or None
@@ -34,11 +34,11 @@ def find_file(asked: str | bool, project: str | None) -> Path | None:
     ConfigError
         The named file does not exist.
     """
-    if isinstance(asked, str):
-        path = Path(asked).expanduser()
-        found = path if path.is_absolute() and path.is_file() else next(_candidates(asked), None)
+    if isinstance(requested, str):
+        path = Path(requested).expanduser()
+        found = path if path.is_absolute() and path.is_file() else next(_candidates(requested), None)
         if found is None:
-            raise ConfigError(f"{asked}: no such file, neither here nor in {FOLDERS[1].absolute()}")
+            raise ConfigError(f"{requested}: no such file, neither here nor in {FOLDERS[1].absolute()}")
         return found
     return next(_candidates(project), None) if project else None
 
@@ -52,12 +52,12 @@ def _candidates(name: str) -> Iterator[Path]:
             yield from (path for path in sorted(folder.iterdir()) if path.name.lower() in wanted and path.is_file())
 
 
-def read_section(asked: str | bool, project: str | None, key: str) -> dict[str, Any]:
+def read_section(requested: str | bool, project: str | None, key: str) -> dict[str, Any]:
     """Return one section of a configuration file.
 
     Parameters
     ----------
-    asked, project
+    requested, project
         The file, as of `find_file`.
     key : str
         Name of the section.
@@ -72,7 +72,7 @@ def read_section(asked: str | bool, project: str | None, key: str) -> dict[str, 
     ConfigError
         The named file does not exist, is no YAML, or has an unknown section.
     """
-    path = find_file(asked, project)
+    path = find_file(requested, project)
     if path is None:
         return {}
     from obsarchive.config import yaml_files  # late: it imports pydantic

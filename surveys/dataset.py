@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from obsarchive.errors import ArchiveError
 from obsarchive.science.astrometry.times import MJD_1970
 from obsarchive.science.light_curves.light_curve import Baseline, quiescent_level
-from surveys.formats.hdf5_light_curves import Columns, PhotometryFile, Record, checksum, ra_degree
+from surveys.formats.hdf5_light_curves import Columns, PhotometryFile, Record, checksum, ra_zone
 from surveys.formats.photometry_columns import known, map_columns, mjds_of
 from surveys.parameters import legalize
 from surveys.plots import draw_photometry
@@ -97,7 +97,7 @@ class DatasetMixin:
             return self._filename
         if not self.observatory or self.altdata.get("ra") is None:
             raise ArchiveError(f"data of {self.source_name or 'no source'} need an observatory and a source to be kept")
-        return f"{self.observatory}_photometry_RA{ra_degree(float(self.altdata['ra'])):03d}{self.suffix}.h5"
+        return f"{self.observatory}_photometry_RA{ra_zone(float(self.altdata['ra'])):03d}{self.suffix}.h5"
 
     @property
     def filekey(self) -> str:
@@ -178,7 +178,7 @@ class DatasetMixin:
         if not self.filekey:
             keys = file.keys()
             if len(keys) != 1:
-                raise ArchiveError(f"{path} holds {len(keys)} datasets: say which by filekey= ({', '.join(keys[:5])})")
+                raise ArchiveError(f"{path} holds {len(keys)} datasets: select one by filekey= ({', '.join(keys[:5])})")
             self._filekey = keys[0]
         record = file.read(self.filekey)
         self._data, self.altdata = record.columns, {**self.altdata, **record.altdata}
@@ -202,7 +202,7 @@ class DatasetMixin:
             raise ArchiveError(f"{path}: data are kept in HDF5; write other formats by surveys.export")
         file = PhotometryFile(path)
         if not overwrite and self.filekey in set(file.keys()):
-            raise ArchiveError(f"{path} holds {self.filekey!r} already: say overwrite=True to replace it")
+            raise ArchiveError(f"{path} holds {self.filekey!r} already: set overwrite=True to replace it")
         file.write({self.filekey: self.record})
 
     def delete_data_from_disk(self) -> None:
@@ -313,7 +313,7 @@ class Lightcurve(DatasetMixin):
     ) -> None:
         super().__init__(data, altdata, source=source, observatory=observatory, filename=filename, filekey=filekey)
         self.project = project or str(self.altdata.get("project", ""))
-        self.quiet: Baseline | None = None
+        self.quiescent: Baseline | None = None
 
     @property
     def folder(self) -> Path:

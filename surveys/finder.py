@@ -67,7 +67,7 @@ class Finder(Configured):
     def level(self, lightcurve: Lightcurve) -> Baseline:
         """Return the quiescent level of a light curve: measured, or the configured baseline, which has no scatter."""
         if self.pars.baseline is None:
-            return lightcurve.level if lightcurve.quiet is None else lightcurve.quiet
+            return lightcurve.level if lightcurve.quiescent is None else lightcurve.quiescent
         return Baseline(self.pars.baseline, 0.0, len(lightcurve))
 
     def process(self, lightcurve: Lightcurve) -> Lightcurve:
@@ -78,7 +78,7 @@ class Finder(Configured):
         softened = level if level.rms > 0 else Baseline(level.mean, float(np.nanmedian(columns["flux_err"])), level.n)
         added = {"snr": snr.astype(np.float32), "dmag": delta_magnitude(columns["flux"], softened).astype(np.float32)}
         processed = lightcurve.with_columns({**columns, **added}, was_processed=True)
-        processed.quiet = level
+        processed.quiescent = level
         return processed
 
     def detect(self, lightcurve: Lightcurve) -> list[Detection]:
@@ -101,29 +101,27 @@ class Finder(Configured):
         columns, level = lightcurve.columns, self.level(lightcurve)
         deviation = columns["flux"] - level.mean
         noise = np.fmax(np.nan_to_num(columns["flux_err"], nan=0.0), level.rms)
-        places = np.flatnonzero(good & (noise > 0))
-        if len(places) < 2 * self.pars.min_epochs:
+        rows = np.flatnonzero(good & (noise > 0))
+        if len(rows) < 2 * self.pars.min_epochs:
             return []
-        mjd = columns["mjd"][places]
+        mjd = columns["mjd"][rows]
         matched = matched_filter(
             mjd,
-            deviation[places],
-            noise[places],
+            deviation[rows],
+            noise[rows],
             template_widths(mjd, self.pars.filter_longest),
             self.pars.filter_shape,
         )
         threshold = self.pars.filter_threshold
-        everything = np.ones(len(places), bool)
+        everything = np.ones(len(rows), bool)
         events = find_events(matched.score, everything, threshold, threshold / 2)
-        return [self._spread(event, matched, mjd, places) for event in events]
+        return [self._spread(event, matched, mjd, rows) for event in events]
 
-    def _spread(self, event: Event, matched: Matched, mjd: np.ndarray, places: np.ndarray) -> Found:
+    def _spread(self, event: Event, matched: Matched, mjd: np.ndarray, rows: np.ndarray) -> Found:
         """Return the event with the epochs that lie within twice the width of its template."""
         width = float(matched.width_d[event.peak])
         inside = np.flatnonzero(np.abs(mjd - mjd[event.peak]) <= 2 * width)
-        whole = Event(
-            int(places[inside[0]]), int(places[inside[-1]]) + 1, int(places[event.peak]), event.score, len(inside)
-        )
+        whole = Event(int(rows[inside[0]]), int(rows[inside[-1]]) + 1, int(rows[event.peak]), event.score, len(inside))
         return whole, "matched filter", width, float(matched.amplitude[event.peak])
 
     def _detection(

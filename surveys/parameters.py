@@ -318,9 +318,9 @@ class Parameters(metaclass=_Completed):
         key = self.cfg_key or self.default_cfg_key
         if "cfg_file" in kwargs and self.cfg_file is None:
             self.cfg_file = False  # None means "not given" when it is handed on, and False "no file"
-        asked = self.cfg_file if "cfg_file" in kwargs else True
-        if key and asked is not False:
-            self.apply(self.section(read_section(asked, self.project, key)))
+        requested = self.cfg_file if "cfg_file" in kwargs else True
+        if key and requested is not False:
+            self.apply(self.section(read_section(requested, self.project, key)))
         self.apply(given)
 
     def section(self, values: dict[str, Any]) -> dict[str, Any]:

@@ -55,11 +55,11 @@ class QualityChecker(Configured):
         known = np.isfinite(offset)
         off = np.zeros(len(offset), bool)
         if known.sum() >= self.pars.min_epochs:
-            usual = float(np.median(offset[known]))
-            spread = MAD_TO_SIGMA * float(np.median(np.abs(offset[known] - usual)))
+            typical = float(np.median(offset[known]))
+            spread = MAD_TO_SIGMA * float(np.median(np.abs(offset[known] - typical)))
             # rounded positions may have no scatter, and then any offset would be bad
             if spread > 0:
-                off |= offset - usual > self.pars.offset_threshold * spread
+                off |= offset - typical > self.pars.offset_threshold * spread
         if self.pars.max_offset > 0:
             off |= offset > self.pars.max_offset
         return off

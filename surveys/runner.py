@@ -21,9 +21,9 @@ from surveys.database import find_config
 from surveys.dataset import Document
 from surveys.histograms import Histogram
 from surveys.histograms.file import HistogramFile
-from surveys.observatory.base import bin_of, reason_of
+from surveys.observatory.base import reason_of, zone_of
 from surveys.source import Source
-from surveys.worker import Bin, ZoneRecord, work_on
+from surveys.worker import Zone, ZoneRecord, work_on
 
 if TYPE_CHECKING:
     from surveys.project import Project
@@ -60,7 +60,7 @@ class Run:
         self.failures: list[tuple[str, str]] = []
         self._bar = Bar(f"project {project.name}")
         self._n_due = 0
-        self._n_seen = self._n_told = 0
+        self._n_seen = self._n_reported = 0
         self._next_note = 0.0
         self._histogram = Histogram()
         self._histogram_file = HistogramFile(project.histogram_path, self.locks / "histogram")
@@ -72,21 +72,21 @@ class Run:
         due = self._due(chosen)
         self._n_due = len(due)
         self._warn_of_others()
-        bins: dict[int, list[int]] = {}
+        zones: dict[int, list[int]] = {}
         ra, _ = catalog.places()
         for i in due:
-            bins.setdefault(bin_of({"ra": ra[i]}), []).append(i)
+            zones.setdefault(zone_of({"ra": ra[i]}), []).append(i)
         with ExitStack() as stack:
             each = self._workers(stack) if due and self._works else run_locally
-            waiting = sorted(bins)
+            waiting = sorted(zones)
             while waiting:
                 batch: list[int] = []
-                with self._locked(waiting, bins) as mine:
-                    for degree in mine:
-                        batch += bins[degree]
+                with self._locked(waiting, zones) as mine:
+                    for zone in mine:
+                        batch += zones[zone]
                     if mine:
                         self._batch(batch, each)
-                waiting = [degree for degree in waiting if degree not in mine]
+                waiting = [zone for zone in waiting if zone not in mine]
                 if waiting and not mine:
                     time.sleep(WAIT_S)  # the remaining zones are locked by other processes
             if "analyze" in self.stages:
@@ -131,18 +131,18 @@ class Run:
         return stack.enter_context(Cluster(parallel, config.paths.tmp if config else self.recipe.root / ".tmp")).each
 
     @contextmanager
-    def _locked(self, waiting: Sequence[int], bins: dict[int, list[int]]) -> Iterator[list[int]]:
+    def _locked(self, waiting: Sequence[int], zones: dict[int, list[int]]) -> Iterator[list[int]]:
         """Lock enough RA zones for a batch; those that other processes hold are skipped."""
         mine: list[int] = []
         with ExitStack() as held:
             n = 0
-            for degree in waiting:
-                lock = FileLock(self.locks / f"RA{degree:03d}")
+            for zone in waiting:
+                lock = FileLock(self.locks / f"RA{zone:03d}")
                 if not lock.try_acquire(fcntl.LOCK_EX):
                     continue
                 held.callback(lock.release)
-                mine.append(degree)
-                n += len(bins[degree])
+                mine.append(zone)
+                n += len(zones[zone])
                 if n >= self.project.pars.batch_size:
                     break
             yield mine
@@ -158,11 +158,11 @@ class Run:
             records = []
             for record in self._worked(rows, each):
                 records.append(record)
-                self._tell(len(record.results.names))
+                self._report_progress(len(record.results.names))
             self._commit(records)
         self._n_seen += len(indices)
-        self._n_told, self._next_note = self._n_seen * self._parts, 0.0
-        self._tell(0)
+        self._n_reported, self._next_note = self._n_seen * self._parts, 0.0
+        self._report_progress(0)
         self._histogram_file.add(self._histogram)
         self._histogram = Histogram()
 
@@ -176,13 +176,13 @@ class Run:
         """Number of units of progress for a source: one for each download, and one for the rest."""
         return self._works + ("fetch" in self.stages) * len(self.recipe.observatories)
 
-    def _tell(self, n_parts: int) -> None:
+    def _report_progress(self, n_parts: int) -> None:
         """Report progress at intervals; `n_parts` more units of it are done."""
-        self._n_told += n_parts
+        self._n_reported += n_parts
         if time.monotonic() < self._next_note:
             return
         self._next_note = time.monotonic() + NOTE_S
-        fraction = self._n_told / max(1, self._n_due * self._parts)
+        fraction = self._n_reported / max(1, self._n_due * self._parts)
         text = f"{self._n_seen} of {self._n_due} sources, {self.detections} events, {len(self.failures)} failed"
         self._bar.show(fraction, text)
         self.surveys.note_run(self.recipe.run, {"progress": fraction, "text": text})
@@ -207,8 +207,8 @@ class Run:
         for row in rows:
             other = known.get(row["name"])
             if other and _apart_arcsec(row, other) > FAR_ARCSEC:
-                place = f"{other['ra_deg']:.4f} {other['dec_deg']:+.4f}"
-                reason = f"another project has a source of this name at {place}: give one of them another name"
+                position = f"{other['ra_deg']:.4f} {other['dec_deg']:+.4f}"
+                reason = f"another project has a source of this name at {position}: give one of them another name"
                 log.warning("%s: %s", row["name"], reason)
                 self.failures.append((row["name"], reason))
                 continue
@@ -222,9 +222,9 @@ class Run:
     def _fetch(self, rows: Sequence[dict[str, Any]]) -> None:
         for observatory in self.recipe.observatories:
             missing = observatory.missing(rows, self.retry_failed)
-            self._tell(len(rows) - len(missing))
+            self._report_progress(len(rows) - len(missing))
             for row, raw in observatory.fetch(missing):
-                self._tell(1)
+                self._report_progress(1)
                 if isinstance(raw, Exception):
                     self.failures.append((str(row["name"]), f"{observatory.name}: {reason_of(raw)}"))
                 else:
@@ -239,19 +239,19 @@ class Run:
             if found["observatory"] in ours:
                 raw.setdefault(found["source_name"], []).append(found)
         tasks = [
-            Bin(self.recipe, group, {str(row["name"]): raw[str(row["name"])] for row in group})
-            for group in _by_bin(row for row in rows if str(row["name"]) in raw)
+            Zone(self.recipe, group, {str(row["name"]): raw[str(row["name"])] for row in group})
+            for group in _by_zone(row for row in rows if str(row["name"]) in raw)
         ]
         yield from self._each(tasks, each)
 
-    def _each(self, tasks: Sequence[Bin], each: Runner) -> Iterator[ZoneRecord]:
+    def _each(self, tasks: Sequence[Zone], each: Runner) -> Iterator[ZoneRecord]:
         for number, result in each(work_on, tasks):
             if isinstance(result, ArchiveError) and each is run_locally:
                 raise result
             if isinstance(result, Exception):
-                degree = bin_of(tasks[number].rows[0])
+                zone = zone_of(tasks[number].rows[0])
                 raise ArchiveError(
-                    f"{self.recipe.run}: the work on RA {degree} was lost: {result}; run it again"
+                    f"{self.recipe.run}: the work on RA {zone} was lost: {result}; run it again"
                 ) from result
             yield result.record
 
@@ -274,21 +274,21 @@ class Run:
     def _count(self, names: set[str], each: Runner) -> Iterator[Histogram]:
         """Yield histograms of the light curves of finished sources."""
         catalog = self.project.catalog
-        groups = _by_bin(catalog.get_row(name) for name in sorted(names) if name in catalog)
-        for record in self._each([Bin(self.recipe, group, {}, only_count=True) for group in groups], each):
+        groups = _by_zone(catalog.get_row(name) for name in sorted(names) if name in catalog)
+        for record in self._each([Zone(self.recipe, group, {}, only_count=True) for group in groups], each):
             if record.histogram is not None:
                 yield record.histogram
 
 
-def _by_bin(rows: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+def _by_zone(rows: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     """Return sources grouped by RA zone."""
     groups: dict[int, list[dict[str, Any]]] = {}
     for row in rows:
-        groups.setdefault(bin_of(row), []).append(row)
+        groups.setdefault(zone_of(row), []).append(row)
     return list(groups.values())
 
 
 def _apart_arcsec(row: dict[str, Any], other: Document) -> float:
-    place = other["ra_deg"], other["dec_deg"]
-    east, north = tangent_plane_offsets(np.array([row["ra"]]), np.array([row["dec"]]), place)
+    position = other["ra_deg"], other["dec_deg"]
+    east, north = tangent_plane_offsets(np.array([row["ra"]]), np.array([row["dec"]]), position)
     return float(np.hypot(east[0], north[0]))

@@ -110,10 +110,10 @@ class Simulator(Configured):
             Parameters of the event.
         """
         columns = lightcurve.columns
-        place = (
+        position = (
             f"{self.pars.seed}/{lightcurve.source_name}/{lightcurve.observatory}/{lightcurve.series_number}/{number}"
         )
-        rng = np.random.default_rng(seed_of(place))
+        rng = np.random.default_rng(seed_of(position))
         level, mjd = lightcurve.level, columns["mjd"]
         duration = _log_uniform(rng, self.pars.duration_range)
         amplitude = _log_uniform(rng, self.pars.amplitude_range)
@@ -251,7 +251,7 @@ def efficiency(injections: Iterable[Mapping[str, Any]], n_amplitude: int = 8, n_
     return Efficiency(edges[0], edges[1], injected.astype(np.int64), seen.astype(np.int64))
 
 
-def told(truth: Injection, recovered: bool, detections: Sequence[Detection]) -> dict[str, Any]:
+def injection_document(truth: Injection, recovered: bool, detections: Sequence[Detection]) -> dict[str, Any]:
     """Return an injection and its recovery as a document.
 
     Parameters

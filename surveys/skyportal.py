@@ -62,12 +62,12 @@ def series_name(curve: Lightcurve) -> str:
 def metadata_of(curve: Lightcurve) -> dict[str, Any]:
     """Return the metadata of a series; SkyPortal refuses unknown keys."""
     columns = curve.columns
-    place = {key: _middle(columns.get(key), curve.altdata.get(key)) for key in ("ra", "dec")}
+    position = {key: _middle(columns.get(key), curve.altdata.get(key)) for key in ("ra", "dec")}
     return {
         "series_name": series_name(curve),
         "series_obj_id": plain_name(curve.source_name),
         "exp_time": _middle(columns.get("exptime"), None),
-        **place,
+        **position,
         "filter": filter_of(curve.observatory, curve.filter),
         "time_stamp_alignment": TIME_STAMP,
     }

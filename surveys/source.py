@@ -118,10 +118,10 @@ class Source:
     def from_document(cls, document: Mapping[str, Any]) -> Self:
         """Return the source of a document."""
         facts = {key: document[key] for key in FACTS if key in document}
-        place = document["ra_deg"], document["dec_deg"]
+        position = document["ra_deg"], document["dec_deg"]
         projects = document.get("projects") or [""]
         mag, mag_err = document.get("mag"), document.get("mag_err")
-        return cls(document["_id"], *place, mag, mag_err, projects[0], **facts)
+        return cls(document["_id"], *position, mag, mag_err, projects[0], **facts)
 
     def _documents(self, kind: str, **query: Any) -> list[dict[str, Any]]:
         own = {"run": self.project} if kind != "raw_photometry" and self.project else {}

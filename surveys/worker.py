@@ -19,7 +19,7 @@ from surveys.dataset import Document, Lightcurve, RawPhotometry
 from surveys.formats.hdf5_light_curves import PhotometryFile, Record
 from surveys.histograms import Histogram
 from surveys.observatory import VirtualObservatory
-from surveys.observatory.base import bin_of, reason_of
+from surveys.observatory.base import reason_of, zone_of
 from surveys.observatory.downloads import tried
 from surveys.properties import Properties
 from surveys.source import Source
@@ -31,7 +31,7 @@ REDUCTION = "_reduction_"
 
 @dataclass(frozen=True)
 class Recipe:
-    """What workers need to know of a project.
+    """Parts of a project that workers need.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Bin:
+class Zone:
     """Sources of one RA zone.
 
     Parameters
@@ -86,7 +86,7 @@ class ZoneRecord:
     failures: list[tuple[str, str]] = field(default_factory=list)
 
 
-def work_on(task: Bin) -> StepResult[ZoneRecord]:
+def work_on(task: Zone) -> StepResult[ZoneRecord]:
     """Process an RA zone; an error of one source is noted with that source."""
     recipe = task.recipe
     # a worker is a new process: it knows neither the data folder nor where modules of the user are
@@ -122,8 +122,8 @@ def work_on(task: Bin) -> StepResult[ZoneRecord]:
         _note(record.results, name, [curve.document(recipe.cfg_hash) for curve in analysed], properties)
         record.results.detections += [found.document() for found in (source.detections if recipe.analysis else [])]
     if not task.only_count:
-        _write(recipe, bin_of(task.rows[0]), record.results.names, written)
-    return StepResult(f"RA {bin_of(task.rows[0])}", ResultState.DONE, "", record)
+        _write(recipe, zone_of(task.rows[0]), record.results.names, written)
+    return StepResult(f"RA {zone_of(task.rows[0])}", ResultState.DONE, "", record)
 
 
 def _note(results: Results, name: str, curves: list[Document], properties: list[Document]) -> None:
@@ -132,11 +132,11 @@ def _note(results: Results, name: str, curves: list[Document], properties: list[
     results.properties += properties
 
 
-def _checksum(task: Bin, name: str, observatory: str) -> str:
+def _checksum(task: Zone, name: str, observatory: str) -> str:
     return next(str(raw.get("checksum")) for raw in task.raw.get(name, []) if raw["observatory"] == observatory)
 
 
-def _read(task: Bin) -> tuple[dict[str, list[RawPhotometry]], dict[str, ArchiveError]]:
+def _read(task: Zone) -> tuple[dict[str, list[RawPhotometry]], dict[str, ArchiveError]]:
     """Return the raw photometry of the sources, file by file, and the errors of those that cannot be read."""
     files: dict[tuple[str, str], list[Document]] = {}
     for documents in task.raw.values():
@@ -179,12 +179,12 @@ def _analysed(recipe: Recipe, source: Source, record: ZoneRecord) -> list[Lightc
     return curves + source.processed_lightcurves if recipe.analysis.pars.save_processed else curves
 
 
-def _write(recipe: Recipe, degree: int, names: Sequence[str], written: dict[str, dict[str, Record]]) -> None:
+def _write(recipe: Recipe, zone: int, names: Sequence[str], written: dict[str, dict[str, Record]]) -> None:
     """Write light curves in place of all older ones of these sources."""
     gone = set(names)
     folder = recipe.root / recipe.run
     # all files of the zone: a source may have fewer light curves than before, or none
-    known = {f"{observatory.name}_photometry_RA{degree:03d}_reduced.h5" for observatory in recipe.observatories}
+    known = {f"{observatory.name}_photometry_RA{zone:03d}_reduced.h5" for observatory in recipe.observatories}
     for filename in sorted({*written, *known}):
         file, records = PhotometryFile(folder / filename), written.get(filename, {})
         there = file.keys()
@@ -204,14 +204,14 @@ def source_of(key: str) -> str:
     return key
 
 
-def _kept_curves(task: Bin) -> dict[str, list[Lightcurve]]:
+def _kept_curves(task: Zone) -> dict[str, list[Lightcurve]]:
     """Return the stored reduced light curves of the sources."""
     recipe = task.recipe
     found: dict[str, list[Lightcurve]] = {}
     wanted = {str(row["name"]) for row in task.rows}
-    degree = bin_of(task.rows[0])
+    zone = zone_of(task.rows[0])
     for observatory in recipe.observatories:
-        file = PhotometryFile(recipe.root / recipe.run / f"{observatory.name}_photometry_RA{degree:03d}_reduced.h5")
+        file = PhotometryFile(recipe.root / recipe.run / f"{observatory.name}_photometry_RA{zone:03d}_reduced.h5")
         there = file.keys()
         keys = [key for key in there if REDUCTION in key and source_of(key) in wanted]
         for key, record in file.read_many(keys) if keys else ():

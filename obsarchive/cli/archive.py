@@ -11,7 +11,7 @@ from obsarchive.pipeline.chain import decision_chain, steps_of
 
 
 def redo(options: Namespace) -> int:
-    """Ask for a pipeline, or one of its steps, to be done again."""
+    """Request a redo of a pipeline, or of one of its steps."""
     config = configure(options, import_classes=True)
     pipeline, _, step = options.what.partition(":")
     chain = decision_chain(config)
@@ -25,10 +25,10 @@ def redo(options: Namespace) -> int:
         if records.find(options.observation) is None:
             raise ConfigError(f"there is no observation or night {options.observation!r} in the database")
         if step and not records.request_step_redo(options.observation, (pipeline, step)):
-            raise ArchiveError(f"{options.observation} {options.what} has not ended yet: nothing to do again")
+            raise ArchiveError(f"{options.observation} {options.what} has not ended yet: nothing to redo")
         if not step:
             records.request_redo(options.observation, pipeline)
-    say(f"{options.observation} {options.what}: will be done again\n")
+    say(f"{options.observation} {options.what}: redo requested\n")
     return 0
 
 
@@ -37,6 +37,6 @@ def rebuild(options: Namespace) -> int:
     config = configure(options, import_classes=True)
     with open_store(config) as store:
         store.ensure_indexes(steps_of(decision_chain(config)))
-        say(f"{Ingest(config, store).tree()} observation(s) taken up from {config.paths.archive}\n")
+        say(f"{Ingest(config, store).tree()} observation(s) added from {config.paths.archive}\n")
         say(f"{len(store.nights.all())} night(s) in the database\n")
     return 0

@@ -1,4 +1,4 @@
-"""What would be due: ``obsarchive daemon --check``. Reads everything, changes nothing."""
+"""List what is due: ``obsarchive daemon --check``. Reads everything, changes nothing."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -10,15 +10,29 @@ from obsarchive.daemon import planner
 from obsarchive.daemon.ingest import Ingest
 from obsarchive.daemon.raw_scanner import Listing, Scanner, signature
 from obsarchive.database.connect import open_store
+from obsarchive.pipeline import Step
 from obsarchive.pipeline.chain import ChainEntry, decision_chain
 from obsarchive.store import Store
 
 
 def check(config: Config, nights: tuple[str, ...]) -> int:
-    """Validate the configuration, connect, and say night by night what is due; returns the exit code."""
+    """Check the configuration and the database, and print night by night which steps are due.
+
+    Parameters
+    ----------
+    config : Config
+        The archive's configuration.
+    nights : tuple of str
+        Nights ``yyyymmdd``; empty for all.
+
+    Returns
+    -------
+    int
+        Exit code.
+    """
     chain = [link for link in decision_chain(config) if link.pipeline.scope == "observation"]
     with open_store(config) as store:
-        say(f"{config.source}: fine; pipelines: {', '.join(link.pipeline.name for link in chain)}\n")
+        say(f"{config.source}: valid; pipelines: {', '.join(link.pipeline.name for link in chain)}\n")
         for root in config.paths.raw:
             scanner = Scanner(root, config.daemon.settle_time_s, f"{config.daemon.archiving_start_date:%Y%m%d}")
             try:
@@ -41,10 +55,8 @@ def _report(listing: Listing, chain: list[ChainEntry], store: Store, ingest: Ing
     return f"{listing.night}: {len(present)} observation(s), due now: {words}{growing}\n"
 
 
-def _due(
-    observation: Observation, chain: list[ChainEntry], max_retries: int
-) -> Iterator[tuple[ChainEntry, planner.Step]]:
-    """Steps that can run at once, all of them again when a person asks for it."""
+def _due(observation: Observation, chain: list[ChainEntry], max_retries: int) -> Iterator[tuple[ChainEntry, Step]]:
+    """Steps that can run at once; all steps of a pipeline whose redo is requested."""
     for link in chain:
         if observation.pipeline(link.pipeline.name).force_redo and link.applies(observation.document):
             yield from ((link, step) for step in link.pipeline.steps.values())

@@ -1,7 +1,7 @@
-"""What can be said on the command line: the commands, their arguments, and the functions that run them.
+"""Command line: the commands, their arguments, and the functions that run them.
 
-Only argparse is needed here. What a command runs is imported by :mod:`obsarchive.cli.main` when it runs, so that help
-and mistakes are answered at once.
+Only argparse is imported here. :mod:`obsarchive.cli.main` imports the function of a command when it runs, so that
+help and usage errors are shown at once.
 """
 
 import math
@@ -27,7 +27,7 @@ OTHERS = {
 }
 
 Argument = Callable[[ArgumentParser], object]
-"""Adds itself to a parser."""
+"""Function that adds an argument to a parser."""
 
 
 class Command:
@@ -56,7 +56,20 @@ def whole_parser(program: str) -> ArgumentParser:
 
 
 def parser_of(name: str, program: str) -> ArgumentParser:
-    """Return the parser of one command that is a program of its own."""
+    """Return the parser of one command that is a program of its own.
+
+    Parameters
+    ----------
+    name : str
+        Key of `COMMANDS`.
+    program : str
+        Name of the program in its help.
+
+    Returns
+    -------
+    ArgumentParser
+        A new parser.
+    """
     parser = ArgumentParser(prog=program)
     COMMANDS[name].fill(parser)
     return parser
@@ -112,7 +125,7 @@ _OBSERVATIONS = _argument("observations", metavar="OBS", nargs="+", help="observ
 _PROJECT = (
     _argument("project", type=Path, metavar="PROJECT.yaml", help="configuration of the project"),
     _argument("--config", type=Path, help="config.json of the archive (default: the one here, if any)"),
-    _argument("--data", type=Path, help="folder of survey data (default: as RETRIEVER_DATA says)"),
+    _argument("--data", type=Path, help="folder of survey data (default: the variable RETRIEVER_DATA)"),
 )
 _SOURCES = (
     _argument("--start", type=int, default=0, help="first source of the catalogue"),
@@ -133,13 +146,15 @@ _USERS = {
     "one-step": Command(
         "users.one_step", "Switch off the two-step login of a user who lost the authenticator.", _CONFIG, _NAME
     ),
-    "remove": Command("users.remove", "Remove a user; the programmes go to those who remain.", _CONFIG, _NAME),
+    "remove": Command("users.remove", "Remove a user; the programmes go to the remaining users.", _CONFIG, _NAME),
 }
 _PSF_LIBRARY = {
     "add": Command(
         "psf_library.add", "Add stars that their nights offer (summary/psflib) to the library.", _CONFIG, _OBSERVATIONS
     ),
-    "remove": Command("psf_library.remove", "Remove stars from the library; they stay away.", _CONFIG, _OBSERVATIONS),
+    "remove": Command(
+        "psf_library.remove", "Remove stars from the library; they are not added again.", _CONFIG, _OBSERVATIONS
+    ),
     "list": Command("psf_library.show", "List the stars of the library, and those that were removed.", _CONFIG),
 }
 _SURVEYS = {
@@ -156,14 +171,14 @@ COMMANDS = {
     "run": Command("demo.run", "Start daemon and portal; a demo night if there is none.", _CONFIG),
     "daemon": Command(
         "daemon.run",
-        "Watch the raw data, reduce what is due, keep the archive. Runs until Ctrl-C.",
+        "Watch the raw data, run the steps that are due, keep the archive. Runs until Ctrl-C.",
         _SHIPPED,
         _flag("--once", "stop when nothing is due and nothing runs"),
         _argument(
             "--night", action="append", default=[], metavar="YYYYMMDD", help="look at this night only (repeatable)"
         ),
-        _flag("--check", "say what would be due, change nothing"),
-        epilog="Exit codes: 0 fine, 2 configuration, 3 database or cluster unreachable, 4 another master.",
+        _flag("--check", "print what would be due, change nothing"),
+        epilog="Exit codes: 0 success, 2 configuration, 3 database or cluster unreachable, 4 another leader.",
     ),
     "serve": Command(
         "portal.run",
@@ -174,19 +189,19 @@ COMMANDS = {
     ),
     "status": Command(
         "status.run",
-        "Say what the daemon does.",
+        "Show the state of the daemon.",
         _CONFIG,
         _flag("--json", "the whole telemetry as JSON"),
         _flag("--uri", "the database's address for mongosh, with its password"),
     ),
     "redo": Command(
         "archive.redo",
-        "Ask for a pipeline, or one of its steps, to be done again.",
+        "Request a redo of a pipeline, or of one of its steps.",
         _CONFIG,
         _argument("observation", help="observation id, or a night YYYYMMDD"),
         _argument("what", metavar="PIPELINE[:STEP]"),
     ),
-    "users": Command("", "Manage the people who use the portal.", _group(_USERS, "ACTION")),
+    "users": Command("", "Manage the users of the portal.", _group(_USERS, "ACTION")),
     "psflib": Command("", "Manage the reference stars of the PSF library.", _group(_PSF_LIBRARY, "ACTION")),
     "rebuild": Command("archive.rebuild", "Rebuild the database from the archive tree.", _CONFIG),
     "verify": Command("verify.run", "Compare every product with its checksum.", _CONFIG),
@@ -199,7 +214,7 @@ COMMANDS = {
     "download": Command(
         "timeseries.download",
         "Fetch frames from online archives and sort them into datasets.",
-        _argument("file", type=Path, metavar="FILE.yaml", help="what is to be fetched: data_download.yaml"),
+        _argument("file", type=Path, metavar="FILE.yaml", help="what to fetch: data_download.yaml"),
         _OPTIONAL,
     ),
     "reduce": Command(
@@ -209,13 +224,13 @@ COMMANDS = {
             "what", type=Path, metavar="DATASET_DIR|FILE.yaml", help="a dataset, or reduction_manager_config.yaml"
         ),
         _flag("--again", "measure every frame again"),
-        _flag("--dry-run", "say which datasets would be reduced, change nothing"),
+        _flag("--dry-run", "print which datasets would be reduced, change nothing"),
         _argument("--max-parallel", type=int, metavar="N", help="datasets side by side (default: as configured)"),
         _OPTIONAL,
     ),
     "lightcurve": Command(
         "timeseries.lightcurve",
-        "Write the light curve of any star or place of a dataset.",
+        "Write the light curve of any star or position of a dataset.",
         _argument("dataset", type=Path, metavar="DATASET_DIR", help="a dataset that was reduced"),
         _argument("ra", metavar="RA", help="right ascension: 17:30:25.5, or degrees"),
         _argument("dec", metavar="DEC", help="declination: -25:30:30.5, or degrees"),

@@ -15,7 +15,17 @@ def say(text: str) -> None:
 def configure(options: Namespace, *, import_classes: bool = False) -> Config:
     """Read the configuration of a command, which logs to the terminal alone.
 
-    `import_classes`: for commands that need the pipelines; the others answer before these could be imported.
+    Parameters
+    ----------
+    options : Namespace
+        Arguments of the command; ``config`` is the file.
+    import_classes : bool, optional
+        Import the classes that the file names; False for commands that need no pipeline, which start faster.
+
+    Returns
+    -------
+    Config
+        The configuration.
     """
     config = load(options.config, import_classes=import_classes)
     logs.set_up(None, "command", config.daemon.logging_level)

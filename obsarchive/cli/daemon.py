@@ -37,7 +37,7 @@ def run(options: Namespace) -> int:
 
 
 def _serve(config: Config, options: Namespace) -> int:
-    # Loaded late: a mistake in the configuration is told at once, without waiting for Dask.
+    # Loaded late: a mistake in the configuration is reported at once, without waiting for Dask.
     from obsarchive.core.archive_paths import Layout
     from obsarchive.daemon.leader import lock_archive
     from obsarchive.daemon.scheduler import Options, Scheduler
@@ -67,6 +67,6 @@ def _stop(stop: Callable[[], None]) -> None:
 
 
 def summary(totals: Counter[str] | dict[str, int]) -> str:
-    """Say in one line how the steps of a run ended."""
+    """Return in one line how the steps of a run ended."""
     words = ", ".join(f"{count} {state}" for state, count in sorted(totals.items()))
     return f"nothing is due any more; steps of this run: {words or 'none'}\n"

@@ -69,7 +69,7 @@ def run(options: Namespace) -> int:
     return 0 if stopping.is_set() else max((code for code in codes if code > 0), default=1)
 
 
-def _wait_for(address: str, portal: subprocess.Popen, stopping: threading.Event) -> None:
+def _wait_for(address: str, portal: subprocess.Popen[bytes], stopping: threading.Event) -> None:
     deadline = time.monotonic() + READY_S
     while time.monotonic() < deadline and portal.poll() is None and not stopping.is_set():
         with suppress(httpx.TransportError):
@@ -80,7 +80,7 @@ def _wait_for(address: str, portal: subprocess.Popen, stopping: threading.Event)
         raise ServiceUnavailable(f"the portal does not answer at {address}; see its messages above")
 
 
-def _stop(programs: list[subprocess.Popen]) -> None:
+def _stop(programs: list[subprocess.Popen[bytes]]) -> None:
     for program in programs:
         if program.poll() is None:
             program.send_signal(signal.SIGTERM)

@@ -14,7 +14,7 @@ NEXT = """{path} is written; its paths are relative to {folder}. Next:
 or, with folders of nights where paths.raw of the configuration says:
 
   obsarchive daemon {path} --check    says what is due
-  obsarchive daemon {path}            reduces it, and what comes
+  obsarchive daemon {path}            reduces it, and new data
   obsarchive serve {path}             shows it in the portal
 """
 

@@ -1,6 +1,6 @@
 """The command ``obsarchive``, and the programs that are one of its commands.
 
-What goes wrong and can be explained becomes one message and an exit code here, for all of them.
+Errors of the archive become one message and an exit code here, for all commands.
 """
 
 import importlib
@@ -15,7 +15,20 @@ from obsarchive.errors import ArchiveError
 
 
 def main(arguments: Sequence[str] | None = None, program: str = "obsarchive") -> int:
-    """Run a command; returns the exit code (0 fine, 2 configuration, 3 service, 4 not master)."""
+    """Run a command.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Command line without the program's name; that of this process when not given.
+    program : str, optional
+        Name of the program in its help.
+
+    Returns
+    -------
+    int
+        Exit code: 0 success, 2 configuration, 3 service unreachable, 4 another process is the leader.
+    """
     here = str(Path.cwd())
     if here not in sys.path and not sys.flags.safe_path:
         sys.path.insert(0, here)  # an adopter's pipelines lie there, and are found as by ``python -m obsarchive``
@@ -46,7 +59,7 @@ def _execute(parser: ArgumentParser, arguments: Sequence[str] | None) -> int:
     options = parser.parse_args(arguments)
     module, _, function = options.run.partition(".")
     try:
-        return getattr(importlib.import_module(f"obsarchive.cli.{module}"), function)(options)
+        return int(getattr(importlib.import_module(f"obsarchive.cli.{module}"), function)(options))
     except ArchiveError as err:
         sys.stderr.write(f"{options.sender}{err}\n")
         return err.exit_code

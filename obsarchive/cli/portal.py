@@ -27,14 +27,14 @@ def run(options: Namespace) -> int:
 
 
 def open_portal(path: Path | str) -> Portal:
-    """Make the portal of a configuration; its database stays open as long as the process lives."""
+    """Make the portal of a configuration; its database stays open as long as the process runs."""
     settings = load(path)
     logs.set_up(settings.paths.logs, "portal", settings.daemon.logging_level)
     resources = ExitStack()
     atexit.register(resources.close)
     portal = create_app(settings, resources.enter_context(open_store(settings)))
     gc.collect()
-    gc.freeze()  # what lives as long as the process need not be looked through while somebody waits for a page
+    gc.freeze()  # objects that live as long as the process need not be scanned while a page is served
     return portal
 
 

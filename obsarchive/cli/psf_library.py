@@ -36,14 +36,14 @@ def add(options: Namespace) -> int:
 
 
 def remove(options: Namespace) -> int:
-    """Remove stars; they stay away until somebody adds them."""
+    """Remove stars; they are not added again automatically."""
     with psf_library.changed(_layout(options)) as library:
         absent = [name for name in options.observations if not library.holds(name)]
         if absent:
             raise ConfigError(f"{absent[0]} is not in the PSF library; psflib list shows what is")
         for name in options.observations:
             library.remove(name, "administrator")
-            say(f"{name}: removed; it stays away until somebody adds it\n")
+            say(f"{name}: removed; it is not added again automatically\n")
     return 0
 
 

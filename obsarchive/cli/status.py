@@ -2,14 +2,16 @@
 
 import json
 from argparse import Namespace
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from obsarchive.cli.console import configure, say
 from obsarchive.errors import ArchiveError
 
 
 def run(options: Namespace) -> int:
-    """Say what the daemon does, or where its database is."""
+    """Print the state of the daemon, or the address of its database."""
     config = configure(options)
     if options.uri:
         from obsarchive.database.connect import open_database  # late: only this option needs the database
@@ -29,7 +31,7 @@ def _written(path: Path) -> str:
         raise ArchiveError(f"{path}: no status: the daemon has not run with this configuration yet") from err
 
 
-def _in_words(status: dict) -> str:
+def _in_words(status: Mapping[str, Any]) -> str:
     daemon = f"run {status['run'][:8]}, process {status['pid']} on {status['host']}"
     return "".join(
         (

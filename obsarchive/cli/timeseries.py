@@ -38,7 +38,7 @@ DEFAULT_CONFIG = Path("config.json")
 
 
 def _config(path: Path | None) -> Config | None:
-    """Return the configuration that is named, or that lies here, or None."""
+    """Return the named configuration, or that of the working directory, or None."""
     if path is None and not DEFAULT_CONFIG.exists():
         return None
     return load_config(path or DEFAULT_CONFIG)
@@ -53,7 +53,7 @@ def download(options: Namespace) -> int:
         store.ensure_indexes(())
         intake = Intake(request, store.frames, os.environ, store.datasets)
         found = intake.run(datetime.now(UTC), Bar("download").show)
-    say(f"{found.told()}\n")
+    say(f"{found.text()}\n")
     for problem in found.problems:
         say(f"  {problem}\n")
     return 1 if found.problems else 0

@@ -1,4 +1,4 @@
-"""``obsarchive users``: the people who use the portal."""
+"""``obsarchive users``: users of the portal."""
 
 import sys
 from argparse import Namespace

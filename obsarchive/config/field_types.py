@@ -128,16 +128,21 @@ def renamed(default: Any, name: str, old_name: str, description: str | None = No
 
 
 def format_validation_error(problem: Mapping[str, Any], place: Sequence[int | str], model: type[BaseModel]) -> str:
-    """Say what is wrong with a value, and which key was meant perhaps.
+    """Return what is wrong with a value, with the nearest known key for an unknown one.
 
     Parameters
     ----------
     problem : mapping
         As pydantic reports it.
     place : sequence of int or str
-        Where it stands.
+        Path of the value in the file.
     model : type
-        Model of the whole.
+        Model of the whole file.
+
+    Returns
+    -------
+    str
+        Message for the user, without the path of the value.
     """
     match problem["type"]:
         case "missing":

@@ -64,7 +64,7 @@ class Server(Section):
 
     @property
     def address(self) -> str:
-        """Address of the portal as people type it, without a slash at its end."""
+        """Address of the portal as users type it, without a slash at its end."""
         return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
 
 
@@ -82,7 +82,7 @@ class RawRoot(Section):
 
 
 class Paths(Section):
-    """Where things lie."""
+    """Folders."""
 
     raw: tuple[RawRoot, ...] = Field(min_length=1)
     archive: AnyPath
@@ -142,7 +142,7 @@ class QuietHours(Section):
 
 
 class Daemon(Section):
-    """How the daemon works."""
+    """Settings of the daemon."""
 
     archiving_start_date: Day = date(2000, 1, 1)
     max_retries: int = Field(3, ge=0, description="times a failed step is tried again")
@@ -163,11 +163,11 @@ class Filter(Section):
 
 
 class Telescope(Section):
-    """A telescope with its camera; from when until when, and for which cameras, it is meant."""
+    """A telescope with its camera; valid for a range of dates and some cameras."""
 
     valid_from: Day | None = None
     valid_until: Day | None = None
-    cameras: tuple[str, ...] | None = Field(None, description="cameras it stands for; null: all")
+    cameras: tuple[str, ...] | None = Field(None, description="cameras it is valid for; null: all")
     primary_m: PositiveFloat
     secondary_m: float = Field(0.0, ge=0)
     plate_scale_arcsec: PositiveFloat = Field(description="of a raw pixel [arcsec/px]")
@@ -190,7 +190,20 @@ class Telescope(Section):
         return None if north is None else (north, north + (90 if self.east_left else -90))
 
     def applies_to(self, camera: str, day: date) -> bool:
-        """Whether an observation by `camera` on `day` was made with this telescope."""
+        """Return whether an observation was made with this telescope.
+
+        Parameters
+        ----------
+        camera : str
+            Name of the camera.
+        day : date
+            Date of the observation [UTC].
+
+        Returns
+        -------
+        bool
+            Whether the camera is one of ``cameras`` and ``valid_from`` <= `day` < ``valid_until``.
+        """
         return (
             (self.cameras is None or camera in self.cameras)
             and (self.valid_from is None or day >= self.valid_from)
@@ -223,7 +236,7 @@ class IntakeJob(Section):
 class SurveyJob(Section):
     """Light curves of surveys."""
 
-    data: AnyPath | None = Field(None, description="folder of survey data; null: as RETRIEVER_DATA says, or .surveys")
+    data: AnyPath | None = Field(None, description="folder of survey data; null: $RETRIEVER_DATA, or .surveys")
 
 
 class Mail(Section):
@@ -291,12 +304,38 @@ class Config(Section):
 
     @classmethod
     def standalone(cls, archive: Path, logs: Path) -> Self:
-        """Return a configuration for those who have no archive: the database is kept beside their data."""
+        """Return a configuration for the use without an archive: the database is kept beside the data.
+
+        Parameters
+        ----------
+        archive : Path
+            Folder of the data.
+        logs : Path
+            Folder of logs and scratch files.
+
+        Returns
+        -------
+        Config
+            A configuration without pipelines.
+        """
         paths = {"raw": [str(logs)], "archive": str(archive), "tmp": str(logs / "tmp"), "logs": str(logs)}
         return cls.model_validate({"paths": paths, "pipelines": []})
 
     def telescope_of(self, camera: str, day: date) -> str | None:
-        """Name of the telescope that observed with `camera` on `day`, or None."""
+        """Return the name of the telescope that observed.
+
+        Parameters
+        ----------
+        camera : str
+            Name of the camera.
+        day : date
+            Date of the observation [UTC].
+
+        Returns
+        -------
+        str or None
+            The first telescope that applies; None when there is none.
+        """
         for name, telescope in self.telescope.items():
             if telescope.applies_to(camera, day):
                 return name
@@ -304,12 +343,12 @@ class Config(Section):
 
     @property
     def database_folder(self) -> Path:
-        """Where the embedded database and the portal's secrets live."""
+        """Folder of the embedded database and the portal's secrets."""
         return self.database.folder or self.paths.archive / ".db"
 
     @property
     def digest(self) -> str:
-        """Hash of what decides on the pixels of products: pipelines, calibration and telescopes."""
+        """Hash of the settings that determine the pixels of products: pipelines, calibration and telescopes."""
         text = self.model_dump_json(include={"pipelines", "calibration", "telescope"}, by_alias=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -323,6 +362,11 @@ def load(path: Path | str, *, import_classes: bool = True) -> Config:
         The file.
     import_classes : bool, optional
         Whether the classes it names must exist; they are imported, with what they need.
+
+    Returns
+    -------
+    Config
+        The configuration; relative paths are relative to the folder of the file.
 
     Raises
     ------

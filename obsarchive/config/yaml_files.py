@@ -1,4 +1,4 @@
-"""YAML files checked against a model: what is wrong is told with the file, the line and the key."""
+"""YAML files checked against a model: errors are reported with the file, the line and the key."""
 
 import re
 from collections.abc import Mapping
@@ -22,20 +22,30 @@ _WITHOUT_BASE_60 = {
 }
 
 
-class _Loader(yaml.SafeLoader):
-    """Reads ``17:30:25`` as text, as YAML 1.2 does, not as a number of base 60."""
-
-
-_Loader.yaml_implicit_resolvers = {
+_RESOLVERS = {
     first: [(tag, _WITHOUT_BASE_60.get(tag, pattern)) for tag, pattern in resolvers]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+_Loader = type("_Loader", (yaml.SafeLoader,), {"yaml_implicit_resolvers": _RESOLVERS})
+"""Reads ``17:30:25`` as text, as YAML 1.2 does, not as a number of base 60."""
 
 
 def load(path: Path, model: type[Model]) -> Model:
     """Read a YAML file.
 
     Relative paths in it are relative to its folder (see :mod:`obsarchive.config.field_types`).
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    model : type
+        Pydantic model of its content.
+
+    Returns
+    -------
+    BaseModel
+        An instance of `model`.
 
     Raises
     ------
@@ -48,7 +58,7 @@ def load(path: Path, model: type[Model]) -> Model:
         return model.model_validate(raw, context={"folder": path.parent})
     except ValidationError as err:
         lines = _lines(node, ())
-        raise ConfigError("\n".join(_told(path, lines, model, problem) for problem in err.errors())) from err
+        raise ConfigError("\n".join(_message(path, lines, model, problem) for problem in err.errors())) from err
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -94,7 +104,7 @@ def _lines(node: yaml.Node | None, place: Place) -> dict[Place, int]:
     return found
 
 
-def _told(path: Path, lines: Mapping[Place, int], model: type[BaseModel], problem: Any) -> str:
+def _message(path: Path, lines: Mapping[Place, int], model: type[BaseModel], problem: Any) -> str:
     place: Place = tuple(part for part in problem["loc"] if not str(part).startswith("function-"))
     line = next((lines[place[:n]] for n in range(len(place), -1, -1) if place[:n] in lines), 1)
     return f"{path}, line {line}: {'.'.join(map(str, place))}: {format_validation_error(problem, place, model)}"

@@ -84,4 +84,4 @@ class TimeSeries:
             return
         request = load(self.job.download)
         intake = Intake(request, self.store.frames, os.environ, self.store.datasets, reductions.stopping)
-        log.info("online archives: %s", intake.run(utc_now()).told())
+        log.info("online archives: %s", intake.run(utc_now()).text())

@@ -335,7 +335,7 @@ def _spots(image: AnyArray) -> Float64Array:
 
 
 def _flatness(heights: Float64Array, top: float) -> float:
-    """How much like a disc the bright parts are: 0 for any star, 1 for a disc of constant brightness.
+    """Return the flatness of the bright parts: 0 for any star, 1 for a disc of constant brightness.
 
     Of the pixels above 1/20 of the top, the share above 1/2 is ln 2 / ln 20 = 0.23 in a Gaussian star, less if the
     star has a halo, and 1 in a disc.

@@ -133,7 +133,7 @@ def _mark_rejected(axes: Axes, reasons: Sequence[str]) -> None:
     kinds = [reason.partition(":")[0] for reason in reasons]
     for kind, sign in zip(sorted(set(kinds) - {""}), cycle("x^v+sd"), strict=False):
         numbers = [i for i, other in enumerate(kinds) if other == kind]
-        label = f"left out: {kind} ({len(numbers)})"
+        label = f"rejected: {kind} ({len(numbers)})"
         axes.plot(numbers, np.zeros(len(numbers)), sign, color=WARNING_INK, ms=6, label=label)
 
 

@@ -48,7 +48,7 @@ def frame_shifts(
     rejected = np.flatnonzero(~kept)
     if rejected.size:
         edge = 1.1 * (np.abs(motion[kept]).max() if kept.any() else 1.0)
-        label = f"left out ({rejected.size})"
+        label = f"rejected ({rejected.size})"
         in_time.plot(rejected, np.full(rejected.size, -edge), "x", color=WARNING_INK, ms=6, label=label)
     in_time.set(xlabel="Frame number", ylabel="Image motion [arcsec]")
     path.plot(motion[kept, 1], motion[kept, 0], "-", color=FAINT_INK, lw=0.8)

@@ -29,7 +29,7 @@ MAX_SIDE = 100_000
 
 @dataclass(frozen=True)
 class RawFile:
-    """What a raw file is."""
+    """Kind and identity of a raw file."""
 
     name: str
     kind: Kind
@@ -44,16 +44,16 @@ class RawFile:
 
 
 class Instrument(Protocol):
-    """What an adapter must be able to do."""
+    """Interface of an adapter for an instrument."""
 
     def identify(self, path: Path) -> RawFile:
-        """Tell what a file is; what is not understood is ``ignored``, never an error."""
+        """Return the kind of a file; unknown files are ``ignored``, never an error."""
         ...
 
     def describe(self, header: Mapping[str, Any]) -> dict[str, Any]:
         """Read what the header of frame 0 says, as fields of the observation's document.
 
-        Any key may be missing or wrong: then its field is left out.
+        Any key may be missing or wrong: then its field is missing.
         """
         ...
 
@@ -92,7 +92,20 @@ def number(value: Any) -> float | None:
 
 
 def degrees(value: Any, unit: u.Unit) -> float | None:
-    """Angle in degrees from ``HH:MM:SS.ss``, ``10h20m30.5s`` or a number of degrees."""
+    """Return an angle in degrees.
+
+    Parameters
+    ----------
+    value : object
+        ``HH:MM:SS.ss``, ``10h20m30.5s``, or a number of degrees.
+    unit : Unit
+        Unit of sexagesimal text: hour angle or degree.
+
+    Returns
+    -------
+    float or None
+        The angle [deg]; None when `value` is no finite angle.
+    """
     if not isinstance(value, str) or _is_number(value):
         return number(value)
     try:
@@ -119,7 +132,20 @@ def frame_shape(header: Mapping[str, Any]) -> list[int] | None:
 
 
 def coordinates(ra: float | None, dec: float | None, header: Mapping[str, Any]) -> Coordinates | None:
-    """Fields of the document's ``coordinates``, as far as they are known; None for none."""
+    """Return the fields of the document's ``coordinates`` that are known.
+
+    Parameters
+    ----------
+    ra, dec : float, optional
+        Position [deg]; a right ascension beyond a turn is wrapped.
+    header : mapping
+        Header of the raw file: ``EQUINOX``, ``AZIMUTH``, ``ELEVATION``.
+
+    Returns
+    -------
+    dict or None
+        None when nothing is known.
+    """
     fields = {
         "epoch": number(header.get("EQUINOX")),
         "az_deg": number(header.get("AZIMUTH")),

@@ -1,4 +1,4 @@
-"""Ordinary cameras: what a raw file is stands in its header, under keywords that the configuration names."""
+"""Cameras whose headers describe the raw files, under keywords that the configuration names."""
 
 import logging
 import re
@@ -26,7 +26,7 @@ _SECTION = re.compile(r"\[\s*(\d+)\s*:\s*(\d+)\s*,\s*(\d+)\s*:\s*(\d+)\s*\]")
 
 @dataclass(frozen=True)
 class Keywords:
-    """Where in a header things stand, and what they are called there.
+    """Header keywords and their values.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ class Keywords:
 
 @dataclass
 class _Folder:
-    """What is remembered of a folder: when it was listed, and of each file its version, what it is and its group."""
+    """Cache of a folder: when it was listed, and of each file its version, kind and group."""
 
     listed_ns: int = -1
     files: dict[str, tuple[tuple[int, int], RawFile, tuple[str, ...]]] = field(default_factory=dict)
@@ -100,7 +100,7 @@ class HeaderDriven:
         self._folders: dict[Path, _Folder] = {}
 
     def identify(self, path: Path) -> RawFile:
-        """Tell what a file is from its header; science belongs to the sequence that its folder holds."""
+        """Return the kind of a file from its header; science belongs to the sequence in its folder."""
         raw, group = self._facts(path)
         if raw.kind != "science" or self.keywords.sequence == "file":
             return raw
@@ -137,7 +137,7 @@ class HeaderDriven:
         return next((value for value in values if value is not None and str(value).strip()), None)
 
     def _facts(self, path: Path) -> tuple[RawFile, tuple[str, ...]]:
-        """What a file is by itself, and what its sequence has in common; read once for each version of the file."""
+        """Return the kind of a file, and the common facts of its sequence; read once for each version of the file."""
         try:
             stat = path.stat()
         except OSError:
@@ -169,7 +169,7 @@ class HeaderDriven:
         try:
             header = read_header(path)
         except ArchiveError as err:
-            log.info("%s is left out: %s", path.name, err)
+            log.info("%s is skipped: %s", path.name, err)
             return ignored
         kind, date = self._kind(header), self._date(header)
         if not kind or date is None:

@@ -36,7 +36,7 @@ class RoboAO:
             raise ValueError(f"RoboAO has no settings; found {', '.join(settings)}")
 
     def identify(self, path: Path) -> RawFile:
-        """Tell what a file is from its name."""
+        """Return the kind of a file from its name."""
         text = stem(path.name)
         ignored = RawFile(path.name, "ignored")
         if text is None:

@@ -15,7 +15,7 @@ from obsarchive.errors import ArchiveError
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a path to write to; on success it takes the place of `path`, for good and at once.
 
-    The folder is made when absent.  Whatever goes wrong, `path` is as it was and nothing is left over.
+    The folder is made when absent.  After any error, `path` is unchanged and no temporary file remains.
 
     Raises
     ------
@@ -46,7 +46,20 @@ def _synchronise(path: Path) -> None:
 
 
 def atomic_write(path: Path, data: bytes | memoryview) -> None:
-    """Write a whole file or none; `ArchiveError` when there is no space left."""
+    """Write a whole file or none.
+
+    Parameters
+    ----------
+    path : Path
+        The file; one that exists is replaced.
+    data : bytes or memoryview
+        Its content.
+
+    Raises
+    ------
+    ArchiveError
+        There is no space left.
+    """
     with atomic_path(path) as part:
         part.write_bytes(data)
 

@@ -13,9 +13,10 @@ import shutil
 import subprocess
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path
 from typing import IO, Any
 
@@ -68,10 +69,15 @@ def explained(path: Path) -> Iterator[None]:
         raise ArchiveError(f"{path.name} cannot be read: {err}") from err
 
 
-def open_stream(path: Path) -> IO[bytes]:
+def open_stream(path: Path) -> BufferedIOBase:
     """Open a plain, bz2 or gzip file for reading its uncompressed bytes from the start."""
-    openers: dict[str, Callable[[Path], Any]] = {".bz2": bz2.open, ".gz": gzip.open}
-    return openers.get(path.suffix.lower(), lambda path: path.open("rb"))(path)
+    match path.suffix.lower():
+        case ".bz2":
+            return bz2.open(path)
+        case ".gz":
+            return gzip.open(path)
+        case _:
+            return path.open("rb")
 
 
 def decompress(job: Job) -> None:
@@ -104,7 +110,7 @@ def _copy(job: Job) -> None:
 
 
 def _run(command: list[str], job: Job) -> None:
-    """Let a decompressor write the target; the raw file is its standard input."""
+    """Run a decompressor that writes the target; the raw file is its standard input."""
     with (
         job.source.open("rb") as source,
         job.target.open("wb") as sink,
@@ -126,7 +132,7 @@ def _run(command: list[str], job: Job) -> None:
 
 
 def _supervise(process: subprocess.Popen[bytes], job: Job) -> str:
-    """Wait for the end, watching the size of the output; give what was said on standard error."""
+    """Wait for the end, watching the size of the output; return the text of standard error."""
     complaint = None
     while complaint is None:
         try:

@@ -25,7 +25,7 @@ LOCK = "dataset.lock"
 BEAT_S = 30.0
 """The holder touches the file so often."""
 STALE_S = 600.0
-"""A lock of another machine that was not touched for so long belongs to nobody."""
+"""A lock of another machine that was not touched for so long is stale."""
 GUARD_WAIT_S = 10.0
 
 
@@ -37,7 +37,7 @@ class DatasetLockedError(ArchiveError):
 
 @dataclass(frozen=True)
 class Holder:
-    """Who locked a dataset."""
+    """Process that locked a dataset."""
 
     host: str
     pid: int
@@ -51,17 +51,17 @@ class Holder:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the process runs; of other machines nobody knows, so True."""
+        """Whether the process runs; True for other machines, whose processes cannot be checked."""
         if self.host != socket.gethostname():
             return True
         try:
-            return abs(psutil.Process(self.pid).create_time() - self.started) < 2.0
+            return bool(abs(psutil.Process(self.pid).create_time() - self.started) < 2.0)
         except psutil.Error:
             return False
 
 
 def holder(folder: Path) -> Holder | None:
-    """Return who works in a dataset; None if nobody does, also if a lock was left behind by a process that died."""
+    """Return the process that works in a dataset; None without one, also when a process died and its lock remained."""
     path = folder / LOCK
     try:
         text, age = path.read_text(), time.time() - path.stat().st_mtime
@@ -83,7 +83,7 @@ class DatasetLock:
     folder : Path
         The dataset.
     run : str
-        Name of the run, for people.
+        Name of the run, for messages.
     """
 
     def __init__(self, folder: Path, run: str) -> None:
@@ -110,7 +110,7 @@ class DatasetLock:
         if other is not None:
             raise DatasetLockedError(f"{self.folder} is locked by {other}; it is left alone")
         if self.path.exists():
-            log.warning("%s: a lock that nobody holds any more is taken over", self.path)
+            log.warning("%s: a stale lock is taken over", self.path)
         part = self.path.with_name(f".{LOCK}.{secrets.token_hex(4)}")
         part.write_text(self._text)
         part.replace(self.path)

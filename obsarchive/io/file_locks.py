@@ -13,12 +13,21 @@ POLL_S = 0.02
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float, what: str) -> None:
-    """Wait until something is true.
+    """Wait until a condition is true.
+
+    Parameters
+    ----------
+    condition : callable
+        Takes nothing, returns a bool; called every `POLL_S` seconds.
+    timeout_s : float
+        Longest wait [s].
+    what : str
+        What is waited for, for the message of the exception.
 
     Raises
     ------
     ServiceUnavailable
-        It was not, all the time; says what we waited for.
+        The condition was false all the time.
     """
     deadline = time.monotonic() + timeout_s
     while not condition():
@@ -68,12 +77,19 @@ class FileLock:
         return True
 
     def acquire(self, mode: int, timeout_s: float) -> None:
-        """Lock the file, waiting for others.
+        """Lock the file, waiting for other processes.
+
+        Parameters
+        ----------
+        mode : int
+            ``fcntl.LOCK_SH`` or ``fcntl.LOCK_EX``.
+        timeout_s : float
+            Longest wait [s].
 
         Raises
         ------
         ServiceUnavailable
-            Others held it all the time.
+            Other processes held the lock all the time.
         """
         wait_until(lambda: self.try_acquire(mode), timeout_s, f"another process to unlock {self.path}")
 

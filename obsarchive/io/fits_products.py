@@ -27,7 +27,7 @@ _NOT_OURS = re.compile(
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a product comes from; written into its header.
+    """Provenance of a product; written into its header.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ class Provenance:
         return self.date.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
     def cards(self) -> list[tuple[str, str, str]]:
-        """Give the (key, value, comment) cards of a header."""
+        """Return the (key, value, comment) cards of a header."""
         cards = [
             ("DATE", self.date_text, "[UTC] date of this file"),
             ("SWVERS", self.version, "version of the archive software"),
@@ -178,7 +178,21 @@ def _ascii(text: str) -> str:
 
 
 def read_fits(path: Path, extension: str = "") -> tuple[NDArray[np.float32], fits.Header]:
-    """Read an image of a product, the primary one or an extension, float32 in native byte order, and its header.
+    """Return an image of a product and its header.
+
+    Parameters
+    ----------
+    path : Path
+        FITS file.
+    extension : str, optional
+        Name of the extension; the primary image when not given.
+
+    Returns
+    -------
+    data : (ny, nx) ndarray of float32
+        The image, in native byte order; a cube (n, ny, nx) stays a cube.
+    header : Header
+        The cards of its HDU.
 
     Raises
     ------
@@ -198,6 +212,13 @@ def read_fits(path: Path, extension: str = "") -> tuple[NDArray[np.float32], fit
 
 def amend_header(path: Path, cards: fits.Header) -> None:
     """Set cards in the primary header of a product, which is replaced as a whole; its pixels stay.
+
+    Parameters
+    ----------
+    path : Path
+        FITS file.
+    cards : Header
+        Cards to set; the others stay.
 
     Raises
     ------
@@ -223,7 +244,7 @@ def tan_wcs(
     north_angle_deg: float = 0.0,
     east_left: bool = True,
 ) -> fits.Header:
-    """Give the cards of a gnomonic (TAN) world coordinate system (Calabretta & Greisen 2002, A&A 395, 1077).
+    """Return the cards of a gnomonic (TAN) world coordinate system (Calabretta & Greisen 2002, A&A 395, 1077).
 
     For an image drizzled by a factor s the plate scale is that of the detector over s, and a detector
     position p (0-based) lies at s (p + 0.5) - 0.5.
@@ -240,6 +261,11 @@ def tan_wcs(
         Direction of north, counterclockwise from +y [deg].
     east_left : bool
         East is counterclockwise of north, as on the sky; False for a mirrored image.
+
+    Returns
+    -------
+    Header
+        ``CTYPE``, ``CRVAL``, ``CRPIX``, ``CD`` and what belongs to them.
     """
     scale_deg = plate_scale_arcsec / 3600.0
     sin, cos = math.sin(math.radians(north_angle_deg)), math.cos(math.radians(north_angle_deg))

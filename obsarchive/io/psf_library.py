@@ -1,8 +1,8 @@
 """The PSF library of an archive: reference stars of all nights in one FITS file, ``psf_library.fits``.
 
-The file is the truth: a cube of stamps and a table that says what each is. People's decisions are rows of the table,
-too, so that a star that somebody removed stays away. Whoever changes the library locks it, reads what is there and
-replaces the file as a whole; readers never lock.
+The file is authoritative: a cube of stamps and a table of their facts. Decisions of administrators are rows of the
+table, too, so that a removed star is not added again. A writer locks the library, reads it and replaces the file as a
+whole; readers never lock.
 """
 
 import fcntl
@@ -24,12 +24,13 @@ from obsarchive.errors import ArchiveError, Unprocessable
 from obsarchive.io import fits_products
 from obsarchive.io.file_locks import FileLock
 from obsarchive.names import ObservationName
+from obsarchive.science.arrays import Float32Array
 
 LOCK_TIMEOUT_S = 120.0
 REMOVED = -1
 SAME_SCALE = 0.01
 """Relative difference of plate scales below which stamps fit each other."""
-"""Plane of an entry that somebody removed."""
+"""Plane of a removed entry."""
 _TEXTS = ("observation", "night", "telescope", "filter", "stack", "added_by", "added")
 _HEADER_TEXTS = {"observation": "OBSERV", "night": "NIGHT", "telescope": "TELESCOP", "filter": "FILTER"}
 _NUMBERS = ("pixel_arcsec", "strehl_percent", "fwhm_arcsec")
@@ -39,7 +40,7 @@ AddedBy = Literal["auto", "administrator"]
 
 @dataclass(frozen=True)
 class Entry:
-    """A reference star, or one that somebody removed.
+    """A reference star, or a removed one.
 
     Parameters
     ----------
@@ -92,7 +93,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class PsfLibrary:
-    """What the library holds; stamps are read when they are asked for.
+    """Content of the library; stamps are read on demand.
 
     Parameters
     ----------
@@ -101,7 +102,7 @@ class PsfLibrary:
     entries : tuple of Entry
         Reference stars, in the order of their planes.
     removed : tuple of Entry
-        Those that somebody removed.
+        Removed stars.
     version : int
         Counts the changes; 0 when there is no library yet.
     """
@@ -135,7 +136,26 @@ class PsfLibrary:
         return cls(path, members, tuple(entry for entry in found if entry.is_removed), version)
 
     def select(self, *, telescope: str, filter: str, stack: str, pixel_arcsec: float, but: str) -> Self:
-        """Return what may serve as a reference: same optics, and another star than that of the observation `but`."""
+        """Return the stars that may serve as references of an observation: same optics, another star.
+
+        Parameters
+        ----------
+        telescope : str
+            Name of the telescope.
+        filter : str
+            Name of the filter.
+        stack : str
+            Name of the stack that the stamps are cut from.
+        pixel_arcsec : float
+            Plate scale of the stack [arcsec/pixel].
+        but : str
+            Id of the observation, whose star is excluded.
+
+        Returns
+        -------
+        PsfLibrary
+            The library with these entries only.
+        """
         target = _target(but)
         chosen = tuple(
             entry
@@ -205,15 +225,29 @@ class Change:
         }
 
     def add(self, entry: Entry, stamp: NDArray[np.floating], added_by: AddedBy) -> bool:
-        """Take a star in; False when it is there already, or was removed and no person asks for it.
+        """Add a star.
 
-        What left the library for a reason does not come back by itself: two stars that spoil each other's
-        subtraction would come and go for ever.
+        A star that was removed is not added again automatically: two stars that spoil each other's subtraction would
+        be added and removed for ever.
+
+        Parameters
+        ----------
+        entry : Entry
+            Facts of the star; its plane and date of addition are set here.
+        stamp : (n, n) ndarray of float
+            Image of the star.
+        added_by : {"auto", "administrator"}
+            Who adds it.
+
+        Returns
+        -------
+        bool
+            False when the same stamp is there already, or the star was removed and `added_by` is ``"auto"``.
 
         Raises
         ------
         Unprocessable
-            Its stamp has another size than those that are there.
+            Its stamp has another size than those of the library.
         """
         known, kept = self.entries.get(entry.key, (None, None))
         if known is not None and known.is_removed and added_by == "auto":
@@ -226,7 +260,7 @@ class Change:
         self.entries[entry.key] = (replace(entry, added_by=who, added=_now(), plane=0), stamp)
         return True
 
-    def _check_shape(self, entry: Entry, stamp: NDArray) -> None:
+    def _check_shape(self, entry: Entry, stamp: Float32Array) -> None:
         shapes = {other.shape for _, other in self.entries.values() if other is not None} - {stamp.shape}
         if shapes:
             raise Unprocessable(
@@ -235,7 +269,20 @@ class Change:
             )
 
     def remove(self, observation: str, removed_by: AddedBy) -> bool:
-        """Take all stamps of a star out, and remember who did; False when there are none."""
+        """Remove all stamps of a star; the library keeps who removed it.
+
+        Parameters
+        ----------
+        observation : str
+            Id of its observation.
+        removed_by : {"auto", "administrator"}
+            Who removes it.
+
+        Returns
+        -------
+        bool
+            False when there are none.
+        """
         found = [key for key, (entry, _) in self.entries.items() if key[0] == observation and not entry.is_removed]
         for key in found:
             entry = replace(self.entries[key][0], added_by=removed_by, added=_now(), plane=REMOVED)
@@ -247,12 +294,12 @@ class Change:
         return any(key[0] == observation and not entry.is_removed for key, (entry, _) in self.entries.items())
 
     def removable(self, observation: str) -> bool:
-        """Whether a star is in the library without anybody's wish."""
+        """Whether a star is in the library that no administrator added."""
         entries = [entry for key, (entry, _) in self.entries.items() if key[0] == observation]
         return any(not entry.is_removed and entry.added_by == "auto" for entry in entries)
 
     def limit(self, per_group: int) -> None:
-        """Keep no more stars of a telescope, filter and stack than this: the oldest that nobody asked for go."""
+        """Keep at most `per_group` stars of a telescope, filter and stack; the oldest automatically added go first."""
         groups: dict[tuple[str, str, str], list[Entry]] = {}
         for entry, stamp in self.entries.values():
             if stamp is not None:
@@ -270,7 +317,7 @@ def changed(layout: Layout) -> Iterator[Change]:
     Raises
     ------
     ServiceUnavailable
-        Somebody else holds the lock all the time.
+        Another process holds the lock all the time.
     ArchiveError
         The library is damaged, or there is no space left.
     """
@@ -325,7 +372,22 @@ def _now() -> str:
 
 
 def header_of(entry: Entry, stacks: Sequence[str], reason: str) -> dict[str, Any]:
-    """Cards of a file of stamps that a night offers, one image a stack: what :func:`offered` reads."""
+    """Return the header of a file of stamps that a night offers, one image for each stack; see :func:`offered`.
+
+    Parameters
+    ----------
+    entry : Entry
+        Facts of the star.
+    stacks : sequence of str
+        Stacks that the images are cut from, in the order of the images.
+    reason : str
+        Why the star is no good reference; empty for a good one.
+
+    Returns
+    -------
+    dict
+        Keyword: (value, comment).
+    """
     return {
         "OBSERV": (entry.observation, "observation"),
         "NIGHT": (entry.night, "night"),

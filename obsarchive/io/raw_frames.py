@@ -43,10 +43,10 @@ def signature(paths: Sequence[Path]) -> str:
 
 
 def unpack(path: Path, folder: Path, threads: int | None = None, max_bytes: int = MAX_UNPACKED_BYTES) -> Path:
-    """Give a plain FITS file with the frames of a raw file.
+    """Return a plain FITS file with the frames of a raw file.
 
     A compressed file is unpacked once: the name of the result holds the raw file's signature, it is whole or
-    absent, and whoever asks next takes it as it is.
+    absent, and later calls use it as it is.
 
     Parameters
     ----------
@@ -59,6 +59,11 @@ def unpack(path: Path, folder: Path, threads: int | None = None, max_bytes: int 
     max_bytes : int
         A file that unpacks to more is refused.
 
+    Returns
+    -------
+    Path
+        The unpacked file in `folder`, or `path` when the raw file is not compressed.
+
     Raises
     ------
     BadRawData
@@ -66,7 +71,7 @@ def unpack(path: Path, folder: Path, threads: int | None = None, max_bytes: int 
     NotReady
         The raw file changed while it was being read.
     ArchiveError
-        No space, no permission, file gone: worth another try.
+        No space, no permission, or the file is gone; trying again may help.
     """
     suffix = path.suffix.lower()
     if suffix not in (".bz2", ".gz", ".fz"):
@@ -239,7 +244,20 @@ class Frames:
         return 65535.0 if self.dtype == np.uint16 else None
 
     def read(self, i: int, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-        """Give frame `i` as float32 (ny, nx) [ADU], in `out` when given."""
+        """Return a frame.
+
+        Parameters
+        ----------
+        i : int
+            Number of the frame, from 0.
+        out : (ny, nx) ndarray of float32, optional
+            Array to write to.
+
+        Returns
+        -------
+        (ny, nx) ndarray of float32
+            The pixels [ADU]; `out` when given.
+        """
         out = np.empty(self.shape, np.float32) if out is None else out
         if self._sections:
             out[...] = self.window(i, 0, self.shape[0], 0, self.shape[1])
@@ -249,7 +267,25 @@ class Frames:
         return out
 
     def window(self, i: int, y0: int, y1: int, x0: int, x1: int) -> NDArray[np.float32]:
-        """Give the pixels [y0:y1, x0:x1] of frame `i` as float32 [ADU]; ValueError outside the frame."""
+        """Return the pixels [y0:y1, x0:x1] of a frame.
+
+        Parameters
+        ----------
+        i : int
+            Number of the frame, from 0.
+        y0, y1, x0, x1 : int
+            Edges of the window [pixel]; `y1` and `x1` are excluded.
+
+        Returns
+        -------
+        (y1 - y0, x1 - x0) ndarray of float32
+            The pixels [ADU].
+
+        Raises
+        ------
+        ValueError
+            The window is not within the frame.
+        """
         if not 0 <= x0 <= x1 <= self.shape[1]:
             raise ValueError(f"columns {x0}:{x1} of a frame of {self.shape[1]}")
         out = np.empty((y1 - y0, x1 - x0), np.float32)
@@ -269,7 +305,23 @@ class Frames:
         return self._levels[i]
 
     def rows(self, y0: int, y1: int) -> NDArray[Any]:
-        """Give the rows [y0:y1] of all frames (n, y1-y0, nx) in `dtype` [ADU]; ValueError outside the frame."""
+        """Return the rows [y0:y1] of all frames.
+
+        Parameters
+        ----------
+        y0, y1 : int
+            First row, and the row after the last [pixel].
+
+        Returns
+        -------
+        (n, y1 - y0, nx) ndarray of `dtype`
+            The pixels [ADU].
+
+        Raises
+        ------
+        ValueError
+            The rows are not within the frame.
+        """
         out = np.empty((len(self), y1 - y0, self.shape[1]), self.dtype)
         for i, target in enumerate(out):
             if self._sections:

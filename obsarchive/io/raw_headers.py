@@ -1,6 +1,6 @@
-"""Headers of raw files: where the frames lie, how many there should be, and what to keep in the database.
+"""Headers of raw files: offsets and number of the frames, and the values for the database.
 
-The scanner is tolerant: only the few keys that say where the pixels lie must make sense.
+The scanner is tolerant: only the few keys that locate the pixels must be valid.
 """
 
 import itertools
@@ -11,8 +11,9 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
@@ -68,7 +69,7 @@ class Stack:
 
 @dataclass(frozen=True)
 class Contents:
-    """What a plain FITS file holds.
+    """Content of a plain FITS file.
 
     `expected` is the number of frames its header announces (None: it does not say), `others` the number of
     extensions that are no images.
@@ -146,7 +147,7 @@ def _padded(n_bytes: int) -> int:
     return n_bytes + -n_bytes % BLOCK
 
 
-def _walk(name: str, file: IO[bytes]) -> Iterator[_Hdu]:
+def _walk(name: str, file: BufferedIOBase) -> Iterator[_Hdu]:
     """Yield the HDUs of an open file."""
     size = os.fstat(file.fileno()).st_size
     start = frames = 0
@@ -174,7 +175,7 @@ def _describe_cut(hdu: _Hdu, frames: int, size: int) -> str:
     return f"frame {frames + complete}: expected {hdu.stack.frame_bytes} bytes, found {found}"
 
 
-def _header_cards(file: IO[bytes]) -> tuple[bytes, bool]:
+def _header_cards(file: BufferedIOBase) -> tuple[bytes, bool]:
     """Read blocks up to the END card; the cards before it, and whether it was there."""
     cards = bytearray()
     while len(cards) < MAX_HEADER_BYTES:
@@ -220,7 +221,7 @@ def _stack(values: dict[str, Any], axes: list[int], data_start: int) -> Stack:
 
 
 def _scanned_values(cards: bytes) -> dict[str, Any]:
-    """Give the values of the keys the scanner knows: finite floats, or the text where that is no number."""
+    """Return the values of the keys that the scanner reads: finite floats, or else text."""
     values: dict[str, Any] = {}
     for start in range(0, len(cards), CARD):
         if cards[start + 8 : start + 10] == b"= " and _SCANNED.fullmatch(cards, start, start + 8):
@@ -260,7 +261,7 @@ def _integer(values: dict[str, Any], key: str, default: float | None = None) -> 
 def read_header(path: Path) -> fits.Header:
     """Read the header of frame 0 of a raw file, compressed or not, without reading further.
 
-    To an empty primary HDU the cards of the first extension are added.  Bad cards are left out.
+    To an empty primary HDU the cards of the first extension are added.  Bad cards are skipped.
 
     Raises
     ------
@@ -292,7 +293,7 @@ def _tolerant_header(cards: bytes, leave_out: re.Pattern[str] | None = None) -> 
 
 
 def plain_cards(header: fits.Header) -> list[HeaderCard]:
-    """Give cards as ``{key, value, comment}`` that BSON and JSON can hold.
+    """Return cards as ``{key, value, comment}`` that BSON and JSON can hold.
 
     At most 2000 cards, texts of at most 2000 characters without NUL and lone surrogates; floats that are
     not finite and integers beyond 64 bits become text, undefined values None.

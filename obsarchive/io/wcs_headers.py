@@ -13,7 +13,7 @@ GRID = 9
 
 
 def plate_cards(solution: PlateSolution) -> fits.Header:
-    """Give a plate solution as header cards, distortion as SIP (Shupe et al. 2005, ASPC 347, 491)."""
+    """Return a plate solution as header cards, distortion as SIP (Shupe et al. 2005, ASPC 347, 491)."""
     sip = bool(solution.distortion)
     header = fits.Header()
     for axis, name in ((1, "RA---TAN"), (2, "DEC--TAN")):
@@ -42,14 +42,19 @@ def plate_of_cards(header: fits.Header) -> PlateSolution:
 
 
 def plate_of_header(header: fits.Header, shape: tuple[int, ...]) -> PlateSolution | None:
-    """Return the plate solution of a header with celestial coordinates of any kind; None if there is none.
+    """Return the plate solution of a header with celestial coordinates of any kind.
 
     Parameters
     ----------
     header : Header
-        Of an image.
+        Header of an image.
     shape : (ny, nx)
-        Of the image, about whose middle the solution is.
+        Shape of the image; the solution refers to its middle.
+
+    Returns
+    -------
+    PlateSolution or None
+        None when the header has no celestial coordinates that can be read.
     """
     try:
         with warnings.catch_warnings(action="ignore"):

@@ -77,7 +77,7 @@ class HttpClient:
     Parameters
     ----------
     name : str
-        What the service is called in messages: its address may hold what nobody should read.
+        What the service is called in messages: its address may contain a secret.
     url : str
         Base address; paths are relative to it.
     per_second : float
@@ -140,11 +140,49 @@ class HttpClient:
         return self.request_with_retry("GET", path, params=parameters)
 
     def post(self, path: str, form: dict[str, Any]) -> httpx.Response:
-        """Return the answer to a form, whose fields stand in no address; all else is as for `get`."""
+        """Send a form; its fields do not appear in the address.
+
+        Parameters
+        ----------
+        path : str
+            Path below the base address, or a full address.
+        form : dict
+            Fields of the form.
+
+        Returns
+        -------
+        httpx.Response
+            The whole answer.
+
+        Raises
+        ------
+        Refused, ArchiveUnavailable
+            As for :meth:`get`.
+        """
         return self.request_with_retry("POST", path, data=form)
 
     def json(self, path: str, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return the JSON object that answers a GET request; all else is as for `get`."""
+        """Return the JSON object that answers a GET request.
+
+        Parameters
+        ----------
+        path : str
+            Path below the base address, or a full address.
+        parameters : dict, optional
+            Parameters of the query.
+
+        Returns
+        -------
+        dict
+            The object.
+
+        Raises
+        ------
+        Refused
+            As for :meth:`get`.
+        ArchiveUnavailable
+            The answer is no JSON object; else as for :meth:`get`.
+        """
         answer = self.get(path, parameters)
         try:
             found = answer.json()
@@ -182,7 +220,7 @@ class HttpClient:
         target: Path | None = None,
         **content: Any,
     ) -> httpx.Response:
-        """Return the answer to a request, which is repeated as late as the service wishes; `get` says what is raised.
+        """Return the answer to a request, which is repeated as late as the service asks for.
 
         Parameters
         ----------
@@ -203,6 +241,13 @@ class HttpClient:
         -------
         httpx.Response
             The answer; whole, if it is not in a file.
+
+        Raises
+        ------
+        Refused
+            The service rejects the request.
+        ArchiveUnavailable
+            It gives no usable answer to any attempt.
         """
         pause, why, tries = FIRST_PAUSE_S, "", tries or self.tries
         answer: httpx.Response | None = None

@@ -1,4 +1,4 @@
-"""How a dataset is reduced: ``reduction_config.yaml`` in its folder, and ``tom_config.yaml`` wherever it lies."""
+"""How a dataset is reduced: ``reduction_config.yaml`` in its folder, and ``tom_config.yaml`` in any folder."""
 
 import hashlib
 from pathlib import Path
@@ -35,7 +35,7 @@ OptionalText = Annotated[str | None, BeforeValidator(_nothing)]
 
 
 class Target(Lenient):
-    """What the dataset was taken for."""
+    """Target of the dataset."""
 
     name: str = Field(min_length=1)
     ra_deg: Annotated[float, BeforeValidator(_angle(u.hourangle, 0.0))] = Field(
@@ -47,7 +47,7 @@ class Target(Lenient):
 
 
 class Photometry(Lenient):
-    """How stars are measured."""
+    """Settings of the photometry."""
 
     aperture_arcsec: PositiveFloat = Field(2.0, description="radius of the aperture [arcsec]")
     catalogue: OptionalPath = Field(None, description="local catalogue: CSV, ECSV or FITS with ra, dec, mag")

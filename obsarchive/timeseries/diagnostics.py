@@ -21,7 +21,17 @@ FINDER_ARCSEC = 60.0
 
 
 def write_plots(folder: Path, series: Series, config: ReductionConfig) -> None:
-    """Write all plots of a dataset."""
+    """Write all diagnostic plots of a dataset as PNG.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the dataset.
+    series : Series
+        Photometry of all stars.
+    config : ReductionConfig
+        Configuration of the dataset.
+    """
     labels = Labels(config.target.name, filter_of(series))
     target = products.light_curve(series, series.stars.target, config)
     atomic.atomic_write(folder / "lightcurve.png", plot_light_curve(target, config.target.name))
@@ -37,7 +47,20 @@ def write_plots(folder: Path, series: Series, config: ReductionConfig) -> None:
 
 
 def plot_light_curve(table: Table, name: str) -> bytes:
-    """Plot a light curve as :mod:`.products` gives it; returns PNG."""
+    """Plot a light curve.
+
+    Parameters
+    ----------
+    table : Table
+        Points as :func:`obsarchive.timeseries.products.light_curve` returns them.
+    name : str
+        Name of the star, for the title.
+
+    Returns
+    -------
+    bytes
+        The plot as PNG.
+    """
     columns = {key: np.asarray(table[key], float) for key in ("time_bjd_tdb", "mag", "mag_err", "limit")}
     bad = np.asarray(table["flags"], int) & int(UNUSABLE) != 0
     labels = Labels(name, str(table.meta.get("filter", "")))

@@ -90,7 +90,8 @@ class Series:
     @property
     def is_good(self) -> NDArray[np.bool_]:
         """Measurements that can be used (n_stars, n_frames)."""
-        return np.isfinite(self.flux) & (self.flux_error > 0) & (self.flags & int(UNUSABLE) == 0)
+        usable: NDArray[np.bool_] = self.flags & int(UNUSABLE) == 0
+        return np.isfinite(self.flux) & (self.flux_error > 0) & usable
 
     @property
     def bad_frames(self) -> NDArray[np.bool_]:
@@ -117,17 +118,46 @@ class Series:
 
 
 def magnitudes(flux: Floats, zero_point: ZeroPoint) -> Floats:
-    """Return magnitudes of fluxes on the common scale; NaN where there is no light."""
+    """Return magnitudes of fluxes on the common scale.
+
+    Parameters
+    ----------
+    flux : ndarray of float
+        Fluxes [count], of any shape.
+    zero_point : ZeroPoint
+        Zero point of the dataset.
+
+    Returns
+    -------
+    ndarray of float
+        Magnitudes [mag], of the shape of `flux`; NaN where the flux is not positive.
+    """
     return zero_point.value + instrumental_magnitudes(flux, flux)[0]
 
 
 def combine(folder: Path, stars: Stars, infos: Sequence[Info], config: ReductionConfig) -> Series:
-    """Bring the measured frames of a dataset together.
+    """Return the photometry of a dataset on a common scale, from the measurements of its frames.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the dataset.
+    stars : Stars
+        Its star catalogue.
+    infos : sequence of Info
+        Headers of its frames.
+    config : ReductionConfig
+        Its configuration.
+
+    Returns
+    -------
+    Series
+        Fluxes and errors (n_stars, n_frames) with zero points and error model.
 
     Raises
     ------
     Unprocessable
-        There is none.
+        No frame was measured.
     """
     loaded = [(info, found) for info in infos if (found := load_measured(place(folder, info.stem))) is not None]
     loaded = [(info, found) for info, found in loaded if len(found.y) == len(stars)]
@@ -192,7 +222,7 @@ def _common(
 
 
 def _terms(stars: Stars) -> dict[str, Floats]:
-    """What zero points may depend on."""
+    """Return the variables that zero points may depend on."""
     span = max(float(np.ptp(stars.y)), float(np.ptp(stars.x)), 1.0) / 2
     place_terms = np.stack([(stars.y - np.median(stars.y)) / span, (stars.x - np.median(stars.x)) / span], axis=1)
     terms = {"place": place_terms}
@@ -205,7 +235,7 @@ def _terms(stars: Stars) -> dict[str, Floats]:
 def _verdicts(
     flux: Floats, error: Floats, usable: NDArray[np.bool_], scale: FrameZeroPoints, fwhm_arcsec: Floats
 ) -> list[str]:
-    """Say of each frame why it is bad: its stars scatter, it lost light, or they are wide, far more than usual."""
+    """Return why each frame is bad: large scatter, large extinction, or wide stars, far above the typical values."""
     good = scale.is_reference[:, np.newaxis] & usable & (flux > 0)
     safe_flux = np.where(good, flux, 1.0)
     mag = np.where(good, -POGSON * np.log(safe_flux), np.nan) + scale.correction
@@ -250,7 +280,7 @@ def _tied(
     aperture: Floats,
     flags: NDArray[np.int64],
 ) -> tuple[NDArray[np.intp], Floats, Floats]:
-    """Bring fitted fluxes onto the scale of the apertures; returns those of the target and the stars around it."""
+    """Return fitted fluxes on the scale of the apertures, of the target and the stars around it."""
     rows, flux, error = fitted
     compared = stars.is_comparison[rows]
     good = (flags[rows] & int(UNUSABLE) == 0) & compared[:, np.newaxis] & (flux > 0)

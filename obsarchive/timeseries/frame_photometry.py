@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from obsarchive.errors import ArchiveError, Unprocessable
 from obsarchive.io import atomic
 from obsarchive.io.wcs_headers import plate_cards, plate_of_cards
+from obsarchive.science.arrays import Float64Array
 from obsarchive.science.astrometry.plate_solution import PlateSolution
 from obsarchive.science.astrometry.star_matching import Match
 from obsarchive.science.astrometry.times import julian_year
@@ -58,7 +59,22 @@ class FrameTask:
 
 
 def signature_of(path: Path, config_digest: str, stars_digest: str) -> str:
-    """Return what stands for a frame, the configuration and the star catalogue."""
+    """Return a hash of what a frame's measurements depend on.
+
+    Parameters
+    ----------
+    path : Path
+        The frame; its size and time of change count.
+    config_digest : str
+        Hash of the configuration.
+    stars_digest : str
+        Hash of the star catalogue.
+
+    Returns
+    -------
+    str
+        20 hexadecimal digits.
+    """
     status = path.stat()
     text = f"{VERSION} {status.st_size} {status.st_mtime_ns} {config_digest} {stars_digest}"
     return hashlib.sha256(text.encode()).hexdigest()[:20]
@@ -66,7 +82,7 @@ def signature_of(path: Path, config_digest: str, stars_digest: str) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """What was measured on a frame, star by star in the order of the catalogue.
+    """Measurements of a frame, star by star in the order of the catalogue.
 
     Attributes
     ----------
@@ -117,7 +133,20 @@ def load_measured(path: Path) -> Measured | None:
 
 
 def place(folder: Path, stem: str) -> Path:
-    """Return where the measurements of a frame lie."""
+    """Return the path of the measurements of a frame.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the dataset.
+    stem : str
+        Name of the frame without suffixes.
+
+    Returns
+    -------
+    Path
+        A file ``.npz``, which need not exist.
+    """
     return folder / RAW_FLUX / f"{stem}.npz"
 
 
@@ -125,7 +154,7 @@ def is_measured(task: FrameTask) -> bool:
     """Whether the frame was measured just so before."""
     try:
         with np.load(place(task.folder, stem_of(task.path)), allow_pickle=False) as saved:
-            return json.loads(str(saved["info"])).get("signature") == task.signature
+            return bool(json.loads(str(saved["info"])).get("signature") == task.signature)
     except (OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile):
         return False
 
@@ -211,7 +240,7 @@ def _psf_stars(frame: Frame, apertures: Apertures, stars: Stars, fwhm: float) ->
 
 
 def _fitted_stars(
-    stars: Stars, pixels: tuple[NDArray, NDArray], radius: float, fwhm: float, method: str
+    stars: Stars, pixels: tuple[Float64Array, Float64Array], radius: float, fwhm: float, method: str
 ) -> NDArray[np.intp]:
     """Stars that are measured by fitting: the target and what is around it, and the stars to compare them with."""
     distance = np.hypot(pixels[0] - pixels[0][stars.target], pixels[1] - pixels[1][stars.target])
@@ -222,7 +251,15 @@ def _fitted_stars(
 
 
 def write_sidecar(path: Path, match: Match) -> None:
-    """Write a frame's coordinates beside it: a FITS header, distortion as SIP."""
+    """Write a frame's plate solution to a FITS header beside it, distortion as SIP.
+
+    Parameters
+    ----------
+    path : Path
+        File to write.
+    match : Match
+        The plate solution and its stars.
+    """
     header = plate_cards(match.solution)
     header["ASTNMAT"] = (len(match.stars), "stars of the plate solution")
     header["ASTRMS"] = (match.rms_arcsec, "[arcsec] rms of their residuals along an axis")

@@ -38,7 +38,7 @@ FITS_ERRORS = (OSError, ValueError, TypeError, LookupError, AttributeError, fits
 
 @dataclass(frozen=True)
 class Info:
-    """What the header of a frame says.
+    """Facts of the header of a frame.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class Info:
 
     @property
     def stem(self) -> str:
-        """Name without its ending."""
+        """Name without suffixes."""
         return stem_of(self.path)
 
 
@@ -151,7 +151,19 @@ def _float(value: Any) -> float:
 
 
 def header_wcs(info: Info, shape: tuple[int, int]) -> PlateSolution:
-    """Return the plate solution that a header claims: its world coordinates, or else where the telescope pointed.
+    """Return the plate solution of a header: its world coordinates, or else from the pointing of the telescope.
+
+    Parameters
+    ----------
+    info : Info
+        Header of the frame.
+    shape : (ny, nx)
+        Shape of its image [pixel].
+
+    Returns
+    -------
+    PlateSolution
+        Approximate when it comes from ``RA``, ``DEC`` and ``PIXSCALE``: north up, east left.
 
     Raises
     ------
@@ -175,7 +187,19 @@ def header_wcs(info: Info, shape: tuple[int, int]) -> PlateSolution:
 
 
 def write_summary(path: Path, infos: Iterable[Info], hjd: Mapping[str, float], done: Mapping[str, bool]) -> None:
-    """Write ``data_summary.txt``: one line a frame, as astropy's ``ascii.basic`` reads it; ``-`` where not known."""
+    """Write ``data_summary.txt``: one line for each frame, as astropy's ``ascii.basic`` reads it.
+
+    Parameters
+    ----------
+    path : Path
+        File to write.
+    infos : iterable of Info
+        Headers of the frames; ``-`` stands for what they lack.
+    hjd : mapping of str to float
+        Heliocentric Julian date of mid-exposure [d, UTC] by the stem of the file.
+    done : mapping of str to bool
+        Whether a frame is measured, by the stem of the file.
+    """
     lines = [" ".join(_COLUMNS)]
     for info in infos:
         known = {**info.header, "hjd": hjd.get(info.stem), "processed": int(done.get(info.stem, False))}
@@ -237,6 +261,18 @@ def read_planes(info: Info, saturation: float | None) -> "Planes":
 
     The error plane ``ERR`` gives the variance, else gain and read-out noise do; ``BPM`` marks bad pixels.
 
+    Parameters
+    ----------
+    info : Info
+        Header of the frame.
+    saturation : float, optional
+        Saturation level [count]; 98 % of the header's when not given.
+
+    Returns
+    -------
+    Planes
+        Image (ny, nx) with NaN at bad pixels, its variance, and the saturation level.
+
     Raises
     ------
     Unprocessable
@@ -260,21 +296,21 @@ def read_planes(info: Info, saturation: float | None) -> "Planes":
         image[np.asarray(bad) != 0] = np.nan
     if not np.isfinite(image).any():
         raise Unprocessable(f"{info.path.name}: no pixel is good")
-    told = _first(info, ("SATURATE", "SATURATION", "MAXLIN"), math.inf)
-    return Planes(image, np.maximum(variance, 1e-6), saturation or 0.98 * told)
+    level = _first(info, ("SATURATE", "SATURATION", "MAXLIN"), math.inf)
+    return Planes(image, np.maximum(variance, 1e-6), saturation or 0.98 * level)
 
 
 def _modelled_variance(image: NDArray[np.float32], info: Info) -> NDArray[np.float32]:
-    """Photon and read-out noise; where the sky was subtracted or the noise is not told, that of the sky is measured."""
+    """Photon and read-out noise; where the sky was subtracted or the noise is unknown, that of the sky is measured."""
     gain, noise = _first(info, ("GAIN", "EGAIN"), 1.0), _first(info, ("RDNOISE", "READNOIS", "RON"), 0.0)
     some = image[:: max(1, image.shape[0] // 500), :: max(1, image.shape[1] // 500)]
     sky = float(np.nanmedian(some))
     below = some[some < sky]
     measured = float((MAD_TO_SIGMA * np.nanmedian(sky - below)) ** 2) if below.size else 0.0
-    told = max(sky, 0.0) / gain + (noise / gain) ** 2
-    if told < 0.5 * measured:
-        return (np.maximum(image - sky, 0) / gain + measured).astype(np.float32)
-    return (np.maximum(image, 0) / gain + (noise / gain) ** 2).astype(np.float32)
+    expected = max(sky, 0.0) / gain + (noise / gain) ** 2
+    if expected < 0.5 * measured:
+        return np.asarray(np.maximum(image - sky, 0) / gain + measured, np.float32)
+    return np.asarray(np.maximum(image, 0) / gain + (noise / gain) ** 2, np.float32)
 
 
 def _first(info: Info, keys: Sequence[str], otherwise: float) -> float:

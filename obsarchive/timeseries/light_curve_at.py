@@ -32,7 +32,7 @@ class Found:
     table : Table
         Its points.
     what : str
-        Whose it is, for people.
+        The star or position, in words.
     """
 
     table: Table
@@ -40,7 +40,22 @@ class Found:
 
 
 def nearest_star(catalogue: Stars, ra_deg: float, dec_deg: float) -> tuple[int, float]:
-    """Return the row of the star that is nearest to a place, and its distance [arcsec]."""
+    """Return the star that is nearest to a position.
+
+    Parameters
+    ----------
+    catalogue : Stars
+        Star catalogue of a dataset.
+    ra_deg, dec_deg : float
+        The position [deg].
+
+    Returns
+    -------
+    row : int
+        Row of the star in the catalogue.
+    distance : float
+        Its distance [arcsec].
+    """
     xi, eta = project(catalogue.ra, catalogue.dec, (ra_deg, dec_deg))
     distance = np.where(np.isfinite(xi), np.hypot(xi, eta), np.inf)
     row = int(np.argmin(distance))
@@ -48,12 +63,24 @@ def nearest_star(catalogue: Stars, ra_deg: float, dec_deg: float) -> tuple[int, 
 
 
 def light_curve_at(folder: Path, ra_deg: float, dec_deg: float) -> Found:
-    """Return the light curve of the star at a place; where there is none, of the place itself (forced photometry).
+    """Return the light curve of the star at a position, or of the position itself (forced photometry) without a star.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the dataset.
+    ra_deg, dec_deg : float
+        The position [deg].
+
+    Returns
+    -------
+    Found
+        The light curve, and which star it belongs to.
 
     Raises
     ------
     ArchiveError
-        The dataset was not reduced, or the place is on none of its frames.
+        The dataset was not reduced, or the position is on none of its frames.
     """
     series, config = reopened(folder)
     row, distance = nearest_star(series.stars, ra_deg, dec_deg)
@@ -62,7 +89,7 @@ def light_curve_at(folder: Path, ra_deg: float, dec_deg: float) -> Found:
         name = "the target" if number == star_catalog.TARGET else f"star {number}"
         return Found(light_curve(series, row, config), f"{name}, {distance:.2f} arcsec away")
     table = _forced(folder, series, config, (ra_deg, dec_deg), row)
-    return Found(table, f"the place itself: the nearest star is {distance:.1f} arcsec away")
+    return Found(table, f"the position itself: the nearest star is {distance:.1f} arcsec away")
 
 
 def reopened(folder: Path) -> tuple[Series, configuration.ReductionConfig]:
@@ -83,7 +110,7 @@ def reopened(folder: Path) -> tuple[Series, configuration.ReductionConfig]:
 def _forced(
     folder: Path, series: Series, config: configuration.ReductionConfig, sky: tuple[float, float], nearest: int
 ) -> Table:
-    """Measure a place on every frame; the scale is that of the nearest star, which stands in the same light."""
+    """Measure a position on every frame; the scale is that of the nearest star."""
     n = len(series.infos)
     measured = {name: np.full(n, np.nan) for name in ("flux", "error", "sky")}
     flags = np.zeros(n, np.int64)

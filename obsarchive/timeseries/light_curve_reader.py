@@ -88,7 +88,18 @@ class Stored:
         return self._curve(int(found[0])) if len(found) else None
 
     def near(self, ra_deg: float, dec_deg: float) -> StoredCurve | None:
-        """Return the light curve of the star at a place; None if there is none."""
+        """Return the light curve of the star at a position.
+
+        Parameters
+        ----------
+        ra_deg, dec_deg : float
+            The position [deg].
+
+        Returns
+        -------
+        StoredCurve or None
+            None when no star is within `STAR_ARCSEC`.
+        """
         ra, dec = (np.radians(self._table[name][:: self._n_frames]) for name in ("ra", "dec"))
         ra0, dec0 = np.radians(ra_deg), np.radians(dec_deg)
         haversine = np.sin((dec - dec0) / 2) ** 2 + np.cos(dec) * np.cos(dec0) * np.sin((ra - ra0) / 2) ** 2

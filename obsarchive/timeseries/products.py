@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 from astropy import units as u
 from astropy.table import Table
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from obsarchive import __version__
 from obsarchive.errors import ArchiveError
 from obsarchive.io import atomic
+from obsarchive.science.arrays import AnyArray, Float64Array
 from obsarchive.science.astrometry.times import LightCurveTimes
 from obsarchive.science.photometry.aperture import Flag
 from obsarchive.science.photometry.zero_point import ZeroPoint, instrumental_magnitudes
@@ -24,7 +25,7 @@ from obsarchive.timeseries.frame_table import Info, write_summary
 from obsarchive.timeseries.names import FRAMES, LIGHT_CURVE, SUMMARY, TABLE, TABLE_PATH
 
 MAX_CSV_ERROR_MAG = 0.5
-"""Worse points are not in the .csv file, as ever."""
+"""Points with larger errors are not in the .csv file."""
 
 
 def write_all(
@@ -63,18 +64,41 @@ def filter_of(series: Series) -> str:
 
 
 def label_of(config: ReductionConfig, filter_name: str) -> str:
-    """Return what a light curve's filter is called in tables for a TOM."""
+    """Return the name of a light curve's filter in tables for a TOM.
+
+    Parameters
+    ----------
+    config : ReductionConfig
+        Configuration of the dataset.
+    filter_name : str
+        The filter.
+
+    Returns
+    -------
+    str
+        The configured label, or else the target's name, and the filter.
+    """
     return f"{config.tom.data_label or config.target.name}_{filter_name}"
 
 
 def write_table(path: Path, series: Series, config: ReductionConfig) -> None:
-    """Write ``photometry.h5``: one row for each star and frame, at the path ``photometry``."""
+    """Write ``photometry.h5``: one row for each star and frame, at the path ``photometry``.
+
+    Parameters
+    ----------
+    path : Path
+        File to write.
+    series : Series
+        Photometry of all stars.
+    config : ReductionConfig
+        Configuration of the dataset.
+    """
     shape = series.flux.shape
 
-    def per_star(values: NDArray) -> NDArray:
+    def per_star(values: AnyArray) -> AnyArray:
         return np.repeat(values, shape[1])
 
-    def per_frame(values: NDArray) -> NDArray:
+    def per_frame(values: AnyArray) -> AnyArray:
         return np.tile(values, shape[0])
 
     stars = series.stars
@@ -129,7 +153,22 @@ def read_table(path: Path) -> Table:
 
 
 def light_curve(series: Series, row: int, config: ReductionConfig) -> Table:
-    """Return the light curve of one star as a table with units."""
+    """Return the light curve of one star.
+
+    Parameters
+    ----------
+    series : Series
+        Photometry of all stars.
+    row : int
+        Row of the star.
+    config : ReductionConfig
+        Configuration of the dataset.
+
+    Returns
+    -------
+    Table
+        Columns of :func:`points`; target, star and filter in ``meta``.
+    """
     found = points(
         series.times,
         np.array([info.path.name for info in series.infos]),
@@ -146,12 +185,31 @@ def light_curve(series: Series, row: int, config: ReductionConfig) -> Table:
 
 def points(
     times: LightCurveTimes,
-    frames: NDArray,
-    light: tuple[NDArray, NDArray],
-    state: tuple[NDArray, NDArray, NDArray],
+    frames: AnyArray,
+    light: tuple[Float64Array, Float64Array],
+    state: tuple[AnyArray, AnyArray, AnyArray],
     zero_point: ZeroPoint,
 ) -> Table:
-    """Return the points of a light curve: `light` is flux and error, `state` sky, seeing and flags."""
+    """Return the points of a light curve.
+
+    Parameters
+    ----------
+    times : LightCurveTimes
+        Times of mid-exposure (n,).
+    frames : (n,) ndarray of str
+        Names of the frames.
+    light : tuple of (n,) ndarray of float
+        Flux and its standard error [count].
+    state : tuple of (n,) ndarray
+        Sky [count/pixel], FWHM [arcsec] and flags.
+    zero_point : ZeroPoint
+        Zero point of the magnitudes.
+
+    Returns
+    -------
+    Table
+        One row for each frame, with units.
+    """
     (flux, error), (sky, fwhm, flags) = light, state
     mag, mag_error = instrumental_magnitudes(flux, error)
     limit = magnitudes(np.maximum(flux, 0) + DETECTED_SIGMA * error, zero_point)
@@ -176,7 +234,15 @@ def points(
 
 
 def write_light_curve(path: Path, table: Table) -> None:
-    """Write a light curve with its units, as ECSV."""
+    """Write a light curve with its units, as ECSV.
+
+    Parameters
+    ----------
+    path : Path
+        File to write.
+    table : Table
+        The light curve.
+    """
     with atomic.atomic_path(path) as part:
         table.write(part, format="ascii.ecsv", overwrite=True)
 
@@ -190,7 +256,15 @@ def read_light_curve(path: Path) -> Table:
 
 
 def write_dat(path: Path, table: Table) -> None:
-    """Write ``HJD flux err_flux mag err_mag file``; what has no light has magnitude 0, as ever."""
+    """Write ``HJD flux err_flux mag err_mag file``; a point without positive flux has magnitude 0.
+
+    Parameters
+    ----------
+    path : Path
+        File to write.
+    table : Table
+        The light curve.
+    """
     lines = ["HJD flux err_flux mag err_mag file"]
     for row in table:
         mag, mag_error = (value if math.isfinite(value) else 0.0 for value in (row["mag"], row["mag_err"]))
@@ -201,7 +275,17 @@ def write_dat(path: Path, table: Table) -> None:
 
 
 def write_csv(path: Path, table: Table, label: str) -> None:
-    """Write ``time,filter,magnitude,error``: heliocentric Julian dates, points with errors below half a magnitude."""
+    """Write ``time,filter,magnitude,error``: heliocentric Julian dates, points with errors below half a magnitude.
+
+    Parameters
+    ----------
+    path : Path
+        File to write.
+    table : Table
+        The light curve.
+    label : str
+        Name of the filter.
+    """
     lines = ["time,filter,magnitude,error"]
     lines += [
         f"{row['time_hjd_utc']:.7f},{label},{row['mag']:.5f},{row['mag_err']:.5f}"
@@ -212,12 +296,22 @@ def write_csv(path: Path, table: Table, label: str) -> None:
 
 
 def write_frames(path: Path, series: Series, failures: Mapping[str, str]) -> None:
-    """Write the quality of every frame, also of those that failed, with the reason."""
+    """Write the quality of every frame, with the reason for those that failed.
+
+    Parameters
+    ----------
+    path : Path
+        File to write.
+    series : Series
+        Photometry of all stars.
+    failures : mapping of str to str
+        Reason by the name of a frame that could not be measured.
+    """
     offset = median_of_known(series.scale.correction, 0)
     n, m = len(series.infos), len(failures)
     nan = np.full(m, np.nan)
 
-    def column(values: ArrayLike) -> NDArray:
+    def column(values: ArrayLike) -> Float64Array:
         return np.concatenate([np.asarray(values, float), nan])
 
     names = [info.path.name for info in series.infos]

@@ -1,6 +1,6 @@
 """Reduction of one dataset: a task for the star catalogue, one for each frame, one for the ensemble.
 
-What is there and still right is kept, so that a reduction that was killed goes on where it was; a frame that fails
+Valid results are kept, so that a killed reduction resumes where it stopped; a frame that fails
 costs itself only.
 """
 
@@ -94,7 +94,7 @@ class Reduction:
         self.cache, self.run_id = cache, run_id or f"{datetime.now(UTC):%Y%m%dT%H%M%S}"
 
     def reduce(self, again: bool = False) -> ReductionResult:
-        """Reduce what is new or changed; whatever goes wrong becomes a result with its reason.
+        """Reduce new and changed frames; an error becomes a result with its reason.
 
         Parameters
         ----------
@@ -162,7 +162,7 @@ class Reduction:
         rejected = {task.path.name: task.signature for task in tasks if task.path.name in failures}
         self.note({"progress": 0.95, "text": "ensemble"})
         usable = tuple(info for info in infos if info.path.name not in failures)
-        measured = self._one(finish, EnsembleTask(self.folder, config, usable, failures))
+        measured: dict[str, Any] = self._one(finish, EnsembleTask(self.folder, config, usable, failures))
         lost = [name for name, why in failures.items() if why.startswith(LOST)]
         text = {
             "signature": signature if not lost else "",
@@ -188,7 +188,7 @@ class Reduction:
         return sorted(infos, key=lambda info: (info.mjd_middle, info.stem)), failures
 
     def _star_catalogue(self, config: ReductionConfig, infos: list[Info]) -> str:
-        """Make the star catalogue unless there is one of this configuration; returns what stands for it."""
+        """Make the star catalogue unless there is one of this configuration; returns its digest."""
         found = star_catalog.load(self.folder / STAR_CATALOGUE)
         if found is None or found[1] != config.digest():
             self.note({"text": "star catalogue"})
@@ -275,7 +275,7 @@ def make_catalogue(task: CatalogueTask) -> None:
 
 
 def finish(task: EnsembleTask) -> dict[str, Any]:
-    """Bring all frames together and write every product; returns what people want to know; on a worker."""
+    """Combine all frames and write every product, on a worker; return the results."""
     loaded = star_catalog.load(task.folder / STAR_CATALOGUE)
     if loaded is None:
         raise ArchiveError(f"{task.folder / STAR_CATALOGUE} is gone")
@@ -313,7 +313,7 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def summary(measured: Mapping[str, Any]) -> str:
-    """Say in one line what a reduction found."""
+    """Return the results of a reduction in one line."""
     words = f"{measured['n_stars']} stars on {measured['n_measured']} of {measured['n_frames']} frames"
     if measured["n_bad"]:
         words += f", {measured['n_bad']} of them bad"

@@ -66,7 +66,20 @@ def load(path: Path) -> ManagerConfig:
 
 
 def select(config: ManagerConfig, now: datetime) -> list[Path]:
-    """Return the datasets that are to be reduced; those that are locked are left out."""
+    """Return the datasets to reduce, without those that are locked.
+
+    Parameters
+    ----------
+    config : ManagerConfig
+        The selection.
+    now : datetime
+        Present time [UTC].
+
+    Returns
+    -------
+    list of Path
+        Folders of the datasets.
+    """
     chosen = config.dataset_selection
     folders = _listed(config) if chosen.group == "file" else list(_all(config))
     span = chosen.span(now)
@@ -107,7 +120,7 @@ def _listed(config: ManagerConfig) -> list[Path]:
 def _is_free(folder: Path) -> bool:
     who = holder(folder)
     if who is not None:
-        log.info("%s is left out: locked by %s", folder, who)
+        log.info("%s is skipped: locked by %s", folder, who)
     return who is None
 
 

@@ -15,6 +15,7 @@ from obsarchive.errors import ArchiveError, Unprocessable
 from obsarchive.io import atomic
 from obsarchive.remote import gaia, star_catalogs
 from obsarchive.remote.star_catalogs import Catalog
+from obsarchive.science.arrays import AnyArray, Float64Array
 from obsarchive.science.astrometry.plate_solution import PlateSolution, project
 from obsarchive.science.astrometry.star_matching import Match, Uncertainty, refine_plate
 from obsarchive.science.astrometry.times import julian_year
@@ -121,7 +122,15 @@ class Stars:
         return hashlib.sha256(b"".join(a.tobytes() for a in (self.number, self.ra, self.dec))).hexdigest()[:16]
 
     def save(self, path: Path, digest: str) -> None:
-        """Write the catalogue; `digest` stands for the configuration that it was made with."""
+        """Write the catalogue as FITS.
+
+        Parameters
+        ----------
+        path : Path
+            File to write.
+        digest : str
+            Hash of the configuration that the catalogue was made with.
+        """
         columns = [
             fits.Column(field.name, {"f": "D", "i": "K", "b": "L"}[value.dtype.kind], array=value)
             for field in fields(self)
@@ -136,7 +145,7 @@ class Stars:
 
 
 def load(path: Path) -> tuple[Stars, str] | None:
-    """Read a catalogue and what stands for its configuration; None if there is none, or it is damaged."""
+    """Read a catalogue and the digest of its configuration; None if there is none, or it is damaged."""
     try:
         with fits.open(path, memmap=False) as hdus:
             data, header = hdus["STARS"].data, hdus["STARS"].header
@@ -163,12 +172,30 @@ def bright_sources(planes: Planes, engine: EngineName) -> Sources:
 
 def solve(
     sources: Sources,
-    sky: tuple[NDArray, NDArray],
+    sky: tuple[Float64Array, Float64Array],
     guess: PlateSolution,
     shape: tuple[int, ...],
     config: ReductionConfig,
 ) -> Match:
-    """Find the plate solution of a frame from stars of known positions, brightest first.
+    """Return the plate solution of a frame from stars of known positions.
+
+    Parameters
+    ----------
+    sources : Sources
+        Stars of the frame, brightest first.
+    sky : tuple of (n,) ndarray of float
+        Right ascension and declination of the known stars [deg], brightest first.
+    guess : PlateSolution
+        Approximate solution, such as that of the header.
+    shape : (ny, nx)
+        Shape of the frame [pixel].
+    config : ReductionConfig
+        Error of the pointing [arcsec] and order of the distortion.
+
+    Returns
+    -------
+    Match
+        The solution and its stars.
 
     Raises
     ------
@@ -183,18 +210,18 @@ def solve(
         tried = refine_plate((sources.y, sources.x), (sky[0][inside], sky[1][inside]), guess, uncertainty, order)
         if tried is not None and (found is None or tried.rms_arcsec < DISTORTION_PAYS * found.rms_arcsec):
             found = tried
-    told = f"{len(sources)} sources and {len(inside)} stars of the catalogue"
+    counts = f"{len(sources)} sources and {len(inside)} stars of the catalogue"
     if found is None:
-        raise Unprocessable(f"no plate solution: {told} do not agree")
+        raise Unprocessable(f"no plate solution: {counts} do not agree")
     rms_px = found.rms_arcsec / scale
     fraction = len(found.stars) / max(1, min(len(sources), len(_inside(sky, found.solution, shape, 0.0))))
     if rms_px > MAX_RMS_PX or fraction < LEAST_FRACTION:
-        raise Unprocessable(f"no plate solution: of {told} {fraction:.0%} agree within {rms_px:.2f} px rms")
+        raise Unprocessable(f"no plate solution: of {counts} {fraction:.0%} agree within {rms_px:.2f} px rms")
     return Match(found.solution, found.stars, inside[found.catalog], found.residuals_arcsec, found.false_alarm)
 
 
 def _inside(
-    sky: tuple[NDArray, NDArray], plate: PlateSolution, shape: tuple[int, ...], margin_px: float
+    sky: tuple[Float64Array, Float64Array], plate: PlateSolution, shape: tuple[int, ...], margin_px: float
 ) -> NDArray[np.intp]:
     """Numbers of the positions that lie on a frame."""
     y, x = plate.pixels(*sky)
@@ -203,29 +230,47 @@ def _inside(
 
 
 def annulus(radius_px: float, fwhm_px: float) -> tuple[float, float]:
-    """Return the radii of the sky around an aperture [pixel]."""
+    """Return the radii of the sky annulus around an aperture.
+
+    Parameters
+    ----------
+    radius_px : float
+        Radius of the aperture [pixel].
+    fwhm_px : float
+        Full width at half maximum of stars [pixel].
+
+    Returns
+    -------
+    inner, outer : float
+        Radii [pixel].
+    """
     inner = radius_px + max(3.0, 1.5 * fwhm_px)
     return inner, float(max(np.sqrt(inner**2 + ANNULUS_AREA_PX / np.pi), inner + 4))
 
 
 def build(info: Info, config: ReductionConfig, cache: Path, older: Stars | None) -> Stars:
-    """Make the star catalogue from a reference frame.
+    """Return the star catalogue of a dataset, made from a reference frame.
 
     Parameters
     ----------
     info : Info
-        The frame.
+        Header of the reference frame.
     config : ReductionConfig
-        Of the dataset.
+        Configuration of the dataset.
     cache : Path
-        Folder for what online catalogues answer.
+        Folder for the answers of online catalogues.
     older : Stars, optional
         A catalogue whose numbers are kept.
+
+    Returns
+    -------
+    Stars
+        The target in row 0, then stars of the catalogue and detections on the frame.
 
     Raises
     ------
     Unprocessable
-        The frame is no reference frame.
+        The frame cannot be a reference frame.
     """
     planes = read_planes(info, config.photometry.saturation)
     guess = header_wcs(info, planes.image.shape)
@@ -263,7 +308,29 @@ def build(info: Info, config: ReductionConfig, cache: Path, older: Stars | None)
 def reference_catalogue(
     config: ReductionConfig, centre: tuple[float, float], radius_deg: float, cache: Path
 ) -> Catalog | None:
-    """Return the reference stars of a field: of a local file, of Gaia DR3, or None if neither is configured."""
+    """Return the reference stars of a field.
+
+    Parameters
+    ----------
+    config : ReductionConfig
+        Names a local file or a VizieR service for Gaia DR3.
+    centre : tuple of float
+        Right ascension and declination of the centre [deg].
+    radius_deg : float
+        Radius of the field [deg].
+    cache : Path
+        Folder for the answers of the service.
+
+    Returns
+    -------
+    Catalog or None
+        None when neither is configured.
+
+    Raises
+    ------
+    ArchiveError
+        The catalogue cannot be read or fetched.
+    """
     settings = config.photometry
     if settings.catalogue is not None:
         return star_catalogs.read_catalog(settings.catalogue).around(*centre, radius_deg, settings.max_stars)
@@ -276,7 +343,7 @@ def reference_catalogue(
     return None
 
 
-def _known(catalog: Catalog | None, plate: PlateSolution, shape: tuple[int, ...], year: float) -> dict[str, NDArray]:
+def _known(catalog: Catalog | None, plate: PlateSolution, shape: tuple[int, ...], year: float) -> dict[str, AnyArray]:
     """Stars of the catalogue on and around the reference frame."""
     if catalog is None:
         return {name: np.empty(0) for name in ("ra", "dec", "pm_ra", "pm_dec", "mag", "colour", "y", "x")} | {
@@ -293,8 +360,10 @@ def _known(catalog: Catalog | None, plate: PlateSolution, shape: tuple[int, ...]
     }
 
 
-def _appended(parts: dict[str, NDArray], ra: NDArray, dec: NDArray, y: NDArray, x: NDArray) -> dict[str, NDArray]:
-    """Add stars of which only the position is known."""
+def _appended(
+    parts: dict[str, AnyArray], ra: Float64Array, dec: Float64Array, y: Float64Array, x: Float64Array
+) -> dict[str, AnyArray]:
+    """Return the catalogue with stars of which only the position is known."""
     n = len(ra)
     new = {"ra": ra, "dec": dec, "y": y, "x": x, "pm_ra": np.zeros(n), "pm_dec": np.zeros(n)}
     new |= {"mag": np.full(n, np.nan), "colour": np.full(n, np.nan), "is_known": np.zeros(n, bool)}
@@ -302,8 +371,8 @@ def _appended(parts: dict[str, NDArray], ra: NDArray, dec: NDArray, y: NDArray, 
 
 
 def _with_detections(
-    parts: dict[str, NDArray], planes: Planes, plate: PlateSolution, fwhm: float, config: ReductionConfig
-) -> dict[str, NDArray]:
+    parts: dict[str, AnyArray], planes: Planes, plate: PlateSolution, fwhm: float, config: ReductionConfig
+) -> dict[str, AnyArray]:
     """Add the sources that the catalogue does not hold."""
     settings = config.photometry
     sources = engine_of(settings.engine).detect(planes.image, fwhm, settings.detection_sigma, settings.max_stars)
@@ -320,7 +389,7 @@ def _with_detections(
     return _appended(parts, *plate.sky(y, x), y, x)
 
 
-def _with_target(parts: dict[str, NDArray], config: ReductionConfig, plate: PlateSolution) -> dict[str, NDArray]:
+def _with_target(parts: dict[str, AnyArray], config: ReductionConfig, plate: PlateSolution) -> dict[str, AnyArray]:
     """Make sure that the target is there, and put it first."""
     place = config.target.ra_deg, config.target.dec_deg
     if len(parts["ra"]):
@@ -335,8 +404,8 @@ def _with_target(parts: dict[str, NDArray], config: ReductionConfig, plate: Plat
     return {name: np.roll(values, 1) for name, values in added.items()}
 
 
-def _numbered(parts: dict[str, NDArray], older: Stars | None) -> NDArray[np.int64]:
-    """Give numbers: those of an older catalogue where it holds the star, new ones otherwise."""
+def _numbered(parts: dict[str, AnyArray], older: Stars | None) -> NDArray[np.int64]:
+    """Return the numbers of the stars: those of an older catalogue where it holds the star, else new ones."""
     n = len(parts["ra"])
     if older is None:
         return np.arange(n)
@@ -355,8 +424,8 @@ def _numbered(parts: dict[str, NDArray], older: Stars | None) -> NDArray[np.int6
     return found
 
 
-def _comparison(stars: tuple[NDArray, NDArray], apertures: Apertures, fwhm: float) -> NDArray[np.bool_]:
-    """Bright stars that stand alone."""
+def _comparison(stars: tuple[Float64Array, Float64Array], apertures: Apertures, fwhm: float) -> NDArray[np.bool_]:
+    """Return which stars are comparison stars: bright and isolated."""
     found = np.zeros(len(stars[0]), bool)
     good = (apertures.flags == 0) & np.isfinite(apertures.flux[:, 0])
     found[isolated_stars(stars, apertures.flux[:, 0], good, REACH_FWHM * fwhm, COMPARISON_STARS)] = True

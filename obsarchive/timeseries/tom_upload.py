@@ -67,7 +67,7 @@ class TomConfig(Lenient):
         if self.tom_password_envvar:
             password = _variable(self.tom_password_envvar, environment)
         elif self.tom_password is not None:
-            log.warning("the password of the TOM stands in a file; tom_password_envvar can name a variable instead")
+            log.warning("the password of the TOM is in a file; tom_password_envvar can name a variable instead")
             password = self.tom_password.get_secret_value()
         else:
             raise ConfigError("tom_config.yaml: tom_token_envvar or tom_password_envvar must name a variable")
@@ -230,7 +230,7 @@ def csv_of(table: Table, label: str) -> tuple[str, int]:
     table : Table
         As :func:`.products.light_curve` returns it.
     label : str
-        What stands in the column ``filter``.
+        Value of the column ``filter``.
 
     Returns
     -------

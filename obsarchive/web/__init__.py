@@ -1,4 +1,4 @@
-"""The portal: what the daemon made, shown to the people who own it."""
+"""The portal: what the daemon made, shown to its owners."""
 
 from obsarchive.web.app import create_app
 from obsarchive.web.framework.context import Portal

@@ -1,4 +1,4 @@
-"""The portal: what the daemon made, shown to the people who own it. It reads; it writes only what people ask for."""
+"""The portal shows products to their owners. It reads the database, and writes only requests of users."""
 
 import hashlib
 from functools import cache
@@ -59,19 +59,24 @@ BLUEPRINTS = (
 
 
 def create_app(config: Config, store: Store) -> Portal:
-    """Make the portal of one archive.
+    """Return the portal of one archive.
 
     Parameters
     ----------
     config : Config
         The archive's configuration.
     store : Store
-        Its database; stays the caller's to close.
+        Its database; the caller closes it.
+
+    Returns
+    -------
+    Portal
+        The Flask application.
 
     Raises
     ------
     ConfigError
-        When the secret key is unsafe or a pipeline of the configuration is wrong.
+        The secret key is unsafe or a pipeline of the configuration is wrong.
     """
     app = Portal(config, store, template_folder=shipped("templates"), static_folder=shipped("static"))
     app.url_map.merge_slashes = False  # its redirects would name whatever host the request named

@@ -22,7 +22,7 @@ MIN_KEPT_LIGHT = 0.3
 
 @dataclass(frozen=True, eq=False)
 class Registered(Registration):
-    """How the frames of a sequence lie on each other, and how sharp they are.
+    """Registration of the frames of a sequence, and their sharpness.
 
     Attributes
     ----------

@@ -36,7 +36,7 @@ Cleaner = Callable[[Float32Array, Float64Array], tuple[Float32Array, BoolArray]]
 
 @dataclass(frozen=True, eq=False)
 class Registered(Registration):
-    """How the frames of a sequence lie on each other, by a star or a field.
+    """Registration of the frames of a sequence, by a star or a field.
 
     Attributes
     ----------

@@ -22,7 +22,7 @@ LEAST_COVERAGE, LEAST_FRAMES = 0.25, 3
 
 @dataclass(frozen=True, eq=False)
 class Registration:
-    """How the frames of a sequence lie on each other.
+    """Registration of the frames of a sequence.
 
     Attributes
     ----------

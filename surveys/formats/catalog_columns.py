@@ -41,14 +41,14 @@ NO_PLACE = ("", "nan", "none", "null", "-", "--")
 HOURS_AND_DEGREES = {"ra": "hourangle", "dec": "deg"}
 
 
-def find_columns(names: Sequence[str], asked: Mapping[str, str | None]) -> dict[str, str]:
+def find_columns(names: Sequence[str], requested: Mapping[str, str | None]) -> dict[str, str]:
     """Return the names of the columns that are used, by their meaning.
 
     Parameters
     ----------
     names : sequence of str
         All columns.
-    asked : mapping of str to str or None
+    requested : mapping of str to str or None
         Columns named by the user, by meaning; case is ignored unless two names differ in nothing else.
 
     Returns
@@ -66,12 +66,12 @@ def find_columns(names: Sequence[str], asked: Mapping[str, str | None]) -> dict[
         plain.setdefault(simplify(name), name)
     found: dict[str, str] = {}
     for what, words in KNOWN.items():
-        wanted = asked.get(what)
+        wanted = requested.get(what)
         named = _exactly(names, wanted) if wanted else next((plain[word] for word in words if word in plain), None)
         if named is None and wanted:
             raise ConfigError(f"no column {wanted!r} for {what}; there are {', '.join(names[:40])}")
         if named is None and what in NEEDED:
-            raise ConfigError(f"no column with {what}: say {what}_column; there are {', '.join(names[:40])}")
+            raise ConfigError(f"no column with {what}: set {what}_column; there are {', '.join(names[:40])}")
         if named is not None:
             found[what] = named
     return found
@@ -124,5 +124,5 @@ def in_degrees(values: NDArray[Any], what: str) -> Floats:
     try:
         degrees[sexagesimal] = Angle(text[sexagesimal], unit=HOURS_AND_DEGREES[what]).deg
     except (ValueError, UnitsError) as err:
-        raise ConfigError(f"places are degrees, or sexagesimal such as 17:30:25.5 -25:30:30: {what}: {err}") from err
+        raise ConfigError(f"positions are degrees, or sexagesimal such as 17:30:25.5 -25:30:30: {what}: {err}") from err
     return degrees

@@ -177,7 +177,7 @@ def _explained(path: Path) -> Iterator[None]:
             yield
     except _BROKEN as err:
         raise ConfigError(
-            f"{path}: expected a table of the format that its suffix tells, found a damaged file or another format "
+            f"{path}: expected a table of the format of its suffix, found a damaged file or another format "
             f"({type(err).__name__}: {err}); fetch it again"
         ) from err
 

@@ -73,7 +73,7 @@ class Record:
         return len(next(iter(self.columns.values()))) if self.columns else 0
 
 
-def ra_degree(ra_deg: float) -> int:
+def ra_zone(ra_deg: float) -> int:
     """Return the RA zone of a right ascension [deg]: whole degrees, 0 to 359."""
     return int(ra_deg % 360.0) % 360
 
@@ -281,7 +281,7 @@ class PhotometryFile:
         except CorruptFileError as err:
             aside = self.path.with_name(f"{self.path.name}.damaged_{datetime.now(UTC):%Y%m%d_%H%M%S}")
             self.path.replace(aside)
-            log.error("%s; it is kept as %s", err, aside.name)  # noqa: TRY400 - the message says all
+            log.error("%s; it is kept as %s", err, aside.name)  # noqa: TRY400 - the message is complete
             return []
 
     def _sweep(self, mine: Path) -> None:

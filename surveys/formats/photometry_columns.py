@@ -246,7 +246,7 @@ def _mjd(values: NDArray[Any], named: ColumnMap, altdata: Mapping[str, Any]) -> 
     if scale in JULIAN and not _is_julian(scale, time):
         raise Unprocessable(
             f"times of {named.names['time']!r} (median {np.nanmedian(time):g}) are no {scale.upper()}: "
-            "days may have been left off; say time_offset"
+            "days may be missing; set time_offset"
         )
     match scale:
         case "unix":
@@ -259,7 +259,7 @@ def _mjd(values: NDArray[Any], named: ColumnMap, altdata: Mapping[str, Any]) -> 
             return _geocentric(time - (0.0 if scale == "bmjd" else JD_OF_MJD), scale, altdata)
     raise Unprocessable(
         f"times of {named.names['time']!r} are neither JD nor MJD (median {np.nanmedian(time):g}): "
-        "say time_scale and time_offset"
+        "set time_scale and time_offset"
     )
 
 
@@ -275,7 +275,7 @@ def _times_as_numbers(values: NDArray[Any]) -> NDArray[np.float64] | None:
 
 
 def _is_julian(scale: str, time: NDArray[np.float64]) -> bool:
-    """Return whether any date lies within 1858 to 2131: surveys subtract constants without saying so."""
+    """Return whether any date lies within 1858 to 2131: surveys subtract constants without documenting it."""
     mjd = time - (0.0 if "m" in scale else JD_OF_MJD)
     return bool(((mjd >= 0) & (mjd < 1e5)).any())
 

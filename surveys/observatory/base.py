@@ -24,7 +24,7 @@ from obsarchive.core.progress import Bar
 from obsarchive.errors import ArchiveError, ConfigError
 from surveys.database import open_surveys
 from surveys.dataset import Document, RawPhotometry, data_root, raw_identity
-from surveys.formats.hdf5_light_curves import Columns, CorruptFileError, PhotometryFile, Record, ra_degree
+from surveys.formats.hdf5_light_curves import Columns, CorruptFileError, PhotometryFile, Record, ra_zone
 from surveys.observatory.downloads import sliding
 from surveys.observatory.parameters import ParsObservatory
 from surveys.observatory.reduction import PhotometryReducer
@@ -135,7 +135,7 @@ class VirtualObservatory(PhotometryReducer):
         """
         if type(self).download_from_observatory is not VirtualObservatory.download_from_observatory:
             return self.download_from_observatory(cat_row, **kwargs)
-        raise NotImplementedError(f"{type(self).__name__} does not say how data are fetched: define this method")
+        raise NotImplementedError(f"{type(self).__name__} cannot fetch data: define this method")
 
     def download_from_observatory(self, cat_row: Row, **kwargs: Any) -> Fetched:
         """Return the data of a source: another name of `fetch_data_from_observatory`.
@@ -450,6 +450,6 @@ def reason_of(err: Exception) -> str:
     return str(err) if isinstance(err, ArchiveError) else f"{type(err).__name__}: {err}"
 
 
-def bin_of(row: Row) -> int:
+def zone_of(row: Row) -> int:
     """Return the RA zone of a source: its right ascension in whole degrees."""
-    return ra_degree(float(row["ra"]))
+    return ra_zone(float(row["ra"]))

@@ -51,7 +51,7 @@ class ParsObservatory(Parameters):
         )
 
     def section(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Return what a file says for all observatories, then for this one."""
+        """Return the values of a file for all observatories, then for this one."""
         own: dict[str, Any] = {}
         for key, value in values.items():
             name = str(key).upper()

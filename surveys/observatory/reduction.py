@@ -101,8 +101,8 @@ class PhotometryReducer(Configured):
         columns = self.standard_columns(dataset)
         keep = np.isfinite(columns["flux"]) | np.isfinite(columns["mag"])
         if radius > 0 and dataset.altdata.get("ra") is not None and np.isfinite(columns["ra"]).any():
-            place = float(dataset.altdata["ra"]), float(dataset.altdata["dec"])
-            east, north = tangent_plane_offsets(columns["ra"], columns["dec"], place)
+            position = float(dataset.altdata["ra"]), float(dataset.altdata["dec"])
+            east, north = tangent_plane_offsets(columns["ra"], columns["dec"], position)
             keep &= ~(np.hypot(east, north) > radius)
         if drop_flagged or drop_bad:
             keep &= ~columns["flag"]

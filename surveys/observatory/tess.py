@@ -103,11 +103,11 @@ class VirtualTESS(VirtualObservatory):
         return best
 
     def _files(self, ticid: int | str) -> Iterator[str]:
-        """Yield the addresses of light curves: for each sector the one with the usual cadence."""
+        """Yield the addresses of light curves: for each sector the one with the standard cadence."""
         filters = {"obs_collection": ["TESS"], "dataproduct_type": ["timeseries"], "target_name": [str(ticid)]}
-        asked = {"columns": "*", "filters": [{"paramName": name, "values": value} for name, value in filters.items()]}
+        query = {"columns": "*", "filters": [{"paramName": name, "values": value} for name, value in filters.items()]}
         found: dict[Any, str] = {}
-        for observation in self._ask("Mast.Caom.Filtered", asked):
+        for observation in self._ask("Mast.Caom.Filtered", query):
             for product in self._ask("Mast.Caom.Products", {"obsid": observation["obsid"]}):
                 if str(product.get("productFilename", "")).endswith(LIGHT_CURVE) and product.get("dataURI"):
                     found.setdefault(observation.get("sequence_number", product["dataURI"]), product["dataURI"])

@@ -143,11 +143,11 @@ class VirtualZTF(VirtualObservatory):
         """
         columns = standard_photometry(dataset.columns, dataset.altdata, also=["oid"])
         oid = columns.pop("oid")
-        place = (float(dataset.altdata["ra"]), float(dataset.altdata["dec"]))
+        position = (float(dataset.altdata["ra"]), float(dataset.altdata["dec"]))
         curves = []
         for number in np.unique(oid).tolist():
             own = oid == number
-            east, north = tangent_plane_offsets(columns["ra"][own], columns["dec"][own], place)
+            east, north = tangent_plane_offsets(columns["ra"][own], columns["dec"][own], position)
             if radius > 0 and np.hypot(np.nanmedian(east), np.nanmedian(north)) > radius:
                 continue
             keep = own & ~columns["flag"] if drop_flagged or drop_bad else own

@@ -137,12 +137,12 @@ def test_the_magnitude_that_is_preferred():
     ("columns", "kwargs", "words"),
     [
         (GAIA, {"ra_column": "RAJ"}, "no column 'RAJ' for ra; there are source_id, ra, dec"),
-        ({"ra": np.zeros(1), "dec": np.zeros(1)}, {}, "no column with name: say name_column; there are ra, dec"),
-        ({"name": np.array(["x"]), "dec": np.zeros(1)}, {}, "no column with ra: say ra_column"),
+        ({"ra": np.zeros(1), "dec": np.zeros(1)}, {}, "no column with name: set name_column; there are ra, dec"),
+        ({"name": np.array(["x"]), "dec": np.zeros(1)}, {}, "no column with ra: set ra_column"),
         (
             {"name": np.array(["x"]), "ra": np.array(["?"]), "dec": np.zeros(1)},
             {},
-            "places are degrees, or sexagesimal",
+            "positions are degrees, or sexagesimal",
         ),
         (GAIA, {"where": "phot_g_mean_mag <"}, "rule 'phot_g_mean_mag <'"),
         (GAIA, {"where": "mag < 16 and colour > 1"}, "colour"),
@@ -210,8 +210,8 @@ def test_rows_without_a_place_and_names_that_occur_again_are_left_out_with_a_war
     assert found.names == ["a", "c"]
     assert found.places()[0].tolist() == [1, 3]
     first, second = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
-    assert "3 rows without a name or place are left out" in first
-    assert "3 names occur again and are left out: ['a', 'c', 'a']" in second
+    assert "3 rows without a name or position are skipped" in first
+    assert "3 names occur again and are skipped: ['a', 'c', 'a']" in second
     caplog.clear()
     assert len(catalog()) == 3
     assert not caplog.records

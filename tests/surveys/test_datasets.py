@@ -157,7 +157,7 @@ def test_a_file_that_somebody_names(survey_root, tmp_path, monkeypatch):
         assert (data.altdata["ra"], data.altdata["note"]) == (123.1, "kept")
         assert data.get_fullname() == beside / "my_raw_data.h5"
     PhotometryFile(beside / "my_raw_data.h5").write({"second": raw().record})
-    with pytest.raises(ArchiveError, match=r"holds 2 datasets: say which by filekey= \(J123\.1-32\.13, second\)"):
+    with pytest.raises(ArchiveError, match=r"holds 2 datasets: select one by filekey= \(J123\.1-32\.13, second\)"):
         RawPhotometry(filename="my_raw_data.h5").load()
     assert len(RawPhotometry(filename="my_raw_data.h5", filekey="second")) == N
 
@@ -208,7 +208,7 @@ def test_looking_at_the_data_does_not_change_their_checksum(survey_root):
 def test_what_is_there_is_replaced_only_if_wanted(survey_root):
     raw().save()
     other = raw(data=columns(seed=1))
-    with pytest.raises(ArchiveError, match=r"holds 'J123\.1-32\.13' already: say overwrite=True"):
+    with pytest.raises(ArchiveError, match=r"holds 'J123\.1-32\.13' already: set overwrite=True"):
         other.save(overwrite=False)
     assert_array_equal(RawPhotometry(source=STAR, observatory="ZTF").data["mag"], columns()["mag"])
     other.save()

@@ -294,7 +294,7 @@ def test_raw_photometry_becomes_light_curves_by_filter_and_season() -> None:
 
 def test_times_without_their_first_digits_are_told_from_dates() -> None:
     raw = RawPhotometry({"HJD": np.array([5264.8, 5265.8]), "mag": np.full(2, 18.0), "mag_err": np.full(2, 0.1)})
-    with pytest.raises(Unprocessable, match="are no HJD: days may have been left off; say time_offset"):
+    with pytest.raises(Unprocessable, match="are no HJD: days may be missing; set time_offset"):
         VirtualObservatory("TEST").reduce(raw)
     raw.altdata["time_offset"] = 2_450_000
     assert VirtualObservatory("TEST").reduce(raw)[0].columns["mjd"][0] == pytest.approx(55264.3)

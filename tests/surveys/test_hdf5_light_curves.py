@@ -28,7 +28,7 @@ from surveys.formats.hdf5_light_curves import (
     PhotometryFile,
     Record,
     checksum,
-    ra_degree,
+    ra_zone,
 )
 
 N = 100
@@ -248,7 +248,7 @@ def test_any_reader_of_hdf5_reads_it(file: PhotometryFile) -> None:
     ("ra", "degree"), [(0, 0), (123.99, 123), (359.9999, 359), (360.0, 0), (-0.5, 359), (-1e-20, 0)]
 )
 def test_degrees_of_right_ascension(ra: float, degree: int) -> None:
-    assert ra_degree(ra) == degree
+    assert ra_zone(ra) == degree
 
 
 # ---------------------------------------------------------------------------------------------------- damage

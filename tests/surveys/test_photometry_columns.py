@@ -191,9 +191,9 @@ def test_rows_are_sorted_by_time_and_those_without_are_left_out():
         ({0: MJD, 1: MAG}, "needs a time and a magnitude or flux; it has 0, 1"),
         (
             {"time": np.array([1.0, 2, 3]), "mag": MAG},
-            "times of 'time' are neither JD nor MJD .median 2.: say time_scale",
+            "times of 'time' are neither JD nor MJD .median 2.: set time_scale",
         ),
-        ({"time": MJD - 50000, "flux": MAG}, "say time_scale and time_offset"),
+        ({"time": MJD - 50000, "flux": MAG}, "set time_scale and time_offset"),
     ],
 )
 def test_what_cannot_be_read_is_told(raw, words):

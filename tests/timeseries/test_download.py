@@ -73,7 +73,7 @@ def request_file(server: Any, tmp_path: Path) -> Path:
 
 
 def run(request_file: Path, store: Store) -> str:
-    return Intake(load(request_file), store.frames, ENVIRONMENT).run(NOW).told()
+    return Intake(load(request_file), store.frames, ENVIRONMENT).run(NOW).text()
 
 
 def test_every_proposal_comes_once_and_is_sorted(request_file: Path, store: Store, sky: Sky, tmp_path: Path) -> None:

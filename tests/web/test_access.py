@@ -129,7 +129,7 @@ def test_a_redo_is_an_administrators_wish(app, archive, as_user) -> None:
     assert admin.get(address).status_code == 405
     assert admin.client.post(address).status_code == 400
     assert admin.post(address).status_code == 302
-    assert "will be done again" in admin.get(f"/observation/{archive.own}").text
+    assert "redo requested" in admin.get(f"/observation/{archive.own}").text
     assert admin.post(f"/observation/{archive.own}/redo/no_such.status").status_code == 404
     assert admin.post(f"/observation/{archive.own}x/redo/bright_star").status_code == 404
     assert admin.post(f"/night/{NIGHT}/redo/calib").status_code == 302

@@ -118,7 +118,7 @@ def test_nights_are_turned_by_what_one_may_see(archive, as_user) -> None:
     ana = as_user("ana")
     assert ana.get("/night?date=2016-09-23").location == f"/night/{EARLIER}"
     assert ana.get("/night?date=x").location == "/"
-    assert "Nothing of yours" in ana.get("/night/20160101").text
+    assert "No data of yours" in ana.get("/night/20160101").text
     assert [ana.get(f"/night/{text}").status_code for text in ("20160231", "2016", "..", "$ne")] == [404] * 4
 
 

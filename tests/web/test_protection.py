@@ -114,7 +114,7 @@ def test_without_a_database_nothing_is_shown(app, as_user, monkeypatch) -> None:
         monkeypatch.setattr(app.store.sessions, "collection", client["gone"]["sessions"])
         for answer in (ana.get(f"/night/{NIGHT}"), ana.get("/no/such/page"), Visitor(app.test_client()).get("/login")):
             assert answer.status_code == 503
-            assert "The database is away" in answer.text
+            assert "The database is not reachable" in answer.text
             assert answer.headers["Retry-After"] == "60"
 
 

@@ -176,7 +176,7 @@ def test_the_page_shows_what_one_may_see(archive, as_user) -> None:
 
 def test_problems_are_shown_where_they_are(archive, as_user) -> None:
     page = as_user("ana").get("/search?ra=here&dec=there").text
-    assert "Not everything was understood" in page
+    assert "Some parameters were not understood" in page
     assert 'aria-invalid="true"' in page
 
 

@@ -21,4 +21,4 @@ def test_places_are_those_of_matplotlib(ra: float, dec: float) -> None:
 def test_the_map_is_part_of_a_search(archive, as_user) -> None:
     page = as_user("ana").get("/search?name=HD").text
     assert page.count("<circle") == 1
-    assert "Where they are" in page
+    assert "Sky map" in page

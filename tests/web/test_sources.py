@@ -88,7 +88,7 @@ def test_a_cone_tells_distances(sources, as_user) -> None:
 )
 def test_what_is_not_understood_is_said(sources, as_user, query) -> None:
     ana = as_user("ana")
-    assert "Not everything was understood" in ana.get(f"/sources?{query}").text
+    assert "Some parameters were not understood" in ana.get(f"/sources?{query}").text
     assert ana.get(f"/api/v1/sources?{query}").status_code == 400
 
 
@@ -502,7 +502,7 @@ def test_the_interface_for_programs(sources, as_user) -> None:
 
 def test_without_services_nothing_outside_is_asked(sources, as_user) -> None:
     page = as_user("ana").get(f"/source/{sources.event}").text
-    assert "asks no catalogue service" in page
+    assert "No catalogue service is configured" in page
     assert "hx-get" not in page
     assert "data-sky" not in page
     assert as_user("ana").get(f"/source/{sources.event}/matches").status_code == 404

@@ -150,8 +150,8 @@ def test_an_administrator_at_work(visit: Watched, app: Portal, archive: SimpleNa
     context.close()
 
     visit.open(f"/observation/{archive.own}")
-    page.get_by_role("button", name="Do again").first.click()
-    expect(page.locator(".pipeline").first).to_contain_text("will be done again")
+    page.get_by_role("button", name="Redo", exact=True).first.click()
+    expect(page.locator(".pipeline").first).to_contain_text("redo requested")
 
     page.get_by_role("link", name="PSF library").click()
     page.locator("li", has_text="HD_140283").get_by_role("button", name="Remove").click()
@@ -166,7 +166,7 @@ def test_an_administrator_at_work(visit: Watched, app: Portal, archive: SimpleNa
     assert app.store.observations.find(archive.own)["pipelined"]["bright_star"]["status"]["force_redo"] is True
     assert app.store.nights.find(NIGHT)["raw_data"]["copies_calibration_from"] == "20160920"
     visit.open("/psflib")
-    expect(page.locator(".problem")).to_contain_text("was not granted")
+    expect(page.locator(".problem")).to_contain_text("was rejected")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -231,7 +231,7 @@ def test_tokens_sessions_and_the_second_step(visit: Watched, app: Portal, archiv
     page = visit.page
     page.get_by_role("link", name="ana").click()
     page.locator("#tokens [name=label]").fill("notebook")
-    page.get_by_role("button", name="Make a token").click()
+    page.get_by_role("button", name="Create a token").click()
     token = page.get_by_label("Token", exact=True).input_value()
     answer = page.request.get(f"{visit.address}/api/v1/account", headers={"Authorization": f"Bearer {token}"})
     assert json.loads(answer.text())["name"] == "ana"

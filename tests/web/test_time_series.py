@@ -15,7 +15,7 @@ def test_a_dataset_shows_what_is_known(archive, as_user) -> None:
     assert 'data-plot="lightcurve"' in page
     assert "photometry.h5" in page
     assert "INFO done" in page
-    assert "Reduce again" not in page
+    assert ">Redo<" not in page
 
 
 def test_people_see_their_own_only(archive, as_user) -> None:
@@ -54,7 +54,7 @@ def test_any_star_and_place_has_a_light_curve(archive, as_user) -> None:
     assert "the target" in ana.get(f"/lightcurves?target={target}&ra=17:54:00&dec=-29:30:00").text
     assert "no star of a reduced dataset" in ana.get(f"/lightcurves?target={target}&ra=10&dec=0").text
     assert "is no number of a star" in ana.get(f"/lightcurves?target={target}&star=x").text
-    assert "a place needs" in ana.get(f"/lightcurves?target={target}&ra=x&dec=1").text
+    assert "a position needs" in ana.get(f"/lightcurves?target={target}&ra=x&dec=1").text
 
 
 def test_points_are_exported(archive, as_user) -> None:
@@ -105,4 +105,4 @@ def test_administrators_see_what_went_wrong_with_the_archives(app, archive, as_u
     app.store.frames.note_run("3 fetched; 1 problem(s)", ["LCO refuses the token (LCO_TOKEN): 401"])
     assert "LCO refuses the token" in as_user("admin").get("/datasets").text
     assert "LCO refuses the token" not in as_user("ana").get("/datasets").text
-    assert "The archives were asked" in as_user("ana").get("/datasets").text
+    assert "The archives were queried" in as_user("ana").get("/datasets").text

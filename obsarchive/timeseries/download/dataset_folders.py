@@ -32,7 +32,7 @@ MAX_NAME = 100
 
 @dataclass(frozen=True)
 class Place:
-    """Where a frame belongs."""
+    """Dataset folder of a frame."""
 
     folder: Path
     is_known: bool
@@ -40,12 +40,27 @@ class Place:
 
     @property
     def is_locked(self) -> bool:
-        """Whether a reduction works there just now."""
+        """Whether a reduction of it is running."""
         return holder(self.folder) is not None
 
 
 def place_of(frame: Mapping[str, Any], root: Path, instruments: Mapping[str, tuple[str, Kind]]) -> Place:
-    """Return the dataset of a frame: ``target/instrument/FILTER``, for spectra ``target/instrument/yyyymmdd``."""
+    """Return the dataset of a frame: ``target/instrument/FILTER``, for spectra ``target/instrument/yyyymmdd``.
+
+    Parameters
+    ----------
+    frame : mapping
+        Document of the frame: ``instrument``, ``target``, ``filter``, ``date_utc``.
+    root : Path
+        Folder of all datasets.
+    instruments : mapping
+        Start of an instrument's name: (folder, ``"image"`` or ``"spectrum"``).
+
+    Returns
+    -------
+    Place
+        The folder, and whether the instrument is known.
+    """
     name = str(frame.get("instrument") or "").lower()
     known = max((start for start in instruments if name.startswith(start)), key=len, default="")
     if not known:

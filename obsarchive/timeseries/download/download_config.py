@@ -85,18 +85,23 @@ class Request(Section):
 
     @property
     def frame_list_path(self) -> Path:
-        """Where the list of fetched frames is written."""
+        """Path of the list of fetched frames."""
         return self.frame_list or self.log_dir / "main_data_list.txt"
 
     def window(self, now: datetime, last_success: datetime | None) -> tuple[datetime, datetime]:
-        """Return the range of observing times that is asked for.
+        """Return the range of observing times to ask for.
 
         Parameters
         ----------
         now : datetime
             Present time.
         last_success : datetime, optional
-            End of the range that was fetched without a failure last.
+            End of the latest range that was fetched without a failure.
+
+        Returns
+        -------
+        start, end : datetime
+            First and last time [UTC].
         """
         start, end = self.start_datetime, self.end_datetime
         if SINCE_LAST in (start, end):

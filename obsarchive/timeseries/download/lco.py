@@ -36,7 +36,20 @@ class LcoArchive:
         self.line = Line(request, token, timeout_s)
 
     def frames(self, proposal: str, start: datetime, end: datetime) -> Iterator[Frame]:
-        """Yield all frames of a proposal, page by page, of every reduction level that is wanted."""
+        """Yield all frames of a proposal, page by page, of every reduction level that is configured.
+
+        Parameters
+        ----------
+        proposal : str
+            Id of the proposal.
+        start, end : datetime
+            Range of the times at which exposures began [UTC].
+
+        Yields
+        ------
+        Frame
+            A frame, not fetched yet.
+        """
         levels = self.request.reduction_level
         for level in levels.all:
             wanted = {kind for kind, of in (("image", levels.image), ("spectrum", levels.spectrum)) if of == level}
@@ -95,7 +108,20 @@ class LcoArchive:
         self.line.close()
 
     def fetch(self, frame: Frame, path: Path) -> None:
-        """Write the bytes of a frame to `path`, going on with what is there, and check them."""
+        """Write the bytes of a frame to a file, resuming a broken transfer, and check them.
+
+        Parameters
+        ----------
+        frame : Frame
+            The frame.
+        path : Path
+            The file, which is kept when the transfer breaks.
+
+        Raises
+        ------
+        ArchiveUnavailable
+            The transfer failed, or the bytes do not agree with their checksum.
+        """
         self.line.fetch(frame, path)
 
 

@@ -53,10 +53,36 @@ class OnlineArchive(Protocol):
     """The language of an archive; another archive is another class like this."""
 
     def frames(self, proposal: str, start: datetime, end: datetime) -> Iterator[Frame]:
-        """Yield all frames of a proposal that began between `start` and `end`."""
+        """Yield all frames of a proposal that began between `start` and `end`.
+
+        Parameters
+        ----------
+        proposal : str
+            Id of the proposal.
+        start, end : datetime
+            Range of the times at which exposures began [UTC].
+
+        Yields
+        ------
+        Frame
+            A frame, not fetched yet.
+        """
 
     def fetch(self, frame: Frame, path: Path) -> None:
-        """Write the bytes of a frame to `path`, going on with what is there, and check them."""
+        """Write the bytes of a frame to a file, resuming a broken transfer, and check them.
+
+        Parameters
+        ----------
+        frame : Frame
+            The frame.
+        path : Path
+            The file, which is kept when the transfer breaks.
+
+        Raises
+        ------
+        ArchiveUnavailable
+            The transfer failed, or the bytes do not agree with their checksum.
+        """
 
     def close(self) -> None:
         """Close the connection."""
@@ -70,7 +96,7 @@ class Line(HttpClient):
     request : ArchiveRequest
         The archive.
     token : str
-        Secret that proves who asks; sent to the archive itself and to nobody else.
+        Access token; sent to the archive itself only.
     timeout_s : float
         Longest silence [s].
     """
@@ -81,19 +107,19 @@ class Line(HttpClient):
         self.token_source = request.token_envvar or "no token_envvar is named"
 
     def fetch(self, frame: Frame, path: Path) -> None:
-        """Write the bytes of a frame to `path`, going on with what is there already.
+        """Write the bytes of a frame to a file, resuming a broken transfer.
 
         Parameters
         ----------
         frame : Frame
             The frame.
         path : Path
-            A file, which is kept when the transfer breaks.
+            The file, which is kept when the transfer breaks.
 
         Raises
         ------
         ArchiveUnavailable
-            The bytes do not come, or are not what their checksum says; what came is thrown away then.
+            The transfer failed, or the bytes do not agree with their checksum; then they are deleted.
         """
         if not frame.url.startswith(("https://", "http://")):
             raise ArchiveUnavailable(f"{frame.name}: {self.name} gives no address of it")

@@ -27,13 +27,13 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Summary:
-    """What a run did."""
+    """Counts and problems of a run."""
 
     counts: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
 
-    def told(self) -> str:
-        """Say it in one line."""
+    def text(self) -> str:
+        """Return the counts and the last problem in one line."""
         words = ", ".join(f"{count} {word}" for word, count in sorted(self.counts.items())) or "nothing new"
         return f"{words}{f'; {len(self.problems)} problem(s), the last: {self.problems[-1]}' if self.problems else ''}"
 
@@ -68,14 +68,29 @@ class Intake:
         self.summary = Summary()
 
     def run(self, now: datetime, progress: ProgressCallback = no_progress) -> Summary:
-        """Ask, fetch and sort; an archive or a frame that fails costs itself only, and is tried again next time."""
+        """Query the archives, fetch new frames and sort them into datasets.
+
+        A failure of an archive or a frame does not stop the others; it is tried again in the next run.
+
+        Parameters
+        ----------
+        now : datetime
+            Present time [UTC].
+        progress : callable, optional
+            Takes the fraction done and a text.
+
+        Returns
+        -------
+        Summary
+            Counts and problems.
+        """
         for request in self.request.archives.values():
             if request.active:
                 self._ask(request, now, progress)
         self._sort_all()
         self._tidy()
         self.write_list()
-        self.ledger.note_run(self.summary.told(), self.summary.problems)
+        self.ledger.note_run(self.summary.text(), self.summary.problems)
         return self.summary
 
     def _ask(self, request: ArchiveRequest, now: datetime, progress: ProgressCallback) -> None:
@@ -143,7 +158,7 @@ class Intake:
         self.summary.problems.append(problem)
 
     def _sort_all(self) -> None:
-        """Bring every fetched frame into its dataset, also those that an earlier run left because of a lock."""
+        """Move every fetched frame into its dataset, also those that an earlier run skipped because of a lock."""
         for frame in self.ledger.in_state("fetched"):
             place = place_of(frame, self.request.data_reduction_dir, INSTRUMENTS)
             if place.is_locked:
@@ -171,7 +186,7 @@ class Intake:
         self.summary.counts["sorted" if place.is_known else "unsorted"] += 1
 
     def _tidy(self) -> None:
-        """Remove from the download folder what lies in its dataset already; a killed run may leave it."""
+        """Remove files from the download folder that are in their dataset already, after a killed run."""
         done = {str(frame["name"]) for frame in self.ledger.in_state("sorted")}
         for path in self.request.data_download_dir.glob("*"):
             if path.name.removesuffix(".part") in done:
@@ -196,7 +211,7 @@ def _word(value: Any) -> str:
 
 
 def _pointing(path: Path) -> dict[str, Any]:
-    """Return where the telescope pointed, as the first header that knows says it."""
+    """Return the pointing of the telescope, from the first header that has it."""
     with fits.open(path, memmap=False) as hdus:
         header = next((hdu.header for hdu in hdus if "RA" in hdu.header), hdus[0].header)
         return {"ra": header.get("RA"), "dec": header.get("DEC")}
@@ -210,6 +225,13 @@ def _sweep(path: Path) -> None:
 
 def unpack(source: Path, target: Path) -> None:
     """Write a frame as plain FITS, as ``funpack`` does: an image behind an empty primary HDU becomes the primary one.
+
+    Parameters
+    ----------
+    source : Path
+        The frame as the archive delivers it, compressed or not.
+    target : Path
+        The file to write.
 
     Raises
     ------

@@ -21,7 +21,7 @@ PARAMETERS: dict[str, str] = {
     "dec": "declination of the cone's centre",
     "radius": "radius of the cone (30 arcsec unless given)",
     "unit": "unit of the radius: arcsec, arcmin, deg, rad",
-    "targets": "names or places, one a line",
+    "targets": "names or positions, one per line",
     "program": "programme",
     "camera": "camera",
     "night": "night, yyyymmdd",
@@ -55,14 +55,19 @@ OF_CURVES: dict[str, str] = {
 
 
 def document(title: str, columns: Iterable[Column]) -> Schema:
-    """Return the whole description.
+    """Return the OpenAPI document of the interface for programs.
 
     Parameters
     ----------
     title : str
         Name of the archive.
     columns : iterable of Column
-        What is said of an observation in short.
+        Fields of the summary of an observation.
+
+    Returns
+    -------
+    dict
+        The document, version 3.1.
     """
     return {
         "openapi": "3.1.0",
@@ -99,7 +104,7 @@ def _paths() -> Schema:
     return {
         "": _get("What there is", "Index"),
         "/openapi.json": _get("This description", "Index"),
-        "/account": _get("Who asks", "Account"),
+        "/account": _get("The user", "Account"),
         "/nights": _get("Nights with data, the newest first", "Nights"),
         "/nights/{night}": _get("A night and its observations", "Night", night),
         "/nights/{night}/summary": _get("What the plots of a night show", "Summary", night),
@@ -116,7 +121,7 @@ def _paths() -> Schema:
         "/datasets": _get("Datasets of time-series photometry", "Datasets"),
         "/datasets/{key}": _get("A dataset", "Dataset", key),
         "/datasets/{key}/lightcurve": _get(
-            "Light curve of the target, of a star, or of the star at a place", "LightCurve", key, *star
+            "Light curve of the target, of a star, or of the star at a position", "LightCurve", key, *star
         ),
         **_of_surveys(),
     }
@@ -126,7 +131,7 @@ def _of_surveys() -> Schema:
     name, project = _in_path("name", TEXT), _asked({"project": OF_CURVES["project"]})
     return {
         "/surveys": _get("Projects of surveys with their progress", "Surveys"),
-        "/sources": _get("Look for sources of surveys", "Sources", *_asked(OF_SOURCES)),
+        "/sources": _get("Search for sources of surveys", "Sources", *_asked(OF_SOURCES)),
         "/sources/{name}": _get("A source and what a project made of it", "Source", name, *project),
         "/sources/{name}/lightcurves": _get("Points of its light curves", "SourceCurves", name, *_asked(OF_CURVES)),
     }
@@ -150,7 +155,7 @@ def _get(summary: str, schema: str, *parameters: Schema) -> Schema:
 def _redo(*parameters: Schema) -> Schema:
     body = {**_object({"pipeline": TEXT, "step": TEXT}), "required": ["pipeline"]}
     return {
-        "summary": "Ask for a pipeline or a step to be done again (administrators, scope `change`)",
+        "summary": "Request a redo of a pipeline or a step (administrators, scope `change`)",
         "parameters": list(parameters),
         "requestBody": {
             "required": True,
@@ -217,7 +222,7 @@ def _schemas(columns: Iterable[Column]) -> Schema:
 
 
 def _survey_schemas(anything: Schema) -> Schema:
-    place = {"name": TEXT, "aliases": _list(TEXT), "ra_deg": NUMBER, "dec_deg": NUMBER, "mag": NUMBER}
+    basics = {"name": TEXT, "aliases": _list(TEXT), "ra_deg": NUMBER, "dec_deg": NUMBER, "mag": NUMBER}
     found = {"projects": _list(TEXT), "n_detections": WHOLE, "strongest_snr": NUMBER, "distance_arcsec": NUMBER}
     failures = _list(_object({"where": TEXT, "reason": TEXT}))
     counts = dict.fromkeys(("sources", "analysed", "failed", "stale", "detections"), WHOLE)
@@ -237,10 +242,10 @@ def _survey_schemas(anything: Schema) -> Schema:
                 },
                 "count_is_capped": {"type": "boolean"},
                 "next": {"type": ["string", "null"], "description": "address of the next page"},
-                "sources": _list(_object({**place, **found, "failures": failures, "url": TEXT})),
+                "sources": _list(_object({**basics, **found, "failures": failures, "url": TEXT})),
             }
         ),
-        "Source": _object({**place, "project": run, **dict.fromkeys(lists, _list(anything)), "properties": anything}),
+        "Source": _object({**basics, "project": run, **dict.fromkeys(lists, _list(anything)), "properties": anything}),
         "SourceCurves": _object(
             {
                 "name": TEXT,

@@ -39,7 +39,7 @@ ENTRANCES = {
 @bp.get("")
 @for_tokens("read")
 def index() -> ResponseReturnValue:
-    """Say what there is."""
+    """List the addresses of the interface."""
     links = {name: full_address(f"api.{view}") for name, view in ENTRANCES.items()}
     return {"archive": portal().settings.server.name, **links, "openapi": full_address("api.document")}
 
@@ -54,7 +54,7 @@ def document() -> ResponseReturnValue:
 @bp.get("/account")
 @for_tokens("read")
 def account() -> ResponseReturnValue:
-    """Say who asks."""
+    """Return name and programmes of the user."""
     return {
         "name": current_user.name,
         "administrator": current_user.is_admin,
@@ -132,7 +132,20 @@ def products(obs_id: str) -> ResponseReturnValue:
 @bp.get("/observations/<obs_id>/contrast_curve/<pipeline>")
 @for_tokens("read")
 def contrast(obs_id: str, pipeline: str) -> ResponseReturnValue:
-    """Return its contrast curve."""
+    """Return the contrast curve of a pipeline.
+
+    Parameters
+    ----------
+    obs_id : str
+        Id of the observation.
+    pipeline : str
+        Name of the pipeline.
+
+    Returns
+    -------
+    response
+        JSON: separations [arcsec], contrasts [mag], throughputs; 404 when there is no curve.
+    """
     card = find_card(obs_id)
     view = next((view for view in card.pipelines if view.name == pipeline), None)
     curve = contrast_curve(card, view) if view else None
@@ -145,7 +158,7 @@ def contrast(obs_id: str, pipeline: str) -> ResponseReturnValue:
 @for_tokens("change")
 @admin_only
 def redo(obs_id: str) -> ResponseReturnValue:
-    """Ask for a pipeline, or one step of it, to be done again."""
+    """Request a redo of a pipeline or of one of its steps."""
     body = request.get_json(silent=True)
     if not isinstance(body, dict) or not isinstance(body.get("pipeline"), str):
         abort(400, 'send JSON: {"pipeline": "bright_star"}, and perhaps "step"')
@@ -160,7 +173,7 @@ def redo(obs_id: str) -> ResponseReturnValue:
 @bp.get("/jobs")
 @for_tokens("read")
 def list_jobs() -> ResponseReturnValue:
-    """Say what the daemon does."""
+    """Return the state of the daemon."""
     now = jobs.under_observation()
     lists = {name: [observation_json.job(job) for job in now[name]] for name in ("failed", "ended")}
     busy = {name: [observation_json.job(job) for _, job in now[name]] for name in ("running", "queued")}
@@ -170,7 +183,7 @@ def list_jobs() -> ResponseReturnValue:
 @bp.get("/psflib")
 @for_tokens("read")
 def psflib() -> ResponseReturnValue:
-    """List the stars that nights offer to the PSF library, and what became of them."""
+    """List the stars that nights offer to the PSF library, with their states."""
     return {"stars": [observation_json.plain(star) for star in psf_library.stars()]}
 
 
@@ -201,14 +214,14 @@ def _dataset(found: Answer) -> Answer:
 @bp.get("/datasets/<key>/lightcurve")
 @for_tokens("read")
 def lightcurve(key: str) -> ResponseReturnValue:
-    """Return the light curve of a star, or of the star at a place."""
+    """Return the light curve of a star, or of the star at a position."""
     found = datasets.find(key)
-    curves, problem = datasets.asked_curves([found])
+    curves, problem = datasets.requested_curves([found])
     curve = curves[0][1] if curves else None
     if curve is None:
         return {"error": problem, "status": 404}, 404
-    place = {"star_id": curve.star_id, "ra_deg": curve.ra_deg, "dec_deg": curve.dec_deg}
-    return {**place, "filter": found.get("filter"), "points": curve.rows()}
+    position = {"star_id": curve.star_id, "ra_deg": curve.ra_deg, "dec_deg": curve.dec_deg}
+    return {**position, "filter": found.get("filter"), "points": curve.rows()}
 
 
 @bp.get("/surveys")
@@ -221,7 +234,7 @@ def surveys() -> ResponseReturnValue:
 @bp.get("/sources")
 @for_tokens("read")
 def sources() -> ResponseReturnValue:
-    """Look for sources; the parameters are those of the page."""
+    """Search for sources; the parameters are those of the page."""
     wanted = search_form.read_sources(request.args)
     if wanted.problems:
         abort(400, "; ".join(f"{name}: {problem}" for name, problem in wanted.problems.items()))
@@ -236,12 +249,12 @@ def sources() -> ResponseReturnValue:
 @bp.get("/sources/<path:name>")
 @for_tokens("read")
 def source(name: str) -> ResponseReturnValue:
-    """Describe a source with what a project made of it."""
-    return source_json.source(SourceView.asked(name))
+    """Describe a source with the results of a project."""
+    return source_json.source(SourceView.find(name))
 
 
 @bp.get("/sources/<path:name>/lightcurves")
 @for_tokens("read")
 def source_lightcurves(name: str) -> ResponseReturnValue:
     """Return the points of the light curves of a source."""
-    return source_json.curves(SourceView.asked(name), survey_sources.asked_curves())
+    return source_json.curves(SourceView.find(name), survey_sources.requested_curves())

@@ -24,13 +24,13 @@ bp = Blueprint("vo", __name__, url_prefix="/vo")
 
 
 class BadQuery(ValueError):
-    """A parameter that the protocol does not allow; the message is for whoever asked."""
+    """A parameter that the protocol does not allow; the message is for the client."""
 
 
 @bp.get("/scs")
 @for_tokens("read")
 def scs() -> ResponseReturnValue:
-    """Simple Cone Search: observations around a place."""
+    """Simple Cone Search: observations around a position."""
     try:
         ra, dec, radius = (_number(name) for name in ("RA", "DEC", "SR"))
         cone = _cone(ra, dec, radius)
@@ -102,7 +102,7 @@ def _cone(ra: float, dec: float, radius: float) -> Cone:
 
 
 def _circle() -> Cone | None:
-    """Read ``POS=CIRCLE ra dec radius``; ranges and polygons are not understood and said to be so."""
+    """Read ``POS=CIRCLE ra dec radius``; ranges and polygons are rejected with a message."""
     values = _all("POS")
     if not values:
         return None

@@ -1,4 +1,4 @@
-"""Who asks, and what they may: Flask-Login on sessions and tokens kept in the database, login demanded everywhere."""
+"""Authentication and authorization: Flask-Login on sessions and tokens of the database; every page needs a login."""
 
 import hashlib
 import secrets
@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import wraps
-from typing import Any, Literal, NoReturn, ParamSpec, TypeVar
+from typing import Any, ClassVar, Literal, NoReturn, ParamSpec, TypeVar
 
+import flask_login
 from flask import Request, Response, abort, current_app, flash, g, redirect, request, session, url_for
 from flask.typing import ResponseReturnValue
-from flask_login import LoginManager, UserMixin, confirm_login, current_user, login_user, logout_user
+from flask_login import LoginManager, confirm_login, current_user, login_user, logout_user
 
 from obsarchive.core.documents import utc_now
 from obsarchive.store import Document
@@ -19,7 +20,7 @@ from obsarchive.web.framework.context import Portal, portal
 from obsarchive.web.framework.security import csrf
 
 OPEN = frozenset({"static", "auth.login", "auth.log_in", "auth.code", "auth.check_code", "auth.welcome", "auth.accept"})
-"""Endpoints that answer anybody; every other one demands a login."""
+"""Endpoints that need no login."""
 FIRST_STEPS = frozenset(
     {
         "account.account",
@@ -32,16 +33,16 @@ FIRST_STEPS = frozenset(
 )
 """What administrators may do before they have set up a two-step login, where it is required."""
 PAGES_OF_FORMS = {"account": "account.account", "users": "users.users"}
-"""The page on which the forms of a blueprint stand."""
+"""The page that holds the forms of a blueprint."""
 
 Scope = Literal["read", "download", "change"]
 SCOPES: dict[Scope, str] = {
     "read": "read the database: the API and the virtual observatory",
     "download": "download products",
-    "change": "ask for work to be done again (administrators)",
+    "change": "request redos (administrators)",
 }
 WINDOW_S, MOST_REQUESTS, MOST_BAD_TOKENS = 60.0, 600, 30
-"""Requests of programs, and wrong tokens, that one person or address may send within a window."""
+"""Requests of programs, and wrong tokens, that one user or address may send within a window."""
 
 LONGEST_SESSION = timedelta(days=14)
 SEEN_EVERY = timedelta(seconds=60)
@@ -50,23 +51,32 @@ REAUTH = timedelta(hours=1)
 
 P = ParamSpec("P")
 R = TypeVar("R")
+View = TypeVar("View", bound=Callable[..., ResponseReturnValue])
+
+# Flask-Login has no annotations
+login_required: Callable[[View], View] = flask_login.login_required
+fresh_login_required: Callable[[View], View] = flask_login.fresh_login_required
 
 login_manager = LoginManager()
 # "basic" and "strong" bind a session to the address and the browser that opened it. Addresses change (telephones,
-# several proxies, IPv4 beside IPv6), and Flask-Login reads them from X-Forwarded-For, which anybody may send. Stolen
+# several proxies, IPv4 beside IPv6), and Flask-Login reads them from X-Forwarded-For, which any client may send. Stolen
 # cookies are met by the database: it lists sessions, ends them when idle or on request, and knows how fresh they are.
 login_manager.session_protection = None
 
 
 @dataclass(frozen=True, eq=False)
-class User(UserMixin):
-    """The user who asks, in a browser or by a program."""
+class User:
+    """The user of a request, in a browser or by a program."""
 
     document: Mapping[str, Any]
     session_token: str = field(default="", repr=False)
     """What the browser holds of the session; empty for a program."""
     scopes: frozenset[str] | None = None
     """What the token of a program allows; None in a browser."""
+    # attributes that Flask-Login needs
+    is_authenticated: ClassVar[bool] = True
+    is_active: ClassVar[bool] = True
+    is_anonymous: ClassVar[bool] = False
 
     def get_id(self) -> str:
         """Return what Flask-Login keeps in the cookie: which session this is, not whose."""
@@ -99,16 +109,20 @@ class User(UserMixin):
 
 
 def require_login(app: Portal) -> None:
-    """Demand a login for everything that is not open, and the form's token for every change."""
+    """Require a login for all endpoints but `OPEN`, and the form's CSRF token for every change."""
     # Not by init_app: it would add the remember-me cookie, which is not used, and with it "Vary: Cookie" on
     # files that any cache may keep.
     app.login_manager = login_manager
+    login_manager.unauthorized_handler(_ask_for_login)
+    login_manager.needs_refresh_handler(_ask_for_password)
+    login_manager.request_loader(_user_of_token)
+    login_manager.user_loader(_user_of_session)
     app.before_request(_demand_login)
     app.before_request(_check_form)
 
 
 def for_tokens(scope: Scope) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Let programs use a view, too, with a token of this scope."""
+    """Return a decorator that opens a view to programs with a token of this scope."""
 
     def marked(view: Callable[P, R]) -> Callable[P, R]:
         view.token_scope = scope  # type: ignore[attr-defined]
@@ -130,7 +144,6 @@ def _demand_login() -> ResponseReturnValue | None:
     return None
 
 
-@login_manager.unauthorized_handler
 def _ask_for_login() -> ResponseReturnValue:
     if is_for_programs():
         return Response(
@@ -147,9 +160,8 @@ def _ask_for_login() -> ResponseReturnValue:
     return redirect(url_for("auth.login", next=None if here == "/" else request.script_root + here))
 
 
-@login_manager.needs_refresh_handler
 def _ask_for_password() -> ResponseReturnValue:
-    """Ask for the password again; a form is not kept meanwhile, the page on which it stands comes next."""
+    """Redirect to the password form; the form that was sent is not kept, its page comes next."""
     if request.method in ("GET", "HEAD"):
         page = request.script_root + request.full_path.rstrip("?")
     else:
@@ -158,28 +170,27 @@ def _ask_for_password() -> ResponseReturnValue:
 
 
 def is_for_programs() -> bool:
-    """Whether programs ask for this address, rather than people."""
+    """Whether the request comes from a program rather than a browser."""
     return request.path.startswith(("/api/", "/vo/")) or "Authorization" in request.headers
 
 
 def _check_form() -> None:
-    """Demand the form's token; a program that sends a token of its own has no cookie that others could use."""
+    """Check the form's CSRF token; a program that sends an access token has no cookie to protect."""
     if request.endpoint != "static" and not (current_user.is_authenticated and current_user.scopes is not None):
         csrf.protect()
 
 
-@login_manager.request_loader
-def _user_of_token(asked: Request) -> User | None:
-    """Return whose program asks, by its token: ``Authorization: Bearer`` or, with any user name, ``Basic``."""
-    if "Authorization" not in asked.headers:
+def _user_of_token(sent: Request) -> User | None:
+    """Return the user of a program by its access token: ``Authorization: Bearer`` or, with any user name, ``Basic``."""
+    if "Authorization" not in sent.headers:
         return None
-    found = asked.authorization
+    found = sent.authorization
     token = str((found.token if found.type == "bearer" else found.password) or "") if found else ""
     return _program(token)
 
 
 def _program(token: str) -> User | None:
-    """Return whose program holds a token, if the token allows what it asks for."""
+    """Return the user of an access token, if its scopes allow the request."""
     store, digest = portal().store, digest_of(token)
     found = store.tokens.find(digest)
     user = store.users.find(found["user"]) if found else None
@@ -207,9 +218,8 @@ def _lacks_second_step() -> bool:
     return portal().settings.server.require_totp and current_user.is_admin and not current_user.has_second_step
 
 
-@login_manager.user_loader
 def _user_of_session(token: str) -> User | None:
-    """Return who opened the session that a browser holds; where a program sends a token, that alone counts."""
+    """Return the user of the browser's session; a request with an access token uses that alone."""
     if "Authorization" in request.headers:
         return None
     store, digest = portal().store, digest_of(token)
@@ -225,7 +235,7 @@ def _user_of_session(token: str) -> User | None:
 
 
 def _tell_freshness(found: Document) -> None:
-    """Tell Flask-Login whether a session is fresh: the database knows, whatever the cookie says."""
+    """Set whether a session is fresh, from the database rather than from the cookie."""
     fresh = utc_now() - (found.get("confirmed") or found["created"]) < REAUTH
     if session.get("_fresh") != fresh:
         session["_fresh"] = fresh
@@ -249,7 +259,7 @@ def open_session(name: str) -> None:
 
 
 def confirm_session() -> None:
-    """Note that the user gave the password again: the session is fresh from now on."""
+    """Record that the user gave the password again: the session is fresh from now on."""
     portal().store.sessions.confirm(current_user.session_digest)
     confirm_login()
 
@@ -267,7 +277,7 @@ def digest_of(token: str) -> str:
 
 
 def admin_only(view: Callable[P, R]) -> Callable[P, R]:
-    """Keep everybody but administrators out of a view; to others it does not exist."""
+    """Restrict a view to administrators; for other users it does not exist."""
 
     @wraps(view)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -279,18 +289,28 @@ def admin_only(view: Callable[P, R]) -> Callable[P, R]:
 
 
 def not_found() -> NoReturn:
-    """Answer that there is no such thing, be it missing or somebody else's, and note it."""
+    """Answer 404, for missing data as for data of other users, and record it."""
     audit("denied", path=request.path)
     abort(404)
 
 
 def audit(action: str, who: str | None = None, **details: str) -> None:
-    """Note what somebody does; by default the user who asks."""
+    """Record an action in the audit log.
+
+    Parameters
+    ----------
+    action : str
+        What was done.
+    who : str, optional
+        Name of the user; the user of this request when not given.
+    **details : str
+        What it was done to.
+    """
     if who is None and current_user.is_authenticated:
         who = current_user.name
     portal().store.audit.record(action, who, address(), **details)
 
 
 def address() -> str:
-    """Return the address from which the request came, as far as the configured proxies tell."""
+    """Return the address of the client, as the configured proxies report it."""
     return request.remote_addr or "-"

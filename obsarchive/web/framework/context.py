@@ -30,7 +30,7 @@ class Portal(Flask):
         self.chain: list[ChainEntry] = decision_chain(config)
 
     def preprocess_request(self) -> ResponseReturnValue | None:
-        """Do what stands before every view."""
+        """Prepare every request."""
         with outage_as_error():
             return super().preprocess_request()
 
@@ -41,7 +41,20 @@ class Portal(Flask):
 
 
 def full_address(endpoint: str, **values: Any) -> str:
-    """Return the whole address of a page, as the configuration names the portal, whatever the request claims."""
+    """Return the whole address of a page, with the configured host rather than the host that the request names.
+
+    Parameters
+    ----------
+    endpoint : str
+        Endpoint of the page.
+    **values
+        Its parameters.
+
+    Returns
+    -------
+    str
+        The address, with scheme and host.
+    """
     parts = urlsplit(portal().settings.server.public_url or request.host_url)
     return f"{parts.scheme}://{parts.netloc}{url_for(endpoint, **values)}"
 

@@ -1,4 +1,4 @@
-"""Pages for what went wrong: what happened, and what to do next."""
+"""Error pages: what happened, and what to do next."""
 
 import logging
 import secrets
@@ -17,14 +17,14 @@ log = logging.getLogger(__name__)
 
 PAGES = {
     400: ("This cannot be done", "Go back, reload the page and try once more."),
-    401: ("Please log in", "Your session ended. Log in and do it again."),
-    403: ("Not with this token", "The token does not allow this. Make another one on the page of your account."),
+    401: ("Please log in", "Your session ended. Log in and try again."),
+    403: ("Not allowed", "The token does not allow this. Make another one on the page of your account."),
     404: ("Nothing here", "There is no such page or observation, or it belongs to another programme."),
     405: ("Nothing here", "This address only takes a form."),
     413: ("Too much", "What was sent is larger than anything this page needs."),
     429: ("Too many attempts", "Wait five minutes, then try again. Forgot the password? An administrator can help."),
-    500: ("Something broke", "It was written to the log. Tell an administrator the number below."),
-    503: ("The database is away", "Nothing is lost, but nothing can be shown now. Reload in a minute."),
+    500: ("Internal error", "It was written to the log. Tell an administrator the number below."),
+    503: ("The database is not reachable", "Nothing is lost, but nothing can be shown now. Reload in a minute."),
 }
 
 
@@ -51,8 +51,8 @@ def _expired(_: CSRFError) -> ResponseReturnValue:
 def _http(err: HTTPException) -> ResponseReturnValue:
     if err.response is not None:
         return err.response
-    said = err.description if err.code == 400 and err.description != type(err).description else None
-    return _page(err.code or 500, **({"advice": said} if said else {}))
+    reason = err.description if err.code == 400 and err.description != type(err).description else None
+    return _page(err.code or 500, **({"advice": reason} if reason else {}))
 
 
 def _outage(err: ServiceUnavailable) -> ResponseReturnValue:

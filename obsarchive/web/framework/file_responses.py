@@ -1,4 +1,4 @@
-"""Sending files: only what the database knows, and only from where the layout says it lies."""
+"""File responses: only products that the database knows, and only from their folder of the archive."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,7 +28,22 @@ def last_lines(path: Path) -> list[str]:
 
 
 def send(path: Path, night: str, record: Mapping[str, Any]) -> Response:
-    """Send a file of a night; the browser may keep it, but asks each time whether it still may show it."""
+    """Send a file of a night; browsers may cache it, but must revalidate it each time.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    night : str
+        Night ``yyyymmdd`` whose folder holds it.
+    record : mapping
+        Record of the product: its checksum, if known.
+
+    Returns
+    -------
+    Response
+        The file; 404 when there is none.
+    """
     found = resolve_product_path(path, portal().layout, night)
     if found is None:
         not_found()
@@ -50,16 +65,30 @@ def send(path: Path, night: str, record: Mapping[str, Any]) -> Response:
 
 
 def resolve_product_path(path: Path, layout: Layout, night: str) -> Path | None:
-    """Return the real path of a file of a night, or None when there is none or links or dots lead elsewhere.
+    """Return the real path of a file of a night.
 
     The folder of a night itself may be a link to another disk; nothing below it may.
+
+    Parameters
+    ----------
+    path : Path
+        Path of the file.
+    layout : Layout
+        Paths of the archive.
+    night : str
+        Night ``yyyymmdd`` whose folder holds the file.
+
+    Returns
+    -------
+    Path or None
+        None when there is no such file, or links or dots lead out of the folder.
     """
     if not is_night(night):
         return None
     try:
         base = layout.night(night).resolve(strict=True)
         found = path.resolve(strict=True)
-        lies_as_told = found == base / path.relative_to(layout.night(night))
+        is_direct = found == base / path.relative_to(layout.night(night))
     except (OSError, ValueError, RuntimeError):
         return None
-    return found if lies_as_told and found.is_file() else None
+    return found if is_direct and found.is_file() else None

@@ -53,7 +53,7 @@ def configure_security(app: Portal) -> None:
         "SESSION_COOKIE_HTTPONLY": True,
         "SESSION_COOKIE_SAMESITE": "Lax",
         "SESSION_COOKIE_PATH": "/",
-        "WTF_CSRF_CHECK_DEFAULT": False,  # require_login checks, once it knows whether a browser asks or a program
+        "WTF_CSRF_CHECK_DEFAULT": False,  # require_login checks, once it knows whether the client is a browser
         "WTF_CSRF_TIME_LIMIT": None,  # lives as long as the session that holds it
         "WTF_CSRF_SSL_STRICT": False,  # check_same_origin looks at Origin, which proxies leave alone
         "MAX_CONTENT_LENGTH": 64 * 1024,
@@ -80,7 +80,7 @@ def _add_headers(response: Response) -> Response:
 
 
 def check_same_origin() -> None:
-    """Refuse a change that another site's page asks for, besides the check of the form's token."""
+    """Reject a change that a page of another site sends, besides the check of the form's token."""
     if request.method in ("GET", "HEAD", "OPTIONS") or "Authorization" in request.headers:
         return
     site = request.headers.get("Sec-Fetch-Site")
@@ -130,7 +130,7 @@ def _kept_key(path: Path) -> str:
         fresh.touch(mode=0o600)
         fresh.write_text(secrets.token_hex(32), encoding="ascii")
         try:
-            os.link(fresh, path)  # the first of several starting processes wins, and nobody reads half a key
+            os.link(fresh, path)  # the first of several starting processes wins; no process reads half a key
         except FileExistsError:
             pass
         finally:

@@ -29,19 +29,58 @@ _LABELS = {"ratio": "Strehl ratio", "ratio error": "Strehl ratio, error", "fwhm"
 
 
 def number(value: Any, digits: int = 2) -> str:
-    """Write a number with fixed decimals; a dash for anything that is none."""
+    """Return a number with fixed decimals.
+
+    Parameters
+    ----------
+    value : object
+        The number.
+    digits : int, optional
+        Decimals.
+
+    Returns
+    -------
+    str
+        The text; a dash when `value` is no finite number.
+    """
     if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
         return NOTHING
     return f"{value:.{digits}f}".replace("-", "−")
 
 
 def utc(value: Any, form: str = "%Y-%m-%d %H:%M:%S") -> str:
-    """Write a time in UTC."""
+    """Return a time in UTC.
+
+    Parameters
+    ----------
+    value : object
+        An aware time.
+    form : str, optional
+        Format as for ``strftime``.
+
+    Returns
+    -------
+    str
+        The text; a dash when `value` is no time.
+    """
     return value.astimezone(UTC).strftime(form) if isinstance(value, datetime) else NOTHING
 
 
 def ago(value: Any, now: datetime) -> str:
-    """Say how long ago something was."""
+    """Return how long ago a time was.
+
+    Parameters
+    ----------
+    value : object
+        An aware time.
+    now : datetime
+        Present time.
+
+    Returns
+    -------
+    str
+        Such as ``3 h ago``; a dash when `value` is no time.
+    """
     return f"{duration((now - value).total_seconds())} ago" if isinstance(value, datetime) else NOTHING
 
 

@@ -1,4 +1,4 @@
-"""Observations and nights that whoever asks may see, as pages show them."""
+"""Observations and nights that the user may see, as pages show them."""
 
 from collections.abc import Iterable, Mapping
 
@@ -23,18 +23,31 @@ def under_way() -> UnderWay:
 
 
 def card_of(found: Observation, jobs: UnderWay) -> Card:
-    """Return an observation as the light table shows it."""
+    """Return the card of an observation.
+
+    Parameters
+    ----------
+    found : Observation
+        The observation.
+    jobs : UnderWay
+        What the daemon runs now.
+
+    Returns
+    -------
+    Card
+        The observation with its pipelines.
+    """
     return Card(found, tuple(pipelines_of(found, portal().chain, portal().layout, jobs)))
 
 
 def cards_of(observations: Iterable[Observation]) -> list[Card]:
-    """Return observations as the light table shows them, with what runs just now."""
+    """Return observations as the night page shows them, with what runs just now."""
     jobs = under_way()
     return [card_of(found, jobs) for found in observations]
 
 
 def find_card(obs_id: str) -> Card:
-    """Return an observation that the asking user may see, or end with 404."""
+    """Return an observation that the user may see, or abort with 404."""
     found = portal().store.browse.observation(current_user.document, obs_id)
     if found is None:
         not_found()
@@ -42,7 +55,7 @@ def find_card(obs_id: str) -> Card:
 
 
 def find_night(night: str) -> Night:
-    """Return a night in which the asking user has data, or end with 404."""
+    """Return a night in which the user has data, or abort with 404."""
     found = portal().store.browse.night(current_user.document, night) if is_night(night) else None
     if found is None:
         not_found()

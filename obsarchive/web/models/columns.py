@@ -1,4 +1,4 @@
-"""Observations as rows: what tables, exports and the interface for programs say of each, in one place."""
+"""Observations as rows: the columns of tables, exports and the interface for programs."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -31,9 +31,9 @@ class Column:
     sort : str
         Parameter by which the table is sorted; empty if it cannot be.
     shown : bool
-        Whether the table shows it unless told otherwise.
+        Whether the table shows it by default.
     ucd : str
-        Meaning in the words of the VO.
+        Unified content descriptor (UCD) of the VO.
     """
 
     key: str

@@ -55,7 +55,20 @@ class Curve:
         return int(np.isfinite(self.mag).sum())
 
     def facts(self, axis: Axis, step: int) -> Facts:
-        """Return what the plot needs, of every so many epochs."""
+        """Return the data of the curve for the plot.
+
+        Parameters
+        ----------
+        axis : Axis
+            Axis of time of the plot.
+        step : int
+            Every `step`-th epoch is drawn.
+
+        Returns
+        -------
+        dict
+            Lists for JSON: time less the offset of the axis [d], magnitude and error [mag], flags.
+        """
         shown = np.flatnonzero(np.isfinite(self.mag) & np.isfinite(self.time))[::step]
         return {
             "instrument": self.instrument,
@@ -75,12 +88,12 @@ def _plain(values: NDArray[Any], digits: int) -> list[float | None]:
 def light_curves(
     curves: Iterable[Curve], axis: Axis, period_d: float | None = None, epoch: float = 0.0, events: Sequence[Facts] = ()
 ) -> Facts:
-    """Return what the plot of light curves needs.
+    """Return the data of a plot of light curves.
 
     Parameters
     ----------
     curves : iterable of Curve
-        They share one plot.
+        Curves of the plot.
     axis : Axis
         Its axis of time.
     period_d : float, optional
@@ -88,7 +101,12 @@ def light_curves(
     epoch : float
         Time of phase 0, as the times are given [d].
     events : sequence of dict
-        Stretches of time that are marked: ``start``, ``peak``, ``stop`` [d], ``filter`` and ``text``.
+        Ranges of time that are marked: ``start``, ``peak``, ``stop`` [d], ``filter`` and ``text``.
+
+    Returns
+    -------
+    dict
+        What ``plots.js`` draws.
     """
     curves = list(curves)
     step = max(1, math.ceil(sum(curve.drawn() for curve in curves) / MOST_POINTS))

@@ -13,7 +13,20 @@ Facts = dict[str, Any]
 
 
 def night_facts(night: Night, cards: Iterable[Card]) -> Facts:
-    """Return what the plots of a night show; of observations only those that are given."""
+    """Return the data of the plots of a night.
+
+    Parameters
+    ----------
+    night : Night
+        The night.
+    cards : iterable of Card
+        Those of its observations that the user may see.
+
+    Returns
+    -------
+    dict
+        Seeing [arcsec], Strehl ratios [%] and contrast curves.
+    """
     cards = list(cards)
     measured = [frame for frame in night.seeing_frames() if isinstance(frame.get("fwhm_arcsec"), int | float)]
     wanted = ("fwhm_arcsec", "fwhm_error_arcsec", "filter")
@@ -64,7 +77,20 @@ def _curves(card: Card) -> list[Facts]:
 
 
 def contrast_curve(card: Card, view: PipelineView) -> Facts | None:
-    """Return the contrast curve of a pipeline, or None: separation ["], contrast [mag], throughput."""
+    """Return the contrast curve of a pipeline.
+
+    Parameters
+    ----------
+    card : Card
+        The observation.
+    view : PipelineView
+        The pipeline.
+
+    Returns
+    -------
+    dict or None
+        Lists ``separation_arcsec``, ``contrast_mag``, ``throughput``; None when there is no curve.
+    """
     rows = card.observation.pipeline(view.name).step("pca").results.get("curve")
     kept = [row[:3] for row in rows or () if isinstance(row, list) and len(row) >= 3 and None not in row[:2]]
     if not kept:

@@ -89,7 +89,22 @@ def _step(card: Card, view: PipelineView, step: StepView) -> dict[str, Any]:
 
 
 def product(card: Card, view: PipelineView, found: Mapping[str, Any]) -> dict[str, Any]:
-    """Describe a product: its name, size, checksum, address."""
+    """Return the description of a product.
+
+    Parameters
+    ----------
+    card : Card
+        The observation.
+    view : PipelineView
+        The pipeline that made the product.
+    found : mapping
+        Record of the product.
+
+    Returns
+    -------
+    dict
+        Name, size [byte], checksum and address.
+    """
     name = str(found["name"])
     return {
         "pipeline": view.name,

@@ -1,4 +1,4 @@
-"""What people look for, read from the parameters of an address; what cannot be understood is told, not guessed."""
+"""Search criteria, read from the parameters of an address; invalid ones are reported, not guessed."""
 
 import math
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ Steps = Sequence[tuple[str, str]]
 
 @dataclass
 class SearchForm:
-    """A search as an address asks for it.
+    """A search of an address.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class SearchForm:
     cursor : str
         Mark of the page.
     problems : dict of str to str
-        What was not understood, by parameter, in words for whoever sent it.
+        Messages about invalid parameters, by parameter.
     """
 
     criteria: Criteria
@@ -57,7 +57,7 @@ class SearchForm:
 
 @dataclass
 class SourceSearchForm:
-    """A search for sources of surveys, as an address asks for it.
+    """A search for sources of surveys.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class SourceSearchForm:
     cursor : str
         Mark of the page.
     problems : dict of str to str
-        What was not understood, by parameter, in words for whoever sent it.
+        Messages about invalid parameters, by parameter.
     """
 
     criteria: SourceCriteria
@@ -86,12 +86,14 @@ def number_fields(steps: Steps) -> dict[str, str]:
 
 
 def sort_fields(steps: Steps) -> dict[str, str]:
-    """Orders that can be asked for: parameter and path."""
+    """Orders of the results: parameter and path."""
     return {**SORTS, **number_fields(steps)}
 
 
 def read(arguments: MultiDict[str, str], steps: Steps) -> SearchForm:
-    """Read the parameters of a search; of a parameter that is given twice, all filters and steps count, else the first.
+    """Read the parameters of a search.
+
+    Of a parameter that is given twice, the first counts; of filters and steps all count.
 
     Parameters
     ----------
@@ -99,6 +101,11 @@ def read(arguments: MultiDict[str, str], steps: Steps) -> SearchForm:
         Parameters of the address.
     steps : sequence of (pipeline, step)
         All steps of the configuration.
+
+    Returns
+    -------
+    SearchForm
+        The criteria, and what is wrong with the parameters.
     """
     return _Reader(arguments, steps).read()
 
@@ -146,8 +153,8 @@ class _Reader:
                 criteria = replace(criteria, which=which)
             case text if text:
                 self.problems["state"] = "detected or failed"
-        place = self._limit(), self.arguments.get("cursor", "")
-        return SourceSearchForm(criteria, self._text("project"), *place, self.problems)
+        page = self._limit(), self.arguments.get("cursor", "")
+        return SourceSearchForm(criteria, self._text("project"), *page, self.problems)
 
     def _text(self, name: str) -> str:
         found = self.arguments.get(name, "").strip()
@@ -192,13 +199,13 @@ class _Reader:
         texts = self._text("ra"), self._text("dec")
         if not any(texts):
             return None
-        place = position(*texts)
-        if place is None:
+        centre = position(*texts)
+        if centre is None:
             self.problems["ra" if not texts[0] else "dec" if not texts[1] else "ra"] = (
                 "both RA and Dec, as 10:20:30.5 +12:34:56, 10h20m30.5s, or degrees"
             )
             return None
-        return Cone(*place, self._radius())
+        return Cone(*centre, self._radius())
 
     def _radius(self) -> float:
         unit = self._text("unit") or DEFAULT_UNIT
@@ -250,7 +257,20 @@ class _Reader:
 
 
 def position(ra: str, dec: str) -> tuple[float, float] | None:
-    """Read a place on the sky [deg]; right ascension in hours unless it is a plain number; None for no place."""
+    """Read a position on the sky.
+
+    Parameters
+    ----------
+    ra : str
+        Right ascension: in hours if sexagesimal, a plain number is in degrees.
+    dec : str
+        Declination [deg].
+
+    Returns
+    -------
+    tuple of float or None
+        Right ascension (0 to 360) and declination [deg]; None when they are no position.
+    """
     found = degrees(ra.replace("−", "-"), u.hourangle), degrees(dec.replace("−", "-"), u.deg)
     if found[0] is None or found[1] is None or abs(found[1]) > 90 or not -360 <= found[0] <= 360:
         return None
@@ -258,14 +278,27 @@ def position(ra: str, dec: str) -> tuple[float, float] | None:
 
 
 def _target(line: str, radius_deg: float) -> str | Cone:
-    """Read a line of a list: a place if it can be one, else a name."""
+    """Read a line of a list: a position if it can be one, else a name."""
     words = line.replace(",", " ").split()
     half = len(words) // 2
-    place = position(" ".join(words[:half]), " ".join(words[half:])) if len(words) in (2, 6) else None
-    return line if place is None else Cone(*place, radius_deg)
+    centre = position(" ".join(words[:half]), " ".join(words[half:])) if len(words) in (2, 6) else None
+    return line if centre is None else Cone(*centre, radius_deg)
 
 
 def query_parameters(arguments: MultiDict[str, str], *but: str) -> dict[str, list[str]]:
-    """Parameters that say something, but for some, to make another address of."""
+    """Return the parameters of an address that have a value, to build another address.
+
+    Parameters
+    ----------
+    arguments : MultiDict
+        Parameters of the address.
+    *but : str
+        Names to omit.
+
+    Returns
+    -------
+    dict of str to list of str
+        Values by name.
+    """
     lists = {name: [value for value in values if value] for name, values in arguments.lists() if name not in but}
     return {name: values for name, values in lists.items() if values}

@@ -29,7 +29,7 @@ PICTURE_KINDS = (
     "contrast_curve",
     "astrometry",
 )
-"""What the pictures of an observation show, in the order in which people look at them; the end of their names."""
+"""What the pictures of an observation show, in the order of the pages; the end of their names."""
 
 
 FIRST_LOOKED_AT = (
@@ -46,7 +46,7 @@ FIRST_LOOKED_AT = (
 
 
 class DisplayState(StrEnum):
-    """Where something stands, in the words of the portal; the order decides which word sums up several."""
+    """State of a step or pipeline; the order decides which state sums up several."""
 
     RUNNING = "running"
     QUEUED = "queued"
@@ -63,7 +63,7 @@ _ENDED = {State.DONE: DisplayState.DONE, State.FAILED: DisplayState.FAILED, Stat
 
 @dataclass(frozen=True)
 class StepView:
-    """A step and where it stands."""
+    """A step and its state."""
 
     name: str
     state: DisplayState
@@ -104,7 +104,7 @@ class PipelineView:
 
     @property
     def state(self) -> DisplayState:
-        """The word that sums up its steps."""
+        """The state that sums up its steps."""
         return min((step.state for step in self.steps), key=list(DisplayState).index, default=DisplayState.WAITING)
 
     @property
@@ -114,7 +114,7 @@ class PipelineView:
 
     @cached_property
     def products(self) -> dict[str, Mapping[str, Any]]:
-        """What the database knows to have been made, by name."""
+        """Products that the database knows, by name."""
         return {product["name"]: product for step in self.steps for product in step.products}
 
     def step(self, name: str) -> StepView | None:
@@ -127,7 +127,7 @@ class PipelineView:
 
     @property
     def marks(self) -> list[dict[str, Any]]:
-        """Companions on the cropped preview: place from its middle and its half side as unit, up and right; text."""
+        """Companions on the cropped preview: offset from its middle in units of its half side, up and right; text."""
         half = self.result("preview", "crop_px")
         found = self.result("pca", "detections")
         if not isinstance(half, int | float) or half <= 0 or not isinstance(found, list):
@@ -140,7 +140,20 @@ class PipelineView:
         return [mark for mark in marks if max(abs(mark["x"]), abs(mark["y"])) < 100]
 
     def result(self, step: str, key: str) -> Any:
-        """Return a measured value, or None."""
+        """Return a measured value.
+
+        Parameters
+        ----------
+        step : str
+            Step that measured it.
+        key : str
+            Name of the value.
+
+        Returns
+        -------
+        object
+            The value; None when there is none.
+        """
         return self.record.step(step).results.get(key)
 
 
@@ -164,7 +177,24 @@ def running(jobs: Iterable[Document]) -> dict[tuple[str, str, str], Document]:
 
 
 def pipelines_of(subject: Subject, chain: Sequence[ChainEntry], layout: Layout, jobs: ActiveJobs) -> list[PipelineView]:
-    """Pipelines that apply to an observation or night or have run on it: those of the configuration, then others."""
+    """Return the pipelines that apply to an observation or night or have run on it.
+
+    Parameters
+    ----------
+    subject : Observation or Night
+        The observation or night.
+    chain : sequence of ChainEntry
+        Pipelines of the configuration.
+    layout : Layout
+        Paths of the archive.
+    jobs : ActiveJobs
+        What the daemon runs now.
+
+    Returns
+    -------
+    list of PipelineView
+        Those of the configuration in its order, then those that it no longer has.
+    """
     scope = "night" if isinstance(subject, Night) else "observation"
     views = []
     for link in chain:
@@ -213,7 +243,22 @@ def _shown(step: StepRecord, job: Document, blocked: bool) -> DisplayState:
 
 
 def find_product(views: Iterable[PipelineView], pipeline: str, name: str) -> tuple[Path, Mapping[str, Any]] | None:
-    """Return the path and the record of a product that the database knows, or None."""
+    """Return a product that the database knows.
+
+    Parameters
+    ----------
+    views : iterable of PipelineView
+        Pipelines of an observation or night.
+    pipeline : str
+        Name of the pipeline.
+    name : str
+        Name of the product.
+
+    Returns
+    -------
+    tuple or None
+        Path and record of the product; None when there is none.
+    """
     for view in views:
         if view.name == pipeline and name in view.products:
             return view.folder / name, view.products[name]
@@ -222,7 +267,7 @@ def find_product(views: Iterable[PipelineView], pipeline: str, name: str) -> tup
 
 @dataclass(frozen=True)
 class Card:
-    """An observation as the light table shows it."""
+    """An observation as the night page shows it."""
 
     observation: Observation
     pipelines: tuple[PipelineView, ...]
@@ -261,7 +306,7 @@ class Card:
 
     @cached_property
     def state(self) -> DisplayState:
-        """What sums up the observation; a pipeline that rejected it counts only where no other took it on."""
+        """State that sums up the observation; a pipeline that rejected it counts only where no other accepted it."""
         states = {view.state for view in self.pipelines}
         return min(
             states - {DisplayState.REJECTED} or states, key=list(DisplayState).index, default=DisplayState.WAITING
@@ -269,13 +314,13 @@ class Card:
 
     @property
     def version(self) -> str:
-        """Changes whenever the light table has something else to show."""
+        """Changes whenever the night page has something else to show."""
         pictures = [view.products[name].get("sha256") for _, view, name in self.pictures[:1]]
         return digest(self.words, self.strehl, self.reason, pictures)
 
     @cached_property
     def measured(self) -> dict[str, Any]:
-        """What the first pipeline that made pictures measured, single values only."""
+        """Measured values of the first pipeline with pictures, single values only."""
         steps = self.best.steps if self.best else ()
         return {
             key: value
@@ -286,7 +331,7 @@ class Card:
 
     @property
     def highlights(self) -> dict[str, Any]:
-        """The measured values that people look at first."""
+        """The most important measured values."""
         return {key: self.measured[key] for key in FIRST_LOOKED_AT if key in self.measured}
 
     @cached_property
@@ -297,7 +342,7 @@ class Card:
 
     @property
     def flag(self) -> str | None:
-        """What is suspicious about the Strehl ratio, if anything."""
+        """Flag of the Strehl ratio; empty for a good one."""
         found = (view.result("strehl", "flag") for view in self.pipelines)
         return next((str(flag) for flag in found if flag and flag != "OK"), None)
 
@@ -339,7 +384,7 @@ class Selection:
 
     @classmethod
     def of(cls, arguments: Mapping[str, str]) -> "Selection":
-        """Read the parameters of an address; what is not understood is left out."""
+        """Read the parameters of an address; invalid ones are ignored."""
         sort = arguments.get("sort", "time")
         return cls(
             arguments.get("q", "")[:100], sort if sort in SORTS else "time", arguments.get("order", "") == "desc"
@@ -347,12 +392,12 @@ class Selection:
 
     @property
     def parameters(self) -> dict[str, str]:
-        """What must be in an address to keep this selection."""
+        """Parameters of an address that keeps this selection."""
         found = {"q": self.text, "sort": "" if self.sort == "time" else self.sort}
         return {key: value for key, value in {**found, "order": "desc" if self.descending else ""}.items() if value}
 
     def apply(self, cards: Iterable[Card]) -> list[Card]:
-        """Return the cards that hold every word, in order: by programme, then as asked."""
+        """Return the cards that hold every word, in order: by programme, then by the chosen order."""
         words = self.text.lower().split()
         kept = [card for card in cards if all(word in card.words for word in words)]
         ordered = sorted(kept, key=SORTS[self.sort], reverse=self.descending)

@@ -17,7 +17,20 @@ Field = tuple[dict[str, Any], list[Any]]
 
 
 def of_rows(rows: Sequence[Card], columns: Iterable[Column]) -> bytes:
-    """Return observations as a VOTable."""
+    """Return observations as a VOTable.
+
+    Parameters
+    ----------
+    rows : sequence of Card
+        The observations.
+    columns : iterable of Column
+        Columns of the table.
+
+    Returns
+    -------
+    bytes
+        XML.
+    """
     return table([(_attributes(column), [column.plain(card) for card in rows]) for column in columns])
 
 
@@ -29,14 +42,19 @@ def _attributes(column: Column) -> dict[str, Any]:
 
 
 def table(fields: Sequence[Field], overflow: bool = False) -> bytes:
-    """Write a table of results.
+    """Return a table of results as a VOTable.
 
     Parameters
     ----------
     fields : sequence of (attributes, values)
         Columns; a value None is empty.
     overflow : bool
-        Whether there was more than was sent.
+        Whether there are more rows than are sent.
+
+    Returns
+    -------
+    bytes
+        XML.
     """
     document, resource = tree.VOTableFile(version="1.4"), tree.Resource(type="results")
     document.resources.append(resource)
@@ -57,7 +75,7 @@ def table(fields: Sequence[Field], overflow: bool = False) -> bytes:
 
 
 def error(message: str) -> bytes:
-    """Write what was wrong with a query, as the protocols ask."""
+    """Return the error of a query in the format of the protocols."""
     document, resource = tree.VOTableFile(version="1.4"), tree.Resource(type="results")
     document.resources.append(resource)
     document.infos.append(tree.Info(name="Error", ID="Error", value=message))  # where cone searches look

@@ -5,20 +5,27 @@ from datetime import timedelta
 
 from flask import Blueprint, abort, flash, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
-from flask_login import current_user, fresh_login_required
+from flask_login import current_user
 
 from obsarchive.accounts import totp
 from obsarchive.accounts import users as accounts
 from obsarchive.accounts.users import AccountError
 from obsarchive.core.documents import utc_now
-from obsarchive.web.framework.authorization import SCOPES, audit, digest_of, idle_life, open_session
+from obsarchive.web.framework.authorization import (
+    SCOPES,
+    audit,
+    digest_of,
+    fresh_login_required,
+    idle_life,
+    open_session,
+)
 from obsarchive.web.framework.context import full_address, portal
 from obsarchive.web.pages.login import check_login_rate, per_name
 
 LONGEST_TOKEN_DAYS = 366
 MOST_TOKENS = 20
 PREFIX = "arc_"
-"""Begins every token, so that people and scanners know one when they see it."""
+"""Begins every token, so that users and scanners recognise it."""
 
 bp = Blueprint("account", __name__, url_prefix="/account")
 
@@ -127,7 +134,7 @@ def revoke_token() -> ResponseReturnValue:
 @bp.post("/two_step")
 @fresh_login_required
 def start_two_step() -> ResponseReturnValue:
-    """Offer a secret for an authenticator; it counts once a code of it was given."""
+    """Show a secret for an authenticator; it is valid once a code of it was given."""
     session["totp_secret"] = totp.new_secret()
     return redirect(url_for(".account", _anchor="two-step"))
 
@@ -151,7 +158,7 @@ def confirm_two_step() -> ResponseReturnValue:
 @bp.post("/two_step/off")
 @fresh_login_required
 def end_two_step() -> ResponseReturnValue:
-    """Switch the second step off; the password is asked for."""
+    """Switch the second step off; it needs the password."""
     users = portal().store.users
     if not _is_confirmed("two-step change refused"):
         return _page(400, totp_problem="The password is not right.")

@@ -37,12 +37,12 @@ MOST_FRAMES = 2000
 
 
 def listed() -> list[Document]:
-    """Return the datasets that whoever asks may see."""
+    """Return the datasets that the user may see."""
     return portal().store.datasets.visible("all" if current_user.is_admin else current_user.programs)
 
 
 def find(key: str) -> Document:
-    """Return a dataset that whoever asks may see; nobody learns of others."""
+    """Return a dataset that the user may see; 404 for others."""
     found = portal().store.datasets.find(key)
     own = found is not None and (
         current_user.is_admin or not set(current_user.programs).isdisjoint(found.get("proposals", ()))
@@ -54,7 +54,7 @@ def find(key: str) -> Document:
 
 @bp.get("/datasets")
 def datasets() -> ResponseReturnValue:
-    """Show all datasets; the page asks for its inner part every few seconds."""
+    """Show all datasets; the page reloads its inner part every few seconds."""
     return render_template("datasets.html", **_overview())
 
 
@@ -88,7 +88,20 @@ def dataset(key: str) -> ResponseReturnValue:
 @bp.get("/dataset/<key>/file/<name>")
 @for_tokens("download")
 def product(key: str, name: str) -> ResponseReturnValue:
-    """Send a product of a dataset."""
+    """Send a product of a dataset.
+
+    Parameters
+    ----------
+    key : str
+        Key of the dataset.
+    name : str
+        Name of the file.
+
+    Returns
+    -------
+    response
+        The file; 404 when there is none.
+    """
     folder = Path(find(key)["folder"])
     if name not in PLOTS and name not in _downloads(folder):
         not_found()
@@ -107,10 +120,10 @@ def product(key: str, name: str) -> ResponseReturnValue:
 @bp.post("/dataset/<key>/redo")
 @admin_only
 def redo(key: str) -> ResponseReturnValue:
-    """Ask the daemon to measure every frame of a dataset again."""
+    """Request a redo of a dataset: every frame is measured again."""
     find(key)
     requests.submit("redo dataset", dataset=key)
-    flash("The daemon will reduce the dataset again.")
+    flash("A redo of the dataset was requested.")
     return redirect(url_for(".dataset", key=key))
 
 
@@ -121,15 +134,15 @@ def lightcurves() -> ResponseReturnValue:
     targets = sorted({str(found.get("target")) for found in known})
     target = request.args.get("target") or (targets[0] if targets else "")
     chosen = [found for found in known if str(found.get("target")) == target]
-    curves, problem = asked_curves(chosen)
+    curves, problem = requested_curves(chosen)
     return render_template(
         "lightcurves.html",
         targets=targets,
         target=target,
-        facts=light_curves(curves, asked_period()),
+        facts=light_curves(curves, requested_period()),
         curves=[(found, curve) for found, curve in curves if curve is not None],
         problem=problem,
-        asked=request.args,
+        parameters=request.args,
     )
 
 
@@ -138,7 +151,7 @@ def lightcurves() -> ResponseReturnValue:
 def export(form: str) -> ResponseReturnValue:
     """Return the points of what the page shows."""
     chosen = [found for found in listed() if str(found.get("target")) == request.args.get("target", "")]
-    curves, _ = asked_curves(chosen)
+    curves, _ = requested_curves(chosen)
     rows = [
         {"target": found.get("target"), "instrument": found.get("instrument"), "filter": found.get("filter"), **row}
         for found, curve in curves
@@ -157,9 +170,9 @@ def export(form: str) -> ResponseReturnValue:
     return response
 
 
-def asked_curves(chosen: list[Document]) -> tuple[list[tuple[Document, StoredCurve | None]], str]:
-    """Return the light curves of the star or place that the parameters name, and what is wrong with them."""
-    star, place, problem = 0, None, ""
+def requested_curves(chosen: list[Document]) -> tuple[list[tuple[Document, StoredCurve | None]], str]:
+    """Return the light curves of the star or position that the parameters name, and problems with them."""
+    star, position, problem = 0, None, ""
     if request.args.get("star"):
         try:
             star = int(request.args["star"])
@@ -167,39 +180,52 @@ def asked_curves(chosen: list[Document]) -> tuple[list[tuple[Document, StoredCur
             problem = f"{request.args['star'][:20]!r} is no number of a star"
     if request.args.get("ra") or request.args.get("dec"):
         ra, dec = degrees(request.args.get("ra"), u.hourangle), degrees(request.args.get("dec"), u.deg)
-        place = (ra, dec) if ra is not None and dec is not None else None
-        problem = "" if place else "a place needs a right ascension such as 17:30:25.5 and a declination, or degrees"
+        position = (ra, dec) if ra is not None and dec is not None else None
+        problem = "" if position else "a position needs a right ascension such as 17:30:25.5 and a declination"
     if problem:
         return [], problem
-    curves = [(found, _curve(Path(str(found.get("folder"))), star, place)) for found in chosen]
+    curves = [(found, _curve(Path(str(found.get("folder"))), star, position)) for found in chosen]
     if chosen and all(curve is None for _, curve in curves):
         problem = "no star of a reduced dataset is there"
     return curves, problem
 
 
-def _curve(folder: Path, star: int, place: tuple[float, float] | None) -> StoredCurve | None:
+def _curve(folder: Path, star: int, position: tuple[float, float] | None) -> StoredCurve | None:
     try:
         with Stored(folder) as stored:
-            return stored.star(star) if place is None else stored.near(*place)
+            return stored.star(star) if position is None else stored.near(*position)
     except ArchiveError:
         return None
 
 
 def light_curves(curves: list[tuple[Document, StoredCurve | None]], period_d: float | None = None) -> dict[str, Any]:
-    """Return what the plot of light curves needs."""
+    """Return the data of a plot of light curves.
+
+    Parameters
+    ----------
+    curves : list of (document, StoredCurve or None)
+        Datasets with the light curve of the star in each.
+    period_d : float, optional
+        Period with which they are folded [d].
+
+    Returns
+    -------
+    dict
+        What ``plots.js`` draws.
+    """
     drawn = [_drawn(found, curve.columns) for found, curve in curves if curve is not None]
     return light_curve_data.light_curves(drawn, light_curve_data.BJD, period_d, epoch=light_curve_data.BJD.offset_d)
 
 
 def _drawn(found: Document, columns: Mapping[str, NDArray[Any]]) -> light_curve_data.Curve:
-    place = str(found.get("instrument") or ""), str(found.get("filter") or "")
+    position = str(found.get("instrument") or ""), str(found.get("filter") or "")
     # that the light of a star was fitted rather than summed is nothing wrong
     is_flagged = (columns["flags"].astype(int) & ~int(Flag.PSF_FIT)) != 0
-    return light_curve_data.Curve(*place, columns["time_bjd_tdb"], columns["mag"], columns["mag_err"], is_flagged)
+    return light_curve_data.Curve(*position, columns["time_bjd_tdb"], columns["mag"], columns["mag_err"], is_flagged)
 
 
-def asked_period() -> float | None:
-    """Return the period that is asked for [d]; None if it is no positive number."""
+def requested_period() -> float | None:
+    """Return the period of the request [d]; None if it is no positive number."""
     found = number(request.args.get("period"))
     return found if found is not None and found > 0 else None
 

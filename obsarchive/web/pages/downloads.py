@@ -22,7 +22,7 @@ from obsarchive.web.pages.search import cards, understood
 
 MOST_OBSERVATIONS = 2000
 AT_ONCE = 2
-"""Streams that one person may have open at the same time."""
+"""Streams that one user may have open at the same time."""
 SLOT_LIFE = timedelta(minutes=2)
 CHUNK = 1 << 20
 BLOCK = tarfile.BLOCKSIZE
@@ -32,7 +32,7 @@ bp = Blueprint("downloads", __name__, url_prefix="/download")
 
 @dataclass(frozen=True)
 class Item:
-    """A file to download: where it lies, what it is called, its address and checksum."""
+    """A file to download: path, name, address and checksum."""
 
     path: Path
     name: str
@@ -44,7 +44,22 @@ class Item:
 @bp.get("/night/<night>/<program>.<any(tar, sh):form>")
 @for_tokens("download")
 def night(night: str, program: str, form: str) -> ResponseReturnValue:
-    """Send all products of a programme's night."""
+    """Send all products of a programme's night.
+
+    Parameters
+    ----------
+    night : str
+        Night ``yyyymmdd``.
+    program : str
+        Id of the programme.
+    form : {"tar", "sh"}
+        An archive, or a script that fetches the products.
+
+    Returns
+    -------
+    response
+        The file; 404 when there is nothing.
+    """
     if not is_night(night):
         abort(404)
     found = _find(Criteria(night=night, program=program))
@@ -56,7 +71,20 @@ def night(night: str, program: str, form: str) -> ResponseReturnValue:
 @bp.get("/observation/<obs_id>.<any(tar, sh):form>")
 @for_tokens("download")
 def observation(obs_id: str, form: str) -> ResponseReturnValue:
-    """Send all products of an observation."""
+    """Send all products of an observation.
+
+    Parameters
+    ----------
+    obs_id : str
+        Id of the observation.
+    form : {"tar", "sh"}
+        An archive, or a script that fetches the products.
+
+    Returns
+    -------
+    response
+        The file; 404 when there is nothing.
+    """
     found = _find(Criteria(id=obs_id, exact=True))
     if not found:
         not_found()
@@ -106,7 +134,7 @@ def _send(found: list[Card], name: str, form: str) -> Response:
 
 
 def _slotted(stream: Iterator[bytes]) -> Iterator[bytes]:
-    """Let a stream count among those of whoever asks, until it ends or the reader goes away."""
+    """Count a stream among those of the user, until it ends or the client disconnects."""
     slots = portal().store.slots
     slot = slots.take(f"tar {current_user.name}", AT_ONCE, SLOT_LIFE)
     if slot is None:

@@ -1,4 +1,4 @@
-"""What the daemon is doing now, as far as the asking user may know it."""
+"""What the daemon is doing now, as far as the user may see it."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
@@ -27,7 +27,7 @@ bp = Blueprint("jobs", __name__)
 
 @bp.get("/jobs")
 def jobs() -> ResponseReturnValue:
-    """Show the page, which then asks for its inner part every few seconds."""
+    """Show the page, which then reloads its inner part every few seconds."""
     return render_template("jobs.html", **under_observation())
 
 
@@ -50,7 +50,7 @@ def log() -> ResponseReturnValue:
 
 
 def under_observation() -> dict[str, Any]:
-    """Return what runs, waits, failed and ended, as far as whoever asks may know it."""
+    """Return what runs, waits, failed and ended, as far as the user may see it."""
     jobs = portal().store.jobs
     under_way = jobs.recent("enqueued", MAX_UNDER_WAY)
     failed, ended = jobs.recent("failed", MAX_ENDED), jobs.recent("done", MAX_ENDED)
@@ -94,7 +94,7 @@ def _newest(jobs: Iterable[Document]) -> list[Document]:
 
 
 def daemon_state(telemetry: Mapping[str, Any] | None) -> str:
-    """Say what the daemon does, in one word or two."""
+    """Return the state of the daemon, in one word or two."""
     if not telemetry or not isinstance(telemetry.get("updated"), datetime):
         return "not running"
     if utc_now() - telemetry["updated"] > SILENCE:

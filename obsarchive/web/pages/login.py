@@ -6,12 +6,19 @@ from urllib.parse import urlsplit
 
 from flask import Blueprint, abort, flash, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
-from flask_login import current_user, login_fresh, login_required
+from flask_login import current_user, login_fresh
 
 from obsarchive.accounts import totp
 from obsarchive.accounts import users as accounts
 from obsarchive.accounts.users import AccountError
-from obsarchive.web.framework.authorization import address, audit, close_session, confirm_session, open_session
+from obsarchive.web.framework.authorization import (
+    address,
+    audit,
+    close_session,
+    confirm_session,
+    login_required,
+    open_session,
+)
 from obsarchive.web.framework.context import portal
 
 WINDOW_S = 300.0
@@ -78,7 +85,7 @@ def check_code() -> ResponseReturnValue:
 
 
 def pending_totp() -> dict[str, Any] | None:
-    """Return whose right password was given not long ago, while the code is still to come."""
+    """Return the user whose password was right and whose code is still to come, if not too long ago."""
     found = session.get("pending_totp")
     return found if isinstance(found, dict) and found["until"] > time.time() else None
 
@@ -86,7 +93,7 @@ def pending_totp() -> dict[str, Any] | None:
 @bp.get("/login/confirm")
 @login_required
 def confirm() -> ResponseReturnValue:
-    """Show the form that asks for the password again."""
+    """Show the form for the password."""
     onward = _local(request.args.get("next", ""))
     return redirect(onward or url_for("nights.home")) if login_fresh() else render_template("confirm.html", next=onward)
 
@@ -122,7 +129,7 @@ def per_name(name: str) -> tuple[str, float]:
 
 
 def check_login_rate(name: str) -> None:
-    """Count an attempt at somebody's password or code; 429 after too many."""
+    """Count an attempt at a user's password or code; 429 after too many."""
     throttle = portal().store.throttle
     tries = throttle.count(*per_name(name))
     from_here = throttle.count(f"login {address()}", WINDOW_S)

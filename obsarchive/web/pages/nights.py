@@ -1,4 +1,4 @@
-"""The night: a light table of everything observed, and what the night itself was good for."""
+"""Pages of a night: its observations, and its products."""
 
 from collections.abc import Iterable
 from itertools import groupby
@@ -92,7 +92,7 @@ def downloads(night: str) -> ResponseReturnValue:
 
 @bp.get("/night/<night>/pulse")
 def pulse(night: str) -> ResponseReturnValue:
-    """Tell a page whether it is out of date, and what the daemon does."""
+    """Return whether a page is out of date, and the state of the daemon."""
     if not is_night(night):
         abort(404)
     return poll(_change_token(night, portal().store.browse.count_of_night(current_user.document, night)))
@@ -103,12 +103,12 @@ def _change_token(night: str, count: int) -> str:
 
 
 def poll(pulse: str) -> ResponseReturnValue:
-    """Answer a page that asks whether it is out of date."""
+    """Answer whether a page is out of date."""
     return {"pulse": pulse, "daemon": daemon_state(portal().store.jobs.daemon())}
 
 
 def night_pipelines(found: Night) -> list[PipelineView]:
-    """Pipelines of a night that left something."""
+    """Pipelines of a night that made products."""
     views = pipelines_of(found, portal().chain, portal().layout, under_way())
     return [view for view in views if view.record.document]
 
@@ -116,7 +116,20 @@ def night_pipelines(found: Night) -> list[PipelineView]:
 @bp.get("/night/<night>/product/<pipeline>/<path:name>")
 @for_tokens("download")
 def product(night: str, pipeline: str, name: str) -> ResponseReturnValue:
-    """Send a product of a night to those who have data in it."""
+    """Send a product of a night to users who have data in it.
+
+    Parameters
+    ----------
+    night : str
+        Night ``yyyymmdd``.
+    pipeline, name : str
+        Pipeline and name of the product.
+
+    Returns
+    -------
+    response
+        The file; 404 when there is none.
+    """
     views = night_pipelines(find_night(night))
     product = find_product(views, pipeline, name)
     if product is None or name not in seen_products(views):
@@ -125,7 +138,7 @@ def product(night: str, pipeline: str, name: str) -> ResponseReturnValue:
 
 
 def seen_products(views: Iterable[PipelineView]) -> set[str]:
-    """Names of a night's products that are about the night, or about observations that the asking user may see."""
+    """Names of a night's products that are about the night, or about observations that the user may see."""
     about = {name: _observations_in(name) for view in views for name in view.products}
     named = set().union(*about.values())
     visible = named if current_user.is_admin else portal().store.browse.visible(current_user.document, named)
@@ -148,7 +161,20 @@ def _is_observation(text: str) -> bool:
 @bp.post("/night/<night>/redo/<pipeline>")
 @admin_only
 def redo(night: str, pipeline: str) -> ResponseReturnValue:
-    """Ask the daemon to do a pipeline of a night once more."""
+    """Request a redo of a pipeline of a night.
+
+    Parameters
+    ----------
+    night : str
+        Night ``yyyymmdd``.
+    pipeline : str
+        Name of the pipeline.
+
+    Returns
+    -------
+    response
+        Redirection to the summary of the night.
+    """
     find_night(night)
     if not requests.is_known("night", pipeline):
         not_found()
@@ -157,14 +183,40 @@ def redo(night: str, pipeline: str) -> ResponseReturnValue:
 
 
 def neighbours(card_ids: list[str], obs_id: str) -> tuple[str | None, str | None]:
-    """Return the entries before and after one of a list."""
+    """Return the entries before and after one of a list.
+
+    Parameters
+    ----------
+    card_ids : list of str
+        Ids of observations.
+    obs_id : str
+        Id of one of them.
+
+    Returns
+    -------
+    before, after : str or None
+        None at an end of the list, and for an id that is not in it.
+    """
     if obs_id not in card_ids:
         return None, None
-    place = card_ids.index(obs_id)
-    return (card_ids[place - 1] if place else None), (card_ids[place + 1] if place + 1 < len(card_ids) else None)
+    index = card_ids.index(obs_id)
+    return (card_ids[index - 1] if index else None), (card_ids[index + 1] if index + 1 < len(card_ids) else None)
 
 
 def in_order(night: str, arguments: MultiDict[str, str]) -> list[str]:
-    """Return the observations of a night in the order of a selection."""
+    """Return the observations of a night in the order of a selection.
+
+    Parameters
+    ----------
+    night : str
+        Night ``yyyymmdd``.
+    arguments : MultiDict
+        Parameters of the address: filters and order.
+
+    Returns
+    -------
+    list of str
+        Ids.
+    """
     cards = cards_of(portal().store.browse.of_night(current_user.document, night))
     return [card.id for card in Selection.of(arguments).apply(cards)]

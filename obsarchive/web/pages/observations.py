@@ -44,7 +44,7 @@ def observation(obs_id: str) -> ResponseReturnValue:
         header=_header(card.observation),
         raw=_raw_files(card.observation),
         tarball=_tarball(card.observation),
-        asked=requests.waiting_redos(obs_id),
+        waiting_redos=requests.waiting_redos(obs_id),
         selection=selection,
         before=before,
         after=after,
@@ -53,7 +53,7 @@ def observation(obs_id: str) -> ResponseReturnValue:
 
 @bp.get("/pulse")
 def pulse(obs_id: str) -> ResponseReturnValue:
-    """Tell a page whether it is out of date."""
+    """Return whether a page is out of date."""
     if not portal().store.browse.visible(current_user.document, [obs_id]):
         not_found()
     return poll(portal().store.jobs.change_token(subject=obs_id))
@@ -90,7 +90,20 @@ def _tarball(observation: Observation) -> bool:
 
 @bp.get("/step/<pipeline>/<step>")
 def step(obs_id: str, pipeline: str, step: str) -> ResponseReturnValue:
-    """Show settings and log of a step, as its manifest keeps them."""
+    """Show settings and log of a step, as its manifest keeps them.
+
+    Parameters
+    ----------
+    obs_id : str
+        Id of the observation.
+    pipeline, step : str
+        Pipeline and step.
+
+    Returns
+    -------
+    response
+        A part of a page; 404 when there is no such step.
+    """
     card = find_card(obs_id)
     view = next((view for view in card.pipelines if view.name == pipeline), None)
     shown = view.step(step) if view else None
@@ -115,7 +128,20 @@ def _manifest(observation: Observation, view: PipelineView, step: str) -> Mappin
 @bp.get("/product/<pipeline>/<path:name>")
 @for_tokens("download")
 def product(obs_id: str, pipeline: str, name: str) -> ResponseReturnValue:
-    """Send a product."""
+    """Send a product.
+
+    Parameters
+    ----------
+    obs_id : str
+        Id of the observation.
+    pipeline, name : str
+        Pipeline and name of the product.
+
+    Returns
+    -------
+    response
+        The file; 404 when there is none.
+    """
     card = find_card(obs_id)
     found = find_product(card.pipelines, pipeline, name)
     if found is None:
@@ -136,18 +162,44 @@ def tarball(obs_id: str) -> ResponseReturnValue:
 @bp.post("/redo/<pipeline>")
 @admin_only
 def redo(obs_id: str, pipeline: str) -> ResponseReturnValue:
-    """Ask the daemon to do a pipeline once more, from its first step."""
-    return _wish(obs_id, pipeline)
+    """Request a redo of a pipeline, from its first step.
+
+    Parameters
+    ----------
+    obs_id : str
+        Id of the observation.
+    pipeline : str
+        Name of the pipeline.
+
+    Returns
+    -------
+    response
+        Redirection to the observation.
+    """
+    return _request_redo(obs_id, pipeline)
 
 
 @bp.post("/redo/<pipeline>/<step>")
 @admin_only
 def redo_step(obs_id: str, pipeline: str, step: str) -> ResponseReturnValue:
-    """Ask the daemon to do one step once more."""
-    return _wish(obs_id, pipeline, step)
+    """Request a redo of one step.
+
+    Parameters
+    ----------
+    obs_id : str
+        Id of the observation.
+    pipeline, step : str
+        Pipeline and step.
+
+    Returns
+    -------
+    response
+        Redirection to the observation.
+    """
+    return _request_redo(obs_id, pipeline, step)
 
 
-def _wish(obs_id: str, pipeline: str, step: str = "") -> ResponseReturnValue:
+def _request_redo(obs_id: str, pipeline: str, step: str = "") -> ResponseReturnValue:
     find_card(obs_id)
     if not requests.is_known("observation", pipeline, step):
         not_found()

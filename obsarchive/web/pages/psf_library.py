@@ -20,7 +20,7 @@ Star = dict[str, Any]
 
 
 def stars() -> list[Star]:
-    """Return the stars that nights offer, of observations that whoever asks may see, the newest night first."""
+    """Return the stars that nights offer, of observations that the user may see, the newest night first."""
     found = [{**star, "night": night} for night, listed in portal().store.nights.offered_stars() for star in listed]
     if current_user.is_admin:
         return found
@@ -33,9 +33,9 @@ def stars() -> list[Star]:
 def psflib() -> ResponseReturnValue:
     """Show the library, night by night."""
     waiting = {
-        asked["what"].get("observation"): asked["kind"].removeprefix("library ")
-        for asked in portal().store.requests.waiting()
-        if asked["kind"].startswith("library ")
+        entry["what"].get("observation"): entry["kind"].removeprefix("library ")
+        for entry in portal().store.requests.waiting()
+        if entry["kind"].startswith("library ")
     }
     wanted = request.args.get("state", "")
     shown = [{**star, "state": _state(star, waiting)} for star in stars()]
@@ -48,7 +48,7 @@ def psflib() -> ResponseReturnValue:
         counts=counts,
         wanted=wanted,
         picture=_picture_of(kept),
-        refused=[asked for kind in ("library add", "library remove") for asked in _refusals(kind)],
+        rejected=[entry for kind in ("library add", "library remove") for entry in _rejections(kind)],
     )
 
 
@@ -58,8 +58,8 @@ def _state(star: Star, waiting: dict[str, str]) -> str:
     return str(star.get("state") or "not in library")
 
 
-def _refusals(kind: str) -> Iterator[Any]:
-    return (asked for asked in portal().store.requests.about(kind)[:5] if asked.get("problem"))
+def _rejections(kind: str) -> Iterator[Any]:
+    return (entry for entry in portal().store.requests.about(kind)[:5] if entry.get("problem"))
 
 
 def _picture_of(kept: list[Star]) -> dict[str, str]:
@@ -78,7 +78,7 @@ def _picture_of(kept: list[Star]) -> dict[str, str]:
 @bp.post("/<any(add, remove):what>")
 @admin_only
 def change(what: str) -> ResponseReturnValue:
-    """Ask the daemon to put a star into the library or to take it out."""
+    """Request that a star is added to the library or removed from it."""
     name = request.form.get("observation", "")
     if portal().store.browse.observation(current_user.document, name) is None:
         not_found()

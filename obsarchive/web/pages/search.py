@@ -1,4 +1,4 @@
-"""Searching the archive: a form whose address is worth sending, a table, exports."""
+"""Search of the archive: a form whose address can be shared, a table, exports."""
 
 import csv
 import io
@@ -35,21 +35,21 @@ def cards(observations: Iterable[Observation]) -> Iterator[Card]:
     return (card_of(found, {}) for found in observations)
 
 
-def asked() -> SearchForm:
-    """Read what is looked for from the address."""
+def requested() -> SearchForm:
+    """Read the search from the address."""
     return search_form.read(request.args, steps_of(portal().chain))
 
 
 def understood() -> SearchForm:
-    """Read what is looked for, where there is no page to show problems on: 400 with what was not understood."""
-    wanted = asked()
+    """Read the search for an export: 400 with what is invalid."""
+    wanted = requested()
     if wanted.problems:
         abort(400, "; ".join(f"{name}: {problem}" for name, problem in wanted.problems.items()))
     return wanted
 
 
 def page_of(wanted: SearchForm) -> Page:
-    """Return the page that is asked for; 400 if its mark is none of ours."""
+    """Return the requested page; 400 if its cursor is invalid."""
     try:
         return portal().store.browse.search(
             current_user.document, wanted.criteria, wanted.order, wanted.limit, wanted.cursor
@@ -60,8 +60,8 @@ def page_of(wanted: SearchForm) -> Page:
 
 @bp.get("")
 def search() -> ResponseReturnValue:
-    """Show the form, and what was found if something was looked for."""
-    wanted, me, browse = asked(), current_user.document, portal().store.browse
+    """Show the form, and the results of a search."""
+    wanted, me, browse = requested(), current_user.document, portal().store.browse
     looked_for = bool(query_parameters(request.args, "columns", "unit", "sort", "limit", "view"))
     page = page_of(wanted) if looked_for and not wanted.problems else None
     known = columns(portal().chain)
@@ -97,7 +97,7 @@ def _mark(card: Card) -> Mark:
 
 
 def _chosen(known: list[Column]) -> set[str]:
-    """Columns that are asked for, else the usual ones."""
+    """Requested columns, else the default ones."""
     named = {key for key in request.args.getlist("columns") if key}
     chosen = {column.key for column in known if column.key in named}
     return chosen or {column.key for column in known if column.shown}
@@ -118,7 +118,7 @@ def _sort_address(column: Column) -> str:
 @bp.get("/export/<any(csv, json, votable):form>")
 @for_tokens("read")
 def export(form: str) -> ResponseReturnValue:
-    """Return all that is found, at most `MOST_EXPORTED` rows, as a file."""
+    """Return all results, at most `MOST_EXPORTED` rows, as a file."""
     wanted = understood()
     found = portal().store.browse.stream(current_user.document, wanted.criteria, wanted.order, MOST_EXPORTED)
     audit("export", path=request.full_path)
@@ -143,7 +143,7 @@ def _csv(rows: Iterable[Card], known: Iterable[Column]) -> str:
 
 
 def _harmless(value: Any) -> Any:
-    """Keep a text from being taken for a formula by a spreadsheet."""
+    """Escape a text that a spreadsheet would take for a formula."""
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 

@@ -1,4 +1,4 @@
-"""A map of the whole sky (Mollweide, equal area) with the places of observations or sources."""
+"""A map of the whole sky (Mollweide, equal area) with the positions of observations or sources."""
 
 import math
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Mark:
-    """Something at a place [deg]: where its mark leads, and what it is called."""
+    """A mark at a position [deg], its link and its label."""
 
     ra_deg: float | None
     dec_deg: float | None
@@ -23,9 +23,19 @@ class Mark:
 
 
 def mollweide(ra_deg: float, dec_deg: float) -> Point:
-    """Return the place on the map: right ascension 0 in the middle, growing to the left; north up (negative y).
+    """Return the point of the map of a position: right ascension 0 in the middle, growing to the left.
 
     Snyder (1987), Map Projections: A Working Manual, p. 249; the auxiliary angle by Newton's method.
+
+    Parameters
+    ----------
+    ra_deg, dec_deg : float
+        The position [deg].
+
+    Returns
+    -------
+    x, y : float
+        Units of the SVG, from the middle; north is negative y.
     """
     longitude = math.radians((ra_deg + 180.0) % 360.0 - 180.0)
     latitude = math.radians(dec_deg)
@@ -43,7 +53,7 @@ def mollweide(ra_deg: float, dec_deg: float) -> Point:
 
 
 def sky_map(marks: Iterable[Mark]) -> dict[str, Any] | None:
-    """Return what the drawing holds, or None if no place is known."""
+    """Return the content of the drawing, or None if no position is known."""
     points = []
     for mark in marks:
         if mark.ra_deg is not None and mark.dec_deg is not None and abs(mark.dec_deg) <= 90:

@@ -1,4 +1,4 @@
-"""What a night was good for: seeing, Strehl ratios, contrast curves, calibration, troubles, time taken."""
+"""Summary of a night: seeing, Strehl ratios, contrast curves, calibration, failures, run times."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -51,8 +51,8 @@ def summary(night: str) -> ResponseReturnValue:
         ignored=lookup(found.document, NIGHT_IGNORED_COUNT),
         copies_from=found.copies_from,
         sources=_sources(night) if current_user.is_admin else [],
-        asked=requests.waiting_redos(night),
-        copy_refused=requests.last_refusal("copy calibration", night=night) if current_user.is_admin else None,
+        waiting_redos=requests.waiting_redos(night),
+        copy_rejected=requests.last_rejection("copy calibration", night=night) if current_user.is_admin else None,
     )
 
 
@@ -84,21 +84,21 @@ def _sources(night: str) -> list[str]:
 @bp.post("/calibration")
 @admin_only
 def copy_calibration(night: str) -> ResponseReturnValue:
-    """Ask the daemon to take the masters of another night, or its own again."""
+    """Request the use of the masters of another night, or of its own again."""
     find_night(night)
     source = request.form.get("source", "")
     if source and not is_night(source):
         abort(400, "Choose a night.")
     requests.submit("copy calibration", night=night, source=source)
-    flash("The daemon will change the calibration, and do again what used the old one.")
+    flash("The daemon will change the calibration, and redo what used the old one.")
     return redirect(url_for(".summary", night=night))
 
 
 @bp.post("/high_contrast")
 @admin_only
 def redo_high_contrast(night: str) -> ResponseReturnValue:
-    """Ask the daemon to subtract the PSFs of a night's stars once more."""
+    """Request a redo of the PSF subtraction of a night's stars."""
     find_night(night)
     requests.submit("redo high contrast", night=night)
-    flash("The daemon will do the high-contrast steps of this night again.")
+    flash("A redo of the high-contrast steps of this night was requested.")
     return redirect(url_for(".summary", night=night))

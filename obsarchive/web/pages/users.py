@@ -1,14 +1,20 @@
-"""Administrators' page: who may see what, invitations, and what people did."""
+"""Administrators' page: permissions, invitations, and the audit log."""
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from flask_login import current_user, fresh_login_required
+from flask_login import current_user
 
 from obsarchive.accounts import totp
 from obsarchive.accounts import users as accounts
 from obsarchive.accounts.users import AccountError, Programs
 from obsarchive.store.portal_queries import programs_of
-from obsarchive.web.framework.authorization import admin_only, audit, idle_life, not_found
+from obsarchive.web.framework.authorization import (
+    admin_only,
+    audit,
+    fresh_login_required,
+    idle_life,
+    not_found,
+)
 from obsarchive.web.framework.context import portal
 
 bp = Blueprint("users", __name__, url_prefix="/users")
@@ -17,7 +23,7 @@ bp = Blueprint("users", __name__, url_prefix="/users")
 @bp.get("")
 @admin_only
 def users() -> ResponseReturnValue:
-    """Show everybody."""
+    """Show all users."""
     return _page()
 
 
@@ -40,7 +46,7 @@ def _programs() -> Programs:
 
 
 def _pass_on(programs: Programs) -> None:
-    """Let the ownership of observations follow the users of programmes: the daemon passes them on."""
+    """Request that the daemon updates the owners of the observations of programmes."""
     for program in programs if programs != "all" else ():
         portal().store.requests.ask("owners", current_user.name, {"program": program})
 
@@ -64,7 +70,7 @@ def add() -> ResponseReturnValue:
 def _hide_from_namesake(name: str) -> None:
     """Hide from a new user what may still name a removed one, until the daemon has passed it on."""
     store = portal().store
-    waiting = [asked["what"].get("program") for asked in store.requests.waiting() if asked["kind"] == "owners"]
+    waiting = [entry["what"].get("program") for entry in store.requests.waiting() if entry["kind"] == "owners"]
     store.users.save(name, {"left": [program for program in waiting if program]})
 
 

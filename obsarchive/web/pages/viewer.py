@@ -30,7 +30,20 @@ bp = Blueprint("viewer", __name__)
 
 @bp.get("/view/<obs_id>/<pipeline>/<path:name>")
 def view(obs_id: str, pipeline: str, name: str) -> ResponseReturnValue:
-    """Show a FITS product."""
+    """Show a FITS product.
+
+    Parameters
+    ----------
+    obs_id : str
+        Id of the observation.
+    pipeline, name : str
+        Pipeline and name of the product.
+
+    Returns
+    -------
+    response
+        The page; 404 when there is no such product.
+    """
     card = find_card(obs_id)
     if not name.endswith(".fits") or find_product(card.pipelines, pipeline, name) is None:
         not_found()
@@ -52,13 +65,13 @@ def sky(obs_id: str) -> ResponseReturnValue:
     return sky_picture(None if ra is None or dec is None else (ra, dec))
 
 
-def sky_picture(place: tuple[float, float] | None) -> Response:
-    """Return a picture of the sky around a place [deg]; 404 without a place or a service."""
+def sky_picture(position: tuple[float, float] | None) -> Response:
+    """Return a picture of the sky around a position [deg]; 404 without a position or a service."""
     service = portal().settings.server.sky
-    if service is None or place is None:
+    if service is None or position is None:
         abort(404)
     try:
-        path = Sky(service, portal().settings.paths.tmp / "sky").picture(*place)
+        path = Sky(service, portal().settings.paths.tmp / "sky").picture(*position)
     except SkyUnavailable as err:
         return Response(f"{err}\n", 502, mimetype="text/plain")
     response = send_file(path, mimetype="image/png", max_age=86400)

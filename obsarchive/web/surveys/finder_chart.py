@@ -52,17 +52,22 @@ def chart(source: Document, found: Sequence[Document]) -> Chart:
         The source in the middle.
     found : sequence of dict
         Sources around it; itself may be among them.
+
+    Returns
+    -------
+    Chart
+        The source and its neighbours with their offsets [arcsec].
     """
     others = [other for other in found if other["_id"] != source["_id"]]
     everything = [source, *others]
     ra, dec = (np.array([float(one[key]) for one in everything]) for key in ("ra_deg", "dec_deg"))
     east, north = tangent_plane_offsets(ra, dec, (ra[0], dec[0]))
     dots = _dots([one.get("mag") for one in everything])
-    places = [
+    neighbours = [
         Neighbour(one, round(-float(x), 2), round(-float(y), 2), dot)
         for one, x, y, dot in zip(everything, east, north, dots, strict=True)
     ]
-    return Chart(places[0], places[1:])
+    return Chart(neighbours[0], neighbours[1:])
 
 
 def _dots(magnitudes: Sequence[Any]) -> list[float]:

@@ -84,7 +84,20 @@ def _kept() -> dict[str, str]:
 
 
 def curves(view: SourceView, wanted: Mapping[str, str]) -> Answer:
-    """Return the points of its light curves, and what is wrong with those that cannot be read."""
+    """Return the light curves of a source.
+
+    Parameters
+    ----------
+    view : SourceView
+        The source.
+    wanted : mapping of str to str
+        Parameters of the request that select curves.
+
+    Returns
+    -------
+    dict
+        Points of the curves, and problems with those that cannot be read.
+    """
     found = view.curves(wanted)
     return {
         "name": view.name,

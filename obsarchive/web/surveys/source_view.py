@@ -34,7 +34,7 @@ _NAMES = {
 
 
 def visible_projects() -> list[Document]:
-    """Return the projects that whoever asks may see, those that work first, then the newest."""
+    """Return the projects that the user may see, those that run first, then the newest."""
     found = portal().store.surveys.visible_runs("all" if current_user.is_admin else current_user.programs)
     newest = sorted(found, key=lambda run: str(run.get("updated") or ""), reverse=True)
     return sorted(newest, key=lambda run: run.get("state") != "running")
@@ -48,7 +48,7 @@ def labels(projects: Iterable[Document]) -> dict[str, str]:
 
 
 def visible_runs(project: str = "") -> list[str] | None:
-    """Return the projects whose sources the user may see, or the one that is asked for; None: of all and of none."""
+    """Return the projects whose sources the user may see, or the requested one; None: all, also without a project."""
     if current_user.is_admin:
         return [project] if project else None
     known = [str(run["_id"]) for run in visible_projects()]
@@ -56,14 +56,14 @@ def visible_runs(project: str = "") -> list[str] | None:
 
 
 def find_source(name: str) -> Document:
-    """Return a source that whoever asks may see; nobody learns of others."""
+    """Return a source that the user may see; 404 for others."""
     found = portal().store.sources.find(name, visible_runs())
     if found is None:
         not_found()
     return found
 
 
-def told(err: Exception) -> str:
+def message_of(err: Exception) -> str:
     """Return what went wrong, without where on this machine."""
     return str(err).replace(f"{data_root()}/", "")
 
@@ -93,9 +93,9 @@ class SourceView:
     document : dict
         The source.
     projects : list of dict
-        Projects that have it and that whoever asks may see.
+        Projects that have it and that the user may see.
     known : list of str
-        The projects that may be asked for; administrators may ask for some of which nothing else is known.
+        Projects that the user may request; administrators also ones that are otherwise unknown.
     run : str
         The project whose results are meant; empty: there is none.
     """
@@ -106,8 +106,8 @@ class SourceView:
     run: str
 
     @classmethod
-    def asked(cls, name: str) -> "SourceView":
-        """Return the source of this name, as the project sees it that the address names, or else the newest."""
+    def find(cls, name: str) -> "SourceView":
+        """Return the source of this name, with the results of the requested project, or else of the newest."""
         document = find_source(name)
         of_source = document.get("projects") or []
         projects = [run for run in visible_projects() if run["_id"] in of_source]
@@ -125,7 +125,7 @@ class SourceView:
         return str(self.document["_id"])
 
     @property
-    def place(self) -> tuple[float, float] | None:
+    def position(self) -> tuple[float, float] | None:
         """Right ascension and declination [deg], if they are known."""
         ra, dec = self.document.get("ra_deg"), self.document.get("dec_deg")
         return (float(ra), float(dec)) if ra is not None and dec is not None else None
@@ -152,13 +152,13 @@ class SourceView:
 
     @cached_property
     def simulated(self) -> list[Document]:
-        """What the search found in light curves into which events were put."""
+        """Detections in light curves with injected events."""
         query = {"source_name": self.name, "run": self.run, "simulated": True}
         return portal().store.surveys.strongest(query, MOST_DETECTIONS)
 
     @property
     def extra(self) -> Mapping[str, Any]:
-        """What the analysis adds."""
+        """Further results of the analysis."""
         found = self.properties.get("extra")
         return found if isinstance(found, Mapping) else {}
 
@@ -187,23 +187,36 @@ class SourceView:
 
     def curves(self, wanted: Mapping[str, str] | None = None) -> Curves:
         """Read the light curves, or those with the wanted observatory, filter and series."""
-        asked = {key: value for key, value in (wanted or {}).items() if value}
+        wanted_values = {key: value for key, value in (wanted or {}).items() if value}
         good, problems = [], []
         for document in self.lightcurves:
-            if any(str(document.get(key)) != value for key, value in asked.items()):
+            if any(str(document.get(key)) != value for key, value in wanted_values.items()):
                 continue
             try:
                 curve = Lightcurve.from_document(document)
                 curve.load()
             except ArchiveError as err:
-                problems.append(told(err))
+                problems.append(message_of(err))
                 continue
             if not curve.is_simulated:
                 good.append(curve)
         return Curves(good, problems)
 
     def facts(self, curves: Iterable[Lightcurve], period_d: float | None) -> dict[str, Any]:
-        """Return what the plot of its light curves needs."""
+        """Return the data of the plot of its light curves.
+
+        Parameters
+        ----------
+        curves : iterable of Lightcurve
+            Curves to draw.
+        period_d : float, optional
+            Period with which they are folded [d].
+
+        Returns
+        -------
+        dict
+            What ``plots.js`` draws.
+        """
         known = self.period.get("period_d")
         epoch = self.period.get("epoch_mjd") if period_d is not None and period_d == known else None
         events = [_event(found) for found in self.detections if _is_placed(found)]
@@ -219,10 +232,10 @@ class SourceView:
 
     @cached_property
     def chart(self) -> Chart | None:
-        """What is known around it."""
-        if self.place is None:
+        """Finder chart of the source and its neighbours."""
+        if self.position is None:
             return None
-        near = Cone(*self.place, RADIUS_ARCSEC / 3600)
+        near = Cone(*self.position, RADIUS_ARCSEC / 3600)
         return chart(self.document, portal().store.sources.near(visible_runs(), near, MOST_NEIGHBOURS))
 
 
@@ -279,7 +292,20 @@ def _label(name: str) -> tuple[str, str]:
 
 
 def distances_arcsec(documents: Sequence[Document], cone: Cone) -> list[float]:
-    """Return how far sources are from the centre of a cone [arcsec], over any distance."""
+    """Return the angular distances of sources from the centre of a cone.
+
+    Parameters
+    ----------
+    documents : sequence of dict
+        The sources.
+    cone : Cone
+        The cone.
+
+    Returns
+    -------
+    list of float
+        Distances [arcsec], exact for any angle.
+    """
     ra, dec = (np.radians([float(one.get(key) or 0.0) for one in documents]) for key in ("ra_deg", "dec_deg"))
     ra0, dec0 = math.radians(cone.ra_deg), math.radians(cone.dec_deg)
     chord = np.sin((dec - dec0) / 2) ** 2 + np.cos(dec) * math.cos(dec0) * np.sin((ra - ra0) / 2) ** 2

@@ -17,18 +17,19 @@ from obsarchive.web.framework.context import portal
 from obsarchive.web.framework.file_responses import FILE_POLICY
 from obsarchive.web.models import search_form
 from obsarchive.web.models.search_form import SourceSearchForm, query_parameters
-from obsarchive.web.pages.datasets import asked_period
+from obsarchive.web.pages.datasets import requested_period
 from obsarchive.web.pages.sky_map import Mark, sky_map
 from obsarchive.web.pages.viewer import sky_picture
 from obsarchive.web.surveys.source_view import (
     SourceView,
     distances_arcsec,
     labels,
-    told,
+    message_of,
     visible_projects,
     visible_runs,
 )
 from surveys import export as exporting
+from surveys.skyportal import plain_name
 
 bp = Blueprint("sources", __name__)
 
@@ -70,7 +71,7 @@ def sources() -> ResponseReturnValue:
         sky=sky_map(map(_mark, shown)),
         units=[unit for unit in search_form.UNITS if unit != "rad"],
         address=_address,
-        asked=bool(query_parameters(request.args, "unit", "limit", "cursor")),
+        is_search=bool(query_parameters(request.args, "unit", "limit", "cursor")),
     )
 
 
@@ -81,7 +82,7 @@ def now() -> ResponseReturnValue:
 
 
 def page_of(wanted: SourceSearchForm) -> SourcePage:
-    """Return the page that is asked for; 400 if its mark is none of ours."""
+    """Return the requested page; 400 if its cursor is invalid."""
     try:
         runs = visible_runs(wanted.project)
         return portal().store.sources.page(runs, wanted.criteria, wanted.limit, wanted.cursor)
@@ -90,7 +91,20 @@ def page_of(wanted: SourceSearchForm) -> SourcePage:
 
 
 def rows(page: SourcePage, wanted: SourceSearchForm) -> list[Row]:
-    """Return sources as tables show them."""
+    """Return sources as rows of the tables.
+
+    Parameters
+    ----------
+    page : SourcePage
+        A page of sources.
+    wanted : SourceSearchForm
+        The search; its project decides which results count.
+
+    Returns
+    -------
+    list of Row
+        In the order of the page.
+    """
     names, runs = [str(source["_id"]) for source in page.sources], visible_runs(wanted.project)
     events = portal().store.sources.events(names, runs)
     failures = portal().store.sources.failures(names, runs) if wanted.criteria.which == "failed" else {}
@@ -140,9 +154,9 @@ def with_counts(run: Document) -> Document:
 @bp.get("/source/<path:name>")
 def source(name: str) -> ResponseReturnValue:
     """Show a source: light curves, events, features, neighbours, raw photometry."""
-    view = SourceView.asked(name)
+    view = SourceView.find(name)
     curves = view.curves()
-    period = asked_period()
+    period = requested_period()
     return render_template(
         "source.html",
         view=view,
@@ -153,8 +167,8 @@ def source(name: str) -> ResponseReturnValue:
         facts=view.facts(curves.good, period),
         period=period,
         forms=list(exporting.FORMS),
-        has_sky=portal().settings.server.sky if view.place else None,
-        has_matches=portal().settings.server.vizier if view.place else None,
+        has_sky=portal().settings.server.sky if view.position else None,
+        has_matches=portal().settings.server.vizier if view.position else None,
         matches_arcsec=MATCHES_ARCSEC,
         now=utc_now(),
     )
@@ -163,24 +177,37 @@ def source(name: str) -> ResponseReturnValue:
 @bp.get("/source/<path:name>/export/<any(csv, json, parquet, votable, skyportal):form>")
 @for_tokens("read")
 def export(name: str, form: str) -> ResponseReturnValue:
-    """Return the light curves of a source as a file."""
-    view = SourceView.asked(name)
-    found = view.curves(asked_curves())
+    """Return the light curves of a source as a file.
+
+    Parameters
+    ----------
+    name : str
+        Name of the source.
+    form : {"csv", "json", "parquet", "votable", "skyportal"}
+        Format.
+
+    Returns
+    -------
+    response
+        The file, a ZIP archive for several curves in some formats; 400 when a curve cannot be read.
+    """
+    view = SourceView.find(name)
+    found = view.curves(requested_curves())
     if found.problems:
         abort(400, f"Not every light curve can be read: {'; '.join(found.problems)}")
     try:
         content = exporting.write(found.good, form)
     except ArchiveError as err:
-        abort(400, told(err))
+        abort(400, message_of(err))
     audit("export", path=request.full_path)
     suffix, mimetype = exporting.kind_of(form, len(found.good))
     response = Response(content, mimetype=mimetype)
-    response.headers.set("Content-Disposition", "attachment", filename=f"{exporting.plain_name(view.name)}{suffix}")
+    response.headers.set("Content-Disposition", "attachment", filename=f"{plain_name(view.name)}{suffix}")
     response.headers["Content-Security-Policy"] = FILE_POLICY
     return response
 
 
-def asked_curves() -> dict[str, str]:
+def requested_curves() -> dict[str, str]:
     """Return which light curves are wanted: of an observatory, in a filter, one of a number."""
     names = {"observatory": "observatory", "filter": "filter", "series": "series_number"}
     return {key: request.args.get(name, "") for name, key in names.items()}
@@ -189,17 +216,17 @@ def asked_curves() -> dict[str, str]:
 @bp.get("/source/<path:name>/sky.png")
 def sky(name: str) -> ResponseReturnValue:
     """Send a picture of the sky around a source."""
-    return sky_picture(SourceView.asked(name).place)
+    return sky_picture(SourceView.find(name).position)
 
 
 @bp.get("/source/<path:name>/matches")
 def matches(name: str) -> ResponseReturnValue:
     """Return what Gaia has near a source."""
-    view, service = SourceView.asked(name), portal().settings.server.vizier
-    if service is None or view.place is None:
+    view, service = SourceView.find(name), portal().settings.server.vizier
+    if service is None or view.position is None:
         abort(404)
     try:
-        found = gaia_near(view.place, MATCHES_ARCSEC, service, portal().settings.paths.tmp / "matches")
+        found = gaia_near(view.position, MATCHES_ARCSEC, service, portal().settings.paths.tmp / "matches")
     except ServiceTimeout as err:
         return render_template("_matches.html", problem=str(err), matches=[], arcsec=MATCHES_ARCSEC)
     return render_template("_matches.html", problem="", matches=found, arcsec=MATCHES_ARCSEC)
