@@ -71,6 +71,6 @@ class ServiceUnavailable(ArchiveError):
 
 
 class NotLeader(ArchiveError):
-    """Another daemon is the master of this archive."""
+    """Another daemon is the leader of this archive."""
 
     exit_code = 4

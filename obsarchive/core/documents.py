@@ -240,10 +240,14 @@ class Observation:
         return bool(lookup(self.document, paths.RAW_MISSING))
 
     @property
+    def raw_folder(self) -> Path:
+        """Folder of its raw files."""
+        return _raw_folder(self.document)
+
+    @property
     def raw_files(self) -> tuple[Path, ...]:
         """Its raw files, in the order of their frames."""
-        names = lookup(self.document, paths.RAW_DATA)
-        folder = _raw_folder(self.document)
+        names, folder = lookup(self.document, paths.RAW_DATA), self.raw_folder
         return tuple(folder / name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
 
     @property

@@ -57,21 +57,16 @@ class Ingest:
         """Bring the database in line with a night's raw folder."""
         self.store.nights.touch(listing.night)
         self._restore_night(listing.night)
-        known = self.store.observations.raw_signatures(listing.night)
+        known = self.store.observations.raw_data_of(listing.night)
         present = listing.observations()
         for name, files in present.items():
             self._observation(listing, name, files, known.get(name))
         growing = {found.raw.observation for found in listing.files if found.raw.name in set(listing.growing)}
-        for name, (_, missing) in known.items():
-            if name not in present and name not in growing and not missing and self._is_gone(name):
+        for name, observation in known.items():
+            if name not in present and name not in growing and not observation.raw_missing and _is_gone(observation):
                 log.warning("%s: raw files are gone; its products stay", name)
                 self.store.observations.set_fields(name, {paths.RAW_MISSING: True})
         self._night_files(listing)
-
-    def _is_gone(self, name: str) -> bool:
-        """Whether raw files are not where the database has them; those of a night may be below several roots."""
-        files = Observation(self.store.observations.find(name) or {}).raw_files
-        return not files or not all(path.exists() for path in files)
 
     def tree(self) -> int:
         """Insert the observations that the archive tree holds and the database does not; return their number."""
@@ -81,7 +76,7 @@ class Ingest:
                 continue
             self.store.nights.touch(folder.name)
             self._restore_night(folder.name)
-            known = set(self.store.observations.raw_signatures(folder.name))
+            known = self.store.observations.raw_data_of(folder.name)
             for inner in _folders(folder):
                 if inner.name not in known and self._from_tree(folder.name, inner.name):
                     taken += 1
@@ -140,10 +135,7 @@ class Ingest:
         fields = {**paths.field_paths("raw_data", raw), "last_modified": utc_now()}
         self.store.nights.set_fields(listing.night, fields)
 
-    def _observation(self, listing: Listing, name: str, files: list[Found], known: tuple[str, bool] | None) -> None:
-        now_signature = signature(files)
-        if known == (now_signature, False):
-            return
+    def _observation(self, listing: Listing, name: str, files: list[Found], known: Observation | None) -> None:
         if known is None:
             document = self.document(listing, name, files)
             if self.store.observations.insert(document):
@@ -151,9 +143,15 @@ class Ingest:
                 log.info("%s: new, %d raw file(s)", name, len(files))
             return
         raw: RawData = {**self._raw_data(listing, files), "missing": False}
+        unchanged = known.raw_signature == raw["signature"]
+        if unchanged and not known.raw_missing:
+            if known.raw_folder != listing.folder and _is_gone(known):
+                self.store.observations.set_fields(name, {paths.RAW_LOCATION: raw["location"]})
+                log.info("%s: raw files moved from %s to %s", name, known.raw_folder, listing.folder)
+            return
         fields = {**paths.field_paths("raw_data", raw), **self._described(listing.instrument, name, files)}
         self.store.observations.set_fields(name, {**fields, **self.store.observations.reopened()})
-        log.info("%s: raw files %s", name, "are there" if known[0] == now_signature else "changed")
+        log.info("%s: raw files %s", name, "are there" if unchanged else "changed")
 
     def _raw_data(self, listing: Listing, files: list[Found]) -> RawData:
         newest = max(found.mtime_ns for found in files)
@@ -236,6 +234,12 @@ class Ingest:
                     self.store.nights.set_fields(night, {name: block})
                     if name == "seeing":
                         self.store.nights.set_fields(night, Night({"_id": night, name: block}).seeing_fields())
+
+
+def _is_gone(observation: Observation) -> bool:
+    """Whether raw files are not where the database has them; those of a night may be below several roots."""
+    files = observation.raw_files
+    return not files or not all(path.exists() for path in files)
 
 
 def user_fields(document: Mapping[str, Any]) -> UserFields:

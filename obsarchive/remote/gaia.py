@@ -18,7 +18,7 @@ import numpy as np
 from astropy.table import Table
 
 from obsarchive.errors import Unprocessable
-from obsarchive.remote.http import ServiceTimeout, cached_file, request_once
+from obsarchive.remote.http import ServiceTimeoutError, cached_file, request_once
 from obsarchive.remote.star_catalogs import MAX_STARS, Catalog, catalog_of
 from obsarchive.science.astrometry.spherical import tangent_plane_offsets
 
@@ -91,14 +91,14 @@ def gaia_near(place: tuple[float, float], radius_arcsec: float, service: str, ca
 
     Raises
     ------
-    ServiceTimeout
+    ServiceTimeoutError
         The service cannot be reached, is too slow, or answers something else.
     """
     cone = {"-c": f"{place[0]:.6f} {place[1]:+.6f}", "-c.rs": f"{radius_arcsec:g}"}
     url = _address(service, cone, ("Source", "RA_ICRS", "DE_ICRS", *_COLUMNS.values()), MAX_ENTRIES)
 
     def ask() -> bytes:
-        content = request_once("the catalogue service", url, ServiceTimeout, LIMIT_S, (MAX_BYTES, LIMIT_S))
+        content = request_once("the catalogue service", url, ServiceTimeoutError, LIMIT_S, (MAX_BYTES, LIMIT_S))
         return _checked(content)
 
     path = cached_file(cache / f"near_{_digest(url)[:32]}.tsv", ask, MAX_CACHED)
@@ -184,7 +184,7 @@ def _checked(content: bytes) -> bytes:
     rows = _rows(text)
     place = [_number(row.get(name)) for row in rows for name in ("RA_ICRS", "DE_ICRS")]
     if not text.startswith("#") or not all(map(math.isfinite, place)):
-        raise ServiceTimeout("the catalogue service sent no table of Gaia")
+        raise ServiceTimeoutError("the catalogue service sent no table of Gaia")
     return content
 
 

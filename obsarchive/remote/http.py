@@ -29,19 +29,19 @@ RETRIED = (408, 425, 429)
 """Statuses after which a request is repeated, beside those from 500 on."""
 
 
-class ArchiveUnavailable(ArchiveError):
+class ServerUnavailableError(ArchiveError):
     """A service gave no usable answer; the request may be repeated later."""
 
     exit_code = 3
 
 
-class Refused(ArchiveError):
+class RequestRefusedError(ArchiveError):
     """A service rejects a request: repeating it does not help."""
 
     exit_code = 2
 
 
-class ServiceTimeout(ArchiveUnavailable):
+class ServiceTimeoutError(ServerUnavailableError):
     """A service gave no usable answer within the limits of a page; says why."""
 
 
@@ -132,9 +132,9 @@ class HttpClient:
 
         Raises
         ------
-        Refused
+        RequestRefusedError
             The service rejects the request.
-        ArchiveUnavailable
+        ServerUnavailableError
             It gives no usable answer, however often it is asked.
         """
         return self.request_with_retry("GET", path, params=parameters)
@@ -156,7 +156,7 @@ class HttpClient:
 
         Raises
         ------
-        Refused, ArchiveUnavailable
+        RequestRefusedError, ServerUnavailableError
             As for :meth:`get`.
         """
         return self.request_with_retry("POST", path, data=form)
@@ -178,18 +178,20 @@ class HttpClient:
 
         Raises
         ------
-        Refused
+        RequestRefusedError
             As for :meth:`get`.
-        ArchiveUnavailable
+        ServerUnavailableError
             The answer is no JSON object; else as for :meth:`get`.
         """
         answer = self.get(path, parameters)
         try:
             found = answer.json()
         except ValueError as err:
-            raise ArchiveUnavailable(f"{self.name} answered something that is no JSON to {answer.url.path}") from err
+            raise ServerUnavailableError(
+                f"{self.name} answered something that is no JSON to {answer.url.path}"
+            ) from err
         if not isinstance(found, dict):
-            raise ArchiveUnavailable(f"{self.name} answered {type(found).__name__} to {answer.url.path}")
+            raise ServerUnavailableError(f"{self.name} answered {type(found).__name__} to {answer.url.path}")
         return found
 
     def download(self, path: str, target: Path) -> None:
@@ -206,7 +208,7 @@ class HttpClient:
 
         Raises
         ------
-        Refused, ArchiveUnavailable
+        RequestRefusedError, ServerUnavailableError
             As for `get`.
         """
         self.request_with_retry("GET", path, target=target, headers=PACKED)
@@ -244,9 +246,9 @@ class HttpClient:
 
         Raises
         ------
-        Refused
+        RequestRefusedError
             The service rejects the request.
-        ArchiveUnavailable
+        ServerUnavailableError
             It gives no usable answer to any attempt.
         """
         pause, why, tries = FIRST_PAUSE_S, "", tries or self.tries
@@ -284,14 +286,14 @@ class HttpClient:
     def _rejection(self, answer: httpx.Response) -> ArchiveError:
         """Return the error for an answer that is final."""
         if answer.is_redirect:
-            return Refused(
+            return RequestRefusedError(
                 f"{self.name} sends us elsewhere ({answer.status_code}): check the address that is configured"
             )
-        return Refused(f"{self.name} refuses {answer.url.path}: {answer.status_code} {answer.text[:200]}")
+        return RequestRefusedError(f"{self.name} refuses {answer.url.path}: {answer.status_code} {answer.text[:200]}")
 
     def _outage(self, why: str, tries: int, answer: httpx.Response | None) -> ArchiveError:  # noqa: ARG002
         """Return the error after the last attempt; subclasses may quote its answer, if there was one."""
-        return ArchiveUnavailable(f"{self.name}: {why}, {tries} times")
+        return ServerUnavailableError(f"{self.name}: {why}, {tries} times")
 
     def _headers(self, address: str | httpx.URL) -> dict[str, str]:
         """Return the secret for addresses of the service itself, nothing for others."""
@@ -302,7 +304,7 @@ class HttpClient:
         return request
 
     def _whole(self, answer: httpx.Response) -> httpx.Response:
-        content = _read(answer, self.name, ArchiveUnavailable, MOST_BYTES)
+        content = _read(answer, self.name, ServerUnavailableError, MOST_BYTES)
         unpacked = ("content-encoding", "content-length")
         headers = [(key, value) for key, value in answer.headers.items() if key not in unpacked]
         return httpx.Response(answer.status_code, headers=headers, content=content, request=answer.request)

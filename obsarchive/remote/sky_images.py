@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from obsarchive.config.model import SkyService
-from obsarchive.remote.http import ServiceTimeout, cached_file, request_once
+from obsarchive.remote.http import ServiceTimeoutError, cached_file, request_once
 
 MAX_BYTES = 4_000_000
 MAX_SIDE = 4096
@@ -20,7 +20,7 @@ MAX_CACHED = 5000
 FORMATS = ("PNG", "JPEG", "GIF")
 
 
-class SkyUnavailable(ServiceTimeout):
+class SkyImageError(ServiceTimeoutError):
     """The service has no picture now; says why."""
 
 
@@ -53,7 +53,7 @@ class Sky:
 
         Raises
         ------
-        SkyUnavailable
+        SkyImageError
             The service cannot be reached, is too slow, or sends something else.
         """
         ra, dec = round(ra_deg, 5), round(dec_deg, 5)
@@ -62,7 +62,7 @@ class Sky:
         timeout_s = self.service.timeout_s
 
         def ask() -> bytes:
-            return _as_png(request_once("the survey service", url, SkyUnavailable, timeout_s, (MAX_BYTES, timeout_s)))
+            return _as_png(request_once("the survey service", url, SkyImageError, timeout_s, (MAX_BYTES, timeout_s)))
 
         return cached_file(path, ask, MAX_CACHED)
 
@@ -72,9 +72,9 @@ def _as_png(content: bytes) -> bytes:
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
             if max(picture.size) > MAX_SIDE:
-                raise SkyUnavailable(f"the survey service sent a picture of {picture.size} pixels")
+                raise SkyImageError(f"the survey service sent a picture of {picture.size} pixels")
             buffer = io.BytesIO()
             picture.convert("L" if picture.mode in ("1", "L", "I", "F", "I;16") else "RGB").save(buffer, "PNG")
     except (OSError, ValueError, SyntaxError) as err:
-        raise SkyUnavailable("the survey service sent no picture") from err
+        raise SkyImageError("the survey service sent no picture") from err
     return buffer.getvalue()

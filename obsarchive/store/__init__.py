@@ -18,7 +18,7 @@ from obsarchive.store.notifications import Outbox
 from obsarchive.store.observations import Nights, Observations
 from obsarchive.store.portal_queries import Browse
 from obsarchive.store.requests import Requests
-from obsarchive.store.search import BadCursor, Cone, Criteria, Order, Page
+from obsarchive.store.search import Cone, Criteria, CursorError, Order, Page
 from obsarchive.store.step_records import Document, StepPath, StepStore, StepUpdate
 from obsarchive.store.survey_queries import Events, SourceCriteria, SourcePage, Sources
 from obsarchive.store.survey_results import Results, Surveys
@@ -26,10 +26,10 @@ from obsarchive.store.users import Audit, Sessions, Slots, Throttle, Tokens, Use
 
 __all__ = [
     "Audit",
-    "BadCursor",
     "Browse",
     "Cone",
     "Criteria",
+    "CursorError",
     "Datasets",
     "Document",
     "Events",

@@ -111,14 +111,10 @@ class Observations(StepStore):
         hidden = {"fits_header": 0, "raw_data": 0, "remembered": 0}
         yield from self.collection.find({"night": night}, hidden).sort([("date_utc", 1), ("_id", 1)])
 
-    def raw_signatures(self, night: str) -> dict[str, tuple[str, bool]]:
-        """Return, for every observation of a night, the signature of its raw files and whether they are missing."""
-        wanted = {paths.RAW_SIGNATURE: 1, paths.RAW_MISSING: 1}
-        found = self.collection.find({"night": night}, wanted)
-        return {
-            d["_id"]: (d.get("raw_data", {}).get("signature", ""), bool(d.get("raw_data", {}).get("missing")))
-            for d in found
-        }
+    def raw_data_of(self, night: str) -> dict[str, Observation]:
+        """Return the observations of a night by their names; only what is known of their raw files is read."""
+        found = self.collection.find({"night": night}, {"raw_data": 1, "night": 1})
+        return {document["_id"]: Observation(document) for document in found}
 
     def reopen_night(self, night: str) -> None:
         """Reopen a night's observations, because their calibration changed."""

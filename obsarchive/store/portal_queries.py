@@ -141,7 +141,7 @@ class Browse:
 
         Raises
         ------
-        BadCursor
+        CursorError
             `cursor` is not the mark of a page.
         """
         wanted = criteria.query()

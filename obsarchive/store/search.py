@@ -52,7 +52,7 @@ def strehl_paths(steps: Iterable[tuple[str, str]]) -> dict[str, str]:
     }
 
 
-class BadCursor(ValueError):
+class CursorError(ValueError):
     """A text that is not the mark of a page."""
 
 
@@ -232,9 +232,9 @@ def _read_cursor(cursor: str) -> tuple[Any, str]:
         if isinstance(value, dict):
             value = datetime.fromisoformat(value["time"])
     except (ValueError, TypeError, KeyError) as err:
-        raise BadCursor(f"{cursor[:40]!r} is no mark of a page") from err
+        raise CursorError(f"{cursor[:40]!r} is no mark of a page") from err
     if not isinstance(name, str) or not isinstance(value, str | int | float | datetime | None):
-        raise BadCursor(f"{cursor[:40]!r} is no mark of a page")
+        raise CursorError(f"{cursor[:40]!r} is no mark of a page")
     return value, name
 
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from pymongo.collection import Collection
 from pymongo.database import Database
 
-from obsarchive.store.search import COUNT_CAP, MAX_PAGE, BadCursor, Cone
+from obsarchive.store.search import COUNT_CAP, MAX_PAGE, Cone, CursorError
 from obsarchive.store.step_records import Document
 
 CHUNK = 1000
@@ -129,14 +129,14 @@ class Sources:
 
         Raises
         ------
-        BadCursor
+        CursorError
             `cursor` is not the mark of a page.
         """
         limit = max(1, min(limit, MAX_PAGE))
         if wanted.cone is None and not wanted.which:
             return self._by_name(runs, wanted, limit, cursor)
         if cursor and not (cursor.isascii() and cursor.isdecimal() and int(cursor) < MOST_GATHERED):
-            raise BadCursor(f"{cursor[:40]!r} is no mark of a page")
+            raise CursorError(f"{cursor[:40]!r} is no mark of a page")
         start = int(cursor or 0)
         names, is_capped = self._gathered(runs, wanted)
         shown = names[start : start + limit]

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 from astropy.io import fits
 
-from obsarchive.remote.http import ArchiveUnavailable, Refused
+from obsarchive.remote.http import RequestRefusedError, ServerUnavailableError
 from obsarchive.science.astrometry.spherical import tangent_plane_offsets
 from surveys.dataset import Lightcurve, RawPhotometry
 from surveys.formats.hdf5_light_curves import Columns
@@ -121,15 +121,15 @@ class VirtualTESS(VirtualObservatory):
             try:
                 found = answer.json()
             except ValueError as err:
-                raise ArchiveUnavailable(f"MAST answered no JSON to {service}: {answer.text[:200]!r}") from err
+                raise ServerUnavailableError(f"MAST answered no JSON to {service}: {answer.text[:200]!r}") from err
             match found.get("status"):
                 case "COMPLETE":
                     return list(found.get("data") or [])
                 case "EXECUTING":
                     sleep(POLL_S)
                 case status:
-                    raise Refused(f"MAST answered {status} to {service}: {str(found.get('msg'))[:200]}")
-        raise ArchiveUnavailable(f"MAST is still busy with {service} after {POLLS} questions")
+                    raise RequestRefusedError(f"MAST answered {status} to {service}: {str(found.get('msg'))[:200]}")
+        raise ServerUnavailableError(f"MAST is still busy with {service} after {POLLS} questions")
 
     def _light_curve(self, content: bytes, uri: str) -> tuple[Columns, dict[str, Any]]:
         """Return the epochs of a sector and the header values in `KEPT`."""
@@ -145,7 +145,7 @@ class VirtualTESS(VirtualObservatory):
                     "quality": np.asarray(table["QUALITY"], np.int32),
                 }
         except (OSError, KeyError, IndexError, TypeError, ValueError) as err:
-            raise Refused(f"{uri}: no light curve of TESS: {err}") from err
+            raise RequestRefusedError(f"{uri}: no light curve of TESS: {err}") from err
         known = np.isfinite(columns["bjd"])
         columns = {name: values[known] for name, values in columns.items()}
         columns["sector"] = np.full(int(known.sum()), int(header.get("SECTOR", 0)), np.int16)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from obsarchive.remote.http import Refused
+from obsarchive.remote.http import RequestRefusedError
 from obsarchive.science.astrometry.spherical import tangent_plane_offsets
 from surveys.dataset import Lightcurve, RawPhotometry
 from surveys.formats.photometry_columns import standard_photometry
@@ -87,10 +87,10 @@ class VirtualZTF(VirtualObservatory):
             # object identifiers have more digits than a float
             data = pd.read_csv(io.StringIO(text), dtype={"oid": "int64", "expid": "int64"})
         except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as err:
-            raise Refused(f"ZTF answered no table: {text[:200]!r}") from err
+            raise RequestRefusedError(f"ZTF answered no table: {text[:200]!r}") from err
         lacking = NEEDED.difference(data.columns)
         if lacking:
-            raise Refused(f"ZTF answered a table without {', '.join(sorted(lacking))}: {text[:200]!r}")
+            raise RequestRefusedError(f"ZTF answered a table without {', '.join(sorted(lacking))}: {text[:200]!r}")
         return data
 
     def _sign_in(self) -> None:

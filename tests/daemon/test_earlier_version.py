@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from bson import json_util
 
-from .conftest import Site, states, stop_database, tree
+from .conftest import NIGHT, Site, states, stop_database, tree
 
 STORED = Path(__file__).parent / "earlier" / "archive_0.1.0.tar.xz"
 """Two observations of 64x64 pixels and their calibration, the tree they became, and ``database.json``: every document
@@ -50,3 +50,16 @@ def test_the_tree_alone_is_taken_over(earlier):
     assert "steps of this run: none" in earlier.run()
     assert tree(earlier) == tree_before
     assert earlier.states()["HIP_1 bright_star.reduce"] == "done"
+
+
+def test_raw_files_are_found_where_they_are_now(earlier):
+    """The archive of the earlier version had its raw files in another folder."""
+    load_database(earlier)
+    name = earlier.observation("HIP_1")
+    product = earlier.layout.observation(NIGHT, name) / "bright_star" / "20p.fits"
+    product.unlink()
+    earlier.run()
+    assert product.exists()
+    with earlier.store() as store:
+        location = store.observations.find(name)["raw_data"]["location"]
+    assert location[1] == str(earlier.night)

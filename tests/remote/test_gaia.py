@@ -9,7 +9,7 @@ from test_sky_images import Any, service
 from obsarchive.errors import Unprocessable
 from obsarchive.remote import gaia
 from obsarchive.remote.gaia import gaia_around, gaia_near
-from obsarchive.remote.http import ServiceTimeout, cached_file
+from obsarchive.remote.http import ServiceTimeoutError, cached_file
 
 __all__ = ["service"]
 
@@ -72,13 +72,13 @@ def test_anything_else_is_told_and_not_kept(
 ) -> None:
     monkeypatch.setattr(gaia, "LIMIT_S", 0.5)
     service.answer = given
-    with pytest.raises(ServiceTimeout, match=words):
+    with pytest.raises(ServiceTimeoutError, match=words):
         gaia_near(PLACE, 5.0, address(service), tmp_path)
     assert not list(tmp_path.rglob("*.*"))
 
 
 def test_nobody_there(tmp_path: Path) -> None:
-    with pytest.raises(ServiceTimeout, match="cannot be reached"):
+    with pytest.raises(ServiceTimeoutError, match="cannot be reached"):
         gaia_near(PLACE, 5.0, "http://127.0.0.1:9/asu-tsv", tmp_path)
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from obsarchive.config.model import SkyService
 from obsarchive.remote import sky_images
-from obsarchive.remote.sky_images import Sky, SkyUnavailable
+from obsarchive.remote.sky_images import Sky, SkyImageError
 
 
 def picture(kind: str = "JPEG", side: int = 60) -> bytes:
@@ -78,14 +78,14 @@ def test_a_picture_is_asked_for_once(service: Any, tmp_path: Path) -> None:
 )
 def test_anything_else_is_refused_and_not_kept(service: Any, tmp_path: Path, answer: tuple, words: str) -> None:
     service.answer = answer
-    with pytest.raises(SkyUnavailable, match=words):
+    with pytest.raises(SkyImageError, match=words):
         sky_of(service, tmp_path, timeout_s=0.5).picture(1.0, 2.0)
     assert not list(tmp_path.rglob("*.*"))
 
 
 def test_nobody_there(tmp_path: Path) -> None:
     gone = Sky(SkyService(url="http://127.0.0.1:9/{ra}{dec}{size}{pixels}", timeout_s=0.5), tmp_path)
-    with pytest.raises(SkyUnavailable, match="cannot be reached"):
+    with pytest.raises(SkyImageError, match="cannot be reached"):
         gone.picture(1.0, 2.0)
 
 

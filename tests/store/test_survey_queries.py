@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from obsarchive.database.embedded_mongod import Server
-from obsarchive.store import BadCursor, Cone, SourceCriteria, Sources, Store
+from obsarchive.store import Cone, CursorError, SourceCriteria, Sources, Store
 
 N = 400
 RUNS = ("A", "B")
@@ -159,7 +159,7 @@ def test_names_begin_with_a_text_or_are_another_name(sky, which: str) -> None:
 
 @pytest.mark.parametrize("cursor", ["x", "-1", "5001", "²"])
 def test_marks_that_were_not_given_out_are_refused(sky, cursor: str) -> None:
-    with pytest.raises(BadCursor):
+    with pytest.raises(CursorError):
         sky[0].page(None, SourceCriteria(which="failed"), 5, cursor)
 
 

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from obsarchive.errors import ConfigError
-from obsarchive.remote.http import ArchiveUnavailable, Refused
+from obsarchive.remote.http import RequestRefusedError, ServerUnavailableError
 from surveys.catalog import WHITE_DWARFS_PATH, Catalog
 from surveys.formats.catalog_tables import write_table
 
@@ -530,10 +530,10 @@ def test_white_dwarfs_that_are_here_are_not_fetched(service, survey_root):
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
-        ({"status": 404, "body": b"gone"}, Refused, "refuses .*: 404"),
-        ({"status": 302, "headers": {"Location": "http://127.0.0.1:9/"}}, Refused, "sends us elsewhere"),
-        ({"status": 503}, ArchiveUnavailable, "answered 503, 6 times"),
-        ({"length": 10**6}, ArchiveUnavailable, "6 times"),
+        ({"status": 404, "body": b"gone"}, RequestRefusedError, "refuses .*: 404"),
+        ({"status": 302, "headers": {"Location": "http://127.0.0.1:9/"}}, RequestRefusedError, "sends us elsewhere"),
+        ({"status": 503}, ServerUnavailableError, "answered 503, 6 times"),
+        ({"length": 10**6}, ServerUnavailableError, "6 times"),
         ({"body": b"<html>please log in</html>"}, ConfigError, "damaged file or another format"),
         ({"body": white_dwarfs()[:-100]}, ConfigError, "expected a binary table"),
     ],

@@ -15,7 +15,7 @@ import pytest
 
 from obsarchive.errors import ArchiveError, ConfigError
 from obsarchive.remote import http
-from obsarchive.remote.http import ArchiveUnavailable, HttpClient, RateLimiter, Refused
+from obsarchive.remote.http import HttpClient, RateLimiter, RequestRefusedError, ServerUnavailableError
 from obsarchive.science.astrometry.times import light_curve_times
 from obsarchive.store import Store
 from surveys.catalog import Catalog
@@ -116,14 +116,14 @@ def test_a_service_in_trouble_is_asked_again_as_late_as_it_wishes(services: Serv
     assert ztf(services).download(PLACE).is_empty
     assert pauses == [2.0, 7.0, 14.0]
     services.troubles = [(503, {})] * 3
-    with pytest.raises(ArchiveUnavailable, match="ZTF: answered 503, 3 times"):
+    with pytest.raises(ServerUnavailableError, match="ZTF: answered 503, 3 times"):
         ztf(services, max_tries=3).download(PLACE)
 
 
 @pytest.mark.parametrize("status", [302, 400, 404])
 def test_refusals_and_redirections_are_final(services: Services, status: int, pauses: list[float]) -> None:
     services.troubles = [(status, {"Location": "http://127.0.0.1:1/elsewhere"})]
-    with pytest.raises(Refused, match=str(status)):
+    with pytest.raises(RequestRefusedError, match=str(status)):
         ztf(services).download(PLACE)
     assert len(services.asked) == 1
     assert pauses == []
@@ -131,7 +131,7 @@ def test_refusals_and_redirections_are_final(services: Services, status: int, pa
 
 def test_an_answer_that_is_no_table_is_told(services: Services) -> None:
     services.ztf["359.9996", "51.3937"] = "<html>maintenance</html>"
-    with pytest.raises(Refused, match="maintenance"):
+    with pytest.raises(RequestRefusedError, match="maintenance"):
         ztf(services).download(PLACE)
 
 
@@ -147,7 +147,7 @@ def test_questions_keep_their_distance(monkeypatch: pytest.MonkeyPatch, pauses: 
 def test_an_endless_answer_is_not_read(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "MOST_BYTES", 50)
     client = HttpClient("the service", services.url)
-    with pytest.raises(ArchiveUnavailable, match="more than"):
+    with pytest.raises(ServerUnavailableError, match="more than"):
         client.get("/nph_light_curves", {"POS": "CIRCLE 1 2 3"})
     client.close()
 

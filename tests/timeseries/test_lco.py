@@ -11,7 +11,7 @@ import pytest
 
 from obsarchive.errors import ConfigError
 from obsarchive.remote import http
-from obsarchive.remote.http import ArchiveUnavailable, Refused
+from obsarchive.remote.http import RequestRefusedError, ServerUnavailableError
 from obsarchive.timeseries.download.download_config import ArchiveRequest
 from obsarchive.timeseries.download.lco import LcoArchive
 from obsarchive.timeseries.download.online_archive import md5_of, token_of
@@ -79,7 +79,7 @@ def test_older_field_names_are_understood(server: Any, sky: Sky) -> None:
 
 
 def test_a_wrong_token_is_told_at_once(server: Any, impatient: list[float]) -> None:
-    with pytest.raises(Refused, match=r"refuses the token \(LCO_TOKEN\): 401"):
+    with pytest.raises(RequestRefusedError, match=r"refuses the token \(LCO_TOKEN\): 401"):
         list(client(server, "wrong").frames("A", START, END))
     assert impatient == []
 
@@ -95,14 +95,14 @@ def test_it_waits_as_long_as_it_is_told_to(server: Any, sky: Sky, impatient: lis
 
 def test_it_gives_up_in_the_end(server: Any, sky: Sky, impatient: list[float]) -> None:
     sky.troubles = [(500, {})] * 50
-    with pytest.raises(ArchiveUnavailable, match="answered 500, 6 times"):
+    with pytest.raises(ServerUnavailableError, match="answered 500, 6 times"):
         list(client(server).frames("B", START, END))
     assert len(impatient) == 5
 
 
 def test_nobody_there(server: Any) -> None:
     lost = client(server, url="http://127.0.0.1:9/")
-    with pytest.raises(ArchiveUnavailable, match="ConnectError"):
+    with pytest.raises(ServerUnavailableError, match="ConnectError"):
         list(lost.frames("A", START, END))
 
 
@@ -110,7 +110,7 @@ def test_nobody_there(server: Any) -> None:
 def test_a_name_that_is_no_file_name_is_refused(server: Any, sky: Sky, name: str) -> None:
     sky.add("x", "D", "2024-07-01T05:00:00Z")
     sky.frames[-1] |= {"filename": name, "basename": name, "version_set": []}
-    with pytest.raises(ArchiveUnavailable, match="no name of a file"):
+    with pytest.raises(ServerUnavailableError, match="no name of a file"):
         list(client(server).frames("D", START, END))
 
 
@@ -120,7 +120,7 @@ def test_a_broken_transfer_goes_on_where_it_broke(server: Any, sky: Sky, tmp_pat
     sky.broken[frame.name] = 2
     path = tmp_path / "frame.part"
     for _ in range(2):
-        with pytest.raises(ArchiveUnavailable, match="the transfer broke"):
+        with pytest.raises(ServerUnavailableError, match="the transfer broke"):
             lco.fetch(frame, path)
     half = path.stat().st_size
     assert 0 < half < len(sky.contents[frame.name])
@@ -134,7 +134,7 @@ def test_wrong_bytes_are_thrown_away(server: Any, sky: Sky, tmp_path: Path) -> N
     (frame,) = lco.frames("B", START, END)
     path = tmp_path / "frame.part"
     path.write_bytes(b"x" * 10)
-    with pytest.raises(ArchiveUnavailable, match="checksum"):
+    with pytest.raises(ServerUnavailableError, match="checksum"):
         lco.fetch(frame, path)
     assert not path.exists()
     lco.fetch(frame, path)
@@ -148,7 +148,7 @@ def test_a_frame_without_an_address_is_not_asked_for(server: Any, sky: Sky, tmp_
     lco = client(server)
     (frame,) = lco.frames("B", START, END)
     n_asked = len(sky.asked)
-    with pytest.raises(ArchiveUnavailable, match="gives no address"):
+    with pytest.raises(ServerUnavailableError, match="gives no address"):
         lco.fetch(replace(frame, url=url), tmp_path / "frame.part")
     assert len(sky.asked) == n_asked
     assert not list(tmp_path.iterdir())

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from obsarchive.remote.http import ArchiveUnavailable
+from obsarchive.remote.http import ServerUnavailableError
 from obsarchive.timeseries.download.download_config import ArchiveRequest
 from obsarchive.timeseries.download.online_archive import Frame, Kind, Line
 
@@ -76,7 +76,9 @@ class LcoArchive:
             page = self.line.json(address, parameters)
             results = page.get("results")
             if not isinstance(results, list):
-                raise ArchiveUnavailable(f"{self.request.name}: the answer about {proposal} holds no list of frames")
+                raise ServerUnavailableError(
+                    f"{self.request.name}: the answer about {proposal} holds no list of frames"
+                )
             log.info("%s, %s, level %d: %d frames on this page", self.request.name, proposal, level, len(results))
             yield from (record for record in results if isinstance(record, Mapping))
             address, parameters = str(page.get("next") or address), None
@@ -86,7 +88,7 @@ class LcoArchive:
         version = versions[0] if isinstance(versions, list) and versions and isinstance(versions[0], Mapping) else {}
         name = _text(record, "filename") or _text(record, "basename") + _text(version, "extension")
         if not name or Path(name).name != name or name.startswith("."):
-            raise ArchiveUnavailable(
+            raise ServerUnavailableError(
                 f"{self.request.name}: a frame is called {name[:80]!r}, which is no name of a file"
             )
         return Frame(
@@ -119,7 +121,7 @@ class LcoArchive:
 
         Raises
         ------
-        ArchiveUnavailable
+        ServerUnavailableError
             The transfer failed, or the bytes do not agree with their checksum.
         """
         self.line.fetch(frame, path)

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 import httpx
 
 from obsarchive.errors import ConfigError
-from obsarchive.remote.http import PACKED, ArchiveUnavailable, HttpClient, Refused
+from obsarchive.remote.http import PACKED, HttpClient, RequestRefusedError, ServerUnavailableError
 from obsarchive.timeseries.download.download_config import ArchiveRequest
 
 Kind = Literal["image", "spectrum"]
@@ -80,7 +80,7 @@ class OnlineArchive(Protocol):
 
         Raises
         ------
-        ArchiveUnavailable
+        ServerUnavailableError
             The transfer failed, or the bytes do not agree with their checksum.
         """
 
@@ -118,35 +118,37 @@ class Line(HttpClient):
 
         Raises
         ------
-        ArchiveUnavailable
+        ServerUnavailableError
             The transfer failed, or the bytes do not agree with their checksum; then they are deleted.
         """
         if not frame.url.startswith(("https://", "http://")):
-            raise ArchiveUnavailable(f"{frame.name}: {self.name} gives no address of it")
+            raise ServerUnavailableError(f"{frame.name}: {self.name} gives no address of it")
         have = path.stat().st_size if path.exists() else 0
         headers = PACKED | ({"Range": f"bytes={have}-"} if have else {})
         try:
             with self._stream("GET", frame.url, headers=headers) as answer:
                 self._write(answer, frame, path)
         except httpx.HTTPError as err:
-            raise ArchiveUnavailable(f"{frame.name}: the transfer broke: {type(err).__name__}") from err
+            raise ServerUnavailableError(f"{frame.name}: the transfer broke: {type(err).__name__}") from err
         if frame.md5 and md5_of(path) != frame.md5:
             path.unlink(missing_ok=True)
-            raise ArchiveUnavailable(f"{frame.name}: not what its checksum says; it is fetched again")
+            raise ServerUnavailableError(f"{frame.name}: not what its checksum says; it is fetched again")
 
     def _write(self, answer: httpx.Response, frame: Frame, path: Path) -> None:
         """Write what comes, as it comes: a transfer that breaks leaves what it brought."""
         if answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
             return  # there is nothing left to fetch; the checksum decides
         if not answer.is_success:
-            raise ArchiveUnavailable(f"{frame.name}: {self.name} answered {answer.status_code}")
+            raise ServerUnavailableError(f"{frame.name}: {self.name} answered {answer.status_code}")
         with path.open("ab" if answer.status_code == httpx.codes.PARTIAL_CONTENT else "wb") as file:
             file.writelines(answer.iter_raw())
 
-    def _rejection(self, answer: httpx.Response) -> Refused:
+    def _rejection(self, answer: httpx.Response) -> RequestRefusedError:
         if answer.status_code in (401, 403):
-            return Refused(f"{self.name} refuses the token ({self.token_source}): {answer.status_code}")
-        return Refused(f"{self.name} does not understand {answer.url.path}: {answer.status_code} {answer.text[:200]}")
+            return RequestRefusedError(f"{self.name} refuses the token ({self.token_source}): {answer.status_code}")
+        return RequestRefusedError(
+            f"{self.name} does not understand {answer.url.path}: {answer.status_code} {answer.text[:200]}"
+        )
 
 
 def md5_of(path: Path) -> str:

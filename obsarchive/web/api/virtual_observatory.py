@@ -23,7 +23,7 @@ MJD_EPOCH = datetime(1858, 11, 17, tzinfo=UTC)
 bp = Blueprint("vo", __name__, url_prefix="/vo")
 
 
-class BadQuery(ValueError):
+class QueryError(ValueError):
     """A parameter that the protocol does not allow; the message is for the client."""
 
 
@@ -34,7 +34,7 @@ def scs() -> ResponseReturnValue:
     try:
         ra, dec, radius = (_number(name) for name in ("RA", "DEC", "SR"))
         cone = _cone(ra, dec, radius)
-    except BadQuery as err:
+    except QueryError as err:
         return _answer(votables.error(str(err)), 400)
     found = _find(Criteria(cone=cone))
     known = [column for column in columns(portal().chain) if column.shown or column.key == "id"]
@@ -49,7 +49,7 @@ def sia2() -> ResponseReturnValue:
     try:
         most = int(_number("MAXREC", MOST_ROWS))
         criteria = Criteria(cone=_circle(), **_band_and_time())
-    except BadQuery as err:
+    except QueryError as err:
         return _answer(votables.error(str(err)), 400)
     images = [_obscore(card, image) for card in _find(criteria) for image in _images(card)]
     wanted = {text.lower() for text in _all("FORMAT")}
@@ -89,15 +89,15 @@ def _number(name: str, default: float | None = None) -> float:
     try:
         found = float(values[0])
     except (IndexError, ValueError) as err:
-        raise BadQuery(f"{name}: a number is needed") from err
+        raise QueryError(f"{name}: a number is needed") from err
     if not math.isfinite(found):
-        raise BadQuery(f"{name}: a number is needed")
+        raise QueryError(f"{name}: a number is needed")
     return found
 
 
 def _cone(ra: float, dec: float, radius: float) -> Cone:
     if not (-360 <= ra <= 360 and -90 <= dec <= 90 and 0 <= radius <= 180):
-        raise BadQuery("RA must lie within 0 and 360, DEC within -90 and 90, the radius within 0 and 180 degrees")
+        raise QueryError("RA must lie within 0 and 360, DEC within -90 and 90, the radius within 0 and 180 degrees")
     return Cone(ra % 360, dec, radius)
 
 
@@ -110,9 +110,9 @@ def _circle() -> Cone | None:
     try:
         numbers = [float(word) for word in words[1:]]
     except ValueError as err:
-        raise BadQuery(f"POS: {values[0]!r} is no CIRCLE ra dec radius") from err
+        raise QueryError(f"POS: {values[0]!r} is no CIRCLE ra dec radius") from err
     if len(values) > 1 or words[0].upper() != "CIRCLE" or len(numbers) != 3:
-        raise BadQuery("POS: one CIRCLE ra dec radius is understood, no RANGE and no POLYGON")
+        raise QueryError("POS: one CIRCLE ra dec radius is understood, no RANGE and no POLYGON")
     return _cone(*numbers)
 
 
@@ -134,7 +134,7 @@ def _interval(name: str, text: str) -> tuple[float, float]:
     except ValueError:
         bounds = []
     if len(bounds) not in (1, 2) or any(math.isnan(bound) for bound in bounds):
-        raise BadQuery(f"{name}: a number or two of them are needed, not {text[:30]!r}")
+        raise QueryError(f"{name}: a number or two of them are needed, not {text[:30]!r}")
     return bounds[0], bounds[-1]
 
 

@@ -12,7 +12,7 @@ from flask_login import current_user
 from obsarchive.core.document_paths import DEC_DEG, RA_DEG
 from obsarchive.core.documents import Observation
 from obsarchive.pipeline.chain import steps_of
-from obsarchive.store.search import BadCursor, Page
+from obsarchive.store.search import CursorError, Page
 from obsarchive.web.framework.authorization import audit, for_tokens
 from obsarchive.web.framework.context import portal
 from obsarchive.web.framework.template_filters import utc
@@ -54,7 +54,7 @@ def page_of(wanted: SearchForm) -> Page:
         return portal().store.browse.search(
             current_user.document, wanted.criteria, wanted.order, wanted.limit, wanted.cursor
         )
-    except BadCursor:
+    except CursorError:
         abort(400)
 
 

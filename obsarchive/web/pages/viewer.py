@@ -4,7 +4,7 @@ from flask import Blueprint, Response, abort, make_response, render_template, se
 from flask.typing import ResponseReturnValue
 
 from obsarchive.core.document_paths import DEC_DEG, RA_DEG
-from obsarchive.remote.sky_images import Sky, SkyUnavailable
+from obsarchive.remote.sky_images import Sky, SkyImageError
 from obsarchive.web.framework.authorization import not_found
 from obsarchive.web.framework.context import portal
 from obsarchive.web.models.cards import find_card
@@ -72,7 +72,7 @@ def sky_picture(position: tuple[float, float] | None) -> Response:
         abort(404)
     try:
         path = Sky(service, portal().settings.paths.tmp / "sky").picture(*position)
-    except SkyUnavailable as err:
+    except SkyImageError as err:
         return Response(f"{err}\n", 502, mimetype="text/plain")
     response = send_file(path, mimetype="image/png", max_age=86400)
     response.headers["Cache-Control"] = "private, max-age=86400"

@@ -10,8 +10,8 @@ from flask.typing import ResponseReturnValue
 from obsarchive.core.documents import utc_now
 from obsarchive.errors import ArchiveError
 from obsarchive.remote.gaia import gaia_near
-from obsarchive.remote.http import ServiceTimeout
-from obsarchive.store import BadCursor, Document, Events, SourcePage
+from obsarchive.remote.http import ServiceTimeoutError
+from obsarchive.store import CursorError, Document, Events, SourcePage
 from obsarchive.web.framework.authorization import audit, for_tokens
 from obsarchive.web.framework.context import portal
 from obsarchive.web.framework.file_responses import FILE_POLICY
@@ -86,7 +86,7 @@ def page_of(wanted: SourceSearchForm) -> SourcePage:
     try:
         runs = visible_runs(wanted.project)
         return portal().store.sources.page(runs, wanted.criteria, wanted.limit, wanted.cursor)
-    except BadCursor:
+    except CursorError:
         abort(400)
 
 
@@ -227,6 +227,6 @@ def matches(name: str) -> ResponseReturnValue:
         abort(404)
     try:
         found = gaia_near(view.position, MATCHES_ARCSEC, service, portal().settings.paths.tmp / "matches")
-    except ServiceTimeout as err:
+    except ServiceTimeoutError as err:
         return render_template("_matches.html", problem=str(err), matches=[], arcsec=MATCHES_ARCSEC)
     return render_template("_matches.html", problem="", matches=found, arcsec=MATCHES_ARCSEC)
