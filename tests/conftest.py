@@ -1,6 +1,5 @@
 """What several folders of tests need."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from uuid import uuid4
@@ -12,6 +11,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from obsarchive.database.embedded_mongod import EmbeddedMongod, Server
 from obsarchive.store import Store
+from tests.once import session_folder
 
 # How fast a busy machine draws examples says nothing about the code.
 settings.register_profile("archiver", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -51,10 +51,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScope
 @pytest.fixture(scope="session")
 def mongo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A real MongoDB, shared by all processes of the test session; the user of its ``uri`` may do everything."""
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent  # each process has a folder of its own below that of the session
-    with EmbeddedMongod(folder / "mongod") as server:
+    with EmbeddedMongod(session_folder(tmp_path_factory) / "mongod") as server:
         yield replace(server, uri=server.admin_uri)
 
 
