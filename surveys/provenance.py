@@ -15,7 +15,7 @@ import numpy as np
 import yaml
 
 from obsarchive.errors import ConfigError
-from obsarchive.io.fits_products import write_atomic
+from obsarchive.io.atomic import atomic_write
 
 HASH_DIGITS = 16
 RESULTS = (
@@ -100,7 +100,7 @@ def write_config(folder: Path, config: Mapping[str, Any], cfg_hash: str) -> Path
     """Write the configuration of a run beside its products; it can be read as the file of a project again."""
     path = folder / f"00_config_{cfg_hash}.yaml"
     text = yaml.safe_dump(json.loads(json.dumps(config, default=_plain)), sort_keys=False, allow_unicode=True)
-    write_atomic(path, f"# made by Archiver; hash {cfg_hash}\n{text}".encode())
+    atomic_write(path, f"# made by Archiver; hash {cfg_hash}\n{text}".encode())
     return path
 
 

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from obsarchive.core import logs
 from obsarchive.errors import ArchiveError
-from obsarchive.io.fits_products import write_atomic
+from obsarchive.io.atomic import atomic_write
 from obsarchive.store import outage_as_error
 from surveys import dataset
 from surveys.database import CONFIG_VARIABLE, find_config, open_surveys
@@ -89,7 +89,7 @@ def _do(options: argparse.Namespace, project: Project) -> int:
         case "rebuild":
             _say(f"{project.rebuild()} sources with raw photometry\n")
         case "efficiency":
-            write_atomic(options.output, project.efficiency().plot(f"{project.name}: which events are found"))
+            atomic_write(options.output, project.efficiency().plot(f"{project.name}: which events are found"))
             _say(f"{options.output}\n")
         case stage:
             return _run(options, project, STAGES[stage][1])

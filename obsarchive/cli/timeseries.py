@@ -21,7 +21,7 @@ from obsarchive.core.progress import Bar
 from obsarchive.database.connect import open_store
 from obsarchive.errors import ConfigError
 from obsarchive.instruments.base import degrees
-from obsarchive.io.fits_products import write_atomic
+from obsarchive.io.atomic import atomic_write
 from obsarchive.simulation import field as demo_field
 from obsarchive.simulation.star_field import StarField
 from obsarchive.store import Store, outage_as_error
@@ -182,7 +182,7 @@ def _lightcurve(options: argparse.Namespace) -> int:
     found = light_curve_at(options.dataset, ra, dec)
     path = options.output or options.dataset / "lightcurves" / f"{ra:.5f}{dec:+.5f}.ecsv"
     products.write_light_curve(path, found.table)
-    write_atomic(path.with_suffix(".png"), plot_light_curve(found.table, found.what))
+    atomic_write(path.with_suffix(".png"), plot_light_curve(found.table, found.what))
     say(f"{found.what}: {len(found.table)} points in {path}\n")
     return 0
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from obsarchive.core.rules import lookup
 from obsarchive.core.step_state import State
+from obsarchive.core.values import as_count, as_mapping, as_mappings, as_shape, as_time
 from obsarchive.names import ObservationName, is_night
 
 SCHEMA = 1
@@ -22,33 +23,6 @@ def utc_now() -> datetime:
     """Now, as MongoDB will give it back: aware, whole milliseconds."""
     now = datetime.now(UTC)
     return now.replace(microsecond=now.microsecond // 1000 * 1000)
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _mappings(value: Any) -> list[Mapping[str, Any]]:
-    """Entries of a list of documents."""
-    return [entry for entry in value if isinstance(entry, Mapping)] if isinstance(value, list | tuple) else []
-
-
-def _count(value: Any) -> int:
-    """Return a number of times; the Mongo shell writes them as doubles."""
-    return int(value) if isinstance(value, int | float) and 0 <= value < float("inf") else 0
-
-
-def _time(value: Any) -> datetime | None:
-    if not isinstance(value, datetime):
-        return None
-    return value if value.tzinfo else value.replace(tzinfo=UTC)
-
-
-def _shape(value: Any) -> tuple[int, int] | None:
-    match value:
-        case [int() | float() as ny, int() | float() as nx]:
-            return _count(ny), _count(nx)
-    return None
 
 
 @dataclass(frozen=True)
@@ -85,7 +59,7 @@ class Master:
         return cls(
             kind=str(document.get("kind", "")),
             key=str(document.get("key", "")),
-            shape=_shape(document.get("shape")) or (0, 0),
+            shape=as_shape(document.get("shape")) or (0, 0),
             signature=str(document.get("signature", "")),
             origin=str(document.get("origin", "own")),
             night=night,
@@ -117,9 +91,9 @@ class CalibrationNeed:
         """Read a need as a night's document holds it."""
         return cls(
             str(document.get("mode") or ""),
-            _shape(document.get("shape")),
+            as_shape(document.get("shape")),
             str(document.get("filter") or ""),
-            _shape(document.get("detector")),
+            as_shape(document.get("detector")),
         )
 
     def to_document(self) -> dict[str, Any]:
@@ -150,18 +124,18 @@ class StepRecord:
     @classmethod
     def from_document(cls, document: Any) -> "StepRecord":
         """Read a step; an unknown state counts as waiting."""
-        doc = _mapping(document)
+        doc = as_mapping(document)
         return cls(
             state=next((state for state in State if state == doc.get("state")), State.WAITING),
-            retries=_count(doc.get("retries")),
+            retries=as_count(doc.get("retries")),
             task=doc.get("task"),
             message=str(doc.get("message") or ""),
-            inputs=_mapping(doc.get("inputs")),
-            products=tuple(_mappings(doc.get("products"))),
-            results=_mapping(doc.get("results")),
-            not_before=_time(doc.get("not_before")),
+            inputs=as_mapping(doc.get("inputs")),
+            products=tuple(as_mappings(doc.get("products"))),
+            results=as_mapping(doc.get("results")),
+            not_before=as_time(doc.get("not_before")),
             redo=bool(doc.get("redo")),
-            finished=_time(doc.get("finished")),
+            finished=as_time(doc.get("finished")),
         )
 
 
@@ -174,7 +148,7 @@ class PipelineRecord:
     @property
     def force_redo(self) -> bool:
         """Whether a person asked for everything of this pipeline to be done again."""
-        return bool(_mapping(self.document.get("status")).get("force_redo"))
+        return bool(as_mapping(self.document.get("status")).get("force_redo"))
 
     @property
     def classified_as(self) -> str | None:
@@ -183,7 +157,7 @@ class PipelineRecord:
 
     def step(self, name: str) -> StepRecord:
         """Return the record of a step; of a step that never ran, the default."""
-        document = _mapping(self.document.get("steps")).get(name)
+        document = as_mapping(self.document.get("steps")).get(name)
         if document is None and isinstance(self.document.get(name), Mapping):
             # Databases of the published Robo-AO archiver keep the numbers of a step one level higher.
             document = {"results": self.document[name]}
@@ -191,7 +165,7 @@ class PipelineRecord:
 
     def steps(self) -> dict[str, StepRecord]:
         """Every step that has a record."""
-        return {name: self.step(name) for name in _mapping(self.document.get("steps"))}
+        return {name: self.step(name) for name in as_mapping(self.document.get("steps"))}
 
 
 @dataclass(frozen=True)
@@ -213,7 +187,7 @@ class Observation:
     @property
     def date_utc(self) -> datetime:
         """Start of the observation."""
-        return _time(self.document.get("date_utc")) or ObservationName.parse(self.id).date_utc
+        return as_time(self.document.get("date_utc")) or ObservationName.parse(self.id).date_utc
 
     @property
     def filter(self) -> str:
@@ -233,12 +207,12 @@ class Observation:
     @property
     def shape(self) -> tuple[int, int] | None:
         """Shape of a frame, (ny, nx), when the header told it."""
-        return _shape(self.document.get("shape"))
+        return as_shape(self.document.get("shape"))
 
     @property
     def need(self) -> CalibrationNeed:
         """Calibration that it asks for."""
-        return CalibrationNeed(self.mode, self.shape, self.filter, _shape(self.document.get("detector_px")))
+        return CalibrationNeed(self.mode, self.shape, self.filter, as_shape(self.document.get("detector_px")))
 
     @property
     def raw_signature(self) -> str:
@@ -269,7 +243,7 @@ class Observation:
 
     def pipeline(self, name: str) -> PipelineRecord:
         """Return the record of a pipeline; of one that never ran, an empty one."""
-        return PipelineRecord(_mapping(_mapping(self.document.get("pipelined")).get(name)))
+        return PipelineRecord(as_mapping(as_mapping(self.document.get("pipelined")).get(name)))
 
     def first_product(self, names: Iterable[str]) -> tuple[str, StepRecord] | None:
         """Return the first of some products, ``pipeline/product``, that there is, and the step that made it."""
@@ -300,7 +274,7 @@ class Night:
 
     def pipeline(self, name: str) -> PipelineRecord:
         """Return the record of a night pipeline; of one that never ran, an empty one."""
-        return PipelineRecord(_mapping(self.document.get(name)))
+        return PipelineRecord(as_mapping(self.document.get(name)))
 
     def raw_signature(self, kind: str) -> str:
         """Say whether the night's raw files of a kind changed."""
@@ -310,8 +284,8 @@ class Night:
         """Raw files of a kind: their path, mode, filter, camera and time."""
         folder = _raw_folder(self.document)
         return tuple(
-            {**file, "path": folder / str(file.get("name", "")), "date_utc": _time(file.get("date_utc"))}
-            for file in _mappings(lookup(self.document, "raw_data.files"))
+            {**file, "path": folder / str(file.get("name", "")), "date_utc": as_time(file.get("date_utc"))}
+            for file in as_mappings(lookup(self.document, "raw_data.files"))
             if file.get("kind") == kind
         )
 
@@ -323,14 +297,14 @@ class Night:
 
     def needs(self) -> frozenset["CalibrationNeed"]:
         """What the night's science asks of its calibration."""
-        return frozenset(map(CalibrationNeed.from_document, _mappings(lookup(self.document, "raw_data.needs"))))
+        return frozenset(map(CalibrationNeed.from_document, as_mappings(lookup(self.document, "raw_data.needs"))))
 
     def seeing_frames(self) -> list[Mapping[str, Any]]:
         """Seeing measured this night, file by file."""
         return [
             frame
             for record in self.pipeline("seeing").steps().values()
-            for frame in _mappings(record.results.get("frames"))
+            for frame in as_mappings(record.results.get("frames"))
         ]
 
     def seeing_fields(self) -> dict[str, Any]:
@@ -349,7 +323,7 @@ class Night:
         return [
             Master.from_document(master, self.id)
             for record in self.pipeline("calib").steps().values()
-            for master in _mappings(record.results.get("masters"))
+            for master in as_mappings(record.results.get("masters"))
         ]
 
 

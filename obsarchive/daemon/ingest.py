@@ -13,10 +13,11 @@ from obsarchive.core import seeing_lookup
 from obsarchive.core.archive_paths import Layout
 from obsarchive.core.documents import SCHEMA, Night, Observation, utc_now
 from obsarchive.core.step_state import State
+from obsarchive.core.values import as_mapping
 from obsarchive.daemon.raw_scanner import Found, Listing, signature
 from obsarchive.errors import ArchiveError
 from obsarchive.instruments import Instrument
-from obsarchive.io.fits_products import write_atomic
+from obsarchive.io.atomic import atomic_write
 from obsarchive.io.raw_frames import plain_cards, read_header
 from obsarchive.names import ObservationName, is_night
 from obsarchive.store import Document, StepUpdate, Store
@@ -80,8 +81,8 @@ class Ingest:
             return False
         document = {**remembered, "_id": name, "night": night}
         document["pipelined"] = self._recorded_blocks(self.layout.observation(night, name))
-        document["raw_data"] = {**_mapping(document.get("raw_data")), "missing": True}  # until they are seen
-        document["distributed"] = {**_mapping(document.get("distributed")), "status": False}
+        document["raw_data"] = {**as_mapping(document.get("raw_data")), "missing": True}  # until they are seen
+        document["distributed"] = {**as_mapping(document.get("distributed")), "status": False}
         document["remembered"] = user_fields(document)
         return self.store.observations.insert(document)
 
@@ -89,7 +90,7 @@ class Ingest:
         """Return what the tree keeps of an observation beside its products; nothing when it is damaged."""
         path = self.layout.sidecar(night, name)
         try:
-            return dict(_mapping(_with_times(json.loads(path.read_text()))))
+            return dict(as_mapping(_with_times(json.loads(path.read_text()))))
         except FileNotFoundError:
             return {}
         except (OSError, ValueError) as err:
@@ -202,7 +203,7 @@ class Ingest:
     def _restore_user_fields(self, document: Document) -> None:
         remembered = self._read_sidecar(document["night"], document["_id"])
         document |= {key: remembered[key] for key in USER_FIELDS if key in remembered}
-        owners = _mapping(remembered.get("science_program")).get("program_PI")
+        owners = as_mapping(remembered.get("science_program")).get("program_PI")
         if owners:
             document["science_program"]["program_PI"] = owners
 
@@ -222,7 +223,7 @@ class Ingest:
 
 def user_fields(document: Mapping[str, Any]) -> Document:
     """What people change in a document in the Mongo shell or the portal, and the tree must not forget."""
-    owners = _mapping(document.get("science_program")).get("program_PI")
+    owners = as_mapping(document.get("science_program")).get("program_PI")
     return {"program_PI": owners, "comment": document.get("comment"), "names": document.get("alternative_names")}
 
 
@@ -231,7 +232,7 @@ def write_sidecar(layout: Layout, document: Mapping[str, Any]) -> None:
     path = layout.sidecar(document["night"], document["_id"])
     kept = {key: value for key, value in document.items() if key not in ("pipelined", "look_again", "remembered")}
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, json.dumps(kept, indent=1, default=_iso).encode())
+    atomic_write(path, json.dumps(kept, indent=1, default=_iso).encode())
 
 
 def _iso(value: object) -> str:
@@ -242,10 +243,6 @@ def _iso(value: object) -> str:
 def _readable(name: str) -> str:
     """Return the name of a file as the database takes it: names may hold bytes that are no text."""
     return name.encode("utf-8", "backslashreplace").decode()
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
 
 
 def _with_times(value: Any, key: str = "") -> Any:

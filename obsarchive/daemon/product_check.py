@@ -11,7 +11,7 @@ from obsarchive.core.archive_paths import Layout
 from obsarchive.core.documents import StepRecord
 from obsarchive.core.step_state import State
 from obsarchive.daemon.planner import Subject
-from obsarchive.io.fits_products import sha256
+from obsarchive.io.atomic import sha256
 from obsarchive.pipeline import Pipeline, Step
 from obsarchive.pipeline.chain import ChainEntry
 

@@ -17,7 +17,7 @@ from obsarchive import __version__
 from obsarchive.config.model import Config
 from obsarchive.core.documents import utc_now
 from obsarchive.errors import ArchiveError
-from obsarchive.io.fits_products import write_atomic
+from obsarchive.io.atomic import atomic_write
 from obsarchive.store import Jobs
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class StatusReport:
         self.jobs.report(status)
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(self.file, json.dumps(status, indent=1, default=str).encode())
+            atomic_write(self.file, json.dumps(status, indent=1, default=str).encode())
         except (OSError, ArchiveError) as err:
             log.warning("the status file cannot be written: %s", err)
 

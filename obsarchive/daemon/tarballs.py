@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from obsarchive.errors import ArchiveError
-from obsarchive.io.fits_products import whole_file
+from obsarchive.io.atomic import atomic_path
 from obsarchive.pipeline.workspace import unpacked_folder
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ def pack(folder: Path, tarball: Path) -> int:
     int
         Size of the tarball [bytes].
     """
-    with whole_file(tarball) as partial:
+    with atomic_path(tarball) as partial:
         lbzip2 = shutil.which("lbzip2")
         if lbzip2:
             _pack_through(lbzip2, folder, tarball, partial)

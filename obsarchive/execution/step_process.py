@@ -22,9 +22,10 @@ from typing import Any
 import psutil
 
 from obsarchive.core import logs
+from obsarchive.core.values import plain_values
 from obsarchive.errors import ArchiveError
 from obsarchive.pipeline import Task, Workspace
-from obsarchive.pipeline.workspace import plain_values, remove_scratch
+from obsarchive.pipeline.workspace import remove_scratch
 
 log = logging.getLogger(__name__)
 

@@ -1,15 +1,11 @@
 """FITS products in and out: whole or absent, with their provenance; 1-based pixels only here."""
 
-import errno
-import hashlib
 import io
 import math
-import os
 import re
-import secrets
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +16,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from obsarchive.errors import ArchiveError
+from obsarchive.io.atomic import atomic_write
 
 # Keys that describe the raw file's data, not the product's.
 _NOT_OURS = re.compile(
@@ -101,52 +98,6 @@ class Provenance:
             raise ArchiveError(f"header without provenance: {err}") from err
 
 
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Yield a path to write to; on success it takes the place of `path`, for good and at once.
-
-    The folder is made when absent.  Whatever goes wrong, `path` is as it was and nothing is left over.
-
-    Raises
-    ------
-    ArchiveError
-        No space left.
-    """
-    part = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield part
-        _synchronise(part)
-        part.replace(path)
-        _synchronise(path.parent)
-    except OSError as err:
-        if err.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise ArchiveError(f"no space left for {path}") from err
-        raise
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _synchronise(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_atomic(path: Path, data: bytes | memoryview) -> None:
-    """Write a whole file or none; `ArchiveError` when there is no space left."""
-    with whole_file(path) as part:
-        part.write_bytes(data)
-
-
-def sha256(path: Path) -> str:
-    """Checksum of a file, 64 hex digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def write_fits(
     path: Path,
     images: NDArray[Any] | Mapping[str, NDArray[Any] | None],
@@ -185,7 +136,7 @@ def write_fits(
             hdu.add_datasum(when="data unit checksum")
             hdu.add_checksum(when="HDU checksum")
         hdus.writeto(buffer, output_verify="ignore")  # cards are checked one by one
-    write_atomic(path, buffer.getbuffer())
+    atomic_write(path, buffer.getbuffer())
 
 
 def _float32(image: NDArray[Any]) -> NDArray[np.float32]:
@@ -261,7 +212,7 @@ def amend_header(path: Path, cards: fits.Header) -> None:
             hdus.writeto(buffer, output_verify="ignore")
     except (OSError, ValueError, TypeError, fits.VerifyError) as err:
         raise ArchiveError(f"{path} cannot be amended: {err}") from err
-    write_atomic(path, buffer.getbuffer())
+    atomic_write(path, buffer.getbuffer())
 
 
 def tan_wcs(

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import math
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
@@ -20,9 +19,10 @@ from obsarchive.config.field_types import import_class
 from obsarchive.config.model import Calibration, RawRoot, Telescope
 from obsarchive.core.archive_paths import Layout
 from obsarchive.core.documents import Master, Night, Observation
+from obsarchive.core.values import plain_values
 from obsarchive.errors import ArchiveError, Unprocessable
 from obsarchive.instruments.base import Sectioned
-from obsarchive.io import fits_products
+from obsarchive.io import atomic, fits_products
 from obsarchive.io.raw_frames import Frames, Sections, read_header, unpack
 from obsarchive.pipeline.declaration import InputKind, NoSettings, Pipeline, Step, step
 
@@ -179,7 +179,7 @@ class Workspace:
     def publish(self, name: str, data: bytes) -> None:
         """Write a product: it is whole or absent."""
         path = self._place(name)
-        fits_products.write_atomic(path, data)
+        atomic.atomic_write(path, data)
 
     def publish_fits(
         self,
@@ -219,13 +219,13 @@ class Workspace:
         folder = self.layout.observation(self.subject.night, self.subject.id) / pipeline
         path = folder / name
         fits_products.amend_header(path, cards)
-        entry = {"name": name, "bytes": path.stat().st_size, "sha256": fits_products.sha256(path)}
+        entry = {"name": name, "bytes": path.stat().st_size, "sha256": atomic.sha256(path)}
         for file in sorted(folder.glob(".*.json")):
             manifest = json.loads(file.read_text())
             products = manifest.get("products", [])
             if any(product["name"] == name for product in products):
                 manifest["products"] = [entry if product["name"] == name else product for product in products]
-                fits_products.write_atomic(file, json.dumps(manifest, indent=1).encode())
+                atomic.atomic_write(file, json.dumps(manifest, indent=1).encode())
                 self._amended.append({"pipeline": pipeline, "step": manifest["step"], **entry})
 
     def _place(self, name: str) -> Path:
@@ -256,7 +256,7 @@ class Workspace:
             "settings": {**_plain(self.pipeline.settings), **_plain(self.settings)},
             "inputs": dict(self.task.inputs),
             "products": [
-                {"name": name, "bytes": path.stat().st_size, "sha256": fits_products.sha256(path)}
+                {"name": name, "bytes": path.stat().st_size, "sha256": atomic.sha256(path)}
                 for name, path in sorted(self._made.items())
             ],
             "amended": self._amended,
@@ -265,39 +265,12 @@ class Workspace:
         }
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.layout.manifest(self.folder, self.task.step)
-        fits_products.write_atomic(path, json.dumps(manifest, indent=1, allow_nan=False).encode())
+        atomic.atomic_write(path, json.dumps(manifest, indent=1, allow_nan=False).encode())
         return manifest
 
 
 def _plain(settings: Any) -> dict[str, Any]:
     return TypeAdapter(type(settings)).dump_python(settings, mode="json")
-
-
-def plain_values(value: Any) -> Any:
-    """Turn measured values into what JSON and BSON hold: no numpy types, no NaN, no text that is none."""
-    match value:
-        case np.generic() | np.ndarray():
-            return plain_values(value.tolist())
-        case Mapping():
-            return {_plain_text(str(key)).replace("\0", ""): plain_values(inner) for key, inner in value.items()}
-        case list() | tuple():
-            return [plain_values(inner) for inner in value]
-        case str():
-            return _plain_text(value)
-        case int() | float():
-            return _plain_number(value)
-    return value
-
-
-def _plain_number(value: int | float) -> int | float | str | None:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if -(2**63) <= value < 2**63 else str(value)
-
-
-def _plain_text(text: str) -> str:
-    """Make lone surrogates visible: names of files may hold bytes that are no text."""
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def unpacked_folder(tmp: Path, subject: str) -> Path:

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from obsarchive.errors import ArchiveError
-from obsarchive.io.fits_products import whole_file
+from obsarchive.io.atomic import atomic_path
 
 log = logging.getLogger(__name__)
 
@@ -162,7 +162,7 @@ class PoliteClient:
             self._pace.wait()
             with self._client.stream("GET", path, headers={"Accept-Encoding": "identity"}) as answer:
                 if answer.is_success:
-                    with whole_file(target) as part, part.open("wb") as file:
+                    with atomic_path(target) as part, part.open("wb") as file:
                         for chunk in answer.iter_raw():
                             file.write(chunk)
                 else:

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 
 from obsarchive.errors import ArchiveError
-from obsarchive.io.fits_products import write_atomic
+from obsarchive.io.atomic import atomic_write
 from obsarchive.remote.http import AGENT
 
 
@@ -70,7 +70,7 @@ def kept(path: Path, make: Callable[[], bytes], most: int) -> Path:
     if path.exists():
         path.touch()
         return path
-    write_atomic(path, make())
+    atomic_write(path, make())
     files = sorted(path.parent.glob(f"*{path.suffix}"), key=lambda found: found.stat().st_mtime)
     for old in files[:-most]:
         old.unlink(missing_ok=True)

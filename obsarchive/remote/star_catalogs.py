@@ -16,7 +16,7 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from obsarchive.errors import ArchiveError, Unprocessable
-from obsarchive.io.fits_products import write_atomic
+from obsarchive.io.atomic import atomic_write
 from obsarchive.science.photometry.zero_point import band_of, gaia_in_band
 
 log = logging.getLogger(__name__)
@@ -184,7 +184,7 @@ def gaia_around(
     file = cache / f"gaia_{hashlib.sha256(f'{service}?{query}'.encode()).hexdigest()[:20]}.tsv"
     if not file.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        write_atomic(file, _fetched(f"{service}?{query}"))
+        atomic_write(file, _fetched(f"{service}?{query}"))
     table = _vizier_table(file.read_text(errors="replace"))
     if not len(table):
         file.unlink(missing_ok=True)

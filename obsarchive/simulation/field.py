@@ -9,7 +9,7 @@ from astropy import units as u
 from astropy.coordinates import Angle
 from astropy.io import fits
 
-from obsarchive.io import fits_products
+from obsarchive.io import atomic
 from obsarchive.io.wcs_headers import plate_cards
 from obsarchive.simulation.star_field import ObservingConditions, SimulatedFrame, StarField
 
@@ -105,7 +105,7 @@ def write_frame(path: Path, frame: SimulatedFrame, field: StarField, packed: boo
         hdus = fits.HDUList([fits.PrimaryHDU(), science, bad, error])
     else:
         hdus = fits.HDUList([fits.PrimaryHDU(frame.image, header), bad, error])
-    with fits_products.whole_file(path) as part:
+    with atomic.atomic_path(path) as part:
         hdus.writeto(part)
 
 
@@ -114,7 +114,7 @@ def write_catalogue(path: Path, field: StarField) -> None:
     ra, dec = field.sky
     rows = zip(ra, dec, field.mag, field.colour, strict=True)
     lines = ["ra,dec,mag,colour", *(f"{a:.7f},{d:.7f},{m:.4f},{c:.4f}" for a, d, m, c in rows)]
-    fits_products.write_atomic(path, ("\n".join(lines) + "\n").encode())
+    atomic.atomic_write(path, ("\n".join(lines) + "\n").encode())
 
 
 def write_configuration(folder: Path, field: StarField, more: str = "") -> None:
@@ -126,4 +126,4 @@ def write_configuration(folder: Path, field: StarField, more: str = "") -> None:
         f"target:\n  name: {TARGET}\n  RA: '{right_ascension}'\n  Dec: '{declination}'\n"
         f"photometry:\n  aperture_arcsec: 2.0\n  catalogue: {CATALOGUE}\n{more}"
     )
-    fits_products.write_atomic(folder / "reduction_config.yaml", text.encode())
+    atomic.atomic_write(folder / "reduction_config.yaml", text.encode())

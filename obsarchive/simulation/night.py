@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from astropy.io import fits
 
-from obsarchive.io.fits_products import whole_file
+from obsarchive.io.atomic import atomic_path
 from obsarchive.science.astrometry.plate_solution import deproject
 from obsarchive.science.psf.model import Optics
 from obsarchive.simulation import scenes
@@ -172,7 +172,7 @@ def write_catalog(archive: Path, plan: NightPlan | None = None) -> Path:
             rows.append(f"{float(ra):.7f},{float(dec):.7f},{mag:.2f},0,0,2016.0")
     path = archive / CATALOG
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as part:
+    with atomic_path(path) as part:
         part.write_text("\n".join(rows) + "\n")
     return path
 
@@ -309,7 +309,7 @@ def write_raw(path: Path, frames: Iterator[np.ndarray], n_frames: int, cards: Ma
     cards : mapping
         Header of frame 0.
     """
-    with whole_file(path) as part, _opened(part, compress=path.name.endswith(".bz2")) as out:
+    with atomic_path(path) as part, _opened(part, compress=path.name.endswith(".bz2")) as out:
         for number, frame in enumerate(frames):
             first = fits.Header({"SIMPLE": True}) if number == 0 else fits.Header({"XTENSION": "IMAGE"})
             out.write(_hdu(frame, first, {**cards, "NEXTEND": n_frames - 1} if number == 0 else {}))

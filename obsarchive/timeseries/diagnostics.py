@@ -7,7 +7,7 @@ from astropy.table import Table
 
 from obsarchive.figures import time_series
 from obsarchive.figures.previews import Labels, Mark, Sky, preview_cropped
-from obsarchive.io import fits_products
+from obsarchive.io import atomic
 from obsarchive.science.statistics import MAD_TO_SIGMA, median_of_known
 from obsarchive.timeseries import products
 from obsarchive.timeseries.config import ReductionConfig
@@ -24,16 +24,16 @@ def write_plots(folder: Path, series: Series, config: ReductionConfig) -> None:
     """Write all plots of a dataset."""
     labels = Labels(config.target.name, filter_of(series))
     target = products.light_curve(series, series.stars.target, config)
-    fits_products.write_atomic(folder / "lightcurve.png", plot_light_curve(target, config.target.name))
-    fits_products.write_atomic(folder / "finder.png", _finder(folder, series, config))
+    atomic.atomic_write(folder / "lightcurve.png", plot_light_curve(target, config.target.name))
+    atomic.atomic_write(folder / "finder.png", _finder(folder, series, config))
     mag, scatter, expected = _scatter(series)
     plot = time_series.scatter_against_magnitude(mag, scatter, expected, series.stars.target, labels)
-    fits_products.write_atomic(folder / "rms.png", plot)
+    atomic.atomic_write(folder / "rms.png", plot)
     radii = [factor * config.photometry.aperture_arcsec for factor in RADII]
     plot = time_series.curve_of_growth(radii, series.growth, series.fwhm_arcsec, labels)
-    fits_products.write_atomic(folder / "growth.png", plot)
+    atomic.atomic_write(folder / "growth.png", plot)
     plot = time_series.residual_map(series.stars.x, series.stars.y, _residual(series, mag), labels)
-    fits_products.write_atomic(folder / "residuals.png", plot)
+    atomic.atomic_write(folder / "residuals.png", plot)
 
 
 def plot_light_curve(table: Table, name: str) -> bytes:

@@ -14,7 +14,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from obsarchive.errors import ArchiveError, Unprocessable
-from obsarchive.io import fits_products
+from obsarchive.io import atomic
 from obsarchive.io.wcs_headers import plate_cards, plate_of_cards
 from obsarchive.science.astrometry.plate_solution import PlateSolution
 from obsarchive.science.astrometry.star_matching import Match
@@ -104,7 +104,7 @@ class Measured:
     def save(self, path: Path) -> None:
         """Write it, whole or not at all."""
         arrays = {name: getattr(self, name) for name in _ARRAYS}
-        with fits_products.whole_file(path) as part, part.open("wb") as file:
+        with atomic.atomic_path(path) as part, part.open("wb") as file:
             np.savez(file, info=np.array(json.dumps(self.info)), **arrays)
 
 
@@ -237,7 +237,7 @@ def write_sidecar(path: Path, match: Match) -> None:
     header = plate_cards(match.solution)
     header["ASTNMAT"] = (len(match.stars), "stars of the plate solution")
     header["ASTRMS"] = (match.rms_arcsec, "[arcsec] rms of their residuals along an axis")
-    with fits_products.whole_file(path) as part:
+    with atomic.atomic_path(path) as part:
         fits.PrimaryHDU(header=header).writeto(part)
 
 

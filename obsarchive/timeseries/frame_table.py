@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from obsarchive.errors import Unprocessable
 from obsarchive.instruments.base import degrees, number
-from obsarchive.io.fits_products import write_atomic
+from obsarchive.io.atomic import atomic_write
 from obsarchive.io.wcs_headers import plate_of_header
 from obsarchive.science.astrometry.plate_solution import PlateSolution
 from obsarchive.science.astrometry.times import mjd_of
@@ -181,7 +181,7 @@ def write_summary(path: Path, infos: Iterable[Info], hjd: Mapping[str, float], d
         known = {**info.header, "hjd": hjd.get(info.stem), "processed": int(done.get(info.stem, False))}
         values = [_column(info, known, source) for source in _COLUMNS.values()]
         lines.append(" ".join(values))
-    write_atomic(path, ("\n".join(lines) + "\n").encode())
+    atomic_write(path, ("\n".join(lines) + "\n").encode())
 
 
 _COLUMNS: dict[str, str] = {

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from obsarchive import __version__
 from obsarchive.errors import ArchiveError
-from obsarchive.io import fits_products
+from obsarchive.io import atomic
 from obsarchive.science.astrometry.times import LightCurveTimes
 from obsarchive.science.photometry.aperture import Flag
 from obsarchive.science.photometry.zero_point import ZeroPoint, instrumental_magnitudes
@@ -104,7 +104,7 @@ def write_table(path: Path, series: Series, config: ReductionConfig) -> None:
         **dict(zip(("error_factor_min", "error_factor_max"), series.error_model.range, strict=True)),
         "flag_bits": ", ".join(f"{flag.value} {flag.name}" for flag in Flag),
     }
-    with fits_products.whole_file(path) as part, warnings.catch_warnings(action="ignore"):
+    with atomic.atomic_path(path) as part, warnings.catch_warnings(action="ignore"):
         table.write(
             part, path=TABLE_PATH, format="hdf5", serialize_meta=True, compression="lzf", shuffle=True, chunks=True
         )
@@ -176,7 +176,7 @@ def points(
 
 def write_light_curve(path: Path, table: Table) -> None:
     """Write a light curve with its units, as ECSV."""
-    with fits_products.whole_file(path) as part:
+    with atomic.atomic_path(path) as part:
         table.write(part, format="ascii.ecsv", overwrite=True)
 
 
@@ -196,7 +196,7 @@ def write_dat(path: Path, table: Table) -> None:
         if math.isfinite(row["flux"]):
             light = f"{row['flux']:.6g} {row['flux_err']:.6g} {mag:.5f} {mag_error:.5f}"
             lines.append(f"{row['time_hjd_utc']:.7f} {light} {row['frame']}")
-    fits_products.write_atomic(path, ("\n".join(lines) + "\n").encode())
+    atomic.atomic_write(path, ("\n".join(lines) + "\n").encode())
 
 
 def write_csv(path: Path, table: Table, label: str) -> None:
@@ -207,7 +207,7 @@ def write_csv(path: Path, table: Table, label: str) -> None:
         for row in table
         if row["mag_err"] < MAX_CSV_ERROR_MAG and not row["flags"] & int(Flag.BAD_FRAME)
     ]
-    fits_products.write_atomic(path, ("\n".join(lines) + "\n").encode())
+    atomic.atomic_write(path, ("\n".join(lines) + "\n").encode())
 
 
 def write_frames(path: Path, series: Series, failures: Mapping[str, str]) -> None:
@@ -239,5 +239,5 @@ def write_frames(path: Path, series: Series, failures: Mapping[str, str]) -> Non
         }
     )
     table.meta = {"measured": n, "failed": m}
-    with fits_products.whole_file(path) as part:
+    with atomic.atomic_path(path) as part:
         table.write(part, format="ascii.ecsv", overwrite=True)

@@ -19,7 +19,7 @@ from typing import Any
 
 from obsarchive import __version__
 from obsarchive.errors import ArchiveError, NotReady, ServiceUnavailable, Unprocessable
-from obsarchive.io import fits_products
+from obsarchive.io import atomic
 from obsarchive.io.dataset_lock import DatasetLock, DatasetLockedError
 from obsarchive.science.photometry.source_detection import detect
 from obsarchive.timeseries import config as configuration
@@ -193,7 +193,7 @@ class Reduction:
             "finished": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}Z",
             **facts,
         }
-        fits_products.write_atomic(self.folder / RECORD, json.dumps(text, indent=1).encode())
+        atomic.atomic_write(self.folder / RECORD, json.dumps(text, indent=1).encode())
         return facts
 
     def _infos(self) -> tuple[list[Info], dict[str, str]]:

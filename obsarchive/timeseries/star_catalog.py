@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from obsarchive.errors import ArchiveError, Unprocessable
-from obsarchive.io import fits_products
+from obsarchive.io import atomic
 from obsarchive.remote import star_catalogs
 from obsarchive.remote.star_catalogs import Catalog
 from obsarchive.science.astrometry.plate_solution import PlateSolution, project
@@ -130,7 +130,7 @@ class Stars:
         table.header["EPOCH"] = (self.epoch, "Julian year of the positions")
         table.header["ORIGIN"], table.header["ISGAIA"] = self.origin[:60], self.is_gaia
         table.header["REFFRAME"], table.header["CONFHASH"] = self.reference[:60], digest
-        with fits_products.whole_file(path) as part:
+        with atomic.atomic_path(path) as part:
             fits.HDUList([fits.PrimaryHDU(), table]).writeto(part, checksum=True)
 
 

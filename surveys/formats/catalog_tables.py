@@ -27,7 +27,7 @@ from pyarrow import csv as arrow_csv
 from pyarrow import parquet
 
 from obsarchive.errors import ConfigError
-from obsarchive.io.fits_products import write_atomic
+from obsarchive.io.atomic import atomic_write
 from surveys.formats import table_readers
 from surveys.formats.table_readers import BARE, Source, native
 
@@ -167,7 +167,7 @@ def write_table(path: Path, columns: Mapping[str, NDArray[Any]]) -> None:
     except (ValueError, TypeError, pa.ArrowException) as err:
         raise ConfigError(f"{path}: expected columns that this format can hold, found {err}; try .parquet") from err
     packed = path.suffix.lower() == ".gz"
-    write_atomic(path, gzip.compress(buffer.getbuffer(), mtime=0) if packed else buffer.getbuffer())
+    atomic_write(path, gzip.compress(buffer.getbuffer(), mtime=0) if packed else buffer.getbuffer())
 
 
 @contextmanager

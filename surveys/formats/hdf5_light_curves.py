@@ -27,8 +27,8 @@ from h5py import h5a, h5d, h5p, h5s, h5t
 from numpy.typing import NDArray
 
 from obsarchive.errors import ArchiveError
+from obsarchive.io.atomic import atomic_path
 from obsarchive.io.file_locks import FileLock
-from obsarchive.io.fits_products import whole_file
 
 log = logging.getLogger(__name__)
 
@@ -248,7 +248,7 @@ class PhotometryFile:
         for key in records:
             if not key or "/" in key or key in (".", ".."):
                 raise ArchiveError(f"{key!r} cannot be a key of {self.path.name}: it is empty or has a slash")
-        with self.locked(), whole_file(self.path) as part:
+        with self.locked(), atomic_path(self.path) as part:
             self._sweep(part)
             gone = {*records, *remove}.intersection(self._keys_or_aside())
             if gone:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from obsarchive.errors import ArchiveError, ConfigError
 from obsarchive.figures.previews import NO_LABELS, Labels
-from obsarchive.io.fits_products import write_atomic
+from obsarchive.io.atomic import atomic_write
 from surveys.histograms.axes import DEFAULT_SCORES, DEFAULT_SHARED, MOST_BINS, Axis
 from surveys.histograms.plot import scores_plot
 
@@ -312,7 +312,7 @@ class Histogram:
         numbers = [axis.name for axis in (*self.scores, *self.shared) if axis.kind != "text"]
         encoding |= dict.fromkeys(numbers, packed | {"_FillValue": None})
         # In memory first: HDF5 does not tell a full disk from other errors.
-        write_atomic(path, data.to_netcdf(engine="h5netcdf", encoding=encoding))
+        atomic_write(path, data.to_netcdf(engine="h5netcdf", encoding=encoding))
 
     @classmethod
     def load(cls, path: Path) -> "Histogram":

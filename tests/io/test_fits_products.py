@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from obsarchive.errors import ArchiveError
 from obsarchive.io import fits_products
-from obsarchive.io.fits_products import Provenance, read_fits, sha256, tan_wcs, whole_file, write_atomic, write_fits
+from obsarchive.io.atomic import atomic_path, atomic_write, sha256
+from obsarchive.io.fits_products import Provenance, read_fits, tan_wcs, write_fits
 from obsarchive.io.raw_frames import read_header
 
 DATE = datetime(2016, 9, 25, 11, 4, 27, tzinfo=UTC)
@@ -45,24 +46,24 @@ def left_over(folder: Path) -> list[str]:
 
 def test_a_file_appears_whole(tmp_path):
     target = tmp_path / "new" / "a.txt"
-    with whole_file(target) as part:
+    with atomic_path(target) as part:
         part.write_bytes(b"first half")
         assert not target.exists()
         assert part.parent == target.parent
         assert part.name.startswith(".a.txt.")
         assert part.suffix == ".part"
     assert target.read_bytes() == b"first half"
-    write_atomic(target, b"second")
+    atomic_write(target, b"second")
     assert target.read_bytes() == b"second"
     assert left_over(target.parent) == ["a.txt"]
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
 def test_interrupted_writing_leaves_the_old_file(tmp_path, error):
-    write_atomic(tmp_path / "a", b"old")
+    atomic_write(tmp_path / "a", b"old")
 
     def interrupted() -> None:
-        with whole_file(tmp_path / "a") as part:
+        with atomic_path(tmp_path / "a") as part:
             part.write_bytes(b"ne")
             raise error
 
@@ -78,14 +79,14 @@ def test_no_space(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(ArchiveError, match=f"no space left for {tmp_path}/a"):
-        write_atomic(tmp_path / "a", b"new")
+        atomic_write(tmp_path / "a", b"new")
     assert left_over(tmp_path) == []
 
 
 def test_other_trouble_is_passed_on(tmp_path):
-    write_atomic(tmp_path / "file", b"")
+    atomic_write(tmp_path / "file", b"")
     with pytest.raises(NotADirectoryError):
-        write_atomic(tmp_path / "file" / "a", b"")
+        atomic_write(tmp_path / "file" / "a", b"")
 
 
 FULL_DISK = """
@@ -116,7 +117,7 @@ def test_a_disk_that_is_really_full(tmp_path):
 
 
 def test_sha256(tmp_path):
-    write_atomic(tmp_path / "a", b"x" * 100_000)
+    atomic_write(tmp_path / "a", b"x" * 100_000)
     assert sha256(tmp_path / "a") == hashlib.sha256(b"x" * 100_000).hexdigest()
 
 

@@ -16,7 +16,8 @@ from obsarchive.core.archive_paths import Layout
 from obsarchive.core.documents import Master
 from obsarchive.errors import ArchiveError, ConfigError, Unprocessable
 from obsarchive.execution.step_process import execute
-from obsarchive.io.fits_products import Provenance, sha256
+from obsarchive.io.atomic import sha256
+from obsarchive.io.fits_products import Provenance
 from obsarchive.pipeline import Pipeline, Task, Workspace, step
 from obsarchive.pipeline.workspace import remove_scratch
 from tests.sample_pipelines import CopySettings, Endings, Toy, ToyCalibration, task_values

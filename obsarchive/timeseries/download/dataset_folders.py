@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
+from obsarchive.io.atomic import atomic_write
 from obsarchive.io.dataset_lock import holder
-from obsarchive.io.fits_products import write_atomic
 from obsarchive.timeseries.download.online_archive import Kind
 
 log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ def prepare(folder: Path, template: Path | None, frame: Mapping[str, Any]) -> No
     _with_absolute_paths(configuration, template.parent)
     target |= {"name": frame.get("target"), "RA": frame.get("ra"), "Dec": frame.get("dec")}
     stamp = f"# made from {template.name} on {datetime.now(UTC):%Y-%m-%d}\n"
-    write_atomic(path, (stamp + yaml.safe_dump(configuration, sort_keys=False)).encode())
+    atomic_write(path, (stamp + yaml.safe_dump(configuration, sort_keys=False)).encode())
 
 
 def _with_absolute_paths(configuration: Any, folder: Path) -> None:

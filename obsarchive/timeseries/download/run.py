@@ -15,7 +15,7 @@ from astropy.io import fits
 
 from obsarchive.config.field_types import import_class
 from obsarchive.errors import ArchiveError
-from obsarchive.io.fits_products import whole_file, write_atomic
+from obsarchive.io.atomic import atomic_path, atomic_write
 from obsarchive.store import Datasets, Document, Frames
 from obsarchive.timeseries.download.dataset_folders import INSTRUMENTS, Place, place_of, prepare
 from obsarchive.timeseries.download.download_config import ArchiveRequest, Request
@@ -188,7 +188,7 @@ class Intake:
             name, known = frame["name"].removesuffix(".fz"), ("proposal", "target", "instrument", "filter")
             lines.append(" ".join(map(_word, [name, *(frame.get(key) for key in known), date, frame["state"]])))
         _sweep(self.request.frame_list_path)
-        write_atomic(self.request.frame_list_path, ("\n".join(lines) + "\n").encode())
+        atomic_write(self.request.frame_list_path, ("\n".join(lines) + "\n").encode())
 
 
 def _word(value: Any) -> str:
@@ -222,7 +222,7 @@ def unpack(source: Path, target: Path) -> None:
         plain: list[Any] = [_plain(hdu) for hdu in hdus]
         if len(plain) > 1 and hdus[0].data is None and isinstance(hdus[1], fits.CompImageHDU):
             plain = [fits.PrimaryHDU(plain[1].data, plain[1].header), *plain[2:]]
-        with whole_file(target) as part:
+        with atomic_path(target) as part:
             fits.HDUList(plain).writeto(part, overwrite=True, output_verify="silentfix+ignore")
 
 

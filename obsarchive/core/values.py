@@ -1,0 +1,65 @@
+"""Values of documents and results, read and written with care: whatever people or headers put there, nothing raises."""
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+
+def as_mapping(value: Any) -> Mapping[str, Any]:
+    """Return a document, an empty one for anything else."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def as_mappings(value: Any) -> list[Mapping[str, Any]]:
+    """Return the documents of a list; none for anything else."""
+    return [entry for entry in value if isinstance(entry, Mapping)] if isinstance(value, list | tuple) else []
+
+
+def as_count(value: Any) -> int:
+    """Return a number of times; the Mongo shell writes them as doubles."""
+    return int(value) if isinstance(value, int | float) and 0 <= value < float("inf") else 0
+
+
+def as_time(value: Any) -> datetime | None:
+    """Return an aware time, UTC where no zone is given; None for anything else."""
+    if not isinstance(value, datetime):
+        return None
+    return value if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+def as_shape(value: Any) -> tuple[int, int] | None:
+    """Return the shape of a frame, (ny, nx) [pixel]; None for anything else."""
+    match value:
+        case [int() | float() as ny, int() | float() as nx]:
+            return as_count(ny), as_count(nx)
+    return None
+
+
+def plain_values(value: Any) -> Any:
+    """Turn measured values into what JSON and BSON hold: no numpy types, no NaN, no text that is none."""
+    match value:
+        case np.generic() | np.ndarray():
+            return plain_values(value.tolist())
+        case Mapping():
+            return {plain_text(str(key)).replace("\0", ""): plain_values(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [plain_values(inner) for inner in value]
+        case str():
+            return plain_text(value)
+        case int() | float():
+            return _plain_number(value)
+    return value
+
+
+def _plain_number(value: int | float) -> int | float | str | None:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if -(2**63) <= value < 2**63 else str(value)
+
+
+def plain_text(text: str) -> str:
+    """Make lone surrogates visible: names of files may hold bytes that are no text."""
+    return text.encode("utf-8", "backslashreplace").decode()

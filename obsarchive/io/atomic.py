@@ -1,0 +1,57 @@
+"""Atomic writes: a file is whole or absent, whatever happens while it is written."""
+
+import errno
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from obsarchive.errors import ArchiveError
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a path to write to; on success it takes the place of `path`, for good and at once.
+
+    The folder is made when absent.  Whatever goes wrong, `path` is as it was and nothing is left over.
+
+    Raises
+    ------
+    ArchiveError
+        No space left.
+    """
+    part = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        _synchronise(part)
+        part.replace(path)
+        _synchronise(path.parent)
+    except OSError as err:
+        if err.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ArchiveError(f"no space left for {path}") from err
+        raise
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _synchronise(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def atomic_write(path: Path, data: bytes | memoryview) -> None:
+    """Write a whole file or none; `ArchiveError` when there is no space left."""
+    with atomic_path(path) as part:
+        part.write_bytes(data)
+
+
+def sha256(path: Path) -> str:
+    """Checksum of a file, 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
