@@ -23,7 +23,7 @@ from obsarchive.database.embedded_mongod import Server
 from obsarchive.simulation.night import NightPlan, Target, write_night
 from obsarchive.simulation.scenes import Faults, Scene, Star
 from obsarchive.store import Store
-from tests.daemon.forked import ForkedDaemon
+from tests.forked import DAEMON, Forked
 from tests.once import made_once
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -84,9 +84,9 @@ class Site:
             raw[name] = {**raw.get(name, {}), **keys} if isinstance(keys, dict) else keys
         self.config_file.write_text(json.dumps(raw))
 
-    def start(self, *options: str) -> ForkedDaemon:
+    def start(self, *options: str) -> Forked:
         """Start the daemon in a process group of its own."""
-        return ForkedDaemon([str(self.config_file), *options], self.folder, {"PYTHONPATH": str(PROJECT)})
+        return Forked(DAEMON, [str(self.config_file), *options], self.folder, {"PYTHONPATH": str(PROJECT)})
 
     def run(self, *options: str, expect: int = 0, timeout: float = 120.0) -> str:
         """Run the daemon once and return what it says."""
@@ -153,9 +153,8 @@ CONFIG: dict[str, Any] = {
 @pytest.fixture(scope="session")
 def scheduler() -> Iterator[str]:
     """Address of a Dask cluster of this process: its one worker forks the steps of every daemon that joins it."""
-    with LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=False, host="127.0.0.1", dashboard_address=None
-    ) as found:
+    where = {"host": "127.0.0.1", "protocol": "tcp://", "dashboard_address": None}
+    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, **where) as found:
         yield found.scheduler_address
 
 
@@ -193,8 +192,9 @@ def site(new_site: Callable[[Path | None], Site], raw_night: Path, services: dic
 @pytest.fixture
 def services(mongo_server: Server, database_name: str, scheduler: str) -> dict[str, Any]:
     """Sections of a configuration: an empty database of this test, and workers that others use as well."""
+    uri = mongo_server.uri.partition("&w=")[0]  # how safely we write is added to the address of every database
     return {
-        "database": {"mode": "external", "uri": mongo_server.uri, "db": database_name},
+        "database": {"mode": "external", "uri": uri, "db": database_name},
         "parallel": {"scheduler": scheduler},
     }
 

@@ -3,12 +3,9 @@
 import json
 import os
 import random
-import shutil
 import signal
 import time
-from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from astropy.io import fits
@@ -112,7 +109,7 @@ def manifests(site: Site) -> int:
 
 @pytest.mark.slow
 def test_killed_at_any_moment_it_ends_in_the_same_tree(lone_site: Site, reduced: Site) -> None:
-    lone_site.change(parallel={"n_workers": 2})
+    lone_site.change(parallel={"threads_per_worker": 2})
     moments = random.Random(5)
     for more in (0, 1, 2, 2):
         wanted = min(manifests(lone_site) + more, manifests(reduced) - 1)
@@ -137,8 +134,7 @@ def test_ctrl_c_stops_cleanly_and_gives_claims_back(lone_site: Site) -> None:
     assert "enqueued" not in lone_site.states().values()
 
 
-def test_calibration_that_comes_late_redoes_what_went_without(new_site: Callable, raw_night: Path) -> None:
-    site = new_site(raw_night)
+def test_calibration_that_comes_late_redoes_what_went_without(site: Site) -> None:
     held_back = site.folder / "later"
     held_back.mkdir()
     for path in site.night.glob("dark_*"):
@@ -217,7 +213,8 @@ def test_an_owner_given_in_the_shell_survives_the_loss_of_the_database(copied: S
     with copied.store() as store:
         store.database["objects"].update_one({"_id": name}, {"$set": {"science_program.program_PI": "asteroids"}})
     copied.run()
-    shutil.rmtree(copied.layout.root / ".db")
+    with copied.store() as store:
+        store.database.client.drop_database(store.database.name)
     copied.run()
     with copied.store() as store:
         assert store.observations.find(name)["science_program"]["program_PI"] == "asteroids"
@@ -257,8 +254,7 @@ def test_a_long_dead_lease_is_taken_over(copied: Site) -> None:
     copied.run()
 
 
-def test_a_deleted_master_of_a_night_without_science_is_made_again(new_site: Callable, raw_night: Path) -> None:
-    site = new_site(raw_night)
+def test_a_deleted_master_of_a_night_without_science_is_made_again(site: Site) -> None:
     for path in site.night.iterdir():
         if not path.name.startswith(("dark_", "flat_")):
             path.unlink()

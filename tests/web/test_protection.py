@@ -12,7 +12,8 @@ from visitors import PASSWORD, Visitor
 
 from obsarchive.errors import ConfigError
 from obsarchive.store import Store
-from obsarchive.web import ROOT, create_app
+from obsarchive.web import create_app
+from obsarchive.web.app import ROOT
 from obsarchive.web.framework.security import secret_key
 
 KEY = "0123456789abcdef" * 4

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from obsarchive.database.embedded_mongod import Server
-from obsarchive.web import ROOT
+from obsarchive.web.app import ROOT
 
 SCRIPT = ROOT / "server_data_archive.py"
 
