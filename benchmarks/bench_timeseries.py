@@ -51,8 +51,8 @@ def whole_dataset(frames: int) -> None:
             outcome = Reduction(dataset, cluster.each, cache=Path(folder)).reduce()
             seconds = time.perf_counter() - start
     if outcome.state != "done":
-        raise SystemExit(outcome.reason)
-    stars = outcome.facts["n_stars"]
+        raise SystemExit(outcome.message)
+    stars = outcome.record["n_stars"]
     print(f"dataset of {frames} frames, 2048 x 2048, {stars} stars, two workers: {seconds:.1f} s,")
     print(f"  {seconds / frames:.2f} s a frame (goal {GOAL_S} s; the published package: {PUBLISHED_S:.0f} s)")
 

@@ -32,7 +32,7 @@ def measured(seed: int) -> list[float]:
         frames = demo_field.write_dataset(folder, field, FRAMES)
         outcome = Reduction(folder, here, cache=Path(root)).reduce()
         if outcome.state != "done":
-            raise SystemExit(outcome.reason)
+            raise SystemExit(outcome.message)
         series, _ = reopened(folder)
         plates = [read_sidecar(folder / SIDECARS / f"{info.stem}.wcs") for info in series.infos]
     truth_xy = np.stack(project(*field.sky, field.centre), axis=1)

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 from astropy.io import fits
-from numpy.typing import NDArray
 
 from obsarchive.errors import Unprocessable
 from obsarchive.figures.astrometry import plate_solution
 from obsarchive.io import fits_products
 from obsarchive.io.wcs_headers import plate_cards
 from obsarchive.pipeline import Pipeline, Workspace, step
-from obsarchive.remote import star_catalogs
+from obsarchive.remote import gaia, star_catalogs
 from obsarchive.remote.star_catalogs import Catalog
+from obsarchive.science.arrays import Float64Array, FloatArray
 from obsarchive.science.astrometry.plate_solution import PlateSolution, project
 from obsarchive.science.astrometry.star_matching import Match, Uncertainty, match_stars
 from obsarchive.science.astrometry.times import julian_year, mjd_of
@@ -25,9 +25,13 @@ from pipelines.shared.product_headers import pointing_wcs
 
 log = logging.getLogger(__name__)
 
+SkyPositions = tuple[Float64Array, Float64Array]
+"""Right ascension and declination (n,) [deg]."""
+
 EDGE_FWHM = 1.0
+"""Sources nearer to an edge, in units of their FWHM, are cut off by it."""
 LEAST_SNR = 5.0
-"""Of the peak: the noise of drizzled images is correlated, and makes faint sources."""
+"""Of a source's peak: the noise of drizzled images is correlated and would pass for faint sources."""
 
 
 @dataclass(frozen=True)
@@ -64,36 +68,41 @@ class Astrometry(Pipeline):
         settings=SolveSettings,
     )
     def solve(self, work: Workspace) -> dict[str, Any]:
-        """Match the stars of the best image with a catalogue; no solution is a result, too."""
+        """Match the stars of the best image with a catalogue; no solution is a valid result."""
         settings: SolveSettings = work.settings
         image, header = fits_products.read_fits(work.source())
         guess = _guess(work, header, image.shape)
         sources = _stars(image)
         half_deg = guess.scale_arcsec * float(np.hypot(*image.shape)) / 2 / 3600
         catalog = _catalog(work, guess.centre, half_deg + settings.pointing_arcsec / 3600)
-        place = catalog.at(julian_year(mjd_of(work.observation.date_utc)))
+        radec = catalog.at(julian_year(mjd_of(work.observation.date_utc)))
         uncertainty = Uncertainty(
             settings.pointing_arcsec, settings.scale_error, settings.rotation_deg, settings.match_arcsec
         )
-        found = match_stars((sources.y, sources.x), place, guess, uncertainty, settings.order)
-        work.publish("{id}_matches.csv", _table(found, sources, place).encode())
-        work.publish("{id}_astrometry.png", _plot(work, image, sources, place, found))
-        facts: dict[str, Any] = {"solved": found is not None, "n_sources": len(sources), "n_catalogue": len(catalog)}
-        facts |= {"catalogue": catalog.origin, "image": work.source_name}
+        found = match_stars((sources.y, sources.x), radec, guess, uncertainty, settings.order)
+        work.publish("{id}_matches.csv", _table(found, sources, radec).encode())
+        work.publish("{id}_astrometry.png", _plot(work, image, sources, radec, found))
+        results: dict[str, Any] = {
+            "solved": found is not None,
+            "n_sources": len(sources),
+            "n_catalogue": len(catalog),
+            "catalogue": catalog.origin,
+            "image": work.source_name,
+        }
         if found is None:
-            words = f"no solution: {len(sources)} sources and {len(catalog)} stars of {catalog.origin} do not agree"
-            return {**facts, "reason": words}
+            reason = f"no solution: {len(sources)} sources and {len(catalog)} stars of {catalog.origin} do not agree"
+            return {**results, "reason": reason}
         cards = _cards(found)
         full = header.copy()
         _without_wcs(full)
         full.update(cards)
         work.publish_fits("{id}_wcs.fits", image, full)
         amended = _amend(work, cards, header, image.shape)
-        return {**facts, **_measured(found, guess), "amended": amended}
+        return {**results, **_measured(found, guess), "amended": amended}
 
 
 def _guess(work: Workspace, header: fits.Header, shape: tuple[int, ...]) -> PlateSolution:
-    """Plate solution that the telescope claims; not that of the header, where an earlier solution may stand."""
+    """Plate solution of the telescope's pointing; not that of the header, which may hold an earlier solution."""
     middle = (shape[0] - 1) / 2, (shape[1] - 1) / 2
     claimed = pointing_wcs(work, middle, float(header["PIXSCALE"]))
     if not claimed:
@@ -105,7 +114,7 @@ def _guess(work: Workspace, header: fits.Header, shape: tuple[int, ...]) -> Plat
     return PlateSolution((claimed["CRVAL1"], claimed["CRVAL2"]), middle, matrix)
 
 
-def _stars(image: NDArray) -> Sources:
+def _stars(image: FloatArray) -> Sources:
     """Sources that stand out of the noise, away from the edges."""
     found = detect(image)
     if not len(found):
@@ -116,14 +125,14 @@ def _stars(image: NDArray) -> Sources:
     return found.chosen(inside & (found.snr >= LEAST_SNR))
 
 
-def _catalog(work: Workspace, place: tuple[float, float], radius_deg: float) -> Catalog:
+def _catalog(work: Workspace, centre: tuple[float, float], radius_deg: float) -> Catalog:
     settings: SolveSettings = work.settings
     if settings.catalogue:
         path = Path(settings.catalogue)
         found = star_catalogs.read_catalog(path if path.is_absolute() else work.layout.root / path)
-        return found.around(*place, radius_deg)
+        return found.around(*centre, radius_deg)
     if settings.vizier:
-        return star_catalogs.gaia_around(place, radius_deg, settings.vizier, work.task.tmp / "catalogs")
+        return gaia.gaia_around(centre, radius_deg, settings.vizier, work.task.tmp / "catalogs")
     raise Unprocessable(
         "no catalogue: set steps.solve.catalogue of the pipeline astrometry to a file with ra, dec, mag, "
         "or steps.solve.vizier to the address of a VizieR service"
@@ -138,13 +147,13 @@ def _cards(found: Match) -> fits.Header:
 
 
 def _without_wcs(header: fits.Header) -> None:
-    """Remove the old linear terms, and what provenance writes again."""
+    """Remove the linear terms of an earlier solution, and what the provenance writes again."""
     for key in ("CDELT1", "CDELT2", "CROTA2", "PC1_1", "PC1_2", "PC2_1", "PC2_2", "EXTEND"):
         header.remove(key, ignore_missing=True)
 
 
 def _amend(work: Workspace, cards: fits.Header, header: fits.Header, shape: tuple[int, ...]) -> list[str]:
-    """Give the solution to the image itself and to the others of its pipeline on the same pixels."""
+    """Write the solution into the header of the image, and of its pipeline's other products on the same pixels."""
     pipeline, _, _ = work.source_name.partition("/")
     folder = work.source().parent
     amended = []
@@ -173,7 +182,7 @@ def _measured(found: Match, guess: PlateSolution) -> dict[str, Any]:
     }
 
 
-def _table(found: Match | None, sources: Sources, place: tuple[NDArray, NDArray]) -> str:
+def _table(found: Match | None, sources: Sources, radec: SkyPositions) -> str:
     lines = ["x_px,y_px,flux_adu,snr,fwhm_px,ra_deg,dec_deg,catalogue_ra_deg,catalogue_dec_deg,east_mas,north_mas"]
     if found is None:
         return lines[0] + "\n"
@@ -188,25 +197,23 @@ def _table(found: Match | None, sources: Sources, place: tuple[NDArray, NDArray]
             k = matched[i]
             j = found.catalog[k]
             east, north = 1000 * found.residuals_arcsec[k]
-            rest = f"{place[0][j]:.7f},{place[1][j]:.7f},{east:.1f},{north:.1f}"
+            rest = f"{radec[0][j]:.7f},{radec[1][j]:.7f},{east:.1f},{north:.1f}"
         lines.append(f"{start},{ra[i]:.7f},{dec[i]:.7f},{rest}")
     return "\n".join(lines) + "\n"
 
 
-def _plot(
-    work: Workspace, image: NDArray, sources: Sources, place: tuple[NDArray, NDArray], found: Match | None
-) -> bytes:
+def _plot(work: Workspace, image: FloatArray, sources: Sources, radec: SkyPositions, found: Match | None) -> bytes:
     marks = {"sources": (sources.y, sources.x)}
     if found is None:
         return plate_solution(image, marks, np.empty((0, 2)), None, labels_of(work))
-    y, x = _pixels(found.solution, place)
+    y, x = _pixels(found.solution, radec)
     inside = (y > 0) & (y < image.shape[0]) & (x > 0) & (x < image.shape[1])
     marks |= {"catalogue": (y[inside], x[inside]), "matched": (sources.y[found.stars], sources.x[found.stars])}
     return plate_solution(image, marks, found.residuals_arcsec, found.rms_arcsec, labels_of(work))
 
 
-def _pixels(solution: PlateSolution, place: tuple[NDArray, NDArray]) -> tuple[NDArray, NDArray]:
+def _pixels(solution: PlateSolution, radec: SkyPositions) -> tuple[Float64Array, Float64Array]:
     """Pixels (y, x) of positions on the sky, without distortion: good enough for a plot."""
-    standard = np.stack(project(*place, solution.centre))
+    standard = np.stack(project(*radec, solution.centre))
     u, v = np.linalg.solve(solution.matrix, np.nan_to_num(standard, nan=1e9))
     return v + solution.reference[0], u + solution.reference[1]

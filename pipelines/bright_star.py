@@ -13,11 +13,19 @@ import numpy as np
 from obsarchive.errors import Unprocessable
 from obsarchive.figures.plot_style import frame_quality
 from obsarchive.pipeline import Pipeline, Workspace, step
+from obsarchive.science.arrays import Float64Array
 from obsarchive.science.registration.frame_ranking import FrameMeasure, FrameRanking, GuideStar, classify, rank_frames
-from pipelines.shared.calibrator import calibrator
-from pipelines.shared.lucky_sequence import PIXFRACS, SCALE, LuckySequence
+from pipelines.shared.frame_sequence import SCALE
+from pipelines.shared.lucky_sequence import LuckySequence
 from pipelines.shared.preview_step import PREVIEWS, PreviewSettings, labels_of, publish_previews
-from pipelines.shared.product_headers import product_header, reasons_counted, reasons_listed
+from pipelines.shared.product_headers import (
+    frame_table,
+    product_header,
+    read_frame_table,
+    reasons_listed,
+    reasons_text,
+    stack_position,
+)
 from pipelines.shared.psf_subtraction_step import SUBTRACTION, SubtractionSettings, subtract_and_publish
 from pipelines.shared.strehl_step import STREHL, measure_and_publish
 
@@ -52,98 +60,81 @@ class BrightStar(Pipeline):
 
     @step(makes=["100p.fits", "20p.fits", "frames.txt"])
     def reduce(self, work: Workspace) -> dict[str, Any]:
-        """Rank the frames by the guide star; stack the best fifth and all good ones."""
+        """Rank the frames by the peak of the guide star; stack the best ones, and all good ones."""
         with work.frames() as frames:
-            masters = calibrator(work, frames.shape)
-            sequence = LuckySequence(work, frames, masters, self.settings.window_arcsec, self.settings.core_px)
+            sequence = LuckySequence(work, frames, self.settings.window_arcsec, self.settings.core_px)
             star, measures, origins = sequence.measure()
             ranking = rank_frames(measures, origins, saturation=sequence.saturation)
             verdict = classify(ranking)
             if verdict in ("zero_flux", "failed"):
                 raise _classified(verdict, ranking)
             best, every = sequence.stack(ranking, self.settings.best_fraction)
-        work.publish("frames.txt", _table(ranking, measures, origins).encode())
+        work.publish("frames.txt", _table(ranking, measures, origins))
         for name, stack in (("20p.fits", best), ("100p.fits", every)):
             header = product_header(work, (stack.scale, stack.shape), ranking.reference)
             header["NCOMBINE"] = (stack.n_frames, "frames stacked")
             header["PIXFRAC"] = (stack.pixfrac, "side of the drizzled drops [raw pixel]")
-            work.publish_fits(name, stack.image(), header, masters.masters)
+            work.publish_fits(name, stack.image(), header, sequence.calibrator.masters)
         return {
             "classified_as": verdict,
             **_summary(ranking, star),
             "best_frames": best.n_frames,
             "pixfrac": every.pixfrac,
-            "calibration": masters.text,
+            "calibration": sequence.calibrator.text,
         }
 
     @step(makes=STREHL, after=["reduce"])
     def strehl(self, work: Workspace) -> dict[str, Any]:
-        """Strehl ratio of 100p: its peak over that of the telescope's perfect PSF."""
-        return measure_and_publish(work, "100p.fits", SCALE, work.results("reduce").get("pixfrac", PIXFRACS[0]))
+        """Measure the Strehl ratio of 100p: its peak over that of the telescope's diffraction-limited PSF."""
+        return measure_and_publish(work, "100p.fits", SCALE)
 
-    @step(
-        makes=SUBTRACTION,
-        after=["reduce"],
-        follows=["strehl"],
-        uses=["library"],
-        settings=StackSettings,
-    )
+    @step(makes=SUBTRACTION, after=["reduce"], follows=["strehl"], uses=["library"], settings=StackSettings)
     def pca(self, work: Workspace) -> dict[str, Any]:
-        """Subtract the star with the help of the PSF library, and say how faint a companion could be seen."""
+        """Subtract the star with the help of the PSF library, and measure the contrast curve."""
         stack = work.settings.stack
         return subtract_and_publish(work, f"{stack}.fits", stack)
 
-    @step(
-        makes=[*PREVIEWS, "preview/{id}_quality.png"],
-        after=["reduce"],
-        follows=["strehl"],
-        settings=PreviewSettings,
-    )
+    @step(makes=[*PREVIEWS, "preview/{id}_quality.png"], after=["reduce"], follows=["strehl"], settings=PreviewSettings)
     def preview(self, work: Workspace) -> dict[str, Any]:
-        """Pictures of 100p for people, and how the frames were chosen."""
+        """Make previews of 100p, and a plot of how the frames were chosen."""
         work.publish("preview/{id}_quality.png", _quality_plot(work, self.settings.best_fraction))
         return publish_previews(work, "100p.fits", SCALE)
 
 
 def _classified(verdict: str, ranking: FrameRanking) -> Unprocessable:
-    reasons = ", ".join(f"{count} {reason}" for reason, count in reasons_counted(ranking.reasons).items())
     words = {"zero_flux": "no star in any frame", "failed": "too few usable frames"}
-    return Unprocessable(f"{words[verdict]} of {len(ranking.kept)}: {reasons}", verdict)
+    return Unprocessable(f"{words[verdict]} of {len(ranking.kept)}: {reasons_text(ranking.reasons)}", verdict)
 
 
 def _summary(ranking: FrameRanking, star: GuideStar) -> dict[str, Any]:
     return {
         **reasons_listed(ranking.reasons),
         "guide_star": {"y": ranking.reference[0], "x": ranking.reference[1], "snr": star.snr, "size_px": star.scale_px},
-        "lock_position": list(SCALE * (np.array(ranking.reference) + 0.5) - 0.5),
+        "lock_position": list(stack_position(ranking.reference, SCALE)),
         "frame_snr": float(np.median(ranking.snr[ranking.kept])),
         "shift_rms_px": float(np.sqrt(np.mean(ranking.shifts[ranking.kept] ** 2))),
     }
 
 
 def _quality_plot(work: Workspace, best_fraction: float) -> bytes:
-    rows = [line.split() for line in work.product("frames.txt").read_text().splitlines() if not line.startswith("#")]
-    rows.sort(key=lambda row: int(row[0]))
+    rows, reasons = read_frame_table(work.product("frames.txt").read_text())
     quality = np.array([float(row[1]) for row in rows])
-    reasons = ["" if row[-1] == "-" else row[-1].partition(":")[0] for row in rows]
     return frame_quality(quality, reasons, labels_of(work), selected_fraction=best_fraction)
 
 
-def _table(ranking: FrameRanking, measures: list[FrameMeasure], origins: np.ndarray) -> str:
-    """Frames, best first, then those left out: the numbers that people look at."""
-    lines = [
-        "# Frames in the order of their quality; those left out follow, with the reason.",
-        "# quality: peak of the guide star [ADU]; x, y: its position in the raw frame, 0-based [pixel];",
-        "# snr: of its core; flux, background: [ADU], [ADU/pixel].",
-        "# frame      quality        snr           flux          x          y   background  left_out",
+def _table(ranking: FrameRanking, measures: list[FrameMeasure], origins: Float64Array) -> bytes:
+    """Measurements of the frames, best first, then the rejected ones."""
+    comments = [
+        "Frames in the order of their quality; those left out follow, with the reason.",
+        "quality: peak of the guide star [ADU]; x, y: its position in the raw frame, 0-based [pixel];",
+        "snr: of its core; flux, background: [ADU], [ADU/pixel].",
+        "frame      quality        snr           flux          x          y   background  left_out",
     ]
-    left_out = np.flatnonzero(~ranking.kept)
-    for i in [*ranking.order.tolist(), *left_out.tolist()]:
+
+    def columns(i: int) -> str:
         m = measures[i]
         y, x = origins[i] + (m.y, m.x)
-        reason = ranking.reasons[i].replace(" ", "_") or "-"
-        lines.append(
-            f"{i:7d} {ranking.quality[i]:12.3f} {m.snr:10.2f} {m.flux:14.1f} {x:10.3f} {y:10.3f}"
-            f" {m.background:12.3f}  {reason}"
-        )
-    return "\n".join(lines) + "\n"
+        return f"{ranking.quality[i]:12.3f} {m.snr:10.2f} {m.flux:14.1f} {x:10.3f} {y:10.3f} {m.background:12.3f}"
+
+    order = [*ranking.order.tolist(), *np.flatnonzero(~ranking.kept).tolist()]
+    return frame_table(comments, order, columns, ranking.reasons)

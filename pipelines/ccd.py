@@ -5,7 +5,6 @@ from typing import Any
 
 from obsarchive.pipeline import Pipeline, Workspace, step
 from pipelines.faint_star import classify, shift_plot, summary, table
-from pipelines.shared.calibrator import calibrator
 from pipelines.shared.faint_sequence import FaintSequence
 from pipelines.shared.preview_step import PREVIEWS, PreviewSettings, publish_previews
 from pipelines.shared.product_headers import product_header
@@ -24,7 +23,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class FieldPreviewSettings(PreviewSettings):
-    """Settings of the pictures of a field."""
+    """Settings of the previews of a field."""
 
     crop_arcsec: float = field(default=120.0, metadata={"help": "side of the cropped preview, its middle [arcsec]"})
 
@@ -37,25 +36,20 @@ class CcdStack(Pipeline):
 
     @step(makes=["{id}_stack.fits", "shifts.txt"])
     def stack(self, work: Workspace) -> dict[str, Any]:
-        """Register the exposures on the brightest star and add them, cosmic rays removed."""
+        """Register the exposures on the brightest star, remove cosmic rays and average."""
         with work.frames() as frames:
-            masters = calibrator(work, frames.shape)
-            sequence = FaintSequence(work, frames, masters, self.settings.window_arcsec)
+            sequence = FaintSequence(work, frames, self.settings.window_arcsec)
             found = sequence.register()
             classify(found)
             stack, _, hits = sequence.stack(found, SCALE)
         header = product_header(work, (SCALE, stack.shape))
         header["NCOMBINE"] = (stack.n_frames, "exposures added")
-        work.publish_fits("{id}_stack.fits", stack.image(), header, masters.masters)
-        work.publish("shifts.txt", table(found).encode())
-        return {**summary(found, SCALE), "cosmic_ray_pixels": hits, "calibration": masters.text}
+        work.publish_fits("{id}_stack.fits", stack.image(), header, sequence.calibrator.masters)
+        work.publish("shifts.txt", table(found))
+        return {**summary(found, SCALE), "cosmic_ray_pixels": hits, "calibration": sequence.calibrator.text}
 
-    @step(
-        makes=[*PREVIEWS, "preview/{id}_shifts.png"],
-        after=["stack"],
-        settings=FieldPreviewSettings,
-    )
+    @step(makes=[*PREVIEWS, "preview/{id}_shifts.png"], after=["stack"], settings=FieldPreviewSettings)
     def preview(self, work: Workspace) -> dict[str, Any]:
-        """Pictures of the stack for people, and how the exposures lie on each other."""
+        """Make previews of the stack, and a plot of how the exposures lie on each other."""
         work.publish("preview/{id}_shifts.png", shift_plot(work))
         return publish_previews(work, "{id}_stack.fits", SCALE)

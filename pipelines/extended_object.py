@@ -5,26 +5,34 @@ see :mod:`obsarchive.science.imaging.deconvolution`.
 """
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from obsarchive.errors import Unprocessable
 from obsarchive.figures.contrast import side_by_side
 from obsarchive.io.psf_library import PsfLibrary
 from obsarchive.pipeline import Pipeline, Workspace, step
+from obsarchive.science.arrays import FloatArray
 from obsarchive.science.imaging.cosmics import coincident_mask
 from obsarchive.science.imaging.deconvolution import deconvolve, predicted_best
 from obsarchive.science.imaging.drizzle import Drizzle
 from obsarchive.science.imaging.extended_source import sky_below
-from obsarchive.science.psf.model import alternative_turbulence, diffraction_limited_psf, drizzled_response, model_psf
-from pipelines.shared.calibrator import calibrator
+from obsarchive.science.psf.model import alternative_turbulence, diffraction_limited_psf, model_psf
 from pipelines.shared.extended_sequence import DiscSequence, Registered
-from pipelines.shared.lucky_sequence import PIXFRACS, SCALE
+from pipelines.shared.frame_sequence import SCALE
 from pipelines.shared.preview_step import PREVIEWS, PreviewSettings, labels_of, publish_previews
-from pipelines.shared.product_headers import product_header, reasons_counted, reasons_listed, require_optics
+from pipelines.shared.product_headers import (
+    frame_table,
+    product_header,
+    reasons_listed,
+    reasons_text,
+    require_optics,
+    stack_position,
+)
+from pipelines.shared.strehl_step import stack_response
 
 MAX_CANDIDATES = 4
 """Stars of the library that are tried, the nearest in time."""
@@ -57,21 +65,20 @@ class ExtendedObject(Pipeline):
 
     @step(makes=["{id}_registered.fits", "frames.txt"])
     def reduce(self, work: Workspace) -> dict[str, Any]:
-        """Register the frames on the whole object and add the sharpest, in two halves."""
+        """Register the frames on the whole object and average the sharpest, in two halves."""
         with work.frames() as frames:
-            masters = calibrator(work, frames.shape)
-            sequence = DiscSequence(work, frames, masters)
+            sequence = DiscSequence(work, frames)
             found = sequence.register()
             chosen = _chosen(found, self.settings.best_fraction)
             first, second = sequence.stacks(found, chosen)
-        images, hits = _clean_halves(first, second)
-        image = np.average(images, axis=0, weights=[n for n in (first.n_frames, second.n_frames) if n])
+        halves, hits = _clean_halves(first, second)
+        mean = np.average(halves, axis=0, weights=[n for n in (first.n_frames, second.n_frames) if n])
         header = product_header(work, (SCALE, frames.shape), found.box.centre)
         header["NCOMBINE"] = (len(chosen), "frames added")
         header["PIXFRAC"] = (first.pixfrac, "side of the drizzled drops [raw pixel]")
-        halves = {f"HALF{i}": half for i, half in enumerate(images, start=1)}
-        work.publish_fits("{id}_registered.fits", {"": image.astype(np.float32), **halves}, header, masters.masters)
-        work.publish("frames.txt", _table(found).encode())
+        images = {"": mean.astype(np.float32), **{f"HALF{i}": half for i, half in enumerate(halves, start=1)}}
+        work.publish_fits("{id}_registered.fits", images, header, sequence.calibrator.masters)
+        work.publish("frames.txt", _table(found))
         return {
             "classified_as": "high_flux",
             **reasons_listed(found.reasons),
@@ -79,16 +86,16 @@ class ExtendedObject(Pipeline):
             "guide_star": {"y": found.box.centre[0], "x": found.box.centre[1], "size_px": max(found.box.shape) / 8},
             "object_centre": list(found.box.centre),
             "object_px": list(found.box.shape),
-            "lock_position": list(SCALE * (np.array(found.box.centre) + 0.5) - 0.5),
+            "lock_position": list(stack_position(found.box.centre, SCALE)),
             "shift_rms_px": float(np.sqrt(np.mean(found.shifts[found.kept] ** 2))),
             "pixfrac": first.pixfrac,
             "cosmic_ray_pixels": hits,
-            "calibration": masters.text,
+            "calibration": sequence.calibrator.text,
         }
 
     @step(makes=["{id}_deconvolved.fits"], after=["reduce"], uses=["library"])
     def deconvolve(self, work: Workspace) -> dict[str, Any]:
-        """Deconvolve with the PSF that predicts the data best: of a star near in time, else a model."""
+        """Deconvolve with the PSF that predicts the data best: of a star observed near in time, else a model."""
         halves, sky = _halves(work)
         psf, origin = _best_psf(work, halves, work.telescope.plate_scale_arcsec / SCALE)
         work.progress(0.6, "deconvolving")
@@ -108,13 +115,9 @@ class ExtendedObject(Pipeline):
             "lacks_references": "" if f"_{night}_" in origin else "own night",
         }
 
-    @step(
-        makes=[*PREVIEWS, "preview/{id}_comparison.png"],
-        after=["deconvolve"],
-        settings=PreviewSettings,
-    )
+    @step(makes=[*PREVIEWS, "preview/{id}_comparison.png"], after=["deconvolve"], settings=PreviewSettings)
     def preview(self, work: Workspace) -> dict[str, Any]:
-        """Pictures of the deconvolved image for people, and beside the registered mean."""
+        """Make previews of the deconvolved image, and show it beside the registered mean."""
         sharp, header = work.read("{id}_deconvolved.fits")
         mean, _ = work.read("{id}_registered.fits")
         box = _object_part(work, mean.shape)
@@ -128,21 +131,21 @@ def _chosen(found: Registered, best_fraction: float) -> list[int]:
     """Numbers of the sharpest good frames; rejects a sequence without any."""
     kept = np.flatnonzero(found.kept)
     if not kept.size:
-        counted = ", ".join(f"{count} {kind}" for kind, count in reasons_counted(found.reasons).items())
-        raise Unprocessable(f"no usable frame of {len(found.reasons)}: {counted}", "failed")
+        raise Unprocessable(f"no usable frame of {len(found.reasons)}: {reasons_text(found.reasons)}", "failed")
     order = kept[np.argsort(-found.sharpness[kept], kind="stable")]
-    return order[: max(2, round(best_fraction * len(order)))].tolist()
+    chosen: list[int] = order[: max(2, round(best_fraction * len(order)))].tolist()
+    return chosen
 
 
-def _clean_halves(first: Drizzle, second: Drizzle) -> tuple[list[NDArray], int]:
-    """Images of the two halves without cosmic rays, which are in one of them only, and how many pixels those hit."""
+def _clean_halves(first: Drizzle, second: Drizzle) -> tuple[list[FloatArray], int]:
+    """Images of the two halves without cosmic rays, and the number of pixels hit: a cosmic ray is in one half only."""
     if not second.n_frames:
         return [first.image()], 0
     one, other, hits = coincident_mask(first.image(), second.image())
     return [one, other], hits
 
 
-def _halves(work: Workspace) -> tuple[tuple[NDArray, NDArray], float]:
+def _halves(work: Workspace) -> tuple[tuple[FloatArray, FloatArray], float]:
     """Two means of the frames without sky, and the sky."""
     mean, header = work.read("{id}_registered.fits")
     if header["NCOMBINE"] < 2:
@@ -156,12 +159,12 @@ def _raw_shape(shape: tuple[int, ...]) -> tuple[int, int]:
     return shape[0] // SCALE, shape[1] // SCALE
 
 
-def _best_psf(work: Workspace, halves: tuple[NDArray, NDArray], pixel_arcsec: float) -> tuple[NDArray, str]:
+def _best_psf(work: Workspace, halves: tuple[FloatArray, FloatArray], pixel_arcsec: float) -> tuple[FloatArray, str]:
     """PSF whose model of one half of the frames predicts the other best, and where it comes from.
 
-    The turbulence was not the same when the star was observed: its strength is looked for, too.
+    The turbulence was not the same when the star was observed, so that its strength is fitted, too.
     """
-    response = drizzled_response(SCALE, work.results("reduce").get("pixfrac", PIXFRACS[0]))
+    response = stack_response(work, SCALE)
     stars = _library_psfs(work, pixel_arcsec)
     if not stars:
         return _best_of(work, halves, _models(work, pixel_arcsec, response))
@@ -173,9 +176,9 @@ def _best_psf(work: Workspace, halves: tuple[NDArray, NDArray], pixel_arcsec: fl
 
 
 def _best_of(
-    work: Workspace, halves: tuple[NDArray, NDArray], candidates: list[tuple[NDArray, str]]
-) -> tuple[NDArray, str]:
-    """PSF that predicts best; of several that are as good, the one that blurs most explains the data most simply."""
+    work: Workspace, halves: tuple[FloatArray, FloatArray], candidates: Sequence[tuple[FloatArray, str]]
+) -> tuple[FloatArray, str]:
+    """PSF that predicts best; of several that are as good, the widest: it explains the data most simply."""
     middle = _object_part(work, halves[0].shape, MAX_TRIED_PX)
     parts = [half[middle] for half in halves]
     misfits = []
@@ -183,17 +186,17 @@ def _best_of(
         work.progress(0.5 * number / len(candidates), f"trying the PSF of {name}")
         misfits.append(predicted_best(parts[0], parts[1], psf)[1])
     as_good = [item for item, misfit in zip(candidates, misfits, strict=True) if misfit <= AS_GOOD * min(misfits)]
-    return max(as_good, key=lambda item: _blur(item[0]))
+    return max(as_good, key=lambda item: _effective_area(item[0]))
 
 
-def _blur(psf: NDArray) -> float:
-    """Area over which a PSF spreads its light [pixel]."""
+def _effective_area(psf: FloatArray) -> float:
+    """Effective area of a PSF: squared flux over the sum of squares [pixel]."""
     clean = np.maximum(np.nan_to_num(psf), 0)
     return float(clean.sum() ** 2 / np.sum(clean**2))
 
 
-def _library_psfs(work: Workspace, pixel_arcsec: float) -> list[tuple[NDArray, str]]:
-    """Stars of the library near in time: only those of the own night, if there are any."""
+def _library_psfs(work: Workspace, pixel_arcsec: float) -> list[tuple[FloatArray, str]]:
+    """Stars of the library near in time: only those of the same night, if there are any."""
     observation = work.observation
     library = PsfLibrary.read(work.layout.psf_library).select(
         telescope=str(observation.document.get("telescope") or ""),
@@ -208,7 +211,7 @@ def _library_psfs(work: Workspace, pixel_arcsec: float) -> list[tuple[NDArray, s
     return [(stamp, entry.observation) for stamp, entry in zip(chosen.stamps, chosen.entries, strict=True)]
 
 
-def _models(work: Workspace, pixel_arcsec: float, response: tuple[float, ...]) -> list[tuple[NDArray, str]]:
+def _models(work: Workspace, pixel_arcsec: float, response: tuple[float, ...]) -> list[tuple[FloatArray, str]]:
     """PSFs of several Strehl ratios: the telescope's core on a halo of the seeing."""
     optics = require_optics(work)
     seeing = work.observation.number("seeing.nearest_arcsec") or work.observation.number("seeing.median_arcsec")
@@ -227,17 +230,17 @@ def _object_part(work: Workspace, shape: tuple[int, ...], most_px: float = np.in
     return spans[0], spans[1]
 
 
-def _table(found: Registered) -> str:
-    """Frames, sharpest first, then those left out."""
-    lines = [
-        "# Frames in the order of their sharpness; those left out follow, with the reason.",
-        "# dy, dx: shift that moves the frame onto the others [raw pixel]; sharpness: 1 for the usual;",
-        "# light: of the object, 1 for the usual.",
-        "# frame  sharpness      light         dy         dx  left_out",
+def _table(found: Registered) -> bytes:
+    """Shifts of the frames, sharpest first, then the rejected ones."""
+    comments = [
+        "Frames in the order of their sharpness; those left out follow, with the reason.",
+        "dy, dx: shift that moves the frame onto the others [raw pixel]; sharpness: 1 for the usual;",
+        "light: of the object, 1 for the usual.",
+        "frame  sharpness      light         dy         dx  left_out",
     ]
-    order = np.argsort(-np.where(found.kept, found.sharpness, -np.inf), kind="stable")
-    for i in order.tolist():
+
+    def columns(i: int) -> str:
         dy, dx = found.shifts[i]
-        reason = found.reasons[i].replace(" ", "_") or "-"
-        lines.append(f"{i:7d} {found.sharpness[i]:10.4f} {found.light[i]:10.4f} {dy:10.3f} {dx:10.3f}  {reason}")
-    return "\n".join(lines) + "\n"
+        return f"{found.sharpness[i]:10.4f} {found.light[i]:10.4f} {dy:10.3f} {dx:10.3f}"
+
+    return frame_table(comments, found.ranked(found.sharpness), columns, found.reasons)

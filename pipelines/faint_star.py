@@ -1,4 +1,4 @@
-"""Faint-star pipeline: frames are registered on a star too faint for lucky imaging, and added.
+"""Faint-star pipeline: frames are registered on a star too faint for lucky imaging, and averaged.
 
 After the Robo-AO faint-star pipeline (Jensen-Clem et al. 2018, AJ 155, 32): cross-correlation of each frame with the
 mean of all.
@@ -13,17 +13,23 @@ from obsarchive.errors import Unprocessable
 from obsarchive.figures.shifts import frame_shifts
 from obsarchive.pipeline import Pipeline, Workspace, step
 from obsarchive.science.imaging.cosmics import without_cosmic_rays_drizzled
-from pipelines.shared.calibrator import calibrator
-from pipelines.shared.faint_sequence import FEW_FRAMES, FaintSequence, Registered, frames_in_order
-from pipelines.shared.lucky_sequence import PIXFRACS, SCALE
+from pipelines.shared.faint_sequence import FEW_FRAMES, FaintSequence, Registered
+from pipelines.shared.frame_sequence import SCALE
 from pipelines.shared.preview_step import PREVIEWS, PreviewSettings, labels_of, publish_previews
-from pipelines.shared.product_headers import product_header, reasons_counted, reasons_listed
+from pipelines.shared.product_headers import (
+    frame_table,
+    product_header,
+    read_frame_table,
+    reasons_listed,
+    reasons_text,
+    stack_position,
+)
 from pipelines.shared.psf_subtraction_step import SUBTRACTION, SubtractionSettings, subtract_and_publish
 from pipelines.shared.strehl_step import STREHL, measure_and_publish
 
 MIN_KEPT_FRACTION = 0.1
 HIGH_FLUX_SIGNIFICANCE = 150.0
-"""Of the star's light in the median frame: lucky imaging does better on such a star."""
+"""Of the star's flux in the median frame: lucky imaging does better on such a star."""
 
 
 @dataclass(frozen=True)
@@ -36,89 +42,94 @@ class Settings:
 
 
 class FaintStar(Pipeline):
-    """Registered sum of frames in which the star can hardly be seen."""
+    """Registered mean of frames in which the star is barely detected."""
 
     name = "faint_star"
     Settings = Settings
 
     @step(makes=["{id}_summed.fits", "{id}_simple_sum.fits", "shifts.txt"])
     def reduce(self, work: Workspace) -> dict[str, Any]:
-        """Register the frames on their own mean and add the good ones, cosmic rays removed."""
+        """Register the frames on their own mean, average the good ones and remove cosmic rays."""
         with work.frames() as frames:
-            masters = calibrator(work, frames.shape)
-            sequence = FaintSequence(work, frames, masters, self.settings.window_arcsec)
+            sequence = FaintSequence(work, frames, self.settings.window_arcsec)
             found = sequence.register()
             verdict = classify(found)
             stack, simple, hits = sequence.stack(found)
         image = stack.image()
-        if found.kept.sum() > FEW_FRAMES:
+        if found.kept.sum() > FEW_FRAMES:  # the sequence itself has cleaned the frames of shorter ones
             image, hit = without_cosmic_rays_drizzled(image, SCALE)
             hits = int(hit.sum())
-        place = found.star.y, found.star.x
-        header = product_header(work, (stack.scale, stack.shape), place)
+        position = found.star.y, found.star.x
+        header = product_header(work, (stack.scale, stack.shape), position)
         header["NCOMBINE"] = (stack.n_frames, "frames added")
         header["PIXFRAC"] = (stack.pixfrac, "side of the drizzled drops [raw pixel]")
-        work.publish_fits("{id}_summed.fits", image, header, masters.masters)
-        header = product_header(work, (1, stack.shape), place)
+        work.publish_fits("{id}_summed.fits", image, header, sequence.calibrator.masters)
+        header = product_header(work, (1, stack.shape), position)
         header["NCOMBINE"] = (stack.n_frames, "frames added, not registered")
-        work.publish_fits("{id}_simple_sum.fits", simple, header, masters.masters)
-        work.publish("shifts.txt", table(found).encode())
+        work.publish_fits("{id}_simple_sum.fits", simple, header, sequence.calibrator.masters)
+        work.publish("shifts.txt", table(found))
         return {
             "classified_as": verdict,
             **summary(found),
             "pixfrac": stack.pixfrac,
             "cosmic_ray_pixels": hits,
-            "calibration": masters.text,
+            "calibration": sequence.calibrator.text,
         }
 
     @step(makes=STREHL, after=["reduce"])
     def strehl(self, work: Workspace) -> dict[str, Any]:
-        """Strehl ratio of the sum: its peak over that of the telescope's perfect PSF."""
-        pixfrac = work.results("reduce").get("pixfrac", PIXFRACS[0])
-        return measure_and_publish(work, "{id}_summed.fits", SCALE, pixfrac)
+        """Measure the Strehl ratio of the sum: its peak over that of the telescope's diffraction-limited PSF."""
+        return measure_and_publish(work, "{id}_summed.fits", SCALE)
 
-    @step(
-        makes=SUBTRACTION,
-        after=["reduce"],
-        follows=["strehl"],
-        uses=["library"],
-        settings=SubtractionSettings,
-    )
+    @step(makes=SUBTRACTION, after=["reduce"], follows=["strehl"], uses=["library"], settings=SubtractionSettings)
     def pca(self, work: Workspace) -> dict[str, Any]:
-        """Subtract the star with the help of the PSF library, and say how faint a companion could be seen."""
+        """Subtract the star with the help of the PSF library, and measure the contrast curve."""
         return subtract_and_publish(work, "{id}_summed.fits", "100p")
 
-    @step(
-        makes=[*PREVIEWS, "preview/{id}_shifts.png"],
-        after=["reduce"],
-        follows=["strehl"],
-        settings=PreviewSettings,
-    )
+    @step(makes=[*PREVIEWS, "preview/{id}_shifts.png"], after=["reduce"], follows=["strehl"], settings=PreviewSettings)
     def preview(self, work: Workspace) -> dict[str, Any]:
-        """Pictures of the sum for people, and how the star moved."""
+        """Make previews of the sum, and a plot of the image motion."""
         work.publish("preview/{id}_shifts.png", shift_plot(work))
         return publish_previews(work, "{id}_summed.fits", SCALE)
 
 
 def classify(found: Registered) -> str:
-    """Verdict on the data; rejects those without a star or without usable frames."""
+    """Return ``high_flux`` for a star that lucky imaging would serve better, else ``faint``.
+
+    Raises
+    ------
+    Unprocessable
+        There is no star (``zero_flux``), or there are too few usable frames (``failed``).
+    """
     kept, n = int(found.kept.sum()), len(found.reasons)
     if all(reason.startswith("black") for reason in found.reasons):
         raise Unprocessable(f"no star in any of the {n} frames", "zero_flux")
     if kept < max(1, MIN_KEPT_FRACTION * n):
-        counted = ", ".join(f"{count} {kind}" for kind, count in reasons_counted(found.reasons).items())
-        raise Unprocessable(f"too few usable frames of {n}: {counted}", "failed")
+        raise Unprocessable(f"too few usable frames of {n}: {reasons_text(found.reasons)}", "failed")
     return "high_flux" if np.median(found.alignment.significance[found.kept]) >= HIGH_FLUX_SIGNIFICANCE else "faint"
 
 
 def summary(found: Registered, scale: int = SCALE) -> dict[str, Any]:
-    """What is kept of a registration: frames left out, the star, how it moved."""
+    """Return the results of a registration: rejected frames, guide star, image motion.
+
+    Parameters
+    ----------
+    found : Registered
+        Registration of the frames.
+    scale : int
+        Pixels of the stack per raw pixel along each axis.
+
+    Returns
+    -------
+    dict
+        Part of the results of the step.
+    """
     kept, star = found.kept, found.star
     relative = found.shifts[kept] - np.median(found.shifts[kept], axis=0)
     return {
         **reasons_listed(found.reasons),
         "guide_star": {"y": star.y, "x": star.x, "snr": star.snr, "size_px": star.scale_px},
-        "lock_position": list(scale * (np.array([star.y, star.x]) + 0.5) - 0.5),
+        "lock_position": list(stack_position((star.y, star.x), scale)),
         "shift_rms_px": float(np.sqrt(np.mean(relative**2))),
         "shift_error_px": float(np.median(found.alignment.errors[kept])),
         "correlation": float(np.median(found.alignment.quality[kept])),
@@ -126,27 +137,24 @@ def summary(found: Registered, scale: int = SCALE) -> dict[str, Any]:
 
 
 def shift_plot(work: Workspace) -> bytes:
-    """Plot of ``shifts.txt``."""
-    rows = [line.split() for line in work.product("shifts.txt").read_text().splitlines() if not line.startswith("#")]
-    rows.sort(key=lambda row: int(row[0]))
+    """Return the plot of ``shifts.txt``, a PNG."""
+    rows, reasons = read_frame_table(work.product("shifts.txt").read_text())
     numbers = np.array([row[1:4] for row in rows], float)
-    reasons = ["" if row[-1] == "-" else row[-1].partition(":")[0] for row in rows]
     return frame_shifts(numbers[:, :2], numbers[:, 2], reasons, work.telescope.plate_scale_arcsec, labels_of(work))
 
 
-def table(found: Registered) -> str:
-    """Frames, best first, then those left out: the numbers that people look at."""
-    lines = [
-        "# Frames in the order of their quality; those left out follow, with the reason.",
-        "# dy, dx: shift that moves the frame onto the others [raw pixel]; error: of either of them [raw pixel];",
-        "# quality: correlation with the mean of all frames; light: of the star, 1 for the usual amount.",
-        "# frame         dy         dx      error    quality      light  left_out",
+def table(found: Registered) -> bytes:
+    """Return the shifts of the frames as text, best first, then the rejected ones."""
+    comments = [
+        "Frames in the order of their quality; those left out follow, with the reason.",
+        "dy, dx: shift that moves the frame onto the others [raw pixel]; error: of either of them [raw pixel];",
+        "quality: correlation with the mean of all frames; light: of the star, 1 for the usual amount.",
+        "frame         dy         dx      error    quality      light  left_out",
     ]
     a = found.alignment
-    for i in frames_in_order(found):
+
+    def columns(i: int) -> str:
         dy, dx = found.shifts[i]
-        reason = found.reasons[i].replace(" ", "_") or "-"
-        lines.append(
-            f"{i:7d} {dy:10.3f} {dx:10.3f} {a.errors[i]:10.3f} {a.quality[i]:10.4f} {a.amplitude[i]:10.4f}  {reason}"
-        )
-    return "\n".join(lines) + "\n"
+        return f"{dy:10.3f} {dx:10.3f} {a.errors[i]:10.3f} {a.quality[i]:10.4f} {a.amplitude[i]:10.4f}"
+
+    return frame_table(comments, found.ranked(a.quality), columns, found.reasons)

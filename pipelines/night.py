@@ -1,7 +1,7 @@
 """Pipelines of a whole night: master darks and flats."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,19 @@ from obsarchive.errors import BadRawData, Unprocessable
 from obsarchive.io import fits_products
 from obsarchive.io.raw_frames import Frames, signature
 from obsarchive.pipeline import InputKind, Pipeline, Workspace, step
+from obsarchive.science.arrays import Float32Array, FloatArray
 from obsarchive.science.imaging.calibration import Clip, combine, master_flat
 
 log = logging.getLogger(__name__)
 
 FLAT_DARK_MODE = "0"
+"""Read-out mode of the flats: without electron multiplication."""
 SATURATED_FLAT = 0.9
-"""Flats brighter than this fraction of the full range are left out."""
+"""Flats brighter than this fraction of the full range are rejected."""
+
+
+Combine = Callable[[Frames], tuple[Float32Array, dict[str, Any]]]
+"""Makes a master of some frames; returns its image and its measured."""
 
 
 class Calibration(Pipeline):
@@ -30,51 +36,52 @@ class Calibration(Pipeline):
 
     @step(makes=["dark_{mode}.fits"], uses=["dark", "other_darks"])
     def darks(self, work: Workspace) -> dict[str, Any]:
-        """Sigma-clipped mean of all frames of all dark files of a mode."""
-        making = _Making(work, "dark", work.task.calibration.min_darks)
+        """Make the master dark of each mode: the sigma-clipped mean of all frames of its files."""
+        masters = _NightMasters(work, "dark", work.task.calibration.min_darks)
         for mode, files in _by(work, "dark", "mode").items():
-            making.attempt(mode, files, lambda frames: _combine_darks(work, frames))
-        return making.finish()
+            masters.make(mode, files, lambda frames: _combine_darks(work, frames))
+        return masters.finish()
 
     @step(makes=["flat_{filter}.fits"], uses=["flat", "dark", "other_flats"], follows=["darks"])
     def flats(self, work: Workspace) -> dict[str, Any]:
-        """Clipped mean of the flats of a filter, minus the mode-0 dark, each normalised; mean 1."""
-        making = _Making(work, "flat", work.task.calibration.min_flats)
+        """Make the master flat of each filter: the clipped mean of dark-subtracted, normalised flats, with mean 1."""
+        masters = _NightMasters(work, "flat", work.task.calibration.min_flats)
         dark = _dark_of_flats(work)
         for name, files in _by(work, "flat", "filter").items():
             if dark is None:
-                making.short[name] = f"{len(files)} files, but no master dark of mode {FLAT_DARK_MODE} to subtract"
+                masters.short[name] = f"{len(files)} files, but no master dark of mode {FLAT_DARK_MODE} to subtract"
             else:
-                making.attempt(name, files, lambda frames: _combine_flats(frames, dark))
-        return making.finish()
+                masters.make(name, files, lambda frames: _combine_flats(frames, dark))
+        return masters.finish()
 
 
-def _combine_darks(work: Workspace, frames: Frames) -> tuple[np.ndarray, dict[str, Any]]:
+def _combine_darks(work: Workspace, frames: Frames) -> tuple[Float32Array, dict[str, Any]]:
     clip = Clip(sigma=work.task.calibration.sigma)
     master = combine(frames.rows, len(frames), frames.shape, clip=clip)
-    facts = {
+    measured = {
         "frames": len(frames),
         "level_adu": master.level,
         "noise_adu": float(np.nanmedian(master.noise)),
         "used_fraction": master.used_fraction,
     }
-    return master.image, facts
+    return master.image, measured
 
 
-def _combine_flats(frames: Frames, dark: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
+def _combine_flats(frames: Frames, dark: FloatArray) -> tuple[Float32Array, dict[str, Any]]:
     if dark.shape != frames.shape:
         raise Unprocessable(f"flats of shape {frames.shape}, but their master dark has {dark.shape}")
     top = SATURATED_FLAT * (frames.saturation or np.inf)
     master = master_flat(frames.rows, len(frames), frames.shape, dark, saturation=top)
-    facts = {
+    measured = {
         "frames": len(frames),
         "noise_percent": 100 * float(np.nanmedian(master.noise)),
         "used_fraction": master.used_fraction,
     }
-    return master.image, facts
+    return master.image, measured
 
 
 def _by(work: Workspace, kind: InputKind, key: str) -> dict[str, list[Path]]:
+    """Raw files of the night of one kind, grouped by mode or filter."""
     night = work.subject
     groups: dict[str, list[Path]] = {}
     if isinstance(night, Night):
@@ -83,23 +90,24 @@ def _by(work: Workspace, kind: InputKind, key: str) -> dict[str, list[Path]]:
     return dict(sorted(groups.items()))
 
 
-def _dark_of_flats(work: Workspace) -> np.ndarray | None:
+def _dark_of_flats(work: Workspace) -> FloatArray | None:
     path = work.product(f"dark_{FLAT_DARK_MODE}.fits")
     return fits_products.read_fits(path)[0] if path.exists() else None
 
 
-class _Making:
-    """Masters of one kind as they are made, borrowed or given up."""
+class _NightMasters:
+    """Masters of one kind: made from the night's files, or copied from another night, or missing."""
 
     def __init__(self, work: Workspace, kind: InputKind, needed: int) -> None:
         self.work, self.kind, self.needed = work, kind, needed
         self.masters: list[dict[str, Any]] = []
         self.excluded: list[dict[str, str]] = []
         self.short: dict[str, str] = {}
+        # A user may have asked for another night's masters in place of those of this night.
         wanted = work.subject.copies_from if isinstance(work.subject, Night) else ""
         self.copied = {(master.kind, master.key) for master in work.task.masters if master.night == wanted}
 
-    def attempt(self, key: str, files: Iterable[Path], combine_frames: Any) -> None:
+    def make(self, key: str, files: Iterable[Path], combine_frames: Combine) -> None:
         """Make the master of a mode or filter from its readable files, if there are enough and no copy is wanted."""
         if (self.kind, key) in self.copied:
             return
@@ -115,16 +123,16 @@ class _Making:
             return
         with self.work.frames(self.kind, good) as frames:
             try:
-                image, facts = combine_frames(frames)
+                image, measured = combine_frames(frames)
             except Unprocessable as err:
                 self.short[key] = str(err)
                 return
-        log.info("%s %s: %d frames of %d files", self.kind, key, facts["frames"], len(good))
+        log.info("%s %s: %d frames of %d files", self.kind, key, measured["frames"], len(good))
         master = Master(self.kind, key, image.shape, signature(good), "own", self.work.subject.night)
-        self._publish(master, image, facts, good)
+        self._publish(master, image, measured, good)
 
     def _readable(self, files: list[Path]) -> list[Path]:
-        """Files that are whole and agree in shape with most others; the rest is noted with its reason."""
+        """Files that are complete and agree in shape with most others; the others are recorded with the reason."""
         shapes: dict[Path, tuple[int, int]] = {}
         for number, path in enumerate(files):
             self.work.progress(number / len(files), f"reading {path.name}")
@@ -143,13 +151,14 @@ class _Making:
                 self.excluded.append({"file": path.name, "reason": f"frames of {shape}, the others have {usual}"})
         return [path for path, shape in shapes.items() if shape == usual]
 
-    def _publish(self, master: Master, image: np.ndarray, facts: Mapping[str, Any], files: Iterable[Path]) -> None:
+    def _publish(self, master: Master, image: FloatArray, measured: Mapping[str, Any], files: Iterable[Path]) -> None:
         header = {"MASTER": master.label, "ORIGIN": master.origin}
-        header |= {"NCOMBINE": facts["frames"]} if "frames" in facts else {}
+        header |= {"NCOMBINE": measured["frames"]} if "frames" in measured else {}
         self.work.publish_fits(f"{master.label}.fits", image, header, raw_files=files)
-        self.masters.append({**master.to_document(), **facts})
+        self.masters.append({**master.to_document(), **measured})
 
-    def _borrow(self) -> None:
+    def _copy_missing(self) -> None:
+        """Copy the masters of other nights for modes or filters that this night lacks."""
         made = {master["key"] for master in self.masters}
         for other in self.work.task.masters:
             if other.kind == self.kind and other.key not in made:
@@ -157,12 +166,12 @@ class _Making:
                 image, _ = fits_products.read_fits(path)
                 origin = f"copied from {other.night}"
                 log.warning("%s: %s", other.label, origin)
-                borrowed = Master(other.kind, other.key, other.shape, other.signature, origin, self.work.subject.night)
-                self._publish(borrowed, image, {}, ())
+                copy = Master(other.kind, other.key, other.shape, other.signature, origin, self.work.subject.night)
+                self._publish(copy, image, {}, ())
 
     def finish(self) -> dict[str, Any]:
-        """Borrow what is lacking; reject the step when there is nothing at all."""
-        self._borrow()
+        """Copy missing masters of other nights and return the results; reject the step when there is no master."""
+        self._copy_missing()
         short = [{"key": key, "reason": reason} for key, reason in self.short.items()]
         if not self.masters:
             why = "; ".join(f"{item['key']}: {item['reason']}" for item in short) or f"no {self.kind} files"

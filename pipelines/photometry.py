@@ -12,8 +12,9 @@ from obsarchive.figures.time_series import measured_sources
 from obsarchive.io import fits_products
 from obsarchive.io.wcs_headers import plate_of_header
 from obsarchive.pipeline import Pipeline, Workspace, step
-from obsarchive.remote import star_catalogs
+from obsarchive.remote import gaia, star_catalogs
 from obsarchive.remote.star_catalogs import Catalog
+from obsarchive.science.arrays import FloatArray
 from obsarchive.science.astrometry.plate_solution import PlateSolution
 from obsarchive.science.astrometry.times import julian_year, mjd_of
 from obsarchive.science.photometry.aperture import Apertures, Flag, aperture_photometry
@@ -69,7 +70,7 @@ class Photometry(Pipeline):
         settings=PhotometrySettings,
     )
     def measure(self, work: Workspace) -> dict[str, Any]:
-        """Measure every source of the best image; an image without any is a result, too."""
+        """Measure every source of the best image; an image without sources is a valid result."""
         settings: PhotometrySettings = work.settings
         image, header = fits_products.read_fits(work.source())
         sources = detect(image, threshold=settings.detection_snr)
@@ -81,20 +82,30 @@ class Photometry(Pipeline):
         table = _table(sources, apertures, plate, zero_point)
         cards = {"APRADIUS": (radius, "[pixel] of the apertures"), "ZEROPT": (zero_point.value, "[mag] zero point")}
         work.publish_fits("{id}_photometry.fits", {"": None, "SOURCES": table}, cards)
-        places = sources.y, sources.x, radius
-        plot = measured_sources(image, places, (table["mag"], table["mag_error"]), labels_of(work))
+        positions = sources.y, sources.x, radius
+        plot = measured_sources(image, positions, (table["mag"], table["mag_error"]), labels_of(work))
         work.publish("{id}_photometry.png", plot)
         return {
-            **{"image": work.source_name, "n_sources": len(sources), "fwhm_px": fwhm, "aperture_px": radius},
-            **{"sky_adu": _median(apertures.sky), "is_calibrated": zero_point.n_stars > 0},
-            **{"zero_point_mag": zero_point.value, "zero_point_error_mag": zero_point.error},
-            **{"zero_point_scatter_mag": zero_point.scatter, "zero_point_stars": zero_point.n_stars},
-            **{"limit_mag": _limit(image, radius, zero_point), "n_catalogue": n_catalogue, "catalogue": origin},
+            "image": work.source_name,
+            "n_sources": len(sources),
+            "fwhm_px": fwhm,
+            "aperture_px": radius,
+            "sky_adu": _median(apertures.sky),
+            "is_calibrated": zero_point.n_stars > 0,
+            "zero_point_mag": zero_point.value,
+            "zero_point_error_mag": zero_point.error,
+            "zero_point_scatter_mag": zero_point.scatter,
+            "zero_point_stars": zero_point.n_stars,
+            "limit_mag": _limit(image, radius, zero_point),
+            "n_catalogue": n_catalogue,
+            "catalogue": origin,
         }
 
 
-def _measured(image: NDArray, sources: Sources, radius: float, fwhm: float, settings: PhotometrySettings) -> Apertures:
-    """Photometry of all sources; noise is that of the background and, if the gain is known, of the light."""
+def _measured(
+    image: FloatArray, sources: Sources, radius: float, fwhm: float, settings: PhotometrySettings
+) -> Apertures:
+    """Photometry of all sources; noise of the background and, if the gain is known, of the photons."""
     sky, noise = _background(image)
     variance = np.full_like(image, noise**2)
     if settings.gain_e_adu > 0:
@@ -104,8 +115,8 @@ def _measured(image: NDArray, sources: Sources, radius: float, fwhm: float, sett
     return aperture_photometry(image, variance, (sources.y, sources.x), (radius,), (inner, inner + 8.0), saturation)
 
 
-def _background(image: NDArray) -> tuple[float, float]:
-    """Level and noise of the background, by the pixels below its median."""
+def _background(image: FloatArray) -> tuple[float, float]:
+    """Level and noise of the background, from the pixels below the median: sources only add to the others."""
     sky = float(np.nanmedian(image))
     below = image[image < sky]
     return sky, 1.4826 * float(np.median(sky - below)) if below.size else 1.0
@@ -114,7 +125,7 @@ def _background(image: NDArray) -> tuple[float, float]:
 def _calibrated(
     work: Workspace, shape: tuple[int, ...], sources: Sources, apertures: Apertures, plate: PlateSolution | None
 ) -> tuple[ZeroPoint, int, str]:
-    """Zero point by the stars of the catalogue, the number of those in the field, and where they come from."""
+    """Zero point from the stars of the catalogue, the number of those in the field, and the catalogue's name."""
     settings: PhotometrySettings = work.settings
     if plate is None or not (settings.catalogue or settings.vizier) or not len(sources):
         return ZeroPoint(), 0, ""
@@ -124,10 +135,10 @@ def _calibrated(
     if not len(inside):
         return ZeroPoint(), 0, catalog.origin
     reach = max(MATCH_FWHM * float(np.median(sources.fwhm_px)), LEAST_MATCH_PX)
-    found, star = cKDTree(np.stack([y[inside], x[inside]], axis=1)).query(
+    distance, star = cKDTree(np.stack([y[inside], x[inside]], axis=1)).query(
         np.stack([sources.y, sources.x], axis=1), distance_upper_bound=reach
     )
-    matched = np.isfinite(found)
+    matched = np.isfinite(distance)
     magnitude = np.full(len(sources), np.nan)
     magnitude[matched] = catalog.magnitudes_in(work.observation.filter)[inside[star[matched]]]
     mag, error = instrumental_magnitudes(apertures.flux[:, 0], apertures.flux_error[:, 0])
@@ -141,7 +152,7 @@ def _catalog(work: Workspace, plate: PlateSolution, radius_deg: float) -> Catalo
         path = Path(settings.catalogue)
         found = star_catalogs.read_catalog(path if path.is_absolute() else work.layout.root / path)
         return found.around(*plate.centre, radius_deg)
-    return star_catalogs.gaia_around(plate.centre, radius_deg, settings.vizier, work.task.tmp / "catalogs")
+    return gaia.gaia_around(plate.centre, radius_deg, settings.vizier, work.task.tmp / "catalogs")
 
 
 def _table(
@@ -159,12 +170,12 @@ def _table(
     return table
 
 
-def _limit(image: NDArray, radius: float, zero_point: ZeroPoint) -> float:
-    """Magnitude of a star of five sigma in the aperture."""
+def _limit(image: FloatArray, radius: float, zero_point: ZeroPoint) -> float:
+    """Limiting magnitude: a star of five sigma in the aperture."""
     noise = _background(image)[1] * np.sqrt(np.pi) * radius
     return float(zero_point.value - POGSON * np.log(LIMIT_SIGMA * noise)) if noise > 0 else float("nan")
 
 
-def _median(values: NDArray) -> float:
-    known = values[np.isfinite(values)]
-    return float(np.median(known)) if len(known) else float("nan")
+def _median(values: FloatArray) -> float:
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if len(finite) else float("nan")

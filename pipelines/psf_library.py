@@ -14,6 +14,7 @@ from obsarchive.figures.previews import Sky, thumbnail
 from obsarchive.io import fits_products, psf_library
 from obsarchive.io.psf_library import Change, Entry, PsfLibrary
 from obsarchive.pipeline import Pipeline, Workspace, step
+from obsarchive.science.arrays import Float32Array
 from obsarchive.science.psf.contrast import companion_of
 from obsarchive.science.psf.subtraction import STAMP_SIDE, cut_stamp
 
@@ -22,9 +23,9 @@ log = logging.getLogger(__name__)
 STACKS = ("100p", "20p")
 """Stacks of the bright-star pipeline from which references are cut; the first one decides."""
 MAX_OTHERS = 20
-"""Other stars that tell the speckles of a candidate from a companion."""
+"""Other stars with which the speckles of a candidate are subtracted, so that companions show."""
 SHOWN_ARCSEC = 2.0
-"""Side of the picture of a candidate [arcsec]."""
+"""Side of the thumbnail of a candidate [arcsec]."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Settings:
 
 
 class PsfCandidates(Pipeline):
-    """Offers a night's stars to the PSF library."""
+    """Reference stars of a night for the PSF library."""
 
     name = "psflib"
     scope = "night"
@@ -60,26 +61,25 @@ class PsfCandidates(Pipeline):
                 found.append(_Candidate.cut(work, observation, record))
             except Unprocessable as err:
                 log.info("%s is no candidate: %s", observation.id, err)
-        known = PsfLibrary.read(work.layout.psf_library)
+        library = PsfLibrary.read(work.layout.psf_library)
         for number, candidate in enumerate(found):
             work.progress(0.5 + 0.5 * number / len(found), f"looking at {candidate.name}")
-            candidate.reason = candidate.reason or candidate.companion(found, known)
+            candidate.reason = candidate.reason or candidate.companion(found, library)
             candidate.publish(work)
-        with psf_library.changed(work.layout) as library:
-            added = [self._decide(candidate, library) for candidate in found]
-            library.limit(self.settings.per_filter)
-        facts = [{**candidate.to_document(), "added": is_in} for candidate, is_in in zip(found, added, strict=True)]
-        return {"candidates": facts, "good": sum(not candidate.reason for candidate in found)}
+        with psf_library.changed(work.layout) as change:
+            added = [self._decide(candidate, change) for candidate in found]
+            change.limit(self.settings.per_filter)
+        documents = [{**candidate.to_document(), "added": is_in} for candidate, is_in in zip(found, added, strict=True)]
+        return {"candidates": documents, "good": sum(not candidate.reason for candidate in found)}
 
     def _decide(self, candidate: "_Candidate", library: Change) -> bool:
-        """Let a star in, keep its stamps up to date, or put it out; whether it is in the library now."""
-        entries = candidate.entries
-        known = library.holds(candidate.name)
+        """Add a star, replace its stamps, or remove it; return whether it is in the library now."""
+        is_held = library.holds(candidate.name)
         if candidate.reason and library.removable(candidate.name):
             log.info("%s leaves the PSF library: %s", candidate.name, candidate.reason)
             library.remove(candidate.name, "auto")
-        elif known or (self.settings.auto_add and not candidate.reason):
-            for entry, stamp in zip(entries, candidate.stamps.values(), strict=True):
+        elif is_held or (self.settings.auto_add and not candidate.reason):
+            for entry, stamp in zip(candidate.entries, candidate.stamps.values(), strict=True):
                 library.add(entry, stamp, "auto")
         return library.holds(candidate.name)
 
@@ -89,7 +89,7 @@ class _Candidate:
     """A star of the night: its stamps by stack, and why it cannot serve as a reference."""
 
     entries: tuple[Entry, ...]
-    stamps: dict[str, np.ndarray]
+    stamps: dict[str, Float32Array]
     reason: str
 
     @property
@@ -122,29 +122,29 @@ class _Candidate:
         return cls(entries, stamps, _objection(observation, results))
 
     def companion(self, night: Sequence["_Candidate"], library: PsfLibrary) -> str:
-        """Say which companion is seen with the help of the other stars of the night and the library."""
+        """Return a description of the companion found by subtracting other stars of the night and the library."""
         mine = self.entries[0]
-        known = library.select(
+        references = library.select(
             telescope=mine.telescope,
             filter=mine.filter,
             stack=mine.stack,
             pixel_arcsec=mine.pixel_arcsec,
             but=mine.observation,
         )
-        known = replace(known, entries=known.entries[-MAX_OTHERS:])
-        others = {entry.observation: stamp for entry, stamp in zip(known.entries, known.stamps, strict=True)}
-        others |= {other.name: other.stamps[mine.stack] for other in night if other.may_stand_beside(self)}
+        references = replace(references, entries=references.entries[-MAX_OTHERS:])
+        others = dict(zip((entry.observation for entry in references.entries), references.stamps, strict=True))
+        others |= {other.name: other.stamps[mine.stack] for other in night if other.can_be_reference_of(self)}
         stamps = list(others.values())[-MAX_OTHERS:]
         return companion_of(self.stamps[mine.stack], np.array(stamps), mine.fwhm_arcsec / mine.pixel_arcsec)
 
-    def may_stand_beside(self, other: "_Candidate") -> bool:
-        """Whether this is another star seen with the same optics, with nothing against it."""
+    def can_be_reference_of(self, other: "_Candidate") -> bool:
+        """Whether this is another star observed with the same optics, without an objection."""
         mine, its = self.entries[0], other.entries[0]
         same_optics = (mine.telescope, mine.filter) == (its.telescope, its.filter)
         return same_optics and mine.target != its.target and not self.reason
 
     def publish(self, work: Workspace) -> None:
-        """Write stamps and picture."""
+        """Write stamps and thumbnail."""
         name, entry = f"psflib/{self.name}", self.entries[0]
         work.publish_fits(f"{name}.fits", self.stamps, psf_library.header_of(entry, STACKS, self.reason), raw_files=())
         middle = (STAMP_SIDE - 1) / 2
@@ -166,7 +166,7 @@ class _Candidate:
 
 
 def _objection(observation: Observation, strehl: Mapping[str, Any]) -> str:
-    """Say why a star cannot serve as a reference; nothing when it can."""
+    """Return why a star cannot serve as a reference; an empty text when it can."""
     if strehl.get("flag") != "OK":
         return f"Strehl ratio flagged {strehl.get('flag')}: {strehl.get('flag_reason') or 'no reason given'}"
     detections = observation.pipeline("bright_star").step("pca").results.get("detections") or []

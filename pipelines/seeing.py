@@ -5,13 +5,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from obsarchive.core.documents import Night
 from obsarchive.errors import BadRawData, Unprocessable
 from obsarchive.figures.night import seeing_frame, seeing_of_night
 from obsarchive.io.raw_frames import Frames, read_header
 from obsarchive.pipeline import Pipeline, Workspace, step
+from obsarchive.science.arrays import Float32Array
 from obsarchive.science.psf.seeing import StarWidth, measure_width, trend
 from obsarchive.science.registration.guide_star import cut
 
@@ -20,9 +20,9 @@ log = logging.getLogger(__name__)
 LONG_EXPOSURE_S = 0.5
 """Frames this long are measured one by one; shorter ones are added first, as seeing is that of a long exposure."""
 TREND_H = 0.35
-"""Width of the weights of the trend; less in a short series [h]."""
+"""Width of the smoothing kernel of the trend [h]; less in a short series."""
 MAX_FRAMES = 25
-"""Of a file are measured one by one."""
+"""Of a file of long exposures: more would take long and tell little."""
 
 
 class Seeing(Pipeline):
@@ -34,7 +34,7 @@ class Seeing(Pipeline):
 
     @step(makes=["seeing/{time}.png", "seeing/seeing.{id}.txt", "seeing/seeing.{id}.png"], uses=["seeing"])
     def measure(self, work: Workspace) -> dict[str, Any]:
-        """Fit the star of each seeing file."""
+        """Measure the FWHM of the star in each seeing file, and the trend through the night."""
         night = work.subject
         files = night.raw_files("seeing") if isinstance(night, Night) else ()
         if not files:
@@ -43,26 +43,26 @@ class Seeing(Pipeline):
         for number, file in enumerate(sorted(files, key=lambda item: item["date_utc"])):
             work.progress(number / len(files), f"measuring {file['name']}")
             measured.append(_measure(work, file))
-        known = [item for item in measured if item["fwhm_arcsec"] is not None]
-        if not known:
+        valid = [item for item in measured if item["fwhm_arcsec"] is not None]
+        if not valid:
             raise Unprocessable(f"no star in any of the {len(files)} seeing files; the last: {measured[-1]['reason']}")
-        hours = np.array([item["date_utc"].timestamp() / 3600 for item in known])
+        hours = np.array([item["date_utc"].timestamp() / 3600 for item in valid])
         width_h = min(TREND_H, float(np.ptp(hours)) / 6) or TREND_H
-        smooth = trend(hours, np.array([item["fwhm_arcsec"] for item in known]), width_h)
+        smooth = trend(hours, np.array([item["fwhm_arcsec"] for item in valid]), width_h)
         work.publish("seeing/seeing.{id}.txt", _table(measured).encode())
         title = f"Seeing of {night.id}"
-        work.publish("seeing/seeing.{id}.png", seeing_of_night(known, smooth, title))
+        work.publish("seeing/seeing.{id}.png", seeing_of_night(valid, smooth, title))
         frames = [{**item, "date_utc": item["date_utc"].isoformat()} for item in measured]
         return {
             "frames": frames,
-            "median_arcsec": float(np.median([item["fwhm_arcsec"] for item in known])),
+            "median_arcsec": float(np.median([item["fwhm_arcsec"] for item in valid])),
             "trend_arcsec": smooth.tolist(),
         }
 
 
 def _measure(work: Workspace, file: Mapping[str, Any]) -> dict[str, Any]:
-    """Seeing of one file, or why it has none."""
-    facts: dict[str, Any] = {
+    """Seeing of one file, or the reason why it could not be measured."""
+    results: dict[str, Any] = {
         "file": file["name"],
         "date_utc": file["date_utc"],
         "filter": str(file.get("filter") or ""),
@@ -73,21 +73,21 @@ def _measure(work: Workspace, file: Mapping[str, Any]) -> dict[str, Any]:
         scale = work.telescope_of(str(file.get("camera") or "")).plate_scale_arcsec
         exposure = _exposure(read_header(file["path"]))
         with work.frames("seeing", [file["path"]]) as frames:
-            facts["exposure_s"] = exposure
+            results["exposure_s"] = exposure
             stars = list(_stars(frames, exposure))
     except (Unprocessable, BadRawData) as err:
         log.warning("%s: %s", file["name"], err)
-        return {**facts, "reason": str(err)}
+        return {**results, "reason": str(err)}
     widths = np.array([star.fwhm_px for _, star in stars]) * scale
-    image, star = stars[int(np.argsort(widths)[len(widths) // 2])]
+    image, star = stars[int(np.argsort(widths)[len(widths) // 2])]  # the star of median width is shown
     spread = float(np.std(widths, ddof=1) / np.sqrt(len(widths))) if len(widths) > 1 else star.error_px * scale
     half = int(3 * star.fwhm_px)
     window, (top, left) = cut(image, star.y, star.x, half)
     stamp = f"{file['date_utc']:%Y%m%d_%H%M%S}"
-    title = f"{stamp} · {facts['filter']}"
+    title = f"{stamp} · {results['filter']}"
     work.publish(f"seeing/{stamp}.png", seeing_frame(window, star, (star.y - top, star.x - left), scale, title))
     return {
-        **facts,
+        **results,
         "fwhm_arcsec": float(np.median(widths)),
         "fwhm_error_arcsec": spread,
         "elongation": star.elongation,
@@ -101,8 +101,8 @@ def _exposure(header: Mapping[str, Any]) -> float | None:
     return float(value) if isinstance(value, int | float) and value > 0 else None
 
 
-def _stars(frames: Frames, exposure_s: float | None) -> Iterator[tuple[NDArray, StarWidth]]:
-    """Images of a long exposure each, and the star in them; a frame without a star is left out if others have one."""
+def _stars(frames: Frames, exposure_s: float | None) -> Iterator[tuple[Float32Array, StarWidth]]:
+    """Long-exposure images and the star in each; a frame without a star is rejected if others have one."""
     n = len(frames)
     is_long = n == 1 or exposure_s is None or exposure_s / n >= LONG_EXPOSURE_S
     images = (frames.read(i) for i in range(0, n, max(1, -(-n // MAX_FRAMES)))) if is_long else iter([_mean(frames)])
@@ -117,7 +117,7 @@ def _stars(frames: Frames, exposure_s: float | None) -> Iterator[tuple[NDArray, 
         raise last
 
 
-def _mean(frames: Frames) -> NDArray[np.float32]:
+def _mean(frames: Frames) -> Float32Array:
     total = np.zeros(frames.shape, np.float64)
     for i in range(len(frames)):
         total += np.nan_to_num(frames.read(i), posinf=0.0, neginf=0.0)

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from obsarchive.core.documents import Observation, StepRecord
 from obsarchive.core.step_state import State
 from obsarchive.errors import Unprocessable
 from obsarchive.figures.night import contrast_of_night, median_curve, strehl_of_night
 from obsarchive.pipeline import Pipeline, Workspace, step
+from obsarchive.science.arrays import Float64Array
 
 STARS = ("bright_star", "faint_star")
 """Pipelines whose Strehl ratios and contrast curves are summarised; of an observation the first that has one."""
@@ -26,15 +26,13 @@ class StrehlSummary(Pipeline):
 
     @step(makes=["strehl.{id}.png", "strehl.{id}.txt"], uses=["observations"])
     def strehl(self, work: Workspace) -> dict[str, Any]:
-        """Collect the Strehl ratios that can be trusted."""
+        """Collect the Strehl ratios that are flagged OK, plot and list them."""
         items: list[dict[str, Any]] = [
             {
                 "observation": observation.id,
                 "date_utc": observation.date_utc,
                 "filter": observation.filter,
-                "ratio_percent": record.results.get("ratio_percent"),
-                "ratio_error_percent": record.results.get("ratio_error_percent"),
-                "fwhm_arcsec": record.results.get("fwhm_arcsec"),
+                **{key: record.results.get(key) for key in ("ratio_percent", "ratio_error_percent", "fwhm_arcsec")},
                 "seeing_arcsec": observation.number("seeing.nearest_arcsec"),
             }
             for observation, record in _done(work, "strehl")
@@ -59,7 +57,7 @@ class ContrastSummary(Pipeline):
 
     @step(makes=["contrast_curve.{id}.png", "contrast_curve.{id}.txt"], uses=["observations"])
     def contrast_curve(self, work: Workspace) -> dict[str, Any]:
-        """Collect the contrast curves."""
+        """Collect the contrast curves, plot them and compute their median."""
         found = [(o, _curve(record)) for o, record in _done(work, "pca")]
         curves = [(o.filter, curve[0], curve[1]) for o, curve in found if len(curve[0]) > 1]
         if not curves:
@@ -76,7 +74,7 @@ class ContrastSummary(Pipeline):
 
 
 def _done(work: Workspace, name: str) -> Iterator[tuple[Observation, StepRecord]]:
-    """Observations with a step that is done, and its record."""
+    """Observations in which a step is done, and its record."""
     for observation in work.observations:
         records = (observation.pipeline(pipeline).step(name) for pipeline in STARS)
         record = next((record for record in records if record.state is State.DONE), None)
@@ -84,8 +82,8 @@ def _done(work: Workspace, name: str) -> Iterator[tuple[Observation, StepRecord]
             yield observation, record
 
 
-def _curve(record: StepRecord) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Separation [arcsec] and contrast [mag] where it is known."""
+def _curve(record: StepRecord) -> tuple[Float64Array, Float64Array]:
+    """Separation [arcsec] and contrast [mag] where it was measured."""
     rows = [row for row in record.results.get("curve") or () if None not in row[:2]]
     table = np.array(rows, float).reshape(len(rows), -1)
     return (table[:, 0], table[:, 1]) if rows else (np.empty(0), np.empty(0))

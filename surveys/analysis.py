@@ -1,6 +1,7 @@
-"""Analysis of sources: quality, events, injected events, features; one source at a time.
+"""Analysis of sources: data quality, event detection, injection and recovery, features and periods.
 
-Whoever wants more subclasses `Analysis` and overrides `analyze_photometry`: see docs/surveys.md.
+One source at a time. An analysis of a user's own subclasses `Analysis` and overrides `analyze_photometry`: see
+docs/surveys.md.
 """
 
 import logging
@@ -43,19 +44,19 @@ class ParsAnalysis(Parameters):
             setattr(self, f"{part}_kwargs", add(f"{part}_kwargs", {}, dict, f"parameters of the {part}"))
         for what in ("module", "class", "kwargs"):
             self.add_alias(f"simulation_{what}", f"simulator_{what}")
-        self.snr_threshold = add("snr_threshold", None, (None, float), "of the finder; None: as the finder has it")
-        self.num_injections = add("num_injections", 1, int, "events put into each source, to learn what is found")
-        self.save_processed = add("save_processed", False, bool, "whether light curves with scores are kept, too")
+        self.snr_threshold = add("snr_threshold", None, (None, float), "that of the finder; None: its own")
+        self.num_injections = add("num_injections", 1, int, "events injected into each source")
+        self.save_processed = add("save_processed", False, bool, "whether light curves with scores are stored, too")
         self.period_search = add("period_search", "", str, "lomb-scargle or bls; empty: no search for periods")
         self.period_range = add("period_range", [0.1, 100.0], list, "shortest and longest period", unit="d")
 
 
 class Analysis(Configured):
-    """Works out what there is to know of a source.
+    """Analysis of a source: detections, simulated detections, features and the period.
 
-    A run calls `analyze_source`, which calls `analyze_photometry`; the latter is what subclasses override. It finds
-    light curves in ``source.lightcurves`` and leaves its results in ``source.processed_lightcurves``,
-    ``source.detections`` and ``source.properties``.
+    A run calls `analyze_source`, which calls `analyze_photometry`; the latter is what subclasses override. It reads
+    ``source.lightcurves`` and writes its results to ``source.processed_lightcurves``, ``source.detections`` and
+    ``source.properties``.
     """
 
     pars_class = ParsAnalysis
@@ -80,18 +81,23 @@ class Analysis(Configured):
 
     @property
     def parts(self) -> dict[str, Configured]:
-        """The objects that it uses, by the names of their sections."""
+        """Finder, quality checker and simulator, by the names of their configuration sections."""
         return {"finder": self.finder, "quality": self.checker, "simulator": self.simulator}
 
     def analyze_source(self, source: Source, run: str = "", cfg_hash: str = "") -> Source:
-        """Analyse a source whose light curves are known; returns it with its results.
+        """Analyse a source whose light curves are known.
 
         Parameters
         ----------
         source : Source
-            With reduced `lightcurves`.
+            A source with reduced `lightcurves`; its results are replaced.
         run, cfg_hash : str
-            Folder of the project, and hash of its configuration, that the results carry.
+            Folder of the project and hash of its configuration, noted in the results.
+
+        Returns
+        -------
+        Source
+            The same object, with its results.
         """
         source.processed_lightcurves = []
         source.detections = []
@@ -103,7 +109,7 @@ class Analysis(Configured):
         return source
 
     def analyze_photometry(self, source: Source) -> None:
-        """Find events, put others in and find them, and describe the light curves of a source."""
+        """Detect events, inject simulated ones and search for them, and compute features of the light curves."""
         for curve in source.lightcurves:
             processed = self.finder.process(self.checker.check(curve))
             source.processed_lightcurves.append(processed)
@@ -121,7 +127,7 @@ class Analysis(Configured):
         return {name: features(*_good_magnitudes(own)) for name, own in groups.items()}
 
     def simulate(self, source: Source) -> None:
-        """Put events into the light curves, each into one of them, and note which are found."""
+        """Inject events, each into one of the light curves, and note which of them are recovered."""
         curves = [curve for curve in source.lightcurves if len(curve) > 1]
         injections: list[dict[str, Any]] = []
         for number in range(1, self.pars.num_injections + 1 if curves else 0):
@@ -137,7 +143,7 @@ class Analysis(Configured):
             source.properties.extra["injections"] = injections
 
     def search_period(self, source: Source) -> None:
-        """Note the best period, if there are epochs enough."""
+        """Note the best period in the properties of a source, if it has enough epochs."""
         if not source.processed_lightcurves:
             return
         parts = [_good_magnitudes([curve]) for curve in source.processed_lightcurves]
@@ -152,7 +158,15 @@ class Analysis(Configured):
         source.properties.extra["period"] = {name: value for name, value in vars(found).items() if value is not None}
 
     def count(self, histogram: Histogram, source: Source) -> None:
-        """Add the scores of a source to a histogram."""
+        """Add the scores of a source to a histogram.
+
+        Parameters
+        ----------
+        histogram : Histogram
+            Changed in place.
+        source : Source
+            An analysed source.
+        """
         for curve in source.processed_lightcurves:
             columns, magnitude = curve.columns, source.mag
             known: dict[str, Any] = {name: columns[name] for name in ("snr", "dmag", "offset") if name in columns}
@@ -173,16 +187,33 @@ def _good_magnitudes(curves: list[Lightcurve]) -> tuple[np.ndarray, np.ndarray, 
     return mjd[order], mag[order], error[order]
 
 
+MOVED = {"surveys.ztf": "surveys.observatory.ztf", "surveys.tess": "surveys.observatory.tess"}
+"""Modules of classes by the names that configurations written by earlier versions know them."""
+
+
 def load_class(module: str | None, name: str | None, default: type[Part]) -> type[Part]:
-    """Return a class of somebody's own, or the default one.
+    """Return a class of the user's own, or the default one.
+
+    Parameters
+    ----------
+    module, name : str or None
+        Its module and name; either may be missing, and is then that of `default`.
+    default : type
+        Used if both are missing; otherwise the class must be a subclass of it.
+
+    Returns
+    -------
+    type
+        The class.
 
     Raises
     ------
     ConfigError
-        There is no such class, or it is not of the right kind.
+        There is no such class, or it is no subclass of `default`.
     """
     if not module and not name:
         return default
+    module = MOVED.get(module or "", module)
     path = f"{module or default.__module__}.{name or default.__name__}"
     try:
         found = import_class(path)
@@ -194,6 +225,19 @@ def load_class(module: str | None, name: str | None, default: type[Part]) -> typ
 
 
 def in_memory(source: Source, curves: list[Lightcurve]) -> Source:
-    """Return a source with light curves that need no database."""
+    """Return a source with light curves that are not read from the database.
+
+    Parameters
+    ----------
+    source : Source
+        Changed in place.
+    curves : list of Lightcurve
+        Its light curves.
+
+    Returns
+    -------
+    Source
+        The same object.
+    """
     source.lightcurves = UniqueList(curves)
     return source

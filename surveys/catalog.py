@@ -1,27 +1,29 @@
-"""Catalogues of sources: any file with names and places, looked up by either."""
+"""Source catalogues: tables with names and coordinates, looked up by name or position."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.spatial import KDTree
 
 from obsarchive.core.rules import names_in, select_rows
 from obsarchive.errors import ConfigError
-from obsarchive.remote.http import PoliteClient
 from obsarchive.science.astrometry.spherical import apply_proper_motion, unit_vectors
 from obsarchive.science.astrometry.times import julian_year, mjd_of
 from surveys.dataset import data_root
 from surveys.formats.catalog_columns import KNOWN, PREFERRED, as_names, find_columns, in_degrees
-from surveys.formats.catalog_tables import ColumnTable, open_table
 from surveys.formats.photometry_columns import known
 from surveys.parameters import Configured, Parameters
 from surveys.provenance import hash_of
+
+if TYPE_CHECKING:
+    from scipy.spatial import KDTree
+
+    from surveys.formats.catalog_tables import ColumnTable
 
 log = logging.getLogger(__name__)
 
@@ -46,18 +48,16 @@ class ParsCatalog(Parameters):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         add = self.add_par
-        self.default = add(
-            "default", None, (None, str), "WD: white dwarfs of Gaia EDR3; test: sources that are made up"
-        )
+        self.default = add("default", None, (None, str), "WD: white dwarfs of Gaia EDR3; test: synthetic sources")
         self.filename = add("filename", None, (None, str), "a FITS, CSV, HDF5, VOTable or parquet file")
-        self.where = add("where", None, (None, str), "which rows, such as: mag < 16 and dec > 0")
+        self.where = add("where", None, (None, str), "expression that selects rows, such as: mag < 16 and dec > 0")
         self.test_size = add("test_size", 10, int, "sources of the test catalogue")
         for what in KNOWN:
             setattr(self, f"{what}_column", add(f"{what}_column", None, (None, str), f"column with {what}"))
         self.alias_column = add("alias_column", None, (None, str, list), "column or columns with other names")
         self.preferred_mag = add("preferred_mag", None, (None, str), "Gaia_G, Gaia_BP, Gaia_RP, or a column")
         self.epoch = add(
-            "epoch", None, (None, float), "Julian year of the places; None: as the catalogue is known", unit="yr"
+            "epoch", None, (None, float), "Julian year of the coordinates; None: from the catalogue", unit="yr"
         )
         self.service = add(
             "service", WHITE_DWARFS_SERVICE, str, "where the default catalogue comes from", critical=False
@@ -65,7 +65,7 @@ class ParsCatalog(Parameters):
 
 
 class Catalog(Configured):
-    """A list of sources.
+    """A source catalogue.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ class Catalog(Configured):
     Raises
     ------
     ConfigError
-        No file, a column that is not there, an expression that cannot be read.
+        No file, a missing column, or an expression that cannot be parsed.
     """
 
     pars_class = ParsCatalog
@@ -89,7 +89,7 @@ class Catalog(Configured):
 
     @property
     def path(self) -> Path | None:
-        """The file; None for sources that are made up."""
+        """The file; None for the synthetic test catalogue."""
         if self.pars.filename:
             return _found(Path(self.pars.filename).expanduser())
         default = DEFAULTS.get(str(self.pars.default or "test").lower())
@@ -100,7 +100,7 @@ class Catalog(Configured):
         return None if default == "test" else _found(Path(WHITE_DWARFS))
 
     def load(self) -> None:
-        """Read the catalogue, if that was not done; the default one is fetched if it is not here."""
+        """Read the catalogue unless it is in memory; the default one is downloaded if it is missing."""
         if self._values:
             return
         path = self.path
@@ -110,6 +110,8 @@ class Catalog(Configured):
             return
         if not path.exists() and not self.pars.filename:
             path = self._fetch(path)
+        from surveys.formats.catalog_tables import open_table  # late: it imports the libraries of all formats
+
         self._table = open_table(path)
         self._columns = self._find_columns(self._table.names)
         values = {what: self._table.column(name) for what, name in self._columns.items()}
@@ -117,22 +119,23 @@ class Catalog(Configured):
         self._choose({**values, "name": as_names(values["name"])}, {})
 
     def _fetch(self, path: Path) -> Path:
-        """Fetch the default catalogue; returns the packed file."""
+        """Download the default catalogue and return the compressed file."""
+        from obsarchive.remote.http import HttpClient
+        from surveys.formats.catalog_tables import open_table
+
         log.info("%s is not here: it is fetched from %s", path.name, self.pars.service)
-        client = PoliteClient("the catalogue of white dwarfs", self.pars.service, timeout_s=120.0)
         packed = path.with_name(f"{path.name}.gz")
+        with HttpClient("the catalogue of white dwarfs", self.pars.service, timeout_s=120.0) as client:
+            client.download(WHITE_DWARFS_PATH, packed)
         try:
-            client.fetch(WHITE_DWARFS_PATH, packed)
             open_table(packed)
         except ConfigError:
-            packed.unlink()  # a page in place of the catalogue, or half of it
+            packed.unlink()  # an error page instead of the catalogue, or half of it
             raise
-        finally:
-            client.close()
         return packed
 
     def _find_columns(self, names: Sequence[str]) -> dict[str, str]:
-        """Return the columns that matter, by what they are."""
+        """Return the names of the columns that are used, by their meaning."""
         asked: dict[str, str | None] = {what: self.pars[f"{what}_column"] for what in KNOWN}
         preferred = self.pars.preferred_mag
         if preferred and not asked["mag"]:
@@ -143,7 +146,7 @@ class Catalog(Configured):
             raise ConfigError(f"{self.path}: {err}") from err
 
     def _choose(self, values: dict[str, NDArray[Any]], columns: dict[str, NDArray[Any]]) -> None:
-        """Keep the rows that have a name and a place, fulfil the cut, and have a name of their own."""
+        """Select the rows that have a name and a position, pass the cut, and are the first of their name."""
         keep = np.isfinite(values["ra"]) & (np.abs(values["dec"]) <= 90) & (values["name"] != "")
         if not keep.all():
             log.warning("%s: %d rows without a name or place are left out", self.path, int((~keep).sum()))
@@ -199,7 +202,7 @@ class Catalog(Configured):
 
     @property
     def data(self) -> Any:
-        """The whole catalogue as a pandas table; for large files this takes memory."""
+        """The whole catalogue as a pandas table; large files take much memory."""
         import pandas as pd
 
         self.load()
@@ -208,12 +211,12 @@ class Catalog(Configured):
         return pd.DataFrame({name: self._extra(name) for name in self._table.names})
 
     def places(self, obstime: datetime | float | None = None) -> tuple[Floats, Floats]:
-        """Return right ascension and declination (n,) [deg] of all sources, at some time.
+        """Return the coordinates (n,) [deg] of all sources.
 
         Parameters
         ----------
         obstime : datetime or float, optional
-            A time, or a Julian year; None: as the catalogue has them.
+            Epoch to which proper motion is applied, a time or a Julian year; None: coordinates as in the catalogue.
         """
         self.load()
         return self._moved(slice(None), obstime)
@@ -229,7 +232,7 @@ class Catalog(Configured):
 
     @property
     def epoch(self) -> float:
-        """Julian year of the places: as configured, as a column ``ref_epoch`` says, or that of Gaia EDR3."""
+        """Julian year of the coordinates: as configured, from the column ``ref_epoch``, or that of Gaia EDR3."""
         if self.pars.epoch is not None:
             return float(self.pars.epoch)
         return self._told_epoch
@@ -252,14 +255,19 @@ class Catalog(Configured):
         Parameters
         ----------
         loc : int or str
-            Its number, or its name or alias.
+            Its row number, or its name or alias.
         output : str
             ``dict``: name, ra, dec [deg], mag, mag_err, pmra, pmdec [mas/yr], parallax [mas], aliases, cat_index;
-            ``raw``: all columns as they are in the file.
+            ``raw``: all columns of the file.
         obstime : datetime or float, optional
-            When the place is wanted; proper motion is enough, a parallax is not needed.
+            Epoch of the coordinates; proper motion is enough, a parallax is not needed.
         preferred_mag : str, optional
             Another magnitude than the configured one.
+
+        Returns
+        -------
+        dict
+            Values by name; None where the catalogue has none.
 
         Raises
         ------
@@ -291,14 +299,14 @@ class Catalog(Configured):
         return self._table.row(int(self._rows[loc]))
 
     def rows(self, which: Sequence[int]) -> Iterator[Row]:
-        """Yield several sources."""
+        """Yield several sources, by their row numbers."""
         for loc in which:
             yield self.get_row(loc)
 
     def values_from_row(
         self, row: Mapping[str, Any]
     ) -> tuple[int, str, float, float, float | None, float | None, list[str]]:
-        """Return number, name, ra, dec, mag, mag_err and aliases of a row."""
+        """Return cat_index, name, ra, dec [deg], mag, mag_err and aliases of a row."""
         known = self.get_row(str(row["name"])) if "cat_index" not in row else row
         return (
             known["cat_index"],
@@ -311,33 +319,37 @@ class Catalog(Configured):
         )
 
     def indices(self, names: Sequence[str]) -> NDArray[np.int64]:
-        """Return the numbers of sources by their names or aliases; -1 for those that are not known."""
+        """Return the row numbers of sources by their names or aliases; -1 for unknown ones."""
         known = self._by_name
         return np.array([known.get(name, -1) for name in names], np.int64)
 
     @cached_property
-    def _tree(self) -> KDTree:
+    def _tree(self) -> "KDTree":
+        from scipy.spatial import KDTree  # late: only needed for look-ups by position
+
         self.load()
         return KDTree(unit_vectors(self._values["ra"], self._values["dec"]))
 
     def match(self, ra: ArrayLike, dec: ArrayLike, radius: float | None = 2.0) -> tuple[NDArray[np.int64], Floats]:
-        """Return the nearest source of each of many places, right at 0 h and at the poles.
+        """Return the nearest source to each of many positions, also across RA 0 h and at the poles.
 
         Parameters
         ----------
         ra, dec : array_like (n,)
-            Places [deg].
+            Positions [deg].
         radius : float or None
-            Largest distance [arcsec]; None: any.
+            Largest separation [arcsec]; None: no limit.
 
         Returns
         -------
-        (ndarray, ndarray)
-            Numbers (n,), -1 where there is none, and distances [arcsec], inf where there is none.
+        index : ndarray of int (n,)
+            Row numbers; -1 without a match.
+        separation : ndarray (n,)
+            Angular separations [arcsec]; inf without a match.
         """
         wanted = unit_vectors(np.atleast_1d(np.asarray(ra, float)), np.atleast_1d(np.asarray(dec, float)))
         known = np.isfinite(wanted).all(axis=1)
-        # a tree looks for what is nearer than its limit: a source just as far is meant, too
+        # the limit of a KD-tree is exclusive; sources at exactly `radius` match, too
         limit = np.inf if radius is None else 2 * np.sin(np.radians(min(radius / 3600, 180.0)) / 2) + 1e-13
         chord, index = np.full(len(wanted), np.inf), np.full(len(wanted), -1)
         chord[known], index[known] = self._tree.query(wanted[known], distance_upper_bound=limit)
@@ -353,12 +365,27 @@ class Catalog(Configured):
         output: str = "dict",
         obstime: datetime | float | None = None,
     ) -> Row | None:
-        """Return the source nearest to a place [deg], or None if none is within `radius` [arcsec; None: any]."""
+        """Return the source nearest to a position.
+
+        Parameters
+        ----------
+        ra, dec : float
+            Position [deg].
+        radius : float or None
+            Largest separation [arcsec]; None: no limit.
+        output, obstime
+            As of `get_row`.
+
+        Returns
+        -------
+        dict or None
+            The row; None if there is no source within `radius`.
+        """
         index, _ = self.match(ra, dec, radius)
         return None if index[0] < 0 else self.get_row(int(index[0]), output, obstime)
 
     def make_smaller_catalog(self, which: Sequence[int]) -> Self:
-        """Return a catalogue of some of the sources."""
+        """Return a catalogue of some of the sources, by their row numbers."""
         self.load()
         made = type(self)(**{**self.pars.to_dict(), "cfg_file": None})
         made._table, made._columns = self._table, self._columns
@@ -368,13 +395,13 @@ class Catalog(Configured):
 
     @property
     def cat_hash(self) -> str:
-        """Hash of names and places."""
+        """Hash of names and coordinates."""
         ra, dec = self.places()
         return hash_of({"names": self.names, "ra": np.round(ra, 7).tolist(), "dec": np.round(dec, 7).tolist()})
 
 
 def _found(name: Path) -> Path:
-    """Return where a file is: as it is named, in ``catalogs`` here, or in that of the data folder."""
+    """Return the path of a file: as given, in ``catalogs`` of the working directory, or in that of the data folder."""
     places = [name] if name.is_absolute() else [name, FOLDER / name, data_root() / FOLDER / name]
     for place in [*places, *(place.with_name(place.name + ".gz") for place in places)]:
         if place.exists():
@@ -383,7 +410,7 @@ def _found(name: Path) -> Path:
 
 
 def _made_up(n: int) -> dict[str, NDArray[Any]]:
-    """Return sources all over the sky, always the same."""
+    """Return synthetic sources, isotropic on the sky and always the same."""
     rng = np.random.default_rng(20220101)
     ra, dec = rng.uniform(0, 360, n), np.degrees(np.arcsin(rng.uniform(-1, 1, n)))
     names = np.array([f"J{a:09.5f}{d:+09.5f}" for a, d in zip(ra, dec, strict=True)])

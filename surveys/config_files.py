@@ -1,33 +1,38 @@
-"""Configuration files of surveys: found by name, read anew for every object, checked for unknown sections."""
+"""Configuration files of surveys: found by name, read again for every object, checked for unknown sections."""
 
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from obsarchive.config import yaml_files
 from obsarchive.errors import ConfigError
 
 SECTIONS = ("project", "catalog", "observatories", "analysis", "finder", "quality", "simulator", "histograms", "code")
-"""Sections of a file; ``code`` stands in those that runs write, and says what made them."""
+"""Sections of a file; ``code`` is in those that runs write, with the version that made them."""
 FOLDERS = (Path(), Path("configs"))
 SUFFIXES = ("", ".yaml", ".yml", ".cfg")
 
 
 def find_file(asked: str | bool, project: str | None) -> Path | None:
-    """Return the file that is meant; None if none was asked for and none is there.
+    """Return the path of a configuration file.
 
     Parameters
     ----------
     asked : str or bool
-        A path, or the name of a file here or in ``configs``; True: that of the project, if it exists.
+        A path, or the name of a file in the working directory or in ``configs``; True: the file of the project, if it
+        exists.
     project : str or None
         Name of the project.
+
+    Returns
+    -------
+    Path or None
+        None if no file was named and the project has none.
 
     Raises
     ------
     ConfigError
-        A file was asked for that is not there.
+        The named file does not exist.
     """
     if isinstance(asked, str):
         path = Path(asked).expanduser()
@@ -48,16 +53,30 @@ def _candidates(name: str) -> Iterator[Path]:
 
 
 def read_section(asked: str | bool, project: str | None, key: str) -> dict[str, Any]:
-    """Return the values below a key of a configuration file; empty if there is no file or no such key.
+    """Return one section of a configuration file.
+
+    Parameters
+    ----------
+    asked, project
+        The file, as of `find_file`.
+    key : str
+        Name of the section.
+
+    Returns
+    -------
+    dict
+        Its values by name; empty if there is no file or no such section.
 
     Raises
     ------
     ConfigError
-        The file is missing although it was asked for, is no YAML, or has a section that nobody reads.
+        The named file does not exist, is no YAML, or has an unknown section.
     """
     path = find_file(asked, project)
     if path is None:
         return {}
+    from obsarchive.config import yaml_files  # late: it imports pydantic
+
     raw = yaml_files.read(path)
     for section in raw:
         if section not in SECTIONS and section != key:

@@ -1,7 +1,7 @@
-"""The database behind surveys: that of the archive, or one beside the survey data.
+"""Database of surveys: that of the archive, or one beside the survey data.
 
-With a ``config.json`` here (or where ``ARCHIVER_CONFIG`` says) sources are kept in the database of the archive and
-seen in its portal; without one in a database of their own in the data folder. It is opened when it is needed first.
+With a ``config.json`` in the working directory (or named by ``ARCHIVER_CONFIG``) sources are stored in the database of
+the archive and shown in its portal; otherwise in a database in the data folder. It is opened at the first use.
 """
 
 import atexit
@@ -11,32 +11,32 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from obsarchive.config.model import Config
-from obsarchive.config.model import load as load_config
-from obsarchive.database.connect import open_store
 from obsarchive.errors import ConfigError
-from obsarchive.store import Store, Surveys
 from surveys import dataset
 from surveys.dataset import data_root
+
+if TYPE_CHECKING:
+    from obsarchive.config.model import Config
+    from obsarchive.store import Store, Surveys
 
 CONFIG = Path("config.json")
 CONFIG_VARIABLE = "ARCHIVER_CONFIG"
 UNSEEN = ".surveys"
 
 OTHER_NAMES = {"project": "run", "name": "source_name"}
-"""Fields of what belongs to a source, by their names in Python."""
+"""Fields of documents that are attributes of other names."""
 
 Kept = TypeVar("Kept")
 
 _opened = ExitStack()
 _lock = threading.Lock()
-_store: Store | None = None
+_store: "Store | None" = None
 atexit.register(_opened.close)
 
 
-def find_config() -> Config | None:
+def find_config() -> "Config | None":
     """Return the configuration of the archive that these surveys belong to, or None.
 
     Raises
@@ -44,13 +44,15 @@ def find_config() -> Config | None:
     ConfigError
         A configuration is named that cannot be used.
     """
+    from obsarchive.config.model import load as load_config  # late, as below: objects can be used without a database
+
     named = os.environ.get(CONFIG_VARIABLE)
     path = Path(named) if named else CONFIG
     return load_config(path) if named or path.exists() else None
 
 
-def root_of(config: Config | None) -> Path:
-    """Return the folder of survey data of an archive."""
+def root_of(config: "Config | None") -> Path:
+    """Return the folder of the survey data of an archive."""
     named = any(os.environ.get(name) for name in dataset.ENVIRONMENT)
     if config is None or dataset.DATA_ROOT is not None:
         return data_root()
@@ -59,24 +61,26 @@ def root_of(config: Config | None) -> Path:
     return data_root() if named else config.paths.archive / UNSEEN
 
 
-def use(store: Store | None) -> None:
-    """Work with a database that is open already; None: forget it."""
+def use(store: "Store | None") -> None:
+    """Use a database that is open already; None: forget it."""
     global _store
     with _lock:
         _store = store
 
 
-def open_surveys(config: Config | None = None) -> Surveys:
+def open_surveys(config: "Config | None" = None) -> "Surveys":
     """Return the collections of surveys; opens the database at the first call.
 
     Raises
     ------
     ServiceUnavailable
-        It can be neither started nor reached.
+        The database can neither be started nor reached.
     """
     global _store
     with _lock:
         if _store is None:
+            from obsarchive.database.connect import open_store
+
             config = config or find_config()
             dataset.DATA_ROOT = root_of(config)
             _store = _opened.enter_context(open_store(config or _alone(data_root())))
@@ -84,13 +88,15 @@ def open_surveys(config: Config | None = None) -> Surveys:
         return _store.surveys
 
 
-def _alone(root: Path) -> Config:
+def _alone(root: Path) -> "Config":
+    from obsarchive.config.model import Config
+
     config = Config.standalone(root, root / "logs")
     return config.model_copy(update={"database": config.database.model_copy(update={"folder": root / ".db"})})
 
 
 class Session:
-    """Objects out of the database, and changes that are made together by `commit`.
+    """Objects from the database, and changes that are written together by `commit`.
 
     ::
 
@@ -102,13 +108,13 @@ class Session:
             session.commit()
     """
 
-    def __init__(self, surveys: Surveys | None = None) -> None:
+    def __init__(self, surveys: "Surveys | None" = None) -> None:
         self._surveys = surveys
         self._added: list[Any] = []
         self._deleted: list[Any] = []
 
     @property
-    def surveys(self) -> Surveys:
+    def surveys(self) -> "Surveys":
         """The collections."""
         return self._surveys or open_surveys()
 
@@ -121,43 +127,95 @@ class Session:
         self.close()
 
     def scalars(self, kind: type[Kept], **wanted: Any) -> Iterator[Kept]:
-        """Yield objects of a class (Source, RawPhotometry, Lightcurve, Detection, Properties) with given fields."""
+        """Yield objects of a class with given fields.
+
+        Parameters
+        ----------
+        kind : type
+            Source, RawPhotometry, Lightcurve, Detection or Properties.
+        **wanted : str, int, float, bool or None
+            Values of fields, by name.
+
+        Yields
+        ------
+        object
+            Instances of `kind`.
+
+        Raises
+        ------
+        ConfigError
+            Another class, or a value that is no text or number.
+        """
         collection = _kind_of(kind)
         for document in self.surveys.find(collection, _query(collection, wanted)):
-            if collection == "sources" and "project" in wanted:  # its results in that one are meant
+            if collection == "sources" and "project" in wanted:  # the source must refer to the results of this project
                 document["projects"] = [wanted["project"]]
             yield kind.from_document(document)  # type: ignore[attr-defined]
 
     find = scalars
 
     def all(self, kind: type[Kept], **wanted: Any) -> list[Kept]:
-        """Return objects of a class with given fields."""
+        """Return the objects of a class with given fields.
+
+        Parameters
+        ----------
+        kind, **wanted
+            As of `scalars`.
+
+        Returns
+        -------
+        list
+            Instances of `kind`.
+        """
         return list(self.scalars(kind, **wanted))
 
     def first(self, kind: type[Kept], **wanted: Any) -> Kept | None:
-        """Return the first object of a class with given fields, or None."""
+        """Return the first object of a class with given fields.
+
+        Parameters
+        ----------
+        kind, **wanted
+            As of `scalars`.
+
+        Returns
+        -------
+        object or None
+            Instance of `kind`; None if there is none.
+        """
         return next(self.scalars(kind, **wanted), None)
 
     def cone_search(self, ra: float, dec: float, sep_deg: float) -> list[Any]:
-        """Return the sources within a circle [deg]."""
+        """Return the sources within a cone.
+
+        Parameters
+        ----------
+        ra, dec : float
+            Centre [deg].
+        sep_deg : float
+            Radius [deg].
+
+        Returns
+        -------
+        list of Source
+        """
         from surveys.source import Source, cone_query
 
         return [Source.from_document(found) for found in self.surveys.find("sources", cone_query(ra, dec, sep_deg))]
 
     def add(self, item: Any) -> None:
-        """Write an object with the next `commit`."""
+        """Write an object at the next `commit`."""
         self._added.append(item)
 
     def add_all(self, items: list[Any]) -> None:
-        """Write several objects with the next `commit`."""
+        """Write several objects at the next `commit`."""
         self._added += items
 
     def delete(self, item: Any) -> None:
-        """Remove an object with the next `commit`; its data on disk are removed by `delete_data_from_disk`."""
+        """Remove an object at the next `commit`; its data on disk are removed by `delete_data_from_disk`."""
         self._deleted.append(item)
 
     def commit(self) -> None:
-        """Write and remove what was added and deleted; nothing at all if one of them cannot be written."""
+        """Write and remove what was added and deleted; nothing if one object cannot be stored."""
         added = [(_kind_of(type(item)), item, item.document()) for item in self._added]
         deleted = [(_kind_of(type(item)), item.identifier) for item in self._deleted]
         for kind, item, document in added:
@@ -173,16 +231,16 @@ class Session:
         self.rollback()
 
     def rollback(self) -> None:
-        """Forget what was added and deleted since the last `commit`."""
+        """Discard what was added and deleted since the last `commit`."""
         self._added, self._deleted = [], []
 
     def close(self) -> None:
-        """Forget what was not committed; the connection is the process's and stays open."""
+        """Discard what was not committed; the connection belongs to the process and stays open."""
         self.rollback()
 
 
 def _kind_of(made: type) -> str:
-    """Return the collection of the objects of a class."""
+    """Return the name of the collection of a class."""
     from surveys.dataset import Lightcurve, RawPhotometry
     from surveys.detection import Detection
     from surveys.properties import Properties
@@ -203,7 +261,7 @@ def _kind_of(made: type) -> str:
 
 
 def _query(collection: str, wanted: dict[str, Any]) -> dict[str, Any]:
-    """Return a query for fields that equal values; texts and numbers only, no operators."""
+    """Return a query for fields that equal values; text and numbers only, no operators."""
     names = {"name": "_id", "project": "projects"} if collection == "sources" else OTHER_NAMES
     for key, value in wanted.items():
         if not isinstance(value, str | int | float | bool | None):

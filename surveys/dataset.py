@@ -1,6 +1,6 @@
-"""Photometry on disk: raw as a survey gave it, and light curves that were made of it.
+"""Datasets on disk: raw photometry as a survey returned it, and the light curves reduced from it.
 
-An object knows its file and key and loads its data when they are asked for. ``DATA_ROOT`` overrides where files lie::
+An object knows its file and key and loads its data at the first access. ``DATA_ROOT`` overrides the data folder::
 
     from surveys import dataset
     dataset.DATA_ROOT = "/path/to/data/folder"
@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from obsarchive.errors import ArchiveError
 from obsarchive.science.astrometry.times import MJD_1970
 from obsarchive.science.light_curves.light_curve import Baseline, quiescent_level
-from surveys.formats.catalog_tables import open_table
 from surveys.formats.hdf5_light_curves import Columns, PhotometryFile, Record, checksum, ra_degree
 from surveys.formats.photometry_columns import known, map_columns, mjds_of
 from surveys.parameters import legalize
@@ -36,26 +35,26 @@ Document = dict[str, Any]
 
 
 def data_root() -> Path:
-    """Return the folder of all survey data: ``DATA_ROOT``, else what the environment says, else ``survey_data``."""
+    """Return the folder of all survey data: ``DATA_ROOT``, the environment variable, or ``survey_data``."""
     named = DATA_ROOT or next((os.environ[name] for name in ENVIRONMENT if os.environ.get(name)), DEFAULT_ROOT)
     return Path(named).expanduser().absolute()
 
 
 class DatasetMixin:
-    """Data of a source that lie in a file.
+    """Data of a source in a file.
 
     Parameters
     ----------
     data : DataFrame or dict of ndarray, optional
         The data; loaded from the file if they are not given.
     altdata : mapping, optional
-        What is known beside them.
+        Metadata.
     source : object, optional
-        A source (or a row of a catalogue) with its name and place.
+        A source (or a row of a catalogue) with its name and coordinates.
     observatory : str, optional
-        Where they come from.
+        Name of the observatory.
     filename, filekey : str, optional
-        Where they lie, if that does not follow from the source.
+        File and key, if they do not follow from the source.
     """
 
     suffix: ClassVar[str] = ""
@@ -83,7 +82,7 @@ class DatasetMixin:
 
     @property
     def source_name(self) -> str:
-        """Name of the source in the catalogue; empty if it is not known."""
+        """Name of the source in the catalogue; empty if it is unknown."""
         return str(self.altdata.get("name", ""))
 
     @property
@@ -93,7 +92,7 @@ class DatasetMixin:
 
     @property
     def filename(self) -> str:
-        """Name of the file: that of the degree of right ascension of the source."""
+        """Name of the file: that of the RA zone of the source."""
         if self._filename:
             return self._filename
         if not self.observatory or self.altdata.get("ra") is None:
@@ -102,7 +101,7 @@ class DatasetMixin:
 
     @property
     def filekey(self) -> str:
-        """Name of the data in the file."""
+        """Key of the data in the file."""
         return self._filekey or self._own_key()
 
     def _own_key(self) -> str:
@@ -114,12 +113,12 @@ class DatasetMixin:
         if path.is_absolute():
             return path
         inside = self.folder / path
-        # a file that somebody names without a folder may lie beside him
+        # a file that the user names without a folder may lie in the working directory
         return path.absolute() if self._filename and not inside.exists() and path.exists() else inside
 
     @property
     def data(self) -> pd.DataFrame:
-        """The data as a table; what is changed in it is saved by `save`."""
+        """The data as a table; changes to it are written by `save`."""
         self._need()
         if not isinstance(self._data, pd.DataFrame):
             self._data = pd.DataFrame(self._data)
@@ -131,7 +130,7 @@ class DatasetMixin:
 
     @property
     def columns(self) -> Columns:
-        """The data as arrays, by the names of their columns."""
+        """The data as arrays, by column name."""
         self._need()
         if isinstance(self._data, pd.DataFrame):
             return {str(name): self._data[name].to_numpy() for name in self._data}
@@ -148,28 +147,30 @@ class DatasetMixin:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the survey has nothing of this source."""
+        """Whether the survey has no data of this source."""
         return len(self) == 0
 
     @property
     def record(self) -> Record:
-        """The data as they are kept."""
+        """The data as they are stored."""
         return Record(self.columns, self.altdata)
 
     def load(self) -> None:
-        """Read the data from the file, anew.
+        """Read the data from the file again.
 
         Raises
         ------
         MissingDataError
             There is no such file or key.
         CorruptFileError
-            The data are not what was written.
+            The file is damaged.
         ArchiveError
-            The file has several keys and none was named.
+            The file has several keys and none was given.
         """
         path = self.get_fullname()
         if path.suffix not in HDF5:
+            from surveys.formats.catalog_tables import open_table  # late: it imports the libraries of all formats
+
             table = open_table(path)
             self._data = {name: table.column(name) for name in table.names}
             return
@@ -186,10 +187,15 @@ class DatasetMixin:
     def save(self, overwrite: bool = True) -> None:
         """Write the data to the file.
 
+        Parameters
+        ----------
+        overwrite : bool
+            Whether existing data of this key are replaced.
+
         Raises
         ------
         ArchiveError
-            `overwrite` is false and the key is there; or the file is of a format in which data are exported only.
+            `overwrite` is false and the key exists; or the file is of a format that is for export only.
         """
         path = self.get_fullname()
         if path.suffix not in HDF5:
@@ -200,27 +206,27 @@ class DatasetMixin:
         file.write({self.filekey: self.record})
 
     def delete_data_from_disk(self) -> None:
-        """Remove the data from the file; the file, too, if nothing is left in it."""
+        """Remove the data from the file, and the file if it is empty then."""
         PhotometryFile(self.get_fullname()).remove([self.filekey])
 
     @property
     def mjds(self) -> NDArray[np.float64]:
-        """Times of the epochs as they stand in the data, modified Julian dates [d, UTC]; NaN where there is none."""
+        """Times of the epochs in the order of the data, modified Julian dates [d, UTC]; NaN where there is none."""
         return np.empty(0) if self.is_empty else mjds_of(self.columns, self.altdata)
 
     @property
     def times(self) -> list[datetime]:
-        """Times of the epochs as they stand in the data; NaT where there is none."""
+        """Times of the epochs in the order of the data; NaT where there is none."""
         start = datetime(1970, 1, 1, tzinfo=UTC)
         return [start + timedelta(days=float(mjd) - MJD_1970) if np.isfinite(mjd) else pd.NaT for mjd in self.mjds]
 
     def plot(self, axes: Any = None) -> Any:
-        """Draw the data into axes of matplotlib, or into new ones; returns the axes."""
+        """Draw the data into axes of matplotlib, or those of a new figure, and return the axes."""
         return draw_photometry(self.columns, self.altdata, f"{self.source_name} {self.observatory}", axes)
 
 
 class RawPhotometry(DatasetMixin):
-    """Photometry as a survey gave it; one for each source and observatory, shared by all projects."""
+    """Raw photometry as a survey returned it; one for each source and observatory, shared by all projects."""
 
     @property
     def filters(self) -> list[str]:
@@ -231,11 +237,11 @@ class RawPhotometry(DatasetMixin):
 
     @property
     def identifier(self) -> str:
-        """What it is called in the database."""
+        """Identifier in the database."""
         return str(raw_identity(self.observatory, self.source_name)["_id"])
 
     def document(self, expires: datetime | None = None) -> Document:
-        """Return what the database keeps of it."""
+        """Return the document for the database; `expires` is when empty data are requested again."""
         return {
             **raw_identity(self.observatory, self.source_name),
             "state": "empty" if self.is_empty else "good",
@@ -251,7 +257,7 @@ class RawPhotometry(DatasetMixin):
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
-        """Return what a document stands for; its data are loaded when they are asked for."""
+        """Return the object of a document; its data are loaded at the first access."""
         return cls(
             altdata={"name": document["source_name"]},
             observatory=document["observatory"],
@@ -261,12 +267,25 @@ class RawPhotometry(DatasetMixin):
 
 
 def raw_identity(observatory: str, name: str) -> Document:
-    """Return what identifies raw photometry in the database."""
+    """Return the fields that identify raw photometry in the database.
+
+    Parameters
+    ----------
+    observatory : str
+        Name of the observatory.
+    name : str
+        Name of the source.
+
+    Returns
+    -------
+    dict
+        ``_id``, ``observatory`` and ``source_name``.
+    """
     return {"_id": f"{observatory}/{name}", "observatory": observatory, "source_name": name}
 
 
 class Lightcurve(DatasetMixin):
-    """Photometry of one source in one filter, usually of one season.
+    """Light curve: photometry of one source in one filter, usually of one season.
 
     Columns: mjd [d], exptime [s], ra, dec [deg], flux, flux_err [µJy], mag, mag_err, flag; after analysis also qflag,
     offset [arcsec], snr and dmag [mag]. Brighter is positive in snr and dmag.
@@ -274,7 +293,7 @@ class Lightcurve(DatasetMixin):
     Parameters
     ----------
     data, altdata, source, observatory, filename, filekey
-        As of every dataset.
+        As of `DatasetMixin`.
     project : str
         Folder of the project's results.
     """
@@ -311,7 +330,7 @@ class Lightcurve(DatasetMixin):
 
     @property
     def filter(self) -> str:
-        """The one filter."""
+        """Name of the filter."""
         return str(self.altdata.get("filter", ""))
 
     @property
@@ -321,22 +340,22 @@ class Lightcurve(DatasetMixin):
 
     @property
     def series_total(self) -> int:
-        """How many light curves were made of its raw data."""
+        """Number of light curves made of its raw data."""
         return int(self.altdata.get("series_total", 1))
 
     @property
     def was_processed(self) -> bool:
-        """Whether quality and scores were worked out."""
+        """Whether it has quality flags and scores."""
         return bool(self.altdata.get("was_processed"))
 
     @property
     def is_simulated(self) -> bool:
-        """Whether an event was put into it."""
+        """Whether it contains an injected event."""
         return self.altdata.get("simulation_number") is not None
 
     @property
     def good(self) -> NDArray[np.bool_]:
-        """Epochs with which nothing is wrong, as far as is known."""
+        """Mask (n,) of the epochs with a finite flux and no flag."""
         columns = self.columns
         bad = columns.get("qflag", columns.get("flag"))
         finite = np.isfinite(columns["flux"])
@@ -348,16 +367,28 @@ class Lightcurve(DatasetMixin):
         return quiescent_level(self.columns["flux"], self.good)
 
     def with_columns(self, columns: Columns, **altdata: Any) -> Self:
-        """Return the same light curve with other columns and facts."""
+        """Return a copy with other columns and metadata.
+
+        Parameters
+        ----------
+        columns : dict of str to ndarray (n,)
+            All columns of the copy.
+        **altdata
+            Metadata to add or replace.
+
+        Returns
+        -------
+        Lightcurve
+        """
         return type(self)(columns, {**self.altdata, **altdata}, observatory=self.observatory, project=self.project)
 
     @property
     def identifier(self) -> str:
-        """What it is called in the database."""
+        """Identifier in the database."""
         return f"{self.project}/{self.observatory}/{self.filekey}"
 
     def document(self, cfg_hash: str = "") -> Document:
-        """Return what the database keeps of it."""
+        """Return the document for the database; `cfg_hash` is the hash of the configuration."""
         columns, level = self.columns, self.level
         mjd = columns["mjd"]
         low, middle, high = np.percentile(np.diff(mjd), (5, 50, 95)) if len(mjd) > 1 else (np.nan,) * 3
@@ -387,7 +418,7 @@ class Lightcurve(DatasetMixin):
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
-        """Return what a document stands for; its data are loaded when they are asked for."""
+        """Return the object of a document; its data are loaded at the first access."""
         facts = ("filter", "series_number", "series_total", "was_processed", "simulation_number")
         altdata = {"name": document["source_name"], **{key: document[key] for key in facts if key in document}}
         return cls(

@@ -1,4 +1,4 @@
-"""An observatory that makes its photometry up: to try things, and to test them."""
+"""Virtual observatory with synthetic photometry, for demonstrations and tests."""
 
 import time
 from typing import Any
@@ -12,12 +12,14 @@ from surveys.provenance import seed_of
 
 
 class ParsDemoObs(ParsObservatory):
-    """Parameters of the demonstration."""
+    """Parameters of the synthetic observatory."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.wait_time = self.add_par("wait_time", 0.0, float, "how long a download takes", False, unit="s")
-        self.wait_time_poisson = self.add_par("wait_time_poisson", 0.0, float, "random time on top", False, unit="s")
+        self.wait_time = self.add_par("wait_time", 0.0, float, "duration of a download", False, unit="s")
+        self.wait_time_poisson = self.add_par(
+            "wait_time_poisson", 0.0, float, "mean of a random addition to it", False, unit="s"
+        )
         self.num_epochs = self.add_par("num_epochs", 100, int, "epochs of a light curve")
         self.event_fraction = self.add_par("event_fraction", 0.02, float, "fraction of sources with an event")
         self.empty_fraction = self.add_par("empty_fraction", 0.0, float, "fraction of sources without data")
@@ -25,13 +27,28 @@ class ParsDemoObs(ParsObservatory):
 
 
 class VirtualDemoObs(VirtualObservatory):
-    """Makes the same light curve for the same name, whenever and wherever it is asked."""
+    """Synthetic observatory; a name has the same light curve in every process."""
 
     pars_class = ParsDemoObs
     name = "DEMO"
 
     def fetch_data_from_observatory(self, cat_row: Row, **kwargs: Any) -> Fetched:  # noqa: ARG002 - takes none
-        """Return a light curve of noise, sometimes with a microlensing event; ``truth`` tells where."""
+        """Return a synthetic light curve of white noise, for some sources with a microlensing event.
+
+        Parameters
+        ----------
+        cat_row : mapping
+            ``name``, ``ra``, ``dec`` [deg] and ``mag`` of the source.
+        **kwargs
+            Ignored.
+
+        Returns
+        -------
+        data : dict of ndarray (n,) or None
+            mjd [d], mag, magerr [mag], ra, dec [deg], flag; None for a source without data.
+        altdata : dict
+            ``exptime`` [s], ``filter``, and ``truth``: time and duration [d] of the event, if there is one.
+        """
         pars, rng = self.pars, np.random.default_rng(seed_of(str(cat_row["name"])))
         self._wait()
         altdata: dict[str, Any] = {"exptime": 30.0, "filter": "R", "truth": {}}

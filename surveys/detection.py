@@ -1,4 +1,4 @@
-"""Events that were found in light curves."""
+"""Detections: events that were found in light curves."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -15,7 +15,7 @@ class Detection:
     Parameters
     ----------
     source_name, observatory : str
-        In whose photometry it was found.
+        Source and observatory of the light curve.
     run : str
         Folder of the project that found it.
     filter : str
@@ -23,23 +23,25 @@ class Detection:
     series_number, number : int
         Number of the light curve, and of the event in it; the strongest is 1.
     method : str
-        ``peak`` or ``matched filter``, or whatever a finder of somebody's own calls its way.
+        ``peak`` or ``matched filter``, or the name of the method of a user's own finder.
     score : float
         S/N; positive: brighter, negative: fainter.
     mjd_start, mjd_peak, mjd_stop : float
-        When it began, was strongest, and ended [d].
+        Times of the first, the strongest and the last epoch, MJD [d].
     peak_mag : float or None
         Magnitude at the peak.
     n_epochs : int
-        Epochs that deviate.
+        Number of epochs of the event.
     width_d, amplitude : float or None
-        Width [d] and amplitude [µJy] of the template that fits best.
+        Width [d] and amplitude [µJy] of the best-fitting template.
     quality : bool
         Whether one of its epochs is flagged.
     simulated : bool
-        Whether it was put in by a simulator; kept apart from what is real.
+        Whether it is an injected event; these are kept apart from real ones.
     sim_pars : dict
-        What was put in.
+        Parameters of the injected event.
+    cfg_hash : str
+        Hash of the configuration.
     """
 
     source_name: str = ""
@@ -69,20 +71,20 @@ class Detection:
 
     @property
     def time_peak(self) -> datetime:
-        """When it was strongest."""
+        """Time of the strongest epoch."""
         return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=self.mjd_peak - MJD_1970)
 
     @property
     def identifier(self) -> str:
-        """What it is called in the database: the same event has the same name whenever it is found."""
+        """Identifier in the database: the same for the same event in every run."""
         kind = f"simulated {self.sim_pars.get('number', 1)}" if self.simulated else "real"
         return f"{self.run}/{self.source_name}/{self.observatory}/{self.series_number}/{kind}/{self.number}"
 
     def document(self) -> dict[str, Any]:
-        """Return what the database keeps of it."""
+        """Return the document for the database."""
         return {"_id": self.identifier, **vars(self), "strength": abs(self.score)}
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
-        """Return what a document stands for."""
+        """Return the detection of a document."""
         return cls(**{known.name: document[known.name] for known in fields(cls) if known.name in document})

@@ -1,4 +1,4 @@
-"""Light curves for other programs: CSV, JSON, parquet, VOTable, and the HDF5 of SkyPortal."""
+"""Export of light curves: CSV, JSON, parquet, VOTable, and the HDF5 of SkyPortal."""
 
 import io
 import json
@@ -27,7 +27,7 @@ FORMS: Mapping[str, tuple[str, str]] = {
     "votable": (".vot", "application/x-votable+xml"),
     "skyportal": (".h5", "application/x-hdf5"),
 }
-"""Suffix and media type of what is written."""
+"""Suffix and media type of each format."""
 SEVERAL = ".zip", "application/zip"
 UNITS = {
     "mjd": "d",
@@ -44,7 +44,20 @@ UNITS = {
 
 
 def kind_of(form: str, n_curves: int) -> tuple[str, str]:
-    """Return suffix and media type of what `write` makes: SkyPortal takes one series a file, so several are packed."""
+    """Return suffix and media type of the output of `write`.
+
+    Parameters
+    ----------
+    form : str
+        A key of `FORMS`.
+    n_curves : int
+        Number of light curves; SkyPortal reads one series from a file, so several are packed.
+
+    Returns
+    -------
+    (str, str)
+        Suffix with its dot, and media type.
+    """
     return SEVERAL if form == "skyportal" and n_curves > 1 else FORMS[form]
 
 
@@ -54,19 +67,24 @@ def write(curves: Sequence[Lightcurve], form: str) -> bytes:
     Parameters
     ----------
     curves : sequence of Lightcurve
-        Their data are loaded if they are not yet.
+        Their data are loaded if necessary.
     form : str
         ``csv``, ``json``, ``parquet``, ``votable``: one table of all epochs (JSON: a list of light curves);
         ``skyportal``: HDF5 of a photometric series, or a ZIP of several.
 
+    Returns
+    -------
+    bytes
+        Content of the file.
+
     Raises
     ------
     ConfigError
-        There is no such form.
+        Unknown format.
     Unprocessable
         There is no light curve.
     ArchiveError
-        Data are not there, or damaged.
+        Data are missing or damaged.
     """
     if form not in FORMS:
         raise ConfigError(f"light curves can be written as {', '.join(FORMS)}, not as {form!r}")
@@ -85,7 +103,7 @@ def write(curves: Sequence[Lightcurve], form: str) -> bytes:
 
 
 def table(curves: Sequence[Lightcurve]) -> Columns:
-    """Return all epochs of some light curves in one table; columns that some of them lack are masked there."""
+    """Return all epochs of some light curves in one table; a column that a light curve lacks is masked there."""
     known = [(curve, curve.columns) for curve in curves]
     names = list(dict.fromkeys(name for _, columns in known for name in columns))
     facts: Columns = {
@@ -101,18 +119,19 @@ def _repeated(values: Sequence[tuple[Any, int]]) -> NDArray[Any]:
     return np.repeat(np.array([value for value, _ in values]), [n for _, n in values])
 
 
-def _joined(parts: Sequence[NDArray | None], known: Sequence[tuple[Lightcurve, Columns]]) -> NDArray[Any]:
+def _joined(parts: Sequence[NDArray[Any] | None], known: Sequence[tuple[Lightcurve, Columns]]) -> NDArray[Any]:
+    ma: Any = np.ma  # Any, as some of its functions are untyped
     kind = next(part.dtype for part in parts if part is not None)
     lengths = [len(curve) for curve, _ in known]
     whole = [
-        np.ma.masked_all(n, kind) if part is None else np.ma.asarray(part)
-        for part, n in zip(parts, lengths, strict=True)
+        ma.masked_all(n, kind) if part is None else ma.asarray(part) for part, n in zip(parts, lengths, strict=True)
     ]
-    return np.ma.concatenate(whole) if any(part is None for part in parts) else np.concatenate(whole)
+    joined: NDArray[Any] = (ma if any(part is None for part in parts) else np).concatenate(whole)
+    return joined
 
 
 def plain(curve: Lightcurve) -> dict[str, Any]:
-    """Return a light curve as JSON holds it; what is not finite is null."""
+    """Return a light curve in types of JSON; None where a value is not finite."""
     return {
         "source": curve.source_name,
         "observatory": curve.observatory,
@@ -123,8 +142,8 @@ def plain(curve: Lightcurve) -> dict[str, Any]:
     }
 
 
-def plain_values(values: NDArray) -> list[Any]:
-    """Return an array as a list; single precision with the digits that it has, None for what is not finite."""
+def plain_values(values: NDArray[Any]) -> list[Any]:
+    """Return an array as a list; single precision with its own number of digits, None where a value is not finite."""
     if values.dtype.kind != "f":
         return list(values.tolist())
     short = values if values.dtype.itemsize > 4 else [float(str(value)) for value in values]
@@ -144,7 +163,7 @@ def _skyportal(curves: Sequence[Lightcurve]) -> bytes:
 
 def _with_units(content: bytes) -> bytes:
     buffer = io.BytesIO()
-    with warnings.catch_warnings(action="ignore"):  # of names that are unusual in VOTables
+    with warnings.catch_warnings(action="ignore"):  # about column names that are no identifiers of VOTable
         tree = votable.parse(io.BytesIO(content))
         for field in tree.get_first_table().fields:
             field.unit = UNITS.get(field.name)

@@ -1,4 +1,4 @@
-"""Finding events: epochs that deviate together, rises and dips, and what only a filter sees."""
+"""Event detection: runs of deviating epochs, brightenings and dips, and matched filters."""
 
 from typing import Any
 
@@ -15,16 +15,17 @@ from obsarchive.science.light_curves.events import (
     template_widths,
 )
 from obsarchive.science.light_curves.light_curve import Baseline, delta_magnitude
-from surveys.dataset import Lightcurve, known
+from surveys.dataset import Lightcurve
 from surveys.detection import Detection
+from surveys.formats.photometry_columns import known
 from surveys.parameters import Configured, Parameters
 
 Found = tuple[Event, str, float | None, float | None]
-"""An event, how it was found, and the width [d] and amplitude of the template."""
+"""An event, the method that detected it, and width [d] and amplitude [µJy] of the template."""
 
 
 class ParsFinder(Parameters):
-    """Parameters of the search."""
+    """Parameters of the event detection."""
 
     default_cfg_key = "finder"
 
@@ -32,28 +33,28 @@ class ParsFinder(Parameters):
         super().__init__(**kwargs)
         add = self.add_par
         self.snr_threshold = add("snr_threshold", 5.0, float, "S/N of the strongest epoch of an event")
-        self.snr_edge = add("snr_edge", 3.0, float, "S/N that all its epochs reach")
+        self.snr_edge = add("snr_edge", 3.0, float, "least S/N of all epochs of an event")
         self.add_alias("snr_threshold_sidebands", "snr_edge")
-        self.min_epochs = add("min_epochs", 2, int, "epochs of an event; 1: an outlier alone is an event")
-        self.bridge = add("bridge", 1, int, "so many epochs within an event may deviate less")
-        self.abs_snr = add("abs_snr", True, bool, "whether dips are events, too")
-        self.max_det_per_lc = add("max_det_per_lc", 5, int, "events of a light curve that are kept, the strongest")
-        self.matched_filter = add("matched_filter", True, bool, "whether templates are fitted, too")
-        self.filter_threshold = add("filter_threshold", 6.0, float, "S/N of an event that a template finds")
+        self.min_epochs = add("min_epochs", 2, int, "least number of epochs of an event; 1: single outliers are events")
+        self.bridge = add("bridge", 1, int, "largest number of epochs below snr_edge within an event")
+        self.abs_snr = add("abs_snr", True, bool, "whether dips are events as well")
+        self.max_det_per_lc = add(
+            "max_det_per_lc", 5, int, "largest number of events of a light curve; the strongest are kept"
+        )
+        self.matched_filter = add("matched_filter", True, bool, "whether matched filters are used")
+        self.filter_threshold = add("filter_threshold", 6.0, float, "least S/N of a matched filter")
         self.filter_shape = add("filter_shape", "gaussian", str, "gaussian, box or microlensing")
         self.filter_longest = add("filter_longest", 30.0, float, "longest width of a template", unit="d")
-        self.baseline = add(
-            "baseline", None, (None, float), "flux of the quiet source; None: from the light curve", unit="uJy"
-        )
+        self.baseline = add("baseline", None, (None, float), "quiescent flux; None: from the light curve", unit="uJy")
 
 
 class Finder(Configured):
-    """Searches light curves for events in time.
+    """Event detection in light curves.
 
     Scores are S/N with the larger of an epoch's error and the scatter of the light curve. An event has an epoch beyond
     ``snr_threshold`` and at least ``min_epochs`` beyond ``snr_edge``: real light curves have outliers that no error
-    explains. Matched filters find what is too faint for that, in several epochs together; their score leaves the
-    most helpful epoch out.
+    explains. Matched filters detect fainter events that last for several epochs; their score excludes the epoch that
+    contributes most.
     """
 
     pars_class = ParsFinder
@@ -64,15 +65,16 @@ class Finder(Configured):
             raise ConfigError(f"finder: filter_shape: {self.pars.filter_shape!r} is none of {', '.join(SHAPES)}")
 
     def level(self, lightcurve: Lightcurve) -> Baseline:
-        """Return the quiescent level of a light curve: measured, or zero and without scatter where it is known."""
+        """Return the quiescent level of a light curve: measured, or the configured baseline, which has no scatter."""
         if self.pars.baseline is None:
             return lightcurve.level if lightcurve.quiet is None else lightcurve.quiet
         return Baseline(self.pars.baseline, 0.0, len(lightcurve))
 
     def process(self, lightcurve: Lightcurve) -> Lightcurve:
-        """Return the light curve with ``snr`` and ``dmag`` [mag]; both positive where it is brighter."""
+        """Return the light curve with ``snr`` and ``dmag`` [mag]; both are positive where it is brighter."""
         columns, level = lightcurve.columns, self.level(lightcurve)
         snr = signal_to_noise(columns["flux"], columns["flux_err"], level.mean, level.rms)
+        # a known baseline has no scatter: the errors are then the softening of the asinh magnitudes
         softened = level if level.rms > 0 else Baseline(level.mean, float(np.nanmedian(columns["flux_err"])), level.n)
         added = {"snr": snr.astype(np.float32), "dmag": delta_magnitude(columns["flux"], softened).astype(np.float32)}
         processed = lightcurve.with_columns({**columns, **added}, was_processed=True)
@@ -95,7 +97,7 @@ class Finder(Configured):
         ]
 
     def _filtered(self, lightcurve: Lightcurve, good: np.ndarray) -> list[Found]:
-        """Return what templates find, as events of the whole light curve."""
+        """Return the events that matched filters detect, with indices of the whole light curve."""
         columns, level = lightcurve.columns, self.level(lightcurve)
         deviation = columns["flux"] - level.mean
         noise = np.fmax(np.nan_to_num(columns["flux_err"], nan=0.0), level.rms)
@@ -116,7 +118,7 @@ class Finder(Configured):
         return [self._spread(event, matched, mjd, places) for event in events]
 
     def _spread(self, event: Event, matched: Matched, mjd: np.ndarray, places: np.ndarray) -> Found:
-        """Return an event that covers the width of its template."""
+        """Return the event with the epochs that lie within twice the width of its template."""
         width = float(matched.width_d[event.peak])
         inside = np.flatnonzero(np.abs(mjd - mjd[event.peak]) <= 2 * width)
         whole = Event(
@@ -157,7 +159,7 @@ class Finder(Configured):
 
 
 def _known(event: Event, others: list[Event]) -> bool:
-    """Whether an event lies within others to the same side."""
+    """Return whether an event overlaps with others of the same sign."""
     return any(
         event.start < other.stop and other.start < event.stop and event.score * other.score > 0 for other in others
     )

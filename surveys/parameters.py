@@ -1,6 +1,6 @@
-"""Parameters of surveys: declared once with type, unit and help, locked against unknown names, read from YAML.
+"""Parameters of surveys: declared with type, unit and help, locked against unknown names, read from YAML.
 
-Whoever adds a parameter to a class of his own declares it in ``__init__`` of a subclass::
+A class of the user's own declares parameters in ``__init__`` of a subclass::
 
     class ParsMyAnalysis(ParsAnalysis):
         def __init__(self, **kwargs):
@@ -9,8 +9,8 @@ Whoever adds a parameter to a class of his own declares it in ``__init__`` of a 
             self.num_kernels = self.add_par("num_kernels", 10, int, "number of kernels")
             self._enforce_no_new_attrs = True
 
-What the caller and the file say is applied when the whole object is made, so the order of these lines does not
-matter, and a name that nobody declared is an error then.
+Values of the caller and of the file are applied when all constructors have returned, so the order of these lines does
+not matter, and an undeclared name is an error then.
 """
 
 import copy
@@ -27,41 +27,41 @@ from surveys.config_files import read_section
 
 Types = type | None | Iterable[type | None]
 FROM_PROJECT = ("project", "cfg_file", "data_types", "verbose")
-"""Parameters that a project hands down to all its parts; parts that do not know them pass over them."""
+"""Parameters that a project hands down to all its parts; parts without them ignore them."""
 
 
 class UnknownParameter(ConfigError, AttributeError):
-    """Nobody declared a parameter of this name."""
+    """There is no parameter of this name."""
 
 
 class WrongType(ConfigError, TypeError):
-    """A value is not of the type that its parameter must have."""
+    """The type of a value is not one of those of its parameter."""
 
 
 class AmbiguousParameter(ConfigError, ValueError):
-    """A name may mean several parameters."""
+    """A name matches several parameters."""
 
 
 class IllegalName(ConfigError, ValueError):
-    """A name that no folder can have."""
+    """A name that is not allowed for a folder."""
 
 
 @dataclass(frozen=True)
 class Declared:
-    """What is known of a parameter.
+    """Declaration of a parameter.
 
     Parameters
     ----------
     name, help, unit : str
-        As shown to people.
+        As shown to users.
     default : object
-        Value when nobody says anything.
+        Default value.
     types : tuple of type
         Types that are allowed; empty: any.
     critical : bool
-        Whether results depend on it: such parameters make the hash of a configuration.
+        Whether results depend on it: only these parameters enter the hash of a configuration.
     secret : bool
-        Whether it is kept out of everything that is written.
+        Whether it is never written.
     """
 
     name: str
@@ -74,11 +74,17 @@ class Declared:
 
     @property
     def type_names(self) -> str:
-        """Types in words."""
+        """Names of the types, joined by "or"."""
         return " or ".join("None" if kind is type(None) else kind.__name__ for kind in self.types) or "any"
 
     def checked(self, value: Any) -> Any:
-        """Return the value as this parameter keeps it: plain Python, integers as floats where it is a float."""
+        """Return the value in its stored form: plain Python, an integer as float if the parameter is one.
+
+        Raises
+        ------
+        WrongType
+            The type is not allowed.
+        """
         if isinstance(value, np.generic):
             value = value.item()
         if not self.types or (isinstance(value, self.types) and not self._is_stray_bool(value)):
@@ -88,7 +94,7 @@ class Declared:
         raise WrongType(f"parameter {self.name!r} must be of type {self.type_names}, found {self.shown(value)}")
 
     def shown(self, value: Any) -> str:
-        """Return a value as people may see it."""
+        """Return a value for display; secrets are masked."""
         return "(secret)" if self.secret and value else repr(value)
 
     def _is_stray_bool(self, value: Any) -> bool:
@@ -96,7 +102,7 @@ class Declared:
 
 
 class _Completed(type):
-    """Calls ``_complete`` once the constructors of a class and of all its subclasses are through."""
+    """Metaclass that calls ``_complete`` after the constructors of a class and all its subclasses have returned."""
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         made = super().__call__(*args, **kwargs)
@@ -110,20 +116,20 @@ class Parameters(metaclass=_Completed):
     Parameters
     ----------
     **kwargs
-        Values; they win over those of the file. ``cfg_file``: a YAML file (an absolute path, or a name in ``configs``
-        or here); None or False: no file; without it ``configs/<project>.yaml`` is read if it exists. ``cfg_key``: the
-        key of the file that holds the values of this object.
+        Values; they override those of the file. ``cfg_file``: a YAML file (an absolute path, or a name in ``configs``
+        or the working directory); None or False: no file; by default ``configs/<project>.yaml`` is read if it exists.
+        ``cfg_key``: section of the file for this object.
 
     Raises
     ------
     UnknownParameter
-        A name that nobody declared (an AttributeError, too); tells the nearest name.
+        An undeclared name (also an AttributeError); the message has the nearest name.
     WrongType
-        A value of a wrong type (a TypeError, too).
+        A value of a wrong type (also a TypeError).
     AmbiguousParameter
-        A shorthand that may mean several (a ValueError, too).
+        A shorthand of several names (also a ValueError).
     ConfigError
-        The file that was asked for is not there or cannot be understood.
+        The named file is missing or cannot be parsed.
     """
 
     default_cfg_key: ClassVar[str] = ""
@@ -137,14 +143,16 @@ class Parameters(metaclass=_Completed):
     def __init__(self, **kwargs: Any) -> None:
         self._declared: dict[str, Declared] = {}
         self._aliases: dict[str, str] = {}
-        # what the caller says; None once it was applied
+        # values of the caller; None after they were applied
         self._given: dict[str, Any] | None = {name: value for name, value in kwargs.items() if name != "_tolerant"}
         self._unknown: dict[str, Any] = {}
         self._tolerant = bool(kwargs.get("_tolerant", False))
         self.cfg_file = self.add_par("cfg_file", None, (None, str, bool), "YAML file with parameters", critical=False)
-        self.cfg_key = self.add_par("cfg_key", None, (None, str), "key of that file for this object", critical=False)
+        self.cfg_key = self.add_par(
+            "cfg_key", None, (None, str), "section of that file for this object", critical=False
+        )
         self.project = self.add_par("project", None, (None, str), "name of the project", critical=False)
-        self.verbose = self.add_par("verbose", 0, int, "how much is told: 0 little, 10 everything", critical=False)
+        self.verbose = self.add_par("verbose", 0, int, "verbosity, from 0 to 10", critical=False)
         self.data_types = self.add_par("data_types", ["photometry"], (list, str), "kinds of data")
 
     def _complete(self) -> None:
@@ -155,7 +163,7 @@ class Parameters(metaclass=_Completed):
             self.require_known()
 
     def require_known(self) -> None:
-        """Refuse the names that the caller gave and nobody declared."""
+        """Raise UnknownParameter for names that the caller gave and no class declared."""
         for name in self._unknown:
             if name not in FROM_PROJECT:
                 raise self._no_such(name)
@@ -171,7 +179,27 @@ class Parameters(metaclass=_Completed):
         unit: str = "",
         secret: bool = False,
     ) -> Any:
-        """Declare a parameter; returns its default, to be set as an attribute.
+        """Declare a parameter.
+
+        Parameters
+        ----------
+        name : str
+            Its name.
+        default : object
+            Default value.
+        types : type, None, or iterable of these
+            Types that are allowed; empty: any.
+        help, unit : str
+            Description and unit.
+        critical : bool
+            Whether results depend on it.
+        secret : bool
+            Whether it is never written.
+
+        Returns
+        -------
+        object
+            A copy of the default, to be set as an attribute.
 
         Raises
         ------
@@ -186,13 +214,34 @@ class Parameters(metaclass=_Completed):
         return copy.deepcopy(default)
 
     def set_default(self, name: str, default: Any) -> None:
-        """Give a parameter of a parent class another default."""
+        """Change the default of a parameter of a parent class.
+
+        Parameters
+        ----------
+        name : str
+            Its name.
+        default : object
+            New default value.
+        """
         known = self._declared[name]
         self._declared[name] = replace(known, default=copy.deepcopy(default))
         object.__setattr__(self, name, copy.deepcopy(default))
 
     def add_alias(self, alias: str, real: str) -> None:
-        """Make another name for a parameter."""
+        """Declare another name of a parameter.
+
+        Parameters
+        ----------
+        alias : str
+            The other name.
+        real : str
+            The name of the parameter.
+
+        Raises
+        ------
+        UnknownParameter
+            There is no such parameter.
+        """
         if real not in self._declared:
             raise self._no_such(real)
         self._aliases[alias] = real
@@ -212,7 +261,7 @@ class Parameters(metaclass=_Completed):
         object.__setattr__(self, real, value)
 
     def __getattr__(self, name: str) -> Any:
-        # only called for what is no attribute under exactly this name
+        # only called if there is no attribute of exactly this name
         if name.startswith("_"):
             raise AttributeError(name)
         real = self._find(name)
@@ -230,12 +279,12 @@ class Parameters(metaclass=_Completed):
         return self._find(name) is not None
 
     def _find(self, name: str) -> str | None:
-        """Return the parameter that a name means, or None.
+        """Return the parameter of a name, or None.
 
         Raises
         ------
         AmbiguousParameter
-            It may mean several.
+            There are several.
         """
         if name in self._declared:
             return name
@@ -268,18 +317,18 @@ class Parameters(metaclass=_Completed):
                 setattr(self, name, given.pop(name))
         key = self.cfg_key or self.default_cfg_key
         if "cfg_file" in kwargs and self.cfg_file is None:
-            self.cfg_file = False  # so that whoever hands it on tells it from a file that nobody spoke of
+            self.cfg_file = False  # None means "not given" when it is handed on, and False "no file"
         asked = self.cfg_file if "cfg_file" in kwargs else True
         if key and asked is not False:
             self.apply(self.section(read_section(asked, self.project, key)))
         self.apply(given)
 
     def section(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Return what of a section of the file is for this object; subclasses may look deeper."""
+        """Return the values of a section of the file that belong to this object; subclasses may select deeper ones."""
         return values
 
     def apply(self, values: Mapping[str, Any]) -> None:
-        """Set several parameters; unknown names are remembered until the whole object is made."""
+        """Set several parameters; unknown names are collected until all constructors have returned."""
         for name, value in values.items():
             if self._find(name) is None and self._given is not None:
                 self._unknown[name] = value
@@ -287,19 +336,19 @@ class Parameters(metaclass=_Completed):
                 setattr(self, name, copy.deepcopy(value))
 
     def read(self, values: Mapping[str, Any]) -> None:
-        """Set parameters from a mapping; what they were is overwritten."""
+        """Set parameters from a mapping, replacing their values."""
         for name, value in values.items():
             setattr(self, name, copy.deepcopy(value))
 
     def update(self, values: Mapping[str, Any]) -> None:
-        """Set parameters from a mapping; mappings and sets among them are merged with what they were."""
+        """Set parameters from a mapping; mappings and sets are merged with the present values."""
         for name, value in values.items():
             now = getattr(self, name)
             merges = isinstance(now, dict | set) and isinstance(value, type(now))
             setattr(self, name, now | copy.deepcopy(value) if merges else copy.deepcopy(value))
 
     def copy(self) -> "Parameters":
-        """Return a copy that shares nothing."""
+        """Return a deep copy."""
         return copy.deepcopy(self)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Parameters":
@@ -314,9 +363,14 @@ class Parameters(metaclass=_Completed):
         Parameters
         ----------
         critical : bool, optional
-            Only those on which results depend.
+            Only parameters on which results depend.
         hidden : bool, optional
-            Those whose names start with an underscore, too.
+            Also the settings of this class whose names start with an underscore.
+
+        Returns
+        -------
+        dict
+            Copies of the values.
         """
         chosen = {
             name: copy.deepcopy(getattr(self, name))
@@ -328,7 +382,22 @@ class Parameters(metaclass=_Completed):
         return chosen
 
     def compare(self, other: "Parameters", critical: bool = False, ignore: Iterable[str] = ()) -> dict[str, Any]:
-        """Return what differs from other parameters: ``{name: (ours, theirs)}``."""
+        """Return the differences from other parameters.
+
+        Parameters
+        ----------
+        other : Parameters
+            Compared with these.
+        critical : bool
+            Only parameters on which results depend.
+        ignore : iterable of str
+            Names that are not compared.
+
+        Returns
+        -------
+        dict
+            ``{name: (own value, other value)}``.
+        """
         ours, theirs = self.to_dict(critical), other.to_dict(critical)
         names = [name for name in {**ours, **theirs} if name not in set(ignore)]
         return {name: (ours.get(name), theirs.get(name)) for name in names if ours.get(name) != theirs.get(name)}
@@ -336,7 +405,7 @@ class Parameters(metaclass=_Completed):
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and isinstance(other, Parameters) and not self.compare(other)
 
-    __hash__ = None  # type: ignore[assignment]  # what can be changed has no hash
+    __hash__ = None  # type: ignore[assignment]  # mutable
 
     def describe(self) -> str:
         """Return a table of all parameters: name, type, unit, value, default, help."""
@@ -358,7 +427,7 @@ class Parameters(metaclass=_Completed):
 
 
 class Configured(metaclass=_Completed):
-    """Something with parameters: unknown names are refused once its constructors are through."""
+    """Base class of objects with parameters; unknown names are refused after its constructors have returned."""
 
     pars_class: ClassVar[type[Parameters]] = Parameters
     pars: Any
@@ -367,7 +436,7 @@ class Configured(metaclass=_Completed):
         self.pars = self._make_pars_object(kwargs)
 
     def _make_pars_object(self, kwargs: Mapping[str, Any]) -> Parameters:
-        # A subclass may put parameters of its own in place of these: what only those know is no error here.
+        # tolerant: a subclass may replace these by parameters of its own, which may have further names
         return self.pars_class(**kwargs, _tolerant=True)
 
     def _complete(self) -> None:
@@ -375,12 +444,12 @@ class Configured(metaclass=_Completed):
 
 
 def legalize(name: str) -> str:
-    """Return a name as folders and files have it: upper case, blanks and hyphens as underscores.
+    """Return a name in the form of folder and file names: upper case, blanks and hyphens as underscores.
 
     Raises
     ------
     IllegalName
-        It cannot be one: other signs than letters, digits and underscores, or a digit at its start.
+        It has other characters than letters, digits and underscores, or starts with a digit.
     """
     legal = re.sub(r"[\s-]", "_", name.strip()).upper()
     if re.fullmatch(r"(?!\d)\w+", legal, re.ASCII) is None:

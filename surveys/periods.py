@@ -1,33 +1,35 @@
-"""Periods of variable sources: Lomb-Scargle for waves, box least squares for eclipses and transits.
+"""Period search: Lomb-Scargle periodogram for pulsations, box least squares (BLS) for eclipses and transits.
 
 The periodograms are astropy's (VanderPlas 2018, ApJS 236, 16; VanderPlas & Ivezić 2015, ApJ 812, 18 for several
-bands; Kovács, Zucker & Mazeh 2002, A&A 391, 369 for boxes). Here is what is around them: the grid, the refinement.
+bands; Kovács, Zucker & Mazeh 2002, A&A 391, 369 for boxes); this module adds the frequency grid and the refinement.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from astropy.timeseries import BoxLeastSquares, LombScargle
 from numpy.typing import NDArray
 
 from obsarchive.errors import ConfigError, Unprocessable
+
+if TYPE_CHECKING:
+    from astropy.timeseries import BoxLeastSquares
 
 Floats = NDArray[np.float64]
 
 METHODS = ("lomb-scargle", "bls")
 OVERSAMPLING = 5
-"""Frequencies of the grid within 1 / (length of the data): enough to lose no peak."""
+"""Frequencies of the grid within 1 / (length of the data): enough not to miss a peak."""
 CANDIDATES, FINALISTS, ROUNDS = 12, 4, 4
 HARMONICS = 4
 WAVE_ROUNDS = 3
 DOUBLING_PAYS = 0.8
-"""Twice the period is taken if it leaves less than this fraction of the misfit."""
+"""Twice the period is returned if chi square falls below this fraction."""
 BOX_FRACTIONS = (0.02, 0.035, 0.06, 0.1, 0.15)
-"""Lengths of boxes, in units of the shortest period of an octave."""
+"""Durations of boxes, in units of the shortest period of an octave."""
 MIN_EPOCHS = 12
 LARGEST_ERROR = 1.0
-"""An epoch with a larger error is no measurement [mag]."""
+"""Epochs with a larger error are rejected [mag]."""
 
 
 @dataclass(frozen=True)
@@ -37,15 +39,15 @@ class Period:
     Parameters
     ----------
     period_d : float
-        The best one [d].
+        Best period [d].
     power : float
-        Its power: of the variance that is explained for waves (0 to 1), S/N of the depth for boxes.
+        Its power: fraction of the variance that the harmonics explain (0 to 1), or S/N of the depth of the box.
     epoch_mjd : float
-        When the source is brightest (waves) or faintest (boxes).
+        Time of maximum light (Lomb-Scargle) or mid-eclipse (BLS), MJD [d].
     amplitude_mag : float
-        Half of the range of the wave, or depth of the box [mag].
+        Semi-amplitude, or depth of the box [mag].
     false_alarm : float or None
-        Probability that noise makes such a peak (Baluev 2008, MNRAS 385, 1279); None where it is not known.
+        False-alarm probability (Baluev 2008, MNRAS 385, 1279); None for BLS.
     method : str
         ``lomb-scargle`` or ``bls``.
     """
@@ -59,33 +61,37 @@ class Period:
 
 
 def find_period(
-    mjd: NDArray,
-    mag: NDArray,
-    mag_err: NDArray,
-    bands: NDArray | None = None,
+    mjd: NDArray[Any],
+    mag: NDArray[Any],
+    mag_err: NDArray[Any],
+    bands: NDArray[Any] | None = None,
     period_range: tuple[float, float] = (0.1, 100.0),
     method: str = "lomb-scargle",
 ) -> Period:
     """Return the best period.
 
-    Waves are looked for with one sine in all bands together; the highest peaks of that are compared and refined with
-    four harmonics in every band, so that neither half the period nor a neighbouring alias wins.
+    Lomb-Scargle: the periodograms of all bands with one sine are added; the highest peaks are compared and refined with
+    four harmonics in each band, so that neither half the period nor a neighbouring alias is returned.
 
     Parameters
     ----------
     mjd, mag, mag_err : ndarray (n,)
-        Epochs [d], magnitudes and errors; what is not finite is left out.
+        Times [d], magnitudes and errors [mag]; epochs that are not finite are rejected.
     bands : ndarray (n,), optional
-        Band of every epoch; None: one band.
+        Band of each epoch; None: one band.
     period_range : (float, float)
         Shortest and longest period [d].
     method : str
-        ``lomb-scargle`` or ``bls`` (of one band, or of bands that were put to one level).
+        ``lomb-scargle`` or ``bls`` (with the median of each band subtracted).
+
+    Returns
+    -------
+    Period
 
     Raises
     ------
     Unprocessable
-        Fewer than twelve good epochs.
+        Fewer than twelve good epochs, or data that are too short.
     ConfigError
         An unknown method, or an empty range.
     """
@@ -116,7 +122,7 @@ class _Data:
         return float(self.mjd.max() - self.mjd.min())
 
     def level(self) -> Floats:
-        """Magnitudes without the median of their band."""
+        """Return the magnitudes minus the median of their band."""
         level = self.mag.copy()
         for band in np.unique(self.band):
             level[self.band == band] -= np.median(self.mag[self.band == band])
@@ -124,6 +130,8 @@ class _Data:
 
 
 def _waves(data: _Data, period_range: tuple[float, float]) -> Period:
+    from astropy.timeseries import LombScargle  # late: the period search is optional
+
     low, high = 1 / period_range[1], 1 / period_range[0]
     step = 1 / (OVERSAMPLING * max(data.span, period_range[0]))
     frequency: NDArray[Any] = low + step * np.arange(int(np.ceil((high - low) / step)) + 1)
@@ -131,7 +139,7 @@ def _waves(data: _Data, period_range: tuple[float, float]) -> Period:
     for band in np.unique(data.band):
         own = data.band == band
         if own.sum() > 3:
-            # psd: half of the chi square that the wave takes away, so that bands add up
+            # psd: half the decrease of chi square, which may be added over bands
             model = LombScargle(data.mjd[own], data.mag[own], data.error[own])
             power += model.power(frequency, method="fast", assume_regular_frequency=True, normalization="psd")
     candidates = _peaks(frequency, power)
@@ -139,7 +147,7 @@ def _waves(data: _Data, period_range: tuple[float, float]) -> Period:
     fine = [_refined(data, frequency, step, ROUNDS) for frequency, _ in rough[:FINALISTS]]
     best, misfit = min(fine, key=lambda found: found[1])
     if best / 2 >= low:
-        # two unequal eclipses are strongest at twice their frequency; equal ones are not to be told apart
+        # unequal eclipses give the highest peak at twice their frequency; equal ones cannot be distinguished
         half = _refined(data, best / 2, step, ROUNDS)
         if half[1] < DOUBLING_PAYS * misfit:
             best, misfit = half
@@ -167,15 +175,17 @@ def _harmonics(time: Floats, frequency: float) -> Floats:
 
 
 def _scales(data: _Data) -> Floats:
-    """Return how much the source varies in its bands, in units of that with the most epochs."""
-    scale, level = np.ones(int(data.band.max()) + 1), data.level()
+    """Return the relative amplitude in each band, in units of that of the band with the most epochs."""
+    scale: Floats = np.ones(int(data.band.max()) + 1)
+    level = data.level()
     for band in np.unique(data.band):
         scale[band] = max(float(np.median(np.abs(level[data.band == band]))), 1e-9)
-    return scale / scale[np.argmax(np.bincount(data.band))]
+    scale /= scale[np.argmax(np.bincount(data.band))]
+    return scale
 
 
 def _wave(data: _Data, frequency: float) -> NDArray[Any]:
-    """Return the wave in the band with the most epochs, when also the factors of the others are fitted."""
+    """Return the harmonics in the band with the most epochs, with the amplitudes of the other bands fitted."""
     scale = _scales(data)
     first = int(np.argmax(np.bincount(data.band)))
     wave = _fit(data, frequency, scale)[1]
@@ -195,9 +205,9 @@ def _wave(data: _Data, frequency: float) -> NDArray[Any]:
 
 
 def _fit(data: _Data, frequency: float, scale: Floats | None = None) -> tuple[float, NDArray[Any]]:
-    """Fit harmonics, the same in every band but for a mean and a factor of each; returns the misfit and the wave.
+    """Fit harmonics that are the same in every band but for a mean and a scale; return chi square and coefficients.
 
-    Without factors those of the scatter of the bands are taken: exact enough to compare periods.
+    Without scales those of `_scales` are used, which are precise enough to compare periods.
     """
     scale = _scales(data) if scale is None else scale
     n_bands = len(scale)
@@ -222,7 +232,7 @@ def _misfit_of_constant(data: _Data) -> float:
 
 
 def _refined(data: _Data, frequency: float, step: float, rounds: int) -> tuple[float, float]:
-    """Return the best frequency within a step of the grid, and its misfit: a grid ever finer."""
+    """Return the best frequency within a step of the grid and its chi square, by ever finer grids."""
     best, misfit, reach = frequency, np.inf, step
     for _ in range(rounds):
         for trial in np.linspace(best - reach, best + reach, 11):
@@ -235,6 +245,8 @@ def _refined(data: _Data, frequency: float, step: float, rounds: int) -> tuple[f
 
 
 def _boxes(data: _Data, period_range: tuple[float, float]) -> Period:
+    from astropy.timeseries import BoxLeastSquares
+
     longest = min(period_range[1], data.span)
     if longest <= period_range[0]:
         raise Unprocessable(f"{data.span:.3g} d of data: too short for periods from {period_range[0]:g} d on")
@@ -246,10 +258,11 @@ def _boxes(data: _Data, period_range: tuple[float, float]) -> Period:
     return max(fits, key=lambda found: found.power)
 
 
-def _best_box(model: BoxLeastSquares, span: float, octave: tuple[float, float]) -> Period:
+def _best_box(model: "BoxLeastSquares", span: float, octave: tuple[float, float]) -> Period:
     """Return the best box with a period in an octave.
 
-    Periods are so near that a box drifts by less than half of its length over the data; then again around the best.
+    The frequency step is such that a box drifts by less than half of its length over the data; it is refined around the
+    best period.
     """
     durations = octave[0] * np.array(BOX_FRACTIONS)
     step = BOX_FRACTIONS[0] / 2 / span

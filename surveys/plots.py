@@ -1,4 +1,4 @@
-"""Pictures of photometry, for those who look at a few sources by hand."""
+"""Interactive light-curve plots with matplotlib."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,29 +8,29 @@ from surveys.formats.photometry_columns import standard_photometry
 
 
 def draw_photometry(columns: Columns, altdata: Mapping[str, Any], title: str, axes: Any = None) -> Any:
-    """Draw magnitudes over time, a colour for each filter.
+    """Draw magnitudes over time, with a colour for each filter.
 
     Parameters
     ----------
     columns : dict of str to ndarray (n,)
-        Raw photometry or a light curve; it may be empty.
+        Raw photometry or a light curve; may be empty.
     altdata : mapping
-        What is known beside them.
+        Metadata, as for `standard_photometry`.
     title : str
-        What stands above.
+        Title of the axes.
     axes : Axes, optional
-        Axes of matplotlib; new ones without them.
+        Axes of matplotlib; None: those of a new figure.
 
     Returns
     -------
     Axes
     """
     if axes is None:
-        from matplotlib import pyplot  # late: only those who plot by hand need a screen
+        from matplotlib import pyplot  # late: pyplot chooses a backend, which may need a display
 
         axes = pyplot.figure(figsize=(9, 5)).add_subplot()
     axes.set(xlabel="MJD [d]", ylabel="magnitude", title=title)
-    if not axes.yaxis_inverted():  # another light curve is in these axes already
+    if not axes.yaxis_inverted():  # unless a light curve was drawn into these axes before
         axes.invert_yaxis()
     if not columns or not len(next(iter(columns.values()))):
         return axes

@@ -1,4 +1,4 @@
-"""Projects: a catalogue, observatories and an analysis; run until nothing is missing.
+"""Projects: a catalogue, virtual observatories and an analysis; a run continues until nothing is missing.
 
 ::
 
@@ -10,6 +10,9 @@
         obs_kwargs={"reducer": {"radius": 3, "gap": 40}},
     )
     proj.run()
+
+Catalogue, observatories and analysis are imported when a project is made, and the runner when it runs: they import
+the scientific libraries, which takes seconds.
 """
 
 import logging
@@ -17,25 +20,24 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from obsarchive import __version__
 from obsarchive.errors import ArchiveError, ConfigError
-from obsarchive.store import Surveys
-from surveys import dataset
-from surveys.analysis import Analysis, load_class
-from surveys.catalog import Catalog
 from surveys.config_files import find_file, read_section
-from surveys.database import open_surveys
-from surveys.histograms import Histogram
-from surveys.observatory import VirtualObservatory
 from surveys.parameters import Configured, Parameters, legalize
-from surveys.provenance import code_of, hash_of, write_config
-from surveys.registry import OBSERVATORIES, observatory_class, without_credentials
-from surveys.runner import Run
-from surveys.simulator import Efficiency, efficiency
-from surveys.source import Source, UniqueList
-from surveys.worker import Recipe
+from surveys.provenance import code_name, code_of, hash_of, write_config
+
+if TYPE_CHECKING:
+    from obsarchive.store import Surveys
+    from surveys.analysis import Analysis
+    from surveys.catalog import Catalog
+    from surveys.histograms import Histogram
+    from surveys.observatory import VirtualObservatory
+    from surveys.runner import Run
+    from surveys.simulator import Efficiency
+    from surveys.source import Source, UniqueList
+    from surveys.worker import Recipe
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +51,7 @@ class ParsProject(Parameters):
         super().__init__(**kwargs)
         add = self.add_par
         self.name = add("name", None, (None, str), "name of the project", critical=False)
-        self.description = add("description", "", str, "what it is for", critical=False)
+        self.description = add("description", "", str, "description of its purpose", critical=False)
         self.add_alias("project_string", "description")
         self.version_control = add(
             "version_control", False, bool, "results of each configuration in a folder of its own", False
@@ -73,7 +75,7 @@ class ParsProject(Parameters):
         self.num_workers = add(
             "num_workers", 0, int, "Dask workers that reduce and analyse; 0: this process", critical=False
         )
-        self.batch_size = add("batch_size", 1000, int, "sources between two looks at the database", critical=False)
+        self.batch_size = add("batch_size", 1000, int, "sources in a batch, at least", critical=False)
 
 
 class Project(Configured):
@@ -82,23 +84,31 @@ class Project(Configured):
     Parameters
     ----------
     name : str
-        Its name; in upper case it names its folder.
+        Its name; in upper case it is the name of its folder.
     **kwargs
-        Parameters; see ``describe()`` of its `pars`. An observatory's own may be given by its name, as ``ZTF={...}``.
+        Parameters; see ``describe()`` of its `pars`. Those of one observatory may be given by its name, as
+        ``ZTF={...}``.
     """
 
     pars_class = ParsProject
+    observatories: "UniqueList"
+    catalog: "Catalog"
+    analysis: "Analysis"
 
     def __init__(self, name: str, **kwargs: Any) -> None:
         self.name = name
         self.folder_name = legalize(name)
-        self.observatories: UniqueList = UniqueList([])
         self._own = {
             key: kwargs.pop(key) for key in list(kwargs) if isinstance(kwargs[key], dict) and key not in ParsProject()
         }
         super().__init__(**{"project": name, "name": name, **kwargs})
 
     def _complete(self) -> None:
+        from surveys.analysis import Analysis, load_class
+        from surveys.catalog import Catalog
+        from surveys.registry import observatory_class, without_credentials
+        from surveys.source import UniqueList
+
         names = [self.pars.obs_names] if isinstance(self.pars.obs_names, str) else self.pars.obs_names
         if not names:
             raise ConfigError(f"project {self.name}: obs_names must name at least one observatory")
@@ -114,19 +124,23 @@ class Project(Configured):
         }
         made = [self._observatory(*found, known, from_project) for found in classes]
         self.observatories = UniqueList(made, named="name")
-        # the observatories have them now; here they would be shown
+        # the observatories have the credentials now; these parameters are written to files
         self.pars.obs_kwargs, self._own = without_credentials(self.pars.obs_kwargs), {}
         catalog = load_class(self.pars.catalog_module, self.pars.catalog_class, Catalog)
-        self.catalog: Catalog = catalog(**from_project, **self.pars.catalog_kwargs)
+        self.catalog = catalog(**from_project, **self.pars.catalog_kwargs)
         analysis = load_class(self.pars.analysis_module, self.pars.analysis_class, Analysis)
-        self.analysis: Analysis = analysis(**from_project, **self.pars.analysis_kwargs)
+        self.analysis = analysis(**from_project, **self.pars.analysis_kwargs)
         for observatory in self.observatories:
             observatory.catalog = self.catalog
             observatory.output_folder = self.folder_name
 
     def _observatory(
-        self, short: str, made: type[VirtualObservatory], known: set[str], from_project: Mapping[str, Any]
-    ) -> VirtualObservatory:
+        self, short: str, made: "type[VirtualObservatory]", known: set[str], from_project: Mapping[str, Any]
+    ) -> "VirtualObservatory":
+        from surveys.analysis import load_class
+        from surveys.observatory import VirtualObservatory
+        from surveys.registry import OBSERVATORIES
+
         general = {key: value for key, value in self.pars.obs_kwargs.items() if key.upper() not in known}
         own = {
             key.upper(): value for key, value in {**self.pars.obs_kwargs, **self._own}.items() if key.upper() in known
@@ -140,13 +154,13 @@ class Project(Configured):
         )
 
     def _in_file(self, short: str) -> dict[str, Any]:
-        """Return what the file says of an observatory: it may name its class, which must be known to make it."""
+        """Return the section of an observatory in the file, which may name its class."""
         if self.pars.cfg_file is False:
             return {}
         section = read_section(self.pars.cfg_file or True, self.name, "observatories")
         return next((value for key, value in section.items() if str(key).upper() == short), None) or {}
 
-    # what it is
+    # configuration and data
 
     @property
     def sections(self) -> dict[str, Parameters]:
@@ -155,7 +169,7 @@ class Project(Configured):
         return found | {name: part.pars for name, part in self.analysis.parts.items()}
 
     def final_config(self, critical: bool = False) -> dict[str, Any]:
-        """Return everything that is configured, with the version of the code, without secrets.
+        """Return the whole configuration with the version of the code, without secrets.
 
         Parameters
         ----------
@@ -167,18 +181,22 @@ class Project(Configured):
         def shown(pars: Parameters) -> dict[str, Any]:
             return {key: value for key, value in pars.to_dict(critical).items() if key not in hidden}
 
+        def module_of(made: type) -> str:
+            # what is hashed must not change when our modules move; what is written must be importable
+            return code_name(made) if critical else made.__module__
+
         config: dict[str, Any] = {name: shown(pars) for name, pars in self.sections.items()}
         config["project"]["obs_names"] = sorted(observatory.name for observatory in self.observatories)
         config["observatories"] = {
-            # the class is named in full: the name of the observatory may not tell it
-            obs.name: {**shown(obs.pars), "obs_module": type(obs).__module__, "obs_class": type(obs).__name__}
+            # with its class, which does not always follow from the name of the observatory
+            obs.name: {**shown(obs.pars), "obs_module": module_of(type(obs)), "obs_class": type(obs).__name__}
             for obs in sorted(self.observatories, key=lambda one: one.name)
         }
         parts = [self.analysis, self.catalog, *self.observatories, *self.analysis.parts.values()]
         config["code"] = {"version": __version__, "hash": code_of(type(part) for part in parts)}
         if critical:
             del config["code"]["version"]
-            # the same file may be named from elsewhere
+            # the same catalogue may lie in another folder
             config["catalog"]["filename"] = Path(config["catalog"]["filename"] or "").name
         return config
 
@@ -189,32 +207,41 @@ class Project(Configured):
 
     @property
     def output_folder(self) -> str:
-        """Name of the folder of results: with version control it carries the hash."""
+        """Name of the folder of results; with version control it ends with the hash."""
         return f"{self.folder_name}_{self.cfg_hash}" if self.pars.version_control else self.folder_name
 
     @property
     def folder(self) -> Path:
         """Folder of results."""
-        open_surveys()
-        return dataset.data_root() / self.output_folder
+        from surveys.dataset import data_root
+
+        _open_surveys()
+        return data_root() / self.output_folder
 
     @property
-    def sources(self) -> Iterator[Source]:
+    def sources(self) -> "Iterator[Source]":
         """Sources of the catalogue."""
+        from surveys.source import Source
+
         for i in range(len(self.catalog)):
             yield Source.from_row(self.catalog.get_row(i), self.output_folder)
 
-    def get_source(self, name: str) -> Source:
+    def get_source(self, name: str) -> "Source":
         """Return a source of the catalogue by its name."""
+        from surveys.source import Source
+
         return Source.from_row(self.catalog.get_row(name), self.output_folder)
 
-    def recipe(self, analyse: bool = True) -> Recipe:
-        """Return what workers need to know."""
+    def recipe(self, analyse: bool = True) -> "Recipe":
+        """Return the data that workers need."""
+        from surveys.dataset import data_root
+        from surveys.worker import Recipe
+
         for observatory in self.observatories:
             observatory.output_folder = self.output_folder
         analysis = self.analysis if analyse else None
         return Recipe(
-            dataset.data_root(),
+            data_root(),
             self.output_folder,
             self.cfg_hash,
             list(self.observatories),
@@ -222,7 +249,7 @@ class Project(Configured):
             [str(Path.cwd())],
         )
 
-    # what it does
+    # runs
 
     def run(
         self,
@@ -235,8 +262,8 @@ class Project(Configured):
     ) -> "Run":
         """Fetch, reduce and analyse what is missing.
 
-        May be stopped at any moment, and run by several processes at once: what is finished is not done again, and
-        what another process works on is left to it.
+        A run may be stopped at any moment, and several processes may run at once: finished sources are not processed
+        again, and RA zones that another process works on are left to it.
 
         Parameters
         ----------
@@ -245,17 +272,26 @@ class Project(Configured):
         source_names : sequence of str, optional
             Only these sources.
         source_ids : sequence of int, optional
-            Only these numbers of the catalogue.
+            Only these row numbers of the catalogue.
         retry_failed : bool
-            Whether what failed before is tried again.
+            Whether failed sources are tried again.
         stages : sequence of str
-            What is done of ``fetch``, ``reduce`` and ``analyze``.
+            Any of ``fetch``, ``reduce`` and ``analyze``.
 
         Returns
         -------
         Run
-            What was done: ``fetched``, ``analysed``, ``failures``, ``detections``.
+            Counts and failures: ``fetched``, ``analysed``, ``failures``, ``detections``.
+
+        Raises
+        ------
+        ConfigError
+            A source is not in the catalogue, or the folder belongs to another project.
+        ArchiveError
+            An unknown stage, or too many failures of a download.
         """
+        from surveys.runner import Run
+
         surveys = self.begin()
         if source_names is not None:
             chosen = [int(i) for i in self.catalog.indices(list(source_names))]
@@ -268,15 +304,20 @@ class Project(Configured):
             run.go(chosen)
         return run
 
-    def begin(self) -> Surveys:
-        """Note the project in the database and its configuration on disk.
+    def begin(self) -> "Surveys":
+        """Register the project in the database and write its configuration.
+
+        Returns
+        -------
+        Surveys
+            Collections of the database.
 
         Raises
         ------
         ConfigError
             The folder belongs to a project of another name.
         """
-        surveys = open_surveys()
+        surveys = _open_surveys()
         known = surveys.run(self.output_folder) or {}
         if known.get("name", self.name) != self.name:
             raise ConfigError(
@@ -298,8 +339,8 @@ class Project(Configured):
         return surveys
 
     @contextmanager
-    def noted(self, surveys: Surveys) -> Iterator[None]:
-        """Note how a run begins and ends, whatever happens."""
+    def noted(self, surveys: "Surveys") -> Iterator[None]:
+        """Record the start and the end of a run in the database, also of one that fails."""
         surveys.note_run(self.output_folder, {"state": "running", "progress": 0.0})
         try:
             yield
@@ -312,8 +353,8 @@ class Project(Configured):
         surveys.note_run(self.output_folder, {"state": "done", "progress": 1.0, "text": ""})
 
     def failures(self) -> list[dict[str, str]]:
-        """Return what failed: source, stage and reason."""
-        surveys = open_surveys()
+        """Return the failures, each with source, stage and reason."""
+        surveys = _open_surveys()
         query = {"run": self.output_folder, "state": "failed"}
         found = [
             {"source": raw["source_name"], "stage": f"fetch {raw['observatory']}", "reason": raw["reason"]}
@@ -327,9 +368,9 @@ class Project(Configured):
         ]
 
     def rebuild(self) -> int:
-        """Fill the database from the files: sources, raw photometry; returns how many sources were found.
+        """Rebuild sources and raw photometry in the database from the files and return the number of sources.
 
-        Light curves and results follow from a run: making them again takes no longer than reading them.
+        Light curves and results are made again by a run, which takes no longer than reading them.
         """
         self.begin()
         for observatory in self.observatories:
@@ -342,35 +383,45 @@ class Project(Configured):
         return self.folder / f"histograms_{self.cfg_hash}.nc"
 
     @property
-    def histogram(self) -> Histogram:
+    def histogram(self) -> "Histogram":
         """Histogram of the scores of all analysed sources."""
+        from surveys.histograms import Histogram
+
         return Histogram.load(self.histogram_path) if self.histogram_path.exists() else Histogram()
 
-    def efficiency(self) -> Efficiency:
-        """Return which injected events were found."""
+    def efficiency(self) -> "Efficiency":
+        """Return the recovery efficiency of injected events."""
+        from surveys.simulator import efficiency
+
         query = {"run": self.output_folder, "extra.injections": {"$exists": True}}
-        found = open_surveys().find("properties", query)
+        found = _open_surveys().find("properties", query)
         return efficiency(one for properties in found for one in properties["extra"]["injections"])
 
-    # what it forgets
+    # removal
 
     def delete_all_sources(self) -> None:
-        """Remove the project and its results from the database; files and raw photometry stay."""
-        open_surveys().forget_run(self.output_folder)
+        """Remove the project and its results from the database; files and raw photometry remain."""
+        _open_surveys().forget_run(self.output_folder)
 
     def delete_project_files(self) -> None:
         """Remove the folder of results."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def delete_everything(self) -> None:
-        """Remove results from database and disk, and the raw photometry of its sources that no other project has."""
-        surveys = open_surveys()
+        """Remove results from database and disk, and the raw photometry of sources that belong to no other project."""
+        surveys = _open_surveys()
         self.delete_all_sources()
         self.delete_project_files()
         ours = [found["_id"] for found in surveys.named("sources", self.catalog.names, {"projects": []}, ["_id"])]
         for observatory in self.observatories:
             observatory.forget(ours)
         surveys.delete("sources", ours)
+
+
+def _open_surveys() -> "Surveys":
+    from surveys.database import open_surveys
+
+    return open_surveys()
 
 
 _PART_KWARGS = ("finder_kwargs", "quality_kwargs", "simulator_kwargs")

@@ -1,4 +1,4 @@
-"""What an analysis says of a source as a whole."""
+"""Properties: the summary of the analysis of a source."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,26 +9,28 @@ from obsarchive.core.documents import utc_now
 
 @dataclass
 class Properties:
-    """Summary of a source in a project; that it exists says that the source was analysed.
+    """Summary of a source in a project; if it exists, the source was analysed.
 
     Parameters
     ----------
     source_name, run : str
-        Which source, in which project.
+        Name of the source and folder of the project.
     cfg_hash : str
-        Configuration that made it.
+        Hash of the configuration.
     state : str
-        ``done``, or ``failed`` with a reason.
+        ``done``, or ``failed`` with a `reason`.
+    reason : str
+        Why the analysis failed.
     has_data : bool
-        Whether any light curve was there.
+        Whether there was any light curve.
     n_detections : int
-        Real events.
+        Number of real events.
     features : dict
         Features by observatory and filter.
     inputs : dict
-        Checksums of the raw photometry that it rests on, by observatory.
+        Checksums of the raw photometry, by observatory.
     extra : dict
-        Whatever an analysis of somebody's own adds.
+        Results of a user's own analysis.
     """
 
     source_name: str = ""
@@ -44,15 +46,15 @@ class Properties:
 
     @property
     def identifier(self) -> str:
-        """What it is called in the database."""
+        """Identifier in the database."""
         return f"{self.run}/{self.source_name}"
 
     def document(self) -> dict[str, Any]:
-        """Return what the database keeps of it."""
+        """Return the document for the database."""
         return {"_id": self.identifier, **vars(self), "stale": False, "made": utc_now()}
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
-        """Return what a document stands for."""
+        """Return the properties of a document."""
         names = cls.__dataclass_fields__
         return cls(**{name: document[name] for name in names if name in document})

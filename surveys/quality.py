@@ -1,4 +1,4 @@
-"""Which epochs of a light curve can be trusted."""
+"""Quality flags of the epochs of a light curve."""
 
 from typing import Any
 
@@ -11,29 +11,31 @@ from surveys.parameters import Configured, Parameters
 
 
 class ParsQuality(Parameters):
-    """Parameters of the check of quality."""
+    """Parameters of the quality check."""
 
     default_cfg_key = "quality"
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.offset_threshold = self.add_par(
-            "offset_threshold", 3.5, float, "epochs whose place is farther off than so many times the usual are bad"
+            "offset_threshold", 3.5, float, "largest offset of a good epoch above the median, in units of the scatter"
         )
         self.max_offset = self.add_par("max_offset", 0.0, float, "largest offset; 0: no limit", unit="arcsec")
         self.use_flags = self.add_par("use_flags", True, bool, "whether epochs that the survey flagged are bad")
-        self.min_epochs = self.add_par("min_epochs", 10, int, "epochs that are needed to know the usual offset")
+        self.min_epochs = self.add_par(
+            "min_epochs", 10, int, "epochs that are needed to measure the scatter of the offsets"
+        )
 
 
 class QualityChecker(Configured):
-    """Marks bad epochs in a column of its own, ``qflag``; what was measured stays as it is."""
+    """Marks bad epochs in a column of its own, ``qflag``; measured columns stay unchanged."""
 
     pars_class = ParsQuality
 
     def check(self, lightcurve: Lightcurve) -> Lightcurve:
-        """Return the light curve with ``offset`` [arcsec from its median place] and ``qflag``.
+        """Return the light curve with ``offset`` [arcsec from its median position] and ``qflag``.
 
-        May be done again with other parameters: what an earlier check said is not looked at.
+        It may be repeated with other parameters: flags of an earlier check are ignored.
         """
         columns = lightcurve.columns
         n = len(columns["mjd"])
@@ -55,7 +57,7 @@ class QualityChecker(Configured):
         if known.sum() >= self.pars.min_epochs:
             usual = float(np.median(offset[known]))
             spread = MAD_TO_SIGMA * float(np.median(np.abs(offset[known] - usual)))
-            # places given with few digits may not scatter at all
+            # rounded positions may have no scatter, and then any offset would be bad
             if spread > 0:
                 off |= offset - usual > self.pars.offset_threshold * spread
         if self.pars.max_offset > 0:

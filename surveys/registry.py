@@ -1,4 +1,4 @@
-"""Observatories by their names, as projects ask for them."""
+"""Registry of the observatories that are built in, by the names that projects use."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,7 @@ OBSERVATORIES = {
 
 
 def without_credentials(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return parameters of observatories without what is secret of them."""
+    """Return the parameters of observatories without their credentials."""
     return {
         key: without_credentials(value) if isinstance(value, dict) else value
         for key, value in given.items()
@@ -31,6 +31,6 @@ def observatory_class(name: str) -> tuple[str, type[VirtualObservatory]]:
         return legalize(made.name or class_name), made
     short = legalize(name)
     if short not in OBSERVATORIES:
-        # the class may be named by obs_module and obs_class among its parameters
+        # its class may be given by its parameters obs_module and obs_class
         return short, VirtualObservatory
     return short, load_class(*OBSERVATORIES[short], VirtualObservatory)

@@ -1,4 +1,4 @@
-"""A run of a project: what is due, bin by bin, and the locks that keep processes out of each other's way."""
+"""Run of a project: selection of the sources that are due, RA zone by RA zone, under locks between processes."""
 
 import fcntl
 import logging
@@ -13,6 +13,7 @@ import numpy as np
 from obsarchive.config.model import Parallel
 from obsarchive.core.progress import Bar
 from obsarchive.errors import ArchiveError
+from obsarchive.execution.work import Runner, run_locally
 from obsarchive.io.file_locks import FileLock
 from obsarchive.science.astrometry.spherical import tangent_plane_offsets
 from obsarchive.store import Results, Surveys
@@ -22,7 +23,7 @@ from surveys.histograms import Histogram
 from surveys.histograms.file import HistogramFile
 from surveys.observatory.base import bin_of, reason_of
 from surveys.source import Source
-from surveys.worker import Bin, Outcome, work_on
+from surveys.worker import Bin, ZoneRecord, work_on
 
 if TYPE_CHECKING:
     from surveys.project import Project
@@ -31,21 +32,21 @@ log = logging.getLogger(__name__)
 
 RAW_FIELDS = ("source_name", "observatory", "state", "filename", "filekey", "checksum")
 FAR_ARCSEC = 60.0
-"""Two sources of one name that are farther apart are two sources."""
+"""Entries of the same name that are farther apart are different sources."""
 LEAST_FOR_WORKERS = 2000
-"""Fewer sources are done before workers have started."""
+"""Fewer sources take less time than the start of workers."""
 WAIT_S, NOTE_S = 0.5, 2.0
 
 
 class Run:
-    """What a call of ``Project.run`` does.
+    """A call of ``Project.run``.
 
     Attributes
     ----------
     fetched, analysed, detections : int
-        Sources that were fetched and analysed, and real events that were found.
+        Numbers of sources fetched and analysed, and of real events.
     failures : list of (str, str)
-        Sources that failed, with the reasons.
+        Names of failed sources, with the reasons.
     """
 
     def __init__(self, project: "Project", surveys: Surveys, retry_failed: bool, stages: Sequence[str]) -> None:
@@ -65,7 +66,7 @@ class Run:
         self._histogram_file = HistogramFile(project.histogram_path, self.locks / "histogram")
 
     def go(self, chosen: Sequence[int]) -> None:
-        """Do what is due of some sources of the catalogue."""
+        """Process the sources of the catalogue that are due, among those of the given row numbers."""
         catalog = self.project.catalog
         self.locks.mkdir(parents=True, exist_ok=True)
         due = self._due(chosen)
@@ -76,7 +77,7 @@ class Run:
         for i in due:
             bins.setdefault(bin_of({"ra": ra[i]}), []).append(i)
         with ExitStack() as stack:
-            each = self._workers(stack) if due and self._works else None
+            each = self._workers(stack) if due and self._works else run_locally
             waiting = sorted(bins)
             while waiting:
                 batch: list[int] = []
@@ -87,13 +88,13 @@ class Run:
                         self._batch(batch, each)
                 waiting = [degree for degree in waiting if degree not in mine]
                 if waiting and not mine:
-                    time.sleep(WAIT_S)  # all that is left is in the hands of other processes
+                    time.sleep(WAIT_S)  # the remaining zones are locked by other processes
             if "analyze" in self.stages:
                 finished = self.surveys.finished(self.recipe.run, self.recipe.cfg_hash, "done")
                 self._histogram_file.complete(finished, lambda names: self._count(names, each))
 
     def _due(self, chosen: Sequence[int]) -> list[int]:
-        """Return the sources that are not finished, and those whose emptiness expired."""
+        """Return the row numbers of unfinished sources, and of empty ones that expired."""
         names = self.project.catalog.names
         recipe, now = self.recipe, datetime.now(UTC)
         finished = self.surveys.finished(recipe.run, recipe.cfg_hash) if recipe.analysis else set()
@@ -117,11 +118,11 @@ class Run:
                 older,
             )
 
-    def _workers(self, stack: ExitStack) -> Any:
-        """Return a cluster's way of working on many bins, or None for this process."""
+    def _workers(self, stack: ExitStack) -> Runner:
+        """Return the function of a cluster that processes many RA zones, or of this process."""
         if self.project.pars.num_workers < 1 or self._n_due < LEAST_FOR_WORKERS:
-            return None
-        from obsarchive.execution.cluster import Cluster  # late: it is slow to import
+            return run_locally
+        from obsarchive.execution.cluster import Cluster  # late: it imports distributed
 
         config = find_config()
         parallel = (config.parallel if config else Parallel()).model_copy(
@@ -131,7 +132,7 @@ class Run:
 
     @contextmanager
     def _locked(self, waiting: Sequence[int], bins: dict[int, list[int]]) -> Iterator[list[int]]:
-        """Take the locks of enough bins for a batch; those that others hold are left to them."""
+        """Lock enough RA zones for a batch; those that other processes hold are skipped."""
         mine: list[int] = []
         with ExitStack() as held:
             n = 0
@@ -146,19 +147,19 @@ class Run:
                     break
             yield mine
 
-    def _batch(self, indices: Sequence[int], each: Any) -> None:
-        """Fetch, reduce and analyse some sources whose bins are ours."""
-        # another process may have finished them before we had the lock
+    def _batch(self, indices: Sequence[int], each: Runner) -> None:
+        """Fetch, reduce and analyse the sources of RA zones that are locked."""
+        # another process may have finished them before this one had the lock
         due = self._still_due(indices)
         rows = self._registered([self.project.catalog.get_row(i) for i in due])
         if "fetch" in self.stages:
             self._fetch(rows)
         if self._works:
-            outcomes = []
-            for outcome in self._worked(rows, each):
-                outcomes.append(outcome)
-                self._tell(len(outcome.results.names))
-            self._commit(outcomes)
+            records = []
+            for record in self._worked(rows, each):
+                records.append(record)
+                self._tell(len(record.results.names))
+            self._commit(records)
         self._n_seen += len(indices)
         self._n_told, self._next_note = self._n_seen * self._parts, 0.0
         self._tell(0)
@@ -167,16 +168,16 @@ class Run:
 
     @property
     def _works(self) -> bool:
-        """Whether more is done than fetching."""
+        """Whether light curves are made, not only downloads."""
         return not {"reduce", "analyze"}.isdisjoint(self.stages)
 
     @property
     def _parts(self) -> int:
-        """Parts that the work on a source has: a download from each observatory, and the rest."""
+        """Number of units of progress for a source: one for each download, and one for the rest."""
         return self._works + ("fetch" in self.stages) * len(self.recipe.observatories)
 
     def _tell(self, n_parts: int) -> None:
-        """Note how far the run is, now and then: parts of the work that are done."""
+        """Report progress at intervals; `n_parts` more units of it are done."""
         self._n_told += n_parts
         if time.monotonic() < self._next_note:
             return
@@ -197,7 +198,7 @@ class Run:
         return [i for i in indices if names[i] not in finished]
 
     def _registered(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Note sources in the database; returns those that are not taken for others of the same name."""
+        """Register sources in the database; return those without a different source of the same name in it."""
         fields = ["ra_deg", "dec_deg"]
         known = {
             found["_id"]: found for found in self.surveys.named("sources", [row["name"] for row in rows], {}, fields)
@@ -229,8 +230,8 @@ class Run:
                 else:
                     self.fetched += 1
 
-    def _worked(self, rows: Sequence[dict[str, Any]], each: Any) -> Iterator[Outcome]:
-        """Yield what becomes of the sources whose raw photometry is there, bin by bin."""
+    def _worked(self, rows: Sequence[dict[str, Any]], each: Runner) -> Iterator[ZoneRecord]:
+        """Yield the results of the sources that have raw photometry, RA zone by RA zone."""
         raw: dict[str, list[Document]] = {}
         names = [str(row["name"]) for row in rows]
         ours = {observatory.name for observatory in self.recipe.observatories}
@@ -243,45 +244,44 @@ class Run:
         ]
         yield from self._each(tasks, each)
 
-    def _each(self, tasks: Sequence[Bin], each: Any) -> Iterator[Outcome]:
-        if each is None:
-            yield from map(work_on, tasks)
-            return
-        for number, outcome in each(work_on, tasks):
-            if isinstance(outcome, Exception):
+    def _each(self, tasks: Sequence[Bin], each: Runner) -> Iterator[ZoneRecord]:
+        for number, result in each(work_on, tasks):
+            if isinstance(result, ArchiveError) and each is run_locally:
+                raise result
+            if isinstance(result, Exception):
                 degree = bin_of(tasks[number].rows[0])
                 raise ArchiveError(
-                    f"{self.recipe.run}: the work on RA {degree} was lost: {outcome}; run it again"
-                ) from outcome
-            yield outcome
+                    f"{self.recipe.run}: the work on RA {degree} was lost: {result}; run it again"
+                ) from result
+            yield result.record
 
-    def _commit(self, outcomes: Sequence[Outcome]) -> None:
-        """Note results, of a batch at once: their files are there."""
+    def _commit(self, records: Sequence[ZoneRecord]) -> None:
+        """Write the results of a batch to the database; their files are complete."""
         results = Results()
-        for outcome in outcomes:
-            results += outcome.results
-            self.failures += outcome.failures
-            if outcome.histogram is not None:
-                self._histogram += outcome.histogram
+        for record in records:
+            results += record.results
+            self.failures += record.failures
+            if record.histogram is not None:
+                self._histogram += record.histogram
         if self.recipe.analysis is None:
-            # reduced only: what was analysed before rests on the same light curves
+            # reduced only: older results of the analysis belong to the same light curves and remain
             self.surveys.replace(self.recipe.run, results, ["lightcurves"])
             return
         self.surveys.replace(self.recipe.run, results)
         self.analysed += len(results.names)
         self.detections += sum(not found["simulated"] for found in results.detections)
 
-    def _count(self, names: set[str], each: Any) -> Iterator[Histogram]:
-        """Yield histograms of the light curves of sources that are finished."""
+    def _count(self, names: set[str], each: Runner) -> Iterator[Histogram]:
+        """Yield histograms of the light curves of finished sources."""
         catalog = self.project.catalog
         groups = _by_bin(catalog.get_row(name) for name in sorted(names) if name in catalog)
-        for outcome in self._each([Bin(self.recipe, group, {}, only_count=True) for group in groups], each):
-            if outcome.histogram is not None:
-                yield outcome.histogram
+        for record in self._each([Bin(self.recipe, group, {}, only_count=True) for group in groups], each):
+            if record.histogram is not None:
+                yield record.histogram
 
 
 def _by_bin(rows: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """Return sources by whole degrees of right ascension."""
+    """Return sources grouped by RA zone."""
     groups: dict[int, list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault(bin_of(row), []).append(row)

@@ -1,4 +1,4 @@
-"""Events put into real light curves, to learn which of them a search finds."""
+"""Injection of simulated events into real light curves, and the recovery efficiency."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,12 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from numpy.typing import NDArray
 
 from obsarchive.errors import ConfigError
-from obsarchive.figures.plot_style import INK, empty_plots, encoded
-from obsarchive.figures.previews import Labels
 from obsarchive.science.light_curves.events import SHAPES, Shape, template
 from obsarchive.science.light_curves.light_curve import magnitudes_of_fluxes
 from surveys.dataset import Lightcurve
@@ -30,18 +27,22 @@ class ParsSimulator(Parameters):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         add = self.add_par
-        self.shapes = add("shapes", ["gaussian", "box", "microlensing"], list, "shapes of events")
-        self.amplitude_range = add("amplitude_range", [0.05, 5.0], list, "flux of the peak over that of the source")
+        self.shapes = add("shapes", ["gaussian", "box", "microlensing"], list, "shapes of injected events")
+        self.amplitude_range = add("amplitude_range", [0.05, 5.0], list, "peak flux in units of the quiescent flux")
         self.duration_range = add(
-            "duration_range", [1.0, 50.0], list, "widths: sigma, half length, a quarter", unit="d"
+            "duration_range",
+            [1.0, 50.0],
+            list,
+            "widths of templates: sigma, half length, or a quarter of the delta_magnitude",
+            unit="d",
         )
         self.dip_fraction = add("dip_fraction", 0.25, float, "fraction of events that are dips")
-        self.seed = add("seed", 0, int, "another seed, other events")
+        self.seed = add("seed", 0, int, "seed of the random numbers")
 
 
 @dataclass(frozen=True)
 class Injection:
-    """An event that was put in.
+    """A simulated event.
 
     Parameters
     ----------
@@ -52,13 +53,13 @@ class Injection:
     mjd, duration : float
         Time of its peak, and its width [d].
     amplitude : float
-        Flux of the peak, in units of that of the source; negative: a dip.
+        Peak flux in units of the quiescent flux of the source; negative: a dip.
     expected_snr : float
-        S/N that a matched filter would give at best.
+        S/N of a perfect matched filter.
     observatory, filter : str
-        Into which light curve.
+        Observatory and filter of the light curve.
     series_number : int
-        Its number.
+        Number of the light curve.
     """
 
     number: int
@@ -73,7 +74,7 @@ class Injection:
 
 
 class Simulator(Configured):
-    """Puts events into light curves; the same ones whenever it is asked."""
+    """Injection of events into light curves; the same ones at every call."""
 
     pars_class = ParsSimulator
 
@@ -90,9 +91,9 @@ class Simulator(Configured):
                 )
 
     def inject(self, lightcurve: Lightcurve, number: int) -> tuple[Lightcurve, Injection]:
-        """Return a light curve with an event in it, and what it is.
+        """Return a light curve with a simulated event.
 
-        The noise of the light curve stays as it is; what the additional light brings is added.
+        The noise of the light curve is kept; the photon noise of the additional flux is added.
 
         Parameters
         ----------
@@ -100,6 +101,13 @@ class Simulator(Configured):
             A real one, of at least one epoch.
         number : int
             Number of the injection, from 1.
+
+        Returns
+        -------
+        Lightcurve
+            With the event; not processed.
+        Injection
+            Parameters of the event.
         """
         columns = lightcurve.columns
         place = (
@@ -116,6 +124,7 @@ class Simulator(Configured):
         flux, error = columns["flux"].astype(np.float64), columns["flux_err"].astype(np.float64)
         added = amplitude * level.mean * template(shape, (mjd - peak) / duration)
         brighter = np.clip(1 + added / level.mean, 1e-3, None) if level.mean > 0 else np.ones(len(mjd))
+        # photon noise: the variance grows with the flux, so an event adds noise of its own and a dip none
         shot = error * np.sqrt(np.clip(brighter - 1, 0, None))
         new_flux, new_error = flux + added + shot * rng.normal(size=len(mjd)), np.hypot(error, shot)
         mag, mag_err = magnitudes_of_fluxes(new_flux, new_error)
@@ -134,23 +143,38 @@ def _log_uniform(rng: np.random.Generator, span: Sequence[float]) -> float:
     return float(math.exp(rng.uniform(math.log(span[0]), math.log(span[1]))))
 
 
-def recovers(detections: Iterable[Detection], truth: Injection, mjd: NDArray) -> bool:
-    """Whether one of the detections is the event that was put in: to the same side, at its time."""
+def recovers(detections: Iterable[Detection], truth: Injection, mjd: NDArray[Any]) -> bool:
+    """Return whether one of the detections is the injected event: of the same sign and at its time.
+
+    Parameters
+    ----------
+    detections : iterable of Detection
+        Events found in the light curve.
+    truth : Injection
+        The injected event.
+    mjd : ndarray (n,)
+        Times of the light curve [d].
+
+    Returns
+    -------
+    bool
+    """
     step = float(np.median(np.diff(mjd))) if len(mjd) > 1 else 0.0
+    # where epochs are sparse the strongest one may lie far from the true peak
     reach = max(2 * truth.duration, 2 * step)
     return any(abs(found.mjd_peak - truth.mjd) <= reach and found.score * truth.amplitude > 0 for found in detections)
 
 
 @dataclass(frozen=True)
 class Efficiency:
-    """Fraction of events that are found, by amplitude and duration.
+    """Recovery efficiency of injected events, by amplitude and duration.
 
     Parameters
     ----------
     amplitude, duration : ndarray
         Edges of the bins: (m + 1,), and (n + 1,) [d].
     injected, recovered : ndarray (m, n)
-        How many were put in and found.
+        Numbers of injected and recovered events.
     """
 
     amplitude: Floats
@@ -160,7 +184,7 @@ class Efficiency:
 
     @property
     def fraction(self) -> Floats:
-        """Fraction that is found; NaN where nothing was put in."""
+        """Recovered fraction (m, n); NaN where nothing was injected."""
         return self.recovered / np.where(self.injected > 0, self.injected, np.nan)
 
     @property
@@ -171,7 +195,12 @@ class Efficiency:
         return np.sqrt(p * (1 - p) / n + 1 / (4 * n**2)) / (1 + 1 / n)
 
     def plot(self, title: str = "") -> bytes:
-        """Return a picture (PNG)."""
+        """Return a plot of the efficiency (PNG)."""
+        from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator  # late: only needed for plots
+
+        from obsarchive.figures.plot_style import INK, empty_plots, encoded
+        from obsarchive.figures.previews import Labels
+
         figure, (axes,) = empty_plots((8.5, 6), Labels(title or "Efficiency of the search", ""))
         axes.grid(visible=False)
         shown = axes.pcolormesh(self.duration, self.amplitude, self.fraction, cmap="viridis", vmin=0, vmax=1)
@@ -185,13 +214,30 @@ class Efficiency:
         for (i, j), n in np.ndenumerate(self.injected):
             if n:
                 ink = "white" if self.fraction[i, j] < 0.6 else INK
-                told = f"{self.fraction[i, j]:.0%}\n{self.recovered[i, j]} of {n}"
-                axes.text(float(x[j]), float(y[i]), told, ha="center", va="center", fontsize=7, color=ink)
+                text = f"{self.fraction[i, j]:.0%}\n{self.recovered[i, j]} of {n}"
+                axes.text(float(x[j]), float(y[i]), text, ha="center", va="center", fontsize=7, color=ink)
         return encoded(figure)
 
 
 def efficiency(injections: Iterable[Mapping[str, Any]], n_amplitude: int = 8, n_duration: int = 6) -> Efficiency:
-    """Return the efficiency surface of injections with their fates (``amplitude``, ``duration``, ``recovered``)."""
+    """Compute the recovery efficiency of injected events.
+
+    Parameters
+    ----------
+    injections : iterable of mapping
+        Each with ``amplitude``, ``duration`` [d] and ``recovered``.
+    n_amplitude, n_duration : int
+        Numbers of bins.
+
+    Returns
+    -------
+    Efficiency
+
+    Raises
+    ------
+    ConfigError
+        There is no injection.
+    """
     found = [(abs(one["amplitude"]), one["duration"], bool(one["recovered"])) for one in injections]
     if not found:
         raise ConfigError("no injections: set num_injections of the analysis to 1 or more and run the project")
@@ -206,6 +252,21 @@ def efficiency(injections: Iterable[Mapping[str, Any]], n_amplitude: int = 8, n_
 
 
 def told(truth: Injection, recovered: bool, detections: Sequence[Detection]) -> dict[str, Any]:
-    """Return an injection with its fate, for the database."""
+    """Return an injection and its recovery as a document.
+
+    Parameters
+    ----------
+    truth : Injection
+        The injected event.
+    recovered : bool
+        Whether it was found.
+    detections : sequence of Detection
+        Events found in the light curve.
+
+    Returns
+    -------
+    dict
+        Fields of `truth`, ``recovered``, and the best ``score`` or None.
+    """
     best = max((abs(found.score) for found in detections), default=None) if recovered else None
     return {**vars(truth), "recovered": recovered, "score": best}

@@ -1,7 +1,7 @@
-"""Light curves as SkyPortal takes them: photometric series, one a file, in HDF5 as pandas lays it out.
+"""Photometric series for SkyPortal: HDF5 in the table layout of pandas, one series in a file.
 
-SkyPortal reads a series by ``pandas.HDFStore``, which wants to find beside a table what PyTables notes there; what is
-written here needs neither of them. See https://skyportal.io/docs (photometric series).
+SkyPortal reads a series by ``pandas.HDFStore``, which needs the attributes that PyTables writes; this module writes
+them with h5py. See https://skyportal.io/docs (photometric series).
 """
 
 import io
@@ -24,14 +24,18 @@ _BESSELL = {"U": "bessellux", "B": "bessellb", "V": "bessellv", "R": "bessellr",
 
 
 def filter_of(observatory: str, name: str) -> str:
-    """Return what SkyPortal (that is, sncosmo) calls a filter.
+    """Return the name of a filter in SkyPortal (that is, sncosmo).
 
     Parameters
     ----------
     observatory : str
         Name of the survey.
     name : str
-        Filter of a light curve; ZTF's may have their z before them.
+        Filter of a light curve; those of ZTF with or without their prefix.
+
+    Returns
+    -------
+    str
     """
     plain = name.strip()
     match observatory.upper():
@@ -46,17 +50,17 @@ def filter_of(observatory: str, name: str) -> str:
 
 
 def plain_name(text: str) -> str:
-    """Return a text with letters, digits, ``_``, ``-`` and ``+`` only, as names of series and their objects are."""
+    """Return a text with other characters than letters, digits, ``_``, ``-`` and ``+`` replaced by ``_``."""
     return re.sub(r"[^\w+-]", "_", text)
 
 
 def series_name(curve: Lightcurve) -> str:
-    """Return what a series is called: the survey, the filter and the number of the light curve."""
+    """Return the name of a series: survey, filter and number of the light curve."""
     return plain_name(f"{curve.observatory}_{curve.filter}_{curve.series_number:02d}")
 
 
 def metadata_of(curve: Lightcurve) -> dict[str, Any]:
-    """Return what SkyPortal wants to know of a series; keys that it does not know it would refuse."""
+    """Return the metadata of a series; SkyPortal refuses unknown keys."""
     columns = curve.columns
     place = {key: _middle(columns.get(key), curve.altdata.get(key)) for key in ("ra", "dec")}
     return {
@@ -69,7 +73,7 @@ def metadata_of(curve: Lightcurve) -> dict[str, Any]:
     }
 
 
-def _middle(values: NDArray | None, known: Any) -> float:
+def _middle(values: NDArray[Any] | None, known: Any) -> float:
     if known is not None:
         return float(known)
     finite = np.empty(0) if values is None else values[np.isfinite(values)]
@@ -85,10 +89,10 @@ def columns_of(curve: Lightcurve) -> dict[str, NDArray[Any]]:
     return made | {"zp": np.full(n, AB_MICROJANSKY)}
 
 
-def _plain(values: NDArray) -> NDArray:
+def _plain(values: NDArray[Any]) -> NDArray[Any]:
     match values.dtype.kind:
         case "b":
-            return values.astype(np.int8)  # PyTables and h5py disagree on truth values
+            return values.astype(np.int8)  # PyTables and h5py store booleans differently
         case "U":
             return np.char.encode(values, "utf-8", "replace")
     return values
@@ -123,7 +127,7 @@ def series(curve: Lightcurve) -> bytes:
 
 
 def _note(item: h5py.HLObject, **attributes: Any) -> None:
-    """Write attributes as PyTables does: text as it is, whole numbers of 64 bits, anything else pickled."""
+    """Write attributes as PyTables does: text as it is, integers with 64 bits, anything else pickled."""
     for name, value in attributes.items():
         match value:
             case str():

@@ -1,11 +1,10 @@
-"""Sources: entries of a catalogue, with their photometry and what was found in it."""
+"""Sources: entries of a catalogue with their photometry and results."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Self
 
 from obsarchive.errors import ConfigError
-from obsarchive.store import Cone
 from surveys.database import open_surveys
 from surveys.dataset import DatasetMixin, Lightcurve, RawPhotometry
 from surveys.detection import Detection
@@ -13,11 +12,11 @@ from surveys.formats.hdf5_light_curves import MissingDataError
 from surveys.properties import Properties
 
 FACTS = ("aliases", "mag_filter", "cat_row", "cat_index", "cat_name")
-"""What a catalogue may say beside the name, place and magnitude of a source."""
+"""Optional values of a catalogue, beside name, coordinates and magnitude."""
 
 
 class UniqueList(Sequence[Any]):
-    """Objects by number, and by a name (in any case): that of their observatory."""
+    """Objects by index, or by a name (in any case), which is that of their observatory."""
 
     def __init__(self, items: Sequence[Any], named: str = "observatory") -> None:
         self._items = list(items)
@@ -41,20 +40,20 @@ class UniqueList(Sequence[Any]):
 
 
 class Source:
-    """An object in the sky.
+    """An astronomical source.
 
     Parameters
     ----------
     name : str
-        Its name in the catalogue: data of a source are known by it in all projects.
+        Its name in the catalogue, which identifies its data in all projects.
     ra, dec : float
-        Its place [deg, ICRS].
+        Coordinates [deg, ICRS].
     mag, mag_err : float, optional
-        Its magnitude.
+        Magnitude and its error [mag].
     project : str
-        Folder of the project whose results are meant.
+        Folder of the project of the results.
     **facts
-        What else the catalogue says: ``aliases``, ``mag_filter``, ``cat_row``, ``cat_index``, ``cat_name``.
+        Other values of the catalogue: ``aliases``, ``mag_filter``, ``cat_row``, ``cat_index``, ``cat_name``.
     """
 
     def __init__(
@@ -70,28 +69,40 @@ class Source:
         self.name, self.ra, self.dec, self.mag, self.mag_err = str(name), float(ra), float(dec), mag, mag_err
         self.project = project
         self.processed_lightcurves: list[Lightcurve] = []
-        """Light curves with quality and scores, while the source is analysed."""
+        """Light curves with quality flags and scores, during the analysis."""
         self.aliases: list[str] = [str(alias) for alias in facts.pop("aliases", None) or ()]
         self.facts = facts
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any], project: str = "") -> Self:
-        """Return the source of a row of a catalogue."""
+        """Return the source of a row of a catalogue.
+
+        Parameters
+        ----------
+        row : mapping
+            ``name``, ``ra``, ``dec`` [deg], and what else the catalogue has.
+        project : str
+            Folder of the project of the results.
+
+        Returns
+        -------
+        Source
+        """
         names = ("name", "ra", "dec", "mag", "mag_err", *FACTS)
         return cls(**{name: row[name] for name in names if name in row}, project=project)
 
     @property
     def cat_row(self) -> dict[str, Any]:
-        """What the catalogue says."""
+        """Row of the catalogue."""
         return {"name": self.name, "ra": self.ra, "dec": self.dec, "mag": self.mag, **self.facts.get("cat_row", {})}
 
     @property
     def identifier(self) -> str:
-        """What it is called in the database."""
+        """Identifier in the database."""
         return self.name
 
     def document(self) -> dict[str, Any]:
-        """Return what the database keeps of it."""
+        """Return the document for the database."""
         return {
             "_id": self.name,
             "ra_deg": self.ra,
@@ -105,7 +116,7 @@ class Source:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
-        """Return what a document stands for."""
+        """Return the source of a document."""
         facts = {key: document[key] for key in FACTS if key in document}
         place = document["ra_deg"], document["dec_deg"]
         projects = document.get("projects") or [""]
@@ -126,7 +137,7 @@ class Source:
 
     @property
     def raw_data(self) -> UniqueList:
-        """Raw photometry, under its other name."""
+        """Raw photometry; the same as `raw_photometry`."""
         return self.raw_photometry
 
     @cached_property
@@ -142,12 +153,12 @@ class Source:
 
     @cached_property
     def properties(self) -> Any:
-        """Summary of the analysis (`Properties`), or None if there was none."""
+        """Summary of the analysis (`Properties`); None before it."""
         found = self._documents("properties")
         return Properties.from_document(found[0]) if found else None
 
     def get_data(self, obs: str, data_type: str = "photometry", level: str = "raw") -> list[DatasetMixin]:
-        """Return the data of an observatory that are there, in the database and on disk.
+        """Return the data of an observatory that exist in the database and on disk.
 
         Parameters
         ----------
@@ -157,6 +168,16 @@ class Source:
             ``photometry``.
         level : str
             ``raw``, ``reduced`` or ``processed``.
+
+        Returns
+        -------
+        list of DatasetMixin
+            Raw photometry or light curves.
+
+        Raises
+        ------
+        ConfigError
+            Unknown type or level.
         """
         if data_type != "photometry" or level not in ("raw", "reduced", "processed"):
             raise ConfigError(f"no data of type {data_type!r} and level {level!r}: photometry; raw, reduced, processed")
@@ -164,7 +185,7 @@ class Source:
         return [item for item in known if item.observatory.upper() == obs.upper() and _is_there(item, level)]
 
     def reset_analysis(self) -> None:
-        """Forget what the project found: the next run works it out again."""
+        """Remove the results of the project, so that the next run computes them again."""
         open_surveys().forget_results(self.project, [self.name])
         for kept in ("lightcurves", "detections", "properties"):
             self.__dict__.pop(kept, None)
@@ -184,5 +205,19 @@ def _is_there(item: DatasetMixin, level: str) -> bool:
 
 
 def cone_query(ra: float, dec: float, sep_deg: float) -> dict[str, Any]:
-    """Return the query for sources within a circle [deg]."""
+    """Return the query for sources within a cone.
+
+    Parameters
+    ----------
+    ra, dec : float
+        Centre [deg].
+    sep_deg : float
+        Radius [deg].
+
+    Returns
+    -------
+    dict
+    """
+    from obsarchive.store import Cone  # late: it imports pymongo
+
     return {"geojson": Cone(ra, dec, sep_deg).sphere()}

@@ -1,4 +1,7 @@
-"""What a worker does: reduce and analyse the sources of one degree of right ascension, and write their light curves."""
+"""Work of one Dask task: reduce and analyse the sources of one RA zone and write their light curves.
+
+An RA zone is one whole degree of right ascension; all light curves of a zone lie in one file for each observatory.
+"""
 
 import logging
 import sys
@@ -8,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from obsarchive.errors import ArchiveError
+from obsarchive.execution.work import ResultState, StepResult
 from obsarchive.store import Results
 from surveys import dataset
 from surveys.analysis import Analysis, in_memory
@@ -27,20 +31,20 @@ REDUCTION = "_reduction_"
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a project works on its sources.
+    """What workers need to know of a project.
 
     Parameters
     ----------
     root : Path
         Folder of all data.
     run, cfg_hash : str
-        Folder of the project, and hash of its configuration.
+        Folder of the project and hash of its configuration.
     observatories : list of VirtualObservatory
-        Who reduces.
+        They reduce the raw photometry.
     analysis : Analysis or None
-        What is done then; None: light curves are enough.
+        Analysis of the light curves; None: reduction only.
     paths : list of str
-        Where modules of the user's own are found.
+        Folders in which modules of the user are found.
     """
 
     root: Path
@@ -53,18 +57,18 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Bin:
-    """Sources of a degree of right ascension.
+    """Sources of one RA zone.
 
     Parameters
     ----------
     recipe : Recipe
-        What is done.
+        How they are processed.
     rows : list of dict
-        The sources, as the catalogue has them.
+        The sources, as rows of the catalogue.
     raw : dict of str to list of dict
-        Documents of their raw photometry, by their names.
+        Documents of their raw photometry, by the name of the source.
     only_count : bool
-        Whether only the histogram is wanted, of light curves that are kept.
+        Whether only the histogram of their stored light curves is computed.
     """
 
     recipe: Recipe
@@ -74,22 +78,23 @@ class Bin:
 
 
 @dataclass
-class Outcome:
-    """What became of a bin."""
+class ZoneRecord:
+    """Results of an RA zone: documents, the histogram of its light curves, and what failed, by source."""
 
     results: Results = field(default_factory=Results)
     histogram: Histogram | None = None
     failures: list[tuple[str, str]] = field(default_factory=list)
 
 
-def work_on(task: Bin) -> Outcome:
-    """Do the work of a bin; what goes wrong with a source is noted with the source."""
+def work_on(task: Bin) -> StepResult[ZoneRecord]:
+    """Process an RA zone; an error of one source is noted with that source."""
     recipe = task.recipe
+    # a worker is a new process: it knows neither the data folder nor where modules of the user are
     dataset.DATA_ROOT = recipe.root
     for path in recipe.paths:
         if path not in sys.path:
             sys.path.append(path)
-    outcome = Outcome(histogram=Histogram() if recipe.analysis else None)
+    record = ZoneRecord(histogram=Histogram() if recipe.analysis else None)
     kept = _kept_curves(task) if task.only_count else {}
     raw, problems = ({}, {}) if task.only_count else _read(task)
     written: dict[str, dict[str, Record]] = {}
@@ -97,7 +102,7 @@ def work_on(task: Bin) -> Outcome:
     def analyse(one: Source) -> list[Lightcurve]:
         own = raw.get(one.name, [])
         curves = kept.get(one.name, []) if task.only_count else _reduced(recipe, own, problems.get(one.name))
-        return _analysed(recipe, in_memory(one, curves), outcome)
+        return _analysed(recipe, in_memory(one, curves), record)
 
     for row in task.rows:
         name = str(row["name"])
@@ -107,18 +112,18 @@ def work_on(task: Bin) -> Outcome:
             expected = isinstance(analysed, ArchiveError)
             log.warning("%s %s: %s", recipe.run, name, analysed, exc_info=None if expected else analysed)
             failed = Properties(name, recipe.run, recipe.cfg_hash, "failed", reason_of(analysed))
-            outcome.failures.append((name, failed.reason))
-            _note(outcome.results, name, [], [failed.document()] if recipe.analysis else [])
+            record.failures.append((name, failed.reason))
+            _note(record.results, name, [], [failed.document()] if recipe.analysis else [])
             continue
         for curve in analysed:
             written.setdefault(curve.filename, {})[curve.filekey] = curve.record
         inputs = {found.observatory: _checksum(task, name, found.observatory) for found in raw.get(name, [])}
         properties = [{**source.properties.document(), "inputs": inputs}] if recipe.analysis else []
-        _note(outcome.results, name, [curve.document(recipe.cfg_hash) for curve in analysed], properties)
-        outcome.results.detections += [found.document() for found in (source.detections if recipe.analysis else [])]
+        _note(record.results, name, [curve.document(recipe.cfg_hash) for curve in analysed], properties)
+        record.results.detections += [found.document() for found in (source.detections if recipe.analysis else [])]
     if not task.only_count:
-        _write(recipe, bin_of(task.rows[0]), outcome.results.names, written)
-    return outcome
+        _write(recipe, bin_of(task.rows[0]), record.results.names, written)
+    return StepResult(f"RA {bin_of(task.rows[0])}", ResultState.DONE, "", record)
 
 
 def _note(results: Results, name: str, curves: list[Document], properties: list[Document]) -> None:
@@ -132,7 +137,7 @@ def _checksum(task: Bin, name: str, observatory: str) -> str:
 
 
 def _read(task: Bin) -> tuple[dict[str, list[RawPhotometry]], dict[str, ArchiveError]]:
-    """Return the raw photometry of the sources, file by file, and what cannot be read."""
+    """Return the raw photometry of the sources, file by file, and the errors of those that cannot be read."""
     files: dict[tuple[str, str], list[Document]] = {}
     for documents in task.raw.values():
         for document in documents:
@@ -163,22 +168,22 @@ def _reduced(recipe: Recipe, raw: Sequence[RawPhotometry], problem: ArchiveError
     return [curve for one in raw for curve in by_name[one.observatory].reduce(one)]
 
 
-def _analysed(recipe: Recipe, source: Source, outcome: Outcome) -> list[Lightcurve]:
-    """Return the light curves that are kept of a source after its analysis."""
+def _analysed(recipe: Recipe, source: Source, record: ZoneRecord) -> list[Lightcurve]:
+    """Return the light curves of a source that are stored after its analysis."""
     curves = list(source.lightcurves)
     if recipe.analysis is None:
         return curves
     recipe.analysis.analyze_source(source, recipe.run, recipe.cfg_hash)
-    if outcome.histogram is not None:
-        recipe.analysis.count(outcome.histogram, source)
+    if record.histogram is not None:
+        recipe.analysis.count(record.histogram, source)
     return curves + source.processed_lightcurves if recipe.analysis.pars.save_processed else curves
 
 
 def _write(recipe: Recipe, degree: int, names: Sequence[str], written: dict[str, dict[str, Record]]) -> None:
-    """Write light curves in place of all that were there of these sources."""
+    """Write light curves in place of all older ones of these sources."""
     gone = set(names)
     folder = recipe.root / recipe.run
-    # a source may have lost light curves, or all of them
+    # all files of the zone: a source may have fewer light curves than before, or none
     known = {f"{observatory.name}_photometry_RA{degree:03d}_reduced.h5" for observatory in recipe.observatories}
     for filename in sorted({*written, *known}):
         file, records = PhotometryFile(folder / filename), written.get(filename, {})
@@ -191,7 +196,7 @@ def _write(recipe: Recipe, degree: int, names: Sequence[str], written: dict[str,
 
 
 def source_of(key: str) -> str:
-    """Return the source to which the key of a light curve belongs."""
+    """Return the name of the source to which the key of a light curve belongs."""
     for kind in (REDUCTION, "_processed_", "_simulated_"):
         name, found, rest = key.rpartition(kind)
         if found and rest[:1].isdigit():
@@ -200,7 +205,7 @@ def source_of(key: str) -> str:
 
 
 def _kept_curves(task: Bin) -> dict[str, list[Lightcurve]]:
-    """Return the reduced light curves of the sources that are kept on disk."""
+    """Return the stored reduced light curves of the sources."""
     recipe = task.recipe
     found: dict[str, list[Lightcurve]] = {}
     wanted = {str(row["name"]) for row in task.rows}

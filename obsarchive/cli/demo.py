@@ -6,9 +6,10 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
+from contextlib import suppress
 from pathlib import Path
+
+import httpx
 
 from obsarchive.accounts import users as accounts
 from obsarchive.config.model import Config
@@ -62,13 +63,10 @@ def run_demo(config: Config) -> int:
 def _wait_for(address: str, portal: subprocess.Popen, stopping: threading.Event) -> None:
     deadline = time.monotonic() + READY_S
     while time.monotonic() < deadline and portal.poll() is None and not stopping.is_set():
-        try:
-            with urllib.request.urlopen(address, timeout=5):  # noqa: S310 - our own address
-                return
-        except urllib.error.HTTPError:
+        with suppress(httpx.TransportError):
+            httpx.get(address, timeout=5, trust_env=False)  # our own address: no proxy is asked
             return
-        except OSError:
-            stopping.wait(0.3)
+        stopping.wait(0.3)
     if not stopping.is_set():
         raise ServiceUnavailable(f"the portal does not answer at {address}; see its messages above")
 

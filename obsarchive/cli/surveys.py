@@ -1,4 +1,7 @@
-"""``python -m surveys``: projects from the command line."""
+"""``python -m surveys``: projects from the command line.
+
+Arguments are read before anything large is imported, so that help and mistakes are answered at once.
+"""
 
 import argparse
 import logging
@@ -8,15 +11,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from obsarchive.core import logs
 from obsarchive.errors import ArchiveError
 from obsarchive.io.atomic import atomic_write
-from obsarchive.store import outage_as_error
-from surveys import dataset
-from surveys.database import CONFIG_VARIABLE, find_config, open_surveys
-from surveys.project import Project, load_project
+
+if TYPE_CHECKING:
+    from surveys.project import Project
 
 log = logging.getLogger(__name__)
 
@@ -28,32 +30,40 @@ STAGES = {
 }
 OTHERS = {
     "rebuild": "Fill the database from the files on disk.",
-    "status": "Say how far a project is.",
-    "failures": "List what failed, and why.",
-    "efficiency": "Write a picture of which injected events are found.",
+    "status": "Show the progress of a project.",
+    "failures": "List failures with their reasons.",
+    "efficiency": "Plot the recovery efficiency of injected events.",
     "describe": "List all parameters of a project with their values.",
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns its exit code."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    if options.config:
-        os.environ[CONFIG_VARIABLE] = str(options.config.absolute())
-    if options.data:
-        dataset.DATA_ROOT = options.data.absolute()
+    """Run a command and return its exit code."""
+    options = _parser().parse_args(arguments)
     try:
-        config = find_config()
-        logs.set_up(config.paths.logs if config else None, "surveys", config.misc.logging_level if config else "INFO")
-        with outage_as_error():
-            return _do(options, load_project(str(options.project)))
+        return _execute(options)
     except ArchiveError as err:
         sys.stderr.write(f"{err}\n")
         return err.exit_code
     except KeyboardInterrupt:
         sys.stderr.write("stopped; run it again to go on\n")
         return 130
+
+
+def _execute(options: argparse.Namespace) -> int:
+    from obsarchive.store import outage_as_error
+    from surveys import dataset
+    from surveys.database import CONFIG_VARIABLE, find_config
+    from surveys.project import load_project
+
+    if options.config:
+        os.environ[CONFIG_VARIABLE] = str(options.config.absolute())
+    if options.data:
+        dataset.DATA_ROOT = options.data.absolute()
+    config = find_config()
+    logs.set_up(config.paths.logs if config else None, "surveys", config.misc.logging_level if config else "INFO")
+    with outage_as_error():
+        return _do(options, load_project(str(options.project)))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -75,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _do(options: argparse.Namespace, project: Project) -> int:
+def _do(options: argparse.Namespace, project: "Project") -> int:
     match options.command:
         case "describe":
             for name, pars in {**project.sections, **{obs.name: obs.pars for obs in project.observatories}}.items():
@@ -96,7 +106,9 @@ def _do(options: argparse.Namespace, project: Project) -> int:
     return 0
 
 
-def _run(options: argparse.Namespace, project: Project, stages: Sequence[str]) -> int:
+def _run(options: argparse.Namespace, project: "Project", stages: Sequence[str]) -> int:
+    from surveys.database import find_config
+
     signal.signal(signal.SIGTERM, _stop)
     config = find_config()
     default = config.parallel.n_workers if config else 2
@@ -108,7 +120,9 @@ def _run(options: argparse.Namespace, project: Project, stages: Sequence[str]) -
     return 1 if run.failures else 0
 
 
-def _status(project: Project) -> None:
+def _status(project: "Project") -> None:
+    from surveys.database import open_surveys
+
     surveys = open_surveys()
     known = surveys.run(project.output_folder) or {}
     counts = surveys.progress(project.output_folder)
@@ -124,3 +138,7 @@ def _stop(_number: int, _frame: FrameType | None) -> NoReturn:
 
 def _say(text: str) -> None:
     sys.stdout.write(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -32,7 +32,7 @@ from obsarchive.timeseries.download.download_config import load as load_request
 from obsarchive.timeseries.download.run import Intake
 from obsarchive.timeseries.light_curve_at import light_curve_at
 from obsarchive.timeseries.names import CONFIGURATION
-from obsarchive.timeseries.reduction import Outcome, summary
+from obsarchive.timeseries.reduction import ReductionResult, summary
 
 log = logging.getLogger(__name__)
 
@@ -107,9 +107,8 @@ def _download(options: argparse.Namespace) -> int:
     logs.set_up(None, "download", config.misc.logging_level)
     with _log_file(request.log_dir / "data_download.log"), open_store(config) as store:
         store.ensure_indexes(())
-        bar = Bar("download")
         intake = Intake(request, store.frames, os.environ, store.datasets)
-        found = intake.run(datetime.now(UTC), lambda done, of: bar.show(done / of, f"{done} of {of} frames"))
+        found = intake.run(datetime.now(UTC), Bar("download").show)
     say(f"{found.told()}\n")
     for problem in found.problems:
         say(f"  {problem}\n")
@@ -137,14 +136,13 @@ def _reduce(options: argparse.Namespace) -> int:
             return 0
         store = stack.enter_context(open_store(config)) if config else None
         stack.enter_context(outage_as_error())
-        outcomes = list(_reductions(folders, options.max_parallel or side_by_side, options.again, (config, store)))
-    failed = [outcome for outcome in outcomes if outcome.state not in ("done", "unchanged")]
-    return 1 if failed else 0
+        results = list(_reductions(folders, options.max_parallel or side_by_side, options.again, (config, store)))
+    return 0 if all(result.succeeded for result in results) else 1
 
 
 def _reductions(
     folders: Sequence[Path], side_by_side: int, again: bool, archive: tuple[Config | None, Store | None]
-) -> Iterator[Outcome]:
+) -> Iterator[ReductionResult]:
     """Reduce datasets on a cluster; says how each ended."""
     from obsarchive.execution.cluster import Cluster  # late: it is slow to import
 
@@ -152,23 +150,19 @@ def _reductions(
     if store is None:
         log.info("there is no config.json here: what is done is not noted in a database")
     tmp = config.paths.tmp if config else Path.home() / ".cache" / "archiver"
-    bar = Bar("reduce")
-    shares: dict[Path, float] = {}
-
-    def told(folder: Path, fraction: float, text: str) -> None:
-        shares[folder] = fraction
-        bar.show(sum(shares.values()) / len(folders), f"{'/'.join(folder.parts[-3:])}: {text}")
-
+    progress = Bar("reduce").show
     with Cluster(config.parallel if config else Parallel(), tmp) as cluster:
         records = store.datasets if store else None
-        for outcome in Reductions(cluster.each, records, tmp / "catalogs", told).reduce(folders, side_by_side, again):
-            say(f"{outcome.folder}: {outcome.state}{_told(outcome)}\n")
-            yield outcome
+        for result in Reductions(cluster.each, records, tmp / "catalogs", progress).reduce(
+            folders, side_by_side, again
+        ):
+            say(f"{result.subject}: {result.state}{_described(result)}\n")
+            yield result
 
 
-def _told(outcome: Outcome) -> str:
-    words = outcome.reason or (summary(outcome.facts) if "n_stars" in outcome.facts else "")
-    uploaded = outcome.facts.get("tom", "")
+def _described(result: ReductionResult) -> str:
+    words = result.message or (summary(result.record) if "n_stars" in result.record else "")
+    uploaded = result.record.get("tom", "")
     return f": {words}" * bool(words) + f"; TOM: {uploaded}" * bool(uploaded)
 
 

@@ -4,16 +4,33 @@ import logging
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 log = logging.getLogger(__name__)
+
+ProgressCallback = Callable[[float, str], None]
+"""Is called with the fraction that is done (0 to 1), and a word on what is being done."""
 
 WIDTH = 30
 LINE_S = 30.0
 """Longest silence in a log."""
 
 
+def no_progress(fraction: float, text: str) -> None:
+    """Take note of progress that nobody asked for.
+
+    Parameters
+    ----------
+    fraction : float
+        What is done, 0 to 1.
+    text : str
+        What is being done.
+    """
+    log.debug("%.0f %% %s", 100 * fraction, text)
+
+
 class Bar:
-    """Shows how far something is; may be told by any thread.
+    """Shows how far something is; may be called in any thread.
 
     Parameters
     ----------
@@ -28,7 +45,7 @@ class Bar:
         self._is_terminal = sys.stderr.isatty()
 
     def show(self, fraction: float, text: str = "") -> None:
-        """Tell the fraction that is done, and what is done just now."""
+        """Show the fraction that is done (0 to 1), and what is being done."""
         with self._lock:
             if self._is_terminal:
                 done = round(WIDTH * min(max(fraction, 0.0), 1.0))

@@ -16,12 +16,11 @@ from email.message import EmailMessage
 from typing import Any
 from urllib.parse import quote
 
-import httpx
-
 from obsarchive.config.model import Alert, Config, Mail
 from obsarchive.core.documents import Night, Observation, utc_now
 from obsarchive.core.step_state import State
-from obsarchive.errors import ServiceUnavailable
+from obsarchive.errors import ArchiveError, ServiceUnavailable
+from obsarchive.remote.http import request_once
 from obsarchive.store import Document, Outbox, one_line, outage_as_error
 
 log = logging.getLogger(__name__)
@@ -35,7 +34,7 @@ MOST_LINES = 200
 EVENTS = {State.FAILED: "failed", State.REJECTED: "rejected"}
 
 
-class Undelivered(Exception):
+class DeliveryError(ArchiveError):
     """A message that did not reach its receiver; says why."""
 
 
@@ -112,7 +111,7 @@ class Alerts:
                 self._post(alert, events)
             else:
                 self._write(alert, events)
-        except Undelivered as err:
+        except DeliveryError as err:
             pause = min(LONGEST_PAUSE, 2 * self._pause.get(key, FIRST_PAUSE / 2))
             self._pause[key], self._next[key] = pause, now + pause
             log.warning("%d alert(s) were not delivered: %s; tried again in %s", len(events), err, pause)
@@ -128,12 +127,7 @@ class Alerts:
         if alert.secret is not None:
             signature = hmac.new(alert.secret.get_secret_value().encode(), body, hashlib.sha256).hexdigest()
             headers["X-Archiver-Signature"] = f"sha256={signature}"
-        try:
-            answer = httpx.post(str(alert.webhook), content=body, headers=headers, timeout=TIMEOUT_S)
-        except (httpx.HTTPError, httpx.InvalidURL) as err:
-            raise Undelivered(f"the webhook cannot be reached: {type(err).__name__}") from err
-        if not answer.is_success:
-            raise Undelivered(f"the webhook answered {answer.status_code}")
+        request_once("the webhook", str(alert.webhook), DeliveryError, TIMEOUT_S, content=body, headers=headers)
 
     def _write(self, alert: Alert, events: Sequence[Document]) -> None:
         letter = EmailMessage()
@@ -144,7 +138,7 @@ class Alerts:
             with _mail_server(self.config.alerts.mail) as server:
                 server.send_message(letter)
         except (OSError, smtplib.SMTPException) as err:
-            raise Undelivered(f"the mail server refused: {type(err).__name__}") from err
+            raise DeliveryError(f"the mail server refused: {type(err).__name__}") from err
 
     def _lines(self, events: Sequence[Document]) -> list[str]:
         lines = []

@@ -31,8 +31,8 @@ from obsarchive.daemon.time_series import TimeSeries
 from obsarchive.daemon.work_queue import WorkQueue
 from obsarchive.database.connect import DatabaseHandle
 from obsarchive.errors import ServiceUnavailable
-from obsarchive.execution.cluster import Cluster, Event, Progress, TaskFinished, as_outcome, run_task
-from obsarchive.execution.step_process import Outcome
+from obsarchive.execution.cluster import Cluster, Event, Progress, TaskFinished, result_of, run_task
+from obsarchive.execution.step_process import TaskResult
 from obsarchive.pipeline import Step
 from obsarchive.pipeline.chain import ChainEntry, decision_chain, steps_of
 from obsarchive.store import StepStore, StepUpdate, outage_as_error
@@ -297,41 +297,41 @@ class Scheduler:
         if running.step is None:
             self._packed(running, event.value)
         else:
-            self._finish(event.task, running, as_outcome(event))
+            self._finish(event.task, running, result_of(event))
         del self.running[event.task]
         self.cluster.forget(event.task)
 
-    def _finish(self, task: str, running: ActiveTask, outcome: Outcome) -> None:
+    def _finish(self, task: str, running: ActiveTask, result: TaskResult) -> None:
         link, step = running.link, running.step
         if link is None or step is None:
             return
-        state = after(State.ENQUEUED, outcome.event)
+        state = after(State.ENQUEUED, result.event)
         retries = running.subject.pipeline(link.pipeline.name).step(step.name).retries
-        manifest = {**outcome.manifest, "inputs": planner.inputs_of(running.subject, step, running.context)}
-        update = StepUpdate(state, outcome.message, manifest, self._not_before(state, retries))
+        manifest = {**result.record, "inputs": planner.inputs_of(running.subject, step, running.context)}
+        update = StepUpdate(state, result.message, manifest, self._not_before(state, retries))
         document = running.records.finish(running.subject.id, (link.pipeline.name, step.name), task, update)
         name = running.subject.id
         if document is None:
             log.warning("%s %s: a late result of a superseded task is ignored", name, running.label)
             return
         level = logging.INFO if state is State.DONE else logging.WARNING
-        log.log(level, "%s %s: %s%s", name, running.label, state, f" ({outcome.message})" if outcome.message else "")
-        self.status.count(str(state), name, running.label, outcome.message)
+        log.log(level, "%s %s: %s%s", name, running.label, state, f" ({result.message})" if result.message else "")
+        self.status.count(str(state), name, running.label, result.message)
         if state is not State.FAILED or retries >= self.config.misc.max_retries:
-            self.alerts.step_ended(running.subject, running.label, state, outcome.message)
+            self.alerts.step_ended(running.subject, running.label, state, result.message)
         self.store.jobs.update(
             task,
             {
                 "state": str(state),
-                "message": outcome.message,
+                "message": result.message,
                 "finished": utc_now(),
                 "duration_s": round(time.monotonic() - running.started, 2),
-                "cpu_s": outcome.cpu_s,
-                "peak_memory_mb": outcome.peak_memory_mb,
-                "log": list(outcome.manifest.get("log", ())),
+                "cpu_s": result.cpu_s,
+                "peak_memory_mb": result.peak_memory_mb,
+                "log": list(result.record.get("log", ())),
             },
         )
-        self.step_effects.after(running, link, type(running.subject)(document), outcome)
+        self.step_effects.after(running, link, type(running.subject)(document), result)
 
     def _not_before(self, state: State, retries: int) -> datetime | None:
         if state is State.FAILED:

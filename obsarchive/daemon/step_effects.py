@@ -7,7 +7,7 @@ from obsarchive.daemon import psf_library_sync
 from obsarchive.daemon.planner import Subject
 from obsarchive.daemon.psf_library_sync import PsfLibrarySync
 from obsarchive.daemon.tasks import ActiveTask
-from obsarchive.execution.step_process import Outcome
+from obsarchive.execution.step_process import TaskResult
 from obsarchive.pipeline.chain import ChainEntry
 from obsarchive.store import Store
 
@@ -26,14 +26,14 @@ class StepEffects:
     def __init__(self, store: Store, library_sync: PsfLibrarySync) -> None:
         self.store, self.library_sync = store, library_sync
 
-    def after(self, running: ActiveTask, link: ChainEntry, subject: Subject, outcome: Outcome) -> None:
+    def after(self, running: ActiveTask, link: ChainEntry, subject: Subject, result: TaskResult) -> None:
         """Follow up a step that ended; `subject` is as it is in the database now."""
         record = subject.pipeline(link.pipeline.name)
         if all(record.step(name).state is State.DONE for name in link.pipeline.steps):
             running.records.set_done(subject.id, link.pipeline.name, True)
         if isinstance(subject, Observation):
             self.store.nights.unsettle(subject.night)
-            for amended in outcome.manifest.get("amended") or ():
+            for amended in result.record.get("amended") or ():
                 self.store.observations.amend_product(subject.id, amended)
         elif isinstance(running.subject, Night):
             self._after_night(running.subject, subject, link.pipeline.name)

@@ -74,8 +74,8 @@ class TimeSeries:
                     self._download(reductions)
                 due = [Path(dataset["folder"]) for dataset in self.store.datasets.due(and_failed=downloads)]
                 if self.job.reduce and due:
-                    for outcome in reductions.reduce(due, self.job.max_parallel):
-                        log.info("%s: %s %s", outcome.folder, outcome.state, outcome.reason)
+                    for result in reductions.reduce(due, self.job.max_parallel):
+                        log.info("%s: %s %s", result.subject, result.state, result.message)
         except (ArchiveError, OSError) as err:
             log.warning("time series: %s; tried again later", err)
 

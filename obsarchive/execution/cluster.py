@@ -23,7 +23,8 @@ from distributed import Client, Future, LocalCluster, get_worker
 from obsarchive.config.field_types import IMPORT_ERRORS, import_class
 from obsarchive.config.model import ClusterClass, Parallel
 from obsarchive.errors import ArchiveError, ServiceUnavailable
-from obsarchive.execution.step_process import PR_SET_PDEATHSIG, Outcome, run_step
+from obsarchive.execution.step_process import PR_SET_PDEATHSIG, TaskResult, run_step
+from obsarchive.execution.work import ResultState, StepResult
 from obsarchive.pipeline import Task
 
 log = logging.getLogger(__name__)
@@ -255,16 +256,16 @@ def _call(payload: bytes) -> Any:
     return function(*arguments)
 
 
-def run_task(task: Task) -> Outcome:
+def run_task(task: Task) -> TaskResult:
     """Run a step on the Dask worker that calls this; its progress becomes events of the cluster."""
     worker = get_worker()
     _allow_children()
 
-    def report(task_id: str, fraction: float, text: str) -> None:
-        event = {"task": task_id, "fraction": fraction, "text": text, "worker": str(worker.name)}
+    def report(fraction: float, text: str) -> None:
+        event = {"task": task.id, "fraction": fraction, "text": text, "worker": str(worker.name)}
         worker.loop.add_callback(worker.log_event, TOPIC, event)
 
-    report(task.id, 0.0, "started")
+    report(0.0, "started")
     return run_step(task, report)
 
 
@@ -285,11 +286,11 @@ def dask_setup(worker: Any) -> None:
     log.debug("worker %s is ready", worker.name)
 
 
-def as_outcome(event: TaskFinished) -> Outcome:
+def result_of(event: TaskFinished) -> TaskResult:
     """Return how a step ended, also one that was lost with its worker."""
-    if isinstance(event.value, Outcome):
+    if isinstance(event.value, StepResult):
         return event.value
     if isinstance(event.value, ArchiveError):
-        return Outcome(event.task, "fail", str(event.value))
+        return StepResult(event.task, ResultState.FAILED, str(event.value), {})
     log.error("task %s: lost with its worker: %s", event.task, event.value)
-    return Outcome(event.task, "fail", f"the worker was lost: {event.value}")
+    return StepResult(event.task, ResultState.FAILED, f"the worker was lost: {event.value}", {})

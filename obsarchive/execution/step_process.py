@@ -12,9 +12,8 @@ import multiprocessing as mp
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -22,8 +21,11 @@ from typing import Any
 import psutil
 
 from obsarchive.core import logs
+from obsarchive.core.progress import ProgressCallback, no_progress
+from obsarchive.core.step_state import State, after
 from obsarchive.core.values import plain_values
 from obsarchive.errors import ArchiveError
+from obsarchive.execution.work import ResultState, StepResult
 from obsarchive.pipeline import Task, Workspace
 from obsarchive.pipeline.workspace import remove_scratch
 
@@ -36,30 +38,24 @@ MAX_LINE, MAX_MESSAGE = 10_000, 2000
 """Longest line of it, and longest reason, that is kept [characters]."""
 PR_SET_PDEATHSIG = 1
 
-Report = Callable[[str, float, str], None]
+TaskResult = StepResult[Mapping[str, Any]]
+"""Of a step; its record is the manifest."""
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How a task ended; the only thing a worker sends back."""
-
-    task: str
-    event: str
-    message: str = ""
-    manifest: Mapping[str, Any] = field(default_factory=dict)
-    cpu_s: float = 0.0
-    peak_memory_mb: float = 0.0
-
-
-def run_step(task: Task, report: Report | None = None) -> Outcome:
-    """Run one step in a process of its own; every ending becomes an `Outcome`.
+def run_step(task: Task, progress: ProgressCallback = no_progress) -> TaskResult:
+    """Run one step in a process of its own; every ending becomes a `StepResult`.
 
     Parameters
     ----------
     task : Task
         What to do, and its limits of time [s] and memory [GB].
-    report : callable, optional
-        Called with the task's id, the fraction done and a word on what is being done.
+    progress : ProgressCallback, optional
+        Hears how far it is.
+
+    Returns
+    -------
+    StepResult
+        With the task's identifier and the manifest.
     """
     context = mp.get_context("forkserver")
     here, there = context.Pipe(duplex=False)
@@ -67,18 +63,14 @@ def run_step(task: Task, report: Report | None = None) -> Outcome:
     process.start()
     there.close()
     try:
-        return _watch(task, process, here, report or _unheard)
+        return _watch(task, process, here, progress)
     finally:
         _kill(process)
         here.close()
         remove_scratch(task)
 
 
-def _unheard(task: str, fraction: float, text: str) -> None:
-    log.debug("%s: %.0f%% %s", task, 100 * fraction, text)
-
-
-def _watch(task: Task, process: BaseProcess, pipe: Connection, report: Report) -> Outcome:
+def _watch(task: Task, process: BaseProcess, pipe: Connection, progress: ProgressCallback) -> TaskResult:
     deadline = time.monotonic() + task.time_limit_s
     peak_mb = 0.0
     while True:
@@ -87,17 +79,19 @@ def _watch(task: Task, process: BaseProcess, pipe: Connection, report: Report) -
             message = _received(pipe) if pipe in ready else None
             if message is None:
                 process.join(POLL_S)
-                return Outcome(task.id, "fail", f"the step's process died ({_death(process)})", {}, 0.0, peak_mb)
-            if isinstance(message, Outcome):
+                return StepResult(
+                    task.id, ResultState.FAILED, f"the step's process died ({_death(process)})", {}, 0.0, peak_mb
+                )
+            if isinstance(message, StepResult):
                 return message
-            report(task.id, *message)
+            progress(*message)
         peak_mb = max(peak_mb, _memory_mb(process.pid))
         if peak_mb > task.memory_limit_gb * 1000:
             limit = f"{peak_mb:.0f} MB of memory used, {task.memory_limit_gb:g} GB allowed"
-            return Outcome(task.id, "fail", f"{limit} (parallel.memory_limit_gb)", {}, 0.0, peak_mb)
+            return StepResult(task.id, ResultState.FAILED, f"{limit} (parallel.memory_limit_gb)", {}, 0.0, peak_mb)
         if time.monotonic() > deadline:
             limit = f"not finished after {task.time_limit_s:g} s (parallel.job_timeout_s)"
-            return Outcome(task.id, "fail", limit, {}, 0.0, peak_mb)
+            return StepResult(task.id, ResultState.FAILED, limit, {}, 0.0, peak_mb)
 
 
 def _received(pipe: Connection) -> Any:
@@ -160,8 +154,21 @@ class _Lines(logging.Handler):
             self.lines.append(self.format(record)[:MAX_LINE])
 
 
-def execute(task: Task, progress: Callable[[float, str], None] | None = None) -> Outcome:
-    """Run a step in this very process: the one boundary where every ending becomes an `Outcome`."""
+def execute(task: Task, progress: ProgressCallback = no_progress) -> TaskResult:
+    """Run a step in this very process: the one boundary where every ending becomes a `StepResult`.
+
+    Parameters
+    ----------
+    task : Task
+        What to do.
+    progress : ProgressCallback, optional
+        Hears how far it is.
+
+    Returns
+    -------
+    StepResult
+        With the task's identifier and the manifest.
+    """
     lines = _Lines()
     logs.attach(lines, logging.getLogger("obsarchive"))
     logs.attach(lines, logging.getLogger("pipelines"))
@@ -170,18 +177,18 @@ def execute(task: Task, progress: Callable[[float, str], None] | None = None) ->
     started = time.process_time()
     try:
         work = Workspace(task, progress)
-        event, message, manifest = _run(task, work, lines)
+        state, message, manifest = _run(task, work, lines)
     finally:
         logging.getLogger("obsarchive").removeHandler(lines)
         logging.getLogger("pipelines").removeHandler(lines)
     children = os.times()
     cpu_s = time.process_time() - started + children.children_user + children.children_system
-    return Outcome(
-        task.id, event, plain_values(message[:MAX_MESSAGE]), plain_values(manifest), round(cpu_s, 3), _peak_mb()
+    return StepResult(
+        task.id, state, plain_values(message[:MAX_MESSAGE]), plain_values(manifest), round(cpu_s, 3), _peak_mb()
     )
 
 
-def _run(task: Task, work: Workspace, lines: _Lines) -> tuple[str, str, Mapping[str, Any]]:
+def _run(task: Task, work: Workspace, lines: _Lines) -> tuple[ResultState, str, Mapping[str, Any]]:
     method = getattr(work.pipeline, task.step)
     try:
         results = dict(method(work) or {})
@@ -190,17 +197,17 @@ def _run(task: Task, work: Workspace, lines: _Lines) -> tuple[str, str, Mapping[
         record = {"state": "done", "message": "", "results": results, "log": lines.lines}
         if classified is not None:
             record["classified_as"] = classified
-        return "succeed", "", work.write_manifest(record)
+        return ResultState.DONE, "", work.write_manifest(record)
     except ArchiveError as err:
         log.warning("%s", err)
-        return err.event, str(err), _rejected(work, err, lines)
+        return ResultState(after(State.ENQUEUED, err.event)), str(err), _rejected(work, err, lines)
     except OSError as err:
         if err.errno not in (errno.ENOSPC, errno.EDQUOT):
             log.exception("unexpected")
-        return "fail", f"{type(err).__name__}: {err}", {"log": lines.lines}
+        return ResultState.FAILED, f"{type(err).__name__}: {err}", {"log": lines.lines}
     except Exception as err:
         log.exception("unexpected")  # a bug in one step must not stop the night
-        return "fail", f"{type(err).__name__}: {err}", {"log": lines.lines}
+        return ResultState.FAILED, f"{type(err).__name__}: {err}", {"log": lines.lines}
 
 
 def _rejected(work: Workspace, err: ArchiveError, lines: _Lines) -> Mapping[str, Any]:

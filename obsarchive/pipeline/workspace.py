@@ -1,10 +1,9 @@
 """What a step is given to work with: its task, and a workspace with its inputs and a place for its products."""
 
 import json
-import logging
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -19,6 +18,7 @@ from obsarchive.config.field_types import import_class
 from obsarchive.config.model import Calibration, RawRoot, Telescope
 from obsarchive.core.archive_paths import Layout
 from obsarchive.core.documents import Master, Night, Observation
+from obsarchive.core.progress import ProgressCallback, no_progress
 from obsarchive.core.values import plain_values
 from obsarchive.errors import ArchiveError, Unprocessable
 from obsarchive.instruments.base import Sectioned
@@ -26,9 +26,7 @@ from obsarchive.io import atomic, fits_products
 from obsarchive.io.raw_frames import Frames, Sections, read_header, unpack
 from obsarchive.pipeline.declaration import InputKind, NoSettings, Pipeline, Step, step
 
-__all__ = ["InputKind", "NoSettings", "Pipeline", "Progress", "Step", "Task", "Workspace", "step"]
-
-Progress = Callable[[float, str], None]
+__all__ = ["InputKind", "NoSettings", "Pipeline", "ProgressCallback", "Step", "Task", "Workspace", "step"]
 
 
 @dataclass(frozen=True)
@@ -73,11 +71,6 @@ class Task:
         return f"{self.document['_id']} {self.pipeline.name}.{self.step}"
 
 
-def _unheard(fraction: float, text: str) -> None:
-    """Progress that nobody listens to."""
-    logging.getLogger(__name__).debug("%.0f%% %s", 100 * fraction, text)
-
-
 def remove_scratch(task: Task) -> None:
     """Remove the scratch folder of a step that ended, however it did."""
     shutil.rmtree(task.scratch, ignore_errors=True)
@@ -86,11 +79,11 @@ def remove_scratch(task: Task) -> None:
 class Workspace:
     """What a step works with: its inputs, settings, scratch folder, and where its products go."""
 
-    def __init__(self, task: Task, progress: Progress | None = None) -> None:
+    def __init__(self, task: Task, progress: ProgressCallback = no_progress) -> None:
         self.task = task
         self.subject = task.subject
         self.layout = Layout(task.archive)
-        self.progress: Progress = progress or _unheard
+        self.progress = progress
         self.pipeline = task.pipeline(task.settings, task.step_settings)
         self.settings = self.pipeline.step_settings[task.step]
         self.folder = self.pipeline.path(self.layout, self.subject.night, self.subject.id)

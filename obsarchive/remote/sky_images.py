@@ -11,17 +11,16 @@ from pathlib import Path
 from PIL import Image
 
 from obsarchive.config.model import SkyService
-from obsarchive.errors import ArchiveError
-from obsarchive.remote.services import Unanswered, ask, kept
+from obsarchive.remote.http import ServiceTimeout, cached_file, request_once
 
 MAX_BYTES = 4_000_000
 MAX_SIDE = 4096
-MAX_KEPT = 5000
-"""Pictures that are kept; the ones used least recently go first."""
+MAX_CACHED = 5000
+"""Pictures that are cached; the ones used least recently go first."""
 FORMATS = ("PNG", "JPEG", "GIF")
 
 
-class SkyUnavailable(ArchiveError):
+class SkyUnavailable(ServiceTimeout):
     """The service has no picture now; says why."""
 
 
@@ -42,6 +41,16 @@ class Sky:
     def picture(self, ra_deg: float, dec_deg: float) -> Path:
         """Return the path of a picture (PNG), north up, east left.
 
+        Parameters
+        ----------
+        ra_deg, dec_deg : float
+            Its centre [deg].
+
+        Returns
+        -------
+        Path
+            The file in the cache.
+
         Raises
         ------
         SkyUnavailable
@@ -50,13 +59,12 @@ class Sky:
         ra, dec = round(ra_deg, 5), round(dec_deg, 5)
         url = self.service.url.format(ra=ra, dec=dec, size=self.service.field_arcsec / 3600, pixels=self.service.pixels)
         path = self.folder / f"{hashlib.sha256(url.encode()).hexdigest()[:32]}.png"
-        return kept(path, lambda: _as_png(self._ask(url)), MAX_KEPT)
+        timeout_s = self.service.timeout_s
 
-    def _ask(self, url: str) -> bytes:
-        try:
-            return ask("the survey service", url, self.service.timeout_s, MAX_BYTES)
-        except Unanswered as err:
-            raise SkyUnavailable(str(err)) from err
+        def ask() -> bytes:
+            return _as_png(request_once("the survey service", url, SkyUnavailable, timeout_s, (MAX_BYTES, timeout_s)))
+
+        return cached_file(path, ask, MAX_CACHED)
 
 
 def _as_png(content: bytes) -> bytes:

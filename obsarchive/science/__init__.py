@@ -1,1 +1,1 @@
-"""Numpy in, numpy or a dataclass out: knows no file, database, cluster or web."""
+"""Science functions of the archive: numpy in, numpy or a dataclass out; no file, database, cluster or web."""

@@ -1,4 +1,4 @@
-"""An electron-multiplying CCD: what it makes of light, with the pattern it stamps on every frame.
+"""Simulated electron-multiplying CCD: bias, dark current, flat field, multiplication and read-out noise.
 
 The multiplication register turns n electrons into a gamma distributed number (Basden et al. 2003, MNRAS 345, 985),
 which doubles the photon noise variance. Darks, flats and science frames of one detector share its bias structure,
@@ -10,15 +10,13 @@ from functools import cached_property
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
-Float = NDArray[np.float32]
-Frame = NDArray[np.uint16]
+from obsarchive.science.arrays import Float32Array, Float64Array, RawFrame
 
 
 @dataclass(frozen=True)
 class Detector:
-    """An EMCCD and its state; the fixed pattern depends on `shape` and `seed` only.
+    """An EMCCD; its fixed pattern depends on `shape` and `seed` only.
 
     Parameters
     ----------
@@ -37,11 +35,16 @@ class Detector:
     dark_e_s, hot_fraction, hot_e_s : float
         Dark current [e-/s/pixel], share of hot pixels and mean of their exponential distribution [e-/s].
     clock_induced_e : float
-        Spurious charge of the clocking [e-/pixel/frame].
+        Clock-induced charge [e-/pixel/frame].
     cosmic_rays_s : float
         Cosmic-ray hits on the whole detector [1/s].
     seed : int
         Seed of the fixed pattern.
+
+    Raises
+    ------
+    ValueError
+        The window is larger than the detector.
     """
 
     shape: tuple[int, int] = (1024, 1024)
@@ -67,8 +70,9 @@ class Detector:
         return self.window or self.shape
 
     @cached_property
-    def bias(self) -> Float:
+    def bias(self) -> Float32Array:
         """Bias level with a gradient, column offsets and pixel pattern, shape `read_shape` [ADU]."""
+        # a stream per pattern: each is the same whichever is computed first
         rng = self._rng(0)
         ny, nx = self.shape
         slope = 8 * np.linspace(-1, 1, ny)[:, None] + 5 * np.linspace(-1, 1, nx) ** 2
@@ -77,7 +81,7 @@ class Detector:
         return self._read(self.bias_adu + slope + columns + pixels)
 
     @cached_property
-    def dark_current(self) -> Float:
+    def dark_current(self) -> Float32Array:
         """Dark current with hot pixels and a warm corner, shape `read_shape` [e-/s]."""
         rng = self._rng(1)
         ny, nx = self.shape
@@ -88,7 +92,7 @@ class Detector:
         return self._read(dark)
 
     @cached_property
-    def flat(self) -> Float:
+    def flat(self) -> Float32Array:
         """Flat field with vignetting, dust and pixel response, shape `read_shape`, mean 1 over the whole detector."""
         rng = self._rng(2)
         ny, nx = self.shape
@@ -100,23 +104,24 @@ class Detector:
             flat *= 1 - depth * ring
         return self._read(flat / flat.mean())
 
-    def dark_adu(self, exposure_s: float) -> Float:
-        """Return the expected dark frame, bias included, shape `read_shape` [ADU]."""
+    def dark_adu(self, exposure_s: float) -> Float32Array:
+        """Return the expected dark frame of an exposure time [s], bias included, shape `read_shape` [ADU]."""
         electrons = self.dark_current * exposure_s + self.clock_induced_e
         return self.bias + np.float32(self.em_gain / self.e_per_adu) * electrons
 
     def noise_adu(self, electrons: float) -> float:
-        """Rms noise of a pixel in which `electrons` are expected before multiplication [ADU]."""
+        """Return the rms noise of a pixel of `electrons` expected before multiplication [ADU]."""
+        # excess noise factor squared of a register of high gain
         excess = 2.0 if self.em_gain > 1 else 1.0
         return float(np.sqrt(excess * electrons * self.em_gain**2 + self.read_noise_e**2) / self.e_per_adu)
 
-    def expose(self, light: Float | float, exposure_s: float, rng: np.random.Generator) -> Frame:
-        """Take a frame.
+    def expose(self, light: Float32Array | float, exposure_s: float, rng: np.random.Generator) -> RawFrame:
+        """Simulate a frame.
 
         Parameters
         ----------
         light : ndarray or float
-            Photo-electrons expected per pixel behind a perfect flat field, shape `read_shape` [e-].
+            Expected photo-electrons per pixel before the flat field, shape `read_shape` [e-].
         exposure_s : float
             Exposure time, for dark current and cosmic rays [s].
         rng : numpy.random.Generator
@@ -131,10 +136,12 @@ class Detector:
         self._add_cosmic_rays(electrons, exposure_s, rng)
         gain, noise = self.em_gain / self.e_per_adu, self.read_noise_e / self.e_per_adu
         frame = np.empty(self.read_shape, np.uint16)
+        # one pass over the pixels: intermediate arrays of deviates would be larger than the frame
         _read_out(electrons.ravel(), self.bias.ravel(), (gain, noise, self.em_gain > 1), rng, frame.ravel())
         return frame
 
-    def _add_cosmic_rays(self, electrons: Float, exposure_s: float, rng: np.random.Generator) -> None:
+    def _add_cosmic_rays(self, electrons: Float32Array, exposure_s: float, rng: np.random.Generator) -> None:
+        # a window collects its share of the hits on the whole detector
         share = electrons.size / (self.shape[0] * self.shape[1])
         for _ in range(rng.poisson(self.cosmic_rays_s * exposure_s * share)):
             length = 1 + rng.exponential(4)
@@ -144,10 +151,11 @@ class Detector:
             x = (rng.uniform(0, electrons.shape[1]) + along * np.cos(angle)).astype(int) % electrons.shape[1]
             electrons[y, x] += rng.uniform(500, 2000)
 
-    def _read(self, pattern: NDArray[np.float64]) -> Float:
+    def _read(self, pattern: Float64Array) -> Float32Array:
         """Central part of a pattern of the whole detector."""
         ny, nx = self.read_shape
         top, left = (self.shape[0] - ny) // 2, (self.shape[1] - nx) // 2
+        # a copy: a view would keep the pattern of the whole detector in memory
         return np.ascontiguousarray(pattern[top : top + ny, left : left + nx], dtype=np.float32)
 
     def _rng(self, purpose: int) -> np.random.Generator:
@@ -156,24 +164,26 @@ class Detector:
 
 @njit(cache=True)
 def _read_out(electrons, bias, register, rng, frame):  # type: ignore[no-untyped-def]
-    """Photo-electrons to counts, pixel by pixel; `register` is (ADU per electron, read noise [ADU], multiplies?)."""
+    """Convert photo-electrons to counts; `register` is (ADU per electron, read noise [ADU], multiplies)."""
     gain, noise, multiplies = register
     for i in range(electrons.size):
         n = _poisson(electrons[i], rng)
         counts = gain * (_multiplied(n, rng) if multiplies else n)
+        # half a count more, as the conversion to integers truncates
         counts += bias[i] + noise * rng.standard_normal() + 0.5
         frame[i] = min(max(counts, 0.0), 65535.0)
 
 
 @njit(cache=True)
 def _poisson(mean, rng):  # type: ignore[no-untyped-def]
-    """Poisson deviate; by inversion for the faint pixels that most of a frame is made of."""
+    """Draw a Poisson deviate; by inversion for small means, which most pixels of a frame have."""
     if mean >= 10:
         return rng.poisson(mean)
     target = rng.random()
     n = 0
     probability = np.exp(-mean)
     cumulated = probability
+    # bounded: rounding may keep the cumulated probability below 1
     while target > cumulated and n < 60:
         n += 1
         probability *= mean / n
@@ -183,10 +193,11 @@ def _poisson(mean, rng):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _multiplied(n, rng):  # type: ignore[no-untyped-def]
-    """Electrons leaving the register over its gain: gamma of shape `n`, a sum of exponentials while that is faster."""
+    """Draw electrons after the register over its gain: gamma deviate of shape n, by exponentials where faster."""
     if n > 5:
         return rng.standard_gamma(n)
     product = 1.0
     for _ in range(n):
+        # 1 - u, as a deviate of 0 would make the logarithm infinite
         product *= 1 - rng.random()
     return -np.log(product)

@@ -1,6 +1,6 @@
-"""Observations whose truth is known: for tests, for the demo night, for trying a new pipeline.
+"""Simulated observations of known truth, for tests and for the demonstration night.
 
-Frames are made one at a time and each depends on the seed and its own number only, so any frame can be made again
+Frames are simulated one at a time and each depends on the seed and its own number only, so any frame can be recomputed
 without the others. Positions are (y, x) in pixels; north is up (+y) and east is left (-x).
 """
 
@@ -9,13 +9,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage, signal
 
+from obsarchive.science.arrays import Complex64Array, Float32Array, Float64Array, FloatArray, RawFrame
 from obsarchive.science.psf.model import Optics
-from obsarchive.simulation.emccd import Detector, Float, Frame
+from obsarchive.simulation.emccd import Detector
 from obsarchive.simulation.turbulence import (
-    Complex,
     Conditions,
     ResidualSpeckles,
     Stamp,
@@ -62,7 +61,7 @@ class Star:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """What the telescope looks at.
+    """Sources in the field of view.
 
     Parameters
     ----------
@@ -81,7 +80,7 @@ class Scene:
     stars: tuple[Star, ...] = (Star(),)
     zero_flux_e: float = 2e4
     sky_e: float = 0.05
-    extended: NDArray[np.floating] | None = None
+    extended: FloatArray | None = None
     offset_px: tuple[float, float] = (0.0, 0.0)
 
 
@@ -109,16 +108,16 @@ class Instrument:
 
 @dataclass(frozen=True)
 class Faults:
-    """Numbers of the frames that went wrong.
+    """Numbers of the faulty frames.
 
     Parameters
     ----------
     black : tuple of int
-        No light arrived.
+        Frames without light.
     saturated : tuple of int
-        Five hundred times too much light arrived.
+        Frames with five hundred times the light.
     slipped : tuple of int
-        The read-out slipped: rows are rolled by a third of the frame.
+        Frames whose read-out slipped: rows are rolled by a third of the frame.
     """
 
     black: tuple[int, ...] = ()
@@ -126,13 +125,13 @@ class Faults:
     slipped: tuple[int, ...] = ()
 
     def light(self, i: int) -> float:
-        """Factor on the light of frame `i`."""
+        """Return the factor on the light of frame `i`."""
         return 0.0 if i in self.black else 500.0 if i in self.saturated else 1.0
 
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """What a reduction should find.
+    """True parameters of a simulated observation.
 
     Parameters
     ----------
@@ -144,12 +143,12 @@ class Truth:
         Expected dark frame [ADU] and flat field.
     """
 
-    shifts_px: NDArray[np.float64]
-    separations_arcsec: NDArray[np.float64]
-    position_angles_deg: NDArray[np.float64]
-    delta_mags: NDArray[np.float64]
-    dark_adu: Float
-    flat: Float
+    shifts_px: Float64Array
+    separations_arcsec: Float64Array
+    position_angles_deg: Float64Array
+    delta_mags: Float64Array
+    dark_adu: Float32Array
+    flat: Float32Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +158,7 @@ class SimulatedObservation:
     Parameters
     ----------
     scene : Scene
-        What is looked at.
+        Sources.
     n_frames : int
         Number of frames.
     instrument : Instrument
@@ -167,7 +166,7 @@ class SimulatedObservation:
     conditions : Conditions
         Atmosphere and correction.
     faults : Faults
-        Frames that go wrong.
+        Faulty frames.
     seed : int
         Seed of everything but the detector's fixed pattern.
     """
@@ -180,18 +179,19 @@ class SimulatedObservation:
     seed: int = 0
 
     @cached_property
-    def shifts(self) -> NDArray[np.float64]:
+    def shifts(self) -> Float64Array:
         """Image motion (y, x) of every frame, shape (n_frames, 2) [pixel]."""
         rng = _rng(self.seed, "motion")
         sky, step_s, n = self.conditions, self.instrument.frame_s, self.n_frames
         jitter = [sky.motion_arcsec * correlated_noise(n, step_s, sky.motion_s, rng) for _ in range(2)]
+        # drift about the middle of the sequence, so that the mean position is that of the scene
         time_s = step_s * (np.arange(n) - (n - 1) / 2)
         drift = np.outer(time_s, sky.drift_arcsec_s)
         return (np.transpose(jitter) + drift) / self.instrument.pixel_arcsec
 
     @cached_property
     def truth(self) -> Truth:
-        """What a reduction should find."""
+        """True parameters, for comparison with those of a reduction."""
         guide, companions = self.scene.stars[:1], self.scene.stars[1:]
         detector = self.instrument.detector
         return Truth(
@@ -205,31 +205,31 @@ class SimulatedObservation:
 
     @property
     def stamp(self) -> Stamp:
-        """Grid on which the PSFs are made."""
+        """Grid of the PSFs."""
         return self._speckles.stamp
 
-    def otf(self, i: int) -> Complex:
-        """Transfer function of frame `i` on the Fourier grid of `stamp`, pixel included, image motion left out."""
+    def otf(self, i: int) -> Complex64Array:
+        """Return the transfer function of frame `i` on the Fourier grid of `stamp`, pixel included, no image motion."""
         step_s = self.instrument.frame_s
         return self._speckles.otf(i * step_s, step_s, self._strengths[i])
 
-    def psf(self, i: int) -> Float:
-        """PSF of frame `i` as the detector samples it: flux 1, at the centre of the stamp, image motion left out."""
+    def psf(self, i: int) -> Float32Array:
+        """Return the PSF of frame `i` as sampled by the detector: flux 1, centred on the stamp, no image motion."""
         return self.stamp.render(self.otf(i))
 
-    def noiseless(self, i: int) -> Float:
-        """Photo-electrons expected in frame `i` without sky, before the flat field, shape (ny, nx) [e-]."""
+    def noiseless(self, i: int) -> Float32Array:
+        """Return the expected photo-electrons of frame `i` without sky, before the flat field, shape (ny, nx) [e-]."""
         shape = self.instrument.detector.read_shape
         return _project(self.scene, self.stamp, self.otf(i), shape, self.shifts[i])
 
-    def frame(self, i: int) -> Frame:
-        """Raw frame `i`, shape (ny, nx) [ADU]."""
+    def frame(self, i: int) -> RawFrame:
+        """Return raw frame `i`, shape (ny, nx) [ADU]."""
         light = (self.noiseless(i) + np.float32(self.scene.sky_e)) * np.float32(self.faults.light(i))
         raw = self.instrument.detector.expose(light, self.instrument.frame_s, _rng(self.seed, "science", i))
         return np.roll(raw, len(raw) // 3, axis=0) if i in self.faults.slipped else raw
 
-    def frames(self) -> Iterator[Frame]:
-        """Raw frames in the order of time, one at a time."""
+    def frames(self) -> Iterator[RawFrame]:
+        """Return an iterator over the raw frames in the order of time."""
         return (self.frame(i) for i in range(self.n_frames))
 
     @cached_property
@@ -237,27 +237,61 @@ class SimulatedObservation:
         return ResidualSpeckles(self.instrument.optics, self.instrument.pixel_arcsec, self.conditions, self.seed)
 
     @cached_property
-    def _strengths(self) -> NDArray[np.float64]:
+    def _strengths(self) -> Float64Array:
         """Factor on the residual phase of every frame."""
         rng = _rng(self.seed, "strength")
         noise = correlated_noise(self.n_frames, self.instrument.frame_s, self.conditions.variability_s, rng)
         return np.exp(self.conditions.variability * noise)
 
 
-def dark_frames(instrument: Instrument, n: int, seed: int = 0) -> Iterator[Frame]:
-    """Yield `n` raw dark frames, shape (ny, nx) [ADU]."""
+def dark_frames(instrument: Instrument, n: int, seed: int = 0) -> Iterator[RawFrame]:
+    """Yield raw dark frames.
+
+    Parameters
+    ----------
+    instrument : Instrument
+        Camera and exposure time.
+    n : int
+        Number of frames.
+    seed : int
+        Seed of the noise.
+
+    Yields
+    ------
+    ndarray (ny, nx) of uint16
+        Raw frame [ADU].
+    """
     for i in range(n):
         yield instrument.detector.expose(0.0, instrument.frame_s, _rng(seed, "dark", i))
 
 
-def flat_frames(instrument: Instrument, n: int, level_e: float, seed: int = 0) -> Iterator[Frame]:
-    """Yield `n` raw flat-field frames of a mean level of `level_e` photo-electrons, shape (ny, nx) [ADU]."""
+def flat_frames(instrument: Instrument, n: int, level_e: float, seed: int = 0) -> Iterator[RawFrame]:
+    """Yield raw flat-field frames.
+
+    Parameters
+    ----------
+    instrument : Instrument
+        Camera and exposure time.
+    n : int
+        Number of frames.
+    level_e : float
+        Mean level [e-].
+    seed : int
+        Seed of the noise.
+
+    Yields
+    ------
+    ndarray (ny, nx) of uint16
+        Raw frame [ADU].
+    """
     for i in range(n):
         yield instrument.detector.expose(level_e, instrument.frame_s, _rng(seed, "flat", i))
 
 
-def seeing_frames(instrument: Instrument, scene: Scene, fwhm_arcsec: float, n: int, seed: int = 0) -> Iterator[Frame]:
-    """Yield `n` raw frames without adaptive optics, long enough for the seeing to average out.
+def seeing_frames(
+    instrument: Instrument, scene: Scene, fwhm_arcsec: float, n: int, seed: int = 0
+) -> Iterator[RawFrame]:
+    """Yield raw frames without adaptive optics, long enough for the turbulence to average out.
 
     Parameters
     ----------
@@ -266,11 +300,21 @@ def seeing_frames(instrument: Instrument, scene: Scene, fwhm_arcsec: float, n: i
     scene : Scene
         Stars; fluxes per frame.
     fwhm_arcsec : float
-        FWHM of the images as recorded [arcsec].
+        FWHM of the recorded images [arcsec].
     n : int
         Number of frames.
     seed : int
         Seed of pointing errors (a quarter of the seeing) and noise.
+
+    Yields
+    ------
+    ndarray (ny, nx) of uint16
+        Raw frame [ADU].
+
+    Raises
+    ------
+    ValueError
+        The FWHM is below the diffraction limit.
     """
     stamp = Stamp.covering(10 * fwhm_arcsec, instrument.pixel_arcsec)
     otf = stamp.pixel_otf() * seeing_otf(stamp.frequency, instrument.optics, fwhm_arcsec)
@@ -285,15 +329,15 @@ def seeing_frames(instrument: Instrument, scene: Scene, fwhm_arcsec: float, n: i
 
 def ideal_stack(
     observation: SimulatedObservation, fraction: float = 1.0, scale: int = 2, pixfrac: float = 0.45
-) -> NDArray[np.float64]:
-    """Noise-free shift-and-add of the sharpest frames at their brightest point.
+) -> Float64Array:
+    """Compute the noise-free shift-and-add stack of the sharpest frames, registered on their brightest point.
 
     Parameters
     ----------
     observation : SimulatedObservation
         Observation; its PSFs are stacked, the scene does not matter.
     fraction : float
-        Share of the frames taken, those of the highest peak.
+        Share of the frames stacked, those of the highest peak.
     scale, pixfrac : int, float
         Drizzle scale and drop width; the responses are those of `psf.drizzled_response`.
 
@@ -305,6 +349,7 @@ def ideal_stack(
     stamp = observation.stamp
     fine = Stamp(stamp.pixel_arcsec / scale, stamp.size * scale)
     drop = fine.pixel_otf(scale * pixfrac) * fine.pixel_otf()
+    # the brightest point on the drizzled grid, where the registration of a stack looks for it
     peaks = [
         _brightest(fine.render(resampled_otf(observation.otf(i), fine.points) * drop))
         for i in range(observation.n_frames)
@@ -314,12 +359,13 @@ def ideal_stack(
     centre = fine.size // 2
     for i in order:
         _, y, x = peaks[i]
+        # summed as transfer functions: the drop is the same for all frames, and one inverse transform is enough
         total += fine.shifted(resampled_otf(observation.otf(i), fine.points), centre - y, centre - x)
     return fine.render(total * drop / len(order)).astype(float)
 
 
-def planetary_disc(radius_px: float, size: int, seed: int = 0) -> NDArray[np.float64]:
-    """Image of a planet: limb darkening, belts, storms, craters with bright rims and fine texture.
+def planetary_disc(radius_px: float, size: int, seed: int = 0) -> Float64Array:
+    """Simulate the image of a planet: limb darkening, belts, storms, craters and fine texture.
 
     Parameters
     ----------
@@ -348,16 +394,21 @@ def planetary_disc(radius_px: float, size: int, seed: int = 0) -> NDArray[np.flo
         spot = np.hypot(y - cy, x - cx) / width
         surface += rng.uniform(-0.35, 0.25) * np.exp(-(spot**2)) + 0.12 * np.exp(-(((spot - 1.5) / 0.5) ** 2))
     surface += 0.3 * ndimage.gaussian_filter(rng.standard_normal((size, size)), 1.5)
+    # an edge one pixel soft, against aliasing
     edge = np.clip((1 - radius) * radius_px + 0.5, 0, 1)
-    return np.maximum(surface, 0) * edge * (0.35 + 0.65 * mu)
+    disc: Float64Array = np.maximum(surface, 0) * edge * (0.35 + 0.65 * mu)
+    return disc
 
 
-def _project(scene: Scene, stamp: Stamp, otf: Complex, shape: tuple[int, int], shift: NDArray[np.float64]) -> Float:
-    """Photo-electrons of the scene without sky on a detector, image moved by `shift` (y, x) [pixel]."""
+def _project(
+    scene: Scene, stamp: Stamp, otf: Complex64Array, shape: tuple[int, int], shift: Float64Array
+) -> Float32Array:
+    """Return the photo-electrons of the scene without sky on a detector, image shifted by `shift` (y, x) [pixel]."""
     frame = np.zeros(shape, np.float32)
     origin = np.array(shape) // 2 + scene.offset_px + shift
     for star in scene.stars:
         y, x = origin + np.array([star.dy_arcsec, star.dx_arcsec]) / stamp.pixel_arcsec
+        # the sub-pixel shift is exact in Fourier space; whole pixels are a slice
         image = stamp.render(otf, y - round(y), x - round(x))
         image *= np.float32(scene.zero_flux_e * 10 ** (-0.4 * star.mag))
         _add(frame, image, round(y) - stamp.size // 2, round(x) - stamp.size // 2)
@@ -366,18 +417,19 @@ def _project(scene: Scene, stamp: Stamp, otf: Complex, shape: tuple[int, int], s
         psf = stamp.render(otf, y - round(y), x - round(x))
         image = signal.fftconvolve(scene.extended.astype(np.float32), psf)
         _add(frame, image, round(y) - stamp.size // 2, round(x) - stamp.size // 2)
+    # the Fourier shift may ring below zero, where there is no Poisson noise
     return np.maximum(frame, 0, out=frame)
 
 
-def _add(frame: Float, image: Float, top: int, left: int) -> None:
-    """Add an image to a frame with its first pixel at (top, left), leaving out what falls beyond the frame."""
+def _add(frame: Float32Array, image: Float32Array, top: int, left: int) -> None:
+    """Add an image to a frame with its first pixel at (top, left), cropped to the frame."""
     y, x = max(top, 0), max(left, 0)
     part = image[y - top : max(frame.shape[0] - top, 0), x - left : max(frame.shape[1] - left, 0)]
     frame[y : y + part.shape[0], x : x + part.shape[1]] += part
 
 
-def _brightest(image: Float) -> tuple[float, float, float]:
-    """Value and position (y, x) of the maximum of a well sampled image, by parabolas through its neighbours."""
+def _brightest(image: Float32Array) -> tuple[float, float, float]:
+    """Return value and position (y, x) of the maximum of a well sampled image, by parabolas through its neighbours."""
     y, x = np.unravel_index(np.argmax(image), image.shape)
     value = float(image[y, x])
     position = []
@@ -387,9 +439,10 @@ def _brightest(image: Float) -> tuple[float, float, float]:
 
 
 _PURPOSES = ("motion", "strength", "science", "dark", "flat", "seeing")
+"""Independent streams of random numbers; their order fixes the simulated frames."""
 
 
 def _rng(seed: int, purpose: str, i: int = 0) -> np.random.Generator:
-    """Stream of random numbers of one frame for one purpose."""
+    """Return the random generator of one frame for one purpose."""
     sequence = np.random.SeedSequence(seed, spawn_key=(_PURPOSES.index(purpose), i))
     return np.random.Generator(np.random.SFC64(sequence))

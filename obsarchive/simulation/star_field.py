@@ -1,6 +1,6 @@
-"""Fields of stars, frame by frame, whose truth is known: crowded, variable, seen through changing air.
+"""Simulated crowded star fields of known truth, with variable stars, a microlensing event and variable conditions.
 
-Each frame depends on the seed and its own number only. Positions are (y, x) in pixels; light is in electrons.
+Each frame depends on the seed and its own number only. Positions are (y, x) in pixels; fluxes are in electrons.
 """
 
 from dataclasses import dataclass, field
@@ -8,15 +8,13 @@ from functools import cached_property
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
+from obsarchive.science.arrays import BoolArray, Float32Array, Float64Array
 from obsarchive.science.astrometry.plate_solution import PlateSolution, deproject
-
-Floats = NDArray[np.float64]
 
 MOFFAT_BETA = 3.0
 REACH_FWHM = 6.0
-"""Stars end there."""
+"""Radius of the images of stars [FWHM]."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +39,14 @@ class Microlensing:
     mag: float = 17.0
 
     def magnification(self, mjd: float) -> float:
-        """Return how much brighter the source is."""
+        """Return the magnification of the source at a time [d]."""
         u2 = self.impact**2 + ((mjd - self.peak_mjd) / self.einstein_d) ** 2
         return float((u2 + 2) / np.sqrt(u2 * (u2 + 4)))
 
 
 @dataclass(frozen=True)
 class ObservingConditions:
-    """State of the air and the telescope during a frame.
+    """Observing conditions of a frame.
 
     Parameters
     ----------
@@ -57,9 +55,9 @@ class ObservingConditions:
     airmass : float
         ObservingConditions mass.
     cloud_mag : float
-        Light that clouds take [mag].
+        Extinction by clouds [mag].
     sky_e_s : float
-        Brightness of the sky [e-/s/pixel].
+        Sky background [e-/s/pixel].
     ellipticity : float
         1 minus the ratio of the axes of a star's image.
     """
@@ -82,13 +80,13 @@ class Camera:
     pixel_arcsec : float
         Plate scale [arcsec/pixel].
     zero_point : float
-        Magnitude of a star that gives one electron a second, above the air.
+        Magnitude of a star that gives one electron a second, above the atmosphere [mag].
     read_noise_e : float
         Rms noise of the read-out [e-].
     full_well_e : float
-        Where pixels saturate [e-].
+        Saturation level [e-].
     bad_columns : int
-        Columns that do not work.
+        Number of dead columns.
     cosmic_rays : int
         Hits in each frame.
     """
@@ -109,29 +107,29 @@ class SimulatedFrame:
     Attributes
     ----------
     image : ndarray (ny, nx)
-        [e-].
+        Pixels [e-].
     variance : ndarray (ny, nx)
-        As the camera's pipeline would know it [e-^2].
+        Variance as the camera's pipeline would estimate it [e-^2].
     bad : ndarray (ny, nx)
-        Pixels that are known to be bad.
+        Bad-pixel mask.
     exposure_s, mjd_middle : float
         Exposure time [s] and its middle [d, UTC].
     plate, claimed : PlateSolution
-        The true one and the one that the telescope claims.
+        True plate solution, and that of the frame's header.
     y, x, electrons : ndarray (n,)
-        Where the stars are, and the light that they gave on average.
+        Positions of the stars [pixel], and their expected fluxes [e-].
     """
 
-    image: NDArray[np.float32]
-    variance: NDArray[np.float32]
-    bad: NDArray[np.bool_]
+    image: Float32Array
+    variance: Float32Array
+    bad: BoolArray
     exposure_s: float
     mjd_middle: float
     plate: PlateSolution
     claimed: PlateSolution
-    y: Floats
-    x: Floats
-    electrons: Floats
+    y: Float64Array
+    x: Float64Array
+    electrons: Float64Array
 
 
 @dataclass(frozen=True)
@@ -145,19 +143,19 @@ class StarField:
     n_stars : int
         Stars on the frame.
     mag_range : (float, float)
-        Brightest and faintest.
+        Brightest and faintest magnitude [mag].
     slope : float
-        Of the number of stars with magnitude: d log10(n) / dm.
+        Slope of the number counts, d log10(n) / dm.
     camera : Camera
         The camera.
     event : Microlensing
-        What happens to star 0.
+        Event of star 0.
     variable_fraction : float
-        Share of the stars that vary.
+        Share of variable stars.
     second_order : float
-        Extinction that depends on colour [mag per air mass and magnitude of colour].
+        Second-order extinction [mag per air mass and magnitude of colour].
     pointing_px : float
-        How far frames are from each other, and the claimed plate solution from the truth [pixel, rms].
+        Rms pointing differences between frames, and errors of the plate solutions of their headers [pixel].
     seed : int
         Seed of everything.
     """
@@ -174,14 +172,16 @@ class StarField:
     seed: int = 1
 
     @cached_property
-    def _drawn(self) -> dict[str, Floats]:
-        """What is drawn once for all frames."""
+    def _drawn(self) -> dict[str, Float64Array]:
+        """Random properties of the stars, the same for all frames."""
         rng = np.random.default_rng([self.seed, 0])
         ny, nx = self.camera.shape
         low, high = (10 ** (self.slope * m) for m in self.mag_range)
+        # inverse of the cumulated counts, which rise as 10^(slope m)
         mag = np.log10(rng.uniform(low, high, self.n_stars)) / self.slope
         mag[0] = self.event.mag
         y, x = rng.uniform(-20, ny + 20, self.n_stars), rng.uniform(-20, nx + 20, self.n_stars)
+        # off the pixel centre, so that sub-pixel errors show
         y[0], x[0] = ny / 2 + 0.3, nx / 2 - 0.2
         varies = rng.random(self.n_stars) < self.variable_fraction
         varies[0] = False
@@ -197,24 +197,24 @@ class StarField:
         }
 
     @property
-    def mag(self) -> Floats:
-        """Mean magnitudes above the air (n,); of star 0 that outside its event."""
+    def mag(self) -> Float64Array:
+        """Mean magnitudes above the atmosphere (n,) [mag]; of star 0 that outside its event."""
         return self._drawn["mag"]
 
     @property
-    def colour(self) -> Floats:
+    def colour(self) -> Float64Array:
         """Colours (n,) [mag]."""
         return self._drawn["colour"]
 
     @property
-    def is_variable(self) -> NDArray[np.bool_]:
-        """Whether a star varies (n,); star 0 does."""
+    def is_variable(self) -> BoolArray:
+        """Whether a star is variable (n,); star 0 is."""
         found = self._drawn["amplitude"] > 0
         found[0] = True
         return found
 
     @cached_property
-    def sky(self) -> tuple[Floats, Floats]:
+    def sky(self) -> tuple[Float64Array, Float64Array]:
         """Right ascension and declination of the stars (n,) [deg]."""
         return self._plate((0.0, 0.0), 0.0).sky(self._drawn["y"], self._drawn["x"])
 
@@ -222,12 +222,13 @@ class StarField:
         ny, nx = self.camera.shape
         c, s = np.cos(np.radians(turn_deg)), np.sin(np.radians(turn_deg))
         matrix = self.camera.pixel_arcsec * np.array([[-c, s], [s, c]])
+        # a shift of the stars is the opposite shift of the tangent point
         xi, eta = -matrix @ np.array([shift_px[1], shift_px[0]])
         ra, dec = deproject(xi, eta, self.centre)
         return PlateSolution((float(ra), float(dec)), ((ny - 1) / 2, (nx - 1) / 2), matrix)
 
-    def magnitudes(self, mjd: float) -> Floats:
-        """Magnitudes above the air at a time (n,)."""
+    def magnitudes(self, mjd: float) -> Float64Array:
+        """Return magnitudes above the atmosphere at a time [d], shape (n,) [mag]."""
         drawn = self._drawn
         found = drawn["mag"] + drawn["amplitude"] * np.sin(2 * np.pi * mjd / drawn["period_d"] + drawn["phase"])
         found[0] = drawn["mag"][0] - 2.5 * np.log10(self.event.magnification(mjd))
@@ -236,25 +237,32 @@ class StarField:
     def frame(
         self, number: int, mjd_middle: float, exposure_s: float = 60.0, air: ObservingConditions | None = None
     ) -> SimulatedFrame:
-        """Expose one frame.
+        """Simulate one frame.
 
         Parameters
         ----------
         number : int
-            Its noise, pointing and cosmic rays depend on it.
+            Number of the frame, on which its noise, pointing and cosmic rays depend.
         mjd_middle : float
             Middle of the exposure [d, UTC].
         exposure_s : float
             Exposure time [s].
         air : ObservingConditions, optional
-            State of the air.
+            Observing conditions.
+
+        Returns
+        -------
+        SimulatedFrame
+            Pixels (ny, nx) and their truth.
         """
         air, camera = air or ObservingConditions(), self.camera
         rng = np.random.default_rng([self.seed, 1, number])
         shift, turn = rng.normal(0, self.pointing_px, 2), rng.normal(0, 0.02)
         plate = self._plate((shift[0], shift[1]), turn)
+        # the header's solution: pointing error, rotation not known
         claimed = self._plate(tuple(shift + rng.normal(0, self.pointing_px, 2)), 0.0)
         y, x = plate.pixels(*self.sky)
+        # relative to a star of colour 1.2, the mean of the field
         extinction = air.airmass * (0.1 + self.second_order * (self.colour - 1.2)) + air.cloud_mag
         electrons = exposure_s * 10 ** (0.4 * (camera.zero_point - self.magnitudes(mjd_middle) - extinction))
         light = np.full(camera.shape, exposure_s * air.sky_e_s)
@@ -269,6 +277,7 @@ class StarField:
         return SimulatedFrame(
             image.astype(np.float32),
             variance.astype(np.float32),
+            # saturated pixels are recognised by their level, not by the mask
             bad & ~saturated,
             exposure_s,
             mjd_middle,
@@ -279,7 +288,7 @@ class StarField:
             electrons,
         )
 
-    def _hit(self, image: Floats, rng: np.random.Generator) -> None:
+    def _hit(self, image: Float64Array, rng: np.random.Generator) -> None:
         """Add the tracks of cosmic rays."""
         ny, nx = image.shape
         for _ in range(self.camera.cosmic_rays):
@@ -292,7 +301,7 @@ class StarField:
 
 @njit(cache=True)
 def _add_stars(light, y, x, electrons, shape):  # type: ignore[no-untyped-def]
-    """Add elliptical Moffat profiles, each of the flux told within its reach."""
+    """Add elliptical Moffat profiles, each normalised within its radius."""
     fwhm, ellipticity, angle = shape
     alpha = fwhm / (2 * np.sqrt(2 ** (1 / MOFFAT_BETA) - 1))
     ratio = np.sqrt(1 - ellipticity)
@@ -304,6 +313,7 @@ def _add_stars(light, y, x, electrons, shape):  # type: ignore[no-untyped-def]
         top, left = int(np.floor(y[i])) - reach, int(np.floor(x[i])) - reach
         if top >= ny or left >= nx or top + 2 * reach + 2 <= 0 or left + 2 * reach + 2 <= 0:
             continue
+        # normalised by the sum over pixels: an undersampled star has its whole flux, too
         total = 0.0
         for a in range(patch.shape[0]):
             for b in range(patch.shape[1]):

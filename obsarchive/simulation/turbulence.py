@@ -10,15 +10,12 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import fft, signal
 from scipy.optimize import brentq
 from scipy.special import j0
 
+from obsarchive.science.arrays import Complex64Array, Float32Array, Float64Array
 from obsarchive.science.psf.model import ARCSEC_PER_RAD, Optics, telescope_otf
-
-Complex = NDArray[np.complex64]
-Float = NDArray[np.float32]
 
 _SCREEN_SAMPLES = 512
 _COLOURS = 3
@@ -74,11 +71,25 @@ class Conditions:
     static_nm: float = 0.0
 
     def r0_at(self, wavelength_nm: float) -> float:
-        """Fried parameter at a wavelength [m]."""
-        return self.r0_m * (wavelength_nm / 500) ** 1.2
+        """Return the Fried parameter at a wavelength [m]."""
+        r0: float = self.r0_m * (wavelength_nm / 500) ** 1.2
+        return r0
 
-    def residual_psd(self, frequency: NDArray[np.float64], wavelength_nm: float) -> NDArray[np.float64]:
-        """Power spectrum of the phase left by the correction [rad^2 m^2] at spatial frequencies [1/m]."""
+    def residual_psd(self, frequency: Float64Array, wavelength_nm: float) -> Float64Array:
+        """Compute the power spectrum of the residual phase after correction.
+
+        Parameters
+        ----------
+        frequency : ndarray
+            Spatial frequencies [1/m].
+        wavelength_nm : float
+            Wavelength [nm].
+
+        Returns
+        -------
+        ndarray
+            Power spectral density, same shape [rad^2 m^2].
+        """
         open_loop = 0.0229 * self.r0_at(wavelength_nm) ** (-5 / 3)
         open_loop = open_loop * (frequency**2 + self.outer_scale_m**-2) ** (-11 / 6)
         controlled = frequency < 0.5 / self.actuator_pitch_m
@@ -86,19 +97,36 @@ class Conditions:
         # angle a to the wind; where correcting would do harm the loop does nothing.
         phase = 2 * np.pi * frequency * self.wind_m_s * self.lag_s
         lagged = np.minimum(phase**2 / 2, 1)
-        return np.where(controlled, open_loop * lagged, open_loop)
+        residual: Float64Array = np.where(controlled, open_loop * lagged, open_loop)
+        return residual
 
 
-def correlated_noise(n: int, step_s: float, time_s: float, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Stationary first-order autoregressive series of unit rms, shape (n,), correlation time `time_s`."""
+def correlated_noise(n: int, step_s: float, time_s: float, rng: np.random.Generator) -> Float64Array:
+    """Simulate a stationary first-order autoregressive series of unit rms.
+
+    Parameters
+    ----------
+    n : int
+        Number of values.
+    step_s, time_s : float
+        Time step and correlation time [s].
+    rng : numpy.random.Generator
+        Source of random numbers.
+
+    Returns
+    -------
+    ndarray (n,)
+    """
     rho = np.exp(-step_s / time_s)
     white = rng.standard_normal(n) * np.sqrt(1 - rho**2)
+    # the first value has no predecessor: unit rms from the start
     white[:1] /= np.sqrt(1 - rho**2)
-    return signal.lfilter([1.0], [1.0, -rho], white)
+    series: Float64Array = signal.lfilter([1.0], [1.0, -rho], white)
+    return series
 
 
 class Stamp:
-    """The small Fourier grid on which a PSF is made, shifted and sampled.
+    """Fourier grid on which a PSF is computed, shifted and sampled.
 
     Parameters
     ----------
@@ -115,39 +143,93 @@ class Stamp:
         self.size = size
         self.oversampling = oversampling
         self.points = self.size * oversampling
-        self._fy = fft.fftfreq(self.points, 1 / oversampling)[:, None]  # [cycles/pixel]
-        self._fx = fft.rfftfreq(self.points, 1 / oversampling)[None, :]
+        self._fy: Float64Array = fft.fftfreq(self.points, 1 / oversampling)[:, None]  # [cycles/pixel]
+        self._fx: Float64Array = fft.rfftfreq(self.points, 1 / oversampling)[None, :]
 
     @classmethod
     def covering(cls, extent_arcsec: float, pixel_arcsec: float, oversampling: int = 1) -> Self:
-        """Smallest stamp of at least 64 pixels that is `extent_arcsec` wide and quick to transform."""
+        """Return the smallest stamp of at least 64 pixels that covers an extent and is fast to transform.
+
+        Parameters
+        ----------
+        extent_arcsec : float
+            Least width [arcsec].
+        pixel_arcsec : float
+            Plate scale of the detector [arcsec/pixel].
+        oversampling : int
+            Grid points per detector pixel.
+
+        Returns
+        -------
+        Stamp
+        """
         half = max(32, int(np.ceil(extent_arcsec / pixel_arcsec / 2)))
         return cls(pixel_arcsec, 2 * fft.next_fast_len(half), oversampling)
 
     @property
-    def frequency(self) -> NDArray[np.float64]:
+    def frequency(self) -> Float64Array:
         """Spatial frequency of every Fourier sample of the half plane [cycles/arcsec]."""
         return np.hypot(self._fy, self._fx) / self.pixel_arcsec
 
-    def pixel_otf(self, width_px: float = 1.0) -> NDArray[np.float64]:
-        """Transfer function of a square pixel, `width_px` detector pixels wide."""
+    def pixel_otf(self, width_px: float = 1.0) -> Float64Array:
+        """Return the transfer function of a square pixel, `width_px` detector pixels wide."""
         return np.sinc(self._fy * width_px) * np.sinc(self._fx * width_px)
 
-    def shifted(self, otf: Complex, y: float, x: float) -> Complex:
-        """Transfer function of the same star (y, x) [pixel] further up and right."""
+    def shifted(self, otf: Complex64Array, y: float, x: float) -> Complex64Array:
+        """Return the transfer function of a shifted image.
+
+        Parameters
+        ----------
+        otf : ndarray of complex64
+            Transfer function on the half plane of the stamp.
+        y, x : float
+            Shift up and right [pixel].
+
+        Returns
+        -------
+        ndarray of complex64
+            Same shape.
+        """
         ramp_y = np.exp(-2j * np.pi * self._fy * y).astype(np.complex64)
         ramp_x = np.exp(-2j * np.pi * self._fx * x).astype(np.complex64)
-        return otf * ramp_y * ramp_x
+        moved: Complex64Array = otf * ramp_y * ramp_x
+        return moved
 
-    def render(self, otf: Complex, y: float = 0.0, x: float = 0.0) -> Float:
-        """Image (size, size) of a star of unit flux at (y, x) from the pixel ``(size // 2, size // 2)``."""
+    def render(self, otf: Complex64Array, y: float = 0.0, x: float = 0.0) -> Float32Array:
+        """Return the image of a star of unit flux.
+
+        Parameters
+        ----------
+        otf : ndarray of complex64
+            Transfer function on the half plane of the stamp.
+        y, x : float
+            Position from the pixel ``(size // 2, size // 2)`` [pixel].
+
+        Returns
+        -------
+        ndarray (size, size) float32
+            Share of the flux per detector pixel.
+        """
         half = self.size // 2
-        image = fft.irfft2(self.shifted(otf, half + y, half + x), s=(self.points, self.points))
+        image: Float32Array = fft.irfft2(self.shifted(otf, half + y, half + x), s=(self.points, self.points))
         return image[:: self.oversampling, :: self.oversampling] * np.float32(self.oversampling**2)
 
 
-def resampled_otf(otf: Complex, points: int) -> Complex:
-    """Half-plane transfer function of the same image on a grid of `points` samples per axis (even)."""
+def resampled_otf(otf: Complex64Array, points: int) -> Complex64Array:
+    """Return the transfer function of the same image on another grid.
+
+    Parameters
+    ----------
+    otf : ndarray of complex64
+        Transfer function on a half plane.
+    points : int
+        Samples per axis of the new grid, even.
+
+    Returns
+    -------
+    ndarray (points, points // 2 + 1) of complex64
+        Cut off, or padded with zeros, at high frequencies.
+    """
     half = min(len(otf), points) // 2
     resampled = np.zeros((points, points // 2 + 1), otf.dtype)
     resampled[:half, :half] = otf[:half, :half]
@@ -156,7 +238,7 @@ def resampled_otf(otf: Complex, points: int) -> Complex:
 
 
 class ResidualSpeckles:
-    """Short-exposure PSFs behind adaptive optics: any frame on its own, the same for the same seed.
+    """Short-exposure PSFs behind adaptive optics: each frame is computed on its own, reproducibly for a seed.
 
     Parameters
     ----------
@@ -187,8 +269,8 @@ class ResidualSpeckles:
         blur = np.exp(-2 * (np.pi * smear_px * pixel_arcsec * self.stamp.frequency) ** 2)
         self._blur = (blur * self.stamp.pixel_otf()).astype(np.float32)
 
-    def otf(self, start_s: float, exposure_s: float, strength: float = 1.0) -> Complex:
-        """Transfer function (half plane of the stamp, pixel included) of a frame of unit flux.
+    def otf(self, start_s: float, exposure_s: float, strength: float = 1.0) -> Complex64Array:
+        """Compute the transfer function of a frame of unit flux, pixel included.
 
         Parameters
         ----------
@@ -196,6 +278,11 @@ class ResidualSpeckles:
             Begin and length of the exposure [s].
         strength : float
             Factor on the residual phase.
+
+        Returns
+        -------
+        ndarray of complex64
+            On the half plane of the stamp.
         """
         n = self.conditions.sub_exposures
         points = self.stamp.points
@@ -206,11 +293,12 @@ class ResidualSpeckles:
             amplitude = fft.fft2(field, s=(points, points))
             intensity += (amplitude.real**2 + amplitude.imag**2) / np.sum(np.abs(field) ** 2)
         # Parseval: every snapshot sums to points^2
-        return fft.rfft2(intensity) * (self._blur / (n * points**2))
+        otf: Complex64Array = fft.rfft2(intensity) * (self._blur / (n * points**2))
+        return otf
 
 
 class _Colour:
-    """Pupil and phase screens at one wavelength, sampled so that the transform lands on the detector's grid."""
+    """Pupil and phase screens at one wavelength, sampled so that the transform matches the detector's grid."""
 
     def __init__(
         self, optics: Optics, wavelength_nm: float, field_rad: float, conditions: Conditions, rng: np.random.Generator
@@ -222,11 +310,12 @@ class _Colour:
         self._static = _static_phase(optics, self._step_m, len(self._pupil), conditions.static_nm / wavelength_nm)
         self._winds = conditions.wind_m_s * np.stack([np.sin(angles), np.cos(angles)], axis=1)
 
-    def field(self, time_s: float, strength: float) -> Complex:
-        """Complex amplitude in the pupil at a time."""
+    def field(self, time_s: float, strength: float) -> Complex64Array:
+        """Return the complex amplitude in the pupil at a time."""
         n = len(self._pupil)
         phase = np.zeros((n, n), np.float32)
         for screen, wind in zip(self._screens, self._winds, strict=True):
+            # screens are periodic, so they can blow over the pupil for ever
             y, x = np.round(wind * time_s / self._step_m).astype(int) % _SCREEN_SAMPLES
             phase += screen[y : y + n, x : x + n]
         phase *= np.float32(strength)
@@ -237,20 +326,21 @@ class _Colour:
         return field
 
 
-def _pupil(optics: Optics, step_m: float) -> Float:
-    """Annular pupil with edges one sample soft."""
+def _pupil(optics: Optics, step_m: float) -> Float32Array:
+    """Return an annular pupil with edges one sample soft."""
     n = int(np.ceil(optics.primary_m / step_m)) + 2
     coordinate = (np.arange(n) - (n - 1) / 2) * step_m
     radius = np.hypot(coordinate[:, None], coordinate)
     inside = np.clip((optics.primary_m / 2 - radius) / step_m + 0.5, 0, 1)
     outside = np.clip((radius - optics.secondary_m / 2) / step_m + 0.5, 0, 1)
-    return (inside * (outside if optics.secondary_m > 0 else 1)).astype(np.float32)
+    pupil: Float32Array = (inside * (outside if optics.secondary_m > 0 else 1)).astype(np.float32)
+    return pupil
 
 
-def _static_phase(optics: Optics, step_m: float, n: int, rms_waves: float) -> Float:
-    """Aberrations of the telescope [rad], the same for all observations: waves across the pupil.
+def _static_phase(optics: Optics, step_m: float, n: int, rms_waves: float) -> Float32Array:
+    """Return the aberrations of the telescope [rad], the same for all observations: waves across the pupil.
 
-    Their power in the plane of frequencies falls with the square of the frequency, as that of polished surfaces does.
+    Their power spectral density falls with the square of the frequency, like that of polished surfaces.
     """
     rng = np.random.default_rng(_TELESCOPE)
     cycles = rng.uniform(1, _STATIC_CYCLES, _STATIC_WAVES)
@@ -262,16 +352,18 @@ def _static_phase(optics: Optics, step_m: float, n: int, rms_waves: float) -> Fl
         along = cycle * (np.sin(angle) * coordinate[:, None] + np.cos(angle) * coordinate)
         total += height * np.cos(2 * np.pi * along + phase)
     rms = np.sqrt(0.5 * np.sum(amplitude**2))
-    return (2 * np.pi * rms_waves * total / rms).astype(np.float32)
+    phase_rad: Float32Array = (2 * np.pi * rms_waves * total / rms).astype(np.float32)
+    return phase_rad
 
 
 def _screens(
     step_m: float, margin: int, conditions: Conditions, wavelength_nm: float, rng: np.random.Generator
-) -> tuple[Float, Float]:
-    """Two independent periodic screens of residual phase [rad], each repeated over `margin` more samples."""
+) -> tuple[Float32Array, Float32Array]:
+    """Return two independent periodic screens of residual phase [rad], each repeated over `margin` more samples."""
     n = _SCREEN_SAMPLES
     frequency = fft.fftfreq(n, step_m)
     psd = conditions.residual_psd(np.hypot(frequency[:, None], frequency), wavelength_nm)
+    # piston does not affect the image
     psd[0, 0] = 0
     # half of the variance in each layer; real and imaginary part of the transform are independent
     amplitude = np.sqrt(psd / 2) / (n * step_m)
@@ -281,8 +373,8 @@ def _screens(
     return np.ascontiguousarray(screens.real), np.ascontiguousarray(screens.imag)
 
 
-def seeing_otf(frequency: NDArray[np.float64], optics: Optics, fwhm_arcsec: float) -> NDArray[np.float64]:
-    """Transfer function of a long exposure without correction.
+def seeing_otf(frequency: Float64Array, optics: Optics, fwhm_arcsec: float) -> Float64Array:
+    """Compute the transfer function of a long exposure without correction.
 
     Parameters
     ----------
@@ -293,10 +385,15 @@ def seeing_otf(frequency: NDArray[np.float64], optics: Optics, fwhm_arcsec: floa
     fwhm_arcsec : float
         FWHM of the whole image, diffraction included [arcsec].
 
+    Returns
+    -------
+    ndarray
+        Transfer function, same shape.
+
     Raises
     ------
     ValueError
-        If the telescope cannot make an image that sharp.
+        The FWHM is below the diffraction limit.
     """
     sharpest = 1.02e-3 * optics.diffraction_fwhm_mas
     if fwhm_arcsec < sharpest:
@@ -307,15 +404,16 @@ def seeing_otf(frequency: NDArray[np.float64], optics: Optics, fwhm_arcsec: floa
     return telescope_otf(frequency, optics) * _turbulence_otf(frequency, width)
 
 
-def _turbulence_otf(frequency: NDArray[np.float64], fwhm_arcsec: float) -> NDArray[np.float64]:
-    """Kolmogorov long-exposure OTF; FWHM = 0.976 lambda / r0."""
+def _turbulence_otf(frequency: Float64Array, fwhm_arcsec: float) -> Float64Array:
+    """Return the Kolmogorov long-exposure OTF; FWHM = 0.976 lambda / r0."""
     return np.exp(-3.44 * (frequency * fwhm_arcsec / 0.976) ** (5 / 3))
 
 
 def _half_peak(optics: Optics, width_arcsec: float, fwhm_arcsec: float) -> float:
-    """Intensity at half of `fwhm_arcsec` from the centre, minus half of the peak, relative to the peak."""
+    """Return the intensity at half of `fwhm_arcsec` from the centre, minus half of the peak, relative to the peak."""
     cutoff = 1 / optics.lambda_over_d_arcsec
     frequency = np.linspace(0, cutoff, 4000)
     spectrum = frequency * telescope_otf(frequency, optics) * _turbulence_otf(frequency, width_arcsec)
+    # Hankel transform of a radially symmetric OTF at one radius
     bessel = j0(np.pi * frequency * fwhm_arcsec)
     return float(np.sum(spectrum * bessel) / np.sum(spectrum) - 0.5)

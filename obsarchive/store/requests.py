@@ -15,7 +15,7 @@ KEEP = timedelta(days=30)
 
 
 class Requests:
-    """Wishes: the portal adds them, the daemon answers them. Nothing else of the database is changed by the portal."""
+    """Requests: the portal adds them, the daemon answers them. The portal changes nothing else of the database."""
 
     def __init__(self, collection: Collection) -> None:
         self.collection = collection
@@ -27,7 +27,7 @@ class Requests:
         return asked.upserted_id is not None
 
     def waiting(self) -> list[Document]:
-        """Wishes that the daemon has not answered, the oldest first."""
+        """Requests that the daemon has not answered, the oldest first."""
         return list(self.collection.find({"answered": None}).sort([("asked", 1), ("_id", 1)]))
 
     def about(self, kind: str, **what: Any) -> list[Document]:

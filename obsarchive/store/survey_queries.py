@@ -1,7 +1,7 @@
-"""Looking for the sources of surveys: by name, place, events, failures, as far as somebody may see them.
+"""Search for survey sources by name, position, detections and failures, among those that a user may see.
 
-No text of a person reaches the database as an operator, and every query has a time limit and a largest number of
-answers. A cone is sorted by distance, what was found by its strength, anything else by name, as indexes have it.
+No text of a user reaches the database as an operator, and every query has a time limit and a largest number of results.
+Sources in a cone are sorted by distance, those with detections by S/N, all others by name, as the indexes provide.
 """
 
 import math
@@ -20,29 +20,29 @@ from obsarchive.store.search import COUNT_CAP, MAX_PAGE, BadCursor, Cone
 from obsarchive.store.step_records import Document
 
 CHUNK = 1000
-"""Sources that may share another name."""
+"""Largest number of sources that share an alias."""
 MOST_GATHERED = 5001
-"""Sources of a cone, or with events, or that failed, are gathered up to here."""
+"""Largest number of results of a search by cone, events or failures."""
 NAME_ONLY = {"_id": 0, "source_name": 1}
 TIME_LIMIT_MS = 5000
 EARTH_M = 6378100.0
-"""The radius by which MongoDB turns metres into angles."""
+"""Radius of the Earth by which MongoDB converts metres to angles [m]."""
 
 Which = Literal["", "detected", "failed"]
 Runs = Sequence[str] | None
-"""Projects of which somebody may see the sources; None: all there are, and sources of none."""
+"""Projects whose sources the user may see; None: all, and sources without a project."""
 
 
 @dataclass(frozen=True)
 class SourceCriteria:
-    """What a source must fulfil; what is empty is not asked for.
+    """Search criteria; empty ones do not restrict.
 
     Parameters
     ----------
     name : str
-        How its name begins, or one of its other names.
+        Beginning of the name, or an alias.
     cone : Cone, optional
-        Where it must lie.
+        Region of the sky.
     which : str
         ``detected``: with real events; ``failed``: whose photometry or analysis failed.
     """
@@ -52,7 +52,7 @@ class SourceCriteria:
     which: Which = ""
 
     def conditions(self, runs: Runs) -> list[Document]:
-        """Return the filters on sources, but for the cone and the events."""
+        """Return the filters on sources, without those of the cone and of the events."""
         found: list[Document] = [] if runs is None else [{"projects": {"$in": list(runs)}}]
         if self.name:
             found.append({"$or": [{"_id": _beginning(self.name)}, {"aliases": self.name}]})
@@ -69,47 +69,63 @@ class SourcePage:
 
     sources: tuple[Document, ...]
     count: int
-    """All answers there are, up to a cap."""
+    """Number of all results, up to a cap."""
     is_capped: bool = False
-    """Whether there are more answers than were counted."""
+    """Whether there are more results than were counted."""
     following: str = ""
     """Mark of the next page; empty on the last one."""
 
 
 @dataclass(frozen=True)
 class Events:
-    """Real events of a source: how many, and the S/N of the strongest."""
+    """Number of real events of a source, and the S/N of the strongest."""
 
     count: int
     strongest: float
 
 
 class Sources:
-    """Reads the collections of surveys for those who look for something in them."""
+    """Read access to the sources of surveys, for searches."""
 
-    def __init__(self, database: Database) -> None:
-        self.sources: Collection = database["sources"]
-        self.raw: Collection = database["raw_photometry"]
-        self.detections: Collection = database["detections"]
-        self.properties: Collection = database["properties"]
+    def __init__(self, database: Database[Document]) -> None:
+        self.sources: Collection[Document] = database["sources"]
+        self.raw: Collection[Document] = database["raw_photometry"]
+        self.detections: Collection[Document] = database["detections"]
+        self.properties: Collection[Document] = database["properties"]
 
     def find(self, name: str, runs: Runs) -> Document | None:
-        """Return a source that is in one of the projects."""
+        """Return a source that belongs to a visible project.
+
+        Parameters
+        ----------
+        name : str
+            Name of the source.
+        runs : sequence of str or None
+            Projects that the user may see; None: all.
+
+        Returns
+        -------
+        dict or None
+        """
         return self.sources.find_one(_all_of([{"_id": name}, *SourceCriteria().conditions(runs)]))
 
     def page(self, runs: Runs, wanted: SourceCriteria, limit: int, cursor: str = "") -> SourcePage:
-        """Return a page of sources: of a cone the nearest first, with events the strongest first, else by name.
+        """Return a page of sources: in a cone by distance, with events the strongest first, else by name.
 
         Parameters
         ----------
         runs : sequence of str or None
-            Projects that may be seen.
+            Projects that the user may see; None: all.
         wanted : SourceCriteria
-            What is looked for.
+            Search criteria.
         limit : int
-            Sources on a page.
+            Number of sources on a page.
         cursor : str
             Mark of the page; empty: the first.
+
+        Returns
+        -------
+        SourcePage
 
         Raises
         ------
@@ -150,7 +166,21 @@ class Sources:
         return [name for name in names if name in having], len(names) >= MOST_GATHERED
 
     def near(self, runs: Runs, cone: Cone, most: int) -> list[Document]:
-        """Return the sources within a cone, the nearest first."""
+        """Return the sources within a cone, by distance.
+
+        Parameters
+        ----------
+        runs : sequence of str or None
+            Projects that the user may see; None: all.
+        cone : Cone
+            Region of the sky.
+        most : int
+            Largest number of sources.
+
+        Returns
+        -------
+        list of dict
+        """
         return list(self._by_distance(SourceCriteria(cone=cone), runs, most, None))
 
     def _by_distance(
@@ -175,7 +205,7 @@ class Sources:
                 yield document["source_name"]
 
     def _failed(self, wanted: SourceCriteria, runs: Runs) -> Iterator[str]:
-        """Yield names of sources that failed, in their order."""
+        """Yield names of failed sources, in their order."""
         streams = []
         for collection, conditions in self._failures(runs):
             query = _all_of([*conditions, *self._named(wanted)])
@@ -185,7 +215,7 @@ class Sources:
             yield name
 
     def _named(self, wanted: SourceCriteria) -> list[Document]:
-        """Return the filter on the names of those whose events or failures are looked for."""
+        """Return the filter on the names of sources in collections of results."""
         if not wanted.name:
             return []
         others = self.sources.find({"aliases": wanted.name}, {"_id": 1}).limit(CHUNK)
@@ -193,12 +223,12 @@ class Sources:
         return [{"$or": [{"source_name": _beginning(wanted.name)}, other_names]}]
 
     @staticmethod
-    def _of_runs(collection: Collection, runs: Runs) -> list[Document]:
-        # without a run an index that begins with it is of no use
+    def _of_runs(collection: Collection[Document], runs: Runs) -> list[Document]:
+        # with all runs named, as the index begins with the run
         return [{"run": {"$in": collection.distinct("run") if runs is None else list(runs)}}]
 
-    def _failures(self, runs: Runs) -> list[tuple[Collection, list[Document]]]:
-        """Return where failures are noted, with the filters that find them."""
+    def _failures(self, runs: Runs) -> list[tuple[Collection[Document], list[Document]]]:
+        """Return the collections that record failures, with the filters that find them."""
         failed: Document = {"state": "failed"}
         return [(self.properties, [*self._of_runs(self.properties, runs), failed]), (self.raw, [failed])]
 
@@ -209,12 +239,25 @@ class Sources:
         return self.failures(names, runs).keys() & set(names)
 
     def _existing(self, names: Sequence[str], conditions: Sequence[Document]) -> set[str]:
-        """Return which of some sources there are that fulfil conditions."""
+        """Return which of some sources exist and fulfil conditions."""
         query = _all_of([{"_id": {"$in": list(names)}}, *conditions])
         return {found["_id"] for found in self.sources.find(query, {"_id": 1}).max_time_ms(TIME_LIMIT_MS)}
 
     def events(self, names: Container[str], runs: Runs) -> dict[str, Events]:
-        """Return the real events of some sources, by their names."""
+        """Return the real events of some sources.
+
+        Parameters
+        ----------
+        names : collection of str
+            Names of the sources.
+        runs : sequence of str or None
+            Projects that the user may see; None: all.
+
+        Returns
+        -------
+        dict of str to Events
+            By the name of the source; without events there is no entry.
+        """
         own: Document = {} if runs is None else {"run": {"$in": list(runs)}}
         chosen = {"$match": {"source_name": {"$in": list(names)}, "simulated": False, **own}}
         summed = {"$group": {"_id": "$source_name", "count": {"$sum": 1}, "strongest": {"$max": "$strength"}}}
@@ -222,7 +265,20 @@ class Sources:
         return {document["_id"]: Events(document["count"], document["strongest"]) for document in found}
 
     def failures(self, names: Container[str], runs: Runs) -> dict[str, list[tuple[str, str]]]:
-        """Return what failed with some sources: project or observatory, and the reason; by their names."""
+        """Return the failures of some sources.
+
+        Parameters
+        ----------
+        names : collection of str
+            Names of the sources.
+        runs : sequence of str or None
+            Projects that the user may see; None: all.
+
+        Returns
+        -------
+        dict of str to list of (str, str)
+            Project or observatory, and the reason; by the name of the source.
+        """
         found: dict[str, list[tuple[str, str]]] = {}
         for collection, conditions in self._failures(runs):
             query = _all_of([*conditions, {"source_name": {"$in": list(names)}}])

@@ -96,9 +96,8 @@ class Sessions:
     def open(self, digest: str, user: str, life: timedelta, about: Mapping[str, str]) -> None:
         """Note that `user` logged in; the session ends after `life` whatever happens."""
         now = utc_now()
-        self.collection.insert_one(
-            {"_id": digest, "user": user, "created": now, "last_seen": now, "expires": now + life, **about}
-        )
+        times = {"created": now, "confirmed": now, "last_seen": now, "expires": now + life}
+        self.collection.insert_one({"_id": digest, "user": user, **times, **about})
 
     def find(self, digest: str, idle: timedelta) -> Document | None:
         """Return an open session that was used within the last `idle`, or None."""
@@ -108,6 +107,10 @@ class Sessions:
     def seen(self, digest: str) -> None:
         """Note that a session was used."""
         self.collection.update_one({"_id": digest}, {"$set": {"last_seen": utc_now()}})
+
+    def confirm(self, digest: str) -> None:
+        """Note that the user of a session gave the password again."""
+        self.collection.update_one({"_id": digest}, {"$set": {"confirmed": utc_now()}})
 
     def of_user(self, user: str, since: datetime | None, idle: timedelta) -> list[Document]:
         """Open sessions of a user that began at `since` or later, the one used last first."""

@@ -7,22 +7,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from obsarchive.core.progress import ProgressCallback, no_progress
 from obsarchive.errors import ArchiveError, ConfigError, NotReady
+from obsarchive.execution.work import Runner
 from obsarchive.store import Datasets
 from obsarchive.timeseries import config as configuration
 from obsarchive.timeseries import tom_upload
 from obsarchive.timeseries.names import LIGHT_CURVE
 from obsarchive.timeseries.products import label_of, read_light_curve
-from obsarchive.timeseries.reduction import Outcome, Reduction, Runner
+from obsarchive.timeseries.reduction import Reduction, ReductionResult
 
 log = logging.getLogger(__name__)
-
-Told = Callable[[Path, float, str], None]
-"""Is told how far a dataset is."""
-
-
-def _unheard(folder: Path, fraction: float, text: str) -> None:
-    log.debug("%s: %.0f %% %s", folder, 100 * fraction, text)
 
 
 class Reductions:
@@ -36,35 +31,59 @@ class Reductions:
         Where it is noted.
     cache : Path
         Folder for what online catalogues answer.
-    told : callable, optional
-        Is told how far each is.
+    progress : ProgressCallback, optional
+        Hears how far all of them are.
     """
 
-    def __init__(self, run: Runner, datasets: Datasets | None, cache: Path, told: Told = _unheard) -> None:
-        self.run, self.datasets, self.cache, self.told = run, datasets, cache, told
+    def __init__(
+        self, run: Runner, datasets: Datasets | None, cache: Path, progress: ProgressCallback = no_progress
+    ) -> None:
+        self.run, self.datasets, self.cache, self.progress = run, datasets, cache, progress
         self.stopping = threading.Event()
+        self._shares: dict[Path, float] = {}
+        """What is done of each dataset, 0 to 1."""
 
-    def reduce(self, folders: Sequence[Path], max_parallel: int = 1, again: bool = False) -> Iterator[Outcome]:
-        """Reduce datasets, at most `max_parallel` side by side; yields how each ended. To be called once."""
+    def reduce(self, folders: Sequence[Path], max_parallel: int = 1, again: bool = False) -> Iterator[ReductionResult]:
+        """Reduce datasets, some side by side; to be called once.
+
+        Parameters
+        ----------
+        folders : sequence of Path
+            The datasets.
+        max_parallel : int, optional
+            How many are reduced side by side at most.
+        again : bool, optional
+            Measure every frame again.
+
+        Yields
+        ------
+        StepResult
+            How each ended.
+        """
+        self._shares = dict.fromkeys(folders, 0.0)
         with ThreadPoolExecutor(max_parallel, thread_name_prefix="dataset") as pool:
             try:
-                for outcome in pool.map(lambda folder: self._reduce(folder, again), folders):
-                    if outcome is not None:
-                        yield outcome
+                for result in pool.map(lambda folder: self._reduce(folder, again), folders):
+                    if result is not None:
+                        yield result
             finally:  # Ctrl-C, too: the frames that run are the last ones
                 self.stopping.set()
 
-    def _reduce(self, folder: Path, again: bool) -> Outcome | None:
+    def _reduce(self, folder: Path, again: bool) -> ReductionResult | None:
         if self.stopping.is_set():
             return None
         reduction = Reduction(folder, self._runner, lambda news: self._note(folder, news), cache=self.cache)
-        wished = self.datasets is not None and self.datasets.begin(folder, reduction.run_id)
-        outcome = reduction.reduce(again or wished)
-        if outcome.state in ("done", "unchanged"):
-            outcome.facts["tom"] = self._upload(folder)
-            self._note(folder, {"tom": outcome.facts["tom"]})
-        self.told(folder, 1.0, outcome.state)
-        return outcome
+        asked_for = self.datasets is not None and self.datasets.begin(folder, reduction.run_id)
+        result = reduction.reduce(again or asked_for)
+        if result.succeeded:
+            result.record["tom"] = self._upload(folder)
+            self._note(folder, {"tom": result.record["tom"]})
+        self._report(folder, 1.0, result.state)
+        return result
+
+    def _report(self, folder: Path, fraction: float, text: str) -> None:
+        self._shares[folder] = fraction
+        self.progress(sum(self._shares.values()) / len(self._shares), f"{'/'.join(folder.parts[-3:])}: {text}")
 
     def _runner(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[tuple[int, Any]]:
         """Run things until the whole is stopped."""
@@ -77,10 +96,10 @@ class Reductions:
         if self.datasets is not None:
             self.datasets.note(folder, news)
         if "progress" in news:
-            self.told(folder, float(news["progress"]), str(news.get("text", "")))
+            self._report(folder, float(news["progress"]), str(news.get("text", "")))
 
     def _upload(self, folder: Path) -> str:
-        """Upload the light curve if that is wished; says what became of it."""
+        """Upload the light curve if that is asked_for; says what became of it."""
         try:
             config = configuration.load(folder)
             if not config.tom.upload or config.tom.config_file is None:

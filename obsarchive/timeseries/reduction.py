@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 
 from obsarchive import __version__
 from obsarchive.errors import ArchiveError, NotReady, ServiceUnavailable, Unprocessable
+from obsarchive.execution.work import ResultState, Runner, StepResult
 from obsarchive.io import atomic
 from obsarchive.io.dataset_lock import DatasetLock, DatasetLockedError
 from obsarchive.science.photometry.source_detection import detect
@@ -39,45 +40,14 @@ MOST_CANDIDATES = 7
 WIDE_PX = 1000
 """Of wider frames the middle tells enough."""
 
-Runner = Callable[[Callable[[Any], Any], Sequence[Any]], Iterator[tuple[int, Any]]]
-"""Runs a function for each item somewhere; yields its number and the result, or the exception."""
-Note = Callable[[Mapping[str, Any]], None]
-"""Is told how far a reduction is."""
+StatusCallback = Callable[[Mapping[str, Any]], None]
+"""Is called with the fields of the dataset's document that changed: state, progress, measurements."""
+ReductionResult = StepResult[dict[str, Any]]
+"""Of a dataset; its record holds what was measured."""
 
 
-def here(function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[tuple[int, Any]]:
-    """Run everything in this process, one after the other."""
-    for i, item in enumerate(items):
-        try:
-            yield i, function(item)
-        except (ArchiveError, OSError) as err:
-            yield i, err
-
-
-def _unheard(news: Mapping[str, Any]) -> None:
-    log.debug("%s", news)
-
-
-@dataclass
-class Outcome:
-    """How a reduction ended.
-
-    Parameters
-    ----------
-    folder : Path
-        The dataset.
-    state : str
-        ``done``, ``unchanged``, ``failed``, ``locked``, or ``stopped``: the next run goes on.
-    reason : str
-        Why it is not done.
-    facts : dict
-        What was measured.
-    """
-
-    folder: Path
-    state: str
-    reason: str = ""
-    facts: dict[str, Any] = field(default_factory=dict)
+def _log_status(fields: Mapping[str, Any]) -> None:
+    log.debug("%s", fields)
 
 
 @dataclass(frozen=True)
@@ -109,59 +79,69 @@ class Reduction:
         The dataset, with its ``reduction_config.yaml``.
     run : Runner
         Where the work is done.
-    note : Note
-        Is told how far it is.
+    note : StatusCallback
+        Hears how far it is.
     cache : Path
         Folder for what online catalogues answer.
     run_id : str
         Name of the run.
     """
 
-    def __init__(self, folder: Path, run: Runner, note: Note = _unheard, *, cache: Path, run_id: str = "") -> None:
+    def __init__(
+        self, folder: Path, run: Runner, note: StatusCallback = _log_status, *, cache: Path, run_id: str = ""
+    ) -> None:
         self.folder, self.run, self.note = folder.absolute(), run, note
         self.cache, self.run_id = cache, run_id or f"{datetime.now(UTC):%Y%m%dT%H%M%S}"
 
-    def reduce(self, again: bool = False) -> Outcome:
-        """Reduce what is new or changed; whatever goes wrong becomes an outcome with its reason.
+    def reduce(self, again: bool = False) -> ReductionResult:
+        """Reduce what is new or changed; whatever goes wrong becomes a result with its reason.
 
         Parameters
         ----------
         again : bool
             Measure every frame again.
+
+        Returns
+        -------
+        StepResult
+            With the folder and the measurements.
         """
         try:
             with DatasetLock(self.folder, self.run_id), _logged(self.folder):
                 return self._guarded(again)
         except DatasetLockedError as err:
             log.info("%s", err)
-            return Outcome(self.folder, "locked", str(err))
+            return self._result(ResultState.LOCKED, str(err))
         except (ArchiveError, OSError) as err:
             return self._failed(err)
 
-    def _failed(self, err: Exception) -> Outcome:
+    def _result(self, state: ResultState, message: str = "", measured: dict[str, Any] | None = None) -> ReductionResult:
+        return StepResult(str(self.folder), state, message, measured or {})
+
+    def _failed(self, err: Exception) -> ReductionResult:
         log.warning("%s: failed: %s", self.folder, err)
         self.note({"state": "failed", "reason": str(err), "finished": datetime.now(UTC)})
-        return Outcome(self.folder, "failed", str(err))
+        return self._result(ResultState.FAILED, str(err))
 
-    def _guarded(self, again: bool) -> Outcome:
+    def _guarded(self, again: bool) -> ReductionResult:
         started = time.monotonic()
         self.note({"state": "running", "reason": "", "run": self.run_id, "started": datetime.now(UTC)})
         try:
-            facts = self._reduce(again)
+            measured = self._reduce(again)
         except (NotReady, ServiceUnavailable) as err:
             log.info("%s: %s", self.folder, err)
             self.note({"state": "due", "text": str(err)})
-            return Outcome(self.folder, "stopped", str(err))
+            return self._result(ResultState.STOPPED, str(err))
         except (ArchiveError, OSError) as err:
             return self._failed(err)
-        if facts is None:
+        if measured is None:
             self.note({"state": "done", "finished": datetime.now(UTC)})
             log.info("%s: nothing is new", self.folder)
-            return Outcome(self.folder, "unchanged")
-        facts["seconds"] = time.monotonic() - started
-        self.note({"state": "done", "reason": "", "finished": datetime.now(UTC), "progress": 1.0, **facts})
-        log.info("%s: done in %.1f s: %s", self.folder, facts["seconds"], summary(facts))
-        return Outcome(self.folder, "done", "", facts)
+            return self._result(ResultState.UNCHANGED)
+        measured["seconds"] = time.monotonic() - started
+        self.note({"state": "done", "reason": "", "finished": datetime.now(UTC), "progress": 1.0, **measured})
+        log.info("%s: done in %.1f s: %s", self.folder, measured["seconds"], summary(measured))
+        return self._result(ResultState.DONE, "", measured)
 
     def _reduce(self, again: bool) -> dict[str, Any] | None:
         config = configuration.load(self.folder)
@@ -181,8 +161,8 @@ class Reduction:
         failures |= self._measure(tasks, record.get("rejected", {}), again)
         rejected = {task.path.name: task.signature for task in tasks if task.path.name in failures}
         self.note({"progress": 0.95, "text": "ensemble"})
-        measured = tuple(info for info in infos if info.path.name not in failures)
-        facts = self._one(finish, EnsembleTask(self.folder, config, measured, failures))
+        usable = tuple(info for info in infos if info.path.name not in failures)
+        measured = self._one(finish, EnsembleTask(self.folder, config, usable, failures))
         lost = [name for name, why in failures.items() if why.startswith(LOST)]
         text = {
             "signature": signature if not lost else "",
@@ -191,10 +171,10 @@ class Reduction:
             "version": __version__,
             "run": self.run_id,
             "finished": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}Z",
-            **facts,
+            **measured,
         }
         atomic.atomic_write(self.folder / RECORD, json.dumps(text, indent=1).encode())
-        return facts
+        return measured
 
     def _infos(self) -> tuple[list[Info], dict[str, str]]:
         """Headers of all frames in the order of their times, and those that cannot be read, with the reason."""
@@ -332,15 +312,15 @@ def read_record(folder: Path) -> dict[str, Any]:
         return {}
 
 
-def summary(facts: Mapping[str, Any]) -> str:
+def summary(measured: Mapping[str, Any]) -> str:
     """Say in one line what a reduction found."""
-    words = f"{facts['n_stars']} stars on {facts['n_measured']} of {facts['n_frames']} frames"
-    if facts["n_bad"]:
-        words += f", {facts['n_bad']} of them bad"
-    if facts["n_failed"]:
-        words += f", {facts['n_failed']} failed"
-    if facts["zero_point_stars"]:
-        words += f"; zero point {facts['zero_point']:.3f} from {facts['zero_point_stars']} stars"
+    words = f"{measured['n_stars']} stars on {measured['n_measured']} of {measured['n_frames']} frames"
+    if measured["n_bad"]:
+        words += f", {measured['n_bad']} of them bad"
+    if measured["n_failed"]:
+        words += f", {measured['n_failed']} failed"
+    if measured["zero_point_stars"]:
+        words += f"; zero point {measured['zero_point']:.3f} from {measured['zero_point_stars']} stars"
     return words
 
 

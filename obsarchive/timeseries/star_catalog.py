@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 
 from obsarchive.errors import ArchiveError, Unprocessable
 from obsarchive.io import atomic
-from obsarchive.remote import star_catalogs
+from obsarchive.remote import gaia, star_catalogs
 from obsarchive.remote.star_catalogs import Catalog
 from obsarchive.science.astrometry.plate_solution import PlateSolution, project
 from obsarchive.science.astrometry.star_matching import Match, Uncertainty, refine_plate
@@ -267,7 +267,7 @@ def reference_catalogue(
         return star_catalogs.read_catalog(settings.catalogue).around(*centre, radius_deg, settings.max_stars)
     if settings.vizier:
         try:
-            return star_catalogs.gaia_around(centre, radius_deg, settings.vizier, cache, settings.max_stars)
+            return gaia.gaia_around(centre, radius_deg, settings.vizier, cache, settings.max_stars)
         except Unprocessable as err:  # no fault of the frame: the others would fare no better
             raise ArchiveError(str(err)) from err
     log.warning("no catalogue is configured: coordinates are those of the frame's header, magnitudes instrumental")

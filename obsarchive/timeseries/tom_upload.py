@@ -1,5 +1,6 @@
 """Upload of a light curve to a TOM (Target and Observation Manager, built with TOM Toolkit)."""
 
+import base64
 import hashlib
 import logging
 import math
@@ -7,7 +8,6 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from time import sleep
 from typing import Any
 
 import httpx
@@ -17,11 +17,12 @@ from pydantic import AliasChoices, Field, PositiveFloat, SecretStr
 from obsarchive.config import yaml_files
 from obsarchive.config.field_types import Lenient
 from obsarchive.errors import ArchiveError, ConfigError
+from obsarchive.remote.http import HttpClient
 from obsarchive.science.photometry.aperture import Flag
 
 log = logging.getLogger(__name__)
 
-TRIES, FIRST_PAUSE_S = 5, 1.0
+TRIES = 5
 PRODUCT = "archiver"
 
 
@@ -43,8 +44,18 @@ class TomConfig(Lenient):
     tom_token_envvar: str | None = Field(None, validation_alias=AliasChoices("tom_token_envvar", "token_envvar"))
     timeout_s: PositiveFloat = 90.0
 
-    def authorization(self, environment: Mapping[str, str]) -> httpx.Auth | dict[str, str]:
-        """Return what proves who asks: a token as a header, or name and password.
+    def authorization(self, environment: Mapping[str, str]) -> str:
+        """Return the header ``Authorization``, which proves who asks: by a token, or by name and password.
+
+        Parameters
+        ----------
+        environment : mapping
+            Variables with secrets.
+
+        Returns
+        -------
+        str
+            Its value.
 
         Raises
         ------
@@ -52,13 +63,15 @@ class TomConfig(Lenient):
             A variable is not set, or there is neither.
         """
         if self.tom_token_envvar:
-            return {"Authorization": f"Token {_variable(self.tom_token_envvar, environment)}"}
+            return f"Token {_variable(self.tom_token_envvar, environment)}"
         if self.tom_password_envvar:
-            return httpx.BasicAuth(self.tom_user_id, _variable(self.tom_password_envvar, environment))
-        if self.tom_password is not None:
+            password = _variable(self.tom_password_envvar, environment)
+        elif self.tom_password is not None:
             log.warning("the password of the TOM stands in a file; tom_password_envvar can name a variable instead")
-            return httpx.BasicAuth(self.tom_user_id, self.tom_password.get_secret_value())
-        raise ConfigError("tom_config.yaml: tom_token_envvar or tom_password_envvar must name a variable")
+            password = self.tom_password.get_secret_value()
+        else:
+            raise ConfigError("tom_config.yaml: tom_token_envvar or tom_password_envvar must name a variable")
+        return f"Basic {base64.b64encode(f'{self.tom_user_id}:{password}'.encode()).decode()}"
 
 
 def _variable(name: str, environment: Mapping[str, str]) -> str:
@@ -68,11 +81,27 @@ def _variable(name: str, environment: Mapping[str, str]) -> str:
 
 
 def load(path: Path) -> TomConfig:
-    """Read ``tom_config.yaml``; `ConfigError` tells file, line and key of what is wrong."""
+    """Read ``tom_config.yaml``.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    TomConfig
+        What it says.
+
+    Raises
+    ------
+    ConfigError
+        With file, line and key of what is wrong.
+    """
     return yaml_files.load(path, TomConfig)
 
 
-class Tom:
+class Tom(HttpClient):
     """A connection to a TOM; to be used in a ``with`` block.
 
     Parameters
@@ -84,20 +113,11 @@ class Tom:
     """
 
     def __init__(self, config: TomConfig, environment: Mapping[str, str] | None = None) -> None:
-        found = config.authorization(os.environ if environment is None else environment)
-        headers = found if isinstance(found, dict) else {}
-        auth = None if isinstance(found, dict) else found
-        self._root = config.url.rstrip("/")
-        self._client = httpx.Client(timeout=config.timeout_s, headers=headers, auth=auth, follow_redirects=False)
-
-    def __enter__(self) -> "Tom":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._client.close()
+        secret = config.authorization(os.environ if environment is None else environment)
+        super().__init__("the TOM", config.url, timeout_s=config.timeout_s, tries=TRIES, authorization=secret)
 
     def upload(self, target: str, label: str, table: Table) -> int:
-        """Upload a light curve in place of the one of the same label; returns the number of points.
+        """Upload a light curve in place of the one of the same label.
 
         The new one is there before the old one goes. A light curve that is there already is not sent again.
 
@@ -109,6 +129,11 @@ class Tom:
             What the light curve is called there; also its filter.
         table : Table
             As :func:`.products.light_curve` returns it.
+
+        Returns
+        -------
+        int
+            Number of points.
 
         Raises
         ------
@@ -131,10 +156,12 @@ class Tom:
                 f"{line},{mark if i else 'reduction_version'}" for i, line in enumerate(text.splitlines())
             )
             data: dict[str, Any] = {**fields, "groups": groups} if groups else fields
-            self._asked("POST", "/api/dataproducts/", data=data, files={"file": (name, versioned + "\n", "text/csv")})
+            file = name, versioned + "\n", "text/csv"
+            self.request_with_retry("POST", "/api/dataproducts/", tries=1, data=data, files={"file": file})
         for entry in known:
             if entry.get("product_id") != product and _is_older(entry, key, label):
-                self._asked("DELETE", f"/api/dataproducts/{entry['id']}/")
+                # it may be gone already
+                self.request_with_retry("DELETE", f"/api/dataproducts/{entry['id']}/", accept=(httpx.codes.NOT_FOUND,))
         return n
 
     def _target(self, name: str) -> tuple[int, list[int]]:
@@ -155,7 +182,7 @@ class Tom:
         """Yield all entries of a list."""
         offset = 0
         while True:
-            page = self._asked("GET", path, params={**parameters, "limit": "100", "offset": str(offset)})
+            page = self.json(path, {**parameters, "limit": "100", "offset": str(offset)})
             results = page.get("results")
             if not isinstance(results, list):
                 raise TomError(f"the TOM's answer to {path} holds no list")
@@ -164,27 +191,14 @@ class Tom:
             if not results or not page.get("next"):
                 return
 
-    def _asked(self, method: str, path: str, **more: Any) -> dict[str, Any]:
-        """Ask the TOM; questions are asked again when it is busy, an upload is not."""
-        why = ""
-        for attempt in range(1 if method == "POST" else TRIES):
-            if attempt:
-                sleep(FIRST_PAUSE_S * 2 ** (attempt - 1))
-            try:
-                answer = self._client.request(method, f"{self._root}{path}", **more)
-            except httpx.HTTPError as err:
-                why = f"cannot be reached: {type(err).__name__}"
-                continue
-            if answer.is_success:
-                return answer.json() if answer.content else {}
-            why = f"answered {answer.status_code} to {method} {path}: {answer.text[:200]}"
-            if answer.status_code in (401, 403):
-                raise TomError(f"the TOM refuses: {answer.status_code} to {method} {path}; check the token or password")
-            if answer.status_code < 500 and not (method == "DELETE" and answer.status_code == httpx.codes.NOT_FOUND):
-                raise TomError(f"the TOM {why}")
-            if answer.status_code == httpx.codes.NOT_FOUND:
-                return {}  # somebody else removed it
-        raise TomError(f"the TOM {why}")
+    def _rejection(self, answer: httpx.Response) -> TomError:
+        what = f"{answer.status_code} to {answer.request.method} {answer.url.path}"
+        if answer.status_code in (401, 403):
+            return TomError(f"the TOM refuses: {what}; check the token or password")
+        return TomError(f"the TOM answered {what}: {answer.text[:200]}")
+
+    def _outage(self, why: str, tries: int, answer: httpx.Response | None) -> TomError:  # noqa: ARG002
+        return TomError(f"the TOM cannot be reached: {why}") if answer is None else self._rejection(answer)
 
 
 def _names(entry: Mapping[str, Any]) -> set[str]:
@@ -210,6 +224,18 @@ def csv_of(table: Table, label: str) -> tuple[str, int]:
     """Return a light curve as TOM Toolkit reads it, and the number of its points.
 
     Times are modified Julian dates (UTC); where the star was not seen there is a limit and no magnitude.
+
+    Parameters
+    ----------
+    table : Table
+        As :func:`.products.light_curve` returns it.
+    label : str
+        What stands in the column ``filter``.
+
+    Returns
+    -------
+    (str, int)
+        The text of a CSV file, and its number of points.
     """
     lines = ["time,filter,magnitude,error,limit"]
     for row in table:

@@ -1,4 +1,4 @@
-"""The portal: what the daemon made, shown to the people who own it. It reads; it writes only what people wish."""
+"""The portal: what the daemon made, shown to the people who own it. It reads; it writes only what people ask for."""
 
 import hashlib
 from functools import cache
@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from flask import g, url_for
+from flask_login import AnonymousUserMixin, current_user
 
 from obsarchive import __version__
 from obsarchive.config.model import Config
 from obsarchive.store import Store
 from obsarchive.web.api import v1, virtual_observatory
-from obsarchive.web.framework.authorization import guard
+from obsarchive.web.framework.authorization import require_login
 from obsarchive.web.framework.context import Portal, portal
-from obsarchive.web.framework.error_pages import explain
-from obsarchive.web.framework.security import protect
+from obsarchive.web.framework.error_pages import register_error_handlers
+from obsarchive.web.framework.security import configure_security
 from obsarchive.web.framework.template_filters import FILTERS
 from obsarchive.web.pages import (
     account,
@@ -38,7 +39,7 @@ from surveys.database import root_of
 __all__ = ["Portal", "create_app"]
 
 ROOT = Path(__file__).parents[2]
-ROOMS = (
+BLUEPRINTS = (
     login,
     account,
     nights,
@@ -74,15 +75,15 @@ def create_app(config: Config, store: Store) -> Portal:
     """
     app = Portal(config, store, template_folder=ROOT / "templates", static_folder=ROOT / "static")
     app.url_map.merge_slashes = False  # its redirects would name whatever host the request named
-    protect(app)
-    guard(app)
-    explain(app)
+    configure_security(app)
+    require_login(app)
+    register_error_handlers(app)
     app.jinja_env.filters.update(FILTERS)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.globals["asset"] = _asset
-    app.context_processor(_frame)
-    for room in ROOMS:
-        app.register_blueprint(room.bp)
+    app.context_processor(template_context)
+    for module in BLUEPRINTS:
+        app.register_blueprint(module.bp)
     store.ensure_portal_indexes()
     dataset.DATA_ROOT = root_of(config)
     return app
@@ -98,12 +99,11 @@ def _asset(name: str) -> str:
     return url_for("static", filename=name, v=_digest(ROOT / "static" / name))
 
 
-def _frame() -> dict[str, Any]:
-    """Return what the frame of every page shows."""
-    person, app = g.get("person"), portal()
-    known = person is not None and not g.get("outage")
+def template_context() -> dict[str, Any]:
+    """Return what every page shows; of the user, nothing before the login was checked or without the database."""
+    app, known = portal(), g.get("logged_in", False)
     return {
-        "person": person,
+        "current_user": current_user if known else AnonymousUserMixin(),
         "archive_name": app.settings.server.name,
         "version": __version__,
         "daemon_word": daemon_state(app.store.jobs.daemon()) if known else "",

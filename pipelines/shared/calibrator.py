@@ -11,12 +11,22 @@ from obsarchive.pipeline import Workspace
 from obsarchive.science.imaging.calibration import Calibration, central_part
 
 SATURATED = 0.97
-"""Of the saturation level: the dark of a single pixel is not that of the frame."""
+"""Of the saturation level: a margin, because the dark of a single pixel differs from that of the frame."""
 
 
 @dataclass(frozen=True)
 class Calibrator:
-    """A calibration ready for frames of one shape, and the masters it was made from."""
+    """A calibration for frames of one shape, and the masters it was made from.
+
+    Attributes
+    ----------
+    calibration : Calibration
+        Applied to frames or windows.
+    masters : tuple of Master
+        Masters in use, for the provenance of products.
+    missing : tuple of str
+        Kinds of masters that are missing: ``dark``, ``flat``.
+    """
 
     calibration: Calibration
     masters: tuple[Master, ...]
@@ -24,18 +34,30 @@ class Calibrator:
 
     @property
     def text(self) -> str:
-        """Say in words what was used."""
+        """Names of the masters in use and of missing ones, for the results of a step."""
         used = [f"{m.label}" + ("" if m.own else f" ({m.origin})") for m in self.masters]
         return ", ".join([*used, *(f"no {kind}" for kind in self.missing)])
 
     def saturation(self, level_adu: float | None) -> float:
-        """Counts above which a calibrated pixel is taken for saturated; `level_adu` is that of raw pixels."""
+        """Return the counts above which a calibrated pixel is saturated; `level_adu` is that of raw pixels [ADU]."""
         dark = self.calibration.dark
         return SATURATED * ((level_adu or np.inf) - (0.0 if dark is None else float(np.median(dark))))
 
 
 def calibrator(work: Workspace, shape: tuple[int, int]) -> Calibrator:
-    """Load the masters that fit an observation, cut to the shape of its frames.
+    """Return the calibration of an observation: its masters, cut to the shape of its frames.
+
+    Parameters
+    ----------
+    work : Workspace
+        Of the step.
+    shape : (ny, nx)
+        Of the frames; of larger masters the central part is used, as a windowed read-out takes it.
+
+    Returns
+    -------
+    Calibrator
+        To be applied to each frame.
 
     Raises
     ------

@@ -1,23 +1,22 @@
 """Registration of one sequence on a star, or a field, that is too faint to be measured in its frames."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from obsarchive.errors import Unprocessable
 from obsarchive.io.raw_frames import Frames
 from obsarchive.pipeline import Workspace
+from obsarchive.science.arrays import BoolArray, Float32Array, Float64Array, IndexArray
 from obsarchive.science.imaging.cosmics import SHARP_OBJECT_LIMIT, common_signal, moved, without_cosmic_rays
 from obsarchive.science.imaging.drizzle import Drizzle
 from obsarchive.science.registration.alignment import Alignment, align, coarse_shifts
 from obsarchive.science.registration.frame_ranking import MIN_STEADY_FRAMES, GuideStar, guide_star, locate
 from obsarchive.science.registration.guide_star import LEAST_SIDE_PX
 from obsarchive.science.registration.subpixel_peaks import star_near
-from pipelines.shared.calibrator import Calibrator
-from pipelines.shared.lucky_sequence import SCALE, pixfrac_for
+from pipelines.shared.frame_sequence import SCALE, FrameSequence, Registration, pixfrac_for
 
 log = logging.getLogger(__name__)
 
@@ -31,38 +30,27 @@ FEW_FRAMES, MOST_WITNESSES = 20, 5
 """So few frames are long exposures: cosmic rays are removed from each, where others do not show the same; else from
 their sum."""
 
-Cleaner = Callable[[NDArray, NDArray], tuple[NDArray[np.float32], NDArray[np.bool_]]]
+Cleaner = Callable[[Float32Array, Float64Array], tuple[Float32Array, BoolArray]]
 """Removes cosmic rays from a frame of a shift; returns the frame and where they were."""
 
 
 @dataclass(frozen=True, eq=False)
-class Registered:
-    """How the frames of a sequence lie on each other.
+class Registered(Registration):
+    """How the frames of a sequence lie on each other, by a star or a field.
 
-    Parameters
+    Attributes
     ----------
     star : GuideStar
         What they were registered on, in the frame to which the shifts lead.
     alignment : Alignment
         Of the windows around it.
-    shifts : ndarray (n, 2)
-        (dy, dx) that moves each whole frame onto the others [pixel].
-    reasons : tuple of str
-        Why a frame is left out.
     """
 
     star: GuideStar
     alignment: Alignment
-    shifts: NDArray[np.float64]
-    reasons: tuple[str, ...]
-
-    @property
-    def kept(self) -> NDArray[np.bool_]:
-        """Frames worth adding."""
-        return np.array([not reason for reason in self.reasons], bool)
 
 
-class FaintSequence:
+class FaintSequence(FrameSequence):
     """The frames of an observation: registered on a window around the brightest stable star, then added.
 
     Parameters
@@ -71,20 +59,22 @@ class FaintSequence:
         Of the step.
     frames : Frames
         Raw frames.
-    with_masters : Calibrator
-        What they are calibrated with.
     window_arcsec : float
         Side of the window around the star [arcsec].
     """
 
-    def __init__(self, work: Workspace, frames: Frames, with_masters: Calibrator, window_arcsec: float) -> None:
-        self.work, self.frames, self.calibrator = work, frames, with_masters
-        telescope = work.telescope
-        self.half = max(16, round(window_arcsec / telescope.plate_scale_arcsec / 2))
-        self.saturation = with_masters.saturation(telescope.saturation_adu or frames.saturation)
+    def __init__(self, work: Workspace, frames: Frames, window_arcsec: float) -> None:
+        super().__init__(work, frames)
+        self.half = self.half_window_px(window_arcsec, 16)
 
     def register(self) -> Registered:
-        """Find the star, then the shifts of the frames on each other."""
+        """Find the star, then the shifts of the frames on each other.
+
+        Raises
+        ------
+        Unprocessable
+            The frames are too small, or show nothing to register on.
+        """
         n, shape = len(self.frames), self.frames.shape
         if min(shape) < LEAST_SIDE_PX:
             raise Unprocessable(f"nothing to register on: frames of {shape}, at least {LEAST_SIDE_PX} pixels needed")
@@ -99,33 +89,29 @@ class FaintSequence:
         y, x = origins[0] + star_near(alignment.template, middle, windows.shape[1] // 4)
         reasons = self._with_saturation(windows, alignment.reasons())
         found = replace(star, y=float(y), x=float(x), snr=float(np.median(alignment.significance)))
-        return Registered(found, alignment, shifts, reasons)
+        return Registered(shifts, reasons, found, alignment)
 
     def _steady_star(self) -> GuideStar | None:
         """Brightest star that stays in one place; None when nothing does."""
         n = len(self.frames)
         for most in (SUBSET_FRAMES, n):
-            subsets = [list(range(k, n, SUBSETS)) for k in range(SUBSETS)]
-            means = [self._mean(subset[:: max(1, len(subset) // most)], k) for k, subset in enumerate(subsets)]
+            means = []
+            for k in range(SUBSETS):
+                self.work.progress(0.2 * k / SUBSETS, "looking for a star")
+                subset = range(k, n, SUBSETS)
+                means.append(self.mean(subset[:: max(1, len(subset) // most)]))
             try:
                 return guide_star(np.stack(means))
             except Unprocessable:
                 log.info("no star that stays in one place on means of %d frames", most)
         return None
 
-    def _mean(self, indices: list[int], subset: int) -> NDArray[np.float32]:
-        self.work.progress(0.2 * subset / SUBSETS, "looking for a star")
-        total = np.zeros(self.frames.shape, np.float32)
-        for i in indices:
-            total += np.nan_to_num(self._read(i), posinf=0.0, neginf=0.0)
-        return total / np.float32(len(indices))
-
-    def _moving_star(self) -> tuple[GuideStar, NDArray[np.float64]]:
+    def _moving_star(self) -> tuple[GuideStar, Float64Array]:
         """Brightest star of a field that moves from frame to frame, and the moves of the whole frames [pixel]."""
         n = len(self.frames)
         if n > MAX_MOVING_FRAMES:
             raise Unprocessable(f"no star stays in one place in the {n} frames, not even in their means", "zero_flux")
-        images = [self._read(i) for i in range(n)]
+        images = [self.read(i) for i in range(n)]
         offsets = coarse_shifts(images)
         overlap = [moved(image, *move) for image, move in zip(images, np.rint(offsets).astype(int), strict=True)]
         known = np.asarray(np.isfinite(overlap).all(axis=0))
@@ -137,7 +123,7 @@ class FaintSequence:
         except Unprocessable as err:
             raise Unprocessable(f"{err} on the {n} frames together", "zero_flux") from err
 
-    def _windows(self, star: GuideStar, offsets: NDArray) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    def _windows(self, star: GuideStar, offsets: Float64Array) -> tuple[Float32Array, Float64Array]:
         """Calibrated windows around the star, and where each begins (y, x)."""
         ny, nx = self.frames.shape
         half = min(max(self.half, 2 * star.half_window_px), ny // 2, nx // 2)
@@ -146,13 +132,12 @@ class FaintSequence:
         for i, (dy, dx) in enumerate(np.rint(offsets)):
             y0 = int(np.clip(round(star.y - dy) - half, 0, ny - 2 * half))
             x0 = int(np.clip(round(star.x - dx) - half, 0, nx - 2 * half))
-            raw = self.frames.window(i, y0, y0 + 2 * half, x0, x0 + 2 * half)
-            windows[i] = self.calibrator.calibration.apply(raw, origin=(y0, x0))
+            windows[i] = self.read_window(i, (y0, x0), (2 * half, 2 * half))
             origins[i] = y0, x0
             self.work.progress(0.2 + 0.2 * i / len(self.frames), "reading windows")
         return windows, origins
 
-    def _with_saturation(self, windows: NDArray, reasons: tuple[str, ...]) -> tuple[str, ...]:
+    def _with_saturation(self, windows: Float32Array, reasons: tuple[str, ...]) -> tuple[str, ...]:
         """Add frames that are saturated over more than a star's core."""
         full = np.count_nonzero(windows >= self.saturation, axis=(1, 2)) / windows[0].size
         return tuple(
@@ -160,41 +145,50 @@ class FaintSequence:
             for share, reason in zip(full, reasons, strict=True)
         )
 
-    def stack(self, found: Registered, scale: int = SCALE) -> tuple[Drizzle, NDArray[np.float32], int]:
-        """Add the good frames: registered and drizzled, and as they are; pixels hit by cosmic rays are counted."""
+    def stack(self, found: Registered, scale: int = SCALE) -> tuple[Drizzle, Float32Array, int]:
+        """Add the good frames, once registered and drizzled, once as they are.
+
+        Cosmic rays are removed from the frames of a short sequence only: of many short exposures the sum is cleaned.
+
+        Parameters
+        ----------
+        found : Registered
+            Shifts of the frames.
+        scale : int
+            Pixels of the stack per raw pixel along each axis; 1 keeps the raw pixels.
+
+        Returns
+        -------
+        summed : Drizzle
+            Mean of the registered frames.
+        simple : ndarray (ny, nx) float32
+            Mean of the frames without registration [ADU].
+        hits : int
+            Pixels hit by cosmic rays that were replaced.
+        """
         indices = np.flatnonzero(found.kept)
         pixfrac = pixfrac_for(found.shifts[indices]) if scale > 1 else 1.0
         summed = Drizzle(self.frames.shape, scale, pixfrac)
         simple = np.zeros(self.frames.shape, np.float64)
         hits = 0
         clean = self._cleaner(indices, found.shifts) if len(indices) <= FEW_FRAMES else None
-        for done, i in enumerate(indices.tolist()):
-            self.work.progress(0.4 + 0.5 * done / len(indices), "adding frames")
-            frame = self._read(i)
+        for i, raw in self.calibrated(indices.tolist(), 0.4, 0.9, "adding frames"):
+            frame = raw
             if clean is not None:
-                frame, hit = clean(frame, found.shifts[i])
+                frame, hit = clean(raw, found.shifts[i])
                 hits += int(hit.sum())
             summed.add(frame, *found.shifts[i])
             simple += frame
         return summed, (simple / len(indices)).astype(np.float32), hits
 
-    def _cleaner(self, indices: NDArray[np.intp], shifts: NDArray[np.float64]) -> Cleaner:
+    def _cleaner(self, indices: IndexArray, shifts: Float64Array) -> Cleaner:
         """Return what removes cosmic rays from a long exposure; what other exposures show as well is none."""
         if len(indices) == 1:
             return lambda frame, shift: without_cosmic_rays(frame, object_limit=SHARP_OBJECT_LIMIT)  # noqa: ARG005
         witnesses = indices[:MOST_WITNESSES]
-        common = common_signal((self._read(i) for i in witnesses.tolist()), shifts[witnesses])
+        common = common_signal((self.read(i) for i in witnesses.tolist()), shifts[witnesses])
 
-        def clean(frame: NDArray, shift: NDArray) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        def clean(frame: Float32Array, shift: Float64Array) -> tuple[Float32Array, BoolArray]:
             return without_cosmic_rays(frame, elsewhere=moved(common, *-np.rint(shift).astype(int)))
 
         return clean
-
-    def _read(self, i: int) -> NDArray[np.float32]:
-        return self.calibrator.calibration.apply(self.frames.read(i))
-
-
-def frames_in_order(found: Registered) -> Iterator[int]:
-    """Numbers of the frames, best first, then those left out."""
-    quality = np.where(found.kept, found.alignment.quality, -1.0)
-    yield from np.argsort(-quality, kind="stable").tolist()

@@ -1,18 +1,19 @@
-"""Pictures of a product for people: a step that all imaging pipelines share."""
+"""Previews of a product: a step that all imaging pipelines share."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from astropy.io import fits
 
-from obsarchive.figures.previews import Box, Labels, Sky, preview_cropped, preview_full, thumbnail
+from obsarchive.figures.image_scaling import Box
+from obsarchive.figures.previews import Labels, Sky, preview_cropped, preview_full, thumbnail
 from obsarchive.pipeline import Workspace
+from obsarchive.science.arrays import FloatArray
 
 PREVIEWS = ("preview/{id}_full.png", "preview/{id}_cropped.png", "preview/{id}_thumb.png")
 """What :func:`publish_previews` makes."""
 STAR_SIZES = 8.0
-"""Least side of the cropped preview, in sizes (sigma) of the whole star: a blob that fills it shows nothing."""
+"""Least side of the cropped preview, in sizes (sigma) of the whole star, so that some sky is seen around it."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class PreviewSettings:
 
 
 def publish_previews(work: Workspace, image_name: str, scale: int) -> dict[str, Any]:
-    """Publish full, cropped and small pictures of a product.
+    """Publish a preview of a whole product, one of its star, and a thumbnail.
 
     Parameters
     ----------
@@ -37,7 +38,7 @@ def publish_previews(work: Workspace, image_name: str, scale: int) -> dict[str, 
     Returns
     -------
     dict
-        Results of the step: where the crop lies.
+        Results of the step: centre (y, x) and side of the cropped preview [pixel].
     """
     image, header = work.read(image_name)
     telescope = work.telescope
@@ -55,7 +56,7 @@ def publish_previews(work: Workspace, image_name: str, scale: int) -> dict[str, 
 
 
 def labels_of(work: Workspace) -> Labels:
-    """What is written on every picture of an observation."""
+    """Return the labels of an observation's previews and plots: target, filter, time, exposure, Strehl ratio."""
     observation, strehl = work.observation, work.results("strehl")
     return Labels(
         target=str(observation.document.get("name") or ""),
@@ -66,6 +67,7 @@ def labels_of(work: Workspace) -> Labels:
     )
 
 
-def _centre(header: fits.Header, image: np.ndarray) -> tuple[float, float]:
+def _centre(header: fits.Header, image: FloatArray) -> tuple[float, float]:
+    """Guide star (y, x), or the middle of an image without one [pixel]."""
     ny, nx = image.shape
     return float(header.get("GUIDEY", (ny + 1) / 2)) - 1, float(header.get("GUIDEX", (nx + 1) / 2)) - 1

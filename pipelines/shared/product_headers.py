@@ -1,6 +1,6 @@
-"""What products of all imaging pipelines have in common: header, world coordinates, optics."""
+"""What products of all imaging pipelines have in common: header, world coordinates, optics, table of the frames."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from astropy.io import fits
@@ -10,6 +10,8 @@ from obsarchive.errors import Unprocessable
 from obsarchive.io import fits_products
 from obsarchive.pipeline import Workspace
 from obsarchive.science.psf.model import Optics
+
+Position = tuple[float, float]
 
 
 def optics_of(work: Workspace) -> Optics | None:
@@ -22,7 +24,13 @@ def optics_of(work: Workspace) -> Optics | None:
 
 
 def require_optics(work: Workspace) -> Optics:
-    """Return the telescope and filter of an observation; Unprocessable when the filter is not described."""
+    """Return the telescope and filter of an observation.
+
+    Raises
+    ------
+    Unprocessable
+        The configuration does not describe the filter.
+    """
     optics = optics_of(work)
     if optics is None:
         name = work.observation.filter
@@ -35,9 +43,9 @@ def require_optics(work: Workspace) -> Optics:
 
 
 def product_header(
-    work: Workspace, grid: tuple[int, tuple[int, int]], reference: tuple[float, float] | None = None
+    work: Workspace, grid: tuple[int, tuple[int, int]], reference: Position | None = None
 ) -> fits.Header:
-    """Header of a stack: what was observed, and world coordinates right for its scale.
+    """Return the header of a stack: what was observed, and world coordinates for its scale.
 
     The pointing is taken to be that of the middle of the frame, good to the telescope's pointing error.
 
@@ -49,6 +57,11 @@ def product_header(
         Pixels of the stack per raw pixel along an axis, and the shape of a raw frame.
     reference : (y, x), optional
         Guide star in the raw frame [pixel]; none for an image of a field.
+
+    Returns
+    -------
+    Header
+        To be completed and given to :meth:`Workspace.publish_fits`.
     """
     per_pixel, shape = grid
     observation, telescope = work.observation, work.telescope
@@ -63,17 +76,30 @@ def product_header(
     header["PIXSCALE"] = (scale, "[arcsec/pixel] plate scale of this image")
     header["BUNIT"] = ("adu", "mean of the frames, per pixel of this image")
     if reference is not None:
-        y, x = _in_stack(reference, per_pixel)
+        y, x = stack_position(reference, per_pixel)
         header["GUIDEX"] = (x + 1, "[pixel] guide star, from 1")
         header["GUIDEY"] = (y + 1, "[pixel] guide star, from 1")
-    header.update(pointing_wcs(work, _in_stack(((shape[0] - 1) / 2, (shape[1] - 1) / 2), per_pixel), scale))
+    middle = ((shape[0] - 1) / 2, (shape[1] - 1) / 2)
+    header.update(pointing_wcs(work, stack_position(middle, per_pixel), scale))
     return header
 
 
-def pointing_wcs(work: Workspace, centre: tuple[float, float], pixel_arcsec: float) -> fits.Header:
-    """World coordinates that the telescope claims: `centre` (y, x) [pixel] is where it pointed.
+def pointing_wcs(work: Workspace, centre: Position, pixel_arcsec: float) -> fits.Header:
+    """Return the world coordinates that follow from the telescope's pointing.
 
-    Without cards when position or orientation are not known.
+    Parameters
+    ----------
+    work : Workspace
+        Of the step.
+    centre : (y, x)
+        Pixel at which the telescope pointed.
+    pixel_arcsec : float
+        Plate scale of the image [arcsec/pixel].
+
+    Returns
+    -------
+    Header
+        Without cards when position or orientation are not known.
     """
     observation, telescope = work.observation, work.telescope
     ra, dec = observation.number("coordinates.ra_deg"), observation.number("coordinates.dec_deg")
@@ -82,24 +108,75 @@ def pointing_wcs(work: Workspace, centre: tuple[float, float], pixel_arcsec: flo
     return fits_products.tan_wcs(ra, dec, centre, pixel_arcsec, telescope.north_angle_deg, telescope.east_left)
 
 
-def _in_stack(position: tuple[float, float], per_pixel: int) -> tuple[float, float]:
-    """Position (y, x) in a stack of a point of the raw frame."""
-    y, x = (per_pixel * (coordinate + 0.5) - 0.5 for coordinate in position)
+def stack_position(position: Position, scale: int) -> Position:
+    """Return where a point of the raw frame lies in a stack.
+
+    Parameters
+    ----------
+    position : (y, x)
+        In the raw frame, 0 at the centre of the first pixel [raw pixel].
+    scale : int
+        Pixels of the stack per raw pixel along each axis.
+
+    Returns
+    -------
+    (y, x)
+        In the stack, 0 at the centre of the first pixel [pixel].
+    """
+    y, x = (scale * (coordinate + 0.5) - 0.5 for coordinate in position)
     return y, x
 
 
 def reasons_counted(reasons: Sequence[str]) -> dict[str, int]:
-    """How many frames were left out for which kind of reason: the words before the colon."""
+    """Return how many frames were rejected for which kind of reason: the words before the colon."""
     kinds = [reason.partition(":")[0] for reason in reasons if reason]
     return {kind: kinds.count(kind) for kind in sorted(set(kinds))}
 
 
+def reasons_text(reasons: Sequence[str]) -> str:
+    """Return the counts of :func:`reasons_counted` for a message: ``3 black, 1 slipped``."""
+    return ", ".join(f"{count} {kind}" for kind, count in reasons_counted(reasons).items())
+
+
 def reasons_listed(reasons: Sequence[str]) -> dict[str, Any]:
-    """What the database keeps of the frames that were left out."""
-    left_out = [{"frame": i, "reason": reason} for i, reason in enumerate(reasons) if reason]
+    """Return what the database keeps of the rejected frames."""
+    rejected = [{"frame": i, "reason": reason} for i, reason in enumerate(reasons) if reason]
     return {
         "frames_total": len(reasons),
-        "frames_used": len(reasons) - len(left_out),
-        "left_out": left_out[:1000],
+        "frames_used": len(reasons) - len(rejected),
+        "left_out": rejected[:1000],  # a long sequence of clouds must not fill the document
         "left_out_by_reason": [{"reason": kind, "frames": n} for kind, n in reasons_counted(reasons).items()],
     }
+
+
+def frame_table(
+    comments: Iterable[str], order: Iterable[int], columns: Callable[[int], str], reasons: Sequence[str]
+) -> bytes:
+    """Return the table of an observation's frames as text, one line a frame.
+
+    Parameters
+    ----------
+    comments : iterable of str
+        Lines that explain the columns, without their ``#``.
+    order : iterable of int
+        Numbers of the frames, in the order of the lines.
+    columns : callable
+        Gives the measured values of a frame, by its number.
+    reasons : sequence of n str
+        Why a frame is rejected, the last column; ``-`` stands for a good frame.
+
+    Returns
+    -------
+    bytes
+        For a product that :func:`read_frame_table` reads.
+    """
+    lines = [f"# {comment}" for comment in comments]
+    lines += [f"{i:7d} {columns(i)}  {reasons[i].replace(' ', '_') or '-'}" for i in order]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def read_frame_table(text: str) -> tuple[list[list[str]], list[str]]:
+    """Return the rows of a :func:`frame_table` by frame number, and the kind of reason of each rejected frame."""
+    rows = [line.split() for line in text.splitlines() if not line.startswith("#")]
+    rows.sort(key=lambda row: int(row[0]))
+    return rows, ["" if row[-1] == "-" else row[-1].partition(":")[0] for row in rows]

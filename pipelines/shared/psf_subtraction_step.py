@@ -1,4 +1,4 @@
-"""High contrast: a star is subtracted with the PSF library; a step that bright-star and faint-star pipelines share.
+"""Subtraction of a star with the PSF library: a step that the bright-star and faint-star pipelines share.
 
 Reference-star differential imaging with KLIP (Soummer, Pueyo & Larkin 2012, ApJ 755, L28), the contrast curve after
 Mawet et al. (2014, ApJ 792, 97).
@@ -14,6 +14,7 @@ from obsarchive.figures.contrast import before_and_after, contrast_curve
 from obsarchive.figures.previews import Mark
 from obsarchive.io.psf_library import PsfLibrary
 from obsarchive.pipeline import Workspace
+from obsarchive.science.arrays import FloatArray
 from obsarchive.science.psf.contrast import ContrastCurve, Detection, Subtraction, subtract_star
 from obsarchive.science.psf.subtraction import STAMP_SIDE, cut_stamp
 from pipelines.shared.preview_step import labels_of
@@ -29,11 +30,12 @@ SUBTRACTION = (
 NAMED_SEPARATIONS = (0.5, 1.0)
 """Where the contrast is given in the results [arcsec]."""
 CURVE_POINTS = 60
+"""Most points of the contrast curve that the database keeps; the product holds all."""
 
 
 @dataclass(frozen=True)
 class SubtractionSettings:
-    """Settings of the high-contrast step."""
+    """Settings of the PSF subtraction."""
 
     max_references: int = field(default=50, metadata={"help": "most references used, those that resemble the star"})
     enough_references: int = field(
@@ -51,17 +53,18 @@ def subtract_and_publish(work: Workspace, image_name: str, stack: str) -> dict[s
     image_name : str
         Product whose guide star (``GUIDEX``, ``GUIDEY`` of its header) is subtracted.
     stack : str
-        Which stack of the library's stars resembles it: ``100p`` or ``20p``.
+        Which stack of the library's stars has the same PSF: ``100p`` or ``20p``.
 
     Returns
     -------
     dict
-        Results of the step: references, contrast, what was found.
+        Results of the step: references, contrast curve, detected companions.
 
     Raises
     ------
     Unprocessable
-        There is no reference, or the star lies too close to the edge of the image.
+        There is no reference, the star lies too close to the edge of the image, or the configuration does not
+        describe the filter.
     """
     settings: SubtractionSettings = work.settings
     observation = work.observation
@@ -95,14 +98,14 @@ def subtract_and_publish(work: Workspace, image_name: str, stack: str) -> dict[s
 
 
 def _core_px(work: Workspace, pixel_arcsec: float) -> float:
-    """FWHM of a companion's core: that of the star where it was measured, at least that of the telescope [pixel]."""
+    """FWHM of a companion's core [pixel]: that of the star if measured, within one to two diffraction limits."""
     limit = 1e-3 * require_optics(work).diffraction_fwhm_mas / pixel_arcsec
     strehl = work.results("strehl")
     measured = strehl.get("core_arcsec") if strehl.get("flag") == "OK" else None
     return float(np.clip((measured or 0.0) / pixel_arcsec, limit, 2 * limit))
 
 
-def _publish(work: Workspace, target: np.ndarray, found: Subtraction, pixel_arcsec: float, n_references: int) -> None:
+def _publish(work: Workspace, target: FloatArray, found: Subtraction, pixel_arcsec: float, n_references: int) -> None:
     middle = (STAMP_SIDE - 1) / 2
     header = {
         "OBJECT": str(work.observation.document.get("name", "")),

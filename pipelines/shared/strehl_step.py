@@ -7,18 +7,20 @@ import numpy as np
 
 from obsarchive.figures.plot_style import strehl_profile
 from obsarchive.pipeline import Workspace
+from obsarchive.science.arrays import FloatArray
 from obsarchive.science.psf.model import diffraction_limited_psf, drizzled_response
 from obsarchive.science.psf.strehl import StrehlResult, measure_strehl
+from pipelines.shared.frame_sequence import PIXFRACS
 from pipelines.shared.preview_step import labels_of
 from pipelines.shared.product_headers import require_optics
 
 STREHL = ("strehl/{id}_strehl.txt", "strehl/{id}_box.fits", "strehl/{id}_profile.png")
 """What :func:`measure_and_publish` makes."""
 PSF_SIDE = 129
-"""Side of the perfect PSF that is plotted [pixel]."""
+"""Side of the diffraction-limited PSF that is plotted [pixel]."""
 
 
-def measure_and_publish(work: Workspace, image_name: str, scale: int, pixfrac: float) -> dict[str, Any]:
+def measure_and_publish(work: Workspace, image_name: str, scale: int) -> dict[str, Any]:
     """Measure the Strehl ratio of a product and publish table, box and radial profile.
 
     Parameters
@@ -27,18 +29,24 @@ def measure_and_publish(work: Workspace, image_name: str, scale: int, pixfrac: f
         Of the step.
     image_name : str
         Product whose guide star (``GUIDEX``, ``GUIDEY`` of its header) is measured.
-    scale, pixfrac : int, float
-        How the product was drizzled: the perfect PSF is given the same pixels.
+    scale : int
+        Its pixels per raw pixel along each axis; with the ``pixfrac`` of the results of the step ``reduce`` they say
+        how it was drizzled, and the diffraction-limited PSF gets the same pixels.
 
     Returns
     -------
     dict
         Results of the step: ``ratio_percent``, ``fwhm_arcsec``, ``core_arcsec``, ``halo_arcsec``, ``flag``, …
+
+    Raises
+    ------
+    Unprocessable
+        The configuration does not describe the filter.
     """
     optics = require_optics(work)
     image, header = work.read(image_name)
     pixel_arcsec = work.telescope.plate_scale_arcsec / scale
-    response = drizzled_response(scale, pixfrac)
+    response = stack_response(work, scale)
     centre = (header["GUIDEY"] - 1.0, header["GUIDEX"] - 1.0)
     found = measure_strehl(image, optics, pixel_arcsec, response, centre=centre)
     work.publish("strehl/{id}_strehl.txt", _table(found).encode())
@@ -58,7 +66,25 @@ def measure_and_publish(work: Workspace, image_name: str, scale: int, pixfrac: f
     }
 
 
-def _profile(work: Workspace, found: StrehlResult, perfect: np.ndarray, pixel_arcsec: float) -> bytes:
+def stack_response(work: Workspace, scale: int) -> tuple[float, ...]:
+    """Return the pixel response of a drizzled stack.
+
+    Parameters
+    ----------
+    work : Workspace
+        Of a step that comes after ``reduce``, whose results hold the side of the drops.
+    scale : int
+        Pixels of the stack per raw pixel along each axis.
+
+    Returns
+    -------
+    tuple of float
+        Widths of the square responses the light goes through, see `drizzled_response` [pixel of the stack].
+    """
+    return drizzled_response(scale, work.results("reduce").get("pixfrac", PIXFRACS[0]))
+
+
+def _profile(work: Workspace, found: StrehlResult, perfect: FloatArray, pixel_arcsec: float) -> bytes:
     labels = replace(labels_of(work), strehl_percent=100 * found.ratio)
     is_trusted = found.flag == "OK"
     return strehl_profile(

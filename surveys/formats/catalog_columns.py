@@ -1,12 +1,10 @@
-"""Columns of catalogues: recognised by their names; names as text, places in degrees."""
+"""Recognition of catalogue columns by their names; identifiers as text, coordinates in degrees."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from astropy import units as u
-from astropy.coordinates import Angle
 from numpy.typing import NDArray
 
 from obsarchive.errors import ConfigError
@@ -36,27 +34,32 @@ KNOWN = {
     "pmdec": ("pmdec", "pmde"),
     "parallax": ("parallax", "plx"),
 }
-"""What columns are called, simplified, by what they are; the first that is there counts."""
+"""Simplified column names by meaning; the first that exists is used."""
 PREFERRED = {"gaia_g": "phot_g_mean_mag", "gaia_bp": "phot_bp_mean_mag", "gaia_rp": "phot_rp_mean_mag"}
 NEEDED = ("name", "ra", "dec")
 NO_PLACE = ("", "nan", "none", "null", "-", "--")
-HOURS_AND_DEGREES = {"ra": u.hourangle, "dec": u.deg}
+HOURS_AND_DEGREES = {"ra": "hourangle", "dec": "deg"}
 
 
 def find_columns(names: Sequence[str], asked: Mapping[str, str | None]) -> dict[str, str]:
-    """Return the columns that matter, by what they are.
+    """Return the names of the columns that are used, by their meaning.
 
     Parameters
     ----------
     names : sequence of str
         All columns.
     asked : mapping of str to str or None
-        Those that somebody named, in any case unless two differ by that alone.
+        Columns named by the user, by meaning; case is ignored unless two names differ in nothing else.
+
+    Returns
+    -------
+    dict of str to str
+        Column by meaning (a key of `KNOWN`).
 
     Raises
     ------
     ConfigError
-        A column is not there.
+        A column is missing.
     """
     plain: dict[str, str] = {}
     for name in names:
@@ -79,30 +82,47 @@ def _exactly(names: Sequence[str], wanted: str) -> str | None:
 
 
 def as_names(values: NDArray[Any]) -> NDArray[Any]:
-    """Return names: numbers without a fraction as they are, anything else as text, empty where there is none."""
+    """Return identifiers: integers unchanged, anything else as text, empty where there is none."""
     if values.dtype.kind in "iu":
         return values
-    if values.dtype.kind == "f":  # some are missing
+    if values.dtype.kind == "f":  # integers with missing values
         texts = (f"{value:.0f}" if value == np.floor(value) else str(value) for value in values.tolist())
         return np.where(np.isfinite(values), np.array([*texts, ""])[:-1], "")
     return np.char.strip(values.astype("U"))
 
 
 def in_degrees(values: NDArray[Any], what: str) -> Floats:
-    """Return right ascensions or declinations [deg]: numbers are degrees, other text is sexagesimal.
+    """Return right ascensions or declinations in degrees; numbers are degrees, other text is sexagesimal.
+
+    Parameters
+    ----------
+    values : ndarray (n,)
+        Numbers or text.
+    what : str
+        ``ra`` (sexagesimal: hours) or ``dec``.
+
+    Returns
+    -------
+    ndarray (n,)
+        Angles [deg]; NaN where there is none.
 
     Raises
     ------
     ConfigError
-        Text that is neither.
+        Text that is neither a number nor sexagesimal.
     """
     if values.dtype.kind not in "UO":
         return values.astype(np.float64)
     text = np.char.strip(values.astype("U"))
-    degrees = pd.to_numeric(pd.Series(text), errors="coerce").to_numpy(np.float64, copy=True)
+    degrees: Floats = pd.to_numeric(pd.Series(text), errors="coerce").to_numpy(np.float64, copy=True)
     sexagesimal = np.isnan(degrees) & ~np.isin(np.char.lower(text), NO_PLACE)
+    if not sexagesimal.any():
+        return degrees
+    from astropy.coordinates import Angle  # late: most catalogues have degrees
+    from astropy.units import UnitsError
+
     try:
         degrees[sexagesimal] = Angle(text[sexagesimal], unit=HOURS_AND_DEGREES[what]).deg
-    except (ValueError, u.UnitsError) as err:
+    except (ValueError, UnitsError) as err:
         raise ConfigError(f"places are degrees, or sexagesimal such as 17:30:25.5 -25:30:30: {what}: {err}") from err
     return degrees

@@ -1,7 +1,7 @@
-"""Catalogue files read column by column, and written whole or not at all: FITS, CSV, HDF5, VOTable, parquet.
+"""Catalogue files, read column by column and written as a whole: FITS, CSV, HDF5, VOTable, parquet.
 
-What a column holds does not depend on the format: numbers in native byte order, missing ones NaN, or text without
-trailing blanks, missing ones empty.  Columns that hold several values in a row are left out.
+A column has the same values in every format: numbers in native byte order, missing ones NaN, or text without trailing
+blanks, missing ones empty. Columns with several values in a row are ignored.
 """
 
 import gzip
@@ -52,14 +52,14 @@ _Writer = Callable[[io.BytesIO, dict[str, NDArray[Any]]], None]
 
 @dataclass(frozen=True, eq=False)
 class ColumnTable:
-    """The table of a catalogue file, of which only those columns are read that are asked for.
+    """Table of a catalogue file; only columns that are requested are read.
 
     Attributes
     ----------
     path : Path
         The file.
     source : Source
-        What the file offers.
+        Its contents.
     """
 
     path: Path
@@ -74,10 +74,10 @@ class ColumnTable:
         return self.source.n_rows
 
     def column(self, name: str) -> NDArray[Any]:
-        """Return a column, shape (len(table),).
+        """Return a column (n,).
 
-        Missing numbers are NaN, so that integers become float64 where some are missing; but text where that would
-        lose digits of an identifier.
+        Missing numbers are NaN, so that integers become float64 if some are missing; text if digits of an identifier
+        would be lost.
 
         Raises
         ------
@@ -93,7 +93,7 @@ class ColumnTable:
         return _filled(values, missing)
 
     def row(self, i: int) -> dict[str, Any]:
-        """Return a row as plain Python values by name of the column, None where missing.
+        """Return a row as plain Python values by column name, None where missing.
 
         Raises
         ------
@@ -109,13 +109,13 @@ class ColumnTable:
 
 
 def open_table(path: Path) -> ColumnTable:
-    """Open a catalogue file; its suffix tells the format.
+    """Return the table of a catalogue file; its suffix determines the format.
 
-    FITS (``.fits``, ``.fit``): the first binary table.  Text with a line of names (``.csv``, ``.tsv``, ``.txt``)
-    between commas, semicolons, tabs or bars, behind any number of lines that begin with ``#``; what is in quotes
-    where others are not is text.  HDF5 (``.h5``, ``.hdf5``): the first compound dataset, also that of pandas or
-    astropy, or else the first group of one-dimensional datasets of equal length.  VOTable (``.xml``, ``.vot``,
-    ``.votable``): the first table.  Parquet (``.parquet``).  FITS, text and VOTables may be packed (``.gz``).
+    FITS (``.fits``, ``.fit``): the first binary table. Text with a line of names (``.csv``, ``.tsv``, ``.txt``) between
+    commas, semicolons, tabs or bars, after any number of lines that begin with ``#``; a column is text if its values
+    are quoted and others are not. HDF5 (``.h5``, ``.hdf5``): the first compound dataset, also of pandas or astropy,
+    else the first group of one-dimensional datasets of equal length. VOTable (``.xml``, ``.vot``, ``.votable``): the
+    first table. Parquet (``.parquet``). FITS, text and VOTables may be compressed (``.gz``).
 
     Parameters
     ----------
@@ -139,19 +139,19 @@ def open_table(path: Path) -> ColumnTable:
 
 
 def write_table(path: Path, columns: Mapping[str, NDArray[Any]]) -> None:
-    """Write a table, which replaces the file as a whole; `open_table` gives the same values back.
+    """Write a table as a whole; `open_table` returns the same values.
 
     Parameters
     ----------
     path : Path
-        Its suffix tells the format: ``.fits``, ``.csv``, ``.h5``, ``.xml``, ``.vot``, ``.parquet`` and the like.
+        Its suffix determines the format: ``.fits``, ``.csv``, ``.h5``, ``.xml``, ``.vot``, ``.parquet`` and the like.
     columns : mapping of ndarray (n,)
-        Numbers of at most 64 bits, or text, of which trailing blanks are lost; may be masked.
+        Numbers of at most 64 bits, or text, which loses trailing blanks; may be masked.
 
     Raises
     ------
     ConfigError
-        The format is unknown or cannot hold such columns.
+        The format is unknown or cannot store such columns.
     ArchiveError
         No space left.
     """
@@ -162,7 +162,7 @@ def write_table(path: Path, columns: Mapping[str, NDArray[Any]]) -> None:
         raise ConfigError(f"{path}: expected columns of one length, found {lengths or 'none'}")
     buffer = io.BytesIO()
     try:
-        with warnings.catch_warnings(action="ignore"):  # of names that are unusual in VOTables
+        with warnings.catch_warnings(action="ignore"):  # about column names that are no identifiers of VOTable
             write(buffer, ready)
     except (ValueError, TypeError, pa.ArrowException) as err:
         raise ConfigError(f"{path}: expected columns that this format can hold, found {err}; try .parquet") from err
@@ -173,7 +173,7 @@ def write_table(path: Path, columns: Mapping[str, NDArray[Any]]) -> None:
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
     try:
-        with warnings.catch_warnings(action="ignore"):  # of astropy, on units and on files that are cut
+        with warnings.catch_warnings(action="ignore"):  # of astropy, about units and truncated files
             yield
     except _BROKEN as err:
         raise ConfigError(
@@ -197,7 +197,7 @@ def _filled(values: NDArray[Any], missing: NDArray[np.bool_] | None) -> NDArray[
         return np.where(missing, "", values)
     numbers = values if values.dtype.kind == "f" else values.astype(np.float64)
     if values.dtype.kind in "iu":
-        with np.errstate(invalid="ignore"):  # of the largest ones, which differ all the same
+        with np.errstate(invalid="ignore"):  # the largest integers overflow, and differ as they should
             loses_digits = numbers.astype(values.dtype) != values
         if (loses_digits & ~missing).any():
             return np.where(missing, "", values.astype("U"))
@@ -220,7 +220,7 @@ def _writable(path: Path, name: str, values: NDArray[Any]) -> NDArray[Any]:
             f"dimension, found {stored.dtype} of shape {stored.shape}"
         )
     if stored.dtype == np.float16:
-        stored = stored.astype(np.float32)  # which every format has
+        stored = stored.astype(np.float32)  # not all formats have 16 bits
     ready = native(stored)
     if is_text and any("\0" in text for text in ready.tolist()):
         raise ConfigError(
@@ -231,7 +231,7 @@ def _writable(path: Path, name: str, values: NDArray[Any]) -> NDArray[Any]:
 
 def _write_fits(file: io.BytesIO, columns: dict[str, NDArray[Any]]) -> None:
     if any("'" in name for name in columns):
-        raise ValueError("a name with a quote")  # which not every reader of headers understands
+        raise ValueError("a name with a quote")  # some readers of FITS headers fail on it
     rows = _rows(
         {name: values.astype(np.int16) if values.dtype == np.int8 else values for name, values in columns.items()}
     )
@@ -241,9 +241,9 @@ def _write_fits(file: io.BytesIO, columns: dict[str, NDArray[Any]]) -> None:
 def _write_csv(file: io.BytesIO, columns: dict[str, NDArray[Any]]) -> None:
     quoted = (name if BARE.fullmatch(name) else '"' + name.replace('"', '""') + '"' for name in columns)
     file.write((",".join(quoted) + "\n").encode())
-    # the few digits that tell a number of 32 bits from others are not those of its value
+    # the shortest digits of a 32-bit float read back as another 64-bit one
     exact = [values.astype(np.float64) if values.dtype == np.float32 else values for values in columns.values()]
-    options = arrow_csv.WriteOptions(include_header=False, quoting_style="needed")  # text is always in quotes
+    options = arrow_csv.WriteOptions(include_header=False, quoting_style="needed")  # text is always quoted
     arrow_csv.write_csv(pa.table(exact, names=list(columns)), file, options)
 
 
@@ -274,7 +274,7 @@ def _write_parquet(file: io.BytesIO, columns: dict[str, NDArray[Any]]) -> None:
 
 
 def _rows(columns: dict[str, NDArray[Any]]) -> NDArray[Any]:
-    """Columns as one structured array, text as UTF-8."""
+    """Return columns as one structured array, text as UTF-8."""
     parts = {name: _bytes(values) if values.dtype.kind == "U" else values for name, values in columns.items()}
     rows = np.empty(len(next(iter(parts.values()))), dtype=[(name, part.dtype) for name, part in parts.items()])
     for name, part in parts.items():
@@ -284,7 +284,7 @@ def _rows(columns: dict[str, NDArray[Any]]) -> NDArray[Any]:
 
 def _bytes(text: NDArray[np.str_]) -> NDArray[np.bytes_]:
     encoded = np.char.encode(text, "utf-8")
-    return encoded if encoded.dtype.itemsize else encoded.astype("S1")  # no format has text of no length
+    return encoded if encoded.dtype.itemsize else encoded.astype("S1")  # no format has text of length zero
 
 
 _OPENERS: dict[str, Callable[[Path], Source]] = {

@@ -1,9 +1,9 @@
-"""HDF5 files that hold many light curves: compact, whole or absent, checked, safe with many writers.
+"""HDF5 files of light curves: compact, replaced as a whole, with checksums, safe with many writers.
 
-A file is never changed in place: a writer copies it, adds to the copy and renames that, all under a lock beside the
-file. Whoever reads sees the file before or after, a killed writer leaves it as it was. One file holds the sources of
-a degree of right ascension, so that a batch of sources costs the copy of a few files. A key is an HDF5 dataset with
-named columns; its attribute ``altdata`` (JSON) says what they are, and holds a checksum of both.
+A file is never changed in place: a writer copies it, changes the copy and renames that, under a lock beside the file.
+Readers see the file before or after, and a killed writer leaves it unchanged. A file holds the sources of one RA zone
+(1° of right ascension), so that a batch of sources costs the copy of few files. A key is an HDF5 dataset with named
+columns; its attribute ``altdata`` (JSON) has the metadata and a checksum of both.
 """
 
 import fcntl
@@ -36,15 +36,15 @@ ALTDATA = b"altdata"
 MARK = re.compile(r'{"_checksum":"([0-9a-f]{16})",?')
 LOCK_WAIT_S = 120.0
 FOREIGN = "surrogateescape"
-"""How bytes that are no UTF-8 are kept in text."""
+"""Error handler that preserves bytes that are no UTF-8."""
 LEVEL = 1
-"""Strength of the compression: more costs time and saves little in so small datasets."""
+"""Compression level: higher ones take time and save little in so small datasets."""
 
 Columns = dict[str, NDArray[Any]]
 
 
 class CorruptFileError(ArchiveError):
-    """A file or a light curve in it is not what was written."""
+    """A file or a record in it is not what was written."""
 
 
 class MissingDataError(ArchiveError, KeyError):
@@ -56,14 +56,14 @@ class MissingDataError(ArchiveError, KeyError):
 
 @dataclass(frozen=True)
 class Record:
-    """What lies under a key.
+    """Data of one key.
 
     Parameters
     ----------
-    columns : dict of str to ndarray
+    columns : dict of str to ndarray (n,)
         Columns of equal length.
     altdata : dict
-        What is known beside them; anything that JSON holds.
+        Metadata; any types of JSON.
     """
 
     columns: Columns
@@ -74,12 +74,12 @@ class Record:
 
 
 def ra_degree(ra_deg: float) -> int:
-    """Return the whole degree of right ascension that a place lies in, 0 to 359."""
+    """Return the RA zone of a right ascension [deg]: whole degrees, 0 to 359."""
     return int(ra_deg % 360.0) % 360
 
 
 def checksum(record: Record) -> str:
-    """Return what tells a record from every other one."""
+    """Return the checksum of a record."""
     table, text = _table(record.columns), _json(record.altdata)
     return _digest(table, text)
 
@@ -87,7 +87,7 @@ def checksum(record: Record) -> str:
 def _digest(table: NDArray[Any] | None, text: str) -> str:
     found = hashlib.blake2b(text.encode(), digest_size=8)
     if table is not None:
-        # not the dtype's own description: what comes back from HDF5 has remarks of h5py in it
+        # not the dtype's own description: h5py adds metadata to the types that it reads
         found.update(repr([(name, table.dtype[name].str) for name in table.dtype.names or ()]).encode())
         found.update(table.tobytes())
     return found.hexdigest()
@@ -99,7 +99,7 @@ def _marked(text: str, digest: str) -> str:
 
 
 def _unmarked(text: str) -> tuple[str, str]:
-    """Return the checksum of JSON, and the text that it was made of."""
+    """Return the checksum in a JSON text, and the text without it."""
     found = MARK.match(text)
     if found is None:
         raise ValueError("no checksum")
@@ -135,7 +135,7 @@ def _storable(name: str, values: NDArray[Any]) -> NDArray[Any]:
     if values.dtype.kind == "O":
         values = np.array(["" if pd.isna(value) else str(value) for value in values], "U")
     if values.dtype.kind == "M":
-        values = np.datetime_as_string(values)  # as numbers they would not tell their unit
+        values = np.datetime_as_string(values)  # as text, since numbers would lose their unit
     if values.dtype.kind == "U":
         values = np.char.encode(values, "utf-8", FOREIGN) if values.size else values.astype("S1")
     if values.dtype.kind == "S":
@@ -159,7 +159,7 @@ class PhotometryFile:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other writers out, in this process and everywhere."""
+        """Lock the file against other writers, in this and other processes."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path.with_name(f".{self.path.name}.lock"))
         lock.acquire(fcntl.LOCK_EX, LOCK_WAIT_S)
@@ -171,7 +171,7 @@ class PhotometryFile:
     @contextmanager
     def _opened(self) -> Iterator[h5py.File]:
         try:
-            # a file that is only ever replaced needs none of HDF5's own locks
+            # without HDF5's own locks, which fail on some network file systems: files are only replaced as a whole
             file = h5py.File(self.path, "r", locking=False)
         except FileNotFoundError as err:
             raise MissingDataError(f"{self.path}: no such file") from err
@@ -180,14 +180,14 @@ class PhotometryFile:
         with file:
             try:
                 yield file
-            except RuntimeError as err:  # HDF5 met damaged bytes of its own
+            except RuntimeError as err:  # raised by HDF5 for damaged metadata
                 raise self._damaged(err) from err
 
     def _damaged(self, err: Exception) -> CorruptFileError:
         return CorruptFileError(f"{self.path} is no readable HDF5 file ({err}): restore it, or fetch its sources again")
 
     def keys(self) -> list[str]:
-        """Return all keys, in their order; none if there is no file."""
+        """Return all keys, sorted; none if there is no file."""
         try:
             with self._opened() as file:
                 return sorted(file)
@@ -195,7 +195,7 @@ class PhotometryFile:
             return []
 
     def read(self, key: str) -> Record:
-        """Return what lies under a key.
+        """Return the record of a key.
 
         Raises
         ------
@@ -208,7 +208,7 @@ class PhotometryFile:
             return self._record(file, key)
 
     def read_many(self, keys: Iterable[str]) -> Iterator[tuple[str, Record | ArchiveError]]:
-        """Yield what lies under several keys, or what is wrong with it."""
+        """Yield the records of several keys, or the errors of those that cannot be read."""
         with self._opened() as file:
             for key in keys:
                 try:
@@ -236,14 +236,19 @@ class PhotometryFile:
         return Record(columns, altdata)
 
     def write(self, records: Mapping[str, Record], remove: Iterable[str] = ()) -> None:
-        """Add records, and replace those whose keys are there; all of them or none.
+        """Add or replace records, all of them or none.
 
         Parameters
         ----------
         records : mapping of str to Record
-            What is written, by key.
+            Records by key.
         remove : iterable of str
-            Keys that go.
+            Keys to remove.
+
+        Raises
+        ------
+        ArchiveError
+            An invalid key, or columns that cannot be stored.
         """
         for key in records:
             if not key or "/" in key or key in (".", ".."):
@@ -260,7 +265,7 @@ class PhotometryFile:
                     _write(file, key, record)
 
     def remove(self, keys: Iterable[str]) -> None:
-        """Remove keys; a file without any goes, too."""
+        """Remove keys, and the file if none is left."""
         gone = set(keys)
         if not gone.intersection(self.keys()):
             return
@@ -270,7 +275,7 @@ class PhotometryFile:
                 self.path.unlink(missing_ok=True)
 
     def _keys_or_aside(self) -> list[str]:
-        """Return all keys; a damaged file is set aside, so that what it held can be written anew."""
+        """Return all keys; a damaged file is renamed, so that its sources can be written again."""
         try:
             return self.keys()
         except CorruptFileError as err:
@@ -280,13 +285,13 @@ class PhotometryFile:
             return []
 
     def _sweep(self, mine: Path) -> None:
-        """Remove what killed writers left: whoever holds the lock is the only one."""
+        """Remove temporary files of killed writers: no writer is active while this process holds the lock."""
         for left in self.path.parent.glob(f".{self.path.name}.*.part"):
             if left != mine:
                 left.unlink(missing_ok=True)
 
     def _copy_others(self, part: Path, gone: set[str]) -> None:
-        """Copy what stays: HDF5 would not give back the room of what is only unlinked."""
+        """Copy the remaining keys: HDF5 does not free the space of deleted datasets."""
         with self._opened() as old, h5py.File(part, "w", libver="latest", locking=False) as new:
             for key in old:
                 if key not in gone:
@@ -294,7 +299,7 @@ class PhotometryFile:
 
 
 def _write(file: h5py.File, key: str, record: Record) -> None:
-    """Write a dataset; through the lower layer of h5py, which takes half the time for so many small ones."""
+    """Write a dataset by the low-level interface of h5py, which takes half the time for so small ones."""
     table, text = _table(record.columns), _json(record.altdata)
     marked = _marked(text, _digest(table, text)).encode()
     name = key.encode()
@@ -315,7 +320,7 @@ def _write(file: h5py.File, key: str, record: Record) -> None:
     attribute.write(np.array(marked), mtype=kind)
 
 
-# Types of HDF5 take longer to make than the data to write, and most light curves have the same.
+# Cached: making a type of HDF5 takes longer than writing the data, and most light curves have the same one.
 
 
 @lru_cache(maxsize=256)
@@ -325,7 +330,8 @@ def _type_of(dtype: np.dtype[Any]) -> Any:
 
 @lru_cache(maxsize=256)
 def _dtype_of(encoded: bytes) -> np.dtype[Any]:
-    return np.dtype(h5t.decode(encoded).dtype)
+    plain: np.dtype[Any] = np.dtype(h5t.decode(encoded).dtype)
+    return plain
 
 
 def _read(dataset: Any) -> tuple[NDArray[Any] | None, str]:

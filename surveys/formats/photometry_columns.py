@@ -1,4 +1,4 @@
-"""Columns of raw photometry, whatever a survey calls them, as one set of columns: MJD, flux in µJy, magnitude."""
+"""Column mapping of raw photometry: recognised by name, converted to MJD, flux density [µJy] and AB magnitude."""
 
 import re
 import warnings
@@ -28,29 +28,29 @@ KNOWN: dict[str, tuple[str, ...]] = {
     "filter": ("filter", "filtercode", "band", "passband", "filt", "bandpass", "fid"),
     "flag": ("flag", "catflag", "quality", "qualityflag", "infobit", "bad"),
 }
-"""What columns are called, simplified, by what they are; the first that is there counts."""
+"""Simplified column names by meaning; the first that exists is used."""
 JULIAN = ("mjd", "jd", "hjd", "bjd", "bmjd")
 NO_MAGNITUDE = 50.0
 """Surveys write 99, 100 or -999 where they measured nothing."""
 OF_ALL = ("exptime", "ra", "dec")
-"""What may be told once for all epochs."""
+"""Values that may be given once for all epochs."""
 BEYOND = 1e5
-"""No modified Julian date of an observation is as large."""
+"""Upper limit of the MJD of an observation [d]; it is reached in 2132."""
 OFFSET = re.compile(r"-\s*(\d+(?:\.\d+)?)")
 
 
 @dataclass(frozen=True)
 class ColumnMap:
-    """Which column is what.
+    """Meaning of the columns of a table.
 
     Parameters
     ----------
     names : mapping of str to str
-        Column by what it is: ``time``, ``mag``, …
+        Column by meaning: ``time``, ``mag``, …
     time_scale : str
-        ``mjd``, ``jd``, ``hjd``, ``bjd``, ``bmjd``, ``unix`` or ``date``; empty: to be told by the values.
+        ``mjd``, ``jd``, ``hjd``, ``bjd``, ``bmjd``, ``unix`` or ``date``; empty: inferred from the values.
     time_offset : float
-        What is added to the values [d].
+        Added to the values [d].
     """
 
     names: Mapping[str, str]
@@ -65,14 +65,19 @@ def simplify(name: object) -> str:
 
 
 def map_columns(names: list[Any], altdata: Mapping[str, Any]) -> ColumnMap:
-    """Recognise columns by their names.
+    """Return the meaning of columns, recognised by their names.
 
     Parameters
     ----------
     names : list
-        Names of columns; what is no text is called by its text.
+        Names of columns; other objects count as their text.
     altdata : mapping
-        May say ``time_scale`` and ``time_offset``.
+        Metadata; ``time_scale`` and ``time_offset`` override the names.
+
+    Returns
+    -------
+    ColumnMap
+        Columns that were recognised.
     """
     plain: dict[str, str] = {}
     for name in names:
@@ -85,8 +90,8 @@ def map_columns(names: list[Any], altdata: Mapping[str, Any]) -> ColumnMap:
     time_name = found.get("time", "")
     offset = OFFSET.search(time_name)
     scale = str(altdata.get("time_scale") or _scale_of(simplify(time_name)))
-    told = altdata.get("time_offset")
-    return ColumnMap(found, scale, float(told if told is not None else offset.group(1) if offset else 0.0))
+    given = altdata.get("time_offset")
+    return ColumnMap(found, scale, float(given if given is not None else offset.group(1) if offset else 0.0))
 
 
 def _scale_of(simplified: str) -> str:
@@ -99,7 +104,7 @@ def _scale_of(simplified: str) -> str:
 
 
 def known(value: Any) -> float | None:
-    """Return a number; None if there is none, or it is not finite."""
+    """Return a value as a float; None if it is no finite number."""
     try:
         number = float(value)
     except (ValueError, TypeError):
@@ -113,15 +118,18 @@ def standard_photometry(raw: Columns, altdata: Mapping[str, Any], also: Sequence
     Parameters
     ----------
     raw : dict of str to ndarray (n,)
-        As the survey gave it.
+        Columns as the survey returned them.
     altdata : mapping
-        May hold ``ra``, ``dec`` [deg], ``exptime`` [s], ``filter``, ``time_scale``, ``time_offset``, ``zero_point``
-        (of the fluxes; µJy without it), where columns do not say them.
+        Metadata, used where there is no column: ``ra``, ``dec`` [deg], ``exptime`` [s], ``filter``, ``time_scale``,
+        ``time_offset`` [d], ``zero_point`` of the fluxes [mag] (without it they are in µJy).
+    also : sequence of str
+        Other columns to keep, under their names.
 
     Returns
     -------
-    dict of str to ndarray (n,)
-        mjd [d, UTC], exptime [s], ra, dec [deg], flux, flux_err [µJy], mag, mag_err, flag (bool), filter.
+    dict of str to ndarray (m,)
+        mjd [d, UTC], exptime [s], ra, dec [deg], flux, flux_err [µJy], mag, mag_err [mag], flag (bool), filter;
+        m <= n: epochs without a time are dropped.
 
     Raises
     ------
@@ -157,7 +165,8 @@ def standard_photometry(raw: Columns, altdata: Mapping[str, Any], also: Sequence
 
 def _numbers(values: NDArray[Any]) -> NDArray[np.float64]:
     if values.dtype.kind in "OSU":
-        return pd.to_numeric(pd.Series(_words(values)), errors="coerce").to_numpy(np.float64)
+        numbers: NDArray[np.float64] = pd.to_numeric(pd.Series(_words(values)), errors="coerce").to_numpy(np.float64)
+        return numbers
     return values.astype(np.float64)
 
 
@@ -168,14 +177,15 @@ def _words(values: NDArray[Any]) -> NDArray[np.str_]:
 
 
 def _flags(values: NDArray[Any]) -> NDArray[np.bool_]:
-    """Whether something is wrong with an epoch: any number but 0, or text but nothing and the like."""
+    """Return which epochs are flagged: any number but 0, or text that is not empty, ``0``, ``good`` or the like."""
     if values.dtype.kind in "OSU":
         return ~np.isin(np.char.lower(_words(values)), ("", "0", "0.0", "false", "ok", "good", "none", "nan"))
-    return np.nan_to_num(values.astype(np.float64)) != 0
+    is_set: NDArray[np.bool_] = np.nan_to_num(values.astype(np.float64)) != 0
+    return is_set
 
 
 def _brightness(numbers: Any, named: ColumnMap, altdata: Mapping[str, Any]) -> Columns:
-    """Return fluxes and magnitudes, the one from the other where only one is given."""
+    """Return fluxes and magnitudes, computed from each other where only one is given."""
     mag, mag_err = numbers("mag"), numbers("mag_err")
     unknown = ~(np.abs(mag) <= NO_MAGNITUDE)
     mag = np.where(unknown, np.nan, mag)
@@ -183,11 +193,11 @@ def _brightness(numbers: Any, named: ColumnMap, altdata: Mapping[str, Any]) -> C
     if "flux" not in named.names:
         flux, flux_err = fluxes_of_magnitudes(mag, mag_err)
         return {"flux": flux, "flux_err": flux_err, "mag": mag, "mag_err": mag_err}
-    told = altdata.get("zero_point")
-    factor = 10 ** (0.4 * (AB_MICROJANSKY - float(AB_MICROJANSKY if told is None else told)))
+    zero_point = altdata.get("zero_point")
+    factor = 10 ** (0.4 * (AB_MICROJANSKY - float(AB_MICROJANSKY if zero_point is None else zero_point)))
     flux, flux_err = numbers("flux") * factor, numbers("flux_err") * factor
     made = dict(zip(("mag", "mag_err"), magnitudes_of_fluxes(flux, flux_err), strict=True))
-    if "mag" in named.names:  # a flux may be known where it is too faint, or negative, for a magnitude
+    if "mag" in named.names:  # the survey's own: a flux may be too faint, or negative, for a magnitude
         made = {
             "mag": mag,
             "mag_err": mag_err if "mag_err" in named.names else np.where(unknown, np.nan, made["mag_err"]),
@@ -196,7 +206,19 @@ def _brightness(numbers: Any, named: ColumnMap, altdata: Mapping[str, Any]) -> C
 
 
 def mjds_of(raw: Columns, altdata: Mapping[str, Any]) -> NDArray[np.float64]:
-    """Return the times of raw photometry as modified Julian dates [d, UTC], in the order of its rows; NaN: no time.
+    """Return the times of raw photometry as modified Julian dates.
+
+    Parameters
+    ----------
+    raw : dict of str to ndarray (n,)
+        Columns as the survey returned them.
+    altdata : mapping
+        Metadata, as for `standard_photometry`.
+
+    Returns
+    -------
+    ndarray (n,)
+        MJD [d, UTC] in the order of the rows; NaN where there is no time.
 
     Raises
     ------
@@ -210,12 +232,13 @@ def mjds_of(raw: Columns, altdata: Mapping[str, Any]) -> NDArray[np.float64]:
 
 
 def _mjd(values: NDArray[Any], named: ColumnMap, altdata: Mapping[str, Any]) -> NDArray[np.float64]:
-    """Return modified Julian dates in UTC."""
+    """Return modified Julian dates [d, UTC]."""
     numbers = None if named.time_scale == "date" else _times_as_numbers(values)
     if numbers is None:
         when = pd.to_datetime(pd.Series(values), utc=True, format="mixed", errors="coerce")
-        seconds = (when - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
-        return MJD_1970 + seconds.to_numpy(np.float64) / 86400
+        elapsed = (when - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
+        seconds: NDArray[np.float64] = elapsed.to_numpy(np.float64)
+        return MJD_1970 + seconds / 86400
     if not np.isfinite(numbers).any():
         return np.full(len(numbers), np.nan)
     time = numbers + (named.time_offset if named.time_scale != "unix" else 0.0)
@@ -241,7 +264,7 @@ def _mjd(values: NDArray[Any], named: ColumnMap, altdata: Mapping[str, Any]) -> 
 
 
 def _times_as_numbers(values: NDArray[Any]) -> NDArray[np.float64] | None:
-    """Return times that are numbers, also those written as text; None for dates."""
+    """Return times that are numbers, also those written as text; None for calendar dates."""
     if values.dtype.kind not in "OSUM":
         return values.astype(np.float64)
     inferred = pd.Series(values if values.dtype.kind != "S" else values.astype("U")).infer_objects()
@@ -252,7 +275,7 @@ def _times_as_numbers(values: NDArray[Any]) -> NDArray[np.float64] | None:
 
 
 def _is_julian(scale: str, time: NDArray[np.float64]) -> bool:
-    """Whether any date lies in the time of photometry, 1858 to 2131: surveys leave off days without saying so."""
+    """Return whether any date lies within 1858 to 2131: surveys subtract constants without saying so."""
     mjd = time - (0.0 if "m" in scale else JD_OF_MJD)
     return bool(((mjd >= 0) & (mjd < 1e5)).any())
 
@@ -264,14 +287,14 @@ def _guessed(time: NDArray[np.float64]) -> str:
 
 
 def _geocentric(mjd: NDArray[np.float64], scale: str, altdata: Mapping[str, Any]) -> NDArray[np.float64]:
-    """Undo the light travel time to the Sun or the barycentre; where the place is not known, leave it in."""
+    """Return times without the light travel time to the Sun or barycentre; unchanged if the position is unknown."""
     ra, dec = altdata.get("ra"), altdata.get("dec")
     if ra is None or dec is None:
         return mjd
-    known = np.abs(mjd) < BEYOND  # where there is no time, some write 0
+    known = np.abs(mjd) < BEYOND  # surveys write 0 where there is no time
     observed = mjd[known]
-    with warnings.catch_warnings(action="ignore"):  # of years in which nobody knows the leap seconds
-        for _ in range(2):  # the correction changes by 1e-4 of itself within its own length
+    with warnings.catch_warnings(action="ignore"):  # about years before the first and after the last known leap second
+        for _ in range(2):  # two iterations: the correction varies by only 1e-4 of itself within its own length
             there = light_curve_times(observed, float(ra), float(dec))
             arrived = (there.hjd_utc if scale == "hjd" else there.bjd_tdb) - JD_OF_MJD
             observed = observed + (mjd[known] - arrived)

@@ -1,4 +1,4 @@
-"""Readers of catalogue files, one for each format: the names of the columns, and their values when asked for."""
+"""Readers of catalogue files, one for each format, which read columns on demand."""
 
 import gzip
 import io
@@ -23,11 +23,11 @@ from pyarrow import parquet
 from obsarchive.errors import ConfigError
 
 Raw = tuple[NDArray[Any], NDArray[np.bool_] | None]
-"""Values of a column and which of them are missing, None if none are."""
+"""Values of a column, and the mask of missing ones or None."""
 
 
 class Source(NamedTuple):
-    """What a file offers: names of its columns, number of rows, and what reads columns of all rows or of one."""
+    """Contents of a file: names of its columns, number of rows, and a function that reads columns of rows."""
 
     names: list[str]
     n_rows: int
@@ -35,7 +35,7 @@ class Source(NamedTuple):
 
 
 BARE = re.compile(r'[^\W\d][^",;\t|]*')
-"""Names that need no quotes in a text file; numbers would look like a file without names."""
+"""Names that need no quotes in a text file; numbers do, else the file would seem to have no names."""
 _HEAD_BYTES = 2**20
 _MISSING_TEXT = ["", "null", "NULL"]
 _NO_NUMBER = pa.array(["", "nan", "NaN", "NAN", "NA", "N/A", "n/a", "None", "none", "-", "--", "..."])
@@ -45,7 +45,7 @@ _VOTABLE_NUMBERS = ("boolean", "bit", "unsignedByte", "short", "int", "long", "f
 
 
 def native(values: NDArray[Any]) -> NDArray[Any]:
-    """Values in native byte order; text without trailing blanks, of bytes (UTF-8) or objects: empty for None."""
+    """Return values in native byte order; text from bytes (UTF-8) or objects, without trailing blanks."""
     return _text(values) if values.dtype.kind in "SUO" else values.astype(values.dtype.newbyteorder("="))
 
 
@@ -54,7 +54,7 @@ def _text(values: NDArray[Any]) -> NDArray[np.str_]:
         text = np.array([_word(value) for value in values.tolist()], dtype="U")
     else:
         try:
-            text = values.astype("U")  # much faster than to decode, but of ASCII only
+            text = values.astype("U")  # much faster than decoding, but for ASCII only
         except UnicodeDecodeError:
             text = np.char.decode(values, "utf-8", "replace")
     return np.strings.rstrip(text, " ")
@@ -67,7 +67,7 @@ def _word(value: object) -> str:
 
 
 def _unpacked(path: Path) -> io.BufferedIOBase:
-    # Opened here, since astropy would leave a damaged file open.
+    # opened here, since astropy leaves damaged files open
     return gzip.GzipFile(path) if path.suffix.lower() == ".gz" else path.open("rb")
 
 
@@ -84,13 +84,13 @@ def _distinct(path: Path, names: Iterable[str]) -> list[str]:
 
 
 def open_fits(path: Path) -> Source:
-    """First binary table of a FITS file; its pages are read when a column needs them."""
+    """Return the first binary table of a FITS file; it is memory-mapped."""
     with _unpacked(path) as file, fits.open(file, memmap=not isinstance(file, gzip.GzipFile)) as hdus:
-        # no subclass, which would be a compressed image
+        # not a subclass: compressed images are such
         table = next((hdu for hdu in hdus if type(hdu) is fits.BinTableHDU), None)
         if table is None:
             raise _no_table(path, "a binary table", [type(hdu).__name__ for hdu in hdus])
-        rows = table.data.view(np.ndarray)  # as in the file: astropy would convert whole columns for a row
+        rows = table.data.view(np.ndarray)  # without astropy's conversion, which reads a whole column for one row
         names = _distinct(path, (column.name for column in table.columns if _is_scalar(column, rows)))
         columns = {name: table.columns[name] for name in names}
 
@@ -119,7 +119,7 @@ def _fits_column(stored: NDArray[Any], column: fits.Column) -> Raw:
 
 
 def open_text(path: Path) -> Source:
-    """Text with a line of names."""
+    """Return the table of a text file with a line of names."""
     skipped, names, quoted, delimiter = _head(path)
     _distinct(path, names)
     table = arrow_csv.read_csv(
@@ -142,7 +142,7 @@ def open_text(path: Path) -> Source:
 
 
 def _head(path: Path) -> tuple[int, list[str], set[str], str]:
-    """Lines before the first record, names, which of them are surely text, and what stands between them."""
+    """Return the lines before the first record, the names, which of them are text for certain, and the delimiter."""
     with _unpacked(path) as file:
         text = file.read(_HEAD_BYTES).decode("utf-8-sig", "replace")
     lines = text.split("\n")
@@ -157,12 +157,12 @@ def _head(path: Path) -> tuple[int, list[str], set[str], str]:
     names = [name or f"column_{i}" for i, name in enumerate(unquoted, start=1)]
     is_quoted = [first.startswith('"') for first in firsts]
     if all(is_quoted) and any(head.startswith('"') and BARE.fullmatch(head[1:-1]) for head in heads):
-        return skipped + 1, names, set(), delimiter  # by a program that quotes everything
+        return skipped + 1, names, set(), delimiter  # everything is quoted, so that quotes do not mark text
     return skipped + 1, names, {name for name, is_text in zip(names, is_quoted, strict=False) if is_text}, delimiter
 
 
 def _first_record(text: str, delimiter: str) -> list[str]:
-    """Fields of a record, still in their quotes."""
+    """Return the fields of a record, with their quotes."""
     field = re.compile(rf'("(?:[^"]|"")*"|[^\r\n{re.escape(delimiter)}]*)({re.escape(delimiter)}|)')
     found, at, goes_on = [], 0, True
     while goes_on and (match := field.match(text, at)):
@@ -172,7 +172,7 @@ def _first_record(text: str, delimiter: str) -> list[str]:
 
 
 def _typed(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Numbers, if all of a column are: whole ones keep their digits."""
+    """Return a column as numbers if all its values are; integers keep their digits."""
     trimmed = pc.utf8_trim_whitespace(column)
     present = pc.if_else(pc.is_in(trimmed, _NO_NUMBER), pa.scalar(None, pa.string()), trimmed)
     for kind in (pa.int64(), pa.uint64(), pa.float64(), pa.bool_()):
@@ -196,7 +196,7 @@ def _arrow_column(column: pa.ChunkedArray) -> Raw:
 
 
 def open_parquet(path: Path) -> Source:
-    """Parquet; of a row only its group is read."""
+    """Return the table of a parquet file; for one row only its row group is read."""
     with parquet.ParquetFile(path) as file:
         names = _distinct(path, (field.name for field in file.schema_arrow if not pa.types.is_nested(field.type)))
         groups = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
@@ -215,7 +215,7 @@ def open_parquet(path: Path) -> Source:
 
 
 def open_votable(path: Path) -> Source:
-    """First table of a VOTable, which has to be read as a whole."""
+    """Return the first table of a VOTable, which is read as a whole."""
     with _unpacked(path) as file:
         tree = votable.parse(file, verify="ignore")
     table = next((table for table in tree.iter_tables() if table.fields), None)
@@ -243,9 +243,9 @@ def _is_votable_scalar(field: Any) -> bool:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a column lies in an HDF5 file: a dataset, or a field of it, or an element of that.
+    """Location of a column in an HDF5 file: a dataset, a field of it, or an element of that.
 
-    ``mask`` is the place of what tells which values are missing, ``blank`` what stands for missing text.
+    ``mask`` is the location of its mask, ``blank`` the mark of missing text.
     """
 
     dataset: str
@@ -256,12 +256,12 @@ class _Place:
 
     def read(self, file: h5py.File, wanted: slice) -> NDArray[Any]:
         dataset = file[self.dataset]
-        values = (dataset.fields(self.field) if self.field else dataset)[wanted]
+        values: NDArray[Any] = (dataset.fields(self.field) if self.field else dataset)[wanted]
         return values if self.element is None else values[:, self.element]
 
 
 def open_hdf5(path: Path) -> Source:
-    """First compound dataset of an HDF5 file, or its first group of datasets of equal length."""
+    """Return the first compound dataset of an HDF5 file, or its first group of datasets of equal length."""
     with h5py.File(path) as file:
         places = _places(file, path)
         names = _distinct(path, places)
@@ -315,12 +315,12 @@ def _of_compound(dataset: h5py.Dataset) -> dict[str, _Place]:
 
 
 def _pandas_names(pickled: bytes) -> list[str]:
-    """Texts in a pickled list, without running what else may be pickled."""
+    """Return the texts of a pickled list without unpickling it."""
     return [str(text) for operation, text, _ in pickletools.genops(pickled) if "UNICODE" in operation.name]
 
 
 def _with_masks(places: dict[str, _Place]) -> dict[str, _Place]:
-    """Take what astropy calls ``x.mask`` as the missing values of ``x``."""
+    """Return the columns with astropy's ``x.mask`` as the mask of ``x``."""
     masks = {name: places[f"{name}.mask"] for name in places if f"{name}.mask" in places}
     return {
         name: replace(place, mask=masks.get(name))
@@ -331,7 +331,7 @@ def _with_masks(places: dict[str, _Place]) -> dict[str, _Place]:
 
 def _is_hdf5_column(name: str, item: object) -> bool:
     is_flat = isinstance(item, h5py.Dataset) and item.ndim == 1 and _is_hdf5_scalar(item.dtype)
-    return is_flat and not name.endswith("__table_column_meta__")  # of astropy
+    return is_flat and not name.endswith("__table_column_meta__")  # written by astropy
 
 
 def _is_hdf5_scalar(kind: np.dtype[Any]) -> bool:

@@ -1,4 +1,4 @@
-"""The axes of histograms: fixed ones, which keep what is beyond their ends, and those that grow."""
+"""Axes of histograms: fixed ones with underflow and overflow bins, and dynamic ones that grow."""
 
 import math
 from collections.abc import Mapping
@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from obsarchive.errors import ConfigError
 
 GUARD = 1e-5
-"""What is this little below an edge, in steps, is on it: computed edges are not exact, and values of single precision
-are off by as much."""
+"""Tolerance [steps]: values this little below an edge count as on it, as edges and float32 values are inexact."""
 MOST_BINS = 2**40
-"""In all fixed axes of a histogram together."""
+"""Largest number of bins of all fixed axes of a histogram together."""
 _ENDS = "each bin is named by its lower edge, which is in it"
 _FIXED = f"{_ENDS}; the first (-inf) holds all below, the last but one all above, the last (NaN) what is not a number"
 _GROWN = f"{_ENDS}; only bins that hold something are here"
@@ -29,17 +28,19 @@ class Axis:
     Parameters
     ----------
     name : str
-        What is counted; also the name of the coordinate.
+        Name of the quantity and of the coordinate.
     low, high, step : float
-        Ends, a whole number of steps apart, and width of the bins.  A fixed axis also has a bin for all that is below,
-        one for all that is above and one for what is not a number.
+        Ends, a whole number of steps apart, and width of the bins. A fixed axis also has bins for underflow, overflow
+        and NaN.
     units, help : str
-        For people.
+        Unit and description, as shown in plots.
+    kind : str
+        ``fixed``, ``dynamic`` or ``text``.
 
     Raises
     ------
     ConfigError
-        There is no such axis.
+        Such an axis is impossible.
     """
 
     name: str
@@ -68,12 +69,38 @@ class Axis:
 
     @classmethod
     def dynamic(cls, name: str, start: float, step: float, units: str = "", help: str = "") -> "Axis":
-        """Make an axis of numbers which has the bins that occur, of any number: `start` is an edge of one."""
+        """Return an axis of numbers that has the bins in which values occur.
+
+        Parameters
+        ----------
+        name : str
+            Name of the quantity.
+        start, step : float
+            An edge of one bin, and the width of all.
+        units, help : str
+            Unit and description.
+
+        Returns
+        -------
+        Axis
+        """
         return cls(name, start, math.inf, step, units, help, "dynamic")
 
     @classmethod
     def text(cls, name: str, help: str = "") -> "Axis":
-        """Make an axis that has a bin for each text."""
+        """Return an axis that has a bin for each text.
+
+        Parameters
+        ----------
+        name : str
+            Name of the quantity.
+        help : str
+            Description.
+
+        Returns
+        -------
+        Axis
+        """
         return cls(name, help=help, kind="text")
 
     @cached_property
@@ -83,27 +110,27 @@ class Axis:
 
     @cached_property
     def edges(self) -> NDArray[np.float64]:
-        """Lower edges of all bins of a fixed axis: -inf, low, low + step ... high, NaN."""
+        """Lower edges (n_bins,) of a fixed axis: -inf, low, low + step ... high, NaN."""
         return np.array([-math.inf, *map(self.edge, range(self.n_bins - 2)), math.nan])
 
     def edge(self, k: float) -> float:
-        """Lower edge of the bin `k` steps above the low end, rounded such that a person may ask for 0.3."""
+        """Return the lower edge of the bin `k` steps above the low end, rounded so that 0.3 is found as 0.3."""
         digits = max(0, 9 - math.floor(math.log10(self.step)))
-        return round(self.low + k * self.step, digits) + 0.0  # never -0.0
+        return round(self.low + k * self.step, digits) + 0.0  # turns -0.0 into 0.0
 
     def steps(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """How many whole steps values are above the low end; see `GUARD`."""
-        with np.errstate(over="ignore"):  # the greatest numbers count as infinite
+        """Return how many whole steps values are above the low end; see `GUARD`."""
+        with np.errstate(over="ignore"):  # numbers near the largest float count as infinite
             return np.floor((values - self.low) / self.step + GUARD)
 
     def bins(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Index of the bin of a fixed axis into which each value falls."""
+        """Return the index of the bin of a fixed axis into which each value falls."""
         last = self.n_bins - 1
         return np.where(np.isnan(values), last, np.clip(self.steps(values) + 1, 0, last - 1)).astype(np.int64)
 
     @property
     def attrs(self) -> dict[str, str | float]:
-        """What a file tells about this axis."""
+        """Attributes of the coordinate in a file."""
         about: dict[str, str | float] = {"long_name": self.help or self.name, "bins": self.kind}
         if self.kind == "text":
             return about
@@ -114,7 +141,24 @@ class Axis:
 
     @classmethod
     def from_attrs(cls, name: str, attrs: Mapping[str, Any]) -> "Axis":
-        """Read what `attrs` gave; `KeyError` if that is not there."""
+        """Return the axis that `attrs` describes.
+
+        Parameters
+        ----------
+        name : str
+            Name of the quantity.
+        attrs : mapping
+            Attributes of its coordinate.
+
+        Returns
+        -------
+        Axis
+
+        Raises
+        ------
+        KeyError
+            An attribute is missing.
+        """
         kind, about = attrs["bins"], str(attrs["long_name"])
         if kind == "text":
             return cls.text(name, about)
@@ -124,7 +168,7 @@ class Axis:
 
     @property
     def label(self) -> str:
-        """What this is and its unit, for a plot."""
+        """Description and unit, for a plot."""
         return f"{self.help or self.name} [{self.units}]" if self.units else self.help or self.name
 
 

@@ -1,4 +1,4 @@
-"""The histogram of a project on disk: it holds exactly the finished sources, each once, whoever was killed when."""
+"""Histogram file of a project: it counts exactly the finished sources, each once, even if writers are killed."""
 
 import fcntl
 import logging
@@ -16,21 +16,21 @@ LOCK_WAIT_S = 600.0
 
 
 class HistogramFile:
-    """A histogram that several processes add to.
+    """A histogram file to which several processes add.
 
     Parameters
     ----------
     path : Path
         The file; one for each configuration.
     lock : Path
-        Lock of all who add to it.
+        Lock file, held while the histogram is changed.
     """
 
     def __init__(self, path: Path, lock: Path) -> None:
         self.path, self.lock = path, lock
 
     def read(self) -> Histogram:
-        """Return what is there; nothing if it cannot be read, for it can be counted again."""
+        """Return the histogram of the file; an empty one if it cannot be read, as it can be counted again."""
         try:
             return Histogram.load(self.path) if self.path.exists() else Histogram()
         except ArchiveError as err:
@@ -47,7 +47,11 @@ class HistogramFile:
             lock.release()
 
     def add(self, part: Histogram) -> None:
-        """Add sources; if one of them was counted before, its data changed, and all are counted again by `complete`."""
+        """Add a histogram of some sources.
+
+        If one of them was counted before, its data changed: the file is removed, and `complete` counts all sources
+        again.
+        """
         if not part.sources:
             return
         with self._locked():
@@ -59,14 +63,14 @@ class HistogramFile:
                 self.path.unlink(missing_ok=True)
 
     def complete(self, finished: set[str], count: Callable[[set[str]], Iterable[Histogram]]) -> None:
-        """Make the file hold the finished sources and no others.
+        """Make the file count the finished sources and no others.
 
         Parameters
         ----------
         finished : set of str
             Names of the sources.
         count : callable
-            Counts the light curves of some of them.
+            Returns histograms of the light curves of some of them.
         """
         with self._locked():
             whole = self.read()

@@ -1,36 +1,38 @@
-"""Histograms of the scores of light curves: how many epochs fell where.  They add up, and nothing is ever lost."""
+"""Additive histograms of the scores of light curves: numbers of epochs, with underflow, overflow and NaN."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas
-import xarray
 from numpy.typing import NDArray
 
 from obsarchive.errors import ArchiveError, ConfigError
-from obsarchive.figures.previews import NO_LABELS, Labels
 from obsarchive.io.atomic import atomic_write
 from surveys.histograms.axes import DEFAULT_SCORES, DEFAULT_SHARED, MOST_BINS, Axis
-from surveys.histograms.plot import scores_plot
+
+if TYPE_CHECKING:
+    import xarray
+
+    from obsarchive.figures.previews import Labels
 
 Codes = NDArray[np.int64]
 Label = str | float | None
-"""Lower edge of a bin of an axis that grows, or its text; None for what is not a number, as NaN equals nothing."""
+"""Lower edge of a bin of a dynamic axis, or its text; None for NaN, which does not equal itself."""
 
 MOST_PENDING, MOST_CELLS = 2**17, 2**30
-"""Epochs that wait until they are counted; numbers in one dense array (4 GiB)."""
+"""Largest numbers of epochs in the buffer, and of counts in a dense array (4 GiB)."""
 
 
 class Histogram:
     """Counts of epochs by score, for each score against axes that all scores share.
 
-    Histograms of different sources are added with ``+``, ``+=`` and ``sum``.  Inside, only bins that hold something
-    exist, and new epochs wait in a buffer until someone looks.
+    Histograms of different sources are added with ``+``, ``+=`` and ``sum``. Only bins that are not empty are stored,
+    and new epochs wait in a buffer until counts are read.
 
     Parameters
     ----------
@@ -69,27 +71,27 @@ class Histogram:
         return self._sources
 
     def has(self, name: str) -> bool:
-        """Tell whether a source was counted."""
+        """Return whether a source was counted."""
         return name in self._sources
 
     def add(self, scores: Mapping[str, Any], shared: Mapping[str, Any], sources: Iterable[str] = ()) -> None:
-        """Count the epochs of a light curve; nothing is counted if anything is wrong.
+        """Count the epochs of a light curve; nothing is counted if any argument is wrong.
 
         Parameters
         ----------
         scores : mapping of ndarray (n,)
-            Values by the name of the score; a score that is missing is left out.  Masked values are not numbers.
+            Values by the name of the score; some may be missing. Masked values count as NaN.
         shared : mapping of ndarray (n,), float or str
-            A value for each epoch or one for all, for each of the shared axes; no text (None, NaN) is an empty one.
+            A value for each epoch or one for all, for each of the shared axes; None and NaN count as empty text.
         sources : iterable of str
-            Whose epochs these are; that each is added once is up to the caller, see `has`.
+            Sources of these epochs; the caller must add each only once, see `has`.
 
         Raises
         ------
         ConfigError
-            An axis is missing or not known.
+            An axis is missing or unknown.
         ArchiveError
-            Values of different lengths, or numbers or texts that are none.
+            Arrays of different lengths, or values that are no numbers or texts.
         """
         names = {
             _storable(name, "the name of a source") for name in ([sources] if isinstance(sources, str) else sources)
@@ -116,7 +118,7 @@ class Histogram:
     def _text_codes(self, axis: Axis, values: Any, shapes: Sequence[tuple[int, ...]]) -> list[int]:
         if isinstance(values, str):
             return [self._text_code(axis, values)]
-        texts = np.asanyarray(values)  # a masked one lists None
+        texts = np.asanyarray(values)  # tolist() of a masked array has None
         _check_shape(axis, texts.shape, shapes)
         return [self._text_code(axis, text) for text in (texts.tolist() if texts.shape else [texts.item()])]
 
@@ -128,7 +130,7 @@ class Histogram:
         return code
 
     def _fold(self) -> None:
-        """Count what waits."""
+        """Count the epochs of the buffer."""
         if not self._pending:
             return
         rows = np.concatenate([block for block, _ in self._pending], axis=1)
@@ -142,10 +144,14 @@ class Histogram:
         for axis, chosen in zip(self.scores, present.T, strict=True):
             counted = codes[chosen] * axis.n_bins + axis.bins(of_axis[axis.name][chosen])
             counts[axis.name] = self._with(axis.name, *np.unique(counted, return_counts=True))
-        self._counts, self._pending, self._n_pending = counts, [], 0  # all or nothing
+        self._counts, self._pending, self._n_pending = (
+            counts,
+            [],
+            0,
+        )  # at once, so that an exception above changes nothing
 
     def _labelled(self, axis: Axis, row: NDArray[np.float64]) -> tuple[list[Label], Codes]:
-        """Labels of the bins that occur in a row, and which of them each value has."""
+        """Return the labels of the bins that occur in a row, and the index of the label of each value."""
         found, index = np.unique(row if axis.kind == "text" else axis.steps(row), return_inverse=True)
         if axis.kind == "text":
             texts = list(self._texts)
@@ -153,7 +159,7 @@ class Histogram:
         return [None if math.isnan(k) else axis.edge(k) for k in found.tolist()], index
 
     def _group_codes(self, columns: Sequence[tuple[Sequence[Label], Codes]], n: int) -> Codes:
-        """Numbers of the groups, (n,): of which each is a combination of bins of the axes that grow."""
+        """Return the numbers (n,) of groups: combinations of bins of the dynamic axes."""
         combined = np.zeros(n, np.int64)
         keys: list[tuple[Label, ...]] = [()]
         for labels, index in columns:
@@ -165,12 +171,12 @@ class Histogram:
         return np.array([self._groups.setdefault(key, len(self._groups)) for key in keys], np.int64)
 
     def _with(self, name: str, codes: Codes, counts: NDArray[Any]) -> tuple[Codes, NDArray[np.uint64]]:
-        """Counts of a score and these."""
+        """Return the counts of a score with others added."""
         mine, my_counts = self._counts[name]
         return _summed(np.concatenate([mine, codes]), np.concatenate([my_counts, counts.astype(np.uint64)]))
 
     def _of_other(self, other: "Histogram", name: str) -> tuple[Codes, NDArray[np.uint64]]:
-        """Counts of another histogram with our numbers of the groups."""
+        """Return the counts of another histogram with the group numbers of this one."""
         codes, counts = other._counts[name]
         group, rest = np.divmod(codes, self._size[name])
         return _summed(self._numbered(other._groups)[group] * self._size[name] + rest, counts)
@@ -202,7 +208,7 @@ class Histogram:
         return total
 
     def __radd__(self, other: int) -> "Histogram":
-        is_start = isinstance(other, int) and other == 0  # of sum()
+        is_start = isinstance(other, int) and other == 0  # sum() starts with 0
         return self + Histogram(self.scores, self.shared) if is_start else NotImplemented
 
     def __eq__(self, other: object) -> bool:
@@ -218,32 +224,48 @@ class Histogram:
         )
 
     @property
-    def data(self) -> xarray.Dataset:
+    def data(self) -> "xarray.Dataset":
         """All counts, for each score an array ``<score>_counts`` over the shared axes and the score.
 
-        Coordinates are the lower edges of the bins: on a fixed axis -inf (all below), from its low end to its high one
-        (all above), and NaN (not a number); an axis that grows has the bins that hold something, in order.  Counts have
-        32 bits, or 64 if one needs them.
+        Coordinates are the lower edges of the bins: on a fixed axis -inf (underflow), from its low end to its high one
+        (overflow), and NaN; a dynamic axis has the bins that are not empty, in order. Counts have 32 bits, or 64
+        if one needs them.
 
         Raises
         ------
         ArchiveError
             An array would have more than `MOST_CELLS` numbers.
         """
+        import xarray  # late, as in the whole class: counting does not need it
+
         others = [axis.name for axis in self.shared]
         arrays = {f"{axis.name}_counts": self.project(axis.name, [*others, axis.name]) for axis in self.scores}
         return xarray.Dataset(arrays, attrs={"title": "histograms of the scores of light curves"})
 
-    def project(self, score: str, onto: Sequence[str]) -> xarray.DataArray:
-        """Give the counts of a score over some of its axes, in this order, summed over the others; see `data`.
+    def project(self, score: str, onto: Sequence[str]) -> "xarray.DataArray":
+        """Return the counts of a score over some of its axes, summed over the others.
+
+        Parameters
+        ----------
+        score : str
+            Name of the score.
+        onto : sequence of str
+            Names of the axes, in the order of the dimensions; coordinates as of `data`.
+
+        Returns
+        -------
+        DataArray
+            Counts; its dimensions are `onto`.
 
         Raises
         ------
         ConfigError
-            The score or an axis is not known, or an axis is given twice.
+            The score or an axis is unknown, or an axis is given twice.
         ArchiveError
             The array would have more than `MOST_CELLS` numbers.
         """
+        import xarray
+
         axes = {axis.name: axis for axis in (*self.shared, *(axis for axis in self.scores if axis.name == score))}
         if score not in self._counts or len(set(onto) & axes.keys()) < len(onto):
             found = f"{score} over {', '.join(onto)}"
@@ -275,7 +297,7 @@ class Histogram:
         )
 
     def _labels(self, axis: Axis) -> list[Label]:
-        """Labels of the bins of an axis that grows, in order."""
+        """Return the labels of the bins of a dynamic axis, in order."""
         place = self._grown.index(axis)
         return sorted({key[place] for key in self._groups}, key=lambda label: (label is None, label))
 
@@ -285,7 +307,7 @@ class Histogram:
         return np.array(self._labels(axis), str if axis.kind == "text" else np.float64)
 
     def _indices(self, score: Axis, codes: Codes) -> dict[str, Codes]:
-        """Give the index along each axis of what `_counts` holds."""
+        """Return the index along each axis of the entries of `_counts`."""
         indices = {}
         for axis in (score, *reversed(self._fixed)):
             codes, indices[axis.name] = np.divmod(codes, axis.n_bins)
@@ -294,35 +316,64 @@ class Histogram:
             indices[axis.name] = np.array([order[key[place]] for key in self._groups], np.int64)[codes]
         return indices
 
-    def plot(self, score: str = "snr", against: str = "mag", labels: Labels = NO_LABELS) -> bytes:
-        """Plot the counts of a score against a shared axis, as PNG; errors are those of `project`."""
+    def plot(self, score: str = "snr", against: str = "mag", labels: "Labels | None" = None) -> bytes:
+        """Return a plot of the counts of a score against another axis.
+
+        Parameters
+        ----------
+        score, against : str
+            Names of the axes.
+        labels : Labels, optional
+            Title and annotation.
+
+        Returns
+        -------
+        bytes
+            PNG.
+
+        Raises
+        ------
+        ConfigError, ArchiveError
+            As of `project`.
+        """
+        from obsarchive.figures.previews import NO_LABELS  # late: both import matplotlib
+        from surveys.histograms.plot import scores_plot
+
         axes = {axis.name: axis for axis in (*self.shared, *self.scores)}
         counts = self.project(score, [score, against])
-        return scores_plot(counts, axes[score], axes[against], labels)
+        return scores_plot(counts, axes[score], axes[against], labels or NO_LABELS)
 
     def save(self, path: Path) -> None:
-        """Write a netCDF file, whole or not at all; errors are those of `data` and no space left."""
-        data = self.data.assign(source_name=("source", np.array(sorted(self._sources), str)))
-        data.source_name.attrs = {"long_name": "sources whose epochs were counted"}
-        packed = {"zlib": True, "complevel": 4, "shuffle": True, "fletcher32": True}
-        encoding: dict[Any, dict[str, Any]] = {name: packed for name in data.data_vars}
-        # As texts of any length the names would not be compressed: 500 times the size.
-        encoding["source_name"] = packed | {"dtype": "S1"}
-        # NaN is the name of a bin here and not a missing one.
-        numbers = [axis.name for axis in (*self.scores, *self.shared) if axis.kind != "text"]
-        encoding |= dict.fromkeys(numbers, packed | {"_FillValue": None})
-        # In memory first: HDF5 does not tell a full disk from other errors.
-        atomic_write(path, data.to_netcdf(engine="h5netcdf", encoding=encoding))
-
-    @classmethod
-    def load(cls, path: Path) -> "Histogram":
-        """Read a file of `save`.
+        """Write a netCDF file as a whole.
 
         Raises
         ------
         ArchiveError
-            The file is missing, damaged or something else.
+            No space left, or an array would be too large.
         """
+        data = self.data.assign(source_name=("source", np.array(sorted(self._sources), str)))
+        data.source_name.attrs = {"long_name": "sources whose epochs were counted"}
+        packed = {"zlib": True, "complevel": 4, "shuffle": True, "fletcher32": True}
+        encoding: dict[Any, dict[str, Any]] = {name: packed for name in data.data_vars}
+        # fixed length: text of variable length is not compressed, which makes 500 times the size
+        encoding["source_name"] = packed | {"dtype": "S1"}
+        # no fill value: NaN is the coordinate of a bin
+        numbers = [axis.name for axis in (*self.scores, *self.shared) if axis.kind != "text"]
+        encoding |= dict.fromkeys(numbers, packed | {"_FillValue": None})
+        # made in memory, as the error of HDF5 for a full disk looks like any other
+        atomic_write(path, data.to_netcdf(engine="h5netcdf", encoding=encoding))
+
+    @classmethod
+    def load(cls, path: Path) -> "Histogram":
+        """Return the histogram of a file of `save`.
+
+        Raises
+        ------
+        ArchiveError
+            The file is missing, damaged or no histogram.
+        """
+        import xarray
+
         try:
             with xarray.open_dataset(path, engine="h5netcdf", decode_times=False) as data:
                 return cls._of_data(data.load())
@@ -330,7 +381,7 @@ class Histogram:
             raise ArchiveError(f"{path}: expected a histogram of scores, found none or a damaged one: {err}") from err
 
     @classmethod
-    def _of_data(cls, data: xarray.Dataset) -> "Histogram":
+    def _of_data(cls, data: "xarray.Dataset") -> "Histogram":
         arrays = {name.removesuffix("_counts"): data[name] for name in map(str, data) if name != "source_name"}
         if not arrays:
             raise ArchiveError("no counts")
@@ -347,7 +398,7 @@ class Histogram:
         read._sources.update(map(str, data["source_name"].values.tolist()))
         return read
 
-    def _count_dense(self, score: Axis, counts: xarray.DataArray) -> None:
+    def _count_dense(self, score: Axis, counts: "xarray.DataArray") -> None:
         places = np.nonzero(counts.values)
         if not len(places[0]):
             return
@@ -363,7 +414,7 @@ class Histogram:
 
 
 def _summed(codes: Codes, counts: NDArray[np.uint64]) -> tuple[Codes, NDArray[np.uint64]]:
-    """Sort codes, 0 or more, and add the counts of equal ones."""
+    """Return sorted codes, each once, with the sum of their counts."""
     order = np.argsort(codes, kind="stable")
     codes, counts = codes[order], counts[order]
     starts = np.flatnonzero(np.diff(codes, prepend=-1))
@@ -386,7 +437,7 @@ def _check_shape(axis: Axis, shape: tuple[int, ...], expected: Sequence[tuple[in
 
 
 def _storable(text: object, what: str) -> str:
-    """Check a text; a file could not hold all of them unchanged."""
+    """Return a text after a check that a file can hold it."""
     if not isinstance(text, str) or "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
         raise ArchiveError(f"expected text without NUL and lone surrogates as {what}, found {text!r}")
     return text

@@ -1,4 +1,4 @@
-"""Picture of a histogram of scores."""
+"""Plot of a histogram of scores."""
 
 from typing import Any, NamedTuple
 
@@ -14,14 +14,14 @@ from obsarchive.figures.previews import Labels
 from surveys.histograms.axes import Axis
 
 BEYOND, GAP = 0.05, 0.01
-"""Length of the bins of all that is beyond an end of an axis, and their distance from it, as parts of the axis."""
+"""Drawn width of underflow and overflow bins and their distance from the axis, as fractions of its length."""
 MOST_TICKS = 14
 COLOURS = LinearSegmentedColormap.from_list("epochs", colormaps["YlGnBu"](np.linspace(0.2, 1, 256)))
-"""The darker, the more; a single epoch differs from none, which is white."""
+"""Darker for more epochs; it starts off white, so that one epoch differs from none."""
 
 
 class Scale(NamedTuple):
-    """How an axis is drawn: number of bins that are shown, edges, where ticks are and what they say, and the gaps."""
+    """Drawing of an axis: number of bins that are shown, edges, ticks with their labels, and gaps."""
 
     n_shown: int
 
@@ -32,7 +32,7 @@ class Scale(NamedTuple):
 
 
 def scores_plot(counts: xarray.DataArray, score: Axis, against: Axis, labels: Labels) -> bytes:
-    """Show counts as colours, the score upwards, also of what is beyond the ends of the axes.
+    """Return counts as a colour map, the score upwards, with underflow and overflow bins.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def scores_plot(counts: xarray.DataArray, score: Axis, against: Axis, labels: La
     score, against : Axis
         The axes.
     labels : Labels
-        What is written above.
+        Title and annotation.
 
     Returns
     -------
@@ -87,7 +87,7 @@ def _scale(axis: Axis, counts: xarray.DataArray) -> Scale:
 
 
 def _fixed_scale(axis: Axis) -> Scale:
-    """Leave out the last bin, of what is not a number."""
+    """Return the scale of a fixed axis; its last bin, of NaN, is not drawn."""
     low, high, span = axis.low, axis.high, axis.high - axis.low
     beyond, gap = BEYOND * span, GAP * span
     edges = np.array([low - beyond, low - gap, *axis.edges[1:-1], high + gap, high + beyond])

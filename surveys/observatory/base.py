@@ -1,6 +1,6 @@
-"""Virtual observatories: where photometry comes from, and how it becomes light curves.
+"""Virtual observatories: retrieval of survey photometry and its reduction to light curves.
 
-Whoever adds a survey subclasses `VirtualObservatory` and says how its data are fetched::
+A survey is added by a subclass of `VirtualObservatory` that retrieves the data of a source::
 
     class VirtualMine(VirtualObservatory):
         name = "MINE"
@@ -8,7 +8,7 @@ Whoever adds a survey subclasses `VirtualObservatory` and says how its data are 
         def fetch_data_from_observatory(self, cat_row, **kwargs):
             return data_frame, {"exptime": 30.0, "filter": "r"}
 
-and, if the way of the base class does not fit, how they are reduced (`reduce_photometry`).
+and that overrides `reduce_photometry` if the default reduction does not suit.
 """
 
 import logging
@@ -16,15 +16,12 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
-from pydantic import TypeAdapter, ValidationError
 
-from obsarchive.config.field_types import Secret
 from obsarchive.core.progress import Bar
 from obsarchive.errors import ArchiveError, ConfigError
-from obsarchive.remote.http import PoliteClient
 from surveys.database import open_surveys
 from surveys.dataset import Document, RawPhotometry, data_root, raw_identity
 from surveys.formats.hdf5_light_curves import Columns, CorruptFileError, PhotometryFile, Record, ra_degree
@@ -34,16 +31,19 @@ from surveys.observatory.reduction import PhotometryReducer
 from surveys.parameters import legalize
 from surveys.source import Source
 
+if TYPE_CHECKING:
+    from obsarchive.remote.http import HttpClient
+
 log = logging.getLogger(__name__)
 
 Fetched = tuple[pd.DataFrame | Columns | None, dict[str, Any]]
 Row = Mapping[str, Any]
 MOST_IN_A_ROW, MOST_FAILURES = 10, 100
-"""Failures after which a download gives up: the service is gone, or something is wrong with all sources."""
+"""Numbers of failures that end a download: the service is down, or the configuration is wrong for all sources."""
 
 
 class VirtualObservatory(PhotometryReducer):
-    """A survey.
+    """Virtual observatory: access to the photometry of one survey.
 
     Parameters
     ----------
@@ -64,11 +64,11 @@ class VirtualObservatory(PhotometryReducer):
         self.sources: deque[Source] = deque(maxlen=self.pars.download_batch_size)
         self.raw_data: deque[RawPhotometry] = deque(maxlen=self.pars.download_batch_size)
         self.failures_list: list[dict[str, Any]] = []
-        self._client: PoliteClient | None = None
+        self._client: HttpClient | None = None
 
     @property
     def datasets(self) -> deque[RawPhotometry]:
-        """The raw data that were fetched last."""
+        """The raw data that were fetched last; the same as `raw_data`."""
         return self.raw_data
 
     def _complete(self) -> None:
@@ -77,31 +77,37 @@ class VirtualObservatory(PhotometryReducer):
         self._check_arguments(self.pars.download_pars, self.fetch_data_from_observatory, "download_pars")
 
     def __getstate__(self) -> dict[str, Any]:
-        # workers reduce: they need neither the catalogue, nor a connection, nor secrets
+        # for workers, which only reduce: without catalogue and connection, and secrets must not leave this process
         state = self.__dict__ | {"catalog": None, "_client": None, "sources": deque(), "raw_data": deque()}
         state["pars"] = self.pars.copy()
         state["pars"].credentials = {}
         return state
 
     @property
-    def client(self) -> PoliteClient:
-        """The connection to the service."""
+    def client(self) -> "HttpClient":
+        """HTTP client of the service."""
         if self._client is None:
+            from obsarchive.remote.http import HttpClient  # late: not needed to reduce
+
             pars = self.pars
-            self._client = PoliteClient(self.name, pars.base_url, pars.rate_limit, pars.timeout, pars.max_tries)
+            self._client = HttpClient(self.name, pars.base_url, pars.rate_limit, pars.timeout, pars.max_tries)
         return self._client
 
     def secret(self, name: str) -> str:
-        """Return a part of the credentials; empty if it is not given.
+        """Return one of the credentials; empty if it is not configured.
 
         Raises
         ------
         ConfigError
-            The variable or file that should hold it does not.
+            The environment variable or file that should hold it is missing.
         """
         given = self.pars.credentials.get(name)
         if given is None or isinstance(given, str):
             return given or ""
+        from pydantic import TypeAdapter, ValidationError
+
+        from obsarchive.config.field_types import Secret
+
         try:
             found = TypeAdapter(Secret).validate_python(given)
         except ValidationError as err:
@@ -111,30 +117,55 @@ class VirtualObservatory(PhotometryReducer):
     # fetching
 
     def fetch_data_from_observatory(self, cat_row: Row, **kwargs: Any) -> Fetched:
-        """Return the data of a source as the survey gives them, and what is known beside them.
+        """Return the data of a source as the survey returns them, with metadata.
 
         Parameters
         ----------
         cat_row : mapping
-            ``name``, ``ra``, ``dec`` [deg], ``mag`` and what else the catalogue says.
+            ``name``, ``ra``, ``dec`` [deg], ``mag`` and other columns of the catalogue.
         **kwargs
             ``download_pars``.
 
         Returns
         -------
-        (DataFrame or dict of ndarray or None, dict)
-            Data (None: there are none), and e.g. ``exptime`` [s], ``filter``, ``time_scale``, ``zero_point``.
+        data : DataFrame, dict of ndarray (n,) or None
+            Columns as the survey names them; None: there are no data.
+        altdata : dict
+            Metadata such as ``exptime`` [s], ``filter``, ``time_scale``, ``zero_point`` [mag].
         """
         if type(self).download_from_observatory is not VirtualObservatory.download_from_observatory:
             return self.download_from_observatory(cat_row, **kwargs)
         raise NotImplementedError(f"{type(self).__name__} does not say how data are fetched: define this method")
 
     def download_from_observatory(self, cat_row: Row, **kwargs: Any) -> Fetched:
-        """Do what `fetch_data_from_observatory` does, under its other name."""
+        """Return the data of a source: another name of `fetch_data_from_observatory`.
+
+        Parameters
+        ----------
+        cat_row, **kwargs
+            As of `fetch_data_from_observatory`.
+
+        Returns
+        -------
+        data, altdata
+            As of `fetch_data_from_observatory`.
+        """
         return self.fetch_data_from_observatory(cat_row, **kwargs)
 
     def download(self, cat_row: Row, **download_args: Any) -> RawPhotometry:
-        """Fetch the raw data of a source; nothing is kept."""
+        """Return the raw photometry of a source from the survey, without storing it.
+
+        Parameters
+        ----------
+        cat_row : mapping
+            Row of the catalogue.
+        **download_args
+            Arguments of the download; they override ``download_pars``.
+
+        Returns
+        -------
+        RawPhotometry
+        """
         arguments = {**self.pars.download_pars, **download_args}
         data, altdata = self.fetch_data_from_observatory(cat_row, **arguments)
         facts = {"ra": float(cat_row["ra"]), "dec": float(cat_row["dec"]), "mag": cat_row.get("mag"), **altdata}
@@ -142,14 +173,20 @@ class VirtualObservatory(PhotometryReducer):
         return RawPhotometry({} if data is None else data, facts, observatory=self.name)
 
     def fetch_source(self, source: Source | Row, save: bool = True, **download_args: Any) -> RawPhotometry:
-        """Return the raw data of a source: those that are kept, else what the survey gives.
+        """Return the raw photometry of a source: the stored one, else that of the survey.
 
         Parameters
         ----------
         source : Source or mapping
             A source, or a row of a catalogue.
         save : bool
-            Whether what is fetched is kept.
+            Whether downloaded data are stored.
+        **download_args
+            Arguments of the download.
+
+        Returns
+        -------
+        RawPhotometry
         """
         row = source.cat_row if isinstance(source, Source) else source
         done = self.missing([row])
@@ -172,16 +209,16 @@ class VirtualObservatory(PhotometryReducer):
         download_args: Mapping[str, Any] | None = None,
         retry_failed: bool = False,
     ) -> int:
-        """Fetch the raw data of the sources of the catalogue that are not there yet.
+        """Fetch the raw photometry that is missing of sources of the catalogue.
 
         Parameters
         ----------
         start, stop : int, optional
             Range of the catalogue.
         save : bool
-            Whether data are kept; without, every source of the range is fetched.
+            Whether data are stored; if not, all sources of the range are fetched.
         reduce : bool
-            Whether light curves are made and kept at once.
+            Whether light curves are reduced and stored at once.
         download_args : mapping, optional
             Arguments of the download.
         retry_failed : bool
@@ -190,7 +227,14 @@ class VirtualObservatory(PhotometryReducer):
         Returns
         -------
         int
-            Sources that were fetched.
+            Number of sources that were fetched.
+
+        Raises
+        ------
+        ConfigError
+            The observatory has no catalogue.
+        ArchiveError
+            Too many failures.
         """
         if self.catalog is None:
             raise ConfigError(
@@ -213,9 +257,21 @@ class VirtualObservatory(PhotometryReducer):
     download_all_sources = fetch_all_sources
 
     def missing(self, rows: Sequence[Row], retry_failed: bool = False) -> list[Row]:
-        """Return the sources that are to be fetched: unknown ones, empty ones that expired, failed ones if wished.
+        """Return the sources that must be fetched: unknown ones, and empty ones that expired.
 
-        A source that the database knows but whose file is gone is to be fetched, too.
+        A source that is in the database but whose file is missing must be fetched as well.
+
+        Parameters
+        ----------
+        rows : sequence of mapping
+            Rows of the catalogue.
+        retry_failed : bool
+            Whether failed sources are fetched again.
+
+        Returns
+        -------
+        list of mapping
+            Some of `rows`, in their order.
         """
         now, known = datetime.now(UTC), self._known([str(row["name"]) for row in rows])
         on_disk = self._on_disk(list(known.values()))
@@ -232,13 +288,13 @@ class VirtualObservatory(PhotometryReducer):
         return [row for row in rows if is_due(known.get(str(row["name"])))]
 
     def _known(self, names: Sequence[str]) -> dict[str, Document]:
-        """Return what the database knows of the raw photometry of sources."""
+        """Return the documents of the raw photometry of sources, by their names."""
         fields = ["source_name", "state", "expires", "filename", "filekey", "download_pars"]
         found = open_surveys().named("raw_photometry", names, {"observatory": self.name}, fields)
         return {one["source_name"]: one for one in found}
 
     def _on_disk(self, documents: Sequence[Document]) -> set[str]:
-        """Return the sources whose raw photometry is where the database says; what is damaged is not."""
+        """Return the sources whose raw photometry is in the file that the database names; damaged files are missing."""
         files: dict[str, dict[str, str]] = {}
         for document in documents:
             if document.get("filename"):
@@ -256,10 +312,26 @@ class VirtualObservatory(PhotometryReducer):
     def fetch(
         self, rows: Iterable[Row], save: bool = True, **arguments: Any
     ) -> Iterator[tuple[Row, RawPhotometry | Exception]]:
-        """Fetch sources side by side and yield them in their order, after they are kept.
+        """Fetch sources concurrently; results come in the order of the sources, after they were stored.
 
-        A failure of one stops no other: it is noted with its reason. Ten in a row, or a hundred in all, end the
-        download: then it is not the sources.
+        A failure is recorded with its reason and does not stop other sources. Ten in a row, or a hundred in all, end
+        the download, as the service is then at fault rather than the sources.
+
+        Parameters
+        ----------
+        rows : iterable of mapping
+            Rows of the catalogue.
+        save : bool
+            Whether data are stored.
+        **arguments
+            Arguments of the download.
+
+        Yields
+        ------
+        row : mapping
+            Row of the catalogue.
+        raw : RawPhotometry or Exception
+            The data, or the reason of the failure.
 
         Raises
         ------
@@ -293,12 +365,12 @@ class VirtualObservatory(PhotometryReducer):
         self.failures_list.append({"name": str(row["name"]), "reason": reason_of(err), "cat_row": dict(row)})
 
     def _keep(self, batch: Sequence[tuple[Row, RawPhotometry | Exception]]) -> None:
-        """Write a batch: the files first, then the database, so that what it knows is there."""
+        """Store a batch: files first, then the database, so that it only refers to existing data."""
         expires = datetime.now(UTC) + timedelta(days=self.pars.empty_expires)
         files: dict[str, dict[str, Record]] = {}
         documents: list[Document] = []
         failed = [str(row["name"]) for row, raw in batch if isinstance(raw, Exception)]
-        # what is there stays when the survey cannot give it anew
+        # older good data are kept if the survey cannot deliver them again
         older = self._on_disk([found for found in self._known(failed).values() if found["state"] == "good"])
         for row, raw in batch:
             if isinstance(raw, Exception):
@@ -315,7 +387,7 @@ class VirtualObservatory(PhotometryReducer):
         open_surveys().save_raw(documents)
 
     def retry_failed(self) -> int:
-        """Fetch again what failed before; returns how many came."""
+        """Fetch failed sources again and return how many succeeded."""
         rows = [self._row(found["source_name"]) for found in open_surveys().failed(self.name)]
         due = [row for row in rows if row is not None]
         return sum(not isinstance(raw, Exception) for _, raw in self.fetch(due))
@@ -339,10 +411,10 @@ class VirtualObservatory(PhotometryReducer):
         surveys.delete("raw_photometry", [raw["_id"] for raw in found])
 
     def populate_sources(self, files: str = "*.h5") -> int:
-        """Fill the database from the raw data on disk; returns how many sources were found.
+        """Rebuild the database from the raw photometry on disk and return the number of sources.
 
-        Sources are taken from the catalogue where it knows their names, else as the files know them. What cannot be
-        read is logged and left alone.
+        Sources are those of the catalogue where it has their names, else as in the files. What cannot be read is logged
+        and skipped.
         """
         surveys, n_found = open_surveys(), 0
         for path in sorted((data_root() / self.name).glob(files)):
@@ -374,10 +446,10 @@ class VirtualObservatory(PhotometryReducer):
 
 
 def reason_of(err: Exception) -> str:
-    """Return what went wrong, in words."""
+    """Return the message of an exception; with its type if it is unexpected."""
     return str(err) if isinstance(err, ArchiveError) else f"{type(err).__name__}: {err}"
 
 
 def bin_of(row: Row) -> int:
-    """Return the degree of right ascension of a source."""
+    """Return the RA zone of a source: its right ascension in whole degrees."""
     return ra_degree(float(row["ra"]))

@@ -1,4 +1,4 @@
-"""Downloads side by side: a window that slides over the sources, not blocks that wait for their slowest."""
+"""Concurrent downloads in a sliding window: a slow source does not hold up a whole block."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -10,22 +10,29 @@ Item = TypeVar("Item")
 Made = TypeVar("Made")
 
 AHEAD = 8
-"""So many items per thread are under way or waiting to be handed on."""
+"""Number of items per thread that are being processed or wait to be yielded."""
 
 
 def sliding(
     function: Callable[[Item], Made], items: Iterable[Item], n_threads: int
 ) -> Iterator[tuple[Item, Made | Exception]]:
-    """Yield items with what a function makes of them, or the exception that it raised, in the order of the items.
+    """Call a function for each item in threads and return the results in the order of the items.
 
     Parameters
     ----------
     function : callable
         Called once for each item.
     items : iterable
-        Taken as they are needed.
+        Read as they are needed.
     n_threads : int
-        Threads; 0 or 1: the caller's own.
+        Number of threads; 0 or 1: the calling thread.
+
+    Yields
+    ------
+    item : object
+        The item.
+    result : object or Exception
+        What the function returned or raised.
     """
     if n_threads < 2:
         for item in items:
@@ -43,12 +50,24 @@ def sliding(
                 for following in islice(remaining, 1):
                     window.append((following, pool.submit(tried, function, following)))
         finally:
-            # whoever stops listening does not wait for what has not begun
+            # a caller that stops early must not wait for downloads that have not begun
             pool.shutdown(wait=False, cancel_futures=True)
 
 
 def tried(function: Callable[[Item], Made], item: Item) -> Made | Exception:
-    """Return what a function makes of an item, or the exception that it raised."""
+    """Return the result of a function, or the exception that it raised.
+
+    Parameters
+    ----------
+    function : callable
+        Called with `item`.
+    item : object
+        Its argument.
+
+    Returns
+    -------
+    object or Exception
+    """
     try:
         return function(item)
     except Exception as err:  # noqa: BLE001 - one source must not stop the others

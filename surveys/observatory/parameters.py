@@ -25,7 +25,7 @@ class ParsObservatory(Parameters):
             "num_threads_download", 4, int, "downloads side by side; 0: one after the other", critical=False
         )
         self.download_batch_size = add(
-            "download_batch_size", 100, int, "sources that are written together and kept in memory", critical=False
+            "download_batch_size", 100, int, "sources that are written together and held in memory", critical=False
         )
         self.download_pars = add("download_pars", {}, dict, "arguments of the download")
         self.add_alias("download_args", "download_pars")
@@ -33,11 +33,18 @@ class ParsObservatory(Parameters):
             "check_download_pars", False, bool, "fetch again what was fetched with other arguments", critical=False
         )
         self.base_url = add("base_url", "", str, "address of the service", critical=False)
-        self.rate_limit = add("rate_limit", 5.0, float, "largest rate of questions; 0: no limit", False, unit="1/s")
-        self.timeout = add("timeout", 60.0, float, "longest silence of the service", critical=False, unit="s")
-        self.max_tries = add("max_tries", 6, int, "how often a question is asked", critical=False)
+        self.rate_limit = add("rate_limit", 5.0, float, "largest rate of requests; 0: no limit", False, unit="1/s")
+        self.timeout = add(
+            "timeout", 60.0, float, "longest time without a response of the service", critical=False, unit="s"
+        )
+        self.max_tries = add("max_tries", 6, int, "attempts for each request", critical=False)
         self.empty_expires = add(
-            "empty_expires", 90.0, float, "sources without data are asked for again after", critical=False, unit="d"
+            "empty_expires",
+            90.0,
+            float,
+            "time until sources without data are requested again",
+            critical=False,
+            unit="d",
         )
         self.credentials = add(
             "credentials", {}, dict, "username and password: {env: NAME} or {file: path}", False, secret=True

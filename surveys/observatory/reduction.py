@@ -1,4 +1,4 @@
-"""From raw photometry to light curves: filters apart, seasons apart."""
+"""Reduction of raw photometry to light curves, separated by filter and season."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -18,35 +18,40 @@ from surveys.source import Source
 
 
 class PhotometryReducer(Configured):
-    """What a survey does with its raw photometry."""
+    """Reduction of the raw photometry of a survey."""
 
     name: str = ""
     output_folder: str = ""
     filter_names: ClassVar[Mapping[str, str]] = {}
-    """Filters as light curves have them, by the names that the survey uses."""
+    """Names of filters in light curves, by those of the survey."""
 
     def reduce(
         self, dataset: Source | RawPhotometry, data_type: str = "photometry", to: str | None = None, **kwargs: Any
     ) -> list[Lightcurve]:
-        """Make light curves of raw data, one for each filter and season; they are not kept.
+        """Reduce raw data to light curves, one for each filter and season; they are not stored.
 
         Parameters
         ----------
         dataset : RawPhotometry or Source
-            Raw data, or the source whose raw data are meant.
+            Raw data, or their source.
         data_type : str
             ``photometry``; another type needs a method ``reduce_<type>``.
         to : str, optional
-            ``lcs``: the same as photometry, as older scripts have it.
+            ``lcs``: the same as photometry, for older scripts.
         **kwargs
-            Arguments of the reduction; they win over those of ``pars.reducer``.
+            Arguments of the reduction; they override those of ``pars.reducer``.
+
+        Returns
+        -------
+        list of Lightcurve
+            Numbered from 1; empty if there are no data.
 
         Raises
         ------
         ConfigError
-            An unknown argument, or a type that nobody can reduce.
+            An unknown argument, or a type without a method.
         Unprocessable
-            Data without times or without brightness.
+            Data without times, or without magnitudes and fluxes.
         """
         raw = dataset.raw_photometry[self.name] if isinstance(dataset, Source) else dataset
         kind = "photometry" if to in ("lcs", "lightcurves") else to or data_type
@@ -76,13 +81,22 @@ class PhotometryReducer(Configured):
         dataset : RawPhotometry
             Raw data.
         gap : float
-            A season ends where nothing was observed for so long [d]; 0: all is one season.
+            A season ends where no epoch follows for this time [d]; 0: no split.
         radius : float
-            Epochs farther than this from the place of the source go [arcsec]; 0: all stay.
+            Epochs farther than this from the source are rejected [arcsec]; 0: no limit.
         mag_range : float
-            A light curve whose median differs by more than this from the catalogue's magnitude goes [mag]; 0: all stay.
+            Light curves whose median differs by more than this from the catalogue are rejected [mag]; 0: no limit.
         drop_flagged, drop_bad : bool
-            Epochs that the survey flagged go (they are marked, not dropped, otherwise).
+            Whether epochs that the survey flagged are rejected; otherwise they are kept with their flag.
+
+        Returns
+        -------
+        list of Lightcurve
+
+        Raises
+        ------
+        Unprocessable
+            Data without times, or without magnitudes and fluxes.
         """
         columns = self.standard_columns(dataset)
         keep = np.isfinite(columns["flux"]) | np.isfinite(columns["mag"])
@@ -101,7 +115,23 @@ class PhotometryReducer(Configured):
     def split(
         self, dataset: RawPhotometry, columns: Columns, keep: np.ndarray, gap: float, mag_range: float = 0.0
     ) -> list[Lightcurve]:
-        """Return a light curve for each filter and season of the epochs that are kept."""
+        """Return a light curve for each filter and season of selected epochs.
+
+        Parameters
+        ----------
+        dataset : RawPhotometry
+            Raw data, for the metadata.
+        columns : dict of str to ndarray (n,)
+            Standard columns, sorted by time.
+        keep : ndarray of bool (n,)
+            Epochs that are selected.
+        gap, mag_range : float
+            As of `reduce_photometry`.
+
+        Returns
+        -------
+        list of Lightcurve
+        """
         curves = []
         names = columns["filter"]
         for name in np.unique(names[keep]).tolist():
@@ -116,14 +146,28 @@ class PhotometryReducer(Configured):
         return curves
 
     def lightcurve(self, dataset: RawPhotometry, columns: Columns, filter_name: str) -> Lightcurve:
-        """Return a light curve of raw data, with what it inherits."""
+        """Return a light curve with the metadata of raw data.
+
+        Parameters
+        ----------
+        dataset : RawPhotometry
+            Raw data.
+        columns : dict of str to ndarray (n,)
+            Columns of the light curve.
+        filter_name : str
+            Its filter.
+
+        Returns
+        -------
+        Lightcurve
+        """
         known = dataset.altdata
         inherited: dict[str, Any] = {key: known[key] for key in ("name", "ra", "dec", "mag") if key in known}
         facts = {**inherited, "observatory": self.name, "filter": filter_name, "project": self.output_folder}
         return Lightcurve(columns, facts, observatory=self.name, project=self.output_folder)
 
     def _check_arguments(self, given: Mapping[str, Any], method: Callable[..., Any], where: str) -> None:
-        """Refuse what a method does not know, before the first source is touched."""
+        """Raise ConfigError for unknown arguments of a method, before the first source is processed."""
         known = inspect.signature(method).parameters
         if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
             return
@@ -137,7 +181,7 @@ class PhotometryReducer(Configured):
 
 
 def _compact(columns: Columns, epochs: np.ndarray) -> Columns:
-    """Return some epochs with the digits that they need: times and places in double precision, brightness in single."""
+    """Return some epochs with the precision that they need: double for times and coordinates, single for brightness."""
     made: Columns = {}
     for name, values in columns.items():
         if name == "filter":

@@ -1,4 +1,4 @@
-"""The Transiting Exoplanet Survey Satellite: light curves of its targets, from MAST.
+"""Light curves of the Transiting Exoplanet Survey Satellite (TESS), from MAST.
 
 The service: https://mast.stsci.edu/api/v0/. The mission: Ricker et al. (2015, JATIS 1, 014003); its input catalogue:
 Stassun et al. (2019, AJ 158, 138).
@@ -51,12 +51,33 @@ class VirtualTESS(VirtualObservatory):
     filter_names: ClassVar = {"TESS": "TESS"}
 
     def fetch_data_from_observatory(self, cat_row: Row, **kwargs: Any) -> Fetched:  # noqa: ARG002 - takes none
-        """Return the light curves of a source in all sectors; none if it was no target."""
+        """Return the light curves of a source in all sectors; none if it was no target.
+
+        Parameters
+        ----------
+        cat_row : mapping
+            ``ra``, ``dec`` [deg] and ``mag`` (Gaia G) of the source.
+        **kwargs
+            Ignored.
+
+        Returns
+        -------
+        data, altdata
+            As of `fetch_by_ticid`.
+        """
         target = self._target(cat_row)
         return self.fetch_by_ticid(target) if target is not None else (None, {})
 
     def fetch_by_ticid(self, ticid: int | str) -> Fetched:
-        """Return the light curves of an entry of the TESS input catalogue."""
+        """Return the light curves of an entry of the TESS input catalogue.
+
+        Returns
+        -------
+        data : dict of ndarray (n,) or None
+            bjd [d], flux, flux_err [e-/s], quality and sector of all sectors; None: there are no data.
+        altdata : dict
+            Header values, zero point, exposure time and sectors.
+        """
         parts = [self._light_curve(self.client.get(DOWNLOAD, {"uri": uri}).content, uri) for uri in self._files(ticid)]
         if not parts:
             return None, {"TICID": str(ticid)}
@@ -67,7 +88,7 @@ class VirtualTESS(VirtualObservatory):
         return columns, facts
 
     def _target(self, cat_row: Row) -> str | None:
-        """Return the number of the nearest entry that is bright as the source."""
+        """Return the TIC number of the nearest entry of similar magnitude, or None."""
         ra, dec, mag = float(cat_row["ra"]), float(cat_row["dec"]), cat_row.get("mag")
         cone = {"ra": ra, "dec": dec, "radius": self.pars.cone_radius / 3600}
         best, least = None, self.pars.max_distance
@@ -82,7 +103,7 @@ class VirtualTESS(VirtualObservatory):
         return best
 
     def _files(self, ticid: int | str) -> Iterator[str]:
-        """Yield the addresses of light curves: of every sector the one with the usual cadence."""
+        """Yield the addresses of light curves: for each sector the one with the usual cadence."""
         filters = {"obs_collection": ["TESS"], "dataproduct_type": ["timeseries"], "target_name": [str(ticid)]}
         asked = {"columns": "*", "filters": [{"paramName": name, "values": value} for name, value in filters.items()]}
         found: dict[Any, str] = {}
@@ -93,7 +114,7 @@ class VirtualTESS(VirtualObservatory):
         yield from (found[sector] for sector in sorted(found, key=str))
 
     def _ask(self, service: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Return what MAST answers; it may take its time."""
+        """Return the answer of MAST, which is polled until it is complete."""
         request = {"service": service, "params": parameters, "format": "json", "pagesize": 5000, "page": 1}
         for _ in range(POLLS):
             answer = self.client.post(ASK, {"request": json.dumps(request)})
@@ -111,7 +132,7 @@ class VirtualTESS(VirtualObservatory):
         raise ArchiveUnavailable(f"MAST is still busy with {service} after {POLLS} questions")
 
     def _light_curve(self, content: bytes, uri: str) -> tuple[Columns, dict[str, Any]]:
-        """Return the epochs of a sector; of the headers only what says what was observed."""
+        """Return the epochs of a sector and the header values in `KEPT`."""
         flux_name = f"{self.pars.flux_type}_FLUX"
         try:
             with fits.open(io.BytesIO(content), memmap=False) as file:
@@ -128,7 +149,7 @@ class VirtualTESS(VirtualObservatory):
         known = np.isfinite(columns["bjd"])
         columns = {name: values[known] for name, values in columns.items()}
         columns["sector"] = np.full(int(known.sum()), int(header.get("SECTOR", 0)), np.int16)
-        # the exposure of an epoch is what lies between two, not the whole sector that the header tells
+        # the exposure time of the header is that of the whole sector; that of an epoch is the cadence
         exptime = float(np.median(np.diff(columns["bjd"])) * 86400) if known.sum() > 1 else None
         facts = {name: header[name] for name in KEPT if header.get(name) is not None}
         return columns, {**facts, "exptime": exptime}
@@ -142,10 +163,30 @@ class VirtualTESS(VirtualObservatory):
         drop_flagged: bool = False,
         drop_bad: bool = False,
     ) -> list[Lightcurve]:
-        """Make a light curve for each sector.
+        """Return a light curve for each sector.
 
-        The zero point is that of the handbook, or of the star itself where its TESS magnitude is known: apertures lose
-        more light of some stars than of others.
+        The zero point is that of the instrument handbook, or that of the star itself if its TESS magnitude is known, as
+        the fraction of light in the aperture differs between stars.
+
+        Parameters
+        ----------
+        dataset : RawPhotometry
+            Raw data.
+        gap : float
+            A new light curve starts where no epoch follows for this time [d]; 0: no split.
+        radius, mag_range : float
+            Limits of the distance [arcsec] and the magnitude [mag]; 0: none.
+        drop_flagged, drop_bad : bool
+            Whether flagged epochs are rejected.
+
+        Returns
+        -------
+        list of Lightcurve
+
+        Raises
+        ------
+        Unprocessable
+            Data without times or fluxes.
         """
         magnitude = dataset.altdata.get("TESSMAG")
         flux = dataset.columns["flux"]

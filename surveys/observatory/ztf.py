@@ -1,4 +1,4 @@
-"""The Zwicky Transient Facility: light curves of the public survey, from the service of IRSA.
+"""Light curves of the Zwicky Transient Facility (ZTF), from the service of IRSA.
 
 The service: https://irsa.ipac.caltech.edu/docs/program_interface/ztf_lightcurve_api.html. The survey: Bellm et al.
 (2019, PASP 131, 018002), Masci et al. (2019, PASP 131, 018003).
@@ -32,12 +32,12 @@ class ParsZTF(ParsObservatory):
         super().__init__(**kwargs)
         self.set_default("base_url", SERVICE)
         self.cone_radius = self.add_par("cone_radius", 2.0, float, "radius of the search", unit="arcsec")
-        self.min_dec = self.add_par("min_dec", -30.0, float, "sources south of it are not asked for", unit="deg")
-        self.max_mag = self.add_par("max_mag", 20.5, float, "fainter sources are not asked for", unit="mag")
+        self.min_dec = self.add_par("min_dec", -30.0, float, "sources south of it are not requested", unit="deg")
+        self.max_mag = self.add_par("max_mag", 20.5, float, "fainter sources are not requested", unit="mag")
 
 
 class VirtualZTF(VirtualObservatory):
-    """ZTF; credentials are only needed for data that are not public."""
+    """ZTF; credentials are needed for proprietary data only."""
 
     pars_class = ParsZTF
     name = "ZTF"
@@ -52,7 +52,22 @@ class VirtualZTF(VirtualObservatory):
         return super().__getstate__() | {"_login": None}
 
     def fetch_data_from_observatory(self, cat_row: Row, **kwargs: Any) -> Fetched:
-        """Return all epochs around a source; none where ZTF does not look."""
+        """Return all epochs within a cone around a source; none outside of the survey's limits.
+
+        Parameters
+        ----------
+        cat_row : mapping
+            ``name``, ``ra``, ``dec`` [deg], and optionally ``mag`` and ``pmra``, ``pmdec`` [mas/yr].
+        **kwargs
+            ``radius`` of the cone [arcsec], and other parameters of the service.
+
+        Returns
+        -------
+        data : DataFrame or None
+            Columns of the service; None: there are no data.
+        altdata : dict
+            The radius that was used, or why nothing was requested.
+        """
         pars, mag = self.pars, cat_row.get("mag")
         if float(cat_row["dec"]) < pars.min_dec or (mag is not None and float(mag) > pars.max_mag):
             return None, {"skipped": "outside of what ZTF sees"}
@@ -79,7 +94,7 @@ class VirtualZTF(VirtualObservatory):
         return data
 
     def _sign_in(self) -> None:
-        """Sign in once, if there are credentials; they travel in a form, never in an address."""
+        """Log in once, if there are credentials; they are sent in the body of the request, never in the URL."""
         if self._is_known or not self.pars.credentials:
             return
         with self._login:
@@ -97,11 +112,34 @@ class VirtualZTF(VirtualObservatory):
         drop_flagged: bool = False,
         drop_bad: bool = False,
     ) -> list[Lightcurve]:
-        """Make a light curve for each object of ZTF at the place, each filter and each season.
+        """Return a light curve for each ZTF object, filter and season.
 
-        An object has a number (``oid``) for each field, detector and filter: their zero points differ a little, so
-        they are kept apart. One that lies farther than `radius` [arcsec] from the source goes as a whole. Seeing moves
-        single epochs, so the median counts.
+        An object has a number (``oid``) for each field, detector and filter; their zero points differ slightly, so they
+        are kept apart. Positions of single epochs are affected by seeing, so the median position of an object is
+        compared.
+
+        Parameters
+        ----------
+        dataset : RawPhotometry
+            Raw data.
+        gap : float
+            A season ends where no epoch follows for this time [d]; 0: no split.
+        radius : float
+            Objects farther than this from the source are rejected [arcsec]; 0: no limit.
+        mag_range : float
+            Light curves whose median differs by more than this from the catalogue are rejected [mag]; 0: no limit.
+        drop_flagged, drop_bad : bool
+            Whether flagged epochs are rejected.
+
+        Returns
+        -------
+        list of Lightcurve
+            With ``oid`` in their metadata.
+
+        Raises
+        ------
+        Unprocessable
+            Data without times, or without magnitudes.
         """
         columns = standard_photometry(dataset.columns, dataset.altdata, also=["oid"])
         oid = columns.pop("oid")

@@ -75,7 +75,7 @@ class Site:
         task = Task("t", pipeline, step, document, self.config.paths.archive, self.config.paths.tmp, inputs=inputs)
         outcome = execute(task)
         state = State.DONE if outcome.event == "succeed" else State.REJECTED
-        records.finish(name, path, "t", StepUpdate(state, outcome.message, outcome.manifest))
+        records.finish(name, path, "t", StepUpdate(state, outcome.message, outcome.record))
 
     def lose_the_database(self) -> None:
         for name in self.store.database.list_collection_names():

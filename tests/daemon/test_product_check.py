@@ -28,7 +28,7 @@ CHAIN = [ChainEntry(Toy(), compile_rule("True"), {}, {})]
 def reduced(tmp_path: Path) -> Observation:
     """An observation whose step ``write`` was done; its products lie in the archive."""
     values = task_values(tmp_path, OBS)
-    manifest = execute(Task("t", Toy, "write", **values)).manifest
+    manifest = execute(Task("t", Toy, "write", **values)).record
     step = {"state": "done", "products": manifest["products"]}
     return Observation({**values["document"], "pipelined": {"toy": {"steps": {"write": step}}}})
 

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from obsarchive.execution.step_process import execute, run_step
-from obsarchive.io import fits_products
+from obsarchive.io import atomic
 from obsarchive.pipeline import Task
 from tests.sample_pipelines import Endings, task_values
 
@@ -45,10 +45,10 @@ def leftovers(tmp_path: Path) -> list[Path]:
 
 def test_success(tmp_path):
     outcome = run_step(task(tmp_path, "succeed", inputs={"science": "ab"}))
-    assert (outcome.task, outcome.event, outcome.message) == ("task1", "succeed", "")
-    assert outcome.manifest["results"] == {"ratio_percent": 12.5}
-    assert outcome.manifest["classified_as"] == "high_flux"
-    assert [product["name"] for product in outcome.manifest["products"]] == ["image.fits"]
+    assert (outcome.subject, outcome.event, outcome.message) == ("task1", "succeed", "")
+    assert outcome.record["results"] == {"ratio_percent": 12.5}
+    assert outcome.record["classified_as"] == "high_flux"
+    assert [product["name"] for product in outcome.record["products"]] == ["image.fits"]
     assert outcome.cpu_s > 0
     assert outcome.peak_memory_mb > 10
     assert leftovers(tmp_path) == []
@@ -105,7 +105,7 @@ def test_a_death_is_noticed_though_a_child_lives_on(tmp_path):
 
 def test_progress_is_heard(tmp_path):
     heard = []
-    run_step(task(tmp_path, "report"), lambda *told: heard.append(told))
+    run_step(task(tmp_path, "report"), lambda *told: heard.append(("task1", *told)))
     assert heard == [("task1", number / 3, f"part {number}") for number in range(3)]
 
 
@@ -116,7 +116,7 @@ def test_the_next_step_runs_after_one_was_killed(tmp_path):
 
 def test_the_step_s_own_log_is_kept(tmp_path):
     outcome = run_step(task(tmp_path, "bug"))
-    [line] = outcome.manifest["log"]
+    [line] = outcome.record["log"]
     assert f"{OBS} endings.bug | unexpected" in line
     assert "ZeroDivisionError" in line
 
@@ -126,14 +126,14 @@ def test_the_step_s_own_log_is_kept(tmp_path):
 
 def test_a_rejection_is_kept_in_the_tree(tmp_path):
     outcome = execute(task(tmp_path, "reject"))
-    assert outcome.manifest["state"] == "rejected"
-    assert outcome.manifest["message"] == "no guide star"
-    assert outcome.manifest["classified_as"] == "zero_flux"
+    assert outcome.record["state"] == "rejected"
+    assert outcome.record["message"] == "no guide star"
+    assert outcome.record["classified_as"] == "zero_flux"
     assert (tmp_path / "archive" / "20160925" / OBS / "endings" / ".reject.json").exists()
 
 
 def test_a_full_disk_makes_a_step_fail_with_its_reason(tmp_path, monkeypatch):
-    monkeypatch.setattr(fits_products, "_synchronise", no_space)
+    monkeypatch.setattr(atomic, "_synchronise", no_space)
     outcome = execute(task(tmp_path, "succeed"))
     assert outcome.event == "fail"
     assert "no space left" in outcome.message
@@ -141,7 +141,7 @@ def test_a_full_disk_makes_a_step_fail_with_its_reason(tmp_path, monkeypatch):
 
 
 def test_a_rejection_survives_a_full_disk(tmp_path, monkeypatch):
-    monkeypatch.setattr(fits_products, "_synchronise", no_space)
+    monkeypatch.setattr(atomic, "_synchronise", no_space)
     outcome = execute(task(tmp_path, "reject"))
     assert (outcome.event, outcome.message) == ("reject", "no guide star")
 
@@ -155,4 +155,4 @@ def test_what_a_bug_says_can_always_be_kept(tmp_path):
     assert outcome.event == "fail"
     assert outcome.message.startswith("ValueError: ")
     assert len(outcome.message) < 3000
-    assert len(bson.encode({"message": outcome.message, **outcome.manifest})) < 2**20
+    assert len(bson.encode({"message": outcome.message, **outcome.record})) < 2**20

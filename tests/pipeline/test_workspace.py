@@ -157,7 +157,7 @@ def test_the_manifest_tells_what_was_made_from_what(tmp_path):
     outcome = execute(task)
     folder = tmp_path / "archive" / "20160925" / OBS / "toy"
     written = json.loads((folder / ".write.json").read_text())
-    assert written == outcome.manifest
+    assert written == outcome.record
     product = folder / f"{OBS}.txt"
     assert written["products"] == [{"name": f"{OBS}.txt", "bytes": 4, "sha256": sha256(product)}]
     assert written["results"] == {"letters": 4}
@@ -173,8 +173,8 @@ def test_later_steps_see_products_and_numbers_of_earlier_ones(tmp_path):
     steps = {"write": {"state": "done", "results": {"letters": 9}}}
     values["document"] = {**values["document"], "pipelined": {"toy": {"steps": steps}}}
     outcome = execute(Task("2", Toy, "copy", step_settings={"copy": {"copies": 2}}, **values))
-    assert (outcome.event, outcome.manifest["results"]) == ("succeed", {"of": 9})
-    names = [product["name"] for product in outcome.manifest["products"]]
+    assert (outcome.event, outcome.record["results"]) == ("succeed", {"of": 9})
+    names = [product["name"] for product in outcome.record["products"]]
     assert names == ["copies/copy_0.txt", "copies/copy_1.txt"]
 
 
@@ -212,7 +212,7 @@ def test_a_night_is_no_observation(tmp_path):
 def test_odd_measured_values_become_what_json_and_bson_hold(tmp_path):
     outcome = execute(Task("task", Endings, "odd_values", **task_values(tmp_path, OBS)))
     assert outcome.event == "succeed", outcome.message
-    results = outcome.manifest["results"]
+    results = outcome.record["results"]
     assert results == {
         "nan": None,
         "infinite": [1.0, None],
@@ -222,7 +222,7 @@ def test_odd_measured_values_become_what_json_and_bson_hold(tmp_path):
         "huge": str(2**70),
         "text": "lone \\ud800 surrogate, NUL \0",
     }
-    bson.encode(outcome.manifest)
+    bson.encode(outcome.record)
 
 
 measured = st.recursive(
@@ -273,7 +273,7 @@ class Solver(Pipeline):
 
 
 def made_document(outcome: Any) -> dict[str, Any]:
-    record = {"state": "done", "products": outcome.manifest["products"]}
+    record = {"state": "done", "products": outcome.record["products"]}
     return {"_id": OBS, "pipelined": {"maker": {"steps": {"make": record}}}}
 
 
@@ -281,17 +281,17 @@ def test_a_step_amends_the_header_of_what_it_reads(tmp_path):
     values = task_values(tmp_path, OBS)
     made = execute(Task("one", Maker, "make", **values))
     outcome = execute(Task("two", Solver, "solve", **{**values, "document": made_document(made)}))
-    assert (outcome.event, outcome.manifest["results"]) == ("succeed", {"of": "maker"})
+    assert (outcome.event, outcome.record["results"]) == ("succeed", {"of": "maker"})
     folder = Layout(values["archive"]).observation("20160925", OBS) / "maker"
     with fits.open(folder / "image.fits", checksum=True) as hdus:
         assert hdus[0].header["CRVAL1"] == 10.5
         assert hdus[0].header["PIPELINE"] == "maker"
         np.testing.assert_array_equal(hdus[0].data, np.arange(12.0).reshape(3, 4))
-    [amended] = outcome.manifest["amended"]
+    [amended] = outcome.record["amended"]
     assert (amended["pipeline"], amended["step"], amended["sha256"]) == ("maker", "make", sha256(folder / "image.fits"))
     kept = {entry["name"]: entry for entry in json.loads((folder / ".make.json").read_text())["products"]}
     assert kept["image.fits"]["bytes"] == (folder / "image.fits").stat().st_size
-    assert kept["note.txt"] == made.manifest["products"][1]
+    assert kept["note.txt"] == made.record["products"][1]
 
 
 def test_a_step_without_anything_to_work_on_is_rejected(tmp_path):

@@ -10,7 +10,7 @@ import numpy as np
 from obsarchive.config.model import Calibration, Telescope
 from obsarchive.core.archive_paths import Layout
 from obsarchive.core.documents import Master
-from obsarchive.execution.step_process import Outcome, execute
+from obsarchive.execution.step_process import TaskResult, execute
 from obsarchive.io.fits_products import Provenance, write_fits
 from obsarchive.names import ObservationName
 from obsarchive.pipeline import Pipeline, Task
@@ -88,9 +88,9 @@ class Bench:
         settings: Mapping[str, Any] | None = None,
         only: Iterable[str] = (),
         steps: Mapping[str, Mapping[str, Any]] | None = None,
-    ) -> dict[str, Outcome]:
+    ) -> dict[str, TaskResult]:
         """Run all steps whose turn comes, or some; what was done before is known to them."""
-        outcomes: dict[str, Outcome] = {}
+        outcomes: dict[str, TaskResult] = {}
         (self.folder / "tmp").mkdir(exist_ok=True)
         for name, step in pipeline.steps.items():
             if (only and name not in only) or not all(self._is_done(pipeline, before) for before in step.after):
@@ -117,8 +117,8 @@ class Bench:
         steps = self.document["pipelined"].get(pipeline.name, {}).get("steps", {})
         return steps.get(step, {}).get("state") == "done"
 
-    def _note(self, pipeline: type[Pipeline], name: str, outcome: Outcome) -> None:
+    def _note(self, pipeline: type[Pipeline], name: str, outcome: TaskResult) -> None:
         state = {"succeed": "done", "reject": "rejected"}.get(outcome.event, "failed")
-        kept = {key: outcome.manifest[key] for key in ("results", "products") if key in outcome.manifest}
+        kept = {key: outcome.record[key] for key in ("results", "products") if key in outcome.record}
         block = self.document["pipelined"].setdefault(pipeline.name, {"steps": {}})
         block["steps"][name] = {"state": state, **kept}

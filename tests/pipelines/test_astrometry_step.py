@@ -64,7 +64,7 @@ def write_catalog(path: Path, years: float = 0.0) -> Path:
 
 def solve(bench: Bench, **settings: object) -> dict:
     outcome = bench.run(Astrometry, steps={"solve": settings})["solve"]
-    return {"event": outcome.event, "message": outcome.message, **outcome.manifest.get("results", {})}
+    return {"event": outcome.event, "message": outcome.message, **outcome.record.get("results", {})}
 
 
 @pytest.mark.parametrize("years", [0.0, 10.0])
@@ -166,7 +166,7 @@ def test_the_stars_are_measured_and_calibrated(archive: Bench, tmp_path: Path) -
     assert solve(archive, catalogue=path, pointing_arcsec=10.0)["solved"]
     outcome = archive.run(Photometry, steps={"measure": {"catalogue": path}})["measure"]
     assert outcome.event == "succeed", outcome.message
-    found = outcome.manifest["results"]
+    found = outcome.record["results"]
     assert found["zero_point_stars"] == 5
     table = fits.getdata(archive.product("photometry/{id}_photometry.fits"), "SOURCES")
     ra, dec = sky_of_stars()
@@ -180,12 +180,12 @@ def test_the_stars_are_measured_and_calibrated(archive: Bench, tmp_path: Path) -
 def test_without_a_catalogue_magnitudes_are_instrumental(archive: Bench) -> None:
     outcome = archive.run(Photometry)["measure"]
     assert outcome.event == "succeed", outcome.message
-    assert outcome.manifest["results"]["zero_point_mag"] == 25.0
-    assert not outcome.manifest["results"]["is_calibrated"]
+    assert outcome.record["results"]["zero_point_mag"] == 25.0
+    assert not outcome.record["results"]["is_calibrated"]
 
 
 def test_an_empty_image_gives_an_empty_table(archive: Bench) -> None:
     outcome = archive.run(Photometry, steps={"measure": {"detection_snr": 1e9}})["measure"]
     assert outcome.event == "succeed", outcome.message
-    assert outcome.manifest["results"]["n_sources"] == 0
+    assert outcome.record["results"]["n_sources"] == 0
     assert len(fits.getdata(archive.product("photometry/{id}_photometry.fits"), "SOURCES")) == 0

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from obsarchive.config.model import Telescope
-from obsarchive.execution.step_process import Outcome, execute
+from obsarchive.execution.step_process import TaskResult, execute
 from obsarchive.pipeline import Pipeline, Task
 from obsarchive.simulation.night import write_raw
 from obsarchive.simulation.scenes import Detector, Instrument, Scene, SimulatedObservation, Star
@@ -60,11 +60,11 @@ def star_frames(n: int, seed: int, shape: tuple[int, int] = SHAPE) -> Iterator[n
     return SimulatedObservation(Scene((Star(),), zero_flux_e=4e4), n, instrument, seed=seed).frames()
 
 
-def check(outcomes: dict[str, Outcome]) -> None:
+def check(outcomes: dict[str, TaskResult]) -> None:
     """Every step ended as it should, and one that was rejected says why."""
     assert outcomes
     for name, outcome in outcomes.items():
-        assert outcome.event in ("succeed", "reject"), f"{name}: {outcome.message}\n{outcome.manifest.get('log')}"
+        assert outcome.event in ("succeed", "reject"), f"{name}: {outcome.message}\n{outcome.record.get('log')}"
         assert outcome.event == "succeed" or len(outcome.message) > 15, f"{name}: {outcome.message!r}"
 
 
@@ -158,7 +158,7 @@ def test_an_unknown_orientation_claims_no_north(tmp_path: Path, pipeline: type[P
 
 def of_a_night(
     folder: Path, pipeline: type[Pipeline], files: list[str], observations: tuple = ()
-) -> dict[str, Outcome]:
+) -> dict[str, TaskResult]:
     """Run the step of a night pipeline."""
     (step,) = pipeline.steps.values()
     raw = [
@@ -211,7 +211,7 @@ def test_seeing_files_that_no_telescope_should_write(
     check(outcomes)
     (outcome,) = outcomes.values()
     if outcome.event == "succeed":
-        frames_measured = outcome.manifest["results"]["frames"]
+        frames_measured = outcome.record["results"]["frames"]
         assert all(bool(frame["reason"]) != (frame["fwhm_arcsec"] is not None) for frame in frames_measured)
         assert frames_measured[-1]["reason"]
 

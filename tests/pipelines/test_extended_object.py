@@ -55,7 +55,7 @@ def test_detail_of_a_planet(tmp_path: Path, seed: int, side: int) -> None:
     assert {name: outcome.event for name, outcome in outcomes.items()} == dict.fromkeys(
         ("reduce", "deconvolve", "preview"), "succeed"
     )
-    results = outcomes["reduce"].manifest["results"]
+    results = outcomes["reduce"].record["results"]
     kinds = {item["frame"]: item["reason"].partition(":")[0] for item in results["left_out"]}
     assert {7: "black", 50: "black"}.items() <= kinds.items()
     assert 20 in kinds
@@ -66,7 +66,7 @@ def test_detail_of_a_planet(tmp_path: Path, seed: int, side: int) -> None:
     assert reached >= 0.85
     assert reached > detail_correlation(np.nan_to_num(mean), truth) + 0.03
     assert header["PSF"] == "3_HIP_9_VIC_Si_o_20260314_112427.040912"
-    assert outcomes["deconvolve"].manifest["results"]["lacks_references"] == ""
+    assert outcomes["deconvolve"].record["results"]["lacks_references"] == ""
 
 
 def test_without_a_star_a_model_serves_until_the_night_has_one(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_without_a_star_a_model_serves_until_the_night_has_one(tmp_path: Path) -
     bench = Bench(tmp_path)
     bench.expose(seen.frames(), seen.n_frames)
     bench.calibrate(dark=seen.truth.dark_adu, flat=seen.truth.flat)
-    results = bench.run(ExtendedObject)["deconvolve"].manifest["results"]
+    results = bench.run(ExtendedObject)["deconvolve"].record["results"]
     assert (results["psf"], results["lacks_references"]) == ("model", "own night")
     truth = truth_in(seen, bench)
     sharp, _ = fits_products.read_fits(bench.product("extended_object/{id}_deconvolved.fits"))

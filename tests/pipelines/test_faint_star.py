@@ -69,4 +69,4 @@ def test_an_empty_field_has_zero_flux(tmp_path: Path) -> None:
     bench.calibrate(dark=seen.truth.dark_adu, flat=seen.truth.flat)
     outcome = bench.run(FaintStar)["reduce"]
     assert outcome.event == "reject"
-    assert outcome.manifest["classified_as"] == "zero_flux"
+    assert outcome.record["classified_as"] == "zero_flux"

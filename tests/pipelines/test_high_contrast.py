@@ -45,7 +45,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_companion_is_found_and_described(archive: Path) -> None:
     bench = observed(archive, "GJ_1", 50, COMPANION)
     outcome = bench.run(BrightStar, only=["reduce", "strehl", "pca", "preview"])["pca"]
-    results = outcome.manifest["results"]
+    results = outcome.record["results"]
     (found,) = results["detections"]
     assert found["separation_arcsec"] == pytest.approx(COMPANION.separation_arcsec, abs=0.01)
     assert found["position_angle_deg"] == pytest.approx(COMPANION.position_angle_deg, abs=0.7)
@@ -61,7 +61,7 @@ def test_the_star_itself_is_never_a_reference(archive: Path) -> None:
     bench = observed(archive, "GJ_2", 60)
     add_to_library(bench)
     add_to_library(bench, "3_GJ_2_VIC_Si_o_20260101_010101.000000")
-    results = bench.run(BrightStar, only=["reduce", "strehl", "pca"])["pca"].manifest["results"]
+    results = bench.run(BrightStar, only=["reduce", "strehl", "pca"])["pca"].record["results"]
     assert not [name for name in results["references"] if "GJ_2" in name]
     assert results["n_references"] == 5
 
@@ -71,4 +71,4 @@ def test_without_references_it_waits_for_some(tmp_path: Path) -> None:
     outcome = bench.run(BrightStar, only=["reduce", "strehl", "pca"])["pca"]
     assert outcome.event == "reject"
     assert "the PSF library holds no other star in Si of KPNO_2.1m" in outcome.message
-    assert outcome.manifest["results"]["lacks_references"] == "any"
+    assert outcome.record["results"]["lacks_references"] == "any"

@@ -65,7 +65,7 @@ def test_dithered_frames_of_nirc2_are_registered(tmp_path: Path) -> None:
         "preview": "succeed",
         "pca": "reject",  # no other star in the library
     }
-    results = outcomes["reduce"].manifest["results"]
+    results = outcomes["reduce"].record["results"]
     assert results["frames_used"] == 7
     assert results["calibration"] == "dark_6, flat_Ks"
     rows = np.loadtxt(bench.product("faint_star/shifts.txt"), usecols=(0, 1, 2, 3))
@@ -194,7 +194,7 @@ def test_a_video_of_the_moon_becomes_sharper(tmp_path: Path) -> None:
     bench.expose(frames, len(frames))
     outcomes = bench.run(ExtendedObject)
     assert {outcome.event for outcome in outcomes.values()} == {"succeed"}
-    results = outcomes["reduce"].manifest["results"]
+    results = outcomes["reduce"].record["results"]
     assert (results["frames_used"], results["best_frames"]) == (101, 71)
     mean, _ = read_fits(bench.product("extended_object/{id}_registered.fits"))
     sharp, _ = read_fits(bench.product("extended_object/{id}_deconvolved.fits"))

@@ -6,9 +6,10 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from test_sky_images import Any, service
 
-from obsarchive.remote import gaia, services
-from obsarchive.remote.gaia import gaia_near
-from obsarchive.remote.services import Unanswered
+from obsarchive.errors import Unprocessable
+from obsarchive.remote import gaia
+from obsarchive.remote.gaia import gaia_around, gaia_near
+from obsarchive.remote.http import ServiceTimeout, cached_file
 
 __all__ = ["service"]
 
@@ -71,20 +72,43 @@ def test_anything_else_is_told_and_not_kept(
 ) -> None:
     monkeypatch.setattr(gaia, "LIMIT_S", 0.5)
     service.answer = given
-    with pytest.raises(Unanswered, match=words):
+    with pytest.raises(ServiceTimeout, match=words):
         gaia_near(PLACE, 5.0, address(service), tmp_path)
     assert not list(tmp_path.rglob("*.*"))
 
 
 def test_nobody_there(tmp_path: Path) -> None:
-    with pytest.raises(Unanswered, match="cannot be reached"):
+    with pytest.raises(ServiceTimeout, match="cannot be reached"):
         gaia_near(PLACE, 5.0, "http://127.0.0.1:9/asu-tsv", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ((503, b"", 0.0), "no catalogue: http.*asu-tsv answered 503"),
+        ((302, b"", 0.0), "answered 302"),
+        ((200, answer(), 0.0), "the answer of http.* is empty"),
+        ((200, b"<html>maintenance</html>", 0.0), "is empty"),
+    ],
+)
+def test_a_field_without_stars_is_told_and_asked_for_again(
+    service: Any, tmp_path: Path, given: tuple, words: str
+) -> None:
+    service.answer = given
+    with pytest.raises(Unprocessable, match=words):
+        gaia_around(PLACE, 0.1, address(service), tmp_path)
+    assert not list(tmp_path.iterdir())
+    service.answer = (200, answer(FAR, NEAR), 0.0)
+    stars = gaia_around(PLACE, 0.1, address(service), tmp_path)
+    assert stars.magnitude.tolist() == [16.212, 20.812]
+    assert (stars.origin, stars.epoch, stars.is_gaia) == ("Gaia DR3", 2016.0, True)
+    assert len(service.asked) == 2
 
 
 def test_what_was_used_last_is_kept(tmp_path: Path) -> None:
     for number in range(5):
-        services.kept(tmp_path / f"{number}.tsv", lambda: b"x", 3)
-        services.kept(tmp_path / "0.tsv", lambda: b"y", 3)
+        cached_file(tmp_path / f"{number}.tsv", lambda: b"x", 3)
+        cached_file(tmp_path / "0.tsv", lambda: b"y", 3)
     assert {path.name for path in tmp_path.iterdir()} >= {"0.tsv", "4.tsv"}
     assert len(list(tmp_path.iterdir())) == 3
     assert (tmp_path / "0.tsv").read_bytes() == b"x"

@@ -90,7 +90,7 @@ def test_nobody_there(tmp_path: Path) -> None:
 
 
 def test_only_so_many_are_kept(service: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sky_images, "MAX_KEPT", 3)
+    monkeypatch.setattr(sky_images, "MAX_CACHED", 3)
     for number in range(6):
         sky_of(service, tmp_path).picture(float(number), 0.0)
     assert len(list((tmp_path / "sky").iterdir())) == 3

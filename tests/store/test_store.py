@@ -219,7 +219,7 @@ def test_a_wish_for_one_step(records):
     assert not read(records).pipeline("toy").step("write").redo
 
 
-def test_a_redo_of_everything_includes_the_one_step_asked_for(book):
+def test_a_redo_of_everything_includes_the_one_step_asked_for(records):
     """Otherwise that step would run twice."""
     records.claim(OBS, WRITE, "t1", "run")
     records.finish(OBS, WRITE, "t1", DONE)

@@ -14,6 +14,7 @@ from astropy.coordinates import SkyCoord
 from astropy.time import Time
 from numpy.testing import assert_allclose, assert_array_equal
 
+from obsarchive.database import connect
 from obsarchive.errors import ArchiveError, ConfigError, Unprocessable
 from surveys import database, dataset
 from surveys.database import Session, open_surveys
@@ -713,7 +714,7 @@ def test_the_database_is_opened_once_and_beside_the_data(survey_root, monkeypatc
         def __exit__(self, *_) -> None:
             opened.append("closed")
 
-    monkeypatch.setattr(database, "open_store", Opening)
+    monkeypatch.setattr(connect, "open_store", Opening)
     assert database.find_config() is None
     assert opened == []
     threads = [threading.Thread(target=open_surveys) for _ in range(4)]

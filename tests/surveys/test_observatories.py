@@ -15,7 +15,7 @@ import pytest
 
 from obsarchive.errors import ArchiveError, ConfigError
 from obsarchive.remote import http
-from obsarchive.remote.http import ArchiveUnavailable, Pace, PoliteClient, Refused
+from obsarchive.remote.http import ArchiveUnavailable, HttpClient, RateLimiter, Refused
 from obsarchive.science.astrometry.times import light_curve_times
 from obsarchive.store import Store
 from surveys.catalog import Catalog
@@ -137,7 +137,7 @@ def test_an_answer_that_is_no_table_is_told(services: Services) -> None:
 
 def test_questions_keep_their_distance(monkeypatch: pytest.MonkeyPatch, pauses: list[float]) -> None:
     monkeypatch.setattr(time, "monotonic", lambda: 100.0)
-    pace = Pace(4.0)
+    pace = RateLimiter(4.0)
     for _ in range(4):
         pace.wait()
     assert np.diff(pauses) == pytest.approx([0.25, 0.25])
@@ -146,7 +146,7 @@ def test_questions_keep_their_distance(monkeypatch: pytest.MonkeyPatch, pauses: 
 
 def test_an_endless_answer_is_not_read(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "MOST_BYTES", 50)
-    client = PoliteClient("the service", services.url)
+    client = HttpClient("the service", services.url)
     with pytest.raises(ArchiveUnavailable, match="more than"):
         client.get("/nph_light_curves", {"POS": "CIRCLE 1 2 3"})
     client.close()

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from obsarchive.errors import ConfigError
 from surveys import provenance
+from surveys.analysis import load_class
 from surveys.config_files import read_section
+from surveys.observatory import VirtualObservatory
 from surveys.parameters import Parameters
 from surveys.provenance import canonical, code_of, digest_of_code, hash_of, seed_of, write_config
 
@@ -240,18 +242,16 @@ def test_the_code_of_a_class_is_that_of_its_parents_too(monkeypatch):
 
     assert code_of([Mine]) == code_of([Mine, Parameters]) == code_of([Parameters, Mine, Mine])
     assert code_of([Mine]) != code_of([Parameters])
-    digests = dict.fromkeys((*provenance.RESULTS, "surveys.parameters", __name__), "same")
-    monkeypatch.setattr(provenance, "digest_of_code", digests.__getitem__)
+    recorded = {**provenance.RECORDED}
+    monkeypatch.setattr(provenance, "RECORDED", recorded)
     before = code_of([Mine])
-    for module in digests:
-        digests[module] = "changed"
+    for name in (*provenance.OF_ALL_RESULTS, "surveys.parameters"):
+        known, recorded[name] = recorded[name], "changed"
         assert code_of([Mine]) != before
-        digests[module] = "same"
+        recorded[name] = known
     assert code_of([Mine]) == before
-
-
-def test_modules_that_make_results_are_there():
-    assert "unknown" not in {digest_of_code(module) for module in provenance.RESULTS}
+    monkeypatch.setattr(provenance, "digest_of_code", {__name__: "changed"}.__getitem__)
+    assert code_of([Mine]) != before
 
 
 # ------------------------------------------------------------------------------------------ seeds and files
@@ -275,3 +275,8 @@ def test_the_configuration_of_a_run_can_be_read_as_that_of_the_next(tmp_path):
     write_config(tmp_path / "TOY_ab", config, "ab")
     assert path.read_bytes() == before
     assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize(("module", "name"), [("surveys.ztf", "VirtualZTF"), ("surveys.tess", "VirtualTESS")])
+def test_configurations_of_earlier_versions_find_the_classes_of_surveys(module: str, name: str) -> None:
+    assert load_class(module, name, VirtualObservatory).__name__ == name

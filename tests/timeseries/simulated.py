@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial import cKDTree
 
+from obsarchive.execution.work import run_locally
 from obsarchive.science.astrometry.plate_solution import project
 from obsarchive.simulation import field as demo_field
 from obsarchive.simulation.star_field import SimulatedFrame, StarField
 from obsarchive.timeseries.ensemble import Series
 from obsarchive.timeseries.light_curve_at import reopened
-from obsarchive.timeseries.reduction import Outcome, Reduction, here
+from obsarchive.timeseries.reduction import Reduction, ReductionResult
 
 N_FRAMES = 10
 
@@ -23,7 +24,7 @@ class Reduced:
     folder: Path
     field: StarField
     frames: list[SimulatedFrame]
-    outcome: Outcome
+    outcome: ReductionResult
     series: Series
 
     def matched(self) -> tuple[np.ndarray, np.ndarray]:
@@ -36,13 +37,13 @@ class Reduced:
         return rows, star[rows]
 
 
-def reduce(folder: Path, again: bool = False) -> Outcome:
-    return Reduction(folder, here, cache=folder.parent / "cache").reduce(again)
+def reduce(folder: Path, again: bool = False) -> ReductionResult:
+    return Reduction(folder, run_locally, cache=folder.parent / "cache").reduce(again)
 
 
 def make(folder: Path, seed: int, n_stars: int, n_frames: int = N_FRAMES) -> Reduced:
     field = StarField(seed=seed, n_stars=n_stars)
     frames = demo_field.write_dataset(folder, field, n_frames)
     outcome = reduce(folder)
-    assert outcome.state == "done", outcome.reason
+    assert outcome.state == "done", outcome.message
     return Reduced(folder, field, frames, outcome, reopened(folder)[0])

@@ -112,7 +112,7 @@ def test_saturated_and_bad_pixels_are_flagged(reduced: Reduced) -> None:
 
 def test_one_frame_is_enough(tmp_path: Path) -> None:
     found = make(tmp_path / "SIM" / "sinistro" / "ip", 6, 300, 1)
-    assert found.outcome.facts["n_measured"] == 1
+    assert found.outcome.record["n_measured"] == 1
     rows, stars = found.matched()
     kept = found.series.is_undisturbed[rows] & found.series.is_good[rows, 0] & (found.field.mag[stars] < 17)
     assert np.median(np.abs(found.series.mag[rows[kept], 0] - found.field.mag[stars[kept]])) < 0.05

@@ -1,6 +1,7 @@
 """The client of the science archive, against a server that misbehaves as real ones do."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -140,6 +141,17 @@ def test_wrong_bytes_are_thrown_away(server: Any, sky: Sky, tmp_path: Path) -> N
     assert md5_of(path) == frame.md5
     lco.fetch(frame, path)
     assert path.read_bytes() == sky.contents[frame.name], "what is whole already stays"
+
+
+@pytest.mark.parametrize("url", ["", "/data/frame.fits.fz", "file:///etc/passwd"])
+def test_a_frame_without_an_address_is_not_asked_for(server: Any, sky: Sky, tmp_path: Path, url: str) -> None:
+    lco = client(server)
+    (frame,) = lco.frames("B", START, END)
+    n_asked = len(sky.asked)
+    with pytest.raises(ArchiveUnavailable, match="gives no address"):
+        lco.fetch(replace(frame, url=url), tmp_path / "frame.part")
+    assert len(sky.asked) == n_asked
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_token_goes_to_the_archive_only(server: Any, sky: Sky) -> None:

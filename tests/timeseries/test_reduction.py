@@ -13,6 +13,7 @@ from astropy.wcs import WCS
 from scipy import ndimage
 from simulated import reduce
 
+from obsarchive.execution.work import run_locally
 from obsarchive.science.photometry.aperture import Flag
 from obsarchive.simulation import field as demo_field
 from obsarchive.simulation.star_field import StarField
@@ -21,7 +22,7 @@ from obsarchive.timeseries import star_catalog
 from obsarchive.timeseries.batch import Reductions
 from obsarchive.timeseries.names import STAR_CATALOGUE
 from obsarchive.timeseries.products import read_table
-from obsarchive.timeseries.reduction import Reduction, here
+from obsarchive.timeseries.reduction import Reduction
 
 TARGET = demo_field.TARGET
 
@@ -111,7 +112,7 @@ def test_only_what_is_new_is_measured(dataset: Path) -> None:
     field = StarField(seed=4, n_stars=150)
     old = {path.name: path.stat().st_mtime_ns for path in (dataset / "raw_flux").iterdir()}
     demo_field.write_frame(frame(dataset, 4), field.frame(4, 60496.0), field)
-    assert reduce(dataset).facts["n_frames"] == 5
+    assert reduce(dataset).record["n_frames"] == 5
     after = {path.name: path.stat().st_mtime_ns for path in (dataset / "raw_flux").iterdir()}
     assert {name: after[name] for name in old} == old
     assert len(after) == 5
@@ -172,7 +173,7 @@ def test_a_bad_frame_costs_itself_only(dataset: Path, how: str) -> None:
     spoil(frame(dataset, 1), how)
     outcome = reduce(dataset)
     assert outcome.state == "done"
-    assert outcome.facts["n_failed"] == 1
+    assert outcome.record["n_failed"] == 1
     quality = Table.read(dataset / "frames.ecsv", format="ascii.ecsv")
     failed = quality[quality["state"] == "failed"]
     assert list(failed["frame"]) == [frame(dataset, 1).name]
@@ -192,7 +193,7 @@ def test_a_frame_out_of_focus_is_flagged(tmp_path: Path) -> None:
         smeared = ndimage.uniform_filter1d(hdus[0].data, 25, axis=1)
         hdus[0].data = smeared
     outcome = reduce(folder)
-    assert outcome.facts["n_bad"] == 1
+    assert outcome.record["n_bad"] == 1
     found = table(folder)
     flagged = {name for name, flags in zip(found["frame"], found["flags"], strict=True) if flags & Flag.BAD_FRAME}
     assert flagged == {frame(folder, 3).name}
@@ -208,7 +209,7 @@ def test_packed_frames_are_the_same(tmp_path: Path) -> None:
     demo_field.write_frame(plain.with_name(plain.name + ".fz"), field.frame(1, 60484.0), field, packed=True)
     plain.unlink()
     outcome = reduce(folder)
-    assert outcome.facts["n_measured"] == 2
+    assert outcome.record["n_measured"] == 2
 
 
 @pytest.mark.parametrize(
@@ -226,7 +227,7 @@ def test_what_is_wrong_with_the_configuration_is_told(dataset: Path, change: tup
     path.write_text(path.read_text().replace(*change))
     outcome = reduce(dataset)
     assert outcome.state == "failed"
-    assert told in outcome.reason
+    assert told in outcome.message
     assert not (dataset / "dataset.lock").exists()
 
 
@@ -235,16 +236,16 @@ def test_without_a_catalogue_magnitudes_are_instrumental(dataset: Path) -> None:
     path.write_text(path.read_text().replace("  catalogue: catalogue.csv\n", ""))
     outcome = reduce(dataset)
     assert outcome.state == "done"
-    assert outcome.facts["zero_point"] == 25.0
-    assert outcome.facts["zero_point_stars"] == 0
-    assert outcome.facts["n_stars"] > 50
+    assert outcome.record["zero_point"] == 25.0
+    assert outcome.record["zero_point_stars"] == 0
+    assert outcome.record["n_stars"] > 50
 
 
 def test_a_folder_without_frames_is_told(tmp_path: Path) -> None:
     folder = tmp_path / "SIM" / "sinistro" / "ip"
     folder.mkdir(parents=True)
     demo_field.write_configuration(folder, StarField())
-    assert "no FITS image" in reduce(folder).reason
+    assert "no FITS image" in reduce(folder).message
 
 
 def test_damaged_measurements_are_made_again(dataset: Path) -> None:
@@ -257,15 +258,15 @@ def test_damaged_measurements_are_made_again(dataset: Path) -> None:
 
 def test_a_lost_worker_is_not_held_against_the_frame(dataset: Path) -> None:
     def lossy(function, items):
-        for number, value in here(function, items):
+        for number, value in run_locally(function, items):
             lost = function.__name__ == "measure" and number == 0
             yield number, RuntimeError("killed") if lost else value
 
     for path in (dataset / "raw_flux").iterdir():
         path.unlink()
     outcome = Reduction(dataset, lossy, cache=dataset / "cache").reduce(again=True)
-    assert outcome.facts["n_failed"] == 1
-    assert reduce(dataset).facts["n_failed"] == 0
+    assert outcome.record["n_failed"] == 1
+    assert reduce(dataset).record["n_failed"] == 0
 
 
 def test_what_is_not_known_is_in_the_record(dataset: Path) -> None:
@@ -281,19 +282,19 @@ def test_what_is_stopped_is_due_again(dataset: Path, store: Store) -> None:
     for path in (dataset / "raw_flux").iterdir():
         path.unlink()
     (dataset / "reduction.json").unlink()
-    reductions = Reductions(here, store.datasets, dataset / "cache")
+    reductions = Reductions(run_locally, store.datasets, dataset / "cache")
 
-    def told(folder: Path, fraction: float, text: str) -> None:
-        if text.startswith("frame 2"):
+    def stop_at_the_second(fraction: float, text: str) -> None:
+        if "frame 2" in text:
             reductions.stopping.set()
 
-    reductions.told = told
+    reductions.progress = stop_at_the_second
     (outcome,) = reductions.reduce([dataset])
     assert outcome.state == "stopped"
     assert len(list((dataset / "raw_flux").iterdir())) < 4
     (waiting,) = store.datasets.due()
     assert waiting["state"] == "due"
-    (outcome,) = Reductions(here, store.datasets, dataset / "cache").reduce([dataset])
+    (outcome,) = Reductions(run_locally, store.datasets, dataset / "cache").reduce([dataset])
     assert outcome.state == "done"
     (found,) = store.datasets.visible(["SIM2026A-001"])
     assert (found["state"], found["n_measured"]) == ("done", 4)
@@ -305,7 +306,7 @@ def test_a_wish_has_everything_measured_again(dataset: Path, store: Store) -> No
     store.datasets.note(dataset, {"state": "done"})
     before = {path: path.stat().st_mtime_ns for path in (dataset / "raw_flux").iterdir()}
     store.datasets.request_redo(store.datasets.key(dataset))
-    (outcome,) = Reductions(here, store.datasets, dataset / "cache").reduce([dataset])
+    (outcome,) = Reductions(run_locally, store.datasets, dataset / "cache").reduce([dataset])
     assert outcome.state == "done"
     assert all(path.stat().st_mtime_ns > before[path] for path in before)
     assert store.datasets.due() == []
@@ -313,7 +314,7 @@ def test_a_wish_has_everything_measured_again(dataset: Path, store: Store) -> No
 
 def test_a_failure_is_in_the_book_with_its_reason(dataset: Path, store: Store) -> None:
     (dataset / "reduction_config.yaml").unlink()
-    (outcome,) = Reductions(here, store.datasets, dataset / "cache").reduce([dataset])
+    (outcome,) = Reductions(run_locally, store.datasets, dataset / "cache").reduce([dataset])
     assert outcome.state == "failed"
     found = store.datasets.find(store.datasets.key(dataset))
     assert found["state"] == "failed"
@@ -325,7 +326,7 @@ def test_a_catalogue_service_that_is_away_is_told_at_once(dataset: Path) -> None
     path.write_text(path.read_text().replace("catalogue: catalogue.csv", "vizier: http://127.0.0.1:9/asu-tsv"))
     outcome = reduce(dataset)
     assert outcome.state == "failed"
-    assert "cannot be reached" in outcome.reason
+    assert "cannot be reached" in outcome.message
 
 
 def test_strange_headers_are_lived_with(dataset: Path) -> None:
@@ -333,4 +334,4 @@ def test_strange_headers_are_lived_with(dataset: Path) -> None:
         hdus[0].header["OBSERVER"] = "x" * 60
         hdus[0].header["GAIN"] = "unknown"
         del hdus[0].header["PIXSCALE"], hdus[0].header["AIRMASS" if "AIRMASS" in hdus[0].header else "OBJECT"]
-    assert reduce(dataset).facts["n_failed"] == 0
+    assert reduce(dataset).record["n_failed"] == 0

@@ -14,12 +14,13 @@ from playwright.sync_api import sync_playwright
 from real_tom import SECRET, TomServer
 from simulated import reduce
 
-from obsarchive.errors import ConfigError
+from obsarchive.errors import ArchiveError, ConfigError
+from obsarchive.execution.work import run_locally
+from obsarchive.remote import http
 from obsarchive.simulation import field as demo_field
 from obsarchive.timeseries import tom_upload
 from obsarchive.timeseries.batch import Reductions
 from obsarchive.timeseries.products import read_light_curve
-from obsarchive.timeseries.reduction import here
 
 
 @pytest.fixture
@@ -128,22 +129,22 @@ def test_a_reduction_uploads_its_light_curve(
     monkeypatch.setenv("TOM_SECRET", SECRET)
     path = dataset / "reduction_config.yaml"
     path.write_text(path.read_text() + f"tom:\n  upload: True\n  config_file: {config_file}\n  data_label: 'SIM'\n")
-    (outcome,) = Reductions(here, None, dataset / "cache").reduce([dataset])
-    assert outcome.facts["tom"] == "4 points uploaded as SIM_ip"
+    (outcome,) = Reductions(run_locally, None, dataset / "cache").reduce([dataset])
+    assert outcome.record["tom"] == "4 points uploaded as SIM_ip"
     assert len(data(tom_server, "SIM_ip")) == 4
 
 
 def test_a_tom_that_is_away_does_not_spoil_the_reduction(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tom_upload, "sleep", lambda _: None)
+    monkeypatch.setattr(http, "sleep", lambda _: None)
     monkeypatch.setenv("TOM_SECRET", SECRET)
     (tmp_path / "tom.yaml").write_text("url: http://127.0.0.1:9/\ntom_user_id: a\ntom_password_envvar: TOM_SECRET\n")
     path = dataset / "reduction_config.yaml"
     path.write_text(path.read_text() + f"tom:\n  upload: True\n  config_file: {tmp_path / 'tom.yaml'}\n")
-    (outcome,) = Reductions(here, None, dataset / "cache").reduce([dataset])
+    (outcome,) = Reductions(run_locally, None, dataset / "cache").reduce([dataset])
     assert outcome.state in ("done", "unchanged")
-    assert "cannot be reached" in outcome.facts["tom"]
+    assert "cannot be reached" in outcome.record["tom"]
     assert SECRET not in (dataset / "aperture_pipeline.log").read_text()
 
 
@@ -180,7 +181,7 @@ class Moody(BaseHTTPRequestHandler):
 def test_what_is_there_stays_when_the_upload_fails(
     curve: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tom_upload, "sleep", lambda _: None)
+    monkeypatch.setattr(http, "sleep", lambda _: None)
     Moody.asked = {}
     server = ThreadingHTTPServer(("127.0.0.1", 0), Moody)
     Thread(target=server.serve_forever, daemon=True).start()
@@ -195,6 +196,21 @@ def test_what_is_there_stays_when_the_upload_fails(
     server.server_close()
     assert Moody.asked["POST"] == 1
     assert "DELETE" not in Moody.asked
+
+
+def test_an_answer_that_is_no_json_is_told(curve: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Moody, "do_GET", lambda self: self.answer(200, b"<html>maintenance</html>"))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Moody)
+    Thread(target=server.serve_forever, daemon=True).start()
+    path = tmp_path / "tom_config.yaml"
+    path.write_text(f"url: http://127.0.0.1:{server.server_port}\ntom_token_envvar: T\n")
+    with (
+        tom_upload.Tom(tom_upload.load(path), {"T": "x"}) as connection,
+        pytest.raises(ArchiveError, match="the TOM answered something that is no JSON to /api/targets/"),
+    ):
+        connection.upload("EVT", "x", curve)
+    server.shutdown()
+    server.server_close()
 
 
 def test_secrets_come_from_the_environment(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pytest
 from toy_archive import EARLIER, NIGHT
 
-from obsarchive.daemon.requests import Wishes
+from obsarchive.daemon.requests import Requests
 from obsarchive.store.portal_queries import visible_to
 
 OBJECTS = (
@@ -166,8 +166,8 @@ def _audit(app, action) -> list[dict]:
 
 
 def grant(app) -> None:
-    """Do what the daemon does with wishes."""
-    Wishes(app.store, app.layout, app.chain).grant()
+    """Do what the daemon does with requests."""
+    Requests(app.store, app.layout, app.chain).apply()
 
 
 def test_administrators_manage_users(app, archive: SimpleNamespace, as_user, anybody) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 from toy_archive import EARLIER, NIGHT
+from visitors import PASSWORD
 
 from obsarchive.web.framework.authorization import OPEN, SCOPES, digest_of
 
@@ -20,6 +21,8 @@ ABSENT = "nobody: the configuration of the tests has no survey service"
 DECISIONS = {
     **dict.fromkeys(OPEN, "anybody"),
     "auth.logout": PERSON,
+    "auth.confirm": PERSON,
+    "auth.check_confirmation": PERSON,
     "account.account": PERSON,
     "account.change_password": PERSON,
     "account.end_sessions": PERSON,
@@ -105,6 +108,7 @@ DECISIONS = {
     "vo.availability": PERSON,
 }
 FORMS = {
+    "auth.check_confirmation": {"password": PASSWORD},
     "account.change_password": {"current": "wrong"},
     "account.revoke_token": {"token": "none"},
     "users.add": {"name": "kim"},

@@ -16,7 +16,7 @@ from pyarrow import parquet
 from toy_archive import HOSTILE
 
 from obsarchive.remote import gaia
-from obsarchive.remote.services import Unanswered
+from obsarchive.remote.http import ServiceTimeout
 from obsarchive.web.surveys import source_view
 from obsarchive.web.surveys.finder_chart import chart
 from surveys import dataset
@@ -535,7 +535,7 @@ def test_a_service_that_is_away_breaks_nothing(app, sources, served, as_user, mo
     assert "cannot be reached" in part.text
 
     def slow(*_: object) -> None:
-        raise Unanswered("the catalogue service is too slow")
+        raise ServiceTimeout("the catalogue service is too slow")
 
     monkeypatch.setattr("obsarchive.web.surveys.sources.gaia_near", slow)
     assert "too slow" in as_user("ana").get(f"/source/{sources.event}/matches").text

@@ -14,8 +14,10 @@ from test_browser import CHROMIUM, Watched, _log_in, browser, visit
 from toy_archive import NIGHT
 from visitors import PASSWORD
 
-from obsarchive.daemon.requests import Wishes
+from obsarchive.core.documents import utc_now
+from obsarchive.daemon.requests import Requests
 from obsarchive.web import Portal
+from obsarchive.web.framework.authorization import REAUTH
 
 __all__ = ["browser", "visit"]
 
@@ -160,7 +162,7 @@ def test_an_administrator_at_work(visit: Watched, app: Portal, archive: SimpleNa
     page.get_by_role("button", name="Change").click()
     expect(page.locator("main")).to_contain_text("The daemon will change the calibration")
 
-    Wishes(app.store, app.layout, app.chain).grant()
+    Requests(app.store, app.layout, app.chain).apply()
     assert app.store.observations.find(archive.own)["pipelined"]["bright_star"]["status"]["force_redo"] is True
     assert app.store.nights.find(NIGHT)["raw_data"]["copies_calibration_from"] == "20160920"
     visit.open("/psflib")
@@ -178,7 +180,9 @@ def test_everybody_can_read_and_reach_everything(
     visit.open("/login")
     found = [("/login", problem) for problem in violations(page)]
     _log_in(visit, "admin")
+    archive.toy.store.sessions.collection.update_many({}, {"$set": {"confirmed": utc_now() - REAUTH}})
     for path in (
+        "/login/confirm",
         f"/night/{NIGHT}",
         f"/night/{NIGHT}/summary",
         f"/night/{NIGHT}/downloads",

@@ -3,7 +3,7 @@
 import csv
 import io
 
-from obsarchive.daemon.requests import Wishes
+from obsarchive.daemon.requests import Requests
 from obsarchive.pipeline.chain import decision_chain
 
 
@@ -85,7 +85,7 @@ def test_an_administrator_has_it_done_again(app, archive, as_user) -> None:
     key = archive.datasets[0]
     as_user("admin").post(f"/dataset/{key}/redo")
     assert not app.store.datasets.find(key).get("force_redo"), "the portal itself changes nothing"
-    Wishes(app.store, archive.toy.layout, decision_chain(app.settings)).grant()
+    Requests(app.store, archive.toy.layout, decision_chain(app.settings)).apply()
     assert app.store.datasets.find(key)["force_redo"] is True
     assert [found["_id"] for found in app.store.datasets.due()] == [key]
 

@@ -1,44 +1,56 @@
-"""Places on the sky as unit vectors: the same at 0 h, at the poles, anywhere."""
+"""Spherical astronomy by unit vectors, which have no singularity at 0 h or at the poles."""
 
 import numpy as np
 from numba import njit
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Floats = NDArray[np.float64]
+from obsarchive.science.arrays import Float64Array, FloatArray
 
 MAS = np.radians(1.0 / 3.6e6)
 
 
-def unit_vectors(ra_deg: NDArray, dec_deg: NDArray) -> Floats:
-    """Return unit vectors (n, 3) of places on the sky."""
+def unit_vectors(ra_deg: FloatArray, dec_deg: FloatArray) -> Float64Array:
+    """Return the unit vectors of positions on the sky.
+
+    Parameters
+    ----------
+    ra_deg, dec_deg : ndarray (n,)
+        Positions [deg].
+
+    Returns
+    -------
+    ndarray (n, 3)
+        Unit vectors.
+    """
     ra, dec = np.radians(ra_deg), np.radians(dec_deg)
     return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
 
 
 def tangent_plane_offsets(
-    ra_deg: NDArray, dec_deg: NDArray, centre: tuple[float, float] | None = None
-) -> tuple[Floats, Floats]:
-    """Return offsets to the east and north on the tangent plane [arcsec], the same at 0 h, at the poles, anywhere.
+    ra_deg: FloatArray, dec_deg: FloatArray, centre: tuple[float, float] | None = None
+) -> tuple[Float64Array, Float64Array]:
+    """Return the offsets of positions to the east and north on the tangent plane.
 
     Parameters
     ----------
     ra_deg, dec_deg : ndarray (n,)
-        Places [deg]; NaN where unknown.
+        Positions [deg]; NaN where unknown.
     centre : (float, float), optional
-        Place that they are relative to; their own median if there is none.
+        Reference position [deg]; by default the median of the positions.
 
     Returns
     -------
-    (ndarray, ndarray)
-        Offsets (n,).
+    east, north : ndarray (n,)
+        Offsets [arcsec].
     """
     ra, dec = np.ascontiguousarray(ra_deg, np.float64), np.ascontiguousarray(dec_deg, np.float64)
     if centre is not None:
-        return _tangent(ra, dec, *centre)
+        x, y = _tangent(ra, dec, *centre)
+        return x, y
     known = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
     if not known.size:
         return np.full(len(ra), np.nan), np.full(len(ra), np.nan)
-    # any of the places will do to measure from: the median of the offsets is what counts
+    # any position near by serves as the tangent point: the median offset is subtracted
     x, y = _tangent(ra, dec, ra[known[0]], dec[known[0]])
     return x - np.median(x[known]), y - np.median(y[known])
 
@@ -57,20 +69,21 @@ def _tangent(ra, dec, ra0, dec0):  # type: ignore[no-untyped-def]  # pragma: no 
     return x, y
 
 
-def radec_of(vectors: Floats) -> tuple[Floats, Floats]:
+def radec_of(vectors: Float64Array) -> tuple[Float64Array, Float64Array]:
     """Return right ascension (0 to 360) and declination [deg] of vectors (n, 3) of any length."""
     ra = np.degrees(np.arctan2(vectors[..., 1], vectors[..., 0])) % 360.0
+    # an arctangent is accurate at the poles, where an arcsine is not
     dec = np.degrees(np.arctan2(vectors[..., 2], np.hypot(vectors[..., 0], vectors[..., 1])))
     return ra, dec
 
 
 def apply_proper_motion(
     place: tuple[ArrayLike, ArrayLike], motion: tuple[ArrayLike, ArrayLike], years: float
-) -> tuple[Floats, Floats]:
-    """Return where stars are after some years.
+) -> tuple[Float64Array, Float64Array]:
+    """Apply proper motions.
 
-    Straight lines on the tangent plane, as far as proper motions alone tell: parallax and radial velocity, which most
-    catalogues do not have for every star, change the place of few stars by more than a milliarcsecond in a decade.
+    Motion is along straight lines on the tangent plane, without parallax and radial velocity, which most
+    catalogues do not have for every star; they shift few stars by more than a milliarcsecond in a decade.
 
     Parameters
     ----------
@@ -79,12 +92,12 @@ def apply_proper_motion(
     motion : (array_like, array_like)
         Proper motion in right ascension times cos(declination), and in declination (n,) [mas/yr]; NaN: none.
     years : float
-        Time from the epoch of the places [yr].
+        Time from the epoch of the positions [yr].
 
     Returns
     -------
-    (ndarray, ndarray)
-        Right ascension (0 to 360) and declination (n,) [deg].
+    ra, dec : ndarray (n,)
+        Right ascension (0 to 360) and declination [deg].
     """
     ra, dec = (np.asarray(angle, np.float64) for angle in place)
     along, up = (np.nan_to_num(np.asarray(rate, np.float64)) * (MAS * years) for rate in motion)

@@ -1,50 +1,51 @@
-"""Which star of an image is which of a catalogue, also when there are only a few.
+"""Star matching between an image and a catalogue, also of few stars, and the plate solution from it.
 
-Pairs of stars of both lists that are as far apart, within the uncertainty of scale and orientation, propose a plate
-solution each; the one that brings most stars together wins, if chance would not bring as many together (compare Lang et
+Pairs of stars of both lists of the same separation, within the uncertainty of scale and orientation, each propose a
+plate solution; the one that matches most stars is accepted, if chance would not match as many (compare Lang et
 al. 2010, AJ 139, 1782).
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage, special
 from scipy.spatial import cKDTree
 
+from obsarchive.science.arrays import Float64Array, FloatArray, IndexArray
 from obsarchive.science.astrometry.plate_solution import PlateSolution, fit_wcs, project
 from obsarchive.science.statistics import MAD_TO_SIGMA
 
 MAX_IMAGE_STARS, MAX_CATALOG_STARS = 30, 80
-"""Brightest ones that propose solutions."""
+"""Numbers of the brightest stars whose pairs propose solutions."""
 MAX_VOTERS = 400
-"""Brightest stars of an image that vote on the shift; twice as many of the catalogue."""
+"""Number of the brightest stars of an image that vote on the shift; twice as many of the catalogue."""
 LEAST_MATCHED = 3
 FALSE_ALARM = 1e-3
-"""Chance of a solution in a field of strangers above which none is claimed."""
+"""Largest probability of a chance match of an accepted solution."""
 ROUNDS, ROBUST_ROUNDS = 6, 10
 CLIP_SIGMA = 3.5
 FEW_STARS = 12
 OUTLIER_FACTOR = 5.0
-"""A star without which the residuals of so few become so much smaller is none of them."""
+"""Factor in the residuals of few stars from which on the star that causes it is a mismatch."""
 ORDER_NEEDS = {0: 3, 1: 8, 2: 20, 3: 40}
-"""Stars that a fit of an order needs."""
+"""Number of stars needed for a fit of each order."""
 
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """How well the first guess is known.
+    """Uncertainty of the first guess of a plate solution.
 
     Parameters
     ----------
     pointing_arcsec : float
-        Largest error of the pointing.
+        Largest error of the pointing [arcsec].
     scale : float
         Largest relative error of the plate scale.
     rotation_deg : float
-        Largest error of the orientation.
+        Largest error of the orientation [deg].
     match_arcsec : float
-        How far apart the same star may seem in image and catalogue after the first fit.
+        Largest separation of a star in image and catalogue after the first fit [arcsec].
     """
 
     pointing_arcsec: float = 60.0
@@ -55,24 +56,24 @@ class Uncertainty:
 
 @dataclass(frozen=True, eq=False)
 class Match:
-    """A plate solution and the stars that it rests on.
+    """A plate solution and its matched stars.
 
     Attributes
     ----------
     solution : PlateSolution
         From pixels to the sky.
-    stars, catalog : ndarray (n,)
+    stars, catalog : ndarray (n,) of int
         Numbers of the matched stars in both lists.
     residuals_arcsec : ndarray (n, 2)
-        Image minus catalogue, east and north.
+        Image minus catalogue, east and north [arcsec].
     false_alarm : float
-        Chance of as many matches in a field of strangers.
+        Probability of as many matches by chance.
     """
 
     solution: PlateSolution
-    stars: NDArray[np.intp]
-    catalog: NDArray[np.intp]
-    residuals_arcsec: NDArray[np.float64]
+    stars: IndexArray
+    catalog: IndexArray
+    residuals_arcsec: Float64Array
     false_alarm: float
 
     @property
@@ -84,36 +85,37 @@ class Match:
 
 
 def match_stars(
-    pixels: tuple[NDArray, NDArray],
-    catalog: tuple[NDArray, NDArray],
+    pixels: tuple[FloatArray, FloatArray],
+    catalog: tuple[FloatArray, FloatArray],
     guess: PlateSolution,
     uncertainty: Uncertainty,
     order: int = 1,
 ) -> Match | None:
-    """Find the plate solution of an image.
+    """Compute the plate solution of an image by matching pairs of stars.
 
     Parameters
     ----------
-    pixels : (y, x)
-        Positions of stars in the image, brightest first [pixel].
-    catalog : (ra, dec)
-        Positions of catalogue stars, brightest first [deg].
+    pixels : (ndarray (n,), ndarray (n,))
+        Positions (y, x) of stars in the image, brightest first [pixel].
+    catalog : (ndarray (m,), ndarray (m,))
+        Positions (ra, dec) of catalogue stars, brightest first [deg].
     guess : PlateSolution
         First guess.
     uncertainty : Uncertainty
-        How well it is known.
+        Uncertainty of the first guess.
     order : int
-        As in :func:`.wcs.fit_wcs`; a lower one is taken where there are not enough stars for it.
+        As in :func:`.wcs.fit_wcs`; a lower one is used where there are not enough stars for it.
 
     Returns
     -------
     Match or None
-        None if no solution can be claimed.
+        None if no solution is significant.
     """
     y, x = (np.asarray(axis, float) for axis in pixels)
     sky = np.stack(project(*catalog, guess.centre), axis=1)
     if len(y) < LEAST_MATCHED or np.isfinite(sky).all(axis=1).sum() < LEAST_MATCHED:
         return None
+    # stars on the other half of the sky are put far away: trees of neighbours cannot hold NaN
     sky = np.where(np.isfinite(sky), sky, 1e9)
     stars = np.stack(guess.to_standard_coordinates(y, x), axis=1)
     best = _best_proposal(stars[:MAX_IMAGE_STARS], sky[:MAX_CATALOG_STARS], uncertainty)
@@ -124,16 +126,33 @@ def match_stars(
 
 
 def refine_plate(
-    pixels: tuple[NDArray, NDArray],
-    catalog: tuple[NDArray, NDArray],
+    pixels: tuple[FloatArray, FloatArray],
+    catalog: tuple[FloatArray, FloatArray],
     guess: PlateSolution,
     uncertainty: Uncertainty,
     order: int = 1,
 ) -> Match | None:
-    """Improve a plate solution that is known but for a shift, a small turn and its distortion.
+    """Improve a plate solution that is correct but for a shift, a small rotation and its distortion.
 
-    The shift on which most pairs of bright stars agree is taken; where it leads to nothing, :func:`match_stars` is
-    asked. Parameters and returned value are those of :func:`match_stars`.
+    The shift on which most pairs of bright stars agree is tried first, then :func:`match_stars`.
+
+    Parameters
+    ----------
+    pixels : (ndarray (n,), ndarray (n,))
+        Positions (y, x) of stars in the image, brightest first [pixel].
+    catalog : (ndarray (m,), ndarray (m,))
+        Positions (ra, dec) of catalogue stars, brightest first [deg].
+    guess : PlateSolution
+        First guess.
+    uncertainty : Uncertainty
+        Uncertainty of the first guess.
+    order : int
+        As in :func:`.wcs.fit_wcs`; a lower one is used where there are not enough stars for it.
+
+    Returns
+    -------
+    Match or None
+        None if no solution is significant.
     """
     y, x = (np.asarray(axis, float) for axis in pixels)
     sky = np.stack(project(*catalog, guess.centre), axis=1)
@@ -147,8 +166,8 @@ def refine_plate(
     return match_stars(pixels, catalog, guess, uncertainty, order)
 
 
-def _favourite_shift(stars: NDArray, sky: NDArray, uncertainty: Uncertainty) -> tuple[NDArray, int]:
-    """Shift that brings most stars onto the catalogue [arcsec], and among how many it was chosen."""
+def _favourite_shift(stars: FloatArray, sky: FloatArray, uncertainty: Uncertainty) -> tuple[FloatArray, int]:
+    """Return the shift that matches most stars with the catalogue [arcsec], and the number of shifts tried."""
     reach, cell = uncertainty.pointing_arcsec, uncertainty.match_arcsec
     apart = (sky[np.newaxis] - stars[:, np.newaxis]).reshape(-1, 2)
     apart = apart[(np.abs(apart) < reach).all(axis=1)]
@@ -158,12 +177,16 @@ def _favourite_shift(stars: NDArray, sky: NDArray, uncertainty: Uncertainty) -> 
     votes = ndimage.uniform_filter(votes.astype(float), 2, mode="constant")  # a peak may lie between cells
     peak = np.array(np.unravel_index(int(np.argmax(votes)), votes.shape))
     coarse = peak * (2 * reach / side) - reach
+    # the median of the votes around the peak is finer than a cell
     near = apart[np.hypot(*(apart - coarse).T) < 1.5 * cell]
-    return (np.median(near, axis=0) if len(near) else coarse), side * side
+    shift: FloatArray = np.median(near, axis=0) if len(near) else coarse
+    return shift, side * side
 
 
-def _best_proposal(stars: NDArray, sky: NDArray, uncertainty: Uncertainty):  # type: ignore[no-untyped-def]
-    """Similarity in the tangent plane that brings most stars together, and how many were tried; None without any."""
+def _best_proposal(
+    stars: FloatArray, sky: FloatArray, uncertainty: Uncertainty
+) -> tuple[Callable[[FloatArray], FloatArray], int] | None:
+    """Return the similarity of the tangent plane that matches most stars, and the number tried; None without any."""
     tree = cKDTree(sky)
     best, least, trials = None, (LEAST_MATCHED - 1, 0.0), 0
     for factor, shift in _proposals(stars, sky, uncertainty):
@@ -173,6 +196,7 @@ def _best_proposal(stars: NDArray, sky: NDArray, uncertainty: Uncertainty):  # t
             np.stack([moved.real, moved.imag], axis=1), distance_upper_bound=uncertainty.match_arcsec
         )
         inside = np.isfinite(distance)
+        # of solutions with as many matches the closest one
         score = (int(inside.sum()), -float(distance[inside].sum()))
         if score > least:
             best, least = (factor, shift), score
@@ -180,23 +204,26 @@ def _best_proposal(stars: NDArray, sky: NDArray, uncertainty: Uncertainty):  # t
         return None
     factor, shift = best
 
-    def turned(points: NDArray) -> NDArray:
+    def turned(points: FloatArray) -> FloatArray:
         moved = factor * (points[:, 0] + 1j * points[:, 1]) + shift
         return np.stack([moved.real, moved.imag], axis=1)
 
     return turned, trials
 
 
-def _proposals(stars: NDArray, sky: NDArray, uncertainty: Uncertainty):  # type: ignore[no-untyped-def]
-    """Yield similarities (complex factor and shift) that bring a pair of stars onto a pair of the catalogue."""
+def _proposals(stars: FloatArray, sky: FloatArray, uncertainty: Uncertainty) -> Iterator[tuple[complex, complex]]:
+    """Yield similarities (complex factor and shift) that map a pair of stars onto a pair of the catalogue."""
+    # complex coordinates: rotation and scale are one factor
     image, field = stars[:, 0] + 1j * stars[:, 1], sky[:, 0] + 1j * sky[:, 1]
     first, second = np.triu_indices(len(field), 1)
     between = field[second] - field[first]
     for i in range(len(image)):
         for j in range(i + 1, len(image)):
             step = image[j] - image[i]
+            # close pairs fix neither scale nor orientation
             if abs(step) < 4 * uncertainty.match_arcsec:
                 continue
+            # both directions: which star of the pair is which is not known
             for a, gap in ((first, between), (second, -between)):
                 ratio = gap / step
                 fits = (np.abs(np.abs(ratio) - 1) < uncertainty.scale + uncertainty.match_arcsec / abs(step)) & (
@@ -209,13 +236,13 @@ def _proposals(stars: NDArray, sky: NDArray, uncertainty: Uncertainty):  # type:
 
 
 def _refined(
-    pixels: tuple[NDArray, NDArray],
-    sky: NDArray,
+    pixels: tuple[FloatArray, FloatArray],
+    sky: FloatArray,
     guess: PlateSolution,
-    proposal: tuple[NDArray, int],
+    proposal: tuple[FloatArray, int],
     limits: tuple[Uncertainty, int],
 ) -> Match | None:
-    """Fit all stars that come together, again and again, with a closer and closer eye."""
+    """Fit all matching stars iteratively, with an ever smaller matching radius; None if the match is by chance."""
     (uncertainty, order), (moved, trials) = limits, proposal
     reach = uncertainty.match_arcsec
     tree = cKDTree(sky)
@@ -233,6 +260,7 @@ def _refined(
     mine, theirs = chosen
     solution = _robust(pixels, sky, chosen, (guess, order), solution)
     moved = _about(solution, pixels, guess)
+    # the chance of a match is that within a radius as wide as the residuals of the accepted stars
     widest = 2 * float(np.hypot(*(moved[mine] - sky[theirs]).T).max())
     tolerance = float(np.clip(widest, 0.1 * uncertainty.match_arcsec, uncertainty.match_arcsec))
     alarm = _false_alarm(moved, sky, len(mine), (trials, tolerance))
@@ -242,22 +270,25 @@ def _refined(
 
 
 def _fitted(
-    pixels: tuple[NDArray, NDArray], sky: NDArray, pairs: tuple[NDArray, NDArray], fit: tuple[PlateSolution, int]
+    pixels: tuple[FloatArray, FloatArray],
+    sky: FloatArray,
+    pairs: tuple[IndexArray, IndexArray],
+    fit: tuple[PlateSolution, int],
 ) -> PlateSolution:
-    """Plate solution through pairs, of the order wanted or of what they suffice for."""
+    """Return the plate solution of pairs, of the order wanted or the highest that they suffice for."""
     (mine, theirs), (guess, order) = pairs, fit
     level = max(level for level, needed in ORDER_NEEDS.items() if level <= max(order, 0) and len(mine) >= needed)
     return fit_wcs((pixels[0][mine], pixels[1][mine]), (sky[theirs, 0], sky[theirs, 1]), guess, level)
 
 
 def _robust(
-    pixels: tuple[NDArray, NDArray],
-    sky: NDArray,
-    pairs: tuple[NDArray, NDArray],
+    pixels: tuple[FloatArray, FloatArray],
+    sky: FloatArray,
+    pairs: tuple[IndexArray, IndexArray],
     fit: tuple[PlateSolution, int],
     solution: PlateSolution,
 ) -> PlateSolution:
-    """Fit again with little weight for stars that neighbours push aside (biweight of Cauchy's kind), if many remain."""
+    """Fit again with squared Cauchy weights, if there are many stars: neighbours displace some of them."""
     (mine, theirs), (guess, order) = pairs, fit
     level = max(
         level for level, needed in ORDER_NEEDS.items() if (level <= order and len(mine) >= 2 * needed) or not level
@@ -274,16 +305,20 @@ def _robust(
 
 
 def _consistent(
-    pixels: tuple[NDArray, NDArray], sky: NDArray, pairs: tuple[NDArray, NDArray], fit: tuple[PlateSolution, int]
-) -> tuple[NDArray, NDArray]:
-    """Pairs without a wrong one among few: it bends the fit so far that its own residual does not stand out."""
+    pixels: tuple[FloatArray, FloatArray],
+    sky: FloatArray,
+    pairs: tuple[IndexArray, IndexArray],
+    fit: tuple[PlateSolution, int],
+) -> tuple[IndexArray, IndexArray]:
+    """Return the pairs without a mismatch among few, which bends the fit so that its residual does not stand out."""
 
-    def rms(mine: NDArray, theirs: NDArray) -> float:
+    def rms(mine: IndexArray, theirs: IndexArray) -> float:
         moved = _about(_fitted(pixels, sky, (mine, theirs), fit), pixels, fit[0])[mine]
         return float(np.sqrt(np.mean((moved - sky[theirs]) ** 2)))
 
     mine, theirs = pairs
     while LEAST_MATCHED + 1 < len(mine) <= FEW_STARS:
+        # leave-one-out: refits are affordable, as this is for few stars only
         without = [rms(np.delete(mine, i), np.delete(theirs, i)) for i in range(len(mine))]
         worst = int(np.argmin(without))
         if without[worst] * OUTLIER_FACTOR >= rms(mine, theirs):
@@ -292,13 +327,13 @@ def _consistent(
     return mine, theirs
 
 
-def _about(solution: PlateSolution, pixels: tuple[NDArray, NDArray], guess: PlateSolution) -> NDArray:
-    """Standard coordinates of pixels about the centre of the first guess (n, 2)."""
+def _about(solution: PlateSolution, pixels: tuple[FloatArray, FloatArray], guess: PlateSolution) -> FloatArray:
+    """Return the standard coordinates (n, 2) of pixels about the centre of the first guess [arcsec]."""
     return np.stack(project(*solution.sky(*pixels), guess.centre), axis=1)
 
 
-def _mutual(moved: NDArray, sky: NDArray, tree: cKDTree, reach: float) -> tuple[NDArray, NDArray]:
-    """Numbers of pairs that are each other's nearest within a reach."""
+def _mutual(moved: FloatArray, sky: FloatArray, tree: cKDTree, reach: float) -> tuple[IndexArray, IndexArray]:
+    """Return the numbers of pairs that are mutual nearest neighbours within a radius."""
     distance, nearest = tree.query(moved, distance_upper_bound=reach)
     _, back = cKDTree(moved).query(sky)
     mine = np.flatnonzero(np.isfinite(distance))
@@ -306,10 +341,11 @@ def _mutual(moved: NDArray, sky: NDArray, tree: cKDTree, reach: float) -> tuple[
     return mine, nearest[mine]
 
 
-def _false_alarm(moved: NDArray, sky: NDArray, matched: int, trials: tuple[int, float]) -> float:
-    """Chance that any of the proposals brings so many strangers together: two of them it does by construction."""
+def _false_alarm(moved: FloatArray, sky: FloatArray, matched: int, trials: tuple[int, float]) -> float:
+    """Return the probability that any proposal matches as many stars by chance; two of them match by construction."""
     proposals, reach = trials
     low, high = moved.min(axis=0) - reach, moved.max(axis=0) + reach
     inside = np.all((sky >= low) & (sky <= high), axis=1).sum()
+    # probability that a random position of the field has a catalogue star within the radius
     chance = min(float(inside * np.pi * reach**2 / max(np.prod(high - low), 1e-12)), 1.0)
     return float(min(1.0, max(proposals, 1) * special.bdtrc(matched - 3, max(len(moved) - 2, 1), chance)))

@@ -1,14 +1,16 @@
-"""Times of observations at the Sun and at the barycentre of the solar system."""
+"""Time scales and light-time corrections: heliocentric and barycentric Julian dates."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import erfa
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+
+from obsarchive.science.arrays import Float64Array
 
 AU_LIGHT_DAYS = erfa.DAU / erfa.CMPS / erfa.DAYSEC
-"""Time that light takes for an astronomical unit [d]."""
+"""Light travel time of an astronomical unit [d]."""
 MJD_1970 = 40587.0
 
 
@@ -18,42 +20,47 @@ def mjd_of(moment: datetime) -> float:
 
 
 def julian_year(mjd: float) -> float:
-    """Return the Julian year of a date, as epochs of catalogues are given."""
+    """Return the Julian year of a date [d], the epoch of catalogues."""
     return 2000.0 + (mjd - 51544.5) / 365.25
 
 
 @dataclass(frozen=True)
 class LightCurveTimes:
-    """Mid-exposure times as light curves are given them.
+    """Mid-exposure times of a light curve.
 
     Parameters
     ----------
-    mjd_utc : ndarray
+    mjd_utc : ndarray (n,)
         Modified Julian date, UTC [d].
-    hjd_utc : ndarray
+    hjd_utc : ndarray (n,)
         Heliocentric Julian date in UTC, as older light curves have it [d].
-    bjd_tdb : ndarray
+    bjd_tdb : ndarray (n,)
         Barycentric Julian date in barycentric dynamical time [d].
     """
 
-    mjd_utc: NDArray[np.float64]
-    hjd_utc: NDArray[np.float64]
-    bjd_tdb: NDArray[np.float64]
+    mjd_utc: Float64Array
+    hjd_utc: Float64Array
+    bjd_tdb: Float64Array
 
 
 def light_curve_times(mjd_utc: ArrayLike, ra_deg: float, dec_deg: float) -> LightCurveTimes:
-    """Return the times at which light of a target would have arrived at the Sun and at the barycentre.
+    """Compute heliocentric and barycentric Julian dates.
 
     Positions of the Earth are those of ERFA (epv00; Bretagnon & Francou 1988, VSOP87), good to some kilometres: 10 µs
-    and less. That the observer is not at the Earth's centre (21 ms at most) is left out. Eastman et al. (2010, PASP
-    122, 935) define the quantities.
+    and less. The offset of the observer from the Earth's centre (21 ms at most) is neglected. Eastman et al. (2010,
+    PASP 122, 935) define the quantities.
 
     Parameters
     ----------
-    mjd_utc : array_like
+    mjd_utc : array_like (n,)
         Modified Julian dates of the middle of the exposures, UTC [d].
     ra_deg, dec_deg : float
         Direction of the target [deg, ICRS].
+
+    Returns
+    -------
+    LightCurveTimes
+        Dates (n,) [d].
     """
     mjd = np.atleast_1d(np.asarray(mjd_utc, np.float64))
     day = np.full_like(mjd, erfa.DJM0)

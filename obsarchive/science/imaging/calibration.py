@@ -1,15 +1,15 @@
-"""Master flats, bad pixels, and the calibration of single frames (masters: :mod:`.combining`)."""
+"""Master flats, bad-pixel masks and the calibration of single frames (combination of masters: :mod:`.combining`)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from obsarchive.errors import Unprocessable
-from obsarchive.science.imaging.combining import Clip, Image, Master, ReadRows, Shape, combine
+from obsarchive.science.arrays import AnyArray, BoolArray, Float32Array, Float64Array, FloatArray
+from obsarchive.science.imaging.combining import Clip, Master, ReadRows, Shape, combine
 from obsarchive.science.statistics import MAD_TO_SIGMA
 
 __all__ = [
@@ -25,27 +25,27 @@ __all__ = [
     "master_flat",
 ]
 
-Mask = NDArray[np.bool_]
 
 DETECTOR: Shape = (1024, 1024)
 
 
-def frame_levels(read_rows: ReadRows, n_frames: int, shape: Shape, dark: NDArray | None = None) -> NDArray[np.float64]:
-    """Median level of each frame above the dark, from the same few thousand pixels of every frame.
+def frame_levels(read_rows: ReadRows, n_frames: int, shape: Shape, dark: FloatArray | None = None) -> Float64Array:
+    """Compute the median level of each frame above the dark, from the same few thousand pixels of every frame.
 
     Parameters
     ----------
     read_rows, n_frames, shape
-        As for `combine`.
+        As for :func:`.combining.combine`.
     dark : ndarray (ny, nx), optional
-        Subtracted first.
+        Master dark, subtracted first [unit of the frames].
 
     Returns
     -------
     ndarray (n_frames,)
-        Levels, unit of the frames.
+        Levels [unit of the frames].
     """
     ny, nx = shape
+    # a sparse grid is enough for a median, and frames need not be read as a whole
     columns = np.unique(np.linspace(0, nx - 1, 64).round().astype(int))
     rows = np.unique(np.linspace(0, ny - 1, 64).round().astype(int))
     samples = np.empty((n_frames, rows.size, columns.size), np.float32)
@@ -60,20 +60,20 @@ def master_flat(
     read_rows: ReadRows,
     n_frames: int,
     shape: Shape,
-    dark: NDArray | None = None,
+    dark: FloatArray | None = None,
     *,
     saturation: float = np.inf,
 ) -> Master:
-    """Clipped mean of flat-field frames, each brought to its own level, with mean 1 over good pixels.
+    """Compute a master flat: the clipped mean of frames scaled by their levels, normalised over good pixels.
 
     Parameters
     ----------
     read_rows, n_frames, shape
-        As for `combine`.
+        As for :func:`.combining.combine`.
     dark : ndarray (ny, nx), optional
-        Master dark of the flats (mode 0), subtracted first.
+        Master dark of the flats (mode 0), subtracted first [unit of the frames].
     saturation : float
-        Frames whose level is not between 0 and this are left out.
+        Frames whose level is not between 0 and this are rejected [unit of the frames].
 
     Returns
     -------
@@ -88,9 +88,11 @@ def master_flat(
     levels = frame_levels(read_rows, n_frames, shape, dark)
     usable = np.isfinite(levels) & (levels > 0) & (levels < saturation)
     if not usable.any():
-        raise Unprocessable(f"no exposed flat among {n_frames} frames: levels {_span(levels)}")
+        span = f"{np.nanmin(levels):.1f} to {np.nanmax(levels):.1f}" if np.isfinite(levels).any() else "not finite"
+        raise Unprocessable(f"no exposed flat among {n_frames} frames: levels {span}")
     scale = np.divide(1.0, levels, out=np.full(n_frames, np.nan), where=usable)
     raw = combine(read_rows, n_frames, shape, scale=scale, offset=dark)
+    # vignetted corners and dead pixels would bias the normalisation
     with np.errstate(invalid="ignore"):
         good = np.abs(raw.image / raw.level - 1) < 0.5
     mean = np.float32(raw.image[good].mean(dtype=float))
@@ -98,9 +100,9 @@ def master_flat(
 
 
 def bad_pixels(
-    dark: NDArray | None, flat: NDArray | None, *, hot_sigma: float = 15.0, dead_fraction: float = 0.3
-) -> Mask:
-    """Pixels that calibration cannot save.
+    dark: FloatArray | None, flat: FloatArray | None, *, hot_sigma: float = 15.0, dead_fraction: float = 0.3
+) -> BoolArray:
+    """Compute the mask of hot, dead and unknown pixels.
 
     Parameters
     ----------
@@ -110,9 +112,9 @@ def bad_pixels(
     flat : ndarray (ny, nx), optional
         Master flat, mean 1. Dead: response below ``dead_fraction`` or above ``1 / dead_fraction``.
     hot_sigma : float
-        Threshold of hot pixels.
+        Threshold of hot pixels [robust standard deviations].
     dead_fraction : float
-        Threshold of dead pixels.
+        Threshold of dead pixels [mean response].
 
     Returns
     -------
@@ -128,32 +130,35 @@ def bad_pixels(
     if dark is not None:
         excess = dark - ndimage.median_filter(dark, size=5)
         scatter = MAD_TO_SIGMA * np.nanmedian(np.abs(excess))
+        # negated comparisons: NaN counts as bad; a scatter of zero must not make every pixel hot
         masks.append(~(excess <= hot_sigma * max(scatter, np.finfo(np.float32).tiny)))
     if flat is not None:
         masks.append(~((flat >= dead_fraction) & (flat <= 1 / dead_fraction)))
     if not masks:
         raise ValueError("bad_pixels needs a dark or a flat")
-    return np.logical_or.reduce(masks)
+    bad: BoolArray = np.logical_or.reduce(masks)
+    return bad
 
 
-def central_part(image: NDArray, shape: Shape) -> NDArray:
-    """View of the middle of an image, as a quarter frame reads it out.
+def central_part(image: AnyArray, shape: Shape) -> AnyArray:
+    """Return a view of the central part of an image, as a quarter frame reads it out.
 
     Parameters
     ----------
     image : ndarray (..., ny, nx)
         Image of the whole detector.
     shape : (height, width)
-        Shape wanted [pixel].
+        Shape of the part [pixel].
 
     Returns
     -------
     ndarray (..., height, width)
+        View of `image`.
 
     Raises
     ------
     Unprocessable
-        The image is smaller than ``shape``.
+        The image is smaller than `shape`.
     """
     (ny, nx), (height, width) = image.shape[-2:], shape
     if height > ny or width > nx:
@@ -163,24 +168,24 @@ def central_part(image: NDArray, shape: Shape) -> NDArray:
 
 
 def dark_mode_for(mode: str, shape: Shape, available: Mapping[str, Shape], detector: Shape = DETECTOR) -> str | None:
-    """Which master dark belongs to a frame.
+    """Return the read-out mode of the master dark that fits a frame.
 
     Parameters
     ----------
     mode : str
         Read-out mode of the frame, as "0" or "6".
     shape : (ny, nx)
-        Shape of the frame. Smaller than the detector: a quarter frame, which takes the dark ``<mode>4``
+        Shape of the frame [pixel]. Smaller than the detector: a quarter frame, which takes the dark ``<mode>4``
         where it exists, else one of its own mode and shape.
     available : mapping of str to (ny, nx)
-        Modes and shapes of the darks at hand.
+        Modes and shapes of the available darks.
     detector : (ny, nx)
-        Shape of a full frame.
+        Shape of a full frame [pixel].
 
     Returns
     -------
     str or None
-        Mode of the dark; None where nothing fits.
+        Mode of the dark; None where none fits.
     """
     is_quarter = tuple(shape) != tuple(detector)
     candidates = (f"{mode}4", mode) if is_quarter else (mode,)
@@ -190,12 +195,12 @@ def dark_mode_for(mode: str, shape: Shape, available: Mapping[str, Shape], detec
 
 @dataclass(frozen=True)
 class Calibration:
-    """Everything that turns raw frames of one shape into calibrated ones; prepared once, applied often.
+    """Dark, flat and bad pixels prepared for the calibration of many frames of one shape.
 
     Attributes
     ----------
     dark : ndarray (ny, nx) float32 or None
-        Master dark.
+        Master dark [ADU].
     inverse_flat : ndarray (ny, nx) float32 or None
         1 / master flat.
     bad : ndarray (ny, nx) of bool or None
@@ -204,38 +209,61 @@ class Calibration:
         Fill bad pixels with the mean of their good neighbours; otherwise they become NaN.
     """
 
-    dark: Image | None = None
-    inverse_flat: Image | None = None
-    bad: Mask | None = None
+    dark: Float32Array | None = None
+    inverse_flat: Float32Array | None = None
+    bad: BoolArray | None = None
     fill_bad: bool = True
 
     @classmethod
-    def from_masters(cls, dark: NDArray | None, flat: NDArray | None, *, fill_bad: bool = True) -> "Calibration":
-        """Prepare from a master dark and a master flat, each (ny, nx); either may be None."""
+    def from_masters(cls, dark: FloatArray | None, flat: FloatArray | None, *, fill_bad: bool = True) -> "Calibration":
+        """Return the calibration of a master dark and a master flat.
+
+        Parameters
+        ----------
+        dark : ndarray (ny, nx) or None
+            Master dark [ADU].
+        flat : ndarray (ny, nx) or None
+            Master flat, mean 1.
+        fill_bad : bool
+            Fill bad pixels with the mean of their good neighbours; otherwise they become NaN.
+
+        Returns
+        -------
+        Calibration
+            With neither master it changes nothing.
+        """
         if dark is None and flat is None:
             return cls()
         bad = bad_pixels(dark, flat)
         inverse = None
         if flat is not None:
+            # a product is faster than a quotient, and every frame is calibrated
             inverse = np.divide(1, flat, out=np.ones(flat.shape, np.float32), where=~bad).astype(np.float32)
         ready = None if dark is None else np.nan_to_num(np.asarray(dark, np.float32))
+        # no mask at all saves a pass over every frame
         return cls(ready, inverse, bad if bad.any() else None, fill_bad)
 
-    def apply(self, frame: NDArray, out: Image | None = None, origin: tuple[int, int] = (0, 0)) -> Image:
+    def apply(self, frame: AnyArray, out: Float32Array | None = None, origin: tuple[int, int] = (0, 0)) -> Float32Array:
         """Calibrate a frame or a window of one.
 
         Parameters
         ----------
         frame : ndarray (height, width)
-            Raw counts, native byte order.
+            Raw counts [ADU], native byte order.
         out : ndarray (height, width) float32, optional
-            Where to write.
+            Array for the result.
         origin : (y0, x0)
-            Pixel of the full frame at which ``frame`` begins.
+            Pixel of the full frame at which `frame` begins.
 
         Returns
         -------
         ndarray (height, width) float32
+            Calibrated counts [ADU]: `out` if it is given.
+
+        Raises
+        ------
+        Unprocessable
+            The masters do not cover the frame.
         """
         height, width = frame.shape
         window = np.s_[origin[0] : origin[0] + height, origin[1] : origin[1] + width]
@@ -246,32 +274,35 @@ class Calibration:
 
 
 def calibrate(
-    frame: NDArray,
-    dark: Image | None,
-    inverse_flat: Image | None,
-    bad: Mask | None,
-    out: Image | None = None,
+    frame: AnyArray,
+    dark: Float32Array | None,
+    inverse_flat: Float32Array | None,
+    bad: BoolArray | None,
+    out: Float32Array | None = None,
     *,
     fill_bad: bool = True,
-) -> Image:
-    """``(frame - dark) * inverse_flat`` in one pass, bad pixels filled from their neighbours.
+) -> Float32Array:
+    """Compute ``(frame - dark) * inverse_flat`` in one pass, bad pixels filled from their neighbours.
 
     Parameters
     ----------
     frame : ndarray (ny, nx)
-        Raw counts, integer or floating, native byte order.
-    dark, inverse_flat : ndarray (ny, nx) float32 or None
-        What is None is not applied.
+        Raw counts [ADU], integer or floating, native byte order.
+    dark : ndarray (ny, nx) float32 or None
+        Master dark [ADU]; None: not subtracted.
+    inverse_flat : ndarray (ny, nx) float32 or None
+        1 / master flat; None: not applied.
     bad : ndarray (ny, nx) of bool or None
         Pixels to replace.
     out : ndarray (ny, nx) float32, optional
-        Where to write.
+        Array for the result.
     fill_bad : bool
         Mean of the good pixels in the surrounding 3x3, else 5x5; NaN where there is none, or if False.
 
     Returns
     -------
     ndarray (ny, nx) float32
+        Calibrated counts [ADU]: `out` if it is given.
 
     Raises
     ------
@@ -286,10 +317,6 @@ def calibrate(
     if bad is not None:
         _replace_bad(out, bad, fill_bad)
     return out
-
-
-def _span(levels: NDArray) -> str:
-    return f"{np.nanmin(levels):.1f} to {np.nanmax(levels):.1f}" if np.isfinite(levels).any() else "not finite"
 
 
 @njit(cache=True)
@@ -324,6 +351,7 @@ def _mean_of_good(image, bad, y, x):  # type: ignore[no-untyped-def]
         total, n = 0.0, 0
         for v in range(max(0, y - reach), min(ny, y + reach + 1)):
             for u in range(max(0, x - reach), min(nx, x + reach + 1)):
+                # good pixels only: one that was filled must not enter the mean of the next
                 if not bad[v, u] and np.isfinite(image[v, u]):
                     total += image[v, u]
                     n += 1

@@ -1,18 +1,17 @@
-"""Sigma-clipped mean of many frames, in bands of rows: memory follows the band, not the number of frames."""
+"""Sigma-clipped combination of frames in bands of rows: memory grows with the band, not with the number of frames."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 from obsarchive.errors import Unprocessable
+from obsarchive.science.arrays import AnyArray, Float32Array, FloatArray
 from obsarchive.science.statistics import MAD_TO_SIGMA
 
-Image = NDArray[np.float32]
 Shape = tuple[int, int]
-ReadRows = Callable[[int, int], NDArray]  # (y0, y1) -> (n, y1 - y0, nx), rows y0:y1 of every frame
+ReadRows = Callable[[int, int], AnyArray]  # (y0, y1) -> (n, y1 - y0, nx), rows y0:y1 of every frame
 
 BLOCK_BYTES = 8 * 2**20  # a band of all frames that the processor cache about holds
 
@@ -24,8 +23,8 @@ class Clip:
     The rule is ``|value - mean| > sigma * standard deviation``, applied ``max_iterations`` times. Where an
     outlier stands out so far that it may hide itself or others (among 10 frames none can exceed 2.85 sigma
     of a spread to which it contributes) the clipping starts from the median instead: values beyond twice
-    ``sigma`` times the scaled median absolute deviation go first. After that start one iteration is enough;
-    more of them eat into the tails of good noise.
+    ``sigma`` times the scaled median absolute deviation are rejected first. After that start one iteration is enough;
+    more of them truncate the tails of good noise.
     """
 
     sigma: float = 3.0
@@ -41,18 +40,18 @@ class Master:
     image : ndarray (ny, nx) float32
         Clipped mean; NaN where no frame has a finite value.
     noise : ndarray (ny, nx) float32
-        Standard deviation of a *single* frame about the mean, same unit; the master's own error is
+        Standard deviation of a *single* frame about the mean, same unit; the error of the master is
         ``noise / sqrt(n_frames)``.
     used_fraction : float
-        Part of all values that survived the clipping, 0 to 1.
+        Share of all values that survived the clipping, 0 to 1.
     n_frames : int
         Number of frames combined.
     level : float
         Median of every other row and column of ``image``.
     """
 
-    image: Image
-    noise: Image
+    image: Float32Array
+    noise: Float32Array
     used_fraction: float
     n_frames: int
     level: float
@@ -64,10 +63,10 @@ def combine(
     shape: Shape,
     *,
     clip: Clip | None = None,
-    scale: NDArray | None = None,
-    offset: NDArray | None = None,
+    scale: FloatArray | None = None,
+    offset: FloatArray | None = None,
 ) -> Master:
-    """Sigma-clipped mean of many frames.
+    """Compute the sigma-clipped mean of many frames.
 
     Parameters
     ----------
@@ -79,15 +78,16 @@ def combine(
     shape : (ny, nx)
         Shape of a frame [pixel].
     clip : Clip, optional
-        What is an outlier.
+        Criterion of outliers.
     scale : ndarray (n_frames,), optional
         Factor of each frame, applied after ``offset``; a frame with scale NaN is left out.
     offset : ndarray (ny, nx), optional
-        Subtracted from every frame.
+        Subtracted from every frame [unit of the frames].
 
     Returns
     -------
     Master
+        Mean and noise (ny, nx) [unit of the scaled frames].
 
     Raises
     ------
@@ -104,7 +104,9 @@ def combine(
     n_used = 0
     for y0 in range(0, ny, n_rows):
         band = slice(y0, min(y0 + n_rows, ny))
-        block = _native(read_rows(band.start, band.stop))
+        block = read_rows(band.start, band.stop)
+        # numba reads native byte order only; contiguous rows let it use vector instructions
+        block = np.ascontiguousarray(block, dtype=block.dtype.newbyteorder("="))
         expected = (n_frames, band.stop - band.start, nx)
         if block.shape != expected:
             raise Unprocessable(f"frames of one set differ: expected rows of shape {expected}, got {block.shape}")
@@ -112,11 +114,6 @@ def combine(
         dark = zero if offset is None else np.ascontiguousarray(offset[band], np.float32)
         n_used += _combine_band(block, dark, factor, (clip.sigma, clip.max_iterations), (image[band], noise[band]))
     return Master(image, noise, n_used / (n_frames * ny * nx), n_frames, float(np.nanmedian(image[::2, ::2])))
-
-
-def _native(block: NDArray) -> NDArray:
-    # contiguous rows let the compiler use vector instructions
-    return np.ascontiguousarray(block, dtype=block.dtype.newbyteorder("="))
 
 
 @njit(cache=True)
@@ -130,6 +127,7 @@ def _combine_band(block, offset, scale, clip, results):  # type: ignore[no-untyp
     values = np.empty(n)
     n_used = 0
     for y in range(ny):
+        # first pass: sums of a whole row tell which pixels may have an outlier; only these are clipped one by one
         _sums_of_row(block, offset, scale, y, (pivot, total, squares, low, high))
         for x in range(nx):
             shift = total[x] / n

@@ -1,58 +1,56 @@
-"""Cosmic rays: found by their edges, sharper than any star's (L.A.Cosmic)."""
+"""Cosmic-ray rejection: Laplacian edge detection (L.A.Cosmic) for single images, comparison for two means."""
 
 import warnings
 from collections.abc import Iterable
 
 import astroscrappy
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
+from obsarchive.science.arrays import BoolArray, Float32Array, FloatArray
 from obsarchive.science.statistics import MAD_TO_SIGMA
-
-Image = NDArray[np.float32]
 
 SIGMA_CLIP, NEIGHBOUR_FRACTION, OBJECT_LIMIT = 6.0, 0.3, 5.0
 SHARP_OBJECT_LIMIT = 20.0
-"""For single exposures, whose stars nothing else confirms."""
+"""Object limit for single exposures, whose stars no other frame confirms."""
 SEEN_AGAIN = 0.4
-"""Share of a pixel's light that other frames must show."""
+"""Share of the flux of a pixel in other frames from which on it belongs to a source."""
 MODEL_ERROR = 0.05
-"""Of the smooth image: stars are not known better than this, which protects their cores."""
+"""Relative error of the smooth image in the noise model, which protects the cores of stars."""
 LEAST_SIDE_PX = 9
 DISAGREEMENT = 7.0
-"""Two means of different frames differ by less than so many times their noise."""
+"""Difference of two means of different frames, over its noise, from which on a pixel is hit."""
 SLOPE = 0.5
-"""Of the range of brightness within a pixel's neighbours: registration is no better."""
+"""Tolerance of registration errors, in units of the local range of brightness."""
 BRIGHTNESS_BINS = 30
 
 
 def without_cosmic_rays(
-    image: NDArray, rounds: int = 2, elsewhere: NDArray | None = None, object_limit: float = OBJECT_LIMIT
-) -> tuple[Image, NDArray[np.bool_]]:
+    image: FloatArray, rounds: int = 2, elsewhere: FloatArray | None = None, object_limit: float = OBJECT_LIMIT
+) -> tuple[Float32Array, BoolArray]:
     """Replace cosmic rays by the median of their surroundings.
 
-    van Dokkum (2001, PASP 113, 1420), as implemented by astroscrappy. The noise is that of the background, and a
-    twentieth of the light.
+    van Dokkum (2001, PASP 113, 1420), as implemented by astroscrappy. The noise is that of the background, plus five
+    percent of the smooth image.
 
     Parameters
     ----------
     image : ndarray (ny, nx)
-        Calibrated counts, or a mean of frames; NaN where nothing is known, which stays.
+        Calibrated counts, or a mean of frames; NaN where unknown.
     rounds : int
-        How often the neighbours of cosmic rays are looked at again.
+        Number of iterations, in which the neighbours of cosmic rays are searched again.
     elsewhere : ndarray (ny, nx), optional
-        What most frames show there, see :func:`common_signal`; NaN where nothing is known. A pixel of which
-        they show as much is a star's, however sharp it is.
+        Signal common to most frames, from :func:`common_signal`; NaN where unknown. A pixel that is as bright there
+        belongs to a source, however sharp it is.
     object_limit : float
-        Contrast between fine structure and the object below it; sharper stars need more.
+        Least contrast between fine structure and the underlying object; sharper stars need more.
 
     Returns
     -------
-    clean : ndarray (ny, nx)
-        The image without them.
+    clean : ndarray (ny, nx) float32
+        Image without cosmic rays; unknown pixels stay NaN.
     hit : ndarray (ny, nx) of bool
-        Where they were.
+        Pixels hit by cosmic rays.
     """
     pixels = np.array(image, np.float32)
     known = np.isfinite(pixels)
@@ -61,8 +59,10 @@ def without_cosmic_rays(
         return pixels, hit
     level = float(np.median(pixels[known]))
     noise = MAD_TO_SIGMA * float(np.median(np.abs(pixels[known] - level)))
+    # an image without noise has no threshold
     if noise == 0:
         return pixels, hit
+    # astroscrappy cannot handle NaN; the background is removed so that zero fits in
     filled = np.where(known, pixels - np.float32(level), np.float32(0))
     smooth = np.maximum(ndimage.median_filter(filled, size=5), 0)
     hit, clean = astroscrappy.detect_cosmics(
@@ -80,25 +80,27 @@ def without_cosmic_rays(
     if elsewhere is not None:
         with np.errstate(invalid="ignore"):
             hit &= ~(elsewhere - level >= SEEN_AGAIN * filled)
+        # pixels that the other frames confirm get their values back
         clean = np.where(hit, clean, filled)
     return np.where(known, clean + np.float32(level), np.float32(np.nan)), hit
 
 
-def common_signal(frames: Iterable[NDArray], shifts: NDArray) -> Image:
-    """Return what most exposures of a field show, a pixel wider than it is: no cosmic ray is among it.
+def common_signal(frames: Iterable[FloatArray], shifts: FloatArray) -> Float32Array:
+    """Compute the signal common to most exposures of a field, widened by one pixel: free of cosmic rays.
 
     Parameters
     ----------
     frames : iterable of ndarray (ny, nx)
-        At least two exposures, looked at one after the other.
+        At least two exposures, read one after the other.
     shifts : ndarray (n, 2)
-        What moves each onto the others (dy, dx) [pixel].
+        (dy, dx) that moves each exposure onto the others [pixel].
 
     Returns
     -------
-    ndarray (ny, nx)
-        NaN where nothing is known.
+    ndarray (ny, nx) float32
+        Median, of two exposures the minimum; NaN where unknown.
     """
+    # a pixel wider: whole-pixel shifts leave stars up to half a pixel apart
     widened = [
         moved(ndimage.maximum_filter(np.nan_to_num(frame, nan=-np.inf), 3), *shift)
         for frame, shift in zip(frames, np.rint(shifts).astype(int), strict=True)
@@ -111,8 +113,21 @@ def common_signal(frames: Iterable[NDArray], shifts: NDArray) -> Image:
     return np.where(np.isfinite(common), common, np.nan).astype(np.float32)
 
 
-def moved(image: NDArray, dy: int, dx: int) -> Image:
-    """Return an image moved by whole pixels; NaN where it comes from outside."""
+def moved(image: FloatArray, dy: int, dx: int) -> Float32Array:
+    """Return an image shifted by whole pixels.
+
+    Parameters
+    ----------
+    image : ndarray (ny, nx)
+        Image.
+    dy, dx : int
+        Shift [pixel].
+
+    Returns
+    -------
+    ndarray (ny, nx) float32
+        Shifted copy; NaN where it comes from outside of the image.
+    """
     ny, nx = image.shape
     out = np.full((ny, nx), np.nan, np.float32)
     rows, columns = slice(max(dy, 0), min(ny + dy, ny)), slice(max(dx, 0), min(nx + dx, nx))
@@ -121,22 +136,24 @@ def moved(image: NDArray, dy: int, dx: int) -> Image:
     return out
 
 
-def without_cosmic_rays_drizzled(image: NDArray, scale: int) -> tuple[Image, NDArray[np.bool_]]:
-    """Like :func:`without_cosmic_rays`, for a stack with `scale` pixels per pixel of the detector along an axis.
+def without_cosmic_rays_drizzled(image: FloatArray, scale: int) -> tuple[Float32Array, BoolArray]:
+    """Replace cosmic rays of a drizzled stack, see :func:`without_cosmic_rays`.
 
-    Cosmic rays are looked for with the pixels in which they fell; on the finer ones their edges are washed out.
+    Cosmic rays are detected on the scale of the detector pixels; on the finer grid their edges are smoothed.
 
     Parameters
     ----------
     image : ndarray (scale * ny, scale * nx)
         Stack of frames.
     scale : int
-        Pixels per raw pixel.
+        Pixels of the stack per detector pixel along each axis.
 
     Returns
     -------
-    (ndarray, ndarray of bool)
-        As there, on the pixels of the stack.
+    clean : ndarray (scale * ny, scale * nx) float32
+        Stack without cosmic rays.
+    hit : ndarray (scale * ny, scale * nx) of bool
+        Pixels hit by cosmic rays.
     """
     ny, nx = (n // scale for n in image.shape)
     raw = image[: ny * scale, : nx * scale].reshape(ny, scale, nx, scale).mean(axis=(1, 3))
@@ -147,15 +164,16 @@ def without_cosmic_rays_drizzled(image: NDArray, scale: int) -> tuple[Image, NDA
     usable = np.pad(np.where(hit, np.float32(np.nan), clean), reach, constant_values=np.nan)
     y, x = np.nonzero(hit & np.isfinite(clean))
     around = np.arange(2 * reach + 1)
+    # boxes are gathered for the hit pixels only: a median filter of the whole stack takes much longer
     boxes = usable[(y[:, np.newaxis] + around)[:, :, np.newaxis], (x[:, np.newaxis] + around)[:, np.newaxis, :]]
-    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # nothing but cosmic rays: what was there
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # boxes without a usable pixel
         level = np.nanmedian(boxes, axis=(1, 2))
     clean[y, x] = np.where(np.isfinite(level), level, clean[y, x])
     return clean, hit
 
 
-def coincident_mask(first: NDArray, second: NDArray) -> tuple[Image, Image, int]:
-    """Remove what is in one of two means of different frames only: there it takes the value of the other.
+def coincident_mask(first: FloatArray, second: FloatArray) -> tuple[Float32Array, Float32Array, int]:
+    """Replace pixels in which two means of different frames disagree by the lower of the two values.
 
     Parameters
     ----------
@@ -164,8 +182,10 @@ def coincident_mask(first: NDArray, second: NDArray) -> tuple[Image, Image, int]
 
     Returns
     -------
-    (ndarray, ndarray, int)
-        Both without cosmic rays, and how many pixels were replaced.
+    first, second : ndarray (ny, nx) float32
+        Both means without cosmic rays.
+    n_hit : int
+        Number of pixels in which they disagree.
     """
     lower = np.fmin(first, second)
     difference = np.nan_to_num(np.abs(np.subtract(first, second)))
@@ -173,16 +193,16 @@ def coincident_mask(first: NDArray, second: NDArray) -> tuple[Image, Image, int]
     if not known.any():
         return np.array(first, np.float32), np.array(second, np.float32), 0
     level = ndimage.median_filter(np.nan_to_num(lower), size=5)
+    # noise grows with brightness: it is estimated in bins of equally many pixels
     edges = np.unique(np.quantile(level[known], np.linspace(0, 1, BRIGHTNESS_BINS + 1)))
     number = np.clip(np.searchsorted(edges, level, side="right") - 1, 0, max(len(edges) - 2, 0))
-    noise = np.array([_usual(difference[known & (number == i)]) for i in range(number.max() + 1)])
+    bins = [difference[known & (number == i)] for i in range(number.max() + 1)]
+    noise = np.array([MAD_TO_SIGMA * float(np.median(values)) if values.size else 0.0 for values in bins])
+    # bins without scatter (blank or saturated pixels) take the least noise of the others
     noise = np.maximum(noise, noise[noise > 0].min(initial=np.inf) if (noise > 0).any() else np.inf)
     slope = ndimage.morphological_gradient(level, size=3)
     hit = known & (difference > DISAGREEMENT * noise[number] + SLOPE * slope)
+    # the faint rim of a cosmic ray is below the threshold
     spread = ndimage.binary_dilation(hit) & known
     clean = [np.where(spread, lower, image).astype(np.float32) for image in (first, second)]
     return clean[0], clean[1], int(hit.sum())
-
-
-def _usual(difference: NDArray) -> float:
-    return MAD_TO_SIGMA * float(np.median(difference)) if difference.size else 0.0

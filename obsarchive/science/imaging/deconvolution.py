@@ -1,29 +1,27 @@
-"""Deconvolution of extended objects: Richardson-Lucy iterations that the data themselves stop.
+"""Richardson-Lucy deconvolution of extended objects, with early stopping by cross-validation.
 
 Richardson (1972, J. Opt. Soc. Am. 62, 55) and Lucy (1974, AJ 79, 745), accelerated after Biggs & Andrews (1997, Appl.
-Opt. 36, 1766). Early stopping is the regularisation: one half of the frames is deconvolved, and as long as its model
-predicts the other half better and better, the iterations find the object; after that they find the noise.
+Opt. 36, 1766). Early stopping is the regularisation: one half of the frames is deconvolved as long as its model
+predicts the other half better with each iteration; further iterations would fit the noise.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import fft, ndimage
 
 from obsarchive.errors import Unprocessable
+from obsarchive.science.arrays import BoolArray, Float32Array, FloatArray
 from obsarchive.science.statistics import MAD_TO_SIGMA
-
-Image = NDArray[np.float32]
 
 MAX_ITERATIONS = 150
 PATIENCE = 4
-"""Iterations without a better prediction after which the best one is taken."""
+"""Iterations without a better prediction before stopping."""
 DETAIL_PX = 4.0
-"""Detail is what a Gaussian of this sigma smooths away [pixel]."""
+"""Sigma of the Gaussian of the high-pass filter that defines detail [pixel]."""
 OFFSET_SIGMAS = 3.0
-"""Noise of the background, as counts in which its Poisson noise would be the same or less."""
+"""Pedestal added to the image, in units of the background noise, as the method needs positive data."""
 MAX_ACCELERATION = 0.95
 LEAST_WEIGHT = 1e-2
 
@@ -34,38 +32,38 @@ class Deconvolved:
 
     Attributes
     ----------
-    image : ndarray (ny, nx)
-        The object, not negative.
+    image : ndarray (ny, nx) float32
+        Model of the object, not negative [unit of the input].
     iterations : int
-        At which the data stopped.
+        Number of iterations, chosen by cross-validation.
     misfit : float
-        Mean squared error of the prediction there, over that of predicting one half of the frames by the other.
+        Mean squared error of the prediction, over that of predicting one half of the frames by the other.
     """
 
-    image: Image
+    image: Float32Array
     iterations: int
     misfit: float
 
 
-def predicted_best(first: NDArray, second: NDArray, psf: NDArray) -> tuple[int, float]:
-    """Number of iterations on one half of the frames after which it predicts the other half best.
+def predicted_best(first: FloatArray, second: FloatArray, psf: FloatArray) -> tuple[int, float]:
+    """Compute the number of iterations on one half of the frames that predicts the other half best.
 
     Parameters
     ----------
     first, second : ndarray (ny, nx)
-        Means of the halves, without background; what is not finite is not known.
+        Means of the two halves, background-subtracted; pixels that are not finite are unknown.
     psf : ndarray (side, side)
-        Odd side, the star on the central pixel; negative and unknown pixels count as zero.
+        PSF of odd side, the star on the central pixel; negative and unknown pixels count as zero.
 
     Returns
     -------
     (int, float)
-        Iterations, and the misfit as in `Deconvolved`.
+        Number of iterations, and the misfit as in `Deconvolved`.
 
     Raises
     ------
     Unprocessable
-        The PSF holds no light.
+        The PSF holds no flux.
     """
     known = np.isfinite(first) & np.isfinite(second)
     reference = _detail_power(first - second, known)
@@ -73,22 +71,34 @@ def predicted_best(first: NDArray, second: NDArray, psf: NDArray) -> tuple[int, 
         return 1, 0.0
     best, least = 1, np.inf
     for number, (_, model) in enumerate(_iterations(first, psf, _noise(first, second))):
-        misfit = _detail_power(model - second, known)  # of the model after `number` iterations
+        misfit = _detail_power(model - second, known)  # of the object after `number` iterations
         if misfit < least:
             best, least = max(number, 1), misfit
+        # the misfit need not fall monotonically: one worse prediction is no reason to stop
         elif number >= best + PATIENCE or number >= MAX_ITERATIONS:
             break
     return best, least / reference
 
 
-def deconvolve(first: NDArray, second: NDArray, psf: NDArray) -> Deconvolved:
-    """Deconvolve the mean of two halves of the frames, as far as they agree.
+def deconvolve(first: FloatArray, second: FloatArray, psf: FloatArray) -> Deconvolved:
+    """Deconvolve the mean of two halves of the frames, with the number of iterations on which they agree.
 
-    Parameters and errors are those of :func:`predicted_best`.
+    Parameters
+    ----------
+    first, second : ndarray (ny, nx)
+        Means of the two halves, background-subtracted; pixels that are not finite are unknown.
+    psf : ndarray (side, side)
+        PSF of odd side, the star on the central pixel; negative and unknown pixels count as zero.
 
     Returns
     -------
     Deconvolved
+        Image (ny, nx), iterations and misfit.
+
+    Raises
+    ------
+    Unprocessable
+        The PSF holds no flux.
     """
     best, misfit = predicted_best(first, second, psf)
     mean = 0.5 * (np.asarray(first, np.float32) + np.asarray(second, np.float32))
@@ -97,10 +107,10 @@ def deconvolve(first: NDArray, second: NDArray, psf: NDArray) -> Deconvolved:
     return Deconvolved(image, best, misfit)
 
 
-def _detail_power(difference: NDArray, known: NDArray) -> float:
-    """Mean square of what is finer than a few pixels.
+def _detail_power(difference: FloatArray, known: BoolArray) -> float:
+    """Return the mean square of structure finer than a few pixels.
 
-    A halo that the PSF has wrong takes many iterations to be fitted; it must not hide that noise is fitted meanwhile.
+    An error in the halo of the PSF takes many iterations to be fitted; it must not hide that noise is fitted meanwhile.
     """
     if not known.any():
         return 0.0
@@ -108,18 +118,20 @@ def _detail_power(difference: NDArray, known: NDArray) -> float:
     return float(np.mean((filled - ndimage.gaussian_filter(filled, DETAIL_PX))[known] ** 2))
 
 
-def _noise(first: NDArray, second: NDArray) -> float:
-    """Noise of a half, where there is no object."""
-    return MAD_TO_SIGMA * float(np.nanmedian(np.abs(first - second))) / np.sqrt(2)
+def _noise(first: FloatArray, second: FloatArray) -> float:
+    """Return the noise of one half, where there is no object."""
+    return float(MAD_TO_SIGMA * float(np.nanmedian(np.abs(first - second))) / np.sqrt(2))
 
 
-def _iterations(image: NDArray, psf: NDArray, noise: float) -> Iterator[tuple[Image, Image]]:
-    """Yield the object after each iteration, and the image of the object before it."""
+def _iterations(image: FloatArray, psf: FloatArray, noise: float) -> Iterator[tuple[Float32Array, Float32Array]]:
+    """Yield the object after each iteration, and the blurred image of the object before it."""
     blur = _Convolution(image.shape, psf)
     known = np.isfinite(image)
     filled = np.where(known, image, np.float32(0))
     offset = np.float32(max(OFFSET_SIGMAS * noise, 1e-6 * float(np.abs(filled).max())))
+    # the pedestal keeps data and model positive; unknown pixels have neither data nor weight
     data = blur.padded(np.where(known, np.maximum(filled, -offset) + offset, 0))
+    # near unknown pixels and borders only part of the PSF is observed: the correction is normalised by it
     weight = 1 / np.maximum(blur.transposed(blur.padded(known)), np.float32(LEAST_WEIGHT))
     start = np.float32(max(float(filled.mean()), 1e-3 * float(filled.max()), 1e-12))
     current = np.full(blur.shape, start, np.float32)
@@ -130,6 +142,7 @@ def _iterations(image: NDArray, psf: NDArray, noise: float) -> Iterator[tuple[Im
         found = np.asarray(point * np.maximum(blur.transposed(ratio), 0) * weight, np.float32)
         before, step = step, found - point
         power = float(np.vdot(before, before))
+        # vector extrapolation: the step length that the last two corrections suggest
         acceleration = np.clip(np.vdot(step, before) / power, 0, MAX_ACCELERATION) if power > 0 else 0.0
         yield blur.cut(found), blur.cut(model)
         point = np.maximum(found + np.float32(acceleration) * (found - current), np.float32(0))
@@ -137,9 +150,9 @@ def _iterations(image: NDArray, psf: NDArray, noise: float) -> Iterator[tuple[Im
 
 
 class _Convolution:
-    """Convolution with a PSF, with room around the image for what blurs into it."""
+    """Convolution with a PSF, with zero padding for flux that is blurred beyond the image."""
 
-    def __init__(self, shape: tuple[int, ...], psf: NDArray) -> None:
+    def __init__(self, shape: tuple[int, ...], psf: FloatArray) -> None:
         clean = np.maximum(np.nan_to_num(psf), 0).astype(np.float32)
         total = float(clean.sum())
         if not total > 0:
@@ -149,19 +162,22 @@ class _Convolution:
         self.shape = tuple(fft.next_fast_len(n + 2 * half, real=True) for n in shape)
         kernel = np.zeros(self.shape, np.float32)
         kernel[: len(clean), : len(clean)] = clean / total
+        # the central pixel of the PSF belongs at the origin, or the image would be shifted
         self._transfer = fft.rfft2(np.roll(kernel, (-half, -half), axis=(0, 1)))
         self._conjugate = np.conj(self._transfer)
 
-    def padded(self, image: NDArray) -> Image:
+    def padded(self, image: FloatArray) -> Float32Array:
         out = np.zeros(self.shape, np.float32)
         out[: self.image_shape[0], : self.image_shape[1]] = image
         return out
 
-    def cut(self, image: Image) -> Image:
+    def cut(self, image: Float32Array) -> Float32Array:
         return image[: self.image_shape[0], : self.image_shape[1]]
 
-    def forward(self, image: Image) -> Image:
-        return fft.irfft2(fft.rfft2(image) * self._transfer, self.shape)
+    def forward(self, image: Float32Array) -> Float32Array:
+        blurred: Float32Array = fft.irfft2(fft.rfft2(image) * self._transfer, self.shape)
+        return blurred
 
-    def transposed(self, image: Image) -> Image:
-        return fft.irfft2(fft.rfft2(image) * self._conjugate, self.shape)
+    def transposed(self, image: Float32Array) -> Float32Array:
+        correlated: Float32Array = fft.irfft2(fft.rfft2(image) * self._conjugate, self.shape)
+        return correlated

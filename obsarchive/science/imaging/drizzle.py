@@ -1,6 +1,6 @@
 """Drizzle (Fruchter & Hook 2002, PASP 114, 144) for frames that differ by a shift only.
 
-With a pure shift and a whole-number scale, the shrunken pixels of a frame overlap the output grid in the same
+With a pure shift and an integer scale, the shrunken pixels of a frame overlap the output grid in the same
 way everywhere: the square kernel is a product of one row and one column of constant weights. The output grid
 is kept as ``scale * scale`` interleaved planes of the native shape, so that adding a frame is a few shifted
 multiply-adds of contiguous rows, and its weight map a few rectangles.
@@ -11,14 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
-Image = NDArray[np.float32]
+from obsarchive.science.arrays import Float32Array, FloatArray
 
 
 @dataclass(frozen=True)
 class _Overlap:
-    """Along one axis: native pixel i puts ``fraction`` of its light on output pixel (i + step, phase)."""
+    """Along one axis: native pixel i adds `fraction` of its flux to output pixel (i + step, phase)."""
 
     step: int
     phase: int
@@ -57,9 +56,9 @@ class Drizzle:
         self.n_frames = 0
         self._planes = np.zeros((self.scale, self.scale, *shape), np.float32)
         self._rectangles: list[tuple[tuple[int, int], slice, slice, float]] = []
-        self._missing: Image | None = None  # weight of NaN pixels, made when the first one is met
+        self._missing: Float32Array | None = None  # weight of NaN pixels, made when the first one is met
 
-    def add(self, frame: NDArray, dy: float, dx: float, weight: float = 1.0) -> None:
+    def add(self, frame: FloatArray, dy: float, dx: float, weight: float = 1.0) -> None:
         """Add a frame.
 
         Parameters
@@ -80,6 +79,7 @@ class Drizzle:
             raise ValueError(f"expected a frame of shape {self.shape}, got {frame.shape}")
         if not math.isfinite(dy + dx + weight):
             raise ValueError(f"shift ({dy}, {dx}) and weight {weight} must be finite")
+        # the kernel is separable: weights of both axes multiply
         deposits = [
             ((down.phase, right.phase), (down.step, right.step), weight * down.fraction * right.fraction)
             for down in self._overlaps(dy)
@@ -89,6 +89,7 @@ class Drizzle:
         if _deposit(frame, self._planes, phases, steps, weights.astype(np.float32)):
             if self._missing is None:
                 self._missing = np.zeros_like(self._planes)
+            # weights are counted as full rectangles; those of missing pixels are summed apart and subtracted
             gaps = (~np.isfinite(frame)).astype(np.float32)
             _deposit(gaps, self._missing, phases, steps, weights.astype(np.float32))
         for phase, (down_by, right_by), share in deposits:
@@ -97,12 +98,22 @@ class Drizzle:
         self.n_frames += 1
 
     def merge(self, other: "Drizzle") -> "Drizzle":
-        """Add everything another stack of the same geometry holds, as if its frames had been added here.
+        """Add all frames of another stack of the same geometry.
+
+        Parameters
+        ----------
+        other : Drizzle
+            Stack with the same shape, scale and pixfrac; unchanged.
+
+        Returns
+        -------
+        Drizzle
+            This stack.
 
         Raises
         ------
         ValueError
-            The two stacks differ in shape, scale or pixfrac.
+            The stacks differ in shape, scale or pixfrac.
         """
         mine, theirs = ((d.shape, d.scale, d.pixfrac) for d in (self, other))
         if mine != theirs:
@@ -117,11 +128,22 @@ class Drizzle:
     __iadd__ = merge
 
     def output_position(self, y: float, x: float) -> tuple[float, float]:
-        """Position on the output grid [output pixel] of native position (y, x), both 0-based at pixel centres."""
+        """Return the position on the output grid of a native position, both 0-based at pixel centres.
+
+        Parameters
+        ----------
+        y, x : float
+            Position [native pixel].
+
+        Returns
+        -------
+        (float, float)
+            Position (y, x) [output pixel].
+        """
         return (y + 0.5) * self.scale - 0.5, (x + 0.5) * self.scale - 0.5
 
-    def image(self) -> Image:
-        """Stack in counts per *output* pixel.
+    def image(self) -> Float32Array:
+        """Return the stack in counts per *output* pixel.
 
         The sum over a star in this image is the mean of its sums over the native frames, so aperture photometry
         needs no factor. It is `surface_brightness` divided by ``scale**2``.
@@ -133,17 +155,17 @@ class Drizzle:
         """
         return self._mean(1 / self.scale**2)
 
-    def surface_brightness(self) -> Image:
-        """Weighted mean of the frames' pixel values, in counts per *native* pixel, shape and NaN as `image`."""
+    def surface_brightness(self) -> Float32Array:
+        """Return the weighted mean of the frames in counts per *native* pixel, shape and NaN as `image`."""
         return self._mean(1.0)
 
-    def weights(self) -> Image:
-        """Weight of each output pixel; a frame of weight 1 gives away 1 per native pixel, in total."""
+    def weights(self) -> Float32Array:
+        """Return the weight of each output pixel; a frame of weight 1 distributes 1 per native pixel."""
         planes = self._plane_weights()
         ny, nx = self.shape
         return np.ascontiguousarray(planes.transpose(2, 0, 3, 1)).reshape(ny * self.scale, nx * self.scale)
 
-    def _mean(self, factor: float) -> Image:
+    def _mean(self, factor: float) -> Float32Array:
         ny, nx = self.shape
         mean = np.empty((ny * self.scale, nx * self.scale), np.float32)
         _divide_interleaved(self._planes, self._plane_weights(), np.float32(factor), mean)
@@ -155,14 +177,16 @@ class Drizzle:
         overlaps = []
         for k in range(math.floor(low), math.ceil(low + width)):
             fraction = (min(low + width, k + 1) - max(low, k)) / width
+            # rounding may leave an overlap of next to nothing, which would cost a pass over the frame
             if fraction > 1e-9:
                 step, phase = divmod(k, self.scale)
                 overlaps.append(_Overlap(step, phase, fraction))
         return overlaps
 
-    def _plane_weights(self) -> Image:
+    def _plane_weights(self) -> Float32Array:
         ny, nx = self.shape
-        # differences: +w at the corner where a rectangle begins, summed up along both axes at the end
+        # a rectangle is four corners of differences, summed along both axes at the end: the cost of a frame does not
+        # depend on its size
         corners = np.zeros((self.scale, self.scale, ny + 1, nx + 1))
         for phase, rows, columns, weight in self._rectangles:
             plane = corners[phase]
@@ -174,19 +198,20 @@ class Drizzle:
         _sum_corners(corners, weights)
         if self._missing is not None:
             weights -= self._missing
-        weights[np.abs(weights) < 1e-6 * weights.max(initial=0)] = 0  # what rounding leaves of nothing
+        weights[np.abs(weights) < 1e-6 * weights.max(initial=0)] = 0  # rounding errors of empty pixels
         return weights
 
 
 def _covered(step: int, n: int) -> slice:
-    """Pixels of an axis of n that are covered by an axis of n moved by ``step``."""
+    """Return the pixels of an axis of n that are covered by the axis shifted by `step`."""
     return slice(min(max(step, 0), n), max(min(n + step, n), 0))
 
 
 @njit(cache=True, fastmath={"contract"})
 def _deposit(frame, planes, phases, steps, weights):  # type: ignore[no-untyped-def]
-    """Add the frame to the planes; returns whether some of its pixels are not finite."""
+    """Add the frame to the planes; return whether some of its pixels are not finite."""
     ny, nx = frame.shape
+    # one converted row serves all deposits while it is in the cache
     row = np.empty(nx, np.float32)
     n_missing = 0
     for y in range(ny):
@@ -200,6 +225,7 @@ def _deposit(frame, planes, phases, steps, weights):  # type: ignore[no-untyped-
             if 0 <= target_y < ny:
                 target = planes[phases[k, 0], phases[k, 1], target_y]
                 weight = weights[k]
+                # no condition within the innermost loop, so that it is compiled to vector instructions
                 for x in range(max(0, -step_x), min(nx, nx - step_x)):
                     target[x + step_x] += weight * row[x]
     return n_missing > 0

@@ -1,25 +1,23 @@
-"""Extended objects: where they are in a frame, and how sharp each frame is."""
+"""Extended objects: bounding box in a frame, and image sharpness of each frame for frame selection."""
 
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import fft, ndimage
 
 from obsarchive.errors import Unprocessable
+from obsarchive.science.arrays import Float32Array, Float64Array, FloatArray
 from obsarchive.science.statistics import MAD_TO_SIGMA
 
-Image = NDArray[np.float32]
-
 EDGE_LEVEL = 0.15
-"""Of the range of brightness: the limb of an object."""
+"""Brightness of the limb of an object, relative to the range of brightness."""
 MARGIN = 0.3
-"""Room around an object, in its own sizes."""
+"""Margin around an object, relative to its size."""
 LEAST_SIDE_PX = 32
 LEAST_CONTRAST = 6.0
-"""Range of brightness over the noise of the smoothed mean: less is an empty field."""
+"""Range of brightness, over the noise of the smoothed mean, below which a field is empty."""
 FINE_PX, COARSE_PX = 1.0, 3.0
-"""Detail is what lies between Gaussians of these sigmas [pixel]."""
+"""Sigmas of the difference of Gaussians that selects detail [pixel]."""
 SKY_COVERAGE = 0.9
 
 
@@ -43,8 +41,8 @@ class Box:
         return (self.y0 + self.y1 - 1) / 2, (self.x0 + self.x1 - 1) / 2
 
 
-def find_object(mean: NDArray) -> Box:
-    """Box around the largest bright object of a mean of frames; the whole frame if it is filled.
+def find_object(mean: FloatArray) -> Box:
+    """Compute the box around the largest bright object of a mean of frames; the whole frame if the object fills it.
 
     Parameters
     ----------
@@ -54,6 +52,7 @@ def find_object(mean: NDArray) -> Box:
     Returns
     -------
     Box
+        Rows and columns, with a margin.
 
     Raises
     ------
@@ -68,8 +67,10 @@ def find_object(mean: NDArray) -> Box:
         raise Unprocessable("no object: no pixel of the frames is finite", "zero_flux")
     filled = np.where(finite, mean, np.median(mean[finite])).astype(np.float32)
     smooth = ndimage.gaussian_filter(ndimage.median_filter(filled, size=3), 2.0)
+    # percentiles: a cosmic ray or a dead pixel must not set the range
     dark, bright = np.percentile(smooth, (1, 99.8))
     rough = filled - smooth
+    # noise of a pixel over sqrt(4 pi sigma^2): what the Gaussian leaves of it
     noise = MAD_TO_SIGMA * float(np.median(np.abs(rough - np.median(rough)))) / np.sqrt(4 * np.pi * 2.0**2)
     if not bright - dark > LEAST_CONTRAST * noise:
         raise Unprocessable(
@@ -86,23 +87,23 @@ def find_object(mean: NDArray) -> Box:
 
 
 def _widened(span: slice, n: int) -> tuple[int, int]:
-    """Span of an object with room around it, of even length."""
+    """Return the range of an object with a margin, of even length."""
     centre = (span.start + span.stop) / 2
     half = max((0.5 + MARGIN) * (span.stop - span.start), LEAST_SIDE_PX / 2)
     first, last = max(int(centre - half), 0), min(int(np.ceil(centre + half)), n)
     return (first, last) if (last - first) % 2 == 0 else (first, last - 1)
 
 
-def sharpness(windows: Image, shifts: NDArray, template: Image) -> NDArray[np.float64]:
-    """How much of the object's detail each frame shows, 1 for the usual amount.
+def sharpness(windows: Float32Array, shifts: FloatArray, template: Float32Array) -> Float64Array:
+    """Compute the image sharpness of each frame, relative to the median frame.
 
-    The detail that a frame shares with the mean of all, per light that it shares with it: noise and cosmic rays are
-    not shared, and so do not pass for sharpness.
+    The flux of fine structure that a frame shares with the mean of all, over the total flux that it shares: noise and
+    cosmic rays are not shared, so they are not mistaken for sharpness.
 
     Parameters
     ----------
     windows : ndarray (n, ny, nx)
-        Frames, background near zero.
+        Background-subtracted frames.
     shifts : ndarray (n, 2)
         (dy, dx) that moves each onto the template [pixel].
     template : ndarray (ny, nx)
@@ -111,27 +112,43 @@ def sharpness(windows: Image, shifts: NDArray, template: Image) -> NDArray[np.fl
     Returns
     -------
     ndarray (n,)
-        0 for frames without light.
+        Sharpness; 0 for frames without flux.
     """
     ny, nx = template.shape
     fx, fy = fft.rfftfreq(nx), fft.fftfreq(ny)[:, np.newaxis]
     squared = 2 * np.pi**2 * (fx**2 + fy**2)
+    # band-pass: the largest scales hold no information on sharpness, the smallest only noise
     detail = (np.exp(-squared * FINE_PX**2) - np.exp(-squared * COARSE_PX**2)) ** 2
     spectrum = np.conj(fft.rfft2(template))
     sharp, light = np.zeros(len(windows)), np.zeros(len(windows))
     for i, (window, (dy, dx)) in enumerate(zip(windows, shifts, strict=True)):
         moved = fft.rfft2(np.where(np.isfinite(window), window, 0)) * np.exp(-2j * np.pi * (dy * fy + dx * fx))
         product = (moved * spectrum).real
+        # by Parseval, sums over the spectrum are the scalar products of the (filtered) images
         sharp[i], light[i] = np.sum(product * detail), np.sum(product)
     share = np.divide(sharp, light, out=np.zeros(len(windows)), where=light > 0)
     usual = float(np.median(share))
     return share / usual if usual > 0 else np.ones(len(windows))
 
 
-def sky_below(image: NDArray, smooth_px: float = 4.0) -> float:
-    """Level of the darkest part of an image, smoothed: the sky, or what comes nearest to it where there is none."""
+def sky_below(image: FloatArray, smooth_px: float = 4.0) -> float:
+    """Compute the level of the darkest part of a smoothed image: the sky, or an upper limit to it in a filled frame.
+
+    Parameters
+    ----------
+    image : ndarray (ny, nx)
+        Image; NaN where unknown.
+    smooth_px : float
+        Sigma of the Gaussian [pixel].
+
+    Returns
+    -------
+    float
+        Level [unit of the image]; 0 if nothing is known.
+    """
     known = np.isfinite(image)
     weight = ndimage.gaussian_filter(known.astype(np.float32), smooth_px)
     smooth = ndimage.gaussian_filter(np.where(known, image, 0).astype(np.float32), smooth_px)
+    # near unknown pixels and borders the smoothed level rests on few pixels
     inner = known & (weight > SKY_COVERAGE)
     return float((smooth[inner] / weight[inner]).min()) if inner.any() else 0.0

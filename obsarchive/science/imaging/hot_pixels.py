@@ -1,46 +1,50 @@
-"""Hot pixels and cosmic rays in a single image of stars."""
+"""Removal of hot pixels and cosmic rays from a single image of stars."""
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
-Image = NDArray[np.float32]
+from obsarchive.science.arrays import Float32Array
 
 MAX_PASSES = 16
 MAX_SPIKES = 100_000
-"""More in one pass are no spikes but an image of noise."""
+"""Largest number of spikes in one pass: more mean that the threshold is within the noise."""
 
 
-def without_spikes(image: Image, threshold: float) -> Image:
-    """Remove what no telescope could make: hot pixels and tracks of cosmic rays.
+def without_spikes(image: Float32Array, threshold: float) -> Float32Array:
+    """Return an image without hot pixels and cosmic-ray tracks.
 
     A pixel above the threshold and above four times the third-brightest of its eight neighbours is sharper
-    than a star of FWHM 1.7 pixel; it becomes that neighbour. A track is eaten from its ends, pass by pass.
+    than a star of FWHM 1.7 pixel; it is replaced by that neighbour. A track is removed from its ends, pass by pass.
 
     Parameters
     ----------
     image : ndarray (ny, nx) float32
-        Image without background.
+        Background-subtracted image.
     threshold : float
-        Fainter pixels are left alone [counts/pixel]; single photo-electrons of an EMCCD are spikes, too.
+        Fainter pixels are not replaced [counts/pixel]; single photo-electrons of an EMCCD are spikes, too.
 
     Returns
     -------
     ndarray (ny, nx) float32
-        Cleaned copy; the outermost pixels are as they were.
+        Cleaned copy; the outermost pixels are unchanged.
     """
     return remove_spikes(image.copy(), threshold)
 
 
-def remove_spikes(image: Image, threshold: float) -> Image:
-    """Like :func:`without_spikes`, in the image itself, which is returned.
+def remove_spikes(image: Float32Array, threshold: float) -> Float32Array:
+    """Remove spikes in place, see :func:`without_spikes`.
 
     Parameters
     ----------
     image : ndarray (ny, nx) float32
-        Image without background; changed.
+        Background-subtracted image; changed.
     threshold : float
-        Fainter pixels are left alone [counts/pixel].
+        Fainter pixels are not replaced [counts/pixel].
+
+    Returns
+    -------
+    ndarray (ny, nx) float32
+        `image` itself.
     """
     found = np.empty((min(image.size, MAX_SPIKES), 2), np.int32)
     values = np.empty(len(found), image.dtype)
@@ -52,7 +56,7 @@ def remove_spikes(image: Image, threshold: float) -> Image:
 
 @njit(cache=True)
 def _erode_spikes(image, threshold, found, values):  # type: ignore[no-untyped-def]
-    """One pass: all spikes are found before the first one is changed; returns how many there were."""
+    """One pass: all spikes are found before the first one is replaced; returns their number."""
     ny, nx = image.shape
     neighbours = np.empty(8, image.dtype)
     n_spikes = 0
@@ -63,11 +67,13 @@ def _erode_spikes(image, threshold, found, values):  # type: ignore[no-untyped-d
                 neighbours[3:6] = image[y + 1, x - 1 : x + 2]
                 neighbours[6], neighbours[7] = image[y, x - 1], image[y, x + 1]
                 neighbours.sort()
+                # the two brightest neighbours may be of the same track
                 third = neighbours[5]
                 if image[y, x] > max(4 * third, threshold):
                     found[n_spikes, 0], found[n_spikes, 1] = y, x
                     values[n_spikes] = third
                     n_spikes += 1
+    # replaced afterwards, so that the result does not depend on the order of the pixels
     for i in range(n_spikes):
         image[found[i, 0], found[i, 1]] = values[i]
     return n_spikes

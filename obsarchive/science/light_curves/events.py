@@ -1,27 +1,26 @@
-"""Events in light curves: runs of deviating epochs, and matched filters for what is too faint epoch by epoch."""
+"""Event detection in light curves: runs of deviating epochs, and matched filters for fainter events."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
+from obsarchive.science.arrays import BoolArray, Float64Array, FloatArray
 from obsarchive.science.statistics import MAD_TO_SIGMA
 
-Floats = NDArray[np.float64]
 Shape = Literal["gaussian", "box", "microlensing"]
 SHAPES: tuple[Shape, ...] = get_args(Shape)
-"""Shapes of events; the compiled code knows them by their numbers."""
+"""Shapes of events; compiled code identifies them by their index."""
 PEAK_OF_LENS = 2.01 / np.sqrt(0.01 * 4.01) - 1.0
-"""Light that a point lens of impact parameter 0.1 adds, in units of that of the source."""
+"""Peak magnification minus 1 of a point lens of impact parameter 0.1."""
 REACH = 3.0
-"""A template is cut off so many widths from its centre."""
+"""Radius of a template [widths]."""
 
 
 @dataclass(frozen=True)
 class Event:
-    """A stretch of a light curve that deviates.
+    """A range of deviating epochs of a light curve.
 
     Parameters
     ----------
@@ -30,9 +29,9 @@ class Event:
     peak : int
         Epoch of the strongest deviation.
     score : float
-        Its S/N; positive: brighter, negative: fainter.
+        S/N of the peak; positive: brighter, negative: fainter.
     n_epochs : int
-        Deviating epochs.
+        Number of deviating epochs.
     """
 
     start: int
@@ -42,32 +41,52 @@ class Event:
     n_epochs: int
 
 
-def signal_to_noise(flux: NDArray, error: NDArray, mean: float, rms: float) -> Floats:
-    """Return ``(flux - mean) / max(error, rms)``; epochs without an error count with the scatter alone."""
+def signal_to_noise(flux: FloatArray, error: FloatArray, mean: float, rms: float) -> Float64Array:
+    """Return ``(flux - mean) / max(error, rms)``.
+
+    Parameters
+    ----------
+    flux, error : ndarray (n,)
+        Fluxes and their errors; epochs without an error have the scatter as noise.
+    mean, rms : float
+        Quiescent level and scatter, same unit.
+
+    Returns
+    -------
+    ndarray (n,)
+        S/N of each epoch; NaN without noise.
+    """
     noise = np.fmax(np.asarray(error, np.float64), rms)
     return (np.asarray(flux, np.float64) - mean) / np.where(noise > 0, noise, np.nan)
 
 
 def find_events(
-    snr: NDArray, good: NDArray[np.bool_], threshold: float, edge: float, min_epochs: int = 1, bridge: int = 0
+    snr: FloatArray, good: BoolArray, threshold: float, edge: float, min_epochs: int = 1, bridge: int = 0
 ) -> list[Event]:
-    """Return rises and dips, the strongest first.
+    """Return brightenings and dips, the strongest first.
 
-    An event is a run of good epochs that deviate to the same side by more than `edge`, one of them by `threshold`.
+    An event is a run of good epochs that deviate to the same side by more than `edge`, at least one of them by
+    `threshold`.
 
     Parameters
     ----------
     snr : ndarray (n,)
-        Scores in the order of time; NaN where there is none.
+        S/N of the epochs in the order of time; NaN where there is none.
     good : ndarray (n,) of bool
-        Epochs that count; the others are passed over.
+        Epochs to use; the others are skipped.
     threshold, edge : float
-        Scores that the peak and all epochs of an event reach.
+        S/N that the peak reaches, and that all epochs of an event exceed.
     min_epochs : int
-        Deviating epochs that make an event.
+        Least number of deviating epochs of an event.
     bridge : int
-        So many good epochs in between may deviate less.
+        Largest number of consecutive good epochs within an event that deviate less.
+
+    Returns
+    -------
+    list of Event
+        Epochs are numbered as in `snr`.
     """
+    # runs are found among the good epochs alone, then translated to the numbers of all epochs
     places = np.flatnonzero(good & np.isfinite(snr))
     chosen = np.ascontiguousarray(snr[places], np.float64)
     found = _runs(chosen, float(edge), int(bridge))
@@ -88,6 +107,7 @@ def _runs(snr, edge, bridge):  # type: ignore[no-untyped-def]  # pragma: no cove
     start, last, sign, n_epochs = -1, -1, 0, 0
     for i in range(snr.size):
         side = 1 if snr[i] > edge else (-1 if snr[i] < -edge else 0)
+        # a run ends at a change of sign, or when more epochs in a row deviate less than may be bridged
         if start >= 0 and (side == -sign or i - last - 1 > bridge or (side == 0 and i - last > bridge)):
             found.append((start, last + 1, n_epochs))
             start = -1
@@ -103,33 +123,48 @@ def _runs(snr, edge, bridge):  # type: ignore[no-untyped-def]  # pragma: no cove
 
 @dataclass(frozen=True)
 class Matched:
-    """What a bank of templates says, epoch by epoch.
+    """Response of a light curve to a bank of templates, epoch by epoch.
 
     Parameters
     ----------
     score : ndarray (n,)
         S/N of the best template centred on the epoch.
     width_d : ndarray (n,)
-        Its width [d].
+        Width of that template [d].
     amplitude : ndarray (n,)
-        Its amplitude, in the unit of the fluxes.
+        Its amplitude [unit of the fluxes].
     """
 
-    score: Floats
-    width_d: Floats
-    amplitude: Floats
+    score: Float64Array
+    width_d: Float64Array
+    amplitude: Float64Array
 
 
-def template_widths(mjd: NDArray, longest_d: float, per_octave: int = 1) -> Floats:
-    """Return widths [d] from the median cadence up to `longest_d`, `per_octave` of them in a factor of two.
+def template_widths(mjd: FloatArray, longest_d: float, per_octave: int = 1) -> Float64Array:
+    """Return logarithmically spaced template widths, from the median cadence upwards.
 
     A Gaussian between two widths that differ by a factor of two keeps 97 % of its S/N.
+
+    Parameters
+    ----------
+    mjd : ndarray (n,)
+        Times in ascending order [d].
+    longest_d : float
+        Largest width [d].
+    per_octave : int
+        Number of widths in a factor of two.
+
+    Returns
+    -------
+    ndarray (k,)
+        Widths [d]; empty without two distinct times.
     """
     steps = np.diff(mjd)
     steps = steps[steps > 0]
     if not steps.size:
         return np.empty(0)
     shortest = float(np.median(steps))
+    # a template that is longer than the light curve cannot be told from its level
     longest = min(longest_d, float(mjd[-1] - mjd[0]) / (2 * REACH))
     if longest <= shortest:
         return np.array([shortest])
@@ -138,27 +173,32 @@ def template_widths(mjd: NDArray, longest_d: float, per_octave: int = 1) -> Floa
 
 
 def matched_filter(
-    mjd: NDArray, deviation: NDArray, noise: NDArray, widths_d: NDArray, shape: Shape = "gaussian"
+    mjd: FloatArray, deviation: FloatArray, noise: FloatArray, widths_d: FloatArray, shape: Shape = "gaussian"
 ) -> Matched:
     """Filter a light curve with templates of several widths, centred on each of its epochs.
 
     For deviations d with noise e and a template T the best amplitude is ``sum(d T / e^2) / sum(T^2 / e^2)``, and its
     S/N is that times ``sqrt(sum(T^2 / e^2))`` (matched filter for uneven sampling; Turin 1960, IRE Trans. IT-6, 311).
-    The single epoch that helps most is left out of the score, so that an outlier alone is no event. Noise of real
-    light curves is correlated, and does not average out over many epochs (Pont, Zucker & Queloz 2006, MNRAS 373, 231):
-    where the scores of a width scatter by more than 1, they are divided by their scatter.
+    The single epoch with the largest contribution is excluded from the score, so that an outlier alone is no event.
+    Noise of real light curves is correlated, and does not average out over many epochs (Pont, Zucker & Queloz 2006,
+    MNRAS 373, 231): where the scores of a width scatter by more than 1, they are divided by their scatter.
 
     Parameters
     ----------
     mjd : ndarray (n,)
-        Times in their order [d].
+        Times in ascending order [d].
     deviation, noise : ndarray (n,)
         Flux minus its quiescent level, and its noise; all finite.
     widths_d : ndarray (k,)
         Widths of the templates: sigma of a Gaussian, half length of a box, a quarter of the time in which a
         microlensing event of small impact parameter is bright [d].
-    shape : str
-        ``gaussian``, ``box`` or ``microlensing``.
+    shape : {"gaussian", "box", "microlensing"}
+        Shape of the template.
+
+    Returns
+    -------
+    Matched
+        S/N, width and amplitude (n,) of the best template at each epoch.
     """
     score, width, amplitude = _filtered(
         np.ascontiguousarray(mjd, np.float64),
@@ -182,17 +222,23 @@ def _template(x, shape):  # type: ignore[no-untyped-def]  # pragma: no cover - c
     return bump / PEAK_OF_LENS
 
 
-def template(shape: Shape, x: NDArray) -> Floats:
+def template(shape: Shape, x: FloatArray) -> Float64Array:
     """Return the shape of an event, 1 at its peak.
 
     Parameters
     ----------
-    shape : str
-        ``gaussian``, ``box`` or ``microlensing`` (point lens, impact parameter 0.1).
+    shape : {"gaussian", "box", "microlensing"}
+        Gaussian, box, or point lens of impact parameter 0.1.
     x : ndarray (n,)
-        Time from the peak, in widths: sigma, half length, a quarter of the time in which the event is bright.
+        Time from the peak [widths, as in :func:`matched_filter`].
+
+    Returns
+    -------
+    ndarray (n,)
+        Flux relative to the peak.
     """
-    return _templates(np.ascontiguousarray(x, np.float64), SHAPES.index(shape))
+    made: Float64Array = _templates(np.ascontiguousarray(x, np.float64), SHAPES.index(shape))
+    return made
 
 
 @njit(cache=True)
@@ -205,7 +251,7 @@ def _templates(x, shape):  # type: ignore[no-untyped-def]  # pragma: no cover - 
 
 @njit(cache=True)
 def _score(series, i, first, w, shape):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    """S/N and amplitude of a template that is centred on an epoch; `first` is the first epoch that it reaches."""
+    """S/N and amplitude of a template centred on an epoch; `first` is the first epoch within its reach."""
     mjd, deviation, weight = series
     signal, power, largest, its_power = 0.0, 0.0, 0.0, 0.0
     j = first
@@ -220,6 +266,7 @@ def _score(series, i, first, w, shape):  # type: ignore[no-untyped-def]  # pragm
     rest = power - its_power
     if power <= 0.0 or rest <= 1e-9 * power:
         return 0.0, 0.0
+    # the smaller S/N of those with and without the largest epoch, which alone is no event
     whole, without = signal / np.sqrt(power), (signal - largest) / np.sqrt(rest)
     if whole * without <= 0.0:
         return 0.0, 0.0
@@ -235,9 +282,11 @@ def _filtered(mjd, deviation, noise, widths, shape):  # type: ignore[no-untyped-
     for w in widths:
         first = 0
         for i in range(n):
+            # the window only moves forward: linear in the number of epochs, not quadratic
             while mjd[first] < mjd[i] - REACH * w:
                 first += 1
             scores[i], amplitudes[i] = _score(series, i, first, w, shape)
+        # correlated noise: see the reference in matched_filter
         scatter = max(1.0, MAD_TO_SIGMA * np.median(np.abs(scores))) if n else 1.0
         for i in range(n):
             if abs(scores[i]) / scatter > abs(best[i]):

@@ -1,31 +1,31 @@
-"""Numbers that tell light curves apart: how they are spread, how smooth they are, how they change."""
+"""Variability features of light curves: amplitude, smoothness, trend and shape of the distribution."""
 
 import numpy as np
-from numpy.typing import NDArray
 
+from obsarchive.science.arrays import FloatArray
 from obsarchive.science.statistics import MAD_TO_SIGMA
 
 
-def features(mjd: NDArray, mag: NDArray, mag_err: NDArray) -> dict[str, float]:
-    """Return the features of a light curve in one filter.
+def features(mjd: FloatArray, mag: FloatArray, mag_err: FloatArray) -> dict[str, float]:
+    """Compute the variability features of a light curve in one filter.
 
     Parameters
     ----------
     mjd : ndarray (n,)
-        Times in their order [d].
+        Times in ascending order [d].
     mag, mag_err : ndarray (n,)
-        Magnitudes and their errors; what is not finite is left out.
+        Magnitudes and their errors [mag]; those not finite are ignored.
 
     Returns
     -------
     dict of str to float
         ``n``, ``span_d``, ``median_mag``, ``mean_mag`` (weighted by the errors), ``scatter_mag`` (robust),
         ``amplitude_mag`` (half of the range from the 5th to the 95th percentile), ``reduced_chi2`` about the weighted
-        mean, ``excess_mag`` (scatter beyond the errors), ``skewness``, ``kurtosis`` (0 for a Gaussian),
-        ``von_neumann`` (mean square of successive differences over the variance; 2 for noise, less for what changes
-        slowly; von Neumann 1941, Ann. Math. Stat. 12, 367), ``stetson_j``, ``stetson_k`` (Stetson 1996, PASP 108, 851;
-        successive epochs as pairs), ``beyond_1_sigma``, ``slope_mag_per_d`` (least squares), ``max_slope_mag_per_d``.
-        Empty with fewer than three epochs.
+        mean, ``excess_mag`` (scatter beyond the errors), ``skewness``, ``kurtosis`` (0 for a Gaussian), ``von_neumann``
+        (mean square of successive differences over the variance; 2 for noise, less for slow variability; von Neumann
+        1941, Ann. Math. Stat. 12, 367), ``stetson_j``, ``stetson_k`` (Stetson 1996, PASP 108, 851; successive epochs as
+        pairs), ``beyond_1_sigma``, ``slope_mag_per_d`` (least squares), ``max_slope_mag_per_d``. Empty with fewer than
+        three epochs.
     """
     good = np.isfinite(mag) & np.isfinite(mag_err) & (mag_err > 0)
     n = int(good.sum())
@@ -52,10 +52,11 @@ def features(mjd: NDArray, mag: NDArray, mag_err: NDArray) -> dict[str, float]:
         "beyond_1_sigma": float(np.mean(np.abs(deviation) > np.sqrt(variance))),
         **_slopes(t, m),
     }
+    # features that are undefined for this light curve are left out, not stored as NaN
     return {name: value for name, value in found.items() if np.isfinite(value)}
 
 
-def _moments(deviation: NDArray, variance: float) -> dict[str, float]:
+def _moments(deviation: FloatArray, variance: float) -> dict[str, float]:
     if variance <= 0:
         return {}
     standard = deviation / np.sqrt(variance)
@@ -66,8 +67,9 @@ def _moments(deviation: NDArray, variance: float) -> dict[str, float]:
     }
 
 
-def _stetson(mag: NDArray, error: NDArray, mean: float) -> dict[str, float]:
+def _stetson(mag: FloatArray, error: FloatArray, mean: float) -> dict[str, float]:
     n = len(mag)
+    # relative error of Stetson's indices: the factor corrects for the fitted mean
     delta = np.sqrt(n / (n - 1)) * (mag - mean) / error
     product = delta[:-1] * delta[1:]
     power = np.sqrt(np.mean(delta**2))
@@ -77,7 +79,8 @@ def _stetson(mag: NDArray, error: NDArray, mean: float) -> dict[str, float]:
     }
 
 
-def _slopes(time: NDArray, mag: NDArray) -> dict[str, float]:
+def _slopes(time: FloatArray, mag: FloatArray) -> dict[str, float]:
+    # about the mean time, where slope and level are independent; simultaneous epochs have no slope
     t, steps = time - np.mean(time), np.diff(time)
     power, apart = float(np.sum(t**2)), steps > 0
     found = {"slope_mag_per_d": float(np.sum(t * mag) / power)} if power > 0 else {}

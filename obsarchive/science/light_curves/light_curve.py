@@ -1,6 +1,6 @@
-"""Light curves as numbers: fluxes and magnitudes, robust levels, seasons.
+"""Light curves: conversion of fluxes and magnitudes, quiescent level, seasons.
 
-One convention of signs everywhere: brighter is positive, in flux, in S/N and in magnitude differences [mag].
+One sign convention throughout: brighter is positive, in flux, in S/N and in magnitude differences [mag].
 """
 
 from dataclasses import dataclass
@@ -8,12 +8,10 @@ from itertools import pairwise
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
+from obsarchive.science.arrays import BoolArray, Float64Array, FloatArray
 from obsarchive.science.photometry.zero_point import POGSON
 from obsarchive.science.statistics import MAD_TO_SIGMA
-
-Floats = NDArray[np.float64]
 
 AB_MICROJANSKY = 23.9
 """Zero point of AB magnitudes for fluxes in µJy (Oke & Gunn 1983, ApJ 266, 713)."""
@@ -22,14 +20,14 @@ CLIP_SIGMA, CLIP_ROUNDS = 3.0, 10
 
 @dataclass(frozen=True)
 class Baseline:
-    """The quiescent level of a light curve.
+    """Quiescent level of a light curve.
 
     Parameters
     ----------
     mean, rms : float
-        Mean and standard deviation after clipping; NaN if nothing is finite.
+        Mean and standard deviation after clipping; NaN if no epoch is finite.
     n : int
-        Epochs that they rest on.
+        Number of epochs used.
     """
 
     mean: float
@@ -37,17 +35,22 @@ class Baseline:
     n: int
 
 
-def quiescent_level(values: NDArray, good: NDArray[np.bool_] | None = None) -> Baseline:
-    """Return the mean and scatter of quiet epochs: several times clipped at 3 sigma about the median.
+def quiescent_level(values: FloatArray, good: BoolArray | None = None) -> Baseline:
+    """Compute the quiescent level: mean and scatter after iterative clipping at 3 sigma about the median.
 
-    Sigma is that of the median absolute deviation, so that an event may take a good part of the light curve.
+    Sigma is that of the median absolute deviation, so that an event may cover a good part of the light curve.
 
     Parameters
     ----------
     values : ndarray (n,)
         Fluxes or magnitudes.
     good : ndarray (n,) of bool, optional
-        Which of them count.
+        Epochs to use.
+
+    Returns
+    -------
+    Baseline
+        Mean and scatter [unit of the values].
     """
     chosen = np.ones(len(values), np.bool_) if good is None else good
     return Baseline(*_clipped(np.ascontiguousarray(values, np.float64), chosen, CLIP_SIGMA, CLIP_ROUNDS))
@@ -60,7 +63,7 @@ def _clipped(values, good, sigma, rounds):  # type: ignore[no-untyped-def]  # pr
         if kept.size < 3:
             break
         middle = np.median(kept)
-        # a long event makes the standard deviation its own; the median of the deviations is that of the quiet epochs
+        # a long event inflates the standard deviation, but not the median of the deviations
         width = sigma * MAD_TO_SIGMA * np.median(np.abs(kept - middle))
         inside = kept[np.abs(kept - middle) <= width]
         if inside.size == kept.size or inside.size < 2:
@@ -71,31 +74,89 @@ def _clipped(values, good, sigma, rounds):  # type: ignore[no-untyped-def]  # pr
     return np.mean(kept), np.std(kept), kept.size
 
 
-def fluxes_of_magnitudes(mag: NDArray, error: NDArray, zero_point: float = AB_MICROJANSKY) -> tuple[Floats, Floats]:
-    """Return fluxes and their errors: ``10**(-0.4 (mag - zero_point))``, µJy for AB magnitudes."""
+def fluxes_of_magnitudes(
+    mag: FloatArray, error: FloatArray, zero_point: float = AB_MICROJANSKY
+) -> tuple[Float64Array, Float64Array]:
+    """Return fluxes and their errors: ``10**(-0.4 (mag - zero_point))``.
+
+    Parameters
+    ----------
+    mag, error : ndarray (n,)
+        Magnitudes and their errors [mag].
+    zero_point : float
+        Magnitude of flux 1; the default gives µJy for AB magnitudes.
+
+    Returns
+    -------
+    flux, error : ndarray (n,)
+        Fluxes and their errors, to first order.
+    """
     flux = np.exp((zero_point - np.asarray(mag, np.float64)) / POGSON)
     return flux, flux * np.asarray(error, np.float64) / POGSON
 
 
-def magnitudes_of_fluxes(flux: NDArray, error: NDArray, zero_point: float = AB_MICROJANSKY) -> tuple[Floats, Floats]:
-    """Return magnitudes and their errors; NaN where there is no light."""
+def magnitudes_of_fluxes(
+    flux: FloatArray, error: FloatArray, zero_point: float = AB_MICROJANSKY
+) -> tuple[Float64Array, Float64Array]:
+    """Return magnitudes and their errors, the inverse of :func:`fluxes_of_magnitudes`.
+
+    Parameters
+    ----------
+    flux, error : ndarray (n,)
+        Fluxes and their errors.
+    zero_point : float
+        Magnitude of flux 1; the default is that of µJy and AB magnitudes.
+
+    Returns
+    -------
+    mag, error : ndarray (n,)
+        Magnitudes and their errors, to first order [mag]; NaN for fluxes that are not positive.
+    """
     flux = np.asarray(flux, np.float64)
     bright = np.where(flux > 0, flux, np.nan)
     return zero_point - POGSON * np.log(bright), POGSON * np.asarray(error, np.float64) / bright
 
 
-def delta_magnitude(flux: NDArray, level: Baseline) -> Floats:
-    """Return by how many magnitudes fluxes are brighter than their quiescent level; defined for negative fluxes, too.
+def delta_magnitude(flux: FloatArray, level: Baseline) -> Float64Array:
+    """Return the magnitude difference of fluxes to their quiescent level, positive if brighter.
 
     Differences of inverse hyperbolic sine magnitudes (Lupton, Gunn & Szalay 1999, AJ 118, 1406), softened by the
-    noise; they are ordinary magnitudes where the light is much stronger than the noise.
+    noise, so that they are defined for negative fluxes; ordinary magnitudes where the flux is far above the noise.
+
+    Parameters
+    ----------
+    flux : ndarray (n,)
+        Fluxes.
+    level : Baseline
+        Their quiescent level.
+
+    Returns
+    -------
+    ndarray (n,)
+        Magnitude differences [mag].
     """
+    # bounded from below: a light curve without scatter must not divide by zero
     softening = 2 * max(level.rms, 1e-12 * abs(level.mean), 1e-300)
-    return POGSON * (np.arcsinh(np.asarray(flux, np.float64) / softening) - np.arcsinh(level.mean / softening))
+    quiet = np.arcsinh(level.mean / softening)
+    magnitudes: Float64Array = POGSON * (np.arcsinh(np.asarray(flux, np.float64) / softening) - quiet)
+    return magnitudes
 
 
-def seasons(mjd: NDArray, gap_d: float) -> list[slice]:
-    """Return the stretches of sorted times between which nothing was observed for longer than `gap_d` [d]."""
+def seasons(mjd: FloatArray, gap_d: float) -> list[slice]:
+    """Return the contiguous parts of a light curve, separated by long gaps.
+
+    Parameters
+    ----------
+    mjd : ndarray (n,)
+        Times in ascending order [d].
+    gap_d : float
+        Gap that separates two seasons [d].
+
+    Returns
+    -------
+    list of slice
+        Epochs of each season.
+    """
     if not len(mjd):
         return []
     edges = [0, *(np.flatnonzero(np.diff(mjd) > gap_d) + 1).tolist(), len(mjd)]

@@ -1,4 +1,4 @@
-"""Aperture photometry: exact circles, a clipped sky around each star, and an honest error."""
+"""Aperture photometry with exact circular apertures, a sigma-clipped local sky and its error propagated."""
 
 import math
 from collections.abc import Sequence
@@ -7,33 +7,33 @@ from enum import IntFlag
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
+from obsarchive.science.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from obsarchive.science.statistics import MAD_TO_SIGMA
 
 CLIP = 3.0
 CLIP_ROUNDS = 5
 LEAST_SKY_PIXELS = 20
 CHUNK = 1000
-"""The sky around a star: clipping limit [standard deviations], how often, the least number of pixels, and
-how many stars are looked at together."""
+"""Sky annulus: clipping limit [standard deviations], number of clippings, least number of pixels, and number of
+stars measured at a time."""
 
 
 class Flag(IntFlag):
-    """What there is to know of a measurement."""
+    """Quality flags of a measurement."""
 
     SATURATED = 1
     """A pixel of the first aperture is saturated."""
     BAD_PIXEL = 2
-    """A pixel of the first aperture is bad; its light is missing."""
+    """A pixel of the first aperture is bad; its flux is missing."""
     EDGE = 4
-    """The first aperture is cut by the edge: there is no flux."""
+    """The first aperture reaches beyond the image: there is no flux."""
     POOR_SKY = 8
     """Too few good pixels for the sky around the star: there is no flux."""
     BAD_FRAME = 16
-    """The whole frame is of no use."""
+    """The whole frame is rejected."""
     PSF_FIT = 32
-    """Nothing is wrong: the flux comes from fitting the PSF, not from the aperture."""
+    """Information only: the flux is that of a PSF fit, not of the aperture."""
 
 
 SATURATED, BAD_PIXEL, EDGE, POOR_SKY = (int(flag) for flag in list(Flag)[:4])
@@ -41,35 +41,35 @@ SATURATED, BAD_PIXEL, EDGE, POOR_SKY = (int(flag) for flag in list(Flag)[:4])
 
 @dataclass(frozen=True)
 class Apertures:
-    """Fluxes of stars in circles of several radii.
+    """Fluxes of n stars in circular apertures of k radii.
 
     Parameters
     ----------
     flux, flux_error : ndarray (n, k)
-        Light above the sky, and its standard error, in each of k radii; NaN where there is none, or where a larger
-        one than the first holds a bad pixel.
+        Sky-subtracted flux and its standard error [unit of the image]; NaN where there is none, or where a radius other
+        than the first encloses a bad pixel.
     sky, sky_error : ndarray (n,)
-        Level of a pixel around the star, and its standard error.
+        Sky level and its standard error [unit of the image per pixel].
     flags : ndarray (n,)
         Sum of `Flag`.
     """
 
-    flux: NDArray[np.float64]
-    flux_error: NDArray[np.float64]
-    sky: NDArray[np.float64]
-    sky_error: NDArray[np.float64]
-    flags: NDArray[np.int64]
+    flux: Float64Array
+    flux_error: Float64Array
+    sky: Float64Array
+    sky_error: Float64Array
+    flags: IntArray
 
 
 def aperture_photometry(
-    image: NDArray,
-    variance: NDArray,
-    stars: tuple[NDArray, NDArray],
+    image: FloatArray,
+    variance: FloatArray,
+    stars: tuple[FloatArray, FloatArray],
     radii_px: Sequence[float],
     annulus_px: tuple[float, float],
     saturation: float = math.inf,
 ) -> Apertures:
-    """Measure stars in circular apertures.
+    """Measure the fluxes of stars in circular apertures.
 
     The area that a circle shares with a pixel is exact. The sky is the median of the annulus, clipped at three sigma.
     The error adds the noise of the pixels and that of the sky level, times the area (Howell 1989, PASP 101, 616).
@@ -79,20 +79,25 @@ def aperture_photometry(
     image : ndarray (ny, nx)
         Calibrated image; NaN marks bad pixels.
     variance : ndarray (ny, nx)
-        Variance of each pixel, in units of the image squared.
-    stars : (y, x)
-        Centres [pixel].
-    radii_px : sequence of float
-        Radii [pixel]; the first one is the main one, to which the flags refer.
+        Variance of each pixel [unit of the image squared].
+    stars : (ndarray (n,), ndarray (n,))
+        Centres (y, x) [pixel].
+    radii_px : sequence of k floats
+        Radii [pixel]; the flags refer to the first one.
     annulus_px : (inner, outer)
-        Radii of the annulus of the sky [pixel].
+        Radii of the sky annulus [pixel].
     saturation : float
-        Level at and above which a pixel is saturated.
+        Level at and above which a pixel is saturated [unit of the image].
+
+    Returns
+    -------
+    Apertures
+        Fluxes (n, k), sky levels and flags (n,).
 
     Raises
     ------
     ValueError
-        When image and variance differ in shape, or the annulus is empty.
+        Image and variance differ in shape, or the annulus is empty.
     """
     inner, outer = annulus_px
     if image.shape != variance.shape or image.ndim != 2:
@@ -100,9 +105,11 @@ def aperture_photometry(
     if not 0 <= inner < outer or not radii_px or min(radii_px) <= 0:
         raise ValueError(f"radii {list(radii_px)} and annulus {annulus_px} must be positive, the annulus not empty")
     image, variance = (np.ascontiguousarray(plane, np.float32) for plane in (image, variance))
+    # stars of unknown position are put far outside of the image: compiled code cannot convert NaN to a pixel
     centres, radii = np.nan_to_num(np.array(stars, np.float64), nan=-1e6), np.asarray(radii_px, np.float64)
     sums, flags = _sums_of_all(image, variance, centres, radii, float(saturation))
     sky, sky_error, poor = _skies(image, centres, (float(inner), float(outer)))
+    # EDGE alone explains the missing flux
     flags[poor & (flags & EDGE == 0)] |= POOR_SKY
     areas = math.pi * radii**2
     flux = sums[0] - sky[:, np.newaxis] * areas
@@ -110,12 +117,15 @@ def aperture_photometry(
     return Apertures(flux, error, sky, sky_error, flags)
 
 
-def _skies(image: NDArray, centres: NDArray, annulus: tuple[float, float]) -> tuple[NDArray, NDArray, NDArray]:
-    """Level of the sky around each star, its error, and where there are too few pixels for it."""
+def _skies(
+    image: FloatArray, centres: Float64Array, annulus: tuple[float, float]
+) -> tuple[Float64Array, Float64Array, BoolArray]:
+    """Return the sky level around each star, its error, and where there are too few pixels for it."""
     n = centres.shape[1]
     level, error, poor = np.full(n, np.nan), np.full(n, np.nan), np.zeros(n, bool)
     side = 2 * int(annulus[1]) + 3
     room = min(side * side, int(math.pi * ((annulus[1] + 1) ** 2 - max(annulus[0] - 1, 0) ** 2)) + side)
+    # one buffer for all chunks: the annuli of all stars at once would take too much memory
     around = np.empty((min(CHUNK, n), room), np.float32)
     for start in range(0, n, CHUNK):
         some = slice(start, min(start + CHUNK, n))
@@ -129,7 +139,7 @@ def _skies(image: NDArray, centres: NDArray, annulus: tuple[float, float]) -> tu
 
 @njit(cache=True)
 def _sums_of_all(image, variance, stars, radii, saturation):  # type: ignore[no-untyped-def]
-    """Light and variance in each circle (2, n, k), NaN for those that the edge cuts, and flags of the first."""
+    """Flux and variance in each circle (2, n, k), NaN for those that the edge cuts, and flags of the first."""
     n, k = stars.shape[1], len(radii)
     sums, flags = np.full((2, n, k), np.nan), np.zeros(n, np.int64)
     for i in range(n):
@@ -152,7 +162,7 @@ def _is_inside(y, x, radius, shape):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _sums(image, variance, centre, radii, saturation):  # type: ignore[no-untyped-def]
-    """Light and variance in each circle, and what is wrong in the first; a bad pixel spoils the others."""
+    """Flux and variance in each circle, and flags of the first; a bad pixel makes the others NaN."""
     sums, flags, largest = np.zeros((2, len(radii))), 0, radii.max()
     height, width = image.shape
     for row in range(max(int(centre[0] - largest), 0), min(int(centre[0] + largest) + 2, height)):
@@ -163,6 +173,7 @@ def _sums(image, variance, centre, radii, saturation):  # type: ignore[no-untype
                 part = _overlap(dy, dx, radii[j])
                 if part == 0.0:
                     continue
+                # the first aperture has a flag for it; the others have none, so their flux is NaN
                 if not math.isfinite(value):
                     if j == 0:
                         flags |= BAD_PIXEL
@@ -172,6 +183,7 @@ def _sums(image, variance, centre, radii, saturation):  # type: ignore[no-untype
                 if value >= saturation and j == 0:
                     flags |= SATURATED
                 sums[0, j] += part * value
+                # variance of a weighted sum: the weights are squared
                 sums[1, j] += part * part * variance[row, column]
     return sums, flags
 
@@ -180,12 +192,14 @@ def _sums(image, variance, centre, radii, saturation):  # type: ignore[no-untype
 def _overlap(dy, dx, radius):  # type: ignore[no-untyped-def]
     """Area that a circle around the origin shares with the unit pixel around (dy, dx)."""
     far_y, far_x = abs(dy) + 0.5, abs(dx) + 0.5
+    # most pixels lie wholly inside or outside: they need no integral
     if far_y * far_y + far_x * far_x <= radius * radius:
         return 1.0
     near_y, near_x = max(abs(dy) - 0.5, 0.0), max(abs(dx) - 0.5, 0.0)
     if near_y * near_y + near_x * near_x >= radius * radius:
         return 0.0
     low_y, high_y, low_x, high_x = dy - 0.5, dy + 0.5, dx - 0.5, dx + 0.5
+    # area of the rectangle by inclusion and exclusion of its corners
     corners = _corner(high_y, high_x, radius) - _corner(low_y, high_x, radius)
     return corners - _corner(high_y, low_x, radius) + _corner(low_y, low_x, radius)
 
@@ -197,6 +211,7 @@ def _corner(b, a, radius):  # type: ignore[no-untyped-def]
     a, b = min(abs(a), radius), min(abs(b), radius)
     if a * a + b * b <= radius * radius:
         return sign * a * b
+    # the horizontal line meets the circle at x = bend; beyond it the arc bounds the area
     bend = math.sqrt(radius * radius - b * b)
     return sign * (b * bend + _under_arc(a, radius) - _under_arc(bend, radius))
 
@@ -224,6 +239,7 @@ def _gather(image, stars, annulus, around):  # type: ignore[no-untyped-def]
                 if abs(column - x) >= hole and math.isfinite(value):
                     around[i, count] = value
                     count += 1
+        # rows are sorted later: infinite values stay at the end
         around[i, count:] = np.inf
         counts[i] = count
     return counts
@@ -231,9 +247,9 @@ def _gather(image, stars, annulus, around):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _clipped(rows, counts):  # type: ignore[no-untyped-def]
-    """Median of what lies within three sigma in sorted rows, and its error; NaN where there is too little.
+    """Median of the values within three sigma in sorted rows, and its error; NaN where there are too few.
 
-    Of sorted values, those that are left after clipping are neighbours.
+    Of sorted values, those that remain after clipping are neighbours.
     """
     found, error = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
     for i in range(len(rows)):
@@ -242,6 +258,7 @@ def _clipped(rows, counts):  # type: ignore[no-untyped-def]
             continue
         for _ in range(CLIP_ROUNDS):
             level = _middle(values, low, high)
+            # clipping about the median moves two bounds of the sorted row; nothing is copied
             reach = CLIP * MAD_TO_SIGMA * _deviation(values, low, high, level)
             first = low + np.searchsorted(values[low:high], level - reach)
             last = low + np.searchsorted(values[low:high], level + reach, side="right")

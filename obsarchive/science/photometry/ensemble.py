@@ -1,30 +1,28 @@
-"""Putting all frames on one photometric scale by the stars that they have in common.
+"""Ensemble photometry: zero points of frames from their common stars (relative photometric calibration).
 
 A star has the same magnitude in every frame but for the frame's zero point (transparency, extinction) and, where they
-pay, terms that depend on the star's place and colour. Stars that vary do not count. After Honeycutt (1992, PASP 104,
-435), with weights that include the scatter that each star shows.
+are significant, terms that depend on the star's position and colour. Variable stars are excluded. After Honeycutt
+(1992, PASP 104, 435), with weights that include the scatter of each star.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from obsarchive.science.arrays import BoolArray, Float64Array, FloatArray
 from obsarchive.science.photometry.zero_point import POGSON
 from obsarchive.science.statistics import MAD_TO_SIGMA, median_of_known
 
 ROUNDS = 15
 LEAST_STARS = 3
 MAX_ERROR_MAG = 0.1
-"""Stars whose median error is larger do not help [mag]."""
+"""Largest median error of a reference star [mag]."""
 FLOOR_MAG = 0.002
-"""Least error of a measurement in the weights: flat field, scintillation [mag]."""
+"""Error floor of the weights, for flat field and scintillation [mag]."""
 VARIABLE = 4.0
-"""A star varies if its scatter is so many times what is usual for its error."""
+"""Scatter over error, relative to the median star, from which on a star is variable."""
 CLIP_SIGMA = 4.0
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -34,66 +32,101 @@ class FrameZeroPoints:
     Parameters
     ----------
     correction : ndarray (n_stars, n_frames)
-        To be added to the instrumental magnitudes [mag]; NaN in frames without enough stars. Its mean over the frames
+        Added to the instrumental magnitudes [mag]; NaN in frames without enough stars. Its mean over the frames
         is 0 for a star in the middle of the field.
     error : ndarray (n_frames,)
         Standard error of the zero point of each frame [mag].
     magnitude, scatter : ndarray (n_stars,)
         Mean magnitude on the common scale, and the robust scatter around it [mag].
     is_reference : ndarray (n_stars,)
-        Whether the star helped.
+        Whether the star is a reference star.
     terms : tuple of str
-        Names of the terms that pay.
+        Names of the significant terms.
     """
 
-    correction: Floats
-    error: Floats
-    magnitude: Floats
-    scatter: Floats
-    is_reference: NDArray[np.bool_]
+    correction: Float64Array
+    error: Float64Array
+    magnitude: Float64Array
+    scatter: Float64Array
+    is_reference: BoolArray
     terms: tuple[str, ...] = ()
 
-    def applied(self, flux: NDArray, error: NDArray) -> tuple[Floats, Floats]:
-        """Return fluxes and their errors on the common scale; the error of the zero point is added."""
+    def applied(self, flux: FloatArray, error: FloatArray) -> tuple[Float64Array, Float64Array]:
+        """Return fluxes and errors of all stars on the common scale.
+
+        The error of the zero point is added in quadrature.
+
+        Parameters
+        ----------
+        flux, error : ndarray (n_stars, n_frames)
+            Instrumental fluxes and their standard errors.
+
+        Returns
+        -------
+        flux, error : ndarray (n_stars, n_frames)
+            Same unit; NaN in frames without a zero point.
+        """
         return self._scaled(flux, error, self.correction)
 
-    def applied_at(self, star: int, flux: NDArray, error: NDArray) -> tuple[Floats, Floats]:
-        """Return fluxes and errors (n_frames,) of something that stands beside a star on the common scale."""
+    def applied_at(self, star: int, flux: FloatArray, error: FloatArray) -> tuple[Float64Array, Float64Array]:
+        """Return fluxes and errors of a source close to a star on the common scale.
+
+        The error of the zero point is added in quadrature.
+
+        Parameters
+        ----------
+        star : int
+            Number of the star, whose correction is applied.
+        flux, error : ndarray (n_frames,)
+            Instrumental fluxes and their standard errors.
+
+        Returns
+        -------
+        flux, error : ndarray (n_frames,)
+            Same unit; NaN in frames without a zero point.
+        """
         return self._scaled(flux, error, self.correction[star])
 
-    def _scaled(self, flux: NDArray, error: NDArray, correction: Floats) -> tuple[Floats, Floats]:
+    def _scaled(
+        self, flux: FloatArray, error: FloatArray, correction: Float64Array
+    ) -> tuple[Float64Array, Float64Array]:
         factor = np.exp(-correction / POGSON)
         return flux * factor, np.hypot(error * factor, flux * factor * self.error / POGSON)
 
 
 @dataclass(frozen=True)
 class _Data:
-    """Magnitudes and their errors (n_stars, n_frames), and what a zero point may depend on (n_stars, k)."""
+    """Magnitudes and errors (n_stars, n_frames), and the terms of a zero point (n_stars, k)."""
 
-    mag: Floats
-    sigma: Floats
-    design: Floats
+    mag: Float64Array
+    sigma: Float64Array
+    design: Float64Array
 
 
 def frame_zero_points(
-    flux: NDArray, error: NDArray, usable: NDArray, terms: Mapping[str, NDArray] | None = None
+    flux: FloatArray, error: FloatArray, usable: BoolArray, terms: Mapping[str, FloatArray] | None = None
 ) -> FrameZeroPoints:
-    """Find the zero points of frames.
+    """Compute the zero points of frames.
 
     Parameters
     ----------
     flux, error : ndarray (n_stars, n_frames)
         Instrumental fluxes and their standard errors; NaN where there is none.
-    usable : ndarray (n_stars, n_frames)
+    usable : ndarray (n_stars, n_frames) of bool
         Measurements without a flag.
     terms : mapping of str to ndarray (n_stars, k), optional
-        What zero points may depend on, of order one and 0 in the middle: ``{"place": (y, x), "colour": ...}``. Each
-        stays only if it pays (Schwarz 1978, Annals of Statistics 6, 461).
+        Terms of zero points, of order one and 0 in the middle: ``{"place": (y, x), "colour": ...}``. Each
+        is kept only if it lowers the information criterion (Schwarz 1978, Annals of Statistics 6, 461).
+
+    Returns
+    -------
+    FrameZeroPoints
+        Corrections (n_stars, n_frames), errors, and the stars used.
 
     Raises
     ------
     ValueError
-        When the arrays differ in shape.
+        The arrays differ in shape.
     """
     if not flux.shape == error.shape == usable.shape or flux.ndim != 2:
         raise ValueError(f"fluxes {flux.shape}, errors {error.shape} and {usable.shape} must have one shape")
@@ -112,8 +145,8 @@ def frame_zero_points(
     return FrameZeroPoints(*best[0], kept)
 
 
-def _solve(data: _Data) -> tuple[tuple[Floats, Floats, Floats, Floats, NDArray[np.bool_]], float]:
-    """Solve for stars and frames in turn; returns what `FrameZeroPoints` holds, and the criterion of Schwarz."""
+def _solve(data: _Data) -> tuple[tuple[Float64Array, Float64Array, Float64Array, Float64Array, BoolArray], float]:
+    """Solve for stars and frames in turn; return the fields of `FrameZeroPoints`, and Schwarz's criterion."""
     reference = _first_references(data)
     correction = np.zeros_like(data.mag)
     extra = np.zeros(len(data.mag))
@@ -123,30 +156,34 @@ def _solve(data: _Data) -> tuple[tuple[Floats, Floats, Floats, Floats, NDArray[n
         change = np.nanmax(np.abs(fitted - correction), initial=0.0) if np.isfinite(fitted).any() else 0.0
         correction = fitted
         scatter = _scatter(data.mag + correction)
+        # scatter beyond the errors: a star that varies a little counts less, with no threshold
         extra = np.sqrt(np.maximum(scatter**2 - median_of_known(data.sigma, 1) ** 2, 0.0))
         steady = _first_references(data) & ~_varies(data, scatter)
         if change < 1e-6 and np.array_equal(steady, reference):
             break
+        # with too few constant stars left, variable ones are better than none
         reference = steady if steady.sum() >= LEAST_STARS else reference
     star = _star_magnitudes(data, correction, extra)
     return (correction, error, star, _scatter(data.mag + correction), reference), criterion
 
 
-def _first_references(data: _Data) -> NDArray[np.bool_]:
-    """Stars that are well measured in most frames; if there are too few, the best there are."""
+def _first_references(data: _Data) -> BoolArray:
+    """Return the stars that are well measured in most frames; if these are too few, the best available."""
     count = np.isfinite(data.mag).sum(axis=1)
     typical = np.where(count > 0, median_of_known(data.sigma, 1), np.inf)
     chosen = (typical < MAX_ERROR_MAG) & (count >= 0.7 * count.max(initial=0))
     if chosen.sum() < LEAST_STARS:
         chosen = typical <= np.sort(typical)[min(LEAST_STARS, len(typical)) - 1]
-    return chosen & np.isfinite(typical)
+    references: BoolArray = chosen & np.isfinite(typical)
+    return references
 
 
-def _star_magnitudes(data: _Data, correction: Floats, extra: Floats) -> Floats:
-    """Weighted means over the frames, without outliers."""
+def _star_magnitudes(data: _Data, correction: Float64Array, extra: Float64Array) -> Float64Array:
+    """Return the weighted means over the frames, without outliers."""
     values = data.mag + correction
     weight = 1 / (data.sigma**2 + extra[:, np.newaxis] ** 2)
     middle = median_of_known(values, 1)[:, np.newaxis]
+    # about the median: an outlier would pull a mean towards itself and hide
     kept = np.isfinite(values) & (np.abs(values - middle) <= CLIP_SIGMA / np.sqrt(weight))
     weight = np.where(kept, weight, 0.0)
     total = weight.sum(axis=1)
@@ -155,8 +192,10 @@ def _star_magnitudes(data: _Data, correction: Floats, extra: Floats) -> Floats:
     return np.where(total > 0, mean, middle[:, 0])
 
 
-def _fit_frames(data: _Data, star: Floats, extra: Floats, reference: NDArray[np.bool_]) -> tuple[Floats, Floats, float]:
-    """Weighted least squares of each frame: its terms; corrections, errors of the zero points, criterion of Schwarz."""
+def _fit_frames(
+    data: _Data, star: Float64Array, extra: Float64Array, reference: BoolArray
+) -> tuple[Float64Array, Float64Array, float]:
+    """Return corrections, errors of the zero points and Schwarz's criterion of weighted fits to each frame."""
     n_frames, n_terms = data.mag.shape[1], data.design.shape[1]
     coefficients, error, criterion = np.full((n_frames, n_terms), np.nan), np.full(n_frames, np.nan), 0.0
     if n_frames == 1:
@@ -167,12 +206,13 @@ def _fit_frames(data: _Data, star: Floats, extra: Floats, reference: NDArray[np.
         if len(known) >= max(LEAST_STARS, n_terms + 1):
             coefficients[f], error[f], chi2 = _fit_frame(data.design[known], wanted[known], sigma[known])
             criterion += chi2 + n_terms * np.log(len(known))
+    # a common offset of all frames is not constrained: their mean correction is zero
     middle = np.nanmean(coefficients, axis=0) if np.isfinite(coefficients).any() else 0.0
     return data.design @ (coefficients - middle).T, error, criterion
 
 
-def _fit_frame(design: Floats, wanted: Floats, sigma: Floats) -> tuple[Floats, float, float]:
-    """Fit one frame without its outliers; returns the terms, the error of the first, and the clipped chi-square."""
+def _fit_frame(design: Float64Array, wanted: Float64Array, sigma: Float64Array) -> tuple[Float64Array, float, float]:
+    """Return the terms of one frame without its outliers, the error of the first, and the clipped chi-square."""
     kept = np.ones(len(wanted), bool)
     for _ in range(3):
         solution, error, reduced = _weighted(design[kept], wanted[kept], sigma[kept])
@@ -181,27 +221,30 @@ def _fit_frame(design: Floats, wanted: Floats, sigma: Floats) -> tuple[Floats, f
         if np.array_equal(fine, kept) or fine.sum() <= design.shape[1]:
             break
         kept = fine
+    # clipped, not without the outliers: models compared by it must rest on the same stars
     return solution, error, float(np.sum(np.minimum(pull, CLIP_SIGMA) ** 2))
 
 
-def _weighted(design: Floats, values: Floats, sigma: Floats) -> tuple[Floats, float, float]:
-    """Solve least squares; returns the coefficients, the error of the first, and chi-square per degree of freedom."""
+def _weighted(design: Float64Array, values: Float64Array, sigma: Float64Array) -> tuple[Float64Array, float, float]:
+    """Return the least-squares coefficients, the error of the first, and chi-square per degree of freedom."""
     scaled = design / sigma[:, np.newaxis]
+    # pseudo-inverse: terms may be degenerate, as for stars of one colour
     covariance = np.linalg.pinv(scaled.T @ scaled)
     solution = covariance @ (scaled.T @ (values / sigma))
     reduced = float(np.sum(((values - design @ solution) / sigma) ** 2)) / max(1, len(values) - design.shape[1])
     return solution, float(np.sqrt(covariance[0, 0] * max(1.0, reduced))), reduced
 
 
-def _scatter(values: Floats) -> Floats:
-    """Robust standard deviation over the frames; NaN for stars with one value."""
+def _scatter(values: Float64Array) -> Float64Array:
+    """Return the robust standard deviation over the frames; 0 for stars with one value."""
     middle = median_of_known(values, 1)[:, np.newaxis]
     spread = MAD_TO_SIGMA * median_of_known(np.abs(values - middle), 1)
     return np.where(np.isfinite(values).sum(axis=1) > 1, spread, 0.0)
 
 
-def _varies(data: _Data, scatter: Floats) -> NDArray[np.bool_]:
-    """Whether a star's scatter is far above what is usual for its error."""
+def _varies(data: _Data, scatter: Float64Array) -> BoolArray:
+    """Return whether a star's scatter is far above the usual for its error."""
     ratio = scatter / median_of_known(data.sigma, 1)
+    # relative to the median star: errors may be underestimated for all
     usual = np.nanmedian(ratio[ratio > 0]) if (ratio > 0).any() else 1.0
     return np.asarray(ratio > VARIABLE * max(usual, 1.0))

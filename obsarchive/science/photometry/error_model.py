@@ -1,13 +1,11 @@
-"""Errors that tell what the scatter is: what photon noise leaves out is learnt from the stars themselves."""
+"""Error model: rescaling of photometric errors by the observed scatter of constant stars."""
 
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
+from obsarchive.science.arrays import BoolArray, Float64Array
 from obsarchive.science.statistics import median_of_known
-
-Floats = NDArray[np.float64]
 
 LEAST_FRAMES, LEAST_STARS = 5, 10
 STARS_PER_LEVEL, MOST_LEVELS = 25, 12
@@ -18,23 +16,35 @@ CHI2_MEDIAN_SHORT = 2 / 9
 
 @dataclass(frozen=True, eq=False)
 class ErrorModel:
-    """By what computed errors are multiplied, from bright stars to faint ones.
+    """Factor on computed errors as a function of brightness.
 
-    Flat fields and scintillation raise the errors of bright stars, neighbours those of all.
+    Flat-field errors and scintillation raise the errors of bright stars, crowding those of all.
 
     Parameters
     ----------
     log_flux : ndarray (k,)
         Natural logarithms of fluxes, rising.
     factor : ndarray (k,)
-        Factors there.
+        Factor on the errors at these fluxes.
     """
 
-    log_flux: Floats = field(default_factory=lambda: np.zeros(1))
-    factor: Floats = field(default_factory=lambda: np.ones(1))
+    log_flux: Float64Array = field(default_factory=lambda: np.zeros(1))
+    factor: Float64Array = field(default_factory=lambda: np.ones(1))
 
-    def applied(self, flux: Floats, error: Floats) -> Floats:
-        """Return errors as they should be."""
+    def applied(self, flux: Float64Array, error: Float64Array) -> Float64Array:
+        """Return rescaled errors.
+
+        Parameters
+        ----------
+        flux, error : ndarray
+            Fluxes and their standard errors, same shape.
+
+        Returns
+        -------
+        ndarray
+            Errors, same shape and unit.
+        """
+        # fluxes that are not positive take the factor of the faintest stars
         level = np.log(np.where(flux > 0, flux, 1e-30))
         return np.asarray(error * np.interp(level, self.log_flux, self.factor))
 
@@ -44,15 +54,20 @@ class ErrorModel:
         return float(self.factor.min()), float(self.factor.max())
 
 
-def fit_error_model(flux: Floats, error: Floats, usable: NDArray[np.bool_]) -> ErrorModel:
-    """Find the errors with which, at every brightness, the median star scatters as a constant one does.
+def fit_error_model(flux: Float64Array, error: Float64Array, usable: BoolArray) -> ErrorModel:
+    """Compute the error model with which, at every brightness, the median star scatters like a constant one.
 
     Parameters
     ----------
     flux, error : ndarray (n_stars, n_frames)
-        On one scale.
-    usable : ndarray (n_stars, n_frames)
+        Fluxes and their standard errors on one scale.
+    usable : ndarray (n_stars, n_frames) of bool
         Measurements without a flag.
+
+    Returns
+    -------
+    ErrorModel
+        A factor of 1 if there are too few frames or stars.
     """
     good = usable & np.isfinite(flux) & (error > 0)
     level = median_of_known(np.where(good, flux, np.nan), 1)
@@ -61,20 +76,34 @@ def fit_error_model(flux: Floats, error: Floats, usable: NDArray[np.bool_]) -> E
         return ErrorModel()
     chosen = chosen[np.argsort(level[chosen])]
     chi2 = reduced_chi2(flux[chosen], error[chosen], good[chosen], of_median=True)
+    # levels of equally many stars: a median of few would be noise
     n_levels = int(np.clip(len(chosen) // STARS_PER_LEVEL, 1, MOST_LEVELS))
     parts = np.array_split(np.arange(len(chosen)), n_levels)
+    # the median, as variable stars must not raise the errors of constant ones; bounded against chance
     factors = [np.clip(np.sqrt(np.median(chi2[part])), *FACTOR_RANGE) for part in parts]
     return ErrorModel(np.array([np.log(np.median(level[chosen[part]])) for part in parts]), np.array(factors))
 
 
-def reduced_chi2(flux: Floats, error: Floats, good: NDArray[np.bool_], of_median: bool = False) -> Floats:
-    """Return each star's reduced chi-square about its weighted mean (n_stars,).
+def reduced_chi2(flux: Float64Array, error: Float64Array, good: BoolArray, of_median: bool = False) -> Float64Array:
+    """Compute the reduced chi-square of each star about its weighted mean.
 
-    `of_median`: divided by what the median of constant stars is, which is less than 1 when there are few frames.
+    Parameters
+    ----------
+    flux, error : ndarray (n_stars, n_frames)
+        Fluxes and their standard errors.
+    good : ndarray (n_stars, n_frames) of bool
+        Measurements to use.
+    of_median : bool
+        Divide by the median of chi-square of a constant star, which is below 1 for few frames.
+
+    Returns
+    -------
+    ndarray (n_stars,)
+        Reduced chi-square.
     """
     weight = np.where(good, 1 / np.maximum(error, 1e-30) ** 2, 0.0)
     value = np.where(good, flux, 0.0)
     mean = (weight * value).sum(axis=1) / np.maximum(weight.sum(axis=1), 1e-30)
     freedom = np.maximum(good.sum(axis=1) - 1, 1)
-    found = (weight * (value - mean[:, np.newaxis]) ** 2).sum(axis=1) / freedom
+    found: Float64Array = (weight * (value - mean[:, np.newaxis]) ** 2).sum(axis=1) / freedom
     return found / (1 - CHI2_MEDIAN_SHORT / freedom) ** 3 if of_median else found

@@ -1,75 +1,86 @@
-"""Photometry in crowded places: the image of a star is learnt from bright ones, then fitted to all stars at once."""
+"""PSF photometry in crowded fields: an empirical PSF from bright stars, fitted to neighbouring stars at once."""
 
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage, optimize
 from scipy.spatial import cKDTree
 
-Floats = NDArray[np.float64]
+from obsarchive.science.arrays import BoolArray, Float64Array, FloatArray, IndexArray
 
 REACH_FWHM = 3.5
-"""Size of a star's image."""
+"""Radius of the PSF [FWHM]."""
 MAX_STARS = 25
 MAX_CANDIDATES = 400
 MAX_DISTURBANCE = 0.05
-"""Light of the neighbours, in units of the star's, up to which more stars are better than fewer."""
+"""Flux of the neighbours, over that of the star, up to which a star is isolated."""
 LEAST_STARS = 3
 LEAST_FOR_DETAILS = 8
-"""Stars that are needed to see where the image of a star differs from a Moffat profile."""
+"""Number of stars needed to measure the residuals of a Moffat profile."""
 LEAST_SEEN = 0.8
-"""Share of the pixels of a star that must be good."""
+"""Least share of good pixels of a PSF star."""
 OVERSAMPLING = 2
 ROUNDS = 4
 CLIP_SIGMA = 6.0
 CLEANING_ROUNDS = 2
 UNRESOLVED_FWHM = 0.35
-"""Stars that are closer are measured as one: no fit could share their light out."""
+"""Separation below which stars are unresolved and measured as one [FWHM]."""
 LEAST_LIGHT = 0.02
-"""Share of a star's light that must fall into a box for the star to be fitted."""
+"""Least share of the flux of a star within a box for the star to be fitted."""
 BETA_RANGE = (1.5, 10.0)
 
 
 @dataclass(frozen=True, eq=False)
 class EmpiricalPSF:
-    """What a point of light becomes on a frame: an elliptical Moffat profile and what it misses.
+    """Empirical PSF of a frame: an elliptical Moffat profile and its residuals.
 
     Attributes
     ----------
     form : (float, float, float)
-        Elements xx, xy, yy of its quadratic form [1/pixel^2].
+        Elements xx, xy, yy of the quadratic form of the profile [1/pixel^2].
     beta : float
         Exponent.
     details : ndarray (m, m)
-        What is added, in steps of half a pixel.
+        Residuals of the profile, in steps of half a pixel; empty if not measured.
     peak : float
-        Such that all light within its reach is 1.
+        Normalisation, so that the flux within the radius is 1.
     reach : float
-        Radius within which it is known [pixel].
+        Radius within which the PSF is known [pixel].
     """
 
     form: tuple[float, float, float]
     beta: float
-    details: Floats
+    details: Float64Array
     peak: float
     reach: float
 
-    def at(self, dy: NDArray, dx: NDArray) -> Floats:
-        """Light of a pixel at a distance from the centre, 0 beyond the reach."""
+    def at(self, dy: FloatArray, dx: FloatArray) -> Float64Array:
+        """Return the PSF at distances from its centre.
+
+        Parameters
+        ----------
+        dy, dx : ndarray
+            Distances of pixels from the centre [pixel]; they broadcast.
+
+        Returns
+        -------
+        ndarray
+            Share of the flux per pixel, 0 beyond the radius; shape of the broadcast distances.
+        """
         return np.where(np.hypot(dy, dx) <= self.reach, self.peak * self._bare(dy, dx), 0.0)
 
-    def _bare(self, dy: NDArray, dx: NDArray) -> Floats:
+    def _bare(self, dy: FloatArray, dx: FloatArray) -> Float64Array:
         profile = _moffat((*self.form, self.beta), dy, dx)
         if not self.details.size:
             return profile
         middle = (len(self.details) - 1) / 2
         places = np.stack([np.asarray(axis) * OVERSAMPLING + middle for axis in np.broadcast_arrays(dy, dx)])
-        return profile + ndimage.map_coordinates(self.details, places, order=1, mode="constant")
+        details: Float64Array = ndimage.map_coordinates(self.details, places, order=1, mode="constant")
+        return profile + details
 
     @property
     def fwhm_px(self) -> float:
-        """Geometric mean of the full widths at half maximum along both axes [pixel]."""
+        """FWHM, geometric mean of both axes [pixel]."""
         xx, xy, yy = self.form
         return float(2 * np.sqrt((2 ** (1 / self.beta) - 1) / np.sqrt(max(xx * yy - xy * xy, 1e-12))))
 
@@ -83,44 +94,49 @@ class Frame:
     image, variance : ndarray (ny, nx)
         Pixels, NaN where they are bad, and their variance.
     y, x : ndarray (n,)
-        All stars [pixel].
+        Positions of all stars [pixel].
     saturation : float
-        Level at and above which a pixel is left out.
+        Level at and above which a pixel is saturated.
     """
 
-    image: NDArray
-    variance: NDArray
-    y: Floats
-    x: Floats
+    image: FloatArray
+    variance: FloatArray
+    y: Float64Array
+    x: Float64Array
     saturation: float = np.inf
 
 
-Stamp = tuple[Floats, Floats, Floats]
-"""Distances of pixels from a star's centre (dy, dx), and their light."""
+Stamp = tuple[Float64Array, Float64Array, Float64Array]
+"""Distances of pixels from the centre of a star (dy, dx), and their share of its flux."""
 
 
-def _moffat(parameters: tuple[float, ...] | Floats, dy: NDArray, dx: NDArray) -> Floats:
+def _moffat(parameters: tuple[float, ...] | Float64Array, dy: FloatArray, dx: FloatArray) -> Float64Array:
     xx, xy, yy, beta = parameters
     return np.asarray((1 + np.maximum(xx * dx * dx + 2 * xy * dx * dy + yy * dy * dy, 0)) ** -beta)
 
 
 def isolated_stars(
-    stars: tuple[NDArray, NDArray], flux: NDArray, good: NDArray, reach_px: float, most: int = MAX_STARS
-) -> NDArray[np.intp]:
-    """Numbers of the bright stars whose image their neighbours disturb least.
+    stars: tuple[FloatArray, FloatArray], flux: FloatArray, good: BoolArray, reach_px: float, most: int = MAX_STARS
+) -> IndexArray:
+    """Return the bright isolated stars: those with the least relative flux of neighbours.
 
     Parameters
     ----------
-    stars : (y, x)
-        All stars [pixel].
+    stars : (ndarray (n,), ndarray (n,))
+        Positions (y, x) of all stars [pixel].
     flux : ndarray (n,)
-        Their light.
-    good : ndarray (n,)
-        Those that may be chosen.
+        Their fluxes; NaN counts as zero.
+    good : ndarray (n,) of bool
+        Stars that may be chosen.
     reach_px : float
-        Size of a star's image [pixel].
+        Radius of the PSF [pixel].
     most : int
         Largest number of stars.
+
+    Returns
+    -------
+    ndarray (k,) of int
+        Numbers of the stars, the most isolated first.
     """
     y, x = stars
     light = np.where(np.isfinite(flux), np.maximum(flux, 0), 0.0)
@@ -132,25 +148,26 @@ def isolated_stars(
         light[placed[tree.query_ball_point((y[j], x[j]), reach_px)]].sum() / light[j] - 1 for j in candidates
     ]
     ranked = np.array(candidates, np.intp)[np.argsort(disturbance, kind="stable")]
+    # at least enough for the residuals of the profile, even if neighbours disturb them
     few = int(np.clip(np.sum(np.array(disturbance) < MAX_DISTURBANCE), LEAST_FOR_DETAILS + 4, most))
     return ranked[:few]
 
 
 def build_epsf(
-    frame: Frame, chosen: NDArray[np.intp], flux: NDArray, sky: NDArray, fwhm_px: float
+    frame: Frame, chosen: IndexArray, flux: FloatArray, sky: FloatArray, fwhm_px: float
 ) -> EmpiricalPSF | None:
-    """Learn the image of a star; then again, each time with what the neighbours add taken away.
+    """Build the empirical PSF of a frame, iteratively, with the neighbours of its stars subtracted.
 
     Parameters
     ----------
     frame : Frame
         Pixels and all stars.
-    chosen : ndarray of int
+    chosen : ndarray (k,) of int
         Bright, isolated, unsaturated stars, the best first.
     flux, sky : ndarray (n,)
-        Light of all stars above the sky in the aperture, and the sky.
+        Aperture fluxes of all stars above the sky, and sky levels.
     fwhm_px : float
-        About what it is [pixel].
+        Approximate FWHM [pixel].
 
     Returns
     -------
@@ -163,23 +180,27 @@ def build_epsf(
     for _ in range(CLEANING_ROUNDS):
         if shape is None:
             break
+        # neighbours can be subtracted only with a PSF, which their flux distorts: hence the iteration
         cleaned = [stamp for i in chosen if (stamp := _cleaned(frame, i, shape)) is not None]
         shape = _learnt(cleaned, reach, fwhm_px) or shape
     return shape
 
 
 def _learnt(stamps: list[Stamp], reach: float, fwhm_px: float) -> EmpiricalPSF | None:
-    """Fit one profile to the light of several stars, each in units of its own."""
+    """Return the PSF fitted to the stamps of several stars, each normalised by its flux; None if they are too few."""
     if len(stamps) < LEAST_STARS:
         return None
     dy, dx, light = (np.concatenate(parts) for parts in zip(*stamps, strict=True))
 
-    def misfit(parameters: Floats) -> Floats:
+    def misfit(parameters: Float64Array) -> Float64Array:
         # the noise of bright stars is that of their own light
-        return (parameters[4] * _moffat(parameters[:4], dy, dx) - light) / np.sqrt(0.02 * light.max() + np.abs(light))
+        noise = np.sqrt(0.02 * light.max() + np.abs(light))
+        residual: Float64Array = (parameters[4] * _moffat(parameters[:4], dy, dx) - light) / noise
+        return residual
 
     width = 4 * (2 ** (1 / 3.0) - 1) / fwhm_px**2
     limits = ([0, -np.inf, 0, BETA_RANGE[0], 0], [np.inf, np.inf, np.inf, BETA_RANGE[1], np.inf])
+    # strictly within the limits, as the solver demands
     start = np.clip([width, 0.0, width, 3.0, float(np.quantile(light, 0.999))], *np.array(limits) * (1 - 1e-9))
     fit = optimize.least_squares(
         misfit, start, bounds=limits, loss="soft_l1", f_scale=0.1, x_scale=np.abs(start) + 1e-3
@@ -190,12 +211,13 @@ def _learnt(stamps: list[Stamp], reach: float, fwhm_px: float) -> EmpiricalPSF |
     if len(stamps) >= LEAST_FOR_DETAILS:
         details = _details(dy, dx, light / height - bare.at(dy, dx), reach)
     shape = replace(bare, details=details)
+    # normalised as pixels sample it, so that the fitted amplitude is the flux
     side = np.arange(-int(reach), int(reach) + 1.0)
     return replace(shape, peak=1 / float(shape.at(side[:, np.newaxis], side).sum()))
 
 
-def _stamp(image: NDArray, star: tuple[float, ...], reach: float) -> Stamp | None:
-    """Pixels of a star: their distances from its centre and their light, of its flux."""
+def _stamp(image: FloatArray, star: tuple[float, ...], reach: float) -> Stamp | None:
+    """Return the pixels of a star: distances from its centre and shares of its flux; None without enough pixels."""
     y, x, flux, sky = star
     top, left, size = int(np.ceil(y - reach)), int(np.ceil(x - reach)), int(2 * reach)
     if min(top, left) < 0 or top + size > image.shape[0] or left + size > image.shape[1] or not flux > 0:
@@ -209,7 +231,7 @@ def _stamp(image: NDArray, star: tuple[float, ...], reach: float) -> Stamp | Non
 
 
 def _cleaned(frame: Frame, i: int, shape: EmpiricalPSF) -> Stamp | None:
-    """Pixels of a star without its neighbours and the sky, of the flux that fitting finds."""
+    """Return the pixels of a star as :func:`_stamp`, neighbours and sky subtracted by a fit."""
     box = shape.reach + 1
     fit = _fitted(frame, i, shape, box)
     if fit is None or not fit.solution[0] > 0:
@@ -222,8 +244,8 @@ def _cleaned(frame: Frame, i: int, shape: EmpiricalPSF) -> Stamp | None:
     return fit.dy[near, 0], fit.dx[near, 0], light[near]
 
 
-def _details(dy: Floats, dx: Floats, missing: Floats, reach: float) -> Floats:
-    """Medians of what a profile misses, in cells of a part of a pixel."""
+def _details(dy: Float64Array, dx: Float64Array, missing: Float64Array, reach: float) -> Float64Array:
+    """Return medians of the residuals of a profile on a grid finer than a pixel, smoothed."""
     half = int(reach * OVERSAMPLING) + 1
     side = 2 * half + 1
     cell = (np.rint(dy * OVERSAMPLING) + half).astype(int) * side + (np.rint(dx * OVERSAMPLING) + half).astype(int)
@@ -232,16 +254,18 @@ def _details(dy: Floats, dx: Floats, missing: Floats, reach: float) -> Floats:
     found = np.zeros(side * side)
     for i in range(side * side):
         members = missing[order[edges[i] : edges[i + 1]]]
+        # a median of fewer cannot reject a cosmic ray
         if len(members) >= 3:
             found[i] = np.median(members)
-    return ndimage.gaussian_filter(found.reshape(side, side), 0.7)
+    smooth: Float64Array = ndimage.gaussian_filter(found.reshape(side, side), 0.7)
+    return smooth
 
 
 def fit_star(frame: Frame, i: int, shape: EmpiricalPSF, box_px: float) -> tuple[float, float]:
-    """Fit a star and all others around it at once, together with the sky; returns its flux and standard error.
+    """Fit a star and all its neighbours at once, together with a plane for the sky.
 
-    Positions are kept, so that the fit is linear. Neighbours that are not resolved count to the star. Pixels that no
-    star explains (cosmic rays) are left out.
+    Positions are fixed, so that the fit is linear. Unresolved neighbours are part of the star. Pixels that no
+    star explains (cosmic rays) are rejected.
 
     Parameters
     ----------
@@ -250,9 +274,14 @@ def fit_star(frame: Frame, i: int, shape: EmpiricalPSF, box_px: float) -> tuple[
     i : int
         Number of the star.
     shape : EmpiricalPSF
-        Image of a star.
+        PSF.
     box_px : float
         Half the side of the square that is fitted [pixel].
+
+    Returns
+    -------
+    (float, float)
+        Flux and its standard error [unit of the image]; NaN where the star is outside of the good pixels.
     """
     fit = _fitted(frame, i, shape, box_px)
     return (np.nan, np.nan) if fit is None else (float(fit.solution[0]), fit.error)
@@ -260,22 +289,23 @@ def fit_star(frame: Frame, i: int, shape: EmpiricalPSF, box_px: float) -> tuple[
 
 @dataclass(frozen=True, eq=False)
 class _Fit:
-    """Fit of a box: distances of its pixels from the stars, what was fitted to which light, and with what result."""
+    """Fit of a box: distances (p, n) of its pixels from the stars, design matrix, pixels, and solution."""
 
-    dy: Floats
-    dx: Floats
-    design: Floats
-    light: Floats
-    solution: Floats
+    dy: Float64Array
+    dx: Float64Array
+    design: Float64Array
+    light: Float64Array
+    solution: Float64Array
     error: float
-    kept: NDArray[np.bool_]
+    kept: BoolArray
 
 
 def _fitted(frame: Frame, i: int, shape: EmpiricalPSF, box_px: float) -> _Fit | None:
-    """Fit all stars of a box, the one that is asked for first; None if it is not seen."""
+    """Fit all stars of a box, star i first; None if it has too little flux on good pixels."""
     reach = box_px + shape.reach
     dy, dx = frame.y - frame.y[i], frame.x - frame.x[i]
     apart = np.hypot(dy, dx) > UNRESOLVED_FWHM * shape.fwhm_px
+    # stars outside of the box whose PSF reaches into it are fitted, too
     order = np.concatenate([[i], np.flatnonzero((np.abs(dy) < reach) & (np.abs(dx) < reach) & apart)])
     y, x = frame.y[order], frame.x[order]
     if not np.isfinite(y[0] + x[0]):
@@ -289,6 +319,7 @@ def _fitted(frame: Frame, i: int, shape: EmpiricalPSF, box_px: float) -> _Fit | 
     good = np.isfinite(cut) & (cut < frame.saturation)
     dy, dx = rows[good][:, np.newaxis] - y, columns[good][:, np.newaxis] - x
     profiles = shape.at(dy, dx)
+    # a star of which next to nothing is in the box would make the fit degenerate
     seen = profiles.sum(axis=0) > LEAST_LIGHT
     if not seen[:1].any():
         return None
@@ -298,17 +329,21 @@ def _fitted(frame: Frame, i: int, shape: EmpiricalPSF, box_px: float) -> _Fit | 
     return _Fit(dy, dx, design, light, *_least_squares(design, light, variance))
 
 
-def _least_squares(design: Floats, light: Floats, variance: NDArray) -> tuple[Floats, float, NDArray[np.bool_]]:
-    """Solve again and again without the pixels that stand out; solution, error of the first unknown, what was kept."""
+def _least_squares(
+    design: Float64Array, light: Float64Array, variance: FloatArray
+) -> tuple[Float64Array, float, BoolArray]:
+    """Solve iteratively without outliers; return the solution, the error of the first unknown, and the pixels kept."""
     weight = 1 / np.sqrt(variance)
     kept = np.ones(len(light), bool)
     for _ in range(ROUNDS):
         scaled = design[kept] * weight[kept, np.newaxis]
+        # pseudo-inverse: close neighbours make the matrix nearly singular
         covariance = np.linalg.pinv(scaled.T @ scaled, rcond=1e-10, hermitian=True)
         solution = covariance @ (scaled.T @ (light[kept] * weight[kept]))
         model = design @ solution
         # a profile is known to some per cent only, so bright stars may differ by that
         tolerance = CLIP_SIGMA * np.sqrt(variance + (0.03 * (model - np.median(model))) ** 2)
+        # one-sided: cosmic rays are bright, and dark residuals belong to the model
         fine = light - model <= tolerance
         if np.array_equal(fine, kept) or fine.sum() <= design.shape[1]:
             break

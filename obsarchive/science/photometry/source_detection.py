@@ -1,13 +1,13 @@
-"""Sources of an image by SEP (Barbary 2016, JOSS 1, 58; after Bertin & Arnouts 1996, A&AS 117, 393)."""
+"""Source detection by SEP (Barbary 2016, JOSS 1, 58; after Bertin & Arnouts 1996, A&AS 117, 393)."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import sep
 from numba import njit
-from numpy.typing import NDArray
 
 from obsarchive.errors import Unprocessable
+from obsarchive.science.arrays import BoolArray, Float32Array, Float64Array, FloatArray, IndexArray
 
 THRESHOLD_SNR = 22.0
 LEAST_PIXELS = 5
@@ -16,7 +16,7 @@ LEAST_SIDE_PX = 16
 MAX_SOURCES = 5000
 WIDTH_ROUNDS, SAME_WIDTH = 12, 1e-3
 WIDEST = 4.0
-"""Of a star's width, in units of the isophotal one."""
+"""Largest width of a star, in units of the isophotal one."""
 GAUSS_FWHM = 2.3548
 
 
@@ -29,50 +29,53 @@ class Sources:
     y, x : ndarray (n,)
         Windowed centroids [pixel].
     flux : ndarray (n,)
-        [counts].
+        Isophotal flux [counts].
     snr : ndarray (n,)
         Peak over the noise of the background.
     fwhm_px : ndarray (n,)
-        That of the Gaussian that fits the core best, in the sense of adaptive moments (Bernstein & Jarvis 2002,
-        AJ 123, 583) [pixel].
+        FWHM of the Gaussian that fits the core best, by adaptive moments (Bernstein & Jarvis 2002, AJ 123, 583)
+        [pixel].
     """
 
-    y: NDArray[np.float64]
-    x: NDArray[np.float64]
-    flux: NDArray[np.float64]
-    snr: NDArray[np.float64]
-    fwhm_px: NDArray[np.float64]
+    y: Float64Array
+    x: Float64Array
+    flux: Float64Array
+    snr: Float64Array
+    fwhm_px: Float64Array
 
     def __len__(self) -> int:
         return len(self.y)
 
-    def chosen(self, which: NDArray) -> "Sources":
-        """Some of them."""
+    def chosen(self, which: BoolArray | IndexArray) -> "Sources":
+        """Return a selection of the sources, by a mask or by numbers."""
         return Sources(self.y[which], self.x[which], self.flux[which], self.snr[which], self.fwhm_px[which])
 
 
-def detect(image: NDArray, fwhm_px: float = 4.0, threshold: float = THRESHOLD_SNR, most: int = MAX_SOURCES) -> Sources:
-    """Find the sources of an image.
+def detect(
+    image: FloatArray, fwhm_px: float = 4.0, threshold: float = THRESHOLD_SNR, most: int = MAX_SOURCES
+) -> Sources:
+    """Detect the sources of an image.
 
     Parameters
     ----------
     image : ndarray (ny, nx)
-        Counts; what is not finite is not looked at.
+        Counts; pixels that are not finite are masked.
     fwhm_px : float
-        Width of stars, for the filter [pixel].
+        FWHM of stars, for the filter [pixel].
     threshold : float
-        Signal-to-noise ratio in the smoothed image, where that of a star is largest.
+        Least signal-to-noise ratio in the smoothed image, where that of a star is largest.
     most : int
-        The brightest of them are kept.
+        Largest number of sources, the brightest ones.
 
     Returns
     -------
     Sources
+        Positions, fluxes and widths; empty if nothing is above the threshold.
 
     Raises
     ------
     Unprocessable
-        The image is too small or holds nothing.
+        The image is too small, constant or without finite pixels, or it overflows the buffers of SEP.
     """
     if min(image.shape) < LEAST_SIDE_PX:
         raise Unprocessable(f"no sources: the image is {image.shape}, at least {LEAST_SIDE_PX} pixels are needed")
@@ -82,6 +85,7 @@ def detect(image: NDArray, fwhm_px: float = 4.0, threshold: float = THRESHOLD_SN
         raise Unprocessable("no sources: no pixel of the image is finite")
     mask = unknown if unknown.any() else None
     if mask is not None:
+        # masked pixels still enter the smoothing of their neighbours
         pixels[unknown] = np.median(pixels[~unknown])
     if np.ptp(pixels) == 0:
         raise Unprocessable("no sources: the image is constant")
@@ -89,6 +93,7 @@ def detect(image: NDArray, fwhm_px: float = 4.0, threshold: float = THRESHOLD_SN
     background = sep.Background(pixels, mask=mask, bw=cell, bh=cell)
     flat = pixels - background.back()
     kernel = _kernel(fwhm_px)
+    # SEP compares the smoothed image with the noise of the unsmoothed one: convert the threshold
     smoothed_noise = float(np.sqrt(np.sum(kernel**2)) / np.sum(kernel))
     sep.set_extract_pixstack(1_000_000)
     try:
@@ -110,6 +115,7 @@ def detect(image: NDArray, fwhm_px: float = 4.0, threshold: float = THRESHOLD_SN
     isophotal = np.sqrt(0.5 * (found["a"] ** 2 + found["b"] ** 2))
     sigma = np.clip(isophotal, 0.5, 2 * fwhm_px)
     x, y, flag = sep.winpos(flat, found["x"], found["y"], sigma, mask=mask)
+    # windowed centroids may wander to a brighter neighbour: then the isophotal one is used
     good = (np.hypot(x - found["x"], y - found["y"]) < GAUSS_FWHM * isophotal) & (flag == 0)
     x, y = np.where(good, x, found["x"]), np.where(good, y, found["y"])
     snr = found["peak"] / background.globalrms
@@ -144,8 +150,9 @@ def _core_sigma(image, y, x, start):  # type: ignore[no-untyped-def]
     return out
 
 
-def _kernel(fwhm_px: float) -> NDArray[np.float32]:
+def _kernel(fwhm_px: float) -> Float32Array:
     sigma = max(fwhm_px, 1.5) / GAUSS_FWHM
     half = int(np.ceil(1.5 * sigma))
     y, x = np.mgrid[-half : half + 1, -half : half + 1]
-    return np.exp(-(y**2 + x**2) / (2 * sigma**2)).astype(np.float32)
+    kernel: Float32Array = np.exp(-(y**2 + x**2) / (2 * sigma**2)).astype(np.float32)
+    return kernel

@@ -1,14 +1,12 @@
-"""From instrumental magnitudes to those of a catalogue."""
+"""Photometric zero points: from instrumental to catalogue magnitudes."""
 
 import re
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from obsarchive.science.arrays import BoolArray, Float64Array, FloatArray
 from obsarchive.science.statistics import MAD_TO_SIGMA
-
-Floats = NDArray[np.float64]
 
 POGSON = 2.5 / np.log(10)
 
@@ -17,7 +15,7 @@ LEAST_FOR_COLOUR = 25
 CLIP_SIGMA = 3.0
 ROUNDS = 10
 INSTRUMENTAL = 25.0
-"""Zero point where no catalogue gives one."""
+"""Zero point where there is no catalogue."""
 _GAIA = {
     "g": ((0.3, 3.0), (0.2199, -0.6365, -0.1548, 0.0064)),
     "r": ((0.0, 3.0), (-0.09837, 0.08592, 0.1907, -0.1701, 0.02263)),
@@ -26,12 +24,12 @@ _GAIA = {
     "R": ((0.0, 4.0), (-0.02275, 0.3961, -0.1243, -0.01396, 0.003775)),
     "I": ((-0.5, 4.5), (0.01753, 0.76, -0.0991)),
 }
-"""G minus the band as a polynomial of BP - RP, and where it holds (Riello et al. 2021, A&A 649, A3, appendix C)."""
+"""G minus the band as a polynomial of BP - RP, and its validity range (Riello et al. 2021, A&A 649, A3, appendix C)."""
 
 
 @dataclass(frozen=True)
 class ZeroPoint:
-    """What is added to -2.5 log10(flux).
+    """Photometric zero point, added to -2.5 log10(flux).
 
     Parameters
     ----------
@@ -40,9 +38,9 @@ class ZeroPoint:
     scatter : float
         Robust scatter of the stars around it [mag].
     n_stars : int
-        Stars that it rests on; 0: instrumental.
+        Number of stars used; 0: instrumental.
     colour_term : float
-        Change with the stars' colour, about that of their median; 0 where there is none.
+        Slope with the stars' colour, about their median colour; 0 if it is not significant.
     """
 
     value: float = INSTRUMENTAL
@@ -52,14 +50,25 @@ class ZeroPoint:
     colour_term: float = 0.0
 
 
-def instrumental_magnitudes(flux: NDArray, error: NDArray) -> tuple[Floats, Floats]:
-    """Return -2.5 log10 of fluxes and their standard errors; NaN where there is no light."""
+def instrumental_magnitudes(flux: FloatArray, error: FloatArray) -> tuple[Float64Array, Float64Array]:
+    """Return -2.5 log10 of fluxes.
+
+    Parameters
+    ----------
+    flux, error : ndarray (n,)
+        Fluxes and their standard errors.
+
+    Returns
+    -------
+    mag, error : ndarray (n,)
+        Magnitudes and their standard errors, to first order [mag]; NaN for fluxes that are not positive.
+    """
     bright = np.where(flux > 0, flux, np.nan)
     return -POGSON * np.log(bright), POGSON * error / bright
 
 
 def band_of(filter_name: str) -> str:
-    """Return the band that a filter stands for (g, r, i of SDSS, V, R, I); empty if it is not known."""
+    """Return the band of a filter name (g, r, i of SDSS, V, R, I); empty if it is not recognised."""
     name = filter_name.strip()
     sloan = re.fullmatch(r"(?:sdss|ps1?|s)?[ _-]?([gri])(?:['p]|[ _-]?sdss)?", name, re.IGNORECASE)
     if sloan and (len(name) > 1 or name.islower()):
@@ -68,38 +77,55 @@ def band_of(filter_name: str) -> str:
     return johnson[1].upper() if johnson else ""
 
 
-def gaia_in_band(magnitude: NDArray, colour: NDArray, band: str) -> Floats:
-    """Return magnitudes of Gaia's G as those of another band; NaN for colours where no relation holds.
+def gaia_in_band(magnitude: FloatArray, colour: FloatArray, band: str) -> Float64Array:
+    """Convert Gaia's G magnitudes to another band.
 
     Parameters
     ----------
     magnitude, colour : ndarray (n,)
-        G and BP - RP.
+        G and BP - RP [mag].
     band : str
-        As :func:`band_of` gives it.
+        Band, as of :func:`band_of`.
+
+    Returns
+    -------
+    ndarray (n,)
+        Magnitudes [mag]; NaN for colours outside of the validity range of the relation.
+
+    Raises
+    ------
+    KeyError
+        There is no relation for the band.
     """
     (low, high), coefficients = _GAIA[band]
     known = (colour > low) & (colour < high)
     return np.where(known, magnitude - np.polynomial.polynomial.polyval(colour, coefficients), np.nan)
 
 
-def find_zero_point(instrumental: Floats, error: Floats, catalogue: Floats, colour: Floats | None = None) -> ZeroPoint:
-    """Compare magnitudes with those of a catalogue.
+def find_zero_point(
+    instrumental: Float64Array, error: Float64Array, catalogue: Float64Array, colour: Float64Array | None = None
+) -> ZeroPoint:
+    """Compute the zero point from catalogue magnitudes.
 
     Parameters
     ----------
     instrumental, error : ndarray (n,)
-        -2.5 log10(flux) and its error; NaN where there is none.
+        -2.5 log10(flux) and its error [mag]; NaN where there is none.
     catalogue : ndarray (n,)
-        Magnitudes; NaN where they are not known.
+        Magnitudes [mag]; NaN where they are unknown.
     colour : ndarray (n,), optional
-        Colours; they are used if there are enough and it pays.
+        Colours [mag], for a colour term; it is fitted with enough stars and kept if it is significant.
+
+    Returns
+    -------
+    ZeroPoint
+        `INSTRUMENTAL` with fewer than `LEAST_STARS` stars.
     """
     difference = catalogue - instrumental
     good = np.isfinite(difference) & np.isfinite(error) & (error < 0.1)
     if good.sum() < LEAST_STARS:
         return ZeroPoint()
-    # the sky around faint stars of crowded fields is too bright, and their light too little
+    # in crowded fields the sky around faint stars is overestimated, and their flux underestimated
     most = max(ENOUGH_STARS, int(good.sum()) // 2)
     if good.sum() > most:
         good &= instrumental <= np.sort(instrumental[good])[most - 1]
@@ -108,6 +134,7 @@ def find_zero_point(instrumental: Floats, error: Floats, catalogue: Floats, colo
     if colour is not None and (good & np.isfinite(colour)).sum() >= LEAST_FOR_COLOUR:
         about = colour - np.median(colour[good & np.isfinite(colour)])
         wider = _fit(difference, error, np.stack([np.ones(len(about)), about], axis=1), good & np.isfinite(colour))
+        # both significant and with less scatter: a spurious slope would bias stars of extreme colour
         if abs(wider[1][1]) > 4 * wider[2][1] and wider[3] < best[3]:
             best = wider
     kept, solution, errors, scatter = best
@@ -116,13 +143,15 @@ def find_zero_point(instrumental: Floats, error: Floats, catalogue: Floats, colo
 
 
 def _fit(
-    difference: Floats, error: Floats, design: Floats, good: NDArray[np.bool_]
-) -> tuple[NDArray[np.bool_], Floats, Floats, float]:
-    """Fit a zero point and perhaps a colour term to the stars that agree."""
+    difference: Float64Array, error: Float64Array, design: Float64Array, good: BoolArray
+) -> tuple[BoolArray, Float64Array, Float64Array, float]:
+    """Fit the terms of the design iteratively; return the stars kept, solution, errors and scatter."""
     kept = good
     middle = np.nanmedian(difference[good])
+    # mismatches differ by magnitudes and would dominate the first fit
     kept = good & (np.abs(difference - middle) < 1.0) if (np.abs(difference[good] - middle) < 1.0).sum() > 2 else good
     for _ in range(ROUNDS):
+        # an error floor: a few bright stars must not determine the result
         weight = 1 / np.hypot(error[kept], 0.02)
         solution, *_ = np.linalg.lstsq(design[kept] * weight[:, np.newaxis], difference[kept] * weight, rcond=None)
         residual = difference - design @ solution

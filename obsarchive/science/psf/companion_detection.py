@@ -1,23 +1,22 @@
-"""What stands out beside a star: signal-to-noise ratio of apertures among the others of their ring.
+"""Detection of companions: signal-to-noise ratio of an aperture relative to the others at the same separation.
 
-With the statistics of small samples (Mawet et al. 2014, ApJ 792, 97): close to the star a ring holds only few
-apertures.
+With small-sample statistics (Mawet et al. 2014, ApJ 792, 97): close to the star a ring holds only few apertures.
 """
 
 from itertools import pairwise
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 from scipy import ndimage, special
 
-from obsarchive.science.psf.subtraction import Image, radii
+from obsarchive.science.arrays import Float32Array, Float64Array, FloatArray
+from obsarchive.science.psf.subtraction import radii
 
 LEAST_FWHM_PX = 2.0
 
 
-def aperture_flux(image: NDArray, fwhm_px: float) -> Image:
-    """Flux in an aperture one FWHM wide around every pixel; NaN counts as zero.
+def aperture_flux(image: FloatArray, fwhm_px: float) -> Float32Array:
+    """Compute the flux in an aperture of one FWHM diameter around every pixel; NaN counts as zero.
 
     Parameters
     ----------
@@ -28,24 +27,44 @@ def aperture_flux(image: NDArray, fwhm_px: float) -> Image:
 
     Returns
     -------
-    ndarray (ny, nx)
+    ndarray (ny, nx) float32
+        Fluxes [unit of the image].
     """
-    return ndimage.convolve(np.nan_to_num(np.asarray(image, np.float32)), aperture(fwhm_px), mode="constant")
+    clean = np.nan_to_num(np.asarray(image, np.float32))
+    flux: Float32Array = ndimage.convolve(clean, aperture(fwhm_px), mode="constant")
+    return flux
 
 
-def aperture(fwhm_px: float) -> Image:
-    """Weights of the pixels in an aperture one FWHM wide."""
+def aperture(fwhm_px: float) -> Float32Array:
+    """Return the weights (0 to 1) of the pixels in an aperture of one FWHM diameter, odd side."""
     half = int(np.ceil(fwhm_px / 2))
     distance = np.hypot(*np.ogrid[-half : half + 1, -half : half + 1])
+    # an edge one pixel wide approximates the shared area of circle and pixel
     return np.clip(fwhm_px / 2 + 0.5 - distance, 0, 1).astype(np.float32)
 
 
-def aperture_at(place: NDArray, fwhm_px: float, side: int) -> Image:
-    """Weights (side, side) of an :func:`aperture` at a place (dy, dx) from the centre, also between the pixels."""
+def aperture_at(place: FloatArray, fwhm_px: float, side: int) -> Float32Array:
+    """Return the weights of an :func:`aperture` at a position between the pixels.
+
+    Parameters
+    ----------
+    place : ndarray (2,)
+        Position (dy, dx) from the central pixel [pixel].
+    fwhm_px : float
+        Diameter of the aperture [pixel].
+    side : int
+        Side of the stamp [pixel].
+
+    Returns
+    -------
+    ndarray (side, side) float32
+        Weights; zero where the aperture reaches beyond the stamp.
+    """
     y, x = place + side // 2
     kernel = aperture(fwhm_px)
     half = len(kernel) // 2
     out = np.zeros((side, side), np.float32)
+    # the same as interpolating aperture_flux bilinearly at this position
     for top, wy in ((int(y), 1 - y % 1), (int(y) + 1, y % 1)):
         for left, wx in ((int(x), 1 - x % 1), (int(x) + 1, x % 1)):
             part = out[top - half : top + half + 1, left - half : left + half + 1]
@@ -54,23 +73,24 @@ def aperture_at(place: NDArray, fwhm_px: float, side: int) -> Image:
     return out
 
 
-def snr_map(residual: NDArray, fwhm_px: float) -> Image:
-    """Signal-to-noise ratio of an aperture at every pixel among the others of its ring (Mawet et al. 2014, eq. 9).
+def snr_map(residual: FloatArray, fwhm_px: float) -> Float32Array:
+    """Compute the signal-to-noise ratio of an aperture at every pixel (Mawet et al. 2014, eq. 9).
 
     Parameters
     ----------
     residual : ndarray (side, side)
-        Subtracted star.
+        Star-subtracted stamp; NaN where unknown.
     fwhm_px : float
         Diameter of an aperture [pixel].
 
     Returns
     -------
-    ndarray (side, side)
-        NaN where nothing is known, or a ring has fewer than four apertures.
+    ndarray (side, side) float32
+        NaN where unknown, or where fewer than three other apertures fit on the ring.
     """
     flux = aperture_flux(residual, fwhm_px)
-    return _snr_map(flux, np.isfinite(residual), float(fwhm_px))
+    snr: Float32Array = _snr_map(flux, np.isfinite(residual), float(fwhm_px))
+    return snr
 
 
 @njit(cache=True)
@@ -87,7 +107,7 @@ def _snr_map(flux, known, fwhm):  # type: ignore[no-untyped-def]  # pragma: no c
                 continue
             start = np.arctan2(y, x)
             total, squares, count = 0.0, 0.0, 0
-            for k in range(2, n - 1):  # its neighbours hold its own light
+            for k in range(2, n - 1):  # the adjacent apertures hold flux of the source itself
                 angle = start + 2 * np.pi * k / n
                 fy, fx = half + radius * np.sin(angle), half + radius * np.cos(angle)
                 iy, ix = min(int(fy), side - 2), min(int(fx), side - 2)
@@ -101,49 +121,54 @@ def _snr_map(flux, known, fwhm):  # type: ignore[no-untyped-def]  # pragma: no c
             if count < 3:
                 continue
             mean = total / count
+            # unbiased variance; the mean of `count` apertures has an error of its own (two-sample t statistic)
             variance = max(squares / count - mean * mean, 0.0) * count / (count - 1)
             if variance > 0:
                 out[row, column] = (flux[row, column] - mean) / np.sqrt(variance * (1 + 1 / count))
     return out
 
 
-def significance(snr: NDArray, radius_px: NDArray, fwhm_px: float) -> NDArray[np.float64]:
-    """Standard deviations of a Gaussian that have as many false alarms as a signal-to-noise ratio at a radius.
+def significance(snr: FloatArray, radius_px: FloatArray, fwhm_px: float) -> Float64Array:
+    """Compute the standard deviations of a Gaussian with the same false-alarm probability as an S/N of few apertures.
 
     Parameters
     ----------
     snr : ndarray
         Signal-to-noise ratios.
     radius_px : ndarray
-        Distances from the star, of the same shape [pixel].
+        Separations from the star, same shape [pixel].
     fwhm_px : float
         Diameter of an aperture [pixel].
 
     Returns
     -------
     ndarray
+        Standard deviations, same shape.
     """
+    # apertures of the ring, less the source, its two neighbours and the mean
     freedom = np.maximum((2 * np.pi * np.asarray(radius_px) / fwhm_px).astype(int) - 4, 1)
     with np.errstate(divide="ignore"):
-        return -special.ndtri(np.clip(special.stdtr(freedom, -snr), 1e-300, 1))
+        # bounded: the normal quantile of zero is infinite
+        deviations: Float64Array = -special.ndtri(np.clip(special.stdtr(freedom, -snr), 1e-300, 1))
+    return deviations
 
 
-def brightest_source(snr: NDArray, fwhm_px: float, beyond_px: float) -> tuple[int, int, float]:
-    """Most significant source of a map from :func:`snr_map`, outside of a radius.
+def brightest_source(snr: FloatArray, fwhm_px: float, beyond_px: float) -> tuple[int, int, float]:
+    """Return the most significant source of a map from :func:`snr_map`, outside of a radius.
 
     Parameters
     ----------
     snr : ndarray (side, side)
-        Signal-to-noise ratios; NaN where nothing is known.
+        Signal-to-noise ratios; NaN where unknown.
     fwhm_px : float
         Diameter of an aperture [pixel].
     beyond_px : float
-        Sources nearer to the centre are left alone [pixel].
+        Sources closer to the centre are ignored [pixel].
 
     Returns
     -------
     (int, int, float)
-        Its pixel (y, x), and its significance as standard deviations of a Gaussian; -inf when nothing is known.
+        Pixel (y, x), and significance as standard deviations of a Gaussian; -inf when all is unknown.
     """
     radius = radii(len(snr))
     level = np.where(np.isfinite(snr) & (radius >= beyond_px), significance(snr, radius, fwhm_px), -np.inf)
@@ -151,13 +176,15 @@ def brightest_source(snr: NDArray, fwhm_px: float, beyond_px: float) -> tuple[in
     return int(y), int(x), float(level[y, x])
 
 
-def without_halo(stamp: NDArray) -> Image:
-    """Stamp (side, side) of a star minus the median of the pixels on each ring."""
+def without_halo(stamp: FloatArray) -> Float32Array:
+    """Return a stamp (side, side) of a star minus the median of the pixels at the same radius."""
     radius = radii(len(stamp))
     ring = np.rint(radius).astype(int)
     known = np.isfinite(stamp)
+    # sorted by ring, each ring is one slice: no mask of the whole stamp per ring
     order = np.argsort(ring[known], kind="stable")
     values, rings = np.asarray(stamp)[known][order], ring[known][order]
     edges = np.searchsorted(rings, np.arange(ring.max() + 2))
     halo = np.array([np.median(values[a:b]) if b > a else 0.0 for a, b in pairwise(edges)])
-    return (stamp - np.interp(radius, np.arange(len(halo)), halo)).astype(np.float32)
+    rest: Float32Array = (stamp - np.interp(radius, np.arange(len(halo)), halo)).astype(np.float32)
+    return rest

@@ -1,4 +1,4 @@
-"""The perfect point spread function of a telescope, from its geometry and filter alone.
+"""Diffraction-limited point spread function (PSF) of a telescope, from its geometry and filter alone.
 
 The optical transfer function (OTF) of an annular pupil is the overlap area of two shifted annuli (O'Neill 1956,
 J. Opt. Soc. Am. 46, 285); every square response on the way to a pixel (native pixel, drizzle drop, output pixel)
@@ -8,10 +8,12 @@ multiplies it by a sinc. One separable cosine transform brings the product to an
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import fft
 from scipy.optimize import brentq
 from scipy.special import j1
+
+from obsarchive.science.arrays import Float64Array, FloatArray
 
 ARCSEC_PER_RAD = 180 * 3600 / np.pi
 
@@ -19,11 +21,11 @@ _WAVELENGTHS = 9
 """Samples across the filter; the peak of a 20 % wide filter is then right to 1e-4."""
 
 _FREQUENCIES = 4096
+"""Samples of the one-dimensional OTF table."""
+
 _HALO_BETA = 4.765
 _PASSED = 0.02
-"""Transfer of the telescope below which nothing is known of the turbulence."""
-
-"""Samples of the one-dimensional OTF table."""
+"""OTF of the telescope below which that of the turbulence is unknown."""
 
 _MIN_PERIOD = 160
 """Smallest distance [lambda/D] of the periodic images that sampling the OTF implies."""
@@ -70,23 +72,38 @@ class Optics:
     @property
     def diffraction_fwhm_mas(self) -> float:
         """FWHM of the monochromatic diffraction pattern of the annular pupil [mas]."""
-        half_width = brentq(lambda radius: annulus_psf(radius, self.obstruction) - 0.5, 0.1, 1.0)
+        half_width: float = brentq(lambda radius: annulus_psf(radius, self.obstruction) - 0.5, 0.1, 1.0)
         return 2e3 * self.lambda_over_d_arcsec * half_width
 
-    def wavelengths_nm(self, n: int = _WAVELENGTHS) -> NDArray[np.float64]:
+    def wavelengths_nm(self, n: int = _WAVELENGTHS) -> Float64Array:
         """Return the centres of `n` equal parts of the filter, shape (n,) [nm]."""
         return self.wavelength_nm + self.width_nm * ((np.arange(n) + 0.5) / n - 0.5)
 
 
-def annulus_psf(radius: ArrayLike, obstruction: float) -> NDArray[np.float64]:
-    """Monochromatic diffraction pattern of an annular pupil, peak 1, at radii in units of lambda/D."""
+def annulus_psf(radius: ArrayLike, obstruction: float) -> Float64Array:
+    """Compute the monochromatic diffraction pattern of an annular pupil, peak 1.
+
+    Parameters
+    ----------
+    radius : array_like
+        Distance from the centre [lambda/D].
+    obstruction : float
+        Inner over outer diameter, 0 to 1.
+
+    Returns
+    -------
+    ndarray
+        Intensity, same shape as `radius`.
+    """
+    # J1(v) / v is 0 / 0 at the centre
     v = np.pi * np.maximum(np.abs(np.asarray(radius, dtype=float)), 1e-9)
     amplitude = 2 * (j1(v) - obstruction * j1(obstruction * v)) / v
-    return (amplitude / (1 - obstruction**2)) ** 2
+    intensity: Float64Array = (amplitude / (1 - obstruction**2)) ** 2
+    return intensity
 
 
-def annulus_otf(frequency: ArrayLike, obstruction: float) -> NDArray[np.float64]:
-    """Optical transfer function of an annular pupil.
+def annulus_otf(frequency: ArrayLike, obstruction: float) -> Float64Array:
+    """Compute the optical transfer function of an annular pupil.
 
     Parameters
     ----------
@@ -102,13 +119,14 @@ def annulus_otf(frequency: ArrayLike, obstruction: float) -> NDArray[np.float64]
     """
     distance = 2 * np.abs(np.asarray(frequency, dtype=float))
     area = _overlap(1.0, 1.0, distance)
-    if obstruction > 1e-6:  # less takes nothing away, and its square would be lost to rounding
+    if obstruction > 1e-6:  # less is negligible, and its square would be lost to rounding
         area += _overlap(obstruction, obstruction, distance) - 2 * _overlap(1.0, obstruction, distance)
     return area / (np.pi * (1 - obstruction**2))
 
 
-def _overlap(large: float, small: float, distance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Area common to two circles of the given radii (large >= small) whose centres are `distance` apart."""
+def _overlap(large: float, small: float, distance: Float64Array) -> Float64Array:
+    """Return the area common to two circles of the given radii (large >= small) with centres `distance` apart."""
+    # clipped to touching circles: one within the other, or none in common
     d = np.clip(distance, max(large - small, 1e-12), large + small)
     cos_large = np.clip((d**2 + large**2 - small**2) / (2 * d * large), -1, 1)
     cos_small = np.clip((d**2 + small**2 - large**2) / (2 * d * small), -1, 1)
@@ -117,11 +135,25 @@ def _overlap(large: float, small: float, distance: NDArray[np.float64]) -> NDArr
     return sectors - 0.5 * np.sqrt(np.maximum(kite, 0))
 
 
-def telescope_otf(frequency: ArrayLike, optics: Optics) -> NDArray[np.float64]:
-    """OTF of a telescope averaged over its filter, at spatial frequencies [cycles/arcsec]."""
+def telescope_otf(frequency: ArrayLike, optics: Optics) -> Float64Array:
+    """Compute the OTF of a telescope averaged over its filter.
+
+    Parameters
+    ----------
+    frequency : array_like
+        Spatial frequency [cycles/arcsec].
+    optics : Optics
+        Telescope and filter.
+
+    Returns
+    -------
+    ndarray
+        OTF, same shape as `frequency`.
+    """
     frequency = np.asarray(frequency, dtype=float)
     lambda_over_d = optics.wavelengths_nm() * 1e-9 / optics.primary_m * ARCSEC_PER_RAD
-    return np.mean([annulus_otf(frequency * scale, optics.obstruction) for scale in lambda_over_d], axis=0)
+    otf: Float64Array = np.mean([annulus_otf(frequency * scale, optics.obstruction) for scale in lambda_over_d], axis=0)
+    return otf
 
 
 def diffraction_limited_psf(
@@ -130,8 +162,8 @@ def diffraction_limited_psf(
     size: int,
     response_px: tuple[float, ...] = (1.0,),
     offset_px: tuple[float, float] = (0.0, 0.0),
-) -> NDArray[np.float64]:
-    """Diffraction-limited PSF as a perfect detector records it.
+) -> Float64Array:
+    """Compute the diffraction-limited PSF as sampled by a perfect detector.
 
     Parameters
     ----------
@@ -142,25 +174,26 @@ def diffraction_limited_psf(
     size : int
         Side of the result [pixel].
     response_px : tuple of float
-        Widths of the square responses the light goes through, in pixels of the result: ``(1.0,)`` for a plain
+        Widths of the square responses that the image is convolved with, in pixels of the result: ``(1.0,)`` for a plain
         detector, :func:`drizzled_response` for a drizzled stack.
     offset_px : (float, float)
         Position (y, x) of the star relative to the centre of pixel ``(size // 2, size // 2)`` [pixel].
 
     Returns
     -------
-    ndarray, shape (size, size)
-        PSF whose flux over the infinite plane is 1, so that what falls outside the box is missing.
+    ndarray (size, size)
+        PSF whose flux over the infinite plane is 1; flux outside of the box is missing.
 
     Raises
     ------
     ValueError
-        If `size` or `pixel_arcsec` is not positive.
+        `size` or `pixel_arcsec` is not positive.
     """
     if size < 1 or pixel_arcsec <= 0:
         raise ValueError(f"expected a positive size and plate scale, found {size} and {pixel_arcsec}")
     # all frequencies in cycles per pixel; the step sets how far away the periodic images stand
     scale_px = optics.lambda_over_d_arcsec / pixel_arcsec
+    # the bluest light has the highest frequencies
     cutoff = 1 / scale_px / (1 - optics.width_nm / optics.wavelength_nm / 2)
     step = 1 / max(2 * size, _MIN_PERIOD * scale_px)
     frequency = step * np.arange(int(cutoff / step) + 2)
@@ -168,17 +201,19 @@ def diffraction_limited_psf(
     otf = np.interp(
         np.hypot(frequency[:, None], frequency), table, telescope_otf(table / pixel_arcsec, optics), right=0.0
     )
+    # an even spectrum: one quadrant, each frequency but zero counted for its negative, too
     weight = np.where(frequency > 0, 2.0, 1.0) * step
     for width in response_px:
         weight *= np.sinc(width * frequency)
     y, x = (np.arange(size) - size // 2 - offset for offset in offset_px)
-    return _cosines(y, frequency, weight) @ otf @ _cosines(x, frequency, weight).T
+    psf: Float64Array = _cosines(y, frequency, weight) @ otf @ _cosines(x, frequency, weight).T
+    return psf
 
 
 def model_psf(
     optics: Optics, pixel_arcsec: float, size: int, response_px: tuple[float, ...], state: tuple[float, float]
-) -> NDArray[np.float64]:
-    """PSF of adaptive optics as a telescope's core on a halo of seeing.
+) -> Float64Array:
+    """Compute a PSF of adaptive optics: diffraction-limited core on a seeing halo.
 
     Parameters
     ----------
@@ -190,7 +225,7 @@ def model_psf(
 
     Returns
     -------
-    ndarray, shape (size, size)
+    ndarray (size, size)
         PSF of flux 1.
     """
     strehl, fwhm = state
@@ -198,13 +233,12 @@ def model_psf(
     distance = np.hypot(*np.ogrid[-(size // 2) : size - size // 2, -(size // 2) : size - size // 2])
     alpha = fwhm / (2 * np.sqrt(2 ** (1 / _HALO_BETA) - 1))
     halo = (1 + (distance / alpha) ** 2) ** -_HALO_BETA
-    return strehl * core / core.sum() + (1 - strehl) * halo / halo.sum()
+    psf: Float64Array = strehl * core / core.sum() + (1 - strehl) * halo / halo.sum()
+    return psf
 
 
-def alternative_turbulence(
-    psf: NDArray[np.floating], perfect: NDArray[np.floating], strength: float
-) -> NDArray[np.float64]:
-    """PSF of a star as it would be in stronger or weaker turbulence.
+def alternative_turbulence(psf: FloatArray, perfect: FloatArray, strength: float) -> Float64Array:
+    """Compute the PSF of a star as it would be in stronger or weaker turbulence.
 
     The transfer function of turbulence is exp(-D/2) with a structure function D (Fried 1966, J. Opt. Soc. Am. 56,
     1372); D times `strength` raises it to that power, while that of the telescope stays.
@@ -214,45 +248,72 @@ def alternative_turbulence(
     psf : ndarray (side, side)
         Star on the central pixel, odd side; negative and unknown pixels count as zero.
     perfect : ndarray (side, side)
-        The telescope's perfect PSF, on the same pixels.
+        Diffraction-limited PSF of the telescope, on the same pixels.
     strength : float
         Factor on the structure function.
 
     Returns
     -------
     ndarray (side, side)
-        Not negative.
+        PSF of flux about 1, not negative.
     """
     clean = np.maximum(np.nan_to_num(psf), 0)
     seen = fft.rfft2(fft.ifftshift(clean / max(clean.sum(), np.finfo(float).tiny)))
     telescope = fft.rfft2(fft.ifftshift(perfect / perfect.sum()))
     passed = np.abs(telescope) > _PASSED
     turbulence = np.divide(seen, telescope, out=np.zeros_like(telescope), where=passed)
+    # noise may raise the quotient above 1, which a power would amplify
     changed = np.minimum(np.abs(turbulence), 1) ** strength * np.exp(1j * strength * np.angle(turbulence))
     image = fft.irfft2(np.where(passed, telescope * changed, 0), clean.shape)
-    return np.maximum(fft.fftshift(image), 0)
+    shifted: Float64Array = np.maximum(fft.fftshift(image), 0)
+    return shifted
 
 
-def _cosines(
-    position: NDArray[np.floating], frequency: NDArray[np.floating], weight: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Matrix (n_position, n_frequency) of the inverse transform of an even function."""
+def _cosines(position: FloatArray, frequency: FloatArray, weight: Float64Array) -> Float64Array:
+    """Return the matrix (n_position, n_frequency) of the inverse transform of an even function."""
     return weight * np.cos(2 * np.pi * position[:, None] * frequency)
 
 
 def drizzled_response(scale: float = 2.0, pixfrac: float = 0.45) -> tuple[float, float, float]:
-    """Square responses of a drizzled stack, widths in output pixels.
+    """Return the square responses of a drizzled stack.
 
-    A frame samples the sky through its own pixel, `scale` output pixels wide. Drizzling lays each sample down as a
-    square drop, ``pixfrac * scale`` wide, and the output pixel averages what falls on it, 1 wide. Over frames whose
+    A frame samples the sky through its own pixel, `scale` output pixels wide. Drizzling deposits each sample as a
+    square drop, ``pixfrac * scale`` wide, and the output pixel, 1 wide, averages the drops. Over frames whose
     sub-pixel phases are spread evenly the expectation of the stack is the sky convolved with all three
     (Fruchter & Hook 2002, PASP 114, 144).
+
+    Parameters
+    ----------
+    scale : float
+        Output pixels per native pixel along each axis.
+    pixfrac : float
+        Side of the drop [native pixel].
+
+    Returns
+    -------
+    (float, float, float)
+        Widths [output pixel].
     """
     return (scale, pixfrac * scale, 1.0)
 
 
-def aperture_weights(shape: tuple[int, int], y: float, x: float, radius_px: float) -> NDArray[np.float64]:
-    """Circular aperture with an edge one pixel soft, shape `shape`, values 0 to 1."""
+def aperture_weights(shape: tuple[int, int], y: float, x: float, radius_px: float) -> Float64Array:
+    """Return the pixel weights of a circular aperture with an edge one pixel soft.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Shape of the image.
+    y, x : float
+        Centre [pixel].
+    radius_px : float
+        Radius [pixel].
+
+    Returns
+    -------
+    ndarray, shape `shape`
+        Weights, 0 to 1.
+    """
     rows, columns = np.ogrid[: shape[0], : shape[1]]
     return np.clip(radius_px + 0.5 - np.hypot(rows - y, columns - x), 0, 1)
 
@@ -260,7 +321,7 @@ def aperture_weights(shape: tuple[int, int], y: float, x: float, radius_px: floa
 def strehl_factor(
     optics: Optics, pixel_arcsec: float, aperture_arcsec: float, response_px: tuple[float, ...] = (1.0,)
 ) -> float:
-    """Peak over flux of the perfect PSF: the same ratio of an observed star divided by this is its Strehl ratio.
+    """Compute peak over flux of the diffraction-limited PSF, the reference of a Strehl ratio.
 
     Parameters
     ----------

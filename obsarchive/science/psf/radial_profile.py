@@ -1,44 +1,41 @@
-"""A star described by radius: background, noise, profile, flux, and the sizes of its core and halo.
+"""Radial profile of a star: background, noise, flux, and the widths of its core and halo.
 
-Beyond the core a ring counts as the middle half of its sectors, so that a companion, a cosmic ray, bad pixels or the
-edge of the image do not matter.
+Beyond the core a ring is represented by the middle half of its sectors, so that a companion, a cosmic ray, bad pixels
+or the edge of the image have no influence.
 """
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import brentq, least_squares
 
+from obsarchive.science.arrays import AnyArray, BoolArray, Float64Array, FloatArray, IntArray
 from obsarchive.science.psf.model import aperture_weights
 from obsarchive.science.statistics import MAD_TO_SIGMA
-
-Float = NDArray[np.float64]
 
 ANNULUS = 1.4
 """Outer radius of the background annulus that surrounds the aperture, in units of the aperture."""
 
 CORE_FWHM = 3.0
-"""Radius of the core, whose pixels count one by one, in units of the diffraction limit."""
+"""Radius of the core, whose pixels are used individually, in units of the diffraction limit."""
 
 _SECTORS = 16
 _COMPANION_SIGMA = 4.0
-"""Excess over the other sectors, in their standard deviations, that gives a companion away."""
+"""Excess of a sector with a companion over the other sectors [their standard deviations]."""
 
 _WING = -11 / 3
 """Exponent of the wings of an image through Kolmogorov turbulence."""
 
 _WING_FROM = 0.6
-"""Radius from which the wings are followed, in units of the aperture."""
+"""Inner radius of the fit of the wings, in units of the aperture."""
 
 _HALO_BETA = 4.765
 """Moffat exponent of an image through Kolmogorov turbulence (Trujillo et al. 2001, MNRAS 328, 977)."""
 
 
 class StarProfile:
-    """A star cut out of its image, background subtracted.
+    """A star cut out of its image, background-subtracted.
 
     Parameters
     ----------
@@ -54,7 +51,7 @@ class StarProfile:
     box : ndarray
         Square cut-out that reaches to the end of the background annulus, NaN beyond the image.
     image : ndarray, same shape
-        The same above the background, missing pixels filled from the profile.
+        Background-subtracted cut-out, missing pixels filled from the profile.
     profile : ndarray
         Mean by radius in whole pixels.
     noise : float
@@ -63,9 +60,7 @@ class StarProfile:
         Flux in the aperture and its standard error.
     """
 
-    def __init__(
-        self, image: NDArray[np.floating], position: tuple[int, int], aperture_px: float, core_px: float
-    ) -> None:
+    def __init__(self, image: FloatArray, position: tuple[int, int], aperture_px: float, core_px: float) -> None:
         half = int(ANNULUS * aperture_px)
         self.aperture_px = aperture_px
         self.core_px = core_px
@@ -76,11 +71,13 @@ class StarProfile:
         background = self._background(_midmean(means), counts)
         means = self._without_companions(means - background)
         self.profile = np.nan_to_num(_midmean(means))
+        # missing pixels and halo are those of a symmetric star; only the core is summed pixel by pixel
         symmetric = self.profile[self._rings]
         self.image = np.where(self._seen, self.box - background, symmetric)
         self.noise = _spread(self.box[self._seen & (self._rings > aperture_px) & (self._rings <= half)])
         core = self._rings < core_px
         self.flux = float(np.sum(self._weights * np.where(core, self.image, symmetric)))
+        # scatter between sectors includes residual speckles and asymmetry, which photon noise does not
         self.flux_error = _spread(self._sector_excess(means)) / np.sqrt(_SECTORS)
 
     @property
@@ -98,7 +95,7 @@ class StarProfile:
 
     @property
     def missing_share(self) -> float:
-        """Share of the aperture that has no pixels."""
+        """Share of the aperture without pixels."""
         return float(1 - np.sum(self._weights * self._seen) / np.sum(self._weights))
 
     @property
@@ -107,14 +104,25 @@ class StarProfile:
         return not np.all(self._seen[self._rings < self.core_px / CORE_FWHM])
 
     @property
-    def patch(self) -> Float:
+    def patch(self) -> Float64Array:
         """Inner part of the image, twice as wide as the core."""
         half = len(self.box) // 2
         reach = min(half, int(2 * self.core_px))
         return self.image[half - reach : half + reach + 1, half - reach : half + reach + 1]
 
-    def samples(self, dy: float, dx: float) -> tuple[Float, Float, Float]:
-        """Radii from (dy, dx) [pixel], values and weights: the pixels of the core, then the rings of the halo."""
+    def samples(self, dy: float, dx: float) -> tuple[Float64Array, Float64Array, Float64Array]:
+        """Return the profile for a fit: the pixels of the core, then the rings of the halo.
+
+        Parameters
+        ----------
+        dy, dx : float
+            Centre of the star from its brightest pixel [pixel].
+
+        Returns
+        -------
+        radius, value, weight : ndarray (n,)
+            Distance from the centre [pixel], value above the background, and square root of the number of pixels.
+        """
         half = len(self.box) // 2
         core = np.argwhere(self._rings < self.core_px)
         rings = np.arange(int(np.ceil(self.core_px)), int(self.aperture_px))
@@ -127,38 +135,42 @@ class StarProfile:
         )
 
     @cached_property
-    def _seen(self) -> NDArray[np.bool_]:
+    def _seen(self) -> BoolArray:
         return np.isfinite(self.box)
 
-    def _sector_means(self) -> tuple[Float, Float]:
-        """Mean of every ring and sector, NaN where there is no pixel, and the number of pixels of every ring."""
+    def _sector_means(self) -> tuple[Float64Array, Float64Array]:
+        """Return the mean of every ring and sector, NaN without pixels, and the number of pixels of every ring."""
         rings, sectors = _polar(len(self.box) // 2)
+        # histograms of cell numbers: sums of all sectors in one pass
         cell = (rings * _SECTORS + sectors)[self._seen]
         cells = (rings.max() + 1) * _SECTORS
         sums = np.bincount(cell, self.box[self._seen], cells).reshape(-1, _SECTORS)
         counts = np.bincount(cell, minlength=cells).reshape(-1, _SECTORS)
         return _quotient(sums, counts), counts.sum(axis=1).astype(float)
 
-    def _background(self, profile: Float, counts: Float) -> float:
-        """Level under the wings of the star, which reach beyond any annulus."""
+    def _background(self, profile: Float64Array, counts: Float64Array) -> float:
+        """Return the level under the wings of the star, which reach beyond any annulus."""
         ring = np.arange(int(_WING_FROM * self.aperture_px), len(self.box) // 2 + 1)
         ring = ring[counts[ring] > 0]
+        # the profile is that of turbulence: a constant and Kolmogorov wings, whose level the annulus alone
+        # overestimates
         weight = np.sqrt(counts[ring])
         model = np.stack([np.ones(len(ring)), (ring / self.aperture_px) ** _WING], axis=1)
         level, wing = np.linalg.lstsq(model * weight[:, None], profile[ring] * weight)[0]
+        # no wings above the noise: the plain mean of the annulus has the smaller error
         if wing < 0:
             annulus = ring[ring > self.aperture_px]
             level = np.average(profile[annulus], weights=counts[annulus])
         return float(level)
 
-    def _without_companions(self, means: Float) -> Float:
-        """Sector means with NaN in the sectors that are brighter than the others."""
+    def _without_companions(self, means: Float64Array) -> Float64Array:
+        """Return sector means with NaN in the sectors that are brighter than the others."""
         excess = self._sector_excess(means)
         companion = excess - np.median(excess) > _COMPANION_SIGMA * _spread(excess)
         return np.where(companion, np.nan, means)
 
-    def _sector_excess(self, means: Float) -> Float:
-        """Flux of every sector beyond the core, as if it were the whole circle, minus that of the profile."""
+    def _sector_excess(self, means: Float64Array) -> Float64Array:
+        """Return the flux of every sector beyond the core, scaled to the whole circle, minus that of the profile."""
         area = np.bincount(self._rings.ravel(), self._weights.ravel())
         area[: int(np.ceil(self.core_px))] = 0
         excess = np.nan_to_num(means - _midmean(means)[:, None])
@@ -167,12 +179,12 @@ class StarProfile:
 
 @dataclass(frozen=True)
 class CoreAndHalo:
-    """A Gaussian core on a Moffat halo.
+    """Widths of a Gaussian core on a Moffat halo.
 
     Attributes
     ----------
     core, halo, fwhm : float
-        FWHM of the components and of both together [pixel].
+        FWHM of the components and of their sum [pixel].
     core_share : float
         Share of the core in the peak.
     """
@@ -184,7 +196,7 @@ class CoreAndHalo:
 
 
 def fit_core_and_halo(star: StarProfile, offset: tuple[float, float], start: tuple[float, float]) -> CoreAndHalo:
-    """Least-squares fit of two components to a star.
+    """Fit a Gaussian core and a Moffat halo to a star by least squares.
 
     Parameters
     ----------
@@ -194,13 +206,19 @@ def fit_core_and_halo(star: StarProfile, offset: tuple[float, float], start: tup
         Position (y, x) of its peak from its brightest pixel [pixel].
     start : (float, float)
         First guess of the FWHM of core and halo [pixel].
+
+    Returns
+    -------
+    CoreAndHalo
+        Widths [pixel].
     """
     radius, value, weight = star.samples(*offset)
     value = value / np.max(value)
 
-    def misfit(logs: Float) -> Float:
+    def misfit(logs: Float64Array) -> Float64Array:
         return weight * (_core_and_halo(radius, logs) - value)
 
+    # logarithms keep peaks and widths positive without bounds
     first = np.log([0.7, start[0], 0.3, start[1]])
     logs = least_squares(misfit, first, method="lm", max_nfev=400).x
     core_peak, core, halo_peak, halo = np.exp(np.clip(logs, -30, 10))
@@ -209,16 +227,17 @@ def fit_core_and_halo(star: StarProfile, offset: tuple[float, float], start: tup
     return CoreAndHalo(float(core), float(halo), 2 * float(half_width), float(core_peak / (core_peak + halo_peak)))
 
 
-def _core_and_halo(radius: Float, logs: Float) -> Float:
-    """Gaussian plus Moffat of the logarithms of (core peak, core FWHM, halo peak, halo FWHM)."""
+def _core_and_halo(radius: Float64Array, logs: Float64Array) -> Float64Array:
+    """Return the sum of Gaussian and Moffat of the logarithms of (core peak, core FWHM, halo peak, halo FWHM)."""
     core_peak, core, halo_peak, halo = np.exp(np.clip(logs, -30, 10))
     alpha2 = (halo / 2) ** 2 / (2 ** (1 / _HALO_BETA) - 1)
-    gauss = core_peak * np.exp(-4 * np.log(2) * (radius / core) ** 2)
-    return gauss + halo_peak * (1 + radius**2 / alpha2) ** -_HALO_BETA
+    gauss: Float64Array = core_peak * np.exp(-4 * np.log(2) * (radius / core) ** 2)
+    moffat: Float64Array = halo_peak * (1 + radius**2 / alpha2) ** -_HALO_BETA
+    return gauss + moffat
 
 
-def _cut_out(image: NDArray[np.floating], position: tuple[int, int], half: int) -> Float:
-    """Square of side ``2 * half + 1`` around a pixel, NaN beyond the image and where it is not finite."""
+def _cut_out(image: FloatArray, position: tuple[int, int], half: int) -> Float64Array:
+    """Return a square of side ``2 * half + 1`` around a pixel, NaN beyond the image and where it is not finite."""
     box = np.full((2 * half + 1, 2 * half + 1), np.nan)
     top, left = position[0] - half, position[1] - half
     y, x = max(top, 0), max(left, 0)
@@ -229,28 +248,30 @@ def _cut_out(image: NDArray[np.floating], position: tuple[int, int], half: int) 
 
 
 @lru_cache(maxsize=4)
-def _polar(half: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Ring (radius rounded to whole pixels) and sector of every pixel of a square of side ``2 * half + 1``."""
+def _polar(half: int) -> tuple[IntArray, IntArray]:
+    """Return ring (radius rounded to whole pixels) and sector of every pixel of a square of side ``2 * half + 1``."""
     offset = np.arange(-half, half + 1)
     rings = np.rint(np.hypot(offset[:, None], offset)).astype(np.int64)
     turns = np.arctan2(offset[:, None], offset) / (2 * np.pi) + 0.5
     return rings, (turns * _SECTORS).astype(np.int64) % _SECTORS
 
 
-def _quotient(sums: NDArray[Any], counts: NDArray[Any]) -> Float:
-    """Quotient, NaN where there is nothing."""
-    return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
+def _quotient(sums: AnyArray, counts: AnyArray) -> Float64Array:
+    """Return the quotient, NaN where the divisor is not positive."""
+    quotient: Float64Array = np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
+    return quotient
 
 
-def _midmean(values: Float) -> Float:
-    """Mean of the middle half of every row without its NaNs (NaN for an empty row)."""
+def _midmean(values: Float64Array) -> Float64Array:
+    """Return the mean of the middle half of every row without its NaNs (NaN for an empty row)."""
     ordered = np.sort(values, axis=1)  # NaN last
     n = np.count_nonzero(np.isfinite(values), axis=1)[:, None]
     rank = np.arange(values.shape[1])
+    # ranks of the n finite values: NaNs are sorted last
     middle = (rank >= n // 4) & (rank < n - n // 4)
     return _quotient(np.where(middle, ordered, 0).sum(axis=1), np.count_nonzero(middle, axis=1))
 
 
-def _spread(values: Float) -> float:
-    """Standard deviation from the median absolute deviation; 0 for nothing."""
+def _spread(values: Float64Array) -> float:
+    """Return the standard deviation from the median absolute deviation; 0 for no values."""
     return float(MAD_TO_SIGMA * np.median(np.abs(values - np.median(values)))) if values.size else 0.0

@@ -1,24 +1,22 @@
-"""Strehl ratio and image quality of a star: its peak over that of the telescope's perfect PSF of the same flux.
+"""Strehl ratio of a star: its peak over that of the diffraction-limited PSF of the same flux.
 
-Both are measured alike: same pixels, same circular aperture, and a peak interpolated between the pixels with nothing
-but the spatial frequencies the telescope can pass (Roberts et al. 2004, Proc. SPIE 5490, 504 compare such methods).
+Both are measured alike: same pixels, same circular aperture, and a peak interpolated between the pixels with only
+the spatial frequencies that the telescope transmits (Roberts et al. 2004, Proc. SPIE 5490, 504 compare such methods).
 """
 
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
 from obsarchive.errors import Unprocessable
+from obsarchive.science.arrays import Float32Array, Float64Array, FloatArray
 from obsarchive.science.psf.model import Optics, aperture_weights, diffraction_limited_psf
 from obsarchive.science.psf.radial_profile import ANNULUS, CORE_FWHM, CoreAndHalo, StarProfile, fit_core_and_halo
 
-Float = NDArray[np.float64]
-
 APERTURE_ARCSEC = 2.5
-"""Radius of the aperture; smaller where the image is."""
+"""Radius of the aperture [arcsec]; smaller for small images."""
 
 _HALO_ARCSEC = 0.7
 """First guess of the FWHM of the halo."""
@@ -27,12 +25,12 @@ _DETECTION_SNR = 7.0
 _TRUSTED_SNR = 15.0
 _LOWEST_RATIO = 0.005
 _TRUSTED_ERROR = 0.25
-"""Of the ratio."""
+"""Largest relative error of a trusted ratio."""
 
 
 @dataclass(frozen=True, eq=False)
 class StrehlResult:
-    """Quality of a star's image.
+    """Strehl ratio and image quality of a star.
 
     Attributes
     ----------
@@ -45,11 +43,11 @@ class StrehlResult:
     y, x : float
         Position of the peak in the image [pixel].
     flux : float
-        Flux in the aperture above the background [units of the image].
+        Flux in the aperture above the background [unit of the image].
     flag : str
         "OK", or "BAD?" when the ratio should not be trusted.
     reason : str
-        Why it should not; empty when it may.
+        Why it should not be trusted; empty otherwise.
     box : ndarray
         Square cut-out around the star, NaN beyond the image.
     """
@@ -64,11 +62,11 @@ class StrehlResult:
     flux: float
     flag: str
     reason: str
-    box: NDArray[np.float32]
+    box: Float32Array
 
 
 def measure_strehl(
-    image: NDArray[np.floating],
+    image: FloatArray,
     optics: Optics,
     pixel_arcsec: float,
     response_px: tuple[float, ...] = (1.0,),
@@ -88,7 +86,7 @@ def measure_strehl(
     response_px : tuple of float
         Square responses of the pixels (`diffraction_limited_psf`); `drizzled_response` for a drizzled stack.
     centre : (float, float), optional
-        Approximate position (y, x) of the star, good to the diffraction limit times three [pixel]; the brightest
+        Approximate position (y, x) of the star, good to three times the diffraction limit [pixel]; the brightest
         star by default.
 
     Returns
@@ -99,9 +97,9 @@ def measure_strehl(
     Raises
     ------
     Unprocessable
-        If there is no star to measure: no finite pixel, nothing above the noise, or an image too small.
+        There is no star to measure: no finite pixel, nothing above the noise, or an image too small.
     ValueError
-        If `image` is not two-dimensional.
+        `image` is not two-dimensional.
     """
     if image.ndim != 2:
         raise ValueError(f"expected an image of two dimensions, found shape {image.shape}")
@@ -117,9 +115,11 @@ def measure_strehl(
             f"found {star.peak_snr:.1f}"
         )
     peak, dy, dx = _band_limited_peak(star.patch, optics, pixel_arcsec)
+    # at the sub-pixel phase of the star: both peaks lose alike by sampling
     perfect = diffraction_limited_psf(optics, pixel_arcsec, len(star.patch), response_px, (dy, dx))
     perfect_peak, _, _ = _band_limited_peak(perfect, optics, pixel_arcsec)
     perfect_flux = _perfect_flux(optics, pixel_arcsec, response_px, aperture_px)
+    # both peaks relative to the flux in the same aperture
     ratio = peak / star.flux * perfect_flux / perfect_peak
     fit = fit_core_and_halo(star, (dy, dx), (1.2 * sharpest_px, _HALO_ARCSEC / pixel_arcsec))
     error = abs(ratio) * float(np.hypot(star.noise / peak, star.flux_error / star.flux))
@@ -140,7 +140,7 @@ def measure_strehl(
 
 
 def _doubts(star: StarProfile, fit: CoreAndHalo, ratio: float, error: float, sharpest_px: float) -> list[str]:
-    """Reasons not to trust a Strehl ratio."""
+    """Return the reasons not to trust a Strehl ratio."""
     core = f"core of {fit.core / sharpest_px:.2f} times the diffraction limit"
     checks = {
         f"peak S/N {star.peak_snr:.1f} is below {_TRUSTED_SNR:g}": star.peak_snr < _TRUSTED_SNR,
@@ -157,11 +157,11 @@ def _doubts(star: StarProfile, fit: CoreAndHalo, ratio: float, error: float, sha
     return [reason for reason, holds in checks.items() if holds]
 
 
-def _band_limited_peak(patch: Float, optics: Optics, pixel_arcsec: float) -> tuple[float, float, float]:
-    """Highest value of a star between the pixels and its position (y, x) from the central pixel.
+def _band_limited_peak(patch: Float64Array, optics: Optics, pixel_arcsec: float) -> tuple[float, float, float]:
+    """Return the maximum of a star between the pixels and its position (y, x) from the central pixel.
 
     The patch is interpolated with the frequencies below the cut-off of the telescope: exact for a well sampled
-    image, and the noise the telescope cannot have passed does not raise the maximum.
+    image, and noise at frequencies that the telescope does not transmit cannot raise the maximum.
     """
     size = len(patch)
     shortest = 1 - optics.width_nm / optics.wavelength_nm / 2
@@ -170,9 +170,11 @@ def _band_limited_peak(patch: Float, optics: Optics, pixel_arcsec: float) -> tup
     order = min(int(cutoff * size), (size - 1) // 2)
     frequency = np.arange(-order, order + 1) / size
     pixel = np.arange(size) - size // 2
+    # matrices instead of a padded transform: few frequencies and few points around the centre are needed
     analyse = np.exp(-2j * np.pi * np.outer(frequency, pixel)) * _tukey(size) / size
     spectrum = analyse @ patch @ analyse.T
     if cutoff < 0.5:
+        # the corners of the square of frequencies lie beyond the cut-off
         spectrum *= np.hypot(frequency[:, None], frequency) <= cutoff
     grid = np.linspace(-1, 1, 17)
     synthesise = np.exp(2j * np.pi * np.outer(grid, frequency))
@@ -183,17 +185,17 @@ def _band_limited_peak(patch: Float, optics: Optics, pixel_arcsec: float) -> tup
     return top, float(grid[i + 1] + y * (grid[1] - grid[0])), float(grid[j + 1] + x * (grid[1] - grid[0]))
 
 
-def _tukey(size: int) -> Float:
-    """Window that is flat in the middle half and falls like a cosine (Harris 1978, Proc. IEEE 66, 51).
+def _tukey(size: int) -> Float64Array:
+    """Return a window that is flat in the middle half and falls like a cosine (Harris 1978, Proc. IEEE 66, 51).
 
-    As that of scipy.signal, whose import takes longer than all that is done here.
+    Not that of scipy.signal, whose import takes longer than the whole measurement.
     """
     distance = np.minimum(np.arange(size), np.arange(size)[::-1]) / ((size - 1) / 4)
     return np.where(distance < 1, 0.5 - 0.5 * np.cos(np.pi * distance), 1.0)
 
 
-def _vertex(values: Float) -> tuple[float, float]:
-    """Position from the middle one, and height, of the parabola through three equidistant values."""
+def _vertex(values: Float64Array) -> tuple[float, float]:
+    """Return position (from the middle one) and height of the parabola through three equidistant values."""
     before, middle, after = values
     curvature = before - 2 * middle + after
     position = np.clip(0.5 * (before - after) / curvature, -1, 1) if curvature < 0 else 0.0
@@ -202,14 +204,14 @@ def _vertex(values: Float) -> tuple[float, float]:
 
 @lru_cache(maxsize=16)
 def _perfect_flux(optics: Optics, pixel_arcsec: float, response_px: tuple[float, ...], aperture_px: float) -> float:
-    """Flux of the perfect PSF in the aperture, of 1 in all."""
+    """Return the flux of the diffraction-limited PSF in the aperture, relative to the total."""
     half = int(aperture_px) + 1
     psf = diffraction_limited_psf(optics, pixel_arcsec, 2 * half + 1, response_px)
     return float(np.sum(psf * aperture_weights(psf.shape, half, half, aperture_px)))
 
 
 def _aperture_px(shape: tuple[int, ...], pixel_arcsec: float, core_px: float) -> float:
-    """Radius of the aperture that fits into the image together with its background annulus."""
+    """Return the radius of the aperture that fits into the image together with its background annulus."""
     aperture_px = min(APERTURE_ARCSEC / pixel_arcsec, (min(shape) - 1) / 2 / ANNULUS)
     if aperture_px < 2 * core_px:
         least = int(4 * ANNULUS * core_px) + 2
@@ -217,24 +219,27 @@ def _aperture_px(shape: tuple[int, ...], pixel_arcsec: float, core_px: float) ->
     return aperture_px
 
 
-def _brightest_star(image: NDArray[np.floating], core_px: float) -> tuple[float, float]:
-    """Approximate position (y, x) of the brightest star, from sums over blocks of the size of its core."""
+def _brightest_star(image: FloatArray, core_px: float) -> tuple[float, float]:
+    """Return the approximate position (y, x) of the brightest star, from sums over blocks of the size of its core."""
     side = max(1, int(core_px / CORE_FWHM))
     ny, nx = (n // side for n in image.shape)
+    # a sparse sample is enough for a median
     seen = image[:: 2 * side, :: 2 * side]
     seen = seen[np.isfinite(seen)]
     level = np.median(seen) if seen.size else 0.0
-    light = np.nan_to_num(image[: ny * side, : nx * side], nan=level, posinf=level, neginf=level)
+    sky = float(level)
+    light = np.nan_to_num(image[: ny * side, : nx * side], nan=sky, posinf=sky, neginf=sky)
     # rows first: adding whole rows is several times faster than adding small blocks
     rows = light.reshape(ny, side, -1).sum(axis=1)
     blocks = rows.reshape(ny, nx, side).sum(axis=2) - level * side**2
+    # a star may fall onto the corner of four blocks
     blocks = uniform_filter(blocks, 3, mode="constant")
     y, x = np.unravel_index(np.argmax(blocks), blocks.shape)
     return (float(y) + 0.5) * side - 0.5, (float(x) + 0.5) * side - 0.5
 
 
-def _brightest_pixel(image: NDArray[np.floating], near: tuple[float, float], reach_px: float) -> tuple[int, int]:
-    """Brightest pixel (row, column) within `reach_px` rows and columns of a position."""
+def _brightest_pixel(image: FloatArray, near: tuple[float, float], reach_px: float) -> tuple[int, int]:
+    """Return the brightest pixel (row, column) within `reach_px` rows and columns of a position."""
     top, left = (max(0, int(np.floor(centre - reach_px))) for centre in near)
     bottom, right = (max(0, int(np.ceil(centre + reach_px)) + 1) for centre in near)
     window = image[top:bottom, left:right]

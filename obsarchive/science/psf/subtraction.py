@@ -1,8 +1,8 @@
-"""Subtraction of a star with reference PSFs: stamps, their ranking by correlation, and KLIP.
+"""PSF subtraction by KLIP: stamps, ranking of references by correlation, and principal components.
 
 KLIP is principal component analysis of the references (Soummer, Pueyo & Larkin 2012, ApJ 755, L28; Amara & Quanz
 2012, MNRAS 427, 948). With references of other stars the components do not depend on the target: the residual is
-linear in it, and so what becomes of a companion is known exactly.
+linear in it, so the throughput of a companion is known exactly.
 """
 
 from collections.abc import Sequence
@@ -11,54 +11,53 @@ from functools import cached_property
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 from scipy import linalg, ndimage
 
 from obsarchive.errors import Unprocessable
+from obsarchive.science.arrays import BoolArray, Float32Array, Float64Array, FloatArray, IndexArray
 from obsarchive.science.registration.subpixel_peaks import star_near
-
-Image = NDArray[np.float32]
-Mask = NDArray[np.bool_]
 
 STAMP_SIDE = 201
 """Side of a stamp [pixel]: a radius of 1.7 arcsec on the drizzled grid of Robo-AO at a 2 m telescope."""
 REACH_PX = 6
-"""The peak is looked for so far from where it should be [pixel]."""
+"""Radius of the search for the peak around the given position [pixel]."""
 FLUX_RADIUS = 0.25
 """Radius of the aperture in which a stamp has flux 1, in sides of the stamp."""
 LEAST_COVERAGE = 0.5
-"""Part of a stamp that must lie within the image."""
+"""Least share of a stamp within the image."""
 MAX_COMPONENTS = 60
 BLOCK = 8192
-"""Pixels whose products are added in single precision."""
+"""Number of pixels whose products are summed in single precision."""
 RELATIVE_EIGENVALUE = 1e-7
-"""Components weaker than this, relative to the strongest, are rounding errors."""
+"""Eigenvalue, relative to the largest, below which a component is rounding error."""
 
 
-def cut_stamp(image: NDArray, centre_yx: tuple[float, float], side: int = STAMP_SIDE) -> Image:
-    """Cut a star out of an image: on the central pixel, without background, flux 1.
+def cut_stamp(image: FloatArray, centre_yx: tuple[float, float], side: int = STAMP_SIDE) -> Float32Array:
+    """Cut out a star: centred on the central pixel, background-subtracted, flux 1.
 
     Parameters
     ----------
     image : ndarray (ny, nx)
         Stack of a star.
     centre_yx : (float, float)
-        The star, good to a few pixels: its peak is looked for around it [pixel].
+        Position of the star, good to a few pixels: its peak is searched around it [pixel].
     side : int
         Odd side of the stamp [pixel].
 
     Returns
     -------
-    ndarray (side, side)
-        NaN outside of the image.
+    ndarray (side, side) float32
+        Share of the flux per pixel; NaN outside of the image.
 
     Raises
     ------
     Unprocessable
-        There is no light, or the star lies too close to the edge of the image.
+        There is no flux, or the star lies too close to the edge of the image.
     """
     filled = np.nan_to_num(np.asarray(image, np.float32), posinf=0, neginf=0)
-    y, x = star_near(filled, _within_image(centre_yx, filled.shape), REACH_PX)
+    # a star that was predicted outside of the image is searched at its border
+    y, x = (float(np.clip(c, 0, n - 1)) for c, n in zip(centre_yx, filled.shape, strict=True))
+    y, x = star_near(filled, (y, x), REACH_PX)
     half = side // 2
     grid = np.arange(-half, half + 1, dtype=float)
     rows, columns = y + grid, x + grid
@@ -77,56 +76,55 @@ def cut_stamp(image: NDArray, centre_yx: tuple[float, float], side: int = STAMP_
     return np.where(inside, stamp / flux, np.nan).astype(np.float32)
 
 
-def radii(side: int) -> NDArray[np.float64]:
-    """Distance of every pixel from the central one, shape (side, side) [pixel]."""
+def radii(side: int) -> Float64Array:
+    """Return the distance of every pixel from the central one, shape (side, side) [pixel]."""
     half = side // 2
     return np.hypot(*np.ogrid[-half : half + 1, -half : half + 1])
 
 
-def _within_image(place: tuple[float, float], shape: tuple[int, ...]) -> tuple[float, float]:
-    y, x = (float(np.clip(c, 0, n - 1)) for c, n in zip(place, shape, strict=True))
-    return y, x
-
-
-def _within(positions: NDArray, n: int) -> Mask:
+def _within(positions: FloatArray, n: int) -> BoolArray:
     return (positions >= 0) & (positions <= n - 1)
 
 
-def _background(image: Image, centre: tuple[float, float], half: int, rim: NDArray) -> float:
-    """Level of the sky: median beyond the stamp where the image has room, else at the stamp's rim."""
+def _background(image: Float32Array, centre: tuple[float, float], half: int, rim: FloatArray) -> float:
+    """Return the sky level: median beyond the stamp where the image is large enough, else at the rim of the stamp."""
     y, x = np.ogrid[: image.shape[0], : image.shape[1]]
+    # zeros are pixels without data
     beyond = image[(np.hypot(y - centre[0], x - centre[1]) > half) & (image != 0)]
     values = beyond if beyond.size > rim.size else rim
     return float(np.median(values)) if values.size else 0.0
 
 
-def correlations(target: NDArray, stamps: Image, mask: Mask) -> NDArray[np.float64]:
-    """Pearson correlation of a stamp with many others.
+def correlations(target: FloatArray, stamps: Float32Array, mask: BoolArray) -> Float64Array:
+    """Compute the Pearson correlation of a stamp with many others.
 
     Parameters
     ----------
     target : ndarray (side, side)
         Stamp; pixels that are not finite count as zero.
     stamps : ndarray (k, side, side) float32
-        Others, likewise; they are read once, without a copy.
+        Other stamps, likewise; they are read once, without a copy.
     mask : ndarray (side, side) of bool
-        Pixels that count.
+        Pixels to use.
 
     Returns
     -------
     ndarray (k,)
-        0 for an empty stamp.
+        Correlation coefficients; 0 for an empty stamp.
     """
     n = max(int(mask.sum()), 1)
     vector = np.where(mask, np.nan_to_num(target), 0).astype(np.float32)
+    # with the target of zero mean, the means of the stamps do not enter their products with it
     vector = np.where(mask, vector - vector.sum(dtype=float) / n, 0).astype(np.float32)
     flat = stamps.reshape(len(stamps), target.size)
     sums = _sums(flat, vector.ravel(), mask.ravel().astype(np.float32))
+    # the fast sums assume finite pixels; the few stamps with others are summed again
     for i in np.flatnonzero(~np.isfinite(sums).all(axis=1)):
         clean = np.where(mask.ravel() & np.isfinite(flat[i]), flat[i], 0).astype(float)
         sums[i] = clean.sum(), clean @ clean, clean @ vector.ravel()
     power = np.maximum(sums[:, 1] - sums[:, 0] ** 2 / n, 0) * np.dot(vector.ravel(), vector.ravel())
-    return np.divide(sums[:, 2], np.sqrt(power), out=np.zeros(len(sums)), where=power > 0)
+    found: Float64Array = np.divide(sums[:, 2], np.sqrt(power), out=np.zeros(len(sums)), where=power > 0)
+    return found
 
 
 @njit(cache=True, fastmath={"reassoc", "contract", "nsz", "arcp"})
@@ -145,58 +143,79 @@ def _sums(stamps, target, weight):  # type: ignore[no-untyped-def]
     return out
 
 
-def best_correlated(target: NDArray, stamps: Image, mask: Mask, most: int) -> NDArray[np.intp]:
-    """Numbers of the stamps that resemble a target most, best first; empty ones never (:func:`correlations`)."""
+def best_correlated(target: FloatArray, stamps: Float32Array, mask: BoolArray, most: int) -> IndexArray:
+    """Return the stamps best correlated with a target.
+
+    Parameters
+    ----------
+    target : ndarray (side, side)
+        Stamp.
+    stamps : ndarray (k, side, side) float32
+        Other stamps.
+    mask : ndarray (side, side) of bool
+        Pixels to use.
+    most : int
+        Largest number of stamps.
+
+    Returns
+    -------
+    ndarray (m,) of int
+        Numbers of the stamps, best first, without empty ones; see :func:`correlations`.
+    """
     correlation = correlations(target, stamps, mask)
     order = np.argsort(-correlation, kind="stable")
-    return order[correlation[order] != 0][:most]
+    chosen: IndexArray = order[correlation[order] != 0][:most]
+    return chosen
 
 
 @dataclass(frozen=True)
 class References:
-    """Reference stamps ready for subtraction.
+    """Reference stamps for a subtraction.
 
     Parameters
     ----------
     stamps : ndarray (k, side, side)
         Centred references; pixels that are not finite count as zero.
     mask : ndarray (side, side) of bool
-        Where the target is subtracted.
+        Region in which the target is subtracted.
     """
 
-    stamps: Image
-    mask: Mask
+    stamps: Float32Array
+    mask: BoolArray
 
     @cached_property
-    def vectors(self) -> Image:
+    def vectors(self) -> Float32Array:
         """Pixels within the mask, each reference without its mean, shape (k, p)."""
         chosen = self.stamps.reshape(len(self.stamps), -1).take(np.flatnonzero(self.mask), axis=1, mode="clip")
         means = chosen.mean(axis=1, keepdims=True)
+        # the means tell whether any pixel is not finite, without a pass of its own
         if not np.isfinite(means).all():
             chosen = np.nan_to_num(chosen)
             means = chosen.mean(axis=1, keepdims=True)
         chosen -= means
         return chosen
 
-    def vector_of(self, target: NDArray) -> Image:
-        """Pixels of a stamp within the mask, without their mean."""
-        vector = np.nan_to_num(np.asarray(target, np.float32)[self.mask])
-        return vector - vector.mean()
+    def vector_of(self, target: FloatArray) -> Float32Array:
+        """Return the pixels of a stamp within the mask, without their mean, shape (p,)."""
+        pixels = np.nan_to_num(np.asarray(target, np.float32)[self.mask])
+        vector: Float32Array = pixels - pixels.mean()
+        return vector
 
     def components(self) -> "Components":
-        """Principal components of the references."""
+        """Return the principal components of the references."""
         n = len(self.vectors)
+        # of the Gram matrix (k, k): with fewer references than pixels much smaller than the covariance
         values, vectors = linalg.eigh(_gram(self.vectors), subset_by_index=[max(n - MAX_COMPONENTS, 0), n - 1])
         order = np.argsort(-values)
         strong = order[values[order] > RELATIVE_EIGENVALUE * max(values.max(initial=0.0), 1e-300)]
         return Components(self, values[strong], vectors[:, strong])
 
 
-def _gram(vectors: Image) -> NDArray[np.float64]:
-    """Products of all vectors (k, p) with each other, in single precision block by block.
+def _gram(vectors: Float32Array) -> Float64Array:
+    """Return the products (k, k) of all vectors (k, p) with each other, in single precision block by block.
 
-    What all have in common, by far the largest part, is taken out first: its rounding errors would be as large as what
-    tells the vectors apart.
+    The common mean, by far the largest part, is removed first: its rounding errors would be as large as the differences
+    between the vectors.
     """
     n = len(vectors)
     common = vectors.mean(axis=0)
@@ -220,24 +239,24 @@ class Components:
     Parameters
     ----------
     references : References
-        What they are components of.
+        Stamps of which these are the components.
     values : ndarray (m,)
-        Eigenvalues of the references' Gram matrix.
+        Eigenvalues of the Gram matrix of the references.
     weights : ndarray (k, m)
-        Its eigenvectors.
+        Eigenvectors of the Gram matrix.
     """
 
     references: References
-    values: NDArray[np.float64]
-    weights: NDArray[np.float64]
+    values: Float64Array
+    weights: Float64Array
 
-    def subtract(self, target: NDArray, counts: Sequence[int]) -> Image:
+    def subtract(self, target: FloatArray, counts: Sequence[int]) -> Float32Array:
         """Subtract the projection of a target on the first components.
 
         Parameters
         ----------
         target : ndarray (side, side) or (n, side, side)
-            Stamp, or several; pixels that are not finite stay so.
+            Stamp, or several; pixels that are not finite count as zero.
         counts : sequence of int
             Numbers of components.
 
@@ -249,6 +268,7 @@ class Components:
         stamps = np.asarray(target, np.float32)
         many = stamps.reshape(-1, *stamps.shape[-2:])
         pixels = np.stack([self.references.vector_of(stamp) for stamp in many])
+        # components are never made: projections on references, combined by the eigenvectors, need less memory
         projections = self._onto(pixels) / self.values[:, np.newaxis]
         out = np.full((len(counts), *many.shape), np.nan, np.float32)
         for number, count in enumerate(counts):
@@ -256,8 +276,8 @@ class Components:
             out[number][:, self.references.mask] = pixels - coefficients.T.astype(np.float32) @ self.references.vectors
         return out.reshape(len(counts), *stamps.shape)
 
-    def throughput(self, apertures: NDArray, stamps: NDArray, counts: Sequence[int]) -> NDArray[np.float64]:
-        """Flux that the subtraction leaves in an aperture: as of :meth:`subtract`, without making the residuals.
+    def throughput(self, apertures: FloatArray, stamps: FloatArray, counts: Sequence[int]) -> Float64Array:
+        """Compute the throughput: the flux in apertures after :meth:`subtract`, without computing the residuals.
 
         Parameters
         ----------
@@ -271,15 +291,18 @@ class Components:
         Returns
         -------
         ndarray (len(counts), n)
+            Fluxes [unit of the stamps].
         """
         pixels = np.stack([self.references.vector_of(stamp) for stamp in stamps])
         weights = np.ascontiguousarray(apertures[:, self.references.mask], np.float32)
         whole = np.einsum("ij,ij->i", weights, pixels, dtype=float)
+        # each component removes its own share: a running sum serves all numbers of components
         removed = np.cumsum(self._onto(weights) * self._onto(pixels) / self.values[:, np.newaxis], axis=0)
-        return whole - removed[np.asarray(counts, int) - 1]
+        left: Float64Array = whole - removed[np.asarray(counts, int) - 1]
+        return left
 
-    def _onto(self, pixels: Image) -> NDArray[np.float64]:
-        """Projections (m, n) of vectors (n, p) on the components, times the root of the eigenvalues."""
+    def _onto(self, pixels: Float32Array) -> Float64Array:
+        """Return projections (m, n) of vectors (n, p) on the components, times the square root of the eigenvalues."""
         vectors = self.references.vectors
         total = np.zeros((len(vectors), len(pixels)))
         for start in range(0, pixels.shape[1], BLOCK):
@@ -287,25 +310,26 @@ class Components:
         return self.weights.T @ total
 
 
-def subtraction_mask(target: NDArray, inner_px: float) -> Mask:
-    """Where a star can be subtracted: outside of its core, and where the stamp is known.
+def subtraction_mask(target: FloatArray, inner_px: float) -> BoolArray:
+    """Return the region in which a star can be subtracted: outside of its core, where the stamp is known.
 
     Parameters
     ----------
     target : ndarray (side, side)
         Stamp, the star in the centre.
     inner_px : float
-        Radius of the core that is left out [pixel].
+        Radius of the core that is excluded [pixel].
 
     Returns
     -------
     ndarray (side, side) of bool
+        True where the star is subtracted.
     """
     radius = radii(len(target))
     return np.isfinite(target) & (radius >= inner_px) & (radius <= len(target) // 2)
 
 
 def candidate_counts(n_references: int) -> list[int]:
-    """Numbers of components worth trying with so many references."""
+    """Return the numbers of components to try with a number of references."""
     steps = [1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 25, 30, 40, 50, MAX_COMPONENTS]
     return [count for count in steps if count <= n_references]

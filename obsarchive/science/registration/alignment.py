@@ -1,8 +1,8 @@
-"""Registration of frames on a star too faint for one frame, or on a whole scene, by cross-correlation.
+"""Registration of frames by cross-correlation with their own mean: stars too faint for one frame, and scenes.
 
-The template is made from the frames themselves: their mean, aligned again and again. Windows are smoothed with
-a Gaussian little wider than the core; a wider one would follow the photocentre of the halo instead of the core, and
-that, not the estimator of the correlation's peak, decides on the accuracy.
+The template is the mean of the frames, aligned iteratively. Windows are smoothed with a Gaussian little wider than the
+core: a wider one would follow the photocentre of the halo instead, which costs more accuracy than the choice of the
+estimator of the correlation peak.
 """
 
 from collections.abc import Sequence
@@ -10,71 +10,71 @@ from dataclasses import dataclass
 
 import numpy as np
 import sep
-from numpy.typing import NDArray
 from scipy import fft, ndimage
 
 from obsarchive.errors import Unprocessable
+from obsarchive.science.arrays import BoolArray, Complex64Array, Float32Array, Float64Array, FloatArray
 from obsarchive.science.registration.subpixel_peaks import highest_point
 from obsarchive.science.statistics import MAD_TO_SIGMA
-
-Image = NDArray[np.float32]
 
 BACKGROUND_CELLS = 16
 MIN_ROUNDS, MAX_ROUNDS = 3, 10
 SETTLED_PX = 0.02
-"""The template is made again until no shift but a hundredth changes by more."""
+"""Iterations stop when the 99th percentile of the changes of the shifts is smaller [pixel]."""
 MIN_SIGNIFICANCE = 4.0
-"""A frame in which the template's light is less significant has no star."""
+"""Significance of the template's flux below which a frame holds no star."""
 MIN_AMPLITUDE = 0.2
-"""Of the usual amount of the template's light, where that is significant: below, a frame is black or covered."""
+"""Flux of the template over its median, where that is significant, below which a frame is black or covered."""
 FEW_FRAMES = 20
 MAX_AMPLITUDE = 5.0
-"""Of the usual amount of light: above, something else lights the frame."""
+"""Flux of the template over its median above which a frame is lit by another source."""
 MAX_JITTERS = 6.0
-"""A frame farther from its neighbours than so many times their usual distance has slipped."""
+"""Distance from the neighbouring frames, over its median, beyond which a frame has slipped."""
 LEAST_JITTER_PX = 0.75
 NEIGHBOURS = 9
 NEARLY_AS_WELL = 0.5
-"""Of the highest correlation: what a place near the neighbours must reach to be believed."""
+"""Share of the highest correlation that a peak close to the neighbouring frames must reach to be preferred."""
 POOR_QUALITY = 4.0
-"""A frame whose correlation lies so many robust standard deviations below the usual one is left out."""
+"""Robust standard deviations below the median correlation at which a frame is rejected."""
 
 
 @dataclass(frozen=True, eq=False)
 class Alignment:
-    """How the frames lie on each other.
+    """Shifts of frames onto their common template, and the quality of each.
 
     Attributes
     ----------
     shifts : ndarray (n, 2)
         (dy, dx) that moves each frame onto the template [pixel].
     errors : ndarray (n,)
-        One-sigma error of a shift along an axis [pixel]; NaN where it is not known.
+        One-sigma error of a shift along an axis [pixel]; NaN where it cannot be computed.
     amplitude : ndarray (n,)
-        Light of the template in each frame, 1 for the usual amount.
+        Flux of the template in each frame over the median of the frames.
     significance : ndarray (n,)
-        The same over its error.
+        Flux of the template in each frame over its error.
     quality : ndarray (n,)
         Correlation coefficient of the aligned frame with the template, 0 to 1.
     template : ndarray (ny, nx)
         Mean of the aligned windows.
     """
 
-    shifts: NDArray[np.float64]
-    errors: NDArray[np.float64]
-    amplitude: NDArray[np.float64]
-    significance: NDArray[np.float64]
-    quality: NDArray[np.float64]
-    template: Image
+    shifts: Float64Array
+    errors: Float64Array
+    amplitude: Float64Array
+    significance: Float64Array
+    quality: Float64Array
+    template: Float32Array
 
     def reasons(self) -> tuple[str, ...]:
-        """Say why frames should be left out; nothing for good ones."""
+        """Return why each frame should be rejected; an empty text for good frames."""
         n = len(self.shifts)
         usual = float(np.median(self.significance))
         empty = ~(self.significance >= MIN_SIGNIFICANCE)
+        # amplitudes of faint sequences scatter by their noise alone: only significant ones tell a black frame
         if usual >= 2 * MIN_SIGNIFICANCE:
             empty |= self.amplitude < MIN_AMPLITUDE
         bright = self.amplitude > MAX_AMPLITUDE
+        # empty frames are registered on noise and would corrupt the running median
         distance, jitter, _ = _from_neighbours(self.shifts, ~empty)
         slipped = ~empty & (distance > MAX_JITTERS * jitter)
         good = ~(empty | slipped | bright)
@@ -89,31 +89,32 @@ class Alignment:
         )  # fmt: skip
 
 
-def align(windows: Image, sigma_px: float = 0.8, reach_px: float | None = None) -> Alignment:
+def align(windows: Float32Array, sigma_px: float = 0.8, reach_px: float | None = None) -> Alignment:
     """Register windows on their own mean.
 
     The maximum of the cross-correlation with the template (Gratadour et al. 2005, A&A 443, 357) is found on its
     grid, then between the pixels by the vertex of a paraboloid; the template is the mean of the aligned windows,
-    weighted with their amplitudes, and is made again until the shifts settle. The error of a shift follows from the
+    weighted with their amplitudes, and is recomputed until the shifts converge. The error of a shift follows from the
     residuals: with gradient g of the template and residual r, its variance is sum(g^2 r^2) / sum(g^2)^2.
 
     Parameters
     ----------
     windows : ndarray (n, ny, nx)
-        Calibrated counts, the star or the scene in the middle part; pixels that are not finite count as background.
+        Calibrated counts, the star or the scene in the middle; pixels that are not finite count as background.
     sigma_px : float
-        Gaussian with which both are smoothed [pixel].
+        Sigma of the Gaussian by which windows and template are smoothed [pixel].
     reach_px : float, optional
-        Largest shift looked for [pixel]; a quarter of the smaller side by default.
+        Largest shift searched [pixel]; a quarter of the smaller side by default.
 
     Returns
     -------
     Alignment
+        Shifts, errors and qualities of the n windows.
 
     Raises
     ------
     Unprocessable
-        There is nothing to register on: no light in any window.
+        All windows are empty.
     """
     n, ny, nx = windows.shape
     clean, noise = _prepared(windows)
@@ -128,21 +129,23 @@ def align(windows: Image, sigma_px: float = 0.8, reach_px: float | None = None) 
     for made in range(MAX_ROUNDS):
         before = shifts
         shifts = _shifts_onto(template, spectra, (ny, nx), reach)
+        # a shift common to all frames is not constrained by them: the median frame stays where it is
         shifts -= np.median(shifts, axis=0)
         moved = _moved(spectra, shifts, grid)
         template = np.tensordot(weights, moved, axes=(0, 0)).astype(np.complex64) / weights.sum()
         amplitude = _amplitudes(moved, template)
+        # bounded, so that a frame lit by something else does not become the template; never all zero
         weights = np.clip(amplitude, 0.0, 2.0) + 1e-6
         if made + 1 >= MIN_ROUNDS and np.percentile(np.abs(shifts - before), 99) < SETTLED_PX:
             break
     return _measured(moved, shifts, noise, smooth, (ny, nx))
 
 
-def coarse_shifts(frames: Sequence[Image], cell_px: int = 2) -> NDArray[np.float64]:
-    """Shifts of whole frames against the first, for telescopes that moved between them.
+def coarse_shifts(frames: Sequence[Float32Array], cell_px: int = 2) -> Float64Array:
+    """Compute the shifts of whole frames against the first, for telescopes that moved between exposures.
 
-    Frames are binned, their background is removed and bright stars are compressed, so that the whole field decides
-    and not its brightest star or a cosmic ray; then they are correlated without wrapping around.
+    Frames are binned, background-subtracted and compressed logarithmically, so that the whole field determines the
+    shift and not its brightest star or a cosmic ray; then they are cross-correlated without wrapping around.
 
     Parameters
     ----------
@@ -154,10 +157,11 @@ def coarse_shifts(frames: Sequence[Image], cell_px: int = 2) -> NDArray[np.float
     Returns
     -------
     ndarray (n, 2)
-        (dy, dx) that moves each frame onto the first, good to about `cell_px` [pixel].
+        (dy, dx) that moves each frame onto the first, accurate to about `cell_px` [pixel].
     """
     fields = [_field(frame, cell_px) for frame in frames]
     ny, nx = fields[0].shape
+    # zero padding to twice the size: a shift must not wrap around the border
     padded = fft.next_fast_len(2 * ny), fft.next_fast_len(2 * nx)
     first = np.conj(fft.rfft2(fields[0], padded))
     found = np.zeros((len(fields), 2))
@@ -168,42 +172,45 @@ def coarse_shifts(frames: Sequence[Image], cell_px: int = 2) -> NDArray[np.float
     return found * cell_px
 
 
-def _prepared(windows: Image) -> tuple[Image, NDArray[np.float64]]:
-    """Windows without background, and the noise of a pixel in each."""
+def _prepared(windows: Float32Array) -> tuple[Float32Array, Float64Array]:
+    """Return background-subtracted windows, and the noise of a pixel in each."""
     clean = np.array(windows, np.float32)
     finite = np.isfinite(clean)
     noise = np.zeros(len(clean))
     for i in range(len(clean)):
         if finite[i].any():
+            # the rim is background, as the star or scene is in the middle
             edge = np.concatenate([clean[i][:4].ravel(), clean[i][-4:].ravel(), clean[i][:, :4].ravel()])
             edge = edge[np.isfinite(edge)]
             level = float(np.median(edge if edge.size else clean[i][finite[i]]))
             clean[i] -= np.float32(level)
             noise[i] = _spread(clean[i][finite[i]])
     clean[~finite] = 0
-    # cosmic rays are brought down, lest they outshine a faint star
+    # clip cosmic rays, which would dominate the correlation of a faint star
     cap = 2 * np.median(clean.max(axis=(1, 2)))
     return np.minimum(clean, np.float32(cap if cap > 0 else np.inf), out=clean), noise
 
 
-def _spread(values: NDArray) -> float:
-    """Robust noise; of counts that are mostly zero, the plain standard deviation without the highest hundredth."""
+def _spread(values: FloatArray) -> float:
+    """Return a robust standard deviation; of mostly zero counts, that of all but the highest percentile."""
     mad = MAD_TO_SIGMA * float(np.median(np.abs(values - np.median(values))))
     if mad > 0:
         return mad
+    # photon-counting frames have a median absolute deviation of zero
     return float(np.std(values[values <= np.percentile(values, 99)])) or float(np.std(values))
 
 
-def _first_template(spectra: NDArray) -> NDArray:
-    """Mean of all frames; of a few the one most like it, as a mean of few that lie apart shows the star twice."""
-    mean = spectra.mean(axis=0)
+def _first_template(spectra: Complex64Array) -> Complex64Array:
+    """Return the mean spectrum, or that of the frame closest to it: few unaligned frames would show the star twice."""
+    mean: Complex64Array = spectra.mean(axis=0)
     if len(spectra) > FEW_FRAMES:
         return mean
-    return spectra[int(np.argmax(np.einsum("ijk,jk->i", spectra, np.conj(mean)).real))]
+    best: Complex64Array = spectra[int(np.argmax(np.einsum("ijk,jk->i", spectra, np.conj(mean)).real))]
+    return best
 
 
-def _taper(ny: int, nx: int) -> Image:
-    """Cosine edges of an eighth of the window, so that opposite edges do not see each other."""
+def _taper(ny: int, nx: int) -> Float32Array:
+    """Return a window with cosine edges of an eighth of each side, so that opposite edges do not correlate."""
     sides = []
     for n in (ny, nx):
         edge = max(n // 8, 1)
@@ -212,14 +219,15 @@ def _taper(ny: int, nx: int) -> Image:
     return np.outer(*sides).astype(np.float32)
 
 
-def _shifts_onto(template: NDArray, spectra: NDArray, shape: tuple[int, int], reach: int) -> NDArray[np.float64]:
-    """Shifts (n, 2) that move frames onto the template [pixel].
+def _shifts_onto(template: Complex64Array, spectra: Complex64Array, shape: tuple[int, int], reach: int) -> Float64Array:
+    """Return the shifts (n, 2) that move frames onto the template [pixel].
 
-    A frame that seems far from its neighbours in time, but correlates nearly as well close to them, is there: in
-    noise some far peak may be the highest.
+    A peak far from the shifts of neighbouring frames is replaced by the peak close to them if that correlates nearly as
+    well: in noise a distant peak may be the highest.
     """
     maps = np.stack([_correlation_map(template, spectrum, shape, reach) for spectrum in spectra])
     peaks = [highest_point(found) for found in maps]
+    # pixel (reach + 1, reach + 1) of a correlation map is the shift zero
     shifts = np.array([(y, x) for y, x, _ in peaks]) - reach - 1
     distance, jitter, path = _from_neighbours(shifts, np.ones(len(shifts), bool))
     near = max(round(MAX_JITTERS * jitter), 3)
@@ -231,32 +239,38 @@ def _shifts_onto(template: NDArray, spectra: NDArray, shape: tuple[int, int], re
     return shifts
 
 
-def _correlation_map(template: NDArray, spectrum: NDArray, shape: tuple[int, int], reach: int) -> Image:
-    """Correlation with the template by shift, from -reach - 1 to reach + 1 along both axes."""
+def _correlation_map(
+    template: Complex64Array, spectrum: Complex64Array, shape: tuple[int, int], reach: int
+) -> Float32Array:
+    """Return the correlation with the template by shift, from -reach - 1 to reach + 1 along both axes."""
     correlation = fft.irfft2(template * np.conj(spectrum), shape)
-    return np.roll(correlation, (reach + 1, reach + 1), axis=(0, 1))[: 2 * reach + 3, : 2 * reach + 3]
+    # one more than the reach on each side, for the parabola through the peak
+    cut: Float32Array = np.roll(correlation, (reach + 1, reach + 1), axis=(0, 1))[: 2 * reach + 3, : 2 * reach + 3]
+    return cut
 
 
-def _moved(spectra: NDArray, shifts: NDArray, grid: tuple[NDArray, NDArray]) -> NDArray:
-    """Spectra of the shifted frames: the phase of a shift is a product of one along y and one along x."""
+def _moved(spectra: Complex64Array, shifts: Float64Array, grid: tuple[FloatArray, FloatArray]) -> Complex64Array:
+    """Return the spectra of the shifted frames: the phase factor is a product of one along y and one along x."""
     along_x = np.exp(-2j * np.pi * shifts[:, 1, np.newaxis] * grid[0]).astype(np.complex64)
     along_y = np.exp(-2j * np.pi * shifts[:, 0, np.newaxis] * grid[1].ravel()).astype(np.complex64)
-    moved = spectra * along_x[:, np.newaxis, :]
+    moved: Complex64Array = spectra * along_x[:, np.newaxis, :]
     moved *= along_y[:, :, np.newaxis]
     return moved
 
 
-def _amplitudes(moved: NDArray, template: NDArray) -> NDArray[np.float64]:
-    """Amount of the template's light in each frame, relative to the median frame."""
+def _amplitudes(moved: Complex64Array, template: Complex64Array) -> Float64Array:
+    """Return the flux of the template in each frame, relative to the median frame."""
     dots = np.einsum("ijk,jk->i", moved, np.conj(template)).real
     usual = float(np.median(dots))
     return dots / usual if usual > 0 else np.ones(len(dots))
 
 
-def _measured(moved: NDArray, shifts: NDArray, noise: NDArray, smooth: Image, shape: tuple[int, int]) -> Alignment:
-    """Amplitudes, qualities and errors of aligned frames.
+def _measured(
+    moved: Complex64Array, shifts: Float64Array, noise: Float64Array, smooth: Float32Array, shape: tuple[int, int]
+) -> Alignment:
+    """Return amplitudes, qualities and errors of aligned frames.
 
-    Noise that was white before it was smoothed with S adds sigma^2 |S * f|^2 to the variance of its product with any f.
+    White noise of variance sigma^2, smoothed with S, adds sigma^2 |S * f|^2 to the variance of its product with any f.
     """
     aligned = fft.irfft2(moved, shape)
     template = np.asarray(aligned.mean(axis=0), np.float32)
@@ -278,27 +292,25 @@ def _measured(moved: NDArray, shifts: NDArray, noise: NDArray, smooth: Image, sh
     )
 
 
-def _quotient(values: NDArray, divisor: NDArray | float) -> NDArray[np.float64]:
+def _quotient(values: FloatArray, divisor: FloatArray | float) -> Float64Array:
     divisors = np.broadcast_to(np.asarray(divisor, float), values.shape)
-    return np.divide(values, divisors, out=np.zeros(values.shape), where=divisors > 0)
+    quotients: Float64Array = np.divide(values, divisors, out=np.zeros(values.shape), where=divisors > 0)
+    return quotients
 
 
-def _power_smoothed(image: NDArray, smooth: Image) -> float:
+def _power_smoothed(image: FloatArray, smooth: Float32Array) -> float:
     return float(np.sum(fft.irfft2(fft.rfft2(image) * smooth, image.shape) ** 2))
 
 
-def _correlation(slope: NDArray, smooth: Image) -> float:
-    """Variance of the product of smoothed noise with a slope, over that of white noise of the same strength."""
-    power = float(np.sum(slope**2)) * _smoothed_variance(smooth, slope.shape)
+def _correlation(slope: FloatArray, smooth: Float32Array) -> float:
+    """Return the variance of the product of smoothed noise with a slope, relative to white noise of equal rms."""
+    # the smoothing kernel's sum of squares is the variance that it leaves of white noise of variance 1
+    variance = float(np.sum(fft.irfft2(smooth.astype(np.complex64), slope.shape) ** 2))
+    power = float(np.sum(slope**2)) * variance
     return _power_smoothed(slope, smooth) / power if power > 0 else 1.0
 
 
-def _smoothed_variance(smooth: Image, shape: tuple[int, ...]) -> float:
-    """Variance of white noise of variance 1 after smoothing."""
-    return float(np.sum(fft.irfft2(smooth.astype(np.complex64), shape) ** 2))
-
-
-def _shift_error(residual: NDArray, slopes: Sequence[tuple[NDArray, float]], scale: float) -> float:
+def _shift_error(residual: FloatArray, slopes: Sequence[tuple[FloatArray, float]], scale: float) -> float:
     variances = []
     for slope, correlation in slopes:
         information = float(np.sum(slope**2)) * scale
@@ -308,26 +320,31 @@ def _shift_error(residual: NDArray, slopes: Sequence[tuple[NDArray, float]], sca
     return float(np.sqrt(np.mean(variances)))
 
 
-def _from_neighbours(shifts: NDArray, good: NDArray[np.bool_]) -> tuple[NDArray[np.float64], float, NDArray]:
-    """Distance of each frame from the running median of the good ones, the usual distance, and that median [pixel]."""
+def _from_neighbours(shifts: FloatArray, good: BoolArray) -> tuple[Float64Array, float, FloatArray]:
+    """Return the distance of each frame from the running median, its median, and the running median [pixel].
+
+    Only good frames enter the medians; sequences too short for a running median have no distances.
+    """
     if good.sum() < 2 * NEIGHBOURS:
         return np.zeros(len(shifts)), LEAST_JITTER_PX, shifts
     where = np.flatnonzero(good)
     median = ndimage.median_filter(shifts[good], size=(NEIGHBOURS, 1), mode="nearest")
+    # frames that are not good are compared with the interpolated path of the good ones
     smooth = np.stack([np.interp(np.arange(len(shifts)), where, median[:, axis]) for axis in (0, 1)], axis=1)
     distance = np.hypot(*(shifts - smooth).T)
     return distance, max(float(np.median(distance[good])), LEAST_JITTER_PX), smooth
 
 
-def _floor(quality: NDArray) -> float:
+def _floor(quality: FloatArray) -> float:
     if len(quality) < NEIGHBOURS:
+        # too few frames for a meaningful scatter: none is rejected by it
         return -np.inf
     middle = float(np.median(quality))
     return middle - POOR_QUALITY * MAD_TO_SIGMA * float(np.median(np.abs(quality - middle)))
 
 
-def _field(frame: Image, cell_px: int) -> Image:
-    """Binned frame without background, noise at 1, bright sources compressed."""
+def _field(frame: Float32Array, cell_px: int) -> Float32Array:
+    """Return the binned, background-subtracted frame in units of its noise, bright sources compressed."""
     finite = np.isfinite(frame)
     level = float(np.median(frame[finite])) if finite.any() else 0.0
     filled = ndimage.median_filter(np.where(finite, frame, level).astype(np.float32), size=3)
@@ -336,6 +353,7 @@ def _field(frame: Image, cell_px: int) -> Image:
     binned = np.ascontiguousarray(binned, np.float32)
     binned -= sep.Background(binned, bw=BACKGROUND_CELLS, bh=BACKGROUND_CELLS).back()
     sigma = _spread(binned) or 1.0
+    # noise is cut away, so that the many empty cells do not correlate; the logarithm compresses bright stars
     significance = np.maximum(binned / sigma - 2, 0)
     return np.log1p(significance).astype(np.float32)
 

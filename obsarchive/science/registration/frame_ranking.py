@@ -1,12 +1,12 @@
-"""Ranks the frames of a lucky-imaging sequence by the guide star; finding and measuring it: :mod:`.guidestar`."""
+"""Frame selection of a lucky-imaging sequence by its guide star (detection and measurement: :mod:`.guidestar`)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from obsarchive.science.arrays import BoolArray, Float64Array, FloatArray, IndexArray
 from obsarchive.science.registration.guide_star import FrameMeasure, GuideStar, cut, guide_star, locate, measure
 
 __all__ = [
@@ -37,64 +37,65 @@ MIN_STEADY_FRAMES = 15  # of fewer, a star that is somewhere else in one may as 
 
 @dataclass(frozen=True)
 class FrameRanking:
-    """What is to become of each frame.
+    """Ranking, rejection and shift of each frame.
 
     Attributes
     ----------
     quality : ndarray (n,)
-        Peak of the smoothed guide star, brought to the median flux where fluxes are well measured: clouds and
-        different exposures then do not pass for bad seeing [counts/pixel]. NaN without a star.
+        Peak of the smoothed guide star, scaled to the median flux where fluxes are well measured, so that clouds and
+        different exposures are not mistaken for bad seeing [counts/pixel]. NaN without a star.
     kept : ndarray (n,) of bool
-        Frames worth stacking.
+        Frames to stack.
     reasons : tuple of str
-        Why a frame is not kept; "" for those that are.
+        Why a frame is rejected; "" for those that are kept.
     order : ndarray (n_kept,) of int
         Kept frames, best first.
     shifts : ndarray (n, 2)
         (dy, dx) that moves the star of each frame to `reference` [pixel]; 0 for frames not kept.
-    reference : (y, x)
-        Median position of the kept frames [pixel]; (0, 0) if there are none.
+    reference : (float, float)
+        Median position (y, x) of the kept frames [pixel]; (0, 0) if there are none.
     snr : ndarray (n,)
         Significance of the star's core in each frame.
     """
 
-    quality: NDArray[np.float64]
-    kept: NDArray[np.bool_]
+    quality: Float64Array
+    kept: BoolArray
     reasons: tuple[str, ...]
-    order: NDArray[np.intp]
-    shifts: NDArray[np.float64]
+    order: IndexArray
+    shifts: Float64Array
     reference: tuple[float, float]
-    snr: NDArray[np.float64]
+    snr: Float64Array
 
-    def best(self, fraction: float) -> NDArray[np.intp]:
-        """Return the best ``fraction`` (0 to 1) of the kept frames, at least one where there is any."""
+    def best(self, fraction: float) -> IndexArray:
+        """Return the best `fraction` (0 to 1) of the kept frames, at least one where there is any."""
         return self.order[: max(1, round(fraction * len(self.order)))]
 
 
 def rank_frames(
     measures: Sequence[FrameMeasure],
-    origins: NDArray | None = None,
+    origins: FloatArray | None = None,
     *,
     saturation: float = np.inf,
 ) -> FrameRanking:
-    """Sort frames into good, ranked by sharpness, and black, saturated or slipped.
+    """Rank frames by sharpness, and reject those that are black, saturated or slipped.
 
-    A frame has slipped when the star is not where it is in the others: most frames lie within a small radius
-    of the median position and this one far outside of their scatter. Where the star has no such place, as in a
-    dithered, slewing or short sequence, nothing can be called slipped and all frames with a star are kept.
+    A frame has slipped when the star is displaced from its position in the others: most frames lie within a small
+    radius of the median position and this one far outside of their scatter. Where the star has no such position, as in
+    a dithered, slewing or short sequence, no frame counts as slipped and all frames with a star are kept.
 
     Parameters
     ----------
     measures : sequence of n FrameMeasure
-        The guide star in every frame.
+        Guide star of every frame.
     origins : ndarray (n, 2), optional
-        (y0, x0) of the window of each frame; windows are all the same place by default [pixel].
+        (y0, x0) of the window of each frame [pixel]; all windows are at the same position by default.
     saturation : float
-        Level of the brightest pixel from which on a frame is saturated [counts as measured].
+        Level of the brightest pixel from which on a frame is saturated [counts].
 
     Returns
     -------
     FrameRanking
+        Ranking of the n frames.
     """
     n = len(measures)
     snr = np.array([m.snr for m in measures], dtype=float)
@@ -105,6 +106,7 @@ def rank_frames(
 
     has_star = np.isfinite(quality) & ~without_star(measures)
     saturated = brightest >= saturation
+    # frames without a star have meaningless positions, and saturated ones biased
     slipped, reference = _slipped(positions, has_star & ~saturated)
     kept = has_star & ~saturated & ~slipped
     reasons = tuple(
@@ -115,40 +117,49 @@ def rank_frames(
         for i in range(n)
     )  # fmt: skip
     order = np.flatnonzero(kept)
+    # stable, so that equal frames keep the order of time
     order = order[np.argsort(-quality[order], kind="stable")]
     shifts = np.where(kept[:, np.newaxis], reference - positions, 0.0)
     return FrameRanking(quality, kept, reasons, order, shifts, (float(reference[0]), float(reference[1])), snr)
 
 
-def without_star(measures: Sequence[FrameMeasure]) -> NDArray[np.bool_]:
-    """Frames in which nothing stands where the star should: no signal, or a small part of the usual one.
+def without_star(measures: Sequence[FrameMeasure]) -> BoolArray:
+    """Return which frames have no star: no signal, or a small share of the usual one.
 
     Parameters
     ----------
     measures : sequence of n FrameMeasure
-        The guide star in every frame.
+        Guide star of every frame.
 
     Returns
     -------
     ndarray (n,) of bool
+        True without a star.
     """
     snr, peak, flux = (np.array([getattr(m, name) for m in measures], dtype=float) for name in ("snr", "peak", "flux"))
-    empty = ~(snr >= STAR_MIN_SNR)
+    empty: BoolArray = ~(snr >= STAR_MIN_SNR)
     if empty.all():
         return empty
     with np.errstate(invalid="ignore"):
         faint = [values < BLACK_FRACTION * np.median(values[~empty]) for values in (peak, flux)]
-    return empty | (faint[0] & faint[1])
+    # both must be faint: bad seeing lowers the peak but not the flux
+    empty |= faint[0] & faint[1]
+    return empty
 
 
 def classify(ranking: FrameRanking) -> Classification:
-    """Say what kind of observation this is.
+    """Return the kind of an observation.
+
+    Parameters
+    ----------
+    ranking : FrameRanking
+        Ranking of its frames.
 
     Returns
     -------
     {"zero_flux", "failed", "faint", "high_flux"}
         No frame has a star; less than a tenth of all frames can be used; the median
-        signal-to-noise ratio of the star's core in the kept frames is below 10; all is well.
+        signal-to-noise ratio of the star's core in the kept frames is below 10; none of these.
     """
     n_with_star = int(np.sum(ranking.snr >= STAR_MIN_SNR))
     if n_with_star == 0:
@@ -159,18 +170,21 @@ def classify(ranking: FrameRanking) -> Classification:
     return "high_flux" if np.median(ranking.snr[ranking.kept]) >= HIGH_FLUX_MIN_SNR else "faint"
 
 
-def _quality(measures: Sequence[FrameMeasure], snr: NDArray) -> NDArray[np.float64]:
+def _quality(measures: Sequence[FrameMeasure], snr: Float64Array) -> Float64Array:
     peak = np.array([m.peak for m in measures], dtype=float)
     flux = np.array([m.flux for m in measures], dtype=float)
     error = np.array([m.flux_error for m in measures], dtype=float)
     usable = (snr >= STAR_MIN_SNR) & (flux > 0)
     if not usable.any() or np.median(flux[usable]) < FLUX_MIN_SNR * np.median(error[usable]):
+        # faint stars: a flux dominated by noise would make the ranking worse, not better
         return peak
-    return np.divide(peak * np.median(flux[usable]), flux, out=np.full(len(peak), np.nan), where=usable)
+    scaled = peak * np.median(flux[usable])
+    quality: Float64Array = np.divide(scaled, flux, out=np.full(len(peak), np.nan), where=usable)
+    return quality
 
 
-def _slipped(positions: NDArray, candidates: NDArray) -> tuple[NDArray, NDArray]:
-    """Which frames have lost the star, and the median position (y, x) of those that have not."""
+def _slipped(positions: Float64Array, candidates: BoolArray) -> tuple[BoolArray, Float64Array]:
+    """Return which frames have lost the star, and the median position (y, x) of the others."""
     none = np.zeros(len(positions), bool)
     if not candidates.any():
         return none, np.zeros(2)

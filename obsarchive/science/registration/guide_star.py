@@ -1,8 +1,8 @@
-"""The guide star of lucky imaging: found once, measured in every frame.
+"""Guide star of lucky imaging: detection in median frames, and measurement in every frame.
 
-The guide star is looked for at several scales at once, so that a diffraction-limited core, a seeing disc and a
+The star is detected at several scales at once, so that a diffraction-limited core, a seeing disc and a
 defocused ring are each found as one object. In a frame its position is the peak of the core where there is
-one, and the centre of its light where there is none.
+one, and its centroid where there is none.
 """
 
 from dataclasses import dataclass, replace
@@ -10,15 +10,12 @@ from functools import lru_cache
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 from scipy import fft, ndimage
 
 from obsarchive.errors import Unprocessable
+from obsarchive.science.arrays import BoolArray, Complex64Array, Float32Array, Float64Array, FloatArray
 from obsarchive.science.imaging.hot_pixels import without_spikes
 from obsarchive.science.statistics import MAD_TO_SIGMA
-
-Image = NDArray[np.float32]
-Mask = NDArray[np.bool_]
 
 SCALES_PX = (1, 2, 4, 8, 16)
 GUIDE_STAR_MIN_SNR = 6.0
@@ -26,13 +23,13 @@ CORE_MIN_SNR = 5.0
 BORDER_PX = 4
 LEAST_SIDE_PX = 16
 LEAST_NOISE = 1e-9
-"""Of the highest pixel: an image without any noise has some."""
-SHARPNESS_AT_CENTRE, SHARPNESS_PER_OFFSET = 0.15, 0.75  # what a core must have, see `measure`
+"""Least noise, relative to the highest pixel, for images without any."""
+SHARPNESS_AT_CENTRE, SHARPNESS_PER_OFFSET = 0.15, 0.75  # least sharpness of a core, see `measure`
 
 
 @dataclass(frozen=True)
 class GuideStar:
-    """The star that frames are registered on.
+    """The star on which frames are registered.
 
     Attributes
     ----------
@@ -55,7 +52,7 @@ class GuideStar:
 
     @property
     def half_window_px(self) -> int:
-        """Half the side of a window that holds the star and some sky, of a size that transforms fast [pixel]."""
+        """Half the side of a window with the star and its background, fast to transform [pixel]."""
         return int(fft.next_fast_len(int(np.clip(5 * self.scale_px, 32, 128)), real=True))
 
 
@@ -101,26 +98,27 @@ class _Detection:
     largest_scale_px: int
 
 
-def guide_star(medians: NDArray, *, exclude: Mask | None = None) -> GuideStar:
-    """Brightest real star of an observation.
+def guide_star(medians: FloatArray, *, exclude: BoolArray | None = None) -> GuideStar:
+    """Detect the brightest star of an observation.
 
     Parameters
     ----------
     medians : ndarray (k, ny, nx)
-        Medians of k subsets of the frames, each spread over the sequence (k about 5). The star must be there
-        in most of them, in the same place, and wider than a pixel.
+        Medians of k subsets of the frames, each spread over the sequence (k about 5). The star must be present
+        in most of them, at the same position, and wider than a pixel.
     exclude : ndarray (ny, nx) of bool, optional
         True where no star may be chosen.
 
     Returns
     -------
     GuideStar
+        Position, flux and size.
 
     Raises
     ------
     Unprocessable
-        Nothing reaches a signal-to-noise ratio of 6: noise with single electrons reaches 5 somewhere in a large frame.
-        Or the frames are too small to hold a star and its background.
+        No source reaches a signal-to-noise ratio of 6 (noise of single electrons reaches 5 somewhere in a large frame),
+        or the frames are too small to hold a star and its background.
     """
     if min(medians.shape[1:]) < LEAST_SIDE_PX:
         raise Unprocessable(f"no guide star: frames of {medians.shape[1:]}, at least {LEAST_SIDE_PX} pixels are needed")
@@ -137,20 +135,47 @@ def guide_star(medians: NDArray, *, exclude: Mask | None = None) -> GuideStar:
     return replace(star, y=y0 + measured.y, x=x0 + measured.x, flux=measured.flux)
 
 
-def locate(frame: NDArray, *, exclude: Mask | None = None) -> GuideStar:
-    """Brightest star of a single frame, for sequences in which the star jumps; like `guide_star`."""
-    return guide_star(frame[np.newaxis], exclude=exclude)
+def locate(frame: FloatArray, *, exclude: BoolArray | None = None) -> GuideStar:
+    """Detect the brightest star of a single frame, for sequences in which the star moves.
 
-
-def cut(image: NDArray, y: float, x: float, half: int) -> tuple[NDArray, tuple[int, int]]:
-    """Window of side ``2 * half`` round (y, x), moved inwards at the border of the image.
+    Parameters
+    ----------
+    frame : ndarray (ny, nx)
+        Calibrated counts.
+    exclude : ndarray (ny, nx) of bool, optional
+        True where no star may be chosen.
 
     Returns
     -------
-    window : ndarray
+    GuideStar
+        Position, flux and size, as of :func:`guide_star`.
+
+    Raises
+    ------
+    Unprocessable
+        There is no star, or the frame is too small.
+    """
+    return guide_star(frame[np.newaxis], exclude=exclude)
+
+
+def cut(image: FloatArray, y: float, x: float, half: int) -> tuple[FloatArray, tuple[int, int]]:
+    """Return the window of side ``2 * half`` around a position, moved inwards at the border of the image.
+
+    Parameters
+    ----------
+    image : ndarray (ny, nx)
+        Image.
+    y, x : float
+        Position [pixel].
+    half : int
+        Half the side of the window [pixel].
+
+    Returns
+    -------
+    window : ndarray (2 * half, 2 * half)
         View, never larger than the image.
-    origin : (y0, x0)
-        Pixel of the image at which the window begins.
+    origin : (int, int)
+        Pixel (y0, x0) of the image at which the window begins.
     """
     (y0, x0) = (
         int(np.clip(round(centre) - half, 0, max(n - 2 * half, 0)))
@@ -159,21 +184,21 @@ def cut(image: NDArray, y: float, x: float, half: int) -> tuple[NDArray, tuple[i
     return image[y0 : y0 + 2 * half, x0 : x0 + 2 * half], (y0, x0)
 
 
-def measure(window: NDArray, core_sigma_px: float, scale_px: float | None = None) -> FrameMeasure:
-    """Position, peak and flux of the guide star in one calibrated frame.
+def measure(window: FloatArray, core_sigma_px: float, scale_px: float | None = None) -> FrameMeasure:
+    """Measure position, peak and flux of the guide star in one calibrated frame.
 
-    The window is smoothed with a Gaussian like the diffraction core and its highest point found between the
+    The window is smoothed with a Gaussian like the diffraction core and its maximum found between the
     pixels, on the Fourier series of the smoothed window (no interpolation error). There the smaller of the two
-    curvatures, relative to the curvature of a bare core, is the sharpness: how much of the light at the peak
-    belongs to something compact in both directions. It is 1 for a core, 0.5 and more for the core of a few
+    curvatures, relative to the curvature of a bare core, is the sharpness: the share of the peak that
+    is compact in both directions. It is 1 for a core, 0.5 and more for the core of a few
     percent Strehl on its halo, 0.2 for a seeing disc three times the core, and about 0 along the ring of a
-    defocused star, where the highest point is noise.
+    defocused star, where the maximum is noise.
 
-    The centre of light is the highest point after smoothing with 1.5 times the size of the whole star (the
-    fixed point of a centroid weighted with that Gaussian). Image motion carries core and light together, so
-    the further a peak lies from the centre of light, the sharper it must be to count as the core:
+    The centroid is the maximum after smoothing with 1.5 times the size of the whole star (the
+    fixed point of a centroid weighted with that Gaussian). Image motion carries core and halo together, so
+    the further a peak lies from the centroid, the sharper it must be to count as the core:
     ``sharpness >= 0.15 + 0.75 * distance / scale_px``. Otherwise, or where the core is insignificant, the
-    centre of light is the position.
+    centroid is the position.
 
     Parameters
     ----------
@@ -182,7 +207,7 @@ def measure(window: NDArray, core_sigma_px: float, scale_px: float | None = None
     core_sigma_px : float
         Size of the core [pixel]: 0.42 lambda / D is the diffraction limit, 0.5 lambda / D ranks frames better.
     scale_px : float, optional
-        Size of the whole star, from `guide_star` [pixel]. None: the core's position is always taken.
+        Size of the whole star, from `guide_star` [pixel]. None: the position is always that of the core.
 
     Returns
     -------
@@ -198,6 +223,7 @@ def measure(window: NDArray, core_sigma_px: float, scale_px: float | None = None
     spectrum = fft.rfft2(clean)
     (y, x), terms = _highest_point(spectrum, window.shape, core_sigma_px)
     peak = float(terms[0, 0])
+    # a Gaussian of unit sum leaves 1 / (2 sigma sqrt(pi)) of white noise
     smooth_noise = noise / (2 * core_sigma_px * np.sqrt(np.pi))
     snr = peak / smooth_noise if smooth_noise > 0 else np.inf if peak > 0 else 0.0
     sharpness = _sharpness(terms, core_sigma_px)
@@ -206,21 +232,22 @@ def measure(window: NDArray, core_sigma_px: float, scale_px: float | None = None
         distance = np.hypot(y - centre[0], x - centre[1]) / scale_px
         if snr < CORE_MIN_SNR or sharpness < SHARPNESS_AT_CENTRE + SHARPNESS_PER_OFFSET * distance:
             y, x = centre
+    # wide enough for the halo, so that the flux depends little on the seeing
     radius = max(8 * core_sigma_px, 3 * (scale_px or 0))
     flux, n_pixels = _aperture(clean, y, x, radius)
     return FrameMeasure(y, x, peak, flux, noise * n_pixels**0.5, sky, snr, sharpness, float(np.nanmax(window)))
 
 
-def _flattened(image: NDArray) -> Image:
-    """Remove large-scale background and single hot pixels; NaN becomes zero."""
+def _flattened(image: FloatArray) -> Float32Array:
+    """Return an image without large-scale background and single hot pixels; NaN becomes zero."""
     image = np.asarray(image, np.float32)
     flat = np.nan_to_num(image - _background(image), posinf=0, neginf=0)
     noise = MAD_TO_SIGMA * float(np.median(np.abs(flat)))
     return without_spikes(flat, 5 * noise)
 
 
-def _background(image: Image, cell: int = 128) -> Image | np.float32:
-    """Medians of large cells, themselves smoothed by a median; one median where the image is small."""
+def _background(image: Float32Array, cell: int = 128) -> Float32Array | np.float32:
+    """Return medians of large cells, median-smoothed and interpolated; a single median for small images."""
     ny, nx = image.shape
     rows, columns = ny // cell, nx // cell
     overall = np.float32(np.nanmedian(image)) if np.isfinite(image).any() else np.float32(0)
@@ -235,32 +262,37 @@ def _background(image: Image, cell: int = 128) -> Image | np.float32:
     smooth = np.pad(ndimage.median_filter(levels, size=3), 1, mode="reflect", reflect_type="odd")
     y = (np.arange(ny, dtype=np.float32) + 0.5) / height + 0.5
     x = (np.arange(nx, dtype=np.float32) + 0.5) / width + 0.5
-    return ndimage.map_coordinates(smooth, np.meshgrid(y, x, indexing="ij"), order=1, mode="nearest")
+    grid = np.meshgrid(y, x, indexing="ij")
+    background: Float32Array = ndimage.map_coordinates(smooth, grid, order=1, mode="nearest")
+    return background
 
 
-def _brightest(subsets: Image) -> _Detection:
-    """Most significant peak over all scales of background-free images (k, ny, nx)."""
+def _brightest(subsets: Float32Array) -> _Detection:
+    """Return the most significant peak over all scales of background-subtracted images (k, ny, nx)."""
     maps = {}
     for scale in SCALES_PX:
+        # binning, then smoothing by one binned pixel: a matched filter of each scale at the cost of a small image
         binned = _binned(subsets, scale)
         if min(binned.shape[1:]) >= 16 or scale == SCALES_PX[0]:
             maps[scale] = _significance(binned)
     best = _Detection(0, 0, -np.inf, 1, 1)
     for scale, snr in maps.items():
+        # smoothing reflects the image at its border: no detection there
         margin = max(1, BORDER_PX // scale)
         inner = snr[margin:-margin, margin:-margin]
         y, x = np.unravel_index(np.argmax(inner), inner.shape)
         if inner[y, x] > best.snr:
             centre = ((np.array([y, x]) + margin + 0.5) * scale - 0.5).round().astype(int)
             best = _Detection(int(centre[0]), int(centre[1]), float(inner[y, x]), scale, scale)
+    # the star extends as far as scales at which it keeps half of its significance
     extent = [scale for scale, snr in maps.items() if _near(snr, best.y // scale, best.x // scale) >= best.snr / 2]
     return _Detection(best.y, best.x, best.snr, best.best_scale_px, max([best.best_scale_px, *extent]))
 
 
-def _whole_size(image: Image, found: _Detection) -> float:
-    """Size of a source [pixel] by adaptive moments: the weight grows until it is sqrt(3) times the source.
+def _whole_size(image: Float32Array, found: _Detection) -> float:
+    """Return the size of a source [pixel] by adaptive moments: the weight converges to sqrt(3) times the source.
 
-    It grows at most to thrice the largest scale at which the source keeps half of its significance.
+    The weight is at most three times the largest scale at which the source keeps half of its significance.
     """
     y, x, weight_sigma = float(found.y), float(found.x), float(found.best_scale_px)
     limit = 3.0 * found.largest_scale_px
@@ -270,37 +302,40 @@ def _whole_size(image: Image, found: _Detection) -> float:
         light = window * np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / (2 * weight_sigma**2))
         total = float(light.sum())
         if not total > 0:
-            break  # what surrounds it is darker than the sky: the size found so far stays
+            break  # surroundings darker than the sky: the last size is kept
         y, x = float((light * rows).sum()) / total, float((light * columns).sum()) / total
         variance = float((light * ((rows - y) ** 2 + (columns - x) ** 2)).sum()) / (2 * total)
+        # a source of sigma s under a weight of sigma w has 1 / v = 1 / s^2 + 1 / w^2; w = 2 sqrt(v) gives w^2 = 3 s^2
         weight_sigma = float(np.clip(2 * max(variance, 0) ** 0.5, found.best_scale_px, limit))
     return weight_sigma / 3**0.5
 
 
-def _binned(images: NDArray, factor: int) -> NDArray:
+def _binned(images: Float32Array, factor: int) -> Float32Array:
     k, ny, nx = images.shape
     rows, columns = ny // factor, nx // factor
     trimmed = images[:, : rows * factor, : columns * factor]
-    return trimmed.reshape(k, rows, factor, columns, factor).mean(axis=(2, 4), dtype=np.float32)
+    means: Float32Array = trimmed.reshape(k, rows, factor, columns, factor).mean(axis=(2, 4), dtype=np.float32)
+    return means
 
 
-def _significance(images: Image) -> Image:
-    """Signal-to-noise ratio after smoothing by one (binned) pixel, as most of the subsets see it."""
+def _significance(images: Float32Array) -> Float32Array:
+    """Return the signal-to-noise ratio after smoothing by one (binned) pixel, common to most of the subsets."""
     smooth = ndimage.gaussian_filter(images, (0, 1, 1), truncate=3)
-    # of two subsets both must have the star: the median of two would let a single one through
+    # the median of two is their mean, in which a source of one subset would survive
     common = np.min(smooth, axis=0) if len(smooth) == 2 else np.median(smooth, axis=0)
     common -= np.median(common)
     noise = MAD_TO_SIGMA * float(np.median(np.abs(common)))
     least = LEAST_NOISE * float(np.abs(common).max())
-    return common / max(noise, least, float(np.finfo(np.float32).tiny))
+    snr: Float32Array = common / max(noise, least, float(np.finfo(np.float32).tiny))
+    return snr
 
 
-def _near(image: Image, y: int, x: int) -> float:
+def _near(image: Float32Array, y: int, x: int) -> float:
     return float(image[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2].max(initial=-np.inf))
 
 
-def _sky(window: NDArray) -> tuple[float, float]:
-    """Median and robust standard deviation of the rim of a window."""
+def _sky(window: FloatArray) -> tuple[float, float]:
+    """Return median and robust standard deviation of the rim of a window."""
     width = [max(2, n // 8) for n in window.shape]
     rim = np.concatenate(
         [
@@ -318,15 +353,17 @@ def _sky(window: NDArray) -> tuple[float, float]:
 
 
 @lru_cache(maxsize=64)
-def _gaussian_transfer(shape: tuple[int, int], sigma_px: float) -> Image:
-    """Fourier transform of a Gaussian of unit sum, laid out as `scipy.fft.rfft2` does."""
+def _gaussian_transfer(shape: tuple[int, int], sigma_px: float) -> Float32Array:
+    """Return the Fourier transform of a Gaussian of unit sum, in the layout of `scipy.fft.rfft2`."""
     frequency2 = fft.fftfreq(shape[0])[:, np.newaxis] ** 2 + fft.rfftfreq(shape[1]) ** 2
-    return np.exp(-2 * (np.pi * sigma_px) ** 2 * frequency2).astype(np.float32)
+    transfer: Float32Array = np.exp(-2 * (np.pi * sigma_px) ** 2 * frequency2).astype(np.float32)
+    return transfer
 
 
 @lru_cache(maxsize=16)
-def _wave_numbers(shape: tuple[int, int]) -> tuple[NDArray, NDArray, NDArray]:
-    """Wave numbers [radian/pixel] along y and x, and how often each column stands in the full spectrum."""
+def _wave_numbers(shape: tuple[int, int]) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return the wave numbers [radian/pixel] along y and x, and the weight of each column in the full spectrum."""
+    # the half plane of a real image: columns but the first and the Nyquist one stand for two
     counts = np.full(shape[1] // 2 + 1, 2.0)
     counts[0] = 1
     if shape[1] % 2 == 0:
@@ -334,8 +371,10 @@ def _wave_numbers(shape: tuple[int, int]) -> tuple[NDArray, NDArray, NDArray]:
     return 2 * np.pi * fft.fftfreq(shape[0]), 2 * np.pi * fft.rfftfreq(shape[1]), counts / np.prod(shape)
 
 
-def _highest_point(spectrum: NDArray, shape: tuple[int, int], sigma_px: float) -> tuple[tuple[float, float], NDArray]:
-    """Maximum of the smoothed window by Newton's method; its position and the derivatives there."""
+def _highest_point(
+    spectrum: Complex64Array, shape: tuple[int, int], sigma_px: float
+) -> tuple[tuple[float, float], FloatArray]:
+    """Return the maximum of the smoothed window by Newton's method: position and derivatives."""
     smooth_spectrum = spectrum * _gaussian_transfer(shape, float(sigma_px))
     smooth = fft.irfft2(smooth_spectrum, s=shape)
     start = np.array(np.unravel_index(np.argmax(smooth), shape), dtype=float)
@@ -346,22 +385,25 @@ def _highest_point(spectrum: NDArray, shape: tuple[int, int], sigma_px: float) -
         if np.linalg.eigvalsh(hessian)[1] >= 0:
             break  # no maximum here, a window without a star: the pixel has to do
         step = np.linalg.solve(hessian, [terms[1, 0], terms[0, 1]])
+        # a step beyond the neighbouring pixels would leave the region where the expansion holds
         position = np.clip(position - step, start - 1, start + 1)
     terms = _derivatives(smooth_spectrum, shape, position)
     return (float(position[0]), float(position[1])), terms
 
 
-def _derivatives(spectrum: NDArray, shape: tuple[int, int], position: NDArray) -> NDArray:
-    """Partial derivatives [a, b] of order a in y and b in x, up to 2, of the Fourier series at a position."""
+def _derivatives(spectrum: Complex64Array, shape: tuple[int, int], position: Float64Array) -> FloatArray:
+    """Return the derivatives [a, b] of the Fourier series at a position, of orders a in y and b in x, up to 2."""
     ky, kx, counts = _wave_numbers(shape)
     orders = np.arange(3)
     waves_y = np.exp(1j * ky * position[0]) * (1j * ky) ** orders[:, np.newaxis]
     waves_x = counts * np.exp(1j * kx * position[1]) * (1j * kx) ** orders[:, np.newaxis]
-    return (waves_y.astype(spectrum.dtype) @ spectrum @ waves_x.T.astype(spectrum.dtype)).real
+    # single precision as the spectrum has it: numpy would otherwise copy it to double
+    terms: FloatArray = (waves_y.astype(spectrum.dtype) @ spectrum @ waves_x.T.astype(spectrum.dtype)).real
+    return terms
 
 
-def _sharpness(terms: NDArray, core_sigma_px: float) -> float:
-    """Smaller curvature of a peak over the one of a bare core seen through a core-sized filter."""
+def _sharpness(terms: FloatArray, core_sigma_px: float) -> float:
+    """Return the smaller curvature of a peak over that of a bare core smoothed with a core-sized Gaussian."""
     if terms[0, 0] <= 0:
         return 0.0
     curvatures = np.linalg.eigvalsh([[-terms[2, 0], -terms[1, 1]], [-terms[1, 1], -terms[0, 2]]])

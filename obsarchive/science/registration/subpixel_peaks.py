@@ -1,20 +1,20 @@
-"""Maxima between the pixels, by parabolas."""
+"""Sub-pixel positions of maxima, by parabolas."""
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from obsarchive.errors import Unprocessable
+from obsarchive.science.arrays import FloatArray
 
 
-def vertex(values: NDArray) -> float:
-    """Position of the maximum of the parabola through three values, from the middle one; at most half a step."""
+def vertex(values: FloatArray) -> float:
+    """Return the vertex of the parabola through three values, relative to the middle one; at most half a step."""
     curvature = float(values[0] - 2 * values[1] + values[2])
     return float(np.clip(0.5 * (values[0] - values[2]) / curvature, -0.5, 0.5)) if curvature < 0 else 0.0
 
 
-def highest_point(image: NDArray) -> tuple[float, float, float]:
-    """Maximum of an image away from its border.
+def highest_point(image: FloatArray) -> tuple[float, float, float]:
+    """Return the maximum of an image away from its border.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ def highest_point(image: NDArray) -> tuple[float, float, float]:
     Returns
     -------
     (float, float, float)
-        Position (y, x) between the pixels, and the value of the highest pixel.
+        Position (y, x) between the pixels [pixel], and the value of the highest pixel.
 
     Raises
     ------
@@ -39,9 +39,34 @@ def highest_point(image: NDArray) -> tuple[float, float, float]:
     return float(1 + y + dy), float(1 + x + dx), float(inner[y, x])
 
 
-def star_near(image: NDArray, place: tuple[float, float], reach_px: int, smooth_px: float = 1.5) -> tuple[float, float]:
-    """Peak of a star, smoothed, within a box around a place, positions (y, x) [pixel]."""
+def star_near(
+    image: FloatArray, place: tuple[float, float], reach_px: int, smooth_px: float = 1.5
+) -> tuple[float, float]:
+    """Return the peak of the smoothed image within a box around a position.
+
+    Parameters
+    ----------
+    image : ndarray (ny, nx)
+        Image; NaN counts as zero.
+    place : (float, float)
+        Centre (y, x) of the box [pixel].
+    reach_px : int
+        Half the side of the box [pixel].
+    smooth_px : float
+        Sigma of the Gaussian [pixel].
+
+    Returns
+    -------
+    (float, float)
+        Position (y, x) of the peak [pixel].
+
+    Raises
+    ------
+    Unprocessable
+        The box lies outside of the image.
+    """
     y0, x0 = (max(round(centre) - reach_px - 1, 0) for centre in place)
+    # with a margin as wide as the kernel, smoothing the part equals smoothing the whole image
     margin = int(4 * smooth_px) + 1
     top, left = max(y0 - margin, 0), max(x0 - margin, 0)
     part = image[top : y0 + 2 * reach_px + 3 + margin, left : x0 + 2 * reach_px + 3 + margin]

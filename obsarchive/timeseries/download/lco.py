@@ -56,7 +56,7 @@ class LcoArchive:
             "limit": str(PAGE),
             "include_related_frames": "false",
         }
-        address = f"{self.request.url.rstrip('/')}/frames/"
+        address = "/frames/"
         seen: set[str] = set()
         while address not in seen:
             seen.add(address)

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 import httpx
 
 from obsarchive.errors import ConfigError
-from obsarchive.remote.http import AGENT, ArchiveUnavailable, patiently
+from obsarchive.remote.http import PACKED, ArchiveUnavailable, HttpClient, Refused
 from obsarchive.timeseries.download.download_config import ArchiveRequest
 
 Kind = Literal["image", "spectrum"]
@@ -62,8 +62,8 @@ class OnlineArchive(Protocol):
         """Close the connection."""
 
 
-class Line:
-    """A polite connection to an archive: waits as long as it is told to, and tries again.
+class Line(HttpClient):
+    """Connection to an archive.
 
     Parameters
     ----------
@@ -76,66 +76,31 @@ class Line:
     """
 
     def __init__(self, request: ArchiveRequest, token: str, timeout_s: float) -> None:
-        self.request, self.root = request, httpx.URL(request.url)
-        headers = {"Authorization": f"Token {token}"} if token else {}
-        self._client = httpx.Client(timeout=timeout_s, headers={"User-Agent": AGENT})
-        self._secret = headers
-
-    def close(self) -> None:
-        """Close it."""
-        self._client.close()
-
-    def json(self, address: str, parameters: dict[str, str] | None = None) -> dict:
-        """Return what the archive answers to a question.
-
-        Raises
-        ------
-        Refused
-            It refuses: a wrong token, a question that it does not understand.
-        ArchiveUnavailable
-            It does not answer as it should, even when asked several times.
-        """
-        answer = patiently(
-            self.request.name,
-            lambda: self._client.get(address, params=parameters, headers=self._headers(address)),
-            self._refusal,
-        )
-        try:
-            found = answer.json()
-        except ValueError as err:
-            raise ArchiveUnavailable(
-                f"{self.request.name} answered something that is no JSON to {answer.url.path}"
-            ) from err
-        if not isinstance(found, dict):
-            raise ArchiveUnavailable(f"{self.request.name} answered {type(found).__name__} to {answer.url.path}")
-        return found
-
-    def _headers(self, address: str) -> dict[str, str]:
-        """Return the secret for addresses of the archive itself, nothing for others."""
-        url = httpx.URL(address)
-        same = (url.scheme, url.host, url.port) == (self.root.scheme, self.root.host, self.root.port)
-        return self._secret if same else {}
-
-    def _refusal(self, answer: httpx.Response) -> str:
-        if answer.status_code in (401, 403):
-            source = self.request.token_envvar or "no token_envvar is named"
-            return f"{self.request.name} refuses the token ({source}): {answer.status_code}"
-        return f"{self.request.name} does not understand {answer.url.path}: {answer.status_code} {answer.text[:200]}"
+        authorization = f"Token {token}" if token else ""
+        super().__init__(request.name, request.url, timeout_s=timeout_s, authorization=authorization)
+        self.token_source = request.token_envvar or "no token_envvar is named"
 
     def fetch(self, frame: Frame, path: Path) -> None:
         """Write the bytes of a frame to `path`, going on with what is there already.
+
+        Parameters
+        ----------
+        frame : Frame
+            The frame.
+        path : Path
+            A file, which is kept when the transfer breaks.
 
         Raises
         ------
         ArchiveUnavailable
             The bytes do not come, or are not what their checksum says; what came is thrown away then.
         """
+        if not frame.url.startswith(("https://", "http://")):
+            raise ArchiveUnavailable(f"{frame.name}: {self.name} gives no address of it")
         have = path.stat().st_size if path.exists() else 0
-        headers = {**self._headers(frame.url), "Accept-Encoding": "identity"}
-        if have:
-            headers["Range"] = f"bytes={have}-"
+        headers = PACKED | ({"Range": f"bytes={have}-"} if have else {})
         try:
-            with self._client.stream("GET", frame.url, headers=headers) as answer:
+            with self._stream("GET", frame.url, headers=headers) as answer:
                 self._write(answer, frame, path)
         except httpx.HTTPError as err:
             raise ArchiveUnavailable(f"{frame.name}: the transfer broke: {type(err).__name__}") from err
@@ -148,20 +113,47 @@ class Line:
         if answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
             return  # there is nothing left to fetch; the checksum decides
         if not answer.is_success:
-            raise ArchiveUnavailable(f"{frame.name}: {self.request.name} answered {answer.status_code}")
+            raise ArchiveUnavailable(f"{frame.name}: {self.name} answered {answer.status_code}")
         with path.open("ab" if answer.status_code == httpx.codes.PARTIAL_CONTENT else "wb") as file:
-            for chunk in answer.iter_raw():
-                file.write(chunk)
+            file.writelines(answer.iter_raw())
+
+    def _rejection(self, answer: httpx.Response) -> Refused:
+        if answer.status_code in (401, 403):
+            return Refused(f"{self.name} refuses the token ({self.token_source}): {answer.status_code}")
+        return Refused(f"{self.name} does not understand {answer.url.path}: {answer.status_code} {answer.text[:200]}")
 
 
 def md5_of(path: Path) -> str:
-    """Return the MD5 sum that archives give for their frames."""
+    """Return the MD5 sum that archives give for their frames.
+
+    Parameters
+    ----------
+    path : Path
+        A file.
+
+    Returns
+    -------
+    str
+        Hexadecimal digits.
+    """
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def token_of(request: ArchiveRequest, environment: dict[str, str]) -> str:
     """Return the token that the configuration names.
+
+    Parameters
+    ----------
+    request : ArchiveRequest
+        The archive.
+    environment : dict
+        Variables.
+
+    Returns
+    -------
+    str
+        The token; empty if none is named.
 
     Raises
     ------

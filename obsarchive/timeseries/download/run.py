@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
@@ -14,6 +14,7 @@ from typing import Any
 from astropy.io import fits
 
 from obsarchive.config.field_types import import_class
+from obsarchive.core.progress import ProgressCallback, no_progress
 from obsarchive.errors import ArchiveError
 from obsarchive.io.atomic import atomic_path, atomic_write
 from obsarchive.store import Datasets, Document, Frames
@@ -22,13 +23,6 @@ from obsarchive.timeseries.download.download_config import ArchiveRequest, Reque
 from obsarchive.timeseries.download.online_archive import Frame, OnlineArchive, token_of
 
 log = logging.getLogger(__name__)
-
-Progress = Callable[[int, int], None]
-"""Is told how many frames are done, and of how many."""
-
-
-def _unheard(done: int, of: int) -> None:
-    log.debug("%d of %d frames", done, of)
 
 
 @dataclass
@@ -73,7 +67,7 @@ class Intake:
         self.datasets, self.stopping = datasets, stopping or threading.Event()
         self.summary = Summary()
 
-    def run(self, now: datetime, progress: Progress = _unheard) -> Summary:
+    def run(self, now: datetime, progress: ProgressCallback = no_progress) -> Summary:
         """Ask, fetch and sort; an archive or a frame that fails costs itself only, and is tried again next time."""
         for request in self.request.archives.values():
             if request.active:
@@ -84,7 +78,7 @@ class Intake:
         self.ledger.note_run(self.summary.told(), self.summary.problems)
         return self.summary
 
-    def _ask(self, request: ArchiveRequest, now: datetime, progress: Progress) -> None:
+    def _ask(self, request: ArchiveRequest, now: datetime, progress: ProgressCallback) -> None:
         start, end = self.request.window(now, self.ledger.last_success(request.name))
         try:
             kind = import_class(request.client)
@@ -97,7 +91,11 @@ class Intake:
                 self.ledger.note_success(request.name, end)
 
     def _ask_archive(
-        self, archive: OnlineArchive, request: ArchiveRequest, span: tuple[datetime, datetime], progress: Progress
+        self,
+        archive: OnlineArchive,
+        request: ArchiveRequest,
+        span: tuple[datetime, datetime],
+        progress: ProgressCallback,
     ) -> bool:
         """Fetch what is new of every proposal; whether nothing went wrong."""
         try:
@@ -114,12 +112,12 @@ class Intake:
             if self.ledger.offer(frame.archive, frame.name, facts) == "offered":
                 yield frame
 
-    def _fetch_all(self, archive: OnlineArchive, wanted: list[Frame], progress: Progress) -> int:
+    def _fetch_all(self, archive: OnlineArchive, wanted: list[Frame], progress: ProgressCallback) -> int:
         failures = 0
         with ThreadPoolExecutor(self.request.streams) as pool:
             for done, problem in enumerate(pool.map(lambda frame: self._fetch(archive, frame), wanted), 1):
                 failures += bool(problem)
-                progress(done, len(wanted))
+                progress(done / len(wanted), f"{done} of {len(wanted)} frames")
         return failures
 
     def _fetch(self, archive: OnlineArchive, frame: Frame) -> str:

@@ -4,11 +4,12 @@ from typing import Any
 
 from flask import Blueprint, abort, request
 from flask.typing import ResponseReturnValue
+from flask_login import current_user
 
 from obsarchive.names import is_night
 from obsarchive.web.api import openapi
 from obsarchive.web.framework import requests
-from obsarchive.web.framework.authorization import admin_only, asking, for_tokens, refuse
+from obsarchive.web.framework.authorization import admin_only, for_tokens, not_found
 from obsarchive.web.framework.context import full_address, portal
 from obsarchive.web.models import observation_json, search_form
 from obsarchive.web.models.cards import cards_of, find_card, find_night
@@ -54,15 +55,19 @@ def document() -> ResponseReturnValue:
 @for_tokens("read")
 def account() -> ResponseReturnValue:
     """Say who asks."""
-    me = asking()
-    return {"name": me.name, "administrator": me.is_admin, "programs": me.programs, "scopes": sorted(me.scopes or ())}
+    return {
+        "name": current_user.name,
+        "administrator": current_user.is_admin,
+        "programs": current_user.programs,
+        "scopes": sorted(current_user.scopes or ()),
+    }
 
 
 @bp.get("/nights")
 @for_tokens("read")
 def nights() -> ResponseReturnValue:
     """List the nights with data, the newest first."""
-    counted = portal().store.browse.calendar(asking().document)
+    counted = portal().store.browse.calendar(current_user.document)
     return {"nights": [{"night": night, "observations": counted[night]} for night in sorted(counted, reverse=True)]}
 
 
@@ -72,10 +77,10 @@ def night(night: str) -> ResponseReturnValue:
     """Describe a night and its observations."""
     if not is_night(night):
         abort(404)
-    me, browse = asking().document, portal().store.browse
+    me, browse = current_user.document, portal().store.browse
     found = cards_of(browse.of_night(me, night))
     if not found and browse.night(me, night) is None:
-        refuse()
+        not_found()
     before, after = browse.neighbours(me, night)
     return {"night": night, "before": before, "after": after, "observations": observation_json.rows(found)}
 
@@ -84,7 +89,7 @@ def night(night: str) -> ResponseReturnValue:
 @for_tokens("read")
 def summary(night: str) -> ResponseReturnValue:
     """Return what the plots of a night show."""
-    return night_facts(find_night(night), cards_of(portal().store.browse.of_night(asking().document, night)))
+    return night_facts(find_night(night), cards_of(portal().store.browse.of_night(current_user.document, night)))
 
 
 @bp.get("/observations")
@@ -132,7 +137,7 @@ def contrast(obs_id: str, pipeline: str) -> ResponseReturnValue:
     view = next((view for view in card.pipelines if view.name == pipeline), None)
     curve = contrast_curve(card, view) if view else None
     if curve is None:
-        refuse()
+        not_found()
     return {"id": obs_id, "pipeline": pipeline, **curve}
 
 

@@ -6,9 +6,10 @@ from typing import Any
 
 from flask import Blueprint, Response, render_template, request
 from flask.typing import ResponseReturnValue
+from flask_login import current_user
 
 from obsarchive.store.search import Cone, Criteria, Order
-from obsarchive.web.framework.authorization import asking, for_tokens
+from obsarchive.web.framework.authorization import for_tokens
 from obsarchive.web.framework.context import full_address, portal
 from obsarchive.web.models import votables
 from obsarchive.web.models.columns import columns
@@ -151,7 +152,7 @@ def _bands() -> dict[str, tuple[float, float]]:
 
 def _find(criteria: Criteria) -> list[Card]:
     order = Order("date_utc", descending=True)
-    return list(cards(portal().store.browse.stream(asking().document, criteria, order, MOST_ROWS + 1)))
+    return list(cards(portal().store.browse.stream(current_user.document, criteria, order, MOST_ROWS + 1)))
 
 
 def _images(card: Card) -> list[tuple[str, dict[str, Any]]]:

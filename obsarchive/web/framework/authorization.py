@@ -1,25 +1,38 @@
-"""Who asks, and what he may: sessions and tokens kept in the database, login demanded everywhere."""
+"""Who asks, and what they may: Flask-Login on sessions and tokens kept in the database, login demanded everywhere."""
 
 import hashlib
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import wraps
-from typing import Any, Literal, NoReturn, ParamSpec, TypeVar, cast
+from typing import Any, Literal, NoReturn, ParamSpec, TypeVar
 
-from flask import Response, abort, current_app, flash, g, redirect, request, session, url_for
+from flask import Request, Response, abort, current_app, flash, g, redirect, request, session, url_for
 from flask.typing import ResponseReturnValue
+from flask_login import LoginManager, UserMixin, confirm_login, current_user, login_user, logout_user
 
 from obsarchive.core.documents import utc_now
+from obsarchive.store import Document
 from obsarchive.store.portal_queries import is_admin, programs_of
 from obsarchive.web.framework.context import Portal, portal
 from obsarchive.web.framework.security import csrf
 
 OPEN = frozenset({"static", "auth.login", "auth.log_in", "auth.code", "auth.check_code", "auth.welcome", "auth.accept"})
 """Endpoints that answer anybody; every other one demands a login."""
-FIRST_STEPS = frozenset({"account.account", "account.start_two_step", "account.confirm_two_step", "auth.logout"})
-"""What an administrator may do before he has set up a two-step login, where it is required."""
+FIRST_STEPS = frozenset(
+    {
+        "account.account",
+        "account.start_two_step",
+        "account.confirm_two_step",
+        "auth.confirm",
+        "auth.check_confirmation",
+        "auth.logout",
+    }
+)
+"""What administrators may do before they have set up a two-step login, where it is required."""
+PAGES_OF_FORMS = {"account": "account.account", "users": "users.users"}
+"""The page on which the forms of a blueprint stand."""
 
 Scope = Literal["read", "download", "change"]
 SCOPES: dict[Scope, str] = {
@@ -32,20 +45,37 @@ WINDOW_S, MOST_REQUESTS, MOST_BAD_TOKENS = 60.0, 600, 30
 
 LONGEST_SESSION = timedelta(days=14)
 SEEN_EVERY = timedelta(seconds=60)
+REAUTH = timedelta(hours=1)
+"""How long after the password was given accounts may be changed without giving it again."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
+login_manager = LoginManager()
+# "basic" and "strong" bind a session to the address and the browser that opened it. Addresses change (telephones,
+# several proxies, IPv4 beside IPv6), and Flask-Login reads them from X-Forwarded-For, which anybody may send. Stolen
+# cookies are met by the database: it lists sessions, ends them when idle or on request, and knows how fresh they are.
+login_manager.session_protection = None
 
-@dataclass(frozen=True)
-class Person:
-    """The user who asks."""
+
+@dataclass(frozen=True, eq=False)
+class User(UserMixin):
+    """The user who asks, in a browser or by a program."""
 
     document: Mapping[str, Any]
-    session: str
-    """Hash of the session's id or of the token, as the database knows it."""
+    session_token: str = field(default="", repr=False)
+    """What the browser holds of the session; empty for a program."""
     scopes: frozenset[str] | None = None
-    """What the token allows; None in a browser."""
+    """What the token of a program allows; None in a browser."""
+
+    def get_id(self) -> str:
+        """Return what Flask-Login keeps in the cookie: which session this is, not whose."""
+        return self.session_token
+
+    @property
+    def session_digest(self) -> str:
+        """Hash of the session's token, as the database knows it."""
+        return digest_of(self.session_token)
 
     @property
     def name(self) -> str:
@@ -54,29 +84,27 @@ class Person:
 
     @property
     def is_admin(self) -> bool:
-        """Whether he may see and do everything."""
+        """Whether they may see and do everything."""
         return is_admin(self.document)
 
     @property
     def programs(self) -> list[str]:
-        """Programmes he belongs to."""
+        """Programmes they belong to."""
         return programs_of(self.document)
 
     @property
     def has_second_step(self) -> bool:
-        """Whether his login takes a second step."""
+        """Whether their login takes a second step."""
         return bool(self.document.get("totp"))
 
 
-def guard(app: Portal) -> None:
+def require_login(app: Portal) -> None:
     """Demand a login for everything that is not open, and the form's token for every change."""
+    # Not by init_app: it would add the remember-me cookie, which is not used, and with it "Vary: Cookie" on
+    # files that any cache may keep.
+    app.login_manager = login_manager
     app.before_request(_demand_login)
     app.before_request(_check_form)
-
-
-def asking() -> Person:
-    """Return who asks; only where a login is demanded."""
-    return cast(Person, g.person)
 
 
 def for_tokens(scope: Scope) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -90,21 +118,20 @@ def for_tokens(scope: Scope) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 
 def _demand_login() -> ResponseReturnValue | None:
-    g.person = None
     if request.endpoint == "static":
         return None
-    given = _given_token()
-    g.person = _person() if given is None else _program(given)
-    if g.person is None:
-        return None if request.endpoint in OPEN else _turn_away()
-    _slow_programs_down(g.person)
-    if _lacks_second_step(g.person) and request.endpoint not in FIRST_STEPS:
+    if not current_user.is_authenticated:
+        return None if request.endpoint in OPEN else login_manager.unauthorized()
+    g.logged_in = True
+    _slow_programs_down()
+    if _lacks_second_step() and request.endpoint not in FIRST_STEPS:
         flash("Administrators of this archive need a two-step login: set it up first.")
         return redirect(url_for("account.account"))
     return None
 
 
-def _turn_away() -> ResponseReturnValue:
+@login_manager.unauthorized_handler
+def _ask_for_login() -> ResponseReturnValue:
     if is_for_programs():
         return Response(
             '{"error": "log in, or send a token"}\n',
@@ -117,7 +144,17 @@ def _turn_away() -> ResponseReturnValue:
     if request.headers.get("HX-Request"):
         return Response(status=401, headers={"HX-Redirect": url_for("auth.login")})
     here = request.full_path.rstrip("?")
-    return redirect(url_for("auth.login", next=None if here == "/" else here))
+    return redirect(url_for("auth.login", next=None if here == "/" else request.script_root + here))
+
+
+@login_manager.needs_refresh_handler
+def _ask_for_password() -> ResponseReturnValue:
+    """Ask for the password again; a form is not kept meanwhile, the page on which it stands comes next."""
+    if request.method in ("GET", "HEAD"):
+        page = request.script_root + request.full_path.rstrip("?")
+    else:
+        page = url_for(PAGES_OF_FORMS.get(request.blueprint or "", "nights.home"))
+    return redirect(url_for("auth.confirm", next=page))
 
 
 def is_for_programs() -> bool:
@@ -127,20 +164,22 @@ def is_for_programs() -> bool:
 
 def _check_form() -> None:
     """Demand the form's token; a program that sends a token of its own has no cookie that others could use."""
-    if g.person is None or g.person.scopes is None:
+    if request.endpoint != "static" and not (current_user.is_authenticated and current_user.scopes is not None):
         csrf.protect()
 
 
-def _given_token() -> str | None:
-    """Return the token of a program, from ``Authorization: Bearer`` or, with any user name, ``Basic``."""
-    found = request.authorization
-    if found is None:
-        return "" if "Authorization" in request.headers else None
-    return str((found.token if found.type == "bearer" else found.password) or "")
+@login_manager.request_loader
+def _user_of_token(asked: Request) -> User | None:
+    """Return whose program asks, by its token: ``Authorization: Bearer`` or, with any user name, ``Basic``."""
+    if "Authorization" not in asked.headers:
+        return None
+    found = asked.authorization
+    token = str((found.token if found.type == "bearer" else found.password) or "") if found else ""
+    return _program(token)
 
 
-def _program(token: str) -> Person | None:
-    """Return whose program asks, if its token allows what it asks for."""
+def _program(token: str) -> User | None:
+    """Return whose program holds a token, if the token allows what it asks for."""
     store, digest = portal().store, digest_of(token)
     found = store.tokens.find(digest)
     user = store.users.find(found["user"]) if found else None
@@ -154,23 +193,24 @@ def _program(token: str) -> Person | None:
         abort(403)
     if found["last_used"] is None or utc_now() - found["last_used"] > SEEN_EVERY:
         store.tokens.used(digest)
-    return Person(user, digest, frozenset(found["scopes"]))
+    return User(user, scopes=frozenset(found["scopes"]))
 
 
-def _slow_programs_down(person: Person) -> None:
+def _slow_programs_down() -> None:
     if not is_for_programs():
         return
-    if portal().store.throttle.count(f"requests {person.name}", WINDOW_S) > MOST_REQUESTS:
+    if portal().store.throttle.count(f"requests {current_user.name}", WINDOW_S) > MOST_REQUESTS:
         abort(429)
 
 
-def _lacks_second_step(person: Person) -> bool:
-    return portal().settings.server.require_totp and person.is_admin and not person.document.get("totp")
+def _lacks_second_step() -> bool:
+    return portal().settings.server.require_totp and current_user.is_admin and not current_user.has_second_step
 
 
-def _person() -> Person | None:
-    token = session.get("id")
-    if not isinstance(token, str):
+@login_manager.user_loader
+def _user_of_session(token: str) -> User | None:
+    """Return who opened the session that a browser holds; where a program sends a token, that alone counts."""
+    if "Authorization" in request.headers:
         return None
     store, digest = portal().store, digest_of(token)
     found = store.sessions.find(digest, idle_life())
@@ -180,7 +220,15 @@ def _person() -> Person | None:
         return None
     if utc_now() - found["last_seen"] > SEEN_EVERY:
         store.sessions.seen(digest)
-    return Person(user, digest)
+    _tell_freshness(found)
+    return User(user, token)
+
+
+def _tell_freshness(found: Document) -> None:
+    """Tell Flask-Login whether a session is fresh: the database knows, whatever the cookie says."""
+    fresh = utc_now() - (found.get("confirmed") or found["created"]) < REAUTH
+    if session.get("_fresh") != fresh:
+        session["_fresh"] = fresh
 
 
 def idle_life() -> timedelta:
@@ -190,22 +238,31 @@ def idle_life() -> timedelta:
 
 def open_session(name: str) -> None:
     """Log `name` in: a new session with a new id and a new form token."""
+    store, token = portal().store, secrets.token_urlsafe(32)
+    user = store.users.find(name)
+    if user is None:  # removed since they gave their password
+        abort(401)
     session.clear()
-    token = secrets.token_urlsafe(32)
-    session["id"] = token
     about = {"address": address(), "agent": request.user_agent.string[:200]}
-    portal().store.sessions.open(digest_of(token), name, max(LONGEST_SESSION, idle_life()), about)
+    store.sessions.open(digest_of(token), name, max(LONGEST_SESSION, idle_life()), about)
+    login_user(User(user, token))
+
+
+def confirm_session() -> None:
+    """Note that the user gave the password again: the session is fresh from now on."""
+    portal().store.sessions.confirm(current_user.session_digest)
+    confirm_login()
 
 
 def close_session() -> None:
-    """Log out whoever asks."""
-    portal().store.sessions.close(asking().session)
+    """Log the user out."""
+    portal().store.sessions.close(current_user.session_digest)
+    logout_user()
     session.clear()
-    g.person = None
 
 
 def digest_of(token: str) -> str:
-    """Return the hash under which the database knows a token or the id of a session."""
+    """Return the hash under which the database knows a token."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
@@ -214,25 +271,26 @@ def admin_only(view: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(view)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-        if not asking().is_admin:
-            refuse()
+        if not current_user.is_admin:
+            not_found()
         return view(*args, **kwargs)
 
     return guarded
 
 
-def refuse() -> NoReturn:
+def not_found() -> NoReturn:
     """Answer that there is no such thing, be it missing or somebody else's, and note it."""
     audit("denied", path=request.path)
     abort(404)
 
 
 def audit(action: str, who: str | None = None, **details: str) -> None:
-    """Note what somebody does; by default whoever asks."""
-    name = who if who is not None else (g.person.name if g.person else None)
-    portal().store.audit.record(action, name, address(), **details)
+    """Note what somebody does; by default the user who asks."""
+    if who is None and current_user.is_authenticated:
+        who = current_user.name
+    portal().store.audit.record(action, who, address(), **details)
 
 
 def address() -> str:
-    """Return the address of whoever asks, as far as the configured proxies tell."""
+    """Return the address from which the request came, as far as the configured proxies tell."""
     return request.remote_addr or "-"

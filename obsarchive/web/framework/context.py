@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 from flask import Flask, current_app, request, url_for
 from flask.typing import ResponseReturnValue
+from flask_login import LoginManager
 
 from obsarchive.config.model import Config
 from obsarchive.core.archive_paths import Layout
@@ -18,6 +19,8 @@ class Portal(Flask):
     A database that goes away while a request is served becomes `ServiceUnavailable`: nothing is shown or changed
     on a guess.
     """
+
+    login_manager: LoginManager
 
     def __init__(self, config: Config, store: Store, **options: Any) -> None:
         super().__init__("obsarchive.web", **options)

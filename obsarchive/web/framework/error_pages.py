@@ -28,7 +28,7 @@ PAGES = {
 }
 
 
-def explain(app: Portal) -> None:
+def register_error_handlers(app: Portal) -> None:
     """Register the pages."""
     app.register_error_handler(CSRFError, _expired)
     app.register_error_handler(HTTPException, _http)
@@ -57,8 +57,7 @@ def _http(err: HTTPException) -> ResponseReturnValue:
 
 def _outage(err: ServiceUnavailable) -> ResponseReturnValue:
     log.warning("%s %s: %s", request.method, one_line(request.path), err)
-    g.person = None
-    g.outage = True
+    g.logged_in = False
     return _page(503)
 
 

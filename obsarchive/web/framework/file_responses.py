@@ -8,7 +8,7 @@ from flask import Response, request, send_file
 
 from obsarchive.core.archive_paths import Layout
 from obsarchive.names import is_night
-from obsarchive.web.framework.authorization import audit, refuse
+from obsarchive.web.framework.authorization import audit, not_found
 from obsarchive.web.framework.context import portal
 
 SHOWN_INLINE = {".png": "image/png", ".txt": "text/plain; charset=utf-8", ".csv": "text/plain; charset=utf-8"}
@@ -31,7 +31,7 @@ def send(path: Path, night: str, record: Mapping[str, Any]) -> Response:
     """Send a file of a night; the browser may keep it, but asks each time whether it still may show it."""
     found = resolve_product_path(path, portal().layout, night)
     if found is None:
-        refuse()
+        not_found()
     inline = SHOWN_INLINE.get(found.suffix)
     response = send_file(
         found,

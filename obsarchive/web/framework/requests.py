@@ -2,16 +2,18 @@
 
 from typing import Any, Literal
 
+from flask_login import current_user
+
 from obsarchive.store import Document
-from obsarchive.web.framework.authorization import asking, audit
+from obsarchive.web.framework.authorization import audit
 from obsarchive.web.framework.context import portal
 
 
 def submit(kind: str, **what: str) -> bool:
-    """Note a request of the user; False when the same one waits already."""
+    """Note a wish of the user; False when the same one waits already."""
     said = {key: value for key, value in what.items() if value}
     audit(kind, **said)
-    return portal().store.requests.ask(kind, asking().name, said)
+    return portal().store.requests.ask(kind, current_user.name, said)
 
 
 def is_known(scope: Literal["observation", "night"], pipeline: str, step: str = "") -> bool:

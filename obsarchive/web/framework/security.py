@@ -42,7 +42,7 @@ HEADERS = {
 csrf = CSRFProtect()
 
 
-def protect(app: Portal) -> None:
+def configure_security(app: Portal) -> None:
     """Set up cookies, tokens, headers and proxies."""
     server = app.settings.server
     https = (server.public_url or "").startswith("https://")
@@ -53,15 +53,15 @@ def protect(app: Portal) -> None:
         "SESSION_COOKIE_HTTPONLY": True,
         "SESSION_COOKIE_SAMESITE": "Lax",
         "SESSION_COOKIE_PATH": "/",
-        "WTF_CSRF_CHECK_DEFAULT": False,  # the guard checks, once it knows whether a person asks or a program
+        "WTF_CSRF_CHECK_DEFAULT": False,  # require_login checks, once it knows whether a browser asks or a program
         "WTF_CSRF_TIME_LIMIT": None,  # lives as long as the session that holds it
-        "WTF_CSRF_SSL_STRICT": False,  # _refuse_strangers looks at Origin, which proxies leave alone
+        "WTF_CSRF_SSL_STRICT": False,  # check_same_origin looks at Origin, which proxies leave alone
         "MAX_CONTENT_LENGTH": 64 * 1024,
         "MAX_FORM_MEMORY_SIZE": 64 * 1024,
         "SEND_FILE_MAX_AGE_DEFAULT": STATIC_LIFE,
     }
     csrf.init_app(app)
-    app.before_request(_refuse_strangers)
+    app.before_request(check_same_origin)
     app.after_request(_add_headers)
     if hops := server.trusted_proxies:
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
@@ -79,8 +79,8 @@ def _add_headers(response: Response) -> Response:
     return response
 
 
-def _refuse_strangers() -> None:
-    """Refuse a change that another site's page asks for; a second wall behind the token."""
+def check_same_origin() -> None:
+    """Refuse a change that another site's page asks for, besides the check of the form's token."""
     if request.method in ("GET", "HEAD", "OPTIONS") or "Authorization" in request.headers:
         return
     site = request.headers.get("Sec-Fetch-Site")

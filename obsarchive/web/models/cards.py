@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 
+from flask_login import current_user
+
 from obsarchive.core.documents import Night, Observation
 from obsarchive.names import is_night
 from obsarchive.store import Document
-from obsarchive.web.framework.authorization import asking, refuse
+from obsarchive.web.framework.authorization import not_found
 from obsarchive.web.framework.context import portal
 from obsarchive.web.models.view_models import Card, pipelines_of, running
 
@@ -33,15 +35,15 @@ def cards_of(observations: Iterable[Observation]) -> list[Card]:
 
 def find_card(obs_id: str) -> Card:
     """Return an observation that the asking user may see, or end with 404."""
-    found = portal().store.browse.observation(asking().document, obs_id)
+    found = portal().store.browse.observation(current_user.document, obs_id)
     if found is None:
-        refuse()
+        not_found()
     return card_of(found, under_way())
 
 
 def find_night(night: str) -> Night:
     """Return a night in which the asking user has data, or end with 404."""
-    found = portal().store.browse.night(asking().document, night) if is_night(night) else None
+    found = portal().store.browse.night(current_user.document, night) if is_night(night) else None
     if found is None:
-        refuse()
+        not_found()
     return found

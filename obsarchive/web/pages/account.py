@@ -5,14 +5,15 @@ from datetime import timedelta
 
 from flask import Blueprint, abort, flash, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
+from flask_login import current_user, fresh_login_required
 
 from obsarchive.accounts import totp
 from obsarchive.accounts import users as accounts
 from obsarchive.accounts.users import AccountError
 from obsarchive.core.documents import utc_now
-from obsarchive.web.framework.authorization import SCOPES, asking, audit, digest_of, idle_life, open_session
+from obsarchive.web.framework.authorization import SCOPES, audit, digest_of, idle_life, open_session
 from obsarchive.web.framework.context import full_address, portal
-from obsarchive.web.pages.login import per_name, slow_down
+from obsarchive.web.pages.login import check_login_rate, per_name
 
 LONGEST_TOKEN_DAYS = 366
 MOST_TOKENS = 20
@@ -29,17 +30,17 @@ def account() -> ResponseReturnValue:
 
 
 def _page(status: int = 200, **more: str) -> ResponseReturnValue:
-    me, store = asking(), portal().store
-    sessions = store.sessions.of_user(me.name, me.document.get("sessions_from"), idle_life())
-    fresh = session.get("totp_secret", "")
-    picture = totp.picture(fresh, me.name, portal().settings.server.name) if fresh else ""
+    store = portal().store
+    sessions = store.sessions.of_user(current_user.name, current_user.document.get("sessions_from"), idle_life())
+    secret = session.get("totp_secret", "")
+    picture = totp.picture(secret, current_user.name, portal().settings.server.name) if secret else ""
     return render_template(
         "account.html",
         sessions=sessions,
-        tokens=store.tokens.of_user(me.name),
-        scopes={scope: text for scope, text in SCOPES.items() if scope != "change" or me.is_admin},
+        tokens=store.tokens.of_user(current_user.name),
+        scopes={scope: text for scope, text in SCOPES.items() if scope != "change" or current_user.is_admin},
         now=utc_now(),
-        totp_secret=fresh,
+        totp_secret=secret,
         totp_picture=picture,
         api=full_address("api.index"),
         **more,
@@ -47,27 +48,28 @@ def _page(status: int = 200, **more: str) -> ResponseReturnValue:
 
 
 @bp.post("/password")
+@fresh_login_required
 def change_password() -> ResponseReturnValue:
     """Change one's own password; every other session ends."""
-    me, users = asking(), portal().store.users
+    users = portal().store.users
     if not _is_confirmed("password change refused"):
         return _page(400, problem="The current password is not right.")
     try:
-        accounts.set_password(users, me.name, request.form.get("new", ""))
+        accounts.set_password(users, current_user.name, request.form.get("new", ""))
     except AccountError as err:
         return _page(400, problem=str(err))
-    portal().store.throttle.forget(*per_name(me.name))
-    portal().store.sessions.close_all(me.name)
-    open_session(me.name)
+    portal().store.throttle.forget(*per_name(current_user.name))
+    portal().store.sessions.close_all(current_user.name)
+    open_session(current_user.name)
     audit("password changed")
     flash("The password was changed; all other sessions ended.")
     return redirect(url_for(".account"))
 
 
 def _is_confirmed(refusal: str) -> bool:
-    """Whether the form holds the password of whoever asks; every attempt counts, a wrong one is noted."""
-    name = asking().name
-    slow_down(name)
+    """Whether the form holds the password of the user; every attempt counts, a wrong one is noted."""
+    name = current_user.name
+    check_login_rate(name)
     if accounts.log_in(portal().store.users, name, request.form.get("current", "")) is None:
         audit(refusal)
         return False
@@ -75,44 +77,47 @@ def _is_confirmed(refusal: str) -> bool:
 
 
 @bp.post("/sessions")
+@fresh_login_required
 def end_sessions() -> ResponseReturnValue:
     """End one of one's sessions, or all but this one."""
-    me, store = asking(), portal().store
+    store = portal().store
     which = request.form.get("session", "")
     if which:
-        ended = store.sessions.close_one(me.name, which)
+        ended = store.sessions.close_one(current_user.name, which)
         flash("The session ended." if ended else "This session had ended already.")
     else:
-        store.sessions.close_all(me.name, but=me.session)
+        store.sessions.close_all(current_user.name, but=current_user.session_digest)
         flash("All other sessions ended.")
     audit("sessions ended")
     return redirect(url_for(".account"))
 
 
 @bp.post("/tokens")
+@fresh_login_required
 def add_token() -> ResponseReturnValue:
     """Make a token for programs; it is shown once."""
-    me, store = asking(), portal().store
+    store = portal().store
     label = request.form.get("label", "").strip()[:64]
-    allowed = set(SCOPES) if me.is_admin else set(SCOPES) - {"change"}
+    allowed = set(SCOPES) if current_user.is_admin else set(SCOPES) - {"change"}
     scopes = sorted(set(request.form.getlist("scope")) & allowed)
     days = request.form.get("days", "90")
     if not label or not scopes:
         return _page(400, refusal="Give the token a name and at least one scope.")
     if not days.isdecimal() or not 1 <= int(days) <= LONGEST_TOKEN_DAYS:
         return _page(400, refusal=f"A token lives for 1 to {LONGEST_TOKEN_DAYS} days.")
-    if len(store.tokens.of_user(me.name)) >= MOST_TOKENS:
+    if len(store.tokens.of_user(current_user.name)) >= MOST_TOKENS:
         return _page(400, refusal=f"{MOST_TOKENS} tokens are enough; revoke one first.")
     token = PREFIX + secrets.token_urlsafe(32)
-    store.tokens.add(digest_of(token), me.name, label, scopes, timedelta(days=int(days)))
+    store.tokens.add(digest_of(token), current_user.name, label, scopes, timedelta(days=int(days)))
     audit("token made", label=label, scopes=" ".join(scopes))
     return _page(token=token)
 
 
 @bp.post("/tokens/revoke")
+@fresh_login_required
 def revoke_token() -> ResponseReturnValue:
     """End a token."""
-    if not portal().store.tokens.revoke(request.form.get("token", ""), asking().name):
+    if not portal().store.tokens.revoke(request.form.get("token", ""), current_user.name):
         abort(404)
     audit("token revoked")
     flash("The token was revoked.")
@@ -120,6 +125,7 @@ def revoke_token() -> ResponseReturnValue:
 
 
 @bp.post("/two_step")
+@fresh_login_required
 def start_two_step() -> ResponseReturnValue:
     """Offer a secret for an authenticator; it counts once a code of it was given."""
     session["totp_secret"] = totp.new_secret()
@@ -127,28 +133,30 @@ def start_two_step() -> ResponseReturnValue:
 
 
 @bp.post("/two_step/confirm")
+@fresh_login_required
 def confirm_two_step() -> ResponseReturnValue:
     """Switch the second step on, with a code that shows that the authenticator has the secret."""
-    me, secret = asking(), session.get("totp_secret", "")
-    slow_down(me.name)
-    if not secret or not totp.switch_on(portal().store.users, me.name, secret, request.form.get("code", "")):
+    secret = session.get("totp_secret", "")
+    check_login_rate(current_user.name)
+    if not secret or not totp.switch_on(portal().store.users, current_user.name, secret, request.form.get("code", "")):
         return _page(400, totp_problem="This code is not right. Is the clock of the telephone right?")
     session.pop("totp_secret", None)
-    portal().store.throttle.forget(*per_name(me.name))
-    portal().store.sessions.close_all(me.name, but=me.session)
+    portal().store.throttle.forget(*per_name(current_user.name))
+    portal().store.sessions.close_all(current_user.name, but=current_user.session_digest)
     audit("two-step login switched on")
     flash("From now on, logging in takes a code of your authenticator.")
     return redirect(url_for(".account"))
 
 
 @bp.post("/two_step/off")
+@fresh_login_required
 def end_two_step() -> ResponseReturnValue:
     """Switch the second step off; the password is asked for."""
-    me, users = asking(), portal().store.users
+    users = portal().store.users
     if not _is_confirmed("two-step change refused"):
         return _page(400, totp_problem="The password is not right.")
-    portal().store.throttle.forget(*per_name(me.name))
-    totp.switch_off(users, me.name)
+    portal().store.throttle.forget(*per_name(current_user.name))
+    totp.switch_off(users, current_user.name)
     audit("two-step login switched off")
     flash("Logging in takes the password only.")
     return redirect(url_for(".account"))

@@ -9,6 +9,7 @@ from typing import Any
 from astropy import units as u
 from flask import Blueprint, Response, flash, redirect, render_template, request, send_file, url_for
 from flask.typing import ResponseReturnValue
+from flask_login import current_user
 from numpy.typing import NDArray
 
 from obsarchive.core.documents import utc_now
@@ -19,7 +20,7 @@ from obsarchive.store import Document
 from obsarchive.timeseries.light_curve_reader import Stored, StoredCurve
 from obsarchive.timeseries.names import FRAMES, LIGHT_CURVE, LOG, PLOTS, SUMMARY, TABLE
 from obsarchive.web.framework import requests
-from obsarchive.web.framework.authorization import admin_only, asking, audit, for_tokens, refuse
+from obsarchive.web.framework.authorization import admin_only, audit, for_tokens, not_found
 from obsarchive.web.framework.context import portal
 from obsarchive.web.framework.file_responses import FILE_POLICY, last_lines
 from obsarchive.web.models import light_curve_data
@@ -37,15 +38,17 @@ MOST_FRAMES = 2000
 
 def listed() -> list[Document]:
     """Return the datasets that whoever asks may see."""
-    return portal().store.datasets.visible("all" if asking().is_admin else asking().programs)
+    return portal().store.datasets.visible("all" if current_user.is_admin else current_user.programs)
 
 
 def find(key: str) -> Document:
     """Return a dataset that whoever asks may see; nobody learns of others."""
     found = portal().store.datasets.find(key)
-    own = found is not None and (asking().is_admin or not set(asking().programs).isdisjoint(found.get("proposals", ())))
+    own = found is not None and (
+        current_user.is_admin or not set(current_user.programs).isdisjoint(found.get("proposals", ()))
+    )
     if found is None or not own:
-        refuse()
+        not_found()
     return found
 
 
@@ -88,10 +91,10 @@ def product(key: str, name: str) -> ResponseReturnValue:
     """Send a product of a dataset."""
     folder = Path(find(key)["folder"])
     if name not in PLOTS and name not in _downloads(folder):
-        refuse()
+        not_found()
     path = folder / name
     if not path.is_file() or path.is_symlink():
-        refuse()
+        not_found()
     is_picture = path.suffix == ".png"
     response = send_file(path, as_attachment=not is_picture, download_name=name, conditional=True, max_age=0)
     response.headers["Cache-Control"] = "private, no-cache"

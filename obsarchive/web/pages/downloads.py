@@ -10,10 +10,11 @@ from pathlib import Path
 
 from flask import Blueprint, Response, abort, render_template, request
 from flask.typing import ResponseReturnValue
+from flask_login import current_user
 
 from obsarchive.names import is_night
 from obsarchive.store.search import Criteria, Order
-from obsarchive.web.framework.authorization import asking, audit, for_tokens, refuse
+from obsarchive.web.framework.authorization import audit, for_tokens, not_found
 from obsarchive.web.framework.context import full_address, portal
 from obsarchive.web.framework.file_responses import resolve_product_path
 from obsarchive.web.models.view_models import Card
@@ -48,7 +49,7 @@ def night(night: str, program: str, form: str) -> ResponseReturnValue:
         abort(404)
     found = _find(Criteria(night=night, program=program))
     if not found:
-        refuse()
+        not_found()
     return _send(found, f"{night}_{program}", form)
 
 
@@ -58,7 +59,7 @@ def observation(obs_id: str, form: str) -> ResponseReturnValue:
     """Send all products of an observation."""
     found = _find(Criteria(id=obs_id, exact=True))
     if not found:
-        refuse()
+        not_found()
     return _send(found, obs_id, form)
 
 
@@ -74,7 +75,7 @@ def selection(form: str) -> ResponseReturnValue:
 
 def _find(criteria: Criteria) -> list[Card]:
     order = Order("date_utc", descending=False)
-    return list(cards(portal().store.browse.stream(asking().document, criteria, order, MOST_OBSERVATIONS + 1)))
+    return list(cards(portal().store.browse.stream(current_user.document, criteria, order, MOST_OBSERVATIONS + 1)))
 
 
 def _items(found: list[Card]) -> Iterator[Item]:
@@ -107,7 +108,7 @@ def _send(found: list[Card], name: str, form: str) -> Response:
 def _slotted(stream: Iterator[bytes]) -> Iterator[bytes]:
     """Let a stream count among those of whoever asks, until it ends or the reader goes away."""
     slots = portal().store.slots
-    slot = slots.take(f"tar {asking().name}", AT_ONCE, SLOT_LIFE)
+    slot = slots.take(f"tar {current_user.name}", AT_ONCE, SLOT_LIFE)
     if slot is None:
         abort(429, "Two downloads are running already; wait until one has ended.")
 

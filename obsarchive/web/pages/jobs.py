@@ -6,11 +6,12 @@ from typing import Any
 
 from flask import Blueprint, render_template
 from flask.typing import ResponseReturnValue
+from flask_login import current_user
 
 from obsarchive.core.documents import utc_now
 from obsarchive.names import is_night
 from obsarchive.store import Document
-from obsarchive.web.framework.authorization import admin_only, asking
+from obsarchive.web.framework.authorization import admin_only
 from obsarchive.web.framework.context import portal
 from obsarchive.web.framework.file_responses import last_lines
 from obsarchive.web.models.view_models import has_begun
@@ -79,11 +80,11 @@ def subject_of(job: Mapping[str, Any]) -> str:
 
 
 def _visible(subjects: Iterable[str]) -> set[str]:
-    me, browse, named = asking(), portal().store.browse, set(subjects)
-    if me.is_admin:
+    browse, named = portal().store.browse, set(subjects)
+    if current_user.is_admin:
         return named
     nights = {subject for subject in named if is_night(subject)}
-    return browse.visible(me.document, named - nights) | browse.nights_of(me.document, nights)
+    return browse.visible(current_user.document, named - nights) | browse.nights_of(current_user.document, nights)
 
 
 def _newest(jobs: Iterable[Document]) -> list[Document]:

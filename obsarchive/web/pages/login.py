@@ -1,16 +1,17 @@
-"""Logging in, in one step or two, and out; invitations."""
+"""Logging in, in one step or two, giving the password again, and logging out; invitations."""
 
 import time
 from typing import Any
 from urllib.parse import urlsplit
 
-from flask import Blueprint, abort, redirect, render_template, request, session, url_for
+from flask import Blueprint, abort, flash, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
+from flask_login import current_user, login_fresh, login_required
 
 from obsarchive.accounts import totp
 from obsarchive.accounts import users as accounts
 from obsarchive.accounts.users import AccountError
-from obsarchive.web.framework.authorization import address, audit, close_session, open_session
+from obsarchive.web.framework.authorization import address, audit, close_session, confirm_session, open_session
 from obsarchive.web.framework.context import portal
 
 WINDOW_S = 300.0
@@ -35,7 +36,7 @@ def login() -> ResponseReturnValue:
 def log_in() -> ResponseReturnValue:
     """Check name and password, and open a session."""
     name, password = request.form.get("username", ""), request.form.get("password", "")
-    slow_down(name)
+    check_login_rate(name)
     store = portal().store
     user = accounts.log_in(store.users, name, password)
     if user is None:
@@ -44,7 +45,7 @@ def log_in() -> ResponseReturnValue:
     onward = _local(request.form.get("next", ""))
     if user.get(totp.FIELD):
         session.clear()
-        session["half_in"] = {"name": user["_id"], "until": time.time() + CODE_S, "next": onward}
+        session["pending_totp"] = {"name": user["_id"], "until": time.time() + CODE_S, "next": onward}
         return redirect(url_for(".code"))
     return _enter(user["_id"], onward)
 
@@ -59,27 +60,60 @@ def _enter(name: str, onward: str) -> ResponseReturnValue:
 @bp.get("/login/code")
 def code() -> ResponseReturnValue:
     """Show the form of the second step."""
-    return render_template("code.html") if _half_in() else redirect(url_for(".login"))
+    return render_template("code.html") if pending_totp() else redirect(url_for(".login"))
 
 
 @bp.post("/login/code")
 def check_code() -> ResponseReturnValue:
     """Check the code of the second step, and open a session."""
-    waiting = _half_in()
+    waiting = pending_totp()
     if waiting is None:
         return redirect(url_for(".login"))
     name = str(waiting["name"])
-    slow_down(name)
+    check_login_rate(name)
     if not totp.accepts(portal().store.users, name, request.form.get("code", "")):
         audit("login code refused", who=name)
         return render_template("code.html", wrong=True), 401
     return _enter(name, str(waiting["next"]))
 
 
-def _half_in() -> dict[str, Any] | None:
-    """Return who gave the right password not long ago, and still has to give a code."""
-    found = session.get("half_in")
+def pending_totp() -> dict[str, Any] | None:
+    """Return whose right password was given not long ago, while the code is still to come."""
+    found = session.get("pending_totp")
     return found if isinstance(found, dict) and found["until"] > time.time() else None
+
+
+@bp.get("/login/confirm")
+@login_required
+def confirm() -> ResponseReturnValue:
+    """Show the form that asks for the password again."""
+    onward = _local(request.args.get("next", ""))
+    return redirect(onward or url_for("nights.home")) if login_fresh() else render_template("confirm.html", next=onward)
+
+
+@bp.post("/login/confirm")
+@login_required
+def check_confirmation() -> ResponseReturnValue:
+    """Check password and code of the user who is logged in: the session is fresh from then on."""
+    name, onward = current_user.name, _local(request.form.get("next", ""))
+    check_login_rate(name)
+    if not _proves(name):
+        audit("confirmation refused")
+        return render_template("confirm.html", wrong=True, next=onward), 401
+    portal().store.throttle.forget(*per_name(name))
+    confirm_session()
+    audit("login confirmed")
+    flash("Confirmed. Nothing was changed yet: send the form again.")
+    return redirect(onward or url_for("nights.home"))
+
+
+def _proves(name: str) -> bool:
+    """Whether the form holds the password of a user, and the code where their login takes one."""
+    users = portal().store.users
+    user = accounts.log_in(users, name, request.form.get("password", ""))
+    if user is None:
+        return False
+    return not user.get(totp.FIELD) or totp.accepts(users, name, request.form.get("code", ""))
 
 
 def per_name(name: str) -> tuple[str, float]:
@@ -87,7 +121,7 @@ def per_name(name: str) -> tuple[str, float]:
     return f"login {address()} {name[:64]}", WINDOW_S
 
 
-def slow_down(name: str) -> None:
+def check_login_rate(name: str) -> None:
     """Count an attempt at somebody's password or code; 429 after too many."""
     throttle = portal().store.throttle
     tries = throttle.count(*per_name(name))
@@ -105,6 +139,7 @@ def _local(target: str) -> str:
 
 
 @bp.post("/logout")
+@login_required
 def logout() -> ResponseReturnValue:
     """End the session."""
     audit("logout")
@@ -122,8 +157,8 @@ def welcome() -> ResponseReturnValue:
 
 @bp.post("/welcome")
 def accept() -> ResponseReturnValue:
-    """Set the password of whoever was invited, and log in."""
-    slow_down("")
+    """Set the password of the user who was invited, and log in."""
+    check_login_rate("")
     token, password = request.form.get("token", "").strip(), request.form.get("password", "")
     try:
         name = accounts.accept_invite(portal().store.users, token, password)

@@ -5,12 +5,13 @@ from itertools import groupby
 
 from flask import Blueprint, abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from flask_login import current_user
 from werkzeug.datastructures import MultiDict
 
 from obsarchive.core.documents import Night
 from obsarchive.names import ObservationName, is_night
 from obsarchive.web.framework import requests
-from obsarchive.web.framework.authorization import admin_only, asking, for_tokens, refuse
+from obsarchive.web.framework.authorization import admin_only, for_tokens, not_found
 from obsarchive.web.framework.context import portal
 from obsarchive.web.framework.file_responses import send
 from obsarchive.web.models.cards import cards_of, find_night, under_way
@@ -24,7 +25,7 @@ bp = Blueprint("nights", __name__)
 @bp.get("/")
 def home() -> ResponseReturnValue:
     """Go to the last night with data."""
-    last = portal().store.browse.last_night(asking().document)
+    last = portal().store.browse.last_night(current_user.document)
     return redirect(url_for(".night", night=last)) if last else render_template("empty.html")
 
 
@@ -40,11 +41,11 @@ def night(night: str) -> ResponseReturnValue:
     """Show a night."""
     if not is_night(night):
         abort(404)
-    me, browse, selection = asking(), portal().store.browse, Selection.of(request.args)
-    cards = cards_of(browse.of_night(me.document, night))
+    browse, selection = portal().store.browse, Selection.of(request.args)
+    cards = cards_of(browse.of_night(current_user.document, night))
     shown = selection.apply(cards)
-    before, after = browse.neighbours(me.document, night)
-    found = browse.night(me.document, night)
+    before, after = browse.neighbours(current_user.document, night)
+    found = browse.night(current_user.document, night)
     return render_template(
         "night.html",
         night=night,
@@ -68,7 +69,7 @@ def night(night: str) -> ResponseReturnValue:
 @bp.get("/nights")
 def calendar() -> ResponseReturnValue:
     """Show which nights have data, and how much."""
-    counted = portal().store.browse.calendar(asking().document)
+    counted = portal().store.browse.calendar(current_user.document)
     most = max(counted.values(), default=1)
     years: dict[str, dict[str, dict[int, tuple[str, int, int]]]] = {}
     for night, count in counted.items():
@@ -82,9 +83,9 @@ def downloads(night: str) -> ResponseReturnValue:
     """Show what can be downloaded of a night."""
     if not is_night(night):
         abort(404)
-    me, browse = asking(), portal().store.browse
-    cards = Selection().apply(cards_of(browse.of_night(me.document, night)))
-    before, after = browse.neighbours(me.document, night)
+    browse = portal().store.browse
+    cards = Selection().apply(cards_of(browse.of_night(current_user.document, night)))
+    before, after = browse.neighbours(current_user.document, night)
     groups = [(program, list(group)) for program, group in groupby(cards, key=lambda card: card.program)]
     return render_template("downloads.html", night=night, groups=groups, before=before, after=after)
 
@@ -94,7 +95,7 @@ def pulse(night: str) -> ResponseReturnValue:
     """Tell a page whether it is out of date, and what the daemon does."""
     if not is_night(night):
         abort(404)
-    return poll(_change_token(night, portal().store.browse.count_of_night(asking().document, night)))
+    return poll(_change_token(night, portal().store.browse.count_of_night(current_user.document, night)))
 
 
 def _change_token(night: str, count: int) -> str:
@@ -119,7 +120,7 @@ def product(night: str, pipeline: str, name: str) -> ResponseReturnValue:
     views = night_pipelines(find_night(night))
     product = find_product(views, pipeline, name)
     if product is None or name not in seen_products(views):
-        refuse()
+        not_found()
     return send(product[0], night, product[1])
 
 
@@ -127,7 +128,7 @@ def seen_products(views: Iterable[PipelineView]) -> set[str]:
     """Names of a night's products that are about the night, or about observations that the asking user may see."""
     about = {name: _observations_in(name) for view in views for name in view.products}
     named = set().union(*about.values())
-    visible = named if asking().is_admin else portal().store.browse.visible(asking().document, named)
+    visible = named if current_user.is_admin else portal().store.browse.visible(current_user.document, named)
     return {name for name, observations in about.items() if observations <= visible}
 
 
@@ -150,7 +151,7 @@ def redo(night: str, pipeline: str) -> ResponseReturnValue:
     """Ask the daemon to do a pipeline of a night once more."""
     find_night(night)
     if not requests.is_known("night", pipeline):
-        refuse()
+        not_found()
     requests.submit("redo", subject=night, pipeline=pipeline)
     return redirect(url_for("summary.summary", night=night))
 
@@ -165,5 +166,5 @@ def neighbours(card_ids: list[str], obs_id: str) -> tuple[str | None, str | None
 
 def in_order(night: str, arguments: MultiDict[str, str]) -> list[str]:
     """Return the observations of a night in the order of a selection."""
-    cards = cards_of(portal().store.browse.of_night(asking().document, night))
+    cards = cards_of(portal().store.browse.of_night(current_user.document, night))
     return [card.id for card in Selection.of(arguments).apply(cards)]

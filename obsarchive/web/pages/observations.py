@@ -7,10 +7,11 @@ from typing import Any
 
 from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from flask_login import current_user
 
 from obsarchive.core.documents import Observation
 from obsarchive.web.framework import requests
-from obsarchive.web.framework.authorization import admin_only, asking, for_tokens, refuse
+from obsarchive.web.framework.authorization import admin_only, for_tokens, not_found
 from obsarchive.web.framework.context import portal
 from obsarchive.web.framework.file_responses import resolve_product_path, send
 from obsarchive.web.models.cards import find_card
@@ -52,8 +53,8 @@ def observation(obs_id: str) -> ResponseReturnValue:
 @bp.get("/pulse")
 def pulse(obs_id: str) -> ResponseReturnValue:
     """Tell a page whether it is out of date."""
-    if not portal().store.browse.visible(asking().document, [obs_id]):
-        refuse()
+    if not portal().store.browse.visible(current_user.document, [obs_id]):
+        not_found()
     return poll(portal().store.jobs.change_token(subject=obs_id))
 
 
@@ -93,7 +94,7 @@ def step(obs_id: str, pipeline: str, step: str) -> ResponseReturnValue:
     view = next((view for view in card.pipelines if view.name == pipeline), None)
     shown = view.step(step) if view else None
     if view is None or shown is None:
-        refuse()
+        not_found()
     return render_template("_step.html", manifest=_manifest(card.observation, view, step), step=shown)
 
 
@@ -117,7 +118,7 @@ def product(obs_id: str, pipeline: str, name: str) -> ResponseReturnValue:
     card = find_card(obs_id)
     found = find_product(card.pipelines, pipeline, name)
     if found is None:
-        refuse()
+        not_found()
     return send(found[0], card.observation.night, found[1])
 
 
@@ -127,7 +128,7 @@ def tarball(obs_id: str) -> ResponseReturnValue:
     """Send everything of an observation in one file."""
     found = find_card(obs_id).observation
     if not found.packed:
-        refuse()
+        not_found()
     return send(portal().layout.tarball(found.night, obs_id), found.night, {})
 
 
@@ -148,7 +149,7 @@ def redo_step(obs_id: str, pipeline: str, step: str) -> ResponseReturnValue:
 def _wish(obs_id: str, pipeline: str, step: str = "") -> ResponseReturnValue:
     find_card(obs_id)
     if not requests.is_known("observation", pipeline, step):
-        refuse()
+        not_found()
     requests.submit("redo", subject=obs_id, pipeline=pipeline, step=step)
     kept: dict[str, Any] = {"obs_id": obs_id, **Selection.of(request.args).parameters}
     return redirect(url_for(".observation", **kept))

@@ -7,9 +7,10 @@ from typing import Any
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from flask_login import current_user
 
 from obsarchive.web.framework import requests
-from obsarchive.web.framework.authorization import admin_only, asking, refuse
+from obsarchive.web.framework.authorization import admin_only, not_found
 from obsarchive.web.framework.context import portal
 from obsarchive.web.pages.nights import night_pipelines
 
@@ -21,10 +22,10 @@ Star = dict[str, Any]
 def stars() -> list[Star]:
     """Return the stars that nights offer, of observations that whoever asks may see, the newest night first."""
     found = [{**star, "night": night} for night, listed in portal().store.nights.offered_stars() for star in listed]
-    if asking().is_admin:
+    if current_user.is_admin:
         return found
     names = {str(star.get("observation")) for star in found}
-    visible = portal().store.browse.visible(asking().document, names)
+    visible = portal().store.browse.visible(current_user.document, names)
     return [star for star in found if star.get("observation") in visible]
 
 
@@ -65,7 +66,7 @@ def _picture_of(kept: list[Star]) -> dict[str, str]:
     """Name of the picture of each star that its night made."""
     found = {}
     for name in dict.fromkeys(star["night"] for star in kept):
-        night = portal().store.browse.night(asking().document, name)
+        night = portal().store.browse.night(current_user.document, name)
         made = {product for view in night_pipelines(night) for product in view.products} if night else set()
         for star in kept:
             picture = f"psflib/{star['observation']}.png"
@@ -79,8 +80,8 @@ def _picture_of(kept: list[Star]) -> dict[str, str]:
 def change(what: str) -> ResponseReturnValue:
     """Ask the daemon to put a star into the library or to take it out."""
     name = request.form.get("observation", "")
-    if portal().store.browse.observation(asking().document, name) is None:
-        refuse()
+    if portal().store.browse.observation(current_user.document, name) is None:
+        not_found()
     requests.submit(f"library {what}", observation=name)
     flash(f"The daemon will {what} {name}; it takes some seconds.")
     return redirect(url_for(".psflib", state=request.form.get("state") or None))

@@ -7,11 +7,12 @@ from typing import Any
 
 from flask import Blueprint, Response, abort, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from flask_login import current_user
 
 from obsarchive.core.documents import Observation
 from obsarchive.pipeline.chain import steps_of
 from obsarchive.store.search import BadCursor, Page
-from obsarchive.web.framework.authorization import asking, audit, for_tokens
+from obsarchive.web.framework.authorization import audit, for_tokens
 from obsarchive.web.framework.context import portal
 from obsarchive.web.framework.template_filters import utc
 from obsarchive.web.models import search_form, votables
@@ -50,7 +51,7 @@ def page_of(wanted: SearchForm) -> Page:
     """Return the page that is asked for; 400 if its mark is none of ours."""
     try:
         return portal().store.browse.search(
-            asking().document, wanted.criteria, wanted.order, wanted.limit, wanted.cursor
+            current_user.document, wanted.criteria, wanted.order, wanted.limit, wanted.cursor
         )
     except BadCursor:
         abort(400)
@@ -59,7 +60,7 @@ def page_of(wanted: SearchForm) -> Page:
 @bp.get("")
 def search() -> ResponseReturnValue:
     """Show the form, and what was found if something was looked for."""
-    wanted, me, browse = asked(), asking().document, portal().store.browse
+    wanted, me, browse = asked(), current_user.document, portal().store.browse
     looked_for = bool(query_parameters(request.args, "columns", "unit", "sort", "limit", "view"))
     page = page_of(wanted) if looked_for and not wanted.problems else None
     known = columns(portal().chain)
@@ -118,7 +119,7 @@ def _sort_address(column: Column) -> str:
 def export(form: str) -> ResponseReturnValue:
     """Return all that is found, at most `MOST_EXPORTED` rows, as a file."""
     wanted = understood()
-    found = portal().store.browse.stream(asking().document, wanted.criteria, wanted.order, MOST_EXPORTED)
+    found = portal().store.browse.stream(current_user.document, wanted.criteria, wanted.order, MOST_EXPORTED)
     audit("export", path=request.full_path)
     known = columns(portal().chain)
     rows = list(cards(found))

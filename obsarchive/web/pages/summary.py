@@ -5,12 +5,13 @@ from typing import Any
 
 from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from flask_login import current_user
 
 from obsarchive.core.documents import Night
 from obsarchive.core.rules import lookup
 from obsarchive.names import days_apart, is_night
 from obsarchive.web.framework import requests
-from obsarchive.web.framework.authorization import admin_only, asking
+from obsarchive.web.framework.authorization import admin_only
 from obsarchive.web.framework.context import portal
 from obsarchive.web.models.cards import cards_of, find_night
 from obsarchive.web.models.night_facts import night_facts
@@ -29,9 +30,9 @@ Facts = dict[str, Any]
 def summary(night: str) -> ResponseReturnValue:
     """Show the summary of a night."""
     found = find_night(night)
-    me, browse = asking(), portal().store.browse
-    cards = cards_of(browse.of_night(me.document, night))
-    before, after = browse.neighbours(me.document, night)
+    browse = portal().store.browse
+    cards = cards_of(browse.of_night(current_user.document, night))
+    before, after = browse.neighbours(current_user.document, night)
     pipelines = night_pipelines(found)
     products = seen_products(pipelines)
     return render_template(
@@ -48,9 +49,9 @@ def summary(night: str) -> ResponseReturnValue:
         took=portal().store.jobs.took(night),
         ignored=lookup(found.document, "raw_data.ignored_count"),
         copies_from=found.copies_from,
-        sources=_sources(night) if me.is_admin else [],
+        sources=_sources(night) if current_user.is_admin else [],
         asked=requests.waiting_redos(night),
-        copy_refused=requests.last_refusal("copy calibration", night=night) if me.is_admin else None,
+        copy_refused=requests.last_refusal("copy calibration", night=night) if current_user.is_admin else None,
     )
 
 

@@ -2,12 +2,13 @@
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from flask_login import current_user, fresh_login_required
 
 from obsarchive.accounts import totp
 from obsarchive.accounts import users as accounts
 from obsarchive.accounts.users import AccountError, Programs
 from obsarchive.store.portal_queries import programs_of
-from obsarchive.web.framework.authorization import admin_only, asking, audit, idle_life, refuse
+from obsarchive.web.framework.authorization import admin_only, audit, idle_life, not_found
 from obsarchive.web.framework.context import portal
 
 bp = Blueprint("users", __name__, url_prefix="/users")
@@ -41,13 +42,14 @@ def _programs() -> Programs:
 def _pass_on(programs: Programs) -> None:
     """Let the ownership of observations follow the users of programmes: the daemon passes them on."""
     for program in programs if programs != "all" else ():
-        portal().store.requests.ask("owners", asking().name, {"program": program})
+        portal().store.requests.ask("owners", current_user.name, {"program": program})
 
 
 @bp.post("")
 @admin_only
+@fresh_login_required
 def add() -> ResponseReturnValue:
-    """Add a user and show the one-time link with which he sets his password."""
+    """Add a user and show the one-time link with which they set their password."""
     name, programs = request.form.get("name", "").strip(), _programs()
     try:
         accounts.add_user(portal().store.users, name, programs)
@@ -68,6 +70,7 @@ def _hide_from_namesake(name: str) -> None:
 
 @bp.post("/invite")
 @admin_only
+@fresh_login_required
 def invite() -> ResponseReturnValue:
     """Show a new one-time link."""
     return _invite(request.form.get("name", ""))
@@ -84,13 +87,14 @@ def _invite(name: str) -> ResponseReturnValue:
 
 @bp.post("/programs")
 @admin_only
+@fresh_login_required
 def change_programs() -> ResponseReturnValue:
     """Change what a user may see."""
     name, programs, store = request.form.get("name", ""), _programs(), portal().store
     user = store.users.find(name)
     if user is None:
-        refuse()
-    if name == asking().name and programs != "all":
+        not_found()
+    if name == current_user.name and programs != "all":
         return _page(400, problem="You cannot take your own administrator's rights; another administrator can.")
     try:
         accounts.change_programs(store.users, name, programs)
@@ -104,20 +108,22 @@ def change_programs() -> ResponseReturnValue:
 
 @bp.post("/sessions")
 @admin_only
+@fresh_login_required
 def end_sessions() -> ResponseReturnValue:
-    """End every session of a user, and revoke his tokens."""
+    """End every session of a user, and revoke their tokens."""
     name, store = _known(), portal().store
-    store.sessions.close_all(name, but=asking().session)
+    store.sessions.close_all(name, but=current_user.session_digest)
     store.tokens.revoke_all(name)
     audit("sessions and tokens ended", subject=name)
-    flash(f"{name} is logged out everywhere, and his tokens are revoked.")
+    flash(f"{name} is logged out everywhere, and their tokens are revoked.")
     return redirect(url_for(".users"))
 
 
 @bp.post("/two_step")
 @admin_only
+@fresh_login_required
 def end_two_step() -> ResponseReturnValue:
-    """Switch off the second step of somebody's login, who lost his authenticator."""
+    """Switch off the second step of the login of a user who lost their authenticator."""
     name = _known()
     totp.switch_off(portal().store.users, name)
     audit("two-step login switched off", subject=name)
@@ -128,19 +134,20 @@ def end_two_step() -> ResponseReturnValue:
 def _known() -> str:
     name = request.form.get("name", "")
     if portal().store.users.find(name) is None:
-        refuse()
+        not_found()
     return name
 
 
 @bp.post("/remove")
 @admin_only
+@fresh_login_required
 def remove() -> ResponseReturnValue:
-    """Remove a user; his sessions end with him."""
+    """Remove a user; their sessions end, too."""
     name, store = request.form.get("name", ""), portal().store
     user = store.users.find(name)
     if user is None:
-        refuse()
-    if name == asking().name:
+        not_found()
+    if name == current_user.name:
         return _page(400, problem="You cannot remove yourself; another administrator can.")
     store.users.remove(name)
     store.sessions.close_all(name)

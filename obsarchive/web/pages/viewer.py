@@ -4,7 +4,7 @@ from flask import Blueprint, Response, abort, make_response, render_template, se
 from flask.typing import ResponseReturnValue
 
 from obsarchive.remote.sky_images import Sky, SkyUnavailable
-from obsarchive.web.framework.authorization import refuse
+from obsarchive.web.framework.authorization import not_found
 from obsarchive.web.framework.context import portal
 from obsarchive.web.models.cards import find_card
 from obsarchive.web.models.view_models import find_product
@@ -32,7 +32,7 @@ def view(obs_id: str, pipeline: str, name: str) -> ResponseReturnValue:
     """Show a FITS product."""
     card = find_card(obs_id)
     if not name.endswith(".fits") or find_product(card.pipelines, pipeline, name) is None:
-        refuse()
+        not_found()
     made = [(found.name, product) for found in card.pipelines for product in found.products]
     images = [(source, product) for source, product in made if product.endswith(".fits")]
     night = card.observation.night

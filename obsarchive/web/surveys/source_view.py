@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 from flask import request
+from flask_login import current_user
 
 from obsarchive.errors import ArchiveError
 from obsarchive.store import Cone, Document
-from obsarchive.web.framework.authorization import asking, refuse
+from obsarchive.web.framework.authorization import not_found
 from obsarchive.web.framework.context import portal
 from obsarchive.web.models import light_curve_data
 from obsarchive.web.surveys.finder_chart import RADIUS_ARCSEC, Chart, chart
@@ -34,8 +35,7 @@ _NAMES = {
 
 def visible_projects() -> list[Document]:
     """Return the projects that whoever asks may see, those that work first, then the newest."""
-    me = asking()
-    found = portal().store.surveys.visible_runs("all" if me.is_admin else me.programs)
+    found = portal().store.surveys.visible_runs("all" if current_user.is_admin else current_user.programs)
     newest = sorted(found, key=lambda run: str(run.get("updated") or ""), reverse=True)
     return sorted(newest, key=lambda run: run.get("state") != "running")
 
@@ -48,8 +48,8 @@ def labels(projects: Iterable[Document]) -> dict[str, str]:
 
 
 def visible_runs(project: str = "") -> list[str] | None:
-    """Return the projects whose sources whoever asks may see, or the one that he wants; None: of all and of none."""
-    if asking().is_admin:
+    """Return the projects whose sources the user may see, or the one that is asked for; None: of all and of none."""
+    if current_user.is_admin:
         return [project] if project else None
     known = [str(run["_id"]) for run in visible_projects()]
     return [project] if project in known else [] if project else known
@@ -59,7 +59,7 @@ def find_source(name: str) -> Document:
     """Return a source that whoever asks may see; nobody learns of others."""
     found = portal().store.sources.find(name, visible_runs())
     if found is None:
-        refuse()
+        not_found()
     return found
 
 
@@ -112,11 +112,11 @@ class SourceView:
         of_source = document.get("projects") or []
         projects = [run for run in visible_projects() if run["_id"] in of_source]
         known = [str(run["_id"]) for run in projects]
-        if asking().is_admin:
+        if current_user.is_admin:
             known += [run for run in of_source if run not in known]
         wanted = request.args.get("project", "")
         if wanted and wanted not in known:
-            refuse()
+            not_found()
         return cls(document, projects, known, wanted or next(iter(known), ""))
 
     @property

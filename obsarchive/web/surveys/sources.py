@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from obsarchive.core.documents import utc_now
 from obsarchive.errors import ArchiveError
 from obsarchive.remote.gaia import gaia_near
-from obsarchive.remote.services import Unanswered
+from obsarchive.remote.http import ServiceTimeout
 from obsarchive.store import BadCursor, Document, Events, SourcePage
 from obsarchive.web.framework.authorization import audit, for_tokens
 from obsarchive.web.framework.context import portal
@@ -200,6 +200,6 @@ def matches(name: str) -> ResponseReturnValue:
         abort(404)
     try:
         found = gaia_near(view.place, MATCHES_ARCSEC, service, portal().settings.paths.tmp / "matches")
-    except Unanswered as err:
+    except ServiceTimeout as err:
         return render_template("_matches.html", problem=str(err), matches=[], arcsec=MATCHES_ARCSEC)
     return render_template("_matches.html", problem="", matches=found, arcsec=MATCHES_ARCSEC)

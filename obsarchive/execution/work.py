@@ -1,0 +1,106 @@
+"""One vocabulary for all work: steps of nights, reductions of datasets, zones of surveys.
+
+A :data:`Runner` runs a function for each of several items, on the Dask cluster (`Cluster.each`) or in this process
+(:func:`run_locally`); a :class:`StepResult` says how a piece of work ended; a
+:data:`~obsarchive.core.progress.ProgressCallback` hears how far it is.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+
+from obsarchive.errors import ArchiveError
+
+Record = TypeVar("Record")
+Runner = Callable[[Callable[[Any], Any], Sequence[Any]], Iterator[tuple[int, Any]]]
+"""Runs a function for each item somewhere; yields its number and the result, or the exception that ended it."""
+
+
+class ResultState(StrEnum):
+    """How a piece of work ended."""
+
+    DONE = "done"
+    UNCHANGED = "unchanged"
+    """What is there is right already."""
+    FAILED = "failed"
+    REJECTED = "rejected"
+    """These data can never give the product."""
+    WAITING = "waiting"
+    """An input is missing."""
+    LOCKED = "locked"
+    """Another process is at it."""
+    STOPPED = "stopped"
+    """The next run goes on."""
+
+
+EVENTS: dict[ResultState, str] = {
+    ResultState.DONE: "succeed",
+    ResultState.UNCHANGED: "succeed",
+    ResultState.FAILED: "fail",
+    ResultState.REJECTED: "reject",
+    ResultState.WAITING: "release",
+    ResultState.LOCKED: "release",
+    ResultState.STOPPED: "release",
+}
+"""What each does to the state of a step (:mod:`obsarchive.core.step_state`)."""
+
+
+@dataclass
+class StepResult(Generic[Record]):
+    """How a piece of work ended; the only thing that a worker sends back.
+
+    Parameters
+    ----------
+    subject : str
+        Identifier of the task, folder of the dataset, or RA zone.
+    state : ResultState
+        How it ended.
+    message : str
+        Why it is not done.
+    record : mapping or dataclass
+        What is recorded of it: the manifest of a step, the measurements of a dataset, the documents of a zone.
+    cpu_s : float
+        CPU time [s], where it was measured.
+    peak_memory_mb : float
+        Largest memory [MB], where it was measured.
+    """
+
+    subject: str
+    state: ResultState
+    message: str
+    record: Record
+    cpu_s: float = 0.0
+    peak_memory_mb: float = 0.0
+
+    @property
+    def event(self) -> str:
+        """What it does to the state of a step."""
+        return EVENTS[self.state]
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether everything is there now."""
+        return self.event == "succeed"
+
+
+def run_locally(function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+    """Run a function for each item in this process, one after the other.
+
+    Parameters
+    ----------
+    function : callable
+        Takes one item.
+    items : sequence
+        What it is called with.
+
+    Yields
+    ------
+    (int, object)
+        Number of the item, and what the function returned, or the `ArchiveError` or `OSError` that it raised.
+    """
+    for i, item in enumerate(items):
+        try:
+            yield i, function(item)
+        except (ArchiveError, OSError) as err:
+            yield i, err

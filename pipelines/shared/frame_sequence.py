@@ -1,0 +1,175 @@
+"""The frames of one observation as the imaging pipelines use them: read, calibrated, registered and drizzled."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from obsarchive.io.raw_frames import Frames
+from obsarchive.pipeline import Workspace
+from obsarchive.science.arrays import BoolArray, Float32Array, Float64Array, FloatArray
+from obsarchive.science.imaging.drizzle import Drizzle
+from pipelines.shared.calibrator import calibrator
+
+SCALE = 2
+"""Pixels of a drizzled stack per raw pixel, along each axis."""
+PIXFRACS = (0.45, 0.6, 0.8, 1.0)
+"""Sides of a drop: the first for as many frames as lucky imaging has, the last covers evenly with a single one."""
+LEAST_COVERAGE, LEAST_FRAMES = 0.25, 3
+"""Of the mean weight, and of frames on average: what every pixel of a stack must have."""
+
+
+@dataclass(frozen=True, eq=False)
+class Registration:
+    """How the frames of a sequence lie on each other.
+
+    Attributes
+    ----------
+    shifts : ndarray (n, 2)
+        (dy, dx) that moves each whole frame onto the others [pixel].
+    reasons : tuple of str
+        Why a frame is rejected; empty for good frames.
+    """
+
+    shifts: Float64Array
+    reasons: tuple[str, ...]
+
+    @property
+    def kept(self) -> BoolArray:
+        """Which frames are good (n,)."""
+        return np.array([not reason for reason in self.reasons], bool)
+
+    def ranked(self, quality: FloatArray) -> list[int]:
+        """Return the numbers of all frames: good ones by their `quality` (n,), best first, then rejected ones."""
+        numbers: list[int] = np.argsort(-np.where(self.kept, quality, -np.inf), kind="stable").tolist()
+        return numbers
+
+
+class FrameSequence:
+    """The frames of an observation, calibrated as they are read: one in memory at a time.
+
+    Parameters
+    ----------
+    work : Workspace
+        Of the step.
+    frames : Frames
+        Raw frames.
+
+    Attributes
+    ----------
+    calibrator : Calibrator
+        Master dark and flat that fit the frames.
+
+    Raises
+    ------
+    Unprocessable
+        A master is missing and the configuration requires calibration.
+    """
+
+    def __init__(self, work: Workspace, frames: Frames) -> None:
+        self.work, self.frames = work, frames
+        self.calibrator = calibrator(work, frames.shape)
+
+    @cached_property
+    def saturation(self) -> float:
+        """Level above which a calibrated pixel counts as saturated [ADU]."""
+        return self.calibrator.saturation(self.work.telescope.saturation_adu or self.frames.saturation)
+
+    def half_window_px(self, window_arcsec: float, least_px: int) -> int:
+        """Return half the side of a window, in whole pixels.
+
+        Parameters
+        ----------
+        window_arcsec : float
+            Side of the window [arcsec].
+        least_px : int
+            Smallest half side [pixel].
+
+        Returns
+        -------
+        int
+            Half the side [pixel].
+        """
+        return max(least_px, round(window_arcsec / self.work.telescope.plate_scale_arcsec / 2))
+
+    def read(self, i: int) -> Float32Array:
+        """Return the calibrated frame `i`, shape (ny, nx) [ADU]."""
+        return self.calibrator.calibration.apply(self.frames.read(i))
+
+    def read_window(self, i: int, corner: tuple[int, int], shape: tuple[int, int]) -> Float32Array:
+        """Return a calibrated part of a frame.
+
+        Parameters
+        ----------
+        i : int
+            Number of the frame.
+        corner : (y0, x0)
+            First pixel of the window.
+        shape : (ny, nx)
+            Its size [pixel]; it is cut off at the edges of the frame.
+
+        Returns
+        -------
+        ndarray (ny, nx) float32
+            Calibrated pixels [ADU].
+        """
+        y0, x0 = corner
+        y1, x1 = min(y0 + shape[0], self.frames.shape[0]), min(x0 + shape[1], self.frames.shape[1])
+        return self.calibrator.calibration.apply(self.frames.window(i, y0, y1, x0, x1), origin=corner)
+
+    def calibrated(
+        self, indices: Sequence[int], begin: float, end: float, message: str
+    ) -> Iterator[tuple[int, Float32Array]]:
+        """Read frames one after the other and report the progress.
+
+        Parameters
+        ----------
+        indices : sequence of int
+            Numbers of the frames.
+        begin, end : float
+            Progress of the step before the first frame and after the last, 0 to 1.
+        message : str
+            What is done with the frames, for the progress report.
+
+        Yields
+        ------
+        i : int
+            Number of the frame.
+        frame : ndarray (ny, nx) float32
+            Calibrated frame [ADU]; the next one takes its place, so that memory is used once.
+        """
+        raw = np.empty(self.frames.shape, np.float32)
+        frame = np.empty_like(raw)
+        for done, i in enumerate(indices):
+            self.work.progress(begin + (end - begin) * done / len(indices), message)
+            self.frames.read(i, raw)
+            yield i, self.calibrator.calibration.apply(raw, frame)
+
+    def mean(self, indices: Sequence[int]) -> Float32Array:
+        """Return the mean of some frames, shape (ny, nx) [ADU]; NaN where no frame has a finite value."""
+        total, count = np.zeros(self.frames.shape, np.float64), np.zeros(self.frames.shape, np.int32)
+        for i in indices:
+            frame = self.read(i)
+            is_known = np.isfinite(frame)
+            total += np.where(is_known, frame, 0)
+            count += is_known
+        mean = np.full(self.frames.shape, np.nan)
+        np.divide(total, count, out=mean, where=count > 0)
+        return mean.astype(np.float32)
+
+
+def pixfrac_for(shifts: FloatArray) -> float:
+    """Return the smallest drop with which frames of these shifts (n, 2) cover every pixel well [raw pixel].
+
+    With it there are no gaps in the stack, and no pixels that a frame or two alone contribute to.
+    """
+    for pixfrac in PIXFRACS:
+        sample = Drizzle((6, 6), SCALE, pixfrac)
+        for dy, dx in shifts % 1.0:
+            sample.add(np.zeros(sample.shape, np.float32), dy, dx)
+        weights = sample.weights()[2 * SCALE : -2 * SCALE, 2 * SCALE : -2 * SCALE]
+        enough = len(shifts) * pixfrac**2 >= LEAST_FRAMES
+        if enough and weights.min() >= LEAST_COVERAGE * weights.mean():
+            return pixfrac
+    return PIXFRACS[-1]
