@@ -12,6 +12,7 @@ from xdist.scheduler import LoadScopeScheduling
 from obsarchive.database.embedded_mongod import EmbeddedMongod, Server
 from obsarchive.store import Store
 from tests.once import session_folder
+from tests.services import dask_cluster
 
 # How fast a busy machine draws examples says nothing about the code.
 settings.register_profile("archiver", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -53,6 +54,13 @@ def mongo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A real MongoDB, shared by all processes of the test session; the user of its ``uri`` may do everything."""
     with EmbeddedMongod(session_folder(tmp_path_factory) / "mongod") as server:
         yield replace(server, uri=server.admin_uri)
+
+
+@pytest.fixture(scope="session")
+def scheduler() -> Iterator[str]:
+    """Address of a Dask cluster of this process."""
+    with dask_cluster() as address:
+        yield address
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 from astropy.io import fits
-from distributed import LocalCluster
 
 from obsarchive.config.model import Config, load
 from obsarchive.core.archive_paths import Layout
@@ -25,6 +24,7 @@ from obsarchive.simulation.scenes import Faults, Scene, Star
 from obsarchive.store import Store
 from tests.forked import DAEMON, Forked
 from tests.once import made_once
+from tests.services import running_services
 
 PROJECT = Path(__file__).resolve().parents[2]
 NIGHT = "20260314"
@@ -150,14 +150,6 @@ CONFIG: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="session")
-def scheduler() -> Iterator[str]:
-    """Address of a Dask cluster of this process: its one worker forks the steps of every daemon that joins it."""
-    where = {"host": "127.0.0.1", "protocol": "tcp://", "dashboard_address": None}
-    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, **where) as found:
-        yield found.scheduler_address
-
-
 @pytest.fixture
 def new_site(tmp_path: Path) -> Callable[[Path | None], Site]:
     """Make a site with a copy of a raw night, or without any; its daemons start a database and workers of their own."""
@@ -192,11 +184,7 @@ def site(new_site: Callable[[Path | None], Site], raw_night: Path, services: dic
 @pytest.fixture
 def services(mongo_server: Server, database_name: str, scheduler: str) -> dict[str, Any]:
     """Sections of a configuration: an empty database of this test, and workers that others use as well."""
-    uri = mongo_server.uri.partition("&w=")[0]  # how safely we write is added to the address of every database
-    return {
-        "database": {"mode": "external", "uri": uri, "db": database_name},
-        "parallel": {"scheduler": scheduler},
-    }
+    return running_services(mongo_server, database_name, scheduler)
 
 
 def stop_database(site: Site) -> None:

@@ -39,7 +39,7 @@ def test_a_killed_database_comes_back_and_nothing_is_lost(lone_site: Site, sched
 
 
 def test_killed_workers_cost_an_attempt_not_the_night(lone_site: Site) -> None:
-    lone_site.change(parallel={"n_workers": 2}, misc={"retry_delay_s": 2.0})
+    lone_site.change(parallel={"threads_per_worker": 2}, misc={"retry_delay_s": 2.0})
     daemon = lone_site.start("--once")
     wait_for_line(daemon, "calib.darks: enqueued")
     workers = [p for p in psutil.Process(daemon.pid).children() if "spawn_main" in " ".join(p.cmdline())]
