@@ -18,35 +18,48 @@ from tests.services import dask_cluster
 settings.register_profile("archiver", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("archiver")
 
-TOGETHER = (
-    "pipelines/test_whole_night.py",
-    "pipelines/test_simulated_night.py",
-    "pipelines/test_high_contrast.py",
-    "pipelines/test_astrometry_step.py",
-    "real/test_lowell.py",
-    "real/test_real_nights.py",
-    "science/test_registration.py",
-    "science/test_subtraction.py",
-    "daemon/test_commands.py",
-    "docs/test_adapting.py",
-    "timeseries/test_accuracy.py",
-    "timeseries/test_tom.py",
-    "web/test_browser.py",
-    "web/test_tasks.py",
-)
-"""Files whose tests share something that takes long to make: one process runs them all."""
+TOGETHER = {
+    "timeseries/test_whole_run.py": "tom",
+    "timeseries/test_tom.py": "tom",
+    "web/test_tasks.py": "tasks",
+    "web/test_browser.py": "browser",
+    "pipelines/test_whole_night.py": "whole night",
+    "daemon/test_faults.py": "faults",
+    "daemon/test_runs.py": "daemons",
+    "daemon/test_commands.py": "daemons",
+    "science/test_subtraction.py": "subtraction",
+    "real/test_real_nights.py": "real nights",
+    "real/test_lowell.py": "lowell",
+    "timeseries/test_accuracy.py": "accuracy",
+    "pipelines/test_simulated_night.py": "simulated night",
+    "pipelines/test_high_contrast.py": "high contrast",
+    "science/test_registration.py": "registration",
+    "docs/test_adapting.py": "adapting",
+    "pipelines/test_astrometry_step.py": "astrometry",
+}
+"""Files whose tests share something that takes long to make: one process runs all of a name, the longest first."""
 
 
 class ByCost(LoadScopeScheduling):
-    """Hands out tests one by one, but for those of some files, which stay together and come first."""
+    """Hands out tests one by one, but for those that stay together."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return file if file.endswith(TOGETHER) else nodeid
+        return TOGETHER.get("/".join(nodeid.partition("::")[0].split("/")[-2:]), nodeid)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
+    config.option.loadscopereorder = False  # in the order of `pytest_collection_modifyitems`
     return ByCost(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start what takes long first, so that no process works on it alone in the end."""
+    order = {file: place for place, file in enumerate(TOGETHER)}
+
+    def turn(item: pytest.Item) -> tuple[int, bool]:
+        return order.get("/".join(item.path.parts[-2:]), len(order)), item.get_closest_marker("slow") is None
+
+    items.sort(key=turn)
 
 
 @pytest.fixture(scope="session")

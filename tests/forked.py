@@ -41,6 +41,8 @@ class Forked:
         Environment variables that differ from ours.
     stdin : str
         What it reads; short enough for a pipe.
+    log : Path, optional
+        File that what it says is added to; by default we read it from a pipe, soon, as that does not hold much.
     """
 
     def __init__(
@@ -50,13 +52,14 @@ class Forked:
         folder: Path,
         environment: Mapping[str, str] | None = None,
         stdin: str = "",
+        log: Path | None = None,
     ) -> None:
         context = forkserver()
         here, output = context.Pipe(duplex=False)
         given, asked = context.Pipe(duplex=False)
         os.write(asked.fileno(), stdin.encode())
         asked.close()
-        program = (module, tuple(arguments), folder, dict(environment or {}))
+        program = (log, module, tuple(arguments), folder, dict(environment or {}))
         # a pipeline may look at this name to learn whether it is on a worker
         self._process = context.Process(target=_run, args=(given, output, *program), name="MainProcess")
         self._process.start()
@@ -104,6 +107,7 @@ class Forked:
 def _run(
     stdin: Connection,
     output: Connection,
+    log: Path | None,
     module: str,
     arguments: Sequence[str],
     folder: Path,
@@ -111,8 +115,9 @@ def _run(
 ) -> None:
     """Do in the new process what the program does."""
     os.setsid()
-    for stream, pipe in ((0, stdin), (1, output), (2, output)):
-        os.dup2(pipe.fileno(), stream)
+    said = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT) if log else output.fileno()
+    for stream, place in ((0, stdin.fileno()), (1, said), (2, said)):
+        os.dup2(place, stream)
     stdin.close()
     output.close()
     sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)  # multiprocessing gave it /dev/null

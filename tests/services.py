@@ -24,3 +24,8 @@ def running_services(server: Server, database: str, scheduler: str) -> dict[str,
         "database": {"mode": "external", "uri": uri, "db": database},
         "parallel": {"scheduler": scheduler},
     }
+
+
+def with_services(config: dict[str, Any], services: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration whose daemon uses services that are there; what else its sections say remains."""
+    return config | {name: config.get(name, {}) | keys for name, keys in services.items()}

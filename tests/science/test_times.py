@@ -5,11 +5,14 @@ import pytest
 from astropy import units as u
 from astropy.coordinates import EarthLocation, SkyCoord
 from astropy.time import Time
+from astropy.utils import iers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from obsarchive.science.astrometry.times import light_curve_times
 
+iers.conf.auto_download = False  # what a machine without a network knows of the Earth's rotation is enough
+iers.conf.iers_degraded_accuracy = "ignore"
 CENTRE = EarthLocation.from_geocentric(0, 0, 0, unit=u.m)
 
 
