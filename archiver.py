@@ -3,6 +3,6 @@
 import sys
 
 if __name__ == "__main__":
-    from obsarchive.cli.daemon import main
+    from obsarchive.cli.main import daemon
 
-    sys.exit(main())
+    sys.exit(daemon())

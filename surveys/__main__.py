@@ -2,7 +2,7 @@
 
 import sys
 
-from obsarchive.cli.surveys import main
+from obsarchive.cli.main import surveys as main
 
 if __name__ == "__main__":
     sys.exit(main())

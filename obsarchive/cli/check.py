@@ -1,8 +1,9 @@
-"""What would be due: ``archiver.py --check``. Reads everything, changes nothing."""
+"""What would be due: ``obsarchive daemon --check``. Reads everything, changes nothing."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
+from obsarchive.cli.console import say
 from obsarchive.config.model import Config
 from obsarchive.core.documents import Observation
 from obsarchive.daemon import planner
@@ -13,7 +14,7 @@ from obsarchive.pipeline.chain import ChainEntry, decision_chain
 from obsarchive.store import Store
 
 
-def check(config: Config, nights: tuple[str, ...], say: Callable[[str], object]) -> int:
+def check(config: Config, nights: tuple[str, ...]) -> int:
     """Validate the configuration, connect, and say night by night what is due; returns the exit code."""
     chain = [link for link in decision_chain(config) if link.pipeline.scope == "observation"]
     with open_store(config) as store:

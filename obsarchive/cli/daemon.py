@@ -1,17 +1,17 @@
-"""Command line of the daemon."""
+"""``obsarchive daemon``: watch the raw data, reduce what is due, keep the archive."""
 
-import argparse
 import logging
 import os
 import signal
-import sys
 import threading
+from argparse import Namespace
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
+from obsarchive.cli.console import say
 from obsarchive.config.model import Config, load
 from obsarchive.core import logs
-from obsarchive.errors import ArchiveError, ConfigError
+from obsarchive.errors import ConfigError
 from obsarchive.names import is_night
 from obsarchive.pipeline.chain import decision_chain
 
@@ -21,40 +21,8 @@ HANG_S = 60.0
 """A shutdown that takes longer is cut short."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the daemon; returns the exit code (0 fine, 2 configuration, 3 service, 4 not master)."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    return guarded(lambda: _run(options))
-
-
-def guarded(body: Callable[[], int]) -> int:
-    """Run a command; an error that the archive can explain becomes one message and its exit code."""
-    try:
-        return body()
-    except ArchiveError as err:
-        sys.stderr.write(f"archiver: {err}\n")
-        return err.exit_code
-    except KeyboardInterrupt:
-        return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="archiver.py",
-        description="Watch the raw data, reduce what is due, keep the archive. Runs until Ctrl-C.",
-        epilog="Exit codes: 0 fine, 2 configuration, 3 database or cluster unreachable, 4 another master.",
-    )
-    parser.add_argument("config", help="configuration file (see the shipped config.json)")
-    parser.add_argument("--once", action="store_true", help="stop when nothing is due and nothing runs")
-    parser.add_argument(
-        "--night", action="append", default=[], metavar="YYYYMMDD", help="look at this night only (repeatable)"
-    )
-    parser.add_argument("--check", action="store_true", help="say what would be due, change nothing")
-    return parser
-
-
-def _run(options: argparse.Namespace) -> int:
+def run(options: Namespace) -> int:
+    """Run the daemon until it is stopped, or until nothing is due."""
     config = load(options.config)
     for night in options.night:
         if not is_night(night):
@@ -64,11 +32,11 @@ def _run(options: argparse.Namespace) -> int:
     if options.check:
         from obsarchive.cli.check import check
 
-        return check(config, tuple(options.night), sys.stdout.write)
+        return check(config, tuple(options.night))
     return _serve(config, options)
 
 
-def _serve(config: Config, options: argparse.Namespace) -> int:
+def _serve(config: Config, options: Namespace) -> int:
     # Loaded late: a mistake in the configuration is told at once, without waiting for Dask.
     from obsarchive.core.archive_paths import Layout
     from obsarchive.daemon.leader import lock_archive
@@ -85,7 +53,7 @@ def _serve(config: Config, options: argparse.Namespace) -> int:
         log.info("archive %s, run %s", config.paths.archive, scheduler.run_id)
         scheduler.run()
         if options.once:
-            sys.stdout.write(summary(scheduler.status.totals))
+            say(summary(scheduler.status.totals))
     log.info("stopped")
     return 0
 

@@ -1,4 +1,4 @@
-"""``make run``: a demo night, the daemon and the portal, until Ctrl-C."""
+"""``obsarchive run``, which ``make run`` calls: a demo night, the daemon and the portal, until Ctrl-C."""
 
 import logging
 import signal
@@ -6,13 +6,13 @@ import subprocess
 import sys
 import threading
 import time
+from argparse import Namespace
 from contextlib import suppress
-from pathlib import Path
 
 import httpx
 
 from obsarchive.accounts import users as accounts
-from obsarchive.config.model import Config
+from obsarchive.cli.console import configure, say
 from obsarchive.database.connect import open_store
 from obsarchive.errors import ServiceUnavailable
 from obsarchive.names import is_night
@@ -22,11 +22,11 @@ log = logging.getLogger(__name__)
 
 READY_S = 60.0
 STOP_S = 90.0
-PROJECT = Path(__file__).resolve().parents[2]
 
 
-def run_demo(config: Config) -> int:
-    """Write a demo night if there is no raw data, start daemon and portal, and wait; returns the exit code."""
+def run(options: Namespace) -> int:
+    """Write a demo night if there is no raw data, start daemon and portal, and wait."""
+    config = configure(options)
     raw = config.paths.raw[0].path
     if not raw.is_dir() or not any(is_night(path.name) for path in raw.iterdir()):
         demo.write_night(raw)
@@ -37,20 +37,17 @@ def run_demo(config: Config) -> int:
     with open_store(config) as store:
         programs = [
             # Each gets Ctrl-C from us, once, and not from the terminal as well.
-            subprocess.Popen([sys.executable, str(PROJECT / name), *arguments], start_new_session=True)  # noqa: S603
-            for name, *arguments in (
-                ("archiver.py", str(config.source)),
-                ("server_data_archive.py", str(config.source), "--no-link"),
-            )
+            subprocess.Popen([sys.executable, "-m", "obsarchive", *command], start_new_session=True)  # noqa: S603
+            for command in (("daemon", str(config.source)), ("serve", str(config.source), "--no-link"))
         ]
         try:
             address = f"http://{config.server.host}:{config.server.port}/"
             _wait_for(address, programs[1], stopping)
-            sys.stdout.write(f"\n  The portal: {address}\n")
+            say(f"\n  The portal: {address}\n")
             if accounts.setup_needed(store.users):
                 link = accounts.setup_link(config, store.users)
-                sys.stdout.write(f"  Set a password for the user admin (the link works once):\n  {link}\n")
-            sys.stdout.write("  Ctrl-C stops everything.\n\n")
+                say(f"  Set a password for the user admin (the link works once):\n  {link}\n")
+            say("  Ctrl-C stops everything.\n\n")
             sys.stdout.flush()
             while not stopping.wait(1.0) and all(program.poll() is None for program in programs):
                 pass

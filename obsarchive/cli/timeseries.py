@@ -1,19 +1,17 @@
-"""Commands of time-series photometry: ``download``, ``reduce``, ``lightcurve``."""
+"""Commands of time-series photometry: ``download``, ``reduce``, ``lightcurve``, ``simulate-dataset``."""
 
-import argparse
 import logging
 import os
-import re
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import Any
 
 from astropy import units as u
 
+from obsarchive.cli.console import say
 from obsarchive.config.model import Config, Parallel
 from obsarchive.config.model import load as load_config
 from obsarchive.core import logs
@@ -37,61 +35,6 @@ from obsarchive.timeseries.reduction import ReductionResult, summary
 log = logging.getLogger(__name__)
 
 DEFAULT_CONFIG = Path("config.json")
-Commands = Any
-"""What argparse calls the group of commands; its class is private."""
-
-
-def say(text: str) -> None:
-    """Write the answer of a command."""
-    sys.stdout.write(text)
-
-
-def add_to(commands: Commands) -> None:
-    """Add these commands to the others."""
-    for name, (run, text, arguments) in _COMMANDS.items():
-        parser = commands.add_parser(name, help=text, description=text)
-        arguments(parser)
-        parser.set_defaults(alone=run)
-
-
-def readable(arguments: Sequence[str]) -> list[str]:
-    """Keep argparse from taking a negative declination for an option."""
-    return [f" {word}" if re.match(r"-\d", word) else word for word in arguments]
-
-
-def _config_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--config", type=Path, default=None, help="configuration of the archive (default: config.json, if it is here)"
-    )
-
-
-def _download_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, metavar="FILE.yaml", help="what is to be fetched: data_download.yaml")
-    _config_option(parser)
-
-
-def _reduce_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "what", type=Path, metavar="DATASET_DIR|FILE.yaml", help="a dataset, or reduction_manager_config.yaml"
-    )
-    parser.add_argument("--again", action="store_true", help="measure every frame again")
-    parser.add_argument("--dry-run", action="store_true", help="say which datasets would be reduced, change nothing")
-    parser.add_argument("--max-parallel", type=int, metavar="N", help="datasets side by side (default: as configured)")
-    _config_option(parser)
-
-
-def _lightcurve_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("dataset", type=Path, metavar="DATASET_DIR", help="a dataset that was reduced")
-    parser.add_argument("ra", metavar="RA", help="right ascension: 17:30:25.5, or degrees")
-    parser.add_argument("dec", metavar="DEC", help="declination: -25:30:30.5, or degrees")
-    parser.add_argument("--output", type=Path, metavar="FILE.ecsv", help="where the table goes (default: the dataset)")
-
-
-def _simulate_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, metavar="DATASET_DIR", help="folder target/instrument/filter")
-    parser.add_argument("--frames", type=int, default=20, help="number of frames (default: %(default)s)")
-    parser.add_argument("--stars", type=int, default=600, help="number of stars (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="another seed, another field (default: %(default)s)")
 
 
 def _config(path: Path | None) -> Config | None:
@@ -101,7 +44,8 @@ def _config(path: Path | None) -> Config | None:
     return load_config(path or DEFAULT_CONFIG)
 
 
-def _download(options: argparse.Namespace) -> int:
+def download(options: Namespace) -> int:
+    """Fetch frames from online archives and sort them into datasets."""
     request = load_request(options.file)
     config = _config(options.config) or Config.standalone(request.data_reduction_dir, request.log_dir)
     logs.set_up(None, "download", config.misc.logging_level)
@@ -115,7 +59,8 @@ def _download(options: argparse.Namespace) -> int:
     return 1 if found.problems else 0
 
 
-def _reduce(options: argparse.Namespace) -> int:
+def reduce(options: Namespace) -> int:
+    """Reduce a dataset, or those that a file selects, to light curves."""
     what: Path = options.what
     config = _config(options.config)
     logs.set_up(None, "reduce", config.misc.logging_level if config else "INFO")
@@ -166,7 +111,8 @@ def _described(result: ReductionResult) -> str:
     return f": {words}" * bool(words) + f"; TOM: {uploaded}" * bool(uploaded)
 
 
-def _lightcurve(options: argparse.Namespace) -> int:
+def lightcurve(options: Namespace) -> int:
+    """Write the light curve of any star or place of a dataset."""
     logs.set_up(None, "lightcurve", "WARNING")
     ra, dec = degrees(options.ra, u.hourangle), degrees(options.dec, u.deg)
     if ra is None or dec is None or not abs(dec) <= 90:
@@ -181,7 +127,8 @@ def _lightcurve(options: argparse.Namespace) -> int:
     return 0
 
 
-def _simulate(options: argparse.Namespace) -> int:
+def simulate(options: Namespace) -> int:
+    """Write a simulated dataset with a microlensing event."""
     logs.set_up(None, "simulate", "INFO")
     if options.frames < 1 or options.stars < 10:
         raise ConfigError("--frames must be at least 1, --stars at least 10")
@@ -207,11 +154,3 @@ def _log_file(path: Path) -> Iterator[None]:
     finally:
         logging.getLogger("obsarchive").removeHandler(handler)
         handler.close()
-
-
-_COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], str, Callable[[argparse.ArgumentParser], None]]] = {
-    "download": (_download, "Fetch frames from online archives and sort them into datasets.", _download_arguments),
-    "reduce": (_reduce, "Reduce a dataset, or those that a file selects, to light curves.", _reduce_arguments),
-    "lightcurve": (_lightcurve, "Write the light curve of any star or place of a dataset.", _lightcurve_arguments),
-    "simulate-dataset": (_simulate, "Write a simulated dataset with a microlensing event.", _simulate_arguments),
-}

@@ -1,33 +1,35 @@
 """Plot of a plate solution."""
 
+from collections.abc import Mapping
+
 import numpy as np
-from numpy.typing import NDArray
 
 from obsarchive.figures.plot_style import FAINT_INK, INK, WARNING_INK, empty_plots, encoded
 from obsarchive.figures.previews import NO_LABELS, Labels
+from obsarchive.science.arrays import FloatArray
 
 
 def plate_solution(
-    image: NDArray,
-    marks: dict[str, tuple[NDArray, NDArray]],
-    residuals_arcsec: NDArray,
+    image: FloatArray,
+    marks: Mapping[str, tuple[FloatArray, FloatArray]],
+    residuals_arcsec: FloatArray,
     rms_arcsec: float | None,
     labels: Labels = NO_LABELS,
 ) -> bytes:
-    """Show which stars were matched, and what is left of their positions.
+    """Plot the matched stars on the image, and the residuals of their positions.
 
     Parameters
     ----------
     image : ndarray (ny, nx)
-        The image.
-    marks : dict of str to (y, x)
+        The image, in any unit.
+    marks : mapping of str to (y, x)
         Positions [pixel] of ``sources``, ``catalogue`` and ``matched``.
     residuals_arcsec : ndarray (n, 2)
         Image minus catalogue, east and north [arcsec].
     rms_arcsec : float or None
-        Along an axis; None without a solution.
+        Root mean square of the residuals along an axis [arcsec]; None without a solution.
     labels : Labels
-        What is written above.
+        Heading.
 
     Returns
     -------

@@ -1,21 +1,22 @@
-"""Images side by side, and how faint a companion of a star could be seen."""
+"""Contrast curves, and images side by side."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+from matplotlib.axes import Axes
 
 from obsarchive.figures.plot_style import FAINT_INK, WARNING_INK, empty_plots, encoded, filter_colour
 from obsarchive.figures.previews import NO_LABELS, Labels
+from obsarchive.science.arrays import FloatArray
 from obsarchive.science.statistics import MAD_TO_SIGMA
 
 HIDDEN = "#3a3f46"
-"""Colour of pixels of which nothing is known."""
+"""Colour of pixels without a value."""
 
 
 def contrast_curve(
-    separation_arcsec: NDArray,
-    magnitudes: NDArray,
+    separation_arcsec: FloatArray,
+    magnitudes: FloatArray,
     labels: Labels = NO_LABELS,
     companions: Sequence[tuple[float, float]] = (),
 ) -> bytes:
@@ -26,11 +27,11 @@ def contrast_curve(
     separation_arcsec : ndarray (n,)
         Distance from the star [arcsec].
     magnitudes : ndarray (n,)
-        Faintest companion that would be found, in magnitudes fainter than the star; NaN where it is not known.
+        Magnitude difference of the faintest companion that would be detected [mag]; NaN where it is not known.
     labels : Labels
-        What is written above.
+        Heading.
     companions : sequence of (float, float)
-        Separation [arcsec] and magnitude difference of what was found.
+        Separation [arcsec] and magnitude difference [mag] of the companions detected.
 
     Returns
     -------
@@ -47,30 +48,30 @@ def contrast_curve(
         axes.set_ylim(deepest, min(0.0, magnitudes[known].min()))
         axes.set_xlim(0, 1.03 * separation_arcsec[known].max())
     if companions:
-        places, faint = np.transpose(companions)
-        axes.plot(places, faint, "*", ms=13, color=WARNING_INK, mec="white", label="companion found")
+        separations, faint = np.transpose(companions)
+        axes.plot(separations, faint, "*", ms=13, color=WARNING_INK, mec="white", label="companion found")
     axes.set(xlabel="Separation [arcsec]", ylabel="Contrast [mag]")
     axes.legend(frameon=False, loc="upper right")
     return encoded(figure)
 
 
 def before_and_after(
-    star: NDArray,
-    residual: NDArray,
+    star: FloatArray,
+    residual: FloatArray,
     pixel_arcsec: float,
     labels: Labels = NO_LABELS,
     north_deg: tuple[float, float] | None = None,
 ) -> bytes:
-    """Show a star before and after its subtraction, both on the scale of its light.
+    """Show a star before and after its subtraction, both in units of the noise of the residual.
 
     Parameters
     ----------
     star, residual : ndarray (side, side)
-        Centred stamps; NaN where nothing is known.
+        Centred stamps in the same unit; NaN where a pixel has no value.
     pixel_arcsec : float
         Plate scale [arcsec/pixel].
     labels : Labels
-        What is written above; marks (pixels of the stamps) are circled in the residual.
+        Heading; marks (pixels of the stamps) are circled in the residual.
     north_deg : (float, float), optional
         Directions of north and of east, counterclockwise from up [deg]; without it no compass is drawn.
 
@@ -105,7 +106,7 @@ def before_and_after(
 
 
 def side_by_side(
-    images: Mapping[str, NDArray],
+    images: Mapping[str, FloatArray],
     pixel_arcsec: float,
     labels: Labels = NO_LABELS,
     north_deg: tuple[float, float] | None = None,
@@ -119,7 +120,7 @@ def side_by_side(
     pixel_arcsec : float
         Plate scale [arcsec/pixel].
     labels : Labels
-        What is written above.
+        Heading.
     north_deg : (float, float), optional
         Directions of north and of east, counterclockwise from up [deg]; without it no compass is drawn.
 
@@ -145,16 +146,17 @@ def side_by_side(
     return encoded(figure)
 
 
-def _name(axes, name: str) -> None:  # type: ignore[no-untyped-def]
-    """What a panel shows, in its corner: the heading of the figure needs the room above."""
+def _name(axes: Axes, name: str) -> None:
+    """Title of a panel, in its corner: the heading of the figure needs the room above."""
     axes.text(0.03, 0.97, name, transform=axes.transAxes, color="white", va="top", fontweight="bold")
 
 
-def _compass(axes, directions_deg: tuple[float, float], half: float) -> None:  # type: ignore[no-untyped-def]
+def _compass(axes: Axes, directions_deg: tuple[float, float], half: float) -> None:
     """Arrows to north and east at the bottom right."""
     origin = np.array([0.78, -0.78]) * half
     for name, angle in zip("NE", np.radians(directions_deg), strict=True):
         tip = origin + 0.14 * half * np.array([-np.sin(angle), np.cos(angle)])
-        axes.annotate("", tip, origin, arrowprops={"arrowstyle": "-|>", "color": FAINT_INK, "shrinkA": 0, "shrinkB": 0})
+        style = {"arrowstyle": "-|>", "color": FAINT_INK, "shrinkA": 0, "shrinkB": 0}
+        axes.annotate("", (tip[0], tip[1]), (origin[0], origin[1]), arrowprops=style)
         text = origin + 0.19 * half * np.array([-np.sin(angle), np.cos(angle)])
-        axes.text(*text, name, color=FAINT_INK, ha="center", va="center")
+        axes.text(text[0], text[1], name, color=FAINT_INK, ha="center", va="center")

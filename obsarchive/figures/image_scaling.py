@@ -16,7 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-Float = NDArray[np.float32]
+from obsarchive.science.arrays import AnyArray, BoolArray, Float32Array, Float64Array
+
+Bytes = NDArray[np.uint8]
+"""Pixels of a picture, one byte each."""
 Point = tuple[float, float]
 
 NO_DATA, OUTLINE, BLACK, WHITE = 0, 1, 2, 223
@@ -53,7 +56,7 @@ _MIN_RANGE_SIGMA = 40.0
 
 @dataclass(frozen=True)
 class Box:
-    """A square part of an image: its centre (y, x) and its side [pixel]; ValueError if that is no square."""
+    """A square part of an image: its centre (y, x) and its side [pixel]; ValueError if the side is not positive."""
 
     centre_yx: Point
     side_px: float
@@ -65,10 +68,14 @@ class Box:
 
 @dataclass(frozen=True)
 class Levels:
-    """What becomes black and white, and where the scale turns from linear to logarithmic.
+    """Limits of an inverse hyperbolic sine scale.
 
-    All in the unit of the image: `black` and `white` are shown as 0 and 1, `soft` is the distance from black at which
-    the scale turns.
+    Attributes
+    ----------
+    black, white : float
+        Values shown as 0 and 1 [unit of the image].
+    soft : float
+        Distance from black at which the scale turns from linear to logarithmic [unit of the image].
     """
 
     black: float = 0.0
@@ -78,7 +85,20 @@ class Levels:
 
 @dataclass(frozen=True)
 class View:
-    """Where a square part of an image lands on a square picture; the middle of the first pixel is (0, 0)."""
+    """Mapping of a square part of an image onto a square picture; the middle of the first pixel is (0, 0).
+
+    Attributes
+    ----------
+    box : Box
+        Part of the image.
+    size_px : int
+        Side of the picture [pixel].
+
+    Raises
+    ------
+    ValueError
+        If the size is not positive.
+    """
 
     box: Box
     size_px: int
@@ -92,22 +112,22 @@ class View:
         """Pixels of the picture per pixel of the image."""
         return self.size_px / self.box.side_px
 
-    def covered(self, image: NDArray) -> tuple[Point, Point]:
-        """Edges (low, high) in y and in x of what is shown, from the outer edge of the first pixel [pixel]."""
+    def covered(self, image: AnyArray) -> tuple[Point, Point]:
+        """Return the edges (low, high) in y and in x of what is shown, from the edge of the first pixel [pixel]."""
         (y, x), (ny, nx) = self.box.centre_yx, image.shape
         return _span(y, self.box.side_px, ny), _span(x, self.box.side_px, nx)
 
     def column(self, x: float) -> float:
-        """Distance of a column of the image from the left edge of the picture [pixel]."""
+        """Return the distance of a column of the image from the left edge of the picture [pixel]."""
         return (x - self.box.centre_yx[1]) * self.zoom + self.size_px / 2
 
     def row(self, y: float) -> float:
-        """Distance of a row of the image from the top edge of the picture [pixel]."""
+        """Return the distance of a row of the image from the top edge of the picture [pixel]."""
         return (self.box.centre_yx[0] - y) * self.zoom + self.size_px / 2
 
 
-def levels(image: NDArray, core: tuple[slice, slice] = (slice(None), slice(None))) -> Levels:
-    """Find the levels that show an image well.
+def levels(image: AnyArray, core: tuple[slice, slice] = (slice(None), slice(None))) -> Levels:
+    """Compute the levels at which to display an image.
 
     Black follows from the background, white is the brightest spot of at least 2x2 pixels, so that neither a hot
     pixel nor a cosmic ray decides. The softening is a few times the noise for stars; the more of the bright pixels
@@ -116,9 +136,9 @@ def levels(image: NDArray, core: tuple[slice, slice] = (slice(None), slice(None)
     Parameters
     ----------
     image : ndarray, shape (ny, nx)
-        Image in any unit; what is not finite is left out.
+        Image in any unit; pixels that are not finite are ignored.
     core : (slice, slice)
-        Part of the image that decides about white, usually the surroundings of the star.
+        Part of the image whose peak is white, usually the surroundings of the star.
 
     Returns
     -------
@@ -137,7 +157,7 @@ def levels(image: NDArray, core: tuple[slice, slice] = (slice(None), slice(None)
     return Levels(background - _BLACK_SIGMA * noise, background + height, soft)
 
 
-def stretch(image: NDArray, shown: Levels | None = None) -> Float:
+def stretch(image: AnyArray, shown: Levels | None = None) -> Float32Array:
     """Map values to tones on an inverse hyperbolic sine scale (Lupton et al. 2004, PASP 116, 133).
 
     Parameters
@@ -156,32 +176,48 @@ def stretch(image: NDArray, shown: Levels | None = None) -> Float:
     top = (shown.white - shown.black) / shown.soft
     values = single(image)
     with np.errstate(over="ignore"):
-        tones = np.arcsinh(np.clip((values - np.float32(shown.black)) / np.float32(shown.soft), 0, np.float32(top)))
+        tones: Float32Array = np.arcsinh(
+            np.clip((values - np.float32(shown.black)) / np.float32(shown.soft), 0, np.float32(top))
+        )
     tones /= np.float32(np.arcsinh(top))
     tones[~measured(values)] = np.nan
     return tones
 
 
-def single(image: NDArray) -> Float:
-    """Return an image in native single precision, without a copy if it is; what does not fit becomes infinite."""
+def single(image: AnyArray) -> Float32Array:
+    """Return an image in native single precision, without a copy if possible; values too large become infinite."""
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(image, dtype=np.float32)
 
 
-def measured(values: Float) -> NDArray[np.bool_]:
-    """Tell which pixels hold a measured value rather than NaN, infinity or an absurd number."""
-    return np.abs(values) < _UNDEFINED
+def measured(values: Float32Array) -> BoolArray:
+    """Return which pixels hold a measured value rather than NaN, infinity or a filler for missing pixels."""
+    valid: BoolArray = np.abs(values) < _UNDEFINED
+    return valid
 
 
-def checked(image: NDArray) -> NDArray:
-    """Return an image if it can be shown at all; ValueError if it is not two-dimensional or is empty."""
+def checked(image: AnyArray) -> AnyArray:
+    """Return an image that can be displayed; ValueError if it is not two-dimensional or is empty."""
     if image.ndim != 2 or not image.size:
         raise ValueError(f"expected an image of two dimensions, found the shape {image.shape}")
     return image
 
 
-def pixels_in(image: NDArray, box: Box | None) -> tuple[slice, slice]:
-    """Pixels of an image inside a box, all of them if there are none."""
+def pixels_in(image: AnyArray, box: Box | None) -> tuple[slice, slice]:
+    """Return the slices of an image that a box covers.
+
+    Parameters
+    ----------
+    image : ndarray, shape (ny, nx)
+        The image.
+    box : Box, optional
+        Part of it; the whole image by default.
+
+    Returns
+    -------
+    (slice, slice)
+        Rows and columns; all of them if the box lies beyond the image.
+    """
     if box is None:
         return slice(None), slice(None)
     spans = [_span(c, box.side_px, n) for c, n in zip(box.centre_yx, image.shape, strict=True)]
@@ -189,12 +225,25 @@ def pixels_in(image: NDArray, box: Box | None) -> tuple[slice, slice]:
     return (rows, columns) if image[rows, columns].size else (slice(None), slice(None))
 
 
-def tone_bytes(image: NDArray, view: View, shown: Levels) -> NDArray[np.uint8]:
-    """Draw a part of an image as the bytes of a picture, up is up.
+def tone_bytes(image: AnyArray, view: View, shown: Levels) -> Bytes:
+    """Draw a part of an image as the bytes of a picture, its last row at the top.
 
-    Where the picture has fewer pixels than the image, light is averaged before it is stretched, so that faint sources
-    gain from it; where it has more, tones are interpolated, so that bright cores do not ring. The result is `BLACK` to
-    `WHITE`, and `NO_DATA` for missing pixels and beyond the image, shape (size_px, size_px).
+    Where the picture has fewer pixels than the image, values are averaged before they are stretched, which brings out
+    faint sources; where it has more, tones are interpolated, so that bright cores do not ring.
+
+    Parameters
+    ----------
+    image : ndarray, shape (ny, nx)
+        Image in the unit of the levels.
+    view : View
+        Part of the image, and size of the picture.
+    shown : Levels
+        Values that become black and white.
+
+    Returns
+    -------
+    ndarray of uint8, shape (size_px, size_px)
+        `BLACK` to `WHITE`, and `NO_DATA` for missing pixels and beyond the image.
     """
     picture = np.full((view.size_px, view.size_px), NO_DATA, dtype=np.uint8)
     (low_y, high_y), (low_x, high_x) = view.covered(image)
@@ -227,33 +276,35 @@ def _margin(low: float, high: float) -> slice:
     return slice(max(0, math.floor(low) - 3), math.ceil(high) + 3)
 
 
-def _resampled(values: Float, box: tuple[float, ...], size: tuple[int, int], kernel: Image.Resampling) -> Float:
-    """Resample the part `box` (left, top, right, bottom) to `size` (nx, ny), leaving out missing pixels."""
-    known = measured(values)
+def _resampled(
+    values: Float32Array, box: tuple[float, ...], size: tuple[int, int], kernel: Image.Resampling
+) -> Float32Array:
+    """Resample the part `box` (left, top, right, bottom) to `size` (nx, ny), ignoring missing pixels."""
+    valid = measured(values)
 
-    def resized(pixels: Float) -> Float:
+    def resized(pixels: Float32Array) -> Float32Array:
         return np.asarray(Image.fromarray(pixels).resize(size, kernel, box))  # type: ignore[arg-type]
 
-    if known.all():
+    if valid.all():
         return resized(values)
-    weight = resized(known.astype(np.float32))
-    total = resized(np.where(known, values, np.float32(0)))
+    weight = resized(valid.astype(np.float32))
+    total = resized(np.where(valid, values, np.float32(0)))
     return np.where(weight > 0.5, total / np.maximum(weight, 0.5), np.float32(np.nan))
 
 
-def _sample(image: NDArray) -> NDArray[np.float64]:
+def _sample(image: AnyArray) -> Float64Array:
     """Sorted finite values of an evenly spread part of the pixels."""
     step = max(1, int(np.sqrt(image.size / _SAMPLE)))
     values = single(image[::step, ::step])
     return np.sort(values[measured(values)]).astype(float)
 
 
-def _background(sample: NDArray[np.float64], roughness: float) -> tuple[float, float]:
+def _background(sample: Float64Array, roughness: float) -> tuple[float, float]:
     """Background and its noise from sorted values: the commonest value and the spread below it.
 
-    Light only ever adds to the background, so the values below it tell about the noise even in a crowded field. Where
-    an object fills the image its own surface is commonest; the darkest pixels are then the best there is, and the
-    spread is shape: noise cannot be much larger than the roughness, even if resampling made it smooth.
+    Sources only add to the background, so that the values below it measure the noise even in a crowded field. Where
+    an object fills the image its own surface is commonest; the darkest pixels are then the best estimate, and the
+    spread is structure: noise cannot be much larger than the roughness, even if resampling made it smooth.
     """
     n = len(sample)
     width = max(1, round(_BACKGROUND_SHARE * n))
@@ -265,16 +316,16 @@ def _background(sample: NDArray[np.float64], roughness: float) -> tuple[float, f
     return (float(sample[n // 100]) if clearly_below > _OBJECT_SHARE else background), noise
 
 
-def _roughness(image: NDArray) -> float:
-    """Noise if it were independent from pixel to pixel, from second differences along some rows."""
+def _roughness(image: AnyArray) -> float:
+    """Noise from second differences along some rows, as if it were independent from pixel to pixel."""
     rows = single(image[:: max(1, image.size // _SAMPLE)])
     rows = np.where(measured(rows), rows, np.float32(np.nan))
     bends = np.abs(rows[:, :-2] - 2 * rows[:, 1:-1] + rows[:, 2:])
-    known = bends[measured(bends)]
-    return float(1.4826 / math.sqrt(6) * np.median(known)) if known.size else 0.0
+    bends = bends[measured(bends)]
+    return float(1.4826 / math.sqrt(6) * np.median(bends)) if bends.size else 0.0
 
 
-def _spots(image: NDArray) -> NDArray[np.float64]:
+def _spots(image: AnyArray) -> Float64Array:
     """Values that blocks of 2x2 pixels reach throughout, shape (n,)."""
     values = single(image)
     ny, nx = (length // 2 * 2 for length in values.shape)
@@ -283,7 +334,7 @@ def _spots(image: NDArray) -> NDArray[np.float64]:
     return blocks[measured(blocks)].astype(float)
 
 
-def _flatness(heights: NDArray[np.float64], top: float) -> float:
+def _flatness(heights: Float64Array, top: float) -> float:
     """How much like a disc the bright parts are: 0 for any star, 1 for a disc of constant brightness.
 
     Of the pixels above 1/20 of the top, the share above 1/2 is ln 2 / ln 20 = 0.23 in a Gaussian star, less if the
@@ -295,9 +346,15 @@ def _flatness(heights: NDArray[np.float64], top: float) -> float:
 
 
 class Canvas:
-    """A picture in two layers: tones as of `tone_bytes`, and how much of the accent colour covers each pixel."""
+    """A picture in two layers: tones as of `tone_bytes`, and how much of the accent colour covers each pixel.
 
-    def __init__(self, tones: NDArray[np.uint8]) -> None:
+    Parameters
+    ----------
+    tones : ndarray of uint8, shape (size, size)
+        Bytes of the image.
+    """
+
+    def __init__(self, tones: Bytes) -> None:
         self.tones = Image.fromarray(np.ascontiguousarray(tones))
         self.accent = Image.new("L", self.tones.size)
         self.size = self.tones.width
@@ -305,7 +362,7 @@ class Canvas:
 
     def frame(self, edges: tuple[float, float, float, float]) -> None:
         """Draw a rectangle (left, top, right, bottom) in the accent colour."""
-        # far outside it makes no difference where, and the drawing library wants small numbers
+        # Pillow fails on large numbers; how far outside the picture an edge lies makes no difference.
         left, top, right, bottom = (round(min(max(edge, -9.0), self.size + 9.0)) for edge in edges)
         outer = (left - 1, top - 1, right + 1, bottom + 1)
         ImageDraw.Draw(self.tones).rectangle(outer, outline=OUTLINE, width=self.line + 2)
@@ -319,13 +376,31 @@ class Canvas:
         draw.rectangle(corners, WHITE)
 
     def circle(self, centre_xy: Point, radius_px: float) -> None:
-        """Draw a ring in the accent colour."""
+        """Draw a ring in the accent colour.
+
+        Parameters
+        ----------
+        centre_xy : (float, float)
+            Centre (x, y) from the top left corner of the picture [pixel].
+        radius_px : float
+            Radius [pixel].
+        """
         patch, draw, middle = _patch(radius_px + 2 * self.line)
         draw.circle((middle, middle), radius_px * _SUPERSAMPLING, outline=255, width=self.line * _SUPERSAMPLING)
         self._stamp(patch, centre_xy, self.accent, 255)
 
     def arrows(self, origin_xy: Point, directions: tuple[Point, ...], length_px: float) -> None:
-        """Draw white arrows from one point; directions are unit vectors (right, down)."""
+        """Draw white arrows from one point.
+
+        Parameters
+        ----------
+        origin_xy : (float, float)
+            Common origin (x, y) from the top left corner of the picture [pixel].
+        directions : tuple of (float, float)
+            Unit vectors (right, down).
+        length_px : float
+            Length of the arrows [pixel].
+        """
         patch, draw, middle = _patch(length_px + 2 * self.line)
         width, length = 1.4 * self.line * _SUPERSAMPLING, length_px * _SUPERSAMPLING
         neck, side = length - 5 * width, 1.9 * width
@@ -337,29 +412,56 @@ class Canvas:
         self._stamp(patch, origin_xy, self.tones, WHITE)
 
     def text(self, xy: Point, text: str, font: ImageFont.FreeTypeFont, anchor: str, *, accent: bool = False) -> None:
-        """Write a line with a dark outline."""
+        """Write a line with a dark outline.
+
+        Parameters
+        ----------
+        xy : (float, float)
+            Position (x, y) of the anchor from the top left corner of the picture [pixel].
+        text : str
+            Line breaks become spaces.
+        font : FreeTypeFont
+            As given by `font`.
+        anchor : str
+            Which point of the line stands at `xy`, two letters as Pillow defines them: ``la`` for left, ascender.
+        accent : bool
+            Write in the accent colour instead of white.
+        """
         line, draw, ink = " ".join(text.split()), ImageDraw.Draw(self.tones), OUTLINE if accent else WHITE
         draw.text(xy, line, ink, font, anchor, stroke_width=max(1, self.line - 1), stroke_fill=OUTLINE)
         if accent:
             ImageDraw.Draw(self.accent).text(xy, line, 255, font, anchor)
 
     def font(self, height: float, *, bold: bool = False) -> ImageFont.FreeTypeFont:
-        """Font whose height is a fraction of the picture's, but never too small to be read."""
+        """Return a font, at least 10 pixels high to be legible.
+
+        Parameters
+        ----------
+        height : float
+            Height as a fraction of the picture's side.
+        bold : bool
+            Bold instead of regular.
+
+        Returns
+        -------
+        FreeTypeFont
+            For `text`.
+        """
         return _font("DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf", max(10, round(height * self.size)))
 
     def png(self) -> bytes:
-        """Encode the picture."""
+        """Return the picture as a PNG."""
         pixels, accent = np.array(self.tones), np.asarray(self.accent)
         marked = accent > 0
         pixels[marked] = WHITE + 1 + accent[marked] // 8
         picture = Image.fromarray(pixels)
         picture.putpalette(_palette())
         file = io.BytesIO()
-        picture.save(file, "PNG", compress_level=1, compress_type=zlib.Z_RLE)  # noise hardly ever repeats itself
+        picture.save(file, "PNG", compress_level=1, compress_type=zlib.Z_RLE)  # noise has no patterns to look for
         return file.getvalue()
 
     def _stamp(self, patch: Image.Image, centre_xy: Point, layer: Image.Image, ink: int) -> None:
-        """Bring an enlarged mask to size and put it in its place, with a dark outline."""
+        """Reduce an enlarged mask to its size and draw it, with a dark outline."""
         mask = patch.reduce(_SUPERSAMPLING)
         corner = (round(centre_xy[0] - mask.width / 2), round(centre_xy[1] - mask.height / 2))
         self.tones.paste(OUTLINE, corner, mask.filter(ImageFilter.MaxFilter(2 * self.line + 1)))
@@ -367,7 +469,22 @@ class Canvas:
 
 
 def shortened(text: str, font: ImageFont.FreeTypeFont, room_px: float) -> str:
-    """Cut a line so that it fits."""
+    """Return a line cut to a width, with an ellipsis where something was cut.
+
+    Parameters
+    ----------
+    text : str
+        Line breaks become spaces.
+    font : FreeTypeFont
+        With which it is written.
+    room_px : float
+        Greatest width [pixel].
+
+    Returns
+    -------
+    str
+        The line, perhaps shortened.
+    """
     line = " ".join(text.split())
     if font.getlength(line) <= room_px:
         return line
@@ -377,7 +494,7 @@ def shortened(text: str, font: ImageFont.FreeTypeFont, room_px: float) -> str:
 
 
 def _patch(radius_px: float) -> tuple[Image.Image, ImageDraw.ImageDraw, int]:
-    """Enlarged empty mask, what draws on it, and the coordinate of its middle."""
+    """Enlarged empty mask, its drawing context, and the coordinate of its middle."""
     middle = math.ceil(radius_px) * _SUPERSAMPLING
     patch = Image.new("L", (2 * middle, 2 * middle))
     return patch, ImageDraw.Draw(patch), middle
@@ -385,7 +502,7 @@ def _patch(radius_px: float) -> tuple[Image.Image, ImageDraw.ImageDraw, int]:
 
 @cache
 def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
-    # the basic layout engine is the same everywhere, so that pictures are too
+    # The basic layout engine is the same on all systems, so that pictures are, too.
     path = Path(mpl.get_data_path(), "fonts", "ttf", name)
     return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)
 
@@ -396,4 +513,5 @@ def _palette() -> bytes:
     places = np.linspace(0, 100, WHITE - BLACK + 1)
     tones = np.column_stack([np.interp(places, _TONES[:, 0], channel) for channel in _TONES[:, 1:].T])
     accent = np.linspace(tones[0], _ACCENT_COLOUR, 255 - WHITE)
-    return np.rint(np.vstack([_NO_DATA_COLOUR, tones[0], tones, accent])).astype(np.uint8).tobytes()
+    colours: Bytes = np.rint(np.vstack([_NO_DATA_COLOUR, tones[0], tones, accent])).astype(np.uint8)
+    return colours.tobytes()

@@ -1,28 +1,31 @@
 """Plots of a night: seeing, Strehl ratios, contrast curves."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.dates as mdates
 import numpy as np
 from matplotlib.axes import Axes
-from numpy.typing import NDArray
 
 from obsarchive.figures.plot_style import FAINT_INK, INK, empty_plots, encoded, filter_colour
 from obsarchive.figures.previews import Labels
+from obsarchive.science.arrays import Float64Array, FloatArray
 from obsarchive.science.psf.seeing import StarWidth
 
-Point = Mapping[str, object]
+Point = Mapping[str, Any]
+Curve = tuple[str, FloatArray, FloatArray]
+"""Filter, separation [arcsec] and contrast [mag]."""
 
 
 def _filters(axes: Axes, items: Sequence[Point], x: str, y: str, error: str = "") -> None:
-    """Points of each filter in its colour."""
+    """Plot points with errors, in the colour of their filter."""
     for name in sorted({str(item["filter"]) for item in items}):
         mine = [item for item in items if item["filter"] == name]
         errors = [item.get(error) or 0.0 for item in mine] if error else None
         axes.errorbar(
-            [item[x] for item in mine],  # type: ignore[arg-type]
-            [item[y] for item in mine],  # type: ignore[arg-type]
-            errors,  # type: ignore[arg-type]
+            [item[x] for item in mine],
+            [item[y] for item in mine],
+            errors,
             fmt="o",
             ms=5,
             lw=1,
@@ -37,22 +40,22 @@ def _hours(axes: Axes) -> None:
 
 
 def seeing_frame(
-    window: NDArray, star: StarWidth, centre: tuple[float, float], pixel_arcsec: float, title: str
+    window: FloatArray, star: StarWidth, centre: tuple[float, float], pixel_arcsec: float, title: str
 ) -> bytes:
-    """Show a star, and its profile with the fit.
+    """Show a star, and its radial profile with the fit.
 
     Parameters
     ----------
     window : ndarray (ny, nx)
         Part of the image.
     star : StarWidth
-        The fit.
+        The fitted profile.
     centre : (float, float)
         The star in the window (y, x) [pixel].
     pixel_arcsec : float
         Plate scale [arcsec/pixel].
     title : str
-        Written above.
+        Heading.
 
     Returns
     -------
@@ -92,7 +95,7 @@ def seeing_frame(
     return encoded(figure)
 
 
-def seeing_of_night(items: Sequence[Point], trend_arcsec: NDArray, title: str) -> bytes:
+def seeing_of_night(items: Sequence[Point], trend_arcsec: FloatArray, title: str) -> bytes:
     """Plot the seeing against time.
 
     Parameters
@@ -100,13 +103,18 @@ def seeing_of_night(items: Sequence[Point], trend_arcsec: NDArray, title: str) -
     items : sequence of mapping
         ``date_utc`` (datetime), ``filter``, ``fwhm_arcsec``, ``fwhm_error_arcsec``, in the order of time.
     trend_arcsec : ndarray (n,)
-        Its trend.
+        Smoothed seeing at the times of the items [arcsec].
     title : str
-        Written above.
+        Heading.
+
+    Returns
+    -------
+    bytes
+        PNG, 1350 x 750.
     """
     figure, (axes,) = empty_plots((9, 5), Labels(target=title))
     _filters(axes, items, "date_utc", "fwhm_arcsec", "fwhm_error_arcsec")
-    axes.plot([item["date_utc"] for item in items], trend_arcsec, color=INK, lw=1.5, label="trend")  # type: ignore[arg-type]
+    axes.plot([item["date_utc"] for item in items], trend_arcsec, color=INK, lw=1.5, label="trend")
     values = np.array([item["fwhm_arcsec"] for item in items], float)
     usual = float(np.median(values))
     axes.axhline(usual, color=FAINT_INK, lw=1, ls="--", label=f"median {usual:.2f}″")
@@ -124,23 +132,28 @@ def strehl_of_night(items: Sequence[Point], title: str) -> bytes:
     items : sequence of mapping
         ``date_utc`` (datetime), ``filter``, ``ratio_percent``, ``ratio_error_percent``, ``seeing_arcsec`` or None.
     title : str
-        Written above.
+        Heading.
+
+    Returns
+    -------
+    bytes
+        PNG, 1950 x 750.
     """
     figure, (in_time, by_seeing) = empty_plots((13, 5), Labels(target=title), (1.5, 1))
     _filters(in_time, items, "date_utc", "ratio_percent", "ratio_error_percent")
-    top = 1.2 * max(float(item["ratio_percent"]) for item in items)  # type: ignore[arg-type]
+    top = 1.2 * max(float(item["ratio_percent"]) for item in items)
     in_time.set(ylabel="Strehl ratio [%]", ylim=(0, top))
     _hours(in_time)
-    known = [item for item in items if item.get("seeing_arcsec") is not None]
-    _filters(by_seeing, known, "seeing_arcsec", "ratio_percent", "ratio_error_percent")
+    with_seeing = [item for item in items if item.get("seeing_arcsec") is not None]
+    _filters(by_seeing, with_seeing, "seeing_arcsec", "ratio_percent", "ratio_error_percent")
     by_seeing.set(xlabel="Seeing, FWHM [arcsec]", ylabel="Strehl ratio [%]", ylim=(0, top))
-    if not known:
+    if not with_seeing:
         by_seeing.text(0.5, 0.5, "seeing not measured", transform=by_seeing.transAxes, ha="center", color=FAINT_INK)
     in_time.legend(frameon=False, ncols=6, loc="upper right")
     return encoded(figure)
 
 
-def contrast_of_night(curves: Sequence[tuple[str, NDArray, NDArray]], title: str) -> bytes:
+def contrast_of_night(curves: Sequence[Curve], title: str) -> bytes:
     """Plot the contrast curves of a night and their median.
 
     Parameters
@@ -148,7 +161,12 @@ def contrast_of_night(curves: Sequence[tuple[str, NDArray, NDArray]], title: str
     curves : sequence of (filter, separation [arcsec], contrast [mag])
         Of each observation.
     title : str
-        Written above.
+        Heading.
+
+    Returns
+    -------
+    bytes
+        PNG, 1200 x 825.
     """
     figure, (axes,) = empty_plots((8, 5.5), Labels(target=title))
     named: set[str] = set()
@@ -164,8 +182,8 @@ def contrast_of_night(curves: Sequence[tuple[str, NDArray, NDArray]], title: str
     return encoded(figure)
 
 
-def median_curve(curves: Sequence[tuple[str, NDArray, NDArray]]) -> tuple[NDArray, NDArray]:
-    """Median of contrast curves, where at least half of them reach: separation [arcsec], contrast [mag]."""
+def median_curve(curves: Sequence[Curve]) -> tuple[Float64Array, Float64Array]:
+    """Return the median of contrast curves, where at least half of them reach: separation [arcsec], contrast [mag]."""
     first = min(float(separation.min()) for _, separation, _ in curves)
     last = max(float(separation.max()) for _, separation, _ in curves)
     grid = np.linspace(first, last, 80)

@@ -1,4 +1,4 @@
-"""Plots, from arrays to PNG bytes: one look for all, and the plots of a reduced star."""
+"""Plots, from arrays to PNG bytes: a common style, and the plots of a reduced star."""
 
 import io
 import math
@@ -10,44 +10,44 @@ from textwrap import shorten
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from obsarchive.figures.image_scaling import checked
 from obsarchive.figures.previews import NO_LABELS, Labels
+from obsarchive.science.arrays import Float64Array, FloatArray
 
 FILTER_COLOURS = {"g": "#2e8b3d", "r": "#c8322b", "i": "#8a5a2b", "z": "#2b2f36", "lp600": "#2f6fb7", "c": "#7a828c"}
-"""Colours of the filters in every plot; :func:`filter_colour` knows the filters' other names."""
+"""Colours of the filters in every plot; :func:`filter_colour` accepts other names of the filters."""
 INK, FAINT_INK, WARNING_INK = "#22262c", "#bcc3ca", "#b3261e"
 
 
 def filter_colour(name: str) -> str:
-    """Colour of a filter, whatever it is called (``Si``, ``sdss_i``, ``i'``, ``ip``); grey if it is not known."""
+    """Return the colour of a filter under any usual name (``Si``, ``sdss_i``, ``i'``, ``ip``); grey if unknown."""
     sloan = re.fullmatch(r"(?:sdss)?[ _]?s?([griz])['p]?", name.lower())
     return FILTER_COLOURS.get(sloan[1] if sloan else name.lower(), FILTER_COLOURS["c"])
 
 
 def strehl_profile(
-    star: NDArray,
-    perfect: NDArray,
+    star: FloatArray,
+    perfect: FloatArray,
     plate_scale_arcsec: float,
     labels: Labels = NO_LABELS,
     *,
     core_fwhm_arcsec: float | None = None,
     halo_fwhm_arcsec: float | None = None,
 ) -> bytes:
-    """Plot the radial profile of a star against the perfect PSF.
+    """Plot the radial profile of a star against the diffraction-limited PSF.
 
     Parameters
     ----------
     star : ndarray, shape (ny, nx)
-        The star, its brightest pixel the core, minus background; any unit if the labels tell the Strehl ratio,
+        The star, its brightest pixel the core, minus background; any unit if the labels hold the Strehl ratio,
         else in the unit of `perfect`, both of the same flux.
     perfect : ndarray, shape (my, mx)
-        The telescope's perfect PSF at the same plate scale.
+        The telescope's diffraction-limited PSF at the same plate scale.
     plate_scale_arcsec : float
         Plate scale [arcsec/pixel].
     labels : Labels
-        What is written above.
+        Heading.
     core_fwhm_arcsec, halo_fwhm_arcsec : float, optional
         FWHM of core and halo, marked at half of it [arcsec].
 
@@ -79,7 +79,7 @@ def strehl_profile(
 
 
 def frame_quality(
-    quality: NDArray, reasons: Sequence[str], labels: Labels = NO_LABELS, *, selected_fraction: float = 0.2
+    quality: FloatArray, reasons: Sequence[str], labels: Labels = NO_LABELS, *, selected_fraction: float = 0.2
 ) -> bytes:
     """Plot the quality of an observation's frames, in the order of time and sorted.
 
@@ -88,11 +88,11 @@ def frame_quality(
     quality : ndarray, shape (n,)
         Quality of each frame, the higher the better, any unit; NaN without a star.
     reasons : sequence of n str
-        Why a frame was left out, up to a colon the kind, which is counted; empty for frames that were kept.
+        Why a frame was rejected: up to a colon the kind of reason, which is counted; empty for good frames.
     labels : Labels
-        What is written above.
+        Heading.
     selected_fraction : float
-        Part of the kept frames, the best, that is highlighted, 0 to 1.
+        Fraction of the good frames that is highlighted, the best, 0 to 1.
 
     Returns
     -------
@@ -119,7 +119,7 @@ def frame_quality(
         in_time.plot(order[part], relative[order[part]], ".", color=colour, ms=5, label=label)
         ranked.fill_between(rank_percent[part], relative[order[part]], color=colour, alpha=0.35, lw=0)
         ranked.plot(rank_percent[part], relative[order[part]], color=colour, lw=2)
-    _left_out(in_time, reasons)
+    _mark_rejected(in_time, reasons)
     top = max(1.1, 1.08 * relative[order].max(initial=0))
     in_time.set(xlim=(-0.01 * len(quality) - 0.5, 1.01 * len(quality)), ylim=(-0.04 * top, top))
     in_time.set(xlabel="Frame number", ylabel="Quality / median")
@@ -128,8 +128,8 @@ def frame_quality(
     return encoded(figure)
 
 
-def _left_out(axes: Axes, reasons: Sequence[str]) -> None:
-    """Mark frames that were left out on the zero line, one sign for each kind of reason."""
+def _mark_rejected(axes: Axes, reasons: Sequence[str]) -> None:
+    """Mark rejected frames on the zero line, with a symbol for each kind of reason."""
     kinds = [reason.partition(":")[0] for reason in reasons]
     for kind, sign in zip(sorted(set(kinds) - {""}), cycle("x^v+sd"), strict=False):
         numbers = [i for i, other in enumerate(kinds) if other == kind]
@@ -137,11 +137,11 @@ def _left_out(axes: Axes, reasons: Sequence[str]) -> None:
         axes.plot(numbers, np.zeros(len(numbers)), sign, color=WARNING_INK, ms=6, label=label)
 
 
-def _radial_profile(image: NDArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _radial_profile(image: FloatArray) -> tuple[Float64Array, Float64Array]:
     """Profile around the brightest pixel, out to the nearest edge.
 
     Radii of rings one pixel wide, shape (n,) [pixel], and the 16th, 50th and 84th percentile of the pixels in each,
-    shape (3, n); NaN where none is known.
+    shape (3, n); NaN in a ring without values.
     """
     y, x = np.unravel_index(np.argmax(np.where(np.isfinite(image), image, -np.inf)), image.shape)
     n = 1 + min(y, x, image.shape[0] - 1 - y, image.shape[1] - 1 - x)
@@ -151,23 +151,23 @@ def _radial_profile(image: NDArray) -> tuple[NDArray[np.float64], NDArray[np.flo
     edges = np.searchsorted(ring.ravel()[order], np.arange(1, n))
     rings = np.full((3, n), np.nan)
     for i, pixels in enumerate(np.split(part.ravel()[order], edges)[:n]):
-        known = pixels[np.isfinite(pixels)]
-        if known.size:
-            rings[:, i] = np.percentile(known, (16, 50, 84))
+        finite = pixels[np.isfinite(pixels)]
+        if finite.size:
+            rings[:, i] = np.percentile(finite, (16, 50, 84))
     return np.arange(n, dtype=float), rings
 
 
 def empty_plots(
     size_inch: tuple[float, float], labels: Labels, widths: Sequence[float] = (1,)
 ) -> tuple[Figure, list[Axes]]:
-    """Make empty plots side by side, light and without decoration.
+    """Make empty plots side by side, in the common style.
 
     Parameters
     ----------
     size_inch : (float, float)
         Width and height; 150 pixels an inch.
     labels : Labels
-        What is written above.
+        Heading.
     widths : sequence of float, optional
         Relative widths of the plots.
 
@@ -189,7 +189,7 @@ def empty_plots(
 
 
 def encoded(figure: Figure) -> bytes:
-    """PNG of a figure, the same bytes for the same figure."""
+    """Return a figure as a PNG: the same bytes for the same figure, without date and version."""
     file = io.BytesIO()
     figure.savefig(file, format="png", metadata={"Software": None})
     return file.getvalue()

@@ -1,6 +1,6 @@
 """Previews, from arrays to PNG bytes.
 
-Images are shown as they are stored, rows upwards and columns to the right; a compass tells where north is.
+Images are shown as they are stored, rows upwards and columns to the right; a compass shows north and east.
 """
 
 import math
@@ -10,13 +10,13 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from obsarchive.figures.image_scaling import Box, Canvas, Point, View, checked, levels, pixels_in, shortened, tone_bytes
+from obsarchive.science.arrays import AnyArray
 
 _LENGTHS_ARCSEC = (*(m * 10.0**e for e in (-3, -2, -1, 0, 1) for m in (1, 2, 5)), 60, 120, 300, 600, 1200, 3600)
 _MARGIN, _SMALL, _LARGE = 0.025, 0.021, 0.026
-"""Distance of text from the edges of a picture, height of ordinary text and of titles, as parts of its side."""
+"""Distance of text from the edges of a picture, height of ordinary text and of titles, as fractions of its side."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Sky:
 
 
 class Mark(NamedTuple):
-    """A circle around something of interest, at (y, x) [pixel]."""
+    """A circle around something of interest, at (y, x) [pixel of the image]."""
 
     y: float
     x: float
@@ -61,7 +61,7 @@ class Mark(NamedTuple):
 
 @dataclass(frozen=True)
 class Labels:
-    """What is written on a picture or above a plot; what is empty is left out.
+    """Text on a picture or above a plot; empty fields are not written.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ class Labels:
     exposure_s, strehl_percent : float, optional
         Exposure time [s] and Strehl ratio [%].
     marks : sequence of Mark
-        Companions and other things to be circled.
+        Companions and other positions to be circled.
     """
 
     target: str = ""
@@ -84,9 +84,9 @@ class Labels:
 
     @property
     def strehl(self) -> str:
-        """Strehl ratio in words."""
-        known = self.strehl_percent is not None and math.isfinite(self.strehl_percent)
-        return f"Strehl {self.strehl_percent:.1f} %" if known else ""
+        """Strehl ratio as text; empty if it was not measured."""
+        is_measured = self.strehl_percent is not None and math.isfinite(self.strehl_percent)
+        return f"Strehl {self.strehl_percent:.1f} %" if is_measured else ""
 
     @property
     def lines(self) -> tuple[str, str, str]:
@@ -101,20 +101,20 @@ NO_LABELS = Labels()
 
 
 def preview_full(
-    image: NDArray, sky: Sky, labels: Labels = NO_LABELS, *, crop_box: Box | None = None, size_px: int = 1200
+    image: AnyArray, sky: Sky, labels: Labels = NO_LABELS, *, crop_box: Box | None = None, size_px: int = 1200
 ) -> bytes:
     """Draw the whole image with compass, scale bar and labels.
 
     Parameters
     ----------
     image : ndarray, shape (ny, nx)
-        Image in any unit; what is not finite is shown as missing.
+        Image in any unit; pixels that are not finite are shown as missing.
     sky : Sky
         Scale and orientation.
     labels : Labels
-        What is written on it.
+        Text written on it.
     crop_box : Box, optional
-        Part shown by `preview_cropped`: it is outlined, and its brightest spot is white.
+        Part shown by `preview_cropped`: it is outlined, and its peak is white.
     size_px : int
         Side of the square picture; the surroundings of an oblong image are dark [pixel].
 
@@ -139,12 +139,34 @@ def preview_full(
 
 
 def preview_cropped(
-    image: NDArray, sky: Sky, centre_yx: Point, box_px: float, labels: Labels = NO_LABELS, *, size_px: int = 800
+    image: AnyArray, sky: Sky, centre_yx: Point, box_px: float, labels: Labels = NO_LABELS, *, size_px: int = 800
 ) -> bytes:
-    """Draw the surroundings of the star, enlarged smoothly, with compass, scale bar and labels.
+    """Draw the surroundings of the star, interpolated, with compass, scale bar and labels.
 
-    `centre_yx` and `box_px` are centre and side of the region [pixel]; what lies beyond the image is dark. All else is
-    as in `preview_full`.
+    Parameters
+    ----------
+    image : ndarray, shape (ny, nx)
+        Image in any unit; pixels that are not finite are shown as missing.
+    sky : Sky
+        Scale and orientation.
+    centre_yx : (float, float)
+        Centre (y, x) of the part shown [pixel]; its peak is white.
+    box_px : float
+        Side of that part [pixel]; what lies beyond the image is dark.
+    labels : Labels
+        Text written on it.
+    size_px : int
+        Side of the square picture [pixel].
+
+    Returns
+    -------
+    bytes
+        PNG, `size_px` x `size_px`.
+
+    Raises
+    ------
+    ValueError
+        If the image is not two-dimensional or is empty, the centre is not finite or a size is not positive.
     """
     view = View(Box(centre_yx, box_px), size_px)
     canvas = _canvas(checked(image), view, view.box)
@@ -152,11 +174,34 @@ def preview_cropped(
     return canvas.png()
 
 
-def thumbnail(image: NDArray, sky: Sky, centre_yx: Point, box_px: float, size_px: int = 240) -> bytes:
-    """Draw the surroundings of the star without any writing, in the same tones as `preview_cropped`.
+def thumbnail(image: AnyArray, sky: Sky, centre_yx: Point, box_px: float, size_px: int = 240) -> bytes:
+    """Draw the surroundings of the star without text, in the same tones as `preview_cropped`.
 
-    A small picture has no compass, so all of them have the same orientation: it is turned by quarters and mirrored
-    until north is nearest to up and east is left. Parameters and errors are those of `preview_cropped`.
+    A thumbnail has no compass, so that all of them need the same orientation: it is turned by quarters and mirrored
+    until north is nearest to up and east is left.
+
+    Parameters
+    ----------
+    image : ndarray, shape (ny, nx)
+        Image in any unit; pixels that are not finite are shown as missing.
+    sky : Sky
+        Scale and orientation.
+    centre_yx : (float, float)
+        Centre (y, x) of the part shown [pixel]; its peak is white.
+    box_px : float
+        Side of that part [pixel]; what lies beyond the image is dark.
+    size_px : int
+        Side of the square picture [pixel].
+
+    Returns
+    -------
+    bytes
+        PNG, `size_px` x `size_px`.
+
+    Raises
+    ------
+    ValueError
+        If the image is not two-dimensional or is empty, the centre is not finite or a size is not positive.
     """
     view = View(Box(centre_yx, box_px), size_px)
     tones = tone_bytes(checked(image), view, levels(image, pixels_in(image, view.box)))
@@ -164,12 +209,12 @@ def thumbnail(image: NDArray, sky: Sky, centre_yx: Point, box_px: float, size_px
     return Canvas(tones if sky.east_left else tones[:, ::-1]).png()
 
 
-def _canvas(image: NDArray, view: View, star: Box | None) -> Canvas:
+def _canvas(image: AnyArray, view: View, star: Box | None) -> Canvas:
     return Canvas(tone_bytes(image, view, levels(image, pixels_in(image, star))))
 
 
 def _annotate(canvas: Canvas, view: View, sky: Sky, labels: Labels) -> None:
-    """Add everything that explains the image."""
+    """Draw circles, text, scale bar and compass."""
     for mark in labels.marks:
         _circle(canvas, view, mark)
     _captions(canvas, labels)

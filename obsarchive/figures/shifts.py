@@ -1,22 +1,22 @@
-"""Plot of how a star moved during an observation."""
+"""Plot of the image motion during an observation."""
 
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from obsarchive.figures.plot_style import FAINT_INK, INK, WARNING_INK, empty_plots, encoded, filter_colour
 from obsarchive.figures.previews import NO_LABELS, Labels
+from obsarchive.science.arrays import FloatArray
 
 
 def frame_shifts(
-    shifts: NDArray,
-    errors: NDArray,
+    shifts: FloatArray,
+    errors: FloatArray,
     reasons: Sequence[str],
     plate_scale_arcsec: float,
     labels: Labels = NO_LABELS,
 ) -> bytes:
-    """Plot the motion of the image: against the frame number, and as a path.
+    """Plot the image motion: against the frame number, and as a path.
 
     Parameters
     ----------
@@ -25,11 +25,11 @@ def frame_shifts(
     errors : ndarray (n,)
         One-sigma errors along an axis [pixel]; NaN where they are not known.
     reasons : sequence of n str
-        Why a frame was left out; empty for frames that were kept.
+        Why a frame was rejected; empty for good frames.
     plate_scale_arcsec : float
         Plate scale [arcsec/pixel].
     labels : Labels
-        What is written above.
+        Heading.
 
     Returns
     -------
@@ -45,11 +45,11 @@ def frame_shifts(
     number = np.arange(len(motion))
     for axis, colour, name in ((1, filter_colour(labels.filter), "along x"), (0, INK, "along y")):
         in_time.errorbar(number[kept], motion[kept, axis], error[kept], fmt=".", ms=4, lw=0.7, color=colour, label=name)
-    left_out = np.flatnonzero(~kept)
-    if left_out.size:
+    rejected = np.flatnonzero(~kept)
+    if rejected.size:
         edge = 1.1 * (np.abs(motion[kept]).max() if kept.any() else 1.0)
-        label = f"left out ({left_out.size})"
-        in_time.plot(left_out, np.full(left_out.size, -edge), "x", color=WARNING_INK, ms=6, label=label)
+        label = f"left out ({rejected.size})"
+        in_time.plot(rejected, np.full(rejected.size, -edge), "x", color=WARNING_INK, ms=6, label=label)
     in_time.set(xlabel="Frame number", ylabel="Image motion [arcsec]")
     path.plot(motion[kept, 1], motion[kept, 0], "-", color=FAINT_INK, lw=0.8)
     colours = path.scatter(motion[kept, 1], motion[kept, 0], c=number[kept], s=14, cmap="viridis", zorder=3)

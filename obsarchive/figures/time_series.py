@@ -1,4 +1,4 @@
-"""Plots of time-series photometry: light curves, scatter of all stars, curve of growth, residuals over the field."""
+"""Plots of time-series photometry: light curves, scatter of all stars, curves of growth, residuals over the field."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -6,22 +6,21 @@ from itertools import pairwise
 import numpy as np
 from matplotlib.collections import EllipseCollection
 from matplotlib.ticker import FuncFormatter
-from numpy.typing import NDArray
 
 from obsarchive.figures.plot_style import FAINT_INK, INK, WARNING_INK, empty_plots, encoded, filter_colour
 from obsarchive.figures.previews import Labels
-
-Floats = NDArray[np.float64]
+from obsarchive.science.arrays import BoolArray, Float64Array, FloatArray
 
 JD_OFFSET = 2_450_000
 MOST_POINTS = 20_000
+"""Stars plotted of a field with more: their distribution is what is seen."""
 
 
 def light_curve(
-    time_bjd: Floats,
-    mag: tuple[Floats, Floats],
-    limit: Floats,
-    bad: NDArray[np.bool_],
+    time_bjd: Float64Array,
+    mag: tuple[Float64Array, Float64Array],
+    limit: Float64Array,
+    bad: BoolArray,
     labels: Labels,
     filter_name: str,
 ) -> bytes:
@@ -30,22 +29,22 @@ def light_curve(
     Parameters
     ----------
     time_bjd : ndarray (n,)
-        Times [d].
+        Times, BJD(TDB) [d].
     mag : (ndarray, ndarray)
-        Magnitudes and errors (n,); NaN where there are none.
+        Magnitudes and errors (n,) [mag]; NaN where there are none.
     limit : ndarray (n,)
-        Upper limits; NaN where the star was seen.
-    bad : ndarray (n,)
+        Upper limits [mag]; NaN where the star was detected.
+    bad : ndarray (n,) of bool
         Points with flags.
     labels : Labels
-        What is written above.
+        Heading.
     filter_name : str
         Gives the colour.
 
     Returns
     -------
     bytes
-        PNG.
+        PNG, 1350 x 750.
     """
     figure, (axes,) = empty_plots((9, 5), labels)
     time, colour = time_bjd - JD_OFFSET, filter_colour(filter_name)
@@ -75,20 +74,38 @@ def light_curve(
     return encoded(figure)
 
 
-def scatter_against_magnitude(mag: Floats, scatter: Floats, expected: Floats, target: int, labels: Labels) -> bytes:
-    """Plot the scatter of all stars against their magnitudes, with what their errors let expect."""
+def scatter_against_magnitude(
+    mag: Float64Array, scatter: Float64Array, expected: Float64Array, target: int, labels: Labels
+) -> bytes:
+    """Plot the scatter of all stars against their magnitudes, with the scatter expected from their errors.
+
+    Parameters
+    ----------
+    mag, scatter, expected : ndarray (n,)
+        Magnitude of each star, the scatter of its light curve, and that expected from its errors [mag]; NaN where
+        there is none.
+    target : int
+        Number of the target.
+    labels : Labels
+        Heading.
+
+    Returns
+    -------
+    bytes
+        PNG, 1350 x 825.
+    """
     figure, (axes,) = empty_plots((9, 5.5), labels)
-    known = np.isfinite(mag) & (scatter > 0) & np.isfinite(expected)
-    few = np.flatnonzero(known)[:: max(1, known.sum() // MOST_POINTS)]
+    valid = np.isfinite(mag) & (scatter > 0) & np.isfinite(expected)
+    few = np.flatnonzero(valid)[:: max(1, valid.sum() // MOST_POINTS)]
     axes.semilogy(mag[few], scatter[few], ".", ms=3, color="#2f6fb7", alpha=0.5, label="stars")
-    if known.sum() > 10:
-        edges = np.quantile(mag[known], np.linspace(0, 1, 21))
-        middles, medians = _running(mag[known], expected[known], edges)
+    if valid.sum() > 10:
+        edges = np.quantile(mag[valid], np.linspace(0, 1, 21))
+        middles, medians = _running(mag[valid], expected[valid], edges)
         axes.semilogy(middles, medians, color=INK, lw=1.5, label="their errors")
-    if known[target]:
+    if valid[target]:
         axes.semilogy(mag[target], scatter[target], "*", ms=13, color=WARNING_INK, label="target")
-    if known.any():
-        low, high = np.quantile(mag[known], (0.002, 0.99))
+    if valid.any():
+        low, high = np.quantile(mag[valid], (0.002, 0.99))
         axes.set_xlim(float(low) - 0.3, float(high) + 0.5)
     axes.set_xlabel("magnitude")
     axes.set_ylabel("scatter [mag]")
@@ -97,7 +114,8 @@ def scatter_against_magnitude(mag: Floats, scatter: Floats, expected: Floats, ta
     return encoded(figure)
 
 
-def _running(x: Floats, y: Floats, edges: Floats) -> tuple[list[float], list[float]]:
+def _running(x: Float64Array, y: Float64Array, edges: Float64Array) -> tuple[list[float], list[float]]:
+    """Medians of x and y between the edges."""
     middles, medians = [], []
     for low, high in pairwise(edges.tolist()):
         inside = (x >= low) & (x <= high)
@@ -107,8 +125,27 @@ def _running(x: Floats, y: Floats, edges: Floats) -> tuple[list[float], list[flo
     return middles, medians
 
 
-def curve_of_growth(radii_arcsec: Sequence[float], growth: Floats, fwhm_arcsec: Floats, labels: Labels) -> bytes:
-    """Plot the light in apertures of several radii, one line a frame, coloured by the seeing."""
+def curve_of_growth(
+    radii_arcsec: Sequence[float], growth: Float64Array, fwhm_arcsec: Float64Array, labels: Labels
+) -> bytes:
+    """Plot the curve of growth of each frame, coloured by the seeing.
+
+    Parameters
+    ----------
+    radii_arcsec : sequence of n_radii float
+        Radii of the apertures [arcsec].
+    growth : ndarray (n_frames, n_radii)
+        Flux in each aperture relative to the main one.
+    fwhm_arcsec : ndarray (n_frames,)
+        Seeing, FWHM [arcsec].
+    labels : Labels
+        Heading.
+
+    Returns
+    -------
+    bytes
+        PNG, 1350 x 825.
+    """
     figure, (axes,) = empty_plots((9, 5.5), labels)
     order = np.argsort(radii_arcsec)
     low, high = (float(np.nanmin(fwhm_arcsec)), float(np.nanmax(fwhm_arcsec)) + 1e-6)
@@ -124,8 +161,23 @@ def curve_of_growth(radii_arcsec: Sequence[float], growth: Floats, fwhm_arcsec: 
     return encoded(figure)
 
 
-def residual_map(x: Floats, y: Floats, residual_mag: Floats, labels: Labels) -> bytes:
-    """Plot over the field by how much comparison with the catalogue differs from star to star."""
+def residual_map(x: Float64Array, y: Float64Array, residual_mag: Float64Array, labels: Labels) -> bytes:
+    """Plot the residuals of the photometric calibration over the field.
+
+    Parameters
+    ----------
+    x, y : ndarray (n,)
+        Positions of the stars [pixel].
+    residual_mag : ndarray (n,)
+        Magnitude of the catalogue minus the measured one [mag]; NaN for stars that are not in the catalogue.
+    labels : Labels
+        Heading.
+
+    Returns
+    -------
+    bytes
+        PNG, 1080 x 900.
+    """
     figure, (axes,) = empty_plots((7.2, 6), labels)
     known = np.isfinite(residual_mag) & np.isfinite(x) & np.isfinite(y)
     span = max(6 * float(np.median(np.abs(residual_mag[known]))), 0.01) if known.any() else 0.1
@@ -142,20 +194,28 @@ def residual_map(x: Floats, y: Floats, residual_mag: Floats, labels: Labels) -> 
 
 
 def measured_sources(
-    image: NDArray, places: tuple[Floats, Floats, float], mag: tuple[Floats, Floats], labels: Labels
+    image: FloatArray,
+    positions: tuple[Float64Array, Float64Array, float],
+    mag: tuple[Float64Array, Float64Array],
+    labels: Labels,
 ) -> bytes:
     """Show the apertures on an image, and the errors against the magnitudes.
 
     Parameters
     ----------
     image : ndarray (ny, nx)
-        The image.
-    places : (ndarray, ndarray, float)
+        The image, in any unit.
+    positions : (ndarray, ndarray, float)
         Centres y, x (n,) and radius of the apertures [pixel].
     mag : (ndarray, ndarray)
-        Magnitudes and errors (n,).
+        Magnitudes and errors (n,) [mag].
     labels : Labels
-        What is written above.
+        Heading.
+
+    Returns
+    -------
+    bytes
+        PNG, 1950 x 1050.
     """
     figure, (field, errors) = empty_plots((13, 7), labels, (1.35, 1))
     finite = image[np.isfinite(image)]
@@ -163,7 +223,7 @@ def measured_sources(
     field.grid(visible=False)
     shown = np.arcsinh((image - low) / max(0.1 * (high - low), 1e-9))
     field.imshow(shown, origin="lower", cmap="gray_r", vmin=0, vmax=np.arcsinh(10), interpolation="nearest")
-    y, x, radius = places
+    y, x, radius = positions
     rings = EllipseCollection(
         [2 * radius] * len(y),
         [2 * radius] * len(y),

@@ -1,4 +1,4 @@
-"""The decision chain: the pipelines of the configuration, in its order, with the rules that say what they are for."""
+"""The decision chain: the pipelines of the configuration, in its order, with the rules that select observations."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -12,7 +12,17 @@ from obsarchive.pipeline.declaration import InputKind, Pipeline
 
 @dataclass(frozen=True)
 class ChainEntry:
-    """One link of the decision chain: a pipeline and the observations it is for."""
+    """A pipeline of the decision chain.
+
+    Attributes
+    ----------
+    pipeline : Pipeline
+        With its settings.
+    applies : Rule
+        Selects the observations to be processed.
+    settings, step_settings : mapping
+        As configured: they are sent to the workers.
+    """
 
     pipeline: Pipeline
     applies: Rule
@@ -26,7 +36,7 @@ def decision_chain(config: Config) -> list[ChainEntry]:
     Raises
     ------
     ConfigError
-        When a class is no pipeline, two have one name, or a setting is wrong.
+        When a class is no pipeline, two pipelines have the same name, or a setting is wrong.
     """
     chain: list[ChainEntry] = []
     for place, entry in enumerate(config.pipelines):
@@ -46,9 +56,21 @@ def decision_chain(config: Config) -> list[ChainEntry]:
 def steps_of(
     chain: Iterable[ChainEntry], scope: str = "observation", uses: Collection[InputKind] | None = None
 ) -> list[tuple[str, str]]:
-    """Steps of the pipelines of observations or of nights: the pipeline's name and the step's.
+    """Return the steps of a decision chain.
 
-    `uses`: only those that use one of these things.
+    Parameters
+    ----------
+    chain : iterable of ChainEntry
+        Pipelines.
+    scope : str
+        ``observation`` or ``night``: which pipelines are considered.
+    uses : collection of str, optional
+        Only steps that use one of these inputs; all steps by default.
+
+    Returns
+    -------
+    list of (str, str)
+        Names of the pipeline and of the step.
     """
     return [
         (link.pipeline.name, step.name)

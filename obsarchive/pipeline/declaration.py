@@ -1,11 +1,11 @@
-"""What a pipeline is: a named class whose methods are its steps; what each makes, reads and comes after."""
+"""The declaration of a pipeline: a named class whose methods are its steps, with what each makes and depends on."""
 
 import graphlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -17,9 +17,12 @@ InputKind = Literal[
 ]
 
 
+StepMethod = TypeVar("StepMethod", bound=Callable[..., Any])
+
+
 @dataclass(frozen=True)
 class NoSettings:
-    """For pipelines and steps without settings."""
+    """Settings of pipelines and steps that have none."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ def step(  # noqa: PLR0913 - a declaration, all by keyword
     reads: Sequence[str] = (),
     uses: Sequence[InputKind] = ("science", "calibration"),
     settings: type = NoSettings,
-) -> Callable[[Callable], Callable]:
+) -> Callable[[StepMethod], StepMethod]:
     """Mark a method ``(self, work: Workspace) -> dict`` as a pipeline step.
 
     Parameters
@@ -58,10 +61,11 @@ def step(  # noqa: PLR0913 - a declaration, all by keyword
     after : sequence of str, optional
         Steps that must be done before, because this one reads what they made.
     follows : sequence of str, optional
-        Steps that must have ended before, well or not, because this one shows what they found.
+        Steps that must have ended before, successfully or not, because this one shows their results.
     reads : sequence of str, optional
-        A product of another pipeline of the observation, ``pipeline/product``, the best one first: the step works
-        on the first that there is (:meth:`Workspace.source`), once those pipelines have ended, well or not.
+        A product of another pipeline of the observation, ``pipeline/product``, in the order of preference: the step
+        works on the first that exists (:meth:`Workspace.source`), once those pipelines have ended, successfully or
+        not.
     uses : sequence of str, optional
         What the step is made from; when any of it changes, the step is due again. ``science``, ``dark``,
         ``flat``, ``seeing``: raw files of that kind. ``calibration``: the masters that fit the observation.
@@ -71,9 +75,19 @@ def step(  # noqa: PLR0913 - a declaration, all by keyword
         ``observations``: what the pipelines found in the night's observations.
     settings : type, optional
         Frozen dataclass of the step's own settings.
+
+    Returns
+    -------
+    callable
+        Decorator of the method.
+
+    Raises
+    ------
+    TypeError
+        The step uses an unknown kind of input.
     """
 
-    def mark(method: Callable) -> Callable:
+    def mark(method: StepMethod) -> StepMethod:
         if unknown := sorted(set(uses) - set(get_args(InputKind))):
             raise TypeError(f"{method.__name__}: uses {unknown[0]!r}; there are {', '.join(get_args(InputKind))}")
         method.declared = Step(  # type: ignore[attr-defined]
@@ -92,7 +106,7 @@ def step(  # noqa: PLR0913 - a declaration, all by keyword
 
 
 class Pipeline:
-    """Base of every pipeline: a subclass sets `name` and writes one method per step.
+    """Base class of pipelines: a subclass sets `name` and has one method per step.
 
     Parameters
     ----------
@@ -106,8 +120,7 @@ class Pipeline:
     ConfigError
         When a setting is unknown or of the wrong type.
     TypeError
-        When the class is defined: a step comes after an unknown step or uses what there is not, or steps wait for
-        each other.
+        When the class is defined: a step comes after an unknown step, or steps wait for each other.
     """
 
     name: ClassVar[str] = ""
@@ -117,9 +130,11 @@ class Pipeline:
     follows_science: ClassVar[bool] = False
     """Whether this night pipeline waits until nothing is due for the night's observations."""
     folder: ClassVar[str | None] = None
-    """Folder of the products; None: called like the pipeline."""
+    """Folder of the products; None: the name of the pipeline."""
     Settings: ClassVar[type] = NoSettings
+    """Frozen dataclass of the settings that all steps share, available as ``self.settings``."""
     steps: ClassVar[dict[str, Step]] = {}
+    """Declared steps by name, in an order in which they can run."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -148,12 +163,28 @@ class Pipeline:
         }
 
     def path(self, layout: Layout, night: str, subject: str) -> Path:
-        """Folder of this pipeline's products."""
+        """Return the folder of this pipeline's products.
+
+        Parameters
+        ----------
+        layout : Layout
+            Paths of the archive.
+        night : str
+            UT date, ``yyyymmdd``.
+        subject : str
+            Name of the observation; ignored by pipelines of a night.
+
+        Returns
+        -------
+        Path
+            Folder within that of the night or of the observation.
+        """
         base = layout.night(night) if self.scope == "night" else layout.observation(night, subject)
         return base / (self.folder or self.name)
 
 
 def _validated(kind: type, values: Mapping[str, Any], where: str) -> Any:
+    """Settings dataclass from configured values; `where` they stand is part of every error message."""
     known = [f.name for f in fields(kind)] if is_dataclass(kind) else []
     for key in values:
         if key not in known:

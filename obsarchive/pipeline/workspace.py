@@ -1,4 +1,4 @@
-"""What a step is given to work with: its task, and a workspace with its inputs and a place for its products."""
+"""What a step works with: its task, and a workspace that reads its inputs and writes its products."""
 
 import json
 import os
@@ -9,7 +9,6 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from astropy.io import fits
 from pydantic import TypeAdapter
 
@@ -25,13 +24,50 @@ from obsarchive.instruments.base import Sectioned
 from obsarchive.io import atomic, fits_products
 from obsarchive.io.raw_frames import Frames, Sections, read_header, unpack
 from obsarchive.pipeline.declaration import InputKind, NoSettings, Pipeline, Step, step
+from obsarchive.science.arrays import AnyArray, Float32Array
 
 __all__ = ["InputKind", "NoSettings", "Pipeline", "ProgressCallback", "Step", "Task", "Workspace", "step"]
 
 
 @dataclass(frozen=True)
 class Task:
-    """All that a worker must know to run one step: names, numbers and paths; pixels stay on disk."""
+    """All that a worker needs to run one step: names, numbers and paths; pixels stay on disk.
+
+    Attributes
+    ----------
+    id : str
+        Unique to this attempt.
+    pipeline : type
+        Class of the pipeline.
+    step : str
+        Name of the step.
+    document : mapping
+        Of the observation or night in the database.
+    archive, tmp : Path
+        Root of the archive, and folder of temporary files on the worker.
+    settings, step_settings : mapping
+        As configured, of the pipeline and of its steps by name.
+    inputs : mapping of str to str
+        Signatures of what the step is made from, by kind.
+    files : mapping of str to tuple of Path
+        Raw files by kind.
+    masters : tuple of Master
+        Master darks and flats that fit the observation.
+    telescope : Telescope, optional
+        Of the observation.
+    telescopes : mapping of str to Telescope
+        All telescopes of the configuration, for steps of nights.
+    observations : tuple of mapping
+        Documents of the night's observations, for steps that use them.
+    calibration : Calibration
+        Configuration of the calibration.
+    raw_roots : tuple of RawRoot
+        Folders of raw files, and the instruments that wrote them.
+    config_digest : str
+        Identifies the configuration in the provenance of products.
+    time_limit_s, memory_limit_gb : float
+        Limits of the step's process [s], [GB].
+    """
 
     id: str
     pipeline: type[Pipeline]
@@ -45,21 +81,17 @@ class Task:
     files: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
     masters: tuple[Master, ...] = ()
     telescope: Telescope | None = None
-    """Of the observation."""
     telescopes: Mapping[str, Telescope] = field(default_factory=dict)
-    """All that are known, for steps of nights."""
     observations: tuple[Mapping[str, Any], ...] = ()
-    """Documents of the night's observations, for steps that use them."""
     calibration: Calibration = field(default_factory=Calibration)
     raw_roots: tuple[RawRoot, ...] = ()
-    """Where raw files lie, and which instruments wrote them."""
     config_digest: str = ""
     time_limit_s: float = 1800.0
     memory_limit_gb: float = 2.0
 
     @property
     def subject(self) -> Observation | Night:
-        """The observation or the night that is worked on."""
+        """The observation or the night that is processed."""
         return (Night if self.pipeline.scope == "night" else Observation)(self.document)
 
     @property
@@ -72,12 +104,33 @@ class Task:
 
 
 def remove_scratch(task: Task) -> None:
-    """Remove the scratch folder of a step that ended, however it did."""
+    """Remove the scratch folder of a step that ended, successfully or not."""
     shutil.rmtree(task.scratch, ignore_errors=True)
 
 
 class Workspace:
-    """What a step works with: its inputs, settings, scratch folder, and where its products go."""
+    """What a step works with: its inputs, settings and scratch folder; it writes the products.
+
+    Parameters
+    ----------
+    task : Task
+        The step to run.
+    progress : callable, optional
+        Called with the fraction done (0 to 1) and a message; the progress is logged by default.
+
+    Attributes
+    ----------
+    subject : Observation or Night
+        What is processed.
+    settings : dataclass
+        Of this step; those of the pipeline are ``self.settings`` within its methods.
+    layout : Layout
+        Paths of the archive.
+    folder : Path
+        Of the pipeline's products.
+    started : datetime
+        When the step began [UTC].
+    """
 
     def __init__(self, task: Task, progress: ProgressCallback = no_progress) -> None:
         self.task = task
@@ -93,14 +146,14 @@ class Workspace:
 
     @property
     def observation(self) -> Observation:
-        """The observation, for steps of its pipelines."""
+        """The observation that is processed; TypeError in a step of a night."""
         if not isinstance(self.subject, Observation):
             raise TypeError(f"{self.task} works on a night, not on an observation")
         return self.subject
 
     @property
     def telescope(self) -> Telescope:
-        """The telescope of the observation; rejects an observation that has none."""
+        """The telescope of the observation; Unprocessable when none is configured for its camera."""
         if self.task.telescope is None:
             raise Unprocessable(
                 f"no telescope for camera {self.observation.camera!r} on "
@@ -109,7 +162,7 @@ class Workspace:
         return self.task.telescope
 
     def telescope_of(self, camera: str) -> Telescope:
-        """Telescope to which a camera was attached that night; `Unprocessable` when there is none."""
+        """Return the telescope to which a camera was attached that night; Unprocessable when there is none."""
         day = date.fromisoformat(self.subject.night)
         found = next((t for t in self.task.telescopes.values() if t.applies_to(camera, day)), None)
         if found is None:
@@ -123,7 +176,7 @@ class Workspace:
 
     @property
     def source_name(self) -> str:
-        """Product of another pipeline that this step works on, ``pipeline/product``; rejects when there is none."""
+        """Product of another pipeline that this step works on, ``pipeline/product``; Unprocessable without any."""
         reads = self.pipeline.steps[self.task.step].reads
         found = self.observation.first_product(reads)
         if found is None:
@@ -131,17 +184,37 @@ class Workspace:
         return found[0].format(id=self.subject.id)
 
     def source(self) -> Path:
-        """Path of the product of another pipeline that this step works on."""
+        """Return the path of the product of another pipeline that this step works on."""
         return self.layout.observation(self.subject.night, self.subject.id) / self.source_name
 
     def scratch(self) -> Path:
-        """Folder for this step's own intermediate files, removed when the step ends."""
+        """Make and return a folder for this step's intermediate files; it is removed when the step ends."""
         folder = self.task.scratch
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def frames(self, use: InputKind = "science", files: Iterable[Path] | None = None) -> Frames:
-        """Frames of the raw files of one kind, or of some of them, in order; unpacked once per subject."""
+        """Open the frames of raw files; compressed files are unpacked once for all steps of an observation or night.
+
+        Parameters
+        ----------
+        use : str
+            Kind of raw files: ``science``, ``dark``, ``flat``, ``seeing``.
+        files : iterable of Path, optional
+            Some of them; all files of the kind by default.
+
+        Returns
+        -------
+        Frames
+            A context manager that reads single frames, in the order of the files.
+
+        Raises
+        ------
+        Unprocessable
+            There are no such files.
+        BadRawData
+            A file cannot be read.
+        """
         paths = list(self.task.files.get(use, ()) if files is None else files)
         if not paths:
             raise Unprocessable(f"no raw {use} files of {self.subject.id} on disk")
@@ -150,7 +223,7 @@ class Workspace:
         return Frames([unpack(path, folder) for path in paths], self._sections(paths[0]))
 
     def _sections(self, path: Path) -> Sections:
-        """Overscan and trim of the camera that wrote a file."""
+        """Overscan and trim sections of the camera that wrote a file."""
         root = next((root for root in self.task.raw_roots if path.is_relative_to(root.path)), None)
         if root is None:
             return Sections()
@@ -158,31 +231,73 @@ class Workspace:
         return instrument.sections(read_header(path)) if isinstance(instrument, Sectioned) else Sections()
 
     def results(self, name: str) -> Mapping[str, Any]:
-        """Measured values of an earlier step of this pipeline; empty when it has none."""
+        """Return the results of an earlier step of this pipeline, by the name of the step; empty without any."""
         return self.subject.pipeline(self.pipeline.name).step(name).results
 
     def product(self, name: str) -> Path:
-        """Path of a product of this pipeline."""
+        """Return the path of a product of this pipeline; ``{id}`` in its name stands for the observation or night."""
         return self.folder / name.format(id=self.subject.id)
 
-    def read(self, name: str, extension: str = "") -> tuple[np.ndarray, fits.Header]:
-        """Image and header of a FITS product of an earlier step."""
+    def read(self, name: str, extension: str = "") -> tuple[Float32Array, fits.Header]:
+        """Read a FITS product of an earlier step of this pipeline.
+
+        Parameters
+        ----------
+        name : str
+            Product, with ``{id}``.
+        extension : str
+            Name of an image extension; the primary image by default.
+
+        Returns
+        -------
+        image : ndarray (ny, nx) float32
+            Pixels.
+        header : Header
+            Of that image.
+
+        Raises
+        ------
+        ArchiveError
+            The file is missing, damaged, or holds no image.
+        """
         return fits_products.read_fits(self.product(name), extension)
 
     def publish(self, name: str, data: bytes) -> None:
-        """Write a product: it is whole or absent."""
+        """Write a product atomically: it is complete or absent, also after a crash.
+
+        Parameters
+        ----------
+        name : str
+            Product as declared by the step, with ``{id}``.
+        data : bytes
+            Contents of the file.
+        """
         path = self._place(name)
         atomic.atomic_write(path, data)
 
     def publish_fits(
         self,
         name: str,
-        image: np.ndarray | Mapping[str, np.ndarray | None],
+        image: AnyArray | Mapping[str, AnyArray | None],
         header: fits.Header | Mapping[str, Any] | None = None,
         masters: Iterable[Master] = (),
         raw_files: Iterable[Path] | None = None,
     ) -> None:
-        """Write an image, or several by name, with provenance in the header: all raw files unless some are named."""
+        """Write a FITS product atomically, with its provenance in the header.
+
+        Parameters
+        ----------
+        name : str
+            Product as declared by the step, with ``{id}``.
+        image : ndarray or mapping of str to ndarray
+            The image, or images and tables by name: the first is the primary image, None if there is none.
+        header : Header or mapping, optional
+            Cards of the primary image.
+        masters : iterable of Master, optional
+            Masters with which the frames were calibrated, for the provenance.
+        raw_files : iterable of Path, optional
+            Raw files that went into the product, for the provenance; all of the step by default.
+        """
         if raw_files is None:
             raw_files = [path for paths in self.task.files.values() for path in paths]
         provenance = fits_products.Provenance(
@@ -198,7 +313,7 @@ class Workspace:
         fits_products.write_fits(self._place(name), image, header, provenance)
 
     def amend_fits(self, pipeline: str, name: str, cards: fits.Header) -> None:
-        """Set cards in the header of another pipeline's product of this observation; its manifest follows.
+        """Set cards in the header of another pipeline's product of this observation, and update its manifest.
 
         Parameters
         ----------
@@ -228,17 +343,17 @@ class Workspace:
         return path
 
     def check_declared(self) -> None:
-        """Make sure that the step made what it declares."""
+        """Raise ArchiveError when a declared product was not made."""
         for pattern in self.pipeline.steps[self.task.step].makes:
             try:
                 name = pattern.format(id=self.subject.id)
             except KeyError:
-                continue  # stands for any number of products
+                continue  # a name with other fields stands for any number of products
             if name not in self._made:
                 raise ArchiveError(f"{self.task} declares the product {name} but did not make it")
 
     def write_manifest(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        """Write the step's manifest beside its products and return it, ready for the database."""
+        """Write the step's manifest beside its products; return it with types that the database can store."""
         manifest = {
             "subject": self.subject.id,
             "pipeline": self.pipeline.name,
@@ -263,9 +378,25 @@ class Workspace:
 
 
 def _plain(settings: Any) -> dict[str, Any]:
-    return TypeAdapter(type(settings)).dump_python(settings, mode="json")
+    values: dict[str, Any] = TypeAdapter(type(settings)).dump_python(settings, mode="json")
+    return values
 
 
 def unpacked_folder(tmp: Path, subject: str) -> Path:
-    """Folder of the unpacked raw files of an observation or night, kept until nothing is due for it."""
+    """Return the folder of unpacked raw files of an observation or night.
+
+    It is kept until no step is due for the subject: all its pipelines read the same files.
+
+    Parameters
+    ----------
+    tmp : Path
+        Folder of temporary files.
+    subject : str
+        Name of the observation, or the night.
+
+    Returns
+    -------
+    Path
+        The folder; it need not exist.
+    """
     return tmp / "unpacked" / os.fspath(subject)

@@ -1,4 +1,4 @@
-"""A simulated dataset: frames of a crowded field with a microlensing event, as the archive of LCO gives them."""
+"""A simulated dataset: frames of a crowded field with a microlensing event, in the format of LCO's archive."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -26,12 +26,12 @@ def write_dataset(
     every_d: float = 4.0,
     air: Callable[[int], ObservingConditions] | None = None,
 ) -> list[SimulatedFrame]:
-    """Write a dataset: frames, a local catalogue, ``reduction_config.yaml``; returns the truth of the frames.
+    """Write a dataset: frames, a local catalogue, ``reduction_config.yaml``.
 
     Parameters
     ----------
     folder : Path
-        The dataset.
+        Of the dataset; made if it does not exist.
     field : StarField
         What is simulated.
     n : int
@@ -39,7 +39,12 @@ def write_dataset(
     every_d : float
         Time between them [d].
     air : callable, optional
-        State of the air of each frame; seeing, air mass and clouds change by default.
+        Gives the observing conditions of a frame, by its number; seeing, air mass and clouds vary by default.
+
+    Returns
+    -------
+    list of SimulatedFrame
+        The frames with their truth.
     """
     folder.mkdir(parents=True, exist_ok=True)
     frames = []
@@ -53,12 +58,12 @@ def write_dataset(
 
 
 def name_of(number: int) -> str:
-    """Return the name of a frame."""
+    """Return the file name of a frame."""
     return f"lsc1m005-fa15-{20240620 + number // 100:08d}-{number:04d}-e91.fits"
 
 
 def variable_transparency(seed: int) -> Callable[[int], ObservingConditions]:
-    """Return what the air does from frame to frame."""
+    """Return a function that gives random observing conditions by the number of the frame."""
 
     def air(i: int) -> ObservingConditions:
         rng = np.random.default_rng([seed, 2, i])
@@ -71,7 +76,19 @@ def variable_transparency(seed: int) -> Callable[[int], ObservingConditions]:
 
 
 def write_frame(path: Path, frame: SimulatedFrame, field: StarField, packed: bool = False) -> None:
-    """Write one frame: image, bad pixels, error plane; `packed`: the image compressed, as the archive gives it."""
+    """Write one frame: image, bad pixels, errors.
+
+    Parameters
+    ----------
+    path : Path
+        File to write.
+    frame : SimulatedFrame
+        Its pixels and plate solution.
+    field : StarField
+        Gives the camera and the pointing.
+    packed : bool
+        Compress the image, as LCO's archive does.
+    """
     start = datetime(1858, 11, 17, tzinfo=UTC) + timedelta(days=frame.mjd_middle - frame.exposure_s / 2 / 86400)
     ra, dec = field.centre
     header = plate_cards(frame.claimed)
@@ -110,7 +127,15 @@ def write_frame(path: Path, frame: SimulatedFrame, field: StarField, packed: boo
 
 
 def write_catalogue(path: Path, field: StarField) -> None:
-    """Write the local catalogue: ``ra dec mag colour``."""
+    """Write the local catalogue, with the columns ``ra``, ``dec`` [deg], ``mag``, ``colour`` [mag].
+
+    Parameters
+    ----------
+    path : Path
+        File to write, CSV.
+    field : StarField
+        Its stars are listed.
+    """
     ra, dec = field.sky
     rows = zip(ra, dec, field.mag, field.colour, strict=True)
     lines = ["ra,dec,mag,colour", *(f"{a:.7f},{d:.7f},{m:.4f},{c:.4f}" for a, d, m, c in rows)]
@@ -118,7 +143,17 @@ def write_catalogue(path: Path, field: StarField) -> None:
 
 
 def write_configuration(folder: Path, field: StarField, more: str = "") -> None:
-    """Write ``reduction_config.yaml``; `more` is appended."""
+    """Write ``reduction_config.yaml``.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the dataset.
+    field : StarField
+        Its star 0 is the target.
+    more : str
+        YAML that is appended.
+    """
     ra, dec = (float(axis[0]) for axis in field.sky)
     right_ascension = Angle(ra * u.deg).to_string(u.hourangle, sep=":", precision=4, pad=True)
     declination = Angle(dec * u.deg).to_string(u.deg, sep=":", precision=3, pad=True, alwayssign=True)

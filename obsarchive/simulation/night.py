@@ -1,4 +1,4 @@
-"""A simulated night of raw files, as a telescope writes them: for the demo, for tests, for trying a configuration."""
+"""A simulated night of raw files as a telescope writes them: for the demo, for tests, for trying a configuration."""
 
 import bz2
 import json
@@ -17,6 +17,7 @@ import numpy as np
 from astropy.io import fits
 
 from obsarchive.io.atomic import atomic_path
+from obsarchive.science.arrays import AnyArray
 from obsarchive.science.astrometry.plate_solution import deproject
 from obsarchive.science.psf.model import Optics
 from obsarchive.simulation import scenes
@@ -33,7 +34,7 @@ SEEING_ARCSEC = 1.1
 FITS_BLOCK = 2880
 CLUSTER = (Star(), Star(2.1, 1.4, 1.0), Star(-2.6, 0.9, 1.5), Star(1.0, -2.9, 1.2), Star(-1.7, -2.4, 2.0))
 POINTING_ERROR_ARCSEC = (3.2, -1.8)
-"""How much farther east and north the simulated telescope looks than its headers say."""
+"""Pointing error of the simulated telescope, east and north: true minus header."""
 CATALOG = "stars.csv"
 N_FIELD_STARS = 40
 FIELD_ARCSEC = 40.0
@@ -46,17 +47,17 @@ class Target:
     Parameters
     ----------
     program, name, filter : str
-        As in the observation's name.
+        As in the name of the observation.
     scene : Scene
-        What is seen.
+        What is observed.
     n_frames : int
         Number of frames.
     shape : (ny, nx)
         Of a frame: the whole detector or its central part.
     faults : Faults
-        Frames that go wrong.
+        Faulty frames.
     magnitude : float
-        As the header says.
+        As in the header.
     radec : (float, float)
         Position [deg].
     conditions : Conditions
@@ -76,7 +77,7 @@ class Target:
 
 
 def demo_targets() -> list[Target]:
-    """Observations of the demo night: single and double stars, faults, faint stars, a planet, a cluster, no star."""
+    """Return the observations of the demo night: stars, binaries, faulty frames, a planet, a cluster, no star."""
     bright = Star(0.0, 0.0, 0.0)
     binary = Scene((bright, Star(0.52, -0.60, 2.0)), zero_flux_e=4e4)
     wide = Scene((bright, Star(-1.3, 1.1, 3.2), Star(2.4, 2.0, 4.5)), zero_flux_e=6e4)
@@ -108,7 +109,25 @@ def demo_targets() -> list[Target]:
 
 @dataclass(frozen=True)
 class NightPlan:
-    """What a simulated night holds."""
+    """Contents of a simulated night.
+
+    Parameters
+    ----------
+    night : str
+        UT date, ``yyyymmdd``.
+    targets : tuple of Target
+        Science observations, in the order of time.
+    n_darks, n_flats : int
+        Dark files of each mode, and flat files of each filter.
+    dark_frames, flat_frames : int
+        Frames of a dark file and of a flat file.
+    n_seeing : int
+        Seeing files, spread over the night.
+    detector : (ny, nx)
+        Shape of a full frame [pixel].
+    seed : int
+        Seed of everything.
+    """
 
     night: str = NIGHT
     targets: tuple[Target, ...] = field(default_factory=lambda: tuple(demo_targets()))
@@ -122,7 +141,7 @@ class NightPlan:
 
 
 def write_night(raw: Path, plan: NightPlan | None = None, workers: int = 2) -> Path:
-    """Write a night of raw files and its truth (``truth.json``); returns the folder.
+    """Write a night of raw files and its truth, ``truth.json``.
 
     Parameters
     ----------
@@ -131,7 +150,12 @@ def write_night(raw: Path, plan: NightPlan | None = None, workers: int = 2) -> P
     plan : NightPlan, optional
         What is observed; the demo night by default.
     workers : int
-        Processes at work.
+        Number of processes.
+
+    Returns
+    -------
+    Path
+        Folder of the night.
     """
     plan = plan or NightPlan()
     folder = raw / plan.night
@@ -150,7 +174,7 @@ def write_night(raw: Path, plan: NightPlan | None = None, workers: int = 2) -> P
 
 
 def write_catalog(archive: Path, plan: NightPlan | None = None) -> Path:
-    """Write the catalogue of a simulated night's stars, and of fainter ones around them, into the archive.
+    """Write a catalogue of the stars of a simulated night, and of fainter ones around them, into the archive.
 
     Parameters
     ----------
@@ -158,6 +182,11 @@ def write_catalog(archive: Path, plan: NightPlan | None = None) -> Path:
         Root of the archive.
     plan : NightPlan, optional
         What is observed; the demo night by default.
+
+    Returns
+    -------
+    Path
+        The catalogue, a CSV file.
     """
     plan = plan or NightPlan()
     rng = np.random.default_rng(plan.seed)
@@ -191,6 +220,7 @@ class _Job:
 
 
 def _jobs(plan: NightPlan) -> Iterator[_Job]:
+    """Raw files of a night in the order of time: darks, flats, then science with seeing in between."""
     clock = datetime.strptime(plan.night, "%Y%m%d").replace(tzinfo=UTC) + timedelta(hours=2, seconds=1.234567)
     shapes = {target.shape for target in plan.targets}
     dark_sets = [("0", None, 1.0)] + [(_dark_mode(plan, shape), shape, 100.0) for shape in sorted(shapes)]
@@ -258,7 +288,7 @@ def _sexagesimal(value: float) -> str:
 
 
 def observations(plan: NightPlan) -> dict[str, SimulatedObservation]:
-    """Simulated observations of a night by name: the truth that a reduction is compared with."""
+    """Return the simulated observations of a night by name: the truth that a reduction is compared with."""
     return {job.name: _observation(job) for job in _jobs(plan) if job.target is not None}
 
 
@@ -295,17 +325,17 @@ def _write(item: tuple[Path, _Job]) -> tuple[str, dict[str, Any] | None]:
     return job.name, truth
 
 
-def write_raw(path: Path, frames: Iterator[np.ndarray], n_frames: int, cards: Mapping[str, Any]) -> None:
-    """Write frames as the telescope does: one image HDU a frame, unsigned 16 bit, the first header full.
+def write_raw(path: Path, frames: Iterator[AnyArray], n_frames: int, cards: Mapping[str, Any]) -> None:
+    """Write a raw file as the telescope does: one image HDU a frame, only the first with a complete header.
 
     Parameters
     ----------
     path : Path
         ``….fits`` or ``….fits.bz2``.
     frames : iterator of ndarray (ny, nx)
-        Frames, taken one at a time; any type that FITS knows.
+        Frames [ADU], read one at a time; of any type that FITS can store.
     n_frames : int
-        How many come.
+        Number of frames.
     cards : mapping
         Header of frame 0.
     """
@@ -315,7 +345,7 @@ def write_raw(path: Path, frames: Iterator[np.ndarray], n_frames: int, cards: Ma
             out.write(_hdu(frame, first, {**cards, "NEXTEND": n_frames - 1} if number == 0 else {}))
 
 
-def _hdu(frame: np.ndarray, header: fits.Header, cards: Mapping[str, Any]) -> bytes:
+def _hdu(frame: AnyArray, header: fits.Header, cards: Mapping[str, Any]) -> bytes:
     """Bytes of one image HDU."""
     unsigned = frame.dtype == np.uint16
     stored = (frame ^ np.uint16(1 << 15)).view(np.int16) if unsigned else frame
@@ -331,11 +361,13 @@ def _hdu(frame: np.ndarray, header: fits.Header, cards: Mapping[str, Any]) -> by
         header["BSCALE"], header["BZERO"] = 1, 1 << 15
     header.update(dict(cards))
     pixels = stored.astype(stored.dtype.newbyteorder(">")).tobytes()
-    return header.tostring().encode("ascii") + pixels + bytes(-len(pixels) % FITS_BLOCK)
+    text: str = header.tostring()
+    return text.encode("ascii") + pixels + bytes(-len(pixels) % FITS_BLOCK)
 
 
 @contextmanager
 def _opened(path: Path, compress: bool) -> Iterator[BinaryIO]:
+    """Open a file for writing, compressed by lbzip2 where it is installed."""
     lbzip2 = shutil.which("lbzip2")
     if not compress:
         with path.open("wb") as out:

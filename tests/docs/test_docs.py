@@ -22,8 +22,8 @@ from pymongo import MongoClient
 from test_mongoshrc import CHANGE_OWNER, DISTRIBUTE_AGAIN, FORCE_REDO, REMOVE_PSF_LIBRARY
 
 import pipelines
-from obsarchive.cli import daemon, timeseries
-from obsarchive.cli import main as commands
+from obsarchive.cli.commands import parser_of, whole_parser
+from obsarchive.cli.main import readable
 from obsarchive.config import model
 from obsarchive.core.rules import FIELDS, compile_rule
 from obsarchive.pipeline import Pipeline
@@ -33,6 +33,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text()
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+SURVEYS = (ROOT / "docs" / "surveys.md").read_text()
 MONGO_SHELL = (ROOT / "docs" / "mongo_shell.md").read_text()
 RAW_DATA = (ROOT / "docs" / "raw_data.md").read_text()
 
@@ -241,15 +242,16 @@ def shell_lines() -> Iterator[Any]:
     for page in PAGES:
         for block in blocks(page.read_text(), "sh"):
             for line in block.splitlines():
-                if "obsarchive" in line or "archiver.py" in line:
+                if "obsarchive" in line or "archiver.py" in line or "server_data_archive.py" in line:
                     yield pytest.param(line, id=f"{relative(page)}: {line.strip()[:60]}")
 
 
-def parser_of(line: str) -> tuple[argparse.ArgumentParser, list[str]] | None:
+def understood_by(line: str) -> tuple[argparse.ArgumentParser, list[str]] | None:
     """Parser and arguments of a documented command of ours, which may stand in a pipe or in $(…)."""
     for pattern, parser in (
-        (r"python -m obsarchive (?P<arguments>[^)|]*)", commands._parser()),
-        (r"python archiver\.py (?P<arguments>[^)|]*)", daemon._parser()),
+        (r"(^|[ (/])obsarchive (?P<arguments>[^)|]*)", whole_parser("obsarchive")),
+        (r"python archiver\.py (?P<arguments>[^)|]*)", parser_of("daemon", "archiver.py")),
+        (r"python server_data_archive\.py (?P<arguments>[^)|]*)", parser_of("serve", "server_data_archive.py")),
     ):
         if found := re.search(pattern, line):
             return parser, shlex.split(found["arguments"], comments=True)
@@ -258,18 +260,19 @@ def parser_of(line: str) -> tuple[argparse.ArgumentParser, list[str]] | None:
 
 @pytest.mark.parametrize("line", list(shell_lines()))
 def test_documented_commands_are_understood(line):
-    ours = parser_of(line)
+    ours = understood_by(line)
     if ours is None:
         assert "--preload obsarchive.execution.cluster" in line
         assert callable(importlib.import_module("obsarchive.execution.cluster").dask_setup)
         return
     parser, arguments = ours
-    options = parser.parse_args(timeseries.readable(arguments))
-    assert hasattr(options, "alone") or options.config == "config.json"
+    options = parser.parse_args(readable(arguments))
+    assert not isinstance(getattr(options, "config", None), str) or options.config == "config.json"
 
 
 def subcommands() -> dict[str, argparse.ArgumentParser]:
-    return next(a.choices for a in commands._parser()._actions if isinstance(a, argparse._SubParsersAction))
+    parser = whole_parser("obsarchive")
+    return next(a.choices for a in parser._actions if isinstance(a, argparse._SubParsersAction))
 
 
 def options_of(parser: argparse.ArgumentParser) -> list[str]:
@@ -282,13 +285,15 @@ def test_every_command_is_documented(name):
     actions = next((a.choices for a in parser._actions if isinstance(a, argparse._SubParsersAction)), {"": parser})
     for action, its_parser in actions.items():
         words = " ".join(filter(None, (name, action)))
-        own = " config.json" if its_parser.get_default("alone") is None else " "
-        assert f"python -m obsarchive {words}{own}" in OPERATIONS
-        assert [option for option in options_of(its_parser) if option not in OPERATIONS] == []
+        own = " config.json" if any(a.dest == "config" and not a.option_strings for a in its_parser._actions) else " "
+        page, program = (SURVEYS, "python -m") if name == "surveys" else (OPERATIONS, "obsarchive")
+        assert f"{program} {words}{own}" in page
+        assert [option for option in options_of(its_parser) if option not in page] == []
 
 
 def test_every_option_of_the_daemon_is_documented():
-    assert [option for option in options_of(daemon._parser()) if f"| `{option}" not in OPERATIONS] == []
+    options = options_of(parser_of("daemon", "archiver.py"))
+    assert [option for option in options if f"| `{option}" not in OPERATIONS] == []
 
 
 def test_every_target_of_make_exists():

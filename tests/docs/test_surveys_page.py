@@ -7,7 +7,8 @@ import matplotlib as mpl
 import pytest
 import yaml
 
-from obsarchive.cli.surveys import OTHERS, STAGES, main
+from obsarchive.cli.commands import OTHERS, STAGES
+from obsarchive.cli.main import surveys as main
 from obsarchive.database.embedded_mongod import Server
 from obsarchive.store import Store
 from surveys import database, dataset

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from obsarchive.errors import ConfigError, Unprocessable
-from obsarchive.science.astrometry.spherical import moved
+from obsarchive.science.astrometry.spherical import apply_proper_motion
 from obsarchive.science.light_curves.light_curve import magnitudes_of_fluxes
 from surveys.analysis import Analysis, in_memory
 from surveys.dataset import Lightcurve, RawPhotometry
@@ -32,7 +32,7 @@ def light_curve(
     error = np.full(n, ERROR)
     mag, mag_err = magnitudes_of_fluxes(flux, error)
     # a tenth of an arcsecond to either side, on the tangent plane
-    places = moved((np.full(n, ra), np.full(n, dec)), tuple(100 * rng.normal(size=(2, n))), 1.0)
+    places = apply_proper_motion((np.full(n, ra), np.full(n, dec)), tuple(100 * rng.normal(size=(2, n))), 1.0)
     columns = {
         "mjd": mjd,
         "exptime": np.full(n, 30.0),

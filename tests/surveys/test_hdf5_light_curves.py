@@ -516,7 +516,7 @@ def test_a_writer_that_fails_leaves_the_file_as_it_was(file: PhotometryFile, mon
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("obsarchive.io.fits_products.os.fsync", full)
+    monkeypatch.setattr("obsarchive.io.atomic.os.fsync", full)
     with pytest.raises(ArchiveError, match=r"no space left for .*RA123\.h5"):
         file.write({"b": light_curve(seed=1)})
     monkeypatch.undo()

@@ -15,7 +15,7 @@ from uuid import uuid4
 import pytest
 from pymongo import MongoClient
 
-from obsarchive.cli.surveys import main
+from obsarchive.cli.main import surveys as main
 from obsarchive.database.embedded_mongod import Server
 from obsarchive.store import Store
 from surveys import dataset

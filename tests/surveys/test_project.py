@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from obsarchive.cli.surveys import main
+from obsarchive.cli.main import surveys as main
 from obsarchive.errors import ArchiveError, ConfigError
 from obsarchive.store import Store
 from surveys import runner

@@ -13,9 +13,9 @@ from visitors import PASSWORD, Visitor
 from obsarchive.errors import ConfigError
 from obsarchive.store import Store
 from obsarchive.web import create_app
-from obsarchive.web.app import ROOT
 from obsarchive.web.framework.security import secret_key
 
+ROOT = Path(__file__).parents[2]
 KEY = "0123456789abcdef" * 4
 
 

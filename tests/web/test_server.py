@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from obsarchive.database.embedded_mongod import Server
-from obsarchive.web.app import ROOT
 
+ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "server_data_archive.py"
 
 

@@ -1,0 +1,209 @@
+"""What can be said on the command line: the commands, their arguments, and the functions that run them.
+
+Only argparse is needed here. What a command runs is imported by :mod:`obsarchive.cli.main` when it runs, so that help
+and mistakes are answered at once.
+"""
+
+from argparse import ArgumentParser
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+DEMO_NIGHT = "20260314"
+STAGES = {
+    "run": ("Fetch, reduce and analyse what is missing.", ("fetch", "reduce", "analyze")),
+    "fetch": ("Fetch raw photometry that is missing.", ("fetch",)),
+    "reduce": ("Make light curves of what was fetched.", ("reduce",)),
+    "analyze": ("Reduce and analyse what was fetched.", ("reduce", "analyze")),
+}
+"""Commands of survey projects that work on sources: help, and the stages they go through."""
+OTHERS = {
+    "rebuild": "Fill the database from the files on disk.",
+    "status": "Show the progress of a project.",
+    "failures": "List failures with their reasons.",
+    "efficiency": "Plot the recovery efficiency of injected events.",
+    "describe": "List all parameters of a project with their values.",
+}
+
+Argument = Callable[[ArgumentParser], object]
+"""Adds itself to a parser."""
+
+
+class Command:
+    """A command: ``module.function`` of ``obsarchive.cli`` that runs it, its help, its arguments."""
+
+    def __init__(
+        self, run: str, text: str, *arguments: Argument, sender: str = "archiver: ", epilog: str | None = None
+    ) -> None:
+        self.text, self.epilog = text, epilog
+        self.defaults = {"run": run, "sender": sender}  # the sender stands before error messages
+        self.arguments = arguments
+
+    def fill(self, parser: ArgumentParser) -> None:
+        """Make `parser` the one of this command."""
+        parser.description, parser.epilog = self.text, self.epilog
+        parser.set_defaults(**self.defaults)
+        for add in self.arguments:
+            add(parser)
+
+
+def whole_parser(program: str) -> ArgumentParser:
+    """Return the parser of all commands."""
+    parser = ArgumentParser(prog=program, description="Commands of the archive.")
+    _group(COMMANDS, "CMD")(parser)
+    return parser
+
+
+def parser_of(name: str, program: str) -> ArgumentParser:
+    """Return the parser of one command that is a program of its own."""
+    parser = ArgumentParser(prog=program)
+    COMMANDS[name].fill(parser)
+    return parser
+
+
+def _group(commands: Mapping[str, Command], metavar: str) -> Argument:
+    def add(parser: ArgumentParser) -> None:
+        group = parser.add_subparsers(required=True, metavar=metavar, dest=metavar.lower())
+        for name, command in commands.items():
+            command.fill(group.add_parser(name, help=command.text))
+
+    return add
+
+
+def _argument(*names: str, **options: Any) -> Argument:
+    return lambda parser: parser.add_argument(*names, **options)
+
+
+def _flag(name: str, text: str) -> Argument:
+    return _argument(name, action="store_true", help=text)
+
+
+def _rights(parser: ArgumentParser) -> None:
+    rights = parser.add_mutually_exclusive_group(required=True)
+    rights.add_argument("--programs", help="programmes of the user, such as 3,4.1")
+    rights.add_argument("--admin", action="store_true", help="an administrator sees and may do everything")
+
+
+_CONFIG = _argument("config", help="configuration file")
+_SHIPPED = _argument("config", help="configuration file (see the shipped config.json)")
+_OPTIONAL = _argument("--config", type=Path, help="configuration of the archive (default: config.json, if it is here)")
+_NAME = _argument("name", metavar="NAME", help="user name")
+_PASSWORD = _flag("--password-stdin", "read the password from standard input")
+_OBSERVATIONS = _argument("observations", metavar="OBS", nargs="+", help="observation id")
+_PROJECT = (
+    _argument("project", type=Path, metavar="PROJECT.yaml", help="configuration of the project"),
+    _argument("--config", type=Path, help="config.json of the archive (default: the one here, if any)"),
+    _argument("--data", type=Path, help="folder of survey data (default: as RETRIEVER_DATA says)"),
+)
+_SOURCES = (
+    _argument("--start", type=int, default=0, help="first source of the catalogue"),
+    _argument("--finish", type=int, help="source after the last"),
+    _argument("--source", action="append", metavar="NAME", help="only this source; may be repeated"),
+    _argument("--workers", type=int, metavar="N", help="Dask workers; 0: this process"),
+    _flag("--retry", "try again what failed before"),
+)
+_PICTURE = _argument("--output", type=Path, default=Path("efficiency.png"), help="(default: %(default)s)")
+
+_USERS = {
+    "add": Command(
+        "users.add", "Add a user; without a password, print a one-time invite link.", _CONFIG, _NAME, _rights, _PASSWORD
+    ),
+    "invite": Command("users.invite", "Print another one-time link with which a user sets a password.", _CONFIG, _NAME),
+    "list": Command("users.show", "List the users.", _CONFIG),
+    "passwd": Command("users.change_password", "Set a user's password.", _CONFIG, _NAME, _PASSWORD),
+    "one-step": Command(
+        "users.one_step", "Switch off the two-step login of a user who lost the authenticator.", _CONFIG, _NAME
+    ),
+    "remove": Command("users.remove", "Remove a user; the programmes go to those who remain.", _CONFIG, _NAME),
+}
+_PSF_LIBRARY = {
+    "add": Command(
+        "psf_library.add", "Add stars that their nights offer (summary/psflib) to the library.", _CONFIG, _OBSERVATIONS
+    ),
+    "remove": Command("psf_library.remove", "Remove stars from the library; they stay away.", _CONFIG, _OBSERVATIONS),
+    "list": Command("psf_library.show", "List the stars of the library, and those that were removed.", _CONFIG),
+}
+_SURVEYS = {
+    **{name: Command("surveys.run", text, *_PROJECT, *_SOURCES, sender="") for name, (text, _) in STAGES.items()},
+    **{name: Command("surveys.run", text, *_PROJECT, sender="") for name, text in OTHERS.items()},
+    "efficiency": Command("surveys.run", OTHERS["efficiency"], *_PROJECT, _PICTURE, sender=""),
+}
+COMMANDS = {
+    "run": Command("demo.run", "Start daemon and portal; a demo night if there is none.", _CONFIG),
+    "daemon": Command(
+        "daemon.run",
+        "Watch the raw data, reduce what is due, keep the archive. Runs until Ctrl-C.",
+        _SHIPPED,
+        _flag("--once", "stop when nothing is due and nothing runs"),
+        _argument(
+            "--night", action="append", default=[], metavar="YYYYMMDD", help="look at this night only (repeatable)"
+        ),
+        _flag("--check", "say what would be due, change nothing"),
+        epilog="Exit codes: 0 fine, 2 configuration, 3 database or cluster unreachable, 4 another master.",
+    ),
+    "serve": Command(
+        "portal.run",
+        "Serve the portal (production: gunicorn 'server_data_archive:app').",
+        _SHIPPED,
+        _flag("--no-link", "do not print a set-up link for the first administrator"),
+        sender="portal: ",
+    ),
+    "status": Command(
+        "status.run",
+        "Say what the daemon does.",
+        _CONFIG,
+        _flag("--json", "the whole telemetry as JSON"),
+        _flag("--uri", "the database's address for mongosh, with its password"),
+    ),
+    "redo": Command(
+        "archive.redo",
+        "Ask for a pipeline, or one of its steps, to be done again.",
+        _CONFIG,
+        _argument("observation", help="observation id, or a night YYYYMMDD"),
+        _argument("what", metavar="PIPELINE[:STEP]"),
+    ),
+    "users": Command("", "Manage the people who use the portal.", _group(_USERS, "ACTION")),
+    "psflib": Command("", "Manage the reference stars of the PSF library.", _group(_PSF_LIBRARY, "ACTION")),
+    "rebuild": Command("archive.rebuild", "Rebuild the database from the archive tree.", _CONFIG),
+    "verify": Command("archive.verify", "Compare every product with its checksum.", _CONFIG),
+    "simulate": Command(
+        "archive.simulate",
+        "Write a simulated night of raw files.",
+        _CONFIG,
+        _argument("--night", default=DEMO_NIGHT, metavar="YYYYMMDD", help="default: %(default)s"),
+    ),
+    "download": Command(
+        "timeseries.download",
+        "Fetch frames from online archives and sort them into datasets.",
+        _argument("file", type=Path, metavar="FILE.yaml", help="what is to be fetched: data_download.yaml"),
+        _OPTIONAL,
+    ),
+    "reduce": Command(
+        "timeseries.reduce",
+        "Reduce a dataset, or those that a file selects, to light curves.",
+        _argument(
+            "what", type=Path, metavar="DATASET_DIR|FILE.yaml", help="a dataset, or reduction_manager_config.yaml"
+        ),
+        _flag("--again", "measure every frame again"),
+        _flag("--dry-run", "say which datasets would be reduced, change nothing"),
+        _argument("--max-parallel", type=int, metavar="N", help="datasets side by side (default: as configured)"),
+        _OPTIONAL,
+    ),
+    "lightcurve": Command(
+        "timeseries.lightcurve",
+        "Write the light curve of any star or place of a dataset.",
+        _argument("dataset", type=Path, metavar="DATASET_DIR", help="a dataset that was reduced"),
+        _argument("ra", metavar="RA", help="right ascension: 17:30:25.5, or degrees"),
+        _argument("dec", metavar="DEC", help="declination: -25:30:30.5, or degrees"),
+        _argument("--output", type=Path, metavar="FILE.ecsv", help="where the table goes (default: the dataset)"),
+    ),
+    "simulate-dataset": Command(
+        "timeseries.simulate",
+        "Write a simulated dataset with a microlensing event.",
+        _argument("folder", type=Path, metavar="DATASET_DIR", help="folder target/instrument/filter"),
+        _argument("--frames", type=int, default=20, help="number of frames (default: %(default)s)"),
+        _argument("--stars", type=int, default=600, help="number of stars (default: %(default)s)"),
+        _argument("--seed", type=int, default=1, help="another seed, another field (default: %(default)s)"),
+    ),
+    "surveys": Command("", "Search light curves of surveys.", _group(_SURVEYS, "COMMAND")),
+}

@@ -1,0 +1,48 @@
+"""``obsarchive serve``: the portal; and what gunicorn serves, ``obsarchive.cli.portal:app``."""
+
+import atexit
+import gc
+import os
+import sys
+from argparse import Namespace
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from obsarchive.accounts import users as accounts
+from obsarchive.config.model import load
+from obsarchive.core import logs
+from obsarchive.database.connect import open_store
+from obsarchive.errors import ConfigError
+from obsarchive.web import Portal, create_app
+
+
+def run(options: Namespace) -> int:
+    """Run the development server."""
+    portal = open_portal(options.config)
+    if not options.no_link and accounts.setup_needed(portal.store.users):
+        sys.stderr.write(f"set-up link (works once): {accounts.setup_link(portal.settings, portal.store.users)}\n")
+    portal.run(portal.settings.server.host, portal.settings.server.port, threaded=True)
+    return 0
+
+
+def open_portal(path: Path | str) -> Portal:
+    """Make the portal of a configuration; its database stays open as long as the process lives."""
+    settings = load(path)
+    logs.set_up(settings.paths.logs, "portal", settings.misc.logging_level)
+    resources = ExitStack()
+    atexit.register(resources.close)
+    portal = create_app(settings, resources.enter_context(open_store(settings)))
+    gc.collect()
+    gc.freeze()  # what lives as long as the process need not be looked through while somebody waits for a page
+    return portal
+
+
+def __getattr__(name: str) -> Any:
+    """Make the portal when gunicorn asks for ``app``; ``ARCHIVER_CONFIG`` names the configuration."""
+    if name != "app":
+        raise AttributeError(name)
+    if "ARCHIVER_CONFIG" not in os.environ:
+        raise ConfigError("set ARCHIVER_CONFIG to the path of the configuration file")
+    globals()["app"] = open_portal(os.environ["ARCHIVER_CONFIG"])
+    return globals()["app"]
