@@ -1,21 +1,21 @@
 """Programs that start at once: forked from a process that has imported everything already."""
 
-import importlib
 import multiprocessing
 import os
 import signal
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
-DAEMON, COMMANDS = "obsarchive.cli.daemon", "obsarchive.cli.main"
-"""What ``archiver.py`` and ``python -m obsarchive`` run."""
+DAEMON, COMMANDS = "daemon", "main"
+"""The functions that ``archiver.py`` and ``python -m obsarchive`` run."""
 PRELOADED = [
-    *("obsarchive.execution.preload", "obsarchive.daemon.scheduler", "obsarchive.cli.check", DAEMON, COMMANDS),
-    *("obsarchive.cli.surveys", "surveys.demo"),
+    *("obsarchive.execution.preload", "obsarchive.daemon.scheduler", "surveys.demo"),
+    *(f"obsarchive.cli.{name}" for name in ("main", "daemon", "check", "archive", "status", "users", "surveys")),
 ]
 
 
@@ -31,8 +31,8 @@ class Forked:
 
     Parameters
     ----------
-    module : str
-        Its function ``main`` is the program.
+    program : str
+        The function of `obsarchive.cli.main`.
     arguments : sequence of str
         What follows the program's name on the command line.
     folder : Path
@@ -47,7 +47,7 @@ class Forked:
 
     def __init__(
         self,
-        module: str,
+        program: str,
         arguments: Sequence[str],
         folder: Path,
         environment: Mapping[str, str] | None = None,
@@ -56,14 +56,14 @@ class Forked:
     ) -> None:
         context = forkserver()
         here, output = context.Pipe(duplex=False)
-        given, asked = context.Pipe(duplex=False)
-        os.write(asked.fileno(), stdin.encode())
-        asked.close()
-        program = (log, module, tuple(arguments), folder, dict(environment or {}))
+        read, write = context.Pipe(duplex=False)
+        os.write(write.fileno(), stdin.encode())
+        write.close()
+        words = (log, program, tuple(arguments), folder, dict(environment or {}))
         # a pipeline may look at this name to learn whether it is on a worker
-        self._process = context.Process(target=_run, args=(given, output, *program), name="MainProcess")
+        self._process = context.Process(target=_run, args=(read, output, *words), name="MainProcess")
         self._process.start()
-        for end in (given, output):
+        for end in (read, output):
             end.close()
         self.stdout = os.fdopen(os.dup(here.fileno()), encoding="utf-8", errors="replace")
         here.close()
@@ -101,19 +101,23 @@ class Forked:
     def kill(self) -> None:
         """Kill it and every process of its group."""
         if self._process.exitcode is None:
-            os.killpg(self.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # the group is there a moment later than the process
+                os.killpg(self.pid, signal.SIGKILL)
+            self._process.kill()
 
 
 def _run(
     stdin: Connection,
     output: Connection,
     log: Path | None,
-    module: str,
+    program: str,
     arguments: Sequence[str],
     folder: Path,
     environment: Mapping[str, str],
 ) -> None:
     """Do in the new process what the program does."""
+    from obsarchive.cli import main  # imported already, but in this process alone
+
     os.setsid()
     said = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT) if log else output.fileno()
     for stream, place in ((0, stdin.fileno()), (1, said), (2, said)):
@@ -124,4 +128,4 @@ def _run(
     os.environ.update(environment)
     os.chdir(folder)
     sys.path[:0] = [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path]
-    sys.exit(importlib.import_module(module).main(arguments))
+    sys.exit(getattr(main, program)(arguments))
