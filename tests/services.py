@@ -6,14 +6,23 @@ from typing import Any
 
 from obsarchive.database.embedded_mongod import Server
 
+IN_PROCESS = {
+    "processes": False,
+    "n_workers": 1,
+    "host": "127.0.0.1",
+    "protocol": "tcp://",
+    "dashboard_address": "127.0.0.1:0",
+    "preload": [],  # it is for worker processes
+}
+"""A Dask cluster whose scheduler and worker are threads of the process that starts it, and end with it."""
+
 
 @contextmanager
 def dask_cluster() -> Iterator[str]:
     """Run a Dask cluster in this process, and give its address; its one worker forks the steps of all daemons."""
     from distributed import LocalCluster  # most test processes need none
 
-    where = {"host": "127.0.0.1", "protocol": "tcp://", "dashboard_address": "127.0.0.1:0"}
-    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, **where) as found:
+    with LocalCluster(threads_per_worker=1, **IN_PROCESS) as found:
         yield found.scheduler_address
 
 

@@ -22,7 +22,7 @@ from obsarchive.simulation.star_field import Camera, StarField
 from obsarchive.timeseries.products import read_table
 from tests.forked import DAEMON, Forked
 from tests.frames_api import TOKEN, Sky, serve
-from tests.services import running_services
+from tests.services import IN_PROCESS, running_services
 
 PROPOSALS = ("SIM2026A-001", "SIM2026A-002", "KEY2026B-007")
 FIELD = StarField(seed=4, n_stars=60, camera=Camera(shape=(256, 256)))
@@ -200,7 +200,8 @@ def test_killed_again_and_again_it_ends_as_undisturbed(
     calm, rough = tmp_path / "calm", tmp_path / "rough"
     fill(sky, N_FRAMES, tmp_path)
     services = {folder: running_services(mongo_server, f"{folder.name}_run", scheduler) for folder in (calm, rough)}
-    services[rough]["parallel"] = {"n_workers": 1, "threads_per_worker": 2}  # they are killed with the daemon
+    workers = {"class": "distributed.LocalCluster", "settings": {**IN_PROCESS, "threads_per_worker": 2}}
+    services[rough]["parallel"] = {"n_workers": 1, "scheduler": workers}  # they are killed with the daemon
     for folder, sections in services.items():
         folder.mkdir()
         write_files(folder, server.root, tom_server.url, folder.name, **sections)
