@@ -1,7 +1,10 @@
 """What several folders of tests need."""
 
+import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -17,6 +20,11 @@ from tests.services import dask_cluster
 # How fast a busy machine draws examples says nothing about the code.
 settings.register_profile("archiver", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("archiver")
+
+IN_MEMORY, ROOM_GB = Path("/dev/shm"), 6
+if IN_MEMORY.is_dir() and shutil.disk_usage(IN_MEMORY).free > ROOM_GB * 1e9:
+    # There a write that waits for the disk, as databases and products do all the time, waits for nothing.
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(IN_MEMORY))
 
 TOGETHER = {
     "timeseries/test_whole_run.py": "tom",

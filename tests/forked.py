@@ -1,6 +1,7 @@
 """Programs that start at once: forked from a process that has imported everything already."""
 
 import multiprocessing
+import multiprocessing.forkserver
 import os
 import signal
 import sys
@@ -20,9 +21,14 @@ PRELOADED = [
 
 
 def forkserver() -> ForkServerContext:
-    """Return the context of `multiprocessing` whose processes have everything imported."""
+    """Return the context of `multiprocessing` whose processes have everything imported.
+
+    A process has one server that forks, and who starts it decides what is imported: it is started here, before a Dask
+    worker of the same process starts one for its steps alone.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
+    multiprocessing.forkserver.ensure_running()
     return context
 
 

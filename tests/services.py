@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from obsarchive.database.embedded_mongod import Server
+from tests.forked import forkserver
 
 IN_PROCESS = {
     "processes": False,
@@ -22,6 +23,7 @@ def dask_cluster() -> Iterator[str]:
     """Run a Dask cluster in this process, and give its address; its one worker forks the steps of all daemons."""
     from distributed import LocalCluster  # most test processes need none
 
+    forkserver()
     with LocalCluster(threads_per_worker=1, **IN_PROCESS) as found:
         yield found.scheduler_address
 

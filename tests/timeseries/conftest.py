@@ -13,9 +13,10 @@ from socket import socket
 import httpx
 import pytest
 from real_tom import SECRET, TomServer
-from simulated import Reduced, make
+from simulated import SMALL, Reduced, make
 
 from obsarchive.simulation import field as demo_field
+from obsarchive.simulation.star_field import StarField
 from tests.once import made_once
 
 
@@ -23,14 +24,15 @@ from tests.once import made_once
 def reduced(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Reduced:
     """A crowded field with clouds, changing seeing and wrong coordinates, reduced; only to be read."""
     seed, n_stars = request.param
-    return make(tmp_path_factory.mktemp(f"field{seed}") / "SIM" / "sinistro" / "ip", seed, n_stars)
+    field = StarField(seed=seed, n_stars=n_stars)
+    return make(tmp_path_factory.mktemp(f"field{seed}") / "SIM" / "sinistro" / "ip", field)
 
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small dataset, reduced; only to be copied."""
     where = Path("SIM", "sinistro", "ip")
-    return made_once(tmp_path_factory, "small", lambda folder: make(folder / where, 4, 150, 4)) / where
+    return made_once(tmp_path_factory, "small", lambda folder: make(folder / where, SMALL, 4)) / where
 
 
 @pytest.fixture
