@@ -21,7 +21,7 @@ from tests.services import dask_cluster
 settings.register_profile("archiver", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("archiver")
 
-IN_MEMORY, ROOM_GB = Path("/dev/shm"), 6
+IN_MEMORY, ROOM_GB = Path("/dev/shm"), 6  # noqa: S108 - pytest makes a folder there that nobody else may read
 if IN_MEMORY.is_dir() and shutil.disk_usage(IN_MEMORY).free > ROOM_GB * 1e9:
     # There a write that waits for the disk, as databases and products do all the time, waits for nothing.
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(IN_MEMORY))

@@ -88,14 +88,14 @@ class Site:
         """Start the daemon in a process group of its own."""
         return Forked(DAEMON, [str(self.config_file), *options], self.folder, {"PYTHONPATH": str(PROJECT)})
 
-    def run(self, *options: str, expect: int = 0, timeout: float = 120.0) -> str:
+    def run(self, *options: str, expect: int = 0, timeout: float = 240.0) -> str:
         """Run the daemon once and return what it says."""
         daemon = self.start(*(options or ("--once",)))
         said, _ = daemon.communicate(timeout)
         assert daemon.returncode == expect, said
         return said
 
-    def run_script(self, *options: str, expect: int = 0, timeout: float = 120.0) -> str:
+    def run_script(self, *options: str, expect: int = 0, timeout: float = 240.0) -> str:
         """Run the daemon as its operator does, by ``python archiver.py``, and return what it says."""
         done = subprocess.run(
             [sys.executable, str(PROJECT / "archiver.py"), str(self.config_file), *options],

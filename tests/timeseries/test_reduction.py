@@ -187,7 +187,7 @@ def test_a_bad_frame_costs_itself_only(dataset: Path, how: str) -> None:
 
 def test_a_frame_out_of_focus_is_flagged(tmp_path: Path) -> None:
     folder = tmp_path / "SIM" / "sinistro" / "ip"
-    demo_field.write_dataset(folder, StarField(seed=5, n_stars=300), 6)
+    demo_field.write_dataset(folder, replace(SMALL, seed=5), 6)
     with fits.open(frame(folder, 3), mode="update") as hdus:
         smeared = ndimage.uniform_filter1d(hdus[0].data, 25, axis=1)
         hdus[0].data = smeared
