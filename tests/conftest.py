@@ -1,8 +1,10 @@
 """What several folders of tests need."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -12,51 +14,75 @@ from xdist.scheduler import LoadScopeScheduling
 
 from obsarchive.database.embedded_mongod import EmbeddedMongod, Server
 from obsarchive.store import Store
+from tests.once import session_folder
+from tests.services import dask_cluster
 
 # How fast a busy machine draws examples says nothing about the code.
 settings.register_profile("archiver", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("archiver")
 
-TOGETHER = (
-    "pipelines/test_whole_night.py",
-    "pipelines/test_simulated_night.py",
-    "pipelines/test_high_contrast.py",
-    "pipelines/test_astrometry_step.py",
-    "real/test_lowell.py",
-    "real/test_real_nights.py",
-    "science/test_registration.py",
-    "science/test_subtraction.py",
-    "cli/test_wheel.py",
-    "daemon/test_commands.py",
-    "docs/test_adapting.py",
-    "timeseries/test_accuracy.py",
-    "timeseries/test_tom.py",
-    "web/test_browser.py",
-    "web/test_tasks.py",
-)
-"""Files whose tests share something that takes long to make: one process runs them all."""
+IN_MEMORY, ROOM_GB = Path("/dev/shm"), 6  # noqa: S108 - pytest makes a folder there that nobody else may read
+if IN_MEMORY.is_dir() and shutil.disk_usage(IN_MEMORY).free > ROOM_GB * 1e9:
+    # There a write that waits for the disk, as databases and products do all the time, waits for nothing.
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(IN_MEMORY))
+
+TOGETHER = {
+    "timeseries/test_whole_run.py": "tom",
+    "timeseries/test_tom.py": "tom",
+    "cli/test_wheel.py": "wheel",
+    "web/test_tasks.py": "tasks",
+    "web/test_browser.py": "browser",
+    "pipelines/test_whole_night.py": "whole night",
+    "daemon/test_faults.py": "faults",
+    "daemon/test_runs.py": "daemons",
+    "daemon/test_commands.py": "daemons",
+    "science/test_subtraction.py": "subtraction",
+    "real/test_real_nights.py": "real nights",
+    "real/test_lowell.py": "lowell",
+    "timeseries/test_accuracy.py": "accuracy",
+    "pipelines/test_simulated_night.py": "simulated night",
+    "pipelines/test_high_contrast.py": "high contrast",
+    "science/test_registration.py": "registration",
+    "docs/test_adapting.py": "adapting",
+    "pipelines/test_astrometry_step.py": "astrometry",
+}
+"""Files whose tests share something that takes long to make: one process runs all of a name, the longest first."""
 
 
 class ByCost(LoadScopeScheduling):
-    """Hands out tests one by one, but for those of some files, which stay together and come first."""
+    """Hands out tests one by one, but for those that stay together."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return file if file.endswith(TOGETHER) else nodeid
+        return TOGETHER.get("/".join(nodeid.partition("::")[0].split("/")[-2:]), nodeid)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
+    config.option.loadscopereorder = False  # in the order of `pytest_collection_modifyitems`
     return ByCost(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start what takes long first, so that no process works on it alone in the end."""
+    order = {file: place for place, file in enumerate(TOGETHER)}
+
+    def turn(item: pytest.Item) -> tuple[int, bool]:
+        return order.get("/".join(item.path.parts[-2:]), len(order)), item.get_closest_marker("slow") is None
+
+    items.sort(key=turn)
 
 
 @pytest.fixture(scope="session")
 def mongo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A real MongoDB, shared by all processes of the test session; the user of its ``uri`` may do everything."""
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent  # each process has a folder of its own below that of the session
-    with EmbeddedMongod(folder / "mongod") as server:
+    with EmbeddedMongod(session_folder(tmp_path_factory) / "mongod") as server:
         yield replace(server, uri=server.admin_uri)
+
+
+@pytest.fixture(scope="session")
+def scheduler() -> Iterator[str]:
+    """Address of a Dask cluster of this process."""
+    with dask_cluster() as address:
+        yield address
 
 
 @pytest.fixture

@@ -64,6 +64,12 @@ def atomic_write(path: Path, data: bytes | memoryview) -> None:
         part.write_bytes(data)
 
 
+def sweep_unfinished(folder: Path) -> None:
+    """Remove below a folder what killed writers left; only for who knows that nobody writes there now."""
+    for part in folder.rglob(".*.part"):
+        part.unlink(missing_ok=True)
+
+
 def sha256(path: Path) -> str:
     """Checksum of a file, 64 hex digits."""
     with path.open("rb") as file:

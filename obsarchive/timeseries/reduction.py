@@ -125,6 +125,7 @@ class Reduction:
 
     def _guarded(self, again: bool) -> ReductionResult:
         started = time.monotonic()
+        atomic.sweep_unfinished(self.folder)
         self.note({"state": "running", "reason": "", "run": self.run_id, "started": datetime.now(UTC)})
         try:
             measured = self._reduce(again)

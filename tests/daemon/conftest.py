@@ -4,9 +4,9 @@ import hashlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +18,13 @@ from astropy.io import fits
 from obsarchive.config.model import Config, load
 from obsarchive.core.archive_paths import Layout
 from obsarchive.database.connect import open_store
+from obsarchive.database.embedded_mongod import Server
 from obsarchive.simulation.night import NightPlan, Target, write_night
 from obsarchive.simulation.scenes import Faults, Scene, Star
 from obsarchive.store import Store
+from tests.forked import DAEMON, Forked
+from tests.once import made_once
+from tests.services import running_services
 
 PROJECT = Path(__file__).resolve().parents[2]
 NIGHT = "20260314"
@@ -44,7 +48,7 @@ TARGETS = (
 def raw_night(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A night of 128x128 frames: a single star, a binary with faulty frames, an empty field, darks and flats."""
     plan = NightPlan(NIGHT, TARGETS, dark_frames=3, flat_frames=2, n_seeing=1, detector=SHAPE, seed=3)
-    return write_night(tmp_path_factory.mktemp("raw"), plan)
+    return made_once(tmp_path_factory, "raw", lambda folder: write_night(folder, plan)) / NIGHT
 
 
 @dataclass
@@ -80,9 +84,20 @@ class Site:
             raw[name] = {**raw.get(name, {}), **keys} if isinstance(keys, dict) else keys
         self.config_file.write_text(json.dumps(raw))
 
-    def start(self, *options: str) -> subprocess.Popen:
+    def start(self, *options: str) -> Forked:
         """Start the daemon in a process group of its own."""
-        return subprocess.Popen(
+        return Forked(DAEMON, [str(self.config_file), *options], self.folder, {"PYTHONPATH": str(PROJECT)})
+
+    def run(self, *options: str, expect: int = 0, timeout: float = 240.0) -> str:
+        """Run the daemon once and return what it says."""
+        daemon = self.start(*(options or ("--once",)))
+        said, _ = daemon.communicate(timeout)
+        assert daemon.returncode == expect, said
+        return said
+
+    def run_script(self, *options: str, expect: int = 0, timeout: float = 240.0) -> str:
+        """Run the daemon as its operator does, by ``python archiver.py``, and return what it says."""
+        done = subprocess.run(
             [sys.executable, str(PROJECT / "archiver.py"), str(self.config_file), *options],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -90,18 +105,10 @@ class Site:
             start_new_session=True,
             cwd=self.folder,
             env={**os.environ, "PYTHONPATH": str(PROJECT)},
+            timeout=timeout,
         )
-
-    def run(self, *options: str, expect: int = 0, timeout: float = 120.0) -> str:
-        """Run the daemon once and return what it says."""
-        daemon = self.start(*(options or ("--once",)))
-        try:
-            said, _ = daemon.communicate(timeout=timeout)
-        finally:
-            if daemon.poll() is None:
-                os.killpg(daemon.pid, signal.SIGKILL)
-        assert daemon.returncode == expect, said
-        return said
+        assert done.returncode == expect, done.stdout
+        return done.stdout
 
     def store(self) -> Any:
         """Open the database."""
@@ -129,7 +136,7 @@ def states(store: Store) -> dict[str, str]:
 CONFIG: dict[str, Any] = {
     "paths": {"raw": ["raw"], "archive": "archive", "tmp": "tmp", "logs": "logs"},
     "parallel": {"n_workers": 1, "job_timeout_s": 60},
-    "daemon": {"settle_time_s": 0, "loop_interval_s": 0.5, "retry_delay_s": 0.2, "max_retries": 2, "min_free_gb": 0},
+    "daemon": {"settle_time_s": 0, "loop_interval_s": 0.1, "retry_delay_s": 0.1, "max_retries": 2, "min_free_gb": 0},
     "telescope": {
         "KPNO_2.1m": {
             "primary_m": 2.1,
@@ -145,7 +152,7 @@ CONFIG: dict[str, Any] = {
 
 @pytest.fixture
 def new_site(tmp_path: Path) -> Callable[[Path | None], Site]:
-    """Make a site with a copy of a raw night, or without any."""
+    """Make a site with a copy of a raw night, or without any; its daemons start a database and workers of their own."""
 
     def make(night: Path | None) -> Site:
         site = Site(tmp_path / "site")
@@ -159,11 +166,25 @@ def new_site(tmp_path: Path) -> Callable[[Path | None], Site]:
 
 
 @pytest.fixture
-def site(new_site: Callable[[Path | None], Site], raw_night: Path) -> Iterator[Site]:
-    """A site with the small night, its database stopped in the end."""
+def lone_site(new_site: Callable[[Path | None], Site], raw_night: Path) -> Iterator[Site]:
+    """A site with the small night, whose daemon starts everything itself; its database is stopped in the end."""
     made = new_site(raw_night)
     yield made
     stop_database(made)
+
+
+@pytest.fixture
+def site(new_site: Callable[[Path | None], Site], raw_night: Path, services: dict[str, Any]) -> Site:
+    """A site with the small night, whose daemons join a database and workers that run already."""
+    made = new_site(raw_night)
+    made.change(**services)
+    return made
+
+
+@pytest.fixture
+def services(mongo_server: Server, database_name: str, scheduler: str) -> dict[str, Any]:
+    """Sections of a configuration: an empty database of this test, and workers that others use as well."""
+    return running_services(mongo_server, database_name, scheduler)
 
 
 def stop_database(site: Site) -> None:
@@ -176,12 +197,33 @@ def stop_database(site: Site) -> None:
 @pytest.fixture(scope="session")
 def reduced(tmp_path_factory: pytest.TempPathFactory, raw_night: Path) -> Site:
     """A site whose night was reduced by an undisturbed run; to be copied, not changed."""
-    site = Site(tmp_path_factory.mktemp("reduced"))
-    (site.folder / "raw").mkdir()
-    shutil.copytree(raw_night, site.night)
-    site.config_file.write_text(json.dumps(CONFIG))
-    site.run("--once")
-    return site
+
+    def make(folder: Path) -> None:
+        site = Site(folder)
+        (site.folder / "raw").mkdir()
+        shutil.copytree(raw_night, site.night)
+        site.config_file.write_text(json.dumps(CONFIG))
+        site.run_script("--once")
+
+    return Site(made_once(tmp_path_factory, "reduced", make))
+
+
+@pytest.fixture
+def copied(reduced: Site, tmp_path: Path, services: dict[str, Any]) -> Site:
+    """A site that was reduced before; its database is gone, its tree is not."""
+    folder = tmp_path / "site"
+    shutil.copytree(reduced.folder, folder, ignore=shutil.ignore_patterns(".db"), copy_function=shutil.copy2)
+    made = Site(folder)
+    made.change(**services)
+    return made
+
+
+def wait_for(happened: Callable[[], object], seconds: float = 60.0) -> None:
+    """Wait until something is there."""
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
 
 
 def tree(site: Site) -> dict[str, str]:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import NIGHT, PROJECT, Site, stop_database
+from tests.daemon.conftest import NIGHT, PROJECT, Site, stop_database
+from tests.forked import COMMANDS, Forked
+
 from .test_runs import EVERY_STEP_DONE
 
 
@@ -28,7 +30,15 @@ def _database(archive: Site) -> object:
 
 
 def command(archive: Site, name: str, *arguments: str, code: int = 0, stdin: str = "") -> str:
-    """Run ``python -m obsarchive NAME config.json …`` and return what it says."""
+    """Run a command in a process that has everything imported, and return what it says."""
+    process = Forked(COMMANDS, [*name.split(), str(archive.config_file), *arguments], PROJECT, stdin=stdin)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == code, said
+    return said
+
+
+def program(archive: Site, name: str, *arguments: str, code: int = 0, stdin: str = "") -> str:
+    """Run ``python -m obsarchive NAME config.json …`` as it is typed, and return what it says."""
     done = subprocess.run(
         [sys.executable, "-m", "obsarchive", *name.split(), str(archive.config_file), *arguments],
         input=stdin,
@@ -42,13 +52,13 @@ def command(archive: Site, name: str, *arguments: str, code: int = 0, stdin: str
 
 
 def test_rebuild_restores_every_state_from_the_tree(archive: Site) -> None:
-    assert "3 observation(s) taken up" in command(archive, "rebuild")
+    assert "3 observation(s) taken up" in program(archive, "rebuild")
     assert archive.states() == EVERY_STEP_DONE
 
 
 def test_status_tells_what_the_daemon_did_last(archive: Site) -> None:
     assert command(archive, "status").startswith("stopped")
-    assert json.loads(command(archive, "status", "--json"))["totals"]["done"] == 8
+    assert json.loads(program(archive, "status", "--json"))["totals"]["done"] == 8
 
 
 def test_status_gives_the_address_for_the_mongo_shell(archive: Site) -> None:
@@ -56,7 +66,7 @@ def test_status_gives_the_address_for_the_mongo_shell(archive: Site) -> None:
 
 
 def test_verify_finds_a_flipped_byte(archive: Site) -> None:
-    assert "as it was made" in command(archive, "verify")
+    assert "as it was made" in program(archive, "verify")
     product = archive.layout.observation(NIGHT, archive.observation("HIP_1")) / "bright_star/frames.txt"
     whole = product.read_bytes()
     product.write_bytes(whole[:-2] + b"?\n")
@@ -67,7 +77,7 @@ def test_verify_finds_a_flipped_byte(archive: Site) -> None:
 def test_redo_sets_a_wish(archive: Site, _database: object) -> None:
     command(archive, "rebuild")
     name = archive.observation("KOI-2")
-    command(archive, "redo", name, "bright_star")
+    program(archive, "redo", name, "bright_star")
     document = _database.observations.find(name)  # type: ignore[attr-defined]
     assert document["pipelined"]["bright_star"]["status"]["force_redo"] is True
 
@@ -90,7 +100,7 @@ def test_users_come_and_go_and_own_their_programmes(archive: Site, _database: ob
     assert "/welcome#" in said
     document = _database.observations.find(archive.observation("KOI-2"))  # type: ignore[attr-defined]
     assert document["science_program"]["program_PI"] == ["galileo"]
-    command(archive, "users passwd", "galileo", "--password-stdin", stdin="four moons of jupiter\n")
+    program(archive, "users passwd", "galileo", "--password-stdin", stdin="four moons of jupiter\n")
     assert "galileo                  4.1, 9" in command(archive, "users list")
     users = _database.users  # type: ignore[attr-defined]
     users.save("galileo", {"totp": {"secret": "x", "last_step": 0}})
@@ -101,4 +111,4 @@ def test_users_come_and_go_and_own_their_programmes(archive: Site, _database: ob
 
 
 def test_simulate_writes_the_demo_night(archive: Site, tmp_path: Path) -> None:
-    assert "expected a night written YYYYMMDD" in command(archive, "simulate", "--night", "2026-03-14", code=2)
+    assert "expected a night written YYYYMMDD" in program(archive, "simulate", "--night", "2026-03-14", code=2)

@@ -5,8 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -14,32 +13,34 @@ import pytest
 
 from obsarchive.config.model import Parallel
 from obsarchive.execution import cluster
+from tests.daemon.conftest import PROJECT, Site, wait_for
+from tests.forked import Forked
 
-from .conftest import PROJECT, Site
 from .test_runs import EVERY_STEP_DONE
 
 
-def wait_for_line(daemon: subprocess.Popen, word: str) -> None:
+def wait_for_line(daemon: Forked, word: str) -> None:
     """Read what the daemon says until a word appears."""
-    for line in daemon.stdout:  # type: ignore[union-attr]
+    for line in daemon.stdout:
         if word in line:
             return
     pytest.fail(f"the daemon ended without saying {word!r}")
 
 
-def test_a_killed_database_comes_back_and_nothing_is_lost(site: Site) -> None:
-    daemon = site.start("--once")
+def test_a_killed_database_comes_back_and_nothing_is_lost(lone_site: Site, scheduler: str) -> None:
+    lone_site.change(parallel={"scheduler": scheduler})
+    daemon = lone_site.start("--once")
     wait_for_line(daemon, "calib.darks: enqueued")
-    mongod = int((site.folder / "archive/.db/data/mongod.lock").read_text())
+    mongod = int((lone_site.folder / "archive/.db/data/mongod.lock").read_text())
     os.kill(mongod, signal.SIGKILL)
     said, _ = daemon.communicate(timeout=100)
     assert daemon.returncode == 0, said
-    assert site.states() == EVERY_STEP_DONE
+    assert lone_site.states() == EVERY_STEP_DONE
 
 
-def test_killed_workers_cost_an_attempt_not_the_night(site: Site) -> None:
-    site.change(parallel={"n_workers": 2}, daemon={"retry_delay_s": 2.0})
-    daemon = site.start("--once")
+def test_killed_workers_cost_an_attempt_not_the_night(lone_site: Site) -> None:
+    lone_site.change(parallel={"n_workers": 2}, daemon={"retry_delay_s": 2.0})
+    daemon = lone_site.start("--once")
     wait_for_line(daemon, "calib.darks: enqueued")
     workers = [p for p in psutil.Process(daemon.pid).children() if "spawn_main" in " ".join(p.cmdline())]
     assert workers
@@ -47,17 +48,17 @@ def test_killed_workers_cost_an_attempt_not_the_night(site: Site) -> None:
         worker.kill()
     said, _ = daemon.communicate(timeout=100)
     assert daemon.returncode == 0, said
-    assert site.states() == EVERY_STEP_DONE
+    assert lone_site.states() == EVERY_STEP_DONE
 
 
-def test_what_workers_cannot_import_costs_a_step_not_the_workers(site: Site) -> None:
-    chain = json.loads(site.config_file.read_text())["pipelines"]
-    site.change(pipelines=[*chain, {"class": "tests.daemon.homebound.Homebound"}], daemon={"max_retries": 0})
-    site.run()
-    states = site.states()
+def test_what_workers_cannot_import_costs_a_step_not_the_workers(lone_site: Site) -> None:
+    chain = json.loads(lone_site.config_file.read_text())["pipelines"]
+    lone_site.change(pipelines=[*chain, {"class": "tests.daemon.homebound.Homebound"}], daemon={"max_retries": 0})
+    lone_site.run()
+    states = lone_site.states()
     assert states.items() >= EVERY_STEP_DONE.items()
     assert {state for step, state in states.items() if "homebound" in step} == {"failed"}
-    with site.store() as store:
+    with lone_site.store() as store:
         (document,) = store.database["objects"].find({"name": "HIP_1"})
     message = document["pipelined"]["homebound"]["steps"]["stay"]["message"]
     assert message.startswith("the worker cannot load what it should run: ImportError: not installed on this machine")
@@ -69,11 +70,7 @@ def test_a_cluster_without_workers_is_replaced(tmp_path: Path, monkeypatch: pyte
         assert ours.capacity == 1
         assert ours.alive
         ours._cluster.scale(0)
-        deadline = time.monotonic() + 30
-        while ours.alive and time.monotonic() < deadline:
-            ours.describe()
-            time.sleep(0.1)
-        assert not ours.alive
+        wait_for(lambda: ours.describe() == [] and not ours.alive)
         ours.restart()
         ours.submit("t", os.getpid)
         event = ours.events.get(timeout=30)
@@ -83,7 +80,7 @@ def test_a_cluster_without_workers_is_replaced(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.fixture
-def scheduler(tmp_path: Path) -> Iterator[str]:
+def foreign_scheduler(tmp_path: Path) -> Iterator[str]:
     """A Dask cluster that somebody else started: its scheduler's address."""
     file = tmp_path / "scheduler.json"
     command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0"]
@@ -93,9 +90,7 @@ def scheduler(tmp_path: Path) -> Iterator[str]:
     environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment, "cwd": tmp_path}
     processes = [subprocess.Popen(command, **quiet)]  # type: ignore[call-overload]
-    deadline = time.monotonic() + 30
-    while not file.exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
+    wait_for(file.exists)
     processes.append(subprocess.Popen(worker, **quiet))  # type: ignore[call-overload]
     yield json.loads(file.read_text())["address"]
     for process in reversed(processes):
@@ -103,8 +98,7 @@ def scheduler(tmp_path: Path) -> Iterator[str]:
         process.wait(20)
 
 
-def test_an_existing_cluster_is_joined_by_its_address(new_site: Callable, raw_night: Path, scheduler: str) -> None:
-    site = new_site(raw_night)
-    site.change(parallel={"scheduler": scheduler})
+def test_an_existing_cluster_is_joined_by_its_address(site: Site, foreign_scheduler: str) -> None:
+    site.change(parallel={"scheduler": foreign_scheduler})
     site.run()
     assert site.states() == EVERY_STEP_DONE

@@ -63,7 +63,7 @@ def serve() -> Iterator[Any]:
     def start(kind: type, handler: type) -> Any:
         server = kind(("127.0.0.1", 0), handler)
         server.heard, server.answers = [], []
-        threading.Thread(target=server.serve_forever).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,)).start()
         servers.append(server)
         return server
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from obsarchive.database.embedded_mongod import Server
 from obsarchive.io import fits_products
 from obsarchive.names import ObservationName
 from obsarchive.science.psf.model import Optics, diffraction_limited_psf, drizzled_response
@@ -16,6 +17,7 @@ from obsarchive.simulation.night import NightPlan, Target
 from obsarchive.simulation.scenes import Faults, Scene, SimulatedObservation, Star, ideal_stack
 from tests.daemon.conftest import CONFIG, Site
 from tests.pipelines.measures import companion
+from tests.services import running_services
 
 NIGHT = "20260314"
 SHAPE = (256, 256)
@@ -38,11 +40,12 @@ PLAN = NightPlan(
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+def site(tmp_path_factory: pytest.TempPathFactory, mongo_server: Server, scheduler: str) -> Site:
     """The night, reduced."""
     made = Site(tmp_path_factory.mktemp("night") / "site")
     demo.write_night(made.folder / "raw", PLAN)
     made.config_file.write_text(json.dumps(CONFIG))
+    made.change(**running_services(mongo_server, "simulated_night", scheduler))
     made.run("--once")
     return made
 

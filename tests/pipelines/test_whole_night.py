@@ -7,12 +7,14 @@ import pytest
 from pydantic import ValidationError
 
 from obsarchive.core.document_types import MasterDocument, NightDocument, ObservationDocument
+from obsarchive.database.embedded_mongod import Server
 from obsarchive.io.psf_library import PsfLibrary
 from obsarchive.simulation import night as demo
 from obsarchive.simulation.night import NightPlan, Target
 from obsarchive.simulation.scenes import Scene, Star, planetary_disc
 from tests.daemon.conftest import CONFIG, Site
 from tests.document_checks import declared, held, validate
+from tests.services import running_services
 
 NIGHT = "20260314"
 SHAPE = (256, 256)
@@ -49,10 +51,11 @@ PIPELINES = [
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+def site(tmp_path_factory: pytest.TempPathFactory, mongo_server: Server, scheduler: str) -> Site:
     made = Site(tmp_path_factory.mktemp("whole") / "site")
     demo.write_night(made.folder / "raw", PLAN)
     made.config_file.write_text(json.dumps({**CONFIG, "pipelines": PIPELINES}))
+    made.change(**running_services(mongo_server, "whole_night", scheduler))
     made.run("--once")
     return made
 

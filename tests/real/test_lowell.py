@@ -3,8 +3,6 @@
 import csv
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,10 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from pack_nights import read_source
 from photutils.aperture import CircularAnnulus, CircularAperture
+
+from obsarchive.database.embedded_mongod import Server
+from tests.forked import DAEMON, Forked
+from tests.services import running_services, with_services
 
 PROJECT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("ARCHIVER_TEST_DATA", PROJECT.parent / "shared" / "data"))
@@ -99,7 +101,7 @@ def published_sky(source: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def reduced(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def reduced(tmp_path_factory: pytest.TempPathFactory, mongo_server: Server, scheduler: str) -> Path:
     folder = tmp_path_factory.mktemp("lowell")
     night = folder / "raw" / NIGHT
     night.mkdir(parents=True)
@@ -115,17 +117,12 @@ def reduced(tmp_path_factory: pytest.TempPathFactory) -> Path:
             [a, d, 25 - 2.5 * np.log10(f), 2019.23] for a, d, f in zip(ra, dec, flux, strict=True) if f > 0
         )
     config = folder / "config.json"
-    config.write_text(json.dumps(configuration(folder)))
-    done = subprocess.run(
-        [sys.executable, str(PROJECT / "archiver.py"), str(config), "--once"],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(PROJECT)},
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
+    services = running_services(mongo_server, "lowell", scheduler)
+    config.write_text(json.dumps(with_services(configuration(folder), services)))
+    daemon = Forked(DAEMON, [str(config), "--once"], PROJECT)
+    said, _ = daemon.communicate(timeout=240)
+    assert daemon.returncode == 0, said
+    assert "Traceback" not in said
     return folder
 
 

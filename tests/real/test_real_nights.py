@@ -4,8 +4,6 @@ import bz2
 import gzip
 import json
 import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +18,9 @@ from scipy import ndimage, stats
 from obsarchive.config.model import load
 from obsarchive.core.archive_paths import Layout
 from obsarchive.database.connect import open_store
+from obsarchive.database.embedded_mongod import Server
+from tests.forked import DAEMON, Forked
+from tests.services import running_services, with_services
 
 PROJECT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("ARCHIVER_TEST_DATA", PROJECT.parent / "shared" / "data"))
@@ -70,24 +71,20 @@ class Reduced:
 
 
 @pytest.fixture(scope="session")
-def reduced(tmp_path_factory: pytest.TempPathFactory) -> Reduced:
+def reduced(tmp_path_factory: pytest.TempPathFactory, mongo_server: Server, scheduler: str) -> Reduced:
     """Raw nights packed from the test data, reduced by one run of the daemon as its operator would start it."""
     folder = tmp_path_factory.mktemp("real")
     names = pack(DATA, folder / "raw")
     config_file = folder / "config.json"
-    config_file.write_text(json.dumps(configuration(folder)))
-    done = subprocess.run(
-        [sys.executable, str(PROJECT / "archiver.py"), str(config_file), "--once"],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    services = running_services(mongo_server, "real_nights", scheduler)
+    config_file.write_text(json.dumps(with_services(configuration(folder), services)))
+    daemon = Forked(DAEMON, [str(config_file), "--once"], PROJECT)
+    said, _ = daemon.communicate(timeout=240)
+    assert daemon.returncode == 0, said
     config = load(config_file)
     with open_store(config) as store:
         documents, nights = ({d["_id"]: d for d in store.database[name].find()} for name in ("objects", "aux"))
-    return Reduced(names, done.stdout, documents, nights, folder / "raw", Layout(config.paths.archive))
+    return Reduced(names, said, documents, nights, folder / "raw", Layout(config.paths.archive))
 
 
 # an independent look at the frames

@@ -44,7 +44,7 @@ class Service(BaseHTTPRequestHandler):
 def service() -> Iterator[Any]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Service)
     server.asked, server.answer = [], (200, picture(), 0.0)
-    threading.Thread(target=server.serve_forever).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,)).start()
     yield server
     server.shutdown()
     server.server_close()

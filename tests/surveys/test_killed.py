@@ -1,7 +1,6 @@
 """Runs of a project that are killed at random moments, and runs side by side, end like an undisturbed one."""
 
 import json
-import multiprocessing
 import os
 import random
 import re
@@ -20,6 +19,7 @@ from obsarchive.cli.main import surveys as main
 from obsarchive.database.embedded_mongod import Server
 from obsarchive.store import Store
 from surveys import dataset
+from tests.forked import forkserver
 from tests.surveys.survey_contents import everything
 
 SOURCES = int(os.environ.get("KILLED_SOURCES", "120"))
@@ -77,10 +77,8 @@ class Process:
     """A run of the project of a folder; forked from a process that has imported everything already."""
 
     def __init__(self, folder: Path) -> None:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["obsarchive.cli.surveys", "surveys.demo"])
         self.told = folder / f"told {uuid4().hex}"
-        self.process = context.Process(target=run, args=(folder, self.told))
+        self.process = forkserver().Process(target=run, args=(folder, self.told))
         self.process.start()
 
     def kill(self) -> int | None:

@@ -13,23 +13,26 @@ from socket import socket
 import httpx
 import pytest
 from real_tom import SECRET, TomServer
-from simulated import Reduced, make
+from simulated import SMALL, Reduced, make
 
 from obsarchive.simulation import field as demo_field
+from obsarchive.simulation.star_field import StarField
+from tests.once import made_once
 
 
 @pytest.fixture(scope="session", params=[(1, 600), (2, 400)], ids=["seed 1", "seed 2"])
 def reduced(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Reduced:
     """A crowded field with clouds, changing seeing and wrong coordinates, reduced; only to be read."""
     seed, n_stars = request.param
-    return make(tmp_path_factory.mktemp(f"field{seed}") / "SIM" / "sinistro" / "ip", seed, n_stars)
+    field = StarField(seed=seed, n_stars=n_stars)
+    return make(tmp_path_factory.mktemp(f"field{seed}") / "SIM" / "sinistro" / "ip", field)
 
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small dataset, reduced; only to be copied."""
-    folder = tmp_path_factory.mktemp("small") / "SIM" / "sinistro" / "ip"
-    return make(folder, 4, 150, 4).folder
+    where = Path("SIM", "sinistro", "ip")
+    return made_once(tmp_path_factory, "small", lambda folder: make(folder / where, SMALL, 4)) / where
 
 
 @pytest.fixture
@@ -54,7 +57,6 @@ def tom_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TomServer]:
         "PYTHONPATH": str(SITE),
     }
     django = [str(TOM_PYTHON), "-m", "django"]
-    subprocess.run([*django, "migrate", "-v", "0"], env=environment, check=True, cwd=folder)
     names = [demo_field.TARGET, "EVT", "EVT2"]
     command = [str(TOM_PYTHON), str(SITE / "populate.py"), SECRET, *names]
     told = subprocess.run(command, env=environment, check=True, cwd=folder, capture_output=True, text=True).stdout
@@ -73,11 +75,11 @@ def tom_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TomServer]:
 
 
 def _wait_for(url: str, process: subprocess.Popen) -> None:
-    for _ in range(300):
+    for _ in range(1200):
         try:
             if httpx.get(url, timeout=20).status_code < 500:
                 return
         except httpx.HTTPError:
-            time.sleep(0.2)
+            time.sleep(0.05)
         assert process.poll() is None, "the TOM did not start"
     sys.exit("the TOM did not start")

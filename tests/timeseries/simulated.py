@@ -9,12 +9,14 @@ from scipy.spatial import cKDTree
 from obsarchive.execution.work import run_locally
 from obsarchive.science.astrometry.plate_solution import project
 from obsarchive.simulation import field as demo_field
-from obsarchive.simulation.star_field import SimulatedFrame, StarField
+from obsarchive.simulation.star_field import Camera, SimulatedFrame, StarField
 from obsarchive.timeseries.ensemble import Series
 from obsarchive.timeseries.light_curve_at import reopened
 from obsarchive.timeseries.reduction import Reduction, ReductionResult
 
 N_FRAMES = 10
+SMALL = StarField(seed=4, n_stars=110, camera=Camera(shape=(384, 384)))
+"""As few stars as tell all that does not hang on their number."""
 
 
 @dataclass
@@ -41,8 +43,7 @@ def reduce(folder: Path, again: bool = False) -> ReductionResult:
     return Reduction(folder, run_locally, cache=folder.parent / "cache").reduce(again)
 
 
-def make(folder: Path, seed: int, n_stars: int, n_frames: int = N_FRAMES) -> Reduced:
-    field = StarField(seed=seed, n_stars=n_stars)
+def make(folder: Path, field: StarField, n_frames: int = N_FRAMES) -> Reduced:
     frames = demo_field.write_dataset(folder, field, n_frames)
     outcome = reduce(folder)
     assert outcome.state == "done", outcome.message

@@ -11,6 +11,7 @@ from simulated import Reduced, make, reduce
 
 from obsarchive.science.photometry.aperture import Flag
 from obsarchive.science.photometry.error_model import reduced_chi2
+from obsarchive.simulation.star_field import StarField
 from obsarchive.timeseries.frame_photometry import read_sidecar
 from obsarchive.timeseries.names import SIDECARS
 from obsarchive.timeseries.products import read_light_curve
@@ -111,7 +112,7 @@ def test_saturated_and_bad_pixels_are_flagged(reduced: Reduced) -> None:
 
 
 def test_one_frame_is_enough(tmp_path: Path) -> None:
-    found = make(tmp_path / "SIM" / "sinistro" / "ip", 6, 300, 1)
+    found = make(tmp_path / "SIM" / "sinistro" / "ip", StarField(seed=6, n_stars=300), 1)
     assert found.outcome.record["n_measured"] == 1
     rows, stars = found.matched()
     kept = found.series.is_undisturbed[rows] & found.series.is_good[rows, 0] & (found.field.mag[stars] < 17)

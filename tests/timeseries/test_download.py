@@ -1,9 +1,6 @@
 """A run of the intake: everything comes once, faults cost themselves only, a killed run goes on."""
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -21,6 +18,7 @@ from obsarchive.store import Store
 from obsarchive.timeseries.download.dataset_folders import INSTRUMENTS, place_of, safe
 from obsarchive.timeseries.download.download_config import load
 from obsarchive.timeseries.download.run import Intake, unpack
+from tests.forked import forkserver
 from tests.frames_api import TOKEN, Sky, serve
 
 NOW = datetime(2024, 7, 2, tzinfo=UTC)
@@ -171,18 +169,10 @@ def test_what_is_no_fits_is_not_unpacked(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["x.fits.fz"]
 
 
-KILLED = """
-import sys
-from datetime import UTC, datetime
-from pathlib import Path
-from obsarchive.timeseries.download.run import Intake
-from obsarchive.timeseries.download.download_config import load
-from obsarchive.store import Store
-
-store = Store(sys.argv[2], sys.argv[3])
-print("begun", flush=True)
-Intake(load(Path(sys.argv[1])), store.frames, {"LCO_TOKEN": sys.argv[4]}).run(datetime(2024, 7, 2, tzinfo=UTC))
-"""
+def fetch(request_file: Path, uri: str, database: str) -> None:
+    """Do in a process of its own what a run does."""
+    store = Store(uri, database)
+    Intake(load(request_file), store.frames, ENVIRONMENT).run(NOW)
 
 
 def test_killed_at_any_moment_it_ends_the_same(
@@ -191,17 +181,17 @@ def test_killed_at_any_moment_it_ends_the_same(
     rng = np.random.default_rng(4)
     for number in range(40):
         sky.add(f"more-{number:04d}-e91.fits.fz", "A", f"2024-07-01T06:{number:02d}:00Z", frame(100 + number))
-    for _ in range(4):
-        command = [sys.executable, "-c", KILLED, str(request_file), mongo_server.uri, database_name, TOKEN]
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-        )
-        assert process.stdout is not None
-        process.stdout.readline()
-        time.sleep(rng.uniform(0.02, 0.4))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
+    for kill in range(4):
+        process = forkserver().Process(target=fetch, args=(request_file, mongo_server.uri, database_name))
+        process.start()
+        # somewhere in this part of the work, or at its very beginning
+        wanted = 10 * kill
+        while process.is_alive() and len(list((tmp_path / "data").rglob("*.fits"))) < wanted:
+            time.sleep(0.005)
+        time.sleep(rng.uniform(0.0, 0.1))
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
     run(request_file, store)
     assert run(request_file, store) == "nothing new"
     plain = list((tmp_path / "data").rglob("*.fits"))

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from warnings import catch_warnings
 
@@ -11,7 +12,7 @@ from astropy.io import ascii, fits
 from astropy.table import Table
 from astropy.wcs import WCS
 from scipy import ndimage
-from simulated import reduce
+from simulated import SMALL, reduce
 
 from obsarchive.execution.work import run_locally
 from obsarchive.science.photometry.aperture import Flag
@@ -109,9 +110,8 @@ def test_nothing_new_is_nothing_to_do(dataset: Path) -> None:
 
 
 def test_only_what_is_new_is_measured(dataset: Path) -> None:
-    field = StarField(seed=4, n_stars=150)
     old = {path.name: path.stat().st_mtime_ns for path in (dataset / "raw_flux").iterdir()}
-    demo_field.write_frame(frame(dataset, 4), field.frame(4, 60496.0), field)
+    demo_field.write_frame(frame(dataset, 4), SMALL.frame(4, 60496.0), SMALL)
     assert reduce(dataset).record["n_frames"] == 5
     after = {path.name: path.stat().st_mtime_ns for path in (dataset / "raw_flux").iterdir()}
     assert {name: after[name] for name in old} == old
@@ -119,9 +119,8 @@ def test_only_what_is_new_is_measured(dataset: Path) -> None:
 
 
 def test_a_new_version_of_a_frame_is_measured_again(dataset: Path) -> None:
-    field = StarField(seed=4, n_stars=150)
     before = np.asarray(table(dataset)["flux"])
-    demo_field.write_frame(frame(dataset, 2), field.frame(77, 60488.0), field)
+    demo_field.write_frame(frame(dataset, 2), SMALL.frame(77, 60488.0), SMALL)
     assert reduce(dataset).state == "done"
     assert not np.array_equal(np.asarray(table(dataset)["flux"]), before, equal_nan=True)
 
@@ -158,7 +157,7 @@ def spoil(path: Path, how: str) -> None:
             with fits.open(path, mode="update") as hdus:
                 hdus[0].data = np.random.default_rng(1).normal(300, 20, hdus[0].data.shape).astype(np.float32)
         case "another field":
-            other = StarField(seed=99, n_stars=150)
+            other = replace(SMALL, seed=99)
             demo_field.write_frame(path, other.frame(0, 60484.0), other)
         case "not a number":
             with fits.open(path, mode="update") as hdus:
@@ -188,7 +187,7 @@ def test_a_bad_frame_costs_itself_only(dataset: Path, how: str) -> None:
 
 def test_a_frame_out_of_focus_is_flagged(tmp_path: Path) -> None:
     folder = tmp_path / "SIM" / "sinistro" / "ip"
-    demo_field.write_dataset(folder, StarField(seed=5, n_stars=300), 6)
+    demo_field.write_dataset(folder, replace(SMALL, seed=5), 6)
     with fits.open(frame(folder, 3), mode="update") as hdus:
         smeared = ndimage.uniform_filter1d(hdus[0].data, 25, axis=1)
         hdus[0].data = smeared
@@ -202,11 +201,10 @@ def test_a_frame_out_of_focus_is_flagged(tmp_path: Path) -> None:
 
 
 def test_packed_frames_are_the_same(tmp_path: Path) -> None:
-    field = StarField(seed=4, n_stars=150)
     folder = tmp_path / "SIM" / "sinistro" / "ip"
-    demo_field.write_dataset(folder, field, 2)
+    demo_field.write_dataset(folder, SMALL, 2)
     plain = frame(folder, 1)
-    demo_field.write_frame(plain.with_name(plain.name + ".fz"), field.frame(1, 60484.0), field, packed=True)
+    demo_field.write_frame(plain.with_name(plain.name + ".fz"), SMALL.frame(1, 60484.0), SMALL, packed=True)
     plain.unlink()
     outcome = reduce(folder)
     assert outcome.record["n_measured"] == 2

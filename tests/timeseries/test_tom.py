@@ -184,7 +184,7 @@ def test_what_is_there_stays_when_the_upload_fails(
     monkeypatch.setattr(http, "sleep", lambda _: None)
     Moody.asked = {}
     server = ThreadingHTTPServer(("127.0.0.1", 0), Moody)
-    Thread(target=server.serve_forever, daemon=True).start()
+    Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     path = tmp_path / "tom_config.yaml"
     path.write_text(f"url: http://127.0.0.1:{server.server_port}\ntom_token_envvar: T\n")
     with (
@@ -201,7 +201,7 @@ def test_what_is_there_stays_when_the_upload_fails(
 def test_an_answer_that_is_no_json_is_told(curve: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Moody, "do_GET", lambda self: self.answer(200, b"<html>maintenance</html>"))
     server = ThreadingHTTPServer(("127.0.0.1", 0), Moody)
-    Thread(target=server.serve_forever, daemon=True).start()
+    Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     path = tmp_path / "tom_config.yaml"
     path.write_text(f"url: http://127.0.0.1:{server.server_port}\ntom_token_envvar: T\n")
     with (

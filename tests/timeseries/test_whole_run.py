@@ -16,15 +16,18 @@ import pytest
 from real_tom import SECRET, TomServer
 
 from obsarchive.cli.main import main
+from obsarchive.database.embedded_mongod import Server
 from obsarchive.simulation import field as demo_field
 from obsarchive.simulation.star_field import Camera, StarField
 from obsarchive.timeseries.products import read_table
+from tests.forked import DAEMON, Forked
 from tests.frames_api import TOKEN, Sky, serve
+from tests.services import IN_PROCESS, running_services
 
 PROPOSALS = ("SIM2026A-001", "SIM2026A-002", "KEY2026B-007")
 FIELD = StarField(seed=4, n_stars=60, camera=Camera(shape=(256, 256)))
 KILLS = int(os.environ.get("WHOLE_RUN_KILLS", "5"))
-N_FRAMES = int(os.environ.get("WHOLE_RUN_FRAMES", "30"))
+N_FRAMES = int(os.environ.get("WHOLE_RUN_FRAMES", "18"))
 """Of the run that is killed: a whole one has 200 frames."""
 
 
@@ -40,8 +43,8 @@ def fill(sky: Sky, n: int, folder: Path) -> None:
         sky.add(path.name, proposal, day, path.read_bytes(), target_name=target)
 
 
-def write_files(folder: Path, url: str, tom_url: str, label: str = "SIM") -> Path:
-    """Write everything that a user writes; returns the configuration of the archive."""
+def write_files(folder: Path, url: str, tom_url: str, label: str = "SIM", **sections: Any) -> Path:
+    """Write everything that a user writes; returns the configuration of the archive, with more sections if wanted."""
     demo_field.write_catalogue(folder / "catalogue.csv", FIELD)
     (folder / "tom_config.yaml").write_text(f"url: {tom_url}\ntom_user_id: archiver\ntom_password_envvar: TOM_SECRET\n")
     (folder / "default_red_config.yaml").write_text(
@@ -64,8 +67,9 @@ def write_files(folder: Path, url: str, tom_url: str, label: str = "SIM") -> Pat
             {
                 "paths": {"raw": ["raw"], "archive": "archive", "tmp": "tmp", "logs": "logs"},
                 "pipelines": [{"class": "pipelines.night.Calibration"}],
-                "daemon": {"loop_interval_s": 0.5},
+                "daemon": {"loop_interval_s": 0.2},
                 "intake": {"download": "data_download.yaml", "every_h": 0.0003, "max_parallel": 2},
+                **sections,
             }
         )
     )
@@ -179,35 +183,40 @@ def test_wrong_use_is_told_in_one_line(
     assert "Traceback" not in said
 
 
-def daemon(folder: Path, *more: str) -> subprocess.Popen[bytes]:
-    script = Path(__file__).parents[2] / "archiver.py"
-    with (folder / "daemon.log").open("ab") as log:
-        return subprocess.Popen(
-            [sys.executable, str(script), "config.json", *more],
-            cwd=folder,
-            env=ENVIRONMENT,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+def daemon(folder: Path, *more: str) -> Forked:
+    return Forked(DAEMON, ["config.json", *more], folder, ENVIRONMENT, log=folder / "daemon.log")
+
+
+def progress(folder: Path) -> int:
+    """Count the frames that are sorted, and those that are measured."""
+    data = folder / "data"
+    return len(list(data.rglob("*-e91.fits"))) + len(list(data.rglob("raw_flux/*.npz")))
 
 
 @pytest.mark.slow
 def test_killed_again_and_again_it_ends_as_undisturbed(
-    sky: Sky, server: Any, tom_server: TomServer, tmp_path: Path
+    sky: Sky, server: Any, tom_server: TomServer, tmp_path: Path, mongo_server: Server, scheduler: str
 ) -> None:
     calm, rough = tmp_path / "calm", tmp_path / "rough"
     fill(sky, N_FRAMES, tmp_path)
-    for folder in (calm, rough):
+    services = {folder: running_services(mongo_server, f"{folder.name}_run", scheduler) for folder in (calm, rough)}
+    workers = {"class": "distributed.LocalCluster", "settings": {**IN_PROCESS, "threads_per_worker": 2}}
+    services[rough]["parallel"] = {"n_workers": 1, "scheduler": workers}  # they are killed with the daemon
+    for folder, sections in services.items():
         folder.mkdir()
-        write_files(folder, server.root, tom_server.url, folder.name)
-    assert daemon(calm, "--once").wait(200) == 0
+        write_files(folder, server.root, tom_server.url, folder.name, **sections)
+    assert daemon(calm, "--once").wait(200) == 0, (calm / "daemon.log").read_text()[-3000:]
     rng = random.Random(7)
-    for _ in range(KILLS):
+    for kill in range(KILLS):
         process = daemon(rough)
-        time.sleep(rng.uniform(1.5, 4.0))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        # somewhere in this part of the work: every frame is fetched and measured
+        goal = (kill + rng.random()) / (KILLS + 1) * 2 * N_FRAMES
+        deadline = time.monotonic() + 60
+        while process.poll() is None and progress(rough) < goal and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(rng.uniform(0, 0.3))
+        os.kill(process.pid, signal.SIGKILL)
+        assert process.wait(20) == -signal.SIGKILL
     assert daemon(rough, "--once").wait(250) == 0, (rough / "daemon.log").read_text()[-3000:]
     expected, found = products(calm), products(rough)
     assert sum(name.endswith("-e91.fits") for name in expected) == N_FRAMES

@@ -71,7 +71,7 @@ def sources(archive: SimpleNamespace) -> SimpleNamespace:
 def address(app: Portal) -> Iterator[str]:
     """Serve the portal on loopback."""
     server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     yield f"http://127.0.0.1:{server.port}"
     server.shutdown()

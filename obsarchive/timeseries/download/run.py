@@ -18,7 +18,7 @@ from obsarchive.core.progress import ProgressCallback, no_progress
 from obsarchive.errors import ArchiveError
 from obsarchive.io.atomic import atomic_path, atomic_write
 from obsarchive.store import Datasets, Document, Frames
-from obsarchive.timeseries.download.dataset_folders import INSTRUMENTS, Place, place_of, prepare
+from obsarchive.timeseries.download.dataset_folders import CONFIGURATION, INSTRUMENTS, Place, place_of, prepare
 from obsarchive.timeseries.download.download_config import ArchiveRequest, Request
 from obsarchive.timeseries.download.online_archive import Frame, OnlineArchive, token_of
 
@@ -171,8 +171,9 @@ class Intake:
         source = self.request.data_download_dir / frame["name"]
         target = place.folder / frame["name"].removesuffix(".fz")
         try:
+            for made in (place.folder / CONFIGURATION, target):
+                _sweep(made)
             prepare(place.folder, self.request.default_red_config, {**frame, **_pointing(source)})
-            _sweep(target)
             unpack(source, target)
         except (OSError, ValueError, ArchiveError) as err:
             self.ledger.note(frame["archive"], frame["name"], "failed", problem=f"cannot be sorted: {err}")
