@@ -67,7 +67,8 @@ class BrightStar(Pipeline):
             ranking = rank_frames(measures, origins, saturation=sequence.saturation)
             verdict = classify(ranking)
             if verdict in ("zero_flux", "failed"):
-                raise _classified(verdict, ranking)
+                problem = "no star in any frame" if verdict == "zero_flux" else "too few usable frames"
+                raise Unprocessable(f"{problem} of {len(ranking.kept)}: {reasons_text(ranking.reasons)}", verdict)
             best, every = sequence.stack(ranking, self.settings.best_fraction)
         work.publish("frames.txt", _table(ranking, measures, origins))
         for name, stack in (("20p.fits", best), ("100p.fits", every)):
@@ -97,13 +98,11 @@ class BrightStar(Pipeline):
     @step(makes=[*PREVIEWS, "preview/{id}_quality.png"], after=["reduce"], follows=["strehl"], settings=PreviewSettings)
     def preview(self, work: Workspace) -> dict[str, Any]:
         """Make previews of 100p, and a plot of how the frames were chosen."""
-        work.publish("preview/{id}_quality.png", _quality_plot(work, self.settings.best_fraction))
+        rows, reasons = read_frame_table(work.product("frames.txt").read_text())
+        quality = np.array([float(row[1]) for row in rows])
+        plot = frame_quality(quality, reasons, labels_of(work), selected_fraction=self.settings.best_fraction)
+        work.publish("preview/{id}_quality.png", plot)
         return publish_previews(work, "100p.fits", SCALE)
-
-
-def _classified(verdict: str, ranking: FrameRanking) -> Unprocessable:
-    words = {"zero_flux": "no star in any frame", "failed": "too few usable frames"}
-    return Unprocessable(f"{words[verdict]} of {len(ranking.kept)}: {reasons_text(ranking.reasons)}", verdict)
 
 
 def _summary(ranking: FrameRanking, star: GuideStar) -> dict[str, Any]:
@@ -114,12 +113,6 @@ def _summary(ranking: FrameRanking, star: GuideStar) -> dict[str, Any]:
         "frame_snr": float(np.median(ranking.snr[ranking.kept])),
         "shift_rms_px": float(np.sqrt(np.mean(ranking.shifts[ranking.kept] ** 2))),
     }
-
-
-def _quality_plot(work: Workspace, best_fraction: float) -> bytes:
-    rows, reasons = read_frame_table(work.product("frames.txt").read_text())
-    quality = np.array([float(row[1]) for row in rows])
-    return frame_quality(quality, reasons, labels_of(work), selected_fraction=best_fraction)
 
 
 def _table(ranking: FrameRanking, measures: list[FrameMeasure], origins: Float64Array) -> bytes:

@@ -102,7 +102,8 @@ class ExtendedObject(Pipeline):
         work.progress(0.6, "deconvolving")
         found = deconvolve(*halves, psf)
         centre = tuple(work.results("reduce")["object_centre"])
-        header = product_header(work, (SCALE, _raw_shape(found.image.shape)), (centre[0], centre[1]))
+        height, width = found.image.shape
+        header = product_header(work, (SCALE, (height // SCALE, width // SCALE)), (centre[0], centre[1]))
         header["PSF"] = (origin, "what it was deconvolved with")
         header["NITER"] = (found.iterations, "Richardson-Lucy iterations, stopped by the data")
         work.publish_fits("{id}_deconvolved.fits", found.image, header, work.task.masters)
@@ -154,10 +155,6 @@ def _halves(work: Workspace) -> tuple[tuple[FloatArray, FloatArray], float]:
     sky = sky_below(mean)
     first, second = (work.read("{id}_registered.fits", f"HALF{i}")[0] - np.float32(sky) for i in (1, 2))
     return (first, second), sky
-
-
-def _raw_shape(shape: tuple[int, ...]) -> tuple[int, int]:
-    return shape[0] // SCALE, shape[1] // SCALE
 
 
 def _best_psf(work: Workspace, halves: tuple[FloatArray, FloatArray], pixel_arcsec: float) -> tuple[FloatArray, str]:

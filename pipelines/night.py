@@ -46,7 +46,8 @@ class Calibration(Pipeline):
     def flats(self, work: Workspace) -> dict[str, Any]:
         """Make the master flat of each filter: the clipped mean of dark-subtracted, normalised flats, with mean 1."""
         masters = _NightMasters(work, "flat", work.task.calibration.min_flats)
-        dark = _dark_of_flats(work)
+        path = work.product(f"dark_{FLAT_DARK_MODE}.fits")
+        dark = fits_products.read_fits(path)[0] if path.exists() else None
         for name, files in _by(work, "flat", "filter").items():
             if dark is None:
                 masters.short[name] = f"{len(files)} files, but no master dark of mode {FLAT_DARK_MODE} to subtract"
@@ -88,11 +89,6 @@ def _by(work: Workspace, kind: InputKind, key: str) -> dict[str, list[Path]]:
         for file in night.raw_files(kind):
             groups.setdefault(str(file.get(key) or ""), []).append(file["path"])
     return dict(sorted(groups.items()))
-
-
-def _dark_of_flats(work: Workspace) -> FloatArray | None:
-    path = work.product(f"dark_{FLAT_DARK_MODE}.fits")
-    return fits_products.read_fits(path)[0] if path.exists() else None
 
 
 class _NightMasters:

@@ -87,7 +87,9 @@ class Declared:
         """
         if isinstance(value, np.generic):
             value = value.item()
-        if not self.types or (isinstance(value, self.types) and not self._is_stray_bool(value)):
+        # Python counts bool as an int; here it must be allowed by name
+        is_stray_bool = isinstance(value, bool) and bool not in self.types
+        if not self.types or (isinstance(value, self.types) and not is_stray_bool):
             return value
         if float in self.types and isinstance(value, int) and not isinstance(value, bool):
             return float(value)
@@ -96,9 +98,6 @@ class Declared:
     def shown(self, value: Any) -> str:
         """Return a value for display; secrets are masked."""
         return "(secret)" if self.secret and value else repr(value)
-
-    def _is_stray_bool(self, value: Any) -> bool:
-        return isinstance(value, bool) and bool not in self.types
 
 
 class _Completed(type):

@@ -3,7 +3,6 @@
 import json
 from argparse import Namespace
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from obsarchive.cli.console import configure, say
@@ -19,16 +18,13 @@ def run(options: Namespace) -> int:
         with open_database(config) as opened:
             say(f"{opened.uri}\n")
         return 0
-    text = _written(config.paths.logs / "status.json")
-    say(text + "\n" if options.json else _in_words(json.loads(text)))
-    return 0
-
-
-def _written(path: Path) -> str:
+    path = config.paths.logs / "status.json"
     try:
-        return path.read_text()
+        text = path.read_text()
     except OSError as err:
         raise ArchiveError(f"{path}: no status: the daemon has not run with this configuration yet") from err
+    say(text + "\n" if options.json else _in_words(json.loads(text)))
+    return 0
 
 
 def _in_words(status: Mapping[str, Any]) -> str:

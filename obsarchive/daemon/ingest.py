@@ -127,7 +127,8 @@ class Ingest:
                 for kind, files in kinds.items()
                 for f in files
             ],
-            "ignored": [_readable(name) for name in listing.ignored[:1000]],
+            # names may hold bytes that are not text, which the database does not accept
+            "ignored": [name.encode("utf-8", "backslashreplace").decode() for name in listing.ignored[:1000]],
             "ignored_count": len(listing.ignored),
             "growing": listing.growing[:1000],
             "needs": [need.to_document() for need in sorted(needs, key=str)],
@@ -267,11 +268,6 @@ def write_sidecar(layout: Layout, document: Mapping[str, Any]) -> None:
 def _iso(value: object) -> str:
     """Return a time, or another value that JSON does not have, as text."""
     return value.isoformat(timespec="milliseconds") if isinstance(value, datetime) else str(value)
-
-
-def _readable(name: str) -> str:
-    """Return the name of a file as the database accepts it: names may hold bytes that are not text."""
-    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _with_times(value: Any, key: str = "") -> Any:

@@ -10,6 +10,7 @@ import json
 import logging
 import smtplib
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from email.message import EmailMessage
@@ -113,7 +114,10 @@ class Alerts:
         for key, alert in self.receivers.items():
             if now < self._next.get(key, now):
                 continue
-            events = self.outbox.untold(key, _query(alert))
+            query: Document = {"event": {"$in": list(alert.events)}}
+            if alert.programs != "all":
+                query["program"] = {"$in": list(alert.programs)}
+            events = self.outbox.untold(key, query)
             if events and now - events[0]["when"] >= timedelta(seconds=self.config.alerts.batch_window_s):
                 self._deliver(key, alert, events, now)
 
@@ -142,9 +146,12 @@ class Alerts:
         request_once("the webhook", str(alert.webhook), DeliveryError, TIMEOUT_S, content=body, headers=headers)
 
     def _write(self, alert: Recipient, events: Sequence[Document]) -> None:
+        counts = Counter(event["event"] for event in events)
+        words = {"new data": "with new data", "failed": "failed", "rejected": "rejected"}
+        summary = ", ".join(f"{counts[name]} {text}" for name, text in words.items() if counts[name])
         mail = EmailMessage()
         mail["From"], mail["To"] = self.config.alerts.mail.sender, ", ".join(alert.email)
-        mail["Subject"] = one_line(f"{self.config.server.name}: {_summary(events)}")
+        mail["Subject"] = one_line(f"{self.config.server.name}: {summary}")
         mail.set_content("\n".join(self._lines(events)) + "\n")
         try:
             with _mail_server(self.config.alerts.mail) as server:
@@ -168,23 +175,10 @@ class Alerts:
         return {**kept, "when": event["when"].isoformat(), "url": f"{self.config.server.address}/{page}"}
 
 
-def _query(alert: Recipient) -> Document:
-    query: Document = {"event": {"$in": list(alert.events)}}
-    if alert.programs != "all":
-        query["program"] = {"$in": list(alert.programs)}
-    return query
-
-
 def _key(alert: Recipient) -> str:
     """Return the identifier of a receiver in the database; it holds no address and no secret."""
     text = alert.model_dump_json(include={"programs", "webhook", "email"})
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _summary(events: Sequence[Document]) -> str:
-    counts = {name: sum(event["event"] == name for event in events) for name in ("new data", "failed", "rejected")}
-    words = {"new data": "with new data", "failed": "failed", "rejected": "rejected"}
-    return ", ".join(f"{count} {words[name]}" for name, count in counts.items() if count)
 
 
 def _mail_server(mail: Mail) -> smtplib.SMTP:

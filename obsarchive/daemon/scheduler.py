@@ -124,7 +124,8 @@ class Scheduler:
         recalled = self.ingest.tree()
         if recalled:
             log.info("took up %d observation(s) from the archive tree", recalled)
-        for night in self._open_nights():
+        waiting = self.store.observations.open([link.pipeline.name for link in self.chain])
+        for night in {observation.night for observation in waiting}:
             sweep_leftovers(self.layout.night(night), time.time())
         self.cluster.start()
         self.alerts.start()
@@ -380,10 +381,6 @@ class Scheduler:
             (self.store.observations, steps_of(self.chain)),
             (self.store.nights, steps_of(self.night_chain, "night")),
         ]
-
-    def _open_nights(self) -> set[str]:
-        names = [link.pipeline.name for link in self.chain]
-        return {observation.night for observation in self.store.observations.open(names)}
 
     def _recover_cluster(self) -> None:
         log.warning("the Dask cluster lost its scheduler or all its workers: starting another one")

@@ -8,7 +8,6 @@ import socket
 from collections import deque
 from collections.abc import Mapping
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -121,11 +120,8 @@ class StatusReport:
         """Return a message that names the path with too little free space for new work, or None."""
         wanted = self.config.daemon.min_free_gb
         for folder in (self.config.paths.archive, self.config.paths.tmp):
-            free_gb = shutil.disk_usage(_existing(folder)).free / 1e9
+            existing = next(path for path in (folder, *folder.parents) if path.exists())
+            free_gb = shutil.disk_usage(existing).free / 1e9
             if free_gb < wanted:
                 return f"{folder} has {free_gb:.2f} GB free, daemon.min_free_gb wants {wanted:g}"
         return None
-
-
-def _existing(folder: Path) -> Path:
-    return next(path for path in (folder, *folder.parents) if path.exists())

@@ -143,7 +143,8 @@ class EmbeddedMongod:
         ServiceUnavailable
             When there is no mongod, it does not start, or the folder cannot be used; with the reason.
         """
-        filesystem = _filesystem(self.folder)
+        mounts = {Path(disk.mountpoint): disk.fstype for disk in psutil.disk_partitions(all=True)}
+        filesystem = next((mounts[parent] for parent in (self.folder, *self.folder.parents) if parent in mounts), "")
         if filesystem in _NETWORK_FILESYSTEMS:
             raise ServiceUnavailable(
                 f"the database cannot be kept in {self.folder}: {filesystem} is a network file system; "
@@ -201,7 +202,8 @@ class EmbeddedMongod:
         process = self._running() or self._launch()
         stored = _read_json(self.folder / "secret.json")
         passwords = stored or {user: secrets.token_urlsafe(32) for user in ("admin", "application")}
-        port = _port_of(process)
+        command = process.cmdline()
+        port = int(command[command.index("--port") + 1])
         _write_private(self.folder / "mongod.json", json.dumps({"port": port}), 0o600)
         with _connect(port, self.folder) as client:
             _set_up_replica_set(client, port)
@@ -267,12 +269,6 @@ class EmbeddedMongod:
         return subprocess.run(command, capture_output=True, text=True, check=False, **where)  # noqa: S603 - no shell
 
 
-def _filesystem(folder: Path) -> str:
-    """Return the type of the file system of a folder (a resolved path)."""
-    mounts = {Path(disk.mountpoint): disk.fstype for disk in psutil.disk_partitions(all=True)}
-    return next((mounts[parent] for parent in (folder, *folder.parents) if parent in mounts), "")
-
-
 def _write_private(path: Path, text: str, mode: int) -> None:
     """Write a file that no other user may read, whole or not at all."""
     part = path.with_name(f"{path.name}.part")
@@ -312,11 +308,6 @@ def _errors_in_log(path: Path) -> str:
     except (OSError, ValueError):
         return ""
     return "; ".join(f"{entry['msg'].strip()} {entry.get('attr', '')}" for entry in entries if entry["s"] in "EF")
-
-
-def _port_of(process: psutil.Process) -> int:
-    command = process.cmdline()
-    return int(command[command.index("--port") + 1])
 
 
 def _is_alive(process: psutil.Process | None) -> bool:

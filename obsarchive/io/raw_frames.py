@@ -209,16 +209,13 @@ class Frames:
         self._places: list[tuple[Path, int, Stack, int]] = []
         try:
             for file in contents:
-                self._open(file)
+                with explained(file.path):
+                    descriptor = self._files.enter_context(file.path.open("rb", buffering=0)).fileno()
+                for stack in file.stacks:
+                    self._places += [(file.path, descriptor, stack, plane) for plane in range(stack.count)]
         except ArchiveError:
             self.close()
             raise
-
-    def _open(self, contents: Contents) -> None:
-        with explained(contents.path):
-            descriptor = self._files.enter_context(contents.path.open("rb", buffering=0)).fileno()
-        for stack in contents.stacks:
-            self._places += [(contents.path, descriptor, stack, plane) for plane in range(stack.count)]
 
     def close(self) -> None:
         """Close the files."""

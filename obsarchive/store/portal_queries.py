@@ -27,12 +27,6 @@ def programs_of(user: Mapping[str, Any]) -> list[str]:
     return [str(program) for program in found] if isinstance(found, list) else []
 
 
-def _left(user: Mapping[str, Any]) -> list[str]:
-    """Return programmes taken from a user; their observations may still name them as a PI for a while."""
-    found = user.get("left")
-    return [str(program) for program in found] if isinstance(found, list) else []
-
-
 def visible_to(user: Mapping[str, Any]) -> Document:
     """Return the filter of the observations that `user` may see: of one of their programmes, or with them as a PI."""
     if is_admin(user):
@@ -47,7 +41,10 @@ def visible_to(user: Mapping[str, Any]) -> Document:
 
 def _named(user: Mapping[str, Any]) -> Document:
     """Return the filter of the observations that name `user` as their PI."""
-    return {paths.PROGRAM_PI: str(user["_id"]), paths.PROGRAM_ID: {"$nin": _left(user)}}
+    found = user.get("left")
+    # programmes taken from a user: their observations may still name the user as a PI for a while
+    left = [str(program) for program in found] if isinstance(found, list) else []
+    return {paths.PROGRAM_PI: str(user["_id"]), paths.PROGRAM_ID: {"$nin": left}}
 
 
 def _visible(user: Mapping[str, Any], conditions: list[Document]) -> Document:

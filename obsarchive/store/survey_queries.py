@@ -162,7 +162,8 @@ class Sources:
         else:
             stream = self._by_strength if wanted.which == "detected" else self._failed
             names = list(islice(stream(wanted, runs), MOST_GATHERED))
-            having = self._existing(names, wanted.conditions(runs))
+            query = _all_of([{"_id": {"$in": names}}, *wanted.conditions(runs)])
+            having = {found["_id"] for found in self.sources.find(query, {"_id": 1}).max_time_ms(TIME_LIMIT_MS)}
         return [name for name in names if name in having], len(names) >= MOST_GATHERED
 
     def near(self, runs: Runs, cone: Cone, most: int) -> list[Document]:
@@ -237,11 +238,6 @@ class Sources:
         if which == "detected":
             return self.events(names, runs).keys() & set(names)
         return self.failures(names, runs).keys() & set(names)
-
-    def _existing(self, names: Sequence[str], conditions: Sequence[Document]) -> set[str]:
-        """Return which of some sources exist and fulfil conditions."""
-        query = _all_of([{"_id": {"$in": list(names)}}, *conditions])
-        return {found["_id"] for found in self.sources.find(query, {"_id": 1}).max_time_ms(TIME_LIMIT_MS)}
 
     def events(self, names: Container[str], runs: Runs) -> dict[str, Events]:
         """Return the real events of some sources.

@@ -54,9 +54,14 @@ class DiscSequence(FrameSequence):
         found = align(windows, SMOOTH_PX)
         sharp = sharpness(windows, found.shifts, found.template)
         faint = found.amplitude < MIN_KEPT_LIGHT
+        reasons = found.reasons()
+        if all(reason.startswith("black") for reason in reasons):
+            raise Unprocessable(f"no object in any of the {len(reasons)} frames", "zero_flux")
+        # the sharpness of a frame decides instead of a poor correlation
+        kept = ["" if reason.startswith("poor") else reason for reason in reasons]
         reasons = tuple(
             f"faint: {found.amplitude[i]:.2f} of the usual light" if faint[i] and not reason else reason
-            for i, reason in enumerate(_without_poor(found.reasons()))
+            for i, reason in enumerate(kept)
         )
         return Registered(binning * found.shifts, reasons, box, sharp, found.amplitude)
 
@@ -94,10 +99,3 @@ class DiscSequence(FrameSequence):
         for done, (i, frame) in enumerate(self.calibrated(chosen, 0.4, 0.9, "adding frames")):
             halves[done % 2].add(frame, *found.shifts[i])
         return halves[0], halves[1]
-
-
-def _without_poor(reasons: tuple[str, ...]) -> tuple[str, ...]:
-    """Reasons other than a poor correlation: the sharpness of a frame decides instead."""
-    if all(reason.startswith("black") for reason in reasons):
-        raise Unprocessable(f"no object in any of the {len(reasons)} frames", "zero_flux")
-    return tuple("" if reason.startswith("poor") else reason for reason in reasons)

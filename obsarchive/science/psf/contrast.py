@@ -215,10 +215,12 @@ class _Place:
         # smaller apertures would be undersampled
         self.fwhm_px = max(fwhm_px, LEAST_FWHM_PX)
         self.side = len(target)
-        self.psf = _core(target, self.fwhm_px)
+        radius = radii(self.side)
+        # the star out to four FWHM, beyond which a companion has no visible halo
+        fade = np.clip((4 * self.fwhm_px - radius) / self.fwhm_px, 0, 1)
+        self.psf = (np.nan_to_num(target) * fade).astype(np.float32)
         self.star_flux = float(aperture_flux(self.psf, self.fwhm_px)[self.side // 2, self.side // 2])
         self._sharp_psf = self.sharp(self.psf)
-        radius = radii(self.side)
         known = np.isfinite(target)
         # rings end where an aperture would touch unknown pixels
         edge = float(radius[~known].min(initial=self.side // 2)) - self.fwhm_px / 2
@@ -245,13 +247,6 @@ class _Place:
         weight = ndimage.gaussian_filter(known.astype(np.float32), sigma)
         smooth = ndimage.gaussian_filter(np.where(known, stamp, 0).astype(np.float32), sigma)
         return np.where(known, stamp - smooth / np.maximum(weight, 1e-3), np.nan).astype(np.float32)
-
-
-def _core(target: FloatArray, fwhm_px: float) -> Float32Array:
-    """Return the PSF of a companion: the star out to four FWHM, beyond which a companion has no visible halo."""
-    radius = radii(len(target))
-    fade = np.clip((4 * fwhm_px - radius) / fwhm_px, 0, 1)
-    return (np.nan_to_num(target) * fade).astype(np.float32)
 
 
 class _Injected:

@@ -69,7 +69,11 @@ class StarProfile:
         self._weights = aperture_weights(self.box.shape, half, half, aperture_px)
         means, counts = self._sector_means()
         background = self._background(_midmean(means), counts)
-        means = self._without_companions(means - background)
+        means = means - background
+        # sectors that are brighter than the others hold companions
+        excess = self._sector_excess(means)
+        companion = excess - np.median(excess) > _COMPANION_SIGMA * _spread(excess)
+        means = np.where(companion, np.nan, means)
         self.profile = np.nan_to_num(_midmean(means))
         # missing pixels and halo are those of a symmetric star; only the core is summed pixel by pixel
         symmetric = self.profile[self._rings]
@@ -162,12 +166,6 @@ class StarProfile:
             annulus = ring[ring > self.aperture_px]
             level = np.average(profile[annulus], weights=counts[annulus])
         return float(level)
-
-    def _without_companions(self, means: Float64Array) -> Float64Array:
-        """Return sector means with NaN in the sectors that are brighter than the others."""
-        excess = self._sector_excess(means)
-        companion = excess - np.median(excess) > _COMPANION_SIGMA * _spread(excess)
-        return np.where(companion, np.nan, means)
 
     def _sector_excess(self, means: Float64Array) -> Float64Array:
         """Return the flux of every sector beyond the core, scaled to the whole circle, minus that of the profile."""

@@ -240,12 +240,10 @@ def unpack(source: Path, target: Path) -> None:
         The file is no FITS, or damaged.
     """
     with fits.open(source, memmap=False) as hdus:
-        plain: list[Any] = [_plain(hdu) for hdu in hdus]
+        plain: list[Any] = [
+            fits.ImageHDU(hdu.data, hdu.header) if isinstance(hdu, fits.CompImageHDU) else hdu.copy() for hdu in hdus
+        ]
         if len(plain) > 1 and hdus[0].data is None and isinstance(hdus[1], fits.CompImageHDU):
             plain = [fits.PrimaryHDU(plain[1].data, plain[1].header), *plain[2:]]
         with atomic_path(target) as part:
             fits.HDUList(plain).writeto(part, overwrite=True, output_verify="silentfix+ignore")
-
-
-def _plain(hdu: Any) -> Any:
-    return fits.ImageHDU(hdu.data, hdu.header) if isinstance(hdu, fits.CompImageHDU) else hdu.copy()

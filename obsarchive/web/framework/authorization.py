@@ -14,7 +14,6 @@ from flask.typing import ResponseReturnValue
 from flask_login import LoginManager, confirm_login, current_user, login_user, logout_user
 
 from obsarchive.core.documents import utc_now
-from obsarchive.store import Document
 from obsarchive.store.portal_queries import is_admin, programs_of
 from obsarchive.web.framework.context import Portal, portal
 from obsarchive.web.framework.security import csrf
@@ -137,8 +136,10 @@ def _demand_login() -> ResponseReturnValue | None:
     if not current_user.is_authenticated:
         return None if request.endpoint in OPEN else login_manager.unauthorized()
     g.logged_in = True
-    _slow_programs_down()
-    if _lacks_second_step() and request.endpoint not in FIRST_STEPS:
+    if is_for_programs() and portal().store.throttle.count(f"requests {current_user.name}", WINDOW_S) > MOST_REQUESTS:
+        abort(429)
+    needs_second_step = portal().settings.server.require_totp and current_user.is_admin
+    if needs_second_step and not current_user.has_second_step and request.endpoint not in FIRST_STEPS:
         flash("Administrators of this archive need a two-step login: set it up first.")
         return redirect(url_for("account.account"))
     return None
@@ -207,17 +208,6 @@ def _program(token: str) -> User | None:
     return User(user, scopes=frozenset(found["scopes"]))
 
 
-def _slow_programs_down() -> None:
-    if not is_for_programs():
-        return
-    if portal().store.throttle.count(f"requests {current_user.name}", WINDOW_S) > MOST_REQUESTS:
-        abort(429)
-
-
-def _lacks_second_step() -> bool:
-    return portal().settings.server.require_totp and current_user.is_admin and not current_user.has_second_step
-
-
 def _user_of_session(token: str) -> User | None:
     """Return the user of the browser's session; a request with an access token uses that alone."""
     if "Authorization" in request.headers:
@@ -230,15 +220,11 @@ def _user_of_session(token: str) -> User | None:
         return None
     if utc_now() - found["last_seen"] > SEEN_EVERY:
         store.sessions.seen(digest)
-    _tell_freshness(found)
-    return User(user, token)
-
-
-def _tell_freshness(found: Document) -> None:
-    """Set whether a session is fresh, from the database rather than from the cookie."""
+    # freshness comes from the database rather than from the cookie
     fresh = utc_now() - (found.get("confirmed") or found["created"]) < REAUTH
     if session.get("_fresh") != fresh:
         session["_fresh"] = fresh
+    return User(user, token)
 
 
 def idle_life() -> timedelta:

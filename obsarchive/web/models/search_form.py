@@ -134,7 +134,10 @@ class _Reader:
             filters=[text[:MAX_TEXT] for text in self.arguments.getlist("filter") if text][:20],
             since=self._time("date_from"),
             until=self._time("date_to", end=True),
-            ranges=self._ranges(),
+            ranges={
+                path: (self._number(f"{name}_min"), self._number(f"{name}_max"))
+                for name, path in number_fields(self.steps).items()
+            },
             flag=self._text("flag"),
             classified=self._text("classified"),
             steps=self._done(),
@@ -188,12 +191,6 @@ class _Reader:
             self.problems[name] = f"a number{between} is needed, not {text[:30]!r}"
             return None
         return value
-
-    def _ranges(self) -> dict[str, tuple[float | None, float | None]]:
-        return {
-            path: (self._number(f"{name}_min"), self._number(f"{name}_max"))
-            for name, path in number_fields(self.steps).items()
-        }
 
     def _cone(self) -> Cone | None:
         texts = self._text("ra"), self._text("dec")

@@ -68,8 +68,4 @@ def _graticule() -> list[str]:
     meridians = [[mollweide(ra, dec) for dec in latitudes] for ra in [*range(0, 180, 30), *range(210, 360, 30)]]
     edges = [[mollweide(edge, dec) for dec in latitudes] for edge in (179.999, 180.0)]
     parallels = [[mollweide(ra, dec) for ra in (179.999, 180.0)] for dec in (-60, -30, 0, 30, 60)]
-    return [_path(line) for line in (*meridians, *edges, *parallels)]
-
-
-def _path(points: Iterable[Point]) -> str:
-    return "M" + "L".join(f"{x:.2f} {y:.2f}" for x, y in points)
+    return ["M" + "L".join(f"{x:.2f} {y:.2f}" for x, y in line) for line in (*meridians, *edges, *parallels)]

@@ -36,11 +36,8 @@ def _some(found: Mapping[str, Any], names: tuple[str, ...]) -> Answer:
 
 def project(run: Document) -> Answer:
     """Describe a project with its progress."""
-    return {"project": run["_id"], **_some(run, OF_A_PROJECT), "sources_url": _of_project(run)}
-
-
-def _of_project(run: Document) -> str:
-    return full_address("api.sources", project=run["_id"])
+    sources_url = full_address("api.sources", project=run["_id"])
+    return {"project": run["_id"], **_some(run, OF_A_PROJECT), "sources_url": sources_url}
 
 
 def row(found: Row) -> Answer:
