@@ -1,7 +1,8 @@
 """Services that run already, for daemons that need not start their own."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection
 from typing import Any
 
 from obsarchive.database.embedded_mongod import Server
@@ -20,12 +21,30 @@ IN_PROCESS = {
 
 @contextmanager
 def dask_cluster() -> Iterator[str]:
-    """Run a Dask cluster in this process, and give its address; its one worker forks the steps of all daemons."""
-    from distributed import LocalCluster  # most test processes need none
+    """Run a Dask cluster in a process of its own, and give its address; its one worker forks the steps of all daemons.
 
-    forkserver()
-    with LocalCluster(threads_per_worker=1, **IN_PROCESS) as found:
-        yield found.scheduler_address
+    Not in this process: its threads draw random numbers, which hypothesis takes for those of a test.
+    """
+    context = forkserver()
+    here, there = context.Pipe()
+    process = context.Process(target=_run_cluster, args=(there,))
+    process.start()
+    there.close()
+    try:
+        yield here.recv()
+    finally:
+        here.close()
+        process.join()
+
+
+def _run_cluster(connection: Connection) -> None:
+    """Run a cluster until the other end of the connection is closed."""
+    from distributed import LocalCluster  # most processes need none
+
+    with LocalCluster(threads_per_worker=1, **IN_PROCESS) as cluster:
+        connection.send(cluster.scheduler_address)
+        with suppress(EOFError):
+            connection.recv()
 
 
 def running_services(server: Server, database: str, scheduler: str) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def program(archive: Site, name: str, *arguments: str, code: int = 0, stdin: str
 
 
 def test_rebuild_restores_every_state_from_the_tree(archive: Site) -> None:
-    assert "3 observation(s) taken up" in program(archive, "rebuild")
+    assert "3 observation(s) added" in program(archive, "rebuild")
     assert archive.states() == EVERY_STEP_DONE
 
 

@@ -73,7 +73,7 @@ def test_the_target_is_fitted_by_both(both: dict[str, Path]) -> None:
 def test_a_place_without_a_star_is_measured_by_the_engine(both: dict[str, Path]) -> None:
     ra, dec = FIELD.centre
     found = [light_curve_at(folder, ra + 0.0042, dec + 0.0023) for folder in both.values()]
-    assert all(curve.what.startswith("the place itself") for curve in found)
+    assert all(curve.what.startswith("the position itself") for curve in found)
     assert np.allclose(
         found[0].table["flux"], found[1].table["flux"], atol=3 * float(np.max(found[0].table["flux_err"]))
     )
