@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from bson import json_util
 
-from .conftest import NIGHT, Site, states, stop_database, tree
+from .conftest import NIGHT, Site, states, tree
 
 STORED = Path(__file__).parent / "earlier" / "archive_0.1.0.tar.xz"
 """Two observations of 64x64 pixels and their calibration, the tree they became, and ``database.json``: every document
@@ -14,13 +14,13 @@ of the database in MongoDB's extended JSON. Pictures and tarballs are zeros of t
 
 
 @pytest.fixture
-def earlier(tmp_path):
+def earlier(tmp_path, services):
     """A site as it was left by the earlier version, its database not yet loaded."""
     site = Site(tmp_path / "site")
     with tarfile.open(STORED) as stored:
         stored.extractall(site.folder, filter="data")
-    yield site
-    stop_database(site)
+    site.change(**services)
+    return site
 
 
 def load_database(site: Site) -> None:
