@@ -1,5 +1,6 @@
 """The decision chain: the pipelines of the configuration, in its order, with the rules that select observations."""
 
+import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -22,12 +23,15 @@ class ChainEntry:
         Selects the observations to be processed.
     settings, step_settings : mapping
         As configured: they are sent to the workers.
+    when : str
+        Text of the rule.
     """
 
     pipeline: Pipeline
     applies: Rule
     settings: Mapping[str, object]
     step_settings: Mapping[str, Mapping[str, object]]
+    when: str = "True"
 
 
 def decision_chain(config: Config) -> list[ChainEntry]:
@@ -49,8 +53,30 @@ def decision_chain(config: Config) -> list[ChainEntry]:
             pipeline = kind(entry.settings, entry.steps)
         except ConfigError as err:
             raise ConfigError(f"pipelines.{place}: {err}") from err
-        chain.append(ChainEntry(pipeline, compile_rule(entry.when), entry.settings, entry.steps))
+        chain.append(ChainEntry(pipeline, compile_rule(entry.when), entry.settings, entry.steps, entry.when))
     return chain
+
+
+def digest_of(chain: Iterable[ChainEntry], max_retries: int) -> str:
+    """Return 16 hex digits that change with what decides which steps are due: pipelines, rules, steps, retries.
+
+    Parameters
+    ----------
+    chain : iterable of ChainEntry
+        Pipelines.
+    max_retries : int
+        How often a failed step is tried again.
+
+    Returns
+    -------
+    str
+    """
+    text = [f"{max_retries}"]
+    for link in chain:
+        text.append(f"{link.pipeline.name} {link.when!r}")
+        steps = link.pipeline.steps.values()
+        text.extend(sorted(f"{s.name} {s.after} {s.follows} {s.reads} {s.uses}" for s in steps))
+    return hashlib.sha256("\n".join(text).encode()).hexdigest()[:16]
 
 
 def steps_of(
