@@ -1,13 +1,15 @@
 """The decision chain: the pipelines of the configuration, in its order, with the rules that select observations."""
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from obsarchive.config.field_types import import_class
 from obsarchive.config.model import Config
 from obsarchive.core.rules import Rule, compile_rule
 from obsarchive.errors import ConfigError
+from obsarchive.names import is_night
 from obsarchive.pipeline.declaration import InputKind, Pipeline
 
 
@@ -55,6 +57,33 @@ def decision_chain(config: Config) -> list[ChainEntry]:
             raise ConfigError(f"pipelines.{place}: {err}") from err
         chain.append(ChainEntry(pipeline, compile_rule(entry.when), entry.settings, entry.steps, entry.when))
     return chain
+
+
+def obstacle_to_redo(chain: Sequence[ChainEntry], pipeline: str, subject: str, document: Mapping[str, Any]) -> str:
+    """Return why a pipeline cannot be done again for an observation or night; empty if it can.
+
+    Parameters
+    ----------
+    chain : sequence of ChainEntry
+        Pipelines of observations and of nights.
+    pipeline : str
+        Name of the pipeline.
+    subject : str
+        Name of the observation or night.
+    document : mapping
+        Its document.
+
+    Returns
+    -------
+    str
+    """
+    scope = "night" if is_night(subject) else "observation"
+    link = next((link for link in chain if link.pipeline.name == pipeline), None)
+    if link is None:
+        return f"no pipeline {pipeline!r}; there are {', '.join(entry.pipeline.name for entry in chain)}"
+    if link.pipeline.scope != scope:
+        return f"{pipeline} is a pipeline of {link.pipeline.scope}s; {subject} is not one"
+    return "" if link.applies(document) else f"{pipeline} is not for this {scope}: its rule is {link.when}"
 
 
 def digest_of(chain: Iterable[ChainEntry], max_retries: int) -> str:
