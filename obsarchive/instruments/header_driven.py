@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from astropy import units as u
+from astropy.io.fits.card import Undefined
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from obsarchive.errors import ArchiveError
@@ -134,7 +135,7 @@ class HeaderDriven:
     def _value(self, header: Mapping[str, Any], names: str) -> Any:
         """First value that is there under some keywords."""
         values = (header.get(name) for name in names.split())
-        return next((value for value in values if value is not None and str(value).strip()), None)
+        return next((value for value in values if not _is_empty(value)), None)
 
     def _facts(self, path: Path) -> tuple[RawFile, tuple[str, ...]]:
         """Return the kind of a file, and the common facts of its sequence; read once for each version of the file."""
@@ -182,7 +183,7 @@ class HeaderDriven:
             mode = {"bias": BIAS_MODE, "dark": length, "flat": BIAS_MODE}.get(kind, "")
             kept: Kind = "dark" if kind == "bias" else kind
             return RawFile(path.name, kept, "", -1, mode, band, date, camera), ()
-        program = re.sub(r"[^A-Za-z0-9.]", "", str(self._named(header, words.program)))[:20].strip(".") or "1"
+        program = re.sub(r"[^A-Za-z0-9.]", "", _text(self._named(header, words.program)))[:20].strip(".") or "1"
         target = _word(self._value(header, words.object), "unknown", "_", 60)
         name = str(ObservationName(program, target, camera, band, "o", date))
         group = program, target, camera, band, length, str(frame_shape(header))
@@ -190,7 +191,7 @@ class HeaderDriven:
 
     def _kind(self, header: Mapping[str, Any]) -> Kind | Literal["bias", ""]:
         words = self.keywords
-        value = str(self._value(header, words.image_type) or "").strip().lower()
+        value = _text(self._value(header, words.image_type)).lower()
         kinds: dict[Kind | Literal["bias", ""], tuple[str, ...]] = {
             "science": words.science,
             "bias": words.bias,
@@ -204,13 +205,22 @@ class HeaderDriven:
         return self._value(header, name[1:]) if name.startswith("$") else name
 
     def _date(self, header: Mapping[str, Any]) -> datetime | None:
-        day = str(self._value(header, self.keywords.date) or "").strip()
-        text = day if "T" in day else f"{day}T{str(self._value(header, self.keywords.time) or '').strip()}"
+        day = _text(self._value(header, self.keywords.date))
+        text = day if "T" in day else f"{day}T{_text(self._value(header, self.keywords.time))}"
         try:
             found = datetime.fromisoformat(text)
             return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
         except (ValueError, OverflowError):
             return None
+
+
+def _is_empty(value: Any) -> bool:
+    """Whether a keyword is absent, has no value, or a blank one."""
+    return value is None or isinstance(value, Undefined) or not str(value).strip()
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value).strip()
 
 
 def _dark_mode(exposure_s: float | None) -> str:
@@ -219,7 +229,7 @@ def _dark_mode(exposure_s: float | None) -> str:
 
 def _word(value: Any, default: str, joint: str = "-", longest: int = 30) -> str:
     """Text as part of a name: letters, digits, signs."""
-    text = re.sub(r"[^A-Za-z0-9+.-]+", joint, str(value if value is not None else "").strip())
+    text = re.sub(r"[^A-Za-z0-9+.-]+", joint, _text(value))
     return text[:longest].strip("_-.") or default
 
 

@@ -50,6 +50,19 @@ def test_exposures_of_one_kind_are_one_observation(tmp_path: Path) -> None:
     assert camera.identify(files[0]).part == -1
 
 
+@pytest.mark.parametrize("value", [{}, {"PROPID": None}, {"PROPID": "  "}])
+def test_a_programme_that_the_header_lacks_is_the_first(tmp_path: Path, value: dict[str, str | None]) -> None:
+    """Without the keyword, with the keyword but no value, with a blank value."""
+    path = science(tmp_path / "a.fits", "2026-03-14T01:00:00", **value)
+    assert HeaderDriven({"program": "$PROPID"}).identify(path).observation.startswith("1_M_67_")
+
+
+def test_a_keyword_without_a_value_is_absent(tmp_path: Path) -> None:
+    camera = HeaderDriven({"filter": "FILTER FILTNAM", "camera": "$DETECTOR"})
+    path = science(tmp_path / "a.fits", "2026-03-14T01:00:00", FILTER=None, FILTNAM="V", OBJECT=None, DETECTOR=None)
+    assert camera.identify(path).observation == "1_unknown_CCD_V_o_20260314_010000.000000"
+
+
 def test_each_file_an_observation(tmp_path: Path) -> None:
     camera = HeaderDriven({"sequence": "file"})
     names = {camera.identify(science(tmp_path / f"{i}.fits", f"2026-03-14T01:00:0{i}")).observation for i in range(3)}
