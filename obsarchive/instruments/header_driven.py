@@ -3,8 +3,9 @@
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -96,8 +97,7 @@ class HeaderDriven:
         try:
             self.keywords = TypeAdapter(Keywords).validate_python(dict(settings or {}))
         except ValidationError as err:
-            first = err.errors()[0]
-            raise ValueError(f"setting {'.'.join(map(str, first['loc']))}: {first['msg']}") from err
+            raise ValueError(_explained(err)) from err
         self._folders: dict[Path, _Folder] = {}
 
     def identify(self, path: Path) -> RawFile:
@@ -212,6 +212,15 @@ class HeaderDriven:
             return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
         except (ValueError, OverflowError):
             return None
+
+
+def _explained(err: ValidationError) -> str:
+    first = err.errors()[0]
+    key = str(first["loc"][0])
+    if first["type"] != "unexpected_keyword_argument":
+        return f"setting {'.'.join(map(str, first['loc']))}: {first['msg']}"
+    near = get_close_matches(key, [known.name for known in fields(Keywords)], n=1, cutoff=0.5)
+    return f"setting {key}: unknown key" + (f"; did you mean {near[0]!r}?" if near else "")
 
 
 def _is_empty(value: Any) -> bool:

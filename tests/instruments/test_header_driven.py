@@ -63,6 +63,20 @@ def test_a_keyword_without_a_value_is_absent(tmp_path: Path) -> None:
     assert camera.identify(path).observation == "1_unknown_CCD_V_o_20260314_010000.000000"
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"filters": "FILT"}, "setting filters: unknown key; did you mean 'filter'?"),
+        ({"xyzzy": "FILT"}, "setting xyzzy: unknown key"),
+        ({"darks": "none"}, "setting darks: Input should be 'bias' or 'exposure'"),
+    ],
+)
+def test_a_wrong_setting_is_explained(settings: dict[str, str], words: str) -> None:
+    with pytest.raises(ValueError, match=r"^setting ") as failure:
+        HeaderDriven(settings)
+    assert str(failure.value) == words
+
+
 def test_each_file_an_observation(tmp_path: Path) -> None:
     camera = HeaderDriven({"sequence": "file"})
     names = {camera.identify(science(tmp_path / f"{i}.fits", f"2026-03-14T01:00:0{i}")).observation for i in range(3)}
