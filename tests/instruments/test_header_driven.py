@@ -17,6 +17,7 @@ from obsarchive.io.raw_frames import Frames, Sections
 from obsarchive.names import ObservationName
 
 SHAPE = (12, 20)
+KEYWORD_OF_EXPOSURE = "keyword EXPTIME or EXPOSURE: exposure 0 s"
 TIMES = st.sampled_from(["2026-03-14", "2026-03-14T01:02:03.4", "0001-01-01T00:00:00+14:00", "yesterday", "", "T"])
 
 
@@ -61,6 +62,23 @@ def test_a_keyword_without_a_value_is_absent(tmp_path: Path) -> None:
     camera = HeaderDriven({"filter": "FILTER FILTNAM", "camera": "$DETECTOR"})
     path = science(tmp_path / "a.fits", "2026-03-14T01:00:00", FILTER=None, FILTNAM="V", OBJECT=None, DETECTOR=None)
     assert camera.identify(path).observation == "1_unknown_CCD_V_o_20260314_010000.000000"
+
+
+@pytest.mark.parametrize(
+    ("keys", "lacks"),
+    [
+        ({}, ()),
+        ({"FILTER": None}, ("keyword FILTER: filter none",)),
+        ({"OBJECT": " ", "EXPTIME": None}, ("keyword OBJECT: object unknown", KEYWORD_OF_EXPOSURE)),
+        ({"IMAGETYP": "flat", "FILTER": None, "EXPTIME": None}, ("keyword FILTER: filter none",)),
+        ({"IMAGETYP": "dark", "FILTER": None, "EXPTIME": None}, (KEYWORD_OF_EXPOSURE,)),
+        ({"IMAGETYP": "bias", "FILTER": None, "EXPTIME": None}, ()),
+        ({"IMAGETYP": "focus", "FILTER": None}, ()),
+    ],
+)
+def test_defaults_that_decide_on_the_use_of_a_file_are_known(tmp_path: Path, keys: dict, lacks: tuple) -> None:
+    path = science(tmp_path / "a.fits", "2026-03-14T01:00:00", **keys)
+    assert HeaderDriven().defaults_of(path) == lacks
 
 
 @pytest.mark.parametrize(
