@@ -71,7 +71,7 @@ class DatasetMixin:
     ) -> None:
         self._data: pd.DataFrame | Columns | None = data
         self.altdata: dict[str, Any] = dict(altdata or {})
-        self.observatory = legalize(observatory) if observatory else str(self.altdata.get("observatory", ""))
+        self.observatory = legalize(observatory) if observatory else str(self.altdata.get("observatory") or "")
         self._filename, self._filekey = filename, filekey
         if source is not None:
             facts = source if isinstance(source, Mapping) else vars(source)
@@ -83,7 +83,7 @@ class DatasetMixin:
     @property
     def source_name(self) -> str:
         """Name of the source in the catalogue; empty if it is unknown."""
-        return str(self.altdata.get("name", ""))
+        return str(self.altdata.get("name") or "")
 
     @property
     def folder(self) -> Path:
@@ -182,7 +182,7 @@ class DatasetMixin:
             self._filekey = keys[0]
         record = file.read(self.filekey)
         self._data, self.altdata = record.columns, {**self.altdata, **record.altdata}
-        self.observatory = self.observatory or str(self.altdata.get("observatory", ""))
+        self.observatory = self.observatory or str(self.altdata.get("observatory") or "")
 
     def save(self, overwrite: bool = True) -> None:
         """Write the data to the file.
@@ -312,7 +312,7 @@ class Lightcurve(DatasetMixin):
         filekey: str = "",
     ) -> None:
         super().__init__(data, altdata, source=source, observatory=observatory, filename=filename, filekey=filekey)
-        self.project = project or str(self.altdata.get("project", ""))
+        self.project = project or str(self.altdata.get("project") or "")
         self.quiescent: Baseline | None = None
 
     @property
@@ -331,7 +331,7 @@ class Lightcurve(DatasetMixin):
     @property
     def filter(self) -> str:
         """Name of the filter."""
-        return str(self.altdata.get("filter", ""))
+        return str(self.altdata.get("filter") or "")
 
     @property
     def series_number(self) -> int:

@@ -7,7 +7,7 @@ from obsarchive.daemon.ingest import Ingest
 from obsarchive.database.connect import open_store
 from obsarchive.errors import ArchiveError, ConfigError
 from obsarchive.names import is_night
-from obsarchive.pipeline.chain import decision_chain, steps_of
+from obsarchive.pipeline.chain import decision_chain, obstacle_to_redo, steps_of
 
 
 def redo(options: Namespace) -> int:
@@ -22,8 +22,11 @@ def redo(options: Namespace) -> int:
         raise ConfigError(f"{pipeline} has no step {step!r}; it has {', '.join(link.pipeline.steps)}")
     with open_store(config) as store:
         records = store.nights if is_night(options.observation) else store.observations
-        if records.find(options.observation) is None:
+        document = records.find(options.observation)
+        if document is None:
             raise ConfigError(f"there is no observation or night {options.observation!r} in the database")
+        if problem := obstacle_to_redo(chain, pipeline, options.observation, document):
+            raise ConfigError(problem)
         if step and not records.request_step_redo(options.observation, (pipeline, step)):
             raise ArchiveError(f"{options.observation} {options.what} has not ended yet: nothing to redo")
         if not step:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import get_args
 
 from obsarchive.cli.console import say
 from obsarchive.config.model import Config
@@ -10,9 +11,13 @@ from obsarchive.daemon import planner
 from obsarchive.daemon.ingest import Ingest
 from obsarchive.daemon.raw_scanner import Listing, Scanner, signature
 from obsarchive.database.connect import open_store
+from obsarchive.instruments import Kind
 from obsarchive.pipeline import Step
 from obsarchive.pipeline.chain import ChainEntry, decision_chain
 from obsarchive.store import Store
+
+NAMES_SHOWN = 3
+"""Names of ignored files that are printed for a night."""
 
 
 def check(config: Config, nights: tuple[str, ...]) -> int:
@@ -52,7 +57,20 @@ def _report(listing: Listing, chain: list[ChainEntry], store: Store, ingest: Ing
         due.update(f"{link.pipeline.name}.{step.name}" for link, step in _due(observation, chain, max_retries))
     words = ", ".join(f"{count} {name}" for name, count in sorted(due.items())) or "nothing"
     growing = f"; {len(listing.growing)} file(s) still growing" if listing.growing else ""
-    return f"{listing.night}: {len(present)} observation(s), due now: {words}{growing}\n"
+    lines = [f"{listing.night}: {len(present)} observation(s), due now: {words}{growing}", *_taken(listing)]
+    return "\n  ".join(lines) + "\n"
+
+
+def _taken(listing: Listing) -> Iterator[str]:
+    """Say as what the files of a night's raw folder are taken."""
+    kinds = Counter(found.raw.kind for found in listing.files)
+    words = [f"{kinds[kind]} {kind}" for kind in get_args(Kind) if kinds[kind]]
+    if listing.ignored:
+        names = [name.encode("utf-8", "backslashreplace").decode() for name in listing.ignored[:NAMES_SHOWN]]
+        more = ", …" if len(listing.ignored) > NAMES_SHOWN else ""
+        words.append(f"{len(listing.ignored)} ignored ({', '.join(names)}{more})")
+    yield f"{listing.folder}: {', '.join(words) or 'no files'}"
+    yield from (f"{count} {text}" for text, count in sorted(listing.defaults().items()))
 
 
 def _due(observation: Observation, chain: list[ChainEntry], max_retries: int) -> Iterator[tuple[ChainEntry, Step]]:

@@ -5,6 +5,7 @@ Errors of the archive become one message and an exit code here, for all commands
 
 import importlib
 import re
+import signal
 import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
@@ -59,6 +60,8 @@ def _execute(parser: ArgumentParser, arguments: Sequence[str] | None) -> int:
     options = parser.parse_args(arguments)
     module, _, function = options.run.partition(".")
     try:
+        # A command that is terminated closes what it opened: the last user of the embedded database stops it.
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # noqa: ARG005
         return int(getattr(importlib.import_module(f"obsarchive.cli.{module}"), function)(options))
     except ArchiveError as err:
         sys.stderr.write(f"{options.sender}{err}\n")

@@ -3,6 +3,7 @@
 import atexit
 import gc
 import os
+import signal
 import sys
 from argparse import Namespace
 from contextlib import ExitStack
@@ -18,7 +19,8 @@ from obsarchive.web import Portal, create_app
 
 
 def run(options: Namespace) -> int:
-    """Run the development server."""
+    """Run the development server until Ctrl-C or SIGTERM."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     portal = open_portal(options.config)
     if not options.no_link and accounts.setup_needed(portal.store.users):
         sys.stderr.write(f"set-up link (works once): {accounts.setup_link(portal.settings, portal.store.users)}\n")

@@ -404,6 +404,10 @@ def _without_help(value: Any) -> Any:
 
 
 def _explained(err: ValidationError) -> Iterator[str]:
-    for problem in err.errors():
+    problems = err.errors()
+    for problem in problems:
+        inner = (other["loc"][: len(problem["loc"])] for other in problems if other is not problem)
+        if problem["type"] == "too_short" and problem["loc"] in inner:
+            continue  # an entry is not missing but wrong, as another line says
         where = ".".join(str(part) for part in problem["loc"])
         yield f"{where}: {format_validation_error(problem, problem['loc'], Config)}"

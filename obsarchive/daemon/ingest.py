@@ -52,6 +52,7 @@ class Ingest:
         self.config, self.store = config, store
         self.layout = Layout(config.paths.archive)
         self._host = socket.gethostname()
+        self._warned: set[tuple[Path, str]] = set()
 
     def night(self, listing: Listing) -> None:
         """Bring the database in line with a night's raw folder."""
@@ -67,6 +68,14 @@ class Ingest:
                 log.warning("%s: raw files are gone; its products stay", name)
                 self.store.observations.set_fields(name, {paths.RAW_MISSING: True})
         self._night_files(listing)
+        self._warn_of_defaults(listing)
+
+    def _warn_of_defaults(self, listing: Listing) -> None:
+        """Log once for a night what its headers lack; more files of the same kind are no news."""
+        for text, count in listing.defaults().items():
+            if (listing.folder, text) not in self._warned:
+                self._warned.add((listing.folder, text))
+                log.warning("%s: %d %s", listing.folder, count, text)
 
     def tree(self) -> int:
         """Insert the observations that the archive tree holds and the database does not; return their number."""

@@ -148,6 +148,8 @@ def _signature(subject: Subject, use: InputKind, context: NightContext) -> str:
 def stale(subject: Subject, chain: Sequence[ChainEntry], context: NightContext) -> Iterator[tuple[Pipeline, Step]]:
     """Yield steps that ended with other inputs than the present ones, or that a user wants again.
 
+    Those of a pipeline whose rule excludes the subject are not: they would wait for good.
+
     Parameters
     ----------
     subject : Observation or Night
@@ -162,6 +164,8 @@ def stale(subject: Subject, chain: Sequence[ChainEntry], context: NightContext) 
     (Pipeline, Step)
     """
     for link in chain:
+        if not link.applies(subject.document):
+            continue
         record = subject.pipeline(link.pipeline.name)
         for name, step in link.pipeline.steps.items():
             ended = record.step(name)

@@ -9,6 +9,7 @@ import hashlib
 import logging
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from pathlib import Path
 from obsarchive.config.field_types import import_class
 from obsarchive.config.model import RawRoot
 from obsarchive.errors import ConfigError
-from obsarchive.instruments import Instrument, RawFile
+from obsarchive.instruments import Defaulting, Instrument, RawFile
 from obsarchive.instruments.base import stem
 from obsarchive.names import is_night
 
@@ -51,6 +52,16 @@ class Listing:
         """Return the complete files of a kind, by name."""
         growing = set(self.growing)
         return [found for found in self.files if found.raw.kind == kind and found.raw.name not in growing]
+
+    def defaults(self) -> dict[str, int]:
+        """Return how many files of a kind lack a keyword: ``science frame(s) without keyword FILTER: filter none``."""
+        if not isinstance(self.instrument, Defaulting):
+            return {}
+        return Counter(
+            f"{found.raw.kind} frame(s) without {text}"
+            for found in self.files
+            for text in self.instrument.defaults_of(found.path)
+        )
 
     def observations(self) -> dict[str, list[Found]]:
         """Return the files of every observation, in the order of their frames, unless it still grows."""

@@ -11,6 +11,7 @@ from obsarchive.daemon.ingest import user_fields, write_sidecar
 from obsarchive.daemon.planner import NightContext, Subject
 from obsarchive.daemon.product_check import missing_products
 from obsarchive.daemon.work_queue import WorkQueue
+from obsarchive.pipeline.chain import ChainEntry
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,8 @@ class Reconciler:
 
     def _audit(self, subject: Subject) -> None:
         records = self.queue.step_store_of(subject)
-        for found in missing_products(subject, self.queue.chain_of(subject), self.layout):
+        chain = [link for link in self.queue.chain_of(subject) if link.applies(subject.document)]
+        for found in missing_products(subject, chain, self.layout):
             path = (found.pipeline.name, found.step.name)
             if records.invalidate(subject.id, path):
                 log.warning("%s %s.%s: made again, %s vanished", subject.id, *path, ", ".join(found.products))
@@ -84,13 +86,9 @@ class Reconciler:
         bool
             Whether the document in the database differs from that of `subject` now.
         """
-        changed = False
         chain, records = self.queue.chain_now(subject), self.queue.step_store_of(subject)
-        for link in chain:
-            record = subject.pipeline(link.pipeline.name)
-            if record.force_redo and records.apply_redo(subject.id, link.pipeline.name, link.pipeline.steps):
-                log.info("%s %s: done again by request", subject.id, link.pipeline.name)
-                changed = True
+        redone = [self._apply_redo(subject, link) for link in chain if subject.pipeline(link.pipeline.name).force_redo]
+        changed = any(redone)
         raw_missing = isinstance(subject, Observation) and subject.raw_missing
         for pipeline, step in planner.stale(subject, chain, context):
             if raw_missing and "science" in step.uses:
@@ -100,3 +98,15 @@ class Reconciler:
                     log.info("%s %s.%s: due again (other inputs, or a user's request)", subject.id, pipeline.name, name)
                     changed = True
         return changed
+
+    def _apply_redo(self, subject: Subject, link: ChainEntry) -> bool:
+        """Set the steps of a pipeline to waiting; only drop the request if its rule excludes the subject."""
+        records, name = self.queue.step_store_of(subject), link.pipeline.name
+        if not link.applies(subject.document):
+            records.set_fields(subject.id, {records.pipeline_paths(name).status("force_redo"): False})
+            log.warning("%s: no redo: %s is not for it: its rule is %s", subject.id, name, link.when)
+            return True
+        applied = records.apply_redo(subject.id, name, link.pipeline.steps)
+        if applied:
+            log.info("%s %s: done again by request", subject.id, name)
+        return applied

@@ -11,7 +11,7 @@ from obsarchive.daemon.planner import BORROWED
 from obsarchive.errors import ArchiveError
 from obsarchive.io import psf_library
 from obsarchive.names import is_night
-from obsarchive.pipeline.chain import ChainEntry, steps_of
+from obsarchive.pipeline.chain import ChainEntry, obstacle_to_redo, steps_of
 from obsarchive.store import Store
 
 log = logging.getLogger(__name__)
@@ -70,6 +70,9 @@ class Requests:
     def _redo(self, what: Request) -> None:
         subject, pipeline, step = what.get("subject", ""), what.get("pipeline", ""), what.get("step", "")
         records = self.store.nights if is_night(subject) else self.store.observations
+        document = records.find(subject)
+        if document is not None and (problem := obstacle_to_redo(self.chain, pipeline, subject, document)):
+            raise RequestRejected(problem)
         requested = (
             records.request_step_redo(subject, (pipeline, step)) if step else records.request_redo(subject, pipeline)
         )

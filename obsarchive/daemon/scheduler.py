@@ -124,6 +124,7 @@ class Scheduler:
         recalled = self.ingest.tree()
         if recalled:
             log.info("took up %d observation(s) from the archive tree", recalled)
+        self.queue.take_up_chain()
         waiting = self.store.observations.open([link.pipeline.name for link in self.chain])
         for night in {observation.night for observation in waiting}:
             sweep_leftovers(self.layout.night(night), time.time())

@@ -1,5 +1,6 @@
 """The work queue of the daemon: nights and observations for which something may be due, in the order of processing."""
 
+import logging
 from collections.abc import Collection, Iterator, Sequence
 
 from obsarchive.core import document_paths as paths
@@ -7,8 +8,10 @@ from obsarchive.core.documents import Night, Observation
 from obsarchive.daemon import planner
 from obsarchive.daemon.planner import Library, NightContext, Subject
 from obsarchive.daemon.tasks import context_of
-from obsarchive.pipeline.chain import ChainEntry
+from obsarchive.pipeline.chain import ChainEntry, digest_of
 from obsarchive.store import StepStore, Store
+
+log = logging.getLogger(__name__)
 
 
 class WorkQueue:
@@ -40,6 +43,24 @@ class WorkQueue:
         self._at_any_time = [link for link in night_chain if not link.pipeline.follows_science]
         self.library = Library()
         """What the PSF library holds."""
+
+    def take_up_chain(self) -> None:
+        """Reopen packed observations when the decision chain differs from that of the last run.
+
+        A database of an earlier version holds no digest of the chain: there, only those with a step due are reopened.
+        """
+        lease, observations = self.store.lease, self.store.observations
+        digest, former = digest_of(self.chain, self.max_retries), lease.chain()
+        if digest == former:
+            return
+        if former:
+            observations.reopen_packed()
+            log.info("the pipelines changed since the last run: all observations are looked at again")
+        else:
+            for observation in observations.packed():
+                if self._has_open(observation, self.chain):
+                    observations.set_fields(observation.id, observations.reopened())
+        lease.set_chain(digest)
 
     def chain_of(self, subject: Subject) -> Sequence[ChainEntry]:
         """Return the pipelines that apply to a night or an observation."""

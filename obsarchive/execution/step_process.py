@@ -7,15 +7,17 @@ and on disk, so a step may be killed at any moment.
 
 import ctypes
 import errno
+import json
 import logging
 import multiprocessing as mp
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -211,7 +213,7 @@ def _run(task: Task, work: Workspace, lines: _Lines) -> tuple[ResultState, str, 
 
 
 def _rejected(work: Workspace, err: ArchiveError, lines: _Lines) -> Mapping[str, Any]:
-    """Write a rejection as a manifest, so that a rebuilt database does not try again."""
+    """Write a rejection as a manifest, so that a rebuilt database does not try again; remove what it disowns."""
     if err.event != "reject":
         return {"log": lines.lines}
     verdict = getattr(err, "classified_as", None)
@@ -219,11 +221,35 @@ def _rejected(work: Workspace, err: ArchiveError, lines: _Lines) -> Mapping[str,
     record = {"state": "rejected", "message": str(err), "results": results, "log": lines.lines}
     if verdict is not None:
         record["classified_as"] = verdict
+    former = _products_listed(work.layout.manifest(work.folder, work.task.step))
     try:
-        return work.write_manifest(record)
+        manifest = work.write_manifest(record)
     except (OSError, ArchiveError) as failure:
         log.warning("the rejection could not be written beside the products: %s", failure)
         return record
+    _remove_products(work.folder, former - {product["name"] for product in manifest["products"]})
+    return manifest
+
+
+def _products_listed(manifest: Path) -> set[str]:
+    """Return the names of the products of an earlier attempt; empty if there was none."""
+    try:
+        return {str(product["name"]) for product in json.loads(manifest.read_text())["products"]}
+    except (OSError, ValueError, LookupError, TypeError):
+        return set()
+
+
+def _remove_products(folder: Path, names: Iterable[str]) -> None:
+    """Remove products of an earlier attempt that a rejected step does not have any more."""
+    for name in sorted(names):
+        path = folder / name
+        if not path.resolve().is_relative_to(folder.resolve()):
+            continue  # a manifest that was changed by hand
+        try:
+            path.unlink(missing_ok=True)
+            log.info("%s of an earlier attempt removed", name)
+        except OSError as err:
+            log.warning("%s of an earlier attempt cannot be removed: %s", name, err.strerror)
 
 
 def _peak_mb() -> float:

@@ -67,6 +67,15 @@ class Sectioned(Protocol):
         ...
 
 
+@runtime_checkable
+class Defaulting(Protocol):
+    """An adapter that takes a default where a header lacks something, so that users are warned."""
+
+    def defaults_of(self, path: Path) -> tuple[str, ...]:
+        """Return what a file lacks and what is taken for it, such as ``keyword FILTER: filter none``."""
+        ...
+
+
 def stem(name: str) -> str | None:
     """Return a raw file's name without its suffix, or None when it is no raw file."""
     for suffix in sorted(SUFFIXES, key=len, reverse=True):

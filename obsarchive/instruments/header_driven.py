@@ -3,12 +3,14 @@
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
 from astropy import units as u
+from astropy.io.fits.card import Undefined
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from obsarchive.errors import ArchiveError
@@ -21,6 +23,16 @@ log = logging.getLogger(__name__)
 
 BIAS_MODE = "0"
 """Mode of the master that is subtracted from flats."""
+NO_FILTER, NO_OBJECT = "none", "unknown"
+_DEFAULTS = {"object": f"object {NO_OBJECT}", "filter": f"filter {NO_FILTER}", "exposure": "exposure 0 s"}
+"""Settings without whose keyword a default is taken, in the words of messages."""
+_NEEDED_BY: dict[str, tuple[str, ...]] = {
+    "science": ("object", "filter", "exposure"),
+    "dark": ("exposure",),
+    "flat": ("filter",),
+    "seeing": ("filter",),
+}
+"""Which of them decide on the use of a kind of file."""
 _SECTION = re.compile(r"\[\s*(\d+)\s*:\s*(\d+)\s*,\s*(\d+)\s*:\s*(\d+)\s*\]")
 
 
@@ -69,12 +81,21 @@ class Keywords:
     __pydantic_config__ = ConfigDict(extra="forbid")
 
 
+@dataclass(frozen=True)
+class _Facts:
+    """What the header of a file says: its kind, the common facts of its sequence, and what defaults stand in for."""
+
+    raw: RawFile
+    group: tuple[str, ...] = ()
+    defaults: tuple[str, ...] = ()
+
+
 @dataclass
 class _Folder:
-    """Cache of a folder: when it was listed, and of each file its version, kind and group."""
+    """Cache of a folder: when it was listed, and of each file its version and facts."""
 
     listed_ns: int = -1
-    files: dict[str, tuple[tuple[int, int], RawFile, tuple[str, ...]]] = field(default_factory=dict)
+    files: dict[str, tuple[tuple[int, int], _Facts]] = field(default_factory=dict)
 
 
 class HeaderDriven:
@@ -95,17 +116,17 @@ class HeaderDriven:
         try:
             self.keywords = TypeAdapter(Keywords).validate_python(dict(settings or {}))
         except ValidationError as err:
-            first = err.errors()[0]
-            raise ValueError(f"setting {'.'.join(map(str, first['loc']))}: {first['msg']}") from err
+            raise ValueError(_explained(err)) from err
         self._folders: dict[Path, _Folder] = {}
 
     def identify(self, path: Path) -> RawFile:
         """Return the kind of a file from its header; science belongs to the sequence in its folder."""
-        raw, group = self._facts(path)
+        facts = self._facts(path)
+        raw = facts.raw
         if raw.kind != "science" or self.keywords.sequence == "file":
             return raw
         try:
-            siblings = self._siblings(path.parent, group)
+            siblings = self._siblings(path.parent, facts.group)
         except OSError:  # the folder has gone
             return raw
         before = sorted((other.date_utc, other.name, other.observation) for other in [raw, *siblings])
@@ -127,6 +148,10 @@ class HeaderDriven:
         }
         return {key: value for key, value in fields.items() if value is not None}
 
+    def defaults_of(self, path: Path) -> tuple[str, ...]:
+        """Return for which absent keywords of object, filter and exposure a default is taken."""
+        return self._facts(path).defaults
+
     def sections(self, header: Mapping[str, Any]) -> Sections:
         """Sections as ``[x1:x2,y1:y2]``, counted from 1, both ends included."""
         return Sections(*(_section(self._value(header, name)) for name in (self.keywords.trim, self.keywords.overscan)))
@@ -134,20 +159,19 @@ class HeaderDriven:
     def _value(self, header: Mapping[str, Any], names: str) -> Any:
         """First value that is there under some keywords."""
         values = (header.get(name) for name in names.split())
-        return next((value for value in values if value is not None and str(value).strip()), None)
+        return next((value for value in values if not _is_empty(value)), None)
 
-    def _facts(self, path: Path) -> tuple[RawFile, tuple[str, ...]]:
-        """Return the kind of a file, and the common facts of its sequence; read once for each version of the file."""
+    def _facts(self, path: Path) -> _Facts:
+        """Return what the header of a file says; read once for each version of the file."""
         try:
             stat = path.stat()
         except OSError:
-            return RawFile(path.name, "ignored"), ()
+            return _Facts(RawFile(path.name, "ignored"))
         known = self._folders.setdefault(path.parent, _Folder()).files
         version = stat.st_size, stat.st_mtime_ns
         if path.name not in known or known[path.name][0] != version:
-            known[path.name] = (version, *self._read(path))
-        _, raw, group = known[path.name]
-        return raw, group
+            known[path.name] = (version, self._read(path))
+        return known[path.name][1]
 
     def _siblings(self, night: Path, group: tuple[str, ...]) -> list[RawFile]:
         """Files of a sequence; the folder is listed again only when files came or went."""
@@ -160,10 +184,10 @@ class HeaderDriven:
             for name in folder.files.keys() - {other.name for other in there}:
                 del folder.files[name]
             folder.listed_ns = changed_ns
-        return [raw for _, raw, its in folder.files.values() if its == group]
+        return [facts.raw for _, facts in folder.files.values() if facts.group == group]
 
-    def _read(self, path: Path) -> tuple[RawFile, tuple[str, ...]]:
-        ignored = RawFile(path.name, "ignored"), ()
+    def _read(self, path: Path) -> _Facts:
+        ignored = _Facts(RawFile(path.name, "ignored"))
         if stem(path.name) is None:
             return ignored
         try:
@@ -175,22 +199,31 @@ class HeaderDriven:
         if not kind or date is None:
             return ignored
         words = self.keywords
-        band = _word(self._value(header, words.filter), "none")
+        band = _word(self._value(header, words.filter), NO_FILTER)
         camera = _word(self._named(header, words.camera), "CCD")
         length = _dark_mode(number(self._value(header, words.exposure)))
         if kind != "science":
             mode = {"bias": BIAS_MODE, "dark": length, "flat": BIAS_MODE}.get(kind, "")
             kept: Kind = "dark" if kind == "bias" else kind
-            return RawFile(path.name, kept, "", -1, mode, band, date, camera), ()
-        program = re.sub(r"[^A-Za-z0-9.]", "", str(self._named(header, words.program)))[:20].strip(".") or "1"
-        target = _word(self._value(header, words.object), "unknown", "_", 60)
+            return _Facts(RawFile(path.name, kept, "", -1, mode, band, date, camera), (), self._defaults(kind, header))
+        program = re.sub(r"[^A-Za-z0-9.]", "", _text(self._named(header, words.program)))[:20].strip(".") or "1"
+        target = _word(self._value(header, words.object), NO_OBJECT, "_", 60)
         name = str(ObservationName(program, target, camera, band, "o", date))
         group = program, target, camera, band, length, str(frame_shape(header))
-        return RawFile(path.name, "science", name, -1, "", band, date, camera), group
+        raw = RawFile(path.name, "science", name, -1, "", band, date, camera)
+        return _Facts(raw, group, self._defaults(kind, header))
+
+    def _defaults(self, kind: str, header: Mapping[str, Any]) -> tuple[str, ...]:
+        named = {setting: str(getattr(self.keywords, setting)) for setting in _NEEDED_BY.get(kind, ())}
+        return tuple(
+            f"keyword {' or '.join(keywords.split())}: {_DEFAULTS[setting]}"
+            for setting, keywords in named.items()
+            if self._value(header, keywords) is None
+        )
 
     def _kind(self, header: Mapping[str, Any]) -> Kind | Literal["bias", ""]:
         words = self.keywords
-        value = str(self._value(header, words.image_type) or "").strip().lower()
+        value = _text(self._value(header, words.image_type)).lower()
         kinds: dict[Kind | Literal["bias", ""], tuple[str, ...]] = {
             "science": words.science,
             "bias": words.bias,
@@ -204,13 +237,31 @@ class HeaderDriven:
         return self._value(header, name[1:]) if name.startswith("$") else name
 
     def _date(self, header: Mapping[str, Any]) -> datetime | None:
-        day = str(self._value(header, self.keywords.date) or "").strip()
-        text = day if "T" in day else f"{day}T{str(self._value(header, self.keywords.time) or '').strip()}"
+        day = _text(self._value(header, self.keywords.date))
+        text = day if "T" in day else f"{day}T{_text(self._value(header, self.keywords.time))}"
         try:
             found = datetime.fromisoformat(text)
             return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
         except (ValueError, OverflowError):
             return None
+
+
+def _explained(err: ValidationError) -> str:
+    first = err.errors()[0]
+    key = str(first["loc"][0])
+    if first["type"] != "unexpected_keyword_argument":
+        return f"setting {'.'.join(map(str, first['loc']))}: {first['msg']}"
+    near = get_close_matches(key, [known.name for known in fields(Keywords)], n=1, cutoff=0.5)
+    return f"setting {key}: unknown key" + (f"; did you mean {near[0]!r}?" if near else "")
+
+
+def _is_empty(value: Any) -> bool:
+    """Whether a keyword is absent, has no value, or a blank one."""
+    return value is None or isinstance(value, Undefined) or not str(value).strip()
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value).strip()
 
 
 def _dark_mode(exposure_s: float | None) -> str:
@@ -219,7 +270,7 @@ def _dark_mode(exposure_s: float | None) -> str:
 
 def _word(value: Any, default: str, joint: str = "-", longest: int = 30) -> str:
     """Text as part of a name: letters, digits, signs."""
-    text = re.sub(r"[^A-Za-z0-9+.-]+", joint, str(value if value is not None else "").strip())
+    text = re.sub(r"[^A-Za-z0-9+.-]+", joint, _text(value))
     return text[:longest].strip("_-.") or default
 
 

@@ -193,6 +193,14 @@ class Lease:
         """Give the lease back."""
         self.collection.update_one({"_id": LEASE_ID, "run": run}, {"$set": {"run": None}})
 
+    def chain(self) -> str:
+        """Return the digest of the decision chain of the last run; empty if no run has recorded any."""
+        return str((self.collection.find_one({"_id": LEASE_ID}) or {}).get("chain", ""))
+
+    def set_chain(self, digest: str) -> None:
+        """Record the digest of the decision chain of this run."""
+        self.collection.update_one({"_id": LEASE_ID}, {"$set": {"chain": digest}})
+
     def holder(self) -> str:
         """Return a description of the daemon that holds the lease."""
         found = self.collection.find_one({"_id": LEASE_ID}) or {}

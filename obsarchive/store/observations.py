@@ -120,6 +120,15 @@ class Observations(StepStore):
         """Reopen a night's observations, because their calibration changed."""
         self.collection.update_many({"night": night}, {"$set": self.reopened()})
 
+    def packed(self) -> Iterator[Observation]:
+        """Yield the observations whose tarball is up to date, without the FITS header."""
+        for document in self.collection.find({paths.PACKED: True}, {"fits_header": 0}):
+            yield Observation(document)
+
+    def reopen_packed(self) -> None:
+        """Reopen all observations whose tarball is up to date; it stays so unless a step is done."""
+        self.collection.update_many({paths.PACKED: True}, {"$set": self.reopened()})
+
     def remade(self) -> Document:
         """Return the fields that mark the tarball as out of date."""
         return {paths.PACKED: False}

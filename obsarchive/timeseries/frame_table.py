@@ -115,7 +115,7 @@ def merged_header(hdus: fits.HDUList) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for header in (image.header, hdus[0].header):
         for card in header.cards:
-            if card.keyword not in ("COMMENT", "HISTORY", ""):
+            if card.keyword not in ("COMMENT", "HISTORY", "") and not isinstance(card.value, fits.card.Undefined):
                 found.setdefault(card.keyword, card.value)
     return found
 

@@ -203,7 +203,8 @@ class Tom(HttpClient):
 
 def _names(entry: Mapping[str, Any]) -> set[str]:
     aliases = entry.get("aliases") or ()
-    return {str(entry.get("name"))} | {str(alias.get("name")) for alias in aliases if isinstance(alias, dict)}
+    named = [entry, *(alias for alias in aliases if isinstance(alias, dict))]
+    return {str(one["name"]) for one in named if one.get("name") is not None}
 
 
 def _is_older(entry: Mapping[str, Any], key: int, label: str) -> bool:

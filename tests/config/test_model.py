@@ -55,6 +55,17 @@ def complaint(folder: Path, config: Any) -> str:
     return text
 
 
+def test_an_instrument_that_does_not_exist_is_one_error(tmp_path):
+    raw = [{"path": "raw", "instrument": "obsarchive.instruments.HeaderDrive"}]
+    lines = complaint(tmp_path, changed("paths.raw", raw)).splitlines()
+    assert len(lines) == 1
+    assert "paths.raw.0.instrument: no class 'obsarchive.instruments.HeaderDrive'" in lines[0]
+
+
+def test_an_empty_list_of_raw_folders_is_still_an_error(tmp_path):
+    assert "paths.raw: Tuple should have at least 1 item" in complaint(tmp_path, changed("paths.raw", []))
+
+
 # ------------------------------------------------------------------------------------- files
 
 

@@ -94,6 +94,19 @@ def test_a_redo_of_nothing_is_refused(archive: Site, arguments: tuple[str, str],
     assert words in command(archive, "redo", *arguments, code=2)
 
 
+def test_a_redo_that_the_rule_excludes_is_rejected(archive: Site) -> None:
+    command(archive, "rebuild")
+    name, before = archive.observation("KOI-2"), json.loads(archive.config_file.read_text())["pipelines"]
+    archive.change(pipelines=[before[0], {**before[1], "when": "name == 'HIP_1'"}])
+    try:
+        words = "bright_star is not for this observation: its rule is name == 'HIP_1'"
+        assert words in command(archive, "redo", name, "bright_star", code=2)
+        assert words in command(archive, "redo", name, "bright_star:preview", code=2)
+        assert "calib is a pipeline of nights" in command(archive, "redo", name, "calib", code=2)
+    finally:
+        archive.change(pipelines=before)
+
+
 def test_users_come_and_go_and_own_their_programmes(archive: Site, _database: object) -> None:
     command(archive, "rebuild")
     said = command(archive, "users add", "galileo", "--programs", "4.1,9")

@@ -174,6 +174,12 @@ def test_other_masters_make_due_what_used_them(masters):
     assert sorted(stale_steps(subject, NightContext(masters=masters))) == ["look", "write"]
 
 
+def test_nothing_is_stale_that_its_rule_excludes():
+    old = {"write": step("done", inputs={"science": "old"}, redo=True)}
+    assert stale_steps(observation(other=old, magnitude=11.0), WORLD) == ["write"]
+    assert stale_steps(observation(other=old, magnitude=13.0), WORLD) == []
+
+
 def test_masters_that_do_not_fit_make_no_difference():
     more = (*WORLD.masters, replace(DARK, key="9"), replace(FLAT, key="Si", signature="new"))
     assert stale_steps(observation(done_with(observation(), WORLD)), NightContext(masters=more)) == []

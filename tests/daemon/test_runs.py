@@ -246,6 +246,25 @@ def test_check_says_what_is_due_and_changes_nothing(site: Site) -> None:
     assert not list(site.layout.root.rglob("*.fits"))
 
 
+def test_a_pipeline_that_is_added_is_run_on_what_is_packed(copied: Site) -> None:
+    copied.run()
+    ended, tarballs = copied.states(), modification_times(copied)
+    remark = {"class": "tests.daemon.remark.Remark", "when": "name in ['KOI-2']"}
+    copied.change(pipelines=[*json.loads(copied.config_file.read_text())["pipelines"], remark])
+    assert "due now: 1 remark.write" in copied.run("--check")
+    assert "steps of this run: 1 done" in copied.run("--once")
+    assert copied.states() == {**ended, "KOI-2 remark.write": "done"}
+    changed = {name for name, time_ns in modification_times(copied).items() if tarballs[name] != time_ns}
+    assert changed == {f"{copied.observation('KOI-2')}.tar.bz2"}
+    assert "due now: nothing" in copied.run("--check")
+    assert "steps of this run: none" in copied.run("--once")
+
+
+def modification_times(site: Site) -> dict[str, int]:
+    """Modification time of every tarball [ns]."""
+    return {path.name: path.stat().st_mtime_ns for path in site.layout.root.rglob("*.tar.bz2")}
+
+
 def test_a_long_dead_lease_is_taken_over(copied: Site) -> None:
     with copied.store() as store:
         store.database["lease"].insert_one(

@@ -1,5 +1,6 @@
 """Every ending of a step, in real forked processes that are really killed."""
 
+import json
 import multiprocessing as mp
 import os
 import time
@@ -138,6 +139,30 @@ def test_a_full_disk_makes_a_step_fail_with_its_reason(tmp_path, monkeypatch):
     assert outcome.event == "fail"
     assert "no space left" in outcome.message
     assert leftovers(tmp_path) == []
+
+
+def test_a_rejection_removes_what_the_step_made_before(tmp_path):
+    folder = tmp_path / "archive" / "20160925" / OBS / "endings"
+    folder.mkdir(parents=True)
+    outside = folder.parent / "outside.fits"
+    for path in (folder / "old.fits", folder / "of_another_step.fits", outside):
+        path.write_text("x")
+    products = [{"name": name, "bytes": 1} for name in ("old.fits", "gone.fits", "../outside.fits")]
+    (folder / ".reject.json").write_text(json.dumps({"products": products}))
+    (folder / ".another.json").write_text(json.dumps({"products": [{"name": "of_another_step.fits"}]}))
+    outcome = execute(task(tmp_path, "fail"))
+    assert (outcome.event, (folder / "old.fits").exists()) == ("fail", True)
+    assert execute(task(tmp_path, "reject")).record["products"] == []
+    assert sorted(path.name for path in folder.iterdir()) == [".another.json", ".reject.json", "of_another_step.fits"]
+    assert outside.exists()
+
+
+@pytest.mark.parametrize("manifest", ["", "[]", "{}", '{"products": 3}', '{"products": [{}]}'])
+def test_a_rejection_bears_a_damaged_manifest_of_an_earlier_attempt(tmp_path, manifest):
+    folder = tmp_path / "archive" / "20160925" / OBS / "endings"
+    folder.mkdir(parents=True)
+    (folder / ".reject.json").write_text(manifest)
+    assert execute(task(tmp_path, "reject")).record["state"] == "rejected"
 
 
 def test_a_rejection_survives_a_full_disk(tmp_path, monkeypatch):

@@ -17,6 +17,7 @@ from obsarchive.io.raw_frames import Frames, Sections
 from obsarchive.names import ObservationName
 
 SHAPE = (12, 20)
+KEYWORD_OF_EXPOSURE = "keyword EXPTIME or EXPOSURE: exposure 0 s"
 TIMES = st.sampled_from(["2026-03-14", "2026-03-14T01:02:03.4", "0001-01-01T00:00:00+14:00", "yesterday", "", "T"])
 
 
@@ -48,6 +49,50 @@ def test_exposures_of_one_kind_are_one_observation(tmp_path: Path) -> None:
     earlier.unlink()
     assert camera.identify(earlier).kind == "ignored"
     assert camera.identify(files[0]).part == -1
+
+
+@pytest.mark.parametrize("value", [{}, {"PROPID": None}, {"PROPID": "  "}])
+def test_a_programme_that_the_header_lacks_is_the_first(tmp_path: Path, value: dict[str, str | None]) -> None:
+    """Without the keyword, with the keyword but no value, with a blank value."""
+    path = science(tmp_path / "a.fits", "2026-03-14T01:00:00", **value)
+    assert HeaderDriven({"program": "$PROPID"}).identify(path).observation.startswith("1_M_67_")
+
+
+def test_a_keyword_without_a_value_is_absent(tmp_path: Path) -> None:
+    camera = HeaderDriven({"filter": "FILTER FILTNAM", "camera": "$DETECTOR"})
+    path = science(tmp_path / "a.fits", "2026-03-14T01:00:00", FILTER=None, FILTNAM="V", OBJECT=None, DETECTOR=None)
+    assert camera.identify(path).observation == "1_unknown_CCD_V_o_20260314_010000.000000"
+
+
+@pytest.mark.parametrize(
+    ("keys", "lacks"),
+    [
+        ({}, ()),
+        ({"FILTER": None}, ("keyword FILTER: filter none",)),
+        ({"OBJECT": " ", "EXPTIME": None}, ("keyword OBJECT: object unknown", KEYWORD_OF_EXPOSURE)),
+        ({"IMAGETYP": "flat", "FILTER": None, "EXPTIME": None}, ("keyword FILTER: filter none",)),
+        ({"IMAGETYP": "dark", "FILTER": None, "EXPTIME": None}, (KEYWORD_OF_EXPOSURE,)),
+        ({"IMAGETYP": "bias", "FILTER": None, "EXPTIME": None}, ()),
+        ({"IMAGETYP": "focus", "FILTER": None}, ()),
+    ],
+)
+def test_defaults_that_decide_on_the_use_of_a_file_are_known(tmp_path: Path, keys: dict, lacks: tuple) -> None:
+    path = science(tmp_path / "a.fits", "2026-03-14T01:00:00", **keys)
+    assert HeaderDriven().defaults_of(path) == lacks
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"filters": "FILT"}, "setting filters: unknown key; did you mean 'filter'?"),
+        ({"xyzzy": "FILT"}, "setting xyzzy: unknown key"),
+        ({"darks": "none"}, "setting darks: Input should be 'bias' or 'exposure'"),
+    ],
+)
+def test_a_wrong_setting_is_explained(settings: dict[str, str], words: str) -> None:
+    with pytest.raises(ValueError, match=r"^setting ") as failure:
+        HeaderDriven(settings)
+    assert str(failure.value) == words
 
 
 def test_each_file_an_observation(tmp_path: Path) -> None:

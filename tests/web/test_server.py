@@ -1,25 +1,33 @@
 """The script that serves the portal: under gunicorn, and what it says when it cannot."""
 
+import contextlib
 import json
 import os
 import re
+import signal
+import socket
 import subprocess
 import sys
 import urllib.request
 from pathlib import Path
 
+import psutil
 import pytest
 
+from obsarchive.config.model import load
+from obsarchive.database.connect import open_store
 from obsarchive.database.embedded_mongod import Server
+from tests.daemon.conftest import wait_for
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "server_data_archive.py"
 
 
-def _config_file(folder: Path, **database: str) -> Path:
+def _config_file(folder: Path, port: int = 8000, **database: str) -> Path:
     places = {name: str(folder / name) for name in ("archive", "tmp", "logs")}
     path = folder / "config.json"
     raw = {"paths": {"raw": [str(folder / "raw")], **places}, "pipelines": [], "database": database}
+    raw["server"] = {"port": port}
     path.write_text(json.dumps(raw))
     return path
 
@@ -38,6 +46,55 @@ def test_gunicorn_serves_the_portal(mongo_server: Server, database_name: str, tm
         server.terminate()
         server.communicate(timeout=30)
     assert (tmp_path / "archive" / ".db" / "portal_secret").exists()
+
+
+def _answers(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
+        return True
+    return False
+
+
+@pytest.mark.parametrize("in_background", [False, True])
+def test_the_embedded_database_ends_with_a_portal_that_is_terminated(tmp_path: Path, in_background: bool) -> None:
+    """A shell without job control starts what runs in the background with SIGINT ignored."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    config = _config_file(tmp_path, port)
+    ignored = (lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)) if in_background else None
+    server = subprocess.Popen([sys.executable, SCRIPT, config], preexec_fn=ignored)
+    try:
+        wait_for(lambda: _answers(port))
+        database = psutil.Process(int((tmp_path / "archive" / ".db" / "data" / "mongod.lock").read_text()))
+        assert database.is_running()
+        server.terminate()
+        assert server.wait(timeout=60) == 0
+        assert not database.is_running() or database.status() == psutil.STATUS_ZOMBIE
+    finally:
+        server.kill()
+        with open_store(load(config)):
+            pass  # the last user stops the database, if it still runs
+
+
+def test_a_command_that_is_terminated_closes_what_it_opened() -> None:
+    code = """
+import sys, time
+from obsarchive.cli import main, portal
+def wait(options):
+    try:
+        print("open", flush=True)
+        time.sleep(60)
+    finally:
+        print("closed", flush=True)
+portal.run = wait
+sys.exit(main.main(["serve", "config.json"]))
+"""
+    command = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert command.stdout is not None
+    assert command.stdout.readline() == "open\n"
+    command.terminate()
+    assert command.communicate(timeout=30)[0] == "closed\n"
+    assert command.returncode == 128 + signal.SIGTERM
 
 
 @pytest.mark.parametrize(

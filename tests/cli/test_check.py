@@ -1,0 +1,69 @@
+"""What ``--check`` and the daemon say of raw files that the adapter did not understand."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from obsarchive.cli.check import check
+from obsarchive.config.model import Config, load
+from obsarchive.daemon.ingest import Ingest
+from obsarchive.daemon.raw_scanner import Scanner
+from obsarchive.database.embedded_mongod import Server
+from obsarchive.store import Store
+
+NIGHT = "20260314"
+
+
+def write(folder: Path, kind: str, number: int, **keys: object) -> None:
+    header = fits.Header({"IMAGETYP": kind, "DATE-OBS": f"2026-03-14T01:00:{number:02d}", "EXPTIME": 30.0, **keys})
+    fits.PrimaryHDU(np.zeros((4, 5), np.uint16), header).writeto(folder / f"{kind}_{number}.fits")
+
+
+@pytest.fixture
+def config(tmp_path: Path, mongo_server: Server, database_name: str) -> Config:
+    """Four science frames, three of them without a filter, two darks, a flat without a filter, and other files."""
+    raw = {"path": "raw", "instrument": "obsarchive.instruments.HeaderDriven"}
+    paths = {"raw": [raw], "archive": "archive", "tmp": "tmp", "logs": "logs"}
+    uri = mongo_server.uri.partition("&w=")[0]  # the rest is added to every address
+    database = {"mode": "external", "uri": uri, "db": database_name}
+    content = {"paths": paths, "database": database, "daemon": {"settle_time_s": 0}, "pipelines": []}
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    night = tmp_path / "raw" / NIGHT
+    night.mkdir(parents=True)
+    write(night, "object", 0, OBJECT="M67", FILTER="V")
+    for number in (1, 2, 3):
+        write(night, "object", number, OBJECT="M67")
+    write(night, "dark", 4)
+    write(night, "dark", 5)
+    write(night, "flat", 6)
+    write(night, "focus", 7)
+    for name in ("notes.txt", "log.txt", "weather.txt"):
+        (night / name).write_text("")
+    return load(tmp_path / "config.json")
+
+
+def test_check_says_as_what_the_files_are_taken(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(config, ()) == 0
+    night = config.paths.raw[0].path / NIGHT
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        f"{NIGHT}: 2 observation(s), due now: nothing",
+        f"  {night}: 4 science, 2 dark, 1 flat, 4 ignored (focus_7.fits, log.txt, notes.txt, …)",
+        "  1 flat frame(s) without keyword FILTER: filter none",
+        "  3 science frame(s) without keyword FILTER: filter none",
+    ]
+
+
+def test_the_daemon_warns_once_for_a_night(config: Config, store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    ingest, scanner = Ingest(config, store), Scanner(config.paths.raw[0], 0.0)
+    ingest.night(next(scanner.changed()))
+    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert sorted(text.partition(": ")[2] for text in warned) == [
+        "1 flat frame(s) without keyword FILTER: filter none",
+        "3 science frame(s) without keyword FILTER: filter none",
+    ]
+    write(config.paths.raw[0].path / NIGHT, "object", 8, OBJECT="M67")
+    ingest.night(next(scanner.changed()))
+    assert [record.levelname for record in caplog.records].count("WARNING") == len(warned)

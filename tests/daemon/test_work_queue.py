@@ -1,0 +1,71 @@
+"""Which observations the daemon looks at when its pipelines change, on a real MongoDB."""
+
+from typing import Any
+
+import pytest
+
+from obsarchive.core.rules import compile_rule
+from obsarchive.daemon.work_queue import WorkQueue
+from obsarchive.pipeline import Pipeline
+from obsarchive.pipeline.chain import ChainEntry
+from obsarchive.store import Store
+from tests.sample_pipelines import Other, Toy
+
+NIGHT = "20260314"
+BRIGHT, FAINT = (f"3_{name}_VIC_Si_o_20260314_0{i}0000.000000" for i, name in enumerate(("bright", "faint")))
+DONE = {name: {"state": "done"} for name in Toy.steps}
+
+
+def entry(kind: type[Pipeline], when: str = "True") -> ChainEntry:
+    return ChainEntry(kind(), compile_rule(when), {}, {}, when)
+
+
+@pytest.fixture
+def archive(store: Store) -> Store:
+    """Two packed observations for which nothing is due, and the lease of a daemon."""
+    store.lease.take("run", "host", "host", 60.0)
+    for name, magnitude in ((BRIGHT, 9.0), (FAINT, 15.0)):
+        document: dict[str, Any] = {"_id": name, "night": NIGHT, "magnitude": magnitude}
+        document |= {"pipelined": {"toy": {"steps": DONE}}, "distributed": {"status": True}, "look_again": False}
+        store.observations.insert(document)  # type: ignore[arg-type]
+    return store
+
+
+def looked_at(store: Store, *chain: ChainEntry, max_retries: int = 3) -> set[str]:
+    """Start a daemon with a decision chain; return what it looks at, and look at it."""
+    WorkQueue(store, chain, [], max_retries).take_up_chain()
+    found = {observation.id for observation in store.observations.open(["toy", "other"])}
+    for name in found:
+        assert store.observations.find(name)["distributed"]["status"] is True
+        store.observations.set_fields(name, {"look_again": False})
+    return found
+
+
+def test_a_database_without_a_digest_reopens_only_what_is_due(archive: Store) -> None:
+    assert looked_at(archive, entry(Toy)) == set()
+
+
+def test_a_pipeline_added_with_the_new_version_is_due_at_once(archive: Store) -> None:
+    assert looked_at(archive, entry(Toy), entry(Other, "magnitude < 12")) == {BRIGHT}
+
+
+def test_the_same_chain_reopens_nothing(archive: Store) -> None:
+    looked_at(archive, entry(Toy))
+    assert looked_at(archive, entry(Toy)) == set()
+
+
+def test_every_change_of_the_chain_reopens_everything_once(archive: Store) -> None:
+    looked_at(archive, entry(Toy))
+    both = {BRIGHT, FAINT}
+    assert looked_at(archive, entry(Toy), entry(Other, "magnitude < 12")) == both
+    assert looked_at(archive, entry(Toy), entry(Other, "magnitude < 16")) == both
+    assert looked_at(archive, entry(Toy), entry(Other, "magnitude < 16"), max_retries=4) == both
+    assert looked_at(archive, entry(Toy), entry(Other, "magnitude < 16"), max_retries=4) == set()
+    assert looked_at(archive, entry(Toy)) == both
+
+
+def test_the_lease_keeps_the_digest_when_another_run_takes_it(archive: Store) -> None:
+    looked_at(archive, entry(Toy))
+    archive.lease.give_back("run")
+    archive.lease.take("another", "host", "host", 60.0)
+    assert looked_at(archive, entry(Toy)) == set()
