@@ -251,7 +251,7 @@ class Project(Configured):
 
     # runs
 
-    def run(
+    def run(  # noqa: PLR0913 - which sources, and what is done again
         self,
         start: int = 0,
         finish: int | None = None,
@@ -259,6 +259,8 @@ class Project(Configured):
         source_ids: Sequence[int] | None = None,
         retry_failed: bool = False,
         stages: Sequence[str] = ("fetch", "reduce", "analyze"),
+        *,
+        again: float | None = None,
     ) -> "Run":
         """Fetch, reduce and analyse what is missing.
 
@@ -277,11 +279,14 @@ class Project(Configured):
             Whether failed sources are tried again.
         stages : sequence of str
             Any of ``fetch``, ``reduce`` and ``analyze``.
+        again : float, optional
+            If given, all sources that are stored as empty are fetched again, and those that are older than this [d];
+            infinity: only empty ones.
 
         Returns
         -------
         Run
-            Counts and failures: ``fetched``, ``analysed``, ``failures``, ``detections``.
+            Counts and failures: ``fetched``, ``empty``, ``analysed``, ``failures``, ``detections``.
 
         Raises
         ------
@@ -299,7 +304,7 @@ class Project(Configured):
                 raise ConfigError(f"no source {source_names[chosen.index(-1)]!r} in the catalogue")
         else:
             chosen = list(source_ids if source_ids is not None else range(len(self.catalog))[start:finish])
-        run = Run(self, surveys, retry_failed, tuple(stages))
+        run = Run(self, surveys, retry_failed, tuple(stages), again)
         with self.noted(surveys):
             run.go(chosen)
         return run

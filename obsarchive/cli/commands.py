@@ -99,6 +99,13 @@ def _positive(text: str) -> float:
     return value
 
 
+def _age(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise ArgumentTypeError(f"{text}: a number of days is needed, from 0")
+    return value
+
+
 def _count(text: str) -> int:
     value = int(text)
     if value < 1:
@@ -133,6 +140,14 @@ _SOURCES = (
     _argument("--source", action="append", metavar="NAME", help="only this source; may be repeated"),
     _argument("--workers", type=int, metavar="N", help="Dask workers; 0: this process"),
     _flag("--retry", "try again what failed before"),
+    _argument(
+        "--again",
+        type=_age,
+        nargs="?",
+        const=math.inf,
+        metavar="DAYS",
+        help="fetch again what is stored as empty; with an age, also what was fetched longer ago",
+    ),
 )
 _PICTURE = _argument("--output", type=Path, default=Path("efficiency.png"), help="(default: %(default)s)")
 

@@ -46,6 +46,14 @@ class ParsObservatory(Parameters):
             critical=False,
             unit="d",
         )
+        self.refresh_after = add(
+            "refresh_after",
+            None,
+            (None, float),
+            "age at which raw photometry is fetched again, for new epochs; None: never",
+            critical=False,
+            unit="d",
+        )
         self.credentials = add(
             "credentials", {}, dict, "username and password: {env: NAME} or {file: path}", False, secret=True
         )
