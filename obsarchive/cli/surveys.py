@@ -61,10 +61,8 @@ def _run_stages(options: Namespace, project: Project, stages: Sequence[str]) -> 
     default = config.parallel.n_workers if config else 2
     project.pars.num_workers = default if options.workers is None else options.workers
     run = project.run(options.start, options.finish, options.source, None, options.retry, stages, again=options.again)
-    of_which = f" (of which {run.empty} empty)" if run.empty else ""
-    say(
-        f"{run.fetched} fetched{of_which}, {run.analysed} analysed, {run.detections} events, {len(run.failures)} failed\n"
-    )
+    fetched = f"{run.fetched} fetched" + (f" (of which {run.empty} empty)" if run.empty else "")
+    say(f"{fetched}, {run.analysed} analysed, {run.detections} events, {len(run.failures)} failed\n")
     for name, reason in run.failures[:20]:
         say(f"  {name}: {reason}\n")
     return 1 if run.failures else 0

@@ -13,7 +13,8 @@ from astropy.io import fits
 from tests.docs.test_docs import ROOT, blocks
 
 PAGE = (ROOT / "docs" / "adapting.md").read_text()
-(MODULE,) = blocks(PAGE, "python")
+MODULE, _PAGE_OF_THE_PORTAL = blocks(PAGE, "python")
+"""The second block is tested in `tests/web/test_own_pages.py`."""
 (CONFIGURATION,) = blocks(PAGE, "json")
 SHAPE = (256, 300)
 SIGMA_PX, BIAS_ADU, SKY_ADU = 1.3, 500.0, 200.0
