@@ -83,8 +83,8 @@ class Project(Configured):
 
     Parameters
     ----------
-    name : str
-        Its name; in upper case it is the name of its folder.
+    name : str, optional
+        Its name; in upper case it is the name of its folder. By default that in ``cfg_file``, or the name of this file.
     **kwargs
         Parameters; see ``describe()`` of its `pars`. Those of one observatory may be given by its name, as
         ``ZTF={...}``.
@@ -95,7 +95,9 @@ class Project(Configured):
     catalog: "Catalog"
     analysis: "Analysis"
 
-    def __init__(self, name: str, **kwargs: Any) -> None:
+    def __init__(self, name: str | None = None, **kwargs: Any) -> None:
+        if name is None:
+            name = _name_in(kwargs.get("cfg_file"))
         self.name = name
         self.folder_name = legalize(name)
         self._own = {
@@ -434,6 +436,12 @@ _PART_KWARGS = ("finder_kwargs", "quality_kwargs", "simulator_kwargs")
 
 def load_project(path: str) -> Project:
     """Return the project of a configuration file."""
-    values = read_section(path, None, "project")
-    name = values.get("name") or (find_file(path, None) or Path(path)).stem
-    return Project(str(name), cfg_file=str(Path(path).absolute()))
+    return Project(_name_in(path), cfg_file=str(Path(path).absolute()))
+
+
+def _name_in(cfg_file: object) -> str:
+    """Return the name of the project of a configuration file."""
+    if not isinstance(cfg_file, str):
+        raise ConfigError("a project needs a name, or a cfg_file")
+    values = read_section(cfg_file, None, "project")
+    return str(values.get("name") or (find_file(cfg_file, None) or Path(cfg_file)).stem)

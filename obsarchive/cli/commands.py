@@ -149,7 +149,7 @@ _SOURCES = (
         help="fetch again what is stored as empty; with an age, also what was fetched longer ago",
     ),
 )
-_PICTURE = _argument("--output", type=Path, default=Path("efficiency.png"), help="(default: %(default)s)")
+_PICTURE = _argument("--output", type=Path, help="(default: efficiency.png in the project's folder of data)")
 
 _USERS = {
     "add": Command(

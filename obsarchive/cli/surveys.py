@@ -48,8 +48,10 @@ def _do(options: Namespace, project: Project) -> int:
         case "rebuild":
             say(f"{project.rebuild()} sources with raw photometry\n")
         case "efficiency":
-            atomic_write(options.output, project.efficiency().plot(f"{project.name}: which events are found"))
-            say(f"{options.output}\n")
+            path = options.output or project.folder / "efficiency.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            atomic_write(path, project.efficiency().plot(f"{project.name}: which events are found"))
+            say(f"{path}\n")
         case stage:
             return _run_stages(options, project, STAGES[stage][1])
     return 0
