@@ -204,8 +204,9 @@ COMMANDS = {
     ),
     "status": Command(
         "status.run",
-        "Show the state of the daemon.",
+        "Show the state of the daemon, or of the steps of an observation or night.",
         _CONFIG,
+        _argument("subject", nargs="?", metavar="ID|NIGHT", help="observation id, or a night YYYYMMDD: its steps"),
         _flag("--json", "the whole telemetry as JSON"),
         _flag("--uri", "the database's address for mongosh, with its password"),
     ),

@@ -535,3 +535,23 @@ def test_the_example_of_an_observatory_of_ones_own_notices_a_missing_folder(monk
     proj = Project("p", cfg_file=None, obs_names=["my_observatory.VirtualFolder"], FOLDER={"photometry": "/no/such"})
     with pytest.raises(ConfigError, match=r"no folder /no/such: correct 'photometry' of the observatory FOLDER"):
         proj.observatories[0].download(proj.catalog.get_row(0))
+
+
+def test_messages_name_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, survey_root: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "p.yaml").write_text(
+        "project: {name: my name, obs_names: [DEMO]}\nobservatories:\n  HAWKEYE: {num_epochs: 3}\n"
+    )
+    with pytest.raises(ConfigError, match="no observatory HAWKEYE; this project has DEMO"):
+        Project(cfg_file="p.yaml")
+    (tmp_path / "p.yaml").write_text("project: {name: my name, obs_names: [DEMO]}\n")
+    assert Project(cfg_file="p.yaml").folder_name == "MY_NAME"
+    with pytest.raises(ConfigError, match="needs a name"):
+        Project(obs_names=["DEMO"])
+    with pytest.raises(ConfigError, match="did you mean 'VirtualDemoObs'"):
+        Project("p", cfg_file=None, obs_names=["surveys.demo.VirtualDemoObz"])
+    catalog = Project("p", cfg_file=None, obs_names=["DEMO"], catalog_kwargs={"filename": "s.csv"}).catalog
+    with pytest.raises(ConfigError) as raised:
+        catalog.load()
+    for place in (tmp_path / "s.csv", tmp_path / "catalogs" / "s.csv", survey_root / "catalogs" / "s.csv"):
+        assert str(place) in str(raised.value)
