@@ -62,7 +62,8 @@ def test_status_tells_what_the_daemon_did_last(archive: Site) -> None:
 
 
 def test_status_names_the_steps_of_an_observation_and_of_a_night(archive: Site) -> None:
-    (obs_id, *_) = archive.states()
+    with archive.store() as store:
+        obs_id = str(store.observations.collection.find_one({"name": "HIP_1"})["_id"])
     assert "bright_star:reduce\tdone\n" in command(archive, "status", obs_id)
     assert "calib:" in command(archive, "status", NIGHT)
     assert "no observation or night 'nothing'" in command(archive, "status", "nothing", code=2)
