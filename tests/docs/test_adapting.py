@@ -107,7 +107,7 @@ def test_every_name_of_the_tables_exists() -> None:
     tables = "\n".join(line for line in PAGE.splitlines() if line.startswith("|"))
     offered = set(re.findall(r"`work\.(\w+)`", tables))
     assert len(offered) > 10
-    assert {name for name in offered if not hasattr(Workspace, name)} == {"progress"}  # set for each workspace
+    assert {name for name in offered if not hasattr(Workspace, name)} == {"progress", "settings"}
     functions = re.findall(r"^\| `(\w+)` \| `([\w/]+)\.py` \|", tables, re.MULTILINE)
     assert len(functions) > 6
     for name, module in functions:
