@@ -110,6 +110,9 @@ class Catalog(Configured):
             return
         if not path.exists() and not self.pars.filename:
             path = self._fetch(path)
+        if not path.exists():
+            tried = ", ".join(str(place.absolute()) for place in _places(Path(self.pars.filename).expanduser()))
+            raise ConfigError(f"{self.pars.filename}: expected a table, found no such file; tried {tried}")
         from surveys.formats.catalog_tables import open_table  # late: it imports the libraries of all formats
 
         self._table = open_table(path)
@@ -400,9 +403,13 @@ class Catalog(Configured):
         return hash_of({"names": self.names, "ra": np.round(ra, 7).tolist(), "dec": np.round(dec, 7).tolist()})
 
 
+def _places(name: Path) -> list[Path]:
+    return [name] if name.is_absolute() else [name, FOLDER / name, data_root() / FOLDER / name]
+
+
 def _found(name: Path) -> Path:
     """Return the path of a file: as given, in ``catalogs`` of the working directory, or in that of the data folder."""
-    places = [name] if name.is_absolute() else [name, FOLDER / name, data_root() / FOLDER / name]
+    places = _places(name)
     for place in [*places, *(place.with_name(place.name + ".gz") for place in places)]:
         if place.exists():
             return place

@@ -83,8 +83,8 @@ class Project(Configured):
 
     Parameters
     ----------
-    name : str
-        Its name; in upper case it is the name of its folder.
+    name : str, optional
+        Its name; in upper case it is the name of its folder. By default that in ``cfg_file``, or the name of this file.
     **kwargs
         Parameters; see ``describe()`` of its `pars`. Those of one observatory may be given by its name, as
         ``ZTF={...}``.
@@ -95,7 +95,9 @@ class Project(Configured):
     catalog: "Catalog"
     analysis: "Analysis"
 
-    def __init__(self, name: str, **kwargs: Any) -> None:
+    def __init__(self, name: str | None = None, **kwargs: Any) -> None:
+        if name is None:
+            name = _name_in(kwargs.get("cfg_file"))
         self.name = name
         self.folder_name = legalize(name)
         self._own = {
@@ -251,7 +253,7 @@ class Project(Configured):
 
     # runs
 
-    def run(
+    def run(  # noqa: PLR0913 - which sources, and what is done again
         self,
         start: int = 0,
         finish: int | None = None,
@@ -259,6 +261,8 @@ class Project(Configured):
         source_ids: Sequence[int] | None = None,
         retry_failed: bool = False,
         stages: Sequence[str] = ("fetch", "reduce", "analyze"),
+        *,
+        again: float | None = None,
     ) -> "Run":
         """Fetch, reduce and analyse what is missing.
 
@@ -277,11 +281,14 @@ class Project(Configured):
             Whether failed sources are tried again.
         stages : sequence of str
             Any of ``fetch``, ``reduce`` and ``analyze``.
+        again : float, optional
+            If given, all sources that are stored as empty are fetched again, and those that are older than this [d];
+            infinity: only empty ones.
 
         Returns
         -------
         Run
-            Counts and failures: ``fetched``, ``analysed``, ``failures``, ``detections``.
+            Counts and failures: ``fetched``, ``empty``, ``analysed``, ``failures``, ``detections``.
 
         Raises
         ------
@@ -299,7 +306,7 @@ class Project(Configured):
                 raise ConfigError(f"no source {source_names[chosen.index(-1)]!r} in the catalogue")
         else:
             chosen = list(source_ids if source_ids is not None else range(len(self.catalog))[start:finish])
-        run = Run(self, surveys, retry_failed, tuple(stages))
+        run = Run(self, surveys, retry_failed, tuple(stages), again)
         with self.noted(surveys):
             run.go(chosen)
         return run
@@ -429,6 +436,12 @@ _PART_KWARGS = ("finder_kwargs", "quality_kwargs", "simulator_kwargs")
 
 def load_project(path: str) -> Project:
     """Return the project of a configuration file."""
-    values = read_section(path, None, "project")
-    name = values.get("name") or (find_file(path, None) or Path(path)).stem
-    return Project(str(name), cfg_file=str(Path(path).absolute()))
+    return Project(_name_in(path), cfg_file=str(Path(path).absolute()))
+
+
+def _name_in(cfg_file: object) -> str:
+    """Return the name of the project of a configuration file."""
+    if not isinstance(cfg_file, str):
+        raise ConfigError("a project needs a name, or a cfg_file")
+    values = read_section(cfg_file, None, "project")
+    return str(values.get("name") or (find_file(cfg_file, None) or Path(cfg_file)).stem)

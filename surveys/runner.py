@@ -3,9 +3,9 @@
 import fcntl
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,6 +35,8 @@ FAR_ARCSEC = 60.0
 """Entries of the same name that are farther apart are different sources."""
 LEAST_FOR_WORKERS = 2000
 """Fewer sources take less time than the start of workers."""
+SUSPICIOUSLY_EMPTY = 5
+"""If so many sources were fetched and all are empty, the configuration may be wrong."""
 WAIT_S, NOTE_S = 0.5, 2.0
 
 
@@ -43,21 +45,31 @@ class Run:
 
     Attributes
     ----------
-    fetched, analysed, detections : int
-        Numbers of sources fetched and analysed, and of real events.
+    fetched, empty, analysed, detections : int
+        Numbers of sources fetched, of those of them that have no data, of sources analysed, and of real events.
     failures : list of (str, str)
         Names of failed sources, with the reasons.
     """
 
-    def __init__(self, project: "Project", surveys: Surveys, retry_failed: bool, stages: Sequence[str]) -> None:
+    def __init__(
+        self,
+        project: "Project",
+        surveys: Surveys,
+        retry_failed: bool,
+        stages: Sequence[str],
+        again: float | None = None,
+    ) -> None:
         unknown = set(stages) - {"fetch", "reduce", "analyze"}
         if unknown:
             raise ArchiveError(f"no stage {sorted(unknown)}: fetch, reduce, analyze")
         self.project, self.surveys, self.retry_failed, self.stages = project, surveys, retry_failed, stages
+        self.again = again
         self.recipe = project.recipe("analyze" in stages)
         self.locks = self.recipe.root / self.recipe.run / ".locks"
-        self.fetched = self.analysed = self.detections = 0
+        self.fetched = self.empty = self.analysed = self.detections = 0
         self.failures: list[tuple[str, str]] = []
+        self._fetched_of: Counter[str] = Counter()
+        self._empty_of: Counter[str] = Counter()
         self._bar = Bar(f"project {project.name}")
         self._n_due = 0
         self._n_seen = self._n_reported = 0
@@ -89,17 +101,28 @@ class Run:
                 waiting = [zone for zone in waiting if zone not in mine]
                 if waiting and not mine:
                     time.sleep(WAIT_S)  # the remaining zones are locked by other processes
+            self._warn_of_empty()
             if "analyze" in self.stages:
                 finished = self.surveys.finished(self.recipe.run, self.recipe.cfg_hash, "done")
                 self._histogram_file.complete(finished, lambda names: self._count(names, each))
 
+    def _warn_of_empty(self) -> None:
+        for name, n_fetched in self._fetched_of.items():
+            if n_fetched >= SUSPICIOUSLY_EMPTY and self._empty_of[name] == n_fetched:
+                log.warning(
+                    "%s: all %d sources that were fetched are empty: if that is wrong, correct the configuration "
+                    "and run again with --again (again=0.0 in Python)",
+                    name,
+                    n_fetched,
+                )
+
     def _due(self, chosen: Sequence[int]) -> list[int]:
-        """Return the row numbers of unfinished sources, and of empty ones that expired."""
+        """Return the row numbers of unfinished sources, and of those whose raw photometry expired."""
         names = self.project.catalog.names
-        recipe, now = self.recipe, datetime.now(UTC)
+        recipe = self.recipe
         finished = self.surveys.finished(recipe.run, recipe.cfg_hash) if recipe.analysis else set()
         for observatory in recipe.observatories if "fetch" in self.stages else ():
-            finished -= self.surveys.expired(observatory.name, now)
+            finished -= observatory.expired(self.again)
             if self.retry_failed:
                 finished -= {found["source_name"] for found in self.surveys.failed(observatory.name)}
         if self.retry_failed:
@@ -192,8 +215,9 @@ class Run:
             return list(indices)
         names = self.project.catalog.names
         query = {"run": self.recipe.run, "cfg_hash": self.recipe.cfg_hash, "stale": False}
-        done = self.surveys.named("properties", [names[i] for i in indices], query, ["source_name"])
-        expired = [self.surveys.expired(obs.name, datetime.now(UTC)) for obs in self.recipe.observatories]
+        wanted = [names[i] for i in indices]
+        done = self.surveys.named("properties", wanted, query, ["source_name"])
+        expired = [obs.expired(self.again, wanted) for obs in self.recipe.observatories]
         finished = {found["source_name"] for found in done}.difference(*expired)
         return [i for i in indices if names[i] not in finished]
 
@@ -221,14 +245,20 @@ class Run:
 
     def _fetch(self, rows: Sequence[dict[str, Any]]) -> None:
         for observatory in self.recipe.observatories:
-            missing = observatory.missing(rows, self.retry_failed)
+            missing = observatory.missing(rows, self.retry_failed, self.again)
             self._report_progress(len(rows) - len(missing))
             for row, raw in observatory.fetch(missing):
                 self._report_progress(1)
                 if isinstance(raw, Exception):
                     self.failures.append((str(row["name"]), f"{observatory.name}: {reason_of(raw)}"))
                 else:
-                    self.fetched += 1
+                    self._count_fetched(observatory.name, raw.is_empty)
+
+    def _count_fetched(self, observatory: str, is_empty: bool) -> None:
+        self.fetched += 1
+        self.empty += is_empty
+        self._fetched_of[observatory] += 1
+        self._empty_of[observatory] += is_empty
 
     def _worked(self, rows: Sequence[dict[str, Any]], each: Runner) -> Iterator[ZoneRecord]:
         """Yield the results of the sources that have raw photometry, RA zone by RA zone."""

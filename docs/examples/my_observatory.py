@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from obsarchive.errors import ConfigError
 from surveys.observatory import Fetched, Row, VirtualObservatory
 from surveys.observatory.parameters import ParsObservatory
 
@@ -36,7 +37,10 @@ class VirtualFolder(VirtualObservatory):
 
     def fetch_data_from_observatory(self, cat_row: Row, **_: Any) -> Fetched:
         """Return what the file of a source holds; nothing if there is none."""
-        path = Path(self.pars.photometry) / f"{cat_row['name']}.dat"
+        folder = Path(self.pars.photometry)
+        if not folder.is_dir():
+            raise ConfigError(f"no folder {folder.absolute()}: correct 'photometry' of the observatory {self.name}")
+        path = folder / f"{cat_row['name']}.dat"
         if not path.exists():
             return None, {}
         hjd, mag, error = np.loadtxt(path, unpack=True, usecols=(0, 1, 2), comments=("#", "\\", "|"))

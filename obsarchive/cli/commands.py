@@ -99,6 +99,13 @@ def _positive(text: str) -> float:
     return value
 
 
+def _age(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise ArgumentTypeError(f"{text}: a number of days is needed, from 0")
+    return value
+
+
 def _count(text: str) -> int:
     value = int(text)
     if value < 1:
@@ -133,8 +140,16 @@ _SOURCES = (
     _argument("--source", action="append", metavar="NAME", help="only this source; may be repeated"),
     _argument("--workers", type=int, metavar="N", help="Dask workers; 0: this process"),
     _flag("--retry", "try again what failed before"),
+    _argument(
+        "--again",
+        type=_age,
+        nargs="?",
+        const=math.inf,
+        metavar="DAYS",
+        help="fetch again what is stored as empty; with an age, also what was fetched longer ago",
+    ),
 )
-_PICTURE = _argument("--output", type=Path, default=Path("efficiency.png"), help="(default: %(default)s)")
+_PICTURE = _argument("--output", type=Path, help="(default: efficiency.png in the project's folder of data)")
 
 _USERS = {
     "add": Command(
@@ -189,8 +204,9 @@ COMMANDS = {
     ),
     "status": Command(
         "status.run",
-        "Show the state of the daemon.",
+        "Show the state of the daemon, or of the steps of an observation or night.",
         _CONFIG,
+        _argument("subject", nargs="?", metavar="ID|NIGHT", help="observation id, or a night YYYYMMDD: its steps"),
         _flag("--json", "the whole telemetry as JSON"),
         _flag("--uri", "the database's address for mongosh, with its password"),
     ),

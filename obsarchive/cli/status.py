@@ -1,17 +1,27 @@
-"""``obsarchive status``: what the daemon does."""
+"""``obsarchive status``: what the daemon does, or how the steps of an observation or night ended."""
 
 import json
 from argparse import Namespace
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from obsarchive.cli.console import configure, say
-from obsarchive.errors import ArchiveError
+from obsarchive.core.values import as_mapping
+from obsarchive.errors import ArchiveError, ConfigError
+
+if TYPE_CHECKING:
+    from obsarchive.store import Store
 
 
 def run(options: Namespace) -> int:
-    """Print the state of the daemon, or the address of its database."""
+    """Print the state of the daemon, the steps of an observation or night, or the address of the database."""
     config = configure(options)
+    if options.subject:
+        from obsarchive.database.connect import open_store  # late: only some options need the database
+
+        with open_store(config) as store:
+            say(_steps_in_words(options.subject, store))
+        return 0
     if options.uri:
         from obsarchive.database.connect import open_database  # late: only this option needs the database
 
@@ -25,6 +35,24 @@ def run(options: Namespace) -> int:
         raise ArchiveError(f"{path}: no status: the daemon has not run with this configuration yet") from err
     say(text + "\n" if options.json else _in_words(json.loads(text)))
     return 0
+
+
+def _steps_in_words(subject: str, store: "Store") -> str:
+    """Return a line for each step with its state and reason."""
+    from obsarchive.core.documents import Night, Observation
+    from obsarchive.names import is_night
+
+    document = store.nights.find(subject) if is_night(subject) else store.observations.find(subject)
+    if document is None:
+        raise ConfigError(f"there is no observation or night {subject!r} in the database")
+    found = Night(document) if is_night(subject) else Observation(document)
+    records = document if is_night(subject) else as_mapping(document.get("pipelined"))
+    lines = [
+        f"{pipeline}:{name}\t{record.state}\t{record.message}".rstrip() + "\n"
+        for pipeline in records
+        for name, record in found.pipeline(pipeline).steps().items()
+    ]
+    return "".join(lines) or f"{subject}: no step has begun\n"
 
 
 def _in_words(status: Mapping[str, Any]) -> str:

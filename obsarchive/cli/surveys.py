@@ -48,8 +48,10 @@ def _do(options: Namespace, project: Project) -> int:
         case "rebuild":
             say(f"{project.rebuild()} sources with raw photometry\n")
         case "efficiency":
-            atomic_write(options.output, project.efficiency().plot(f"{project.name}: which events are found"))
-            say(f"{options.output}\n")
+            path = options.output or project.folder / "efficiency.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            atomic_write(path, project.efficiency().plot(f"{project.name}: which events are found"))
+            say(f"{path}\n")
         case stage:
             return _run_stages(options, project, STAGES[stage][1])
     return 0
@@ -60,8 +62,9 @@ def _run_stages(options: Namespace, project: Project, stages: Sequence[str]) -> 
     config = find_config()
     default = config.parallel.n_workers if config else 2
     project.pars.num_workers = default if options.workers is None else options.workers
-    run = project.run(options.start, options.finish, options.source, None, options.retry, stages)
-    say(f"{run.fetched} fetched, {run.analysed} analysed, {run.detections} events, {len(run.failures)} failed\n")
+    run = project.run(options.start, options.finish, options.source, None, options.retry, stages, again=options.again)
+    fetched = f"{run.fetched} fetched" + (f" (of which {run.empty} empty)" if run.empty else "")
+    say(f"{fetched}, {run.analysed} analysed, {run.detections} events, {len(run.failures)} failed\n")
     for name, reason in run.failures[:20]:
         say(f"  {name}: {reason}\n")
     return 1 if run.failures else 0
@@ -70,11 +73,14 @@ def _run_stages(options: Namespace, project: Project, stages: Sequence[str]) -> 
 def _status(project: Project) -> None:
     surveys = open_surveys()
     known = surveys.run(project.output_folder) or {}
-    counts = surveys.progress(project.output_folder)
+    counts = {"catalogue": len(project.catalog), **surveys.progress(project.output_folder)}
+    for observatory in project.observatories:
+        states = surveys.raw_states(observatory.name, project.catalog.names)
+        counts |= {f"{observatory.name} {state}": states[state] for state in ("good", "empty", "failed")}
     say(
         f"{project.output_folder}: {known.get('state', 'never run')} {known.get('text', '')}{known.get('reason', '')}\n"
     )
-    say("".join(f"  {name}: {count}\n" for name, count in {"catalogue": len(project.catalog), **counts}.items()))
+    say("".join(f"  {name}: {count}\n" for name, count in counts.items()))
 
 
 def _stop(_number: int, _frame: FrameType | None) -> NoReturn:

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import date, time
 from difflib import get_close_matches
@@ -62,7 +63,9 @@ def import_class(name: str) -> type:
     try:
         found = getattr(importlib.import_module(module), attribute)
     except IMPORT_ERRORS as err:
-        raise ValueError(f"no class {name!r}: {type(err).__name__}: {err}") from err
+        near = get_close_matches(attribute, vars(sys.modules[module]), n=1) if module in sys.modules else []
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"no class {name!r}: {type(err).__name__}: {err}{hint}") from err
     if not isinstance(found, type):
         raise ValueError(f"{name!r} is not a class")  # noqa: TRY004 - pydantic reports ValueErrors
     return found

@@ -55,6 +55,7 @@ class Server(Section):
     secret_key: Secret = None
     session_hours: PositiveFloat = Field(12.0, description="idle life of a session [h]")
     require_totp: bool = Field(False, description="administrators must set up a two-step login")
+    pages: tuple[str, ...] = Field((), description="blueprints of pages of one's own, as module.bp")
     sky: SkyService | None = Field(None, description="where pictures of the sky come from; null: none")
     vizier: str | None = Field(
         None,

@@ -1,5 +1,6 @@
 """Collections of survey photometry: sources, raw photometry, results of projects, and the projects."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -202,22 +203,56 @@ class Surveys:
         self._of["properties"].update_many({"source_name": {"$in": changed}}, {"$set": {"stale": True}})
         self.save("raw_photometry", documents)
 
-    def expired(self, observatory: str, now: datetime) -> set[str]:
-        """Return the names of sources that had no data and must be requested again.
+    def expired(
+        self,
+        observatory: str,
+        empty_before: datetime,
+        good_before: datetime | None = None,
+        names: Sequence[str] | None = None,
+    ) -> set[str]:
+        """Return the names of sources whose raw photometry must be requested again.
 
         Parameters
         ----------
         observatory : str
             Name of the observatory.
-        now : datetime
-            Present time (UTC).
+        empty_before : datetime
+            Sources without data are requested again if they expire before this time (UTC).
+        good_before : datetime, optional
+            Sources with data are requested again if they were fetched before this time (UTC); None: never.
+        names : sequence of str, optional
+            Only these sources.
 
         Returns
         -------
         set of str
         """
-        query = {"observatory": observatory, "state": "empty", "expires": {"$lt": now}}
-        return {found["source_name"] for found in self._of["raw_photometry"].find(query, {"source_name": 1})}
+        states: list[Document] = [{"state": "empty", "expires": {"$lt": empty_before}}]
+        if good_before is not None:
+            states.append({"state": "good", "fetched": {"$lt": good_before}})
+        query = {"observatory": observatory, "$or": states}
+        if names is not None:
+            found: Iterable[Document] = self.named("raw_photometry", names, query, ["source_name"])
+        else:
+            found = self._of["raw_photometry"].find(query, {"source_name": 1})
+        return {one["source_name"] for one in found}
+
+    def raw_states(self, observatory: str, names: Sequence[str]) -> Counter[str]:
+        """Return the numbers of sources whose raw photometry is ``good``, ``empty`` or ``failed``.
+
+        Parameters
+        ----------
+        observatory : str
+            Name of the observatory.
+        names : sequence of str
+            Names of the sources.
+
+        Returns
+        -------
+        Counter
+        """
+        found = self.named("raw_photometry", names, {"observatory": observatory}, ["state"])
+        return Counter(one["state"] for one in found)
 
     def failed(self, observatory: str) -> list[Document]:
         """Return the documents of raw photometry that could not be fetched."""
@@ -282,11 +317,12 @@ class Surveys:
         return list(self.runs.find(query).sort("_id", 1))
 
     def progress(self, run: str) -> dict[str, int]:
-        """Return the numbers of sources, analysed, failed and stale ones, and detections of a project."""
+        """Return the numbers of sources, analysed, empty, failed and stale ones, and detections of a project."""
         own: Document = {"run": run}
         return {
             "sources": self._of["sources"].count_documents({"projects": run}),
             "analysed": self._of["properties"].count_documents(own),
+            "empty": self._of["properties"].count_documents({**own, "state": "done", "has_data": False}),
             "failed": self._of["properties"].count_documents({**own, "state": "failed"}),
             "stale": self._of["properties"].count_documents({**own, "stale": True}),
             "detections": self._of["detections"].count_documents({**own, "simulated": False}),

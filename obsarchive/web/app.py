@@ -1,16 +1,19 @@
 """The portal shows products to their owners. It reads the database, and writes only requests of users."""
 
 import hashlib
+import importlib
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from flask import g, url_for
+from flask import Blueprint, g, url_for
 from flask_login import AnonymousUserMixin, current_user
 
 from obsarchive import __version__
+from obsarchive.config.field_types import IMPORT_ERRORS
 from obsarchive.config.model import Config
 from obsarchive.core.shipped import shipped
+from obsarchive.errors import ConfigError
 from obsarchive.store import Store
 from obsarchive.web.api import v1, virtual_observatory
 from obsarchive.web.framework.authorization import require_login
@@ -76,7 +79,7 @@ def create_app(config: Config, store: Store) -> Portal:
     Raises
     ------
     ConfigError
-        The secret key is unsafe or a pipeline of the configuration is wrong.
+        The secret key is unsafe, or a pipeline or page of the configuration is wrong.
     """
     app = Portal(config, store, template_folder=shipped("templates"), static_folder=shipped("static"))
     app.url_map.merge_slashes = False  # its redirects would name whatever host the request named
@@ -89,9 +92,28 @@ def create_app(config: Config, store: Store) -> Portal:
     app.context_processor(template_context)
     for module in BLUEPRINTS:
         app.register_blueprint(module.bp)
+    app.jinja_env.globals["own_pages"] = [_add_page(app, name) for name in config.server.pages]
     store.ensure_portal_indexes()
     dataset.DATA_ROOT = root_of(config)
     return app
+
+
+def _add_page(app: Portal, name: str) -> tuple[str, str]:
+    """Register a blueprint of ``server.pages`` and return the endpoint and the text of its entry in the navigation."""
+    module, _, attribute = name.rpartition(".")
+    try:
+        bp = getattr(importlib.import_module(module), attribute)
+    except IMPORT_ERRORS as err:
+        raise ConfigError(f"server.pages: no blueprint {name!r}: {type(err).__name__}: {err}") from err
+    if not isinstance(bp, Blueprint):
+        raise ConfigError(f"server.pages: {name!r} is not a flask.Blueprint")
+    if bp.name in app.blueprints:
+        raise ConfigError(f"server.pages: {name!r}: the portal has a blueprint {bp.name!r} already: rename yours")
+    app.register_blueprint(bp)
+    endpoint = f"{bp.name}.{bp.name}"
+    if endpoint not in app.view_functions:
+        raise ConfigError(f"server.pages: {name!r} needs a page called {bp.name!r}, for the navigation")
+    return endpoint, bp.name.replace("_", " ").capitalize()
 
 
 @cache

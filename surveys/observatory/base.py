@@ -12,6 +12,7 @@ and that overrides `reduce_photometry` if the default reduction does not suit.
 """
 
 import logging
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -256,8 +257,28 @@ class VirtualObservatory(PhotometryReducer):
 
     download_all_sources = fetch_all_sources
 
-    def missing(self, rows: Sequence[Row], retry_failed: bool = False) -> list[Row]:
-        """Return the sources that must be fetched: unknown ones, and empty ones that expired.
+    def expired(self, again: float | None = None, names: Sequence[str] | None = None) -> set[str]:
+        """Return the sources that are fetched again: expired empty ones, and those older than ``refresh_after``.
+
+        Parameters
+        ----------
+        again : float, optional
+            If given, all empty sources, and those that are older than this [d].
+        names : sequence of str, optional
+            Only these sources.
+
+        Returns
+        -------
+        set of str
+        """
+        now = datetime.now(UTC)
+        ages = [days for days in (self.pars.refresh_after, again) if days is not None and math.isfinite(days)]
+        good_before = now - timedelta(days=min(ages)) if ages else None
+        empty_before = now if again is None else datetime.max.replace(tzinfo=UTC)
+        return open_surveys().expired(self.name, empty_before, good_before, names)
+
+    def missing(self, rows: Sequence[Row], retry_failed: bool = False, again: float | None = None) -> list[Row]:
+        """Return the sources that must be fetched: unknown ones, and those that expired.
 
         A source that is in the database but whose file is missing must be fetched as well.
 
@@ -267,19 +288,22 @@ class VirtualObservatory(PhotometryReducer):
             Rows of the catalogue.
         retry_failed : bool
             Whether failed sources are fetched again.
+        again : float, optional
+            As of `expired`.
 
         Returns
         -------
         list of mapping
             Some of `rows`, in their order.
         """
-        now, known = datetime.now(UTC), self._known([str(row["name"]) for row in rows])
+        names = [str(row["name"]) for row in rows]
+        known, expired = self._known(names), self.expired(again, names)
         on_disk = self._on_disk(list(known.values()))
 
         def is_due(found: Document | None) -> bool:
             if found is None or found["state"] == "failed":
                 return found is None or retry_failed
-            if found["state"] == "empty" and found.get("expires") and found["expires"] < now:
+            if found["source_name"] in expired:
                 return True
             if self.pars.check_download_pars and found.get("download_pars") != self.pars.download_pars:
                 return True
@@ -289,7 +313,7 @@ class VirtualObservatory(PhotometryReducer):
 
     def _known(self, names: Sequence[str]) -> dict[str, Document]:
         """Return the documents of the raw photometry of sources, by their names."""
-        fields = ["source_name", "state", "expires", "filename", "filekey", "download_pars"]
+        fields = ["source_name", "state", "filename", "filekey", "download_pars"]
         found = open_surveys().named("raw_photometry", names, {"observatory": self.name}, fields)
         return {one["source_name"]: one for one in found}
 

@@ -1,6 +1,7 @@
 """Parameters that all observatories have."""
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from obsarchive.errors import ConfigError
@@ -46,6 +47,14 @@ class ParsObservatory(Parameters):
             critical=False,
             unit="d",
         )
+        self.refresh_after = add(
+            "refresh_after",
+            None,
+            (None, float),
+            "age at which raw photometry is fetched again, for new epochs; None: never",
+            critical=False,
+            unit="d",
+        )
         self.credentials = add(
             "credentials", {}, dict, "username and password: {env: NAME} or {file: path}", False, secret=True
         )
@@ -58,6 +67,7 @@ class ParsObservatory(Parameters):
             if name == self._name:
                 own |= value
             elif name not in self._siblings:
+                self._refuse_other_observatory(str(key), value)
                 own = {key: value, **own}
         for name, value in own.get("credentials", {}).items():
             if name != "username" and not isinstance(value, Mapping):
@@ -65,3 +75,10 @@ class ParsObservatory(Parameters):
                     f"observatories: credentials: {name}: write {{env: NAME}} or {{file: path}}, no secret"
                 )
         return own
+
+    def _refuse_other_observatory(self, key: str, value: object) -> None:
+        """Raise ConfigError if a section of the file is neither a parameter, nor nearly one, but of an observatory."""
+        is_section = isinstance(value, Mapping) and key not in self
+        if is_section and not get_close_matches(key.lower(), self._declared, n=1, cutoff=0.7):
+            known = ", ".join(sorted({self._name, *self._siblings}))
+            raise ConfigError(f"observatories: no observatory {key}; this project has {known}")

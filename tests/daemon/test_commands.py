@@ -61,6 +61,14 @@ def test_status_tells_what_the_daemon_did_last(archive: Site) -> None:
     assert json.loads(program(archive, "status", "--json"))["totals"]["done"] == 8
 
 
+def test_status_names_the_steps_of_an_observation_and_of_a_night(archive: Site) -> None:
+    with archive.store() as store:
+        obs_id = str(store.observations.collection.find_one({"name": "HIP_1"})["_id"])
+    assert "bright_star:reduce\tdone\n" in command(archive, "status", obs_id)
+    assert "calib:" in command(archive, "status", NIGHT)
+    assert "no observation or night 'nothing'" in command(archive, "status", "nothing", code=2)
+
+
 def test_status_gives_the_address_for_the_mongo_shell(archive: Site) -> None:
     assert command(archive, "status", "--uri").startswith("mongodb://")
 

@@ -1,7 +1,9 @@
 """The worked example of `docs/adapting.md`: its module and its configuration reduce a night of another camera."""
 
+import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +12,12 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from obsarchive.pipeline import Workspace
 from tests.docs.test_docs import ROOT, blocks
 
 PAGE = (ROOT / "docs" / "adapting.md").read_text()
-(MODULE,) = blocks(PAGE, "python")
+MODULE, _PAGE_OF_THE_PORTAL = blocks(PAGE, "python")
+"""The second block is tested in `tests/web/test_own_pages.py`."""
 (CONFIGURATION,) = blocks(PAGE, "json")
 SHAPE = (256, 300)
 SIGMA_PX, BIAS_ADU, SKY_ADU = 1.3, 500.0, 200.0
@@ -97,3 +101,14 @@ def test_the_example_reduces_a_night(site: Path) -> None:
     stack = manifest(site, "M67", "ccd:stack")["results"]
     assert (stack["frames_used"], stack["calibration"]) == (3, "dark_0, flat_V")
     assert stack["shift_error_px"] < 0.05
+
+
+def test_every_name_of_the_tables_exists() -> None:
+    tables = "\n".join(line for line in PAGE.splitlines() if line.startswith("|"))
+    offered = set(re.findall(r"`work\.(\w+)`", tables))
+    assert len(offered) > 10
+    assert {name for name in offered if not hasattr(Workspace, name)} == {"progress", "settings"}
+    functions = re.findall(r"^\| `(\w+)` \| `([\w/]+)\.py` \|", tables, re.MULTILINE)
+    assert len(functions) > 6
+    for name, module in functions:
+        assert callable(getattr(importlib.import_module(module.replace("/", ".")), name)), name

@@ -64,7 +64,8 @@ def test_the_file_and_the_commands_of_the_page_work(surveys_here: Path, capsys: 
     for command in commands:
         assert main([*command.split(), "--data", str(surveys_here / "data")]) == 0
     assert "300 analysed" in capsys.readouterr().out
-    assert (surveys_here / "efficiency.png").exists()
+    assert (surveys_here / "data" / "FIRST_LOOK" / "efficiency.png").exists()
+    assert not (surveys_here / "efficiency.png").exists()
 
 
 def test_every_command_is_described() -> None:

@@ -1,6 +1,7 @@
 """Observatories against a server that answers as the real ones do: what is asked, what is kept, what goes wrong."""
 
 import csv
+import math
 import os
 import pickle
 import time
@@ -345,3 +346,25 @@ def test_downloads_slide_and_keep_their_order() -> None:
     assert [item for item, _ in found] == list(range(40))
     assert isinstance(found[5][1], ValueError)
     assert sum(made == item for item, made in found) == 39
+
+
+def test_empty_sources_are_fetched_again_on_demand(survey_store: Store, survey_root: Path) -> None:
+    obs = counting(empty_fraction=1.0)
+    obs.fetch_all_sources()
+    rows = [obs.catalog.get_row(i) for i in range(30)]
+    assert obs.missing(rows) == []
+    assert len(obs.missing(rows, again=math.inf)) == 30
+
+
+@pytest.mark.parametrize(("refresh_after", "again"), [(10.0, None), (None, 10.0), (99.0, 10.0)])
+def test_growing_light_curves_are_fetched_again_at_an_age(
+    survey_store: Store, survey_root: Path, refresh_after: float | None, again: float | None
+) -> None:
+    obs = counting(refresh_after=refresh_after)
+    obs.fetch_all_sources()
+    rows = [obs.catalog.get_row(i) for i in range(30)]
+    raws = survey_store.surveys._of["raw_photometry"]
+    old = datetime.now(UTC) - timedelta(days=11)
+    raws.update_one({"source_name": obs.catalog.names[3]}, {"$set": {"fetched": old}})
+    assert [row["name"] for row in obs.missing(rows, again=again)] == [obs.catalog.names[3]]
+    assert counting().missing(rows) == counting().missing(rows, again=math.inf) == []

@@ -500,3 +500,58 @@ def test_a_full_disk_leaves_what_was_and_tells(monkeypatch: pytest.MonkeyPatch, 
     assert survey_store.surveys.run("TEST_PROJECT")["state"] == "failed"
     assert "no space left" in survey_store.surveys.run("TEST_PROJECT")["reason"]
     assert proj.run().analysed == 35
+
+
+def test_a_wrong_folder_is_noticed_and_mended(
+    survey_store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = ["--data", str(tmp_path / "data")]
+    text = "project: {name: p, obs_names: [DEMO]}\ncatalog: {test_size: 6}\nobservatories:\n  DEMO: "
+    (tmp_path / "p.yaml").write_text(text + "{empty_fraction: 1.0}\n")
+    assert main(["run", "p.yaml", *data]) == 0
+    assert "6 fetched (of which 6 empty), 6 analysed" in capsys.readouterr().out
+    assert "DEMO: all 6 sources that were fetched are empty" in caplog.text
+    assert main(["status", "p.yaml", *data]) == 0
+    assert "  empty: 6\n" in (shown := capsys.readouterr().out)
+    assert "  DEMO good: 0\n  DEMO empty: 6\n" in shown
+    (tmp_path / "p.yaml").write_text(text + "{empty_fraction: 0.0}\n")
+    assert main(["run", "p.yaml", *data]) == 0
+    assert "0 fetched, 6 analysed" in capsys.readouterr().out
+    assert main(["run", "p.yaml", "--again", *data]) == 0
+    assert "6 fetched, 6 analysed" in capsys.readouterr().out
+    assert main(["run", "p.yaml", "--again", *data]) == 0
+    assert "0 fetched, 0 analysed" in capsys.readouterr().out
+    assert main(["fetch", "p.yaml", "--again", "0", *data]) == 0
+    assert "6 fetched, 0 analysed" in capsys.readouterr().out
+
+
+def test_the_example_of_an_observatory_of_ones_own_notices_a_missing_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "docs" / "examples")
+    proj = Project("p", cfg_file=None, obs_names=["my_observatory.VirtualFolder"], FOLDER={"photometry": "/no/such"})
+    with pytest.raises(ConfigError, match=r"no folder /no/such: correct 'photometry' of the observatory FOLDER"):
+        proj.observatories[0].download(proj.catalog.get_row(0))
+
+
+def test_messages_name_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, survey_root: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "p.yaml").write_text(
+        "project: {name: my name, obs_names: [DEMO]}\nobservatories:\n  HAWKEYE: {num_epochs: 3}\n"
+    )
+    with pytest.raises(ConfigError, match="no observatory HAWKEYE; this project has DEMO"):
+        Project(cfg_file="p.yaml")
+    (tmp_path / "p.yaml").write_text("project: {name: my name, obs_names: [DEMO]}\n")
+    assert Project(cfg_file="p.yaml").folder_name == "MY_NAME"
+    with pytest.raises(ConfigError, match="needs a name"):
+        Project(obs_names=["DEMO"])
+    with pytest.raises(ConfigError, match="did you mean 'VirtualDemoObs'"):
+        Project("p", cfg_file=None, obs_names=["surveys.demo.VirtualDemoObz"])
+    catalog = Project("p", cfg_file=None, obs_names=["DEMO"], catalog_kwargs={"filename": "s.csv"}).catalog
+    with pytest.raises(ConfigError) as raised:
+        catalog.load()
+    for place in (tmp_path / "s.csv", tmp_path / "catalogs" / "s.csv", survey_root / "catalogs" / "s.csv"):
+        assert str(place) in str(raised.value)

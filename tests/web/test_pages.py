@@ -189,3 +189,11 @@ def test_a_declination_reads_back(degrees: float) -> None:
 def test_any_address_is_a_selection_that_reproduces_itself(arguments: dict[str, str]) -> None:
     selection = Selection.of(arguments)
     assert Selection.of(selection.parameters) == selection
+
+
+def test_pictures_of_any_name_are_shown_with_their_file_names(archive, as_user) -> None:
+    products = [{"name": f"{archive.own}_{end}.png"} for end in ("sky", "cropped", "thumb")]
+    archive.toy.step(archive.own, "background", "measure", state="done", products=products)
+    page = as_user("ana").get(f"/observation/{archive.own}").text
+    assert f"<figcaption>{archive.own}_sky.png</figcaption>" in page
+    assert not any(f"{end}.png</figcaption>" in page for end in ("cropped", "thumb", "full", "quality"))

@@ -225,7 +225,7 @@ def _survey_schemas(anything: Schema) -> Schema:
     basics = {"name": TEXT, "aliases": _list(TEXT), "ra_deg": NUMBER, "dec_deg": NUMBER, "mag": NUMBER}
     found = {"projects": _list(TEXT), "n_detections": WHOLE, "strongest_snr": NUMBER, "distance_arcsec": NUMBER}
     failures = _list(_object({"where": TEXT, "reason": TEXT}))
-    counts = dict.fromkeys(("sources", "analysed", "failed", "stale", "detections"), WHOLE)
+    counts = dict.fromkeys(("sources", "analysed", "empty", "failed", "stale", "detections"), WHOLE)
     lists = ("raw_photometry", "lightcurves", "detections", "simulated_detections")
     columns = {"type": "object", "additionalProperties": _list({})}
     facts = {"source": TEXT, "observatory": TEXT, "filter": TEXT, "series_number": WHOLE, "n": WHOLE}

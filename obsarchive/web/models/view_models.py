@@ -304,6 +304,17 @@ class Card:
                 first.setdefault(kind, (kind, view, name))
         return list(first.values())
 
+    @property
+    def other_pictures(self) -> list[tuple[PipelineView, str]]:
+        """Pipeline and name of the pictures of no known kind, in the order of the pipelines."""
+        known = tuple(f"_{kind}.png" for kind in (*PICTURE_KINDS, "thumb"))
+        return [
+            (view, name)
+            for view in self.pipelines
+            for name in view.products
+            if name.endswith(".png") and not name.endswith(known)
+        ]
+
     @cached_property
     def state(self) -> DisplayState:
         """State that sums up the observation; a pipeline that rejected it counts only where no other accepted it."""

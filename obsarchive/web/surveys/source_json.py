@@ -16,7 +16,7 @@ Answer = dict[str, Any]
 
 OF_A_PROJECT = (
     *("name", "description", "observatories", "state", "text", "progress", "reason", "updated", "n_sources"),
-    *("sources", "analysed", "failed", "stale", "detections"),
+    *("sources", "analysed", "empty", "failed", "stale", "detections"),
 )
 OF_RAW = ("observatory", "state", "reason", "number", "filters", "fetched", "expires")
 OF_A_CURVE = (
