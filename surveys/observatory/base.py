@@ -393,13 +393,12 @@ class VirtualObservatory(PhotometryReducer):
         expires = datetime.now(UTC) + timedelta(days=self.pars.empty_expires)
         files: dict[str, dict[str, Record]] = {}
         documents: list[Document] = []
-        failed = [str(row["name"]) for row, raw in batch if isinstance(raw, Exception)]
-        # older good data are kept if the survey cannot deliver them again
-        older = self._on_disk([found for found in self._known(failed).values() if found["state"] == "good"])
+        older = self._older_data(batch)
         for row, raw in batch:
+            if row["name"] in older:
+                log.warning("%s: %s delivers no data any more; the older data are kept", row["name"], self.name)
+                continue
             if isinstance(raw, Exception):
-                if row["name"] in older:
-                    continue
                 known = raw_identity(self.name, str(row["name"]))
                 facts = {"state": "failed", "reason": reason_of(raw), "fetched": datetime.now(UTC), "checksum": None}
                 documents.append({**known, **facts})
@@ -409,6 +408,19 @@ class VirtualObservatory(PhotometryReducer):
         for name, records in files.items():
             PhotometryFile(data_root() / self.name / name).write(records)
         open_surveys().save_raw(documents)
+
+    def _older_data(self, batch: Sequence[tuple[Row, RawPhotometry | Exception]]) -> set[str]:
+        """Return the sources whose older data are kept, as the survey does not deliver them again."""
+        lacking = {str(row["name"]): raw for row, raw in batch if isinstance(raw, Exception) or raw.is_empty}
+
+        def is_kept(known: Document) -> bool:
+            raw = lacking[known["source_name"]]
+            asked_alike = isinstance(raw, Exception) or raw.altdata.get("download_pars", {}) == known.get(
+                "download_pars", {}
+            )
+            return known["state"] == "good" and asked_alike
+
+        return self._on_disk([known for known in self._known(list(lacking)).values() if is_kept(known)])
 
     def retry_failed(self) -> int:
         """Fetch failed sources again and return how many succeeded."""

@@ -356,6 +356,17 @@ def test_empty_sources_are_fetched_again_on_demand(survey_store: Store, survey_r
     assert len(obs.missing(rows, again=math.inf)) == 30
 
 
+def test_data_that_a_survey_does_not_deliver_again_are_kept(survey_store: Store, survey_root: Path) -> None:
+    obs = counting()
+    obs.fetch_all_sources()
+    rows = [obs.catalog.get_row(i) for i in range(30)]
+    emptied = counting(empty_fraction=1.0)
+    assert len(list(emptied.fetch(rows))) == 30
+    assert survey_store.surveys.raw_states("COUNTING", obs.catalog.names) == {"good": 30}
+    for row in rows[:2]:
+        assert len(obs.fetch_source(Source.from_row(row)).columns["mjd"])
+
+
 @pytest.mark.parametrize(("refresh_after", "again"), [(10.0, None), (None, 10.0), (99.0, 10.0)])
 def test_growing_light_curves_are_fetched_again_at_an_age(
     survey_store: Store, survey_root: Path, refresh_after: float | None, again: float | None
