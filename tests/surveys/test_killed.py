@@ -90,7 +90,7 @@ class Process:
         """Wait for its end; returns how many sources it fetched and analysed."""
         self.process.join(240)
         assert self.process.exitcode == 0
-        numbers = re.match(r"(\d+) fetched, (\d+) analysed", self.told.read_text())
+        numbers = re.match(r"(\d+) fetched(?: \(of which \d+ empty\))?, (\d+) analysed", self.told.read_text())
         assert numbers is not None
         return int(numbers[1]), int(numbers[2])
 
