@@ -1,8 +1,10 @@
 """File responses: only products that the database knows, and only from their folder of the archive."""
 
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from flask import Response, request, send_file
 
@@ -25,6 +27,30 @@ def last_lines(path: Path) -> list[str]:
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - LOG_BYTES))
         return file.read().decode(errors="replace").splitlines()[-LOG_LINES:]
+
+
+def as_attachment(response: Response, filename: str) -> Response:
+    """Let browsers store a response under a name; headers are ASCII, other letters are encoded (RFC 6266).
+
+    Parameters
+    ----------
+    response : Response
+        Content of the file.
+    filename : str
+        Its name; characters that are no text become ``_``.
+
+    Returns
+    -------
+    Response
+        The same.
+    """
+    name = "".join("_" if unicodedata.category(letter).startswith("C") else letter for letter in filename)
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    names = {"filename": plain}
+    if plain != name:
+        names["filename*"] = f"UTF-8''{quote(name, safe='')}"
+    response.headers.set("Content-Disposition", "attachment", **names)
+    return response
 
 
 def send(path: Path, night: str, record: Mapping[str, Any]) -> Response:

@@ -22,7 +22,7 @@ from obsarchive.timeseries.names import FRAMES, LIGHT_CURVE, LOG, PLOTS, SUMMARY
 from obsarchive.web.framework import requests
 from obsarchive.web.framework.authorization import admin_only, audit, for_tokens, not_found
 from obsarchive.web.framework.context import portal
-from obsarchive.web.framework.file_responses import FILE_POLICY, last_lines
+from obsarchive.web.framework.file_responses import FILE_POLICY, as_attachment, last_lines
 from obsarchive.web.models import light_curve_data
 
 bp = Blueprint("datasets", __name__)
@@ -166,8 +166,7 @@ def export(form: str) -> ResponseReturnValue:
     writer.writeheader()
     writer.writerows(rows)
     response = Response(text.getvalue(), mimetype="text/csv; charset=utf-8")
-    response.headers.set("Content-Disposition", "attachment", filename="lightcurves.csv")
-    return response
+    return as_attachment(response, "lightcurves.csv")
 
 
 def requested_curves(chosen: list[Document]) -> tuple[list[tuple[Document, StoredCurve | None]], str]:

@@ -16,7 +16,7 @@ from obsarchive.names import is_night
 from obsarchive.store.search import Criteria, Order
 from obsarchive.web.framework.authorization import audit, for_tokens, not_found
 from obsarchive.web.framework.context import full_address, portal
-from obsarchive.web.framework.file_responses import resolve_product_path
+from obsarchive.web.framework.file_responses import as_attachment, resolve_product_path
 from obsarchive.web.models.view_models import Card
 from obsarchive.web.pages.search import cards, understood
 
@@ -129,8 +129,7 @@ def _send(found: list[Card], name: str, form: str) -> Response:
         response = Response(text, mimetype="text/x-shellscript")
     else:
         response = Response(_slotted(_tar(items)), mimetype="application/x-tar")
-    response.headers.set("Content-Disposition", "attachment", filename=f"{name}.{form}")
-    return response
+    return as_attachment(response, f"{name}.{form}")
 
 
 def _slotted(stream: Iterator[bytes]) -> Iterator[bytes]:

@@ -15,6 +15,7 @@ from obsarchive.pipeline.chain import steps_of
 from obsarchive.store.search import CursorError, Page
 from obsarchive.web.framework.authorization import audit, for_tokens
 from obsarchive.web.framework.context import portal
+from obsarchive.web.framework.file_responses import as_attachment
 from obsarchive.web.framework.template_filters import utc
 from obsarchive.web.models import search_form, votables
 from obsarchive.web.models.cards import card_of
@@ -148,6 +149,4 @@ def _harmless(value: Any) -> Any:
 
 
 def _file(content: str | bytes, mimetype: str, name: str) -> Response:
-    response = Response(content, mimetype=mimetype)
-    response.headers.set("Content-Disposition", "attachment", filename=name)
-    return response
+    return as_attachment(Response(content, mimetype=mimetype), name)

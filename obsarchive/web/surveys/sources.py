@@ -14,7 +14,7 @@ from obsarchive.remote.http import ServiceTimeoutError
 from obsarchive.store import CursorError, Document, Events, SourcePage
 from obsarchive.web.framework.authorization import audit, for_tokens
 from obsarchive.web.framework.context import portal
-from obsarchive.web.framework.file_responses import FILE_POLICY
+from obsarchive.web.framework.file_responses import FILE_POLICY, as_attachment
 from obsarchive.web.models import search_form
 from obsarchive.web.models.search_form import SourceSearchForm, query_parameters
 from obsarchive.web.pages.datasets import requested_period
@@ -201,8 +201,7 @@ def export(name: str, form: str) -> ResponseReturnValue:
         abort(400, message_of(err))
     audit("export", path=request.full_path)
     suffix, mimetype = exporting.kind_of(form, len(found.good))
-    response = Response(content, mimetype=mimetype)
-    response.headers.set("Content-Disposition", "attachment", filename=f"{plain_name(view.name)}{suffix}")
+    response = as_attachment(Response(content, mimetype=mimetype), f"{plain_name(view.name)}{suffix}")
     response.headers["Content-Security-Policy"] = FILE_POLICY
     return response
 
