@@ -16,7 +16,7 @@ from obsarchive.core import document_paths as paths
 from obsarchive.core.document_types import CalibrationNeedDocument, MasterDocument
 from obsarchive.core.rules import lookup
 from obsarchive.core.step_state import State
-from obsarchive.core.values import as_count, as_mapping, as_mappings, as_shape, as_time
+from obsarchive.core.values import as_count, as_flag, as_mapping, as_mappings, as_shape, as_time
 from obsarchive.names import ObservationName, is_night
 
 SCHEMA = 1
@@ -149,7 +149,7 @@ class StepRecord:
             products=tuple(as_mappings(doc.get("products"))),
             results=as_mapping(doc.get("results")),
             not_before=as_time(doc.get("not_before")),
-            redo=bool(doc.get("redo")),
+            redo=as_flag(doc.get("redo")),
             finished=as_time(doc.get("finished")),
         )
 
@@ -163,7 +163,7 @@ class PipelineRecord:
     @property
     def force_redo(self) -> bool:
         """Whether a user requested that the whole pipeline be done again."""
-        return bool(as_mapping(self.document.get("status")).get("force_redo"))
+        return as_flag(as_mapping(self.document.get("status")).get("force_redo"))
 
     @property
     def classified_as(self) -> str | None:
@@ -253,7 +253,7 @@ class Observation:
     @property
     def packed(self) -> bool:
         """Whether its tarball is up to date."""
-        return bool(lookup(self.document, paths.PACKED))
+        return lookup(self.document, paths.PACKED) is True
 
     def number(self, dotted: str) -> float | None:
         """Return a number at a dotted path of the document, or None."""

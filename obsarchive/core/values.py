@@ -1,11 +1,15 @@
 """Tolerant conversion of values of documents and results; nothing here raises an error."""
 
 import math
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+
+TRUE_TEXT = re.compile(r"^\s*(true|yes|on|1)\s*$", re.IGNORECASE)
+"""What counts as true where people type a text instead of a truth value."""
 
 
 def as_mapping(value: Any) -> Mapping[str, Any]:
@@ -21,6 +25,13 @@ def as_mappings(value: Any) -> list[Mapping[str, Any]]:
 def as_count(value: Any) -> int:
     """Return a number of times; the Mongo shell writes them as doubles; 0 for anything else."""
     return int(value) if isinstance(value, int | float) and 0 <= value < float("inf") else 0
+
+
+def as_flag(value: Any) -> bool:
+    """Return a truth value, also of a 1 or a text such as ``"true"`` or ``"yes"``; False for anything else."""
+    if isinstance(value, str):
+        return bool(TRUE_TEXT.match(value))
+    return isinstance(value, bool | int | float) and value == 1
 
 
 def as_time(value: Any) -> datetime | None:

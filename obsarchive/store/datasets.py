@@ -8,7 +8,8 @@ from typing import Any
 from pymongo.collection import Collection
 
 from obsarchive.core.documents import utc_now
-from obsarchive.store.step_records import Document
+from obsarchive.core.values import as_flag
+from obsarchive.store.step_records import IS_TRUE, Document
 
 ALL_PROGRAMS = "all"
 
@@ -85,7 +86,7 @@ class Datasets:
             {"_id": self.key(folder)},
             {"$set": {"state": "running", "run": run, "reason": "", "progress": 0.0}, "$unset": {"force_redo": 1}},
         )
-        return bool(before and before.get("force_redo"))
+        return before is not None and as_flag(before.get("force_redo"))
 
     def request_redo(self, key: str) -> bool:
         """Request that a dataset is reduced again from its frames; return whether it is known."""
@@ -94,7 +95,7 @@ class Datasets:
     def due(self, and_failed: bool = False) -> list[Document]:
         """Return datasets to be reduced, the longest waiting first; those whose reduction was killed among them."""
         states = ["due", "running", *(["failed"] if and_failed else [])]
-        query = {"$or": [{"state": {"$in": states}}, {"force_redo": True}]}
+        query = {"$or": [{"state": {"$in": states}}, {"force_redo": IS_TRUE}]}
         return list(self.collection.find(query).sort([("updated", 1), ("_id", 1)]))
 
     def find(self, key: str) -> Document | None:

@@ -13,11 +13,14 @@ from obsarchive.core.document_paths import PipelinePaths
 from obsarchive.core.document_types import NewObservation, StepDocument
 from obsarchive.core.documents import utc_now
 from obsarchive.core.step_state import MOVES, State, before
+from obsarchive.core.values import TRUE_TEXT
 
 Document = dict[str, Any]
 StepPath = tuple[str, str]
 """Names of a pipeline and of one of its steps."""
 
+IS_TRUE: Document = {"$in": [True, 1, TRUE_TEXT]}
+"""Finds what `obsarchive.core.values.as_flag` reads as true: users type requests in the Mongo shell."""
 _KEPT_OF_MANIFEST = ("message", "results", "version", "inputs", "products")
 
 
@@ -217,7 +220,7 @@ class StepStore:
             requested[at.step(step, "redo")] = ""
             waiting |= _waiting(at, step)
         applied = self.collection.update_one(
-            {"_id": subject, at.status("force_redo"): True, at.status("enqueued"): {"$ne": True}},
+            {"_id": subject, at.status("force_redo"): IS_TRUE, at.status("enqueued"): {"$ne": True}},
             {
                 "$set": {at.status("force_redo"): False, at.status("done"): False, **waiting, **self.reopened()},
                 "$unset": requested,
@@ -338,7 +341,7 @@ class StepStore:
 
     def redo_queries(self, pipelines: Iterable[str]) -> list[Document]:
         """Return the queries that find a user's request for a redo."""
-        return [{self.pipeline_paths(name).status("force_redo"): True} for name in pipelines]
+        return [{self.pipeline_paths(name).status("force_redo"): IS_TRUE} for name in pipelines]
 
 
 def _ended() -> Document:

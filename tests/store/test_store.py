@@ -196,6 +196,29 @@ def test_a_wish_made_during_a_run_survives_it(records):
     assert all(step.state is State.WAITING for step in read(records).pipeline("toy").steps().values())
 
 
+TRUE_BY_HAND = (True, 1, 1.0, "true", "Yes")
+FALSE_BY_HAND = (False, 0, "false", "", None, 2, {})
+
+
+@pytest.mark.parametrize(
+    ("typed", "is_request"), [*((value, True) for value in TRUE_BY_HAND), *((value, False) for value in FALSE_BY_HAND)]
+)
+def test_a_request_counts_alike_wherever_it_is_read(records, typed, is_request):
+    """What people type by hand, or a graphical client makes of it."""
+    records.set_fields(OBS, {"pipelined.toy.status.force_redo": typed, "distributed.status": True})
+    assert read(records).pipeline("toy").force_redo is is_request
+    assert (OBS in [found.id for found in records.open(["toy"])]) is is_request
+    assert records.apply_redo(OBS, "toy", Toy.steps) is is_request
+    assert not read(records).pipeline("toy").force_redo
+
+
+@pytest.mark.parametrize("typed", [False, 0, "false", "true", None])
+def test_only_what_the_daemon_writes_means_packed(records, typed):
+    records.set_fields(OBS, {"distributed.status": typed})
+    assert not read(records).packed
+    assert OBS in [found.id for found in records.open(["toy"])]
+
+
 def test_a_wish_for_a_pipeline_that_never_ran(records):
     assert records.request_redo(OBS, "faint_star")
     assert records.apply_redo(OBS, "faint_star", ["reduce", "strehl"])
