@@ -17,7 +17,7 @@ from pathlib import Path
 from obsarchive.config.field_types import import_class
 from obsarchive.config.model import RawRoot
 from obsarchive.errors import ConfigError
-from obsarchive.instruments import Defaulting, Instrument, RawFile
+from obsarchive.instruments import Instrument, RawFile
 from obsarchive.instruments.base import stem
 from obsarchive.names import is_night
 
@@ -55,12 +55,8 @@ class Listing:
 
     def defaults(self) -> dict[str, int]:
         """Return how many files of a kind lack a keyword: ``science frame(s) without keyword FILTER: filter none``."""
-        if not isinstance(self.instrument, Defaulting):
-            return {}
         return Counter(
-            f"{found.raw.kind} frame(s) without {text}"
-            for found in self.files
-            for text in self.instrument.defaults_of(found.path)
+            f"{found.raw.kind} frame(s) without {text}" for found in self.files for text in found.raw.defaults
         )
 
     def observations(self) -> dict[str, list[Found]]:

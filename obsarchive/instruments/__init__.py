@@ -1,7 +1,6 @@
 """Instrument adapters: what a raw file is, which observation it belongs to, what its header says."""
 
 from obsarchive.instruments.base import (
-    Defaulting,
     Instrument,
     Kind,
     RawFile,
@@ -16,7 +15,6 @@ from obsarchive.instruments.header_driven import HeaderDriven
 from obsarchive.instruments.robo_ao import RoboAO
 
 __all__ = [
-    "Defaulting",
     "HeaderDriven",
     "Instrument",
     "Kind",

@@ -41,6 +41,8 @@ class RawFile:
     filter: str = ""
     date_utc: datetime | None = None
     camera: str = ""
+    defaults: tuple[str, ...] = ()
+    """What the header lacks and what is taken for it, such as ``keyword FILTER: filter none``: users are warned."""
 
 
 class Instrument(Protocol):
@@ -64,15 +66,6 @@ class Sectioned(Protocol):
 
     def sections(self, header: Mapping[str, Any]) -> Sections:
         """Which part of a raw frame is kept, and which saw no light."""
-        ...
-
-
-@runtime_checkable
-class Defaulting(Protocol):
-    """An adapter that takes a default where a header lacks something, so that users are warned."""
-
-    def defaults_of(self, path: Path) -> tuple[str, ...]:
-        """Return what a file lacks and what is taken for it, such as ``keyword FILTER: filter none``."""
         ...
 
 

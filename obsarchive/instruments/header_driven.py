@@ -5,7 +5,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +12,7 @@ from astropy import units as u
 from astropy.io.fits.card import Undefined
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from obsarchive.errors import ArchiveError
+from obsarchive.errors import ArchiveError, did_you_mean
 from obsarchive.instruments import RawFile
 from obsarchive.instruments.base import Kind, coordinates, degrees, frame_shape, number, stem
 from obsarchive.io.raw_frames import Sections, read_header
@@ -81,21 +80,12 @@ class Keywords:
     __pydantic_config__ = ConfigDict(extra="forbid")
 
 
-@dataclass(frozen=True)
-class _Facts:
-    """What the header of a file says: its kind, the common facts of its sequence, and what defaults stand in for."""
-
-    raw: RawFile
-    group: tuple[str, ...] = ()
-    defaults: tuple[str, ...] = ()
-
-
 @dataclass
 class _Folder:
-    """Cache of a folder: when it was listed, and of each file its version and facts."""
+    """Cache of a folder: when it was listed, and of each file its version, kind and group."""
 
     listed_ns: int = -1
-    files: dict[str, tuple[tuple[int, int], _Facts]] = field(default_factory=dict)
+    files: dict[str, tuple[tuple[int, int], RawFile, tuple[str, ...]]] = field(default_factory=dict)
 
 
 class HeaderDriven:
@@ -121,12 +111,11 @@ class HeaderDriven:
 
     def identify(self, path: Path) -> RawFile:
         """Return the kind of a file from its header; science belongs to the sequence in its folder."""
-        facts = self._facts(path)
-        raw = facts.raw
+        raw, group = self._facts(path)
         if raw.kind != "science" or self.keywords.sequence == "file":
             return raw
         try:
-            siblings = self._siblings(path.parent, facts.group)
+            siblings = self._siblings(path.parent, group)
         except OSError:  # the folder has gone
             return raw
         before = sorted((other.date_utc, other.name, other.observation) for other in [raw, *siblings])
@@ -148,10 +137,6 @@ class HeaderDriven:
         }
         return {key: value for key, value in fields.items() if value is not None}
 
-    def defaults_of(self, path: Path) -> tuple[str, ...]:
-        """Return for which absent keywords of object, filter and exposure a default is taken."""
-        return self._facts(path).defaults
-
     def sections(self, header: Mapping[str, Any]) -> Sections:
         """Sections as ``[x1:x2,y1:y2]``, counted from 1, both ends included."""
         return Sections(*(_section(self._value(header, name)) for name in (self.keywords.trim, self.keywords.overscan)))
@@ -161,17 +146,18 @@ class HeaderDriven:
         values = (header.get(name) for name in names.split())
         return next((value for value in values if not _is_empty(value)), None)
 
-    def _facts(self, path: Path) -> _Facts:
-        """Return what the header of a file says; read once for each version of the file."""
+    def _facts(self, path: Path) -> tuple[RawFile, tuple[str, ...]]:
+        """Return the kind of a file, and the common facts of its sequence; read once for each version of the file."""
         try:
             stat = path.stat()
         except OSError:
-            return _Facts(RawFile(path.name, "ignored"))
+            return RawFile(path.name, "ignored"), ()
         known = self._folders.setdefault(path.parent, _Folder()).files
         version = stat.st_size, stat.st_mtime_ns
         if path.name not in known or known[path.name][0] != version:
-            known[path.name] = (version, self._read(path))
-        return known[path.name][1]
+            known[path.name] = (version, *self._read(path))
+        _, raw, group = known[path.name]
+        return raw, group
 
     def _siblings(self, night: Path, group: tuple[str, ...]) -> list[RawFile]:
         """Files of a sequence; the folder is listed again only when files came or went."""
@@ -184,10 +170,10 @@ class HeaderDriven:
             for name in folder.files.keys() - {other.name for other in there}:
                 del folder.files[name]
             folder.listed_ns = changed_ns
-        return [facts.raw for _, facts in folder.files.values() if facts.group == group]
+        return [raw for _, raw, its in folder.files.values() if its == group]
 
-    def _read(self, path: Path) -> _Facts:
-        ignored = _Facts(RawFile(path.name, "ignored"))
+    def _read(self, path: Path) -> tuple[RawFile, tuple[str, ...]]:
+        ignored = RawFile(path.name, "ignored"), ()
         if stem(path.name) is None:
             return ignored
         try:
@@ -205,13 +191,12 @@ class HeaderDriven:
         if kind != "science":
             mode = {"bias": BIAS_MODE, "dark": length, "flat": BIAS_MODE}.get(kind, "")
             kept: Kind = "dark" if kind == "bias" else kind
-            return _Facts(RawFile(path.name, kept, "", -1, mode, band, date, camera), (), self._defaults(kind, header))
+            return RawFile(path.name, kept, "", -1, mode, band, date, camera, self._defaults(kind, header)), ()
         program = re.sub(r"[^A-Za-z0-9.]", "", _text(self._named(header, words.program)))[:20].strip(".") or "1"
         target = _word(self._value(header, words.object), NO_OBJECT, "_", 60)
         name = str(ObservationName(program, target, camera, band, "o", date))
         group = program, target, camera, band, length, str(frame_shape(header))
-        raw = RawFile(path.name, "science", name, -1, "", band, date, camera)
-        return _Facts(raw, group, self._defaults(kind, header))
+        return RawFile(path.name, "science", name, -1, "", band, date, camera, self._defaults(kind, header)), group
 
     def _defaults(self, kind: str, header: Mapping[str, Any]) -> tuple[str, ...]:
         named = {setting: str(getattr(self.keywords, setting)) for setting in _NEEDED_BY.get(kind, ())}
@@ -251,8 +236,8 @@ def _explained(err: ValidationError) -> str:
     key = str(first["loc"][0])
     if first["type"] != "unexpected_keyword_argument":
         return f"setting {'.'.join(map(str, first['loc']))}: {first['msg']}"
-    near = get_close_matches(key, [known.name for known in fields(Keywords)], n=1, cutoff=0.5)
-    return f"setting {key}: unknown key" + (f"; did you mean {near[0]!r}?" if near else "")
+    known = [keyword.name for keyword in fields(Keywords)]
+    return f"setting {key}: unknown key{did_you_mean(key, known, cutoff=0.5)}"
 
 
 def _is_empty(value: Any) -> bool:

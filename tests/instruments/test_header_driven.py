@@ -78,7 +78,7 @@ def test_a_keyword_without_a_value_is_absent(tmp_path: Path) -> None:
 )
 def test_defaults_that_decide_on_the_use_of_a_file_are_known(tmp_path: Path, keys: dict, lacks: tuple) -> None:
     path = science(tmp_path / "a.fits", "2026-03-14T01:00:00", **keys)
-    assert HeaderDriven().defaults_of(path) == lacks
+    assert HeaderDriven().identify(path).defaults == lacks
 
 
 @pytest.mark.parametrize(
