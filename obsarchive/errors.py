@@ -14,8 +14,30 @@
     └── NotLeader           exit 4   another daemon holds the archive
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any
+
+
+def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """Return the end of a message about an unknown word: the known one that resembles it most.
+
+    Parameters
+    ----------
+    word : str
+        The unknown word.
+    known : iterable of str
+        The known ones.
+    cutoff : float, optional
+        Least similarity, 0 to 1.
+
+    Returns
+    -------
+    str
+        Such as ``"; did you mean 'filter'?"``; empty if none is similar.
+    """
+    near = get_close_matches(word, list(known), n=1, cutoff=cutoff)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 class ArchiveError(Exception):

@@ -1,11 +1,10 @@
 """Configuration files of surveys: found by name, read again for every object, checked for unknown sections."""
 
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from obsarchive.errors import ConfigError
+from obsarchive.errors import ConfigError, did_you_mean
 
 SECTIONS = ("project", "catalog", "observatories", "analysis", "finder", "quality", "simulator", "histograms", "code")
 """Sections of a file; ``code`` is in those that runs write, with the version that made them."""
@@ -80,8 +79,7 @@ def read_section(requested: str | bool, project: str | None, key: str) -> dict[s
     raw = yaml_files.read(path)
     for section in raw:
         if section not in SECTIONS and section != key:
-            near = get_close_matches(str(section), SECTIONS, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(SECTIONS)}"
+            hint = did_you_mean(str(section), SECTIONS) or f"; known are {', '.join(SECTIONS)}"
             raise ConfigError(f"{path}: unknown section {section!r}{hint}")
     values = raw.get(key)
     if values is None:

@@ -17,12 +17,11 @@ import copy
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from typing import Any, ClassVar
 
 import numpy as np
 
-from obsarchive.errors import ConfigError
+from obsarchive.errors import ConfigError, did_you_mean
 from surveys.config_files import read_section
 
 Types = type | None | Iterable[type | None]
@@ -304,8 +303,7 @@ class Parameters(metaclass=_Completed):
 
     def _no_such(self, name: str) -> UnknownParameter:
         names = [*self._declared, *self._aliases]
-        near = get_close_matches(name.lower(), names, n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(names))}"
+        hint = did_you_mean(name.lower(), names, cutoff=0.5) or f"; known are {', '.join(sorted(names))}"
         return UnknownParameter(f"{type(self).__name__} has no parameter {name!r}{hint}")
 
     def load_then_update(self, kwargs: Mapping[str, Any]) -> None:

@@ -5,7 +5,6 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import date, time
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +20,7 @@ from pydantic import (
 )
 
 from obsarchive.core.rules import compile_rule
-from obsarchive.errors import ConfigError
+from obsarchive.errors import ConfigError, did_you_mean
 
 
 def _absolute(path: Path, info: ValidationInfo) -> Path:
@@ -57,15 +56,36 @@ IMPORT_ERRORS = (ImportError, AttributeError, ValueError, NameError, TypeError, 
 """What goes wrong when a module of an adopter is imported."""
 
 
-def import_class(name: str) -> type:
-    """Return the class called ``package.module.Class``; ValueError when there is none."""
+def import_object(name: str, kind: str) -> Any:
+    """Return what is called ``package.module.name``.
+
+    Parameters
+    ----------
+    name : str
+        Its name.
+    kind : str
+        What it should be, for the message.
+
+    Returns
+    -------
+    object
+
+    Raises
+    ------
+    ValueError
+        There is none, or its module cannot be imported.
+    """
     module, _, attribute = name.rpartition(".")
     try:
-        found = getattr(importlib.import_module(module), attribute)
+        return getattr(importlib.import_module(module), attribute)
     except IMPORT_ERRORS as err:
-        near = get_close_matches(attribute, vars(sys.modules[module]), n=1) if module in sys.modules else []
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"no class {name!r}: {type(err).__name__}: {err}{hint}") from err
+        hint = did_you_mean(attribute, vars(sys.modules[module])) if module in sys.modules else ""
+        raise ValueError(f"no {kind} {name!r}: {type(err).__name__}: {err}{hint}") from err
+
+
+def import_class(name: str) -> type:
+    """Return the class called ``package.module.Class``; ValueError when there is none."""
+    found = import_object(name, "class")
     if not isinstance(found, type):
         raise ValueError(f"{name!r} is not a class")  # noqa: TRY004 - pydantic reports ValueErrors
     return found
@@ -167,8 +187,7 @@ def _nearest(place: Sequence[int | str], whole: type[BaseModel]) -> str:
     key = str(place[-1])
     if key in keys:
         return f" beside {keys[key]!r}, which means the same: give one of the two"
-    near = get_close_matches(key, keys, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    return did_you_mean(key, keys, cutoff=0.5)
 
 
 def _keys(model: Any) -> dict[str, str]:

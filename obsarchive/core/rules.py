@@ -13,7 +13,6 @@ import math
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import reduce
 from typing import Any
 
@@ -21,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from obsarchive.core import document_paths as paths
-from obsarchive.errors import ConfigError
+from obsarchive.errors import ConfigError, did_you_mean
 
 Rule = Callable[[Mapping[str, Any]], bool]
 
@@ -219,8 +218,7 @@ def _field_type(name: str) -> type:
 
 def _named(what: str, name: str, known: Mapping[str, Any]) -> Any:
     if name not in known:
-        near = get_close_matches(name, known, n=1)
-        raise ConfigError(f"unknown {what} {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        raise ConfigError(f"unknown {what} {name!r}{did_you_mean(name, known)}")
     return known[name]
 
 

@@ -3,14 +3,13 @@
 import graphlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
 from obsarchive.core.archive_paths import Layout
-from obsarchive.errors import ConfigError
+from obsarchive.errors import ConfigError, did_you_mean
 
 InputKind = Literal[
     "science", "calibration", "library", "dark", "flat", "seeing", "other_darks", "other_flats", "observations"
@@ -188,8 +187,7 @@ def _validated(kind: type, values: Mapping[str, Any], where: str) -> Any:
     known = [f.name for f in fields(kind)] if is_dataclass(kind) else []
     for key in values:
         if key not in known:
-            near = get_close_matches(key, known, n=1)
-            raise ConfigError(f"{where}.{key}: unknown key" + (f"; did you mean {near[0]!r}?" if near else ""))
+            raise ConfigError(f"{where}.{key}: unknown key{did_you_mean(key, known)}")
     try:
         return TypeAdapter(kind).validate_python(dict(values))
     except ValidationError as err:

@@ -1,7 +1,6 @@
 """The portal shows products to their owners. It reads the database, and writes only requests of users."""
 
 import hashlib
-import importlib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from flask import Blueprint, g, url_for
 from flask_login import AnonymousUserMixin, current_user
 
 from obsarchive import __version__
-from obsarchive.config.field_types import IMPORT_ERRORS
+from obsarchive.config.field_types import import_object
 from obsarchive.config.model import Config
 from obsarchive.core.shipped import shipped
 from obsarchive.errors import ConfigError
@@ -100,11 +99,10 @@ def create_app(config: Config, store: Store) -> Portal:
 
 def _add_page(app: Portal, name: str) -> tuple[str, str]:
     """Register a blueprint of ``server.pages`` and return the endpoint and the text of its entry in the navigation."""
-    module, _, attribute = name.rpartition(".")
     try:
-        bp = getattr(importlib.import_module(module), attribute)
-    except IMPORT_ERRORS as err:
-        raise ConfigError(f"server.pages: no blueprint {name!r}: {type(err).__name__}: {err}") from err
+        bp = import_object(name, "blueprint")
+    except ValueError as err:
+        raise ConfigError(f"server.pages: {err}") from err
     if not isinstance(bp, Blueprint):
         raise ConfigError(f"server.pages: {name!r} is not a flask.Blueprint")
     if bp.name in app.blueprints:

@@ -2,12 +2,11 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from typing import Any, ClassVar, cast
 
 import numpy as np
 
-from obsarchive.errors import ConfigError
+from obsarchive.errors import ConfigError, did_you_mean
 from obsarchive.science.astrometry.spherical import tangent_plane_offsets
 from obsarchive.science.light_curves.light_curve import seasons
 from surveys.dataset import Lightcurve, RawPhotometry
@@ -173,11 +172,7 @@ class PhotometryReducer(Configured):
             return
         for name in given:
             if name not in known:
-                near = get_close_matches(name, known, n=1)
-                raise ConfigError(
-                    f"{self.name}: {where}: unknown argument {name!r}"
-                    + (f"; did you mean {near[0]!r}?" if near else "")
-                )
+                raise ConfigError(f"{self.name}: {where}: unknown argument {name!r}{did_you_mean(name, known)}")
 
 
 def _compact(columns: Columns, epochs: np.ndarray) -> Columns:
