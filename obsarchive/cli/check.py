@@ -7,6 +7,7 @@ from typing import get_args
 from obsarchive.cli.console import say
 from obsarchive.config.model import Config
 from obsarchive.core.documents import Observation
+from obsarchive.core.values import plain_text
 from obsarchive.daemon import planner
 from obsarchive.daemon.ingest import Ingest
 from obsarchive.daemon.raw_scanner import Listing, Scanner, signature
@@ -66,7 +67,7 @@ def _taken(listing: Listing) -> Iterator[str]:
     kinds = Counter(found.raw.kind for found in listing.files)
     words = [f"{kinds[kind]} {kind}" for kind in get_args(Kind) if kinds[kind]]
     if listing.ignored:
-        names = [name.encode("utf-8", "backslashreplace").decode() for name in listing.ignored[:NAMES_SHOWN]]
+        names = map(plain_text, listing.ignored[:NAMES_SHOWN])
         more = ", …" if len(listing.ignored) > NAMES_SHOWN else ""
         words.append(f"{len(listing.ignored)} ignored ({', '.join(names)}{more})")
     yield f"{listing.folder}: {', '.join(words) or 'no files'}"

@@ -23,7 +23,7 @@ from obsarchive.core.document_types import (
 )
 from obsarchive.core.documents import SCHEMA, Night, Observation, utc_now
 from obsarchive.core.step_state import State
-from obsarchive.core.values import as_mapping
+from obsarchive.core.values import as_mapping, plain_text
 from obsarchive.daemon.raw_scanner import Found, Listing, signature
 from obsarchive.errors import ArchiveError
 from obsarchive.instruments import Instrument
@@ -137,7 +137,7 @@ class Ingest:
                 for f in files
             ],
             # names may hold bytes that are not text, which the database does not accept
-            "ignored": [name.encode("utf-8", "backslashreplace").decode() for name in listing.ignored[:1000]],
+            "ignored": [plain_text(name) for name in listing.ignored[:1000]],
             "ignored_count": len(listing.ignored),
             "growing": listing.growing[:1000],
             "needs": [need.to_document() for need in sorted(needs, key=str)],

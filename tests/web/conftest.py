@@ -1,14 +1,12 @@
 """A portal on a real database, with users of competing programmes."""
 
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from toy_archive import EARLIER, HOSTILE, NIGHT, ToyArchive, make_config
-from visitors import CHEAP, Visitor, make_app
-from werkzeug.serving import make_server
+from visitors import CHEAP, Visitor, make_app, served
 
 from obsarchive.accounts import users as accounts
 from obsarchive.store import Store
@@ -70,13 +68,8 @@ def sources(archive: SimpleNamespace) -> SimpleNamespace:
 @pytest.fixture
 def address(app: Portal) -> Iterator[str]:
     """Serve the portal on loopback."""
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    yield f"http://127.0.0.1:{server.port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with served(app) as found:
+        yield found
 
 
 @pytest.fixture

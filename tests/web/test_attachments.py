@@ -1,7 +1,6 @@
 """Names of downloads, over a real connection: headers are bytes there, and a letter that is none ends the answer."""
 
 import re
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
@@ -9,8 +8,8 @@ from urllib.parse import unquote
 import httpx
 import pytest
 from flask import Flask, Response, request
+from visitors import served
 from werkzeug.http import parse_options_header
-from werkzeug.serving import make_server
 
 from obsarchive.web.framework.file_responses import as_attachment
 
@@ -22,13 +21,8 @@ def downloads() -> Iterator[str]:
     """Serve an empty file under whatever name is asked for."""
     app = Flask(__name__)
     app.add_url_rule("/", view_func=lambda: as_attachment(Response("1"), request.args["name"]), endpoint="file")
-    server = make_server("127.0.0.1", 0, app)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    yield f"http://127.0.0.1:{server.port}/"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with served(app) as address:
+        yield address
 
 
 @pytest.mark.parametrize(

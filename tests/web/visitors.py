@@ -1,9 +1,14 @@
 """People of competing programmes who visit a portal."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from argon2 import PasswordHasher
+from flask import Flask
 from flask.testing import FlaskClient
+from werkzeug.serving import make_server
 
 from obsarchive.config.model import Config
 from obsarchive.store import Store
@@ -21,6 +26,18 @@ def make_app(store: Store, config: Config) -> Portal:
     portal = create_app(config, store)
     portal.testing = False
     return portal
+
+
+@contextmanager
+def served(app: Flask) -> Iterator[str]:
+    """Serve an application on loopback, and give its address."""
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    yield f"http://127.0.0.1:{server.port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
 
 
 class Visitor:
