@@ -8,6 +8,7 @@ import errno
 import hashlib
 import logging
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -23,6 +24,8 @@ from obsarchive.names import is_night
 
 log = logging.getLogger(__name__)
 
+_VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|b'[^']*'|\d+")
+
 FULL_LOOK_S = 1800.0
 """Interval at which a night is listed even if its folder did not change: files may be rewritten in place [s]."""
 
@@ -37,6 +40,25 @@ class Found:
     mtime_ns: int
 
 
+@dataclass(frozen=True)
+class Problem:
+    """A FITS file that is not understood, one of those that are ignored."""
+
+    name: str
+    reason: str
+    mtime_ns: int
+
+    @property
+    def kind(self) -> str:
+        """The reason without values: many files have the same one."""
+        return kind_of_reason(self.reason)
+
+
+def kind_of_reason(reason: str) -> str:
+    """Return a reason without what differs from file to file: numbers, and values in quotes."""
+    return _VALUES.sub("…", reason)
+
+
 @dataclass
 class Listing:
     """Content of a night's raw folder."""
@@ -46,6 +68,7 @@ class Listing:
     instrument: Instrument
     files: list[Found] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
     growing: list[str] = field(default_factory=list)
 
     def of_kind(self, kind: str) -> list[Found]:
@@ -181,12 +204,7 @@ class Scanner:
             return None
         listing, sizes = self._list(night, folder, seen.sizes if seen else {})
         self._seen[night] = _Seen(mtime_ns, now, sizes, listing)
-        same = seen is not None and (seen.listing.files, seen.listing.ignored, seen.listing.growing) == (
-            listing.files,
-            listing.ignored,
-            listing.growing,
-        )
-        return None if same else listing
+        return None if seen and seen.listing == listing else listing
 
     def _list(
         self, night: str, folder: Path, before: dict[str, tuple[int, int, float]]
@@ -201,7 +219,7 @@ class Scanner:
                 kept = is_file and raw.kind != "ignored"
                 if not kept:
                     listing.ignored.append(entry.name)
-                    if not is_file or stem(entry.name) is None:
+                    if not is_file or (not raw.problem and stem(entry.name) is None):
                         continue  # a young raw file may be one whose header is not there yet
                 stat = entry.stat()
                 found = Found(raw, path, stat.st_size, stat.st_mtime_ns)
@@ -209,6 +227,8 @@ class Scanner:
                 sizes[entry.name] = (found.size, found.mtime_ns, since)
                 if now - since < self.settle_time_s:
                     listing.growing.append(entry.name)
+                elif raw.problem and not entry.name.startswith("."):
+                    listing.problems.append(Problem(entry.name, raw.problem, found.mtime_ns))
                 if kept:
                     listing.files.append(found)
         return listing, sizes

@@ -7,7 +7,18 @@ from typing import Any
 
 from astropy import units as u
 
-from obsarchive.instruments.base import Kind, RawFile, coordinates, degrees, first_known, frame_shape, number, stem
+from obsarchive.instruments.base import (
+    SUFFIXES,
+    Kind,
+    RawFile,
+    coordinates,
+    degrees,
+    first_known,
+    frame_shape,
+    no_raw_file,
+    number,
+    stem,
+)
 from obsarchive.names import ObservationName, parse_stamp
 
 _STAMP = r"(?P<date>\d{8}_\d{6}\.\d{6})(?:_(?P<part>\d{1,5}))?"
@@ -19,7 +30,13 @@ _PATTERNS: dict[Kind, re.Pattern[str]] = {
     "science": re.compile(r"(?P<name>.+_\d{8}_\d{6}\.\d{6})(?:_(?P<part>\d{1,5}))?", re.ASCII),
 }
 _CALIBRATION: tuple[Kind, ...] = ("dark", "flat", "seeing")
-_NO_SCIENCE = ("dark_", "flat_", "seeing_", "bias_", "pointing_")
+_FORMS: dict[Kind, str] = {
+    "dark": "dark_<mode>",
+    "flat": "flat_<mode>_<filter>",
+    "seeing": "seeing_<camera>_<filter>_<mark>",
+    "science": "<programme>_<object>_<camera>_<filter>_<mark>",
+}
+_OF_NO_USE = ("bias_", "pointing_")
 
 
 class RoboAO:
@@ -38,13 +55,15 @@ class RoboAO:
     def identify(self, path: Path) -> RawFile:
         """Return the kind of a file from its name."""
         text = stem(path.name)
-        ignored = RawFile(path.name, "ignored")
         if text is None:
-            return ignored
+            return no_raw_file(path.name)
+        if text.startswith(_OF_NO_USE):
+            return RawFile(path.name, "ignored")
         kind: Kind = next((k for k in _CALIBRATION if text.startswith(f"{k}_")), "science")
         match = _PATTERNS[kind].fullmatch(text)
-        if match is None or (kind == "science" and text.startswith(_NO_SCIENCE)):
-            return ignored
+        form = f"{_FORMS[kind]}_yyyymmdd_HHMMSS.SSSSSS"
+        if match is None or not path.name.endswith(SUFFIXES):
+            return RawFile(path.name, "ignored", problem=f"its name is not {form}: rename it")
         parts = match.groupdict()
         part = -1 if parts["part"] is None else int(parts["part"])
         try:
@@ -53,7 +72,8 @@ class RoboAO:
                 return RawFile(path.name, "science", str(name), part, "", name.filter, name.date_utc, name.camera)
             date = parse_stamp(parts["date"])
         except ValueError:
-            return ignored
+            problem = f"its name is not {form} with a date of the calendar, in 200 characters at most: rename it"
+            return RawFile(path.name, "ignored", problem=problem)
         return RawFile(
             path.name,
             kind,
