@@ -7,6 +7,7 @@ from typing import get_args
 from obsarchive.cli.console import say
 from obsarchive.config.model import Config
 from obsarchive.core.documents import Observation
+from obsarchive.core.raw_problems import NAMES_SHOWN, by_kind
 from obsarchive.core.values import plain_text
 from obsarchive.daemon import planner
 from obsarchive.daemon.ingest import Ingest
@@ -16,9 +17,6 @@ from obsarchive.instruments import Kind
 from obsarchive.pipeline import Step
 from obsarchive.pipeline.chain import ChainEntry, decision_chain
 from obsarchive.store import Store
-
-NAMES_SHOWN = 3
-"""Names of ignored files that are printed for a night."""
 
 
 def check(config: Config, nights: tuple[str, ...]) -> int:
@@ -71,6 +69,7 @@ def _taken(listing: Listing) -> Iterator[str]:
         more = ", …" if len(listing.ignored) > NAMES_SHOWN else ""
         words.append(f"{len(listing.ignored)} ignored ({', '.join(names)}{more})")
     yield f"{listing.folder}: {', '.join(words) or 'no files'}"
+    yield from map(str, by_kind(listing.problems))
     yield from (f"{count} {text}" for text, count in sorted(listing.defaults().items()))
 
 

@@ -8,23 +8,23 @@ import errno
 import hashlib
 import logging
 import os
-import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 from obsarchive.config.field_types import import_class
 from obsarchive.config.model import RawRoot
+from obsarchive.core.raw_problems import RawProblem
+from obsarchive.core.values import plain_text
 from obsarchive.errors import ConfigError
 from obsarchive.instruments import Instrument, RawFile
 from obsarchive.instruments.base import stem
 from obsarchive.names import is_night
 
 log = logging.getLogger(__name__)
-
-_VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|b'[^']*'|\d+")
 
 FULL_LOOK_S = 1800.0
 """Interval at which a night is listed even if its folder did not change: files may be rewritten in place [s]."""
@@ -40,25 +40,6 @@ class Found:
     mtime_ns: int
 
 
-@dataclass(frozen=True)
-class Problem:
-    """A FITS file that is not understood, one of those that are ignored."""
-
-    name: str
-    reason: str
-    mtime_ns: int
-
-    @property
-    def kind(self) -> str:
-        """The reason without values: many files have the same one."""
-        return kind_of_reason(self.reason)
-
-
-def kind_of_reason(reason: str) -> str:
-    """Return a reason without what differs from file to file: numbers, and values in quotes."""
-    return _VALUES.sub("…", reason)
-
-
 @dataclass
 class Listing:
     """Content of a night's raw folder."""
@@ -68,7 +49,7 @@ class Listing:
     instrument: Instrument
     files: list[Found] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[RawProblem] = field(default_factory=list)
     growing: list[str] = field(default_factory=list)
 
     def of_kind(self, kind: str) -> list[Found]:
@@ -228,10 +209,15 @@ class Scanner:
                 if now - since < self.settle_time_s:
                     listing.growing.append(entry.name)
                 elif raw.problem and not entry.name.startswith("."):
-                    listing.problems.append(Problem(entry.name, raw.problem, found.mtime_ns))
+                    listing.problems.append(_problem(listing, found))
                 if kept:
                     listing.files.append(found)
         return listing, sizes
+
+
+def _problem(listing: Listing, found: Found) -> RawProblem:
+    changed = datetime.fromtimestamp(found.mtime_ns // 10**6 / 1e3, tz=UTC)
+    return RawProblem(plain_text(found.path.name), str(listing.folder), plain_text(found.raw.problem), changed)
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
