@@ -40,8 +40,8 @@ class RawProblem:
     @classmethod
     def from_document(cls, found: Mapping[str, Any]) -> Self:
         """Read an entry of the document of a night."""
-        words = (str(found.get(key, "")) for key in ("name", "folder", "reason"))
-        return cls(*words, changed=as_time(found.get("changed")))
+        name, folder, reason = (str(found.get(key, "")) for key in ("name", "folder", "reason"))
+        return cls(name, folder, reason, as_time(found.get("changed")))
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ _YEAR_MONTH_DAY = re.compile(r"(\d{4})[- ]([A-Za-z]{3,9})[- ](\d{1,2})(?!\d)")
 _OLD_FITS = re.compile(r"\d{1,2}/\d{1,2}/\d\d")
 _CLOCK = re.compile(r"(\d{1,2})\s*[:h ]\s*(\d{1,2})\s*(?:[:m ]\s*(?:(\d{1,2}(?:[.,]\d*)?)\s*s?)?)?")
 _COMPACT_CLOCK = re.compile(r"(\d\d)(\d\d)(\d\d(?:[.,]\d*)?)")
-_ZONE = re.compile(r"(.*?[\d.smh])\s*[(\[]?\s*(?:([A-Za-z]+1?)|([+-])(\d\d):?(\d\d)?)\s*[)\]]?")
+_ZONE = re.compile(r"(.*\d\.?[hms]?)\s*[(\[]?\s*(?:([A-Za-z]+1?)|([+-])(\d\d):?(\d\d)?)\s*[)\]]?")
 
 
 class FormError(ValueError):
