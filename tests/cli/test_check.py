@@ -15,6 +15,7 @@ from obsarchive.database.embedded_mongod import Server
 from obsarchive.store import Store
 
 NIGHT = "20260314"
+FOCUS = "IMAGETYP is 'focus', a kind that no setting names: add it to science, bias, dark, flat, seeing or ignored"
 
 
 def write(folder: Path, kind: str, number: int, **keys: object) -> None:
@@ -51,6 +52,7 @@ def test_check_says_as_what_the_files_are_taken(config: Config, capsys: pytest.C
     assert capsys.readouterr().out.splitlines()[1:] == [
         f"{NIGHT}: 2 observation(s), due now: nothing",
         f"  {night}: 4 science, 2 dark, 1 flat, 4 ignored (focus_7.fits, log.txt, notes.txt, …)",
+        f"  1 raw file(s) not understood (focus_7.fits): {FOCUS}",
         "  1 flat frame(s) without keyword FILTER: filter none",
         "  3 science frame(s) without keyword FILTER: filter none",
     ]
@@ -63,6 +65,7 @@ def test_the_daemon_warns_once_for_a_night(config: Config, store: Store, caplog:
     assert sorted(text.partition(": ")[2] for text in warned) == [
         "1 flat frame(s) without keyword FILTER: filter none",
         "3 science frame(s) without keyword FILTER: filter none",
+        f"focus_7.fits is not understood: {FOCUS}",
     ]
     write(config.paths.raw[0].path / NIGHT, "object", 8, OBJECT="M67")
     ingest.night(next(scanner.changed()))
