@@ -108,6 +108,14 @@ def test_stem_takes_off_the_longest_ending():
 def test_settings_it_does_not_know_are_refused():
     with pytest.raises(ValueError, match="found gain"):
         RoboAO({"gain": 2})
+    with pytest.raises(ValueError, match="expected a list of patterns, found 'acq_"):
+        RoboAO({"ignored": "acq_*"})
+
+
+def test_names_of_no_use_can_be_listed():
+    path = Path("/raw/20160925/acq_1.fits.bz2")
+    assert "setting ignored" in RoboAO().identify(path).problem
+    assert RoboAO({"ignored": ["acq_*"]}).identify(path).problem == ""
 
 
 # ------------------------------------------------------------------------------------- headers
