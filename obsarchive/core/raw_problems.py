@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any, Self
 
 from obsarchive.core.values import as_time
@@ -63,11 +64,16 @@ class ProblemGroup:
     @property
     def names(self) -> str:
         """The first names, and dots if there are more."""
-        names = [problem.name for problem in self.problems[:NAMES_SHOWN]]
-        return ", ".join([*names, "…"] if len(self.problems) > NAMES_SHOWN else names)
+        return listed(problem.name for problem in self.problems)
 
     def __str__(self) -> str:
         return f"{len(self.problems)} raw file(s) not understood ({self.names}): {self.reason}"
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return the first names, and dots if there are more."""
+    first = list(islice(names, NAMES_SHOWN + 1))
+    return ", ".join([*first[:NAMES_SHOWN], "…"] if len(first) > NAMES_SHOWN else first)
 
 
 def by_kind(problems: Iterable[RawProblem]) -> list[ProblemGroup]:

@@ -15,7 +15,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from obsarchive.errors import Unprocessable
-from obsarchive.instruments.base import degrees, number
+from obsarchive.instruments.base import SUFFIXES, degrees, number
 from obsarchive.instruments.dates import DateError, exposure_start
 from obsarchive.io.atomic import atomic_write
 from obsarchive.io.wcs_headers import plate_of_header
@@ -23,7 +23,7 @@ from obsarchive.science.astrometry.plate_solution import PlateSolution
 from obsarchive.science.statistics import MAD_TO_SIGMA
 from obsarchive.timeseries.names import STAR_CATALOGUE
 
-ENDINGS = (".fits", ".fts", ".fit", ".fits.fz", ".fits.gz")
+ENDINGS = SUFFIXES
 OWN_FILES = (STAR_CATALOGUE,)
 WCS_KEYS = (
     *("CTYPE1", "CTYPE2", "CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2", "CUNIT1", "CUNIT2"),

@@ -58,6 +58,26 @@ def test_check_says_as_what_the_files_are_taken(config: Config, capsys: pytest.C
     ]
 
 
+def test_check_says_what_is_not_looked_at(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    root = config.paths.raw[0].path
+    for name in ("2026-03-15", "19980301", "plots", f"{NIGHT}/LIGHT", "20260316/LIGHT"):
+        (root / name).mkdir(parents=True)
+    for folder in ("2026-03-15", ".", f"{NIGHT}/LIGHT", "20260316/LIGHT"):
+        write(root / folder, "object", 0)
+    check(config, ())
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1:4] == [
+        f"{root}: 1 night(s) before 20000101 not looked at: daemon.archiving_start_date (19980301)",
+        f"{root}: 1 folder(s) with FITS files not looked at, expected a night yyyymmdd as name (2026-03-15)",
+        f"{root}: 1 FITS file(s) not looked at, expected in a folder of their night, yyyymmdd (object_0.fits)",
+    ]
+    reason = "a folder with FITS files: they are expected in the folder of the night itself"
+    assert [line for line in lines if "LIGHT)" in line] == [
+        f"  {root}/20260316: 1 ignored (LIGHT)",
+        f"  1 raw file(s) not understood (LIGHT): {reason}",
+    ]
+
+
 def test_the_daemon_warns_once_for_a_night(config: Config, store: Store, caplog: pytest.LogCaptureFixture) -> None:
     ingest, scanner = Ingest(config, store), Scanner(config.paths.raw[0], 0.0)
     ingest.night(next(scanner.changed()))
