@@ -183,11 +183,11 @@ class HeaderDriven:
         known = self._folders.setdefault(path.parent, _Folder()).files
         version = stat.st_size, stat.st_mtime_ns
         if path.name not in known or known[path.name][0] != version:
-            raw, group = self._read(path)
-            if raw.problem:  # what cannot be read now may be later, and a clock that is ahead is reached
+            try:
+                known[path.name] = (version, *self._read(path))
+            except ArchiveError as err:  # of the disk: the next look may succeed
                 known.pop(path.name, None)
-                return raw, group
-            known[path.name] = version, raw, group
+                return RawFile(path.name, "ignored", problem=str(err)), ()
         _, raw, group = known[path.name]
         return raw, group
 
@@ -212,7 +212,7 @@ class HeaderDriven:
             return self._described(path, read_header(path))
         except DateError as err:
             problem = f"{err}; correct the file, or name the keywords in the settings date and time"
-        except ArchiveError as err:
+        except BadRawData as err:
             problem = str(err).removeprefix(f"{path.name}: ")
         return RawFile(path.name, "ignored", problem=problem), ()
 
