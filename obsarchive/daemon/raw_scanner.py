@@ -192,6 +192,11 @@ class Scanner:
         """Whether a file of the last scan may still be growing."""
         return any(seen.listing.growing for seen in self._seen.values())
 
+    @property
+    def problems_count(self) -> int:
+        """Number of files of the last scan that are not understood."""
+        return sum(len(seen.listing.problems) for seen in self._seen.values())
+
     def forget(self, night: str) -> None:
         """Have a night reported as changed by the next call."""
         self._seen.pop(night, None)

@@ -38,6 +38,11 @@ class RawWatcher:
         """Whether some file may still be growing."""
         return any(scanner.unsettled for scanner in self.scanners)
 
+    @property
+    def problems_count(self) -> int:
+        """Number of files that are not understood."""
+        return sum(scanner.problems_count for scanner in self.scanners)
+
     def look(self) -> None:
         """Enter what changed since the last call; a folder that cannot be read is tried again later."""
         for scanner in self.scanners:

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from obsarchive.errors import ArchiveError, BadRawData, did_you_mean
 from obsarchive.instruments.base import (
+    UNKNOWN,
     Kind,
     RawFile,
     coordinates,
@@ -138,7 +139,7 @@ class HeaderDriven:
             trim = self.sections(header).trim
         except BadRawData:
             trim = shape = None
-        exposure = number(self._value(header, words.exposure))
+        exposure = _seconds(self._value(header, words.exposure))
         fields: dict[str, Any] = {
             "exposure_s": exposure,
             "gain": number(self._value(header, words.gain)),
@@ -222,9 +223,10 @@ class HeaderDriven:
             return RawFile(path.name, "ignored"), ()
         date = exposure_start(header, words.date, words.time).utc
         self._check_sections(header)
+        self._check_exposure(header, kind)
         band = _word(self._value(header, words.filter), NO_FILTER)
         camera = _word(self._named(header, words.camera), "CCD")
-        length = _dark_mode(number(self._value(header, words.exposure)))
+        length = _dark_mode(_seconds(self._value(header, words.exposure)))
         if kind != "science":
             mode = {"bias": BIAS_MODE, "dark": length, "flat": BIAS_MODE}.get(kind, "")
             kept: Kind = "dark" if kind == "bias" else kind
@@ -249,6 +251,13 @@ class HeaderDriven:
         except BadRawData as err:
             settings = "its keyword in the setting trim or overscan"
             raise BadRawData(f"{err}; correct the file, or name another one as {settings}") from err
+
+    def _check_exposure(self, header: Mapping[str, Any], kind: str) -> None:
+        keyword = self._keyword(header, self.keywords.exposure)
+        value = header.get(keyword)
+        if "exposure" in _NEEDED_BY.get(kind, ()) and keyword and value != UNKNOWN and _seconds(value) is None:
+            expected = "expected a number of seconds; correct the file, or name another keyword in the setting exposure"
+            raise BadRawData(f"{keyword} is {value!r}, {expected}")
 
     def _kind(self, header: Mapping[str, Any]) -> Kind | Literal["bias"]:
         words = self.keywords
@@ -283,6 +292,13 @@ def _unpacked(header: Mapping[str, Any]) -> dict[str, Any]:
 
 def _text(value: Any) -> str:
     return "" if value is None else str(value).strip()
+
+
+def _seconds(value: Any) -> float | None:
+    """Return a time, a number or text that may end in its unit [s]; None for anything else."""
+    return number(
+        re.sub(r"\s*s(ec(ond)?s?)?\.?\s*$", "", value, flags=re.IGNORECASE) if isinstance(value, str) else value
+    )
 
 
 def _dark_mode(exposure_s: float | None) -> str:

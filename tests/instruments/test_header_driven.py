@@ -224,6 +224,23 @@ def test_what_is_not_understood_has_a_reason(tmp_path: Path) -> None:
     assert "or name the keywords in the settings date and time" in HeaderDriven().identify(path).problem
 
 
+@pytest.mark.parametrize(
+    ("exposure", "mode"),
+    [(30, "30s"), ("30.0", "30s"), ("30 s", "30s"), ("0.5 sec", "0.5s"), (9999.0, "0s"), (None, "0s")],
+)
+def test_forms_of_exposure_times(tmp_path: Path, exposure: float | str | None, mode: str) -> None:
+    path = science(tmp_path / "a.fits", "2026-03-14T01:00:00", IMAGETYP="dark", EXPTIME=exposure)
+    assert HeaderDriven().identify(path).mode == mode
+
+
+@pytest.mark.parametrize("exposure", ["half a minute", "1/30", True])
+def test_an_exposure_time_that_is_none_is_explained(tmp_path: Path, exposure: str | bool) -> None:
+    path = science(tmp_path / "a.fits", "2026-03-14T01:00:00", EXPTIME=exposure)
+    assert HeaderDriven().identify(path).problem.startswith(f"EXPTIME is {exposure!r}, expected a number of seconds")
+    science(path, "2026-03-14T01:00:00", EXPTIME=exposure, IMAGETYP="flat")
+    assert HeaderDriven().identify(path).kind == "flat", "which needs none"
+
+
 def test_frames_are_trimmed_and_freed_of_their_overscan(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     frames = rng.integers(1000, 2000, (3, *SHAPE)).astype(np.uint16)
