@@ -21,9 +21,11 @@ from astropy.utils import iers
 from obsarchive.instruments.date_forms import SCALES, FormError, Moment, is_day, is_old_fits_date, read_day, read_time
 from obsarchive.science.astrometry.times import mjd_of
 
-DATES = "DATE-OBS DATE_OBS DATE-BEG UTDATE UT-DATE MJD-OBS MJD-BEG MJD_OBS JD-OBS DATE-AVG MJD-AVG MJD-MID JD MJD"
+DATES = (
+    "DATE-OBS DATE_OBS DATE-BEG UTDATE UT-DATE UTC-DATE MJD-OBS MJD-BEG MJD_OBS JD-OBS DATE-AVG MJD-AVG MJD-MID JD MJD"
+)
 """Keywords of the date, or of date and time in one; those of the middle of an exposure end in ``AVG`` or ``MID``."""
-TIMES = "TIME-OBS TIME_OBS UTSTART UTC-OBS UT-OBS UTC-BEG UTCSTART TIME-BEG UTC UT"
+TIMES = "TIME-OBS TIME_OBS UTSTART UTC-OBS UT-OBS UTC-BEG UTCSTART TIME-BEG UTC UT UTC-TIME UT-TIME"
 """Keywords of the time of day, where the date has none."""
 LOCAL_TIMES = ("LT", "LTIME", "LOCALTIM", "LOCTIME", "LT-OBS", "DATE-LOC", "TIME-LOC", "DATE-LT", "TIME-LT")
 EXPOSURES = ("EXPTIME", "EXPOSURE", "XPOSURE")
@@ -111,9 +113,15 @@ def exposure_start(header: Mapping[str, Any], dates: str = DATES, times: str = T
             reasons.append(str(err))
         except OverflowError:
             reasons.append(f"{key} is {value!r}, out of all bounds")
-    reason = reasons[0] if reasons else f"none of {dates.replace(' ', ', ')} has a value"
+    reason = reasons[0] if reasons else f"none of {_listed(dates)} has a value"
     local = next((key for key in LOCAL_TIMES if not is_empty(header.get(key))), None)
     raise DateError(f"{reason}; {local} is local time, which is not used" if local else reason)
+
+
+def _listed(keywords: str) -> str:
+    """Return the first of some keywords, and dots if there are more."""
+    first = keywords.split()[:4]
+    return ", ".join(first) + (", …" if len(first) < len(keywords.split()) else "")
 
 
 def is_empty(value: Any) -> bool:
@@ -196,7 +204,7 @@ def _time_apart(header: Mapping[str, Any], text: str, day: date, times: str, sca
     if not others and is_old_fits_date(text):
         return Moment(datetime.combine(day, time(tzinfo=UTC)), 0.0, scale)  # all that FITS had before 1999
     found_too = f" (found {', '.join(others)})" if others else ""
-    raise FormError(f"without a time of day, and none of {times.replace(' ', ', ')} has one{found_too}")
+    raise FormError(f"without a time of day, and none of {_listed(times)} has one{found_too}")
 
 
 def _is_clock(value: Any) -> bool:

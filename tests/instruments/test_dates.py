@@ -46,6 +46,7 @@ def header(**keys: object) -> dict[str, object]:
         {"DATE__OBS": "2026-03-14T21:31:14.684 TT"},
         {"DATE__OBS": "2026-03-14T21:30:23.5", "TIMESYS": "GPS"},
         {"DATE__OBS": "2026-03-14", "UT": "21:30:05.5", "TIMESYS": "TT"},
+        {"UTC__DATE": "2026-03-14", "UTC__TIME": "21:30:05.500"},
         {"DATE__AVG": "2026-03-14T21:31:05.5", "EXPTIME": 120},
         {"MJD__OBS": "61113.89589699074"},
         {"JD": 2461114.39589699074},
@@ -94,7 +95,7 @@ def test_leap_seconds_keep_the_order() -> None:
 @pytest.mark.parametrize(
     ("keys", "words"),
     [
-        ({}, "none of DATE-OBS, "),
+        ({}, "none of DATE-OBS, DATE_OBS, DATE-BEG, UTDATE, … has a value"),
         ({"DATE__OBS": " "}, "none of DATE-OBS, "),
         ({"DATE__OBS": "yesterday"}, "DATE-OBS is 'yesterday', expected a date such as 2026-03-14T21:30:00"),
         ({"DATE__OBS": "2026-02-30T00:00:00"}, "which is no day of the calendar"),
