@@ -1,0 +1,666 @@
+"""Fit of a point lens to microlensing events: t0, u0, tE, and source and blend flux of each data set.
+
+A point source that passes a point lens at distance ``u = sqrt(u0^2 + ((t - t0) / tE)^2)`` is magnified by ``A = (u^2 +
+2) / (u sqrt(u^2 + 4))`` (Paczynski 1986, ApJ 304, 1); what is measured is ``source_flux A + blend_flux``. Epochs that a
+point lens cannot explain, such as the anomaly of a planet or the rounded peak of an extended source, are rejected and
+reported. Parallax and binary lenses are beyond this model.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+
+from obsarchive.errors import Unprocessable
+from obsarchive.science.arrays import BoolArray, Float64Array, FloatArray
+from obsarchive.science.light_curves.events import find_events
+from obsarchive.science.light_curves.light_curve import AB_MICROJANSKY, fluxes_of_magnitudes
+from obsarchive.science.light_curves.point_lens_solver import (
+    HIGHEST,
+    LN_RHO,
+    LN_TE,
+    LN_U0,
+    LOWEST,
+    T0,
+    Series,
+    Solution,
+    evaluate,
+    magnification_of_disc,
+    magnification_of_u2,
+    minimise,
+    profile_errors,
+)
+from obsarchive.science.light_curves.point_lens_start import Candidate, find_candidates, noise_scale
+from obsarchive.science.photometry.zero_point import POGSON
+from obsarchive.science.statistics import MAD_TO_SIGMA
+
+LARGEST_U0 = 0.2
+START_RHO = (0.5, 1.0, 2.0, 4.0)
+"""Radii of an extended source to start from [u0]; it is looked for up to the largest impact parameter."""
+START_U0 = (0.003, 0.03, 0.1, 0.3, 0.6, 1.0, 1.5)
+LEAST_EPOCHS = 6
+LEAST_GAIN = 60.0
+"""By how much chi-square of an event falls below that of constant light, in errors that match the scatter."""
+ROUNDS = 15
+BEND, SOFT_ROUNDS = 2.0, 4
+SMOOTH = 1.5
+"""Scatter about the model in units of that of neighbours, up to which epochs are judged by the former."""
+RUN_PEAK, RUN_EDGE, RUN_EPOCHS = 3.5, 2.0, 3
+"""Consecutive epochs that deviate to one side, by so many errors and at least so many of them, are an anomaly."""
+ENOUGH_TO_SHRINK = 20
+"""Degrees of freedom from which errors are also made smaller."""
+DEGENERATE = 0.4
+"""Relative error of u0 from which only u0 tE is known."""
+CORRELATED = 5.0
+"""Significance of the correlation of consecutive residuals from which the model is not adequate."""
+
+
+def magnification(u: FloatArray) -> Float64Array:
+    """Return the magnification of a point source by a point lens.
+
+    Parameters
+    ----------
+    u : ndarray
+        Distance of source and lens [Einstein radii]; its sign does not matter.
+
+    Returns
+    -------
+    ndarray
+        Magnification, from 1.
+    """
+    return magnification_of_u2(np.square(np.asarray(u, np.float64)))[0]
+
+
+@dataclass(frozen=True)
+class Photometry:
+    """Light curve of one observatory in one band.
+
+    Parameters
+    ----------
+    name : str
+        What it is called in results.
+    time : ndarray (n,)
+        Times [d], the same kind in all data sets of a fit.
+    flux, error : ndarray (n,)
+        Fluxes and errors in any unit; epochs without a finite flux and a positive error are not used.
+    zero_point : float
+        Magnitude of flux 1.
+    """
+
+    name: str
+    time: Float64Array
+    flux: Float64Array
+    error: Float64Array
+    zero_point: float = AB_MICROJANSKY
+
+    @classmethod
+    def of_magnitudes(
+        cls, name: str, time: FloatArray, mag: FloatArray, error: FloatArray, zero_point: float = AB_MICROJANSKY
+    ) -> "Photometry":
+        """Return the photometry of magnitudes and their errors."""
+        flux = fluxes_of_magnitudes(mag, error, zero_point)
+        return cls(name, np.asarray(time, np.float64), *flux, zero_point)
+
+    def usable(self, exclude: Sequence[tuple[float, float]] = ()) -> "Photometry":
+        """Return the epochs that can be used, in the order of time, without ranges of time to exclude."""
+        columns = [np.asarray(column, np.float64) for column in (self.time, self.flux, self.error)]
+        good = np.isfinite(np.stack(columns)).all(axis=0) & (columns[2] > 0)
+        for start, stop in exclude:
+            good &= ~((columns[0] >= start) & (columns[0] <= stop))
+        order = np.flatnonzero(good)[np.argsort(columns[0][good], kind="stable")]
+        return Photometry(self.name, *(column[order] for column in columns), self.zero_point)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a fit is done.
+
+    Parameters
+    ----------
+    clip_sigma : float
+        Epochs that deviate by more, and runs of smaller deviations, are rejected; 0: none is.
+    rescale : bool
+        Whether the errors of each data set are scaled so that its reduced chi-square is 1.
+    within : (float, float), optional
+        Range of the time of maximum [d].
+    exclude : sequence of (float, float)
+        Ranges of time that are not used [d], such as a known anomaly.
+    start : (float, float, float), optional
+        t0 [d], u0 and tE [d] to start from; searched if not given.
+    extended_source : bool, optional
+        Whether the source is a disc whose radius ``rho`` is fitted, too; None: if the peak is clearly not that of a point.
+    """
+
+    clip_sigma: float = 4.0
+    rescale: bool = True
+    within: tuple[float, float] | None = None
+    exclude: tuple[tuple[float, float], ...] = ()
+    start: tuple[float, float, float] | None = None
+    extended_source: bool | None = None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A parameter.
+
+    Parameters
+    ----------
+    value, error : float
+        Best value and its standard error, with errors of the data that match their scatter.
+    formal_error : float
+        The same with the errors of the data as they were given.
+    lower, upper : float
+        Distances at which chi-square is larger by 1 (profile likelihood); infinite if nowhere.
+    """
+
+    value: float
+    error: float
+    formal_error: float
+    lower: float
+    upper: float
+
+
+@dataclass(frozen=True)
+class Anomaly:
+    """A range of epochs that the point lens does not explain: mean deviation, and sum of squares in errors."""
+
+    start: float
+    stop: float
+    n_epochs: int
+    mean_sigma: float
+    chi2: float
+
+
+@dataclass(frozen=True)
+class SetFit:
+    """What a fit says of one data set.
+
+    Parameters
+    ----------
+    data : Photometry
+        Its usable epochs.
+    source_flux, source_flux_error, blend_flux, blend_flux_error : float
+        Fluxes of the source and of the light that is not magnified, which may be negative.
+    chi2 : float
+        Of the epochs that were kept, with the errors as given.
+    kept : ndarray (n,) of bool
+        Epochs that were not rejected.
+    residual : ndarray (n,)
+        Data minus model, in scaled errors.
+    error_scale : float
+        Factor by which the errors were multiplied.
+    """
+
+    data: Photometry
+    source_flux: float
+    source_flux_error: float
+    blend_flux: float
+    blend_flux_error: float
+    chi2: float
+    kept: BoolArray
+    residual: Float64Array
+    error_scale: float
+
+    @property
+    def name(self) -> str:
+        """Name of the data set."""
+        return self.data.name
+
+    @property
+    def n(self) -> int:
+        """Number of epochs that were kept."""
+        return int(self.kept.sum())
+
+    @property
+    def n_rejected(self) -> int:
+        """Number of epochs that were rejected."""
+        return len(self.kept) - self.n
+
+    @property
+    def blend_ratio(self) -> float:
+        """Blend flux in units of the source flux; NaN without a source flux."""
+        return self.blend_flux / self.source_flux if self.source_flux != 0 else np.nan
+
+    @property
+    def source_mag(self) -> float:
+        """Magnitude of the source; NaN if its flux is not positive."""
+        return _magnitude(self.source_flux, self.data.zero_point)
+
+    @property
+    def source_mag_error(self) -> float:
+        """Error of the magnitude of the source."""
+        return POGSON * self.source_flux_error / self.source_flux if self.source_flux > 0 else np.nan
+
+    @property
+    def blend_mag(self) -> float:
+        """Magnitude of the blend; NaN if its flux is not positive."""
+        return _magnitude(self.blend_flux, self.data.zero_point)
+
+    @property
+    def baseline_mag(self) -> float:
+        """Magnitude without magnification."""
+        return _magnitude(self.source_flux + self.blend_flux, self.data.zero_point)
+
+    def magnifications(self) -> tuple[Float64Array, Float64Array]:
+        """Return the data in units of the source flux without the blend, and their scaled errors."""
+        scale = self.source_flux if self.source_flux != 0 else np.nan
+        return (self.data.flux - self.blend_flux) / scale, self.data.error * self.error_scale / abs(scale)
+
+
+def _magnitude(flux: float, zero_point: float) -> float:
+    return zero_point - POGSON * float(np.log(flux)) if flux > 0 else np.nan
+
+
+@dataclass(frozen=True)
+class PointLens:
+    """A fitted point lens.
+
+    Parameters
+    ----------
+    t0, u0, t_e, t_eff : Measured
+        Time of maximum [d], impact parameter [Einstein radii], Einstein time [d], and ``u0 tE`` [d].
+    rho : Measured or None
+        Radius of the source [Einstein radii]; None for a point.
+    covariance : ndarray (3, 3)
+        Of t0, u0 and tE, with scaled errors; (4, 4) with rho.
+    sets : tuple of SetFit
+        Data sets in the given order.
+    gain : float
+        By how much chi-square is below that of constant light, in scaled errors.
+    correlation : float
+        Significance of the correlation of consecutive residuals during the event; about 1 for a good model.
+    anomalies : tuple of Anomaly
+        Runs of rejected epochs.
+    warnings : tuple of str
+        What is to be known before the values are used.
+    """
+
+    t0: Measured
+    u0: Measured
+    t_e: Measured
+    t_eff: Measured
+    rho: Measured | None
+    covariance: Float64Array
+    sets: tuple[SetFit, ...]
+    gain: float
+    correlation: float
+    is_degenerate: bool
+    anomalies: tuple[Anomaly, ...] = ()
+    warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def n(self) -> int:
+        """Number of epochs that were kept."""
+        return sum(one.n for one in self.sets)
+
+    @property
+    def chi2(self) -> float:
+        """Sum of squares of the kept epochs, with the errors as given."""
+        return sum(one.chi2 for one in self.sets)
+
+    @property
+    def dof(self) -> int:
+        """Degrees of freedom."""
+        return self.n - 3 - 2 * len(self.sets)
+
+    @property
+    def is_adequate(self) -> bool:
+        """Whether neither the residuals nor rejected epochs show more than a point lens."""
+        return self.correlation < CORRELATED and not self.anomalies
+
+    @cached_property
+    def peak_magnification(self) -> float:
+        """Magnification at the maximum."""
+        return float(self.magnification(np.array([self.t0.value]))[0])
+
+    def magnification(self, time: FloatArray) -> Float64Array:
+        """Return the magnification at some times [d]."""
+        tau = (np.asarray(time, np.float64) - self.t0.value) / self.t_e.value
+        u2 = self.u0.value**2 + tau * tau
+        return magnification_of_u2(u2)[0] if self.rho is None else magnification_of_disc(u2, self.rho.value)[0]
+
+
+def fit(data: Sequence[Photometry], options: Options = Options()) -> PointLens:  # noqa: B008 - immutable
+    """Fit a point lens to light curves of one star.
+
+    Parameters
+    ----------
+    data : sequence of Photometry
+        A data set for each observatory and band.
+    options : Options, optional
+        How it is done.
+
+    Returns
+    -------
+    PointLens
+        With warnings where the data do not say all.
+
+    Raises
+    ------
+    Unprocessable
+        There are too few epochs, or no event.
+    """
+    sets = [one for one in (given.usable(options.exclude) for given in data) if len(one.time)]
+    n_epochs = sum(len(one.time) for one in sets)
+    if n_epochs < LEAST_EPOCHS + 2 * len(sets):
+        raise Unprocessable(
+            f"a point lens needs {LEAST_EPOCHS} good epochs and 2 for each data set, found {n_epochs} in {len(sets)}"
+        )
+    problem = _Problem.of(sets, options)
+    found = problem.robust(problem.first())
+    if options.extended_source or (options.extended_source is None and _is_odd_at_peak(*found)):
+        extended = problem.robust(_extended(problem, found[1]))
+        if options.extended_source or _is_better(extended, found):
+            found = extended
+    return _result(*found)
+
+
+def _is_odd_at_peak(problem: "_Problem", solution: Solution) -> bool:
+    """Return whether epochs near the maximum were rejected, in an event that comes near a source of usual size."""
+    u0, t_e = np.exp(solution.parameters[[LN_U0, LN_TE]])
+    near = np.abs(problem.series.time - solution.parameters[T0]) < 2 * max(u0, 0.005) * t_e
+    return bool(u0 < LARGEST_U0 and (near & ~problem.kept).sum() >= RUN_EPOCHS)
+
+
+def _extended(problem: "_Problem", point: Solution) -> Solution:
+    """Return the best solution with a source that is a disc."""
+    starts = [np.append(point.parameters, point.parameters[LN_U0] + np.log(ratio)) for ratio in START_RHO]
+    return min((huber(problem, start) for start in starts), key=lambda pair: pair[1])[0]
+
+
+def _is_better(extended: tuple["_Problem", Solution], point: tuple["_Problem", Solution]) -> bool:
+    """Return whether a disc explains most of what a point does not, and its radius is known."""
+    n_rejected, n_before = ((~problem.kept).sum() for problem, _ in (extended, point))
+    is_known = np.sqrt(extended[1].covariance()[LN_RHO, LN_RHO]) < DEGENERATE
+    # a planet, too, lets a disc fit better than a point, and leaves much that neither explains
+    return bool(n_rejected < 0.5 * n_before and is_known)
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """Data of a fit, which epochs are kept, and by how much their errors are scaled."""
+
+    sets: list[Photometry]
+    options: Options
+    series: Series
+    error: Float64Array
+    kept: BoolArray
+    scales: Float64Array
+
+    @classmethod
+    def of(cls, sets: list[Photometry], options: Options) -> "_Problem":
+        counts = np.array([len(one.time) for one in sets], np.intp)
+        time, flux, error = (np.concatenate(columns) for columns in zip(*((s.time, s.flux, s.error) for s in sets)))
+        series = Series(time, flux, np.r_[0, np.cumsum(counts)[:-1]].astype(np.intp), counts)
+        made = cls(sets, options, series, error, np.ones(len(time), bool), np.ones(len(sets)))
+        return made.with_(made.kept, made.white)
+
+    @cached_property
+    def white(self) -> Float64Array:
+        """By how much the scatter of neighbouring epochs exceeds their errors, for each data set."""
+        return np.array([noise_scale(one.flux, one.error) for one in self.sets])
+
+    @property
+    def weight(self) -> Float64Array:
+        """Inverse scaled errors; 0 for rejected epochs."""
+        return np.where(self.kept, 1 / (self.error * self.series.spread(self.scales)), 0.0)
+
+    def with_(self, kept: BoolArray, scales: Float64Array) -> "_Problem":
+        return _Problem(self.sets, self.options, self.series, self.error, kept, scales)
+
+    def scaled(self, solution: Solution) -> Float64Array:
+        """Return the residuals of all epochs in scaled errors, those of rejected ones too."""
+        return (self.series.flux - solution.model) / (self.error * self.series.spread(self.scales))
+
+    def slices(self) -> list[slice]:
+        """Return where the data sets are."""
+        starts = self.series.starts.tolist()
+        return [slice(start, start + n) for start, n in zip(starts, self.series.counts.tolist(), strict=True)]
+
+    def first(self) -> Solution:
+        """Return the best least-squares solution from all starts."""
+        if self.options.start is not None:
+            t0, u0, t_e = self.options.start
+            return minimise(self.series, self.weight, np.array([t0, np.log(u0), np.log(t_e)]))
+        edges = [*self.series.starts.tolist(), len(self.error)]
+        within = self.options.within
+        found = find_candidates(self.series.time, self.series.flux, self.weight**2, edges, within)
+        if not found or found[0].gain < LEAST_GAIN / 2:
+            raise Unprocessable("no event: nothing in the light curves brightens as behind a lens, beyond the noise")
+        strong = [one for one in found if one.gain > 0.2 * found[0].gain]
+        tried = [huber(self, start) for one in strong for start in self._starts(one)]
+        return min(tried, key=lambda pair: pair[1])[0]
+
+    def _starts(self, candidate: Candidate) -> list[Float64Array]:
+        """Return the best starts of a candidate: it does not tell u0 and tE apart."""
+        grid = [
+            np.array([candidate.t0, np.log(u0), np.log(candidate.teff * factor / u0)])
+            for u0 in START_U0
+            for factor in (0.5, 1.0, 2.0)
+        ]
+        weight = self.weight
+        return sorted(grid, key=lambda start: _loss(evaluate(self.series, weight, start).residual))[:3]
+
+    def robust(self, solution: Solution) -> tuple["_Problem", Solution]:
+        """Reject epochs and scale errors until neither changes."""
+        # at first by the median deviation, which neither outliers nor an anomaly enlarge
+        problem = self.with_(self.kept, self.typical(solution)) if self.options.rescale else self
+        for _ in range(ROUNDS):
+            kept = problem.judged(solution)
+            scales = problem.scaled_to(solution, kept)
+            is_same = np.array_equal(kept, problem.kept) and np.allclose(scales, problem.scales, rtol=1e-3)
+            problem = problem.with_(kept, scales)
+            solution = minimise(problem.series, problem.weight, solution.parameters)
+            if is_same:
+                break
+        return problem, solution
+
+    def judged(self, solution: Solution) -> BoolArray:
+        """Return which epochs are kept."""
+        kept = np.ones(len(self.error), bool)
+        if self.options.clip_sigma <= 0:
+            return kept
+        # a smooth deviation must not hide behind errors that it enlarged itself
+        excess = np.maximum(1.0, self.scales / (SMOOTH * self.white))
+        residual = self.scaled(solution) * self.series.spread(excess)
+        kept &= np.abs(residual) <= self.options.clip_sigma
+        everything = np.argsort(self.series.time, kind="stable")
+        for epochs in (everything, *(np.arange(part.start, part.stop) for part in self.slices())):
+            for run in find_events(residual[epochs], np.ones(len(epochs), bool), RUN_PEAK, RUN_EDGE, RUN_EPOCHS, 1):
+                kept[epochs[run.start : run.stop]] = False
+        return kept
+
+    def typical(self, solution: Solution) -> Float64Array:
+        """Return the median deviation of each data set, as a standard deviation in errors, at least 1."""
+        deviation = np.abs(self.series.flux - solution.model) / self.error
+        return np.array([max(1.0, MAD_TO_SIGMA * float(np.median(deviation[part]))) for part in self.slices()])
+
+    def scaled_to(self, solution: Solution, kept: BoolArray) -> Float64Array:
+        """Return the factors that make the reduced chi-square of each data set 1."""
+        if not self.options.rescale:
+            return np.ones(len(self.sets))
+        squares = np.where(kept, (self.series.flux - solution.model) / self.error, 0.0) ** 2
+        chi2, n = self.series.sums(squares), self.series.sums(kept.astype(np.float64))
+        # the three parameters of the lens are shared by all data sets
+        dof = np.maximum(n - 2 - 3 * n / max(n.sum(), 1), 1)
+        scale = np.sqrt(chi2 / dof)
+        few = dof < ENOUGH_TO_SHRINK
+        return np.where((few & (scale < 1)) | (scale <= 0), 1.0, scale)
+
+
+def huber(problem: _Problem, start: Float64Array) -> tuple[Solution, float]:
+    """Return the solution of least Huber loss that is reached from a start, and its loss."""
+    weight = problem.weight
+    solution = minimise(problem.series, weight, start, iterations=25)
+    for _ in range(SOFT_ROUNDS):
+        deviation = np.abs(problem.scaled(solution))
+        softened = weight * np.sqrt(BEND / np.maximum(deviation, BEND))
+        solution = minimise(problem.series, softened, solution.parameters, iterations=8)
+    return solution, _loss(problem.scaled(solution))
+
+
+def _loss(residual: Float64Array) -> float:
+    """Return the sum of the squared residuals, linear beyond the bend (Huber 1964, Ann. Math. Stat. 35, 73)."""
+    deviation = np.abs(residual)
+    return float(np.where(deviation < BEND, deviation**2, 2 * BEND * deviation - BEND**2).sum())
+
+
+def _result(problem: _Problem, solution: Solution) -> PointLens:
+    """Return what is known at the minimum."""
+    series, weight = problem.series, problem.weight
+    covariance = solution.covariance()
+    formal = evaluate(series, np.where(problem.kept, 1 / problem.error, 0.0), solution.parameters).covariance()
+    profile = profile_errors(series, weight, solution, range(len(covariance)))
+    best = np.append(solution.parameters[:1], np.exp(solution.parameters[1:]))
+    unit = np.append(1.0, best[1:])  # from logarithms
+    errors, formal_errors = (np.sqrt(np.diag(matrix)) * unit for matrix in (covariance, formal))
+    values = [
+        Measured(
+            float(value), float(errors[i]), float(formal_errors[i]), *_in_units(profile[i], float(value), is_log=i > 0)
+        )
+        for i, value in enumerate(best)
+    ]
+    sets = _sets(problem, solution, covariance)
+    gain = _gain(problem, solution)
+    _require_event(problem, solution, gain)
+    correlation = _correlation(problem, solution)
+    is_degenerate = _is_degenerate(solution, covariance)
+    anomalies = _anomalies(problem, solution)
+    found = PointLens(
+        *values[:LN_RHO],
+        _effective(solution, covariance, formal),
+        values[LN_RHO] if len(values) > LN_RHO else None,
+        covariance * np.outer(unit, unit),
+        sets,
+        gain,
+        correlation,
+        is_degenerate,
+        anomalies,
+    )
+    return replace(found, warnings=_warnings(problem, found))
+
+
+def _in_units(distances: tuple[float, float], value: float, *, is_log: bool) -> tuple[float, float]:
+    if not is_log:
+        return distances
+    return value * (1 - float(np.exp(-distances[0]))), value * (float(np.exp(distances[1])) - 1)
+
+
+def _effective(solution: Solution, covariance: Float64Array, formal: Float64Array) -> Measured:
+    """Return u0 tE, which is known where its factors are not."""
+    value = float(np.exp(solution.parameters[LN_U0] + solution.parameters[LN_TE]))
+    both = np.zeros(len(covariance))
+    both[[LN_U0, LN_TE]] = 1.0
+    error, formal_error = (value * float(np.sqrt(max(both @ matrix @ both, 0.0))) for matrix in (covariance, formal))
+    return Measured(value, error, formal_error, error, error)
+
+
+def _sets(problem: _Problem, solution: Solution, covariance: Float64Array) -> tuple[SetFit, ...]:
+    residual = problem.scaled(solution)
+    made = []
+    for number, (data, part) in enumerate(zip(problem.sets, problem.slices(), strict=True)):
+        by_lens, kept = solution.by_parameters[:, :, number], problem.kept[part]
+        own = residual[part]
+        # the uncertainty at fixed t0, u0 and tE, and that which these pass on
+        source_error, blend_error = (
+            float(np.sqrt(solution.variances[i, number] + by_lens[i] @ covariance @ by_lens[i])) for i in (0, 1)
+        )
+        scale = float(problem.scales[number])
+        made.append(
+            SetFit(
+                data,
+                float(solution.source[number]),
+                source_error,
+                float(solution.blend[number]),
+                blend_error,
+                float(np.sum(own[kept] ** 2)) * scale**2,
+                kept,
+                own,
+                scale,
+            )
+        )
+    return tuple(made)
+
+
+def _gain(problem: _Problem, solution: Solution) -> float:
+    """Return by how much chi-square of constant light is larger, without the epoch that contributes most."""
+    series, weight = problem.series, problem.weight
+    w2 = weight * weight
+    total = series.sums(w2)
+    mean = series.sums(w2 * series.flux) / np.where(total > 0, total, 1.0)
+    gains = (weight * (series.flux - series.spread(mean))) ** 2 - solution.residual**2
+    return float(gains.sum() - max(gains.max(), 0.0))
+
+
+def _require_event(problem: _Problem, solution: Solution, gain: float) -> None:
+    strength = problem.series.sums((problem.weight * (solution.model - problem.series.spread(solution.blend))) ** 2)
+    if gain < LEAST_GAIN:
+        raise Unprocessable(f"no event: a point lens improves chi-square by {gain:.1f}, {LEAST_GAIN:.0f} are needed")
+    if solution.source[int(np.argmax(strength))] <= 0:
+        raise Unprocessable("no event: the light curves become fainter, a lens makes them brighter")
+
+
+def _correlation(problem: _Problem, solution: Solution) -> float:
+    """Return the significance of the correlation of consecutive residuals within two Einstein times of the maximum."""
+    series = problem.series
+    u0, t_e = np.exp(solution.parameters[LN_U0]), np.exp(solution.parameters[LN_TE])
+    near = problem.kept & (np.abs(series.time - solution.parameters[T0]) < 2 * max(u0, 0.5) * t_e)
+    residual = problem.scaled(solution)[near][np.argsort(series.time[near], kind="stable")]
+    if len(residual) < 3:
+        return 0.0
+    return float(np.sum(residual[1:] * residual[:-1]) / np.sqrt(len(residual) - 1))
+
+
+def _is_degenerate(solution: Solution, covariance: Float64Array) -> bool:
+    lens, lowest, highest = solution.parameters[[LN_U0, LN_TE]], LOWEST[:2], HIGHEST[:2]
+    is_at_bound = np.isclose(lens, lowest).any() or np.isclose(lens, highest).any()
+    return bool(is_at_bound or np.sqrt(covariance[LN_U0, LN_U0]) > DEGENERATE)
+
+
+def _anomalies(problem: _Problem, solution: Solution) -> tuple[Anomaly, ...]:
+    """Return the runs of rejected epochs, over all data sets, with their deviations."""
+    series, residual = problem.series, problem.scaled(solution)
+    order = np.argsort(series.time, kind="stable")
+    rejected = ~problem.kept[order]
+    runs = find_events(np.where(rejected, 10.0, 0.0), np.ones(len(order), bool), 5.0, 5.0, RUN_EPOCHS, RUN_EPOCHS)
+    made = []
+    for run in sorted(runs, key=lambda one: one.start):
+        epochs = order[run.start : run.stop]
+        own = residual[epochs][~problem.kept[epochs]]
+        times = series.time[epochs]
+        made.append(Anomaly(float(times[0]), float(times[-1]), len(own), float(own.mean()), float(own @ own)))
+    return tuple(made)
+
+
+def _warnings(problem: _Problem, found: PointLens) -> tuple[str, ...]:
+    series, kept = problem.series, problem.kept
+    said = []
+    first, last = series.time[kept].min(), series.time[kept].max()
+    if not first <= found.t0.value <= last:
+        said.append(f"t0 is outside the data, which cover {first:.3f} to {last:.3f}: the maximum was not observed")
+    elif not _has_peak(series.time[kept], found):
+        said.append("no epoch within one u0 tE of the maximum was used: t0 and u0 follow from the wings alone")
+    if found.is_degenerate:
+        text = f"u0 and tE are degenerate: only u0 tE = {found.t_eff.value:.4g} ± {found.t_eff.error:.2g} d is known"
+        said.append(text)
+    if found.rho is not None:
+        said.append(f"the source is not a point: its radius is {found.rho.value:.4g} Einstein radii, without limb darkening")
+    if found.anomalies:
+        n = sum(one.n_epochs for one in found.anomalies)
+        said.append(f"{n} epochs in {len(found.anomalies)} runs deviate from a point lens and were rejected")
+    if found.correlation >= CORRELATED:
+        said.append(
+            f"the residuals are correlated ({found.correlation:.1f} sigma): parallax, a companion, an extended source or "
+            "a variable star may be the reason, and the errors are too small"
+        )
+    said += [
+        f"{one.name}: {one.n_rejected} of {len(one.kept)} epochs were rejected"
+        for one in found.sets
+        if one.n_rejected > 0.3 * len(one.kept)
+    ]
+    return tuple(said)
+
+
+def _has_peak(time: Float64Array, found: PointLens) -> bool:
+    return bool((np.abs(time - found.t0.value) < found.t_eff.value).any())
