@@ -6,16 +6,26 @@ point lens cannot explain, such as the anomaly of a planet or the rounded peak o
 reported. Parallax and binary lenses are beyond this model.
 """
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from obsarchive.errors import Unprocessable
-from obsarchive.science.arrays import BoolArray, Float64Array, FloatArray
+from obsarchive.science.arrays import BoolArray, Float64Array
 from obsarchive.science.light_curves.events import find_events
-from obsarchive.science.light_curves.light_curve import AB_MICROJANSKY, fluxes_of_magnitudes
+from obsarchive.science.light_curves.point_lens_model import (
+    CORRELATED,
+    Anomaly,
+    Measured,
+    Options,
+    Photometry,
+    PointLens,
+    SetFit,
+    magnification,
+)
 from obsarchive.science.light_curves.point_lens_solver import (
     HIGHEST,
     LN_RHO,
@@ -26,14 +36,13 @@ from obsarchive.science.light_curves.point_lens_solver import (
     Series,
     Solution,
     evaluate,
-    magnification_of_disc,
-    magnification_of_u2,
     minimise,
     profile_errors,
 )
 from obsarchive.science.light_curves.point_lens_start import Candidate, find_candidates, noise_scale
-from obsarchive.science.photometry.zero_point import POGSON
 from obsarchive.science.statistics import MAD_TO_SIGMA
+
+__all__ = ["Anomaly", "Measured", "Options", "Photometry", "PointLens", "SetFit", "fit", "magnification"]
 
 LARGEST_U0 = 0.2
 START_RHO = (0.5, 1.0, 2.0, 4.0)
@@ -42,6 +51,8 @@ START_U0 = (0.003, 0.03, 0.1, 0.3, 0.6, 1.0, 1.5)
 LEAST_EPOCHS = 6
 LEAST_GAIN = 60.0
 """By how much chi-square of an event falls below that of constant light, in errors that match the scatter."""
+LEAST_KEPT = 0.6
+"""Fraction of the epochs that a point lens must explain."""
 ROUNDS = 15
 BEND, SOFT_ROUNDS = 2.0, 4
 SMOOTH = 1.5
@@ -52,273 +63,6 @@ ENOUGH_TO_SHRINK = 20
 """Degrees of freedom from which errors are also made smaller."""
 DEGENERATE = 0.4
 """Relative error of u0 from which only u0 tE is known."""
-CORRELATED = 5.0
-"""Significance of the correlation of consecutive residuals from which the model is not adequate."""
-
-
-def magnification(u: FloatArray) -> Float64Array:
-    """Return the magnification of a point source by a point lens.
-
-    Parameters
-    ----------
-    u : ndarray
-        Distance of source and lens [Einstein radii]; its sign does not matter.
-
-    Returns
-    -------
-    ndarray
-        Magnification, from 1.
-    """
-    return magnification_of_u2(np.square(np.asarray(u, np.float64)))[0]
-
-
-@dataclass(frozen=True)
-class Photometry:
-    """Light curve of one observatory in one band.
-
-    Parameters
-    ----------
-    name : str
-        What it is called in results.
-    time : ndarray (n,)
-        Times [d], the same kind in all data sets of a fit.
-    flux, error : ndarray (n,)
-        Fluxes and errors in any unit; epochs without a finite flux and a positive error are not used.
-    zero_point : float
-        Magnitude of flux 1.
-    """
-
-    name: str
-    time: Float64Array
-    flux: Float64Array
-    error: Float64Array
-    zero_point: float = AB_MICROJANSKY
-
-    @classmethod
-    def of_magnitudes(
-        cls, name: str, time: FloatArray, mag: FloatArray, error: FloatArray, zero_point: float = AB_MICROJANSKY
-    ) -> "Photometry":
-        """Return the photometry of magnitudes and their errors."""
-        flux = fluxes_of_magnitudes(mag, error, zero_point)
-        return cls(name, np.asarray(time, np.float64), *flux, zero_point)
-
-    def usable(self, exclude: Sequence[tuple[float, float]] = ()) -> "Photometry":
-        """Return the epochs that can be used, in the order of time, without ranges of time to exclude."""
-        columns = [np.asarray(column, np.float64) for column in (self.time, self.flux, self.error)]
-        good = np.isfinite(np.stack(columns)).all(axis=0) & (columns[2] > 0)
-        for start, stop in exclude:
-            good &= ~((columns[0] >= start) & (columns[0] <= stop))
-        order = np.flatnonzero(good)[np.argsort(columns[0][good], kind="stable")]
-        return Photometry(self.name, *(column[order] for column in columns), self.zero_point)
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a fit is done.
-
-    Parameters
-    ----------
-    clip_sigma : float
-        Epochs that deviate by more, and runs of smaller deviations, are rejected; 0: none is.
-    rescale : bool
-        Whether the errors of each data set are scaled so that its reduced chi-square is 1.
-    within : (float, float), optional
-        Range of the time of maximum [d].
-    exclude : sequence of (float, float)
-        Ranges of time that are not used [d], such as a known anomaly.
-    start : (float, float, float), optional
-        t0 [d], u0 and tE [d] to start from; searched if not given.
-    extended_source : bool, optional
-        Whether the source is a disc whose radius ``rho`` is fitted, too; None: if the peak is clearly not that of a point.
-    """
-
-    clip_sigma: float = 4.0
-    rescale: bool = True
-    within: tuple[float, float] | None = None
-    exclude: tuple[tuple[float, float], ...] = ()
-    start: tuple[float, float, float] | None = None
-    extended_source: bool | None = None
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A parameter.
-
-    Parameters
-    ----------
-    value, error : float
-        Best value and its standard error, with errors of the data that match their scatter.
-    formal_error : float
-        The same with the errors of the data as they were given.
-    lower, upper : float
-        Distances at which chi-square is larger by 1 (profile likelihood); infinite if nowhere.
-    """
-
-    value: float
-    error: float
-    formal_error: float
-    lower: float
-    upper: float
-
-
-@dataclass(frozen=True)
-class Anomaly:
-    """A range of epochs that the point lens does not explain: mean deviation, and sum of squares in errors."""
-
-    start: float
-    stop: float
-    n_epochs: int
-    mean_sigma: float
-    chi2: float
-
-
-@dataclass(frozen=True)
-class SetFit:
-    """What a fit says of one data set.
-
-    Parameters
-    ----------
-    data : Photometry
-        Its usable epochs.
-    source_flux, source_flux_error, blend_flux, blend_flux_error : float
-        Fluxes of the source and of the light that is not magnified, which may be negative.
-    chi2 : float
-        Of the epochs that were kept, with the errors as given.
-    kept : ndarray (n,) of bool
-        Epochs that were not rejected.
-    residual : ndarray (n,)
-        Data minus model, in scaled errors.
-    error_scale : float
-        Factor by which the errors were multiplied.
-    """
-
-    data: Photometry
-    source_flux: float
-    source_flux_error: float
-    blend_flux: float
-    blend_flux_error: float
-    chi2: float
-    kept: BoolArray
-    residual: Float64Array
-    error_scale: float
-
-    @property
-    def name(self) -> str:
-        """Name of the data set."""
-        return self.data.name
-
-    @property
-    def n(self) -> int:
-        """Number of epochs that were kept."""
-        return int(self.kept.sum())
-
-    @property
-    def n_rejected(self) -> int:
-        """Number of epochs that were rejected."""
-        return len(self.kept) - self.n
-
-    @property
-    def blend_ratio(self) -> float:
-        """Blend flux in units of the source flux; NaN without a source flux."""
-        return self.blend_flux / self.source_flux if self.source_flux != 0 else np.nan
-
-    @property
-    def source_mag(self) -> float:
-        """Magnitude of the source; NaN if its flux is not positive."""
-        return _magnitude(self.source_flux, self.data.zero_point)
-
-    @property
-    def source_mag_error(self) -> float:
-        """Error of the magnitude of the source."""
-        return POGSON * self.source_flux_error / self.source_flux if self.source_flux > 0 else np.nan
-
-    @property
-    def blend_mag(self) -> float:
-        """Magnitude of the blend; NaN if its flux is not positive."""
-        return _magnitude(self.blend_flux, self.data.zero_point)
-
-    @property
-    def baseline_mag(self) -> float:
-        """Magnitude without magnification."""
-        return _magnitude(self.source_flux + self.blend_flux, self.data.zero_point)
-
-    def magnifications(self) -> tuple[Float64Array, Float64Array]:
-        """Return the data in units of the source flux without the blend, and their scaled errors."""
-        scale = self.source_flux if self.source_flux != 0 else np.nan
-        return (self.data.flux - self.blend_flux) / scale, self.data.error * self.error_scale / abs(scale)
-
-
-def _magnitude(flux: float, zero_point: float) -> float:
-    return zero_point - POGSON * float(np.log(flux)) if flux > 0 else np.nan
-
-
-@dataclass(frozen=True)
-class PointLens:
-    """A fitted point lens.
-
-    Parameters
-    ----------
-    t0, u0, t_e, t_eff : Measured
-        Time of maximum [d], impact parameter [Einstein radii], Einstein time [d], and ``u0 tE`` [d].
-    rho : Measured or None
-        Radius of the source [Einstein radii]; None for a point.
-    covariance : ndarray (3, 3)
-        Of t0, u0 and tE, with scaled errors; (4, 4) with rho.
-    sets : tuple of SetFit
-        Data sets in the given order.
-    gain : float
-        By how much chi-square is below that of constant light, in scaled errors.
-    correlation : float
-        Significance of the correlation of consecutive residuals during the event; about 1 for a good model.
-    anomalies : tuple of Anomaly
-        Runs of rejected epochs.
-    warnings : tuple of str
-        What is to be known before the values are used.
-    """
-
-    t0: Measured
-    u0: Measured
-    t_e: Measured
-    t_eff: Measured
-    rho: Measured | None
-    covariance: Float64Array
-    sets: tuple[SetFit, ...]
-    gain: float
-    correlation: float
-    is_degenerate: bool
-    anomalies: tuple[Anomaly, ...] = ()
-    warnings: tuple[str, ...] = field(default=())
-
-    @property
-    def n(self) -> int:
-        """Number of epochs that were kept."""
-        return sum(one.n for one in self.sets)
-
-    @property
-    def chi2(self) -> float:
-        """Sum of squares of the kept epochs, with the errors as given."""
-        return sum(one.chi2 for one in self.sets)
-
-    @property
-    def dof(self) -> int:
-        """Degrees of freedom."""
-        return self.n - 3 - 2 * len(self.sets)
-
-    @property
-    def is_adequate(self) -> bool:
-        """Whether neither the residuals nor rejected epochs show more than a point lens."""
-        return self.correlation < CORRELATED and not self.anomalies
-
-    @cached_property
-    def peak_magnification(self) -> float:
-        """Magnification at the maximum."""
-        return float(self.magnification(np.array([self.t0.value]))[0])
-
-    def magnification(self, time: FloatArray) -> Float64Array:
-        """Return the magnification at some times [d]."""
-        tau = (np.asarray(time, np.float64) - self.t0.value) / self.t_e.value
-        u2 = self.u0.value**2 + tau * tau
-        return magnification_of_u2(u2)[0] if self.rho is None else magnification_of_disc(u2, self.rho.value)[0]
 
 
 def fit(data: Sequence[Photometry], options: Options = Options()) -> PointLens:  # noqa: B008 - immutable
@@ -391,7 +135,7 @@ class _Problem:
     @classmethod
     def of(cls, sets: list[Photometry], options: Options) -> "_Problem":
         counts = np.array([len(one.time) for one in sets], np.intp)
-        time, flux, error = (np.concatenate(columns) for columns in zip(*((s.time, s.flux, s.error) for s in sets)))
+        time, flux, error = np.concatenate([np.stack([one.time, one.flux, one.error]) for one in sets], axis=1)
         series = Series(time, flux, np.r_[0, np.cumsum(counts)[:-1]].astype(np.intp), counts)
         made = cls(sets, options, series, error, np.ones(len(time), bool), np.ones(len(sets)))
         return made.with_(made.kept, made.white)
@@ -521,22 +265,22 @@ def _result(problem: _Problem, solution: Solution) -> PointLens:
         )
         for i, value in enumerate(best)
     ]
-    sets = _sets(problem, solution, covariance)
     gain = _gain(problem, solution)
     _require_event(problem, solution, gain)
-    correlation = _correlation(problem, solution)
-    is_degenerate = _is_degenerate(solution, covariance)
-    anomalies = _anomalies(problem, solution)
+    times = series.time[problem.kept]
     found = PointLens(
-        *values[:LN_RHO],
-        _effective(solution, covariance, formal),
-        values[LN_RHO] if len(values) > LN_RHO else None,
-        covariance * np.outer(unit, unit),
-        sets,
-        gain,
-        correlation,
-        is_degenerate,
-        anomalies,
+        t0=values[T0],
+        u0=values[LN_U0],
+        t_e=values[LN_TE],
+        t_eff=_effective(solution, covariance, formal),
+        rho=values[LN_RHO] if len(values) > LN_RHO else None,
+        covariance=covariance * np.outer(unit, unit),
+        sets=_sets(problem, solution, covariance),
+        gain=gain,
+        correlation=_correlation(problem, solution),
+        is_degenerate=_is_degenerate(solution, covariance),
+        is_observed=bool(times.min() <= best[T0] <= times.max()),
+        anomalies=_anomalies(problem, solution),
     )
     return replace(found, warnings=_warnings(problem, found))
 
@@ -552,7 +296,7 @@ def _effective(solution: Solution, covariance: Float64Array, formal: Float64Arra
     value = float(np.exp(solution.parameters[LN_U0] + solution.parameters[LN_TE]))
     both = np.zeros(len(covariance))
     both[[LN_U0, LN_TE]] = 1.0
-    error, formal_error = (value * float(np.sqrt(max(both @ matrix @ both, 0.0))) for matrix in (covariance, formal))
+    error, formal_error = (value * math.sqrt(max(float(both @ one @ both), 0.0)) for one in (covariance, formal))
     return Measured(value, error, formal_error, error, error)
 
 
@@ -595,6 +339,10 @@ def _gain(problem: _Problem, solution: Solution) -> float:
 
 def _require_event(problem: _Problem, solution: Solution, gain: float) -> None:
     strength = problem.series.sums((problem.weight * (solution.model - problem.series.spread(solution.blend))) ** 2)
+    if problem.kept.mean() < LEAST_KEPT:
+        raise Unprocessable(
+            f"no event: a point lens explains {problem.kept.sum()} of {len(problem.kept)} epochs, it varies otherwise"
+        )
     if gain < LEAST_GAIN:
         raise Unprocessable(f"no event: a point lens improves chi-square by {gain:.1f}, {LEAST_GAIN:.0f} are needed")
     if solution.source[int(np.argmax(strength))] <= 0:
@@ -637,22 +385,23 @@ def _warnings(problem: _Problem, found: PointLens) -> tuple[str, ...]:
     series, kept = problem.series, problem.kept
     said = []
     first, last = series.time[kept].min(), series.time[kept].max()
-    if not first <= found.t0.value <= last:
+    if not found.is_observed:
         said.append(f"t0 is outside the data, which cover {first:.3f} to {last:.3f}: the maximum was not observed")
     elif not _has_peak(series.time[kept], found):
         said.append("no epoch within one u0 tE of the maximum was used: t0 and u0 follow from the wings alone")
     if found.is_degenerate:
-        text = f"u0 and tE are degenerate: only u0 tE = {found.t_eff.value:.4g} ± {found.t_eff.error:.2g} d is known"
-        said.append(text)
+        said.append(_degeneracy(found.t_eff))
     if found.rho is not None:
-        said.append(f"the source is not a point: its radius is {found.rho.value:.4g} Einstein radii, without limb darkening")
+        said.append(
+            f"the source is not a point: its radius is {found.rho.value:.4g} Einstein radii, without limb darkening"
+        )
     if found.anomalies:
         n = sum(one.n_epochs for one in found.anomalies)
         said.append(f"{n} epochs in {len(found.anomalies)} runs deviate from a point lens and were rejected")
     if found.correlation >= CORRELATED:
         said.append(
-            f"the residuals are correlated ({found.correlation:.1f} sigma): parallax, a companion, an extended source or "
-            "a variable star may be the reason, and the errors are too small"
+            f"the residuals are correlated ({found.correlation:.1f} sigma): parallax, a companion, an extended source "
+            "or a variable star may be the reason, and the errors are too small"
         )
     said += [
         f"{one.name}: {one.n_rejected} of {len(one.kept)} epochs were rejected"
@@ -660,6 +409,12 @@ def _warnings(problem: _Problem, found: PointLens) -> tuple[str, ...]:
         if one.n_rejected > 0.3 * len(one.kept)
     ]
     return tuple(said)
+
+
+def _degeneracy(t_eff: Measured) -> str:
+    if t_eff.error > DEGENERATE * t_eff.value:
+        return "neither u0 nor u0 tE is known: the data do not constrain the maximum"
+    return f"u0 and tE are degenerate: only u0 tE = {t_eff.value:.4g} ± {t_eff.error:.2g} d is known"
 
 
 def _has_peak(time: Float64Array, found: PointLens) -> bool:

@@ -180,7 +180,11 @@ def evaluate(series: Series, weight: Float64Array, parameters: Float64Array) -> 
 
 
 def minimise(
-    series: Series, weight: Float64Array, start: Float64Array, fixed: int | None = None, iterations: int = MOST_ITERATIONS
+    series: Series,
+    weight: Float64Array,
+    start: Float64Array,
+    fixed: int | None = None,
+    iterations: int = MOST_ITERATIONS,
 ) -> Solution:
     """Return the minimum of chi-square that is reached from a start (Levenberg 1944; Marquardt 1963).
 
@@ -228,8 +232,8 @@ def minimise(
 
 def _step(hessian: Float64Array, gradient: Float64Array, damping: float) -> Float64Array:
     scale = np.maximum(np.diag(hessian), 1e-300)
-    step: Float64Array = np.linalg.lstsq(hessian + damping * np.diag(scale), gradient, rcond=1e-14)[0]
-    return step
+    step = np.linalg.lstsq(hessian + damping * np.diag(scale), gradient, rcond=1e-14)[0]
+    return np.asarray(step, np.float64)
 
 
 def _bounds(parameters: Float64Array) -> tuple[Float64Array, Float64Array]:
@@ -271,9 +275,7 @@ def profile_errors(
     }
 
 
-def _distance(  # noqa: PLR0913 - the line along which it searches
-    series: Series, weight: Float64Array, best: Solution, row: Float64Array, number: int, side: int
-) -> float:
+def _distance(series: Series, weight: Float64Array, best: Solution, row: Float64Array, number: int, side: int) -> float:
     if not row[number] > 0:
         return float(np.inf)
     sigma = float(np.sqrt(row[number]))

@@ -97,7 +97,7 @@ def find_candidates(
         if within is not None:
             times = times[(times >= within[0]) & (times <= within[1])]
         for u0 in SHAPES_U0:
-            gain = _gains(*binned, times, teff, u0)
+            gain = _gains(*binned, times, (teff, u0))
             best = np.argsort(-gain)[: 20 * most]
             found += [(float(gain[i]), float(times[i]), float(teff)) for i in best if gain[i] > 0]
     return _distinct([Candidate(*item) for item in sorted(found, reverse=True)], most)
@@ -142,36 +142,45 @@ def _binned(
 
 
 @njit(cache=True)
-def _gains(time, flux, weight, edges, times, teff, u0):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _gains(time, flux, weight, edges, times, shape):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    """Gain in chi-square for each time of maximum, over all data sets; `shape`: (teff, u0)."""
     gains = np.zeros(times.size)
-    reach = REACH_U * teff / u0
-    peak = (u0 * u0 + 2.0) / np.sqrt(u0 * u0 * (u0 * u0 + 4.0)) - 1.0
-    n_sets = edges.size - 1
-    sums = np.zeros((n_sets, 3))
-    for s in range(n_sets):
+    reach = REACH_U * shape[0] / shape[1]
+    for s in range(edges.size - 1):
+        total, mean = 0.0, 0.0
         for i in range(edges[s], edges[s + 1]):
-            sums[s, 0] += weight[i]
-            sums[s, 1] += weight[i] * flux[i]
-    for s in range(n_sets):
-        mean = sums[s, 1] / sums[s, 0] if sums[s, 0] > 0.0 else 0.0
+            total += weight[i]
+            mean += weight[i] * flux[i]
+        mean /= max(total, 1e-300)
         first, last = edges[s], edges[s]
         for k in range(times.size):
+            # the window only moves forward
             while first < edges[s + 1] and time[first] < times[k] - reach:
                 first += 1
             while last < edges[s + 1] and time[last] <= times[k] + reach:
                 last += 1
-            sb, sbb, sbf, largest = 0.0, 0.0, 0.0, 0.0
-            for i in range(first, last):
-                x = (time[i] - times[k]) / teff
-                u2 = u0 * u0 * (1.0 + x * x)
-                b = ((u2 + 2.0) / np.sqrt(u2 * (u2 + 4.0)) - 1.0) / peak
-                own = weight[i] * b * (flux[i] - mean)
-                sb += weight[i] * b
-                sbb += weight[i] * b * b
-                sbf += own
-                largest = max(largest, own)
-            power = sbb - sb * sb / sums[s, 0] if sums[s, 0] > 0.0 else 0.0
-            # one bright epoch is no event: the gain is that without it
-            if power > 1e-6 * sbb and sbf - largest > 0.0:
-                gains[k] += sbf * (sbf - largest) / power
+            window = slice(first, last)
+            gains[k] += _gain(time[window] - times[k], flux[window] - mean, weight[window], total, shape)
     return gains
+
+
+@njit(cache=True)
+def _gain(time, deviation, weight, total, shape):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    """Gain of one data set, of which a window is given and the shape is 0 elsewhere."""
+    teff, u0_2 = shape[0], shape[1] * shape[1]
+    peak = (u0_2 + 2.0) / np.sqrt(u0_2 * (u0_2 + 4.0)) - 1.0
+    linear, square, product, largest = 0.0, 0.0, 0.0, 0.0
+    for i in range(time.size):
+        x = time[i] / teff
+        u2 = u0_2 * (1.0 + x * x)
+        bump = ((u2 + 2.0) / np.sqrt(u2 * (u2 + 4.0)) - 1.0) / peak
+        own = weight[i] * bump * deviation[i]
+        linear += weight[i] * bump
+        square += weight[i] * bump * bump
+        product += own
+        largest = max(largest, own)
+    power = square - linear * linear / max(total, 1e-300)
+    # one bright epoch is no event: the gain is that without it
+    if power <= 1e-6 * square or product <= largest:
+        return 0.0
+    return product * (product - largest) / power
