@@ -4,16 +4,17 @@ The times are Julian days of the light curves' own kind (UTC), which differ from
 """
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from obsarchive.science.light_curves import point_lens
 from obsarchive.science.light_curves.point_lens_model import Options, Photometry, PointLens
-from surveys.dataset import Lightcurve
+from surveys.dataset import Lightcurve, RawPhotometry
 from surveys.detection import Detection
-from surveys.formats.photometry_columns import JD_OF_MJD
+from surveys.formats.photometry_columns import JD_OF_MJD, standard_photometry
 
-__all__ = ["Options", "PointLens", "fit", "options_for", "photometry_of"]
+__all__ = ["Options", "PointLens", "fit", "options_for", "photometry_of", "read_table"]
 
 SEARCHED_D = 10.0
 """How far from an event the maximum may lie, beyond the duration of the event [d]."""
@@ -73,6 +74,34 @@ def _joined(name: str, curves: Sequence[Lightcurve]) -> Photometry:
     ]
     mjd, flux, error = np.concatenate(parts, axis=1)
     return Photometry(name, mjd + JD_OF_MJD, flux, error)
+
+
+def read_table(path: Path) -> list[Photometry]:
+    """Return the good epochs of a table with names of columns: CSV, FITS, HDF5, VOTable, parquet, ECSV.
+
+    Parameters
+    ----------
+    path : Path
+        The table; columns are recognised as in raw photometry of surveys.
+
+    Returns
+    -------
+    list of Photometry
+        Named by file and filter, with Julian days and µJy.
+
+    Raises
+    ------
+    ArchiveError
+        It cannot be read, or lacks times or brightness.
+    """
+    raw = RawPhotometry(filename=str(path.absolute()))
+    columns = standard_photometry(raw.columns, raw.altdata)
+    made = []
+    for band in np.unique(columns["filter"]).tolist():
+        epochs = (columns["filter"] == band) & ~columns["flag"].astype(bool)
+        mjd, flux, error = (columns[name][epochs].astype(np.float64) for name in ("mjd", "flux", "flux_err"))
+        made.append(Photometry(f"{path.stem} {band}".strip(), mjd + JD_OF_MJD, flux, error))
+    return made
 
 
 def options_for(detections: Sequence[Detection]) -> Options | None:

@@ -23,7 +23,6 @@ OTHERS = {
     "status": "Show the progress of a project.",
     "failures": "List failures with their reasons.",
     "efficiency": "Plot the recovery efficiency of injected events.",
-    "point-lens": "Fit a microlensing event in the light curves of a source.",
     "describe": "List all parameters of a project with their values.",
 }
 
@@ -203,7 +202,12 @@ _SURVEYS = {
     **{name: Command("surveys.run", text, *_PROJECT, sender="") for name, text in OTHERS.items()},
     "efficiency": Command("surveys.run", OTHERS["efficiency"], *_PROJECT, _PICTURE, sender=""),
     "point-lens": Command(
-        "surveys.run", OTHERS["point-lens"], *_PROJECT, _argument("source", metavar="SOURCE"), *_POINT_LENS, sender=""
+        "surveys.run",
+        "Fit a microlensing event in the light curves of a source.",
+        *_PROJECT,
+        _argument("source", metavar="SOURCE", help="name of the source in the catalogue"),
+        *_POINT_LENS,
+        sender="",
     ),
 }
 COMMANDS = {

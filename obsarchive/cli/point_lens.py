@@ -3,6 +3,7 @@
 import re
 from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from obsarchive.cli.console import say
@@ -14,7 +15,8 @@ from obsarchive.io.atomic import atomic_write
 from obsarchive.io.point_lens_files import EXPORTS, Position, write_results
 from obsarchive.science.light_curves import point_lens
 from obsarchive.science.light_curves.point_lens_model import Options, Photometry, PointLens
-from obsarchive.timeseries.point_lens import read_dataset, read_file
+from obsarchive.timeseries.point_lens import is_plain, read_dataset, read_file
+from surveys.point_lens import read_table
 
 
 def run(options: Namespace) -> int:
@@ -24,8 +26,10 @@ def run(options: Namespace) -> int:
     for path in options.what:
         if path.is_dir():
             data.append(read_dataset(path, options.star))
+        elif is_plain(path):
+            data.append(read_file(path, is_flux=options.flux))
         else:
-            data += read_file(path, is_flux=options.flux)
+            data += read_table(path)
     if not data:
         raise Unprocessable(f"{', '.join(map(str, options.what))}: there is no epoch")
     first = options.what[0].resolve()
@@ -38,15 +42,9 @@ def distinct(data: Sequence[Photometry]) -> list[Photometry]:
     """Return data sets with different names, by which they are told apart in results."""
     names = [one.name for one in data]
     return [
-        one if names.count(one.name) == 1 else Photometry(f"{one.name} {number}", *_columns(one))
+        one if names.count(one.name) == 1 else replace(one, name=f"{one.name} {number}")
         for number, one in enumerate(data, 1)
     ]
-
-
-def _columns(
-    one: Photometry,
-) -> tuple[point_lens.Float64Array, point_lens.Float64Array, point_lens.Float64Array, float]:
-    return one.time, one.flux, one.error, one.zero_point
 
 
 def options_of(options: Namespace) -> Options:

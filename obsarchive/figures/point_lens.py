@@ -2,16 +2,17 @@
 
 from collections.abc import Sequence
 from itertools import cycle
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from obsarchive.figures.plot_style import FAINT_INK, FILTER_COLOURS, INK, WARNING_INK, encoded, filter_colour
 from obsarchive.figures.previews import Labels
-from obsarchive.science.arrays import Float64Array
+from obsarchive.science.arrays import IndexArray
 from obsarchive.science.light_curves.point_lens_model import Measured, PointLens, SetFit
 
 PALETTE = ("#2f6fb7", "#c8322b", "#2e8b3d", "#c77d1e", "#7d5ba6", "#2a9d8f", "#b0578d", "#6c7a2f", "#8a5a2b", "#4c5561")
@@ -21,6 +22,9 @@ LOGARITHMIC = 4.0
 """Peak magnification from which the scale is logarithmic."""
 MOST_SIGMA = 6.0
 LARGE = 300
+"""Number of points from which they are small."""
+LINE = 130
+"""Length of a line of the legend [characters]."""
 
 
 def point_lens_plot(found: PointLens, labels: Labels, time_name: str = "JD") -> bytes:
@@ -55,7 +59,7 @@ def point_lens_plot(found: PointLens, labels: Labels, time_name: str = "JD") -> 
         for axes in (top, bottom):
             _style(axes)
         if column == 0:
-            top.set_title(" · ".join(labels.lines), loc="left", parse_math=False, color=INK)
+            top.set_title(" · ".join(line for line in labels.lines if line), loc="left", parse_math=False, color=INK)
             top.set_ylabel("magnification")
             bottom.set_ylabel("residual [σ]")
             top.text(0.02, 0.97, _text(found), transform=top.transAxes, va="top", color=INK, parse_math=False)
@@ -81,7 +85,7 @@ def _colours(sets: Sequence[SetFit]) -> list[str]:
     return [next(palette) for _ in sets]
 
 
-def _inside(one: SetFit, found: PointLens, half_width: float) -> tuple[Float64Array, Float64Array]:
+def _inside(one: SetFit, found: PointLens, half_width: float) -> tuple[IndexArray, IndexArray]:
     """Return the numbers of kept and rejected epochs within the plot."""
     near = np.abs(one.data.time - found.t0.value) <= half_width
     return np.flatnonzero(near & one.kept), np.flatnonzero(near & ~one.kept)
@@ -95,7 +99,15 @@ def _magnifications(axes: Axes, found: PointLens, colours: Sequence[str], view: 
         values, errors = one.magnifications()
         for epochs, face in zip(_inside(one, found, half_width), (colour, "white"), strict=True):
             time = one.data.time[epochs] - offset
-            style = {"fmt": "o", "ms": size, "lw": 0.6, "color": colour, "mfc": face, "mew": 0.7, "alpha": fade}
+            style: dict[str, Any] = {
+                "fmt": "o",
+                "ms": size,
+                "lw": 0.6,
+                "color": colour,
+                "mfc": face,
+                "mew": 0.7,
+                "alpha": fade,
+            }
             axes.errorbar(time, values[epochs], errors[epochs], **style)
     x = np.linspace(-1.0, 1.0, 1001)
     # densely where the model bends
@@ -108,7 +120,8 @@ def _magnifications(axes: Axes, found: PointLens, colours: Sequence[str], view: 
         axes.set_yscale("log")
         axes.set_ylim(max(0.5, 0.6 * bottom), 1.6 * top)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_minor_formatter(NullFormatter())
     else:
         axes.set_ylim(bottom - 0.25 * (top - bottom), top + 0.25 * (top - bottom))
 
@@ -151,6 +164,9 @@ def _legend(figure: Figure, found: PointLens, colours: Sequence[str]) -> None:
         axes.plot([], [], "o", ms=5, color=colour, label=f"{one.name} ({one.n})")
     if any(one.n_rejected for one in found.sets):
         axes.plot([], [], "o", ms=5, mfc="white", mec=FAINT_INK, label="rejected")
-    figure.legend(loc="outside lower center", ncols=min(6, len(found.sets) + 1), frameon=False)
+    longest = max(len(one.name) for one in found.sets)
+    figure.legend(
+        loc="outside lower center", ncols=max(1, min(len(found.sets) + 1, LINE // (longest + 12))), frameon=False
+    )
     if found.warnings and not found.is_reliable:
         figure.text(0.995, 0.985, "see the warnings", ha="right", va="top", color=WARNING_INK)

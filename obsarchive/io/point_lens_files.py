@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import yaml
+from astropy.coordinates import SkyCoord
 
 from obsarchive.io.atomic import atomic_write
-from obsarchive.science.light_curves.point_lens_model import PointLens, SetFit
+from obsarchive.science.light_curves.point_lens_model import Measured, PointLens, SetFit
 
 Position = tuple[float, float]
 MULENSMODEL_FLUX = 22.0
@@ -60,14 +61,8 @@ def write_mulensmodel(folder: Path, found: PointLens, position: Position | None 
     starts = {"t_0": found.t0, "u_0": found.u0, "t_E": found.t_e, "rho": found.rho}
     content = {
         "photometry_files": files,
-        **({"model": {"coords": f"{position[0]:.6f} {position[1]:+.6f}"}} if position else {}),
-        "starting_parameters": {
-            name: f"gauss {value.value:.8g} {SPREAD * max(value.error, 1e-6 * abs(value.value)):.3g}"
-            if name != "t_0"
-            else f"gauss {value.value:.6f} {SPREAD * value.error:.3g}"
-            for name, value in starts.items()
-            if value is not None
-        },
+        **({"model": {"coords": _sexagesimal(position)}} if position else {}),
+        "starting_parameters": {name: _gauss(value) for name, value in starts.items() if value is not None},
         "min_values": {"u_0": 0.0, "t_E": 0.0},
         "fitting_parameters": {"n_steps": 3000},
     }
@@ -141,6 +136,16 @@ fit.model_parameters_guess = START
 fit.fit()
 print(fit.fit_results["best_model"])
 '''
+
+
+def _gauss(value: Measured) -> str:
+    width = SPREAD * max(value.error, 1e-9 * abs(value.value))
+    return f"gauss {value.value:.12g} {width:.3g}"
+
+
+def _sexagesimal(position: Position) -> str:
+    place = SkyCoord(*position, unit="deg")
+    return str(place.to_string("hmsdms", sep=":", precision=2))
 
 
 def _write_light_curve(folder: Path, number: int, one: SetFit) -> Path:

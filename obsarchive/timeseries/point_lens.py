@@ -1,5 +1,6 @@
 """Light curves for point-lens fits: those of reduced datasets, and plain text files."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from obsarchive.timeseries.light_curve_reader import Stored
 
 TARGET = 0
 JD_OF_MJD, JD_OF_SHORT = 2_400_000.5, 2_450_000.0
+HEAD_BYTES = 16_384
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eEdD][-+]?\d+)?|nan", re.IGNORECASE)
 COMMENTS = ("#", "\\", "|")
 """First characters of lines that are no epochs; those of IPAC tables among them."""
 
@@ -57,20 +60,20 @@ def _zero_point(flux: Float64Array, mag: Float64Array) -> float:
     return float(np.median(mag[known] + 2.5 * np.log10(flux[known]))) if known.any() else INSTRUMENTAL
 
 
-def read_file(path: Path, *, is_flux: bool = False) -> list[Photometry]:
-    """Return the light curve of a text file of three columns: time, magnitude (or flux), error.
+def read_file(path: Path, *, is_flux: bool = False) -> Photometry:
+    r"""Return the light curve of a text file of three columns: time, magnitude (or flux), error.
 
     Parameters
     ----------
     path : Path
-        The file; further columns, and lines that start with ``#``, ``\\`` or ``|``, are skipped.
+        The file; further columns, and lines that start with ``#``, ``\`` or ``|``, are skipped.
     is_flux : bool
         Whether the second column is a flux.
 
     Returns
     -------
-    list of Photometry
-        One data set, with Julian days, named as the file.
+    Photometry
+        With Julian days, named as the file.
 
     Raises
     ------
@@ -80,11 +83,25 @@ def read_file(path: Path, *, is_flux: bool = False) -> list[Photometry]:
     rows = _rows(path)
     time = julian_days(rows[:, 0], path)
     if is_flux:
-        return [Photometry(path.stem, time, rows[:, 1], rows[:, 2], INSTRUMENTAL)]
+        return Photometry(path.stem, time, rows[:, 1], rows[:, 2], INSTRUMENTAL)
     middle = float(np.median(rows[:, 1]))
     if not -5 < middle < 40:
         raise Unprocessable(f"{path}: expected magnitudes in the second column, found {middle:g}; fluxes need --flux")
-    return [Photometry.of_magnitudes(path.stem, time, rows[:, 1], rows[:, 2], INSTRUMENTAL)]
+    return Photometry.of_magnitudes(path.stem, time, rows[:, 1], rows[:, 2], INSTRUMENTAL)
+
+
+def is_plain(path: Path) -> bool:
+    """Return whether a file is text without a line of names: its first line that is no comment has numbers alone."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except OSError as err:
+        raise Unprocessable(f"{path}: cannot be read: {err.strerror}") from err
+    for line in head.decode("utf-8", "replace").splitlines():
+        words = line.replace(",", " ").split()
+        if words and not words[0].startswith(COMMENTS):
+            return all(NUMBER.fullmatch(word) for word in words[:3])
+    return False
 
 
 def _rows(path: Path) -> Float64Array:

@@ -8,13 +8,12 @@ reported. Parallax and binary lenses are beyond this model.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 
 import numpy as np
 
 from obsarchive.errors import Unprocessable
-from obsarchive.science.arrays import BoolArray, Float64Array
+from obsarchive.science.arrays import Float64Array
 from obsarchive.science.light_curves.events import find_events
 from obsarchive.science.light_curves.point_lens_model import (
     CORRELATED,
@@ -26,6 +25,7 @@ from obsarchive.science.light_curves.point_lens_model import (
     SetFit,
     magnification,
 )
+from obsarchive.science.light_curves.point_lens_robust import LEAST_GAIN, RUN_EPOCHS, Problem, huber
 from obsarchive.science.light_curves.point_lens_solver import (
     HIGHEST,
     LN_RHO,
@@ -33,34 +33,21 @@ from obsarchive.science.light_curves.point_lens_solver import (
     LN_U0,
     LOWEST,
     T0,
-    Series,
     Solution,
     evaluate,
-    minimise,
     profile_errors,
 )
-from obsarchive.science.light_curves.point_lens_start import Candidate, find_candidates, noise_scale
-from obsarchive.science.statistics import MAD_TO_SIGMA
 
 __all__ = ["Anomaly", "Measured", "Options", "Photometry", "PointLens", "SetFit", "fit", "magnification"]
 
 LARGEST_U0 = 0.2
 START_RHO = (0.5, 1.0, 2.0, 4.0)
 """Radii of an extended source to start from [u0]; it is looked for up to the largest impact parameter."""
-START_U0 = (0.003, 0.03, 0.1, 0.3, 0.6, 1.0, 1.5)
 LEAST_EPOCHS = 6
-LEAST_GAIN = 60.0
-"""By how much chi-square of an event falls below that of constant light, in errors that match the scatter."""
 LEAST_KEPT = 0.6
 """Fraction of the epochs that a point lens must explain."""
-ROUNDS = 15
-BEND, SOFT_ROUNDS = 2.0, 4
-SMOOTH = 1.5
-"""Scatter about the model in units of that of neighbours, up to which epochs are judged by the former."""
-RUN_PEAK, RUN_EDGE, RUN_EPOCHS = 3.5, 2.0, 3
-"""Consecutive epochs that deviate to one side, by so many errors and at least so many of them, are an anomaly."""
-ENOUGH_TO_SHRINK = 20
-"""Degrees of freedom from which errors are also made smaller."""
+LARGE_SCALE, LARGE_BLEND = 2.0, 0.2
+"""Scale of errors, and negative blend in units of the source, from which a warning says so."""
 DEGENERATE = 0.4
 """Relative error of u0 from which only u0 tE is known."""
 
@@ -91,7 +78,7 @@ def fit(data: Sequence[Photometry], options: Options = Options()) -> PointLens: 
         raise Unprocessable(
             f"a point lens needs {LEAST_EPOCHS} good epochs and 2 for each data set, found {n_epochs} in {len(sets)}"
         )
-    problem = _Problem.of(sets, options)
+    problem = Problem.of(sets, options)
     found = problem.robust(problem.first())
     if options.extended_source or (options.extended_source is None and _is_odd_at_peak(*found)):
         extended = problem.robust(_extended(problem, found[1]))
@@ -100,20 +87,20 @@ def fit(data: Sequence[Photometry], options: Options = Options()) -> PointLens: 
     return _result(*found)
 
 
-def _is_odd_at_peak(problem: "_Problem", solution: Solution) -> bool:
+def _is_odd_at_peak(problem: Problem, solution: Solution) -> bool:
     """Return whether epochs near the maximum were rejected, in an event that comes near a source of usual size."""
     u0, t_e = np.exp(solution.parameters[[LN_U0, LN_TE]])
     near = np.abs(problem.series.time - solution.parameters[T0]) < 2 * max(u0, 0.005) * t_e
     return bool(u0 < LARGEST_U0 and (near & ~problem.kept).sum() >= RUN_EPOCHS)
 
 
-def _extended(problem: "_Problem", point: Solution) -> Solution:
+def _extended(problem: Problem, point: Solution) -> Solution:
     """Return the best solution with a source that is a disc."""
     starts = [np.append(point.parameters, point.parameters[LN_U0] + np.log(ratio)) for ratio in START_RHO]
     return min((huber(problem, start) for start in starts), key=lambda pair: pair[1])[0]
 
 
-def _is_better(extended: tuple["_Problem", Solution], point: tuple["_Problem", Solution]) -> bool:
+def _is_better(extended: tuple[Problem, Solution], point: tuple[Problem, Solution]) -> bool:
     """Return whether a disc explains most of what a point does not, and its radius is known."""
     n_rejected, n_before = ((~problem.kept).sum() for problem, _ in (extended, point))
     is_known = np.sqrt(extended[1].covariance()[LN_RHO, LN_RHO]) < DEGENERATE
@@ -121,136 +108,7 @@ def _is_better(extended: tuple["_Problem", Solution], point: tuple["_Problem", S
     return bool(n_rejected < 0.5 * n_before and is_known)
 
 
-@dataclass(frozen=True)
-class _Problem:
-    """Data of a fit, which epochs are kept, and by how much their errors are scaled."""
-
-    sets: list[Photometry]
-    options: Options
-    series: Series
-    error: Float64Array
-    kept: BoolArray
-    scales: Float64Array
-
-    @classmethod
-    def of(cls, sets: list[Photometry], options: Options) -> "_Problem":
-        counts = np.array([len(one.time) for one in sets], np.intp)
-        time, flux, error = np.concatenate([np.stack([one.time, one.flux, one.error]) for one in sets], axis=1)
-        series = Series(time, flux, np.r_[0, np.cumsum(counts)[:-1]].astype(np.intp), counts)
-        made = cls(sets, options, series, error, np.ones(len(time), bool), np.ones(len(sets)))
-        return made.with_(made.kept, made.white)
-
-    @cached_property
-    def white(self) -> Float64Array:
-        """By how much the scatter of neighbouring epochs exceeds their errors, for each data set."""
-        return np.array([noise_scale(one.flux, one.error) for one in self.sets])
-
-    @property
-    def weight(self) -> Float64Array:
-        """Inverse scaled errors; 0 for rejected epochs."""
-        return np.where(self.kept, 1 / (self.error * self.series.spread(self.scales)), 0.0)
-
-    def with_(self, kept: BoolArray, scales: Float64Array) -> "_Problem":
-        return _Problem(self.sets, self.options, self.series, self.error, kept, scales)
-
-    def scaled(self, solution: Solution) -> Float64Array:
-        """Return the residuals of all epochs in scaled errors, those of rejected ones too."""
-        return (self.series.flux - solution.model) / (self.error * self.series.spread(self.scales))
-
-    def slices(self) -> list[slice]:
-        """Return where the data sets are."""
-        starts = self.series.starts.tolist()
-        return [slice(start, start + n) for start, n in zip(starts, self.series.counts.tolist(), strict=True)]
-
-    def first(self) -> Solution:
-        """Return the best least-squares solution from all starts."""
-        if self.options.start is not None:
-            t0, u0, t_e = self.options.start
-            return minimise(self.series, self.weight, np.array([t0, np.log(u0), np.log(t_e)]))
-        edges = [*self.series.starts.tolist(), len(self.error)]
-        within = self.options.within
-        found = find_candidates(self.series.time, self.series.flux, self.weight**2, edges, within)
-        if not found or found[0].gain < LEAST_GAIN / 2:
-            raise Unprocessable("no event: nothing in the light curves brightens as behind a lens, beyond the noise")
-        strong = [one for one in found if one.gain > 0.2 * found[0].gain]
-        tried = [huber(self, start) for one in strong for start in self._starts(one)]
-        return min(tried, key=lambda pair: pair[1])[0]
-
-    def _starts(self, candidate: Candidate) -> list[Float64Array]:
-        """Return the best starts of a candidate: it does not tell u0 and tE apart."""
-        grid = [
-            np.array([candidate.t0, np.log(u0), np.log(candidate.teff * factor / u0)])
-            for u0 in START_U0
-            for factor in (0.5, 1.0, 2.0)
-        ]
-        weight = self.weight
-        return sorted(grid, key=lambda start: _loss(evaluate(self.series, weight, start).residual))[:3]
-
-    def robust(self, solution: Solution) -> tuple["_Problem", Solution]:
-        """Reject epochs and scale errors until neither changes."""
-        # at first by the median deviation, which neither outliers nor an anomaly enlarge
-        problem = self.with_(self.kept, self.typical(solution)) if self.options.rescale else self
-        for _ in range(ROUNDS):
-            kept = problem.judged(solution)
-            scales = problem.scaled_to(solution, kept)
-            is_same = np.array_equal(kept, problem.kept) and np.allclose(scales, problem.scales, rtol=1e-3)
-            problem = problem.with_(kept, scales)
-            solution = minimise(problem.series, problem.weight, solution.parameters)
-            if is_same:
-                break
-        return problem, solution
-
-    def judged(self, solution: Solution) -> BoolArray:
-        """Return which epochs are kept."""
-        kept = np.ones(len(self.error), bool)
-        if self.options.clip_sigma <= 0:
-            return kept
-        # a smooth deviation must not hide behind errors that it enlarged itself
-        excess = np.maximum(1.0, self.scales / (SMOOTH * self.white))
-        residual = self.scaled(solution) * self.series.spread(excess)
-        kept &= np.abs(residual) <= self.options.clip_sigma
-        everything = np.argsort(self.series.time, kind="stable")
-        for epochs in (everything, *(np.arange(part.start, part.stop) for part in self.slices())):
-            for run in find_events(residual[epochs], np.ones(len(epochs), bool), RUN_PEAK, RUN_EDGE, RUN_EPOCHS, 1):
-                kept[epochs[run.start : run.stop]] = False
-        return kept
-
-    def typical(self, solution: Solution) -> Float64Array:
-        """Return the median deviation of each data set, as a standard deviation in errors, at least 1."""
-        deviation = np.abs(self.series.flux - solution.model) / self.error
-        return np.array([max(1.0, MAD_TO_SIGMA * float(np.median(deviation[part]))) for part in self.slices()])
-
-    def scaled_to(self, solution: Solution, kept: BoolArray) -> Float64Array:
-        """Return the factors that make the reduced chi-square of each data set 1."""
-        if not self.options.rescale:
-            return np.ones(len(self.sets))
-        squares = np.where(kept, (self.series.flux - solution.model) / self.error, 0.0) ** 2
-        chi2, n = self.series.sums(squares), self.series.sums(kept.astype(np.float64))
-        # the three parameters of the lens are shared by all data sets
-        dof = np.maximum(n - 2 - 3 * n / max(n.sum(), 1), 1)
-        scale = np.sqrt(chi2 / dof)
-        few = dof < ENOUGH_TO_SHRINK
-        return np.where((few & (scale < 1)) | (scale <= 0), 1.0, scale)
-
-
-def huber(problem: _Problem, start: Float64Array) -> tuple[Solution, float]:
-    """Return the solution of least Huber loss that is reached from a start, and its loss."""
-    weight = problem.weight
-    solution = minimise(problem.series, weight, start, iterations=25)
-    for _ in range(SOFT_ROUNDS):
-        deviation = np.abs(problem.scaled(solution))
-        softened = weight * np.sqrt(BEND / np.maximum(deviation, BEND))
-        solution = minimise(problem.series, softened, solution.parameters, iterations=8)
-    return solution, _loss(problem.scaled(solution))
-
-
-def _loss(residual: Float64Array) -> float:
-    """Return the sum of the squared residuals, linear beyond the bend (Huber 1964, Ann. Math. Stat. 35, 73)."""
-    deviation = np.abs(residual)
-    return float(np.where(deviation < BEND, deviation**2, 2 * BEND * deviation - BEND**2).sum())
-
-
-def _result(problem: _Problem, solution: Solution) -> PointLens:
+def _result(problem: Problem, solution: Solution) -> PointLens:
     """Return what is known at the minimum."""
     series, weight = problem.series, problem.weight
     covariance = solution.covariance()
@@ -300,7 +158,7 @@ def _effective(solution: Solution, covariance: Float64Array, formal: Float64Arra
     return Measured(value, error, formal_error, error, error)
 
 
-def _sets(problem: _Problem, solution: Solution, covariance: Float64Array) -> tuple[SetFit, ...]:
+def _sets(problem: Problem, solution: Solution, covariance: Float64Array) -> tuple[SetFit, ...]:
     residual = problem.scaled(solution)
     made = []
     for number, (data, part) in enumerate(zip(problem.sets, problem.slices(), strict=True)):
@@ -327,7 +185,7 @@ def _sets(problem: _Problem, solution: Solution, covariance: Float64Array) -> tu
     return tuple(made)
 
 
-def _gain(problem: _Problem, solution: Solution) -> float:
+def _gain(problem: Problem, solution: Solution) -> float:
     """Return by how much chi-square of constant light is larger, without the epoch that contributes most."""
     series, weight = problem.series, problem.weight
     w2 = weight * weight
@@ -337,7 +195,7 @@ def _gain(problem: _Problem, solution: Solution) -> float:
     return float(gains.sum() - max(gains.max(), 0.0))
 
 
-def _require_event(problem: _Problem, solution: Solution, gain: float) -> None:
+def _require_event(problem: Problem, solution: Solution, gain: float) -> None:
     strength = problem.series.sums((problem.weight * (solution.model - problem.series.spread(solution.blend))) ** 2)
     if problem.kept.mean() < LEAST_KEPT:
         raise Unprocessable(
@@ -349,7 +207,7 @@ def _require_event(problem: _Problem, solution: Solution, gain: float) -> None:
         raise Unprocessable("no event: the light curves become fainter, a lens makes them brighter")
 
 
-def _correlation(problem: _Problem, solution: Solution) -> float:
+def _correlation(problem: Problem, solution: Solution) -> float:
     """Return the significance of the correlation of consecutive residuals within two Einstein times of the maximum."""
     series = problem.series
     u0, t_e = np.exp(solution.parameters[LN_U0]), np.exp(solution.parameters[LN_TE])
@@ -366,7 +224,7 @@ def _is_degenerate(solution: Solution, covariance: Float64Array) -> bool:
     return bool(is_at_bound or np.sqrt(covariance[LN_U0, LN_U0]) > DEGENERATE)
 
 
-def _anomalies(problem: _Problem, solution: Solution) -> tuple[Anomaly, ...]:
+def _anomalies(problem: Problem, solution: Solution) -> tuple[Anomaly, ...]:
     """Return the runs of rejected epochs, over all data sets, with their deviations."""
     series, residual = problem.series, problem.scaled(solution)
     order = np.argsort(series.time, kind="stable")
@@ -381,7 +239,7 @@ def _anomalies(problem: _Problem, solution: Solution) -> tuple[Anomaly, ...]:
     return tuple(made)
 
 
-def _warnings(problem: _Problem, found: PointLens) -> tuple[str, ...]:
+def _warnings(problem: Problem, found: PointLens) -> tuple[str, ...]:
     series, kept = problem.series, problem.kept
     said = []
     first, last = series.time[kept].min(), series.time[kept].max()
@@ -403,6 +261,16 @@ def _warnings(problem: _Problem, found: PointLens) -> tuple[str, ...]:
             f"the residuals are correlated ({found.correlation:.1f} sigma): parallax, a companion, an extended source "
             "or a variable star may be the reason, and the errors are too small"
         )
+    said += [
+        f"{one.name}: the errors were multiplied by {one.error_scale:.2f}, to match the scatter"
+        for one in found.sets
+        if one.error_scale > LARGE_SCALE
+    ]
+    said += [
+        f"{one.name}: the blend is negative, {one.blend_ratio:.2f} of the source: its baseline or scale is doubtful"
+        for one in found.sets
+        if one.blend_flux < -max(LARGE_BLEND * abs(one.source_flux), 3 * one.blend_flux_error)
+    ]
     said += [
         f"{one.name}: {one.n_rejected} of {len(one.kept)} epochs were rejected"
         for one in found.sets
