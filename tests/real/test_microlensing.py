@@ -61,7 +61,7 @@ def test_ogle_2016_blg_1195() -> None:
 
 
 def test_ogle_2015_blg_0966() -> None:
-    """Street et al. 2016, ApJ 819, 93: u0 0.011, tE 57.8 d with parallax; without it tE is 62.8 d in MulensModel, too."""
+    """Street et al. 2016, ApJ 819, 93: tE 57.8 d with parallax; MulensModel, too, finds 62.8 d without."""
     found = fitted("OB150966")
     assert found.t0.value == pytest.approx(2_457_205.20, abs=0.02)
     assert found.u0.value == pytest.approx(0.0115, abs=0.0006)
