@@ -8,13 +8,23 @@ from pathlib import Path
 
 import numpy as np
 
-from obsarchive.science.light_curves import point_lens
-from obsarchive.science.light_curves.point_lens_model import Options, Photometry, PointLens
+from obsarchive.science.light_curves.point_lens import Options, Photometry, PointLens, magnification
+from obsarchive.science.light_curves.point_lens import fit as fit_photometry
 from surveys.dataset import Lightcurve, RawPhotometry
 from surveys.detection import Detection
 from surveys.formats.photometry_columns import JD_OF_MJD, standard_photometry
 
-__all__ = ["Options", "PointLens", "fit", "options_for", "photometry_of", "read_table"]
+__all__ = [
+    "Options",
+    "Photometry",
+    "PointLens",
+    "fit",
+    "fit_photometry",
+    "magnification",
+    "options_for",
+    "photometry_of",
+    "read_table",
+]
 
 SEARCHED_D = 10.0
 """How far from an event the maximum may lie, beyond the duration of the event [d]."""
@@ -40,7 +50,7 @@ def fit(curves: Iterable[Lightcurve], options: Options | None = None) -> PointLe
     Unprocessable
         There are too few epochs, or no event.
     """
-    return point_lens.fit(photometry_of(curves), options or Options())
+    return fit_photometry(photometry_of(curves), options or Options())
 
 
 def photometry_of(curves: Iterable[Lightcurve]) -> list[Photometry]:

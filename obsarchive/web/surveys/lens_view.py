@@ -12,7 +12,7 @@ from obsarchive.web.models.light_curve_data import MAG_DIGITS, TIME_DIGITS, Fact
 from surveys.formats.photometry_columns import JD_OF_MJD
 
 POINTS = 400
-LABELS = {"t0": ("t₀", "MJD"), "u0": ("u₀", ""), "tE": ("t_E", "d"), "teff": ("u₀ t_E", "d"), "rho": ("ρ", "")}
+LABELS = {"t0": ("t₀", "MJD"), "u0": ("u₀", ""), "tE": ("tE", "d"), "teff": ("u₀ tE", "d"), "rho": ("ρ", "")}
 """Names and units of the parameters."""
 
 
