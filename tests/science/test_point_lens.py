@@ -1,5 +1,7 @@
 """Point-lens fits against simulated events of known parameters, plain integrals and another program."""
 
+import contextlib
+import json
 import time
 
 import numpy as np
@@ -285,6 +287,25 @@ def test_units_of_flux_do_not_matter():
     one, other = fit([data]), fit([large])
     assert other.t_e.value == pytest.approx(one.t_e.value, rel=1e-6)
     assert other.sets[0].source_mag == pytest.approx(one.sets[0].source_mag, abs=1e-5)
+
+
+def test_whatever_the_data_there_is_a_fit_or_a_refusal():
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        sets = []
+        for number in range(rng.integers(1, 4)):
+            n = int(rng.integers(1, 200))
+            times = (np.sort(rng.uniform(0, 100, n)), np.full(n, 5.0), np.round(rng.uniform(0, 100, n)))[
+                rng.integers(3)
+            ]
+            error = np.full(n, 10 ** rng.uniform(-3, 2))
+            light = rng.uniform(-1, 100) * magnification(np.hypot(0.1, (times - 50) / 10 ** rng.uniform(-1, 2.5)))
+            flux = light + rng.uniform(-50, 100) + error * rng.normal(size=n) * rng.choice([0, 1, 5])
+            flux[rng.integers(n)] = rng.choice([1.0, np.nan, np.inf, 1e12, -1e9])
+            error[rng.integers(n)] = rng.choice([1.0, 0.0, -1.0, 1e-30, 1e30, np.nan])
+            sets.append(Photometry(str(number), times + rng.choice([0, 2.45e6]), flux, error))
+        with contextlib.suppress(Unprocessable):
+            json.dumps(fit(sets).document(), allow_nan=False)
 
 
 def test_a_fit_of_ten_thousand_epochs_takes_less_than_a_second():

@@ -6,13 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from astropy.table import Table
 
 from obsarchive.cli.main import main
 from obsarchive.errors import Unprocessable
 from obsarchive.science.light_curves.light_curve import magnitudes_of_fluxes
 from obsarchive.science.light_curves.point_lens import magnification
+from obsarchive.science.photometry.aperture import Flag
+from obsarchive.timeseries.names import RECORD, TABLE, TABLE_PATH
 from obsarchive.timeseries.point_lens import is_plain, julian_days, read_dataset, read_file
 
+PSF_FITTED = 32
+"""Flag that is no fault."""
 T0, U0, T_E = 2_457_500.0, 0.2, 15.0
 
 
@@ -80,7 +85,7 @@ def test_the_command_writes_results_figure_and_input_of_other_programs(
     first = np.loadtxt(folder / content["photometry_files"][0]["file_name"])
     assert first.shape == (250, 3)
     assert np.abs(first[:, 0] - table()[:, 0]).max() < 2e-6
-    assert 22 - 2.5 * np.log10(first[:, 1]) == pytest.approx(table()[:, 1] - 3 + 0, abs=3.1)
+    assert 22 - 2.5 * np.log10(first[:, 1]) == pytest.approx(table()[:, 1], abs=1e-5)
     compile((tmp_path / "out" / "OB_1_2_pylima" / "fit_pylima.py").read_text(), "fit_pylima.py", "exec")
 
 
@@ -113,8 +118,25 @@ def test_the_command_says_what_is_wrong(
     assert said in capsys.readouterr().err
 
 
-def test_a_star_of_a_dataset_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    from obsarchive.errors import ArchiveError
-
-    with pytest.raises(ArchiveError, match="not reduced yet"):
-        read_dataset(tmp_path)
+def test_the_star_of_a_dataset_is_read_without_its_bad_epochs(tmp_path: Path) -> None:
+    rows = table()
+    n = len(rows)
+    flux, error = 10 ** (-0.4 * (rows[:, 1] - 23.5)), np.full(n, 4.0)
+    both = {"star_id": np.repeat([0, 7], n), "ra": np.repeat([268.5, 268.6], n), "dec": np.full(2 * n, -29.0)}
+    both |= {"time_bjd_tdb": np.tile(rows[:, 0], 2), "flux": np.concatenate([np.full(n, 50.0), flux])}
+    both |= {"flux_err": np.tile(error, 2), "mag": np.tile(rows[:, 1], 2), "mag_err": np.tile(rows[:, 2], 2)}
+    both |= {"fwhm": np.ones(2 * n), "frame": np.full(2 * n, b"a.fits"), "flags": np.zeros(2 * n, int)}
+    both["flags"][n + 5], both["flags"][n + 6] = int(Flag.SATURATED), PSF_FITTED
+    folder = tmp_path / "OB" / "sinistro" / "ip"
+    folder.mkdir(parents=True)
+    Table(both).write(folder / TABLE, path=TABLE_PATH, format="hdf5")
+    (folder / RECORD).write_text(json.dumps({"n_measured": n}))
+    data = read_dataset(folder, 7)
+    assert data.name == "sinistro ip"
+    assert len(data.time) == n - 1
+    assert data.zero_point == pytest.approx(23.5, abs=1e-6)
+    assert main(["point-lens", str(folder), "--star", "7", "--output", str(tmp_path)]) == 0
+    found = json.loads((tmp_path / "OB_point_lens.json").read_text())
+    assert abs(found["parameters"]["t0"]["value"] - T0) < 4 * found["parameters"]["t0"]["error"]
+    with pytest.raises(Unprocessable, match="no star 8"):
+        read_dataset(folder, 8)
