@@ -1,0 +1,452 @@
+"""What the images of a FITS file are: light, its error or mask, an amplifier of one detector, or nothing to be used.
+
+Decided once for each file, from names, units, sections and sizes; where these are silent, from the pixels.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from obsarchive.errors import BadRawData
+
+ReadPixels = Callable[[int], NDArray[Any]]
+"""Returns the pixels of the image in the HDU of a number; the primary HDU is 0."""
+
+
+class Role(StrEnum):
+    """What an image HDU holds."""
+
+    LIGHT = "light"
+    ERROR = "error"
+    VARIANCE = "variance"
+    INVERSE_VARIANCE = "inverse variance"
+    WEIGHT = "weight"
+    MASK = "mask"
+    OTHER = "other"
+    """Known not to be light: a preview, a guide chip, a model of the sky."""
+    UNNAMED = "unnamed"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class ImageHdu:
+    """An image of a FITS file, by its header.
+
+    Attributes
+    ----------
+    number : int
+        Of the HDU; the primary one is 0.
+    cards : mapping of str to object
+        Values of :data:`KEYS`, as far as the header has them: text, or numbers.
+    shape : tuple of int
+        Of the pixels: (ny, nx), before it the further axes.
+    bits : int
+        ``BITPIX``: negative for floating point.
+    """
+
+    number: int
+    cards: Mapping[str, Any]
+    shape: tuple[int, ...]
+    bits: int
+
+    @property
+    def name(self) -> str:
+        """``EXTNAME`` in capitals; empty when there is none, and for the name that fpack makes up."""
+        name = self.text("EXTNAME")
+        return "" if name in ("COMPRESSED_IMAGE", "PRIMARY") else name
+
+    @property
+    def version(self) -> int:
+        """``EXTVER``; 0 when there is none."""
+        try:
+            return int(self.cards.get("EXTVER", 0))
+        except (TypeError, ValueError, OverflowError):
+            return 0
+
+    @property
+    def frame(self) -> tuple[int, int]:
+        """(ny, nx) of one plane."""
+        return self.shape[-2], self.shape[-1]
+
+    def text(self, key: str) -> str:
+        """Return a value as text in capitals; empty when there is none."""
+        return str(self.cards.get(key, "")).strip().upper()
+
+    def __str__(self) -> str:
+        name = self.name or ("primary" if self.number == 0 else f"HDU {self.number}")
+        return f"{name},{self.version}" if self.name and self.version else name
+
+
+CHIP_KEYS = ("CCDCHIP", "CCDNAME", "CCDNUM", "CCDID", "CHIPID", "CHIPNAME", "CHIPNUM", "DETID")
+TIME_KEYS = ("DATE-OBS", "DATE-BEG", "TIME-OBS", "UTSTART", "MJD", "MJD-OBS", "MJD-BEG", "EXPSTART", "ROUTTIME")
+USE_KEYS = ("FILTER", "BAND", "IMAGETYP", "OBSTYPE")
+SECTION_KEYS = ("DETSEC", "CCDSEC", "DATASEC", "BIASSEC")
+PLACE_KEYS = ("CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2")
+KEYS = frozenset(
+    ("EXTNAME", "EXTTYPE", "EXTVER", "HDUCLAS2", "HDUCLAS3", "BUNIT", "GAIN", "EGAIN", "TELESCOP")
+    + CHIP_KEYS
+    + TIME_KEYS
+    + USE_KEYS
+    + SECTION_KEYS
+    + PLACE_KEYS
+)
+"""Header keywords that say what an image is; of masks also those that begin with :data:`MASK_PLANE`."""
+MASK_PLANE = "MP_"
+"""Prefix of the keywords by which the Rubin pipelines name the bits of a mask."""
+
+_WORDS: dict[Role, str] = {
+    # in this order: SKY_VAR is no variance of the light, DATA_QUALITY is no data
+    Role.OTHER: "PREVIEW THUMB THUMBNAIL QUICKLOOK ICON FOCUS GUIDE GUIDER ACQ SKY BACKGROUND BKG BACK MODEL PSF "
+    "RESIDUAL RESIDUALS SAMP TIME CON CTX CONTEXT WCSDVARR D2IMARR NPOLFILE AREA OBJMASK SEG SEGM SEGMAP "
+    "SEGMENTATION DARK FLAT BIAS OVERSCAN FRINGE CORR CORRELATION CATALOG SOURCES",
+    Role.MASK: "BPM BADPIX BADPIXEL BAD MASK DQ DQF QUALITY QUAL FLAG FLAGS DATAQUALITY BITMASK MSK",
+    Role.INVERSE_VARIANCE: "IVAR INVVAR IVM",
+    Role.VARIANCE: "VAR VARIANCE STAT VARI MSE",
+    Role.ERROR: "ERR ERROR ERRORS ERRS SIGMA SIG NOISE RMS STD STDDEV STDEV UNC UNCERT UNCERTAINTY RMSE",
+    Role.WEIGHT: "WHT WEIGHT WEIGHTS WGT WT WTMAP WEIGHTMAP EXPMAP COVERAGE",
+    Role.LIGHT: "SCI SCIENCE DATA IMAGE IMG FLUX SIGNAL COUNTS INTENSITY LIGHT OBJECT RAW",
+}
+_COMPANIONS = (Role.ERROR, Role.VARIANCE, Role.INVERSE_VARIANCE, Role.WEIGHT, Role.MASK)
+_ROLES = {word: role for role, words in _WORDS.items() for word in words.split()}
+_EXPOSURES = re.compile(r"(FRAME|EXP|EXPOSURE|INTEGRATION|SUBEXP|SHOT|READ|COADD|PLANE)S?[ _.-]*\d*")
+_INVERSE = re.compile(r"INV(ERSE)?[ _.-]*VAR")
+_BRIGHTNESS = r"\(?(ADU|ELECTRONS?|E-?|DN|COUNTS?|CTS?|PHOTONS?|[NMU]?JY|MJY/SR|NANOMAGGY|NANOMAGGIES)(/S(EC)?)?\)?"
+_SQUARED = re.compile(_BRIGHTNESS + r"(\*\*|\^)?\(?\+?2\)?(/.*)?")
+_INVERTED = re.compile(rf"1/\(?{_BRIGHTNESS}(\*\*|\^)?2\)?|{_BRIGHTNESS}(\*\*|\^)?\(?-[24]\)?")
+_NO_UNIT = ("MASK", "BIT", "BITS", "BITMASK", "FLAG", "FLAGS", "BOOL", "BOOLEAN")
+_ESO_ERRORS = {
+    "MSE": Role.VARIANCE,
+    "RMSE": Role.ERROR,
+    "INVMSE": Role.INVERSE_VARIANCE,
+    "INVRMSE": Role.WEIGHT,
+}
+_BAD_BITS = ("BAD", "SAT", "CR", "INTRP", "NO_DATA", "UNMASKEDNAN")
+MOST_BAD = 0.8
+"""Share of bad pixels above which a mask is not understood: its meaning may be the opposite."""
+DERIVED = 0.98
+"""Correlation of the noise of two planes above which one was computed from the other."""
+MOST_COMPANIONS = 12
+"""Of more images than this without names, all are exposures."""
+
+
+def role_of_name(name: str) -> Role:
+    """Return what the name of an extension says, such as ``SCI``, ``ERR``, ``CHIP1.DQ``, ``inverse_variance``."""
+    name = name.strip().upper()
+    if not name:
+        return Role.UNNAMED
+    if _INVERSE.search(name):
+        return Role.INVERSE_VARIANCE
+    words = {re.sub(r"\d+$", "", word) for word in re.split(r"[^A-Z0-9]+", name)}
+    found = {_ROLES[word] for word in words if word in _ROLES}
+    return next((role for role in _WORDS if role in found), Role.UNKNOWN)
+
+
+def role_of(image: ImageHdu) -> Role:
+    """Return what the header of an image says of it: its name, its type or its unit."""
+    if image.text("HDUCLAS2") == "ERROR":
+        return _ESO_ERRORS.get(image.text("HDUCLAS3"), Role.ERROR)
+    spoken = [role_of_name(text) for text in (image.name, image.text("EXTTYPE"), image.text("HDUCLAS2"))]
+    role = next((role for role in spoken if role not in (Role.UNNAMED, Role.UNKNOWN)), spoken[0])
+    unit = image.text("BUNIT").replace(" ", "")
+    if role not in (Role.UNNAMED, Role.UNKNOWN):
+        return role
+    if unit in _NO_UNIT:
+        return Role.MASK
+    if _INVERTED.fullmatch(unit):
+        return Role.INVERSE_VARIANCE
+    return Role.VARIANCE if _SQUARED.fullmatch(unit) else role
+
+
+@dataclass(frozen=True)
+class Roles:
+    """The images of a file that are used, by the numbers of their HDUs.
+
+    Attributes
+    ----------
+    lights : tuple of int
+        Exposures, in their order.
+    amplifiers : tuple of int
+        Parts of one detector, which must be put together; then there are no `lights`.
+    companions : mapping of int to mapping of Role to int
+        Of each light or amplifier the images that belong to it: its error, its mask.
+    """
+
+    lights: tuple[int, ...] = ()
+    amplifiers: tuple[int, ...] = ()
+    companions: Mapping[int, Mapping[Role, int]] = field(default_factory=dict)
+
+
+def assign_roles(file: str, images: Sequence[ImageHdu], pixels: ReadPixels) -> Roles:
+    """Decide what each image of a file is.
+
+    Parameters
+    ----------
+    file : str
+        Name of the file, for messages.
+    images : sequence of ImageHdu
+        All images of the file with two axes or more, in their order.
+    pixels : callable
+        Reads the pixels of an image; called only for a few images that have no names.
+
+    Raises
+    ------
+    BadRawData
+        It is not known what the images are, or they are several detectors.
+    """
+    if len(images) < 2:
+        return Roles(lights=tuple(image.number for image in images))
+    roles = {image.number: role_of(image) for image in images}
+    _look_at_unnamed(images, roles, pixels)
+    usable = [image for image in images if roles[image.number] in (Role.LIGHT, Role.UNNAMED, Role.UNKNOWN)]
+    if not usable:
+        raise BadRawData(f"{file}: expected an image of the sky, found only {_listed(images)}: name one SCI")
+    parts = _amplifiers(file, usable)
+    lights = parts or _lights(file, usable, roles)
+    planes = [image for image in images if roles[image.number] in _COMPANIONS]
+    companions = {light.number: _companions(file, light, lights, planes, roles) for light in lights if planes}
+    numbers = tuple(light.number for light in lights)
+    return Roles(() if parts else numbers, numbers if parts else (), companions)
+
+
+def _listed(images: Sequence[ImageHdu]) -> str:
+    text = ", ".join(map(str, images[:8]))
+    return text if len(images) <= 8 else f"{text} and {len(images) - 8} more"
+
+
+def sections_of(images: Sequence[ImageHdu]) -> str | None:
+    """Return the keyword that says where on the detector images lie: different places, else None."""
+    for key in ("DETSEC", "CCDSEC"):
+        places = [image.text(key).replace(" ", "") for image in images]
+        if sum(place.startswith("[") for place in places) >= 2 and len(set(places)) > 1:
+            return key
+    return None
+
+
+def _amplifiers(file: str, usable: Sequence[ImageHdu]) -> list[ImageHdu]:
+    """Parts of one detector; none when the images are whole exposures."""
+    key = sections_of(usable)
+    if key is None:
+        return []
+    lost = [image for image in usable if not image.text(key).startswith("[")]
+    if lost:
+        raise BadRawData(
+            f"{file}: parts of a detector ({key}), but {_listed(lost)} without {key}: remove what is no part, "
+            "or write the section into its header"
+        )
+    _refuse_chips(file, usable)
+    return list(usable)
+
+
+def _lights(file: str, usable: Sequence[ImageHdu], roles: Mapping[int, Role]) -> list[ImageHdu]:
+    """Whole exposures among images that may be such."""
+    named = [image for image in usable if roles[image.number] is Role.LIGHT]
+    unnamed = [image for image in usable if roles[image.number] is Role.UNNAMED]
+    unknown = [image for image in usable if roles[image.number] is Role.UNKNOWN]
+    if named:
+        lost = [image for image in unnamed if image.frame == named[0].frame]
+        if lost:
+            raise BadRawData(
+                f"{file}: {_listed(named)} beside {_listed(lost)} of the same size without a name: "
+                "expected a name (EXTNAME) of each image, such as SCI, ERR or BPM"
+            )
+        lights = named
+    else:
+        lights = [*unnamed, *unknown]
+        lights.sort(key=lambda image: image.number)
+        largest = max(image.shape[-1] * image.shape[-2] for image in lights)
+        little = [image for image in unknown if 4 * image.shape[-1] * image.shape[-2] < largest]
+        lights = [image for image in lights if image not in little]
+        _refuse_unknown(file, lights, [image for image in unknown if image not in little])
+    _refuse_mixed(file, lights)
+    _refuse_chips(file, lights)
+    _refuse_versions(file, lights)
+    return lights
+
+
+def _refuse_unknown(file: str, lights: Sequence[ImageHdu], unknown: Sequence[ImageHdu]) -> None:
+    """Different names that mean nothing to us could be bands, chips or planes."""
+    names = {image.name for image in unknown if not _EXPOSURES.fullmatch(image.name)}
+    if len(lights) > 1 and (len(names) > 1 or (names and len(unknown) < len(lights) and len(unknown) < 2)):
+        raise BadRawData(
+            f"{file}: {len(lights)} images of unknown meaning: {_listed(lights)}: expected names (EXTNAME) such as SCI, "
+            "ERR, BPM, or DETSEC for the amplifiers of one detector; split the file, or name its images"
+        )
+
+
+def _refuse_mixed(file: str, lights: Sequence[ImageHdu]) -> None:
+    """What differs in filter, use or type of number is no series of exposures."""
+    key = next((key for key in USE_KEYS if len({image.text(key) for image in lights} - {""}) > 1), None)
+    if key is None and len({image.bits for image in lights}) > 1:
+        key = "BITPIX"
+    if key is not None:
+        raise BadRawData(
+            f"{file}: images that are no exposures of one kind ({key} differs): {_listed(lights)}: "
+            "expected names (EXTNAME) such as SCI, ERR, BPM; split the file, or name its images"
+        )
+
+
+def _refuse_chips(file: str, lights: Sequence[ImageHdu]) -> None:
+    """Several detectors look at different parts of the sky."""
+    key = next((key for key in CHIP_KEYS if len({image.text(key) for image in lights} - {""}) > 1), None)
+    corners = [[_number(image.cards.get(key)) for key in PLACE_KEYS[2:]] for image in lights]
+    known = np.array([corner for corner in corners if None not in corner], float)
+    apart = len(known) > 1 and bool((np.ptp(known, axis=0) > 0.5 * np.array(lights[0].frame[::-1])).any())
+    if key is None and sections_of(lights) is None and apart:
+        key = "CRPIX1, CRPIX2"
+    if key is not None:
+        raise BadRawData(
+            f"{file}: images of different detectors ({key} differs): {_listed(lights)}: expected one detector; "
+            "write each into a file of its own"
+        )
+
+
+def _refuse_versions(file: str, lights: Sequence[ImageHdu]) -> None:
+    """Versions of one name are detectors as often as exposures: something must tell."""
+    names = {image.name for image in lights if not _EXPOSURES.fullmatch(image.name)} - {""}
+    versioned = len({image.version for image in lights}) > 1
+    doubtful = len(names) > 1 or (names and versioned) or bool(names & {"SCI", "SCIENCE"})
+    if len(lights) < 2 or not doubtful or _are_exposures(lights):
+        return
+    raise BadRawData(
+        f"{file}: {_listed(lights)} may be detectors or exposures: expected DETSEC in each (amplifiers of one detector), "
+        "or DATE-OBS in each (exposures); else split the file"
+    )
+
+
+def _are_exposures(lights: Sequence[ImageHdu]) -> bool:
+    """Whether images have times of their own, or the same place on the sky or the detector."""
+    for key in TIME_KEYS:
+        if len({image.text(key) for image in lights} - {""}) == len(lights):
+            return True
+    for keys in (PLACE_KEYS, ("DETSEC",), ("CCDSEC",)):
+        places = {tuple(image.text(key) for key in keys) for image in lights}
+        if len(places) == 1 and all(places.pop()):
+            return True
+    return False
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _companions(
+    file: str, light: ImageHdu, lights: Sequence[ImageHdu], planes: Sequence[ImageHdu], roles: Mapping[int, Role]
+) -> dict[Role, int]:
+    """Images that belong to a light: of its version, in its place, or the only ones."""
+    found: dict[Role, int] = {}
+    for role in _COMPANIONS:
+        ours = [image for image in planes if roles[image.number] is role and image.frame == light.frame]
+        versions = [image for image in ours if image.version and image.version == light.version]
+        if len(ours) == 1 and not lights[1:]:
+            mine = ours
+        elif len(versions) == 1:
+            mine = versions
+        elif len(ours) == len(lights):
+            mine = [ours[[other.number for other in lights].index(light.number)]]
+        elif role is Role.MASK and len(ours) > 1 and lights[1:]:
+            raise BadRawData(
+                f"{file}: {len(ours)} masks ({_listed(ours)}) of {len(lights)} images: "
+                "expected one mask for all, or one for each with its EXTVER"
+            )
+        else:
+            mine = _plainest(ours) if role is Role.MASK or not lights[1:] else []
+        if mine:
+            found[role] = mine[0].number
+    return found
+
+
+def _plainest(images: Sequence[ImageHdu]) -> list[ImageHdu]:
+    """Of several planes of one kind the one with the shortest name: VAR, and not VAR_POISSON."""
+    return sorted(images, key=lambda image: len(image.name))[:1]
+
+
+def _look_at_unnamed(images: Sequence[ImageHdu], roles: dict[int, Role], pixels: ReadPixels) -> None:
+    """Find masks and errors among a few images without names: their pixels tell."""
+    unnamed = [image for image in images if roles[image.number] is Role.UNNAMED]
+    kinds = {image.bits for image in unnamed}
+    if not 2 <= len(unnamed) <= MOST_COMPANIONS or (len(kinds) == 1 and min(kinds) > 0):
+        return
+    first = unnamed[0]
+    light = np.squeeze(pixels(first.number))
+    for image in unnamed[1:]:
+        if image.frame != first.frame:
+            continue
+        plane = np.squeeze(pixels(image.number))
+        if image.bits > 0 and _is_mask(plane) and not _is_mask(light):
+            roles[image.number] = Role.MASK
+        elif image.bits < 0 and plane.shape == light.shape and light.ndim == 2:
+            roles[image.number] = _derived(light, plane) or Role.UNNAMED
+
+
+def _is_mask(plane: NDArray[Any]) -> bool:
+    """Whether integers are flags: most of them zero, all of them small sums of bits."""
+    return bool(np.count_nonzero(plane) < 0.5 * plane.size and len(np.unique(plane)) <= 64 and plane.min() >= 0)
+
+
+def _derived(light: NDArray[Any], plane: NDArray[Any]) -> Role | None:
+    """Return what a plane is whose noise is that of the light: two exposures differ in their noise, a copy does not."""
+    light, plane = np.asarray(light, np.float64), np.asarray(plane, np.float64)
+    good = np.isfinite(light) & np.isfinite(plane)
+    if good.sum() < 100 or not (plane[good] >= 0).all() or np.array_equal(light, plane, equal_nan=True):
+        return None
+    first, second = np.diff(light, axis=1), np.diff(plane, axis=1)
+    faint = np.isfinite(first) & np.isfinite(second)
+    faint &= np.abs(first) <= 5 * np.median(np.abs(first[faint]))
+    if np.ptp(second[faint]) == 0 or np.ptp(first[faint]) == 0:
+        return None
+    correlation = float(np.corrcoef(first[faint], second[faint])[0, 1])
+    if abs(correlation) < DERIVED:
+        return None
+    if correlation < 0:
+        return Role.INVERSE_VARIANCE
+    straight, squared = (float(np.corrcoef(light[good], plane[good] ** power)[0, 1]) for power in (1, 2))
+    return Role.VARIANCE if straight > squared else Role.ERROR
+
+
+def bad_pixels(file: str, image: ImageHdu, role: Role, values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Find the pixels that a mask or a weight excludes.
+
+    Parameters
+    ----------
+    file : str
+        Name of the file, for messages.
+    image : ImageHdu
+        The mask, or the weight.
+    role : Role
+        ``MASK``: what is not zero is bad; of masks that name their bits only those of bad pixels.  ``WEIGHT`` and
+        ``INVERSE_VARIANCE``: what is not positive is bad.
+    values : ndarray
+        Its pixels.
+
+    Raises
+    ------
+    BadRawData
+        Nearly all pixels are bad: the mask may mean the opposite.
+    """
+    if role is not Role.MASK:
+        return np.asarray(~(values > 0))
+    bits = _bad_bits(image)
+    if bits and values.dtype.kind in "iuf":
+        bad = (np.nan_to_num(values).astype(np.int64) & bits) != 0
+    else:
+        bad = values != 0
+    share = float(bad.mean())
+    if share > MOST_BAD:
+        raise BadRawData(
+            f"{file}: {image} marks {100 * share:.0f} % of the pixels as bad: expected zero at good pixels; "
+            "invert it, or remove it from the file"
+        )
+    return np.asarray(bad)
+
+
+def _bad_bits(image: ImageHdu) -> int:
+    """Bits of a mask that make a pixel bad; 0 when all do.  Rubin's masks mark the pixels of stars, too."""
+    if image.text("TELESCOP") == "JWST":
+        return 1
+    named = {key[len(MASK_PLANE) :]: value for key, value in image.cards.items() if key.startswith(MASK_PLANE)}
+    return sum(1 << int(named[name]) for name in _BAD_BITS if _number(named.get(name)) is not None)
