@@ -140,11 +140,18 @@ def _has_pixels(header: Mapping[str, Any]) -> bool:
     return not any(header.get(key) == 0 for key in ("NAXIS", "NAXIS1", "NAXIS2"))
 
 
-def scan(path: Path) -> Contents:
+def scan(path: Path, name: str = "") -> Contents:
     """Find the frames of a plain FITS file by its headers; pixels are read only where names are silent.
 
     Frames are the images that hold light, see :mod:`obsarchive.io.image_roles`; masks and weights belong to them.
     Tables and empty HDUs are passed over, and so is one stray block at the end, which some cameras leave.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    name : str, optional
+        Its name in messages: that of the raw file it was unpacked from.
 
     Raises
     ------
@@ -154,12 +161,12 @@ def scan(path: Path) -> Contents:
         The file cannot be read.
     """
     with explained(path), path.open("rb") as file:
-        hdus = list(_walk(path.name, file))
+        hdus = list(_walk(name or path.name, file))
         stacks = {number: hdu.stack for number, hdu in enumerate(hdus) if hdu.stack}
         images = {number: _image(number, hdus[number]) for number in stacks}
         contents = Contents(path, tuple(stacks.values()), sum(not hdu.is_image for hdu in hdus), None)
         if len(stacks) > 1:
-            contents = _sorted(contents, stacks, images, file)
+            contents = _sorted(name or path.name, contents, (stacks, images), file)
     # Announced by the primary header; where fpack moved that into the first extension, by that one.
     no_frames = sum(stack.count for stack in stacks.values()) - contents.n_frames
     announced = (_announced(hdu.values, no_frames) for hdu in hdus if hdu is hdus[0] or hdu.stack)
@@ -168,10 +175,10 @@ def scan(path: Path) -> Contents:
 
 
 def _sorted(
-    contents: Contents, stacks: Mapping[int, Stack], images: Mapping[int, ImageHdu], file: BufferedIOBase
+    name: str, contents: Contents, every: tuple[Mapping[int, Stack], Mapping[int, ImageHdu]], file: BufferedIOBase
 ) -> Contents:
     """Tell frames from what belongs to them, in a file of several images."""
-    name = contents.path.name
+    stacks, images = every
     roles = assign_roles(name, list(images.values()), lambda number: read_plane(file, stacks[number]))
     used = {}
     for number in roles.lights + roles.amplifiers:
@@ -192,6 +199,35 @@ def _sorted(
         mosaic = mosaic_of(name, [images[number] for number in roles.amplifiers])
         return replace(contents, stacks=(), mosaic=mosaic, amplifiers=used)
     return replace(contents, stacks=tuple(used.values()))
+
+
+def has_amplifiers(path: Path, name: str = "") -> bool:
+    """Whether a plain FITS file holds amplifiers that must be put together; files of other kinds are only opened.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    name : str, optional
+        Its name in messages.
+
+    Raises
+    ------
+    BadRawData
+        A file of amplifiers is broken, or they do not fit together.
+    ArchiveError
+        The file cannot be read.
+    """
+    with explained(path), path.open("rb") as file, suppress(ValueError):
+        start = frames = 0
+        while not frames:
+            file.seek(start)
+            cards, whole = _header_cards(file)
+            hdu = _parse(cards, whole, start)
+            if hdu.stack and not _is_part(hdu.values):
+                return False
+            start, frames = hdu.end, hdu.stack.count if hdu.stack else 0
+    return bool(frames) and scan(path, name).mosaic is not None
 
 
 def read_plane(file: BufferedIOBase, stack: Stack, plane: int = 0) -> NDArray[Any]:
