@@ -64,7 +64,7 @@ class Keywords:
     time: str = "TIME-OBS UTC UT"
     ra: str = "RA OBJRA TELRA"
     dec: str = "DEC OBJDEC TELDEC"
-    gain: str = "GAIN EGAIN"
+    gain: str = "EGAIN GAIN"
     trim: str = "TRIMSEC"
     overscan: str = "BIASSEC"
     science: tuple[str, ...] = ("object", "light", "light frame", "science", "expose")

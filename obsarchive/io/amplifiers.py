@@ -169,7 +169,9 @@ def _inside(file: str, image: ImageHdu, key: str) -> Section | None:
         return None
     found = _section(file, image, key)
     if found.y1 > image.frame[0] or found.x1 > image.frame[1]:
-        raise BadRawData(f"{file}: {image}: {key} {image.text(key)} does not lie within its {image.frame} pixels (y, x)")
+        raise BadRawData(
+            f"{file}: {image}: expected {key} within its {image.frame} pixels (y, x), found {image.text(key)}"
+        )
     return found
 
 

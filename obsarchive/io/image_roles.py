@@ -87,14 +87,8 @@ TIME_KEYS = ("DATE-OBS", "DATE-BEG", "TIME-OBS", "UTSTART", "MJD", "MJD-OBS", "M
 USE_KEYS = ("FILTER", "BAND", "IMAGETYP", "OBSTYPE")
 SECTION_KEYS = ("DETSEC", "CCDSEC", "DATASEC", "BIASSEC")
 PLACE_KEYS = ("CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2")
-KEYS = frozenset(
-    ("EXTNAME", "EXTTYPE", "EXTVER", "HDUCLAS2", "HDUCLAS3", "BUNIT", "GAIN", "EGAIN", "TELESCOP")
-    + CHIP_KEYS
-    + TIME_KEYS
-    + USE_KEYS
-    + SECTION_KEYS
-    + PLACE_KEYS
-)
+NAME_KEYS = ("EXTNAME", "EXTTYPE", "EXTVER", "HDUCLAS2", "HDUCLAS3", "BUNIT", "GAIN", "EGAIN", "TELESCOP")
+KEYS = frozenset((*NAME_KEYS, *CHIP_KEYS, *TIME_KEYS, *USE_KEYS, *SECTION_KEYS, *PLACE_KEYS))
 """Header keywords that say what an image is; of masks also those that begin with :data:`MASK_PLANE`."""
 MASK_PLANE = "MP_"
 """Prefix of the keywords by which the Rubin pipelines name the bits of a mask."""
@@ -118,6 +112,7 @@ _INVERSE = re.compile(r"INV(ERSE)?[ _.-]*VAR")
 _BRIGHTNESS = r"\(?(ADU|ELECTRONS?|E-?|DN|COUNTS?|CTS?|PHOTONS?|[NMU]?JY|MJY/SR|NANOMAGGY|NANOMAGGIES)(/S(EC)?)?\)?"
 _SQUARED = re.compile(_BRIGHTNESS + r"(\*\*|\^)?\(?\+?2\)?(/.*)?")
 _INVERTED = re.compile(rf"1/\(?{_BRIGHTNESS}(\*\*|\^)?2\)?|{_BRIGHTNESS}(\*\*|\^)?\(?-[24]\)?")
+_SPEAKING = ("EXTNAME", "EXTTYPE", "HDUCLAS2", "BUNIT")
 _NO_UNIT = ("MASK", "BIT", "BITS", "BITMASK", "FLAG", "FLAGS", "BOOL", "BOOLEAN")
 _ESO_ERRORS = {
     "MSE": Role.VARIANCE,
@@ -125,13 +120,12 @@ _ESO_ERRORS = {
     "INVMSE": Role.INVERSE_VARIANCE,
     "INVRMSE": Role.WEIGHT,
 }
-_BAD_BITS = ("BAD", "SAT", "CR", "INTRP", "NO_DATA", "UNMASKEDNAN")
-MOST_BAD = 0.8
-"""Share of bad pixels above which a mask is not understood: its meaning may be the opposite."""
+MOST_FLAGS = 64
+"""Values of a mask."""
 DERIVED = 0.98
 """Correlation of the noise of two planes above which one was computed from the other."""
-MOST_COMPANIONS = 12
-"""Of more images than this without names, all are exposures."""
+MOST_COMPANIONS, MOST_ALIKE = 12, 4
+"""Of more images than this without names, all are exposures; so are more than the latter, of one type of integers."""
 
 
 def role_of_name(name: str) -> Role:
@@ -148,6 +142,8 @@ def role_of_name(name: str) -> Role:
 
 def role_of(image: ImageHdu) -> Role:
     """Return what the header of an image says of it: its name, its type or its unit."""
+    if not any(key in image.cards for key in _SPEAKING):
+        return Role.UNNAMED
     if image.text("HDUCLAS2") == "ERROR":
         return _ESO_ERRORS.get(image.text("HDUCLAS3"), Role.ERROR)
     spoken = [role_of_name(text) for text in (image.name, image.text("EXTTYPE"), image.text("HDUCLAS2"))]
@@ -273,8 +269,8 @@ def _refuse_unknown(file: str, lights: Sequence[ImageHdu], unknown: Sequence[Ima
     names = {image.name for image in unknown if not _EXPOSURES.fullmatch(image.name)}
     if len(lights) > 1 and (len(names) > 1 or (names and len(unknown) < len(lights) and len(unknown) < 2)):
         raise BadRawData(
-            f"{file}: {len(lights)} images of unknown meaning: {_listed(lights)}: expected names (EXTNAME) such as SCI, "
-            "ERR, BPM, or DETSEC for the amplifiers of one detector; split the file, or name its images"
+            f"{file}: {len(lights)} images of unknown meaning: {_listed(lights)}: expected names (EXTNAME) such as "
+            "SCI, ERR, BPM, or DETSEC for the amplifiers of one detector; split the file, or name its images"
         )
 
 
@@ -313,8 +309,8 @@ def _refuse_versions(file: str, lights: Sequence[ImageHdu]) -> None:
     if len(lights) < 2 or not doubtful or _are_exposures(lights):
         return
     raise BadRawData(
-        f"{file}: {_listed(lights)} may be detectors or exposures: expected DETSEC in each (amplifiers of one detector), "
-        "or DATE-OBS in each (exposures); else split the file"
+        f"{file}: {_listed(lights)} may be detectors or exposures: expected DETSEC in each (amplifiers of one "
+        "detector), or DATE-OBS in each (exposures); else split the file"
     )
 
 
@@ -369,7 +365,8 @@ def _look_at_unnamed(images: Sequence[ImageHdu], roles: dict[int, Role], pixels:
     """Find masks and errors among a few images without names: their pixels tell."""
     unnamed = [image for image in images if roles[image.number] is Role.UNNAMED]
     kinds = {image.bits for image in unnamed}
-    if not 2 <= len(unnamed) <= MOST_COMPANIONS or (len(kinds) == 1 and min(kinds) > 0):
+    most = MOST_ALIKE if len(kinds) == 1 and min(kinds) > 0 else MOST_COMPANIONS
+    if not 2 <= len(unnamed) <= most:
         return
     first = unnamed[0]
     light = np.squeeze(pixels(first.number))
@@ -385,7 +382,9 @@ def _look_at_unnamed(images: Sequence[ImageHdu], roles: dict[int, Role], pixels:
 
 def _is_mask(plane: NDArray[Any]) -> bool:
     """Whether integers are flags: most of them zero, all of them small sums of bits."""
-    return bool(np.count_nonzero(plane) < 0.5 * plane.size and len(np.unique(plane)) <= 64 and plane.min() >= 0)
+    if np.count_nonzero(plane) > 0.5 * plane.size or plane.min() < 0:
+        return False
+    return len(np.unique(plane[plane != 0])) <= MOST_FLAGS
 
 
 def _derived(light: NDArray[Any], plane: NDArray[Any]) -> Role | None:
@@ -406,47 +405,3 @@ def _derived(light: NDArray[Any], plane: NDArray[Any]) -> Role | None:
         return Role.INVERSE_VARIANCE
     straight, squared = (float(np.corrcoef(light[good], plane[good] ** power)[0, 1]) for power in (1, 2))
     return Role.VARIANCE if straight > squared else Role.ERROR
-
-
-def bad_pixels(file: str, image: ImageHdu, role: Role, values: NDArray[Any]) -> NDArray[np.bool_]:
-    """Find the pixels that a mask or a weight excludes.
-
-    Parameters
-    ----------
-    file : str
-        Name of the file, for messages.
-    image : ImageHdu
-        The mask, or the weight.
-    role : Role
-        ``MASK``: what is not zero is bad; of masks that name their bits only those of bad pixels.  ``WEIGHT`` and
-        ``INVERSE_VARIANCE``: what is not positive is bad.
-    values : ndarray
-        Its pixels.
-
-    Raises
-    ------
-    BadRawData
-        Nearly all pixels are bad: the mask may mean the opposite.
-    """
-    if role is not Role.MASK:
-        return np.asarray(~(values > 0))
-    bits = _bad_bits(image)
-    if bits and values.dtype.kind in "iuf":
-        bad = (np.nan_to_num(values).astype(np.int64) & bits) != 0
-    else:
-        bad = values != 0
-    share = float(bad.mean())
-    if share > MOST_BAD:
-        raise BadRawData(
-            f"{file}: {image} marks {100 * share:.0f} % of the pixels as bad: expected zero at good pixels; "
-            "invert it, or remove it from the file"
-        )
-    return np.asarray(bad)
-
-
-def _bad_bits(image: ImageHdu) -> int:
-    """Bits of a mask that make a pixel bad; 0 when all do.  Rubin's masks mark the pixels of stars, too."""
-    if image.text("TELESCOP") == "JWST":
-        return 1
-    named = {key[len(MASK_PLANE) :]: value for key, value in image.cards.items() if key.startswith(MASK_PLANE)}
-    return sum(1 << int(named[name]) for name in _BAD_BITS if _number(named.get(name)) is not None)

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from obsarchive.errors import ArchiveError, BadRawData, NotReady
 from obsarchive.io.amplifiers import write_frames
+from obsarchive.io.bad_pixels import bad_pixels
 from obsarchive.io.compression import Job, decompress, explained
-from obsarchive.io.image_roles import bad_pixels
 from obsarchive.io.raw_headers import (
     Contents,
     Stack,

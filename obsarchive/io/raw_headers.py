@@ -39,10 +39,8 @@ _STORAGE: dict[int, np.dtype[Any]] = {
     -32: np.dtype(">f4"),
     -64: np.dtype(">f8"),
 }
-_SCANNED = frozenset(
-    key.encode().ljust(8)
-    for key in ("BITPIX PCOUNT GCOUNT BZERO BSCALE BLANK NEXTEND NFRAMES NUMFRAME ZIMAGE ZBITPIX".split() + list(KEYS))
-)
+_LAYOUT = ("BITPIX", "PCOUNT", "GCOUNT", "BZERO", "BSCALE", "BLANK", "NEXTEND", "NFRAMES", "NUMFRAME")
+_SCANNED = frozenset(key.encode().ljust(8) for key in (*_LAYOUT, "ZIMAGE", "ZBITPIX", *KEYS))
 _SCANNED_SERIES = (b"NAXIS", b"ZNAXIS", MASK_PLANE.encode())
 _QUOTED = re.compile(r"'((?:[^']|'')*)'")
 _SECTIONS = ("TRIMSEC", "BIASSEC", "DATASEC", "DETSEC", "CCDSEC", "AMPSEC")
@@ -355,7 +353,8 @@ def _scanned_values(cards: bytes) -> dict[str, Any]:
     for start in range(0, len(cards), CARD):
         key = cards[start : start + 8]
         if cards[start + 8 : start + 10] == b"= " and (key in _SCANNED or key.startswith(_SCANNED_SERIES)):
-            values.setdefault(key.decode("latin-1").rstrip(), _value(cards[start + 10 : start + CARD].decode("latin-1")))
+            text = cards[start + 10 : start + CARD].decode("latin-1")
+            values.setdefault(key.decode("latin-1").rstrip(), _value(text))
     return values
 
 
@@ -398,8 +397,8 @@ def _integer(values: dict[str, Any], key: str, default: float | None = None) -> 
 def read_header(path: Path) -> fits.Header:
     """Read the header of frame 0 of a raw file, compressed or not, without reading further.
 
-    To an empty primary HDU the cards of the extension with the first frame are added, and its ``NAXIS1`` and ``NAXIS2``;
-    of amplifiers that make one frame, those of the whole frame.  Bad cards are skipped.
+    To an empty primary HDU the cards of the extension with the first frame are added, and its ``NAXIS1`` and
+    ``NAXIS2``; of amplifiers that make one frame, those of the whole frame.  Bad cards are skipped.
 
     Raises
     ------
@@ -438,7 +437,7 @@ def _headers(stream: BufferedIOBase, cards: bytes) -> Iterator[tuple[bytes, _Hdu
             cards, whole = _header_cards(stream)
             hdu = _parse(cards, whole, hdu.end)
             yield cards, hdu
-            image = _image(0, hdu) if hdu.is_image and hdu.stack or hdu.values.get("ZIMAGE") == "T" else None
+            image = _image(0, hdu) if (hdu.is_image and hdu.stack) or hdu.values.get("ZIMAGE") == "T" else None
             is_found = (
                 image is not None
                 and not _is_part(hdu.values)
@@ -463,7 +462,7 @@ def _add_frame(name: str, header: fits.Header, hdus: Sequence[tuple[bytes, _Hdu]
 
 
 def _first_frame(name: str, hdus: Sequence[_Hdu]) -> tuple[int, tuple[int, int], float | None]:
-    """Return the HDU and the shape of the first frame; of a frame of amplifiers also the factor of the first of them."""
+    """Return the HDU and the shape of the first frame; of a frame of amplifiers also the factor of the first one."""
     images = {
         number: _image(number, hdu)
         for number, hdu in enumerate(hdus)

@@ -184,7 +184,7 @@ def read_frames(folder: Path, most: int, detector: Detector) -> Iterator[Exposur
 
 def _planes(info: Info, detector: Detector) -> Planes:
     if detector.gain_e_adu is not None:
-        info = replace(info, header={**info.header, "GAIN": detector.gain_e_adu})
+        info = replace(info, header={**info.header, "EGAIN": detector.gain_e_adu})
     return read_planes(info, detector.saturation_adu)
 
 
