@@ -289,8 +289,8 @@ def _refuse_mixed(file: str, lights: Sequence[ImageHdu]) -> None:
 def _refuse_chips(file: str, lights: Sequence[ImageHdu]) -> None:
     """Several detectors look at different parts of the sky."""
     key = next((key for key in CHIP_KEYS if len({image.text(key) for image in lights} - {""}) > 1), None)
-    corners = [[_number(image.cards.get(key)) for key in PLACE_KEYS[2:]] for image in lights]
-    known = np.array([corner for corner in corners if None not in corner], float)
+    corners = [[image.cards.get(key) for key in PLACE_KEYS[2:]] for image in lights if "CRPIX1" in image.cards]
+    known = np.array([corner for corner in corners if all(isinstance(x, int | float) for x in corner)], float)
     apart = len(known) > 1 and bool((np.ptp(known, axis=0) > 0.5 * np.array(lights[0].frame[::-1])).any())
     if key is None and sections_of(lights) is None and apart:
         key = "CRPIX1, CRPIX2"
@@ -324,10 +324,6 @@ def _are_exposures(lights: Sequence[ImageHdu]) -> bool:
         if len(places) == 1 and all(places.pop()):
             return True
     return False
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
 
 
 def _companions(

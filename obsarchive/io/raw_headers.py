@@ -42,6 +42,7 @@ _STORAGE: dict[int, np.dtype[Any]] = {
 _LAYOUT = ("BITPIX", "PCOUNT", "GCOUNT", "BZERO", "BSCALE", "BLANK", "NEXTEND", "NFRAMES", "NUMFRAME")
 _SCANNED = frozenset(key.encode().ljust(8) for key in (*_LAYOUT, "ZIMAGE", "ZBITPIX", *KEYS))
 _SCANNED_SERIES = (b"NAXIS", b"ZNAXIS", MASK_PLANE.encode())
+_LONG_MASK_PLANE = f"HIERARCH {MASK_PLANE}".encode()
 _QUOTED = re.compile(r"'((?:[^']|'')*)'")
 _SECTIONS = ("TRIMSEC", "BIASSEC", "DATASEC", "DETSEC", "CCDSEC", "AMPSEC")
 _STRUCTURE = re.compile(r"SIMPLE|XTENSION|BITPIX|NAXIS\d*|EXTEND|[PG]COUNT")
@@ -355,6 +356,9 @@ def _scanned_values(cards: bytes) -> dict[str, Any]:
         if cards[start + 8 : start + 10] == b"= " and (key in _SCANNED or key.startswith(_SCANNED_SERIES)):
             text = cards[start + 10 : start + CARD].decode("latin-1")
             values.setdefault(key.decode("latin-1").rstrip(), _value(text))
+        elif key == b"HIERARCH" and cards.startswith(_LONG_MASK_PLANE, start):
+            name, _, text = cards[start + 9 : start + CARD].decode("latin-1").partition("=")
+            values.setdefault(name.strip(), _value(text))
     return values
 
 
