@@ -1,4 +1,4 @@
-"""What the images of a file are: layouts as observatories and their pipelines write them, each with the frames in it."""
+"""What the images of a file are: layouts as observatories and their pipelines write them, and the frames in them."""
 
 from pathlib import Path
 
