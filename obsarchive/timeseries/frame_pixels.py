@@ -117,7 +117,7 @@ def _fits(hdu: Any, shape: tuple[int, ...]) -> bool:
 
 def _variance(planes: Mapping[Role, NDArray[Any]]) -> NDArray[np.float32] | None:
     if Role.ERROR in planes:
-        return np.square(planes[Role.ERROR], dtype=np.float32)
+        return np.asarray(np.square(planes[Role.ERROR], dtype=np.float32))
     if Role.VARIANCE in planes:
         return planes[Role.VARIANCE].astype(np.float32)
     if Role.INVERSE_VARIANCE in planes:
