@@ -15,7 +15,7 @@ from obsarchive.io.image_roles import ImageHdu, sections_of
 PlaneReader = Callable[[int, int], NDArray[Any]]
 """Returns the pixels (ny, nx) of a plane of an HDU, by the numbers of both."""
 
-_SECTION = re.compile(r"\[\s*(\d+)\s*:\s*(\d+)\s*,\s*(\d+)\s*:\s*(\d+)\s*\]")
+_SECTION = re.compile(r"\[\s*(?:(\d+)\s*:\s*(\d+)|\*)\s*,\s*(?:(\d+)\s*:\s*(\d+)|\*)\s*\]")
 MAX_SIDE = 100_000
 """Longest side of a detector that is believed [pixel]."""
 LEAST_FILLED = 0.5
@@ -46,12 +46,26 @@ class Section:
         return slice(self.y0, self.y1), slice(self.x0, self.x1)
 
 
-def parse_section(text: str) -> Section | None:
-    """Read ``[x1:x2,y1:y2]``, counted from 1, both ends included; None for anything else."""
+def parse_section(text: str, frame: tuple[int, int] = (0, 0)) -> Section | None:
+    """Read a section of a header.
+
+    Parameters
+    ----------
+    text : str
+        ``[x1:x2,y1:y2]``, counted from 1, both ends included, in either direction; ``*`` is a whole axis.
+    frame : tuple of int
+        (ny, nx), for the latter.
+
+    Returns
+    -------
+    Section or None
+        None for anything else.
+    """
     match = _SECTION.fullmatch(text.strip())
     if match is None:
         return None
-    x1, x2, y1, y2 = map(int, match.groups())
+    whole = 1, frame[1], 1, frame[0]
+    x1, x2, y1, y2 = (side if found is None else int(found) for found, side in zip(match.groups(), whole, strict=True))
     if min(x1, x2, y1, y2) < 1 or max(x1, x2, y1, y2) > MAX_SIDE:
         return None
     return Section(min(y1, y2) - 1, max(y1, y2), min(x1, x2) - 1, max(x1, x2), (y2 < y1, x2 < x1))
@@ -157,7 +171,7 @@ def _names(images: Sequence[ImageHdu]) -> str:
 
 
 def _section(file: str, image: ImageHdu, key: str) -> Section:
-    found = parse_section(image.text(key))
+    found = parse_section(image.text(key), (0, 0) if key in ("DETSEC", "CCDSEC") else image.frame)
     if found is None:
         raise BadRawData(f"{file}: {image}: expected {key} as [x1:x2,y1:y2], found {image.text(key)!r}")
     return found

@@ -87,8 +87,12 @@ TIME_KEYS = ("DATE-OBS", "DATE-BEG", "TIME-OBS", "UTSTART", "MJD", "MJD-OBS", "M
 USE_KEYS = ("FILTER", "BAND", "IMAGETYP", "OBSTYPE")
 SECTION_KEYS = ("DETSEC", "CCDSEC", "DATASEC", "BIASSEC")
 PLACE_KEYS = ("CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2")
-NAME_KEYS = ("EXTNAME", "EXTTYPE", "EXTVER", "HDUCLAS2", "HDUCLAS3", "BUNIT", "GAIN", "EGAIN", "TELESCOP")
-KEYS = frozenset((*NAME_KEYS, *CHIP_KEYS, *TIME_KEYS, *USE_KEYS, *SECTION_KEYS, *PLACE_KEYS))
+AMPLIFIER_KEYS = ("AMPNAME", "AMPID", "AMPNUM", "AMPSEC", "LTV1", "LTV2")
+NAME_KEYS = ("EXTNAME", "EXTTYPE", "EXTVER", "HDUCLAS2", "HDUCLAS3", "UTYPE", "BUNIT")
+OTHER_KEYS = ("GAIN", "EGAIN", "TELESCOP", "CTYPE3")
+KEYS = frozenset(
+    (*NAME_KEYS, *OTHER_KEYS, *CHIP_KEYS, *AMPLIFIER_KEYS, *TIME_KEYS, *USE_KEYS, *SECTION_KEYS, *PLACE_KEYS)
+)
 """Header keywords that say what an image is; of masks also those that begin with :data:`MASK_PLANE`."""
 MASK_PLANE = "MP_"
 """Prefix of the keywords by which the Rubin pipelines name the bits of a mask."""
@@ -114,6 +118,22 @@ _SQUARED = re.compile(_BRIGHTNESS + r"(\*\*|\^)?\(?\+?2\)?(/.*)?")
 _INVERTED = re.compile(rf"1/\(?{_BRIGHTNESS}(\*\*|\^)?2\)?|{_BRIGHTNESS}(\*\*|\^)?\(?-[24]\)?")
 _SPEAKING = ("EXTNAME", "EXTTYPE", "HDUCLAS2", "BUNIT")
 _NO_UNIT = ("MASK", "BIT", "BITS", "BITMASK", "FLAG", "FLAGS", "BOOL", "BOOLEAN")
+_NO_TIME = (
+    "RGB",
+    "COLOR",
+    "WAVE",
+    "AWAV",
+    "FREQ",
+    "ENER",
+    "VELO",
+    "VRAD",
+    "VOPT",
+    "ZOPT",
+    "STOKES",
+    "LAMBDA",
+    "FILTER",
+)
+"""Third axes of a cube whose planes are no exposures, by the first word of ``CTYPE3``."""
 _ESO_ERRORS = {
     "MSE": Role.VARIANCE,
     "RMSE": Role.ERROR,
@@ -148,14 +168,18 @@ def role_of(image: ImageHdu) -> Role:
         return _ESO_ERRORS.get(image.text("HDUCLAS3"), Role.ERROR)
     spoken = [role_of_name(text) for text in (image.name, image.text("EXTTYPE"), image.text("HDUCLAS2"))]
     role = next((role for role in spoken if role not in (Role.UNNAMED, Role.UNKNOWN)), spoken[0])
-    unit = image.text("BUNIT").replace(" ", "")
-    if role not in (Role.UNNAMED, Role.UNKNOWN):
-        return role
+    if role is Role.ERROR and "VARIANCE" in image.text("UTYPE"):
+        return Role.INVERSE_VARIANCE if "INVERSE" in image.text("UTYPE") else Role.VARIANCE
+    return _role_of_unit(image.text("BUNIT").replace(" ", ""), role) if role in (Role.UNNAMED, Role.UNKNOWN) else role
+
+
+def _role_of_unit(unit: str, otherwise: Role) -> Role:
+    """Return what a unit, such as ``ADU**2``, says of an image."""
     if unit in _NO_UNIT:
         return Role.MASK
     if _INVERTED.fullmatch(unit):
         return Role.INVERSE_VARIANCE
-    return Role.VARIANCE if _SQUARED.fullmatch(unit) else role
+    return Role.VARIANCE if _SQUARED.fullmatch(unit) else otherwise
 
 
 @dataclass(frozen=True)
@@ -250,18 +274,31 @@ def _lights(file: str, usable: Sequence[ImageHdu], roles: Mapping[int, Role]) ->
                 f"{file}: {_listed(named)} beside {_listed(lost)} of the same size without a name: "
                 "expected a name (EXTNAME) of each image, such as SCI, ERR or BPM"
             )
-        lights = named
+        lights = _without_little(named)
     else:
-        lights = [*unnamed, *unknown]
-        lights.sort(key=lambda image: image.number)
-        largest = max(image.shape[-1] * image.shape[-2] for image in lights)
-        little = [image for image in unknown if 4 * image.shape[-1] * image.shape[-2] < largest]
-        lights = [image for image in lights if image not in little]
-        _refuse_unknown(file, lights, [image for image in unknown if image not in little])
+        unknown = [image for image in unknown if image in _without_little(usable)]
+        lights = [image for image in usable if image in unnamed or image in unknown]
+        _refuse_unknown(file, lights, unknown)
     _refuse_mixed(file, lights)
     _refuse_chips(file, lights)
     _refuse_versions(file, lights)
     return lights
+
+
+def _without_little(images: Sequence[ImageHdu]) -> list[ImageHdu]:
+    """Images that are not far smaller than the largest: those are pictures for the eye, or of a slit."""
+    largest = max(image.frame[0] * image.frame[1] for image in images)
+    return [image for image in images if 4 * image.frame[0] * image.frame[1] >= largest]
+
+
+def refuse_colours(file: str, image: ImageHdu) -> None:
+    """Raise BadRawData when the planes of a cube are colours or wavelengths, by its header."""
+    axis = re.split(r"[^A-Z]", image.text("CTYPE3"))[0]
+    if len(image.shape) > 2 and image.shape[-3] > 1 and axis in _NO_TIME:
+        raise BadRawData(
+            f"{file}: {image}: expected a cube of exposures, found one of {axis} (CTYPE3): write each plane into a "
+            "file of its own, with its FILTER"
+        )
 
 
 def _refuse_unknown(file: str, lights: Sequence[ImageHdu], unknown: Sequence[ImageHdu]) -> None:
@@ -288,16 +325,18 @@ def _refuse_mixed(file: str, lights: Sequence[ImageHdu]) -> None:
 
 def _refuse_chips(file: str, lights: Sequence[ImageHdu]) -> None:
     """Several detectors look at different parts of the sky."""
-    key = next((key for key in CHIP_KEYS if len({image.text(key) for image in lights} - {""}) > 1), None)
+    is_whole = sections_of(lights) is None
+    keys = (*CHIP_KEYS, *AMPLIFIER_KEYS) if is_whole else CHIP_KEYS
+    key = next((key for key in keys if len({image.text(key) for image in lights} - {""}) > 1), None)
     corners = [[image.cards.get(key) for key in PLACE_KEYS[2:]] for image in lights if "CRPIX1" in image.cards]
     known = np.array([corner for corner in corners if all(isinstance(x, int | float) for x in corner)], float)
     apart = len(known) > 1 and bool((np.ptp(known, axis=0) > 0.5 * np.array(lights[0].frame[::-1])).any())
-    if key is None and sections_of(lights) is None and apart:
+    if key is None and is_whole and apart:
         key = "CRPIX1, CRPIX2"
     if key is not None:
         raise BadRawData(
-            f"{file}: images of different detectors ({key} differs): {_listed(lights)}: expected one detector; "
-            "write each into a file of its own"
+            f"{file}: images of different {'amplifiers' if key in AMPLIFIER_KEYS else 'detectors'} ({key} differs): "
+            f"{_listed(lights)}: expected one detector, its amplifiers with DETSEC; write each into a file of its own"
         )
 
 

@@ -24,7 +24,7 @@ from obsarchive.core.document_types import HeaderCard
 from obsarchive.errors import BadRawData
 from obsarchive.io.amplifiers import Mosaic, mosaic_of
 from obsarchive.io.compression import BLOCK, explained, open_stream
-from obsarchive.io.image_roles import KEYS, MASK_PLANE, ImageHdu, Role, assign_roles, role_of
+from obsarchive.io.image_roles import KEYS, MASK_PLANE, ImageHdu, Role, assign_roles, refuse_colours, role_of
 
 CARD = 80
 MAX_HEADER_BYTES = 8 * 2**20  # 10^5 cards
@@ -162,7 +162,10 @@ def scan(path: Path, name: str = "") -> Contents:
     with explained(path), path.open("rb") as file:
         hdus = list(_walk(name or path.name, file))
         stacks = {number: hdu.stack for number, hdu in enumerate(hdus) if hdu.stack}
-        images = {number: _image(number, hdus[number]) for number in stacks}
+        shared = {key: hdus[0].values[key] for key in ("TELESCOP",) if key in hdus[0].values}
+        images = {number: _image(number, hdus[number], shared) for number in stacks}
+        for number in stacks:
+            refuse_colours(name or path.name, images[number])
         contents = Contents(path, tuple(stacks.values()), sum(not hdu.is_image for hdu in hdus), None)
         if len(stacks) > 1:
             contents = _sorted(name or path.name, contents, (stacks, images), file)
@@ -253,11 +256,13 @@ class _Hdu:
         return _padded(self.data_start + self.data_bytes)
 
 
-def _image(number: int, hdu: _Hdu) -> ImageHdu:
-    """Return what the header of an image, tiled or not, says of it."""
+def _image(number: int, hdu: _Hdu, shared: Mapping[str, Any] | None = None) -> ImageHdu:
+    """Return what the header of an image, tiled or not, says of it, and what the primary header says of all."""
     prefix = "" if hdu.is_image else "Z"
     axes = [int(hdu.values[f"{prefix}NAXIS{axis}"]) for axis in range(int(hdu.values[f"{prefix}NAXIS"]), 0, -1)]
-    return ImageHdu(number, hdu.values, tuple(axes), int(hdu.values[f"{prefix}BITPIX"]))
+    return ImageHdu(
+        number, {**shared, **hdu.values} if shared else hdu.values, tuple(axes), int(hdu.values[f"{prefix}BITPIX"])
+    )
 
 
 def _padded(n_bytes: int) -> int:
@@ -416,7 +421,8 @@ def read_header(path: Path) -> fits.Header:
         if not cards.startswith(b"SIMPLE"):
             raise BadRawData(f"{path.name}: expected a FITS header, found {cards[:20]!r}")
         header = _tolerant_header(cards)
-        is_part = _is_part(header) and expected_frames({"NEXTEND": header.get("NEXTEND")})
+        is_plain = path.suffix.lower() not in (".bz2", ".gz")  # the end of those is far
+        is_part = _is_part(header) and (is_plain or expected_frames({"NEXTEND": header.get("NEXTEND")}))
         if whole and (is_part or not _has_pixels(header)):
             _add_frame(path.name, header, list(_headers(stream, cards)))
     return header

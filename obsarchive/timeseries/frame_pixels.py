@@ -73,6 +73,7 @@ def _images(hdus: fits.HDUList) -> Iterator[ImageHdu]:
         axes = [int(header[f"NAXIS{i}"]) for i in range(int(header.get("NAXIS", 0)), 0, -1)]
         if getattr(hdu, "is_image", False) and len(axes) >= 2 and math.prod(axes):
             cards = {key: header[key] for key in header if key in KEYS or key.startswith(MASK_PLANE)}
+            cards.setdefault("TELESCOP", hdus[0].header.get("TELESCOP", ""))
             yield ImageHdu(at, cards, tuple(axes), int(header["BITPIX"]))
 
 

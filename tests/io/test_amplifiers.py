@@ -102,6 +102,12 @@ def test_binned_with_a_gap_and_a_cube(tmp_path):
     assert np.isnan(found[:, :, HALF : HALF + 5]).all()
 
 
+def test_the_first_amplifier_in_the_primary_hdu(tmp_path):
+    first, *others = quarters(TRUTH)
+    fits.HDUList([fits.PrimaryHDU(first.data, first.header), *others]).writeto(path := tmp_path / "a.fits")
+    np.testing.assert_array_equal(assembled(path), TRUTH[None])
+
+
 def test_masks_of_amplifiers(tmp_path):
     bad = np.zeros((SIDE, SIDE), np.uint8)
     bad[40, 50] = 4
@@ -149,6 +155,8 @@ def test_sections_are_read_in_both_directions():
     assert parse_section("[3:5, 2:9]").slices == (slice(1, 9), slice(2, 5))
     turned = parse_section(" [5:3,9:2]")
     assert (turned.slices, turned.flipped) == ((slice(1, 9), slice(2, 5)), (True, True))
+    assert parse_section("[5:3,*]", (20, 10)).slices == (slice(0, 20), slice(2, 5))
+    assert parse_section("[5:3,*]") is None
     assert parse_section("[0:5,1:2]") is None
     assert parse_section("UNKNOWN") is None
 

@@ -66,6 +66,8 @@ PLANES = {
     "units": [hdu(LIGHT, BUNIT="adu"), hdu(LIGHT, BUNIT="adu**2"), hdu(MASK, BUNIT="bit")],
     "preview": [hdu(LIGHT, "SCI"), hdu(LIGHT[::4, ::4], "PREVIEW"), hdu(LIGHT, "GUIDE"), hdu(MASK, "BPM")],
     "background": [hdu(LIGHT, "FLUX"), hdu(IVAR, "INV_VAR"), hdu(LIGHT, "SKY_MODEL"), hdu(MASK, "BAD_PIXEL_MASK")],
+    "astropy": [hdu(LIGHT, "SCI"), hdu(MASK, "MASK"), hdu(LIGHT, "UNCERT", UTYPE="VarianceUncertainty")],
+    "pictures": [hdu(LIGHT, "SCI"), hdu(LIGHT[::4, ::4]), hdu(LIGHT[::3, ::3], "IMAGE"), hdu(MASK, "DQ")],
     "unnamed": [hdu(LIGHT), hdu(MASK), hdu(ERROR)],
     "unnamed variance": [hdu(LIGHT), hdu(LIGHT / 1.5 + 9), hdu(MASK)],
     "a spectrum": [hdu(LIGHT, "SCI"), hdu(np.arange(50.0)), hdu(MASK, "DQ")],
@@ -105,6 +107,12 @@ def test_masks_that_name_their_bits_do_not_exclude_stars(tmp_path):
     assert np.argwhere(np.isnan(found[0])).tolist() == [[3, 5], [4, 6]]
 
 
+def test_flags_of_webb_that_are_no_fault(tmp_path):
+    flags = np.where(MASK, 1, 4).astype(np.int32)  # 4: a cosmic ray that was corrected
+    found = frames_in(put(tmp_path, hdu(LIGHT, "SCI"), hdu(flags, "DQ"), TELESCOP="JWST"))
+    np.testing.assert_array_equal(np.isnan(found[0]), MASK > 0)
+
+
 def test_a_mask_that_excludes_everything_is_refused(tmp_path):
     path = put(tmp_path, hdu(LIGHT, "SCI"), hdu(1 - MASK, "MASK"))
     with pytest.raises(BadRawData, match=r"a\.fits: MASK marks 100 % .* invert it"), Frames([path]) as frames:
@@ -141,6 +149,9 @@ REFUSED = {
     "chips of HST": ([hdu(LIGHT, "SCI", EXTVER=1), hdu(LIGHT, "SCI", EXTVER=2)], "SCI,1, SCI,2 may be detectors"),
     "chips by number": ([hdu(LIGHT, CCDCHIP=1), hdu(LIGHT, CCDCHIP=2)], "different detectors .CCDCHIP differs"),
     "chips by place": ([hdu(LIGHT, CRPIX1=20.0, **CHIPS), hdu(LIGHT, CRPIX1=-40.0, **CHIPS)], "different detectors"),
+    "amplifiers": ([hdu(LIGHT, AMPNAME="A"), hdu(LIGHT, AMPNAME="B")], "amplifiers .AMPNAME differs"),
+    "colours": ([hdu(np.stack([LIGHT] * 3), CTYPE3="RGB")], "expected a cube of exposures, found one of RGB"),
+    "wavelengths": ([hdu(np.stack([LIGHT] * 9), "SCI", CTYPE3="WAVE-TAB"), hdu(MASK, "DQ")], "found one of WAVE"),
     "bands": ([hdu(LIGHT, FILTER="B"), hdu(LIGHT, FILTER="V")], "FILTER differs"),
     "bands by name": ([hdu(LIGHT, "SDSS_G"), hdu(LIGHT, "SDSS_R")], "unknown meaning: SDSS_G, SDSS_R: expected names"),
     "a stranger": ([hdu(LIGHT), hdu(LIGHT, "CHIP2")], "unknown meaning: HDU 1, CHIP2"),
