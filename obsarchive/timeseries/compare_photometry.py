@@ -48,7 +48,7 @@ class Detector:
     Parameters
     ----------
     gain_e_adu : float or None
-        Electrons per unit of the image [e-/ADU]; None: GAIN of the header, or else 1.
+        Electrons per unit of the image [e-/ADU]; None: EGAIN or GAIN of the header, or else 1.
     saturation_adu : float or None
         Level of saturated pixels [ADU]; None: SATURATE or MAXLIN of the header.
     """
