@@ -9,6 +9,7 @@ import pytest
 from astropy.io import fits
 
 from obsarchive.errors import Unprocessable
+from obsarchive.timeseries.frame_photometry import signature_of
 from obsarchive.timeseries.frame_pixels import uncovered
 from obsarchive.timeseries.frame_table import Planes, frames_of, read_info, read_planes
 
@@ -154,7 +155,9 @@ def test_a_stack_of_swarp(tmp_path):
 
 def test_a_weight_that_does_not_fit_is_told(tmp_path):
     path = put(tmp_path, primary=LIGHT)
+    before = signature_of(path, "", "")
     fits.writeto(tmp_path / "a_weight.fits", MASK[:5])
+    assert signature_of(path, "", "") != before
     with pytest.raises(Unprocessable, match=r"a_weight\.fits: expected an image of .60, 70. pixels .* as a\.fits"):
         planes_of(path)
 
