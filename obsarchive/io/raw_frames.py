@@ -271,7 +271,7 @@ class Frames:
         is_unsigned = {stack.counts for stack in stacks} == {np.dtype(np.uint16)}
         self._saturation = 65535.0 if is_unsigned and sections.overscan is None else None
         self._has_masks = any(stack.masks for stack in stacks)
-        self._bad: tuple[int, NDArray[np.bool_]] = -1, np.zeros((0, 0), bool)
+        self._bad: tuple[tuple[int, ...], NDArray[np.bool_]] = (), np.zeros((0, 0), bool)
         self._levels: dict[int, np.float32] = {}
         self._buffer = np.empty(max(stack.frame_bytes for stack in stacks), np.uint8)
         self._files = ExitStack()
@@ -363,15 +363,16 @@ class Frames:
         return out - self._overscan(i) if self._sections.overscan else out
 
     def _bad_pixels(self, i: int, stack: Stack) -> NDArray[np.bool_]:
-        """Which pixels of a raw frame are bad, by the masks of its file; those of the last frame are kept."""
-        if self._bad[0] != i:
-            path, _, _, plane = self._places[i]
+        """Which pixels of a raw frame are bad, by the masks of its file; the last answer is kept."""
+        path, descriptor, _, plane = self._places[i]
+        planes = [min(plane, mask.stack.count - 1) for mask in stack.masks]
+        place = (descriptor, *(mask.stack.offset + at for mask, at in zip(stack.masks, planes, strict=True)))
+        if self._bad[0] != place:
             bad = np.zeros(stack.shape, bool)
             with explained(path), path.open("rb") as file:
-                for mask in stack.masks:
-                    values = read_plane(file, mask.stack, min(plane, mask.stack.count - 1))
-                    bad |= bad_pixels(path.name, mask.image, mask.role, values)
-            self._bad = i, bad
+                for mask, at in zip(stack.masks, planes, strict=True):
+                    bad |= bad_pixels(path.name, mask.image, mask.role, read_plane(file, mask.stack, at))
+            self._bad = place, bad
         return self._bad[1]
 
     def _overscan(self, i: int) -> np.float32:

@@ -9,6 +9,7 @@ import pytest
 from astropy.io import fits
 
 from obsarchive.errors import Unprocessable
+from obsarchive.instruments import HeaderDriven
 from obsarchive.timeseries.frame_photometry import signature_of
 from obsarchive.timeseries.frame_pixels import uncovered
 from obsarchive.timeseries.frame_table import Planes, frames_of, read_info, read_planes
@@ -113,6 +114,8 @@ def test_pixels_without_a_value(tmp_path, scaling, packed):
     ],
 )
 def test_the_gain_is_electrons_per_count_and_no_setting(tmp_path, cards, gain):
+    if "EGAIN" in cards and gain == cards["EGAIN"]:
+        assert HeaderDriven().describe(cards)["gain"] == gain
     found = planes_of(put(tmp_path, primary=LIGHT / np.float32(gain), RDNOISE=3.0, **cards))
     assert found.variance[30, 30] == pytest.approx(30000 / gain**2 + 9 / gain**2, rel=1e-3)
 
