@@ -424,19 +424,20 @@ def _is_mask(plane: NDArray[Any]) -> bool:
 
 def _derived(light: NDArray[Any], plane: NDArray[Any]) -> Role | None:
     """Return what a plane is whose noise is that of the light: two exposures differ in their noise, a copy does not."""
-    light, plane = np.asarray(light, np.float64), np.asarray(plane, np.float64)
+    light, plane = (np.where(np.isfinite(values), values, np.nan).astype(np.float64) for values in (light, plane))
     good = np.isfinite(light) & np.isfinite(plane)
     if good.sum() < 100 or not (plane[good] >= 0).all() or np.array_equal(light, plane, equal_nan=True):
         return None
-    first, second = np.diff(light, axis=1), np.diff(plane, axis=1)
-    faint = np.isfinite(first) & np.isfinite(second)
-    faint &= np.abs(first) <= 5 * np.median(np.abs(first[faint]))
-    if np.ptp(second[faint]) == 0 or np.ptp(first[faint]) == 0:
-        return None
-    correlation = float(np.corrcoef(first[faint], second[faint])[0, 1])
-    if abs(correlation) < DERIVED:
-        return None
-    if correlation < 0:
-        return Role.INVERSE_VARIANCE
-    straight, squared = (float(np.corrcoef(light[good], plane[good] ** power)[0, 1]) for power in (1, 2))
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        first, second = np.diff(light, axis=1), np.diff(plane, axis=1)
+        faint = np.isfinite(first) & np.isfinite(second)
+        if faint.sum() < 100:
+            return None
+        faint &= np.abs(first) <= 5 * np.median(np.abs(first[faint]))
+        correlation = float(np.corrcoef(first[faint], second[faint])[0, 1])
+        if not abs(correlation) >= DERIVED:
+            return None
+        if correlation < 0:
+            return Role.INVERSE_VARIANCE
+        straight, squared = (float(np.corrcoef(light[good], plane[good] ** power)[0, 1]) for power in (1, 2))
     return Role.VARIANCE if straight > squared else Role.ERROR

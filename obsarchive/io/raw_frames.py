@@ -366,7 +366,7 @@ class Frames:
         """Which pixels of a raw frame are bad, by the masks of its file; the last answer is kept."""
         path, descriptor, _, plane = self._places[i]
         planes = [min(plane, mask.stack.count - 1) for mask in stack.masks]
-        place = (descriptor, *(mask.stack.offset + at for mask, at in zip(stack.masks, planes, strict=True)))
+        place = (descriptor, *planes, *(mask.stack.offset for mask in stack.masks))
         if self._bad[0] != place:
             bad = np.zeros(stack.shape, bool)
             with explained(path), path.open("rb") as file:

@@ -144,6 +144,12 @@ def test_exposures_without_names_remain_frames(tmp_path):
     assert len(frames_in(put(tmp_path, *same))) == 3
 
 
+@pytest.mark.parametrize("value", [0.0, 7.0, np.nan, np.inf, 1e300])
+def test_exposures_that_hold_nothing_remain_frames(tmp_path, value):
+    empty = np.full(SHAPE, value, np.float64)
+    assert len(frames_in(put(tmp_path, hdu(LIGHT.astype(np.float64)), hdu(empty), hdu(empty)))) == 3
+
+
 CHIPS = {"CRVAL1": 10.0, "CRVAL2": 20.0, "CRPIX2": 20.0}
 REFUSED = {
     "chips of HST": ([hdu(LIGHT, "SCI", EXTVER=1), hdu(LIGHT, "SCI", EXTVER=2)], "SCI,1, SCI,2 may be detectors"),
