@@ -135,7 +135,7 @@ def is_beside(stem: str, stems: Collection[str]) -> bool:
 
 def files_beside(path: Path) -> dict[Role, Path]:
     """Return the files with the weight, mask or error of a frame, by their role: ``a.weight.fits`` of ``a.fits``."""
-    stem, *_ = re.split(r"\.(?:fits|fit|fts)(?:\.fz|\.gz)?$", path.name, flags=re.IGNORECASE)
+    stem, *_ = re.split(r"\.(?:fits|fit|fts)(?:\.fz|\.gz|\.bz2)?$", path.name, flags=re.IGNORECASE)
     ending = path.name[len(stem) :]
     found: dict[Role, Path] = {}
     for word in _WORDS:
