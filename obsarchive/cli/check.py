@@ -7,6 +7,7 @@ from typing import get_args
 from obsarchive.cli.console import say
 from obsarchive.config.model import Config
 from obsarchive.core.documents import Observation
+from obsarchive.core.raw_problems import by_kind, listed
 from obsarchive.core.values import plain_text
 from obsarchive.daemon import planner
 from obsarchive.daemon.ingest import Ingest
@@ -16,9 +17,6 @@ from obsarchive.instruments import Kind
 from obsarchive.pipeline import Step
 from obsarchive.pipeline.chain import ChainEntry, decision_chain
 from obsarchive.store import Store
-
-NAMES_SHOWN = 3
-"""Names of ignored files that are printed for a night."""
 
 
 def check(config: Config, nights: tuple[str, ...]) -> int:
@@ -43,6 +41,7 @@ def check(config: Config, nights: tuple[str, ...]) -> int:
             scanner = Scanner(root, config.daemon.settle_time_s, f"{config.daemon.archiving_start_date:%Y%m%d}")
             try:
                 listings = list(scanner.changed(set(nights) or None))
+                say("".join(f"{root.path}: {text}\n" for text in scanner.not_looked_at()))
             except OSError as err:
                 say(f"{root.path}: cannot be read: {err.strerror}\n")
                 continue
@@ -67,10 +66,9 @@ def _taken(listing: Listing) -> Iterator[str]:
     kinds = Counter(found.raw.kind for found in listing.files)
     words = [f"{kinds[kind]} {kind}" for kind in get_args(Kind) if kinds[kind]]
     if listing.ignored:
-        names = map(plain_text, listing.ignored[:NAMES_SHOWN])
-        more = ", …" if len(listing.ignored) > NAMES_SHOWN else ""
-        words.append(f"{len(listing.ignored)} ignored ({', '.join(names)}{more})")
+        words.append(f"{len(listing.ignored)} ignored ({listed(map(plain_text, listing.ignored))})")
     yield f"{listing.folder}: {', '.join(words) or 'no files'}"
+    yield from map(str, by_kind(listing.problems))
     yield from (f"{count} {text}" for text, count in sorted(listing.defaults().items()))
 
 

@@ -53,7 +53,7 @@ def _serve(config: Config, options: Namespace) -> int:
         log.info("archive %s, run %s", config.paths.archive, scheduler.run_id)
         scheduler.run()
         if options.once:
-            say(summary(scheduler.status.totals))
+            say(summary(scheduler.status.totals, scheduler.watch.problems_count))
     log.info("stopped")
     return 0
 
@@ -66,7 +66,8 @@ def _stop(stop: Callable[[], None]) -> None:
     watchdog.start()
 
 
-def summary(totals: Counter[str] | dict[str, int]) -> str:
-    """Return in one line how the steps of a run ended."""
+def summary(totals: Counter[str] | dict[str, int], problems: int = 0) -> str:
+    """Return in one line how the steps of a run ended, and how many raw files are not understood."""
     words = ", ".join(f"{count} {state}" for state, count in sorted(totals.items()))
-    return f"nothing is due any more; steps of this run: {words or 'none'}\n"
+    more = f"; {problems} raw file(s) not understood: --check says why" if problems else ""
+    return f"nothing is due any more; steps of this run: {words or 'none'}{more}\n"

@@ -38,7 +38,7 @@ def run(options: Namespace) -> int:
 
 
 def _steps_in_words(subject: str, store: "Store") -> str:
-    """Return a line for each step with its state and reason."""
+    """Return a line for each step with its state and reason; of a night, also for each raw file not understood."""
     from obsarchive.core.documents import Night, Observation
     from obsarchive.names import is_night
 
@@ -52,6 +52,8 @@ def _steps_in_words(subject: str, store: "Store") -> str:
         for pipeline in records
         for name, record in found.pipeline(pipeline).steps().items()
     ]
+    problems = found.problems() if isinstance(found, Night) else []
+    lines += [f"raw files:{problem.name}\tnot understood\t{problem.reason}\n" for problem in problems]
     return "".join(lines) or f"{subject}: no step has begun\n"
 
 

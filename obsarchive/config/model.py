@@ -255,7 +255,9 @@ class Recipient(Section):
     """A recipient of messages: a webhook or addresses, and what they are about."""
 
     programs: tuple[str, ...] | Literal["all"] = Field(description="programmes the messages are about")
-    events: tuple[Literal["new data", "failed", "rejected"], ...] = ("new data", "failed")
+    events: tuple[Literal["new data", "failed", "rejected", "not understood"], ...] = (
+        *("new data", "failed", "not understood"),
+    )
     webhook: str | None = Field(None, pattern=r"^https?://[^/?#@\s]+\S*$", description="address that is sent JSON")
     secret: Secret = Field(None, description="signs what is sent to the webhook")
     email: tuple[str, ...] = Field((), description="addresses that messages are mailed to")

@@ -314,6 +314,18 @@ class NightRawFile(TypedDict):
     date_utc: datetime | None
 
 
+class RawProblemDocument(TypedDict):
+    """A FITS file that is not understood."""
+
+    name: str
+    folder: str
+    """The raw folder of the night; there may be several."""
+    reason: str
+    """What was found and what to do."""
+    changed: datetime | None
+    """Time of change of the file."""
+
+
 class NightRawData(TypedDict, total=False):
     """Raw files of a night that belong to no observation."""
 
@@ -325,6 +337,10 @@ class NightRawData(TypedDict, total=False):
     ignored: list[str]
     """Names of files that are no raw data, the first 1000."""
     ignored_count: int
+    """How many there are."""
+    problems: list[RawProblemDocument]
+    """Those of them that are FITS files and not understood, the first 1000 of each folder."""
+    problems_count: int
     """How many there are."""
     growing: list[str]
     """Names of files that are still being written, the first 1000."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from obsarchive.core import document_paths as paths
 from obsarchive.core.document_types import CalibrationNeedDocument, MasterDocument
+from obsarchive.core.raw_problems import RawProblem
 from obsarchive.core.rules import lookup
 from obsarchive.core.step_state import State
 from obsarchive.core.values import as_count, as_flag, as_mapping, as_mappings, as_shape, as_time
@@ -307,6 +308,19 @@ class Night:
             for file in as_mappings(lookup(self.document, paths.NIGHT_FILES))
             if file.get("kind") == kind
         )
+
+    def problems(self) -> list[RawProblem]:
+        """Return the FITS files of the night that are not understood."""
+        return [
+            RawProblem.from_document(found)
+            for found in as_mappings(lookup(self.document, paths.NIGHT_PROBLEMS))
+            if "name" in found and "reason" in found
+        ]
+
+    @property
+    def problems_count(self) -> int:
+        """Number of the FITS files that are not understood."""
+        return as_count(lookup(self.document, paths.NIGHT_PROBLEMS_COUNT))
 
     @property
     def copies_from(self) -> str:

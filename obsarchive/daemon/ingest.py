@@ -4,7 +4,7 @@ import json
 import logging
 import socket
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,19 +22,27 @@ from obsarchive.core.document_types import (
     UserFields,
 )
 from obsarchive.core.documents import SCHEMA, Night, Observation, utc_now
+from obsarchive.core.raw_problems import by_kind
 from obsarchive.core.step_state import State
 from obsarchive.core.values import as_mapping, plain_text
+from obsarchive.daemon.notifications import Alerts
 from obsarchive.daemon.raw_scanner import Found, Listing, signature
 from obsarchive.errors import ArchiveError
 from obsarchive.instruments import Instrument
 from obsarchive.io.atomic import atomic_write
 from obsarchive.io.raw_frames import plain_cards, read_header
 from obsarchive.names import ObservationName, is_night
-from obsarchive.store import Document, StepUpdate, Store
+from obsarchive.store import Document, StepUpdate, Store, one_line
 
 log = logging.getLogger(__name__)
 
 CALIBRATION_KINDS = ("dark", "flat", "seeing")
+MOST_NAMES = 1000
+"""Names of files that a night's document lists of each sort."""
+MOST_LOGGED = 50
+"""Files not understood that are logged one by one for a look at a night."""
+NEWS = timedelta(days=7)
+"""Files that changed longer ago are no reason for an alert."""
 
 
 class Ingest:
@@ -46,10 +54,12 @@ class Ingest:
         The configuration.
     store : Store
         The database.
+    alerts : Alerts, optional
+        Notified of files that are not understood.
     """
 
-    def __init__(self, config: Config, store: Store) -> None:
-        self.config, self.store = config, store
+    def __init__(self, config: Config, store: Store, alerts: Alerts | None = None) -> None:
+        self.config, self.store, self.alerts = config, store, alerts
         self.layout = Layout(config.paths.archive)
         self._host = socket.gethostname()
         self._warned: set[tuple[Path, str]] = set()
@@ -67,8 +77,29 @@ class Ingest:
             if name not in present and name not in growing and not observation.raw_missing and _is_gone(observation):
                 log.warning("%s: raw files are gone; its products stay", name)
                 self.store.observations.set_fields(name, {paths.RAW_MISSING: True})
-        self._night_files(listing)
+        before = Night(self.store.nights.find(listing.night) or {"_id": listing.night})
+        self._warn_of_problems(listing, before)
+        self._night_files(listing, before)
         self._warn_of_defaults(listing)
+
+    def _warn_of_problems(self, listing: Listing, before: Night) -> None:
+        """Log the files that are not understood, and record an alert for each new kind of reason.
+
+        What the database knows already is no news, so that neither a scan nor a restart repeats it. There is no alert
+        of files that lie there for long: those of an archive that is taken over, or that had them before.
+        """
+        known = {(found.folder, found.name, found.reason) for found in before.problems()}
+        listed = listing.problems[:MOST_NAMES]
+        fresh = [found for found in listed if (found.folder, found.name, found.reason) not in known]
+        for found in fresh[:MOST_LOGGED]:
+            log.warning("%s: %s is not understood: %s", listing.folder, one_line(found.name), found.reason)
+        if len(fresh) > MOST_LOGGED:
+            log.warning("%s: %d more file(s) are not understood", listing.folder, len(fresh) - MOST_LOGGED)
+        kinds, since = {found.kind for found in before.problems()}, utc_now() - NEWS
+        for group in by_kind(fresh):
+            is_recent = any(found.changed is not None and found.changed > since for found in group.problems)
+            if self.alerts is not None and is_recent and group.kind not in kinds:
+                self.alerts.not_understood(before, group)
 
     def _warn_of_defaults(self, listing: Listing) -> None:
         """Log once for a night what its headers lack; more files of the same kind are no news."""
@@ -117,10 +148,13 @@ class Ingest:
             log.warning("%s cannot be read: %s", path, err)
             return {}
 
-    def _night_files(self, listing: Listing) -> None:
+    def _night_files(self, listing: Listing, before: Night) -> None:
         kinds = {kind: listing.of_kind(kind) for kind in CALIBRATION_KINDS}
         observations = self.store.observations.of_night(listing.night)
         needs = {observation.need for observation in observations if not observation.raw_missing}
+        roots = {root.path for root in self.config.paths.raw}
+        folders = {str(root / listing.night) for root in roots} - {str(listing.folder)}
+        elsewhere = [found for found in before.problems() if found.folder in folders]
         raw: NightRawData = {
             "location": [self._host, str(listing.folder)],
             "signature": {kind: signature(files) for kind, files in kinds.items()},
@@ -137,9 +171,14 @@ class Ingest:
                 for f in files
             ],
             # names may hold bytes that are not text, which the database does not accept
-            "ignored": [plain_text(name) for name in listing.ignored[:1000]],
+            "ignored": [plain_text(name) for name in listing.ignored[:MOST_NAMES]],
             "ignored_count": len(listing.ignored),
-            "growing": listing.growing[:1000],
+            "problems": [
+                {"name": f.name, "folder": f.folder, "reason": f.reason, "changed": f.changed}
+                for f in (*listing.problems[:MOST_NAMES], *elsewhere)
+            ],
+            "problems_count": len(listing.problems) + len(elsewhere),
+            "growing": listing.growing[:MOST_NAMES],
             "needs": [need.to_document() for need in sorted(needs, key=str)],
         }
         fields = {**paths.field_paths("raw_data", raw), "last_modified": utc_now()}

@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 from obsarchive.config.model import Config, Mail, Recipient
 from obsarchive.core.documents import Night, Observation, utc_now
+from obsarchive.core.raw_problems import ProblemGroup
 from obsarchive.core.step_state import State
 from obsarchive.errors import ArchiveError, ServiceUnavailable
 from obsarchive.remote.http import request_once
@@ -33,6 +34,10 @@ MOST_LINES = 200
 """Events that one e-mail lists; the rest is counted."""
 
 EVENTS = {State.FAILED: "failed", State.REJECTED: "rejected"}
+
+
+NOT_UNDERSTOOD = "not understood"
+"""Event: raw files of a night are not understood."""
 
 
 class DeliveryError(ArchiveError):
@@ -79,6 +84,20 @@ class Alerts:
         event = EVENTS.get(state)
         if event is not None:
             self._note(f"{event} {subject.id} {step} {utc_now()}", event, subject, {"step": step, "message": message})
+
+    def not_understood(self, night: Night, group: ProblemGroup) -> None:
+        """Record that raw files are not understood: once for a night and a kind of reason.
+
+        Parameters
+        ----------
+        night : Night
+            The night.
+        group : ProblemGroup
+            The files and the reason.
+        """
+        digest = hashlib.sha256(group.kind.encode()).hexdigest()[:16]
+        facts = {"step": "raw files", "message": str(group)}
+        self._note(f"{NOT_UNDERSTOOD} {night.id} {digest}", NOT_UNDERSTOOD, night, facts)
 
     def _note(self, key: str, event: str, subject: Observation | Night, facts: dict[str, str]) -> None:
         if not self.receivers:
@@ -147,7 +166,7 @@ class Alerts:
 
     def _write(self, alert: Recipient, events: Sequence[Document]) -> None:
         counts = Counter(event["event"] for event in events)
-        words = {"new data": "with new data", "failed": "failed", "rejected": "rejected"}
+        words = {"new data": "with new data", **{name: name for name in (*EVENTS.values(), NOT_UNDERSTOOD)}}
         summary = ", ".join(f"{counts[name]} {text}" for name, text in words.items() if counts[name])
         mail = EmailMessage()
         mail["From"], mail["To"] = self.config.alerts.mail.sender, ", ".join(alert.email)

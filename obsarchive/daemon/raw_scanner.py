@@ -12,10 +12,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 from obsarchive.config.field_types import import_class
 from obsarchive.config.model import RawRoot
+from obsarchive.core.raw_problems import RawProblem, listed
+from obsarchive.core.values import plain_text
 from obsarchive.errors import ConfigError
 from obsarchive.instruments import Instrument, RawFile
 from obsarchive.instruments.base import stem
@@ -46,6 +49,7 @@ class Listing:
     instrument: Instrument
     files: list[Found] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
+    problems: list[RawProblem] = field(default_factory=list)
     growing: list[str] = field(default_factory=list)
 
     def of_kind(self, kind: str) -> list[Found]:
@@ -146,6 +150,27 @@ class Scanner:
             names = [entry.name for entry in entries if is_night(entry.name) and entry.is_dir()]
         return sorted((name for name in names if name >= self.first_night), reverse=True)
 
+    def not_looked_at(self) -> list[str]:
+        """Return in words what else the root holds: nights that are too early, and FITS files outside of nights.
+
+        Raises
+        ------
+        OSError
+            When the root cannot be read.
+        """
+        with os.scandir(self.path) as entries:
+            found = sorted(entry.name for entry in entries if not entry.name.startswith("."))
+        early = [name for name in found if is_night(name) and name < self.first_night]
+        others = [name for name in found if not is_night(name)]
+        folders = [name for name in others if holds_fits_files(self.path / name)]
+        files = [name for name in others if stem(name) is not None and (self.path / name).is_file()]
+        count_of = {
+            f"night(s) before {self.first_night} not looked at: daemon.archiving_start_date": early,
+            "folder(s) with FITS files not looked at, expected a night yyyymmdd as name": folders,
+            "FITS file(s) not looked at, expected in a folder of their night, yyyymmdd": files,
+        }
+        return [f"{len(names)} {text} ({listed(map(plain_text, names))})" for text, names in count_of.items() if names]
+
     def changed(self, only: set[str] | None = None) -> Iterator[Listing]:
         """Yield the nights whose content is new or changed since the last call, newest first."""
         nights = self.nights()
@@ -167,6 +192,11 @@ class Scanner:
         """Whether a file of the last scan may still be growing."""
         return any(seen.listing.growing for seen in self._seen.values())
 
+    @property
+    def problems_count(self) -> int:
+        """Number of files of the last scan that are not understood."""
+        return sum(len(seen.listing.problems) for seen in self._seen.values())
+
     def forget(self, night: str) -> None:
         """Have a night reported as changed by the next call."""
         self._seen.pop(night, None)
@@ -181,12 +211,7 @@ class Scanner:
             return None
         listing, sizes = self._list(night, folder, seen.sizes if seen else {})
         self._seen[night] = _Seen(mtime_ns, now, sizes, listing)
-        same = seen is not None and (seen.listing.files, seen.listing.ignored, seen.listing.growing) == (
-            listing.files,
-            listing.ignored,
-            listing.growing,
-        )
-        return None if same else listing
+        return None if seen and seen.listing == listing else listing
 
     def _list(
         self, night: str, folder: Path, before: dict[str, tuple[int, int, float]]
@@ -201,7 +226,7 @@ class Scanner:
                 kept = is_file and raw.kind != "ignored"
                 if not kept:
                     listing.ignored.append(entry.name)
-                    if not is_file or stem(entry.name) is None:
+                    if not is_file or (not raw.problem and stem(entry.name) is None):
                         continue  # a young raw file may be one whose header is not there yet
                 stat = entry.stat()
                 found = Found(raw, path, stat.st_size, stat.st_mtime_ns)
@@ -209,9 +234,34 @@ class Scanner:
                 sizes[entry.name] = (found.size, found.mtime_ns, since)
                 if now - since < self.settle_time_s:
                     listing.growing.append(entry.name)
+                elif raw.problem and not entry.name.startswith("."):
+                    listing.problems.append(_problem(listing, found))
                 if kept:
                     listing.files.append(found)
+        if not listing.files and not listing.growing:
+            inner = [folder / name for name in listing.ignored if holds_fits_files(folder / name)]
+            listing.problems += map(_problem_of_folder, inner)
         return listing, sizes
+
+
+def _problem(listing: Listing, found: Found) -> RawProblem:
+    changed = datetime.fromtimestamp(found.mtime_ns // 10**6 / 1e3, tz=UTC)
+    return RawProblem(plain_text(found.path.name), str(listing.folder), plain_text(found.raw.problem), changed)
+
+
+def _problem_of_folder(path: Path) -> RawProblem:
+    changed = datetime.fromtimestamp(path.stat().st_mtime_ns // 10**6 / 1e3, tz=UTC)
+    reason = "a folder with FITS files: they are expected in the folder of the night itself"
+    return RawProblem(plain_text(path.name), str(path.parent), reason, changed)
+
+
+def holds_fits_files(folder: Path) -> bool:
+    """Whether a path is a folder with FITS files; those of folders in it do not count."""
+    try:
+        with os.scandir(folder) as entries:
+            return any(stem(entry.name) is not None for entry in entries)
+    except OSError:  # no folder, or none that can be read
+        return False
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:

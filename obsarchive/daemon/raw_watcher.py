@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 from obsarchive.config.model import Config
 from obsarchive.daemon.ingest import Ingest
@@ -30,20 +31,34 @@ class RawWatcher:
         self.scanners = [Scanner(root, config.daemon.settle_time_s, first) for root in config.paths.raw]
         self.ingest = ingest
         self.nights = set(nights)
+        self._warned: set[Path] = set()
 
     @property
     def unsettled(self) -> bool:
         """Whether some file may still be growing."""
         return any(scanner.unsettled for scanner in self.scanners)
 
+    @property
+    def problems_count(self) -> int:
+        """Number of files that are not understood."""
+        return sum(scanner.problems_count for scanner in self.scanners)
+
     def look(self) -> None:
         """Enter what changed since the last call; a folder that cannot be read is tried again later."""
         for scanner in self.scanners:
             try:
+                self._warn_of_others(scanner)
                 for listing in scanner.changed(self.nights or None):
                     self._take_in(scanner, listing)
             except OSError as err:
                 log.warning("raw data in %s cannot be read, looked at again later: %s", scanner.path, err)
+
+    def _warn_of_others(self, scanner: Scanner) -> None:
+        """Log at the first look what of a raw folder is not looked at."""
+        if scanner.path not in self._warned:
+            self._warned.add(scanner.path)
+            for text in scanner.not_looked_at():
+                log.warning("%s: %s", scanner.path, text)
 
     def _take_in(self, scanner: Scanner, listing: Listing) -> None:
         try:

@@ -81,11 +81,11 @@ class Scheduler:
         chain = decision_chain(config)
         self.chain = [link for link in chain if link.pipeline.scope == "observation"]
         self.night_chain = [link for link in chain if link.pipeline.scope == "night"]
-        self.ingest = Ingest(config, self.store)
+        self.alerts = Alerts(config, self.store.outbox)
+        self.ingest = Ingest(config, self.store, self.alerts)
         self.queue = WorkQueue(self.store, self.chain, self.night_chain, config.daemon.max_retries, self.options.nights)
         self.reconciler = Reconciler(self.queue, self.layout)
         self.library_sync = PsfLibrarySync(self.store, self.layout, self.chain)
-        self.alerts = Alerts(config, self.store.outbox)
         self.requests = Requests(self.store, self.layout, chain)
         self.step_effects = StepEffects(self.store, self.library_sync)
         self.watch = RawWatcher(config, self.ingest, self.options.nights)

@@ -6,6 +6,7 @@ the configuration.
 """
 
 import math
+import re
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -20,7 +21,9 @@ from obsarchive.core.document_types import Coordinates
 from obsarchive.io.raw_frames import Sections
 
 Kind = Literal["science", "dark", "flat", "seeing", "ignored"]
-SUFFIXES = (".fits", ".fits.bz2", ".fits.gz", ".fits.fz")
+SUFFIXES = tuple(f"{kind}{packed}" for kind in (".fits", ".fit", ".fts") for packed in (".bz2", ".gz", ".fz", ""))
+"""Endings of the names of raw files, in any case."""
+_PACKED_OTHERWISE = re.compile(r".*\.(fits|fit|fts)\.(xz|zst|z|zip|7z|rar|lz4|lzma)", re.IGNORECASE)
 UNKNOWN = 9999.0
 """Value by which the telescope's headers say that they do not know."""
 MAX_SIDE = 100_000
@@ -43,13 +46,15 @@ class RawFile:
     camera: str = ""
     defaults: tuple[str, ...] = ()
     """What the header lacks and what is taken for it, such as ``keyword FILTER: filter none``: users are warned."""
+    problem: str = ""
+    """Why a FITS file is not understood and what to do about it; its kind is then ``ignored``. Users are warned."""
 
 
 class Instrument(Protocol):
     """Interface of an adapter for an instrument."""
 
     def identify(self, path: Path) -> RawFile:
-        """Return the kind of a file; unknown files are ``ignored``, never an error."""
+        """Return the kind of a file; unknown files are ``ignored``, FITS files with a ``problem``, never an error."""
         ...
 
     def describe(self, header: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,16 +70,27 @@ class Sectioned(Protocol):
     """An adapter of a camera whose frames have an overscan, or edges to be cut off."""
 
     def sections(self, header: Mapping[str, Any]) -> Sections:
-        """Which part of a raw frame is kept, and which saw no light."""
+        """Which part of a raw frame is kept, and which saw no light.
+
+        Raises
+        ------
+        BadRawData
+            The header states a section that cannot be read.
+        """
         ...
 
 
 def stem(name: str) -> str | None:
     """Return a raw file's name without its suffix, or None when it is no raw file."""
-    for suffix in sorted(SUFFIXES, key=len, reverse=True):
-        if name.endswith(suffix):
-            return name.removesuffix(suffix)
-    return None
+    suffix = next((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), None)
+    return None if suffix is None else name[: -len(suffix)]
+
+
+def no_raw_file(name: str) -> RawFile:
+    """Return what a file is whose name does not end as those of raw files do."""
+    packed = _PACKED_OTHERWISE.fullmatch(name)
+    problem = f"packed as .{packed[2]}, expected .bz2, .gz, .fz or a plain FITS file: pack it again" if packed else ""
+    return RawFile(name, "ignored", problem=problem)
 
 
 def first_known(values: Iterable[float | None]) -> float | None:

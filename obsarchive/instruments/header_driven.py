@@ -1,24 +1,30 @@
 """Cameras whose headers describe the raw files, under keywords that the configuration names."""
 
-import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from astropy import units as u
-from astropy.io.fits.card import Undefined
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from obsarchive.errors import ArchiveError, did_you_mean
-from obsarchive.instruments import RawFile
-from obsarchive.instruments.base import Kind, coordinates, degrees, frame_shape, number, stem
+from obsarchive.errors import ArchiveError, BadRawData, did_you_mean
+from obsarchive.instruments.base import (
+    UNKNOWN,
+    Kind,
+    RawFile,
+    coordinates,
+    degrees,
+    frame_shape,
+    no_raw_file,
+    number,
+    stem,
+)
+from obsarchive.instruments.dates import DATES, TIMES, DateError, exposure_start, is_empty
+from obsarchive.instruments.sections import SectionError, read_section
 from obsarchive.io.raw_frames import Sections, read_header
 from obsarchive.names import ObservationName
-
-log = logging.getLogger(__name__)
 
 BIAS_MODE = "0"
 """Mode of the master that is subtracted from flats."""
@@ -32,7 +38,8 @@ _NEEDED_BY: dict[str, tuple[str, ...]] = {
     "seeing": ("filter",),
 }
 """Which of them decide on the use of a kind of file."""
-_SECTION = re.compile(r"\[\s*(\d+)\s*:\s*(\d+)\s*,\s*(\d+)\s*:\s*(\d+)\s*\]")
+_KINDS: tuple[Kind | Literal["bias"], ...] = ("science", "bias", "dark", "flat", "seeing", "ignored")
+"""Settings that list values of the image type."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +51,8 @@ class Keywords:
     image_type, object, filter, exposure, ra, dec, gain, trim, overscan : str
         Keywords; of several, separated by blanks, the first that has a value.
     date, time : str
-        Start of the exposure [UTC]: date and time in one, or apart.
-    science, bias, dark, flat, seeing : tuple of str
+        Start of the exposure: date and time in one, or apart, as `exposure_start` reads them.
+    science, bias, dark, flat, seeing, ignored : tuple of str
         Values of the image type, in any case.
     camera, program : str
         Name of the camera, and of the programme: a word, or a keyword with ``$`` before it.
@@ -60,8 +67,8 @@ class Keywords:
     object: str = "OBJECT"
     filter: str = "FILTER"
     exposure: str = "EXPTIME EXPOSURE"
-    date: str = "DATE-OBS"
-    time: str = "TIME-OBS UTC UT"
+    date: str = DATES
+    time: str = TIMES
     ra: str = "RA OBJRA TELRA"
     dec: str = "DEC OBJDEC TELDEC"
     gain: str = "EGAIN GAIN"
@@ -72,6 +79,7 @@ class Keywords:
     dark: tuple[str, ...] = ("dark", "dark frame")
     flat: tuple[str, ...] = ("flat", "flat field", "skyflat", "domeflat", "dome flat", "sky flat", "twilight flat")
     seeing: tuple[str, ...] = ("seeing",)
+    ignored: tuple[str, ...] = ()
     camera: str = "CCD"
     program: str = "1"
     sequence: Literal["object", "file"] = "object"
@@ -126,8 +134,12 @@ class HeaderDriven:
         """Read exposure, gain, position, detector mode and the shape of what is kept of a frame."""
         words = self.keywords
         ra, dec = degrees(self._value(header, words.ra), u.hourangle), degrees(self._value(header, words.dec), u.deg)
-        shape, trim = frame_shape(header), self.sections(header).trim
-        exposure = number(self._value(header, words.exposure))
+        shape = frame_shape(header)
+        try:
+            trim = self.sections(header).trim
+        except BadRawData:
+            trim = shape = None
+        exposure = _seconds(self._value(header, words.exposure))
         fields: dict[str, Any] = {
             "exposure_s": exposure,
             "gain": number(self._value(header, words.gain)),
@@ -138,13 +150,30 @@ class HeaderDriven:
         return {key: value for key, value in fields.items() if value is not None}
 
     def sections(self, header: Mapping[str, Any]) -> Sections:
-        """Sections as ``[x1:x2,y1:y2]``, counted from 1, both ends included."""
-        return Sections(*(_section(self._value(header, name)) for name in (self.keywords.trim, self.keywords.overscan)))
+        """Sections as ``[x1:x2,y1:y2]``, counted from 1, both ends included.
+
+        Raises
+        ------
+        BadRawData
+            A section cannot be read, or lies outside of the frame.
+        """
+        return Sections(self._section(header, self.keywords.trim), self._section(header, self.keywords.overscan))
+
+    def _section(self, header: Mapping[str, Any], names: str) -> tuple[int, int, int, int] | None:
+        keyword = self._keyword(header, names)
+        value = header.get(keyword)
+        try:
+            return read_section(value, frame_shape(header) or frame_shape(_unpacked(header)))
+        except SectionError as err:
+            raise BadRawData(f"{keyword} is {value!r}, {err}") from err
+
+    def _keyword(self, header: Mapping[str, Any], names: str) -> str:
+        """Return the first of some keywords that has a value; empty if none has."""
+        return next((name for name in names.split() if not is_empty(header.get(name))), "")
 
     def _value(self, header: Mapping[str, Any], names: str) -> Any:
         """First value that is there under some keywords."""
-        values = (header.get(name) for name in names.split())
-        return next((value for value in values if not _is_empty(value)), None)
+        return header.get(self._keyword(header, names))
 
     def _facts(self, path: Path) -> tuple[RawFile, tuple[str, ...]]:
         """Return the kind of a file, and the common facts of its sequence; read once for each version of the file."""
@@ -155,7 +184,11 @@ class HeaderDriven:
         known = self._folders.setdefault(path.parent, _Folder()).files
         version = stat.st_size, stat.st_mtime_ns
         if path.name not in known or known[path.name][0] != version:
-            known[path.name] = (version, *self._read(path))
+            try:
+                known[path.name] = (version, *self._read(path))
+            except ArchiveError as err:  # of the disk: the next look may succeed
+                known.pop(path.name, None)
+                return RawFile(path.name, "ignored", problem=str(err)), ()
         _, raw, group = known[path.name]
         return raw, group
 
@@ -173,21 +206,27 @@ class HeaderDriven:
         return [raw for _, raw, its in folder.files.values() if its == group]
 
     def _read(self, path: Path) -> tuple[RawFile, tuple[str, ...]]:
-        ignored = RawFile(path.name, "ignored"), ()
+        """Return the kind of a file and the common facts of its sequence, or why there are none."""
         if stem(path.name) is None:
-            return ignored
+            return no_raw_file(path.name), ()
         try:
-            header = read_header(path)
-        except ArchiveError as err:
-            log.info("%s is skipped: %s", path.name, err)
-            return ignored
-        kind, date = self._kind(header), self._date(header)
-        if not kind or date is None:
-            return ignored
-        words = self.keywords
+            return self._described(path, read_header(path))
+        except DateError as err:
+            problem = f"{err}; correct the file, or name the keywords in the settings date and time"
+        except BadRawData as err:
+            problem = str(err).removeprefix(f"{path.name}: ")
+        return RawFile(path.name, "ignored", problem=problem), ()
+
+    def _described(self, path: Path, header: Mapping[str, Any]) -> tuple[RawFile, tuple[str, ...]]:
+        words, kind = self.keywords, self._kind(header)
+        if kind == "ignored":
+            return RawFile(path.name, "ignored"), ()
+        date = exposure_start(header, words.date, words.time).utc
+        self._check_sections(header)
+        self._check_exposure(header, kind)
         band = _word(self._value(header, words.filter), NO_FILTER)
         camera = _word(self._named(header, words.camera), "CCD")
-        length = _dark_mode(number(self._value(header, words.exposure)))
+        length = _dark_mode(_seconds(self._value(header, words.exposure)))
         if kind != "science":
             mode = {"bias": BIAS_MODE, "dark": length, "flat": BIAS_MODE}.get(kind, "")
             kept: Kind = "dark" if kind == "bias" else kind
@@ -206,29 +245,35 @@ class HeaderDriven:
             if self._value(header, keywords) is None
         )
 
-    def _kind(self, header: Mapping[str, Any]) -> Kind | Literal["bias", ""]:
+    def _check_sections(self, header: Mapping[str, Any]) -> None:
+        try:
+            self.sections(header)
+        except BadRawData as err:
+            settings = "its keyword in the setting trim or overscan"
+            raise BadRawData(f"{err}; correct the file, or name another one as {settings}") from err
+
+    def _check_exposure(self, header: Mapping[str, Any], kind: str) -> None:
+        keyword = self._keyword(header, self.keywords.exposure)
+        value = header.get(keyword)
+        if "exposure" in _NEEDED_BY.get(kind, ()) and keyword and value != UNKNOWN and _seconds(value) is None:
+            expected = "expected a number of seconds; correct the file, or name another keyword in the setting exposure"
+            raise BadRawData(f"{keyword} is {value!r}, {expected}")
+
+    def _kind(self, header: Mapping[str, Any]) -> Kind | Literal["bias"]:
         words = self.keywords
-        value = _text(self._value(header, words.image_type)).lower()
-        kinds: dict[Kind | Literal["bias", ""], tuple[str, ...]] = {
-            "science": words.science,
-            "bias": words.bias,
-            "dark": words.dark,
-            "flat": words.flat,
-            "seeing": words.seeing,
-        }
-        return next((kind for kind, names in kinds.items() if value in map(str.lower, names)), "")
+        keyword = self._keyword(header, words.image_type)
+        if not keyword:
+            names = " or ".join(words.image_type.split())
+            raise BadRawData(f"keyword {names} has no value: name the keyword of its kind in the setting image_type")
+        value = _text(header.get(keyword))
+        for kind in _KINDS:
+            if value.lower() in map(str.lower, getattr(words, kind)):
+                return kind
+        settings = f"{', '.join(_KINDS[:-1])} or {_KINDS[-1]}"
+        raise BadRawData(f"{keyword} is {value!r}, a kind that no setting names: add it to {settings}")
 
     def _named(self, header: Mapping[str, Any], name: str) -> Any:
         return self._value(header, name[1:]) if name.startswith("$") else name
-
-    def _date(self, header: Mapping[str, Any]) -> datetime | None:
-        day = _text(self._value(header, self.keywords.date))
-        text = day if "T" in day else f"{day}T{_text(self._value(header, self.keywords.time))}"
-        try:
-            found = datetime.fromisoformat(text)
-            return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
-        except (ValueError, OverflowError):
-            return None
 
 
 def _explained(err: ValidationError) -> str:
@@ -240,13 +285,20 @@ def _explained(err: ValidationError) -> str:
     return f"setting {key}: unknown key{did_you_mean(key, known, cutoff=0.5)}"
 
 
-def _is_empty(value: Any) -> bool:
-    """Whether a keyword is absent, has no value, or a blank one."""
-    return value is None or isinstance(value, Undefined) or not str(value).strip()
+def _unpacked(header: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the axes of the image that is packed into a table (``.fz``)."""
+    return {axis: header.get(f"Z{axis}") for axis in ("NAXIS1", "NAXIS2")}
 
 
 def _text(value: Any) -> str:
     return "" if value is None else str(value).strip()
+
+
+def _seconds(value: Any) -> float | None:
+    """Return a time, a number or text that may end in its unit [s]; None for anything else."""
+    return number(
+        re.sub(r"\s*s(ec(ond)?s?)?\.?\s*$", "", value, flags=re.IGNORECASE) if isinstance(value, str) else value
+    )
 
 
 def _dark_mode(exposure_s: float | None) -> str:
@@ -257,11 +309,3 @@ def _word(value: Any, default: str, joint: str = "-", longest: int = 30) -> str:
     """Text as part of a name: letters, digits, signs."""
     text = re.sub(r"[^A-Za-z0-9+.-]+", joint, _text(value))
     return text[:longest].strip("_-.") or default
-
-
-def _section(value: Any) -> tuple[int, int, int, int] | None:
-    match = _SECTION.fullmatch(str(value).strip()) if value is not None else None
-    if match is None:
-        return None
-    x1, x2, y1, y2 = map(int, match.groups())
-    return (y1 - 1, y2, x1 - 1, x2) if 1 <= x1 <= x2 and 1 <= y1 <= y2 else None

@@ -2,12 +2,24 @@
 
 import re
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from astropy import units as u
 
-from obsarchive.instruments.base import Kind, RawFile, coordinates, degrees, first_known, frame_shape, number, stem
+from obsarchive.instruments.base import (
+    SUFFIXES,
+    Kind,
+    RawFile,
+    coordinates,
+    degrees,
+    first_known,
+    frame_shape,
+    no_raw_file,
+    number,
+    stem,
+)
 from obsarchive.names import ObservationName, parse_stamp
 
 _STAMP = r"(?P<date>\d{8}_\d{6}\.\d{6})(?:_(?P<part>\d{1,5}))?"
@@ -19,7 +31,14 @@ _PATTERNS: dict[Kind, re.Pattern[str]] = {
     "science": re.compile(r"(?P<name>.+_\d{8}_\d{6}\.\d{6})(?:_(?P<part>\d{1,5}))?", re.ASCII),
 }
 _CALIBRATION: tuple[Kind, ...] = ("dark", "flat", "seeing")
-_NO_SCIENCE = ("dark_", "flat_", "seeing_", "bias_", "pointing_")
+_FORMS: dict[Kind, str] = {
+    "dark": "dark_<mode>",
+    "flat": "flat_<mode>_<filter>",
+    "seeing": "seeing_<camera>_<filter>_<mark>",
+    "science": "<programme>_<object>_<camera>_<filter>_<mark>",
+}
+OF_NO_USE = ("bias_*", "pointing_*")
+_REMEDY = "rename it, or list its name in the setting ignored"
 
 
 class RoboAO:
@@ -28,23 +47,35 @@ class RoboAO:
     Parameters
     ----------
     settings : mapping, optional
-        None are known.
+        ``ignored``: patterns of the names of FITS files of no use, such as ``["bias_*", "pointing_*"]``.
+
+    Raises
+    ------
+    ValueError
+        Another setting is given.
     """
 
     def __init__(self, settings: Mapping[str, Any] | None = None) -> None:
-        if settings:
-            raise ValueError(f"RoboAO has no settings; found {', '.join(settings)}")
+        known = dict(settings or {})
+        ignored = known.pop("ignored", OF_NO_USE)
+        if known:
+            raise ValueError(f"RoboAO has no settings but ignored; found {', '.join(known)}")
+        if isinstance(ignored, str) or not all(isinstance(pattern, str) for pattern in ignored):
+            raise ValueError(f"setting ignored: expected a list of patterns, found {ignored!r}")
+        self.ignored = tuple(ignored)
 
     def identify(self, path: Path) -> RawFile:
         """Return the kind of a file from its name."""
         text = stem(path.name)
-        ignored = RawFile(path.name, "ignored")
         if text is None:
-            return ignored
+            return no_raw_file(path.name)
+        if any(fnmatchcase(path.name, pattern) for pattern in self.ignored):
+            return RawFile(path.name, "ignored")
         kind: Kind = next((k for k in _CALIBRATION if text.startswith(f"{k}_")), "science")
         match = _PATTERNS[kind].fullmatch(text)
-        if match is None or (kind == "science" and text.startswith(_NO_SCIENCE)):
-            return ignored
+        form = f"{_FORMS[kind]}_yyyymmdd_HHMMSS.SSSSSS"
+        if match is None or not path.name.endswith(SUFFIXES):
+            return RawFile(path.name, "ignored", problem=f"its name is not {form}: {_REMEDY}")
         parts = match.groupdict()
         part = -1 if parts["part"] is None else int(parts["part"])
         try:
@@ -53,7 +84,8 @@ class RoboAO:
                 return RawFile(path.name, "science", str(name), part, "", name.filter, name.date_utc, name.camera)
             date = parse_stamp(parts["date"])
         except ValueError:
-            return ignored
+            problem = f"its name is not {form} with a date of the calendar, in 200 characters at most: {_REMEDY}"
+            return RawFile(path.name, "ignored", problem=problem)
         return RawFile(
             path.name,
             kind,

@@ -119,6 +119,7 @@ class Store:
             Steps that may lack references of the PSF library.
         """
         self.observations.ensure_indexes(steps, lacking)
+        self.nights.ensure_indexes()
         self.jobs.ensure_indexes()
         self.outbox.ensure_indexes()
         self.frames.ensure_indexes()

@@ -216,7 +216,8 @@ class Nights(StepStore):
     def all(self, nights: Sequence[str] | None = None) -> list[Night]:
         """Return the nights, newest first, without the long lists of seeing frames."""
         query: Document = {"_id": {"$in": list(nights)}} if nights else {}
-        hidden = dict.fromkeys((paths.SEEING_FRAMES, paths.SEEING_RESULTS, "psf_lib", paths.NIGHT_FILES), 0)
+        long = (paths.SEEING_FRAMES, paths.SEEING_RESULTS, "psf_lib", paths.NIGHT_FILES, paths.NIGHT_PROBLEMS)
+        hidden = dict.fromkeys(long, 0)
         found = self.collection.find(query, hidden).sort("_id", -1)
         return [Night(document) for document in found]
 
@@ -243,6 +244,27 @@ class Nights(StepStore):
         """Return the stars that each night offers to the PSF library, the newest night first."""
         found = self.collection.find({"psf_lib": {"$exists": True}}, {"psf_lib": 1}).sort("_id", -1)
         return [(night["_id"], [star for star in night["psf_lib"] or () if isinstance(star, dict)]) for night in found]
+
+    def with_problems(self, limit: int) -> list[Night]:
+        """Return the newest nights with raw files that are not understood; of each, only what is known of these.
+
+        Parameters
+        ----------
+        limit : int
+            Largest number of nights.
+
+        Returns
+        -------
+        list of Night
+        """
+        fields = {paths.NIGHT_PROBLEMS: 1, paths.NIGHT_PROBLEMS_COUNT: 1}
+        found = self.collection.find({paths.NIGHT_PROBLEMS_COUNT: {"$gt": 0}}, fields)
+        return [Night(document) for document in found.sort("_id", -1).limit(limit)]
+
+    def ensure_indexes(self) -> None:
+        """Create the index that finds the nights with raw files that are not understood."""
+        some = {paths.NIGHT_PROBLEMS_COUNT: {"$gt": 0}}
+        self.collection.create_index([("_id", -1), (paths.NIGHT_PROBLEMS_COUNT, 1)], partialFilterExpression=some)
 
     def unsettle(self, night: str) -> None:
         """Clear the signature of a night's results, because one of its steps ended: summaries wait until all have."""

@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,11 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from obsarchive.errors import Unprocessable
-from obsarchive.instruments.base import degrees, number
+from obsarchive.instruments.base import SUFFIXES, degrees, number
+from obsarchive.instruments.dates import DateError, exposure_start
 from obsarchive.io.atomic import atomic_write
 from obsarchive.io.wcs_headers import plate_of_header
 from obsarchive.science.astrometry.plate_solution import PlateSolution
-from obsarchive.science.astrometry.times import mjd_of
 from obsarchive.timeseries.frame_pixels import (
     first_positive,
     is_beside,
@@ -31,7 +30,7 @@ from obsarchive.timeseries.frame_pixels import (
 )
 from obsarchive.timeseries.names import STAR_CATALOGUE
 
-ENDINGS = (".fits", ".fts", ".fit", ".fits.fz", ".fits.gz")
+ENDINGS = SUFFIXES
 OWN_FILES = (STAR_CATALOGUE,)
 WCS_KEYS = (
     *("CTYPE1", "CTYPE2", "CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2", "CUNIT1", "CUNIT2"),
@@ -107,9 +106,10 @@ def read_info(path: Path) -> Info:
             header = merged_header(hdus)
     except FITS_ERRORS as err:
         raise Unprocessable(f"{path.name} cannot be read: {err}") from err
-    start = _start(header)
-    if start is None:
-        raise Unprocessable(f"{path.name}: neither DATE-OBS nor MJD-OBS says when it was taken")
+    try:
+        start = exposure_start(header).mjd
+    except DateError as err:
+        raise Unprocessable(f"{path.name}: {err}") from err
     exposure = _float(header.get("EXPTIME", header.get("EXPOSURE")))
     if not exposure > 0:
         raise Unprocessable(f"{path.name}: EXPTIME is {header.get('EXPTIME')!r}, a positive number is needed")
@@ -125,22 +125,6 @@ def merged_header(hdus: fits.HDUList) -> dict[str, Any]:
             if card.keyword not in ("COMMENT", "HISTORY", "") and not isinstance(card.value, fits.card.Undefined):
                 found.setdefault(card.keyword, card.value)
     return found
-
-
-def _start(header: Mapping[str, Any]) -> float | None:
-    text = str(header.get("DATE-OBS") or "").strip()
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return number(header.get("MJD-OBS"))
-    if len(text) <= 10:  # a date alone is no time
-        clock = str(header.get("UTSTART") or header.get("UT") or header.get("TIME-OBS") or "").strip()
-        try:
-            moment = datetime.fromisoformat(f"{text}T{clock}")
-        except ValueError:
-            return number(header.get("MJD-OBS"))
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return mjd_of(moment)
 
 
 def _float(value: Any) -> float:

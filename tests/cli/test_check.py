@@ -15,6 +15,7 @@ from obsarchive.database.embedded_mongod import Server
 from obsarchive.store import Store
 
 NIGHT = "20260314"
+FOCUS = "IMAGETYP is 'focus', a kind that no setting names: add it to science, bias, dark, flat, seeing or ignored"
 
 
 def write(folder: Path, kind: str, number: int, **keys: object) -> None:
@@ -51,8 +52,29 @@ def test_check_says_as_what_the_files_are_taken(config: Config, capsys: pytest.C
     assert capsys.readouterr().out.splitlines()[1:] == [
         f"{NIGHT}: 2 observation(s), due now: nothing",
         f"  {night}: 4 science, 2 dark, 1 flat, 4 ignored (focus_7.fits, log.txt, notes.txt, …)",
+        f"  1 raw file(s) not understood (focus_7.fits): {FOCUS}",
         "  1 flat frame(s) without keyword FILTER: filter none",
         "  3 science frame(s) without keyword FILTER: filter none",
+    ]
+
+
+def test_check_says_what_is_not_looked_at(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    root = config.paths.raw[0].path
+    for name in ("2026-03-15", "19980301", "plots", f"{NIGHT}/LIGHT", "20260316/LIGHT"):
+        (root / name).mkdir(parents=True)
+    for folder in ("2026-03-15", ".", f"{NIGHT}/LIGHT", "20260316/LIGHT"):
+        write(root / folder, "object", 0)
+    check(config, ())
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1:4] == [
+        f"{root}: 1 night(s) before 20000101 not looked at: daemon.archiving_start_date (19980301)",
+        f"{root}: 1 folder(s) with FITS files not looked at, expected a night yyyymmdd as name (2026-03-15)",
+        f"{root}: 1 FITS file(s) not looked at, expected in a folder of their night, yyyymmdd (object_0.fits)",
+    ]
+    reason = "a folder with FITS files: they are expected in the folder of the night itself"
+    assert [line for line in lines if "LIGHT)" in line] == [
+        f"  {root}/20260316: 1 ignored (LIGHT)",
+        f"  1 raw file(s) not understood (LIGHT): {reason}",
     ]
 
 
@@ -63,6 +85,7 @@ def test_the_daemon_warns_once_for_a_night(config: Config, store: Store, caplog:
     assert sorted(text.partition(": ")[2] for text in warned) == [
         "1 flat frame(s) without keyword FILTER: filter none",
         "3 science frame(s) without keyword FILTER: filter none",
+        f"focus_7.fits is not understood: {FOCUS}",
     ]
     write(config.paths.raw[0].path / NIGHT, "object", 8, OBJECT="M67")
     ingest.night(next(scanner.changed()))

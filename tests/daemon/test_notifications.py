@@ -14,6 +14,7 @@ import pytest
 
 from obsarchive.config.model import Config
 from obsarchive.core.documents import Night, Observation, utc_now
+from obsarchive.core.raw_problems import RawProblem, by_kind
 from obsarchive.core.step_state import State
 from obsarchive.daemon.notifications import Alerts
 from obsarchive.store import Store
@@ -139,6 +140,23 @@ def test_a_letter_tells_in_words(store: Store, serve: Any) -> None:
     assert "failed: M_13" in text
     assert "bright_star.reduce: disk full" in text
     assert OBS.id in text.replace("=\r\n", "")
+
+
+def test_files_not_understood_are_one_event_for_a_night_and_reason(store: Store, serve: Any) -> None:
+    post = serve(socketserver.ThreadingTCPServer, Letterbox)
+    mail = {"host": "127.0.0.1", "port": post.server_address[1], "sender": "archive@example.org"}
+    recipients = [{"programs": programs, "email": ["pi@example.org"]} for programs in ("all", ["4"])]
+    alerts = alerts_of(store, recipients=recipients, mail=mail, batch_window_s=0.001)
+    for count in (2, 3):
+        problems = [RawProblem(f"{i}.fits", "/raw", f"DATE-OBS is 2026-03-{40 + i}") for i in range(count)]
+        (group,) = by_kind(problems)
+        alerts.not_understood(Night({"_id": "20260314"}), group)
+    alerts.send(utc_now() + timedelta(seconds=1))
+    (letter,) = post.heard
+    head, _, text = letter.replace("=\r\n", "").partition("\r\n\r\n")
+    assert "Subject: Robo-AO: 1 not understood" in head
+    assert "2 raw file(s) not understood (0.fits, 1.fits): DATE-OBS is 2026-03-40" in text
+    assert "night/20260314/summary" in text
 
 
 def test_nobody_told_nothing_kept(store: Store) -> None:

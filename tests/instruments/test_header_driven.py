@@ -1,6 +1,7 @@
 """Cameras whose headers say what a file is: kinds, sequences, sections, and what hostile headers may say."""
 
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -156,8 +157,88 @@ def test_describe() -> None:
     assert (found["coordinates"]["ra_deg"], found["coordinates"]["dec_deg"]) == (pytest.approx(180.0), -30.0)
     assert isinstance(camera, Sectioned)
     assert camera.sections(header) == Sections((0, 12, 2, 18), (0, 12, 18, 20))
-    assert not camera.sections({"TRIMSEC": "[18:3,1:12]", "BIASSEC": "none"})
+    assert not camera.sections({"TRIMSEC": "[0:0,0:0]", "BIASSEC": "none"})
     assert HeaderDriven().describe({}) == {"mode": "0"}
+
+
+@pytest.mark.parametrize(
+    ("text", "section"),
+    [
+        ("[1:4,1:12]", (0, 12, 0, 4)),
+        ("[4:1,12:1]", (0, 12, 0, 4)),
+        ("[1:4,*]", (0, 12, 0, 4)),
+        ("[*, 2:10]", (1, 10, 0, 20)),
+        ("[-*,:]", (0, 12, 0, 20)),
+        (" [ 5 : , :3 ] ", (0, 3, 4, 20)),
+        ("[20,1:12]", (0, 12, 19, 20)),
+        ("(1:4,1:12)", (0, 12, 0, 4)),
+        *((text, None) for text in (None, " ", "none", "N/A", "[0:0,0:0]", "[0:0, 0:0]")),
+    ],
+)
+def test_forms_of_sections(text: str | None, section: tuple[int, int, int, int] | None) -> None:
+    header = {"NAXIS1": 20, "NAXIS2": 12, "BIASSEC": text}
+    assert HeaderDriven().sections(header).overscan == section
+    packed = {"ZNAXIS1": 20, "ZNAXIS2": 12, "BIASSEC": text}
+    assert HeaderDriven().sections(packed).overscan == section
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[1:21,1:12]", r"BIASSEC is '\[1:21,1:12\]', not within the frame \(20 columns and 12 rows\)"),
+        ("[0:4,1:12]", "not within the frame"),
+        ("[1:4]", "expected"),
+        ("[1:4,1:12,1:3]", "expected"),
+        ("[1:4:2,1:12]", "expected"),
+        ("whole", "expected"),
+    ],
+)
+def test_sections_that_are_none_are_explained(tmp_path: Path, text: str, words: str) -> None:
+    camera = HeaderDriven()
+    for kind in ("object", "flat"):
+        path = science(tmp_path / "a.fits", "2026-03-14T01:00:00", BIASSEC=text, IMAGETYP=kind)
+        found = camera.identify(path)
+        assert (found.kind, found.observation) == ("ignored", "")
+        assert re.search(f"{words}.*; correct the file, or name another one as its keyword", found.problem)
+    header = fits.getheader(path)
+    with pytest.raises(BadRawData, match=words):
+        camera.sections(header)
+    assert "shape" not in camera.describe(header)
+
+
+def test_an_open_section_of_a_frame_of_unknown_size() -> None:
+    with pytest.raises(BadRawData, match="an end is left out, and the size of the frame is not known"):
+        HeaderDriven().sections({"TRIMSEC": "[1:4,*]"})
+    assert HeaderDriven().sections({"TRIMSEC": "[1:4,1:5]"}).trim == (0, 5, 0, 4)
+
+
+def test_what_is_not_understood_has_a_reason(tmp_path: Path) -> None:
+    path = science(tmp_path / "a.fits", "2026-03-14T01:00:00", IMAGETYP="Pointing")
+    words = "IMAGETYP is 'Pointing', a kind that no setting names: add it to"
+    assert HeaderDriven().identify(path).problem.startswith(words)
+    known = HeaderDriven({"ignored": ["pointing"]}).identify(path)
+    assert (known.kind, known.problem) == ("ignored", "")
+    science(path, "2026-03-14T01:00:00", IMAGETYP=None)
+    assert HeaderDriven().identify(path).problem.startswith("keyword IMAGETYP or OBSTYPE has no value")
+    science(path, "2026-03-14")
+    assert "or name the keywords in the settings date and time" in HeaderDriven().identify(path).problem
+
+
+@pytest.mark.parametrize(
+    ("exposure", "mode"),
+    [(30, "30s"), ("30.0", "30s"), ("30 s", "30s"), ("0.5 sec", "0.5s"), (9999.0, "0s"), (None, "0s")],
+)
+def test_forms_of_exposure_times(tmp_path: Path, exposure: float | str | None, mode: str) -> None:
+    path = science(tmp_path / "a.fits", "2026-03-14T01:00:00", IMAGETYP="dark", EXPTIME=exposure)
+    assert HeaderDriven().identify(path).mode == mode
+
+
+@pytest.mark.parametrize("exposure", ["half a minute", "1/30", True])
+def test_an_exposure_time_that_is_none_is_explained(tmp_path: Path, exposure: str | bool) -> None:
+    path = science(tmp_path / "a.fits", "2026-03-14T01:00:00", EXPTIME=exposure)
+    assert HeaderDriven().identify(path).problem.startswith(f"EXPTIME is {exposure!r}, expected a number of seconds")
+    science(path, "2026-03-14T01:00:00", EXPTIME=exposure, IMAGETYP="flat")
+    assert HeaderDriven().identify(path).kind == "flat", "which needs none"
 
 
 def test_frames_are_trimmed_and_freed_of_their_overscan(tmp_path: Path) -> None:

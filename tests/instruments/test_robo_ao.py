@@ -66,6 +66,26 @@ def test_the_table_of_kinds(name, kind, mode, filter_):
     assert raw.name == (Path("/raw/20160925") / name).name
 
 
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("4_351_Yrsa_VIC_lp600_o_20160925_11042.fits", "<programme>_<object>_<camera>_<filter>_<mark>_yyyymmdd_HHMMSS"),
+        ("4_351_Yrsa_VIC_lp600_o_20160931_110427.040912.fits", "with a date of the calendar"),
+        (f"{OBS}.FITS", "<programme>_<object>"),
+        ("dark_6_20160925.fits.bz2", "dark_<mode>_yyyymmdd"),
+        (f"{OBS}.fits.zst", "packed as .zst"),
+        (f"bias_{STAMP}.fits", ""),
+        (f"pointing_{STAMP}.fits.bz2", ""),
+        ("truth.json", ""),
+        (f"{OBS}.fits.part", ""),
+    ],
+)
+def test_fits_files_of_other_names_have_a_reason(name, form):
+    problem = identify(name).problem
+    assert form in problem
+    assert bool(problem) == bool(form)
+
+
 @given(
     st.text(st.characters(exclude_characters="/\0"), max_size=40)
     | st.binary(max_size=40).map(os.fsdecode).filter(lambda text: "/" not in text),
@@ -88,6 +108,14 @@ def test_stem_takes_off_the_longest_ending():
 def test_settings_it_does_not_know_are_refused():
     with pytest.raises(ValueError, match="found gain"):
         RoboAO({"gain": 2})
+    with pytest.raises(ValueError, match="expected a list of patterns, found 'acq_"):
+        RoboAO({"ignored": "acq_*"})
+
+
+def test_names_of_no_use_can_be_listed():
+    path = Path("/raw/20160925/acq_1.fits.bz2")
+    assert "setting ignored" in RoboAO().identify(path).problem
+    assert RoboAO({"ignored": ["acq_*"]}).identify(path).problem == ""
 
 
 # ------------------------------------------------------------------------------------- headers

@@ -130,6 +130,22 @@ def test_the_night_tells_its_calibration_and_its_troubles(archive, as_user) -> N
     assert "3 files of the raw folder ignored" in page
 
 
+def test_files_that_are_not_understood_are_shown_with_their_reason(app, archive, as_user) -> None:
+    reason = "DATE-OBS is 'yesterday', expected a date such as 2026-03-14T21:30:00"
+    found = [{"name": f"4_secret_{number}.fits", "folder": "/raw", "reason": reason} for number in (1, 2)]
+    app.store.nights.set_fields(NIGHT, {"raw_data.problems": [*found, {"name": 3}], "raw_data.problems_count": 2})
+    for address in (f"/night/{NIGHT}/summary", "/jobs/now"):
+        page = as_user("admin").get(address).text
+        assert "4_secret_1.fits, 4_secret_2.fits" in page
+        assert str(escape(reason)) in page
+        page = as_user("ana").get(address).text
+        assert str(escape(reason)) in page
+        assert "secret" not in page, "names of files tell what others observe"
+    assert "1 file of the raw folder ignored: of no known kind" in as_user("ana").get(f"/night/{NIGHT}/summary").text
+    app.store.nights.set_fields(NIGHT, {"raw_data.problems": [], "raw_data.problems_count": 0})
+    assert "not understood" not in as_user("admin").get("/jobs/now").text
+
+
 def test_a_step_shows_settings_and_log_of_its_manifest(app, archive, as_user) -> None:
     ana = as_user("ana")
     address = f"/observation/{archive.own}/step/bright_star/reduce"

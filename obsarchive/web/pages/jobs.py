@@ -9,6 +9,7 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
 from obsarchive.core.documents import utc_now
+from obsarchive.core.raw_problems import ProblemGroup, by_kind
 from obsarchive.names import is_night
 from obsarchive.store import Document
 from obsarchive.web.framework.authorization import admin_only
@@ -21,6 +22,7 @@ SILENCE = timedelta(seconds=60)
 MAX_UNDER_WAY = 200
 MAX_ENDED = 60
 MAX_ACTIVE = 60
+MAX_NIGHTS = 10
 
 bp = Blueprint("jobs", __name__)
 
@@ -69,9 +71,19 @@ def under_observation() -> dict[str, Any]:
         "others": len(under_way) - len(shown),
         "failed": _newest(job for job in (*failed, *rejected) if subject_of(job) in mine),
         "ended": _newest(job for job in ended if subject_of(job) in mine),
+        "problems": _problems(),
         "is_night": is_night,
         "now": utc_now(),
     }
+
+
+def _problems() -> list[tuple[str, int, list[ProblemGroup]]]:
+    """Return the newest nights with raw files that are not understood, their number, and the reasons."""
+    nights = portal().store.nights.with_problems(MAX_NIGHTS)
+    if not current_user.is_admin:
+        mine = portal().store.browse.nights_of(current_user.document, [night.id for night in nights])
+        nights = [night for night in nights if night.id in mine]
+    return [(night.id, night.problems_count, by_kind(night.problems())) for night in nights]
 
 
 def subject_of(job: Mapping[str, Any]) -> str:

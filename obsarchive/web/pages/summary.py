@@ -9,7 +9,9 @@ from flask_login import current_user
 
 from obsarchive.core.document_paths import NIGHT_IGNORED_COUNT
 from obsarchive.core.documents import Night
+from obsarchive.core.raw_problems import by_kind
 from obsarchive.core.rules import lookup
+from obsarchive.core.values import as_count
 from obsarchive.names import days_apart, is_night
 from obsarchive.web.framework import requests
 from obsarchive.web.framework.authorization import admin_only
@@ -48,7 +50,9 @@ def summary(night: str) -> ResponseReturnValue:
         products=products,
         troubles=[(card, view, step) for card in cards for view, step in card.troubles],
         took=portal().store.jobs.took(night),
-        ignored=lookup(found.document, NIGHT_IGNORED_COUNT),
+        ignored=max(as_count(lookup(found.document, NIGHT_IGNORED_COUNT)) - found.problems_count, 0),
+        problems=by_kind(found.problems()),
+        problems_count=found.problems_count,
         copies_from=found.copies_from,
         sources=_sources(night) if current_user.is_admin else [],
         waiting_redos=requests.waiting_redos(night),
