@@ -14,7 +14,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from obsarchive.errors import ArchiveError, did_you_mean
 from obsarchive.instruments import RawFile
-from obsarchive.instruments.base import Kind, coordinates, degrees, frame_shape, number, stem
+from obsarchive.instruments.base import SUFFIXES, Kind, coordinates, degrees, frame_shape, number, stem
+from obsarchive.io.image_roles import belongs_to
 from obsarchive.io.raw_frames import Sections, read_header
 from obsarchive.names import ObservationName
 
@@ -174,7 +175,7 @@ class HeaderDriven:
 
     def _read(self, path: Path) -> tuple[RawFile, tuple[str, ...]]:
         ignored = RawFile(path.name, "ignored"), ()
-        if stem(path.name) is None:
+        if stem(path.name) is None or _is_beside(path):
             return ignored
         try:
             header = read_header(path)
@@ -229,6 +230,12 @@ class HeaderDriven:
             return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
         except (ValueError, OverflowError):
             return None
+
+
+def _is_beside(path: Path) -> bool:
+    """Whether a file is the weight, mask or error of another one, such as ``a.weight.fits`` of ``a.fits``."""
+    base = belongs_to(stem(path.name) or "")
+    return base is not None and any(path.with_name(f"{base}{suffix}").exists() for suffix in SUFFIXES)
 
 
 def _explained(err: ValidationError) -> str:

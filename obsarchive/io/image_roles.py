@@ -112,6 +112,9 @@ _WORDS: dict[Role, str] = {
 _COMPANIONS = (Role.ERROR, Role.VARIANCE, Role.INVERSE_VARIANCE, Role.WEIGHT, Role.MASK)
 _ROLES = {word: role for role, words in _WORDS.items() for word in words.split()}
 _EXPOSURES = re.compile(r"(FRAME|EXP|EXPOSURE|INTEGRATION|SUBEXP|SHOT|READ|COADD|PLANE)S?[ _.-]*\d*")
+BESIDE = ("weight", "wht", "ivar", "mask", "bpm", "dq", "flag", "flags", "rms", "err", "var", "variance")
+"""Last words of the names of files that hold the weight, mask or error of another one."""
+_BESIDE = re.compile(rf"(.+)[._-]({'|'.join(BESIDE)})", re.IGNORECASE)
 _INVERSE = re.compile(r"INV(ERSE)?[ _.-]*VAR")
 _BRIGHTNESS = r"\(?(ADU|ELECTRONS?|E-?|DN|COUNTS?|CTS?|PHOTONS?|[NMU]?JY|MJY/SR|NANOMAGGY|NANOMAGGIES)(/S(EC)?)?\)?"
 _SQUARED = re.compile(_BRIGHTNESS + r"(\*\*|\^)?\(?\+?2\)?(/.*)?")
@@ -158,6 +161,12 @@ def role_of_name(name: str) -> Role:
     words = {re.sub(r"\d+$", "", word) for word in re.split(r"[^A-Z0-9]+", name)}
     found = {_ROLES[word] for word in words if word in _ROLES}
     return next((role for role in _WORDS if role in found), Role.UNKNOWN)
+
+
+def belongs_to(stem: str) -> str | None:
+    """Return the name of the file to which one belongs by its name, such as ``a`` for ``a.weight``; else None."""
+    match = _BESIDE.fullmatch(stem)
+    return match[1] if match else None
 
 
 def role_of(image: ImageHdu) -> Role:

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from obsarchive.errors import Unprocessable
 from obsarchive.instruments.base import degrees, number
 from obsarchive.io.atomic import atomic_write
+from obsarchive.io.image_roles import belongs_to
 from obsarchive.io.wcs_headers import plate_of_header
 from obsarchive.science.astrometry.plate_solution import PlateSolution
 from obsarchive.science.astrometry.times import mjd_of
 from obsarchive.timeseries.frame_pixels import (
     first_positive,
-    is_beside,
     light_of,
     modelled_variance,
     read_pixels,
@@ -91,7 +91,7 @@ def frames_of(folder: Path) -> list[Path]:
         known = path.name.lower().endswith(ENDINGS) and path.name not in OWN_FILES and not path.name.startswith(".")
         if known and path.is_file():
             found.setdefault(stem_of(path), path)
-    return [found[stem] for stem in sorted(found) if not is_beside(stem, found)]
+    return [found[stem] for stem in sorted(found) if belongs_to(stem) not in found]
 
 
 def read_info(path: Path) -> Info:
