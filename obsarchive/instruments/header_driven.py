@@ -15,7 +15,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from obsarchive.errors import ArchiveError, did_you_mean
 from obsarchive.instruments import RawFile
 from obsarchive.instruments.base import SUFFIXES, Kind, coordinates, degrees, frame_shape, number, stem
-from obsarchive.io.image_roles import belongs_to
+from obsarchive.io.image_headers import belongs_to
 from obsarchive.io.raw_frames import Sections, read_header
 from obsarchive.names import ObservationName
 

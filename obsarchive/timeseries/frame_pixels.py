@@ -15,7 +15,8 @@ from scipy import ndimage
 from obsarchive.errors import BadRawData, Unprocessable
 from obsarchive.instruments.base import number
 from obsarchive.io.bad_pixels import bad_pixels
-from obsarchive.io.image_roles import BESIDE, KEYS, MASK_PLANE, ImageHdu, Role, assign_roles, role_of_name
+from obsarchive.io.image_headers import BESIDE, KEYS, MASK_PLANE, ImageHdu, Role, role_of_name
+from obsarchive.io.image_roles import assign_roles
 from obsarchive.science.statistics import MAD_TO_SIGMA
 
 GAINS = 0.01, 50.0

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from obsarchive.errors import Unprocessable
 from obsarchive.instruments.base import degrees, number
 from obsarchive.io.atomic import atomic_write
-from obsarchive.io.image_roles import belongs_to
+from obsarchive.io.image_headers import belongs_to
 from obsarchive.io.wcs_headers import plate_of_header
 from obsarchive.science.astrometry.plate_solution import PlateSolution
 from obsarchive.science.astrometry.times import mjd_of
