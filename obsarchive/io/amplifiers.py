@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from obsarchive.errors import BadRawData
-from obsarchive.io.image_roles import ImageHdu, sections_of
+from obsarchive.io.image_headers import ImageHdu
+from obsarchive.io.image_roles import sections_of
 
 PlaneReader = Callable[[int, int], NDArray[Any]]
 """Returns the pixels (ny, nx) of a plane of an HDU, by the numbers of both."""

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from obsarchive.errors import BadRawData
-from obsarchive.io.image_roles import MASK_PLANE, ImageHdu, Role
+from obsarchive.io.image_headers import MASK_PLANE, ImageHdu, Role
 
 MOST_BAD = 0.8
 """Share of bad pixels above which a mask is not understood: its meaning may be the opposite."""

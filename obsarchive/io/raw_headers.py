@@ -24,7 +24,8 @@ from obsarchive.core.document_types import HeaderCard
 from obsarchive.errors import BadRawData
 from obsarchive.io.amplifiers import Mosaic, mosaic_of
 from obsarchive.io.compression import BLOCK, explained, open_stream
-from obsarchive.io.image_roles import KEYS, MASK_PLANE, ImageHdu, Role, assign_roles, refuse_colours, role_of
+from obsarchive.io.image_headers import KEYS, MASK_PLANE, ImageHdu, Role, role_of
+from obsarchive.io.image_roles import assign_roles, refuse_colours
 
 CARD = 80
 MAX_HEADER_BYTES = 8 * 2**20  # 10^5 cards

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ from scipy import ndimage
 from obsarchive.errors import BadRawData, Unprocessable
 from obsarchive.instruments.base import number
 from obsarchive.io.bad_pixels import bad_pixels
-from obsarchive.io.image_roles import KEYS, MASK_PLANE, ImageHdu, Role, assign_roles, role_of_name
+from obsarchive.io.image_headers import BESIDE, KEYS, MASK_PLANE, ImageHdu, Role, role_of_name
+from obsarchive.io.image_roles import assign_roles
 from obsarchive.science.statistics import MAD_TO_SIGMA
 
 GAINS = 0.01, 50.0
@@ -24,8 +25,6 @@ STRAY_ZEROS = 1e-3
 """Share of pixels that may be zero inside an image whose zeros at the border are without data."""
 SWARP_SATURATION = 50000.0
 """Level that SWarp writes when the frames it adds have none."""
-_BESIDE = re.compile(r"(.+)[._-](weight|wht|ivar|var|variance|rms|err|mask|bpm|dq|flag|flags)", re.IGNORECASE)
-_WORDS = ("weight", "wht", "ivar", "mask", "bpm", "dq", "flag", "flags", "rms", "err", "var", "variance")
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,18 +126,12 @@ def _variance(planes: Mapping[Role, NDArray[Any]]) -> NDArray[np.float32] | None
     return None
 
 
-def is_beside(stem: str, stems: Collection[str]) -> bool:
-    """Whether a file is the weight, the mask or the error of another one, such as ``a.weight`` of ``a``."""
-    match = _BESIDE.fullmatch(stem)
-    return match is not None and match[1] in stems
-
-
 def files_beside(path: Path) -> dict[Role, Path]:
     """Return the files with the weight, mask or error of a frame, by their role: ``a.weight.fits`` of ``a.fits``."""
     stem, *_ = re.split(r"\.(?:fits|fit|fts)(?:\.fz|\.gz|\.bz2)?$", path.name, flags=re.IGNORECASE)
     ending = path.name[len(stem) :]
     found: dict[Role, Path] = {}
-    for word in _WORDS:
+    for word in BESIDE:
         for other in (path.with_name(f"{stem}{sign}{word}{ending}") for sign in "._-"):
             if other.is_file():
                 found.setdefault(role_of_name(word), other)

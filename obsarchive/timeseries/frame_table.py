@@ -18,11 +18,11 @@ from obsarchive.errors import Unprocessable
 from obsarchive.instruments.base import SUFFIXES, degrees, number
 from obsarchive.instruments.dates import DateError, exposure_start
 from obsarchive.io.atomic import atomic_write
+from obsarchive.io.image_headers import belongs_to
 from obsarchive.io.wcs_headers import plate_of_header
 from obsarchive.science.astrometry.plate_solution import PlateSolution
 from obsarchive.timeseries.frame_pixels import (
     first_positive,
-    is_beside,
     light_of,
     modelled_variance,
     read_pixels,
@@ -90,7 +90,7 @@ def frames_of(folder: Path) -> list[Path]:
         known = path.name.lower().endswith(ENDINGS) and path.name not in OWN_FILES and not path.name.startswith(".")
         if known and path.is_file():
             found.setdefault(stem_of(path), path)
-    return [found[stem] for stem in sorted(found) if not is_beside(stem, found)]
+    return [found[stem] for stem in sorted(found) if belongs_to(stem) not in found]
 
 
 def read_info(path: Path) -> Info:

@@ -7,7 +7,7 @@ import pytest
 from astropy.io import fits
 
 from obsarchive.errors import BadRawData
-from obsarchive.io.image_roles import Role, role_of_name
+from obsarchive.io.image_headers import Role, role_of_name
 from obsarchive.io.raw_frames import Frames, read_header, unpack
 
 SHAPE = (40, 50)

@@ -156,6 +156,14 @@ def test_a_stack_of_swarp(tmp_path):
     np.testing.assert_array_equal(np.isnan(planes_of(path).image), weight == 0)
 
 
+def test_the_weight_of_a_raw_file_is_no_exposure(tmp_path):
+    path = put(tmp_path, primary=LIGHT, IMAGETYP="light", FILTER="V", OBJECT="M 13")
+    (tmp_path / "a.weight.fits").write_bytes(path.read_bytes())
+    (tmp_path / "b.weight.fits").write_bytes(path.read_bytes())
+    kinds = {name: HeaderDriven().identify(tmp_path / f"{name}.fits").kind for name in ("a", "a.weight", "b.weight")}
+    assert kinds == {"a": "science", "a.weight": "ignored", "b.weight": "science"}
+
+
 def test_a_weight_that_does_not_fit_is_told(tmp_path):
     path = put(tmp_path, primary=LIGHT)
     before = signature_of(path, "", "")
