@@ -313,7 +313,7 @@ COMMANDS = {
         _number("--snr", "least signal-to-noise ratio of a source (default: %(default)s)", 10.0),
         _number("--aperture-fwhm", "radius of the apertures in FWHM (default: %(default)s; dataset: its own)", 1.5),
         _number("--bin", "width of the ranges of magnitude [mag] (default: %(default)s)", 1.0),
-        _number("--gain", "electrons per unit of the image [e-/ADU] (default: GAIN of the header, or else 1)"),
+        _number("--gain", "electrons per unit of the image [e-/ADU] (default: EGAIN or GAIN of the header, or else 1)"),
         _number("--saturation", "level of saturated pixels [ADU] (default: SATURATE or MAXLIN of the header)"),
         _argument(
             "--stars", type=_count, default=1000, metavar="N", help="most sources of an image (default: %(default)s)"

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from obsarchive.errors import ArchiveError, BadRawData, did_you_mean
 from obsarchive.instruments.base import (
+    SUFFIXES,
     UNKNOWN,
     Kind,
     RawFile,
@@ -23,6 +24,7 @@ from obsarchive.instruments.base import (
 )
 from obsarchive.instruments.dates import DATES, TIMES, DateError, exposure_start, is_empty
 from obsarchive.instruments.sections import SectionError, read_section
+from obsarchive.io.image_headers import belongs_to
 from obsarchive.io.raw_frames import Sections, read_header
 from obsarchive.names import ObservationName
 
@@ -71,7 +73,7 @@ class Keywords:
     time: str = TIMES
     ra: str = "RA OBJRA TELRA"
     dec: str = "DEC OBJDEC TELDEC"
-    gain: str = "GAIN EGAIN"
+    gain: str = "EGAIN GAIN"
     trim: str = "TRIMSEC"
     overscan: str = "BIASSEC"
     science: tuple[str, ...] = ("object", "light", "light frame", "science", "expose")
@@ -209,6 +211,8 @@ class HeaderDriven:
         """Return the kind of a file and the common facts of its sequence, or why there are none."""
         if stem(path.name) is None:
             return no_raw_file(path.name), ()
+        if _is_beside(path):
+            return RawFile(path.name, "ignored"), ()
         try:
             return self._described(path, read_header(path))
         except DateError as err:
@@ -274,6 +278,12 @@ class HeaderDriven:
 
     def _named(self, header: Mapping[str, Any], name: str) -> Any:
         return self._value(header, name[1:]) if name.startswith("$") else name
+
+
+def _is_beside(path: Path) -> bool:
+    """Whether a file is the weight, mask or error of another one, such as ``a.weight.fits`` of ``a.fits``."""
+    base = belongs_to(stem(path.name) or "")
+    return base is not None and any(path.with_name(f"{base}{suffix}").exists() for suffix in SUFFIXES)
 
 
 def _explained(err: ValidationError) -> str:

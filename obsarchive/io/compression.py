@@ -1,12 +1,13 @@
 """Compressed FITS files: ``.bz2 .gz .fz`` to plain bytes, with every fault explained.
 
-CorruptFileError data end in `BadRawData` that says what was expected and what was found; trouble of the machine
+Damaged data end in `BadRawData` that says what was expected and what was found; trouble of the machine
 (disk full, stale mount) in an `ArchiveError`, which is tried again.
 """
 
 import bz2
 import errno
 import gzip
+import mmap
 import os
 import re
 import shutil
@@ -27,6 +28,11 @@ from astropy.io.fits.hdu.compressed._compression import CfitsioException  # rais
 from obsarchive.errors import ArchiveError, BadRawData
 
 BLOCK = 2880
+CHUNK = 2**20
+_STREAM = b"1AY&SY"
+"""First bytes of the data of a bz2 stream, after ``BZh`` and a digit."""
+_STREAM_END = 0x177245385090
+"""Last bits of a bz2 stream, before 32 bits of checksum and up to 7 that fill a byte."""
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _MACHINE_TROUBLE = re.compile("input/output error|cannot allocate|stale|permission denied", re.IGNORECASE)
@@ -94,17 +100,62 @@ def decompress(job: Job) -> None:
     with explained(job.source):
         if suffix == ".fz":
             _expand_tiles(job)
-        elif suffix == ".bz2" and shutil.which("lbzip2"):
-            _run(["lbzip2", "-dc", f"-n{job.threads}"], job)
-        elif suffix == ".bz2" and shutil.which("bzip2"):
-            _run(["bzip2", "-dc"], job)
+        elif suffix == ".bz2":
+            _expand_bz2(job)
         else:
             _copy(job)
 
 
+def _expand_bz2(job: Job) -> None:
+    """Write all streams of a file.  Where one does not follow the other, the programs would stop, without a word."""
+    command = next((name for name in ("lbzip2", "bzip2") if shutil.which(name)), "")
+    if not command or not _streams_follow(job.source):
+        _copy_streams(job)
+    else:
+        _run([command, "-dc", *([f"-n{job.threads}"] if command == "lbzip2" else [])], job)
+
+
+def _streams_follow(path: Path) -> bool:
+    """Whether a bz2 file is nothing but streams, each right behind the other."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        ends = [len(content)]
+        at = content.find(_STREAM)
+        while at >= 0:
+            if at > 4 and content[at - 4 : at - 1] == b"BZh":
+                ends.append(at - 4)
+            at = content.find(_STREAM, at + 1)
+        return all(_is_stream_end(content[max(end - 11, 0) : end]) for end in ends)
+
+
+def _is_stream_end(tail: bytes) -> bool:
+    bits = int.from_bytes(tail)
+    return any((bits >> (32 + filled)) & (2**48 - 1) == _STREAM_END for filled in range(8))
+
+
+def _copy_streams(job: Job) -> None:
+    """Write the streams of a bz2 file one after the other; zeros between and after them are passed over."""
+    decoder = bz2.BZ2Decompressor()
+    with job.source.open("rb") as source, job.target.open("wb") as sink:
+        block = source.read(CHUNK)
+        while block:
+            if decoder.eof:
+                block = block.lstrip(b"\0")
+                decoder = bz2.BZ2Decompressor() if block else decoder
+            if block and not decoder.eof:
+                try:
+                    sink.write(decoder.decompress(block))
+                except OSError as err:
+                    raise OSError(f"{err}, after {sink.tell()} bytes of whole streams") from err
+                job.refuse_above_limit(sink.tell())
+            block = decoder.unused_data if decoder.eof and block else b""
+            block = block or source.read(CHUNK)
+        if not decoder.eof:
+            raise EOFError("compressed file ended before the end-of-stream marker was reached")
+
+
 def _copy(job: Job) -> None:
     with open_stream(job.source) as stream, job.target.open("wb") as sink:
-        while block := stream.read(2**20):
+        while block := stream.read(CHUNK):
             sink.write(block)
             job.refuse_above_limit(sink.tell())
 
@@ -152,6 +203,8 @@ def _expand_tiles(job: Job) -> None:
             job.target.open("wb") as sink,
         ):
             images = [hdu for hdu in hdus if hdu.is_image]
+            if len(images) > 1 and not images[0].shape and next(iter(images[1].header), "") == "SIMPLE":
+                del images[0]  # fpack puts an empty HDU before a primary image
             job.refuse_above_limit(sum(hdu.size for hdu in images))
             for hdu in images:
                 _write_plain(hdu, sink)

@@ -1,6 +1,7 @@
 """Raw files: unpacked once, checked, and streamed frame by frame.
 
-The frames of an observation are image HDUs, cubes, or both, and continue in further files.
+The frames of an observation are image HDUs, cubes, or both, and continue in further files.  Pixels that are marked as
+bad, by ``BLANK`` or by a mask in the file, are NaN.
 """
 
 import hashlib
@@ -8,7 +9,7 @@ import os
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,8 +19,19 @@ from numba import njit
 from numpy.typing import NDArray
 
 from obsarchive.errors import ArchiveError, BadRawData, NotReady
+from obsarchive.io.amplifiers import write_frames
+from obsarchive.io.bad_pixels import bad_pixels
 from obsarchive.io.compression import Job, decompress, explained
-from obsarchive.io.raw_headers import Contents, Stack, expected_frames, plain_cards, read_header, scan
+from obsarchive.io.raw_headers import (
+    Contents,
+    Stack,
+    expected_frames,
+    has_amplifiers,
+    plain_cards,
+    read_header,
+    read_plane,
+    scan,
+)
 
 __all__ = ["Frames", "Sections", "expected_frames", "plain_cards", "read_header", "scan", "signature", "unpack"]
 
@@ -46,7 +58,7 @@ def unpack(path: Path, folder: Path, threads: int | None = None, max_bytes: int 
     """Return a plain FITS file with the frames of a raw file.
 
     A compressed file is unpacked once: the name of the result holds the raw file's signature, it is whole or
-    absent, and later calls use it as it is.
+    absent, and later calls use it as it is.  So are the amplifiers of one detector put together into whole frames.
 
     Parameters
     ----------
@@ -62,41 +74,75 @@ def unpack(path: Path, folder: Path, threads: int | None = None, max_bytes: int 
     Returns
     -------
     Path
-        The unpacked file in `folder`, or `path` when the raw file is not compressed.
+        The unpacked file in `folder`, or `path` when the raw file is plain and holds whole frames.
 
     Raises
     ------
     BadRawData
-        The compressed data are truncated, damaged or absurdly large.
+        The compressed data are truncated, damaged or absurdly large, or amplifiers do not fit together.
     NotReady
         The raw file changed while it was being read.
     ArchiveError
         No space, no permission, or the file is gone; trying again may help.
     """
     suffix = path.suffix.lower()
-    if suffix not in (".bz2", ".gz", ".fz"):
+    is_plain = suffix not in (".bz2", ".gz", ".fz")
+    if is_plain and not has_amplifiers(path):
         return path
     with _settled(path) as mark:
-        stem = path.name[: -len(suffix)].removesuffix(".fits")
+        stem = path.name.removesuffix(path.suffix if not is_plain else "").removesuffix(".fits")
         target = folder / f"{stem[:160]}.{mark}.fits"
         if not target.exists():
             if suffix == ".fz":  # astropy would only warn of a table cut short
                 scan(path)
-            _unpack_to(target, path, threads or len(os.sched_getaffinity(0)), max_bytes)
+            job = Job(path, target, threads or len(os.sched_getaffinity(0)), max_bytes)
+            _unpack_to(job, is_plain)
     return target
 
 
-def _unpack_to(target: Path, path: Path, threads: int, max_bytes: int) -> None:
+def _unpack_to(job: Job, is_plain: bool) -> None:
+    """Write the plain file of whole frames; it is complete or absent."""
+    path, target = job.source, job.target
     if path.stat().st_size == 0:
         raise BadRawData(f"{path.name}: expected compressed data, found an empty file")
-    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    part, whole = (target.with_name(f".{target.name}.{secrets.token_hex(4)}.{end}") for end in ("part", "whole"))
     with explained(path):
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            decompress(Job(path, part, threads, max_bytes))
-            part.replace(target)
+            if not is_plain:
+                decompress(replace(job, target=part))
+            unpacked = path if is_plain else part
+            if has_amplifiers(unpacked, path.name):
+                _put_together(scan(unpacked, path.name), path.name, whole)
+                whole.replace(target)
+            else:
+                part.replace(target)
         finally:
             part.unlink(missing_ok=True)
+            whole.unlink(missing_ok=True)
+
+
+def _put_together(contents: Contents, name: str, target: Path) -> None:
+    """Write the frames of a file of amplifiers, each without its overscan, bad pixels as NaN."""
+    mosaic, stacks = contents.mosaic, contents.amplifiers
+    if mosaic is None:
+        raise BadRawData(f"{name}: expected the amplifiers of one detector, found whole frames")
+    missing = (contents.expected or 0) - contents.n_frames
+    if missing > 0:
+        raise BadRawData(f"{name} holds {len(stacks)} of {len(stacks) + missing} amplifiers")
+    keeps_counts = mosaic.keeps_counts and {stack.native for stack in stacks.values()} == {np.dtype(np.uint16)}
+    dtype = np.dtype(np.uint16 if keeps_counts else np.float32)
+    with contents.path.open("rb") as file:
+
+        def read(number: int, plane: int) -> NDArray[Any]:
+            stack = stacks[number]
+            pixels = read_plane(file, stack, plane).astype(dtype)
+            for mask in stack.masks:
+                values = read_plane(file, mask.stack, min(plane, mask.stack.count - 1))
+                pixels[bad_pixels(name, mask.image, mask.role, values)] = np.nan
+            return pixels
+
+        write_frames(target, mosaic, dtype, read)
 
 
 @contextmanager
@@ -124,13 +170,27 @@ def _decode_16bit(  # pragma: no cover - compiled
             out[y, x] = np.float32(np.int16((word << 8) | (word >> 8))) * scale + zero
 
 
+@njit(cache=True)
+def _blank_16bit(raw: NDArray[np.uint16], out: NDArray[np.float32], blank: int) -> None:  # pragma: no cover - compiled
+    """Set pixels without a value to NaN."""
+    for y in range(raw.shape[0]):
+        for x in range(raw.shape[1]):
+            word = raw[y, x]
+            if np.int16((word << 8) | (word >> 8)) == blank:
+                out[y, x] = np.nan
+
+
 def _decode(raw: NDArray[Any], stack: Stack, out: NDArray[np.float32]) -> None:
     if stack.storage.itemsize == 2:
         _decode_16bit(raw.view(np.uint16), out, np.float32(stack.scale), np.float32(stack.zero))
+        if stack.blank is not None:
+            _blank_16bit(raw.view(np.uint16), out, stack.blank)
         return
     with np.errstate(over="ignore", invalid="ignore"):
         # float64 between: 32-bit counts less their BZERO do not fit into a float32
         out[...] = raw if stack.scale == 1 and stack.zero == 0 else raw * np.float64(stack.scale) + stack.zero
+    if stack.blank is not None:
+        out[raw == stack.blank] = np.nan
 
 
 def _native(raw: NDArray[Any], stack: Stack) -> NDArray[Any]:
@@ -182,18 +242,23 @@ class Frames:
     shape : tuple of int
         (ny, nx) of every frame.
     dtype : dtype
-        What `rows` gives: the type that holds the stored values exactly, float32 for scaled or mixed files.
+        What `rows` gives: the type that holds the stored values exactly, float32 for scaled or mixed files and
+        where pixels are bad.
 
     Raises
     ------
     BadRawData
-        A file is damaged, holds fewer frames than announced, or does not fit the others.
+        A file is damaged, holds fewer frames than announced, does not fit the others, or it is not known what its
+        images are.
     ArchiveError
         A file cannot be read.
     """
 
     def __init__(self, paths: Sequence[Path], sections: Sections = WHOLE) -> None:
         contents = [scan(path) for path in paths]
+        for file in contents:
+            if file.mosaic:
+                raise BadRawData(f"{file.path.name}: expected whole frames, found amplifiers: unpack the file first")
         _check_complete(contents)
         stacks = [stack for file in contents for stack in file.stacks]
         self._raw_shape = _common_shape(contents)
@@ -203,6 +268,10 @@ class Frames:
         natives = {stack.native for stack in stacks}
         single = len(natives) == 1 and sections.overscan is None
         self.dtype: np.dtype[Any] = natives.pop() if single else np.dtype(np.float32)
+        is_unsigned = {stack.counts for stack in stacks} == {np.dtype(np.uint16)}
+        self._saturation = 65535.0 if is_unsigned and sections.overscan is None else None
+        self._has_masks = any(stack.masks for stack in stacks)
+        self._bad: tuple[tuple[int, ...], NDArray[np.bool_]] = (), np.zeros((0, 0), bool)
         self._levels: dict[int, np.float32] = {}
         self._buffer = np.empty(max(stack.frame_bytes for stack in stacks), np.uint8)
         self._files = ExitStack()
@@ -238,7 +307,7 @@ class Frames:
     @property
     def saturation(self) -> float | None:
         """Greatest value [ADU] that can be stored: 65535 for unsigned 16-bit pixels, else not known."""
-        return 65535.0 if self.dtype == np.uint16 else None
+        return self._saturation
 
     def read(self, i: int, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Return a frame.
@@ -256,7 +325,7 @@ class Frames:
             The pixels [ADU]; `out` when given.
         """
         out = np.empty(self.shape, np.float32) if out is None else out
-        if self._sections:
+        if self._sections or self._has_masks:
             out[...] = self.window(i, 0, self.shape[0], 0, self.shape[1])
         else:
             raw, stack = self._raw_rows(i, 0, self.shape[0])
@@ -287,9 +356,24 @@ class Frames:
             raise ValueError(f"columns {x0}:{x1} of a frame of {self.shape[1]}")
         out = np.empty((y1 - y0, x1 - x0), np.float32)
         raw, stack = self._raw_rows(i, y0, y1)
-        left = self._trim[2]
+        top, left = self._trim[0], self._trim[2]
         _decode(raw[:, left + x0 : left + x1], stack, out)
+        if stack.masks:
+            out[self._bad_pixels(i, stack)[top + y0 : top + y1, left + x0 : left + x1]] = np.nan
         return out - self._overscan(i) if self._sections.overscan else out
+
+    def _bad_pixels(self, i: int, stack: Stack) -> NDArray[np.bool_]:
+        """Which pixels of a raw frame are bad, by the masks of its file; the last answer is kept."""
+        path, descriptor, _, plane = self._places[i]
+        planes = [min(plane, mask.stack.count - 1) for mask in stack.masks]
+        place = (descriptor, *planes, *(mask.stack.offset for mask in stack.masks))
+        if self._bad[0] != place:
+            bad = np.zeros(stack.shape, bool)
+            with explained(path), path.open("rb") as file:
+                for mask, at in zip(stack.masks, planes, strict=True):
+                    bad |= bad_pixels(path.name, mask.image, mask.role, read_plane(file, mask.stack, at))
+            self._bad = place, bad
+        return self._bad[1]
 
     def _overscan(self, i: int) -> np.float32:
         """Median of the pixels of a frame that saw no light."""
@@ -298,7 +382,7 @@ class Frames:
             raw, stack = self._raw_rows(i, y0 - self._trim[0], y1 - self._trim[0])
             dark = np.empty((y1 - y0, x1 - x0), np.float32)
             _decode(raw[:, x0:x1], stack, dark)
-            self._levels[i] = np.float32(np.median(dark))
+            self._levels[i] = np.float32(np.nanmedian(dark))
         return self._levels[i]
 
     def rows(self, y0: int, y1: int) -> NDArray[Any]:
@@ -321,7 +405,7 @@ class Frames:
         """
         out = np.empty((len(self), y1 - y0, self.shape[1]), self.dtype)
         for i, target in enumerate(out):
-            if self._sections:
+            if self._sections or self._has_masks:
                 target[...] = self.window(i, y0, y1, 0, self.shape[1])
                 continue
             raw, stack = self._raw_rows(i, y0, y1)

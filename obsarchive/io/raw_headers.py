@@ -8,19 +8,24 @@ import math
 import os
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from astropy.io import fits
+from numpy.typing import NDArray
 
 from obsarchive.core.document_types import HeaderCard
 from obsarchive.errors import BadRawData
+from obsarchive.io.amplifiers import Mosaic, mosaic_of
 from obsarchive.io.compression import BLOCK, explained, open_stream
+from obsarchive.io.image_headers import KEYS, MASK_PLANE, ImageHdu, Role, role_of
+from obsarchive.io.image_roles import assign_roles, refuse_colours
 
 CARD = 80
 MAX_HEADER_BYTES = 8 * 2**20  # 10^5 cards
@@ -35,7 +40,12 @@ _STORAGE: dict[int, np.dtype[Any]] = {
     -32: np.dtype(">f4"),
     -64: np.dtype(">f8"),
 }
-_SCANNED = re.compile(rb"(NAXIS\d{0,3}|BITPIX|[PG]COUNT|BZERO|BSCALE|NEXTEND|NFRAMES|NUMFRAME) *")
+_LAYOUT = ("BITPIX", "PCOUNT", "GCOUNT", "BZERO", "BSCALE", "BLANK", "NEXTEND", "NFRAMES", "NUMFRAME")
+_SCANNED = frozenset(key.encode().ljust(8) for key in (*_LAYOUT, "ZIMAGE", "ZBITPIX", *KEYS))
+_SCANNED_SERIES = (b"NAXIS", b"ZNAXIS", MASK_PLANE.encode())
+_LONG_MASK_PLANE = f"HIERARCH {MASK_PLANE}".encode()
+_QUOTED = re.compile(r"'((?:[^']|'')*)'")
+_SECTIONS = ("TRIMSEC", "BIASSEC", "DATASEC", "DETSEC", "CCDSEC", "AMPSEC")
 _STRUCTURE = re.compile(r"SIMPLE|XTENSION|BITPIX|NAXIS\d*|EXTEND|[PG]COUNT")
 _PRINTABLE = bytes(range(0x20, 0x7F))
 
@@ -50,6 +60,8 @@ class Stack:
     storage: np.dtype[Any]
     scale: float
     zero: float
+    blank: int | None = None
+    masks: "tuple[Mask, ...]" = ()
 
     @property
     def frame_bytes(self) -> int:
@@ -58,7 +70,12 @@ class Stack:
 
     @property
     def native(self) -> np.dtype[Any]:
-        """The type that holds the pixel values exactly; float32 where they are scaled."""
+        """The type that holds the pixel values exactly; float32 where they are scaled, or some are bad."""
+        return np.dtype(np.float32) if self.blank is not None or self.masks else self.counts
+
+    @property
+    def counts(self) -> np.dtype[Any]:
+        """The type that holds the values of good pixels exactly; float32 where they are scaled."""
         stored = self.storage.newbyteorder("=")
         if self.scale == 1 and self.zero == 0:
             return stored
@@ -68,22 +85,34 @@ class Stack:
 
 
 @dataclass(frozen=True)
+class Mask:
+    """An image that says which pixels of a stack are bad, by its `role`: of one plane for all, or one for each."""
+
+    image: ImageHdu
+    role: Role
+    stack: Stack
+
+
+@dataclass(frozen=True)
 class Contents:
     """Content of a plain FITS file.
 
     `expected` is the number of frames its header announces (None: it does not say), `others` the number of
-    extensions that are no images.
+    extensions that are no images.  Where amplifiers must first be put together, `mosaic` says how, and `amplifiers`
+    are their stacks by the number of the HDU; then there are no `stacks`.
     """
 
     path: Path
     stacks: tuple[Stack, ...]
     others: int
     expected: int | None
+    mosaic: Mosaic | None = None
+    amplifiers: Mapping[int, Stack] = field(default_factory=dict)
 
     @property
     def n_frames(self) -> int:
         """Number of frames in the file."""
-        return sum(stack.count for stack in self.stacks)
+        return self.mosaic.planes if self.mosaic else sum(stack.count for stack in self.stacks)
 
 
 def expected_frames(header: Mapping[str, Any]) -> int | None:
@@ -92,13 +121,18 @@ def expected_frames(header: Mapping[str, Any]) -> int | None:
     ``NFRAMES`` and ``NUMFRAME`` count frames; ``NEXTEND`` counts the extensions that follow, to which the
     primary image adds one.
     """
+    return _announced(header, 0)
+
+
+def _announced(header: Mapping[str, Any], companions: int) -> int | None:
+    """Number of frames by a header; of the extensions that it counts some, `companions`, are no frames."""
     for key in ("NFRAMES", "NUMFRAME", "NEXTEND"):
         try:
             count = int(header.get(key, 0))
         except (TypeError, ValueError, OverflowError):
             continue
         if count > 0:
-            return count + (key == "NEXTEND" and _has_pixels(header))
+            return count + _has_pixels(header) - companions if key == "NEXTEND" else count
     return None
 
 
@@ -106,28 +140,108 @@ def _has_pixels(header: Mapping[str, Any]) -> bool:
     return not any(header.get(key) == 0 for key in ("NAXIS", "NAXIS1", "NAXIS2"))
 
 
-def scan(path: Path) -> Contents:
-    """Find the frames of a plain FITS file by its headers; pixels are not read.
+def scan(path: Path, name: str = "") -> Contents:
+    """Find the frames of a plain FITS file by its headers; pixels are read only where names are silent.
 
+    Frames are the images that hold light, see :mod:`obsarchive.io.image_roles`; masks and weights belong to them.
     Tables and empty HDUs are passed over, and so is one stray block at the end, which some cameras leave.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    name : str, optional
+        Its name in messages: that of the raw file it was unpacked from.
 
     Raises
     ------
     BadRawData
-        A header is broken or the data are cut short.
+        A header is broken, the data are cut short, or it is not known what the images are.
     ArchiveError
         The file cannot be read.
     """
     with explained(path), path.open("rb") as file:
-        hdus = list(_walk(path.name, file))
+        hdus = list(_walk(name or path.name, file))
+        stacks = {number: hdu.stack for number, hdu in enumerate(hdus) if hdu.stack}
+        shared = {key: hdus[0].values[key] for key in ("TELESCOP",) if key in hdus[0].values}
+        images = {number: _image(number, hdus[number], shared) for number in stacks}
+        for number in stacks:
+            refuse_colours(name or path.name, images[number])
+        contents = Contents(path, tuple(stacks.values()), sum(not hdu.is_image for hdu in hdus), None)
+        if len(stacks) > 1:
+            contents = _sorted(name or path.name, contents, (stacks, images), file)
     # Announced by the primary header; where fpack moved that into the first extension, by that one.
-    announced = (expected_frames(hdu.values) for hdu in hdus if hdu is hdus[0] or hdu.stack)
-    return Contents(
-        path,
-        stacks=tuple(hdu.stack for hdu in hdus if hdu.stack),
-        others=sum(not hdu.is_image for hdu in hdus),
-        expected=next((count for count in itertools.islice(announced, 2) if count), None),
-    )
+    no_frames = sum(stack.count for stack in stacks.values()) - contents.n_frames
+    announced = (_announced(hdu.values, no_frames) for hdu in hdus if hdu is hdus[0] or hdu.stack)
+    expected = next((count for count in itertools.islice(announced, 2) if count), None)
+    return replace(contents, expected=expected)
+
+
+def _sorted(
+    name: str, contents: Contents, every: tuple[Mapping[int, Stack], Mapping[int, ImageHdu]], file: BufferedIOBase
+) -> Contents:
+    """Tell frames from what belongs to them, in a file of several images."""
+    stacks, images = every
+    roles = assign_roles(name, list(images.values()), lambda number: read_plane(file, stacks[number]))
+    used = {}
+    for number in roles.lights + roles.amplifiers:
+        found = roles.companions.get(number, {})
+        masks = tuple(
+            Mask(images[found[role]], role, stacks[found[role]])
+            for role in (Role.MASK, Role.WEIGHT, Role.INVERSE_VARIANCE)
+            if role in found
+        )
+        used[number] = replace(stacks[number], masks=masks) if masks else stacks[number]
+        for mask in masks:
+            if mask.stack.count not in (1, stacks[number].count):
+                raise BadRawData(
+                    f"{name}: {mask.image} has {mask.stack.count} planes: expected 1, or {stacks[number].count} as "
+                    f"{images[number]}"
+                )
+    if roles.amplifiers:
+        mosaic = mosaic_of(name, [images[number] for number in roles.amplifiers])
+        return replace(contents, stacks=(), mosaic=mosaic, amplifiers=used)
+    return replace(contents, stacks=tuple(used.values()))
+
+
+def has_amplifiers(path: Path, name: str = "") -> bool:
+    """Whether a plain FITS file holds amplifiers that must be put together; files of other kinds are only opened.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    name : str, optional
+        Its name in messages.
+
+    Raises
+    ------
+    BadRawData
+        A file of amplifiers is broken, or they do not fit together.
+    ArchiveError
+        The file cannot be read.
+    """
+    with explained(path), path.open("rb") as file, suppress(ValueError):
+        start = frames = 0
+        while not frames:
+            file.seek(start)
+            cards, whole = _header_cards(file)
+            hdu = _parse(cards, whole, start)
+            if hdu.stack and not _is_part(hdu.values):
+                return False
+            start, frames = hdu.end, hdu.stack.count if hdu.stack else 0
+    return bool(frames) and scan(path, name).mosaic is not None
+
+
+def read_plane(file: BufferedIOBase, stack: Stack, plane: int = 0) -> NDArray[Any]:
+    """Read one plane of an HDU, shape (ny, nx): floats where it is scaled, NaN at ``BLANK``."""
+    file.seek(stack.offset + plane * stack.frame_bytes)
+    raw = np.frombuffer(file.read(stack.frame_bytes), stack.storage)
+    pixels = raw.reshape(stack.shape).astype(stack.storage.newbyteorder("="))
+    if stack.scale == 1 and stack.zero == 0 and stack.blank is None:
+        return pixels
+    values = pixels * stack.scale + stack.zero
+    return values if stack.blank is None else np.where(pixels == stack.blank, np.nan, values)
 
 
 @dataclass(frozen=True)
@@ -141,6 +255,15 @@ class _Hdu:
     @property
     def end(self) -> int:
         return _padded(self.data_start + self.data_bytes)
+
+
+def _image(number: int, hdu: _Hdu, shared: Mapping[str, Any] | None = None) -> ImageHdu:
+    """Return what the header of an image, tiled or not, says of it, and what the primary header says of all."""
+    prefix = "" if hdu.is_image else "Z"
+    axes = [int(hdu.values[f"{prefix}NAXIS{axis}"]) for axis in range(int(hdu.values[f"{prefix}NAXIS"]), 0, -1)]
+    return ImageHdu(
+        number, {**shared, **hdu.values} if shared else hdu.values, tuple(axes), int(hdu.values[f"{prefix}BITPIX"])
+    )
 
 
 def _padded(n_bytes: int) -> int:
@@ -203,6 +326,7 @@ def _parse(cards: bytes, whole: bool, start: int) -> _Hdu:
     if bits not in _STORAGE:
         raise ValueError(f"expected BITPIX of {sorted(_STORAGE)}, found {bits}")
     is_image = not start or cards[10:CARD].split(b"/")[0].strip(b"' ") == b"IMAGE"
+    is_image = is_image and not (start and len(axes) == 1)  # a table of a column: a spectrum, wavelengths
     elements = math.prod(axes) if axes else 0
     if not is_image:  # tables: PCOUNT bytes follow, GCOUNT is 1 unless something else was meant
         elements = _integer(values, "GCOUNT", 1.0) * (_integer(values, "PCOUNT", 0.0) + elements)
@@ -217,21 +341,43 @@ def _stack(values: dict[str, Any], axes: list[int], data_start: int) -> Stack:
     if len(axes) == 1:
         raise ValueError("expected frames of two axes, found one axis")
     scale, zero = _number(values, "BSCALE", 1.0), _number(values, "BZERO", 0.0)
-    return Stack(data_start, math.prod(axes[2:]), (axes[1], axes[0]), _STORAGE[int(values["BITPIX"])], scale, zero)
+    storage = _STORAGE[int(values["BITPIX"])]
+    return Stack(data_start, math.prod(axes[2:]), (axes[1], axes[0]), storage, scale, zero, _blank(values, storage))
+
+
+def _blank(values: dict[str, Any], storage: np.dtype[Any]) -> int | None:
+    """Stored value of pixels without one; integers only have it, and only one that they can hold."""
+    value = values.get("BLANK")
+    if storage.kind == "f" or not isinstance(value, float) or value != int(value):
+        return None
+    limits = np.iinfo(storage)
+    return int(value) if limits.min <= value <= limits.max else None
 
 
 def _scanned_values(cards: bytes) -> dict[str, Any]:
     """Return the values of the keys that the scanner reads: finite floats, or else text."""
     values: dict[str, Any] = {}
     for start in range(0, len(cards), CARD):
-        if cards[start + 8 : start + 10] == b"= " and _SCANNED.fullmatch(cards, start, start + 8):
-            text = cards[start + 10 : start + CARD].split(b"/")[0].strip().decode("latin-1")
-            try:
-                value = float(text.replace("D", "E"))
-            except ValueError:
-                value = math.nan
-            values.setdefault(cards[start : start + 8].decode().rstrip(), value if math.isfinite(value) else text)
+        key = cards[start : start + 8]
+        if cards[start + 8 : start + 10] == b"= " and (key in _SCANNED or key.startswith(_SCANNED_SERIES)):
+            text = cards[start + 10 : start + CARD].decode("latin-1")
+            values.setdefault(key.decode("latin-1").rstrip(), _value(text))
+        elif key == b"HIERARCH" and cards.startswith(_LONG_MASK_PLANE, start):
+            name, _, text = cards[start + 9 : start + CARD].decode("latin-1").partition("=")
+            values.setdefault(name.strip(), _value(text))
     return values
+
+
+def _value(text: str) -> float | str:
+    quoted = _QUOTED.match(text.lstrip())
+    if quoted:
+        return quoted[1].replace("''", "'").strip()
+    text = text.split("/")[0].strip()
+    try:
+        value = float(text.replace("D", "E"))
+    except ValueError:
+        return text
+    return value if math.isfinite(value) else text
 
 
 def _axes(values: dict[str, Any]) -> list[int]:
@@ -261,7 +407,8 @@ def _integer(values: dict[str, Any], key: str, default: float | None = None) -> 
 def read_header(path: Path) -> fits.Header:
     """Read the header of frame 0 of a raw file, compressed or not, without reading further.
 
-    To an empty primary HDU the cards of the first extension are added.  Bad cards are skipped.
+    To an empty primary HDU the cards of the extension with the first frame are added, and its ``NAXIS1`` and
+    ``NAXIS2``; of amplifiers that make one frame, those of the whole frame.  Bad cards are skipped.
 
     Raises
     ------
@@ -275,10 +422,77 @@ def read_header(path: Path) -> fits.Header:
         if not cards.startswith(b"SIMPLE"):
             raise BadRawData(f"{path.name}: expected a FITS header, found {cards[:20]!r}")
         header = _tolerant_header(cards)
-        if whole and not _has_pixels(header):
-            extension = _tolerant_header(_header_cards(stream)[0], leave_out=_STRUCTURE)
-            header.extend(extension, strip=False, update=True)
+        is_plain = path.suffix.lower() not in (".bz2", ".gz")  # the end of those is far
+        is_part = _is_part(header) and (is_plain or expected_frames({"NEXTEND": header.get("NEXTEND")}))
+        if whole and (is_part or not _has_pixels(header)):
+            _add_frame(path.name, header, list(_headers(stream, cards)))
     return header
+
+
+def _is_part(values: Mapping[str, Any]) -> bool:
+    """Whether a header says where on the detector its image lies: it may be one of several amplifiers."""
+    return any(str(values.get(key, "")).strip().startswith("[") for key in ("DETSEC", "CCDSEC"))
+
+
+def _headers(stream: BufferedIOBase, cards: bytes) -> Iterator[tuple[bytes, _Hdu]]:
+    """Yield cards and HDUs from the primary to the first frame, or to the end where there may be parts of a frame.
+
+    Nothing is raised: what is wrong with a file is found when its pixels are read.
+    """
+    with suppress(ValueError, OSError, EOFError, zlib.error):
+        hdu = _parse(cards, True, 0)
+        yield cards, hdu
+        is_found = False
+        while not is_found:
+            stream.seek(hdu.end)
+            cards, whole = _header_cards(stream)
+            hdu = _parse(cards, whole, hdu.end)
+            yield cards, hdu
+            image = _image(0, hdu) if (hdu.is_image and hdu.stack) or hdu.values.get("ZIMAGE") == "T" else None
+            is_found = (
+                image is not None
+                and not _is_part(hdu.values)
+                and role_of(image) in (Role.LIGHT, Role.UNNAMED, Role.UNKNOWN)
+            )
+
+
+def _add_frame(name: str, header: fits.Header, hdus: Sequence[tuple[bytes, _Hdu]]) -> None:
+    """Add the cards and the shape of the first frame to the header of a primary HDU without pixels."""
+    with suppress(LookupError, ValueError):
+        number, shape, factor = _first_frame(name, [hdu for _, hdu in hdus])
+        if number:
+            header.extend(_tolerant_header(hdus[number][0], leave_out=_STRUCTURE), strip=False, update=True)
+        header["NAXIS2"], header["NAXIS1"] = shape
+        if factor is None:
+            return
+        for key in _SECTIONS:
+            header.remove(key, ignore_missing=True, remove_all=True)
+        for key in ("GAIN", "EGAIN"):
+            if isinstance(header.get(key), int | float):
+                header[key] = header[key] / factor
+
+
+def _first_frame(name: str, hdus: Sequence[_Hdu]) -> tuple[int, tuple[int, int], float | None]:
+    """Return the HDU and the shape of the first frame; of a frame of amplifiers also the factor of the first one."""
+    images = {
+        number: _image(number, hdu)
+        for number, hdu in enumerate(hdus)
+        if (hdu.stack if hdu.is_image else hdu.values.get("ZIMAGE") == "T")
+    }
+    try:
+        roles = assign_roles(name, list(images.values()), _no_pixels)
+        if not roles.amplifiers:
+            number = roles.lights[0]
+            return number, images[number].frame, None
+        mosaic = mosaic_of(name, [images[number] for number in roles.amplifiers])
+        return mosaic.parts[0].number, mosaic.shape, mosaic.parts[0].factor
+    except BadRawData:  # said when the frames are read
+        number = next(number for number, image in images.items() if role_of(image) is not Role.MASK)
+        return number, images[number].frame, None
+
+
+def _no_pixels(number: int) -> NDArray[Any]:
+    raise BadRawData(f"HDU {number}: only headers are read")
 
 
 def _tolerant_header(cards: bytes, leave_out: re.Pattern[str] | None = None) -> fits.Header:

@@ -220,15 +220,16 @@ class Workspace:
             raise Unprocessable(f"no raw {use} files of {self.subject.id} on disk")
         folder = unpacked_folder(self.task.tmp, self.subject.id)
         folder.mkdir(parents=True, exist_ok=True)
-        return Frames([unpack(path, folder) for path in paths], self._sections(paths[0]))
+        unpacked = [unpack(path, folder) for path in paths]
+        return Frames(unpacked, self._sections(paths[0], unpacked[0]))
 
-    def _sections(self, path: Path) -> Sections:
-        """Overscan and trim sections of the camera that wrote a file."""
+    def _sections(self, path: Path, unpacked: Path) -> Sections:
+        """Overscan and trim sections of the camera that wrote a file; none of amplifiers that were put together."""
         root = next((root for root in self.task.raw_roots if path.is_relative_to(root.path)), None)
         if root is None:
             return Sections()
         instrument = import_class(root.instrument)(root.settings)
-        return instrument.sections(read_header(path)) if isinstance(instrument, Sectioned) else Sections()
+        return instrument.sections(read_header(unpacked)) if isinstance(instrument, Sectioned) else Sections()
 
     def results(self, name: str) -> Mapping[str, Any]:
         """Return the results of an earlier step of this pipeline, by the name of the step; empty without any."""

@@ -48,7 +48,7 @@ class Detector:
     Parameters
     ----------
     gain_e_adu : float or None
-        Electrons per unit of the image [e-/ADU]; None: GAIN of the header, or else 1.
+        Electrons per unit of the image [e-/ADU]; None: EGAIN or GAIN of the header, or else 1.
     saturation_adu : float or None
         Level of saturated pixels [ADU]; None: SATURATE or MAXLIN of the header.
     """
@@ -184,7 +184,7 @@ def read_frames(folder: Path, most: int, detector: Detector) -> Iterator[Exposur
 
 def _planes(info: Info, detector: Detector) -> Planes:
     if detector.gain_e_adu is not None:
-        info = replace(info, header={**info.header, "GAIN": detector.gain_e_adu})
+        info = replace(info, header={**info.header, "EGAIN": detector.gain_e_adu})
     return read_planes(info, detector.saturation_adu)
 
 

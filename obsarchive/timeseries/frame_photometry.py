@@ -24,13 +24,14 @@ from obsarchive.science.photometry.aperture import Apertures
 from obsarchive.science.photometry.engine import engine_of
 from obsarchive.science.photometry.psf_photometry import REACH_FWHM, Frame, isolated_stars
 from obsarchive.timeseries.config import ReductionConfig
+from obsarchive.timeseries.frame_pixels import files_beside
 from obsarchive.timeseries.frame_table import Info, Planes, header_wcs, read_info, read_planes, stem_of
 from obsarchive.timeseries.names import RAW_FLUX, SIDECARS, STAR_CATALOGUE
 from obsarchive.timeseries.star_catalog import NEAR_FWHM, Stars, annulus, bright_sources, load, solve
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 """Of the measurements: older ones are made again."""
 RADII = (1.0, 0.7, 1.4, 2.0)
 """Of the apertures, in units of the main one, which comes first."""
@@ -64,7 +65,7 @@ def signature_of(path: Path, config_digest: str, stars_digest: str) -> str:
     Parameters
     ----------
     path : Path
-        The frame; its size and time of change count.
+        The frame; its size and time of change count, and those of its weight and mask beside it.
     config_digest : str
         Hash of the configuration.
     stars_digest : str
@@ -75,8 +76,9 @@ def signature_of(path: Path, config_digest: str, stars_digest: str) -> str:
     str
         20 hexadecimal digits.
     """
-    status = path.stat()
-    text = f"{VERSION} {status.st_size} {status.st_mtime_ns} {config_digest} {stars_digest}"
+    files = [path.stat(), *(other.stat() for _, other in sorted(files_beside(path).items()))]
+    versions = " ".join(f"{status.st_size} {status.st_mtime_ns}" for status in files)
+    text = f"{VERSION} {versions} {config_digest} {stars_digest}"
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 

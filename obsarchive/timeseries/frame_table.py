@@ -3,7 +3,7 @@
 import math
 import re
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +18,16 @@ from obsarchive.errors import Unprocessable
 from obsarchive.instruments.base import SUFFIXES, degrees, number
 from obsarchive.instruments.dates import DateError, exposure_start
 from obsarchive.io.atomic import atomic_write
+from obsarchive.io.image_headers import belongs_to
 from obsarchive.io.wcs_headers import plate_of_header
 from obsarchive.science.astrometry.plate_solution import PlateSolution
-from obsarchive.science.statistics import MAD_TO_SIGMA
+from obsarchive.timeseries.frame_pixels import (
+    first_positive,
+    light_of,
+    modelled_variance,
+    read_pixels,
+    saturation_of,
+)
 from obsarchive.timeseries.names import STAR_CATALOGUE
 
 ENDINGS = SUFFIXES
@@ -77,13 +84,13 @@ def stem_of(path: Path) -> str:
 
 
 def frames_of(folder: Path) -> list[Path]:
-    """Return the frames of a dataset, each once, by name."""
+    """Return the frames of a dataset, each once, by name; weights and masks of frames are none."""
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir(), key=lambda path: (len(path.name), path.name)):
         known = path.name.lower().endswith(ENDINGS) and path.name not in OWN_FILES and not path.name.startswith(".")
         if known and path.is_file():
             found.setdefault(stem_of(path), path)
-    return [found[stem] for stem in sorted(found)]
+    return [found[stem] for stem in sorted(found) if belongs_to(stem) not in found]
 
 
 def read_info(path: Path) -> Info:
@@ -111,22 +118,13 @@ def read_info(path: Path) -> Info:
 
 def merged_header(hdus: fits.HDUList) -> dict[str, Any]:
     """Return the cards of the image, and of the primary header where the image lacks them."""
-    image = image_hdu(hdus)
+    image = light_of(hdus)[0]
     found: dict[str, Any] = {}
     for header in (image.header, hdus[0].header):
         for card in header.cards:
             if card.keyword not in ("COMMENT", "HISTORY", "") and not isinstance(card.value, fits.card.Undefined):
                 found.setdefault(card.keyword, card.value)
     return found
-
-
-def image_hdu(hdus: fits.HDUList) -> Any:
-    """Return the science image: the extension SCI, or the first plane there is."""
-    planes = [hdu for hdu in hdus if hdu.header.get("NAXIS", 0) == 2 and getattr(hdu, "is_image", False)]
-    planes = [hdu for hdu in planes if _name(hdu) not in ("BPM", "ERR", "MASK", "DQ")]
-    if not planes:
-        raise ValueError("there is no image in it")
-    return next((hdu for hdu in planes if _name(hdu) == "SCI"), planes[0])
 
 
 def _float(value: Any) -> float:
@@ -164,7 +162,7 @@ def header_wcs(info: Info, shape: tuple[int, int]) -> PlateSolution:
     if plate is not None:
         return plate
     ra, dec = degrees(info.header.get("RA"), u.hourangle), degrees(info.header.get("DEC"), u.deg)
-    scale = _first(info, ("PIXSCALE", "SECPIX"), 0.0)
+    scale = first_positive(info.header, ("PIXSCALE", "SECPIX"), 0.0)
     if ra is None or dec is None or not scale:
         raise Unprocessable(f"{info.path.name}: the header has no world coordinates, nor RA, DEC and PIXSCALE")
     return PlateSolution((ra, dec), middle, scale * np.array([[-1.0, 0.0], [0.0, 1.0]]))
@@ -243,7 +241,8 @@ def _column(info: Info, known: Mapping[str, Any], source: str) -> str:
 def read_planes(info: Info, saturation: float | None) -> "Planes":
     """Read the pixels of a frame.
 
-    The error plane ``ERR`` gives the variance, else gain and read-out noise do; ``BPM`` marks bad pixels.
+    An error or variance plane gives the variance, else gain and read-out noise do; masks, weights and inverse variances
+    mark bad pixels, in the file or in one beside it (``a.weight.fits`` of ``a.fits``).
 
     Parameters
     ----------
@@ -263,47 +262,18 @@ def read_planes(info: Info, saturation: float | None) -> "Planes":
         The file is damaged.
     """
     try:
-        with warnings.catch_warnings(action="ignore"), fits.open(info.path, memmap=False) as hdus:
-            image = np.ascontiguousarray(image_hdu(hdus).data, np.float32)
-            planes = {_name(hdu): hdu.data for hdu in hdus if hdu.header.get("NAXIS") == 2}
+        with warnings.catch_warnings(action="ignore"):
+            pixels = read_pixels(info.path)
     except FITS_ERRORS as err:
         raise Unprocessable(f"{info.path.name} cannot be read: {err}") from err
+    image, variance = pixels.image, pixels.variance
     if min(image.shape) < 16:
         raise Unprocessable(f"{info.path.name}: the image is {image.shape}, too small for photometry")
-    error = planes.get("ERR")
-    if error is not None and error.shape == image.shape:
-        variance = np.square(error, dtype=np.float32)
-    else:
-        variance = _modelled_variance(image, info)
-    bad = next((planes[key] for key in ("BPM", "MASK", "DQ") if key in planes), None)
-    if bad is not None and bad.shape == image.shape:
-        image[np.asarray(bad) != 0] = np.nan
     if not np.isfinite(image).any():
         raise Unprocessable(f"{info.path.name}: no pixel is good")
-    level = _first(info, ("SATURATE", "SATURATION", "MAXLIN"), math.inf)
-    return Planes(image, np.maximum(variance, 1e-6), saturation or 0.98 * level)
-
-
-def _modelled_variance(image: NDArray[np.float32], info: Info) -> NDArray[np.float32]:
-    """Photon and read-out noise; where the sky was subtracted or the noise is unknown, that of the sky is measured."""
-    gain, noise = _first(info, ("GAIN", "EGAIN"), 1.0), _first(info, ("RDNOISE", "READNOIS", "RON"), 0.0)
-    some = image[:: max(1, image.shape[0] // 500), :: max(1, image.shape[1] // 500)]
-    sky = float(np.nanmedian(some))
-    below = some[some < sky]
-    measured = float((MAD_TO_SIGMA * np.nanmedian(sky - below)) ** 2) if below.size else 0.0
-    expected = max(sky, 0.0) / gain + (noise / gain) ** 2
-    if expected < 0.5 * measured:
-        return np.asarray(np.maximum(image - sky, 0) / gain + measured, np.float32)
-    return np.asarray(np.maximum(image, 0) / gain + (noise / gain) ** 2, np.float32)
-
-
-def _first(info: Info, keys: Sequence[str], otherwise: float) -> float:
-    """Return the first of some positive numbers of a header."""
-    return next((value for key in keys if (value := _float(info.header.get(key))) > 0), otherwise)
-
-
-def _name(hdu: Any) -> str:
-    return str(hdu.header.get("EXTNAME", "")).upper()
+    if variance is None:
+        variance = modelled_variance(image, info.header)
+    return Planes(image, np.maximum(variance, 1e-6), saturation or saturation_of(image, info.header))
 
 
 @dataclass(frozen=True, eq=False)
