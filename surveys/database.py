@@ -25,7 +25,7 @@ CONFIG = Path("config.json")
 CONFIG_VARIABLE = "ARCHIVER_CONFIG"
 UNSEEN = ".surveys"
 
-OTHER_NAMES = {"project": "run", "name": "source_name"}
+OTHER_NAMES = {"project": "run", "name": "source_name", "source_id": "source_name", "id": "_id"}
 """Fields of documents that are attributes of other names."""
 
 Kept = TypeVar("Kept")
@@ -262,7 +262,7 @@ def _kind_of(made: type) -> str:
 
 def _query(collection: str, wanted: dict[str, Any]) -> dict[str, Any]:
     """Return a query for fields that equal values; text and numbers only, no operators."""
-    names = {"name": "_id", "project": "projects"} if collection == "sources" else OTHER_NAMES
+    names = {"name": "_id", "id": "_id", "project": "projects"} if collection == "sources" else OTHER_NAMES
     for key, value in wanted.items():
         if not isinstance(value, str | int | float | bool | None):
             raise ConfigError(f"{key}: a text or number to look for, found {value!r}")

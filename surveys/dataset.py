@@ -70,20 +70,47 @@ class DatasetMixin:
         filekey: str = "",
     ) -> None:
         self._data: pd.DataFrame | Columns | None = data
-        self.altdata: dict[str, Any] = dict(altdata or {})
-        self.observatory = legalize(observatory) if observatory else str(self.altdata.get("observatory") or "")
+        self._altdata: dict[str, Any] = dict(altdata or {})
+        self.observatory = legalize(observatory) if observatory else str(self._altdata.get("observatory") or "")
         self._filename, self._filekey = filename, filekey
         if source is not None:
             facts = source if isinstance(source, Mapping) else vars(source)
-            self.altdata |= {key: facts[key] for key in ("name", "ra", "dec") if facts.get(key) is not None}
+            self._altdata |= {key: facts[key] for key in ("name", "ra", "dec") if facts.get(key) is not None}
         if self.observatory:
-            self.altdata.setdefault("observatory", self.observatory)
+            self._altdata.setdefault("observatory", self.observatory)
         self.autoload = True
 
     @property
+    def altdata(self) -> dict[str, Any]:
+        """Metadata; those in the file are read with the data, if the file exists."""
+        if self._data is None and self.autoload and self._has_file():
+            self.load()
+        return self._altdata
+
+    @altdata.setter
+    def altdata(self, altdata: Mapping[str, Any]) -> None:
+        self._altdata = dict(altdata)
+
+    def place(self, ra: float, dec: float) -> None:
+        """Set the coordinates of the source [deg]."""
+        self._altdata |= {"ra": ra, "dec": dec}
+
+    def _has_file(self) -> bool:
+        try:
+            path = self.get_fullname()
+            return path.is_file() and (path.suffix not in HDF5 or self.filekey in PhotometryFile(path).keys())
+        except ArchiveError:
+            return False
+
+    @property
     def source_name(self) -> str:
-        """Name of the source in the catalogue; empty if it is unknown."""
-        return str(self.altdata.get("name") or "")
+        """Name of the source in the catalogue, or the key in a file of the user; empty if it is unknown."""
+        return str(self._altdata.get("name") or "")
+
+    @property
+    def source_id(self) -> str:
+        """Name of the source: the same as `source_name`."""
+        return self.source_name
 
     @property
     def folder(self) -> Path:
@@ -95,9 +122,12 @@ class DatasetMixin:
         """Name of the file: that of the RA zone of the source."""
         if self._filename:
             return self._filename
-        if not self.observatory or self.altdata.get("ra") is None:
-            raise ArchiveError(f"data of {self.source_name or 'no source'} need an observatory and a source to be kept")
-        return f"{self.observatory}_photometry_RA{ra_zone(float(self.altdata['ra'])):03d}{self.suffix}.h5"
+        if not self.observatory or self._altdata.get("ra") is None:
+            raise ArchiveError(
+                f"data of {self.source_name or 'no source'} need an observatory and a source to be kept: give "
+                "observatory= and source= (with name, ra and dec), or a file of their own by filename="
+            )
+        return f"{self.observatory}_photometry_RA{ra_zone(float(self._altdata['ra'])):03d}{self.suffix}.h5"
 
     @property
     def filekey(self) -> str:
@@ -106,6 +136,16 @@ class DatasetMixin:
 
     def _own_key(self) -> str:
         return self.source_name
+
+    @property
+    def identifier(self) -> str:
+        """Identifier in the database."""
+        raise NotImplementedError
+
+    @property
+    def id(self) -> str:
+        """Identifier in the database: the same as `identifier`."""
+        return self.identifier
 
     def get_fullname(self) -> Path:
         """Return the path of the file."""
@@ -173,6 +213,7 @@ class DatasetMixin:
 
             table = open_table(path)
             self._data = {name: table.column(name) for name in table.names}
+            self._altdata.setdefault("name", path.stem)
             return
         file = PhotometryFile(path)
         if not self.filekey:
@@ -181,8 +222,10 @@ class DatasetMixin:
                 raise ArchiveError(f"{path} holds {len(keys)} datasets: select one by filekey= ({', '.join(keys[:5])})")
             self._filekey = keys[0]
         record = file.read(self.filekey)
-        self._data, self.altdata = record.columns, {**self.altdata, **record.altdata}
-        self.observatory = self.observatory or str(self.altdata.get("observatory") or "")
+        # the key of raw photometry is the name of its source
+        name = {} if self.suffix else {"name": self._filekey or self.source_name}
+        self._data, self._altdata = record.columns, {**name, **self._altdata, **record.altdata}
+        self.observatory = self.observatory or str(self._altdata.get("observatory") or "")
 
     def save(self, overwrite: bool = True) -> None:
         """Write the data to the file.
@@ -312,7 +355,7 @@ class Lightcurve(DatasetMixin):
         filekey: str = "",
     ) -> None:
         super().__init__(data, altdata, source=source, observatory=observatory, filename=filename, filekey=filekey)
-        self.project = project or str(self.altdata.get("project") or "")
+        self.project = project or str(self._altdata.get("project") or "")
         self.quiescent: Baseline | None = None
 
     @property
@@ -324,34 +367,34 @@ class Lightcurve(DatasetMixin):
 
     def _own_key(self) -> str:
         kind = "simulated" if self.is_simulated else "processed" if self.was_processed else "reduction"
-        number = self.altdata.get("simulation_number") if self.is_simulated else self.series_number
-        total = self.altdata.get("simulation_total", 1) if self.is_simulated else self.series_total
+        number = self._altdata.get("simulation_number") if self.is_simulated else self.series_number
+        total = self._altdata.get("simulation_total", 1) if self.is_simulated else self.series_total
         return f"{self.source_name}_{kind}_{int(number or 0):02d}_of_{int(total):02d}"
 
     @property
     def filter(self) -> str:
         """Name of the filter."""
-        return str(self.altdata.get("filter") or "")
+        return str(self._altdata.get("filter") or "")
 
     @property
     def series_number(self) -> int:
         """Number of the light curve among those of its raw data, from 1."""
-        return int(self.altdata.get("series_number", 1))
+        return int(self._altdata.get("series_number", 1))
 
     @property
     def series_total(self) -> int:
         """Number of light curves made of its raw data."""
-        return int(self.altdata.get("series_total", 1))
+        return int(self._altdata.get("series_total", 1))
 
     @property
     def was_processed(self) -> bool:
         """Whether it has quality flags and scores."""
-        return bool(self.altdata.get("was_processed"))
+        return bool(self._altdata.get("was_processed"))
 
     @property
     def is_simulated(self) -> bool:
         """Whether it contains an injected event."""
-        return self.altdata.get("simulation_number") is not None
+        return self._altdata.get("simulation_number") is not None
 
     @property
     def good(self) -> NDArray[np.bool_]:
@@ -402,7 +445,7 @@ class Lightcurve(DatasetMixin):
             "series_number": self.series_number,
             "series_total": self.series_total,
             "was_processed": self.was_processed,
-            "simulation_number": self.altdata.get("simulation_number"),
+            "simulation_number": self._altdata.get("simulation_number"),
             "filename": self.filename,
             "filekey": self.filekey,
             "number": len(mjd),

@@ -8,8 +8,29 @@ from typing import Any, Self
 from obsarchive.science.astrometry.times import MJD_1970
 
 
+class DetectionMixin:
+    """Base of the classes of detections: what relates them to their source and to the database."""
+
+    source_name: str
+
+    @property
+    def identifier(self) -> str:
+        """Identifier in the database."""
+        raise NotImplementedError
+
+    @property
+    def source_id(self) -> str:
+        """Name of the source: the same as `source_name`."""
+        return self.source_name
+
+    @property
+    def id(self) -> str:
+        """Identifier in the database: the same as `identifier`."""
+        return self.identifier
+
+
 @dataclass
-class Detection:
+class Detection(DetectionMixin):
     """An event in the light curve of a source.
 
     Parameters
@@ -42,6 +63,8 @@ class Detection:
         Parameters of the injected event.
     cfg_hash : str
         Hash of the configuration.
+    also_seen : list of dict
+        Weaker detections of the same event: in other filters or seasons, or by other methods.
     """
 
     source_name: str = ""
@@ -63,6 +86,7 @@ class Detection:
     simulated: bool = False
     sim_pars: dict[str, Any] = field(default_factory=dict)
     cfg_hash: str = ""
+    also_seen: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def snr(self) -> float:
@@ -88,3 +112,7 @@ class Detection:
     def from_document(cls, document: Mapping[str, Any]) -> Self:
         """Return the detection of a document."""
         return cls(**{known.name: document[known.name] for known in fields(cls) if known.name in document})
+
+
+DetectionInTime = Detection
+"""The name of virtualobserver."""

@@ -153,6 +153,11 @@ class Parameters(metaclass=_Completed):
         self.verbose = self.add_par("verbose", 0, int, "verbosity, from 0 to 10", critical=False)
         self.data_types = self.add_par("data_types", ["photometry"], (list, str), "kinds of data")
 
+    @classmethod
+    def get_default_cfg_key(cls) -> str:
+        """Return the section of configuration files that is read if no ``cfg_key`` is given; subclasses override it."""
+        return cls.default_cfg_key
+
     def _complete(self) -> None:
         self.load_then_update(self._given or {})
         self._given = None
@@ -312,7 +317,7 @@ class Parameters(metaclass=_Completed):
         for name in ("project", "cfg_file", "cfg_key"):
             if name in given:
                 setattr(self, name, given.pop(name))
-        key = self.cfg_key or self.default_cfg_key
+        key = self.cfg_key or self.get_default_cfg_key()
         if "cfg_file" in kwargs and self.cfg_file is None:
             self.cfg_file = False  # None means "not given" when it is handed on, and False "no file"
         requested = self.cfg_file if "cfg_file" in kwargs else True

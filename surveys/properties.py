@@ -45,6 +45,16 @@ class Properties:
     extra: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def source_id(self) -> str:
+        """Name of the source: the same as `source_name`."""
+        return self.source_name
+
+    @property
+    def id(self) -> str:
+        """Identifier in the database: the same as `identifier`."""
+        return self.identifier
+
+    @property
     def identifier(self) -> str:
         """Identifier in the database."""
         return f"{self.run}/{self.source_name}"

@@ -68,8 +68,6 @@ class Source:
     ) -> None:
         self.name, self.ra, self.dec, self.mag, self.mag_err = str(name), float(ra), float(dec), mag, mag_err
         self.project = project
-        self.processed_lightcurves: list[Lightcurve] = []
-        """Light curves with quality flags and scores, during the analysis."""
         self.aliases: list[str] = [str(alias) for alias in facts.pop("aliases", None) or ()]
         self.facts = facts
 
@@ -99,6 +97,11 @@ class Source:
     @property
     def identifier(self) -> str:
         """Identifier in the database."""
+        return self.name
+
+    @property
+    def id(self) -> str:
+        """Identifier in the database, by which data and results refer to the source: its name."""
         return self.name
 
     def document(self) -> dict[str, Any]:
@@ -132,7 +135,7 @@ class Source:
         """Raw photometry, one for each observatory."""
         found = [RawPhotometry.from_document(raw) for raw in self._documents("raw_photometry", state={"$ne": "failed"})]
         for raw in found:
-            raw.altdata |= {"ra": self.ra, "dec": self.dec}
+            raw.place(self.ra, self.dec)
         return UniqueList(found)
 
     @property
@@ -142,8 +145,21 @@ class Source:
 
     @cached_property
     def lightcurves(self) -> UniqueList:
-        """Reduced light curves of the project."""
+        """Light curves of the project: the reduced ones, and those with scores where ``save_processed`` kept them."""
         return UniqueList([Lightcurve.from_document(found) for found in self._documents("lightcurves")])
+
+    @property
+    def reduced_lightcurves(self) -> list[Lightcurve]:
+        """Light curves of the project without scores."""
+        return [curve for curve in self.lightcurves if not curve.was_processed]
+
+    @cached_property
+    def processed_lightcurves(self) -> list[Lightcurve]:
+        """Light curves with quality flags and scores: those of the analysis, later those that ``save_processed`` kept.
+
+        A source that belongs to no project has none.
+        """
+        return [curve for curve in self.lightcurves if curve.was_processed] if self.project else []
 
     @cached_property
     def detections(self) -> list[Detection]:
@@ -181,22 +197,24 @@ class Source:
         """
         if data_type != "photometry" or level not in ("raw", "reduced", "processed"):
             raise ConfigError(f"no data of type {data_type!r} and level {level!r}: photometry; raw, reduced, processed")
-        known: UniqueList = self.raw_photometry if level == "raw" else self.lightcurves
-        return [item for item in known if item.observatory.upper() == obs.upper() and _is_there(item, level)]
+        known: Sequence[DatasetMixin] = {
+            "raw": lambda: self.raw_photometry,
+            "reduced": lambda: self.reduced_lightcurves,
+            "processed": lambda: self.processed_lightcurves,
+        }[level]()
+        return [item for item in known if item.observatory.upper() == obs.upper() and _is_there(item)]
 
     def reset_analysis(self) -> None:
         """Remove the results of the project, so that the next run computes them again."""
         open_surveys().forget_results(self.project, [self.name])
-        for kept in ("lightcurves", "detections", "properties"):
+        for kept in ("lightcurves", "processed_lightcurves", "detections", "properties"):
             self.__dict__.pop(kept, None)
 
     def __repr__(self) -> str:
         return f"Source({self.name!r}, ra={self.ra:.5f}, dec={self.dec:+.5f}, mag={self.mag})"
 
 
-def _is_there(item: DatasetMixin, level: str) -> bool:
-    if isinstance(item, Lightcurve) and item.was_processed != (level == "processed"):
-        return False
+def _is_there(item: DatasetMixin) -> bool:
     try:
         item.load()
     except MissingDataError:

@@ -244,17 +244,21 @@ class VirtualObservatory(PhotometryReducer):
         rows = [self.catalog.get_row(i) for i in range(start, min(stop or len(self.catalog), len(self.catalog)))]
         due = self.missing(rows, retry_failed) if save else rows
         fetched: dict[str, RawPhotometry] = {}
+        n_fetched = 0
         try:
             for row, raw in self.fetch(due, save, **(download_args or {})):
                 if isinstance(raw, Exception):
                     continue
+                n_fetched += 1
                 fetched[str(row["name"])] = raw
+                if len(fetched) > self.pars.download_batch_size:
+                    del fetched[next(iter(fetched))]
                 if reduce:
                     for curve in self.reduce(raw):
                         curve.save()
         finally:
             self._remember(rows, fetched)
-        return len(fetched)
+        return n_fetched
 
     def _remember(self, rows: Sequence[Row], fetched: Mapping[str, RawPhotometry]) -> None:
         """Keep the last sources with data, whether they were fetched now or before."""
