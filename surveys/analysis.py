@@ -87,6 +87,9 @@ class Analysis(Configured):
         own = {"project": pars.project, **({} if pars.cfg_file is None else {"cfg_file": pars.cfg_file})}
         return made(**own, **more, **pars[f"{name}_kwargs"])
 
+    def _facts(self) -> dict[str, Any]:
+        return {**{name: type(part).__name__ for name, part in self.parts.items()}, **self.pars.changed()}
+
     @property
     def parts(self) -> dict[str, Configured]:
         """Finder, quality checker and simulator, by the names of their configuration sections."""
@@ -221,7 +224,9 @@ def refuse_uncalled(part: object, names: Mapping[str, str]) -> None:
     for name, instead in names.items():
         if hasattr(part, name):
             made = type(part)
-            raise ConfigError(f"{made.__module__}.{made.__name__} has a method {name}, which is never called: {instead}")
+            raise ConfigError(
+                f"{made.__module__}.{made.__name__} has a method {name}, which is never called: {instead}"
+            )
 
 
 MOVED = {"surveys.ztf": "surveys.observatory.ztf", "surveys.tess": "surveys.observatory.tess"}

@@ -18,6 +18,8 @@ from surveys import dataset
 from surveys.dataset import data_root
 
 if TYPE_CHECKING:
+    from astropy.table import Table
+
     from obsarchive.config.model import Config
     from obsarchive.store import Store, Surveys
 
@@ -183,6 +185,42 @@ class Session:
             Instance of `kind`; None if there is none.
         """
         return next(self.scalars(kind, **wanted), None)
+
+    def table(self, kind: type, where: str = "", sort: str = "", limit: int = 0, **wanted: Any) -> "Table":
+        """Return the objects of a class as a table of astropy, selected and sorted by the database.
+
+        Of detections only the real ones are returned unless ``simulated`` is given or `where` mentions it.
+
+        Parameters
+        ----------
+        kind : type
+            Source, RawPhotometry, Lightcurve, Detection or Properties.
+        where : str
+            Expression over the columns, such as ``score > 10 and source.mag < 16 and filter in ['g', 'r']``.
+        sort : str
+            Columns, separated by commas; ``-score``: in descending order.
+        limit : int
+            Largest number of rows; 0: all.
+        **wanted : str, int, float, bool or None
+            Values of fields, by name, as of `scalars`.
+
+        Returns
+        -------
+        Table
+            With units; ``to_pandas()`` makes a table of pandas of it.
+
+        Raises
+        ------
+        ConfigError
+            An expression that cannot be read, an unknown column or another class.
+        """
+        from surveys.queries import query_table  # late: it imports tables of astropy
+
+        collection = _kind_of(kind)
+        own = _query(collection, wanted)
+        if collection == "detections" and "simulated" not in wanted and "simulated" not in where:
+            own["simulated"] = False
+        return query_table(self.surveys, collection, own, where, sort, limit)
 
     def cone_search(self, ra: float, dec: float, sep_deg: float) -> list[Any]:
         """Return the sources within a cone.

@@ -8,21 +8,26 @@ An object knows its file and key and loads its data at the first access. ``DATA_
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from obsarchive.errors import ArchiveError
+from obsarchive.errors import ArchiveError, did_you_mean
 from obsarchive.science.astrometry.times import MJD_1970
 from obsarchive.science.light_curves.light_curve import Baseline, quiescent_level
-from surveys.formats.hdf5_light_curves import Columns, PhotometryFile, Record, checksum, ra_zone
+from surveys.display import card, line
+from surveys.formats.hdf5_light_curves import Columns, MissingDataError, PhotometryFile, Record, checksum, ra_zone
 from surveys.formats.photometry_columns import known, map_columns, mjds_of
 from surveys.parameters import legalize
 from surveys.plots import draw_photometry
+
+if TYPE_CHECKING:
+    from astropy.table import Table
 
 DATA_ROOT: str | Path | None = None
 ENVIRONMENT = ("RETRIEVER_DATA", "VO_DATA")
@@ -84,7 +89,8 @@ class DatasetMixin:
     def altdata(self) -> dict[str, Any]:
         """Metadata; those in the file are read with the data, if the file exists."""
         if self._data is None and self.autoload and self._has_file():
-            self.load()
+            with suppress(MissingDataError):  # the key may be gone
+                self.load()
         return self._altdata
 
     @altdata.setter
@@ -97,9 +103,8 @@ class DatasetMixin:
 
     def _has_file(self) -> bool:
         try:
-            path = self.get_fullname()
-            return path.is_file() and (path.suffix not in HDF5 or self.filekey in PhotometryFile(path).keys())
-        except ArchiveError:
+            return self.get_fullname().is_file()
+        except ArchiveError:  # data in memory that belong to no file
             return False
 
     @property
@@ -263,6 +268,37 @@ class DatasetMixin:
         start = datetime(1970, 1, 1, tzinfo=UTC)
         return [start + timedelta(days=float(mjd) - MJD_1970) if np.isfinite(mjd) else pd.NaT for mjd in self.mjds]
 
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        """Return a column.
+
+        Raises
+        ------
+        KeyError
+            There is no such column; the message has the nearest name.
+        """
+        columns = self.columns
+        if name not in columns:
+            hint = did_you_mean(str(name), columns) or f"; there is {', '.join(columns)}"
+            raise KeyError(f"no column {name!r}{hint}")
+        return columns[name]
+
+    def to_table(self) -> "Table":
+        """Return the data as a table of astropy, with times as `Time`, and with units if they are known."""
+        from surveys.tables import table_of  # late: objects are used without tables of astropy
+
+        return table_of(self, has_units=isinstance(self, Lightcurve))
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return a copy of the data as a table of pandas."""
+        return self.data.copy()
+
+    def _facts(self) -> dict[str, Any]:
+        known = None if self._data is None else len(self)
+        return {"source": self.source_name, "observatory": self.observatory, "epochs": known, "file": self._filename}
+
+    __repr__ = line
+    _repr_html_ = card
+
     def plot(self, axes: Any = None) -> Any:
         """Draw the data into axes of matplotlib, or those of a new figure, and return the axes."""
         return draw_photometry(self.columns, self.altdata, f"{self.source_name} {self.observatory}", axes)
@@ -395,6 +431,70 @@ class Lightcurve(DatasetMixin):
     def is_simulated(self) -> bool:
         """Whether it contains an injected event."""
         return self._altdata.get("simulation_number") is not None
+
+    def __getitem__(self, chosen: Any) -> Any:
+        """Return a column by its name, or a light curve of selected epochs by a mask, indices or a slice."""
+        if isinstance(chosen, str):
+            return super().__getitem__(chosen)
+        epochs = np.atleast_1d(np.arange(len(self))[chosen])
+        return self.with_columns({name: values[epochs] for name, values in self.columns.items()})
+
+    def __iter__(self) -> NoReturn:
+        raise TypeError("a light curve cannot be iterated over: use a column, as lc['mag'], or lc.to_table()")
+
+    def fold(self, period: Any, epoch: Any = None) -> "Lightcurve":
+        """Return the light curve sorted by phase, from 0 to 1, in a column ``phase``.
+
+        Parameters
+        ----------
+        period : float or Quantity
+            Period [d].
+        epoch : float, Time or Quantity, optional
+            Time of phase 0: MJD or Julian date [d]; None: the first epoch.
+
+        Returns
+        -------
+        Lightcurve
+        """
+        from surveys.tables import folded
+
+        return folded(self, period, epoch)
+
+    def bin(self, days: Any) -> "Lightcurve":
+        """Return the weighted means of the good epochs in bins of time.
+
+        Parameters
+        ----------
+        days : float or Quantity
+            Width of the bins [d].
+
+        Returns
+        -------
+        Lightcurve
+            Without empty bins; with a column ``n_epochs``.
+        """
+        from surveys.tables import in_bins
+
+        return in_bins(self, days)
+
+    def to_lightkurve(self) -> Any:
+        """Return the light curve as one of the package lightkurve, which must be installed."""
+        from surveys.tables import lightkurve_of
+
+        return lightkurve_of(self)
+
+    def _facts(self) -> dict[str, Any]:
+        facts = {**super()._facts(), "filter": self.filter, "project": self.project, "series": self._series()}
+        if self._data is None or not len(self) or "mjd" not in self.columns:
+            return facts
+        mjd, mag = self.columns["mjd"], self.columns.get("mag", np.empty(0))
+        facts["mjd"] = f"{np.nanmin(mjd):.2f} to {np.nanmax(mjd):.2f}"
+        facts["mag"] = f"{np.nanmedian(mag):.2f}" if np.isfinite(mag).any() else None
+        return facts
+
+    def _series(self) -> str:
+        kind = " with an injected event" if self.is_simulated else " with scores" if self.was_processed else ""
+        return f"{self.series_number} of {self.series_total}{kind}"
 
     @property
     def good(self) -> NDArray[np.bool_]:

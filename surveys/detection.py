@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 from obsarchive.science.astrometry.times import MJD_1970
+from surveys.display import card, line
 
 
 class DetectionMixin:
@@ -103,6 +104,18 @@ class Detection(DetectionMixin):
         """Identifier in the database: the same for the same event in every run."""
         kind = f"simulated {self.sim_pars.get('number', 1)}" if self.simulated else "real"
         return f"{self.run}/{self.source_name}/{self.observatory}/{self.series_number}/{kind}/{self.number}"
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            **{"source": self.source_name, "project": self.run, "seen_in": f"{self.observatory} {self.filter}".strip()},
+            **{"score": round(self.score, 1), "mjd_peak": round(self.mjd_peak, 3), "peak_mag": self.peak_mag},
+            **{"mjd_start": round(self.mjd_start, 3), "mjd_stop": round(self.mjd_stop, 3), "n_epochs": self.n_epochs},
+            **{"method": self.method, "also_seen": len(self.also_seen) or None},
+            **{"quality": "flagged" if self.quality else None, "simulated": self.simulated or None},
+        }
+
+    __repr__ = line
+    _repr_html_ = card
 
     def document(self) -> dict[str, Any]:
         """Return the document for the database."""

@@ -164,6 +164,14 @@ class Project(Configured):
         section = read_section(self.pars.cfg_file or True, self.name, "observatories")
         return next((value for key, value in section.items() if str(key).upper() == short), None) or {}
 
+    def _facts(self) -> dict[str, Any]:
+        catalog = self.catalog.pars
+        return {
+            **{"name": self.name, "folder": self.output_folder, "description": self.pars.description},
+            **{"observatories": [observatory.name for observatory in self.observatories]},
+            **{"catalog": catalog.filename or catalog.default, "analysis": type(self.analysis).__name__},
+        }
+
     # configuration and data
 
     @property

@@ -20,6 +20,7 @@ from obsarchive.science.astrometry.spherical import tangent_plane_offsets
 from obsarchive.store import Results, Surveys
 from surveys.database import find_config
 from surveys.dataset import Document
+from surveys.display import card, line
 from surveys.histograms import Histogram
 from surveys.histograms.file import HistogramFile
 from surveys.missing_files import lost_on_disk
@@ -82,6 +83,13 @@ class Run:
         self._next_note = 0.0
         self._histogram = Histogram()
         self._histogram_file = HistogramFile(project.histogram_path, self.locks / "histogram")
+
+    def _facts(self) -> dict[str, Any]:
+        names = ("fetched", "empty", "analysed", "detections")
+        return {**{name: getattr(self, name) for name in names}, "failed": len(self.failures)}
+
+    __repr__ = line
+    _repr_html_ = card
 
     def go(self, chosen: Sequence[int]) -> None:
         """Process the sources of the catalogue that are due, among those of the given row numbers."""

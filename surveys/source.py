@@ -8,9 +8,11 @@ from obsarchive.errors import ConfigError
 from surveys.database import open_surveys
 from surveys.dataset import DatasetMixin, Lightcurve, RawPhotometry
 from surveys.detection import Detection
+from surveys.display import card
 from surveys.formats.hdf5_light_curves import MissingDataError
 from surveys.properties import Properties
 
+LAZY = ("raw_photometry", "lightcurves", "detections")
 FACTS = ("aliases", "mag_filter", "cat_row", "cat_index", "cat_name")
 """Optional values of a catalogue, beside name, coordinates and magnitude."""
 
@@ -34,6 +36,9 @@ class UniqueList(Sequence[Any]):
         if key.upper() not in self._names:
             raise KeyError(f"nothing of {key}; there is {', '.join(sorted(set(self._names))) or 'nothing'}")
         return self._items[self._names.index(key.upper())]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._items!r})"
 
     def __contains__(self, key: object) -> bool:
         return key.upper() in self._names if isinstance(key, str) else key in self._items
@@ -204,11 +209,41 @@ class Source:
         }[level]()
         return [item for item in known if item.observatory.upper() == obs.upper() and _is_there(item)]
 
+    def plot(self, axes: Any = None) -> Any:
+        """Draw the light curves and events of the project, or its raw photometry if it was not reduced yet.
+
+        Parameters
+        ----------
+        axes : Axes, optional
+            Axes of matplotlib; None: those of a new figure.
+
+        Returns
+        -------
+        Axes
+        """
+        from surveys.plots import draw_source
+
+        curves = self.processed_lightcurves or self.reduced_lightcurves
+        if curves or not self.raw_photometry:
+            return draw_source(curves, self.detections, self.name, axes)
+        for raw in self.raw_photometry:
+            axes = raw.plot(axes)
+        return axes
+
     def reset_analysis(self) -> None:
         """Remove the results of the project, so that the next run computes them again."""
         open_surveys().forget_results(self.project, [self.name])
         for kept in ("lightcurves", "processed_lightcurves", "detections", "properties"):
             self.__dict__.pop(kept, None)
+
+    def _facts(self) -> dict[str, Any]:
+        loaded = {name: len(self.__dict__[name]) for name in LAZY if name in self.__dict__}
+        return {
+            **{"name": self.name, "ra": f"{self.ra:.5f}°", "dec": f"{self.dec:+.5f}°"},
+            **{"mag": self.mag, "mag_err": self.mag_err, "aliases": self.aliases, "project": self.project, **loaded},
+        }
+
+    _repr_html_ = card
 
     def __repr__(self) -> str:
         return f"Source({self.name!r}, ra={self.ra:.5f}, dec={self.dec:+.5f}, mag={self.mag})"

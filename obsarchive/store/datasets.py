@@ -97,7 +97,10 @@ class Datasets:
         """
         before = self.collection.find_one_and_update(
             {"_id": self.key(folder)},
-            {"$set": {"state": "running", "run": run, "reason": "", "progress": 0.0, "process": this_process()}, "$unset": {"force_redo": 1}},
+            {
+                "$set": {"state": "running", "run": run, "reason": "", "progress": 0.0, "process": this_process()},
+                "$unset": {"force_redo": 1},
+            },
         )
         return before is not None and as_flag(before.get("force_redo"))
 

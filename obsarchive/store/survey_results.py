@@ -102,6 +102,46 @@ class Surveys:
         """
         return iter(self._of[kind].find(query).sort("_id", 1).skip(skip).limit(limit))
 
+    def select(
+        self,
+        kind: str,
+        query: Document,
+        joined: Document,
+        order: Sequence[tuple[str, int]] = (),
+        limit: int = 0,
+        *,
+        with_sources: bool = False,
+    ) -> Iterator[Document]:
+        """Return documents of a kind, on request each with the document of its source in ``source``.
+
+        Parameters
+        ----------
+        kind : str
+            One of `KINDS`.
+        query, joined : dict
+            Filters of MongoDB: of the documents alone, and of those with their source.
+        order : sequence of (str, int)
+            Fields by which they are sorted, and 1 or -1; at last by the identifier.
+        limit : int
+            Largest number of documents; 0: all.
+        with_sources : bool
+            Whether the sources are needed.
+
+        Returns
+        -------
+        iterator of dict
+        """
+        stages: list[Document] = [{"$match": query}]
+        if with_sources:
+            own = {"from": "sources", "localField": "source_name", "foreignField": "_id", "as": "source"}
+            stages += [{"$lookup": own}, {"$unwind": {"path": "$source", "preserveNullAndEmptyArrays": True}}]
+        if joined:
+            stages.append({"$match": joined})
+        stages.append({"$sort": {**dict(order), "_id": 1}})
+        if limit:
+            stages.append({"$limit": limit})
+        return iter(self._of[kind].aggregate(stages, allowDiskUse=True))
+
     def strongest(self, query: Mapping[str, Any], limit: int) -> list[Document]:
         """Return detections, the strongest first.
 

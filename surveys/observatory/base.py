@@ -67,6 +67,9 @@ class VirtualObservatory(PhotometryReducer):
         self.failures_list: list[dict[str, Any]] = []
         self._client: HttpClient | None = None
 
+    def _facts(self) -> dict[str, Any]:
+        return {"name": self.name, "service": getattr(self.pars, "base_url", ""), **self.pars.changed()}
+
     @property
     def datasets(self) -> deque[RawPhotometry]:
         """The raw data that were fetched last; the same as `raw_data`."""

@@ -102,7 +102,9 @@ def find_events(
     return sorted(events, key=lambda event: -abs(event.score))
 
 
-def joined_events(events: Sequence[Event], mjd: FloatArray, snr: FloatArray, good: BoolArray, edge: float) -> list[Event]:
+def joined_events(
+    events: Sequence[Event], mjd: FloatArray, snr: FloatArray, good: BoolArray, edge: float
+) -> list[Event]:
     """Join the parts into which noise divides one event, as in the wings of a slow brightening.
 
     Two neighbours of the same sign are one event if the light curve does not return to its quiescent level between
