@@ -46,6 +46,9 @@ class Column:
     unit: str = ""
 
 
+_DTYPES: Mapping[type, str] = {str: "U", float: "f8", int: "i8", bool: "?"}
+
+
 def _columns(named: Mapping[str, tuple[type, str]], paths: Mapping[str, str]) -> dict[str, Column]:
     return {name: Column(paths.get(name, name), kind, unit) for name, (kind, unit) in named.items()}
 
@@ -208,7 +211,7 @@ def _filled(column: Column, values: Sequence[Any]) -> Any:
         return TableColumn(np.array(values, "U"))
     missing = [not isinstance(value, column.kind | int if column.kind is float else column.kind) for value in values]
     plain = [column.kind() if gone else value for value, gone in zip(values, missing, strict=True)]
-    array = np.array(plain, {str: "U", float: np.float64, int: np.int64, bool: np.bool_}[column.kind])
+    array = np.array(plain, _DTYPES[column.kind])
     made = MaskedColumn(array, mask=missing) if any(missing) else TableColumn(array)
     if column.unit:
         made.unit = column.unit

@@ -202,11 +202,8 @@ class Source:
         """
         if data_type != "photometry" or level not in ("raw", "reduced", "processed"):
             raise ConfigError(f"no data of type {data_type!r} and level {level!r}: photometry; raw, reduced, processed")
-        known: Sequence[DatasetMixin] = {
-            "raw": lambda: self.raw_photometry,
-            "reduced": lambda: self.reduced_lightcurves,
-            "processed": lambda: self.processed_lightcurves,
-        }[level]()
+        names = {"raw": "raw_photometry", "reduced": "reduced_lightcurves", "processed": "processed_lightcurves"}
+        known: Sequence[DatasetMixin] = getattr(self, names[level])
         return [item for item in known if item.observatory.upper() == obs.upper() and _is_there(item)]
 
     def plot(self, axes: Any = None) -> Any:

@@ -139,8 +139,8 @@ def in_bins(curve: "Lightcurve", days: Any) -> "Lightcurve":
     columns, good = curve.columns, curve.good
     own = {name: columns[name][good].astype(np.float64) for name in ("mjd", "exptime", "flux", "flux_err", "mag")}
     # fluxes are averaged, as magnitudes of faint sources are biased; they may have a zero point of their own
-    shift = own["mag"] - magnitudes_of_fluxes(own["flux"], own["flux_err"])[0]
-    shift = float(np.median(shift[np.isfinite(shift)])) if np.isfinite(shift).any() else 0.0
+    apart = own["mag"] - magnitudes_of_fluxes(own["flux"], own["flux_err"])[0]
+    shift = float(np.median(apart[np.isfinite(apart)])) if np.isfinite(apart).any() else 0.0
     mjd, flux, flux_err, n_epochs, number = binned(own["mjd"], own["flux"], own["flux_err"], width)
     mag, mag_err = magnitudes_of_fluxes(flux, flux_err)
     made: Columns = {

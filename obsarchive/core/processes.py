@@ -44,7 +44,8 @@ def has_ended(process: Mapping[str, Any] | None, last_sign: datetime | None) -> 
     """
     if process and process.get("host") == socket.gethostname():
         try:
-            return abs(psutil.Process(int(process["pid"])).create_time() - process["started"]) > SAME_START_S
+            began = float(psutil.Process(int(process["pid"])).create_time())
+            return abs(began - float(process["started"])) > SAME_START_S
         except psutil.Error:
             return True
     return last_sign is None or (utc_now() - last_sign).total_seconds() > SILENT_S
