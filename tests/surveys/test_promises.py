@@ -129,6 +129,31 @@ def test_a_stop_loses_few_sources(monkeypatch: pytest.MonkeyPatch, survey_store:
     assert project(100).run().analysed == 100 - done
 
 
+@stored
+def test_a_kill_at_any_moment_loses_at_most_fifty_sources(monkeypatch: pytest.MonkeyPatch) -> None:
+    n_analysed, n_committed, lost = [0], [0], []
+    analyze, commit = Analysis.analyze_source, runner.Run._commit
+
+    def counted(self: Analysis, *arguments: Any) -> Source:
+        n_analysed[0] += 1
+        lost.append(n_analysed[0] - n_committed[0])
+        return analyze(self, *arguments)
+
+    def noted(self: runner.Run, records: list[Any]) -> None:
+        commit(self, records)
+        n_committed[0] += sum(len(record.results.names) for record in records)
+
+    monkeypatch.setattr(Analysis, "analyze_source", counted)
+    monkeypatch.setattr(runner.Run, "_commit", noted)
+    # many sources in few zones, and few in many
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "zone_of", lambda row: int(row["ra"]) // 180)
+        assert project(200).run(finish=130).analysed == 130
+    assert project(200).run().analysed == 70
+    assert n_analysed == n_committed == [200]
+    assert 25 < max(lost) <= 50
+
+
 def test_tasks_are_small() -> None:
     rows = [{"name": str(i)} for i in range(1000)]
     pieces = runner._pieces(rows)
