@@ -22,9 +22,9 @@ class _Group:
 def one_per_event(detections: Sequence[Any], curves: Sequence[Lightcurve]) -> list[Any]:
     """Return one detection for each event, the strongest first.
 
-    Detections of the same sign whose times overlap are one event, in whatever filter, light curve or by whatever method
-    they were made. One that reaches the end of a season continues in the next season of the same filter if another one
-    begins there.
+    Detections of one class and sign whose times overlap are one event, in whatever filter, light curve or by whatever
+    method they were made. One that reaches the end of a season continues in the next season of the same filter if
+    another one begins there.
 
     Parameters
     ----------
@@ -42,19 +42,25 @@ def one_per_event(detections: Sequence[Any], curves: Sequence[Lightcurve]) -> li
     if len(ours) < 2:
         return list(detections)
     seasons = _seasons(curves)
-    groups: list[_Group] = []
-    for sign in (1, -1):
-        same = [(_extended(found, seasons), found) for found in ours if (found.score >= 0) == (sign > 0)]
-        for span, found in sorted(same, key=lambda item: item[0]):
-            last = groups[-1] if groups else None
-            if last is not None and last.members[0].score * sign >= 0 and span[0] <= last.span[1]:
-                last.members.append(found)
-                last.span = last.span[0], max(last.span[1], span[1])
-            else:
-                groups.append(_Group(span, [found]))
-    events = [_strongest(group.members) for group in groups]
+    alike: dict[tuple[type, bool], list[tuple[Span, Detection]]] = {}
+    for found in ours:
+        alike.setdefault((type(found), found.score >= 0), []).append((_extended(found, seasons), found))
+    events = [_strongest(group.members) for own in alike.values() for group in _overlapping(own)]
     others = [found for found in detections if not isinstance(found, Detection)]
     return sorted(events, key=lambda event: -abs(event.score)) + others
+
+
+def _overlapping(detections: Sequence[tuple[Span, Detection]]) -> list[_Group]:
+    """Return detections in groups whose spans overlap."""
+    groups: list[_Group] = []
+    for span, found in sorted(detections, key=lambda item: item[0]):
+        last = groups[-1] if groups else None
+        if last is not None and span[0] <= last.span[1]:
+            last.members.append(found)
+            last.span = last.span[0], max(last.span[1], span[1])
+        else:
+            groups.append(_Group(span, [found]))
+    return groups
 
 
 def _seasons(curves: Sequence[Lightcurve]) -> Mapping[tuple[str, str], list[Span]]:
