@@ -109,14 +109,40 @@ def whole_projects(root: Path, n: int, n_finished: int) -> None:
 
 
 def finish(proj: Project, store: Store) -> None:
-    """Write the database of a project as if all its sources had been analysed."""
+    """Write database and files of a project as if all its sources had been analysed."""
     proj.begin()
+    files_of(proj, store)
     features = {"DEMO R": dict.fromkeys("abcdefghijklmnopq", 1.5)}
     made = [Properties(name, proj.output_folder, proj.cfg_hash, features=features) for name in proj.catalog.names]
     store.surveys.save("properties", [one.document() for one in made])
     histogram = Histogram()
     histogram.add({}, {"mag": 18.0, "exptime": 30.0, "filter": "R"}, proj.catalog.names)
     histogram.save(proj.histogram_path)
+
+
+def files_of(proj: Project, store: Store) -> None:
+    """Write raw photometry and light curves of three points of all sources, and their documents."""
+    (obs,) = proj.observatories
+    obs.output_folder = proj.output_folder
+    raw = obs.download(proj.catalog.get_row(0)).columns
+    few = {name: values[:3] for name, values in raw.items()}
+    ra, dec = proj.catalog.places()
+    zones: dict[int, list[int]] = {}
+    for i in range(len(ra)):
+        zones.setdefault(int(ra[i]), []).append(i)
+    for rows in zones.values():
+        facts = [{"name": proj.catalog.names[i], "ra": float(ra[i]), "dec": float(dec[i])} for i in rows]
+        raws = [dataset.RawPhotometry(few, fact, observatory="DEMO") for fact in facts]
+        curves = [dataset.Lightcurve(few, fact, observatory="DEMO", project=proj.output_folder) for fact in facts]
+        PhotometryFile(raws[0].get_fullname()).write({one.filekey: one.record for one in raws})
+        PhotometryFile(curves[0].get_fullname()).write({one.filekey: one.record for one in curves})
+        store.surveys.save("raw_photometry", [one.document() for one in raws])
+        documents = [
+            {"_id": one.identifier, "run": one.project, "source_name": one.source_name, "was_processed": False}
+            | {"observatory": "DEMO", "filename": one.filename, "filekey": one.filekey}
+            for one in curves
+        ]
+        store.surveys.save("lightcurves", documents)
 
 
 def made_up(n: int) -> dict[str, np.ndarray]:

@@ -15,6 +15,7 @@ from obsarchive.errors import ConfigError, Unprocessable
 from obsarchive.science.light_curves.features import features
 from surveys import point_lens
 from surveys.dataset import Lightcurve
+from surveys.event_groups import one_per_event
 from surveys.finder import Finder
 from surveys.histograms import Histogram
 from surveys.parameters import Configured, Parameters
@@ -28,6 +29,11 @@ log = logging.getLogger(__name__)
 
 Part = TypeVar("Part", bound=Configured)
 PARTS = ("finder", "quality", "simulator")
+NOT_CALLED = {
+    "run_lightcurves": "a Finder overrides process(lightcurve) and detect(lightcurve), a QualityChecker "
+    "check(lightcurve), a Simulator inject(lightcurve, number), an Analysis analyze_photometry(source)"
+}
+"""Methods of earlier packages that are called of an analysis alone, and what is overridden instead."""
 
 
 class ParsAnalysis(Parameters):
@@ -77,12 +83,17 @@ class Analysis(Configured):
         self.finder = self._part("finder", Finder, more)
         self.checker = self._part("quality", QualityChecker, {})
         self.simulator = self._part("simulator", Simulator, {})
+        for part in self.parts.values():
+            refuse_uncalled(part, NOT_CALLED)
 
     def _part(self, name: str, default: type[Part], more: Mapping[str, Any]) -> Part:
         pars = self.pars
         made = load_class(pars[f"{name}_module"], pars[f"{name}_class"], default)
         own = {"project": pars.project, **({} if pars.cfg_file is None else {"cfg_file": pars.cfg_file})}
         return made(**own, **more, **pars[f"{name}_kwargs"])
+
+    def _facts(self) -> dict[str, Any]:
+        return {**{name: type(part).__name__ for name, part in self.parts.items()}, **self.pars.changed()}
 
     @property
     def parts(self) -> dict[str, Configured]:
@@ -107,11 +118,24 @@ class Analysis(Configured):
         source.processed_lightcurves = []
         source.detections = []
         source.properties = Properties(source.name, run, cfg_hash, has_data=len(source.lightcurves) > 0)
-        self.analyze_photometry(source)
+        self.run_lightcurves(source)
+        simulated = [found for found in source.detections if found.simulated]
+        real = [found for found in source.detections if not found.simulated]  # also of an analysis of a user's own
+        source.detections = one_per_event(real, source.processed_lightcurves or source.lightcurves) + simulated
         for detection in source.detections:
             detection.source_name, detection.run, detection.cfg_hash = source.name, run, cfg_hash
         source.properties.n_detections = sum(not found.simulated for found in source.detections)
         return source
+
+    def run_lightcurves(self, source: Source) -> None:
+        """Analyse the light curves of a source: the name of `analyze_photometry` in virtualobserver.
+
+        Parameters
+        ----------
+        source : Source
+            A source with reduced `lightcurves`.
+        """
+        self.analyze_photometry(source)
 
     def analyze_photometry(self, source: Source) -> None:
         """Detect events, inject simulated ones and search for them, and compute features of the light curves."""
@@ -119,6 +143,7 @@ class Analysis(Configured):
             processed = self.finder.process(self.checker.check(curve))
             source.processed_lightcurves.append(processed)
             source.detections += self.finder.detect(processed)
+        source.detections = one_per_event(source.detections, source.processed_lightcurves)
         source.properties.features = self.describe(source.processed_lightcurves)
         self.simulate(source)
         if self.pars.period_search:
@@ -140,7 +165,7 @@ class Analysis(Configured):
         for number in range(1, self.pars.num_injections + 1 if curves else 0):
             injected, truth = self.simulator.inject(curves[(number - 1) % len(curves)], number)
             processed = self.finder.process(self.checker.check(injected))
-            found = self.finder.detect(processed)
+            found = one_per_event(self.finder.detect(processed), [processed])
             recovered = recovers(found, truth, processed.columns["mjd"])
             injections.append(injection_document(truth, recovered, found))
             for detection in found:
@@ -205,6 +230,24 @@ def _good_magnitudes(curves: list[Lightcurve]) -> tuple[np.ndarray, np.ndarray, 
     mjd, mag, error = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     order = np.argsort(mjd, kind="stable")
     return mjd[order], mag[order], error[order]
+
+
+def refuse_uncalled(part: object, names: Mapping[str, str]) -> None:
+    """Raise ConfigError if an object of a user's own has methods that are never called.
+
+    Parameters
+    ----------
+    part : object
+        Part of an analysis.
+    names : mapping of str to str
+        Names of such methods, and what is called instead.
+    """
+    for name, instead in names.items():
+        if hasattr(part, name):
+            made = type(part)
+            raise ConfigError(
+                f"{made.__module__}.{made.__name__} has a method {name}, which is never called: {instead}"
+            )
 
 
 MOVED = {"surveys.ztf": "surveys.observatory.ztf", "surveys.tess": "surveys.observatory.tess"}

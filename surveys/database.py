@@ -18,6 +18,8 @@ from surveys import dataset
 from surveys.dataset import data_root
 
 if TYPE_CHECKING:
+    from astropy.table import Table
+
     from obsarchive.config.model import Config
     from obsarchive.store import Store, Surveys
 
@@ -25,7 +27,7 @@ CONFIG = Path("config.json")
 CONFIG_VARIABLE = "ARCHIVER_CONFIG"
 UNSEEN = ".surveys"
 
-OTHER_NAMES = {"project": "run", "name": "source_name"}
+OTHER_NAMES = {"project": "run", "name": "source_name", "source_id": "source_name", "id": "_id"}
 """Fields of documents that are attributes of other names."""
 
 Kept = TypeVar("Kept")
@@ -184,6 +186,42 @@ class Session:
         """
         return next(self.scalars(kind, **wanted), None)
 
+    def table(self, kind: type, where: str = "", sort: str = "", limit: int = 0, **wanted: Any) -> "Table":
+        """Return the objects of a class as a table of astropy, selected and sorted by the database.
+
+        Of detections only the real ones are returned unless ``simulated`` is given or `where` mentions it.
+
+        Parameters
+        ----------
+        kind : type
+            Source, RawPhotometry, Lightcurve, Detection or Properties.
+        where : str
+            Expression over the columns, such as ``score > 10 and source.mag < 16 and filter in ['g', 'r']``.
+        sort : str
+            Columns, separated by commas; ``-score``: in descending order.
+        limit : int
+            Largest number of rows; 0: all.
+        **wanted : str, int, float, bool or None
+            Values of fields, by name, as of `scalars`.
+
+        Returns
+        -------
+        Table
+            With units; ``to_pandas()`` makes a table of pandas of it.
+
+        Raises
+        ------
+        ConfigError
+            An expression that cannot be read, an unknown column or another class.
+        """
+        from surveys.queries import query_table  # late: it imports tables of astropy
+
+        collection = _kind_of(kind)
+        own = _query(collection, wanted)
+        if collection == "detections" and "simulated" not in wanted and "simulated" not in where:
+            own["simulated"] = False
+        return query_table(self.surveys, collection, own, where, sort, limit)
+
     def cone_search(self, ra: float, dec: float, sep_deg: float) -> list[Any]:
         """Return the sources within a cone.
 
@@ -262,7 +300,7 @@ def _kind_of(made: type) -> str:
 
 def _query(collection: str, wanted: dict[str, Any]) -> dict[str, Any]:
     """Return a query for fields that equal values; text and numbers only, no operators."""
-    names = {"name": "_id", "project": "projects"} if collection == "sources" else OTHER_NAMES
+    names = {"name": "_id", "id": "_id", "project": "projects"} if collection == "sources" else OTHER_NAMES
     for key, value in wanted.items():
         if not isinstance(value, str | int | float | bool | None):
             raise ConfigError(f"{key}: a text or number to look for, found {value!r}")

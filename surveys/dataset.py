@@ -8,21 +8,26 @@ An object knows its file and key and loads its data at the first access. ``DATA_
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from obsarchive.errors import ArchiveError
+from obsarchive.errors import ArchiveError, did_you_mean
 from obsarchive.science.astrometry.times import MJD_1970
 from obsarchive.science.light_curves.light_curve import Baseline, quiescent_level
-from surveys.formats.hdf5_light_curves import Columns, PhotometryFile, Record, checksum, ra_zone
+from surveys.display import card, line
+from surveys.formats.hdf5_light_curves import Columns, MissingDataError, PhotometryFile, Record, checksum, ra_zone
 from surveys.formats.photometry_columns import known, map_columns, mjds_of
 from surveys.parameters import legalize
 from surveys.plots import draw_photometry
+
+if TYPE_CHECKING:
+    from astropy.table import Table
 
 DATA_ROOT: str | Path | None = None
 ENVIRONMENT = ("RETRIEVER_DATA", "VO_DATA")
@@ -70,20 +75,47 @@ class DatasetMixin:
         filekey: str = "",
     ) -> None:
         self._data: pd.DataFrame | Columns | None = data
-        self.altdata: dict[str, Any] = dict(altdata or {})
-        self.observatory = legalize(observatory) if observatory else str(self.altdata.get("observatory") or "")
+        self._altdata: dict[str, Any] = dict(altdata or {})
+        self.observatory = legalize(observatory) if observatory else str(self._altdata.get("observatory") or "")
         self._filename, self._filekey = filename, filekey
         if source is not None:
             facts = source if isinstance(source, Mapping) else vars(source)
-            self.altdata |= {key: facts[key] for key in ("name", "ra", "dec") if facts.get(key) is not None}
+            self._altdata |= {key: facts[key] for key in ("name", "ra", "dec") if facts.get(key) is not None}
         if self.observatory:
-            self.altdata.setdefault("observatory", self.observatory)
+            self._altdata.setdefault("observatory", self.observatory)
         self.autoload = True
 
     @property
+    def altdata(self) -> dict[str, Any]:
+        """Metadata; those in the file are read with the data, if the file exists."""
+        if self._data is None and self.autoload and self._has_file():
+            with suppress(MissingDataError):  # the key may be gone
+                self.load()
+        return self._altdata
+
+    @altdata.setter
+    def altdata(self, altdata: Mapping[str, Any]) -> None:
+        self._altdata = dict(altdata)
+
+    def place(self, ra: float, dec: float) -> None:
+        """Set the coordinates of the source [deg]."""
+        self._altdata |= {"ra": ra, "dec": dec}
+
+    def _has_file(self) -> bool:
+        try:
+            return self.get_fullname().is_file()
+        except ArchiveError:  # data in memory that belong to no file
+            return False
+
+    @property
     def source_name(self) -> str:
-        """Name of the source in the catalogue; empty if it is unknown."""
-        return str(self.altdata.get("name") or "")
+        """Name of the source in the catalogue, or the key in a file of the user; empty if it is unknown."""
+        return str(self._altdata.get("name") or "")
+
+    @property
+    def source_id(self) -> str:
+        """Name of the source: the same as `source_name`."""
+        return self.source_name
 
     @property
     def folder(self) -> Path:
@@ -95,9 +127,12 @@ class DatasetMixin:
         """Name of the file: that of the RA zone of the source."""
         if self._filename:
             return self._filename
-        if not self.observatory or self.altdata.get("ra") is None:
-            raise ArchiveError(f"data of {self.source_name or 'no source'} need an observatory and a source to be kept")
-        return f"{self.observatory}_photometry_RA{ra_zone(float(self.altdata['ra'])):03d}{self.suffix}.h5"
+        if not self.observatory or self._altdata.get("ra") is None:
+            raise ArchiveError(
+                f"data of {self.source_name or 'no source'} need an observatory and a source to be kept: give "
+                "observatory= and source= (with name, ra and dec), or a file of their own by filename="
+            )
+        return f"{self.observatory}_photometry_RA{ra_zone(float(self._altdata['ra'])):03d}{self.suffix}.h5"
 
     @property
     def filekey(self) -> str:
@@ -106,6 +141,16 @@ class DatasetMixin:
 
     def _own_key(self) -> str:
         return self.source_name
+
+    @property
+    def identifier(self) -> str:
+        """Identifier in the database."""
+        raise NotImplementedError
+
+    @property
+    def id(self) -> str:
+        """Identifier in the database: the same as `identifier`."""
+        return self.identifier
 
     def get_fullname(self) -> Path:
         """Return the path of the file."""
@@ -173,6 +218,7 @@ class DatasetMixin:
 
             table = open_table(path)
             self._data = {name: table.column(name) for name in table.names}
+            self._altdata.setdefault("name", path.stem)
             return
         file = PhotometryFile(path)
         if not self.filekey:
@@ -181,8 +227,10 @@ class DatasetMixin:
                 raise ArchiveError(f"{path} holds {len(keys)} datasets: select one by filekey= ({', '.join(keys[:5])})")
             self._filekey = keys[0]
         record = file.read(self.filekey)
-        self._data, self.altdata = record.columns, {**self.altdata, **record.altdata}
-        self.observatory = self.observatory or str(self.altdata.get("observatory") or "")
+        # the key of raw photometry is the name of its source
+        name = {} if self.suffix else {"name": self._filekey or self.source_name}
+        self._data, self._altdata = record.columns, {**name, **self._altdata, **record.altdata}
+        self.observatory = self.observatory or str(self._altdata.get("observatory") or "")
 
     def save(self, overwrite: bool = True) -> None:
         """Write the data to the file.
@@ -219,6 +267,37 @@ class DatasetMixin:
         """Times of the epochs in the order of the data; NaT where there is none."""
         start = datetime(1970, 1, 1, tzinfo=UTC)
         return [start + timedelta(days=float(mjd) - MJD_1970) if np.isfinite(mjd) else pd.NaT for mjd in self.mjds]
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        """Return a column.
+
+        Raises
+        ------
+        KeyError
+            There is no such column; the message has the nearest name.
+        """
+        columns = self.columns
+        if name not in columns:
+            hint = did_you_mean(str(name), columns) or f"; there is {', '.join(columns)}"
+            raise KeyError(f"no column {name!r}{hint}")
+        return columns[name]
+
+    def to_table(self) -> "Table":
+        """Return the data as a table of astropy, with times as `Time`, and with units if they are known."""
+        from surveys.tables import table_of  # late: objects are used without tables of astropy
+
+        return table_of(self, has_units=isinstance(self, Lightcurve))
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return a copy of the data as a table of pandas."""
+        return self.data.copy()
+
+    def _facts(self) -> dict[str, Any]:
+        known = None if self._data is None else len(self)
+        return {"source": self.source_name, "observatory": self.observatory, "epochs": known, "file": self._filename}
+
+    __repr__ = line
+    _repr_html_ = card
 
     def plot(self, axes: Any = None) -> Any:
         """Draw the data into axes of matplotlib, or those of a new figure, and return the axes."""
@@ -312,7 +391,7 @@ class Lightcurve(DatasetMixin):
         filekey: str = "",
     ) -> None:
         super().__init__(data, altdata, source=source, observatory=observatory, filename=filename, filekey=filekey)
-        self.project = project or str(self.altdata.get("project") or "")
+        self.project = project or str(self._altdata.get("project") or "")
         self.quiescent: Baseline | None = None
 
     @property
@@ -324,34 +403,98 @@ class Lightcurve(DatasetMixin):
 
     def _own_key(self) -> str:
         kind = "simulated" if self.is_simulated else "processed" if self.was_processed else "reduction"
-        number = self.altdata.get("simulation_number") if self.is_simulated else self.series_number
-        total = self.altdata.get("simulation_total", 1) if self.is_simulated else self.series_total
+        number = self._altdata.get("simulation_number") if self.is_simulated else self.series_number
+        total = self._altdata.get("simulation_total", 1) if self.is_simulated else self.series_total
         return f"{self.source_name}_{kind}_{int(number or 0):02d}_of_{int(total):02d}"
 
     @property
     def filter(self) -> str:
         """Name of the filter."""
-        return str(self.altdata.get("filter") or "")
+        return str(self._altdata.get("filter") or "")
 
     @property
     def series_number(self) -> int:
         """Number of the light curve among those of its raw data, from 1."""
-        return int(self.altdata.get("series_number", 1))
+        return int(self._altdata.get("series_number", 1))
 
     @property
     def series_total(self) -> int:
         """Number of light curves made of its raw data."""
-        return int(self.altdata.get("series_total", 1))
+        return int(self._altdata.get("series_total", 1))
 
     @property
     def was_processed(self) -> bool:
         """Whether it has quality flags and scores."""
-        return bool(self.altdata.get("was_processed"))
+        return bool(self._altdata.get("was_processed"))
 
     @property
     def is_simulated(self) -> bool:
         """Whether it contains an injected event."""
-        return self.altdata.get("simulation_number") is not None
+        return self._altdata.get("simulation_number") is not None
+
+    def __getitem__(self, chosen: Any) -> Any:
+        """Return a column by its name, or a light curve of selected epochs by a mask, indices or a slice."""
+        if isinstance(chosen, str):
+            return super().__getitem__(chosen)
+        epochs = np.atleast_1d(np.arange(len(self))[chosen])
+        return self.with_columns({name: values[epochs] for name, values in self.columns.items()})
+
+    def __iter__(self) -> NoReturn:
+        raise TypeError("a light curve cannot be iterated over: use a column, as lc['mag'], or lc.to_table()")
+
+    def fold(self, period: Any, epoch: Any = None) -> "Lightcurve":
+        """Return the light curve sorted by phase, from 0 to 1, in a column ``phase``.
+
+        Parameters
+        ----------
+        period : float or Quantity
+            Period [d].
+        epoch : float, Time or Quantity, optional
+            Time of phase 0: MJD or Julian date [d]; None: the first epoch.
+
+        Returns
+        -------
+        Lightcurve
+        """
+        from surveys.tables import folded
+
+        return folded(self, period, epoch)
+
+    def bin(self, days: Any) -> "Lightcurve":
+        """Return the weighted means of the good epochs in bins of time.
+
+        Parameters
+        ----------
+        days : float or Quantity
+            Width of the bins [d].
+
+        Returns
+        -------
+        Lightcurve
+            Without empty bins; with a column ``n_epochs``.
+        """
+        from surveys.tables import in_bins
+
+        return in_bins(self, days)
+
+    def to_lightkurve(self) -> Any:
+        """Return the light curve as one of the package lightkurve, which must be installed."""
+        from surveys.tables import lightkurve_of
+
+        return lightkurve_of(self)
+
+    def _facts(self) -> dict[str, Any]:
+        facts = {**super()._facts(), "filter": self.filter, "project": self.project, "series": self._series()}
+        if self._data is None or not len(self) or "mjd" not in self.columns:
+            return facts
+        mjd, mag = self.columns["mjd"], self.columns.get("mag", np.empty(0))
+        facts["mjd"] = f"{np.nanmin(mjd):.2f} to {np.nanmax(mjd):.2f}"
+        facts["mag"] = f"{np.nanmedian(mag):.2f}" if np.isfinite(mag).any() else None
+        return facts
+
+    def _series(self) -> str:
+        kind = " with an injected event" if self.is_simulated else " with scores" if self.was_processed else ""
+        return f"{self.series_number} of {self.series_total}{kind}"
 
     @property
     def good(self) -> NDArray[np.bool_]:
@@ -402,7 +545,7 @@ class Lightcurve(DatasetMixin):
             "series_number": self.series_number,
             "series_total": self.series_total,
             "was_processed": self.was_processed,
-            "simulation_number": self.altdata.get("simulation_number"),
+            "simulation_number": self._altdata.get("simulation_number"),
             "filename": self.filename,
             "filekey": self.filekey,
             "number": len(mjd),

@@ -6,10 +6,32 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 from obsarchive.science.astrometry.times import MJD_1970
+from surveys.display import card, line
+
+
+class DetectionMixin:
+    """Base of the classes of detections: what relates them to their source and to the database."""
+
+    source_name: str
+
+    @property
+    def identifier(self) -> str:
+        """Identifier in the database."""
+        raise NotImplementedError
+
+    @property
+    def source_id(self) -> str:
+        """Name of the source: the same as `source_name`."""
+        return self.source_name
+
+    @property
+    def id(self) -> str:
+        """Identifier in the database: the same as `identifier`."""
+        return self.identifier
 
 
 @dataclass
-class Detection:
+class Detection(DetectionMixin):
     """An event in the light curve of a source.
 
     Parameters
@@ -42,6 +64,8 @@ class Detection:
         Parameters of the injected event.
     cfg_hash : str
         Hash of the configuration.
+    also_seen : list of dict
+        Weaker detections of the same event: in other filters or seasons, or by other methods.
     """
 
     source_name: str = ""
@@ -63,6 +87,7 @@ class Detection:
     simulated: bool = False
     sim_pars: dict[str, Any] = field(default_factory=dict)
     cfg_hash: str = ""
+    also_seen: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def snr(self) -> float:
@@ -80,6 +105,18 @@ class Detection:
         kind = f"simulated {self.sim_pars.get('number', 1)}" if self.simulated else "real"
         return f"{self.run}/{self.source_name}/{self.observatory}/{self.series_number}/{kind}/{self.number}"
 
+    def _facts(self) -> dict[str, Any]:
+        return {
+            **{"source": self.source_name, "project": self.run, "seen_in": f"{self.observatory} {self.filter}".strip()},
+            **{"score": round(self.score, 1), "mjd_peak": round(self.mjd_peak, 3), "peak_mag": self.peak_mag},
+            **{"mjd_start": round(self.mjd_start, 3), "mjd_stop": round(self.mjd_stop, 3), "n_epochs": self.n_epochs},
+            **{"method": self.method, "also_seen": len(self.also_seen) or None},
+            **{"quality": "flagged" if self.quality else None, "simulated": self.simulated or None},
+        }
+
+    __repr__ = line
+    _repr_html_ = card
+
     def document(self) -> dict[str, Any]:
         """Return the document for the database."""
         return {"_id": self.identifier, **vars(self), "strength": abs(self.score)}
@@ -88,3 +125,7 @@ class Detection:
     def from_document(cls, document: Mapping[str, Any]) -> Self:
         """Return the detection of a document."""
         return cls(**{known.name: document[known.name] for known in fields(cls) if known.name in document})
+
+
+DetectionInTime = Detection
+"""The name of virtualobserver."""

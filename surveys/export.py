@@ -1,4 +1,10 @@
-"""Export of light curves: CSV, JSON, parquet, VOTable, and the HDF5 of SkyPortal."""
+"""Export of light curves: CSV, JSON, parquet, FITS, ECSV, VOTable, and the HDF5 of SkyPortal.
+
+::
+
+    from surveys import export
+    Path("star.fits").write_bytes(export.write(source.reduced_lightcurves, "fits"))
+"""
 
 import io
 import json
@@ -11,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from astropy.io import votable
+from astropy.table import Table
 from numpy.typing import NDArray
 
 from obsarchive.errors import ConfigError, Unprocessable
@@ -19,28 +26,19 @@ from surveys.dataset import Lightcurve
 from surveys.formats.catalog_tables import write_table
 from surveys.formats.hdf5_light_curves import Columns
 from surveys.skyportal import plain_name
+from surveys.tables import UNITS
 
 FORMS: Mapping[str, tuple[str, str]] = {
     "csv": (".csv", "text/csv; charset=utf-8"),
     "json": (".json", "application/json"),
     "parquet": (".parquet", "application/vnd.apache.parquet"),
+    "fits": (".fits", "application/fits"),
+    "ecsv": (".ecsv", "text/plain; charset=utf-8"),
     "votable": (".vot", "application/x-votable+xml"),
     "skyportal": (".h5", "application/x-hdf5"),
 }
 """Suffix and media type of each format."""
 SEVERAL = ".zip", "application/zip"
-UNITS = {
-    "mjd": "d",
-    "exptime": "s",
-    "ra": "deg",
-    "dec": "deg",
-    "flux": "uJy",
-    "flux_err": "uJy",
-    "mag": "mag",
-    "mag_err": "mag",
-    "offset": "arcsec",
-    "dmag": "mag",
-}
 
 
 def kind_of(form: str, n_curves: int) -> tuple[str, str]:
@@ -69,8 +67,8 @@ def write(curves: Sequence[Lightcurve], form: str) -> bytes:
     curves : sequence of Lightcurve
         Their data are loaded if necessary.
     form : str
-        ``csv``, ``json``, ``parquet``, ``votable``: one table of all epochs (JSON: a list of light curves);
-        ``skyportal``: HDF5 of a photometric series, or a ZIP of several.
+        ``csv``, ``json``, ``parquet``, ``fits``, ``ecsv``, ``votable``: one table of all epochs (JSON: a list of light
+        curves); ``skyportal``: HDF5 of a photometric series, or a ZIP of several.
 
     Returns
     -------
@@ -95,6 +93,8 @@ def write(curves: Sequence[Lightcurve], form: str) -> bytes:
             return json.dumps({"lightcurves": [plain(curve) for curve in curves]}, allow_nan=False).encode()
         case "skyportal":
             return _skyportal(curves)
+        case "fits" | "ecsv":
+            return _of_astropy(curves, form)
     with TemporaryDirectory(prefix="lightcurves-") as folder:
         path = Path(folder) / f"lightcurves{FORMS[form][0]}"
         write_table(path, table(curves))
@@ -113,6 +113,21 @@ def table(curves: Sequence[Lightcurve]) -> Columns:
         "series_number": _repeated([(curve.series_number, len(curve)) for curve, _ in known]),
     }
     return facts | {name: _joined([columns.get(name) for _, columns in known], known) for name in names}
+
+
+def _of_astropy(curves: Sequence[Lightcurve], form: str) -> bytes:
+    """Return one table of all epochs with units as FITS or ECSV."""
+    whole = Table(table(curves), meta={"TIMESYS": "UTC"})
+    for name in whole.colnames:
+        if name in UNITS:
+            whole[name].unit = UNITS[name]
+    if form == "fits":
+        buffer = io.BytesIO()
+        whole.write(buffer, format="fits")
+        return buffer.getvalue()
+    text = io.StringIO()
+    whole.write(text, format="ascii.ecsv")
+    return text.getvalue().encode()
 
 
 def _repeated(values: Sequence[tuple[Any, int]]) -> NDArray[Any]:

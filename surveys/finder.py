@@ -10,6 +10,7 @@ from obsarchive.science.light_curves.events import (
     Event,
     Matched,
     find_events,
+    joined_events,
     matched_filter,
     signal_to_noise,
     template_widths,
@@ -85,10 +86,15 @@ class Finder(Configured):
         """Return the events of a processed light curve, the strongest first."""
         pars = self.pars
         columns, good = lightcurve.columns, lightcurve.good
-        events = find_events(columns["snr"], good, pars.snr_threshold, pars.snr_edge, pars.min_epochs, pars.bridge)
+        snr = columns["snr"]
+        parts = find_events(snr, good, pars.snr_threshold, pars.snr_edge, pars.min_epochs, pars.bridge)
+        events = joined_events(parts, columns["mjd"], snr, good, pars.snr_edge)
         found: list[Found] = [(event, "peak", None, None) for event in events]
-        if pars.matched_filter:
-            found += [item for item in self._filtered(lightcurve, good) if not _known(item[0], events)]
+        # the strongest first: what overlaps with it is the same event
+        for item in self._filtered(lightcurve, good) if pars.matched_filter else ():
+            if not _known(item[0], events):
+                found.append(item)
+                events.append(item[0])
         if not pars.abs_snr:
             found = [item for item in found if item[0].score > 0]
         found.sort(key=lambda item: -abs(item[0].score))

@@ -17,12 +17,14 @@ import copy
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from html import escape
 from typing import Any, ClassVar
 
 import numpy as np
 
 from obsarchive.errors import ConfigError, did_you_mean
 from surveys.config_files import read_section
+from surveys.display import card, line
 
 Types = type | None | Iterable[type | None]
 FROM_PROJECT = ("project", "cfg_file", "data_types", "verbose")
@@ -152,6 +154,11 @@ class Parameters(metaclass=_Completed):
         self.project = self.add_par("project", None, (None, str), "name of the project", critical=False)
         self.verbose = self.add_par("verbose", 0, int, "verbosity, from 0 to 10", critical=False)
         self.data_types = self.add_par("data_types", ["photometry"], (list, str), "kinds of data")
+
+    @classmethod
+    def get_default_cfg_key(cls) -> str:
+        """Return the section of configuration files that is read if no ``cfg_key`` is given; subclasses override it."""
+        return cls.default_cfg_key
 
     def _complete(self) -> None:
         self.load_then_update(self._given or {})
@@ -312,7 +319,7 @@ class Parameters(metaclass=_Completed):
         for name in ("project", "cfg_file", "cfg_key"):
             if name in given:
                 setattr(self, name, given.pop(name))
-        key = self.cfg_key or self.default_cfg_key
+        key = self.cfg_key or self.get_default_cfg_key()
         if "cfg_file" in kwargs and self.cfg_file is None:
             self.cfg_file = False  # None means "not given" when it is handed on, and False "no file"
         requested = self.cfg_file if "cfg_file" in kwargs else True
@@ -399,6 +406,27 @@ class Parameters(metaclass=_Completed):
         names = [name for name in {**ours, **theirs} if name not in set(ignore)]
         return {name: (ours.get(name), theirs.get(name)) for name in names if ours.get(name) != theirs.get(name)}
 
+    def changed(self) -> dict[str, Any]:
+        """Return the values that differ from their defaults, by name, without secrets."""
+        values = self.to_dict()
+        hidden = ("cfg_file", "cfg_key", "project", "name")
+        return {name: value for name, value in values.items() if name not in hidden and value != self._default(name)}
+
+    def _default(self, name: str) -> Any:
+        return self._declared[name].default
+
+    def _repr_html_(self) -> str:
+        header = "".join(f"<th>{title}</th>" for title in ("parameter", "value", "default", "unit", "meaning"))
+        rows = "".join(
+            "<tr>" + "".join(f'<td style="text-align:left">{escape(text)}</td>' for text in self._row(name)) + "</tr>"
+            for name in self._declared
+        )
+        return f"<table><caption><b>{type(self).__name__}</b></caption><tr>{header}</tr>{rows}</table>"
+
+    def _row(self, name: str) -> tuple[str, ...]:
+        known = self._declared[name]
+        return name, known.shown(getattr(self, name)), known.shown(known.default), known.unit, known.help
+
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and isinstance(other, Parameters) and not self.compare(other)
 
@@ -438,6 +466,12 @@ class Configured(metaclass=_Completed):
 
     def _complete(self) -> None:
         self.pars.require_known()
+
+    def _facts(self) -> dict[str, Any]:
+        return {"name": getattr(self, "name", None), **self.pars.changed()}
+
+    __repr__ = line
+    _repr_html_ = card
 
 
 def legalize(name: str) -> str:

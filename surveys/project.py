@@ -17,12 +17,14 @@ the scientific libraries, which takes seconds.
 
 import logging
 import shutil
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from obsarchive import __version__
+from obsarchive.core.processes import BEAT_S, this_process
 from obsarchive.errors import ArchiveError, ConfigError
 from surveys.config_files import find_file, read_section
 from surveys.parameters import Configured, Parameters, legalize
@@ -161,6 +163,14 @@ class Project(Configured):
             return {}
         section = read_section(self.pars.cfg_file or True, self.name, "observatories")
         return next((value for key, value in section.items() if str(key).upper() == short), None) or {}
+
+    def _facts(self) -> dict[str, Any]:
+        catalog = self.catalog.pars
+        return {
+            **{"name": self.name, "folder": self.output_folder, "description": self.pars.description},
+            **{"observatories": [observatory.name for observatory in self.observatories]},
+            **{"catalog": catalog.filename or catalog.default, "analysis": type(self.analysis).__name__},
+        }
 
     # configuration and data
 
@@ -348,7 +358,9 @@ class Project(Configured):
     @contextmanager
     def noted(self, surveys: "Surveys") -> Iterator[None]:
         """Record the start and the end of a run in the database, also of one that fails."""
-        surveys.note_run(self.output_folder, {"state": "running", "progress": 0.0})
+        surveys.note_run(self.output_folder, {"state": "running", "process": this_process(), "progress": 0.0})
+        ended = threading.Event()
+        threading.Thread(target=self._beat, args=(surveys, ended), name=f"beat of {self.name}", daemon=True).start()
         try:
             yield
         except ArchiveError as err:
@@ -357,7 +369,20 @@ class Project(Configured):
         except BaseException as err:
             surveys.note_run(self.output_folder, {"state": "failed", "reason": f"stopped: {type(err).__name__}"})
             raise
+        finally:
+            ended.set()
         surveys.note_run(self.output_folder, {"state": "done", "progress": 1.0, "text": ""})
+
+    def _beat(self, surveys: "Surveys", ended: threading.Event) -> None:
+        """Renew the sign of life of a run until it has ended."""
+        from obsarchive.store import outage_as_error
+
+        while not ended.wait(BEAT_S):
+            try:
+                with outage_as_error():
+                    surveys.note_run(self.output_folder, {})
+            except ArchiveError as err:
+                log.debug("%s: no sign of life: %s", self.name, err)
 
     def failures(self) -> list[dict[str, str]]:
         """Return the failures, each with source, stage and reason."""

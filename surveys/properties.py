@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from obsarchive.core.documents import utc_now
+from surveys.display import card, line
 
 
 @dataclass
@@ -45,9 +46,29 @@ class Properties:
     extra: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def source_id(self) -> str:
+        """Name of the source: the same as `source_name`."""
+        return self.source_name
+
+    @property
+    def id(self) -> str:
+        """Identifier in the database: the same as `identifier`."""
+        return self.identifier
+
+    @property
     def identifier(self) -> str:
         """Identifier in the database."""
         return f"{self.run}/{self.source_name}"
+
+    def _facts(self) -> dict[str, Any]:
+        bands = {band: _in_words(found) for band, found in self.features.items()}
+        return {
+            **{"source": self.source_name, "project": self.run, "state": self.state, "reason": self.reason},
+            **{"has_data": self.has_data, "n_detections": self.n_detections, **bands, **self.extra},
+        }
+
+    __repr__ = line
+    _repr_html_ = card
 
     def document(self) -> dict[str, Any]:
         """Return the document for the database."""
@@ -58,3 +79,8 @@ class Properties:
         """Return the properties of a document."""
         names = cls.__dataclass_fields__
         return cls(**{name: document[name] for name in names if name in document})
+
+
+def _in_words(features: Mapping[str, float]) -> str:
+    names = ("n", "median_mag", "scatter_mag", "amplitude_mag")
+    return ", ".join(f"{name} {features[name]:.4g}" for name in names if name in features)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from obsarchive.config.model import Parallel
+from obsarchive.core.processes import this_process
 from obsarchive.core.progress import Bar
 from obsarchive.errors import ArchiveError
 from obsarchive.execution.work import Runner, run_locally
@@ -19,8 +20,10 @@ from obsarchive.science.astrometry.spherical import tangent_plane_offsets
 from obsarchive.store import Results, Surveys
 from surveys.database import find_config
 from surveys.dataset import Document
+from surveys.display import card, line
 from surveys.histograms import Histogram
 from surveys.histograms.file import HistogramFile
+from surveys.missing_files import lost_on_disk
 from surveys.observatory.base import reason_of, zone_of
 from surveys.source import Source
 from surveys.worker import Zone, ZoneRecord, work_on
@@ -38,6 +41,9 @@ LEAST_FOR_WORKERS = 2000
 SUSPICIOUSLY_EMPTY = 5
 """If so many sources were fetched and all are empty, the configuration may be wrong."""
 WAIT_S, NOTE_S = 0.5, 2.0
+LEAST_IN_TASK, MOST_TASKS = 25, 200
+"""Sources of a task, and tasks of an RA zone. A stop loses the sources that are not committed: those of a task, and
+fewer than as many before it; a zone of very many sources has larger tasks, as each of them writes its file again."""
 
 
 class Run:
@@ -71,11 +77,19 @@ class Run:
         self._fetched_of: Counter[str] = Counter()
         self._empty_of: Counter[str] = Counter()
         self._bar = Bar(f"project {project.name}")
+        self._gone: set[str] = set()
         self._n_due = 0
         self._n_seen = self._n_reported = 0
         self._next_note = 0.0
         self._histogram = Histogram()
         self._histogram_file = HistogramFile(project.histogram_path, self.locks / "histogram")
+
+    def _facts(self) -> dict[str, Any]:
+        names = ("fetched", "empty", "analysed", "detections")
+        return {**{name: getattr(self, name) for name in names}, "failed": len(self.failures)}
+
+    __repr__ = line
+    _repr_html_ = card
 
     def go(self, chosen: Sequence[int]) -> None:
         """Process the sources of the catalogue that are due, among those of the given row numbers."""
@@ -128,6 +142,14 @@ class Run:
         if self.retry_failed:
             query = {"run": recipe.run, "state": "failed"}
             finished -= {found["source_name"] for found in self.surveys.find("properties", query)}
+        self._gone = lost_on_disk(self.surveys, recipe, "fetch" in self.stages) & finished
+        if self._gone:
+            log.warning(
+                "%s: data of %d finished sources are missing on disk; they are made again",
+                self.project.name,
+                len(self._gone),
+            )
+        finished -= self._gone
         return [i for i in chosen if names[i] not in finished]
 
     def _warn_of_others(self) -> None:
@@ -178,16 +200,26 @@ class Run:
         if "fetch" in self.stages:
             self._fetch(rows)
         if self._works:
-            records = []
-            for record in self._worked(rows, each):
-                records.append(record)
-                self._report_progress(len(record.results.names))
-            self._commit(records)
+            self._work(rows, each)
         self._n_seen += len(indices)
         self._n_reported, self._next_note = self._n_seen * self._parts, 0.0
         self._report_progress(0)
         self._histogram_file.add(self._histogram)
         self._histogram = Histogram()
+
+    def _work(self, rows: Sequence[dict[str, Any]], each: Runner) -> None:
+        """Reduce and analyse sources, and commit their results a few at a time, also when the run is stopped."""
+        records: list[ZoneRecord] = []
+        try:
+            for record in self._worked(rows, each):
+                records.append(record)
+                self._report_progress(len(record.results.names))
+                if sum(len(one.results.names) for one in records) >= LEAST_IN_TASK:
+                    waiting, records = records, []
+                    self._commit(waiting)
+        finally:
+            if records:
+                self._commit(records)
 
     @property
     def _works(self) -> bool:
@@ -208,7 +240,9 @@ class Run:
         fraction = self._n_reported / max(1, self._n_due * self._parts)
         text = f"{self._n_seen} of {self._n_due} sources, {self.detections} events, {len(self.failures)} failed"
         self._bar.show(fraction, text)
-        self.surveys.note_run(self.recipe.run, {"progress": fraction, "text": text})
+        # with its state: another process that ran the project at the same time may have ended
+        news = {"state": "running", "process": this_process(), "progress": fraction, "text": text}
+        self.surveys.note_run(self.recipe.run, news)
 
     def _still_due(self, indices: Sequence[int]) -> list[int]:
         if not self.recipe.analysis or self.retry_failed:
@@ -218,7 +252,10 @@ class Run:
         wanted = [names[i] for i in indices]
         done = self.surveys.named("properties", wanted, query, ["source_name"])
         expired = [obs.expired(self.again, wanted) for obs in self.recipe.observatories]
-        finished = {found["source_name"] for found in done}.difference(*expired)
+        lost = self._gone.intersection(wanted)
+        if lost:  # unless another process has made them meanwhile
+            lost = lost_on_disk(self.surveys, self.recipe, "fetch" in self.stages, sorted(lost))
+        finished = {found["source_name"] for found in done}.difference(lost, *expired)
         return [i for i in indices if names[i] not in finished]
 
     def _registered(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -270,7 +307,8 @@ class Run:
                 raw.setdefault(found["source_name"], []).append(found)
         tasks = [
             Zone(self.recipe, group, {str(row["name"]): raw[str(row["name"])] for row in group})
-            for group in _by_zone(row for row in rows if str(row["name"]) in raw)
+            for zone in _by_zone(row for row in rows if str(row["name"]) in raw)
+            for group in _pieces(zone)
         ]
         yield from self._each(tasks, each)
 
@@ -316,6 +354,12 @@ def _by_zone(rows: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     for row in rows:
         groups.setdefault(zone_of(row), []).append(row)
     return list(groups.values())
+
+
+def _pieces(rows: Sequence[dict[str, Any]]) -> list[Sequence[dict[str, Any]]]:
+    """Return the sources of an RA zone in pieces, one for each task."""
+    n = max(LEAST_IN_TASK, len(rows) // MOST_TASKS)
+    return [rows[start : start + n] for start in range(0, len(rows), n)]
 
 
 def _apart_arcsec(row: dict[str, Any], other: Document) -> float:

@@ -8,12 +8,14 @@ from obsarchive.errors import ConfigError
 from surveys.database import open_surveys
 from surveys.dataset import DatasetMixin, Lightcurve, RawPhotometry
 from surveys.detection import Detection
+from surveys.display import card
 from surveys.formats.hdf5_light_curves import MissingDataError
 from surveys.properties import Properties
 
 if TYPE_CHECKING:
     from obsarchive.science.light_curves.point_lens_model import Options, PointLens
 
+LAZY = ("raw_photometry", "lightcurves", "detections")
 FACTS = ("aliases", "mag_filter", "cat_row", "cat_index", "cat_name")
 """Optional values of a catalogue, beside name, coordinates and magnitude."""
 
@@ -37,6 +39,9 @@ class UniqueList(Sequence[Any]):
         if key.upper() not in self._names:
             raise KeyError(f"nothing of {key}; there is {', '.join(sorted(set(self._names))) or 'nothing'}")
         return self._items[self._names.index(key.upper())]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._items!r})"
 
     def __contains__(self, key: object) -> bool:
         return key.upper() in self._names if isinstance(key, str) else key in self._items
@@ -71,8 +76,6 @@ class Source:
     ) -> None:
         self.name, self.ra, self.dec, self.mag, self.mag_err = str(name), float(ra), float(dec), mag, mag_err
         self.project = project
-        self.processed_lightcurves: list[Lightcurve] = []
-        """Light curves with quality flags and scores, during the analysis."""
         self.aliases: list[str] = [str(alias) for alias in facts.pop("aliases", None) or ()]
         self.facts = facts
 
@@ -102,6 +105,11 @@ class Source:
     @property
     def identifier(self) -> str:
         """Identifier in the database."""
+        return self.name
+
+    @property
+    def id(self) -> str:
+        """Identifier in the database, by which data and results refer to the source: its name."""
         return self.name
 
     def document(self) -> dict[str, Any]:
@@ -135,7 +143,7 @@ class Source:
         """Raw photometry, one for each observatory."""
         found = [RawPhotometry.from_document(raw) for raw in self._documents("raw_photometry", state={"$ne": "failed"})]
         for raw in found:
-            raw.altdata |= {"ra": self.ra, "dec": self.dec}
+            raw.place(self.ra, self.dec)
         return UniqueList(found)
 
     @property
@@ -145,8 +153,21 @@ class Source:
 
     @cached_property
     def lightcurves(self) -> UniqueList:
-        """Reduced light curves of the project."""
+        """Light curves of the project: the reduced ones, and those with scores where ``save_processed`` kept them."""
         return UniqueList([Lightcurve.from_document(found) for found in self._documents("lightcurves")])
+
+    @property
+    def reduced_lightcurves(self) -> list[Lightcurve]:
+        """Light curves of the project without scores."""
+        return [curve for curve in self.lightcurves if not curve.was_processed]
+
+    @cached_property
+    def processed_lightcurves(self) -> list[Lightcurve]:
+        """Light curves with quality flags and scores: those of the analysis, later those that ``save_processed`` kept.
+
+        A source that belongs to no project has none.
+        """
+        return [curve for curve in self.lightcurves if curve.was_processed] if self.project else []
 
     @cached_property
     def detections(self) -> list[Detection]:
@@ -184,8 +205,30 @@ class Source:
         """
         if data_type != "photometry" or level not in ("raw", "reduced", "processed"):
             raise ConfigError(f"no data of type {data_type!r} and level {level!r}: photometry; raw, reduced, processed")
-        known: UniqueList = self.raw_photometry if level == "raw" else self.lightcurves
-        return [item for item in known if item.observatory.upper() == obs.upper() and _is_there(item, level)]
+        names = {"raw": "raw_photometry", "reduced": "reduced_lightcurves", "processed": "processed_lightcurves"}
+        known: Sequence[DatasetMixin] = getattr(self, names[level])
+        return [item for item in known if item.observatory.upper() == obs.upper() and _is_there(item)]
+
+    def plot(self, axes: Any = None) -> Any:
+        """Draw the light curves and events of the project, or its raw photometry if it was not reduced yet.
+
+        Parameters
+        ----------
+        axes : Axes, optional
+            Axes of matplotlib; None: those of a new figure.
+
+        Returns
+        -------
+        Axes
+        """
+        from surveys.plots import draw_source
+
+        curves = self.processed_lightcurves or self.reduced_lightcurves
+        if curves or not self.raw_photometry:
+            return draw_source(curves, self.detections, self.name, axes)
+        for raw in self.raw_photometry:
+            axes = raw.plot(axes)
+        return axes
 
     def fit_point_lens(self, options: "Options | None" = None) -> "PointLens":
         """Fit a point lens to the light curves of the project, all bands and observatories at once.
@@ -207,22 +250,29 @@ class Source:
         """
         from surveys.point_lens import fit  # late: compiled code, which most scripts do not need
 
-        curves = [*self.processed_lightcurves, *self.lightcurves]
+        curves = [*self.processed_lightcurves, *self.reduced_lightcurves]
         return fit(curves, options)
 
     def reset_analysis(self) -> None:
         """Remove the results of the project, so that the next run computes them again."""
         open_surveys().forget_results(self.project, [self.name])
-        for kept in ("lightcurves", "detections", "properties"):
+        for kept in ("lightcurves", "processed_lightcurves", "detections", "properties"):
             self.__dict__.pop(kept, None)
+
+    def _facts(self) -> dict[str, Any]:
+        loaded = {name: len(self.__dict__[name]) for name in LAZY if name in self.__dict__}
+        return {
+            **{"name": self.name, "ra": f"{self.ra:.5f}°", "dec": f"{self.dec:+.5f}°"},
+            **{"mag": self.mag, "mag_err": self.mag_err, "aliases": self.aliases, "project": self.project, **loaded},
+        }
+
+    _repr_html_ = card
 
     def __repr__(self) -> str:
         return f"Source({self.name!r}, ra={self.ra:.5f}, dec={self.dec:+.5f}, mag={self.mag})"
 
 
-def _is_there(item: DatasetMixin, level: str) -> bool:
-    if isinstance(item, Lightcurve) and item.was_processed != (level == "processed"):
-        return False
+def _is_there(item: DatasetMixin) -> bool:
     try:
         item.load()
     except MissingDataError:

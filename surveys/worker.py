@@ -16,7 +16,7 @@ from obsarchive.store import Results
 from surveys import dataset
 from surveys.analysis import Analysis, in_memory
 from surveys.dataset import Document, Lightcurve, RawPhotometry
-from surveys.formats.hdf5_light_curves import PhotometryFile, Record
+from surveys.formats.hdf5_light_curves import CorruptFileError, PhotometryFile, Record
 from surveys.histograms import Histogram
 from surveys.observatory import VirtualObservatory
 from surveys.observatory.base import reason_of, zone_of
@@ -187,12 +187,21 @@ def _write(recipe: Recipe, zone: int, names: Sequence[str], written: dict[str, d
     known = {f"{observatory.name}_photometry_RA{zone:03d}_reduced.h5" for observatory in recipe.observatories}
     for filename in sorted({*written, *known}):
         file, records = PhotometryFile(folder / filename), written.get(filename, {})
-        there = file.keys()
+        there = _readable_keys(file)
         older = [key for key in there if source_of(key) in gone and key not in records]
         if records:
             file.write(records, older)
         elif older:
             file.remove(older)
+
+
+def _readable_keys(file: PhotometryFile) -> list[str]:
+    """Return the keys of a file; none of a damaged one, which the next writer sets aside."""
+    try:
+        return file.keys()
+    except CorruptFileError as err:
+        log.warning("%s", err)
+        return []
 
 
 def source_of(key: str) -> str:
@@ -212,7 +221,7 @@ def _kept_curves(task: Zone) -> dict[str, list[Lightcurve]]:
     zone = zone_of(task.rows[0])
     for observatory in recipe.observatories:
         file = PhotometryFile(recipe.root / recipe.run / f"{observatory.name}_photometry_RA{zone:03d}_reduced.h5")
-        there = file.keys()
+        there = _readable_keys(file)
         keys = [key for key in there if REDUCTION in key and source_of(key) in wanted]
         for key, record in file.read_many(keys) if keys else ():
             if isinstance(record, ArchiveError):

@@ -86,9 +86,8 @@ def _status(project: Project) -> None:
     for observatory in project.observatories:
         states = surveys.raw_states(observatory.name, project.catalog.names)
         counts |= {f"{observatory.name} {state}": states[state] for state in ("good", "empty", "failed")}
-    say(
-        f"{project.output_folder}: {known.get('state', 'never run')} {known.get('text', '')}{known.get('reason', '')}\n"
-    )
+    words = [known.get("state", "never run"), known.get("text", ""), known.get("reason", "")]
+    say(f"{project.output_folder}: {' '.join(word for word in words if word)}\n")
     say("".join(f"  {name}: {count}\n" for name, count in counts.items()))
 
 

@@ -55,7 +55,18 @@ _COMPARE: dict[type, Callable[[Any, Any], bool]] = {
     ast.In: lambda value, many: value in many,
     ast.NotIn: lambda value, many: value not in many,
 }
-_TYPES: dict[type, tuple[type, ...]] = {float: (int, float), str: (str,)}
+_TYPES: dict[type, tuple[type, ...]] = {float: (int, float), int: (int, float), str: (str,), bool: (bool,)}
+_WORDS = {float: "a number", int: "a number", str: "text (quote it)", bool: "True or False"}
+_OPERATORS: dict[type, str] = {
+    ast.Eq: "$eq",
+    ast.NotEq: "$ne",
+    ast.Lt: "$lt",
+    ast.LtE: "$lte",
+    ast.Gt: "$gt",
+    ast.GtE: "$gte",
+    ast.In: "$in",
+    ast.NotIn: "$nin",
+}
 _ORDER = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
 _MEMBER = (ast.In, ast.NotIn)
 _KINDS: dict[str, type] = dict.fromkeys("iufb", float) | dict.fromkeys("SUO", str)
@@ -138,6 +149,61 @@ def select_rows(text: str, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.bo
         return kind
 
     return _rows(_parse(text, kind_of), columns, shapes[0][0])
+
+
+def conditions(text: str, fields: Mapping[str, tuple[str, type]]) -> list[tuple[set[str], dict[str, Any]]]:
+    """Turn an expression into filters of MongoDB, all of which must hold.
+
+    As in a rule, a comparison of a field that a document lacks is false.
+
+    Parameters
+    ----------
+    text : str
+        The expression; empty: everything.
+    fields : mapping of str to (str, type)
+        Path in the documents and type (float, int, str or bool) of each field, by its name.
+
+    Returns
+    -------
+    list of (set of str, dict)
+        Names of the fields of each filter, and the filter: one for each part that the outermost ``and`` joins.
+
+    Raises
+    ------
+    ConfigError
+        When the expression cannot be read, mentions an unknown field or compares unlike types.
+    """
+    if not text.strip():
+        return []
+    form = _parse(text, lambda name: _named("field", name, fields)[1])
+    parts = form.parts if isinstance(form, _Join) and form.is_and else (form,)
+    return [(_names(part), _filter(part, fields)) for part in parts]
+
+
+def _names(form: _Form) -> set[str]:
+    match form:
+        case _Comparison(name):
+            return {name}
+        case _Not(part):
+            return _names(part)
+        case _Join(_, parts):
+            return set().union(*(_names(part) for part in parts))
+    return set()
+
+
+def _filter(form: _Form, fields: Mapping[str, tuple[str, type]]) -> dict[str, Any]:
+    match form:
+        case _Comparison(name, op, literal):
+            path, kind = fields[name]
+            # the database finds that a missing value differs from any other
+            present = {"$type": {str: "string", bool: "bool"}.get(kind, "number")}
+            given = list(literal) if op in (ast.In, ast.NotIn) else literal
+            return {path: {_OPERATORS[op]: given, **(present if op in (ast.NotEq, ast.NotIn) else {})}}
+        case _Not(part):
+            return {"$nor": [_filter(part, fields)]}
+        case _Join(is_and, parts):
+            return {"$and" if is_and else "$or": [_filter(part, fields) for part in parts]}
+    return {} if form else {"$nor": [{}]}
 
 
 def names_in(text: str) -> set[str]:
@@ -229,12 +295,12 @@ def _check_type(name: str, kind: type, op: ast.cmpop, literal: object) -> None:
         items = list(literal)
     else:
         items = [literal]
-    if kind is str and isinstance(op, _ORDER):
-        raise ConfigError(f"{name} is text and has no order: use ==, != or in")
+    if kind in (str, bool) and isinstance(op, _ORDER):
+        what = "text" if kind is str else "true or false"
+        raise ConfigError(f"{name} is {what} and has no order: use ==, != or in")
     for item in items:
-        if not isinstance(item, _TYPES[kind]) or isinstance(item, bool):
-            words = "a number" if kind is float else "text (quote it)"
-            raise ConfigError(f"{name} is {words}, {item!r} is not")
+        if not isinstance(item, _TYPES[kind]) or (isinstance(item, bool) and kind is not bool):
+            raise ConfigError(f"{name} is {_WORDS[kind]}, {item!r} is not")
 
 
 def _rule(form: _Form) -> Rule:

@@ -8,10 +8,23 @@ from typing import Any
 from pymongo.collection import Collection
 
 from obsarchive.core.documents import utc_now
+from obsarchive.core.processes import has_ended, this_process
 from obsarchive.core.values import as_flag
+from obsarchive.io.dataset_lock import holder
 from obsarchive.store.step_records import IS_TRUE, Document
 
 ALL_PROGRAMS = "all"
+
+
+def _as_it_is(dataset: Document) -> Document:
+    """Return a document with the present state: a killed reduction could not write that it ended, and is due again."""
+    if dataset.get("state") != "running":
+        return dataset
+    folder = Path(dataset["folder"])
+    is_held = holder(folder) is not None if folder.is_dir() else False
+    if is_held or not has_ended(dataset.get("process"), dataset.get("updated")):
+        return dataset
+    return {**dataset, "state": "due", "reason": "its reduction was stopped before it ended; the next one goes on"}
 
 
 class Datasets:
@@ -84,7 +97,10 @@ class Datasets:
         """
         before = self.collection.find_one_and_update(
             {"_id": self.key(folder)},
-            {"$set": {"state": "running", "run": run, "reason": "", "progress": 0.0}, "$unset": {"force_redo": 1}},
+            {
+                "$set": {"state": "running", "run": run, "reason": "", "progress": 0.0, "process": this_process()},
+                "$unset": {"force_redo": 1},
+            },
         )
         return before is not None and as_flag(before.get("force_redo"))
 
@@ -100,12 +116,14 @@ class Datasets:
 
     def find(self, key: str) -> Document | None:
         """Return the document of a dataset, or None."""
-        return self.collection.find_one({"_id": key})
+        found = self.collection.find_one({"_id": key})
+        return found and _as_it_is(found)
 
     def visible(self, programs: Sequence[str] | str) -> list[Document]:
         """Return datasets of some programmes, or of all (``"all"``), by name."""
         query = {} if programs == ALL_PROGRAMS else {"proposals": {"$in": list(programs)}}
-        return list(self.collection.find(query).sort([("target", 1), ("instrument", 1), ("filter", 1)]))
+        found = self.collection.find(query).sort([("target", 1), ("instrument", 1), ("filter", 1)])
+        return [_as_it_is(dataset) for dataset in found]
 
     def ensure_indexes(self) -> None:
         """Create the indexes that the queries use."""

@@ -11,6 +11,7 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 
 from obsarchive.core.documents import utc_now
+from obsarchive.core.processes import has_ended
 from obsarchive.store.datasets import ALL_PROGRAMS
 from obsarchive.store.step_records import Document
 
@@ -44,6 +45,15 @@ class Results:
         for kind in vars(self):
             getattr(self, kind).extend(getattr(other, kind))
         return self
+
+
+def _as_it_is(run: Document) -> Document:
+    """Return the document of a project with its present state: a killed process could not write that it ended."""
+    if run.get("state") != "running" or not has_ended(run.get("process"), run.get("updated")):
+        return run
+    process = run.get("process") or {}
+    who = f"process {process['pid']} on {process['host']}" if process else "its process"
+    return {**run, "state": "failed", "text": "", "reason": f"{who} ended before the run did: run it again to go on"}
 
 
 class Surveys:
@@ -91,6 +101,46 @@ class Surveys:
         iterator of dict
         """
         return iter(self._of[kind].find(query).sort("_id", 1).skip(skip).limit(limit))
+
+    def select(
+        self,
+        kind: str,
+        query: Document,
+        joined: Document,
+        order: Sequence[tuple[str, int]] = (),
+        limit: int = 0,
+        *,
+        with_sources: bool = False,
+    ) -> Iterator[Document]:
+        """Return documents of a kind, on request each with the document of its source in ``source``.
+
+        Parameters
+        ----------
+        kind : str
+            One of `KINDS`.
+        query, joined : dict
+            Filters of MongoDB: of the documents alone, and of those with their source.
+        order : sequence of (str, int)
+            Fields by which they are sorted, and 1 or -1; at last by the identifier.
+        limit : int
+            Largest number of documents; 0: all.
+        with_sources : bool
+            Whether the sources are needed.
+
+        Returns
+        -------
+        iterator of dict
+        """
+        stages: list[Document] = [{"$match": query}]
+        if with_sources:
+            own = {"from": "sources", "localField": "source_name", "foreignField": "_id", "as": "source"}
+            stages += [{"$lookup": own}, {"$unwind": {"path": "$source", "preserveNullAndEmptyArrays": True}}]
+        if joined:
+            stages.append({"$match": joined})
+        stages.append({"$sort": {**dict(order), "_id": 1}})
+        if limit:
+            stages.append({"$limit": limit})
+        return iter(self._of[kind].aggregate(stages, allowDiskUse=True))
 
     def strongest(self, query: Mapping[str, Any], limit: int) -> list[Document]:
         """Return detections, the strongest first.
@@ -191,6 +241,31 @@ class Surveys:
         for start in range(0, len(names), CHUNK):
             found += self._of[kind].find({**query, key: {"$in": list(names[start : start + CHUNK])}}, shown)
         return found
+
+    def files_of(
+        self, kind: str, query: Mapping[str, Any], fields: Sequence[str], names: Sequence[str] | None = None
+    ) -> Iterable[Document]:
+        """Return where data lie that have a file.
+
+        Parameters
+        ----------
+        kind : str
+            ``raw_photometry`` or ``lightcurves``.
+        query : mapping
+            Filter of MongoDB.
+        fields : sequence of str
+            Fields to return.
+        names : sequence of str, optional
+            Only data of these sources.
+
+        Returns
+        -------
+        iterable of dict
+        """
+        kept = {**query, "filename": {"$exists": True}}
+        if names is not None:
+            return self.named(kind, names, kept, fields)
+        return self._of[kind].find(kept, {**dict.fromkeys(fields, 1), "_id": 0}, batch_size=50_000)
 
     def save_raw(self, documents: Sequence[Document]) -> None:
         """Write documents of raw photometry; results from older data of these sources become stale."""
@@ -307,14 +382,15 @@ class Surveys:
         self.runs.update_one({"_id": run}, {"$set": {**facts, "updated": utc_now()}}, upsert=True)
 
     def run(self, run: str) -> Document | None:
-        """Return the document of a project, or None."""
-        return self.runs.find_one({"_id": run})
+        """Return the document of a project, or None; a run whose process was killed has failed."""
+        found = self.runs.find_one({"_id": run})
+        return found and _as_it_is(found)
 
     def visible_runs(self, programs: Sequence[str] | str) -> list[Document]:
         """Return the projects visible to users of some programmes: those without programmes are visible to all."""
         own = [] if programs == ALL_PROGRAMS else list(programs)
         query = {} if programs == ALL_PROGRAMS else {"$or": [{"programs": []}, {"programs": {"$in": own}}]}
-        return list(self.runs.find(query).sort("_id", 1))
+        return [_as_it_is(found) for found in self.runs.find(query).sort("_id", 1)]
 
     def progress(self, run: str) -> dict[str, int]:
         """Return the numbers of sources, analysed, empty, failed and stale ones, and detections of a project."""

@@ -161,8 +161,13 @@ def is_measured(task: FrameTask) -> bool:
         return False
 
 
-def measure(task: FrameTask) -> None:
+def measure(task: FrameTask) -> dict[str, float]:
     """Measure a frame and write what is found beside it; the frame itself is only read.
+
+    Returns
+    -------
+    dict of str to float
+        ``seeing_arcsec``, ``n_matched`` and ``rms_arcsec`` of the plate solution, ``sky``: for the log.
 
     Raises
     ------
@@ -182,6 +187,13 @@ def measure(task: FrameTask) -> None:
     found = _photometry(info, planes, stars, match, fwhm, task)
     write_sidecar(task.folder / SIDECARS / f"{info.stem}.wcs", match)
     found.save(place(task.folder, info.stem))
+    facts = found.info
+    return {
+        "seeing_arcsec": facts["fwhm_px"] * facts["scale_arcsec"],
+        "n_matched": facts["n_matched"],
+        "rms_arcsec": match.rms_arcsec,
+        "sky": facts["sky"],
+    }
 
 
 def _solved(info: Info, planes: Planes, stars: Stars, config: ReductionConfig) -> tuple[Match, float]:

@@ -24,6 +24,8 @@ from obsarchive.timeseries.ensemble import DETECTED_SIGMA, Series, magnitudes
 from obsarchive.timeseries.frame_table import Info, write_summary
 from obsarchive.timeseries.names import FRAMES, LIGHT_CURVE, SUMMARY, TABLE, TABLE_PATH
 
+FLUX_UNIT, SKY_UNIT = u.ct / u.s, u.ct / u.s / u.pix
+"""Counts of the frames, per second of exposure."""
 MAX_CSV_ERROR_MAG = 0.5
 """Points with larger errors are not in the .csv file."""
 
@@ -111,11 +113,11 @@ def write_table(path: Path, series: Series, config: ReductionConfig) -> None:
             "y": series.y.ravel().astype(np.float32) * u.pix,
             "frame": per_frame(np.array([info.path.name for info in series.infos], "S")),
             "time_bjd_tdb": per_frame(series.times.bjd_tdb) * u.day,
-            "flux": series.flux.ravel(),
-            "flux_err": series.flux_error.ravel(),
+            "flux": series.flux.ravel() * FLUX_UNIT,
+            "flux_err": series.flux_error.ravel() * FLUX_UNIT,
             "mag": series.mag.ravel() * u.mag,
             "mag_err": series.mag_error.ravel() * u.mag,
-            "sky": series.sky.ravel().astype(np.float32),
+            "sky": series.sky.ravel().astype(np.float32) * SKY_UNIT,
             "fwhm": per_frame(series.fwhm_arcsec).astype(np.float32) * u.arcsec,
             "flags": series.flags.ravel().astype(np.int32),
         }
@@ -199,9 +201,9 @@ def points(
     frames : (n,) ndarray of str
         Names of the frames.
     light : tuple of (n,) ndarray of float
-        Flux and its standard error [count].
+        Flux and its standard error [count/s].
     state : tuple of (n,) ndarray
-        Sky [count/pixel], FWHM [arcsec] and flags.
+        Sky [count/s/pixel], FWHM [arcsec] and flags.
     zero_point : ZeroPoint
         Zero point of the magnitudes.
 
@@ -218,12 +220,12 @@ def points(
             "time_bjd_tdb": times.bjd_tdb * u.day,
             "time_hjd_utc": times.hjd_utc * u.day,
             "time_mjd_utc": times.mjd_utc * u.day,
-            "flux": flux,
-            "flux_err": error,
+            "flux": flux * FLUX_UNIT,
+            "flux_err": error * FLUX_UNIT,
             "mag": (zero_point.value + mag) * u.mag,
             "mag_err": mag_error * u.mag,
             "limit": np.where(flux < DETECTED_SIGMA * error, limit, np.nan) * u.mag,
-            "sky": sky,
+            "sky": sky * SKY_UNIT,
             "fwhm": fwhm * u.arcsec,
             "flags": flags,
             "frame": frames,
@@ -325,7 +327,7 @@ def write_frames(path: Path, series: Series, failures: Mapping[str, str]) -> Non
             "time_mjd_utc": column(series.times.mjd_utc) * u.day,
             "exposure": column([info.exposure_s for info in series.infos]) * u.s,
             "fwhm": column(series.fwhm_arcsec) * u.arcsec,
-            "sky": column([fact["sky"] for fact in series.facts]),
+            "sky": column([fact["sky"] for fact in series.facts]) * SKY_UNIT,
             "offset": column(offset) * u.mag,
             "offset_err": column(series.scale.error) * u.mag,
             "limit": column(series.limits) * u.mag,

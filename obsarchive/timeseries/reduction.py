@@ -17,6 +17,8 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
 
+from astropy.table import Table
+
 from obsarchive import __version__
 from obsarchive.errors import ArchiveError, NotReady, ServiceUnavailable, Unprocessable
 from obsarchive.execution.work import ResultState, Runner, StepResult
@@ -30,7 +32,7 @@ from obsarchive.timeseries.diagnostics import write_plots
 from obsarchive.timeseries.ensemble import combine
 from obsarchive.timeseries.frame_photometry import FrameTask, is_measured, measure, signature_of
 from obsarchive.timeseries.frame_table import Info, frames_of, read_info, read_planes
-from obsarchive.timeseries.names import LOG, RECORD, STAR_CATALOGUE, TABLE
+from obsarchive.timeseries.names import FRAMES, LOG, RECORD, STAR_CATALOGUE, TABLE
 
 log = logging.getLogger(__name__)
 
@@ -163,7 +165,9 @@ class Reduction:
         rejected = {task.path.name: task.signature for task in tasks if task.path.name in failures}
         self.note({"progress": 0.95, "text": "ensemble"})
         usable = tuple(info for info in infos if info.path.name not in failures)
+        log.info("%s: ensemble: %d frames are brought to one scale", self.folder, len(usable))
         measured: dict[str, Any] = self._one(finish, EnsembleTask(self.folder, config, usable, failures))
+        _log_frames(self.folder)
         lost = [name for name, why in failures.items() if why.startswith(LOST)]
         text = {
             "signature": signature if not lost else "",
@@ -191,13 +195,16 @@ class Reduction:
     def _star_catalogue(self, config: ReductionConfig, infos: list[Info]) -> str:
         """Make the star catalogue unless there is one of this configuration; returns its digest."""
         found = star_catalog.load(self.folder / STAR_CATALOGUE)
+        is_new = "made before"
         if found is None or found[1] != config.digest():
             self.note({"text": "star catalogue"})
             candidates = self._candidates(config, infos)
             self._one(make_catalogue, CatalogueTask(self.folder, config, tuple(candidates), self.cache))
             found = star_catalog.load(self.folder / STAR_CATALOGUE)
+            is_new = "made now"
         if found is None:
             raise ArchiveError(f"{self.folder / STAR_CATALOGUE} was made, but cannot be read")
+        log.info("%s: star catalogue: %d stars, from %s, %s", self.folder, len(found[0]), found[0].origin, is_new)
         return found[0].digest()
 
     def _candidates(self, config: ReductionConfig, infos: list[Info]) -> list[Info]:
@@ -233,7 +240,9 @@ class Reduction:
             elif isinstance(value, BaseException):
                 failures[name] = f"{LOST}: {type(value).__name__}: {value}"
             if name in failures:
-                log.warning("%s", failures[name])
+                log.warning("not measured: %s", failures[name])
+            else:
+                log.info("%s: %s", name, measured_in_words(value))
             self.note({"progress": 0.05 + 0.9 * done / len(due), "text": f"frame {done} of {len(due)}"})
         return failures
 
@@ -303,6 +312,24 @@ def finish(task: EnsembleTask) -> dict[str, Any]:
         "first_mjd": float(series.times.mjd_utc[0]),
         "last_mjd": float(series.times.mjd_utc[-1]),
     }
+
+
+def measured_in_words(facts: Mapping[str, float]) -> str:
+    """Return what :func:`measure` found on a frame in one line."""
+    return (
+        f"seeing {facts['seeing_arcsec']:.2f} arcsec, {facts['n_matched']:.0f} stars matched with an rms of "
+        f"{facts['rms_arcsec']:.3f} arcsec, sky {facts['sky']:.4g} counts/s/pixel"
+    )
+
+
+def _log_frames(folder: Path) -> None:
+    """Log the zero point of each frame, and why one is bad."""
+    for row in Table.read(folder / FRAMES, format="ascii.ecsv"):
+        if row["state"] == "failed":
+            continue
+        words = f"zero point {row['offset']:+.4f} +- {row['offset_err']:.4f} mag relative to the mean"
+        bad = f", bad: {row['reason']}" if row["state"] == "bad" else ""
+        log.info("%s: %s, 5-sigma limit %.2f mag%s", row["frame"], words, row["limit"], bad)
 
 
 def read_record(folder: Path) -> dict[str, Any]:

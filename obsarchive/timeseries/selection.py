@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, PositiveInt, model_validator
+from pydantic import AliasChoices, BeforeValidator, Field, PositiveInt, model_validator
 
 from obsarchive.config import yaml_files
 from obsarchive.config.field_types import AnyPath, Lenient, none_as_nothing
@@ -56,7 +56,7 @@ class ManagerConfig(Lenient):
     log_dir: AnyPath
     data_reduction_dir: AnyPath
     instrument_list: tuple[str, ...] = Field(min_length=1)
-    dataset_selection: Selection
+    dataset_selection: Selection = Field(validation_alias=AliasChoices("dataset_selection", "data_selection"))
     max_parallel: PositiveInt = 1
 
 

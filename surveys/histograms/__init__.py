@@ -3,4 +3,7 @@
 from surveys.histograms.axes import Axis
 from surveys.histograms.histogram import Histogram
 
-__all__ = ["Axis", "Histogram"]
+Histograms = Histogram
+"""The name of AstroRetriever."""
+
+__all__ = ["Axis", "Histogram", "Histograms"]

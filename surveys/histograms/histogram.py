@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from obsarchive.errors import ArchiveError, ConfigError
 from obsarchive.io.atomic import atomic_write
+from surveys.display import card, line
 from surveys.histograms.axes import DEFAULT_SCORES, DEFAULT_SHARED, MOST_BINS, Axis
 
 if TYPE_CHECKING:
@@ -64,6 +65,17 @@ class Histogram:
         self._pending: list[tuple[NDArray[np.float64], list[bool]]] = []
         self._n_pending = 0
         self._sources: set[str] = set()
+
+    def _facts(self) -> dict[str, Any]:
+        scores = {axis.name: f"{sum(map(int, self._folded_counts(axis.name)))} epochs" for axis in self.scores}
+        return {**scores, "against": [axis.name for axis in self.shared], "sources": len(self._sources)}
+
+    def _folded_counts(self, score: str) -> NDArray[np.uint64]:
+        self._fold()
+        return self._counts[score][1]
+
+    __repr__ = line
+    _repr_html_ = card
 
     @property
     def sources(self) -> AbstractSet[str]:

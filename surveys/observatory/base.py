@@ -67,6 +67,9 @@ class VirtualObservatory(PhotometryReducer):
         self.failures_list: list[dict[str, Any]] = []
         self._client: HttpClient | None = None
 
+    def _facts(self) -> dict[str, Any]:
+        return {"name": self.name, "service": getattr(self.pars, "base_url", ""), **self.pars.changed()}
+
     @property
     def datasets(self) -> deque[RawPhotometry]:
         """The raw data that were fetched last; the same as `raw_data`."""
@@ -243,17 +246,40 @@ class VirtualObservatory(PhotometryReducer):
             )
         rows = [self.catalog.get_row(i) for i in range(start, min(stop or len(self.catalog), len(self.catalog)))]
         due = self.missing(rows, retry_failed) if save else rows
-        made = 0
-        for row, raw in self.fetch(due, save, **(download_args or {})):
-            if isinstance(raw, Exception):
-                continue
-            made += 1
-            self.sources.append(Source.from_row(row, self.output_folder))
-            self.raw_data.append(raw)
-            if reduce:
-                for curve in self.reduce(raw):
-                    curve.save()
-        return made
+        fetched: dict[str, RawPhotometry] = {}
+        n_fetched = 0
+        try:
+            for row, raw in self.fetch(due, save, **(download_args or {})):
+                if isinstance(raw, Exception):
+                    continue
+                n_fetched += 1
+                fetched[str(row["name"])] = raw
+                if len(fetched) > self.pars.download_batch_size:
+                    del fetched[next(iter(fetched))]
+                if reduce:
+                    for curve in self.reduce(raw):
+                        curve.save()
+        finally:
+            self._remember(rows, fetched)
+        return n_fetched
+
+    def _remember(self, rows: Sequence[Row], fetched: Mapping[str, RawPhotometry]) -> None:
+        """Keep the last sources with data, whether they were fetched now or before."""
+        most = self.pars.download_batch_size
+        stored = {
+            found["source_name"]: RawPhotometry.from_document(found)
+            for found in self._known([str(row["name"]) for row in rows[-most:]]).values()
+            if found.get("filename")
+        }
+        known = {**stored, **fetched}
+        named = [(row, known[str(row["name"])]) for row in rows if str(row["name"]) in known][-most:]
+        again = {str(row["name"]) for row, _ in named}
+        older = [
+            (one, raw) for one, raw in zip(self.sources, self.raw_data, strict=True) if raw.source_name not in again
+        ]
+        kept = older + [(Source.from_row(row, self.output_folder), raw) for row, raw in named]
+        self.sources = deque((one for one, _ in kept), most)
+        self.raw_data = deque((raw for _, raw in kept), most)
 
     download_all_sources = fetch_all_sources
 
@@ -313,7 +339,7 @@ class VirtualObservatory(PhotometryReducer):
 
     def _known(self, names: Sequence[str]) -> dict[str, Document]:
         """Return the documents of the raw photometry of sources, by their names."""
-        fields = ["source_name", "state", "filename", "filekey", "download_pars"]
+        fields = ["source_name", "observatory", "state", "filename", "filekey", "download_pars"]
         found = open_surveys().named("raw_photometry", names, {"observatory": self.name}, fields)
         return {one["source_name"]: one for one in found}
 
@@ -449,10 +475,10 @@ class VirtualObservatory(PhotometryReducer):
     def populate_sources(self, files: str = "*.h5") -> int:
         """Rebuild the database from the raw photometry on disk and return the number of sources.
 
-        Sources are those of the catalogue where it has their names, else as in the files. What cannot be read is logged
-        and skipped.
+        Only sources of the catalogue are taken: the files may hold those of other projects. Without a catalogue all
+        are, with the names and coordinates of the files. What cannot be read is logged and skipped.
         """
-        surveys, n_found = open_surveys(), 0
+        surveys, n_found, n_others = open_surveys(), 0, 0
         for path in sorted((data_root() / self.name).glob(files)):
             file = PhotometryFile(path)
             try:
@@ -464,19 +490,25 @@ class VirtualObservatory(PhotometryReducer):
             for key, record in found:
                 if isinstance(record, ArchiveError):
                     log.warning("%s", record)
+                    continue
+                facts = {"name": key, **record.altdata}
+                raw = RawPhotometry(record.columns, facts, observatory=self.name, filename=path.name, filekey=key)
+                if self.catalog is not None and raw.source_name not in self.catalog:
+                    n_others += 1
+                elif self.catalog is None and not {"ra", "dec"} <= facts.keys():
+                    log.warning("%s: %s has no ra and dec: set a catalogue that has this source", path, key)
                 else:
-                    facts = {"name": key, **record.altdata}
-                    good.append(
-                        RawPhotometry(record.columns, facts, observatory=self.name, filename=path.name, filekey=key)
-                    )
+                    good.append(raw)
             expires = datetime.now(UTC) + timedelta(days=self.pars.empty_expires)
             surveys.save_raw([raw.document(expires) for raw in good])
             surveys.register((self._source_of(raw).document() for raw in good), self.output_folder or self.name)
             n_found += len(good)
+        if n_others:
+            log.info("%s: %d sources in the files are not in the catalogue and are not taken", self.name, n_others)
         return n_found
 
     def _source_of(self, raw: RawPhotometry) -> Source:
-        if self.catalog is not None and raw.source_name in self.catalog:
+        if self.catalog is not None:
             return Source.from_row(self.catalog.get_row(raw.source_name))
         return Source(raw.source_name, raw.altdata["ra"], raw.altdata["dec"], raw.altdata.get("mag"))
 

@@ -189,7 +189,7 @@ class VirtualTESS(VirtualObservatory):
             Data without times or fluxes.
         """
         magnitude = dataset.altdata.get("TESSMAG")
-        flux = dataset.columns["flux"]
+        flux = dataset.columns.get("flux", np.empty(0))
         middle = float(np.nanmedian(flux)) if np.isfinite(flux).any() else 0.0
         if magnitude is not None and middle > 0:
             zero_point = float(magnitude) + 2.5 * np.log10(middle)

@@ -10,10 +10,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from obsarchive.remote.http import RequestRefusedError
 from obsarchive.science.astrometry.spherical import tangent_plane_offsets
 from surveys.dataset import Lightcurve, RawPhotometry
+from surveys.formats.hdf5_light_curves import Columns
 from surveys.formats.photometry_columns import standard_photometry
 from surveys.observatory import Fetched, Row, VirtualObservatory
 from surveys.observatory.parameters import ParsObservatory
@@ -141,14 +143,14 @@ class VirtualZTF(VirtualObservatory):
         Unprocessable
             Data without times, or without magnitudes.
         """
+        if "oid" not in dataset.columns:  # a file of the user
+            return super().reduce_photometry(dataset, gap, radius, mag_range, drop_flagged, drop_bad)
         columns = standard_photometry(dataset.columns, dataset.altdata, also=["oid"])
         oid = columns.pop("oid")
-        position = (float(dataset.altdata["ra"]), float(dataset.altdata["dec"]))
         curves = []
         for number in np.unique(oid).tolist():
             own = oid == number
-            east, north = tangent_plane_offsets(columns["ra"][own], columns["dec"][own], position)
-            if radius > 0 and np.hypot(np.nanmedian(east), np.nanmedian(north)) > radius:
+            if radius > 0 and _distance_arcsec(columns, own, dataset) > radius:
                 continue
             keep = own & ~columns["flag"] if drop_flagged or drop_bad else own
             found = self.split(dataset, columns, keep, gap, mag_range)
@@ -156,3 +158,13 @@ class VirtualZTF(VirtualObservatory):
                 curve.altdata["oid"] = number
             curves += found
         return curves
+
+
+def _distance_arcsec(columns: Columns, own: NDArray[np.bool_], dataset: RawPhotometry) -> float:
+    """Return the distance of the median position of some epochs from the source; 0 if its position is unknown."""
+    facts = dataset.altdata
+    if facts.get("ra") is None or facts.get("dec") is None:
+        return 0.0
+    position = float(facts["ra"]), float(facts["dec"])
+    east, north = tangent_plane_offsets(columns["ra"][own], columns["dec"][own], position)
+    return float(np.hypot(np.nanmedian(east), np.nanmedian(north)))

@@ -196,7 +196,7 @@ def test_json_holds_every_light_curve() -> None:
 
 def test_what_cannot_be_written_is_said() -> None:
     with pytest.raises(ConfigError, match="csv, json"):
-        export.write([curve()], "fits")
+        export.write([curve()], "xlsx")
     for form in export.FORMS:
         with pytest.raises(Unprocessable, match="no light curve"):
             export.write([], form)

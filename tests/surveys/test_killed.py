@@ -116,6 +116,7 @@ def test_killed_runs_and_runs_side_by_side_end_the_same(place: Callable[[str], P
         time.sleep(rng.uniform(0, 0.1))
         ends.append(process.kill())
     assert ends == [-signal.SIGKILL] * KILLS
+    assert store.surveys.run("KILLED")["state"] == "failed"  # not "running" for ever
     Process(folder).finish()
     assert everything(store, folder / "data") == wanted
     assert Process(folder).finish() == (0, 0)

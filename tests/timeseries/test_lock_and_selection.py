@@ -134,6 +134,13 @@ def test_all(tree: Path) -> None:
     assert chosen(tree, "all", **more) == ["A/sinistro/gp", "A/sinistro/ip", "B/qhy/w"]
 
 
+def test_the_selection_has_the_name_of_the_older_documentation_as_well(tree: Path) -> None:
+    assert chosen(tree, "all") == ["A/sinistro/gp", "A/sinistro/ip", "B/qhy/w"]
+    path = tree / "manager.yaml"
+    path.write_text(path.read_text().replace("dataset_selection", "data_selection"))
+    assert selection.load(path).dataset_selection.group == "all"
+
+
 def test_both_days_of_a_range_count(tree: Path) -> None:
     assert chosen(tree, "date", start_date="2024-06-19", end_date="'2024-06-19'") == ["A/sinistro/gp"]
     assert chosen(tree, "date", start_date="2024-06-20", end_date="2024-06-22") == ["A/sinistro/ip"]

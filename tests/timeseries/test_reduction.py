@@ -1,7 +1,11 @@
 """A dataset's reduction: what it writes, that it goes on where it was, that bad frames cost themselves only."""
 
 import json
+import logging
+import re
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from warnings import catch_warnings
@@ -14,7 +18,9 @@ from astropy.wcs import WCS
 from scipy import ndimage
 from simulated import SMALL, reduce
 
+from obsarchive.core.processes import this_process
 from obsarchive.execution.work import run_locally
+from obsarchive.io.dataset_lock import DatasetLock
 from obsarchive.science.photometry.aperture import Flag
 from obsarchive.simulation import field as demo_field
 from obsarchive.simulation.star_field import StarField
@@ -26,6 +32,13 @@ from obsarchive.timeseries.products import read_table
 from obsarchive.timeseries.reduction import Reduction
 
 TARGET = demo_field.TARGET
+
+
+def ended_process() -> int:
+    """Return the number of a process that has ended."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+        return process.pid
 
 
 def table(folder: Path) -> Table:
@@ -298,6 +311,35 @@ def test_what_is_stopped_is_due_again(dataset: Path, store: Store) -> None:
     assert (found["state"], found["n_measured"]) == ("done", 4)
     assert found["target"] == "SIM"
     assert store.datasets.due() == []
+
+
+def test_a_killed_reduction_is_not_shown_as_running(dataset: Path, store: Store) -> None:
+    store.datasets.note(dataset, {})
+    store.datasets.begin(dataset, "run")
+    key = store.datasets.key(dataset)
+    assert store.datasets.find(key)["state"] == "running"  # by this process
+    store.datasets.note(dataset, {"process": {**this_process(), "pid": ended_process()}})
+    found = store.datasets.find(key)
+    assert (found["state"], "stopped" in found["reason"]) == ("due", True)
+    assert store.datasets.visible("all") == [found]
+    with DatasetLock(dataset, "another run"):
+        assert store.datasets.find(key)["state"] == "running"
+
+
+def test_the_log_tells_each_stage_and_frame(dataset: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (dataset / "aperture_pipeline.log").unlink(missing_ok=True)
+    caplog.set_level(logging.INFO, "obsarchive")
+    assert reduce(dataset, again=True).state == "done"
+    text = (dataset / "aperture_pipeline.log").read_text()
+    assert re.search(r"star catalogue: \d+ stars, from .*, made before", text)
+    assert "4 frames, 4 to be measured" in text
+    assert "ensemble: 4 frames" in text
+    for number in range(4):
+        name = re.escape(frame(dataset, number).name)
+        assert re.search(rf"{name}: seeing \d\.\d\d arcsec, \d+ stars matched with an rms of 0\.\d+ arcsec, sky", text)
+        assert re.search(rf"{name}: zero point [+-]\d\.\d+ \+- 0\.\d+ mag .*5-sigma limit \d\d\.\d\d mag", text)
+    units = [str(Table.read(dataset / "lightcurve.ecsv")[name].unit) for name in ("flux", "flux_err", "sky", "mag")]
+    assert units == ["ct / s", "ct / s", "ct / (pix s)", "mag"]
 
 
 def test_a_wish_has_everything_measured_again(dataset: Path, store: Store) -> None:

@@ -448,7 +448,7 @@ def test_exports_are_attachments_and_noted(app, sources, as_user) -> None:
     assert answer.headers["Content-Disposition"] == "attachment; filename=WDJ0000+2000.parquet"
     newest = max(app.store.database["audit"].find({"action": "export"}), key=lambda entry: entry["when"])
     assert (newest["who"], "export/parquet" in newest["path"]) == ("ana", True)
-    assert as_user("ana").get(f"/source/{sources.event}/export/fits").status_code == 404
+    assert as_user("ana").get(f"/source/{sources.event}/export/xlsx").status_code == 404
 
 
 def test_an_export_may_be_of_some_light_curves(archive, sources, as_user) -> None:

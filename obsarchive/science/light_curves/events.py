@@ -1,5 +1,6 @@
 """Event detection in light curves: runs of deviating epochs, and matched filters for fainter events."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -99,6 +100,58 @@ def find_events(
                 Event(int(places[start]), int(places[stop - 1]) + 1, int(places[peak]), float(chosen[peak]), n_epochs)
             )
     return sorted(events, key=lambda event: -abs(event.score))
+
+
+def joined_events(
+    events: Sequence[Event], mjd: FloatArray, snr: FloatArray, good: BoolArray, edge: float
+) -> list[Event]:
+    """Join the parts into which noise divides one event, as in the wings of a slow brightening.
+
+    Two neighbours of the same sign are one event if the light curve does not return to its quiescent level between
+    them, or if they are closer than half of the longer one lasts.
+
+    Parameters
+    ----------
+    events : sequence of Event
+        As :func:`find_events` returns them.
+    mjd, snr : ndarray (n,)
+        Times [d] and S/N of the epochs.
+    good : ndarray (n,) of bool
+        Epochs to use.
+    edge : float
+        S/N that all epochs of an event exceed; half of it is no quiescence.
+
+    Returns
+    -------
+    list of Event
+        The strongest first.
+    """
+    joined: list[Event] = []
+    for event in sorted(events, key=lambda one: one.start):
+        before = joined[-1] if joined else None
+        if before is not None and _belong_together(before, event, mjd, np.where(good, snr, np.nan), edge):
+            joined[-1] = _union(before, event)
+        else:
+            joined.append(event)
+    return sorted(joined, key=lambda event: -abs(event.score))
+
+
+def _belong_together(first: Event, second: Event, mjd: FloatArray, snr: FloatArray, edge: float) -> bool:
+    sign = np.sign(first.score)
+    if sign != np.sign(second.score):
+        return False
+    between = snr[first.stop : second.start]
+    between = between[np.isfinite(between)]
+    if not between.size or sign * np.median(between) > edge / 2:
+        return True
+    longest = max(float(mjd[one.stop - 1] - mjd[one.start]) for one in (first, second))
+    return bool(mjd[second.start] - mjd[first.stop - 1] < longest / 2)
+
+
+def _union(first: Event, second: Event) -> Event:
+    strongest = max(first, second, key=lambda event: abs(event.score))
+    start, stop = min(first.start, second.start), max(first.stop, second.stop)
+    return Event(start, stop, strongest.peak, strongest.score, first.n_epochs + second.n_epochs)
 
 
 @njit(cache=True)

@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 from numba import njit
 
-from obsarchive.science.arrays import BoolArray, Float64Array, FloatArray
+from obsarchive.science.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from obsarchive.science.photometry.zero_point import POGSON
 from obsarchive.science.statistics import MAD_TO_SIGMA
 
@@ -161,3 +161,47 @@ def seasons(mjd: FloatArray, gap_d: float) -> list[slice]:
         return []
     edges = [0, *(np.flatnonzero(np.diff(mjd) > gap_d) + 1).tolist(), len(mjd)]
     return [slice(start, stop) for start, stop in pairwise(edges)]
+
+
+def binned(
+    mjd: FloatArray, flux: FloatArray, error: FloatArray, width_d: float
+) -> tuple[Float64Array, Float64Array, Float64Array, IntArray, IntArray]:
+    """Average a light curve in bins of time, weighted by the errors; without errors all epochs weigh the same.
+
+    Parameters
+    ----------
+    mjd : ndarray (n,)
+        Times [d], in any order.
+    flux, error : ndarray (n,)
+        Fluxes and their errors; fluxes must be finite.
+    width_d : float
+        Width of a bin [d]; the first one begins at the first epoch.
+
+    Returns
+    -------
+    mjd, flux, error : ndarray (m,)
+        Mean times, weighted mean fluxes and their errors, of the bins that are not empty.
+    n_epochs : ndarray (m,) of int
+        Number of epochs of each bin.
+    number : ndarray (n,) of int
+        Bin of each epoch.
+    """
+    if not len(mjd):
+        nothing, none = np.empty(0), np.empty(0, np.int64)
+        return nothing, nothing, nothing, none, none
+    place = np.floor((mjd - np.min(mjd)) / width_d).astype(np.int64)
+    _, number, n_epochs = np.unique(place, return_inverse=True, return_counts=True)
+    known = np.isfinite(error) & (error > 0)
+    weight = np.where(known, 1 / np.where(known, error, 1.0) ** 2, 0.0) if known.any() else np.ones(len(mjd))
+    total = np.bincount(number, weight)
+    without = total <= 0  # bins all of whose epochs lack an error
+    weight, total = np.where(without[number], 1.0, weight), np.where(without, n_epochs, total)
+    mean = np.bincount(number, weight * flux) / total
+    spread = 1 / np.sqrt(total) if known.any() else np.full(len(total), np.nan)
+    return (
+        np.bincount(number, mjd) / n_epochs,
+        mean,
+        np.where(without, np.nan, spread),
+        n_epochs,
+        number,
+    )

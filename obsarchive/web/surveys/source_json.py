@@ -25,7 +25,7 @@ OF_A_CURVE = (
 )
 OF_AN_EVENT = (
     *("observatory", "filter", "series_number", "number", "method", "score", "mjd_start", "mjd_peak", "mjd_stop"),
-    *("peak_mag", "n_epochs", "width_d", "amplitude", "quality"),
+    *("peak_mag", "n_epochs", "width_d", "amplitude", "quality", "also_seen"),
 )
 OF_PROPERTIES = ("state", "reason", "stale", "has_data", "n_detections", "features", "extra", "made", "cfg_hash")
 

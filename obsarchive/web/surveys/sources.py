@@ -174,7 +174,7 @@ def source(name: str) -> ResponseReturnValue:
     )
 
 
-@bp.get("/source/<path:name>/export/<any(csv, json, parquet, votable, skyportal):form>")
+@bp.get(f"/source/<path:name>/export/<any({', '.join(exporting.FORMS)}):form>")
 @for_tokens("read")
 def export(name: str, form: str) -> ResponseReturnValue:
     """Return the light curves of a source as a file.
@@ -183,8 +183,8 @@ def export(name: str, form: str) -> ResponseReturnValue:
     ----------
     name : str
         Name of the source.
-    form : {"csv", "json", "parquet", "votable", "skyportal"}
-        Format.
+    form : str
+        Format: a key of ``surveys.export.FORMS``.
 
     Returns
     -------
