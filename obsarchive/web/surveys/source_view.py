@@ -17,6 +17,7 @@ from obsarchive.web.framework.authorization import not_found
 from obsarchive.web.framework.context import portal
 from obsarchive.web.models import light_curve_data
 from obsarchive.web.surveys.finder_chart import RADIUS_ARCSEC, Chart, chart
+from obsarchive.web.surveys.source_urls import escaped_name
 from surveys.dataset import Lightcurve, data_root
 
 MOST_NEIGHBOURS = 200
@@ -57,7 +58,10 @@ def visible_runs(project: str = "") -> list[str] | None:
 
 def find_source(name: str) -> Document:
     """Return a source that the user may see; 404 for others."""
-    found = portal().store.sources.find(name, visible_runs())
+    runs, escaped = visible_runs(), escaped_name(name)
+    found = portal().store.sources.find(name, runs)
+    if found is None and escaped is not None:
+        found = portal().store.sources.find(escaped, runs)
     if found is None:
         not_found()
     return found

@@ -151,7 +151,7 @@ def with_counts(run: Document) -> Document:
     return {**run, **counts}
 
 
-@bp.get("/source/<path:name>")
+@bp.get("/source/<source:name>")
 def source(name: str) -> ResponseReturnValue:
     """Show a source: light curves, events, features, neighbours, raw photometry."""
     view = SourceView.find(name)
@@ -174,7 +174,7 @@ def source(name: str) -> ResponseReturnValue:
     )
 
 
-@bp.get("/source/<path:name>/export/<any(csv, json, parquet, votable, skyportal):form>")
+@bp.get("/source/<source:name>/export/<any(csv, json, parquet, votable, skyportal):form>")
 @for_tokens("read")
 def export(name: str, form: str) -> ResponseReturnValue:
     """Return the light curves of a source as a file.
@@ -212,13 +212,13 @@ def requested_curves() -> dict[str, str]:
     return {key: request.args.get(name, "") for name, key in names.items()}
 
 
-@bp.get("/source/<path:name>/sky.png")
+@bp.get("/source/<source:name>/sky.png")
 def sky(name: str) -> ResponseReturnValue:
     """Send a picture of the sky around a source."""
     return sky_picture(SourceView.find(name).position)
 
 
-@bp.get("/source/<path:name>/matches")
+@bp.get("/source/<source:name>/matches")
 def matches(name: str) -> ResponseReturnValue:
     """Return what Gaia has near a source."""
     view, service = SourceView.find(name), portal().settings.server.vizier
