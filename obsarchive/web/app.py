@@ -83,7 +83,7 @@ def create_app(config: Config, store: Store) -> Portal:
     """
     app = Portal(config, store, template_folder=shipped("templates"), static_folder=shipped("static"))
     app.url_map.merge_slashes = False  # its redirects would name whatever host the request named
-    app.url_map.converters["source"] = SourceName
+    app.url_map.converters["path"] = SourceName
     configure_security(app)
     require_login(app)
     register_error_handlers(app)

@@ -246,14 +246,14 @@ def sources() -> ResponseReturnValue:
     return {**answer, "sources": [source_json.row(row) for row in survey_sources.rows(page, wanted)]}
 
 
-@bp.get("/sources/<source:name>")
+@bp.get("/sources/<path:name>")
 @for_tokens("read")
 def source(name: str) -> ResponseReturnValue:
     """Describe a source with the results of a project."""
     return source_json.source(SourceView.find(name))
 
 
-@bp.get("/sources/<source:name>/lightcurves")
+@bp.get("/sources/<path:name>/lightcurves")
 @for_tokens("read")
 def source_lightcurves(name: str) -> ResponseReturnValue:
     """Return the points of the light curves of a source."""

@@ -4,16 +4,16 @@ import re
 
 from werkzeug.routing import BaseConverter
 
-_AMBIGUOUS = re.compile(r"(^|/)\.{0,2}(/|$)|^~|/(matches|sky\.png|lightcurves|export/\w+)$")
+_AMBIGUOUS = re.compile(r"(^|/)\.{0,2}(/|\Z)|^~|/(matches|sky\.png|lightcurves|export/\w+)\Z")
 """Names with empty segments, ``.`` or ``..``, which browsers resolve, or the ends of other addresses of sources."""
 _SPECIAL = re.compile(r"[/.~]")
 _ESCAPED = re.compile(r"~([0-9A-F]{2})")
 
 
 class SourceName(BaseConverter):
-    """Name of a source in an address; slashes are part of it, and ambiguous names are escaped behind a ``~``."""
+    """Converter ``path`` of the portal: slashes are part of a name, and ambiguous names are escaped behind a ``~``."""
 
-    regex = ".*?"
+    regex = "[\\s\\S]*?"
     part_isolating = False
 
     def to_url(self, value: str) -> str:
@@ -23,8 +23,8 @@ class SourceName(BaseConverter):
         return super().to_url(value)
 
 
-def escaped_name(text: str) -> str | None:
-    """Return the name that `SourceName` escaped in an address; None if it did not.
+def unescaped(text: str) -> str:
+    """Return the name that `SourceName` wrote in an address.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def escaped_name(text: str) -> str | None:
 
     Returns
     -------
-    str or None
-        The name.
+    str
+        The name; `text` itself if it is not escaped.
     """
-    return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text[1:]) if text.startswith("~") else None
+    return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text[1:]) if text.startswith("~") else text

@@ -17,7 +17,7 @@ from obsarchive.web.framework.authorization import not_found
 from obsarchive.web.framework.context import portal
 from obsarchive.web.models import light_curve_data
 from obsarchive.web.surveys.finder_chart import RADIUS_ARCSEC, Chart, chart
-from obsarchive.web.surveys.source_urls import escaped_name
+from obsarchive.web.surveys.source_urls import unescaped
 from surveys.dataset import Lightcurve, data_root
 
 MOST_NEIGHBOURS = 200
@@ -58,10 +58,8 @@ def visible_runs(project: str = "") -> list[str] | None:
 
 def find_source(name: str) -> Document:
     """Return a source that the user may see; 404 for others."""
-    runs, escaped = visible_runs(), escaped_name(name)
-    found = portal().store.sources.find(name, runs)
-    if found is None and escaped is not None:
-        found = portal().store.sources.find(escaped, runs)
+    runs, names = visible_runs(), dict.fromkeys([unescaped(name), name])
+    found = next((found for one in names if (found := portal().store.sources.find(one, runs))), None)
     if found is None:
         not_found()
     return found

@@ -37,6 +37,8 @@ MATCHES_ARCSEC = 5.0
 SLOW_S, KEPT_FOR = 0.02, 30.0
 """Counts that took longer than this are kept for so many times as long."""
 COUNTED = "survey progress"
+LONGEST_NAME = 200
+"""Letters of a source in the name of a file."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,7 @@ def with_counts(run: Document) -> Document:
     return {**run, **counts}
 
 
-@bp.get("/source/<source:name>")
+@bp.get("/source/<path:name>")
 def source(name: str) -> ResponseReturnValue:
     """Show a source: light curves, events, features, neighbours, raw photometry."""
     view = SourceView.find(name)
@@ -174,7 +176,7 @@ def source(name: str) -> ResponseReturnValue:
     )
 
 
-@bp.get("/source/<source:name>/export/<any(csv, json, parquet, votable, skyportal):form>")
+@bp.get("/source/<path:name>/export/<any(csv, json, parquet, votable, skyportal):form>")
 @for_tokens("read")
 def export(name: str, form: str) -> ResponseReturnValue:
     """Return the light curves of a source as a file.
@@ -201,7 +203,7 @@ def export(name: str, form: str) -> ResponseReturnValue:
         abort(400, message_of(err))
     audit("export", path=request.full_path)
     suffix, mimetype = exporting.kind_of(form, len(found.good))
-    response = as_attachment(Response(content, mimetype=mimetype), f"{plain_name(view.name)}{suffix}")
+    response = as_attachment(Response(content, mimetype=mimetype), f"{plain_name(view.name)[:LONGEST_NAME]}{suffix}")
     response.headers["Content-Security-Policy"] = FILE_POLICY
     return response
 
@@ -212,13 +214,13 @@ def requested_curves() -> dict[str, str]:
     return {key: request.args.get(name, "") for name, key in names.items()}
 
 
-@bp.get("/source/<source:name>/sky.png")
+@bp.get("/source/<path:name>/sky.png")
 def sky(name: str) -> ResponseReturnValue:
     """Send a picture of the sky around a source."""
     return sky_picture(SourceView.find(name).position)
 
 
-@bp.get("/source/<source:name>/matches")
+@bp.get("/source/<path:name>/matches")
 def matches(name: str) -> ResponseReturnValue:
     """Return what Gaia has near a source."""
     view, service = SourceView.find(name), portal().settings.server.vizier
