@@ -30,6 +30,16 @@ def _nothing(value: Any) -> Any:
     return None if is_placeholder else none_as_nothing(value)
 
 
+def _label(value: Any) -> Any:
+    """Read the placeholder of the published template as nothing: the target's name is the label then."""
+    return "" if value is None or (isinstance(value, str) and is_placeholder(value)) else value
+
+
+def is_placeholder(label: str) -> bool:
+    """Return whether a label of light curves is that of the published template, which fits no target."""
+    return label.strip().lower() == "test"
+
+
 OptionalPath = Annotated[AnyPath | None, BeforeValidator(_nothing)]
 OptionalText = Annotated[str | None, BeforeValidator(_nothing)]
 
@@ -71,7 +81,7 @@ class Tom(Lenient):
 
     upload: bool = False
     config_file: OptionalPath = None
-    data_label: str = ""
+    data_label: Annotated[str, BeforeValidator(_label)] = ""
 
     @model_validator(mode="after")
     def _complete(self) -> "Tom":

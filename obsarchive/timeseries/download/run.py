@@ -13,16 +13,28 @@ from typing import Any
 
 from astropy.io import fits
 
+from obsarchive import __version__
 from obsarchive.config.field_types import import_class
 from obsarchive.core.progress import ProgressCallback, no_progress
-from obsarchive.errors import ArchiveError
+from obsarchive.errors import ArchiveError, ConfigError
 from obsarchive.io.atomic import atomic_path, atomic_write
 from obsarchive.store import Datasets, Document, Frames
-from obsarchive.timeseries.download.dataset_folders import CONFIGURATION, INSTRUMENTS, Place, place_of, prepare
+from obsarchive.timeseries.download.dataset_folders import (
+    CONFIGURATION,
+    INSTRUMENTS,
+    Place,
+    check_template,
+    place_of,
+    prepare,
+)
 from obsarchive.timeseries.download.download_config import ArchiveRequest, Request
 from obsarchive.timeseries.download.online_archive import Frame, OnlineArchive, token_of
+from obsarchive.timeseries.frame_table import FITS_ERRORS
 
 log = logging.getLogger(__name__)
+
+UNSORTABLE = (ArchiveError, *FITS_ERRORS)
+"""What goes wrong with a single frame."""
 
 
 @dataclass
@@ -84,14 +96,51 @@ class Intake:
         Summary
             Counts and problems.
         """
+        self._check_template()
         for request in self.request.archives.values():
             if request.active:
                 self._ask(request, now, progress)
         self._sort_all()
+        self._complete_datasets()
         self._tidy()
         self.write_list()
         self.ledger.note_run(self.summary.text(), self.summary.problems)
         return self.summary
+
+    def _check_template(self) -> None:
+        """Report before anything is fetched that datasets will get no configuration."""
+        template = self.request.default_red_config
+        if template is None:
+            return
+        try:
+            check_template(template)
+        except ConfigError as err:
+            self._complain(f"default_red_config: {err}; new datasets get their configuration once it is mended")
+
+    def _complete_datasets(self) -> None:
+        """Give a configuration to datasets of earlier runs that have none, as their template could not be read."""
+        template = self.request.default_red_config
+        if template is None or not _is_usable(template):
+            return
+        done: set[Path] = set()
+        for frame in self.ledger.in_state("sorted"):
+            path = Path(str(frame.get("path") or ""))
+            if path.parent in done or not path.is_file():
+                continue
+            done.add(path.parent)
+            place = place_of(frame, self.request.data_reduction_dir, INSTRUMENTS)
+            if place.is_known and not (path.parent / CONFIGURATION).exists():
+                self._complete(path, frame, template)
+
+    def _complete(self, path: Path, frame: Document, template: Path) -> None:
+        try:
+            prepare(path.parent, template, {**frame, **_pointing(path)})
+        except UNSORTABLE as err:
+            self._complain(f"{path.parent}: no configuration can be made: {err}")
+            return
+        log.info("%s has a configuration now", path.parent)
+        if self.datasets is not None and frame.get("kind") == "image":
+            self.datasets.set_due(path.parent, str(frame.get("proposal") or ""))
 
     def _ask(self, request: ArchiveRequest, now: datetime, progress: ProgressCallback) -> None:
         start, end = self.request.window(now, self.ledger.last_success(request.name))
@@ -175,9 +224,8 @@ class Intake:
                 _sweep(made)
             prepare(place.folder, self.request.default_red_config, {**frame, **_pointing(source)})
             unpack(source, target)
-        except (OSError, ValueError, ArchiveError) as err:
-            self.ledger.note(frame["archive"], frame["name"], "failed", problem=f"cannot be sorted: {err}")
-            self._complain(f"{frame['name']}: cannot be sorted: {err}")
+        except UNSORTABLE as err:
+            self._note_unsorted(frame, source, err)
             return
         if not place.is_known:
             log.warning("%s lies in %s: its instrument is not known", frame["name"], place.folder)
@@ -185,6 +233,18 @@ class Intake:
         if self.datasets is not None and place.is_known and frame.get("kind") == "image":
             self.datasets.set_due(place.folder, str(frame.get("proposal") or ""))
         self.summary.counts["sorted" if place.is_known else "unsorted"] += 1
+
+    def _note_unsorted(self, frame: Document, source: Path, err: Exception) -> None:
+        """Remember why a frame could not be sorted; only one that is not here any more is fetched again."""
+        if not source.exists():
+            state = "failed"
+        elif isinstance(err, OSError) and err.errno is not None:
+            state = "fetched"  # the disk is at fault: the next run sorts it
+        else:
+            state = "unsortable"
+        reason = f"cannot be sorted: {err}"
+        self.ledger.note(frame["archive"], frame["name"], state, problem=reason, version=__version__)
+        self._complain(f"{frame['name']}: {reason}")
 
     def _tidy(self) -> None:
         """Remove files from the download folder that are in their dataset already, after a killed run."""
@@ -203,6 +263,14 @@ class Intake:
             lines.append(" ".join(map(_word, [name, *(frame.get(key) for key in known), date, frame["state"]])))
         _sweep(self.request.frame_list_path)
         atomic_write(self.request.frame_list_path, ("\n".join(lines) + "\n").encode())
+
+
+def _is_usable(template: Path) -> bool:
+    try:
+        check_template(template)
+    except ConfigError:
+        return False
+    return True
 
 
 def _word(value: Any) -> str:
