@@ -262,7 +262,7 @@ class HttpClient:
             pause = min(2 * pause, LONGEST_PAUSE_S)
             try:
                 answer = self._send(method, path, target, **content)
-            except httpx.HTTPError as err:
+            except (httpx.HTTPError, httpx.InvalidURL) as err:
                 answer, why = None, reason_of(err)
                 if is_final(err):
                     raise self._outage(why, 1, None) from err
@@ -362,8 +362,10 @@ def request_once(
         raise error(f"{name} cannot be reached: {reason_of(err)}") from err
 
 
-def is_final(err: httpx.HTTPError) -> bool:
+def is_final(err: httpx.HTTPError | httpx.InvalidURL) -> bool:
     """Return whether a request that failed so fails again if it is repeated soon: nobody listens, or no such host."""
+    if isinstance(err, httpx.InvalidURL):
+        return True
     reasons = list(_causes(err))
     if any(isinstance(reason, ConnectionRefusedError) for reason in reasons):
         return True

@@ -18,7 +18,10 @@ def _angle(unit: u.Unit, largest: float) -> Any:
     def checked(value: Any) -> float:
         found = degrees(value, unit)
         if found is None or not -largest <= found <= 360 or (unit is u.deg and abs(found) > largest):
-            raise ValueError(f"an angle such as {'17:30:25.5' if unit is u.hourangle else '-25:30:30.5'} or degrees")
+            example, range_ = ("17:30:25.5", "0 to 360") if unit is u.hourangle else ("-25:30:30.5", "-90 to 90")
+            raise ValueError(
+                f"an angle such as {example} or degrees, {range_}; found {value!r}: are RA and Dec swapped?"
+            )
         return found
 
     return checked

@@ -17,20 +17,24 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from obsarchive import __version__
 from obsarchive.errors import ArchiveError, NotReady, ServiceUnavailable, Unprocessable
 from obsarchive.execution.work import ResultState, Runner, StepResult
 from obsarchive.io import atomic
 from obsarchive.io.dataset_lock import DatasetLock, DatasetLockedError
+from obsarchive.science.photometry.aperture import Flag
 from obsarchive.science.photometry.source_detection import detect
 from obsarchive.timeseries import config as configuration
 from obsarchive.timeseries import products, star_catalog
 from obsarchive.timeseries.config import ReductionConfig
 from obsarchive.timeseries.diagnostics import write_plots
-from obsarchive.timeseries.ensemble import combine
+from obsarchive.timeseries.ensemble import Series, combine
 from obsarchive.timeseries.frame_photometry import FrameTask, is_measured, measure, signature_of
 from obsarchive.timeseries.frame_table import Info, frames_of, read_info, read_planes
 from obsarchive.timeseries.names import LOG, RECORD, STAR_CATALOGUE, TABLE
+from obsarchive.timeseries.target_position import target_outside
 
 log = logging.getLogger(__name__)
 
@@ -283,6 +287,7 @@ def finish(task: EnsembleTask) -> dict[str, Any]:
     if not task.infos:
         raise Unprocessable(f"none of the frames could be measured; {next(iter(task.failures.values()))}")
     series = combine(task.folder, loaded[0], task.infos, task.config)
+    _check_target(series)
     products.write_all(task.folder, series, task.config, task.failures, list(task.infos))
     write_plots(task.folder, series, task.config)
     target = series.stars.target
@@ -303,6 +308,16 @@ def finish(task: EnsembleTask) -> dict[str, Any]:
         "first_mjd": float(series.times.mjd_utc[0]),
         "last_mjd": float(series.times.mjd_utc[-1]),
     }
+
+
+def _check_target(series: Series) -> None:
+    """Refuse a target that is on none of the frames: its coordinates are wrong."""
+    stars, target = series.stars, series.stars.target
+    is_off = (series.flags[target] & int(Flag.EDGE) > 0) | ~np.isfinite(series.y[target])
+    others = np.arange(len(stars)) != target
+    if is_off.all() and others.any():
+        position = float(stars.ra[target]), float(stars.dec[target])
+        raise Unprocessable(target_outside(position, (stars.ra[others], stars.dec[others])))
 
 
 def read_record(folder: Path) -> dict[str, Any]:

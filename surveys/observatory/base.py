@@ -199,10 +199,10 @@ class VirtualObservatory(PhotometryReducer):
             raw.load()
             return raw
         raw = self.download(row, **download_args)
-        kept = self._keep([(row, raw)])[0][1] if save else raw
-        if isinstance(kept, Exception):
-            raise kept
-        return kept
+        stored = self._keep([(row, raw)])[0][1] if save else raw
+        if isinstance(stored, Exception):
+            raise stored
+        return stored
 
     def fetch_all_sources(
         self,

@@ -129,7 +129,7 @@ class Line(HttpClient):
         try:
             with self._stream("GET", frame.url, headers=headers) as answer:
                 self._write(answer, frame, path)
-        except httpx.HTTPError as err:
+        except (httpx.HTTPError, httpx.InvalidURL) as err:
             raise ServerUnavailableError(f"{frame.name}: the transfer broke: {reason_of(err)}") from err
         if frame.md5 and md5_of(path) != frame.md5:
             path.unlink(missing_ok=True)

@@ -162,12 +162,15 @@ class Intake:
         progress: ProgressCallback,
     ) -> bool:
         """Fetch what is new of every proposal; whether nothing went wrong."""
-        try:
-            wanted = [frame for proposal in request.proposals for frame in self._new(archive, proposal, span)]
-        except ArchiveError as err:
-            self._complain(f"{request.name}: {err}")
-            return False
-        return self._fetch_all(archive, wanted, progress) == 0
+        wanted: list[Frame] = []
+        problems = 0
+        for proposal in request.proposals:
+            try:
+                wanted += self._new(archive, proposal, span)
+            except ArchiveError as err:
+                problems += 1
+                self._complain(f"{request.name}: {proposal}: {err}")
+        return self._fetch_all(archive, wanted, progress) + problems == 0
 
     def _new(self, archive: OnlineArchive, proposal: str, span: tuple[datetime, datetime]) -> Iterator[Frame]:
         """Frames of a proposal that are not here yet, or whose bytes changed."""
