@@ -163,6 +163,9 @@ class Reduction:
         signature = _signature([task.signature for task in tasks], failures, config)
         if record.get("signature") == signature and (self.folder / TABLE).exists():
             return None
+        if record.get("signature"):
+            # the frames are measured anew: if that is not finished, these products must not count as up to date
+            atomic.atomic_write(self.folder / RECORD, json.dumps({**record, "signature": ""}, indent=1).encode())
         failures |= self._measure(tasks, record.get("rejected", {}), again)
         rejected = {task.path.name: task.signature for task in tasks if task.path.name in failures}
         self.note({"progress": 0.95, "text": "ensemble"})

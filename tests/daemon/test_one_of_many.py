@@ -1,0 +1,58 @@
+"""What is wrong with one observation costs itself only."""
+
+import logging
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from obsarchive.daemon.ingest import Ingest
+from obsarchive.daemon.scheduler import Scheduler
+from tests.cli.test_check import NIGHT, config  # noqa: F401 - a fixture
+
+
+def test_an_observation_that_cannot_be_planned_stops_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    advanced = []
+
+    def advance(subject: Any, _: Any) -> bool:
+        if subject.id == "bad":
+            raise TypeError("'<' not supported between instances of 'str' and 'int'")
+        advanced.append(subject.id)
+        return True
+
+    subjects = [(SimpleNamespace(id=name), None) for name in ("a", "bad", "b")]
+    daemon: Any = SimpleNamespace(
+        running={}, stopping=SimpleNamespace(is_set=lambda: False), cluster=SimpleNamespace(capacity=9, busy=0)
+    )
+    daemon.queue, daemon._malformed, daemon._advance = SimpleNamespace(subjects=lambda: subjects), set(), advance
+    daemon._guarded = lambda *given: Scheduler._guarded(daemon, *given)
+    Scheduler.submit(daemon)
+    Scheduler.submit(daemon)
+    assert advanced == ["a", "b"] * 2
+    assert [record.getMessage() for record in caplog.records] == [
+        "bad: its document cannot be understood; the others go on"
+    ]
+
+
+def test_an_observation_that_cannot_be_taken_in_stops_no_other(
+    config: Any,  # noqa: F811
+    store: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    from obsarchive.daemon.raw_scanner import Scanner
+
+    taken, first = [], []
+
+    def observation(_: Any, __: Any, name: str, *___: Any) -> None:
+        first.append(name)
+        if name == first[0]:
+            raise KeyError("no such thing")
+        taken.append(name)
+
+    monkeypatch.setattr(Ingest, "_observation", observation)
+    with caplog.at_level(logging.ERROR):
+        Ingest(config, store).night(next(Scanner(config.paths.raw[0], 0.0).changed({NIGHT})))
+    assert len(first) == 2
+    assert taken == first[1:]
+    assert "the others go on" in caplog.text
