@@ -1,13 +1,16 @@
 """What is wrong with one observation costs itself only."""
 
 import logging
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from obsarchive.daemon.ingest import Ingest
+from obsarchive.daemon.raw_scanner import Scanner
 from obsarchive.daemon.scheduler import Scheduler
+from obsarchive.daemon.time_series import TimeSeries
 from tests.cli.test_check import NIGHT, config  # noqa: F401 - a fixture
 
 
@@ -40,8 +43,6 @@ def test_an_observation_that_cannot_be_taken_in_stops_no_other(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    from obsarchive.daemon.raw_scanner import Scanner
-
     taken, first = [], []
 
     def observation(_: Any, __: Any, name: str, *___: Any) -> None:
@@ -56,3 +57,18 @@ def test_an_observation_that_cannot_be_taken_in_stops_no_other(
     assert len(first) == 2
     assert taken == first[1:]
     assert "the others go on" in caplog.text
+
+
+def test_a_request_for_a_download_that_is_missing_is_shown_and_stops_no_reduction(
+    config: Any,  # noqa: F811
+    store: Any,
+    tmp_path: Path,
+) -> None:
+    job = config.intake.model_copy(update={"download": tmp_path / "data_download.yaml"})
+    series = TimeSeries(config.model_copy(update={"intake": job}), store, SimpleNamespace(each=None))  # type: ignore[arg-type]
+    store.datasets.set_due(tmp_path, "A")
+    reduced: list[Path] = []
+    reductions: Any = SimpleNamespace(stopping=None, reduce=lambda due, _: reduced.extend(due) or [])
+    series._work(reductions, downloads=True)
+    assert reduced == [tmp_path]
+    assert "data_download.yaml: no such file" in store.frames.last_run()["told"]

@@ -263,6 +263,17 @@ def test_the_placeholder_of_a_label_becomes_the_name_of_the_target(
     assert "data_label: OGLE-2024-BLG-0001" in (made / "reduction_config.yaml").read_text()
 
 
+def test_a_tom_that_is_not_configured_is_told_before_anything_is_fetched(
+    request_file: Path, store: Store, tmp_path: Path
+) -> None:
+    template = tmp_path / "default_red_config.yaml"
+    template.write_text(template.read_text() + "tom:\n  upload: True\n  config_file: tom_config.yaml\n")
+    problems = Intake(load(request_file), store.frames, ENVIRONMENT).run(NOW).problems
+    assert problems == [
+        f"default_red_config: {template}: tom.config_file: {tmp_path / 'tom_config.yaml'}: no such file"
+    ]
+
+
 def test_a_proposal_that_is_refused_costs_itself_only(request_file: Path, store: Store, sky: Sky) -> None:
     class Client(LcoArchive):
         def frames(self, proposal: str, start: datetime, end: datetime) -> Iterator[Frame]:

@@ -112,22 +112,28 @@ def prepare(folder: Path, template: Path | None, frame: Mapping[str, Any]) -> No
     atomic_write(path, (stamp + yaml.safe_dump(configuration, sort_keys=False)).encode())
 
 
-def check_template(template: Path) -> None:
-    """Raise an error if no configuration can be made of a template.
+def check_template(template: Path) -> ReductionConfig:
+    """Return what a template configures, for any target.
 
     Parameters
     ----------
     template : Path
         ``default_red_config.yaml``; its target is that of each dataset.
 
+    Returns
+    -------
+    ReductionConfig
+        With another target.
+
     Raises
     ------
     ConfigError
         With file, line and key of what is wrong.
     """
-    yaml_files.load(template, ReductionConfig, {"target": {"name": "any", "RA": 0.0, "Dec": 0.0}})
+    found = yaml_files.load(template, ReductionConfig, {"target": {"name": "any", "RA": 0.0, "Dec": 0.0}})
     if not isinstance(yaml_files.read(template).get("target"), dict | None):
         raise ConfigError(f"{template}: target: expected keys and values")
+    return found
 
 
 def _with_absolute_paths(configuration: Any, folder: Path) -> None:

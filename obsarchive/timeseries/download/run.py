@@ -78,6 +78,7 @@ class Intake:
         self.request, self.ledger, self.environment = request, ledger, dict(environment)
         self.datasets, self.stopping = datasets, stopping or threading.Event()
         self.summary = Summary()
+        self._template: Path | None = None  # if it can be used
 
     def run(self, now: datetime, progress: ProgressCallback = no_progress) -> Summary:
         """Query the archives, fetch new frames and sort them into datasets.
@@ -113,14 +114,18 @@ class Intake:
         if template is None:
             return
         try:
-            check_template(template)
+            found = check_template(template)
         except ConfigError as err:
             self._complain(f"default_red_config: {err}; new datasets get their configuration once it is mended")
+            return
+        self._template = template
+        if found.tom.upload and found.tom.config_file is not None and not found.tom.config_file.is_file():
+            self._complain(f"default_red_config: {template}: tom.config_file: {found.tom.config_file}: no such file")
 
     def _complete_datasets(self) -> None:
         """Give a configuration to datasets of earlier runs that have none, as their template could not be read."""
-        template = self.request.default_red_config
-        if template is None or not _is_usable(template):
+        template = self._template
+        if template is None:
             return
         done: set[Path] = set()
         for frame in self.ledger.in_state("sorted"):
@@ -266,14 +271,6 @@ class Intake:
             lines.append(" ".join(map(_word, [name, *(frame.get(key) for key in known), date, frame["state"]])))
         _sweep(self.request.frame_list_path)
         atomic_write(self.request.frame_list_path, ("\n".join(lines) + "\n").encode())
-
-
-def _is_usable(template: Path) -> bool:
-    try:
-        check_template(template)
-    except ConfigError:
-        return False
-    return True
 
 
 def _word(value: Any) -> str:
