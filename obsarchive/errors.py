@@ -18,6 +18,9 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
+MALFORMED = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
+"""What goes wrong with documents and headers of unforeseen shapes."""
+
 
 def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """Return the end of a message about an unknown word: the known one that resembles it most.

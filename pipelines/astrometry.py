@@ -3,10 +3,11 @@
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from astropy.io import fits
+from pydantic import Field, NonNegativeFloat, PositiveFloat
 
 from obsarchive.errors import Unprocessable
 from obsarchive.figures.astrometry import plate_solution
@@ -46,13 +47,15 @@ class SolveSettings:
         default="",
         metadata={"help": "address of VizieR's asu-tsv program, asked for Gaia DR3 without a file; empty: never"},
     )
-    pointing_arcsec: float = field(
+    pointing_arcsec: PositiveFloat = field(
         default=30.0, metadata={"help": "largest error of the telescope's pointing [arcsec]"}
     )
-    scale_error: float = field(default=0.02, metadata={"help": "largest relative error of the plate scale"})
-    rotation_deg: float = field(default=3.0, metadata={"help": "largest error of the orientation [deg]"})
-    match_arcsec: float = field(default=0.4, metadata={"help": "reach of the first match [arcsec]"})
-    order: int = field(default=1, metadata={"help": "0: shift, turn, scale; 1: linear; 2, 3: with distortion (SIP)"})
+    scale_error: PositiveFloat = field(default=0.02, metadata={"help": "largest relative error of the plate scale"})
+    rotation_deg: NonNegativeFloat = field(default=3.0, metadata={"help": "largest error of the orientation [deg]"})
+    match_arcsec: PositiveFloat = field(default=0.4, metadata={"help": "reach of the first match [arcsec]"})
+    order: Annotated[int, Field(ge=0, le=3)] = field(
+        default=1, metadata={"help": "0: shift, turn, scale; 1: linear; 2, 3: with distortion (SIP)"}
+    )
 
 
 class Astrometry(Pipeline):

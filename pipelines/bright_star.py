@@ -6,9 +6,10 @@ Robo-AO (Jensen-Clem et al. 2018, AJ 155, 32).
 
 import logging
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import Field, PositiveFloat
 
 from obsarchive.errors import Unprocessable
 from obsarchive.figures.plot_style import frame_quality
@@ -36,11 +37,13 @@ log = logging.getLogger(__name__)
 class Settings:
     """Settings of the bright-star pipeline."""
 
-    best_fraction: float = field(default=0.2, metadata={"help": "fraction of the frames in 20p.fits"})
-    window_arcsec: float = field(
+    best_fraction: Annotated[float, Field(gt=0, le=1)] = field(
+        default=0.2, metadata={"help": "fraction of the frames in 20p.fits"}
+    )
+    window_arcsec: PositiveFloat = field(
         default=4.0, metadata={"help": "least side of the window around the guide star [arcsec]"}
     )
-    core_px: float = field(
+    core_px: PositiveFloat = field(
         default=1.0, metadata={"help": "sigma of the star's core where the filter is unknown [raw pixel]"}
     )
 

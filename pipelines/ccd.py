@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import PositiveFloat
+
 from obsarchive.pipeline import Pipeline, Workspace, step
 from pipelines.faint_star import classify, shift_plot, summary, table
 from pipelines.shared.faint_sequence import FaintSequence
@@ -16,7 +18,7 @@ SCALE = 1
 class Settings:
     """Settings of the CCD pipeline."""
 
-    window_arcsec: float = field(
+    window_arcsec: PositiveFloat = field(
         default=60.0, metadata={"help": "side of the window on which exposures are registered [arcsec]"}
     )
 
@@ -25,7 +27,9 @@ class Settings:
 class FieldPreviewSettings(PreviewSettings):
     """Settings of the previews of a field."""
 
-    crop_arcsec: float = field(default=120.0, metadata={"help": "side of the cropped preview, its middle [arcsec]"})
+    crop_arcsec: PositiveFloat = field(
+        default=120.0, metadata={"help": "side of the cropped preview, its middle [arcsec]"}
+    )
 
 
 class CcdStack(Pipeline):

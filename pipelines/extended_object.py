@@ -7,9 +7,10 @@ see :mod:`obsarchive.science.imaging.deconvolution`.
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
 from obsarchive.core.document_paths import SEEING_MEDIAN_ARCSEC, SEEING_NEAREST_ARCSEC
 from obsarchive.errors import Unprocessable
@@ -55,7 +56,9 @@ MODEL_SIDE = 161
 class Settings:
     """Settings of the extended-object pipeline."""
 
-    best_fraction: float = field(default=0.7, metadata={"help": "fraction of the good frames that are added"})
+    best_fraction: Annotated[float, Field(gt=0, le=1)] = field(
+        default=0.7, metadata={"help": "fraction of the good frames that are added"}
+    )
 
 
 class ExtendedObject(Pipeline):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from pydantic import PositiveFloat
 
 from obsarchive.errors import Unprocessable
 from obsarchive.figures.shifts import frame_shifts
@@ -36,7 +37,7 @@ HIGH_FLUX_SIGNIFICANCE = 150.0
 class Settings:
     """Settings of the faint-star pipeline."""
 
-    window_arcsec: float = field(
+    window_arcsec: PositiveFloat = field(
         default=4.5, metadata={"help": "side of the window on which frames are registered [arcsec]"}
     )
 

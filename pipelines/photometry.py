@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import NonNegativeFloat, PositiveFloat
 from scipy.spatial import cKDTree
 
 from obsarchive.figures.time_series import measured_sources
@@ -41,14 +42,18 @@ class PhotometrySettings:
     engine: EngineName = field(
         default="fast", metadata={"help": "code that measures the image: fast, the archive's own, or photutils"}
     )
-    aperture_fwhm: float = field(default=1.5, metadata={"help": "radius of the apertures, in units of the stars' FWHM"})
-    detection_snr: float = field(
+    aperture_fwhm: PositiveFloat = field(
+        default=1.5, metadata={"help": "radius of the apertures, in units of the stars' FWHM"}
+    )
+    detection_snr: PositiveFloat = field(
         default=10.0, metadata={"help": "least signal-to-noise ratio of a source in the smoothed image"}
     )
-    gain_e_adu: float = field(
+    gain_e_adu: NonNegativeFloat = field(
         default=0.0, metadata={"help": "electrons of a unit of the image, for photon noise; 0: not known [e-/ADU]"}
     )
-    saturation_adu: float = field(default=0.0, metadata={"help": "level of saturated pixels; 0: not known [ADU]"})
+    saturation_adu: NonNegativeFloat = field(
+        default=0.0, metadata={"help": "level of saturated pixels; 0: not known [ADU]"}
+    )
     catalogue: str = field(
         default="", metadata={"help": "file with ra, dec [deg], mag, for the zero point; relative to the archive"}
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from pydantic import PositiveInt
 
 from obsarchive.core.documents import Observation, StepRecord
 from obsarchive.core.step_state import State
@@ -33,7 +34,7 @@ class Settings:
     """Settings of the PSF library."""
 
     auto_add: bool = field(default=True, metadata={"help": "put candidates whose quality passes into the library"})
-    per_filter: int = field(
+    per_filter: PositiveInt = field(
         default=200, metadata={"help": "most references of a telescope, filter and stack; the oldest go first"}
     )
 

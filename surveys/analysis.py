@@ -51,8 +51,8 @@ class ParsAnalysis(Parameters):
             setattr(self, f"{part}_kwargs", add(f"{part}_kwargs", {}, dict, f"parameters of the {part}"))
         for what in ("module", "class", "kwargs"):
             self.add_alias(f"simulation_{what}", f"simulator_{what}")
-        self.snr_threshold = add("snr_threshold", None, (None, float), "that of the finder; None: its own")
-        self.num_injections = add("num_injections", 1, int, "events injected into each source")
+        self.snr_threshold = add("snr_threshold", None, (None, float), "that of the finder; None: its own", least=0)
+        self.num_injections = add("num_injections", 1, int, "events injected into each source", least=0)
         self.save_processed = add("save_processed", False, bool, "whether light curves with scores are stored, too")
         # not critical: results without it stay valid
         self.point_lens = add(

@@ -51,7 +51,7 @@ class ParsCatalog(Parameters):
         self.default = add("default", None, (None, str), "WD: white dwarfs of Gaia EDR3; test: synthetic sources")
         self.filename = add("filename", None, (None, str), "a FITS, CSV, HDF5, VOTable or parquet file")
         self.where = add("where", None, (None, str), "expression that selects rows, such as: mag < 16 and dec > 0")
-        self.test_size = add("test_size", 10, int, "sources of the test catalogue")
+        self.test_size = add("test_size", 10, int, "sources of the test catalogue", least=0)
         for what in KNOWN:
             setattr(self, f"{what}_column", add(f"{what}_column", None, (None, str), f"column with {what}"))
         self.alias_column = add("alias_column", None, (None, str, list), "column or columns with other names")

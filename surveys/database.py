@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from obsarchive.errors import ConfigError
+from obsarchive.errors import ConfigError, did_you_mean
 from surveys import dataset
 from surveys.dataset import data_root
 
@@ -27,8 +27,24 @@ CONFIG = Path("config.json")
 CONFIG_VARIABLE = "ARCHIVER_CONFIG"
 UNSEEN = ".surveys"
 
-OTHER_NAMES = {"project": "run", "name": "source_name", "source_id": "source_name", "id": "_id"}
+OTHER_NAMES = {"project": "run", "name": "source_name", "source_id": "source_name", "id": "_id", "snr": "score"}
+OTHER_NAMES_OF_SOURCES = {"name": "_id", "id": "_id", "project": "projects", "ra": "ra_deg", "dec": "dec_deg"}
 """Fields of documents that are attributes of other names."""
+FIELDS = {
+    "sources": "ra_deg dec_deg mag mag_err aliases mag_filter cat_row cat_index cat_name projects",
+    "raw_photometry": "observatory source_name state filename filekey number filters checksum fetched expires reason "
+    "download_pars",
+    "lightcurves": "run source_name observatory filter series_number series_total was_processed simulation_number "
+    "filename filekey number mjd_start mjd_stop cadence_d is_uniform mag flux_mean flux_rms cfg_hash",
+    "detections": "strength",
+    "properties": "stale made",
+}
+"""Fields of documents, beside ``_id`` and those of the dataclasses."""
+
+
+class UnknownFieldError(ConfigError, TypeError):
+    """Objects have no field of this name."""
+
 
 Kept = TypeVar("Kept")
 
@@ -129,7 +145,7 @@ class Session:
         self.close()
 
     def scalars(self, kind: type[Kept], **wanted: Any) -> Iterator[Kept]:
-        """Yield objects of a class with given fields.
+        """Return objects of a class with given fields.
 
         Parameters
         ----------
@@ -138,18 +154,25 @@ class Session:
         **wanted : str, int, float, bool or None
             Values of fields, by name.
 
-        Yields
-        ------
-        object
+        Returns
+        -------
+        iterator of object
             Instances of `kind`.
 
         Raises
         ------
         ConfigError
             Another class, or a value that is no text or number.
+        UnknownFieldError
+            Objects of the class have no such field (also a TypeError).
         """
         collection = _kind_of(kind)
-        for document in self.surveys.find(collection, _query(collection, wanted)):
+        return self._found(kind, collection, _query(collection, wanted, kind), wanted)
+
+    def _found(
+        self, kind: type[Kept], collection: str, query: dict[str, Any], wanted: dict[str, Any]
+    ) -> Iterator[Kept]:
+        for document in self.surveys.find(collection, query):
             if collection == "sources" and "project" in wanted:  # the source must refer to the results of this project
                 document["projects"] = [wanted["project"]]
             yield kind.from_document(document)  # type: ignore[attr-defined]
@@ -217,7 +240,7 @@ class Session:
         from surveys.queries import query_table  # late: it imports tables of astropy
 
         collection = _kind_of(kind)
-        own = _query(collection, wanted)
+        own = _query(collection, wanted, kind)
         if collection == "detections" and "simulated" not in wanted and "simulated" not in where:
             own["simulated"] = False
         return query_table(self.surveys, collection, own, where, sort, limit)
@@ -298,12 +321,16 @@ def _kind_of(made: type) -> str:
     raise ConfigError(f"the database of surveys keeps objects of the classes {names}, found {made.__name__}")
 
 
-def _query(collection: str, wanted: dict[str, Any]) -> dict[str, Any]:
+def _query(collection: str, wanted: dict[str, Any], kind: type) -> dict[str, Any]:
     """Return a query for fields that equal values; text and numbers only, no operators."""
-    names = {"name": "_id", "id": "_id", "project": "projects"} if collection == "sources" else OTHER_NAMES
+    names = OTHER_NAMES_OF_SOURCES if collection == "sources" else OTHER_NAMES
+    known = {"_id", *names, *FIELDS[collection].split(), *getattr(kind, "__dataclass_fields__", ())}
     for key, value in wanted.items():
         if not isinstance(value, str | int | float | bool | None):
             raise ConfigError(f"{key}: a text or number to look for, found {value!r}")
         if "$" in key:
             raise ConfigError(f"{key}: the name of a field to look for, found an operator")
+        if key.partition(".")[0] not in known:
+            hint = did_you_mean(key, known) or f"; known are {', '.join(sorted(known))}"
+            raise UnknownFieldError(f"objects of the class {kind.__name__} have no field {key!r}{hint}")
     return {names.get(key, key): value for key, value in wanted.items()}

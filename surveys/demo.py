@@ -16,13 +16,13 @@ class ParsDemoObs(ParsObservatory):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.wait_time = self.add_par("wait_time", 0.0, float, "duration of a download", False, unit="s")
+        self.wait_time = self.add_par("wait_time", 0.0, float, "duration of a download", False, unit="s", least=0)
         self.wait_time_poisson = self.add_par(
-            "wait_time_poisson", 0.0, float, "mean of a random addition to it", False, unit="s"
+            "wait_time_poisson", 0.0, float, "mean of a random addition to it", False, unit="s", least=0
         )
-        self.num_epochs = self.add_par("num_epochs", 100, int, "epochs of a light curve")
-        self.event_fraction = self.add_par("event_fraction", 0.02, float, "fraction of sources with an event")
-        self.empty_fraction = self.add_par("empty_fraction", 0.0, float, "fraction of sources without data")
+        self.num_epochs = self.add_par("num_epochs", 100, int, "epochs of a light curve", least=0)
+        self.event_fraction = self.add_par("event_fraction", 0.02, float, "fraction of sources with an event", least=0)
+        self.empty_fraction = self.add_par("empty_fraction", 0.0, float, "fraction of sources without data", least=0)
         self.set_default("num_threads_download", 0)
 
 

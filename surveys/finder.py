@@ -33,19 +33,21 @@ class ParsFinder(Parameters):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         add = self.add_par
-        self.snr_threshold = add("snr_threshold", 5.0, float, "S/N of the strongest epoch of an event")
-        self.snr_edge = add("snr_edge", 3.0, float, "least S/N of all epochs of an event")
+        self.snr_threshold = add("snr_threshold", 5.0, float, "S/N of the strongest epoch of an event", least=0)
+        self.snr_edge = add("snr_edge", 3.0, float, "least S/N of all epochs of an event", least=0)
         self.add_alias("snr_threshold_sidebands", "snr_edge")
-        self.min_epochs = add("min_epochs", 2, int, "least number of epochs of an event; 1: single outliers are events")
-        self.bridge = add("bridge", 1, int, "largest number of epochs below snr_edge within an event")
+        self.min_epochs = add(
+            "min_epochs", 2, int, "least number of epochs of an event; 1: single outliers are events", least=1
+        )
+        self.bridge = add("bridge", 1, int, "largest number of epochs below snr_edge within an event", least=0)
         self.abs_snr = add("abs_snr", True, bool, "whether dips are events as well")
         self.max_det_per_lc = add(
-            "max_det_per_lc", 5, int, "largest number of events of a light curve; the strongest are kept"
+            "max_det_per_lc", 5, int, "largest number of events of a light curve; the strongest are kept", least=0
         )
         self.matched_filter = add("matched_filter", True, bool, "whether matched filters are used")
-        self.filter_threshold = add("filter_threshold", 6.0, float, "least S/N of a matched filter")
+        self.filter_threshold = add("filter_threshold", 6.0, float, "least S/N of a matched filter", least=0)
         self.filter_shape = add("filter_shape", "gaussian", str, "gaussian, box or microlensing")
-        self.filter_longest = add("filter_longest", 30.0, float, "longest width of a template", unit="d")
+        self.filter_longest = add("filter_longest", 30.0, float, "longest width of a template", unit="d", least=0)
         self.baseline = add("baseline", None, (None, float), "quiescent flux; None: from the light curve", unit="uJy")
 
 

@@ -39,6 +39,10 @@ class WrongType(ConfigError, TypeError):
     """The type of a value is not one of those of its parameter."""
 
 
+class OutOfRange(ConfigError, ValueError):
+    """The value of a parameter is smaller than it may be."""
+
+
 class AmbiguousParameter(ConfigError, ValueError):
     """A name matches several parameters."""
 
@@ -63,6 +67,8 @@ class Declared:
         Whether results depend on it: only these parameters enter the hash of a configuration.
     secret : bool
         Whether it is never written.
+    least : float or None
+        Least value of a number; None: any.
     """
 
     name: str
@@ -72,6 +78,7 @@ class Declared:
     critical: bool = True
     unit: str = ""
     secret: bool = False
+    least: float | None = None
 
     @property
     def type_names(self) -> str:
@@ -85,16 +92,20 @@ class Declared:
         ------
         WrongType
             The type is not allowed.
+        OutOfRange
+            The number is too small.
         """
         if isinstance(value, np.generic):
             value = value.item()
         # Python counts bool as an int; here it must be allowed by name
         is_stray_bool = isinstance(value, bool) and bool not in self.types
-        if not self.types or (isinstance(value, self.types) and not is_stray_bool):
-            return value
         if float in self.types and isinstance(value, int) and not isinstance(value, bool):
-            return float(value)
-        raise WrongType(f"parameter {self.name!r} must be of type {self.type_names}, found {self.shown(value)}")
+            value = float(value)
+        elif self.types and (is_stray_bool or not isinstance(value, self.types)):
+            raise WrongType(f"parameter {self.name!r} must be of type {self.type_names}, found {self.shown(value)}")
+        if self.least is not None and isinstance(value, int | float) and not value >= self.least:
+            raise OutOfRange(f"parameter {self.name!r} must be at least {self.least:g}, found {self.shown(value)}")
+        return value
 
     def shown(self, value: Any) -> str:
         """Return a value for display; secrets are masked."""
@@ -183,6 +194,7 @@ class Parameters(metaclass=_Completed):
         *,
         unit: str = "",
         secret: bool = False,
+        least: float | None = None,
     ) -> Any:
         """Declare a parameter.
 
@@ -200,6 +212,8 @@ class Parameters(metaclass=_Completed):
             Whether results depend on it.
         secret : bool
             Whether it is never written.
+        least : float, optional
+            Least value of a number, such as 0 for a threshold.
 
         Returns
         -------
@@ -215,7 +229,7 @@ class Parameters(metaclass=_Completed):
             raise ValueError(f"parameter {name!r} is declared twice in {type(self).__name__}")
         many = (types,) if types is None or isinstance(types, type) else tuple(types)
         kinds = tuple(type(None) if kind is None else kind for kind in many)
-        self._declared[name] = Declared(name, copy.deepcopy(default), kinds, help, critical, unit, secret)
+        self._declared[name] = Declared(name, copy.deepcopy(default), kinds, help, critical, unit, secret, least)
         return copy.deepcopy(default)
 
     def set_default(self, name: str, default: Any) -> None:

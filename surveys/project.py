@@ -75,9 +75,9 @@ class ParsProject(Parameters):
             "programs", [], list, "programmes whose users see it in the portal; empty: all users", False
         )
         self.num_workers = add(
-            "num_workers", 0, int, "Dask workers that reduce and analyse; 0: this process", critical=False
+            "num_workers", 0, int, "Dask workers that reduce and analyse; 0: this process", critical=False, least=0
         )
-        self.batch_size = add("batch_size", 1000, int, "sources in a batch, at least", critical=False)
+        self.batch_size = add("batch_size", 1000, int, "sources in a batch, at least", critical=False, least=1)
 
 
 class Project(Configured):

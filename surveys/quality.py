@@ -18,12 +18,16 @@ class ParsQuality(Parameters):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.offset_threshold = self.add_par(
-            "offset_threshold", 3.5, float, "largest offset of a good epoch above the median, in units of the scatter"
+            "offset_threshold",
+            3.5,
+            float,
+            "largest offset of a good epoch above the median, in units of the scatter",
+            least=0,
         )
-        self.max_offset = self.add_par("max_offset", 0.0, float, "largest offset; 0: no limit", unit="arcsec")
+        self.max_offset = self.add_par("max_offset", 0.0, float, "largest offset; 0: no limit", unit="arcsec", least=0)
         self.use_flags = self.add_par("use_flags", True, bool, "whether epochs that the survey flagged are bad")
         self.min_epochs = self.add_par(
-            "min_epochs", 10, int, "epochs that are needed to measure the scatter of the offsets"
+            "min_epochs", 10, int, "epochs that are needed to measure the scatter of the offsets", least=0
         )
 
 

@@ -17,14 +17,15 @@ from obsarchive.errors import ArchiveError
 from obsarchive.execution.work import Runner, run_locally
 from obsarchive.io.file_locks import FileLock
 from obsarchive.science.astrometry.spherical import tangent_plane_offsets
-from obsarchive.store import Results, Surveys
+from obsarchive.store import Results, Surveys, check_documents
 from surveys.database import find_config
 from surveys.dataset import Document
 from surveys.display import card, line
 from surveys.histograms import Histogram
 from surveys.histograms.file import HistogramFile
 from surveys.missing_files import lost_on_disk
-from surveys.observatory.base import reason_of, zone_of
+from surveys.observatory.base import Downloaded, Row, reason_of, zone_of
+from surveys.observatory.downloads import tried
 from surveys.source import Source
 from surveys.worker import Zone, ZoneRecord, work_on
 
@@ -74,6 +75,8 @@ class Run:
         self.locks = self.recipe.root / self.recipe.run / ".locks"
         self.fetched = self.empty = self.analysed = self.detections = 0
         self.failures: list[tuple[str, str]] = []
+        self._gave_up: dict[str, ArchiveError] = {}
+        self._lost: list[str] = []
         self._fetched_of: Counter[str] = Counter()
         self._empty_of: Counter[str] = Counter()
         self._bar = Bar(f"project {project.name}")
@@ -116,6 +119,8 @@ class Run:
                 if waiting and not mine:
                     time.sleep(WAIT_S)  # the remaining zones are locked by other processes
             self._warn_of_empty()
+            if problems := [*map(str, self._gave_up.values()), *self._lost]:
+                raise ArchiveError("; ".join(problems))
             if "analyze" in self.stages:
                 finished = self.surveys.finished(self.recipe.run, self.recipe.cfg_hash, "done")
                 self._histogram_file.complete(finished, lambda names: self._count(names, each))
@@ -264,7 +269,7 @@ class Run:
         known = {
             found["_id"]: found for found in self.surveys.named("sources", [row["name"] for row in rows], {}, fields)
         }
-        good = []
+        good, documents = [], []
         for row in rows:
             other = known.get(row["name"])
             if other and _apart_arcsec(row, other) > FAR_ARCSEC:
@@ -273,23 +278,42 @@ class Run:
                 log.warning("%s: %s", row["name"], reason)
                 self.failures.append((row["name"], reason))
                 continue
+            document = tried(self._source_document, row)
+            if isinstance(document, Exception):
+                log.warning("%s: %s", row["name"], document)
+                self.failures.append((str(row["name"]), reason_of(document)))
+                continue
             good.append(row)
-        documents = [
-            Source.from_row({**row, "cat_name": str(self.project.catalog.path or "test")}).document() for row in good
-        ]
+            documents.append(document)
         self.surveys.register(documents, self.recipe.run)
         return good
 
+    def _source_document(self, row: dict[str, Any]) -> Document:
+        """Return the document of a source, which can be stored."""
+        catalog = str(self.project.catalog.path or "test")
+        document = Source.from_row({**row, "cat_name": catalog}).document()
+        check_documents([document])
+        return document
+
     def _fetch(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Fetch sources; where a download gives up, what was fetched before is still analysed."""
         for observatory in self.recipe.observatories:
+            if observatory.name in self._gave_up:
+                continue
             missing = observatory.missing(rows, self.retry_failed, self.again)
             self._report_progress(len(rows) - len(missing))
-            for row, raw in observatory.fetch(missing):
-                self._report_progress(1)
-                if isinstance(raw, Exception):
-                    self.failures.append((str(row["name"]), f"{observatory.name}: {reason_of(raw)}"))
-                else:
-                    self._count_fetched(observatory.name, raw.is_empty)
+            try:
+                for row, raw in observatory.fetch(missing):
+                    self._note_fetched(observatory.name, row, raw)
+            except ArchiveError as err:
+                self._gave_up[observatory.name] = err
+
+    def _note_fetched(self, observatory: str, row: Row, raw: Downloaded) -> None:
+        self._report_progress(1)
+        if isinstance(raw, Exception):
+            self.failures.append((str(row["name"]), f"{observatory}: {reason_of(raw)}"))
+        else:
+            self._count_fetched(observatory, raw.is_empty)
 
     def _count_fetched(self, observatory: str, is_empty: bool) -> None:
         self.fetched += 1
@@ -314,14 +338,14 @@ class Run:
 
     def _each(self, tasks: Sequence[Zone], each: Runner) -> Iterator[ZoneRecord]:
         for number, result in each(work_on, tasks):
-            if isinstance(result, ArchiveError) and each is run_locally:
-                raise result
             if isinstance(result, Exception):
+                # a full disk or a dead worker: the sources of this zone remain due, the others go on
                 zone = zone_of(tasks[number].rows[0])
-                raise ArchiveError(
-                    f"{self.recipe.run}: the work on RA {zone} was lost: {result}; run it again"
-                ) from result
-            yield result.record
+                self._lost.append(f"{self.recipe.run}: the work on RA {zone} was lost: {result}; run it again")
+                log.error(self._lost[-1])
+                self.failures += [(str(row["name"]), reason_of(result)) for row in tasks[number].rows]
+            else:
+                yield result.record
 
     def _commit(self, records: Sequence[ZoneRecord]) -> None:
         """Write the results of a batch to the database; their files are complete."""

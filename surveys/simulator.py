@@ -36,8 +36,8 @@ class ParsSimulator(Parameters):
             "widths of templates: sigma, half length, or a quarter of the delta_magnitude",
             unit="d",
         )
-        self.dip_fraction = add("dip_fraction", 0.25, float, "fraction of events that are dips")
-        self.seed = add("seed", 0, int, "seed of the random numbers")
+        self.dip_fraction = add("dip_fraction", 0.25, float, "fraction of events that are dips", least=0)
+        self.seed = add("seed", 0, int, "seed of the random numbers", least=0)
 
 
 @dataclass(frozen=True)

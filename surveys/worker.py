@@ -4,6 +4,7 @@ An RA zone is one whole degree of right ascension; all light curves of a zone li
 """
 
 import logging
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,11 +13,11 @@ from typing import Any
 
 from obsarchive.errors import ArchiveError
 from obsarchive.execution.work import ResultState, StepResult
-from obsarchive.store import Results
+from obsarchive.store import Results, check_documents
 from surveys import dataset
 from surveys.analysis import Analysis, in_memory
 from surveys.dataset import Document, Lightcurve, RawPhotometry
-from surveys.formats.hdf5_light_curves import CorruptFileError, PhotometryFile, Record
+from surveys.formats.hdf5_light_curves import CorruptFileError, PhotometryFile, Record, check_storable
 from surveys.histograms import Histogram
 from surveys.observatory import VirtualObservatory
 from surveys.observatory.base import reason_of, zone_of
@@ -26,7 +27,8 @@ from surveys.source import Source
 
 log = logging.getLogger(__name__)
 
-REDUCTION = "_reduction_"
+KEY = re.compile(r"(.*)_(reduction|processed|simulated)_\d+_of_\d+", re.DOTALL)
+"""Keys of light curves: the name of the source, which may be any text, kind and number."""
 
 
 @dataclass(frozen=True)
@@ -95,41 +97,59 @@ def work_on(task: Zone) -> StepResult[ZoneRecord]:
         if path not in sys.path:
             sys.path.append(path)
     record = ZoneRecord(histogram=Histogram() if recipe.analysis else None)
-    kept = _kept_curves(task) if task.only_count else {}
-    raw, problems = ({}, {}) if task.only_count else _read(task)
     written: dict[str, dict[str, Record]] = {}
-
-    def analyse(one: Source) -> list[Lightcurve]:
-        own = raw.get(one.name, [])
-        curves = kept.get(one.name, []) if task.only_count else _reduced(recipe, own, problems.get(one.name))
-        return _analysed(recipe, in_memory(one, curves), record)
-
+    stored = _Stored(_kept_curves(task)) if task.only_count else _Stored({}, *_read(task))
     for row in task.rows:
         name = str(row["name"])
-        source = Source.from_row(row, recipe.run)
-        analysed = tried(analyse, source)
-        if isinstance(analysed, Exception):
-            expected = isinstance(analysed, ArchiveError)
-            log.warning("%s %s: %s", recipe.run, name, analysed, exc_info=None if expected else analysed)
-            failed = Properties(name, recipe.run, recipe.cfg_hash, "failed", reason_of(analysed))
+        processed = tried(lambda one: _processed(task, one, stored, record.histogram), row)
+        if isinstance(processed, Exception):
+            expected = isinstance(processed, ArchiveError)
+            log.warning("%s %s: %s", recipe.run, name, processed, exc_info=None if expected else processed)
+            failed = Properties(name, recipe.run, recipe.cfg_hash, "failed", reason_of(processed))
             record.failures.append((name, failed.reason))
-            _note(record.results, name, [], [failed.document()] if recipe.analysis else [])
+            record.results += Results([name], properties=[failed.document()] if recipe.analysis else [])
             continue
-        for curve in analysed:
+        record.results += processed[0]
+        for curve in processed[1]:
             written.setdefault(curve.filename, {})[curve.filekey] = curve.record
-        inputs = {found.observatory: _checksum(task, name, found.observatory) for found in raw.get(name, [])}
-        properties = [{**source.properties.document(), "inputs": inputs}] if recipe.analysis else []
-        _note(record.results, name, [curve.document(recipe.cfg_hash) for curve in analysed], properties)
-        record.results.detections += [found.document() for found in (source.detections if recipe.analysis else [])]
     if not task.only_count:
         _write(recipe, zone_of(task.rows[0]), record.results.names, written)
     return StepResult(f"RA {zone_of(task.rows[0])}", ResultState.DONE, "", record)
 
 
-def _note(results: Results, name: str, curves: list[Document], properties: list[Document]) -> None:
-    results.names.append(name)
-    results.lightcurves += curves
-    results.properties += properties
+@dataclass(frozen=True)
+class _Stored:
+    """What the files have of the sources of a zone, by their names."""
+
+    curves: dict[str, list[Lightcurve]]
+    raw: dict[str, list[RawPhotometry]] = field(default_factory=dict)
+    problems: dict[str, ArchiveError] = field(default_factory=dict)
+
+
+def _processed(
+    task: Zone, row: dict[str, Any], stored: _Stored, histogram: Histogram | None
+) -> tuple[Results, list[Lightcurve]]:
+    """Return all that is stored of a source, checked: nothing of it can stop what is stored with it."""
+    recipe, source = task.recipe, Source.from_row(row, task.recipe.run)
+    raw = stored.raw.get(source.name, [])
+    if task.only_count:
+        curves = stored.curves.get(source.name, [])
+    else:
+        curves = _reduced(recipe, raw, stored.problems.get(source.name))
+    kept = _analysed(recipe, in_memory(source, curves))
+    inputs = {found.observatory: _checksum(task, source.name, found.observatory) for found in raw}
+    results = Results(
+        [source.name],
+        [curve.document(recipe.cfg_hash) for curve in kept],
+        [event.document() for event in source.detections] if recipe.analysis else [],
+        [{**source.properties.document(), "inputs": inputs}] if recipe.analysis else [],
+    )
+    check_documents([*results.lightcurves, *results.detections, *results.properties])
+    for curve in kept:
+        check_storable(curve.record)
+    if recipe.analysis is not None and histogram is not None:
+        recipe.analysis.count(histogram, source)
+    return results, kept
 
 
 def _checksum(task: Zone, name: str, observatory: str) -> str:
@@ -168,14 +188,12 @@ def _reduced(recipe: Recipe, raw: Sequence[RawPhotometry], problem: ArchiveError
     return [curve for one in raw for curve in by_name[one.observatory].reduce(one)]
 
 
-def _analysed(recipe: Recipe, source: Source, record: ZoneRecord) -> list[Lightcurve]:
+def _analysed(recipe: Recipe, source: Source) -> list[Lightcurve]:
     """Return the light curves of a source that are stored after its analysis."""
     curves = list(source.lightcurves)
     if recipe.analysis is None:
         return curves
     recipe.analysis.analyze_source(source, recipe.run, recipe.cfg_hash)
-    if record.histogram is not None:
-        recipe.analysis.count(record.histogram, source)
     return curves + source.processed_lightcurves if recipe.analysis.pars.save_processed else curves
 
 
@@ -206,11 +224,8 @@ def _readable_keys(file: PhotometryFile) -> list[str]:
 
 def source_of(key: str) -> str:
     """Return the name of the source to which the key of a light curve belongs."""
-    for kind in (REDUCTION, "_processed_", "_simulated_"):
-        name, found, rest = key.rpartition(kind)
-        if found and rest[:1].isdigit():
-            return name
-    return key
+    found = KEY.fullmatch(key)
+    return found[1] if found else key
 
 
 def _kept_curves(task: Zone) -> dict[str, list[Lightcurve]]:
@@ -222,7 +237,8 @@ def _kept_curves(task: Zone) -> dict[str, list[Lightcurve]]:
     for observatory in recipe.observatories:
         file = PhotometryFile(recipe.root / recipe.run / f"{observatory.name}_photometry_RA{zone:03d}_reduced.h5")
         there = _readable_keys(file)
-        keys = [key for key in there if REDUCTION in key and source_of(key) in wanted]
+        matches = ((key, KEY.fullmatch(key)) for key in there)
+        keys = [key for key, found in matches if found and found[2] == "reduction" and found[1] in wanted]
         for key, record in file.read_many(keys) if keys else ():
             if isinstance(record, ArchiveError):
                 log.warning("%s", record)

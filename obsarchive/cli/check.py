@@ -73,12 +73,13 @@ def _taken(listing: Listing) -> Iterator[str]:
 
 
 def _due(observation: Observation, chain: list[ChainEntry], max_retries: int) -> Iterator[tuple[ChainEntry, Step]]:
-    """Steps that can run at once; all steps of a pipeline whose redo is requested."""
-    for link in chain:
-        if observation.pipeline(link.pipeline.name).force_redo and link.applies(observation.document):
-            yield from ((link, step) for step in link.pipeline.steps.values())
-        else:
-            yield from planner.open_steps(observation, [link], max_retries)
+    """Yield the steps that can run at once, and those that a user wants again."""
+    requested = list(planner.requested(observation, chain))
+    yield from requested
+    known = {(link.pipeline.name, step.name) for link, step in requested}
+    for link, step in planner.open_steps(observation, chain, max_retries):
+        if (link.pipeline.name, step.name) not in known:
+            yield link, step
 
 
 def _documents(listing: Listing, store: Store, ingest: Ingest) -> Iterator[Observation]:

@@ -2,11 +2,12 @@
 
 import importlib
 import os
+import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import (
     AfterValidator,
@@ -35,15 +36,46 @@ def _read_secret(value: object, info: ValidationInfo) -> object:
     match value:
         case {"env": str(name), **rest} if not rest:
             if name not in os.environ:
-                raise ValueError(f"environment variable {name} is not set")
+                raise ValueError(f"environment variable {shown_variable(name)} is not set")
             return SecretStr(os.environ[name])
         case {"file": str(name), **rest} if not rest:
             path = _absolute(Path(name), info)
             try:
                 return SecretStr(path.read_text().strip())
-            except OSError as err:
-                raise ValueError(f"cannot read the secret from {path}: {err.strerror}") from err
+            except (OSError, ValueError) as err:
+                why = getattr(err, "strerror", None) or "it is no path or no text"
+                raise ValueError(f"cannot read the secret from {_shown_file(path, info)}: {why}") from err
     raise ValueError('a secret is given as {"env": "NAME"} or {"file": "path"}, never written here')
+
+
+_VARIABLE = re.compile(r"[A-Z]{1,24}|[A-Z][A-Z0-9]{0,9}(_[A-Z0-9]{1,16}){1,6}|[A-Z][A-Z0-9]{0,7}")
+"""Names of environment variables as people choose them; a secret has more digits, or small letters."""
+HIDDEN = "(not shown, as it may be the secret itself: this setting holds the NAME of a variable)"
+_SECRET_KEY = re.compile(r"token|password|passwd|secret|credential|envvar|_env$|^env$|^file$", re.IGNORECASE)
+_USER_IN_URL = re.compile(r"(?<=://)[^/\s]*@|(?<=[?&])[^\s'\"]*")
+
+
+def shown_variable(name: str) -> str:
+    """Return the name of an environment variable for a message, unless it may be a secret in the wrong place.
+
+    Parameters
+    ----------
+    name : str
+        What stands where the name of a variable belongs.
+
+    Returns
+    -------
+    str
+        The name, or a text that says why it is hidden.
+    """
+    return name if _VARIABLE.fullmatch(name) else HIDDEN
+
+
+def _shown_file(path: Path, info: ValidationInfo) -> str:
+    """Return the path of a file with a secret, unless the path may be the secret itself."""
+    if path.parent == _absolute(Path(), info) or not path.parent.is_dir():
+        return "the file (not shown, as it may be the secret itself: this setting holds the PATH of a file)"
+    return str(path)
 
 
 def _importable(name: str, info: ValidationInfo) -> str:
@@ -119,9 +151,11 @@ Day = Annotated[date, BeforeValidator(lambda text: text.replace("/", "-") if isi
 
 
 class Lenient(BaseModel):
-    """A part of a file that older programs read, too: what only they know is passed over."""
+    """A part of a file that older programs read, too: what only they know is passed over, with a warning."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+    of_older_programs: ClassVar[tuple[str, ...]] = ()
+    """Keys that are passed over without a warning."""
 
 
 class Section(BaseModel):
@@ -174,8 +208,10 @@ def format_validation_error(problem: Mapping[str, Any], place: Sequence[int | st
             return f"unknown key{_nearest(place, model)}"
         case "value_error":
             return str(problem["ctx"]["error"])
+        case _ if any(_SECRET_KEY.search(str(part)) for part in place):
+            return f"{problem['msg']}; what was found is not shown, as it may be a secret"
         case _:
-            return f"{problem['msg']}; found {problem['input']!r}"
+            return f"{problem['msg']}; found {_USER_IN_URL.sub('…', repr(problem['input']))}"
 
 
 def _nearest(place: Sequence[int | str], whole: type[BaseModel]) -> str:
@@ -188,6 +224,36 @@ def _nearest(place: Sequence[int | str], whole: type[BaseModel]) -> str:
     if key in keys:
         return f" beside {keys[key]!r}, which means the same: give one of the two"
     return did_you_mean(key, keys, cutoff=0.5)
+
+
+def ignored_keys(
+    raw: Mapping[Any, Any], model: type[BaseModel], place: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield the keys of a file that `Lenient` models pass over.
+
+    Parameters
+    ----------
+    raw : mapping
+        Content of the file.
+    model : type
+        Model of it.
+    place : tuple of str, optional
+        Where it stands in the file.
+
+    Yields
+    ------
+    place : tuple of str
+        Place of the key.
+    hint : str
+        The known key that it resembles most, as `did_you_mean` returns it.
+    """
+    known = {*_keys(model), *model.model_fields, *getattr(model, "of_older_programs", ())}
+    for key, value in raw.items():
+        inner = _inner_model(model, str(key)) if key in known else None
+        if key not in known:
+            yield (*place, str(key)), did_you_mean(str(key), known)
+        elif inner is not None and inner is not model and isinstance(value, Mapping):
+            yield from ignored_keys(value, inner, (*place, str(key)))
 
 
 def _keys(model: Any) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """YAML files checked against a model: errors are reported with the file, the line and the key."""
 
+import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,8 +9,10 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from obsarchive.config.field_types import format_validation_error
+from obsarchive.config.field_types import Lenient, format_validation_error, ignored_keys
 from obsarchive.errors import ConfigError
+
+log = logging.getLogger(__name__)
 
 Model = TypeVar("Model", bound=BaseModel)
 Place = tuple[int | str, ...]
@@ -30,8 +33,8 @@ _Loader = type("_Loader", (yaml.SafeLoader,), {"yaml_implicit_resolvers": _RESOL
 """Reads ``17:30:25`` as text, as YAML 1.2 does, not as a number of base 60."""
 
 
-def load(path: Path, model: type[Model]) -> Model:
-    """Read a YAML file.
+def load(path: Path, model: type[Model], replaced: Mapping[str, Any] | None = None) -> Model:
+    """Read a YAML file; keys that a lenient model passes over are logged.
 
     Relative paths in it are relative to its folder (see :mod:`obsarchive.config.field_types`).
 
@@ -41,6 +44,8 @@ def load(path: Path, model: type[Model]) -> Model:
         The file.
     model : type
         Pydantic model of its content.
+    replaced : mapping, optional
+        Sections that stand for those of the file: of a template, which lacks them.
 
     Returns
     -------
@@ -54,10 +59,14 @@ def load(path: Path, model: type[Model]) -> Model:
     """
     path = path.absolute()
     raw, node = _parsed(path)
+    lines = _lines(node, ())
+    if issubclass(model, Lenient):
+        for place, hint in ignored_keys(raw, model):
+            where = f"{path}, line {lines.get(place, 1)}"
+            log.warning("%s: the unknown key %s is ignored%s", where, ".".join(place), hint)
     try:
-        return model.model_validate(raw, context={"folder": path.parent})
+        return model.model_validate({**raw, **(replaced or {})}, context={"folder": path.parent})
     except ValidationError as err:
-        lines = _lines(node, ())
         raise ConfigError("\n".join(_message(path, lines, model, problem) for problem in err.errors())) from err
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-TRUE_TEXT = re.compile(r"^\s*(true|yes|on|1)\s*$", re.IGNORECASE)
+TRUE_TEXT = re.compile(r"^\s*(true|t|yes|y|on|1)(\.0*)?\s*$", re.IGNORECASE)
 """What counts as true where people type a text instead of a truth value."""
 
 
@@ -29,8 +29,8 @@ def as_count(value: Any) -> int:
 
 def as_flag(value: Any) -> bool:
     """Return a truth value, also of a 1 or a text such as ``"true"`` or ``"yes"``; False for anything else."""
-    if isinstance(value, str):
-        return bool(TRUE_TEXT.match(value))
+    if isinstance(value, str) or type(value).__name__ == "Decimal128":  # of BSON, as some clients write numbers
+        return bool(TRUE_TEXT.match(str(value)))
     return isinstance(value, bool | int | float) and value == 1
 
 

@@ -27,7 +27,7 @@ from obsarchive.core.step_state import State
 from obsarchive.core.values import as_mapping, plain_text
 from obsarchive.daemon.notifications import Alerts
 from obsarchive.daemon.raw_scanner import Found, Listing, signature
-from obsarchive.errors import ArchiveError
+from obsarchive.errors import MALFORMED, ArchiveError
 from obsarchive.instruments import Instrument
 from obsarchive.io.atomic import atomic_write
 from obsarchive.io.raw_frames import plain_cards, read_header
@@ -71,7 +71,10 @@ class Ingest:
         known = self.store.observations.raw_data_of(listing.night)
         present = listing.observations()
         for name, files in present.items():
-            self._observation(listing, name, files, known.get(name))
+            try:
+                self._observation(listing, name, files, known.get(name))
+            except MALFORMED:  # one observation must not stop the others
+                log.exception("%s: its raw files or its document cannot be understood; the others go on", name)
         growing = {found.raw.observation for found in listing.files if found.raw.name in set(listing.growing)}
         for name, observation in known.items():
             if name not in present and name not in growing and not observation.raw_missing and _is_gone(observation):

@@ -176,7 +176,9 @@ class Alerts:
             with _mail_server(self.config.alerts.mail) as server:
                 server.send_message(mail)
         except (OSError, smtplib.SMTPException) as err:
-            raise DeliveryError(f"the mail server refused: {type(err).__name__}") from err
+            host = f"{self.config.alerts.mail.host}:{self.config.alerts.mail.port}"
+            why = f": {err.strerror}" if isinstance(err, OSError) and err.strerror else ""
+            raise DeliveryError(f"the mail server {host} refused: {type(err).__name__}{why}") from err
 
     def _lines(self, events: Sequence[Document]) -> list[str]:
         lines = []

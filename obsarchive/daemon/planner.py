@@ -175,6 +175,34 @@ def stale(subject: Subject, chain: Sequence[ChainEntry], context: NightContext) 
                 yield link.pipeline, step
 
 
+def requested(subject: Subject, chain: Sequence[ChainEntry]) -> Iterator[tuple[ChainEntry, Step]]:
+    """Yield the steps that are done again because a user asks for it, of a pipeline or of a step.
+
+    Parameters
+    ----------
+    subject : Observation or Night
+        What the steps belong to.
+    chain : sequence of ChainEntry
+        Pipelines that apply.
+
+    Yields
+    ------
+    (ChainEntry, Step)
+        Each once, in the order of its pipeline.
+    """
+    for link in chain:
+        if not link.applies(subject.document):
+            continue
+        pipeline, record = link.pipeline, subject.pipeline(link.pipeline.name)
+        asked = [name for name in pipeline.steps if record.force_redo or _is_asked(record.step(name))]
+        names = {*asked, *(other for name in asked for other in dependents(pipeline, name))}
+        yield from ((link, step) for name, step in pipeline.steps.items() if name in names)
+
+
+def _is_asked(ended: StepRecord) -> bool:
+    return ended.redo and ended.state not in (State.WAITING, State.ENQUEUED)
+
+
 def dependents(pipeline: Pipeline, step: str) -> list[str]:
     """Return the steps that show or use what a step makes, directly or through others, in their order.
 

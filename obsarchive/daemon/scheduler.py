@@ -31,7 +31,7 @@ from obsarchive.daemon.tasks import ActiveTask, make_task
 from obsarchive.daemon.time_series import TimeSeries
 from obsarchive.daemon.work_queue import WorkQueue
 from obsarchive.database.connect import DatabaseHandle
-from obsarchive.errors import ServiceUnavailable
+from obsarchive.errors import MALFORMED, ServiceUnavailable
 from obsarchive.execution.cluster import Cluster, Event, Progress, TaskFinished, result_of, run_task
 from obsarchive.execution.step_process import TaskResult
 from obsarchive.pipeline import Step
@@ -91,6 +91,7 @@ class Scheduler:
         self.watch = RawWatcher(config, self.ingest, self.options.nights)
         self.status = StatusReport(config, self.store.jobs, self.run_id)
         self.timeseries = TimeSeries(config, self.store, cluster)
+        self._malformed: set[str] = set()
         self.running: dict[str, ActiveTask] = {}
         self.stopping = threading.Event()
         self._next_scan = self._next_audit = self._next_report = 0.0
@@ -242,8 +243,18 @@ class Scheduler:
         for subject, context in self.queue.subjects():
             if self.cluster.busy >= enough or self.stopping.is_set():
                 return
-            if subject.id not in busy and self._advance(subject, context):
+            if subject.id not in busy and self._guarded(subject, context):
                 busy.add(subject.id)
+
+    def _guarded(self, subject: Subject, context: NightContext) -> bool:
+        """Advance a night or an observation; one whose document is malformed does not stop the others."""
+        try:
+            return self._advance(subject, context)
+        except MALFORMED:
+            if subject.id not in self._malformed:
+                self._malformed.add(subject.id)
+                log.exception("%s: its document cannot be understood; the others go on", subject.id)
+            return False
 
     def _advance(self, subject: Subject, context: NightContext) -> bool:
         """Submit the next step of a night or an observation; return whether something runs for it now."""

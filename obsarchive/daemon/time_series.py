@@ -8,7 +8,7 @@ from pathlib import Path
 
 from obsarchive.config.model import Config
 from obsarchive.core.documents import utc_now
-from obsarchive.errors import ArchiveError
+from obsarchive.errors import MALFORMED, ArchiveError, ServiceUnavailable
 from obsarchive.execution.cluster import Cluster
 from obsarchive.store import Store, outage_as_error
 from obsarchive.timeseries.batch import Reductions
@@ -71,13 +71,23 @@ class TimeSeries:
         try:
             with outage_as_error():
                 if downloads:
-                    self._download(reductions)
+                    self._try_download(reductions)
                 due = [Path(dataset["folder"]) for dataset in self.store.datasets.due(and_failed=downloads)]
                 if self.job.reduce and due:
                     for result in reductions.reduce(due, self.job.max_parallel):
                         log.info("%s: %s %s", result.subject, result.state, result.message)
         except (ArchiveError, OSError) as err:
             log.warning("time series: %s; tried again later", err)
+
+    def _try_download(self, reductions: Reductions) -> None:
+        """Fetch what is new; a request that cannot be read does not stop the reductions, and is shown in the portal."""
+        try:
+            self._download(reductions)
+        except ServiceUnavailable:
+            raise
+        except (ArchiveError, OSError, *MALFORMED) as err:
+            log.warning("time series: nothing was fetched: %s", err, exc_info=isinstance(err, MALFORMED))
+            self.store.frames.note_run(f"nothing was fetched: {err}", [str(err)])
 
     def _download(self, reductions: Reductions) -> None:
         if self.job.download is None:

@@ -5,12 +5,15 @@ A :data:`Runner` runs a function for each of several items, on the Dask cluster 
 :data:`~obsarchive.core.progress.ProgressCallback` receives its progress.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from obsarchive.errors import ArchiveError
+
+log = logging.getLogger(__name__)
 
 Record = TypeVar("Record")
 Runner = Callable[[Callable[[Any], Any], Sequence[Any]], Iterator[tuple[int, Any]]]
@@ -97,10 +100,12 @@ def run_locally(function: Callable[[Any], Any], items: Sequence[Any]) -> Iterato
     Yields
     ------
     (int, object)
-        Number of the item, and what the function returned, or the `ArchiveError` or `OSError` that it raised.
+        Number of the item, and what the function returned, or the exception that it raised, as a worker returns it.
     """
     for i, item in enumerate(items):
         try:
             yield i, function(item)
-        except (ArchiveError, OSError) as err:
+        except Exception as err:
+            if not isinstance(err, ArchiveError | OSError):
+                log.exception("one item failed")
             yield i, err

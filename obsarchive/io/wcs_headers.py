@@ -1,15 +1,35 @@
 """Plate solutions in FITS headers."""
 
+import logging
+import re
 import warnings
+from collections.abc import Callable
 
 import numpy as np
+from astropy.coordinates import FK5, ICRS, BaseCoordinateFrame, SkyCoord
 from astropy.io import fits
+from astropy.time import Time
 from astropy.wcs import WCS
+from astropy.wcs.utils import wcs_to_celestial_frame
 
+from obsarchive.io.iraf_wcs import is_iraf, without_iraf
+from obsarchive.science.arrays import Float64Array
 from obsarchive.science.astrometry.plate_solution import PlateSolution, fit_wcs, project
 
-GRID = 9
+log = logging.getLogger(__name__)
+
+Sky = Callable[[Float64Array, Float64Array], tuple[Float64Array, Float64Array]]
+
+GRID = 13
 """Places per side at which a header's coordinates are read."""
+TOLERANCE_PX, LINEAR_PX = 0.1, 0.01
+"""Largest error of a plate solution with and without distortion [pixel]."""
+MOST_DEG, MOST_STRETCHED = 1.0, 20.0
+"""Largest plate scale [deg/pixel], and largest ratio of those of two directions."""
+_NUMBER = re.compile(
+    r"CR(VAL|PIX|OTA)\d|CDELT\d|(CD|PC|PV)\d_\d+|PC\d{6}|[AB]P?_(\d_\d|ORDER)|L(ON|AT)POLE|EQUINOX|WCSAXES"
+)
+"""Keywords of coordinates that have numbers."""
 
 
 def plate_cards(solution: PlateSolution) -> fits.Header:
@@ -47,30 +67,143 @@ def plate_of_header(header: fits.Header, shape: tuple[int, ...]) -> PlateSolutio
     Parameters
     ----------
     header : Header
-        Header of an image.
+        Header of an image; numbers may be given as text.
     shape : (ny, nx)
         Shape of the image; the solution refers to its middle.
 
     Returns
     -------
     PlateSolution or None
-        None when the header has no celestial coordinates that can be read.
+        The header's own coordinates to `TOLERANCE_PX`, in ICRS; None when it has no celestial coordinates that can be
+        read, or such as no plate solution reproduces.
     """
     try:
         with warnings.catch_warnings(action="ignore"):
-            wcs = WCS(header, naxis=2)
-            return _plate_of(wcs, shape) if wcs.has_celestial else None
-    except (ValueError, TypeError, LookupError, MemoryError):
+            return _plate_of(_sky_of(_with_numbers(header)), shape)
+    except (ValueError, TypeError, LookupError, MemoryError, AssertionError, np.linalg.LinAlgError) as err:
+        if "CTYPE1" in header:
+            log.warning("the coordinates of the header are not used: %s", err)
         return None
 
 
-def _plate_of(wcs: WCS, shape: tuple[int, ...]) -> PlateSolution | None:
-    y, x = (axis.ravel() for axis in np.meshgrid(*(np.linspace(0, side - 1, GRID) for side in shape), indexing="ij"))
+def _with_numbers(header: fits.Header) -> fits.Header:
+    """Return a header with numbers where they are given as text, as some cameras do."""
+    wrong = {key: header[key] for key in header if _NUMBER.fullmatch(key) and not isinstance(header[key], int | float)}
+    if not wrong:
+        return header
+    header = header.copy()
+    for key, value in wrong.items():
+        text = str(value).strip().strip("'").strip()
+        if isinstance(value, fits.card.Undefined) or not text:
+            del header[key]
+        else:
+            number = float(text.upper().replace("D", "E"))
+            header[key] = int(number) if key.endswith(("ORDER", "AXES")) else number
+    return header
+
+
+def _sky_of(header: fits.Header) -> Sky:
+    """Return the function from pixels (x, y), from 0, to right ascension and declination [deg, ICRS].
+
+    Raises
+    ------
+    ValueError
+        No celestial coordinates, or such as cannot be evaluated.
+    """
+    corrections = None
+    if is_iraf(header):
+        header, corrections = without_iraf(header)
+    wcs = WCS(_without_scamp(header), naxis=2)
+    if not wcs.has_celestial:
+        raise ValueError("they are no celestial ones")
+    _check_scale(header, wcs)
+    frame = _frame_of(wcs)
+
+    def sky(x: Float64Array, y: Float64Array) -> tuple[Float64Array, Float64Array]:
+        if corrections is not None:
+            matrix, reference = wcs.pixel_scale_matrix, wcs.wcs.crpix - 1
+            plane = matrix @ np.stack([x - reference[0], y - reference[1]])
+            dx, dy = np.linalg.solve(matrix, np.stack([correction(*plane) for correction in corrections]))
+            x, y = x + dx, y + dy
+        axes = wcs.all_pix2world(x, y, 0)
+        ra, dec = axes[wcs.wcs.lng], axes[wcs.wcs.lat]
+        if frame is None:
+            return ra, dec
+        place = SkyCoord(ra, dec, unit="deg", frame=frame).icrs
+        return place.ra.deg, place.dec.deg
+
+    return sky
+
+
+def _frame_of(wcs: WCS) -> BaseCoordinateFrame | None:
+    """Return the frame of coordinates, if they must be converted."""
+    try:
+        frame = wcs_to_celestial_frame(wcs)
+    except ValueError:
+        return None  # of an apparent place, such as RADESYS = GAPPT: near enough to begin with
+    is_equatorial = isinstance(frame, ICRS) or (isinstance(frame, FK5) and frame.equinox == Time("J2000"))
+    return None if is_equatorial else frame
+
+
+def _check_scale(header: fits.Header, wcs: WCS) -> None:
+    """Refuse coordinates without a plate scale, for which one degree per pixel would be taken."""
+    for axis in (1, 2):
+        names = [f"CDELT{axis}", *(f"{kind}{axis}_{j}" for kind in ("CD", "PC") for j in (1, 2))]
+        old = f"PC00{axis}00{axis}"
+        if not any(name in header for name in (*names, old)) and "PLTRAH" not in header:
+            raise ValueError(f"expected {', '.join(names[:3])}, found none of them")
+    scales = np.linalg.svd(wcs.pixel_scale_matrix, compute_uv=False)
+    if not (0 < scales[0] < MOST_DEG and scales[0] < MOST_STRETCHED * scales[1]):
+        raise ValueError(f"no plate scale: {scales[0]:g} and {scales[1]:g} deg per pixel")
+
+
+def _without_scamp(header: fits.Header) -> fits.Header:
+    """Return a header whose distortion by SCAMP is called TPV, as it was called TAN until 2012, with its defaults.
+
+    In the standard such keywords of TAN have another meaning, which is hardly used; astropy takes few terms for those,
+    and the field is then anywhere on the sky.
+    """
+    names = [str(header.get(f"CTYPE{axis}", "")).strip().upper() for axis in (1, 2)]
+    scamp = {axis: [key for key in header if re.fullmatch(rf"PV{axis}_\d+", key)] for axis in (1, 2)}
+    if not all(name.endswith(("-TAN", "-TPV")) for name in names) or not any(scamp.values()):
+        return header
+    if (header.get("PV1_1"), header.get("PV1_2")) == (0, 90):
+        return header  # the native pole of the standard
+    header = header.copy()
+    for axis, name in zip((1, 2), names, strict=True):
+        header[f"CTYPE{axis}"] = name[:-3] + "TPV"
+        if f"PV{axis}_1" not in header:
+            header[f"PV{axis}_1"] = 1.0  # the default of the convention, not that of astropy
+    return header
+
+
+def _plate_of(sky: Sky, shape: tuple[int, ...]) -> PlateSolution:
+    """Return the plate solution of the lowest order that reproduces coordinates.
+
+    Raises
+    ------
+    ValueError
+        None does.
+    """
+    y, x = _grid(shape, GRID)
     middle = (shape[0] - 1) / 2, (shape[1] - 1) / 2
-    ra, dec = wcs.all_pix2world(x, y, 0)
-    centre_ra, centre_dec = (float(value) for value in wcs.all_pix2world(middle[1], middle[0], 0))
-    standard = project(ra, dec, (centre_ra, centre_dec))
+    centre_ra, centre_dec = (float(value[0]) for value in sky(np.array([middle[1]]), np.array([middle[0]])))
+    standard = project(*sky(x, y), (centre_ra, centre_dec))
     if not np.isfinite(standard).all():
-        return None
+        raise ValueError("not all of the image is on the sky")
     start = PlateSolution((centre_ra, centre_dec), middle, np.eye(2))
-    return fit_wcs((y, x), standard, start, 3 if wcs.sip is not None else 1)
+    between = _grid(shape, GRID + 4)
+    truth = sky(between[1], between[0])
+    residual = np.inf
+    for order, tolerance in ((1, LINEAR_PX), (3, TOLERANCE_PX), (5, TOLERANCE_PX), (7, TOLERANCE_PX)):
+        plate = fit_wcs((y, x), standard, start, order)
+        found = plate.pixels(*truth)
+        residual = float(np.hypot(found[0] - between[0], found[1] - between[1]).max())
+        if residual < tolerance:
+            return plate
+    raise ValueError(f"no plate solution reproduces them: that of order {order} is off by {residual:.2g} pixels")
+
+
+def _grid(shape: tuple[int, ...], n: int) -> tuple[Float64Array, Float64Array]:
+    y, x = np.meshgrid(*(np.linspace(0, side - 1, n) for side in shape), indexing="ij")
+    return y.ravel(), x.ravel()

@@ -2,9 +2,11 @@
 
 import logging
 import math
+import socket
+import ssl
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -260,8 +262,10 @@ class HttpClient:
             pause = min(2 * pause, LONGEST_PAUSE_S)
             try:
                 answer = self._send(method, path, target, **content)
-            except httpx.HTTPError as err:
-                answer, why = None, type(err).__name__
+            except (httpx.HTTPError, httpx.InvalidURL) as err:
+                answer, why = None, reason_of(err)
+                if is_final(err):
+                    raise self._outage(why, 1, None) from err
                 continue
             if answer.is_success or answer.status_code in accept:
                 return answer
@@ -293,7 +297,7 @@ class HttpClient:
 
     def _outage(self, why: str, tries: int, answer: httpx.Response | None) -> ArchiveError:  # noqa: ARG002
         """Return the error after the last attempt; subclasses may quote its answer, if there was one."""
-        return ServerUnavailableError(f"{self.name}: {why}, {tries} times")
+        return ServerUnavailableError(f"{self.name}: {why}{f', {tries} times' if tries > 1 else ''}")
 
     def _headers(self, address: str | httpx.URL) -> dict[str, str]:
         """Return the secret for addresses of the service itself, nothing for others."""
@@ -355,7 +359,55 @@ def request_once(
                 raise error(f"{name} answered {answer.status_code}")
             return _read(answer, name, error, limits[0], until)
     except (httpx.HTTPError, httpx.InvalidURL) as err:
-        raise error(f"{name} cannot be reached: {type(err).__name__}") from err
+        raise error(f"{name} cannot be reached: {reason_of(err)}") from err
+
+
+def is_final(err: httpx.HTTPError | httpx.InvalidURL) -> bool:
+    """Return whether a request that failed so fails again if it is repeated soon: nobody listens, or no such host."""
+    if isinstance(err, httpx.InvalidURL):
+        return True
+    reasons = list(_causes(err))
+    if any(isinstance(reason, ConnectionRefusedError) for reason in reasons):
+        return True
+    return any(isinstance(reason, socket.gaierror) and reason.errno != socket.EAI_AGAIN for reason in reasons)
+
+
+def reason_of(err: httpx.HTTPError | httpx.InvalidURL) -> str:
+    """Return why a request failed, with host and port; not the address, which may contain a secret.
+
+    Parameters
+    ----------
+    err : httpx.HTTPError or httpx.InvalidURL
+        What was raised.
+
+    Returns
+    -------
+    str
+        Such as ``connection refused: nobody listens at archive.example.org:443``.
+    """
+    try:
+        url = err.request.url  # type: ignore[union-attr]
+        host = f"{url.host}:{url.port or {'http': 80, 'https': 443}.get(url.scheme, '')}"
+    except (AttributeError, RuntimeError):  # it was not sent
+        host = ""
+    kind = type(err).__name__
+    for reason in _causes(err):
+        match reason:
+            case ConnectionRefusedError():
+                return f"connection refused: nobody listens at {host} ({kind})"
+            case socket.gaierror():
+                return f"no address is known of {host.rpartition(':')[0]}: {reason.strerror or reason} ({kind})"
+            case ssl.SSLCertVerificationError():
+                return f"the certificate of {host} is not valid: {reason.verify_message} ({kind})"
+            case OSError() if reason.strerror:
+                return f"{host}: {reason.strerror} ({kind})"
+    return f"{kind} at {host}" if host else kind
+
+
+def _causes(err: BaseException | None) -> Iterator[BaseException]:
+    while err is not None:
+        yield err
+        err = err.__cause__ or err.__context__
 
 
 def cached_file(path: Path, make: Callable[[], bytes], max_files: int | None = None) -> Path:

@@ -6,6 +6,7 @@ from typing import Any
 
 from pymongo.collection import Collection
 
+from obsarchive import __version__
 from obsarchive.core.documents import utc_now
 from obsarchive.store.step_records import Document
 
@@ -16,7 +17,8 @@ class Frames:
     """The collection ``frames``; one document per frame, written at every change of state.
 
     States: ``offered`` (still to be fetched), ``fetched`` (in the download folder), ``sorted`` (in its dataset),
-    ``failed`` (with the reason; tried again by the next run).
+    ``failed`` (with the reason; tried again by the next run), ``unsortable`` (in the download folder, with the reason;
+    fetched again once its bytes change, or by another version of the archive).
 
     Parameters
     ----------
@@ -46,7 +48,8 @@ class Frames:
         """
         known = self.collection.find_one({"_id": _key(archive, name)}) or {}
         state = str(known.get("state") or "offered")
-        if known.get("md5") != facts["md5"] or state == "failed":
+        is_outdated = state == "unsortable" and known.get("version") != __version__
+        if known.get("md5") != facts["md5"] or state == "failed" or is_outdated:
             state = "offered"
         fields = {"archive": archive, "name": name, **facts, "state": state, "updated": utc_now()}
         self.collection.update_one({"_id": _key(archive, name)}, {"$set": fields}, upsert=True)
@@ -75,7 +78,7 @@ class Frames:
 
     def listed(self) -> Iterator[Document]:
         """Yield every frame that was fetched, in the order of their times."""
-        query = {"state": {"$in": ["fetched", "sorted"]}}
+        query = {"state": {"$in": ["fetched", "sorted", "unsortable"]}}
         yield from self.collection.find(query).sort([("date_utc", 1), ("_id", 1)])
 
     def last_success(self, archive: str) -> datetime | None:

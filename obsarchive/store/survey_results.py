@@ -6,12 +6,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Self
 
+import bson
+from bson.errors import BSONError
 from pymongo import DeleteOne, ReplaceOne, UpdateOne
 from pymongo.collection import Collection
 from pymongo.database import Database
 
 from obsarchive.core.documents import utc_now
 from obsarchive.core.processes import has_ended
+from obsarchive.errors import ArchiveError
 from obsarchive.store.datasets import ALL_PROGRAMS
 from obsarchive.store.step_records import Document
 
@@ -22,6 +25,30 @@ FINISHED = [("run", 1), ("cfg_hash", 1), ("stale", 1), ("state", 1), ("source_na
 RESULTS = ("lightcurves", "detections", "properties")
 """Kinds of results of a project, in the order in which they are written."""
 KINDS = ("sources", "raw_photometry", *RESULTS)
+MOST_BYTES = 16_000_000
+"""Largest size of a document; that of MongoDB is a little above."""
+
+
+def check_documents(documents: Iterable[Mapping[str, Any]]) -> None:
+    """Raise an error if a document cannot be written, as it would stop those that are written with it.
+
+    Parameters
+    ----------
+    documents : iterable of mapping
+        Documents of any kind.
+
+    Raises
+    ------
+    ArchiveError
+        One has values of unknown types, text that is no Unicode, too large numbers, or is too large.
+    """
+    for document in documents:
+        try:
+            size = len(bson.encode(document))
+        except (BSONError, TypeError, ValueError, OverflowError) as err:
+            raise ArchiveError(f"{document.get('_id')!r} cannot be stored in the database: {err}") from err
+        if size > MOST_BYTES:
+            raise ArchiveError(f"{document.get('_id')!r} cannot be stored in the database: it has {size} bytes")
 
 
 @dataclass

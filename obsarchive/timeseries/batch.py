@@ -4,12 +4,13 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from obsarchive.core.progress import ProgressCallback, no_progress
 from obsarchive.errors import ArchiveError, ConfigError, NotReady
-from obsarchive.execution.work import Runner
+from obsarchive.execution.work import ResultState, Runner, StepResult
 from obsarchive.store import Datasets
 from obsarchive.timeseries import config as configuration
 from obsarchive.timeseries import tom_upload
@@ -74,10 +75,16 @@ class Reductions:
             return None
         reduction = Reduction(folder, self._runner, lambda news: self._note(folder, news), cache=self.cache)
         asked_for = self.datasets is not None and self.datasets.begin(folder, reduction.run_id)
-        result = reduction.reduce(again or asked_for)
-        if result.succeeded:
-            result.record["tom"] = self._upload(folder)
-            self._note(folder, {"tom": result.record["tom"]})
+        try:
+            result = reduction.reduce(again or asked_for)
+            if result.succeeded:
+                result.record["tom"] = self._upload(folder)
+                self._note(folder, {"tom": result.record["tom"]})
+        except Exception as err:  # one dataset must not stop the others
+            log.exception("%s: failed", folder)
+            why = f"{type(err).__name__}: {err}"
+            self._note(folder, {"state": "failed", "reason": why, "finished": datetime.now(UTC)})
+            result = StepResult(str(folder), ResultState.FAILED, why, {})
         self._report(folder, 1.0, result.state)
         return result
 

@@ -18,7 +18,10 @@ def _angle(unit: u.Unit, largest: float) -> Any:
     def checked(value: Any) -> float:
         found = degrees(value, unit)
         if found is None or not -largest <= found <= 360 or (unit is u.deg and abs(found) > largest):
-            raise ValueError(f"an angle such as {'17:30:25.5' if unit is u.hourangle else '-25:30:30.5'} or degrees")
+            example, range_ = ("17:30:25.5", "0 to 360") if unit is u.hourangle else ("-25:30:30.5", "-90 to 90")
+            raise ValueError(
+                f"an angle such as {example} or degrees, {range_}; found {value!r}: are RA and Dec swapped?"
+            )
         return found
 
     return checked
@@ -28,6 +31,16 @@ def _nothing(value: Any) -> Any:
     """Read ``none`` and the placeholder of the published template as nothing."""
     is_placeholder = isinstance(value, str) and value.strip().lower() == "name_of_image.fits"
     return None if is_placeholder else none_as_nothing(value)
+
+
+def _label(value: Any) -> Any:
+    """Read the placeholder of the published template as nothing: the target's name is the label then."""
+    return "" if value is None or (isinstance(value, str) and is_placeholder(value)) else value
+
+
+def is_placeholder(label: str) -> bool:
+    """Return whether a label of light curves is that of the published template, which fits no target."""
+    return label.strip().lower() == "test"
 
 
 OptionalPath = Annotated[AnyPath | None, BeforeValidator(_nothing)]
@@ -71,7 +84,7 @@ class Tom(Lenient):
 
     upload: bool = False
     config_file: OptionalPath = None
-    data_label: str = ""
+    data_label: Annotated[str, BeforeValidator(_label)] = ""
 
     @model_validator(mode="after")
     def _complete(self) -> "Tom":

@@ -37,7 +37,8 @@ WCS_KEYS = (
     *("CD1_1", "CD1_2", "CD2_1", "CD2_2"),
 )
 WCS_KEY = re.compile(
-    r"(CTYPE|CRVAL|CRPIX|CUNIT|CDELT|CROTA|CD|PC|PV|[AB]P?_)[\d_A-Z]+|LONPOLE|LATPOLE|RADESYS|EQUINOX|WCSAXES"
+    r"(CTYPE|CRVAL|CRPIX|CUNIT|CDELT|CROTA|CD|PC|PV|[AB]P?_)[\d_A-Z]+|LONPOLE|LATPOLE|RADE(C)?SYS|EQUINOX|EPOCH"
+    r"|WCSAXES|WAT\d_\d+|(CP|CQ|D2IM)DIS\d|PLT[A-Z]+|[XY]PIXELSZ|PPO\d|AMD[XY]\d+|CNPIX\d"
 )
 FITS_ERRORS = (OSError, ValueError, TypeError, LookupError, AttributeError, fits.VerifyError)
 

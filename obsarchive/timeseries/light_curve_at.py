@@ -21,6 +21,7 @@ from obsarchive.timeseries.light_curve_reader import STAR_ARCSEC
 from obsarchive.timeseries.names import SIDECARS, STAR_CATALOGUE
 from obsarchive.timeseries.products import light_curve, points
 from obsarchive.timeseries.star_catalog import Stars, annulus
+from obsarchive.timeseries.target_position import explain_distance
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,8 @@ def _forced(
         light = _on_frame(folder, info, fact, sky, config.photometry)
         measured["flux"][i], measured["error"][i], measured["sky"][i], flags[i] = light
     if not np.isfinite(measured["flux"]).any():
-        raise ArchiveError(f"{folder}: the place {sky[0]:.5f} {sky[1]:+.5f} is on none of the {n} frames")
+        why = explain_distance(sky, (series.stars.ra, series.stars.dec))
+        raise ArchiveError(f"{folder}: the place {sky[0]:.5f} {sky[1]:+.5f} is on none of the {n} frames, but {why}")
     flux, error = series.scale.applied_at(nearest, measured["flux"], measured["error"])
     error = series.error_model.applied(flux, error)
     flags |= series.flags[nearest] & int(Flag.BAD_FRAME)

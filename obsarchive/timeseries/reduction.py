@@ -17,6 +17,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from astropy.table import Table
 
 from obsarchive import __version__
@@ -24,15 +25,17 @@ from obsarchive.errors import ArchiveError, NotReady, ServiceUnavailable, Unproc
 from obsarchive.execution.work import ResultState, Runner, StepResult
 from obsarchive.io import atomic
 from obsarchive.io.dataset_lock import DatasetLock, DatasetLockedError
+from obsarchive.science.photometry.aperture import Flag
 from obsarchive.science.photometry.source_detection import detect
 from obsarchive.timeseries import config as configuration
 from obsarchive.timeseries import products, star_catalog
 from obsarchive.timeseries.config import ReductionConfig
 from obsarchive.timeseries.diagnostics import write_plots
-from obsarchive.timeseries.ensemble import combine
+from obsarchive.timeseries.ensemble import Series, combine
 from obsarchive.timeseries.frame_photometry import FrameTask, is_measured, measure, signature_of
 from obsarchive.timeseries.frame_table import Info, frames_of, read_info, read_planes
 from obsarchive.timeseries.names import FRAMES, LOG, RECORD, STAR_CATALOGUE, TABLE
+from obsarchive.timeseries.target_position import target_outside
 
 log = logging.getLogger(__name__)
 
@@ -161,6 +164,9 @@ class Reduction:
         signature = _signature([task.signature for task in tasks], failures, config)
         if record.get("signature") == signature and (self.folder / TABLE).exists():
             return None
+        if record.get("signature"):
+            # the frames are measured anew: if that is not finished, these products must not count as up to date
+            atomic.atomic_write(self.folder / RECORD, json.dumps({**record, "signature": ""}, indent=1).encode())
         failures |= self._measure(tasks, record.get("rejected", {}), again)
         rejected = {task.path.name: task.signature for task in tasks if task.path.name in failures}
         self.note({"progress": 0.95, "text": "ensemble"})
@@ -292,6 +298,7 @@ def finish(task: EnsembleTask) -> dict[str, Any]:
     if not task.infos:
         raise Unprocessable(f"none of the frames could be measured; {next(iter(task.failures.values()))}")
     series = combine(task.folder, loaded[0], task.infos, task.config)
+    _check_target(series)
     products.write_all(task.folder, series, task.config, task.failures, list(task.infos))
     write_plots(task.folder, series, task.config)
     target = series.stars.target
@@ -330,6 +337,16 @@ def _log_frames(folder: Path) -> None:
         words = f"zero point {row['offset']:+.4f} +- {row['offset_err']:.4f} mag relative to the mean"
         bad = f", bad: {row['reason']}" if row["state"] == "bad" else ""
         log.info("%s: %s, 5-sigma limit %.2f mag%s", row["frame"], words, row["limit"], bad)
+
+
+def _check_target(series: Series) -> None:
+    """Refuse a target that is on none of the frames: its coordinates are wrong."""
+    stars, target = series.stars, series.stars.target
+    is_off = (series.flags[target] & int(Flag.EDGE) > 0) | ~np.isfinite(series.y[target])
+    others = np.arange(len(stars)) != target
+    if is_off.all() and others.any():
+        position = float(stars.ra[target]), float(stars.dec[target])
+        raise Unprocessable(target_outside(position, (stars.ra[others], stars.dec[others])))
 
 
 def read_record(folder: Path) -> dict[str, Any]:

@@ -53,6 +53,8 @@ class Selection(Lenient):
 class ManagerConfig(Lenient):
     """The whole file; ``software_dir`` of older files means nothing any more."""
 
+    of_older_programs = ("software_dir",)
+
     log_dir: AnyPath
     data_reduction_dir: AnyPath
     instrument_list: tuple[str, ...] = Field(min_length=1)

@@ -25,6 +25,7 @@ from obsarchive.science.photometry.psf_photometry import REACH_FWHM, isolated_st
 from obsarchive.science.photometry.source_detection import Sources
 from obsarchive.timeseries.config import ReductionConfig
 from obsarchive.timeseries.frame_table import Info, Planes, header_wcs, read_planes
+from obsarchive.timeseries.target_position import target_outside
 
 log = logging.getLogger(__name__)
 
@@ -281,6 +282,7 @@ def build(info: Info, config: ReductionConfig, cache: Path, older: Stars | None)
     if catalog is not None:
         plate = solve(sources, catalog.at(year), guess, planes.image.shape, config).solution
     fwhm = float(np.median(sources.fwhm_px)) if len(sources) else 4.0
+    _check_target(config, plate, planes.image.shape)
     parts = _known(catalog, plate, planes.image.shape, year)
     parts = _with_detections(parts, planes, plate, fwhm, config)
     parts = _with_target(parts, config, plate)
@@ -303,6 +305,15 @@ def build(info: Info, config: ReductionConfig, cache: Path, older: Stars | None)
     )
     log.info("%s: %d stars, %d of them of %s", info.path.name, len(stars), stars.is_known.sum(), stars.origin)
     return stars
+
+
+def _check_target(config: ReductionConfig, plate: PlateSolution, shape: tuple[int, ...]) -> None:
+    """Refuse a target that is farther from the reference frame than frames of a dataset are from each other."""
+    target = config.target
+    y, x = (float(axis[0]) for axis in plate.pixels(np.array([target.ra_deg]), np.array([target.dec_deg])))
+    if not (-shape[0] < y < 2 * shape[0] and -shape[1] < x < 2 * shape[1]):
+        corners = plate.sky(np.array([0, 0, shape[0], shape[0]]), np.array([0, shape[1], 0, shape[1]]))
+        raise Unprocessable(target_outside((target.ra_deg, target.dec_deg), corners))
 
 
 def reference_catalogue(

@@ -15,7 +15,7 @@ from astropy.table import Table
 from pydantic import AliasChoices, Field, PositiveFloat, SecretStr
 
 from obsarchive.config import yaml_files
-from obsarchive.config.field_types import Lenient
+from obsarchive.config.field_types import Lenient, shown_variable
 from obsarchive.errors import ArchiveError, ConfigError
 from obsarchive.remote.http import HttpClient
 from obsarchive.science.photometry.aperture import Flag
@@ -63,9 +63,9 @@ class TomConfig(Lenient):
             A variable is not set, or there is neither.
         """
         if self.tom_token_envvar:
-            return f"Token {_variable(self.tom_token_envvar, environment)}"
+            return f"Token {_variable('tom_token_envvar', self.tom_token_envvar, environment)}"
         if self.tom_password_envvar:
-            password = _variable(self.tom_password_envvar, environment)
+            password = _variable("tom_password_envvar", self.tom_password_envvar, environment)
         elif self.tom_password is not None:
             log.warning("the password of the TOM is in a file; tom_password_envvar can name a variable instead")
             password = self.tom_password.get_secret_value()
@@ -74,9 +74,12 @@ class TomConfig(Lenient):
         return f"Basic {base64.b64encode(f'{self.tom_user_id}:{password}'.encode()).decode()}"
 
 
-def _variable(name: str, environment: Mapping[str, str]) -> str:
+def _variable(setting: str, name: str, environment: Mapping[str, str]) -> str:
     if not environment.get(name):
-        raise ConfigError(f"the environment variable {name} is not set: it must hold the secret for the TOM")
+        raise ConfigError(
+            f"tom_config.yaml: {setting}: the environment variable {shown_variable(name)} is not set: "
+            "it must hold the secret for the TOM"
+        )
     return environment[name]
 
 

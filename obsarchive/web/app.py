@@ -36,6 +36,7 @@ from obsarchive.web.pages import (
 )
 from obsarchive.web.pages.jobs import daemon_state
 from obsarchive.web.surveys import sources
+from obsarchive.web.surveys.source_urls import SourceName
 from surveys import dataset
 from surveys.database import root_of
 
@@ -82,6 +83,7 @@ def create_app(config: Config, store: Store) -> Portal:
     """
     app = Portal(config, store, template_folder=shipped("templates"), static_folder=shipped("static"))
     app.url_map.merge_slashes = False  # its redirects would name whatever host the request named
+    app.url_map.converters["path"] = SourceName
     configure_security(app)
     require_login(app)
     register_error_handlers(app)

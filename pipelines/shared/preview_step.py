@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from astropy.io import fits
+from pydantic import PositiveFloat
 
 from obsarchive.figures.image_scaling import Box
 from obsarchive.figures.previews import Labels, Sky, preview_cropped, preview_full, thumbnail
@@ -20,7 +21,7 @@ STAR_SIZES = 8.0
 class PreviewSettings:
     """Settings of the previews."""
 
-    crop_arcsec: float = field(default=3.0, metadata={"help": "least side of the cropped preview [arcsec]"})
+    crop_arcsec: PositiveFloat = field(default=3.0, metadata={"help": "least side of the cropped preview [arcsec]"})
 
 
 def publish_previews(work: Workspace, image_name: str, scale: int) -> dict[str, Any]:

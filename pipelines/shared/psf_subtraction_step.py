@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from pydantic import NonNegativeInt, PositiveInt
 
 from obsarchive.errors import Unprocessable
 from obsarchive.figures.contrast import before_and_after, contrast_curve
@@ -37,8 +38,10 @@ CURVE_POINTS = 60
 class SubtractionSettings:
     """Settings of the PSF subtraction."""
 
-    max_references: int = field(default=50, metadata={"help": "most references used, those that resemble the star"})
-    enough_references: int = field(
+    max_references: PositiveInt = field(
+        default=50, metadata={"help": "most references used, those that resemble the star"}
+    )
+    enough_references: NonNegativeInt = field(
         default=10, metadata={"help": "with fewer references the step is due again when the library grows"}
     )
 

@@ -3,7 +3,8 @@
 A file is never changed in place: a writer copies it, changes the copy and renames that, under a lock beside the file.
 Readers see the file before or after, and a killed writer leaves it unchanged. A file holds the sources of one RA zone
 (1° of right ascension), so that a batch of sources costs the copy of few files. A key is an HDF5 dataset with named
-columns; its attribute ``altdata`` (JSON) has the metadata and a checksum of both.
+columns; its attribute ``altdata`` (JSON) has the metadata and a checksum of both. Keys are percent-escaped
+(:mod:`surveys.formats.hdf5_keys`) in files with the attribute ``keys``, and as they are in older ones.
 """
 
 import fcntl
@@ -29,14 +30,15 @@ from numpy.typing import NDArray
 from obsarchive.errors import ArchiveError
 from obsarchive.io.atomic import atomic_path
 from obsarchive.io.file_locks import FileLock
+from surveys.formats.hdf5_keys import FOREIGN, escape, unescape
 
 log = logging.getLogger(__name__)
 
 ALTDATA = b"altdata"
 MARK = re.compile(r'{"_checksum":"([0-9a-f]{16})",?')
 LOCK_WAIT_S = 120.0
-FOREIGN = "surrogateescape"
-"""Error handler that preserves bytes that are no UTF-8."""
+ESCAPING = "keys", "percent-escaped"
+"""Attribute of a file whose keys are escaped, and its value."""
 LEVEL = 1
 """Compression level: higher ones take time and save little in so small datasets."""
 
@@ -190,7 +192,7 @@ class PhotometryFile:
         """Return all keys, sorted; none if there is no file."""
         try:
             with self._opened() as file:
-                return sorted(file)
+                return sorted(map(unescape, file) if _is_escaped(file) else file)
         except MissingDataError:
             return []
 
@@ -217,10 +219,11 @@ class PhotometryFile:
                     yield key, err
 
     def _record(self, file: h5py.File, key: str) -> Record:
-        if key not in file:
+        stored = _stored_key(file, key)
+        if stored is None:
             raise MissingDataError(f"{self.path} holds no {key!r}")
         try:
-            table, text = _read(h5d.open(file.id, key.encode()))
+            table, text = _read(h5d.open(file.id, stored))
             wanted, plain = _unmarked(text)
             altdata = json.loads(plain)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError) as err:
@@ -241,28 +244,30 @@ class PhotometryFile:
         Parameters
         ----------
         records : mapping of str to Record
-            Records by key.
+            Records by key, which may be any text.
         remove : iterable of str
             Keys to remove.
 
         Raises
         ------
         ArchiveError
-            An invalid key, or columns that cannot be stored.
+            Columns that cannot be stored, or the file cannot be written.
         """
-        for key in records:
-            if not key or "/" in key or key in (".", ".."):
-                raise ArchiveError(f"{key!r} cannot be a key of {self.path.name}: it is empty or has a slash")
         with self.locked(), atomic_path(self.path) as part:
             self._sweep(part)
-            gone = {*records, *remove}.intersection(self._keys_or_aside())
-            if gone:
+            known, is_escaped = self._keys_or_aside()
+            gone = {*records, *remove}.intersection(known)
+            if gone or any(escape(key) != key for key in known if not is_escaped):
                 self._copy_others(part, gone)
             elif self.path.exists():
                 shutil.copyfile(self.path, part)
-            with h5py.File(part, "a", libver="latest", locking=False) as file:
-                for key, record in records.items():
-                    _write(file, key, record)
+            try:
+                with h5py.File(part, "a", libver="latest", locking=False) as file:
+                    file.attrs[ESCAPING[0]] = ESCAPING[1]
+                    for key, record in records.items():
+                        _write(file, key, record)
+            except (RuntimeError, ValueError) as err:  # raised by HDF5 where the disk is full
+                raise ArchiveError(f"{self.path} cannot be written: {err}") from err
 
     def remove(self, keys: Iterable[str]) -> None:
         """Remove keys, and the file if none is left."""
@@ -274,15 +279,18 @@ class PhotometryFile:
             if not self.keys():
                 self.path.unlink(missing_ok=True)
 
-    def _keys_or_aside(self) -> list[str]:
-        """Return all keys; a damaged file is renamed, so that its sources can be written again."""
+    def _keys_or_aside(self) -> tuple[list[str], bool]:
+        """Return all keys, and whether they are escaped; a damaged file is renamed, so that it can be written again."""
         try:
-            return self.keys()
+            with self._opened() as file:
+                return self.keys(), _is_escaped(file)
+        except MissingDataError:
+            return [], True
         except CorruptFileError as err:
             aside = self.path.with_name(f"{self.path.name}.damaged_{datetime.now(UTC):%Y%m%d_%H%M%S}")
             self.path.replace(aside)
             log.error("%s; it is kept as %s", err, aside.name)  # noqa: TRY400 - the message is complete
-            return []
+            return [], True
 
     def _sweep(self, mine: Path) -> None:
         """Remove temporary files of killed writers: no writer is active while this process holds the lock."""
@@ -293,16 +301,45 @@ class PhotometryFile:
     def _copy_others(self, part: Path, gone: set[str]) -> None:
         """Copy the remaining keys: HDF5 does not free the space of deleted datasets."""
         with self._opened() as old, h5py.File(part, "w", libver="latest", locking=False) as new:
-            for key in old:
+            is_escaped = _is_escaped(old)
+            for stored in old:
+                key = unescape(stored) if is_escaped else stored
                 if key not in gone:
-                    old.copy(key, new)
+                    old.copy(stored, new, escape(key))
+
+
+def _is_escaped(file: h5py.File) -> bool:
+    try:
+        return ESCAPING[0] in file.attrs
+    except KeyError as err:
+        raise RuntimeError(f"its attributes cannot be read: {err}") from err
+
+
+def _stored_key(file: h5py.File, key: str) -> bytes | None:
+    """Return how a key is written in a file; None if it is not in it."""
+    stored = escape(key) if _is_escaped(file) else key
+    # a slash or a dot would lead HDF5 elsewhere, and only older files have keys with them as they are
+    is_key = bool(stored) and "/" not in stored and "\0" not in stored and stored not in (".", "..")
+    return stored.encode(errors=FOREIGN) if is_key and stored in file else None
+
+
+def check_storable(record: Record) -> None:
+    """Raise an error if a record cannot be stored.
+
+    Raises
+    ------
+    ArchiveError
+        Columns of unequal lengths, of several dimensions, or of other types than numbers and text.
+    """
+    _table(record.columns)
+    _json(record.altdata)
 
 
 def _write(file: h5py.File, key: str, record: Record) -> None:
     """Write a dataset by the low-level interface of h5py, which takes half the time for so small ones."""
     table, text = _table(record.columns), _json(record.altdata)
     marked = _marked(text, _digest(table, text)).encode()
-    name = key.encode()
+    name = escape(key).encode()
     if table is None or not len(table):
         kind = _type_of(np.dtype("u1") if table is None else table.dtype)
         made = h5d.create(file.id, name, kind, h5s.create(h5s.NULL) if table is None else h5s.create_simple((0,)))

@@ -26,7 +26,7 @@ from obsarchive.errors import ArchiveError, ConfigError
 from surveys.database import open_surveys
 from surveys.dataset import Document, RawPhotometry, data_root, raw_identity
 from surveys.formats.hdf5_light_curves import Columns, CorruptFileError, PhotometryFile, Record, ra_zone
-from surveys.observatory.downloads import sliding
+from surveys.observatory.downloads import sliding, tried
 from surveys.observatory.parameters import ParsObservatory
 from surveys.observatory.reduction import PhotometryReducer
 from surveys.parameters import legalize
@@ -39,8 +39,10 @@ log = logging.getLogger(__name__)
 
 Fetched = tuple[pd.DataFrame | Columns | None, dict[str, Any]]
 Row = Mapping[str, Any]
+Downloaded = RawPhotometry | Exception
 MOST_IN_A_ROW, MOST_FAILURES = 10, 100
-"""Numbers of failures that end a download: the service is down, or the configuration is wrong for all sources."""
+"""Numbers of failures in a row, and in all if most sources fail, that end a download: the service is down, or the
+configuration is wrong for all sources."""
 
 
 class VirtualObservatory(PhotometryReducer):
@@ -200,9 +202,10 @@ class VirtualObservatory(PhotometryReducer):
             raw.load()
             return raw
         raw = self.download(row, **download_args)
-        if save:
-            self._keep([(row, raw)])
-        return raw
+        stored = self._keep([(row, raw)])[0][1] if save else raw
+        if isinstance(stored, Exception):
+            raise stored
+        return stored
 
     def fetch_all_sources(
         self,
@@ -359,13 +362,11 @@ class VirtualObservatory(PhotometryReducer):
             there |= {names[key] for key in keys if key in names}
         return there
 
-    def fetch(
-        self, rows: Iterable[Row], save: bool = True, **arguments: Any
-    ) -> Iterator[tuple[Row, RawPhotometry | Exception]]:
+    def fetch(self, rows: Iterable[Row], save: bool = True, **arguments: Any) -> Iterator[tuple[Row, Downloaded]]:
         """Fetch sources concurrently; results come in the order of the sources, after they were stored.
 
-        A failure is recorded with its reason and does not stop other sources. Ten in a row, or a hundred in all, end
-        the download, as the service is then at fault rather than the sources.
+        A failure is recorded with its reason and does not stop other sources. Ten in a row, or a hundred that are most
+        of the sources so far, end the download, as the service is then at fault rather than the sources.
 
         Parameters
         ----------
@@ -393,16 +394,14 @@ class VirtualObservatory(PhotometryReducer):
         results = sliding(lambda row: self.download(row, **arguments), rows, self.pars.num_threads_download)
         done = 0
         while batch := list(islice(results, self.pars.download_batch_size)):
-            if save:
-                self._keep(batch)
-            for row, raw in batch:
+            for row, raw in self._keep(batch) if save else batch:
                 done += 1
                 failed = isinstance(raw, Exception)
                 in_a_row, failures = (in_a_row + 1, failures + 1) if failed else (0, failures)
                 if failed:
                     self._fail(row, cast(Exception, raw))
                 yield row, raw
-                if in_a_row >= MOST_IN_A_ROW or failures >= MOST_FAILURES:
+                if in_a_row >= MOST_IN_A_ROW or (failures >= MOST_FAILURES and 2 * failures > done):
                     raise ArchiveError(
                         f"{self.name}: {in_a_row} failures in a row, {failures} in all: the download gives up; "
                         f"the last: {raw}"
@@ -414,28 +413,49 @@ class VirtualObservatory(PhotometryReducer):
         log.warning("%s: %s: %s", self.name, row["name"], err, exc_info=None if expected else err)
         self.failures_list.append({"name": str(row["name"]), "reason": reason_of(err), "cat_row": dict(row)})
 
-    def _keep(self, batch: Sequence[tuple[Row, RawPhotometry | Exception]]) -> None:
-        """Store a batch: files first, then the database, so that it only refers to existing data."""
-        expires = datetime.now(UTC) + timedelta(days=self.pars.empty_expires)
-        files: dict[str, dict[str, Record]] = {}
-        documents: list[Document] = []
-        older = self._older_data(batch)
-        for row, raw in batch:
-            if row["name"] in older:
-                log.warning("%s: %s delivers no data any more; the older data are kept", row["name"], self.name)
-                continue
-            if isinstance(raw, Exception):
-                known = raw_identity(self.name, str(row["name"]))
-                facts = {"state": "failed", "reason": reason_of(raw), "fetched": datetime.now(UTC), "checksum": None}
-                documents.append({**known, **facts})
-                continue
-            files.setdefault(raw.filename, {})[raw.filekey] = raw.record
-            documents.append({**raw.document(expires), "download_pars": raw.altdata.get("download_pars", {})})
-        for name, records in files.items():
-            PhotometryFile(data_root() / self.name / name).write(records)
-        open_surveys().save_raw(documents)
+    def _keep(self, batch: Sequence[tuple[Row, Downloaded]]) -> list[tuple[Row, Downloaded]]:
+        """Store a batch: files first, then the database, so that it only refers to existing data.
 
-    def _older_data(self, batch: Sequence[tuple[Row, RawPhotometry | Exception]]) -> set[str]:
+        Returns the batch, with the reasons in place of the data that cannot be stored.
+        """
+        from obsarchive.store import check_documents  # late: data can be used without a database
+
+        expires = datetime.now(UTC) + timedelta(days=self.pars.empty_expires)
+        documents: dict[str, Document] = {}
+
+        def checked(raw: RawPhotometry) -> RawPhotometry:
+            document = {**raw.document(expires), "download_pars": raw.altdata.get("download_pars", {})}
+            check_documents([document])
+            documents[raw.source_name] = document
+            return raw
+
+        results = [(row, raw if isinstance(raw, Exception) else tried(checked, raw)) for row, raw in batch]
+        older = self._older_data(results)
+        files: dict[str, dict[str, Record]] = {}
+        for row, raw in results:
+            name = str(row["name"])
+            if name in older:
+                log.warning("%s: %s delivers no data any more; the older data are kept", name, self.name)
+                documents.pop(name, None)
+            elif isinstance(raw, Exception):
+                facts = {"state": "failed", "reason": reason_of(raw), "fetched": datetime.now(UTC), "checksum": None}
+                documents[name] = {**raw_identity(self.name, name), **facts}
+            else:
+                files.setdefault(raw.filename, {})[raw.filekey] = raw.record
+        unwritten = self._write_files(files)
+        stored = [document for document in documents.values() if document.get("filename") not in unwritten]
+        open_surveys().save_raw(stored)
+        return [(row, raw if isinstance(raw, Exception) else unwritten.get(raw.filename, raw)) for row, raw in results]
+
+    def _write_files(self, files: Mapping[str, Mapping[str, Record]]) -> dict[str, Exception]:
+        """Write records, file by file; return what went wrong, by the names of the files."""
+        results = {
+            name: tried(PhotometryFile(data_root() / self.name / name).write, records)
+            for name, records in files.items()
+        }
+        return {name: err for name, err in results.items() if isinstance(err, Exception)}
+
+    def _older_data(self, batch: Sequence[tuple[Row, Downloaded]]) -> set[str]:
         """Return the sources whose older data are kept, as the survey does not deliver them again."""
         lacking = {str(row["name"]): raw for row, raw in batch if isinstance(raw, Exception) or raw.is_empty}
 

@@ -23,10 +23,15 @@ class ParsObservatory(Parameters):
         self.reducer = add("reducer", {}, dict, "arguments of the reduction, such as gap and radius")
         self.add_alias("reduce_kwargs", "reducer")
         self.num_threads_download = add(
-            "num_threads_download", 4, int, "downloads side by side; 0: one after the other", critical=False
+            "num_threads_download", 4, int, "downloads side by side; 0: one after the other", critical=False, least=0
         )
         self.download_batch_size = add(
-            "download_batch_size", 100, int, "sources that are written together and held in memory", critical=False
+            "download_batch_size",
+            100,
+            int,
+            "sources that are written together and held in memory",
+            critical=False,
+            least=1,
         )
         self.download_pars = add("download_pars", {}, dict, "arguments of the download")
         self.add_alias("download_args", "download_pars")
@@ -34,11 +39,13 @@ class ParsObservatory(Parameters):
             "check_download_pars", False, bool, "fetch again what was fetched with other arguments", critical=False
         )
         self.base_url = add("base_url", "", str, "address of the service", critical=False)
-        self.rate_limit = add("rate_limit", 5.0, float, "largest rate of requests; 0: no limit", False, unit="1/s")
-        self.timeout = add(
-            "timeout", 60.0, float, "longest time without a response of the service", critical=False, unit="s"
+        self.rate_limit = add(
+            "rate_limit", 5.0, float, "largest rate of requests; 0: no limit", False, unit="1/s", least=0
         )
-        self.max_tries = add("max_tries", 6, int, "attempts for each request", critical=False)
+        self.timeout = add(
+            "timeout", 60.0, float, "longest time without a response of the service", critical=False, unit="s", least=0
+        )
+        self.max_tries = add("max_tries", 6, int, "attempts for each request", critical=False, least=1)
         self.empty_expires = add(
             "empty_expires",
             90.0,
@@ -46,6 +53,7 @@ class ParsObservatory(Parameters):
             "time until sources without data are requested again",
             critical=False,
             unit="d",
+            least=0,
         )
         self.refresh_after = add(
             "refresh_after",
@@ -54,6 +62,7 @@ class ParsObservatory(Parameters):
             "age at which raw photometry is fetched again, for new epochs; None: never",
             critical=False,
             unit="d",
+            least=0,
         )
         self.credentials = add(
             "credentials", {}, dict, "username and password: {env: NAME} or {file: path}", False, secret=True

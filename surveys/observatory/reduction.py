@@ -15,6 +15,9 @@ from surveys.formats.photometry_columns import standard_photometry
 from surveys.parameters import Configured
 from surveys.source import Source
 
+NOT_NEGATIVE = ("gap", "radius", "mag_range")
+"""Arguments of reductions that are lengths of something."""
+
 
 class PhotometryReducer(Configured):
     """Reduction of the raw photometry of a survey."""
@@ -166,13 +169,15 @@ class PhotometryReducer(Configured):
         return Lightcurve(columns, facts, observatory=self.name, project=self.output_folder)
 
     def _check_arguments(self, given: Mapping[str, Any], method: Callable[..., Any], where: str) -> None:
-        """Raise ConfigError for unknown arguments of a method, before the first source is processed."""
+        """Raise ConfigError for unknown or negative arguments of a method, before the first source is processed."""
         known = inspect.signature(method).parameters
         if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
             return
         for name in given:
             if name not in known:
                 raise ConfigError(f"{self.name}: {where}: unknown argument {name!r}{did_you_mean(name, known)}")
+            if name in NOT_NEGATIVE and isinstance(given[name], int | float) and not given[name] >= 0:
+                raise ConfigError(f"{self.name}: {where}: {name} must not be negative, found {given[name]}")
 
 
 def _compact(columns: Columns, epochs: np.ndarray) -> Columns:

@@ -35,10 +35,14 @@ class ParsTESS(ParsObservatory):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.set_default("base_url", SERVICE)
-        self.cone_radius = self.add_par("cone_radius", 360.0, float, "where targets are looked for", unit="arcsec")
-        self.max_distance = self.add_par("max_distance", 10.0, float, "largest distance of the target", unit="arcsec")
+        self.cone_radius = self.add_par(
+            "cone_radius", 360.0, float, "where targets are looked for", unit="arcsec", least=0
+        )
+        self.max_distance = self.add_par(
+            "max_distance", 10.0, float, "largest distance of the target", unit="arcsec", least=0
+        )
         self.mag_difference = self.add_par(
-            "mag_difference", 0.75, float, "largest difference from the magnitude of Gaia", unit="mag"
+            "mag_difference", 0.75, float, "largest difference from the magnitude of Gaia", unit="mag", least=0
         )
         self.flux_type = self.add_par("flux_type", "PDCSAP", str, "PDCSAP (systematics removed) or SAP")
 

@@ -33,7 +33,7 @@ class ParsZTF(ParsObservatory):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.set_default("base_url", SERVICE)
-        self.cone_radius = self.add_par("cone_radius", 2.0, float, "radius of the search", unit="arcsec")
+        self.cone_radius = self.add_par("cone_radius", 2.0, float, "radius of the search", unit="arcsec", least=0)
         self.min_dec = self.add_par("min_dec", -30.0, float, "sources south of it are not requested", unit="deg")
         self.max_mag = self.add_par("max_mag", 20.5, float, "fainter sources are not requested", unit="mag")
 

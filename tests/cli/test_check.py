@@ -2,16 +2,22 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from astropy.io import fits
+from bson import Decimal128
 
-from obsarchive.cli.check import check
+from obsarchive.cli.check import _due, check
 from obsarchive.config.model import Config, load
+from obsarchive.core.documents import Observation
+from obsarchive.core.rules import compile_rule
 from obsarchive.daemon.ingest import Ingest
 from obsarchive.daemon.raw_scanner import Scanner
 from obsarchive.database.embedded_mongod import Server
+from obsarchive.pipeline import Pipeline, Workspace, step
+from obsarchive.pipeline.chain import ChainEntry
 from obsarchive.store import Store
 
 NIGHT = "20260314"
@@ -90,3 +96,44 @@ def test_the_daemon_warns_once_for_a_night(config: Config, store: Store, caplog:
     write(config.paths.raw[0].path / NIGHT, "object", 8, OBJECT="M67")
     ingest.night(next(scanner.changed()))
     assert [record.levelname for record in caplog.records].count("WARNING") == len(warned)
+
+
+class Toy(Pipeline):
+    """Three steps, two of them one after the other."""
+
+    name = "toy"
+
+    @step(makes=["{id}_a.fits"])
+    def first(self, work: Workspace) -> dict[str, Any]:
+        return {}
+
+    @step(makes=["{id}_b.fits"], after=["first"])
+    def second(self, work: Workspace) -> dict[str, Any]:
+        return {}
+
+    @step(makes=["{id}_c.fits"])
+    def other(self, work: Workspace) -> dict[str, Any]:
+        return {}
+
+
+TRUE = [True, 1, 1.0, "true", " Yes ", "y", "1.0", Decimal128("1")]
+
+
+@pytest.mark.parametrize("value", [*TRUE, False, 0, "no", None, "x"])
+@pytest.mark.parametrize("of_step", [False, True])
+def test_requests_typed_by_hand_are_announced_and_applied_alike(store: Store, value: object, of_step: bool) -> None:
+    chain = [ChainEntry(Toy(), compile_rule("True"), {}, {})]
+    done = {"state": "done", "retries": 0}
+    block = {"status": {"done": True}, "steps": {name: dict(done) for name in Toy.steps}}
+    if of_step:
+        block["steps"]["first"]["redo"] = value
+    else:
+        block["status"]["force_redo"] = value
+    name = "3_a_VIC_lp600_o_20260314_010000.000000"
+    store.observations.collection.insert_one({"_id": name, "pipelined": {"toy": block}})
+    observation = Observation(store.observations.find(name) or {})
+    wanted = value in TRUE
+    announced = sorted(step.name for _, step in _due(observation, chain, 3))
+    assert announced == ((["first", "second"] if of_step else ["first", "other", "second"]) if wanted else [])
+    if not of_step:
+        assert store.observations.apply_redo(name, "toy", Toy.steps) is wanted

@@ -114,8 +114,6 @@ def test_what_is_not_known_has_no_place(survey_root):
             nowhere.save()
     with pytest.raises(ArchiveError, match="belongs to no project"):
         Lightcurve(columns(), source=STAR, observatory="ZTF").save()
-    with pytest.raises(ArchiveError, match="cannot be a key"):
-        raw(Source("NGC 1/2", 1.0, 2.0)).save()
     assert list(survey_root.rglob("*.h5")) == []
 
 

@@ -22,6 +22,7 @@ from numpy.testing import assert_array_equal
 
 from obsarchive.errors import ArchiveError
 from obsarchive.io.file_locks import wait_until
+from surveys.formats.hdf5_keys import escape, unescape
 from surveys.formats.hdf5_light_curves import (
     CorruptFileError,
     MissingDataError,
@@ -171,16 +172,50 @@ def test_what_is_not_there_is_absent(file: PhotometryFile) -> None:
         list(PhotometryFile(file.path.with_name("no.h5")).read_many(["c"]))
 
 
-@pytest.mark.parametrize("key", ["", "a/b", "/", ".", ".."])
-def test_keys_that_hdf5_would_take_for_folders_are_refused(file: PhotometryFile, key: str) -> None:
-    file.write({"a": light_curve()})
-    before = file.path.read_bytes()
-    with pytest.raises(ArchiveError, match="cannot be a key"):
-        file.write({"b": light_curve(), key: light_curve()})
-    assert file.path.read_bytes() == before
-    assert list(file.path.parent.glob("*.part")) == []
-    with pytest.raises(ArchiveError):
-        file.read(key)
+ODD_NAMES = ["", "C/2023 A3", "/", "//", "a/", ".", "..", "../x", " a ", "a%2Fb", "%", "a\nb", "\0", "\x7f"]
+ODD_NAMES += [70_000 * "x"]
+
+
+@given(st.text())
+@example("..")
+def test_any_name_is_a_key_and_comes_back(name: str) -> None:
+    key = escape(name)
+    assert unescape(key) == name
+    assert key.isprintable() or not name.isprintable()
+    assert key not in ("", ".", "..")
+    assert "/" not in key
+
+
+def test_any_text_is_a_name(file: PhotometryFile) -> None:
+    file.write({name: light_curve(3, seed) for seed, name in enumerate(ODD_NAMES)})
+    assert file.keys() == sorted(ODD_NAMES)
+    assert [record.altdata["name"] for _, record in file.read_many(ODD_NAMES)] == [
+        f"star {n}" for n in range(len(ODD_NAMES))
+    ]
+    file.write({}, remove=["..", "/"])
+    assert file.keys() == sorted(set(ODD_NAMES) - {"..", "/"})
+    with pytest.raises(MissingDataError):
+        file.read("..")
+    file.remove(ODD_NAMES)
+    assert not file.path.exists()
+
+
+@pytest.mark.parametrize("gone", [[], ["x"]])
+def test_older_files_have_their_names_as_they_are(file: PhotometryFile, gone: list[str]) -> None:
+    names = ["HD 1", " a%2Fb ", "x"]
+    file.write({"HD 1": light_curve(3)})
+    with h5py.File(file.path, "a") as old:
+        del old.attrs["keys"]
+        for name in names[1:]:
+            old.copy("HD 1", name)
+    assert file.keys() == sorted(names)
+    assert len(file.read(names[1])) == 3
+    for absent in ("a/b", "/", ".", "", "..", "\0"):
+        with pytest.raises(MissingDataError):
+            file.read(absent)
+    file.write({"a/b": light_curve(5)}, gone)
+    assert file.keys() == sorted({*names, "a/b"} - set(gone))
+    assert (len(file.read("a/b")), len(file.read(names[1]))) == (5, 3)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """A run of the intake: everything comes once, faults cost themselves only, a killed run goes on."""
 
+import errno
 import signal
 import time
 from collections.abc import Iterator
@@ -14,9 +15,12 @@ from astropy.io import ascii, fits
 
 from obsarchive.database.embedded_mongod import Server
 from obsarchive.remote import http
+from obsarchive.remote.http import RequestRefusedError
 from obsarchive.store import Store
 from obsarchive.timeseries.download.dataset_folders import INSTRUMENTS, place_of, safe
 from obsarchive.timeseries.download.download_config import load
+from obsarchive.timeseries.download.lco import LcoArchive
+from obsarchive.timeseries.download.online_archive import Frame
 from obsarchive.timeseries.download.run import Intake, unpack
 from tests.forked import forkserver
 from tests.frames_api import TOKEN, Sky, serve
@@ -200,3 +204,86 @@ def test_killed_at_any_moment_it_ends_the_same(
     for path in plain:
         with fits.open(path) as found:
             assert found[0].data.shape == (30, 40)
+
+
+def test_a_frame_that_cannot_be_sorted_is_not_fetched_again(
+    request_file: Path, store: Store, sky: Sky, tmp_path: Path
+) -> None:
+    sky.add("lsc-0004-e91.fits.fz", "A", "2024-07-01T04:00:00Z", b"no FITS at all")
+    assert "cannot be sorted" in run(request_file, store)
+    asked = len(sky.asked)
+    assert run(request_file, store) == "nothing new"
+    assert not any(path.startswith("/data/") for path, _, _ in sky.asked[asked:])
+    (known,) = store.frames.in_state("unsortable")
+    assert "cannot be sorted" in known["problem"]
+    assert (tmp_path / "incoming" / "lsc-0004-e91.fits.fz").exists()
+    assert "unsortable" in (tmp_path / "logs" / "main_data_list.txt").read_text()
+    store.frames.note("LCO", "lsc-0004-e91.fits.fz", "unsortable", version="an older one")
+    assert "1 fetched" in run(request_file, store)
+
+
+def test_a_full_disk_is_no_fault_of_the_frames(
+    request_file: Path, store: Store, sky: Sky, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("obsarchive.timeseries.download.run.unpack", full)
+        assert "No space left" in run(request_file, store)
+    asked = len(sky.asked)
+    assert run(request_file, store) == "5 sorted, 1 unsorted"
+    assert not any(path.startswith("/data/") for path, _, _ in sky.asked[asked:])
+
+
+@pytest.mark.parametrize("wrong", [None, "photometry: [", "target: 5\n", "photometry:\n  aperture_arcsec: -2\n"])
+def test_a_template_that_is_missing_or_wrong_is_told_first_and_made_up_for(
+    request_file: Path, store: Store, tmp_path: Path, wrong: str | None
+) -> None:
+    template = tmp_path / "default_red_config.yaml"
+    right = template.read_text()
+    template.unlink() if wrong is None else template.write_text(wrong)
+    intake = Intake(load(request_file), store.frames, ENVIRONMENT)
+    problems = intake.run(NOW).problems
+    assert problems[0].startswith(f"default_red_config: {template}")
+    made = tmp_path / "data" / "OGLE-2024-BLG-0001" / "sinistro" / "ip" / "reduction_config.yaml"
+    assert not made.exists()
+    template.write_text(right)
+    assert run(request_file, store) == "nothing new"
+    assert "17:50:00.0" in made.read_text()
+
+
+def test_the_placeholder_of_a_label_becomes_the_name_of_the_target(
+    request_file: Path, store: Store, tmp_path: Path
+) -> None:
+    template = tmp_path / "default_red_config.yaml"
+    template.write_text(template.read_text() + "tom:\n  upload: False\n  data_label: 'TEST'\n")
+    run(request_file, store)
+    made = tmp_path / "data" / "OGLE-2024-BLG-0001" / "sinistro" / "ip"
+    assert "data_label: OGLE-2024-BLG-0001" in (made / "reduction_config.yaml").read_text()
+
+
+def test_a_tom_that_is_not_configured_is_told_before_anything_is_fetched(
+    request_file: Path, store: Store, tmp_path: Path
+) -> None:
+    template = tmp_path / "default_red_config.yaml"
+    template.write_text(template.read_text() + "tom:\n  upload: True\n  config_file: tom_config.yaml\n")
+    problems = Intake(load(request_file), store.frames, ENVIRONMENT).run(NOW).problems
+    assert problems == [
+        f"default_red_config: {template}: tom.config_file: {tmp_path / 'tom_config.yaml'}: no such file"
+    ]
+
+
+def test_a_proposal_that_is_refused_costs_itself_only(request_file: Path, store: Store, sky: Sky) -> None:
+    class Client(LcoArchive):
+        def frames(self, proposal: str, start: datetime, end: datetime) -> Iterator[Frame]:
+            if proposal == "A":
+                raise RequestRefusedError("no right to see A")
+            return super().frames(proposal, start, end)
+
+    intake = Intake(load(request_file), store.frames, ENVIRONMENT)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("obsarchive.timeseries.download.run.import_class", lambda _: Client)
+        summary = intake.run(NOW)
+    assert summary.text().startswith("1 fetched, 1 unsorted; 1 problem(s), the last: LCO: A: no right")
+    assert store.frames.last_success("LCO") is None

@@ -10,8 +10,11 @@ from typing import Any
 
 import yaml
 
+from obsarchive.config import yaml_files
+from obsarchive.errors import ConfigError
 from obsarchive.io.atomic import atomic_write
 from obsarchive.io.dataset_lock import holder
+from obsarchive.timeseries.config import ReductionConfig, is_placeholder
 from obsarchive.timeseries.download.online_archive import Kind
 
 log = logging.getLogger(__name__)
@@ -94,18 +97,43 @@ def prepare(folder: Path, template: Path | None, frame: Mapping[str, Any]) -> No
     if template is None or path.exists():
         return
     try:
-        configuration = yaml.safe_load(template.read_text(encoding="utf-8")) or {}
-    except (OSError, yaml.YAMLError) as err:
-        log.warning("%s cannot be read: %s; %s gets no configuration", template, err, folder)
+        check_template(template)
+    except ConfigError as err:
+        log.warning("%s; %s gets no configuration until it is mended", err, folder)
         return
-    target = configuration.get("target") if isinstance(configuration, dict) else None
-    if not isinstance(target, dict):
-        log.warning("%s holds no target; %s gets no configuration", template, folder)
-        return
+    configuration = yaml_files.read(template)
     _with_absolute_paths(configuration, template.parent)
-    target |= {"name": frame.get("target"), "RA": frame.get("ra"), "Dec": frame.get("dec")}
+    known = configuration.get("target") or {}
+    configuration["target"] = {**known, "name": frame.get("target"), "RA": frame.get("ra"), "Dec": frame.get("dec")}
+    tom = configuration.get("tom")
+    if isinstance(tom, dict) and is_placeholder(str(tom.get("data_label") or "")):
+        tom["data_label"] = frame.get("target")
     stamp = f"# made from {template.name} on {datetime.now(UTC):%Y-%m-%d}\n"
     atomic_write(path, (stamp + yaml.safe_dump(configuration, sort_keys=False)).encode())
+
+
+def check_template(template: Path) -> ReductionConfig:
+    """Return what a template configures, for any target.
+
+    Parameters
+    ----------
+    template : Path
+        ``default_red_config.yaml``; its target is that of each dataset.
+
+    Returns
+    -------
+    ReductionConfig
+        With another target.
+
+    Raises
+    ------
+    ConfigError
+        With file, line and key of what is wrong.
+    """
+    found = yaml_files.load(template, ReductionConfig, {"target": {"name": "any", "RA": 0.0, "Dec": 0.0}})
+    if not isinstance(yaml_files.read(template).get("target"), dict | None):
+        raise ConfigError(f"{template}: target: expected keys and values")
+    return found
 
 
 def _with_absolute_paths(configuration: Any, folder: Path) -> None:

@@ -9,8 +9,9 @@ from typing import Literal, Protocol
 
 import httpx
 
+from obsarchive.config.field_types import shown_variable
 from obsarchive.errors import ConfigError
-from obsarchive.remote.http import PACKED, HttpClient, RequestRefusedError, ServerUnavailableError
+from obsarchive.remote.http import PACKED, HttpClient, RequestRefusedError, ServerUnavailableError, reason_of
 from obsarchive.timeseries.download.download_config import ArchiveRequest
 
 Kind = Literal["image", "spectrum"]
@@ -104,7 +105,7 @@ class Line(HttpClient):
     def __init__(self, request: ArchiveRequest, token: str, timeout_s: float) -> None:
         authorization = f"Token {token}" if token else ""
         super().__init__(request.name, request.url, timeout_s=timeout_s, authorization=authorization)
-        self.token_source = request.token_envvar or "no token_envvar is named"
+        self.token_source = shown_variable(request.token_envvar) if request.token_envvar else "no token_envvar is named"
 
     def fetch(self, frame: Frame, path: Path) -> None:
         """Write the bytes of a frame to a file, resuming a broken transfer.
@@ -128,8 +129,8 @@ class Line(HttpClient):
         try:
             with self._stream("GET", frame.url, headers=headers) as answer:
                 self._write(answer, frame, path)
-        except httpx.HTTPError as err:
-            raise ServerUnavailableError(f"{frame.name}: the transfer broke: {type(err).__name__}") from err
+        except (httpx.HTTPError, httpx.InvalidURL) as err:
+            raise ServerUnavailableError(f"{frame.name}: the transfer broke: {reason_of(err)}") from err
         if frame.md5 and md5_of(path) != frame.md5:
             path.unlink(missing_ok=True)
             raise ServerUnavailableError(f"{frame.name}: not what its checksum says; it is fetched again")
@@ -192,5 +193,8 @@ def token_of(request: ArchiveRequest, environment: dict[str, str]) -> str:
     if name is None:
         return ""
     if not environment.get(name):
-        raise ConfigError(f"archive {request.name}: the environment variable {name} is not set: it must hold the token")
+        raise ConfigError(
+            f"archive {request.name}: token_envvar: the environment variable {shown_variable(name)} is not set: "
+            "it must hold the token"
+        )
     return environment[name]

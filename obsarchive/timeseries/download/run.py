@@ -13,16 +13,28 @@ from typing import Any
 
 from astropy.io import fits
 
+from obsarchive import __version__
 from obsarchive.config.field_types import import_class
 from obsarchive.core.progress import ProgressCallback, no_progress
-from obsarchive.errors import ArchiveError
+from obsarchive.errors import ArchiveError, ConfigError
 from obsarchive.io.atomic import atomic_path, atomic_write
 from obsarchive.store import Datasets, Document, Frames
-from obsarchive.timeseries.download.dataset_folders import CONFIGURATION, INSTRUMENTS, Place, place_of, prepare
+from obsarchive.timeseries.download.dataset_folders import (
+    CONFIGURATION,
+    INSTRUMENTS,
+    Place,
+    check_template,
+    place_of,
+    prepare,
+)
 from obsarchive.timeseries.download.download_config import ArchiveRequest, Request
 from obsarchive.timeseries.download.online_archive import Frame, OnlineArchive, token_of
+from obsarchive.timeseries.frame_table import FITS_ERRORS
 
 log = logging.getLogger(__name__)
+
+UNSORTABLE = (ArchiveError, *FITS_ERRORS)
+"""What goes wrong with a single frame."""
 
 
 @dataclass
@@ -66,6 +78,7 @@ class Intake:
         self.request, self.ledger, self.environment = request, ledger, dict(environment)
         self.datasets, self.stopping = datasets, stopping or threading.Event()
         self.summary = Summary()
+        self._template: Path | None = None  # if it can be used
 
     def run(self, now: datetime, progress: ProgressCallback = no_progress) -> Summary:
         """Query the archives, fetch new frames and sort them into datasets.
@@ -84,14 +97,55 @@ class Intake:
         Summary
             Counts and problems.
         """
+        self._check_template()
         for request in self.request.archives.values():
             if request.active:
                 self._ask(request, now, progress)
         self._sort_all()
+        self._complete_datasets()
         self._tidy()
         self.write_list()
         self.ledger.note_run(self.summary.text(), self.summary.problems)
         return self.summary
+
+    def _check_template(self) -> None:
+        """Report before anything is fetched that datasets will get no configuration."""
+        template = self.request.default_red_config
+        if template is None:
+            return
+        try:
+            found = check_template(template)
+        except ConfigError as err:
+            self._complain(f"default_red_config: {err}; new datasets get their configuration once it is mended")
+            return
+        self._template = template
+        if found.tom.upload and found.tom.config_file is not None and not found.tom.config_file.is_file():
+            self._complain(f"default_red_config: {template}: tom.config_file: {found.tom.config_file}: no such file")
+
+    def _complete_datasets(self) -> None:
+        """Give a configuration to datasets of earlier runs that have none, as their template could not be read."""
+        template = self._template
+        if template is None:
+            return
+        done: set[Path] = set()
+        for frame in self.ledger.in_state("sorted"):
+            path = Path(str(frame.get("path") or ""))
+            if path.parent in done or not path.is_file():
+                continue
+            done.add(path.parent)
+            place = place_of(frame, self.request.data_reduction_dir, INSTRUMENTS)
+            if place.is_known and not (path.parent / CONFIGURATION).exists():
+                self._complete(path, frame, template)
+
+    def _complete(self, path: Path, frame: Document, template: Path) -> None:
+        try:
+            prepare(path.parent, template, {**frame, **_pointing(path)})
+        except UNSORTABLE as err:
+            self._complain(f"{path.parent}: no configuration can be made: {err}")
+            return
+        log.info("%s has a configuration now", path.parent)
+        if self.datasets is not None and frame.get("kind") == "image":
+            self.datasets.set_due(path.parent, str(frame.get("proposal") or ""))
 
     def _ask(self, request: ArchiveRequest, now: datetime, progress: ProgressCallback) -> None:
         start, end = self.request.window(now, self.ledger.last_success(request.name))
@@ -113,12 +167,15 @@ class Intake:
         progress: ProgressCallback,
     ) -> bool:
         """Fetch what is new of every proposal; whether nothing went wrong."""
-        try:
-            wanted = [frame for proposal in request.proposals for frame in self._new(archive, proposal, span)]
-        except ArchiveError as err:
-            self._complain(f"{request.name}: {err}")
-            return False
-        return self._fetch_all(archive, wanted, progress) == 0
+        wanted: list[Frame] = []
+        problems = 0
+        for proposal in request.proposals:
+            try:
+                wanted += self._new(archive, proposal, span)
+            except ArchiveError as err:
+                problems += 1
+                self._complain(f"{request.name}: {proposal}: {err}")
+        return self._fetch_all(archive, wanted, progress) + problems == 0
 
     def _new(self, archive: OnlineArchive, proposal: str, span: tuple[datetime, datetime]) -> Iterator[Frame]:
         """Frames of a proposal that are not here yet, or whose bytes changed."""
@@ -175,9 +232,8 @@ class Intake:
                 _sweep(made)
             prepare(place.folder, self.request.default_red_config, {**frame, **_pointing(source)})
             unpack(source, target)
-        except (OSError, ValueError, ArchiveError) as err:
-            self.ledger.note(frame["archive"], frame["name"], "failed", problem=f"cannot be sorted: {err}")
-            self._complain(f"{frame['name']}: cannot be sorted: {err}")
+        except UNSORTABLE as err:
+            self._note_unsorted(frame, source, err)
             return
         if not place.is_known:
             log.warning("%s lies in %s: its instrument is not known", frame["name"], place.folder)
@@ -185,6 +241,18 @@ class Intake:
         if self.datasets is not None and place.is_known and frame.get("kind") == "image":
             self.datasets.set_due(place.folder, str(frame.get("proposal") or ""))
         self.summary.counts["sorted" if place.is_known else "unsorted"] += 1
+
+    def _note_unsorted(self, frame: Document, source: Path, err: Exception) -> None:
+        """Remember why a frame could not be sorted; only one that is not here any more is fetched again."""
+        if not source.exists():
+            state = "failed"
+        elif isinstance(err, OSError) and err.errno is not None:
+            state = "fetched"  # the disk is at fault: the next run sorts it
+        else:
+            state = "unsortable"
+        reason = f"cannot be sorted: {err}"
+        self.ledger.note(frame["archive"], frame["name"], state, problem=reason, version=__version__)
+        self._complain(f"{frame['name']}: {reason}")
 
     def _tidy(self) -> None:
         """Remove files from the download folder that are in their dataset already, after a killed run."""

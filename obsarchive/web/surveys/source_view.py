@@ -18,6 +18,7 @@ from obsarchive.web.framework.context import portal
 from obsarchive.web.models import light_curve_data
 from obsarchive.web.surveys.finder_chart import RADIUS_ARCSEC, Chart, chart
 from obsarchive.web.surveys.lens_view import LensView
+from obsarchive.web.surveys.source_urls import unescaped
 from surveys.dataset import Lightcurve, data_root
 
 MOST_NEIGHBOURS = 200
@@ -58,7 +59,8 @@ def visible_runs(project: str = "") -> list[str] | None:
 
 def find_source(name: str) -> Document:
     """Return a source that the user may see; 404 for others."""
-    found = portal().store.sources.find(name, visible_runs())
+    runs, names = visible_runs(), dict.fromkeys([unescaped(name), name])
+    found = next((found for one in names if (found := portal().store.sources.find(one, runs))), None)
     if found is None:
         not_found()
     return found

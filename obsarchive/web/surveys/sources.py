@@ -37,6 +37,8 @@ MATCHES_ARCSEC = 5.0
 SLOW_S, KEPT_FOR = 0.02, 30.0
 """Counts that took longer than this are kept for so many times as long."""
 COUNTED = "survey progress"
+LONGEST_NAME = 200
+"""Letters of a source in the name of a file."""
 
 
 @dataclass(frozen=True)
@@ -201,7 +203,7 @@ def export(name: str, form: str) -> ResponseReturnValue:
         abort(400, message_of(err))
     audit("export", path=request.full_path)
     suffix, mimetype = exporting.kind_of(form, len(found.good))
-    response = as_attachment(Response(content, mimetype=mimetype), f"{plain_name(view.name)}{suffix}")
+    response = as_attachment(Response(content, mimetype=mimetype), f"{plain_name(view.name)[:LONGEST_NAME]}{suffix}")
     response.headers["Content-Security-Policy"] = FILE_POLICY
     return response
 
