@@ -146,7 +146,7 @@ def test_a_zone_whose_file_cannot_be_written_stops_no_other(survey_root: Path) -
     path = Path("cat.csv")
     proj = project(["a", "b"])
     path.write_text("name,ra,dec\na,10.5,20\nb,11.5,20\n")
-    blocked = survey_root / "ODD" / "DEMO_photometry_RA010_reduced.h5"
+    blocked = survey_root / "ODD" / ".DEMO_photometry_RA010_reduced.h5.lock"
     blocked.mkdir(parents=True)
     with pytest.raises(ArchiveError, match=r"the work on RA 10 was lost.*RA010_reduced"):
         proj.run()
