@@ -23,7 +23,7 @@ from surveys.provenance import hash_of
 if TYPE_CHECKING:
     from scipy.spatial import KDTree
 
-    from surveys.formats.catalog_tables import ColumnTable
+    from obsarchive.io.catalog_tables import ColumnTable
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ class Catalog(Configured):
         if not path.exists():
             tried = ", ".join(str(place.absolute()) for place in _places(Path(self.pars.filename).expanduser()))
             raise ConfigError(f"{self.pars.filename}: expected a table, found no such file; tried {tried}")
-        from surveys.formats.catalog_tables import open_table  # late: it imports the libraries of all formats
+        from obsarchive.io.catalog_tables import open_table  # late: it imports the libraries of all formats
 
         self._table = open_table(path)
         self._columns = self._find_columns(self._table.names)
@@ -123,8 +123,8 @@ class Catalog(Configured):
 
     def _fetch(self, path: Path) -> Path:
         """Download the default catalogue and return the compressed file."""
+        from obsarchive.io.catalog_tables import open_table
         from obsarchive.remote.http import HttpClient
-        from surveys.formats.catalog_tables import open_table
 
         log.info("%s is not here: it is fetched from %s", path.name, self.pars.service)
         packed = path.with_name(f"{path.name}.gz")

@@ -169,7 +169,7 @@ class DatasetMixin:
         """
         path = self.get_fullname()
         if path.suffix not in HDF5:
-            from surveys.formats.catalog_tables import open_table  # late: it imports the libraries of all formats
+            from obsarchive.io.catalog_tables import open_table  # late: it imports the libraries of all formats
 
             table = open_table(path)
             self._data = {name: table.column(name) for name in table.names}

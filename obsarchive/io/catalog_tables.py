@@ -27,9 +27,9 @@ from pyarrow import csv as arrow_csv
 from pyarrow import parquet
 
 from obsarchive.errors import ConfigError
+from obsarchive.io import table_readers
 from obsarchive.io.atomic import atomic_write
-from surveys.formats import table_readers
-from surveys.formats.table_readers import BARE, Source, native
+from obsarchive.io.table_readers import BARE, Source, native
 
 _BROKEN = (
     OSError,
