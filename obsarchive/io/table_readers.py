@@ -1,14 +1,16 @@
-"""Readers of catalogue files, one for each format, which read columns on demand."""
+"""Readers of binary catalogue files, one for each format, which read columns on demand, with their units."""
 
 import gzip
 import io
+import logging
 import pickletools
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import h5py
@@ -16,30 +18,39 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from astropy.io import fits, votable
+from astropy.table.meta import get_header_from_yaml
 from numpy.typing import NDArray
-from pyarrow import csv as arrow_csv
 from pyarrow import parquet
 
 from obsarchive.errors import ConfigError
+
+log = logging.getLogger(__name__)
 
 Raw = tuple[NDArray[Any], NDArray[np.bool_] | None]
 """Values of a column, and the mask of missing ones or None."""
 
 
 class Source(NamedTuple):
-    """Contents of a file: names of its columns, number of rows, and a function that reads columns of rows."""
+    """Contents of a file: names of its columns, number of rows, a function that reads columns of rows, and units.
+
+    Units are texts as in the file, of the columns that have one.
+    """
 
     names: list[str]
     n_rows: int
     read: Callable[[list[str], slice], list[Raw]]
+    units: Mapping[str, str] = MappingProxyType({})
 
 
-BARE = re.compile(r'[^\W\d][^",;\t|]*')
-"""Names that need no quotes in a text file; numbers do, else the file would seem to have no names."""
-_HEAD_BYTES = 2**20
-_MISSING_TEXT = ["", "null", "NULL"]
-_NO_NUMBER = pa.array(["", "nan", "NaN", "NAN", "NA", "N/A", "n/a", "None", "none", "-", "--", "..."])
+_NO_NUMBER = pa.array(["", "nan", "NaN", "NAN", "NA", "N/A", "n/a", "None", "none", "-", "--", "---", "..."])
+_LDAC_HEADER = "LDAC_IMHEAD"
+_OF_POSITION = re.compile(r"(?i)_?(ra|de|alpha|delta|coord_ra|right|x_?world|x_?image)")
 _FITS_SCALARS = "LBIJKEDA"
+_RETYPED = "archiver:number"
+_NUMBER_FIELD = re.compile(
+    rb"""<(\w+:)?FIELD\s(?![^>]*\sarraysize\s*=\s*["'](?!1["']))"""
+    rb"""[^>]*datatype\s*=\s*["'](unsignedByte|short|int|long|float|double)["'][^>]*>"""
+)
 _VOTABLE_TEXT = ("char", "unicodeChar")
 _VOTABLE_NUMBERS = ("boolean", "bit", "unsignedByte", "short", "int", "long", "float", "double")
 
@@ -66,38 +77,88 @@ def _word(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _unpacked(path: Path) -> io.BufferedIOBase:
-    # opened here, since astropy leaves damaged files open
+def unpacked(path: Path) -> io.BufferedIOBase:
+    """Return an open file, unpacked if it ends in ``.gz``; opened here, since astropy leaves damaged files open."""
     return gzip.GzipFile(path) if path.suffix.lower() == ".gz" else path.open("rb")
 
 
-def _no_table(path: Path, expected: str, found: object) -> ConfigError:
+def no_table(path: Path, expected: str, found: object) -> ConfigError:
+    """Return the error of a file without a table that can be read."""
     return ConfigError(f"{path}: expected {expected}, found {found}; name another file, or write its table anew")
 
 
-def _distinct(path: Path, names: Iterable[str]) -> list[str]:
+def distinct(path: Path, names: Iterable[str]) -> list[str]:
+    """Return the names of columns; an error if there are none, or two of the same name."""
     listed = list(names)
     repeated = sorted({name for name in listed if listed.count(name) > 1})
     if repeated or not listed:
-        raise _no_table(path, "columns of different names", f"{', '.join(repeated)} repeated" if repeated else "none")
+        raise no_table(path, "columns of different names", f"{', '.join(repeated)} repeated" if repeated else "none")
     return listed
 
 
-def open_fits(path: Path) -> Source:
-    """Return the first binary table of a FITS file; it is memory-mapped."""
-    with _unpacked(path) as file, fits.open(file, memmap=not isinstance(file, gzip.GzipFile)) as hdus:
-        # not a subclass: compressed images are such
-        table = next((hdu for hdu in hdus if type(hdu) is fits.BinTableHDU), None)
-        if table is None:
-            raise _no_table(path, "a binary table", [type(hdu).__name__ for hdu in hdus])
-        rows = table.data.view(np.ndarray)  # without astropy's conversion, which reads a whole column for one row
-        names = _distinct(path, (column.name for column in table.columns if _is_scalar(column, rows)))
+def only_table(path: Path, wanted: str | None) -> None:
+    """Raise an error if a table is named in a file of a format with one table alone."""
+    if wanted is not None:
+        raise ConfigError(f"{path}: expected no name of a table, as this format holds one alone, found {wanted!r}")
+
+
+def open_fits(path: Path, wanted: str | None = None) -> Source:
+    """Return a table of a FITS file: the one that is named, or the first with positions; it is memory-mapped."""
+    with unpacked(path) as file, fits.open(file, memmap=not isinstance(file, gzip.GzipFile)) as hdus:
+        table = _table_hdu(path, hdus, wanted)
+        if isinstance(table, fits.BinTableHDU):
+            # without astropy's conversion, which reads a whole column for one row
+            rows = table.data.view(np.ndarray)
+            names = distinct(path, (column.name for column in table.columns if _is_scalar(column, rows)))
+        else:
+            rows = None
+            names = distinct(path, table.columns.names)
+            text_table = in_memory({name: np.array(table.data[name]) for name in names})
         columns = {name: table.columns[name] for name in names}
+    units = {name: column.unit for name, column in columns.items() if column.unit}
+    if rows is None:
+        return text_table._replace(units=units)
 
     def read(names: list[str], wanted: slice) -> list[Raw]:
         return [_fits_column(rows[name][wanted], columns[name]) for name in names]
 
-    return Source(names, len(rows), read)
+    return Source(names, len(rows), read, units)
+
+
+def _table_hdu(path: Path, hdus: fits.HDUList, wanted: str | None) -> fits.BinTableHDU | fits.TableHDU:
+    # not subclasses: compressed images are such
+    tables = {i: hdu for i, hdu in enumerate(hdus) if type(hdu) in (fits.BinTableHDU, fits.TableHDU)}
+    listed = ", ".join(f"{i} {hdu.name}".strip() for i, hdu in tables.items())
+    if wanted is not None:
+        named = [hdu for i, hdu in tables.items() if wanted.lower() in (str(i), hdu.name.lower())]
+        if not named:
+            raise ConfigError(f"{path}: expected a table {wanted}, found {listed or 'no table'}")
+        return named[0]
+    if not tables:
+        raise no_table(path, "a binary table", [type(hdu).__name__ for hdu in hdus])
+    # SExtractor keeps the header of the image in a table of its own, before that of the objects
+    likely = [hdu for hdu in tables.values() if hdu.name != _LDAC_HEADER] or list(tables.values())
+    placed = [hdu for hdu in likely if any(_OF_POSITION.match(name) for name in hdu.columns.names)]
+    if len(placed) > 1:
+        log.warning(
+            "%s has several tables (%s): %s is read; name another as %s[NUMBER]",
+            path,
+            listed,
+            hdus.index(placed[0]),
+            path.name,
+        )
+    return (placed or likely)[0]
+
+
+def in_memory(columns: Mapping[str, NDArray[Any]], units: Mapping[str, str] | None = None) -> Source:
+    """Return a table of arrays (n,), which may be masked."""
+    stored = {name: native(np.ma.getdata(values)) for name, values in columns.items()}
+    masks = {name: np.ma.getmaskarray(values) for name, values in columns.items() if np.ma.isMaskedArray(values)}
+
+    def read(names: list[str], wanted: slice) -> list[Raw]:
+        return [(stored[name][wanted], masks[name][wanted] if name in masks else None) for name in names]
+
+    return Source(list(stored), len(next(iter(stored.values()), ())), read, units or {})
 
 
 def _is_scalar(column: fits.Column, rows: NDArray[Any]) -> bool:
@@ -118,61 +179,8 @@ def _fits_column(stored: NDArray[Any], column: fits.Column) -> Raw:
     return (values, missing) if (scale, zero) == (1, 0) else (values * float(scale) + float(zero), missing)
 
 
-def open_text(path: Path) -> Source:
-    """Return the table of a text file with a line of names."""
-    skipped, names, quoted, delimiter = _head(path)
-    _distinct(path, names)
-    table = arrow_csv.read_csv(
-        path,
-        arrow_csv.ReadOptions(column_names=names, skip_rows=skipped),
-        arrow_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-        arrow_csv.ConvertOptions(
-            column_types=dict.fromkeys(names, pa.string()),
-            null_values=_MISSING_TEXT,
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=False,
-        ),
-    )
-    typed = {name: table[name] if name in quoted else _typed(table[name]) for name in names}
-
-    def read(names: list[str], wanted: slice) -> list[Raw]:
-        return [_arrow_column(typed[name][wanted]) for name in names]
-
-    return Source(names, len(table), read)
-
-
-def _head(path: Path) -> tuple[int, list[str], set[str], str]:
-    """Return the lines before the first record, the names, which of them are text for certain, and the delimiter."""
-    with _unpacked(path) as file:
-        text = file.read(_HEAD_BYTES).decode("utf-8-sig", "replace")
-    lines = text.split("\n")
-    skipped = next((i for i, line in enumerate(lines) if line.strip() and not line.startswith("#")), None)
-    if skipped is None:
-        raise _no_table(path, "a line with names of columns", "none")
-    delimiter = max(",;\t|", key=re.sub('"[^"]*"', "", lines[skipped]).count)
-    heads, firsts = (_first_record("\n".join(lines[i:]), delimiter) for i in (skipped, skipped + 1))
-    if all(re.fullmatch(r"[-+]?[\d.]+", head) for head in heads):
-        raise _no_table(path, "a line with names of columns", heads)
-    unquoted = (head[1:-1].replace('""', '"') if head.startswith('"') else head for head in heads)
-    names = [name or f"column_{i}" for i, name in enumerate(unquoted, start=1)]
-    is_quoted = [first.startswith('"') for first in firsts]
-    if all(is_quoted) and any(head.startswith('"') and BARE.fullmatch(head[1:-1]) for head in heads):
-        return skipped + 1, names, set(), delimiter  # everything is quoted, so that quotes do not mark text
-    return skipped + 1, names, {name for name, is_text in zip(names, is_quoted, strict=False) if is_text}, delimiter
-
-
-def _first_record(text: str, delimiter: str) -> list[str]:
-    """Return the fields of a record, with their quotes."""
-    field = re.compile(rf'("(?:[^"]|"")*"|[^\r\n{re.escape(delimiter)}]*)({re.escape(delimiter)}|)')
-    found, at, goes_on = [], 0, True
-    while goes_on and (match := field.match(text, at)):
-        found.append(match[1].strip())
-        at, goes_on = match.end(), bool(match[2])
-    return found
-
-
-def _typed(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return a column as numbers if all its values are; integers keep their digits."""
+def typed(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a column of text as numbers if all its values are; integers keep their digits."""
     trimmed = pc.utf8_trim_whitespace(column)
     present = pc.if_else(pc.is_in(trimmed, _NO_NUMBER), pa.scalar(None, pa.string()), trimmed)
     for kind in (pa.int64(), pa.uint64(), pa.float64(), pa.bool_()):
@@ -181,7 +189,8 @@ def _typed(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column
 
 
-def _arrow_column(column: pa.ChunkedArray) -> Raw:
+def arrow_column(column: pa.ChunkedArray) -> Raw:
+    """Return the values of a column of arrow, and the mask of missing ones."""
     kind = column.type
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
@@ -195,11 +204,13 @@ def _arrow_column(column: pa.ChunkedArray) -> Raw:
     return native(column.fill_null(pa.scalar(blank).cast(column.type)).to_numpy()), missing
 
 
-def open_parquet(path: Path) -> Source:
+def open_parquet(path: Path, wanted: str | None = None) -> Source:
     """Return the table of a parquet file; for one row only its row group is read."""
+    only_table(path, wanted)
     with parquet.ParquetFile(path) as file:
-        names = _distinct(path, (field.name for field in file.schema_arrow if not pa.types.is_nested(field.type)))
+        names = distinct(path, (field.name for field in file.schema_arrow if not pa.types.is_nested(field.type)))
         groups = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+        units = _parquet_units(file.schema_arrow)
     ends = list(accumulate(groups))
 
     def read(names: list[str], wanted: slice) -> list[Raw]:
@@ -209,30 +220,95 @@ def open_parquet(path: Path) -> Source:
             else:
                 group = next(i for i, end in enumerate(ends) if wanted.start < end)
                 table = file.read_row_group(group, names).slice(wanted.start - ends[group] + groups[group], 1)
-        return [_arrow_column(table[name]) for name in names]
+        return [arrow_column(table[name]) for name in names]
 
-    return Source(names, sum(groups), read)
+    return Source(names, sum(groups), read, units)
 
 
-def open_votable(path: Path) -> Source:
-    """Return the first table of a VOTable, which is read as a whole."""
-    with _unpacked(path) as file:
-        tree = votable.parse(file, verify="ignore")
-    table = next((table for table in tree.iter_tables() if table.fields), None)
-    if table is None:
-        raise _no_table(path, "a TABLE with FIELDs", "none")
-    columns = [
-        (field.name or field.ID, column)
+def _parquet_units(schema: pa.Schema) -> dict[str, str]:
+    units = {}
+    for field in schema:
+        stated = (field.metadata or {}).get(b"unit", (field.metadata or {}).get(b"units"))
+        if stated:
+            units[field.name] = stated.decode("utf-8", "replace")
+    described = (schema.metadata or {}).get(b"table_meta_yaml", b"").decode("utf-8", "replace")
+    return units | units_of_yaml(described.splitlines())
+
+
+def open_votable(path: Path, wanted: str | None = None) -> Source:
+    """Return a table of a VOTable, by its name or number from 1, else the first; the file is read as a whole."""
+    with unpacked(path) as file:
+        content = file.read()
+    if re.search(rb"<(\w+:)?FITS[\s>]", content):
+        raise no_table(
+            path, "rows in TABLEDATA, BINARY or BINARY2", "a FITS file inside the VOTable, which is not read"
+        )
+    tree = _parsed_votable(content)
+    tables = [table for table in tree.iter_tables() if table.fields]
+    if not tables:
+        refused = [str(info.content or info.value) for info in _infos(tree) if info.value == "ERROR"]
+        raise no_table(path, "a TABLE with FIELDs", f"an error of the service: {refused[0]}" if refused else "none")
+    named = [
+        table for i, table in enumerate(tables, start=1) if wanted is None or wanted in (str(i), table.name, table.ID)
+    ]
+    if not named:
+        listed = ", ".join(f"{i} {table.name or table.ID or ''}".strip() for i, table in enumerate(tables, start=1))
+        raise ConfigError(f"{path}: expected a table {wanted}, found {listed}")
+    if wanted is None and len(tables) > 1:
+        log.warning("%s has %d tables: the first is read; name another as %s[NUMBER]", path, len(tables), path.name)
+    return _votable_source(path, named[0])
+
+
+def _votable_source(path: Path, table: Any) -> Source:
+    fields = {
+        (field.name or field.ID): (field, column)
         for field, column in zip(table.fields, table.array.dtype.names, strict=True)
         if _is_votable_scalar(field)
-    ]
-    names, ids = _distinct(path, (name for name, _ in columns)), dict(columns)
+    }
+    names = distinct(path, (field.name or field.ID for field in table.fields if _is_votable_scalar(field)))
 
     def read(names: list[str], wanted: slice) -> list[Raw]:
-        columns = [table.array[ids[name]][wanted] for name in names]
+        columns = [table.array[fields[name][1]][wanted] for name in names]
         return [(native(np.ma.getdata(column)), np.ma.getmaskarray(column)) for column in columns]
 
-    return Source(names, len(table.array), read)
+    units = {name: str(field.unit) for name, (field, _) in fields.items() if field.unit is not None}
+    found = Source(names, len(table.array), read, units)
+    if all(field.utype != _RETYPED for field, _ in fields.values()):
+        return found
+    return in_memory({name: _as_numbers(field, table.array[column]) for name, (field, column) in fields.items()}, units)
+
+
+def _as_numbers(field: Any, column: Any) -> NDArray[Any]:
+    """Return a column that was read as text, as numbers if all its values are; missing ones masked."""
+    text = native(np.ma.getdata(column))
+    if field.utype == _RETYPED:
+        null = getattr(field.values, "null", None)
+        text = np.where(np.isin(text, ["" if null is None else str(null), "NULL", "null"]), "", text)
+        values, missing = arrow_column(typed(pa.chunked_array([text])))
+        return np.ma.array(values, mask=False if missing is None else missing)
+    return np.ma.array(text, mask=np.ma.getmaskarray(column))
+
+
+def _infos(tree: Any) -> Iterator[Any]:
+    for part in (tree, *tree.resources):
+        yield from part.infos
+
+
+def _parsed_votable(content: bytes) -> Any:
+    try:
+        return votable.parse(io.BytesIO(content), verify="ignore")
+    except (ValueError, TypeError, OverflowError) as err:
+        # a value such as NULL that is no number: such columns are read as text first
+        marked = _NUMBER_FIELD.sub(_as_text_field, content)
+        if marked == content or b"<TABLEDATA" not in content.upper():
+            raise
+        log.info("VOTable with values that its datatypes do not allow: %s", err)
+        return votable.parse(io.BytesIO(marked), verify="ignore")
+
+
+def _as_text_field(found: re.Match[bytes]) -> bytes:
+    head = re.sub(rb"""\s(utype|arraysize|datatype)\s*=\s*("[^"]*"|'[^']*')""", b"", found[0])
+    return head.replace(b"FIELD", b'FIELD datatype="char" arraysize="*" utype="' + _RETYPED.encode() + b'"', 1)
 
 
 def _is_votable_scalar(field: Any) -> bool:
@@ -260,18 +336,42 @@ class _Place:
         return values if self.element is None else values[:, self.element]
 
 
-def open_hdf5(path: Path) -> Source:
-    """Return the first compound dataset of an HDF5 file, or its first group of datasets of equal length."""
+def open_hdf5(path: Path, wanted: str | None = None) -> Source:
+    """Return the first compound dataset of an HDF5 file, or its first group of datasets of equal length.
+
+    `wanted` names the dataset or group.
+    """
     with h5py.File(path) as file:
-        places = _places(file, path)
-        names = _distinct(path, places)
+        places = _places(file, path, wanted)
+        names = distinct(path, places)
         n_rows = len(file[places[names[0]].dataset])
+        units = _hdf5_units(file, places)
 
     def read(names: list[str], wanted: slice) -> list[Raw]:
         with h5py.File(path) as file:
             return [_hdf5_column(file, places[name], wanted) for name in names]
 
-    return Source(names, n_rows, read)
+    return Source(names, n_rows, read, units)
+
+
+def _hdf5_units(file: h5py.File, places: Mapping[str, _Place]) -> dict[str, str]:
+    """Return units: of the attribute ``unit`` of a dataset, or the description by astropy."""
+    units: dict[str, str] = {}
+    for name, place in places.items():
+        attributes = {} if place.field else file[place.dataset].attrs
+        stated = attributes.get("unit", attributes.get("units"))
+        if stated is not None:
+            units[name] = _word(stated)
+    described = file.get(f"{next(iter(places.values())).dataset}.__table_column_meta__")
+    return units | units_of_yaml([] if described is None else [_word(line) for line in described[()].tolist()])
+
+
+def units_of_yaml(lines: Sequence[str]) -> dict[str, str]:
+    """Return the units of columns in astropy's description of a table as YAML."""
+    if not lines:
+        return {}
+    columns = get_header_from_yaml(list(lines)).get("datatype", [])
+    return {column["name"]: str(column["unit"]) for column in columns if column.get("unit")}
 
 
 def _hdf5_column(file: h5py.File, place: _Place, wanted: slice) -> Raw:
@@ -281,9 +381,13 @@ def _hdf5_column(file: h5py.File, place: _Place, wanted: slice) -> Raw:
     return native(stored), None if place.blank is None else stored == place.blank
 
 
-def _places(file: h5py.File, path: Path) -> dict[str, _Place]:
-    items: list[h5py.Group | h5py.Dataset] = [file]
-    file.visititems(lambda _, item: items.append(item))
+def _places(file: h5py.File, path: Path, wanted: str | None) -> dict[str, _Place]:
+    if wanted is not None and wanted not in file:
+        raise ConfigError(f"{path}: expected a table {wanted}, found {', '.join(file)}")
+    start = file if wanted is None else file[wanted]
+    items: list[h5py.Group | h5py.Dataset] = [start]
+    if isinstance(start, h5py.Group):
+        start.visititems(lambda _, item: items.append(item))
     groups = [item for item in items if isinstance(item, h5py.Group)]
     if any(group.attrs.get("pandas_type", b"") in (b"frame", b"series", "frame", "series") for group in groups):
         raise ConfigError(
@@ -297,7 +401,7 @@ def _places(file: h5py.File, path: Path) -> dict[str, _Place]:
         columns = {name: item for name, item in group.items() if _is_hdf5_column(name, item)}
         if columns and len({len(item) for item in columns.values()}) == 1:
             return _with_masks({name: _Place(item.name) for name, item in columns.items()})
-    raise _no_table(
+    raise no_table(
         path, "a compound dataset or a group of one-dimensional ones of equal length", list(file) or "nothing"
     )
 
