@@ -155,6 +155,8 @@ def open_table(path: Path, table: str | int | None = None) -> ColumnTable:
     read = _format(path, _OPENERS)
     if not path.is_file():
         raise ConfigError(f"{path}: expected a table, found no such file")
+    if path.stat().st_size == 0:
+        raise ConfigError(f"{path}: expected a table with names of columns, found none: the file is empty")
     with _explained(path):
         read = _OPENERS.get(_suffix_of_contents(path), read)
         return ColumnTable(path, with_joined_positions(read(path, wanted)))

@@ -352,7 +352,7 @@ _JOINED: Mapping[str, tuple[str, str, str, str]] = {"RA": ("", "rah", "ram", "ra
 
 
 def with_joined_positions(source: Source) -> Source:
-    """Return a table with columns RA and DE [deg], where hours, minutes and so on have columns of their own."""
+    """Return a table with columns RA and DE [deg] in place of columns of hours, minutes and so on, as of the CDS."""
     lower = {name.lower(): name for name in source.names}
     parts = {made: [lower.get(name, "") for name in names] for made, names in _JOINED.items()}
     others = set(source.names).difference(*parts.values())
@@ -365,7 +365,8 @@ def with_joined_positions(source: Source) -> Source:
             _joined(source, parts[name], wanted) if name in parts else source.read([name], wanted)[0] for name in names
         ]
 
-    return Source([*source.names, *parts], source.n_rows, read, {**source.units, "RA": "deg", "DE": "deg"})
+    kept = [name for name in source.names if name in others]
+    return Source([*kept, *parts], source.n_rows, read, {**source.units, "RA": "deg", "DE": "deg"})
 
 
 def _joined(source: Source, parts: Sequence[str], wanted: slice) -> Raw:

@@ -50,11 +50,11 @@ def table_of(data: Any, names: Sequence[str] | None = None) -> ColumnTable:
 def _as_table(data: Any) -> Table:
     if isinstance(data, SkyCoord):
         return Table(_of_coordinates(data.reshape(-1)))
+    if isinstance(data, Table):
+        return _of_columns({name: data[name] for name in data.colnames})
     if hasattr(data, "iloc"):  # pandas, which need not be imported
         named = data.reset_index() if data.index.name else data
         return Table({str(name): _of_series(named[name]) for name in named.columns})
-    if isinstance(data, Table):
-        return _of_columns({name: data[name] for name in data.colnames})
     if isinstance(data, Mapping):
         return _of_columns(data)
     if isinstance(data, Sequence) and not isinstance(data, str | bytes):
