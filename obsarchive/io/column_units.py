@@ -97,8 +97,7 @@ def degrees_of(values: NDArray[Any], what: str, unit: str = "", name: str = "") 
             )
         return _converted(values.astype(np.float64), angle or u.deg)
     text = np.char.strip(values.astype("U"))
-    degrees = pd.to_numeric(pd.Series(text), errors="coerce").to_numpy(np.float64, copy=True)
-    degrees = _converted(degrees, angle or u.deg)
+    degrees = _converted(numbers_of(text), angle or u.deg)
     sexagesimal = np.isnan(degrees) & ~np.isin(np.char.lower(text), NO_PLACE)
     if sexagesimal.any():
         degrees[sexagesimal] = _sexagesimal(text[sexagesimal], what, angle, label)
@@ -191,8 +190,12 @@ def quantity_of(values: NDArray[Any], what: str, unit: str, name: str) -> NDArra
         raise ConfigError(f"column {name!r}: expected {what} in units such as {wanted}, found {unit!r}")
     if found == wanted:
         return values
-    numbers = pd.to_numeric(pd.Series(values), errors="coerce").to_numpy(np.float64)
-    return np.asarray(found.to(wanted, numbers), np.float64)
+    return np.asarray(found.to(wanted, numbers_of(values)), np.float64)
+
+
+def numbers_of(values: NDArray[Any]) -> Floats:
+    """Return numbers (n,), also those written as text; NaN where there is none."""
+    return pd.to_numeric(pd.Series(values), errors="coerce").to_numpy(np.float64, copy=True)
 
 
 def _is_magnitude(unit: str) -> bool:
