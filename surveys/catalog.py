@@ -400,6 +400,12 @@ class Catalog(Configured):
         self.load()
         return self._moved(slice(None), obstime)
 
+    def proper_motions(self) -> Floats:
+        """Return the proper motions (n, 2) of all sources [mas/yr]; NaN where the catalogue has none."""
+        self.load()
+        unknown = np.full(len(self._rows), np.nan)
+        return np.stack([self._values.get(what, unknown).astype(np.float64) for what in ("pmra", "pmdec")], axis=1)
+
     def _moved(self, which: Any, obstime: datetime | float | None) -> tuple[Floats, Floats]:
         position = self._values["ra"][which], self._values["dec"][which]
         if obstime is None or "pmra" not in self._values or "pmdec" not in self._values:

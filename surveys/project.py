@@ -359,6 +359,20 @@ class Project(Configured):
             raise
         surveys.note_run(self.output_folder, {"state": "done", "progress": 1.0, "text": ""})
 
+    def moved(self) -> dict[str, str]:
+        """Return the sources that have moved in the catalogue since photometry was fetched, with both positions."""
+        from surveys.places import may_have_moved
+
+        surveys, catalog = _open_surveys(), self.catalog
+        found: dict[str, str] = {}
+        for observatory in self.observatories:
+            fetched = list(surveys.places(observatory.name))
+            for number, document in may_have_moved(catalog, fetched):
+                how = observatory.moved(catalog.get_row(number), document)
+                if how:
+                    found[document["source_name"]] = how
+        return found
+
     def failures(self) -> list[dict[str, str]]:
         """Return the failures, each with source, stage and reason."""
         surveys = _open_surveys()

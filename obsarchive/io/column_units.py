@@ -1,36 +1,33 @@
-"""Units of columns of catalogues: conversion by astropy of what a file declares, or what the name of a column says."""
+"""Units of columns of catalogues: conversion by astropy of what a file declares, or what the name of a column says.
+
+Astropy is imported where it is needed: names of columns are recognised without it.
+"""
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from astropy import units as u
-from astropy.coordinates import Angle
 from numpy.typing import NDArray
 
 from obsarchive.errors import ConfigError
 
+if TYPE_CHECKING:
+    from astropy.units import UnitBase
+
 Floats = NDArray[np.float64]
 
 NO_PLACE = ("", "nan", "none", "null", "n/a", "na", "-", "--", "---")
-WANTED = {
-    "mag": u.mag,
-    "mag_err": u.mag,
-    "pmra": u.mas / u.yr,
-    "pmdec": u.mas / u.yr,
-    "parallax": u.mas,
-    "epoch": u.yr,
-}
+WANTED = {"mag": "mag", "mag_err": "mag", "pmra": "mas / yr", "pmdec": "mas / yr", "parallax": "mas"}
 """Units in which quantities are returned, by meaning."""
 MOST_NAMED = 5
 _ANGLES = {
-    u.hourangle: ("h", "hr", "hrs", "hour", "hours", "hourangle", "hms"),
-    u.deg: ("deg", "degs", "degree", "degrees", "°", "dms"),
-    u.rad: ("rad", "rads", "radian", "radians"),
-    u.arcmin: ("arcmin", "arcmins", "arcminute", "arcminutes"),
-    u.arcsec: ("arcsec", "arcsecs", "arcsecond", "arcseconds"),
+    "hourangle": ("h", "hr", "hrs", "hour", "hours", "hourangle", "hms"),
+    "deg": ("deg", "degs", "degree", "degrees", "°", "dms"),
+    "rad": ("rad", "rads", "radian", "radians"),
+    "arcmin": ("arcmin", "arcmins", "arcminute", "arcminutes"),
+    "arcsec": ("arcsec", "arcsecs", "arcsecond", "arcseconds"),
 }
 _WORDS = {word: unit for unit, words in _ANGLES.items() for word in words}
 _SEXAGESIMAL = re.compile(r"(?i)(?P<hours>h+|hours?|hr)[\s:]*m.*s.*|[-+±]?(d+|degs?|degrees?)[\s:]*(m|arcm|').*")
@@ -95,27 +92,30 @@ def degrees_of(values: NDArray[Any], what: str, unit: str = "", name: str = "") 
                 f"column {label!r}: expected text such as 17:30:25.5, as its unit is {unit}, found numbers; "
                 "write them with colons, or in degrees"
             )
-        return _converted(values.astype(np.float64), angle or u.deg)
+        return _converted(values.astype(np.float64), angle)
     text = np.char.strip(values.astype("U"))
-    degrees = _converted(numbers_of(text), angle or u.deg)
+    degrees = _converted(numbers_of(text), angle)
     sexagesimal = np.isnan(degrees) & ~np.isin(np.char.lower(text), NO_PLACE)
     if sexagesimal.any():
         degrees[sexagesimal] = _sexagesimal(text[sexagesimal], what, angle, label)
     return degrees
 
 
-def _converted(numbers: Floats, angle: u.UnitBase) -> Floats:
-    return numbers if angle == u.deg else np.asarray(angle.to(u.deg, numbers), np.float64)
+def _converted(numbers: Floats, angle: "UnitBase | None") -> Floats:
+    return numbers if angle is None or angle == "deg" else np.asarray(angle.to("deg", numbers), np.float64)
 
 
-def _sexagesimal(text: NDArray[np.str_], what: str, angle: u.UnitBase | None, label: str) -> Floats:
+def _sexagesimal(text: NDArray[np.str_], what: str, angle: "UnitBase | None", label: str) -> Floats:
     comma = next((word for word in text.tolist() if _DECIMAL_COMMA.fullmatch(word)), None)
     if comma is not None:
         raise ConfigError(
             f"column {label!r}: expected numbers with a decimal point, found {comma}: "
             "write the file with decimal points, and commas or semicolons between the columns"
         )
-    expected = u.hourangle if what == "ra" else u.deg
+    from astropy.coordinates import Angle
+    from astropy.units import UnitsError
+
+    expected = "hourangle" if what == "ra" else "deg"
     if angle is not None and angle != expected:
         raise ConfigError(
             f"column {label!r}: expected numbers, as its unit is {angle}, found {text[0]!r}; "
@@ -123,7 +123,7 @@ def _sexagesimal(text: NDArray[np.str_], what: str, angle: u.UnitBase | None, la
         )
     try:
         return np.asarray(Angle(text.tolist(), unit=expected).deg, np.float64)
-    except (ValueError, u.UnitsError) as err:
+    except (ValueError, UnitsError) as err:
         raise ConfigError(
             f"positions are degrees, or sexagesimal such as 17:30:25.5 -25:30:30: {label}: {err}"
         ) from err
@@ -133,17 +133,17 @@ def _plain(unit: str) -> str:
     return unit.strip().strip("'\"[]()").strip().lower()
 
 
-def _angle(unit: str, what: str, label: str) -> u.UnitBase | None:
+def _angle(unit: str, what: str, label: str) -> "UnitBase | None":
     """Return the unit of an angle; None if none is declared."""
     plain = _plain(unit)
     if plain in ("", "-", "--", "---"):
         return None
     sexagesimal = _SEXAGESIMAL.fullmatch(plain)
     if sexagesimal:
-        found: Any = u.hourangle if sexagesimal["hours"] else u.deg
+        found = _parsed("hourangle" if sexagesimal["hours"] else "deg")
     else:
-        found = _WORDS.get(plain) or _parsed(unit)
-    if found is None or not found.is_equivalent(u.deg) or (what == "dec" and found == u.hourangle):
+        found = _parsed(_WORDS.get(plain, unit))
+    if found is None or not found.is_equivalent("deg") or (what == "dec" and found == "hourangle"):
         kinds = "deg, rad, arcsec or d:m:s" if what == "dec" else "deg, h, rad, arcsec or h:m:s"
         raise ConfigError(
             f"column {label!r}: expected a unit of angle for {what} ({kinds}), found {unit!r}; "
@@ -152,12 +152,14 @@ def _angle(unit: str, what: str, label: str) -> u.UnitBase | None:
     return found
 
 
-def _parsed(unit: str) -> Any:
+def _parsed(unit: str) -> "UnitBase | None":
     """Return a unit in any of the ways in which files write it; None if it cannot be understood."""
+    from astropy.units import Unit
+
     for text in (unit, unit.strip().strip("'\"[]"), unit.lower()):
         for written in (None, "cds"):
             try:
-                return u.Unit(text, format=written)
+                return Unit(text, format=written)
             except (ValueError, TypeError):
                 continue
     return None
@@ -183,7 +185,7 @@ def quantity_of(values: NDArray[Any], what: str, unit: str, name: str) -> NDArra
         The unit is of another kind.
     """
     wanted, plain = WANTED.get(what), _plain(unit)
-    if wanted is None or plain in ("", "-", "--", "---") or (wanted == u.mag and _is_magnitude(plain)):
+    if wanted is None or plain in ("", "-", "--", "---") or (wanted == "mag" and _is_magnitude(plain)):
         return values
     found = _parsed(unit)
     if found is None or not found.is_equivalent(wanted):

@@ -254,6 +254,11 @@ class Surveys:
         found = self.named("raw_photometry", names, {"observatory": observatory}, ["state"])
         return Counter(one["state"] for one in found)
 
+    def places(self, observatory: str) -> Iterator[Document]:
+        """Return names, positions and files of all raw photometry of an observatory."""
+        shown = {"_id": 0, "source_name": 1, "place": 1, "filename": 1}
+        return iter(self._of["raw_photometry"].find({"observatory": observatory}, shown, batch_size=10_000))
+
     def failed(self, observatory: str) -> list[Document]:
         """Return the documents of raw photometry that could not be fetched."""
         return list(self._of["raw_photometry"].find({"observatory": observatory, "state": "failed"}).sort("_id", 1))
