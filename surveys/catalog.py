@@ -339,7 +339,8 @@ class Catalog(Configured):
         if not isinstance(which, slice) and len(which) and isinstance(which[0], str):
             return self.make_smaller_catalog([int(self.get_row(name)["cat_index"]) for name in which])
         # numpy checks masks and numbers
-        return self.make_smaller_catalog(np.arange(len(self))[which if isinstance(which, slice) else np.asarray(which)])
+        chosen = np.arange(len(self))[which if isinstance(which, slice) else np.asarray(which)]
+        return self.make_smaller_catalog(chosen.tolist())
 
     def __repr__(self) -> str:
         size = f"{len(self._rows)} sources" if self._values else "not read yet"
@@ -358,6 +359,22 @@ class Catalog(Configured):
         used = set(self._columns.values())
         others = [] if self._table is None else [name for name in self._table.names if name not in used]
         return columns | {name: self._extra(name) for name in others if name not in columns}
+
+    def write(self, path: Path) -> None:
+        """Write the sources, in the units of `get_row`, to a file that is read as the same catalogue.
+
+        Parameters
+        ----------
+        path : Path
+            Its suffix determines the format: FITS, CSV, HDF5, VOTable or parquet.
+        """
+        from obsarchive.io.catalog_tables import write_table
+
+        columns = self._all_columns()
+        while others := [name for what, name in find_columns(list(columns), {}).items() if name != what]:
+            for name in others:
+                del columns[name]  # it would be taken for that of the name or the magnitude
+        write_table(path, columns)
 
     def to_table(self) -> Any:
         """Return the sources as a table of astropy: name, ra, dec … with units, and the file's other columns."""

@@ -1,5 +1,6 @@
 """Positions for which photometry was fetched, and whether those of the catalogue are still the same."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +15,14 @@ if TYPE_CHECKING:
 LEAST_ARCSEC, MOST_ARCSEC = 0.1, 1.0
 FRACTION_OF_RADIUS = 0.1
 """A source has moved if it did so by this fraction of the radius of the search, within the limits above."""
+PM = ("pmra", "pmdec")
 YEARS = 10.0
 """A proper motion that changes moves a source by that of so many years."""
 
 
 def place_of(row: Mapping[str, Any]) -> list[float | None]:
     """Return what is stored of the position of a row: ra, dec [deg], pmra, pmdec [mas/yr], None where unknown."""
-    return [float(row["ra"]), float(row["dec"]), *(_known(row.get(name)) for name in ("pmra", "pmdec"))]
+    return [float(row["ra"]), float(row["dec"]), *(_known(row.get(name)) for name in PM)]
 
 
 def _known(value: Any) -> float | None:
@@ -35,7 +37,8 @@ def tolerance_arcsec(radius: float | None) -> float:
 def apart_arcsec(ra: float, dec: float, other_ra: float, other_dec: float) -> float:
     """Return the distance of two positions [deg] in arcsec."""
     a, b = unit_vectors(np.array([ra, other_ra]), np.array([dec, other_dec]))
-    return float(np.degrees(2 * np.arcsin(min(1.0, np.linalg.norm(a - b) / 2))) * 3600)
+    half_chord = float(np.linalg.norm(a - b)) / 2
+    return math.degrees(2 * math.asin(min(1.0, half_chord))) * 3600
 
 
 def moved(row: Mapping[str, Any], fetched: Mapping[str, Any], tolerance: float) -> str:
@@ -67,12 +70,10 @@ def moved(row: Mapping[str, Any], fetched: Mapping[str, Any], tolerance: float) 
     if apart > tolerance:
         distance = f"{apart:.2f} arcsec" if apart < 3600 else f"{apart / 3600:.2f} deg"
         return f"{place[0]:.5f} {place[1]:+.5f}, now {ra:.5f} {dec:+.5f}, {distance} apart"
-    drift = [
-        (row[name] or 0.0) - (old or 0.0)
-        for name, old in zip(("pmra", "pmdec"), place[2:], strict=True)
-        if name in row  # rows of the database have no proper motion
-    ]
-    if len(drift) == 2 and float(np.hypot(*drift)) * YEARS / 1000 > tolerance:
+    if not set(PM) <= row.keys():
+        return ""  # rows of the database have no proper motion
+    drift = math.hypot(*((row[name] or 0.0) - (old or 0.0) for name, old in zip(PM, place[2:], strict=True)))
+    if drift * YEARS / 1000 > tolerance:
         old = ", ".join(f"{value or 0.0:g}" for value in place[2:])
         return f"proper motion {old} mas/yr, now {row['pmra'] or 0.0:g}, {row['pmdec'] or 0.0:g}"
     return ""

@@ -139,10 +139,8 @@ def _angle(unit: str, what: str, label: str) -> "UnitBase | None":
     if plain in ("", "-", "--", "---"):
         return None
     sexagesimal = _SEXAGESIMAL.fullmatch(plain)
-    if sexagesimal:
-        found = _parsed("hourangle" if sexagesimal["hours"] else "deg")
-    else:
-        found = _parsed(_WORDS.get(plain, unit))
+    word = "" if sexagesimal is None else "hourangle" if sexagesimal["hours"] else "deg"
+    found = _parsed(word or _WORDS.get(plain, unit))
     if found is None or not found.is_equivalent("deg") or (what == "dec" and found == "hourangle"):
         kinds = "deg, rad, arcsec or d:m:s" if what == "dec" else "deg, h, rad, arcsec or h:m:s"
         raise ConfigError(
@@ -197,7 +195,8 @@ def quantity_of(values: NDArray[Any], what: str, unit: str, name: str) -> NDArra
 
 def numbers_of(values: NDArray[Any]) -> Floats:
     """Return numbers (n,), also those written as text; NaN where there is none."""
-    return pd.to_numeric(pd.Series(values), errors="coerce").to_numpy(np.float64, copy=True)
+    numbers: Floats = pd.to_numeric(pd.Series(values), errors="coerce").to_numpy(np.float64, copy=True)
+    return numbers
 
 
 def _is_magnitude(unit: str) -> bool:

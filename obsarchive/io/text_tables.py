@@ -134,7 +134,7 @@ def _of_astropy(path: Path, text: str, known: str) -> Source:
     return of_astropy(path, table)
 
 
-def of_astropy(path: object, table: Table) -> Source:
+def of_astropy(path: Path, table: Table) -> Source:
     """Return a table of astropy; columns with several values in a row are ignored."""
     columns = {name: table[name] for name in table.colnames if getattr(table[name], "ndim", 2) == 1}
     distinct(path, columns)
