@@ -21,12 +21,8 @@ YEARS = 10.0
 
 
 def place_of(row: Mapping[str, Any]) -> list[float | None]:
-    """Return what is stored of the position of a row: ra, dec [deg], pmra, pmdec [mas/yr], None where unknown."""
-    return [float(row["ra"]), float(row["dec"]), *(_known(row.get(name)) for name in PM)]
-
-
-def _known(value: Any) -> float | None:
-    return None if value is None else float(value)
+    """Return what is stored of the position of a row: ra, dec [deg], pmra, pmdec [mas/yr]; None without such a key."""
+    return [float(row["ra"]), float(row["dec"]), *(float(row[name] or 0.0) if name in row else None for name in PM)]
 
 
 def tolerance_arcsec(radius: float | None) -> float:
@@ -36,8 +32,9 @@ def tolerance_arcsec(radius: float | None) -> float:
 
 def apart_arcsec(ra: float, dec: float, other_ra: float, other_dec: float) -> float:
     """Return the distance of two positions [deg] in arcsec."""
-    a, b = unit_vectors(np.array([ra, other_ra]), np.array([dec, other_dec]))
-    half_chord = float(np.linalg.norm(a - b)) / 2
+    east, north = math.radians(ra - other_ra) / 2, math.radians(dec - other_dec) / 2
+    cosines = math.cos(math.radians(dec)) * math.cos(math.radians(other_dec))
+    half_chord = math.hypot(math.sin(north), math.sqrt(max(0.0, cosines)) * math.sin(east))
     return math.degrees(2 * math.asin(min(1.0, half_chord))) * 3600
 
 
@@ -70,9 +67,9 @@ def moved(row: Mapping[str, Any], fetched: Mapping[str, Any], tolerance: float) 
     if apart > tolerance:
         distance = f"{apart:.2f} arcsec" if apart < 3600 else f"{apart / 3600:.2f} deg"
         return f"{place[0]:.5f} {place[1]:+.5f}, now {ra:.5f} {dec:+.5f}, {distance} apart"
-    if not set(PM) <= row.keys():
-        return ""  # rows of the database have no proper motion
-    drift = math.hypot(*((row[name] or 0.0) - (old or 0.0) for name, old in zip(PM, place[2:], strict=True)))
+    if not set(PM) <= row.keys() or None in place:
+        return ""  # rows and files of the database have no proper motion
+    drift = math.hypot(*((row[name] or 0.0) - old for name, old in zip(PM, place[2:], strict=True)))
     if drift * YEARS / 1000 > tolerance:
         old = ", ".join(f"{value or 0.0:g}" for value in place[2:])
         return f"proper motion {old} mas/yr, now {row['pmra'] or 0.0:g}, {row['pmdec'] or 0.0:g}"

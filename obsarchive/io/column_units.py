@@ -118,7 +118,7 @@ def _sexagesimal(text: NDArray[np.str_], what: str, angle: "UnitBase | None", la
     expected = "hourangle" if what == "ra" else "deg"
     if angle is not None and angle != expected:
         raise ConfigError(
-            f"column {label!r}: expected numbers, as its unit is {angle}, found {text[0]!r}; "
+            f"column {label!r}: expected numbers, as its unit is {angle}, found {str(text[0])!r}; "
             f"correct the unit ({'h:m:s' if what == 'ra' else 'd:m:s'})"
         )
     try:

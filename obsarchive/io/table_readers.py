@@ -240,9 +240,7 @@ def open_votable(path: Path, wanted: str | None = None) -> Source:
     with unpacked(path) as file:
         content = file.read()
     if re.search(rb"<(\w+:)?FITS[\s>]", content):
-        raise no_table(
-            path, "rows in TABLEDATA, BINARY or BINARY2", "a FITS file inside the VOTable, which is not read"
-        )
+        raise no_table(path, "a VOTable with TABLEDATA, BINARY or BINARY2", "FITS inside it, which is not read")
     tree = _parsed_votable(content)
     tables = [table for table in tree.iter_tables() if table.fields]
     if not tables:

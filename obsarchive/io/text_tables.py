@@ -41,6 +41,7 @@ _DASHES = re.compile(r"[-=]{2,}|-|=")
 _COMMENT = re.compile(rb"^#[^\n]*\n?", re.MULTILINE)
 _NEXT_TABLE = re.compile(rb"^#\s?(RESOURCE|Table\s|Table\t)", re.MULTILINE)
 _SEXTRACTOR = re.compile(r"#\s+\d+\s+[A-Z]\w+")
+_SIGN = "de-"
 _CDS = "Byte-by-byte Description"
 
 
@@ -85,7 +86,8 @@ def open_text(path: Path, wanted: str | None = None) -> Source:
     distinct(path, layout.names)
     start = sum(len(line) + 1 for line in lines[: layout.first])
     table = _parsed(path, layout, _body(path, text[start:].encode()))
-    columns = {name: table[name] if name in layout.texts else typed(table[name]) for name in layout.names}
+    texts = layout.texts | {name for name in layout.names if name.lower() == _SIGN}  # a minus is no missing number
+    columns = {name: table[name] if name in texts else typed(table[name]) for name in layout.names}
 
     def read(names: list[str], wanted: slice) -> list[Raw]:
         return [arrow_column(columns[name][wanted]) for name in names]
@@ -348,7 +350,7 @@ def _of_rows(path: Path, layout: _Layout, rows: Sequence[list[str]]) -> pa.Table
     return pa.table(made, names=layout.names)
 
 
-_JOINED: Mapping[str, tuple[str, str, str, str]] = {"RA": ("", "rah", "ram", "ras"), "DE": ("de-", "ded", "dem", "des")}
+_JOINED: Mapping[str, tuple[str, str, str, str]] = {"RA": ("", "rah", "ram", "ras"), "DE": (_SIGN, "ded", "dem", "des")}
 
 
 def with_joined_positions(source: Source) -> Source:

@@ -333,7 +333,7 @@ class VirtualObservatory(PhotometryReducer):
         str
             Old and new position.
         """
-        return moved(row, fetched, tolerance_arcsec(self.pars.to_dict().get("cone_radius")))
+        return moved(row, fetched, tolerance_arcsec(self.pars.cone_radius if "cone_radius" in self.pars else None))
 
     def _elsewhere(self, rows: Sequence[Row], known: Mapping[str, Document]) -> set[str]:
         """Return the sources whose photometry is that of another position, with a warning."""
@@ -522,7 +522,7 @@ class VirtualObservatory(PhotometryReducer):
                         RawPhotometry(record.columns, facts, observatory=self.name, filename=path.name, filekey=key)
                     )
             expires = datetime.now(UTC) + timedelta(days=self.pars.empty_expires)
-            surveys.save_raw([{**raw.document(expires), "place": _place_in(raw)} for raw in good])
+            surveys.save_raw([raw.document(expires) for raw in good])
             surveys.register((self._source_of(raw).document() for raw in good), self.output_folder or self.name)
             n_found += len(good)
         return n_found
@@ -531,11 +531,6 @@ class VirtualObservatory(PhotometryReducer):
         if self.catalog is not None and raw.source_name in self.catalog:
             return Source.from_row(self.catalog.get_row(raw.source_name))
         return Source(raw.source_name, raw.altdata["ra"], raw.altdata["dec"], raw.altdata.get("mag"))
-
-
-def _place_in(raw: RawPhotometry) -> list[float | None]:
-    """Return the position for which raw photometry was fetched, as its file tells."""
-    return list(raw.altdata.get("place") or (raw.altdata["ra"], raw.altdata["dec"], None, None))
 
 
 def reason_of(err: Exception) -> str:
