@@ -267,9 +267,8 @@ class Catalog(Configured):
         from obsarchive.io.column_units import checked_places
 
         values = self._values
-        labels = [f"row {row + 1} ({name})" for row, name in zip(rows.tolist(), values["name"].tolist(), strict=True)]
         try:
-            return checked_places(values["ra"], values["dec"], labels)
+            return checked_places(values["ra"], values["dec"], lambda i: f"row {rows[i] + 1} ({values['name'][i]})")
         except ConfigError as err:
             self._values = {}
             raise ConfigError(f"{self.origin}: {err}, or exclude them by where") from err
@@ -277,9 +276,10 @@ class Catalog(Configured):
     def _distinct(self, values: Mapping[str, NDArray[Any]], rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the rows that are the first of their name."""
         names = values["name"][rows]
-        _, first, which = np.unique(names, return_index=True, return_inverse=True)
+        _, first = np.unique(names, return_index=True)
         if len(first) == len(rows):
             return rows
+        _, which = np.unique(names, return_inverse=True)
         again = np.delete(names, first)[:MOST_LISTED].tolist()
         ra, dec = values["ra"][rows], values["dec"][rows]
         earlier = unit_vectors(ra[first][which], dec[first][which])

@@ -248,8 +248,11 @@ class Run:
         good = []
         for row in rows:
             other = known.get(row["name"])
-            owner = "" if other is None or _apart(row, other) <= FAR_ARCSEC else self._owner(other)
-            if other is not None and owner:
+            is_elsewhere = other is not None and _apart(row, other) > FAR_ARCSEC
+            is_ours, owner = self._owners(other) if other is not None and is_elsewhere else (True, "")
+            if other is not None and owner and is_ours:
+                log.warning("%s: the project %s has this source, too; it moves for both", row["name"], owner)
+            elif other is not None and owner:
                 position = f"{other['ra_deg']:.4f} {other['dec_deg']:+.4f}"
                 self._refuse(
                     row,
@@ -262,16 +265,15 @@ class Run:
         self.surveys.register(documents, self.recipe.run)
         return good
 
-    def _owner(self, source: Document) -> str:
-        """Return the name of another project that has a source; empty if this project has it, or none."""
+    def _owners(self, source: Document) -> tuple[bool, str]:
+        """Return whether a source belongs to this project, and the name of another that has it; empty if none has."""
         names = {}
         for run in source.get("projects", []):
             if run not in self._project_of:
                 self._project_of[run] = str((self.surveys.run(run) or {}).get("name") or "")
             names[run] = self._project_of[run]
-        if self.recipe.run in names or self.project.name in names.values():
-            return ""
-        return next((name for name in names.values() if name), "")
+        is_ours = self.recipe.run in names or self.project.name in names.values()
+        return is_ours, next((name for name in names.values() if name not in ("", self.project.name)), "")
 
     def _refuse(self, row: Mapping[str, Any], reason: str) -> None:
         """Note a source that cannot be processed, here and in the database; the next run tries it again."""

@@ -4,7 +4,7 @@ Astropy is imported where it is needed: names of columns are recognised without 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -203,15 +203,15 @@ def _is_magnitude(unit: str) -> bool:
     return re.fullmatch(r"(ab|st|vega)?mags?(nitudes?)?(\(\w+\))?|mag\s*\(.*\)", unit) is not None
 
 
-def checked_places(ra: Floats, dec: Floats, labels: Sequence[object]) -> Floats:
+def checked_places(ra: Floats, dec: Floats, label: Callable[[int], str] | None = None) -> Floats:
     """Return right ascensions from 0 to 360; those from -180 to 0 are wrapped.
 
     Parameters
     ----------
     ra, dec : ndarray (n,)
         Positions [deg]; NaN where there is none.
-    labels : sequence (n,)
-        What the rows are called in the message.
+    label : callable, optional
+        Returns what a row is called in the message; by default its number, from 1.
 
     Raises
     ------
@@ -220,7 +220,8 @@ def checked_places(ra: Floats, dec: Floats, labels: Sequence[object]) -> Floats:
     """
     wrong = np.flatnonzero((ra < -180 - 1e-9) | (ra > 360 + 1e-9) | (np.abs(dec) > 90 + 1e-9))
     if wrong.size:
-        listed = "; ".join(f"{labels[i]}: {ra[i]:g} {dec[i]:+g}" for i in wrong[:MOST_NAMED].tolist())
+        called = label or (lambda i: f"row {i + 1}")
+        listed = "; ".join(f"{called(i)}: {ra[i]:g} {dec[i]:+g}" for i in wrong[:MOST_NAMED].tolist())
         raise ConfigError(
             f"expected right ascensions from 0 to 360 and declinations from -90 to 90 [deg], found in {wrong.size} of "
             f"{len(ra)} rows others: {listed}; correct these rows, or the unit or name of the columns"

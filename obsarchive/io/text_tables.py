@@ -99,7 +99,7 @@ def _decoded(path: Path) -> str:
     """Return the text of a file: UTF-8, UTF-16 with its mark, else Latin-1 (Windows)."""
     with unpacked(path) as file:
         content = file.read()
-    if not content.strip():
+    if not content or content.isspace():
         raise no_table(path, "a line with names of columns", "none: the file is empty")
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return content.decode("utf-16")

@@ -278,4 +278,4 @@ def _places(found: Mapping[str, NDArray[np.float64]], unit: str, origin: str) ->
     doubt = "" if unit else doubt_of(ra, dec)
     if doubt:
         log.warning("catalogue %s: %s; name a unit in the file or the column, as ra_hours", origin, doubt)
-    return checked_places(ra, dec, [f"row {i}" for i in range(1, len(ra) + 1)])
+    return checked_places(ra, dec)
