@@ -33,7 +33,7 @@ _WORDS = {word: unit for unit, words in _ANGLES.items() for word in words}
 _SEXAGESIMAL = re.compile(r"(?i)(?P<hours>h+|hours?|hr)[\s:]*m.*s.*|[-+±]?(d+|degs?|degrees?)[\s:]*(m|arcm|').*")
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
 _IN_NAME = re.compile(
-    rf"(?i)^(?P<base>.*?)(?:[\s_.(\['\"-]+|(?<=ra)|(?<=rightascension)|(?<=de)|(?<=dec)|(?<=declination)|(?<=2000))"
+    rf"(?i)^(?P<base>.*?)(?:[\s_.:/(\['\"-]+|(?<=ra)|(?<=rightascension)|(?<=de)|(?<=dec)|(?<=declination)|(?<=2000))"
     rf"(?P<unit>{'|'.join(map(re.escape, sorted(_WORDS, key=len, reverse=True)))}|h+:m+:s+|d+:m+:s+)[)\]'\"\s]*$"
 )
 
@@ -93,7 +93,7 @@ def degrees_of(values: NDArray[Any], what: str, unit: str = "", name: str = "") 
                 "write them with colons, or in degrees"
             )
         return _converted(values.astype(np.float64), angle)
-    text = np.char.strip(values.astype("U"))
+    text = np.char.replace(np.char.strip(values.astype("U")), "\N{MINUS SIGN}", "-")
     degrees = _converted(numbers_of(text), angle)
     sexagesimal = np.isnan(degrees) & ~np.isin(np.char.lower(text), NO_PLACE)
     if sexagesimal.any():

@@ -78,8 +78,15 @@ def _word(value: object) -> str:
 
 
 def unpacked(path: Path) -> io.BufferedIOBase:
-    """Return an open file, unpacked if it ends in ``.gz``; opened here, since astropy leaves damaged files open."""
-    return gzip.GzipFile(path) if path.suffix.lower() == ".gz" else path.open("rb")
+    """Return an open file, unpacked if it was packed; opened here, since astropy leaves damaged files open."""
+    # its first bytes tell: browsers unpack files and keep the suffix, services pack them without one
+    file = path.open("rb")
+    is_packed = file.read(2) == b"\x1f\x8b"
+    file.seek(0)
+    if not is_packed:
+        return file
+    file.close()
+    return gzip.GzipFile(path)
 
 
 def no_table(path: Path, expected: str, found: object) -> ConfigError:

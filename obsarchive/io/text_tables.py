@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 _HEAD_CHARACTERS = 2**20
 _MISSING_TEXT = ["", "null", "NULL"]
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eEdD][-+]?\d+)?")
+_DECIMAL = re.compile(r"[-+]?\d+\.\d+([eE][-+]?\d+)?")
 _DASHES = re.compile(r"[-=]{2,}|-|=")
 _COMMENT = re.compile(rb"^#[^\n]*\n?", re.MULTILINE)
 _NEXT_TABLE = re.compile(rb"^#\s?(RESOURCE|Table\s|Table\t)", re.MULTILINE)
@@ -166,7 +167,7 @@ def _layout(path: Path, lines: Sequence[str]) -> _Layout:
     if commented:
         return _Layout(commented, head, delimiter)
     heads = _first_record("\n".join(lines[head:]), delimiter)
-    if all(re.fullmatch(r"[-+]?[\d.]+", name) for name in heads):
+    if all(re.fullmatch(r"[-+]?[\d.]+", name) for name in heads) or any(map(_DECIMAL.fullmatch, heads)):
         raise no_table(path, "a line with names of columns", heads)
     names = [_unquoted(name) or f"column_{i}" for i, name in enumerate(heads, start=1)]
     return _with_units(_Layout(names, head + 1, delimiter), lines, heads)

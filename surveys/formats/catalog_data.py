@@ -24,7 +24,7 @@ def table_of(data: Any, names: Sequence[str] | None = None) -> ColumnTable:
 
     Parameters
     ----------
-    data : Table, DataFrame, SkyCoord, mapping of columns, or sequence of mappings
+    data : Table, DataFrame, SkyCoord, structured array, mapping of columns, or sequence of mappings
         Columns as in files; columns of type SkyCoord become ``ra`` and ``dec`` [deg, ICRS], quantities keep their unit.
     names : sequence of str, optional
         Names of the sources, in a column ``name``.
@@ -55,9 +55,11 @@ def _as_table(data: Any) -> Table:
     if hasattr(data, "iloc"):  # pandas, which need not be imported
         named = data.reset_index() if data.index.name else data
         return Table({str(name): _of_series(named[name]) for name in named.columns})
+    if isinstance(data, np.ndarray) and data.dtype.names:
+        return Table(np.asarray(data))
     if isinstance(data, Mapping):
         return _of_columns(data)
-    if isinstance(data, Sequence) and not isinstance(data, str | bytes):
+    if isinstance(data, Sequence) and all(isinstance(row, Mapping) for row in data):
         rows = [dict(row) for row in data]
         keys = list(dict.fromkeys(key for row in rows for key in row))
         return Table({str(key): _of_values([row.get(key) for row in rows]) for key in keys})

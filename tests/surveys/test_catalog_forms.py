@@ -1,6 +1,7 @@
 """Catalogues in the forms in which services, programs and people write them: right in degrees, or refused by name."""
 
 import base64
+import gzip
 import io
 import shutil
 import subprocess
@@ -296,6 +297,10 @@ EXTRACTOR = """#   1 NUMBER       Running object number
     [
         ("latin1.csv", ("Name,RA,Dec,Remark\n" + ROWS.replace("\n", ",Größe\n")).encode("latin-1")),
         ("utf16.csv", ("Name,RA,Dec\n" + ROWS).encode("utf-16")),
+        ("packed.csv", gzip.compress(("Name,RA,Dec\n" + ROWS).encode())),
+        ("not_packed.csv.gz", "Name,RA,Dec\n" + ROWS),
+        ("minus.csv", ("Name,RA,Dec\n" + ROWS).replace("-", "\N{MINUS SIGN}")),
+        ("spaces.csv", ("Name,RA,Dec\n" + ROWS).replace(",", ", ")),
         ("windows.CSV", ("Name,RA,Dec\n" + ROWS).replace("\n", "\r\n")),
         ("mac.csv", ("Name,RA,Dec\n" + ROWS).replace("\n", "\r")),
         ("trailing.csv", "Name,RA,Dec\n" + ROWS.replace("\n", ",\n")),
@@ -328,6 +333,8 @@ def test_text_as_people_and_programs_write_it(name, content):
         ("name,ra,dec\na,101.5,-3.2\nb,7.5\n", "row 2: Expected 3 columns, got 2"),
         ("", "the file is empty"),
         ("\n \n", "the file is empty"),
+        (ROWS, r"a line with names of columns, found \['Sirius'"),
+        ("name,ra,dec\na,064508.92,-164258.0\n", "row 1 .a.: 64508.9"),
         ("<!DOCTYPE html>\n<html>busy</html>", "a web page"),
         ("name,x,y\na,1,2\n", "no column with ra: set ra_column; there are name, x, y"),
     ],
