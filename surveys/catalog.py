@@ -336,11 +336,13 @@ class Catalog(Configured):
             if not -len(self) <= which < len(self):
                 raise IndexError(f"no source number {which} in a catalogue of {len(self)}")
             return self.get_row(int(which))
-        if not isinstance(which, slice) and len(which) and isinstance(which[0], str):
-            return self.make_smaller_catalog([int(self.get_row(name)["cat_index"]) for name in which])
+        if isinstance(which, slice):
+            return self.make_smaller_catalog(range(len(self))[which])
+        chosen = np.asarray(which) if len(which) else np.empty(0, np.int64)
+        if chosen.dtype.kind in "UO":
+            return self.make_smaller_catalog([int(self.get_row(str(name))["cat_index"]) for name in chosen])
         # numpy checks masks and numbers
-        chosen = np.arange(len(self))[which if isinstance(which, slice) else np.asarray(which)]
-        return self.make_smaller_catalog(chosen.tolist())
+        return self.make_smaller_catalog(np.arange(len(self))[chosen].tolist())
 
     def __repr__(self) -> str:
         size = f"{len(self._rows)} sources" if self._values else "not read yet"

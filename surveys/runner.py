@@ -123,6 +123,8 @@ class Run:
         run, digest = self.recipe.run, self.project.catalog.cat_hash
         if (self.surveys.run(run) or {}).get("cat_hash") == digest:
             return  # what another project fetched since is stale
+        for observatory in self.recipe.observatories:
+            self.surveys.place_older(observatory.name)
         names = sorted(self.project.moved())
         files: dict[str, list[str]] = {}
         for curve in self.surveys.named("lightcurves", names, {"run": run}, ["filename", "filekey"]):

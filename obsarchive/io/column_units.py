@@ -1,6 +1,6 @@
 """Units of columns of catalogues: conversion by astropy of what a file declares, or what the name of a column says.
 
-Astropy is imported where it is needed: names of columns are recognised without it.
+Astropy and pandas are imported where they are needed: names of columns are recognised without them.
 """
 
 import re
@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from obsarchive.errors import ConfigError
@@ -195,6 +194,10 @@ def quantity_of(values: NDArray[Any], what: str, unit: str, name: str) -> NDArra
 
 def numbers_of(values: NDArray[Any]) -> Floats:
     """Return numbers (n,), also those written as text; NaN where there is none."""
+    if values.dtype.kind in "iuf":
+        return values.astype(np.float64)
+    import pandas as pd
+
     numbers: Floats = pd.to_numeric(pd.Series(values), errors="coerce").to_numpy(np.float64, copy=True)
     return numbers
 

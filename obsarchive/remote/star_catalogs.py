@@ -53,6 +53,7 @@ _NAMES = {
     "epoch": ("epoch", "ref_epoch"),
     "colour": ("colour", "color", "bp_rp", "bp-rp"),
 }
+_PLACE = ("ra", "dec")
 _GAIA_G = ("gmag", "phot_g_mean_mag")
 
 
@@ -219,7 +220,7 @@ def catalog_of(table: Table, origin: str) -> Catalog:
     """
     names = list(map(str, table.colnames))
     used = _named(names).values()
-    units = {name: str(table[name].unit or "") for name in used}
+    units = {name: str(table[name].unit or ("deg" if key in _PLACE else "")) for key, name in _named(names).items()}
     columns = {name: np.ma.filled(np.ma.asarray(table[name]).astype(float), np.nan) for name in used}
     return _stars(columns, units, names, origin)
 
@@ -230,7 +231,7 @@ def _named(names: Sequence[str]) -> dict[str, str]:
     placed = {unit_in_name(name)[0].lower(): name for name in reversed(names)}
     found = {}
     for key, words in _NAMES.items():
-        known = {**placed, **exact} if key in ("ra", "dec") else exact
+        known = {**placed, **exact} if key in _PLACE else exact
         name = next((known[word] for word in words if word in known), None)
         if name is not None:
             found[key] = name
@@ -240,7 +241,7 @@ def _named(names: Sequence[str]) -> dict[str, str]:
 def _stars(columns: Mapping[str, NDArray[Any]], units: Mapping[str, str], names: Sequence[str], origin: str) -> Catalog:
     """Return the stars of columns, by name, in their units."""
     named = _named(names)
-    for key in ("ra", "dec"):
+    for key in _PLACE:
         if key not in named:
             raise ArchiveError(f"catalogue {origin}: no column {key!r} [deg]; found {', '.join(names)}")
     try:
@@ -262,11 +263,13 @@ def _stars(columns: Mapping[str, NDArray[Any]], units: Mapping[str, str], names:
         is_gaia=named.get("mag", "").lower() in _GAIA_G,
     )
     known = np.flatnonzero(np.isfinite(every.ra) & np.isfinite(every.dec))
+    if len(known) < n:
+        log.warning("catalogue %s: %d of %d rows have no position and are skipped", origin, n - len(known), n)
     return every.chosen(known[np.argsort(every.magnitude[known], kind="stable")])
 
 
 def _numbers(key: str, values: NDArray[Any], unit: str, name: str) -> NDArray[np.float64]:
-    if key in ("ra", "dec"):
+    if key in _PLACE:
         return degrees_of(values, key, unit, name)
     what = {"pm_ra": "pmra", "pm_dec": "pmdec", "mag": "mag"}.get(key, "")
     return numbers_of(quantity_of(values, what, unit, name))

@@ -55,6 +55,8 @@ def _as_table(data: Any) -> Table:
     if hasattr(data, "iloc"):  # pandas, which need not be imported
         named = data.reset_index() if data.index.name else data
         return Table({str(name): _of_series(named[name]) for name in named.columns})
+    if callable(getattr(data, "to_table", None)):  # answers of PyVO, other catalogues
+        return _as_table(data.to_table())
     if isinstance(data, np.ndarray) and data.dtype.names:
         return Table(np.asarray(data))
     if isinstance(data, Mapping):

@@ -477,9 +477,17 @@ def test_a_catalogue_is_a_sequence():
     found = Catalog(table)
     assert [row["name"] for row in found] == NAMES
     assert (found[1], found["Vega"], found[-1]) == (found.get_row(1), found.get_row(2), found.get_row(2))
-    for part in (found[1:], found[[False, True, True]], found[np.array([1, 2])], found[["alf Cen", "Vega"]]):
+    for part in (
+        found[1:],
+        found[[False, True, True]],
+        found[np.array([1, 2])],
+        found[["alf Cen", "Vega"]],
+        Catalog(found)[1:],
+    ):
         assert isinstance(part, Catalog)
         assert part.names == NAMES[1:]
+    assert len(found[[]]) == len(found[3:]) == 0
+    assert found[pd.Series([True, False, False], index=[7, 8, 9])].names == NAMES[:1]
     for wrong, error in ((3, IndexError), ("nobody", KeyError), ([True], IndexError)):
         with pytest.raises(error):
             found[wrong]

@@ -170,14 +170,15 @@ def test_another_project_that_has_the_name_elsewhere_is_named_and_listed(survey_
         assert "another project, tables, has a source of this name at 10.0000 +5.0000" in reason
 
 
-def test_records_without_a_position_are_judged_by_their_file(survey_store: Store, survey_root: Path) -> None:
+def test_records_without_a_position_are_judged_by_file_and_source(survey_store: Store, survey_root: Path) -> None:
     """As they were written before positions were stored."""
-    project([6.75, 200.0], [20, 5]).run()
+    project([6.75, 200.0, 201.0], [20, 5, 6]).run()
     for raw in survey_store.surveys.find("raw_photometry", {}):
         survey_store.surveys.save("raw_photometry", [{key: value for key, value in raw.items() if key != "place"}])
-    right = project([101.25, 200.0], [20, 5])
+    survey_store.surveys.note_run("TABLES", {"cat_hash": None})
+    right = project([101.25, 200.5, 201.0], [20, 5, 6])
     assert list(right.moved()) == ["A"]
-    assert right.run().fetched == 1
+    assert right.run().fetched == 2
     assert files(survey_root)[0] == "TABLE/TABLE_photometry_RA101.h5"
 
 
