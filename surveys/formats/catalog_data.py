@@ -39,6 +39,8 @@ def table_of(data: Any, names: Sequence[str] | None = None) -> ColumnTable:
         It is none of these, or has columns of the same name.
     """
     origin = Path(f"<{type(data).__name__}>")
+    if not isinstance(data, SkyCoord) and callable(getattr(data, "to_table", None)):
+        data = data.to_table()  # answers of PyVO, other catalogues
     table = _as_table(data)
     if names is not None:
         if len(names) != len(table):
@@ -55,8 +57,6 @@ def _as_table(data: Any) -> Table:
     if hasattr(data, "iloc"):  # pandas, which need not be imported
         named = data.reset_index() if data.index.name else data
         return Table({str(name): _of_series(named[name]) for name in named.columns})
-    if callable(getattr(data, "to_table", None)):  # answers of PyVO, other catalogues
-        return _as_table(data.to_table())
     if isinstance(data, np.ndarray) and data.dtype.names:
         return Table(np.asarray(data))
     if isinstance(data, Mapping):
