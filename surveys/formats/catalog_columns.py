@@ -1,5 +1,6 @@
 """Recognition of catalogue columns by their names; identifiers as text, names made of positions."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,7 +28,7 @@ KNOWN = {
         "num",
     ),
     "ra": ("ra", "raicr", "radeg", "raj", "rightascension", "coordra", "alphaj", "alphawinj", "alphasky", "alpha"),
-    "dec": ("dec", "deicr", "decdeg", "dej", "declination", "de", "decj", "coorddec", "deltaj", "deltasky"),
+    "dec": ("dec", "de", "deicr", "decdeg", "dej", "declination", "decj", "coorddec", "deltaj", "deltasky"),
     "mag": ("photgmeanmag", "gmag", "mag", "magnitude", "vmag", "peakmag", "magauto"),
     "mag_err": ("photgmeanmagerror", "egmag", "magerr", "magerror", "magerrauto"),
     "pmra": ("pmra",),
@@ -36,6 +37,7 @@ KNOWN = {
 }
 """Simplified column names by meaning; the first that exists is used."""
 PREFERRED = {"gaia_g": "phot_g_mean_mag", "gaia_bp": "phot_bp_mean_mag", "gaia_rp": "phot_rp_mean_mag"}
+_OTHER_EQUINOX = re.compile(r"(?i)(ra|dec?|alpha|delta)[_ (]*b?1[89]\d\d")
 NEEDED = ("ra", "dec")
 
 
@@ -59,11 +61,12 @@ def find_columns(names: Sequence[str], requested: Mapping[str, str | None]) -> d
     ConfigError
         A column is missing.
     """
+    modern = [name for name in names if not _OTHER_EQUINOX.search(name)]
     plain: dict[str, str] = {}
-    for name in names:
+    for name in modern:
         plain.setdefault(simplify(name), name)
     placed: dict[str, str] = {}
-    for name in names:
+    for name in modern:
         # without a unit, as of ra_hours; and a coordinate in a column of astropy, as of sky.ra
         for part in (unit_in_name(name)[0], name.rpartition(".")[2]):
             placed.setdefault(simplify(part), name)
@@ -75,7 +78,8 @@ def find_columns(names: Sequence[str], requested: Mapping[str, str | None]) -> d
         if named is None and wanted:
             raise ConfigError(f"no column {wanted!r} for {what}; there are {', '.join(names[:40])}")
         if named is None and what in NEEDED:
-            raise ConfigError(f"no column with {what}: set {what}_column; there are {', '.join(names[:40])}")
+            older = "" if len(modern) == len(names) else "; positions of other equinoxes are not converted to J2000"
+            raise ConfigError(f"no column with {what}: set {what}_column; there are {', '.join(names[:40])}{older}")
         if named is not None:
             found[what] = named
     return found

@@ -113,11 +113,15 @@ def test_the_same_sky_in_any_unit_and_format(tmp_path_factory, positions, name, 
         (("coord_ra", "coord_dec"), (1, 1)),
         (("ALPHA_J2000", "DELTA_J2000"), (1, 1)),
         (("RAdeg", "DEdeg"), (1, 1)),
+        (("RAJ2000", "DEJ2000"), (1, 1)),
     ],
 )
 def test_units_in_names(names, scale, caplog):
-    lines = [f"{name},{float(a / scale[0])},{float(d / scale[1])}" for name, a, d in zip(NAMES, RA, DEC, strict=True)]
-    assert_right(read("t.csv", f"name,{names[0]},{names[1]}\n" + "\n".join(lines)))
+    lines = [
+        f"{name},1.5,2.5,{float(a / scale[0])},{float(d / scale[1])}" for name, a, d in zip(NAMES, RA, DEC, strict=True)
+    ]
+    found = read("t.csv", f"name,RA1950,DE1950,{names[0]},{names[1]}\n" + "\n".join(lines))
+    assert_right(found)
     assert not caplog.records
 
 
@@ -336,6 +340,7 @@ def test_text_as_people_and_programs_write_it(name, content):
         (ROWS, r"a line with names of columns, found \['Sirius'"),
         ("name,ra,dec\na,064508.92,-164258.0\n", "row 1 .a.: 64508.9"),
         ("<!DOCTYPE html>\n<html>busy</html>", "a web page"),
+        ("name,RA1950,DE1950\na,1,2\n", "no column with ra.*other equinoxes are not converted"),
         ("name,x,y\na,1,2\n", "no column with ra: set ra_column; there are name, x, y"),
     ],
 )
