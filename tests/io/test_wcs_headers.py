@@ -207,3 +207,22 @@ def test_axes_may_be_swapped() -> None:
     assert plate is not None
     np.testing.assert_allclose(plate.sky(999, 999), (150.0, 2.0), atol=1e-5)
     np.testing.assert_allclose(plate.sky(999, 1099)[1], 2.0 + 100 * STEP, atol=1e-5)
+
+
+def test_a_digitized_plate_is_evaluated() -> None:
+    plate_cards_of_dss = {
+        **{"PLTRAH": 16, "PLTRAM": 36, "PLTRAS": 26.33, "PLTDECSN": "-", "PLTDECD": 75, "PLTDECM": 6, "PLTDECS": 10.6},
+        **{"EQUINOX": 2000.0, "PLTSCALE": 67.2, "XPIXELSZ": 25.3, "YPIXELSZ": 25.3, "CNPIX1": 7000, "CNPIX2": 6500},
+        **{f"PPO{n}": 177500.0 if n in (3, 6) else 0.0 for n in range(1, 7)},
+        **{f"AMD{axis}{n}": 0.0 for axis in "XY" for n in range(1, 21)},
+        **{"AMDX1": 67.2, "AMDX2": 0.5, "AMDX3": -300.0, "AMDX4": 1e-4, "AMDX8": 1e-6},
+        **{"AMDY1": 67.2, "AMDY2": -0.5, "AMDY3": -200.0, "AMDY4": 2e-5, "AMDY8": 1e-6},
+    }
+    x, y = (177500 - 25.3 * (X + 7000.5)) / 1000, (25.3 * (Y + 6500.5) - 177500) / 1000
+    xi, eta = (
+        67.2 * x + 0.5 * y - 300 + 1e-4 * x**2 + 1e-6 * x**3,
+        67.2 * y - 0.5 * x - 200 + 2e-5 * y**2 + 1e-6 * y**3,
+    )
+    centre = 15 * (16 + 36 / 60 + 26.33 / 3600), -(75 + 6 / 60 + 10.6 / 3600)
+    plate = plate_of_header(fits.Header([*plate_cards_of_dss.items()]), (SIDE, SIDE))
+    assert residual_px(plate, *deproject(xi, eta, centre)) < 0.1
