@@ -79,6 +79,8 @@ class DatasetMixin:
         if self.observatory:
             self.altdata.setdefault("observatory", self.observatory)
         self.autoload = True
+        self.remarks: list[str] = []
+        """What a person should know of the data, from their reduction."""
 
     @property
     def source_name(self) -> str:

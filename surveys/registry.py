@@ -10,6 +10,7 @@ from surveys.parameters import legalize
 OBSERVATORIES = {
     "DEMO": ("surveys.demo", "VirtualDemoObs"),
     "ZTF": ("surveys.observatory.ztf", "VirtualZTF"),
+    "FILES": ("surveys.observatory.files", "VirtualFiles"),
     "TESS": ("surveys.observatory.tess", "VirtualTESS"),
 }
 

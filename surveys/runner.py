@@ -49,6 +49,8 @@ class Run:
         Numbers of sources fetched, of those of them that have no data, of sources analysed, and of real events.
     failures : list of (str, str)
         Names of failed sources, with the reasons.
+    remarks : list of (str, str)
+        Names of sources whose photometry is odd, with what a person should know of it.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Run:
         self.locks = self.recipe.root / self.recipe.run / ".locks"
         self.fetched = self.empty = self.analysed = self.detections = 0
         self.failures: list[tuple[str, str]] = []
+        self.remarks: list[tuple[str, str]] = []
         self._fetched_of: Counter[str] = Counter()
         self._empty_of: Counter[str] = Counter()
         self._bar = Bar(f"project {project.name}")
@@ -291,6 +294,7 @@ class Run:
         for record in records:
             results += record.results
             self.failures += record.failures
+            self.remarks += record.remarks
             if record.histogram is not None:
                 self._histogram += record.histogram
         if self.recipe.analysis is None:

@@ -79,11 +79,12 @@ class Zone:
 
 @dataclass
 class ZoneRecord:
-    """Results of an RA zone: documents, the histogram of its light curves, and what failed, by source."""
+    """Results of an RA zone: documents, the histogram of its light curves, what failed and what is odd, by source."""
 
     results: Results = field(default_factory=Results)
     histogram: Histogram | None = None
     failures: list[tuple[str, str]] = field(default_factory=list)
+    remarks: list[tuple[str, str]] = field(default_factory=list)
 
 
 def work_on(task: Zone) -> StepResult[ZoneRecord]:
@@ -115,6 +116,8 @@ def work_on(task: Zone) -> StepResult[ZoneRecord]:
             record.failures.append((name, failed.reason))
             _note(record.results, name, [], [failed.document()] if recipe.analysis else [])
             continue
+        odd = dict.fromkeys(remark for curve in analysed for remark in curve.altdata.get("remarks", ()))
+        record.remarks += [(name, remark) for remark in odd]
         for curve in analysed:
             written.setdefault(curve.filename, {})[curve.filekey] = curve.record
         inputs = {found.observatory: _checksum(task, name, found.observatory) for found in raw.get(name, [])}

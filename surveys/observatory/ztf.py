@@ -141,7 +141,8 @@ class VirtualZTF(VirtualObservatory):
         Unprocessable
             Data without times, or without magnitudes.
         """
-        columns = standard_photometry(dataset.columns, dataset.altdata, also=["oid"])
+        dataset.remarks = []
+        columns = standard_photometry(dataset.columns, dataset.altdata, also=["oid"], remarks=dataset.remarks)
         oid = columns.pop("oid")
         position = (float(dataset.altdata["ra"]), float(dataset.altdata["dec"]))
         curves = []
