@@ -171,10 +171,12 @@ class DatasetMixin:
         """
         path = self.get_fullname()
         if path.suffix not in HDF5:
-            from surveys.formats.catalog_tables import open_table  # late: it imports the libraries of all formats
+            from surveys.formats.light_curve_files import (
+                read_raw_light_curve,
+            )  # late: it imports all formats' libraries
 
-            table = open_table(path)
-            self._data = {name: table.column(name) for name in table.names}
+            self._data, told = read_raw_light_curve(path)
+            self.altdata = {**told, **self.altdata}
             return
         file = PhotometryFile(path)
         if not self.filekey:

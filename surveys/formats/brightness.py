@@ -44,6 +44,11 @@ UNIT_ALIASES = {
     "abmag": "mag(AB)",
     "mag_ab": "mag(AB)",
     "millimag": "mmag",
+    "days": "d",
+    "day": "d",
+    "seconds": "s",
+    "sec": "s",
+    "degrees": "deg",
 }
 """Units that tables write in words that astropy does not know, in lower case."""
 _GUESSES = {"µJy": 1.0, "mJy": 1e3, "Jy": 1e6, "nJy": 1e-3, "nanomaggies": MAGGY_UJY * 1e-9}

@@ -1,10 +1,17 @@
-"""Numbers and words of columns, whatever type their file gave them."""
+"""Names, numbers and words of columns, whatever their file made of them."""
 
+import re
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+
+def simplify(name: object) -> str:
+    """Return the name of a column without case, digits, blanks and the like: ``"Mag_err, mag"`` is ``magerr``."""
+    plain = re.sub(r"[\s_\-0-9.()\[\]#<>'|]", "", str(name).partition(",")[0].lower())
+    return plain.removesuffix("s")
 
 
 def words_of(values: NDArray[Any]) -> NDArray[np.str_]:

@@ -23,13 +23,27 @@ EARLIEST, LATEST = 7_715.0, 88_069.0
 """Dates of astronomical photometry lie within 1880 and 2100 [MJD]."""
 SECONDS = {"unix": 1.0, "unix_ms": 1e-3, "unix_us": 1e-6, "unix_ns": 1e-9}
 """Units of times since 1970 [s]."""
-DATE_NAMES = ("datetime", "date", "dateobs", "obsdate", "utdate", "dateut", "utc", "utctime", "timeutc", "dateutc", "isot")
+DATE_NAMES = (
+    "datetime",
+    "date",
+    "dateob",
+    "obsdate",
+    "utdate",
+    "dateut",
+    "utc",
+    "utctime",
+    "timeutc",
+    "dateutc",
+    "isot",
+)
 _OFFSET = re.compile(r"-\s*(\d+(?:\.\d+)?)")
-_JULIAN_NAME = re.compile(r"(?:obs|mid|midpoint|midtime|exp)?([bh]?m?jd|m[bh]jd)(?:obs|mid|start)?(utc|tai|tt|tdb|tcb)?")
+_JULIAN_NAME = re.compile(
+    r"(?:obs|mid|midpoint|midtime|exp)?([bh]?m?jd|m[bh]jd)(?:obs?|mid|start)?(utc|tai|tt|tdb|tcb)?"
+)
 _KIND = {"mhjd": "hmjd", "mbjd": "bmjd"}
 _REDUCED = {"btjd": ("bjd", 2_457_000.0), "bkjd": ("bjd", 2_454_833.0), "rjd": ("jd", 2_400_000.0)}
 """Reduced dates with a name of their own: TESS, Kepler, and RJD of the IAU."""
-_DAY_OR_MONTH = re.compile(r"\d{1,2}[/.]\d{1,2}[/.]\d{2,4}\b")
+_DAY_OR_MONTH = re.compile(r"(\d{1,2})[/.](\d{1,2})[/.]\d{2,4}\b")
 _EXCEL = (36_000.0, 48_000.0)
 """Days of spreadsheets in 1998 to 2031, which are MJDs of 1957 to 1990."""
 
@@ -41,7 +55,8 @@ class TimeScale:
     Parameters
     ----------
     kind : str
-        ``mjd``, ``jd``, ``hjd``, ``hmjd``, ``bjd``, ``bmjd``, ``unix``, ``date``; empty: inferred from the values.
+        ``mjd``, ``jd``, ``hjd``, ``hmjd``, ``bjd``, ``bmjd``, ``unix``, ``date``, ``excel`` (dates that begin with the
+        month); empty: inferred from the values.
     offset : float
         Added to the values [d].
     system : str
@@ -131,12 +146,12 @@ def mjd_of_times(
     """
     numbers = _times_as_numbers(values)
     if numbers is None:
-        return _sensible(_mjd_of_dates(values, name), name, scale, remarks)
+        return _sensible(_mjd_of_dates(values, name, scale.kind), name, scale, remarks)
     finite = numbers[np.isfinite(numbers)]
     if not finite.size:
         return np.full(len(numbers), np.nan)
     time = numbers + (0.0 if scale.kind.startswith("unix") else scale.offset)
-    kind = scale.kind if scale.kind not in ("", "date", "unix") else _guessed(time, scale.kind, name)
+    kind = scale.kind if scale.kind not in ("", "date", "excel", "unix") else _guessed(time, scale.kind, name)
     time = np.where(numbers == 0, np.nan, time) if (finite != 0).any() and scale.offset == 0 else time
     known = replace(scale, kind=kind)
     if kind in SECONDS:
@@ -153,7 +168,7 @@ def mjd_of_times(
 
 def _neither(name: str, time: NDArray[np.float64]) -> str:
     return (
-        f"times of {name!r} are neither JD nor MJD (median {np.nanmedian(time):g}): set time_scale and time_offset "
+        f"times make no sense: times of {name!r} are neither JD nor MJD (median {np.nanmedian(time):g}): set time_scale and time_offset "
         "(often 2450000 in microlensing, 2457000 TESS, 2454833 Kepler)"
     )
 
@@ -169,24 +184,48 @@ def _times_as_numbers(values: NDArray[Any]) -> NDArray[np.float64] | None:
     return numbers if np.isfinite(numbers).any() or inferred.isna().all() else None
 
 
-def _mjd_of_dates(values: NDArray[Any], name: str) -> NDArray[np.float64]:
+def _mjd_of_dates(values: NDArray[Any], name: str, kind: str) -> NDArray[np.float64]:
     """Return the MJDs of calendar dates; texts that are none are missing if others are dates."""
-    if values.dtype.kind in "OSU":
-        words = words_of(values)
-        unclear = [word for word in words.tolist() if _DAY_OR_MONTH.match(word)]
-        if unclear and not any(word.endswith(("AM", "PM", "am", "pm")) for word in unclear):
-            raise Unprocessable(
-                f"times of {name!r} such as {unclear[0]!r} may begin with the day or the month: write 2018-06-13T12:00:00"
-            )
-        fractions = _fractions_of_days(words)
-        if fractions is not None:
-            return fractions
-    when = pd.to_datetime(pd.Series(values), utc=True, format="mixed", errors="coerce")
-    if values.dtype.kind in "SU" and len(values) and when.isna().all() and any(words.tolist()):
-        raise Unprocessable(f"times of {name!r} such as {words[words != ''][0]!r} are no dates: write 2018-06-13T12:00:00")
+    series, is_text = pd.Series(values), values.dtype.kind in "SU" or _is_text(values)
+    words = words_of(values) if is_text else np.empty(0, "U1")
+    fractions = _fractions_of_days(words)
+    if fractions is not None:
+        return fractions
+    begins_with_day = kind != "excel" and _begins_with_day(words, name)
+    if is_text:
+        series = pd.Series(words)
+    when = pd.to_datetime(series, utc=True, format="mixed", dayfirst=begins_with_day, errors="coerce")
+    if is_text and when.isna().all() and any(words.tolist()):
+        raise Unprocessable(
+            f"times of {name!r} such as {words[words != ''][0]!r} are no dates: write 2018-06-13T12:00:00"
+        )
     elapsed = (when - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
     seconds: NDArray[np.float64] = elapsed.to_numpy(np.float64)
     return MJD_1970 + np.where(seconds == 0, np.nan if (seconds != 0).any() else 0.0, seconds) / 86400
+
+
+def _is_text(values: NDArray[Any]) -> bool:
+    return values.dtype.kind == "O" and all(isinstance(value, str) or pd.isna(value) for value in values.tolist())
+
+
+def _begins_with_day(words: NDArray[np.str_], name: str) -> bool:
+    """Return whether dates such as 13/06/2018 begin with the day; False for dates that begin with the year.
+
+    Raises
+    ------
+    Unprocessable
+        No number above 12 tells which is the month.
+    """
+    found = [match for word in words.tolist() if (match := _DAY_OR_MONTH.match(word))]
+    if not found:
+        return False
+    first, second = max(int(match[1]) for match in found), max(int(match[2]) for match in found)
+    if (first > 12) == (second > 12):
+        raise Unprocessable(
+            f"times of {name!r} such as {found[0].string!r} may begin with the day or the month: "
+            "write 2018-06-13T12:00:00, or set time_scale: excel if it is the month"
+        )
+    return first > 12
 
 
 def _fractions_of_days(words: NDArray[np.str_]) -> NDArray[np.float64] | None:
@@ -227,20 +266,20 @@ def _guessed(time: NDArray[np.float64], declared: str, name: str) -> str:
     return found or ("unix" if declared == "unix" else "")
 
 
-def _sensible(
-    mjd: NDArray[np.float64], name: str, scale: TimeScale, remarks: list[str]
-) -> NDArray[np.float64]:
+def _sensible(mjd: NDArray[np.float64], name: str, scale: TimeScale, remarks: list[str]) -> NDArray[np.float64]:
     """Return dates without those that cannot be; most of them must make sense."""
     finite = np.isfinite(mjd)
     outside = finite & ((mjd < EARLIEST) | (mjd > LATEST))
-    if scale.kind in ("", "date", *SECONDS):
+    if scale.kind in ("", "date", "excel", *SECONDS):
         # where a number was taken for nanoseconds, or nothing was given, all dates are those of the first day
         outside |= finite & (np.abs(mjd - MJD_1970) < 1)
     n_outside, n = int(outside.sum()), int(finite.sum())
     if 2 * n_outside > n:
         raise Unprocessable(f"times make no sense: {_span(mjd[outside])} in {name!r}; {_hint(mjd[outside], scale)}")
     if n_outside:
-        remarks.append(f"{n_outside} of {n} times in {name!r} make no sense ({_span(mjd[outside])}): epochs without a time")
+        remarks.append(
+            f"{n_outside} of {n} times in {name!r} make no sense ({_span(mjd[outside])}): epochs without a time"
+        )
     return np.where(outside, np.nan, mjd)
 
 
@@ -251,7 +290,7 @@ def _span(mjd: NDArray[np.float64]) -> str:
 
 def _hint(mjd: NDArray[np.float64], scale: TimeScale) -> str:
     """Return what the times may be instead."""
-    if scale.kind in ("", "date", *SECONDS):
+    if scale.kind in ("", "date", "excel", *SECONDS):
         return "set time_scale and time_offset"
     middle = float(np.median(mjd)) + (0.0 if scale.is_modified else JD_OF_MJD)
     other = "jd" if 2.3e6 < middle < 2.6e6 else "mjd" if 3e4 < middle < 1e5 else ""

@@ -21,13 +21,21 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from obsarchive.errors import ConfigError, Unprocessable
+from surveys.formats.astropy_tables import columns_of_table
 from surveys.formats.catalog_tables import open_table
 from surveys.formats.cell_values import numbers_of
 from surveys.formats.hdf5_light_curves import Columns
 from surveys.formats.photometry_columns import map_columns, standard_photometry
 from surveys.formats.photometry_formats import FORMATS, PhotometryFormat, format_named
 
-_ASTROPY = {".fits": "fits", ".fit": "fits", ".ecsv": "ascii.ecsv", ".vot": "votable", ".votable": "votable", ".xml": "votable"}
+_ASTROPY = {
+    ".fits": "fits",
+    ".fit": "fits",
+    ".ecsv": "ascii.ecsv",
+    ".vot": "votable",
+    ".votable": "votable",
+    ".xml": "votable",
+}
 _COLUMNAR = (".parquet", ".h5", ".hdf5")
 _MISSING = {"", "nan", "null", "none", "na", "n/a", "--", "-", "..."}
 _DELIMITERS = {"comma": ",", "tab": "\t", "semicolon": ";", "pipe": "|", "space": " ", "bar": "|", "\\t": "\t"}
@@ -41,7 +49,7 @@ class RawTable(NamedTuple):
     altdata: dict[str, Any]
 
 
-def read_light_curve(path: str | Path, format: str | None = None, **facts: Any) -> pd.DataFrame:  # noqa: A002 - as astropy
+def read_light_curve(path: str | Path, format: str | None = None, **facts: Any) -> pd.DataFrame:
     """Return the light curve of a file in uniform columns.
 
     Parameters
@@ -77,7 +85,11 @@ def read_light_curve(path: str | Path, format: str | None = None, **facts: Any) 
         raise Unprocessable(f"{path}: {err}") from err
     made = map_columns(list(raw.columns), altdata).format
     units = {"mjd": "d", "exptime": "s", "ra": "deg", "dec": "deg", "mag": "mag", "mag_err": "mag"}
-    table.attrs = {"format": made.name if made else "", "remarks": remarks, "units": {**units, "flux": "uJy", "flux_err": "uJy"}}
+    table.attrs = {
+        "format": made.name if made else "",
+        "remarks": remarks,
+        "units": {**units, "flux": "uJy", "flux_err": "uJy"},
+    }
     return table
 
 
@@ -132,25 +144,8 @@ def _of_astropy(path: Path, kind: str) -> RawTable:
             table = Table.read(path, format=kind)
         except (OSError, ValueError, TypeError, LookupError, AttributeError, u.UnitsError) as err:
             raise Unprocessable(f"{path}: expected a table, found {type(err).__name__}: {err}") from err
-    columns: Columns = {}
-    units: dict[str, str] = {}
-    for name in table.colnames:
-        column = table[name]
-        if column.ndim != 1:
-            continue
-        columns[name] = _plain_array(column)
-        if column.unit is not None and str(column.unit):
-            units[name] = str(column.unit)
+    columns, units = columns_of_table(table)
     return RawTable(columns, {"units": units, **_facts_of_header({str(k): str(v) for k, v in table.meta.items()})})
-
-
-def _plain_array(column: Any) -> NDArray[Any]:
-    values, mask = np.ma.getdata(column), np.ma.getmaskarray(column)
-    values = np.asarray(values)
-    if values.dtype.kind in "SUO":
-        return np.where(mask, "", values.astype("U"))
-    values = values.astype(values.dtype.newbyteorder("="))
-    return np.where(mask, np.nan, values.astype(np.float64)) if mask.any() else values
 
 
 # -------------------------------------------------------------------------------------------------------- text
@@ -201,7 +196,7 @@ def _facts_of_header(header: Mapping[str, str], made: PhotometryFormat | None = 
     if date in ("JD", "HJD", "BJD", "MJD"):
         facts["time_scale"] = date.lower()
     elif date == "EXCEL":
-        facts["time_scale"] = "date"
+        facts["time_scale"] = "excel"
     frame = header.get("TIME_REFERENCE_FRAME", "").lower()
     facts |= {"time_scale": kind for word, kind in (("helio", "hjd"), ("bary", "bjd")) if word in frame}
     if header.get("TIME_SERIES_DATA_FILTER"):

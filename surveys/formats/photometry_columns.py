@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from obsarchive.errors import Unprocessable, did_you_mean
 from surveys.formats import quality_words
 from surveys.formats.brightness import Measured, brightness_of, split_unit
-from surveys.formats.cell_values import numbers_of, words_of
+from surveys.formats.cell_values import numbers_of, simplify, words_of
 from surveys.formats.epochs import DATE_NAMES, TimeScale, is_time_name, mjd_of_times, scale_of
 from surveys.formats.hdf5_light_curves import Columns
 from surveys.formats.photometry_formats import PhotometryFormat, format_of, prepared
@@ -34,18 +34,84 @@ KNOWN: dict[str, tuple[str, ...]] = {
         *("magerr", "magerror", "emag", "sigmag", "sigmapsf", "magsigma", "dmag", "magnitudeerror", "merr", "dm"),
         *("maguncertainty", "magnitudeuncertainty", "magunc", "sigmamag", "errmag", "magnitudeerr", "magrms", "rmsmag"),
     ),
-    "flux": ("flux", "pdcsapflux", "sapflux", "fluxaper", "forcediffimflux", "cts", "psfflux", "ujy", "mjy", "fluxdensity"),
-    "flux_err": (
-        *("fluxerr", "fluxerror", "pdcsapfluxerr", "sapfluxerr", "eflux", "forcediffimfluxunc", "fluxunc", "psffluxerr"),
-        *("fluxuncertainty", "dflux", "sigmaflux", "sigflux", "errflux", "dujy", "eujy", "ujyerr", "dmjy", "emjy", "mjyerr"),
+    "flux": (
+        "flux",
+        "pdcsapflux",
+        "sapflux",
+        "fluxaper",
+        "forcediffimflux",
+        "cts",
+        "psfflux",
+        "ujy",
+        "mjy",
+        "fluxdensity",
     ),
-    "filter": ("filter", "filtercode", "band", "passband", "filt", "bandpas", "bandpass", "fid", "photfilter", "philter"),
+    "flux_err": (
+        *(
+            "fluxerr",
+            "fluxerror",
+            "pdcsapfluxerr",
+            "sapfluxerr",
+            "eflux",
+            "forcediffimfluxunc",
+            "fluxunc",
+            "psffluxerr",
+        ),
+        *(
+            "fluxuncertainty",
+            "dflux",
+            "sigmaflux",
+            "sigflux",
+            "errflux",
+            "dujy",
+            "eujy",
+            "ujyerr",
+            "dmjy",
+            "emjy",
+            "mjyerr",
+        ),
+    ),
+    "filter": (
+        "filter",
+        "filtercode",
+        "band",
+        "passband",
+        "filt",
+        "bandpas",
+        "bandpass",
+        "fid",
+        "photfilter",
+        "philter",
+    ),
     "flag": ("flag", "catflag", "quality", "qualityflag", "qualflag", "infobit", "bad", *quality_words.GOOD_COLUMNS),
 }
 """Simplified column names by meaning; the first that exists is used."""
 ANY_ERROR = ("uncertainty", "err", "error", "uncert", "unc", "sigma", "e", "uncertaintie", "std")
 """Errors of the only brightness that a table has."""
-BANDS = ("U", "B", "V", "R", "I", "J", "H", "K", "Ks", "Rc", "Ic", "u", "g", "r", "i", "z", "y", "G", "BP", "RP", "W1", "W2")
+BANDS = (
+    "U",
+    "B",
+    "V",
+    "R",
+    "I",
+    "J",
+    "H",
+    "K",
+    "Ks",
+    "Rc",
+    "Ic",
+    "u",
+    "g",
+    "r",
+    "i",
+    "z",
+    "y",
+    "G",
+    "BP",
+    "RP",
+    "W1",
+    "W2",
+)
 """Filters after which columns of magnitudes are named."""
 BARE_BANDS = frozenset(BANDS) - {"z", "y"}
 """Those of columns without the word mag; z and y are coordinates."""
@@ -86,12 +152,6 @@ class ColumnMap:
         return TimeScale(self.time_scale, self.time_offset, self.time_system)
 
 
-def simplify(name: object) -> str:
-    """Return the name of a column without case, digits, blanks and the like: ``"Mag_err, mag"`` is ``magerr``."""
-    plain = re.sub(r"[\s_\-0-9.()\[\]#<>'|]", "", str(name).partition(",")[0].lower())
-    return plain.removesuffix("s")
-
-
 def map_columns(names: list[Any], altdata: Mapping[str, Any]) -> ColumnMap:
     """Return the meaning of columns: that of a named format, or recognised by their names.
 
@@ -114,8 +174,9 @@ def map_columns(names: list[Any], altdata: Mapping[str, Any]) -> ColumnMap:
     found |= {str(what): str(name) for what, name in (altdata.get("columns") or {}).items()}
     facts: Mapping[str, Any] = {**(made.facts if made else {}), **{k: v for k, v in altdata.items() if v is not None}}
     time_name = found.get("time", "")
-    declared = {**(made.facts.get("units", {}) if made else {}), **in_names, **(altdata.get("units") or {})}
-    units = {what: declared.get(name) or declared.get(what) for what, name in found.items()}
+    declared = {**in_names, **(altdata.get("units") or {})}
+    usual = {**declared, **(made.facts.get("units", {}) if made else {})}
+    units = {what: declared.get(name) or usual.get(what) for what, name in found.items()}
     told = scale_of(time_name, simplify(split_unit(time_name)[0]), units.get("time") or "")
     given = facts.get("time_offset")
     return ColumnMap(
@@ -258,7 +319,7 @@ def _check(raw: Columns, named: ColumnMap) -> None:
         lacking.append("brightness")
     if not lacking:
         return
-    expected = [word for what in ("time", "mag", "flux") for word in KNOWN[what]]
+    expected = [word for what in ("time", "mag", "flux") for word in KNOWN[what] if what not in named.names]
     hints = [f"{name!r}{did_you_mean(simplify(name), expected, 0.75)}" for name in raw]
     near = next((hint for hint in hints if "did you mean" in hint), "")
     raise Unprocessable(
@@ -278,7 +339,11 @@ def _by_band(raw: Columns, altdata: Mapping[str, Any]) -> Columns:
         n = len(raw[mag])
         part = {name: values for name, values in raw.items() if name not in ours}
         own_filter = str(altdata.get("filter") or band) if len(found) == 1 else band
-        part |= {"mag": raw[mag], "magerr": raw[error] if error else np.full(n, np.nan), "filter": np.full(n, own_filter)}
+        part |= {
+            "mag": raw[mag],
+            "magerr": raw[error] if error else np.full(n, np.nan),
+            "filter": np.full(n, own_filter),
+        }
         for name, values in part.items():
             parts.setdefault(name, []).append(values)
     return {name: np.concatenate(values) for name, values in parts.items()}
@@ -299,7 +364,10 @@ def _columns_of_band(raw: Columns, band: str) -> tuple[str, str] | None:
 def _is_of_band(name: str, band: str) -> bool:
     b = re.escape(band)
     return (name == band and band in BARE_BANDS) or bool(
-        re.fullmatch(rf"{b}[ _]?(?:mag|magnitude)|(?:mag|magnitude|m)_{b}|(?:mag|magnitude) ?\({b}\)|phot_{b.lower()}_mean_mag", name)
+        re.fullmatch(
+            rf"{b}[ _]?(?:mag|magnitude)|(?:mag|magnitude|m)_{b}|(?:mag|magnitude) ?\({b}\)|phot_{b.lower()}_mean_mag",
+            name,
+        )
     )
 
 
@@ -318,9 +386,7 @@ def _measured(columns: Columns, named: ColumnMap, altdata: Mapping[str, Any]) ->
     )
 
 
-def _flags(
-    columns: Columns, named: ColumnMap, altdata: Mapping[str, Any], remarks: list[str]
-) -> NDArray[np.bool_]:
+def _flags(columns: Columns, named: ColumnMap, altdata: Mapping[str, Any], remarks: list[str]) -> NDArray[np.bool_]:
     if "flag" not in columns:
         return np.zeros(len(columns["time"]), bool)
     name = named.names["flag"]
@@ -356,8 +422,6 @@ def mjds_of(raw: Columns, altdata: Mapping[str, Any]) -> NDArray[np.float64]:
     return _mjd(_selected(raw, named, [])["time"], named, altdata, [])
 
 
-def _mjd(
-    values: NDArray[Any], named: ColumnMap, altdata: Mapping[str, Any], remarks: list[str]
-) -> NDArray[np.float64]:
+def _mjd(values: NDArray[Any], named: ColumnMap, altdata: Mapping[str, Any], remarks: list[str]) -> NDArray[np.float64]:
     position = altdata.get("ra"), altdata.get("dec")
     return mjd_of_times(values, named.time, named.names["time"], position, remarks)

@@ -4,11 +4,12 @@ An adopter adds one by `register`::
 
     register(PhotometryFormat("mine", "My telescope", signature=("jd", "counts"), columns={"flux": "counts"}))
 
-Names of columns are simplified (`photometry_columns.simplify`): lower case, without digits, blanks and signs.
+Preparations find columns by their simplified names (`cell_values.simplify`): lower case, without digits, blanks, signs
+and an s at the end.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from obsarchive.errors import ConfigError, did_you_mean
 from obsarchive.science.light_curves.light_curve import AB_MICROJANSKY
-from surveys.formats.cell_values import numbers_of, words_of
+from surveys.formats.cell_values import numbers_of, simplify, words_of
 from surveys.formats.hdf5_light_curves import Columns
 
 Prepare = Callable[[dict[str, NDArray[Any]], list[str]], dict[str, NDArray[Any]]]
@@ -32,9 +33,9 @@ class PhotometryFormat:
     name, title : str
         Name in configurations, and for people.
     signature : sequence of str
-        Simplified names by which a table is recognised; all must be there. Empty: only by its name.
+        Names by which a table is recognised; all must be there. Empty: only by its name.
     columns : mapping of str to str
-        Simplified name by meaning (``time``, ``mag``, ``mag_err``, ``flux``, ``flux_err``, ``filter``, ``flag``);
+        Name by meaning (``time``, ``mag``, ``mag_err``, ``flux``, ``flux_err``, ``filter``, ``flag``);
         others are recognised as in any table, but no other magnitude or flux.
     facts : mapping
         Metadata: ``time_scale``, ``time_offset`` [d], ``time_system``, ``units``, ``zero_point``; those given with the
@@ -65,8 +66,10 @@ FORMATS: dict[str, PhotometryFormat] = {}
 
 
 def register(made: PhotometryFormat) -> None:
-    """Add a format, or replace the one of this name."""
-    FORMATS[made.name] = made
+    """Add a format, or replace the one of this name; names of its columns may be written as in the files."""
+    signature = tuple(simplify(name) for name in made.signature)
+    columns = {what: simplify(name) for what, name in made.columns.items()}
+    FORMATS[made.name] = replace(made, signature=signature, columns=columns)
 
 
 def format_named(name: str) -> PhotometryFormat:
@@ -120,7 +123,9 @@ def _aavso(columns: dict[str, NDArray[Any]], remarks: list[str]) -> dict[str, ND
     """Note differential magnitudes."""
     kinds = np.strings.upper(words_of(columns["mtype"])) if "mtype" in columns else np.empty(0, "U1")
     if (kinds == "DIF").any():
-        remarks.append(f"{int((kinds == 'DIF').sum())} magnitudes are differential (MTYPE DIF): their fluxes are relative")
+        remarks.append(
+            f"{int((kinds == 'DIF').sum())} magnitudes are differential (MTYPE DIF): their fluxes are relative"
+        )
     return {}
 
 
@@ -142,8 +147,8 @@ def _ztf_forced(columns: dict[str, NDArray[Any]], _: list[str]) -> dict[str, NDA
     flags = np.zeros(len(factor), bool)
     if "infobitssci" in columns:
         flags |= numbers_of(columns["infobitssci"]) >= BAD_INFOBITS
-    if "procstatus" in columns:
-        codes = (set(word.removesuffix(".0").split(",")) for word in words_of(columns["procstatus"]).tolist())
+    if "procstatu" in columns:
+        codes = (set(word.removesuffix(".0").split(",")) for word in words_of(columns["procstatu"]).tolist())
         flags |= np.array([not found <= HARMLESS_PROCSTATUS for found in codes], bool)
     return {
         "flux": numbers_of(columns["forcediffimflux"]) * factor,
@@ -162,8 +167,8 @@ def _gaia(columns: dict[str, NDArray[Any]], _: list[str]) -> dict[str, NDArray[A
     points = np.array([GAIA_AB.get(band, np.nan) for band in bands.tolist()])
     factor = 10 ** (0.4 * (AB_MICROJANSKY - points))
     return {
-        "flux": numbers_of(columns["flux"]) * factor,
-        "fluxerror": numbers_of(columns["fluxerror"]) * factor,
+        "ujy": numbers_of(columns["flux"]) * factor,
+        "ujyerr": numbers_of(columns["fluxerror"]) * factor,
     }
 
 
@@ -197,9 +202,9 @@ for _made in (
     PhotometryFormat(
         "atlas",
         "ATLAS forced photometry",
-        signature=("mjd", "ujy", "dujy"),
+        signature=("MJD", "uJy", "duJy"),
         # not m: it is negative where the flux is
-        columns={"time": "mjd", "flux": "ujy", "flux_err": "dujy", "filter": "f", "flag": "err"},
+        columns={"time": "MJD", "flux": "uJy", "flux_err": "duJy", "filter": "F", "flag": "err"},
         facts={"units": _UJY},
     ),
     PhotometryFormat(
@@ -221,7 +226,7 @@ for _made in (
     PhotometryFormat(
         "aavso_extended",
         "AAVSO extended format",
-        signature=("date", "mag", "merr", "filt"),
+        signature=("DATE", "MAG", "MERR", "FILT"),
         columns={"time": "date", "mag": "mag", "mag_err": "merr", "filter": "filt"},
         prepare=_aavso,
     ),
@@ -244,20 +249,20 @@ for _made in (
     PhotometryFormat(
         "ztf",
         "ZTF light curves (IRSA)",
-        signature=("hjd", "mjd", "mag", "magerr", "catflag", "filtercode"),
-        columns={"time": "mjd", "mag": "mag", "mag_err": "magerr", "filter": "filtercode", "flag": "catflag"},
+        signature=("hjd", "mjd", "mag", "magerr", "catflags", "filtercode"),
+        columns={"time": "mjd", "mag": "mag", "mag_err": "magerr", "filter": "filtercode", "flag": "catflags"},
     ),
     PhotometryFormat(
         "gaia",
         "Gaia epoch photometry (DataLink)",
-        signature=("transitid", "band", "time", "flux", "fluxerror", "rejectedbyphotometry"),
+        signature=("transit_id", "band", "time", "flux", "flux_error", "rejected_by_photometry"),
         columns={
             "time": "time",
             "mag": "mag",
-            "flux": "flux",
-            "flux_err": "fluxerror",
+            "flux": "ujy",
+            "flux_err": "ujyerr",
             "filter": "band",
-            "flag": "rejectedbyphotometry",
+            "flag": "rejected_by_photometry",
         },
         facts={"time_scale": "bjd", "time_offset": 2_455_197.5, "time_system": "tcb", "units": _UJY},
         prepare=_gaia,
@@ -265,8 +270,8 @@ for _made in (
     PhotometryFormat(
         "panstarrs",
         "Pan-STARRS DR2 detections",
-        signature=("obstime", "psfflux", "psffluxerr", "filterid"),
-        columns={"time": "obstime", "flux": "psfflux", "flux_err": "psffluxerr", "filter": "filterid", "flag": "flag"},
+        signature=("obsTime", "psfFlux", "psfFluxErr", "filterID"),
+        columns={"time": "obsTime", "flux": "psfFlux", "flux_err": "psfFluxErr", "filter": "filterID", "flag": "flag"},
         facts={"time_scale": "mjd", "units": {"flux": "Jy", "flux_err": "Jy"}},
         prepare=_pan_starrs,
         filters={"1": "g", "2": "r", "3": "i", "4": "z", "5": "y"},
@@ -274,15 +279,15 @@ for _made in (
     PhotometryFormat(
         "lsst",
         "Rubin LSST sources",
-        signature=("midpointmjdtai", "psfflux", "psffluxerr", "band"),
-        columns={"time": "midpointmjdtai", "flux": "psfflux", "flux_err": "psffluxerr", "filter": "band"},
+        signature=("midpointMjdTai", "psfFlux", "psfFluxErr", "band"),
+        columns={"time": "midpointMjdTai", "flux": "psfFlux", "flux_err": "psfFluxErr", "filter": "band"},
         facts={"units": {"flux": "nJy", "flux_err": "nJy"}},
     ),
     PhotometryFormat(
         "exoplanet_archive",
         "NASA Exoplanet Archive light curves",
-        signature=("jd", "relativemagnitude", "magnitudeuncertainty"),
-        columns={"time": "jd", "mag": "relativemagnitude", "mag_err": "magnitudeuncertainty"},
+        signature=("JD", "RELATIVE_MAGNITUDE", "MAGNITUDE_UNCERTAINTY"),
+        columns={"time": "jd", "mag": "RELATIVE_MAGNITUDE", "mag_err": "MAGNITUDE_UNCERTAINTY"},
     ),
     PhotometryFormat(
         "ogle",

@@ -24,7 +24,9 @@ GOOD_COLUMNS = ("good", "isgood", "valid", "isvalid", "ok", "usable", "use")
 """Simplified names of columns in which 1, true and yes mean good."""
 
 
-def flags_of(values: NDArray[Any], name: str, *, is_good: bool, good: Iterable[Any], remarks: list[str]) -> NDArray[np.bool_]:
+def flags_of(
+    values: NDArray[Any], name: str, *, is_good: bool, good: Iterable[Any], remarks: list[str]
+) -> NDArray[np.bool_]:
     """Return which epochs are flagged.
 
     Parameters

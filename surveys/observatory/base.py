@@ -20,11 +20,13 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
+from astropy.table import Table
 
 from obsarchive.core.progress import Bar
 from obsarchive.errors import ArchiveError, ConfigError
 from surveys.database import open_surveys
 from surveys.dataset import Document, RawPhotometry, data_root, raw_identity
+from surveys.formats.astropy_tables import columns_of_table
 from surveys.formats.hdf5_light_curves import Columns, CorruptFileError, PhotometryFile, Record, ra_zone
 from surveys.observatory.downloads import sliding
 from surveys.observatory.parameters import ParsObservatory
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Fetched = tuple[pd.DataFrame | Columns | None, dict[str, Any]]
+Fetched = tuple[pd.DataFrame | Table | Columns | None, dict[str, Any]]
 Row = Mapping[str, Any]
 MOST_IN_A_ROW, MOST_FAILURES = 10, 100
 """Numbers of failures that end a download: the service is down, or the configuration is wrong for all sources."""
@@ -129,10 +131,10 @@ class VirtualObservatory(PhotometryReducer):
 
         Returns
         -------
-        data : DataFrame, dict of ndarray (n,) or None
-            Columns as the survey names them; None: there are no data.
+        data : DataFrame, astropy Table, dict of ndarray (n,) or None
+            Columns as the survey names them, with the units of a Table; None: there are no data.
         altdata : dict
-            Metadata such as ``exptime`` [s], ``filter``, ``time_scale``, ``zero_point`` [mag].
+            Metadata such as ``exptime`` [s], ``filter``, ``time_scale``, ``zero_point`` [mag], ``units`` by column.
         """
         if type(self).download_from_observatory is not VirtualObservatory.download_from_observatory:
             return self.download_from_observatory(cat_row, **kwargs)
@@ -169,6 +171,9 @@ class VirtualObservatory(PhotometryReducer):
         """
         arguments = {**self.pars.download_pars, **download_args}
         data, altdata = self.fetch_data_from_observatory(cat_row, **arguments)
+        if isinstance(data, Table):
+            data, units = columns_of_table(data)
+            altdata = {**altdata, "units": {**units, **altdata.get("units", {})}}
         facts = {"ra": float(cat_row["ra"]), "dec": float(cat_row["dec"]), "mag": cat_row.get("mag"), **altdata}
         facts |= {"name": str(cat_row["name"]), "observatory": self.name, "download_pars": arguments}
         return RawPhotometry({} if data is None else data, facts, observatory=self.name)

@@ -35,7 +35,10 @@ class ParsFiles(ParsObservatory):
         self.format = add("format", "", str, "format of the files, such as atlas; empty: recognised by the columns")
         self.filter = add("filter", "", str, "filter of files that name none")
         self.columns = add(
-            "columns", {}, (dict, list), "names of columns by meaning (time, mag, …), or of all columns of files without names"
+            "columns",
+            {},
+            (dict, list),
+            "names of columns by meaning (time, mag, …), or of all columns of files without names",
         )
         self.units = add("units", {}, dict, "units of columns that declare none, by name or meaning")
         self.time_scale = add("time_scale", "", str, "kind of the times: mjd, jd, hjd, bjd, bmjd, unix or date")
@@ -86,12 +89,16 @@ class VirtualFiles(VirtualObservatory):
         if not folder.is_dir():
             raise ConfigError(f"no folder {folder.absolute()}: correct 'folder' of the observatory {self.name}")
         own = _NO_FILE_NAME.sub("_", str(cat_row["name"]))
-        found = sorted(path for path in folder.glob(self.pars.files.replace("{name}", glob.escape(own))) if path.is_file())
+        found = sorted(
+            path for path in folder.glob(self.pars.files.replace("{name}", glob.escape(own))) if path.is_file()
+        )
         if not found:
             return None, {}
         if len(found) > 1:
             names = ", ".join(path.name for path in found[:5])
-            raise Unprocessable(f"{folder}: expected one file of {own!r}, found {names}; set 'files', such as {{name}}.csv")
+            raise Unprocessable(
+                f"{folder}: expected one file of {own!r}, found {names}; set 'files', such as {{name}}.csv"
+            )
         facts = {name: getattr(self.pars, name) for name in _FACTS}
         columns, altdata = read_raw_light_curve(found[0], self.pars.format, facts)
         return columns, {**altdata, "file": found[0].name}
