@@ -10,8 +10,8 @@ from surveys.parameters import legalize
 OBSERVATORIES = {
     "DEMO": ("surveys.demo", "VirtualDemoObs"),
     "ZTF": ("surveys.observatory.ztf", "VirtualZTF"),
-    "FILES": ("surveys.observatory.files", "VirtualFiles"),
     "TESS": ("surveys.observatory.tess", "VirtualTESS"),
+    "FILES": ("surveys.observatory.files", "VirtualFiles"),
 }
 
 

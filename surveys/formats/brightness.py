@@ -3,16 +3,18 @@
 import re
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from astropy import units as u
 from numpy.typing import NDArray
 
 from obsarchive.errors import Unprocessable
 from obsarchive.science.light_curves.light_curve import AB_MICROJANSKY, fluxes_of_magnitudes, magnitudes_of_fluxes
 from surveys.formats.cell_values import numbers_of, words_of
 from surveys.formats.hdf5_light_curves import Columns
+
+if TYPE_CHECKING:
+    from astropy.units import UnitBase
 
 NO_MAGNITUDE = 50.0
 """Surveys write 99, 100 or -999 where they measured nothing."""
@@ -83,8 +85,10 @@ class Measured:
     zero_point: float | None
 
 
-def parsed_unit(text: str) -> u.UnitBase | None:
+def parsed_unit(text: str) -> "UnitBase | None":
     """Return a declared unit; None if it is not understood."""
+    from astropy import units as u  # late: most tables declare no units
+
     plain = UNIT_ALIASES.get(text.strip().lower(), text.strip())
     with warnings.catch_warnings(action="ignore"):  # about slashes
         try:
@@ -112,6 +116,8 @@ def microjansky_of(text: str, name: str) -> float | None:
     Unprocessable
         The unit is not understood, or is a flux density per wavelength.
     """
+    from astropy import units as u
+
     unit = parsed_unit(text)
     if unit is None:
         raise Unprocessable(f"unit {text!r} of column {name!r} is not understood; write a unit of astropy, such as mJy")
@@ -186,6 +192,8 @@ def _in_magnitudes(measured: Measured, what: str) -> float:
     text = measured.units.get(what) or measured.units.get("mag") or ""
     if not text:
         return 1.0
+    from astropy import units as u
+
     unit = parsed_unit(text)
     if unit is not None and isinstance(unit, u.function.FunctionUnitBase):
         unit = unit.function_unit
@@ -251,35 +259,41 @@ def _compare(density: float, found: float, name: str, remarks: list[str]) -> Non
 def _inferred(found: float, scatter: float, name: str, declared: str, remarks: list[str]) -> float:
     """Return the unit [µJy] of fluxes that declare none, or that of an instrument, from the magnitudes beside them."""
     measured = float(10 ** (0.4 * (AB_MICROJANSKY - found)))
-    if scatter > PROPORTIONAL_MAG:
-        if not declared and abs(found - AB_MICROJANSKY) < NEAR_MAG:
-            return 1.0
-        if declared:
+    if declared:
+        if scatter > PROPORTIONAL_MAG:
             raise Unprocessable(
                 f"fluxes {name!r} are in {declared} and do not follow the magnitudes: set zero_point, the magnitude of "
                 "flux 1"
             )
-        remarks.append(
-            f"fluxes {name!r} have no unit and do not follow the magnitudes; they are taken as µJy, which differs by a "
-            f"factor of {max(measured, 1 / measured):.3g}: give their unit or zero_point"
-        )
-        return 1.0
-    if declared:
         remarks.append(f"fluxes {name!r} in {declared} are calibrated by the magnitudes: zero point {found:.2f}")
         return measured
+    is_near = abs(found - AB_MICROJANSKY) < NEAR_MAG  # magnitudes may be of another system, such as Vega's
+    if scatter > PROPORTIONAL_MAG:
+        if not is_near:
+            remarks.append(
+                f"fluxes {name!r} have no unit and do not follow the magnitudes; they are taken as µJy, which differs "
+                f"by a factor of {max(measured, 1 / measured):.3g}: give their unit or zero_point"
+            )
+        return 1.0
+    return _usual_unit(measured, name, is_near, remarks)
+
+
+def _usual_unit(measured: float, name: str, is_near: bool, remarks: list[str]) -> float:
+    """Return the usual unit [µJy] that fluxes proportional to the magnitudes are in, or the measured one."""
     for unit, density in _GUESSES.items():
         if abs(2.5 * np.log10(measured / density)) < (SAME_MAG if density == 1 else LIKE_MAG):
             if density != 1:
                 remarks.append(f"fluxes {name!r} have no unit; beside the magnitudes they are in {unit}")
             return density
-    if abs(found - AB_MICROJANSKY) < NEAR_MAG:  # magnitudes of another system, such as Vega's in the infrared
+    if is_near:
         return 1.0
+    found = AB_MICROJANSKY - 2.5 * np.log10(measured)
     remarks.append(f"fluxes {name!r} have no unit; they are calibrated by the magnitudes: zero point {found:.2f}")
     return measured
 
 
 def split_unit(name: str) -> tuple[str, str]:
-    """Return the name of a column and the unit that it contains, such as ``flux(mJy)``, ``Flux [µJy]``, ``flux_uJy``."""
+    """Return the name of a column and the unit in it, as in ``flux(mJy)``, ``Flux [µJy]``, ``flux_uJy``."""
     found = re.fullmatch(r"(.*?)\s*[\[(]\s*([^\[\]()]+|[^\[\]]+)\s*[\])]", name) or re.fullmatch(
         r"(.*[^\W_])_(uJy|mJy|nJy|Jy|nMgy|mmag)", name, re.IGNORECASE
     )

@@ -168,8 +168,8 @@ def mjd_of_times(
 
 def _neither(name: str, time: NDArray[np.float64]) -> str:
     return (
-        f"times make no sense: times of {name!r} are neither JD nor MJD (median {np.nanmedian(time):g}): set time_scale and time_offset "
-        "(often 2450000 in microlensing, 2457000 TESS, 2454833 Kepler)"
+        f"times make no sense: times of {name!r} are neither JD nor MJD (median {np.nanmedian(time):g}): set "
+        "time_scale and time_offset (often 2450000 in microlensing, 2457000 TESS, 2454833 Kepler)"
     )
 
 
@@ -235,7 +235,8 @@ def _fractions_of_days(words: NDArray[np.str_]) -> NDArray[np.float64] | None:
         return None
     days = pd.to_datetime(pd.Series([part[1] if part else None for part in parts]), utc=True, errors="coerce")
     whole = ((days - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1)).to_numpy(np.float64)
-    return MJD_1970 + whole + np.array([float(part[2]) if part else np.nan for part in parts])
+    mjd: NDArray[np.float64] = MJD_1970 + whole + np.array([float(part[2]) if part else np.nan for part in parts])
+    return mjd
 
 
 def _mjd_of_calendar_numbers(time: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -243,7 +244,8 @@ def _mjd_of_calendar_numbers(time: NDArray[np.float64]) -> NDArray[np.float64]:
     days = [f"{value:.0f}" if np.isfinite(value) else None for value in np.floor(time)]
     when = pd.to_datetime(pd.Series(days), format="%Y%m%d", errors="coerce", utc=True)
     whole = ((when - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1)).to_numpy(np.float64)
-    return MJD_1970 + whole + time % 1
+    mjd: NDArray[np.float64] = MJD_1970 + whole + time % 1
+    return mjd
 
 
 def _guessed(time: NDArray[np.float64], declared: str, name: str) -> str:

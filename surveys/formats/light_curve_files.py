@@ -60,8 +60,8 @@ def read_light_curve(path: str | Path, format: str | None = None, **facts: Any) 
         Name of its format (`photometry_formats.FORMATS`); None: recognised by its columns.
     **facts
         What the file does not tell: ``ra``, ``dec`` [deg], ``filter``, ``units``, ``time_scale``, ``time_offset`` [d],
-        ``zero_point`` [mag], ``good_flags``; ``columns``: a mapping of meaning to name, or the names of all columns of a
-        file that has none.
+        ``zero_point`` [mag], ``good_flags``; ``columns``: a mapping of meaning to name, or the names of all columns of
+        a file that has none.
 
     Returns
     -------
@@ -198,7 +198,9 @@ def _facts_of_header(header: Mapping[str, str], made: PhotometryFormat | None = 
     elif date == "EXCEL":
         facts["time_scale"] = "excel"
     frame = header.get("TIME_REFERENCE_FRAME", "").lower()
-    facts |= {"time_scale": kind for word, kind in (("helio", "hjd"), ("bary", "bjd")) if word in frame}
+    for word, kind in (("helio", "hjd"), ("bary", "bjd")):
+        if word in frame:
+            facts["time_scale"] = kind
     if header.get("TIME_SERIES_DATA_FILTER"):
         facts["filter"] = header["TIME_SERIES_DATA_FILTER"]
     if "RA_UNITS" in header:

@@ -22,6 +22,8 @@ from surveys.formats.epochs import DATE_NAMES, TimeScale, is_time_name, mjd_of_t
 from surveys.formats.hdf5_light_curves import Columns
 from surveys.formats.photometry_formats import PhotometryFormat, format_of, prepared
 
+__all__ = ["KNOWN", "ColumnMap", "known", "map_columns", "mjds_of", "simplify", "standard_photometry"]
+
 log = logging.getLogger(__name__)
 
 KNOWN: dict[str, tuple[str, ...]] = {
@@ -209,7 +211,8 @@ def _found(plain: Mapping[str, str], made: PhotometryFormat | None) -> dict[str,
         if any(word in plain for word in words)
     }
     if "time" not in found:
-        found |= {"time": name for simple, name in reversed(plain.items()) if is_time_name(simple)}
+        dates = [name for simple, name in plain.items() if is_time_name(simple)]
+        found |= {"time": dates[0]} if dates else {}
     if made is not None:
         unused = [what for what in ("mag", "flux") if what not in made.columns]
         found = {what: name for what, name in found.items() if what.removesuffix("_err") not in unused}
@@ -240,10 +243,10 @@ def standard_photometry(
     raw : dict of str to ndarray (n,)
         Columns as the survey returned them.
     altdata : mapping
-        Metadata, used where there is no column: ``ra``, ``dec`` [deg], ``exptime`` [s], ``filter``; and what the columns
-        mean, where their names do not tell: ``format``, ``columns``, ``units``, ``time_scale``, ``time_offset`` [d],
-        ``time_system``, ``zero_point`` of the fluxes [mag], ``good_flags``. Fluxes without a unit are in µJy, unless the
-        magnitudes beside them tell otherwise.
+        Metadata, used where there is no column: ``ra``, ``dec`` [deg], ``exptime`` [s], ``filter``; and what the
+        columns mean, where their names do not tell: ``format``, ``columns``, ``units``, ``time_scale``,
+        ``time_offset`` [d], ``time_system``, ``zero_point`` of the fluxes [mag], ``good_flags``. Fluxes without a unit
+        are in µJy, unless the magnitudes beside them tell otherwise.
     also : sequence of str
         Other columns to keep, under their names.
     remarks : list of str, optional
@@ -323,8 +326,9 @@ def _check(raw: Columns, named: ColumnMap) -> None:
     hints = [f"{name!r}{did_you_mean(simplify(name), expected, 0.75)}" for name in raw]
     near = next((hint for hint in hints if "did you mean" in hint), "")
     raise Unprocessable(
-        f"raw photometry needs a time and a magnitude or flux; it has {', '.join(raw)}; {' and '.join(lacking)} not found"
-        f"{'; ' + near if near else ''}; name a format, or the columns by their meaning: columns: {{time: …, mag: …}}"
+        f"raw photometry needs a time and a magnitude or flux; it has {', '.join(raw)}; {' and '.join(lacking)} not "
+        f"found{'; ' + near if near else ''}; name a format, or the columns by their meaning: "
+        "columns: {time: …, mag: …}"
     )
 
 
@@ -355,7 +359,8 @@ def _columns_of_band(raw: Columns, band: str) -> tuple[str, str] | None:
     if mag is None:
         return None
     b, m = re.escape(band), r"[ _]?(?:mag)?"
-    error = rf"(?:e|d|err|error|sig|sigma|unc)_?{b}{m}|{b}{m}_?(?:e|err|error|unc|uncertainty|sigma)|mag_?err_?{b}|(?:e|d)_?mag_?{b}"
+    before, after = r"(?:e|d|err|error|sig|sigma|unc)_?", r"_?(?:e|err|error|unc|uncertainty|sigma)"
+    error = rf"{before}{b}{m}|{b}{m}{after}|mag_?err_?{b}|(?:e|d)_?mag_?{b}"
     errors = [name for name in raw if re.fullmatch(error, name)]
     others = [name for name in raw if simplify(name) in (*ANY_ERROR, *KNOWN["mag_err"])]
     return mag, next(iter(errors or others), "")

@@ -82,7 +82,8 @@ def format_named(name: str) -> PhotometryFormat:
     """
     if name.lower() not in FORMATS:
         raise ConfigError(
-            f"no format of light curves {name!r}{did_you_mean(name.lower(), FORMATS)}; known are {', '.join(sorted(FORMATS))}"
+            f"no format of light curves {name!r}{did_you_mean(name.lower(), FORMATS)}; known are "
+            f"{', '.join(sorted(FORMATS))}"
         )
     return FORMATS[name.lower()]
 

@@ -10,14 +10,47 @@ from numpy.typing import NDArray
 from obsarchive.errors import Unprocessable
 from surveys.formats.cell_values import words_of
 
-GOOD_WORDS = frozenset(
-    ("", "0", "0.0", "false", "f", "n", "no", "ok", "good", "g", "none", "nan", "null", "na", "n/a", "-", "--")
-    + ("pass", "passed", "p", "valid", "fine", "clean", "unflagged", "normal", "accepted", "use", "used")
+DENIALS = frozenset(("", "0", "0.0", "false", "f", "n", "no", "none", "nan", "null", "na", "n/a", "-", "--"))
+"""Words, in lower case, that deny a quality or a flag."""
+AFFIRMATIONS = frozenset(("1", "1.0", "true", "t", "y", "yes"))
+"""Words that affirm it."""
+PRAISES = frozenset(
+    (
+        "ok",
+        "good",
+        "g",
+        "pass",
+        "passed",
+        "p",
+        "valid",
+        "fine",
+        "clean",
+        "unflagged",
+        "normal",
+        "accepted",
+        "use",
+        "used",
+    )
 )
-"""Words, in lower case, of epochs that are not flagged."""
-BAD_WORDS = frozenset(
-    ("1", "1.0", "true", "t", "y", "yes", "bad", "b", "fail", "failed", "x", "invalid", "flagged", "rejected", "reject")
-    + ("poor", "suspect", "saturated", "cosmic", "cloud", "clouds", "blend", "blended", "edge", "outlier", "limit")
+"""Words of good epochs."""
+BLAMES = frozenset(
+    (
+        *(
+            "bad",
+            "b",
+            "fail",
+            "failed",
+            "x",
+            "invalid",
+            "flagged",
+            "rejected",
+            "reject",
+            "poor",
+            "suspect",
+            "saturated",
+        ),
+        *("cosmic", "cloud", "clouds", "blend", "blended", "edge", "outlier", "limit"),
+    )
 )
 """Words of flagged epochs; any other word flags an epoch, too, if some are known to be good."""
 GOOD_COLUMNS = ("good", "isgood", "valid", "isvalid", "ok", "usable", "use")
@@ -32,7 +65,7 @@ def flags_of(
     Parameters
     ----------
     values : ndarray (n,)
-        Numbers: any but 0 is a flag. Text: words as of `GOOD_WORDS` and `BAD_WORDS`.
+        Numbers: any but 0 is a flag. Text: words as listed above.
     name : str
         Name of the column, for messages.
     is_good : bool
@@ -88,20 +121,17 @@ def _plain(value: object) -> str:
 
 def _flags_of_words(words: NDArray[np.str_], name: str, is_good: bool) -> NDArray[np.bool_]:
     if is_good:
-        affirmed = np.isin(words, ("1", "1.0", "true", "t", "y", "yes", *sorted(GOOD_WORDS - _DENIALS)))
-        return ~affirmed
-    flags = ~np.isin(words, sorted(GOOD_WORDS))
-    unknown = Counter(word for word in words[flags].tolist() if word not in BAD_WORDS and not _is_number(word))
+        return ~np.isin(words, sorted(AFFIRMATIONS | PRAISES))
+    flags = ~np.isin(words, sorted(DENIALS | PRAISES))
+    known = AFFIRMATIONS | BLAMES
+    unknown = Counter(word for word in words[flags].tolist() if word not in known and not _is_number(word))
     if unknown and flags.all():
         found = ", ".join(f"{word!r} ({n})" for word, n in unknown.most_common(5))
         raise Unprocessable(
-            f"quality of epochs not understood: column {name!r} holds {found}; expected words such as good, G, OK, bad, "
-            "B, 0, 1; name those of good epochs: good_flags"
+            f"quality of epochs not understood: column {name!r} holds {found}; expected words such as good, G, OK, "
+            "bad, B, 0, 1; name those of good epochs: good_flags"
         )
     return flags
-
-
-_DENIALS = frozenset(("", "0", "0.0", "false", "f", "n", "no", "none", "nan", "null", "na", "n/a", "-", "--"))
 
 
 def _is_number(word: str) -> bool:

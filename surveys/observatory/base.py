@@ -20,13 +20,11 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
-from astropy.table import Table
 
 from obsarchive.core.progress import Bar
 from obsarchive.errors import ArchiveError, ConfigError
 from surveys.database import open_surveys
 from surveys.dataset import Document, RawPhotometry, data_root, raw_identity
-from surveys.formats.astropy_tables import columns_of_table
 from surveys.formats.hdf5_light_curves import Columns, CorruptFileError, PhotometryFile, Record, ra_zone
 from surveys.observatory.downloads import sliding
 from surveys.observatory.parameters import ParsObservatory
@@ -35,11 +33,13 @@ from surveys.parameters import legalize
 from surveys.source import Source
 
 if TYPE_CHECKING:
+    from astropy.table import Table
+
     from obsarchive.remote.http import HttpClient
 
 log = logging.getLogger(__name__)
 
-Fetched = tuple[pd.DataFrame | Table | Columns | None, dict[str, Any]]
+Fetched = tuple["pd.DataFrame | Table | Columns | None", dict[str, Any]]
 Row = Mapping[str, Any]
 MOST_IN_A_ROW, MOST_FAILURES = 10, 100
 """Numbers of failures that end a download: the service is down, or the configuration is wrong for all sources."""
@@ -171,7 +171,9 @@ class VirtualObservatory(PhotometryReducer):
         """
         arguments = {**self.pars.download_pars, **download_args}
         data, altdata = self.fetch_data_from_observatory(cat_row, **arguments)
-        if isinstance(data, Table):
+        if hasattr(data, "colnames"):  # a Table
+            from surveys.formats.astropy_tables import columns_of_table  # late: not needed to reduce
+
             data, units = columns_of_table(data)
             altdata = {**altdata, "units": {**units, **altdata.get("units", {})}}
         facts = {"ra": float(cat_row["ra"]), "dec": float(cat_row["dec"]), "mag": cat_row.get("mag"), **altdata}

@@ -31,10 +31,12 @@ def read(tmp_path, text, name="star.txt", format=None, **facts):
     return surveys.read_light_curve(path, format, **facts)
 
 
-ATLAS = """###MJD          m      dm   uJy   duJy F err chi/N     RA       Dec        x        y     maj  min   phi  apfit mag5sig Sky   Obs
-58000.250000  16.000 0.010  1445    13 o  0   1.05 161.19738  53.66524   356.28  1198.43 2.32 2.12   0.0 -0.200 19.2 21.1 01a58000o0001o
-58001.250000 -20.000 0.500   -36    20 c  0   1.05 161.19738  53.66524   356.28  1198.43 2.32 2.12   0.0 -0.200 19.2 21.1 01a58000o0001c
-58002.250000  16.000 0.010  1445    13 o  1   1.05 161.19738  53.66524   356.28  1198.43 2.32 2.12   0.0 -0.200 19.2 21.1 01a58000o0001o
+ATLAS_COLUMNS = "###MJD m dm uJy duJy F err chi/N RA Dec x y maj min phi apfit mag5sig Sky Obs"
+ATLAS_REST = "1.05 161.19738 53.66524 356.28 1198.43 2.32 2.12 0.0 -0.200 19.2 21.1 01a58000o0001o"
+ATLAS = f"""{ATLAS_COLUMNS}
+58000.250000  16.000 0.010  1445    13 o  0  {ATLAS_REST}
+58001.250000 -20.000 0.500   -36    20 c  0  {ATLAS_REST}
+58002.250000  16.000 0.010  1445    13 o  1  {ATLAS_REST}
 """
 
 
@@ -136,7 +138,8 @@ def aavso(n=120, date="JD", sep=",", head="NAME"):
     mag[(jd > 2458100) & (jd < 2458112)] -= 2
     delimiter = {",": ",", "\t": "tab", ";": ";"}[sep]
     lines = ["#TYPE=EXTENDED", "#OBSCODE=TST", "#SOFTWARE=none", f"#DELIM={delimiter}", f"#DATE={date}", "#OBSTYPE=CCD"]
-    lines += [sep.join([head, *["DATE", "MAG", "MERR", "FILT", "TRANS", "MTYPE", "CNAME", "CMAG", "KNAME", "KMAG", "AMASS", "GROUP", "CHART", "NOTES"]])]
+    names = f"{head},DATE,MAG,MERR,FILT,TRANS,MTYPE,CNAME,CMAG,KNAME,KMAG,AMASS,GROUP,CHART,NOTES"
+    lines += [names.replace(",", sep)]
     rest = ["NO", "STD", "000-AAA-001", "15.1", "000-AAA-002", "16.2", "1.2", "na", "X1", "na"]
     times = Time(jd, format="jd").strftime("%m/%d/%Y %H:%M:%S") if date == "EXCEL" else [f"{day:.5f}" for day in jd]
     lines += [sep.join(["TT XXX", when, f"{m:.3f}", "0.030", "V", *rest]) for when, m in zip(times, mag, strict=True)]
@@ -181,8 +184,8 @@ def test_limits_of_aavso(tmp_path):
 
 def test_aavso_download(tmp_path):
     head = (
-        "JD,Magnitude,Uncertainty,HQuncertainty,Band,Observer Code,Comment Code(s),Comp Star 1,Comp Star 2,Charts,Comments,"
-        "Transfomed,Airmass,Validation Flag,Cmag,Kmag,HJD,Star Name,Observer Affiliation,Measurement Method"
+        "JD,Magnitude,Uncertainty,HQuncertainty,Band,Observer Code,Comment Code(s),Comp Star 1,Comp Star 2,Charts,"
+        "Comments,Transfomed,Airmass,Validation Flag,Cmag,Kmag,HJD,Star Name,Observer Affiliation,Measurement Method"
     )
     rest = "AAA,,A,B,X1,,0,1.2,{flag},,,,SS CYG,AAVSO,STD"
     rows = [
@@ -204,15 +207,16 @@ def test_aavso_download(tmp_path):
 
 def test_ztf_forced_photometry(tmp_path):
     names = (
-        "index, field, ccdid, qid, filter, pid, infobitssci, sciinpseeing, scibckgnd, scisigpix, zpmaginpsci, zpmaginpsciunc, "
-        "zpmaginpscirms, clrcoeff, clrcoeffunc, ncalmatches, exptime, adpctdif1, adpctdif2, diffmaglim, zpdiff, programid, jd, "
-        "rfid, forcediffimflux, forcediffimfluxunc, forcediffimsnr, forcediffimchisq, forcediffimfluxap, "
+        "index, field, ccdid, qid, filter, pid, infobitssci, sciinpseeing, scibckgnd, scisigpix, zpmaginpsci, "
+        "zpmaginpsciunc, zpmaginpscirms, clrcoeff, clrcoeffunc, ncalmatches, exptime, adpctdif1, adpctdif2, "
+        "diffmaglim, zpdiff, programid, jd, rfid, forcediffimflux, forcediffimfluxunc, forcediffimsnr, "
+        "forcediffimchisq, forcediffimfluxap, "
         "forcediffimfluxuncap, forcediffimsnrap, aperturecorr, dnearestrefsrc, nearestrefmag, nearestrefmagunc, "
         "nearestrefchi, nearestrefsharp, refjdstart, refjdend, procstatus"
     )
     row = (
-        "{i} 600 12 2 ZTF_{band} 123 {bits} 2.1 230.1 8.2 26.2 0.01 0.02 -0.05 0.001 300 30.0 0.5 0.6 20.5 {zp} 1 {jd:.7f} "
-        "600120215 {flux} 20.0 10.0 1.0 210.0 25.0 8.0 1.0 0.5 18.2 0.02 0.5 0.01 2458000.1 2458100.2 {status}"
+        "{i} 600 12 2 ZTF_{band} 123 {bits} 2.1 230.1 8.2 26.2 0.01 0.02 -0.05 0.001 300 30.0 0.5 0.6 20.5 {zp} 1 "
+        "{jd:.7f} 600120215 {flux} 20.0 10.0 1.0 210.0 25.0 8.0 1.0 0.5 18.2 0.02 0.5 0.01 2458000.1 2458100.2 {status}"
     )
     rows = [
         row.format(i=0, band="g", bits=0, zp=26.2, jd=JD[0], flux=200.0, status="0"),
@@ -252,7 +256,7 @@ def test_gaia_epoch_photometry(tmp_path, kind):
         "source_id": [1, 1, 1], "transit_id": [5, 5, 5], "band": ["G", "BP", "RP"], "time": bjd_tdb - 2455197.5,
         "mag": 25.6873668671 - 2.5 * np.log10([1e4, 1e4, 1e4]) + np.array([0, -0.35, -0.94]),
         "flux": [1e4, 1e4, 1e4], "flux_error": [50.0, 50.0, 100.0], "flux_over_error": [200.0, 200, 100],
-        "rejected_by_photometry": [False, False, True], "rejected_by_variability": [False] * 3, "other_flags": [0, 0, 1],
+        "rejected_by_photometry": [False, False, True], "rejected_by_variability": [False] * 3,
     })  # fmt: skip
     if kind == "table":
         table["flux"].unit, table["time"].unit = "electron/s", "d"
