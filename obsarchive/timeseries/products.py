@@ -24,6 +24,8 @@ from obsarchive.timeseries.ensemble import DETECTED_SIGMA, Series, magnitudes
 from obsarchive.timeseries.frame_table import Info, write_summary
 from obsarchive.timeseries.names import FRAMES, LIGHT_CURVE, SUMMARY, TABLE, TABLE_PATH
 
+FLUX_UNIT = u.ct / u.s
+"""Unit of fluxes: that of the images, by second; the zero point is the magnitude of 1."""
 MAX_CSV_ERROR_MAG = 0.5
 """Points with larger errors are not in the .csv file."""
 
@@ -111,8 +113,8 @@ def write_table(path: Path, series: Series, config: ReductionConfig) -> None:
             "y": series.y.ravel().astype(np.float32) * u.pix,
             "frame": per_frame(np.array([info.path.name for info in series.infos], "S")),
             "time_bjd_tdb": per_frame(series.times.bjd_tdb) * u.day,
-            "flux": series.flux.ravel(),
-            "flux_err": series.flux_error.ravel(),
+            "flux": series.flux.ravel() * FLUX_UNIT,
+            "flux_err": series.flux_error.ravel() * FLUX_UNIT,
             "mag": series.mag.ravel() * u.mag,
             "mag_err": series.mag_error.ravel() * u.mag,
             "sky": series.sky.ravel().astype(np.float32),
@@ -218,8 +220,8 @@ def points(
             "time_bjd_tdb": times.bjd_tdb * u.day,
             "time_hjd_utc": times.hjd_utc * u.day,
             "time_mjd_utc": times.mjd_utc * u.day,
-            "flux": flux,
-            "flux_err": error,
+            "flux": flux * FLUX_UNIT,
+            "flux_err": error * FLUX_UNIT,
             "mag": (zero_point.value + mag) * u.mag,
             "mag_err": mag_error * u.mag,
             "limit": np.where(flux < DETECTED_SIGMA * error, limit, np.nan) * u.mag,

@@ -145,7 +145,10 @@ def _of_astropy(path: Path, kind: str) -> RawTable:
         except (OSError, ValueError, TypeError, LookupError, AttributeError, u.UnitsError) as err:
             raise Unprocessable(f"{path}: expected a table, found {type(err).__name__}: {err}") from err
     columns, units = columns_of_table(table)
-    return RawTable(columns, {"units": units, **_facts_of_header({str(k): str(v) for k, v in table.meta.items()})})
+    facts = {"units": units, **_facts_of_header({str(k): str(v) for k, v in table.meta.items()})}
+    if "time_bjd_tdb" in columns and "zero_point" in table.meta:  # one of our own
+        facts["zero_point"] = float(table.meta["zero_point"])
+    return RawTable(columns, facts)
 
 
 # -------------------------------------------------------------------------------------------------------- text

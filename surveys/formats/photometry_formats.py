@@ -179,6 +179,11 @@ def _pan_starrs(columns: dict[str, NDArray[Any]], _: list[str]) -> dict[str, NDA
     return {} if coverage is None else {"flag": ~(numbers_of(coverage) >= 0.9)}
 
 
+def _archiver(columns: dict[str, NDArray[Any]], _: list[str]) -> dict[str, NDArray[Any]]:
+    """Return flags without the bit of stars that were measured by PSF fitting, which is no fault."""
+    return {"flag": (numbers_of(columns["flag"]).astype(np.int64) & ~32) != 0}
+
+
 def _with_full_hjd(columns: dict[str, NDArray[Any]], _: list[str]) -> dict[str, NDArray[Any]]:
     """Return times from 2450000 on, which the survey leaves away."""
     return {"hjd": _full_dates(numbers_of(columns["hjd"]))}
@@ -283,6 +288,14 @@ for _made in (
         signature=("midpointMjdTai", "psfFlux", "psfFluxErr", "band"),
         columns={"time": "midpointMjdTai", "flux": "psfFlux", "flux_err": "psfFluxErr", "filter": "band"},
         facts={"units": {"flux": "nJy", "flux_err": "nJy"}},
+    ),
+    PhotometryFormat(
+        "archiver",
+        "lightcurve.ecsv of a dataset of this archive",
+        signature=("time_mjd_utc", "time_bjd_tdb", "flux", "mag", "limit", "flags"),
+        columns={"time": "time_mjd_utc", "mag": "mag", "flux": "flux", "flag": "flags"},
+        facts={"time_scale": "mjd"},
+        prepare=_archiver,
     ),
     PhotometryFormat(
         "exoplanet_archive",

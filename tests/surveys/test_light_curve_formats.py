@@ -736,3 +736,16 @@ def test_raw_photometry_of_a_file_of_ones_own(tmp_path):
     assert_allclose(raw.mjds.min(), 57999.8, atol=20)
     (curve,) = VirtualObservatory("MINE").reduce(raw, gap=0)
     assert curve.filter == "V"
+
+
+def test_light_curves_of_a_dataset_of_this_archive(tmp_path):
+    table = QTable({"time_bjd_tdb": JD * u.d, "time_hjd_utc": JD * u.d, "time_mjd_utc": MJD * u.d})
+    table["flux"], table["flux_err"] = np.full(6, 100.0) * u.ct / u.s, np.full(6, 1.0) * u.ct / u.s
+    table["mag"], table["mag_err"] = np.full(6, 20.0) * u.mag, np.full(6, 0.01) * u.mag
+    table["limit"], table["flags"] = np.full(6, np.nan) * u.mag, [0, 32, 33, 16, 0, 0]
+    table.meta = {"zero_point": 25.0}
+    table.write(tmp_path / "lightcurve.ecsv")
+    found = surveys.read_light_curve(tmp_path / "lightcurve.ecsv")
+    assert_array_equal(found["mjd"], MJD)
+    assert_allclose(found["flux"], 10 ** (0.4 * 3.9))
+    assert found["flag"].tolist() == [False, False, True, True, False, False]
