@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 import surveys
+from obsarchive.cli.main import surveys as run_command
 from obsarchive.errors import ConfigError, Unprocessable
 from surveys.analysis import Analysis
 from surveys.dataset import RawPhotometry
@@ -749,3 +750,28 @@ def test_light_curves_of_a_dataset_of_this_archive(tmp_path):
     assert_array_equal(found["mjd"], MJD)
     assert_allclose(found["flux"], 10 ** (0.4 * 3.9))
     assert found["flag"].tolist() == [False, False, True, True, False, False]
+
+
+@pytest.mark.usefixtures("survey_store")
+def test_a_project_of_files(tmp_path, survey_root, capsys):
+    """From end to end: light curves in a folder, events found, and what is odd or refused is shown."""
+    folder = tmp_path / "files"
+    folder.mkdir()
+    (folder / "nova.txt").write_text(aavso()[0])
+    frame = pd.DataFrame(asassn2())
+    frame.to_csv(folder / "dwarf.csv", index=False)
+    frame.drop(columns="Camera").assign(Quality="A").to_csv(folder / "odd.csv", index=False)
+    frame.drop(columns=["Camera", "Quality"]).to_csv(folder / "plain.csv", index=False)
+    rows = [f"{name},150.{i},20.0,14" for i, name in enumerate(["nova", "dwarf", "odd", "plain", "absent"])]
+    (tmp_path / "cat.csv").write_text("\n".join(["name,ra,dec,mag", *rows]))
+    (tmp_path / "files.yaml").write_text(
+        "project: {name: files, obs_names: [FILES]}\n"
+        f"catalog: {{filename: {tmp_path / 'cat.csv'}}}\n"
+        f"observatories: {{FILES: {{folder: {folder}}}}}\n"
+        "analysis: {num_injections: 0}\n"
+    )
+    assert run_command(["run", str(tmp_path / "files.yaml")]) == 1
+    told = capsys.readouterr().out
+    assert "5 fetched (of which 1 empty), 5 analysed, 3 events, 1 failed" in told
+    assert "  odd: quality of epochs not understood: column 'Quality' holds 'a' (120)" in told
+    assert "1 remarks\n  plain: fluxes 'Flux' have no unit; beside the magnitudes they are in mJy" in told
