@@ -20,9 +20,15 @@ NO_MAGNITUDE = 50.0
 """Surveys write 99, 100 or -999 where they measured nothing."""
 NO_FLUX = (-99.0, -99.99, -999.0, -9999.0)
 """What surveys write as a flux where they measured none; it counts only with an error that is none either."""
+NO_NUMBERS = frozenset(("", "nan", "na", "n/a", "none", "null", "-", "--", "inf", "-inf"))
+"""Words, in lower case, where nothing was measured."""
 MAGGY_UJY = 3631e6
 """Flux of magnitude 0 in the AB system [µJy]: a maggy."""
 UNIT_ALIASES = {
+    "ujy": "uJy",
+    "mjy": "mJy",
+    "njy": "nJy",
+    "jy": "Jy",
     "e-/s": "electron/s",
     "e/s": "electron/s",
     "'electron'.s**-1": "electron/s",
@@ -56,6 +62,8 @@ UNIT_ALIASES = {
 _GUESSES = {"µJy": 1.0, "mJy": 1e3, "Jy": 1e6, "nJy": 1e-3, "nanomaggies": MAGGY_UJY * 1e-9}
 SAME_MAG, LIKE_MAG, NEAR_MAG = 0.6, 0.3, 3.5
 """Differences of fluxes and magnitudes [mag]: µJy for certain, another usual unit, and a magnitude system at most."""
+UNLIKE_MAG = 5.0
+"""Difference from the catalogue that few sources show, and wrong units do [mag]."""
 PROPORTIONAL_MAG, PROPORTIONAL_EPOCHS = 0.1, 5
 """Fluxes are proportional to those of the magnitudes if the difference varies by less, over so many epochs."""
 
@@ -72,8 +80,10 @@ class Measured:
         Names of these columns, for messages.
     units : mapping of str to str
         Declared units, by ``mag``, ``mag_err``, ``flux``, ``flux_err``.
-    zero_point : float or None
+    zero_point : float, ndarray (n,) or None
         Magnitude of flux 1 [mag].
+    expected_mag : float or None
+        Magnitude of the source in the catalogue, to compare fluxes without a unit with.
     """
 
     mag: NDArray[Any] | None
@@ -82,7 +92,8 @@ class Measured:
     flux_err: NDArray[Any] | None
     names: dict[str, str]
     units: dict[str, str]
-    zero_point: float | None
+    zero_point: float | NDArray[np.float64] | None
+    expected_mag: float | None = None
 
 
 def parsed_unit(text: str) -> "UnitBase | None":
@@ -162,6 +173,7 @@ def brightness_of(measured: Measured, n: int, remarks: list[str]) -> Columns:
     flux, flux_err = _fluxes(measured, n)
     factor, error_factor = _factors(measured, flux, mag, remarks)
     flux, flux_err = flux * factor, flux_err * error_factor
+    _compare_with_catalogue(measured, flux, remarks)
     computed = magnitudes_of_fluxes(flux, flux_err)
     if measured.mag is None or not np.isfinite(mag).any():
         mag, mag_err = computed
@@ -178,13 +190,23 @@ def _magnitudes(measured: Measured, n: int) -> tuple[NDArray[np.float64], NDArra
     limit = np.zeros(n, bool)
     if measured.mag.dtype.kind in "OSU":
         limit = np.strings.startswith(words_of(measured.mag), "<") | np.strings.startswith(words_of(measured.mag), ">")
-    mag = numbers_of(measured.mag) * _in_magnitudes(measured, "mag")
+    mag = _some_numbers(measured.mag, measured.names.get("mag", "mag"), limit) * _in_magnitudes(measured, "mag")
     error = none if measured.mag_err is None else numbers_of(measured.mag_err) * _in_magnitudes(measured, "mag_err")
     unknown = ~(np.abs(mag) <= NO_MAGNITUDE)
     typical = np.nanmedian(np.abs(mag[~unknown])) if (~unknown).any() else 0.0
     unknown |= (mag == 0) & (typical > 5)  # differential magnitudes are near 0, and real
     mag = np.where(unknown, np.nan, mag)
     return mag, np.where(unknown | ~((error >= 0) & (error <= NO_MAGNITUDE)), np.nan, error), limit
+
+
+def _some_numbers(values: NDArray[Any], name: str, limit: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return a column as numbers; Unprocessable if it holds text, and no number."""
+    numbers = numbers_of(values)
+    if values.dtype.kind in "OSU" and len(values) and np.isnan(numbers).all():
+        words = [word for word in words_of(values)[~limit].tolist() if word.lower() not in NO_NUMBERS]
+        if words:
+            raise Unprocessable(f"column {name!r} holds {words[0]!r}: expected numbers, with a decimal point")
+    return numbers
 
 
 def _in_magnitudes(measured: Measured, what: str) -> float:
@@ -203,7 +225,10 @@ def _in_magnitudes(measured: Measured, what: str) -> float:
 
 
 def _fluxes(measured: Measured, n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    flux = numbers_of(measured.flux) if measured.flux is not None else np.full(n, np.nan)
+    none = np.zeros(n, bool)
+    flux = np.full(n, np.nan)
+    if measured.flux is not None:
+        flux = _some_numbers(measured.flux, measured.names.get("flux", "flux"), none)
     error = numbers_of(measured.flux_err) if measured.flux_err is not None else np.full(n, np.nan)
     known = (error >= 0) & np.isfinite(error)
     if measured.flux_err is not None:
@@ -213,12 +238,12 @@ def _fluxes(measured: Measured, n: int) -> tuple[NDArray[np.float64], NDArray[np
 
 def _factors(
     measured: Measured, flux: NDArray[np.float64], mag: NDArray[np.float64], remarks: list[str]
-) -> tuple[float, float]:
+) -> tuple[float | NDArray[np.float64], float | NDArray[np.float64]]:
     """Return the units of the fluxes and of their errors [µJy]."""
     name, declared = measured.names.get("flux", "flux"), measured.units.get("flux", "")
-    density = microjansky_of(declared, name) if declared else None
+    density: float | NDArray[np.float64] | None = microjansky_of(declared, name) if declared else None
     if density is None and measured.zero_point is not None:
-        density = float(10 ** (0.4 * (AB_MICROJANSKY - measured.zero_point)))
+        density = 10 ** (0.4 * (AB_MICROJANSKY - measured.zero_point))
     found, scatter, n = _measured_zero_point(flux, mag)
     if density is not None:
         _compare(density, found, name, remarks)
@@ -236,6 +261,20 @@ def _factors(
     return density, density if error_density is None else error_density
 
 
+def _compare_with_catalogue(measured: Measured, flux: NDArray[np.float64], remarks: list[str]) -> None:
+    """Note if fluxes that declare no unit are much brighter or fainter, as µJy, than the catalogue says."""
+    is_told = measured.units.get("flux") or measured.zero_point is not None or measured.mag is not None
+    middle = float(np.median(flux[np.isfinite(flux)])) if np.isfinite(flux).any() else 0.0
+    if is_told or measured.expected_mag is None or middle <= 0:
+        return
+    difference = AB_MICROJANSKY - 2.5 * np.log10(middle) - measured.expected_mag
+    if abs(difference) > UNLIKE_MAG:
+        remarks.append(
+            f"fluxes {measured.names.get('flux')!r} have no unit and are taken as µJy: {difference:+.1f} mag from the "
+            "catalogue; give their unit or zero_point"
+        )
+
+
 def _measured_zero_point(flux: NDArray[np.float64], mag: NDArray[np.float64]) -> tuple[float, float, int]:
     """Return the zero point that magnitudes give fluxes, its scatter [mag] and the number of epochs."""
     both = np.isfinite(mag) & (flux > 0)
@@ -246,9 +285,9 @@ def _measured_zero_point(flux: NDArray[np.float64], mag: NDArray[np.float64]) ->
     return middle, float(np.median(np.abs(points - middle))), int(both.sum())
 
 
-def _compare(density: float, found: float, name: str, remarks: list[str]) -> None:
+def _compare(density: float | NDArray[np.float64], found: float, name: str, remarks: list[str]) -> None:
     """Note if fluxes in their declared unit and magnitudes contradict each other."""
-    difference = found - AB_MICROJANSKY + 2.5 * np.log10(density)
+    difference = found - AB_MICROJANSKY + 2.5 * np.log10(float(np.nanmedian(density)))
     if abs(difference) > NEAR_MAG:
         remarks.append(
             f"fluxes {name!r} in their declared unit and magnitudes differ by {difference:+.1f} mag, a factor of "
@@ -303,3 +342,9 @@ def split_unit(name: str) -> tuple[str, str]:
     if unit is None or found[2].strip() in ("V", "B", "R", "G", "J", "H", "K", "g", "r", "i", "u", "z", "y"):
         return name, ""  # a filter, or something else
     return found[1], found[2].strip()
+
+
+def unit_named(name: str) -> str:
+    """Return the unit that is the name of a column, such as ``uJy``, ``duJy``, ``mJy_err``; empty if it is another."""
+    found = re.fullmatch(r"(?:d|e_?)?(uJy|mJy|nJy|Jy)(?:_?err)?", name, re.IGNORECASE)
+    return found[1] if found else ""

@@ -163,6 +163,11 @@ def mjd_of_times(
     mjd = _sensible(time - (0.0 if known.is_modified else JD_OF_MJD), name, known, remarks)
     if kind in ("mjd", "jd"):
         return _in_utc(mjd, scale.system)
+    if None in position:
+        remarks.append(
+            f"times in {name!r} are those of the {'Sun' if kind[0] == 'h' else 'barycentre'} and the position is "
+            "unknown: the light travel time stays, 8 minutes at most"
+        )
     return _geocentric(mjd, known, position)
 
 

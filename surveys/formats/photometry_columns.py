@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from obsarchive.errors import Unprocessable, did_you_mean
 from surveys.formats import quality_words
-from surveys.formats.brightness import Measured, brightness_of, split_unit
+from surveys.formats.brightness import Measured, brightness_of, split_unit, unit_named
 from surveys.formats.cell_values import numbers_of, simplify, words_of
 from surveys.formats.epochs import DATE_NAMES, TimeScale, is_time_name, mjd_of_times, scale_of
 from surveys.formats.hdf5_light_curves import Columns
@@ -85,7 +85,23 @@ KNOWN: dict[str, tuple[str, ...]] = {
         "photfilter",
         "philter",
     ),
-    "flag": ("flag", "catflag", "quality", "qualityflag", "qualflag", "infobit", "bad", *quality_words.GOOD_COLUMNS),
+    "flag": (
+        *(
+            "flag",
+            "catflag",
+            "quality",
+            "qualityflag",
+            "qualflag",
+            "infobit",
+            "bad",
+            "isbad",
+            "badflag",
+            "rejected",
+            "reject",
+        ),
+        *("isrejected", "qual", "sapquality", "photflag", "grade", "outlier", "isoutlier", *quality_words.GOOD_COLUMNS),
+    ),
+    "zero_point": ("zp", "zeropoint", "zpab"),
 }
 """Simplified column names by meaning; the first that exists is used."""
 ANY_ERROR = ("uncertainty", "err", "error", "uncert", "unc", "sigma", "e", "uncertaintie", "std")
@@ -183,7 +199,7 @@ def map_columns(names: list[Any], altdata: Mapping[str, Any]) -> ColumnMap:
     given = facts.get("time_offset")
     return ColumnMap(
         found,
-        str(facts.get("time_scale") or told.kind),
+        str(facts.get("time_scale") or told.kind).lower(),
         float(told.offset if given is None else given),
         str(facts.get("time_system") or told.system).lower(),
         {what: unit for what, unit in units.items() if unit},
@@ -198,7 +214,7 @@ def _plain_names(names: list[Any]) -> tuple[dict[str, str], dict[str, str]]:
     for name in map(str, names):
         bare, unit = split_unit(name)
         plain.setdefault(simplify(bare), name)
-        if unit:
+        if unit := unit or unit_named(name):
             units[name] = unit
     return plain, units
 
@@ -360,7 +376,7 @@ def _columns_of_band(raw: Columns, band: str) -> tuple[str, str] | None:
         return None
     b, m = re.escape(band), r"[ _]?(?:mag)?"
     before, after = r"(?:e|d|err|error|sig|sigma|unc)_?", r"_?(?:e|err|error|unc|uncertainty|sigma)"
-    error = rf"{before}{b}{m}|{b}{m}{after}|mag_?err_?{b}|(?:e|d)_?mag_?{b}"
+    error = rf"{before}{b}{m}|{b}{m}{after}|(?:[a-z]+)?[mM]ag_?[eE]rr_?{b}|(?:e|d)_?mag_?{b}"
     errors = [name for name in raw if re.fullmatch(error, name)]
     others = [name for name in raw if simplify(name) in (*ANY_ERROR, *KNOWN["mag_err"])]
     return mag, next(iter(errors or others), "")
@@ -368,18 +384,16 @@ def _columns_of_band(raw: Columns, band: str) -> tuple[str, str] | None:
 
 def _is_of_band(name: str, band: str) -> bool:
     b = re.escape(band)
-    return (name == band and band in BARE_BANDS) or bool(
-        re.fullmatch(
-            rf"{b}[ _]?(?:mag|magnitude)|(?:mag|magnitude|m)_{b}|(?:mag|magnitude) ?\({b}\)|phot_{b.lower()}_mean_mag",
-            name,
-        )
-    )
+    usual = rf"{b}[ _]?(?:mag|magnitude)|(?:[a-z]*[mM]ag|magnitude|m)_{b}|(?:mag|magnitude) ?\({b}\)"
+    is_usual = re.fullmatch(rf"{usual}|phot_{b.lower()}_mean_mag", name) is not None
+    return is_usual or (name == band and band in BARE_BANDS)
 
 
 def _measured(columns: Columns, named: ColumnMap, altdata: Mapping[str, Any]) -> Measured:
     units = dict(named.units)
     if "flux" not in units and "flux_err" in units:
         units["flux"] = units["flux_err"]
+    given = known(altdata.get("zero_point"))
     return Measured(
         columns.get("mag"),
         columns.get("mag_err"),
@@ -387,7 +401,8 @@ def _measured(columns: Columns, named: ColumnMap, altdata: Mapping[str, Any]) ->
         columns.get("flux_err"),
         dict(named.names),
         units,
-        known(altdata.get("zero_point")),
+        given if given is not None or "zero_point" not in columns else numbers_of(columns["zero_point"]),
+        known(altdata.get("mag")),
     )
 
 

@@ -88,7 +88,7 @@ def flags_of(
     if own:
         flags = np.array([_plain(word) not in own for word in words_of(values).tolist()], bool)
     elif values.dtype.kind in "OSU":
-        flags = _flags_of_words(np.strings.lower(words_of(values)), name, is_good)
+        flags = _flags_of_words(words_of(values), name, is_good)
     else:
         is_set = np.nan_to_num(values.astype(np.float64)) != 0
         flags = ~is_set if is_good else is_set
@@ -119,12 +119,13 @@ def _plain(value: object) -> str:
     return word.removesuffix(".0") if word.removesuffix(".0").lstrip("-").isdigit() else word
 
 
-def _flags_of_words(words: NDArray[np.str_], name: str, is_good: bool) -> NDArray[np.bool_]:
+def _flags_of_words(written: NDArray[np.str_], name: str, is_good: bool) -> NDArray[np.bool_]:
+    words = np.strings.lower(written)
     if is_good:
         return ~np.isin(words, sorted(AFFIRMATIONS | PRAISES))
     flags = ~np.isin(words, sorted(DENIALS | PRAISES))
     known = AFFIRMATIONS | BLAMES
-    unknown = Counter(word for word in words[flags].tolist() if word not in known and not _is_number(word))
+    unknown = Counter(word for word in written[flags].tolist() if word.lower() not in known and not _is_number(word))
     if unknown and flags.all():
         found = ", ".join(f"{word!r} ({n})" for word, n in unknown.most_common(5))
         raise Unprocessable(

@@ -317,7 +317,12 @@ def test_pictures_of_little(no_screen):
     assert [text.get_text() for text in unnamed.get_legend().get_texts()] == ["no filter"]
     nan = np.full(3, np.nan)
     assert (
-        len(RawPhotometry({"mjd": 58000 + np.arange(3.0), "mag": nan, "filter": np.array(list("abc"))}).plot().containers) == 3
+        len(
+            RawPhotometry({"mjd": 58000 + np.arange(3.0), "mag": nan, "filter": np.array(list("abc"))})
+            .plot()
+            .containers
+        )
+        == 3
     )
 
 

@@ -404,7 +404,7 @@ UNIT_OF = {"microJy": "uJy"}
 @pytest.mark.parametrize("name", ["flux_mJy", "flux [mJy]", "Flux (mJy)", "mJy"])
 def test_units_in_names(name):
     raw = {"mjd": MJD, name: np.full(6, 9.0)}
-    found = standard_photometry(raw, {"units": {"flux": "mJy"}} if name == "mJy" else {})
+    found = standard_photometry(raw, {})
     assert_allclose(found["flux"], 9000)
 
 
@@ -471,6 +471,7 @@ def test_units_that_nothing_calibrates_are_refused(unit, words):
         ("Ksmag", "e_Ksmag", "Ks"),
         ("B", "Berr", "B"),
         ("V mag", "sigmag", "V"),
+        ("psfMag_g", "psfMagErr_g", "g"),
     ],
 )
 def test_magnitudes_named_after_filters(mag, error, band):
@@ -616,6 +617,7 @@ def test_single_times_that_make_no_sense_are_noted():
         ("is_good", ["True", "False", "yes", "1", "T", "0"], [1, 5]),
         ("valid", [1, 0, 1, 1, 1, 0], [1, 5]),
         ("quality", [0, 4, 0, 0, 0, 4096], [1, 5]),
+        ("is_bad", [False, True, False, False, False, True], [1, 5]),
     ],
 )
 def test_quality_in_words(name, values, flagged):
@@ -623,9 +625,30 @@ def test_quality_in_words(name, values, flagged):
     assert np.flatnonzero(found["flag"]).tolist() == flagged
 
 
+def test_zero_points_of_rows_and_the_catalogue():
+    flux, zp = np.full(6, 100.0), np.where(np.arange(6) % 2, 25.0, 27.5)
+    found = standard_photometry({"mjd": MJD, "flux": flux, "zp": zp, "zpsys": np.full(6, "ab")}, {})
+    assert_allclose(found["mag"], zp - 5)
+    remarks = []
+    standard_photometry({"mjd": MJD, "flux": flux * 1e-5}, {"mag": 19.0}, remarks=remarks)
+    assert "are taken as µJy: +12.4 mag from the catalogue" in remarks[0]
+
+
+@pytest.mark.parametrize("column", ["mag", "flux"])
+def test_text_in_place_of_numbers_is_refused(column):
+    with pytest.raises(Unprocessable, match="holds '15,3': expected numbers, with a decimal point"):
+        standard_photometry({"mjd": MJD, column: np.full(6, "15,3")}, {})
+
+
+def test_heliocentric_times_without_a_position_are_noted():
+    remarks = []
+    standard_photometry({"HJD": JD, "mag": np.full(6, 14.0)}, {}, remarks=remarks)
+    assert "those of the Sun and the position is unknown" in remarks[0]
+
+
 def test_quality_that_is_not_understood_is_refused_by_name():
     raw = {"jd": JD, "mag": np.full(6, 14.0), "Quality": np.array(list("AAAUAA"))}
-    with pytest.raises(Unprocessable, match=r"'Quality' holds 'a' \(5\), 'u' \(1\).*good_flags"):
+    with pytest.raises(Unprocessable, match=r"'Quality' holds 'A' \(5\), 'U' \(1\).*good_flags"):
         standard_photometry(raw, {})
     assert np.flatnonzero(standard_photometry(raw, {"good_flags": ["A"]})["flag"]).tolist() == [3]
     ones = {**raw, "Quality": np.array([1, 1, 1, 0, 1, 1])}
@@ -773,5 +796,5 @@ def test_a_project_of_files(tmp_path, survey_root, capsys):
     assert run_command(["run", str(tmp_path / "files.yaml")]) == 1
     told = capsys.readouterr().out
     assert "5 fetched (of which 1 empty), 5 analysed, 3 events, 1 failed" in told
-    assert "  odd: quality of epochs not understood: column 'Quality' holds 'a' (120)" in told
+    assert "  odd: quality of epochs not understood: column 'Quality' holds 'A' (120)" in told
     assert "1 remarks\n  plain: fluxes 'Flux' have no unit; beside the magnitudes they are in mJy" in told
