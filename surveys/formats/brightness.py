@@ -175,7 +175,7 @@ def brightness_of(measured: Measured, n: int, remarks: list[str]) -> Columns:
     flux, flux_err = flux * factor, flux_err * error_factor
     _compare_with_catalogue(measured, flux, remarks)
     computed = magnitudes_of_fluxes(flux, flux_err)
-    if measured.mag is None or not np.isfinite(mag).any():
+    if measured.mag is None or not (np.isfinite(mag) | limit).any():
         mag, mag_err = computed
     elif measured.mag_err is None:
         # the survey's own: a flux may be too faint, or negative, for a magnitude
@@ -193,8 +193,9 @@ def _magnitudes(measured: Measured, n: int) -> tuple[NDArray[np.float64], NDArra
     mag = _some_numbers(measured.mag, measured.names.get("mag", "mag"), limit) * _in_magnitudes(measured, "mag")
     error = none if measured.mag_err is None else numbers_of(measured.mag_err) * _in_magnitudes(measured, "mag_err")
     unknown = ~(np.abs(mag) <= NO_MAGNITUDE)
-    typical = np.nanmedian(np.abs(mag[~unknown])) if (~unknown).any() else 0.0
-    unknown |= (mag == 0) & (typical > 5)  # differential magnitudes are near 0, and real
+    is_zero = mag == 0
+    if is_zero.any() and np.median(np.abs(mag[~unknown])) > 5:  # differential magnitudes are near 0, and real
+        unknown |= is_zero
     mag = np.where(unknown, np.nan, mag)
     return mag, np.where(unknown | ~((error >= 0) & (error <= NO_MAGNITUDE)), np.nan, error), limit
 

@@ -166,6 +166,7 @@ def _of_text(path: Path, made: PhotometryFormat | None, given: Sequence[str] = (
     comments = [line for line in lines if line.lstrip()[0] in "#\\"]
     rows = [line for line in lines if line.lstrip()[0] not in "#\\"]
     header = _header_of(comments)
+    made = made or FORMATS.get(f"aavso_{header.get('TYPE', '').lower()}")
     if any(line.startswith("|") for line in rows[:_SEEN_AHEAD]) and any(line.startswith("\\") for line in comments):
         return _of_ipac(path, rows, header)
     if not rows:
@@ -175,6 +176,10 @@ def _of_text(path: Path, made: PhotometryFormat | None, given: Sequence[str] = (
         names = [*given, *(f"column_{i}" for i in range(len(given) + 1, len(_fields(rows[0], delimiter)) + 1))]
     else:
         names, rows = _names_of(path, rows, comments, delimiter, made)
+    units: dict[str, str] = {}
+    if len(rows) > 2 and set(rows[1]) <= set("-\t ;,|") and "-" in rows[1]:  # VizieR
+        units = dict(zip(names, _fields(rows[0], delimiter), strict=False))
+        rows = rows[2:]
     fields = [_split(row, names, delimiter) for row in rows]
     wrong = next((i for i, found in enumerate(fields) if len(found) != len(names)), None)
     if wrong is not None:
@@ -183,7 +188,7 @@ def _of_text(path: Path, made: PhotometryFormat | None, given: Sequence[str] = (
             f"{rows[wrong][:80]!r}"
         )
     columns = {name: _typed([found[i] for found in fields]) for i, name in enumerate(names)}
-    return RawTable(columns, _facts_of_header(header, made))
+    return RawTable(columns, {"units": {k: v for k, v in units.items() if v}, **_facts_of_header(header, made)})
 
 
 def _header_of(comments: Sequence[str]) -> dict[str, str]:

@@ -9,6 +9,7 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -186,7 +187,7 @@ def map_columns(names: list[Any], altdata: Mapping[str, Any]) -> ColumnMap:
     ColumnMap
         Columns that were recognised.
     """
-    plain, in_names = _plain_names(names)
+    plain, in_names = _plain_names(tuple(map(str, names)))
     made = format_of(plain, str(altdata.get("format") or ""))
     found = _found(plain, made)
     found |= {str(what): str(name) for what, name in (altdata.get("columns") or {}).items()}
@@ -207,11 +208,12 @@ def map_columns(names: list[Any], altdata: Mapping[str, Any]) -> ColumnMap:
     )
 
 
-def _plain_names(names: list[Any]) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the columns by their simplified names, and the units that names contain."""
+@lru_cache(maxsize=256)
+def _plain_names(names: tuple[str, ...]) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """Return the columns by their simplified names, and the units that names contain; a survey's sources share them."""
     plain: dict[str, str] = {}
     units: dict[str, str] = {}
-    for name in map(str, names):
+    for name in names:
         bare, unit = split_unit(name)
         plain.setdefault(simplify(bare), name)
         if unit := unit or unit_named(name):
@@ -232,7 +234,7 @@ def _found(plain: Mapping[str, str], made: PhotometryFormat | None) -> dict[str,
     if made is not None:
         unused = [what for what in ("mag", "flux") if what not in made.columns]
         found = {what: name for what, name in found.items() if what.removesuffix("_err") not in unused}
-        return found | {what: plain.get(simple, simple) for what, simple in made.columns.items()}
+        found |= {what: plain.get(simple, simple) for what, simple in made.columns.items()}
     has = [what for what in ("mag", "flux") if what in found]
     error = next((plain[word] for word in ANY_ERROR if word in plain), None)
     if len(has) == 1 and error is not None:
@@ -310,7 +312,8 @@ def _standard(raw: Columns, altdata: Mapping[str, Any], also: Sequence[str], rem
     made["flag"] = _flags(columns, named, altdata, remarks) | limit
     if limit.any():
         remarks.append(f"{int(limit.sum())} of {n} epochs are limits, no detections: they are flagged")
-    once_named = np.full(n, str(altdata.get("filter") or ""))
+    usual = named.format.facts.get("filter") if named.format else ""
+    once_named = np.full(n, str(altdata.get("filter") or usual or ""))
     made["filter"] = words_of(columns["filter"]) if "filter" in columns else once_named
     made |= {name: raw[name] for name in also}
     kept = np.isfinite(made["mjd"])
@@ -322,7 +325,7 @@ def _selected(raw: Columns, named: ColumnMap, remarks: list[str]) -> Columns:
     """Return the columns by their meaning."""
     if named.format is None:
         return {what: raw[name] for what, name in named.names.items()}
-    by_name = prepared(named.format, raw, _plain_names(list(raw))[0], remarks)
+    by_name = prepared(named.format, raw, _plain_names(tuple(raw))[0], remarks)
     found = {what: by_name.get(named.format.columns.get(what, ""), raw.get(name)) for what, name in named.names.items()}
     return {what: values for what, values in found.items() if values is not None}
 

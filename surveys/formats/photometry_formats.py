@@ -201,6 +201,7 @@ def _full_dates(days: NDArray[np.float64]) -> NDArray[np.float64]:
 
 # ----------------------------------------------------------------------------------------------------- formats
 
+_AAVSO = ("NAME", "DATE", "MAG", "MERR", "FILT")
 _UJY = {"flux": "uJy", "flux_err": "uJy"}
 _MJY = {"flux": "mJy", "flux_err": "mJy"}
 
@@ -234,7 +235,18 @@ for _made in (
         "AAVSO extended format",
         signature=("DATE", "MAG", "MERR", "FILT"),
         columns={"time": "date", "mag": "mag", "mag_err": "merr", "filter": "filt"},
+        headerless=(
+            (*_AAVSO, "TRANS", "MTYPE", "CNAME", "CMAG", "KNAME", "KMAG", "AMASS", "GROUP", "CHART", "NOTES"),
+            _AAVSO,
+        ),
         prepare=_aavso,
+    ),
+    PhotometryFormat(
+        "aavso_visual",
+        "AAVSO visual format",
+        columns={"time": "DATE", "mag": "MAG"},
+        facts={"filter": "Vis."},
+        headerless=(("NAME", "DATE", "MAG", "COMMENTCODE", "COMP1", "COMP2", "CHART", "NOTES"),),
     ),
     PhotometryFormat(
         "aavso_download",
@@ -306,7 +318,7 @@ for _made in (
     PhotometryFormat(
         "ogle",
         "OGLE (phot.dat of the Early Warning System, light curves of the catalogues)",
-        columns={"time": "hjd", "mag": "mag", "mag_err": "magerr"},
+        columns={"time": "hjd", "mag": "mag"},
         headerless=(("hjd", "mag", "magerr", "seeing", "sky"), ("hjd", "mag", "magerr")),
         suffixes=("phot.dat",),
         prepare=_with_full_hjd,
@@ -315,7 +327,7 @@ for _made in (
         "kmtnet",
         "KMTNet (pySIS, DIA)",
         signature=("hjd", "deltaflux", "mag", "magerr", "secz"),
-        columns={"time": "hjd", "mag": "mag", "mag_err": "magerr"},
+        columns={"time": "hjd", "mag": "mag"},
         headerless=(
             ("hjd", "delta_flux", "flux_err", "mag", "mag_err", "fwhm", "sky", "secz"),
             ("hjd", "mag", "magerr"),
@@ -326,7 +338,7 @@ for _made in (
     PhotometryFormat(
         "moa",
         "MOA (difference photometry)",
-        columns={"time": "jd", "flux": "deltaflux", "flux_err": "fluxerr"},
+        columns={"time": "jd", "flux": "delta_flux"},
         facts={"units": {"flux": "adu", "flux_err": "adu"}},
         headerless=(("jd", "delta_flux", "flux_err"),),
         prepare=_with_full_jd,

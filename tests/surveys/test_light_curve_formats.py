@@ -172,6 +172,32 @@ def test_aavso_extended_as_a_table():
     assert 58099.5 < event.mjd_start < event.mjd_peak < event.mjd_stop < 58111.5
 
 
+def test_aavso_without_a_line_of_names(tmp_path):
+    text, jd = aavso(10)
+    found = read(tmp_path, "\n".join(line for line in text.splitlines() if not line.startswith("NAME")))
+    assert_allclose(found["mag_err"], 0.03)
+    assert_allclose(found["mjd"], jd - 2400000.5, atol=1e-5)
+    visual = "#TYPE=VISUAL\n#OBSCODE=TST\n#DELIM=,\n#DATE=JD\nSS CYG,2458000.75,<11.0,na,110,120,070613,note\n"
+    found = read(tmp_path, visual + "SS CYG,2458001.75,10.9,na,110,120,070613,note\n")
+    assert found.attrs["format"] == "aavso_visual"
+    assert_allclose(found["mag"], [np.nan, 10.9])
+    assert found["flag"].tolist() == [True, False]
+    assert found["filter"].tolist() == ["Vis.", "Vis."]
+
+
+def test_tables_of_vizier(tmp_path):
+    text = "#RESOURCE=x\n#Column HJD\nMJD\tFlux\te_Flux\nd\tmJy\tuJy\n-----\t-----\t-----\n58000.25\t 9.1\t300\n"
+    found = read(tmp_path, text, "a.tsv")
+    assert_allclose(found[["mjd", "flux", "flux_err"]], [[58000.25, 9100, 300]])
+
+
+def test_epochs_that_are_all_limits_have_no_magnitude(tmp_path):
+    rows = [line for line in ASASSN.splitlines() if ">" in line or line.startswith("HJD")]
+    found = read(tmp_path, "\n".join(rows))
+    assert found["flag"].tolist() == [True]
+    assert np.isnan(found["mag"]).all()
+
+
 def test_limits_of_aavso(tmp_path):
     text, _ = aavso(5)
     lines = text.splitlines()
@@ -349,6 +375,9 @@ def test_moa_needs_a_zero_point(tmp_path):
         read(tmp_path, text, format="moa")
     found = read(tmp_path, text, format="moa", zero_point=27.4)
     assert_allclose(found["flux"], (120.5 + np.arange(6)) * 10 ** (0.4 * (23.9 - 27.4)))
+    assert_allclose(found["flux_err"], 30.1 * 10 ** (0.4 * (23.9 - 27.4)))
+    named = read(tmp_path, "# JD  delta_flux  err\n2458000.5 100 10\n", format="moa", zero_point=23.9)
+    assert_allclose(named[["flux", "flux_err"]], [[100, 10]])
 
 
 def test_exoplanet_archive(tmp_path):
@@ -667,7 +696,7 @@ def test_quality_that_is_not_understood_is_refused_by_name():
     ("text", "words"),
     [
         ("", "found no rows"),
-        ("7439.8 18.7 0.1\n7440.8 18.6 0.1\n", r"3 columns without names .*\(kmtnet, moa, ogle\)"),
+        ("7439.8 18.7 0.1\n7440.8 18.6 0.1\n", r"3 columns without names .*\(aavso_.*, kmtnet, moa, ogle\)"),
         ("JD,colour\n2458000.5,0.3\n", "it has JD, colour; brightness not found"),
         ("epoch,mag\n1,15\n", "time not found; .*columns: {time"),
         ("JD,magnitud\n2458000.5,15\n", "'magnitud'; did you mean 'magnitude'"),
