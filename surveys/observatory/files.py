@@ -101,4 +101,5 @@ class VirtualFiles(VirtualObservatory):
             )
         facts = {name: getattr(self.pars, name) for name in _FACTS}
         columns, altdata = read_raw_light_curve(found[0], self.pars.format, facts)
-        return columns, {**altdata, "file": found[0].name}
+        told = {key: value for key, value in altdata.items() if key not in ("ra", "dec")}  # the catalogue has them
+        return columns, {**told, "file": found[0].name}
