@@ -161,8 +161,25 @@
     ctx.restore();
   };
 
+  // A model over the points: a line for each filter.
+  const over = (lines) => (u) => {
+    const { ctx } = u;
+    ctx.save();
+    ctx.beginPath();
+    ctx.rect(u.bbox.left, u.bbox.top, u.bbox.width, u.bbox.height);
+    ctx.clip();
+    ctx.lineWidth = 1.5 * devicePixelRatio;
+    for (const line of lines) {
+      ctx.strokeStyle = style("--ink");
+      ctx.beginPath();
+      line.time.forEach((time, i) => ctx[i ? "lineTo" : "moveTo"](u.valToPos(time, "x", true), u.valToPos(line.mag[i], "y", true)));
+      ctx.stroke();
+    }
+    ctx.restore();
+  };
+
   const reach = (item) => (known(item.error) && item.error < 0.5 ? [item.y - item.error, item.y + item.error] : [item.y]);
-  const points = (items, { x, y, xTime = false, floor, line = [], isMagnitude = false, hidden = new Set(), events = [] }) => (box, size) => {
+  const points = (items, { x, y, xTime = false, floor, line = [], isMagnitude = false, hidden = new Set(), events = [], models = () => [] }) => (box, size) => {
     const series = [{}, { stroke: "transparent", points: { show: false }, paths: () => null }];
     const sorted = [...items].sort((a, b) => a.x - b.x);
     const shown = () => sorted.filter((item) => !hidden.has(item.group));
@@ -174,7 +191,7 @@
       const inside = shown().filter((item) => item.x >= view[0] && item.x <= view[1]);
       return range((inside.length ? inside : sorted).flatMap(reach), 0.08, floor);
     };
-    const draw = [bands(events), under(line), (u) => scatter(shown(), "y")(u)];
+    const draw = [bands(events), under(line), (u) => scatter(shown(), "y")(u), (u) => over(models())(u)];
     const marks = events.map((event) => ({ x: event.peak, pinned: peakMark, text: event.text }));
     return new uPlot(
       {
@@ -318,10 +335,12 @@
     const x = period ? `Phase (period ${period} d)` : facts.axis;
     const events = period ? [] : facts.events;
     const hidden = new Set();
-    const plot = points(items, { x, y: "Magnitude", isMagnitude: true, hidden, events })(box, size);
+    const models = () => (period ? [] : facts.models || []).filter((line) => !hidden.has(nameOf(line)));
+    const plot = points(items, { x, y: "Magnitude", isMagnitude: true, hidden, events, models })(box, size);
     const groups = new Map(items.map((item) => [item.group, item]));
     const extra = [];
     if (items.some((item) => item.open)) extra.push({ text: "flagged", mark: "open" });
+    if (models().length) extra.push({ text: "point lens", mark: "line", colour: style("--ink") });
     if (events.length) extra.push({ text: "event", mark: "band", colour: style("--faint") });
     const entries = [...groups].map(([group, item]) => ({ text: group, colour: colourOf(item.filter), shape: item.shape, group }));
     const toggle = (group) => {

@@ -13,6 +13,7 @@ import numpy as np
 from obsarchive.config.field_types import import_class
 from obsarchive.errors import ConfigError, Unprocessable
 from obsarchive.science.light_curves.features import features
+from surveys import point_lens
 from surveys.dataset import Lightcurve
 from surveys.finder import Finder
 from surveys.histograms import Histogram
@@ -47,6 +48,10 @@ class ParsAnalysis(Parameters):
         self.snr_threshold = add("snr_threshold", None, (None, float), "that of the finder; None: its own")
         self.num_injections = add("num_injections", 1, int, "events injected into each source")
         self.save_processed = add("save_processed", False, bool, "whether light curves with scores are stored, too")
+        # not critical: results without it stay valid
+        self.point_lens = add(
+            "point_lens", True, bool, "whether a point lens is fitted to single events", critical=False
+        )
         self.period_search = add("period_search", "", str, "lomb-scargle or bls; empty: no search for periods")
         self.period_range = add("period_range", [0.1, 100.0], list, "shortest and longest period", unit="d")
 
@@ -118,6 +123,8 @@ class Analysis(Configured):
         self.simulate(source)
         if self.pars.period_search:
             self.search_period(source)
+        if self.pars.point_lens:
+            self.fit_point_lens(source)
 
     def describe(self, curves: list[Lightcurve]) -> dict[str, dict[str, float]]:
         """Return features by observatory and filter, of all seasons together."""
@@ -156,6 +163,19 @@ class Analysis(Configured):
             log.debug("%s: %s", source.name, err)
             return
         source.properties.extra["period"] = {name: value for name, value in vars(found).items() if value is not None}
+
+    def fit_point_lens(self, source: Source) -> None:
+        """Store a point lens in the properties of a source whose one event has that shape."""
+        options = point_lens.options_for(source.detections)
+        if options is None:
+            return
+        try:
+            found = point_lens.fit(source.processed_lightcurves, options)
+        except Unprocessable as err:
+            log.debug("%s: %s", source.name, err)
+            return
+        if found.is_reliable:
+            source.properties.extra["point_lens"] = found.document()
 
     def count(self, histogram: Histogram, source: Source) -> None:
         """Add the scores of a source to a histogram.

@@ -171,9 +171,7 @@ class DatasetMixin:
         """
         path = self.get_fullname()
         if path.suffix not in HDF5:
-            from surveys.formats.light_curve_files import (
-                read_raw_light_curve,
-            )  # late: it imports all formats' libraries
+            from surveys.formats.light_curve_files import read_raw_light_curve  # late: for the libraries of formats
 
             self._data, told = read_raw_light_curve(path)
             self.altdata = {**told, **self.altdata}

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from obsarchive.errors import ConfigError
 from surveys.database import open_surveys
@@ -10,6 +10,9 @@ from surveys.dataset import DatasetMixin, Lightcurve, RawPhotometry
 from surveys.detection import Detection
 from surveys.formats.hdf5_light_curves import MissingDataError
 from surveys.properties import Properties
+
+if TYPE_CHECKING:
+    from obsarchive.science.light_curves.point_lens_model import Options, PointLens
 
 FACTS = ("aliases", "mag_filter", "cat_row", "cat_index", "cat_name")
 """Optional values of a catalogue, beside name, coordinates and magnitude."""
@@ -183,6 +186,29 @@ class Source:
             raise ConfigError(f"no data of type {data_type!r} and level {level!r}: photometry; raw, reduced, processed")
         known: UniqueList = self.raw_photometry if level == "raw" else self.lightcurves
         return [item for item in known if item.observatory.upper() == obs.upper() and _is_there(item, level)]
+
+    def fit_point_lens(self, options: "Options | None" = None) -> "PointLens":
+        """Fit a point lens to the light curves of the project, all bands and observatories at once.
+
+        Parameters
+        ----------
+        options : Options, optional
+            How it is done (`surveys.point_lens.Options`); times are Julian days.
+
+        Returns
+        -------
+        PointLens
+            t0 [JD], u0, tE and their errors, source and blend of each data set, warnings.
+
+        Raises
+        ------
+        Unprocessable
+            There is no event.
+        """
+        from surveys.point_lens import fit  # late: compiled code, which most scripts do not need
+
+        curves = [*self.processed_lightcurves, *self.lightcurves]
+        return fit(curves, options)
 
     def reset_analysis(self) -> None:
         """Remove the results of the project, so that the next run computes them again."""

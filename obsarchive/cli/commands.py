@@ -149,6 +149,31 @@ _SOURCES = (
         help="fetch again what is stored as empty; with an age, also what was fetched longer ago",
     ),
 )
+_POINT_LENS = (
+    _argument("--name", metavar="NAME", help="name of the event (default: that of the first file, target or source)"),
+    _argument(
+        "--output", type=Path, default=Path(), metavar="DIR", help="folder of results and figure (default: this folder)"
+    ),
+    _argument(
+        "--exclude", type=float, nargs=2, action="append", metavar="JD", help="range of time not used; may be repeated"
+    ),
+    _argument("--within", type=float, nargs=2, metavar="JD", help="range of the time of maximum"),
+    _argument(
+        "--clip",
+        type=_age,
+        default=4.0,
+        metavar="X",
+        help="largest deviation of an epoch in errors; 0: none is rejected",
+    ),
+    _flag("--extended-source", "fit the radius of the source, too (default: if the peak requires it)"),
+    _argument(
+        "--export",
+        action="append",
+        choices=("pylima", "mulensmodel"),
+        help="write the input of this program, too; may be repeated",
+    ),
+    _argument("--position", type=float, nargs=2, metavar="DEG", help="RA and Dec, for the exported files"),
+)
 _PICTURE = _argument("--output", type=Path, help="(default: efficiency.png in the project's folder of data)")
 
 _USERS = {
@@ -176,6 +201,14 @@ _SURVEYS = {
     **{name: Command("surveys.run", text, *_PROJECT, *_SOURCES, sender="") for name, (text, _) in STAGES.items()},
     **{name: Command("surveys.run", text, *_PROJECT, sender="") for name, text in OTHERS.items()},
     "efficiency": Command("surveys.run", OTHERS["efficiency"], *_PROJECT, _PICTURE, sender=""),
+    "point-lens": Command(
+        "surveys.run",
+        "Fit a microlensing event in the light curves of a source.",
+        *_PROJECT,
+        _argument("source", metavar="SOURCE", help="name of the source in the catalogue"),
+        *_POINT_LENS,
+        sender="",
+    ),
 }
 COMMANDS = {
     "init": Command(
@@ -259,6 +292,16 @@ COMMANDS = {
         _argument("--frames", type=int, default=20, help="number of frames (default: %(default)s)"),
         _argument("--stars", type=int, default=600, help="number of stars (default: %(default)s)"),
         _argument("--seed", type=int, default=1, help="another seed, another field (default: %(default)s)"),
+    ),
+    "point-lens": Command(
+        "point_lens.run",
+        "Fit a microlensing event: t0, u0, tE, source and blend of each light curve.",
+        _argument(
+            "what", type=Path, nargs="+", metavar="FILE|DATASET_DIR", help="light curves of one star: text or datasets"
+        ),
+        _argument("--star", type=int, default=0, metavar="N", help="star of the datasets (default: 0, the target)"),
+        _flag("--flux", "the second column of text files is a flux, not a magnitude"),
+        *_POINT_LENS,
     ),
     "compare-photometry": Command(
         "compare_photometry.run",

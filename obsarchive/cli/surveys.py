@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from obsarchive.cli.commands import STAGES
 from obsarchive.cli.console import say
+from obsarchive.cli.point_lens import options_of, report
 from obsarchive.core import logs
 from obsarchive.io.atomic import atomic_write
 from obsarchive.store import outage_as_error
@@ -52,6 +53,8 @@ def _do(options: Namespace, project: Project) -> int:
             path.parent.mkdir(parents=True, exist_ok=True)
             atomic_write(path, project.efficiency().plot(f"{project.name}: which events are found"))
             say(f"{path}\n")
+        case "point-lens":
+            _point_lens(project, options)
         case stage:
             return _run_stages(options, project, STAGES[stage][1])
     return 0
@@ -72,6 +75,12 @@ def _run_stages(options: Namespace, project: Project, stages: Sequence[str]) -> 
     for name, remark in run.remarks[:20]:
         say(f"  {name}: {remark}\n")
     return 1 if run.failures else 0
+
+
+def _point_lens(project: Project, options: Namespace) -> None:
+    source = project.get_source(options.source)
+    found = source.fit_point_lens(options_of(options))
+    report(found, options.name or source.name, options, (source.ra, source.dec))
 
 
 def _status(project: Project) -> None:

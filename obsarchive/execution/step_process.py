@@ -199,7 +199,7 @@ def _run(task: Task, work: Workspace, lines: _Lines) -> tuple[ResultState, str, 
         record = {"state": "done", "message": "", "results": results, "log": lines.lines}
         if classified is not None:
             record["classified_as"] = classified
-        return ResultState.DONE, "", work.write_manifest(record)
+        return ResultState.DONE, "", _recorded(work, record)
     except ArchiveError as err:
         log.warning("%s", err)
         return ResultState(after(State.ENQUEUED, err.event)), str(err), _rejected(work, err, lines)
@@ -213,7 +213,7 @@ def _run(task: Task, work: Workspace, lines: _Lines) -> tuple[ResultState, str, 
 
 
 def _rejected(work: Workspace, err: ArchiveError, lines: _Lines) -> Mapping[str, Any]:
-    """Write a rejection as a manifest, so that a rebuilt database does not try again; remove what it disowns."""
+    """Write a rejection as a manifest, so that a rebuilt database does not try again."""
     if err.event != "reject":
         return {"log": lines.lines}
     verdict = getattr(err, "classified_as", None)
@@ -221,12 +221,17 @@ def _rejected(work: Workspace, err: ArchiveError, lines: _Lines) -> Mapping[str,
     record = {"state": "rejected", "message": str(err), "results": results, "log": lines.lines}
     if verdict is not None:
         record["classified_as"] = verdict
-    former = _products_listed(work.layout.manifest(work.folder, work.task.step))
     try:
-        manifest = work.write_manifest(record)
+        return _recorded(work, record)
     except (OSError, ArchiveError) as failure:
         log.warning("the rejection could not be written beside the products: %s", failure)
         return record
+
+
+def _recorded(work: Workspace, record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Write the manifest of a step; remove products that an earlier attempt made and this one did not."""
+    former = _products_listed(work.layout.manifest(work.folder, work.task.step))
+    manifest = work.write_manifest(record)
     _remove_products(work.folder, former - {product["name"] for product in manifest["products"]})
     return manifest
 
@@ -240,7 +245,7 @@ def _products_listed(manifest: Path) -> set[str]:
 
 
 def _remove_products(folder: Path, names: Iterable[str]) -> None:
-    """Remove products of an earlier attempt that a rejected step does not have any more."""
+    """Remove products of an earlier attempt."""
     for name in sorted(names):
         path = folder / name
         if not path.resolve().is_relative_to(folder.resolve()):

@@ -157,6 +157,16 @@ def test_a_rejection_removes_what_the_step_made_before(tmp_path):
     assert outside.exists()
 
 
+def test_a_step_that_makes_less_than_before_keeps_no_older_product(tmp_path):
+    folder = tmp_path / "archive" / "20160925" / OBS / "endings"
+    folder.mkdir(parents=True)
+    (folder / "preview_of_before.png").write_text("x")
+    products = [{"name": "preview_of_before.png", "bytes": 1}]
+    (folder / ".succeed.json").write_text(json.dumps({"products": products}))
+    assert execute(task(tmp_path, "succeed")).record["state"] == "done"
+    assert sorted(path.name for path in folder.iterdir()) == [".succeed.json", "image.fits"]
+
+
 @pytest.mark.parametrize("manifest", ["", "[]", "{}", '{"products": 3}', '{"products": [{}]}'])
 def test_a_rejection_bears_a_damaged_manifest_of_an_earlier_attempt(tmp_path, manifest):
     folder = tmp_path / "archive" / "20160925" / OBS / "endings"

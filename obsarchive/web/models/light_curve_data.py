@@ -86,7 +86,12 @@ def _plain(values: NDArray[Any], digits: int) -> list[float | None]:
 
 
 def light_curves(
-    curves: Iterable[Curve], axis: Axis, period_d: float | None = None, epoch: float = 0.0, events: Sequence[Facts] = ()
+    curves: Iterable[Curve],
+    axis: Axis,
+    period_d: float | None = None,
+    epoch: float = 0.0,
+    events: Sequence[Facts] = (),
+    models: Sequence[Facts] = (),
 ) -> Facts:
     """Return the data of a plot of light curves.
 
@@ -102,6 +107,8 @@ def light_curves(
         Time of phase 0, as the times are given [d].
     events : sequence of dict
         Ranges of time that are marked: ``start``, ``peak``, ``stop`` [d], ``filter`` and ``text``.
+    models : sequence of dict
+        Lines over the points: ``instrument``, ``filter``, ``time`` [d, as on the axis] and ``mag``.
 
     Returns
     -------
@@ -119,4 +126,5 @@ def light_curves(
         "period": period_d,
         "epoch": epoch - axis.offset_d,
         "events": moved,
+        "models": list(models),
     }

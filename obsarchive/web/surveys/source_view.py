@@ -17,6 +17,7 @@ from obsarchive.web.framework.authorization import not_found
 from obsarchive.web.framework.context import portal
 from obsarchive.web.models import light_curve_data
 from obsarchive.web.surveys.finder_chart import RADIUS_ARCSEC, Chart, chart
+from obsarchive.web.surveys.lens_view import LensView
 from surveys.dataset import Lightcurve, data_root
 
 MOST_NEIGHBOURS = 200
@@ -176,6 +177,11 @@ class SourceView:
         return found if known and isinstance(found, Mapping) else {}
 
     @cached_property
+    def point_lens(self) -> "LensView | None":
+        """The point lens that the analysis fitted to its event."""
+        return LensView.of(self.extra.get("point_lens"))
+
+    @cached_property
     def lightcurves(self) -> list[Document]:
         """Documents of its light curves; of one that was kept with and without scores, that with scores."""
         best: dict[tuple[Any, ...], Document] = {}
@@ -217,11 +223,16 @@ class SourceView:
         dict
             What ``plots.js`` draws.
         """
+        curves = list(curves)
         known = self.period.get("period_d")
         epoch = self.period.get("epoch_mjd") if period_d is not None and period_d == known else None
         events = [_event(found) for found in self.detections if _is_placed(found)]
+        lens = self.point_lens if period_d is None else None
+        models = (
+            lens.curves([(curve.observatory, curve.filter, curve.columns["mjd"]) for curve in curves]) if lens else []
+        )
         return light_curve_data.light_curves(
-            [_drawn(curve) for curve in curves], light_curve_data.MJD, period_d, epoch or 0.0, events
+            [_drawn(curve) for curve in curves], light_curve_data.MJD, period_d, epoch or 0.0, events, models
         )
 
     @cached_property

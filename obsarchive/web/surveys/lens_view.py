@@ -1,0 +1,108 @@
+"""The point lens of a source: its parameters for a table, and the model over the light curve."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from obsarchive.science.light_curves.point_lens import magnification
+from obsarchive.web.models.light_curve_data import MAG_DIGITS, TIME_DIGITS, Facts
+from surveys.formats.photometry_columns import JD_OF_MJD
+
+POINTS = 400
+LABELS = {"t0": ("t₀", "MJD"), "u0": ("u₀", ""), "tE": ("tE", "d"), "teff": ("u₀ tE", "d"), "rho": ("ρ", "")}
+"""Names and units of the parameters."""
+
+
+@dataclass(frozen=True)
+class LensView:
+    """A fit as the analysis stored it.
+
+    Parameters
+    ----------
+    document : mapping
+        That of :meth:`obsarchive.science.light_curves.point_lens_model.PointLens.document`.
+    """
+
+    document: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, stored: Any) -> "LensView | None":
+        """Return the view of what is stored; None if it is no fit."""
+        parameters = stored.get("parameters") if isinstance(stored, Mapping) else None
+        if not isinstance(parameters, Mapping):
+            return None
+        known = [parameters.get(name) for name in ("t0", "u0", "tE")]
+        if not all(isinstance(one, Mapping) and isinstance(one.get("value"), int | float) for one in known):
+            return None
+        return cls(stored)
+
+    def _value(self, name: str) -> float:
+        return float(self.document["parameters"][name]["value"])
+
+    @property
+    def sets(self) -> list[Mapping[str, Any]]:
+        """What it says of each observatory and filter."""
+        return [one for one in self.document.get("sets") or [] if isinstance(one, Mapping)]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is to be known before the values are used."""
+        return [str(one) for one in self.document.get("warnings") or []]
+
+    @property
+    def rows(self) -> list[tuple[str, str, float, float | None, int]]:
+        """Parameters: name, unit, value, error, and the digits that the error leaves."""
+        rows = []
+        for name, (label, unit) in LABELS.items():
+            found = self.document["parameters"].get(name)
+            if not isinstance(found, Mapping):
+                continue
+            value, error = float(found["value"]), found.get("error")
+            digits = max(0, 1 - int(np.floor(np.log10(error)))) if isinstance(error, float) and error > 0 else 4
+            rows.append((label, unit, value - JD_OF_MJD if name == "t0" else value, error, min(digits, 6)))
+        return rows
+
+    def curves(self, drawn: Iterable[tuple[str, str, NDArray[Any]]]) -> list[Facts]:
+        """Return the model for the plot, for each observatory and filter that is drawn.
+
+        Parameters
+        ----------
+        drawn : iterable of (str, str, ndarray)
+            Observatories, filters and times (MJD) of the light curves.
+
+        Returns
+        -------
+        list of dict
+            ``instrument``, ``filter``, ``time`` and ``mag``.
+        """
+        ranges: dict[tuple[str, str], list[float]] = {}
+        for observatory, band, mjd in drawn:
+            if len(mjd):
+                ranges.setdefault((observatory, band), []).extend((float(np.nanmin(mjd)), float(np.nanmax(mjd))))
+        fluxes = {str(one.get("name")): one for one in self.sets}
+        return [
+            self._curve(observatory, band, (min(ends), max(ends)), fluxes[name])
+            for (observatory, band), ends in ranges.items()
+            if (name := f"{observatory} {band}".strip()) in fluxes
+        ]
+
+    def _curve(self, observatory: str, band: str, span: tuple[float, float], found: Mapping[str, Any]) -> Facts:
+        t0, u0, t_e = self._value("t0") - JD_OF_MJD, self._value("u0"), self._value("tE")
+        # densely at the maximum, and to the ends of the data
+        x = np.linspace(-1.0, 1.0, POINTS)
+        reach = max(abs(span[0] - t0), abs(span[1] - t0), t_e)
+        time = np.clip(t0 + np.sinh(x * np.arcsinh(reach / (u0 * t_e))) * u0 * t_e, *span)
+        rho = self._value("rho") if "rho" in self.document["parameters"] else 0.0
+        magnified = magnification(np.hypot(u0, (time - t0) / t_e), rho)
+        flux = float(found["source_flux"]) * magnified + float(found["blend_flux"])
+        shown = flux > 0
+        mag = float(found["zero_point"]) - 2.5 * np.log10(flux[shown])
+        return {
+            "instrument": observatory,
+            "filter": band,
+            "time": np.round(time[shown], TIME_DIGITS).tolist(),
+            "mag": np.round(mag, MAG_DIGITS).tolist(),
+        }
