@@ -18,12 +18,12 @@ import pandas as pd
 
 from obsarchive.config.model import Config
 from obsarchive.database.connect import open_store
+from obsarchive.io.catalog_tables import write_table
 from obsarchive.store import Store
 from surveys import database, dataset
 from surveys.catalog import Catalog
 from surveys.demo import VirtualDemoObs
 from surveys.finder import Finder
-from surveys.formats.catalog_tables import write_table
 from surveys.formats.hdf5_light_curves import PhotometryFile
 from surveys.histograms import Histogram
 from surveys.project import Project

@@ -1,9 +1,11 @@
 """Source catalogues: tables with names and coordinates, looked up by name or position."""
 
+import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,15 +17,14 @@ from obsarchive.errors import ConfigError
 from obsarchive.science.astrometry.spherical import apply_proper_motion, unit_vectors
 from obsarchive.science.astrometry.times import julian_year, mjd_of
 from surveys.dataset import data_root
-from surveys.formats.catalog_columns import KNOWN, PREFERRED, as_names, find_columns, in_degrees
+from surveys.formats.catalog_columns import KNOWN, NEEDED, PREFERRED, as_names, find_columns, names_of_places
 from surveys.formats.photometry_columns import known
 from surveys.parameters import Configured, Parameters
-from surveys.provenance import hash_of
 
 if TYPE_CHECKING:
     from scipy.spatial import KDTree
 
-    from surveys.formats.catalog_tables import ColumnTable
+    from obsarchive.io.catalog_tables import ColumnTable
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,10 @@ WHITE_DWARFS_PATH = "/fac/sci/physics/research/astro/research/catalogues/gaiaedr
 """Gentile Fusillo et al. (2021, MNRAS 508, 3877)."""
 EDR3_EPOCH = 2016.0
 DEFAULTS = {"wd": "WD", "wds": "WD", "white dwarf": "WD", "white dwarfs": "WD", "test": "test"}
-MOST_DUPLICATES = 5
+MOST_LISTED = 5
+MOST_SHOWN = 10
+SAME_ARCSEC = 1.0
+"""Rows of the same name within this separation are the same source."""
 
 
 class ParsCatalog(Parameters):
@@ -49,7 +53,14 @@ class ParsCatalog(Parameters):
         super().__init__(**kwargs)
         add = self.add_par
         self.default = add("default", None, (None, str), "WD: white dwarfs of Gaia EDR3; test: synthetic sources")
-        self.filename = add("filename", None, (None, str), "a FITS, CSV, HDF5, VOTable or parquet file")
+        self.filename = add("filename", None, (None, str), "a FITS, text, HDF5, VOTable or parquet file")
+        self.table = add(
+            "table",
+            None,
+            (None, str, int),
+            "number or name of the table in the file, if it has several",
+            critical=False,
+        )
         self.where = add("where", None, (None, str), "expression that selects rows, such as: mag < 16 and dec > 0")
         self.test_size = add("test_size", 10, int, "sources of the test catalogue")
         for what in KNOWN:
@@ -67,8 +78,15 @@ class ParsCatalog(Parameters):
 class Catalog(Configured):
     """A source catalogue.
 
+    It has a length, and is iterated and indexed by row number or name to rows as of `get_row`; slices, masks and lists
+    give smaller catalogues.
+
     Parameters
     ----------
+    data : Table, DataFrame, SkyCoord, mapping of columns, list of mappings, or str, optional
+        The catalogue itself, or the name of its file; by default that of the parameters.
+    names : sequence of str, optional
+        Names of the sources of `data`; by default those in it, or made of the positions.
     **kwargs
         Parameters; see ``describe()`` of its `pars`.
 
@@ -80,8 +98,15 @@ class Catalog(Configured):
 
     pars_class = ParsCatalog
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, data: Any = None, names: Sequence[str] | None = None, **kwargs: Any) -> None:
+        if isinstance(data, str | Path):
+            data, kwargs = None, {**kwargs, "filename": str(data)}
         super().__init__(**kwargs)
+        self._given: ColumnTable | None = None
+        if data is not None:
+            from surveys.formats.catalog_data import table_of  # late: it imports astropy
+
+            self._given = table_of(data, names)
         self._table: ColumnTable | None = None
         self._rows: NDArray[np.int64] = np.empty(0, np.int64)
         self._columns: dict[str, str] = {}
@@ -89,9 +114,11 @@ class Catalog(Configured):
 
     @property
     def path(self) -> Path | None:
-        """The file; None for the synthetic test catalogue."""
+        """The file; None for the synthetic test catalogue, and for one in memory."""
+        if self._given is not None:
+            return None
         if self.pars.filename:
-            return _found(Path(self.pars.filename).expanduser())
+            return self._located()[0]
         default = DEFAULTS.get(str(self.pars.default or "test").lower())
         if default is None:
             raise ConfigError(
@@ -99,32 +126,90 @@ class Catalog(Configured):
             )
         return None if default == "test" else _found(Path(WHITE_DWARFS))
 
+    def _located(self) -> tuple[Path, str | int | None]:
+        """Return the file, and the table in it that is named."""
+        name = Path(self.pars.filename).expanduser()
+        found = _found(name)
+        if found.exists() or "[" not in name.name:
+            return found, self.pars.table
+        from obsarchive.io.catalog_tables import named_table
+
+        file, table = named_table(name)
+        return _found(file), table if self.pars.table is None else self.pars.table
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from: its file, ``test``, or the kind of object."""
+        return str(self._given.path if self._given is not None else self.path or "test")
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether it was given as an object."""
+        return self._given is not None
+
     def load(self) -> None:
         """Read the catalogue unless it is in memory; the default one is downloaded if it is missing."""
         if self._values:
             return
         path = self.path
-        if path is None:
+        if self._given is None and path is None:
             values = _made_up(self.pars.test_size)
             self._choose(values, dict(values))
             return
-        if not path.exists() and not self.pars.filename:
+        self._table = self._given or self._opened(path)
+        self._columns = self._find_columns(self._table.names)
+        self._choose(self._converted(self._table), {})
+        if not len(self._rows):
+            log.warning("%s: no source is left of %d rows", self.origin, len(self._table))
+
+    def _opened(self, path: Path | None) -> "ColumnTable":
+        from obsarchive.io.catalog_tables import open_table  # late: it imports the libraries of all formats
+
+        table = None
+        if self.pars.filename:
+            path, table = self._located()
+        elif path is not None and not path.exists():
             path = self._fetch(path)
-        if not path.exists():
+        if path is None or not path.exists():
             tried = ", ".join(str(place.absolute()) for place in _places(Path(self.pars.filename).expanduser()))
             raise ConfigError(f"{self.pars.filename}: expected a table, found no such file; tried {tried}")
-        from surveys.formats.catalog_tables import open_table  # late: it imports the libraries of all formats
+        return open_table(path, table)
 
-        self._table = open_table(path)
-        self._columns = self._find_columns(self._table.names)
-        values = {what: self._table.column(name) for what, name in self._columns.items()}
-        values |= {what: in_degrees(values[what], what) for what in ("ra", "dec")}
-        self._choose({**values, "name": as_names(values["name"])}, {})
+    def _converted(self, table: "ColumnTable") -> dict[str, NDArray[Any]]:
+        """Return the columns that are used, by meaning, in the units of `get_row`."""
+        from obsarchive.io.column_units import degrees_of, doubt_of, quantity_of, unit_in_name
+
+        values = {what: table.column(name) for what, name in self._columns.items()}
+        is_bare = values["ra"].dtype.kind not in "UO"
+        try:
+            for what in NEEDED:
+                name = self._columns[what]
+                is_bare &= not (table.unit(name) or unit_in_name(name)[1])
+                values[what] = degrees_of(values[what], what, table.unit(name), name)
+        except ConfigError as err:
+            raise ConfigError(f"{self.origin}: {err}") from err
+        doubt = doubt_of(values["ra"], values["dec"]) if is_bare else ""
+        if doubt:
+            log.warning("%s: %s; name a unit in the file or the column, as ra_hours", self.origin, doubt)
+        for what in set(values) - {"name", *NEEDED}:
+            try:
+                values[what] = quantity_of(values[what], what, table.unit(self._columns[what]), self._columns[what])
+            except ConfigError as err:
+                if self.pars[f"{what}_column"]:
+                    raise ConfigError(f"{self.origin}: {err}") from err
+                log.warning("%s: %s; it is not used", self.origin, err)
+                del values[what], self._columns[what]
+        if "name" in values:
+            values["name"] = as_names(values["name"])
+        else:
+            log.info("%s has no column of names: they are made of the positions", self.origin)
+            values["name"] = names_of_places(values["ra"], values["dec"])
+        return values
 
     def _fetch(self, path: Path) -> Path:
         """Download the default catalogue and return the compressed file."""
+        from obsarchive.io.catalog_tables import open_table
         from obsarchive.remote.http import HttpClient
-        from surveys.formats.catalog_tables import open_table
 
         log.info("%s is not here: it is fetched from %s", path.name, self.pars.service)
         packed = path.with_name(f"{path.name}.gz")
@@ -146,13 +231,25 @@ class Catalog(Configured):
         try:
             return find_columns(names, requested)
         except ConfigError as err:
-            raise ConfigError(f"{self.path}: {err}") from err
+            raise ConfigError(f"{self.origin}: {err}{self._other_tables()}") from err
+
+    def _other_tables(self) -> str:
+        path = self.path
+        return "" if path is None else f"; another table of the file is named as {path.name}[NUMBER]"
 
     def _choose(self, values: dict[str, NDArray[Any]], columns: dict[str, NDArray[Any]]) -> None:
         """Select the rows that have a name and a position, pass the cut, and are the first of their name."""
-        keep = np.isfinite(values["ra"]) & (np.abs(values["dec"]) <= 90) & (values["name"] != "")
+        keep = np.isfinite(values["ra"]) & np.isfinite(values["dec"]) & (values["name"] != "")
         if not keep.all():
-            log.warning("%s: %d rows without a name or position are skipped", self.path, int((~keep).sum()))
+            lost = np.flatnonzero(~keep)
+            listed = ", ".join(_label(values, i) for i in lost[:MOST_LISTED].tolist())
+            log.warning(
+                "%s: %d rows without a name or position are skipped: %s%s",
+                self.origin,
+                len(lost),
+                listed,
+                " …" if len(lost) > MOST_LISTED else "",
+            )
         if self.pars.where:
             for name in names_in(self.pars.where):
                 if name in values:
@@ -160,15 +257,41 @@ class Catalog(Configured):
                 elif self._table is not None and name in self._table.names:
                     columns[name] = self._table.column(name)
             keep &= select_rows(self.pars.where, columns or values)
-        rows = np.flatnonzero(keep)
-        names = values["name"][rows]
-        _, first = np.unique(names, return_index=True)
-        if len(first) < len(rows):
-            again = np.delete(names, first)[:MOST_DUPLICATES].tolist()
-            log.warning("%s: %d names occur again and are skipped: %s …", self.path, len(rows) - len(first), again)
-            rows = rows[np.sort(first)]
+        rows = self._distinct(values, np.flatnonzero(keep))
         self._rows = rows
         self._values = {what: own[rows] for what, own in values.items()}
+        self._values["ra"] = self._checked(rows)
+
+    def _checked(self, rows: NDArray[np.int64]) -> Floats:
+        """Return the right ascensions; an error names rows that are not on the sphere."""
+        from obsarchive.io.column_units import checked_places
+
+        values = self._values
+        try:
+            return checked_places(values["ra"], values["dec"], lambda i: f"row {rows[i] + 1} ({values['name'][i]})")
+        except ConfigError as err:
+            self._values = {}
+            raise ConfigError(f"{self.origin}: {err}, or exclude them by where") from err
+
+    def _distinct(self, values: Mapping[str, NDArray[Any]], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the rows that are the first of their name."""
+        names = values["name"][rows]
+        _, first = np.unique(names, return_index=True)
+        if len(first) == len(rows):
+            return rows
+        _, which = np.unique(names, return_inverse=True)
+        again = np.delete(names, first)[:MOST_LISTED].tolist()
+        ra, dec = values["ra"][rows], values["dec"][rows]
+        earlier = unit_vectors(ra[first][which], dec[first][which])
+        apart = np.linalg.norm(unit_vectors(ra, dec) - earlier, axis=1) > np.radians(SAME_ARCSEC / 3600)
+        hint = ""
+        if apart.any():
+            one = _label(values, int(rows[np.argmax(apart)]))
+            hint = f"; {int(apart.sum())} of them are elsewhere, as {one}: if names are not unique, set name_column"
+        log.warning(
+            "%s: %d names occur again and are skipped: %s …%s", self.origin, apart.size - first.size, again, hint
+        )
+        return rows[np.sort(first)]
 
     def __len__(self) -> int:
         self.load()
@@ -203,6 +326,78 @@ class Catalog(Configured):
     def __contains__(self, name: object) -> bool:
         return name in self._by_name
 
+    def __iter__(self) -> Iterator[Row]:
+        return self.rows(range(len(self)))
+
+    def __getitem__(self, which: Any) -> Any:
+        if isinstance(which, str):
+            return self.get_row(which)
+        if isinstance(which, int | np.integer):
+            if not -len(self) <= which < len(self):
+                raise IndexError(f"no source number {which} in a catalogue of {len(self)}")
+            return self.get_row(int(which))
+        if isinstance(which, slice):
+            return self.make_smaller_catalog(range(len(self))[which])
+        chosen = np.asarray(which) if len(which) else np.empty(0, np.int64)
+        if chosen.dtype.kind in "UO":
+            return self.make_smaller_catalog([int(self.get_row(str(name))["cat_index"]) for name in chosen])
+        # numpy checks masks and numbers
+        return self.make_smaller_catalog(np.arange(len(self))[chosen].tolist())
+
+    def __repr__(self) -> str:
+        size = f"{len(self._rows)} sources" if self._values else "not read yet"
+        return f"<{type(self).__name__} {self.origin}: {size}>"
+
+    def _repr_html_(self) -> str:
+        if not self._values and self.origin.endswith(WHITE_DWARFS):
+            return f"<p>{escape(repr(self))}</p>"  # it may have to be downloaded
+        shown = self.make_smaller_catalog(range(min(len(self), MOST_SHOWN))).to_table()
+        return f"<p>{escape(repr(self))}</p>{shown._repr_html_()}"
+
+    def _all_columns(self) -> dict[str, NDArray[Any]]:
+        """Return the columns of `get_row`, and the others of the file."""
+        self.load()
+        columns = {"name": np.array(self.names, "U"), **{k: v for k, v in self._values.items() if k != "name"}}
+        used = set(self._columns.values())
+        others = [] if self._table is None else [name for name in self._table.names if name not in used]
+        return columns | {name: self._extra(name) for name in others if name not in columns}
+
+    def write(self, path: Path) -> None:
+        """Write the sources, in the units of `get_row`, to a file that is read as the same catalogue.
+
+        Parameters
+        ----------
+        path : Path
+            Its suffix determines the format: FITS, CSV, HDF5, VOTable or parquet.
+        """
+        from obsarchive.io.catalog_tables import write_table
+
+        columns = self._all_columns()
+        while others := [name for what, name in find_columns(list(columns), {}).items() if name != what]:
+            for name in others:
+                del columns[name]  # it would be taken for that of the name or the magnitude
+        write_table(path, columns)
+
+    def to_table(self) -> Any:
+        """Return the sources as a table of astropy: name, ra, dec … with units, and the file's other columns."""
+        from surveys.formats.catalog_data import UNITS, as_table
+
+        columns = self._all_columns()
+        units = {} if self._table is None else {name: self._table.unit(name) for name in columns}
+        return as_table(columns, {**units, **UNITS})
+
+    def to_pandas(self) -> Any:
+        """Return the sources as a table of pandas, with the columns of `to_table`."""
+        import pandas as pd
+
+        return pd.DataFrame(self._all_columns())
+
+    def to_skycoord(self, obstime: datetime | float | None = None) -> Any:
+        """Return the coordinates (ICRS) as a SkyCoord of astropy, at the epoch of the catalogue or at `obstime`."""
+        from astropy.coordinates import SkyCoord
+
+        return SkyCoord(*self.places(obstime), unit="deg", frame="icrs")
+
     @property
     def data(self) -> Any:
         """The whole catalogue as a pandas table; large files take much memory."""
@@ -223,6 +418,12 @@ class Catalog(Configured):
         """
         self.load()
         return self._moved(slice(None), obstime)
+
+    def proper_motions(self) -> Floats:
+        """Return the proper motions (n, 2) of all sources [mas/yr]; NaN where the catalogue has none."""
+        self.load()
+        unknown = np.full(len(self._rows), np.nan)
+        return np.stack([self._values.get(what, unknown).astype(np.float64) for what in ("pmra", "pmdec")], axis=1)
 
     def _moved(self, which: Any, obstime: datetime | float | None) -> tuple[Floats, Floats]:
         position = self._values["ra"][which], self._values["dec"][which]
@@ -280,7 +481,9 @@ class Catalog(Configured):
         self.load()
         if isinstance(loc, str):
             if loc not in self._by_name:
-                raise KeyError(f"no source {loc!r} in the catalogue {self.path or 'of tests'}")
+                raise KeyError(
+                    f"no source {loc!r} in the catalogue {self.origin if self.origin != 'test' else 'of tests'}"
+                )
             loc = self._by_name[loc]
         if not -len(self) <= loc < len(self):
             raise KeyError(f"no source number {loc} in a catalogue of {len(self)}")
@@ -391,16 +594,25 @@ class Catalog(Configured):
         """Return a catalogue of some of the sources, by their row numbers."""
         self.load()
         made = type(self)(**{**self.pars.to_dict(), "cfg_file": None})
-        made._table, made._columns = self._table, self._columns
+        made._given, made._table, made._columns = self._given, self._table, self._columns
         chosen = np.asarray(which, np.int64)
         made._rows, made._values = self._rows[chosen], {what: values[chosen] for what, values in self._values.items()}
         return made
 
     @property
     def cat_hash(self) -> str:
-        """Hash of names and coordinates."""
-        ra, dec = self.places()
-        return hash_of({"names": self.names, "ra": np.round(ra, 7).tolist(), "dec": np.round(dec, 7).tolist()})
+        """Hash of names, coordinates and proper motions."""
+        self.load()
+        found = hashlib.sha256("\n".join(self.names).encode())
+        for what, digits in (("ra", 7), ("dec", 7), ("pmra", 3), ("pmdec", 3)):
+            if what in self._values:
+                found.update(np.round(self._values[what].astype(np.float64), digits).tobytes())
+        return found.hexdigest()[:16]
+
+
+def _label(values: Mapping[str, NDArray[Any]], row: int) -> str:
+    name = str(values["name"][row])
+    return f"row {row + 1} ({name})" if name else f"row {row + 1}"
 
 
 def _places(name: Path) -> list[Path]:

@@ -252,10 +252,18 @@ class RawPhotometry(DatasetMixin):
             "number": len(self),
             "filters": [] if self.is_empty else self.filters,
             "checksum": checksum(self.record),
+            "place": self._place(),
             "fetched": datetime.now(UTC),
             "expires": expires if self.is_empty else None,
             "reason": "",
         }
+
+    def _place(self) -> list[float | None] | None:
+        """Return the position for which it was fetched: ra, dec [deg], pmra, pmdec [mas/yr]."""
+        facts = self.altdata
+        if facts.get("ra") is None or facts.get("dec") is None:
+            return None
+        return list(facts.get("place") or (facts["ra"], facts["dec"], None, None))
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:

@@ -14,9 +14,9 @@ from astropy.io import votable
 from numpy.typing import NDArray
 
 from obsarchive.errors import ConfigError, Unprocessable
+from obsarchive.io.catalog_tables import write_table
 from surveys import skyportal
 from surveys.dataset import Lightcurve
-from surveys.formats.catalog_tables import write_table
 from surveys.formats.hdf5_light_curves import Columns
 from surveys.skyportal import plain_name
 

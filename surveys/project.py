@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+CATALOG_FILE = "catalog.parquet"
+"""File of a catalogue that was given as an object, in the folder of results."""
+
 
 class ParsProject(Parameters):
     """Parameters of a project."""
@@ -85,6 +88,8 @@ class Project(Configured):
     ----------
     name : str, optional
         Its name; in upper case it is the name of its folder. By default that in ``cfg_file``, or the name of this file.
+    catalog : Catalog, Table, DataFrame, SkyCoord, mapping or list of mappings, optional
+        The catalogue itself; a mapping without columns has its parameters, as ``catalog_kwargs``.
     **kwargs
         Parameters; see ``describe()`` of its `pars`. Those of one observatory may be given by its name, as
         ``ZTF={...}``.
@@ -95,9 +100,12 @@ class Project(Configured):
     catalog: "Catalog"
     analysis: "Analysis"
 
-    def __init__(self, name: str | None = None, **kwargs: Any) -> None:
+    def __init__(self, name: str | None = None, *, catalog: Any = None, **kwargs: Any) -> None:
         if name is None:
             name = _name_in(kwargs.get("cfg_file"))
+        if isinstance(catalog, Mapping) and all(isinstance(value, _PLAIN) for value in catalog.values()):
+            catalog, kwargs["catalog_kwargs"] = None, {**catalog, **kwargs.get("catalog_kwargs", {})}
+        self._catalog = catalog
         self.name = name
         self.folder_name = legalize(name)
         self._own = {
@@ -128,8 +136,13 @@ class Project(Configured):
         self.observatories = UniqueList(made, named="name")
         # the observatories have the credentials now; these parameters are written to files
         self.pars.obs_kwargs, self._own = without_credentials(self.pars.obs_kwargs), {}
-        catalog = load_class(self.pars.catalog_module, self.pars.catalog_class, Catalog)
-        self.catalog = catalog(**from_project, **self.pars.catalog_kwargs)
+        catalog: Any = load_class(self.pars.catalog_module, self.pars.catalog_class, Catalog)
+        given, self._catalog = self._catalog, None
+        if isinstance(given, Catalog):
+            self.catalog = given
+        else:
+            data = () if given is None else (given,)
+            self.catalog = catalog(*data, **from_project, **self.pars.catalog_kwargs)
         analysis = load_class(self.pars.analysis_module, self.pars.analysis_class, Analysis)
         self.analysis = analysis(**from_project, **self.pars.analysis_kwargs)
         for observatory in self.observatories:
@@ -188,6 +201,8 @@ class Project(Configured):
             return code_name(made) if critical else made.__module__
 
         config: dict[str, Any] = {name: shown(pars) for name, pars in self.sections.items()}
+        if self.catalog.is_in_memory:
+            config["catalog"]["filename"] = CATALOG_FILE if critical else str(self.folder / CATALOG_FILE)
         config["project"]["obs_names"] = sorted(observatory.name for observatory in self.observatories)
         config["observatories"] = {
             # with its class, which does not always follow from the name of the observatory
@@ -342,6 +357,8 @@ class Project(Configured):
             "reason": "",
         }
         surveys.note_run(self.output_folder, facts)
+        if self.catalog.is_in_memory:
+            self.catalog.write(self.folder / CATALOG_FILE)
         write_config(self.folder, self.final_config(), self.cfg_hash)
         return surveys
 
@@ -358,6 +375,20 @@ class Project(Configured):
             surveys.note_run(self.output_folder, {"state": "failed", "reason": f"stopped: {type(err).__name__}"})
             raise
         surveys.note_run(self.output_folder, {"state": "done", "progress": 1.0, "text": ""})
+
+    def moved(self) -> dict[str, str]:
+        """Return the sources that have moved in the catalogue since photometry was fetched, with both positions."""
+        from surveys.places import may_have_moved
+
+        surveys, catalog = _open_surveys(), self.catalog
+        found: dict[str, str] = {}
+        for observatory in self.observatories:
+            fetched = list(surveys.places(observatory.name))
+            for number, document in may_have_moved(catalog, fetched):
+                how = observatory.moved(catalog.get_row(number), document)
+                if how:
+                    found[document["source_name"]] = how
+        return found
 
     def failures(self) -> list[dict[str, str]]:
         """Return the failures, each with source, stage and reason."""
@@ -431,6 +462,8 @@ def _open_surveys() -> "Surveys":
     return open_surveys()
 
 
+_PLAIN = (str, int, float, bool, type(None))
+"""Types of parameters of a catalogue, unlike those of columns."""
 _PART_KWARGS = ("finder_kwargs", "quality_kwargs", "simulator_kwargs")
 
 

@@ -4,24 +4,24 @@ import fcntl
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from obsarchive.config.model import Parallel
 from obsarchive.core.progress import Bar
 from obsarchive.errors import ArchiveError
 from obsarchive.execution.work import Runner, run_locally
 from obsarchive.io.file_locks import FileLock
-from obsarchive.science.astrometry.spherical import tangent_plane_offsets
 from obsarchive.store import Results, Surveys
 from surveys.database import find_config
 from surveys.dataset import Document
+from surveys.formats.hdf5_light_curves import PhotometryFile
 from surveys.histograms import Histogram
 from surveys.histograms.file import HistogramFile
 from surveys.observatory.base import reason_of, zone_of
+from surveys.places import apart_arcsec
+from surveys.properties import Properties
 from surveys.source import Source
 from surveys.worker import Zone, ZoneRecord, work_on
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-RAW_FIELDS = ("source_name", "observatory", "state", "filename", "filekey", "checksum")
+RAW_FIELDS = ("source_name", "observatory", "state", "filename", "filekey", "checksum", "place")
 FAR_ARCSEC = 60.0
 """Entries of the same name that are farther apart are different sources."""
 LEAST_FOR_WORKERS = 2000
@@ -71,6 +71,7 @@ class Run:
         self.fetched = self.empty = self.analysed = self.detections = 0
         self.failures: list[tuple[str, str]] = []
         self.remarks: list[tuple[str, str]] = []
+        self._project_of: dict[str, str] = {}
         self._fetched_of: Counter[str] = Counter()
         self._empty_of: Counter[str] = Counter()
         self._bar = Bar(f"project {project.name}")
@@ -84,6 +85,7 @@ class Run:
         """Process the sources of the catalogue that are due, among those of the given row numbers."""
         catalog = self.project.catalog
         self.locks.mkdir(parents=True, exist_ok=True)
+        self._forget_moved()
         due = self._due(chosen)
         self._n_due = len(due)
         self._warn_of_others()
@@ -118,6 +120,24 @@ class Run:
                     name,
                     n_fetched,
                 )
+
+    def _forget_moved(self) -> None:
+        """Remove the results of sources that have moved in the catalogue since their photometry was fetched."""
+        run, digest = self.recipe.run, self.project.catalog.cat_hash
+        if (self.surveys.run(run) or {}).get("cat_hash") == digest:
+            return  # what another project fetched since is stale
+        for observatory in self.recipe.observatories:
+            self.surveys.place_older(observatory.name)
+        names = sorted(self.project.moved())
+        files: dict[str, list[str]] = {}
+        for curve in self.surveys.named("lightcurves", names, {"run": run}, ["filename", "filekey"]):
+            files.setdefault(curve["filename"], []).append(curve["filekey"])
+        # files first, and the hash last: if the process is killed in between, this is done again
+        for filename, keys in files.items():
+            PhotometryFile(self.recipe.root / run / filename).remove(keys)
+        if names:
+            self.surveys.forget_results(run, names)
+        self.surveys.note_run(run, {"cat_hash": digest})
 
     def _due(self, chosen: Sequence[int]) -> list[int]:
         """Return the row numbers of unfinished sources, and of those whose raw photometry expired."""
@@ -225,26 +245,48 @@ class Run:
         return [i for i in indices if names[i] not in finished]
 
     def _registered(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Register sources in the database; return those without a different source of the same name in it."""
-        fields = ["ra_deg", "dec_deg"]
+        """Register sources in the database; return those that no other project has elsewhere by the same name."""
+        fields = ["ra_deg", "dec_deg", "projects"]
         known = {
             found["_id"]: found for found in self.surveys.named("sources", [row["name"] for row in rows], {}, fields)
         }
         good = []
         for row in rows:
             other = known.get(row["name"])
-            if other and _apart_arcsec(row, other) > FAR_ARCSEC:
+            is_elsewhere = other is not None and _apart(row, other) > FAR_ARCSEC
+            is_ours, owner = self._owners(other) if other is not None and is_elsewhere else (True, "")
+            if other is not None and owner and is_ours:
+                log.warning("%s: the project %s has this source, too; it moves for both", row["name"], owner)
+            elif other is not None and owner:
                 position = f"{other['ra_deg']:.4f} {other['dec_deg']:+.4f}"
-                reason = f"another project has a source of this name at {position}: give one of them another name"
-                log.warning("%s: %s", row["name"], reason)
-                self.failures.append((row["name"], reason))
+                self._refuse(
+                    row,
+                    f"another project, {owner}, has a source of this name at {position}: give one of them another name",
+                )
                 continue
             good.append(row)
-        documents = [
-            Source.from_row({**row, "cat_name": str(self.project.catalog.path or "test")}).document() for row in good
-        ]
+        origin = self.project.catalog.origin
+        documents = [Source.from_row({**row, "cat_name": origin}).document() for row in good]
         self.surveys.register(documents, self.recipe.run)
         return good
+
+    def _owners(self, source: Document) -> tuple[bool, str]:
+        """Return whether a source belongs to this project, and the name of another that has it; empty if none has."""
+        names = {}
+        for run in source.get("projects", []):
+            if run not in self._project_of:
+                self._project_of[run] = str((self.surveys.run(run) or {}).get("name") or "")
+            names[run] = self._project_of[run]
+        is_ours = self.recipe.run in names or self.project.name in names.values()
+        return is_ours, next((name for name in names.values() if name not in ("", self.project.name)), "")
+
+    def _refuse(self, row: Mapping[str, Any], reason: str) -> None:
+        """Note a source that cannot be processed, here and in the database; the next run tries it again."""
+        name = str(row["name"])
+        log.warning("%s: %s", name, reason)
+        self.failures.append((name, reason))
+        failed = Properties(name, self.recipe.run, self.recipe.cfg_hash, "failed", reason)
+        self.surveys.save("properties", [{**failed.document(), "stale": True}])
 
     def _fetch(self, rows: Sequence[dict[str, Any]]) -> None:
         for observatory in self.recipe.observatories:
@@ -266,11 +308,17 @@ class Run:
     def _worked(self, rows: Sequence[dict[str, Any]], each: Runner) -> Iterator[ZoneRecord]:
         """Yield the results of the sources that have raw photometry, RA zone by RA zone."""
         raw: dict[str, list[Document]] = {}
-        names = [str(row["name"]) for row in rows]
-        ours = {observatory.name for observatory in self.recipe.observatories}
-        for found in self.surveys.named("raw_photometry", names, {"state": {"$ne": "failed"}}, RAW_FIELDS):
-            if found["observatory"] in ours:
-                raw.setdefault(found["source_name"], []).append(found)
+        by_name = {str(row["name"]): row for row in rows}
+        ours = {observatory.name: observatory for observatory in self.recipe.observatories}
+        for found in self.surveys.named("raw_photometry", list(by_name), {"state": {"$ne": "failed"}}, RAW_FIELDS):
+            name, observatory = found["source_name"], ours.get(found["observatory"])
+            if observatory is None:
+                continue
+            how = observatory.moved(by_name[name], found)
+            if how:
+                self._refuse(by_name[name], f"{observatory.name} was fetched for the position {how}: fetch it again")
+            else:
+                raw.setdefault(name, []).append(found)
         tasks = [
             Zone(self.recipe, group, {str(row["name"]): raw[str(row["name"])] for row in group})
             for group in _by_zone(row for row in rows if str(row["name"]) in raw)
@@ -322,7 +370,5 @@ def _by_zone(rows: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     return list(groups.values())
 
 
-def _apart_arcsec(row: dict[str, Any], other: Document) -> float:
-    position = other["ra_deg"], other["dec_deg"]
-    east, north = tangent_plane_offsets(np.array([row["ra"]]), np.array([row["dec"]]), position)
-    return float(np.hypot(east[0], north[0]))
+def _apart(row: Mapping[str, Any], other: Document) -> float:
+    return apart_arcsec(row["ra"], row["dec"], other["ra_deg"], other["dec_deg"])

@@ -90,6 +90,9 @@ def _status(project: Project) -> None:
     for observatory in project.observatories:
         states = surveys.raw_states(observatory.name, project.catalog.names)
         counts |= {f"{observatory.name} {state}": states[state] for state in ("good", "empty", "failed")}
+    moved = project.moved()
+    if moved:
+        counts["moved in the catalogue, to be fetched again"] = len(moved)
     say(
         f"{project.output_folder}: {known.get('state', 'never run')} {known.get('text', '')}{known.get('reason', '')}\n"
     )

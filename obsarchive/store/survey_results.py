@@ -254,6 +254,25 @@ class Surveys:
         found = self.named("raw_photometry", names, {"observatory": observatory}, ["state"])
         return Counter(one["state"] for one in found)
 
+    def place_older(self, observatory: str) -> None:
+        """Give raw photometry from before positions were stored that of its source in the database."""
+        lacking = {"observatory": observatory, "place": None}
+        names = [found["source_name"] for found in self._of["raw_photometry"].find(lacking, {"source_name": 1})]
+        changes = [
+            UpdateOne(
+                {**lacking, "source_name": found["_id"]},
+                {"$set": {"place": [found["ra_deg"], found["dec_deg"], None, None]}},
+            )
+            for found in self.named("sources", names, {}, ["ra_deg", "dec_deg"])
+        ]
+        if changes:
+            self._of["raw_photometry"].bulk_write(changes, ordered=False)
+
+    def places(self, observatory: str) -> Iterator[Document]:
+        """Return names, positions and files of all raw photometry of an observatory."""
+        shown = {"_id": 0, "source_name": 1, "place": 1, "filename": 1}
+        return iter(self._of["raw_photometry"].find({"observatory": observatory}, shown, batch_size=10_000))
+
     def failed(self, observatory: str) -> list[Document]:
         """Return the documents of raw photometry that could not be fetched."""
         return list(self._of["raw_photometry"].find({"observatory": observatory, "state": "failed"}).sort("_id", 1))

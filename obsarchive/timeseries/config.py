@@ -50,7 +50,7 @@ class Photometry(Lenient):
     """Settings of the photometry."""
 
     aperture_arcsec: PositiveFloat = Field(2.0, description="radius of the aperture [arcsec]")
-    catalogue: OptionalPath = Field(None, description="local catalogue: CSV, ECSV or FITS with ra, dec, mag")
+    catalogue: OptionalPath = Field(None, description="local catalogue: a table of any usual form with ra, dec, mag")
     vizier: OptionalText = Field(
         None, description="address of VizieR's asu-tsv program, asked for Gaia DR3 where there is no local catalogue"
     )
@@ -94,8 +94,10 @@ class ReductionConfig(Lenient):
         excluded = {"catalogue", "engine"} if self.photometry.engine == "fast" else {"catalogue"}
         settings = self.photometry.model_dump_json(exclude=excluded)
         text = f"{self.target.ra_deg} {self.target.dec_deg} {settings} {catalogue.name if catalogue else ''}"
-        if catalogue is not None and catalogue.exists():
-            text += f" {catalogue.stat().st_size} {catalogue.stat().st_mtime_ns}"
+        file = catalogue.with_name(catalogue.name.partition("[")[0]) if catalogue else None  # without a table in it
+        found = next((path for path in (catalogue, file) if path is not None and path.exists()), None)
+        if found is not None:
+            text += f" {found.stat().st_size} {found.stat().st_mtime_ns}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

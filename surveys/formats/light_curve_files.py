@@ -21,8 +21,8 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from obsarchive.errors import ConfigError, Unprocessable
+from obsarchive.io.catalog_tables import open_table
 from surveys.formats.astropy_tables import columns_of_table
-from surveys.formats.catalog_tables import open_table
 from surveys.formats.cell_values import numbers_of
 from surveys.formats.hdf5_light_curves import Columns
 from surveys.formats.photometry_columns import map_columns, standard_photometry
@@ -126,7 +126,8 @@ def read_raw_light_curve(path: Path, name: str = "", facts: Mapping[str, Any] | 
         raw = _of_astropy(path, _ASTROPY[suffix])
     elif suffix in _COLUMNAR:
         table = open_table(path)
-        raw = RawTable({column: table.column(column) for column in table.names}, {})
+        stated = {column: unit for column in table.names if (unit := table.unit(column))}
+        raw = RawTable({column: table.column(column) for column in table.names}, {"units": stated})
     else:
         raw = _of_text(path, made or _format_of_file(path), names)
     units = {**raw.altdata.get("units", {}), **told.get("units", {})}

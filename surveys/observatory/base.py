@@ -30,6 +30,7 @@ from surveys.observatory.downloads import sliding
 from surveys.observatory.parameters import ParsObservatory
 from surveys.observatory.reduction import PhotometryReducer
 from surveys.parameters import legalize
+from surveys.places import moved, place_of, tolerance_arcsec
 from surveys.source import Source
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ log = logging.getLogger(__name__)
 
 Fetched = tuple["pd.DataFrame | Table | Columns | None", dict[str, Any]]
 Row = Mapping[str, Any]
+MOST_LISTED = 10
 MOST_IN_A_ROW, MOST_FAILURES = 10, 100
 """Numbers of failures that end a download: the service is down, or the configuration is wrong for all sources."""
 
@@ -177,6 +179,8 @@ class VirtualObservatory(PhotometryReducer):
             data, units = columns_of_table(data)
             altdata = {**altdata, "units": {**units, **altdata.get("units", {})}}
         facts = {"ra": float(cat_row["ra"]), "dec": float(cat_row["dec"]), "mag": cat_row.get("mag"), **altdata}
+        if {"ra", "dec"} & altdata.keys():
+            facts["place"] = place_of(cat_row)  # the survey has another position for it
         facts |= {"name": str(cat_row["name"]), "observatory": self.name, "download_pars": arguments}
         return RawPhotometry({} if data is None else data, facts, observatory=self.name)
 
@@ -285,7 +289,7 @@ class VirtualObservatory(PhotometryReducer):
         return open_surveys().expired(self.name, empty_before, good_before, names)
 
     def missing(self, rows: Sequence[Row], retry_failed: bool = False, again: float | None = None) -> list[Row]:
-        """Return the sources that must be fetched: unknown ones, and those that expired.
+        """Return the sources that must be fetched: unknown ones, those that expired, and those that have moved.
 
         A source that is in the database but whose file is missing must be fetched as well.
 
@@ -306,10 +310,13 @@ class VirtualObservatory(PhotometryReducer):
         names = [str(row["name"]) for row in rows]
         known, expired = self._known(names), self.expired(again, names)
         on_disk = self._on_disk(list(known.values()))
+        elsewhere = self._elsewhere(rows, known)
 
         def is_due(found: Document | None) -> bool:
-            if found is None or found["state"] == "failed":
-                return found is None or retry_failed
+            if found is None or found["source_name"] in elsewhere:
+                return True
+            if found["state"] == "failed":
+                return retry_failed
             if found["source_name"] in expired:
                 return True
             if self.pars.check_download_pars and found.get("download_pars") != self.pars.download_pars:
@@ -318,9 +325,36 @@ class VirtualObservatory(PhotometryReducer):
 
         return [row for row in rows if is_due(known.get(str(row["name"])))]
 
+    def moved(self, row: Row, fetched: Document) -> str:
+        """Return how a source has moved since its raw photometry was fetched; empty if it has not.
+
+        Parameters
+        ----------
+        row : mapping
+            Row of the catalogue.
+        fetched : dict
+            Document of its raw photometry.
+
+        Returns
+        -------
+        str
+            Old and new position.
+        """
+        return moved(row, fetched, tolerance_arcsec(self.pars.cone_radius if "cone_radius" in self.pars else None))
+
+    def _elsewhere(self, rows: Sequence[Row], known: Mapping[str, Document]) -> set[str]:
+        """Return the sources whose photometry is that of another position, with a warning."""
+        found = {name: self.moved(row, known[name]) for row in rows if (name := str(row["name"])) in known}
+        elsewhere = {name: how for name, how in found.items() if how}
+        for name, how in list(elsewhere.items())[:MOST_LISTED]:
+            log.warning("%s: %s was fetched for the position %s: it is fetched again", name, self.name, how)
+        if len(elsewhere) > MOST_LISTED:
+            log.warning("%s: %d more sources have moved likewise", self.name, len(elsewhere) - MOST_LISTED)
+        return set(elsewhere)
+
     def _known(self, names: Sequence[str]) -> dict[str, Document]:
         """Return the documents of the raw photometry of sources, by their names."""
-        fields = ["source_name", "state", "filename", "filekey", "download_pars"]
+        fields = ["source_name", "state", "filename", "filekey", "download_pars", "place"]
         found = open_surveys().named("raw_photometry", names, {"observatory": self.name}, fields)
         return {one["source_name"]: one for one in found}
 
@@ -400,34 +434,52 @@ class VirtualObservatory(PhotometryReducer):
         expires = datetime.now(UTC) + timedelta(days=self.pars.empty_expires)
         files: dict[str, dict[str, Record]] = {}
         documents: list[Document] = []
-        older = self._older_data(batch)
+        known = self._known([str(row["name"]) for row, _ in batch])
+        older = self._older_data(batch, known)
+        self._remove_elsewhere([(row, raw) for row, raw in batch if row["name"] not in older], known)
         for row, raw in batch:
             if row["name"] in older:
                 log.warning("%s: %s delivers no data any more; the older data are kept", row["name"], self.name)
                 continue
             if isinstance(raw, Exception):
-                known = raw_identity(self.name, str(row["name"]))
                 facts = {"state": "failed", "reason": reason_of(raw), "fetched": datetime.now(UTC), "checksum": None}
-                documents.append({**known, **facts})
+                documents.append({**raw_identity(self.name, str(row["name"])), **facts, "place": place_of(row)})
                 continue
             files.setdefault(raw.filename, {})[raw.filekey] = raw.record
-            documents.append({**raw.document(expires), "download_pars": raw.altdata.get("download_pars", {})})
+            asked = {"download_pars": raw.altdata.get("download_pars", {}), "place": place_of(row)}
+            documents.append({**raw.document(expires), **asked})
         for name, records in files.items():
             PhotometryFile(data_root() / self.name / name).write(records)
         open_surveys().save_raw(documents)
 
-    def _older_data(self, batch: Sequence[tuple[Row, RawPhotometry | Exception]]) -> set[str]:
+    def _older_data(
+        self, batch: Sequence[tuple[Row, RawPhotometry | Exception]], known: Mapping[str, Document]
+    ) -> set[str]:
         """Return the sources whose older data are kept, as the survey does not deliver them again."""
-        lacking = {str(row["name"]): raw for row, raw in batch if isinstance(raw, Exception) or raw.is_empty}
 
-        def is_kept(known: Document) -> bool:
-            raw = lacking[known["source_name"]]
-            asked_alike = isinstance(raw, Exception) or raw.altdata.get("download_pars", {}) == known.get(
+        def is_kept(row: Row, raw: RawPhotometry | Exception, before: Document) -> bool:
+            asked_alike = isinstance(raw, Exception) or raw.altdata.get("download_pars", {}) == before.get(
                 "download_pars", {}
             )
-            return known["state"] == "good" and asked_alike
+            return before["state"] == "good" and asked_alike and not self.moved(row, before)
 
-        return self._on_disk([known for known in self._known(list(lacking)).values() if is_kept(known)])
+        lacking = [(row, raw) for row, raw in batch if isinstance(raw, Exception) or raw.is_empty]
+        before = [(row, raw, known[str(row["name"])]) for row, raw in lacking if str(row["name"]) in known]
+        return self._on_disk([found for row, raw, found in before if is_kept(row, raw, found)])
+
+    def _remove_elsewhere(
+        self, batch: Sequence[tuple[Row, RawPhotometry | Exception]], known: Mapping[str, Document]
+    ) -> None:
+        """Remove the data of other positions from their files; if the process is killed then, they are fetched."""
+        gone: dict[str, list[str]] = {}
+        for row, raw in batch:
+            before = known.get(str(row["name"]), {})
+            if not before.get("filename") or not self.moved(row, before):
+                continue
+            if isinstance(raw, Exception) or (raw.filename, raw.filekey) != (before["filename"], before["filekey"]):
+                gone.setdefault(before["filename"], []).append(before["filekey"])
+        for filename, keys in gone.items():
+            PhotometryFile(data_root() / self.name / filename).remove(keys)
 
     def retry_failed(self) -> int:
         """Fetch failed sources again and return how many succeeded."""

@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from obsarchive.errors import ConfigError
+from obsarchive.io.catalog_tables import write_table
 from obsarchive.remote.http import RequestRefusedError, ServerUnavailableError
 from surveys.catalog import WHITE_DWARFS_PATH, Catalog
-from surveys.formats.catalog_tables import write_table
 
 DATA = Path(os.environ.get("ARCHIVER_TEST_DATA", Path(__file__).parents[3] / "shared" / "data")) / "catalogs"
 real = [pytest.mark.real, pytest.mark.skipif(not DATA.is_dir(), reason=f"no catalogues in {DATA}")]
@@ -137,7 +137,7 @@ def test_the_magnitude_that_is_preferred():
     ("columns", "kwargs", "words"),
     [
         (GAIA, {"ra_column": "RAJ"}, "no column 'RAJ' for ra; there are source_id, ra, dec"),
-        ({"ra": np.zeros(1), "dec": np.zeros(1)}, {}, "no column with name: set name_column; there are ra, dec"),
+        ({"dec": np.zeros(1), "mag": np.zeros(1)}, {}, "no column with ra: set ra_column; there are dec, mag"),
         ({"name": np.array(["x"]), "dec": np.zeros(1)}, {}, "no column with ra: set ra_column"),
         (
             {"name": np.array(["x"]), "ra": np.array(["?"]), "dec": np.zeros(1)},
@@ -165,7 +165,7 @@ def test_a_file_that_is_not_there():
 
 
 def test_a_file_is_found_in_the_folders_of_catalogues(here, survey_root):
-    columns = {**GAIA, "ra": GAIA["ra"] + 1}
+    columns = {**GAIA, "ra": (GAIA["ra"] + 1) % 360}
     for n, folder in enumerate((survey_root / "catalogs", here / "catalogs", here)):
         write_table(folder / "my-stars 1.csv", {**GAIA, "phot_g_mean_mag": np.full(3, float(n))})
         assert Catalog(filename="my-stars 1.csv").get_row(0)["mag"] == n
@@ -202,8 +202,8 @@ def test_sexagesimal_places():
 def test_rows_without_a_place_and_names_that_occur_again_are_left_out_with_a_warning(caplog):
     columns = {
         "name": np.array(["a", "b", "c", "a", "d", "e", "c", "a"]),
-        "ra": np.array([1, np.nan, 3, 4, 5, 6, 7, 8.0]),
-        "dec": np.array([1, 2, 3, 4, 91, np.nan, 7, 8.0]),
+        "ra_deg": np.array([1, np.nan, 3, 4, 5, 6, 7, 8.0]),
+        "dec": np.array([1, 2, 3, 4, np.nan, np.nan, 7, 8.0]),
     }
     found = catalog(columns)
     assert len(found) == 2

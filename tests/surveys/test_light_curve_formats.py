@@ -726,18 +726,19 @@ def test_columns_that_are_named(tmp_path):
     assert_array_equal(found[["mjd", "mag", "mag_err"]], [[58000.25, 15, 0.1]])
 
 
-@pytest.mark.parametrize("suffix", ["fits", "ecsv", "vot", "parquet", "csv.gz"])
+@pytest.mark.parametrize("suffix", ["fits", "ecsv", "vot", "parquet", "h5", "csv.gz"])
 def test_other_kinds_of_files(tmp_path, suffix):
     table = Table({"jd": JD, "flux": np.full(6, 2.0), "flux_err": np.full(6, 0.1), "filter": ["r"] * 6})
     path = tmp_path / f"star.{suffix}"
     facts = {}
-    if suffix in ("parquet", "csv.gz"):
-        frame = table.to_pandas()
-        frame.to_parquet(path) if suffix == "parquet" else frame.to_csv(path, index=False)
+    if suffix == "csv.gz":
+        table.to_pandas().to_csv(path, index=False)
         facts = {"units": {"flux": "mJy"}}
     else:
         table["flux"].unit = table["flux_err"].unit = "mJy"
-        table.write(path, format={"fits": "fits", "ecsv": "ascii.ecsv", "vot": "votable"}[suffix])
+        more = {"h5": {"path": "table", "serialize_meta": True}}.get(suffix, {})
+        kinds = {"ecsv": "ascii.ecsv", "vot": "votable", "h5": "hdf5"}
+        table.write(path, format=kinds.get(suffix, suffix), **more)
     found = surveys.read_light_curve(path, **facts)
     assert_allclose(found["flux"], 2000)
     assert_allclose(found["flux_err"], 100)

@@ -1,4 +1,4 @@
-"""Catalogue files, read column by column and written as a whole: FITS, CSV, HDF5, VOTable, parquet.
+"""Catalogue files, read column by column and written as a whole: FITS, text, HDF5, VOTable, parquet.
 
 A column has the same values in every format: numbers in native byte order, missing ones NaN, or text without trailing
 blanks, missing ones empty. Columns with several values in a row are ignored.
@@ -27,9 +27,10 @@ from pyarrow import csv as arrow_csv
 from pyarrow import parquet
 
 from obsarchive.errors import ConfigError
+from obsarchive.io import table_readers
 from obsarchive.io.atomic import atomic_write
-from surveys.formats import table_readers
-from surveys.formats.table_readers import BARE, Source, native
+from obsarchive.io.table_readers import Source, native
+from obsarchive.io.text_tables import BARE, Opener, open_text, with_joined_positions
 
 _BROKEN = (
     OSError,
@@ -43,7 +44,16 @@ _BROKEN = (
     pa.ArrowException,
     fits.VerifyError,
 )
-_PACKED = (".fits", ".fit", ".csv", ".tsv", ".txt", ".xml", ".vot", ".votable")
+_TEXT = (".csv", ".tsv", ".txt", ".ecsv", ".dat", ".tbl", ".cat", ".asc", ".mrt")
+_FITS = (".fits", ".fit")
+_VOTABLE = (".xml", ".vot", ".votable")
+_OTHER_FITS = (".fts", ".ldac")
+_PACKED = (*_FITS, *_TEXT, *_VOTABLE, *_OTHER_FITS)
+_STARTS = {b"SIMPLE  =": ".fits", b"\x89HDF\r\n": ".h5", b"PAR1": ".parquet"}
+_IS_VOTABLE = re.compile(
+    rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*|<!DOCTYPE[^>]*>\s*)*<(\w+:)?VOTABLE\b", re.DOTALL
+)
+_NAMED_TABLE = re.compile(r"(?P<file>.+)\[(?P<table>[^\[\]]+)\]")
 _NOT_UCS2 = re.compile(r"[\ud800-\udfff\U00010000-\U0010ffff]")
 _OF_VOTABLE = {"i1": "i2", "u2": "i4", "u4": "i8"}
 _Maker = TypeVar("_Maker")
@@ -69,6 +79,10 @@ class ColumnTable:
     def names(self) -> list[str]:
         """Names of the columns, as in the file."""
         return self.source.names
+
+    def unit(self, name: str) -> str:
+        """Return the unit of a column as the file declares it; empty if it declares none."""
+        return self.source.units.get(name, "")
 
     def __len__(self) -> int:
         return self.source.n_rows
@@ -108,19 +122,24 @@ class ColumnTable:
         return {name: _plain(*raw) for name, raw in zip(self.names, found, strict=True)}
 
 
-def open_table(path: Path) -> ColumnTable:
-    """Return the table of a catalogue file; its suffix determines the format.
+def open_table(path: Path, table: str | int | None = None) -> ColumnTable:
+    """Return the table of a catalogue file; its contents, else its suffix determine the format.
 
-    FITS (``.fits``, ``.fit``): the first binary table. Text with a line of names (``.csv``, ``.tsv``, ``.txt``) between
-    commas, semicolons, tabs or bars, after any number of lines that begin with ``#``; a column is text if its values
-    are quoted and others are not. HDF5 (``.h5``, ``.hdf5``): the first compound dataset, also of pandas or astropy,
-    else the first group of one-dimensional datasets of equal length. VOTable (``.xml``, ``.vot``, ``.votable``): the
-    first table. Parquet (``.parquet``). FITS, text and VOTables may be compressed (``.gz``).
+    FITS (``.fits``, ``.fit``, ``.fts``, ``.ldac``): the first table with columns of positions, else the first. Text
+    with a line of names (``.csv``, ``.tsv``, ``.txt``, ``.dat``, ``.ecsv``, ``.tbl``, ``.cat``, ``.mrt``) between
+    commas, semicolons, tabs, bars or blanks, after any number of lines that begin with ``#``; also of VizieR with lines
+    of units and dashes, ECSV, IPAC, SExtractor and CDS; a column is text if its values are quoted and others are not.
+    HDF5 (``.h5``, ``.hdf5``): the first compound dataset, also of pandas or astropy, else the first group of
+    one-dimensional datasets of equal length. VOTable (``.xml``, ``.vot``, ``.votable``): the first table. Parquet
+    (``.parquet``). FITS, text and VOTables may be compressed (``.gz``).
 
     Parameters
     ----------
     path : Path
-        The file.
+        The file; ``file.fits[2]`` names a table in it.
+    table : str or int, optional
+        Number or name of a table: an HDU of FITS (the primary one is 0), a TABLE of a VOTable (from 1), a dataset or
+        group of HDF5.
 
     Returns
     -------
@@ -131,11 +150,31 @@ def open_table(path: Path) -> ColumnTable:
     ConfigError
         The file is missing, damaged, of unknown format or without a table.
     """
+    path, inside = named_table(path)
+    wanted = inside if table is None else str(table)
     read = _format(path, _OPENERS)
     if not path.is_file():
         raise ConfigError(f"{path}: expected a table, found no such file")
+    if path.stat().st_size == 0:
+        raise ConfigError(f"{path}: expected a table with names of columns, found none: the file is empty")
     with _explained(path):
-        return ColumnTable(path, read(path))
+        read = _OPENERS.get(_suffix_of_contents(path), read)
+        return ColumnTable(path, with_joined_positions(read(path, wanted)))
+
+
+def named_table(path: Path) -> tuple[Path, str | None]:
+    """Return the file and the table of a name such as ``file.fits[2]``; no table if the file has such a name."""
+    found = None if path.exists() else _NAMED_TABLE.fullmatch(str(path))
+    return (Path(found["file"]), found["table"]) if found else (path, None)
+
+
+def _suffix_of_contents(path: Path) -> str:
+    """Return the suffix of the format that the first bytes of a file tell; empty for text."""
+    with table_readers.unpacked(path) as file:
+        start = file.read(2000)
+    if _IS_VOTABLE.match(start):
+        return ".vot"
+    return next((suffix for first, suffix in _STARTS.items() if start.startswith(first)), "")
 
 
 def write_table(path: Path, columns: Mapping[str, NDArray[Any]]) -> None:
@@ -176,9 +215,13 @@ def _explained(path: Path) -> Iterator[None]:
         with warnings.catch_warnings(action="ignore"):  # of astropy, about units and truncated files
             yield
     except _BROKEN as err:
+        if isinstance(err, EOFError | zlib.error) or "truncated" in str(err).lower():
+            advice = "the file is not complete: copy or fetch it again"
+        else:
+            advice = "its suffix must be that of its format; write it anew from where it came, for example as FITS"
         raise ConfigError(
             f"{path}: expected a table of the format of its suffix, found a damaged file or another format "
-            f"({type(err).__name__}: {err}); fetch it again"
+            f"({type(err).__name__}: {err}); {advice}"
         ) from err
 
 
@@ -287,12 +330,13 @@ def _bytes(text: NDArray[np.str_]) -> NDArray[np.bytes_]:
     return encoded if encoded.dtype.itemsize else encoded.astype("S1")  # no format has text of length zero
 
 
-_OPENERS: dict[str, Callable[[Path], Source]] = {
-    **dict.fromkeys((".fits", ".fit"), table_readers.open_fits),
-    **dict.fromkeys((".csv", ".tsv", ".txt"), table_readers.open_text),
+_OPENERS: dict[str, Opener] = {
+    **dict.fromkeys(_FITS, table_readers.open_fits),
+    **dict.fromkeys(_TEXT, open_text),
     **dict.fromkeys((".h5", ".hdf5"), table_readers.open_hdf5),
-    **dict.fromkeys((".xml", ".vot", ".votable"), table_readers.open_votable),
-    ".parquet": table_readers.open_parquet,
+    **dict.fromkeys(_VOTABLE, table_readers.open_votable),
+    **dict.fromkeys((".parquet", ".pq"), table_readers.open_parquet),
+    **dict.fromkeys(_OTHER_FITS, table_readers.open_fits),
 }
 _WRITERS: dict[str, _Writer] = {
     **dict.fromkeys((".fits", ".fit"), _write_fits),

@@ -19,7 +19,7 @@ from pyarrow import parquet
 
 from obsarchive.core.rules import names_in, select_rows
 from obsarchive.errors import ArchiveError, ConfigError
-from surveys.formats.catalog_tables import ColumnTable, open_table, write_table
+from obsarchive.io.catalog_tables import ColumnTable, open_table, write_table
 
 DATA = Path(os.environ.get("ARCHIVER_TEST_DATA", Path(__file__).parents[3] / "shared" / "data")) / "catalogs"
 real = [pytest.mark.real, pytest.mark.skipif(not DATA.is_dir(), reason=f"no catalogues in {DATA}")]
