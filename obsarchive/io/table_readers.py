@@ -261,16 +261,26 @@ def open_votable(path: Path, wanted: str | None = None) -> Source:
         raise ConfigError(f"{path}: expected a table {wanted}, found {listed}")
     if wanted is None and len(tables) > 1:
         log.warning("%s has %d tables: the first is read; name another as %s[NUMBER]", path, len(tables), path.name)
-    return _votable_source(path, named[0])
+    return _votable_source(path, named[0], _of_other_frames(path, tree, named[0]))
 
 
-def _votable_source(path: Path, table: Any) -> Source:
-    fields = {
-        (field.name or field.ID): (field, column)
+def _of_other_frames(path: Path, tree: Any, table: Any) -> set[str]:
+    """Return the right ascensions and declinations of other systems than ICRS and FK5, which are not read."""
+    systems = {system.ID: system.system for system in tree.iter_coosys()}
+    frames = {str(field.name): systems.get(field.ref) for field in table.fields if _OF_POSITION.match(str(field.name))}
+    others = {name: system for name, system in frames.items() if system in ("eq_FK4", "ecl_FK4", "galactic")}
+    if others:
+        log.warning("%s: columns %s are not read: positions of %s", path, ", ".join(others), set(others.values()))
+    return set(others)
+
+
+def _votable_source(path: Path, table: Any, excluded: set[str]) -> Source:
+    used = [
+        (field.name or field.ID, field, column)
         for field, column in zip(table.fields, table.array.dtype.names, strict=True)
-        if _is_votable_scalar(field)
-    }
-    names = distinct(path, (field.name or field.ID for field in table.fields if _is_votable_scalar(field)))
+        if _is_votable_scalar(field) and field.name not in excluded
+    ]
+    names, fields = distinct(path, (name for name, *_ in used)), {name: pair for name, *pair in used}
 
     def read(names: list[str], wanted: slice) -> list[Raw]:
         columns = [table.array[fields[name][1]][wanted] for name in names]

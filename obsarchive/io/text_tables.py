@@ -5,7 +5,7 @@ import io
 import logging
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -285,21 +285,25 @@ def _body(path: Path, body: bytes) -> bytes:
     """Return the rows of the first table, without lines of comment."""
     if b"#" not in body:
         return body
-    following = next((found.start() for found in _NEXT_TABLE.finditer(body) if _is_outside(body, found.start())), None)
+    following = next(_outside_quotes(_NEXT_TABLE, body), None)
     if following is not None:
         log.warning("%s has several tables: the first is read; write the others to files of their own", path)
-        body = body[:following]
+        body = body[: following.start()]
     parts, last = [], 0
-    for found in _COMMENT.finditer(body):
-        if _is_outside(body, found.start()):
-            parts.append(body[last : found.start()])
-            last = found.end()
+    for found in _outside_quotes(_COMMENT, body):
+        parts.append(body[last : found.start()])
+        last = found.end()
     return b"".join([*parts, body[last:]])
 
 
-def _is_outside(body: bytes, at: int) -> bool:
-    """Return whether a place is outside of quotes."""
-    return body.count(b'"', 0, at) % 2 == 0
+def _outside_quotes(pattern: re.Pattern[bytes], body: bytes) -> Iterator[re.Match[bytes]]:
+    """Yield the matches of a pattern that do not begin within a quoted value."""
+    n_quotes, last = 0, 0
+    for found in pattern.finditer(body):
+        n_quotes += body.count(b'"', last, found.start())
+        last = found.start()
+        if n_quotes % 2 == 0:
+            yield found
 
 
 def _parsed(path: Path, layout: _Layout, body: bytes) -> pa.Table:

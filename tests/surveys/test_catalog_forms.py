@@ -245,6 +245,14 @@ def votable(rows: str, fields: str = "") -> str:
 <DATA><TABLEDATA>{rows}</TABLEDATA></DATA></TABLE></RESOURCE></VOTABLE>"""
 
 
+def test_positions_of_another_system_are_not_taken_for_icrs(caplog):
+    row = f"<TR><TD>1</TD><TD>{RA[0]}</TD><TD>{DEC[0]}</TD><TD/><TD/><TD>1</TD><TD>2</TD></TR>"
+    older = '<FIELD name="RA" ref="B" datatype="double" unit="deg"/><FIELD name="DE" ref="B" datatype="double"/>'
+    text = votable(row, older).replace("<RESOURCE>", '<RESOURCE><COOSYS ID="B" system="eq_FK4" equinox="B1950"/>')
+    assert_right(read("t.vot", text))
+    assert "t.vot: columns RA, DE are not read: positions of {'eq_FK4'}" in caplog.text
+
+
 @pytest.mark.parametrize("odd", ["NULL", "null", "", "n/a", "12:", "-32768", "1.5"])
 def test_one_odd_value_does_not_cost_the_votable(odd):
     cells = [
