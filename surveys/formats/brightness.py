@@ -97,15 +97,48 @@ class Measured:
 
 
 def parsed_unit(text: str) -> "UnitBase | None":
-    """Return a declared unit; None if it is not understood."""
+    """Return a declared unit, as astropy or VizieR write it; None if it is not understood."""
     from astropy import units as u  # late: most tables declare no units
 
-    plain = UNIT_ALIASES.get(text.strip().lower(), text.strip())
-    with warnings.catch_warnings(action="ignore"):  # about slashes
-        try:
-            return u.Unit(plain)
-        except (ValueError, TypeError):
-            return None
+    plain = UNIT_ALIASES.get(text.strip().lower(), text.strip().strip("'\"[]"))
+    for written in (None, "cds"):
+        with warnings.catch_warnings(action="ignore"):  # about slashes
+            try:
+                return u.Unit(plain, format=written)
+            except (ValueError, TypeError):
+                continue
+    return None
+
+
+def in_unit(values: NDArray[Any], unit: str, wanted: str, name: str) -> NDArray[np.float64]:
+    """Return numbers in a wanted unit.
+
+    Parameters
+    ----------
+    values : ndarray (n,)
+        Numbers, or text.
+    unit : str
+        Their declared unit; empty: the wanted one.
+    wanted : str
+        Unit of the result.
+    name : str
+        Name of the column, for messages.
+
+    Returns
+    -------
+    ndarray (n,)
+
+    Raises
+    ------
+    Unprocessable
+        The unit is of another kind.
+    """
+    if not unit:
+        return numbers_of(values)
+    found = parsed_unit(unit)
+    if found is None or not found.is_equivalent(wanted):
+        raise Unprocessable(f"column {name!r}: expected a unit such as {wanted}, found {unit!r}")
+    return np.asarray(found.to(wanted, numbers_of(values)), np.float64)
 
 
 def microjansky_of(text: str, name: str) -> float | None:

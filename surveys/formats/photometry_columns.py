@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from obsarchive.errors import Unprocessable, did_you_mean
 from surveys.formats import quality_words
-from surveys.formats.brightness import Measured, brightness_of, split_unit, unit_named
+from surveys.formats.brightness import Measured, brightness_of, in_unit, split_unit, unit_named
 from surveys.formats.cell_values import numbers_of, simplify, words_of
 from surveys.formats.epochs import DATE_NAMES, TimeScale, is_time_name, mjd_of_times, scale_of
 from surveys.formats.hdf5_light_curves import Columns
@@ -203,7 +203,7 @@ def map_columns(names: list[Any], altdata: Mapping[str, Any]) -> ColumnMap:
         str(facts.get("time_scale") or told.kind).lower(),
         float(told.offset if given is None else given),
         str(facts.get("time_system") or told.system).lower(),
-        {what: unit for what, unit in units.items() if unit},
+        {what: unit for what, unit in units.items() if unit and unit.strip() not in ("-", "--", "---", "none", "None")},
         made,
     )
 
@@ -305,7 +305,10 @@ def _standard(raw: Columns, altdata: Mapping[str, Any], also: Sequence[str], rem
     for what in OF_ALL:
         value = altdata.get(what)
         once = np.full(n, np.nan if value is None else float(value))
-        made[what] = numbers_of(columns[what]) if what in columns else once
+        made[what] = once
+        if what in columns:
+            unit = named.units.get(what, "")
+            made[what] = in_unit(columns[what], unit, "s" if what == "exptime" else "deg", named.names[what])
     bright = brightness_of(_measured(columns, named, altdata), n, remarks)
     limit = bright.pop("limit")
     made |= bright

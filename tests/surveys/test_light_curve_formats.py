@@ -403,7 +403,20 @@ def test_exoplanet_archive(tmp_path):
 
 # ------------------------------------------------------------------------------------------ units, bands, limits
 
-UNITS = ["Jy", "mJy", "uJy", "nJy", "erg/(s cm2 Hz)", "1e-29 W/(m2 Hz)", "nmgy", "nMgy", "nanomaggies", "microJy"]
+UNITS = [
+    "Jy",
+    "10-29W/m2/Hz",
+    "W.m-2.Hz-1",
+    "mJy",
+    "uJy",
+    "nJy",
+    "erg/(s cm2 Hz)",
+    "1e-29 W/(m2 Hz)",
+    "nmgy",
+    "nMgy",
+    "nanomaggies",
+    "microJy",
+]
 
 
 @given(st.sampled_from(UNITS), st.floats(-5, 6), st.sampled_from(["table", "name", "facts"]))
@@ -427,7 +440,7 @@ def test_any_declared_unit_gives_the_same_flux(unit, exponent, how):
     assert_allclose(found["mag"], 23.9 - 2.5 * exponent, atol=1e-5)
 
 
-UNIT_OF = {"microJy": "uJy"}
+UNIT_OF = {"microJy": "uJy", "10-29W/m2/Hz": "1e-29 W/(m2 Hz)", "W.m-2.Hz-1": "W/(m2 Hz)"}
 
 
 @pytest.mark.parametrize("name", ["flux_mJy", "flux [mJy]", "Flux (mJy)", "mJy"])
@@ -652,6 +665,22 @@ def test_single_times_that_make_no_sense_are_noted():
 def test_quality_in_words(name, values, flagged):
     found = standard_photometry({"jd": JD, "mag": np.full(6, 14.0), name: np.array(values)}, {})
     assert np.flatnonzero(found["flag"]).tolist() == flagged
+
+
+def test_units_of_positions_and_exposures():
+    raw = {
+        "mjd": MJD,
+        "mag": np.full(6, 14.0),
+        "ra": np.full(6, np.pi),
+        "dec": np.full(6, 0.1),
+        "exptime": np.full(6, 0.5),
+    }
+    units = {"ra": "rad", "dec": "rad", "exptime": "min", "mag": "---"}
+    found = standard_photometry(raw, {"units": units})
+    assert_allclose([found["ra"][0], found["dec"][0], found["exptime"][0]], [180, np.degrees(0.1), 30])
+    assert_allclose(standard_photometry({**raw, "ra": np.full(6, 12.0)}, {"units": {"ra": "hourangle"}})["ra"], 180)
+    with pytest.raises(Unprocessable, match="column 'ra': expected a unit such as deg, found 'mJy'"):
+        standard_photometry(raw, {"units": {"ra": "mJy"}})
 
 
 def test_zero_points_of_rows_and_the_catalogue():
