@@ -84,6 +84,8 @@ class DatasetMixin:
         if self.observatory:
             self._altdata.setdefault("observatory", self.observatory)
         self.autoload = True
+        self.remarks: list[str] = []
+        """What a person should know of the data, from their reduction."""
 
     @property
     def altdata(self) -> dict[str, Any]:
@@ -214,10 +216,10 @@ class DatasetMixin:
         """
         path = self.get_fullname()
         if path.suffix not in HDF5:
-            from obsarchive.io.catalog_tables import open_table  # late: it imports the libraries of all formats
+            from surveys.formats.light_curve_files import read_raw_light_curve  # late: for the libraries of formats
 
-            table = open_table(path)
-            self._data = {name: table.column(name) for name in table.names}
+            self._data, told = read_raw_light_curve(path)
+            self._altdata = {**told, **self._altdata}
             self._altdata.setdefault("name", path.stem)
             return
         file = PhotometryFile(path)

@@ -12,7 +12,8 @@ from obsarchive.science.light_curves.point_lens import Options, Photometry, Poin
 from obsarchive.science.light_curves.point_lens import fit as fit_photometry
 from surveys.dataset import Lightcurve, RawPhotometry
 from surveys.detection import Detection
-from surveys.formats.photometry_columns import JD_OF_MJD, standard_photometry
+from surveys.formats.epochs import JD_OF_MJD
+from surveys.formats.photometry_columns import standard_photometry
 
 __all__ = [
     "Options",

@@ -11,6 +11,7 @@ OBSERVATORIES = {
     "DEMO": ("surveys.demo", "VirtualDemoObs"),
     "ZTF": ("surveys.observatory.ztf", "VirtualZTF"),
     "TESS": ("surveys.observatory.tess", "VirtualTESS"),
+    "FILES": ("surveys.observatory.files", "VirtualFiles"),
 }
 
 

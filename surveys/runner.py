@@ -56,6 +56,8 @@ class Run:
         Numbers of sources fetched, of those of them that have no data, of sources analysed, and of real events.
     failures : list of (str, str)
         Names of failed sources, with the reasons.
+    remarks : list of (str, str)
+        Names of sources whose photometry is odd, with what a person should know of it.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Run:
         self.failures: list[tuple[str, str]] = []
         self._gave_up: dict[str, ArchiveError] = {}
         self._lost: list[str] = []
+        self.remarks: list[tuple[str, str]] = []
         self._project_of: dict[str, str] = {}
         self._fetched_of: Counter[str] = Counter()
         self._empty_of: Counter[str] = Counter()
@@ -401,6 +404,7 @@ class Run:
         for record in records:
             results += record.results
             self.failures += record.failures
+            self.remarks += record.remarks
             if record.histogram is not None:
                 self._histogram += record.histogram
         if self.recipe.analysis is None:

@@ -81,11 +81,12 @@ class Zone:
 
 @dataclass
 class ZoneRecord:
-    """Results of an RA zone: documents, the histogram of its light curves, and what failed, by source."""
+    """Results of an RA zone: documents, the histogram of its light curves, what failed and what is odd, by source."""
 
     results: Results = field(default_factory=Results)
     histogram: Histogram | None = None
     failures: list[tuple[str, str]] = field(default_factory=list)
+    remarks: list[tuple[str, str]] = field(default_factory=list)
 
 
 def work_on(task: Zone) -> StepResult[ZoneRecord]:
@@ -110,6 +111,8 @@ def work_on(task: Zone) -> StepResult[ZoneRecord]:
             record.results += Results([name], properties=[failed.document()] if recipe.analysis else [])
             continue
         record.results += processed[0]
+        odd = dict.fromkeys(remark for curve in processed[1] for remark in curve.altdata.get("remarks", ()))
+        record.remarks += [(name, remark) for remark in odd]
         for curve in processed[1]:
             written.setdefault(curve.filename, {})[curve.filekey] = curve.record
     if not task.only_count:

@@ -70,6 +70,10 @@ def _run_stages(options: Namespace, project: Project, stages: Sequence[str]) -> 
     say(f"{fetched}, {run.analysed} analysed, {run.detections} events, {len(run.failures)} failed\n")
     for name, reason in run.failures[:20]:
         say(f"  {name}: {reason}\n")
+    if run.remarks:
+        say(f"{len(run.remarks)} remarks\n")
+    for name, remark in run.remarks[:20]:
+        say(f"  {name}: {remark}\n")
     return 1 if run.failures else 0
 
 

@@ -1,42 +1,141 @@
-"""Column mapping of raw photometry: recognised by name, converted to MJD, flux density [µJy] and AB magnitude."""
+"""Column mapping of raw photometry: recognised by name, converted to MJD, flux density [µJy] and AB magnitude.
 
+Named formats (`photometry_formats`) go before the names that tables usually have. Units are those that a column
+declares, in its name or beside the data; times, quality and brightness are converted in `epochs`, `quality_words` and
+`brightness`.
+"""
+
+import logging
 import re
-import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from obsarchive.errors import Unprocessable
-from obsarchive.science.astrometry.times import MJD_1970, light_curve_times
-from obsarchive.science.light_curves.light_curve import AB_MICROJANSKY, fluxes_of_magnitudes, magnitudes_of_fluxes
+from obsarchive.errors import Unprocessable, did_you_mean
+from surveys.formats import quality_words
+from surveys.formats.brightness import Measured, brightness_of, in_unit, split_unit, unit_named
+from surveys.formats.cell_values import numbers_of, simplify, words_of
+from surveys.formats.epochs import DATE_NAMES, TimeScale, is_time_name, mjd_of_times, scale_of
 from surveys.formats.hdf5_light_curves import Columns
+from surveys.formats.photometry_formats import PhotometryFormat, format_of, prepared
 
-JD_OF_MJD = 2_400_000.5
+__all__ = ["KNOWN", "ColumnMap", "known", "map_columns", "mjds_of", "simplify", "standard_photometry"]
+
+log = logging.getLogger(__name__)
+
 KNOWN: dict[str, tuple[str, ...]] = {
-    "time": ("mjd", "jd", "bjd", "hjd", "bmjd", "time", "timestamp", "unixtime", "datetime", "date", "obsmjd", "obsjd"),
+    "time": ("mjd", "jd", "bjd", "hjd", "bmjd", "time", "obstime", "timestamp", "unixtime", *DATE_NAMES, "t"),
     "exptime": ("exptime", "exposuretime", "exposure", "texp"),
     "ra": ("ra", "raj", "rightascension", "radeg"),
     "dec": ("dec", "dej", "declination", "decdeg", "de"),
-    "mag": ("mag", "magnitude", "magpsf", "magap", "magaper", "magauto"),
-    "mag_err": ("magerr", "magerror", "emag", "sigmag", "sigmapsf", "magsigma", "dmag", "magnitudeerror"),
-    "flux": ("flux", "pdcsapflux", "sapflux", "fluxaper", "forcediffimflux", "cts"),
-    "flux_err": ("fluxerr", "fluxerror", "pdcsapfluxerr", "sapfluxerr", "eflux", "forcediffimfluxunc", "fluxunc"),
-    "filter": ("filter", "filtercode", "band", "passband", "filt", "bandpass", "fid"),
-    "flag": ("flag", "catflag", "quality", "qualityflag", "infobit", "bad"),
+    "mag": ("mag", "magnitude", "magpsf", "magap", "magaper", "magauto", "relativemagnitude"),
+    "mag_err": (
+        *("magerr", "magerror", "emag", "sigmag", "sigmapsf", "magsigma", "dmag", "magnitudeerror", "merr", "dm"),
+        *("maguncertainty", "magnitudeuncertainty", "magunc", "sigmamag", "errmag", "magnitudeerr", "magrms", "rmsmag"),
+    ),
+    "flux": (
+        "flux",
+        "pdcsapflux",
+        "sapflux",
+        "fluxaper",
+        "forcediffimflux",
+        "cts",
+        "psfflux",
+        "ujy",
+        "mjy",
+        "fluxdensity",
+    ),
+    "flux_err": (
+        *(
+            "fluxerr",
+            "fluxerror",
+            "pdcsapfluxerr",
+            "sapfluxerr",
+            "eflux",
+            "forcediffimfluxunc",
+            "fluxunc",
+            "psffluxerr",
+        ),
+        *(
+            "fluxuncertainty",
+            "dflux",
+            "sigmaflux",
+            "sigflux",
+            "errflux",
+            "dujy",
+            "eujy",
+            "ujyerr",
+            "dmjy",
+            "emjy",
+            "mjyerr",
+        ),
+    ),
+    "filter": (
+        "filter",
+        "filtercode",
+        "band",
+        "passband",
+        "filt",
+        "bandpas",
+        "bandpass",
+        "fid",
+        "photfilter",
+        "philter",
+    ),
+    "flag": (
+        *(
+            "flag",
+            "catflag",
+            "quality",
+            "qualityflag",
+            "qualflag",
+            "infobit",
+            "bad",
+            "isbad",
+            "badflag",
+            "rejected",
+            "reject",
+        ),
+        *("isrejected", "qual", "sapquality", "photflag", "grade", "outlier", "isoutlier", *quality_words.GOOD_COLUMNS),
+    ),
+    "zero_point": ("zp", "zeropoint", "zpab"),
 }
 """Simplified column names by meaning; the first that exists is used."""
-JULIAN = ("mjd", "jd", "hjd", "bjd", "bmjd")
-NO_MAGNITUDE = 50.0
-"""Surveys write 99, 100 or -999 where they measured nothing."""
+ANY_ERROR = ("uncertainty", "err", "error", "uncert", "unc", "sigma", "e", "uncertaintie", "std")
+"""Errors of the only brightness that a table has."""
+BANDS = (
+    "U",
+    "B",
+    "V",
+    "R",
+    "I",
+    "J",
+    "H",
+    "K",
+    "Ks",
+    "Rc",
+    "Ic",
+    "u",
+    "g",
+    "r",
+    "i",
+    "z",
+    "y",
+    "G",
+    "BP",
+    "RP",
+    "W1",
+    "W2",
+)
+"""Filters after which columns of magnitudes are named."""
+BARE_BANDS = frozenset(BANDS) - {"z", "y"}
+"""Those of columns without the word mag; z and y are coordinates."""
 OF_ALL = ("exptime", "ra", "dec")
 """Values that may be given once for all epochs."""
-BEYOND = 1e5
-"""Upper limit of the MJD of an observation [d]; it is reached in 2132."""
-OFFSET = re.compile(r"-\s*(\d+(?:\.\d+)?)")
 
 
 @dataclass(frozen=True)
@@ -51,56 +150,96 @@ class ColumnMap:
         ``mjd``, ``jd``, ``hjd``, ``bjd``, ``bmjd``, ``unix`` or ``date``; empty: inferred from the values.
     time_offset : float
         Added to the values [d].
+    time_system : str
+        Scale of the times: ``utc``, ``tdb``, …; empty: the usual one.
+    units : mapping of str to str
+        Declared units by meaning.
+    format : PhotometryFormat or None
+        The named format of the table.
     """
 
     names: Mapping[str, str]
     time_scale: str
     time_offset: float
+    time_system: str = ""
+    units: Mapping[str, str] = field(default_factory=dict)
+    format: PhotometryFormat | None = None
 
-
-def simplify(name: object) -> str:
-    """Return the name of a column without case, digits, blanks and the like: ``"Mag_err, mag"`` is ``magerr``."""
-    plain = re.sub(r"[\s_\-0-9.()\[\]]", "", str(name).partition(",")[0].lower())
-    return plain.removesuffix("s")
+    @property
+    def time(self) -> TimeScale:
+        """Meaning of the times."""
+        return TimeScale(self.time_scale, self.time_offset, self.time_system)
 
 
 def map_columns(names: list[Any], altdata: Mapping[str, Any]) -> ColumnMap:
-    """Return the meaning of columns, recognised by their names.
+    """Return the meaning of columns: that of a named format, or recognised by their names.
 
     Parameters
     ----------
     names : list
         Names of columns; other objects count as their text.
     altdata : mapping
-        Metadata; ``time_scale`` and ``time_offset`` override the names.
+        Metadata; ``columns`` (name by meaning), ``units`` (by name or meaning), ``format``, ``time_scale``,
+        ``time_offset`` and ``time_system`` override the names.
 
     Returns
     -------
     ColumnMap
         Columns that were recognised.
     """
+    plain, in_names = _plain_names(tuple(map(str, names)))
+    made = format_of(plain, str(altdata.get("format") or ""))
+    found = _found(plain, made)
+    found |= {str(what): str(name) for what, name in (altdata.get("columns") or {}).items()}
+    facts: Mapping[str, Any] = {**(made.facts if made else {}), **{k: v for k, v in altdata.items() if v is not None}}
+    time_name = found.get("time", "")
+    declared = {**in_names, **(altdata.get("units") or {})}
+    usual = {**declared, **(made.facts.get("units", {}) if made else {})}
+    units = {what: declared.get(name) or usual.get(what) for what, name in found.items()}
+    told = scale_of(time_name, simplify(split_unit(time_name)[0]), units.get("time") or "")
+    given = facts.get("time_offset")
+    return ColumnMap(
+        found,
+        str(facts.get("time_scale") or told.kind).lower(),
+        float(told.offset if given is None else given),
+        str(facts.get("time_system") or told.system).lower(),
+        {what: unit for what, unit in units.items() if unit and unit.strip() not in ("-", "--", "---", "none", "None")},
+        made,
+    )
+
+
+@lru_cache(maxsize=256)
+def _plain_names(names: tuple[str, ...]) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """Return the columns by their simplified names, and the units that names contain; a survey's sources share them."""
     plain: dict[str, str] = {}
+    units: dict[str, str] = {}
     for name in names:
-        plain.setdefault(simplify(name), str(name))
+        bare, unit = split_unit(name)
+        plain.setdefault(simplify(bare), name)
+        if unit := unit or unit_named(name):
+            units[name] = unit
+    return plain, units
+
+
+def _found(plain: Mapping[str, str], made: PhotometryFormat | None) -> dict[str, str]:
+    """Return the columns by their meaning."""
     found = {
         what: plain[next(word for word in words if word in plain)]
         for what, words in KNOWN.items()
         if any(word in plain for word in words)
     }
-    time_name = found.get("time", "")
-    offset = OFFSET.search(time_name)
-    scale = str(altdata.get("time_scale") or _scale_of(simplify(time_name)))
-    given = altdata.get("time_offset")
-    return ColumnMap(found, scale, float(given if given is not None else offset.group(1) if offset else 0.0))
-
-
-def _scale_of(simplified: str) -> str:
-    if simplified in ("timestamp", "unixtime"):
-        return "unix"
-    if simplified in ("datetime", "date"):
-        return "date"
-    found = re.fullmatch(r"(?:obs)?([bh]?m?jd)", simplified)
-    return found.group(1) if found else ""
+    if "time" not in found:
+        dates = [name for simple, name in plain.items() if is_time_name(simple)]
+        found |= {"time": dates[0]} if dates else {}
+    if made is not None:
+        unused = [what for what in ("mag", "flux") if what not in made.columns]
+        found = {what: name for what, name in found.items() if what.removesuffix("_err") not in unused}
+        found |= {what: plain.get(simple, simple) for what, simple in made.columns.items()}
+    has = [what for what in ("mag", "flux") if what in found]
+    error = next((plain[word] for word in ANY_ERROR if word in plain), None)
+    if len(has) == 1 and error is not None:
+        found.setdefault(f"{has[0]}_err", error)
+    return found
 
 
 def known(value: Any) -> float | None:
@@ -112,7 +251,9 @@ def known(value: Any) -> float | None:
     return number if np.isfinite(number) else None
 
 
-def standard_photometry(raw: Columns, altdata: Mapping[str, Any], also: Sequence[str] = ()) -> Columns:
+def standard_photometry(
+    raw: Columns, altdata: Mapping[str, Any], also: Sequence[str] = (), remarks: list[str] | None = None
+) -> Columns:
     """Return raw photometry in the columns of light curves, sorted by time.
 
     Parameters
@@ -120,89 +261,164 @@ def standard_photometry(raw: Columns, altdata: Mapping[str, Any], also: Sequence
     raw : dict of str to ndarray (n,)
         Columns as the survey returned them.
     altdata : mapping
-        Metadata, used where there is no column: ``ra``, ``dec`` [deg], ``exptime`` [s], ``filter``, ``time_scale``,
-        ``time_offset`` [d], ``zero_point`` of the fluxes [mag] (without it they are in µJy).
+        Metadata, used where there is no column: ``ra``, ``dec`` [deg], ``exptime`` [s], ``filter``; and what the
+        columns mean, where their names do not tell: ``format``, ``columns``, ``units``, ``time_scale``,
+        ``time_offset`` [d], ``time_system``, ``zero_point`` of the fluxes [mag], ``good_flags``. Fluxes without a unit
+        are in µJy, unless the magnitudes beside them tell otherwise.
     also : sequence of str
         Other columns to keep, under their names.
+    remarks : list of str, optional
+        What a person should know is appended; None: it is logged.
 
     Returns
     -------
     dict of str to ndarray (m,)
         mjd [d, UTC], exptime [s], ra, dec [deg], flux, flux_err [µJy], mag, mag_err [mag], flag (bool), filter;
-        m <= n: epochs without a time are dropped.
+        m <= n: epochs without a time are dropped. Magnitudes in columns named after filters make an epoch for each.
 
     Raises
     ------
     Unprocessable
-        No time, or neither magnitudes nor fluxes.
+        No time, or neither magnitudes nor fluxes; or some of these cannot be understood.
     """
     if not raw:
         raise Unprocessable("raw photometry without columns")
-    named = map_columns(list(raw), altdata)
-    n = len(next(iter(raw.values())))
-    if "time" not in named.names or not {"mag", "flux"}.intersection(named.names):
-        raise Unprocessable(f"raw photometry needs a time and a magnitude or flux; it has {', '.join(map(str, raw))}")
-
-    def numbers(what: str) -> NDArray[np.float64]:
-        if what in named.names:
-            return _numbers(raw[named.names[what]])
-        value = altdata.get(what) if what in OF_ALL else None
-        return np.full(n, np.nan if value is None else float(value))
-
-    made: Columns = {"mjd": _mjd(raw[named.names["time"]], named, altdata)}
-    made |= {what: numbers(what) for what in OF_ALL}
-    made |= _brightness(numbers, named, altdata)
-    made["flag"] = _flags(raw[named.names["flag"]]) if "flag" in named.names else np.zeros(n, bool)
-    if "filter" in named.names:
-        made["filter"] = _words(raw[named.names["filter"]])
+    noted: list[str] = []
+    made = _standard({str(name): values for name, values in raw.items()}, altdata, also, noted)
+    if remarks is None:
+        for remark in noted:
+            log.warning("%s: %s", altdata.get("name") or "photometry", remark)
     else:
-        made["filter"] = np.full(n, str(altdata.get("filter") or ""))
+        remarks += noted
+    return made
+
+
+def _standard(raw: Columns, altdata: Mapping[str, Any], also: Sequence[str], remarks: list[str]) -> Columns:
+    named = map_columns(list(raw), altdata)
+    if not {"mag", "flux"}.intersection(named.names):
+        raw = _by_band(raw, altdata)
+        named = map_columns(list(raw), altdata)
+    n = len(next(iter(raw.values())))
+    _check(raw, named)
+    columns = _selected(raw, named, remarks)
+    made: Columns = {"mjd": _mjd(columns["time"], named, altdata, remarks)}
+    for what in OF_ALL:
+        value = altdata.get(what)
+        once = np.full(n, np.nan if value is None else float(value))
+        made[what] = once
+        if what in columns:
+            unit = named.units.get(what, "")
+            made[what] = in_unit(columns[what], unit, "s" if what == "exptime" else "deg", named.names[what])
+    bright = brightness_of(_measured(columns, named, altdata), n, remarks)
+    limit = bright.pop("limit")
+    made |= bright
+    made["flag"] = _flags(columns, named, altdata, remarks) | limit
+    if limit.any():
+        remarks.append(f"{int(limit.sum())} of {n} epochs are limits, no detections: they are flagged")
+    usual = named.format.facts.get("filter") if named.format else ""
+    once_named = np.full(n, str(altdata.get("filter") or usual or ""))
+    made["filter"] = words_of(columns["filter"]) if "filter" in columns else once_named
     made |= {name: raw[name] for name in also}
     kept = np.isfinite(made["mjd"])
     order = np.flatnonzero(kept)[np.argsort(made["mjd"][kept], kind="stable")]
     return {name: values[order] for name, values in made.items()}
 
 
-def _numbers(values: NDArray[Any]) -> NDArray[np.float64]:
-    if values.dtype.kind in "OSU":
-        numbers: NDArray[np.float64] = pd.to_numeric(pd.Series(_words(values)), errors="coerce").to_numpy(np.float64)
-        return numbers
-    return values.astype(np.float64)
+def _selected(raw: Columns, named: ColumnMap, remarks: list[str]) -> Columns:
+    """Return the columns by their meaning."""
+    if named.format is None:
+        return {what: raw[name] for what, name in named.names.items()}
+    by_name = prepared(named.format, raw, _plain_names(tuple(raw))[0], remarks)
+    found = {what: by_name.get(named.format.columns.get(what, ""), raw.get(name)) for what, name in named.names.items()}
+    return {what: values for what, values in found.items() if values is not None}
 
 
-def _words(values: NDArray[Any]) -> NDArray[np.str_]:
-    if values.dtype.kind == "O":
-        values = np.where(pd.isna(values), "", values)
-    return np.asarray(values).astype("U")
+def _check(raw: Columns, named: ColumnMap) -> None:
+    """Raise Unprocessable if times or brightness are missing, and say how to name them."""
+    absent = [name for name in named.names.values() if name not in raw and named.format is None]
+    if absent:
+        hint = did_you_mean(absent[0], raw)
+        raise Unprocessable(f"no column {absent[0]!r}{hint}; raw photometry has {', '.join(raw)}")
+    lacking = [] if "time" in named.names else ["time"]
+    if not {"mag", "flux"}.intersection(named.names):
+        lacking.append("brightness")
+    if not lacking:
+        return
+    expected = [word for what in ("time", "mag", "flux") for word in KNOWN[what] if what not in named.names]
+    hints = [f"{name!r}{did_you_mean(simplify(name), expected, 0.75)}" for name in raw]
+    near = next((hint for hint in hints if "did you mean" in hint), "")
+    raise Unprocessable(
+        f"raw photometry needs a time and a magnitude or flux; it has {', '.join(raw)}; {' and '.join(lacking)} not "
+        f"found{'; ' + near if near else ''}; name a format, or the columns by their meaning: "
+        "columns: {time: …, mag: …}"
+    )
 
 
-def _flags(values: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return which epochs are flagged: any number but 0, or text that is not empty, ``0``, ``good`` or the like."""
-    if values.dtype.kind in "OSU":
-        return ~np.isin(np.char.lower(_words(values)), ("", "0", "0.0", "false", "ok", "good", "none", "nan"))
-    is_set: NDArray[np.bool_] = np.nan_to_num(values.astype(np.float64)) != 0
-    return is_set
-
-
-def _brightness(numbers: Any, named: ColumnMap, altdata: Mapping[str, Any]) -> Columns:
-    """Return fluxes and magnitudes, computed from each other where only one is given."""
-    mag, mag_err = numbers("mag"), numbers("mag_err")
-    unknown = ~(np.abs(mag) <= NO_MAGNITUDE)
-    mag = np.where(unknown, np.nan, mag)
-    mag_err = np.where(unknown | ~(np.abs(mag_err) <= NO_MAGNITUDE), np.nan, mag_err)
-    if "flux" not in named.names:
-        flux, flux_err = fluxes_of_magnitudes(mag, mag_err)
-        return {"flux": flux, "flux_err": flux_err, "mag": mag, "mag_err": mag_err}
-    zero_point = altdata.get("zero_point")
-    factor = 10 ** (0.4 * (AB_MICROJANSKY - float(AB_MICROJANSKY if zero_point is None else zero_point)))
-    flux, flux_err = numbers("flux") * factor, numbers("flux_err") * factor
-    made = dict(zip(("mag", "mag_err"), magnitudes_of_fluxes(flux, flux_err), strict=True))
-    if "mag" in named.names:  # the survey's own: a flux may be too faint, or negative, for a magnitude
-        made = {
-            "mag": mag,
-            "mag_err": mag_err if "mag_err" in named.names else np.where(unknown, np.nan, made["mag_err"]),
+def _by_band(raw: Columns, altdata: Mapping[str, Any]) -> Columns:
+    """Return a table with columns of magnitudes named after filters (V, Vmag, mag_V) as one with a filter column."""
+    found = {band: columns for band in BANDS if (columns := _columns_of_band(raw, band))}
+    if not found:
+        return raw
+    ours = {name for columns in found.values() for name in columns if name}
+    parts: dict[str, list[NDArray[Any]]] = {}
+    for band, (mag, error) in found.items():
+        n = len(raw[mag])
+        part = {name: values for name, values in raw.items() if name not in ours}
+        own_filter = str(altdata.get("filter") or band) if len(found) == 1 else band
+        part |= {
+            "mag": raw[mag],
+            "magerr": raw[error] if error else np.full(n, np.nan),
+            "filter": np.full(n, own_filter),
         }
-    return {"flux": flux, "flux_err": flux_err, **made}
+        for name, values in part.items():
+            parts.setdefault(name, []).append(values)
+    return {name: np.concatenate(values) for name, values in parts.items()}
+
+
+def _columns_of_band(raw: Columns, band: str) -> tuple[str, str] | None:
+    """Return the magnitude of a filter and its error, which may be empty; None if there is none."""
+    mag = next((name for name in raw if _is_of_band(name, band)), None)
+    if mag is None:
+        return None
+    b, m = re.escape(band), r"[ _]?(?:mag)?"
+    before, after = r"(?:e|d|err|error|sig|sigma|unc)_?", r"_?(?:e|err|error|unc|uncertainty|sigma)"
+    error = rf"{before}{b}{m}|{b}{m}{after}|(?:[a-z]+)?[mM]ag_?[eE]rr_?{b}|(?:e|d)_?mag_?{b}"
+    errors = [name for name in raw if re.fullmatch(error, name)]
+    others = [name for name in raw if simplify(name) in (*ANY_ERROR, *KNOWN["mag_err"])]
+    return mag, next(iter(errors or others), "")
+
+
+def _is_of_band(name: str, band: str) -> bool:
+    b = re.escape(band)
+    usual = rf"{b}[ _]?(?:mag|magnitude)|(?:[a-z]*[mM]ag|magnitude|m)_{b}|(?:mag|magnitude) ?\({b}\)"
+    is_usual = re.fullmatch(rf"{usual}|phot_{b.lower()}_mean_mag", name) is not None
+    return is_usual or (name == band and band in BARE_BANDS)
+
+
+def _measured(columns: Columns, named: ColumnMap, altdata: Mapping[str, Any]) -> Measured:
+    units = dict(named.units)
+    if "flux" not in units and "flux_err" in units:
+        units["flux"] = units["flux_err"]
+    given = known(altdata.get("zero_point"))
+    return Measured(
+        columns.get("mag"),
+        columns.get("mag_err"),
+        columns.get("flux"),
+        columns.get("flux_err"),
+        dict(named.names),
+        units,
+        given if given is not None or "zero_point" not in columns else numbers_of(columns["zero_point"]),
+        known(altdata.get("mag")),
+    )
+
+
+def _flags(columns: Columns, named: ColumnMap, altdata: Mapping[str, Any], remarks: list[str]) -> NDArray[np.bool_]:
+    if "flag" not in columns:
+        return np.zeros(len(columns["time"]), bool)
+    name = named.names["flag"]
+    is_good = simplify(name) in quality_words.GOOD_COLUMNS
+    good = altdata.get("good_flags") or ()
+    return quality_words.flags_of(columns["flag"], name, is_good=is_good, good=good, remarks=remarks)
 
 
 def mjds_of(raw: Columns, altdata: Mapping[str, Any]) -> NDArray[np.float64]:
@@ -223,81 +439,15 @@ def mjds_of(raw: Columns, altdata: Mapping[str, Any]) -> NDArray[np.float64]:
     Raises
     ------
     Unprocessable
-        It has no times.
+        It has no times, or they make no sense.
     """
+    raw = {str(name): values for name, values in raw.items()}
     named = map_columns(list(raw), altdata)
     if "time" not in named.names:
-        raise Unprocessable(f"raw photometry needs a time; it has {', '.join(map(str, raw))}")
-    return _mjd(raw[named.names["time"]], named, altdata)
+        raise Unprocessable(f"raw photometry needs a time; it has {', '.join(raw)}")
+    return _mjd(_selected(raw, named, [])["time"], named, altdata, [])
 
 
-def _mjd(values: NDArray[Any], named: ColumnMap, altdata: Mapping[str, Any]) -> NDArray[np.float64]:
-    """Return modified Julian dates [d, UTC]."""
-    numbers = None if named.time_scale == "date" else _times_as_numbers(values)
-    if numbers is None:
-        when = pd.to_datetime(pd.Series(values), utc=True, format="mixed", errors="coerce")
-        elapsed = (when - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
-        seconds: NDArray[np.float64] = elapsed.to_numpy(np.float64)
-        return MJD_1970 + seconds / 86400
-    if not np.isfinite(numbers).any():
-        return np.full(len(numbers), np.nan)
-    time = numbers + (named.time_offset if named.time_scale != "unix" else 0.0)
-    scale = named.time_scale or _guessed(time)
-    if scale in JULIAN and not _is_julian(scale, time):
-        raise Unprocessable(
-            f"times of {named.names['time']!r} (median {np.nanmedian(time):g}) are no {scale.upper()}: "
-            "days may be missing; set time_offset"
-        )
-    match scale:
-        case "unix":
-            return MJD_1970 + time / 86400
-        case "mjd":
-            return time
-        case "jd":
-            return time - JD_OF_MJD
-        case "hjd" | "bjd" | "bmjd":
-            return _geocentric(time - (0.0 if scale == "bmjd" else JD_OF_MJD), scale, altdata)
-    raise Unprocessable(
-        f"times of {named.names['time']!r} are neither JD nor MJD (median {np.nanmedian(time):g}): "
-        "set time_scale and time_offset"
-    )
-
-
-def _times_as_numbers(values: NDArray[Any]) -> NDArray[np.float64] | None:
-    """Return times that are numbers, also those written as text; None for calendar dates."""
-    if values.dtype.kind not in "OSUM":
-        return values.astype(np.float64)
-    inferred = pd.Series(values if values.dtype.kind != "S" else values.astype("U")).infer_objects()
-    if pd.api.types.is_datetime64_any_dtype(inferred):
-        return None
-    numbers = pd.to_numeric(inferred, errors="coerce").to_numpy(np.float64)
-    return numbers if np.isfinite(numbers).any() or inferred.isna().all() else None
-
-
-def _is_julian(scale: str, time: NDArray[np.float64]) -> bool:
-    """Return whether any date lies within 1858 to 2131: surveys subtract constants without documenting it."""
-    mjd = time - (0.0 if "m" in scale else JD_OF_MJD)
-    return bool(((mjd >= 0) & (mjd < 1e5)).any())
-
-
-def _guessed(time: NDArray[np.float64]) -> str:
-    middle = float(np.median(time[np.isfinite(time)]))
-    ranges = {"jd": (2.3e6, 2.6e6), "mjd": (3e4, 1e5), "unix": (3e8, 5e9)}
-    return next((name for name, (low, high) in ranges.items() if low < middle < high), "")
-
-
-def _geocentric(mjd: NDArray[np.float64], scale: str, altdata: Mapping[str, Any]) -> NDArray[np.float64]:
-    """Return times without the light travel time to the Sun or barycentre; unchanged if the position is unknown."""
-    ra, dec = altdata.get("ra"), altdata.get("dec")
-    if ra is None or dec is None:
-        return mjd
-    known = np.abs(mjd) < BEYOND  # surveys write 0 where there is no time
-    observed = mjd[known]
-    with warnings.catch_warnings(action="ignore"):  # about years before the first and after the last known leap second
-        for _ in range(2):  # two iterations: the correction varies by only 1e-4 of itself within its own length
-            there = light_curve_times(observed, float(ra), float(dec))
-            arrived = (there.hjd_utc if scale == "hjd" else there.bjd_tdb) - JD_OF_MJD
-            observed = observed + (mjd[known] - arrived)
-    made = np.full_like(mjd, np.nan)
-    made[known] = observed
-    return made
+def _mjd(values: NDArray[Any], named: ColumnMap, altdata: Mapping[str, Any], remarks: list[str]) -> NDArray[np.float64]:
+    position = altdata.get("ra"), altdata.get("dec")
+    return mjd_of_times(values, named.time, named.names["time"], position, remarks)

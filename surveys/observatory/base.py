@@ -34,11 +34,13 @@ from surveys.places import moved, place_of, tolerance_arcsec
 from surveys.source import Source
 
 if TYPE_CHECKING:
+    from astropy.table import Table
+
     from obsarchive.remote.http import HttpClient
 
 log = logging.getLogger(__name__)
 
-Fetched = tuple[pd.DataFrame | Columns | None, dict[str, Any]]
+Fetched = tuple["pd.DataFrame | Table | Columns | None", dict[str, Any]]
 Row = Mapping[str, Any]
 Downloaded = RawPhotometry | Exception
 MOST_LISTED = 10
@@ -136,10 +138,10 @@ class VirtualObservatory(PhotometryReducer):
 
         Returns
         -------
-        data : DataFrame, dict of ndarray (n,) or None
-            Columns as the survey names them; None: there are no data.
+        data : DataFrame, astropy Table, dict of ndarray (n,) or None
+            Columns as the survey names them, with the units of a Table; None: there are no data.
         altdata : dict
-            Metadata such as ``exptime`` [s], ``filter``, ``time_scale``, ``zero_point`` [mag].
+            Metadata such as ``exptime`` [s], ``filter``, ``time_scale``, ``zero_point`` [mag], ``units`` by column.
         """
         if type(self).download_from_observatory is not VirtualObservatory.download_from_observatory:
             return self.download_from_observatory(cat_row, **kwargs)
@@ -176,6 +178,11 @@ class VirtualObservatory(PhotometryReducer):
         """
         arguments = {**self.pars.download_pars, **download_args}
         data, altdata = self.fetch_data_from_observatory(cat_row, **arguments)
+        if hasattr(data, "colnames"):  # a Table
+            from surveys.formats.astropy_tables import columns_of_table  # late: not needed to reduce
+
+            data, units = columns_of_table(data)
+            altdata = {**altdata, "units": {**units, **altdata.get("units", {})}}
         facts = {"ra": float(cat_row["ra"]), "dec": float(cat_row["dec"]), "mag": cat_row.get("mag"), **altdata}
         if {"ra", "dec"} & altdata.keys():
             facts["place"] = place_of(cat_row)  # the survey has another position for it

@@ -111,8 +111,9 @@ class PhotometryReducer(Configured):
         return self.split(dataset, columns, keep, gap, mag_range)
 
     def standard_columns(self, dataset: RawPhotometry) -> Columns:
-        """Return raw photometry in the columns of light curves."""
-        return standard_photometry(dataset.columns, dataset.altdata)
+        """Return raw photometry in the columns of light curves; remarks are left with the data."""
+        dataset.remarks = []
+        return standard_photometry(dataset.columns, dataset.altdata, remarks=dataset.remarks)
 
     def split(
         self, dataset: RawPhotometry, columns: Columns, keep: np.ndarray, gap: float, mag_range: float = 0.0
@@ -166,6 +167,8 @@ class PhotometryReducer(Configured):
         known = dataset.altdata
         inherited: dict[str, Any] = {key: known[key] for key in ("name", "ra", "dec", "mag") if key in known}
         facts = {**inherited, "observatory": self.name, "filter": filter_name, "project": self.output_folder}
+        if dataset.remarks:
+            facts["remarks"] = list(dataset.remarks)
         return Lightcurve(columns, facts, observatory=self.name, project=self.output_folder)
 
     def _check_arguments(self, given: Mapping[str, Any], method: Callable[..., Any], where: str) -> None:

@@ -145,7 +145,8 @@ class VirtualZTF(VirtualObservatory):
         """
         if "oid" not in dataset.columns:  # a file of the user
             return super().reduce_photometry(dataset, gap, radius, mag_range, drop_flagged, drop_bad)
-        columns = standard_photometry(dataset.columns, dataset.altdata, also=["oid"])
+        dataset.remarks = []
+        columns = standard_photometry(dataset.columns, dataset.altdata, also=["oid"], remarks=dataset.remarks)
         oid = columns.pop("oid")
         curves = []
         for number in np.unique(oid).tolist():

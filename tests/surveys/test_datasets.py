@@ -311,11 +311,16 @@ def test_pictures_show_every_filter_and_brighter_is_up(survey_root, no_screen):
 
 def test_pictures_of_little(no_screen):
     assert RawPhotometry({}).plot().containers == []
-    unnamed = RawPhotometry({"mjd": np.arange(3.0), "mag": np.arange(3.0)}).plot()
+    unnamed = RawPhotometry({"mjd": 58000 + np.arange(3.0), "mag": np.arange(3.0)}).plot()
     assert [text.get_text() for text in unnamed.get_legend().get_texts()] == ["no filter"]
     nan = np.full(3, np.nan)
     assert (
-        len(RawPhotometry({"mjd": np.arange(3.0), "mag": nan, "filter": np.array(list("abc"))}).plot().containers) == 3
+        len(
+            RawPhotometry({"mjd": 58000 + np.arange(3.0), "mag": nan, "filter": np.array(list("abc"))})
+            .plot()
+            .containers
+        )
+        == 3
     )
 
 

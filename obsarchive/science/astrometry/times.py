@@ -24,6 +24,33 @@ def julian_year(mjd: float) -> float:
     return 2000.0 + (mjd - 51544.5) / 365.25
 
 
+def utc_of(mjd: ArrayLike, scale: str) -> Float64Array:
+    """Return modified Julian dates in UTC.
+
+    Parameters
+    ----------
+    mjd : array_like (n,)
+        Modified Julian dates [d].
+    scale : str
+        Their scale: ``utc``, ``tai``, ``tt``, ``tdb`` (taken as TT: 2 ms) or ``tcb``.
+
+    Returns
+    -------
+    ndarray (n,)
+        Modified Julian dates, UTC [d].
+    """
+    known = np.atleast_1d(np.asarray(mjd, np.float64))
+    if scale == "utc":
+        return known
+    day = np.full_like(known, erfa.DJM0)
+    if scale == "tcb":
+        day, known = erfa.tcbtdb(day, known)
+    tai = (day, known) if scale == "tai" else erfa.tttai(day, known)
+    first, second = erfa.taiutc(*tai)
+    utc: Float64Array = (first - erfa.DJM0) + second
+    return utc
+
+
 @dataclass(frozen=True)
 class LightCurveTimes:
     """Mid-exposure times of a light curve.

@@ -1,0 +1,29 @@
+"""Names, numbers and words of columns, whatever their file made of them."""
+
+import re
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+
+def simplify(name: object) -> str:
+    """Return the name of a column without case, digits, blanks and the like: ``"Mag_err, mag"`` is ``magerr``."""
+    plain = re.sub(r"[\s_\-0-9.()\[\]#<>'|]", "", str(name).partition(",")[0].lower())
+    return plain.removesuffix("s")
+
+
+def words_of(values: NDArray[Any]) -> NDArray[np.str_]:
+    """Return values (n,) as text without surrounding blanks; missing ones are empty."""
+    if values.dtype.kind == "O":
+        values = np.where(pd.isna(values), "", values)
+    return np.strings.strip(np.asarray(values).astype("U"))
+
+
+def numbers_of(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Return values (n,) as numbers; NaN where there is none."""
+    if values.dtype.kind in "OSU":
+        numbers: NDArray[np.float64] = pd.to_numeric(pd.Series(words_of(values)), errors="coerce").to_numpy(np.float64)
+        return numbers
+    return values.astype(np.float64)

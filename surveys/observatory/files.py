@@ -1,0 +1,105 @@
+"""Light curves that lie in a folder as files, one for each source: an observatory without a service.
+
+Use it in a project::
+
+    project:
+      name: novae
+      obs_names: [FILES]
+    observatories:
+      FILES: {folder: /data/novae, format: atlas}
+"""
+
+import glob
+import re
+from pathlib import Path
+from typing import Any
+
+from obsarchive.errors import ConfigError, Unprocessable
+from surveys.formats.light_curve_files import read_raw_light_curve
+from surveys.formats.photometry_formats import format_named
+from surveys.observatory.base import Fetched, Row, VirtualObservatory
+from surveys.observatory.parameters import ParsObservatory
+
+_FACTS = ("filter", "time_scale", "time_offset", "time_system", "zero_point", "columns", "units", "good_flags")
+_NO_FILE_NAME = re.compile(r'[/\\:*?"<>|\0]')
+
+
+class ParsFiles(ParsObservatory):
+    """What is known of the files."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        add = self.add_par
+        self.folder = add("folder", ".", str, "folder of the files", critical=False)
+        self.files = add("files", "{name}.*", str, "name of the file of a source, with {name} and wildcards")
+        self.format = add("format", "", str, "format of the files, such as atlas; empty: recognised by the columns")
+        self.filter = add("filter", "", str, "filter of files that name none")
+        self.columns = add(
+            "columns",
+            {},
+            (dict, list),
+            "names of columns by meaning (time, mag, …), or of all columns of files without names",
+        )
+        self.units = add("units", {}, dict, "units of columns that declare none, by name or meaning")
+        self.time_scale = add("time_scale", "", str, "kind of the times: mjd, jd, hjd, bjd, bmjd, unix or date")
+        self.time_system = add("time_system", "", str, "scale of the times: utc, tai, tt, tdb or tcb")
+        self.time_offset = add("time_offset", None, (None, float), "what is added to the times", unit="d")
+        self.zero_point = add("zero_point", None, (None, float), "magnitude of flux 1", unit="mag")
+        self.good_flags = add("good_flags", [], list, "values of the quality column that mean a good epoch")
+
+
+class VirtualFiles(VirtualObservatory):
+    """Files of light curves in a folder; a source without a file has no data."""
+
+    pars_class = ParsFiles
+    name = "FILES"
+
+    def _complete(self) -> None:
+        super()._complete()
+        if self.pars.format:
+            format_named(self.pars.format)
+        if "{name}" not in self.pars.files:
+            raise ConfigError(f"{self.name}: files: expected {{name}} in it, found {self.pars.files!r}")
+
+    def fetch_data_from_observatory(self, cat_row: Row, **_: Any) -> Fetched:
+        """Return what the file of a source holds; nothing if there is none.
+
+        Parameters
+        ----------
+        cat_row : mapping
+            ``name`` of the source; signs that file names cannot have are underscores there.
+        **_
+            Ignored.
+
+        Returns
+        -------
+        data : dict of ndarray (n,) or None
+            Columns of the file.
+        altdata : dict
+            What file and parameters tell of them, and the name of the file.
+
+        Raises
+        ------
+        ConfigError
+            There is no such folder.
+        Unprocessable
+            Several files, or one that is not understood.
+        """
+        folder = Path(self.pars.folder).expanduser()
+        if not folder.is_dir():
+            raise ConfigError(f"no folder {folder.absolute()}: correct 'folder' of the observatory {self.name}")
+        own = _NO_FILE_NAME.sub("_", str(cat_row["name"]))
+        found = sorted(
+            path for path in folder.glob(self.pars.files.replace("{name}", glob.escape(own))) if path.is_file()
+        )
+        if not found:
+            return None, {}
+        if len(found) > 1:
+            names = ", ".join(path.name for path in found[:5])
+            raise Unprocessable(
+                f"{folder}: expected one file of {own!r}, found {names}; set 'files', such as {{name}}.csv"
+            )
+        facts = {name: getattr(self.pars, name) for name in _FACTS}
+        columns, altdata = read_raw_light_curve(found[0], self.pars.format, facts)
+        told = {key: value for key, value in altdata.items() if key not in ("ra", "dec")}  # the catalogue has them
+        return columns, {**told, "file": found[0].name}
