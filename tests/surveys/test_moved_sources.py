@@ -74,7 +74,7 @@ class VirtualTable(VirtualObservatory):
 
 
 @pytest.fixture(autouse=True)
-def nothing_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def nothing_asked(monkeypatch: pytest.MonkeyPatch, survey_root: Path) -> None:
     monkeypatch.setattr(VirtualTable, "asked", [])
     monkeypatch.setattr(VirtualTable, "fails", False)
 
