@@ -1,0 +1,146 @@
+"""How the frames of a sequence lie on each other by all their stars, and which of them are contradicted.
+
+The largest group of frames whose stars agree wins, turned or not: all of it can be put onto its first frame.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from obsarchive.science.imaging.resampling import Turn
+from obsarchive.science.registration.star_patterns import Agreement, StarList, match
+
+LEAST_STARS = 2
+MOST_GROUPS = 5
+SAME_TURN_PX = 1.0
+"""Displacement of the corners of a frame below which two turns are the same."""
+
+
+@dataclass(frozen=True, eq=False)
+class Orientation:
+    """How each frame of a sequence lies on the first good one.
+
+    Attributes
+    ----------
+    first : int
+        Frame on which the others are put.
+    turns : tuple of n (Turn or None)
+        From each frame to the first; None where its stars do not tell.
+    agreements : tuple of n (Agreement or None)
+        With the richest frame of the sequence; None where there is nothing to compare.
+    reasons : tuple of n str
+        Why a frame is rejected; empty if the stars agree or do not tell.
+    n_compared : int
+        Frames with enough stars to be compared.
+    n_agreeing : int
+        Of those, frames whose stars agree with each other.
+    """
+
+    first: int
+    turns: tuple[Turn | None, ...]
+    agreements: tuple[Agreement | None, ...]
+    reasons: tuple[str, ...]
+    n_compared: int
+    n_agreeing: int
+
+    @property
+    def has_nothing_in_common(self) -> bool:
+        """Whether no two frames show the same stars."""
+        return self.n_compared >= 2 and self.n_agreeing < 2
+
+    def is_turned(self, i: int) -> bool:
+        """Return whether frame `i` is turned or mirrored, not only shifted."""
+        turn = self.turns[i]
+        return turn is not None and not np.array_equal(turn.matrix, np.eye(2))
+
+
+def orient(lists: Sequence[StarList]) -> Orientation:
+    """Find how the frames of a sequence lie on each other.
+
+    Parameters
+    ----------
+    lists : sequence of n StarList
+        Stars of each frame.
+
+    Returns
+    -------
+    Orientation
+        Turns and reasons of the n frames.
+    """
+    n = len(lists)
+    rich = [i for i in range(n) if len(lists[i]) >= LEAST_STARS]
+    if len(rich) < 2:
+        return Orientation(0, (None,) * n, (None,) * n, ("",) * n, len(rich), len(rich))
+    group, agreements = _largest_group(lists, rich)
+    first = min(group)
+    back = group[first].inverse
+    turns = {i: _simple(back.after(turn), lists[i].shape) for i, turn in group.items()}
+    reasons = [""] * n
+    for i in range(n):
+        if i in rich and i not in turns:
+            reasons[i] = f"contradicted: {agreements.get(i) or 'no star agrees'}"
+    _add_poor_frames(turns, reasons, lists)
+    return Orientation(
+        first,
+        tuple(turns.get(i) for i in range(n)),
+        tuple(agreements.get(i) for i in range(n)),
+        tuple(reasons),
+        len(rich),
+        len(group),
+    )
+
+
+def _largest_group(lists: Sequence[StarList], rich: Sequence[int]) -> tuple[dict[int, Turn], dict[int, Agreement]]:
+    """Return the turns of the largest group onto its richest frame, and the agreements of all frames with that."""
+    remaining = sorted(rich, key=lambda i: (-len(lists[i]), i))
+    best: dict[int, Turn] = {}
+    best_found: dict[int, Agreement] = {}
+    for _ in range(MOST_GROUPS):
+        # those that are left could not outnumber the group
+        if len(remaining) <= len(best):
+            break
+        reference = remaining[0]
+        compared = {i: match(lists[i], lists[reference]) for i in rich if i != reference}
+        found = {i: agreed for i, agreed in compared.items() if agreed is not None}
+        group = {reference: Turn.shift(0, 0), **{i: agreed.turn for i, agreed in found.items() if agreed.is_certain}}
+        if len(group) > len(best):
+            best, best_found = group, found
+        remaining = [i for i in remaining if i not in group]
+    return best, best_found
+
+
+def _simple(turn: Turn, shape: tuple[int, int]) -> Turn:
+    """Return a shift where the turns of two frames cancel."""
+    if turn.displacement_px(np.eye(2), shape) > 1e-6:
+        return turn
+    return Turn.shift(*turn.offset)
+
+
+def _add_poor_frames(turns: dict[int, Turn], reasons: list[str], lists: Sequence[StarList]) -> None:
+    """Give frames with too few stars the turn of their neighbours, where these agree and frames are turned at all."""
+    if all(np.array_equal(turn.matrix, np.eye(2)) for turn in turns.values()):
+        return
+    known = sorted(turns)
+    for i, stars in enumerate(lists):
+        if i in turns or reasons[i]:
+            continue
+        near = [turns[k] for k in (_last(known, i), _next(known, i)) if k is not None]
+        if near[0].displacement_px(near[-1].matrix, stars.shape) < SAME_TURN_PX:
+            turns[i] = near[0]
+        else:
+            reasons[i] = f"contradicted: {len(stars)} stars do not tell whether the frame is turned"
+
+
+def _last(known: Sequence[int], i: int) -> int | None:
+    return max((k for k in known if k < i), default=None)
+
+
+def _next(known: Sequence[int], i: int) -> int | None:
+    return min((k for k in known if k > i), default=None)
+
+
+def same_turns(turns: Mapping[int, Turn], shape: tuple[int, int]) -> bool:
+    """Return whether all frames are turned alike."""
+    matrices = [turn.matrix for turn in turns.values()]
+    return all(Turn(matrix, np.zeros(2)).displacement_px(matrices[0], shape) < SAME_TURN_PX for matrix in matrices)
