@@ -35,7 +35,7 @@ class Turn:
         return cls(np.eye(2), np.array([dy, dx], float))
 
     def __call__(self, positions: FloatArray) -> Float64Array:
-        """Return positions (n, 2) in the reference [pixel]."""
+        """Return positions (..., 2) in the reference [pixel]."""
         moved: Float64Array = np.asarray(positions, float) @ self.matrix.T + self.offset
         return moved
 
@@ -48,6 +48,11 @@ class Turn:
         """Map from the reference onto the frame."""
         back = np.linalg.inv(self.matrix)
         return Turn(back, -back @ self.offset)
+
+    @property
+    def is_shift(self) -> bool:
+        """Whether it is a shift alone."""
+        return bool(np.array_equal(self.matrix, np.eye(2)))
 
     @property
     def is_mirrored(self) -> bool:
@@ -96,7 +101,30 @@ class Turn:
         return self.displacement_px(_quarter_turn(self.matrix), shape) < EXACT_PX
 
 
-def turned(frame: FloatArray, turn: Turn, shape: tuple[int, int] | None = None) -> tuple[Float32Array, Turn]:
+def placed(turn: Turn, shape: tuple[int, ...]) -> Turn:
+    """Return the turn that :func:`turned` makes: copied pixels move by whole ones.
+
+    Parameters
+    ----------
+    turn : Turn
+        From a frame to a reference.
+    shape : (ny, nx)
+        Of the frame.
+
+    Returns
+    -------
+    Turn
+        The turn itself, or the nearest one that needs no interpolation.
+    """
+    if not turn.copies_pixels(shape):
+        return turn
+    matrix = _quarter_turn(turn.matrix)
+    # the matrices agree at the middle of the frame
+    middle = (np.array(shape, float) - 1) / 2
+    return Turn(matrix, np.rint(turn(middle) - matrix @ middle))
+
+
+def turned(frame: FloatArray, turn: Turn, shape: tuple[int, int] | None = None) -> Float32Array:
     """Put a frame onto the pixels of a reference; the flux of stars is conserved.
 
     Pixels are copied if the turn is a multiple of 90 degrees; otherwise they are interpolated linearly, as drizzling
@@ -107,29 +135,26 @@ def turned(frame: FloatArray, turn: Turn, shape: tuple[int, int] | None = None) 
     frame : ndarray (ny, nx)
         Frame; a pixel that is not finite makes its neighbours unknown.
     turn : Turn
-        From the frame to the reference.
+        From the frame to the reference, see :func:`placed`.
     shape : (ny, nx), optional
         Of the reference; that of the frame by default.
 
     Returns
     -------
-    image : ndarray (ny, nx) float32
+    ndarray (ny, nx) float32
         The frame on the pixels of the reference; NaN where it saw nothing.
-    done : Turn
-        The turn made: copied pixels move by whole ones.
     """
-    done, order = turn, 1
-    if turn.copies_pixels(frame.shape):
-        matrix = _quarter_turn(turn.matrix)
-        middle = (np.array(frame.shape, float) - 1) / 2
-        # whole pixels at the middle of the frame, where the matrices must agree
-        done, order = Turn(matrix, np.rint(turn(middle[np.newaxis])[0] - matrix @ middle)), 0
-    back = done.inverse
-    image = ndimage.affine_transform(
-        np.asarray(frame, np.float32), back.matrix, back.offset, shape or frame.shape, order=order, cval=np.nan
+    back = placed(turn, frame.shape).inverse
+    image: Float32Array = ndimage.affine_transform(
+        np.asarray(frame, np.float32),
+        back.matrix,
+        back.offset,
+        shape or frame.shape,
+        order=0 if turn.copies_pixels(frame.shape) else 1,
+        cval=np.nan,
     )
     image /= np.float32(turn.scale**2)
-    return image, done
+    return image
 
 
 def _quarter_turn(matrix: FloatArray) -> Float64Array:

@@ -3,12 +3,13 @@
 The largest group of frames whose stars agree wins, turned or not: all of it can be put onto its first frame.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from obsarchive.science.imaging.resampling import Turn
+from obsarchive.science.arrays import Float64Array
+from obsarchive.science.imaging.resampling import Turn, placed
 from obsarchive.science.registration.star_patterns import Agreement, StarList, match
 
 LEAST_STARS = 2
@@ -49,10 +50,27 @@ class Orientation:
         """Whether no two frames show the same stars."""
         return self.n_compared >= 2 and self.n_agreeing < 2
 
-    def is_turned(self, i: int) -> bool:
-        """Return whether frame `i` is turned or mirrored, not only shifted."""
-        turn = self.turns[i]
-        return turn is not None and not np.array_equal(turn.matrix, np.eye(2))
+    @property
+    def turned(self) -> dict[int, Turn]:
+        """Good frames by number that are turned or mirrored, not only shifted."""
+        return {
+            i: turn
+            for i, turn in enumerate(self.turns)
+            if turn is not None and not self.reasons[i] and not turn.is_shift
+        }
+
+    def shifts(self, shape: tuple[int, int]) -> dict[int, Float64Array]:
+        """Return the shift that remains once frames of a shape are turned, by number, where stars tell it [pixel]."""
+        middle = (np.array(shape, float) - 1) / 2
+        known = {i: turn for i, turn in enumerate(self.turns) if turn is not None and not self.reasons[i]}
+        return {
+            i: turn.offset if turn.is_shift else turn(middle) - placed(turn, shape)(middle) for i, turn in known.items()
+        }
+
+
+def unknown(n: int) -> Orientation:
+    """Return the orientation of `n` frames whose stars do not tell it."""
+    return Orientation(0, (None,) * n, (None,) * n, ("",) * n, 0, 0)
 
 
 def orient(lists: Sequence[StarList]) -> Orientation:
@@ -71,7 +89,7 @@ def orient(lists: Sequence[StarList]) -> Orientation:
     n = len(lists)
     rich = [i for i in range(n) if len(lists[i]) >= LEAST_STARS]
     if len(rich) < 2:
-        return Orientation(0, (None,) * n, (None,) * n, ("",) * n, len(rich), len(rich))
+        return unknown(n)
     group, agreements = _largest_group(lists, rich)
     first = min(group)
     back = group[first].inverse
@@ -119,7 +137,7 @@ def _simple(turn: Turn, shape: tuple[int, int]) -> Turn:
 
 def _add_poor_frames(turns: dict[int, Turn], reasons: list[str], lists: Sequence[StarList]) -> None:
     """Give frames with too few stars the turn of their neighbours, where these agree and frames are turned at all."""
-    if all(np.array_equal(turn.matrix, np.eye(2)) for turn in turns.values()):
+    if all(turn.is_shift for turn in turns.values()):
         return
     known = sorted(turns)
     for i, stars in enumerate(lists):
@@ -138,9 +156,3 @@ def _last(known: Sequence[int], i: int) -> int | None:
 
 def _next(known: Sequence[int], i: int) -> int | None:
     return min((k for k in known if k > i), default=None)
-
-
-def same_turns(turns: Mapping[int, Turn], shape: tuple[int, int]) -> bool:
-    """Return whether all frames are turned alike."""
-    matrices = [turn.matrix for turn in turns.values()]
-    return all(Turn(matrix, np.zeros(2)).displacement_px(matrices[0], shape) < SAME_TURN_PX for matrix in matrices)

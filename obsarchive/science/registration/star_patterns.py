@@ -5,7 +5,7 @@ bright stars with sides as long in both frames propose similarities (after Groth
 most stars is accepted if chance would not match as many.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -15,7 +15,8 @@ from scipy.spatial import cKDTree
 from obsarchive.errors import Unprocessable
 from obsarchive.science.arrays import BoolArray, Float64Array, FloatArray, IndexArray
 from obsarchive.science.imaging.resampling import MIRROR, Turn, without_sharp_pixels
-from obsarchive.science.photometry.source_detection import Sources, detect
+from obsarchive.science.photometry.source_detection import GAUSS_FWHM, Sources, detect
+from obsarchive.science.statistics import MAD_TO_SIGMA
 
 DETECTION_SNR = 15.0
 """In the median of 3 x 3 pixels, whose noise is correlated: about 8 in the frame."""
@@ -63,6 +64,8 @@ class StarList:
         Flux [counts].
     fwhm_px : ndarray (n,)
         FWHM, of the frame without sharp pixels [pixel].
+    noise : float
+        Of a pixel of the frame [counts].
     shape : (ny, nx)
         Of the frame.
     """
@@ -70,10 +73,21 @@ class StarList:
     positions: Float64Array
     flux: Float64Array
     fwhm_px: Float64Array
+    noise: float
     shape: tuple[int, int]
 
     def __len__(self) -> int:
         return len(self.flux)
+
+    @property
+    def usual_fwhm_px(self) -> float:
+        """Median FWHM of the brighter half of the stars [pixel]; NaN without any."""
+        return float(np.median(self.fwhm_px[: (len(self) + 1) // 2])) if len(self) else float("nan")
+
+    def flux_at(self, snr: float) -> float:
+        """Return the flux of a star of that signal-to-noise ratio in front of the background alone [counts]."""
+        # a Gaussian of sigma s measured with its own profile collects the noise of 4 pi s^2 pixels
+        return float(snr * self.noise * np.sqrt(4 * np.pi) * self.usual_fwhm_px / GAUSS_FWHM)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +106,8 @@ class Agreement:
         Whether they are more than by chance, and enough.
     light : float
         Flux of a star in the frame over that in the reference.
+    error_px : float
+        Of the shift along an axis [pixel].
     """
 
     turn: Turn
@@ -100,6 +116,7 @@ class Agreement:
     n_expected: int
     is_certain: bool
     light: float = 1.0
+    error_px: float = float("nan")
 
     @property
     def share(self) -> float:
@@ -135,7 +152,14 @@ def star_list(frame: FloatArray) -> StarList:
     positions = np.stack([found.y, found.x], axis=1) * binning + (binning - 1) / 2
     single = _separate(positions)[:MOST_STARS]
     flux, width = found.flux[single] * binning**2, found.fwhm_px[single] * binning
-    return StarList(positions[single], flux, width, (frame.shape[0], frame.shape[1]))
+    return StarList(positions[single], flux, width, _pixel_noise(frame), (frame.shape[0], frame.shape[1]))
+
+
+def _pixel_noise(frame: FloatArray) -> float:
+    """Return the noise of a pixel from the differences of neighbours, which a gradient of the sky does not enter."""
+    differences = np.diff(frame[::4], axis=1)[:, ::2]
+    known = np.abs(differences[np.isfinite(differences)])
+    return MAD_TO_SIGMA * float(np.median(known)) / np.sqrt(2) if known.size else 0.0
 
 
 def _separate(positions: FloatArray) -> IndexArray:
@@ -206,7 +230,9 @@ def agreement(turn: Turn, stars: StarList, reference: StarList, trials: int = 1,
     alarm = max(trials, 1) * special.bdtrc(len(mine) - by_construction - 1, max(expected - by_construction, 1), chance)
     enough = len(mine) >= (2 if by_construction == 1 and expected <= 3 else 3) and len(mine) >= AGREEMENT * expected
     certain = bool(enough and len(mine) > by_construction and alarm < FALSE_ALARM)
-    return Agreement(turn, mine, theirs, expected, certain, float(np.exp(usual)))
+    rest = moved[mine] - reference.positions[theirs]
+    error = float(np.sqrt(np.mean(rest**2) / len(mine))) if len(mine) else float("nan")
+    return Agreement(turn, mine, theirs, expected, certain, float(np.exp(usual)), error)
 
 
 def _within(positions: FloatArray, shape: tuple[int, int]) -> BoolArray:
@@ -341,7 +367,7 @@ def _refined(found: Agreement, stars: StarList, reference: StarList) -> Agreemen
         if len(again.stars) < len(found.stars):
             break
         done = np.array_equal(again.stars, found.stars) and np.allclose(fit.offset, found.turn.offset, atol=1e-3)
-        found = Agreement(fit, again.stars, again.reference, again.n_expected, True, again.light)
+        found = replace(again, is_certain=True)
         if done:
             break
     return found
