@@ -55,10 +55,11 @@ class FaintStar(Pipeline):
             found = sequence.register()
             verdict = classify(found)
             stack, simple, hits = sequence.stack(found)
-        image = stack.image()
-        if found.kept.sum() > FEW_FRAMES:  # the sequence itself has cleaned the frames of shorter ones
-            image, hit = without_cosmic_rays_drizzled(image, SCALE)
-            hits = int(hit.sum())
+            image = stack.image()
+            if found.kept.sum() > FEW_FRAMES:  # the sequence itself has cleaned the frames of shorter ones
+                image, hit = without_cosmic_rays_drizzled(image, SCALE)
+                hits = int(hit.sum())
+            checked = sequence.check(found, image)
         position = found.star.y, found.star.x
         header = product_header(work, (stack.scale, stack.shape), position)
         header["NCOMBINE"] = (stack.n_frames, "frames added")
@@ -71,6 +72,7 @@ class FaintStar(Pipeline):
         return {
             "classified_as": verdict,
             **summary(found),
+            **checked,
             "pixfrac": stack.pixfrac,
             "cosmic_ray_pixels": hits,
             "calibration": sequence.calibrator.text,

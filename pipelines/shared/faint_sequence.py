@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -13,13 +14,14 @@ from obsarchive.science.arrays import BoolArray, Float32Array, Float64Array, Ind
 from obsarchive.science.imaging.cosmics import SHARP_OBJECT_LIMIT, common_signal, moved, without_cosmic_rays
 from obsarchive.science.imaging.drizzle import Drizzle
 from obsarchive.science.imaging.resampling import Turn, placed, turned
+from obsarchive.science.imaging.stack_check import LEAST_STARS, check_stack
 from obsarchive.science.photometry.source_detection import GAUSS_FWHM
 from obsarchive.science.registration.alignment import Alignment, align, coarse_shifts
 from obsarchive.science.registration.frame_orientation import Orientation
 from obsarchive.science.registration.frame_ranking import MIN_STEADY_FRAMES, GuideStar, guide_star, locate
 from obsarchive.science.registration.guide_star import LEAST_SIDE_PX
 from obsarchive.science.registration.subpixel_peaks import star_near
-from obsarchive.science.registration.star_patterns import DETECTION_SNR, StarList
+from obsarchive.science.registration.star_patterns import DETECTION_SNR, Agreement, StarList, star_list
 from pipelines.shared.field_stars import field_orientation
 from pipelines.shared.frame_sequence import SCALE, FrameSequence, Registration, pixfrac_for
 
@@ -35,8 +37,8 @@ FEW_FRAMES, MOST_WITNESSES = 20, 5
 """So few frames are long exposures: cosmic rays are removed from each, where others do not show the same; else from
 their sum."""
 
-MOST_APART_PX = 1.0
-"""Difference of the shift by one star from that by all stars."""
+MOST_APART_PX, MOST_APART_WIDTHS = 1.0, 2.0
+"""Difference of the shift on a window from that by many stars [pixel], and by a single one [its FWHM]."""
 
 Cleaner = Callable[[Float32Array, int], tuple[Float32Array, BoolArray]]
 """Removes cosmic rays from a frame of a number; returns the frame and where they were."""
@@ -137,19 +139,14 @@ class FaintSequence(FrameSequence):
             star, alignment, reasons = self._aligned_on_window(usable, known_shifts)
         except Unprocessable:
             # dithered so far that no star is in all frames
-            if field.n_agreeing < 2 or np.isnan(known_shifts).any():
+            if field.n_agreeing < 2:
                 raise
             return self._aligned_by_stars(usable, field, lists)
         apart = alignment.shifts - known_shifts
         apart -= np.nanmedian(apart, axis=0) if not np.isnan(apart).all() else 0
-        wrong = np.hypot(*apart.T) > MOST_APART_PX
-        if not wrong.any():
+        least = [_least_apart_px(field.agreements[i], lists.get(i)) for i in usable]
+        if not (np.hypot(*apart.T) > least).any():
             return star, alignment, reasons
-        if np.isnan(known_shifts).any():
-            text = "contradicted: the star that frames are registered on lies {:.1f} px from where the others put it"
-            return star, alignment, [
-                text.format(np.hypot(*apart[k])) if wrong[k] else reason for k, reason in enumerate(reasons)
-            ]
         return self._aligned_by_stars(usable, field, lists)
 
     def _aligned_on_window(
@@ -172,12 +169,12 @@ class FaintSequence(FrameSequence):
         self, usable: list[int], field: Orientation, lists: Mapping[int, StarList]
     ) -> tuple[GuideStar, Alignment, Sequence[str]]:
         """Alignment by the stars of the field alone, whose positions agree."""
-        known = field.shifts(self.frames.shape)
+        known, empty = field.shifts(self.frames.shape), np.zeros(2)
         agreed = [field.agreements[i] for i in usable]
         light = np.array([1.0 if found is None else found.light for found in agreed])
         significance = np.array([DETECTION_SNR * (1 if found is None else len(found.stars)) ** 0.5 for found in agreed])
         alignment = Alignment(
-            shifts=np.array([known[i] for i in usable]),
+            shifts=np.array([known.get(i, empty) for i in usable]),
             errors=np.array([np.nan if found is None else found.error_px for found in agreed]),
             amplitude=light / np.median(light),
             significance=significance,
@@ -188,7 +185,8 @@ class FaintSequence(FrameSequence):
         y, x = (float(coordinate) for coordinate in stars.positions[0])
         size = stars.usual_fwhm_px / GAUSS_FWHM
         star = GuideStar(y, x, float(stars.flux[0]), float(np.median(significance)), size)
-        return star, alignment, [""] * len(usable)
+        text = "contradicted: its stars, {}, do not tell how the frame lies on the others"
+        return star, alignment, ["" if i in known else text.format(len(lists.get(i, ()))) for i in usable]
 
     def _steady_star(self, usable: list[int]) -> GuideStar | None:
         """Brightest star that stays in one place; None when nothing does."""
@@ -283,6 +281,44 @@ class FaintSequence(FrameSequence):
             simple += frame
         return summed, (simple / len(indices)).astype(np.float32), hits
 
+    def check(self, found: Registered, image: Float32Array, scale: int = SCALE) -> dict[str, Any]:
+        """Compare a stack with the best of its frames whose stars are known.
+
+        Parameters
+        ----------
+        found : Registered
+            Registration of the frames.
+        image : ndarray (scale * ny, scale * nx)
+            The stack [ADU per pixel of the stack].
+        scale : int
+            Pixels of the stack per raw pixel along each axis.
+
+        Returns
+        -------
+        dict
+            For the results of the step; empty if single frames show too few stars.
+
+        Raises
+        ------
+        Unprocessable
+            The stars of the stack are not those of the frame.
+        """
+        best = [i for i in found.ranked(found.alignment.quality) if found.kept[i]]
+        witness = next((i for i in best if i in found.lists), best[0])
+        stars = found.lists.get(witness) or star_list(super().read(witness))
+        if len(best) < 2 or len(stars) < LEAST_STARS:
+            return {}
+        turn = Turn.shift(*found.shifts[witness])
+        if witness in self.turns:
+            turn = turn.after(placed(self.turns[witness], stars.shape))
+        ny, nx = self.frames.shape
+        native = image.reshape(ny, scale, nx, scale).sum(axis=(1, 3))
+        compared = check_stack(star_list(native), stars, turn)
+        if compared.problem:
+            text = f"the stack contradicts frame {witness}: {compared.problem}"
+            raise Unprocessable(text, "failed", {"check": compared.numbers})
+        return {"check": {"frame": witness, **compared.numbers}}
+
     def _cleaner(self, indices: IndexArray, shifts: Float64Array) -> Cleaner:
         """Return what removes cosmic rays from a long exposure; what other exposures show as well is none."""
         if len(indices) == 1:
@@ -297,6 +333,14 @@ class FaintSequence(FrameSequence):
             return without_cosmic_rays(frame, elsewhere=elsewhere)
 
         return clean
+
+
+def _least_apart_px(found: Agreement | None, stars: StarList | None) -> float:
+    """Distance from which on the stars of a frame contradict a shift [pixel]."""
+    if stars is None or not len(stars):
+        return np.inf
+    is_certain = found is not None and found.is_certain and len(found.stars) >= LEAST_STARS
+    return MOST_APART_PX if is_certain else max(4 * MOST_APART_PX, MOST_APART_WIDTHS * stars.usual_fwhm_px)
 
 
 def _offsets(images: Sequence[Float32Array], known: Float64Array) -> Float64Array:

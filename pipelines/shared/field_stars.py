@@ -63,7 +63,7 @@ def field_orientation(n: int, read: Read, mean: Mean) -> tuple[Orientation, dict
     found = _by_frames(n, read, lists)
     if not found.has_nothing_in_common:
         return found, lists
-    text = f"no star in common: none of the {found.n_compared} frames with stars shows those of another"
+    text = f"no star in common: none of the {n} frames shows the stars of another"
     if n < MIN_STEADY_FRAMES:
         raise Unprocessable(text, "failed")
     # so many frames may show something else that stays in one place
@@ -110,6 +110,5 @@ def _spread(groups: Orientation, sizes: Sequence[int]) -> Orientation:
         tuple(groups.turns[k] for k in number),
         tuple(groups.agreements[k] for k in number),
         tuple(reasons[k] for k in number),
-        len(number),
         len(kept),
     )

@@ -1,6 +1,6 @@
 """Check of a stack against one of its frames: sources that the frame does not show, stars lost or blurred."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -47,19 +47,24 @@ class StackCheck:
     @property
     def problem(self) -> str:
         """What contradicts the stack; empty if nothing does."""
-        shares = {
-            f"{self.n_new} of {self.n_stack} stars of the stack are in no single frame": (self.n_new, self.n_stack),
-            f"{self.n_lost} of {self.n_frame} stars of a single frame are not in the stack": (
-                self.n_lost,
-                self.n_frame,
-            ),
-            f"{self.n_blurred} of {self.n_common} stars are blurred, {self.fwhm_ratio:.1f} times as wide": (
+        counts = {
+            "{} of {} stars of the stack are not in the frame": (self.n_new, self.n_stack),
+            "{} of {} stars of the frame are not in the stack": (self.n_lost, self.n_frame),
+            f"{{}} of {{}} stars are blurred, typically {self.fwhm_ratio:.1f} times as wide": (
                 self.n_blurred,
                 self.n_common,
             ),
         }
-        wrong = [text for text, (n, total) in shares.items() if n >= LEAST_STARS and n > MOST_DOUBTFUL * total]
-        return "; ".join(wrong)
+        return "; ".join(
+            text.format(n, total)
+            for text, (n, total) in counts.items()
+            if n >= LEAST_STARS and n > MOST_DOUBTFUL * total
+        )
+
+    @property
+    def numbers(self) -> dict[str, float | int | None]:
+        """The numbers by name; None for a ratio that is not known."""
+        return {name: None if value != value else value for name, value in asdict(self).items()}  # noqa: PLR0124
 
 
 def check_stack(stack: StarList, frame: StarList, turn: Turn) -> StackCheck:

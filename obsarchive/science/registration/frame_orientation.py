@@ -10,10 +10,12 @@ import numpy as np
 
 from obsarchive.science.arrays import Float64Array
 from obsarchive.science.imaging.resampling import Turn, placed
-from obsarchive.science.registration.star_patterns import Agreement, StarList, match
+from obsarchive.science.registration.star_patterns import Agreement, StarList, agreement, match
 
 LEAST_STARS = 2
 MOST_GROUPS = 5
+OUTSHINES = 2.0
+"""Flux over that of the second star, of a star that is taken for the same as the brightest of another frame."""
 SAME_TURN_PX = 1.0
 """Displacement of the corners of a frame below which two turns are the same."""
 
@@ -32,23 +34,20 @@ class Orientation:
         With the richest frame of the sequence; None where there is nothing to compare.
     reasons : tuple of n str
         Why a frame is rejected; empty if the stars agree or do not tell.
-    n_compared : int
-        Frames with enough stars to be compared.
     n_agreeing : int
-        Of those, frames whose stars agree with each other.
+        Frames whose stars agree with each other.
     """
 
     first: int
     turns: tuple[Turn | None, ...]
     agreements: tuple[Agreement | None, ...]
     reasons: tuple[str, ...]
-    n_compared: int
     n_agreeing: int
 
     @property
     def has_nothing_in_common(self) -> bool:
-        """Whether no two frames show the same stars."""
-        return self.n_compared >= 2 and self.n_agreeing < 2
+        """Whether the stars of each frame contradict those of the others."""
+        return self.n_agreeing == 1 and sum(bool(reason) for reason in self.reasons) == len(self.reasons) - 1 > 0
 
     @property
     def turned(self) -> dict[int, Turn]:
@@ -70,7 +69,7 @@ class Orientation:
 
 def unknown(n: int) -> Orientation:
     """Return the orientation of `n` frames whose stars do not tell it."""
-    return Orientation(0, (None,) * n, (None,) * n, ("",) * n, 0, 0)
+    return Orientation(0, (None,) * n, (None,) * n, ("",) * n, 0)
 
 
 def orient(lists: Sequence[StarList]) -> Orientation:
@@ -88,23 +87,27 @@ def orient(lists: Sequence[StarList]) -> Orientation:
     """
     n = len(lists)
     rich = [i for i in range(n) if len(lists[i]) >= LEAST_STARS]
-    if len(rich) < 2:
+    shown = [i for i in range(n) if len(lists[i])]
+    if len(shown) < 2:
         return unknown(n)
-    group, agreements = _largest_group(lists, rich)
+    if len(rich) < 2:
+        # of a single star nothing is contradicted, but it is where it is
+        group, agreements = {max(shown, key=lambda i: (len(lists[i]), -i)): Turn.shift(0, 0)}, {}
+    else:
+        group, agreements = _largest_group(lists, rich)
     first = min(group)
     back = group[first].inverse
     turns = {i: _simple(back.after(turn), lists[i].shape) for i, turn in group.items()}
     reasons = [""] * n
-    for i in range(n):
-        if i in rich and i not in turns:
-            reasons[i] = f"contradicted: {agreements.get(i) or 'no star agrees'}"
+    for i, found in agreements.items():
+        if i not in turns and found.is_contradiction:
+            reasons[i] = f"contradicted: {found}"
     _add_poor_frames(turns, reasons, lists)
     return Orientation(
         first,
         tuple(turns.get(i) for i in range(n)),
         tuple(agreements.get(i) for i in range(n)),
         tuple(reasons),
-        len(rich),
         len(group),
     )
 
@@ -136,18 +139,35 @@ def _simple(turn: Turn, shape: tuple[int, int]) -> Turn:
 
 
 def _add_poor_frames(turns: dict[int, Turn], reasons: list[str], lists: Sequence[StarList]) -> None:
-    """Give frames with too few stars the turn of their neighbours, where these agree and frames are turned at all."""
-    if all(turn.is_shift for turn in turns.values()):
-        return
+    """Find how frames with too few stars lie: by the brightest star of a field that is only shifted, or as neighbours.
+
+    Where frames are turned and the neighbours of a poor frame are not turned alike, it is rejected.
+    """
     known = sorted(turns)
+    are_shifts = all(turn.is_shift for turn in turns.values())
+    witness = max(known, key=lambda i: (len(lists[i]), -i))
     for i, stars in enumerate(lists):
         if i in turns or reasons[i]:
+            continue
+        if are_shifts:
+            shift = _by_brightest(stars, lists[witness])
+            if shift is not None:
+                turns[i] = turns[witness].after(shift)
             continue
         near = [turns[k] for k in (_last(known, i), _next(known, i)) if k is not None]
         if near[0].displacement_px(near[-1].matrix, stars.shape) < SAME_TURN_PX:
             turns[i] = near[0]
         else:
-            reasons[i] = f"contradicted: {len(stars)} stars do not tell whether the frame is turned"
+            reasons[i] = f"contradicted: its stars, {len(stars)}, do not tell whether the frame is turned"
+
+
+def _by_brightest(stars: StarList, reference: StarList) -> Turn | None:
+    """Return the shift by the brightest star of both; None if that is not the same one for certain."""
+    if not len(stars) or len(reference) > 1 and reference.flux[0] < OUTSHINES * reference.flux[1]:
+        return None
+    shift = Turn.shift(*(reference.positions[0] - stars.positions[0]))
+    is_same = 1 / OUTSHINES < stars.flux[0] / reference.flux[0] < OUTSHINES
+    return shift if is_same and not agreement(shift, stars, reference).is_contradiction else None
 
 
 def _last(known: Sequence[int], i: int) -> int | None:

@@ -41,8 +41,16 @@ FLUX_FACTOR = 2.5
 """Factor of the usual ratio of fluxes beyond which two stars are not the same."""
 FALSE_ALARM = 1e-2
 """Largest probability of a match by chance."""
+LEAST_SNR = 15.0
+"""Of the flux of a star that is relied on."""
+EDGE_PX = 8
+"""Sources this close to the edge of a frame are not relied on."""
 SEPARATE_PX = 8.0
 """Closer sources, the fainter ones, are parts of a brighter one."""
+HALO, HALO_SHARE = 10.0, 0.03
+"""Reach of the halo of a star in units of its FWHM, and share of its flux below which a source there is part of it."""
+AT_ODDS = 0.4
+"""Share of the stars that should agree up to which they contradict; one star that agrees does not save it."""
 LEAST_TURN_PX, TURN_SIGNIFICANCE = 0.3, 5.0
 """Displacement of the corners of a frame from which on it counts as turned, and how certain the turn must be."""
 LEAST_ERROR_PX = 0.05
@@ -84,6 +92,10 @@ class StarList:
         """Median FWHM of the brighter half of the stars [pixel]; NaN without any."""
         return float(np.median(self.fwhm_px[: (len(self) + 1) // 2])) if len(self) else float("nan")
 
+    def chosen(self, which: IndexArray) -> "StarList":
+        """Return some of the stars, by their numbers."""
+        return StarList(self.positions[which], self.flux[which], self.fwhm_px[which], self.noise, self.shape)
+
     def flux_at(self, snr: float) -> float:
         """Return the flux of a star of that signal-to-noise ratio in front of the background alone [counts]."""
         # a Gaussian of sigma s measured with its own profile collects the noise of 4 pi s^2 pixels
@@ -119,6 +131,12 @@ class Agreement:
     error_px: float = float("nan")
 
     @property
+    def is_contradiction(self) -> bool:
+        """Whether most of the stars that should agree do not."""
+        most = max(1.0, AT_ODDS * self.n_expected)
+        return not self.is_certain and self.n_expected >= 2 and len(self.stars) <= most
+
+    @property
     def share(self) -> float:
         """Share of the expected stars that agree."""
         return len(self.stars) / max(self.n_expected, 1)
@@ -150,25 +168,38 @@ def star_list(frame: FloatArray) -> StarList:
     except Unprocessable:
         found = Sources(*(np.empty(0) for _ in range(5)))
     positions = np.stack([found.y, found.x], axis=1) * binning + (binning - 1) / 2
-    single = _separate(positions)[:MOST_STARS]
-    flux, width = found.flux[single] * binning**2, found.fwhm_px[single] * binning
-    return StarList(positions[single], flux, width, _pixel_noise(frame), (frame.shape[0], frame.shape[1]))
+    shape = (frame.shape[0], frame.shape[1])
+    stars = StarList(positions, found.flux * binning**2, found.fwhm_px * binning, _pixel_noise(frame), shape)
+    inner = ((positions >= EDGE_PX) & (positions <= np.array(shape) - 1 - EDGE_PX)).all(axis=1)
+    # SEP gives no size for some sources that are mostly masked
+    stars = stars.chosen(np.flatnonzero(inner & np.isfinite(stars.flux) & np.isfinite(stars.fwhm_px)))
+    stars = stars.chosen(_separate(stars))
+    return stars.chosen(np.flatnonzero(stars.flux >= stars.flux_at(LEAST_SNR))[:MOST_STARS])
 
 
 def _pixel_noise(frame: FloatArray) -> float:
     """Return the noise of a pixel from the differences of neighbours, which a gradient of the sky does not enter."""
-    differences = np.diff(frame[::4], axis=1)[:, ::2]
+    rows = np.where(np.isfinite(frame[::4]), frame[::4], np.nan)
+    differences = np.diff(rows, axis=1)[:, ::2]
     known = np.abs(differences[np.isfinite(differences)])
     return MAD_TO_SIGMA * float(np.median(known)) / np.sqrt(2) if known.size else 0.0
 
 
-def _separate(positions: FloatArray) -> IndexArray:
-    """Return the numbers of sources that are no part of a brighter one."""
-    if not len(positions):
-        return np.empty(0, np.intp)
-    pairs = cKDTree(positions).query_pairs(SEPARATE_PX, output_type="ndarray")
-    # sources are in the order of their brightness: the second one of a pair is the fainter
-    return np.setdiff1d(np.arange(len(positions)), pairs[:, 1] if len(pairs) else [])
+def _separate(stars: StarList) -> IndexArray:
+    """Return the numbers of sources that are no part of a brighter one: of its wings, spikes or halo."""
+    kept = np.ones(len(stars), bool)
+    if not len(stars):
+        return np.flatnonzero(kept)
+    tree = cKDTree(stars.positions)
+    for bright, fwhm in enumerate(stars.fwhm_px.tolist()):
+        if not kept[bright]:
+            continue
+        near = np.array(tree.query_ball_point(stars.positions[bright], max(SEPARATE_PX, HALO * fwhm)), np.intp)
+        near = near[near > bright]
+        distance = np.hypot(*(stars.positions[near] - stars.positions[bright]).T)
+        # sources are in the order of their brightness
+        kept[near[(distance < SEPARATE_PX) | (stars.flux[near] < HALO_SHARE * stars.flux[bright])]] = False
+    return np.flatnonzero(kept)
 
 
 def match(stars: StarList, reference: StarList) -> Agreement | None:
