@@ -7,13 +7,14 @@ from scipy.spatial import cKDTree
 
 from obsarchive.science.arrays import BoolArray, Float64Array, FloatArray
 from obsarchive.science.imaging.resampling import Turn
-from obsarchive.science.registration.star_patterns import REACH_PX, StarList, agreement
+from obsarchive.science.registration.star_patterns import MOST_STARS, REACH_PX, StarList, agreement
 
 SURE_SNR = 25.0
 """Of a star that the frame shows for certain, if it is there."""
 LEAST_STARS = 3
-MOST_DOUBTFUL = 0.25
-"""Share of new, of lost, or of blurred stars from which on a stack is wrong."""
+FLUX_MARGIN = 2.0
+MOST_DOUBTFUL, MOST_BLURRED = 0.25, 0.4
+"""Share of new or of lost stars, and of blurred ones, from which on a stack is wrong."""
 BLURRED, BLURRED_PX = 1.6, 1.0
 """FWHM in the stack over that in the frame of a blurred star, and the least difference."""
 NEAR_PX = 12.0
@@ -47,19 +48,13 @@ class StackCheck:
     @property
     def problem(self) -> str:
         """What contradicts the stack; empty if nothing does."""
-        counts = {
-            "{} of {} stars of the stack are not in the frame": (self.n_new, self.n_stack),
-            "{} of {} stars of the frame are not in the stack": (self.n_lost, self.n_frame),
-            f"{{}} of {{}} stars are blurred, typically {self.fwhm_ratio:.1f} times as wide": (
-                self.n_blurred,
-                self.n_common,
-            ),
-        }
-        return "; ".join(
-            text.format(n, total)
-            for text, (n, total) in counts.items()
-            if n >= LEAST_STARS and n > MOST_DOUBTFUL * total
-        )
+        counts = (
+            ("{} of {} stars of the stack are not in the frame", self.n_new, self.n_stack, MOST_DOUBTFUL),
+            ("{} of {} stars of the frame are not in the stack", self.n_lost, self.n_frame, MOST_DOUBTFUL),
+            (f"{{}} of {{}} stars are blurred, {self.fwhm_ratio:.1f} times as wide", self.n_blurred, self.n_common,
+             MOST_BLURRED),
+        )  # fmt: skip
+        return "; ".join(text.format(n, total) for text, n, total, most in counts if n >= LEAST_STARS and n > most * total)
 
     @property
     def numbers(self) -> dict[str, float | int | None]:
@@ -85,11 +80,11 @@ def check_stack(stack: StarList, frame: StarList, turn: Turn) -> StackCheck:
         Numbers of stars.
     """
     common = agreement(turn, frame, stack)
-    limit = frame.flux_at(SURE_SNR)
     moved, back = turn(frame.positions), turn.inverse(stack.positions)
-    sure = _sure(moved, frame.flux, limit, stack.shape)
     # transparency: what a star of the stack would have given in the frame
-    sure_in_stack = _sure(back, stack.flux * common.light, limit, frame.shape)
+    expected = stack.flux * common.light
+    limit = max(frame.flux_at(SURE_SNR), _faintest(frame.flux), _faintest(expected))
+    sure, sure_in_stack = _sure(moved, frame.flux, limit, stack.shape), _sure(back, expected, limit, frame.shape)
     lost = sure & (_nearest(moved, stack.positions) > NEAR_PX / 2)
     new = sure_in_stack & (_nearest(stack.positions, moved) > NEAR_PX)
     widths = frame.fwhm_px[common.stars], stack.fwhm_px[common.reference]
@@ -97,6 +92,11 @@ def check_stack(stack: StarList, frame: StarList, turn: Turn) -> StackCheck:
     ratio = float(np.median(widths[1] / widths[0])) if len(wider) else float("nan")
     counts = (int(mask.sum()) for mask in (sure, sure_in_stack, lost, new, wider))
     return StackCheck(*counts, len(wider), ratio)
+
+
+def _faintest(flux: FloatArray) -> float:
+    """Return the flux of a star that a list of the brightest stars of a field holds for certain."""
+    return FLUX_MARGIN * float(flux.min()) if len(flux) >= MOST_STARS else 0.0
 
 
 def _sure(positions: FloatArray, flux: FloatArray, limit: float, shape: tuple[int, int]) -> BoolArray:

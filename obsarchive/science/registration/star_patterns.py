@@ -57,7 +57,7 @@ LEAST_ERROR_PX = 0.05
 """Of the position of a star."""
 LEAST_FOR_SCALE = 8
 """Stars without which a change of scale is not believed."""
-ROUNDS = 4
+ROUNDS = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -390,18 +390,16 @@ def _similarities(positions: FloatArray, targets: FloatArray) -> tuple[Float64Ar
     )
 
 
-def _refined(found: Agreement, stars: StarList, reference: StarList) -> Agreement:
-    """Return the agreement of the fit of all stars that agree; a shift alone if the turn is not significant."""
+def _refined(first: Agreement, stars: StarList, reference: StarList) -> Agreement:
+    """Return the agreement by the fit of all stars that agree; a shift alone if the turn is not significant."""
+    found = first
     for _ in range(ROUNDS):
-        fit = _fitted(found, stars, reference)
-        again = agreement(fit, stars, reference)
-        if len(again.stars) < len(found.stars):
+        before, found = found, agreement(_fitted(found, stars, reference), stars, reference)
+        if len(found.stars) < 2:
+            return first
+        if np.array_equal(before.stars, found.stars) and np.array_equal(before.reference, found.reference):
             break
-        done = np.array_equal(again.stars, found.stars) and np.allclose(fit.offset, found.turn.offset, atol=1e-3)
-        found = replace(again, is_certain=True)
-        if done:
-            break
-    return found
+    return replace(found, is_certain=True) if 2 * len(found.stars) > len(first.stars) else first
 
 
 def _fitted(found: Agreement, stars: StarList, reference: StarList) -> Turn:
