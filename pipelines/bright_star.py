@@ -68,11 +68,13 @@ class BrightStar(Pipeline):
             sequence = LuckySequence(work, frames, self.settings.window_arcsec, self.settings.core_px)
             star, measures, origins = sequence.measure()
             ranking = rank_frames(measures, origins, saturation=sequence.saturation)
+            ranking = sequence.confirmed(ranking)
             verdict = classify(ranking)
             if verdict in ("zero_flux", "failed"):
                 problem = "no star in any frame" if verdict == "zero_flux" else "too few usable frames"
                 raise Unprocessable(f"{problem} of {len(ranking.kept)}: {reasons_text(ranking.reasons)}", verdict)
             best, every = sequence.stack(ranking, self.settings.best_fraction)
+            checked = sequence.check(ranking, every.image())
         work.publish("frames.txt", _table(ranking, measures, origins))
         for name, stack in (("20p.fits", best), ("100p.fits", every)):
             header = product_header(work, (stack.scale, stack.shape), ranking.reference)
@@ -82,6 +84,7 @@ class BrightStar(Pipeline):
         return {
             "classified_as": verdict,
             **_summary(ranking, star),
+            **checked,
             "best_frames": best.n_frames,
             "pixfrac": every.pixfrac,
             "calibration": sequence.calibrator.text,

@@ -46,11 +46,13 @@ class CcdStack(Pipeline):
             found = sequence.register()
             classify(found)
             stack, _, hits = sequence.stack(found, SCALE)
+            image = stack.image()
+            checked = sequence.check(found, image, SCALE)
         header = product_header(work, (SCALE, stack.shape))
         header["NCOMBINE"] = (stack.n_frames, "exposures added")
-        work.publish_fits("{id}_stack.fits", stack.image(), header, sequence.calibrator.masters)
+        work.publish_fits("{id}_stack.fits", image, header, sequence.calibrator.masters)
         work.publish("shifts.txt", table(found))
-        return {**summary(found, SCALE), "cosmic_ray_pixels": hits, "calibration": sequence.calibrator.text}
+        return {**summary(found, SCALE), **checked, "cosmic_ray_pixels": hits, "calibration": sequence.calibrator.text}
 
     @step(makes=[*PREVIEWS, "preview/{id}_shifts.png"], after=["stack"], settings=FieldPreviewSettings)
     def preview(self, work: Workspace) -> dict[str, Any]:

@@ -56,10 +56,11 @@ class FaintStar(Pipeline):
             found = sequence.register()
             verdict = classify(found)
             stack, simple, hits = sequence.stack(found)
-        image = stack.image()
-        if found.kept.sum() > FEW_FRAMES:  # the sequence itself has cleaned the frames of shorter ones
-            image, hit = without_cosmic_rays_drizzled(image, SCALE)
-            hits = int(hit.sum())
+            image = stack.image()
+            if found.kept.sum() > FEW_FRAMES:  # the sequence itself has cleaned the frames of shorter ones
+                image, hit = without_cosmic_rays_drizzled(image, SCALE)
+                hits = int(hit.sum())
+            checked = sequence.check(found, image)
         position = found.star.y, found.star.x
         header = product_header(work, (stack.scale, stack.shape), position)
         header["NCOMBINE"] = (stack.n_frames, "frames added")
@@ -72,6 +73,7 @@ class FaintStar(Pipeline):
         return {
             "classified_as": verdict,
             **summary(found),
+            **checked,
             "pixfrac": stack.pixfrac,
             "cosmic_ray_pixels": hits,
             "calibration": sequence.calibrator.text,
@@ -126,7 +128,7 @@ def summary(found: Registered, scale: int = SCALE) -> dict[str, Any]:
         Part of the results of the step.
     """
     kept, star = found.kept, found.star
-    relative = found.shifts[kept] - np.median(found.shifts[kept], axis=0)
+    relative = found.moves[kept] - np.median(found.moves[kept], axis=0)
     return {
         **reasons_listed(found.reasons),
         "guide_star": {"y": star.y, "x": star.x, "snr": star.snr, "size_px": star.scale_px},
@@ -134,6 +136,7 @@ def summary(found: Registered, scale: int = SCALE) -> dict[str, Any]:
         "shift_rms_px": float(np.sqrt(np.mean(relative**2))),
         "shift_error_px": float(np.median(found.alignment.errors[kept])),
         "correlation": float(np.median(found.alignment.quality[kept])),
+        "turned": [{"frame": i, "turn": str(found.turns[i])} for i in sorted(found.turns) if kept[i]],
     }
 
 
@@ -150,12 +153,18 @@ def table(found: Registered) -> bytes:
         "Frames in the order of their quality; rejected ones follow, with the reason.",
         "dy, dx: shift that moves the frame onto the others [raw pixel]; error: of either of them [raw pixel];",
         "quality: correlation with the mean of all frames; light: of the star, 1 for the usual amount.",
-        "frame         dy         dx      error    quality      light  left_out",
+        "turn: angle from x to y by which the frame is turned first [deg]; mirror: 1 if x is mirrored before that.",
+        "frame         dy         dx      error    quality      light     turn mirror  left_out",
     ]
     a = found.alignment
 
     def columns(i: int) -> str:
-        dy, dx = found.shifts[i]
-        return f"{dy:10.3f} {dx:10.3f} {a.errors[i]:10.3f} {a.quality[i]:10.4f} {a.amplitude[i]:10.4f}"
+        dy, dx = found.moves[i]
+        turn = found.turns.get(i)
+        angle, mirror = (0.0, 0) if turn is None else (turn.angle_deg, int(turn.is_mirrored))
+        return (
+            f"{dy:10.3f} {dx:10.3f} {a.errors[i]:10.3f} {a.quality[i]:10.4f} {a.amplitude[i]:10.4f} "
+            f"{angle:8.3f} {mirror:6d}"
+        )
 
     return frame_table(comments, found.ranked(a.quality), columns, found.reasons)

@@ -1,8 +1,9 @@
 """Registration of one sequence on a star, or a field, that is too faint to be measured in its frames."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -12,10 +13,16 @@ from obsarchive.pipeline import Workspace
 from obsarchive.science.arrays import BoolArray, Float32Array, Float64Array, IndexArray
 from obsarchive.science.imaging.cosmics import SHARP_OBJECT_LIMIT, common_signal, moved, without_cosmic_rays
 from obsarchive.science.imaging.drizzle import Drizzle
+from obsarchive.science.imaging.resampling import Turn, placed, turned
+from obsarchive.science.photometry.source_detection import GAUSS_FWHM
 from obsarchive.science.registration.alignment import Alignment, align, coarse_shifts
+from obsarchive.science.registration.frame_orientation import Orientation
 from obsarchive.science.registration.frame_ranking import MIN_STEADY_FRAMES, GuideStar, guide_star, locate
 from obsarchive.science.registration.guide_star import LEAST_SIDE_PX
+from obsarchive.science.registration.stack_check import LEAST_STARS
+from obsarchive.science.registration.star_patterns import DETECTION_SNR, Agreement, StarList, star_list
 from obsarchive.science.registration.subpixel_peaks import star_near
+from pipelines.shared.field_stars import checked, field_orientation
 from pipelines.shared.frame_sequence import SCALE, FrameSequence, Registration, pixfrac_for
 
 log = logging.getLogger(__name__)
@@ -30,8 +37,13 @@ FEW_FRAMES, MOST_WITNESSES = 20, 5
 """So few frames are long exposures: cosmic rays are removed from each, where others do not show the same; else from
 their sum."""
 
-Cleaner = Callable[[Float32Array, Float64Array], tuple[Float32Array, BoolArray]]
-"""Removes cosmic rays from a frame of a shift; returns the frame and where they were."""
+MOST_APART_PX, MOST_APART_WIDTHS = 1.0, 2.0
+"""Difference of the shift on a window from that by many stars [pixel], and by a single one [its FWHM]."""
+COSMIC_SIGNIFICANCE, COSMIC_ALIKE = 30.0, 0.9
+"""A source so significant that is no star in any frame, and correlates less than this, is a cosmic ray in each."""
+
+Cleaner = Callable[[Float32Array, int], tuple[Float32Array, BoolArray]]
+"""Removes cosmic rays from a frame of a number; returns the frame and where they were."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,14 +56,25 @@ class Registered(Registration):
         What they were registered on, in the frame to which the shifts lead.
     alignment : Alignment
         Of the windows around it.
+    turns : dict of Turn
+        Frames by number that are turned before they are shifted.
+    moves : ndarray (n, 2)
+        (dy, dx) by which turn and shift move the middle of each frame [pixel].
+    lists : dict of StarList
+        Stars of single frames by number, of those that were looked at.
     """
 
     star: GuideStar
     alignment: Alignment
+    turns: Mapping[int, Turn]
+    moves: Float64Array
+    lists: Mapping[int, StarList]
 
 
 class FaintSequence(FrameSequence):
     """The frames of an observation: registered on a window around the brightest stable star, then added.
+
+    Frames whose stars show that they are turned or mirrored are turned as they are read.
 
     Parameters
     ----------
@@ -66,39 +89,114 @@ class FaintSequence(FrameSequence):
     def __init__(self, work: Workspace, frames: Frames, window_arcsec: float) -> None:
         super().__init__(work, frames)
         self.half = self.half_window_px(window_arcsec, 16)
+        self.turns: dict[int, Turn] = {}
+
+    def read(self, i: int) -> Float32Array:
+        """Return the calibrated frame `i`, turned like the first good frame, shape (ny, nx) [ADU]."""
+        frame = super().read(i)
+        return turned(frame, self.turns[i]) if i in self.turns else frame
+
+    def read_window(self, i: int, corner: tuple[int, int], shape: tuple[int, int]) -> Float32Array:
+        """Return a calibrated part of a frame, see :meth:`.FrameSequence.read_window`."""
+        if i not in self.turns:
+            return super().read_window(i, corner, shape)
+        (y0, x0), (ny, nx) = corner, shape
+        return self.read(i)[y0 : y0 + ny, x0 : x0 + nx]
 
     def register(self) -> Registered:
-        """Find the star, then the shifts of the frames on each other.
+        """Find how the frames are turned, the star, then the shifts of the frames on each other.
 
         Raises
         ------
         Unprocessable
-            The frames are too small, or show nothing to register on.
+            The frames are too small, or show nothing to register on, or no two show the same stars.
         """
         n, shape = len(self.frames), self.frames.shape
         if min(shape) < LEAST_SIDE_PX:
             raise Unprocessable(f"nothing to register on: frames of {shape}, at least {LEAST_SIDE_PX} pixels needed")
-        offsets = np.zeros((n, 2))
-        star = self._steady_star() if n >= MIN_STEADY_FRAMES else None
+        field, lists = field_orientation(n, self.read, self.mean)
+        self.turns = field.turned
+        usable = [i for i in range(n) if not field.reasons[i]]
+        star, alignment, found = self._aligned(usable, field, lists)
+        _require_star(alignment, [lists.get(i) for i in usable])
+        shifts, reasons = np.zeros((n, 2)), list(field.reasons)
+        shifts[usable] = alignment.shifts
+        for i, reason in zip(usable, found, strict=True):
+            reasons[i] = reason
+        middle = (np.array(shape, float) - 1) / 2
+        moves = shifts.copy()
+        for i, turn in self.turns.items():
+            moves[i] += placed(turn, shape)(middle) - middle
+            if not turn.copies_pixels(shape):
+                # pixels that are interpolated anyway are shifted at the same time
+                self.turns[i], shifts[i] = Turn(turn.matrix, turn.offset + shifts[i]), 0.0
+        return Registered(shifts, tuple(reasons), star, alignment.among(n, usable), self.turns, moves, lists)
+
+    def _aligned(
+        self, usable: list[int], field: Orientation, lists: Mapping[int, StarList]
+    ) -> tuple[GuideStar, Alignment, Sequence[str]]:
+        """Star, alignment of the usable frames with the shifts of whole frames, and why they are rejected."""
+        known = field.shifts(self.frames.shape)
+        known_shifts = np.array([known.get(i, (np.nan, np.nan)) for i in usable])
+        try:
+            star, alignment, reasons = self._aligned_on_window(usable, known_shifts)
+        except Unprocessable:
+            # dithered so far that no star is in all frames
+            if field.n_agreeing < 2:
+                raise
+            return self._aligned_by_stars(usable, field, lists)
+        apart = alignment.shifts - known_shifts
+        apart -= np.nanmedian(apart, axis=0) if not np.isnan(apart).all() else 0
+        least = [_least_apart_px(field.agreements[i], lists.get(i)) for i in usable]
+        if not (np.hypot(*apart.T) > least).any():
+            return star, alignment, reasons
+        return self._aligned_by_stars(usable, field, lists)
+
+    def _aligned_on_window(self, usable: list[int], known: Float64Array) -> tuple[GuideStar, Alignment, Sequence[str]]:
+        """Alignment on a window around the brightest star."""
+        star, offsets = self._steady_star(usable) if len(usable) >= MIN_STEADY_FRAMES else None, np.zeros_like(known)
         if star is None:
-            star, offsets = self._moving_star()
-        windows, origins = self._windows(star, offsets)
+            star, offsets = self._moving_star(usable, known)
+        windows, origins = self._windows(usable, star, offsets)
         alignment = align(windows)
-        shifts = alignment.shifts + origins[0] - origins
-        middle = (windows.shape[1] / 2, windows.shape[2] / 2)
-        y, x = origins[0] + star_near(alignment.template, middle, windows.shape[1] // 4)
+        y, x = origins[0] + star_near(
+            alignment.template, (windows.shape[1] / 2, windows.shape[2] / 2), windows.shape[1] // 4
+        )
         reasons = self._with_saturation(windows, alignment.reasons())
         found = replace(star, y=float(y), x=float(x), snr=float(np.median(alignment.significance)))
-        return Registered(shifts, reasons, found, alignment)
+        return found, replace(alignment, shifts=alignment.shifts + origins[0] - origins), reasons
 
-    def _steady_star(self) -> GuideStar | None:
+    def _aligned_by_stars(
+        self, usable: list[int], field: Orientation, lists: Mapping[int, StarList]
+    ) -> tuple[GuideStar, Alignment, Sequence[str]]:
+        """Alignment by the stars of the field alone, whose positions agree."""
+        known, empty = field.shifts(self.frames.shape), np.zeros(2)
+        agreed = [field.agreements[i] for i in usable]
+        light = np.array([1.0 if found is None else found.light for found in agreed])
+        significance = np.array([DETECTION_SNR * (1 if found is None else len(found.stars)) ** 0.5 for found in agreed])
+        alignment = Alignment(
+            shifts=np.array([known.get(i, empty) for i in usable]),
+            errors=np.array([np.nan if found is None else found.error_px for found in agreed]),
+            amplitude=light / np.median(light),
+            significance=significance,
+            quality=np.array([1.0 if found is None else found.share for found in agreed]),
+            template=np.zeros((1, 1), np.float32),
+        )
+        stars = lists[field.first]
+        y, x = (float(coordinate) for coordinate in stars.positions[0])
+        size = stars.usual_fwhm_px / GAUSS_FWHM
+        star = GuideStar(y, x, float(stars.flux[0]), float(np.median(significance)), size)
+        text = "contradicted: its stars, {}, do not tell how the frame lies on the others"
+        return star, alignment, ["" if i in known else text.format(len(lists.get(i, ()))) for i in usable]
+
+    def _steady_star(self, usable: list[int]) -> GuideStar | None:
         """Brightest star that stays in one place; None when nothing does."""
-        n = len(self.frames)
+        n = len(usable)
         for most in (SUBSET_FRAMES, n):
             means = []
             for k in range(SUBSETS):
                 self.work.progress(0.2 * k / SUBSETS, "looking for a star")
-                subset = range(k, n, SUBSETS)
+                subset = usable[k::SUBSETS]
                 means.append(self.mean(subset[:: max(1, len(subset) // most)]))
             try:
                 return guide_star(np.stack(means))
@@ -106,35 +204,36 @@ class FaintSequence(FrameSequence):
                 log.info("no star that stays in one place on means of %d frames", most)
         return None
 
-    def _moving_star(self) -> tuple[GuideStar, Float64Array]:
+    def _moving_star(self, usable: list[int], known: Float64Array) -> tuple[GuideStar, Float64Array]:
         """Brightest star of a field that moves from frame to frame, and the moves of the whole frames [pixel]."""
-        n = len(self.frames)
+        n = len(usable)
         if n > MAX_MOVING_FRAMES:
             raise Unprocessable(f"no star stays in one place in the {n} frames, not even in their means", "zero_flux")
-        images = [self.read(i) for i in range(n)]
-        offsets = coarse_shifts(images)
+        images = [self.read(i) for i in usable]
+        offsets = _offsets(images, known)
         overlap = [moved(image, *move) for image, move in zip(images, np.rint(offsets).astype(int), strict=True)]
-        known = np.asarray(np.isfinite(overlap).all(axis=0))
-        if not known.any():
+        covered = np.asarray(np.isfinite(overlap).all(axis=0))
+        if not covered.any():
             raise Unprocessable(f"the {n} frames do not overlap, or hold nothing to register on", "zero_flux")
-        common = np.median(overlap, axis=0) if n > 2 else np.mean(overlap, axis=0)
+        # the mean of two would show the cosmic rays of either
+        common = np.median(overlap, axis=0) if n > 2 else np.min(overlap, axis=0)
         try:
-            return locate(np.where(known, common, np.nan), exclude=~known), offsets
+            return locate(np.where(covered, common, np.nan), exclude=~covered), offsets
         except Unprocessable as err:
             raise Unprocessable(f"{err} on the {n} frames together", "zero_flux") from err
 
-    def _windows(self, star: GuideStar, offsets: Float64Array) -> tuple[Float32Array, Float64Array]:
+    def _windows(self, usable: list[int], star: GuideStar, offsets: Float64Array) -> tuple[Float32Array, Float64Array]:
         """Calibrated windows around the star, and where each begins (y, x)."""
         ny, nx = self.frames.shape
         half = min(max(self.half, 2 * star.half_window_px), ny // 2, nx // 2)
-        windows = np.empty((len(self.frames), 2 * half, 2 * half), np.float32)
-        origins = np.empty((len(self.frames), 2))
-        for i, (dy, dx) in enumerate(np.rint(offsets)):
+        windows = np.empty((len(usable), 2 * half, 2 * half), np.float32)
+        origins = np.empty((len(usable), 2))
+        for k, (i, (dy, dx)) in enumerate(zip(usable, np.rint(offsets), strict=True)):
             y0 = int(np.clip(round(star.y - dy) - half, 0, ny - 2 * half))
             x0 = int(np.clip(round(star.x - dx) - half, 0, nx - 2 * half))
-            windows[i] = self.read_window(i, (y0, x0), (2 * half, 2 * half))
-            origins[i] = y0, x0
-            self.work.progress(0.2 + 0.2 * i / len(self.frames), "reading windows")
+            windows[k] = self.read_window(i, (y0, x0), (2 * half, 2 * half))
+            origins[k] = y0, x0
+            self.work.progress(0.2 + 0.2 * k / len(usable), "reading windows")
         return windows, origins
 
     def _with_saturation(self, windows: Float32Array, reasons: tuple[str, ...]) -> tuple[str, ...]:
@@ -175,20 +274,85 @@ class FaintSequence(FrameSequence):
         for i, raw in self.calibrated(indices.tolist(), 0.4, 0.9, "adding frames"):
             frame = raw
             if clean is not None:
-                frame, hit = clean(raw, found.shifts[i])
+                frame, hit = clean(raw, i)
                 hits += int(hit.sum())
-            summed.add(frame, *found.shifts[i])
+            summed.add(turned(frame, self.turns[i]) if i in self.turns else frame, *found.shifts[i])
             simple += frame
         return summed, (simple / len(indices)).astype(np.float32), hits
+
+    def check(self, found: Registered, image: Float32Array, scale: int = SCALE) -> dict[str, Any]:
+        """Compare a stack with the best of its frames whose stars are known.
+
+        Parameters
+        ----------
+        found : Registered
+            Registration of the frames.
+        image : ndarray (scale * ny, scale * nx)
+            The stack [ADU per pixel of the stack].
+        scale : int
+            Pixels of the stack per raw pixel along each axis.
+
+        Returns
+        -------
+        dict
+            For the results of the step; empty if single frames show too few stars.
+
+        Raises
+        ------
+        Unprocessable
+            The stars of the stack are not those of the frame.
+        """
+        best = [i for i in found.ranked(found.alignment.quality) if found.kept[i]]
+        witness = next((i for i in best if i in found.lists), best[0])
+        stars = found.lists.get(witness) or star_list(super().read(witness))
+        if len(best) < 2 or len(stars) < LEAST_STARS:
+            return {}
+        turn = Turn.shift(*found.shifts[witness])
+        if witness in self.turns:
+            turn = turn.after(placed(self.turns[witness], stars.shape))
+        return checked(image, scale, stars, turn, witness)
 
     def _cleaner(self, indices: IndexArray, shifts: Float64Array) -> Cleaner:
         """Return what removes cosmic rays from a long exposure; what other exposures show as well is none."""
         if len(indices) == 1:
-            return lambda frame, shift: without_cosmic_rays(frame, object_limit=SHARP_OBJECT_LIMIT)  # noqa: ARG005
+            return lambda frame, i: without_cosmic_rays(frame, object_limit=SHARP_OBJECT_LIMIT)  # noqa: ARG005
         witnesses = indices[:MOST_WITNESSES]
         common = common_signal((self.read(i) for i in witnesses.tolist()), shifts[witnesses])
 
-        def clean(frame: Float32Array, shift: Float64Array) -> tuple[Float32Array, BoolArray]:
-            return without_cosmic_rays(frame, elsewhere=moved(common, *-np.rint(shift).astype(int)))
+        def clean(frame: Float32Array, i: int) -> tuple[Float32Array, BoolArray]:
+            elsewhere = moved(common, *-np.rint(shifts[i]).astype(int))
+            if i in self.turns:
+                elsewhere = turned(elsewhere, placed(self.turns[i], frame.shape).inverse)
+            return without_cosmic_rays(frame, elsewhere=elsewhere)
 
         return clean
+
+
+def _require_star(alignment: Alignment, lists: Sequence[StarList | None]) -> None:
+    """Reject frames of a short sequence that are registered on cosmic rays: as sharp, and not the same in all."""
+    are_known = 1 < len(lists) < MIN_STEADY_FRAMES and not any(stars is None or len(stars) for stars in lists)
+    bright, alike = (float(np.median(values)) for values in (alignment.significance, alignment.quality))
+    if are_known and bright > COSMIC_SIGNIFICANCE and alike < COSMIC_ALIKE:
+        raise Unprocessable(
+            f"no star in common: the {len(lists)} frames show only cosmic rays, correlation {alike:.2f}", "zero_flux"
+        )
+
+
+def _least_apart_px(found: Agreement | None, stars: StarList | None) -> float:
+    """Distance from which on the stars of a frame contradict a shift [pixel]."""
+    if stars is None or not len(stars):
+        return np.inf
+    is_certain = found is not None and found.is_certain and len(found.stars) >= LEAST_STARS
+    return MOST_APART_PX if is_certain else max(4 * MOST_APART_PX, MOST_APART_WIDTHS * stars.usual_fwhm_px)
+
+
+def _offsets(images: Sequence[Float32Array], known: Float64Array) -> Float64Array:
+    """Shifts of whole frames: those known (n, 2), else by correlation with the first whose shift is known [pixel]."""
+    lacking = np.flatnonzero(np.isnan(known).any(axis=1))
+    if not lacking.size:
+        return known
+    reference = int(np.flatnonzero(np.isfinite(known).all(axis=1))[0]) if lacking.size < len(known) else 0
+    offsets = np.where(np.isnan(known), 0.0, known)
+    compared = [reference, *(k for k in lacking.tolist() if k != reference)]
+    offsets[compared] = coarse_shifts([images[k] for k in compared]) + offsets[reference]
+    return offsets

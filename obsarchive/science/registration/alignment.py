@@ -14,6 +14,7 @@ from scipy import fft, ndimage
 
 from obsarchive.errors import Unprocessable
 from obsarchive.science.arrays import BoolArray, Complex64Array, Float32Array, Float64Array, FloatArray
+from obsarchive.science.imaging.resampling import without_sharp_pixels
 from obsarchive.science.registration.subpixel_peaks import highest_point
 from obsarchive.science.statistics import MAD_TO_SIGMA
 
@@ -34,8 +35,8 @@ LEAST_JITTER_PX = 0.75
 NEIGHBOURS = 9
 NEARLY_AS_WELL = 0.5
 """Share of the highest correlation that a peak close to the neighbouring frames must reach to be preferred."""
-POOR_QUALITY = 4.0
-"""Robust standard deviations below the median correlation at which a frame is rejected."""
+POOR_QUALITY, LEAST_POORER = 4.0, 0.002
+"""Robust standard deviations below the median correlation at which a frame is rejected, and the least difference."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +88,23 @@ class Alignment:
             else ""
             for i in range(n)
         )  # fmt: skip
+
+    def among(self, n: int, which: Sequence[int]) -> "Alignment":
+        """Return the alignment of these frames among `n`; the others have no quality and no shift."""
+
+        def spread(values: Float64Array, empty: float) -> Float64Array:
+            every = np.full((n, *values.shape[1:]), empty)
+            every[list(which)] = values
+            return every
+
+        return Alignment(
+            spread(self.shifts, 0.0),
+            spread(self.errors, np.nan),
+            spread(self.amplitude, 0.0),
+            spread(self.significance, 0.0),
+            spread(self.quality, 0.0),
+            self.template,
+        )
 
 
 def align(windows: Float32Array, sigma_px: float = 0.8, reach_px: float | None = None) -> Alignment:
@@ -340,14 +358,15 @@ def _floor(quality: FloatArray) -> float:
         # too few frames for a meaningful scatter: none is rejected by it
         return -np.inf
     middle = float(np.median(quality))
-    return middle - POOR_QUALITY * MAD_TO_SIGMA * float(np.median(np.abs(quality - middle)))
+    spread = MAD_TO_SIGMA * float(np.median(np.abs(quality - middle)))
+    return middle - max(POOR_QUALITY * spread, LEAST_POORER)
 
 
 def _field(frame: Float32Array, cell_px: int) -> Float32Array:
     """Return the binned, background-subtracted frame in units of its noise, bright sources compressed."""
     finite = np.isfinite(frame)
     level = float(np.median(frame[finite])) if finite.any() else 0.0
-    filled = ndimage.median_filter(np.where(finite, frame, level).astype(np.float32), size=3)
+    filled = without_sharp_pixels(np.where(finite, frame, level))
     ny, nx = (side // cell_px * cell_px for side in filled.shape)
     binned = filled[:ny, :nx].reshape(ny // cell_px, cell_px, nx // cell_px, cell_px).mean(axis=(1, 3))
     binned = np.ascontiguousarray(binned, np.float32)

@@ -1,0 +1,117 @@
+"""Check of a stack against one of its frames: sources that the frame does not show, stars lost or blurred."""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from obsarchive.science.arrays import BoolArray, Float64Array, FloatArray
+from obsarchive.science.imaging.resampling import Turn
+from obsarchive.science.registration.star_patterns import MOST_STARS, REACH_PX, StarList, agreement
+
+SURE_SNR = 25.0
+"""Of a star that the frame shows for certain, if it is there."""
+LEAST_STARS = 3
+FLUX_MARGIN = 2.0
+MOST_NEW, MOST_LOST, MOST_BLURRED = 0.15, 0.35, 0.4
+"""Share of new, of lost, and of blurred stars from which on a stack is wrong."""
+BLURRED, BLURRED_PX = 1.6, 1.0
+"""FWHM in the stack over that in the frame of a blurred star, and the least difference."""
+NEAR_PX = 12.0
+"""A source this close to a star of the frame is part of it, such as a spike or a neighbour now resolved."""
+
+
+@dataclass(frozen=True)
+class StackCheck:
+    """Comparison of a stack with one of its frames, in the part of the sky that both show.
+
+    Attributes
+    ----------
+    n_frame, n_stack : int
+        Stars that are bright enough to be seen in both for certain: of the frame, of the stack.
+    n_lost, n_new : int
+        Of those, stars missing in the stack, and in the frame.
+    n_blurred, n_common : int
+        Stars in both that are wider in the stack, and all that are in both.
+    fwhm_ratio : float
+        Median FWHM of stars in the stack over that in the frame; NaN without stars.
+    """
+
+    n_frame: int
+    n_stack: int
+    n_lost: int
+    n_new: int
+    n_blurred: int
+    n_common: int
+    fwhm_ratio: float
+
+    @property
+    def problem(self) -> str:
+        """What contradicts the stack; empty if nothing does."""
+        counts = (
+            ("{} of {} stars of the stack are not in the frame", self.n_new, self.n_stack, MOST_NEW),
+            ("{} of {} stars of the frame are not in the stack", self.n_lost, self.n_frame, MOST_LOST),
+            (f"{{}} of {{}} stars are blurred, {self.fwhm_ratio:.1f} times as wide", self.n_blurred, self.n_common,
+             MOST_BLURRED),
+        )  # fmt: skip
+        return "; ".join(
+            text.format(n, total) for text, n, total, most in counts if n >= LEAST_STARS and n > most * total
+        )
+
+    @property
+    def numbers(self) -> dict[str, float | int | None]:
+        """The numbers by name; None for a ratio that is not known."""
+        return {name: None if value != value else value for name, value in asdict(self).items()}  # noqa: PLR0124
+
+
+def check_stack(stack: StarList, frame: StarList, turn: Turn) -> StackCheck:
+    """Compare a stack with one of its frames.
+
+    Parameters
+    ----------
+    stack : StarList
+        Stars of the stack, on pixels as large as those of the frame.
+    frame : StarList
+        Stars of the frame.
+    turn : Turn
+        From the frame to the stack.
+
+    Returns
+    -------
+    StackCheck
+        Numbers of stars.
+    """
+    common = agreement(turn, frame, stack)
+    moved, back = turn(frame.positions), turn.inverse(stack.positions)
+    # transparency: what a star of the stack would have given in the frame
+    expected = stack.flux * common.light
+    limit = max(frame.flux_at(SURE_SNR), _faintest(frame.flux))
+    sure, sure_in_stack = _sure(moved, frame.flux, limit, stack.shape), _sure(back, expected, limit, frame.shape)
+    lost = sure & (_nearest(moved, stack.positions) > NEAR_PX / 2)
+    new = sure_in_stack & (_nearest(stack.positions, moved) > NEAR_PX)
+    widths = frame.fwhm_px[common.stars], stack.fwhm_px[common.reference]
+    wider = (widths[1] > BLURRED * widths[0]) & (widths[1] > widths[0] + BLURRED_PX)
+    ratio = float(np.median(widths[1] / widths[0])) if len(wider) else float("nan")
+    n_frame, n_stack, n_lost, n_new, n_blurred = (
+        int(np.sum(which)) for which in (sure, sure_in_stack, lost, new, wider)
+    )
+    return StackCheck(n_frame, n_stack, n_lost, n_new, n_blurred, len(wider), ratio)
+
+
+def _faintest(flux: FloatArray) -> float:
+    """Return the flux of a star that a list of the brightest stars of a field holds for certain."""
+    return FLUX_MARGIN * float(flux.min()) if len(flux) >= MOST_STARS else 0.0
+
+
+def _sure(positions: FloatArray, flux: FloatArray, limit: float, shape: tuple[int, int]) -> BoolArray:
+    """Return which stars the other image must show: bright and well within it."""
+    margin = 2 * REACH_PX
+    inside = ((positions >= margin) & (positions <= np.array(shape) - 1 - margin)).all(axis=1)
+    return inside & (flux > limit)
+
+
+def _nearest(positions: FloatArray, others: FloatArray) -> Float64Array:
+    """Return the distance of each position from the nearest of the others [pixel]."""
+    if not len(others):
+        return np.full(len(positions), np.inf)
+    return np.asarray(cKDTree(others).query(positions)[0]) if len(positions) else np.empty(0)
