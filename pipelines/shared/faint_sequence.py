@@ -39,6 +39,8 @@ their sum."""
 
 MOST_APART_PX, MOST_APART_WIDTHS = 1.0, 2.0
 """Difference of the shift on a window from that by many stars [pixel], and by a single one [its FWHM]."""
+COSMIC_SIGNIFICANCE, COSMIC_ALIKE = 30.0, 0.9
+"""A source so significant that is no star in any frame, and correlates less than this, is a cosmic ray in each."""
 
 Cleaner = Callable[[Float32Array, int], tuple[Float32Array, BoolArray]]
 """Removes cosmic rays from a frame of a number; returns the frame and where they were."""
@@ -116,6 +118,7 @@ class FaintSequence(FrameSequence):
         self.turns = field.turned
         usable = [i for i in range(n) if not field.reasons[i]]
         star, alignment, found = self._aligned(usable, field, lists)
+        _require_star(alignment, [lists.get(i) for i in usable])
         shifts, reasons = np.zeros((n, 2)), list(field.reasons)
         shifts[usable] = alignment.shifts
         for i, reason in zip(usable, found, strict=True):
@@ -333,6 +336,16 @@ class FaintSequence(FrameSequence):
             return without_cosmic_rays(frame, elsewhere=elsewhere)
 
         return clean
+
+
+def _require_star(alignment: Alignment, lists: Sequence[StarList | None]) -> None:
+    """Reject frames of a short sequence that are registered on cosmic rays: as sharp, and not the same in all."""
+    are_known = 1 < len(lists) < MIN_STEADY_FRAMES and not any(stars is None or len(stars) for stars in lists)
+    bright, alike = (float(np.median(values)) for values in (alignment.significance, alignment.quality))
+    if are_known and bright > COSMIC_SIGNIFICANCE and alike < COSMIC_ALIKE:
+        raise Unprocessable(
+            f"no star in common: the {len(lists)} frames show only cosmic rays, correlation {alike:.2f}", "zero_flux"
+        )
 
 
 def _least_apart_px(found: Agreement | None, stars: StarList | None) -> float:

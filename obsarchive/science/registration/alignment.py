@@ -35,8 +35,8 @@ LEAST_JITTER_PX = 0.75
 NEIGHBOURS = 9
 NEARLY_AS_WELL = 0.5
 """Share of the highest correlation that a peak close to the neighbouring frames must reach to be preferred."""
-POOR_QUALITY = 4.0
-"""Robust standard deviations below the median correlation at which a frame is rejected."""
+POOR_QUALITY, LEAST_POORER = 4.0, 0.002
+"""Robust standard deviations below the median correlation at which a frame is rejected, and the least difference."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -359,7 +359,8 @@ def _floor(quality: FloatArray) -> float:
         # too few frames for a meaningful scatter: none is rejected by it
         return -np.inf
     middle = float(np.median(quality))
-    return middle - POOR_QUALITY * MAD_TO_SIGMA * float(np.median(np.abs(quality - middle)))
+    spread = MAD_TO_SIGMA * float(np.median(np.abs(quality - middle)))
+    return middle - max(POOR_QUALITY * spread, LEAST_POORER)
 
 
 def _field(frame: Float32Array, cell_px: int) -> Float32Array:
