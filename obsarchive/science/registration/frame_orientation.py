@@ -13,7 +13,7 @@ from obsarchive.science.imaging.resampling import Turn, placed
 from obsarchive.science.registration.star_patterns import Agreement, StarList, agreement, match
 
 LEAST_STARS = 2
-MOST_GROUPS = 5
+MOST_GROUPS, MOST_LINKS = 5, 8
 OUTSHINES = 2.0
 """Flux over that of the second star, of a star that is taken for the same as the brightest of another frame."""
 SAME_TURN_PX = 1.0
@@ -97,7 +97,8 @@ def orient(lists: Sequence[StarList]) -> Orientation:
         group, agreements = _largest_group(lists, rich)
     first = min(group)
     back = group[first].inverse
-    turns = {i: _simple(back.after(turn), lists[i].shape) for i, turn in group.items()}
+    turns = {i: _direct(back.after(turn), lists[i], lists[first]) for i, turn in group.items()}
+    turns[first] = Turn.shift(0, 0)
     reasons = [""] * n
     for i, found in agreements.items():
         if i not in turns and found.is_contradiction:
@@ -121,21 +122,42 @@ def _largest_group(lists: Sequence[StarList], rich: Sequence[int]) -> tuple[dict
         # those that are left could not outnumber the group
         if len(remaining) <= len(best):
             break
-        reference = remaining[0]
+        # one of the richest, but not a frame or mean in which every star is double
+        reference = remaining[len(remaining) // 4]
         compared = {i: match(lists[i], lists[reference]) for i in rich if i != reference}
         found = {i: agreed for i, agreed in compared.items() if agreed is not None}
         group = {reference: Turn.shift(0, 0), **{i: agreed.turn for i, agreed in found.items() if agreed.is_certain}}
+        _add_linked(group, found, lists)
         if len(group) > len(best):
             best, best_found = group, found
         remaining = [i for i in remaining if i not in group]
     return best, best_found
 
 
-def _simple(turn: Turn, shape: tuple[int, int]) -> Turn:
-    """Return a shift where the turns of two frames cancel."""
-    if turn.displacement_px(np.eye(2), shape) > 1e-6:
+def _add_linked(group: dict[int, Turn], found: dict[int, Agreement], lists: Sequence[StarList]) -> None:
+    """Add the frames that agree with others of the group than the reference, which they may not overlap."""
+    # the farthest from the reference first
+    links = sorted(group, key=lambda i: -float(np.abs(group[i].offset).max()))[:MOST_LINKS]
+    for i in [i for i, agreed in found.items() if not agreed.is_certain]:
+        for link in links:
+            agreed = match(lists[i], lists[link])
+            if agreed is not None and agreed.is_certain:
+                group[i], found[i] = group[link].after(agreed.turn), agreed
+                break
+
+
+def _direct(turn: Turn, stars: StarList, first: StarList) -> Turn:
+    """Return the turn onto the first frame, by their own stars if it is hardly more than a shift.
+
+    The errors of two turns, onto the reference and from there, would make it a small turn.
+    """
+    if turn.is_shift or turn.displacement_px(np.eye(2), stars.shape) > SAME_TURN_PX:
         return turn
-    return Turn.shift(*turn.offset)
+    found = match(stars, first)
+    if found is not None and found.is_certain:
+        return found.turn
+    middle = (np.array(stars.shape, float) - 1) / 2
+    return Turn.shift(*(turn(middle) - middle))
 
 
 def _add_poor_frames(turns: dict[int, Turn], reasons: list[str], lists: Sequence[StarList]) -> None:
