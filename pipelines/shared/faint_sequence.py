@@ -20,8 +20,8 @@ from obsarchive.science.registration.alignment import Alignment, align, coarse_s
 from obsarchive.science.registration.frame_orientation import Orientation
 from obsarchive.science.registration.frame_ranking import MIN_STEADY_FRAMES, GuideStar, guide_star, locate
 from obsarchive.science.registration.guide_star import LEAST_SIDE_PX
-from obsarchive.science.registration.subpixel_peaks import star_near
 from obsarchive.science.registration.star_patterns import DETECTION_SNR, Agreement, StarList, star_list
+from obsarchive.science.registration.subpixel_peaks import star_near
 from pipelines.shared.field_stars import field_orientation
 from pipelines.shared.frame_sequence import SCALE, FrameSequence, Registration, pixfrac_for
 
@@ -152,9 +152,7 @@ class FaintSequence(FrameSequence):
             return star, alignment, reasons
         return self._aligned_by_stars(usable, field, lists)
 
-    def _aligned_on_window(
-        self, usable: list[int], known: Float64Array
-    ) -> tuple[GuideStar, Alignment, Sequence[str]]:
+    def _aligned_on_window(self, usable: list[int], known: Float64Array) -> tuple[GuideStar, Alignment, Sequence[str]]:
         """Alignment on a window around the brightest star."""
         star, offsets = self._steady_star(usable) if len(usable) >= MIN_STEADY_FRAMES else None, np.zeros_like(known)
         if star is None:
@@ -224,9 +222,7 @@ class FaintSequence(FrameSequence):
         except Unprocessable as err:
             raise Unprocessable(f"{err} on the {n} frames together", "zero_flux") from err
 
-    def _windows(
-        self, usable: list[int], star: GuideStar, offsets: Float64Array
-    ) -> tuple[Float32Array, Float64Array]:
+    def _windows(self, usable: list[int], star: GuideStar, offsets: Float64Array) -> tuple[Float32Array, Float64Array]:
         """Calibrated windows around the star, and where each begins (y, x)."""
         ny, nx = self.frames.shape
         half = min(max(self.half, 2 * star.half_window_px), ny // 2, nx // 2)

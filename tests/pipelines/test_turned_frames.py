@@ -14,7 +14,9 @@ from tests.pipelines.bench_of_steps import Bench
 from tests.science.fields import SKY, exposure, sky_of, turn_about_middle, with_cosmic_rays
 
 SIDE = 300
-CAMERA = Telescope.model_validate({"primary_m": 0.4, "plate_scale_arcsec": 1.0, "detector_px": [SIDE, SIDE], "filters": {}})
+CAMERA = Telescope.model_validate(
+    {"primary_m": 0.4, "plate_scale_arcsec": 1.0, "detector_px": [SIDE, SIDE], "filters": {}}
+)
 HALF = turn_about_middle(SIDE, 180, shift=(2.0, -3.0))
 
 

@@ -56,7 +56,8 @@ def test_a_scale_that_changed_is_found() -> None:
 
 def test_two_stars_agree_or_are_not_sure() -> None:
     stars = np.array([(100.0, 120.0, 60000.0), (200.0, 170.0, 15000.0)])
-    frames = [exposure(stars, SIDE, turn_about_middle(SIDE, a, shift=(3, 4)), seed=i) for i, a in enumerate((0, 0, 180))]
+    turns = [turn_about_middle(SIDE, angle, shift=(3, 4)) for angle in (0, 0, 180)]
+    frames = [exposure(stars, SIDE, turn, seed=i) for i, turn in enumerate(turns)]
     found = orient([star_list(frame) for frame in frames])
     assert found.reasons[:2] == ("", "")
     assert found.reasons[2].startswith("contradicted: 1 of 2")

@@ -97,7 +97,7 @@ class Turn:
         return float(np.hypot(*(corners @ (self.matrix - other).T).T).max())
 
     def copies_pixels(self, shape: tuple[int, ...]) -> bool:
-        """Return whether the turn is a multiple of 90 degrees, mirrored or not, so that pixels need no interpolation."""
+        """Return whether the turn is a multiple of 90 degrees, mirrored or not: pixels need no interpolation."""
         return self.displacement_px(_quarter_turn(self.matrix), shape) < EXACT_PX
 
 

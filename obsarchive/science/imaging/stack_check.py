@@ -54,7 +54,9 @@ class StackCheck:
             (f"{{}} of {{}} stars are blurred, {self.fwhm_ratio:.1f} times as wide", self.n_blurred, self.n_common,
              MOST_BLURRED),
         )  # fmt: skip
-        return "; ".join(text.format(n, total) for text, n, total, most in counts if n >= LEAST_STARS and n > most * total)
+        return "; ".join(
+            text.format(n, total) for text, n, total, most in counts if n >= LEAST_STARS and n > most * total
+        )
 
     @property
     def numbers(self) -> dict[str, float | int | None]:

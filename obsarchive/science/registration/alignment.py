@@ -89,7 +89,6 @@ class Alignment:
             for i in range(n)
         )  # fmt: skip
 
-
     def among(self, n: int, which: Sequence[int]) -> "Alignment":
         """Return the alignment of these frames among `n`; the others have no quality and no shift."""
 

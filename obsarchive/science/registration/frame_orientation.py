@@ -185,7 +185,7 @@ def _add_poor_frames(turns: dict[int, Turn], reasons: list[str], lists: Sequence
 
 def _by_brightest(stars: StarList, reference: StarList) -> Turn | None:
     """Return the shift by the brightest star of both; None if that is not the same one for certain."""
-    if not len(stars) or len(reference) > 1 and reference.flux[0] < OUTSHINES * reference.flux[1]:
+    if not len(stars) or (len(reference) > 1 and reference.flux[0] < OUTSHINES * reference.flux[1]):
         return None
     shift = Turn.shift(*(reference.positions[0] - stars.positions[0]))
     is_same = 1 / OUTSHINES < stars.flux[0] / reference.flux[0] < OUTSHINES

@@ -1,8 +1,8 @@
 """Frames matched by the patterns of their stars: how one is shifted, turned or mirrored with respect to another.
 
 A shift is looked for first, by the differences of all pairs of stars. Where the other stars contradict it, triangles of
-bright stars with sides as long in both frames propose similarities (after Groth 1986, AJ 91, 1244); the one that matches
-most stars is accepted if chance would not match as many.
+bright stars with sides as long in both frames propose similarities (after Groth 1986, AJ 91, 1244); the one that
+matches most stars is accepted if chance would not match as many.
 """
 
 from dataclasses import dataclass, replace
@@ -372,9 +372,8 @@ def _similarities(positions: FloatArray, targets: FloatArray) -> tuple[Float64Ar
         start = positions @ mirror.T
         middle, goal = start.mean(axis=1), targets.mean(axis=1)
         # complex numbers y + ix: rotation and scale are one factor
-        here, there = (
-            (points - centre[:, np.newaxis]) @ np.array([1, 1j]) for points, centre in ((start, middle), (targets, goal))
-        )
+        here = (start - middle[:, np.newaxis]) @ np.array([1, 1j])
+        there = (targets - goal[:, np.newaxis]) @ np.array([1, 1j])
         factor = np.sum(np.conj(here) * there, axis=1) / np.maximum(np.sum(np.abs(here) ** 2, axis=1), 1e-12)
         rows = [np.stack([factor.real, -factor.imag], axis=1), np.stack([factor.imag, factor.real], axis=1)]
         matrices = np.stack(rows, axis=1)
