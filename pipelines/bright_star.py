@@ -70,6 +70,7 @@ class BrightStar(Pipeline):
                 problem = "no star in any frame" if verdict == "zero_flux" else "too few usable frames"
                 raise Unprocessable(f"{problem} of {len(ranking.kept)}: {reasons_text(ranking.reasons)}", verdict)
             best, every = sequence.stack(ranking, self.settings.best_fraction)
+            checked = sequence.check(ranking, every.image())
         work.publish("frames.txt", _table(ranking, measures, origins))
         for name, stack in (("20p.fits", best), ("100p.fits", every)):
             header = product_header(work, (stack.scale, stack.shape), ranking.reference)
@@ -79,6 +80,7 @@ class BrightStar(Pipeline):
         return {
             "classified_as": verdict,
             **_summary(ranking, star),
+            **checked,
             "best_frames": best.n_frames,
             "pixfrac": every.pixfrac,
             "calibration": sequence.calibrator.text,

@@ -14,7 +14,7 @@ from obsarchive.science.arrays import BoolArray, Float32Array, Float64Array, Ind
 from obsarchive.science.imaging.cosmics import SHARP_OBJECT_LIMIT, common_signal, moved, without_cosmic_rays
 from obsarchive.science.imaging.drizzle import Drizzle
 from obsarchive.science.imaging.resampling import Turn, placed, turned
-from obsarchive.science.imaging.stack_check import LEAST_STARS, check_stack
+from obsarchive.science.imaging.stack_check import LEAST_STARS
 from obsarchive.science.photometry.source_detection import GAUSS_FWHM
 from obsarchive.science.registration.alignment import Alignment, align, coarse_shifts
 from obsarchive.science.registration.frame_orientation import Orientation
@@ -22,7 +22,7 @@ from obsarchive.science.registration.frame_ranking import MIN_STEADY_FRAMES, Gui
 from obsarchive.science.registration.guide_star import LEAST_SIDE_PX
 from obsarchive.science.registration.star_patterns import DETECTION_SNR, Agreement, StarList, star_list
 from obsarchive.science.registration.subpixel_peaks import star_near
-from pipelines.shared.field_stars import field_orientation
+from pipelines.shared.field_stars import checked, field_orientation
 from pipelines.shared.frame_sequence import SCALE, FrameSequence, Registration, pixfrac_for
 
 log = logging.getLogger(__name__)
@@ -310,13 +310,7 @@ class FaintSequence(FrameSequence):
         turn = Turn.shift(*found.shifts[witness])
         if witness in self.turns:
             turn = turn.after(placed(self.turns[witness], stars.shape))
-        ny, nx = self.frames.shape
-        native = image.reshape(ny, scale, nx, scale).sum(axis=(1, 3))
-        compared = check_stack(star_list(native), stars, turn)
-        if compared.problem:
-            text = f"the stack contradicts frame {witness}: {compared.problem}"
-            raise Unprocessable(text, "failed", {"check": compared.numbers})
-        return {"check": {"frame": witness, **compared.numbers}}
+        return checked(image, scale, stars, turn, witness)
 
     def _cleaner(self, indices: IndexArray, shifts: Float64Array) -> Cleaner:
         """Return what removes cosmic rays from a long exposure; what other exposures show as well is none."""

@@ -2,11 +2,14 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from obsarchive.errors import Unprocessable
 from obsarchive.science.arrays import Float32Array
+from obsarchive.science.imaging.resampling import Turn
+from obsarchive.science.imaging.stack_check import check_stack
 from obsarchive.science.registration.frame_orientation import LEAST_STARS, Orientation, orient, unknown
 from obsarchive.science.registration.frame_ranking import MIN_STEADY_FRAMES
 from obsarchive.science.registration.star_patterns import StarList, star_list
@@ -112,3 +115,38 @@ def _spread(groups: Orientation, sizes: Sequence[int]) -> Orientation:
         tuple(reasons[k] for k in number),
         len(kept),
     )
+
+
+def checked(image: Float32Array, scale: int, stars: StarList, turn: Turn, witness: int) -> dict[str, Any]:
+    """Compare a stack with one of its frames.
+
+    Parameters
+    ----------
+    image : ndarray (scale * ny, scale * nx)
+        The stack [ADU per pixel of the stack].
+    scale : int
+        Pixels of the stack per raw pixel along each axis.
+    stars : StarList
+        Stars of the frame.
+    turn : Turn
+        From the frame to the stack [raw pixel].
+    witness : int
+        Number of the frame.
+
+    Returns
+    -------
+    dict
+        For the results of the step.
+
+    Raises
+    ------
+    Unprocessable
+        The stars of the stack are not those of the frame.
+    """
+    ny, nx = stars.shape
+    native = image.reshape(ny, scale, nx, scale).sum(axis=(1, 3))
+    compared = check_stack(star_list(native), stars, turn)
+    if compared.problem:
+        text = f"the stack contradicts frame {witness}: {compared.problem}"
+        raise Unprocessable(text, "failed", {"check": compared.numbers})
+    return {"check": {"frame": witness, **compared.numbers}}

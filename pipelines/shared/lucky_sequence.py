@@ -1,6 +1,7 @@
 """Lucky imaging of one sequence: its guide star, and the stacks of its frames."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +11,8 @@ from obsarchive.pipeline import Workspace
 from obsarchive.science.arrays import Float32Array, Float64Array
 from obsarchive.science.imaging.drizzle import Drizzle
 from obsarchive.science.imaging.hot_pixels import remove_spikes
+from obsarchive.science.imaging.resampling import Turn
+from obsarchive.science.imaging.stack_check import LEAST_STARS
 from obsarchive.science.registration.frame_ranking import (
     MIN_STEADY_FRAMES,
     FrameMeasure,
@@ -20,6 +23,8 @@ from obsarchive.science.registration.frame_ranking import (
 )
 from obsarchive.science.registration.frame_ranking import locate as locate_star
 from obsarchive.science.registration.frame_ranking import measure as measure_star
+from obsarchive.science.registration.star_patterns import star_list
+from pipelines.shared.field_stars import checked
 from pipelines.shared.frame_sequence import SCALE, FrameSequence, pixfrac_for
 from pipelines.shared.product_headers import optics_of
 
@@ -162,6 +167,36 @@ class LuckySequence(FrameSequence):
             (best if i in chosen else every).add(frame, *ranking.shifts[i])
         # Both stacks have the same grid: the best frames need not be drizzled again.
         return best, every.merge(best)
+
+    def check(self, ranking: FrameRanking, image: Float32Array) -> dict[str, Any]:
+        """Compare the stack of a short sequence with its best frame.
+
+        Single frames of long sequences are speckled.
+
+        Parameters
+        ----------
+        ranking : FrameRanking
+            Ranking and shifts of the frames.
+        image : ndarray
+            Stack of all good frames.
+
+        Returns
+        -------
+        dict
+            For the results of the step; empty for long sequences, and if the frame shows too few stars.
+
+        Raises
+        ------
+        Unprocessable
+            The stars of the stack are not those of the frame.
+        """
+        if not 1 < len(ranking.order) < MIN_STEADY_FRAMES:
+            return {}
+        witness = int(ranking.order[0])
+        stars = star_list(self.read(witness))
+        if len(stars) < LEAST_STARS:
+            return {}
+        return checked(image, SCALE, stars, Turn.shift(*ranking.shifts[witness]), witness)
 
     def _spike_level(self, ranking: FrameRanking) -> float:
         """Level that only cosmic rays reach in a single pixel: far above single electrons beside the star."""

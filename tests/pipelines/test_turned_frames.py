@@ -8,6 +8,7 @@ import pytest
 from obsarchive.config.model import Telescope
 from obsarchive.io import fits_products
 from obsarchive.science.imaging.resampling import Turn
+from pipelines.bright_star import BrightStar
 from pipelines.ccd import CcdStack
 from pipelines.faint_star import FaintStar
 from tests.pipelines.bench_of_steps import Bench
@@ -130,3 +131,13 @@ def test_a_long_sequence_is_turned_too(tmp_path: Path, n_frames: int) -> None:
     assert results["frames_used"] == n_frames
     assert len(results["turned"]) == n_frames - n_frames // 3
     assert results["check"]["n_new"] == results["check"]["n_lost"] == 0
+
+
+def test_lucky_images_of_a_field_that_turned_are_rejected(tmp_path: Path) -> None:
+    stars = np.vstack([sky_of(30, SIDE), [(130.0, 140.0, 4e5)]])
+    frames = [exposure(stars, SIDE, turn, i) for i, turn in enumerate((None, None, HALF, HALF))]
+    bench = Bench(tmp_path, telescope=CAMERA)
+    bench.expose(frames, len(frames))
+    outcome = bench.run(BrightStar, only=["reduce"])["reduce"]
+    assert outcome.event == "reject"
+    assert "stars of the stack are not in the frame" in outcome.message

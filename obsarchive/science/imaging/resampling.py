@@ -10,7 +10,7 @@ from obsarchive.science.arrays import Float32Array, Float64Array, FloatArray
 
 EXACT_PX = 0.1
 """Displacement by the rest of a turn by a multiple of 90 degrees up to which pixels are copied [pixel]."""
-MIRROR = np.diag([1.0, -1.0])
+MIRROR: Float64Array = np.diag([1.0, -1.0])
 """Of x: coordinates are (y, x)."""
 
 
@@ -32,7 +32,7 @@ class Turn:
     @classmethod
     def shift(cls, dy: float, dx: float) -> "Turn":
         """Return a shift alone."""
-        return cls(np.eye(2), np.array([dy, dx], float))
+        return cls(np.eye(2), np.array([dy, dx], np.float64))
 
     def __call__(self, positions: FloatArray) -> Float64Array:
         """Return positions (..., 2) in the reference [pixel]."""
@@ -46,7 +46,7 @@ class Turn:
     @property
     def inverse(self) -> "Turn":
         """Map from the reference onto the frame."""
-        back = np.linalg.inv(self.matrix)
+        back: Float64Array = np.linalg.inv(self.matrix)
         return Turn(back, -back @ self.offset)
 
     @property

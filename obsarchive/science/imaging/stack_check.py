@@ -92,8 +92,10 @@ def check_stack(stack: StarList, frame: StarList, turn: Turn) -> StackCheck:
     widths = frame.fwhm_px[common.stars], stack.fwhm_px[common.reference]
     wider = (widths[1] > BLURRED * widths[0]) & (widths[1] > widths[0] + BLURRED_PX)
     ratio = float(np.median(widths[1] / widths[0])) if len(wider) else float("nan")
-    counts = (int(mask.sum()) for mask in (sure, sure_in_stack, lost, new, wider))
-    return StackCheck(*counts, len(wider), ratio)
+    n_frame, n_stack, n_lost, n_new, n_blurred = (
+        int(np.sum(which)) for which in (sure, sure_in_stack, lost, new, wider)
+    )
+    return StackCheck(n_frame, n_stack, n_lost, n_new, n_blurred, len(wider), ratio)
 
 
 def _faintest(flux: FloatArray) -> float:

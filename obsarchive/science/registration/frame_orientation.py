@@ -90,6 +90,8 @@ def orient(lists: Sequence[StarList]) -> Orientation:
     shown = [i for i in range(n) if len(lists[i])]
     if len(shown) < 2:
         return unknown(n)
+    group: dict[int, Turn]
+    agreements: dict[int, Agreement]
     if len(rich) < 2:
         # of a single star nothing is contradicted, but it is where it is
         group, agreements = {max(shown, key=lambda i: (len(lists[i]), -i)): Turn.shift(0, 0)}, {}

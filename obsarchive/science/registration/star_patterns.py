@@ -55,6 +55,8 @@ LEAST_TURN_PX, TURN_SIGNIFICANCE = 0.3, 5.0
 """Displacement of the corners of a frame from which on it counts as turned, and how certain the turn must be."""
 LEAST_ERROR_PX = 0.05
 """Of the position of a star."""
+LEAST_FOR_TURN, LEAST_TURN_BY_FEW_PX = 6, 3.0
+"""Stars without which a small turn is not believed, and the displacement from which on it is."""
 LEAST_FOR_SCALE = 8
 """Stars without which a change of scale is not believed."""
 ROUNDS = 6
@@ -267,8 +269,7 @@ def agreement(turn: Turn, stars: StarList, reference: StarList, trials: int = 1,
 
 
 def _within(positions: FloatArray, shape: tuple[int, int]) -> BoolArray:
-    inside: BoolArray = ((positions >= 0) & (positions <= np.array(shape) - 1)).all(axis=1)
-    return inside
+    return np.asarray(((positions >= 0) & (positions <= np.array(shape) - 1)).all(axis=1))
 
 
 def _mutual(moved: FloatArray, reference: FloatArray) -> tuple[IndexArray, IndexArray]:
@@ -416,7 +417,8 @@ def _fitted(found: Agreement, stars: StarList, reference: StarList) -> Turn:
     error = np.sqrt(np.sum((free(here[good]) - there[good]) ** 2) / max(2 * n - 4, 1))
     arm = np.sqrt(np.sum((here[good] - here[good].mean(axis=0)) ** 2))
     half = float(np.hypot(*stars.shape)) / 2
-    least = max(LEAST_TURN_PX, TURN_SIGNIFICANCE * max(float(error), LEAST_ERROR_PX) * half / max(float(arm), 1e-9))
+    least = LEAST_TURN_PX if n >= LEAST_FOR_TURN else LEAST_TURN_BY_FEW_PX
+    least = max(least, TURN_SIGNIFICANCE * max(float(error), LEAST_ERROR_PX) * half / max(float(arm), 1e-9))
     if free.displacement_px(np.eye(2), stars.shape) <= least:
         return bare
     rigid = free.matrix / free.scale
