@@ -65,6 +65,7 @@ class BrightStar(Pipeline):
             sequence = LuckySequence(work, frames, self.settings.window_arcsec, self.settings.core_px)
             star, measures, origins = sequence.measure()
             ranking = rank_frames(measures, origins, saturation=sequence.saturation)
+            ranking = sequence.confirmed(ranking)
             verdict = classify(ranking)
             if verdict in ("zero_flux", "failed"):
                 problem = "no star in any frame" if verdict == "zero_flux" else "too few usable frames"

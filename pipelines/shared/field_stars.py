@@ -9,9 +9,9 @@ import numpy as np
 from obsarchive.errors import Unprocessable
 from obsarchive.science.arrays import Float32Array
 from obsarchive.science.imaging.resampling import Turn
-from obsarchive.science.imaging.stack_check import check_stack
 from obsarchive.science.registration.frame_orientation import LEAST_STARS, Orientation, orient, unknown
 from obsarchive.science.registration.frame_ranking import MIN_STEADY_FRAMES
+from obsarchive.science.registration.stack_check import check_stack
 from obsarchive.science.registration.star_patterns import StarList, star_list
 
 log = logging.getLogger(__name__)
@@ -22,6 +22,8 @@ GROUPS, GROUP_FRAMES = 8, 8
 """Parts of a long sequence, and frames of each that are averaged."""
 LEAST_FIELD = 3
 """Stars that a frame of a sequence of short exposures must show for each of them to be looked at."""
+MOST_IN_STACK = 1000
+"""Stars of a stack that are compared: more than of a frame, which they must hold."""
 
 Read = Callable[[int], Float32Array]
 Mean = Callable[[Sequence[int]], Float32Array]
@@ -145,7 +147,7 @@ def checked(image: Float32Array, scale: int, stars: StarList, turn: Turn, witnes
     """
     ny, nx = stars.shape
     native = image.reshape(ny, scale, nx, scale).sum(axis=(1, 3))
-    compared = check_stack(star_list(native), stars, turn)
+    compared = check_stack(star_list(native, MOST_IN_STACK), stars, turn)
     if compared.problem:
         text = f"the stack contradicts frame {witness}: {compared.problem}"
         raise Unprocessable(text, "failed", {"check": compared.numbers})

@@ -12,7 +12,7 @@ from obsarchive.science.arrays import Float32Array, Float64Array
 from obsarchive.science.imaging.drizzle import Drizzle
 from obsarchive.science.imaging.hot_pixels import remove_spikes
 from obsarchive.science.imaging.resampling import Turn
-from obsarchive.science.imaging.stack_check import LEAST_STARS
+from obsarchive.science.registration.frame_orientation import orient
 from obsarchive.science.registration.frame_ranking import (
     MIN_STEADY_FRAMES,
     FrameMeasure,
@@ -23,6 +23,7 @@ from obsarchive.science.registration.frame_ranking import (
 )
 from obsarchive.science.registration.frame_ranking import locate as locate_star
 from obsarchive.science.registration.frame_ranking import measure as measure_star
+from obsarchive.science.registration.stack_check import LEAST_STARS
 from obsarchive.science.registration.star_patterns import star_list
 from pipelines.shared.field_stars import checked
 from pipelines.shared.frame_sequence import SCALE, FrameSequence, pixfrac_for
@@ -34,6 +35,8 @@ MOVING_MIN_SNR = 10.0
 """A star that is somewhere else in every frame must stand out in each: single electrons reach 8."""
 SPIKE = 10.0
 """Times the brightest thousandth of the sky's pixels: no chain of single electrons reaches it."""
+MOST_APART_PX = 4.0
+"""Difference of the shift by the guide star from that by all stars; at least the FWHM."""
 NO_STAR = FrameMeasure(np.nan, np.nan, np.nan, np.nan, np.nan, np.nan, snr=0.0, sharpness=np.nan, brightest=np.nan)
 
 
@@ -168,6 +171,41 @@ class LuckySequence(FrameSequence):
         # Both stacks have the same grid: the best frames need not be drizzled again.
         return best, every.merge(best)
 
+    def confirmed(self, ranking: FrameRanking) -> FrameRanking:
+        """Reject the frames of a short sequence whose other stars contradict the guide star.
+
+        Parameters
+        ----------
+        ranking : FrameRanking
+            Ranking and shifts of the frames by the guide star.
+
+        Returns
+        -------
+        FrameRanking
+            The same, with fewer frames kept where stars contradict.
+        """
+        chosen = np.flatnonzero(ranking.kept).tolist()
+        if not 1 < len(chosen) < MIN_STEADY_FRAMES:
+            return ranking
+        lists = [star_list(self.read(i)) for i in chosen]
+        field = orient(lists)
+        known = field.shifts(self.frames.shape)
+        apart = np.array([ranking.shifts[i] - known.get(k, (np.nan, np.nan)) for k, i in enumerate(chosen)])
+        straight = [k for k in known if k not in field.turned and len(lists[k]) >= LEAST_STARS]
+        if len(straight) < 2:
+            return ranking
+        distance = np.hypot(*(apart - _most_common(apart[straight])).T)
+        reasons = list(ranking.reasons)
+        for k, i in enumerate(chosen):
+            if field.reasons[k] or k in field.turned:
+                reasons[i] = field.reasons[k] or f"contradicted: {field.turned[k]}"
+            elif k in straight and distance[k] > max(MOST_APART_PX, lists[k].usual_fwhm_px):
+                reasons[i] = f"contradicted: other stars put the guide star {distance[k]:.0f} px away"
+        kept = np.array([not reason for reason in reasons], bool)
+        shifts = np.where(kept[:, np.newaxis], ranking.shifts, 0.0)
+        order = ranking.order[kept[ranking.order]]
+        return replace(ranking, kept=kept, reasons=tuple(reasons), order=order, shifts=shifts)
+
     def check(self, ranking: FrameRanking, image: Float32Array) -> dict[str, Any]:
         """Compare the stack of a short sequence with its best frame.
 
@@ -209,3 +247,10 @@ class LuckySequence(FrameSequence):
         levels = [np.nanpercentile(self.read(i)[beside], [50, 99.9]) for i in sample.tolist()]
         sky, bright = np.median(levels, axis=0)
         return float(sky + SPIKE * max(bright - sky, 1.0))
+
+
+def _most_common(differences: Float64Array) -> Float64Array:
+    """Return the difference (dy, dx) that most others are close to, of (n, 2)."""
+    near = np.hypot(*(differences[:, np.newaxis] - differences).transpose(2, 0, 1)) < MOST_APART_PX
+    common: Float64Array = differences[int(np.argmax(near.sum(axis=1)))]
+    return common

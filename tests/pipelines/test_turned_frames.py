@@ -133,11 +133,13 @@ def test_a_long_sequence_is_turned_too(tmp_path: Path, n_frames: int) -> None:
     assert results["check"]["n_new"] == results["check"]["n_lost"] == 0
 
 
-def test_lucky_images_of_a_field_that_turned_are_rejected(tmp_path: Path) -> None:
+def test_lucky_images_use_the_frames_whose_stars_agree(tmp_path: Path) -> None:
     stars = np.vstack([sky_of(30, SIDE), [(130.0, 140.0, 4e5)]])
     frames = [exposure(stars, SIDE, turn, i) for i, turn in enumerate((None, None, HALF, HALF))]
     bench = Bench(tmp_path, telescope=CAMERA)
     bench.expose(frames, len(frames))
     outcome = bench.run(BrightStar, only=["reduce"])["reduce"]
-    assert outcome.event == "reject"
-    assert "stars of the stack are not in the frame" in outcome.message
+    assert outcome.event == "succeed", outcome.message
+    results = outcome.record["results"]
+    assert [item["frame"] for item in results["left_out"]] == [2, 3]
+    assert results["left_out"][0]["reason"].startswith("contradicted: turned by")

@@ -5,8 +5,8 @@ import pytest
 
 from obsarchive.science.imaging.drizzle import Drizzle
 from obsarchive.science.imaging.resampling import Turn, turned, without_sharp_pixels
-from obsarchive.science.imaging.stack_check import check_stack
 from obsarchive.science.registration.frame_orientation import orient
+from obsarchive.science.registration.stack_check import check_stack
 from obsarchive.science.registration.star_patterns import match, star_list
 from tests.science.fields import exposure, sky_of, turn_about_middle, with_cosmic_rays
 

@@ -46,7 +46,7 @@ class Turn:
     @property
     def inverse(self) -> "Turn":
         """Map from the reference onto the frame."""
-        back: Float64Array = np.linalg.inv(self.matrix)
+        back = np.asarray(np.linalg.inv(self.matrix), np.float64)
         return Turn(back, -back @ self.offset)
 
     @property

@@ -148,25 +148,27 @@ class Agreement:
         return f"{len(self.stars)} of {self.n_expected} stars agree"
 
 
-def star_list(frame: FloatArray) -> StarList:
+def star_list(frame: FloatArray, most: int = MOST_STARS) -> StarList:
     """Detect the stars of a frame; hot pixels and thin tracks of cosmic rays are none.
 
     Parameters
     ----------
     frame : ndarray (ny, nx)
         Calibrated counts.
+    most : int
+        Largest number of stars, the brightest ones.
 
     Returns
     -------
     StarList
-        At most 200 stars; none in a frame that is constant, empty or covered with sources.
+        None in a frame that is constant, empty or covered with sources.
     """
     clean = without_sharp_pixels(frame)
     binning = 2 if min(frame.shape) >= BINNED_FROM_PX else 1
     ny, nx = (side // binning for side in frame.shape)
     binned = clean[: ny * binning, : nx * binning].reshape(ny, binning, nx, binning).mean(axis=(1, 3))
     try:
-        found = detect(binned, 4.0 / binning, DETECTION_SNR, 2 * MOST_STARS)
+        found = detect(binned, 4.0 / binning, DETECTION_SNR, 2 * most)
     except Unprocessable:
         found = Sources(*(np.empty(0) for _ in range(5)))
     positions = np.stack([found.y, found.x], axis=1) * binning + (binning - 1) / 2
@@ -176,7 +178,7 @@ def star_list(frame: FloatArray) -> StarList:
     # SEP gives no size for some sources that are mostly masked
     stars = stars.chosen(np.flatnonzero(inner & np.isfinite(stars.flux) & np.isfinite(stars.fwhm_px)))
     stars = stars.chosen(_separate(stars))
-    return stars.chosen(np.flatnonzero(stars.flux >= stars.flux_at(LEAST_SNR))[:MOST_STARS])
+    return stars.chosen(np.flatnonzero(stars.flux >= stars.flux_at(LEAST_SNR))[:most])
 
 
 def _pixel_noise(frame: FloatArray) -> float:

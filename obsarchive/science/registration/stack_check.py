@@ -13,8 +13,8 @@ SURE_SNR = 25.0
 """Of a star that the frame shows for certain, if it is there."""
 LEAST_STARS = 3
 FLUX_MARGIN = 2.0
-MOST_DOUBTFUL, MOST_BLURRED = 0.25, 0.4
-"""Share of new or of lost stars, and of blurred ones, from which on a stack is wrong."""
+MOST_NEW, MOST_LOST, MOST_BLURRED = 0.15, 0.35, 0.4
+"""Share of new, of lost, and of blurred stars from which on a stack is wrong."""
 BLURRED, BLURRED_PX = 1.6, 1.0
 """FWHM in the stack over that in the frame of a blurred star, and the least difference."""
 NEAR_PX = 12.0
@@ -49,8 +49,8 @@ class StackCheck:
     def problem(self) -> str:
         """What contradicts the stack; empty if nothing does."""
         counts = (
-            ("{} of {} stars of the stack are not in the frame", self.n_new, self.n_stack, MOST_DOUBTFUL),
-            ("{} of {} stars of the frame are not in the stack", self.n_lost, self.n_frame, MOST_DOUBTFUL),
+            ("{} of {} stars of the stack are not in the frame", self.n_new, self.n_stack, MOST_NEW),
+            ("{} of {} stars of the frame are not in the stack", self.n_lost, self.n_frame, MOST_LOST),
             (f"{{}} of {{}} stars are blurred, {self.fwhm_ratio:.1f} times as wide", self.n_blurred, self.n_common,
              MOST_BLURRED),
         )  # fmt: skip
@@ -85,7 +85,7 @@ def check_stack(stack: StarList, frame: StarList, turn: Turn) -> StackCheck:
     moved, back = turn(frame.positions), turn.inverse(stack.positions)
     # transparency: what a star of the stack would have given in the frame
     expected = stack.flux * common.light
-    limit = max(frame.flux_at(SURE_SNR), _faintest(frame.flux), _faintest(expected))
+    limit = max(frame.flux_at(SURE_SNR), _faintest(frame.flux))
     sure, sure_in_stack = _sure(moved, frame.flux, limit, stack.shape), _sure(back, expected, limit, frame.shape)
     lost = sure & (_nearest(moved, stack.positions) > NEAR_PX / 2)
     new = sure_in_stack & (_nearest(stack.positions, moved) > NEAR_PX)
