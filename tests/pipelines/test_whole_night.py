@@ -124,6 +124,7 @@ NOT_OF_A_RUN = {
     ("RawData", "missing"),  # of raw files that came back or are gone
     ("ObservationDocument", "gain"),  # of another instrument
     ("NightSeeing", "classified_as"),  # of pipelines of observations
+    *(("RawProblemDocument", name) for name in ("name", "folder", "reason", "changed")),  # of files not understood
 }
 
 
