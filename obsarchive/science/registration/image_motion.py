@@ -1,0 +1,311 @@
+"""Image motion of a star too faint for single frames: the posterior distribution of the shift of each frame.
+
+The shifts of a sequence are the hidden states of a Markov chain (Rabiner 1989, Proc. IEEE 77, 257) on a grid: the
+motion has an rms and a correlation from frame to frame, both learnt from the data, so that a frame of few photons stays
+where its neighbours are. The star is learnt from the frames too, each weighted with the posterior of its shift, as in
+the maximum-likelihood refinement of Sigworth (1998, J. Struct. Biol. 122, 328); its round part is averaged over the
+angle, which takes most of the noise from it. No frame is compared with a template that holds its own noise.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import fft
+
+from obsarchive.science.arrays import Complex64Array, Float32Array, Float64Array, FloatArray
+from obsarchive.science.registration.subpixel_peaks import vertex
+
+STEP_PX = 0.5
+"""Step of the grid of shifts [pixel]."""
+ROUNDS, NOISE_ROUNDS = 8, 3
+"""Iterations, and those after which the noise is measured anew."""
+FOLDS = 8
+"""Parts of the sequence: the template of the frames of a part is the mean of the others."""
+NOISE_FRAMES = 50
+"""Frames from whose residuals the noise is measured."""
+MAX_CORRELATION = 0.98
+STRAYS = 1e-3
+"""Share of frames that may lie anywhere, whatever the motion of the others."""
+CENTRE_FREQUENCY, WHITE_FREQUENCY = 0.06, 0.4
+"""Spatial frequencies below which a star has its centre, and above which a frame has only noise [cycle/pixel]."""
+SIGNIFICANT = 3.0
+"""Excess of power over noise, in its own errors, from which a star is not taken for round."""
+NARROW_STEPS = 0.8
+"""Width of a posterior, in steps of the grid, below which the parabola through its maximum replaces its mean."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageMotion:
+    """Shifts of frames, and the law of their motion.
+
+    Attributes
+    ----------
+    shifts : ndarray (n, 2)
+        (dy, dx) that moves each frame onto the template: means of the posteriors [pixel].
+    errors : ndarray (n,)
+        One-sigma error of a shift along an axis: standard deviation of its posterior [pixel].
+    rms_px : float
+        Rms of the motion along an axis [pixel].
+    correlation : float
+        Correlation of the shifts of consecutive frames, 0 to 1.
+    """
+
+    shifts: Float64Array
+    errors: Float64Array
+    rms_px: float
+    correlation: float
+
+
+def image_motion(windows: Float32Array, reach_px: float) -> ImageMotion:
+    """Compute the posterior shifts of a star in windows around it.
+
+    Parameters
+    ----------
+    windows : ndarray (n, ny, nx)
+        Background-subtracted finite counts in the order of time, the star in the middle; zeros where a frame is bad.
+    reach_px : float
+        Largest shift [pixel].
+
+    Returns
+    -------
+    ImageMotion
+        Shifts and errors of the n windows.
+    """
+    grid = _Grid(windows.shape[1:], reach_px)
+    spectra = fft.rfft2(windows)
+    white = float(np.mean([grid.ring_mean(np.abs(spectrum) ** 2)[grid.is_white].mean() for spectrum in spectra]))
+    centre = grid.centre(spectra.mean(axis=0))
+    noise = _Noise(white / math.prod(grid.shape), 0.0)
+    motion = _Motion(reach_px / 3, 0.0)
+    posterior = np.zeros((len(windows), *grid.cells), np.float32)
+    posterior[:, grid.cells[0] // 2, grid.cells[1] // 2] = 1.0
+    for made in range(ROUNDS):
+        sums, powers = _moved_sums(grid, spectra, posterior)
+        if made <= NOISE_ROUNDS:
+            template = _template(grid, sums.sum(axis=0), powers.sum(axis=0), white, centre, len(windows))
+            noise = _measured_noise(grid, windows, posterior, template, noise)
+        scores = _scores(grid, spectra, noise, (sums, powers), white, centre)
+        posterior, motion = motion.posterior(grid.steps, scores)
+    shifts, errors = _refined(scores, *_moments(grid.steps, posterior))
+    return ImageMotion(shifts, errors, motion.rms_px, motion.correlation)
+
+
+class _Grid:
+    """Grid of shifts and spatial frequencies of windows of one shape."""
+
+    def __init__(self, shape: tuple[int, int], reach_px: float) -> None:
+        self.shape = shape
+        half = math.ceil(reach_px / STEP_PX)
+        self.steps: Float64Array = STEP_PX * np.arange(-half, half + 1)
+        self.cells = len(self.steps), len(self.steps)
+        ky, kx = fft.fftfreq(shape[0]), fft.rfftfreq(shape[1])
+        self._ky, self._kx = ky[:, np.newaxis], kx[np.newaxis, :]
+        self._along_y = np.exp(-2j * np.pi * np.outer(ky, self.steps)).astype(np.complex64)
+        self._along_x = np.exp(-2j * np.pi * np.outer(self.steps, kx)).astype(np.complex64)
+        # all but the first and, of even sides, the last column of a real transform stand for two
+        twice = np.full(len(kx), 2.0, np.float32)
+        twice[0] = 1.0
+        if shape[1] % 2 == 0:
+            twice[-1] = 1.0
+        self._twice = np.broadcast_to(twice, (len(ky), len(kx)))
+        radius = np.hypot(self._ky, self._kx)
+        self.ring = np.minimum((radius * min(shape)).astype(np.intp), min(shape) // 2)
+        self.modes = np.maximum(np.bincount(self.ring.ravel(), self._twice.ravel()), 1)
+        self.is_white = np.arange(len(self.modes)) > WHITE_FREQUENCY * min(shape)
+        self._low = self._twice * (radius < CENTRE_FREQUENCY)
+
+    def ring_mean(self, values: FloatArray) -> Float64Array:
+        """Average over the modes of each ring of spatial frequencies."""
+        mean: Float64Array = np.bincount(self.ring.ravel(), (values * self._twice).ravel(), len(self.modes)) / self.modes
+        return mean
+
+    def phases(self, place: tuple[float, float]) -> Complex64Array:
+        """Spectrum of a point (y, x)."""
+        turn: Complex64Array = np.exp(-2j * np.pi * (self._ky * place[0] + self._kx * place[1])).astype(np.complex64)
+        return turn
+
+    def centre(self, spectrum: Complex64Array) -> tuple[float, float]:
+        """Measure the centre (y, x) of an image near its middle by the phases of its low frequencies [pixel]."""
+        middle = self.shape[0] // 2, self.shape[1] // 2
+        angle = np.angle(spectrum * np.conj(self.phases(middle)))
+        weight = np.abs(spectrum) ** 2 * self._low
+        offset = (-np.sum(weight * angle * k) / np.sum(weight * k**2) / (2 * np.pi) for k in (self._ky, self._kx))
+        y, x = (place + float(step) for place, step in zip(middle, offset, strict=True))
+        return y, x
+
+    def moved(self, posterior: FloatArray) -> Complex64Array:
+        """Factor by which the spectrum of a frame becomes that of its mean over the posterior of its shift."""
+        factor: Complex64Array = self._along_y @ posterior.astype(np.complex64) @ self._along_x
+        return factor
+
+    def correlation(self, spectrum: Complex64Array) -> Float32Array:
+        """Correlation of two images at the shifts of the grid, from the product of their spectra."""
+        product = np.conj(self._along_y).T @ (spectrum * self._twice) @ np.conj(self._along_x).T
+        correlation: Float32Array = product.real / math.prod(self.shape)
+        return correlation
+
+
+@dataclass(frozen=True)
+class _Noise:
+    """Variance of a pixel: that of the background, and its growth with the counts."""
+
+    background: float
+    per_count: float
+
+    def matched_filter(self, template: FloatArray) -> FloatArray:
+        """Weights of the pixels by which counts tell a shift: the logarithm of the likelihood of scaled Poisson noise."""
+        light = np.maximum(template, 0)
+        if self.per_count <= 0:
+            return light / self.background
+        weights: FloatArray = np.log1p(self.per_count / self.background * light) / self.per_count
+        return weights
+
+
+def _moved_sums(
+    grid: _Grid, spectra: Complex64Array, posterior: Float32Array
+) -> tuple[Complex64Array, Float32Array]:
+    """Return the sum of the moved frames of each part of the sequence, and that of the power left of their noise."""
+    sums = np.zeros((FOLDS, *spectra.shape[1:]), np.complex64)
+    powers = np.zeros(sums.shape, np.float32)
+    for i, spectrum in enumerate(spectra):
+        factor = grid.moved(posterior[i])
+        sums[i % FOLDS] += spectrum * factor
+        powers[i % FOLDS] += np.abs(factor) ** 2
+    return sums, powers
+
+
+def _template(
+    grid: _Grid, total: Complex64Array, power: Float32Array, white: float, centre: tuple[float, float], n: int
+) -> Complex64Array:
+    """Return the spectrum of the star from the sum of n moved frames: its round part, and what is surely not round.
+
+    Both are Wiener filtered, by rings of spatial frequencies.
+    """
+    point = grid.phases(centre)
+    found = total / n * np.conj(point)
+    noise = grid.ring_mean(white * power / n**2)
+    ring = grid.ring_mean(found.real)
+    share = np.clip(1 - noise / grid.modes / np.maximum(ring**2, 1e-30), 0, 1) * (ring > 0)
+    # what frequencies beyond the first gap seem to hold is noise
+    share = np.minimum.accumulate(np.convolve(np.pad(share, 2, mode="edge"), np.full(5, 0.2), "valid"))
+    rest = found - ring[grid.ring]
+    excess = grid.ring_mean(np.abs(rest) ** 2) - noise * (1 + SIGNIFICANT / np.sqrt(grid.modes))
+    odd = np.clip(excess / np.maximum(excess + noise, 1e-30), 0, 1)
+    spectrum: Complex64Array = ((ring * share)[grid.ring] + rest * odd[grid.ring]) * point
+    return spectrum.astype(np.complex64)
+
+
+def _measured_noise(
+    grid: _Grid, windows: Float32Array, posterior: Float32Array, template: Complex64Array, before: _Noise
+) -> _Noise:
+    """Measure the noise from the squared residuals of some frames, a straight line of the counts of the template."""
+    some = np.unique(np.linspace(0, len(windows) - 1, NOISE_FRAMES).astype(int))
+    edge = tuple(slice(side // 8, side - side // 8) for side in grid.shape)
+    light, squares = [], []
+    for i in some.tolist():
+        model = fft.irfft2(template * np.conj(grid.moved(posterior[i])), grid.shape)[edge]
+        light.append(np.maximum(model, 0))
+        squares.append((windows[i][edge] - model) ** 2)
+    x, y = np.stack(light).ravel(), np.stack(squares).ravel()
+    centred = x - x.mean()
+    spread = float(np.sum(centred**2))
+    slope = max(float(np.sum(centred * y)) / spread, 0.0) if spread > 0 else 0.0
+    level = float(y.mean() - slope * x.mean())
+    return _Noise(level, slope) if level > 0 else before
+
+
+def _scores(
+    grid: _Grid,
+    spectra: Complex64Array,
+    noise: _Noise,
+    moved: tuple[Complex64Array, Float32Array],
+    white: float,
+    centre: tuple[float, float],
+) -> Float32Array:
+    """Return the log likelihood (n, cells, cells) of each shift of each frame."""
+    sums, powers = moved
+    total, power = sums.sum(axis=0), powers.sum(axis=0)
+    scores = np.empty((len(spectra), *grid.cells), np.float32)
+    for part in range(min(FOLDS, len(spectra))):
+        mine = range(part, len(spectra), FOLDS)
+        others = len(spectra) - len(mine)
+        template = _template(grid, total - sums[part], power - powers[part], white, centre, others)
+        weights = fft.rfft2(noise.matched_filter(fft.irfft2(template, grid.shape)))
+        for i in mine:
+            scores[i] = grid.correlation(weights * np.conj(spectra[i]))
+    return scores
+
+
+@dataclass(frozen=True)
+class _Motion:
+    """Motion as an autoregressive process of the first order, the same along both axes."""
+
+    rms_px: float
+    correlation: float
+
+    def posterior(self, steps: Float64Array, scores: Float32Array) -> tuple[Float32Array, "_Motion"]:
+        """Return the posterior of each shift given all frames (forward-backward), and the motion that it shows."""
+        likelihood = np.exp(scores - scores.max(axis=(1, 2), keepdims=True)).astype(np.float64)
+        initial, ahead = self._initial(steps), self._transition(steps)
+        n = len(scores)
+        forward, backward = np.empty_like(likelihood), np.ones_like(likelihood)
+        forward[0] = _normal(initial * likelihood[0])
+        for i in range(1, n):
+            forward[i] = _normal((ahead.T @ forward[i - 1] @ ahead + STRAYS * initial) * likelihood[i])
+        for i in range(n - 1, 0, -1):
+            backward[i - 1] = _normal(ahead @ (likelihood[i] * backward[i]) @ ahead.T)
+        posterior = np.stack([_normal(a * b) for a, b in zip(forward, backward, strict=True)])
+        marginal = posterior.sum(axis=2) + posterior.sum(axis=1)
+        variance = float((marginal @ steps**2).mean()) / 2
+        products = sum(_products(steps, ahead, forward[i - 1], likelihood[i] * backward[i]) for i in range(1, n))
+        correlation = products / 2 / max(n - 1, 1) / variance if variance > 0 else 0.0
+        return posterior.astype(np.float32), _Motion(math.sqrt(variance), min(max(correlation, 0.0), MAX_CORRELATION))
+
+    def _initial(self, steps: Float64Array) -> Float64Array:
+        along = _normal(np.exp(-0.5 * (steps / max(self.rms_px, STEP_PX / 2)) ** 2))
+        return np.outer(along, along)
+
+    def _transition(self, steps: Float64Array) -> Float64Array:
+        """Probability of a step after another."""
+        scatter = max(self.rms_px * math.sqrt(1 - self.correlation**2), STEP_PX / 2)
+        law: Float64Array = np.exp(-0.5 * ((steps - self.correlation * steps[:, np.newaxis]) / scatter) ** 2)
+        return law / law.sum(axis=1, keepdims=True)
+
+
+def _products(steps: Float64Array, ahead: Float64Array, before: Float64Array, after: Float64Array) -> float:
+    """Return the expected sum over both axes of the product of the shifts of two consecutive frames."""
+    column, row = steps[:, np.newaxis], steps[np.newaxis, :]
+    weight = float(np.sum(before * (ahead @ after @ ahead.T)))
+    along_y = np.sum(before * column * (ahead @ (after * column) @ ahead.T))
+    along_x = np.sum(before * row * (ahead @ (after * row) @ ahead.T))
+    return float(along_y + along_x) / weight if weight > 0 else 0.0
+
+
+def _normal(values: Float64Array) -> Float64Array:
+    total = float(values.sum())
+    return values / total if total > 0 else np.full_like(values, 1 / values.size)
+
+
+def _moments(steps: Float64Array, posterior: Float32Array) -> tuple[Float64Array, Float64Array]:
+    """Return means (n, 2) and standard deviations along an axis (n,) of the posteriors."""
+    shifts, variances = np.empty((len(posterior), 2)), np.empty(len(posterior))
+    for i, cells in enumerate(posterior):
+        along = cells.sum(axis=1), cells.sum(axis=0)
+        mean = [float(values @ steps) for values in along]
+        variance = [float(values @ steps**2) - m**2 for values, m in zip(along, mean, strict=True)]
+        shifts[i], variances[i] = mean, sum(variance) / 2
+    return shifts, np.sqrt(np.maximum(variances, 0))
+
+
+def _refined(scores: Float32Array, shifts: Float64Array, errors: Float64Array) -> tuple[Float64Array, Float64Array]:
+    """Replace the moments of posteriors that are narrower than the grid by vertex and curvature of the likelihood."""
+    half = scores.shape[1] // 2
+    for i in np.flatnonzero(errors < NARROW_STEPS * STEP_PX).tolist():
+        y, x = (int(np.clip(round(cell), 1, 2 * half - 1)) for cell in shifts[i] / STEP_PX + half)
+        lines = scores[i, y - 1 : y + 2, x], scores[i, y, x - 1 : x + 2]
+        curvature = [2 * float(line[1]) - float(line[0]) - float(line[2]) for line in lines]
+        if min(curvature) > 0:
+            shifts[i] = [STEP_PX * (cell - half + vertex(line)) for cell, line in zip((y, x), lines, strict=True)]
+            errors[i] = STEP_PX * math.sqrt(sum(1 / value for value in curvature) / 2)
+    return shifts, errors
