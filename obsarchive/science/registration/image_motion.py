@@ -24,6 +24,8 @@ FOLDS = 8
 """Parts of the sequence: the template of the frames of a part is the mean of the others."""
 NOISE_FRAMES = 50
 """Frames from whose residuals the noise is measured."""
+FAR_PX = 2.0
+"""Distance from the shift of a frame beyond which its likelihood shows noise only [pixel]."""
 MAX_CORRELATION = 0.98
 STRAYS = 1e-3
 """Share of frames that may lie anywhere, whatever the motion of the others."""
@@ -86,6 +88,9 @@ def image_motion(windows: Float32Array, reach_px: float) -> ImageMotion:
             template = _template(grid, sums.sum(axis=0), powers.sum(axis=0), white, centre, len(windows))
             noise = _measured_noise(grid, windows, posterior, template, noise)
         scores = _scores(grid, spectra, noise, (sums, powers), white, centre)
+        if made <= NOISE_ROUNDS:
+            excess = _excess(grid, spectra, posterior, template, noise)
+        scores /= excess
         posterior, motion = motion.posterior(grid.steps, scores)
     shifts, errors = _refined(scores, *_moments(grid.steps, posterior))
     return ImageMotion(shifts, errors, motion.rms_px, motion.correlation)
@@ -117,7 +122,9 @@ class _Grid:
 
     def ring_mean(self, values: FloatArray) -> Float64Array:
         """Average over the modes of each ring of spatial frequencies."""
-        mean: Float64Array = np.bincount(self.ring.ravel(), (values * self._twice).ravel(), len(self.modes)) / self.modes
+        mean: Float64Array = (
+            np.bincount(self.ring.ravel(), (values * self._twice).ravel(), len(self.modes)) / self.modes
+        )
         return mean
 
     def phases(self, place: tuple[float, float]) -> Complex64Array:
@@ -162,9 +169,7 @@ class _Noise:
         return weights
 
 
-def _moved_sums(
-    grid: _Grid, spectra: Complex64Array, posterior: Float32Array
-) -> tuple[Complex64Array, Float32Array]:
+def _moved_sums(grid: _Grid, spectra: Complex64Array, posterior: Float32Array) -> tuple[Complex64Array, Float32Array]:
     """Return the sum of the moved frames of each part of the sequence, and that of the power left of their noise."""
     sums = np.zeros((FOLDS, *spectra.shape[1:]), np.complex64)
     powers = np.zeros(sums.shape, np.float32)
@@ -213,6 +218,26 @@ def _measured_noise(
     slope = max(float(np.sum(centred * y)) / spread, 0.0) if spread > 0 else 0.0
     level = float(y.mean() - slope * x.mean())
     return _Noise(level, slope) if level > 0 else before
+
+
+def _excess(
+    grid: _Grid, spectra: Complex64Array, posterior: Float32Array, template: Complex64Array, noise: _Noise
+) -> float:
+    """Return the variance of the slopes of the log likelihood far from its maximum, over that of white noise.
+
+    Speckles that change from frame to frame are noise, too, and not white: where they dominate, it is greater than 1.
+    """
+    weights = fft.rfft2(noise.matched_filter(fft.irfft2(template, grid.shape)))
+    expected = grid.correlation(weights * np.conj(template))
+    far = np.hypot(grid.steps[:, np.newaxis], grid.steps)[1:-1, 1:-1] > FAR_PX
+    information = -float(np.gradient(np.gradient(expected, axis=0), axis=0)[grid.cells[0] // 2, grid.cells[1] // 2])
+    some = np.unique(np.linspace(0, len(spectra) - 1, NOISE_FRAMES).astype(int))
+    found = []
+    for i in some.tolist():
+        residual = spectra[i] - template * np.conj(grid.moved(posterior[i]))
+        slopes = np.gradient(grid.correlation(weights * np.conj(residual)))
+        found.append(np.mean([np.mean(slope[1:-1, 1:-1][far] ** 2) for slope in slopes]))
+    return max(float(np.median(found)) / information, 1.0) if information > 0 else 1.0
 
 
 def _scores(
