@@ -11,15 +11,27 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import fft
+from scipy import fft, ndimage
 
 from obsarchive.science.arrays import Complex64Array, Float32Array, Float64Array, FloatArray
+from obsarchive.science.registration.alignment import Alignment, align, aligned_at, prepared, taper
 from obsarchive.science.registration.subpixel_peaks import vertex
+
+LEAST_FRAMES = 10
+"""Frames from which on their motion is learnt."""
+LEAST_REACH_PX, MAX_REACH_PX = 12.0, 20.0
+"""Largest shift from the median that is looked for where all seem to be small, and in any case [pixel]."""
+SURE_SIGNIFICANCE = 8.0
+"""Significance of the star in a frame that is certain to show it."""
 
 STEP_PX = 0.5
 """Step of the grid of shifts [pixel]."""
-ROUNDS, NOISE_ROUNDS = 8, 3
-"""Iterations, and those after which the noise is measured anew."""
+MAX_ROUNDS, NOISE_ROUNDS = 8, 3
+"""Most iterations, and the first ones, before which the noise is measured."""
+SETTLED_PX = 0.05
+"""Iterations stop when the rms change of the shifts is smaller [pixel]."""
+REACH_RMS = 5.0
+"""Largest shift of the grid, once the motion is known, in units of its rms."""
 FOLDS = 8
 """Parts of the sequence: the template of the frames of a part is the mean of the others."""
 NOISE_FRAMES = 50
@@ -31,6 +43,8 @@ STRAYS = 1e-3
 """Share of frames that may lie anywhere, whatever the motion of the others."""
 CENTRE_FREQUENCY, WHITE_FREQUENCY = 0.06, 0.4
 """Spatial frequencies below which a star has its centre, and above which a frame has only noise [cycle/pixel]."""
+OUTLIER_LIGHT, OUTLIER_SIGMA = 2.0, 6.0
+"""A pixel is clipped above so many times the light of the star at its brightest, and so many sigma of noise."""
 SIGNIFICANT = 3.0
 """Excess of power over noise, in its own errors, from which a star is not taken for round."""
 NARROW_STEPS = 0.8
@@ -59,13 +73,50 @@ class ImageMotion:
     correlation: float
 
 
+def align_star(windows: Float32Array) -> Alignment:
+    """Register windows around a star of any brightness.
+
+    Parameters
+    ----------
+    windows : ndarray (n, ny, nx)
+        Calibrated counts in the order of time, the star in the middle; pixels that are not finite count as background.
+
+    Returns
+    -------
+    Alignment
+        Shifts, errors and qualities of the n windows.
+
+    Raises
+    ------
+    Unprocessable
+        All windows are empty.
+    """
+    found = align(windows)
+    n, *sides = windows.shape
+    if n < LEAST_FRAMES:
+        return found
+    reach = min(LEAST_REACH_PX, min(sides) / 4)
+    far = np.abs(found.shifts).max(axis=1)
+    usual = far <= min(MAX_REACH_PX, min(sides) / 4)
+    motion = image_motion(windows, max(reach, 1.2 * float(far[usual].max(initial=0.0))))
+    shifts, errors = motion.shifts - np.median(motion.shifts, axis=0), motion.errors
+    moved = aligned_at(windows, shifts, errors)
+    # frames that have slipped show the star where the motion does not explain it
+    elsewhere = aligned_at(windows, np.where(usual[:, np.newaxis], shifts, found.shifts), errors)
+    slipped = ~usual & (elsewhere.significance > 2 * moved.significance + SURE_SIGNIFICANCE)
+    if not slipped.any():
+        return moved
+    shifts[slipped], errors[slipped] = found.shifts[slipped], found.errors[slipped]
+    return aligned_at(windows, shifts, errors)
+
+
 def image_motion(windows: Float32Array, reach_px: float) -> ImageMotion:
     """Compute the posterior shifts of a star in windows around it.
 
     Parameters
     ----------
     windows : ndarray (n, ny, nx)
-        Background-subtracted finite counts in the order of time, the star in the middle; zeros where a frame is bad.
+        Calibrated counts in the order of time, the star in the middle; pixels that are not finite count as background.
     reach_px : float
         Largest shift [pixel].
 
@@ -74,26 +125,64 @@ def image_motion(windows: Float32Array, reach_px: float) -> ImageMotion:
     ImageMotion
         Shifts and errors of the n windows.
     """
-    grid = _Grid(windows.shape[1:], reach_px)
+    windows = _without_background(windows)
+    grid = _Grid((windows.shape[1], windows.shape[2]), reach_px)
     spectra = fft.rfft2(windows)
-    white = float(np.mean([grid.ring_mean(np.abs(spectrum) ** 2)[grid.is_white].mean() for spectrum in spectra]))
+    white = float(grid.ring_mean((np.abs(spectra) ** 2).mean(axis=0))[grid.is_white].mean())
     centre = grid.centre(spectra.mean(axis=0))
-    noise = _Noise(white / math.prod(grid.shape), 0.0)
+    noise, excess = _Noise(white / math.prod(grid.shape), 0.0), 1.0
     motion = _Motion(reach_px / 3, 0.0)
     posterior = np.zeros((len(windows), *grid.cells), np.float32)
     posterior[:, grid.cells[0] // 2, grid.cells[1] // 2] = 1.0
-    for made in range(ROUNDS):
+    shifts = np.zeros((len(windows), 2))
+    for made in range(MAX_ROUNDS):
+        before = shifts
         sums, powers = _moved_sums(grid, spectra, posterior)
-        if made <= NOISE_ROUNDS:
+        if made < NOISE_ROUNDS:
             template = _template(grid, sums.sum(axis=0), powers.sum(axis=0), white, centre, len(windows))
             noise = _measured_noise(grid, windows, posterior, template, noise)
-        scores = _scores(grid, spectra, noise, (sums, powers), white, centre)
-        if made <= NOISE_ROUNDS:
             excess = _excess(grid, spectra, posterior, template, noise)
+        scores = _scores(grid, spectra, noise, (sums, powers), white, centre)
         scores /= excess
         posterior, motion = motion.posterior(grid.steps, scores)
-    shifts, errors = _refined(scores, *_moments(grid.steps, posterior))
+        shifts, errors = _moments(grid.steps, posterior)
+        if made + 1 >= NOISE_ROUNDS and np.sqrt(np.mean((shifts - before) ** 2)) < SETTLED_PX:
+            break
+        if made + 1 == NOISE_ROUNDS:
+            windows = _without_outliers(windows, fft.irfft2(template, grid.shape), noise, grid.steps[-1])
+            spectra = fft.rfft2(windows)
+        grid, posterior = _narrowed(grid, posterior, motion)
+    shifts, errors = _refined(scores, shifts, errors)
     return ImageMotion(shifts, errors, motion.rms_px, motion.correlation)
+
+
+def _without_background(windows: Float32Array) -> Float32Array:
+    """Return windows whose rim has a mean of zero, as that of the light is needed of photons that are counted."""
+    clean, _ = prepared(windows)
+    ny, nx = clean.shape[1:]
+    edges = taper(ny, nx)
+    rim = edges < edges.max() / 2
+    clean -= clean[:, rim].mean(axis=1)[:, np.newaxis, np.newaxis]
+    clean *= edges
+    return clean
+
+
+def _without_outliers(windows: Float32Array, template: FloatArray, noise: "_Noise", reach_px: float) -> Float32Array:
+    """Return windows whose pixels are not above what the star can give to them: cosmic rays would draw it away."""
+    side = 2 * math.ceil(reach_px) + 1
+    light = np.maximum(ndimage.maximum_filter(template, size=side), 0)
+    limit = OUTLIER_LIGHT * light + OUTLIER_SIGMA * np.sqrt(noise.background + noise.per_count * light)
+    clipped: Float32Array = np.minimum(windows, limit.astype(np.float32))
+    return clipped
+
+
+def _narrowed(grid: "_Grid", posterior: Float32Array, motion: "_Motion") -> "tuple[_Grid, Float32Array]":
+    """Return grid and posteriors without the margin that the motion does not reach."""
+    margin = int((grid.steps[-1] - max(REACH_RMS * motion.rms_px, LEAST_REACH_PX / 3)) / STEP_PX)
+    if margin <= 0:
+        return grid, posterior
+    inner = slice(margin, -margin)
+    return _Grid(grid.shape, float(grid.steps[-1 - margin])), np.ascontiguousarray(posterior[:, inner, inner])
 
 
 class _Grid:
@@ -102,7 +191,7 @@ class _Grid:
     def __init__(self, shape: tuple[int, int], reach_px: float) -> None:
         self.shape = shape
         half = math.ceil(reach_px / STEP_PX)
-        self.steps: Float64Array = STEP_PX * np.arange(-half, half + 1)
+        self.steps: Float64Array = np.arange(-half, half + 1) * np.float64(STEP_PX)
         self.cells = len(self.steps), len(self.steps)
         ky, kx = fft.fftfreq(shape[0]), fft.rfftfreq(shape[1])
         self._ky, self._kx = ky[:, np.newaxis], kx[np.newaxis, :]
@@ -161,7 +250,7 @@ class _Noise:
     per_count: float
 
     def matched_filter(self, template: FloatArray) -> FloatArray:
-        """Weights of the pixels by which counts tell a shift: the logarithm of the likelihood of scaled Poisson noise."""
+        """Return the weights of the pixels: with scaled Poisson noise, their sum over counts is the log likelihood."""
         light = np.maximum(template, 0)
         if self.per_count <= 0:
             return light / self.background
@@ -236,7 +325,7 @@ def _excess(
     for i in some.tolist():
         residual = spectra[i] - template * np.conj(grid.moved(posterior[i]))
         slopes = np.gradient(grid.correlation(weights * np.conj(residual)))
-        found.append(np.mean([np.mean(slope[1:-1, 1:-1][far] ** 2) for slope in slopes]))
+        found.append(float(np.mean(np.array(slopes)[:, 1:-1, 1:-1][:, far] ** 2)))
     return max(float(np.median(found)) / information, 1.0) if information > 0 else 1.0
 
 
@@ -295,7 +384,8 @@ class _Motion:
         """Probability of a step after another."""
         scatter = max(self.rms_px * math.sqrt(1 - self.correlation**2), STEP_PX / 2)
         law: Float64Array = np.exp(-0.5 * ((steps - self.correlation * steps[:, np.newaxis]) / scatter) ** 2)
-        return law / law.sum(axis=1, keepdims=True)
+        law /= law.sum(axis=1, keepdims=True)
+        return law
 
 
 def _products(steps: Float64Array, ahead: Float64Array, before: Float64Array, after: Float64Array) -> float:
