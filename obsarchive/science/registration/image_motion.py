@@ -30,6 +30,8 @@ MAX_ROUNDS, NOISE_ROUNDS = 8, 3
 """Most iterations, and the first ones, before which the noise is measured."""
 SETTLED_PX = 0.05
 """Iterations stop when the rms change of the shifts is smaller [pixel]."""
+FIRST_RMS_PX = (0.25, 0.5, 1.0, 2.0, 4.0)
+"""Rms of the motion from which the first is chosen [pixel]."""
 REACH_RMS = 5.0
 """Largest shift of the grid, once the motion is known, in units of its rms."""
 FOLDS = 8
@@ -103,7 +105,7 @@ def align_star(windows: Float32Array) -> Alignment:
     moved = aligned_at(windows, shifts, errors)
     # frames that have slipped show the star where the motion does not explain it
     elsewhere = aligned_at(windows, np.where(usual[:, np.newaxis], shifts, found.shifts), errors)
-    slipped = ~usual & (elsewhere.significance > 2 * moved.significance + SURE_SIGNIFICANCE)
+    slipped = ~usual & (elsewhere.significance > moved.significance + SURE_SIGNIFICANCE)
     if not slipped.any():
         return moved
     shifts[slipped], errors[slipped] = found.shifts[slipped], found.errors[slipped]
@@ -131,7 +133,6 @@ def image_motion(windows: Float32Array, reach_px: float) -> ImageMotion:
     white = float(grid.ring_mean((np.abs(spectra) ** 2).mean(axis=0))[grid.is_white].mean())
     centre = grid.centre(spectra.mean(axis=0))
     noise, excess = _Noise(white / math.prod(grid.shape), 0.0), 1.0
-    motion = _Motion(reach_px / 3, 0.0)
     posterior = np.zeros((len(windows), *grid.cells), np.float32)
     posterior[:, grid.cells[0] // 2, grid.cells[1] // 2] = 1.0
     shifts = np.zeros((len(windows), 2))
@@ -144,6 +145,8 @@ def image_motion(windows: Float32Array, reach_px: float) -> ImageMotion:
             excess = _excess(grid, spectra, posterior, template, noise)
         scores = _scores(grid, spectra, noise, (sums, powers), white, centre)
         scores /= excess
+        if made == 0:
+            motion = _likeliest(grid.steps, scores)
         posterior, motion = motion.posterior(grid.steps, scores)
         shifts, errors = _moments(grid.steps, posterior)
         if made + 1 >= NOISE_ROUNDS and np.sqrt(np.mean((shifts - before) ** 2)) < SETTLED_PX:
@@ -360,8 +363,8 @@ class _Motion:
 
     def posterior(self, steps: Float64Array, scores: Float32Array) -> tuple[Float32Array, "_Motion"]:
         """Return the posterior of each shift given all frames (forward-backward), and the motion that it shows."""
-        likelihood = np.exp(scores - scores.max(axis=(1, 2), keepdims=True)).astype(np.float64)
-        initial, ahead = self._initial(steps), self._transition(steps)
+        likelihood = _likelihood(scores)
+        initial, ahead = self.usual(steps), self._transition(steps)
         n = len(scores)
         forward, backward = np.empty_like(likelihood), np.ones_like(likelihood)
         forward[0] = _normal(initial * likelihood[0])
@@ -376,7 +379,8 @@ class _Motion:
         correlation = products / 2 / max(n - 1, 1) / variance if variance > 0 else 0.0
         return posterior.astype(np.float32), _Motion(math.sqrt(variance), min(max(correlation, 0.0), MAX_CORRELATION))
 
-    def _initial(self, steps: Float64Array) -> Float64Array:
+    def usual(self, steps: Float64Array) -> Float64Array:
+        """Probability of a shift if nothing is known of the other frames."""
         along = _normal(np.exp(-0.5 * (steps / max(self.rms_px, STEP_PX / 2)) ** 2))
         return np.outer(along, along)
 
@@ -386,6 +390,21 @@ class _Motion:
         law: Float64Array = np.exp(-0.5 * ((steps - self.correlation * steps[:, np.newaxis]) / scatter) ** 2)
         law /= law.sum(axis=1, keepdims=True)
         return law
+
+
+def _likeliest(steps: Float64Array, scores: Float32Array) -> _Motion:
+    """Return the uncorrelated motion under which the frames are most probable: none, where they say nothing."""
+    likelihood = _likelihood(scores).reshape(len(scores), -1)
+
+    def evidence(motion: _Motion) -> float:
+        return float(np.log(likelihood @ motion.usual(steps).ravel() + np.finfo(float).tiny).sum())
+
+    return max((_Motion(rms_px, 0.0) for rms_px in FIRST_RMS_PX), key=evidence)
+
+
+def _likelihood(scores: Float32Array) -> Float64Array:
+    likelihood: Float64Array = np.exp(scores - scores.max(axis=(1, 2), keepdims=True)).astype(np.float64)
+    return likelihood
 
 
 def _products(steps: Float64Array, ahead: Float64Array, before: Float64Array, after: Float64Array) -> float:
