@@ -15,10 +15,11 @@ from obsarchive.science.imaging.cosmics import SHARP_OBJECT_LIMIT, common_signal
 from obsarchive.science.imaging.drizzle import Drizzle
 from obsarchive.science.imaging.resampling import Turn, placed, turned
 from obsarchive.science.photometry.source_detection import GAUSS_FWHM
-from obsarchive.science.registration.alignment import Alignment, align, coarse_shifts
+from obsarchive.science.registration.alignment import Alignment, coarse_shifts
 from obsarchive.science.registration.frame_orientation import Orientation
 from obsarchive.science.registration.frame_ranking import MIN_STEADY_FRAMES, GuideStar, guide_star, locate
 from obsarchive.science.registration.guide_star import LEAST_SIDE_PX
+from obsarchive.science.registration.image_motion import align_star
 from obsarchive.science.registration.stack_check import LEAST_STARS
 from obsarchive.science.registration.star_patterns import DETECTION_SNR, Agreement, StarList, star_list
 from obsarchive.science.registration.subpixel_peaks import star_near
@@ -158,7 +159,7 @@ class FaintSequence(FrameSequence):
         if star is None:
             star, offsets = self._moving_star(usable, known)
         windows, origins = self._windows(usable, star, offsets)
-        alignment = align(windows)
+        alignment = align_star(windows)
         y, x = origins[0] + star_near(
             alignment.template, (windows.shape[1] / 2, windows.shape[2] / 2), windows.shape[1] // 4
         )

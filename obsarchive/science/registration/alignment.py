@@ -6,7 +6,7 @@ estimator of the correlation peak.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import sep
@@ -135,12 +135,11 @@ def align(windows: Float32Array, sigma_px: float = 0.8, reach_px: float | None =
         All windows are empty.
     """
     n, ny, nx = windows.shape
-    clean, noise = _prepared(windows)
+    clean, noise = prepared(windows)
     if not noise.any():
         raise Unprocessable(f"nothing to register on: all {n} frames are empty")
-    grid = fft.rfftfreq(nx), fft.fftfreq(ny)[:, np.newaxis]
-    smooth = np.exp(-2 * (np.pi * sigma_px) ** 2 * (grid[0] ** 2 + grid[1] ** 2)).astype(np.float32)
-    spectra = fft.rfft2(clean * _taper(ny, nx)) * smooth
+    grid, smooth = _smoothing((ny, nx), sigma_px)
+    spectra = fft.rfft2(clean * taper(ny, nx)) * smooth
     reach = int(min(reach_px or min(ny, nx) / 4, (min(ny, nx) - 3) / 2))
     template, weights = _first_template(spectra), np.ones(n)
     shifts = np.zeros((n, 2))
@@ -157,6 +156,30 @@ def align(windows: Float32Array, sigma_px: float = 0.8, reach_px: float | None =
         if made + 1 >= MIN_ROUNDS and np.percentile(np.abs(shifts - before), 99) < SETTLED_PX:
             break
     return _measured(moved, shifts, noise, smooth, (ny, nx))
+
+
+def aligned_at(windows: Float32Array, shifts: Float64Array, errors: Float64Array, sigma_px: float = 0.8) -> Alignment:
+    """Return the alignment of windows whose shifts are known.
+
+    Parameters
+    ----------
+    windows, sigma_px
+        As of :func:`align`.
+    shifts : ndarray (n, 2)
+        (dy, dx) that moves each frame onto the others [pixel].
+    errors : ndarray (n,)
+        One-sigma error of a shift along an axis [pixel].
+
+    Returns
+    -------
+    Alignment
+        With amplitudes and qualities on the mean of the shifted windows.
+    """
+    shape = windows.shape[1], windows.shape[2]
+    clean, noise = prepared(windows)
+    grid, smooth = _smoothing(shape, sigma_px)
+    moved = _moved(fft.rfft2(clean * taper(*shape)) * smooth, shifts, grid)
+    return replace(_measured(moved, shifts, noise, smooth, shape), errors=errors)
 
 
 def coarse_shifts(frames: Sequence[Float32Array], cell_px: int = 2) -> Float64Array:
@@ -190,7 +213,14 @@ def coarse_shifts(frames: Sequence[Float32Array], cell_px: int = 2) -> Float64Ar
     return found * cell_px
 
 
-def _prepared(windows: Float32Array) -> tuple[Float32Array, Float64Array]:
+def _smoothing(shape: tuple[int, int], sigma_px: float) -> tuple[tuple[FloatArray, FloatArray], Float32Array]:
+    """Return the spatial frequencies of windows along x and y [cycle/pixel], and the spectrum of a Gaussian."""
+    along_x, along_y = fft.rfftfreq(shape[1]), fft.fftfreq(shape[0])[:, np.newaxis]
+    smooth = np.exp(-2 * (np.pi * sigma_px) ** 2 * (along_x**2 + along_y**2)).astype(np.float32)
+    return (along_x, along_y), smooth
+
+
+def prepared(windows: Float32Array) -> tuple[Float32Array, Float64Array]:
     """Return background-subtracted windows, and the noise of a pixel in each."""
     clean = np.array(windows, np.float32)
     finite = np.isfinite(clean)
@@ -227,7 +257,7 @@ def _first_template(spectra: Complex64Array) -> Complex64Array:
     return best
 
 
-def _taper(ny: int, nx: int) -> Float32Array:
+def taper(ny: int, nx: int) -> Float32Array:
     """Return a window with cosine edges of an eighth of each side, so that opposite edges do not correlate."""
     sides = []
     for n in (ny, nx):

@@ -1,0 +1,137 @@
+"""Image motion of faint stars: counts of a simulated EMCCD whose photons and shifts are known."""
+
+import numpy as np
+import pytest
+
+from obsarchive.science.registration.alignment import Alignment, align
+from obsarchive.science.registration.image_motion import align_star, image_motion
+
+GAIN, READ_NOISE, SKY_E = 300.0, 20.0, 0.12
+HALO_FWHM_PX, CORE_SHARE = 29.2, 0.09
+COMPANION_PX = np.array([9.0, 4.0])
+
+
+def star(side: int, position: np.ndarray, core_fwhm_px: float) -> np.ndarray:
+    """Light of a star of 1 with a core in a halo, at a distance from the middle."""
+    y, x = np.mgrid[:side, :side] - side // 2
+    squares = (y - position[0]) ** 2 + (x - position[1]) ** 2
+
+    def gaussian(fwhm: float) -> np.ndarray:
+        variance = (fwhm / 2.3548) ** 2
+        return np.exp(-squares / 2 / variance) / (2 * np.pi * variance)
+
+    return CORE_SHARE * gaussian(core_fwhm_px) + (1 - CORE_SHARE) * gaussian(HALO_FWHM_PX)
+
+
+def wandering(n: int, rms_px: float, correlation: float, rng: np.random.Generator) -> np.ndarray:
+    """Positions (n, 2) of an autoregressive motion."""
+    positions = rms_px * rng.standard_normal((n, 2))
+    for i in range(1, n):
+        positions[i] = correlation * positions[i - 1] + np.sqrt(1 - correlation**2) * positions[i]
+    return positions
+
+
+def sequence(
+    flux_e: float,
+    seed: int,
+    n: int = 60,
+    core_fwhm_px: float = 3.0,
+    correlation: float = 0.0,
+    side: int = 96,
+    companion: float = 0.0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Frames (n, side, side) of an EMCCD, and the shifts that bring the star back to the middle."""
+    rng = np.random.default_rng(seed)
+    positions = wandering(n, 1.9, correlation, rng)
+    frames = np.empty((n, side, side), np.float32)
+    for i, position in enumerate(positions):
+        light = star(side, position, core_fwhm_px) + companion * star(side, position + COMPANION_PX, core_fwhm_px)
+        electrons = rng.poisson(flux_e * light + SKY_E)
+        counts = np.where(electrons > 0, rng.gamma(np.maximum(electrons, 1), GAIN), 0.0)
+        frames[i] = counts + READ_NOISE * rng.standard_normal(counts.shape)
+    return frames, -positions
+
+
+def rms(found: np.ndarray, truth: np.ndarray) -> float:
+    difference = found - truth
+    return float(np.sqrt(np.mean((difference - np.median(difference, axis=0)) ** 2)))
+
+
+def claimed(found: Alignment) -> float:
+    return float(np.sqrt(np.mean(found.errors**2)))
+
+
+@pytest.mark.parametrize(
+    ("flux_e", "core_fwhm_px", "correlation", "limit_px"),
+    [
+        (358.0, 3.0, 0.0, 0.65),
+        (358.0, 4.5, 0.0, 0.9),
+        (150.0, 3.0, 0.9, 0.9),
+        (1000.0, 3.0, 0.5, 0.35),
+        (5000.0, 3.0, 0.0, 0.15),
+    ],
+)
+def test_faint_stars_are_registered_and_errors_are_true(
+    flux_e: float, core_fwhm_px: float, correlation: float, limit_px: float
+) -> None:
+    """The limits are a fifth above what the posteriors give with the true star as template."""
+    made, said = [], []
+    for seed in (11, 12):
+        frames, truth = sequence(flux_e, seed, core_fwhm_px=core_fwhm_px, correlation=correlation)
+        found = align_star(frames)
+        made.append(rms(found.shifts, truth))
+        said.append(claimed(found))
+    error = float(np.sqrt(np.mean(np.square(made))))
+    assert error < limit_px
+    assert 0.75 < error / float(np.sqrt(np.mean(np.square(said)))) < 1.3
+
+
+def test_correlation_with_the_mean_confirms_itself() -> None:
+    """A wide core in much halo: shifts by correlation with the frames' own mean are wrong and claim to be right."""
+    frames, truth = sequence(358.0, 3, core_fwhm_px=6.0, side=160)
+    plain, found = align(frames), align_star(frames)
+    assert rms(plain.shifts, truth) > 5 * float(np.median(plain.errors))
+    assert rms(found.shifts, truth) < 0.8 * rms(plain.shifts, truth)
+    assert np.polyfit(truth.ravel(), found.shifts.ravel(), 1)[0] > 0.5
+
+
+@pytest.mark.parametrize("flux_e", [0.0, 30.0])
+def test_frames_without_light_are_not_moved_by_their_noise(flux_e: float) -> None:
+    frames, truth = sequence(flux_e, 5)
+    assert rms(align_star(frames).shifts, truth) < 1.05 * rms(np.zeros_like(truth), truth)
+
+
+def test_the_law_of_the_motion_is_learnt() -> None:
+    frames, _ = sequence(1500.0, 6, n=150, correlation=0.8)
+    motion = image_motion(frames, 12.0)
+    assert motion.rms_px == pytest.approx(1.9, rel=0.25)
+    assert motion.correlation == pytest.approx(0.8, abs=0.1)
+
+
+def test_a_double_star_is_not_round() -> None:
+    frames, truth = sequence(1000.0, 7, companion=0.8)
+    found = align_star(frames)
+    assert rms(found.shifts, truth) < 0.4
+
+
+def test_a_frame_that_slipped_far_is_seen_and_the_others_keep_their_place() -> None:
+    frames, truth = sequence(20000.0, 8, n=30, side=160)
+    frames[10] = np.roll(frames[10], 28, axis=1)
+    found = align_star(frames)
+    assert found.shifts[10, 1] - truth[10, 1] == pytest.approx(-28, abs=0.5)
+    assert found.reasons()[10].startswith("slipped")
+    others = np.delete(np.arange(30), 10)
+    assert rms(found.shifts[others], truth[others]) < 0.1
+
+
+def test_cosmic_rays_draw_no_frame_away() -> None:
+    frames, truth = sequence(5000.0, 9)
+    for i in (4, 17, 40):
+        frames[i, 60:62, 30] += 60000.0
+    found = align_star(frames)
+    assert np.abs(found.shifts - truth - np.median(found.shifts - truth, axis=0)).max() < 0.7
+
+
+def test_few_frames_are_registered_on_their_mean() -> None:
+    frames, _ = sequence(5000.0, 10, n=6)
+    np.testing.assert_array_equal(align_star(frames).shifts, align(frames).shifts)
