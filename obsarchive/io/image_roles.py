@@ -270,7 +270,10 @@ def _look_at_unnamed(images: Sequence[ImageHdu], roles: dict[int, Role], pixels:
         if image.bits > 0 and _is_mask(plane) and not _is_mask(light):
             roles[image.number] = Role.MASK
         elif image.bits < 0 and plane.shape == light.shape and light.ndim == 2:
-            roles[image.number] = _derived(light, plane) or Role.UNNAMED
+            if _is_error_of(light, plane):  # the error comes first, and the light after it
+                roles[first.number], first, light = Role.ERROR, image, plane
+            else:
+                roles[image.number] = _derived(light, plane) or Role.UNNAMED
 
 
 def _is_mask(plane: NDArray[Any]) -> bool:
@@ -299,3 +302,15 @@ def _derived(light: NDArray[Any], plane: NDArray[Any]) -> Role | None:
             return Role.INVERSE_VARIANCE
         straight, squared = (float(np.corrcoef(light[good], plane[good] ** power)[0, 1]) for power in (1, 2))
     return Role.VARIANCE if straight > squared else Role.ERROR
+
+
+def _is_error_of(error: NDArray[Any], light: NDArray[Any]) -> bool:
+    """Whether of two planes with one noise the first is the error: only light is negative, or is its error squared."""
+    if _derived(light, error) is not Role.ERROR:
+        return False
+    good = np.isfinite(light) & np.isfinite(error)
+    first, second = error[good].astype(np.float64), light[good].astype(np.float64)
+    if (second < 0).any():
+        return True
+    squared, *others = (float(np.corrcoef(first**a, second**b)[0, 1]) for a, b in ((2, 1), (1, 1), (1, 2)))
+    return squared > max(others)
