@@ -40,6 +40,7 @@ _COLUMNAR = (".parquet", ".h5", ".hdf5")
 _MISSING = {"", "nan", "null", "none", "na", "n/a", "--", "-", "..."}
 _DELIMITERS = {"comma": ",", "tab": "\t", "semicolon": ";", "pipe": "|", "space": " ", "bar": "|", "\\t": "\t"}
 _SEEN_AHEAD = 50
+_DECIMAL_COMMA = re.compile(r"^([-+]?\d+),(\d+)$")
 
 
 class RawTable(NamedTuple):
@@ -172,7 +173,7 @@ def _of_text(path: Path, made: PhotometryFormat | None, given: Sequence[str] = (
         return _of_ipac(path, rows, header)
     if not rows:
         raise Unprocessable(f"{path}: expected a light curve, found no rows")
-    delimiter = _DELIMITERS.get(header.get("DELIM", "").lower(), header.get("DELIM", ""))
+    delimiter = _DELIMITERS.get(header.get("DELIM", "").lower(), header.get("DELIM", "")) or _semicolon(rows)
     if given:
         names = [*given, *(f"column_{i}" for i in range(len(given) + 1, len(_fields(rows[0], delimiter)) + 1))]
     else:
@@ -188,6 +189,8 @@ def _of_text(path: Path, made: PhotometryFormat | None, given: Sequence[str] = (
             f"{path}: expected {len(names)} values in a row ({', '.join(names)}), found {len(fields[wrong])} in "
             f"{rows[wrong][:80]!r}"
         )
+    if delimiter == ";":
+        fields = [[_DECIMAL_COMMA.sub(r"\1.\2", word) for word in found] for found in fields]
     columns = {name: _typed([found[i] for found in fields]) for i, name in enumerate(names)}
     return RawTable(columns, {"units": {k: v for k, v in units.items() if v}, **_facts_of_header(header, made)})
 
@@ -256,6 +259,12 @@ def _fields(line: str, delimiter: str) -> list[str]:
     if most not in line:
         return line.split()
     return [word.strip() for word in next(csv.reader([line], delimiter=most))]
+
+
+def _semicolon(rows: Sequence[str]) -> str:
+    """Return a semicolon if it is in all of the first rows alike: commas may then be those of decimals."""
+    found = {row.count(";") for row in rows[:_SEEN_AHEAD]}
+    return ";" if len(found) == 1 and found != {0} else ""
 
 
 def _split(row: str, names: Sequence[str], delimiter: str) -> list[str]:
