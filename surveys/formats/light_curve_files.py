@@ -189,8 +189,6 @@ def _of_text(path: Path, made: PhotometryFormat | None, given: Sequence[str] = (
             f"{path}: expected {len(names)} values in a row ({', '.join(names)}), found {len(fields[wrong])} in "
             f"{rows[wrong][:80]!r}"
         )
-    if delimiter == ";":
-        fields = [[_DECIMAL_COMMA.sub(r"\1.\2", word) for word in found] for found in fields]
     columns = {name: _typed([found[i] for found in fields]) for i, name in enumerate(names)}
     return RawTable(columns, {"units": {k: v for k, v in units.items() if v}, **_facts_of_header(header, made)})
 
@@ -270,6 +268,8 @@ def _semicolon(rows: Sequence[str]) -> str:
 def _split(row: str, names: Sequence[str], delimiter: str) -> list[str]:
     """Return the values of a row: between delimiters, or between blanks if these give as many as there are names."""
     found = _fields(row, delimiter)
+    if delimiter == ";":
+        found = [_DECIMAL_COMMA.sub(r"\1.\2", word) for word in found]
     if len(found) == len(names) + 1 and not found[-1]:
         return found[:-1]  # a delimiter at the end
     if len(found) != len(names) and len(row.split()) == len(names):
