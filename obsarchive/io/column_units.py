@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 NO_PLACE = (
-    *("", "nan", "none", "null", "n/a", "na", "-", "--", "---", "...", "~", "?"),
+    *("", "nan", "none", "null", "n/a", "na", "-", "--", "---", "...", "~"),
     *("indef", "undef", "undefined", "unknown", "masked", "no coord.", "no coord"),
 )
 WANTED = {"mag": "mag", "mag_err": "mag", "pmra": "mas / yr", "pmdec": "mas / yr", "parallax": "mas"}
