@@ -270,8 +270,9 @@ def _look_at_unnamed(images: Sequence[ImageHdu], roles: dict[int, Role], pixels:
         if image.bits > 0 and _is_mask(plane) and not _is_mask(light):
             roles[image.number] = Role.MASK
         elif image.bits < 0 and plane.shape == light.shape and light.ndim == 2:
-            if _is_error_of(light, plane):  # the error comes first, and the light after it
-                roles[first.number], first, light = Role.ERROR, image, plane
+            of_first = _before_light(light, plane)
+            if of_first is not None:
+                roles[first.number], first, light = of_first, image, plane
             else:
                 roles[image.number] = _derived(light, plane) or Role.UNNAMED
 
@@ -304,13 +305,19 @@ def _derived(light: NDArray[Any], plane: NDArray[Any]) -> Role | None:
     return Role.VARIANCE if straight > squared else Role.ERROR
 
 
-def _is_error_of(error: NDArray[Any], light: NDArray[Any]) -> bool:
-    """Whether of two planes with one noise the first is the error: only light is negative, or is its error squared."""
-    if _derived(light, error) is not Role.ERROR:
-        return False
-    good = np.isfinite(light) & np.isfinite(error)
-    first, second = error[good].astype(np.float64), light[good].astype(np.float64)
-    if (second < 0).any():
-        return True
+def _before_light(plane: NDArray[Any], light: NDArray[Any]) -> Role | None:
+    """Return what the first of two planes with one noise is, if it was computed from the second; else None.
+
+    Only light is negative; it is its error squared; its inverse variance is below 1 where counts are above.
+    """
+    role = _derived(light, plane)
+    good = np.isfinite(light) & np.isfinite(plane)
+    first, second = plane[good].astype(np.float64), light[good].astype(np.float64)
+    if role is None or (second < 0).any():
+        return role
+    if role is Role.INVERSE_VARIANCE and np.median(first) < 1 < np.median(second):
+        return role
+    if role is not Role.ERROR:
+        return None
     squared, *others = (float(np.corrcoef(first**a, second**b)[0, 1]) for a, b in ((2, 1), (1, 1), (1, 2)))
-    return squared > max(others)
+    return role if squared > max(others) else None
