@@ -743,6 +743,12 @@ def test_decimal_commas_between_semicolons(tmp_path):
     assert found["mag_err"][0] == 0.02
 
 
+@pytest.mark.parametrize(("name", "words"), [("mask", [0, 1, 0]), ("qflag", ["0x0", "0x4", "0x0"]), ("DQ", [0, 16, 0])])
+def test_flags_of_other_names(name, words):
+    found = standard_photometry({"jd": JD[:3], "mag": np.full(3, 14.0), name: np.array(words)}, {})
+    assert found["flag"].tolist() == [False, True, False]
+
+
 def test_few_epochs_whose_fluxes_contradict_their_magnitudes():
     remarks = []
     raw = {"jd": JD[:2], "mag": np.full(2, 14.0), "flux": np.full(2, 9.12)}
