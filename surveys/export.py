@@ -122,6 +122,9 @@ def _of_astropy(curves: Sequence[Lightcurve], form: str) -> bytes:
         if name in UNITS:
             whole[name].unit = UNITS[name]
     if form == "fits":
+        for name in whole.colnames:
+            if whole[name].dtype.kind == "U":  # as in catalogues: astropy itself writes ASCII only
+                whole[name] = np.char.encode(np.ma.getdata(whole[name]), "utf-8")
         buffer = io.BytesIO()
         whole.write(buffer, format="fits")
         return buffer.getvalue()

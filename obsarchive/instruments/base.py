@@ -21,7 +21,8 @@ from obsarchive.core.document_types import Coordinates
 from obsarchive.io.raw_frames import Sections
 
 Kind = Literal["science", "dark", "flat", "seeing", "ignored"]
-SUFFIXES = tuple(f"{kind}{packed}" for kind in (".fits", ".fit", ".fts") for packed in (".bz2", ".gz", ".fz", ""))
+_PACKINGS = (".fz.bz2", ".fz.gz", ".bz2", ".gz", ".fz", "")
+SUFFIXES = tuple(f"{kind}{packed}" for kind in (".fits", ".fit", ".fts") for packed in _PACKINGS)
 """Endings of the names of raw files, in any case."""
 _PACKED_OTHERWISE = re.compile(r".*\.(fits|fit|fts)\.(xz|zst|z|zip|7z|rar|lz4|lzma)", re.IGNORECASE)
 UNKNOWN = 9999.0

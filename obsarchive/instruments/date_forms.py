@@ -19,9 +19,16 @@ _COMPACT_YMD = re.compile(r"(\d{4})(\d\d)(\d\d)(?=\D|\d{6}(?:\D|$)|$)")
 _DMY = re.compile(r"(\d{1,2})([-/.])(\d{1,2})\2(\d{4}|\d\d)(?!\d)")
 _DAY_MONTH_YEAR = re.compile(r"(\d{1,2})[- ]([A-Za-z]{3,9})[-, ]+(\d{4})(?!\d)")
 _YEAR_MONTH_DAY = re.compile(r"(\d{4})[- ]([A-Za-z]{3,9})[- ](\d{1,2})(?!\d)")
+_DAY_MONTH_OLD_YEAR = re.compile(r"(\d{1,2})-([A-Za-z]{3})-(3[2-9]|[4-9]\d)(?!\d)")
+_MONTH_DAY_YEAR = re.compile(r"([A-Za-z]{3,9})\.? +(\d{1,2}),? +(\d{4})(?!\d)")
+_ORDINAL = re.compile(r"(\d{4})[-:](\d{3})(?!\d)")
+_WEEKDAY = re.compile(r"(?i)(mon|tue|wed|thu|fri|sat|sun)[a-z]*\.?,? +")
+_YEAR_AT_END = re.compile(r"([A-Za-z]{3} +\d{1,2}) +(\d{1,2}:\d\d:\d\d(?:\.\d*)?)((?: +[A-Z]{1,3})?) +(\d{4})")
+"""As the programs ``date`` and ``ctime`` of Unix write it, behind the day of the week."""
 _OLD_FITS = re.compile(r"\d{1,2}/\d{1,2}/\d\d")
 _CLOCK = re.compile(r"(\d{1,2})\s*[:h ]\s*(\d{1,2})\s*(?:[:m ]\s*(?:(\d{1,2}(?:[.,]\d*)?)\s*s?)?)?")
 _COMPACT_CLOCK = re.compile(r"(\d\d)(\d\d)(\d\d(?:[.,]\d*)?)")
+_HALF_OF_DAY = re.compile(r"(?i)(.*\d)\s*([ap])\.?m\.?")
 _ZONE = re.compile(r"(.*\d\.?[hms]?)\s*[(\[]?\s*(?:([A-Za-z]+1?)|([+-])(\d\d):?(\d\d)?)\s*[)\]]?")
 
 
@@ -65,7 +72,8 @@ def read_day(text: str) -> tuple[date, str]:
     ----------
     text : str
         ``2026-03-14``, also with ``/``, ``.`` or ``:``, with figures left out or without signs; ``14/03/26`` of old
-        FITS files; ``14.03.2026``, ``14/03/2026``, ``14-Mar-2026``; a time of day may follow.
+        FITS files; ``14.03.2026``, ``14/03/2026``, ``14-Mar-2026``, ``Mar 14, 2026``; ``2026-073`` (day of the year); a
+        time of day may follow.
 
     Returns
     -------
@@ -77,11 +85,14 @@ def read_day(text: str) -> tuple[date, str]:
     FormError
         It is no day, or one that can be read in two ways.
     """
+    text = _WEEKDAY.sub("", text, count=1) if _WEEKDAY.match(text) else text
+    at_end = _YEAR_AT_END.fullmatch(text)
+    text = "{0} {3} {1}{2}".format(*at_end.groups()) if at_end else text
     for pattern, read in _DAYS:
         match = pattern.match(text)
         if match is not None:
             try:
-                return date(*read(match)), text[match.end() :].lstrip(" Tt_,;")
+                return date(*read(match)), text[match.end() :].lstrip(" Tt_,;:")
             except FormError:
                 raise
             except ValueError as err:
@@ -112,6 +123,19 @@ def _of_day_month_year(match: re.Match[str]) -> tuple[int, int, int]:
     return int(match[3]), _MONTHS.index(match[2][:3].lower()) + 1, int(match[1])
 
 
+def _of_day_month_old_year(match: re.Match[str]) -> tuple[int, int, int]:
+    return 1900 + int(match[3]), _MONTHS.index(match[2].lower()) + 1, int(match[1])
+
+
+def _of_month_day_year(match: re.Match[str]) -> tuple[int, int, int]:
+    return int(match[3]), _MONTHS.index(match[1][:3].lower()) + 1, int(match[2])
+
+
+def _of_ordinal(match: re.Match[str]) -> tuple[int, int, int]:
+    day = datetime.strptime(f"{match[1]} {match[2]}", "%Y %j").replace(tzinfo=UTC)
+    return day.year, day.month, day.day
+
+
 def _of_year_month_day(match: re.Match[str]) -> tuple[int, int, int]:
     return int(match[1]), _MONTHS.index(match[2][:3].lower()) + 1, int(match[3])
 
@@ -121,7 +145,10 @@ _DAYS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], tuple[int, int, in
     (_COMPACT_YMD, _of_compact),
     (_DMY, _of_dmy),
     (_DAY_MONTH_YEAR, _of_day_month_year),
+    (_DAY_MONTH_OLD_YEAR, _of_day_month_old_year),
     (_YEAR_MONTH_DAY, _of_year_month_day),
+    (_MONTH_DAY_YEAR, _of_month_day_year),
+    (_ORDINAL, _of_ordinal),
 )
 
 
@@ -147,11 +174,16 @@ def read_time(day: date, text: str, scale: str) -> Moment:
     FormError
         It is no time of day, or its zone is not known.
     """
-    clock, scale, offset = _read_zone(text.strip(), scale)
+    half = _HALF_OF_DAY.fullmatch(text.strip())
+    clock, scale, offset = _read_zone(half[1] if half else text.strip(), scale)
     match = _CLOCK.fullmatch(clock) or _COMPACT_CLOCK.fullmatch(clock)
     if match is None:
         raise FormError("expected a time such as 21:30:00" + (" after the date" if is_day(text) else ""))
     hours, minutes, seconds = int(match[1]), int(match[2]), float((match[3] or "0").replace(",", "."))
+    if half:
+        if not 1 <= hours <= 12:
+            raise FormError("which is no time of day")
+        hours = hours % 12 + (12 if half[2].lower() == "p" else 0)
     is_midnight = (hours, minutes, seconds) == (24, 0, 0.0)
     if (hours > 23 and not is_midnight) or minutes > 60 or seconds >= 61:
         raise FormError("which is no time of day")

@@ -38,6 +38,10 @@ _JD_OF_MJD_0 = 2_400_000.5
 _MJD_0 = datetime(1858, 11, 17, tzinfo=UTC)
 _MJD_RANGE = -3000.0, 110_000.0
 _FIRST_YEAR = 1850
+_ROUNDED_H = 0.25
+"""A time of day that is nearer to midnight than this is that of a start at midnight [h]."""
+_SAME_TIME_D = 0.05
+"""Within this a Julian date tells the day of a time of day; it may be of the middle of the exposure [d]."""
 _CLOCKS_BEGIN = frozenset(
     date(*day)
     for day in (
@@ -105,7 +109,9 @@ def exposure_start(header: Mapping[str, Any], dates: str = DATES, times: str = T
         if is_empty(value):
             continue
         try:
+            _refuse_local(header, key)
             start = _plain_start(header, value) or _start_under(header, key, value, times)
+            start = _with_clock(header, start, times) if start.utc.time() == time() else start
             return _believed(_before_middle(header, start) if key.endswith(("AVG", "MID")) else start)
         except FormError as err:
             reasons.append(f"{key} is {value!r}, {err}")
@@ -129,6 +135,14 @@ def is_empty(value: Any) -> bool:
     return value is None or isinstance(value, Undefined) or not str(value).strip()
 
 
+def _refuse_local(header: Mapping[str, Any], key: str) -> None:
+    """Raise FormError if the comment of a card says that its time is local."""
+    comments = getattr(header, "comments", None)
+    comment = str(comments[key]).lower() if comments is not None else ""
+    if re.search(r"\blocal\b", comment) and not re.search(r"\b(ut|utc|gmt)\b", comment):
+        raise FormError("local time by its comment, which is not used")
+
+
 def _plain_start(header: Mapping[str, Any], value: Any) -> Start | None:
     """Return the start in the form that nearly all cameras write; None for any other one."""
     if isinstance(value, str) and value[4:5] == "-" and value[10:11] == "T" and is_empty(header.get("TIMESYS")):
@@ -143,12 +157,39 @@ def _plain_start(header: Mapping[str, Any], value: Any) -> Start | None:
 def _start_under(header: Mapping[str, Any], key: str, value: Any, times: str) -> Start:
     """Read the start from the value of one keyword of the date."""
     scale = _scale_of(header.get("TIMESYS"))
-    moment = _read_number(key, value, scale)
-    if moment is None:
-        text = str(value).strip()
-        day, rest = read_day(text)
-        moment = read_time(day, rest, scale) if rest else _time_apart(header, text, day, times, scale)
-    return _utc(moment)
+    is_apart = "MJD" in key and isinstance(value, int) and any(not is_empty(header.get(name)) for name in times.split())
+    moment = _read_number(key, float(value) if is_apart else value, scale)
+    if moment is not None:
+        return _utc(moment)
+    text = str(value).strip()
+    day, rest = read_day(text)
+    if rest:
+        return _utc(read_time(day, rest, scale))
+    return _on_day_of_number(header, _utc(_time_apart(header, text, day, times, scale)))
+
+
+def _with_clock(header: Mapping[str, Any], midnight: Start, times: str) -> Start:
+    """Return the start at the time of day under a keyword of its own, where the date was written with zeros for it."""
+    try:
+        found = _utc(_time_apart(header, "", midnight.utc.date(), times, _scale_of(header.get("TIMESYS"))))
+    except (FormError, DateError):
+        return midnight
+    hours = (found.utc - midnight.utc) / timedelta(hours=1)
+    return found if _ROUNDED_H < hours < 24 - _ROUNDED_H else midnight
+
+
+def _on_day_of_number(header: Mapping[str, Any], start: Start) -> Start:
+    """Return the start a day later or earlier where a Julian date says so: the date was that of the evening."""
+    for key in DATES.split():
+        try:
+            found = None if "JD" not in key else _read_number(key, header.get(key), "utc")
+        except (FormError, OverflowError):
+            continue
+        if found is not None and not (2 * float(header[key])).is_integer():  # of the exposure, not of its day
+            days = (found.minute - start.utc) / timedelta(days=1)
+            is_off = abs(round(days)) == 1 and abs(days - round(days)) < _SAME_TIME_D
+            return Start(start.utc + timedelta(days=round(days))) if is_off else start
+    return start
 
 
 def _scale_of(system: Any) -> str:

@@ -30,7 +30,7 @@ from obsarchive.errors import ConfigError
 from obsarchive.io import table_readers
 from obsarchive.io.atomic import atomic_write
 from obsarchive.io.table_readers import Source, native
-from obsarchive.io.text_tables import BARE, Opener, open_text, with_joined_positions
+from obsarchive.io.text_tables import BARE, Opener, open_text, with_joined_positions, with_split_positions
 
 _BROKEN = (
     OSError,
@@ -159,7 +159,7 @@ def open_table(path: Path, table: str | int | None = None) -> ColumnTable:
         raise ConfigError(f"{path}: expected a table with names of columns, found none: the file is empty")
     with _explained(path):
         read = _OPENERS.get(_suffix_of_contents(path), read)
-        return ColumnTable(path, with_joined_positions(read(path, wanted)))
+        return ColumnTable(path, with_split_positions(with_joined_positions(read(path, wanted))))
 
 
 def named_table(path: Path) -> tuple[Path, str | None]:

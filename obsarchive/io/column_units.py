@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-NO_PLACE = ("", "nan", "none", "null", "n/a", "na", "-", "--", "---")
+NO_PLACE = (
+    *("", "nan", "none", "null", "n/a", "na", "-", "--", "---", "...", "~"),
+    *("indef", "undef", "undefined", "unknown", "masked", "no coord.", "no coord"),
+)
 WANTED = {"mag": "mag", "mag_err": "mag", "pmra": "mas / yr", "pmdec": "mas / yr", "parallax": "mas"}
 """Units in which quantities are returned, by meaning."""
 MOST_NAMED = 5
@@ -27,6 +30,7 @@ _ANGLES = {
     "rad": ("rad", "rads", "radian", "radians"),
     "arcmin": ("arcmin", "arcmins", "arcminute", "arcminutes"),
     "arcsec": ("arcsec", "arcsecs", "arcsecond", "arcseconds"),
+    "mas": ("mas", "milliarcsec"),
 }
 _WORDS = {word: unit for unit, words in _ANGLES.items() for word in words}
 _SEXAGESIMAL = re.compile(r"(?i)(?P<hours>h+|hours?|hr)[\s:]*m.*s.*|[-+±]?(d+|degs?|degrees?)[\s:]*(m|arcm|').*")

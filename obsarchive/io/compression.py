@@ -29,6 +29,9 @@ from obsarchive.errors import ArchiveError, BadRawData
 
 BLOCK = 2880
 CHUNK = 2**20
+_FITS = b"SIMPLE  ="
+_MARKS = {b"\x1f\x8b": ".gz", b"BZh": ".bz2", _FITS: ""}
+"""Packing by the first bytes of a file."""
 _STREAM = b"1AY&SY"
 """First bytes of the data of a bz2 stream, after ``BZh`` and a digit."""
 _STREAM_END = 0x177245385090
@@ -75,9 +78,21 @@ def explained(path: Path) -> Iterator[None]:
         raise ArchiveError(f"{path.name} cannot be read: {err}") from err
 
 
+def packing_of(path: Path) -> str:
+    """Return ``.bz2`` or ``.gz`` if a file is packed so, else an empty text.
+
+    Its first bytes tell, whatever its name is; its name does where they are neither of FITS nor of a packed file.
+    """
+    with explained(path), path.open("rb") as file:
+        first = file.read(len(_FITS))
+    suffix = path.suffix.lower()
+    found = next((packing for mark, packing in _MARKS.items() if first.startswith(mark)), None)
+    return found if found is not None else suffix if suffix in _MARKS.values() else ""
+
+
 def open_stream(path: Path) -> BufferedIOBase:
     """Open a plain, bz2 or gzip file for reading its uncompressed bytes from the start."""
-    match path.suffix.lower():
+    match packing_of(path):
         case ".bz2":
             return bz2.open(path)
         case ".gz":
@@ -96,14 +111,14 @@ def decompress(job: Job) -> None:
     ArchiveError
         The disk is full, the decompressor was killed, the file cannot be read.
     """
-    suffix = job.source.suffix.lower()
+    packing = packing_of(job.source)
     with explained(job.source):
-        if suffix == ".fz":
-            _expand_tiles(job)
-        elif suffix == ".bz2":
+        if packing == ".bz2":
             _expand_bz2(job)
-        else:
+        elif packing == ".gz":
             _copy(job)
+        else:
+            _expand_tiles(job)
 
 
 def _expand_bz2(job: Job) -> None:

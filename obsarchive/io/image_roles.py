@@ -270,7 +270,11 @@ def _look_at_unnamed(images: Sequence[ImageHdu], roles: dict[int, Role], pixels:
         if image.bits > 0 and _is_mask(plane) and not _is_mask(light):
             roles[image.number] = Role.MASK
         elif image.bits < 0 and plane.shape == light.shape and light.ndim == 2:
-            roles[image.number] = _derived(light, plane) or Role.UNNAMED
+            of_first = _before_light(light, plane)
+            if of_first is not None:
+                roles[first.number], first, light = of_first, image, plane
+            else:
+                roles[image.number] = _derived(light, plane) or Role.UNNAMED
 
 
 def _is_mask(plane: NDArray[Any]) -> bool:
@@ -299,3 +303,21 @@ def _derived(light: NDArray[Any], plane: NDArray[Any]) -> Role | None:
             return Role.INVERSE_VARIANCE
         straight, squared = (float(np.corrcoef(light[good], plane[good] ** power)[0, 1]) for power in (1, 2))
     return Role.VARIANCE if straight > squared else Role.ERROR
+
+
+def _before_light(plane: NDArray[Any], light: NDArray[Any]) -> Role | None:
+    """Return what the first of two planes with one noise is, if it was computed from the second; else None.
+
+    Only light is negative; it is its error squared; its inverse variance is below 1 where counts are above.
+    """
+    role = _derived(light, plane)
+    good = np.isfinite(light) & np.isfinite(plane)
+    first, second = plane[good].astype(np.float64), light[good].astype(np.float64)
+    if role is None or (second < 0).any():
+        return role
+    if role is Role.INVERSE_VARIANCE and np.median(first) < 1 < np.median(second):
+        return role
+    if role is not Role.ERROR:
+        return None
+    squared, *others = (float(np.corrcoef(first**a, second**b)[0, 1]) for a, b in ((2, 1), (1, 1), (1, 2)))
+    return role if squared > max(others) else None

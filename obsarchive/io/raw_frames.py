@@ -21,12 +21,13 @@ from numpy.typing import NDArray
 from obsarchive.errors import ArchiveError, BadRawData, NotReady
 from obsarchive.io.amplifiers import write_frames
 from obsarchive.io.bad_pixels import bad_pixels
-from obsarchive.io.compression import Job, decompress, explained
+from obsarchive.io.compression import Job, decompress, explained, packing_of
 from obsarchive.io.raw_headers import (
     Contents,
     Stack,
     expected_frames,
     has_amplifiers,
+    has_tiles,
     plain_cards,
     read_header,
     read_plane,
@@ -63,7 +64,7 @@ def unpack(path: Path, folder: Path, threads: int | None = None, max_bytes: int 
     Parameters
     ----------
     path : Path
-        Raw file: ``.fits``, ``.fits.bz2``, ``.fits.gz`` or ``.fits.fz``.
+        Raw file: ``.fits``, ``.fits.bz2``, ``.fits.gz`` or ``.fits.fz``, or both; its contents say which.
     folder : Path
         Scratch folder, created when absent.  Nothing in it is synchronised to disk: empty it after a power cut.
     threads : int, optional
@@ -85,15 +86,16 @@ def unpack(path: Path, folder: Path, threads: int | None = None, max_bytes: int 
     ArchiveError
         No space, no permission, or the file is gone; trying again may help.
     """
-    suffix = path.suffix.lower()
-    is_plain = suffix not in (".bz2", ".gz", ".fz")
+    is_stream = bool(packing_of(path))
+    is_plain = not is_stream and path.suffix.lower() != ".fz" and not has_tiles(path)
     if is_plain and not has_amplifiers(path):
         return path
     with _settled(path) as mark:
-        stem = path.name.removesuffix(path.suffix if not is_plain else "").removesuffix(".fits")
+        is_packed_by_name = path.suffix.lower() in (".bz2", ".gz", ".fz")
+        stem = path.name.removesuffix(path.suffix if is_packed_by_name else "").removesuffix(".fits")
         target = folder / f"{stem[:160]}.{mark}.fits"
         if not target.exists():
-            if suffix == ".fz":  # astropy would only warn of a table cut short
+            if not is_stream and not is_plain:  # astropy would only warn of a table cut short
                 scan(path)
             job = Job(path, target, threads or len(os.sched_getaffinity(0)), max_bytes)
             _unpack_to(job, is_plain)
@@ -111,6 +113,7 @@ def _unpack_to(job: Job, is_plain: bool) -> None:
         try:
             if not is_plain:
                 decompress(replace(job, target=part))
+                _expand_packed_twice(part, job)
             unpacked = path if is_plain else part
             if has_amplifiers(unpacked, path.name):
                 _put_together(scan(unpacked, path.name), path.name, whole)
@@ -120,6 +123,21 @@ def _unpack_to(job: Job, is_plain: bool) -> None:
         finally:
             part.unlink(missing_ok=True)
             whole.unlink(missing_ok=True)
+
+
+def _expand_packed_twice(part: Path, job: Job) -> None:
+    """Expand tiles in a file that was packed once more, as ``.fits.fz.gz``."""
+    if not has_tiles(part):
+        return
+    tiles = part.with_name(f"{part.name}.tiles")
+    try:
+        scan(part, job.source.name)
+        part.rename(tiles)
+        decompress(replace(job, source=tiles, target=part))
+    except BadRawData as err:
+        raise BadRawData(str(err).replace(tiles.name, job.source.name)) from err
+    finally:
+        tiles.unlink(missing_ok=True)
 
 
 def _put_together(contents: Contents, name: str, target: Path) -> None:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from obsarchive.core.document_types import HeaderCard
 from obsarchive.errors import BadRawData
 from obsarchive.io.amplifiers import Mosaic, mosaic_of
-from obsarchive.io.compression import BLOCK, explained, open_stream
+from obsarchive.io.compression import BLOCK, explained, open_stream, packing_of
 from obsarchive.io.image_headers import KEYS, MASK_PLANE, ImageHdu, Role, role_of
 from obsarchive.io.image_roles import assign_roles, refuse_colours
 
@@ -270,6 +270,19 @@ def _padded(n_bytes: int) -> int:
     return n_bytes + -n_bytes % BLOCK
 
 
+def has_tiles(path: Path) -> bool:
+    """Whether the first image of a FITS file is packed into a table, as by fpack; False if the file is damaged."""
+    with explained(path), path.open("rb") as file, suppress(ValueError):
+        start = 0
+        while True:
+            file.seek(start)
+            hdu = _parse(*_header_cards(file), start)
+            if hdu.stack or hdu.values.get("ZIMAGE") == "T":
+                return not hdu.stack
+            start = hdu.end
+    return False
+
+
 def _walk(name: str, file: BufferedIOBase) -> Iterator[_Hdu]:
     """Yield the HDUs of an open file."""
     size = os.fstat(file.fileno()).st_size
@@ -422,7 +435,7 @@ def read_header(path: Path) -> fits.Header:
         if not cards.startswith(b"SIMPLE"):
             raise BadRawData(f"{path.name}: expected a FITS header, found {cards[:20]!r}")
         header = _tolerant_header(cards)
-        is_plain = path.suffix.lower() not in (".bz2", ".gz")  # the end of those is far
+        is_plain = not packing_of(path)  # the end of a packed file is far
         is_part = _is_part(header) and (is_plain or expected_frames({"NEXTEND": header.get("NEXTEND")}))
         if whole and (is_part or not _has_pixels(header)):
             _add_frame(path.name, header, list(_headers(stream, cards)))

@@ -42,6 +42,11 @@ _DASHES = re.compile(r"[-=]{2,}|-|=")
 _COMMENT = re.compile(rb"^#[^\n]*\n?", re.MULTILINE)
 _NEXT_TABLE = re.compile(rb"^#\s?(RESOURCE|Table\s|Table\t)", re.MULTILINE)
 _SEXTRACTOR = re.compile(r"#\s+\d+\s+[A-Z]\w+")
+_OF_POSITIONS = re.compile(r"(?i)(^|\W)(ra|coord|right)")
+"""In the line of names of a table of sources."""
+_POSITION = re.compile(r"(?i)coords?\d?|coordinates?|position|radec|ra_?dec(_?j2000)?|skycoord")
+"""Names of columns that hold right ascension and declination in one."""
+_OTHER_FRAME = re.compile(r"(?i)1950|fk4|gal|ecl")
 _SIGN = "de-"
 _CDS = "Byte-by-byte Description"
 
@@ -82,6 +87,8 @@ def open_text(path: Path, wanted: str | None = None) -> Source:
     known = _known_format(lines)
     if known is not None:
         return _of_astropy(path, text, known)
+    text = _without_page(text)
+    lines = text[:_HEAD_CHARACTERS].split("\n")
     is_ecsv = re.match(r"#\s*%ECSV", lines[0]) and any(re.match(r"#\s*datatype:", line) for line in lines)
     layout = _ecsv(lines) if is_ecsv else _layout(path, lines)
     distinct(path, layout.names)
@@ -115,6 +122,20 @@ def _decoded(path: Path) -> str:
     if re.match(r"\s*<(!doctype\s+)?html", text[:200], re.IGNORECASE):
         raise no_table(path, "a table", "a web page, such as the error message of a service")
     return text if "\n" in text else text.replace("\r", "\n")
+
+
+def _without_page(text: str) -> str:
+    """Return the lines of a table between bars or tabs without the page around it, as SIMBAD and NED write one."""
+    first = next(
+        (line for line in text[:_HEAD_CHARACTERS].split("\n") if line.strip() and not line.startswith("# ")), ""
+    )
+    for delimiter in "|\t":
+        if delimiter in first:
+            return text
+        rows = [line for line in text.split("\n") if line.count(delimiter) > 1 and line.strip("-=|\t ")]
+        if len(rows) > 1 and len({row.count(delimiter) for row in rows}) == 1 and _OF_POSITIONS.search(rows[0]):
+            return "\n".join([rows[0].replace("#", "number", 1) if rows[0][0] == "#" else rows[0], *rows[1:], ""])
+    return text
 
 
 def _known_format(lines: Sequence[str]) -> str | None:
@@ -374,6 +395,46 @@ def with_joined_positions(source: Source) -> Source:
 
     kept = [name for name in source.names if name in others]
     return Source([*kept, *parts], source.n_rows, read, {**source.units, "RA": "deg", "DE": "deg"})
+
+
+def with_split_positions(source: Source) -> Source:
+    """Return a table with columns RA and DE in place of one with both, as ``06 45 08.9 -16 42 58`` of SIMBAD."""
+    bare = {name: re.split(r"\s*[(\[]", name.strip())[0] for name in source.names}
+    known = {unit_in_name(name)[0].lower() for name in source.names}
+    found = next(
+        (name for name, word in bare.items() if _POSITION.fullmatch(word) and not _OTHER_FRAME.search(name)), None
+    )
+    if found is None or known & {"ra", "de", "dec"}:
+        return source
+
+    def read(names: list[str], wanted: slice) -> list[Raw]:
+        return [
+            _half(source, found, name, wanted) if name in _JOINED else source.read([name], wanted)[0] for name in names
+        ]
+
+    kept = [name for name in source.names if name != found]
+    return Source(
+        [*kept, *_JOINED], source.n_rows, read, {key: unit for key, unit in source.units.items() if key != found}
+    )
+
+
+def _half(source: Source, name: str, half: str, wanted: slice) -> Raw:
+    values, missing = source.read([name], wanted)[0]
+    words = values.astype("U") if missing is None else np.where(missing, "", values.astype("U"))
+    at = [*_JOINED].index(half)
+    return np.array([_two_angles(word)[at] for word in words.tolist()], "U"), None
+
+
+def _two_angles(text: str) -> tuple[str, str]:
+    """Return right ascension and declination: apart by a comma or the sign, else in the middle; empty without any."""
+    words = text.replace(",", " , ").replace(";", " , ").split()
+    if len(words) < 2 or not words[0][0].isdigit():
+        return "", ""
+    if words.count(",") == 1:
+        at = words.index(",")
+        return " ".join(words[:at]), " ".join(words[at + 1 :])
+    at = next((i for i, word in enumerate(words) if i and word[0] in "+-\N{MINUS SIGN}"), len(words) // 2)
+    return " ".join(words[:at]), " ".join(words[at:])
 
 
 def _joined(source: Source, parts: Sequence[str], wanted: slice) -> Raw:

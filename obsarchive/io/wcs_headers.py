@@ -30,6 +30,8 @@ _NUMBER = re.compile(
     r"CR(VAL|PIX|OTA)\d|CDELT\d|(CD|PC|PV)\d_\d+|PC\d{6}|[AB]P?_(\d_\d|ORDER)|L(ON|AT)POLE|EQUINOX|WCSAXES"
 )
 """Keywords of coordinates that have numbers."""
+_WORD = re.compile(r"C(TYPE|UNIT)\d")
+_DEGREES = re.compile(r"(?i)^(degrees?|degs?)$")
 
 
 def plate_cards(solution: PlateSolution) -> fits.Header:
@@ -79,7 +81,7 @@ def plate_of_header(header: fits.Header, shape: tuple[int, ...]) -> PlateSolutio
     """
     try:
         with warnings.catch_warnings(action="ignore"):
-            return _plate_of(_sky_of(_with_numbers(header)), shape)
+            return _plate_of(_sky_of(_with_usual_words(_with_numbers(header))), shape)
     except (ValueError, TypeError, LookupError, MemoryError, AssertionError, np.linalg.LinAlgError) as err:
         if "CTYPE1" in header:
             log.warning("the coordinates of the header are not used: %s", err)
@@ -97,8 +99,18 @@ def _with_numbers(header: fits.Header) -> fits.Header:
         if isinstance(value, fits.card.Undefined) or not text:
             del header[key]
         else:
+            text = text.upper().lstrip("JB") if key == "EQUINOX" else text
             number = float(text.upper().replace("D", "E"))
             header[key] = int(number) if key.endswith(("ORDER", "AXES")) else number
+    return header
+
+
+def _with_usual_words(header: fits.Header) -> fits.Header:
+    """Return a header with types of axes in capitals, and degrees called ``deg``."""
+    header = header.copy()
+    for key in [key for key in header if _WORD.fullmatch(key) and isinstance(header[key], str)]:
+        text = header[key].strip()
+        header[key] = text.upper() if key.startswith("CTYPE") else _DEGREES.sub("deg", text)
     return header
 
 
@@ -167,6 +179,8 @@ def _without_scamp(header: fits.Header) -> fits.Header:
     scamp = {axis: [key for key in header if re.fullmatch(rf"PV{axis}_\d+", key)] for axis in (1, 2)}
     if not all(name.endswith(("-TAN", "-TPV")) for name in names) or not any(scamp.values()):
         return header
+    if not any(header[key] for keys in scamp.values() for key in keys):  # no distortion at all
+        return _as_tan(header, scamp)
     if (header.get("PV1_1"), header.get("PV1_2")) == (0, 90):
         return header  # the native pole of the standard
     header = header.copy()
@@ -174,6 +188,16 @@ def _without_scamp(header: fits.Header) -> fits.Header:
         header[f"CTYPE{axis}"] = name[:-3] + "TPV"
         if f"PV{axis}_1" not in header:
             header[f"PV{axis}_1"] = 1.0  # the default of the convention, not that of astropy
+    return header
+
+
+def _as_tan(header: fits.Header, distortion: dict[int, list[str]]) -> fits.Header:
+    """Return a header of the plain projection, without some keywords of distortion."""
+    header = header.copy()
+    for axis, keys in distortion.items():
+        header[f"CTYPE{axis}"] = str(header[f"CTYPE{axis}"]).strip()[:-3] + "TAN"
+        for key in keys:
+            del header[key]
     return header
 
 

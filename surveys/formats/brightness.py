@@ -288,6 +288,11 @@ def _factors(
                 "set zero_point, the magnitude of flux 1"
             )
         density = 1.0
+        if n and abs(found - AB_MICROJANSKY) > NEAR_MAG:
+            remarks.append(
+                f"fluxes {name!r} have no unit and are taken as µJy; magnitudes of {n} epochs beside them differ by "
+                f"{found - AB_MICROJANSKY:+.1f} mag: give their unit or zero_point"
+            )
     else:
         density = _inferred(found, scatter, name, declared, remarks)
     own = measured.units.get("flux_err", "")

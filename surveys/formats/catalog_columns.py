@@ -26,6 +26,8 @@ KNOWN = {
         "designation",
         "mainid",
         "num",
+        "identifier",
+        "objectname",
     ),
     "ra": ("ra", "raicr", "radeg", "raj", "rightascension", "coordra", "alphaj", "alphawinj", "alphasky", "alpha"),
     "dec": ("dec", "de", "deicr", "decdeg", "dej", "declination", "decj", "coorddec", "deltaj", "deltasky"),

@@ -202,7 +202,7 @@ def _mjd_of_dates(values: NDArray[Any], name: str, kind: str) -> NDArray[np.floa
     when = pd.to_datetime(series, utc=True, format="mixed", dayfirst=begins_with_day, errors="coerce")
     if is_text and when.isna().all() and any(words.tolist()):
         raise Unprocessable(
-            f"times of {name!r} such as {words[words != ''][0]!r} are no dates: write 2018-06-13T12:00:00"
+            f"times of {name!r} such as {str(words[words != ''][0])!r} are no dates: write 2018-06-13T12:00:00"
         )
     elapsed = (when - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
     seconds: NDArray[np.float64] = elapsed.to_numpy(np.float64)

@@ -40,6 +40,7 @@ _COLUMNAR = (".parquet", ".h5", ".hdf5")
 _MISSING = {"", "nan", "null", "none", "na", "n/a", "--", "-", "..."}
 _DELIMITERS = {"comma": ",", "tab": "\t", "semicolon": ";", "pipe": "|", "space": " ", "bar": "|", "\\t": "\t"}
 _SEEN_AHEAD = 50
+_DECIMAL_COMMA = re.compile(r"^([-+]?\d+),(\d+)$")
 
 
 class RawTable(NamedTuple):
@@ -172,7 +173,7 @@ def _of_text(path: Path, made: PhotometryFormat | None, given: Sequence[str] = (
         return _of_ipac(path, rows, header)
     if not rows:
         raise Unprocessable(f"{path}: expected a light curve, found no rows")
-    delimiter = _DELIMITERS.get(header.get("DELIM", "").lower(), header.get("DELIM", ""))
+    delimiter = _DELIMITERS.get(header.get("DELIM", "").lower(), header.get("DELIM", "")) or _semicolon(rows)
     if given:
         names = [*given, *(f"column_{i}" for i in range(len(given) + 1, len(_fields(rows[0], delimiter)) + 1))]
     else:
@@ -258,9 +259,17 @@ def _fields(line: str, delimiter: str) -> list[str]:
     return [word.strip() for word in next(csv.reader([line], delimiter=most))]
 
 
+def _semicolon(rows: Sequence[str]) -> str:
+    """Return a semicolon if it is in all of the first rows alike: commas may then be those of decimals."""
+    found = {row.count(";") for row in rows[:_SEEN_AHEAD]}
+    return ";" if len(found) == 1 and found != {0} else ""
+
+
 def _split(row: str, names: Sequence[str], delimiter: str) -> list[str]:
     """Return the values of a row: between delimiters, or between blanks if these give as many as there are names."""
     found = _fields(row, delimiter)
+    if delimiter == ";":
+        found = [_DECIMAL_COMMA.sub(r"\1.\2", word) for word in found]
     if len(found) == len(names) + 1 and not found[-1]:
         return found[:-1]  # a delimiter at the end
     if len(found) != len(names) and len(row.split()) == len(names):

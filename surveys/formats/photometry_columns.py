@@ -100,6 +100,7 @@ KNOWN: dict[str, tuple[str, ...]] = {
             "rejected",
             "reject",
         ),
+        *("qflag", "mask", "masked", "bitmask", "dq", "dqflag", "exclude", "excluded"),
         *("isrejected", "qual", "sapquality", "photflag", "grade", "outlier", "isoutlier", *quality_words.GOOD_COLUMNS),
     ),
     "zero_point": ("zp", "zeropoint", "zpab"),

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from obsarchive.errors import Unprocessable
 from surveys.formats.cell_values import words_of
 
-DENIALS = frozenset(("", "0", "0.0", "false", "f", "n", "no", "none", "nan", "null", "na", "n/a", "-", "--"))
+DENIALS = frozenset(("", "0", "0.0", "0x0", "false", "f", "n", "no", "none", "nan", "null", "na", "n/a", "-", "--"))
 """Words, in lower case, that deny a quality or a flag."""
 AFFIRMATIONS = frozenset(("1", "1.0", "true", "t", "y", "yes"))
 """Words that affirm it."""

@@ -50,6 +50,16 @@ def header(**keys: object) -> dict[str, object]:
         {"DATE__AVG": "2026-03-14T21:31:05.5", "EXPTIME": 120},
         {"MJD__OBS": "61113.89589699074"},
         {"JD": 2461114.39589699074},
+        {"DATE__OBS": "Sat Mar 14 21:30:05.5 2026"},
+        {"DATE__OBS": "Sat, 14 Mar 2026 21:30:05.5 GMT"},
+        {"DATE__OBS": "March 14, 2026", "UT": "9:30:05.5 PM"},
+        {"DATE__OBS": "2026-073T21:30:05.5"},
+        {"DATE__OBS": "2026:073:21:30:05.5"},
+        {"DATE__OBS": "2026-03-14T00:00:00.000", "TIME__OBS": "21:30:05.5"},
+        {"MJD__OBS": 61113, "UT": "21:30:05.5"},
+        {"MJD__OBS": 61113.0, "UT": "21:30:05.5"},
+        {"DATE__OBS": "2026-03-13", "UT": "21:30:05.5", "MJD__OBS": 61113.89589699074},
+        {"DATE__OBS": "2026-03-15", "UT": "21:30:05.5", "JD": 2461114.3965},
     ],
 )
 def test_forms_of_one_moment(keys: dict[str, object]) -> None:
@@ -85,6 +95,32 @@ def test_values_known_from_elsewhere(keys: dict[str, object], mjd: float) -> Non
     assert exposure_start(header(**keys)).mjd == pytest.approx(mjd, abs=1.2e-8)
 
 
+@pytest.mark.parametrize(
+    ("keys", "start"),
+    [
+        ({"DATE__OBS": "2026-03-15T00:00:00", "UT": "23:59:59.7"}, "2026-03-15T00:00:00"),  # rounded, no other time
+        ({"DATE__OBS": "2026-03-15T00:00:00", "UT": "00:00:30"}, "2026-03-15T00:00:00"),
+        ({"DATE__OBS": "2026-03-15T00:00:00", "UT": "unknown"}, "2026-03-15T00:00:00"),
+        ({"DATE__OBS": "2026-03-14", "UT": "23:30:00", "MJD__OBS": 61113.0}, "2026-03-14T23:30:00"),
+        ({"DATE__OBS": "2026-03-14", "UT": "01:30:00", "MJD__OBS": 61113.9}, "2026-03-14T01:30:00"),
+        ({"DATE__OBS": "14-Mar-95", "UT": "21:30:00"}, "1995-03-14T21:30:00"),
+        ({"DATE__OBS": "2025-03-14 12:30:00 AM"}, "2025-03-14T00:30:00"),
+    ],
+)
+def test_what_other_keywords_say(keys: dict[str, object], start: str) -> None:
+    assert exposure_start(header(**keys)).utc == datetime.fromisoformat(start + "+00:00")
+
+
+def test_a_comment_may_call_a_time_local() -> None:
+    cards = fits.Header([("DATE-OBS", "2026-03-14T22:30:05.5", "local time"), ("MJD-OBS", 61113.89589699074)])
+    assert abs(exposure_start(cards).mjd - 61113.89589699074) < 1e-9
+    del cards["MJD-OBS"]
+    with pytest.raises(DateError, match="local time by its comment"):
+        exposure_start(cards)
+    cards.comments["DATE-OBS"] = "UTC, local time is an hour more"
+    assert exposure_start(cards).utc.hour == 22
+
+
 def test_leap_seconds_keep_the_order() -> None:
     texts = ("2016-12-31T23:59:59.9", "2016-12-31T23:59:60", "2016-12-31T23:59:60.9", "2017-01-01T00:00:00")
     starts = [exposure_start({"DATE-OBS": text}) for text in texts]
@@ -106,6 +142,9 @@ def test_leap_seconds_keep_the_order() -> None:
         ({"DATE__OBS": "03/04/2026 21:30:00"}, "which may mean dd/mm/yyyy or mm/dd/yyyy"),
         ({"DATE__OBS": "26-03-14T21:30:00"}, "whose year is not plain"),
         ({"DATE__OBS": "03/14/98", "UT": "21:30:00"}, "which is no day of the calendar"),
+        ({"DATE__OBS": "14-Mar-26", "UT": "21:30:00"}, "expected a date such as"),
+        ({"DATE__OBS": "2026-03-14 21:30:00 PM"}, "which is no time of day"),
+        ({"DATE__OBS": "2026-367T21:30:00"}, "which is no day of the calendar"),
         ({"DATE__OBS": "2026-03-14T21:30:00 CET"}, "whose zone CET is not known"),
         ({"DATE__OBS": "2026-03-14T21:30:00", "TIMESYS": "LOCAL"}, "TIMESYS is 'LOCAL'"),
         ({"DATE__OBS": "2026-03-14", "LT": "22:30:00"}, "LT is local time, which is not used"),

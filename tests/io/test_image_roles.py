@@ -70,6 +70,8 @@ PLANES = {
     "pictures": [hdu(LIGHT, "SCI"), hdu(LIGHT[::4, ::4]), hdu(LIGHT[::3, ::3], "IMAGE"), hdu(MASK, "DQ")],
     "unnamed": [hdu(LIGHT), hdu(MASK), hdu(ERROR)],
     "unnamed variance": [hdu(LIGHT), hdu(LIGHT / 1.5 + 9), hdu(MASK)],
+    "unnamed weight first": [hdu(IVAR), hdu(LIGHT), hdu(MASK)],
+    "unnamed error first": [hdu(ERROR), hdu(LIGHT), hdu(MASK)],
     "a spectrum": [hdu(LIGHT, "SCI"), hdu(np.arange(50.0)), hdu(MASK, "DQ")],
 }
 
@@ -82,6 +84,12 @@ def test_only_light_is_a_frame_and_masks_are_used(tmp_path, layout):
     np.testing.assert_array_equal(found[0], expected)
     header = read_header(tmp_path / "a.fits")
     assert (header["NAXIS2"], header["NAXIS1"]) == SHAPE
+
+
+@pytest.mark.parametrize("plane", [ERROR, IVAR, LIGHT / np.float32(1.5) + 9])
+def test_an_unnamed_error_before_light_without_its_sky(tmp_path, plane):
+    found = frames_in(put(tmp_path, hdu(plane), hdu(MASK), hdu(LIGHT - np.float32(SKY))))
+    np.testing.assert_array_equal(found, np.where(MASK, np.nan, LIGHT - np.float32(SKY))[None])
 
 
 def test_light_in_the_primary_hdu(tmp_path):

@@ -12,6 +12,7 @@ import pytest
 from astropy.io import fits
 
 from obsarchive.errors import BadRawData
+from obsarchive.instruments.base import stem
 from obsarchive.io.raw_frames import Frames, read_header, scan, unpack
 
 COUNTS = np.random.default_rng(1).poisson(1000, (5, 40, 64))
@@ -160,3 +161,35 @@ def test_streams_with_something_else_are_refused(tmp_path, monkeypatch, programs
             path.write_bytes(content)
             with pytest.raises(BadRawData, match=rf"^a\.fits\{ending}: expected"):
                 unpack(path, tmp_path / "scratch")
+
+
+# ------------------------------------------------------------------------------------- packed otherwise than named
+
+
+def packed_streams() -> dict[str, bytes]:
+    truth, plain, tiles = COUNTS[0].astype(np.uint16), io.BytesIO(), io.BytesIO()
+    fits.PrimaryHDU(truth).writeto(plain)
+    fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(truth)]).writeto(tiles)
+    streams = {"plain": plain.getvalue(), "tiles": tiles.getvalue()}
+    for name, content in tuple(streams.items()):
+        streams |= {f"{name} gz": gzip.compress(content), f"{name} bz2": bz2.compress(content)}
+    return streams
+
+
+@pytest.mark.parametrize("content", ["plain", "plain gz", "plain bz2", "tiles", "tiles gz", "tiles bz2"])
+@pytest.mark.parametrize("suffix", ["", ".gz", ".bz2", ".fz", ".fz.gz"])
+def test_the_contents_say_how_a_file_is_packed(tmp_path, content, suffix):
+    path = tmp_path / f"a.fits{suffix}"
+    path.write_bytes(packed_streams()[content])
+    np.testing.assert_array_equal(frames_in(path), COUNTS[:1].astype(np.float32))
+    header = read_header(path)
+    assert (header["NAXIS1"], header["NAXIS2"]) == (64, 40)
+    assert stem(path.name) == "a"
+
+
+def test_tiles_cut_short_within_a_stream(tmp_path):
+    path = tmp_path / "a.fits.fz.gz"
+    path.write_bytes(gzip.compress(packed_streams()["tiles"][:-2880]))
+    with pytest.raises(BadRawData, match=r"^a\.fits\.fz\.gz: .*expected \d+ bytes, found"):
+        frames_in(path)
+    assert not list((tmp_path / "scratch").iterdir())

@@ -226,3 +226,19 @@ def test_a_digitized_plate_is_evaluated() -> None:
     centre = 15 * (16 + 36 / 60 + 26.33 / 3600), -(75 + 6 / 60 + 10.6 / 3600)
     plate = plate_of_header(fits.Header([*plate_cards_of_dss.items()]), (SIDE, SIDE))
     assert residual_px(plate, *deproject(xi, eta, centre)) < 0.1
+
+
+@pytest.mark.parametrize(
+    "cards",
+    [
+        {"CUNIT1": "degree", "CUNIT2": "Degrees"},
+        {"CTYPE1": "ra---tan", "CTYPE2": "dec--tan "},
+        {"EQUINOX": "J2000.0"},
+        {"PV1_1": 0.0, "PV1_2": 0.0, "PV2_1": 0.0, "PV2_2": 0.0},
+        {"PV2_1": 0.0},
+        {"CTYPE1": "RA---TPV", "CTYPE2": "DEC--TPV", "PV1_0": 0.0, "PV2_0": 0.0},
+    ],
+)
+def test_words_and_zeros_that_change_nothing(cards: dict[str, Any]) -> None:
+    ra, dec = WCS(header()).all_pix2world(X, Y, 0)
+    assert residual_px(plate_of_header(header(**cards), (SIDE, SIDE)), ra, dec) < 1e-3

@@ -513,3 +513,50 @@ def test_a_catalogue_is_a_sequence():
     assert repr(found) == "<Catalog <Table>: 3 sources>"
     assert repr(Catalog("nothing.csv")).endswith("nothing.csv: not read yet>")
     assert "alf Cen" in found._repr_html_()
+
+
+# ---------------------------------------------------------------------------------------------------- pages of services
+
+SIMBAD = """C.D.S.  -  SIMBAD4 rel 1.8  -  2026.03.14CET21:30:00
+
+Number of objects : 3
+
+#|    identifier    |typ|     coord1 (ICRS,J2000/2000)     |Mag V |
+-|------------------|---|----------------------------------|------|
+1|* alf CMa         |SB*|06 45 08.91728 -16 42 58.0171     |-1.46 |
+2|* alf Cen         |** |No Coord.                         |      |
+3|* alf Lyr         |dS*|18 36 56.33635 +38 47 01.2802     | 0.03 |
+================================================================================
+"""
+NED = """Source list created by NED; 2 objects found
+
+No.|Object Name|RA(deg)|DEC(deg)|Type
+1|Sirius|101.2871553|-16.7161159|*
+2|alf Cen|219.9020833|-60.8339926|*
+"""
+
+
+def test_pages_of_simbad_and_ned(caplog):
+    found = read("simbad.txt", SIMBAD)
+    assert_allclose(found.places(), [[101.2871553, 279.2347348], [-16.7161159, 38.7836889]], atol=1e-5)
+    assert list(found.names) == ["* alf CMa", "* alf Lyr"]
+    assert "row 2 (* alf Cen)" in caplog.text
+    assert_right(read("ned.txt", NED))
+    assert_right(read("ned.tsv", NED.replace("|", "\t")))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["06:45:08.917 -16:42:58.02", "06 45 08.917 -16 42 58.02", "101.2871542,-16.716117", "6h45m8.917s, -16d42m58.02s"],
+)
+def test_a_column_of_both_coordinates(text):
+    found = read("t.tsv", f"id\tcoords\n7\t{text}\n")
+    assert_allclose(found.places(), [[101.28715], [-16.71612]], atol=1e-5)
+    with pytest.raises(ConfigError, match="no column with ra"):
+        read("g.tsv", "id\tcoord (Gal)\n7\t227.2 -8.9\n")
+
+
+def test_words_of_no_position_do_not_cost_the_catalogue(caplog):
+    found = read("t.csv", "name,ra_mas,dec_mas\nA,364633759.08,-60178017.24\nB,INDEF,...\n")
+    assert_allclose(found.places(), [[RA[0]], [DEC[0]]], atol=1e-9)
+    assert "row 2 (B)" in caplog.text

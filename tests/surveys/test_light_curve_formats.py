@@ -737,6 +737,25 @@ def test_files_that_are_refused(tmp_path, text, words):
         read(tmp_path, text)
 
 
+def test_decimal_commas_between_semicolons(tmp_path):
+    found = read(tmp_path, "\ufeffMJD;mag;magerr;filter\r\n58000,5;17,1;0,02;r\r\n58001;17,25;-;r\r\n")
+    assert (found["mjd"].tolist(), found["mag"].tolist()) == ([58000.5, 58001.0], [17.1, 17.25])
+    assert found["mag_err"][0] == 0.02
+
+
+@pytest.mark.parametrize(("name", "words"), [("mask", [0, 1, 0]), ("qflag", ["0x0", "0x4", "0x0"]), ("DQ", [0, 16, 0])])
+def test_flags_of_other_names(name, words):
+    found = standard_photometry({"jd": JD[:3], "mag": np.full(3, 14.0), name: np.array(words)}, {})
+    assert found["flag"].tolist() == [False, True, False]
+
+
+def test_few_epochs_whose_fluxes_contradict_their_magnitudes():
+    remarks = []
+    raw = {"jd": JD[:2], "mag": np.full(2, 14.0), "flux": np.full(2, 9.12)}
+    assert standard_photometry(raw, {}, remarks=remarks)["flux"].tolist() == [9.12, 9.12]
+    assert "no unit and are taken as µJy; magnitudes of 2 epochs beside them differ by -7.5 mag" in remarks[0]
+
+
 def test_unknown_names(tmp_path):
     with pytest.raises(ConfigError, match="no format of light curves 'atlass'; did you mean 'atlas'"):
         read(tmp_path, ATLAS, format="atlass")

@@ -141,6 +141,17 @@ def test_fits_and_ecsv_have_units(form: str) -> None:
     assert export.kind_of(form, 2)[0] == f".{form}"
 
 
+@pytest.mark.parametrize("form", ["fits", "ecsv", "votable"])
+def test_names_of_sources_are_exported_in_any_letters(form: str) -> None:
+    one = curve("r")
+    one.altdata["name"] = "η Car"
+    names = {"fits": "fits", "ecsv": "ascii.ecsv", "votable": "votable"}
+    content = export.write([one], form)
+    table = Table.read(content.decode() if form == "ecsv" else io.BytesIO(content), format=names[form])
+    found = table["source"][0]
+    assert (found.decode() if isinstance(found, bytes) else found) == "η Car"
+
+
 # pictures
 
 
