@@ -63,6 +63,16 @@ def test_two_stars_agree_or_are_not_sure() -> None:
     assert found.reasons[2].startswith("contradicted: 1 of 2")
 
 
+def test_stars_beside_a_galaxy_tell_half_a_turn() -> None:
+    y, x = np.mgrid[:SIDE, :SIDE]
+    galaxy = (20000 * np.exp(-np.hypot(1.8 * (y - 0.55 * SIDE), x - 0.45 * SIDE) / 15)).astype(np.float32)
+    frame = exposure(sky_of(12, SIDE), SIDE) + galaxy
+    found = match(star_list(frame[::-1, ::-1]), star_list(frame))
+    assert found is not None
+    assert found.is_certain
+    assert found.turn.angle_deg == pytest.approx(180, abs=0.1) or found.turn.angle_deg == pytest.approx(-180, abs=0.1)
+
+
 def test_one_star_has_nothing_to_contradict() -> None:
     stars = np.array([(100.0, 120.0, 60000.0)])
     found = orient([star_list(exposure(stars, SIDE, Turn.shift(5 * i, -40 * i), seed=i)) for i in range(3)])

@@ -195,10 +195,12 @@ def _separate(stars: StarList) -> IndexArray:
     if not len(stars):
         return np.flatnonzero(kept)
     tree = cKDTree(stars.positions)
-    for bright, fwhm in enumerate(stars.fwhm_px.tolist()):
+    # an extended source has no halo of ten times its width: stars around a galaxy stay
+    reach = np.maximum(HALO * np.minimum(stars.fwhm_px, 2 * np.percentile(stars.fwhm_px, 25)), 2 * stars.fwhm_px)
+    for bright, far in enumerate(np.maximum(SEPARATE_PX, reach).tolist()):
         if not kept[bright]:
             continue
-        near = np.array(tree.query_ball_point(stars.positions[bright], max(SEPARATE_PX, HALO * fwhm)), np.intp)
+        near = np.array(tree.query_ball_point(stars.positions[bright], far), np.intp)
         near = near[near > bright]
         distance = np.hypot(*(stars.positions[near] - stars.positions[bright]).T)
         # sources are in the order of their brightness
