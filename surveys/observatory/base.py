@@ -163,7 +163,7 @@ class VirtualObservatory(PhotometryReducer):
         """
         return self.fetch_data_from_observatory(cat_row, **kwargs)
 
-    def origin(self, name: str) -> Origin | None:
+    def origin(self, name: str) -> Origin | None:  # noqa: ARG002 - for subclasses
         """Return where the data of a source are read from now; None if only the survey knows.
 
         Photometry of another origin than this one is fetched again.
@@ -575,7 +575,7 @@ class VirtualObservatory(PhotometryReducer):
     def _remove_elsewhere(
         self, batch: Sequence[tuple[Row, RawPhotometry | Exception]], known: Mapping[str, Document]
     ) -> None:
-        """Remove the data of other positions and origins from their files; if the process is killed then, they are fetched."""
+        """Remove data of other positions and origins from their files; if the process is killed, they are fetched."""
         gone: dict[str, list[str]] = {}
         for row, raw in batch:
             before = known.get(str(row["name"]), {})

@@ -10,7 +10,6 @@ Use it in a project::
 """
 
 import glob
-import os
 import re
 from bisect import bisect_left
 from fnmatch import fnmatchcase
@@ -144,9 +143,9 @@ class VirtualFiles(VirtualObservatory):
 
 
 @lru_cache(maxsize=4)
-def _listed(folder: Path, mtime_ns: int) -> list[str]:
+def _listed(folder: Path, mtime_ns: int) -> list[str]:  # noqa: ARG001 - a key of the cache
     """Return the sorted names of the files of a folder, which `mtime_ns` tells from its earlier states."""
-    return sorted(os.listdir(folder))
+    return sorted(path.name for path in folder.iterdir())
 
 
 def _file_name(name: str) -> str:
