@@ -212,10 +212,6 @@ def mjd_of_times(
     kind = scale.kind if scale.kind not in ("", "date", "excel", "unix") else _guessed(time, scale.kind, name)
     time = np.where(numbers == 0, np.nan, time) if (finite != 0).any() and scale.offset == 0 else time
     known = replace(scale, kind=kind)
-    if kind == "unix" and scale.kind == "unix" and np.nanmedian(time) < SHORTEST_UNIX:
-        raise Unprocessable(
-            f"times of {name!r} (median {np.nanmedian(time):g} s) are no seconds since 1970: expected JD, MJD or dates"
-        )
     if kind in SECONDS:
         return _sensible(MJD_1970 + time * SECONDS[kind] / 86400, name, known, remarks)
     if kind == "yyyymmdd":
@@ -333,6 +329,10 @@ def _guessed(time: NDArray[np.float64], declared: str, name: str) -> str:
             f"times of {name!r} (median {middle:g}) may be MJD or days of a spreadsheet: set time_scale, to mjd or jd"
         )
     found = next((kind for kind, (low, high) in ranges.items() if low < middle < high), "")
+    if not found and declared == "unix" and middle < SHORTEST_UNIX:
+        raise Unprocessable(
+            f"times of {name!r} (median {middle:g} s) are no seconds since 1970: expected JD, MJD or dates"
+        )
     return found or ("unix" if declared == "unix" else "")
 
 

@@ -245,7 +245,7 @@ def _found(plain: Mapping[str, str], made: PhotometryFormat | None) -> dict[str,
 
 
 def _own_error(plain: Mapping[str, str], mag: str) -> str:
-    """Return the column of errors that is called after one of magnitudes, as ``magerr_auto``; empty if there is none."""
+    """Return the column of errors called after one of magnitudes, as ``magerr_auto``; empty if there is none."""
     kind = simplify(mag).removeprefix("mag")
     words = (f"magerr{kind}", f"mag{kind}err", f"emag{kind}", f"errmag{kind}", f"dmag{kind}", f"sigmamag{kind}")
     return next((plain[word] for word in words if kind and word in plain), "")

@@ -513,3 +513,13 @@ def test_a_catalogue_is_a_sequence():
     assert repr(found) == "<Catalog <Table>: 3 sources>"
     assert repr(Catalog("nothing.csv")).endswith("nothing.csv: not read yet>")
     assert "alf Cen" in found._repr_html_()
+
+
+def test_names_keep_their_zeros_and_magnitudes_that_are_none_are_missing(tmp_path: Path) -> None:
+    path = tmp_path / "stars.csv"
+    path.write_text("name,ra,dec,mag,field\n74260,100.5,1,99.99,01\n007,100.6,2,17,02\n08,100.7,3,-999,03\n")
+    catalog = Catalog(filename=str(path))
+    catalog.load()
+    assert catalog.names == ["74260", "007", "08"]
+    assert [catalog.get_row(i)["mag"] for i in range(3)] == [None, 17.0, None]
+    assert Catalog(filename=str(path), where="mag > 16 and field == 2").names == ["007"]
