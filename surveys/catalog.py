@@ -159,7 +159,10 @@ class Catalog(Configured):
             return
         self._table = self._given or self._opened(path)
         self._columns = self._find_columns(self._table.names)
-        self._choose(self._converted(self._table), {})
+        values = self._converted(self._table)
+        if "mag" in values:
+            values["mag"] = _without_placeholders(values["mag"])
+        self._choose(values, {})
         if not len(self._rows):
             log.warning("%s: no source is left of %d rows", self.origin, len(self._table))
 
@@ -200,8 +203,6 @@ class Catalog(Configured):
                     raise ConfigError(f"{self.origin}: {err}") from err
                 log.warning("%s: %s; it is not used", self.origin, err)
                 del values[what], self._columns[what]
-        if "mag" in values:
-            values["mag"] = _without_placeholders(values["mag"])
         if "name" in values:
             values["name"] = as_names(values["name"])
         else:

@@ -32,6 +32,7 @@ from surveys.observatory.parameters import ParsObservatory
 from surveys.observatory.reduction import PhotometryReducer
 from surveys.parameters import legalize
 from surveys.places import moved, place_of, tolerance_arcsec
+from surveys.provenance import hash_of
 from surveys.source import Source
 
 if TYPE_CHECKING:
@@ -164,9 +165,7 @@ class VirtualObservatory(PhotometryReducer):
         return self.fetch_data_from_observatory(cat_row, **kwargs)
 
     def origin(self, name: str) -> Origin | None:  # noqa: ARG002 - for subclasses
-        """Return where the data of a source are read from now; None if only the survey knows.
-
-        Photometry of another origin than this one is fetched again.
+        """Return where the data of a source are read from now; photometry of another origin is fetched again.
 
         Parameters
         ----------
@@ -176,8 +175,14 @@ class VirtualObservatory(PhotometryReducer):
         Returns
         -------
         Origin or None
+            By default the parameters that a class of one's own has declared; None for the surveys of this package,
+            which are asked again on request only.
         """
-        return None
+        if type(self).__module__.partition(".")[0] == "surveys":
+            return None
+        common = ParsObservatory()
+        own = self.pars.to_dict(critical=True)
+        return Origin(hash_of({key: value for key, value in own.items() if key not in common}), "")
 
     def download(self, cat_row: Row, **download_args: Any) -> RawPhotometry:
         """Return the raw photometry of a source from the survey, without storing it.
@@ -404,7 +409,7 @@ class VirtualObservatory(PhotometryReducer):
         set of str
             None where only the survey knows.
         """
-        if type(self).origin is VirtualObservatory.origin:
+        if not names or self.origin(names[0]) is None:
             return set()
         return self._of_another_origin(self._known(list(names)))
 

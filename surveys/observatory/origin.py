@@ -21,7 +21,7 @@ class Origin(NamedTuple):
     def differs(self, fetched: Mapping[str, Any] | None) -> bool:
         """Return whether other data would be read now; where the files are gone, the older data remain."""
         if fetched is None:
-            return True
+            return bool(self.state)
         return self.is_read_otherwise(fetched) or (bool(self.state) and self.state != fetched["state"])
 
     def is_read_otherwise(self, fetched: Mapping[str, Any] | None) -> bool:

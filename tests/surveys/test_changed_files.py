@@ -1,4 +1,4 @@
-"""The observatory FILES: files and parameters that change after a run are read again by the next."""
+"""Files that change after a run, and parameters with which they are read: the next run reads them again."""
 
 from pathlib import Path
 from typing import Any
@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from surveys.observatory import VirtualObservatory
 from surveys.observatory.files import VirtualFiles
 from surveys.observatory.origin import Origin
+from surveys.observatory.parameters import ParsObservatory
 from surveys.project import Project
 
 pytestmark = pytest.mark.usefixtures("survey_store")
@@ -84,6 +86,40 @@ def test_each_project_has_the_files_of_its_own_folder(folder: Path, tmp_path: Pa
     assert project(other, "two").get_source("A").reduced_lightcurves == []
 
 
+class ParsShifted(ParsObservatory):
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.level = self.add_par("level", 100.0, float, "flux of all sources")
+        self.folder = self.add_par("folder", ".", str, "where they lie", critical=False)
+
+
+class VirtualShifted(VirtualObservatory):
+    """An observatory with a parameter of its own."""
+
+    pars_class = ParsShifted
+    name = "SHIFTED"
+
+    def fetch_data_from_observatory(self, cat_row: Any, **_: Any) -> Any:
+        mjd = np.arange(60000.0, 60040.0)
+        flux = self.pars.level + 0.01 * np.sin(mjd)
+        return {"mjd": mjd, "flux": flux, "flux_err": flux / 50}, {"units": {"flux": "uJy"}}
+
+
+@pytest.mark.usefixtures("survey_root")
+def test_parameters_of_an_observatory_of_ones_own() -> None:
+    def made(**pars: Any) -> Project:
+        analysis = {"num_injections": 0, "point_lens": False}
+        catalog = {"name": ["A"], "ra": [10.0], "dec": [1.0]}
+        name = f"{VirtualShifted.__module__}.{VirtualShifted.__name__}"
+        return Project("own", cfg_file=None, obs_names=[name], catalog=catalog, analysis_kwargs=analysis, SHIFTED=pars)
+
+    assert made().run().fetched == 1
+    assert made(num_threads_download=2, folder="there", reducer={"gap": 9}).run().fetched == 0
+    assert made(level=500.0).run().fetched == 1
+    assert flux_of(made(level=500.0)) == pytest.approx(500.0, abs=0.1)
+    assert made(level=500.0).run().fetched == 0
+
+
 def test_files_of_a_source_among_similar_names(tmp_path: Path) -> None:
     for name in ("A1.csv", "A.csv", "A.b.csv", "[A].csv", "A.csv.bak", "sub/A.csv"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -100,6 +136,7 @@ def test_files_of_a_source_among_similar_names(tmp_path: Path) -> None:
 def test_what_differs() -> None:
     origin = Origin("p", "A.csv 1 2")
     assert origin.differs(None)
+    assert not Origin("p", "").differs(None)
     assert not origin.is_read_otherwise(None)
     assert not origin.differs(origin._asdict())
     assert origin.differs({"parameters": "p", "state": ""})
