@@ -178,9 +178,9 @@ class VirtualObservatory(PhotometryReducer):
             By default the parameters that a class of one's own has declared; None for the surveys of this package,
             which are asked again on request only.
         """
-        if type(self).__module__.partition(".")[0] == "surveys":
+        if _is_ours(type(self).pars_class):
             return None
-        common = ParsObservatory()
+        common = next(cls for cls in type(self).pars_class.__mro__ if _is_ours(cls))()
         own = self.pars.to_dict(critical=True)
         return Origin(hash_of({key: value for key, value in own.items() if key not in common}), "")
 
@@ -654,6 +654,10 @@ class VirtualObservatory(PhotometryReducer):
         if self.catalog is not None:
             return Source.from_row(self.catalog.get_row(raw.source_name))
         return Source(raw.source_name, raw.altdata["ra"], raw.altdata["dec"], raw.altdata.get("mag"))
+
+
+def _is_ours(cls: type) -> bool:
+    return cls.__module__.partition(".")[0] == "surveys"
 
 
 def _origin_of(origin: Origin | None) -> Document:
