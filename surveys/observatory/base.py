@@ -16,6 +16,7 @@ import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
@@ -180,8 +181,7 @@ class VirtualObservatory(PhotometryReducer):
         """
         if _is_ours(type(self).pars_class):
             return None
-        common = next(cls for cls in type(self).pars_class.__mro__ if _is_ours(cls))()
-        own = self.pars.to_dict(critical=True)
+        common, own = _common_parameters(type(self).pars_class), self.pars.to_dict(critical=True)
         return Origin(hash_of({key: value for key, value in own.items() if key not in common}), "")
 
     def download(self, cat_row: Row, **download_args: Any) -> RawPhotometry:
@@ -658,6 +658,13 @@ class VirtualObservatory(PhotometryReducer):
 
 def _is_ours(cls: type) -> bool:
     return cls.__module__.partition(".")[0] == "surveys"
+
+
+@cache
+def _common_parameters(pars_class: type[ParsObservatory]) -> frozenset[str]:
+    """Return the names of the parameters that a class has from one of this package."""
+    ours = next(cls for cls in pars_class.__mro__ if _is_ours(cls))
+    return frozenset(ours().to_dict())
 
 
 def _origin_of(origin: Origin | None) -> Document:
