@@ -123,6 +123,7 @@ def _of_astropy(curves: Sequence[Lightcurve], form: str) -> bytes:
             whole[name].unit = UNITS[name]
     if form == "fits":
         buffer = io.BytesIO()
+        whole.convert_unicode_to_bytestring()  # as UTF-8: names may be Greek
         whole.write(buffer, format="fits")
         return buffer.getvalue()
     text = io.StringIO()
