@@ -12,6 +12,7 @@ Use it in a project::
 import glob
 import re
 from bisect import bisect_left
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from itertools import islice, takewhile
@@ -91,17 +92,14 @@ class VirtualFiles(VirtualObservatory):
         Unprocessable
             Several files, or one that is not understood.
         """
-        folder = self._folder
-        if not folder.is_dir():
-            raise ConfigError(f"no folder {folder.absolute()}: correct 'folder' of the observatory {self.name}")
+        self._check_folder()
         found = self._files_of(str(cat_row["name"]))
         if not found:
             return None, {}
         if len(found) > 1:
-            names = ", ".join(path.name for path in found[:5])
+            own, names = _file_name(str(cat_row["name"])), ", ".join(path.name for path in found[:5])
             raise Unprocessable(
-                f"{folder}: expected one file of {_file_name(str(cat_row['name']))!r}, found {names}; set 'files', "
-                "such as {name}.csv"
+                f"{self._folder}: expected one file of {own!r}, found {names}; set 'files', such as {{name}}.csv"
             )
         facts = {name: getattr(self.pars, name) for name in _FACTS}
         columns, altdata = read_raw_light_curve(found[0], self.pars.format, facts)
@@ -126,6 +124,30 @@ class VirtualFiles(VirtualObservatory):
             hash_of({**parameters, "folder": str(self._folder.absolute())}),
             "; ".join(f"{file} {state.st_size} {state.st_mtime_ns}" for file, state in states),
         )
+
+    def altered(self, names: Sequence[str]) -> set[str]:
+        """Return the sources whose files, or the parameters with which they are read, have changed.
+
+        Parameters
+        ----------
+        names : sequence of str
+            Only these sources.
+
+        Returns
+        -------
+        set of str
+
+        Raises
+        ------
+        ConfigError
+            There is no such folder: what was read from another one must not be lost.
+        """
+        self._check_folder()
+        return super().altered(names)
+
+    def _check_folder(self) -> None:
+        if not self._folder.is_dir():
+            raise ConfigError(f"no folder {self._folder.absolute()}: correct 'folder' of the observatory {self.name}")
 
     @property
     def _folder(self) -> Path:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from obsarchive.errors import ConfigError
 from surveys.observatory import VirtualObservatory
 from surveys.observatory.files import VirtualFiles
 from surveys.observatory.origin import Origin
@@ -68,6 +69,15 @@ def test_a_unit_that_is_corrected_counts(folder: Path) -> None:
     write(folder / "B.csv", 50.0)  # corrected after it failed: no --retry is needed
     third = project(folder, units={"flux": "mJy"}, columns={"time": "mjd"}).run()
     assert (third.fetched, third.failures) == (1, [])
+
+
+def test_a_folder_that_is_not_there_is_an_error_and_nothing_is_lost(folder: Path) -> None:
+    write(folder / "A.csv", 100.0)
+    project(folder).run()
+    with pytest.raises(ConfigError, match=r"no folder .*/mistyped: correct 'folder' of the observatory FILES"):
+        project(folder.parent / "mistyped").run()
+    assert project(folder).run().fetched == 0
+    assert flux_of(project(folder)) == pytest.approx(100.0, abs=0.1)
 
 
 def test_each_project_has_the_files_of_its_own_folder(folder: Path, tmp_path: Path) -> None:
