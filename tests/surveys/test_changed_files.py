@@ -80,6 +80,11 @@ def test_a_folder_that_is_not_there_is_an_error_and_nothing_is_lost(folder: Path
     assert flux_of(project(folder)) == pytest.approx(100.0, abs=0.1)
 
 
+def test_a_source_without_brightness_is_told(folder: Path) -> None:
+    (folder / "A.csv").write_text("mjd,mag,mag_err\n60000,99.99,9.99\n60001,99.99,9.99\n")
+    assert project(folder).run().remarks == [("A", "none of 2 epochs has a brightness")]
+
+
 def test_each_project_has_the_files_of_its_own_folder(folder: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
