@@ -17,6 +17,7 @@ from obsarchive.errors import ConfigError
 from obsarchive.science.astrometry.spherical import apply_proper_motion, unit_vectors
 from obsarchive.science.astrometry.times import julian_year, mjd_of
 from surveys.dataset import data_root
+from surveys.formats.brightness import NO_MAGNITUDE
 from surveys.formats.catalog_columns import KNOWN, NEEDED, PREFERRED, as_names, find_columns, names_of_places
 from surveys.formats.photometry_columns import known
 from surveys.parameters import Configured, Parameters
@@ -158,7 +159,10 @@ class Catalog(Configured):
             return
         self._table = self._given or self._opened(path)
         self._columns = self._find_columns(self._table.names)
-        self._choose(self._converted(self._table), {})
+        values = self._converted(self._table)
+        if "mag" in values:
+            values["mag"] = _without_placeholders(values["mag"])
+        self._choose(values, {})
         if not len(self._rows):
             log.warning("%s: no source is left of %d rows", self.origin, len(self._table))
 
@@ -634,3 +638,10 @@ def _made_up(n: int) -> dict[str, NDArray[Any]]:
     ra, dec = rng.uniform(0, 360, n), np.degrees(np.arcsin(rng.uniform(-1, 1, n)))
     names = np.array([f"J{a:09.5f}{d:+09.5f}" for a, d in zip(ra, dec, strict=True)])
     return {"name": names, "ra": ra, "dec": dec, "mag": rng.uniform(15, 20, n), "mag_err": rng.uniform(0.01, 0.1, n)}
+
+
+def _without_placeholders(mag: NDArray[Any]) -> NDArray[Any]:
+    """Return magnitudes; 99.99, -999 and the like are missing."""
+    if mag.dtype.kind not in "fiu" or not (np.abs(mag) >= NO_MAGNITUDE).any():
+        return mag
+    return np.where(np.abs(mag) < NO_MAGNITUDE, mag, np.nan)

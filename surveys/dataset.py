@@ -29,6 +29,8 @@ from surveys.plots import draw_photometry
 if TYPE_CHECKING:
     from astropy.table import Table
 
+    from surveys.observatory.origin import Origin
+
 DATA_ROOT: str | Path | None = None
 ENVIRONMENT = ("RETRIEVER_DATA", "VO_DATA")
 DEFAULT_ROOT = Path("survey_data")
@@ -308,6 +310,9 @@ class DatasetMixin:
 
 class RawPhotometry(DatasetMixin):
     """Raw photometry as a survey returned it; one for each source and observatory, shared by all projects."""
+
+    origin: "Origin | None" = None
+    """Where it was read from, if that is known."""
 
     @property
     def filters(self) -> list[str]:

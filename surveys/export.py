@@ -126,6 +126,7 @@ def _of_astropy(curves: Sequence[Lightcurve], form: str) -> bytes:
             if whole[name].dtype.kind == "U":  # as in catalogues: astropy itself writes ASCII only
                 whole[name] = np.char.encode(np.ma.getdata(whole[name]), "utf-8")
         buffer = io.BytesIO()
+        whole.convert_unicode_to_bytestring()  # as UTF-8: names may be Greek
         whole.write(buffer, format="fits")
         return buffer.getvalue()
     text = io.StringIO()

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-RAW_FIELDS = ("source_name", "observatory", "state", "filename", "filekey", "checksum", "place")
+RAW_FIELDS = ("source_name", "observatory", "state", "filename", "filekey", "checksum", "place", "origin")
 FAR_ARCSEC = 60.0
 """Entries of the same name that are farther apart are different sources."""
 LEAST_FOR_WORKERS = 2000
@@ -165,6 +165,7 @@ class Run:
         finished = self.surveys.finished(recipe.run, recipe.cfg_hash) if recipe.analysis else set()
         for observatory in recipe.observatories if "fetch" in self.stages else ():
             finished -= observatory.expired(self.again)
+            finished -= observatory.altered([names[i] for i in chosen if names[i] in finished])
             if self.retry_failed:
                 finished -= {found["source_name"] for found in self.surveys.failed(observatory.name)}
         if self.retry_failed:
@@ -283,7 +284,8 @@ class Run:
         lost = self._gone.intersection(wanted)
         if lost:  # unless another process has made them meanwhile
             lost = lost_on_disk(self.surveys, self.recipe, "fetch" in self.stages, sorted(lost))
-        finished = {found["source_name"] for found in done}.difference(lost, *expired)
+        altered = [obs.altered(wanted) for obs in self.recipe.observatories if "fetch" in self.stages]
+        finished = {found["source_name"] for found in done}.difference(lost, *expired, *altered)
         return [i for i in indices if names[i] not in finished]
 
     def _registered(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -378,6 +380,11 @@ class Run:
             how = observatory.moved(by_name[name], found)
             if how:
                 self._refuse(by_name[name], f"{observatory.name} was fetched for the position {how}: fetch it again")
+            elif observatory.read_otherwise(found):
+                self._refuse(
+                    by_name[name],
+                    f"{observatory.name} was fetched with other parameters, or by another project: fetch it again",
+                )
             else:
                 raw.setdefault(name, []).append(found)
         tasks = [

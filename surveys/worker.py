@@ -111,8 +111,9 @@ def work_on(task: Zone) -> StepResult[ZoneRecord]:
             record.results += Results([name], properties=[failed.document()] if recipe.analysis else [])
             continue
         record.results += processed[0]
-        odd = dict.fromkeys(remark for curve in processed[1] for remark in curve.altdata.get("remarks", ()))
-        record.remarks += [(name, remark) for remark in odd]
+        odd = [remark for curve in processed[1] for remark in curve.altdata.get("remarks", ())]
+        odd += [remark for raw in stored.raw.get(name, ()) for remark in raw.remarks]  # also without a light curve
+        record.remarks += [(name, remark) for remark in dict.fromkeys(odd)]
         for curve in processed[1]:
             written.setdefault(curve.filename, {})[curve.filekey] = curve.record
     if not task.only_count:

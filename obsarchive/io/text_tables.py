@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from astropy.io import ascii as astropy_ascii
 from astropy.table import Table
 from numpy.typing import NDArray
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 
 _HEAD_CHARACTERS = 2**20
 _MISSING_TEXT = ["", "null", "NULL"]
+_IDENTIFIER = re.compile(r"(?i).*(name|id|identifier|object|obj|source|star|num|number|designation)")
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eEdD][-+]?\d+)?")
 _DECIMAL = re.compile(r"[-+]?\d+\.\d+([eE][-+]?\d+)?")
 _DASHES = re.compile(r"[-=]{2,}|-|=")
@@ -95,12 +97,18 @@ def open_text(path: Path, wanted: str | None = None) -> Source:
     start = sum(len(line) + 1 for line in lines[: layout.first])
     table = _parsed(path, layout, _body(path, text[start:].encode()))
     texts = layout.texts | {name for name in layout.names if name.lower() == _SIGN}  # a minus is no missing number
+    texts |= {name for name in layout.names if _IDENTIFIER.fullmatch(name) and _has_leading_zeros(table[name])}
     columns = {name: table[name] if name in texts else typed(table[name]) for name in layout.names}
 
     def read(names: list[str], wanted: slice) -> list[Raw]:
         return [arrow_column(columns[name][wanted]) for name in names]
 
     return Source(layout.names, len(table), read, layout.units)
+
+
+def _has_leading_zeros(values: pa.ChunkedArray) -> bool:
+    """Return whether digits would be lost if texts were read as numbers: 007 is a name."""
+    return bool(pc.any(pc.match_substring_regex(values, r"^\s*0\d")).as_py())
 
 
 def _decoded(path: Path) -> str:

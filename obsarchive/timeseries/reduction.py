@@ -9,6 +9,7 @@ import json
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -195,8 +196,11 @@ class Reduction:
                 infos.append(read_info(path))
             except Unprocessable as err:
                 failures[path.name] = str(err)
-                log.warning("%s", err)
-        return sorted(infos, key=lambda info: (info.mjd_middle, info.stem)), failures
+        failures |= _of_other_filters(infos, self.folder.name)
+        for reason in failures.values():
+            log.warning("%s", reason)
+        kept = [info for info in infos if info.path.name not in failures]
+        return sorted(kept, key=lambda info: (info.mjd_middle, info.stem)), failures
 
     def _star_catalogue(self, config: ReductionConfig, infos: list[Info]) -> str:
         """Make the star catalogue unless there is one of this configuration; returns its digest."""
@@ -337,6 +341,21 @@ def _log_frames(folder: Path) -> None:
         words = f"zero point {row['offset']:+.4f} +- {row['offset_err']:.4f} mag relative to the mean"
         bad = f", bad: {row['reason']}" if row["state"] == "bad" else ""
         log.info("%s: %s, 5-sigma limit %.2f mag%s", row["frame"], words, row["limit"], bad)
+
+
+def _of_other_filters(infos: Sequence[Info], folder: str) -> dict[str, str]:
+    """Return the frames of another filter than most, with the reason; if as many are of each, the folder decides."""
+    of = {info.path.name: str(info.header.get("FILTER") or "").strip() for info in infos}
+    n_of = Counter(name for name in of.values() if name)
+    if len(n_of) < 2:
+        return {}
+    usual = max(n_of, key=lambda name: (n_of[name], name == folder))
+    return {
+        frame: f"{frame}: FILTER is {name!r}, {n_of[usual]} frames of this dataset have {usual!r}: move it into a "
+        f"dataset of its own"
+        for frame, name in of.items()
+        if name not in ("", usual)
+    }
 
 
 def _check_target(series: Series) -> None:

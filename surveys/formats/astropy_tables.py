@@ -7,6 +7,7 @@ from astropy.table import Table
 from astropy.time import Time
 from numpy.typing import NDArray
 
+from surveys.formats.cell_values import text_of
 from surveys.formats.hdf5_light_curves import Columns
 
 
@@ -47,6 +48,6 @@ def _plain_array(column: Any) -> NDArray[Any]:
     values = np.asarray(getattr(values, "unmasked", values))
     mask = np.broadcast_to(mask, values.shape)
     if values.dtype.kind in "SUO":
-        return np.where(mask, "", values.astype("U"))
+        return np.where(mask, "", text_of(values))
     values = values.astype(values.dtype.newbyteorder("="))
     return np.where(mask, np.nan, values.astype(np.float64)) if mask.any() else values

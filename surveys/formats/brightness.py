@@ -26,6 +26,8 @@ MAGGY_UJY = 3631e6
 """Flux of magnitude 0 in the AB system [µJy]: a maggy."""
 UNIT_ALIASES = {
     "ujy": "uJy",
+    "µjy": "uJy",
+    "μjy": "uJy",
     "mjy": "mJy",
     "njy": "nJy",
     "jy": "Jy",
@@ -200,6 +202,7 @@ def brightness_of(measured: Measured, n: int, remarks: list[str]) -> Columns:
         Units that are not understood, or fluxes that nothing calibrates.
     """
     mag, mag_err, limit = _magnitudes(measured, n)
+    _note_words(measured, limit, remarks)
     if measured.flux is None:
         flux, flux_err = fluxes_of_magnitudes(mag, mag_err)
         return {"flux": flux, "flux_err": flux_err, "mag": mag, "mag_err": mag_err, "limit": limit}
@@ -241,6 +244,18 @@ def _some_numbers(values: NDArray[Any], name: str, limit: NDArray[np.bool_]) -> 
         if words:
             raise Unprocessable(f"column {name!r} holds {words[0]!r}: expected numbers, with a decimal point")
     return numbers
+
+
+def _note_words(measured: Measured, limit: NDArray[np.bool_], remarks: list[str]) -> None:
+    """Note values that are no numbers among those that are."""
+    for what, values in (("mag", measured.mag), ("flux", measured.flux)):
+        if values is None or values.dtype.kind not in "OSU":
+            continue
+        is_lost = np.isnan(numbers_of(values)) & ~limit
+        words = [word for word in words_of(values)[is_lost].tolist() if word.lower() not in NO_NUMBERS]
+        if words:
+            name = measured.names.get(what, what)
+            remarks.append(f"{len(words)} of {len(values)} values of {name!r} are no numbers, such as {words[0]!r}")
 
 
 def _in_magnitudes(measured: Measured, what: str) -> float:
@@ -373,7 +388,7 @@ def _usual_unit(measured: float, name: str, is_near: bool, remarks: list[str]) -
 def split_unit(name: str) -> tuple[str, str]:
     """Return the name of a column and the unit in it, as in ``flux(mJy)``, ``Flux [µJy]``, ``flux_uJy``."""
     found = re.fullmatch(r"(.*?)\s*[\[(]\s*([^\[\]()]+|[^\[\]]+)\s*[\])]", name) or re.fullmatch(
-        r"(.*[^\W_])_(uJy|mJy|nJy|Jy|nMgy|mmag)", name, re.IGNORECASE
+        r"(.*[^\W_])_([uµμ]Jy|mJy|nJy|Jy|nMgy|mmag)", name, re.IGNORECASE
     )
     if not found or not found[1]:
         return name, ""
@@ -385,5 +400,5 @@ def split_unit(name: str) -> tuple[str, str]:
 
 def unit_named(name: str) -> str:
     """Return the unit that is the name of a column, such as ``uJy``, ``duJy``, ``mJy_err``; empty if it is another."""
-    found = re.fullmatch(r"(?:d|e_?)?(uJy|mJy|nJy|Jy)(?:_?err)?", name, re.IGNORECASE)
+    found = re.fullmatch(r"(?:d|e_?)?([uµμ]Jy|mJy|nJy|Jy)(?:_?err)?", name, re.IGNORECASE)
     return found[1] if found else ""

@@ -18,7 +18,12 @@ def words_of(values: NDArray[Any]) -> NDArray[np.str_]:
     """Return values (n,) as text without surrounding blanks; missing ones are empty."""
     if values.dtype.kind == "O":
         values = np.where(pd.isna(values), "", values)
-    return np.strings.strip(np.asarray(values).astype("U"))
+    return np.strings.strip(text_of(np.asarray(values)))
+
+
+def text_of(values: NDArray[Any]) -> NDArray[np.str_]:
+    """Return values (n,) as text; bytes, as of FITS tables, are UTF-8."""
+    return np.strings.decode(values, "utf-8", "replace") if values.dtype.kind == "S" else values.astype("U")
 
 
 def numbers_of(values: NDArray[Any]) -> NDArray[np.float64]:

@@ -7,6 +7,7 @@ position of the source the light travel time (8 minutes at most) cannot be remov
 
 import re
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,13 +17,15 @@ from numpy.typing import NDArray
 
 from obsarchive.errors import Unprocessable
 from obsarchive.science.astrometry.times import MJD_1970, light_curve_times, utc_of
-from surveys.formats.cell_values import words_of
+from surveys.formats.cell_values import simplify, words_of
 
 JD_OF_MJD = 2_400_000.5
 EARLIEST, LATEST = 7_715.0, 88_069.0
 """Dates of astronomical photometry lie within 1880 and 2100 [MJD]."""
 SECONDS = {"unix": 1.0, "unix_ms": 1e-3, "unix_us": 1e-6, "unix_ns": 1e-9}
 """Units of times since 1970 [s]."""
+SHORTEST_UNIX = 1e8
+"""Seconds since 1970 in early 1973; fewer are counted from the begin of something else."""
 DATE_NAMES = (
     "datetime",
     "date",
@@ -44,6 +47,8 @@ _KIND = {"mhjd": "hmjd", "mbjd": "bmjd"}
 _REDUCED = {"btjd": ("bjd", 2_457_000.0), "bkjd": ("bjd", 2_454_833.0), "rjd": ("jd", 2_400_000.0)}
 """Reduced dates with a name of their own: TESS, Kepler, and RJD of the IAU."""
 _DAY_OR_MONTH = re.compile(r"(\d{1,2})[/.](\d{1,2})[/.]\d{2,4}\b")
+_TIME_OF_DAY = re.compile(r"\d{1,2}:\d{2}(:\d{2}(\.\d*)?)?")
+_DATE_ALONE = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}|\d{8}")
 _EXCEL = (36_000.0, 48_000.0)
 """Days of spreadsheets in 1998 to 2031, which are MJDs of 1957 to 1990."""
 
@@ -114,6 +119,59 @@ def _scale_of(simplified: str) -> TimeScale:
         return TimeScale(*_REDUCED[simplified])
     found = _JULIAN_NAME.fullmatch(simplified)
     return TimeScale(_KIND.get(found[1], found[1]), 0.0, found[2] or "") if found else TimeScale()
+
+
+def with_times_of_day(columns: Mapping[str, NDArray[Any]], name: str) -> NDArray[Any]:
+    """Return a column of times; dates and times of day that have a column each are joined.
+
+    Parameters
+    ----------
+    columns : mapping of str to ndarray (n,)
+        All columns.
+    name : str
+        Name of the column of times.
+
+    Returns
+    -------
+    ndarray (n,)
+
+    Raises
+    ------
+    Unprocessable
+        There are times of day without a date, or several columns with the missing part.
+    """
+    values = columns[name]
+    is_time = _all_match(values, _TIME_OF_DAY)
+    if not is_time and not _all_match(values, _DATE_ALONE):
+        return values
+    wanted = _DATE_ALONE if is_time else _TIME_OF_DAY
+    others = [
+        other
+        for other, found in columns.items()
+        if other != name and _all_match(found, wanted) and (is_time or not _is_position(other))
+    ]
+    if len(others) == 1:
+        pair = (columns[others[0]], values) if is_time else (values, columns[others[0]])
+        days, times = (words_of(part) for part in pair)
+        return np.where((days == "") | (times == ""), "", np.strings.add(np.strings.add(days, " "), times))
+    if is_time or others:
+        found = f"found {' and '.join(map(repr, others))}" if others else "found none"
+        raise Unprocessable(
+            f"column {name!r} holds {'times of day' if is_time else 'dates'}: expected one column with their "
+            f"{'dates' if is_time else 'times of day'}, {found}; write both as 2018-06-13T12:00:00 into one column"
+        )
+    return values
+
+
+def _all_match(values: NDArray[Any], pattern: re.Pattern[str]) -> bool:
+    if values.dtype.kind not in "OSU" or not (values.dtype.kind in "SU" or _is_text(values)):
+        return False
+    words = [word for word in words_of(values).tolist() if word]
+    return bool(words) and all(map(pattern.fullmatch, words))
+
+
+def _is_position(name: str) -> bool:
+    return simplify(name) in ("ra", "raj", "dec", "dej", "rightascension", "declination", "de")
 
 
 def mjd_of_times(
@@ -202,7 +260,8 @@ def _mjd_of_dates(values: NDArray[Any], name: str, kind: str) -> NDArray[np.floa
     when = pd.to_datetime(series, utc=True, format="mixed", dayfirst=begins_with_day, errors="coerce")
     if is_text and when.isna().all() and any(words.tolist()):
         raise Unprocessable(
-            f"times of {name!r} such as {str(words[words != ''][0])!r} are no dates: write 2018-06-13T12:00:00"
+            f"times of {name!r} such as {str(words[words != ''][0])!r} are no dates: write 2018-06-13T12:00:00, or "
+            "numbers with decimal points"
         )
     elapsed = (when - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
     seconds: NDArray[np.float64] = elapsed.to_numpy(np.float64)
@@ -270,6 +329,10 @@ def _guessed(time: NDArray[np.float64], declared: str, name: str) -> str:
             f"times of {name!r} (median {middle:g}) may be MJD or days of a spreadsheet: set time_scale, to mjd or jd"
         )
     found = next((kind for kind, (low, high) in ranges.items() if low < middle < high), "")
+    if not found and declared == "unix" and middle < SHORTEST_UNIX:
+        raise Unprocessable(
+            f"times of {name!r} (median {middle:g} s) are no seconds since 1970: expected JD, MJD or dates"
+        )
     return found or ("unix" if declared == "unix" else "")
 
 

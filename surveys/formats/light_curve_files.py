@@ -23,7 +23,9 @@ from numpy.typing import NDArray
 from obsarchive.errors import ConfigError, Unprocessable
 from obsarchive.io.catalog_tables import open_table
 from surveys.formats.astropy_tables import columns_of_table
-from surveys.formats.cell_values import numbers_of
+from surveys.formats.brightness import parsed_unit
+from surveys.formats.cell_values import numbers_of, simplify
+from surveys.formats.epochs import is_time_name
 from surveys.formats.hdf5_light_curves import Columns
 from surveys.formats.photometry_columns import map_columns, standard_photometry
 from surveys.formats.photometry_formats import FORMATS, PhotometryFormat, format_named
@@ -144,6 +146,8 @@ def _of_astropy(path: Path, kind: str) -> RawTable:
     with warnings.catch_warnings(action="ignore"):  # about units and what a standard does not like
         try:
             table = Table.read(path, format=kind)
+            if kind == "fits" and any(table[name].shape[1:] == (2,) for name in table.colnames):
+                table = Table.read(path, format=kind, astropy_native=True)  # times of astropy, in two numbers each
         except (OSError, ValueError, TypeError, LookupError, AttributeError, u.UnitsError) as err:
             raise Unprocessable(f"{path}: expected a table, found {type(err).__name__}: {err}") from err
     columns, units = columns_of_table(table)
@@ -169,7 +173,7 @@ def _of_text(path: Path, made: PhotometryFormat | None, given: Sequence[str] = (
     rows = [line for line in lines if line.lstrip()[0] not in "#\\"]
     header = _header_of(comments)
     made = made or FORMATS.get(f"aavso_{header.get('TYPE', '').lower()}")
-    if any(line.startswith("|") for line in rows[:_SEEN_AHEAD]) and any(line.startswith("\\") for line in comments):
+    if _is_ipac(rows, comments):
         return _of_ipac(path, rows, header)
     if not rows:
         raise Unprocessable(f"{path}: expected a light curve, found no rows")
@@ -178,19 +182,48 @@ def _of_text(path: Path, made: PhotometryFormat | None, given: Sequence[str] = (
         names = [*given, *(f"column_{i}" for i in range(len(given) + 1, len(_fields(rows[0], delimiter)) + 1))]
     else:
         names, rows = _names_of(path, rows, comments, delimiter, made)
-    units: dict[str, str] = {}
-    if len(rows) > 2 and set(rows[1]) <= set("-\t ;,|") and "-" in rows[1]:  # VizieR
-        units = dict(zip(names, _fields(rows[0], delimiter), strict=False))
-        rows = rows[2:]
+    units, rows = _units_of(names, rows, comments, delimiter)
     fields = [_split(row, names, delimiter) for row in rows]
     wrong = next((i for i, found in enumerate(fields) if len(found) != len(names)), None)
     if wrong is not None:
         raise Unprocessable(
             f"{path}: expected {len(names)} values in a row ({', '.join(names)}), found {len(fields[wrong])} in "
-            f"{rows[wrong][:80]!r}"
+            f"{rows[wrong][:80]!r}{_about_commas(rows[wrong])}"
         )
     columns = {name: _typed([found[i] for found in fields]) for i, name in enumerate(names)}
     return RawTable(columns, {"units": {k: v for k, v in units.items() if v}, **_facts_of_header(header, made)})
+
+
+def _is_ipac(rows: Sequence[str], comments: Sequence[str]) -> bool:
+    """Return whether names stand between bars, and values below them do not."""
+    if any(line.startswith("\\") for line in comments):
+        return any(line.startswith("|") for line in rows[:_SEEN_AHEAD])
+    return bool(rows) and rows[0].startswith("|") and not rows[-1].startswith("|")
+
+
+def _units_of(
+    names: Sequence[str], rows: list[str], comments: Sequence[str], delimiter: str
+) -> tuple[dict[str, str], list[str]]:
+    """Return the units that a line under the names states, also under dashes or in a comment, and the other rows."""
+    if len(rows) > 2 and set(rows[1]) <= set("-\t ;,|") and "-" in rows[1]:  # VizieR
+        return dict(zip(names, _fields(rows[0], delimiter), strict=False)), rows[2:]
+    words = _split(rows[0], names, delimiter) if rows else []
+    if len(rows) > 1 and _are_units(words) and any(map(_is_number, _fields(rows[1], delimiter))):
+        return dict(zip(names, words, strict=False)), rows[1:]
+    last = _fields(comments[-1].lstrip("#\\ \t"), delimiter) if comments else []
+    stated = last if len(last) == len(names) and list(names) != last and _are_units(last) else []
+    return dict(zip(names, stated, strict=False)), rows
+
+
+def _are_units(words: Sequence[str]) -> bool:
+    """Return whether words are units, or kinds of dates, but for missing ones."""
+    stated = [word for word in words if word.lower() not in _MISSING]
+    return bool(stated) and not any(map(_is_number, stated)) and all(map(_is_unit, stated))
+
+
+def _is_unit(word: str) -> bool:
+    plain = word.strip("'\"[]()")
+    return parsed_unit(plain) is not None or is_time_name(simplify(plain))
 
 
 def _header_of(comments: Sequence[str]) -> dict[str, str]:
@@ -211,6 +244,8 @@ def _facts_of_header(header: Mapping[str, str], made: PhotometryFormat | None = 
     for word, kind in (("helio", "hjd"), ("bary", "bjd")):
         if word in frame:
             facts["time_scale"] = kind
+    if _is_number(header.get("BJDREFI", "")):  # TESS, Kepler
+        facts |= {"time_scale": "bjd", "time_offset": float(header["BJDREFI"]) + float(header.get("BJDREFF") or 0)}
     if header.get("TIME_SERIES_DATA_FILTER"):
         facts["filter"] = header["TIME_SERIES_DATA_FILTER"]
     if "RA_UNITS" in header:
@@ -226,10 +261,17 @@ def _names_of(
     first = _fields(rows[0], delimiter)
     if not any(_is_number(word) for word in first):
         return _distinct(first), rows[1:]
-    for comment in reversed(comments):
-        names = _fields(comment.lstrip("#\\ \t"), delimiter)
-        if len(names) == len(first) and not any(_is_number(word) for word in names) and "=" not in comment:
-            return _distinct(names), rows
+    found = [
+        names
+        for comment in comments
+        if "=" not in comment
+        and len(names := _fields(comment.lstrip("#\\ \t"), delimiter)) == len(first)
+        and not any(_is_number(word) for word in names)
+    ]
+    if len(found) > 1 and _are_units(found[-1]) and not _are_units(found[-2]):
+        found = found[:-1]  # units stand under the names
+    if found:
+        return _distinct(found[-1]), rows
     if made is not None and made.headerless:
         fitting = next((names for names in made.headerless if len(names) <= len(first)), None)
         if fitting is not None:
@@ -263,6 +305,11 @@ def _semicolon(rows: Sequence[str]) -> str:
     """Return a semicolon if it is in all of the first rows alike: commas may then be those of decimals."""
     found = {row.count(";") for row in rows[:_SEEN_AHEAD]}
     return ";" if len(found) == 1 and found != {0} else ""
+
+
+def _about_commas(row: str) -> str:
+    is_decimal = re.search(r"\d,\d", row) and re.search(r"[;\t|]|\d \s*\d", row)
+    return ": write numbers with decimal points" if is_decimal else ""
 
 
 def _split(row: str, names: Sequence[str], delimiter: str) -> list[str]:

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from obsarchive.errors import Unprocessable, did_you_mean
 from surveys.formats import quality_words
-from surveys.formats.brightness import Measured, brightness_of, in_unit, split_unit, unit_named
+from surveys.formats.brightness import Measured, brightness_of, in_unit, parsed_unit, split_unit, unit_named
 from surveys.formats.cell_values import numbers_of, simplify, words_of
-from surveys.formats.epochs import DATE_NAMES, TimeScale, is_time_name, mjd_of_times, scale_of
+from surveys.formats.epochs import DATE_NAMES, TimeScale, is_time_name, mjd_of_times, scale_of, with_times_of_day
 from surveys.formats.hdf5_light_curves import Columns
 from surveys.formats.photometry_formats import PhotometryFormat, format_of, prepared
 
@@ -236,11 +236,20 @@ def _found(plain: Mapping[str, str], made: PhotometryFormat | None) -> dict[str,
         unused = [what for what in ("mag", "flux") if what not in made.columns]
         found = {what: name for what, name in found.items() if what.removesuffix("_err") not in unused}
         found |= {what: plain.get(simple, simple) for what, simple in made.columns.items()}
+    if own := _own_error(plain, found.get("mag", "")):
+        found.setdefault("mag_err", own)
     has = [what for what in ("mag", "flux") if what in found]
     error = next((plain[word] for word in ANY_ERROR if word in plain), None)
     if len(has) == 1 and error is not None:
         found.setdefault(f"{has[0]}_err", error)
     return found
+
+
+def _own_error(plain: Mapping[str, str], mag: str) -> str:
+    """Return the column of errors called after one of magnitudes, as ``magerr_auto``; empty if there is none."""
+    kind = simplify(mag).removeprefix("mag")
+    words = (f"magerr{kind}", f"mag{kind}err", f"emag{kind}", f"errmag{kind}", f"dmag{kind}", f"sigmamag{kind}")
+    return next((plain[word] for word in words if kind and word in plain), "")
 
 
 def known(value: Any) -> float | None:
@@ -302,7 +311,8 @@ def _standard(raw: Columns, altdata: Mapping[str, Any], also: Sequence[str], rem
     n = len(next(iter(raw.values())))
     _check(raw, named)
     columns = _selected(raw, named, remarks)
-    made: Columns = {"mjd": _mjd(columns["time"], named, altdata, remarks)}
+    times = _times(raw, columns, named)
+    made: Columns = {"mjd": _mjd(times, named, altdata, remarks)}
     for what in OF_ALL:
         value = altdata.get(what)
         once = np.full(n, np.nan if value is None else float(value))
@@ -321,6 +331,8 @@ def _standard(raw: Columns, altdata: Mapping[str, Any], also: Sequence[str], rem
     made["filter"] = words_of(columns["filter"]) if "filter" in columns else once_named
     made |= {name: raw[name] for name in also}
     kept = np.isfinite(made["mjd"])
+    if n and not (np.isfinite(made["flux"]) | np.isfinite(made["mag"]) | limit).any():
+        remarks.append(f"none of {n} epochs has a brightness")
     order = np.flatnonzero(kept)[np.argsort(made["mjd"][kept], kind="stable")]
     return {name: values[order] for name, values in made.items()}
 
@@ -446,9 +458,19 @@ def mjds_of(raw: Columns, altdata: Mapping[str, Any]) -> NDArray[np.float64]:
     named = map_columns(list(raw), altdata)
     if "time" not in named.names:
         raise Unprocessable(f"raw photometry needs a time; it has {', '.join(raw)}")
-    return _mjd(_selected(raw, named, [])["time"], named, altdata, [])
+    return _mjd(_times(raw, _selected(raw, named, []), named), named, altdata, [])
+
+
+def _times(raw: Columns, columns: Columns, named: ColumnMap) -> NDArray[Any]:
+    """Return the column of times, with times of day that have a column of their own."""
+    name = named.names["time"]
+    return with_times_of_day(raw, name) if named.format is None and name in raw else columns["time"]
 
 
 def _mjd(values: NDArray[Any], named: ColumnMap, altdata: Mapping[str, Any], remarks: list[str]) -> NDArray[np.float64]:
     position = altdata.get("ra"), altdata.get("dec")
+    unit = named.units.get("time", "")
+    found = parsed_unit(unit) if unit and not named.time.kind.startswith("unix") else None
+    if found is not None and found.physical_type == "time" and str(found) != "d":
+        raise Unprocessable(f"times of {named.names['time']!r} are in {unit}: expected days, as JD or MJD, or dates")
     return mjd_of_times(values, named.time, named.names["time"], position, remarks)

@@ -16,6 +16,7 @@ import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
@@ -27,10 +28,12 @@ from surveys.database import open_surveys
 from surveys.dataset import Document, RawPhotometry, data_root, raw_identity
 from surveys.formats.hdf5_light_curves import Columns, CorruptFileError, PhotometryFile, Record, ra_zone
 from surveys.observatory.downloads import sliding, tried
+from surveys.observatory.origin import Origin
 from surveys.observatory.parameters import ParsObservatory
 from surveys.observatory.reduction import PhotometryReducer
 from surveys.parameters import legalize
 from surveys.places import moved, place_of, tolerance_arcsec
+from surveys.provenance import hash_of
 from surveys.source import Source
 
 if TYPE_CHECKING:
@@ -162,6 +165,25 @@ class VirtualObservatory(PhotometryReducer):
         """
         return self.fetch_data_from_observatory(cat_row, **kwargs)
 
+    def origin(self, name: str) -> Origin | None:  # noqa: ARG002 - for subclasses
+        """Return where the data of a source are read from now; photometry of another origin is fetched again.
+
+        Parameters
+        ----------
+        name : str
+            Name of the source.
+
+        Returns
+        -------
+        Origin or None
+            By default the parameters that a class of one's own has declared; None for the surveys of this package,
+            which are asked again on request only.
+        """
+        if _is_ours(type(self).pars_class):
+            return None
+        common, own = _common_parameters(type(self).pars_class), self.pars.to_dict(critical=True)
+        return Origin(hash_of({key: value for key, value in own.items() if key not in common}), "")
+
     def download(self, cat_row: Row, **download_args: Any) -> RawPhotometry:
         """Return the raw photometry of a source from the survey, without storing it.
 
@@ -177,6 +199,7 @@ class VirtualObservatory(PhotometryReducer):
         RawPhotometry
         """
         arguments = {**self.pars.download_pars, **download_args}
+        origin = self.origin(str(cat_row["name"]))  # before it is read: it may change meanwhile
         data, altdata = self.fetch_data_from_observatory(cat_row, **arguments)
         if hasattr(data, "colnames"):  # a Table
             from surveys.formats.astropy_tables import columns_of_table  # late: not needed to reduce
@@ -187,7 +210,9 @@ class VirtualObservatory(PhotometryReducer):
         if {"ra", "dec"} & altdata.keys():
             facts["place"] = place_of(cat_row)  # the survey has another position for it
         facts |= {"name": str(cat_row["name"]), "observatory": self.name, "download_pars": arguments}
-        return RawPhotometry({} if data is None else data, facts, observatory=self.name)
+        raw = RawPhotometry({} if data is None else data, facts, observatory=self.name)
+        raw.origin = origin
+        return raw
 
     def fetch_source(self, source: Source | Row, save: bool = True, **download_args: Any) -> RawPhotometry:
         """Return the raw photometry of a source: the stored one, else that of the survey.
@@ -339,10 +364,10 @@ class VirtualObservatory(PhotometryReducer):
         names = [str(row["name"]) for row in rows]
         known, expired = self._known(names), self.expired(again, names)
         on_disk = self._on_disk(list(known.values()))
-        elsewhere = self._elsewhere(rows, known)
+        anew = self._elsewhere(rows, known) | self._of_another_origin(known)
 
         def is_due(found: Document | None) -> bool:
-            if found is None or found["source_name"] in elsewhere:
+            if found is None or found["source_name"] in anew:
                 return True
             if found["state"] == "failed":
                 return retry_failed
@@ -371,6 +396,43 @@ class VirtualObservatory(PhotometryReducer):
         """
         return moved(row, fetched, tolerance_arcsec(self.pars.cone_radius if "cone_radius" in self.pars else None))
 
+    def altered(self, names: Sequence[str]) -> set[str]:
+        """Return the sources whose data lie elsewhere now, or are others, than when they were fetched.
+
+        Parameters
+        ----------
+        names : sequence of str
+            Only these sources.
+
+        Returns
+        -------
+        set of str
+            None where only the survey knows.
+        """
+        if not names or self.origin(names[0]) is None:
+            return set()
+        return self._of_another_origin(self._known(list(names)))
+
+    def _of_another_origin(self, known: Mapping[str, Document]) -> set[str]:
+        origins = {name: self.origin(name) for name in known}
+        return {name for name, origin in origins.items() if origin and origin.differs(known[name].get("origin"))}
+
+    def read_otherwise(self, fetched: Document) -> bool:
+        """Return whether raw photometry was read from another place, or with other parameters, than it would be now.
+
+        Parameters
+        ----------
+        fetched : dict
+            Document of the raw photometry.
+
+        Returns
+        -------
+        bool
+            False if that is not known.
+        """
+        origin = self.origin(str(fetched["source_name"]))
+        return origin is not None and origin.is_read_otherwise(fetched.get("origin"))
+
     def _elsewhere(self, rows: Sequence[Row], known: Mapping[str, Document]) -> set[str]:
         """Return the sources whose photometry is that of another position, with a warning."""
         found = {name: self.moved(row, known[name]) for row in rows if (name := str(row["name"])) in known}
@@ -383,7 +445,7 @@ class VirtualObservatory(PhotometryReducer):
 
     def _known(self, names: Sequence[str]) -> dict[str, Document]:
         """Return the documents of the raw photometry of sources, by their names."""
-        fields = ["source_name", "observatory", "state", "filename", "filekey", "download_pars", "place"]
+        fields = ["source_name", "observatory", "state", "filename", "filekey", "download_pars", "place", "origin"]
         found = open_surveys().named("raw_photometry", names, {"observatory": self.name}, fields)
         return {one["source_name"]: one for one in found}
 
@@ -467,7 +529,7 @@ class VirtualObservatory(PhotometryReducer):
         def checked(one: tuple[Row, RawPhotometry]) -> RawPhotometry:
             row, raw = one
             asked = {"download_pars": raw.altdata.get("download_pars", {}), "place": place_of(row)}
-            document = {**raw.document(expires), **asked}
+            document = {**raw.document(expires), **asked, **_origin_of(raw.origin)}
             check_documents([document])
             documents[raw.source_name] = document
             return raw
@@ -484,7 +546,8 @@ class VirtualObservatory(PhotometryReducer):
                 documents.pop(name, None)
             elif isinstance(raw, Exception):
                 facts = {"state": "failed", "reason": reason_of(raw), "fetched": datetime.now(UTC), "checksum": None}
-                documents[name] = {**raw_identity(self.name, name), **facts, "place": place_of(row)}
+                asked = {"place": place_of(row), **_origin_of(self.origin(name))}
+                documents[name] = {**raw_identity(self.name, name), **facts, **asked}
             else:
                 files.setdefault(raw.filename, {})[raw.filekey] = raw.record
         unwritten = self._write_files(files)
@@ -507,7 +570,8 @@ class VirtualObservatory(PhotometryReducer):
             asked_alike = isinstance(raw, Exception) or raw.altdata.get("download_pars", {}) == before.get(
                 "download_pars", {}
             )
-            return before["state"] == "good" and asked_alike and not self.moved(row, before)
+            is_same = not self.moved(row, before) and not self.read_otherwise(before)
+            return before["state"] == "good" and asked_alike and is_same
 
         lacking = [(row, raw) for row, raw in batch if isinstance(raw, Exception) or raw.is_empty]
         before = [(row, raw, known[str(row["name"])]) for row, raw in lacking if str(row["name"]) in known]
@@ -516,11 +580,11 @@ class VirtualObservatory(PhotometryReducer):
     def _remove_elsewhere(
         self, batch: Sequence[tuple[Row, RawPhotometry | Exception]], known: Mapping[str, Document]
     ) -> None:
-        """Remove the data of other positions from their files; if the process is killed then, they are fetched."""
+        """Remove data of other positions and origins from their files; if the process is killed, they are fetched."""
         gone: dict[str, list[str]] = {}
         for row, raw in batch:
             before = known.get(str(row["name"]), {})
-            if not before.get("filename") or not self.moved(row, before):
+            if not before.get("filename") or not (self.moved(row, before) or self.read_otherwise(before)):
                 continue
             if isinstance(raw, Exception) or (raw.filename, raw.filekey) != (before["filename"], before["filekey"]):
                 gone.setdefault(before["filename"], []).append(before["filekey"])
@@ -590,6 +654,21 @@ class VirtualObservatory(PhotometryReducer):
         if self.catalog is not None:
             return Source.from_row(self.catalog.get_row(raw.source_name))
         return Source(raw.source_name, raw.altdata["ra"], raw.altdata["dec"], raw.altdata.get("mag"))
+
+
+def _is_ours(cls: type) -> bool:
+    return cls.__module__.partition(".")[0] == "surveys"
+
+
+@cache
+def _common_parameters(pars_class: type[ParsObservatory]) -> frozenset[str]:
+    """Return the names of the parameters that a class has from one of this package."""
+    ours = next(cls for cls in pars_class.__mro__ if _is_ours(cls))
+    return frozenset(ours().to_dict())
+
+
+def _origin_of(origin: Origin | None) -> Document:
+    return {} if origin is None else {"origin": origin._asdict()}
 
 
 def reason_of(err: Exception) -> str:

@@ -6,6 +6,7 @@ import pickle
 import re
 import warnings
 import zipfile
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from obsarchive.errors import ConfigError, Unprocessable
-from surveys import export, skyportal
+from surveys import export, read_light_curve, skyportal
 from surveys.dataset import Lightcurve
 
 
@@ -200,3 +201,15 @@ def test_what_cannot_be_written_is_said() -> None:
     for form in export.FORMS:
         with pytest.raises(Unprocessable, match="no light curve"):
             export.write([], form)
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet", "fits", "ecsv", "votable"])
+def test_greek_names_are_written_and_read(form: str, tmp_path: Path) -> None:
+    greek = curve("α-β")
+    greek = Lightcurve(greek.columns, {**greek.altdata, "name": "α Cen/β"}, observatory="OMEGA")
+    path = tmp_path / f"greek{export.FORMS[form][0]}"
+    path.write_bytes(export.write([greek], form))
+    found = read_light_curve(path)
+    assert set(found["filter"]) == {"α-β"}
+    assert found["flag"].sum() == 1
+    np.testing.assert_allclose(found["flux"], greek.columns["flux"], rtol=1e-6)

@@ -876,3 +876,113 @@ def test_a_project_of_files(tmp_path, survey_root, capsys):
     assert "5 fetched (of which 1 empty), 5 analysed, 3 events, 1 failed" in told
     assert "  odd: quality of epochs not understood: column 'Quality' holds 'A' (120)" in told
     assert "1 remarks\n  plain: fluxes 'Flux' have no unit; beside the magnitudes they are in mJy" in told
+
+
+# ------------------------------------------------------------------------------------- tables that people write
+
+
+def table_of(tmp_path, text, suffix="csv"):
+    path = tmp_path / f"table.{suffix}"
+    path.write_text(text)
+    return surveys.read_light_curve(path)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "mjd,flux,flux_err\nd,mJy,mJy",
+        "mjd,flux,flux_err\n,mJy,mJy",
+        "MJD,flux,flux_err\ndays,[mJy],[mJy]",
+        "# made by hand\n# mjd,flux,flux_err\n# d,mJy,mJy",
+        "mjd,flux_mJy,flux_err_mJy",
+        "mjd,flux_µJy,flux_err_µJy",
+        "mjd,flux_μJy,flux_err_μJy",
+    ],
+)
+def test_units_under_the_names(tmp_path, head):
+    unit = 1e3 if "mJy" in head else 1.0
+    found = table_of(tmp_path, f"{head}\n58000.5,2,0.1\n58001.5,3,0.1\n58002.5,4,0.1\n")
+    assert found["mjd"].tolist() == [58000.5, 58001.5, 58002.5]
+    assert_allclose(found["flux"], unit * np.array([2.0, 3.0, 4.0]))
+    assert_allclose(found["flux_err"], unit * 0.1)
+
+
+def test_names_that_could_be_units_are_names(tmp_path):
+    found = table_of(tmp_path, "# JD mag err\n2458000.5 15.0 0.1\n2458001.5 15.5 0.1\n", "txt")
+    assert found["mag"].tolist() == [15.0, 15.5]
+
+
+@pytest.mark.parametrize(
+    ("names", "rows"),
+    [
+        ("date,time", "2018-06-13,{}"),
+        ("time,date", "{},2018-06-13"),
+        ("DATE-OBS,UT", "2018-06-13,{}"),
+        ("Date,UT", "13/06/2018,{}"),
+    ],
+)
+def test_dates_and_times_of_day_in_two_columns(tmp_path, names, rows):
+    times = ("02:57:09.125", "12:00:00", "23:30")
+    text = "\n".join([f"{names},mag", *(f"{rows.format(time)},15.0" for time in times)])
+    expected = 58282 + np.array([(2 * 60 + 57) * 60 + 9.125, 43200, 84600]) / 86400
+    assert_allclose(table_of(tmp_path, text)["mjd"], expected, rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("time,mag\n02:57:09,15\n03:57:09,15\n", "column 'time' holds times of day: expected one column with their"),
+        (
+            "date,start,stop,mag\n2018-06-13,02:57:09,02:58:09,15\n2018-06-14,02:57:09,02:58:09,15\n",
+            "column 'date' holds dates: expected one column with their times of day, found 'start' and 'stop'",
+        ),
+        ("time (h),mag\n58000,15\n58001,15\n", "times of 'time .h.' are in h: expected days"),
+        ("time [s],mag\n5000000,15\n5000001,15\n", "no seconds since 1970"),
+        ("JD;Vmag;e_Vmag\n2451081,79;15,262;0,003\n", "write numbers with decimal points"),
+        ("JD\tVmag\n2451081,79\t15,262\n", "write 2018-06-13T12:00:00, or numbers with decimal points"),
+    ],
+)
+def test_what_cannot_be_known_is_refused(tmp_path, text, words):
+    with pytest.raises(Unprocessable, match=words):
+        table_of(tmp_path, text)
+
+
+def test_days_without_times_of_day_are_midnights(tmp_path):
+    text = "date,ra,dec,mag\n2018-06-13,12:30:00,10:00:00,15\n2018-06-14,12:30:00,10:00:00,15\n"
+    assert table_of(tmp_path, text.replace("ra,dec,", "").replace("12:30:00,10:00:00,", ""))["mjd"].tolist() == [
+        58282.0,
+        58283.0,
+    ]
+
+
+@pytest.mark.parametrize(("suffix", "form"), [("tbl", "ascii.ipac"), ("fits", "fits"), ("ecsv", "ascii.ecsv")])
+def test_tables_that_astropy_writes(tmp_path, suffix, form):
+    when = Time([58000.5, 58001.5], format="mjd", scale="utc")
+    table = Table({"time": [58000.5, 58001.5] * u.d if suffix == "tbl" else when.tdb})
+    table["flux"], table["flux_err"] = [2.0, 3.0] * u.mJy, [0.1, 0.1] * u.mJy
+    table.write(tmp_path / f"table.{suffix}", format=form)
+    found = surveys.read_light_curve(tmp_path / f"table.{suffix}")
+    assert_allclose(found["mjd"], when.mjd, rtol=0, atol=1e-9)
+    assert_allclose(found["flux"], [2000.0, 3000.0])
+
+
+def test_reference_of_times_in_the_header(tmp_path):
+    table = Table({"TIME": [2000.5, 2001.5], "SAP_FLUX": [2.0, 3.0]})
+    table.meta = {"BJDREFI": 2457000, "BJDREFF": 0.25}
+    table.write(tmp_path / "tess.fits")
+    assert surveys.read_light_curve(tmp_path / "tess.fits")["mjd"].tolist() == [59000.25, 59001.25]
+
+
+def test_errors_of_the_magnitudes_that_are_used(tmp_path):
+    found = table_of(
+        tmp_path, "mjd,mag_auto,magerr_auto,mag_psf,magerr_psf\n58000,15,0.1,16,0.2\n58001,15,0.1,16,0.2\n"
+    )
+    assert found["mag"].tolist() == [16.0, 16.0]
+    assert found["mag_err"].tolist() == [0.2, 0.2]
+
+
+def test_values_that_are_lost_are_told(tmp_path):
+    found = table_of(tmp_path, "mjd,mag\n58000,15\n58001,\n58002,15?\n58003,nan\n")
+    assert found.attrs["remarks"] == ["1 of 4 values of 'mag' are no numbers, such as '15?'"]
+    found = table_of(tmp_path, "mjd,mag,mag_err\n58000,99.99,99.99\n58001,99.99,9.99\n")
+    assert found.attrs["remarks"] == ["none of 2 epochs has a brightness"]
