@@ -526,7 +526,8 @@ Number of objects : 3
 1|* alf CMa         |SB*|06 45 08.91728 -16 42 58.0171     |-1.46 |
 2|* alf Cen         |** |No Coord.                         |      |
 3|* alf Lyr         |dS*|18 36 56.33635 +38 47 01.2802     | 0.03 |
-========================================================================="""
+================================================================================
+"""
 NED = """Source list created by NED; 2 objects found
 
 No.|Object Name|RA(deg)|DEC(deg)|Type
@@ -559,7 +560,8 @@ def test_words_of_no_position_do_not_cost_the_catalogue(caplog):
     found = read("t.csv", "name,ra_mas,dec_mas\nA,364633759.08,-60178017.24\nB,INDEF,...\n")
     assert_allclose(found.places(), [[RA[0]], [DEC[0]]], atol=1e-9)
     assert "row 2 (B)" in caplog.text
-=======
+
+
 def test_names_keep_their_zeros_and_magnitudes_that_are_none_are_missing(tmp_path: Path) -> None:
     path = tmp_path / "stars.csv"
     path.write_text("name,ra,dec,mag,field\n74260,100.5,1,99.99,01\n007,100.6,2,17,02\n08,100.7,3,-999,03\n")

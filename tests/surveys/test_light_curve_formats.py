@@ -938,7 +938,6 @@ def test_dates_and_times_of_day_in_two_columns(tmp_path, names, rows):
         ),
         ("time (h),mag\n58000,15\n58001,15\n", "times of 'time .h.' are in h: expected days"),
         ("time [s],mag\n5000000,15\n5000001,15\n", "no seconds since 1970"),
-        ("JD;Vmag;e_Vmag\n2451081,79;15,262;0,003\n", "write numbers with decimal points"),
         ("JD\tVmag\n2451081,79\t15,262\n", "write 2018-06-13T12:00:00, or numbers with decimal points"),
     ],
 )
