@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from pydantic import PositiveFloat
 
 from obsarchive.pipeline import Pipeline, Workspace, step
@@ -50,6 +51,8 @@ class CcdStack(Pipeline):
             checked = sequence.check(found, image, SCALE)
         header = product_header(work, (SCALE, stack.shape))
         header["NCOMBINE"] = (stack.n_frames, "exposures added")
+        if np.isfinite(sequence.saturation):
+            header["SATURATE"] = (sequence.saturation, "[adu] saturated from here on")
         work.publish_fits("{id}_stack.fits", image, header, sequence.calibrator.masters)
         work.publish("shifts.txt", table(found))
         return {**summary(found, SCALE), **checked, "cosmic_ray_pixels": hits, "calibration": sequence.calibrator.text}

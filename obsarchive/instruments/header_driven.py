@@ -226,7 +226,7 @@ class HeaderDriven:
         if kind == "ignored":
             return RawFile(path.name, "ignored"), ()
         date = exposure_start(header, words.date, words.time).utc
-        self._check_sections(header)
+        sections = self._checked_sections(header)
         self._check_exposure(header, kind)
         band = _word(self._value(header, words.filter), NO_FILTER)
         camera = _word(self._named(header, words.camera), "CCD")
@@ -238,7 +238,7 @@ class HeaderDriven:
         program = re.sub(r"[^A-Za-z0-9.]", "", _text(self._named(header, words.program)))[:20].strip(".") or "1"
         target = _word(self._value(header, words.object), NO_OBJECT, "_", 60)
         name = str(ObservationName(program, target, camera, band, "o", date))
-        group = program, target, camera, band, length, str(frame_shape(header))
+        group = program, target, camera, band, length, str(frame_shape(header)), sections.text
         return RawFile(path.name, "science", name, -1, "", band, date, camera, self._defaults(kind, header)), group
 
     def _defaults(self, kind: str, header: Mapping[str, Any]) -> tuple[str, ...]:
@@ -249,9 +249,9 @@ class HeaderDriven:
             if self._value(header, keywords) is None
         )
 
-    def _check_sections(self, header: Mapping[str, Any]) -> None:
+    def _checked_sections(self, header: Mapping[str, Any]) -> Sections:
         try:
-            self.sections(header)
+            return self.sections(header)
         except BadRawData as err:
             settings = "its keyword in the setting trim or overscan"
             raise BadRawData(f"{err}; correct the file, or name another one as {settings}") from err

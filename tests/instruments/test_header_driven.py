@@ -241,6 +241,15 @@ def test_an_exposure_time_that_is_none_is_explained(tmp_path: Path, exposure: st
     assert HeaderDriven().identify(path).kind == "flat", "which needs none"
 
 
+def test_exposures_of_other_sections_are_another_observation(tmp_path: Path) -> None:
+    first = science(tmp_path / "a.fits", "2026-03-14T21:00:00", BIASSEC="[19:20,1:12]")
+    lacking = science(tmp_path / "b.fits", "2026-03-14T21:01:00")
+    third = science(tmp_path / "c.fits", "2026-03-14T21:02:00", BIASSEC="[19:20,1:12]")
+    camera = HeaderDriven()
+    names = [camera.identify(path).observation for path in (first, lacking, third)]
+    assert names[0] == names[2] != names[1]
+
+
 def test_frames_are_trimmed_and_freed_of_their_overscan(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     frames = rng.integers(1000, 2000, (3, *SHAPE)).astype(np.uint16)
