@@ -10,7 +10,8 @@ import numpy as np
 from obsarchive.core.documents import Master, Night
 from obsarchive.errors import BadRawData, Unprocessable
 from obsarchive.io import fits_products
-from obsarchive.io.raw_frames import Frames, Sections, signature
+from obsarchive.io.raw_frames import Frames, Sections, read_header, signature
+from obsarchive.io.reduction_state import reduction_state
 from obsarchive.pipeline import InputKind, Pipeline, Workspace, step
 from obsarchive.science.arrays import Float32Array, FloatArray
 from obsarchive.science.imaging.calibration import Clip, combine, flat_levels, master_flat, unexposed_flats
@@ -170,8 +171,11 @@ class _NightMasters:
         for number, path in enumerate(files):
             self.work.progress(number / len(files), f"reading {path.name}")
             try:
+                problem = ", ".join(
+                    f"{what} applied before: {card}" for what, card in reduction_state(read_header(path)).items()
+                )
                 with self.work.frames(self.kind, [path]) as frames:
-                    problem = inspect(frames)
+                    problem = problem or inspect(frames)
                     forms[path] = frames.shape, frames.sections
             except BadRawData as err:
                 problem = str(err)

@@ -26,6 +26,7 @@ from obsarchive.instruments.dates import DATES, TIMES, DateError, exposure_start
 from obsarchive.instruments.sections import SectionError, read_section
 from obsarchive.io.image_headers import belongs_to
 from obsarchive.io.raw_frames import Sections, read_header
+from obsarchive.io.reduction_state import reduction_state
 from obsarchive.names import ObservationName
 
 BIAS_MODE = "0"
@@ -239,6 +240,7 @@ class HeaderDriven:
         target = _word(self._value(header, words.object), NO_OBJECT, "_", 60)
         name = str(ObservationName(program, target, camera, band, "o", date))
         group = program, target, camera, band, length, str(frame_shape(header)), sections.text
+        group = *group, *sorted(reduction_state(header))  # reduced frames are not added to raw ones
         return RawFile(path.name, "science", name, -1, "", band, date, camera, self._defaults(kind, header)), group
 
     def _defaults(self, kind: str, header: Mapping[str, Any]) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Master darks and flats in use: what an observation is calibrated with."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,8 @@ import numpy as np
 from obsarchive.core.documents import Master
 from obsarchive.errors import Unprocessable
 from obsarchive.io import fits_products
-from obsarchive.io.raw_frames import Sections
+from obsarchive.io.raw_frames import Sections, read_header
+from obsarchive.io.reduction_state import reduction_state
 from obsarchive.pipeline import Workspace
 from obsarchive.science.imaging.calibration import Calibration, central_part
 
@@ -33,17 +34,21 @@ class Calibrator:
         Masters in use, for the provenance of products.
     missing : tuple of str
         Kinds of masters that are missing: ``dark``, ``flat``.
+    before : dict of str to str
+        Kinds that were applied before the frames came here, and the cards that say so.
     """
 
     calibration: Calibration
     masters: tuple[Master, ...]
     missing: tuple[str, ...]
+    before: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
         """Names of the masters in use and of missing ones, for the results of a step."""
         used = [f"{m.label}" + ("" if m.own else f" ({m.origin})") for m in self.masters]
-        return ", ".join([*used, *(f"no {kind}" for kind in self.missing)])
+        earlier = [f"{kind} applied before ({card})" for kind, card in self.before.items()]
+        return ", ".join([*used, *(f"no {kind}" for kind in self.missing), *earlier])
 
     def saturation(self, level_adu: float | None) -> float:
         """Return the counts above which a calibrated pixel is saturated; `level_adu` is that of raw pixels [ADU]."""
@@ -104,8 +109,10 @@ def calibrator(work: Workspace, shape: tuple[int, int], sections: Sections | Non
         A master is missing and the configuration requires calibration, or the master dark does not fit.
     """
     observation = work.observation
-    found = {master.kind: master for master in work.task.masters}
-    missing = tuple(kind for kind in ("dark", "flat") if kind not in found)
+    files = work.task.files.get("science", ())
+    before = reduction_state(read_header(files[0])) if files else {}
+    found = {master.kind: master for master in work.task.masters if master.kind not in before}
+    missing = tuple(kind for kind in ("dark", "flat") if kind not in found and kind not in before)
     if missing and work.task.calibration.required:
         wanted = {"dark": f"dark of mode {observation.mode or '?'}", "flat": f"flat in filter {observation.filter}"}
         raise Unprocessable(
@@ -121,4 +128,4 @@ def calibrator(work: Workspace, shape: tuple[int, int], sections: Sections | Non
         if kind == "dark" and sections is not None:
             require_same_overscan(header, sections, "the observation")
     calibration = Calibration.from_masters(images.get("dark"), images.get("flat"))
-    return Calibrator(calibration, tuple(found.values()), missing)
+    return Calibrator(calibration, tuple(found.values()), missing, before)

@@ -250,6 +250,13 @@ def test_exposures_of_other_sections_are_another_observation(tmp_path: Path) -> 
     assert names[0] == names[2] != names[1]
 
 
+def test_reduced_frames_are_not_added_to_raw_ones(tmp_path: Path) -> None:
+    raw = science(tmp_path / "a.fits", "2026-03-14T21:00:00", RLEVEL=0)
+    reduced = science(tmp_path / "b.fits", "2026-03-14T21:01:00", RLEVEL=91)
+    camera = HeaderDriven()
+    assert camera.identify(raw).observation != camera.identify(reduced).observation
+
+
 def test_frames_are_trimmed_and_freed_of_their_overscan(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     frames = rng.integers(1000, 2000, (3, *SHAPE)).astype(np.uint16)

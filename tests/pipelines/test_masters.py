@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from obsarchive.config.model import Telescope
 from obsarchive.errors import Unprocessable
 from obsarchive.io.raw_frames import Frames, Sections
 from obsarchive.science.imaging.calibration import Calibration, master_flat, unexposed_flats
+from pipelines.ccd import CcdStack
+from pipelines.photometry import Photometry
 from pipelines.shared.calibrator import OVERSCAN, Calibrator, require_same_overscan
+from tests.pipelines.bench_of_steps import Bench
 
 TRIM, BIAS = (0, 40, 0, 40), 3000
 SECTIONS = Sections(TRIM, (0, 40, 40, 50))
@@ -68,3 +72,47 @@ def test_a_dark_of_another_bias_level_is_refused(subtracted: bool, sections: Sec
 def test_sections_in_messages() -> None:
     assert SECTIONS.text == "[1:40,1:40] and [41:50,1:40]"
     assert Sections().text == "none and none"
+
+
+def field_of_stars(shape: tuple[int, int] = (120, 120), sky: float = 500.0) -> np.ndarray:
+    rng = np.random.default_rng(2)
+    y, x = np.indices(shape)
+    image = rng.normal(sky, 4, shape)
+    for place, flux in zip(rng.uniform(12, 108, (14, 2)), np.geomspace(3e5, 4e3, 14), strict=True):
+        image += flux / (2 * np.pi * 4) * np.exp(-((y - place[0]) ** 2 + (x - place[1]) ** 2) / 8)
+    return image
+
+
+TELESCOPE = Telescope.model_validate({"primary_m": 1.0, "plate_scale_arcsec": 1.0, "detector_px": [120, 120]})
+
+
+@pytest.mark.parametrize(
+    ("cards", "level", "words"),
+    [
+        ({}, 500.0, "dark_6, flat_Si"),
+        ({"RLEVEL": 91}, 1500.0, "dark applied before (RLEVEL = 91), flat applied before (RLEVEL = 91)"),
+        ({"ZEROCOR": "done"}, 1500.0, "flat_Si, dark applied before (ZEROCOR = 'done')"),
+    ],
+)
+def test_frames_that_were_reduced_are_not_calibrated_again(tmp_path: Path, cards, level: float, words: str) -> None:
+    bench = Bench(tmp_path, telescope=TELESCOPE)
+    bench.calibrate(dark=np.full((120, 120), 1000.0), flat=np.ones((120, 120)))
+    bench.expose([np.clip(field_of_stars() + 1000, 0, 65535).astype(np.uint16)], 1, **cards)
+    outcome = bench.run(CcdStack, only=["stack"])["stack"]
+    assert outcome.event == "succeed", outcome.message
+    assert outcome.record["results"]["calibration"] == words
+    assert np.median(fits.getdata(bench.product("ccd/{id}_stack.fits"))) == pytest.approx(level, abs=2)
+
+
+def test_saturated_stars_of_a_stack_are_flagged(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, telescope=TELESCOPE)
+    image = field_of_stars() * 20
+    bench.expose([np.clip(image, 0, 65535).astype(np.uint16)], 1)
+    bench.run(CcdStack, only=["stack"])
+    assert fits.getheader(bench.product("ccd/{id}_stack.fits"))["SATURATE"] == pytest.approx(0.97 * 65535)
+    assert bench.run(Photometry)["measure"].event == "succeed"
+    stars = fits.getdata(bench.product("photometry/{id}_photometry.fits"), "SOURCES")
+    truth = [image[round(star["y_px"]), round(star["x_px"])] > 70000 for star in stars]
+    assert any(truth)
+    assert all(star["flags"] & 1 for star, is_saturated in zip(stars, truth, strict=True) if is_saturated)
+    assert not stars[-1]["flags"] & 1
