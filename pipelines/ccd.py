@@ -33,6 +33,12 @@ class FieldPreviewSettings(PreviewSettings):
     )
 
 
+class FieldSequence(FaintSequence):
+    """The exposures of a field, whose brightest star may be saturated, with columns full of its light."""
+
+    saturated_share = 0.5
+
+
 class CcdStack(Pipeline):
     """Registered mean of the exposures of a field."""
 
@@ -43,7 +49,7 @@ class CcdStack(Pipeline):
     def stack(self, work: Workspace) -> dict[str, Any]:
         """Register the exposures on the brightest star, remove cosmic rays and average."""
         with work.frames() as frames:
-            sequence = FaintSequence(work, frames, self.settings.window_arcsec)
+            sequence = FieldSequence(work, frames, self.settings.window_arcsec)
             found = sequence.register()
             classify(found)
             stack, _, hits = sequence.stack(found, SCALE)
