@@ -10,7 +10,7 @@ from obsarchive.pipeline import Pipeline, Workspace, step
 from pipelines.faint_star import classify, shift_plot, summary, table
 from pipelines.shared.faint_sequence import FaintSequence
 from pipelines.shared.preview_step import PREVIEWS, PreviewSettings, publish_previews
-from pipelines.shared.product_headers import product_header
+from pipelines.shared.product_headers import header_wcs, product_header
 
 SCALE = 1
 
@@ -55,7 +55,10 @@ class CcdStack(Pipeline):
             stack, _, hits = sequence.stack(found, SCALE)
             image = stack.image()
             checked = sequence.check(found, image, SCALE)
+            is_placed = found.kept[0] and 0 not in found.turns
+            coordinates = header_wcs(work, frames, tuple(found.shifts[0])) if is_placed else None
         header = product_header(work, (SCALE, stack.shape))
+        header.update(coordinates or {})
         header["NCOMBINE"] = (stack.n_frames, "exposures added")
         if np.isfinite(sequence.saturation):
             header["SATURATE"] = (sequence.saturation, "[adu] saturated from here on")

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+from astropy.io import fits
 from numba import njit
 from numpy.typing import NDArray
 
@@ -320,6 +321,10 @@ class Frames:
     def sections(self) -> Sections:
         """What of a raw frame is kept, and where its overscan is."""
         return self._sections
+
+    def header(self) -> fits.Header:
+        """Read the header of frame 0."""
+        return read_header(self._places[0][0])
 
     @property
     def saturation(self) -> float | None:
