@@ -271,8 +271,9 @@ class HeaderDriven:
         program = re.sub(r"[^A-Za-z0-9.]", "", _text(self._named(header, words.program)))[:20].strip(".") or "1"
         target = _word(self._value(header, words.object), NO_OBJECT, "_", 60)
         name = str(ObservationName(program, target, camera, band, "o", date))
-        group = program, target, camera, band, length, str(frame_shape(header)), sections.text
-        group = *group, *sorted(reduction_state(header))  # reduced frames are not added to raw ones
+        # frames that were reduced, or are cut otherwise, are not added to the others
+        form = [str(frame_shape(header)), sections.text, *sorted(reduction_state(header))]
+        group = (program, target, camera, band, length, *form)
         return RawFile(path.name, "science", name, -1, "", band, date, camera, self._defaults(kind, header)), group
 
     def _defaults(self, kind: str, header: Mapping[str, Any]) -> tuple[str, ...]:
