@@ -53,7 +53,7 @@ class Calibration(Pipeline):
         """Make the master flat of each filter: the clipped mean of dark-subtracted, normalised flats, with mean 1."""
         masters = _NightMasters(work, "flat", work.task.calibration.min_flats)
         path = work.product(f"dark_{FLAT_DARK_MODE}.fits")
-        dark, header = fits_products.read_fits(path) if path.exists() else (None, None)
+        dark, header = fits_products.read_fits(path) if path.exists() else (None, {})
         for name, files in _by(work, "flat", "filter").items():
             if dark is None:
                 masters.short[name] = f"{len(files)} files, but no master dark of mode {FLAT_DARK_MODE} to subtract"
@@ -207,7 +207,7 @@ class _NightMasters:
                 log.warning("%s: %s", other.label, origin)
                 copy = Master(other.kind, other.key, other.shape, other.signature, origin, self.work.subject.night)
                 self._publish(copy, image, {OVERSCAN: header[OVERSCAN]} if OVERSCAN in header else {}, ())
-                self.masters.append(copy.to_document())
+                self.masters.append({**copy.to_document()})
 
     def finish(self) -> dict[str, Any]:
         """Copy missing masters of other nights and return the results; reject the step when there is no master."""
