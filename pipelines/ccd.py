@@ -6,13 +6,18 @@ from typing import Any
 import numpy as np
 from pydantic import PositiveFloat
 
+from obsarchive.errors import Unprocessable
 from obsarchive.pipeline import Pipeline, Workspace, step
+from obsarchive.science.arrays import Float32Array
+from obsarchive.science.photometry.source_detection import detect
 from pipelines.faint_star import classify, shift_plot, summary, table
 from pipelines.shared.faint_sequence import FaintSequence
 from pipelines.shared.preview_step import PREVIEWS, PreviewSettings, publish_previews
 from pipelines.shared.product_headers import header_wcs, product_header
 
 SCALE = 1
+LEAST_SNR = 10.0
+"""Of the brightest source of a stack, in the smoothed image."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,13 @@ class FieldPreviewSettings(PreviewSettings):
     crop_arcsec: PositiveFloat = field(
         default=120.0, metadata={"help": "side of the cropped preview, its middle [arcsec]"}
     )
+
+
+def _require_source(image: Float32Array, n: int) -> None:
+    """Reject a stack of noise: exposures with a closed shutter, or bias frames that claim to be exposures."""
+    if not len(detect(image, threshold=LEAST_SNR)):
+        text = f"nothing in the stack of {n} exposure(s): no source of a signal-to-noise ratio of {LEAST_SNR:g}"
+        raise Unprocessable(text, "zero_flux")
 
 
 class FieldSequence(FaintSequence):
@@ -54,6 +66,7 @@ class CcdStack(Pipeline):
             classify(found)
             stack, _, hits = sequence.stack(found, SCALE)
             image = stack.image()
+            _require_source(image, len(frames))
             checked = sequence.check(found, image, SCALE)
             is_placed = found.kept[0] and 0 not in found.turns
             coordinates = header_wcs(work, frames, tuple(found.shifts[0])) if is_placed else None

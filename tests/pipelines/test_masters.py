@@ -116,3 +116,13 @@ def test_saturated_stars_of_a_stack_are_flagged(tmp_path: Path) -> None:
     assert any(truth)
     assert all(star["flags"] & 1 for star, is_saturated in zip(stars, truth, strict=True) if is_saturated)
     assert not stars[-1]["flags"] & 1
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_bias_frames_that_claim_to_be_exposures_are_rejected(tmp_path: Path, n: int) -> None:
+    bench = Bench(tmp_path, telescope=TELESCOPE)
+    noise = np.random.default_rng(4).normal(1000, 4, (n, 120, 120)).round().astype(np.uint16)
+    bench.expose(noise, n)
+    outcome = bench.run(CcdStack, only=["stack"])["stack"]
+    assert outcome.event == "reject"
+    assert len(outcome.message) > 15
