@@ -272,7 +272,10 @@ class HeaderDriven:
         target = _word(self._value(header, words.object), NO_OBJECT, "_", 60)
         name = str(ObservationName(program, target, camera, band, "o", date))
         # frames that were reduced, or are cut otherwise, are not added to the others
-        form = [str(frame_shape(header)), sections.text, *sorted(reduction_state(header))]
+        shape = frame_shape(header)
+        if shape and sections.trim == (0, shape[0], 0, shape[1]):
+            sections = replace(sections, trim=None)
+        form = [str(shape), sections.text, *sorted(reduction_state(header))]
         group = (program, target, camera, band, length, *form)
         return RawFile(path.name, "science", name, -1, "", band, date, camera, self._defaults(kind, header)), group
 

@@ -22,15 +22,15 @@ def pixel_digest(path: Path) -> str:
     Returns
     -------
     str
-        The same for the same pixels, however they are stored; empty for a file that cannot be read, or without images.
+        The same for the same pixels, however they are stored; empty for a file that cannot be read, and for one whose
+        images are absent or of a single value, which tell nothing.
     """
     digest, is_empty = hashlib.sha256(), True
     try:
         with warnings.catch_warnings(action="ignore"), fits.open(path, memmap=False) as hdus:
-            for hdu in hdus:
-                if hdu.is_image and hdu.data is not None and hdu.data.size:
-                    digest.update(repr(hdu.data.shape).encode() + np.ascontiguousarray(hdu.data, np.float32).tobytes())
-                    is_empty = False
+            for image in (hdu.data for hdu in hdus if hdu.is_image and hdu.data is not None and hdu.data.size):
+                digest.update(repr(image.shape).encode() + np.ascontiguousarray(image, np.float32).tobytes())
+                is_empty &= bool(np.all(image == image.flat[0]))
     except (
         OSError,
         EOFError,

@@ -319,8 +319,8 @@ class Frames:
 
     @property
     def sections(self) -> Sections:
-        """What of a raw frame is kept, and where its overscan is."""
-        return self._sections
+        """What of a raw frame is kept, the whole of it if no section says so, and where its overscan is."""
+        return Sections(self._trim, self._sections.overscan)
 
     def header(self) -> fits.Header:
         """Read the header of frame 0."""

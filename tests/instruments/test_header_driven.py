@@ -277,7 +277,9 @@ def test_positions_of_another_equinox_are_precessed(equinox: object, ra: str, de
 @pytest.mark.parametrize("settings", [{}, {"sequence": "file"}])
 def test_a_copy_of_an_exposure_is_not_taken_for_another_one(tmp_path: Path, settings: dict[str, str]) -> None:
     first = science(tmp_path / "a.fits", "2026-03-14T21:00:00")
-    pixels, header = fits.getdata(first) + 1, fits.getheader(first)
+    header = fits.getheader(first)
+    fits.PrimaryHDU(np.arange(240, dtype=np.uint16).reshape(SHAPE), header).writeto(first, overwrite=True)
+    pixels = fits.getdata(first) + 1
     other = tmp_path / "b.fits"  # as short that two begin in one second
     fits.PrimaryHDU(pixels, header).writeto(other)
     copies = [tmp_path / name for name in ("a.fits.gz", "a copy.fits")]
