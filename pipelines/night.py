@@ -10,10 +10,12 @@ import numpy as np
 from obsarchive.core.documents import Master, Night
 from obsarchive.errors import BadRawData, Unprocessable
 from obsarchive.io import fits_products
-from obsarchive.io.raw_frames import Frames, signature
+from obsarchive.io.raw_frames import Frames, Sections, read_header, signature
+from obsarchive.io.reduction_state import reduction_state
 from obsarchive.pipeline import InputKind, Pipeline, Workspace, step
 from obsarchive.science.arrays import Float32Array, FloatArray
-from obsarchive.science.imaging.calibration import Clip, combine, master_flat
+from obsarchive.science.imaging.calibration import Clip, combine, flat_levels, master_flat, unexposed_flats
+from pipelines.shared.calibrator import OVERSCAN, require_same_overscan
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +27,10 @@ SATURATED_FLAT = 0.9
 
 Combine = Callable[[Frames], tuple[Float32Array, dict[str, Any]]]
 """Makes a master of some frames; returns its image and its measured."""
+Form = tuple[tuple[int, int], Sections]
+"""Shape of the frames of a file, and what of them is kept."""
+Inspect = Callable[[Frames], str]
+"""Returns why a file cannot be used; empty if it can."""
 
 
 class Calibration(Pipeline):
@@ -47,12 +53,17 @@ class Calibration(Pipeline):
         """Make the master flat of each filter: the clipped mean of dark-subtracted, normalised flats, with mean 1."""
         masters = _NightMasters(work, "flat", work.task.calibration.min_flats)
         path = work.product(f"dark_{FLAT_DARK_MODE}.fits")
-        dark = fits_products.read_fits(path)[0] if path.exists() else None
+        dark, header = fits_products.read_fits(path) if path.exists() else (None, {})
         for name, files in _by(work, "flat", "filter").items():
             if dark is None:
                 masters.short[name] = f"{len(files)} files, but no master dark of mode {FLAT_DARK_MODE} to subtract"
             else:
-                masters.make(name, files, lambda frames: _combine_flats(frames, dark))
+                masters.make(
+                    name,
+                    files,
+                    lambda frames: _combine_flats(frames, dark, header),
+                    lambda frames: _problem_of_flat(frames, dark),
+                )
         return masters.finish()
 
 
@@ -68,17 +79,30 @@ def _combine_darks(work: Workspace, frames: Frames) -> tuple[Float32Array, dict[
     return master.image, measured
 
 
-def _combine_flats(frames: Frames, dark: FloatArray) -> tuple[Float32Array, dict[str, Any]]:
+def _combine_flats(frames: Frames, dark: FloatArray, header: Mapping[str, Any]) -> tuple[Float32Array, dict[str, Any]]:
     if dark.shape != frames.shape:
         raise Unprocessable(f"flats of shape {frames.shape}, but their master dark has {dark.shape}")
-    top = SATURATED_FLAT * (frames.saturation or np.inf)
-    master = master_flat(frames.rows, len(frames), frames.shape, dark, saturation=top)
+    require_same_overscan(header, frames.sections, "the flats")
+    master = master_flat(frames.rows, len(frames), frames.shape, dark, saturation=_brightest_flat(frames))
     measured = {
-        "frames": len(frames),
+        "frames": master.n_frames,
         "noise_percent": 100 * float(np.nanmedian(master.noise)),
         "used_fraction": master.used_fraction,
     }
     return master.image, measured
+
+
+def _problem_of_flat(frames: Frames, dark: FloatArray) -> str:
+    """Why no frame of a file can be used for a flat; empty if one can."""
+    if dark.shape != frames.shape:
+        return ""  # reported for all files at once
+    levels, noise = flat_levels(frames.rows, len(frames), frames.shape, dark)
+    reasons = unexposed_flats(levels, noise, _brightest_flat(frames))
+    return reasons[0] if all(reasons) else ""
+
+
+def _brightest_flat(frames: Frames) -> float:
+    return SATURATED_FLAT * (frames.saturation or np.inf)
 
 
 def _by(work: Workspace, kind: InputKind, key: str) -> dict[str, list[Path]]:
@@ -89,6 +113,13 @@ def _by(work: Workspace, kind: InputKind, key: str) -> dict[str, list[Path]]:
         for file in night.raw_files(kind):
             groups.setdefault(str(file.get(key) or ""), []).append(file["path"])
     return dict(sorted(groups.items()))
+
+
+def _otherwise(form: Form, usual: Form) -> str:
+    """In which way a file is not like the others."""
+    if form[0] != usual[0]:
+        return f"frames of {form[0]}, the others have {usual[0]}"
+    return f"its trim and overscan sections are {form[1].text}, those of the others {usual[1].text}"
 
 
 class _NightMasters:
@@ -103,12 +134,14 @@ class _NightMasters:
         wanted = work.subject.copies_from if isinstance(work.subject, Night) else ""
         self.copied = {(master.kind, master.key) for master in work.task.masters if master.night == wanted}
 
-    def make(self, key: str, files: Iterable[Path], combine_frames: Combine) -> None:
+    def make(
+        self, key: str, files: Iterable[Path], combine_frames: Combine, inspect: Inspect = lambda _frames: ""
+    ) -> None:
         """Make the master of a mode or filter from its readable files, if there are enough and no copy is wanted."""
         if (self.kind, key) in self.copied:
             return
         files = list(files)
-        good = self._readable(files)
+        good = self._usable(files, inspect)
         if len(good) < self.needed:
             bad = (
                 f", {len(files) - len(good)} bad (the last: {self.excluded[-1]['reason']})"
@@ -123,35 +156,45 @@ class _NightMasters:
             except Unprocessable as err:
                 self.short[key] = str(err)
                 return
+            cards = {
+                "NCOMBINE": measured["frames"],
+                OVERSCAN: (frames.sections.overscan is not None, "overscan was subtracted from the frames"),
+            }
         log.info("%s %s: %d frames of %d files", self.kind, key, measured["frames"], len(good))
         master = Master(self.kind, key, image.shape, signature(good), "own", self.work.subject.night)
-        self._publish(master, image, measured, good)
+        self._publish(master, image, cards, good)
+        self.masters.append({**master.to_document(), **measured})
 
-    def _readable(self, files: list[Path]) -> list[Path]:
-        """Files that are complete and agree in shape with most others; the others are recorded with the reason."""
-        shapes: dict[Path, tuple[int, int]] = {}
+    def _usable(self, files: list[Path], inspect: Inspect) -> list[Path]:
+        """Files that are complete and agree with most others; the rest are recorded with the reason."""
+        forms: dict[Path, Form] = {}
         for number, path in enumerate(files):
             self.work.progress(number / len(files), f"reading {path.name}")
             try:
+                problem = ", ".join(
+                    f"{what} applied before: {card}" for what, card in reduction_state(read_header(path)).items()
+                )
                 with self.work.frames(self.kind, [path]) as frames:
-                    shapes[path] = frames.shape
+                    problem = problem or inspect(frames)
+                    forms[path] = frames.shape, frames.sections
             except BadRawData as err:
-                log.warning("%s rejected: %s", path.name, err)
-                self.excluded.append({"file": path.name, "reason": str(err)})
-        if not shapes:
+                problem = str(err)
+            if problem:
+                log.warning("%s rejected: %s", path.name, problem)
+                self.excluded.append({"file": path.name, "reason": problem})
+                forms.pop(path, None)
+        if not forms:
             return []
-        counted = list(shapes.values())
+        counted = list(forms.values())
         usual = max(set(counted), key=counted.count)
-        for path, shape in shapes.items():
-            if shape != usual:
-                self.excluded.append({"file": path.name, "reason": f"frames of {shape}, the others have {usual}"})
-        return [path for path, shape in shapes.items() if shape == usual]
+        self.excluded += [
+            {"file": path.name, "reason": _otherwise(form, usual)} for path, form in forms.items() if form != usual
+        ]
+        return [path for path, form in forms.items() if form == usual]
 
-    def _publish(self, master: Master, image: FloatArray, measured: Mapping[str, Any], files: Iterable[Path]) -> None:
-        header = {"MASTER": master.label, "ORIGIN": master.origin}
-        header |= {"NCOMBINE": measured["frames"]} if "frames" in measured else {}
+    def _publish(self, master: Master, image: FloatArray, cards: Mapping[str, Any], files: Iterable[Path]) -> None:
+        header = {"MASTER": master.label, "ORIGIN": master.origin, **cards}
         self.work.publish_fits(f"{master.label}.fits", image, header, raw_files=files)
-        self.masters.append({**master.to_document(), **measured})
 
     def _copy_missing(self) -> None:
         """Copy the masters of other nights for modes or filters that this night lacks."""
@@ -159,11 +202,12 @@ class _NightMasters:
         for other in self.work.task.masters:
             if other.kind == self.kind and other.key not in made:
                 path = self.work.layout.calibration(other.night) / f"{other.label}.fits"
-                image, _ = fits_products.read_fits(path)
+                image, header = fits_products.read_fits(path)
                 origin = f"copied from {other.night}"
                 log.warning("%s: %s", other.label, origin)
                 copy = Master(other.kind, other.key, other.shape, other.signature, origin, self.work.subject.night)
-                self._publish(copy, image, {}, ())
+                self._publish(copy, image, {OVERSCAN: header[OVERSCAN]} if OVERSCAN in header else {}, ())
+                self.masters.append({**copy.to_document()})
 
     def finish(self) -> dict[str, Any]:
         """Copy missing masters of other nights and return the results; reject the step when there is no master."""

@@ -1,10 +1,11 @@
 """Photometry of one image: its sources, measured in apertures, and the zero point of a catalogue."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from astropy.io import fits
 from numpy.typing import NDArray
 from pydantic import NonNegativeFloat, PositiveFloat
 from scipy.spatial import cKDTree
@@ -27,6 +28,8 @@ from pipelines.shared.preview_step import labels_of
 
 MATCH_FWHM, LEAST_MATCH_PX = 0.7, 2.0
 LIMIT_SIGMA = 5.0
+DEFAULT_FWHM_PX = 3.0
+"""Of an image without a source that has a width."""
 COLUMNS = (
     *(("x_px", "y_px"), ("ra_deg", "dec_deg")),
     ("flux_adu", "flux_error_adu"),
@@ -52,7 +55,7 @@ class PhotometrySettings:
         default=0.0, metadata={"help": "electrons of a unit of the image, for photon noise; 0: not known [e-/ADU]"}
     )
     saturation_adu: NonNegativeFloat = field(
-        default=0.0, metadata={"help": "level of saturated pixels; 0: not known [ADU]"}
+        default=0.0, metadata={"help": "level of saturated pixels; 0: SATURATE of the image, if it is there [ADU]"}
     )
     catalogue: str = field(
         default="", metadata={"help": "file with ra, dec [deg], mag, for the zero point; relative to the archive"}
@@ -85,9 +88,10 @@ class Photometry(Pipeline):
         image, header = fits_products.read_fits(work.source())
         engine = engine_of(settings.engine)
         sources = engine.detect(image, threshold=settings.detection_snr)
-        fwhm = float(np.median(sources.fwhm_px)) if len(sources) else 3.0
+        fwhm = _usual_fwhm_px(sources)
         radius = settings.aperture_fwhm * fwhm
         background = engine.background(image)
+        settings = replace(settings, saturation_adu=settings.saturation_adu or _saturation_adu(header))
         apertures = _measured(image, background, sources, (radius, fwhm), settings)
         plate = plate_of_header(header, image.shape)
         zero_point, n_catalogue, origin = _calibrated(work, image.shape, sources, apertures, plate)
@@ -116,6 +120,18 @@ class Photometry(Pipeline):
             "n_catalogue": n_catalogue,
             "catalogue": origin,
         }
+
+
+def _usual_fwhm_px(sources: Sources) -> float:
+    """Median width of the sources that have one; artefacts may have none."""
+    known = sources.fwhm_px[np.isfinite(sources.fwhm_px) & (sources.fwhm_px > 0)]
+    return float(np.median(known)) if len(known) else DEFAULT_FWHM_PX
+
+
+def _saturation_adu(header: fits.Header) -> float:
+    """Level of saturated pixels that the header of a stack names; 0 if it names none."""
+    level = header.get("SATURATE")
+    return float(level) if isinstance(level, int | float) and level > 0 else 0.0
 
 
 def _measured(
@@ -151,7 +167,7 @@ def _calibrated(
     inside = np.flatnonzero((y > -0.5) & (x > -0.5) & (y < shape[0] - 0.5) & (x < shape[1] - 0.5))
     if not len(inside):
         return ZeroPoint(), 0, catalog.origin
-    reach = max(MATCH_FWHM * float(np.median(sources.fwhm_px)), LEAST_MATCH_PX)
+    reach = max(MATCH_FWHM * _usual_fwhm_px(sources), LEAST_MATCH_PX)
     distance, star = cKDTree(np.stack([y[inside], x[inside]], axis=1)).query(
         np.stack([sources.y, sources.x], axis=1), distance_upper_bound=reach
     )

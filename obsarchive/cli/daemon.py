@@ -53,7 +53,8 @@ def _serve(config: Config, options: Namespace) -> int:
         log.info("archive %s, run %s", config.paths.archive, scheduler.run_id)
         scheduler.run()
         if options.once:
-            say(summary(scheduler.status.totals, scheduler.watch.problems_count))
+            is_stopped = scheduler.stopping.is_set()
+            say(summary(scheduler.status.totals, scheduler.watch.problems_count, is_stopped=is_stopped))
     log.info("stopped")
     return 0
 
@@ -66,8 +67,9 @@ def _stop(stop: Callable[[], None]) -> None:
     watchdog.start()
 
 
-def summary(totals: Counter[str] | dict[str, int], problems: int = 0) -> str:
+def summary(totals: Counter[str] | dict[str, int], problems: int = 0, *, is_stopped: bool = False) -> str:
     """Return in one line how the steps of a run ended, and how many raw files are not understood."""
     words = ", ".join(f"{count} {state}" for state, count in sorted(totals.items()))
     more = f"; {problems} raw file(s) not understood: --check says why" if problems else ""
-    return f"nothing is due any more; steps of this run: {words or 'none'}{more}\n"
+    end = "stopped before all was done" if is_stopped else "nothing is due any more"
+    return f"{end}; steps of this run: {words or 'none'}{more}\n"

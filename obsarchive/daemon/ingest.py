@@ -22,11 +22,11 @@ from obsarchive.core.document_types import (
     UserFields,
 )
 from obsarchive.core.documents import SCHEMA, Night, Observation, utc_now
-from obsarchive.core.raw_problems import by_kind
+from obsarchive.core.raw_problems import RawProblem, by_kind
 from obsarchive.core.step_state import State
 from obsarchive.core.values import as_mapping, plain_text
 from obsarchive.daemon.notifications import Alerts
-from obsarchive.daemon.raw_scanner import Found, Listing, signature
+from obsarchive.daemon.raw_scanner import Found, Listing, problem_of, signature
 from obsarchive.errors import MALFORMED, ArchiveError
 from obsarchive.instruments import Instrument
 from obsarchive.io.atomic import atomic_write
@@ -193,6 +193,8 @@ class Ingest:
             if self.store.observations.insert(document):
                 write_sidecar(self.layout, document)
                 log.info("%s: new, %d raw file(s)", name, len(files))
+            else:
+                listing.problems += self._taken_by_another_night(listing, name, files)
             return
         raw: RawData = {**self._raw_data(listing, files), "missing": False}
         unchanged = known.raw_signature == raw["signature"]
@@ -204,6 +206,16 @@ class Ingest:
         fields = {**paths.field_paths("raw_data", raw), **self._described(listing.instrument, name, files)}
         self.store.observations.set_fields(name, {**fields, **self.store.observations.reopened()})
         log.info("%s: raw files %s", name, "are there" if unchanged else "changed")
+
+    def _taken_by_another_night(self, listing: Listing, name: str, files: list[Found]) -> list[RawProblem]:
+        """Why files make no observation: one of the same name, hence of the same begin, belongs to another night."""
+        night = (self.store.observations.find(name) or {}).get("night", listing.night)
+        if night == listing.night:
+            return []
+        reason = f"{name} is an observation of night {night} already: remove the copy, or correct object or begin"
+        problems = [problem_of(listing, found, reason) for found in files]
+        known = {(problem.name, problem.reason) for problem in listing.problems}
+        return [problem for problem in problems if (problem.name, problem.reason) not in known]
 
     def _raw_data(self, listing: Listing, files: list[Found]) -> RawData:
         newest = max(found.mtime_ns for found in files)

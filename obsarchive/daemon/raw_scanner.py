@@ -235,7 +235,7 @@ class Scanner:
                 if now - since < self.settle_time_s:
                     listing.growing.append(entry.name)
                 elif raw.problem and not entry.name.startswith("."):
-                    listing.problems.append(_problem(listing, found))
+                    listing.problems.append(problem_of(listing, found, found.raw.problem))
                 if kept:
                     listing.files.append(found)
         if not listing.files and not listing.growing:
@@ -244,9 +244,10 @@ class Scanner:
         return listing, sizes
 
 
-def _problem(listing: Listing, found: Found) -> RawProblem:
+def problem_of(listing: Listing, found: Found, reason: str) -> RawProblem:
+    """Return what is wrong with a file of a night."""
     changed = datetime.fromtimestamp(found.mtime_ns // 10**6 / 1e3, tz=UTC)
-    return RawProblem(plain_text(found.path.name), str(listing.folder), plain_text(found.raw.problem), changed)
+    return RawProblem(plain_text(found.path.name), str(listing.folder), plain_text(reason), changed)
 
 
 def _problem_of_folder(path: Path) -> RawProblem:

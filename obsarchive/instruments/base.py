@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 from astropy import units as u
-from astropy.coordinates import Angle
+from astropy.coordinates import FK4, FK5, Angle, SkyCoord
+from astropy.time import Time
 
 from obsarchive.core.document_types import Coordinates
 from obsarchive.io.raw_frames import Sections
@@ -27,6 +28,8 @@ SUFFIXES = tuple(f"{kind}{packed}" for kind in (".fits", ".fit", ".fts") for pac
 _PACKED_OTHERWISE = re.compile(r".*\.(fits|fit|fts)\.(xz|zst|z|zip|7z|rar|lz4|lzma)", re.IGNORECASE)
 UNKNOWN = 9999.0
 """Value by which the telescope's headers say that they do not know."""
+J2000, FIRST_JULIAN, YEARS = 2000.0, 1984.0, (1850.0, 2100.0)
+"""Equinox of the archive's positions, the first one that is a Julian year, and those that are believed."""
 MAX_SIDE = 100_000
 """Longest side of a frame that is believed [pixel]."""
 
@@ -156,23 +159,38 @@ def coordinates(ra: float | None, dec: float | None, header: Mapping[str, Any]) 
     Parameters
     ----------
     ra, dec : float, optional
-        Position [deg]; a right ascension beyond a turn is wrapped.
+        Position [deg] in the header's equinox; a right ascension beyond a turn is wrapped.
     header : mapping
         Header of the raw file: ``EQUINOX``, ``AZIMUTH``, ``ELEVATION``.
 
     Returns
     -------
     dict or None
-        None when nothing is known.
+        None when nothing is known. The position is that of J2000: one of another equinox is precessed.
     """
+    equinox = number(re.sub(r"^\s*[JB]\s*", "", str(header.get("EQUINOX")), flags=re.IGNORECASE))
+    is_known = ra is not None and dec is not None and abs(dec) <= 90.0
+    is_old = equinox is not None and YEARS[0] <= equinox <= YEARS[1] and equinox != J2000
+    if ra is not None and dec is not None and is_known and is_old and equinox is not None:
+        ra, dec = _precessed(ra, dec, equinox)
+        equinox = J2000
     fields = {
-        "epoch": number(header.get("EQUINOX")),
+        "epoch": equinox,
         "az_deg": number(header.get("AZIMUTH")),
         "el_deg": first_known(number(header.get(key)) for key in ("ELEVATION", "ELVATION")),
     }
     known = cast(Coordinates, {key: value for key, value in fields.items() if value is not None})
-    if ra is not None and dec is not None and abs(dec) <= 90.0:
+    if ra is not None and dec is not None and is_known:
         ra = ra % 360.0 % 360.0  # a tiny negative angle modulo 360 is 360
         longitude = (ra + 180.0) % 360.0 - 180.0
         known |= {"ra_deg": ra, "dec_deg": dec, "geojson": {"type": "Point", "coordinates": [longitude, dec]}}
     return known or None
+
+
+def _precessed(ra: float, dec: float, equinox: float) -> tuple[float, float]:
+    """Position of J2000 [deg]; before 1984, equinoxes are Besselian."""
+    is_besselian = equinox < FIRST_JULIAN
+    time = Time(equinox, format="byear" if is_besselian else "jyear")
+    frame = FK4(equinox=time) if is_besselian else FK5(equinox=time)
+    place = SkyCoord(ra * u.deg, dec * u.deg, frame=frame).transform_to(FK5(equinox="J2000"))
+    return float(place.ra.deg), float(place.dec.deg)

@@ -1,7 +1,8 @@
 """Cameras whose headers describe the raw files, under keywords that the configuration names."""
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +26,9 @@ from obsarchive.instruments.base import (
 from obsarchive.instruments.dates import DATES, TIMES, DateError, exposure_start, is_empty
 from obsarchive.instruments.sections import SectionError, read_section
 from obsarchive.io.image_headers import belongs_to
+from obsarchive.io.pixel_digest import pixel_digest
 from obsarchive.io.raw_frames import Sections, read_header
+from obsarchive.io.reduction_state import reduction_state
 from obsarchive.names import ObservationName
 
 BIAS_MODE = "0"
@@ -118,17 +121,26 @@ class HeaderDriven:
         except ValidationError as err:
             raise ValueError(_explained(err)) from err
         self._folders: dict[Path, _Folder] = {}
+        self._digests: dict[Path, tuple[tuple[int, int], str]] = {}
 
     def identify(self, path: Path) -> RawFile:
         """Return the kind of a file from its header; science belongs to the sequence in its folder."""
         raw, group = self._facts(path)
-        if raw.kind != "science" or self.keywords.sequence == "file":
+        if raw.kind != "science":
             return raw
         try:
             siblings = self._siblings(path.parent, group)
+            copies = self._copies([raw, *siblings], path.parent)
         except OSError:  # the folder has gone
             return raw
-        before = sorted((other.date_utc, other.name, other.observation) for other in [raw, *siblings])
+        if raw.name in copies:
+            problem = f"a copy of {copies[raw.name]}: the same pixels and the same begin; remove one of them"
+            return RawFile(path.name, "ignored", problem=problem)
+        if self.keywords.sequence == "file":
+            return raw
+        before = sorted(
+            (other.date_utc, other.name, other.observation) for other in [raw, *siblings] if other.name not in copies
+        )
         names = list(dict.fromkeys(name for _, name, _ in before))
         return replace(raw, observation=before[0][2], part=names.index(raw.name) - 1)
 
@@ -207,6 +219,27 @@ class HeaderDriven:
             folder.listed_ns = changed_ns
         return [raw for _, raw, its in folder.files.values() if its == group]
 
+    def _copies(self, files: Sequence[RawFile], night: Path) -> dict[str, str]:
+        """Return names of files that are copies, and of which: of those with the shortest name."""
+        count = Counter(begin for begin, _ in {(file.date_utc, file.name) for file in files})
+        twins = {file.name: file.date_utc for file in files if count[file.date_utc] > 1}
+        first: dict[tuple[object, str], str] = {}
+        copies = {}
+        for name in sorted(twins, key=lambda name: (len(name), name)):
+            pixels = self._pixels(night / name)
+            original = first.setdefault((twins[name], pixels), name)
+            if pixels and original != name:
+                copies[name] = original
+        return copies
+
+    def _pixels(self, path: Path) -> str:
+        """Fingerprint of the pixels of a file, read once for each version of it."""
+        stat = path.stat()
+        version = stat.st_size, stat.st_mtime_ns
+        if path not in self._digests or self._digests[path][0] != version:
+            self._digests[path] = version, pixel_digest(path)
+        return self._digests[path][1]
+
     def _read(self, path: Path) -> tuple[RawFile, tuple[str, ...]]:
         """Return the kind of a file and the common facts of its sequence, or why there are none."""
         if stem(path.name) is None:
@@ -226,7 +259,7 @@ class HeaderDriven:
         if kind == "ignored":
             return RawFile(path.name, "ignored"), ()
         date = exposure_start(header, words.date, words.time).utc
-        self._check_sections(header)
+        sections = self._checked_sections(header)
         self._check_exposure(header, kind)
         band = _word(self._value(header, words.filter), NO_FILTER)
         camera = _word(self._named(header, words.camera), "CCD")
@@ -238,7 +271,12 @@ class HeaderDriven:
         program = re.sub(r"[^A-Za-z0-9.]", "", _text(self._named(header, words.program)))[:20].strip(".") or "1"
         target = _word(self._value(header, words.object), NO_OBJECT, "_", 60)
         name = str(ObservationName(program, target, camera, band, "o", date))
-        group = program, target, camera, band, length, str(frame_shape(header))
+        # frames that were reduced, or are cut otherwise, are not added to the others
+        shape = frame_shape(header)
+        if shape and sections.trim == (0, shape[0], 0, shape[1]):
+            sections = replace(sections, trim=None)
+        form = [str(shape), sections.text, *sorted(reduction_state(header))]
+        group = (program, target, camera, band, length, *form)
         return RawFile(path.name, "science", name, -1, "", band, date, camera, self._defaults(kind, header)), group
 
     def _defaults(self, kind: str, header: Mapping[str, Any]) -> tuple[str, ...]:
@@ -249,9 +287,9 @@ class HeaderDriven:
             if self._value(header, keywords) is None
         )
 
-    def _check_sections(self, header: Mapping[str, Any]) -> None:
+    def _checked_sections(self, header: Mapping[str, Any]) -> Sections:
         try:
-            self.sections(header)
+            return self.sections(header)
         except BadRawData as err:
             settings = "its keyword in the setting trim or overscan"
             raise BadRawData(f"{err}; correct the file, or name another one as {settings}") from err

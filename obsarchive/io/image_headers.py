@@ -78,9 +78,21 @@ SECTION_KEYS = ("DETSEC", "CCDSEC", "DATASEC", "BIASSEC")
 PLACE_KEYS = ("CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2")
 AMPLIFIER_KEYS = ("AMPNAME", "AMPID", "AMPNUM", "AMPSEC", "LTV1", "LTV2")
 NAME_KEYS = ("EXTNAME", "EXTTYPE", "EXTVER", "HDUCLAS2", "HDUCLAS3", "UTYPE", "BUNIT")
+COLOUR_KEYS = ("COLORTYP", "COLORSPC", "BAYERPAT", "XBAYROFF")
+"""Keywords that colour cameras and their programs write."""
 OTHER_KEYS = ("GAIN", "EGAIN", "TELESCOP", "CTYPE3")
 KEYS = frozenset(
-    (*NAME_KEYS, *OTHER_KEYS, *CHIP_KEYS, *AMPLIFIER_KEYS, *TIME_KEYS, *USE_KEYS, *SECTION_KEYS, *PLACE_KEYS)
+    (
+        *NAME_KEYS,
+        *OTHER_KEYS,
+        *COLOUR_KEYS,
+        *CHIP_KEYS,
+        *AMPLIFIER_KEYS,
+        *TIME_KEYS,
+        *USE_KEYS,
+        *SECTION_KEYS,
+        *PLACE_KEYS,
+    )
 )
 """Header keywords that say what an image is; of masks also those that begin with :data:`MASK_PLANE`."""
 MASK_PLANE = "MP_"

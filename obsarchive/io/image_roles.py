@@ -15,6 +15,7 @@ from obsarchive.errors import BadRawData
 from obsarchive.io.image_headers import (
     AMPLIFIER_KEYS,
     CHIP_KEYS,
+    COLOUR_KEYS,
     PLACE_KEYS,
     TIME_KEYS,
     USE_KEYS,
@@ -32,6 +33,8 @@ _NO_TIME = (
     *("VELO", "VRAD", "VOPT", "ZOPT", "STOKES", "FILTER"),
 )
 """Third axes of a cube whose planes are no exposures, by the first word of ``CTYPE3``."""
+N_COLOURS, _COLOUR_FILTERS = 3, ("RGB", "LRGB", "OSC", "COLOR", "COLOUR")
+"""Planes of the image of a colour camera, and its filters."""
 MOST_FLAGS = 64
 """Values of a mask."""
 DERIVED = 0.98
@@ -151,10 +154,16 @@ def _without_little(images: Sequence[ImageHdu]) -> list[ImageHdu]:
 
 def refuse_colours(file: str, image: ImageHdu) -> None:
     """Raise BadRawData when the planes of a cube are colours or wavelengths, by its header."""
-    axis = re.split(r"[^A-Z]", image.text("CTYPE3"))[0]
-    if len(image.shape) > 2 and image.shape[-3] > 1 and axis in _NO_TIME:
+    if len(image.shape) < 3 or image.shape[-3] < 2:
+        return
+    axis, card = re.split(r"[^A-Z]", image.text("CTYPE3"))[0], "CTYPE3"
+    if not axis and image.shape[-3] == N_COLOURS:
+        axis, card = "RGB", next((key for key in COLOUR_KEYS if image.text(key)), "")
+        if not card and image.text("FILTER") in _COLOUR_FILTERS:
+            card = "FILTER"
+    if card and axis in _NO_TIME:
         raise BadRawData(
-            f"{file}: {image}: expected a cube of exposures, found one of {axis} (CTYPE3): write each plane into a "
+            f"{file}: {image}: expected a cube of exposures, found one of {axis} ({card}): write each plane into a "
             "file of its own, with its FILTER"
         )
 

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+from astropy.io import fits
 from numba import njit
 from numpy.typing import NDArray
 
@@ -238,6 +239,18 @@ class Sections:
     def __bool__(self) -> bool:
         return self.trim is not None or self.overscan is not None
 
+    @property
+    def text(self) -> str:
+        """Both sections for a message: ``[x1:x2,y1:y2]``, counted from 1, or ``none``."""
+        return " and ".join(map(_section_text, (self.trim, self.overscan)))
+
+
+def _section_text(section: tuple[int, int, int, int] | None) -> str:
+    if section is None:
+        return "none"
+    y0, y1, x0, x1 = section
+    return f"[{x0 + 1}:{x1},{y0 + 1}:{y1}]"
+
 
 WHOLE = Sections()
 
@@ -287,7 +300,7 @@ class Frames:
         single = len(natives) == 1 and sections.overscan is None
         self.dtype: np.dtype[Any] = natives.pop() if single else np.dtype(np.float32)
         is_unsigned = {stack.counts for stack in stacks} == {np.dtype(np.uint16)}
-        self._saturation = 65535.0 if is_unsigned and sections.overscan is None else None
+        self._full_scale = 65535.0 if is_unsigned else None
         self._has_masks = any(stack.masks for stack in stacks)
         self._bad: tuple[tuple[int, ...], NDArray[np.bool_]] = (), np.zeros((0, 0), bool)
         self._levels: dict[int, np.float32] = {}
@@ -323,9 +336,22 @@ class Frames:
         return (self.read(i) for i in range(len(self)))
 
     @property
+    def sections(self) -> Sections:
+        """What of a raw frame is kept, the whole of it if no section says so, and where its overscan is."""
+        return Sections(self._trim, self._sections.overscan)
+
+    def header(self) -> fits.Header:
+        """Read the header of frame 0."""
+        return read_header(self._places[0][0])
+
+    @property
     def saturation(self) -> float | None:
-        """Greatest value [ADU] that can be stored: 65535 for unsigned 16-bit pixels, else not known."""
-        return self._saturation
+        """Greatest value [ADU] of a frame: 65535 for unsigned 16-bit pixels, less the overscan; else not known."""
+        return None if self._full_scale is None else self.above_overscan(self._full_scale)
+
+    def above_overscan(self, level_adu: float) -> float:
+        """Return what a level of raw pixels becomes in a frame: less the overscan of the first one [ADU]."""
+        return level_adu - float(self._overscan(0)) if self._sections.overscan else level_adu
 
     def read(self, i: int, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Return a frame.

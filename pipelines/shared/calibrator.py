@@ -1,17 +1,25 @@
 """Master darks and flats in use: what an observation is calibrated with."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from obsarchive.core.documents import Master
 from obsarchive.errors import Unprocessable
 from obsarchive.io import fits_products
+from obsarchive.io.raw_frames import Sections, read_header
+from obsarchive.io.reduction_state import reduction_state
 from obsarchive.pipeline import Workspace
 from obsarchive.science.imaging.calibration import Calibration, central_part
 
+OVERSCAN = "OVERSCAN"
+"""Keyword of a master: whether the overscan was subtracted from its frames."""
 SATURATED = 0.97
 """Of the saturation level: a margin, because the dark of a single pixel differs from that of the frame."""
+BRIGHTEST_PERCENT = 5.0
+"""Share of the pixels that the flat makes darkest: saturated pixels of all others are brighter than the level."""
 
 
 @dataclass(frozen=True)
@@ -26,25 +34,59 @@ class Calibrator:
         Masters in use, for the provenance of products.
     missing : tuple of str
         Kinds of masters that are missing: ``dark``, ``flat``.
+    before : dict of str to str
+        Kinds that were applied before the frames came here, and the cards that say so.
     """
 
     calibration: Calibration
     masters: tuple[Master, ...]
     missing: tuple[str, ...]
+    before: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
         """Names of the masters in use and of missing ones, for the results of a step."""
         used = [f"{m.label}" + ("" if m.own else f" ({m.origin})") for m in self.masters]
-        return ", ".join([*used, *(f"no {kind}" for kind in self.missing)])
+        earlier = [f"{kind} applied before ({card})" for kind, card in self.before.items()]
+        return ", ".join([*used, *(f"no {kind}" for kind in self.missing), *earlier])
 
     def saturation(self, level_adu: float | None) -> float:
         """Return the counts above which a calibrated pixel is saturated; `level_adu` is that of raw pixels [ADU]."""
-        dark = self.calibration.dark
-        return SATURATED * ((level_adu or np.inf) - (0.0 if dark is None else float(np.median(dark))))
+        if not level_adu:
+            return np.inf
+        dark, inverse_flat = self.calibration.dark, self.calibration.inverse_flat
+        above_dark = level_adu - (0.0 if dark is None else float(np.median(dark)))
+        least = 1.0 if inverse_flat is None else float(np.percentile(inverse_flat, BRIGHTEST_PERCENT))
+        return SATURATED * above_dark * min(least, 1.0)
 
 
-def calibrator(work: Workspace, shape: tuple[int, int]) -> Calibrator:
+def require_same_overscan(header: Mapping[str, Any], sections: Sections, what: str) -> None:
+    """Refuse a master dark whose bias level is not that of the frames, because of the overscan of one of them only.
+
+    Parameters
+    ----------
+    header : mapping
+        Header of the master dark.
+    sections : Sections
+        Of the frames from which it is subtracted.
+    what : str
+        These frames in words, for the message.
+
+    Raises
+    ------
+    Unprocessable
+        The overscan was subtracted from the one, but not from the other.
+    """
+    has_overscan = sections.overscan is not None
+    if OVERSCAN in header and bool(header[OVERSCAN]) != has_overscan:
+        lack, have = ("the master dark", what) if has_overscan else (what, "the master dark")
+        raise Unprocessable(
+            f"{lack} has no overscan section, but the overscan was subtracted from {have}: "
+            "correct the headers, or name the keyword in the setting overscan"
+        )
+
+
+def calibrator(work: Workspace, shape: tuple[int, int], sections: Sections | None = None) -> Calibrator:
     """Return the calibration of an observation: its masters, cut to the shape of its frames.
 
     Parameters
@@ -53,6 +95,8 @@ def calibrator(work: Workspace, shape: tuple[int, int]) -> Calibrator:
         Of the step.
     shape : (ny, nx)
         Of the frames; of larger masters the central part is used, as a windowed read-out takes it.
+    sections : Sections, optional
+        Of the frames: a master dark whose overscan was treated otherwise is refused.
 
     Returns
     -------
@@ -62,11 +106,13 @@ def calibrator(work: Workspace, shape: tuple[int, int]) -> Calibrator:
     Raises
     ------
     Unprocessable
-        A master is missing and the configuration requires calibration.
+        A master is missing and the configuration requires calibration, or the master dark does not fit.
     """
     observation = work.observation
-    found = {master.kind: master for master in work.task.masters}
-    missing = tuple(kind for kind in ("dark", "flat") if kind not in found)
+    files = work.task.files.get("science", ())
+    before = reduction_state(read_header(files[0])) if files else {}
+    found = {master.kind: master for master in work.task.masters if master.kind not in before}
+    missing = tuple(kind for kind in ("dark", "flat") if kind not in found and kind not in before)
     if missing and work.task.calibration.required:
         wanted = {"dark": f"dark of mode {observation.mode or '?'}", "flat": f"flat in filter {observation.filter}"}
         raise Unprocessable(
@@ -75,9 +121,11 @@ def calibrator(work: Workspace, shape: tuple[int, int]) -> Calibrator:
             "(add raw files, or set calibration.required to false)"
         )
     folder = work.layout.calibration(observation.night)
-    images = {
-        kind: central_part(fits_products.read_fits(folder / f"{master.label}.fits")[0], shape)
-        for kind, master in found.items()
-    }
+    images = {}
+    for kind, master in found.items():
+        image, header = fits_products.read_fits(folder / f"{master.label}.fits")
+        images[kind] = central_part(image, shape)
+        if kind == "dark" and sections is not None:
+            require_same_overscan(header, sections, "the observation")
     calibration = Calibration.from_masters(images.get("dark"), images.get("flat"))
-    return Calibrator(calibration, tuple(found.values()), missing)
+    return Calibrator(calibration, tuple(found.values()), missing, before)

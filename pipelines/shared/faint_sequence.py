@@ -87,6 +87,8 @@ class FaintSequence(FrameSequence):
         Side of the window around the star [arcsec].
     """
 
+    saturated_share = SATURATED_SHARE
+
     def __init__(self, work: Workspace, frames: Frames, window_arcsec: float) -> None:
         super().__init__(work, frames)
         self.half = self.half_window_px(window_arcsec, 16)
@@ -241,7 +243,7 @@ class FaintSequence(FrameSequence):
         """Add frames that are saturated over more than a star's core."""
         full = np.count_nonzero(windows >= self.saturation, axis=(1, 2)) / windows[0].size
         return tuple(
-            f"saturated: {100 * share:.0f} % of the window" if share > SATURATED_SHARE else reason
+            f"saturated: {100 * share:.0f} % of the window" if share > self.saturated_share else reason
             for share, reason in zip(full, reasons, strict=True)
         )
 

@@ -69,12 +69,13 @@ class FrameSequence:
 
     def __init__(self, work: Workspace, frames: Frames) -> None:
         self.work, self.frames = work, frames
-        self.calibrator = calibrator(work, frames.shape)
+        self.calibrator = calibrator(work, frames.shape, frames.sections)
 
     @cached_property
     def saturation(self) -> float:
         """Level above which a calibrated pixel counts as saturated [ADU]."""
-        return self.calibrator.saturation(self.work.telescope.saturation_adu or self.frames.saturation)
+        known = self.work.telescope.saturation_adu
+        return self.calibrator.saturation(self.frames.above_overscan(known) if known else self.frames.saturation)
 
     def half_window_px(self, window_arcsec: float, least_px: int) -> int:
         """Return half the side of a window, in whole pixels.

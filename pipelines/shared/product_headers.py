@@ -1,18 +1,27 @@
 """What products of all imaging pipelines have in common: header, world coordinates, optics, table of the frames."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
+from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.time import Time
 
 from obsarchive.core.document_paths import DEC_DEG, RA_DEG
 from obsarchive.errors import Unprocessable
+from obsarchive.instruments import frame_shape
 from obsarchive.io import fits_products
+from obsarchive.io.raw_frames import Frames
+from obsarchive.io.wcs_headers import plate_cards, plate_of_header
 from obsarchive.pipeline import Workspace
+from obsarchive.science.astrometry.plate_solution import PlateSolution
 from obsarchive.science.psf.model import Optics
 
 Position = tuple[float, float]
+
+SCALE_AGREES, POINTING_AGREES_DEG = 0.1, 1.0
+"""Relative difference of plate scales, and distance of positions, to which a header's coordinates are believed."""
 
 
 def optics_of(work: Workspace) -> Optics | None:
@@ -107,6 +116,44 @@ def pointing_wcs(work: Workspace, centre: Position, pixel_arcsec: float) -> fits
     if ra is None or dec is None or telescope.north_angle_deg is None:
         return fits.Header()
     return fits_products.tan_wcs(ra, dec, centre, pixel_arcsec, telescope.north_angle_deg, telescope.east_left)
+
+
+def header_wcs(work: Workspace, frames: Frames, shift: Position) -> fits.Header:
+    """Return the world coordinates that the header of the first exposure gives for a stack of the same pixel size.
+
+    Parameters
+    ----------
+    work : Workspace
+        Of the step.
+    frames : Frames
+        Raw frames.
+    shift : (dy, dx)
+        By which the first exposure was moved [pixel].
+
+    Returns
+    -------
+    Header
+        Without cards where the header has none, or such as contradict the pointing or the plate scale.
+    """
+    header = frames.header()
+    shape = frame_shape(header)
+    plate = plate_of_header(header, tuple(shape)) if shape else None
+    if plate is None or not _is_believed(work, plate):
+        return fits.Header()
+    (y, x), (dy, dx) = plate.reference, shift
+    trim = frames.sections.trim or (0, 0, 0, 0)
+    # without distortion: astrometry replaces these cards, and removes none
+    return plate_cards(replace(plate, reference=(y - trim[0] + dy, x - trim[2] + dx), distortion={}))
+
+
+def _is_believed(work: Workspace, plate: PlateSolution) -> bool:
+    """Whether world coordinates agree with the configured plate scale, and with the pointing if it is known."""
+    ratio = plate.scale_arcsec / work.telescope.plate_scale_arcsec
+    ra, dec = work.observation.number(RA_DEG), work.observation.number(DEC_DEG)
+    if ra is None or dec is None:
+        return abs(ratio - 1) < SCALE_AGREES
+    here, there = (SkyCoord(*place, unit="deg") for place in (plate.centre, (ra, dec)))
+    return abs(ratio - 1) < SCALE_AGREES and here.separation(there).deg < POINTING_AGREES_DEG
 
 
 def stack_position(position: Position, scale: int) -> Position:

@@ -1,6 +1,7 @@
 """What is wrong with one observation costs itself only."""
 
 import logging
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -72,3 +73,23 @@ def test_a_request_for_a_download_that_is_missing_is_shown_and_stops_no_reductio
     series._work(reductions, downloads=True)
     assert reduced == [tmp_path]
     assert "data_download.yaml: no such file" in store.frames.last_run()["told"]
+
+
+def test_files_of_an_observation_that_belongs_to_another_night_are_named(
+    config: Any,  # noqa: F811
+    store: Any,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    raw = config.paths.raw[0]
+    copied = "20260315"
+    shutil.copytree(raw.path / NIGHT, raw.path / copied)
+    ingest, scanner = Ingest(config, store), Scanner(raw, 0.0)
+    ingest.night(next(scanner.changed({NIGHT})))
+    with caplog.at_level(logging.WARNING):
+        listing = next(scanner.changed({copied}))
+        ingest.night(listing)
+        ingest.night(listing)
+    found = [problem for problem in listing.problems if f"night {NIGHT} already" in problem.reason]
+    assert len(found) == 4
+    assert store.nights.find(copied)["raw_data"]["problems_count"] == len(listing.problems)
+    assert f"is an observation of night {NIGHT} already" in caplog.text

@@ -241,6 +241,63 @@ def test_an_exposure_time_that_is_none_is_explained(tmp_path: Path, exposure: st
     assert HeaderDriven().identify(path).kind == "flat", "which needs none"
 
 
+def test_exposures_of_other_sections_are_another_observation(tmp_path: Path) -> None:
+    first = science(tmp_path / "a.fits", "2026-03-14T21:00:00", BIASSEC="[19:20,1:12]")
+    lacking = science(tmp_path / "b.fits", "2026-03-14T21:01:00")
+    third = science(tmp_path / "c.fits", "2026-03-14T21:02:00", BIASSEC="[19:20,1:12]")
+    camera = HeaderDriven()
+    names = [camera.identify(path).observation for path in (first, lacking, third)]
+    assert names[0] == names[2] != names[1]
+
+
+def test_reduced_frames_are_not_added_to_raw_ones(tmp_path: Path) -> None:
+    raw = science(tmp_path / "a.fits", "2026-03-14T21:00:00", RLEVEL=0)
+    reduced = science(tmp_path / "b.fits", "2026-03-14T21:01:00", RLEVEL=91)
+    camera = HeaderDriven()
+    assert camera.identify(raw).observation != camera.identify(reduced).observation
+
+
+@pytest.mark.parametrize(
+    ("equinox", "ra", "dec"),
+    [
+        (2000.0, "08:18:30.00", "+25:20:01.0"),
+        ("J2000", "08:18:30.00", "+25:20:01.0"),
+        (1950.0, "08:15:30.02", "+25:29:25.0"),
+        ("B1950", "08:15:30.02", "+25:29:25.0"),
+        (2019.23, "08:19:39.11", "+25:16:21.2"),
+    ],
+)
+def test_positions_of_another_equinox_are_precessed(equinox: object, ra: str, dec: str) -> None:
+    found = HeaderDriven().describe({"RA": ra, "DEC": dec, "EQUINOX": equinox})["coordinates"]
+    assert found["epoch"] == 2000.0
+    assert found["ra_deg"] == pytest.approx(124.625, abs=3e-4)
+    assert found["dec_deg"] == pytest.approx(25.33361, abs=3e-4)
+
+
+@pytest.mark.parametrize("settings", [{}, {"sequence": "file"}])
+def test_a_copy_of_an_exposure_is_not_taken_for_another_one(tmp_path: Path, settings: dict[str, str]) -> None:
+    first = science(tmp_path / "a.fits", "2026-03-14T21:00:00")
+    header = fits.getheader(first)
+    fits.PrimaryHDU(np.arange(240, dtype=np.uint16).reshape(SHAPE), header).writeto(first, overwrite=True)
+    pixels = fits.getdata(first) + 1
+    other = tmp_path / "b.fits"  # as short that two begin in one second
+    fits.PrimaryHDU(pixels, header).writeto(other)
+    copies = [tmp_path / name for name in ("a.fits.gz", "a copy.fits")]
+    for copy in copies:
+        fits.PrimaryHDU(fits.getdata(first), header).writeto(copy)
+    packed = tmp_path / "a1.fits.fz"
+    fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(fits.getdata(first), header)]).writeto(packed)
+    camera = HeaderDriven(settings)
+    assert [camera.identify(path).kind for path in (first, other)] == ["science", "science"]
+    assert camera.identify(first).part == -1
+    for copy in (*copies, packed):
+        found = camera.identify(copy)
+        assert found.kind == "ignored"
+        assert found.problem.startswith("a copy of a.fits: the same pixels")
+    first.unlink()
+    assert camera.identify(copies[0]).kind == "science"
+
+
 def test_frames_are_trimmed_and_freed_of_their_overscan(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     frames = rng.integers(1000, 2000, (3, *SHAPE)).astype(np.uint16)

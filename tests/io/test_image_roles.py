@@ -165,6 +165,8 @@ REFUSED = {
     "chips by place": ([hdu(LIGHT, CRPIX1=20.0, **CHIPS), hdu(LIGHT, CRPIX1=-40.0, **CHIPS)], "different detectors"),
     "amplifiers": ([hdu(LIGHT, AMPNAME="A"), hdu(LIGHT, AMPNAME="B")], "amplifiers .AMPNAME differs"),
     "colours": ([hdu(np.stack([LIGHT] * 3), CTYPE3="RGB")], "expected a cube of exposures, found one of RGB"),
+    "colours of a camera": ([hdu(np.stack([LIGHT] * 3), BAYERPAT="RGGB")], "found one of RGB .BAYERPAT"),
+    "colours by filter": ([hdu(np.stack([LIGHT] * 3), FILTER="RGB")], "found one of RGB .FILTER"),
     "wavelengths": ([hdu(np.stack([LIGHT] * 9), "SCI", CTYPE3="WAVE-TAB"), hdu(MASK, "DQ")], "found one of WAVE"),
     "bands": ([hdu(LIGHT, FILTER="B"), hdu(LIGHT, FILTER="V")], "FILTER differs"),
     "bands by name": ([hdu(LIGHT, "SDSS_G"), hdu(LIGHT, "SDSS_R")], "unknown meaning: SDSS_G, SDSS_R: expected names"),
