@@ -150,12 +150,20 @@ def _without_little(images: Sequence[ImageHdu]) -> list[ImageHdu]:
 
 
 def refuse_colours(file: str, image: ImageHdu) -> None:
-    """Raise BadRawData when the planes of a cube are colours or wavelengths, by its header."""
-    axis = re.split(r"[^A-Z]", image.text("CTYPE3"))[0]
-    if len(image.shape) > 2 and image.shape[-3] > 1 and axis in _NO_TIME:
+    """Raise BadRawData when the planes of a cube are colours or wavelengths, or of more than one kind."""
+    long = [axis for axis in range(3, len(image.shape) + 1) if image.shape[-axis] > 1]
+    kinds = {axis: re.split(r"[^A-Z]", image.text(f"CTYPE{axis}"))[0] for axis in long}
+    axis = next((axis for axis in long if kinds[axis] in _NO_TIME), None)
+    if axis is not None:
         raise BadRawData(
-            f"{file}: {image}: expected a cube of exposures, found one of {axis} (CTYPE3): write each plane into a "
-            "file of its own, with its FILTER"
+            f"{file}: {image}: expected a cube of exposures, found one of {kinds[axis]} (CTYPE{axis}): write each "
+            "plane into a file of its own, with its FILTER"
+        )
+    if len(long) > 1:
+        sides = " x ".join(str(side) for side in image.shape)
+        raise BadRawData(
+            f"{file}: {image}: expected a cube of exposures, found {sides} pixels: it is not known what axes "
+            f"{' and '.join(map(str, long))} are (colours, reads); write each exposure into a plane of one cube"
         )
 
 

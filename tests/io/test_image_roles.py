@@ -157,6 +157,14 @@ REFUSED = {
     "chips by place": ([hdu(LIGHT, CRPIX1=20.0, **CHIPS), hdu(LIGHT, CRPIX1=-40.0, **CHIPS)], "different detectors"),
     "amplifiers": ([hdu(LIGHT, AMPNAME="A"), hdu(LIGHT, AMPNAME="B")], "amplifiers .AMPNAME differs"),
     "colours": ([hdu(np.stack([LIGHT] * 3), CTYPE3="RGB")], "expected a cube of exposures, found one of RGB"),
+    "colours of a fourth axis": (
+        [hdu(np.stack([LIGHT] * 3)[:, np.newaxis], CTYPE4="FREQ")],
+        r"found one of FREQ .CTYPE4",
+    ),
+    "exposures of colours": (
+        [hdu(np.stack([np.stack([LIGHT] * 3)] * 2))],
+        r"found 2 x 3 x \d+ x \d+ pixels: .*axes 3 and 4",
+    ),
     "wavelengths": ([hdu(np.stack([LIGHT] * 9), "SCI", CTYPE3="WAVE-TAB"), hdu(MASK, "DQ")], "found one of WAVE"),
     "bands": ([hdu(LIGHT, FILTER="B"), hdu(LIGHT, FILTER="V")], "FILTER differs"),
     "bands by name": ([hdu(LIGHT, "SDSS_G"), hdu(LIGHT, "SDSS_R")], "unknown meaning: SDSS_G, SDSS_R: expected names"),
