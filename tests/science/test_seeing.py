@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from obsarchive.errors import Unprocessable
-from obsarchive.science.psf.seeing import StarWidth, measure_width, trend
+from obsarchive.science.psf.seeing import StarWidth, measure_width, refuse_saturated, trend
 from obsarchive.simulation.scenes import Detector, Instrument, Scene, Star, seeing_frames
 
 PIXEL_ARCSEC = 0.0347
@@ -38,6 +38,20 @@ def moffat(fwhm: float, ratio: float, angle: float, side: int = 160) -> np.ndarr
     across = -x * np.sin(angle) + y * np.cos(angle)
     squared = (along / (fwhm * np.sqrt(ratio))) ** 2 + (across / (fwhm / np.sqrt(ratio))) ** 2
     return 1000 * (1 + 4 * (2 ** (1 / 3.5) - 1) * squared) ** -3.5
+
+
+@pytest.mark.parametrize("fwhm", [4.0, 12.0, 25.0])
+def test_stars_whose_top_is_cut_off_are_refused(fwhm: float) -> None:
+    image = np.random.default_rng(1).poisson(40 * moffat(fwhm, 1, 0) + 100).astype(float)
+    star = measure_width(image)
+    refuse_saturated(image, star, 60000.0)
+    with pytest.raises(Unprocessable, match=r"saturated: .* reach 30000 ADU"):
+        refuse_saturated(image, star, 30000.0)
+    cut_off = np.minimum(image, 26000)  # of a level that nobody has configured
+    with pytest.raises(Unprocessable, match=r"saturated: .* highest value 26000"):
+        refuse_saturated(cut_off, measure_width(cut_off), np.inf)
+    faint = np.rint(image / 1000)
+    refuse_saturated(faint, measure_width(faint), np.inf)
 
 
 @given(fwhm=st.floats(5, 25), ratio=st.floats(1, 1.4), angle=st.floats(0, np.pi), seed=st.integers(0, 999))

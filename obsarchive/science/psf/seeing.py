@@ -21,6 +21,8 @@ BETA_LIMITS = (1.5, 12.0)
 """Exponents of the Moffat profile; 4.765 is Kolmogorov turbulence (Trujillo et al. 2001, MNRAS 328, 977)."""
 SPIKE = 8.0
 """Excess of a cosmic ray or hot pixel over the median of its neighbours [noise]."""
+MOST_FULL, MOST_EQUAL, FLAT_SHARE = 2, 4, 0.05
+"""Saturated pixels of a core that may be hot, and pixels of one height: so many, or this share of the core."""
 MOST_ELONGATED = 1.6
 
 
@@ -83,6 +85,38 @@ def measure_width(image: FloatArray) -> StarWidth:
     if found.elongation > MOST_ELONGATED:
         raise Unprocessable(f"the star is elongated by {found.elongation:.2f}: double, trailed or out of focus")
     return found
+
+
+def refuse_saturated(image: FloatArray, star: StarWidth, level: float) -> None:
+    """Refuse a star whose top is cut off.
+
+    Parameters
+    ----------
+    image : ndarray (ny, nx)
+        Counts as they were read; pixels that are not finite are left out.
+    star : StarWidth
+        The star.
+    level : float
+        Counts of a saturated pixel; infinite when they are not known.
+
+    Raises
+    ------
+    Unprocessable
+        Pixels of the core reach the level, or a part of it is of one height.
+    """
+    half = max(1.5, star.fwhm_px / 2)
+    window, (top, left) = cut(image, star.y, star.x, int(half) + 2)
+    y, x = np.indices(window.shape)
+    core = window[(np.hypot(y + top - star.y, x + left - star.x) < half) & np.isfinite(window)]
+    if not core.size:
+        return
+    full, equal = int(np.count_nonzero(core >= level)), int(np.count_nonzero(core == core.max()))
+    if full > MOST_FULL:
+        raise Unprocessable(f"the star is saturated: {full} pixels of its core reach {level:.0f} ADU")
+    if equal > max(MOST_EQUAL, FLAT_SHARE * core.size):
+        raise Unprocessable(
+            f"the star is saturated: {equal} pixels of its core have the same, highest value {core.max():.0f} ADU"
+        )
 
 
 def _fitted(image: FloatArray, place: tuple[float, float], guess_px: float) -> StarWidth:
