@@ -180,7 +180,8 @@ class Workspace:
         reads = self.pipeline.steps[self.task.step].reads
         found = self.observation.first_product(reads)
         if found is None:
-            raise Unprocessable(f"nothing to work on: none of {', '.join(reads)} was made")
+            names = ", ".join(read.format(id=self.subject.id) for read in reads)
+            raise Unprocessable(f"nothing to work on: none of {names} was made")
         return found[0].format(id=self.subject.id)
 
     def source(self) -> Path:
