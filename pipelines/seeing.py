@@ -110,13 +110,13 @@ def _stars(frames: Frames, exposure_s: float | None, level: float) -> Iterator[t
     is_long = n == 1 or exposure_s is None or exposure_s / n >= LONG_EXPOSURE_S
     numbers = range(0, n, max(1, -(-n // MAX_FRAMES)))
     singles = (frames.read(i) for i in numbers)
-    pairs = ((image, [image]) for image in singles) if is_long else iter([(_mean(frames), singles)])
+    pairs = ((image, iter(())) for image in singles) if is_long else iter([(_mean(frames), singles)])
     found, last = 0, Unprocessable("no frame")
     for image, parts in pairs:
         try:
-            star = measure_width(image)
+            star = measure_width(image, level)
             for part in parts:
-                refuse_saturated(part, star, level)
+                refuse_saturated(part, (star.y, star.x), star.fwhm_px, level)
             yield image, star
             found += 1
         except Unprocessable as err:

@@ -121,11 +121,12 @@ class LuckySequence(FrameSequence):
             y, x = place - corner
             return centred((window - m.background) / m.peak, y, x)
 
-        total = count = np.zeros(0)
+        total = np.zeros_like(view(used[0]), np.float64)
+        count = np.zeros_like(total)
         for i in used:
             image = view(i)
-            total = np.nan_to_num(image) + (total if total.size else 0.0)
-            count = np.isfinite(image) + (count if count.size else 0.0)
+            total += np.nan_to_num(image)
+            count += np.isfinite(image)
         mean = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > len(used) / 2)
         least_px = max(LEAST_NEIGHBOUR_PX, NEIGHBOUR_CORES * self.core_px)
         offsets = neighbours(smoothed(mean, self.core_px), least_px)
