@@ -93,7 +93,12 @@ class Astrometry(Pipeline):
             "image": work.source_name,
         }
         if found is None:
-            reason = f"no solution: {len(sources)} sources and {len(catalog)} stars of {catalog.origin} do not agree"
+            reason = (
+                f"no solution: {len(sources)} sources and {len(catalog)} stars of {catalog.origin} do not agree "
+                f"within {settings.pointing_arcsec:g} arcsec of the pointing, {100 * settings.scale_error:g} % of the "
+                f"scale and {settings.rotation_deg:g} deg of the orientation: check plate_scale_arcsec, "
+                "north_angle_deg and east_left of the telescope, or allow more in steps.solve"
+            )
             return {**results, "reason": reason}
         cards = _cards(found)
         full = header.copy()

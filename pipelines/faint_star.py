@@ -13,7 +13,8 @@ from pydantic import PositiveFloat
 from obsarchive.errors import Unprocessable
 from obsarchive.figures.shifts import frame_shifts
 from obsarchive.pipeline import Pipeline, Workspace, step
-from obsarchive.science.imaging.cosmics import without_cosmic_rays_drizzled
+from obsarchive.science.arrays import Float32Array
+from obsarchive.science.imaging.cosmics import common_signal, moved, without_cosmic_rays_drizzled
 from pipelines.shared.faint_sequence import FEW_FRAMES, FaintSequence, Registered
 from pipelines.shared.frame_sequence import SCALE
 from pipelines.shared.preview_step import PREVIEWS, PreviewSettings, labels_of, publish_previews
@@ -29,6 +30,8 @@ from pipelines.shared.psf_subtraction_step import SUBTRACTION, SubtractionSettin
 from pipelines.shared.strehl_step import STREHL, measure_and_publish
 
 MIN_KEPT_FRACTION = 0.1
+WITNESSES = 5
+"""Subsets of the frames: what most of them show is no cosmic ray."""
 HIGH_FLUX_SIGNIFICANCE = 150.0
 """Of the star's flux in the median frame: lucky imaging does better on such a star."""
 
@@ -58,8 +61,10 @@ class FaintStar(Pipeline):
             stack, simple, hits = sequence.stack(found)
             image = stack.image()
             if found.kept.sum() > FEW_FRAMES:  # the sequence itself has cleaned the frames of shorter ones
-                image, hit = without_cosmic_rays_drizzled(image, SCALE)
-                hits = int(hit.sum())
+                clean, hit = without_cosmic_rays_drizzled(image, SCALE)
+                if hit.any():
+                    clean, hit = without_cosmic_rays_drizzled(image, SCALE, common_light(sequence, found))
+                image, hits = clean, int(hit.sum())
             checked = sequence.check(found, image)
         position = found.star.y, found.star.x
         header = product_header(work, (stack.scale, stack.shape), position)
@@ -110,6 +115,20 @@ def classify(found: Registered) -> str:
     if kept < max(1, MIN_KEPT_FRACTION * n):
         raise Unprocessable(f"too few usable frames of {n}: {reasons_text(found.reasons)}", "failed")
     return "high_flux" if np.median(found.alignment.significance[found.kept]) >= HIGH_FLUX_SIGNIFICANCE else "faint"
+
+
+def common_light(sequence: FaintSequence, found: Registered) -> Float32Array:
+    """Return the signal common to most subsets of the registered frames, each shifted by whole pixels, (ny, nx)."""
+    kept = np.flatnonzero(found.kept)
+    means = []
+    for k in range(WITNESSES):
+        total, count = np.zeros(sequence.frames.shape), np.zeros(sequence.frames.shape)
+        for i in kept[k::WITNESSES].tolist():
+            frame = moved(sequence.read(i), *np.rint(found.shifts[i]).astype(int).tolist())
+            total += np.nan_to_num(frame)
+            count += np.isfinite(frame)
+        means.append(np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0))
+    return common_signal(means, np.zeros((WITNESSES, 2)))
 
 
 def summary(found: Registered, scale: int = SCALE) -> dict[str, Any]:

@@ -12,8 +12,9 @@ from obsarchive.figures.night import seeing_frame, seeing_of_night
 from obsarchive.io.raw_frames import Frames, read_header
 from obsarchive.pipeline import Pipeline, Workspace, step
 from obsarchive.science.arrays import Float32Array
-from obsarchive.science.psf.seeing import StarWidth, measure_width, trend
+from obsarchive.science.psf.seeing import StarWidth, measure_width, refuse_saturated, trend
 from obsarchive.science.registration.guide_star import cut
+from pipelines.shared.calibrator import SATURATED
 
 log = logging.getLogger(__name__)
 
@@ -70,11 +71,13 @@ def _measure(work: Workspace, file: Mapping[str, Any]) -> dict[str, Any]:
         "reason": "",
     }
     try:
-        scale = work.telescope_of(str(file.get("camera") or "")).plate_scale_arcsec
+        telescope = work.telescope_of(str(file.get("camera") or ""))
+        scale = telescope.plate_scale_arcsec
         exposure = _exposure(read_header(file["path"]))
         with work.frames("seeing", [file["path"]]) as frames:
             results["exposure_s"] = exposure
-            stars = list(_stars(frames, exposure))
+            level = SATURATED * (telescope.saturation_adu or frames.saturation or np.inf)
+            stars = list(_stars(frames, exposure, level))
     except (Unprocessable, BadRawData) as err:
         log.warning("%s: %s", file["name"], err)
         return {**results, "reason": str(err)}
@@ -101,15 +104,20 @@ def _exposure(header: Mapping[str, Any]) -> float | None:
     return float(value) if isinstance(value, int | float) and value > 0 else None
 
 
-def _stars(frames: Frames, exposure_s: float | None) -> Iterator[tuple[Float32Array, StarWidth]]:
+def _stars(frames: Frames, exposure_s: float | None, level: float) -> Iterator[tuple[Float32Array, StarWidth]]:
     """Long-exposure images and the star in each; a frame without a star is rejected if others have one."""
     n = len(frames)
     is_long = n == 1 or exposure_s is None or exposure_s / n >= LONG_EXPOSURE_S
-    images = (frames.read(i) for i in range(0, n, max(1, -(-n // MAX_FRAMES)))) if is_long else iter([_mean(frames)])
+    numbers = range(0, n, max(1, -(-n // MAX_FRAMES)))
+    singles = (frames.read(i) for i in numbers)
+    pairs = ((image, iter(())) for image in singles) if is_long else iter([(_mean(frames), singles)])
     found, last = 0, Unprocessable("no frame")
-    for image in images:
+    for image, parts in pairs:
         try:
-            yield image, measure_width(image)
+            star = measure_width(image, level)
+            for part in parts:
+                refuse_saturated(part, (star.y, star.x), star.fwhm_px, level)
+            yield image, star
             found += 1
         except Unprocessable as err:
             last = err

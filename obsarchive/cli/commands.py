@@ -226,7 +226,8 @@ COMMANDS = {
             "--night", action="append", default=[], metavar="YYYYMMDD", help="look at this night only (repeatable)"
         ),
         _flag("--check", "print what would be due, change nothing"),
-        epilog="Exit codes: 0 success, 2 configuration, 3 database or cluster unreachable, 4 another leader.",
+        epilog="Exit codes: 0 success, 1 --once was stopped before all was done, 2 configuration, "
+        "3 database or cluster unreachable, 4 another leader.",
     ),
     "serve": Command(
         "portal.run",

@@ -52,11 +52,11 @@ def _serve(config: Config, options: Namespace) -> int:
             signal.signal(name, lambda number, frame: _stop(scheduler.stop))  # noqa: ARG005
         log.info("archive %s, run %s", config.paths.archive, scheduler.run_id)
         scheduler.run()
+        is_cut_short = options.once and scheduler.stopping.is_set()
         if options.once:
-            is_stopped = scheduler.stopping.is_set()
-            say(summary(scheduler.status.totals, scheduler.watch.problems_count, is_stopped=is_stopped))
+            say(summary(scheduler.status.totals, scheduler.watch.problems_count, is_cut_short))
     log.info("stopped")
-    return 0
+    return int(is_cut_short)
 
 
 def _stop(stop: Callable[[], None]) -> None:
@@ -67,9 +67,9 @@ def _stop(stop: Callable[[], None]) -> None:
     watchdog.start()
 
 
-def summary(totals: Counter[str] | dict[str, int], problems: int = 0, *, is_stopped: bool = False) -> str:
+def summary(totals: Counter[str] | dict[str, int], problems: int = 0, is_cut_short: bool = False) -> str:
     """Return in one line how the steps of a run ended, and how many raw files are not understood."""
     words = ", ".join(f"{count} {state}" for state, count in sorted(totals.items()))
     more = f"; {problems} raw file(s) not understood: --check says why" if problems else ""
-    end = "stopped before all was done" if is_stopped else "nothing is due any more"
+    end = "stopped before all was done: run it again" if is_cut_short else "nothing is due any more"
     return f"{end}; steps of this run: {words or 'none'}{more}\n"

@@ -80,7 +80,7 @@ AMPLIFIER_KEYS = ("AMPNAME", "AMPID", "AMPNUM", "AMPSEC", "LTV1", "LTV2")
 NAME_KEYS = ("EXTNAME", "EXTTYPE", "EXTVER", "HDUCLAS2", "HDUCLAS3", "UTYPE", "BUNIT")
 COLOUR_KEYS = ("COLORTYP", "COLORSPC", "BAYERPAT", "XBAYROFF")
 """Keywords that colour cameras and their programs write."""
-OTHER_KEYS = ("GAIN", "EGAIN", "TELESCOP", "CTYPE3")
+OTHER_KEYS = ("GAIN", "EGAIN", "TELESCOP", *(f"CTYPE{axis}" for axis in range(3, 8)))
 KEYS = frozenset(
     (
         *NAME_KEYS,

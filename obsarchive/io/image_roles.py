@@ -153,19 +153,29 @@ def _without_little(images: Sequence[ImageHdu]) -> list[ImageHdu]:
 
 
 def refuse_colours(file: str, image: ImageHdu) -> None:
-    """Raise BadRawData when the planes of a cube are colours or wavelengths, by its header."""
-    if len(image.shape) < 3 or image.shape[-3] < 2:
-        return
-    axis, card = re.split(r"[^A-Z]", image.text("CTYPE3"))[0], "CTYPE3"
-    if not axis and image.shape[-3] == N_COLOURS:
-        axis, card = "RGB", next((key for key in COLOUR_KEYS if image.text(key)), "")
-        if not card and image.text("FILTER") in _COLOUR_FILTERS:
-            card = "FILTER"
-    if card and axis in _NO_TIME:
+    """Raise BadRawData when the planes of a cube are colours or wavelengths, or of more than one kind."""
+    long = [axis for axis in range(3, len(image.shape) + 1) if image.shape[-axis] > 1]
+    kinds = [(re.split(r"[^A-Z]", image.text(f"CTYPE{axis}"))[0], f"CTYPE{axis}") for axis in long]
+    if len(kinds) == 1 and not kinds[0][0] and image.shape[-long[0]] == N_COLOURS:
+        kinds = [("RGB", card) for card in _colour_cards(image)]
+    for kind, card in kinds:
+        if kind in _NO_TIME:
+            raise BadRawData(
+                f"{file}: {image}: expected a cube of exposures, found one of {kind} ({card}): write each plane into a "
+                "file of its own, with its FILTER"
+            )
+    if len(long) > 1:
+        sides = " x ".join(str(side) for side in image.shape)
         raise BadRawData(
-            f"{file}: {image}: expected a cube of exposures, found one of {axis} ({card}): write each plane into a "
-            "file of its own, with its FILTER"
+            f"{file}: {image}: expected a cube of exposures, found {sides} pixels: it is not known what axes "
+            f"{' and '.join(map(str, long))} are (colours, reads); write each exposure into a plane of one cube"
         )
+
+
+def _colour_cards(image: ImageHdu) -> list[str]:
+    """Return the keywords that say that three planes are colours."""
+    found = [key for key in COLOUR_KEYS if image.text(key)]
+    return [*found, "FILTER"] if image.text("FILTER") in _COLOUR_FILTERS else found
 
 
 def _refuse_unknown(file: str, lights: Sequence[ImageHdu], unknown: Sequence[ImageHdu]) -> None:

@@ -180,8 +180,8 @@ class Workspace:
         reads = self.pipeline.steps[self.task.step].reads
         found = self.observation.first_product(reads)
         if found is None:
-            names = dict.fromkeys(name.partition("/")[0] for name in reads)
-            raise Unprocessable(f"nothing to work on: no image was made by {' or '.join(names)}")
+            names = ", ".join(read.format(id=self.subject.id) for read in reads)
+            raise Unprocessable(f"nothing to work on: none of {names} was made")
         return found[0].format(id=self.subject.id)
 
     def source(self) -> Path:

@@ -23,6 +23,7 @@ from obsarchive.science.registration.frame_ranking import (
 )
 from obsarchive.science.registration.frame_ranking import locate as locate_star
 from obsarchive.science.registration.frame_ranking import measure as measure_star
+from obsarchive.science.registration.guide_star_neighbours import centred, followed, light_at, neighbours, smoothed
 from obsarchive.science.registration.stack_check import LEAST_STARS
 from obsarchive.science.registration.star_patterns import star_list
 from pipelines.shared.field_stars import checked
@@ -37,6 +38,10 @@ SPIKE = 10.0
 """Times the brightest thousandth of the sky's pixels: no chain of single electrons reaches it."""
 MOST_APART_PX = 4.0
 """Difference of the shift by the guide star from that by all stars; at least the FWHM."""
+LEAST_NEIGHBOUR_SNR = 50.0
+"""Of the guide star in the median frame: a star of a tenth of its light is then seen in each."""
+NEIGHBOUR_CORES, LEAST_NEIGHBOUR_PX = 4.0, 5.0
+"""Least distance of another star from the guide star."""
 NO_STAR = FrameMeasure(np.nan, np.nan, np.nan, np.nan, np.nan, np.nan, snr=0.0, sharpness=np.nan, brightest=np.nan)
 
 
@@ -62,6 +67,7 @@ class LuckySequence(FrameSequence):
         self.core_px = core_px
         if optics is not None:
             self.core_px = max(0.6, 0.5 * optics.lambda_over_d_arcsec / work.telescope.plate_scale_arcsec)
+        self.odd: list[int] = []
 
     def measure(self) -> tuple[GuideStar, list[FrameMeasure], Float64Array]:
         """Find the guide star and measure it in every frame.
@@ -99,7 +105,58 @@ class LuckySequence(FrameSequence):
         # In a frame that slipped the star is somewhere else; a frame without any stays as it is.
         for i in np.flatnonzero(without_star(measures)).tolist():
             measure_frame(i, self._locate(i))
+        self._follow_one_star(measures, origins)
         return max(found, key=lambda star: star.snr), measures, origins
+
+    def _follow_one_star(self, measures: list[FrameMeasure], origins: Float64Array) -> None:
+        """Move frames that follow another star as bright to the guide star, and note those with other neighbours."""
+        used = np.flatnonzero(~without_star(measures)).tolist()
+        if len(used) < 2 or np.median([measures[i].snr for i in used]) < LEAST_NEIGHBOUR_SNR:
+            return
+
+        def view(i: int) -> Float32Array:
+            m = measures[i]
+            place = origins[i] + np.array([m.y, m.x])
+            window, corner = self._cut(i, place, self.half)
+            y, x = place - corner
+            return centred((window - m.background) / m.peak, y, x)
+
+        total = np.zeros_like(view(used[0]), np.float64)
+        count = np.zeros_like(total)
+        for i in used:
+            image = view(i)
+            total += np.nan_to_num(image)
+            count += np.isfinite(image)
+        mean = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > len(used) / 2)
+        least_px = max(LEAST_NEIGHBOUR_PX, NEIGHBOUR_CORES * self.core_px)
+        offsets = neighbours(smoothed(mean, self.core_px), least_px)
+        if not len(offsets):
+            return
+        light = np.array([light_at(smoothed(view(i), self.core_px), offsets) for i in used])
+        found = followed(light, offsets)
+        self.odd = [i for i, is_odd in zip(used, found.is_odd, strict=True) if is_odd]
+        for i, move in zip(used, found.moves, strict=True):
+            if move.any():
+                measures[i] = self._moved(i, measures[i], origins[i], move)
+
+    def _moved(self, i: int, measured: FrameMeasure, origin: Float64Array, move: Float64Array) -> FrameMeasure:
+        """Return a measurement with the position of another star, which is (dy, dx) away."""
+        expected = origin + np.array([measured.y, measured.x]) + move
+        window, corner = self._cut(i, expected, max(2, int(np.hypot(*move) / 2)))
+        star = measure_star(window, self.core_px)
+        position = np.array([corner[0] + star.y, corner[1] + star.x])
+        if not np.hypot(*(position - expected)) <= LEAST_NEIGHBOUR_PX:
+            position = expected
+        y, x = position - origin
+        return replace(measured, y=float(y), x=float(x))
+
+    def _cut(self, i: int, centre: Float64Array, half: int) -> tuple[Float32Array, tuple[int, int]]:
+        """Window of a frame around a position, moved inwards at the edges, and its first pixel (y0, x0)."""
+        (y0, x0) = (
+            int(np.clip(round(place) - half, 0, max(n - 2 * half, 0)))
+            for place, n in zip(centre.tolist(), self.frames.shape, strict=True)
+        )
+        return self.read_window(i, (y0, x0), (2 * half, 2 * half)), (y0, x0)
 
     def _stars(self) -> list[GuideStar | None]:
         """Guide star by frame: found in each of a short sequence, in which it may jump, else once for all."""
@@ -139,11 +196,7 @@ class LuckySequence(FrameSequence):
 
     def _window(self, i: int, star: GuideStar) -> tuple[Float32Array, tuple[int, int]]:
         """Window around the star, moved inwards at the edges of the frame, and its first pixel (y0, x0)."""
-        ny, nx = self.frames.shape
-        half = max(self.half, star.half_window_px)
-        y0 = min(max(round(star.y) - half, 0), max(ny - 2 * half, 0))
-        x0 = min(max(round(star.x) - half, 0), max(nx - 2 * half, 0))
-        return self.read_window(i, (y0, x0), (2 * half, 2 * half)), (y0, x0)
+        return self._cut(i, np.array([star.y, star.x]), max(self.half, star.half_window_px))
 
     def stack(self, ranking: FrameRanking, best_fraction: float) -> tuple[Drizzle, Drizzle]:
         """Drizzle the best frames, and all good frames; each frame is read once.
@@ -172,7 +225,7 @@ class LuckySequence(FrameSequence):
         return best, every.merge(best)
 
     def confirmed(self, ranking: FrameRanking) -> FrameRanking:
-        """Reject the frames of a short sequence whose other stars contradict the guide star.
+        """Reject frames whose other stars contradict the guide star: those beside it, in a short sequence all.
 
         Parameters
         ----------
@@ -184,6 +237,10 @@ class LuckySequence(FrameSequence):
         FrameRanking
             The same, with fewer frames kept where stars contradict.
         """
+        reasons = list(ranking.reasons)
+        for i in self.odd:
+            reasons[i] = reasons[i] or "contradicted: a star beside the guide star is not where most frames have it"
+        ranking = _rejected(ranking, reasons)
         chosen = np.flatnonzero(ranking.kept).tolist()
         if not 1 < len(chosen) < MIN_STEADY_FRAMES:
             return ranking
@@ -195,16 +252,12 @@ class LuckySequence(FrameSequence):
         if len(straight) < 2:
             return ranking
         distance = np.hypot(*(apart - _most_common(apart[straight])).T)
-        reasons = list(ranking.reasons)
         for k, i in enumerate(chosen):
             if field.reasons[k] or k in field.turned:
                 reasons[i] = field.reasons[k] or f"contradicted: {field.turned[k]}"
             elif k in straight and distance[k] > max(MOST_APART_PX, lists[k].usual_fwhm_px):
                 reasons[i] = f"contradicted: other stars put the guide star {distance[k]:.0f} px away"
-        kept = np.array([not reason for reason in reasons], bool)
-        shifts = np.where(kept[:, np.newaxis], ranking.shifts, 0.0)
-        order = ranking.order[kept[ranking.order]]
-        return replace(ranking, kept=kept, reasons=tuple(reasons), order=order, shifts=shifts)
+        return _rejected(ranking, reasons)
 
     def check(self, ranking: FrameRanking, image: Float32Array) -> dict[str, Any]:
         """Compare the stack of a short sequence with its best frame.
@@ -247,6 +300,14 @@ class LuckySequence(FrameSequence):
         levels = [np.nanpercentile(self.read(i)[beside], [50, 99.9]) for i in sample.tolist()]
         sky, bright = np.median(levels, axis=0)
         return float(sky + SPIKE * max(bright - sky, 1.0))
+
+
+def _rejected(ranking: FrameRanking, reasons: list[str]) -> FrameRanking:
+    """Return a ranking with these reasons why frames are rejected."""
+    kept = np.array([not reason for reason in reasons], bool)
+    shifts = np.where(kept[:, np.newaxis], ranking.shifts, 0.0)
+    order = ranking.order[kept[ranking.order]]
+    return replace(ranking, kept=kept, reasons=tuple(reasons), order=order, shifts=shifts)
 
 
 def _most_common(differences: Float64Array) -> Float64Array:

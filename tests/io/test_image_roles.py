@@ -167,6 +167,14 @@ REFUSED = {
     "colours": ([hdu(np.stack([LIGHT] * 3), CTYPE3="RGB")], "expected a cube of exposures, found one of RGB"),
     "colours of a camera": ([hdu(np.stack([LIGHT] * 3), BAYERPAT="RGGB")], "found one of RGB .BAYERPAT"),
     "colours by filter": ([hdu(np.stack([LIGHT] * 3), FILTER="RGB")], "found one of RGB .FILTER"),
+    "colours of a fourth axis": (
+        [hdu(np.stack([LIGHT] * 3)[:, np.newaxis], CTYPE4="FREQ")],
+        r"found one of FREQ .CTYPE4",
+    ),
+    "exposures of colours": (
+        [hdu(np.stack([np.stack([LIGHT] * 3)] * 2))],
+        r"found 2 x 3 x \d+ x \d+ pixels: .*axes 3 and 4",
+    ),
     "wavelengths": ([hdu(np.stack([LIGHT] * 9), "SCI", CTYPE3="WAVE-TAB"), hdu(MASK, "DQ")], "found one of WAVE"),
     "bands": ([hdu(LIGHT, FILTER="B"), hdu(LIGHT, FILTER="V")], "FILTER differs"),
     "bands by name": ([hdu(LIGHT, "SDSS_G"), hdu(LIGHT, "SDSS_R")], "unknown meaning: SDSS_G, SDSS_R: expected names"),

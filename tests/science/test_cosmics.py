@@ -71,6 +71,26 @@ def test_cosmic_rays_of_a_drizzled_stack() -> None:
     assert not hit[76:86, 86:96].any()
 
 
+def test_a_sharp_star_of_a_drizzled_stack_that_all_frames_show_is_left_alone() -> None:
+    rng = np.random.default_rng(6)
+    y, x = np.indices((80, 90))
+    pure, dirty = Drizzle((80, 90), 2, 0.6), Drizzle((80, 90), 2, 0.6)
+    sums = np.zeros((5, 80, 90))
+    for i in range(25):
+        star = 5e5 * np.exp(-((y - 40) ** 2 + (x - 45) ** 2) / (2 * 0.5**2))
+        frame = (100 + star + rng.normal(0, 5, y.shape)).astype(np.float32)
+        pure.add(frame, 0.0, 0.0)
+        if i == 7:
+            frame[20, 30:33] += 3e4
+        dirty.add(frame, 0.0, 0.0)
+        sums[i % 5] += frame / 5
+    assert without_cosmic_rays_drizzled(pure.image(), 2)[1][70:90, 80:100].any()  # what would happen to the star
+    clean, hit = without_cosmic_rays_drizzled(dirty.image(), 2, common_signal(iter(sums), np.zeros((5, 2))))
+    assert not hit[70:90, 80:100].any()
+    assert hit[40:42, 60:66].all()
+    np.testing.assert_allclose(clean[70:90, 80:100], pure.image()[70:90, 80:100])
+
+
 def test_sharp_stars_that_other_exposures_show_are_left_alone() -> None:
     rng = np.random.default_rng(3)
     shape, sigma = (200, 200), 0.8

@@ -210,6 +210,17 @@ def test_clouds_do_not_pass_for_bad_seeing():
     assert ranking.order[0] == 0
 
 
+def test_a_sum_of_frames_among_frames_is_rejected():
+    measures = [star_at(50, 50)] * 8 + [star_at(50, 50, peak=800, flux=8000), star_at(50, 50, peak=1e-3, flux=1e-2)]
+    measures[-1] = replace(measures[-1], flux_error=1e-5)
+    ranking = rank_frames(measures)
+    assert ranking.reasons[8] == "bright: 8 times the usual light"
+    assert ranking.reasons[9] == "black: 0.001 % of the usual light"
+    assert ranking.kept[:8].all()
+    cloudy = rank_frames([star_at(50, 50, flux=200)] * 7 + [star_at(50, 50)] * 3)
+    assert cloudy.kept.all()
+
+
 def test_a_steady_drift_and_dithers_are_kept():
     drift = rank_frames([star_at(50 + i, 50 - i) for i in range(40)])
     assert drift.kept.all()

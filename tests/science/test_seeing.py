@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from obsarchive.errors import Unprocessable
-from obsarchive.science.psf.seeing import StarWidth, measure_width, trend
+from obsarchive.science.psf.seeing import StarWidth, measure_width, refuse_saturated, trend
 from obsarchive.simulation.scenes import Detector, Instrument, Scene, Star, seeing_frames
 
 PIXEL_ARCSEC = 0.0347
@@ -38,6 +38,18 @@ def moffat(fwhm: float, ratio: float, angle: float, side: int = 160) -> np.ndarr
     across = -x * np.sin(angle) + y * np.cos(angle)
     squared = (along / (fwhm * np.sqrt(ratio))) ** 2 + (across / (fwhm / np.sqrt(ratio))) ** 2
     return 1000 * (1 + 4 * (2 ** (1 / 3.5) - 1) * squared) ** -3.5
+
+
+@pytest.mark.parametrize("fwhm", [4.0, 12.0, 18.0])
+def test_stars_whose_top_is_cut_off_are_refused(fwhm: float) -> None:
+    image = np.random.default_rng(1).poisson(40 * moffat(fwhm, 1, 0) + 100).astype(float)
+    star = measure_width(image, 60000.0)
+    for refused in (lambda: measure_width(image, 30000.0), lambda: refuse_saturated(image, (80, 80), fwhm, 30000.0)):
+        with pytest.raises(Unprocessable, match=r"saturated: .* reach 30000 ADU"):
+            refused()
+    with pytest.raises(Unprocessable, match=r"saturated: .* highest value 26000"):  # of a level that is not configured
+        measure_width(np.minimum(image, 26000))
+    assert measure_width(np.rint(image / 500)).fwhm_px == pytest.approx(star.fwhm_px, rel=0.05)
 
 
 @given(fwhm=st.floats(5, 25), ratio=st.floats(1, 1.4), angle=st.floats(0, np.pi), seed=st.integers(0, 999))

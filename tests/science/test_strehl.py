@@ -1,5 +1,6 @@
 """Strehl ratios of simulated stacks whose truth is known."""
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -186,6 +187,21 @@ def test_small_image_uses_a_smaller_aperture():
     truth = true_strehl("good", 1)
     # an aperture of 1.2 arcsec leaves out a good part of the halo
     assert truth < measure(image).ratio < 1.12 * truth
+
+
+def test_the_aperture_holds_the_core_of_a_small_telescope():
+    optics = replace(OPTICS, primary_m=0.2, secondary_m=0.07)
+    image = 100 + FLUX * diffraction_limited_psf(optics, 0.5, 200, (1.0,), (0.2, 0.1))
+    result = measure_strehl(image, optics, 0.5)
+    assert result.ratio == pytest.approx(1, abs=0.02)
+
+
+def test_a_star_without_any_sky_around_it_is_unprocessable():
+    y, x = np.indices((300, 300)) - 150
+    image = 1000 * np.exp(-(y**2 + x**2) / 8.0) + 0.01 * np.hypot(y, x)
+    image[np.hypot(y, x) > 100] = np.nan
+    with pytest.raises(Unprocessable, match="sky around the star is not known"):
+        measure(image)
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,9 @@ def moved(image: FloatArray, dy: int, dx: int) -> Float32Array:
     return out
 
 
-def without_cosmic_rays_drizzled(image: FloatArray, scale: int) -> tuple[Float32Array, BoolArray]:
+def without_cosmic_rays_drizzled(
+    image: FloatArray, scale: int, elsewhere: FloatArray | None = None
+) -> tuple[Float32Array, BoolArray]:
     """Replace cosmic rays of a drizzled stack, see :func:`without_cosmic_rays`.
 
     Cosmic rays are detected on the scale of the detector pixels; on the finer grid their edges are smoothed.
@@ -147,6 +149,8 @@ def without_cosmic_rays_drizzled(image: FloatArray, scale: int) -> tuple[Float32
         Stack of frames.
     scale : int
         Pixels of the stack per detector pixel along each axis.
+    elsewhere : ndarray (ny, nx), optional
+        Signal common to most of the frames, on detector pixels, from :func:`common_signal`.
 
     Returns
     -------
@@ -157,8 +161,12 @@ def without_cosmic_rays_drizzled(image: FloatArray, scale: int) -> tuple[Float32
     """
     ny, nx = (n // scale for n in image.shape)
     raw = image[: ny * scale, : nx * scale].reshape(ny, scale, nx, scale).mean(axis=(1, 3))
+    # a stack holds the counts of its own, smaller pixels
+    common = None if elsewhere is None else elsewhere[:ny, :nx] / np.float32(scale**2)
     hit = np.zeros(image.shape, bool)
-    hit[: ny * scale, : nx * scale] = without_cosmic_rays(raw)[1].repeat(scale, axis=0).repeat(scale, axis=1)
+    hit[: ny * scale, : nx * scale] = (
+        without_cosmic_rays(raw, elsewhere=common)[1].repeat(scale, axis=0).repeat(scale, axis=1)
+    )
     clean = np.array(image, np.float32)
     reach = 2 * scale
     usable = np.pad(np.where(hit, np.float32(np.nan), clean), reach, constant_values=np.nan)

@@ -10,6 +10,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 from scipy.optimize import brentq, least_squares
 
+from obsarchive.errors import Unprocessable
 from obsarchive.science.arrays import AnyArray, BoolArray, Float64Array, FloatArray, IntArray
 from obsarchive.science.psf.model import aperture_weights
 from obsarchive.science.statistics import MAD_TO_SIGMA
@@ -164,6 +165,11 @@ class StarProfile:
         # no wings above the noise: the plain mean of the annulus has the smaller error
         if wing < 0:
             annulus = ring[ring > self.aperture_px]
+            if not len(annulus):
+                raise Unprocessable(
+                    f"the sky around the star is not known: expected finite pixels at {self.aperture_px:.0f} pixels "
+                    "and more from it, found none"
+                )
             level = np.average(profile[annulus], weights=counts[annulus])
         return float(level)
 

@@ -21,6 +21,8 @@ BETA_LIMITS = (1.5, 12.0)
 """Exponents of the Moffat profile; 4.765 is Kolmogorov turbulence (Trujillo et al. 2001, MNRAS 328, 977)."""
 SPIKE = 8.0
 """Excess of a cosmic ray or hot pixel over the median of its neighbours [noise]."""
+MOST_FULL, MOST_EQUAL, FLAT_SHARE = 2, 4, 0.02
+"""Saturated pixels of a core that may be hot, and pixels of one height: so many, or this share of the core."""
 MOST_ELONGATED = 1.6
 
 
@@ -58,13 +60,15 @@ class StarWidth:
         return self.peak * _moffat((np.asarray(radius_px, float) / self.fwhm_px) ** 2, self.beta)
 
 
-def measure_width(image: FloatArray) -> StarWidth:
+def measure_width(image: FloatArray, level: float = np.inf) -> StarWidth:
     """Fit an elliptical Moffat profile (Moffat 1969, A&A 3, 455) to the brightest star of an image.
 
     Parameters
     ----------
     image : ndarray (ny, nx)
         Counts; pixels that are not finite are left out.
+    level : float
+        Counts of a saturated pixel; infinite when they are not known.
 
     Returns
     -------
@@ -73,16 +77,51 @@ def measure_width(image: FloatArray) -> StarWidth:
     Raises
     ------
     Unprocessable
-        There is no star, or it cannot be fitted: too faint, elongated, at the edge, wider than the window.
+        There is no star, or it cannot be fitted: too faint, saturated, elongated, at the edge, wider than the window.
     """
     star = locate(image)
     guess = 2.3548 * max(star.scale_px, 1.0)
+    refuse_saturated(image, (star.y, star.x), guess, level)
     for _ in range(2):  # window and binning follow the width, so the fit is repeated with the width found
         found = _fitted(image, (star.y, star.x), guess)
         guess = found.fwhm_px
     if found.elongation > MOST_ELONGATED:
         raise Unprocessable(f"the star is elongated by {found.elongation:.2f}: double, trailed or out of focus")
     return found
+
+
+def refuse_saturated(image: FloatArray, place: tuple[float, float], fwhm_px: float, level: float) -> None:
+    """Refuse a star whose top is cut off.
+
+    Parameters
+    ----------
+    image : ndarray (ny, nx)
+        Counts as they were read; pixels that are not finite are left out.
+    place : (float, float)
+        Position (y, x) of the star [pixel].
+    fwhm_px : float
+        Its FWHM [pixel].
+    level : float
+        Counts of a saturated pixel; infinite when they are not known.
+
+    Raises
+    ------
+    Unprocessable
+        Pixels of the core reach the level, or a part of it is of one height.
+    """
+    half = max(1.5, fwhm_px / 2)
+    window, (top, left) = cut(image, *place, int(half) + 2)
+    y, x = np.indices(window.shape)
+    core = window[(np.hypot(y + top - place[0], x + left - place[1]) < half) & np.isfinite(window)]
+    if not core.size:
+        return
+    full, equal = int(np.count_nonzero(core >= level)), int(np.count_nonzero(core == core.max()))
+    if full > MOST_FULL:
+        raise Unprocessable(f"the star is saturated: {full} pixels of its core reach {level:.0f} ADU")
+    if equal > max(MOST_EQUAL, FLAT_SHARE * core.size):
+        raise Unprocessable(
+            f"the star is saturated: {equal} pixels of its core have the same, highest value {core.max():.0f} ADU"
+        )
 
 
 def _fitted(image: FloatArray, place: tuple[float, float], guess_px: float) -> StarWidth:

@@ -17,6 +17,8 @@ from obsarchive.science.psf.radial_profile import ANNULUS, CORE_FWHM, CoreAndHal
 
 APERTURE_ARCSEC = 2.5
 """Radius of the aperture [arcsec]; smaller for small images."""
+LEAST_CORES = 4.0
+"""Least radius of the aperture, in widths of the perfect core."""
 
 _HALO_ARCSEC = 0.7
 """First guess of the FWHM of the halo."""
@@ -212,7 +214,8 @@ def _perfect_flux(optics: Optics, pixel_arcsec: float, response_px: tuple[float,
 
 def _aperture_px(shape: tuple[int, ...], pixel_arcsec: float, core_px: float) -> float:
     """Return the radius of the aperture that fits into the image together with its background annulus."""
-    aperture_px = min(APERTURE_ARCSEC / pixel_arcsec, (min(shape) - 1) / 2 / ANNULUS)
+    # the core of a small telescope is wider than the usual aperture
+    aperture_px = min(max(APERTURE_ARCSEC / pixel_arcsec, LEAST_CORES * core_px), (min(shape) - 1) / 2 / ANNULUS)
     if aperture_px < 2 * core_px:
         least = int(4 * ANNULUS * core_px) + 2
         raise Unprocessable(f"expected an image of at least {least} x {least} pixels, found {shape[0]} x {shape[1]}")

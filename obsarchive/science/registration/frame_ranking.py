@@ -30,6 +30,8 @@ STAR_MIN_SNR = 5.0  # below: no star in the frame
 FLUX_MIN_SNR = 20.0  # above: peaks are compared at equal flux
 HIGH_FLUX_MIN_SNR = 10.0  # median of the frames; below, registration on single frames follows the noise
 BLACK_FRACTION = 0.02  # of the usual peak and flux; thick clouds still let through more
+BRIGHT_TIMES = 5.0  # of the usual flux: no star varies so, sums of frames and frames of another star do
+BRIGHT_QUANTILE = 0.75  # of the fluxes is the usual one: clouds may dim half of the frames
 MIN_KEPT_FRACTION = 0.1
 STEADY_RADIUS_PX = 32.0  # image motion and drift of a tracking telescope within one observation
 MIN_STEADY_FRAMES = 15  # of fewer, a star that is somewhere else in one may as well have been moved there
@@ -77,7 +79,7 @@ def rank_frames(
     *,
     saturation: float = np.inf,
 ) -> FrameRanking:
-    """Rank frames by sharpness, and reject those that are black, saturated or slipped.
+    """Rank frames by sharpness, and reject those that are black, bright, saturated or slipped.
 
     A frame has slipped when the star is displaced from its position in the others: most frames lie within a small
     radius of the median position and this one far outside of their scatter. Where the star has no such position, as in
@@ -106,12 +108,16 @@ def rank_frames(
 
     has_star = np.isfinite(quality) & ~without_star(measures)
     saturated = brightest >= saturation
+    light = _light(measures, has_star)
+    bright = has_star & (light > BRIGHT_TIMES)
     # frames without a star have meaningless positions, and saturated ones biased
-    slipped, reference = _slipped(positions, has_star & ~saturated)
-    kept = has_star & ~saturated & ~slipped
+    slipped, reference = _slipped(positions, has_star & ~saturated & ~bright)
+    kept = has_star & ~saturated & ~bright & ~slipped
     reasons = tuple(
-        f"black: no star, S/N {snr[i]:.1f}" if not has_star[i]
+        f"black: no star, S/N {snr[i]:.1f}" if not snr[i] >= STAR_MIN_SNR
+        else f"black: {100 * light[i]:.2g} % of the usual light" if not has_star[i]
         else f"saturated: brightest pixel {brightest[i]:.0f}" if saturated[i]
+        else f"bright: {light[i]:.0f} times the usual light" if bright[i]
         else f"slipped: star {np.hypot(*(positions[i] - reference)):.0f} px off" if slipped[i]
         else ""
         for i in range(n)
@@ -181,6 +187,17 @@ def _quality(measures: Sequence[FrameMeasure], snr: Float64Array) -> Float64Arra
     scaled = peak * np.median(flux[usable])
     quality: Float64Array = np.divide(scaled, flux, out=np.full(len(peak), np.nan), where=usable)
     return quality
+
+
+def _light(measures: Sequence[FrameMeasure], has_star: BoolArray) -> Float64Array:
+    """Return the flux of each frame over the usual one; 1 where it is not measured well."""
+    flux, error = (np.array([getattr(m, name) for m in measures], dtype=float) for name in ("flux", "flux_error"))
+    with np.errstate(invalid="ignore"):
+        is_known = has_star & (flux > FLUX_MIN_SNR * error)
+    if not is_known.any():
+        return np.ones(len(flux))
+    usual = float(np.quantile(flux[is_known], BRIGHT_QUANTILE))
+    return np.where(is_known | ~has_star, flux / usual, 1.0)
 
 
 def _slipped(positions: Float64Array, candidates: BoolArray) -> tuple[BoolArray, Float64Array]:

@@ -1,0 +1,169 @@
+"""Stars beside the guide star: frames in which they stand elsewhere follow another star, or are turned."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from obsarchive.science.arrays import BoolArray, Float32Array, Float64Array, FloatArray, IndexArray
+from obsarchive.science.statistics import MAD_TO_SIGMA
+
+LEAST_SHARE = 0.1
+"""Of the guide star's peak, in the mean of all frames: fainter stars are not looked at."""
+OUTSTANDING = 6.0
+"""Least significance among the pixels as far from the guide star."""
+PRESENT, ABSENT = 0.5, 0.2
+"""Of the light that a star has where it is."""
+USUAL = 0.97
+"""Quantile of its light in all frames that counts as the light that a star has where it is."""
+LEAST_ABSENT = 0.03
+"""Share of the frames in which a star must be absent."""
+EQUAL = 0.5
+"""Ratio of two stars from which on the fainter one may be the brighter one of a frame."""
+MOST_NEIGHBOURS = 8
+SAME_PLACE_PX = 2.0
+
+
+@dataclass(frozen=True)
+class Followed:
+    """Which star each frame follows.
+
+    Attributes
+    ----------
+    moves : ndarray (n, 2)
+        (dy, dx) from the star that a frame follows to the guide star; 0 for most [pixel].
+    is_odd : ndarray (n,) of bool
+        Frames whose stars are not those of the others, whichever they follow.
+    """
+
+    moves: Float64Array
+    is_odd: BoolArray
+
+
+def centred(window: FloatArray, y: float, x: float) -> Float32Array:
+    """Return a larger image with the star of a window in its middle; NaN where it is unknown.
+
+    Parameters
+    ----------
+    window : ndarray (ny, nx)
+        Calibrated counts above the background, over the peak of the star.
+    y, x : float
+        Position of the star [pixel].
+
+    Returns
+    -------
+    ndarray (2 * ny - 1, 2 * nx - 1) float32
+        The star lies on the middle pixel.
+    """
+    ny, nx = window.shape
+    out = np.full((2 * ny - 1, 2 * nx - 1), np.nan, np.float32)
+    y0, x0 = (int(np.clip(n - 1 - round(place), 0, n - 1)) for n, place in ((ny, y), (nx, x)))
+    out[y0 : y0 + ny, x0 : x0 + nx] = window
+    return out
+
+
+def smoothed(image: FloatArray, core_px: float) -> Float32Array:
+    """Return an image smoothed with a Gaussian of sigma `core_px`; unknown pixels stay NaN and count as zero."""
+    known = np.isfinite(image)
+    smooth = ndimage.gaussian_filter(np.where(known, image, 0).astype(np.float32), core_px)
+    return np.where(known, smooth, np.float32(np.nan))
+
+
+def neighbours(mean: FloatArray, least_px: float) -> IndexArray:
+    """Find stars beside the guide star, or what seems to be one.
+
+    Parameters
+    ----------
+    mean : ndarray (2 * ny - 1, 2 * nx - 1)
+        Smoothed mean of centred windows; NaN where it is unknown.
+    least_px : float
+        Least distance from the guide star [pixel].
+
+    Returns
+    -------
+    ndarray (k, 2) of int
+        (dy, dx) from the guide star, the brightest first [pixel].
+    """
+    middle = np.array(mean.shape) // 2
+    y, x = np.indices(mean.shape)
+    radius = np.hypot(y - middle[0], x - middle[1])
+    excess = np.zeros(mean.shape)
+    threshold = np.full(mean.shape, np.inf)
+    for r in range(int(least_px), int(radius.max())):
+        ring = (radius >= r) & (radius < r + 1) & np.isfinite(mean)
+        if ring.sum() < 8:
+            continue
+        excess[ring] = mean[ring] - np.median(mean[ring])
+        scatter = MAD_TO_SIGMA * float(np.median(np.abs(excess[ring])))
+        threshold[ring] = max(OUTSTANDING * scatter, LEAST_SHARE * float(mean[tuple(middle)]))
+    highest = excess == ndimage.maximum_filter(excess, size=2 * int(least_px) + 1)
+    places = np.argwhere(highest & (excess > threshold) & (radius >= least_px))
+    order = np.argsort(-excess[tuple(places.T)], kind="stable")[:MOST_NEIGHBOURS]
+    found: IndexArray = places[order] - middle
+    return found
+
+
+def light_at(image: FloatArray, offsets: IndexArray) -> Float64Array:
+    """Return the light of a smoothed, centred window at offsets (k, 2), above that as far from its middle; (k,)."""
+    middle = np.array(image.shape) // 2
+    light = np.full(len(offsets), np.nan)
+    for i, (dy, dx) in enumerate(offsets):
+        y, x = middle[0] + dy, middle[1] + dx
+        turns = np.linspace(0, 2 * np.pi, 32, endpoint=False)
+        around = np.rint(middle[:, np.newaxis] + np.hypot(dy, dx) * np.array([np.sin(turns), np.cos(turns)])).astype(
+            int
+        )
+        inside = ((around >= 0) & (around < np.array(image.shape)[:, np.newaxis])).all(axis=0)
+        values = image[tuple(around[:, inside])]
+        box = image[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2]
+        if box.size and np.isfinite(box).all():
+            light[i] = box.max() - np.median(values[np.isfinite(values)])
+    return light
+
+
+def followed(light: FloatArray, offsets: IndexArray) -> Followed:
+    """Decide which star each frame follows, from the neighbours that it shows.
+
+    A star that is there is there in all frames. Of neighbours that are absent in some frames, the pattern that most
+    frames show is right. Frames that follow another star as bright as the guide star show it at the opposite offset.
+
+    Parameters
+    ----------
+    light : ndarray (n, k)
+        Light of each frame at each offset, over that of the star it follows; NaN where it is unknown.
+    offsets : ndarray (k, 2)
+        Of the neighbours from the star [pixel].
+
+    Returns
+    -------
+    Followed
+        Of the n frames.
+    """
+    moves, is_odd = np.zeros((len(light), 2)), np.zeros(len(light), bool)
+    known = np.isfinite(light).all(axis=1)
+    if not known.any():
+        return Followed(moves, is_odd)
+    usual = np.quantile(light[known], USUAL, axis=0)
+    is_jumping = (light[known] < ABSENT * usual).mean(axis=0) >= LEAST_ABSENT
+    patterns = light[:, is_jumping] > PRESENT * usual[is_jumping]
+    shown, first, which, counts = np.unique(
+        patterns[known], axis=0, return_index=True, return_inverse=True, return_counts=True
+    )
+    if len(shown) < 2:
+        return Followed(moves, is_odd)
+    right = max(np.flatnonzero(shown.any(axis=1)), key=lambda i: (counts[i], -first[i]))
+    places, bright = offsets[is_jumping], usual[is_jumping]
+    equals = [places[i] for i in np.flatnonzero(shown[right] & (bright >= EQUAL))]
+    for i, pattern in zip(np.flatnonzero(known), which.ravel(), strict=True):
+        if pattern == right:
+            continue
+        opposite = [
+            place
+            for place in places[shown[pattern] & (bright >= EQUAL)]
+            if any(np.hypot(*(place + equal)) <= SAME_PLACE_PX for equal in equals)
+        ]
+        if opposite:
+            moves[i] = opposite[0]
+        else:
+            is_odd[i] = bool((light[i, is_jumping] < ABSENT * bright)[shown[right]].any())
+    return Followed(moves, is_odd)
