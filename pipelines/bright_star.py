@@ -67,7 +67,7 @@ class BrightStar(Pipeline):
         with work.frames() as frames:
             sequence = LuckySequence(work, frames, self.settings.window_arcsec, self.settings.core_px)
             star, measures, origins = sequence.measure()
-            ranking = rank_frames(measures, origins, saturation=sequence.saturation)
+            ranking = rank_frames(measures, origins, saturation=sequence.saturation_near(star))
             ranking = sequence.confirmed(ranking)
             verdict = classify(ranking)
             if verdict in ("zero_flux", "failed"):

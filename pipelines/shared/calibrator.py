@@ -20,6 +20,8 @@ SATURATED = 0.97
 """Of the saturation level: a margin, because the dark of a single pixel differs from that of the frame."""
 BRIGHTEST_PERCENT = 5.0
 """Share of the pixels that the flat makes darkest: saturated pixels of all others are brighter than the level."""
+AROUND_PX = 16
+"""Half side of the box around a star in which the flat counts [pixel]."""
 
 
 @dataclass(frozen=True)
@@ -50,14 +52,33 @@ class Calibrator:
         earlier = [f"{kind} applied before ({card})" for kind, card in self.before.items()]
         return ", ".join([*used, *(f"no {kind}" for kind in self.missing), *earlier])
 
-    def saturation(self, level_adu: float | None) -> float:
-        """Return the counts above which a calibrated pixel is saturated; `level_adu` is that of raw pixels [ADU]."""
+    def saturation(self, level_adu: float | None, place: tuple[float, float] | None = None) -> float:
+        """Return the counts above which a calibrated pixel is saturated.
+
+        Parameters
+        ----------
+        level_adu : float, optional
+            Saturation level of raw pixels [ADU]; infinite if it is not known.
+        place : (float, float), optional
+            Position (y, x) of a star [pixel]: the level is that of the pixels around it; else no pixel of the frame is
+            saturated below it, where the flat makes it darkest.
+
+        Returns
+        -------
+        float
+            Level of calibrated pixels [ADU].
+        """
         if not level_adu:
             return np.inf
         dark, inverse_flat = self.calibration.dark, self.calibration.inverse_flat
         above_dark = level_adu - (0.0 if dark is None else float(np.median(dark)))
-        least = 1.0 if inverse_flat is None else float(np.percentile(inverse_flat, BRIGHTEST_PERCENT))
-        return SATURATED * above_dark * min(least, 1.0)
+        if inverse_flat is None:
+            return SATURATED * above_dark
+        if place is None:
+            return SATURATED * above_dark * min(float(np.percentile(inverse_flat, BRIGHTEST_PERCENT)), 1.0)
+        y, x = (max(round(coordinate), 0) for coordinate in place)
+        around = inverse_flat[max(y - AROUND_PX, 0) : y + AROUND_PX + 1, max(x - AROUND_PX, 0) : x + AROUND_PX + 1]
+        return SATURATED * above_dark * (float(np.median(around)) if around.size else 1.0)
 
 
 def require_same_overscan(header: Mapping[str, Any], sections: Sections, what: str) -> None:

@@ -10,6 +10,7 @@ from obsarchive.io.raw_frames import Frames
 from obsarchive.pipeline import Workspace
 from obsarchive.science.arrays import BoolArray, Float32Array, Float64Array, FloatArray
 from obsarchive.science.imaging.drizzle import Drizzle
+from obsarchive.science.registration.frame_ranking import GuideStar
 from pipelines.shared.calibrator import calibrator
 
 SCALE = 2
@@ -74,8 +75,16 @@ class FrameSequence:
     @cached_property
     def saturation(self) -> float:
         """Level above which a calibrated pixel counts as saturated [ADU]."""
+        return self.calibrator.saturation(self._raw_saturation)
+
+    def saturation_near(self, star: GuideStar) -> float:
+        """Return the level above which a calibrated pixel near a star counts as saturated [ADU]."""
+        return self.calibrator.saturation(self._raw_saturation, (star.y, star.x))
+
+    @property
+    def _raw_saturation(self) -> float | None:
         known = self.work.telescope.saturation_adu
-        return self.calibrator.saturation(self.frames.above_overscan(known) if known else self.frames.saturation)
+        return self.frames.above_overscan(known) if known else self.frames.saturation
 
     def half_window_px(self, window_arcsec: float, least_px: int) -> int:
         """Return half the side of a window, in whole pixels.

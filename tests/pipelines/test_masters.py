@@ -38,6 +38,17 @@ def test_saturation_is_known_where_an_overscan_is_subtracted(tmp_path: Path) -> 
         assert not (calibration.apply(frames.read(1)) >= level).any()
 
 
+def test_saturation_near_a_star_is_that_of_its_own_pixels() -> None:
+    """A frame whose bright peak is not saturated is not lost to what the flat does far from it."""
+    flat = np.where(np.arange(400) < 200, 1.25, 1.0) * np.ones((400, 1))
+    dark = np.full((400, 400), 1000.0, np.float32)
+    calibrator = Calibrator(Calibration.from_masters(dark, flat), (), ())
+    for x, value in ((50, 1.25), (350, 1.0)):
+        level = calibrator.saturation(65535.0, (200.0, float(x)))
+        assert level == pytest.approx(0.97 * 64535 / value, rel=0.02)
+    assert calibrator.saturation(65535.0) < calibrator.saturation(65535.0, (200.0, 350.0))
+
+
 def test_a_level_that_is_not_known_saturates_nothing() -> None:
     assert Calibrator(Calibration(), (), ()).saturation(None) == np.inf
 

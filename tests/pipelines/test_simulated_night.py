@@ -108,7 +108,9 @@ def test_faulty_frames_are_left_out_with_their_reason(site: Site) -> None:
     left_out = {
         item["frame"]: item["reason"].partition(":")[0] for item in results(site, "single", "reduce")["left_out"]
     }
-    assert left_out == {5: "black", 44: "black", 17: "saturated", 30: "slipped"}
+    # the sharpest peaks, in frames 2 and 3, reach the top of the converter, too
+    saturated = dict.fromkeys((2, 3, 17), "saturated")
+    assert left_out == {5: "black", 44: "black", 30: "slipped", **saturated}
 
 
 def test_the_companion_is_where_and_what_it_should_be(site: Site, truths: dict) -> None:

@@ -157,9 +157,10 @@ def test_a_stack_of_swarp(tmp_path):
 
 
 def test_the_weight_of_a_raw_file_is_no_exposure(tmp_path):
+    other = put(tmp_path, primary=LIGHT + 1, IMAGETYP="light", FILTER="V", OBJECT="M 13")
+    other.rename(tmp_path / "b.weight.fits")
     path = put(tmp_path, primary=LIGHT, IMAGETYP="light", FILTER="V", OBJECT="M 13")
     (tmp_path / "a.weight.fits").write_bytes(path.read_bytes())
-    (tmp_path / "b.weight.fits").write_bytes(path.read_bytes())
     kinds = {name: HeaderDriven().identify(tmp_path / f"{name}.fits").kind for name in ("a", "a.weight", "b.weight")}
     assert kinds == {"a": "science", "a.weight": "ignored", "b.weight": "science"}
 
