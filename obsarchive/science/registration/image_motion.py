@@ -103,6 +103,8 @@ def align_star(windows: Float32Array) -> Alignment:
     motion = image_motion(windows, max(reach, 1.2 * float(far[usual].max(initial=0.0))))
     shifts, errors = motion.shifts - np.median(motion.shifts, axis=0), motion.errors
     moved = aligned_at(windows, shifts, errors)
+    if usual.all():
+        return moved
     # frames that have slipped show the star where the motion does not explain it
     elsewhere = aligned_at(windows, np.where(usual[:, np.newaxis], shifts, found.shifts), errors)
     slipped = ~usual & (elsewhere.significance > moved.significance + SURE_SIGNIFICANCE)
