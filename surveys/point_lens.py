@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from obsarchive.science.astrometry.times import JD_OF_MJD
 from obsarchive.science.light_curves.point_lens import Options, Photometry, PointLens, magnification
 from obsarchive.science.light_curves.point_lens import fit as fit_photometry
 from surveys.dataset import Lightcurve, RawPhotometry
 from surveys.detection import Detection
-from surveys.formats.epochs import JD_OF_MJD
 from surveys.formats.photometry_columns import standard_photometry
 
 __all__ = [

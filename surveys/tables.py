@@ -8,6 +8,7 @@ from astropy.table import Table
 from astropy.time import Time
 
 from obsarchive.errors import ConfigError
+from obsarchive.science.astrometry.times import JD_OF_MJD
 from obsarchive.science.light_curves.light_curve import binned, magnitudes_of_fluxes
 from surveys.formats.hdf5_light_curves import Columns
 
@@ -27,8 +28,8 @@ UNITS = {
     "dmag": "mag",
 }
 """Units of the columns of light curves."""
-JULIAN_DATE_FROM, JD_OF_MJD = 2_000_000.0, 2_400_000.5
-"""Times above the first are Julian dates, and their offset."""
+JULIAN_DATE_FROM = 2_000_000.0
+"""Times above it are Julian dates [d]."""
 
 
 class MissingPackageError(ConfigError, ImportError):

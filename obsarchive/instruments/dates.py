@@ -19,7 +19,7 @@ from astropy.time import Time
 from astropy.utils import iers
 
 from obsarchive.instruments.date_forms import SCALES, FormError, Moment, is_day, is_old_fits_date, read_day, read_time
-from obsarchive.science.astrometry.times import mjd_of
+from obsarchive.science.astrometry.times import JD_OF_MJD, mjd_of
 
 DATES = (
     "DATE-OBS DATE_OBS DATE-BEG UTDATE UT-DATE UTC-DATE MJD-OBS MJD-BEG MJD_OBS JD-OBS DATE-AVG MJD-AVG MJD-MID JD MJD"
@@ -34,7 +34,6 @@ _CLOCK_NAMES = re.compile(r"TIM|CLOCK|^[UL]TC?|[UL]TC?$")
 """Keywords under which a time of day may be."""
 _UNIT = re.compile(r"\b(s|sec|secs|seconds?|h|hr|hours?)\b")
 _GPS_TO_TAI_S = 19.0
-_JD_OF_MJD_0 = 2_400_000.5
 _MJD_0 = datetime(1858, 11, 17, tzinfo=UTC)
 _MJD_RANGE = -3000.0, 110_000.0
 _FIRST_YEAR = 1850
@@ -210,7 +209,7 @@ def _read_number(key: str, value: Any, scale: str) -> Moment | None:
         return None
     if is_day(str(value).strip()):  # yyyymmdd
         return None
-    mjd = number if "MJD" in key else number - _JD_OF_MJD_0
+    mjd = number if "MJD" in key else number - JD_OF_MJD
     if isinstance(value, bool) or "JD" not in key or "HJD" in key or "BJD" in key:
         raise FormError("expected a date such as 2026-03-14T21:30:00")
     if not _MJD_RANGE[0] < mjd < _MJD_RANGE[1]:
@@ -286,7 +285,7 @@ def _converted(moment: datetime, scale: str) -> tuple[datetime, float]:
             found = Time(moment.replace(tzinfo=None), scale=scale).utc
     except (ValueError, iers.IERSRangeError) as err:
         raise FormError(f"which cannot be converted from {scale.upper()} to UTC: {err}") from err
-    days, fraction = divmod((found.jd1 - _JD_OF_MJD_0) + found.jd2, 1.0)
+    days, fraction = divmod((found.jd1 - JD_OF_MJD) + found.jd2, 1.0)
     converted = _moment_of(_MJD_0 + timedelta(days=days), fraction, "utc")
     return converted.minute, converted.seconds
 

@@ -7,13 +7,14 @@ import numpy as np
 
 from obsarchive.errors import Unprocessable
 from obsarchive.science.arrays import Float64Array
+from obsarchive.science.astrometry.times import JD_OF_MJD
 from obsarchive.science.light_curves.point_lens_model import Photometry
 from obsarchive.science.photometry.zero_point import INSTRUMENTAL
 from obsarchive.timeseries.ensemble import UNUSABLE
 from obsarchive.timeseries.light_curve_reader import Stored
 
 TARGET = 0
-JD_OF_MJD, JD_OF_SHORT = 2_400_000.5, 2_450_000.0
+JD_OF_SHORT = 2_450_000.0
 HEAD_BYTES = 16_384
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eEdD][-+]?\d+)?|nan", re.IGNORECASE)
 COMMENTS = ("#", "\\", "|")

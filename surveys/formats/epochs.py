@@ -16,10 +16,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from obsarchive.errors import Unprocessable
-from obsarchive.science.astrometry.times import MJD_1970, light_curve_times, utc_of
+from obsarchive.science.astrometry.times import JD_OF_MJD, MJD_1970, light_curve_times, utc_of
 from surveys.formats.cell_values import simplify, words_of
 
-JD_OF_MJD = 2_400_000.5
 EARLIEST, LATEST = 7_715.0, 88_069.0
 """Dates of astronomical photometry lie within 1880 and 2100 [MJD]."""
 SECONDS = {"unix": 1.0, "unix_ms": 1e-3, "unix_us": 1e-6, "unix_ns": 1e-9}

@@ -12,6 +12,8 @@ from obsarchive.science.arrays import Float64Array
 AU_LIGHT_DAYS = erfa.DAU / erfa.CMPS / erfa.DAYSEC
 """Light travel time of an astronomical unit [d]."""
 MJD_1970 = 40587.0
+JD_OF_MJD = erfa.DJM0
+"""Julian date of the modified Julian date 0 [d]."""
 
 
 def mjd_of(moment: datetime) -> float:

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from obsarchive.science.astrometry.times import JD_OF_MJD
 from obsarchive.science.light_curves.point_lens import magnification
 from obsarchive.web.models.light_curve_data import MAG_DIGITS, TIME_DIGITS, Facts
-from surveys.formats.epochs import JD_OF_MJD
 
 POINTS = 400
 LABELS = {"t0": ("t₀", "MJD"), "u0": ("u₀", ""), "tE": ("tE", "d"), "teff": ("u₀ tE", "d"), "rho": ("ρ", "")}
