@@ -6,7 +6,7 @@ INSTALLED_DEV = $(VENV)/.installed-dev
 TOM = .venv-tom
 TOM_INSTALLED = $(TOM)/.installed-3.1.0
 
-.PHONY: install run test lint
+.PHONY: install run test quality lint
 
 install: $(INSTALLED_DEV)
 
@@ -34,6 +34,10 @@ run: $(INSTALLED)
 # Three processes on two cores, since many tests wait for a daemon of their own; so no process needs several threads.
 test: install $(TOM_INSTALLED)
 	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 tests
+
+# How good the results are, and whether their errors are true: hours of simulations, written to benchmarks/QUALITY.md.
+quality: install
+	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.quality
 
 lint: install
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from unittest import mock
 
 import matplotlib as mpl
 import pytest
@@ -14,6 +15,7 @@ from obsarchive.store import Store
 from surveys import database, dataset
 from surveys.analysis import ParsAnalysis
 from surveys.finder import ParsFinder
+from surveys.formats.photometry_formats import FORMATS
 from surveys.observatory.parameters import ParsObservatory
 from surveys.project import ParsProject
 from surveys.quality import ParsQuality
@@ -50,8 +52,9 @@ def blocks(language: str) -> list[str]:
 def test_the_python_of_the_page_runs(surveys_here: Path) -> None:
     mpl.use("agg")
     names: dict[str, object] = {}
-    for number, block in enumerate(blocks("python"), 1):
-        exec(compile(block, f"block {number} of surveys.md", "exec"), names)  # noqa: S102 - that is the test
+    with mock.patch.dict(FORMATS):
+        for number, block in enumerate(blocks("python"), 1):
+            exec(compile(block, f"block {number} of surveys.md", "exec"), names)  # noqa: S102 - that is the test
     assert names["run"].analysed == 20  # type: ignore[attr-defined]
     assert names["run"].detections > 3  # type: ignore[attr-defined]
     assert names["indices"].tolist() == [-1, -1]  # type: ignore[attr-defined]

@@ -1,5 +1,7 @@
 """Light curves as well-known services and programs write them: one small file of each layout, and what it means."""
 
+from unittest import mock
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,7 +17,6 @@ from obsarchive.cli.main import surveys as run_command
 from obsarchive.errors import ConfigError, Unprocessable
 from surveys.analysis import Analysis
 from surveys.dataset import RawPhotometry
-from surveys.formats import photometry_formats
 from surveys.formats.photometry_columns import standard_photometry
 from surveys.formats.photometry_formats import FORMATS, PhotometryFormat, register
 from surveys.observatory import VirtualObservatory
@@ -794,14 +795,10 @@ def test_other_kinds_of_files(tmp_path, suffix):
     assert found["filter"].tolist() == ["r"] * 6
 
 
-def test_a_format_of_ones_own(tmp_path, monkeypatch):
-    monkeypatch.setattr(photometry_formats, "FORMATS", FORMATS)
-    monkeypatch.delitem(FORMATS, "mine", raising=False)
-    register(PhotometryFormat("mine", "Mine", ("jd", "count"), {"flux": "count"}, {"units": {"flux": "mJy"}}))
-    try:
+def test_a_format_of_ones_own(tmp_path):
+    with mock.patch.dict(FORMATS):
+        register(PhotometryFormat("mine", "Mine", ("jd", "count"), {"flux": "count"}, {"units": {"flux": "mJy"}}))
         assert_allclose(read(tmp_path, f"JD counts\n{JD[0]} 3.0\n")["flux"], 3000)
-    finally:
-        FORMATS.pop("mine")
 
 
 def test_every_format_is_documented():

@@ -1,8 +1,4 @@
-"""How good the pipelines are: simulated nights of several seeds and sizes through the daemon, against their truth.
-
-``python benchmarks/quality.py`` reduces the nights one after the other (some minutes each) and writes the table to
-``benchmarks/QUALITY.md``.
-"""
+"""Simulated nights of several seeds and sizes through the daemon, against their truth; some minutes each."""
 
 import json
 import os
@@ -15,22 +11,20 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-PROJECT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(PROJECT))
-
-from obsarchive.core.archive_paths import Layout  # noqa: E402
-from obsarchive.io import fits_products  # noqa: E402
-from obsarchive.io.psf_library import PsfLibrary  # noqa: E402
-from obsarchive.names import ObservationName  # noqa: E402
-from obsarchive.science.psf.companion_detection import snr_map  # noqa: E402
-from obsarchive.science.psf.contrast import subtract_star  # noqa: E402
-from obsarchive.science.psf.model import diffraction_limited_psf, drizzled_response  # noqa: E402
-from obsarchive.science.psf.strehl import measure_strehl  # noqa: E402
-from obsarchive.science.psf.subtraction import STAMP_SIDE, cut_stamp  # noqa: E402
-from obsarchive.simulation import night as demo  # noqa: E402
-from obsarchive.simulation.night import NightPlan, Target  # noqa: E402
-from obsarchive.simulation.scenes import Conditions, Scene, SimulatedObservation, Star, ideal_stack, planetary_disc  # noqa: E402
-from tests.pipelines.measures import (  # noqa: E402
+from benchmarks.quality.pulls import markdown
+from obsarchive.core.archive_paths import Layout
+from obsarchive.io import fits_products
+from obsarchive.io.psf_library import PsfLibrary
+from obsarchive.names import ObservationName
+from obsarchive.science.psf.companion_detection import snr_map
+from obsarchive.science.psf.contrast import subtract_star
+from obsarchive.science.psf.model import diffraction_limited_psf, drizzled_response
+from obsarchive.science.psf.strehl import measure_strehl
+from obsarchive.science.psf.subtraction import STAMP_SIDE, cut_stamp
+from obsarchive.simulation import night as demo
+from obsarchive.simulation.night import NightPlan, Target
+from obsarchive.simulation.scenes import Conditions, Scene, SimulatedObservation, Star, ideal_stack, planetary_disc
+from tests.pipelines.measures import (
     companion,
     core,
     detail_correlation,
@@ -38,7 +32,8 @@ from tests.pipelines.measures import (  # noqa: E402
     scene_where_registered,
 )
 
-RESULTS = Path(__file__).with_name("QUALITY.md")
+TITLE = "Simulated nights against their truth"
+PROJECT = Path(__file__).resolve().parents[2]
 PIXEL_ARCSEC = 0.0347
 FINE_ARCSEC = PIXEL_ARCSEC / 2
 BINARY, PAIR, FAINT = Star(-1.3, 1.1, 3.2), Star(1.2, -1.0, 0.6), Star(0.9 * np.cos(2.0), 0.9 * np.sin(2.0), 4.5)
@@ -239,10 +234,11 @@ def night_and_field(night: Night) -> list[float]:
     return [100 * max(errors), 1e3 * solution["rms_arcsec"] if solution["solved"] else np.nan]
 
 
-def main() -> None:
+def report(trials: int, processes: int) -> str:  # noqa: ARG001 - each night uses all cores
+    """The table of the nights, one column each."""
     nights = [(1, 256, 256), (2, 256, 256), (3, 256, 256), (4, 512, 512), (5, 512, 512), (6, 512, 256), (7, 512, 256)]
     columns: dict[str, list[float]] = {}
-    for seed, detector, side in nights:
+    for seed, detector, side in nights[: max(1, trials // 40)]:
         with tempfile.TemporaryDirectory() as folder:
             night = reduce(Path(folder), plan_of(seed, detector, side))
             parts = (calibration, bright_star, binary, high_contrast, faint_star, planet, night_and_field)
@@ -250,17 +246,10 @@ def main() -> None:
             columns[f"seed {seed}, {kind}"] = [value for part in parts for value in part(night)]
         sys.stdout.write(f"seed {seed}, {kind}: {np.round(list(columns.values())[-1], 3).tolist()}\n")
         sys.stdout.flush()
-    lines = [
-        "# Simulated nights against their truth\n",
-        "| figure | goal | " + " | ".join(columns) + " |",
-        "|---|---|" + "---|" * len(columns),
-        *(
-            f"| {figure} | {goal} | " + " | ".join(f"{values[row]:.3g}" for values in columns.values()) + " |"
+    return markdown(
+        ["figure", "goal", *columns],
+        (
+            [figure, goal, *(f"{values[row]:.3g}" for values in columns.values())]
             for row, (figure, goal) in enumerate(FIGURES.items())
         ),
-    ]
-    RESULTS.write_text("\n".join(lines) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+    )
