@@ -387,6 +387,8 @@ def load(path: Path | str, *, import_classes: bool = True) -> Config:
         raise ConfigError(f"{path}: not a text file in UTF-8") from err
     except json.JSONDecodeError as err:
         raise ConfigError(f"{path}, line {err.lineno}, column {err.colno}: not JSON: {err.msg}") from err
+    except (ValueError, RecursionError) as err:
+        raise ConfigError(f"{path}: holds a number or a nesting that no configuration needs: {err}") from err
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: expected one JSON object, found a {type(raw).__name__}")
     try:

@@ -22,6 +22,7 @@ from obsarchive.core.document_types import (
     UserFields,
 )
 from obsarchive.core.documents import SCHEMA, Night, Observation, utc_now
+from obsarchive.core.json_text import parse_json
 from obsarchive.core.raw_problems import RawProblem, by_kind
 from obsarchive.core.step_state import State
 from obsarchive.core.values import as_mapping, plain_text
@@ -144,7 +145,7 @@ class Ingest:
         """Return the content of the sidecar file of an observation; empty if it is absent or damaged."""
         path = self.layout.sidecar(night, name)
         try:
-            return dict(as_mapping(_with_times(json.loads(path.read_text()))))
+            return dict(as_mapping(_with_times(parse_json(path.read_bytes()))))
         except FileNotFoundError:
             return {}
         except (OSError, ValueError) as err:
@@ -355,7 +356,7 @@ _NEEDED_OF_MANIFEST = {"pipeline", "step", "state", "started", "finished"}
 def _manifests(folder: Path) -> Iterator[Mapping[str, Any]]:
     for path in sorted(folder.glob(".*.json")):
         try:
-            manifest = json.loads(path.read_text())
+            manifest = parse_json(path.read_bytes())
         except (OSError, ValueError) as err:
             log.warning("%s cannot be read (%s): its step will be done again", path, err)
             continue

@@ -1,6 +1,5 @@
 """Comparison of products on disk with the database and with their manifests."""
 
-import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from obsarchive.core.archive_paths import Layout
 from obsarchive.core.documents import StepRecord
+from obsarchive.core.json_text import parse_json
 from obsarchive.core.step_state import State
 from obsarchive.io.atomic import sha256
 from obsarchive.pipeline import Pipeline, Step
@@ -76,7 +76,7 @@ def verify(root: Path) -> Iterator[tuple[Path, str]]:
     """Yield every product of a tree that differs from the checksum in its manifest, and what is wrong."""
     for path in sorted(root.rglob(".*.json")):
         try:
-            manifest = json.loads(path.read_text())
+            manifest = parse_json(path.read_bytes())
             products = [(path.parent / entry["name"], entry["sha256"]) for entry in manifest.get("products", [])]
         except (OSError, ValueError, AttributeError, LookupError, TypeError) as err:
             yield path, f"the manifest cannot be read: {err}"

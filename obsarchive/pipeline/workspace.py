@@ -17,6 +17,7 @@ from obsarchive.config.field_types import import_class
 from obsarchive.config.model import Calibration, RawRoot, Telescope
 from obsarchive.core.archive_paths import Layout
 from obsarchive.core.documents import Master, Night, Observation
+from obsarchive.core.json_text import parse_json
 from obsarchive.core.progress import ProgressCallback, no_progress
 from obsarchive.core.values import plain_values
 from obsarchive.errors import ArchiveError, Unprocessable
@@ -331,7 +332,7 @@ class Workspace:
         fits_products.amend_header(path, cards)
         entry = {"name": name, "bytes": path.stat().st_size, "sha256": atomic.sha256(path)}
         for file in sorted(folder.glob(".*.json")):
-            manifest = json.loads(file.read_text())
+            manifest = parse_json(file.read_bytes())
             products = manifest.get("products", [])
             if any(product["name"] == name for product in products):
                 manifest["products"] = [entry if product["name"] == name else product for product in products]

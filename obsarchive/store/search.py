@@ -17,6 +17,7 @@ from bson import MinKey
 
 from obsarchive.core import document_paths as paths
 from obsarchive.core.documents import Observation
+from obsarchive.core.json_text import parse_json
 from obsarchive.core.step_state import State
 from obsarchive.store.step_records import Document
 
@@ -228,7 +229,7 @@ class Order:
 
 def _read_cursor(cursor: str) -> tuple[Any, str]:
     try:
-        value, name = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        value, name = parse_json(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         if isinstance(value, dict):
             value = datetime.fromisoformat(value["time"])
     except (ValueError, TypeError, KeyError) as err:

@@ -1,6 +1,5 @@
 """Reading what a reduction left: light curves star by star, without loading the whole table."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from obsarchive.core.json_text import parse_json
 from obsarchive.errors import ArchiveError
 from obsarchive.timeseries.names import RECORD, TABLE, TABLE_PATH
 
@@ -69,7 +69,7 @@ class Stored:
 
     def __init__(self, folder: Path) -> None:
         try:
-            self._n_frames = int(json.loads((folder / RECORD).read_text())["n_measured"])
+            self._n_frames = int(parse_json((folder / RECORD).read_bytes())["n_measured"])
             self._file = h5py.File(folder / TABLE, "r")
         except (OSError, ValueError, TypeError, LookupError) as err:
             raise ArchiveError(f"{folder}: not reduced yet, or damaged: {err}") from err

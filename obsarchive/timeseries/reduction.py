@@ -22,6 +22,7 @@ import numpy as np
 from astropy.table import Table
 
 from obsarchive import __version__
+from obsarchive.core.json_text import parse_json
 from obsarchive.errors import ArchiveError, NotReady, ServiceUnavailable, Unprocessable
 from obsarchive.execution.work import ResultState, Runner, StepResult
 from obsarchive.io import atomic
@@ -371,7 +372,7 @@ def _check_target(series: Series) -> None:
 def read_record(folder: Path) -> dict[str, Any]:
     """Return what is recorded of the last reduction; empty if there is nothing."""
     try:
-        return dict(json.loads((folder / RECORD).read_text()))
+        return dict(parse_json((folder / RECORD).read_bytes()))
     except (OSError, ValueError, TypeError):
         return {}
 

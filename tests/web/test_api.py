@@ -109,7 +109,9 @@ def test_a_redo_needs_an_administrator_and_the_scope(app, ana, archive) -> None:
     assert client.post(address, json={"pipeline": "bright_star", "step": "strehl"}, headers=headers).status_code == 202
     assert client.post(address, json={"pipeline": {"$ne": 1}}, headers=headers).status_code == 400
     assert client.post(address, json={"pipeline": "bright_star", "step": "none"}, headers=headers).status_code == 400
-    assert client.post(address, data="no json", headers=headers).status_code == 400
+    for body in ("no json", "[" * 30_000, "[" * 30_000 + "]" * 30_000, '{"pipeline": ' + "1" * 5000 + "}"):
+        sent = client.post(address, data=body, headers={**headers, "Content-Type": "application/json"})
+        assert sent.status_code == 400
     (asked,) = app.store.requests.waiting()
     assert (asked["who"], asked["what"]["step"]) == ("admin", "strehl")
 

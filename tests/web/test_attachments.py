@@ -11,7 +11,7 @@ from flask import Flask, Response, request
 from visitors import served
 from werkzeug.http import parse_options_header
 
-from obsarchive.web.framework.file_responses import as_attachment
+from obsarchive.web.framework.file_responses import as_attachment, csv_attachment
 
 ROOT = Path(__file__).parents[2]
 
@@ -56,3 +56,15 @@ def test_what_is_no_text_cannot_begin_another_header(downloads: str) -> None:
 def test_no_page_names_a_download_by_itself() -> None:
     found = [path for path in (ROOT / "obsarchive").rglob("*.py") if "Content-Disposition" in path.read_text()]
     assert [path.name for path in found] == ["file_responses.py"]
+
+
+def test_no_text_of_a_table_is_a_formula() -> None:
+    rows = [["=1+1", -2.5, None], ["@x", "plain", "-y"]]
+    with Flask(__name__).test_request_context():
+        text = csv_attachment(["a", "b", "c"], rows, "t.csv").get_data(as_text=True)
+    assert text == "a,b,c\n'=1+1,-2.5,\n'@x,plain,'-y\n"
+
+
+def test_all_tables_are_written_by_the_same_function() -> None:
+    pages = [path for path in (ROOT / "obsarchive" / "web").rglob("*.py") if path.name != "file_responses.py"]
+    assert [path.name for path in pages if re.search(r"csv\.(Dict)?[wW]riter|to_csv", path.read_text())] == []

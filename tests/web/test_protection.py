@@ -13,6 +13,7 @@ from visitors import PASSWORD, Visitor
 from obsarchive.errors import ConfigError
 from obsarchive.store import Store
 from obsarchive.web import create_app
+from obsarchive.web.framework.context import full_address
 from obsarchive.web.framework.security import secret_key
 
 ROOT = Path(__file__).parents[2]
@@ -61,6 +62,15 @@ def test_forwarded_headers_of_strangers_mean_nothing(app, anybody) -> None:
     assert app.store.audit.recent()[0]["address"] == "127.0.0.1"
     assert "evil.example" not in anybody.get("/login", headers=spoofed).text
     assert "evil.example" not in str(anybody.get("/", headers={"Host": "evil.example"}).headers)
+
+
+@pytest.mark.parametrize(
+    ("host", "shown"),
+    [("evil.example", "127.0.0.1:8000"), ("localhost:8321", "localhost:8321"), ("192.0.2.7:80", "192.0.2.7:80")],
+)
+def test_addresses_begin_with_a_host_of_this_machine(app, host, shown) -> None:
+    with app.test_request_context("/", base_url=f"http://{host}/"):
+        assert full_address("api.index") == f"http://{shown.removesuffix(':80')}/api/v1"
 
 
 def test_the_secret_key_is_made_once_and_kept_private(tmp_path: Path) -> None:

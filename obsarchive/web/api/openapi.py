@@ -11,6 +11,7 @@ Schema = dict[str, Any]
 TEXT: Schema = {"type": "string"}
 NUMBER: Schema = {"type": ["number", "null"]}
 WHOLE: Schema = {"type": "integer"}
+NEIGHBOUR: Schema = {"type": ["string", "null"], "description": "the nearest night with data; null where there is none"}
 NIGHT: Schema = {"type": "string", "pattern": r"^\d{8}$", "description": "night, yyyymmdd"}
 
 PARAMETERS: dict[str, str] = {
@@ -147,9 +148,14 @@ def _in_path(name: str, schema: Schema) -> Schema:
 
 def _get(summary: str, schema: str, *parameters: Schema) -> Schema:
     answer = {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
-    problem = {"$ref": "#/components/responses/Problem"}
-    responses = {"200": {"description": summary, "content": answer}, "401": problem, "404": problem}
+    responses = {"200": {"description": summary, "content": answer}, **_problems()}
     return {"get": {"summary": summary, "parameters": list(parameters), "responses": responses}}
+
+
+def _problems() -> Schema:
+    """What any address may answer: a wrong parameter, no token, not allowed, nothing there, no database."""
+    problem = {"$ref": "#/components/responses/Problem"}
+    return {status: problem for status in ("400", "401", "403", "404", "429", "503")}
 
 
 def _redo(*parameters: Schema) -> Schema:
@@ -161,11 +167,7 @@ def _redo(*parameters: Schema) -> Schema:
             "required": True,
             "content": {"application/json": {"schema": body}},
         },
-        "responses": {
-            "202": {"description": "Noted; the daemon will do it"},
-            "400": {"$ref": "#/components/responses/Problem"},
-            "404": {"$ref": "#/components/responses/Problem"},
-        },
+        "responses": {"202": {"description": "Noted; the daemon will do it"}, **_problems()},
     }
 
 
@@ -194,7 +196,7 @@ def _schemas(columns: Iterable[Column]) -> Schema:
         "Index": anything,
         "Account": _object({"name": TEXT, "administrator": {"type": "boolean"}, "programs": _list(TEXT)}),
         "Nights": _object({"nights": _list(_object({"night": NIGHT, "observations": WHOLE}))}),
-        "Night": _object({"night": NIGHT, "before": TEXT, "after": TEXT, "observations": rows}),
+        "Night": _object({"night": NIGHT, "before": NEIGHBOUR, "after": NEIGHBOUR, "observations": rows}),
         "Summary": anything,
         "Observations": _object(
             {

@@ -1,16 +1,29 @@
 """The application object: Flask, with the archive it shows."""
 
+import socket
+from contextlib import suppress
+from ipaddress import ip_address
 from typing import Any, cast
 from urllib.parse import urlsplit
 
 from flask import Flask, current_app, request, url_for
+from flask.json.provider import DefaultJSONProvider
 from flask.typing import ResponseReturnValue
 from flask_login import LoginManager
 
 from obsarchive.config.model import Config
 from obsarchive.core.archive_paths import Layout
+from obsarchive.core.json_text import parse_json
 from obsarchive.pipeline.chain import ChainEntry, decision_chain
 from obsarchive.store import Store, outage_as_error
+
+
+class TolerantJson(DefaultJSONProvider):
+    """JSON of requests: what is nested too deeply is as wrong as what is no JSON."""
+
+    def loads(self, s: str | bytes, **_: Any) -> Any:
+        """Return what a body holds; `ValueError` for what cannot be read."""
+        return parse_json(s)
 
 
 class Portal(Flask):
@@ -21,6 +34,7 @@ class Portal(Flask):
     """
 
     login_manager: LoginManager
+    json_provider_class = TolerantJson
 
     def __init__(self, config: Config, store: Store, **options: Any) -> None:
         super().__init__("obsarchive.web", **options)
@@ -41,7 +55,7 @@ class Portal(Flask):
 
 
 def full_address(endpoint: str, **values: Any) -> str:
-    """Return the whole address of a page, with the configured host rather than the host that the request names.
+    """Return the whole address of a page: of the configured host, else of the request's where it is this machine.
 
     Parameters
     ----------
@@ -55,8 +69,17 @@ def full_address(endpoint: str, **values: Any) -> str:
     str
         The address, with scheme and host.
     """
-    parts = urlsplit(portal().settings.server.public_url or request.host_url)
+    server = portal().settings.server
+    own = server.public_url is None and _is_this_machine(urlsplit(request.host_url).hostname or "")
+    parts = urlsplit(request.host_url if own else server.address)
     return f"{parts.scheme}://{parts.netloc}{url_for(endpoint, **values)}"
+
+
+def _is_this_machine(host: str) -> bool:
+    """Whether a request may name this host: any other was made up, or needs `public_url`."""
+    with suppress(ValueError):
+        return bool(ip_address(host))
+    return host in ("localhost", socket.gethostname().lower())
 
 
 def portal() -> Portal:

@@ -1,7 +1,9 @@
 """File responses: only products that the database knows, and only from their folder of the archive."""
 
+import csv
+import io
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -27,6 +29,35 @@ def last_lines(path: Path) -> list[str]:
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - LOG_BYTES))
         return file.read().decode(errors="replace").splitlines()[-LOG_LINES:]
+
+
+def csv_attachment(header: Iterable[str], rows: Iterable[Iterable[Any]], filename: str) -> Response:
+    """Return a table as a CSV file in which no text is a formula of a spreadsheet.
+
+    Parameters
+    ----------
+    header : iterable of str
+        Names of the columns.
+    rows : iterable of iterable
+        Their values.
+    filename : str
+        Name of the file.
+
+    Returns
+    -------
+    Response
+        The file.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([_harmless(value) for value in row] for row in rows)
+    return as_attachment(Response(text.getvalue(), mimetype="text/csv; charset=utf-8"), filename)
+
+
+def _harmless(value: Any) -> Any:
+    """Escape a text that a spreadsheet would take for a formula."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 
 def as_attachment(response: Response, filename: str) -> Response:

@@ -1,13 +1,12 @@
 """Time-series photometry: datasets and their light curves."""
 
 import csv
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from astropy import units as u
-from flask import Blueprint, Response, flash, redirect, render_template, request, send_file, url_for
+from flask import Blueprint, flash, redirect, render_template, request, send_file, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from numpy.typing import NDArray
@@ -22,7 +21,7 @@ from obsarchive.timeseries.names import FRAMES, LIGHT_CURVE, LOG, PLOTS, SUMMARY
 from obsarchive.web.framework import requests
 from obsarchive.web.framework.authorization import admin_only, audit, for_tokens, not_found
 from obsarchive.web.framework.context import portal
-from obsarchive.web.framework.file_responses import FILE_POLICY, as_attachment, last_lines
+from obsarchive.web.framework.file_responses import FILE_POLICY, csv_attachment, last_lines
 from obsarchive.web.models import light_curve_data
 
 bp = Blueprint("datasets", __name__)
@@ -161,12 +160,8 @@ def export(form: str) -> ResponseReturnValue:
     audit("export", path=request.full_path)
     if form == "json":
         return {"points": rows}
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]) if rows else ["target"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    response = Response(text.getvalue(), mimetype="text/csv; charset=utf-8")
-    return as_attachment(response, "lightcurves.csv")
+    header = list(dict.fromkeys(name for row in rows for name in row)) or ["target"]
+    return csv_attachment(header, ([row.get(name) for name in header] for row in rows), "lightcurves.csv")
 
 
 def requested_curves(chosen: list[Document]) -> tuple[list[tuple[Document, StoredCurve | None]], str]:

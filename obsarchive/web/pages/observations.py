@@ -1,6 +1,5 @@
 """One observation: its best picture, the facts, its pipelines with all they made, header and raw files."""
 
-import json
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +10,7 @@ from flask_login import current_user
 
 from obsarchive.core.document_paths import RA_DEG
 from obsarchive.core.documents import Observation
+from obsarchive.core.json_text import parse_json
 from obsarchive.web.framework import requests
 from obsarchive.web.framework.authorization import admin_only, for_tokens, not_found
 from obsarchive.web.framework.context import portal
@@ -118,7 +118,7 @@ def _manifest(observation: Observation, view: PipelineView, step: str) -> Mappin
     if path is None:
         return {}
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_bytes())
     except (OSError, ValueError) as err:
         log.warning("the manifest of %s %s.%s cannot be read: %s", observation.id, view.name, step, err)
         return {}

@@ -1,7 +1,5 @@
 """Search of the archive: a form whose address can be shared, a table, exports."""
 
-import csv
-import io
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -15,7 +13,7 @@ from obsarchive.pipeline.chain import steps_of
 from obsarchive.store.search import CursorError, Page
 from obsarchive.web.framework.authorization import audit, for_tokens
 from obsarchive.web.framework.context import portal
-from obsarchive.web.framework.file_responses import as_attachment
+from obsarchive.web.framework.file_responses import as_attachment, csv_attachment
 from obsarchive.web.framework.template_filters import utc
 from obsarchive.web.models import search_form, votables
 from obsarchive.web.models.cards import card_of
@@ -126,26 +124,12 @@ def export(form: str) -> ResponseReturnValue:
     known = columns(portal().chain)
     rows = list(cards(found))
     if form == "csv":
-        return _file(_csv(rows, known), "text/csv; charset=utf-8", "observations.csv")
+        header = [f"{column.key} [{column.unit}]" if column.unit else column.key for column in known]
+        return csv_attachment(header, ([column.plain(card) for column in known] for card in rows), "observations.csv")
     if form == "votable":
         return _file(votables.of_rows(rows, known), votables.MIME, "observations.vot")
     answer = {"count": len(rows), "observations": [{c.key: c.plain(card) for c in known} for card in rows]}
     return _file(portal().json.dumps(answer), "application/json", "observations.json")
-
-
-def _csv(rows: Iterable[Card], known: Iterable[Column]) -> str:
-    text = io.StringIO()
-    known = list(known)
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([f"{column.key} [{column.unit}]" if column.unit else column.key for column in known])
-    for card in rows:
-        writer.writerow([_harmless(column.plain(card)) for column in known])
-    return text.getvalue()
-
-
-def _harmless(value: Any) -> Any:
-    """Escape a text that a spreadsheet would take for a formula."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 
 def _file(content: str | bytes, mimetype: str, name: str) -> Response:
