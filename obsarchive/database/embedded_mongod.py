@@ -38,6 +38,7 @@ from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import OperationFailure, PyMongoError
 
+from obsarchive.core.stop_signals import stop_signals_deferred
 from obsarchive.errors import ServiceUnavailable
 from obsarchive.io.file_locks import POLL_S, FileLock, wait_until
 
@@ -150,13 +151,13 @@ class EmbeddedMongod:
                 f"the database cannot be kept in {self.folder}: {filesystem} is a network file system; "
                 "set database.folder to a folder on a local disk"
             )
-        with self._gate():
-            self._share.acquire(fcntl.LOCK_SH, _GATE_TIMEOUT_S)
-            try:
+        try:
+            with self._gate():
+                self._share.acquire(fcntl.LOCK_SH, _GATE_TIMEOUT_S)
                 return self._bring_up()
-            except BaseException:
-                self._leave()
-                raise
+        except BaseException:
+            self.stop()
+            raise
 
     def ensure(self) -> Server:
         """Start the server again if it ended; does nothing while it runs.
@@ -184,14 +185,18 @@ class EmbeddedMongod:
 
     @contextlib.contextmanager
     def _gate(self) -> Iterator[None]:
-        """Let one process at a time start or stop the server; raise `ServiceUnavailable` for every failure."""
+        """Let one process at a time start or stop the server; raise `ServiceUnavailable` for every failure.
+
+        A signal that ends the process waits meanwhile: a server that is just starting could not be found to be stopped.
+        """
         gate = FileLock(self.folder / "gate.lock")
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.folder.chmod(0o700)
             self._data.mkdir(exist_ok=True)
             gate.acquire(fcntl.LOCK_EX, _GATE_TIMEOUT_S)
-            yield
+            with stop_signals_deferred():
+                yield
         except (OSError, subprocess.TimeoutExpired, psutil.Error, PyMongoError) as err:
             raise ServiceUnavailable(f"the database in {self.folder} cannot be used: {err}") from err
         finally:

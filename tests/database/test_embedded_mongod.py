@@ -17,6 +17,7 @@ import pytest
 from pymongo import GEOSPHERE, MongoClient
 from pymongo.errors import OperationFailure
 
+from obsarchive.core.stop_signals import stop_signals_deferred
 from obsarchive.database import embedded_mongod
 from obsarchive.database.embedded_mongod import EmbeddedMongod, find_mongod
 from obsarchive.errors import ServiceUnavailable
@@ -94,6 +95,44 @@ with EmbeddedMongod(Path(sys.argv[1])) as server:
     def be_killed(self):
         self.process.kill()
         self.process.wait(timeout=60)
+
+
+class TestSignals:
+    PROGRAM = """
+import signal, sys, time
+from pathlib import Path
+from obsarchive.database.embedded_mongod import EmbeddedMongod
+signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+print("ready", flush=True)
+with EmbeddedMongod(Path(sys.argv[1])):
+    time.sleep(60)
+"""
+
+    @pytest.mark.parametrize("delay_s", [0.0, 0.02, 0.1, 0.2, 0.3, 0.5, 0.8, 1.1, 1.5])
+    def test_a_user_terminated_while_the_server_starts_leaves_none(self, folder, delay_s):
+        with User(folder, self.PROGRAM) as user:
+            assert user.process.stdout.readline() == "ready\n"
+            time.sleep(delay_s)
+            user.process.terminate()
+            assert user.process.wait(60) == 128 + signal.SIGTERM
+        time.sleep(0.2)
+        assert pid_in(folder) is None
+        data = str(folder / "data")
+        assert [
+            process.pid for process in psutil.process_iter(["cmdline"]) if data in (process.info["cmdline"] or ())
+        ] == []
+
+    def test_signals_wait_until_the_block_has_ended(self):
+        arrived = []
+        former = signal.signal(signal.SIGTERM, lambda number, frame: arrived.append(number))
+        try:
+            with stop_signals_deferred():
+                signal.raise_signal(signal.SIGTERM)
+                signal.raise_signal(signal.SIGTERM)
+                assert arrived == []
+            assert arrived == [signal.SIGTERM]
+        finally:
+            signal.signal(signal.SIGTERM, former)
 
 
 class TestServer:
