@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from obsarchive.core.documents import Master, Night
+from obsarchive.core.values import as_mappings
 from obsarchive.errors import BadRawData, Unprocessable
 from obsarchive.io import fits_products
 from obsarchive.io.raw_frames import Frames, Sections, read_header, signature
@@ -140,7 +141,10 @@ class _NightMasters:
         """Make the master of a mode or filter from its readable files, if there are enough and no copy is wanted."""
         if (self.kind, key) in self.copied:
             return
-        files = list(files)
+        listed = list(files)
+        files = [path for path in listed if path.exists()]
+        if len(files) < len(listed) and self._keep_former(key):
+            return
         good = self._usable(files, inspect)
         if len(good) < self.needed:
             bad = (
@@ -195,6 +199,21 @@ class _NightMasters:
     def _publish(self, master: Master, image: FloatArray, cards: Mapping[str, Any], files: Iterable[Path]) -> None:
         header = {"MASTER": master.label, "ORIGIN": master.origin, **cards}
         self.work.publish_fits(f"{master.label}.fits", image, header, raw_files=files)
+
+    def _keep_former(self, key: str) -> bool:
+        """Keep this night's own master some of whose files have gone: the rest would make a poorer one."""
+        night, path = self.work.subject, self.work.product(f"{self.kind}_{key}.fits")
+        results = night.pipeline(self.work.pipeline.name).step(self.work.task.step).results
+        wanted = {"kind": self.kind, "key": key, "origin": "own"}
+        former = next((each for each in as_mappings(results.get("masters")) if wanted.items() <= each.items()), None)
+        if former is None or not path.exists():
+            return False
+        image, header = fits_products.read_fits(path)
+        cards = {name: header[name] for name in ("NCOMBINE", OVERSCAN) if name in header}
+        log.warning("%s: raw files have gone; the master made from them is kept", path.name)
+        self._publish(Master.from_document(former, night.night), image, cards, ())
+        self.masters.append(dict(former))
+        return True
 
     def _copy_missing(self) -> None:
         """Copy the masters of other nights for modes or filters that this night lacks."""

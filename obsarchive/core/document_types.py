@@ -312,6 +312,12 @@ class NightRawFile(TypedDict):
     filter: str
     camera: str
     date_utc: datetime | None
+    folder: str
+    bytes: int
+    mtime_ns: int
+    """Time of its last change [ns since 1970]."""
+    missing: bool
+    """Whether it is no longer on disk."""
 
 
 class RawProblemDocument(TypedDict):

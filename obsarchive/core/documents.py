@@ -252,6 +252,16 @@ class Observation:
         return tuple(folder / name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
 
     @property
+    def raw_changed(self) -> datetime | None:
+        """When the newest of its raw files was changed."""
+        return as_time(lookup(self.document, paths.RAW_CHANGED))
+
+    @property
+    def has_header(self) -> bool:
+        """Whether the header of its first raw frame could be read."""
+        return bool(self.document.get("fits_header"))
+
+    @property
     def packed(self) -> bool:
         """Whether its tarball is up to date."""
         return lookup(self.document, paths.PACKED) is True
@@ -301,13 +311,23 @@ class Night:
         return str(lookup(self.document, paths.night_signature(kind)) or "")
 
     def raw_files(self, kind: str) -> tuple[Mapping[str, Any], ...]:
-        """Return the raw files of a kind: their path, mode, filter, camera and time."""
+        """Return the raw files of a kind: their path, mode, filter, camera and time; ``missing``: no longer on disk."""
         folder = _raw_folder(self.document)
         return tuple(
-            {**file, "path": folder / str(file.get("name", "")), "date_utc": as_time(file.get("date_utc"))}
+            {
+                **file,
+                "path": Path(str(file.get("folder", folder))) / str(file.get("name", "")),
+                "date_utc": as_time(file.get("date_utc")),
+            }
             for file in as_mappings(lookup(self.document, paths.NIGHT_FILES))
             if file.get("kind") == kind
         )
+
+    def raw_entries(self) -> list[Mapping[str, Any]]:
+        """Return the raw files of all kinds as they are listed."""
+        return [
+            file for file in as_mappings(lookup(self.document, paths.NIGHT_FILES)) if "name" in file and "kind" in file
+        ]
 
     def problems(self) -> list[RawProblem]:
         """Return the FITS files of the night that are not understood."""

@@ -3,8 +3,8 @@
 import json
 import logging
 import socket
-from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +16,7 @@ from obsarchive.core.document_types import (
     HeaderFields,
     NewObservation,
     NightRawData,
+    NightRawFile,
     ObservationSeeing,
     PipelineDocument,
     RawData,
@@ -26,10 +27,11 @@ from obsarchive.core.json_text import parse_json
 from obsarchive.core.raw_problems import RawProblem, by_kind
 from obsarchive.core.step_state import State
 from obsarchive.core.values import as_mapping, plain_text
+from obsarchive.daemon.night_files import KINDS as CALIBRATION_KINDS
+from obsarchive.daemon.night_files import files_after_look, is_same_content, versions
 from obsarchive.daemon.notifications import Alerts
-from obsarchive.daemon.raw_scanner import Found, Listing, problem_of, signature
-from obsarchive.errors import MALFORMED, ArchiveError
-from obsarchive.instruments import Instrument
+from obsarchive.daemon.raw_scanner import Found, Listing, problem_of, signature, signature_of
+from obsarchive.errors import MALFORMED, ArchiveError, BadRawData
 from obsarchive.io.atomic import atomic_write
 from obsarchive.io.raw_frames import plain_cards, read_header
 from obsarchive.names import ObservationName, is_night
@@ -37,7 +39,6 @@ from obsarchive.store import Document, StepUpdate, Store, one_line
 
 log = logging.getLogger(__name__)
 
-CALIBRATION_KINDS = ("dark", "flat", "seeing")
 MOST_NAMES = 1000
 """Names of files that a night's document lists of each sort."""
 MOST_LOGGED = 50
@@ -70,21 +71,35 @@ class Ingest:
         self.store.nights.touch(listing.night)
         self._restore_night(listing.night)
         known = self.store.observations.raw_data_of(listing.night)
+        whole_of = {path.name: each for each in known.values() for path in each.raw_files}
         present = listing.observations()
         for name, files in present.items():
             try:
-                self._observation(listing, name, files, known.get(name))
-            except MALFORMED:  # one observation must not stop the others
-                log.exception("%s: its raw files or its document cannot be understood; the others go on", name)
+                # a sequence is named after its first file: without it the rest has another name
+                former = known.get(name) or whole_of.get(files[0].raw.name)
+                if former is not None and _is_part(files, former):
+                    self._mark_missing(former)
+                elif name in known:
+                    self._known_observation(listing, name, files, known[name])
+                else:
+                    self._new_observation(listing, name, files)
+            except (OSError, *MALFORMED) as err:  # one observation must not stop the others
+                log.warning("%s: not entered: %s", name, err, exc_info=not isinstance(err, OSError))
+                listing.problems += [problem_of(listing, found, f"not entered: {err}") for found in files]
+                listing.incomplete = True
         growing = {found.raw.observation for found in listing.files if found.raw.name in set(listing.growing)}
         for name, observation in known.items():
             if name not in present and name not in growing and not observation.raw_missing and _is_gone(observation):
-                log.warning("%s: raw files are gone; its products stay", name)
-                self.store.observations.set_fields(name, {paths.RAW_MISSING: True})
+                self._mark_missing(observation)
         before = Night(self.store.nights.find(listing.night) or {"_id": listing.night})
         self._warn_of_problems(listing, before)
         self._night_files(listing, before)
         self._warn_of_defaults(listing)
+
+    def _mark_missing(self, observation: Observation) -> None:
+        if not observation.raw_missing:
+            log.warning("%s: raw files are gone; its products stay", observation.id)
+            self.store.observations.set_fields(observation.id, {paths.RAW_MISSING: True})
 
     def _warn_of_problems(self, listing: Listing, before: Night) -> None:
         """Log the files that are not understood, and record an alert for each new kind of reason.
@@ -153,27 +168,18 @@ class Ingest:
             return {}
 
     def _night_files(self, listing: Listing, before: Night) -> None:
-        kinds = {kind: listing.of_kind(kind) for kind in CALIBRATION_KINDS}
         observations = self.store.observations.of_night(listing.night)
         needs = {observation.need for observation in observations if not observation.raw_missing}
-        roots = {root.path for root in self.config.paths.raw}
-        folders = {str(root / listing.night) for root in roots} - {str(listing.folder)}
-        elsewhere = [found for found in before.problems() if found.folder in folders]
+        folders = [root.path / listing.night for root in self.config.paths.raw]
+        others = set(map(str, folders)) - {str(listing.folder)}
+        files = files_after_look(listing, before.raw_entries(), folders)
+        mine = [{"name": found.raw.name, "folder": str(listing.folder)} for found in listing.files]
+        listing.problems += self._differing_files([*mine, *before.raw_entries()], files)
+        elsewhere = [found for found in before.problems() if found.folder in others]
         raw: NightRawData = {
             "location": [self._host, str(listing.folder)],
-            "signature": {kind: signature(files) for kind, files in kinds.items()},
-            "files": [
-                {
-                    "name": f.raw.name,
-                    "kind": kind,
-                    "mode": f.raw.mode,
-                    "filter": f.raw.filter,
-                    "camera": f.raw.camera,
-                    "date_utc": f.raw.date_utc,
-                }
-                for kind, files in kinds.items()
-                for f in files
-            ],
+            "signature": {kind: signature_of(versions(files, kind)) for kind in CALIBRATION_KINDS},
+            "files": files,
             # names may hold bytes that are not text, which the database does not accept
             "ignored": [plain_text(name) for name in listing.ignored[:MOST_NAMES]],
             "ignored_count": len(listing.ignored),
@@ -188,25 +194,62 @@ class Ingest:
         fields = {**paths.field_paths("raw_data", raw), "last_modified": utc_now()}
         self.store.nights.set_fields(listing.night, fields)
 
-    def _observation(self, listing: Listing, name: str, files: list[Found], known: Observation | None) -> None:
-        if known is None:
-            document = self.document(listing, name, files)
-            if self.store.observations.insert(document):
-                write_sidecar(self.layout, document)
-                log.info("%s: new, %d raw file(s)", name, len(files))
-            else:
-                listing.problems += self._taken_by_another_night(listing, name, files)
-            return
+    def _new_observation(self, listing: Listing, name: str, files: list[Found]) -> None:
+        document = self.document(listing, name, files)
+        if self.store.observations.insert(document):
+            write_sidecar(self.layout, document)
+            log.info("%s: new, %d raw file(s)", name, len(files))
+        else:
+            listing.problems += self._taken_by_another_night(listing, name, files)
+
+    def _known_observation(self, listing: Listing, name: str, files: list[Found], known: Observation) -> None:
         raw: RawData = {**self._raw_data(listing, files), "missing": False}
         unchanged = known.raw_signature == raw["signature"]
-        if unchanged and not known.raw_missing:
-            if known.raw_folder != listing.folder and _is_gone(known):
-                self.store.observations.set_fields(name, {paths.RAW_LOCATION: raw["location"]})
-                log.info("%s: raw files moved from %s to %s", name, known.raw_folder, listing.folder)
+        if unchanged and not known.raw_missing and known.raw_folder != listing.folder and _is_gone(known):
+            self.store.observations.set_fields(name, {paths.RAW_LOCATION: raw["location"]})
+            log.info("%s: raw files moved from %s to %s", name, known.raw_folder, listing.folder)
             return
-        fields = {**paths.field_paths("raw_data", raw), **self._described(listing.instrument, name, files)}
+        if not unchanged and self._yields(listing, files, known):
+            return
+        described = None if unchanged and known.has_header else self._described(listing, name, files)
+        if unchanged and not known.raw_missing and not (described and described["fits_header"]):
+            return
+        fields = {**paths.field_paths("raw_data", raw), **(described or {})}
         self.store.observations.set_fields(name, {**fields, **self.store.observations.reopened()})
         log.info("%s: raw files %s", name, "are there" if unchanged else "changed")
+
+    def _yields(self, listing: Listing, files: list[Found], known: Observation) -> bool:
+        """Whether an observation lies in another raw folder too, which counts; different contents are reported."""
+        if known.raw_missing or known.raw_folder == listing.folder or _is_gone(known):
+            return False
+        mine = [found.path for found in files]
+        same_names = [path.name for path in mine] == [path.name for path in known.raw_files]
+        if same_names and all(map(is_same_content, mine, known.raw_files)):
+            return True
+        order = [root.path / listing.night for root in self.config.paths.raw]
+        losing = max(
+            (listing.folder, known.raw_folder), key=lambda folder: order.index(folder) if folder in order else 99
+        )
+        winning = known.raw_folder if losing == listing.folder else listing.folder
+        reason = f"{winning} holds the same observation with other contents, which count: remove the wrong one"
+        names = [path.name for path in (mine if losing == listing.folder else known.raw_files)]
+        listing.problems += [RawProblem(name, str(losing), reason, utc_now()) for name in names]
+        return losing == listing.folder
+
+    def _differing_files(self, entries: Iterable[Mapping[str, Any]], chosen: list[NightRawFile]) -> list[RawProblem]:
+        """Report darks, flats and seeing files of which another raw folder's, with other contents, are used."""
+        used = {file["name"]: Path(file["folder"]) / file["name"] for file in chosen if not file["missing"]}
+        paths_of = {Path(entry["folder"]) / entry["name"] for entry in entries if "folder" in entry}
+        return [
+            RawProblem(
+                path.name,
+                str(path.parent),
+                f"{used[path.name]} has other contents and counts: remove the wrong one",
+                utc_now(),
+            )
+            for path in sorted(paths_of)
+            if used.get(path.name, path) != path and path.exists() and not is_same_content(path, used[path.name])
+        ]
 
     def _taken_by_another_night(self, listing: Listing, name: str, files: list[Found]) -> list[RawProblem]:
         """Why files make no observation: one of the same name, hence of the same begin, belongs to another night."""
@@ -219,22 +262,26 @@ class Ingest:
         return [problem for problem in problems if (problem.name, problem.reason) not in known]
 
     def _raw_data(self, listing: Listing, files: list[Found]) -> RawData:
-        newest = max(found.mtime_ns for found in files)
         return {
             "location": [self._host, str(listing.folder)],
             "data": [found.raw.name for found in files],
             "signature": signature(files),
-            "last_modified": datetime.fromtimestamp(newest // 10**6 / 1e3, tz=utc_now().tzinfo),
+            "last_modified": _newest(files),
         }
 
-    def _described(self, instrument: Instrument, name: str, files: list[Found]) -> HeaderFields:
+    def _described(self, listing: Listing, name: str, files: list[Found]) -> HeaderFields:
         """Return the fields that the header of frame 0 decides; none of them if the header cannot be read."""
         try:
             header = read_header(files[0].path)
         except (ArchiveError, OSError) as err:
-            log.warning("%s: %s", name, err)
+            if (files[0].path, str(err)) not in self._warned:
+                self._warned.add((files[0].path, str(err)))
+                log.warning("%s: %s", name, err)
+            if not isinstance(err, BadRawData):  # of the disk, not of the file
+                listing.incomplete = True
+                listing.problems.append(problem_of(listing, files[0], str(err)))
             return {"fits_header": []}
-        described = cast(HeaderFields, instrument.describe(header))
+        described = cast(HeaderFields, listing.instrument.describe(header))
         return {**described, "fits_header": plain_cards(header)}
 
     def document(self, listing: Listing, name: str, files: list[Found]) -> NewObservation:
@@ -274,7 +321,7 @@ class Ingest:
             "camera": parsed.camera,
             "filter": parsed.filter,
             "marker": parsed.marker,
-            **self._described(listing.instrument, name, files),
+            **self._described(listing, name, files),
             "raw_data": self._raw_data(listing, files),
             "seeing": {**self._seeing(listing.night, parsed.date_utc), "last_modified": utc_now()},
             "pipelined": self._recorded_blocks(folder),
@@ -299,6 +346,19 @@ class Ingest:
                     self.store.nights.set_fields(night, {name: block})
                     if name == "seeing":
                         self.store.nights.set_fields(night, Night({"_id": night, name: block}).seeing_fields())
+
+
+def _is_part(files: list[Found], known: Observation) -> bool:
+    """Whether these are some of an observation's raw files, as they were: the others have gone."""
+    former = {path.name for path in known.raw_files}
+    return {found.raw.name for found in files} < former and (
+        known.raw_changed is None or _newest(files) <= known.raw_changed
+    )
+
+
+def _newest(files: list[Found]) -> datetime:
+    """Return when the newest file was changed."""
+    return datetime.fromtimestamp(max(found.mtime_ns for found in files) // 10**6 / 1e3, tz=UTC)
 
 
 def _is_gone(observation: Observation) -> bool:

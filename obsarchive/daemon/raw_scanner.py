@@ -28,6 +28,10 @@ log = logging.getLogger(__name__)
 
 FULL_LOOK_S = 1800.0
 """Interval at which a night is listed even if its folder did not change: files may be rewritten in place [s]."""
+RETRY_S = 10.0
+"""Interval after the second failure to enter a night; it doubles with each, up to `FULL_LOOK_S` [s]."""
+SOON = 3
+"""So many failures are waited for before a run that ends by itself ends."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,8 @@ class Listing:
     ignored: list[str] = field(default_factory=list)
     problems: list[RawProblem] = field(default_factory=list)
     growing: list[str] = field(default_factory=list)
+    incomplete: bool = field(default=False, compare=False)
+    """Whether something of it could not be read or entered, by no fault of its own: it is looked at again."""
 
     def of_kind(self, kind: str) -> list[Found]:
         """Return the complete files of a kind, by name."""
@@ -79,7 +85,12 @@ class Listing:
 
 def signature(files: Iterable[Found]) -> str:
     """Return 16 hex digits over the names, sizes and times of raw files; empty without files."""
-    text = "|".join(sorted(f"{found.raw.name}:{found.size}:{found.mtime_ns}" for found in files))
+    return signature_of((found.raw.name, found.size, found.mtime_ns) for found in files)
+
+
+def signature_of(versions: Iterable[tuple[str, int, int]]) -> str:
+    """Return the signature of files from their names, sizes and times [ns]."""
+    text = "|".join(sorted(f"{name}:{size}:{mtime_ns}" for name, size, mtime_ns in versions))
     return hashlib.sha256(text.encode()).hexdigest()[:16] if text else ""
 
 
@@ -137,6 +148,7 @@ class Scanner:
         self.first_night = first_night
         self._monotonic, self._wall = monotonic, wall
         self._seen: dict[str, _Seen] = {}
+        self._failures: Counter[str] = Counter()
 
     def nights(self) -> list[str]:
         """Return the nights on disk, newest first.
@@ -176,6 +188,7 @@ class Scanner:
         nights = self.nights()
         for gone in self._seen.keys() - set(nights):
             self.forget(gone)
+            self.entered(gone)
         for night in nights:
             if only and night not in only:
                 continue
@@ -189,8 +202,9 @@ class Scanner:
 
     @property
     def unsettled(self) -> bool:
-        """Whether a file of the last scan may still be growing."""
-        return any(seen.listing.growing for seen in self._seen.values())
+        """Whether a file of the last scan may still be growing, or a night is soon to be tried again."""
+        soon = any(failures <= SOON for failures in self._failures.values())
+        return soon or any(seen.listing.growing for seen in self._seen.values())
 
     @property
     def problems_count(self) -> int:
@@ -201,17 +215,27 @@ class Scanner:
         """Have a night reported as changed by the next call."""
         self._seen.pop(night, None)
 
+    def failed(self, night: str) -> None:
+        """Have a night reported again that could not be entered whole: by the next call, then at growing intervals."""
+        self._failures[night] += 1
+
+    def entered(self, night: str) -> None:
+        """Note that a night was entered whole."""
+        self._failures.pop(night, None)
+
     def _look(self, night: str) -> Listing | None:
         folder = self.path / night
         mtime_ns = folder.stat().st_mtime_ns
         seen = self._seen.get(night)
         now = self._monotonic()
-        fresh = seen is not None and now - seen.looked < FULL_LOOK_S
+        failures = self._failures[night]
+        interval = min(RETRY_S * (2 ** (failures - 1) - 1), FULL_LOOK_S) if failures else FULL_LOOK_S
+        fresh = seen is not None and now - seen.looked < interval
         if seen and fresh and seen.folder_mtime_ns == mtime_ns and not seen.listing.growing:
             return None
         listing, sizes = self._list(night, folder, seen.sizes if seen else {})
         self._seen[night] = _Seen(mtime_ns, now, sizes, listing)
-        return None if seen and seen.listing == listing else listing
+        return None if seen and seen.listing == listing and not failures else listing
 
     def _list(
         self, night: str, folder: Path, before: dict[str, tuple[int, int, float]]
@@ -236,6 +260,7 @@ class Scanner:
                     listing.growing.append(entry.name)
                 elif raw.problem and not entry.name.startswith("."):
                     listing.problems.append(problem_of(listing, found, found.raw.problem))
+                    listing.incomplete |= raw.is_unread
                 if kept:
                     listing.files.append(found)
         if not listing.files and not listing.growing:

@@ -69,4 +69,9 @@ class RawWatcher:
             raise
         except Exception:
             # Whatever a telescope writes must not stop the daemon, nor keep it from the other nights.
-            log.exception("night %s: not taken in, looked at again when it changes", listing.night)
+            log.exception("night %s: not entered, looked at again", listing.night)
+            listing.incomplete = True
+        if listing.incomplete:
+            scanner.failed(listing.night)
+        else:
+            scanner.entered(listing.night)

@@ -131,7 +131,7 @@ def _raw_files(subject: Subject, step: Step) -> dict[str, tuple[Path, ...]]:
     if isinstance(subject, Observation):
         return {"science": subject.raw_files} if "science" in step.uses else {}
     return {
-        kind: tuple(file["path"] for file in subject.raw_files(kind))
+        kind: tuple(file["path"] for file in subject.raw_files(kind) if not file.get("missing"))
         for kind in ("dark", "flat", "seeing")
         if kind in step.uses
     }

@@ -52,6 +52,8 @@ class RawFile:
     """What the header lacks and what is taken for it, such as ``keyword FILTER: filter none``: users are warned."""
     problem: str = ""
     """Why a FITS file is not understood and what to do about it; its kind is then ``ignored``. Users are warned."""
+    is_unread: bool = False
+    """Whether that is a fault of the disk rather than of the file: it is soon tried again."""
 
 
 class Instrument(Protocol):

@@ -202,7 +202,7 @@ class HeaderDriven:
                 known[path.name] = (version, *self._read(path))
             except ArchiveError as err:  # of the disk: the next look may succeed
                 known.pop(path.name, None)
-                return RawFile(path.name, "ignored", problem=str(err)), ()
+                return RawFile(path.name, "ignored", problem=str(err), is_unread=True), ()
         _, raw, group = known[path.name]
         return raw, group
 

@@ -10,7 +10,7 @@ import re
 import warnings
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from io import BufferedIOBase
 from pathlib import Path
@@ -450,9 +450,9 @@ def _is_part(values: Mapping[str, Any]) -> bool:
 def _headers(stream: BufferedIOBase, cards: bytes) -> Iterator[tuple[bytes, _Hdu]]:
     """Yield cards and HDUs from the primary to the first frame, or to the end where there may be parts of a frame.
 
-    Nothing is raised: what is wrong with a file is found when its pixels are read.
+    What is wrong with the file is found when its pixels are read; only errors of the disk are raised.
     """
-    with suppress(ValueError, OSError, EOFError, zlib.error):
+    with suppress(ValueError, EOFError, zlib.error), _damage_suppressed():
         hdu = _parse(cards, True, 0)
         yield cards, hdu
         is_found = False
@@ -467,6 +467,16 @@ def _headers(stream: BufferedIOBase, cards: bytes) -> Iterator[tuple[bytes, _Hdu
                 and not _is_part(hdu.values)
                 and role_of(image) in (Role.LIGHT, Role.UNNAMED, Role.UNKNOWN)
             )
+
+
+@contextmanager
+def _damage_suppressed() -> Iterator[None]:
+    """Suppress how decompressors report damaged data; errors of the system have a number."""
+    try:
+        yield
+    except OSError as err:
+        if err.errno is not None:
+            raise
 
 
 def _add_frame(name: str, header: fits.Header, hdus: Sequence[tuple[bytes, _Hdu]]) -> None:

@@ -112,8 +112,8 @@ class Observations(StepStore):
         yield from self.collection.find({"night": night}, hidden).sort([("date_utc", 1), ("_id", 1)])
 
     def raw_data_of(self, night: str) -> dict[str, Observation]:
-        """Return the observations of a night by their names; only what is known of their raw files is read."""
-        found = self.collection.find({"night": night}, {"raw_data": 1, "night": 1})
+        """Return the observations of a night by their names; read is what is known of their raw files."""
+        found = self.collection.find({"night": night}, {"raw_data": 1, "night": 1, "fits_header": {"$slice": 1}})
         return {document["_id"]: Observation(document) for document in found}
 
     def reopen_night(self, night: str) -> None:
