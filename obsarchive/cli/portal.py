@@ -13,9 +13,12 @@ from typing import Any
 from obsarchive.accounts import users as accounts
 from obsarchive.config.model import load
 from obsarchive.core import logs
-from obsarchive.database.connect import open_store
+from obsarchive.database.connect import open_database
 from obsarchive.errors import ConfigError
 from obsarchive.web import Portal, create_app
+
+ANSWER_S = 5.0
+"""A page that waits longer for the database says so instead."""
 
 
 def run(options: Namespace) -> int:
@@ -34,7 +37,8 @@ def open_portal(path: Path | str) -> Portal:
     logs.set_up(settings.paths.logs, "portal", settings.daemon.logging_level)
     resources = ExitStack()
     atexit.register(resources.close)
-    portal = create_app(settings, resources.enter_context(open_store(settings)))
+    opened = resources.enter_context(open_database(settings, ANSWER_S))
+    portal = create_app(settings, opened.store, opened.revive)
     gc.collect()
     gc.freeze()  # objects that live as long as the process need not be scanned while a page is served
     return portal

@@ -21,8 +21,15 @@ class DatabaseHandle:
 
 
 @contextmanager
-def open_database(config: Config) -> Iterator[DatabaseHandle]:
+def open_database(config: Config, answer_s: float | None = None) -> Iterator[DatabaseHandle]:
     """Open the database of an archive; an embedded one is started, or joined if it runs already.
+
+    Parameters
+    ----------
+    config : Config
+        The archive's configuration.
+    answer_s : float, optional
+        Longest time that one operation may take [s]; by default there is no limit.
 
     Yields
     ------
@@ -35,7 +42,7 @@ def open_database(config: Config) -> Iterator[DatabaseHandle]:
     """
     if config.database.mode == "external":
         uri = external_uri(config.database)
-        store = Store(uri, config.database.db)
+        store = Store(uri, config.database.db, answer_s=answer_s)
         try:
             yield DatabaseHandle(store, uri, lambda: None)
         finally:
@@ -47,7 +54,7 @@ def open_database(config: Config) -> Iterator[DatabaseHandle]:
         raise ServiceUnavailable(f"{config.database_folder}: cannot be made: {err.strerror}") from err
     mongod = EmbeddedMongod(config.database_folder, binary=config.database.mongod, database=config.database.db)
     with mongod as server:
-        store = Store(server.uri, config.database.db)
+        store = Store(server.uri, config.database.db, answer_s=answer_s)
         try:
             yield DatabaseHandle(store, server.uri, mongod.ensure)
         finally:

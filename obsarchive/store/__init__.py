@@ -74,6 +74,9 @@ class Store:
         Name of the database.
     timeout_s : float
         Longest wait for the server [s].
+    answer_s : float, optional
+        Longest time that one operation may take, waits and repetitions included [s]; by default as long as the server
+        works on it, or for ever where it does not answer.
 
     Raises
     ------
@@ -81,10 +84,11 @@ class Store:
         When the database cannot be reached or refuses the credentials.
     """
 
-    def __init__(self, uri: str, database: str, timeout_s: float = 10.0) -> None:
+    def __init__(self, uri: str, database: str, timeout_s: float = 10.0, answer_s: float | None = None) -> None:
+        limits = {} if answer_s is None else {"timeoutMS": int(answer_s * 1000)}
         try:
             self.client: MongoClient[Document] = MongoClient(
-                uri, tz_aware=True, serverSelectionTimeoutMS=int(timeout_s * 1000), appname="archiver"
+                uri, tz_aware=True, serverSelectionTimeoutMS=int(timeout_s * 1000), appname="archiver", **limits
             )
             self.client.admin.command("ping")
             self.client[database].command("listCollections", nameOnly=True)

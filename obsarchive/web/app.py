@@ -1,6 +1,7 @@
 """The portal shows products to their owners. It reads the database, and writes only requests of users."""
 
 import hashlib
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ BLUEPRINTS = (
 )
 
 
-def create_app(config: Config, store: Store) -> Portal:
+def create_app(config: Config, store: Store, revive: Callable[[], object] = lambda: None) -> Portal:
     """Return the portal of one archive.
 
     Parameters
@@ -70,6 +71,8 @@ def create_app(config: Config, store: Store) -> Portal:
         The archive's configuration.
     store : Store
         Its database; the caller closes it.
+    revive : callable, optional
+        Starts the database again if it has ended.
 
     Returns
     -------
@@ -81,7 +84,7 @@ def create_app(config: Config, store: Store) -> Portal:
     ConfigError
         The secret key is unsafe, or a pipeline or page of the configuration is wrong.
     """
-    app = Portal(config, store, template_folder=shipped("templates"), static_folder=shipped("static"))
+    app = Portal(config, store, revive, template_folder=shipped("templates"), static_folder=shipped("static"))
     app.url_map.merge_slashes = False  # its redirects would name whatever host the request named
     app.url_map.converters["path"] = SourceName
     configure_security(app)

@@ -8,9 +8,11 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -52,6 +54,39 @@ def _answers(port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
         return True
     return False
+
+
+def _status(port: int) -> int:
+    return httpx.get(f"http://127.0.0.1:{port}/login", timeout=60).status_code
+
+
+def test_a_portal_without_a_daemon_survives_its_database(tmp_path: Path) -> None:
+    """A database that is frozen costs a page five seconds; one that was killed is started again."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    config = _config_file(tmp_path, port)
+    lock = tmp_path / "archive" / ".db" / "data" / "mongod.lock"
+    server = subprocess.Popen([sys.executable, SCRIPT, config], stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: _answers(port))
+        assert _status(port) == 200
+        frozen = psutil.Process(int(lock.read_text()))
+        frozen.suspend()
+        started = time.monotonic()
+        assert _status(port) == 503
+        assert time.monotonic() - started < 9
+        frozen.resume()
+        wait_for(lambda: _status(port) == 200)
+        frozen.kill()
+        assert _status(port) == 503
+        wait_for(lambda: _status(port) == 200)
+        assert int(lock.read_text()) != frozen.pid
+    finally:
+        server.terminate()
+        server.wait(timeout=60)
+    with contextlib.suppress(OSError, ValueError, psutil.NoSuchProcess):
+        assert not psutil.Process(int(lock.read_text())).is_running()
 
 
 @pytest.mark.parametrize("in_background", [False, True])

@@ -1,6 +1,9 @@
 """The application object: Flask, with the archive it shows."""
 
+import logging
 import socket
+import threading
+from collections.abc import Callable
 from contextlib import suppress
 from ipaddress import ip_address
 from typing import Any, cast
@@ -14,8 +17,11 @@ from flask_login import LoginManager
 from obsarchive.config.model import Config
 from obsarchive.core.archive_paths import Layout
 from obsarchive.core.json_text import parse_json
+from obsarchive.errors import ServiceUnavailable
 from obsarchive.pipeline.chain import ChainEntry, decision_chain
 from obsarchive.store import Store, outage_as_error
+
+log = logging.getLogger(__name__)
 
 
 class TolerantJson(DefaultJSONProvider):
@@ -36,12 +42,26 @@ class Portal(Flask):
     login_manager: LoginManager
     json_provider_class = TolerantJson
 
-    def __init__(self, config: Config, store: Store, **options: Any) -> None:
+    def __init__(self, config: Config, store: Store, revive: Callable[[], object], **options: Any) -> None:
         super().__init__("obsarchive.web", **options)
         self.settings = config
         self.store = store
+        self._revive, self._reviving = revive, threading.Lock()
         self.layout = Layout(config.paths.archive)
         self.chain: list[ChainEntry] = decision_chain(config)
+
+    def revive_database(self) -> None:
+        """Start the database again if it has ended, while this and other requests go on: there may be no daemon."""
+        if self._reviving.acquire(blocking=False):
+            threading.Thread(target=self._bring_back, name="database", daemon=True).start()
+
+    def _bring_back(self) -> None:
+        try:
+            self._revive()
+        except ServiceUnavailable as err:
+            log.warning("the database cannot be started again: %s", err)
+        finally:
+            self._reviving.release()
 
     def preprocess_request(self) -> ResponseReturnValue | None:
         """Prepare every request."""

@@ -11,7 +11,7 @@ from werkzeug.exceptions import HTTPException
 from obsarchive.errors import ServiceUnavailable
 from obsarchive.store import one_line
 from obsarchive.web.framework.authorization import is_for_programs
-from obsarchive.web.framework.context import Portal
+from obsarchive.web.framework.context import Portal, portal
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +58,7 @@ def _http(err: HTTPException) -> ResponseReturnValue:
 def _outage(err: ServiceUnavailable) -> ResponseReturnValue:
     log.warning("%s %s: %s", request.method, one_line(request.path), err)
     g.logged_in = False
+    portal().revive_database()
     return _page(503)
 
 
