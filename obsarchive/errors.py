@@ -7,6 +7,7 @@
 
     ArchiveError            fail     tried again until daemon.max_retries
     ├── NotReady            release  an input is still missing; not an attempt
+    ├── NoSpace             release  a disk is full; not an attempt
     ├── Unprocessable       reject   these data can never give this product
     │   └── BadRawData      reject   until the raw file itself changes
     ├── ConfigError         exit 2   wrong use or configuration
@@ -52,6 +53,12 @@ class ArchiveError(Exception):
 
 class NotReady(ArchiveError):
     """An input is still missing (no master dark yet): ask again next cycle, not an attempt."""
+
+    event = "release"
+
+
+class NoSpace(ArchiveError):
+    """A disk is full: no fault of the step, which waits for space."""
 
     event = "release"
 

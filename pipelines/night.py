@@ -11,6 +11,7 @@ from obsarchive.core.documents import Master, Night
 from obsarchive.core.values import as_mappings
 from obsarchive.errors import BadRawData, Unprocessable
 from obsarchive.io import fits_products
+from obsarchive.io.atomic import sha256
 from obsarchive.io.raw_frames import Frames, Sections, read_header, signature
 from obsarchive.io.reduction_state import reduction_state
 from obsarchive.pipeline import InputKind, Pipeline, Workspace, step
@@ -203,10 +204,12 @@ class _NightMasters:
     def _keep_former(self, key: str) -> bool:
         """Keep this night's own master some of whose files have gone: the rest would make a poorer one."""
         night, path = self.work.subject, self.work.product(f"{self.kind}_{key}.fits")
-        results = night.pipeline(self.work.pipeline.name).step(self.work.task.step).results
+        record = night.pipeline(self.work.pipeline.name).step(self.work.task.step)
         wanted = {"kind": self.kind, "key": key, "origin": "own"}
-        former = next((each for each in as_mappings(results.get("masters")) if wanted.items() <= each.items()), None)
-        if former is None or not path.exists():
+        masters = as_mappings(record.results.get("masters"))
+        former = next((each for each in masters if wanted.items() <= each.items()), None)
+        checksums = {product.get("name"): product.get("sha256") for product in record.products}
+        if former is None or not path.exists() or sha256(path) != checksums.get(path.name):
             return False
         image, header = fits_products.read_fits(path)
         cards = {name: header[name] for name in ("NCOMBINE", OVERSCAN) if name in header}

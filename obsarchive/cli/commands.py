@@ -254,7 +254,12 @@ COMMANDS = {
     "users": Command("", "Manage the users of the portal.", _group(_USERS, "ACTION")),
     "psflib": Command("", "Manage the reference stars of the PSF library.", _group(_PSF_LIBRARY, "ACTION")),
     "rebuild": Command("archive.rebuild", "Rebuild the database from the archive tree.", _CONFIG),
-    "verify": Command("verify.run", "Compare every product with its checksum.", _CONFIG),
+    "verify": Command(
+        "verify.run",
+        "Compare every product with its checksum.",
+        _CONFIG,
+        _flag("--repair", "have what differs from the database's checksums made again"),
+    ),
     "simulate": Command(
         "demo.simulate",
         "Write a simulated night of raw files.",

@@ -152,6 +152,8 @@ class Daemon(Section):
     loop_interval_s: PositiveFloat = Field(10.0, description="pause between two looks at the disk [s]")
     settle_time_s: float = Field(20.0, ge=0, description="a raw file must be this long unchanged [s]")
     audit_interval_s: PositiveFloat = Field(600.0, description="pause between two looks at all products [s]")
+    checksum_days: PositiveFloat = Field(30.0, description="everything is read again within this time [d]")
+    checksum_mb_s: PositiveFloat = Field(5.0, description="rate of reading for that [MB/s]")
     min_free_gb: float = Field(1.0, ge=0, description="no new work below this free space [GB]")
     quiet_hours: QuietHours | None = renamed(None, "quiet_hours", "nap")
 

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+SIDECAR = ".observation.json"
+"""Name of the file that holds the document of an observation."""
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -53,7 +56,7 @@ class Layout:
         -------
         Path
         """
-        return self.observation(night, obs_id) / ".observation.json"
+        return self.observation(night, obs_id) / SIDECAR
 
     def tarball(self, night: str, obs_id: str) -> Path:
         """Return the file with all products of an observation.

@@ -25,6 +25,7 @@ RAW_MISSING = "raw_data.missing"
 RAW_CHANGED = "raw_data.last_modified"
 PACKED = "distributed.status"
 PACKED_BYTES = "distributed.bytes"
+PACKED_SHA256 = "distributed.sha256"
 PACKING_ASKED = "distributed.last_modified"
 
 # -- observations and nights --------------------------------------------------------------------------------------

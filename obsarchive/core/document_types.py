@@ -163,6 +163,8 @@ class Distributed(TypedDict, total=False):
     """When another tarball was last asked for."""
     bytes: int
     """Size of the tarball [bytes]."""
+    sha256: str
+    """Its checksum."""
 
 
 class UserFields(TypedDict):

@@ -266,6 +266,16 @@ class Observation:
         """Whether its tarball is up to date."""
         return lookup(self.document, paths.PACKED) is True
 
+    @property
+    def packed_bytes(self) -> float | None:
+        """Size of its tarball [bytes]; None if it is not known."""
+        return self.number(paths.PACKED_BYTES)
+
+    @property
+    def packed_sha256(self) -> str:
+        """Checksum of its tarball; empty if it was packed by an earlier version."""
+        return str(lookup(self.document, paths.PACKED_SHA256) or "")
+
     def number(self, dotted: str) -> float | None:
         """Return a number at a dotted path of the document, or None."""
         found = lookup(self.document, dotted)

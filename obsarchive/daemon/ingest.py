@@ -31,7 +31,7 @@ from obsarchive.daemon.night_files import KINDS as CALIBRATION_KINDS
 from obsarchive.daemon.night_files import files_after_look, is_same_content, versions
 from obsarchive.daemon.notifications import Alerts
 from obsarchive.daemon.raw_scanner import Found, Listing, problem_of, signature, signature_of
-from obsarchive.errors import MALFORMED, ArchiveError, BadRawData
+from obsarchive.errors import MALFORMED, ArchiveError, BadRawData, NoSpace
 from obsarchive.io.atomic import atomic_write
 from obsarchive.io.raw_frames import plain_cards, read_header
 from obsarchive.names import ObservationName, is_night
@@ -83,8 +83,8 @@ class Ingest:
                     self._known_observation(listing, name, files, known[name])
                 else:
                     self._new_observation(listing, name, files)
-            except (OSError, *MALFORMED) as err:  # one observation must not stop the others
-                log.warning("%s: not entered: %s", name, err, exc_info=not isinstance(err, OSError))
+            except (OSError, NoSpace, *MALFORMED) as err:  # one observation must not stop the others
+                log.warning("%s: not entered: %s", name, err, exc_info=isinstance(err, MALFORMED))
                 listing.problems += [problem_of(listing, found, f"not entered: {err}") for found in files]
                 listing.incomplete = True
         growing = {found.raw.observation for found in listing.files if found.raw.name in set(listing.growing)}

@@ -2,12 +2,13 @@
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from obsarchive.core.archive_paths import Layout
+from obsarchive.core.archive_paths import SIDECAR, Layout
 from obsarchive.core.documents import StepRecord
 from obsarchive.core.json_text import parse_json
 from obsarchive.core.step_state import State
@@ -72,17 +73,84 @@ def _gone(record: StepRecord, folder: Path) -> Iterator[str]:
             yield name
 
 
+def damage_of(record: StepRecord, folder: Path, manifest: Path) -> tuple[int, str]:
+    """Compare what a step that ended left on disk with what the database knows of it.
+
+    Parameters
+    ----------
+    record : StepRecord
+        The step.
+    folder : Path
+        Folder of its pipeline.
+    manifest : Path
+        Its manifest.
+
+    Returns
+    -------
+    n_bytes : int
+        Bytes read.
+    damage : str
+        What is wrong; empty if nothing is, or if the disk cannot be read at present.
+    """
+    n_bytes = 0
+    if record.state not in (State.DONE, State.REJECTED):
+        return n_bytes, ""
+    checksums = {str(product.get("name", "")): product.get("sha256") for product in record.products}
+    try:
+        if _listed_in(manifest) != checksums:
+            return n_bytes, "its manifest is damaged"
+        for name, checksum in checksums.items():
+            n_bytes += (folder / name).stat().st_size
+            if sha256(folder / name) != checksum:
+                return n_bytes, f"{name} differs from its checksum"
+    except FileNotFoundError as err:
+        return n_bytes, f"{Path(err.filename).name} vanished"
+    except OSError as err:  # a stale mount is no reason to make anything again
+        log.warning("%s cannot be read: %s", folder, err)
+    return n_bytes, ""
+
+
+def _listed_in(manifest: Path) -> dict[str, str] | None:
+    """Return the checksums that a manifest lists, by product; None where it is damaged."""
+    content = manifest.read_bytes()
+    try:
+        return {entry["name"]: entry["sha256"] for entry in parse_json(content)["products"]}
+    except (ValueError, LookupError, TypeError):
+        return None
+
+
 def verify(root: Path) -> Iterator[tuple[Path, str]]:
-    """Yield every product of a tree that differs from the checksum in its manifest, and what is wrong."""
-    for path in sorted(root.rglob(".*.json")):
-        try:
-            manifest = parse_json(path.read_bytes())
-            products = [(path.parent / entry["name"], entry["sha256"]) for entry in manifest.get("products", [])]
-        except (OSError, ValueError, AttributeError, LookupError, TypeError) as err:
-            yield path, f"the manifest cannot be read: {err}"
-            continue
-        for file, checksum in products:
-            if not file.is_file():
-                yield file, "is missing"
-            elif sha256(file) != checksum:
-                yield file, "differs from its checksum"
+    """Yield every product of a tree that differs from the checksum in its manifest, and what is wrong.
+
+    What no manifest names, in a folder where one is damaged, cannot be checked and is yielded as well.
+    """
+    manifests = sorted(root.rglob(".*.json"))
+    for folder, group in groupby(manifests, key=lambda path: path.parent):
+        known: dict[Path, str] = {}
+        damaged = False
+        for path in group:
+            try:
+                content = parse_json(path.read_bytes())
+                known |= {folder / entry["name"]: entry["sha256"] for entry in content.get("products", [])}
+            except (OSError, ValueError, AttributeError, LookupError, TypeError) as err:
+                yield path, f"the {'sidecar file' if path.name == SIDECAR else 'manifest'} cannot be read: {err}"
+                damaged |= path.name != SIDECAR
+        yield from ((file, what) for file, checksum in known.items() if (what := _difference(file, checksum)))
+        if damaged:
+            yield from ((file, "cannot be checked: its manifest is damaged") for file in _strangers(folder, known))
+
+
+def _difference(file: Path, checksum: str) -> str:
+    try:
+        return "" if sha256(file) == checksum else "differs from its checksum"
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        return "is missing"
+    except OSError as err:
+        return f"cannot be read: {err.strerror}"
+
+
+def _strangers(folder: Path, known: Container[Path]) -> Iterator[Path]:
+    """Yield the files of a folder that no manifest names."""
+    for file in sorted(folder.rglob("*")):
+        if file not in known and file.is_file() and not file.name.startswith("."):
+            yield file

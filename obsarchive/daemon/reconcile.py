@@ -11,6 +11,7 @@ from obsarchive.daemon.ingest import user_fields, write_sidecar
 from obsarchive.daemon.planner import NightContext, Subject
 from obsarchive.daemon.product_check import missing_products
 from obsarchive.daemon.work_queue import WorkQueue
+from obsarchive.errors import NoSpace
 from obsarchive.pipeline.chain import ChainEntry
 
 log = logging.getLogger(__name__)
@@ -47,16 +48,28 @@ class Reconciler:
         for night in nights or [found.id for found in self.store.nights.all()]:
             for observation in self.store.observations.of_night(night):
                 self._audit(observation)
-                self._keep_up(observation)
-                if observation.packed and not self.layout.tarball(night, observation.id).exists():
-                    self.store.observations.set_fields(observation.id, {paths.PACKED: False})
+                try:
+                    self._keep_up(observation)
+                    if observation.packed and self._lost_tarball(observation):
+                        self.store.observations.set_fields(observation.id, {paths.PACKED: False})
+                except (OSError, NoSpace) as err:
+                    log.warning("%s: its sidecar file or tarball cannot be looked after: %s", observation.id, err)
             for found in self.store.nights.all([night]):
                 self._audit(found)
             yield night
 
+    def _lost_tarball(self, observation: Observation) -> bool:
+        """Whether a tarball is not there or has another size than when it was packed."""
+        path, size = self.layout.tarball(observation.night, observation.id), observation.packed_bytes
+        try:
+            return size is not None and path.stat().st_size != size
+        except FileNotFoundError:
+            return True
+
     def _keep_up(self, observation: Observation) -> None:
-        """Write the sidecar file again if users changed the document, so that the tree can rebuild it."""
-        if user_fields(observation.document) == observation.document.get("remembered"):
+        """Write the sidecar file again if it vanished, or if users changed what the tree must be able to rebuild."""
+        is_there = self.layout.sidecar(observation.night, observation.id).exists()
+        if is_there and user_fields(observation.document) == observation.document.get("remembered"):
             return
         document = self.store.observations.find(observation.id)
         if document is not None:

@@ -8,14 +8,15 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from obsarchive.config.model import Config
 from obsarchive.core.archive_paths import Layout
-from obsarchive.core.document_paths import PACKED_BYTES
+from obsarchive.core.document_paths import PACKED_BYTES, PACKED_SHA256
 from obsarchive.core.documents import Night, utc_now
 from obsarchive.core.step_state import State, after
 from obsarchive.daemon import planner
+from obsarchive.daemon.checksum_audit import ChecksumAudit
 from obsarchive.daemon.ingest import Ingest, write_sidecar
 from obsarchive.daemon.leader import LeaderLock
 from obsarchive.daemon.notifications import Alerts
@@ -26,12 +27,12 @@ from obsarchive.daemon.reconcile import Reconciler
 from obsarchive.daemon.requests import Requests
 from obsarchive.daemon.status_report import StatusReport
 from obsarchive.daemon.step_effects import StepEffects
-from obsarchive.daemon.tarballs import pack, sweep, sweep_leftovers
+from obsarchive.daemon.tarballs import Packed, pack, sweep, sweep_leftovers
 from obsarchive.daemon.tasks import ActiveTask, make_task
 from obsarchive.daemon.time_series import TimeSeries
 from obsarchive.daemon.work_queue import WorkQueue
 from obsarchive.database.connect import DatabaseHandle
-from obsarchive.errors import MALFORMED, ServiceUnavailable
+from obsarchive.errors import MALFORMED, NoSpace, ServiceUnavailable
 from obsarchive.execution.cluster import Cluster, Event, Progress, TaskFinished, result_of, run_task
 from obsarchive.execution.step_process import TaskResult
 from obsarchive.pipeline import Step
@@ -85,6 +86,8 @@ class Scheduler:
         self.ingest = Ingest(config, self.store, self.alerts)
         self.queue = WorkQueue(self.store, self.chain, self.night_chain, config.daemon.max_retries, self.options.nights)
         self.reconciler = Reconciler(self.queue, self.layout)
+        period = timedelta(days=config.daemon.checksum_days)
+        self.checksums = ChecksumAudit(self.queue, self.layout, period, config.daemon.checksum_mb_s)
         self.library_sync = PsfLibrarySync(self.store, self.layout, self.chain)
         self.requests = Requests(self.store, self.layout, chain)
         self.step_effects = StepEffects(self.store, self.library_sync)
@@ -206,6 +209,8 @@ class Scheduler:
 
     def audit(self) -> None:
         """Check products for at most `AUDIT_SLICE_S`; the next cycle continues."""
+        if not self.options.once:
+            self.checksums.advance(AUDIT_SLICE_S)
         if self._auditing is None and time.monotonic() >= self._next_audit:
             self._auditing = self.reconciler.audit(self.options.nights)
         if self._auditing is None:
@@ -254,6 +259,9 @@ class Scheduler:
             if subject.id not in self._malformed:
                 self._malformed.add(subject.id)
                 log.exception("%s: its document cannot be understood; the others go on", subject.id)
+            return False
+        except (OSError, NoSpace) as err:
+            log.warning("%s: %s; tried again, the others go on", subject.id, err)
             return False
 
     def _advance(self, subject: Subject, context: NightContext) -> bool:
@@ -377,12 +385,13 @@ class Scheduler:
         return {name for name, failures in self._pack_failures.items() if failures > self.config.daemon.max_retries}
 
     def _packed(self, running: ActiveTask, value: object) -> None:
-        if isinstance(value, BaseException):
-            self._pack_failures[running.subject.id] += 1
+        if not isinstance(value, Packed):
+            if not isinstance(value, NoSpace):
+                self._pack_failures[running.subject.id] += 1
             log.error("%s: not packed: %s", running.subject.id, value)
             self.status.count("failed", running.subject.id, "pack", str(value))
             return
-        fields = {PACKED_BYTES: value}
+        fields = {PACKED_BYTES: value.n_bytes, PACKED_SHA256: value.sha256}
         if self.store.observations.set_packed(running.subject.id, running.asked, fields):
             log.info("%s: packed", running.subject.id)
             self.alerts.data_ready(running.subject)

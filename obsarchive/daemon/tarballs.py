@@ -7,10 +7,10 @@ import shutil
 import subprocess
 import tarfile
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, NamedTuple, cast
 
 from obsarchive.errors import ArchiveError
-from obsarchive.io.atomic import atomic_path
+from obsarchive.io.atomic import atomic_path, sha256
 from obsarchive.pipeline.workspace import unpacked_folder
 
 log = logging.getLogger(__name__)
@@ -19,7 +19,14 @@ PART_SUFFIX = ".part"
 CHUNK = 1 << 20
 
 
-def pack(folder: Path, tarball: Path) -> int:
+class Packed(NamedTuple):
+    """A tarball that was written."""
+
+    n_bytes: int
+    sha256: str
+
+
+def pack(folder: Path, tarball: Path) -> Packed:
     """Write everything below a folder into a tarball (bzip2), whole or not at all.
 
     Members are sorted and carry no owner, so that the same products give the same file.
@@ -33,8 +40,8 @@ def pack(folder: Path, tarball: Path) -> int:
 
     Returns
     -------
-    int
-        Size of the tarball [bytes].
+    Packed
+        Its size [bytes] and checksum.
     """
     with atomic_path(tarball) as partial:
         lbzip2 = shutil.which("lbzip2")
@@ -43,7 +50,7 @@ def pack(folder: Path, tarball: Path) -> int:
         else:
             with bz2.open(partial, "wb", compresslevel=9) as out:
                 _write(folder, tarball, out)
-    return tarball.stat().st_size
+        return Packed(partial.stat().st_size, sha256(partial))
 
 
 def _pack_through(lbzip2: str, folder: Path, tarball: Path, partial: Path) -> None:

@@ -204,8 +204,9 @@ def _run(task: Task, work: Workspace, lines: _Lines) -> tuple[ResultState, str, 
         log.warning("%s", err)
         return ResultState(after(State.ENQUEUED, err.event)), str(err), _rejected(work, err, lines)
     except OSError as err:
-        if err.errno not in (errno.ENOSPC, errno.EDQUOT):
-            log.exception("unexpected")
+        if err.errno in (errno.ENOSPC, errno.EDQUOT):
+            return ResultState.WAITING, f"no space left: {err}", {"log": lines.lines}
+        log.exception("unexpected")
         return ResultState.FAILED, f"{type(err).__name__}: {err}", {"log": lines.lines}
     except Exception as err:
         log.exception("unexpected")  # a bug in one step must not stop the night

@@ -5,10 +5,10 @@ import hashlib
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from obsarchive.errors import ArchiveError
+from obsarchive.errors import NoSpace
 
 
 @contextmanager
@@ -19,7 +19,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     Raises
     ------
-    ArchiveError
+    NoSpace
         No space left.
     """
     part = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.part")
@@ -31,10 +31,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
         _synchronise(path.parent)
     except OSError as err:
         if err.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise ArchiveError(f"no space left for {path}") from err
+            raise NoSpace(f"no space left for {path}") from err
         raise
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # the first error tells what happened
+            part.unlink(missing_ok=True)
 
 
 def _synchronise(path: Path) -> None:
@@ -57,7 +58,7 @@ def atomic_write(path: Path, data: bytes | memoryview) -> None:
 
     Raises
     ------
-    ArchiveError
+    NoSpace
         There is no space left.
     """
     with atomic_path(path) as part:

@@ -25,7 +25,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.io.fits.hdu.compressed._compression import CfitsioException  # raised, but nowhere public
 
-from obsarchive.errors import ArchiveError, BadRawData
+from obsarchive.errors import ArchiveError, BadRawData, NoSpace
 
 BLOCK = 2880
 CHUNK = 2**20
@@ -72,7 +72,7 @@ def explained(path: Path) -> Iterator[None]:
         raise BadRawData(f"{path.name}: expected a whole compressed stream, found: {err}") from err
     except OSError as err:
         if err.errno in _NO_SPACE:
-            raise ArchiveError(f"no space left to unpack {path.name}: {err}") from err
+            raise NoSpace(f"no space left to unpack {path.name}: {err}") from err
         if err.errno is None:  # so bz2, gzip and astropy report damaged data
             raise BadRawData(f"{path.name}: expected valid data, found: {err}") from err
         raise ArchiveError(f"{path.name} cannot be read: {err}") from err

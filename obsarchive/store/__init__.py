@@ -6,6 +6,7 @@ nothing, a request that a user makes while a step runs is kept. Single fields ar
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from pymongo import MongoClient
 from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
@@ -85,7 +86,7 @@ class Store:
     """
 
     def __init__(self, uri: str, database: str, timeout_s: float = 10.0, answer_s: float | None = None) -> None:
-        limits = {} if answer_s is None else {"timeoutMS": int(answer_s * 1000)}
+        limits: dict[str, Any] = {} if answer_s is None else {"timeoutMS": int(answer_s * 1000)}
         try:
             self.client: MongoClient[Document] = MongoClient(
                 uri, tz_aware=True, serverSelectionTimeoutMS=int(timeout_s * 1000), appname="archiver", **limits

@@ -272,8 +272,12 @@ class Nights(StepStore):
 
     def touch(self, night: str) -> None:
         """Insert the document of a night if there is none."""
-        self.collection.update_one(
-            {"_id": night},
-            {"$setOnInsert": {"schema": SCHEMA, "date_added": utc_now(), "last_modified": utc_now()}},
-            upsert=True,
-        )
+        now = utc_now()
+        new = {"schema": SCHEMA, "date_added": now, "last_modified": now, "checked": now}
+        self.collection.update_one({"_id": night}, {"$setOnInsert": new}, upsert=True)
+
+    def least_checked(self, before: datetime) -> str | None:
+        """Return the night whose checksums were compared longest ago, before a time; None if there is none."""
+        due = {"$or": [{"checked": {"$lt": before}}, {"checked": None}]}
+        found = self.collection.find_one(due, {"_id": 1}, sort=[("checked", 1)])
+        return str(found["_id"]) if found else None

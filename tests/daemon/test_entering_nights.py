@@ -13,6 +13,7 @@ from obsarchive.config.model import RawRoot
 from obsarchive.core.step_state import State
 from obsarchive.daemon import ingest, raw_scanner
 from obsarchive.daemon.raw_watcher import RawWatcher
+from obsarchive.errors import NoSpace
 from obsarchive.io import compression
 from obsarchive.store import Store
 from tests.daemon.test_ingest import NIGHT, OBS, OTHER, Site
@@ -62,7 +63,7 @@ def site(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> Watch
 
 
 def full_disk(*_: object) -> None:
-    raise OSError(errno.ENOSPC, "No space left on device")
+    raise NoSpace("no space left for it")
 
 
 def test_what_a_full_disk_kept_out_is_entered_at_the_next_look(site, monkeypatch):
@@ -72,9 +73,7 @@ def test_what_a_full_disk_kept_out_is_entered_at_the_next_look(site, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr(ingest, "write_sidecar", full_disk)
         site.look()
-        assert {problem.reason for problem in site.night().problems()} == {
-            "not entered: [Errno 28] No space left on device"
-        }
+        assert {problem.reason for problem in site.night().problems()} == {"not entered: no space left for it"}
         assert site.watch.unsettled
         assert len(site.night().raw_files("dark")) == 1
     site.look()

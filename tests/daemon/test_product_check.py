@@ -1,5 +1,6 @@
 """What vanished or rotted is found; what is packed is whole."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -113,10 +114,11 @@ def test_a_damaged_manifest_is_found_and_the_rest_is_verified(reduced, layout, p
     other = product.parent / ".z_other.json"
     other.write_text(json.dumps({"products": [{"name": "gone.txt", "sha256": ""}]}))
     manifest.write_text(content)
-    [damaged, gone] = verify(layout.root)
+    [damaged, gone, unknown] = verify(layout.root)
     assert damaged[0] == manifest
     assert "cannot be read" in damaged[1]
     assert gone == (product.parent / "gone.txt", "is missing")
+    assert unknown == (product, "cannot be checked: its manifest is damaged")
 
 
 # ------------------------------------------------------------------------------------- tarballs
@@ -137,8 +139,8 @@ def test_a_tarball_holds_everything_once(reduced, layout, packer):
     (folder / "toy" / ".x.fits.12345678.part").write_text("unfinished")
     (folder / "link").symlink_to("/etc/passwd")
     for _ in range(2):  # the second time the tarball is there already
-        size = tarballs.pack(folder, tarball)
-    assert size == tarball.stat().st_size
+        size, checksum = tarballs.pack(folder, tarball)
+    assert (size, checksum) == (tarball.stat().st_size, hashlib.sha256(tarball.read_bytes()).hexdigest())
     assert tarballs.members(tarball) == [f"{OBS}/toy/.write.json", f"{OBS}/toy/{OBS}.txt"]
     with tarfile.open(tarball, "r:bz2") as tar:  # the second opinion, on content and owners
         member = tar.getmember(f"{OBS}/toy/{OBS}.txt")

@@ -1,0 +1,154 @@
+"""The rolling audit: every product, manifest, sidecar file and tarball is read again from time to time.
+
+What differs from its checksum in the database is made again. The nights that were checked longest ago come first, so
+that it goes on where it stopped; its rate is limited, so that the disk and the daemon stay free for their work.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+from obsarchive.core import document_paths as paths
+from obsarchive.core.archive_paths import Layout
+from obsarchive.core.documents import Observation, utc_now
+from obsarchive.core.json_text import parse_json
+from obsarchive.daemon.ingest import write_sidecar
+from obsarchive.daemon.planner import Subject
+from obsarchive.daemon.product_check import damage_of
+from obsarchive.daemon.work_queue import WorkQueue
+from obsarchive.errors import NoSpace
+from obsarchive.io.atomic import sha256
+
+log = logging.getLogger(__name__)
+
+REST_S = 60.0
+"""Pause after everything has been checked [s]; and the time whose unused allowance is kept."""
+
+
+class ChecksumAudit:
+    """Compares the archive with its checksums, a little at a time.
+
+    Parameters
+    ----------
+    queue : WorkQueue
+        Which pipelines apply to a night or an observation, and where it is kept.
+    layout : Layout
+        The archive tree.
+    period : timedelta
+        A night is checked again after this time.
+    rate_mb_s : float
+        Bytes read a second, on average [MB/s].
+    monotonic : callable, optional
+        Clock [s].
+    """
+
+    def __init__(
+        self,
+        queue: WorkQueue,
+        layout: Layout,
+        period: timedelta,
+        rate_mb_s: float,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.queue, self.layout, self.period = queue, layout, period
+        self.store = queue.store
+        self._rate, self._monotonic = rate_mb_s * 1e6, monotonic
+        self._last = monotonic()
+        self._allowance = 0.0
+        self._rests_until = 0.0
+        self._work: Iterator[int] = iter(())
+        self.n_repaired = 0
+        """Steps, sidecar files and tarballs that were found damaged."""
+
+    def advance(self, seconds: float) -> None:
+        """Check as much as the rate allows since the last call, for at most some seconds."""
+        now = self._monotonic()
+        self._allowance = min(self._allowance + self._rate * (now - self._last), self._rate * REST_S)
+        self._last = now
+        while self._allowance > 0 and self._rests_until <= self._monotonic() < now + seconds:
+            n_bytes = next(self._work, None)
+            if n_bytes is None and not self._begin():
+                self._rests_until = self._monotonic() + REST_S
+            self._allowance -= n_bytes or 0
+
+    def _begin(self) -> bool:
+        """Begin with the night that was checked longest ago; return whether one is due."""
+        night = self.store.nights.least_checked(utc_now() - self.period)
+        if night is not None:
+            self._work = self.night(night)
+        return night is not None
+
+    def night(self, night: str) -> Iterator[int]:
+        """Check a night.
+
+        Parameters
+        ----------
+        night : str
+            The night, ``yyyymmdd``.
+
+        Yields
+        ------
+        int
+            Bytes read since the last value.
+        """
+        subjects: list[Subject] = [*self.store.observations.of_night(night), *self.store.nights.all([night])]
+        for subject in subjects:
+            try:
+                yield from self._check(subject)
+            except (OSError, NoSpace) as err:
+                log.warning("%s: cannot be checked or repaired at present: %s", subject.id, err)
+        self.store.nights.set_fields(night, {"checked": utc_now()})
+
+    def _check(self, subject: Subject) -> Iterator[int]:
+        yield from self._steps(subject)
+        if isinstance(subject, Observation):
+            yield self._sidecar(subject)
+            yield self._tarball(subject)
+
+    def _steps(self, subject: Subject) -> Iterator[int]:
+        chain = [link for link in self.queue.chain_of(subject) if link.applies(subject.document)]
+        records = self.queue.step_store_of(subject)
+        for link in chain:
+            record, folder = (
+                subject.pipeline(link.pipeline.name),
+                link.pipeline.path(self.layout, subject.night, subject.id),
+            )
+            for step in link.pipeline.steps:
+                n_bytes, damage = damage_of(record.step(step), folder, self.layout.manifest(folder, step))
+                if damage and records.invalidate(subject.id, (link.pipeline.name, step)):
+                    self._repaired(f"{subject.id} {link.pipeline.name}.{step}", damage)
+                yield n_bytes
+
+    def _sidecar(self, observation: Observation) -> int:
+        path = self.layout.sidecar(observation.night, observation.id)
+        try:
+            content = path.read_bytes()
+            if parse_json(content)["_id"] == observation.id:
+                return len(content)
+            damage = "its sidecar file is that of another observation"
+        except (OSError, ValueError, LookupError, TypeError) as err:
+            damage = f"its sidecar file cannot be read: {err}"
+        document = self.store.observations.find(observation.id)
+        if document is not None:
+            write_sidecar(self.layout, document)
+            self._repaired(observation.id, damage)
+        return 0
+
+    def _tarball(self, observation: Observation) -> int:
+        checksum = observation.packed_sha256
+        if not observation.packed or not checksum:
+            return 0
+        path = self.layout.tarball(observation.night, observation.id)
+        try:
+            n_bytes, is_whole = path.stat().st_size, sha256(path) == checksum
+        except FileNotFoundError:
+            n_bytes, is_whole = 0, False
+        if not is_whole:
+            self.store.observations.set_fields(observation.id, {paths.PACKED: False})
+            self._repaired(observation.id, "its tarball differs from its checksum")
+        return n_bytes
+
+    def _repaired(self, what: str, damage: str) -> None:
+        self.n_repaired += 1
+        log.warning("%s: made again, %s", what, damage)

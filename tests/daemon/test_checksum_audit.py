@@ -1,0 +1,174 @@
+"""What rots in the archive is found by its checksum, whatever it is, and made again."""
+
+import json
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from obsarchive.core import document_paths as paths
+from obsarchive.core.documents import utc_now
+from obsarchive.core.rules import compile_rule
+from obsarchive.core.step_state import State
+from obsarchive.daemon import checksum_audit
+from obsarchive.daemon.checksum_audit import REST_S, ChecksumAudit
+from obsarchive.daemon.reconcile import Reconciler
+from obsarchive.daemon.tarballs import pack
+from obsarchive.daemon.work_queue import WorkQueue
+from obsarchive.pipeline.chain import ChainEntry
+from obsarchive.store import Store
+from tests.daemon.test_ingest import NIGHT, OBS, Site
+from tests.sample_pipelines import Endings, Toy
+
+PERIOD = timedelta(days=30)
+
+
+class Audited(Site):
+    """An observation that was reduced and packed."""
+
+    def __init__(self, folder: Path, store: Store) -> None:
+        super().__init__(folder, store)
+        self.raw(f"{OBS}.fits")
+        self.take_in()
+        self.reduce()
+        self.reduce(Endings, "reject")
+        self.chain = [ChainEntry(kind(), compile_rule("True"), {}, {}) for kind in (Toy, Endings)]
+        self.now = 0.0
+        self.queue = WorkQueue(store, self.chain, [], 3)
+        self.audit = ChecksumAudit(self.queue, self.layout, PERIOD, 5.0, lambda: self.now)
+        packed = pack(self.folder_of, self.tarball)
+        asked = (store.observations.find(OBS) or {})["distributed"]["last_modified"]
+        fields = {paths.PACKED_BYTES: packed.n_bytes, paths.PACKED_SHA256: packed.sha256}
+        assert store.observations.set_packed(OBS, asked, fields)
+
+    @property
+    def folder_of(self) -> Path:
+        return self.layout.observation(NIGHT, OBS)
+
+    @property
+    def tarball(self) -> Path:
+        return self.layout.tarball(NIGHT, OBS)
+
+    def state(self, pipeline: str, step: str) -> State:
+        return self.observation().pipeline(pipeline).step(step).state
+
+    def age(self, days: float) -> None:
+        self.store.nights.set_fields(NIGHT, {"checked": utc_now() - timedelta(days=days)})
+
+    def check(self) -> int:
+        """Check for a minute; return what was found damaged."""
+        before = self.audit.n_repaired
+        self.now += 2 * REST_S
+        self.audit.advance(1.0)
+        return self.audit.n_repaired - before
+
+
+@pytest.fixture
+def site(tmp_path: Path, store: Store) -> Audited:
+    return Audited(tmp_path, store)
+
+
+def flip(path: Path) -> None:
+    """Change one bit and nothing else, not even the time."""
+    content, stat = bytearray(path.read_bytes()), path.stat()
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def test_a_sound_archive_is_left_alone(site):
+    site.age(31)
+    before = site.observation().document
+    assert site.check() == 0
+    assert site.observation().document == before
+    assert utc_now() - site.night().document["checked"] < timedelta(minutes=1)
+
+
+def test_a_night_is_not_read_before_its_time(site, monkeypatch):
+    flip(site.folder_of / "toy" / f"{OBS}.txt")
+    assert site.check() == 0
+    site.age(29)
+    assert site.check() == 0
+    site.age(31)
+    assert site.check() == 1
+
+
+def test_one_flipped_bit_of_a_product(site):
+    site.age(31)
+    flip(site.folder_of / "toy" / f"{OBS}.txt")
+    assert list(Reconciler(site.queue, site.layout).audit()) == [NIGHT]
+    assert site.state("toy", "write") is State.DONE  # its size is as it was
+    assert site.check() == 1
+    assert site.state("toy", "write") is State.WAITING
+
+
+@pytest.mark.parametrize("damage", ["gone", "empty", "cut", "other"])
+@pytest.mark.parametrize(("pipeline", "step"), [("toy", "write"), ("endings", "reject")])
+def test_damaged_manifests_also_of_rejected_steps(site, pipeline, step, damage):
+    path = site.folder_of / pipeline / f".{step}.json"
+    content = path.read_bytes()
+    match damage:
+        case "gone":
+            path.unlink()
+        case "empty":
+            path.write_bytes(b"")
+        case "cut":
+            path.write_bytes(content[: len(content) // 2])
+        case "other":
+            path.write_text(json.dumps({**json.loads(content), "products": [{"name": "x", "sha256": "0"}]}))
+    site.age(31)
+    assert site.check() == 1
+    assert site.state(pipeline, step) is State.WAITING
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"_id": "another"}', b"[" * 5000, None])
+def test_damaged_sidecar_files_are_written_again(site, damage):
+    path = site.layout.sidecar(NIGHT, OBS)
+    site.store.observations.set_fields(OBS, {"comment": "pretty"})
+    if damage is None:
+        path.unlink()
+        list(Reconciler(site.queue, site.layout).audit())
+    else:
+        path.write_bytes(damage)
+        site.age(31)
+        assert site.check() == 1
+    assert json.loads(path.read_text())["comment"] == "pretty"
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
+def test_damaged_tarballs_are_packed_again(site, damage):
+    match damage:
+        case "flipped":
+            flip(site.tarball)
+            site.age(31)
+            assert site.check() == 1
+        case "cut":
+            os.truncate(site.tarball, 30)
+            list(Reconciler(site.queue, site.layout).audit())
+        case "gone":
+            site.tarball.unlink()
+            list(Reconciler(site.queue, site.layout).audit())
+    assert not site.observation().packed
+
+
+def test_a_disk_that_fails_ends_nothing(site, monkeypatch, caplog):
+    def fails(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    site.age(31)
+    site.layout.sidecar(NIGHT, OBS).unlink()
+    monkeypatch.setattr(checksum_audit, "write_sidecar", fails)
+    assert site.check() == 0
+    assert "cannot be checked or repaired at present" in caplog.text
+
+
+def test_the_rate_is_kept(site):
+    sizes = [300_000_000, 1, 1]
+    site.audit._work = iter(sizes)
+    site.now += 1.0
+    site.audit.advance(1.0)
+    assert site.audit._allowance == pytest.approx(5e6 - 3e8)
+    site.now += 30.0
+    site.audit.advance(1.0)
+    assert site.audit._allowance == pytest.approx(31 * 5e6 - 3e8)  # nothing more was read
