@@ -46,12 +46,16 @@ def _serve(config: Config, options: Namespace) -> int:
 
     os.close(lock_archive(Layout(config.paths.archive)))  # fail early, before a database is started
     with open_database(config) as opened:
-        cluster = Cluster(config.parallel, config.paths.tmp)
-        scheduler = Scheduler(config, opened, cluster, Options(options.once, tuple(options.night)))
-        for name in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(name, lambda number, frame: _stop(scheduler.stop))  # noqa: ARG005
-        log.info("archive %s, run %s", config.paths.archive, scheduler.run_id)
-        scheduler.run()
+        new: Config | None = config
+        while new:
+            logging.getLogger().setLevel(new.daemon.logging_level)
+            cluster = Cluster(new.parallel, new.paths.tmp)
+            scheduler = Scheduler(new, opened, cluster, Options(options.once, tuple(options.night)))
+            for name in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(name, lambda number, frame, stop=scheduler.stop: _stop(stop))  # noqa: ARG005
+            log.info("archive %s, run %s", new.paths.archive, scheduler.run_id)
+            scheduler.run()
+            new = None if scheduler.stopping.is_set() else scheduler.config_watch.new
         is_cut_short = options.once and scheduler.stopping.is_set()
         if options.once:
             say(summary(scheduler.status.totals, scheduler.watch.problems_count, is_cut_short))

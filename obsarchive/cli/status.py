@@ -63,6 +63,11 @@ def _in_words(status: Mapping[str, Any]) -> str:
         (
             f"{status['state']} ({daemon}, {status['updated']})\n",
             *(
+                ["  the changed configuration is not used: ", status["configuration"], "\n"]
+                if status.get("configuration")
+                else ()
+            ),
+            *(
                 f"  {task['subject']} {task['step']}: {task['fraction']:.0%} {task['text']}, {task['seconds']:.0f} s\n"
                 for task in status["running"]
             ),

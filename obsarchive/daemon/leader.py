@@ -12,6 +12,8 @@ from obsarchive.errors import ConfigError, NotLeader
 from obsarchive.store import Store
 
 LEASE_S = 120.0
+RENEW_S = 10.0
+"""Interval at which the lease is renewed; also how soon a dropped database is noticed [s]."""
 
 
 class LeaderLock:
@@ -41,27 +43,39 @@ class LeaderLock:
 
     def __enter__(self) -> Self:
         self._lock = lock_archive(self.layout)
-        host = socket.gethostname()
-        # This process has the lock, so a holder of the lease on this host is dead: only other hosts count.
-        if self.store.lease.take(self.run, host, f"{host}, process {os.getpid()}", LEASE_S) is None:
+        if not self._take():
             os.close(self._lock)
             raise NotLeader(f"another daemon holds the archive {self.layout.root}: {self.store.lease.holder()}")
-        self._renewed = time.monotonic()
         return self
 
-    def confirm(self) -> None:
-        """Renew the lease when a third of it has passed.
+    def _take(self) -> bool:
+        host = socket.gethostname()
+        # This process has the lock, so a holder of the lease on this host is dead: only other hosts count.
+        taken = self.store.lease.take(self.run, host, f"{host}, process {os.getpid()}", LEASE_S) is not None
+        self._renewed = time.monotonic()
+        return taken
+
+    def confirm(self) -> bool:
+        """Renew the lease from time to time.
+
+        Returns
+        -------
+        bool
+            False when the lease was gone, with the database that held it, and was taken anew.
 
         Raises
         ------
         NotLeader
             When another run took it over.
         """
-        if time.monotonic() - self._renewed < LEASE_S / 3:
-            return
-        if not self.store.lease.renew(self.run, LEASE_S):
+        if time.monotonic() - self._renewed < RENEW_S:
+            return True
+        if self.store.lease.renew(self.run, LEASE_S):
+            self._renewed = time.monotonic()
+            return True
+        if not self._take():
             raise NotLeader(f"another daemon took over the archive: {self.store.lease.holder()}")
-        self._renewed = time.monotonic()
+        return False
 
     def __exit__(
         self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None

@@ -215,6 +215,10 @@ class Scanner:
         """Have a night reported as changed by the next call."""
         self._seen.pop(night, None)
 
+    def forget_all(self) -> None:
+        """Have all nights reported as changed by the next call."""
+        self._seen.clear()
+
     def failed(self, night: str) -> None:
         """Have a night reported again that could not be entered whole: by the next call, then at growing intervals."""
         self._failures[night] += 1

@@ -53,6 +53,11 @@ class RawWatcher:
             except OSError as err:
                 log.warning("raw data in %s cannot be read, looked at again later: %s", scanner.path, err)
 
+    def forget(self) -> None:
+        """Have all nights entered again: the database that held them is gone."""
+        for scanner in self.scanners:
+            scanner.forget_all()
+
     def _warn_of_others(self, scanner: Scanner) -> None:
         """Log at the first look what of a raw folder is not looked at."""
         if scanner.path not in self._warned:

@@ -17,6 +17,7 @@ from obsarchive.core.documents import Night, utc_now
 from obsarchive.core.step_state import State, after
 from obsarchive.daemon import planner
 from obsarchive.daemon.checksum_audit import ChecksumAudit
+from obsarchive.daemon.config_watch import ConfigWatch
 from obsarchive.daemon.ingest import Ingest, write_sidecar
 from obsarchive.daemon.leader import LeaderLock
 from obsarchive.daemon.notifications import Alerts
@@ -94,6 +95,7 @@ class Scheduler:
         self.watch = RawWatcher(config, self.ingest, self.options.nights)
         self.status = StatusReport(config, self.store.jobs, self.run_id)
         self.timeseries = TimeSeries(config, self.store, cluster)
+        self.config_watch = ConfigWatch(config)
         self._malformed: set[str] = set()
         self.running: dict[str, ActiveTask] = {}
         self.stopping = threading.Event()
@@ -105,7 +107,7 @@ class Scheduler:
     # -- the loop -------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Run until nothing is due (``--once``), or until :meth:`stop`."""
+        """Run until nothing is due (``--once``), until :meth:`stop`, or until another configuration is to be used."""
         with LeaderLock(self.layout, self.store, self.run_id) as leader:
             self.start()
             try:
@@ -120,6 +122,12 @@ class Scheduler:
 
     def start(self) -> None:
         """Release the claims of earlier runs, insert observations of the tree that are missing, start the cluster."""
+        self._take_up()
+        self.cluster.start()
+        self.alerts.start()
+
+    def _take_up(self) -> None:
+        """Bring the database in line with the archive tree and with this run."""
         self.store.ensure_indexes(steps_of(self.chain), self.library_sync.steps)
         released = sum(records.release(paths, not_run=self.run_id) for records, paths in self._step_stores())
         self.store.jobs.close_run(not_run=self.run_id)
@@ -132,8 +140,14 @@ class Scheduler:
         waiting = self.store.observations.open([link.pipeline.name for link in self.chain])
         for night in {observation.night for observation in waiting}:
             sweep_leftovers(self.layout.night(night), time.time())
-        self.cluster.start()
-        self.alerts.start()
+
+    def _start_over(self) -> None:
+        """Rebuild a database that was dropped while this daemon ran; what runs belongs to the former one."""
+        log.warning("the database was emptied: it is rebuilt from %s", self.layout.root)
+        self.running.clear()
+        self.cluster.restart()
+        self._take_up()
+        self.watch.forget()
 
     def close(self) -> None:
         """Stop working: release claims and close the cluster."""
@@ -156,17 +170,20 @@ class Scheduler:
         return not self.queue.pending(self._never_packed())
 
     def _turn(self, leader: LeaderLock) -> bool:
-        """Run one cycle and wait; return whether the work is finished (``--once``).
+        """Run one cycle and wait; return whether the work is finished (``--once``), or another configuration waits.
 
         When the database or the scheduler of the cluster is lost, it is waited for.
         """
         try:
             with outage_as_error():
-                leader.confirm()
+                if not leader.confirm():
+                    self._start_over()
                 if not self.cluster.alive:
                     self._recover_cluster()
                 self.cycle()
                 if self.options.once and self.idle():
+                    return True
+                if self.config_watch.new and not self.running and not self.timeseries.busy:
                     return True
                 self.wait()
         except ServiceUnavailable as err:
@@ -195,11 +212,16 @@ class Scheduler:
         if now >= self._next_scan:
             self.watch.look()
             self._next_scan = time.monotonic() + self.config.daemon.loop_interval_s
+        if not self.options.once:
+            self.config_watch.look()
         self.requests.apply()
         self.library_sync.look()
         self.queue.library = self.library_sync.library
         self.audit()
         space = self.status.lacks_space()
+        if self.config_watch.new:
+            self._report("reloading")
+            return
         if space is None:
             self.submit()
             self.timeseries.start_if_due(self.config.daemon.loop_interval_s)
@@ -418,4 +440,5 @@ class Scheduler:
         running = [task.status(now) for task in self.running.values()]
         workers = self.cluster.describe()
         due = self.store.observations.count_unpacked()
-        self.status.report(state, running, {"workers": workers, "queue": due})
+        extra = {"workers": workers, "queue": due, "configuration": self.config_watch.problem}
+        self.status.report(state, running, extra)

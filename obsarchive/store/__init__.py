@@ -63,6 +63,9 @@ __all__ = [
     "redacted",
 ]
 
+_INTERRUPTED = frozenset({26, 43, 91, 175, 215, 276, 11600, 11601})
+"""Codes of operations that the server ended because a collection was dropped, or because it shuts down."""
+
 
 class Store:
     """All collections of one archive.
@@ -150,6 +153,10 @@ def outage_as_error() -> Iterator[None]:
         yield
     except ConnectionFailure as err:
         raise ServiceUnavailable(f"the database went away: {_reason(err)}") from err
+    except OperationFailure as err:
+        if err.code not in _INTERRUPTED:
+            raise
+        raise ServiceUnavailable(f"the database broke off: {_reason(err)}") from err
 
 
 def redacted(uri: str) -> str:

@@ -13,7 +13,7 @@ import pytest
 
 from obsarchive.config.model import Parallel
 from obsarchive.execution import cluster
-from tests.daemon.conftest import PROJECT, Site, wait_for
+from tests.daemon.conftest import PROJECT, Site, tree, wait_for
 from tests.forked import Forked
 
 from .test_runs import EVERY_STEP_DONE
@@ -36,6 +36,29 @@ def test_a_killed_database_comes_back_and_nothing_is_lost(lone_site: Site, sched
     said, _ = daemon.communicate(timeout=100)
     assert daemon.returncode == 0, said
     assert lone_site.states() == EVERY_STEP_DONE
+
+
+def test_a_database_that_is_dropped_is_rebuilt_while_the_daemon_runs(copied: Site, reduced: Site) -> None:
+    copied.run()
+    daemon = copied.start()
+    try:
+        with copied.store() as store:
+            wait_for(lambda: (store.jobs.daemon() or {}).get("state") == "idle")
+            store.database.client.drop_database(store.database.name)
+        wait_for_line(daemon, "the database was emptied")
+        wait_for(lambda: copied.states() == EVERY_STEP_DONE)
+        assert daemon.poll() is None
+        with copied.store() as store:
+            wait_for(
+                lambda: {found["raw_data"].get("missing") for found in store.database["objects"].find()} == {False}
+            )
+            wait_for(lambda: {found["distributed"]["status"] for found in store.database["objects"].find()} == {True})
+            assert store.database["jobs"].count_documents({}) == 0
+    finally:
+        os.kill(daemon.pid, signal.SIGTERM)
+        daemon.communicate(timeout=60)
+    assert daemon.returncode == 0
+    assert tree(copied) == tree(reduced)
 
 
 def test_killed_workers_cost_an_attempt_not_the_night(lone_site: Site) -> None:
