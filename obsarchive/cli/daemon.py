@@ -7,6 +7,7 @@ import threading
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 from obsarchive.cli.console import say
 from obsarchive.config.model import Config, load
@@ -52,7 +53,7 @@ def _serve(config: Config, options: Namespace) -> int:
             cluster = Cluster(new.parallel, new.paths.tmp)
             scheduler = Scheduler(new, opened, cluster, Options(options.once, tuple(options.night)))
             for name in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(name, lambda number, frame, stop=scheduler.stop: _stop(stop))  # noqa: ARG005
+                signal.signal(name, partial(_stop, scheduler.stop))
             log.info("archive %s, run %s", new.paths.archive, scheduler.run_id)
             scheduler.run()
             new = None if scheduler.stopping.is_set() else scheduler.config_watch.new
@@ -63,7 +64,7 @@ def _serve(config: Config, options: Namespace) -> int:
     return int(is_cut_short)
 
 
-def _stop(stop: Callable[[], None]) -> None:
+def _stop(stop: Callable[[], None], *_: object) -> None:
     log.info("stopping: running steps are given back")
     stop()
     watchdog = threading.Timer(HANG_S, os._exit, (1,))
