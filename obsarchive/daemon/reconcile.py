@@ -1,6 +1,7 @@
 """Reconciliation of the database with the disk: vanished products, changed inputs, requests of users."""
 
 import logging
+import time
 from collections.abc import Iterator, Sequence
 
 from obsarchive.core import document_paths as paths
@@ -10,6 +11,7 @@ from obsarchive.daemon import planner
 from obsarchive.daemon.ingest import user_fields, write_sidecar
 from obsarchive.daemon.planner import NightContext, Subject
 from obsarchive.daemon.product_check import missing_products
+from obsarchive.daemon.tarballs import sweep_leftovers
 from obsarchive.daemon.work_queue import WorkQueue
 from obsarchive.errors import NoSpace
 from obsarchive.pipeline.chain import ChainEntry
@@ -31,6 +33,8 @@ class Reconciler:
     def __init__(self, queue: WorkQueue, layout: Layout) -> None:
         self.queue, self.layout = queue, layout
         self.store = queue.store
+        self._began = time.time()
+        self._swept: set[str] = set()
 
     def audit(self, nights: Sequence[str] = ()) -> Iterator[str]:
         """Check all products, or those of some nights; a step whose products vanished waits again.
@@ -46,6 +50,7 @@ class Reconciler:
             Each night after it was checked, so that the caller may interrupt the work.
         """
         for night in nights or [found.id for found in self.store.nights.all()]:
+            self._sweep(night)
             for observation in self.store.observations.of_night(night):
                 self._audit(observation)
                 try:
@@ -57,6 +62,12 @@ class Reconciler:
             for found in self.store.nights.all([night]):
                 self._audit(found)
             yield night
+
+    def _sweep(self, night: str) -> None:
+        """Remove, once in a run, what killed runs left unfinished in the folder of a night."""
+        if night not in self._swept:
+            self._swept.add(night)
+            sweep_leftovers(self.layout.night(night), self._began)
 
     def _lost_tarball(self, observation: Observation) -> bool:
         """Whether a tarball is not there or has another size than when it was packed."""

@@ -28,13 +28,13 @@ from obsarchive.daemon.reconcile import Reconciler
 from obsarchive.daemon.requests import Requests
 from obsarchive.daemon.status_report import StatusReport
 from obsarchive.daemon.step_effects import StepEffects
-from obsarchive.daemon.tarballs import Packed, pack, sweep, sweep_leftovers
+from obsarchive.daemon.tarballs import Packed, pack, sweep, sweep_leftovers, sweep_tmp
 from obsarchive.daemon.tasks import ActiveTask, make_task
 from obsarchive.daemon.time_series import TimeSeries
 from obsarchive.daemon.work_queue import WorkQueue
 from obsarchive.database.connect import DatabaseHandle
 from obsarchive.errors import MALFORMED, NoSpace, ServiceUnavailable
-from obsarchive.execution.cluster import Cluster, Event, Progress, TaskFinished, result_of, run_task
+from obsarchive.execution.cluster import Cluster, Event, Progress, TaskFinished, result_of, run_limited, run_task
 from obsarchive.execution.step_process import TaskResult
 from obsarchive.pipeline import Step
 from obsarchive.pipeline.chain import ChainEntry, decision_chain, steps_of
@@ -137,9 +137,8 @@ class Scheduler:
         if recalled:
             log.info("took up %d observation(s) from the archive tree", recalled)
         self.queue.take_up_chain()
-        waiting = self.store.observations.open([link.pipeline.name for link in self.chain])
-        for night in {observation.night for observation in waiting}:
-            sweep_leftovers(self.layout.night(night), time.time())
+        sweep_leftovers(self.layout.root, time.time(), nested=False)
+        sweep_tmp(self.config.paths.tmp, time.time())
 
     def _start_over(self) -> None:
         """Rebuild a database that was dropped while this daemon ran; what runs belongs to the former one."""
@@ -399,7 +398,8 @@ class Scheduler:
         task_id = uuid.uuid4().hex
         asked = (document.get("distributed") or {}).get("last_modified")
         self.running[task_id] = ActiveTask(subject, self.store.observations, asked=asked)
-        self.cluster.submit(task_id, pack, folder, self.layout.tarball(subject.night, subject.id))
+        limit_s = self.config.parallel.job_timeout_s
+        self.cluster.submit(task_id, run_limited, limit_s, pack, folder, self.layout.tarball(subject.night, subject.id))
         return True
 
     def _never_packed(self) -> set[str]:

@@ -6,12 +6,13 @@ import logging
 import shutil
 import subprocess
 import tarfile
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, NamedTuple, cast
 
 from obsarchive.errors import ArchiveError
 from obsarchive.io.atomic import atomic_path, sha256
-from obsarchive.pipeline.workspace import unpacked_folder
+from obsarchive.pipeline.workspace import steps_folder, unpacked_folder
 
 log = logging.getLogger(__name__)
 
@@ -91,8 +92,25 @@ def sweep(tmp: Path, subject: str) -> None:
     shutil.rmtree(unpacked_folder(tmp, subject), ignore_errors=True)
 
 
-def sweep_leftovers(folder: Path, older_than: float) -> int:
-    """Remove unfinished files that a killed run left below a folder.
+def sweep_tmp(tmp: Path, older_than: float) -> None:
+    """Remove what killed runs left in the folder of temporary files: unpacked raw files, folders of steps.
+
+    Parameters
+    ----------
+    tmp : Path
+        Folder of temporary files.
+    older_than : float
+        Only folders last changed before this time are removed [s since 1970]: what is due is unpacked again.
+    """
+    for folder in (unpacked_folder(tmp, ""), steps_folder(tmp)):
+        for path in folder.iterdir() if folder.is_dir() else ():
+            with suppress(OSError):
+                if path.stat().st_mtime < older_than:
+                    shutil.rmtree(path)
+
+
+def sweep_leftovers(folder: Path, older_than: float, *, nested: bool = True) -> int:
+    """Remove unfinished files that a killed run left in a folder.
 
     Parameters
     ----------
@@ -100,6 +118,8 @@ def sweep_leftovers(folder: Path, older_than: float) -> int:
         Where to look.
     older_than : float
         Only files last changed before this time are removed [s since 1970]; newer ones may still be written.
+    nested : bool, optional
+        Also in folders below.
 
     Returns
     -------
@@ -107,8 +127,9 @@ def sweep_leftovers(folder: Path, older_than: float) -> int:
         Number of files removed.
     """
     removed = 0
-    for path in folder.rglob(f".*{PART_SUFFIX}"):
-        if path.is_file() and path.stat().st_mtime < older_than:
-            path.unlink(missing_ok=True)
-            removed += 1
+    for path in (folder.rglob if nested else folder.glob)(f".*{PART_SUFFIX}"):
+        with suppress(OSError):
+            if path.is_file() and path.stat().st_mtime < older_than:
+                path.unlink(missing_ok=True)
+                removed += 1
     return removed

@@ -23,7 +23,7 @@ from distributed import Client, Future, LocalCluster, get_worker
 from obsarchive.config.field_types import IMPORT_ERRORS, import_class
 from obsarchive.config.model import ClusterClass, Parallel
 from obsarchive.errors import ArchiveError, ServiceUnavailable
-from obsarchive.execution.step_process import PR_SET_PDEATHSIG, TaskResult, run_step
+from obsarchive.execution.step_process import PR_SET_PDEATHSIG, TaskResult, call_apart, run_step
 from obsarchive.execution.work import ResultState, StepResult
 from obsarchive.pipeline import Task
 
@@ -304,6 +304,12 @@ def run_task(task: Task) -> TaskResult:
 
     report(0.0, "started")
     return run_step(task, report)
+
+
+def run_limited(limit_s: float, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function on the Dask worker that calls this, for at most some time [s]: see `call_apart`."""
+    _allow_children()
+    return call_apart(limit_s, function, *arguments)
 
 
 @cache

@@ -12,7 +12,7 @@ import multiprocessing as mp
 import os
 import signal
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -70,6 +70,61 @@ def run_step(task: Task, progress: ProgressCallback = no_progress) -> TaskResult
         _kill(process)
         here.close()
         remove_scratch(task)
+
+
+def call_apart(limit_s: float, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function in a process of its own, which is killed with all that it started if it takes too long.
+
+    Parameters
+    ----------
+    limit_s : float
+        Longest time [s].
+    function : callable
+        A function of a module.
+    *arguments
+        Its arguments.
+
+    Returns
+    -------
+    object
+        What it returned; what it raised is raised.
+
+    Raises
+    ------
+    ArchiveError
+        It did not end in time, or its process died.
+    """
+    context = mp.get_context("forkserver")
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=_answer, args=(there, function, arguments), name=function.__name__)
+    process.start()
+    there.close()
+    try:
+        if not wait([here, process.sentinel], limit_s):
+            raise ArchiveError(f"{function.__name__}: not finished after {limit_s:g} s (parallel.job_timeout_s)")
+        answer = _received(here) if here.poll() else None
+        if answer is None:
+            process.join(POLL_S)
+            raise ArchiveError(f"{function.__name__}: its process died ({_death(process)})")
+    finally:
+        _kill(process)
+        here.close()
+    value, error = answer
+    if error is not None:
+        raise error
+    return value
+
+
+def _answer(pipe: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    """Body of the process of `call_apart`."""
+    _detach()
+    try:
+        answer = function(*arguments), None
+    except Exception as err:
+        log.debug("%s failed", function.__name__, exc_info=err)
+        answer = None, err
+    with suppress(BrokenPipeError):
+        pipe.send(answer)
 
 
 def _watch(task: Task, process: BaseProcess, pipe: Connection, progress: ProgressCallback) -> TaskResult:
@@ -131,17 +186,22 @@ def _kill(process: BaseProcess) -> None:
 
 def _child(task: Task, pipe: Connection) -> None:
     """Body of the step's process."""
-    os.setpgid(0, 0)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the daemon, which then stops the step
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    with suppress(OSError, AttributeError):  # Linux: end with the forkserver, which ends with the worker
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    _detach()
     if os.getppid() == 1:
         return
     logs.subject.set(str(task))
     with suppress(BrokenPipeError):
         pipe.send(execute(task, lambda fraction, text: pipe.send((fraction, text))))
         pipe.close()
+
+
+def _detach() -> None:
+    """Make this process the first of a group that is killed together, and that ends with its worker."""
+    os.setpgid(0, 0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the daemon, which then stops the step
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with suppress(OSError, AttributeError):  # Linux: end with the forkserver, which ends with the worker
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class _Lines(logging.Handler):

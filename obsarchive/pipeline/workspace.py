@@ -98,7 +98,7 @@ class Task:
     @property
     def scratch(self) -> Path:
         """Folder for the step's own intermediate files."""
-        return self.tmp / "steps" / self.id
+        return steps_folder(self.tmp) / self.id
 
     def __str__(self) -> str:
         return f"{self.document['_id']} {self.pipeline.name}.{self.step}"
@@ -383,6 +383,11 @@ class Workspace:
 def _plain(settings: Any) -> dict[str, Any]:
     values: dict[str, Any] = TypeAdapter(type(settings)).dump_python(settings, mode="json")
     return values
+
+
+def steps_folder(tmp: Path) -> Path:
+    """Return the folder of the scratch folders of steps that run."""
+    return tmp / "steps"
 
 
 def unpacked_folder(tmp: Path, subject: str) -> Path:

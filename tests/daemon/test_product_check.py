@@ -200,3 +200,26 @@ def test_unpacked_raw_files_of_one_subject_are_swept(tmp_path):
     tarballs.sweep(tmp_path, OBS)
     tarballs.sweep(tmp_path, "never there")
     assert [path.name for path in (tmp_path / "unpacked").iterdir()] == ["other"]
+
+
+def test_what_killed_runs_left_among_temporary_files_is_swept(tmp_path):
+    for name, time_s in (("unpacked/old", 100.0), ("steps/old", 100.0), ("steps/new", 300.0), ("dask/old", 100.0)):
+        folder = tmp_path / name
+        folder.mkdir(parents=True)
+        (folder / "frames.fits").touch()
+        os.utime(folder, (time_s, time_s))
+    tarballs.sweep_tmp(tmp_path, older_than=200.0)
+    assert sorted(path.parent.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.fits")) == [
+        "dask/old",
+        "steps/new",
+    ]
+    tarballs.sweep_tmp(tmp_path / "none", older_than=200.0)
+
+
+def test_leftovers_at_the_root_are_swept_without_a_walk_through_the_tree(tmp_path):
+    for path in (tmp_path / ".psf_library.fits.1.part", tmp_path / "20160925" / ".x.fits.2.part"):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+        os.utime(path, (100.0, 100.0))
+    assert tarballs.sweep_leftovers(tmp_path, older_than=200.0, nested=False) == 1
+    assert [path.name for path in tmp_path.rglob("*.part")] == [".x.fits.2.part"]

@@ -1,5 +1,6 @@
 """Requests for a redo that a rule excludes, on a real MongoDB."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -77,3 +78,14 @@ def test_vanished_products_that_the_rule_excludes_do_not_wait(archive: Store, tm
     queue = WorkQueue(archive, CHAIN[1:], CHAIN[:1], 3)
     assert list(Reconciler(queue, Layout(tmp_path)).audit()) == [NIGHT]
     assert other(archive)["steps"]["write"]["state"] == "done"
+
+
+def test_leftovers_of_any_night_are_swept_once_in_a_run(archive: Store, tmp_path: Path) -> None:
+    part = tmp_path / NIGHT / "summary" / ".seeing.png.1234.part"
+    part.parent.mkdir(parents=True)
+    reconciler = Reconciler(WorkQueue(archive, CHAIN[1:], CHAIN[:1], 3), Layout(tmp_path))
+    for is_first in (True, False):
+        part.touch()
+        os.utime(part, (100.0, 100.0))
+        list(reconciler.audit())
+        assert part.exists() is not is_first

@@ -3,6 +3,7 @@
 import json
 import multiprocessing as mp
 import os
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import bson
 import psutil
 import pytest
 
-from obsarchive.execution.step_process import execute, run_step
+from obsarchive.errors import ArchiveError, NoSpace
+from obsarchive.execution.step_process import call_apart, execute, run_step
 from obsarchive.io import atomic
 from obsarchive.pipeline import Task
 from tests.sample_pipelines import Endings, task_values
@@ -23,6 +25,33 @@ OBS = "4_351_Yrsa_VIC_lp600_o_20160925_110427.040912"
 def _imports_are_shared():
     """As on a Dask worker: a step costs a fork, not the imports."""
     mp.get_context("forkserver").set_forkserver_preload(["obsarchive.execution.step_process"])
+
+
+def hang(path: Path) -> None:
+    child = subprocess.Popen(["sleep", "100"])
+    path.write_text(f"{os.getpid()} {child.pid}")
+    child.wait()
+
+
+def refuse(reason: str) -> None:
+    raise NoSpace(reason)
+
+
+def test_a_call_that_hangs_is_killed_with_what_it_started(tmp_path):
+    started = time.monotonic()
+    with pytest.raises(ArchiveError, match="hang: not finished after 2 s"):
+        call_apart(2.0, hang, tmp_path / "pids")
+    assert time.monotonic() - started < 20
+    for pid in (tmp_path / "pids").read_text().split():
+        assert not psutil.pid_exists(int(pid)) or psutil.Process(int(pid)).status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_call_returns_or_raises_what_the_function_does():
+    assert call_apart(20.0, divmod, 7, 3) == (2, 1)
+    with pytest.raises(NoSpace, match="full"):
+        call_apart(20.0, refuse, "full")
+    with pytest.raises(ArchiveError, match="its process died"):
+        call_apart(20.0, os._exit, 3)
 
 
 def task(tmp_path: Path, step: str, **fields: Any) -> Task:
