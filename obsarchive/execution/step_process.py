@@ -118,6 +118,7 @@ def call_apart(limit_s: float, function: Callable[..., Any], *arguments: Any) ->
 def _answer(pipe: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     """Body of the process of `call_apart`."""
     _detach()
+    answer: tuple[Any, Exception | None]
     try:
         answer = function(*arguments), None
     except Exception as err:
