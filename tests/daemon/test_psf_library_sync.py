@@ -183,6 +183,10 @@ def test_summaries_wait_until_nothing_is_due_for_the_observations(store, layout,
     store.observations.set_fields(TARGET, {"pipelined.subtracting.steps.subtract.finished": utc_now()})
     store.nights.unsettle(NIGHT)
     assert due(queue)
+    assert store.nights.find(NIGHT)["science"]["signature"] == found  # the same results again are no news
+    store.observations.set_fields(TARGET, {"pipelined.subtracting.steps.subtract.results.references": [STAR]})
+    store.nights.unsettle(NIGHT)
+    assert due(queue)
     assert store.nights.find(NIGHT)["science"]["signature"] != found
 
 
