@@ -258,11 +258,14 @@ class _NightMasters:
                 self.masters.append({**copy.to_document()})
 
     def finish(self) -> dict[str, Any]:
-        """Copy missing masters of other nights and return the results; without any master the step lacks files."""
+        """Copy missing masters of other nights and return the results.
+
+        Without any master the step is rejected where files are bad, and waits for more where they are few.
+        """
         self._copy_missing()
         short = [{"key": key, "reason": reason} for key, reason in self.short.items()]
         if not self.masters:
             why = "; ".join(f"{item['key']}: {item['reason']}" for item in short) or f"no {self.kind} files"
             message = f"no master {self.kind}: {why}, and no other night has what this night needs"
-            raise Lacking(f"{self.kind} files", message)
+            raise Unprocessable(message) if self.excluded else Lacking(f"{self.kind} files", message)
         return {"masters": self.masters, "excluded": self.excluded, "short": short}

@@ -26,8 +26,8 @@ IS_TRUE: Document = {"$in": [True, 1, TRUE_TEXT]}
 _LACKING_BEFORE = {
     "references": ("results.lacks_references", re.compile(r"^(any|own night)$")),
     "calibration": ("message", re.compile(r"^no master (dark|flat) .*neither night")),
-    "dark files": ("message", re.compile(r"^no master dark: ")),
-    "flat files": ("message", re.compile(r"^no master flat: ")),
+    "dark files": ("message", re.compile(r"^no master dark: (?!.* bad \()")),
+    "flat files": ("message", re.compile(r"^no master flat: (?!.* bad \()")),
 }
 """What steps lacked that an earlier version called rejected, and the field of such a step that says so."""
 _KEPT_OF_MANIFEST = ("message", "lacks", "results", "version", "inputs", "products")

@@ -1,4 +1,4 @@
-"""The state of an observation sums up those of its steps: what is waited for or rejected is named, and hides nothing."""
+"""A card sums up the states of its steps: what is waited for or rejected is named, and hides nothing."""
 
 from typing import Any
 
