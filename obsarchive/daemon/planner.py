@@ -53,7 +53,14 @@ class Library:
     def signature(self, observation: Observation) -> str:
         """Return the signature of the references for an observation: of its own night, and of all nights."""
         group = _group(observation)
-        keys = self._key(group, observation.night), self._key(group)
+        return self._text(self._key(group, observation.night), self._key(group))
+
+    def former_signature(self, observation: Observation) -> str:
+        """Return the signature as earlier versions recorded it: with the target itself."""
+        telescope, filter_name, _ = _group(observation)
+        return self._text((telescope, filter_name, observation.night), (telescope, filter_name))
+
+    def _text(self, *keys: tuple[str, ...]) -> str:
         return " ".join(self.groups.get(key, "none") for key in keys)
 
     def count(self, observation: Observation) -> int:
@@ -252,7 +259,8 @@ def dependents(pipeline: Pipeline, step: str) -> list[str]:
 
 def _has_other_inputs(ended: StepRecord, subject: Subject, step: Step, context: NightContext) -> bool:
     before, now = dict(ended.inputs), inputs_of(subject, step, context)
-    if _misses_references(ended, before.pop("library", ""), now.pop("library", ""), context.library):
+    now.pop("library", None)
+    if _misses_references(ended, before.pop("library", ""), subject, context.library):
         return True
     if before != now:
         return True
@@ -261,9 +269,12 @@ def _has_other_inputs(ended: StepRecord, subject: Subject, step: Step, context: 
     return _borrowed(ended, step, subject.night) != _to_borrow(step, subject.night, context)
 
 
-def _misses_references(ended: StepRecord, before: str, now: str, library: Library) -> bool:
+def _misses_references(ended: StepRecord, before: str, subject: Subject, library: Library) -> bool:
     """Whether the PSF library now holds what a step lacked, or does not hold any more what it used."""
-    if before == now:
+    if isinstance(subject, Night) or not before:
+        return False
+    now = library.signature(subject)
+    if before in (now, library.former_signature(subject)):
         return False
     if not library.members.issuperset(ended.results.get("references") or ()):
         return True
