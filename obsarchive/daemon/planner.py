@@ -259,9 +259,10 @@ def dependents(pipeline: Pipeline, step: str) -> list[str]:
 
 def _has_other_inputs(ended: StepRecord, subject: Subject, step: Step, context: NightContext) -> bool:
     before, now = dict(ended.inputs), inputs_of(subject, step, context)
-    now.pop("library", None)
-    if _misses_references(ended, before.pop("library", ""), subject, context.library):
+    recorded = before.pop("library", "")
+    if "library" in now and _misses_references(ended, recorded, subject, context.library):
         return True
+    now.pop("library", None)
     if before != now:
         return True
     if ended.state is State.FAILED:
@@ -271,7 +272,7 @@ def _has_other_inputs(ended: StepRecord, subject: Subject, step: Step, context: 
 
 def _misses_references(ended: StepRecord, before: str, subject: Subject, library: Library) -> bool:
     """Whether the PSF library now holds what a step lacked, or does not hold any more what it used."""
-    if isinstance(subject, Night) or not before:
+    if isinstance(subject, Night):
         return False
     now = library.signature(subject)
     if before in (now, library.former_signature(subject)):
