@@ -19,7 +19,7 @@ from obsarchive.daemon import planner
 from obsarchive.daemon.ingest import Ingest, write_sidecar
 from obsarchive.daemon.leader import LeaderLock
 from obsarchive.daemon.notifications import Alerts
-from obsarchive.daemon.planner import NightContext, RetryPolicy, Subject
+from obsarchive.daemon.planner import BORROWED, NightContext, RetryPolicy, Subject
 from obsarchive.daemon.psf_library_sync import PsfLibrarySync
 from obsarchive.daemon.raw_watcher import RawWatcher
 from obsarchive.daemon.reconcile import Reconciler
@@ -142,6 +142,7 @@ class Scheduler:
             for link in chain:
                 records.carry_over(link.pipeline.name, list(link.pipeline.steps))
         self.store.nights.carry_over_choices(self.queue.giving_steps)
+        self.store.nights.count_again(steps_of(self.night_chain, "night", uses=BORROWED))
 
     def close(self) -> None:
         """Stop working: release claims and close the cluster."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -258,6 +259,10 @@ def _outcome(record: StepRecord) -> str:
     return f"{record.state} {results}"
 
 
+_TOO_FEW_FILES = re.compile(r"\d+ good files.*, \d+ needed \(calibration\.min_")
+"""Reason of an earlier version for which a night has no master of its own."""
+
+
 class Nights(StepStore):
     """The collection ``aux``: one document per night."""
 
@@ -345,6 +350,20 @@ class Nights(StepStore):
                 },
                 [{"$set": {paths.REDUCTIONS_SIGNATURE: f"${made_from}"}}],
             )
+
+    def count_again(self, steps: Iterable[StepPath]) -> None:
+        """Set calibration steps to waiting for which an earlier version counted files, but not the frames in them.
+
+        Parameters
+        ----------
+        steps : iterable of (str, str)
+            Pipelines and steps of nights that make masters.
+        """
+        for pipeline, step in steps:
+            at = self.pipeline_paths(pipeline)
+            reasons = [{at.step(step, "message"): _TOO_FEW_FILES}, {at.result(step, "short.reason"): _TOO_FEW_FILES}]
+            for night in self.collection.find({"$or": reasons}, {"_id": 1}):
+                self.invalidate(night["_id"], (pipeline, step))
 
     def touch(self, night: str) -> None:
         """Insert the document of a night if there is none."""

@@ -234,6 +234,18 @@ def test_other_rejections_stay(store: Store, record: dict[str, Any]) -> None:
     assert carried_over({"state": "rejected", **record})["state"] == "rejected"
 
 
+@pytest.mark.parametrize("where", ["message", "results"])
+def test_nights_that_an_earlier_version_found_short_of_files_are_counted_again(store: Store, where: str) -> None:
+    reason = "6: 1 good files, 10 needed (calibration.min_darks)"
+    said = {"message": reason, "results": {"short": [{"key": "6", "reason": reason}]}}
+    store.nights.touch(NIGHT)
+    record = {"state": "lacking", where: said[where]}
+    store.nights.set_fields(NIGHT, {"calib.steps.darks": record, "calib.steps.flats": {"state": "done"}})
+    store.nights.count_again([("calib", "darks"), ("calib", "flats")])
+    steps = store.nights.find(NIGHT)["calib"]["steps"]
+    assert [steps[name]["state"] for name in ("darks", "flats")] == ["waiting", "done"]
+
+
 def test_nights_that_an_earlier_version_settled_keep_their_choice(night: Store) -> None:
     daemon = Daemon(night)
     done = {"state": "done", "inputs": {"observations": "old"}}
