@@ -13,7 +13,7 @@ from obsarchive.daemon.planner import Library, NightContext, Subject
 from obsarchive.daemon.tasks import context_of
 from obsarchive.errors import MALFORMED
 from obsarchive.pipeline.chain import ChainEntry, digest_of, steps_of
-from obsarchive.store import StepStore, Store
+from obsarchive.store import BY_RESULTS, StepPath, StepStore, Store
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +52,8 @@ class WorkQueue:
         self._giving = [link for link in night_chain if any(step.gives for step in link.pipeline.steps.values())]
         self.giving_steps = steps_of(self._giving, "night")
         """Steps of nights that give reference stars to the PSF library."""
+        summing = steps_of(night_chain, "night", uses={"observations"})
+        self._summing_steps = [path for path in summing if path not in self.giving_steps]
         self.library_steps = planner.library_steps(chain)
         """Steps of observations that depend on the PSF library."""
         self.arrives_within = arrives_within
@@ -123,7 +125,7 @@ class WorkQueue:
         if not self._giving:
             return context
         if not night.reductions and not any(self._is_reducing(found, context) for found in observations):
-            self._settle_reductions(night.id)
+            self._settle_reductions(night)
         is_chosen = bool(night.reductions) and not self._is_giving(night, context)
         return replace(context, awaits_references=not is_chosen)
 
@@ -142,12 +144,22 @@ class WorkQueue:
             or next(planner.stale(night, self._giving, context), None) is not None
         )
 
-    def _settle_reductions(self, night: str) -> None:
+    def _settle_reductions(self, night: Night) -> None:
         """Set the signature of what the reference stars of a night are chosen from, unless observations may follow."""
-        newest = self.store.observations.newest(night)
+        newest = self.store.observations.newest(night.id)
         if newest is None or abs(utc_now() - newest) >= self.arrives_within:  # a clock that is wrong delays nothing
-            signature = self.store.observations.reductions(night, self.library_steps, self.library.known)
-            self.store.nights.set_fields(night, {paths.REDUCTIONS_SIGNATURE: signature})
+            signature = self.store.observations.reductions(night.id, self.library_steps, self.library.known)
+            self.store.nights.set_fields(night.id, {paths.REDUCTIONS_SIGNATURE: signature})
+            self._carry_over(night, self.giving_steps, signature)
+
+    def _carry_over(self, night: Night, steps: Sequence[StepPath], signature: str) -> None:
+        """Record a signature for steps whose results an earlier version made from the same observations."""
+        made_from = {path: night.pipeline(path[0]).step(path[1]).inputs.get("observations", "") for path in steps}
+        former = {path: text for path, text in made_from.items() if text and not text.startswith(BY_RESULTS)}
+        if former:
+            present = self.store.observations.former_findings(night.id)
+            for path in (path for path, text in former.items() if text == present):
+                self.store.nights.set_fields(night.id, {self.store.nights.made_from(path): signature})
 
     @property
     def _names(self) -> list[str]:
@@ -170,9 +182,11 @@ class WorkQueue:
         busy = self.store.observations.open_nights(self._names)
         for name in set(unsettled) - busy:
             if self._giving and not nights[name].reductions:
-                self._settle_reductions(name)
+                self._settle_reductions(nights[name])
             if not nights[name].science:
-                self.store.nights.set_fields(name, {paths.SCIENCE_SIGNATURE: self.store.observations.findings(name)})
+                signature = self.store.observations.findings(name)
+                self.store.nights.set_fields(name, {paths.SCIENCE_SIGNATURE: signature})
+                self._carry_over(nights[name], self._summing_steps, signature)
             nights[name] = Night(self.store.nights.find(name) or nights[name].document)
 
     def pending(self, never_packed: Collection[str]) -> bool:

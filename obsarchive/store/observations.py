@@ -16,6 +16,8 @@ from obsarchive.core.step_state import State
 from obsarchive.store.search import SORTS, strehl_paths
 from obsarchive.store.step_records import Document, StepPath, StepStore
 
+BY_RESULTS = "results:"
+"""How signatures of a night's results begin; those of earlier versions have no such beginning."""
 MOST_STATE_INDEXES = 24
 """A collection has 64 indexes at most; states of further steps are found more slowly."""
 
@@ -56,16 +58,26 @@ class Observations(StepStore):
         return set(self.collection.distinct("night", self._open_query(pipelines)))
 
     def findings(self, night: str) -> str:
-        """Return a signature of the results of a night's observations: how each step ended with what, 16 hex digits."""
+        """Return a signature of the results of a night's observations: how each step ended, and with what."""
         text = hashlib.sha256()
         for observation in self._with_results(night):
             text.update(f"{observation.id} {observation.number(paths.SEEING_NEAREST_ARCSEC)}".encode())
             for (pipeline, name), record in _records(observation):
                 text.update(f" {pipeline}.{name} {_outcome(record)}".encode())
+        return f"{BY_RESULTS}{text.hexdigest()[:16]}"
+
+    def former_findings(self, night: str) -> str:
+        """Return the signature that earlier versions recorded: how and when each step ended, 16 hex digits."""
+        text = hashlib.sha256()
+        for observation in self._with_results(night):
+            text.update(f"{observation.id} {observation.number(paths.SEEING_NEAREST_ARCSEC)}".encode())
+            for (pipeline, name), record in _records(observation):
+                state = State.REJECTED if record.state is State.LACKING else record.state
+                text.update(f" {pipeline}.{name} {state} {record.finished}".encode())
         return text.hexdigest()[:16]
 
     def reductions(self, night: str, library_steps: Collection[StepPath], known: Collection[str]) -> str:
-        """Return a signature of what a night's reference stars are chosen from, 16 hex digits.
+        """Return a signature of what a night's reference stars are chosen from.
 
         Parameters
         ----------
@@ -89,7 +101,7 @@ class Observations(StepStore):
                     text.update(f" {path[0]}.{path[1]} {_outcome(record)}".encode())
                 elif observation.id in known and record.results.get("detections"):
                     text.update(f" {path[0]}.{path[1]} companion".encode())
-        return text.hexdigest()[:16]
+        return f"{BY_RESULTS}{text.hexdigest()[:16]}"
 
     def _with_results(self, night: str) -> Iterator[Observation]:
         fields = {"pipelined": 1, "seeing": 1}
@@ -341,7 +353,7 @@ class Nights(StepStore):
             Pipelines and steps of nights that choose them.
         """
         for pipeline, step in steps:
-            made_from = f"{self.pipeline_paths(pipeline).step(step, 'inputs')}.observations"
+            made_from = self.made_from((pipeline, step))
             self.collection.update_many(
                 {
                     paths.REDUCTIONS_SIGNATURE: {"$exists": False},
@@ -350,6 +362,10 @@ class Nights(StepStore):
                 },
                 [{"$set": {paths.REDUCTIONS_SIGNATURE: f"${made_from}"}}],
             )
+
+    def made_from(self, path: StepPath) -> str:
+        """Return the path of the signature of the observations that a step of a night was made from."""
+        return f"{self.pipeline_paths(path[0]).step(path[1], 'inputs')}.observations"
 
     def count_again(self, steps: Iterable[StepPath]) -> None:
         """Set calibration steps to waiting for which an earlier version counted files, but not the frames in them.

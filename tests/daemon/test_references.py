@@ -246,6 +246,22 @@ def test_nights_that_an_earlier_version_found_short_of_files_are_counted_again(s
     assert [steps[name]["state"] for name in ("darks", "flats")] == ["waiting", "done"]
 
 
+def test_a_tree_of_an_earlier_version_alone_makes_nothing_due(night: Store) -> None:
+    """Without the database there is no signature of the night, only what its steps were made from."""
+    daemon = Daemon(night)
+    for name in (FIRST, SECOND):
+        daemon.run(name, REDUCE, fwhm=1.0)
+        daemon.run(name, SUBTRACT, State.LACKING)
+    done = {"state": "done", "inputs": {"observations": night.observations.former_findings(NIGHT)}}
+    night.nights.set_fields(NIGHT, {"science": {}, "summary.steps.plot": done, "psflib.steps.candidates": done})
+    night.observations.collection.update_many({}, {"$set": {"distributed.status": True, "look_again": False}})
+    assert daemon.due() == {}
+    night.observations.invalidate(FIRST, REDUCE)
+    daemon.run(FIRST, REDUCE, fwhm=1.1)
+    night.observations.collection.update_many({}, {"$set": {"distributed.status": True, "look_again": False}})
+    assert daemon.due() == {NIGHT: "candidates"}
+
+
 def test_nights_that_an_earlier_version_settled_keep_their_choice(night: Store) -> None:
     daemon = Daemon(night)
     done = {"state": "done", "inputs": {"observations": "old"}}
