@@ -6,8 +6,9 @@
 ::
 
     ArchiveError            fail     tried again until daemon.max_retries
-    ├── NotReady            release  an input is still missing; not an attempt
+    ├── NotReady            release  cannot run just now; not an attempt
     ├── NoSpace             release  a disk is full; not an attempt
+    ├── Lacking             lack     what it needs does not exist yet; due again when that comes
     ├── Unprocessable       reject   these data can never give this product
     │   └── BadRawData      reject   until the raw file itself changes
     ├── ConfigError         exit 2   wrong use or configuration
@@ -61,6 +62,27 @@ class NoSpace(ArchiveError):
     """A disk is full: no fault of the step, which waits for space."""
 
     event = "release"
+
+
+class Lacking(ArchiveError):
+    """What a step needs does not exist yet (no reference star, no master dark): due again when that comes.
+
+    Parameters
+    ----------
+    lacks : str
+        What is lacking, in the plural, such as ``references``: the step waits for it.
+    message : str
+        Why.
+    results : mapping, optional
+        What was measured all the same.
+    """
+
+    event = "lack"
+
+    def __init__(self, lacks: str, message: str, results: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.lacks = lacks
+        self.results = dict(results or {})
 
 
 class Unprocessable(ArchiveError):

@@ -1,15 +1,17 @@
 """Pipelines of a whole night: master darks and flats."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from obsarchive.config.model import Calibration as CalibrationSettings
 from obsarchive.core.documents import Master, Night
 from obsarchive.core.values import as_mappings
-from obsarchive.errors import BadRawData, Unprocessable
+from obsarchive.errors import BadRawData, Lacking, Unprocessable
 from obsarchive.io import fits_products
 from obsarchive.io.atomic import sha256
 from obsarchive.io.raw_frames import Frames, Sections, read_header, signature
@@ -31,8 +33,8 @@ Combine = Callable[[Frames], tuple[Float32Array, dict[str, Any]]]
 """Makes a master of some frames; returns its image and its measured."""
 Form = tuple[tuple[int, int], Sections]
 """Shape of the frames of a file, and what of them is kept."""
-Inspect = Callable[[Frames], str]
-"""Returns why a file cannot be used; empty if it can."""
+Inspect = Callable[[Frames], Sequence[str]]
+"""Returns why each frame of a file cannot be used; empty for those that can."""
 
 
 class Calibration(Pipeline):
@@ -45,7 +47,7 @@ class Calibration(Pipeline):
     @step(makes=["dark_{mode}.fits"], uses=["dark", "other_darks"])
     def darks(self, work: Workspace) -> dict[str, Any]:
         """Make the master dark of each mode: the sigma-clipped mean of all frames of its files."""
-        masters = _NightMasters(work, "dark", work.task.calibration.min_darks)
+        masters = _NightMasters(work, "dark", _Needed("dark", work.task.calibration))
         for mode, files in _by(work, "dark", "mode").items():
             masters.make(mode, files, lambda frames: _combine_darks(work, frames))
         return masters.finish()
@@ -53,7 +55,7 @@ class Calibration(Pipeline):
     @step(makes=["flat_{filter}.fits"], uses=["flat", "dark", "other_flats"], follows=["darks"])
     def flats(self, work: Workspace) -> dict[str, Any]:
         """Make the master flat of each filter: the clipped mean of dark-subtracted, normalised flats, with mean 1."""
-        masters = _NightMasters(work, "flat", work.task.calibration.min_flats)
+        masters = _NightMasters(work, "flat", _Needed("flat", work.task.calibration))
         path = work.product(f"dark_{FLAT_DARK_MODE}.fits")
         dark, header = fits_products.read_fits(path) if path.exists() else (None, {})
         for name, files in _by(work, "flat", "filter").items():
@@ -64,9 +66,13 @@ class Calibration(Pipeline):
                     name,
                     files,
                     lambda frames: _combine_flats(frames, dark, header),
-                    lambda frames: _problem_of_flat(frames, dark),
+                    lambda frames: _problems_of_flat(frames, dark),
                 )
         return masters.finish()
+
+
+def _no_problem(frames: Frames) -> Sequence[str]:
+    return [""] * len(frames)
 
 
 def _combine_darks(work: Workspace, frames: Frames) -> tuple[Float32Array, dict[str, Any]]:
@@ -94,13 +100,12 @@ def _combine_flats(frames: Frames, dark: FloatArray, header: Mapping[str, Any]) 
     return master.image, measured
 
 
-def _problem_of_flat(frames: Frames, dark: FloatArray) -> str:
-    """Why no frame of a file can be used for a flat; empty if one can."""
+def _problems_of_flat(frames: Frames, dark: FloatArray) -> Sequence[str]:
+    """Why frames of a file cannot be used for a flat; empty for each that can."""
     if dark.shape != frames.shape:
-        return ""  # reported for all files at once
+        return _no_problem(frames)  # reported for all files at once
     levels, noise = flat_levels(frames.rows, len(frames), frames.shape, dark)
-    reasons = unexposed_flats(levels, noise, _brightest_flat(frames))
-    return reasons[0] if all(reasons) else ""
+    return unexposed_flats(levels, noise, _brightest_flat(frames))
 
 
 def _brightest_flat(frames: Frames) -> float:
@@ -117,6 +122,41 @@ def _by(work: Workspace, kind: InputKind, key: str) -> dict[str, list[Path]]:
     return dict(sorted(groups.items()))
 
 
+@dataclass(frozen=True)
+class _Needed:
+    """How much raw data a master needs: a number of files, or the frames of as many, in fewer files.
+
+    Parameters
+    ----------
+    kind : str
+        ``dark`` or ``flat``.
+    calibration : CalibrationSettings
+        Configuration of the calibration.
+    """
+
+    kind: str
+    calibration: CalibrationSettings
+
+    @property
+    def files(self) -> int:
+        """Files that are enough."""
+        return self.calibration.min_darks if self.kind == "dark" else self.calibration.min_flats
+
+    @property
+    def frames(self) -> int:
+        """Frames that are enough, in any number of files."""
+        return self.files * self.calibration.frames_per_file
+
+    def why_not(self, files: int, frames: int, bad: str) -> str:
+        """Return why some good files and frames are not enough, with a remark on bad ones; empty if they are."""
+        if files >= self.files or frames >= self.frames:
+            return ""
+        return (
+            f"{files} good files{bad} with {frames} good frames, needed are {self.files} files "
+            f"(calibration.min_{self.kind}s) or {self.frames} frames (times calibration.frames_per_file)"
+        )
+
+
 def _otherwise(form: Form, usual: Form) -> str:
     """In which way a file is not like the others."""
     if form[0] != usual[0]:
@@ -127,7 +167,7 @@ def _otherwise(form: Form, usual: Form) -> str:
 class _NightMasters:
     """Masters of one kind: made from the night's files, or copied from another night, or missing."""
 
-    def __init__(self, work: Workspace, kind: InputKind, needed: int) -> None:
+    def __init__(self, work: Workspace, kind: InputKind, needed: _Needed) -> None:
         self.work, self.kind, self.needed = work, kind, needed
         self.masters: list[dict[str, Any]] = []
         self.excluded: list[dict[str, str]] = []
@@ -137,7 +177,11 @@ class _NightMasters:
         self.copied = {(master.kind, master.key) for master in work.task.masters if master.night == wanted}
 
     def make(
-        self, key: str, files: Iterable[Path], combine_frames: Combine, inspect: Inspect = lambda _frames: ""
+        self,
+        key: str,
+        files: Iterable[Path],
+        combine_frames: Combine,
+        inspect: Inspect = lambda frames: [""] * len(frames),
     ) -> None:
         """Make the master of a mode or filter from its readable files, if there are enough and no copy is wanted."""
         if (self.kind, key) in self.copied:
@@ -146,14 +190,12 @@ class _NightMasters:
         files = [path for path in listed if path.exists()]
         if len(files) < len(listed) and self._keep_former(key):
             return
-        good = self._usable(files, inspect)
-        if len(good) < self.needed:
-            bad = (
-                f", {len(files) - len(good)} bad (the last: {self.excluded[-1]['reason']})"
-                if len(good) < len(files)
-                else ""
-            )
-            self.short[key] = f"{len(good)} good files{bad}, {self.needed} needed (calibration.min_{self.kind}s)"
+        usable = self._usable(files, inspect)
+        good, n_bad = list(usable), len(files) - len(usable)
+        bad = f", {n_bad} bad (the last: {self.excluded[-1]['reason']})" if n_bad else ""
+        short = self.needed.why_not(len(good), sum(usable.values()), bad)
+        if short:
+            self.short[key] = short
             return
         with self.work.frames(self.kind, good) as frames:
             try:
@@ -170,9 +212,13 @@ class _NightMasters:
         self._publish(master, image, cards, good)
         self.masters.append({**master.to_document(), **measured})
 
-    def _usable(self, files: list[Path], inspect: Inspect) -> list[Path]:
-        """Files that are complete and agree with most others; the rest are recorded with the reason."""
+    def _usable(self, files: list[Path], inspect: Inspect) -> dict[Path, int]:
+        """Return the files that are complete and agree with most others, with the number of their good frames.
+
+        The rest are recorded with the reason.
+        """
         forms: dict[Path, Form] = {}
+        good: dict[Path, int] = {}
         for number, path in enumerate(files):
             self.work.progress(number / len(files), f"reading {path.name}")
             try:
@@ -180,8 +226,10 @@ class _NightMasters:
                     f"{what} applied before: {card}" for what, card in reduction_state(read_header(path)).items()
                 )
                 with self.work.frames(self.kind, [path]) as frames:
-                    problem = problem or inspect(frames)
+                    reasons = inspect(frames)
+                    problem = problem or (reasons[0] if all(reasons) else "")
                     forms[path] = frames.shape, frames.sections
+                    good[path] = sum(not reason for reason in reasons)
             except BadRawData as err:
                 problem = str(err)
             if problem:
@@ -189,13 +237,13 @@ class _NightMasters:
                 self.excluded.append({"file": path.name, "reason": problem})
                 forms.pop(path, None)
         if not forms:
-            return []
+            return {}
         counted = list(forms.values())
         usual = max(set(counted), key=counted.count)
         self.excluded += [
             {"file": path.name, "reason": _otherwise(form, usual)} for path, form in forms.items() if form != usual
         ]
-        return [path for path, form in forms.items() if form == usual]
+        return {path: good[path] for path, form in forms.items() if form == usual}
 
     def _publish(self, master: Master, image: FloatArray, cards: Mapping[str, Any], files: Iterable[Path]) -> None:
         header = {"MASTER": master.label, "ORIGIN": master.origin, **cards}
@@ -232,10 +280,14 @@ class _NightMasters:
                 self.masters.append({**copy.to_document()})
 
     def finish(self) -> dict[str, Any]:
-        """Copy missing masters of other nights and return the results; reject the step when there is no master."""
+        """Copy missing masters of other nights and return the results.
+
+        Without any master the step is rejected where files are bad, and waits for more where they are few.
+        """
         self._copy_missing()
         short = [{"key": key, "reason": reason} for key, reason in self.short.items()]
         if not self.masters:
             why = "; ".join(f"{item['key']}: {item['reason']}" for item in short) or f"no {self.kind} files"
-            raise Unprocessable(f"no master {self.kind}: {why}, and no other night has what this night needs")
+            message = f"no master {self.kind}: {why}, and no other night has what this night needs"
+            raise Unprocessable(message) if self.excluded else Lacking(f"{self.kind} files", message)
         return {"masters": self.masters, "excluded": self.excluded, "short": short}

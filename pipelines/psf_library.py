@@ -25,6 +25,8 @@ STACKS = ("100p", "20p")
 """Stacks of the bright-star pipeline from which references are cut; the first one decides."""
 MAX_OTHERS = 20
 """Other stars with which the speckles of a candidate are subtracted, so that companions show."""
+MOST_ROUNDS = 5
+"""In which the stars of a night are compared with each other."""
 SHOWN_ARCSEC = 2.0
 """Side of the thumbnail of a candidate [arcsec]."""
 
@@ -48,7 +50,7 @@ class PsfCandidates(Pipeline):
     follows_science = True
     Settings = Settings
 
-    @step(makes=["psflib/{observation}.fits", "psflib/{observation}.png"], uses=["observations"])
+    @step(makes=["psflib/{observation}.fits", "psflib/{observation}.png"], uses=["observations"], gives=["library"])
     def candidates(self, work: Workspace) -> dict[str, Any]:
         """Cut a stamp of every bright star; add those that are single and sharp to the library."""
         measured = [(o, o.pipeline("bright_star").step("strehl")) for o in work.observations]
@@ -62,10 +64,10 @@ class PsfCandidates(Pipeline):
                 found.append(_Candidate.cut(work, observation, record))
             except Unprocessable as err:
                 log.info("%s is no candidate: %s", observation.id, err)
-        library = PsfLibrary.read(work.layout.psf_library)
+        work.progress(0.5, f"looking for companions of {len(found)} stars")
+        _judge(found, _of_other_nights(PsfLibrary.read(work.layout.psf_library), work.subject.night))
         for number, candidate in enumerate(found):
-            work.progress(0.5 + 0.5 * number / len(found), f"looking at {candidate.name}")
-            candidate.reason = candidate.reason or candidate.companion(found, library)
+            work.progress(0.8 + 0.2 * number / len(found), f"writing {candidate.name}")
             candidate.publish(work)
         with psf_library.changed(work.layout) as change:
             added = [self._decide(candidate, change) for candidate in found]
@@ -87,11 +89,24 @@ class PsfCandidates(Pipeline):
 
 @dataclass
 class _Candidate:
-    """A star of the night: its stamps by stack, and why it cannot serve as a reference."""
+    """A star of the night: its stamps by stack, and why it cannot serve as a reference.
+
+    Parameters
+    ----------
+    entries : tuple of Entry
+        What the library would hold of it.
+    stamps : dict of str to ndarray
+        By stack.
+    objection : str
+        What speaks against it by itself; empty if nothing does.
+    reason : str
+        The objection, or the companion that the other stars show.
+    """
 
     entries: tuple[Entry, ...]
     stamps: dict[str, Float32Array]
-    reason: str
+    objection: str
+    reason: str = ""
 
     @property
     def name(self) -> str:
@@ -120,10 +135,11 @@ class _Candidate:
             )
             for stack in STACKS
         )
-        return cls(entries, stamps, _objection(observation, results))
+        objection = _objection(observation, results)
+        return cls(entries, stamps, objection, objection)
 
-    def companion(self, night: Sequence["_Candidate"], library: PsfLibrary) -> str:
-        """Return a description of the companion found by subtracting other stars of the night and the library."""
+    def others(self, night: Sequence["_Candidate"], library: PsfLibrary) -> dict[str, Float32Array]:
+        """Return stamps of other stars of the night and the library, by observation: those that can be references."""
         mine = self.entries[0]
         references = library.select(
             telescope=mine.telescope,
@@ -135,8 +151,13 @@ class _Candidate:
         references = replace(references, entries=references.entries[-MAX_OTHERS:])
         others = dict(zip((entry.observation for entry in references.entries), references.stamps, strict=True))
         others |= {other.name: other.stamps[mine.stack] for other in night if other.can_be_reference_of(self)}
-        stamps = list(others.values())[-MAX_OTHERS:]
-        return companion_of(self.stamps[mine.stack], np.array(stamps), mine.fwhm_arcsec / mine.pixel_arcsec)
+        return dict(list(others.items())[-MAX_OTHERS:])
+
+    def companion(self, others: Mapping[str, Float32Array]) -> str:
+        """Return a description of the companion found by subtracting other stars; empty if there is none."""
+        mine = self.entries[0]
+        stamps = np.array(list(others.values()))
+        return companion_of(self.stamps[mine.stack], stamps, mine.fwhm_arcsec / mine.pixel_arcsec)
 
     def can_be_reference_of(self, other: "_Candidate") -> bool:
         """Whether this is another star observed with the same optics, without an objection."""
@@ -164,6 +185,29 @@ class _Candidate:
             "fwhm_arcsec": entry.fwhm_arcsec,
             "reason": self.reason,
         }
+
+
+def _of_other_nights(library: PsfLibrary, night: str) -> PsfLibrary:
+    """Return the library without the stars of a night, so that its choice does not depend on an earlier one."""
+    return replace(library, entries=tuple(entry for entry in library.entries if entry.night != night))
+
+
+def _judge(found: Sequence[_Candidate], library: PsfLibrary) -> None:
+    """Decide which stars are single, until no decision changes those of others.
+
+    A double star that was not recognised yet leaves its companion in the stars from which it is subtracted.
+    """
+    companions: dict[tuple[str, ...], str] = {}
+    for _ in range(MOST_ROUNDS):
+        before = [candidate.reason for candidate in found]
+        for candidate in found:
+            others = candidate.others(found, library)
+            key = (candidate.name, *others)
+            if key not in companions:
+                companions[key] = candidate.companion(others)
+            candidate.reason = candidate.objection or companions[key]
+        if [candidate.reason for candidate in found] == before:
+            return
 
 
 def _objection(observation: Observation, strehl: Mapping[str, Any]) -> str:

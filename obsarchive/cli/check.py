@@ -6,8 +6,9 @@ from typing import get_args
 
 from obsarchive.cli.console import say
 from obsarchive.config.model import Config
-from obsarchive.core.documents import Observation
+from obsarchive.core.documents import Night, Observation
 from obsarchive.core.raw_problems import by_kind, listed
+from obsarchive.core.step_state import State
 from obsarchive.core.values import plain_text
 from obsarchive.daemon import planner
 from obsarchive.daemon.ingest import Ingest
@@ -34,7 +35,8 @@ def check(config: Config, nights: tuple[str, ...]) -> int:
     int
         Exit code.
     """
-    chain = [link for link in decision_chain(config) if link.pipeline.scope == "observation"]
+    whole_chain = decision_chain(config)
+    chain = [link for link in whole_chain if link.pipeline.scope == "observation"]
     with open_store(config) as store:
         say(f"{config.source}: valid; pipelines: {', '.join(link.pipeline.name for link in chain)}\n")
         for root in config.paths.raw:
@@ -46,19 +48,36 @@ def check(config: Config, nights: tuple[str, ...]) -> int:
                 say(f"{root.path}: cannot be read: {err.strerror}\n")
                 continue
             for listing in listings:
-                say(_report(listing, chain, store, Ingest(config, store), config.daemon.max_retries))
+                say(_report(listing, whole_chain, store, Ingest(config, store), config.daemon.max_retries))
     return 0
 
 
-def _report(listing: Listing, chain: list[ChainEntry], store: Store, ingest: Ingest, max_retries: int) -> str:
+def _report(listing: Listing, whole_chain: list[ChainEntry], store: Store, ingest: Ingest, max_retries: int) -> str:
     present = listing.observations()
+    chain = [link for link in whole_chain if link.pipeline.scope == "observation"]
     due: Counter[str] = Counter()
+    later: Counter[str] = Counter()
+    awaits_references = _awaits_references(listing.night, whole_chain, store)
     for observation in _documents(listing, store, ingest):
-        due.update(f"{link.pipeline.name}.{step.name}" for link, step in _due(observation, chain, max_retries))
-    words = ", ".join(f"{count} {name}" for name, count in sorted(due.items())) or "nothing"
+        for link, step in _due(observation, chain, max_retries):
+            waits = awaits_references and "library" in step.uses
+            (later if waits else due)[f"{link.pipeline.name}.{step.name}"] += 1
+    waiting = f"; when the night's references are chosen: {_counted(later)}" if later else ""
     growing = f"; {len(listing.growing)} file(s) still growing" if listing.growing else ""
-    lines = [f"{listing.night}: {len(present)} observation(s), due now: {words}{growing}", *_taken(listing)]
-    return "\n  ".join(lines) + "\n"
+    first = f"{listing.night}: {len(present)} observation(s), due now: {_counted(due) or 'nothing'}{waiting}{growing}"
+    return "\n  ".join([first, *_taken(listing)]) + "\n"
+
+
+def _counted(steps: Counter[str]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in sorted(steps.items()))
+
+
+def _awaits_references(name: str, whole_chain: list[ChainEntry], store: Store) -> bool:
+    """Whether the reference stars of a night are still to be chosen."""
+    night = Night(store.nights.find(name) or {"_id": name})
+    giving = [(link, step) for link in whole_chain for step in link.pipeline.steps.values() if step.gives]
+    records = [night.pipeline(link.pipeline.name).step(step.name) for link, step in giving]
+    return any(not night.reductions or record.state in (State.WAITING, State.ENQUEUED) for record in records)
 
 
 def _taken(listing: Listing) -> Iterator[str]:

@@ -155,6 +155,9 @@ class Daemon(Section):
     checksum_days: PositiveFloat = Field(30.0, description="everything is read again within this time [d]")
     checksum_mb_s: PositiveFloat = Field(5.0, description="rate of reading for that [MB/s]")
     min_free_gb: float = Field(1.0, ge=0, description="no new work below this free space [GB]")
+    arrives_within_h: float = Field(
+        2.0, ge=0, description="a night whose newest observation is younger may get more: its references wait [h]"
+    )
     quiet_hours: QuietHours | None = renamed(None, "quiet_hours", "nap")
 
 
@@ -217,9 +220,10 @@ class Telescope(Section):
 class Calibration(Section):
     """Master darks and flats."""
 
-    required: bool = Field(True, description="science without its master dark and flat is rejected")
+    required: bool = Field(True, description="science waits for its master dark and flat")
     min_darks: PositiveInt = Field(10, description="dark files needed for a mode")
     min_flats: PositiveInt = Field(5, description="flat files needed for a filter")
+    frames_per_file: PositiveInt = Field(10, description="frames that count as a file, where files hold many")
     sigma: PositiveFloat = Field(3.0, description="clipping limit [standard deviations]")
 
 

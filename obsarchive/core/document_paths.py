@@ -45,6 +45,7 @@ COPIES_CALIBRATION_FROM = "raw_data.copies_calibration_from"
 SEEING_FRAMES = "seeing.frames"
 SEEING_RESULTS = "seeing.steps.measure.results"
 SCIENCE_SIGNATURE = "science.signature"
+REDUCTIONS_SIGNATURE = "science.reductions"
 
 CLASSIFIED_AS = re.compile(r"pipelined\.\w+\.classified_as")
 """Paths of the verdicts of pipelines on an observation."""
@@ -54,6 +55,7 @@ StepField = Literal[
     "state",
     "retries",
     "message",
+    "lacks",
     "not_before",
     "redo",
     "task",

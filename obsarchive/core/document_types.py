@@ -29,11 +29,13 @@ class StepDocument(TypedDict, total=False):
     """One step of a pipeline; absent until it is claimed for the first time."""
 
     state: str
-    """A `State`: ``waiting``, ``enqueued``, ``done``, ``failed`` or ``rejected``."""
+    """A `State`: ``waiting``, ``enqueued``, ``done``, ``failed``, ``rejected`` or ``lacking``."""
     retries: int
     """Failures since the step last ended otherwise."""
     message: str
-    """Why it failed or was rejected; empty otherwise."""
+    """Why it failed, was rejected or lacks something; empty otherwise."""
+    lacks: str
+    """What a lacking step waits for, such as ``references``; empty otherwise."""
     not_before: datetime | None
     """A failed or released step is not tried again before this time."""
     redo: bool
@@ -62,7 +64,7 @@ class PipelineStatus(TypedDict, total=False):
     """Summary of a pipeline for users, and the field by which they ask for a redo."""
 
     done: bool
-    """Whether all steps are done."""
+    """Whether all steps are done, but for those that lack what does not exist yet."""
     enqueued: bool
     """Whether one of the steps is claimed."""
     force_redo: bool
@@ -371,6 +373,8 @@ class NightScience(TypedDict):
 
     signature: str
     """Of what their pipelines found; empty while something is due for them."""
+    reductions: str
+    """Of what the night's reference stars are chosen from; empty while that is not known yet."""
 
 
 class PsfLibraryStar(TypedDict):

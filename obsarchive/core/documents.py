@@ -130,6 +130,7 @@ class StepRecord:
     retries: int = 0
     task: str | None = None
     message: str = ""
+    lacks: str = ""
     inputs: Mapping[str, str] = field(default_factory=dict)
     products: tuple[Mapping[str, Any], ...] = ()
     results: Mapping[str, Any] = field(default_factory=dict)
@@ -146,6 +147,7 @@ class StepRecord:
             retries=as_count(doc.get("retries")),
             task=doc.get("task"),
             message=str(doc.get("message") or ""),
+            lacks=str(doc.get("lacks") or ""),
             inputs=as_mapping(doc.get("inputs")),
             products=tuple(as_mappings(doc.get("products"))),
             results=as_mapping(doc.get("results")),
@@ -380,6 +382,11 @@ class Night:
     def science(self) -> str:
         """Signature of the results of its observations; empty while something is due for them."""
         return str(lookup(self.document, paths.SCIENCE_SIGNATURE) or "")
+
+    @property
+    def reductions(self) -> str:
+        """Signature of what its reference stars are chosen from; empty while that is not known yet."""
+        return str(lookup(self.document, paths.REDUCTIONS_SIGNATURE) or "")
 
     def masters(self) -> list[Master]:
         """Return the master darks and flats of this night."""

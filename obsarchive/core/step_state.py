@@ -5,10 +5,12 @@
     waiting -claim-> enqueued -succeed-> done
                               -fail----> failed     (claimed again until the retries are used up)
                               -reject--> rejected   (these data can never give the product)
-                              -release-> waiting    (an input is missing, or the daemon stopped)
-    done | failed | rejected -invalidate-> waiting  (raw data changed, product vanished, a user's request)
+                              -lack----> lacking    (what it needs does not exist yet: no reference star, no master)
+                              -release-> waiting    (not an attempt: locked, or the daemon stopped)
+    done | failed | rejected | lacking -invalidate-> waiting  (inputs changed, product vanished, a user's request)
 """
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 
@@ -20,6 +22,8 @@ class State(StrEnum):
     DONE = "done"
     FAILED = "failed"
     REJECTED = "rejected"
+    LACKING = "lacking"
+    """What it needs does not exist yet; it is due again when that comes."""
 
 
 MOVES: dict[tuple[State, str], State] = {
@@ -28,10 +32,12 @@ MOVES: dict[tuple[State, str], State] = {
     (State.ENQUEUED, "succeed"): State.DONE,
     (State.ENQUEUED, "fail"): State.FAILED,
     (State.ENQUEUED, "reject"): State.REJECTED,
+    (State.ENQUEUED, "lack"): State.LACKING,
     (State.ENQUEUED, "release"): State.WAITING,
     (State.DONE, "invalidate"): State.WAITING,
     (State.FAILED, "invalidate"): State.WAITING,
     (State.REJECTED, "invalidate"): State.WAITING,
+    (State.LACKING, "invalidate"): State.WAITING,
 }
 
 
@@ -43,7 +49,7 @@ def after(state: str, event: str) -> State:
     state : str
         The present state.
     event : str
-        ``claim``, ``succeed``, ``fail``, ``reject``, ``release`` or ``invalidate``.
+        ``claim``, ``succeed``, ``fail``, ``reject``, ``lack``, ``release`` or ``invalidate``.
 
     Returns
     -------
@@ -63,3 +69,9 @@ def after(state: str, event: str) -> State:
 def before(event: str) -> list[State]:
     """Return the states in which `event` can happen."""
     return [state for state, name in MOVES if name == event]
+
+
+def is_complete(states: Iterable[str]) -> bool:
+    """Return whether a pipeline has its products: steps are done, and others at most lack what does not exist yet."""
+    found = set(states)
+    return State.DONE in found and found <= {State.DONE, State.LACKING}

@@ -25,7 +25,7 @@ from obsarchive.core.document_types import (
 from obsarchive.core.documents import SCHEMA, Night, Observation, utc_now
 from obsarchive.core.json_text import parse_json
 from obsarchive.core.raw_problems import RawProblem, by_kind
-from obsarchive.core.step_state import State
+from obsarchive.core.step_state import State, is_complete
 from obsarchive.core.values import as_mapping, plain_text
 from obsarchive.daemon.night_files import KINDS as CALIBRATION_KINDS
 from obsarchive.daemon.night_files import files_after_look, is_same_content, versions
@@ -35,7 +35,7 @@ from obsarchive.errors import MALFORMED, ArchiveError, BadRawData, NoSpace
 from obsarchive.io.atomic import atomic_write
 from obsarchive.io.raw_frames import plain_cards, read_header
 from obsarchive.names import ObservationName, is_night
-from obsarchive.store import Document, StepUpdate, Store, one_line
+from obsarchive.store import Document, StepUpdate, Store, carried_over, one_line
 
 log = logging.getLogger(__name__)
 
@@ -421,7 +421,7 @@ def _manifests(folder: Path) -> Iterator[Mapping[str, Any]]:
             log.warning("%s cannot be read (%s): its step will be done again", path, err)
             continue
         if isinstance(manifest, dict) and manifest.keys() >= _NEEDED_OF_MANIFEST:
-            yield manifest
+            yield carried_over(manifest)
 
 
 def _blocks_by_pipeline(folder: Path) -> dict[str, PipelineDocument]:
@@ -437,7 +437,7 @@ def _blocks_by_pipeline(folder: Path) -> dict[str, PipelineDocument]:
         if "classified_as" in manifest:
             block["classified_as"] = manifest["classified_as"]
     for block in blocks.values():
-        done = all(step["state"] == State.DONE for step in block["steps"].values())
+        done = is_complete(step["state"] for step in block["steps"].values())
         block["status"] = {"done": done, "enqueued": False, "force_redo": False, "retries": 0}
         block["last_modified"] = utc_now()
     return blocks

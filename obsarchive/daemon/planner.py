@@ -1,11 +1,12 @@
 """Decision of what is due: pure functions of documents, pipelines and the content of the disk."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from obsarchive.core.documents import CalibrationNeed, Master, Night, Observation, StepRecord, choose
 from obsarchive.core.step_state import State
+from obsarchive.io.psf_library import target_of, without_target
 from obsarchive.names import days_apart
 from obsarchive.pipeline import InputKind, Pipeline, Step
 from obsarchive.pipeline.chain import ChainEntry
@@ -32,19 +33,49 @@ class NightContext:
     library: "Library" = field(default_factory=lambda: Library())
     science: str = ""
     """Signature of the results of the night's observations; empty while a step is due for them."""
+    reductions: str = ""
+    """Signature of what the night's reference stars are chosen from; empty while that is not known yet."""
+    awaits_references: bool = False
+    """Whether the night's reference stars are still to be chosen."""
 
 
 @dataclass(frozen=True)
 class Library:
-    """Signatures of the PSF library, by telescope and filter, and by night as well."""
+    """Signatures of the PSF library, as :func:`obsarchive.io.psf_library.signatures` returns them, and its stars."""
 
     groups: Mapping[tuple[str, ...], str] = field(default_factory=dict)
     members: frozenset[str] = frozenset()
+    known: frozenset[str] = frozenset()
+    """Observations that it holds, and those that were removed."""
+    counts: Mapping[tuple[str, ...], int] = field(default_factory=dict)
+    """Number of observations that it holds, by the same keys as the signatures."""
 
     def signature(self, observation: Observation) -> str:
         """Return the signature of the references for an observation: of its own night, and of all nights."""
-        group = (str(observation.document.get("telescope") or ""), observation.filter)
-        return f"{self.groups.get((*group, observation.night), 'none')} {self.groups.get(group, 'none')}"
+        group = _group(observation)
+        return self._text(self._key(group, observation.night), self._key(group))
+
+    def former_signature(self, observation: Observation) -> str:
+        """Return the signature as earlier versions recorded it: with the target itself."""
+        telescope, filter_name, _ = _group(observation)
+        return self._text((telescope, filter_name, observation.night), (telescope, filter_name))
+
+    def _text(self, *keys: tuple[str, ...]) -> str:
+        return " ".join(self.groups.get(key, "none") for key in keys)
+
+    def count(self, observation: Observation) -> int:
+        """Return the number of references for an observation."""
+        return self.counts.get(self._key(_group(observation)), 0)
+
+    def _key(self, group: tuple[str, str, str], *night: str) -> tuple[str, ...]:
+        """Return the key of a group without the target itself, or of the whole group if it does not hold that."""
+        telescope, filter_name, target = group
+        without = (telescope, filter_name, *night, without_target(target))
+        return without if without in self.groups else (telescope, filter_name, *night)
+
+
+def _group(observation: Observation) -> tuple[str, str, str]:
+    return str(observation.document.get("telescope") or ""), observation.filter, target_of(observation.id)
 
 
 @dataclass(frozen=True)
@@ -128,6 +159,8 @@ def inputs_of(subject: Subject, step: Step, context: NightContext) -> dict[str, 
         Signatures by the kind of input.
     """
     found: dict[str, str] = {use: _signature(subject, use, context) for use in step.uses if use not in BORROWED}
+    if step.gives and "observations" in found:
+        found["observations"] = context.reductions
     if step.reads and isinstance(subject, Observation):
         source = subject.first_product(step.reads)
         found["source"] = f"{source[0]} {source[1].finished}" if source else ""
@@ -226,8 +259,10 @@ def dependents(pipeline: Pipeline, step: str) -> list[str]:
 
 def _has_other_inputs(ended: StepRecord, subject: Subject, step: Step, context: NightContext) -> bool:
     before, now = dict(ended.inputs), inputs_of(subject, step, context)
-    if _misses_references(ended, before.pop("library", ""), now.pop("library", ""), context.library):
+    recorded = before.pop("library", "")
+    if "library" in now and _misses_references(ended, recorded, subject, context.library):
         return True
+    now.pop("library", None)
     if before != now:
         return True
     if ended.state is State.FAILED:
@@ -235,9 +270,12 @@ def _has_other_inputs(ended: StepRecord, subject: Subject, step: Step, context: 
     return _borrowed(ended, step, subject.night) != _to_borrow(step, subject.night, context)
 
 
-def _misses_references(ended: StepRecord, before: str, now: str, library: Library) -> bool:
+def _misses_references(ended: StepRecord, before: str, subject: Subject, library: Library) -> bool:
     """Whether the PSF library now holds what a step lacked, or does not hold any more what it used."""
-    if before == now:
+    if isinstance(subject, Night):
+        return False
+    now = library.signature(subject)
+    if before in (now, library.former_signature(subject)):
         return False
     if not library.members.issuperset(ended.results.get("references") or ()):
         return True
@@ -259,7 +297,9 @@ def _to_borrow(step: Step, night: str, context: NightContext) -> set[tuple[str, 
     return {(m.label, m.signature, m.night) for kind in kinds for m in substitutes(kind, night, context)}
 
 
-def next_step(subject: Subject, chain: Sequence[ChainEntry], policy: RetryPolicy) -> tuple[ChainEntry, Step] | None:
+def next_step(
+    subject: Subject, chain: Sequence[ChainEntry], policy: RetryPolicy, context: NightContext | None = None
+) -> tuple[ChainEntry, Step] | None:
     """Return the first step of the chain that can run now.
 
     Parameters
@@ -270,6 +310,8 @@ def next_step(subject: Subject, chain: Sequence[ChainEntry], policy: RetryPolicy
         Pipelines that apply.
     policy : RetryPolicy
         The time, and how often failed steps are tried again.
+    context : NightContext, optional
+        State of the night.
 
     Returns
     -------
@@ -279,10 +321,100 @@ def next_step(subject: Subject, chain: Sequence[ChainEntry], policy: RetryPolicy
     if is_running(subject, chain):
         return None
     for link, step in open_steps(subject, chain, policy.max_retries):
+        if context is not None and is_held(subject, link, step, context):
+            continue
         not_before = subject.pipeline(link.pipeline.name).step(step.name).not_before
         if not_before is None or not_before <= policy.now:
             return link, step
     return None
+
+
+def is_held(subject: Subject, link: ChainEntry, step: Step, context: NightContext) -> bool:
+    """Whether a step waits for the reference stars of its night, because the library does not hold enough others.
+
+    Parameters
+    ----------
+    subject : Observation or Night
+        What the step belongs to.
+    link : ChainEntry
+        Its pipeline.
+    step : Step
+        The step.
+    context : NightContext
+        State of the night.
+
+    Returns
+    -------
+    bool
+    """
+    if not context.awaits_references or "library" not in step.uses or isinstance(subject, Night):
+        return False
+    enough = getattr(link.pipeline.step_settings[step.name], "enough_references", None)
+    return enough is None or context.library.count(subject) < enough
+
+
+def library_steps(chain: Sequence[ChainEntry]) -> frozenset[tuple[str, str]]:
+    """Return the steps of observations that use the PSF library, and those that use what they make.
+
+    Parameters
+    ----------
+    chain : sequence of ChainEntry
+        Pipelines of observations.
+
+    Returns
+    -------
+    frozenset of (str, str)
+        Names of pipeline and step.
+    """
+    found: set[tuple[str, str]] = set()
+    products: set[str] = set()
+    steps = [(link.pipeline, step) for link in chain for step in link.pipeline.steps.values()]
+    before = -1
+    while len(found) > before:
+        before = len(found)
+        for pipeline, step in steps:
+            if "library" in step.uses or not products.isdisjoint(step.reads):
+                found.update((pipeline.name, name) for name in (step.name, *dependents(pipeline, step.name)))
+            if (pipeline.name, step.name) in found:
+                products.update(f"{pipeline.name}/{product}" for product in step.makes)
+    return frozenset(found)
+
+
+def has_first_attempt(
+    subject: Subject,
+    chain: Sequence[ChainEntry],
+    context: NightContext,
+    max_retries: int,
+    but: Collection[tuple[str, str]] = (),
+) -> bool:
+    """Whether a step runs or is due that did not fail before: one that is tried again is not waited for.
+
+    Parameters
+    ----------
+    subject : Observation or Night
+        What the steps belong to.
+    chain : sequence of ChainEntry
+        Pipelines that apply.
+    context : NightContext
+        State of the night.
+    max_retries : int
+        How often a failed step is tried again.
+    but : collection of (str, str)
+        Pipelines and steps that do not count.
+
+    Returns
+    -------
+    bool
+    """
+    links = [link for link in chain if link.applies(subject.document)]
+    if any(subject.pipeline(link.pipeline.name).force_redo for link in links):
+        return True
+    steps = [(link.pipeline.name, name) for link in links for name in link.pipeline.steps]
+    running = {path for path in steps if subject.pipeline(path[0]).step(path[1]).state is State.ENQUEUED}
+    due = {(link.pipeline.name, step.name) for link, step in open_steps(subject, chain, max_retries)}
+    fresh = {path for path in running | due if not subject.pipeline(path[0]).step(path[1]).retries}
+    again = {(pipeline.name, step.name) for pipeline, step in stale(subject, chain, context)}
+    return not (fresh | again) <= set(but)
 
 
 def is_running(subject: Subject, chain: Sequence[ChainEntry]) -> bool:

@@ -93,7 +93,7 @@ def damage_of(record: StepRecord, folder: Path, manifest: Path) -> tuple[int, st
         What is wrong; empty if nothing is, or if the disk cannot be read at present.
     """
     n_bytes = 0
-    if record.state not in (State.DONE, State.REJECTED):
+    if record.state not in (State.DONE, State.REJECTED, State.LACKING):
         return n_bytes, ""
     checksums = {str(product.get("name", "")): product.get("sha256") for product in record.products}
     try:

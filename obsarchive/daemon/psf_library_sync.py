@@ -10,7 +10,7 @@ from obsarchive.core.document_types import PsfLibraryStar
 from obsarchive.core.documents import Night
 from obsarchive.daemon.planner import Library
 from obsarchive.errors import ArchiveError
-from obsarchive.io.psf_library import Entry, PsfLibrary, signatures
+from obsarchive.io.psf_library import Entry, PsfLibrary, groups_of, signatures
 from obsarchive.pipeline.chain import ChainEntry, steps_of
 from obsarchive.store import Store
 
@@ -61,7 +61,10 @@ class PsfLibrarySync:
             return
         members = frozenset(entry.observation for entry in self._entries.entries)
         gone = {entry.observation for entry in self._entries.removed} if is_first else self.library.members - members
-        self.library = Library(signatures(self._entries), members)
+        known = members.union(entry.observation for entry in self._entries.removed)
+        groups = groups_of(self._entries)
+        counts = {key: len({entry.observation for entry in entries}) for key, entries in groups.items()}
+        self.library = Library(signatures(groups), members, known, counts)
         log.info("PSF library: version %d, %d reference stars", self._entries.version, len(members))
         self.store.observations.reopen_lacking(self.steps, sorted(gone - members))
 

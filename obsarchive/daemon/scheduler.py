@@ -21,7 +21,7 @@ from obsarchive.daemon.config_watch import ConfigWatch
 from obsarchive.daemon.ingest import Ingest, write_sidecar
 from obsarchive.daemon.leader import LeaderLock
 from obsarchive.daemon.notifications import Alerts
-from obsarchive.daemon.planner import NightContext, RetryPolicy, Subject
+from obsarchive.daemon.planner import BORROWED, NightContext, RetryPolicy, Subject
 from obsarchive.daemon.psf_library_sync import PsfLibrarySync
 from obsarchive.daemon.raw_watcher import RawWatcher
 from obsarchive.daemon.reconcile import Reconciler
@@ -85,13 +85,16 @@ class Scheduler:
         self.night_chain = [link for link in chain if link.pipeline.scope == "night"]
         self.alerts = Alerts(config, self.store.outbox)
         self.ingest = Ingest(config, self.store, self.alerts)
-        self.queue = WorkQueue(self.store, self.chain, self.night_chain, config.daemon.max_retries, self.options.nights)
+        # a run that ends with the work does not wait for observations that may follow
+        arrives_within = timedelta(hours=0 if self.options.once else config.daemon.arrives_within_h)
+        limits = config.daemon.max_retries, self.options.nights, arrives_within
+        self.queue = WorkQueue(self.store, self.chain, self.night_chain, *limits)
         self.reconciler = Reconciler(self.queue, self.layout)
         period = timedelta(days=config.daemon.checksum_days)
         self.checksums = ChecksumAudit(self.queue, self.layout, period, config.daemon.checksum_mb_s)
         self.library_sync = PsfLibrarySync(self.store, self.layout, self.chain)
         self.requests = Requests(self.store, self.layout, chain)
-        self.step_effects = StepEffects(self.store, self.library_sync)
+        self.step_effects = StepEffects(self.store, self.library_sync, self.queue.library_steps)
         self.watch = RawWatcher(config, self.ingest, self.options.nights)
         self.status = StatusReport(config, self.store.jobs, self.run_id)
         self.timeseries = TimeSeries(config, self.store, cluster)
@@ -129,6 +132,7 @@ class Scheduler:
     def _take_up(self) -> None:
         """Bring the database in line with the archive tree and with this run."""
         self.store.ensure_indexes(steps_of(self.chain), self.library_sync.steps)
+        self._carry_over()
         released = sum(records.release(paths, not_run=self.run_id) for records, paths in self._step_stores())
         self.store.jobs.close_run(not_run=self.run_id)
         if released:
@@ -147,6 +151,14 @@ class Scheduler:
         self.cluster.restart()
         self._take_up()
         self.watch.forget()
+
+    def _carry_over(self) -> None:
+        """Bring documents of an earlier version to the states of this one."""
+        for records, chain in ((self.store.observations, self.chain), (self.store.nights, self.night_chain)):
+            for link in chain:
+                records.carry_over(link.pipeline.name, list(link.pipeline.steps))
+        self.store.nights.carry_over_choices(self.queue.giving_steps)
+        self.store.nights.count_again(steps_of(self.night_chain, "night", uses=BORROWED))
 
     def close(self) -> None:
         """Stop working: release claims and close the cluster."""
@@ -291,11 +303,14 @@ class Scheduler:
         if self.reconciler.settle(subject, context):
             subject = type(subject)(records.find(subject.id) or subject.document)
         policy = RetryPolicy(utc_now(), self.config.daemon.max_retries)
-        due = planner.next_step(subject, chain, policy)
+        due = planner.next_step(subject, chain, policy, context)
         if due is not None:
             return self._submit_step(subject, context, *due)
-        if next(planner.open_steps(subject, chain, policy.max_retries), None) is None:
+        waiting = list(planner.open_steps(subject, chain, policy.max_retries))
+        if not waiting:
             return self._settle(subject)
+        if all(planner.is_held(subject, link, step, context) for link, step in waiting):
+            sweep(self.config.paths.tmp, subject.id)  # it may wait for hours, and reads no raw files then
         return False
 
     def _submit_step(self, subject: Subject, context: NightContext, link: ChainEntry, step: Step) -> bool:
@@ -357,7 +372,7 @@ class Scheduler:
         if document is None:
             log.warning("%s %s: a late result of a superseded task is ignored", name, running.label)
             return
-        level = logging.INFO if state is State.DONE else logging.WARNING
+        level = logging.INFO if state in (State.DONE, State.LACKING) else logging.WARNING
         log.log(level, "%s %s: %s%s", name, running.label, state, f" ({result.message})" if result.message else "")
         self.status.count(str(state), name, running.label, result.message)
         if state is not State.FAILED or retries >= self.config.daemon.max_retries:

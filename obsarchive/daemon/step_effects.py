@@ -1,16 +1,19 @@
 """Effects of a step that ended on other documents: calibration on science, seeing and science on their night."""
 
+from collections.abc import Collection
+
 from obsarchive.core import seeing_lookup
 from obsarchive.core.document_paths import field_paths
 from obsarchive.core.documents import Night, Observation
-from obsarchive.core.step_state import State
+from obsarchive.core.step_state import is_complete
+from obsarchive.core.values import as_mapping
 from obsarchive.daemon import psf_library_sync
 from obsarchive.daemon.planner import Subject
 from obsarchive.daemon.psf_library_sync import PsfLibrarySync
 from obsarchive.daemon.tasks import ActiveTask
 from obsarchive.execution.step_process import TaskResult
 from obsarchive.pipeline.chain import ChainEntry
-from obsarchive.store import Store
+from obsarchive.store import StepPath, Store
 
 
 class StepEffects:
@@ -22,10 +25,12 @@ class StepEffects:
         The database.
     library_sync : PsfLibrarySync
         Of the PSF library.
+    library_steps : collection of (str, str)
+        Pipelines and steps of observations that depend on the PSF library.
     """
 
-    def __init__(self, store: Store, library_sync: PsfLibrarySync) -> None:
-        self.store, self.library_sync = store, library_sync
+    def __init__(self, store: Store, library_sync: PsfLibrarySync, library_steps: Collection[StepPath] = ()) -> None:
+        self.store, self.library_sync, self.library_steps = store, library_sync, library_steps
 
     def after(self, running: ActiveTask, link: ChainEntry, subject: Subject, result: TaskResult) -> None:
         """Update other documents after a step that ended.
@@ -42,14 +47,24 @@ class StepEffects:
             What the step returned.
         """
         record = subject.pipeline(link.pipeline.name)
-        if all(record.step(name).state is State.DONE for name in link.pipeline.steps):
+        if is_complete(record.step(name).state for name in link.pipeline.steps):
             running.records.set_done(subject.id, link.pipeline.name, True)
         if isinstance(subject, Observation):
-            self.store.nights.unsettle(subject.night)
+            self.store.nights.unsettle(subject.night, self._concerns_references(running, subject, result))
             for amended in result.record.get("amended") or ():
                 self.store.observations.amend_product(subject.id, amended)
         elif isinstance(running.subject, Night):
             self._after_night(running.subject, subject, link.pipeline.name)
+
+    def _concerns_references(self, running: ActiveTask, subject: Observation, result: TaskResult) -> bool:
+        """Whether the reference stars of the night may become others by a step of one of its observations."""
+        if running.path not in self.library_steps:
+            return True
+        if subject.id not in self.library_sync.library.known:
+            return False
+        before = running.subject.pipeline(running.path[0]).step(running.path[1]).results
+        now = as_mapping(result.record.get("results"))
+        return bool(before.get("detections")) != bool(now.get("detections"))  # companions speak against a star
 
     def _after_night(self, before: Night, night: Night, pipeline: str) -> None:
         if night.masters() != before.masters():
@@ -57,6 +72,7 @@ class StepEffects:
         if pipeline == "seeing":
             self._share_seeing(night)
         if pipeline == psf_library_sync.PIPELINE:
+            self.library_sync.look()  # first, or the library as it was before would seem to have lost the stars
             self.library_sync.mirror(night)
 
     def _share_seeing(self, night: Night) -> None:

@@ -34,6 +34,11 @@ class ActiveTask:
         """Pipeline and step, or ``pack``."""
         return f"{self.link.pipeline.name}.{self.step.name}" if self.link and self.step else "pack"
 
+    @property
+    def path(self) -> tuple[str, str]:
+        """Names of pipeline and step; empty for packing."""
+        return (self.link.pipeline.name, self.step.name) if self.link and self.step else ("", "")
+
     def status(self, now: float) -> dict[str, Any]:
         """Return the progress for telemetry; `now` is the monotonic time [s]."""
         seconds = round(now - self.started, 1)
@@ -124,6 +129,7 @@ def context_of(night: Night, own: tuple[Master, ...], library: Library) -> Night
         copies_from=night.copies_from,
         library=library,
         science=night.science,
+        reductions=night.reductions,
     )
 
 

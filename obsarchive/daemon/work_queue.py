@@ -2,14 +2,18 @@
 
 import logging
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from itertools import groupby
 
 from obsarchive.core import document_paths as paths
-from obsarchive.core.documents import Night, Observation
+from obsarchive.core.documents import Night, Observation, utc_now
 from obsarchive.daemon import planner
 from obsarchive.daemon.planner import Library, NightContext, Subject
 from obsarchive.daemon.tasks import context_of
-from obsarchive.pipeline.chain import ChainEntry, digest_of
-from obsarchive.store import StepStore, Store
+from obsarchive.errors import MALFORMED
+from obsarchive.pipeline.chain import ChainEntry, digest_of, steps_of
+from obsarchive.store import BY_RESULTS, StepPath, StepStore, Store
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +31,9 @@ class WorkQueue:
         How often a failed step is tried again.
     nights : sequence of str, optional
         Only these nights.
+    arrives_within : timedelta, optional
+        While the newest observation of a night is younger than this, others may follow, and its reference stars are
+        not chosen yet; by default they are as soon as nothing else is due.
     """
 
     def __init__(
@@ -36,11 +43,20 @@ class WorkQueue:
         night_chain: Sequence[ChainEntry],
         max_retries: int,
         nights: Sequence[str] = (),
+        arrives_within: timedelta = timedelta(),
     ) -> None:
         self.store, self.max_retries, self.nights = store, max_retries, tuple(nights)
         self.chain, self.night_chain = chain, night_chain
         self._before_science = [link for link in night_chain if link.pipeline.precedes_science]
         self._at_any_time = [link for link in night_chain if not link.pipeline.follows_science]
+        self._giving = [link for link in night_chain if any(step.gives for step in link.pipeline.steps.values())]
+        self.giving_steps = steps_of(self._giving, "night")
+        """Steps of nights that give reference stars to the PSF library."""
+        summing = steps_of(night_chain, "night", uses={"observations"})
+        self._summing_steps = [path for path in summing if path not in self.giving_steps]
+        self.library_steps = planner.library_steps(chain)
+        """Steps of observations that depend on the PSF library."""
+        self.arrives_within = arrives_within
         self.library = Library()
         """What the PSF library holds."""
 
@@ -67,10 +83,19 @@ class WorkQueue:
         return self.night_chain if isinstance(subject, Night) else self.chain
 
     def chain_now(self, subject: Subject) -> Sequence[ChainEntry]:
-        """Return those of them that may run now: summaries wait until all science of a night has ended."""
-        if isinstance(subject, Night) and not subject.science:
-            return self._at_any_time
-        return self.chain_of(subject)
+        """Return those of them that may run now.
+
+        Summaries wait until all science of a night has ended, the choice of its reference stars until all has that
+        does not depend on them.
+        """
+        if not isinstance(subject, Night):
+            return self.chain
+        return [link for link in self.night_chain if self._has_come(link, subject)]
+
+    def _has_come(self, link: ChainEntry, night: Night) -> bool:
+        if link in self._giving:
+            return bool(night.reductions)
+        return not link.pipeline.follows_science or bool(night.science)
 
     def step_store_of(self, subject: Subject) -> StepStore:
         """Return the collection in which a night or an observation is kept."""
@@ -86,9 +111,55 @@ class WorkQueue:
         for name, night in nights.items():
             yield night, contexts[name]
         calibrated = {name for name, night in nights.items() if not self._is_before(night)}
-        for observation in self.store.observations.open(self._names, self.nights):
-            if observation.night in calibrated:
-                yield observation, contexts[observation.night]
+        opened = self.store.observations.open(self._names, self.nights)
+        for name, group in groupby(opened, key=lambda observation: observation.night):
+            if name in calibrated:
+                observations = list(group)
+                context = self._with_references(nights[name], contexts[name], observations)
+                yield from ((observation, context) for observation in observations)
+
+    def _with_references(
+        self, night: Night, context: NightContext, observations: Sequence[Observation]
+    ) -> NightContext:
+        """Return the state of a night, with whether its reference stars are still to be chosen."""
+        if not self._giving:
+            return context
+        if not night.reductions and not any(self._is_reducing(found, context) for found in observations):
+            self._settle_reductions(night)
+        is_chosen = bool(night.reductions) and not self._is_giving(night, context)
+        return replace(context, awaits_references=not is_chosen)
+
+    def _is_reducing(self, observation: Observation, context: NightContext) -> bool:
+        """Whether something is to be done for an observation before the reference stars of its night are chosen."""
+        try:
+            return planner.has_first_attempt(observation, self.chain, context, self.max_retries, self.library_steps)
+        except MALFORMED:
+            return False  # the night does not wait for a document that cannot be understood
+
+    def _is_giving(self, night: Night, context: NightContext) -> bool:
+        """Whether the reference stars of a night are being chosen, now or after a delay."""
+        return (
+            planner.is_running(night, self._giving)
+            or self._has_open(night, self._giving)
+            or next(planner.stale(night, self._giving, context), None) is not None
+        )
+
+    def _settle_reductions(self, night: Night) -> None:
+        """Set the signature of what the reference stars of a night are chosen from, unless observations may follow."""
+        newest = self.store.observations.newest(night.id)
+        if newest is None or abs(utc_now() - newest) >= self.arrives_within:  # a clock that is wrong delays nothing
+            signature = self.store.observations.reductions(night.id, self.library_steps, self.library.known)
+            self.store.nights.set_fields(night.id, {paths.REDUCTIONS_SIGNATURE: signature})
+            self._carry_over(night, self.giving_steps, signature)
+
+    def _carry_over(self, night: Night, steps: Sequence[StepPath], signature: str) -> None:
+        """Record a signature for steps whose results an earlier version made from the same observations."""
+        made_from = {path: night.pipeline(path[0]).step(path[1]).inputs.get("observations", "") for path in steps}
+        former = {path: text for path, text in made_from.items() if text and not text.startswith(BY_RESULTS)}
+        if former:
+            present = self.store.observations.former_findings(night.id)
+            for path in (path for path, text in former.items() if text == present):
+                self.store.nights.set_fields(night.id, {self.store.nights.made_from(path): signature})
 
     @property
     def _names(self) -> list[str]:
@@ -102,13 +173,20 @@ class WorkQueue:
         return next(planner.open_steps(subject, chain, self.max_retries), None) is not None
 
     def _settle_science(self, nights: dict[str, Night]) -> None:
-        """Set the signature of the results of nights whose science has ended since the last call."""
-        unsettled = [name for name, night in nights.items() if not night.science]
+        """Set the signatures of the results of nights whose science has ended since the last call."""
+        unsettled = [
+            name for name, night in nights.items() if not night.science or (self._giving and not night.reductions)
+        ]
         if not unsettled or len(self._at_any_time) == len(self.night_chain):
             return
         busy = self.store.observations.open_nights(self._names)
         for name in set(unsettled) - busy:
-            self.store.nights.set_fields(name, {paths.SCIENCE_SIGNATURE: self.store.observations.findings(name)})
+            if self._giving and not nights[name].reductions:
+                self._settle_reductions(nights[name])
+            if not nights[name].science:
+                signature = self.store.observations.findings(name)
+                self.store.nights.set_fields(name, {paths.SCIENCE_SIGNATURE: signature})
+                self._carry_over(nights[name], self._summing_steps, signature)
             nights[name] = Night(self.store.nights.find(name) or nights[name].document)
 
     def pending(self, never_packed: Collection[str]) -> bool:

@@ -263,7 +263,7 @@ def _run(task: Task, work: Workspace, lines: _Lines) -> tuple[ResultState, str, 
         return ResultState.DONE, "", _recorded(work, record)
     except ArchiveError as err:
         log.warning("%s", err)
-        return ResultState(after(State.ENQUEUED, err.event)), str(err), _rejected(work, err, lines)
+        return ResultState(after(State.ENQUEUED, err.event)), str(err), _without_products(work, err, lines)
     except OSError as err:
         if err.errno in (errno.ENOSPC, errno.EDQUOT):
             return ResultState.WAITING, f"no space left: {err}", {"log": lines.lines}
@@ -274,19 +274,20 @@ def _run(task: Task, work: Workspace, lines: _Lines) -> tuple[ResultState, str, 
         return ResultState.FAILED, f"{type(err).__name__}: {err}", {"log": lines.lines}
 
 
-def _rejected(work: Workspace, err: ArchiveError, lines: _Lines) -> Mapping[str, Any]:
-    """Write a rejection as a manifest, so that a rebuilt database does not try again."""
-    if err.event != "reject":
+def _without_products(work: Workspace, err: ArchiveError, lines: _Lines) -> Mapping[str, Any]:
+    """Write a rejection, or what is lacking, as a manifest, so that a rebuilt database does not try again."""
+    if err.event not in ("reject", "lack"):
         return {"log": lines.lines}
     verdict = getattr(err, "classified_as", None)
-    results = getattr(err, "results", {})
-    record = {"state": "rejected", "message": str(err), "results": results, "log": lines.lines}
+    results, lacks = getattr(err, "results", {}), getattr(err, "lacks", "")
+    state = str(after(State.ENQUEUED, err.event))
+    record = {"state": state, "message": str(err), "lacks": lacks, "results": results, "log": lines.lines}
     if verdict is not None:
         record["classified_as"] = verdict
     try:
         return _recorded(work, record)
     except (OSError, ArchiveError) as failure:
-        log.warning("the rejection could not be written beside the products: %s", failure)
+        log.warning("the reason could not be written beside the products: %s", failure)
         return record
 
 

@@ -29,6 +29,8 @@ class ResultState(StrEnum):
     FAILED = "failed"
     REJECTED = "rejected"
     """These data can never give the product."""
+    LACKING = "lacking"
+    """What it needs does not exist yet."""
     WAITING = "waiting"
     """An input is missing."""
     LOCKED = "locked"
@@ -42,6 +44,7 @@ EVENTS: dict[ResultState, str] = {
     ResultState.UNCHANGED: "succeed",
     ResultState.FAILED: "fail",
     ResultState.REJECTED: "reject",
+    ResultState.LACKING: "lack",
     ResultState.WAITING: "release",
     ResultState.LOCKED: "release",
     ResultState.STOPPED: "release",

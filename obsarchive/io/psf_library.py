@@ -78,7 +78,7 @@ class Entry:
     @property
     def target(self) -> str:
         """Star that was observed; the observation itself when its name does not say."""
-        return _target(self.observation)
+        return target_of(self.observation)
 
     @property
     def is_removed(self) -> bool:
@@ -156,7 +156,7 @@ class PsfLibrary:
         PsfLibrary
             The library with these entries only.
         """
-        target = _target(but)
+        target = target_of(but)
         chosen = tuple(
             entry
             for entry in self.entries
@@ -198,7 +198,8 @@ def _entry(row: Any) -> Entry:
     return Entry(**fields, plane=int(row["plane"]))
 
 
-def _target(observation: str) -> str:
+def target_of(observation: str) -> str:
+    """Return the name of the star that was observed; the observation itself when its name does not say."""
     try:
         return ObservationName.parse(observation).target
     except ValueError:
@@ -432,11 +433,44 @@ def _number(value: Any) -> float:
     return float(value) if isinstance(value, int | float) else float("nan")
 
 
-def signatures(library: PsfLibrary) -> dict[tuple[str, ...], str]:
-    """Signature of what there is by (telescope, filter), and by (telescope, filter, night)."""
-    groups: dict[tuple[str, ...], list[str]] = {}
+def groups_of(library: PsfLibrary) -> dict[tuple[str, ...], list[Entry]]:
+    """Return the reference stars that observations have in common.
+
+    Parameters
+    ----------
+    library : PsfLibrary
+        The library.
+
+    Returns
+    -------
+    dict
+        Entries by (telescope, filter) and (telescope, filter, night); of each of their targets also by the same key
+        with :func:`without_target` at its end, because no star is its own reference.
+    """
+    groups: dict[tuple[str, ...], list[Entry]] = {}
     for entry in library.entries:
-        text = f"{entry.observation}:{entry.stack}:{entry.added}"
-        groups.setdefault((entry.telescope, entry.filter), []).append(text)
-        groups.setdefault((entry.telescope, entry.filter, entry.night), []).append(text)
-    return {group: hashlib.sha256("|".join(sorted(texts)).encode()).hexdigest()[:16] for group, texts in groups.items()}
+        groups.setdefault((entry.telescope, entry.filter), []).append(entry)
+        groups.setdefault((entry.telescope, entry.filter, entry.night), []).append(entry)
+    others = {
+        (*key, without_target(target)): [entry for entry in entries if entry.target != target]
+        for key, entries in groups.items()
+        for target in {entry.target for entry in entries}
+    }
+    return {**groups, **others}
+
+
+def without_target(target: str) -> str:
+    """Return the part of a key of :func:`groups_of` that stands for the exclusion of a target."""
+    return f"without {target}"
+
+
+def signatures(groups: Mapping[tuple[str, ...], Sequence[Entry]]) -> dict[tuple[str, ...], str]:
+    """Return a signature of each group of :func:`groups_of`: 16 hex digits, ``none`` for an empty one."""
+    texts = {
+        key: sorted(f"{entry.observation}:{entry.stack}:{entry.added}" for entry in entries)
+        for key, entries in groups.items()
+    }
+    return {
+        key: hashlib.sha256("|".join(lines).encode()).hexdigest()[:16] if lines else "none"
+        for key, lines in texts.items()
+    }

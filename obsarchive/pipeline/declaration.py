@@ -36,6 +36,7 @@ class Step:
     reads: tuple[str, ...] = ()
     uses: tuple[InputKind, ...] = ()
     settings: type = NoSettings
+    gives: tuple[InputKind, ...] = ()
 
 
 def step(  # noqa: PLR0913 - a declaration, all by keyword
@@ -47,6 +48,7 @@ def step(  # noqa: PLR0913 - a declaration, all by keyword
     reads: Sequence[str] = (),
     uses: Sequence[InputKind] = ("science", "calibration"),
     settings: type = NoSettings,
+    gives: Sequence[InputKind] = (),
 ) -> Callable[[StepMethod], StepMethod]:
     """Mark a method ``(self, work: Workspace) -> dict`` as a pipeline step.
 
@@ -69,11 +71,15 @@ def step(  # noqa: PLR0913 - a declaration, all by keyword
         What the step is made from; when any of it changes, the step is due again. ``science``, ``dark``,
         ``flat``, ``seeing``: raw files of that kind. ``calibration``: the masters that fit the observation.
         ``library``: the PSF library, which matters again only to a step that found too few references
-        (``lacks_references`` of its results) or used one that was removed (``references``).
+        (``lacks_references`` of its results) or used one that was removed (``references``). The step runs when the
+        references of its night are known; if its settings have ``enough_references``, also when there are as many.
         ``other_darks``, ``other_flats``: masters of the nearest other nights for what this night lacks.
         ``observations``: what the pipelines found in the night's observations.
     settings : type, optional
         Frozen dataclass of the step's own settings.
+    gives : sequence of str, optional
+        Of a step of a night, what it adds to: ``library``. It runs when all has ended for the night's observations
+        that does not depend on this, and the steps that use this wait for it.
 
     Returns
     -------
@@ -98,6 +104,7 @@ def step(  # noqa: PLR0913 - a declaration, all by keyword
             tuple(reads),
             tuple(uses),
             settings,
+            tuple(gives),
         )
         return method
 

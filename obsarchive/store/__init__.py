@@ -16,16 +16,17 @@ from obsarchive.store.datasets import Datasets
 from obsarchive.store.frames import Frames
 from obsarchive.store.jobs import Jobs, Lease
 from obsarchive.store.notifications import Outbox
-from obsarchive.store.observations import Nights, Observations
+from obsarchive.store.observations import BY_RESULTS, Nights, Observations
 from obsarchive.store.portal_queries import Browse
 from obsarchive.store.requests import Requests
 from obsarchive.store.search import Cone, Criteria, CursorError, Order, Page
-from obsarchive.store.step_records import Document, StepPath, StepStore, StepUpdate
+from obsarchive.store.step_records import Document, StepPath, StepStore, StepUpdate, carried_over
 from obsarchive.store.survey_queries import Events, SourceCriteria, SourcePage, Sources
 from obsarchive.store.survey_results import Results, Surveys, check_documents
 from obsarchive.store.users import Audit, Sessions, Slots, Throttle, Tokens, Users, one_line
 
 __all__ = [
+    "BY_RESULTS",
     "Audit",
     "Browse",
     "Cone",
@@ -57,6 +58,7 @@ __all__ = [
     "Throttle",
     "Tokens",
     "Users",
+    "carried_over",
     "check_documents",
     "one_line",
     "outage_as_error",

@@ -1,7 +1,9 @@
 """The collections ``objects`` (observations) and ``aux`` (nights)."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import json
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -9,11 +11,13 @@ from pymongo import ASCENDING, GEOSPHERE
 
 from obsarchive.core import document_paths as paths
 from obsarchive.core.document_paths import PipelinePaths
-from obsarchive.core.documents import SCHEMA, Night, Observation, utc_now
+from obsarchive.core.documents import SCHEMA, Night, Observation, StepRecord, utc_now
 from obsarchive.core.step_state import State
 from obsarchive.store.search import SORTS, strehl_paths
 from obsarchive.store.step_records import Document, StepPath, StepStore
 
+BY_RESULTS = "results:"
+"""How signatures of a night's results begin; those of earlier versions have no such beginning."""
 MOST_STATE_INDEXES = 24
 """A collection has 64 indexes at most; states of further steps are found more slowly."""
 
@@ -54,15 +58,59 @@ class Observations(StepStore):
         return set(self.collection.distinct("night", self._open_query(pipelines)))
 
     def findings(self, night: str) -> str:
-        """Return a signature of the results of a night's observations: how and when each step ended, 16 hex digits."""
+        """Return a signature of the results of a night's observations: how each step ended, and with what."""
         text = hashlib.sha256()
-        for document in self.collection.find({"night": night}, {"pipelined": 1, "seeing": 1}).sort("_id", 1):
-            observation = Observation(document)
+        for observation in self._with_results(night):
             text.update(f"{observation.id} {observation.number(paths.SEEING_NEAREST_ARCSEC)}".encode())
-            for pipeline in sorted(document.get("pipelined") or {}):
-                for name, record in sorted(observation.pipeline(pipeline).steps().items()):
-                    text.update(f" {pipeline}.{name} {record.state} {record.finished}".encode())
+            for (pipeline, name), record in _records(observation):
+                text.update(f" {pipeline}.{name} {_outcome(record)}".encode())
+        return f"{BY_RESULTS}{text.hexdigest()[:16]}"
+
+    def former_findings(self, night: str) -> str:
+        """Return the signature that earlier versions recorded: how and when each step ended, 16 hex digits."""
+        text = hashlib.sha256()
+        for observation in self._with_results(night):
+            text.update(f"{observation.id} {observation.number(paths.SEEING_NEAREST_ARCSEC)}".encode())
+            for (pipeline, name), record in _records(observation):
+                state = State.REJECTED if record.state is State.LACKING else record.state
+                text.update(f" {pipeline}.{name} {state} {record.finished}".encode())
         return text.hexdigest()[:16]
+
+    def reductions(self, night: str, library_steps: Collection[StepPath], known: Collection[str]) -> str:
+        """Return a signature of what a night's reference stars are chosen from.
+
+        Parameters
+        ----------
+        night : str
+            The night, ``yyyymmdd``.
+        library_steps : collection of (str, str)
+            Pipelines and steps that depend on the PSF library. Of their results only companions of stars that the
+            library knows count: they speak against these stars.
+        known : collection of str
+            Observations that the library holds, or that were removed from it.
+
+        Returns
+        -------
+        str
+        """
+        text = hashlib.sha256()
+        for observation in self._with_results(night):
+            text.update(observation.id.encode())
+            for path, record in _records(observation):
+                if path not in library_steps:
+                    text.update(f" {path[0]}.{path[1]} {_outcome(record)}".encode())
+                elif observation.id in known and record.results.get("detections"):
+                    text.update(f" {path[0]}.{path[1]} companion".encode())
+        return f"{BY_RESULTS}{text.hexdigest()[:16]}"
+
+    def _with_results(self, night: str) -> Iterator[Observation]:
+        fields = {"pipelined": 1, "seeing": 1}
+        yield from map(Observation, self.collection.find({"night": night}, fields).sort("_id", 1))
+
+    def newest(self, night: str) -> datetime | None:
+        """Return when the last observation of a night began; None if there is none."""
+        found = self.collection.find_one({"night": night}, {"date_utc": 1}, sort=[("date_utc", -1)])
+        return Observation(found).date_utc if found else None
 
     def reopen_lacking(self, steps: Iterable[StepPath], gone: Sequence[str]) -> None:
         """Reopen observations that lacked reference stars, or used some that are gone.
@@ -210,6 +258,23 @@ class Observations(StepStore):
             self.collection.create_index([(state, ASCENDING)], partialFilterExpression=unusual)
 
 
+def _records(observation: Observation) -> Iterator[tuple[StepPath, StepRecord]]:
+    """Yield the records of all steps, in the order of their names."""
+    for pipeline in sorted(observation.document.get("pipelined") or {}):
+        for name, record in sorted(observation.pipeline(pipeline).steps().items()):
+            yield (pipeline, name), record
+
+
+def _outcome(record: StepRecord) -> str:
+    """Return how a step ended: with which results, or when, if it has none. The same results again are no news."""
+    results = json.dumps(record.results, sort_keys=True, default=str) if record.results else str(record.finished)
+    return f"{record.state} {results}"
+
+
+_TOO_FEW_FILES = re.compile(r"\d+ good files.*, \d+ needed \(calibration\.min_")
+"""Reason of an earlier version for which a night has no master of its own."""
+
+
 class Nights(StepStore):
     """The collection ``aux``: one document per night."""
 
@@ -266,9 +331,55 @@ class Nights(StepStore):
         some = {paths.NIGHT_PROBLEMS_COUNT: {"$gt": 0}}
         self.collection.create_index([("_id", -1), (paths.NIGHT_PROBLEMS_COUNT, 1)], partialFilterExpression=some)
 
-    def unsettle(self, night: str) -> None:
-        """Clear the signature of a night's results, because one of its steps ended: summaries wait until all have."""
-        self.set_fields(night, {paths.SCIENCE_SIGNATURE: ""})
+    def unsettle(self, night: str, reductions: bool = False) -> None:
+        """Clear the signature of a night's results, because one of its steps ended: summaries wait until all have.
+
+        Parameters
+        ----------
+        night : str
+            The night, ``yyyymmdd``.
+        reductions : bool
+            Whether its reference stars may become others, so that they are chosen again.
+        """
+        cleared = (paths.SCIENCE_SIGNATURE, *([paths.REDUCTIONS_SIGNATURE] if reductions else []))
+        self.set_fields(night, dict.fromkeys(cleared, ""))
+
+    def carry_over_choices(self, steps: Iterable[StepPath]) -> None:
+        """Keep the choice of reference stars of nights that an earlier version settled, until their results change.
+
+        Parameters
+        ----------
+        steps : iterable of (str, str)
+            Pipelines and steps of nights that choose them.
+        """
+        for pipeline, step in steps:
+            made_from = self.made_from((pipeline, step))
+            self.collection.update_many(
+                {
+                    paths.REDUCTIONS_SIGNATURE: {"$exists": False},
+                    paths.SCIENCE_SIGNATURE: {"$gt": ""},
+                    made_from: {"$gt": ""},
+                },
+                [{"$set": {paths.REDUCTIONS_SIGNATURE: f"${made_from}"}}],
+            )
+
+    def made_from(self, path: StepPath) -> str:
+        """Return the path of the signature of the observations that a step of a night was made from."""
+        return f"{self.pipeline_paths(path[0]).step(path[1], 'inputs')}.observations"
+
+    def count_again(self, steps: Iterable[StepPath]) -> None:
+        """Set calibration steps to waiting for which an earlier version counted files, but not the frames in them.
+
+        Parameters
+        ----------
+        steps : iterable of (str, str)
+            Pipelines and steps of nights that make masters.
+        """
+        for pipeline, step in steps:
+            at = self.pipeline_paths(pipeline)
+            reasons = [{at.step(step, "message"): _TOO_FEW_FILES}, {at.result(step, "short.reason"): _TOO_FEW_FILES}]
+            for night in self.collection.find({"$or": reasons}, {"_id": 1}):
+                self.invalidate(night["_id"], (pipeline, step))
 
     def touch(self, night: str) -> None:
         """Insert the document of a night if there is none."""

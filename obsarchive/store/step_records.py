@@ -1,5 +1,6 @@
 """Steps of pipelines in the database: claimed once, finished only by the task that holds the claim."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,6 +13,7 @@ from pymongo.errors import DuplicateKeyError
 from obsarchive.core.document_paths import PipelinePaths
 from obsarchive.core.document_types import NewObservation, StepDocument
 from obsarchive.core.documents import utc_now
+from obsarchive.core.rules import lookup
 from obsarchive.core.step_state import MOVES, State, before
 from obsarchive.core.values import TRUE_TEXT
 
@@ -21,7 +23,14 @@ StepPath = tuple[str, str]
 
 IS_TRUE: Document = {"$in": [True, 1, TRUE_TEXT]}
 """Finds what `obsarchive.core.values.as_flag` reads as true: users type requests in the Mongo shell."""
-_KEPT_OF_MANIFEST = ("message", "results", "version", "inputs", "products")
+_LACKING_BEFORE = {
+    "references": ("results.lacks_references", re.compile(r"^(any|own night)$")),
+    "calibration": ("message", re.compile(r"^no master (dark|flat) .*neither night")),
+    "dark files": ("message", re.compile(r"^no master dark: (?!.* bad \()")),
+    "flat files": ("message", re.compile(r"^no master flat: (?!.* bad \()")),
+}
+"""What steps lacked that an earlier version called rejected, and the field of such a step that says so."""
+_KEPT_OF_MANIFEST = ("message", "lacks", "results", "version", "inputs", "products")
 
 
 @dataclass(frozen=True)
@@ -37,7 +46,7 @@ class StepUpdate:
         """Return the fields to set in the document of the step."""
         manifest = cast(StepDocument, {key: self.manifest[key] for key in _KEPT_OF_MANIFEST if key in self.manifest})
         state: StepDocument = {"state": str(self.state), "message": self.message, "not_before": self.not_before}
-        kept: StepDocument = {**manifest, **state}
+        kept: StepDocument = {"lacks": "", **manifest, **state}
         if "finished" in self.manifest:
             kept["finished"] = _time(self.manifest["finished"])
             kept["started"] = _time(self.manifest["started"])
@@ -48,6 +57,16 @@ class StepUpdate:
 
 def _time(value: str | datetime) -> datetime:
     return datetime.fromisoformat(value) if isinstance(value, str) else value
+
+
+def carried_over(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a manifest, of an earlier version as if this one had written it: a rejection may have been a lack."""
+    if manifest.get("state") != State.REJECTED:
+        return manifest
+    for lacks, (key, pattern) in _LACKING_BEFORE.items():
+        if pattern.search(str(lookup(manifest, key) or "")):
+            return {**manifest, "state": str(State.LACKING), "lacks": lacks}
+    return manifest
 
 
 class StepStore:
@@ -143,7 +162,7 @@ class StepStore:
             change["$set"][at.classified_as] = update.manifest["classified_as"]
         if update.state is State.FAILED:
             change["$inc"] = {at.step(step, "retries"): 1, at.status("retries"): 1}
-        elif update.state in (State.DONE, State.REJECTED):
+        elif update.state in (State.DONE, State.REJECTED, State.LACKING):
             change["$set"] |= {at.step(step, "retries"): 0, at.status("retries"): 0}
         return self.collection.find_one_and_update(
             {"_id": subject, at.step(step, "task"): task}, change, return_document=ReturnDocument.AFTER
@@ -159,7 +178,7 @@ class StepStore:
         pipeline : str
             Name of the pipeline.
         done : bool
-            Whether all steps are done.
+            Whether it has its products (:func:`obsarchive.core.step_state.is_complete`).
         """
         self.collection.update_one({"_id": subject}, {"$set": {self.pipeline_paths(pipeline).status("done"): done}})
 
@@ -318,6 +337,29 @@ class StepStore:
             )
             released += changed.modified_count
         return released
+
+    def carry_over(self, pipeline: str, steps: Sequence[str]) -> None:
+        """Set to lacking what an earlier version called rejected although it only lacked something.
+
+        Parameters
+        ----------
+        pipeline : str
+            Name of the pipeline.
+        steps : sequence of str
+            Its steps.
+        """
+        at, changed = self.pipeline_paths(pipeline), 0
+        for step in steps:
+            rejected = {at.step(step, "state"): str(State.REJECTED)}
+            for lacks, (key, pattern) in _LACKING_BEFORE.items():
+                lacking = {at.step(step, "state"): str(State.LACKING), at.step(step, "lacks"): lacks}
+                query = {**rejected, f"{at.steps}.{step}.{key}": pattern}
+                changed += self.collection.update_many(query, {"$set": lacking}).modified_count
+        if changed:
+            ended = {"$in": [str(State.DONE), str(State.LACKING)]}
+            complete = {at.step(step, "state"): ended for step in steps}
+            some_done = {"$or": [{at.step(step, "state"): str(State.DONE)} for step in steps]}
+            self.collection.update_many({**complete, **some_done}, {"$set": {at.status("done"): True}})
 
     def set_fields(self, subject: str, fields: Mapping[str, Any]) -> None:
         """Set fields of a document.

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from obsarchive.core.documents import Master
-from obsarchive.errors import Unprocessable
+from obsarchive.errors import Lacking, Unprocessable
 from obsarchive.io import fits_products
 from obsarchive.io.raw_frames import Sections, read_header
 from obsarchive.io.reduction_state import reduction_state
@@ -126,8 +126,10 @@ def calibrator(work: Workspace, shape: tuple[int, int], sections: Sections | Non
 
     Raises
     ------
+    Lacking
+        A master is missing and the configuration requires calibration.
     Unprocessable
-        A master is missing and the configuration requires calibration, or the master dark does not fit.
+        The master dark does not fit.
     """
     observation = work.observation
     files = work.task.files.get("science", ())
@@ -136,10 +138,11 @@ def calibrator(work: Workspace, shape: tuple[int, int], sections: Sections | Non
     missing = tuple(kind for kind in ("dark", "flat") if kind not in found and kind not in before)
     if missing and work.task.calibration.required:
         wanted = {"dark": f"dark of mode {observation.mode or '?'}", "flat": f"flat in filter {observation.filter}"}
-        raise Unprocessable(
+        raise Lacking(
+            "calibration",
             f"no master {' and no master '.join(wanted[kind] for kind in missing)} for frames of "
             f"{shape[0]}x{shape[1]}: neither night {observation.night} nor another has one "
-            "(add raw files, or set calibration.required to false)"
+            "(add raw files, or set calibration.required to false)",
         )
     folder = work.layout.calibration(observation.night)
     images = {}

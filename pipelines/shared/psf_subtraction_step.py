@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from pydantic import NonNegativeInt, PositiveInt
 
-from obsarchive.errors import Unprocessable
+from obsarchive.errors import Lacking
 from obsarchive.figures.contrast import before_and_after, contrast_curve
 from obsarchive.figures.previews import Mark
 from obsarchive.io.psf_library import PsfLibrary
@@ -65,9 +65,10 @@ def subtract_and_publish(work: Workspace, image_name: str, stack: str) -> dict[s
 
     Raises
     ------
+    Lacking
+        There is no reference.
     Unprocessable
-        There is no reference, the star lies too close to the edge of the image, or the configuration does not
-        describe the filter.
+        The star lies too close to the edge of the image, or the configuration does not describe the filter.
     """
     settings: SubtractionSettings = work.settings
     observation = work.observation
@@ -79,7 +80,8 @@ def subtract_and_publish(work: Workspace, image_name: str, stack: str) -> dict[s
         telescope=telescope, filter=observation.filter, stack=stack, pixel_arcsec=pixel_arcsec, but=observation.id
     )
     if not library.entries:
-        raise Unprocessable(
+        raise Lacking(
+            "references",
             f"no references: the PSF library holds no other star in {observation.filter} of {telescope}",
             results={"n_references": 0, "lacks_references": "any"},
         )

@@ -4,16 +4,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from obsarchive.core.step_state import MOVES, State, after, before
-from obsarchive.errors import ArchiveError, BadRawData, NotReady, Unprocessable
+from obsarchive.core.step_state import MOVES, State, after, before, is_complete
+from obsarchive.errors import ArchiveError, BadRawData, Lacking, NotReady, Unprocessable
 
-EVENTS = ("claim", "succeed", "fail", "reject", "release", "invalidate")
+EVENTS = ("claim", "succeed", "fail", "reject", "lack", "release", "invalidate")
 ALLOWED = {
     "waiting": {"claim": "enqueued"},
-    "enqueued": {"succeed": "done", "fail": "failed", "reject": "rejected", "release": "waiting"},
+    "enqueued": {
+        "succeed": "done",
+        "fail": "failed",
+        "reject": "rejected",
+        "lack": "lacking",
+        "release": "waiting",
+    },
     "failed": {"claim": "enqueued", "invalidate": "waiting"},
     "done": {"invalidate": "waiting"},
     "rejected": {"invalidate": "waiting"},
+    "lacking": {"invalidate": "waiting"},
 }
 
 
@@ -52,3 +59,23 @@ def test_whatever_happens_a_step_can_still_be_done(events):
 @pytest.mark.parametrize("kind", [ArchiveError, NotReady, Unprocessable, BadRawData])
 def test_what_a_step_raises_can_happen_to_a_running_step(kind):
     assert after(State.ENQUEUED, kind("why").event) in (State.FAILED, State.WAITING, State.REJECTED)
+
+
+def test_what_a_step_lacks_is_no_fault_of_the_data():
+    assert after(State.ENQUEUED, Lacking("references", "none in Si").event) is State.LACKING
+
+
+@pytest.mark.parametrize(
+    ("states", "complete"),
+    [
+        ("done done", True),
+        ("done lacking", True),
+        ("lacking", False),
+        ("done rejected", False),
+        ("done failed", False),
+        ("done waiting", False),
+        ("", False),
+    ],
+)
+def test_a_pipeline_has_its_products_when_at_most_some_steps_lack_something(states, complete):
+    assert is_complete(states.split()) is complete

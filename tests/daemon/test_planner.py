@@ -1,6 +1,6 @@
 """What is due: documents, chain and masters in, next step out."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -191,7 +191,7 @@ def test_only_what_ended_is_stale(state):
     assert stale_steps(subject, WORLD) == []
 
 
-@pytest.mark.parametrize("state", ["done", "failed", "rejected"])
+@pytest.mark.parametrize("state", ["done", "failed", "rejected", "lacking"])
 def test_a_person_s_wish_for_one_step(state):
     toy = done_with(observation(), WORLD)
     toy["copy"] |= {"redo": True, "state": state}
@@ -412,7 +412,7 @@ def test_the_best_product_is_the_source_and_a_newer_one_makes_the_step_due():
         ("own1 all1", {"references": ["star", "removed"]}, False),
     ],
 )
-@pytest.mark.parametrize("state", ["done", "rejected"])
+@pytest.mark.parametrize("state", ["done", "lacking"])
 def test_a_changed_library_matters_to_those_who_lacked_references(before, results, is_stale, state):
     groups = {("KPNO", "lp600"): "all1", ("KPNO", "lp600", NIGHT): "own1"}
     context = NightContext(library=planner.Library(groups, frozenset({"star"})))
@@ -421,6 +421,104 @@ def test_a_changed_library_matters_to_those_who_lacked_references(before, result
     subject = Observation(document | {"pipelined": {"subtracting": {"steps": {"subtract": record}}}})
     chain = [ChainEntry(Subtracting(), compile_rule("True"), {}, {})]
     assert any(stale(subject, chain, context)) == is_stale
+
+
+# ------------------------------------------------------------------------------------- references of a night
+
+
+@dataclass(frozen=True)
+class EnoughSettings:
+    enough_references: int = 3
+
+
+class Imaging(Pipeline):
+    """Reduces, and subtracts with references: three are enough from other nights."""
+
+    name = "imaging"
+
+    @declare(makes=["image.fits"])
+    def reduce(self, work: Workspace) -> dict[str, Any]:
+        return {}
+
+    @declare(makes=["residual.fits"], after=["reduce"], uses=["library"], settings=EnoughSettings)
+    def subtract(self, work: Workspace) -> dict[str, Any]:
+        return {}
+
+    @declare(makes=["picture.png"], follows=["subtract"])
+    def show(self, work: Workspace) -> dict[str, Any]:
+        return {}
+
+
+class Photometer(Pipeline):
+    """Works on what is left."""
+
+    name = "photometer"
+
+    @declare(makes=["table.txt"], reads=["imaging/residual.fits"], uses=[])
+    def measure(self, work: Workspace) -> dict[str, Any]:
+        return {}
+
+
+IMAGING = [ChainEntry(kind(), compile_rule("True"), {}, {}) for kind in (Imaging, Photometer)]
+LATE = planner.library_steps(IMAGING)
+KEY = ("KPNO", "lp600")
+
+
+def imaged(steps: dict[str, Any], **fields: Any) -> Observation:
+    pipelined = {"imaging": {"steps": steps}, "photometer": {"steps": {}}}
+    return Observation({"_id": OBS, "telescope": "KPNO", "filter": "lp600"} | fields | {"pipelined": pipelined})
+
+
+def test_what_depends_on_the_library_is_found_across_pipelines():
+    expected = {("imaging", "subtract"), ("imaging", "show"), ("photometer", "measure")}
+    assert planner.library_steps(IMAGING) == expected
+    assert planner.library_steps(list(reversed(IMAGING))) == expected
+
+
+@pytest.mark.parametrize(
+    ("awaits", "references", "wanted"),
+    [(False, 0, "subtract"), (True, 0, None), (True, 2, None), (True, 3, "subtract")],
+)
+def test_a_subtraction_waits_for_its_night_unless_there_are_references_enough(awaits, references, wanted):
+    library = planner.Library({KEY: "all"}, counts={KEY: references})
+    context = NightContext(library=library, awaits_references=awaits)
+    subject = imaged({"reduce": step("done")})
+    found = next_step(subject, IMAGING, LIMITS, context)
+    assert (found and found[1].name) == wanted
+    assert [declared.name for _, declared in open_steps(subject, IMAGING, 3)] == ["subtract"]  # it is not settled
+
+
+def test_a_star_is_no_reference_of_its_own():
+    own = (*KEY, "without 351_Yrsa")
+    library = planner.Library({KEY: "all", own: "others"}, counts={KEY: 3, own: 2})
+    assert library.signature(imaged({})) == "none others"
+    assert library.count(imaged({})) == 2
+
+
+@pytest.mark.parametrize(
+    ("steps", "fields", "wanted"),
+    [
+        ({}, {}, True),
+        ({"reduce": step("enqueued")}, {}, True),
+        ({"reduce": step("failed", retries=1)}, {}, False),  # a bad star does not hold up the night
+        ({"reduce": step("enqueued", retries=1)}, {}, False),
+        ({"reduce": step("rejected")}, {}, False),
+        ({"reduce": step("done", redo=True)}, {}, True),
+    ],
+)
+def test_references_are_chosen_when_everything_before_was_tried(steps, fields, wanted):
+    subject = imaged(steps, **fields)
+    for record in steps.values():
+        record.setdefault("inputs", planner.inputs_of(subject, Imaging.steps["reduce"], NightContext()))
+    assert planner.has_first_attempt(subject, IMAGING, NightContext(), 3, LATE) == wanted
+
+
+def test_subtractions_do_not_hold_up_the_choice_of_references():
+    done = step("done", inputs=planner.inputs_of(imaged({}), Imaging.steps["reduce"], NightContext()))
+    assert not planner.has_first_attempt(imaged({"reduce": done}), IMAGING, NightContext(), 3, LATE)
+    asked = Observation(imaged({"reduce": done}).document)
+    asked.document["pipelined"]["imaging"]["status"] = {"force_redo": True}
+    assert planner.has_first_attempt(asked, IMAGING, NightContext(), 3, LATE)
 
 
 def test_a_summary_is_due_when_other_things_were_found():

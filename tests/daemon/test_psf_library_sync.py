@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 
 from obsarchive.core.archive_paths import Layout
-from obsarchive.core.documents import utc_now
+from obsarchive.core.documents import Night, Observation, utc_now
 from obsarchive.core.rules import compile_rule
 from obsarchive.core.step_state import State
 from obsarchive.daemon.psf_library_sync import PsfLibrarySync
+from obsarchive.daemon.step_effects import StepEffects
+from obsarchive.daemon.tasks import ActiveTask
 from obsarchive.daemon.work_queue import WorkQueue
+from obsarchive.execution.work import ResultState, StepResult
 from obsarchive.io.psf_library import Entry, changed
 from obsarchive.pipeline import Pipeline, Workspace, step
 from obsarchive.pipeline.chain import ChainEntry
@@ -151,6 +154,33 @@ def test_a_lost_library_is_made_again(store, layout, library_sync):
     assert store.nights.find(NIGHT)["psflib"]["steps"]["candidates"]["state"] == "waiting"
 
 
+def test_stars_that_a_night_has_just_given_are_not_taken_for_lost(store, layout, library_sync):
+    """The first night of an archive makes the library: it is read again before anything is concluded from it."""
+    add(layout, STAR)
+    offer(store, STAR)
+    effects = StepEffects(store, library_sync)
+    night, link = Night(store.nights.find(NIGHT)), NIGHT_CHAIN[0]
+    running = ActiveTask(Night({"_id": NIGHT}), store.nights, link, link.pipeline.steps["candidates"])
+    effects.after(running, link, night, StepResult("task", ResultState.DONE, "", {}))
+    assert [line["state"] for line in psf_lib(store)] == ["in library"]
+    assert store.nights.find(NIGHT)["psflib"]["steps"]["candidates"]["state"] == "done"
+    assert looked_at(store) == {TARGET}
+
+
+def test_references_are_counted_without_the_star_itself(store, layout, library_sync):
+    add(layout, STAR)
+    add(layout, OTHER)
+    remove(layout, OTHER)
+    library_sync.look()
+    library = library_sync.library
+    fields = {"telescope": "KPNO", "filter": "Si", "night": NIGHT}
+    star, target = (Observation({"_id": name, **fields}) for name in (STAR, TARGET))
+    assert (library.count(star), library.count(target)) == (0, 1)
+    assert library.signature(star) == "none none"
+    assert library.signature(target) == library.former_signature(star) != "none none"
+    assert library.known == {STAR, OTHER}
+
+
 def test_a_damaged_library_does_not_stop_the_daemon(store, layout, library_sync, caplog):
     layout.psf_library.write_bytes(b"nonsense")
     library_sync.look()
@@ -181,6 +211,10 @@ def test_summaries_wait_until_nothing_is_due_for_the_observations(store, layout,
     assert due(queue)
     assert store.nights.find(NIGHT)["science"]["signature"] == found  # nothing new was found
     store.observations.set_fields(TARGET, {"pipelined.subtracting.steps.subtract.finished": utc_now()})
+    store.nights.unsettle(NIGHT)
+    assert due(queue)
+    assert store.nights.find(NIGHT)["science"]["signature"] == found  # the same results again are no news
+    store.observations.set_fields(TARGET, {"pipelined.subtracting.steps.subtract.results.references": [STAR]})
     store.nights.unsettle(NIGHT)
     assert due(queue)
     assert store.nights.find(NIGHT)["science"]["signature"] != found

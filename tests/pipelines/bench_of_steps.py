@@ -118,7 +118,7 @@ class Bench:
         return steps.get(step, {}).get("state") == "done"
 
     def _note(self, pipeline: type[Pipeline], name: str, outcome: TaskResult) -> None:
-        state = {"succeed": "done", "reject": "rejected"}.get(outcome.event, "failed")
+        state = {"succeed": "done", "reject": "rejected", "lack": "lacking"}.get(outcome.event, "failed")
         kept = {key: outcome.record[key] for key in ("results", "products") if key in outcome.record}
         block = self.document["pipelined"].setdefault(pipeline.name, {"steps": {}})
         block["steps"][name] = {"state": state, **kept}

@@ -64,7 +64,7 @@ def check(outcomes: dict[str, TaskResult]) -> None:
     """Every step ended as it should, and one that was rejected says why."""
     assert outcomes
     for name, outcome in outcomes.items():
-        assert outcome.event in ("succeed", "reject"), f"{name}: {outcome.message}\n{outcome.record.get('log')}"
+        assert outcome.event in ("succeed", "reject", "lack"), f"{name}: {outcome.message}\n{outcome.record.get('log')}"
         assert outcome.event == "succeed" or len(outcome.message) > 15, f"{name}: {outcome.message!r}"
 
 

@@ -1,6 +1,7 @@
 """Masters of frames with an overscan: what is too bright, without light, or was treated otherwise is found."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,9 +9,12 @@ from astropy.io import fits
 
 from obsarchive.config.model import Telescope
 from obsarchive.errors import Unprocessable
+from obsarchive.execution.step_process import TaskResult, execute
 from obsarchive.io.raw_frames import Frames, Sections
+from obsarchive.pipeline import Task
 from obsarchive.science.imaging.calibration import Calibration, master_flat, unexposed_flats
 from pipelines.ccd import CcdStack
+from pipelines.night import Calibration as NightCalibration
 from pipelines.photometry import Photometry
 from pipelines.shared.calibrator import OVERSCAN, Calibrator, require_same_overscan
 from tests.pipelines.bench_of_steps import Bench
@@ -137,3 +141,65 @@ def test_bias_frames_that_claim_to_be_exposures_are_rejected(tmp_path: Path, n: 
     outcome = bench.run(CcdStack, only=["stack"])["stack"]
     assert outcome.event == "reject"
     assert len(outcome.message) > 15
+
+
+# ------------------------------------------------------------------------------------- how much a master needs
+
+
+def night_of(tmp_path: Path, kind: str, frames: list[int], levels: float = 20000.0) -> TaskResult:
+    """Run the step of a kind on a night whose files of that kind hold so many frames."""
+    raw = tmp_path / "raw" / "20260314"
+    raw.mkdir(parents=True)
+    rng = np.random.default_rng(5)
+    names = {"dark": "dark_0_20260314_0{}0000.000000.fits", "flat": "flat_0_Si_20260314_1{}0000.000000.fits"}
+    files: list[dict[str, Any]] = []
+    wanted = {"dark": frames} if kind == "dark" else {"dark": [100], "flat": frames}
+    for name, counts in wanted.items():
+        for number, count in enumerate(counts):
+            level = 1000.0 + (levels if name == "flat" else 0.0)
+            fits.PrimaryHDU(rng.normal(level, 20, (count, 8, 8)).astype(np.uint16)).writeto(
+                raw / names[name].format(number)
+            )
+            files.append({"name": names[name].format(number), "kind": name, "mode": "0", "filter": "Si"})
+    document = {"_id": "20260314", "raw_data": {"location": ["host", str(raw)], "files": files}}
+    (tmp_path / "tmp").mkdir()
+    paths = {use: tuple(raw / file["name"] for file in files if file["kind"] == use) for use in wanted}
+    places = {"archive": tmp_path / "archive", "tmp": tmp_path / "tmp"}
+    for step in ("darks", "flats")[: len(wanted)]:
+        outcome = execute(Task("t", NightCalibration, step, document, files=paths, **places))
+    return outcome
+
+
+@pytest.mark.parametrize(
+    ("kind", "frames", "is_made"),
+    [
+        ("dark", [100], True),  # as many frames as ten files of ten
+        ("dark", [99], False),
+        ("dark", [60, 40], True),
+        ("dark", [1] * 10, True),
+        ("dark", [1] * 9, False),
+        ("flat", [50], True),
+        ("flat", [49], False),
+        ("flat", [1] * 5, True),
+    ],
+)
+def test_a_master_needs_so_many_files_or_the_frames_of_as_many(
+    tmp_path: Path, kind: str, frames: list[int], is_made: bool
+) -> None:
+    outcome = night_of(tmp_path, kind, frames)
+    if is_made:
+        assert outcome.event == "succeed", outcome.message
+        assert [(m["kind"], m["frames"], m["origin"]) for m in outcome.record["results"]["masters"]] == [
+            (kind, sum(frames), "own")
+        ]
+        return
+    assert (outcome.event, outcome.record["lacks"]) == ("lack", f"{kind} files")
+    needed = {"dark": "10 files (calibration.min_darks) or 100", "flat": "5 files (calibration.min_flats) or 50"}[kind]
+    counts = f"{len(frames)} good files with {sum(frames)} good frames"
+    assert f"{counts}, needed are {needed} frames (times calibration.frames_per_file)" in outcome.message
+
+
+def test_frames_of_no_use_do_not_count(tmp_path: Path) -> None:
+    outcome = night_of(tmp_path, "flat", [50], levels=0.0)
+    assert outcome.event == "reject"
+    assert "0 good files, 1 bad (the last: no light" in outcome.message

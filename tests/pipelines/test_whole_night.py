@@ -1,6 +1,7 @@
 """A night of all kinds of targets through the daemon: every pipeline does its part, and they follow each other."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, mongo_server: Server, schedul
     demo.write_night(made.folder / "raw", PLAN)
     made.config_file.write_text(json.dumps({**CONFIG, "pipelines": PIPELINES}))
     made.change(**running_services(mongo_server, "whole_night", scheduler))
-    made.run("--once")
+    (made.folder / "said.txt").write_text(made.run("--once"))
     return made
 
 
@@ -74,6 +75,18 @@ def test_single_stars_come_into_the_library_and_double_ones_do_not(site: Site) -
     members = {entry.observation for entry in PsfLibrary.read(site.layout.psf_library).entries}
     assert members >= {site.observation(name) for name in ("alone", "lonely", "solo")}
     assert site.observation("double") not in members
+
+
+def test_every_step_runs_once_and_every_tarball_is_written_once(site: Site) -> None:
+    with site.store() as store:
+        jobs = store.jobs.recent(limit=1000)
+        observations = list(store.database["objects"].find())
+    runs = Counter((job["subject"], job["pipeline"], job["step"]) for job in jobs)
+    assert set(runs.values()) == {1}, runs.most_common(5)
+    assert {path[2] for path in runs} >= {"pca", "deconvolve", "preview", "candidates", "strehl", "contrast_curve"}
+    assert (site.folder / "said.txt").read_text().count(": packed") == len(observations) == len(PLAN.targets)
+    done = {name: block["status"]["done"] for o in observations for name, block in o["pipelined"].items()}
+    assert done == dict.fromkeys(done, True)
 
 
 def test_the_companion_is_found_once_there_are_references(site: Site) -> None:
@@ -120,6 +133,7 @@ NOT_OF_A_RUN = {
     ("StepDocument", "claimed"),
     ("StepDocument", "redo"),  # requests of users
     ("PipelineStatus", "force_redo"),
+    ("NightDocument", "look_again"),  # of a step that is due again
     ("NightRawData", "copies_calibration_from"),
     ("RawData", "missing"),  # of raw files that came back or are gone
     ("ObservationDocument", "gain"),  # of another instrument

@@ -82,6 +82,7 @@ def _step(card: Card, view: PipelineView, step: StepView) -> dict[str, Any]:
     return {
         "state": str(step.state),
         "message": record.message,
+        "lacks": step.lacks,
         "finished": plain(record.finished),
         "results": plain(record.results),
         "products": [product(card, view, found) for found in step.products],

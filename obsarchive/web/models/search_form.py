@@ -19,7 +19,13 @@ MAX_TARGETS = 200
 PAGE, LARGEST_PAGE = 50, 500
 UNITS = {"arcsec": 1 / 3600, "arcmin": 1 / 60, "deg": 1.0, "rad": 180 / math.pi}
 """Degrees in a unit of the cone's radius."""
-STATES = {"done": State.DONE, "failed": State.FAILED, "rejected": State.REJECTED, "running or queued": State.ENQUEUED}
+STATES = {
+    "done": State.DONE,
+    "failed": State.FAILED,
+    "rejected": State.REJECTED,
+    "lacking": State.LACKING,
+    "running or queued": State.ENQUEUED,
+}
 DEFAULT_RADIUS, DEFAULT_UNIT = 30.0, "arcsec"
 LARGEST_CONE_DEG = 30.0
 """Of sources, which are sorted by their distances."""

@@ -11,6 +11,7 @@ from typing import Any
 from obsarchive.core.archive_paths import Layout
 from obsarchive.core.documents import Night, Observation, PipelineRecord, StepRecord
 from obsarchive.core.step_state import State
+from obsarchive.pipeline import Step
 from obsarchive.pipeline.chain import ChainEntry
 from obsarchive.store import Document
 
@@ -55,10 +56,21 @@ class DisplayState(StrEnum):
     STALE = "stale"
     WAITING = "waiting"
     NOT_RUN = "not run"
+    LACKING = "lacking"
+    PARTLY_DONE = "partly done"
     DONE = "done"
 
 
-_ENDED = {State.DONE: DisplayState.DONE, State.FAILED: DisplayState.FAILED, State.REJECTED: DisplayState.REJECTED}
+_ENDED = {
+    State.DONE: DisplayState.DONE,
+    State.FAILED: DisplayState.FAILED,
+    State.REJECTED: DisplayState.REJECTED,
+    State.LACKING: DisplayState.LACKING,
+}
+
+
+_BESIDE_DONE = {DisplayState.REJECTED: DisplayState.PARTLY_DONE, DisplayState.NOT_RUN: DisplayState.PARTLY_DONE}
+"""What the state of a step means for a pipeline of which other steps are done."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +81,13 @@ class StepView:
     state: DisplayState
     record: StepRecord
     job: Document = field(default_factory=dict)
+    lacks: str = ""
+    """What a lacking step waits for."""
+
+    @property
+    def word(self) -> str:
+        """Its state as a page writes it."""
+        return f"waiting for {self.lacks or 'input'}" if self.state is DisplayState.LACKING else str(self.state)
 
     @property
     def fraction(self) -> float | None:
@@ -104,8 +123,17 @@ class PipelineView:
 
     @property
     def state(self) -> DisplayState:
-        """The state that sums up its steps."""
-        return min((step.state for step in self.steps), key=list(DisplayState).index, default=DisplayState.WAITING)
+        """The state that sums up its steps: done, when others at most lack what does not exist yet."""
+        states = {step.state for step in self.steps}
+        ended = states - {DisplayState.LACKING} or states
+        if DisplayState.DONE in ended:
+            ended = {_BESIDE_DONE.get(state, state) for state in ended}
+        return min(ended, key=list(DisplayState).index, default=DisplayState.WAITING)
+
+    @property
+    def word(self) -> str:
+        """Its state as a page writes it."""
+        return next((step.word for step in self.steps if step.state is self.state), str(self.state))
 
     @property
     def version(self) -> str:
@@ -201,9 +229,8 @@ def pipelines_of(subject: Subject, chain: Sequence[ChainEntry], layout: Layout, 
         name, record = link.pipeline.name, subject.pipeline(link.pipeline.name)
         if link.pipeline.scope != scope or not (record.document or link.applies(subject.document)):
             continue
-        after = {step: declared.after for step, declared in link.pipeline.steps.items()}
-        folder = link.pipeline.path(layout, subject.night, subject.id)
-        views.append(PipelineView(name, folder, record, tuple(_steps(subject.id, name, record, after, jobs))))
+        folder, steps = link.pipeline.path(layout, subject.night, subject.id), link.pipeline.steps
+        views.append(PipelineView(name, folder, record, tuple(_steps(subject.id, name, record, steps, jobs))))
     return views + _unconfigured(subject, {link.pipeline.name for link in chain}, layout)
 
 
@@ -214,22 +241,37 @@ def _unconfigured(subject: Subject, known: set[str], layout: Layout) -> list[Pip
     views = []
     for name in sorted(set(subject.document.get("pipelined") or ()) - known):
         record, folder = subject.pipeline(name), layout.observation(subject.night, subject.id) / name
-        steps = tuple(_steps(subject.id, name, record, dict.fromkeys(record.steps(), ()), {}))
+        steps = tuple(_steps(subject.id, name, record, {step: Step(step, ()) for step in record.steps()}, {}))
         if steps:
             views.append(PipelineView(name, folder, record, steps))
     return views
 
 
 def _steps(
-    subject: str, pipeline: str, record: PipelineRecord, after: Mapping[str, Sequence[str]], jobs: ActiveJobs
+    subject: str, pipeline: str, record: PipelineRecord, declared: Mapping[str, Step], jobs: ActiveJobs
 ) -> Iterator[StepView]:
-    stopped: set[str] = set()
-    for name, before in after.items():
-        step, job = record.step(name), jobs.get((subject, pipeline, name), {})
-        state = _shown(step, job, blocked=not stopped.isdisjoint(before))
-        if state in (DisplayState.FAILED, DisplayState.REJECTED, DisplayState.NOT_RUN):
-            stopped.add(name)
-        yield StepView(name, state, step, job)
+    shown: dict[str, StepView] = {}
+    for name, step in declared.items():
+        found, job = record.step(name), jobs.get((subject, pipeline, name), {})
+        before = [shown[other] for other in step.after]
+        state = _shown(found, job, blocked=any(other.state in _STOPPING for other in before))
+        lacks = found.lacks
+        if state is DisplayState.WAITING:
+            lacks = next((other.lacks for other in before if other.state is DisplayState.LACKING), "")
+            if not lacks and "library" in step.uses and _has_its_turn(step, shown):
+                lacks = "references"  # of its night, which are chosen when nothing else is due
+            state = DisplayState.LACKING if lacks else state
+        shown[name] = StepView(name, state, found, job, lacks)
+    yield from shown.values()
+
+
+def _has_its_turn(step: Step, shown: Mapping[str, StepView]) -> bool:
+    """Whether all steps that a step comes after have ended."""
+    return all(shown[name].has_ended for name in (*step.after, *step.follows))
+
+
+_STOPPING = (DisplayState.FAILED, DisplayState.REJECTED, DisplayState.NOT_RUN)
+"""States of a step after which others cannot run."""
 
 
 def _shown(step: StepRecord, job: Document, blocked: bool) -> DisplayState:
@@ -263,6 +305,9 @@ def find_product(views: Iterable[PipelineView], pipeline: str, name: str) -> tup
         if view.name == pipeline and name in view.products:
             return view.folder / name, view.products[name]
     return None
+
+
+_MISSING = (DisplayState.REJECTED, DisplayState.LACKING)
 
 
 @dataclass(frozen=True)
@@ -317,11 +362,29 @@ class Card:
 
     @cached_property
     def state(self) -> DisplayState:
-        """State that sums up the observation; a pipeline that rejected it counts only where no other accepted it."""
+        """State that sums up the observation.
+
+        A pipeline that rejected it counts only where no other accepted it, one that lacks something only where no
+        other is done.
+        """
         states = {view.state for view in self.pipelines}
-        return min(
-            states - {DisplayState.REJECTED} or states, key=list(DisplayState).index, default=DisplayState.WAITING
-        )
+        states = states - {DisplayState.REJECTED} or states
+        states = states - {DisplayState.LACKING} or states
+        return min(states, key=list(DisplayState).index, default=DisplayState.WAITING)
+
+    @cached_property
+    def word(self) -> str:
+        """Its state as a page writes it."""
+        return next((view.word for view in self.pipelines if view.state is self.state), str(self.state))
+
+    @cached_property
+    def missing(self) -> str:
+        """What is not there although the observation is done, and why, in a few words; empty if nothing is."""
+        if self.state not in (DisplayState.DONE, DisplayState.PARTLY_DONE):
+            return ""
+        views = [view for view in self.pipelines if view.state is not DisplayState.REJECTED]
+        steps = [step for view in views for step in view.steps if step.state in _MISSING]
+        return ", ".join(dict.fromkeys(f"{step.name}: {step.word}" for step in steps))
 
     @property
     def version(self) -> str:
@@ -364,6 +427,11 @@ class Card:
         return [(view, step) for view in self.pipelines for step in view.steps if step.state in bad]
 
     @property
+    def lacking(self) -> list[tuple[PipelineView, StepView]]:
+        """Steps that wait for what does not exist yet."""
+        return [(view, step) for view in self.pipelines for step in view.steps if step.record.state is State.LACKING]
+
+    @property
     def reason(self) -> str:
         """Why the first of them failed or was rejected."""
         return next((f"{step.name}: {step.record.message}" for _, step in self.troubles), "")
@@ -372,7 +440,8 @@ class Card:
     def words(self) -> str:
         """Text that the filter box looks at."""
         classified = (view.record.classified_as or "" for view in self.pipelines)
-        parts = (self.name, self.id, self.observation.filter, f"p{self.program}", self.state, self.flag or "")
+        state = (self.state, self.word, self.missing)
+        parts = (self.name, self.id, self.observation.filter, f"p{self.program}", *state, self.flag or "")
         return " ".join((*parts, *classified)).lower()
 
 
