@@ -4,6 +4,7 @@ from argparse import Namespace
 
 from obsarchive.cli.console import configure, say
 from obsarchive.daemon.ingest import Ingest
+from obsarchive.daemon.people_journal import PeopleJournal
 from obsarchive.database.connect import open_store
 from obsarchive.errors import ArchiveError, ConfigError
 from obsarchive.names import is_night
@@ -40,6 +41,8 @@ def rebuild(options: Namespace) -> int:
     config = configure(options, import_classes=True)
     with open_store(config) as store:
         store.ensure_indexes(steps_of(decision_chain(config)))
+        restored = PeopleJournal(store.people, config.database_folder, lambda _: None).take_up()
+        say(f"{restored} account(s), token(s), request(s) and entries of the audit log restored\n" if restored else "")
         say(f"{Ingest(config, store).tree()} observation(s) added from {config.paths.archive}\n")
         say(f"{len(store.nights.all())} night(s) in the database\n")
     return 0

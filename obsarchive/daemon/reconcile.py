@@ -63,6 +63,12 @@ class Reconciler:
                 self._audit(found)
             yield night
 
+    def keep_up(self, name: str) -> None:
+        """Write the sidecar file of an observation again if users changed its document."""
+        document = self.store.observations.find(name)
+        if document is not None:
+            self._keep_up(Observation(document))
+
     def _sweep(self, night: str) -> None:
         """Remove, once in a run, what killed runs left unfinished in the folder of a night."""
         if night not in self._swept:

@@ -21,6 +21,7 @@ from obsarchive.daemon.config_watch import ConfigWatch
 from obsarchive.daemon.ingest import Ingest, write_sidecar
 from obsarchive.daemon.leader import LeaderLock
 from obsarchive.daemon.notifications import Alerts
+from obsarchive.daemon.people_journal import PeopleJournal
 from obsarchive.daemon.planner import BORROWED, NightContext, RetryPolicy, Subject
 from obsarchive.daemon.psf_library_sync import PsfLibrarySync
 from obsarchive.daemon.raw_watcher import RawWatcher
@@ -99,6 +100,7 @@ class Scheduler:
         self.status = StatusReport(config, self.store.jobs, self.run_id)
         self.timeseries = TimeSeries(config, self.store, cluster)
         self.config_watch = ConfigWatch(config)
+        self.people = PeopleJournal(self.store.people, config.database_folder, self.reconciler.keep_up)
         self._malformed: set[str] = set()
         self.running: dict[str, ActiveTask] = {}
         self.stopping = threading.Event()
@@ -128,6 +130,7 @@ class Scheduler:
         self._take_up()
         self.cluster.start()
         self.alerts.start()
+        self.people.start()
 
     def _take_up(self) -> None:
         """Bring the database in line with the archive tree and with this run."""
@@ -147,6 +150,7 @@ class Scheduler:
     def _start_over(self) -> None:
         """Rebuild a database that was dropped while this daemon ran; what runs belongs to the former one."""
         log.warning("the database was emptied: it is rebuilt from %s", self.layout.root)
+        self.people.take_up()
         self.running.clear()
         self.cluster.restart()
         self._take_up()
@@ -163,6 +167,7 @@ class Scheduler:
     def close(self) -> None:
         """Stop working: release claims and close the cluster."""
         self.alerts.stop()
+        self.people.stop()
         self.timeseries.stop()
         self.cluster.close()
         self.running.clear()

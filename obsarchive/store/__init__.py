@@ -17,6 +17,7 @@ from obsarchive.store.frames import Frames
 from obsarchive.store.jobs import Jobs, Lease
 from obsarchive.store.notifications import Outbox
 from obsarchive.store.observations import BY_RESULTS, Nights, Observations
+from obsarchive.store.people import Act, People
 from obsarchive.store.portal_queries import Browse
 from obsarchive.store.requests import Requests
 from obsarchive.store.search import Cone, Criteria, CursorError, Order, Page
@@ -27,6 +28,7 @@ from obsarchive.store.users import Audit, Sessions, Slots, Throttle, Tokens, Use
 
 __all__ = [
     "BY_RESULTS",
+    "Act",
     "Audit",
     "Browse",
     "Cone",
@@ -43,6 +45,7 @@ __all__ = [
     "Order",
     "Outbox",
     "Page",
+    "People",
     "Requests",
     "Results",
     "Sessions",
@@ -117,6 +120,7 @@ class Store:
         self.outbox = Outbox(self.database["alerts"])
         self.requests = Requests(self.database["requests"])
         self.audit = Audit(self.database["audit"])
+        self.people = People(self.database)
         self.browse = Browse(self.database["objects"], self.database["aux"])
 
     def ensure_indexes(self, steps: Iterable[StepPath], lacking: Iterable[StepPath] = ()) -> None:

@@ -41,8 +41,11 @@ def test_a_killed_database_comes_back_and_nothing_is_lost(lone_site: Site, sched
 def test_a_database_that_is_dropped_is_rebuilt_while_the_daemon_runs(copied: Site, reduced: Site) -> None:
     copied.run()
     daemon = copied.start()
+    journal = copied.config.database_folder / "people.jsonl"
     try:
         with copied.store() as store:
+            store.users.add("ana", {"programs": ["4"]})
+            wait_for(lambda: journal.exists() and "ana" in journal.read_text())
             wait_for(lambda: (store.jobs.daemon() or {}).get("state") == "idle")
             store.database.client.drop_database(store.database.name)
         wait_for_line(daemon, "the database was emptied")
@@ -53,6 +56,7 @@ def test_a_database_that_is_dropped_is_rebuilt_while_the_daemon_runs(copied: Sit
                 lambda: {found["raw_data"].get("missing") for found in store.database["objects"].find()} == {False}
             )
             wait_for(lambda: {found["distributed"]["status"] for found in store.database["objects"].find()} == {True})
+            assert store.users.find("ana")["programs"] == ["4"]
             assert store.database["jobs"].count_documents({}) == 0
     finally:
         os.kill(daemon.pid, signal.SIGTERM)

@@ -1,0 +1,145 @@
+"""Journal of what people said, beside the database: a dropped database loses no account, token, request or audit entry.
+
+``people.jsonl`` holds the last state of every account, token and request, ``audit.jsonl`` the audit log. Both are
+private, like the database's own files: they hold hashes of passwords and tokens. Edits of observations go to their
+sidecar files at once.
+"""
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator
+from pathlib import Path
+
+from obsarchive.errors import NoSpace, ServiceUnavailable
+from obsarchive.io.atomic import atomic_write
+from obsarchive.store import Act, People, outage_as_error
+
+log = logging.getLogger(__name__)
+
+PEOPLE, AUDIT = "people.jsonl", "audit.jsonl"
+MOST_SUPERSEDED = 10_000
+"""Lines that newer ones replaced before the journal is written anew."""
+POLL_S = 30.0
+"""Interval at which a database that cannot be followed is compared with the journal [s]."""
+PAUSE_S = 2.0
+
+
+class PeopleJournal:
+    """Writes the acts of people to disk as they happen, and brings them back.
+
+    Parameters
+    ----------
+    people : People
+        What people said, in the database.
+    folder : Path
+        Where the journal is kept.
+    keep_up : callable
+        Called with the name of an observation whose owner, comment or names were edited.
+    """
+
+    def __init__(self, people: People, folder: Path, keep_up: Callable[[str], None]) -> None:
+        self.people, self.folder, self.keep_up = people, folder, keep_up
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Bring back what a database without users lost, and follow the database from now on."""
+        self.take_up()
+        self._stopping.clear()
+        self._thread = threading.Thread(target=self._run, name="people", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop following."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(10.0)
+
+    def take_up(self) -> int:
+        """Insert what the journal holds into a database without users; return the number of documents."""
+        if not self.people.is_empty():
+            return 0
+        acts = [*self._known().values(), *self._read(AUDIT)]
+        restored = self.people.restore(acts)
+        if restored:
+            log.warning(
+                "the database had no users: %d documents of people were restored from %s", restored, self.folder
+            )
+        return restored
+
+    def catch_up(self) -> None:
+        """Write what differs from the journal: acts of the time when nothing followed the database."""
+        known, present = self._known(), {(act.collection, act.key): act for act in self.people.state()}
+        if present or not known:  # a database that was just dropped is no act of people
+            gone = [Act(*key) for key, act in known.items() if act.line and key not in present]
+            self._append(PEOPLE, [*(act for key, act in present.items() if known.get(key) != act), *gone])
+            self._compact(present.values())
+        newest = ""
+        for act in self._read(AUDIT):
+            newest = act.key
+        self._append(AUDIT, self.people.audit_since(newest))
+
+    def _compact(self, present: Collection[Act]) -> None:
+        """Replace a journal that is much longer than the state it holds."""
+        if sum(1 for _ in self._read(PEOPLE)) > MOST_SUPERSEDED + 2 * len(present):
+            atomic_write(self.folder / PEOPLE, "".join(act.to_line() for act in present).encode())
+            (self.folder / PEOPLE).chmod(0o600)
+
+    # -- following --------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                with outage_as_error():
+                    self._follow()
+            except ServiceUnavailable as err:
+                log.debug("the journal of people waits: %s", err)
+            except (OSError, NoSpace) as err:
+                log.warning("acts of people cannot be written to %s: %s", self.folder, err)
+            self._stopping.wait(PAUSE_S)
+
+    def _follow(self) -> None:
+        """Write acts as they happen; where the database cannot be followed, compare it with the journal."""
+        for number, act in enumerate(self.people.follow()):
+            if number == 0:
+                self.catch_up()  # what happens from now on is in the stream
+            if self._stopping.is_set():
+                return
+            if act is not None and act.observation:
+                self.keep_up(act.observation)
+            elif act is not None:
+                self._append(AUDIT if act.is_audit else PEOPLE, [act])
+        self.catch_up()
+        self._stopping.wait(POLL_S)
+
+    # -- files ------------------------------------------------------------------------------------------------
+
+    def _known(self) -> dict[tuple[str, str], Act]:
+        """Return the last state of each document in the journal."""
+        return {(act.collection, act.key): act for act in self._read(PEOPLE)}
+
+    def _read(self, name: str) -> Iterator[Act]:
+        try:
+            with (self.folder / name).open(encoding="utf-8", errors="replace") as file:
+                for line in file:
+                    try:
+                        yield Act.from_line(line)
+                    except ValueError as err:  # a line that was cut off, as a power failure does
+                        log.warning("%s: %s", self.folder / name, err)
+        except FileNotFoundError:
+            return
+
+    def _append(self, name: str, acts: Iterable[Act]) -> None:
+        """Add lines; they are on the disk when this returns."""
+        text = "".join(act.to_line() for act in acts).encode()
+        if not text:
+            return
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(self.folder / name, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(descriptor, "rb+") as file:
+            size = file.seek(0, os.SEEK_END)
+            is_cut = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+            file.write((b"\n" if is_cut else b"") + text)
+            file.flush()
+            os.fsync(descriptor)

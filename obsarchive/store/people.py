@@ -1,0 +1,155 @@
+"""Acts of people as text: accounts, tokens, requests and the audit log, to be kept beside the database.
+
+One line is the state of one document after an act, in MongoDB's extended JSON, so that it comes back as it was.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bson import json_util
+from bson.errors import BSONError
+from pymongo.database import Database
+from pymongo.errors import DuplicateKeyError, OperationFailure
+
+from obsarchive.store.step_records import Document
+
+COLLECTIONS = ("users", "tokens", "requests")
+"""Collections whose present state is kept."""
+AUDIT = "audit"
+"""The collection to which entries are only added."""
+OBSERVATIONS = "objects"
+WAIT_MS = 500
+NO_REPLICA_SET, NOT_ALLOWED = 40573, 13
+OF_PEOPLE = "^(comment|alternative_names|science_program)"
+"""Fields of observations that people edit."""
+
+
+@dataclass(frozen=True)
+class Act:
+    """What a document is after an act.
+
+    Parameters
+    ----------
+    collection : str
+        Its collection.
+    key : str
+        Its ``_id``, as extended JSON.
+    line : str
+        The document, as one line of extended JSON; empty where it was removed, or is an observation.
+    """
+
+    collection: str
+    key: str
+    line: str = ""
+
+    @property
+    def observation(self) -> str:
+        """Name of the observation whose owner, comment or names were edited; empty for others."""
+        return str(json_util.loads(self.key)) if self.collection == OBSERVATIONS else ""
+
+    @property
+    def is_audit(self) -> bool:
+        """Whether it is an entry of the audit log."""
+        return self.collection == AUDIT
+
+    def to_line(self) -> str:
+        """Return the act as one line of JSON."""
+        return f'{{"in": "{self.collection}", "id": {self.key}, "is": {self.line or "null"}}}\n'
+
+    @classmethod
+    def from_line(cls, line: str) -> "Act":
+        """Read a line.
+
+        Raises
+        ------
+        ValueError
+            It is damaged.
+        """
+        try:
+            found = json_util.loads(line)
+            document = found["is"]
+            return cls(str(found["in"]), _text(found["id"]), "" if document is None else _text(document))
+        except (ValueError, LookupError, TypeError, BSONError) as err:
+            raise ValueError(f"no act: {line[:80]!r}") from err
+
+
+class People:
+    """What people said, in the database of an archive.
+
+    Parameters
+    ----------
+    database : Database
+        The database.
+    """
+
+    def __init__(self, database: Database[Document]) -> None:
+        self.database = database
+
+    def state(self) -> Iterator[Act]:
+        """Yield the present state of all documents but those of the audit log."""
+        for name in COLLECTIONS:
+            for document in self.database[name].find({}):
+                yield _act(name, document)
+
+    def audit_since(self, key: str) -> Iterator[Act]:
+        """Yield the entries of the audit log after the one with a key; all for an empty text."""
+        query = {"_id": {"$gt": json_util.loads(key)}} if key else {}
+        for document in self.database[AUDIT].find(query).sort("_id", 1):
+            yield _act(AUDIT, document)
+
+    def is_empty(self) -> bool:
+        """Whether there are no users."""
+        return self.database["users"].find_one({}, {"_id": 1}) is None
+
+    def follow(self) -> Iterator[Act | None]:
+        """Yield acts as they happen, and None where there was none for a moment.
+
+        Ends at once where the server is no replica set or does not allow it, and when the database is dropped.
+        """
+        wanted = {"ns.coll": {"$in": [*COLLECTIONS, AUDIT]}}
+        edited = {"ns.coll": OBSERVATIONS, "operationType": "update", "$expr": _is_edited()}
+        stages = [{"$match": {"$or": [wanted, edited]}}]
+        try:
+            stream = self.database.watch(stages, full_document="updateLookup", max_await_time_ms=WAIT_MS)
+        except OperationFailure as err:
+            if err.code not in (NO_REPLICA_SET, NOT_ALLOWED):
+                raise
+            return
+        with stream:
+            while stream.alive:
+                change = stream.try_next()
+                yield None if change is None or "documentKey" not in change else _act_of(change)
+
+    def restore(self, acts: Iterable[Act]) -> int:
+        """Insert documents that the database lacks; return their number."""
+        restored = 0
+        for act in acts:
+            if act.line and act.collection in (*COLLECTIONS, AUDIT):
+                try:
+                    self.database[act.collection].insert_one(json_util.loads(act.line))
+                except DuplicateKeyError:
+                    continue
+                restored += 1
+        return restored
+
+
+def _is_edited() -> Document:
+    fields = {"$objectToArray": {"$ifNull": ["$updateDescription.updatedFields", {}]}}
+    found = {"$filter": {"input": fields, "cond": {"$regexMatch": {"input": "$$this.k", "regex": OF_PEOPLE}}}}
+    return {"$gt": [{"$size": found}, 0]}
+
+
+def _act_of(change: Mapping[str, Any]) -> Act:
+    collection, document = change["ns"]["coll"], change.get("fullDocument")
+    if collection == OBSERVATIONS or document is None:
+        return Act(collection, _text(change["documentKey"]["_id"]))
+    return _act(collection, document)
+
+
+def _act(collection: str, document: Mapping[str, Any]) -> Act:
+    return Act(collection, _text(document["_id"]), _text(document))
+
+
+def _text(value: Any) -> str:
+    return json_util.dumps(value, json_options=json_util.CANONICAL_JSON_OPTIONS)

@@ -1,0 +1,148 @@
+"""What people said outlives a dropped database, on a real MongoDB."""
+
+import stat
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from obsarchive.daemon import people_journal
+from obsarchive.daemon.people_journal import AUDIT, PEOPLE, PeopleJournal
+from obsarchive.store import Act, People, Store
+from tests.daemon.conftest import wait_for
+
+
+class Kept:
+    """A database with people, their journal, and what it had written again."""
+
+    def __init__(self, store: Store, folder: Path) -> None:
+        self.store, self.folder, self.edited = store, folder, []
+        self.journal = PeopleJournal(store.people, folder, self.edited.append)
+
+    def act(self) -> None:
+        self.store.users.add("ana", {"programs": ["4", "β"], "password": "$argon2id$…"})
+        self.store.users.add("ben", {"programs": "all"})
+        self.store.tokens.add("digest", "ana", "script", ["read"], timedelta(days=9))
+        self.store.requests.ask("redo", "ana", {"subject": "x", "pipeline": "toy"})
+        for number in range(3):
+            self.store.audit.record("login", "ana", text=f"entry\n{number}")
+
+    def everything(self) -> dict[str, list[dict]]:
+        names = ("users", "tokens", "requests", "audit")
+        return {name: list(self.store.database[name].find().sort("_id", 1)) for name in names}
+
+    def drop(self) -> None:
+        self.store.database.client.drop_database(self.store.database.name)
+
+    def lines(self, name: str) -> int:
+        path = self.folder / name
+        return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+@pytest.fixture
+def kept(store: Store, tmp_path: Path) -> Iterator[Kept]:
+    made = Kept(store, tmp_path / "db")
+    yield made
+    made.journal.stop()
+
+
+def test_all_comes_back_as_it_was(kept: Kept) -> None:
+    kept.act()
+    kept.journal.catch_up()
+    before = kept.everything()
+    kept.drop()
+    assert kept.journal.take_up() == 7
+    assert kept.everything() == before
+    assert kept.journal.take_up() == 0
+    for name in (PEOPLE, AUDIT):
+        assert stat.S_IMODE((kept.folder / name).stat().st_mode) == 0o600
+
+
+def test_acts_reach_the_disk_as_they_happen(kept: Kept) -> None:
+    kept.journal.start()
+    kept.act()
+    wait_for(lambda: kept.lines(PEOPLE) >= 4 and kept.lines(AUDIT) >= 3)
+    kept.store.users.save("ana", {"programs": ["5"]})
+    kept.store.users.remove("ben")
+    wait_for(lambda: kept.lines(PEOPLE) >= 6)
+    before = kept.everything()
+    kept.drop()
+    wait_for(lambda: not kept.store.users.all())
+    assert kept.journal.take_up() > 0
+    assert kept.everything() == before
+
+
+def test_edits_of_observations_are_reported_at_once(kept: Kept) -> None:
+    kept.store.database["objects"].insert_many([{"_id": "a", "science_program": {"program_id": "4"}}, {"_id": "b"}])
+    kept.journal.start()
+    wait_for(lambda: kept.journal._thread.is_alive())
+    objects = kept.store.database["objects"]
+
+    def edit() -> bool:
+        objects.update_one({"_id": "a"}, {"$set": {"science_program.program_PI": f"ana{len(kept.edited)}"}})
+        objects.update_one({"_id": "b"}, {"$set": {"seeing.median": 1.2}})
+        return "a" in kept.edited
+
+    wait_for(edit)
+    objects.update_one({"_id": "a"}, {"$set": {"comment": "pretty"}})
+    n = len(kept.edited)
+    wait_for(lambda: len(kept.edited) >= n)
+    assert set(kept.edited) == {"a"}
+
+
+def test_acts_while_nothing_followed_are_caught_up(kept: Kept) -> None:
+    kept.act()
+    kept.journal.catch_up()
+    kept.store.users.save("ana", {"programs": ["5"]})
+    kept.store.users.remove("ben")
+    kept.store.audit.record("logout", "ana")
+    kept.journal.catch_up()
+    before = kept.everything()
+    assert (kept.lines(PEOPLE), kept.lines(AUDIT)) == (6, 4)
+    kept.journal.catch_up()
+    assert (kept.lines(PEOPLE), kept.lines(AUDIT)) == (6, 4)
+    kept.drop()
+    kept.journal.catch_up()  # a dropped database is no act of people
+    kept.journal.take_up()
+    assert kept.everything() == before
+
+
+def test_a_line_that_was_cut_off_costs_itself_only(kept: Kept) -> None:
+    kept.act()
+    kept.journal.catch_up()
+    path = kept.folder / PEOPLE
+    path.write_bytes(path.read_bytes()[:-20])
+    kept.journal.catch_up()
+    before = kept.everything()
+    kept.drop()
+    kept.journal.take_up()
+    assert kept.everything() == before
+
+
+def test_a_long_journal_is_written_anew(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(people_journal, "MOST_SUPERSEDED", 3)
+    kept.act()
+    for number in range(12):
+        kept.store.users.save("ana", {"programs": [str(number)]})
+        kept.journal.catch_up()
+    assert kept.lines(PEOPLE) < 13
+    before = kept.everything()
+    kept.drop()
+    kept.journal.take_up()
+    assert kept.everything() == before
+
+
+def test_a_database_that_cannot_be_followed_is_compared(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(People, "follow", lambda self: iter(()))
+    monkeypatch.setattr(people_journal, "POLL_S", 0.05)
+    monkeypatch.setattr(people_journal, "PAUSE_S", 0.05)
+    kept.journal.start()
+    kept.act()
+    wait_for(lambda: kept.lines(PEOPLE) >= 4)
+
+
+@pytest.mark.parametrize("line", ["", "{", "[]", '{"in": "users"}', '{"in": "users", "id": {"$oid": "x"}, "is": null}'])
+def test_damaged_lines_are_told_by_a_value_error(line: str) -> None:
+    with pytest.raises(ValueError, match="no act"):
+        Act.from_line(line)
