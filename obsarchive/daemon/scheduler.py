@@ -121,7 +121,6 @@ class Scheduler:
     def start(self) -> None:
         """Release the claims of earlier runs, insert observations of the tree that are missing, start the cluster."""
         self.store.ensure_indexes(steps_of(self.chain), self.library_sync.steps)
-        self._carry_over()
         released = sum(records.release(paths, not_run=self.run_id) for records, paths in self._step_stores())
         self.store.jobs.close_run(not_run=self.run_id)
         if released:
@@ -129,10 +128,12 @@ class Scheduler:
         recalled = self.ingest.tree()
         if recalled:
             log.info("took up %d observation(s) from the archive tree", recalled)
+        self._carry_over()
         self.queue.take_up_chain()
         waiting = self.store.observations.open([link.pipeline.name for link in self.chain])
         for night in {observation.night for observation in waiting}:
             sweep_leftovers(self.layout.night(night), time.time())
+            self.store.nights.unsettle(night, reductions=True)  # a killed run may not have come to it
         self.cluster.start()
         self.alerts.start()
 
