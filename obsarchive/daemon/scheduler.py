@@ -135,7 +135,6 @@ class Scheduler:
     def _take_up(self) -> None:
         """Bring the database in line with the archive tree and with this run."""
         self.store.ensure_indexes(steps_of(self.chain), self.library_sync.steps)
-        self._carry_over()
         released = sum(records.release(paths, not_run=self.run_id) for records, paths in self._step_stores())
         self.store.jobs.close_run(not_run=self.run_id)
         if released:
@@ -143,7 +142,11 @@ class Scheduler:
         recalled = self.ingest.tree()
         if recalled:
             log.info("took up %d observation(s) from the archive tree", recalled)
+        self._carry_over()
         self.queue.take_up_chain()
+        waiting = self.store.observations.open([link.pipeline.name for link in self.chain])
+        for night in {observation.night for observation in waiting}:
+            self.store.nights.unsettle(night, reductions=True)  # a killed run may not have come to it
         sweep_leftovers(self.layout.root, time.time(), nested=False)
         sweep_tmp(self.config.paths.tmp, time.time())
 
