@@ -13,7 +13,7 @@ from obsarchive.science.arrays import Float64Array, FloatArray
 ARCSEC = 3600.0
 INVERSION_ROUNDS = 12
 LEAST_FREEDOM_FACTOR = 1.32
-"""Half of the 68 % range of Student's distribution with two degrees of freedom, whose standard deviation is infinite."""
+"""Half of the 68 % range of Student's distribution of two degrees of freedom; its standard deviation is infinite."""
 
 
 def project(ra_deg: ArrayLike, dec_deg: ArrayLike, centre: tuple[float, float]) -> tuple[Float64Array, Float64Array]:

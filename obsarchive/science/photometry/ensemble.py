@@ -228,6 +228,7 @@ def _fit_frames(
     n_frames, n_terms = data.mag.shape[1], data.design.shape[1]
     coefficients, error, criterion = np.full((n_frames, n_terms), np.nan), np.full(n_frames, np.nan), 0.0
     of_stars, own = np.full(data.mag.shape, np.nan), np.zeros(data.mag.shape)
+    n_all = max(int(_first_references(data).sum()), 1)
     if n_frames == 1:
         nothing = np.zeros_like(data.mag)
         return nothing, (np.zeros(1), nothing, nothing), 0.0
@@ -240,7 +241,10 @@ def _fit_frames(
             error[f] = np.sqrt(fit.covariance[0, 0])
             of_stars[:, f] = np.sqrt(np.einsum("ij,jk,ik->i", data.design, fit.covariance, data.design))
             own[kept, f] = of_stars[kept, f] ** 2 / fit.excess / sigma[kept] ** 2
-            criterion += fit.clipped_chi2 + n_terms * np.log(len(known))
+            # the scatter that a model leaves counts in its errors: without their logarithm it would explain itself
+            deviance = fit.clipped_chi2 + 2 * float(np.sum(np.log(sigma[known])))
+            # in units of as many stars, as each model has references of its own
+            criterion += deviance * n_all / len(known) + n_terms * np.log(n_all)
     # relative to the mean of all frames, in which each has its part
     relative = np.sqrt(1 - 1 / max(int(np.isfinite(error).sum()), 2))
     error, of_stars, own = error * relative, of_stars * relative, own * relative**2
