@@ -160,7 +160,7 @@ def _waves(data: _Data, period_range: tuple[float, float]) -> Period:
     candidates = _peaks(frequency, power)
     rough = sorted((_refined(data, float(one), step, 1) for one in candidates), key=lambda found: found[1])
     fine = [_refined(data, frequency, step, ROUNDS) for frequency, _ in rough[:FINALISTS]]
-    best, misfit = min(fine, key=lambda found: found[1])
+    best, misfit = _simplest(data, fine)
     if best / 2 >= low:
         # unequal eclipses give the highest peak at twice their frequency; equal ones cannot be distinguished
         half = _refined(data, best / 2, step, ROUNDS)
