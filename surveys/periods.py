@@ -184,6 +184,14 @@ def _waves(data: _Data, period_range: tuple[float, float]) -> Period:
     )
 
 
+def _simplest(data: _Data, fits: list[tuple[float, float]]) -> tuple[float, float]:
+    """Return the best fit, or that of twice its frequency, if two waves in a period say no more than one."""
+    best = min(fits, key=lambda fit: fit[1])
+    twice = [fit for fit in fits if abs(fit[0] - 2 * best[0]) < 1 / data.span]
+    simpler = min(twice, key=lambda fit: fit[1], default=best)
+    return simpler if simpler[1] - best[1] < SURE_GAIN * _excess(data, best[1]) else best
+
+
 def _alternative(data: _Data, fits: list[tuple[float, float]], best: tuple[float, float]) -> tuple[float, float] | None:
     """Return the best fit at another frequency; at half of the best one, only if it is clearly better there."""
     # two waves in a period fit whatever one does, with more harmonics
