@@ -170,11 +170,11 @@ def _waves(data: _Data, period_range: tuple[float, float]) -> Period:
     single = LombScargle(data.mjd, data.level(), data.error)
     false_alarm = float(single.false_alarm_probability(single.power(best), method="baluev", maximum_frequency=high))
     other = _alternative(data, fine + rough, (best, misfit))
-    power = 1 - misfit / _misfit_of_constant(data)
+    explained = 1 - misfit / _misfit_of_constant(data)
     shape, errors = _light_curve(data, best)
     return Period(
         1 / best,
-        power,
+        explained,
         *shape,
         false_alarm,
         "lomb-scargle",
@@ -248,7 +248,7 @@ def _harmonics(time: Floats, frequency: float) -> Floats:
 
 def _columns(n: int) -> NDArray[np.int64]:
     """Return the columns of the first harmonics in the design of :func:`_harmonics`."""
-    return np.r_[np.arange(n), HARMONICS + np.arange(n)]
+    return np.concatenate([np.arange(n), HARMONICS + np.arange(n)])
 
 
 def _design(data: _Data, frequency: float, scale: Floats, n: int) -> Floats:
@@ -269,7 +269,7 @@ def _harmonics_that_count(data: _Data, frequency: float, scale: Floats) -> int:
     return int(np.argmin(np.array(misfits) + per_harmonic * np.arange(HARMONICS))) + 1
 
 
-def _linearised(data: _Data, frequency: float, scale: Floats, n: int) -> tuple[Floats, Floats]:
+def _linearised(data: _Data, frequency: float, scale: Floats, n: int) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return harmonics, and the covariance of the frequency and them, of a fit of both about the best frequency."""
     time, chosen = data.mjd - data.mjd.min(), _columns(n)
     design = _design(data, frequency, scale, n)

@@ -206,7 +206,7 @@ def _axes(centre: tuple[float, float], offset: Float64Array, start: tuple[float,
     The meridians converge: north at the new centre is another direction than at the first one.
     """
     steps = offset[:, np.newaxis] + np.array([[1.0, 0.0], [0.0, 1.0]])
-    return np.stack(project(*deproject(*steps, start), centre))
+    return np.stack(project(*deproject(steps[0], steps[1], start), centre))
 
 
 def _similarity(

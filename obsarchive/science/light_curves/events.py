@@ -405,8 +405,8 @@ def fit_event(
         return None
     # the width as a logarithm: it is positive
     first = np.array([0.0, np.log(start[1]), start[2], 0.0])
-    columns = ((values[near] - offset).astype(np.float64) for values, offset in ((mjd, start[0]), (deviation, 0.0)))
-    found, covariance = _fitted(*columns, np.asarray(noise[near], np.float64), first, SHAPES.index(shape))
+    time, light, errors = (np.asarray(values[near], np.float64) for values in (mjd - start[0], deviation, noise))
+    found, covariance = _fitted(time, light, errors, first, SHAPES.index(shape))
     with np.errstate(invalid="ignore"):
         error = np.sqrt(np.diag(covariance))
     if not np.isfinite(error).all() or abs(found[0]) > 2 * start[1] or abs(found[1] - first[1]) > np.log(MOST_CHANGE):

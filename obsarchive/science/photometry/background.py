@@ -85,4 +85,4 @@ def noise_correlation(
     steps = steps[np.isfinite(steps)]
     if len(steps) < LEAST_SQUARES:
         return 1.0
-    return max(1.0, float(np.median(steps)) * MAD_TO_SIGMA / (np.sqrt(2) * side_px))
+    return max(1.0, float(np.median(steps) * MAD_TO_SIGMA / (np.sqrt(2) * side_px)))

@@ -279,11 +279,14 @@ class Features:
     columns : list of str
         Observatories and filters.
     rows : list of (label, unit, list)
-        Features with a value and its error for each column.
+        Features with a value for each column.
+    errors : list of list
+        Standard errors of the rows' values; None where there is none.
     """
 
     columns: list[str] = field(default_factory=list)
     rows: list[tuple[str, str, list[Any]]] = field(default_factory=list)
+    errors: list[list[Any]] = field(default_factory=list)
 
     @classmethod
     def of(cls, features: Mapping[str, Any]) -> "Features":
@@ -293,12 +296,10 @@ class Features:
         if single:
             groups[""] = single
         names = dict.fromkeys(name for values in groups.values() for name in values)
-        rows = [
-            (*_label(str(name)), [(values.get(name), values.get(f"{name}_error")) for values in groups.values()])
-            for name in names
-            if not str(name).endswith("_error")
-        ]
-        return cls(list(groups), rows)
+        shown = [name for name in names if not str(name).endswith("_error")]
+        rows = [(*_label(str(name)), [values.get(name) for values in groups.values()]) for name in shown]
+        errors = [[values.get(f"{name}_error") for values in groups.values()] for name in shown]
+        return cls(list(groups), rows, errors)
 
 
 def _label(name: str) -> tuple[str, str]:
