@@ -16,7 +16,7 @@ from scipy import fft, ndimage
 
 from obsarchive.science.arrays import Complex64Array, Float32Array, Float64Array, FloatArray, IndexArray
 from obsarchive.science.registration.alignment import Alignment, align, aligned_at, prepared, taper
-from obsarchive.science.registration.motion_law import MotionLaw, likeliest
+from obsarchive.science.registration.motion_law import MotionLaw, posterior_shifts
 from obsarchive.science.registration.pixel_noise import (
     MOST_LIGHT_E,
     MultipliedElectrons,
@@ -34,6 +34,8 @@ LEAST_REACH_PX, MAX_REACH_PX = 12.0, 20.0
 SURE_SIGNIFICANCE = 8.0
 """Significance of the star in a frame that is certain to show it."""
 
+FIRST_LAW, FIRST_ROUNDS = MotionLaw(2.0, 0.5), 2
+"""Law of the motion of the first iterations."""
 MAX_ROUNDS, NOISE_ROUNDS = 8, 3
 """Most iterations, and the first ones, before which the noise is measured."""
 SETTLED_PX = 0.05
@@ -52,7 +54,7 @@ SIGNIFICANT = 3.0
 """Excess of power over noise, in its own errors, from which a star is not taken for round."""
 NARROW_STEPS = 0.8
 """Width of a posterior, in steps of the grid, below which the parabola through its maximum replaces its mean."""
-SHARPER = 10.0
+SHARPER = 5.0
 """Peak of a star without image motion over that of the mean, at most."""
 
 
@@ -140,16 +142,15 @@ def image_motion(windows: Sequence[Float32Array], reach_px: float) -> ImageMotio
     stars = [_Star(grid, each) for each in windows]
     posterior = np.zeros((n, *grid.cells), np.float32)
     posterior[:, grid.cells[0] // 2, grid.cells[1] // 2] = 1.0
-    shifts = np.zeros((n, 2))
+    shifts, motion = np.zeros((n, 2)), FIRST_LAW
     for made in range(MAX_ROUNDS):
         before = shifts
         scores = np.zeros((n, *grid.cells), np.float32)
         for star in stars:
             star.learn(grid, posterior, made < NOISE_ROUNDS)
             scores += star.scores(grid)
-        if made == 0:
-            motion = likeliest(grid.steps, scores)
-        posterior, motion = motion.posterior(grid.steps, scores)
+        # the mean of frames that move is a star of frames that do not: a law must not be chosen by it
+        posterior, motion = posterior_shifts(grid.steps, scores, motion, made >= FIRST_ROUNDS)
         shifts, errors = _moments(grid.steps, posterior)
         if made + 1 >= NOISE_ROUNDS and np.sqrt(np.mean((shifts - before) ** 2)) < SETTLED_PX:
             break

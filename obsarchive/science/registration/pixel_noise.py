@@ -17,7 +17,7 @@ from obsarchive.science.arrays import Float32Array, Float64Array, FloatArray
 
 MOST_SKY_E = 2.0
 """Background above which single electrons are not told apart [electron/pixel]."""
-MOST_LIGHT_E = 100.0
+MOST_LIGHT_E = 10.0
 """Light above which the distribution of the counts is a Gaussian [electron/pixel]."""
 MOST_READ_NOISE = 0.4
 """Read noise in gains above which an electron is not told from none."""
@@ -31,7 +31,7 @@ MOST_COUNTS = 20_000
 """Counts to which the distribution is fitted."""
 STRAY_SHARE = 1e-5
 """Probability of counts that have another cause."""
-LEVELS, PRODUCTS = 40, 3
+LEVELS, PRODUCTS = 40, 4
 """Levels of light for which the likelihood is computed, and terms of the sum that represents it."""
 
 
