@@ -16,7 +16,7 @@ from scipy import fft, ndimage
 
 from obsarchive.science.arrays import Complex64Array, Float32Array, Float64Array, FloatArray, IndexArray
 from obsarchive.science.registration.alignment import Alignment, align, aligned_at, prepared, taper
-from obsarchive.science.registration.motion_law import MotionLaw, posterior_shifts
+from obsarchive.science.registration.motion_law import MotionLaw, likelihoods, posterior_of_correlations
 from obsarchive.science.registration.pixel_noise import (
     MOST_LIGHT_E,
     MultipliedElectrons,
@@ -34,8 +34,10 @@ LEAST_REACH_PX, MAX_REACH_PX = 12.0, 20.0
 SURE_SIGNIFICANCE = 8.0
 """Significance of the star in a frame that is certain to show it."""
 
-FIRST_LAW, FIRST_ROUNDS = MotionLaw(2.0, 0.5), 2
-"""Law of the motion of the first iterations."""
+FIRST_LAW, USUAL_RMS_PX = MotionLaw(2.0, 0.5), (0.5, 1.0, 2.0, 3.0)
+"""Law of the motion of the first iterations, and rms that are probable where the frames hardly tell [pixel]."""
+WELL_KNOWN, LAW_ROUNDS = 0.5, 3
+"""Error of the shifts, over their rms, below which the frames tell the law of their motion; else iterations with each."""
 MAX_ROUNDS, NOISE_ROUNDS = 8, 3
 """Most iterations, and the first ones, before which the noise is measured."""
 SETTLED_PX = 0.05
@@ -142,24 +144,59 @@ def image_motion(windows: Sequence[Float32Array], reach_px: float) -> ImageMotio
     stars = [_Star(grid, each) for each in windows]
     posterior = np.zeros((n, *grid.cells), np.float32)
     posterior[:, grid.cells[0] // 2, grid.cells[1] // 2] = 1.0
-    shifts, motion = np.zeros((n, 2)), FIRST_LAW
-    for made in range(MAX_ROUNDS):
-        before = shifts
-        scores = np.zeros((n, *grid.cells), np.float32)
-        for star in stars:
-            star.learn(grid, posterior, made < NOISE_ROUNDS)
-            scores += star.scores(grid)
-        # the mean of frames that move is a star of frames that do not: a law must not be chosen by it
-        posterior, motion = posterior_shifts(grid.steps, scores, motion, made >= FIRST_ROUNDS)
+    law, is_known = FIRST_LAW, False
+    for _ in range(NOISE_ROUNDS):
+        scores = _scores(stars, grid, posterior, with_noise=True)
+        posterior, found = law.posterior(grid.steps, likelihoods(scores))
         shifts, errors = _moments(grid.steps, posterior)
-        if made + 1 >= NOISE_ROUNDS and np.sqrt(np.mean((shifts - before) ** 2)) < SETTLED_PX:
+        is_known = float(np.sqrt(np.mean(errors**2))) < WELL_KNOWN * found.rms_px
+        law = found if is_known else FIRST_LAW
+    for star in stars:
+        star.clip_outliers(grid)
+    if not is_known:
+        return _of_all_laws(stars, grid, posterior)
+    for _ in range(MAX_ROUNDS - NOISE_ROUNDS):
+        before = shifts
+        grid, posterior = _narrowed(grid, posterior, law)
+        scores = _scores(stars, grid, posterior)
+        posterior, law = law.posterior(grid.steps, likelihoods(scores))
+        shifts, errors = _moments(grid.steps, posterior)
+        if np.sqrt(np.mean((shifts - before) ** 2)) < SETTLED_PX:
             break
-        if made + 1 == NOISE_ROUNDS:
-            for star in stars:
-                star.clip_outliers(grid)
-        grid, posterior = _narrowed(grid, posterior, motion)
     shifts, errors = _refined(scores, shifts, errors)
-    return ImageMotion(shifts, errors, motion.rms_px, motion.correlation)
+    return ImageMotion(shifts, errors, law.rms_px, law.correlation)
+
+
+def _of_all_laws(stars: Sequence["_Star"], grid: ShiftGrid, start: Float32Array) -> ImageMotion:
+    """Return the mean of the posteriors under all laws of the motion, by the probability of the frames under each.
+
+    The mean of frames that move resembles a star of frames that do not: each law has stars of its own.
+    """
+    found: list[tuple[Float32Array, MotionLaw, float]] = []
+    for rms_px in USUAL_RMS_PX:
+        posterior = start
+        for _ in range(LAW_ROUNDS):
+            scores = _scores(stars, grid, posterior)
+            posterior, law, evidence = posterior_of_correlations(grid.steps, scores, rms_px)
+        found.append((posterior, law, evidence + len(start) * sum(star.offset(grid) for star in stars)))
+    weights = np.exp([evidence - max(each[2] for each in found) for _, _, evidence in found])
+    weights /= weights.sum()
+    mean = sum(weight * posterior for weight, (posterior, _, _) in zip(weights.tolist(), found, strict=True))
+    shifts, errors = _moments(grid.steps, np.asarray(mean))
+    variance = float(np.dot(weights, [law.rms_px**2 for _, law, _ in found]))
+    correlation = float(np.dot(weights, [law.correlation for _, law, _ in found]))
+    return ImageMotion(shifts, errors, math.sqrt(variance), correlation)
+
+
+def _scores(
+    stars: Sequence["_Star"], grid: ShiftGrid, posterior: Float32Array, with_noise: bool = False
+) -> Float32Array:
+    """Learn the stars, and return the log likelihood (n, cells, cells) of each shift of each frame."""
+    scores = np.zeros(posterior.shape, np.float32)
+    for star in stars:
+        star.learn(grid, posterior, with_noise)
+        scores += star.scores(grid)
+    return scores
 
 
 def _narrowed(grid: ShiftGrid, posterior: Float32Array, motion: MotionLaw) -> tuple[ShiftGrid, Float32Array]:
@@ -222,6 +259,11 @@ class _Star:
                 scores[i] = grid.correlation(product)
         scores /= self._excess
         return scores
+
+    def offset(self, grid: ShiftGrid) -> float:
+        """Return what the log likelihood of each shift of a frame lacks: it depends on the star alone."""
+        light = fft.irfft2(self._template_without(grid, None), grid.shape)
+        return self._noise.offset(light) / self._excess
 
     def clip_outliers(self, grid: ShiftGrid) -> None:
         """Clip pixels above what the star can give to them: cosmic rays would draw it away."""
@@ -317,7 +359,7 @@ def _template(
     return spectrum.astype(np.complex64)
 
 
-def _moments(steps: Float64Array, posterior: Float32Array) -> tuple[Float64Array, Float64Array]:
+def _moments(steps: Float64Array, posterior: FloatArray) -> tuple[Float64Array, Float64Array]:
     """Return means (n, 2) and standard deviations along an axis (n,) of the posteriors."""
     shifts, variances = np.empty((len(posterior), 2)), np.empty(len(posterior))
     for i, cells in enumerate(posterior):

@@ -8,12 +8,8 @@ import numpy as np
 from obsarchive.science.arrays import Float32Array, Float64Array
 from obsarchive.science.registration.shift_grid import STEP_PX
 
-USUAL_RMS_PX, USUAL_CORRELATIONS = (0.25, 0.5, 1.0, 2.0, 4.0), (0.0, 0.5, 0.8, 0.95)
-"""Laws of the motion that are all probable before a frame is seen: rms [pixel] and correlation."""
-WELL_KNOWN = 0.5
-"""Error of the shifts, over their rms, below which the frames tell the law of their motion."""
-EVIDENCE_FRAMES = 100
-"""Frames whose probability is compared."""
+USUAL_CORRELATIONS = (0.0, 0.5, 0.8, 0.95)
+"""Correlations of consecutive frames that are all probable where the frames hardly tell."""
 LEAST_WEIGHT = 0.02
 """Probability of a law that is not neglected."""
 MAX_CORRELATION = 0.98
@@ -75,12 +71,10 @@ class MotionLaw:
         return law
 
 
-def posterior_shifts(
-    steps: Float64Array, scores: Float32Array, law: MotionLaw, learn: bool
-) -> tuple[Float32Array, MotionLaw]:
-    """Compute the posterior of the shifts of all frames.
-
-    Where the frames do not tell the law of their motion, it is the mean over all laws by their probability.
+def posterior_of_correlations(
+    steps: Float64Array, scores: Float32Array, rms_px: float
+) -> tuple[Float32Array, MotionLaw, float]:
+    """Compute the posterior of the shifts of all frames, whatever their correlation in time.
 
     Parameters
     ----------
@@ -88,47 +82,33 @@ def posterior_shifts(
         Grid of shifts along an axis [pixel].
     scores : ndarray (n, m, m)
         Logarithm of the likelihood of each shift.
-    law : MotionLaw
-        Law that was found before.
-    learn : bool
-        Whether other laws are probable, too.
+    rms_px : float
+        Rms of the motion [pixel].
 
     Returns
     -------
     posterior : ndarray (n, m, m)
         Probability of each shift.
     law : MotionLaw
-        Law that these shifts show.
+        With the mean correlation.
+    evidence : float
+        Logarithm of the probability of the frames.
     """
-    likelihood = _likelihood(scores)
-    posterior, found = law.posterior(steps, likelihood)
-    if not learn:
-        return posterior.astype(np.float32), law
-    if _errors_rms(steps, posterior) < WELL_KNOWN * found.rms_px:
-        return posterior.astype(np.float32), found
-    laws = [law, *(MotionLaw(rms, rho) for rms in USUAL_RMS_PX for rho in USUAL_CORRELATIONS)]
-    evidence = np.array([each.evidence(steps, likelihood[:EVIDENCE_FRAMES]) for each in laws])
+    likelihood = likelihoods(scores)
+    laws = [MotionLaw(rms_px, correlation) for correlation in USUAL_CORRELATIONS]
+    evidence = np.array([law.evidence(steps, likelihood) for law in laws])
     weights = np.exp(evidence - evidence.max())
+    total = float(evidence.max()) + math.log(weights.mean()) + float(scores.max(axis=(1, 2)).sum(dtype=float))
     weights = np.where(weights < LEAST_WEIGHT * weights.sum(), 0, weights)
     weights /= weights.sum()
-    posterior = np.zeros_like(likelihood)
-    variance = covariance = 0.0
-    for each, weight in zip(laws, weights.tolist(), strict=True):
-        if weight > 0:
-            part, found = each.posterior(steps, likelihood)
-            posterior += weight * part
-            variance += weight * found.rms_px**2
-            covariance += weight * found.rms_px**2 * found.correlation
-    return posterior.astype(np.float32), MotionLaw(math.sqrt(variance), covariance / variance if variance > 0 else 0.0)
+    kept = [(weight, law) for weight, law in zip(weights.tolist(), laws, strict=True) if weight > 0]
+    posterior = sum(weight * law.posterior(steps, likelihood)[0] for weight, law in kept)
+    correlation = sum(weight * law.correlation for weight, law in kept)
+    return np.asarray(posterior, np.float32), MotionLaw(rms_px, correlation), total
 
 
-def _errors_rms(steps: Float64Array, posterior: Float64Array) -> float:
-    """Root mean square of the standard deviations of posteriors along an axis."""
-    along = np.stack([posterior.sum(axis=2), posterior.sum(axis=1)])
-    return float(np.sqrt(np.mean(along @ steps**2 - (along @ steps) ** 2)))
-
-
-def _likelihood(scores: Float32Array) -> Float64Array:
+def likelihoods(scores: Float32Array) -> Float64Array:
+    """Return the likelihood of each shift over that of the likeliest of its frame."""
     likelihood: Float64Array = np.exp(scores - scores.max(axis=(1, 2), keepdims=True)).astype(np.float64)
     return likelihood
 

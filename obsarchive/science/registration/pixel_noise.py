@@ -47,6 +47,9 @@ class PixelNoise(Protocol):
     def means(self, light: FloatArray) -> FloatArray:
         """Return the expected terms (k, ...) where there is light above the background [counts]."""
 
+    def offset(self, light: FloatArray) -> float:
+        """Return what the sum over all pixels lacks to the log likelihood: it does not depend on the counts."""
+
 
 @dataclass(frozen=True)
 class ScaledPhotonNoise:
@@ -78,6 +81,14 @@ class ScaledPhotonNoise:
     def means(self, light: FloatArray) -> FloatArray:
         """Return the light itself (1, ...)."""
         return light[np.newaxis]
+
+    def offset(self, light: FloatArray) -> float:
+        """Return what the sum over all pixels lacks to the log likelihood: it does not depend on the counts."""
+        light = np.maximum(light, 0)
+        if self.per_count <= 0:
+            return -float(np.sum(light**2)) / 2 / self.background
+        sky = self.background / self.per_count
+        return float(np.sum(sky * self.weights(light)[0] - light / self.per_count))
 
 
 @dataclass(frozen=True)
@@ -137,8 +148,8 @@ class MultipliedElectrons:
 
     def statistics(self, counts: Float32Array) -> Float32Array:
         """Return the terms (k, ...) of the counts, with a mean of zero on the background."""
-        grid, terms = self.grid, self._terms - self._expected[:, :1]
-        return np.stack([np.interp(counts, grid, term).astype(np.float32) for term in terms])
+        place = np.interp(counts, self.grid, np.arange(len(self.grid)))
+        return _between(self._terms - self._expected[:, :1], place)
 
     def weights(self, light: FloatArray) -> FloatArray:
         """Return the weights (k, ...) of the terms where there is light above the background [counts]."""
@@ -148,9 +159,13 @@ class MultipliedElectrons:
         """Return the expected terms (k, ...) where there is light above the background [counts]."""
         return self._at(light, self._expected - self._expected[:, :1])
 
+    def offset(self, light: FloatArray) -> float:
+        """Return what the sum over all pixels lacks to the log likelihood: it does not depend on the counts."""
+        return float(np.sum(self.weights(light) * self._expected[:, 0, np.newaxis, np.newaxis]))
+
     def _at(self, light: FloatArray, rows: Float64Array) -> FloatArray:
-        level = np.log(self.sky_e + np.maximum(light, 0) / self.gain)
-        return np.stack([np.interp(level, np.log(self._levels), row).astype(np.float32) for row in rows])
+        first, step = np.log(self._levels[0]), np.log(self._levels[1] / self._levels[0])
+        return _between(rows, (np.log(self.sky_e + np.maximum(light, 0) / self.gain) - first) / step)
 
     @cached_property
     def _near(self) -> Float64Array:
@@ -198,6 +213,16 @@ class MultipliedElectrons:
         near = np.exp(-((np.sqrt(level) - np.sqrt(charge)) ** 2))
         density: Float64Array = level / product * special.ive(1, 2 * product) * near / self.gain
         return density
+
+
+def _between(rows: Float64Array, place: FloatArray) -> Float32Array:
+    """Return the values of rows (k, m) at places (...) between their cells, linearly interpolated."""
+    place = np.clip(place, 0, rows.shape[1] - 1)
+    cell = np.minimum(place.astype(np.intp), rows.shape[1] - 2)
+    rest = (place - cell).astype(np.float32)
+    steps = np.diff(rows).astype(np.float32)
+    values: Float32Array = rows.astype(np.float32)[:, cell] + steps[:, cell] * rest
+    return values
 
 
 def _normal(deviation: Float64Array) -> Float64Array:
