@@ -27,8 +27,6 @@ from obsarchive.science.registration.pixel_noise import (
 from obsarchive.science.registration.shift_grid import STEP_PX, ShiftGrid
 from obsarchive.science.registration.subpixel_peaks import vertex
 
-LEAST_FRAMES = 10
-"""Frames from which on their motion is learnt."""
 LEAST_REACH_PX, MAX_REACH_PX = 12.0, 20.0
 """Largest shift from the median that is looked for where all seem to be small, and in any case [pixel]."""
 SURE_SIGNIFICANCE = 8.0
@@ -38,6 +36,8 @@ FIRST_LAW, USUAL_RMS_PX = MotionLaw(2.0, 0.5), (0.5, 1.0, 2.0, 3.0)
 """Law of the motion of the first iterations, and rms that are probable where the frames hardly tell [pixel]."""
 WELL_KNOWN, LAW_ROUNDS = 0.5, 3
 """Error of the shifts, over their rms, below which the frames tell the law of their motion; else iterations with each."""
+FIRST_ROUNDS = 3
+"""Iterations by which it is known how far the frames lie apart."""
 MAX_ROUNDS, NOISE_ROUNDS = 8, 3
 """Most iterations, and the first ones, before which the noise is measured."""
 SETTLED_PX = 0.05
@@ -102,10 +102,10 @@ def align_star(windows: Float32Array, others: Sequence[Float32Array] = ()) -> Al
     Unprocessable
         All windows are empty.
     """
-    found = align(windows)
     n, *sides = windows.shape
-    if n < LEAST_FRAMES:
-        return found
+    if n < 2:
+        return align(windows)
+    found = align(windows, most_rounds=FIRST_ROUNDS)
     reach = min(LEAST_REACH_PX, min(sides) / 4)
     far = np.abs(found.shifts).max(axis=1)
     usual = far <= min(MAX_REACH_PX, min(sides) / 4)
@@ -142,43 +142,43 @@ def image_motion(windows: Sequence[Float32Array], reach_px: float) -> ImageMotio
     n, ny, nx = windows[0].shape
     grid = ShiftGrid((ny, nx), reach_px)
     stars = [_Star(grid, each) for each in windows]
-    posterior = np.zeros((n, *grid.cells), np.float32)
-    posterior[:, grid.cells[0] // 2, grid.cells[1] // 2] = 1.0
-    law, is_known = FIRST_LAW, False
+    known = _Known.at_rest(n, grid)
+    law, is_told = FIRST_LAW, False
     for _ in range(NOISE_ROUNDS):
-        scores = _scores(stars, grid, posterior, with_noise=True)
+        scores = _scores(stars, grid, known, with_noise=True)
         posterior, found = law.posterior(grid.steps, likelihoods(scores))
-        shifts, errors = _moments(grid.steps, posterior)
-        is_known = float(np.sqrt(np.mean(errors**2))) < WELL_KNOWN * found.rms_px
-        law = found if is_known else FIRST_LAW
+        known = known.after(grid, posterior, scores)
+        is_told = float(np.sqrt(np.mean(known.errors**2))) < WELL_KNOWN * found.rms_px
+        law = found if is_told else FIRST_LAW
     for star in stars:
         star.clip_outliers(grid)
-    if not is_known:
-        return _of_all_laws(stars, grid, posterior)
+    if not is_told:
+        return _of_all_laws(stars, grid, known)
     for _ in range(MAX_ROUNDS - NOISE_ROUNDS):
-        before = shifts
-        grid, posterior = _narrowed(grid, posterior, law)
-        scores = _scores(stars, grid, posterior)
+        before = known.shifts
+        grid, known = _narrowed(grid, known, law)
+        scores = _scores(stars, grid, known)
         posterior, law = law.posterior(grid.steps, likelihoods(scores))
-        shifts, errors = _moments(grid.steps, posterior)
-        if np.sqrt(np.mean((shifts - before) ** 2)) < SETTLED_PX:
+        known = known.after(grid, posterior, scores)
+        if np.sqrt(np.mean((known.shifts - before) ** 2)) < SETTLED_PX:
             break
-    shifts, errors = _refined(scores, shifts, errors)
-    return ImageMotion(shifts, errors, law.rms_px, law.correlation)
+    return ImageMotion(known.shifts, known.errors, law.rms_px, law.correlation)
 
 
-def _of_all_laws(stars: Sequence["_Star"], grid: ShiftGrid, start: Float32Array) -> ImageMotion:
+def _of_all_laws(stars: Sequence["_Star"], grid: ShiftGrid, start: "_Known") -> ImageMotion:
     """Return the mean of the posteriors under all laws of the motion, by the probability of the frames under each.
 
     The mean of frames that move resembles a star of frames that do not: each law has stars of its own.
     """
+    n = len(start.shifts)
     found: list[tuple[Float32Array, MotionLaw, float]] = []
     for rms_px in USUAL_RMS_PX:
-        posterior = start
+        known = start
         for _ in range(LAW_ROUNDS):
-            scores = _scores(stars, grid, posterior)
+            scores = _scores(stars, grid, known)
             posterior, law, evidence = posterior_of_correlations(grid.steps, scores, rms_px)
-        found.append((posterior, law, evidence + len(start) * sum(star.offset(grid) for star in stars)))
+            known = known.after(grid, posterior, scores)
+        found.append((posterior, law, evidence + n * sum(star.offset(grid) for star in stars)))
     weights = np.exp([evidence - max(each[2] for each in found) for _, _, evidence in found])
     weights /= weights.sum()
     mean = sum(weight * posterior for weight, (posterior, _, _) in zip(weights.tolist(), found, strict=True))
@@ -188,24 +188,62 @@ def _of_all_laws(stars: Sequence["_Star"], grid: ShiftGrid, start: Float32Array)
     return ImageMotion(shifts, errors, math.sqrt(variance), correlation)
 
 
+@dataclass(frozen=True, eq=False)
+class _Known:
+    """What is known of the shifts of the frames.
+
+    Attributes
+    ----------
+    posterior : ndarray (n, cells, cells)
+        Probabilities on the grid.
+    shifts, errors : ndarray (n, 2), (n,)
+        Of the frames [pixel].
+    """
+
+    posterior: Float32Array
+    shifts: Float64Array
+    errors: Float64Array
+
+    @classmethod
+    def at_rest(cls, n: int, grid: ShiftGrid) -> "_Known":
+        """Certainty that no frame has moved."""
+        posterior = np.zeros((n, *grid.cells), np.float32)
+        posterior[:, grid.cells[0] // 2, grid.cells[1] // 2] = 1.0
+        return cls(posterior, np.zeros((n, 2)), np.zeros(n))
+
+    def after(self, grid: ShiftGrid, posterior: FloatArray, scores: Float32Array) -> "_Known":
+        """Return the moments of a posterior, or the vertex of the scores where it is narrower than the grid."""
+        shifts, errors = _refined(scores, *_moments(grid.steps, posterior))
+        if len(shifts) == 2:
+            # both halfway: two frames that were moved onto each other would change places forever
+            shifts = (self.shifts + shifts) / 2
+        return _Known(np.asarray(posterior, np.float32), shifts, errors)
+
+    def factor(self, grid: ShiftGrid, i: int) -> Complex64Array:
+        """Return the factor by which the spectrum of a frame becomes that of its mean over its shifts."""
+        if len(self.errors) == 2 or self.errors[i] < NARROW_STEPS * STEP_PX:
+            return grid.moved_to(self.shifts[i], float(self.errors[i]))
+        return grid.moved(self.posterior[i])
+
+
 def _scores(
-    stars: Sequence["_Star"], grid: ShiftGrid, posterior: Float32Array, with_noise: bool = False
+    stars: Sequence["_Star"], grid: ShiftGrid, known: _Known, with_noise: bool = False
 ) -> Float32Array:
     """Learn the stars, and return the log likelihood (n, cells, cells) of each shift of each frame."""
-    scores = np.zeros(posterior.shape, np.float32)
+    scores = np.zeros(known.posterior.shape, np.float32)
     for star in stars:
-        star.learn(grid, posterior, with_noise)
+        star.learn(grid, known, with_noise)
         scores += star.scores(grid)
     return scores
 
 
-def _narrowed(grid: ShiftGrid, posterior: Float32Array, motion: MotionLaw) -> tuple[ShiftGrid, Float32Array]:
+def _narrowed(grid: ShiftGrid, known: _Known, motion: MotionLaw) -> tuple[ShiftGrid, _Known]:
     """Return grid and posteriors without the margin that the motion does not reach."""
     margin = int((grid.steps[-1] - max(REACH_RMS * motion.rms_px, LEAST_REACH_PX / 3)) / STEP_PX)
     if margin <= 0:
-        return grid, posterior
-    inner = slice(margin, -margin)
-    return ShiftGrid(grid.shape, float(grid.steps[-1 - margin])), np.ascontiguousarray(posterior[:, inner, inner])
+        return grid, known
+    inner = np.ascontiguousarray(known.posterior[:, margin:-margin, margin:-margin])
+    return ShiftGrid(grid.shape, float(grid.steps[-1 - margin])), replace(known, posterior=inner)
 
 
 class _Star:
@@ -235,17 +273,17 @@ class _Star:
         self._noise: PixelNoise = self._scaled
         self._excess = 1.0
 
-    def learn(self, grid: ShiftGrid, posterior: Float32Array, with_noise: bool) -> None:
-        """Make the template from frames whose shifts have this posterior (n, cells, cells), and measure the noise."""
+    def learn(self, grid: ShiftGrid, known: _Known, with_noise: bool) -> None:
+        """Make the template from frames whose shifts are known so far, and measure the noise."""
         self._sums = np.zeros((FOLDS, *self._spectra.shape[1:]), np.complex64)
         self._powers = np.zeros(self._sums.shape, np.float32)
         for i, spectrum in enumerate(self._spectra):
-            factor = grid.moved(posterior[i])
+            factor = known.factor(grid, i)
             self._sums[i % FOLDS] += spectrum * factor
             self._powers[i % FOLDS] += np.abs(factor) ** 2
         if with_noise:
             self._template = self._template_without(grid, None)
-            self._measure_noise(grid, posterior)
+            self._measure_noise(grid, known)
 
     def scores(self, grid: ShiftGrid) -> Float32Array:
         """Return the log likelihood (n, cells, cells) of each shift of each frame."""
@@ -282,11 +320,11 @@ class _Star:
             total, power, n = total - self._sums[part], power - self._powers[part], n - len(range(part, n, FOLDS))
         return _template(grid, total, power, self._white, self._centre, n)
 
-    def _measure_noise(self, grid: ShiftGrid, posterior: Float32Array) -> None:
+    def _measure_noise(self, grid: ShiftGrid, known: _Known) -> None:
         """Measure the noise from the residuals of some frames."""
-        some = _some(len(posterior))
+        some = _some(len(known.shifts))
         light = fft.irfft2(self._template, grid.shape)
-        spectra = [self._template * np.conj(grid.moved(posterior[i])) for i in some.tolist()]
+        spectra = [self._template * np.conj(known.factor(grid, i)) for i in some.tolist()]
         models = fft.irfft2(np.stack(spectra), grid.shape)
         self._scaled = _scaled_noise(self._windows[some], models) or self._scaled
         if not isinstance(self._noise, MultipliedElectrons):

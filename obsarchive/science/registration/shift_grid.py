@@ -63,6 +63,13 @@ class ShiftGrid:
         factor: Complex64Array = self._along_y @ posterior.astype(np.complex64) @ self._along_x
         return factor
 
+    def moved_to(self, shift: Float64Array, error: float) -> Complex64Array:
+        """Factor of a shift (dy, dx) that is known with an error along an axis [pixel]."""
+        spread = -2 * (np.pi * error) ** 2
+        along_y = np.exp(spread * self._ky**2 - 2j * np.pi * shift[0] * self._ky).astype(np.complex64)
+        along_x = np.exp(spread * self._kx**2 - 2j * np.pi * shift[1] * self._kx).astype(np.complex64)
+        return along_y * along_x
+
     def correlation(self, spectrum: Complex64Array) -> Float32Array:
         """Correlation of two images at the shifts of the grid, from the product of their spectra."""
         product = np.conj(self._along_y).T @ (spectrum * self._twice) @ np.conj(self._along_x).T
