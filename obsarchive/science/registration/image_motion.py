@@ -3,8 +3,8 @@
 The shifts of a sequence are the hidden states of a Markov chain (Rabiner 1989, Proc. IEEE 77, 257) on a grid: the
 motion has an rms and a correlation from frame to frame, both learnt from the data, so that a frame of few photons stays
 where its neighbours are. The stars are learnt from the frames too, each weighted with the posterior of its shift, as in
-the maximum-likelihood refinement of Sigworth (1998, J. Struct. Biol. 122, 328); the round part of a star is averaged over
-the angle, which takes most of the noise from it. No frame is compared with a template that holds its own noise.
+the maximum-likelihood refinement of Sigworth (1998, J. Struct. Biol. 122, 328); the round part of a star is averaged
+over the angle, which takes most of the noise from it. No frame is compared with a template that holds its own noise.
 """
 
 import math
@@ -35,7 +35,7 @@ SURE_SIGNIFICANCE = 8.0
 FIRST_LAW, USUAL_RMS_PX = MotionLaw(2.0, 0.5), (0.5, 1.0, 2.0, 3.0)
 """Law of the motion of the first iterations, and rms that are probable where the frames hardly tell [pixel]."""
 WELL_KNOWN, LAW_ROUNDS = 0.5, 3
-"""Error of the shifts, over their rms, below which the frames tell the law of their motion; else iterations with each."""
+"""Error of the shifts, over their rms, below which the frames tell the law of their motion; else rounds with each."""
 FIRST_ROUNDS = 3
 """Iterations by which it is known how far the frames lie apart."""
 MAX_ROUNDS, NOISE_ROUNDS = 8, 3
@@ -226,9 +226,7 @@ class _Known:
         return grid.moved(self.posterior[i])
 
 
-def _scores(
-    stars: Sequence["_Star"], grid: ShiftGrid, known: _Known, with_noise: bool = False
-) -> Float32Array:
+def _scores(stars: Sequence["_Star"], grid: ShiftGrid, known: _Known, with_noise: bool = False) -> Float32Array:
     """Learn the stars, and return the log likelihood (n, cells, cells) of each shift of each frame."""
     scores = np.zeros(known.posterior.shape, np.float32)
     for star in stars:
@@ -361,6 +359,11 @@ def _scaled_noise(windows: Float32Array, models: FloatArray) -> ScaledPhotonNois
     spread = float(np.sum(centred**2))
     slope = max(float(np.sum(centred * y)) / spread, 0.0) if spread > 0 else 0.0
     level = float(y.mean() - slope * x.mean())
+    if level <= 0:
+        # a line through the bright pixels: the faint ones have the noise of their own
+        is_faint = x <= np.median(x)
+        level = float(y[is_faint].mean())
+        slope = max(float(y.mean()) - level, 0.0) / float(x.mean() - x[is_faint].mean())
     return ScaledPhotonNoise(level, slope) if level > 0 else None
 
 

@@ -123,5 +123,6 @@ def _products(steps: Float64Array, ahead: Float64Array, before: Float64Array, af
 
 
 def normal(values: Float64Array) -> Float64Array:
+    """Return values over their sum; equal ones where they are all zero."""
     total = float(values.sum())
     return values / total if total > 0 else np.full_like(values, 1 / values.size)
