@@ -322,12 +322,13 @@ def report(trials: int, processes: int) -> str:
     return f"{TEXT}\n{markdown(header, rows)}\n{companions}\n{table(pulls)}"
 
 
-TEXT = f"""EMCCD of gain 300 and a read noise of 20; halo of {HALO_FWHM_PX} pixels FWHM, core of 9 % of the light, sky of
-0.12 electrons a pixel, motion of 1.9 pixels rms, white, if not said. Rms errors along an axis [pixel] of n sequences,
-relative to the mean of each. *Correlation*: of whole frames with their mean, smoothed with σ = 2 pixels; *matched filter*:
-knows the star. *Bound*: Van Trees' inequality with the exact distribution of the counts, star and law of the motion known;
-*true star*: reached by the means of the posterior if both are known, above the bound where the light is faint. Goal: at
-most {GOAL} times the larger of the two, and not worse than not registering. *FWHM* of the star in the sum [pixel].
+TEXT = f"""EMCCD of gain 300 and a read noise of 20; halo of {HALO_FWHM_PX} pixels FWHM, core of 9 % of the light, sky
+of 0.12 electrons a pixel, motion of 1.9 pixels rms, white, if not said. Rms errors along an axis [pixel] of n
+sequences, relative to the mean of each. *Correlation*: of whole frames with their mean, smoothed with σ = 2 pixels;
+*matched filter*: knows the star. *Bound*: Van Trees' inequality with the exact distribution of the counts, star and law
+of the motion known; *true star*: reached by the means of the posterior if both are known, above the bound where the
+light is faint. Goal: at most {GOAL} times the larger of the two, and not worse than not registering. *FWHM* of the star
+in the sum [pixel].
 """
 TEXT_OF_COMPANION = """Position of the companion relative to its star in the sum of 60 frames, rms error along an axis:
 {0:.2f} px registered, {1:.2f} px with the true shifts, {2:.2f} px not registered.

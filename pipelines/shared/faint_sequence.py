@@ -160,13 +160,13 @@ class FaintSequence(FrameSequence):
 
     def _aligned_on_window(self, usable: list[int], known: Float64Array) -> tuple[GuideStar, Alignment, Sequence[str]]:
         """Alignment on a window around the brightest star."""
-        found, offsets = self._steady_stars(usable) if len(usable) >= MIN_STEADY_FRAMES else [], np.zeros_like(known)
-        if not found:
+        stars, offsets = self._steady_stars(usable) if len(usable) >= MIN_STEADY_FRAMES else [], np.zeros_like(known)
+        if not stars:
             star, offsets = self._moving_star(usable, known)
-            found = [star]
-        star, half = found[0], self._half_around(found[0])
+            stars = [star]
+        star, half = stars[0], self._half_around(stars[0])
         windows, origins = self._windows(usable, star, offsets, half)
-        alignment = align_star(windows, [self._windows(usable, other, offsets, half)[0] for other in found[1:]])
+        alignment = align_star(windows, [self._windows(usable, other, offsets, half)[0] for other in stars[1:]])
         y, x = origins[0] + star_near(
             alignment.template, (windows.shape[1] / 2, windows.shape[2] / 2), windows.shape[1] // 4
         )

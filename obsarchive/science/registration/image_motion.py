@@ -332,7 +332,9 @@ class _Star:
         residuals = []
         for i, model in zip(some.tolist(), models, strict=True):
             rest = [s[i] - m for s, m in zip(self._statistics, fft.rfft2(self._noise.means(model)), strict=True)]
-            residuals.append(sum(grid.correlation(w * np.conj(r)) for w, r in zip(weights, rest, strict=True)))
+            residuals.append(
+                np.sum([grid.correlation(w * np.conj(r)) for w, r in zip(weights, rest, strict=True)], axis=0)
+            )
         self._excess = _excess(grid, np.asarray(expected), residuals)
 
     def _with_electrons(self, peak: float) -> PixelNoise:

@@ -68,7 +68,8 @@ class ShiftGrid:
         spread = -2 * (np.pi * error) ** 2
         along_y = np.exp(spread * self._ky**2 - 2j * np.pi * shift[0] * self._ky).astype(np.complex64)
         along_x = np.exp(spread * self._kx**2 - 2j * np.pi * shift[1] * self._kx).astype(np.complex64)
-        return along_y * along_x
+        factor: Complex64Array = along_y * along_x
+        return factor
 
     def correlation(self, spectrum: Complex64Array) -> Float32Array:
         """Correlation of two images at the shifts of the grid, from the product of their spectra."""
