@@ -36,6 +36,8 @@ FIRST_LAW, USUAL_RMS_PX = MotionLaw(2.0, 0.5), (0.5, 1.0, 2.0, 3.0)
 """Law of the motion of the first iterations, and rms that are probable where the frames hardly tell [pixel]."""
 WELL_KNOWN, LAW_ROUNDS = 0.5, 3
 """Error of the shifts, over their rms, below which the frames tell the law of their motion; else rounds with each."""
+MOST_WHITE = 2.0
+"""Variance of the likelihood over that of white noise above which the mean of all frames is no star to begin with."""
 FIRST_ROUNDS = 3
 """Iterations by which it is known how far the frames lie apart."""
 MAX_ROUNDS, NOISE_ROUNDS = 8, 3
@@ -109,7 +111,8 @@ def align_star(windows: Float32Array, others: Sequence[Float32Array] = ()) -> Al
     reach = min(LEAST_REACH_PX, min(sides) / 4)
     far = np.abs(found.shifts).max(axis=1)
     usual = far <= min(MAX_REACH_PX, min(sides) / 4)
-    motion = image_motion((windows, *others), max(reach, 1.2 * float(far[usual].max(initial=0.0))))
+    start = np.where(usual[:, np.newaxis], found.shifts, 0.0)
+    motion = image_motion((windows, *others), max(reach, 1.2 * float(far[usual].max(initial=0.0))), start)
     shifts, errors = motion.shifts - np.median(motion.shifts, axis=0), motion.errors
     moved = aligned_at(windows, shifts, errors)
     if usual.all():
@@ -123,7 +126,7 @@ def align_star(windows: Float32Array, others: Sequence[Float32Array] = ()) -> Al
     return aligned_at(windows, shifts, errors)
 
 
-def image_motion(windows: Sequence[Float32Array], reach_px: float) -> ImageMotion:
+def image_motion(windows: Sequence[Float32Array], reach_px: float, start: Float64Array | None = None) -> ImageMotion:
     """Compute the posterior shifts of stars in windows around each.
 
     Parameters
@@ -133,6 +136,8 @@ def image_motion(windows: Sequence[Float32Array], reach_px: float) -> ImageMotio
         background.
     reach_px : float
         Largest shift [pixel].
+    start : ndarray (n, 2), optional
+        Shifts that may be close [pixel].
 
     Returns
     -------
@@ -142,7 +147,7 @@ def image_motion(windows: Sequence[Float32Array], reach_px: float) -> ImageMotio
     n, ny, nx = windows[0].shape
     grid = ShiftGrid((ny, nx), reach_px)
     stars = [_Star(grid, each) for each in windows]
-    known = _Known.at_rest(n, grid)
+    known = _first(stars, grid, [np.zeros((n, 2)), *([] if start is None else [start])])
     law, is_told = FIRST_LAW, False
     for _ in range(NOISE_ROUNDS):
         scores = _scores(stars, grid, known, with_noise=True)
@@ -163,6 +168,22 @@ def image_motion(windows: Sequence[Float32Array], reach_px: float) -> ImageMotio
         if np.sqrt(np.mean((known.shifts - before) ** 2)) < SETTLED_PX:
             break
     return ImageMotion(known.shifts, known.errors, law.rms_px, law.correlation)
+
+
+def _first(stars: Sequence["_Star"], grid: ShiftGrid, starts: Sequence[Float64Array]) -> "_Known":
+    """Return the shifts (n, 2) under which the frames are most probable, each by the stars of the others."""
+    rest = _Known.at_rest(len(starts[0]), grid)
+    _scores(stars, grid, rest, with_noise=True)
+    # in white noise the frames' own noise is in shifts that were found by their mean, and would be believed
+    if len(starts) == 1 or max(star.excess for star in stars) < MOST_WHITE:
+        return rest
+    found = [replace(rest, shifts=shifts) for shifts in starts]
+    evidence = []
+    for known in found:
+        scores = _scores(stars, grid, known, with_noise=True)
+        frames = FIRST_LAW.evidence(grid.steps, likelihoods(scores)) + float(scores.max(axis=(1, 2)).sum(dtype=float))
+        evidence.append(frames + len(scores) * sum(star.offset(grid) for star in stars))
+    return found[int(np.argmax(evidence))]
 
 
 def _of_all_laws(stars: Sequence["_Star"], grid: ShiftGrid, start: "_Known") -> ImageMotion:
@@ -253,6 +274,11 @@ class _Star:
         Of its windows.
     windows : ndarray (n, ny, nx)
         Counts around it.
+
+    Attributes
+    ----------
+    excess : float
+        Variance of the slopes of the log likelihood over that of white noise.
     """
 
     def __init__(self, grid: ShiftGrid, windows: Float32Array) -> None:
@@ -269,7 +295,7 @@ class _Star:
         self._centre = grid.centre(self._spectra.mean(axis=0))
         self._scaled = ScaledPhotonNoise(self._white / math.prod(grid.shape), 0.0)
         self._noise: PixelNoise = self._scaled
-        self._excess = 1.0
+        self.excess = 1.0
 
     def learn(self, grid: ShiftGrid, known: _Known, with_noise: bool) -> None:
         """Make the template from frames whose shifts are known so far, and measure the noise."""
@@ -293,13 +319,13 @@ class _Star:
             for i in range(part, n, FOLDS):
                 product = sum(w * np.conj(s[i]) for w, s in zip(weights, self._statistics, strict=True))
                 scores[i] = grid.correlation(product)
-        scores /= self._excess
+        scores /= self.excess
         return scores
 
     def offset(self, grid: ShiftGrid) -> float:
         """Return what the log likelihood of each shift of a frame lacks: it depends on the star alone."""
         light = fft.irfft2(self._template_without(grid, None), grid.shape)
-        return self._noise.offset(light) / self._excess
+        return self._noise.offset(light) / self.excess
 
     def clip_outliers(self, grid: ShiftGrid) -> None:
         """Clip pixels above what the star can give to them: cosmic rays would draw it away."""
@@ -335,7 +361,7 @@ class _Star:
             residuals.append(
                 np.sum([grid.correlation(w * np.conj(r)) for w, r in zip(weights, rest, strict=True)], axis=0)
             )
-        self._excess = _excess(grid, np.asarray(expected), residuals)
+        self.excess = _excess(grid, np.asarray(expected), residuals)
 
     def _with_electrons(self, peak: float) -> PixelNoise:
         """Return the noise of single electrons if they are seen, else that of photons whose number is scaled."""
