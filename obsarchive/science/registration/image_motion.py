@@ -449,4 +449,7 @@ def _refined(scores: Float32Array, shifts: Float64Array, errors: Float64Array) -
         if min(curvature) > 0:
             shifts[i] = [STEP_PX * (cell - half + vertex(line)) for cell, line in zip((y, x), lines, strict=True)]
             errors[i] = STEP_PX * math.sqrt(sum(1 / value for value in curvature) / 2)
+        else:
+            # no vertex within the cell: the shift is anywhere in it
+            errors[i] = max(errors[i], STEP_PX / math.sqrt(12))
     return shifts, errors
