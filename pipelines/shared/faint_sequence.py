@@ -38,6 +38,9 @@ FEW_FRAMES, MOST_WITNESSES = 20, 5
 """So few frames are long exposures: cosmic rays are removed from each, where others do not show the same; else from
 their sum."""
 
+MOST_STARS, LEAST_LIGHT = 4, 0.1
+"""Most stars on whose windows frames are registered together, and the least light of one over the brightest's."""
+
 MOST_APART_PX, MOST_APART_WIDTHS = 1.0, 2.0
 """Difference of the shift on a window from that by many stars [pixel], and by a single one [its FWHM]."""
 COSMIC_SIGNIFICANCE, COSMIC_ALIKE = 30.0, 0.9
@@ -157,11 +160,13 @@ class FaintSequence(FrameSequence):
 
     def _aligned_on_window(self, usable: list[int], known: Float64Array) -> tuple[GuideStar, Alignment, Sequence[str]]:
         """Alignment on a window around the brightest star."""
-        star, offsets = self._steady_star(usable) if len(usable) >= MIN_STEADY_FRAMES else None, np.zeros_like(known)
-        if star is None:
+        stars, offsets = self._steady_stars(usable) if len(usable) >= MIN_STEADY_FRAMES else [], np.zeros_like(known)
+        if not stars:
             star, offsets = self._moving_star(usable, known)
-        windows, origins = self._windows(usable, star, offsets)
-        alignment = align_star(windows)
+            stars = [star]
+        star, half = stars[0], self._half_around(stars[0])
+        windows, origins = self._windows(usable, star, offsets, half)
+        alignment = align_star(windows, [self._windows(usable, other, offsets, half)[0] for other in stars[1:]])
         y, x = origins[0] + star_near(
             alignment.template, (windows.shape[1] / 2, windows.shape[2] / 2), windows.shape[1] // 4
         )
@@ -192,8 +197,8 @@ class FaintSequence(FrameSequence):
         text = "contradicted: its stars, {}, do not tell how the frame lies on the others"
         return star, alignment, ["" if i in known else text.format(len(lists.get(i, ()))) for i in usable]
 
-    def _steady_star(self, usable: list[int]) -> GuideStar | None:
-        """Brightest star that stays in one place; None when nothing does."""
+    def _steady_stars(self, usable: list[int]) -> list[GuideStar]:
+        """Brightest star that stays in one place, and others like it; empty when nothing does."""
         n = len(usable)
         for most in (SUBSET_FRAMES, n):
             means = []
@@ -202,10 +207,33 @@ class FaintSequence(FrameSequence):
                 subset = usable[k::SUBSETS]
                 means.append(self.mean(subset[:: max(1, len(subset) // most)]))
             try:
-                return guide_star(np.stack(means))
+                return self._with_others(guide_star(np.stack(means)), np.stack(means))
             except Unprocessable:
                 log.info("no star that stays in one place on means of %d frames", most)
-        return None
+        return []
+
+    def _with_others(self, star: GuideStar, means: Float32Array) -> list[GuideStar]:
+        """Return the star, and others in windows that do not hold it."""
+        found, half = [star], self._half_around(star)
+        margin = np.array([half, half])
+        hidden = means.copy()
+        while len(found) < MOST_STARS:
+            y, x = round(found[-1].y), round(found[-1].x)
+            reach = half + half // 2
+            hidden[:, max(y - reach, 0) : y + reach, max(x - reach, 0) : x + reach] = np.nan
+            try:
+                other = guide_star(hidden)
+            except Unprocessable:
+                break
+            if other.flux < LEAST_LIGHT * star.flux:
+                break
+            found.append(other)
+        inner = [
+            other
+            for other in found[1:]
+            if (margin <= (other.y, other.x)).all() and ((other.y, other.x) <= self.frames.shape - margin).all()
+        ]
+        return [star, *inner]
 
     def _moving_star(self, usable: list[int], known: Float64Array) -> tuple[GuideStar, Float64Array]:
         """Brightest star of a field that moves from frame to frame, and the moves of the whole frames [pixel]."""
@@ -225,10 +253,14 @@ class FaintSequence(FrameSequence):
         except Unprocessable as err:
             raise Unprocessable(f"{err} on the {n} frames together", "zero_flux") from err
 
-    def _windows(self, usable: list[int], star: GuideStar, offsets: Float64Array) -> tuple[Float32Array, Float64Array]:
-        """Calibrated windows around the star, and where each begins (y, x)."""
+    def _half_around(self, star: GuideStar) -> int:
+        return min(max(self.half, 2 * star.half_window_px), *(side // 2 for side in self.frames.shape))
+
+    def _windows(
+        self, usable: list[int], star: GuideStar, offsets: Float64Array, half: int
+    ) -> tuple[Float32Array, Float64Array]:
+        """Calibrated windows around a star, and where each begins (y, x)."""
         ny, nx = self.frames.shape
-        half = min(max(self.half, 2 * star.half_window_px), ny // 2, nx // 2)
         windows = np.empty((len(usable), 2 * half, 2 * half), np.float32)
         origins = np.empty((len(usable), 2))
         for k, (i, (dy, dx)) in enumerate(zip(usable, np.rint(offsets), strict=True)):

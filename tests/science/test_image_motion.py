@@ -5,6 +5,7 @@ import pytest
 
 from obsarchive.science.registration.alignment import Alignment, align
 from obsarchive.science.registration.image_motion import align_star, image_motion
+from obsarchive.science.registration.pixel_noise import MultipliedElectrons, multiplied_electrons
 
 GAIN, READ_NOISE, SKY_E = 300.0, 20.0, 0.12
 HALO_FWHM_PX, CORE_SHARE = 29.2, 0.09
@@ -50,6 +51,16 @@ def sequence(
         counts = np.where(electrons > 0, rng.gamma(np.maximum(electrons, 1), GAIN), 0.0)
         frames[i] = counts + READ_NOISE * rng.standard_normal(counts.shape)
     return frames, -positions
+
+
+def shifted_frames(flux_e: float, positions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Frames (n, 96, 96) of an EMCCD with a star at these positions."""
+    frames = np.empty((len(positions), 96, 96), np.float32)
+    for i, position in enumerate(positions):
+        electrons = rng.poisson(flux_e * star(96, position, 3.0) + SKY_E)
+        counts = np.where(electrons > 0, rng.gamma(np.maximum(electrons, 1), GAIN), 0.0)
+        frames[i] = counts + READ_NOISE * rng.standard_normal(counts.shape)
+    return frames
 
 
 def rms(found: np.ndarray, truth: np.ndarray) -> float:
@@ -103,7 +114,7 @@ def test_frames_without_light_are_not_moved_by_their_noise(flux_e: float) -> Non
 
 def test_the_law_of_the_motion_is_learnt() -> None:
     frames, _ = sequence(1500.0, 6, n=150, correlation=0.8)
-    motion = image_motion(frames, 12.0)
+    motion = image_motion((frames,), 12.0)
     assert motion.rms_px == pytest.approx(1.9, rel=0.25)
     assert motion.correlation == pytest.approx(0.8, abs=0.1)
 
@@ -132,6 +143,78 @@ def test_cosmic_rays_draw_no_frame_away() -> None:
     assert np.abs(found.shifts - truth - np.median(found.shifts - truth, axis=0)).max() < 0.7
 
 
-def test_few_frames_are_registered_on_their_mean() -> None:
-    frames, _ = sequence(5000.0, 10, n=6)
-    np.testing.assert_array_equal(align_star(frames).shifts, align(frames).shifts)
+@pytest.mark.parametrize("n", [2, 3, 6])
+@pytest.mark.parametrize("flux_e", [1000.0, 20000.0])
+def test_few_frames_are_as_good_as_on_their_mean_and_errors_are_true(n: int, flux_e: float) -> None:
+    pulls, made, plain = [], [], []
+    for seed in range(40 // n):
+        frames, truth = sequence(flux_e, 300 + seed, n=n, core_fwhm_px=4.5, side=80)
+        found = align_star(frames)
+        difference = found.shifts - truth
+        difference -= difference.mean(axis=0)
+        pulls.extend((difference / found.errors[:, np.newaxis]).ravel())
+        made.append(rms(found.shifts, truth))
+        plain.append(rms(align(frames).shifts, truth))
+    # 80 values that are not independent
+    assert 0.65 < np.std(pulls) < 1.35
+    assert np.mean(np.square(made)) < 1.2 * np.mean(np.square(plain))
+
+
+def test_one_frame_stays_where_it_is() -> None:
+    frames, _ = sequence(5000.0, 10, n=1)
+    np.testing.assert_array_equal(align_star(frames).shifts, 0.0)
+
+
+def test_stars_are_registered_together() -> None:
+    """Three stars of 150 electrons tell as much as one of 450."""
+    together, alone = [], []
+    for seed in (21, 22, 23):
+        frames, truth = sequence(150.0, seed)
+        rng = np.random.default_rng(1000 + seed)
+        others = [shifted_frames(150.0, -truth, rng) for _ in range(2)]
+        together.append(rms(align_star(frames, others).shifts, truth))
+        alone.append(rms(align_star(frames).shifts, truth))
+    # with the true stars as templates the posterior is 0.37 pixel wide
+    assert np.sqrt(np.mean(np.square(together))) < 1.3 * 0.37
+    assert np.sqrt(np.mean(np.square(together))) < 0.75 * np.sqrt(np.mean(np.square(alone)))
+
+
+def test_electrons_of_an_emccd_are_told_from_counts_of_a_ccd() -> None:
+    rng = np.random.default_rng(4)
+    electrons = rng.poisson(0.3, (40, 2000))
+    multiplied = np.where(electrons > 0, rng.gamma(np.maximum(electrons, 1), GAIN), 0.0)
+    found = multiplied_electrons(multiplied + READ_NOISE * rng.standard_normal(electrons.shape))
+    assert found is not None
+    assert found.gain == pytest.approx(GAIN, rel=0.1)
+    assert found.read_noise == pytest.approx(READ_NOISE, rel=0.05)
+    assert found.sky_e == pytest.approx(0.3, rel=0.1)
+    for sky_e, read_noise in ((0.3, 5.0), (5.0, 5.0), (50.0, 1.0)):
+        counts = rng.poisson(sky_e, (40, 2000)) + read_noise * rng.standard_normal((40, 2000))
+        assert multiplied_electrons(counts) is None
+    # stars at the rim of a CCD are in the same pixels of all frames
+    stars = np.where(rng.random(2000) < 0.02, rng.exponential(200.0, 2000), 0.0)
+    assert multiplied_electrons(stars + 5.0 * rng.standard_normal((40, 2000))) is None
+
+
+def test_the_likelihood_of_electrons_is_a_short_sum() -> None:
+    """Terms times weights are the logarithm of the ratio of two distributions that were drawn from."""
+    rng = np.random.default_rng(5)
+    noise = MultipliedElectrons(0.0, READ_NOISE, GAIN, 0.2, 5.0)
+
+    def counts(level_e: float) -> np.ndarray:
+        electrons = rng.poisson(level_e, 400_000)
+        multiplied = np.where(electrons > 0, rng.gamma(np.maximum(electrons, 1), GAIN), 0.0)
+        return multiplied + READ_NOISE * rng.standard_normal(electrons.shape)
+
+    dark, lit = counts(0.2), counts(1.5)
+    edges = np.array([-60.0, -20.0, 20.0, 100.0, 300.0, 600.0, 1200.0])
+    ratio = np.log(np.histogram(lit, edges)[0] / np.histogram(dark, edges)[0])
+    light = np.array(1.3 * GAIN)
+
+    def evidence(values: np.ndarray) -> np.ndarray:
+        return np.tensordot(noise.weights(light), noise.statistics(values.astype(np.float32)), 1)
+
+    offset = float(np.mean(np.exp(evidence(dark))))
+    for low, high, expected in zip(edges[:-1], edges[1:], ratio, strict=True):
+        inside = dark[(dark >= low) & (dark < high)]
+        assert np.log(np.mean(np.exp(evidence(inside))) / offset) == pytest.approx(expected, abs=0.12)

@@ -107,7 +107,9 @@ class Alignment:
         )
 
 
-def align(windows: Float32Array, sigma_px: float = 0.8, reach_px: float | None = None) -> Alignment:
+def align(
+    windows: Float32Array, sigma_px: float = 0.8, reach_px: float | None = None, most_rounds: int = MAX_ROUNDS
+) -> Alignment:
     """Register windows on their own mean.
 
     The maximum of the cross-correlation with the template (Gratadour et al. 2005, A&A 443, 357) is found on its
@@ -123,6 +125,8 @@ def align(windows: Float32Array, sigma_px: float = 0.8, reach_px: float | None =
         Sigma of the Gaussian by which windows and template are smoothed [pixel].
     reach_px : float, optional
         Largest shift searched [pixel]; a quarter of the smaller side by default.
+    most_rounds : int
+        Most iterations.
 
     Returns
     -------
@@ -143,7 +147,7 @@ def align(windows: Float32Array, sigma_px: float = 0.8, reach_px: float | None =
     reach = int(min(reach_px or min(ny, nx) / 4, (min(ny, nx) - 3) / 2))
     template, weights = _first_template(spectra), np.ones(n)
     shifts = np.zeros((n, 2))
-    for made in range(MAX_ROUNDS):
+    for made in range(most_rounds):
         before = shifts
         shifts = _shifts_onto(template, spectra, (ny, nx), reach)
         # a shift common to all frames is not constrained by them: the median frame stays where it is

@@ -1,37 +1,49 @@
-"""Image motion of a star too faint for single frames: the posterior distribution of the shift of each frame.
+"""Image motion of stars too faint for single frames: the posterior distribution of the shift of each frame.
 
 The shifts of a sequence are the hidden states of a Markov chain (Rabiner 1989, Proc. IEEE 77, 257) on a grid: the
 motion has an rms and a correlation from frame to frame, both learnt from the data, so that a frame of few photons stays
-where its neighbours are. The star is learnt from the frames too, each weighted with the posterior of its shift, as in
-the maximum-likelihood refinement of Sigworth (1998, J. Struct. Biol. 122, 328); its round part is averaged over the
-angle, which takes most of the noise from it. No frame is compared with a template that holds its own noise.
+where its neighbours are. The stars are learnt from the frames too, each weighted with the posterior of its shift, as in
+the maximum-likelihood refinement of Sigworth (1998, J. Struct. Biol. 122, 328); the round part of a star is averaged
+over the angle, which takes most of the noise from it. No frame is compared with a template that holds its own noise.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import fft, ndimage
 
-from obsarchive.science.arrays import Complex64Array, Float32Array, Float64Array, FloatArray
+from obsarchive.science.arrays import Complex64Array, Float32Array, Float64Array, FloatArray, IndexArray
 from obsarchive.science.registration.alignment import Alignment, align, aligned_at, prepared, taper
+from obsarchive.science.registration.motion_law import MotionLaw, likelihoods, posterior_of_correlations
+from obsarchive.science.registration.pixel_noise import (
+    MOST_LIGHT_E,
+    MultipliedElectrons,
+    PixelNoise,
+    ScaledPhotonNoise,
+    multiplied_electrons,
+)
+from obsarchive.science.registration.shift_grid import STEP_PX, ShiftGrid
 from obsarchive.science.registration.subpixel_peaks import vertex
 
-LEAST_FRAMES = 10
-"""Frames from which on their motion is learnt."""
 LEAST_REACH_PX, MAX_REACH_PX = 12.0, 20.0
 """Largest shift from the median that is looked for where all seem to be small, and in any case [pixel]."""
 SURE_SIGNIFICANCE = 8.0
 """Significance of the star in a frame that is certain to show it."""
 
-STEP_PX = 0.5
-"""Step of the grid of shifts [pixel]."""
+FIRST_LAW, USUAL_RMS_PX = MotionLaw(2.0, 0.5), (0.5, 1.0, 2.0, 3.0)
+"""Law of the motion of the first iterations, and rms that are probable where the frames hardly tell [pixel]."""
+WELL_KNOWN, LAW_ROUNDS = 0.5, 3
+"""Error of the shifts, over their rms, below which the frames tell the law of their motion; else rounds with each."""
+MOST_WHITE = 2.0
+"""Variance of the likelihood over that of white noise above which the mean of all frames is no star to begin with."""
+FIRST_ROUNDS = 3
+"""Iterations by which it is known how far the frames lie apart."""
 MAX_ROUNDS, NOISE_ROUNDS = 8, 3
 """Most iterations, and the first ones, before which the noise is measured."""
 SETTLED_PX = 0.05
 """Iterations stop when the rms change of the shifts is smaller [pixel]."""
-FIRST_RMS_PX = (0.25, 0.5, 1.0, 2.0, 4.0)
-"""Rms of the motion from which the first is chosen [pixel]."""
 REACH_RMS = 5.0
 """Largest shift of the grid, once the motion is known, in units of its rms."""
 FOLDS = 8
@@ -40,17 +52,14 @@ NOISE_FRAMES = 50
 """Frames from whose residuals the noise is measured."""
 FAR_PX = 2.0
 """Distance from the shift of a frame beyond which its likelihood shows noise only [pixel]."""
-MAX_CORRELATION = 0.98
-STRAYS = 1e-3
-"""Share of frames that may lie anywhere, whatever the motion of the others."""
-CENTRE_FREQUENCY, WHITE_FREQUENCY = 0.06, 0.4
-"""Spatial frequencies below which a star has its centre, and above which a frame has only noise [cycle/pixel]."""
 OUTLIER_LIGHT, OUTLIER_SIGMA = 2.0, 6.0
 """A pixel is clipped above so many times the light of the star at its brightest, and so many sigma of noise."""
 SIGNIFICANT = 3.0
 """Excess of power over noise, in its own errors, from which a star is not taken for round."""
 NARROW_STEPS = 0.8
 """Width of a posterior, in steps of the grid, below which the parabola through its maximum replaces its mean."""
+SHARPER = 5.0
+"""Peak of a star without image motion over that of the mean, at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,13 +84,15 @@ class ImageMotion:
     correlation: float
 
 
-def align_star(windows: Float32Array) -> Alignment:
+def align_star(windows: Float32Array, others: Sequence[Float32Array] = ()) -> Alignment:
     """Register windows around a star of any brightness.
 
     Parameters
     ----------
     windows : ndarray (n, ny, nx)
         Calibrated counts in the order of time, the star in the middle; pixels that are not finite count as background.
+    others : sequence of ndarray (n, ny, nx)
+        Windows around more stars of the same frames, that move in the same way.
 
     Returns
     -------
@@ -93,14 +104,15 @@ def align_star(windows: Float32Array) -> Alignment:
     Unprocessable
         All windows are empty.
     """
-    found = align(windows)
     n, *sides = windows.shape
-    if n < LEAST_FRAMES:
-        return found
+    if n < 2:
+        return align(windows)
+    found = align(windows, most_rounds=FIRST_ROUNDS)
     reach = min(LEAST_REACH_PX, min(sides) / 4)
     far = np.abs(found.shifts).max(axis=1)
     usual = far <= min(MAX_REACH_PX, min(sides) / 4)
-    motion = image_motion(windows, max(reach, 1.2 * float(far[usual].max(initial=0.0))))
+    start = np.where(usual[:, np.newaxis], found.shifts, 0.0)
+    motion = image_motion((windows, *others), max(reach, 1.2 * float(far[usual].max(initial=0.0))), start)
     shifts, errors = motion.shifts - np.median(motion.shifts, axis=0), motion.errors
     moved = aligned_at(windows, shifts, errors)
     if usual.all():
@@ -114,168 +126,289 @@ def align_star(windows: Float32Array) -> Alignment:
     return aligned_at(windows, shifts, errors)
 
 
-def image_motion(windows: Float32Array, reach_px: float) -> ImageMotion:
-    """Compute the posterior shifts of a star in windows around it.
+def image_motion(windows: Sequence[Float32Array], reach_px: float, start: Float64Array | None = None) -> ImageMotion:
+    """Compute the posterior shifts of stars in windows around each.
 
     Parameters
     ----------
-    windows : ndarray (n, ny, nx)
-        Calibrated counts in the order of time, the star in the middle; pixels that are not finite count as background.
+    windows : sequence of ndarray (n, ny, nx)
+        Calibrated counts of each star in the order of time, the star in the middle; pixels that are not finite count as
+        background.
     reach_px : float
         Largest shift [pixel].
+    start : ndarray (n, 2), optional
+        Shifts that may be close [pixel].
 
     Returns
     -------
     ImageMotion
         Shifts and errors of the n windows.
     """
-    windows = _without_background(windows)
-    grid = _Grid((windows.shape[1], windows.shape[2]), reach_px)
-    spectra = fft.rfft2(windows)
-    white = float(grid.ring_mean((np.abs(spectra) ** 2).mean(axis=0))[grid.is_white].mean())
-    centre = grid.centre(spectra.mean(axis=0))
-    noise, excess = _Noise(white / math.prod(grid.shape), 0.0), 1.0
-    posterior = np.zeros((len(windows), *grid.cells), np.float32)
-    posterior[:, grid.cells[0] // 2, grid.cells[1] // 2] = 1.0
-    shifts = np.zeros((len(windows), 2))
-    for made in range(MAX_ROUNDS):
-        before = shifts
-        sums, powers = _moved_sums(grid, spectra, posterior)
-        if made < NOISE_ROUNDS:
-            template = _template(grid, sums.sum(axis=0), powers.sum(axis=0), white, centre, len(windows))
-            noise = _measured_noise(grid, windows, posterior, template, noise)
-            excess = _excess(grid, spectra, posterior, template, noise)
-        scores = _scores(grid, spectra, noise, (sums, powers), white, centre)
-        scores /= excess
-        if made == 0:
-            motion = _likeliest(grid.steps, scores)
-        posterior, motion = motion.posterior(grid.steps, scores)
-        shifts, errors = _moments(grid.steps, posterior)
-        if made + 1 >= NOISE_ROUNDS and np.sqrt(np.mean((shifts - before) ** 2)) < SETTLED_PX:
+    n, ny, nx = windows[0].shape
+    grid = ShiftGrid((ny, nx), reach_px)
+    stars = [_Star(grid, each) for each in windows]
+    known = _first(stars, grid, [np.zeros((n, 2)), *([] if start is None else [start])])
+    law, is_told = FIRST_LAW, False
+    for _ in range(NOISE_ROUNDS):
+        scores = _scores(stars, grid, known, with_noise=True)
+        posterior, found = law.posterior(grid.steps, likelihoods(scores))
+        known = known.after(grid, posterior, scores)
+        is_told = float(np.sqrt(np.mean(known.errors**2))) < WELL_KNOWN * found.rms_px
+        law = found if is_told else FIRST_LAW
+    for star in stars:
+        star.clip_outliers(grid)
+    if not is_told:
+        return _of_all_laws(stars, grid, known)
+    for _ in range(MAX_ROUNDS - NOISE_ROUNDS):
+        before = known.shifts
+        grid, known = _narrowed(grid, known, law)
+        scores = _scores(stars, grid, known)
+        posterior, law = law.posterior(grid.steps, likelihoods(scores))
+        known = known.after(grid, posterior, scores)
+        if np.sqrt(np.mean((known.shifts - before) ** 2)) < SETTLED_PX:
             break
-        if made + 1 == NOISE_ROUNDS:
-            windows = _without_outliers(windows, fft.irfft2(template, grid.shape), noise, grid.steps[-1])
-            spectra = fft.rfft2(windows)
-        grid, posterior = _narrowed(grid, posterior, motion)
-    shifts, errors = _refined(scores, shifts, errors)
-    return ImageMotion(shifts, errors, motion.rms_px, motion.correlation)
+    return ImageMotion(known.shifts, known.errors, law.rms_px, law.correlation)
 
 
-def _without_background(windows: Float32Array) -> Float32Array:
-    """Return windows whose rim has a mean of zero, as that of the light is needed of photons that are counted."""
-    clean, _ = prepared(windows)
-    ny, nx = clean.shape[1:]
-    edges = taper(ny, nx)
-    rim = edges < edges.max() / 2
-    clean -= clean[:, rim].mean(axis=1)[:, np.newaxis, np.newaxis]
-    clean *= edges
-    return clean
+def _first(stars: Sequence["_Star"], grid: ShiftGrid, starts: Sequence[Float64Array]) -> "_Known":
+    """Return the shifts (n, 2) under which the frames are most probable, each by the stars of the others."""
+    rest = _Known.at_rest(len(starts[0]), grid)
+    _scores(stars, grid, rest, with_noise=True)
+    # in white noise the frames' own noise is in shifts that were found by their mean, and would be believed
+    if len(starts) == 1 or max(star.excess for star in stars) < MOST_WHITE:
+        return rest
+    found = [replace(rest, shifts=shifts) for shifts in starts]
+    evidence = []
+    for known in found:
+        scores = _scores(stars, grid, known, with_noise=True)
+        frames = FIRST_LAW.evidence(grid.steps, likelihoods(scores)) + float(scores.max(axis=(1, 2)).sum(dtype=float))
+        evidence.append(frames + len(scores) * sum(star.offset(grid) for star in stars))
+    return found[int(np.argmax(evidence))]
 
 
-def _without_outliers(windows: Float32Array, template: FloatArray, noise: "_Noise", reach_px: float) -> Float32Array:
-    """Return windows whose pixels are not above what the star can give to them: cosmic rays would draw it away."""
-    side = 2 * math.ceil(reach_px) + 1
-    light = np.maximum(ndimage.maximum_filter(template, size=side), 0)
-    limit = OUTLIER_LIGHT * light + OUTLIER_SIGMA * np.sqrt(noise.background + noise.per_count * light)
-    clipped: Float32Array = np.minimum(windows, limit.astype(np.float32))
-    return clipped
+def _of_all_laws(stars: Sequence["_Star"], grid: ShiftGrid, start: "_Known") -> ImageMotion:
+    """Return the mean of the posteriors under all laws of the motion, by the probability of the frames under each.
+
+    The mean of frames that move resembles a star of frames that do not: each law has stars of its own.
+    """
+    n = len(start.shifts)
+    found: list[tuple[Float32Array, MotionLaw, float]] = []
+    for rms_px in USUAL_RMS_PX:
+        known = start
+        for _ in range(LAW_ROUNDS):
+            scores = _scores(stars, grid, known)
+            posterior, law, evidence = posterior_of_correlations(grid.steps, scores, rms_px)
+            known = known.after(grid, posterior, scores)
+        found.append((posterior, law, evidence + n * sum(star.offset(grid) for star in stars)))
+    weights = np.exp([evidence - max(each[2] for each in found) for _, _, evidence in found])
+    weights /= weights.sum()
+    mean = sum(weight * posterior for weight, (posterior, _, _) in zip(weights.tolist(), found, strict=True))
+    shifts, errors = _moments(grid.steps, np.asarray(mean))
+    variance = float(np.dot(weights, [law.rms_px**2 for _, law, _ in found]))
+    correlation = float(np.dot(weights, [law.correlation for _, law, _ in found]))
+    return ImageMotion(shifts, errors, math.sqrt(variance), correlation)
 
 
-def _narrowed(grid: "_Grid", posterior: Float32Array, motion: "_Motion") -> "tuple[_Grid, Float32Array]":
+@dataclass(frozen=True, eq=False)
+class _Known:
+    """What is known of the shifts of the frames.
+
+    Attributes
+    ----------
+    posterior : ndarray (n, cells, cells)
+        Probabilities on the grid.
+    shifts, errors : ndarray (n, 2), (n,)
+        Of the frames [pixel].
+    """
+
+    posterior: Float32Array
+    shifts: Float64Array
+    errors: Float64Array
+
+    @classmethod
+    def at_rest(cls, n: int, grid: ShiftGrid) -> "_Known":
+        """Certainty that no frame has moved."""
+        posterior = np.zeros((n, *grid.cells), np.float32)
+        posterior[:, grid.cells[0] // 2, grid.cells[1] // 2] = 1.0
+        return cls(posterior, np.zeros((n, 2)), np.zeros(n))
+
+    def after(self, grid: ShiftGrid, posterior: FloatArray, scores: Float32Array) -> "_Known":
+        """Return the moments of a posterior, or the vertex of the scores where it is narrower than the grid."""
+        shifts, errors = _refined(scores, *_moments(grid.steps, posterior))
+        if len(shifts) == 2:
+            # both halfway: two frames that were moved onto each other would change places forever
+            shifts = (self.shifts + shifts) / 2
+        return _Known(np.asarray(posterior, np.float32), shifts, errors)
+
+    def factor(self, grid: ShiftGrid, i: int) -> Complex64Array:
+        """Return the factor by which the spectrum of a frame becomes that of its mean over its shifts."""
+        if len(self.errors) == 2 or self.errors[i] < NARROW_STEPS * STEP_PX:
+            return grid.moved_to(self.shifts[i], float(self.errors[i]))
+        return grid.moved(self.posterior[i])
+
+
+def _scores(stars: Sequence["_Star"], grid: ShiftGrid, known: _Known, with_noise: bool = False) -> Float32Array:
+    """Learn the stars, and return the log likelihood (n, cells, cells) of each shift of each frame."""
+    scores = np.zeros(known.posterior.shape, np.float32)
+    for star in stars:
+        star.learn(grid, known, with_noise)
+        scores += star.scores(grid)
+    return scores
+
+
+def _narrowed(grid: ShiftGrid, known: _Known, motion: MotionLaw) -> tuple[ShiftGrid, _Known]:
     """Return grid and posteriors without the margin that the motion does not reach."""
     margin = int((grid.steps[-1] - max(REACH_RMS * motion.rms_px, LEAST_REACH_PX / 3)) / STEP_PX)
     if margin <= 0:
-        return grid, posterior
-    inner = slice(margin, -margin)
-    return _Grid(grid.shape, float(grid.steps[-1 - margin])), np.ascontiguousarray(posterior[:, inner, inner])
+        return grid, known
+    inner = np.ascontiguousarray(known.posterior[:, margin:-margin, margin:-margin])
+    return ShiftGrid(grid.shape, float(grid.steps[-1 - margin])), replace(known, posterior=inner)
 
 
-class _Grid:
-    """Grid of shifts and spatial frequencies of windows of one shape."""
+class _Star:
+    """A star of the frames: what is known of it, and of the noise of its pixels.
 
-    def __init__(self, shape: tuple[int, int], reach_px: float) -> None:
-        self.shape = shape
-        half = math.ceil(reach_px / STEP_PX)
-        self.steps: Float64Array = np.arange(-half, half + 1) * np.float64(STEP_PX)
-        self.cells = len(self.steps), len(self.steps)
-        ky, kx = fft.fftfreq(shape[0]), fft.rfftfreq(shape[1])
-        self._ky, self._kx = ky[:, np.newaxis], kx[np.newaxis, :]
-        self._along_y = np.exp(-2j * np.pi * np.outer(ky, self.steps)).astype(np.complex64)
-        self._along_x = np.exp(-2j * np.pi * np.outer(self.steps, kx)).astype(np.complex64)
-        # all but the first and, of even sides, the last column of a real transform stand for two
-        twice = np.full(len(kx), 2.0, np.float32)
-        twice[0] = 1.0
-        if shape[1] % 2 == 0:
-            twice[-1] = 1.0
-        self._twice = np.broadcast_to(twice, (len(ky), len(kx)))
-        radius = np.hypot(self._ky, self._kx)
-        self.ring = np.minimum((radius * min(shape)).astype(np.intp), min(shape) // 2)
-        self.modes = np.maximum(np.bincount(self.ring.ravel(), self._twice.ravel()), 1)
-        self.is_white = np.arange(len(self.modes)) > WHITE_FREQUENCY * min(shape)
-        self._low = self._twice * (radius < CENTRE_FREQUENCY)
+    Parameters
+    ----------
+    grid : ShiftGrid
+        Of its windows.
+    windows : ndarray (n, ny, nx)
+        Counts around it.
 
-    def ring_mean(self, values: FloatArray) -> Float64Array:
-        """Average over the modes of each ring of spatial frequencies."""
-        mean: Float64Array = (
-            np.bincount(self.ring.ravel(), (values * self._twice).ravel(), len(self.modes)) / self.modes
-        )
-        return mean
+    Attributes
+    ----------
+    excess : float
+        Variance of the slopes of the log likelihood over that of white noise.
+    """
 
-    def phases(self, place: tuple[float, float]) -> Complex64Array:
-        """Spectrum of a point (y, x)."""
-        turn: Complex64Array = np.exp(-2j * np.pi * (self._ky * place[0] + self._kx * place[1])).astype(np.complex64)
-        return turn
+    def __init__(self, grid: ShiftGrid, windows: Float32Array) -> None:
+        self._edges = taper(*grid.shape)
+        rim = self._edges < self._edges.max() / 2
+        self._counts, _ = prepared(windows)
+        self._electrons = multiplied_electrons(self._counts[_some(len(windows))][:, rim])
+        # the mean of the rim, not its median, is that of the light of photons that are counted
+        levels = self._counts[:, rim].mean(axis=1)[:, np.newaxis, np.newaxis]
+        self._windows = (self._counts - levels) * self._edges
+        self._spectra = fft.rfft2(self._windows)
+        self._statistics: tuple[Complex64Array, ...] = (self._spectra,)
+        self._white = float(grid.ring_mean((np.abs(self._spectra) ** 2).mean(axis=0))[grid.is_white].mean())
+        self._centre = grid.centre(self._spectra.mean(axis=0))
+        self._scaled = ScaledPhotonNoise(self._white / math.prod(grid.shape), 0.0)
+        self._noise: PixelNoise = self._scaled
+        self.excess = 1.0
 
-    def centre(self, spectrum: Complex64Array) -> tuple[float, float]:
-        """Measure the centre (y, x) of an image near its middle by the phases of its low frequencies [pixel]."""
-        middle = self.shape[0] // 2, self.shape[1] // 2
-        angle = np.angle(spectrum * np.conj(self.phases(middle)))
-        weight = np.abs(spectrum) ** 2 * self._low
-        offset = (-np.sum(weight * angle * k) / np.sum(weight * k**2) / (2 * np.pi) for k in (self._ky, self._kx))
-        y, x = (place + float(step) for place, step in zip(middle, offset, strict=True))
-        return y, x
+    def learn(self, grid: ShiftGrid, known: _Known, with_noise: bool) -> None:
+        """Make the template from frames whose shifts are known so far, and measure the noise."""
+        self._sums = np.zeros((FOLDS, *self._spectra.shape[1:]), np.complex64)
+        self._powers = np.zeros(self._sums.shape, np.float32)
+        for i, spectrum in enumerate(self._spectra):
+            factor = known.factor(grid, i)
+            self._sums[i % FOLDS] += spectrum * factor
+            self._powers[i % FOLDS] += np.abs(factor) ** 2
+        if with_noise:
+            self._template = self._template_without(grid, None)
+            self._measure_noise(grid, known)
 
-    def moved(self, posterior: FloatArray) -> Complex64Array:
-        """Factor by which the spectrum of a frame becomes that of its mean over the posterior of its shift."""
-        factor: Complex64Array = self._along_y @ posterior.astype(np.complex64) @ self._along_x
-        return factor
+    def scores(self, grid: ShiftGrid) -> Float32Array:
+        """Return the log likelihood (n, cells, cells) of each shift of each frame."""
+        n = len(self._spectra)
+        scores = np.empty((n, *grid.cells), np.float32)
+        for part in range(min(FOLDS, n)):
+            light = fft.irfft2(self._template_without(grid, part), grid.shape)
+            weights = fft.rfft2(self._noise.weights(light))
+            for i in range(part, n, FOLDS):
+                product = sum(w * np.conj(s[i]) for w, s in zip(weights, self._statistics, strict=True))
+                scores[i] = grid.correlation(product)
+        scores /= self.excess
+        return scores
 
-    def correlation(self, spectrum: Complex64Array) -> Float32Array:
-        """Correlation of two images at the shifts of the grid, from the product of their spectra."""
-        product = np.conj(self._along_y).T @ (spectrum * self._twice) @ np.conj(self._along_x).T
-        correlation: Float32Array = product.real / math.prod(self.shape)
-        return correlation
+    def offset(self, grid: ShiftGrid) -> float:
+        """Return what the log likelihood of each shift of a frame lacks: it depends on the star alone."""
+        light = fft.irfft2(self._template_without(grid, None), grid.shape)
+        return self._noise.offset(light) / self.excess
+
+    def clip_outliers(self, grid: ShiftGrid) -> None:
+        """Clip pixels above what the star can give to them: cosmic rays would draw it away."""
+        side = 2 * math.ceil(grid.steps[-1]) + 1
+        light = np.maximum(ndimage.maximum_filter(fft.irfft2(self._template, grid.shape), size=side), 0)
+        variance = self._scaled.background + self._scaled.per_count * light
+        limit = OUTLIER_LIGHT * light + OUTLIER_SIGMA * np.sqrt(variance)
+        self._windows = np.minimum(self._windows, limit.astype(np.float32))
+        self._spectra = fft.rfft2(self._windows)
+        if len(self._statistics) == 1:
+            self._statistics = (self._spectra,)
+
+    def _template_without(self, grid: ShiftGrid, part: int | None) -> Complex64Array:
+        total, power, n = self._sums.sum(axis=0), self._powers.sum(axis=0), len(self._spectra)
+        if part is not None:
+            total, power, n = total - self._sums[part], power - self._powers[part], n - len(range(part, n, FOLDS))
+        return _template(grid, total, power, self._white, self._centre, n)
+
+    def _measure_noise(self, grid: ShiftGrid, known: _Known) -> None:
+        """Measure the noise from the residuals of some frames."""
+        some = _some(len(known.shifts))
+        light = fft.irfft2(self._template, grid.shape)
+        spectra = [self._template * np.conj(known.factor(grid, i)) for i in some.tolist()]
+        models = fft.irfft2(np.stack(spectra), grid.shape)
+        self._scaled = _scaled_noise(self._windows[some], models) or self._scaled
+        if not isinstance(self._noise, MultipliedElectrons):
+            self._noise = self._with_electrons(float(light.max()))
+        weights, means = fft.rfft2(self._noise.weights(light)), fft.rfft2(self._noise.means(light))
+        expected = sum(grid.correlation(w * np.conj(m)) for w, m in zip(weights, means, strict=True))
+        residuals = []
+        for i, model in zip(some.tolist(), models, strict=True):
+            rest = [s[i] - m for s, m in zip(self._statistics, fft.rfft2(self._noise.means(model)), strict=True)]
+            residuals.append(
+                np.sum([grid.correlation(w * np.conj(r)) for w, r in zip(weights, rest, strict=True)], axis=0)
+            )
+        self.excess = _excess(grid, np.asarray(expected), residuals)
+
+    def _with_electrons(self, peak: float) -> PixelNoise:
+        """Return the noise of single electrons if they are seen, else that of photons whose number is scaled."""
+        found = self._electrons
+        if found is None or found.sky_e + peak / found.gain > MOST_LIGHT_E:
+            return self._scaled
+        noise = replace(found, most_light_e=SHARPER * max(peak / found.gain, found.sky_e))
+        self._statistics = tuple(fft.rfft2(term * self._edges) for term in noise.statistics(self._counts))
+        return noise
 
 
-@dataclass(frozen=True)
-class _Noise:
-    """Variance of a pixel: that of the background, and its growth with the counts."""
-
-    background: float
-    per_count: float
-
-    def matched_filter(self, template: FloatArray) -> FloatArray:
-        """Return the weights of the pixels: with scaled Poisson noise, their sum over counts is the log likelihood."""
-        light = np.maximum(template, 0)
-        if self.per_count <= 0:
-            return light / self.background
-        weights: FloatArray = np.log1p(self.per_count / self.background * light) / self.per_count
-        return weights
+def _some(n: int) -> IndexArray:
+    """Return the numbers of the frames, of `n`, from which noise is measured."""
+    return np.unique(np.linspace(0, n - 1, NOISE_FRAMES).astype(int))
 
 
-def _moved_sums(grid: _Grid, spectra: Complex64Array, posterior: Float32Array) -> tuple[Complex64Array, Float32Array]:
-    """Return the sum of the moved frames of each part of the sequence, and that of the power left of their noise."""
-    sums = np.zeros((FOLDS, *spectra.shape[1:]), np.complex64)
-    powers = np.zeros(sums.shape, np.float32)
-    for i, spectrum in enumerate(spectra):
-        factor = grid.moved(posterior[i])
-        sums[i % FOLDS] += spectrum * factor
-        powers[i % FOLDS] += np.abs(factor) ** 2
-    return sums, powers
+def _scaled_noise(windows: Float32Array, models: FloatArray) -> ScaledPhotonNoise | None:
+    """Measure the noise from the squared residuals, a straight line of the counts of the star."""
+    ny, nx = windows.shape[1:]
+    inner = np.s_[:, ny // 8 : ny - ny // 8, nx // 8 : nx - nx // 8]
+    x, y = np.maximum(models[inner], 0).ravel(), ((windows[inner] - models[inner]) ** 2).ravel()
+    centred = x - x.mean()
+    spread = float(np.sum(centred**2))
+    slope = max(float(np.sum(centred * y)) / spread, 0.0) if spread > 0 else 0.0
+    level = float(y.mean() - slope * x.mean())
+    if level <= 0:
+        # a line through the bright pixels: the faint ones have the noise of their own
+        is_faint = x <= np.median(x)
+        level = float(y[is_faint].mean())
+        slope = max(float(y.mean()) - level, 0.0) / float(x.mean() - x[is_faint].mean())
+    return ScaledPhotonNoise(level, slope) if level > 0 else None
+
+
+def _excess(grid: ShiftGrid, expected: FloatArray, residuals: Sequence[FloatArray]) -> float:
+    """Return the variance of the slopes of the log likelihood far from its maximum, over that of white noise.
+
+    Speckles that change from frame to frame are noise, too, and not white: where they dominate, it is greater than 1.
+    """
+    far = np.hypot(grid.steps[:, np.newaxis], grid.steps)[1:-1, 1:-1] > FAR_PX
+    information = -float(np.gradient(np.gradient(expected, axis=0), axis=0)[grid.cells[0] // 2, grid.cells[1] // 2])
+    slopes = [np.array(np.gradient(rest))[:, 1:-1, 1:-1][:, far] for rest in residuals]
+    found = float(np.median([np.mean(slope**2) for slope in slopes]))
+    return max(found / information, 1.0) if information > 0 else 1.0
 
 
 def _template(
-    grid: _Grid, total: Complex64Array, power: Float32Array, white: float, centre: tuple[float, float], n: int
+    grid: ShiftGrid, total: Complex64Array, power: Float32Array, white: float, centre: tuple[float, float], n: int
 ) -> Complex64Array:
     """Return the spectrum of the star from the sum of n moved frames: its round part, and what is surely not round.
 
@@ -295,135 +428,7 @@ def _template(
     return spectrum.astype(np.complex64)
 
 
-def _measured_noise(
-    grid: _Grid, windows: Float32Array, posterior: Float32Array, template: Complex64Array, before: _Noise
-) -> _Noise:
-    """Measure the noise from the squared residuals of some frames, a straight line of the counts of the template."""
-    some = np.unique(np.linspace(0, len(windows) - 1, NOISE_FRAMES).astype(int))
-    edge = tuple(slice(side // 8, side - side // 8) for side in grid.shape)
-    light, squares = [], []
-    for i in some.tolist():
-        model = fft.irfft2(template * np.conj(grid.moved(posterior[i])), grid.shape)[edge]
-        light.append(np.maximum(model, 0))
-        squares.append((windows[i][edge] - model) ** 2)
-    x, y = np.stack(light).ravel(), np.stack(squares).ravel()
-    centred = x - x.mean()
-    spread = float(np.sum(centred**2))
-    slope = max(float(np.sum(centred * y)) / spread, 0.0) if spread > 0 else 0.0
-    level = float(y.mean() - slope * x.mean())
-    return _Noise(level, slope) if level > 0 else before
-
-
-def _excess(
-    grid: _Grid, spectra: Complex64Array, posterior: Float32Array, template: Complex64Array, noise: _Noise
-) -> float:
-    """Return the variance of the slopes of the log likelihood far from its maximum, over that of white noise.
-
-    Speckles that change from frame to frame are noise, too, and not white: where they dominate, it is greater than 1.
-    """
-    weights = fft.rfft2(noise.matched_filter(fft.irfft2(template, grid.shape)))
-    expected = grid.correlation(weights * np.conj(template))
-    far = np.hypot(grid.steps[:, np.newaxis], grid.steps)[1:-1, 1:-1] > FAR_PX
-    information = -float(np.gradient(np.gradient(expected, axis=0), axis=0)[grid.cells[0] // 2, grid.cells[1] // 2])
-    some = np.unique(np.linspace(0, len(spectra) - 1, NOISE_FRAMES).astype(int))
-    found = []
-    for i in some.tolist():
-        residual = spectra[i] - template * np.conj(grid.moved(posterior[i]))
-        slopes = np.gradient(grid.correlation(weights * np.conj(residual)))
-        found.append(float(np.mean(np.array(slopes)[:, 1:-1, 1:-1][:, far] ** 2)))
-    return max(float(np.median(found)) / information, 1.0) if information > 0 else 1.0
-
-
-def _scores(
-    grid: _Grid,
-    spectra: Complex64Array,
-    noise: _Noise,
-    moved: tuple[Complex64Array, Float32Array],
-    white: float,
-    centre: tuple[float, float],
-) -> Float32Array:
-    """Return the log likelihood (n, cells, cells) of each shift of each frame."""
-    sums, powers = moved
-    total, power = sums.sum(axis=0), powers.sum(axis=0)
-    scores = np.empty((len(spectra), *grid.cells), np.float32)
-    for part in range(min(FOLDS, len(spectra))):
-        mine = range(part, len(spectra), FOLDS)
-        others = len(spectra) - len(mine)
-        template = _template(grid, total - sums[part], power - powers[part], white, centre, others)
-        weights = fft.rfft2(noise.matched_filter(fft.irfft2(template, grid.shape)))
-        for i in mine:
-            scores[i] = grid.correlation(weights * np.conj(spectra[i]))
-    return scores
-
-
-@dataclass(frozen=True)
-class _Motion:
-    """Motion as an autoregressive process of the first order, the same along both axes."""
-
-    rms_px: float
-    correlation: float
-
-    def posterior(self, steps: Float64Array, scores: Float32Array) -> tuple[Float32Array, "_Motion"]:
-        """Return the posterior of each shift given all frames (forward-backward), and the motion that it shows."""
-        likelihood = _likelihood(scores)
-        initial, ahead = self.usual(steps), self._transition(steps)
-        n = len(scores)
-        forward, backward = np.empty_like(likelihood), np.ones_like(likelihood)
-        forward[0] = _normal(initial * likelihood[0])
-        for i in range(1, n):
-            forward[i] = _normal((ahead.T @ forward[i - 1] @ ahead + STRAYS * initial) * likelihood[i])
-        for i in range(n - 1, 0, -1):
-            backward[i - 1] = _normal(ahead @ (likelihood[i] * backward[i]) @ ahead.T)
-        posterior = np.stack([_normal(a * b) for a, b in zip(forward, backward, strict=True)])
-        marginal = posterior.sum(axis=2) + posterior.sum(axis=1)
-        variance = float((marginal @ steps**2).mean()) / 2
-        products = sum(_products(steps, ahead, forward[i - 1], likelihood[i] * backward[i]) for i in range(1, n))
-        correlation = products / 2 / max(n - 1, 1) / variance if variance > 0 else 0.0
-        return posterior.astype(np.float32), _Motion(math.sqrt(variance), min(max(correlation, 0.0), MAX_CORRELATION))
-
-    def usual(self, steps: Float64Array) -> Float64Array:
-        """Probability of a shift if nothing is known of the other frames."""
-        along = _normal(np.exp(-0.5 * (steps / max(self.rms_px, STEP_PX / 2)) ** 2))
-        return np.outer(along, along)
-
-    def _transition(self, steps: Float64Array) -> Float64Array:
-        """Probability of a step after another."""
-        scatter = max(self.rms_px * math.sqrt(1 - self.correlation**2), STEP_PX / 2)
-        law: Float64Array = np.exp(-0.5 * ((steps - self.correlation * steps[:, np.newaxis]) / scatter) ** 2)
-        law /= law.sum(axis=1, keepdims=True)
-        return law
-
-
-def _likeliest(steps: Float64Array, scores: Float32Array) -> _Motion:
-    """Return the uncorrelated motion under which the frames are most probable: none, where they say nothing."""
-    likelihood = _likelihood(scores).reshape(len(scores), -1)
-
-    def evidence(motion: _Motion) -> float:
-        return float(np.log(likelihood @ motion.usual(steps).ravel() + np.finfo(float).tiny).sum())
-
-    return max((_Motion(rms_px, 0.0) for rms_px in FIRST_RMS_PX), key=evidence)
-
-
-def _likelihood(scores: Float32Array) -> Float64Array:
-    likelihood: Float64Array = np.exp(scores - scores.max(axis=(1, 2), keepdims=True)).astype(np.float64)
-    return likelihood
-
-
-def _products(steps: Float64Array, ahead: Float64Array, before: Float64Array, after: Float64Array) -> float:
-    """Return the expected sum over both axes of the product of the shifts of two consecutive frames."""
-    column, row = steps[:, np.newaxis], steps[np.newaxis, :]
-    weight = float(np.sum(before * (ahead @ after @ ahead.T)))
-    along_y = np.sum(before * column * (ahead @ (after * column) @ ahead.T))
-    along_x = np.sum(before * row * (ahead @ (after * row) @ ahead.T))
-    return float(along_y + along_x) / weight if weight > 0 else 0.0
-
-
-def _normal(values: Float64Array) -> Float64Array:
-    total = float(values.sum())
-    return values / total if total > 0 else np.full_like(values, 1 / values.size)
-
-
-def _moments(steps: Float64Array, posterior: Float32Array) -> tuple[Float64Array, Float64Array]:
+def _moments(steps: Float64Array, posterior: FloatArray) -> tuple[Float64Array, Float64Array]:
     """Return means (n, 2) and standard deviations along an axis (n,) of the posteriors."""
     shifts, variances = np.empty((len(posterior), 2)), np.empty(len(posterior))
     for i, cells in enumerate(posterior):
@@ -444,4 +449,7 @@ def _refined(scores: Float32Array, shifts: Float64Array, errors: Float64Array) -
         if min(curvature) > 0:
             shifts[i] = [STEP_PX * (cell - half + vertex(line)) for cell, line in zip((y, x), lines, strict=True)]
             errors[i] = STEP_PX * math.sqrt(sum(1 / value for value in curvature) / 2)
+        else:
+            # no vertex within the cell: the shift is anywhere in it
+            errors[i] = max(errors[i], STEP_PX / math.sqrt(12))
     return shifts, errors
