@@ -28,8 +28,17 @@ _COMPANION_SIGMA = 4.0
 _WING = -11 / 3
 """Exponent of the wings of an image through Kolmogorov turbulence."""
 
+_WINGS = (-4.5, -3.0)
+"""Steep and flat wings, which differ by four standard deviations."""
+
 _WING_FROM = 0.6
 """Inner radius of the fit of the wings, in units of the aperture."""
+
+_STEP = 1e-4
+"""Of logarithms, for derivatives."""
+
+_MOST_HALO_ERROR = 0.5
+"""Relative error of the halo's width from which on the star has none."""
 
 _HALO_BETA = 4.765
 """Moffat exponent of an image through Kolmogorov turbulence (Trujillo et al. 2001, MNRAS 328, 977)."""
@@ -57,8 +66,10 @@ class StarProfile:
         Mean by radius in whole pixels.
     noise : float
         Rms noise of a pixel of the background.
+    background : float
+        Level of the background that is subtracted.
     flux, flux_error : float
-        Flux in the aperture and its standard error.
+        Flux in the aperture and its standard error, without that by the noise of the core.
     """
 
     def __init__(self, image: FloatArray, position: tuple[int, int], aperture_px: float, core_px: float) -> None:
@@ -69,21 +80,50 @@ class StarProfile:
         self._rings, _ = _polar(half)
         self._weights = aperture_weights(self.box.shape, half, half, aperture_px)
         means, counts = self._sector_means()
-        background = self._background(_midmean(means), counts)
-        means = means - background
+        self.background = self._background(_midmean(means), counts)
         # sectors that are brighter than the others hold companions
-        excess = self._sector_excess(means)
+        excess = self._sector_excess(means - self.background)
         companion = excess - np.median(excess) > _COMPANION_SIGMA * _spread(excess)
         means = np.where(companion, np.nan, means)
-        self.profile = np.nan_to_num(_midmean(means))
+        self.profile = np.nan_to_num(_midmean(means - self.background))
         # missing pixels and halo are those of a symmetric star; only the core is summed pixel by pixel
         symmetric = self.profile[self._rings]
-        self.image = np.where(self._seen, self.box - background, symmetric)
+        self.image = np.where(self._seen, self.box - self.background, symmetric)
         self.noise = _spread(self.box[self._seen & (self._rings > aperture_px) & (self._rings <= half)])
-        core = self._rings < core_px
-        self.flux = float(np.sum(self._weights * np.where(core, self.image, symmetric)))
-        # scatter between sectors includes residual speckles and asymmetry, which photon noise does not
-        self.flux_error = _spread(self._sector_excess(means)) / np.sqrt(_SECTORS)
+        self._area = np.bincount(self._rings.ravel(), self._weights.ravel())
+        self.flux = self._flux(means, counts, self.background)
+        self.flux_error = self._flux_error(means, counts)
+
+    def _flux(self, means: Float64Array, counts: Float64Array, background: float) -> float:
+        """Return the flux in the aperture: pixels of the core, and rings beyond it."""
+        core = self._rings < self.core_px
+        light = np.nan_to_num(np.where(self._seen, self.box, self.profile[self._rings] + background)[core])
+        area = self._area.copy()
+        area[: int(np.ceil(self.core_px))] = 0
+        rings = np.nan_to_num(_midmean(means) - background)
+        return float(np.sum(light - background) + area @ rings)
+
+    def _flux_error(self, means: Float64Array, counts: Float64Array) -> float:
+        """Return the error of the flux: the scatter between sectors, and what the shape of the wings is assumed to be.
+
+        Sectors differ by noise, residual speckles and asymmetry, in the aperture and in the background.
+        """
+        seen = np.flatnonzero(np.isfinite(means).any(axis=0))
+        fluxes = []
+        for sector in seen:
+            others = np.delete(means, sector, axis=1)
+            fluxes.append(self._flux(others, counts, self._background(_midmean(others), counts)))
+        n = max(len(fluxes), 2)
+        scatter = (n - 1) / n * float(np.sum((np.array(fluxes) - np.mean(fluxes)) ** 2))
+        usual = _midmean(means)
+        steep, flat = (self._flux(means, counts, self._background(usual, counts, wing)) for wing in _WINGS)
+        return float(np.sqrt(scatter + ((steep - flat) / 4) ** 2))
+
+    @property
+    def core(self) -> Float64Array:
+        """Pixels of the core."""
+        pixels: Float64Array = self.image[self._rings < self.core_px]
+        return pixels
 
     @property
     def peak_snr(self) -> float:
@@ -115,7 +155,7 @@ class StarProfile:
         reach = min(half, int(2 * self.core_px))
         return self.image[half - reach : half + reach + 1, half - reach : half + reach + 1]
 
-    def samples(self, dy: float, dx: float) -> tuple[Float64Array, Float64Array, Float64Array]:
+    def samples(self, dy: float, dx: float) -> tuple[Float64Array, Float64Array, Float64Array, IntArray]:
         """Return the profile for a fit: the pixels of the core, then the rings of the halo.
 
         Parameters
@@ -127,16 +167,21 @@ class StarProfile:
         -------
         radius, value, weight : ndarray (n,)
             Distance from the centre [pixel], value above the background, and square root of the number of pixels.
+        cell : ndarray (n,) of int
+            Number of the cell, as wide as the star is sharp, of which each is a part: errors within are correlated.
         """
         half = len(self.box) // 2
         core = np.argwhere(self._rings < self.core_px)
         rings = np.arange(int(np.ceil(self.core_px)), int(self.aperture_px))
         radius = np.hypot(*(core - half - [dy, dx]).T)
         value = self.image[core[:, 0], core[:, 1]]
+        side = max(1, int(self.core_px / CORE_FWHM))
+        rows, columns = (core // side).T
         return (
             np.concatenate([radius, rings]),
             np.concatenate([value, self.profile[rings]]),
             np.concatenate([np.ones(len(core)), np.sqrt(2 * np.pi * rings)]),
+            np.concatenate([rows * len(self.box) + columns, -1 - rings // side]),
         )
 
     @cached_property
@@ -153,14 +198,14 @@ class StarProfile:
         counts = np.bincount(cell, minlength=cells).reshape(-1, _SECTORS)
         return _quotient(sums, counts), counts.sum(axis=1).astype(float)
 
-    def _background(self, profile: Float64Array, counts: Float64Array) -> float:
+    def _background(self, profile: Float64Array, counts: Float64Array, wing_power: float = _WING) -> float:
         """Return the level under the wings of the star, which reach beyond any annulus."""
         ring = np.arange(int(_WING_FROM * self.aperture_px), len(self.box) // 2 + 1)
         ring = ring[counts[ring] > 0]
         # the profile is that of turbulence: a constant and Kolmogorov wings, whose level the annulus alone
         # overestimates
         weight = np.sqrt(counts[ring])
-        model = np.stack([np.ones(len(ring)), (ring / self.aperture_px) ** _WING], axis=1)
+        model = np.stack([np.ones(len(ring)), (ring / self.aperture_px) ** wing_power], axis=1)
         level, wing = np.linalg.lstsq(model * weight[:, None], profile[ring] * weight)[0]
         # no wings above the noise: the plain mean of the annulus has the smaller error
         if wing < 0:
@@ -188,7 +233,9 @@ class CoreAndHalo:
     Attributes
     ----------
     core, halo, fwhm : float
-        FWHM of the components and of their sum [pixel].
+        FWHM of the components and of their sum [pixel]; the halo is NaN where the star has none.
+    core_error, halo_error, fwhm_error : float
+        Their standard errors [pixel].
     core_share : float
         Share of the core in the peak.
     """
@@ -196,6 +243,9 @@ class CoreAndHalo:
     core: float
     halo: float
     fwhm: float
+    core_error: float
+    halo_error: float
+    fwhm_error: float
     core_share: float
 
 
@@ -216,7 +266,7 @@ def fit_core_and_halo(star: StarProfile, offset: tuple[float, float], start: tup
     CoreAndHalo
         Widths [pixel].
     """
-    radius, value, weight = star.samples(*offset)
+    radius, value, weight, cell = star.samples(*offset)
     value = value / np.max(value)
 
     def misfit(logs: Float64Array) -> Float64Array:
@@ -224,11 +274,43 @@ def fit_core_and_halo(star: StarProfile, offset: tuple[float, float], start: tup
 
     # logarithms keep peaks and widths positive without bounds
     first = np.log([0.7, start[0], 0.3, start[1]])
-    logs = least_squares(misfit, first, method="lm", max_nfev=400).x
+    fit = least_squares(misfit, first, method="lm", max_nfev=400)
+    covariance = _clustered_covariance(fit.jac, fit.fun, cell)
+    core_peak, core, halo_peak, halo = np.exp(np.clip(fit.x, -30, 10))
+    fwhm = _full_width(fit.x)
+    slopes = np.array([(_full_width(fit.x + step) - fwhm) / _STEP for step in _STEP * np.eye(4)])
+    core_error, halo_error = np.sqrt(np.diag(covariance)[[1, 3]]) * (core, halo)
+    has_halo = halo_error < _MOST_HALO_ERROR * halo
+    return CoreAndHalo(
+        core=float(core),
+        halo=float(halo) if has_halo else np.nan,
+        fwhm=fwhm,
+        core_error=float(core_error),
+        halo_error=float(halo_error) if has_halo else np.nan,
+        fwhm_error=float(np.sqrt(slopes @ covariance @ slopes)),
+        core_share=float(core_peak / (core_peak + halo_peak)),
+    )
+
+
+def _full_width(logs: Float64Array) -> float:
+    """Return the full width at half of the peak of core and halo together [pixel]."""
     core_peak, core, halo_peak, halo = np.exp(np.clip(logs, -30, 10))
     half_peak = (core_peak + halo_peak) / 2
-    half_width = brentq(lambda r: _core_and_halo(np.array([r]), logs)[0] - half_peak, 0, core + halo)
-    return CoreAndHalo(float(core), float(halo), 2 * float(half_width), float(core_peak / (core_peak + halo_peak)))
+    return 2 * float(brentq(lambda r: _core_and_halo(np.array([r]), logs)[0] - half_peak, 0, core + halo))
+
+
+def _clustered_covariance(jacobian: Float64Array, residual: Float64Array, cell: IntArray) -> Float64Array:
+    """Return the covariance of fitted parameters from residuals that are correlated within cells.
+
+    Cameron & Miller (2015, Journal of Human Resources 50, 317): no model of the noise is needed.
+    """
+    _, number = np.unique(cell, return_inverse=True)
+    scores = np.zeros((number.max() + 1, jacobian.shape[1]))
+    np.add.at(scores, number, jacobian * residual[:, np.newaxis])
+    inverse = np.linalg.pinv(jacobian.T @ jacobian)
+    n = len(scores)
+    covariance: Float64Array = n / max(n - jacobian.shape[1], 1) * inverse @ (scores.T @ scores) @ inverse
+    return covariance
 
 
 def _core_and_halo(radius: Float64Array, logs: Float64Array) -> Float64Array:

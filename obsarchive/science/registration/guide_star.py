@@ -27,6 +27,8 @@ LEAST_NOISE = 1e-9
 """Least noise, relative to the highest pixel, for images without any."""
 GRAIN_HALF_PX = 15
 """Half side of the square in which noise is compared with light [pixel]."""
+DROP_VARIANCE = 0.04
+"""Of the square drops of a drizzled stack and its pixels [pixel^2]."""
 SIXTH_DIFFERENCES = 924.0
 """Sum of the squared coefficients of the sixth difference."""
 SHARPNESS_AT_CENTRE, SHARPNESS_PER_OFFSET = 0.15, 0.75  # least sharpness of a core, see `measure`
@@ -71,6 +73,11 @@ class PositionNoise:
         Covariance (y, x) of the position by the noise of the background [pixel^2].
     light : ndarray (2, 2)
         The same by the noise of the light itself, of unit `grain` [pixel^2 / counts].
+    variance : float
+        Of a pixel of the background [counts^2].
+    lift, light_lift : float
+        Height of a narrow peak at the position found that is noise, as the position is where noise is high: by the
+        background [counts/pixel], and by the light, of unit `grain`.
     excess, total : float
         Around the star the variance of the noise beyond that of the background [counts^2], and the light
         [counts/pixel]: their quotient is the grain, the variance by one count of light.
@@ -78,6 +85,9 @@ class PositionNoise:
 
     sky: Float64Array
     light: Float64Array
+    variance: float
+    lift: float
+    light_lift: float
     excess: float
     total: float
 
@@ -286,7 +296,7 @@ def position_errors(measures: Sequence[FrameMeasure]) -> Float64Array:
     ndarray (n, 2)
         Standard errors (y, x) [pixel]; NaN without a star.
     """
-    grain = _grain(measures)
+    grain = light_noise(measures)
     errors = np.full((len(measures), 2), np.nan)
     for i, noise in enumerate(m.noise for m in measures):
         if noise is not None:
@@ -294,8 +304,8 @@ def position_errors(measures: Sequence[FrameMeasure]) -> Float64Array:
     return errors
 
 
-def _grain(measures: Sequence[FrameMeasure]) -> float:
-    """Return the variance by one count of light, from all frames of a star; 0 where none is seen."""
+def light_noise(measures: Sequence[FrameMeasure]) -> float:
+    """Return the variance by one count of light, from all frames of a star [counts]; 0 where none is seen."""
     known = [m.noise for m in measures if m.noise is not None]
     total = sum(noise.total for noise in known)
     return max(sum(noise.excess for noise in known) / total, 0.0) if total > 0 else 0.0
@@ -317,11 +327,17 @@ def _position_noise(
     inverse = np.linalg.inv(curvature)
     by_sky = variance * np.einsum("iyx,jyx->ij", slopes, slopes)
     by_light = np.einsum("iyx,jyx->ij", slopes, slopes * part)
+    # slopes of noise under the Gaussian, times those under a drop: white noise through both, over that through two
+    # Gaussians
+    narrow = 4 / (1 + DROP_VARIANCE / sigma_px**2) ** 2
     around, _ = cut(image, *place, GRAIN_HALF_PX)
     fine = _finest(around)
     return PositionNoise(
         sky=inverse @ by_sky @ inverse,
         light=inverse @ by_light @ inverse,
+        variance=variance,
+        lift=narrow * float(np.trace(by_sky @ inverse)),
+        light_lift=narrow * float(np.trace(by_light @ inverse)),
         excess=float(np.mean(fine**2)) - variance,
         total=float(around[3:-3, 3:-3].mean()),
     )
