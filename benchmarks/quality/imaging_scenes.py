@@ -27,8 +27,11 @@ class Camera:
         """Return a frame of expected photo-electrons, the mean sky subtracted."""
         electrons = rng.poisson(np.maximum(light, 0) + self.sky_e)
         # a register of many stages makes n electrons a gamma deviate of shape n
-        amplified = np.where(electrons > 0, rng.standard_gamma(np.maximum(electrons, 1)), 0) if self.gain > 1 else electrons
-        read = self.read_noise_e * rng.standard_normal(light.shape)
+        amplified = electrons.astype(np.float32)
+        if self.gain > 1:
+            hit = electrons > 0
+            amplified[hit] = rng.standard_gamma(electrons[hit])
+        read = self.read_noise_e * rng.standard_normal(light.shape, np.float32)
         return (self.gain * (amplified - self.sky_e + read)).astype(np.float32)
 
 

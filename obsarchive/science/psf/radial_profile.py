@@ -25,20 +25,22 @@ _SECTORS = 16
 _COMPANION_SIGMA = 4.0
 """Excess of a sector with a companion over the other sectors [their standard deviations]."""
 
-_WING = -11 / 3
-"""Exponent of the wings of an image through Kolmogorov turbulence."""
+_WING = -3.45
+"""Exponent of the wings: between that of turbulence, -11/3 (Kolmogorov), and that of diffraction, -3."""
 
-_WINGS = (-4.5, -3.0)
-"""Steep and flat wings, which differ by four standard deviations."""
+_WINGS = (-3.6, -3.3)
+"""Steep and flat wings, two standard deviations apart."""
+MIDMEAN_VARIANCE = 1.2
+"""Of the mean of the middle half of normal values, over that of the mean of all."""
 
 _WING_FROM = 0.6
 """Inner radius of the fit of the wings, in units of the aperture."""
 
-_STEP = 1e-4
-"""Of logarithms, for derivatives."""
-
 _MOST_HALO_ERROR = 0.5
 """Relative error of the halo's width from which on the star has none."""
+
+_LEAST_HALO = 1e-3
+"""Least peak of a halo, in units of that of the core."""
 
 _HALO_BETA = 4.765
 """Moffat exponent of an image through Kolmogorov turbulence (Trujillo et al. 2001, MNRAS 328, 977)."""
@@ -68,8 +70,8 @@ class StarProfile:
         Rms noise of a pixel of the background.
     background : float
         Level of the background that is subtracted.
-    flux, flux_error : float
-        Flux in the aperture and its standard error, without that by the noise of the core.
+    flux : float
+        Flux in the aperture.
     """
 
     def __init__(self, image: FloatArray, position: tuple[int, int], aperture_px: float, core_px: float) -> None:
@@ -91,10 +93,10 @@ class StarProfile:
         self.image = np.where(self._seen, self.box - self.background, symmetric)
         self.noise = _spread(self.box[self._seen & (self._rings > aperture_px) & (self._rings <= half)])
         self._area = np.bincount(self._rings.ravel(), self._weights.ravel())
-        self.flux = self._flux(means, counts, self.background)
-        self.flux_error = self._flux_error(means, counts)
+        self._means, self._counts = means, counts
+        self.flux = self._flux(means, self.background)
 
-    def _flux(self, means: Float64Array, counts: Float64Array, background: float) -> float:
+    def _flux(self, means: Float64Array, background: float) -> float:
         """Return the flux in the aperture: pixels of the core, and rings beyond it."""
         core = self._rings < self.core_px
         light = np.nan_to_num(np.where(self._seen, self.box, self.profile[self._rings] + background)[core])
@@ -103,21 +105,26 @@ class StarProfile:
         rings = np.nan_to_num(_midmean(means) - background)
         return float(np.sum(light - background) + area @ rings)
 
-    def _flux_error(self, means: Float64Array, counts: Float64Array) -> float:
-        """Return the error of the flux: the scatter between sectors, and what the shape of the wings is assumed to be.
+    def flux_error(self, variance: Float64Array) -> float:
+        """Return the error of the flux, by noise of this variance of each pixel of the box [unit of the image ** 2].
 
-        Sectors differ by noise, residual speckles and asymmetry, in the aperture and in the background.
+        It is that of the pixels, that of the background's level, what the shape of the wings is assumed to be, and
+        the difference of the middle half of the sectors from all of them.
         """
-        seen = np.flatnonzero(np.isfinite(means).any(axis=0))
-        fluxes = []
-        for sector in seen:
-            others = np.delete(means, sector, axis=1)
-            fluxes.append(self._flux(others, counts, self._background(_midmean(others), counts)))
-        n = max(len(fluxes), 2)
-        scatter = (n - 1) / n * float(np.sum((np.array(fluxes) - np.mean(fluxes)) ** 2))
-        usual = _midmean(means)
-        steep, flat = (self._flux(means, counts, self._background(usual, counts, wing)) for wing in _WINGS)
-        return float(np.sqrt(scatter + ((steep - flat) / 4) ** 2))
+        means, counts = self._means, self._counts
+        outside = self._rings[self._rings > self.aperture_px]
+        ring = np.unique(outside)
+        _, share = self._wings(_midmean(means), counts, _WING)
+        level = float(np.median(variance[self._rings > self.aperture_px])) * share if len(ring) else 0.0
+        pixels = MIDMEAN_VARIANCE * float(np.sum(self._weights**2 * variance))
+        steep, flat = (self._flux(means, self._background(_midmean(means), counts, wing)) for wing in _WINGS)
+        area = self._area.copy()
+        area[: int(np.ceil(self.core_px))] = 0
+        with np.errstate(invalid="ignore"):
+            every = np.nan_to_num(_quotient(np.nansum(means, axis=1), np.isfinite(means).sum(axis=1)) - _midmean(means))
+        uneven = float(area @ every)
+        terms = pixels, level * float(self._weights.sum()) ** 2, ((steep - flat) / 2) ** 2, uneven**2
+        return float(np.sqrt(np.sum(terms)))
 
     @property
     def core(self) -> Float64Array:
@@ -155,33 +162,35 @@ class StarProfile:
         reach = min(half, int(2 * self.core_px))
         return self.image[half - reach : half + reach + 1, half - reach : half + reach + 1]
 
-    def samples(self, dy: float, dx: float) -> tuple[Float64Array, Float64Array, Float64Array, IntArray]:
+    def samples(
+        self, dy: float, dx: float, variance: Float64Array
+    ) -> tuple[Float64Array, Float64Array, Float64Array, Float64Array]:
         """Return the profile for a fit: the pixels of the core, then the rings of the halo.
 
         Parameters
         ----------
         dy, dx : float
             Centre of the star from its brightest pixel [pixel].
+        variance : ndarray
+            Of each pixel of the box.
 
         Returns
         -------
-        radius, value, weight : ndarray (n,)
-            Distance from the centre [pixel], value above the background, and square root of the number of pixels.
-        cell : ndarray (n,) of int
-            Number of the cell, as wide as the star is sharp, of which each is a part: errors within are correlated.
+        radius, value, weight, noise : ndarray (n,)
+            Distance from the centre [pixel], value above the background, square root of the number of pixels, and
+            noise of the value.
         """
         half = len(self.box) // 2
         core = np.argwhere(self._rings < self.core_px)
         rings = np.arange(int(np.ceil(self.core_px)), int(self.aperture_px))
         radius = np.hypot(*(core - half - [dy, dx]).T)
         value = self.image[core[:, 0], core[:, 1]]
-        side = max(1, int(self.core_px / CORE_FWHM))
-        rows, columns = (core // side).T
+        of_ring = np.bincount(self._rings.ravel(), variance.ravel()) / np.bincount(self._rings.ravel()) ** 2
         return (
             np.concatenate([radius, rings]),
             np.concatenate([value, self.profile[rings]]),
             np.concatenate([np.ones(len(core)), np.sqrt(2 * np.pi * rings)]),
-            np.concatenate([rows * len(self.box) + columns, -1 - rings // side]),
+            np.sqrt(np.concatenate([variance[core[:, 0], core[:, 1]], MIDMEAN_VARIANCE * of_ring[rings]])),
         )
 
     @cached_property
@@ -200,13 +209,9 @@ class StarProfile:
 
     def _background(self, profile: Float64Array, counts: Float64Array, wing_power: float = _WING) -> float:
         """Return the level under the wings of the star, which reach beyond any annulus."""
+        (level, wing), _ = self._wings(profile, counts, wing_power)
         ring = np.arange(int(_WING_FROM * self.aperture_px), len(self.box) // 2 + 1)
         ring = ring[counts[ring] > 0]
-        # the profile is that of turbulence: a constant and Kolmogorov wings, whose level the annulus alone
-        # overestimates
-        weight = np.sqrt(counts[ring])
-        model = np.stack([np.ones(len(ring)), (ring / self.aperture_px) ** wing_power], axis=1)
-        level, wing = np.linalg.lstsq(model * weight[:, None], profile[ring] * weight)[0]
         # no wings above the noise: the plain mean of the annulus has the smaller error
         if wing < 0:
             annulus = ring[ring > self.aperture_px]
@@ -217,6 +222,16 @@ class StarProfile:
                 )
             level = np.average(profile[annulus], weights=counts[annulus])
         return float(level)
+
+    def _wings(self, profile: Float64Array, counts: Float64Array, power: float) -> tuple[Float64Array, float]:
+        """Return level and wings fitted to the outer rings, and the variance of the level by pixels of variance 1."""
+        ring = np.arange(int(_WING_FROM * self.aperture_px), len(self.box) // 2 + 1)
+        ring = ring[counts[ring] > 0]
+        # the profile is that of turbulence: a constant and wings, whose level the annulus alone overestimates
+        weight = np.sqrt(counts[ring])
+        model = np.stack([np.ones(len(ring)), (ring / self.aperture_px) ** power], axis=1) * weight[:, None]
+        solved = np.linalg.lstsq(model, profile[ring] * weight)[0]
+        return solved, MIDMEAN_VARIANCE * float(np.linalg.pinv(model.T @ model)[0, 0])
 
     def _sector_excess(self, means: Float64Array) -> Float64Array:
         """Return the flux of every sector beyond the core, scaled to the whole circle, minus that of the profile."""
@@ -234,8 +249,8 @@ class CoreAndHalo:
     ----------
     core, halo, fwhm : float
         FWHM of the components and of their sum [pixel]; the halo is NaN where the star has none.
-    core_error, halo_error, fwhm_error : float
-        Their standard errors [pixel].
+    core_error, halo_error : float
+        Standard errors [pixel].
     core_share : float
         Share of the core in the peak.
     """
@@ -245,11 +260,12 @@ class CoreAndHalo:
     fwhm: float
     core_error: float
     halo_error: float
-    fwhm_error: float
     core_share: float
 
 
-def fit_core_and_halo(star: StarProfile, offset: tuple[float, float], start: tuple[float, float]) -> CoreAndHalo:
+def fit_core_and_halo(
+    star: StarProfile, offset: tuple[float, float], start: tuple[float, float], variance: Float64Array
+) -> CoreAndHalo:
     """Fit a Gaussian core and a Moffat halo to a star by least squares.
 
     Parameters
@@ -260,57 +276,38 @@ def fit_core_and_halo(star: StarProfile, offset: tuple[float, float], start: tup
         Position (y, x) of its peak from its brightest pixel [pixel].
     start : (float, float)
         First guess of the FWHM of core and halo [pixel].
+    variance : ndarray
+        Of the noise of each pixel of the star's box [unit of the image ** 2].
 
     Returns
     -------
     CoreAndHalo
-        Widths [pixel].
+        Widths [pixel]; their errors are those by noise.
     """
-    radius, value, weight, cell = star.samples(*offset)
-    value = value / np.max(value)
+    radius, value, weight, noise = star.samples(*offset, variance)
+    unit = float(np.max(value))
 
     def misfit(logs: Float64Array) -> Float64Array:
-        return weight * (_core_and_halo(radius, logs) - value)
+        return weight * (_core_and_halo(radius, logs) - value / unit)
 
     # logarithms keep peaks and widths positive without bounds
     first = np.log([0.7, start[0], 0.3, start[1]])
     fit = least_squares(misfit, first, method="lm", max_nfev=400)
-    covariance = _clustered_covariance(fit.jac, fit.fun, cell)
+    inverse = np.linalg.pinv(fit.jac.T @ fit.jac)
+    scores = fit.jac * (weight * noise / unit)[:, np.newaxis]
+    core_error, halo_error = np.sqrt(np.diag(inverse @ (scores.T @ scores) @ inverse)[[1, 3]])
     core_peak, core, halo_peak, halo = np.exp(np.clip(fit.x, -30, 10))
-    fwhm = _full_width(fit.x)
-    slopes = np.array([(_full_width(fit.x + step) - fwhm) / _STEP for step in _STEP * np.eye(4)])
-    core_error, halo_error = np.sqrt(np.diag(covariance)[[1, 3]]) * (core, halo)
-    has_halo = halo_error < _MOST_HALO_ERROR * halo
+    half_peak = (core_peak + halo_peak) / 2
+    half_width = brentq(lambda r: _core_and_halo(np.array([r]), fit.x)[0] - half_peak, 0, core + halo)
+    has_halo = halo_error < _MOST_HALO_ERROR and halo_peak > _LEAST_HALO * core_peak
     return CoreAndHalo(
         core=float(core),
         halo=float(halo) if has_halo else np.nan,
-        fwhm=fwhm,
-        core_error=float(core_error),
-        halo_error=float(halo_error) if has_halo else np.nan,
-        fwhm_error=float(np.sqrt(slopes @ covariance @ slopes)),
+        fwhm=2 * float(half_width),
+        core_error=float(core * core_error),
+        halo_error=float(halo * halo_error) if has_halo else np.nan,
         core_share=float(core_peak / (core_peak + halo_peak)),
     )
-
-
-def _full_width(logs: Float64Array) -> float:
-    """Return the full width at half of the peak of core and halo together [pixel]."""
-    core_peak, core, halo_peak, halo = np.exp(np.clip(logs, -30, 10))
-    half_peak = (core_peak + halo_peak) / 2
-    return 2 * float(brentq(lambda r: _core_and_halo(np.array([r]), logs)[0] - half_peak, 0, core + halo))
-
-
-def _clustered_covariance(jacobian: Float64Array, residual: Float64Array, cell: IntArray) -> Float64Array:
-    """Return the covariance of fitted parameters from residuals that are correlated within cells.
-
-    Cameron & Miller (2015, Journal of Human Resources 50, 317): no model of the noise is needed.
-    """
-    _, number = np.unique(cell, return_inverse=True)
-    scores = np.zeros((number.max() + 1, jacobian.shape[1]))
-    np.add.at(scores, number, jacobian * residual[:, np.newaxis])
-    inverse = np.linalg.pinv(jacobian.T @ jacobian)
-    n = len(scores)
-    covariance: Float64Array = n / max(n - jacobian.shape[1], 1) * inverse @ (scores.T @ scores) @ inverse
-    return covariance
 
 
 def _core_and_halo(radius: Float64Array, logs: Float64Array) -> Float64Array:

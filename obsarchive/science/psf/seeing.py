@@ -24,7 +24,7 @@ SPIKE = 8.0
 MOST_FULL, MOST_EQUAL, FLAT_SHARE = 2, 4, 0.02
 """Saturated pixels of a core that may be hot, and pixels of one height: so many, or this share of the core."""
 MOST_ELONGATED = 1.6
-LEAST_RADIUS = 4.0
+LEAST_RADIUS = 3.3
 """Least radius of the fit [pixel]."""
 NEIGHBOUR_ROUNDS, NEIGHBOUR_SIGMA, NEIGHBOUR_SHARE = 3, 6.0, 0.02
 """Excess over the fit that is another star: means of nine pixels [noise], and at least this share of the peak."""
@@ -32,9 +32,14 @@ LEAST_DOUBLE, COMPANION_SHARE = 1.05, 0.03
 """Elongation, or residual of a single star [its peak], from which on two stars are tried."""
 LEAST_GAIN, LEAST_APART = 20.0, 0.3
 """Gain in log likelihood, twice, and separation [FWHM] of a companion that is subtracted."""
-MOFFAT_OF_TURBULENCE, PROFILE_ERROR = 1.006, 0.0006
-"""FWHM of images through turbulence over that of the Moffat profile fitted with equal weights, and how it varies with
-outer scale and image motion."""
+DRAWS = 200
+"""Of measurements, for the errors of a trend."""
+MEDIAN_TO_MEAN = (1.0, 1.0, 1.2)
+"""Error of a median of one, two, and three and more values, over that of their mean."""
+RADII, TOO_NARROW = (1.3, 1.5, 1.8, 2.2, 2.8), (0.0060, 0.0082, 0.0109, 0.0127, 0.0136)
+"""By how much a Moffat profile fitted with equal weights within so many FWHM is narrower than turbulence is."""
+PROFILE_ERROR = 0.1
+"""How this varies with outer scale and image motion, relative to it."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +166,7 @@ def _fitted(image: FloatArray, place: tuple[float, float], guess_px: float) -> S
     fit = _least_squares(pixels, near, start)
     pixels, near, error_of_pair = _without_companion(pixels, near, fit)
     fit = _without_neighbours(pixels, near, fit.x)
-    fwhm, error = _width(fit, binning, error_of_pair)
+    fwhm, error = _width(fit, binning, error_of_pair, max(FITTED_FWHM * width, LEAST_RADIUS) / width)
     if fwhm > 2 * half:
         raise Unprocessable(f"the star is wider than the window: {fwhm:.0f} of {2 * half} pixels")
     # the centre of a binned pixel lies between the centres of its pixels
@@ -299,13 +304,16 @@ def _robust(values: FloatArray) -> float:
     return 1.1 * MAD_TO_SIGMA * float(np.median(np.abs(values))) if values.size else 0.0
 
 
-def _width(fit: optimize.OptimizeResult, binning: int, further_error: float) -> tuple[float, float]:
+def _width(
+    fit: optimize.OptimizeResult, binning: int, further_error: float, radius_fwhm: float
+) -> tuple[float, float]:
     """Return the FWHM and its error in pixels of the image, corrected for the width of the binned pixels."""
-    binned = MOFFAT_OF_TURBULENCE * float(np.exp(fit.x[3]))
+    narrow = float(np.interp(radius_fwhm, RADII, TOO_NARROW))
+    binned = (1 + narrow) * float(np.exp(fit.x[3]))
     # a square pixel adds side^2 / 12 to the variance of a profile
     widened = 8 * np.log(2) * (1 - 1 / binning**2) / 12
     fwhm = binning * float(np.sqrt(max(binned**2 - widened, 0.25 * binned**2)))
-    return fwhm, fwhm * float(np.hypot(max(_error(fit, 3), further_error), PROFILE_ERROR))
+    return fwhm, fwhm * float(np.hypot(max(_error(fit, 3), further_error), PROFILE_ERROR * narrow))
 
 
 def _error(fit: optimize.OptimizeResult, parameter: int) -> float:
@@ -370,3 +378,77 @@ def trend(hours: FloatArray, values: FloatArray, width_h: float = 0.35) -> Float
     # weighted median: the ranked value at which half of the weight is reached
     share = np.cumsum(weights, axis=1) / weights.sum(axis=1, keepdims=True)
     return np.asarray(ranked[np.argmax(share >= 0.5, axis=1)], float)
+
+
+def combined_width(widths: FloatArray, errors: FloatArray) -> tuple[float, float]:
+    """Compute the median of widths measured in the same conditions, and its error.
+
+    Parameters
+    ----------
+    widths, errors : ndarray (n,)
+        Widths and their errors, any unit.
+
+    Returns
+    -------
+    (float, float)
+        Median and standard error: from the errors, or from the scatter if that is larger, as widths of short
+        exposures vary; that of few is known badly, which widens the error.
+    """
+    n = len(widths)
+    if n == 1:
+        return float(widths[0]), float(errors[0])
+    scatter = float(np.std(widths, ddof=1)) * float(np.sqrt((n + 1) / (n - 1)))
+    usual = max(scatter, float(np.sqrt(np.mean(np.square(errors)))))
+    return float(np.median(widths)), MEDIAN_TO_MEAN[min(n, 3) - 1] * usual / float(np.sqrt(n))
+
+
+@dataclass(frozen=True, eq=False)
+class Trend:
+    """Course of measurements with time.
+
+    Attributes
+    ----------
+    values, errors : ndarray (n,)
+        Trend at the times of the measurements, and its standard errors.
+    median, median_error : float
+        Median of the measurements and its standard error.
+    """
+
+    values: Float64Array
+    errors: Float64Array
+    median: float
+    median_error: float
+
+
+def trend_with_errors(hours: FloatArray, values: FloatArray, errors: FloatArray, width_h: float = 0.35) -> Trend:
+    """Compute the trend and median of measurements, with errors from their scatter.
+
+    The errors say how well the smooth course at these times is known: measurements are drawn again and again from the
+    trend with the scatter of successive ones, or with their errors if these are larger (parametric bootstrap; Efron &
+    Tibshirani 1993).
+
+    Parameters
+    ----------
+    hours, values, errors : ndarray (n,)
+        Times [h], finite measurements and their errors.
+    width_h : float
+        Sigma of the Gaussian weights of :func:`trend` [h].
+
+    Returns
+    -------
+    Trend
+    """
+    smooth = trend(hours, values, width_h)
+    n = len(values)
+    # of successive measurements: a trend that follows few of them one by one leaves no residual
+    scatter = float(np.sqrt(np.mean(np.diff(values[np.argsort(hours)]) ** 2) / 2)) if n > 1 else 0.0
+    usual = np.maximum(scatter, errors)
+    rng = np.random.default_rng(0)
+    drawn = [smooth + usual * rng.standard_normal(n) for _ in range(DRAWS)]
+    trends = np.array([trend(hours, values, width_h) for values in drawn])
+    return Trend(
+        smooth,
+        np.std(trends, axis=0, ddof=1),
+        float(np.median(values)),
+        float(np.std(np.median(drawn, axis=1), ddof=1)),
+    )

@@ -9,6 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 from scipy.ndimage import uniform_filter
+from scipy.special import j0
 
 from obsarchive.errors import Unprocessable
 from obsarchive.science.arrays import Complex128Array, Float32Array, Float64Array, FloatArray
@@ -140,25 +141,29 @@ def measure_strehl(
     peak = found.height - noise.lift
     # both peaks relative to the flux in the same aperture
     ratio = peak / star.flux * perfect_flux / perfect_peak
-    fit = fit_core_and_halo(star, (dy, dx), (1.2 * sharpest_px, _HALO_ARCSEC / pixel_arcsec))
+    variance = noise.variance(star.image)
+    fit = fit_core_and_halo(star, (dy, dx), (1.2 * sharpest_px, _HALO_ARCSEC / pixel_arcsec), variance)
     peak_error, *place_errors = found.errors(noise.variance(star.patch), response_px)
-    flux_error = float(np.hypot(star.flux_error, np.sqrt(noise.variance(star.core).sum())))
+    fwhm, fwhm_error = found.full_width(peak, noise.variance(star.patch), response_px) or (fit.fwhm, np.nan)
+    # what uneven coverage does to the peak it does to its surroundings, too
+    shifted = noise.sampling * fwhm / 2.355
+    flux_error = star.flux_error(variance)
     relative = peak_error / peak, _LIFT_ERROR * noise.lift / peak, noise.sampling, flux_error / star.flux
     error = abs(ratio) * float(np.sqrt(np.sum(np.square(relative))))
     reason = "; ".join(_doubts(star, fit, ratio, error, sharpest_px))
     return StrehlResult(
         ratio=ratio,
         ratio_error=error,
-        fwhm_arcsec=fit.fwhm * pixel_arcsec,
-        fwhm_error_arcsec=fit.fwhm_error * pixel_arcsec,
+        fwhm_arcsec=fwhm * pixel_arcsec,
+        fwhm_error_arcsec=float(np.hypot(fwhm_error, shifted)) * pixel_arcsec,
         core_arcsec=fit.core * pixel_arcsec,
-        core_error_arcsec=fit.core_error * pixel_arcsec,
+        core_error_arcsec=float(np.hypot(fit.core_error, shifted)) * pixel_arcsec,
         halo_arcsec=fit.halo * pixel_arcsec,
         halo_error_arcsec=fit.halo_error * pixel_arcsec,
         y=row + dy,
         x=column + dx,
-        y_error=place_errors[0],
-        x_error=place_errors[1],
+        y_error=float(np.hypot(place_errors[0], shifted)),
+        x_error=float(np.hypot(place_errors[1], shifted)),
         flux=star.flux,
         flux_error=flux_error,
         flag="BAD?" if reason else "OK",
@@ -198,24 +203,51 @@ class _Peak:
 
     def errors(self, variance: Float64Array, response_px: tuple[float, ...]) -> tuple[float, float, float]:
         """Return the errors of height, y and x by noise of this density, which passed all responses but the first."""
-        wave = 2j * np.pi * self.frequency
-        down, right = np.exp(wave * self.y), np.exp(wave * self.x)
-        passed = np.prod([np.sinc(width * self.frequency) for width in response_px[1:]], axis=0)
-        seen = self.spectrum != 0
-
-        def kernel(by_y: int, by_x: int) -> Float64Array:
-            terms = np.outer(wave**by_y * down * passed, wave**by_x * right * passed) * seen
-            return (self.analyse.T @ terms @ self.analyse).real
 
         def slope(by_y: int, by_x: int) -> float:
-            return float((wave**by_y * down @ self.spectrum @ (wave**by_x * right)).real)
+            return float((self._waves(by_y, self.y) @ self.spectrum @ self._waves(by_x, self.x)).real)
 
-        slopes = np.stack([kernel(1, 0), kernel(0, 1)])
+        slopes = np.stack([self._kernel(response_px, orders) for orders in ((1, 0), (0, 1))])
         curvature = np.array([[slope(2, 0), slope(1, 1)], [slope(1, 1), slope(0, 2)]])
         inverse = np.linalg.pinv(curvature)
         covariance = inverse @ np.einsum("iyx,jyx,yx->ij", slopes, slopes, variance) @ inverse
-        height = float(np.sqrt(np.sum(kernel(0, 0) ** 2 * variance)))
+        height = float(np.sqrt(np.sum(self._kernel(response_px) ** 2 * variance)))
         return height, float(np.sqrt(covariance[0, 0])), float(np.sqrt(covariance[1, 1]))
+
+    def full_width(
+        self, peak: float, variance: Float64Array, response_px: tuple[float, ...]
+    ) -> tuple[float, float] | None:
+        """Return the full width at half of a peak of the azimuthal mean, and its error; None where it is too wide."""
+        radii = np.linspace(0, len(variance) / 4, 200)
+        profile = np.array([self._ring(radius) for radius in radii])
+        below = np.flatnonzero(profile < peak / 2)
+        if not len(below) or below[0] == 0:
+            return None
+        i = int(below[0])
+        half = float(np.interp(-peak / 2, -profile[i - 1 : i + 1], radii[i - 1 : i + 1]))
+        slope = (profile[i] - profile[i - 1]) / (radii[i] - radii[i - 1])
+        kernel = self._kernel(response_px, radius=half) - self._kernel(response_px) / 2
+        return 2 * half, 2 * float(np.sqrt(np.sum(kernel**2 * variance)) / abs(slope))
+
+    def _ring(self, radius: float) -> float:
+        """Return the mean of the interpolated image on a circle around the maximum."""
+        terms = self.spectrum * j0(2 * np.pi * radius * np.hypot(self.frequency[:, None], self.frequency))
+        return float((self._waves(0, self.y) @ terms @ self._waves(0, self.x)).real)
+
+    def _waves(self, order: int, place: float) -> Complex128Array:
+        wave = 2j * np.pi * self.frequency
+        waves: Complex128Array = wave**order * np.exp(wave * place)
+        return waves
+
+    def _kernel(
+        self, response_px: tuple[float, ...], orders: tuple[int, int] = (0, 0), radius: float = 0.0
+    ) -> Float64Array:
+        """Return how white noise in the pixels, before it passes the responses, adds to a value or its derivatives."""
+        passed = np.prod([np.sinc(width * self.frequency) for width in response_px[1:]], axis=0)
+        terms = np.outer(self._waves(orders[0], self.y) * passed, self._waves(orders[1], self.x) * passed)
+        terms *= (self.spectrum != 0) * j0(2 * np.pi * radius * np.hypot(self.frequency[:, None], self.frequency))
+        kernel: Float64Array = (self.analyse.T @ terms @ self.analyse).real
+        return kernel
 
 
 def _band_limited_peak(patch: Float64Array, optics: Optics, pixel_arcsec: float) -> _Peak:

@@ -27,6 +27,8 @@ LEAST_NOISE = 1e-9
 """Least noise, relative to the highest pixel, for images without any."""
 GRAIN_HALF_PX = 15
 """Half side of the square in which noise is compared with light [pixel]."""
+WELL_SAMPLED_PX = 0.8
+"""Sigma of the core from which on the noise of light is known well enough to say how it lifts the peak [pixel]."""
 DROP_VARIANCE = 0.04
 """Of the square drops of a drizzled stack and its pixels [pixel^2]."""
 SIXTH_DIFFERENCES = 924.0
@@ -329,7 +331,7 @@ def _position_noise(
     by_light = np.einsum("iyx,jyx->ij", slopes, slopes * part)
     # slopes of noise under the Gaussian, times those under a drop: white noise through both, over that through two
     # Gaussians
-    narrow = 4 / (1 + DROP_VARIANCE / sigma_px**2) ** 2
+    narrow = 4 / (1 + DROP_VARIANCE / sigma_px**2) ** 2 if sigma_px > WELL_SAMPLED_PX else 0.0
     around, _ = cut(image, *place, GRAIN_HALF_PX)
     fine = _finest(around)
     return PositionNoise(
