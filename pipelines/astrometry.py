@@ -151,6 +151,13 @@ def _cards(found: Match) -> fits.Header:
     header = plate_cards(found.solution)
     header["ASTNMAT"] = (len(found.stars), "stars of the plate solution")
     header["ASTRMS"] = (found.rms_arcsec, "[arcsec] rms of their residuals along an axis")
+    if found.errors is not None:
+        header["ASTERR"] = (
+            float(found.errors.of_sky(*found.solution.reference)),
+            "[arcsec] error of CRVAL along an axis",
+        )
+        header["ASTSCERR"] = (found.errors.scale, "relative error of the plate scale")
+        header["ASTROERR"] = (found.errors.rotation_deg, "[deg] error of the orientation")
     return header
 
 
@@ -175,9 +182,14 @@ def _amend(work: Workspace, cards: fits.Header, header: fits.Header, shape: tupl
 
 
 def _measured(found: Match, guess: PlateSolution) -> dict[str, Any]:
-    solution = found.solution
+    solution, errors = found.solution, found.errors
     east, north = project(*solution.centre, guess.centre)
+    centre_error = float(errors.of_sky(*solution.reference)) if errors else None
     return {
+        "centre_error_arcsec": centre_error,
+        "scale_error_arcsec": errors.scale * solution.scale_arcsec if errors else None,
+        "north_angle_error_deg": errors.rotation_deg if errors else None,
+        "star_error_arcsec": errors.position_arcsec if errors else None,
         "n_matched": len(found.stars),
         "rms_arcsec": found.rms_arcsec,
         "false_alarm": found.false_alarm,
@@ -191,10 +203,13 @@ def _measured(found: Match, guess: PlateSolution) -> dict[str, Any]:
 
 
 def _table(found: Match | None, sources: Sources, radec: SkyPositions) -> str:
-    lines = ["x_px,y_px,flux_adu,snr,fwhm_px,ra_deg,dec_deg,catalogue_ra_deg,catalogue_dec_deg,east_mas,north_mas"]
+    lines = [
+        "x_px,y_px,flux_adu,snr,fwhm_px,ra_deg,dec_deg,catalogue_ra_deg,catalogue_dec_deg,east_mas,north_mas,error_mas"
+    ]
     if found is None:
         return lines[0] + "\n"
     ra, dec = found.solution.sky(sources.y, sources.x)
+    errors = _star_errors(found, sources)
     matched = dict(zip(found.stars.tolist(), range(len(found.stars)), strict=True))
     for i in range(len(sources)):
         start = (
@@ -206,8 +221,16 @@ def _table(found: Match | None, sources: Sources, radec: SkyPositions) -> str:
             j = found.catalog[k]
             east, north = 1000 * found.residuals_arcsec[k]
             rest = f"{radec[0][j]:.7f},{radec[1][j]:.7f},{east:.1f},{north:.1f}"
-        lines.append(f"{start},{ra[i]:.7f},{dec[i]:.7f},{rest}")
+        lines.append(f"{start},{ra[i]:.7f},{dec[i]:.7f},{rest},{errors[i]}")
     return "\n".join(lines) + "\n"
+
+
+def _star_errors(found: Match, sources: Sources) -> list[str]:
+    """Errors along an axis of the sky positions of the sources, by the plate and by the position in the image [mas]."""
+    if found.errors is None:
+        return [""] * len(sources)
+    error = np.hypot(found.errors.of_sky(sources.y, sources.x), found.errors.position_arcsec)
+    return [f"{1000 * value:.1f}" for value in error]
 
 
 def _plot(work: Workspace, image: FloatArray, sources: Sources, radec: SkyPositions, found: Match | None) -> bytes:

@@ -1,7 +1,7 @@
 """Are the errors of the imaging products true: seeing, guide star, Strehl ratio and sizes, plate solution."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
@@ -23,7 +23,7 @@ from benchmarks.quality.imaging_scenes import (
 )
 from benchmarks.quality.pulls import Pulls, simulate, table
 from obsarchive.errors import Unprocessable
-from obsarchive.science.astrometry.plate_solution import PlateSolution, deproject
+from obsarchive.science.astrometry.plate_solution import PlateSolution
 from obsarchive.science.astrometry.star_matching import Uncertainty, match_stars
 from obsarchive.science.imaging.drizzle import Drizzle
 from obsarchive.science.photometry.source_detection import detect
@@ -49,6 +49,9 @@ Rows = list[tuple[str, float, float, float]]
 """Quantity, found, claimed error, truth."""
 
 
+EMCCD = Camera()
+
+
 @dataclass(frozen=True)
 class Regime:
     """One row of conditions; not all are used by all quantities.
@@ -58,11 +61,11 @@ class Regime:
 
     name: str
     light_e: float = 1e5
-    frames: int = 16
+    frames: int = 12
     pixel_arcsec: float = PIXEL_ARCSEC
     binning: int = 1
     is_crowded: bool = False
-    camera: Camera = Camera()
+    camera: Camera = EMCCD
 
 
 # Seeing ------------------------------------------------------------------------------------------------------------
@@ -200,10 +203,8 @@ def _on_fine(place: np.ndarray, binning: int) -> np.ndarray:
     return (np.asarray(place) + 0.5) * binning - 0.5
 
 
-def position_trial(regime: Regime, seed: int) -> Rows:
+def _position(seen: Sequence, regime: Regime) -> Rows:
     """Position of the guide star in one frame: that of the peak, or centroid, of the frame without noise."""
-    rng = np.random.default_rng(seed)
-    seen = _sequence(replace(regime, frames=min(regime.frames, 8)), rng)
     errors = position_errors(seen.measures)
     fy, fx = frequencies(SIDE)
     star, binning = seen.measures[0], regime.binning
@@ -232,7 +233,7 @@ def _value(transfer: np.ndarray, place: np.ndarray) -> float:
 def _climb(transfer: np.ndarray, place: np.ndarray, reach: float = 0.3) -> np.ndarray:
     """The maximum of an image without noise that is nearest to a place."""
     height = max(abs(_value(transfer, place)), 1e-12)
-    simplex = np.array([place, place + [reach, 0], place + [0, reach]])
+    simplex = place + np.array([[0, 0], [reach, 0], [0, reach]])
     options = {"xatol": 1e-4, "fatol": 1e-9, "initial_simplex": simplex}
     found: np.ndarray = minimize(
         lambda p: -_value(transfer, p) / height, place, method="Nelder-Mead", options=options
@@ -240,8 +241,8 @@ def _climb(transfer: np.ndarray, place: np.ndarray, reach: float = 0.3) -> np.nd
     return found
 
 
-def strehl_trial(regime: Regime, seed: int) -> Rows:
-    """Strehl ratio, sizes, flux and position of a stack: as those of the same stack without noise."""
+def stack_trial(regime: Regime, seed: int) -> Rows:
+    """Position in a frame; Strehl ratio, sizes, flux and position of a stack: those of the same without noise."""
     rng = np.random.default_rng(seed)
     seen = _sequence(regime, rng)
     shape = seen.frames[0].shape
@@ -266,6 +267,7 @@ def strehl_trial(regime: Regime, seed: int) -> Rows:
     light = regime.light_e * regime.camera.gain
     place = (np.array([truth["y"], truth["x"]]) + 0.5) * 2 / regime.binning - 0.5
     return [
+        *_position(seen, regime),
         ("Strehl ratio [%]", 100 * found.ratio, 100 * found.ratio_error, 100 * truth["ratio"]),
         ("Strehl: flux [share]", found.flux / light, found.flux_error / light, truth["flux"]),
         ("Strehl: FWHM [″]", found.fwhm_arcsec, found.fwhm_error_arcsec, truth["fwhm"]),
@@ -316,13 +318,15 @@ def _truth(transfer: np.ndarray, regime: Regime, pixfrac: float, place: np.ndarr
 
 def _core_and_halo(image: np.ndarray, distance: np.ndarray, radius: float) -> tuple[float, float]:
     """FWHM of a Gaussian and a Moffat profile of exponent 4.765, all pixels alike."""
-    near = distance < radius
+    # a sixteenth of the pixels tells the widths of an image without noise
+    near = (distance < radius) & (np.random.default_rng(0).random(distance.shape) < np.where(distance < 20, 1, 1 / 16))
+    weight = np.where(distance[near] < 20, 4.0, 1.0)
 
     def model(r: np.ndarray, a: float, core: float, b: float, halo: float) -> np.ndarray:
         alpha2 = (halo / 2) ** 2 / (2 ** (1 / 4.765) - 1)
         return a * np.exp(-4 * np.log(2) * (r / core) ** 2) + b * (1 + r**2 / alpha2) ** -4.765
 
-    found, _ = curve_fit(model, distance[near], image[near], (0.7, 5.0, 0.3, 40.0))
+    found, _ = curve_fit(model, distance[near], image[near], (0.7, 5.0, 0.3, 40.0), sigma=weight)
     return abs(float(found[1])), abs(float(found[3]))
 
 
@@ -349,12 +353,70 @@ PLATES = (
     Regime("bright, 12 stars", 3e5, frames=12),
     Regime("faint, 12 stars", 6e3, frames=12),
     Regime("few: 5 stars", 5e4, frames=5),
-    Regime("fewest: 3 stars", 5e4, frames=3),
-    Regime("60 stars, linear", 5e4, frames=60),
+    Regime("fewest: 4 stars", 5e4, frames=4),
+    Regime("40 stars", 5e4, frames=40),
     Regime("crowded", 1e5, frames=30, is_crowded=True),
-    Regime("undersampled", 5e4, frames=12, pixel_arcsec=0.07),
+    Regime("undersampled, 0.14″", 5e4, frames=12, binning=4),
 )
 """The number of frames is that of stars."""
+
+
+def plate_trial(regime: Regime, seed: int) -> Rows:
+    """Scale, orientation and positions of a plate solution of stars of all magnitudes, detected and matched."""
+    rng = np.random.default_rng(seed)
+    side, pixel_arcsec = 320, regime.pixel_arcsec * regime.binning
+    n = regime.frames
+    y, x = _apart(n, side, 12.0 if regime.is_crowded else 30.0, rng)
+    light = regime.light_e * 10 ** (-0.4 * rng.uniform(0, 2.0, n))
+    fwhm = rng.uniform(0.18, 0.35) / pixel_arcsec
+    rows, columns = np.indices((side, side))
+    image = np.zeros((side, side))
+    for at_y, at_x, flux in zip(y, x, light, strict=True):
+        squared = (rows - at_y) ** 2 + (columns - at_x) ** 2
+        # a Moffat profile of exponent 3, whose integral is known
+        alpha2 = (fwhm / 2) ** 2 / (2 ** (1 / 3) - 1)
+        image += flux * 2 / (np.pi * alpha2) * (1 + squared / alpha2) ** -3
+    image = regime.camera.expose(image, rng)
+    angle, scale = np.radians(rng.uniform(-2, 2)), pixel_arcsec * (1 + rng.uniform(-0.01, 0.01))
+    matrix = scale * np.array([[-np.cos(angle), np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    middle, centre = ((side - 1) / 2,) * 2, (150.0, 20.0)
+    truth = PlateSolution(centre, middle, matrix)
+    sky = truth.sky(y, x)
+    guess = PlateSolution(centre, middle, pixel_arcsec * np.array([[-1.0, 0.0], [0.0, 1.0]]))
+    order = np.argsort(-light)
+    sources = detect(image, threshold=15.0)
+    catalogue = sky[0][order], sky[1][order]
+    found = match_stars((sources.y, sources.x), catalogue, guess, Uncertainty(5.0, match_arcsec=0.4))
+    if found is None or found.errors is None:
+        raise Unprocessable("not solved")
+    errors, solution = found.errors, found.solution
+    place = rng.uniform(0.1, 0.9, 2) * side
+    ra, dec = solution.sky(*place)
+    true_ra, true_dec = truth.sky(*place)
+    error = float(errors.of_sky(*place))
+    east = 3600 * (ra - true_ra) * np.cos(np.radians(true_dec))
+    return [
+        ("plate scale [10⁻⁵]", 1e5 * (solution.scale_arcsec / scale - 1), 1e5 * errors.scale, 0.0),
+        (
+            "plate, orientation [mdeg]",
+            1e3 * (solution.north_angle_deg - truth.north_angle_deg),
+            1e3 * errors.rotation_deg,
+            0.0,
+        ),
+        ("plate, east at any place [mas]", 1e3 * float(east), 1e3 * error, 0.0),
+        ("plate, north at any place [mas]", 3.6e6 * float(dec - true_dec), 1e3 * error, 0.0),
+    ]
+
+
+def _apart(n: int, side: int, least: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Random places, none closer to another than this; some pairs of a crowded field are."""
+    places: list[np.ndarray] = []
+    for _ in range(10000):
+        place = rng.uniform(20, side - 20, 2)
+        if len(places) < n and all(np.hypot(*(place - other)) > least for other in places):
+            places.append(place)
+    y, x = np.array(places).T
+    return y, x
 
 
 def report(trials: int, processes: int) -> str:
@@ -363,8 +425,8 @@ def report(trials: int, processes: int) -> str:
     for trial, regimes in (
         (seeing_trial, SEEING),
         (night_trial, NIGHTS),
-        (position_trial, FRAMES),
-        (strehl_trial, FRAMES),
+        (stack_trial, FRAMES),
+        (plate_trial, PLATES),
     ):
         for regime in regimes:
             rows += pulls_of(partial(attempt, trial, regime), regime.name, range(trials), processes)

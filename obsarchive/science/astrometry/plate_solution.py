@@ -9,9 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from obsarchive.science.arrays import Float64Array, FloatArray
+from obsarchive.science.statistics import MAD_TO_SIGMA
 
 ARCSEC = 3600.0
 INVERSION_ROUNDS = 12
+LEAST_ROBUST, ROBUST_ERROR = 16, 1.15
+"""Stars from which on a fit is robust, and its error over that of least squares for normal errors."""
 
 
 def project(ra_deg: ArrayLike, dec_deg: ArrayLike, centre: tuple[float, float]) -> tuple[Float64Array, Float64Array]:
@@ -227,3 +230,100 @@ def _polynomial(
     # the SIP convention adds distortion to the pixels, before the linear map
     higher = {power: np.linalg.solve(matrix, row) for power, row in terms.items() if sum(power) > 1}
     return terms[0, 0], matrix, {power: (float(a), float(b)) for power, (a, b) in higher.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class PlateErrors:
+    """Standard errors of a plate solution, from the residuals of its stars.
+
+    Attributes
+    ----------
+    position_arcsec : float
+        Of one star along an axis, about the fit [arcsec].
+    scale : float
+        Of the plate scale, relative to it.
+    rotation_deg : float
+        Of the orientation [deg].
+    order : int
+        That of the fit.
+    reference : (float, float)
+        Reference pixel (y, x).
+    unit_px : float
+        Pixels of a step of the terms.
+    covariance : ndarray (k, k)
+        Of the terms along one axis, for residuals of 1 arcsec.
+    """
+
+    position_arcsec: float
+    scale: float
+    rotation_deg: float
+    order: int
+    reference: tuple[float, float]
+    unit_px: float
+    covariance: Float64Array
+
+    def of_sky(self, y: ArrayLike, x: ArrayLike) -> Float64Array:
+        """Return the standard error along an axis of the sky position of pixels, by the solution alone [arcsec]."""
+        u = (np.asarray(x, float) - self.reference[1]) / self.unit_px
+        v = (np.asarray(y, float) - self.reference[0]) / self.unit_px
+        terms = _terms(u, v, self.order)
+        # a similarity has a term less along each axis: both axes share scale and rotation
+        error: Float64Array = self.position_arcsec * np.sqrt(
+            np.einsum("...i,ij,...j->...", terms, self.covariance, terms)
+        )
+        return error
+
+
+def _terms(u: Float64Array, v: Float64Array, order: int) -> Float64Array:
+    powers = [(i, n - i) for n in range(max(order, 1) + 1) for i in range(n, -1, -1)]
+    return np.stack([u**i * v**j for i, j in powers], axis=-1)
+
+
+def plate_errors(
+    pixels: tuple[FloatArray, FloatArray], residuals_arcsec: FloatArray, solution: PlateSolution, order: int
+) -> PlateErrors | None:
+    """Compute the errors of a plate solution from the residuals of its stars.
+
+    Parameters
+    ----------
+    pixels : (ndarray (n,), ndarray (n,))
+        Positions (y, x) of the stars [pixel].
+    residuals_arcsec : ndarray (n, 2)
+        Image minus catalogue [arcsec].
+    solution : PlateSolution
+        The fit.
+    order : int
+        Its order, see :func:`fit_wcs`.
+
+    Returns
+    -------
+    PlateErrors or None
+        None without more stars than the fit has parameters. Of few stars the scatter is known badly; the error is
+        the standard deviation of Student's distribution, as far as it has one.
+    """
+    y, x = (np.asarray(axis, float) for axis in pixels)
+    u, v = x - solution.reference[1], y - solution.reference[0]
+    n, n_terms = len(x), (max(order, 1) + 1) * (max(order, 1) + 2) // 2
+    freedom = 2 * n - (4 if order == 0 else 2 * n_terms)
+    if freedom < 1:
+        return None
+    sigma = float(np.sqrt(np.sum(np.square(residuals_arcsec)) / max(freedom - 2, 1)))
+    if order and n >= LEAST_ROBUST:
+        # the weights of the fit keep displaced stars out
+        usual = MAD_TO_SIGMA * float(np.median(np.abs(residuals_arcsec)))
+        sigma = min(sigma, ROBUST_ERROR * usual * float(np.sqrt(2 * n / freedom)))
+    unit = max(float(np.abs(u).max(initial=1.0)), float(np.abs(v).max(initial=1.0)))
+    if order == 0:
+        mean = np.array([u.mean(), v.mean()]) / unit
+        inverse_spread = unit**2 / float(np.sum((u - u.mean()) ** 2 + (v - v.mean()) ** 2))
+        covariance = inverse_spread * np.eye(3)
+        covariance[2] = covariance[:, 2] = [*(-inverse_spread * mean), 1 / n + inverse_spread * float(mean @ mean)]
+        covariance = covariance[[2, 0, 1]][:, [2, 0, 1]]
+    else:
+        terms = _terms(u / unit, v / unit, order)
+        covariance = np.linalg.inv(terms.T @ terms)
+    slope = sigma / unit * np.sqrt(covariance[[1, 2], [1, 2]])
+    step = 1.0 if order == 0 else np.sqrt(0.5)
+    relative = step * float(np.sqrt(np.mean(slope**2))) / solution.scale_arcsec
+    rotation = float(np.degrees(relative if order == 0 else slope[1] / solution.scale_arcsec))
+    return PlateErrors(sigma, relative, rotation, order, solution.reference, unit, covariance)

@@ -13,7 +13,7 @@ from scipy import ndimage, special
 from scipy.spatial import cKDTree
 
 from obsarchive.science.arrays import Float64Array, FloatArray, IndexArray
-from obsarchive.science.astrometry.plate_solution import PlateSolution, fit_wcs, project
+from obsarchive.science.astrometry.plate_solution import PlateErrors, PlateSolution, fit_wcs, plate_errors, project
 from obsarchive.science.statistics import MAD_TO_SIGMA
 
 MAX_IMAGE_STARS, MAX_CATALOG_STARS = 30, 80
@@ -68,6 +68,9 @@ class Match:
         Image minus catalogue, east and north [arcsec].
     false_alarm : float
         Probability of as many matches by chance.
+    errors : PlateErrors or None
+        Standard errors of the solution; None where the errors of the positions are not known and there are no more
+        stars than the fit needs.
     """
 
     solution: PlateSolution
@@ -75,6 +78,7 @@ class Match:
     catalog: IndexArray
     residuals_arcsec: Float64Array
     false_alarm: float
+    errors: PlateErrors | None = None
 
     @property
     def rms_arcsec(self) -> float:
@@ -266,7 +270,10 @@ def _refined(
     alarm = _false_alarm(moved, sky, len(mine), (trials, tolerance))
     if alarm > FALSE_ALARM:
         return None
-    return Match(solution, mine, theirs, moved[mine] - sky[theirs], alarm)
+    residual = moved[mine] - sky[theirs]
+    level = max((i + j for i, j in solution.distortion), default=0 if len(mine) < ORDER_NEEDS[1] or not order else 1)
+    errors = plate_errors((pixels[0][mine], pixels[1][mine]), residual, solution, level)
+    return Match(solution, mine, theirs, residual, alarm, errors)
 
 
 def _fitted(

@@ -108,23 +108,27 @@ class StarProfile:
     def flux_error(self, variance: Float64Array) -> float:
         """Return the error of the flux, by noise of this variance of each pixel of the box [unit of the image ** 2].
 
-        It is that of the pixels, that of the background's level, what the shape of the wings is assumed to be, and
-        the difference of the middle half of the sectors from all of them.
+        It is that of the pixels, that of the background's level, and the difference of the middle half of the sectors
+        from all of them.
         """
-        means, counts = self._means, self._counts
-        outside = self._rings[self._rings > self.aperture_px]
-        ring = np.unique(outside)
-        _, share = self._wings(_midmean(means), counts, _WING)
-        level = float(np.median(variance[self._rings > self.aperture_px])) * share if len(ring) else 0.0
+        means = self._means
         pixels = MIDMEAN_VARIANCE * float(np.sum(self._weights**2 * variance))
-        steep, flat = (self._flux(means, self._background(_midmean(means), counts, wing)) for wing in _WINGS)
+        level = self.level_error(variance) * float(self._weights.sum())
         area = self._area.copy()
         area[: int(np.ceil(self.core_px))] = 0
         with np.errstate(invalid="ignore"):
             every = np.nan_to_num(_quotient(np.nansum(means, axis=1), np.isfinite(means).sum(axis=1)) - _midmean(means))
         uneven = float(area @ every)
-        terms = pixels, level * float(self._weights.sum()) ** 2, ((steep - flat) / 2) ** 2, uneven**2
-        return float(np.sqrt(np.sum(terms)))
+        return float(np.sqrt(pixels + level**2 + uneven**2))
+
+    def level_error(self, variance: Float64Array) -> float:
+        """Return the error of the background by noise of this variance of each pixel, and by the shape of the wings."""
+        usual = _midmean(self._means)
+        _, share = self._wings(usual, self._counts, _WING)
+        outside = self._rings > self.aperture_px
+        noise = float(np.median(variance[outside])) * share if outside.any() else 0.0
+        steep, flat = (self._background(usual, self._counts, wing) for wing in _WINGS)
+        return float(np.hypot(np.sqrt(noise), (steep - flat) / 2))
 
     @property
     def core(self) -> Float64Array:
@@ -295,7 +299,9 @@ def fit_core_and_halo(
     fit = least_squares(misfit, first, method="lm", max_nfev=400)
     inverse = np.linalg.pinv(fit.jac.T @ fit.jac)
     scores = fit.jac * (weight * noise / unit)[:, np.newaxis]
-    core_error, halo_error = np.sqrt(np.diag(inverse @ (scores.T @ scores) @ inverse)[[1, 3]])
+    by_level = fit.jac.T @ weight * star.level_error(variance) / unit
+    covariance = inverse @ (scores.T @ scores + np.outer(by_level, by_level)) @ inverse
+    core_error, halo_error = np.sqrt(np.diag(covariance)[[1, 3]])
     core_peak, core, halo_peak, halo = np.exp(np.clip(fit.x, -30, 10))
     half_peak = (core_peak + halo_peak) / 2
     half_width = brentq(lambda r: _core_and_halo(np.array([r]), fit.x)[0] - half_peak, 0, core + halo)

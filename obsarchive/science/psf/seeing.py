@@ -40,6 +40,8 @@ RADII, TOO_NARROW = (1.3, 1.5, 1.8, 2.2, 2.8), (0.0060, 0.0082, 0.0109, 0.0127, 
 """By how much a Moffat profile fitted with equal weights within so many FWHM is narrower than turbulence is."""
 PROFILE_ERROR = 0.1
 """How this varies with outer scale and image motion, relative to it."""
+PIXEL_ERROR = 0.1
+"""Relative error of a FWHM of one pixel, as the profile is not integrated over pixels; less with its cube."""
 
 
 @dataclass(frozen=True)
@@ -304,16 +306,15 @@ def _robust(values: FloatArray) -> float:
     return 1.1 * MAD_TO_SIGMA * float(np.median(np.abs(values))) if values.size else 0.0
 
 
-def _width(
-    fit: optimize.OptimizeResult, binning: int, further_error: float, radius_fwhm: float
-) -> tuple[float, float]:
+def _width(fit: optimize.OptimizeResult, binning: int, further_error: float, radius_fwhm: float) -> tuple[float, float]:
     """Return the FWHM and its error in pixels of the image, corrected for the width of the binned pixels."""
     narrow = float(np.interp(radius_fwhm, RADII, TOO_NARROW))
     binned = (1 + narrow) * float(np.exp(fit.x[3]))
     # a square pixel adds side^2 / 12 to the variance of a profile
     widened = 8 * np.log(2) * (1 - 1 / binning**2) / 12
     fwhm = binning * float(np.sqrt(max(binned**2 - widened, 0.25 * binned**2)))
-    return fwhm, fwhm * float(np.hypot(max(_error(fit, 3), further_error), PROFILE_ERROR * narrow))
+    terms = max(_error(fit, 3), further_error), PROFILE_ERROR * narrow, PIXEL_ERROR / binned**3
+    return fwhm, fwhm * float(np.sqrt(np.sum(np.square(terms))))
 
 
 def _error(fit: optimize.OptimizeResult, parameter: int) -> float:

@@ -14,10 +14,12 @@ import numpy as np
 
 from obsarchive.science.arrays import Float64Array
 from obsarchive.science.registration.guide_star import FrameMeasure, light_noise
+from obsarchive.science.statistics import MAD_TO_SIGMA
 
 UNEVEN = 2.5
-"""Factor on the error by uneven coverage, which is of first order in it: from simulated sequences of 10 to 50 frames."""
+"""Factor on the error by uneven coverage, which is of first order in it: from simulated sequences of 10 to 60."""
 
+BLOCK_PX, LEAST_BLOCKS = 4, 20
 _DIFFERENCES = 6
 _SAMPLES = 128
 
@@ -107,7 +109,20 @@ def stack_noise(image: Float64Array, core_px: float, sky_px: float, response_px:
     background = float(np.mean(fine[sky])) if sky.any() else 0.0
     total = float(np.sum(light[core]))
     grain = max(float(np.sum(fine[core]) - background * core.sum()) / total, 0.0) if total > 0 else 0.0
-    return StackNoise(background, grain)
+    return StackNoise(_sky_noise(image, sky_px), grain)
+
+
+def _sky_noise(image: Float64Array, sky_px: float) -> float:
+    """Return the variance of sums of blocks of sky, per pixel: noise at the frequencies of a star, correlated or not."""
+    half = len(image) // 2
+    distance = np.hypot(*np.ogrid[-half : half + 1, -half : half + 1])
+    n = len(image) // BLOCK_PX
+    masked = np.where(distance > sky_px, image, np.nan)[: n * BLOCK_PX, : n * BLOCK_PX]
+    sums = masked.reshape(n, BLOCK_PX, n, BLOCK_PX).sum(axis=(1, 3))
+    sums = sums[np.isfinite(sums)]
+    if len(sums) < LEAST_BLOCKS:
+        return float(np.nanvar(image))
+    return float((MAD_TO_SIGMA * np.median(np.abs(sums - np.median(sums)))) ** 2) / BLOCK_PX**2
 
 
 @lru_cache(maxsize=16)
