@@ -317,16 +317,20 @@ def _truth(transfer: np.ndarray, regime: Regime, pixfrac: float, place: np.ndarr
 
 
 def _core_and_halo(image: np.ndarray, distance: np.ndarray, radius: float) -> tuple[float, float]:
-    """FWHM of a Gaussian and a Moffat profile of exponent 4.765, all pixels alike."""
-    # a sixteenth of the pixels tells the widths of an image without noise
-    near = (distance < radius) & (np.random.default_rng(0).random(distance.shape) < np.where(distance < 20, 1, 1 / 16))
-    weight = np.where(distance[near] < 20, 4.0, 1.0)
+    """FWHM of a Gaussian and a Moffat profile of exponent 4.765: pixels of the core, then means of rings."""
+    core, rim = distance < 14, (distance >= 14) & (distance < radius)
+    ring = distance[rim].astype(int)
+    count = np.bincount(ring)
+    used = count > 0
+    r = np.concatenate([distance[core], np.bincount(ring, distance[rim])[used] / count[used]])
+    values = np.concatenate([image[core], np.bincount(ring, image[rim])[used] / count[used]])
+    sigma = np.concatenate([np.ones(int(core.sum())), count[used] ** -0.5])
 
     def model(r: np.ndarray, a: float, core: float, b: float, halo: float) -> np.ndarray:
         alpha2 = (halo / 2) ** 2 / (2 ** (1 / 4.765) - 1)
         return a * np.exp(-4 * np.log(2) * (r / core) ** 2) + b * (1 + r**2 / alpha2) ** -4.765
 
-    found, _ = curve_fit(model, distance[near], image[near], (0.7, 5.0, 0.3, 40.0), sigma=weight)
+    found, _ = curve_fit(model, r, values, (0.7, 5.0, 0.3, 40.0), sigma=sigma)
     return abs(float(found[1])), abs(float(found[3]))
 
 

@@ -111,15 +111,20 @@ class StarProfile:
         It is that of the pixels, that of the background's level, and the difference of the middle half of the sectors
         from all of them.
         """
-        means = self._means
         pixels = MIDMEAN_VARIANCE * float(np.sum(self._weights**2 * variance))
         level = self.level_error(variance) * float(self._weights.sum())
         area = self._area.copy()
         area[: int(np.ceil(self.core_px))] = 0
-        with np.errstate(invalid="ignore"):
-            every = np.nan_to_num(_quotient(np.nansum(means, axis=1), np.isfinite(means).sum(axis=1)) - _midmean(means))
-        uneven = float(area @ every)
+        uneven = float(area @ self.skewness)
         return float(np.sqrt(pixels + level**2 + uneven**2))
+
+    @cached_property
+    def skewness(self) -> Float64Array:
+        """Mean of all sectors of each ring minus that of their middle half, which speckles make smaller."""
+        means = self._means
+        every = _quotient(np.nansum(means, axis=1), np.isfinite(means).sum(axis=1))
+        skewness: Float64Array = np.nan_to_num(every - _midmean(means))
+        return skewness
 
     def level_error(self, variance: Float64Array) -> float:
         """Return the error of the background by noise of this variance of each pixel, and by the shape of the wings."""
@@ -300,7 +305,10 @@ def fit_core_and_halo(
     inverse = np.linalg.pinv(fit.jac.T @ fit.jac)
     scores = fit.jac * (weight * noise / unit)[:, np.newaxis]
     by_level = fit.jac.T @ weight * star.level_error(variance) / unit
-    covariance = inverse @ (scores.T @ scores + np.outer(by_level, by_level)) @ inverse
+    n_rings = int(np.sum(weight > 1))
+    by_speckles = fit.jac[-n_rings:].T @ (weight * star.skewness[np.rint(radius).astype(int)])[-n_rings:] / unit
+    common = np.outer(by_level, by_level) + np.outer(by_speckles, by_speckles)
+    covariance = inverse @ (scores.T @ scores + common) @ inverse
     core_error, halo_error = np.sqrt(np.diag(covariance)[[1, 3]])
     core_peak, core, halo_peak, halo = np.exp(np.clip(fit.x, -30, 10))
     half_peak = (core_peak + halo_peak) / 2

@@ -113,7 +113,7 @@ def stack_noise(image: Float64Array, core_px: float, sky_px: float, response_px:
 
 
 def _sky_noise(image: Float64Array, sky_px: float) -> float:
-    """Return the variance of sums of blocks of sky, per pixel: noise at the frequencies of a star, correlated or not."""
+    """Return the variance of sums of blocks of sky, per pixel: that of noise at the frequencies of a star."""
     half = len(image) // 2
     distance = np.hypot(*np.ogrid[-half : half + 1, -half : half + 1])
     n = len(image) // BLOCK_PX
