@@ -292,7 +292,8 @@ def _least_squares(pixels: _Pixels, near: BoolArray, start: Float64Array) -> opt
     high = np.array([np.inf, *near.shape, np.log(2.0 * max(near.shape)), 1, 1, BETA_LIMITS[1]])
 
     def misfit(p: Float64Array) -> Float64Array:
-        return p[0] * _moffat(_squared(y - p[1], x - p[2], p[3:6]), p[6]) - values / pixels.peak
+        residual: Float64Array = p[0] * _moffat(_squared(y - p[1], x - p[2], p[3:6]), p[6]) - values / pixels.peak
+        return residual
 
     first = np.clip(np.concatenate([[start[0] / pixels.peak], start[1:]]), low + 1e-6, high - 1e-6)
     fit = optimize.least_squares(misfit, first, bounds=(low, high), x_scale=(0.1, 0.1, 0.1, 0.05, 0.05, 0.05, 1.0))
