@@ -301,7 +301,7 @@ def plate_errors(
         None without more stars than the fit has parameters. Of few stars the scatter is known badly; the error is
         the standard deviation of Student's distribution, as far as it has one.
     """
-    y, x = (np.asarray(axis, np.float64) for axis in pixels)
+    y, x = (np.asarray(axis, float) for axis in pixels)
     u, v = x - solution.reference[1], y - solution.reference[0]
     n, n_terms = len(x), (max(order, 1) + 1) * (max(order, 1) + 2) // 2
     freedom = 2 * n - (4 if order == 0 else 2 * n_terms)
@@ -321,8 +321,8 @@ def plate_errors(
         covariance = covariance[[2, 0, 1]][:, [2, 0, 1]]
     else:
         terms = _terms(u / unit, v / unit, order)
-        covariance = np.linalg.inv(terms.T @ terms)
-    slope: Float64Array = sigma / unit * np.sqrt(np.diag(covariance)[1:3])
+        covariance = np.asarray(np.linalg.inv(terms.T @ terms), np.float64)
+    slope = sigma / unit * np.sqrt(np.diag(covariance)[1:3])
     step = 1.0 if order == 0 else np.sqrt(0.5)
     relative = step * float(np.sqrt(np.mean(slope**2))) / solution.scale_arcsec
     rotation = float(np.degrees(relative if order == 0 else slope[1] / solution.scale_arcsec))
