@@ -42,12 +42,13 @@ electron-multiplying camera of 0.0347″ a pixel unless noted; every trial draws
 noise. The truth is that of the image without noise: the FWHM of this exposure, the peak of this frame, the Strehl
 ratio of this stack. *Crowded* is a second star, drawn anew in every trial.
 
-What does not hold, and why. *Undersampled frames* (pixels wider than half of λ/D): light beyond the sampling limit passes
-for noise, and the peak between pixels is not unique; no estimate from such frames separates both. *Crowded* Strehl ratio,
-flux and halo: the halo of the companion, of which only the core is rejected, counts. *Halo*: the model is good to half a
-per cent of its width, more than the noise of bright stars. *Position in the stack* of bright stars: frames of unequal
-sharpness that cover the pixels unevenly, whose effect (0.02 pixels of the stack, 0.3 mas) is estimated to first order. *Seeing*
-of crowded stars: companions that are not resolved, below half of the FWHM or fainter than 3 % of the star.
+What does not hold, and why. *Undersampled frames* (pixels wider than half of λ/D): light beyond the sampling limit
+passes for noise, and the peak between pixels is not unique; no estimate from such frames separates both. *Crowded*
+Strehl ratio, flux and halo: the halo of the companion, of which only the core is rejected, counts. *Halo*: the
+model is good to half a per cent of its width, more than the noise of bright stars. *Position in the stack* of
+bright stars: frames of unequal sharpness that cover the pixels unevenly, whose effect (0.02 pixels of the stack,
+0.3 mas) is estimated to first order. *Seeing* of crowded stars: companions that are not resolved, below half of the
+FWHM or fainter than 3 % of the star.
 """
 SIDE, PIXEL_ARCSEC = 256, 0.0347
 HALO_ARCSEC = 0.2
