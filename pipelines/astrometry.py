@@ -17,7 +17,7 @@ from obsarchive.pipeline import Pipeline, Workspace, step
 from obsarchive.remote import gaia, star_catalogs
 from obsarchive.remote.star_catalogs import Catalog
 from obsarchive.science.arrays import Float64Array, FloatArray
-from obsarchive.science.astrometry.plate_solution import PlateErrors, PlateSolution, project
+from obsarchive.science.astrometry.plate_solution import PlateSolution, project
 from obsarchive.science.astrometry.star_matching import Match, Uncertainty, match_stars
 from obsarchive.science.astrometry.times import julian_year, mjd_of
 from obsarchive.science.photometry.source_detection import Sources, detect
@@ -151,6 +151,9 @@ def _cards(found: Match) -> fits.Header:
     header = plate_cards(found.solution)
     header["ASTNMAT"] = (len(found.stars), "stars of the plate solution")
     header["ASTRMS"] = (found.rms_arcsec, "[arcsec] rms of their residuals along an axis")
+    for key, (_, value, comment) in zip(("ASTERR", "ASTSCERR", "ASTROERR"), _errors(found)[:3], strict=True):
+        if value is not None:
+            header[key] = (value, comment)
     return header
 
 
@@ -175,9 +178,10 @@ def _amend(work: Workspace, cards: fits.Header, header: fits.Header, shape: tupl
 
 
 def _measured(found: Match, guess: PlateSolution) -> dict[str, Any]:
-    solution, errors = found.solution, found.errors
+    solution = found.solution
     east, north = project(*solution.centre, guess.centre)
     return {
+        **{name: value for name, value, _ in _errors(found)},
         "n_matched": len(found.stars),
         "rms_arcsec": found.rms_arcsec,
         "false_alarm": found.false_alarm,
@@ -186,23 +190,36 @@ def _measured(found: Match, guess: PlateSolution) -> dict[str, Any]:
         "scale_arcsec": solution.scale_arcsec,
         "north_angle_deg": solution.north_angle_deg,
         "pointing_error_arcsec": [float(east), float(north)],
-        **({} if errors is None else _errors(errors)),
         "order": max((i + j for i, j in solution.distortion), default=1),
     }
 
 
-def _errors(errors: PlateErrors) -> dict[str, Any]:
-    """Standard errors of the solution; None where there are too few stars for one."""
-    names = ("position_error_arcsec", "scale_error_arcsec", "north_angle_error_deg")
-    values = max(errors.centre_arcsec), errors.scale_arcsec, errors.north_angle_deg
-    return {name: value if np.isfinite(value) else None for name, value in zip(names, values, strict=True)}
+def _errors(found: Match) -> list[tuple[str, float | None, str]]:
+    """Standard errors of the solution, with names and comments; None where there are too few stars for one."""
+    errors = found.errors
+    values: list[float] = []
+    if errors is not None:
+        centre = float(errors.of_sky(*found.solution.reference))
+        values = [centre, errors.scale_arcsec, errors.north_angle_deg, errors.star_arcsec]
+    known = [value if np.isfinite(value) else None for value in values] or [None] * 4
+    names = ("centre_error_arcsec", "scale_error_arcsec", "north_angle_error_deg", "star_error_arcsec")
+    comments = (
+        "[arcsec] error of CRVAL along an axis",
+        "[arcsec/pixel] error of the plate scale",
+        "[deg] error of the orientation",
+        "[arcsec] error of one star along an axis",
+    )
+    return list(zip(names, known, comments, strict=True))
 
 
 def _table(found: Match | None, sources: Sources, radec: SkyPositions) -> str:
-    lines = ["x_px,y_px,flux_adu,snr,fwhm_px,ra_deg,dec_deg,catalogue_ra_deg,catalogue_dec_deg,east_mas,north_mas"]
+    lines = [
+        "x_px,y_px,flux_adu,snr,fwhm_px,ra_deg,dec_deg,catalogue_ra_deg,catalogue_dec_deg,east_mas,north_mas,error_mas"
+    ]
     if found is None:
         return lines[0] + "\n"
     ra, dec = found.solution.sky(sources.y, sources.x)
+    errors = _star_errors(found, sources)
     matched = dict(zip(found.stars.tolist(), range(len(found.stars)), strict=True))
     for i in range(len(sources)):
         start = (
@@ -214,8 +231,16 @@ def _table(found: Match | None, sources: Sources, radec: SkyPositions) -> str:
             j = found.catalog[k]
             east, north = 1000 * found.residuals_arcsec[k]
             rest = f"{radec[0][j]:.7f},{radec[1][j]:.7f},{east:.1f},{north:.1f}"
-        lines.append(f"{start},{ra[i]:.7f},{dec[i]:.7f},{rest}")
+        lines.append(f"{start},{ra[i]:.7f},{dec[i]:.7f},{rest},{errors[i]}")
     return "\n".join(lines) + "\n"
+
+
+def _star_errors(found: Match, sources: Sources) -> list[str]:
+    """Errors along an axis of the sky positions of the sources, by the plate and by the position in the image [mas]."""
+    if found.errors is None or not np.isfinite(found.errors.star_arcsec):
+        return [""] * len(sources)
+    error = np.hypot(found.errors.of_sky(sources.y, sources.x), found.errors.star_arcsec)
+    return [f"{1000 * value:.1f}" for value in error]
 
 
 def _plot(work: Workspace, image: FloatArray, sources: Sources, radec: SkyPositions, found: Match | None) -> bytes:

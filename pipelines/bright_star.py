@@ -15,7 +15,9 @@ from obsarchive.errors import Unprocessable
 from obsarchive.figures.plot_style import frame_quality
 from obsarchive.pipeline import Pipeline, Workspace, step
 from obsarchive.science.arrays import Float64Array
+from obsarchive.science.psf.stack_noise import StackNoise, noise_of_frames
 from obsarchive.science.registration.frame_ranking import FrameMeasure, FrameRanking, GuideStar, classify, rank_frames
+from obsarchive.science.registration.guide_star import position_errors
 from pipelines.shared.frame_sequence import SCALE
 from pipelines.shared.lucky_sequence import LuckySequence
 from pipelines.shared.preview_step import PREVIEWS, PreviewSettings, labels_of, publish_previews
@@ -75,7 +77,8 @@ class BrightStar(Pipeline):
                 raise Unprocessable(f"{problem} of {len(ranking.kept)}: {reasons_text(ranking.reasons)}", verdict)
             best, every = sequence.stack(ranking, self.settings.best_fraction)
             checked = sequence.check(ranking, every.image())
-        work.publish("frames.txt", _table(ranking, measures, origins))
+        errors = position_errors(measures)
+        work.publish("frames.txt", _table(ranking, measures, origins, errors))
         for name, stack in (("20p.fits", best), ("100p.fits", every)):
             header = product_header(work, (stack.scale, stack.shape), ranking.reference)
             header["NCOMBINE"] = (stack.n_frames, "frames stacked")
@@ -83,7 +86,8 @@ class BrightStar(Pipeline):
             work.publish_fits(name, stack.image(), header, sequence.calibrator.masters)
         return {
             "classified_as": verdict,
-            **_summary(ranking, star),
+            **_summary(ranking, star, errors),
+            "stack_noise": _noise(noise_of_frames([measures[i] for i in ranking.order], SCALE, every.pixfrac)),
             **checked,
             "best_frames": best.n_frames,
             "pixfrac": every.pixfrac,
@@ -111,29 +115,47 @@ class BrightStar(Pipeline):
         return publish_previews(work, "100p.fits", SCALE)
 
 
-def _summary(ranking: FrameRanking, star: GuideStar) -> dict[str, Any]:
+def _noise(noise: StackNoise) -> dict[str, float]:
+    """Noise of 100p, for the error of its Strehl ratio."""
+    return {
+        "sky_adu2": noise.sky,
+        "grain_adu": noise.grain,
+        "lift_adu": noise.lift,
+        "sampling": noise.sampling,
+    }
+
+
+def _summary(ranking: FrameRanking, star: GuideStar, errors: Float64Array) -> dict[str, Any]:
+    # of positions without an error nothing is known, as of those of a window without a maximum
+    known = np.nan_to_num(errors[ranking.kept])
     return {
         **reasons_listed(ranking.reasons),
         "guide_star": {"y": ranking.reference[0], "x": ranking.reference[1], "snr": star.snr, "size_px": star.scale_px},
         "lock_position": list(stack_position(ranking.reference, SCALE)),
         "frame_snr": float(np.median(ranking.snr[ranking.kept])),
         "shift_rms_px": float(np.sqrt(np.mean(ranking.shifts[ranking.kept] ** 2))),
+        "shift_error_px": float(np.sqrt(np.mean(known**2))),
+        "lock_position_error": (SCALE * np.sqrt(np.mean(known**2, axis=0) / max(len(known), 1))).tolist(),
     }
 
 
-def _table(ranking: FrameRanking, measures: list[FrameMeasure], origins: Float64Array) -> bytes:
+def _table(ranking: FrameRanking, measures: list[FrameMeasure], origins: Float64Array, errors: Float64Array) -> bytes:
     """Measurements of the frames, best first, then the rejected ones."""
     comments = [
         "Frames in the order of their quality; rejected ones follow, with the reason.",
         "quality: peak of the guide star [ADU]; x, y: its position in the raw frame, 0-based [pixel];",
-        "snr: of its core; flux, background: [ADU], [ADU/pixel].",
-        "frame      quality        snr           flux          x          y   background  left_out",
+        "snr: of its core; flux, background: [ADU], [ADU/pixel]; x_error, y_error: of the position by noise [pixel].",
+        "frame      quality        snr           flux          x          y   background    x_error    y_error"
+        "  left_out",
     ]
 
     def columns(i: int) -> str:
         m = measures[i]
         y, x = origins[i] + (m.y, m.x)
-        return f"{ranking.quality[i]:12.3f} {m.snr:10.2f} {m.flux:14.1f} {x:10.3f} {y:10.3f} {m.background:12.3f}"
+        error = f"{errors[i, 1]:10.4f} {errors[i, 0]:10.4f}"
+        return (
+            f"{ranking.quality[i]:12.3f} {m.snr:10.2f} {m.flux:14.1f} {x:10.3f} {y:10.3f} {m.background:12.3f} {error}"
+        )
 
     order = [*ranking.order.tolist(), *np.flatnonzero(~ranking.kept).tolist()]
     return frame_table(comments, order, columns, ranking.reasons)

@@ -12,7 +12,7 @@ from obsarchive.figures.night import seeing_frame, seeing_of_night
 from obsarchive.io.raw_frames import Frames, read_header
 from obsarchive.pipeline import Pipeline, Workspace, step
 from obsarchive.science.arrays import Float32Array
-from obsarchive.science.psf.seeing import StarWidth, measure_width, refuse_saturated, trend
+from obsarchive.science.psf.seeing import StarWidth, combined_width, measure_width, refuse_saturated, trend_with_errors
 from obsarchive.science.registration.guide_star import cut
 from pipelines.shared.calibrator import SATURATED
 
@@ -49,15 +49,18 @@ class Seeing(Pipeline):
             raise Unprocessable(f"no star in any of the {len(files)} seeing files; the last: {measured[-1]['reason']}")
         hours = np.array([item["date_utc"].timestamp() / 3600 for item in valid])
         width_h = min(TREND_H, float(np.ptp(hours)) / 6) or TREND_H
-        smooth = trend(hours, np.array([item["fwhm_arcsec"] for item in valid]), width_h)
+        widths, errors = (np.array([item[key] for item in valid]) for key in ("fwhm_arcsec", "fwhm_error_arcsec"))
+        course = trend_with_errors(hours, widths, errors, width_h)
         work.publish("seeing/seeing.{id}.txt", _table(measured).encode())
         title = f"Seeing of {night.id}"
-        work.publish("seeing/seeing.{id}.png", seeing_of_night(valid, smooth, title))
+        work.publish("seeing/seeing.{id}.png", seeing_of_night(valid, course.values, title))
         frames = [{**item, "date_utc": item["date_utc"].isoformat()} for item in measured]
         return {
             "frames": frames,
-            "median_arcsec": float(np.median([item["fwhm_arcsec"] for item in valid])),
-            "trend_arcsec": smooth.tolist(),
+            "median_arcsec": course.median,
+            "median_error_arcsec": course.median_error,
+            "trend_arcsec": course.values.tolist(),
+            "trend_error_arcsec": course.errors.tolist(),
         }
 
 
@@ -83,7 +86,7 @@ def _measure(work: Workspace, file: Mapping[str, Any]) -> dict[str, Any]:
         return {**results, "reason": str(err)}
     widths = np.array([star.fwhm_px for _, star in stars]) * scale
     image, star = stars[int(np.argsort(widths)[len(widths) // 2])]  # the star of median width is shown
-    spread = float(np.std(widths, ddof=1) / np.sqrt(len(widths))) if len(widths) > 1 else star.error_px * scale
+    width, error = combined_width(widths, np.array([star.error_px for _, star in stars]) * scale)
     half = int(3 * star.fwhm_px)
     window, (top, left) = cut(image, star.y, star.x, half)
     stamp = f"{file['date_utc']:%Y%m%d_%H%M%S}"
@@ -91,8 +94,8 @@ def _measure(work: Workspace, file: Mapping[str, Any]) -> dict[str, Any]:
     work.publish(f"seeing/{stamp}.png", seeing_frame(window, star, (star.y - top, star.x - left), scale, title))
     return {
         **results,
-        "fwhm_arcsec": float(np.median(widths)),
-        "fwhm_error_arcsec": spread,
+        "fwhm_arcsec": width,
+        "fwhm_error_arcsec": error,
         "elongation": star.elongation,
         "beta": star.beta,
         "n_images": len(stars),

@@ -13,6 +13,7 @@ Float32Array = NDArray[np.float32]
 """Pixels: single precision halves the memory of a stack and is more than a detector delivers."""
 Float64Array = NDArray[np.float64]
 Complex64Array = NDArray[np.complex64]
+Complex128Array = NDArray[np.complex128]
 BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.int64]
 IndexArray = NDArray[np.intp]

@@ -9,6 +9,7 @@ from obsarchive.figures.plot_style import strehl_profile
 from obsarchive.pipeline import Workspace
 from obsarchive.science.arrays import FloatArray
 from obsarchive.science.psf.model import diffraction_limited_psf, drizzled_response
+from obsarchive.science.psf.stack_noise import StackNoise
 from obsarchive.science.psf.strehl import StrehlResult, measure_strehl
 from pipelines.shared.frame_sequence import PIXFRACS
 from pipelines.shared.preview_step import labels_of
@@ -48,7 +49,7 @@ def measure_and_publish(work: Workspace, image_name: str, scale: int) -> dict[st
     pixel_arcsec = work.telescope.plate_scale_arcsec / scale
     response = stack_response(work, scale)
     centre = (header["GUIDEY"] - 1.0, header["GUIDEX"] - 1.0)
-    found = measure_strehl(image, optics, pixel_arcsec, response, centre=centre)
+    found = measure_strehl(image, optics, pixel_arcsec, response, centre=centre, noise=_noise(work))
     work.publish("strehl/{id}_strehl.txt", _table(found).encode())
     work.publish_fits("strehl/{id}_box.fits", found.box, {"PIXSCALE": pixel_arcsec})
     perfect = diffraction_limited_psf(optics, pixel_arcsec, PSF_SIDE, response)
@@ -57,13 +58,29 @@ def measure_and_publish(work: Workspace, image_name: str, scale: int) -> dict[st
         "ratio_percent": round(100 * found.ratio, 2),
         "ratio_error_percent": round(100 * found.ratio_error, 2),
         "fwhm_arcsec": round(found.fwhm_arcsec, 4),
+        "fwhm_error_arcsec": _rounded(found.fwhm_error_arcsec),
         "core_arcsec": round(found.core_arcsec, 4),
-        "halo_arcsec": round(found.halo_arcsec, 4),
+        "core_error_arcsec": _rounded(found.core_error_arcsec),
+        "halo_arcsec": _rounded(found.halo_arcsec),
+        "halo_error_arcsec": _rounded(found.halo_error_arcsec),
         "flux_adu": found.flux,
+        "flux_error_adu": found.flux_error,
         "lock_position": [found.y, found.x],
+        "lock_position_error": [found.y_error, found.x_error],
         "flag": found.flag,
         "flag_reason": found.reason,
     }
+
+
+def _noise(work: Workspace) -> StackNoise | None:
+    """Noise of the stack as its frames tell it; None where the step that made it did not measure it."""
+    told = work.results("reduce").get("stack_noise")
+    return StackNoise(told["sky_adu2"], told["grain_adu"], told["lift_adu"], told["sampling"]) if told else None
+
+
+def _rounded(value: float) -> float | None:
+    """Return an error or width for the results; None where there is none."""
+    return round(value, 5) if np.isfinite(value) else None
 
 
 def stack_response(work: Workspace, scale: int) -> tuple[float, ...]:
@@ -93,19 +110,19 @@ def _profile(work: Workspace, found: StrehlResult, perfect: FloatArray, pixel_ar
         pixel_arcsec,
         labels,
         core_fwhm_arcsec=found.core_arcsec if is_trusted else None,
-        halo_fwhm_arcsec=found.halo_arcsec if is_trusted else None,
+        halo_fwhm_arcsec=found.halo_arcsec if is_trusted and np.isfinite(found.halo_arcsec) else None,
     )
 
 
 def _table(found: StrehlResult) -> str:
     rows = [
         ("strehl_ratio_percent", 100 * found.ratio, 100 * found.ratio_error),
-        ("fwhm_arcsec", found.fwhm_arcsec, np.nan),
-        ("core_fwhm_arcsec", found.core_arcsec, np.nan),
-        ("halo_fwhm_arcsec", found.halo_arcsec, np.nan),
-        ("flux_adu", found.flux, np.nan),
-        ("lock_position_x_px", found.x, np.nan),
-        ("lock_position_y_px", found.y, np.nan),
+        ("fwhm_arcsec", found.fwhm_arcsec, found.fwhm_error_arcsec),
+        ("core_fwhm_arcsec", found.core_arcsec, found.core_error_arcsec),
+        ("halo_fwhm_arcsec", found.halo_arcsec, found.halo_error_arcsec),
+        ("flux_adu", found.flux, found.flux_error),
+        ("lock_position_x_px", found.x, found.x_error),
+        ("lock_position_y_px", found.y, found.y_error),
     ]
     lines = ["# quantity                        value        error"]
     lines += [f"{name:24s} {value:14.4f} {error:12.4f}" for name, value, error in rows]

@@ -60,7 +60,7 @@ class Reduced:
         lines = (self.folder(key) / "frames.txt").read_text().splitlines()
         rows = [line.split() for line in lines if not line.startswith("#")]
         return {
-            int(row[0]): {"quality": float(row[1]), "yx": np.array([float(row[5]), float(row[4])]), "left_out": row[7]}
+            int(row[0]): {"quality": float(row[1]), "yx": np.array([float(row[5]), float(row[4])]), "left_out": row[-1]}
             for row in rows
         }
 

@@ -240,7 +240,7 @@ def _polynomial(
     return terms[0, 0], matrix, {power: (float(a), float(b)) for power, (a, b) in higher.items()}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PlateErrors:
     """Standard errors of a plate solution, without those of the catalogue as a whole.
 
@@ -252,11 +252,39 @@ class PlateErrors:
         Of the plate scale [arcsec/pixel].
     north_angle_deg : float
         Of the direction of north [deg].
+    star_arcsec : float
+        Of one star along an axis, about the fit [arcsec].
+    reference : (float, float)
+        Reference pixel (y, x).
+    unit_px : float
+        Pixels of a step of the terms.
+    order : int
+        Order of the fit, at least 1.
+    covariance : ndarray (k, k)
+        Of the terms of a standard coordinate, the mean of both axes [arcsec^2].
     """
 
     centre_arcsec: tuple[float, float]
     scale_arcsec: float
     north_angle_deg: float
+    star_arcsec: float
+    reference: tuple[float, float]
+    unit_px: float
+    order: int
+    covariance: Float64Array
+
+    def of_sky(self, y: ArrayLike, x: ArrayLike) -> Float64Array:
+        """Return the error along an axis of the sky position of pixels, by the solution alone [arcsec]."""
+        u, v = np.asarray(x, float) - self.reference[1], np.asarray(y, float) - self.reference[0]
+        terms = _terms(u / self.unit_px, v / self.unit_px, self.order)
+        error: Float64Array = np.sqrt(np.einsum("...i,ij,...j->...", terms, self.covariance, terms))
+        return error
+
+
+def _terms(u: Float64Array, v: Float64Array, order: int) -> Float64Array:
+    """Return the terms of a polynomial along a new last axis: 1, u, v, u^2, u v, ..."""
+    powers = [(i, n - i) for n in range(order + 1) for i in range(n, -1, -1)]
+    return np.stack([u**i * v**j for i, j in powers], axis=-1)
 
 
 def plate_errors(
@@ -297,16 +325,17 @@ def plate_errors(
     weight = np.ones(len(u)) if weights is None else np.asarray(weights, float)
     if order == 0:
         return _of_similarity((u, v), residuals, solution)
-    powers = [(i, n - i) for n in range(order + 1) for i in range(n, -1, -1)]
     unit = max(float(np.abs(u).max(initial=1.0)), float(np.abs(v).max(initial=1.0)))
-    rows = np.stack([(u / unit) ** i * (v / unit) ** j for i, j in powers], axis=1)
+    rows = _terms(u / unit, v / unit, order)
     # of a robust fit, what a star adds is worth less than its weight (Huber 1981, Robust Statistics, chapter 7)
     worth = 1.0 if slopes is None else max(float(np.sum(slopes) / np.sum(weight)), 0.1)
-    east, north = (_covariance(rows, residuals[:, axis], weight)[:3, :3] / worth**2 for axis in (0, 1))
+    east, north = (_covariance(rows, residuals[:, axis], weight) / worth**2 for axis in (0, 1))
     matrix = np.zeros((4, 4))
-    matrix[:2, :2], matrix[2:, 2:] = (one[1:, 1:] / unit**2 for one in (east, north))
+    matrix[:2, :2], matrix[2:, 2:] = (one[1:3, 1:3] / unit**2 for one in (east, north))
     scale, angle = _of_matrix(solution, matrix)
-    return PlateErrors((float(np.sqrt(east[0, 0])), float(np.sqrt(north[0, 0]))), scale, angle)
+    centre = float(np.sqrt(east[0, 0])), float(np.sqrt(north[0, 0]))
+    star = _of_a_star(residuals, 2 * rows.shape[1], weight)
+    return PlateErrors(centre, scale, angle, star, solution.reference, unit, order, (east + north) / 2)
 
 
 def _of_similarity(
@@ -320,7 +349,23 @@ def _of_similarity(
     # (a, -p b) and (b, p a): the rows of the matrix
     spread = np.array([[1, 0], [0, -parity], [0, 1], [parity, 0]])
     scale, angle = _of_matrix(solution, spread @ found[:2, :2] @ spread.T)
-    return PlateErrors((float(np.sqrt(found[2, 2])), float(np.sqrt(found[3, 3]))), scale, angle)
+    centre = float(np.sqrt(found[2, 2])), float(np.sqrt(found[3, 3]))
+    # terms (1, u, v) along both axes, from (a, b, and the two constants)
+    east = np.array([[0, 0, 1, 0], [1, 0, 0, 0], [0, -parity, 0, 0]])
+    north = np.array([[0, 0, 0, 1], [0, parity, 0, 0], [1, 0, 0, 0]])
+    covariance = (east @ found @ east.T + north @ found @ north.T) / 2
+    star = _of_a_star(residuals, 4, one)
+    return PlateErrors(centre, scale, angle, star, solution.reference, 1.0, 1, covariance)
+
+
+def _of_a_star(residuals: Float64Array, n_unknowns: int, weights: FloatArray) -> float:
+    """Return the error of one star along an axis about the fit [arcsec]; displaced stars have hardly any weight."""
+    freedom = residuals.size - n_unknowns
+    if freedom < 1:
+        return float("inf")
+    student = freedom / (freedom - 2) if freedom > 2 else LEAST_FREEDOM_FACTOR**2
+    worth = residuals.size / freedom * student
+    return float(np.sqrt(np.average(np.mean(residuals**2, axis=1), weights=weights) * worth))
 
 
 def _covariance(rows: Float64Array, residual: Float64Array, weights: FloatArray) -> Float64Array:

@@ -25,11 +25,22 @@ _SECTORS = 16
 _COMPANION_SIGMA = 4.0
 """Excess of a sector with a companion over the other sectors [their standard deviations]."""
 
-_WING = -11 / 3
-"""Exponent of the wings of an image through Kolmogorov turbulence."""
+_WING = -3.45
+"""Exponent of the wings: between that of turbulence, -11/3 (Kolmogorov), and that of diffraction, -3."""
+
+_WINGS = (-3.6, -3.3)
+"""Steep and flat wings, two standard deviations apart."""
+MIDMEAN_VARIANCE = 1.2
+"""Of the mean of the middle half of normal values, over that of the mean of all."""
 
 _WING_FROM = 0.6
 """Inner radius of the fit of the wings, in units of the aperture."""
+
+_MOST_HALO_ERROR = 0.5
+"""Relative error of the halo's width from which on the star has none."""
+
+_LEAST_HALO = 1e-3
+"""Least peak of a halo, in units of that of the core."""
 
 _HALO_BETA = 4.765
 """Moffat exponent of an image through Kolmogorov turbulence (Trujillo et al. 2001, MNRAS 328, 977)."""
@@ -57,8 +68,10 @@ class StarProfile:
         Mean by radius in whole pixels.
     noise : float
         Rms noise of a pixel of the background.
-    flux, flux_error : float
-        Flux in the aperture and its standard error.
+    background : float
+        Level of the background that is subtracted.
+    flux : float
+        Flux in the aperture.
     """
 
     def __init__(self, image: FloatArray, position: tuple[int, int], aperture_px: float, core_px: float) -> None:
@@ -69,21 +82,64 @@ class StarProfile:
         self._rings, _ = _polar(half)
         self._weights = aperture_weights(self.box.shape, half, half, aperture_px)
         means, counts = self._sector_means()
-        background = self._background(_midmean(means), counts)
-        means = means - background
+        self.background = self._background(_midmean(means), counts)
         # sectors that are brighter than the others hold companions
-        excess = self._sector_excess(means)
+        excess = self._sector_excess(means - self.background)
         companion = excess - np.median(excess) > _COMPANION_SIGMA * _spread(excess)
         means = np.where(companion, np.nan, means)
-        self.profile = np.nan_to_num(_midmean(means))
+        self.profile = np.nan_to_num(_midmean(means - self.background))
         # missing pixels and halo are those of a symmetric star; only the core is summed pixel by pixel
         symmetric = self.profile[self._rings]
-        self.image = np.where(self._seen, self.box - background, symmetric)
+        self.image = np.where(self._seen, self.box - self.background, symmetric)
         self.noise = _spread(self.box[self._seen & (self._rings > aperture_px) & (self._rings <= half)])
-        core = self._rings < core_px
-        self.flux = float(np.sum(self._weights * np.where(core, self.image, symmetric)))
-        # scatter between sectors includes residual speckles and asymmetry, which photon noise does not
-        self.flux_error = _spread(self._sector_excess(means)) / np.sqrt(_SECTORS)
+        self._area = np.bincount(self._rings.ravel(), self._weights.ravel())
+        self._means, self._counts = means, counts
+        self.flux = self._flux(means, self.background)
+
+    def _flux(self, means: Float64Array, background: float) -> float:
+        """Return the flux in the aperture: pixels of the core, and rings beyond it."""
+        core = self._rings < self.core_px
+        light = np.nan_to_num(np.where(self._seen, self.box, self.profile[self._rings] + background)[core])
+        area = self._area.copy()
+        area[: int(np.ceil(self.core_px))] = 0
+        rings = np.nan_to_num(_midmean(means) - background)
+        return float(np.sum(light - background) + area @ rings)
+
+    def flux_error(self, variance: Float64Array) -> float:
+        """Return the error of the flux, by noise of this variance of each pixel of the box [unit of the image ** 2].
+
+        It is that of the pixels, that of the background's level, and the difference of the middle half of the sectors
+        from all of them.
+        """
+        pixels = MIDMEAN_VARIANCE * float(np.sum(self._weights**2 * variance))
+        level = self.level_error(variance) * float(self._weights.sum())
+        area = self._area.copy()
+        area[: int(np.ceil(self.core_px))] = 0
+        uneven = float(area @ self.skewness)
+        return float(np.sqrt(pixels + level**2 + uneven**2))
+
+    @cached_property
+    def skewness(self) -> Float64Array:
+        """Mean of all sectors of each ring minus that of their middle half, which speckles make smaller."""
+        means = self._means
+        every = _quotient(np.nansum(means, axis=1), np.isfinite(means).sum(axis=1))
+        skewness: Float64Array = np.nan_to_num(every - _midmean(means))
+        return skewness
+
+    def level_error(self, variance: Float64Array) -> float:
+        """Return the error of the background by noise of this variance of each pixel, and by the shape of the wings."""
+        usual = _midmean(self._means)
+        _, share = self._wings(usual, self._counts, _WING)
+        outside = self._rings > self.aperture_px
+        noise = float(np.median(variance[outside])) * share if outside.any() else 0.0
+        steep, flat = (self._background(usual, self._counts, wing) for wing in _WINGS)
+        return float(np.hypot(np.sqrt(noise), (steep - flat) / 2))
+
+    @property
+    def core(self) -> Float64Array:
+        """Pixels of the core."""
+        pixels: Float64Array = self.image[self._rings < self.core_px]
+        return pixels
 
     @property
     def peak_snr(self) -> float:
@@ -115,28 +171,35 @@ class StarProfile:
         reach = min(half, int(2 * self.core_px))
         return self.image[half - reach : half + reach + 1, half - reach : half + reach + 1]
 
-    def samples(self, dy: float, dx: float) -> tuple[Float64Array, Float64Array, Float64Array]:
+    def samples(
+        self, dy: float, dx: float, variance: Float64Array
+    ) -> tuple[Float64Array, Float64Array, Float64Array, Float64Array]:
         """Return the profile for a fit: the pixels of the core, then the rings of the halo.
 
         Parameters
         ----------
         dy, dx : float
             Centre of the star from its brightest pixel [pixel].
+        variance : ndarray
+            Of each pixel of the box.
 
         Returns
         -------
-        radius, value, weight : ndarray (n,)
-            Distance from the centre [pixel], value above the background, and square root of the number of pixels.
+        radius, value, weight, noise : ndarray (n,)
+            Distance from the centre [pixel], value above the background, square root of the number of pixels, and
+            noise of the value.
         """
         half = len(self.box) // 2
         core = np.argwhere(self._rings < self.core_px)
         rings = np.arange(int(np.ceil(self.core_px)), int(self.aperture_px))
         radius = np.hypot(*(core - half - [dy, dx]).T)
         value = self.image[core[:, 0], core[:, 1]]
+        of_ring = np.bincount(self._rings.ravel(), variance.ravel()) / np.bincount(self._rings.ravel()) ** 2
         return (
             np.concatenate([radius, rings]),
             np.concatenate([value, self.profile[rings]]),
             np.concatenate([np.ones(len(core)), np.sqrt(2 * np.pi * rings)]),
+            np.sqrt(np.concatenate([variance[core[:, 0], core[:, 1]], MIDMEAN_VARIANCE * of_ring[rings]])),
         )
 
     @cached_property
@@ -153,15 +216,11 @@ class StarProfile:
         counts = np.bincount(cell, minlength=cells).reshape(-1, _SECTORS)
         return _quotient(sums, counts), counts.sum(axis=1).astype(float)
 
-    def _background(self, profile: Float64Array, counts: Float64Array) -> float:
+    def _background(self, profile: Float64Array, counts: Float64Array, wing_power: float = _WING) -> float:
         """Return the level under the wings of the star, which reach beyond any annulus."""
+        (level, wing), _ = self._wings(profile, counts, wing_power)
         ring = np.arange(int(_WING_FROM * self.aperture_px), len(self.box) // 2 + 1)
         ring = ring[counts[ring] > 0]
-        # the profile is that of turbulence: a constant and Kolmogorov wings, whose level the annulus alone
-        # overestimates
-        weight = np.sqrt(counts[ring])
-        model = np.stack([np.ones(len(ring)), (ring / self.aperture_px) ** _WING], axis=1)
-        level, wing = np.linalg.lstsq(model * weight[:, None], profile[ring] * weight)[0]
         # no wings above the noise: the plain mean of the annulus has the smaller error
         if wing < 0:
             annulus = ring[ring > self.aperture_px]
@@ -172,6 +231,16 @@ class StarProfile:
                 )
             level = np.average(profile[annulus], weights=counts[annulus])
         return float(level)
+
+    def _wings(self, profile: Float64Array, counts: Float64Array, power: float) -> tuple[Float64Array, float]:
+        """Return level and wings fitted to the outer rings, and the variance of the level by pixels of variance 1."""
+        ring = np.arange(int(_WING_FROM * self.aperture_px), len(self.box) // 2 + 1)
+        ring = ring[counts[ring] > 0]
+        # the profile is that of turbulence: a constant and wings, whose level the annulus alone overestimates
+        weight = np.sqrt(counts[ring])
+        model = np.stack([np.ones(len(ring)), (ring / self.aperture_px) ** power], axis=1) * weight[:, None]
+        solved = np.linalg.lstsq(model, profile[ring] * weight)[0]
+        return solved, MIDMEAN_VARIANCE * float(np.linalg.pinv(model.T @ model)[0, 0])
 
     def _sector_excess(self, means: Float64Array) -> Float64Array:
         """Return the flux of every sector beyond the core, scaled to the whole circle, minus that of the profile."""
@@ -188,7 +257,9 @@ class CoreAndHalo:
     Attributes
     ----------
     core, halo, fwhm : float
-        FWHM of the components and of their sum [pixel].
+        FWHM of the components and of their sum [pixel]; the halo is NaN where the star has none.
+    core_error, halo_error : float
+        Standard errors [pixel].
     core_share : float
         Share of the core in the peak.
     """
@@ -196,10 +267,14 @@ class CoreAndHalo:
     core: float
     halo: float
     fwhm: float
+    core_error: float
+    halo_error: float
     core_share: float
 
 
-def fit_core_and_halo(star: StarProfile, offset: tuple[float, float], start: tuple[float, float]) -> CoreAndHalo:
+def fit_core_and_halo(
+    star: StarProfile, offset: tuple[float, float], start: tuple[float, float], variance: Float64Array
+) -> CoreAndHalo:
     """Fit a Gaussian core and a Moffat halo to a star by least squares.
 
     Parameters
@@ -210,25 +285,43 @@ def fit_core_and_halo(star: StarProfile, offset: tuple[float, float], start: tup
         Position (y, x) of its peak from its brightest pixel [pixel].
     start : (float, float)
         First guess of the FWHM of core and halo [pixel].
+    variance : ndarray
+        Of the noise of each pixel of the star's box [unit of the image ** 2].
 
     Returns
     -------
     CoreAndHalo
-        Widths [pixel].
+        Widths [pixel]; their errors are those by noise.
     """
-    radius, value, weight = star.samples(*offset)
-    value = value / np.max(value)
+    radius, value, weight, noise = star.samples(*offset, variance)
+    unit = float(np.max(value))
 
     def misfit(logs: Float64Array) -> Float64Array:
-        return weight * (_core_and_halo(radius, logs) - value)
+        return weight * (_core_and_halo(radius, logs) - value / unit)
 
     # logarithms keep peaks and widths positive without bounds
     first = np.log([0.7, start[0], 0.3, start[1]])
-    logs = least_squares(misfit, first, method="lm", max_nfev=400).x
-    core_peak, core, halo_peak, halo = np.exp(np.clip(logs, -30, 10))
+    fit = least_squares(misfit, first, method="lm", max_nfev=400)
+    inverse = np.linalg.pinv(fit.jac.T @ fit.jac)
+    scores = fit.jac * (weight * noise / unit)[:, np.newaxis]
+    by_level = fit.jac.T @ weight * star.level_error(variance) / unit
+    n_rings = int(np.sum(weight > 1))
+    by_speckles = fit.jac[-n_rings:].T @ (weight * star.skewness[np.rint(radius).astype(int)])[-n_rings:] / unit
+    common = np.outer(by_level, by_level) + np.outer(by_speckles, by_speckles)
+    covariance = inverse @ (scores.T @ scores + common) @ inverse
+    core_error, halo_error = np.sqrt(np.diag(covariance)[[1, 3]])
+    core_peak, core, halo_peak, halo = np.exp(np.clip(fit.x, -30, 10))
     half_peak = (core_peak + halo_peak) / 2
-    half_width = brentq(lambda r: _core_and_halo(np.array([r]), logs)[0] - half_peak, 0, core + halo)
-    return CoreAndHalo(float(core), float(halo), 2 * float(half_width), float(core_peak / (core_peak + halo_peak)))
+    half_width = brentq(lambda r: _core_and_halo(np.array([r]), fit.x)[0] - half_peak, 0, core + halo)
+    has_halo = halo_error < _MOST_HALO_ERROR and halo_peak > _LEAST_HALO * core_peak
+    return CoreAndHalo(
+        core=float(core),
+        halo=float(halo) if has_halo else np.nan,
+        fwhm=2 * float(half_width),
+        core_error=float(core * core_error),
+        halo_error=float(halo * halo_error) if has_halo else np.nan,
+        core_share=float(core_peak / (core_peak + halo_peak)),
+    )
 
 
 def _core_and_halo(radius: Float64Array, logs: Float64Array) -> Float64Array:

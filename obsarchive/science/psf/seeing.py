@@ -1,6 +1,6 @@
 """Seeing: FWHM of a star without adaptive optics by a Moffat fit, and its trend through a night."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage, optimize
@@ -24,6 +24,24 @@ SPIKE = 8.0
 MOST_FULL, MOST_EQUAL, FLAT_SHARE = 2, 4, 0.02
 """Saturated pixels of a core that may be hot, and pixels of one height: so many, or this share of the core."""
 MOST_ELONGATED = 1.6
+LEAST_RADIUS = 3.3
+"""Least radius of the fit [pixel]."""
+NEIGHBOUR_ROUNDS, NEIGHBOUR_SIGMA, NEIGHBOUR_SHARE = 3, 6.0, 0.02
+"""Excess over the fit that is another star: means of nine pixels [noise], and at least this share of the peak."""
+LEAST_DOUBLE, COMPANION_SHARE = 1.05, 0.03
+"""Elongation, or residual of a single star [its peak], from which on two stars are tried."""
+LEAST_GAIN, LEAST_APART = 20.0, 0.3
+"""Gain in log likelihood, twice, and separation [FWHM] of a companion that is subtracted."""
+DRAWS = 200
+"""Of measurements, for the errors of a trend."""
+MEDIAN_TO_MEAN = (1.0, 1.0, 1.2)
+"""Error of a median of one, two, and three and more values, over that of their mean."""
+RADII, TOO_NARROW = (1.3, 1.5, 1.8, 2.2, 2.8), (0.0060, 0.0082, 0.0109, 0.0127, 0.0136)
+"""By how much a Moffat profile fitted with equal weights within so many FWHM is narrower than turbulence is."""
+PROFILE_ERROR = 0.1
+"""How this varies with outer scale and image motion, relative to it."""
+PIXEL_ERROR = 0.1
+"""Relative error of a FWHM of one pixel, as the profile is not integrated over pixels; less with its cube."""
 
 
 @dataclass(frozen=True)
@@ -124,42 +142,33 @@ def refuse_saturated(image: FloatArray, place: tuple[float, float], fwhm_px: flo
         )
 
 
+@dataclass(frozen=True, eq=False)
+class _Pixels:
+    """Binned window around a star: background-subtracted values, and which of them are known and free of spikes."""
+
+    values: Float64Array
+    known: BoolArray
+    sky: float
+    noise: float
+    peak: float
+    place: tuple[int, int]
+
+
 def _fitted(image: FloatArray, place: tuple[float, float], guess_px: float) -> StarWidth:
     half = int(np.clip(WINDOW_FWHM * guess_px, 8, max(image.shape)))
     window, (top, left) = cut(image, *place, half)
     binning = max(1, int(guess_px / BINNED_FWHM_PX))
-    values = _binned(window, binning)
-    known = np.isfinite(values)
-    if known.sum() < 50:
-        raise Unprocessable("the star lies at the edge, or its pixels are not known")
-    y, x = np.indices(values.shape)
-    rim = known & _rim(values.shape)
-    sky = float(np.median(values[rim])) if rim.any() else 0.0
-    smooth = ndimage.median_filter(np.where(known, values - sky, 0.0), size=3)
-    noise = _noise(values - sky, smooth, known)
-    known &= np.abs(values - sky - smooth) < SPIKE * noise  # cosmic rays and hot pixels
-    # the start must not be a noise peak
-    smooth = ndimage.gaussian_filter(smooth, 1.0)
-    y0, x0 = np.unravel_index(np.argmax(smooth), smooth.shape)
-    peak = float(smooth[y0, x0])
-    if peak < LEAST_PEAK_SNR * float(noise.min()) / 5:
-        raise Unprocessable(f"the star is too faint: {peak:.3g} counts over a noise of {noise.min():.3g}")
-
-    def misfit(p: Float64Array) -> Float64Array:
-        model = p[0] * _moffat(_squared(y - p[1], x - p[2], p[3:6]), p[6]) + sky
-        residual: Float64Array = ((model - values) / noise)[near]
-        return residual
-
     width = guess_px / binning
-    near = known & (np.hypot(y - y0, x - x0) < max(FITTED_FWHM * width, 4))
+    pixels = _pixels(_binned(window, binning), width)
+    y, x = np.indices(pixels.values.shape)
+    near = pixels.known & (np.hypot(y - pixels.place[0], x - pixels.place[1]) < max(FITTED_FWHM * width, LEAST_RADIUS))
     if near.sum() < 30:
         raise Unprocessable("the star lies at the edge, or its pixels are not known")
-    # the FWHM enters as its logarithm: steps and errors are relative
-    start = np.array([peak, y0, x0, np.log(width), 0.0, 0.0, 4.0])
-    low = np.array([0, -1, -1, np.log(0.8), -1, -1, BETA_LIMITS[0]])
-    high = np.array([np.inf, *values.shape, np.log(2.0 * max(values.shape)), 1, 1, BETA_LIMITS[1]])
-    fit = optimize.least_squares(misfit, np.clip(start, low + 1e-6, high - 1e-6), bounds=(low, high), loss="soft_l1")
-    fwhm, error = _width(fit, binning)
+    start = np.array([pixels.peak, *pixels.place, np.log(width), 0.0, 0.0, 4.0])
+    fit = _least_squares(pixels, near, start)
+    pixels, near, error_of_pair = _without_companion(pixels, near, fit)
+    fit = _without_neighbours(pixels, near, fit.x)
+    fwhm, error = _width(fit, binning, error_of_pair, max(FITTED_FWHM * width, LEAST_RADIUS) / width)
     if fwhm > 2 * half:
         raise Unprocessable(f"the star is wider than the window: {fwhm:.0f} of {2 * half} pixels")
     # the centre of a binned pixel lies between the centres of its pixels
@@ -169,24 +178,127 @@ def _fitted(image: FloatArray, place: tuple[float, float], guess_px: float) -> S
         x=float(left + binning * fit.x[2] + offset),
         fwhm_px=fwhm,
         error_px=error,
-        elongation=float(np.exp(2 * np.hypot(fit.x[4], fit.x[5]))),
+        elongation=_elongation(fit.x),
         beta=float(fit.x[6]),
         peak=float(fit.x[0]),
-        background=sky,
+        background=pixels.sky,
     )
 
 
-def _noise(values: FloatArray, smooth: FloatArray, known: BoolArray) -> Float64Array:
-    """Return the noise of every pixel: constant background noise, and a variance that grows with the flux."""
-    # residuals of the median-filtered image: the star itself cancels
-    rough = values - smooth
+def _pixels(values: Float64Array, width: float) -> _Pixels:
+    """Subtract the sky of a window, and find its spikes and the peak of a star of a width of so many pixels."""
+    known = np.isfinite(values)
+    if known.sum() < 50:
+        raise Unprocessable("the star lies at the edge, or its pixels are not known")
+    rim = known & _rim(values.shape)
+    sky = float(np.median(values[rim])) if rim.any() else 0.0
+    filled = np.where(known, values - sky, 0.0)
+    smooth = ndimage.median_filter(filled, size=3)
     faint = known & (smooth < np.percentile(smooth, 50))
+    noise = _robust((filled - smooth)[faint]) or 1.0
+    # the median of nine is lower than the top of a star, by so much at its width
+    drop = 1.5 * (2 ** (2.4 / width) ** 2 - 1)
+    light = np.maximum(smooth, 0)
     bright = known & (smooth > 0.3 * smooth.max())
-    background = _robust(rough[faint]) or 1.0
-    light = float(np.median(smooth[bright])) if bright.any() else 0.0
-    growth = max(_robust(rough[bright]) ** 2 - background**2, 0.0) / light if light > 0 else 0.0
-    noise: Float64Array = np.sqrt(background**2 + growth * np.maximum(smooth, 0))
-    return noise
+    growth = max(_robust((filled - smooth)[bright]) ** 2 - noise**2, 0.0) / max(float(np.median(light[bright])), 1e-9)
+    known &= np.abs(filled - smooth) < SPIKE * np.sqrt(noise**2 + growth * light) + drop * light
+    # the start must not be a noise peak
+    smooth = ndimage.gaussian_filter(smooth, 1.0)
+    y, x = np.unravel_index(np.argmax(smooth), smooth.shape)
+    peak = float(smooth[y, x])
+    if peak < LEAST_PEAK_SNR * noise / 5:
+        raise Unprocessable(f"the star is too faint: {peak:.3g} counts over a noise of {noise:.3g}")
+    return _Pixels(filled, known, sky, noise, peak, (int(y), int(x)))
+
+
+def _without_companion(
+    pixels: _Pixels, near: BoolArray, fit: optimize.OptimizeResult
+) -> tuple[_Pixels, BoolArray, float]:
+    """Subtract another star within the fit: the pixels, those to fit, and the relative error of the width by it."""
+    residual = _residual(pixels, fit.x)
+    place = np.unravel_index(np.argmax(np.where(near, residual, 0.0)), residual.shape)
+    if residual[place] < COMPANION_SHARE * fit.x[0] and _elongation(fit.x) < LEAST_DOUBLE:
+        return pixels, near, 0.0
+    angle, reach = 0.5 * np.arctan2(fit.x[5], fit.x[4]), 0.3 * np.exp(fit.x[3])
+    step = reach * np.array([np.sin(angle), np.cos(angle)])
+    starts = [(fit.x[1:3] - step, fit.x[1:3] + step), (np.array(pixels.place, float), np.array(place, float))]
+    pairs = [_pair(pixels, near, first, second, fit.x) for first, second in starts]
+    pair = min(pairs, key=lambda found: found.cost)
+    gain = len(pair.fun) * np.log(fit.cost / max(pair.cost, 1e-300))
+    light, apart = pair.x[[0, 3]], np.hypot(*(pair.x[4:6] - pair.x[1:3])) / np.exp(pair.x[6])
+    if gain < LEAST_GAIN or light.min() < COMPANION_SHARE * light.max() or apart < LEAST_APART:
+        return pixels, near, 0.0
+    own, other = (pair.x[:3], pair.x[3:6]) if light[0] >= light[1] else (pair.x[3:6], pair.x[:3])
+    y, x = np.ogrid[: near.shape[0], : near.shape[1]]
+    stretch = np.exp(-2 * pair.x[6])
+    companion = pixels.peak * other[0] * _moffat(((y - other[1]) ** 2 + (x - other[2]) ** 2) * stretch, pair.x[7])
+    around = np.hypot(y - own[1], x - own[2]) < max(FITTED_FWHM * np.exp(pair.x[6]), LEAST_RADIUS)
+    return replace(pixels, values=pixels.values - companion), pixels.known & around, _error(pair, 6)
+
+
+def _pair(
+    pixels: _Pixels, near: BoolArray, first: Float64Array, second: Float64Array, single: Float64Array
+) -> optimize.OptimizeResult:
+    """Fit two round stars of one width: peak, y and x of each, log FWHM, exponent."""
+    y, x = (places.astype(float) for places in np.nonzero(near))
+    values = pixels.values[near] / pixels.peak
+
+    def misfit(p: Float64Array) -> Float64Array:
+        stretch = np.exp(-2 * p[6])
+        one, two = (_moffat(((y - p[k + 1]) ** 2 + (x - p[k + 2]) ** 2) * stretch, p[7]) for k in (0, 3))
+        residual: Float64Array = p[0] * one + p[3] * two - values
+        return residual
+
+    far = 2.0 * max(near.shape)
+    low = np.array([0, -1, -1, 0, -1, -1, np.log(0.8), BETA_LIMITS[0]])
+    high = np.array([10, *near.shape, 10, *near.shape, np.log(far), BETA_LIMITS[1]])
+    start = np.array([0.6, *first, 0.4, *second, single[3] - 0.2, min(max(single[6], 3.0), 6.0)])
+    start = np.clip(start, low + 1e-6, high - 1e-6)
+    return optimize.least_squares(misfit, start, bounds=(low, high), x_scale=(0.1,) * 6 + (0.05, 1.0), max_nfev=100)
+
+
+def _without_neighbours(pixels: _Pixels, near: BoolArray, start: Float64Array) -> optimize.OptimizeResult:
+    """Fit the pixels around a star, without those in which another star stands out of the fit."""
+    fit = _least_squares(pixels, near, start)
+    for _ in range(NEIGHBOUR_ROUNDS):
+        residual = _residual(pixels, fit.x)
+        usual = MAD_TO_SIGMA * float(np.median(np.abs(residual[near])))
+        # a mean of nine pixels has a third of their noise
+        strange = ndimage.uniform_filter(residual, 3) > max(NEIGHBOUR_SIGMA * usual / 3, NEIGHBOUR_SHARE * fit.x[0])
+        kept = near & ~ndimage.binary_dilation(strange)
+        if kept.sum() < max(30, 0.5 * near.sum()) or not (near & ~kept).any():
+            break
+        near = kept
+        fit = _least_squares(pixels, near, fit.x)
+    return fit
+
+
+def _residual(pixels: _Pixels, p: Float64Array) -> Float64Array:
+    y, x = np.ogrid[: pixels.values.shape[0], : pixels.values.shape[1]]
+    model = p[0] * _moffat(_squared(y - p[1], x - p[2], p[3:6]), p[6])
+    return np.where(pixels.known, pixels.values - model, 0.0)
+
+
+def _elongation(p: Float64Array) -> float:
+    return float(np.exp(2 * np.hypot(p[4], p[5])))
+
+
+def _least_squares(pixels: _Pixels, near: BoolArray, start: Float64Array) -> optimize.OptimizeResult:
+    """Fit a Moffat profile with equal weights, so that its deviation from turbulence is the same for all stars."""
+    y, x = (places.astype(float) for places in np.nonzero(near))
+    values = pixels.values[near]
+    # the FWHM enters as its logarithm: steps and errors are relative; all is in units of the peak
+    low = np.array([0, -1, -1, np.log(0.8), -1, -1, BETA_LIMITS[0]])
+    high = np.array([np.inf, *near.shape, np.log(2.0 * max(near.shape)), 1, 1, BETA_LIMITS[1]])
+
+    def misfit(p: Float64Array) -> Float64Array:
+        residual: Float64Array = p[0] * _moffat(_squared(y - p[1], x - p[2], p[3:6]), p[6]) - values / pixels.peak
+        return residual
+
+    first = np.clip(np.concatenate([[start[0] / pixels.peak], start[1:]]), low + 1e-6, high - 1e-6)
+    fit = optimize.least_squares(misfit, first, bounds=(low, high), x_scale=(0.1, 0.1, 0.1, 0.05, 0.05, 0.05, 1.0))
+    fit.x[0] *= pixels.peak
+    return fit
 
 
 def _robust(values: FloatArray) -> float:
@@ -195,14 +307,24 @@ def _robust(values: FloatArray) -> float:
     return 1.1 * MAD_TO_SIGMA * float(np.median(np.abs(values))) if values.size else 0.0
 
 
-def _width(fit: optimize.OptimizeResult, binning: int) -> tuple[float, float]:
+def _width(fit: optimize.OptimizeResult, binning: int, further_error: float, radius_fwhm: float) -> tuple[float, float]:
     """Return the FWHM and its error in pixels of the image, corrected for the width of the binned pixels."""
-    covariance = np.linalg.pinv(fit.jac.T @ fit.jac) * max(1.0, 2 * fit.cost / len(fit.fun))
-    binned = float(np.exp(fit.x[3]))
+    narrow = float(np.interp(radius_fwhm, RADII, TOO_NARROW))
+    binned = (1 + narrow) * float(np.exp(fit.x[3]))
     # a square pixel adds side^2 / 12 to the variance of a profile
     widened = 8 * np.log(2) * (1 - 1 / binning**2) / 12
     fwhm = binning * float(np.sqrt(max(binned**2 - widened, 0.25 * binned**2)))
-    return fwhm, fwhm * float(np.sqrt(max(covariance[3, 3], 0.0)))
+    terms = max(_error(fit, 3), further_error), PROFILE_ERROR * narrow, PIXEL_ERROR / binned**3
+    return fwhm, fwhm * float(np.sqrt(np.sum(np.square(terms))))
+
+
+def _error(fit: optimize.OptimizeResult, parameter: int) -> float:
+    """Return the error of a parameter from the residuals as they are: how noise grows with the light is not known."""
+    inverse = np.linalg.pinv(fit.jac.T @ fit.jac)
+    scores = fit.jac * fit.fun[:, np.newaxis]
+    freedom = len(fit.fun) / max(len(fit.fun) - len(fit.x), 1)
+    covariance = freedom * inverse @ (scores.T @ scores) @ inverse
+    return float(np.sqrt(max(covariance[parameter, parameter], 0.0)))
 
 
 def _squared(dy: Float64Array, dx: Float64Array, shape: Float64Array) -> Float64Array:
@@ -258,3 +380,77 @@ def trend(hours: FloatArray, values: FloatArray, width_h: float = 0.35) -> Float
     # weighted median: the ranked value at which half of the weight is reached
     share = np.cumsum(weights, axis=1) / weights.sum(axis=1, keepdims=True)
     return np.asarray(ranked[np.argmax(share >= 0.5, axis=1)], float)
+
+
+def combined_width(widths: FloatArray, errors: FloatArray) -> tuple[float, float]:
+    """Compute the median of widths measured in the same conditions, and its error.
+
+    Parameters
+    ----------
+    widths, errors : ndarray (n,)
+        Widths and their errors, any unit.
+
+    Returns
+    -------
+    (float, float)
+        Median and standard error: from the errors, or from the scatter if that is larger, as widths of short
+        exposures vary; that of few is known badly, which widens the error.
+    """
+    n = len(widths)
+    if n == 1:
+        return float(widths[0]), float(errors[0])
+    scatter = float(np.std(widths, ddof=1)) * float(np.sqrt((n + 1) / (n - 1)))
+    usual = max(scatter, float(np.sqrt(np.mean(np.square(errors)))))
+    return float(np.median(widths)), MEDIAN_TO_MEAN[min(n, 3) - 1] * usual / float(np.sqrt(n))
+
+
+@dataclass(frozen=True, eq=False)
+class Trend:
+    """Course of measurements with time.
+
+    Attributes
+    ----------
+    values, errors : ndarray (n,)
+        Trend at the times of the measurements, and its standard errors.
+    median, median_error : float
+        Median of the measurements and its standard error.
+    """
+
+    values: Float64Array
+    errors: Float64Array
+    median: float
+    median_error: float
+
+
+def trend_with_errors(hours: FloatArray, values: FloatArray, errors: FloatArray, width_h: float = 0.35) -> Trend:
+    """Compute the trend and median of measurements, with errors from their scatter.
+
+    The errors say how well the smooth course at these times is known: measurements are drawn again and again from the
+    trend with the scatter of successive ones, or with their errors if these are larger (parametric bootstrap; Efron &
+    Tibshirani 1993).
+
+    Parameters
+    ----------
+    hours, values, errors : ndarray (n,)
+        Times [h], finite measurements and their errors.
+    width_h : float
+        Sigma of the Gaussian weights of :func:`trend` [h].
+
+    Returns
+    -------
+    Trend
+    """
+    smooth = trend(hours, values, width_h)
+    n = len(values)
+    # of successive measurements: a trend that follows few of them one by one leaves no residual
+    scatter = float(np.sqrt(np.mean(np.diff(values[np.argsort(hours)]) ** 2) / 2)) if n > 1 else 0.0
+    usual = np.maximum(scatter, errors)
+    rng = np.random.default_rng(0)
+    drawn = [smooth + usual * rng.standard_normal(n) for _ in range(DRAWS)]
+    trends = np.array([trend(hours, values, width_h) for values in drawn])
+    return Trend(
+        smooth,
+        np.std(trends, axis=0, ddof=1),
+        float(np.median(values)),
+        float(np.std(np.median(drawn, axis=1), ddof=1)),
+    )

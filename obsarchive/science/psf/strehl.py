@@ -9,11 +9,13 @@ from functools import lru_cache
 
 import numpy as np
 from scipy.ndimage import uniform_filter
+from scipy.special import j0
 
 from obsarchive.errors import Unprocessable
-from obsarchive.science.arrays import Float32Array, Float64Array, FloatArray
+from obsarchive.science.arrays import Complex128Array, Float32Array, Float64Array, FloatArray
 from obsarchive.science.psf.model import Optics, aperture_weights, diffraction_limited_psf
 from obsarchive.science.psf.radial_profile import ANNULUS, CORE_FWHM, CoreAndHalo, StarProfile, fit_core_and_halo
+from obsarchive.science.psf.stack_noise import StackNoise, stack_noise
 
 APERTURE_ARCSEC = 2.5
 """Radius of the aperture [arcsec]; smaller for small images."""
@@ -28,6 +30,8 @@ _TRUSTED_SNR = 15.0
 _LOWEST_RATIO = 0.005
 _TRUSTED_ERROR = 0.25
 """Largest relative error of a trusted ratio."""
+_LIFT_ERROR = 0.2
+"""Relative error of the height by aligned noise: the noise of light is taken to be that at the peak."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,15 +41,17 @@ class StrehlResult:
     Attributes
     ----------
     ratio, ratio_error : float
-        Strehl ratio (0-1) and its standard error from background noise and azimuthal scatter.
-    fwhm_arcsec : float
-        Full width at half of the peak [arcsec].
-    core_arcsec, halo_arcsec : float
-        FWHM of the two components of the fit: diffraction core and seeing halo [arcsec].
-    y, x : float
-        Position of the peak in the image [pixel].
-    flux : float
-        Flux in the aperture above the background [unit of the image].
+        Strehl ratio (0-1) of this image and its standard error: noise of background and light at the peak and in the
+        aperture, the level of the background and its model, and scatter between the sectors of the halo.
+    fwhm_arcsec, fwhm_error_arcsec : float
+        Full width at half of the peak, and its standard error [arcsec].
+    core_arcsec, core_error_arcsec, halo_arcsec, halo_error_arcsec : float
+        FWHM of the two components of the fit, diffraction core and seeing halo, and their errors [arcsec]; the halo
+        is NaN where the star has none.
+    y, x, y_error, x_error : float
+        Position of the peak in the image and its standard error [pixel].
+    flux, flux_error : float
+        Flux in the aperture above the background, and its standard error [unit of the image].
     flag : str
         "OK", or "BAD?" when the ratio should not be trusted.
     reason : str
@@ -57,11 +63,17 @@ class StrehlResult:
     ratio: float
     ratio_error: float
     fwhm_arcsec: float
+    fwhm_error_arcsec: float
     core_arcsec: float
+    core_error_arcsec: float
     halo_arcsec: float
+    halo_error_arcsec: float
     y: float
     x: float
+    y_error: float
+    x_error: float
     flux: float
+    flux_error: float
     flag: str
     reason: str
     box: Float32Array
@@ -74,6 +86,7 @@ def measure_strehl(
     response_px: tuple[float, ...] = (1.0,),
     *,
     centre: tuple[float, float] | None = None,
+    noise: StackNoise | None = None,
 ) -> StrehlResult:
     """Measure the Strehl ratio of a star.
 
@@ -90,6 +103,8 @@ def measure_strehl(
     centre : (float, float), optional
         Approximate position (y, x) of the star, good to three times the diffraction limit [pixel]; the brightest
         star by default.
+    noise : StackNoise, optional
+        Noise of the image, of `noise_of_frames` for a stack; what the image itself tells by default.
 
     Returns
     -------
@@ -116,25 +131,41 @@ def measure_strehl(
             f"expected a star of peak S/N above {_DETECTION_SNR:g} near (y, x) = ({row}, {column}), "
             f"found {star.peak_snr:.1f}"
         )
-    peak, dy, dx = _band_limited_peak(star.patch, optics, pixel_arcsec)
+    found = _band_limited_peak(star.patch, optics, pixel_arcsec)
+    dy, dx = found.y, found.x
     # at the sub-pixel phase of the star: both peaks lose alike by sampling
     perfect = diffraction_limited_psf(optics, pixel_arcsec, len(star.patch), response_px, (dy, dx))
-    perfect_peak, _, _ = _band_limited_peak(perfect, optics, pixel_arcsec)
+    perfect_peak = _band_limited_peak(perfect, optics, pixel_arcsec).height
     perfect_flux = _perfect_flux(optics, pixel_arcsec, response_px, aperture_px)
+    noise = noise or stack_noise(star.box - star.background, core_px, aperture_px, response_px)
+    peak = found.height - noise.lift
     # both peaks relative to the flux in the same aperture
     ratio = peak / star.flux * perfect_flux / perfect_peak
-    fit = fit_core_and_halo(star, (dy, dx), (1.2 * sharpest_px, _HALO_ARCSEC / pixel_arcsec))
-    error = abs(ratio) * float(np.hypot(star.noise / peak, star.flux_error / star.flux))
+    variance = noise.variance(star.image)
+    fit = fit_core_and_halo(star, (dy, dx), (1.2 * sharpest_px, _HALO_ARCSEC / pixel_arcsec), variance)
+    peak_error, *place_errors = found.errors(noise.variance(star.patch), response_px)
+    fwhm, fwhm_error = found.full_width(peak, noise.variance(star.patch), response_px) or (fit.fwhm, np.nan)
+    # what uneven coverage does to the peak it does to its surroundings, too
+    shifted = noise.sampling * fwhm / 2.355
+    flux_error = star.flux_error(variance)
+    relative = peak_error / peak, _LIFT_ERROR * noise.lift / peak, noise.sampling, flux_error / star.flux
+    error = abs(ratio) * float(np.sqrt(np.sum(np.square(relative))))
     reason = "; ".join(_doubts(star, fit, ratio, error, sharpest_px))
     return StrehlResult(
         ratio=ratio,
         ratio_error=error,
-        fwhm_arcsec=fit.fwhm * pixel_arcsec,
+        fwhm_arcsec=fwhm * pixel_arcsec,
+        fwhm_error_arcsec=float(np.hypot(fwhm_error, shifted)) * pixel_arcsec,
         core_arcsec=fit.core * pixel_arcsec,
+        core_error_arcsec=float(np.hypot(fit.core_error, shifted)) * pixel_arcsec,
         halo_arcsec=fit.halo * pixel_arcsec,
+        halo_error_arcsec=fit.halo_error * pixel_arcsec,
         y=row + dy,
         x=column + dx,
+        y_error=float(np.hypot(place_errors[0], shifted)),
+        x_error=float(np.hypot(place_errors[1], shifted)),
         flux=star.flux,
+        flux_error=flux_error,
         flag="BAD?" if reason else "OK",
         reason=reason,
         box=star.box.astype(np.float32),
@@ -153,13 +184,73 @@ def _doubts(star: StarProfile, fit: CoreAndHalo, ratio: float, error: float, sha
         f"{star.missing_share:.0%} of the aperture is missing": star.missing_share > 0.5,
         f"{core} is too sharp": fit.core < 0.7 * sharpest_px,
         f"{core} is not sharp": fit.core > 4 * sharpest_px,
-        "core is wider than its halo": fit.core > fit.halo,
+        "core is wider than its halo": fit.core > fit.halo,  # never of a star without one
         "no core stands out of the halo": fit.core_share < 0.1,
     }
     return [reason for reason, holds in checks.items() if holds]
 
 
-def _band_limited_peak(patch: Float64Array, optics: Optics, pixel_arcsec: float) -> tuple[float, float, float]:
+@dataclass(frozen=True, eq=False)
+class _Peak:
+    """Maximum of a star between the pixels: height, position from the central pixel, and how pixels make it."""
+
+    height: float
+    y: float
+    x: float
+    spectrum: Complex128Array
+    frequency: Float64Array
+    analyse: Complex128Array
+
+    def errors(self, variance: Float64Array, response_px: tuple[float, ...]) -> tuple[float, float, float]:
+        """Return the errors of height, y and x by noise of this density, which passed all responses but the first."""
+
+        def slope(by_y: int, by_x: int) -> float:
+            return float((self._waves(by_y, self.y) @ self.spectrum @ self._waves(by_x, self.x)).real)
+
+        slopes = np.stack([self._kernel(response_px, orders) for orders in ((1, 0), (0, 1))])
+        curvature = np.array([[slope(2, 0), slope(1, 1)], [slope(1, 1), slope(0, 2)]])
+        inverse = np.linalg.pinv(curvature)
+        covariance = inverse @ np.einsum("iyx,jyx,yx->ij", slopes, slopes, variance) @ inverse
+        height = float(np.sqrt(np.sum(self._kernel(response_px) ** 2 * variance)))
+        return height, float(np.sqrt(covariance[0, 0])), float(np.sqrt(covariance[1, 1]))
+
+    def full_width(
+        self, peak: float, variance: Float64Array, response_px: tuple[float, ...]
+    ) -> tuple[float, float] | None:
+        """Return the full width at half of a peak of the azimuthal mean, and its error; None where it is too wide."""
+        radii = np.linspace(0, len(variance) / 4, 200)
+        profile = np.array([self._ring(radius) for radius in radii])
+        below = np.flatnonzero(profile < peak / 2)
+        if not len(below) or below[0] == 0:
+            return None
+        i = int(below[0])
+        half = float(np.interp(-peak / 2, -profile[i - 1 : i + 1], radii[i - 1 : i + 1]))
+        slope = (profile[i] - profile[i - 1]) / (radii[i] - radii[i - 1])
+        kernel = self._kernel(response_px, radius=half) - self._kernel(response_px) / 2
+        return 2 * half, 2 * float(np.sqrt(np.sum(kernel**2 * variance)) / abs(slope))
+
+    def _ring(self, radius: float) -> float:
+        """Return the mean of the interpolated image on a circle around the maximum."""
+        terms = self.spectrum * j0(2 * np.pi * radius * np.hypot(self.frequency[:, None], self.frequency))
+        return float((self._waves(0, self.y) @ terms @ self._waves(0, self.x)).real)
+
+    def _waves(self, order: int, place: float) -> Complex128Array:
+        wave = 2j * np.pi * self.frequency
+        waves: Complex128Array = wave**order * np.exp(wave * place)
+        return waves
+
+    def _kernel(
+        self, response_px: tuple[float, ...], orders: tuple[int, int] = (0, 0), radius: float = 0.0
+    ) -> Float64Array:
+        """Return how white noise in the pixels, before it passes the responses, adds to a value or its derivatives."""
+        passed = np.prod([np.sinc(width * self.frequency) for width in response_px[1:]], axis=0)
+        terms = np.outer(self._waves(orders[0], self.y) * passed, self._waves(orders[1], self.x) * passed)
+        terms *= (self.spectrum != 0) * j0(2 * np.pi * radius * np.hypot(self.frequency[:, None], self.frequency))
+        kernel: Float64Array = (self.analyse.T @ terms @ self.analyse).real
+        return kernel
+
+
+def _band_limited_peak(patch: Float64Array, optics: Optics, pixel_arcsec: float) -> _Peak:
     """Return the maximum of a star between the pixels and its position (y, x) from the central pixel.
 
     The patch is interpolated with the frequencies below the cut-off of the telescope: exact for a well sampled
@@ -184,7 +275,8 @@ def _band_limited_peak(patch: Float64Array, optics: Optics, pixel_arcsec: float)
     i, j = np.unravel_index(np.argmax(values[1:-1, 1:-1]), (15, 15))
     y, top = _vertex(values[i : i + 3, j + 1])
     x, _ = _vertex(values[i + 1, j : j + 3])
-    return top, float(grid[i + 1] + y * (grid[1] - grid[0])), float(grid[j + 1] + x * (grid[1] - grid[0]))
+    step = grid[1] - grid[0]
+    return _Peak(top, float(grid[i + 1] + y * step), float(grid[j + 1] + x * step), spectrum, frequency, analyse)
 
 
 def _tukey(size: int) -> Float64Array:

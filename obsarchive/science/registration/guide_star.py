@@ -5,6 +5,7 @@ defocused ring are each found as one object. In a frame its position is the peak
 one, and its centroid where there is none.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -24,6 +25,14 @@ BORDER_PX = 4
 LEAST_SIDE_PX = 16
 LEAST_NOISE = 1e-9
 """Least noise, relative to the highest pixel, for images without any."""
+GRAIN_HALF_PX = 15
+"""Half side of the square in which noise is compared with light [pixel]."""
+WELL_SAMPLED_PX = 0.8
+"""Sigma of the core from which on the noise of light is known well enough to say how it lifts the peak [pixel]."""
+DROP_VARIANCE = 0.04
+"""Of the square drops of a drizzled stack and its pixels [pixel^2]."""
+SIXTH_DIFFERENCES = 924.0
+"""Sum of the squared coefficients of the sixth difference."""
 SHARPNESS_AT_CENTRE, SHARPNESS_PER_OFFSET = 0.15, 0.75  # least sharpness of a core, see `measure`
 
 
@@ -57,6 +66,35 @@ class GuideStar:
 
 
 @dataclass(frozen=True)
+class PositionNoise:
+    """How noise moves the position of a star in a frame.
+
+    Attributes
+    ----------
+    sky : ndarray (2, 2)
+        Covariance (y, x) of the position by the noise of the background [pixel^2].
+    light : ndarray (2, 2)
+        The same by the noise of the light itself, of unit `grain` [pixel^2 / counts].
+    variance : float
+        Of a pixel of the background [counts^2].
+    lift, light_lift : float
+        Height of a narrow peak at the position found that is noise, as the position is where noise is high: by the
+        background [counts/pixel], and by the light, of unit `grain`.
+    excess, total : float
+        Around the star the variance of the noise beyond that of the background [counts^2], and the light
+        [counts/pixel]: their quotient is the grain, the variance by one count of light.
+    """
+
+    sky: Float64Array
+    light: Float64Array
+    variance: float
+    lift: float
+    light_lift: float
+    excess: float
+    total: float
+
+
+@dataclass(frozen=True)
 class FrameMeasure:
     """The guide star in one frame.
 
@@ -76,6 +114,8 @@ class FrameMeasure:
         1 for an unresolved core, 0 for a flat-topped or ring-shaped image, see `measure`.
     brightest : float
         Highest pixel of the window, background included [counts], to be compared with saturation.
+    noise : PositionNoise or None
+        What the error of the position follows from, see `position_errors`; None without a star.
     """
 
     y: float
@@ -87,6 +127,7 @@ class FrameMeasure:
     snr: float
     sharpness: float
     brightest: float
+    noise: PositionNoise | None = None
 
 
 @dataclass(frozen=True)
@@ -222,20 +263,103 @@ def measure(window: FloatArray, core_sigma_px: float, scale_px: float | None = N
     clean = without_spikes(signal, 8 * noise)
     spectrum = fft.rfft2(clean)
     (y, x), terms = _highest_point(spectrum, window.shape, core_sigma_px)
-    peak = float(terms[0, 0])
+    peak, kernel_px, curved = float(terms[0, 0]), core_sigma_px, terms
     # a Gaussian of unit sum leaves 1 / (2 sigma sqrt(pi)) of white noise
     smooth_noise = noise / (2 * core_sigma_px * np.sqrt(np.pi))
     snr = peak / smooth_noise if smooth_noise > 0 else np.inf if peak > 0 else 0.0
     sharpness = _sharpness(terms, core_sigma_px)
     if scale_px is not None and scale_px > core_sigma_px:
-        centre, _ = _highest_point(spectrum, window.shape, 1.5 * scale_px)
+        centre, around = _highest_point(spectrum, window.shape, 1.5 * scale_px)
         distance = np.hypot(y - centre[0], x - centre[1]) / scale_px
         if snr < CORE_MIN_SNR or sharpness < SHARPNESS_AT_CENTRE + SHARPNESS_PER_OFFSET * distance:
-            y, x = centre
+            (y, x), kernel_px, curved = centre, 1.5 * scale_px, around
     # wide enough for the halo, so that the flux depends little on the seeing
     radius = max(8 * core_sigma_px, 3 * (scale_px or 0))
     flux, n_pixels = _aperture(clean, y, x, radius)
-    return FrameMeasure(y, x, peak, flux, noise * n_pixels**0.5, sky, snr, sharpness, float(np.nanmax(window)))
+    moved = _position_noise(clean, (y, x), curved, kernel_px)
+    return FrameMeasure(y, x, peak, flux, noise * n_pixels**0.5, sky, snr, sharpness, float(np.nanmax(window)), moved)
+
+
+def position_errors(measures: Sequence[FrameMeasure]) -> Float64Array:
+    """Compute the errors of the positions of a star in the frames of a sequence.
+
+    They are those of the peak (or centroid) of the image that was recorded, by the noise of its background and of its
+    light; how far turbulence moves the peak of a frame from the star is no error of it. How noise grows with the light
+    (by the gain, and by the register of an electron-multiplying CCD) is measured in all frames together, in the
+    spatial frequencies that the telescope does not transmit; an upper limit where pixels are too coarse for that.
+
+    Parameters
+    ----------
+    measures : sequence of n FrameMeasure
+        The star in every frame.
+
+    Returns
+    -------
+    ndarray (n, 2)
+        Standard errors (y, x) [pixel]; NaN without a star.
+    """
+    grain = light_noise(measures)
+    errors = np.full((len(measures), 2), np.nan)
+    for i, noise in enumerate(m.noise for m in measures):
+        if noise is not None:
+            errors[i] = np.sqrt(np.maximum(np.diag(noise.sky + grain * noise.light), 0))
+    return errors
+
+
+def light_noise(measures: Sequence[FrameMeasure]) -> float:
+    """Return the variance by one count of light, from all frames of a star [counts]; 0 where none is seen."""
+    known = [m.noise for m in measures if m.noise is not None]
+    total = sum(noise.total for noise in known)
+    return max(sum(noise.excess for noise in known) / total, 0.0) if total > 0 else 0.0
+
+
+def _position_noise(
+    image: Float32Array, place: tuple[float, float], terms: FloatArray, sigma_px: float
+) -> PositionNoise | None:
+    """Return the noise of a position: slopes of the noise over the curvature of the smoothed peak."""
+    curvature = -np.array([[terms[2, 0], terms[1, 1]], [terms[1, 1], terms[0, 2]]], float)
+    if np.linalg.eigvalsh(curvature)[0] <= 0:
+        return None
+    part, (top, left) = cut(image, *place, int(np.ceil(3.5 * sigma_px)))
+    y, x = np.arange(part.shape[0]) + top - place[0], np.arange(part.shape[1]) + left - place[1]
+    kernel_y, kernel_x = (np.exp(-(axis**2) / (2 * sigma_px**2)) for axis in (y, x))
+    unit = 2 * np.pi * sigma_px**4
+    slopes = np.stack([np.outer(y * kernel_y, kernel_x), np.outer(kernel_y, x * kernel_x)]) / unit
+    variance = _rim_variance(image)
+    inverse = np.linalg.inv(curvature)
+    by_sky = variance * np.einsum("iyx,jyx->ij", slopes, slopes)
+    by_light = np.einsum("iyx,jyx->ij", slopes, slopes * part)
+    # slopes of noise under the Gaussian, times those under a drop: white noise through both, over that through two
+    # Gaussians
+    narrow = 4 / (1 + DROP_VARIANCE / sigma_px**2) ** 2 if sigma_px > WELL_SAMPLED_PX else 0.0
+    around, _ = cut(image, *place, GRAIN_HALF_PX)
+    fine = _finest(around)
+    return PositionNoise(
+        sky=inverse @ by_sky @ inverse,
+        light=inverse @ by_light @ inverse,
+        variance=variance,
+        lift=narrow * float(np.trace(by_sky @ inverse)),
+        light_lift=narrow * float(np.trace(by_light @ inverse)),
+        excess=float(np.mean(fine**2)) - variance,
+        total=float(around[3:-3, 3:-3].mean()),
+    )
+
+
+def _rim_variance(image: Float32Array) -> float:
+    """Return the variance of the rim of a window; of single electrons the median deviation would know nothing."""
+    rows, columns = (max(2, n // 8) for n in image.shape)
+    edges = [image[:rows], image[-rows:], image[rows:-rows, :columns], image[rows:-rows, -columns:]]
+    return float(np.var(np.concatenate([edge.ravel() for edge in edges])))
+
+
+def _finest(image: Float32Array) -> Float64Array:
+    """Return the sixth differences along both axes, in which white noise keeps its variance.
+
+    Of a well-sampled camera's image they hold noise alone: the telescope does not transmit what varies so fast along
+    diagonals.
+    """
+    differences: Float64Array = np.diff(np.diff(image.astype(float), 6, axis=0), 6, axis=1)
+    return differences / SIXTH_DIFFERENCES
 
 
 def _flattened(image: FloatArray) -> Float32Array:

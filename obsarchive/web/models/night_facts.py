@@ -41,6 +41,7 @@ def night_facts(night: Night, cards: Iterable[Card]) -> Facts:
         "seeing": sorted(seeing, key=lambda item: str(item["time"])),
         "seeing_trend": _trend(night, measured),
         "seeing_median_arcsec": lookup(night.document, SEEING_MEDIAN_ARCSEC),
+        "seeing_median_error_arcsec": night.pipeline("seeing").step("measure").results.get("median_error_arcsec"),
         "strehl": [item for card in cards for item in _strehl(card)],
         "contrast_curves": curves,
         "contrast_median": night.pipeline("contrast_curve").step("contrast_curve").results.get("median") or [],

@@ -38,6 +38,7 @@ FIRST_LOOKED_AT = (
     "ratio_error_percent",
     "flag",
     "fwhm_arcsec",
+    "fwhm_error_arcsec",
     "contrast_0_5_arcsec_mag",
     "contrast_1_arcsec_mag",
     "frames_used",

@@ -1,0 +1,136 @@
+"""Noise of a stack around a star, of its background and of its light, from its frames or from the stack alone.
+
+The pixels of a drizzled stack are finer than the telescope resolves: what varies from pixel to pixel along diagonals is
+noise. Its variance, compared with the light, tells how noise grows with it, whatever gain and register of the camera
+are; the square responses that it has passed tell how much of it is at the frequencies of the star. Frames that cover
+the pixels unevenly leave a pattern of the star's light, too: where the frames are known, their noise is used.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from obsarchive.science.arrays import Float64Array
+from obsarchive.science.registration.guide_star import FrameMeasure, light_noise
+from obsarchive.science.statistics import MAD_TO_SIGMA
+
+UNEVEN = 2.5
+"""Factor on the error by uneven coverage, which is of first order in it: from simulated sequences of 10 to 60."""
+
+BLOCK_PX, LEAST_BLOCKS = 4, 20
+_DIFFERENCES = 6
+_SAMPLES = 128
+
+
+@dataclass(frozen=True)
+class StackNoise:
+    """Density of the noise before the responses of a stack, as the variance of a pixel.
+
+    Attributes
+    ----------
+    sky : float
+        Of the background [unit of the image ** 2].
+    grain : float
+        Of one unit of light [unit of the image].
+    lift : float
+        Height of the star's peak that is noise, because the frames are aligned where their noise is high [unit of the
+        image].
+    sampling : float
+        Relative error of the peak by frames of unequal sharpness that cover the pixels unevenly.
+    """
+
+    sky: float
+    grain: float
+    lift: float = 0.0
+    sampling: float = 0.0
+
+    def variance(self, light: Float64Array) -> Float64Array:
+        """Return the variance at pixels of so much light [unit of the image ** 2]."""
+        density: Float64Array = self.sky + self.grain * np.maximum(light, 0)
+        return density
+
+
+def noise_of_frames(measures: Sequence[FrameMeasure], scale: int, pixfrac: float) -> StackNoise:
+    """Compute the noise of the stack of frames that were aligned on their star.
+
+    Parameters
+    ----------
+    measures : sequence of n FrameMeasure
+        The star in the frames of the stack.
+    scale : int
+        Pixels of the stack per pixel of a frame along each axis.
+    pixfrac : float
+        Side of the drizzled drops [pixel of a frame].
+
+    Returns
+    -------
+    StackNoise
+        For a stack in counts per pixel of its own.
+    """
+    known = [m.noise for m in measures if m.noise is not None]
+    n = max(len(known), 1)
+    grain = light_noise(measures)
+    sky = float(np.mean([noise.variance for noise in known])) if known else 0.0
+    lift = float(np.mean([noise.lift + grain * noise.light_lift for noise in known])) if known else 0.0
+    sharpness = np.array([m.peak / m.flux for m in measures if m.noise is not None and m.flux > 0])
+    unequal = float(np.std(sharpness) / np.mean(sharpness)) if len(sharpness) > 1 else 0.0
+    # weight of the drops of one frame: amplitudes of its harmonics along one axis, and along both
+    first = float(np.sinc(pixfrac) * np.sinc(1 / scale))
+    uneven = np.sqrt(4 * first**4 + 4 * first**8)
+    return StackNoise(sky / (scale**2 * n), grain / n, lift / scale**2, UNEVEN * uneven * unequal / n)
+
+
+def stack_noise(image: Float64Array, core_px: float, sky_px: float, response_px: tuple[float, ...]) -> StackNoise:
+    """Measure the noise of a stack around a star.
+
+    Parameters
+    ----------
+    image : ndarray (side, side)
+        Background-subtracted image, the star on the central pixel; NaN marks missing pixels.
+    core_px, sky_px : float
+        Radius of the star's core, and radius beyond which there is background [pixel].
+    response_px : tuple of float
+        Square responses of the pixels. The first is that of the camera, which noise has not passed; a single one is
+        that of a plain image.
+
+    Returns
+    -------
+    StackNoise
+    """
+    fine = np.diff(np.diff(image, _DIFFERENCES, axis=0), _DIFFERENCES, axis=1) ** 2 / _passed(response_px[1:])
+    margin = _DIFFERENCES // 2
+    light = image[margin:-margin, margin:-margin]
+    half = len(light) // 2
+    distance = np.hypot(*np.ogrid[-half : half + 1, -half : half + 1])
+    known = np.isfinite(fine)
+    sky, core = known & (distance > sky_px), known & (distance < core_px)
+    background = float(np.mean(fine[sky])) if sky.any() else 0.0
+    total = float(np.sum(light[core]))
+    grain = max(float(np.sum(fine[core]) - background * core.sum()) / total, 0.0) if total > 0 else 0.0
+    return StackNoise(_sky_noise(image, sky_px), grain)
+
+
+def _sky_noise(image: Float64Array, sky_px: float) -> float:
+    """Return the variance of sums of blocks of sky, per pixel: that of noise at the frequencies of a star."""
+    half = len(image) // 2
+    distance = np.hypot(*np.ogrid[-half : half + 1, -half : half + 1])
+    n = len(image) // BLOCK_PX
+    masked = np.where(distance > sky_px, image, np.nan)[: n * BLOCK_PX, : n * BLOCK_PX]
+    sums = masked.reshape(n, BLOCK_PX, n, BLOCK_PX).sum(axis=(1, 3))
+    sums = sums[np.isfinite(sums)]
+    if len(sums) < LEAST_BLOCKS:
+        return float(np.nanvar(image))
+    return float((MAD_TO_SIGMA * np.median(np.abs(sums - np.median(sums)))) ** 2) / BLOCK_PX**2
+
+
+@lru_cache(maxsize=16)
+def _passed(response_px: tuple[float, ...]) -> float:
+    """Return the sum of the squared sixth differences along both axes of noise of density 1 after these responses."""
+    frequency = (np.arange(_SAMPLES) + 0.5) / (2 * _SAMPLES)
+    power = (2 * np.sin(np.pi * frequency)) ** (2 * _DIFFERENCES)
+    for width in response_px:
+        power *= np.sinc(width * frequency) ** 2
+    # frequencies beyond those of the pixels are folded back: the output pixel suppresses them
+    return float(np.mean(power)) ** 2

@@ -1,0 +1,77 @@
+"""A few of the trials of the quality page: errors of seeing, guide star, Strehl ratio and plate solution are true."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+from benchmarks.quality import imaging_errors as errors
+from benchmarks.quality.imaging_scenes import Camera, frequencies, seeing_transfer, width_px
+from obsarchive.science.psf.model import Optics
+from obsarchive.science.psf.seeing import combined_width, measure_width, trend_with_errors
+from obsarchive.science.psf.strehl import measure_strehl
+
+TRIALS = 10
+"""The standard deviation of so many pulls is known to 24 %, their mean to 0.32."""
+CASES = (
+    (errors.seeing_trial, errors.SEEING, "usual", "seeing"),
+    (errors.night_trial, errors.NIGHTS, "night of 40 files", "seeing"),
+    (errors.stack_trial, errors.FRAMES, "few frames", "Strehl ratio"),
+    (errors.plate_trial, errors.PLATES, "few: 5 stars", "plate"),
+)
+
+
+@pytest.mark.parametrize(("trial", "regimes", "name", "quantity"), CASES)
+def test_claimed_errors_are_those_of_a_few_trials(trial, regimes, name, quantity):
+    regime = next(regime for regime in regimes if regime.name == name)
+    found = errors.pulls_of(partial(errors.attempt, trial, regime), name, range(TRIALS), 1)
+    wanted = [pulls for pulls in found if pulls.quantity.startswith((quantity, "guide star"))]
+    assert wanted
+    for pulls in wanted:
+        assert pulls.missing == 0
+        assert 0.4 < pulls.std < 1.7, pulls.quantity
+        assert abs(pulls.bias) < 0.9, pulls.quantity
+
+
+@pytest.mark.parametrize("apart", [0.5, 0.75, 1.0, 1.5])
+def test_seeing_of_a_double_star_is_that_of_one_of_them(apart):
+    transfer = seeing_transfer(256, 0.0694, 1.2, 25.0, 0.1)
+    fy, fx = frequencies(256)
+    width = width_px(transfer)
+    pair = np.exp(-2j * np.pi * 128.2 * (fy + fx)) * (1 + 0.8 * np.exp(-2j * np.pi * apart * width * fx))
+    image = Camera().expose(1e6 * np.fft.irfft2(pair * transfer, (256, 256)), np.random.default_rng(3))
+    found = measure_width(image)
+    assert found.fwhm_px == pytest.approx(width, abs=4 * found.error_px)
+    assert found.error_px < 0.03 * width
+
+
+def test_very_bright_stars_are_not_taken_for_cosmic_rays():
+    transfer = seeing_transfer(256, 0.1, 0.9, 25.0, 0.1)
+    fy, fx = frequencies(256)
+    image = np.fft.irfft2(np.exp(-2j * np.pi * 128.2 * (fy + fx)) * transfer, (256, 256))
+    found = measure_width(Camera().expose(3e8 * image, np.random.default_rng(1)))
+    assert found.fwhm_px == pytest.approx(width_px(transfer), rel=0.004)
+
+
+def test_few_widths_are_known_worse():
+    assert combined_width(np.array([5.0]), np.array([0.1])) == (5.0, 0.1)
+    _, error = combined_width(np.array([5.0, 5.4]), np.array([0.1, 0.1]))
+    assert error > 0.2
+    many = combined_width(np.full(25, 5.0), np.full(25, 0.1))
+    assert many[1] == pytest.approx(0.1 * 1.2 / 5)
+
+
+def test_the_trend_of_one_file_has_its_error():
+    found = trend_with_errors(np.array([1.0]), np.array([1.1]), np.array([0.05]))
+    assert found.median == 1.1
+    assert found.errors[0] == pytest.approx(0.05, rel=0.25)
+
+
+def test_a_gaussian_star_has_no_halo():
+    rng = np.random.default_rng(2)
+    radius = np.hypot(*(np.mgrid[:500, :500] - 250.2))
+    image = 1e4 * np.exp(-4 * np.log(2) * (radius / 5) ** 2) + rng.normal(100, 3, radius.shape)
+    found = measure_strehl(image, Optics(2.1, 0.5, 765.0), 0.0347 / 2)
+    assert np.isnan(found.halo_arcsec)
+    assert found.fwhm_arcsec == pytest.approx(5 * 0.0347 / 2, abs=4 * found.fwhm_error_arcsec + 0.001)
+    assert 0 < found.core_error_arcsec < 0.01
