@@ -1,6 +1,7 @@
 """Detection of companions: signal-to-noise ratio of an aperture relative to the others at the same separation.
 
 With small-sample statistics (Mawet et al. 2014, ApJ 792, 97): close to the star a ring holds only few apertures.
+Residual speckles and few photons have a longer positive tail than a Gaussian; it is measured in each image.
 """
 
 from itertools import pairwise
@@ -13,6 +14,12 @@ from obsarchive.science.arrays import Float32Array, Float64Array, FloatArray
 from obsarchive.science.psf.subtraction import radii
 
 LEAST_FWHM_PX = 2.0
+FIVE_SIGMA = float(special.ndtr(-5.0))
+"""False-alarm probability of five standard deviations of a Gaussian."""
+LEAST_SKEWNESS = 0.02
+"""Below it a gamma distribution is a Gaussian to within a hundredth of five sigma."""
+CLIPPED = 4.0
+"""Significance beyond which a pixel does not count as noise more than this [standard deviations]."""
 
 
 def aperture_flux(image: FloatArray, fwhm_px: float) -> Float32Array:
@@ -128,7 +135,7 @@ def _snr_map(flux, known, fwhm):  # type: ignore[no-untyped-def]  # pragma: no c
     return out
 
 
-def significance(snr: FloatArray, radius_px: FloatArray, fwhm_px: float) -> Float64Array:
+def significance(snr: FloatArray, radius_px: FloatArray, fwhm_px: float, tail: float = 1.0) -> Float64Array:
     """Compute the standard deviations of a Gaussian with the same false-alarm probability as an S/N of few apertures.
 
     Parameters
@@ -139,21 +146,85 @@ def significance(snr: FloatArray, radius_px: FloatArray, fwhm_px: float) -> Floa
         Separations from the star, same shape [pixel].
     fwhm_px : float
         Diameter of an aperture [pixel].
+    tail : float
+        Length of the tail of the noise, from :func:`noise_tail`.
 
     Returns
     -------
     ndarray
         Standard deviations, same shape.
     """
-    # apertures of the ring, less the source, its two neighbours and the mean
-    freedom = np.maximum((2 * np.pi * np.asarray(radius_px) / fwhm_px).astype(int) - 4, 1)
     with np.errstate(divide="ignore"):
         # bounded: the normal quantile of zero is infinite
-        deviations: Float64Array = -special.ndtri(np.clip(special.stdtr(freedom, -snr), 1e-300, 1))
+        chance = np.clip(special.stdtr(_freedom(radius_px, fwhm_px), -np.asarray(snr) / tail), 1e-300, 1)
+        deviations: Float64Array = -special.ndtri(chance)
     return deviations
 
 
-def brightest_source(snr: FloatArray, fwhm_px: float, beyond_px: float) -> tuple[int, int, float]:
+def least_snr(radius_px: FloatArray, fwhm_px: float, tail: float = 1.0) -> Float64Array:
+    """Compute the signal-to-noise ratio of a :func:`significance` of five standard deviations.
+
+    Parameters
+    ----------
+    radius_px : ndarray
+        Separations from the star [pixel].
+    fwhm_px : float
+        Diameter of an aperture [pixel].
+    tail : float
+        Length of the tail of the noise, from :func:`noise_tail`.
+
+    Returns
+    -------
+    ndarray
+        Signal-to-noise ratios, same shape.
+    """
+    least: Float64Array = -tail * special.stdtrit(_freedom(radius_px, fwhm_px), FIVE_SIGMA)
+    return least
+
+
+def _freedom(radius_px: FloatArray, fwhm_px: float) -> Float64Array:
+    """Return the apertures of the ring, less the source, its two neighbours and the mean."""
+    return np.maximum(np.floor(2 * np.pi * np.asarray(radius_px) / fwhm_px) - 4, 1)
+
+
+def noise_tail(snr: FloatArray, fwhm_px: float, beyond_px: float) -> float:
+    """Compute the excess of noise as rare as five sigma over five standard deviations of a Gaussian.
+
+    The noise of averaged speckles, and of few photons, is gamma distributed; standard deviation and skewness are those
+    of the whole map.
+
+    Parameters
+    ----------
+    snr : ndarray (side, side)
+        Signal-to-noise ratios; NaN where unknown.
+    fwhm_px : float
+        Diameter of an aperture [pixel].
+    beyond_px : float
+        Pixels closer to the centre are ignored [pixel].
+
+    Returns
+    -------
+    float
+        Factor, at least 1.
+    """
+    radius = radii(len(snr))
+    known = np.isfinite(snr) & (radius >= beyond_px)
+    if not known.any():
+        return 1.0
+    levels = np.sign(snr[known]) * significance(np.abs(snr[known]), radius[known], fwhm_px)
+    levels = np.clip(levels, -CLIPPED, CLIPPED)
+    std = float(np.std(levels))
+    skewness = float(np.mean((levels - np.mean(levels)) ** 3)) / max(std, 1e-3) ** 3
+    if skewness < LEAST_SKEWNESS:
+        return max(std, 1.0)
+    shape = 4 / skewness**2
+    rare = float(special.gammainccinv(shape, FIVE_SIGMA) - shape) / np.sqrt(shape)
+    return max(std * rare / 5.0, 1.0)
+
+
+def brightest_source(
+    snr: FloatArray, fwhm_px: float, beyond_px: float, tail: float = 1.0
+) -> tuple[int, int, float]:
     """Return the most significant source of a map from :func:`snr_map`, outside of a radius.
 
     Parameters
@@ -164,6 +235,8 @@ def brightest_source(snr: FloatArray, fwhm_px: float, beyond_px: float) -> tuple
         Diameter of an aperture [pixel].
     beyond_px : float
         Sources closer to the centre are ignored [pixel].
+    tail : float
+        Length of the tail of the noise, from :func:`noise_tail`.
 
     Returns
     -------
@@ -171,7 +244,7 @@ def brightest_source(snr: FloatArray, fwhm_px: float, beyond_px: float) -> tuple
         Pixel (y, x), and significance as standard deviations of a Gaussian; -inf when all is unknown.
     """
     radius = radii(len(snr))
-    level = np.where(np.isfinite(snr) & (radius >= beyond_px), significance(snr, radius, fwhm_px), -np.inf)
+    level = np.where(np.isfinite(snr) & (radius >= beyond_px), significance(snr, radius, fwhm_px, tail), -np.inf)
     y, x = np.unravel_index(np.argmax(level), level.shape)
     return int(y), int(x), float(level[y, x])
 

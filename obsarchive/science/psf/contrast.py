@@ -1,14 +1,15 @@
 """Contrast curves and companions of a PSF-subtracted star.
 
 Noise is that of apertures of one FWHM on a ring, with small-sample statistics (Mawet et al. 2014, ApJ 792, 97): close
-to the star there are only few of them. The throughput of the subtraction is that of injected companions.
+to the star there are only few of them. The throughput of the subtraction is that of injected companions. The curve is
+the contrast at which the list of companions holds half of them.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy import ndimage, special
+from scipy import ndimage
 
 from obsarchive.errors import Unprocessable
 from obsarchive.science.arrays import Float32Array, Float64Array, FloatArray
@@ -17,9 +18,12 @@ from obsarchive.science.psf.companion_detection import (
     aperture_at,
     aperture_flux,
     brightest_source,
+    least_snr,
+    noise_tail,
     snr_map,
     without_halo,
 )
+from obsarchive.science.psf.companion_fit import fit_companion
 from obsarchive.science.psf.subtraction import (
     Components,
     References,
@@ -29,10 +33,12 @@ from obsarchive.science.psf.subtraction import (
     subtraction_mask,
 )
 
-FIVE_SIGMA = float(special.ndtr(-5.0))
-"""False-alarm probability of five standard deviations of a Gaussian."""
-FOUND = 6.0
-"""Significance of a companion [standard deviations]: speckles have longer tails than a Gaussian."""
+FOUND = 5.0
+"""Significance of a companion [standard deviations]."""
+FOUND_BY_HALO = 6.0
+"""The same where only the halo is subtracted: the speckles of a star have longer tails than what is left of them."""
+CHOSEN_PIXEL = 2.0
+"""Excess of the square of the S/N of the best pixel: it is the best of two coordinates that follow the noise."""
 LARGE_SCALE = 2.5
 """Sigma of the Gaussian high-pass filter that removes the halo [FWHM]."""
 INNER_FWHM = 1.5
@@ -61,10 +67,12 @@ class Detection:
         Position relative to the star [pixel].
     flux_ratio, flux_ratio_error : float
         Flux over that of the star, corrected for the throughput.
+    separation_error_px, tangential_error_px : float
+        Errors of the position along the direction to the star, and across it [pixel].
     snr : float
         Signal-to-noise ratio relative to the apertures of its ring.
     significance : float
-        Gaussian equivalent of `snr` [standard deviations].
+        Gaussian equivalent of `snr`, which allows for the tail of the noise [standard deviations].
     likeness : float
         Correlation with the PSF.
     """
@@ -73,6 +81,8 @@ class Detection:
     dx: float
     flux_ratio: float
     flux_ratio_error: float
+    separation_error_px: float
+    tangential_error_px: float
     snr: float
     significance: float
     likeness: float
@@ -81,6 +91,11 @@ class Detection:
     def separation_px(self) -> float:
         """Distance from the star [pixel]."""
         return float(np.hypot(self.dy, self.dx))
+
+    @property
+    def angle_error_deg(self) -> float:
+        """One-sigma error of the position angle [deg]."""
+        return float(np.degrees(np.arctan2(self.tangential_error_px, self.separation_px)))
 
     @property
     def delta_mag(self) -> float:
@@ -102,7 +117,7 @@ class ContrastCurve:
     radius_px : ndarray (n,)
         Separation from the star [pixel].
     contrast : ndarray (n,)
-        Flux ratio of a companion at five sigma.
+        Flux ratio of a companion that is found with a probability of one half, at a significance of five sigma.
     throughput : ndarray (n,)
         Share of a companion's flux that survives the subtraction.
     """
@@ -136,6 +151,8 @@ class Subtraction:
         Companions, brightest first.
     snr : ndarray (side, side)
         Signal-to-noise ratio of an aperture at every pixel.
+    tail : float
+        Length of the tail of the noise: five sigma are this many times the S/N of Gaussian noise.
     """
 
     residual: Float32Array
@@ -144,6 +161,7 @@ class Subtraction:
     curve: ContrastCurve
     detections: tuple[Detection, ...] = field(default=())
     snr: Float32Array = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    tail: float = 1.0
 
 
 def subtract_star(target: FloatArray, stamps: FloatArray, fwhm_px: float, most: int = 50) -> Subtraction:
@@ -190,9 +208,9 @@ def subtract_star(target: FloatArray, stamps: FloatArray, fwhm_px: float, most: 
     residuals = components.subtract(sharp, counts)
     curves = [injected.curve(residual, number) for number, residual in enumerate(residuals)]
     best = int(np.argmin([_mean_log(curve.contrast) for curve in curves]))
-    detections, rest = _companions(place, components, counts[best], residuals[best])
+    detections, rest, tail = _companions(place, components, counts[best], residuals[best])
     # companions must not count as noise of the final curve
-    curve = injected.curve(rest, best)
+    curve = injected.curve(rest, best, tail)
     return Subtraction(
         residuals[best],
         tuple(listed[used].tolist()),
@@ -200,6 +218,7 @@ def subtract_star(target: FloatArray, stamps: FloatArray, fwhm_px: float, most: 
         curve,
         detections,
         snr_map(residuals[best], fwhm_px),
+        tail,
     )
 
 
@@ -261,22 +280,24 @@ class _Injected:
             left = components.throughput(apertures, injected, counts)
             self.throughput[:, column] = np.median(left, axis=1) / place.star_flux
 
-    def curve(self, residual: FloatArray, number: int) -> ContrastCurve:
-        """Return the contrast curve of a residual image."""
+    def curve(self, residual: FloatArray, number: int, tail: float = 1.0) -> ContrastCurve:
+        """Return the contrast curve of a residual image, whose noise has a tail of this length."""
         # a throughput near zero, or noise that makes it negative, would give meaningless limits
         place, throughput = self.place, np.clip(self.throughput[number], 0.02, 1.0)
         flux = aperture_flux(residual, place.fwhm_px)
         noise = np.array([_ring_noise(flux, r, place.fwhm_px) for r in place.radius_px])
-        return ContrastCurve(place.radius_px, noise / throughput / place.star_flux, throughput)
+        least = np.sqrt(least_snr(place.radius_px, place.fwhm_px, tail) ** 2 - CHOSEN_PIXEL)
+        return ContrastCurve(place.radius_px, least * noise / throughput / place.star_flux, throughput)
 
 
 def _ring_noise(flux: Float32Array, radius_px: float, fwhm_px: float) -> float:
-    """Return the flux of a companion at five sigma of Student's t, from the scatter of the apertures of a ring."""
+    """Return the scatter of the apertures of a ring, with the error of the mean of those that a source is compared to.
+
+    The signal-to-noise ratio of a source leaves out its own aperture and both neighbours.
+    """
     values = _ring(flux, radius_px, fwhm_px)
     n = len(values)
-    if n < 3:
-        return float("nan")
-    return float(-special.stdtrit(n - 1, FIVE_SIGMA) * np.std(values, ddof=1) * np.sqrt(1 + 1 / n))
+    return float(np.std(values, ddof=1) * np.sqrt(1 + 1 / (n - 3))) if n >= 5 else float("nan")
 
 
 def _ring(flux: Float32Array, radius_px: float, fwhm_px: float) -> Float64Array:
@@ -291,16 +312,17 @@ def _ring(flux: Float32Array, radius_px: float, fwhm_px: float) -> Float64Array:
 
 def _companions(
     place: _Place, components: Components, count: int, residual: Float32Array
-) -> tuple[tuple[Detection, ...], Float32Array]:
-    """Return companions, each subtracted before the next is searched, and the residual without them."""
-    left = residual.copy()
+) -> tuple[tuple[Detection, ...], Float32Array, float]:
+    """Return companions, each subtracted before the next is searched, the residual without them, and its tail."""
+    left, beyond = residual.copy(), INNER_FWHM * place.fwhm_px
     refused = np.zeros(residual.shape, bool)
     found: list[Detection] = []
-    while len(found) < MAX_DETECTIONS:
-        snr = np.where(refused, np.nan, snr_map(left, place.fwhm_px))
-        y, x, level = brightest_source(snr, place.fwhm_px, INNER_FWHM * place.fwhm_px)
-        if level < FOUND:
-            break
+    while True:
+        snr = snr_map(left, place.fwhm_px)
+        tail = noise_tail(snr, place.fwhm_px, beyond)
+        y, x, level = brightest_source(np.where(refused, np.nan, snr), place.fwhm_px, beyond, tail)
+        if level < FOUND or len(found) == MAX_DETECTIONS:
+            return tuple(sorted(found, key=lambda item: -item.flux_ratio)), left, tail
         detection, model = _measured(place, components, count, left, (y, x), (snr[y, x], level))
         if not detection.flux_ratio > 0 or detection.likeness < LEAST_LIKENESS or _is_ghost(detection, found, place):
             # rejected sources are masked, or the search would find them again
@@ -308,7 +330,6 @@ def _companions(
             continue
         found.append(detection)
         left = left - model
-    return tuple(sorted(found, key=lambda item: -item.flux_ratio)), left
 
 
 def _is_ghost(new: Detection, known: Sequence[Detection], place: _Place) -> bool:
@@ -328,45 +349,22 @@ def _measured(
     pixel: tuple[int, int],
     seen: tuple[float, float],
 ) -> tuple[Detection, Float32Array]:
-    """Return the position and flux of a source, and the model fitted: a companion as the subtraction leaves it."""
-    half = place.side // 2
-    smooth = ndimage.gaussian_filter(np.nan_to_num(residual), place.fwhm_px / 4)
-    y, x = _highest(smooth, pixel, place.fwhm_px)
-    # the subtraction distorts a companion by its position: the model follows each step
-    for _ in range(3):
-        shape = np.nan_to_num(components.subtract(place.companion(y - half, x - half), [count])[0])
-        step, ratio = _refined(np.nan_to_num(residual), shape, (y, x), place.fwhm_px)
-        y, x = y + step[0], x + step[1]
-    near = np.hypot(*(np.indices(residual.shape) - np.array([[[y]], [[x]]]))) < 1.2 * place.fwhm_px
-    likeness = float(np.corrcoef(np.nan_to_num(residual)[near], shape[near])[0, 1]) if shape[near].std() > 0 else 0.0
-    # the relative error of the flux is that of the aperture
-    error = abs(ratio) / max(float(seen[0]), 1e-6)
-    detection = Detection(y - half, x - half, ratio, error, float(seen[0]), float(seen[1]), likeness)
-    return detection, np.asarray(ratio * shape, np.float32)
-
-
-def _highest(image: FloatArray, pixel: tuple[int, int], fwhm_px: float) -> tuple[float, float]:
-    """Return the highest pixel within half a FWHM of a pixel."""
-    distance = np.hypot(*(np.indices(image.shape) - np.array(pixel).reshape(2, 1, 1)))
-    y, x = np.unravel_index(np.argmax(np.where(distance <= fwhm_px / 2, image, -np.inf)), image.shape)
-    return float(y), float(x)
-
-
-def _refined(
-    residual: FloatArray, shape: FloatArray, centre: tuple[float, float], fwhm_px: float
-) -> tuple[tuple[float, float], float]:
-    """Return the shift and flux of one Gauss-Newton step on the pixels within a FWHM of the source."""
-    near = np.hypot(*(np.indices(residual.shape) - np.array(centre).reshape(2, 1, 1))) < fwhm_px
-    slope_y, slope_x = map(np.asarray, np.gradient(shape))
-    # flux, its products with the shifts (first-order expansion), and a constant background
-    columns = np.stack([shape[near], -slope_y[near], -slope_x[near], np.ones(int(near.sum()))], axis=1)
-    solution = np.linalg.lstsq(columns, residual[near], rcond=None)[0]
-    ratio = float(solution[0])
-    limit = fwhm_px / 3
-    # the expansion holds for a fraction of the FWHM only
-    step: Float64Array = solution[1:3] / ratio if ratio != 0 else np.zeros(2)
-    dy, dx = np.clip(step, -limit, limit)
-    return (float(dy), float(dx)), ratio
+    """Return a source at a pixel of known S/N and significance, and the model fitted."""
+    fit = fit_companion(
+        residual, lambda dy, dx: components.subtract(place.companion(dy, dx), [count])[0], pixel, place.fwhm_px
+    )
+    detection = Detection(
+        fit.dy,
+        fit.dx,
+        fit.flux_ratio,
+        fit.flux_ratio_error,
+        fit.radial_error_px,
+        fit.tangential_error_px,
+        float(seen[0]),
+        float(seen[1]),
+        fit.likeness,
+    )
+    return detection, fit.model
 
 
 def companion_of(stamp: FloatArray, others: FloatArray, fwhm_px: float) -> str:
@@ -396,4 +394,4 @@ def companion_of(stamp: FloatArray, others: FloatArray, fwhm_px: float) -> str:
     # further out than otherwise: without references the speckles close to the star remain
     y, x, level = brightest_source(snr_map(without_halo(stamp), fwhm_px), fwhm_px, 2 * fwhm_px)
     distance = np.hypot(y - len(stamp) // 2, x - len(stamp) // 2)
-    return f"something {distance:.0f} pixels away, {level:.1f} sigma" if level >= FOUND else ""
+    return f"something {distance:.0f} pixels away, {level:.1f} sigma" if level >= FOUND_BY_HALO else ""
