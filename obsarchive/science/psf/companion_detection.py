@@ -100,6 +100,26 @@ def snr_map(residual: FloatArray, fwhm_px: float) -> Float32Array:
     return snr
 
 
+def snr_at(residual: FloatArray, place: tuple[float, float], fwhm_px: float) -> float:
+    """Compute the signal-to-noise ratio of an aperture at a position between the pixels.
+
+    Parameters
+    ----------
+    residual : ndarray (side, side)
+        Star-subtracted stamp; NaN where unknown.
+    place : (float, float)
+        Position (dy, dx) from the central pixel [pixel].
+    fwhm_px : float
+        Diameter of an aperture [pixel].
+
+    Returns
+    -------
+    float
+        As in :func:`snr_map`; NaN beyond the rings that are known.
+    """
+    return float(_snr(aperture_flux(residual, fwhm_px), float(place[0]), float(place[1]), float(fwhm_px)))
+
+
 @njit(cache=True)
 def _snr_map(flux, known, fwhm):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     side = flux.shape[0]
@@ -107,32 +127,45 @@ def _snr_map(flux, known, fwhm):  # type: ignore[no-untyped-def]  # pragma: no c
     out = np.full(flux.shape, np.nan, np.float32)
     for row in range(side):
         for column in range(side):
-            y, x = row - half, column - half
-            radius = np.hypot(y, x)
-            n = int(2 * np.pi * radius / fwhm)
-            if not known[row, column] or n < 5 or radius + fwhm / 2 > half:
-                continue
-            start = np.arctan2(y, x)
-            total, squares, count = 0.0, 0.0, 0
-            for k in range(2, n - 1):  # the adjacent apertures hold flux of the source itself
-                angle = start + 2 * np.pi * k / n
-                fy, fx = half + radius * np.sin(angle), half + radius * np.cos(angle)
-                iy, ix = min(int(fy), side - 2), min(int(fx), side - 2)
-                wy, wx = fy - iy, fx - ix
-                value = (flux[iy, ix] * (1 - wx) + flux[iy, ix + 1] * wx) * (1 - wy) + (
-                    flux[iy + 1, ix] * (1 - wx) + flux[iy + 1, ix + 1] * wx
-                ) * wy
-                total += value
-                squares += value * value
-                count += 1
-            if count < 3:
-                continue
-            mean = total / count
-            # unbiased variance; the mean of `count` apertures has an error of its own (two-sample t statistic)
-            variance = max(squares / count - mean * mean, 0.0) * count / (count - 1)
-            if variance > 0:
-                out[row, column] = (flux[row, column] - mean) / np.sqrt(variance * (1 + 1 / count))
+            if known[row, column]:
+                out[row, column] = _snr(flux, float(row - half), float(column - half), fwhm)
     return out
+
+
+@njit(cache=True)
+def _snr(flux, y, x, fwhm):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    half = flux.shape[0] // 2
+    radius = np.hypot(y, x)
+    n = int(2 * np.pi * radius / fwhm)
+    if n < 5 or radius + fwhm / 2 > half:
+        return np.nan
+    start = np.arctan2(y, x)
+    total, squares, count = 0.0, 0.0, 0
+    for k in range(2, n - 1):  # the adjacent apertures hold flux of the source itself
+        value = _between(flux, start + 2 * np.pi * k / n, radius)
+        total += value
+        squares += value * value
+        count += 1
+    if count < 3:
+        return np.nan
+    mean = total / count
+    # unbiased variance; the mean of `count` apertures has an error of its own (two-sample t statistic)
+    variance = max(squares / count - mean * mean, 0.0) * count / (count - 1)
+    if variance == 0:
+        return np.nan
+    return (_between(flux, start, radius) - mean) / np.sqrt(variance * (1 + 1 / count))
+
+
+@njit(cache=True)
+def _between(flux, angle, radius):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    """Bilinear interpolation at a place of a ring."""
+    side = flux.shape[0]
+    fy, fx = side // 2 + radius * np.sin(angle), side // 2 + radius * np.cos(angle)
+    iy, ix = min(int(fy), side - 2), min(int(fx), side - 2)
+    wy, wx = fy - iy, fx - ix
+    return (flux[iy, ix] * (1 - wx) + flux[iy, ix + 1] * wx) * (1 - wy) + (
+        flux[iy + 1, ix] * (1 - wx) + flux[iy + 1, ix + 1] * wx
+    ) * wy
 
 
 def significance(snr: FloatArray, radius_px: FloatArray, fwhm_px: float, tail: float = 1.0) -> Float64Array:
@@ -222,9 +255,7 @@ def noise_tail(snr: FloatArray, fwhm_px: float, beyond_px: float) -> float:
     return max(std * rare / 5.0, 1.0)
 
 
-def brightest_source(
-    snr: FloatArray, fwhm_px: float, beyond_px: float, tail: float = 1.0
-) -> tuple[int, int, float]:
+def brightest_source(snr: FloatArray, fwhm_px: float, beyond_px: float, tail: float = 1.0) -> tuple[int, int, float]:
     """Return the most significant source of a map from :func:`snr_map`, outside of a radius.
 
     Parameters

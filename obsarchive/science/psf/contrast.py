@@ -20,6 +20,8 @@ from obsarchive.science.psf.companion_detection import (
     brightest_source,
     least_snr,
     noise_tail,
+    significance,
+    snr_at,
     snr_map,
     without_halo,
 )
@@ -347,14 +349,19 @@ def _companions(
         y, x, level = brightest_source(np.where(refused, np.nan, snr), place.fwhm_px, beyond, tail)
         if level < FOUND or len(found) == MAX_DETECTIONS:
             return tuple(sorted(found, key=lambda item: -item.flux_ratio)), left, tail
-        detection, model = _measured(place, components, count, left, (y, x), (snr[y, x], level))
-        if not detection.flux_ratio > 0 or detection.likeness < LEAST_LIKENESS or _is_ghost(detection, found, place):
+        detection, model = _measured(place, components, count, left, (y, x), tail)
+        if not _is_companion(detection) or _is_ghost(detection, found, place):
             # rejected sources are masked, or the search would find them again
             refused |= np.hypot(*(np.indices(left.shape) - np.array([[[y]], [[x]]]))) < place.fwhm_px
             continue
         found.append(detection)
         left = left - model
         snr = snr_map(left, place.fwhm_px)
+
+
+def _is_companion(source: Detection) -> bool:
+    """Return whether a source is significant where it was fitted, and alike a star."""
+    return source.significance >= FOUND and source.flux_ratio > 0 and source.likeness >= LEAST_LIKENESS
 
 
 def _is_ghost(new: Detection, known: Sequence[Detection], place: _Place) -> bool:
@@ -372,12 +379,15 @@ def _measured(
     count: int,
     residual: Float32Array,
     pixel: tuple[int, int],
-    seen: tuple[float, float],
+    tail: float,
 ) -> tuple[Detection, Float32Array]:
-    """Return a source at a pixel of known S/N and significance, and the model fitted."""
+    """Return the source at a pixel, and the model fitted."""
     fit = fit_companion(
         residual, lambda dy, dx: components.subtract(place.companion(dy, dx), [count])[0], pixel, place.fwhm_px
     )
+    # not of the most significant pixel, which lies outwards of a source where the noise falls with the radius
+    snr = snr_at(residual, (fit.dy, fit.dx), place.fwhm_px)
+    radius = np.array([np.hypot(fit.dy, fit.dx)])
     detection = Detection(
         fit.dy,
         fit.dx,
@@ -385,8 +395,8 @@ def _measured(
         fit.flux_ratio_error,
         fit.radial_error_px,
         fit.tangential_error_px,
-        float(seen[0]),
-        float(seen[1]),
+        snr,
+        float(significance(np.array([snr]), radius, place.fwhm_px, tail)[0]),
         fit.likeness,
     )
     return detection, fit.model
