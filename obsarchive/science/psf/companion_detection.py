@@ -18,8 +18,8 @@ FIVE_SIGMA = float(special.ndtr(-5.0))
 """False-alarm probability of five standard deviations of a Gaussian."""
 LEAST_SKEWNESS = 0.02
 """Below it a gamma distribution is a Gaussian to within a hundredth of five sigma."""
-CLIPPED = 4.0
-"""Significance beyond which a pixel does not count as noise more than this [standard deviations]."""
+RARE = 0.02
+"""Share of the pixels on either side that shows the tail of the noise: far more than any companion covers."""
 
 
 def aperture_flux(image: FloatArray, fwhm_px: float) -> Float32Array:
@@ -100,13 +100,15 @@ def snr_map(residual: FloatArray, fwhm_px: float) -> Float32Array:
     return snr
 
 
-def snr_at(residual: FloatArray, place: tuple[float, float], fwhm_px: float) -> float:
+def snr_at(residual: FloatArray, rest: FloatArray, place: tuple[float, float], fwhm_px: float) -> float:
     """Compute the signal-to-noise ratio of an aperture at a position between the pixels.
 
     Parameters
     ----------
     residual : ndarray (side, side)
         Star-subtracted stamp; NaN where unknown.
+    rest : ndarray (side, side)
+        The same without the source, whose wings are no noise.
     place : (float, float)
         Position (dy, dx) from the central pixel [pixel].
     fwhm_px : float
@@ -117,7 +119,8 @@ def snr_at(residual: FloatArray, place: tuple[float, float], fwhm_px: float) -> 
     float
         As in :func:`snr_map`; NaN beyond the rings that are known.
     """
-    return float(_snr(aperture_flux(residual, fwhm_px), float(place[0]), float(place[1]), float(fwhm_px)))
+    flux, others = aperture_flux(residual, fwhm_px), aperture_flux(rest, fwhm_px)
+    return float(_snr(flux, others, float(place[0]), float(place[1]), float(fwhm_px)))
 
 
 @njit(cache=True)
@@ -128,12 +131,12 @@ def _snr_map(flux, known, fwhm):  # type: ignore[no-untyped-def]  # pragma: no c
     for row in range(side):
         for column in range(side):
             if known[row, column]:
-                out[row, column] = _snr(flux, float(row - half), float(column - half), fwhm)
+                out[row, column] = _snr(flux, flux, float(row - half), float(column - half), fwhm)
     return out
 
 
 @njit(cache=True)
-def _snr(flux, y, x, fwhm):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _snr(flux, others, y, x, fwhm):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     half = flux.shape[0] // 2
     radius = np.hypot(y, x)
     n = int(2 * np.pi * radius / fwhm)
@@ -142,7 +145,7 @@ def _snr(flux, y, x, fwhm):  # type: ignore[no-untyped-def]  # pragma: no cover 
     start = np.arctan2(y, x)
     total, squares, count = 0.0, 0.0, 0
     for k in range(2, n - 1):  # the adjacent apertures hold flux of the source itself
-        value = _between(flux, start + 2 * np.pi * k / n, radius)
+        value = _between(others, start + 2 * np.pi * k / n, radius)
         total += value
         squares += value * value
         count += 1
@@ -245,9 +248,11 @@ def noise_tail(snr: FloatArray, fwhm_px: float, beyond_px: float) -> float:
     if not known.any():
         return 1.0
     levels = np.sign(snr[known]) * significance(np.abs(snr[known]), radius[known], fwhm_px)
-    levels = np.clip(levels, -CLIPPED, CLIPPED)
-    std = float(np.std(levels))
-    skewness = float(np.mean((levels - np.mean(levels)) ** 3)) / max(std, 1e-3) ** 3
+    low, high = np.quantile(levels, [RARE, 1 - RARE])
+    normal = -float(special.ndtri(RARE))
+    std = float(high - low) / (2 * normal)
+    # of the quantiles of a distribution close to a Gaussian (Cornish & Fisher 1938)
+    skewness = 3 * float(high + low) / (max(std, 1e-3) * (normal**2 - 1))
     if skewness < LEAST_SKEWNESS:
         return max(std, 1.0)
     shape = 4 / skewness**2

@@ -39,8 +39,8 @@ FOUND = 5.0
 """Significance of a companion [standard deviations]."""
 FOUND_BY_HALO = 6.0
 """The same where only the halo is subtracted: the speckles of a star have longer tails than what is left of them."""
-CHOSEN_PIXEL = 2.0
-"""Excess of the square of the S/N of the best pixel: it is the best of two coordinates that follow the noise."""
+CANDIDATE = 4.0
+"""Significance from which a source is fitted: in the map its own wings count as noise [standard deviations]."""
 LARGE_SCALE = 2.5
 """Sigma of the Gaussian high-pass filter that removes the halo [FWHM]."""
 INNER_FWHM = 1.5
@@ -313,7 +313,7 @@ class _Injected:
         place, throughput = self.place, np.clip(self.throughput[number], 0.02, 1.0)
         flux = aperture_flux(residual, place.fwhm_px)
         noise = np.array([_ring_noise(flux, r, place.fwhm_px) for r in place.radius_px])
-        least = np.sqrt(least_snr(place.radius_px, place.fwhm_px, tail) ** 2 - CHOSEN_PIXEL)
+        least = least_snr(place.radius_px, place.fwhm_px, tail)
         return ContrastCurve(place.radius_px, least * noise / throughput / place.star_flux, throughput)
 
 
@@ -347,7 +347,7 @@ def _companions(
     while True:
         tail = noise_tail(snr, place.fwhm_px, beyond)
         y, x, level = brightest_source(np.where(refused, np.nan, snr), place.fwhm_px, beyond, tail)
-        if level < FOUND or len(found) == MAX_DETECTIONS:
+        if level < CANDIDATE or len(found) == MAX_DETECTIONS:
             return tuple(sorted(found, key=lambda item: -item.flux_ratio)), left, tail
         detection, model = _measured(place, components, count, left, (y, x), tail)
         if not _is_companion(detection) or _is_ghost(detection, found, place):
@@ -386,7 +386,7 @@ def _measured(
         residual, lambda dy, dx: components.subtract(place.companion(dy, dx), [count])[0], pixel, place.fwhm_px
     )
     # not of the most significant pixel, which lies outwards of a source where the noise falls with the radius
-    snr = snr_at(residual, (fit.dy, fit.dx), place.fwhm_px)
+    snr = snr_at(residual, residual - fit.model, (fit.dy, fit.dx), place.fwhm_px)
     radius = np.array([np.hypot(fit.dy, fit.dx)])
     detection = Detection(
         fit.dy,
