@@ -49,7 +49,9 @@ def test_the_tail_of_noise_is_measured() -> None:
 
 def test_signal_to_noise_ratio_between_the_pixels_is_that_of_the_map_on_them() -> None:
     image = noise(np.random.default_rng(2))
-    assert snr_at(image, image, (11.0, -17.0), FWHM_PX) == pytest.approx(snr_map(image, FWHM_PX)[HALF + 11, HALF - 17], 1e-4)
+    assert snr_at(image, image, (11.0, -17.0), FWHM_PX) == pytest.approx(
+        snr_map(image, FWHM_PX)[HALF + 11, HALF - 17], 1e-4
+    )
     assert np.isnan(snr_at(image, image, (49.0, 30.0), FWHM_PX))
 
 

@@ -39,6 +39,10 @@ FOUND = 5.0
 """Significance of a companion [standard deviations]."""
 FOUND_BY_HALO = 6.0
 """The same where only the halo is subtracted: the speckles of a star have longer tails than what is left of them."""
+CHOSEN_PLACE = 2.0
+"""Mean excess of the square of the S/N where a source is fitted: both coordinates follow the noise."""
+QUIET_SHARE = 0.1
+"""Share of the rings whose noise is that of photons more than of speckles."""
 CANDIDATE = 4.0
 """Significance from which a source is fitted: in the map its own wings count as noise [standard deviations]."""
 LARGE_SCALE = 2.5
@@ -243,6 +247,7 @@ class _Place:
         self.psf = (np.nan_to_num(target) * fade).astype(np.float32)
         self.star_flux = float(aperture_flux(self.psf, self.fwhm_px)[self.side // 2, self.side // 2])
         self._sharp_psf = self.sharp(self.psf)
+        self._light = aperture_flux(target, self.fwhm_px)
         known = np.isfinite(target)
         # rings end where an aperture would touch unknown pixels
         edge = float(radius[~known].min(initial=self.side // 2)) - self.fwhm_px / 2
@@ -258,6 +263,19 @@ class _Place:
     def companion(self, dy: float, dx: float) -> Float32Array:
         """Return the high-pass filtered PSF of the star, shifted."""
         return _moved(self._sharp_psf, dy, dx)
+
+    def photon_variance(self, residual: FloatArray) -> float:
+        """Return the variance of the photons of an aperture over their flux, from the rings with the least noise.
+
+        An upper limit: sky, read-out and speckles add to the noise of every ring.
+        """
+        flux = aperture_flux(residual, self.fwhm_px)
+        ratios = [
+            np.var(_ring(flux, radius, self.fwhm_px)) / light
+            for radius in self.radius_px
+            if (light := np.mean(_ring(self._light, radius, self.fwhm_px))) > 0
+        ]
+        return float(np.quantile(ratios, QUIET_SHARE)) if ratios else 0.0
 
     def sharp(self, stamp: FloatArray) -> Float32Array:
         """Return the high-pass filtered stamp; NaN stays."""
@@ -313,7 +331,7 @@ class _Injected:
         place, throughput = self.place, np.clip(self.throughput[number], 0.02, 1.0)
         flux = aperture_flux(residual, place.fwhm_px)
         noise = np.array([_ring_noise(flux, r, place.fwhm_px) for r in place.radius_px])
-        least = least_snr(place.radius_px, place.fwhm_px, tail)
+        least = np.sqrt(least_snr(place.radius_px, place.fwhm_px, tail) ** 2 - CHOSEN_PLACE)
         return ContrastCurve(place.radius_px, least * noise / throughput / place.star_flux, throughput)
 
 
@@ -385,16 +403,20 @@ def _measured(
     fit = fit_companion(
         residual, lambda dy, dx: components.subtract(place.companion(dy, dx), [count])[0], pixel, place.fwhm_px
     )
+    rest = residual - fit.model
     # not of the most significant pixel, which lies outwards of a source where the noise falls with the radius
-    snr = snr_at(residual, residual - fit.model, (fit.dy, fit.dx), place.fwhm_px)
+    snr = snr_at(residual, rest, (fit.dy, fit.dx), place.fwhm_px)
     radius = np.array([np.hypot(fit.dy, fit.dx)])
+    # the photons of the companion itself, which the other places of the ring do not have
+    light = max(fit.flux_ratio * place.star_flux, 0.0)
+    own = float(np.sqrt(1 + place.photon_variance(rest) * light * (snr / light) ** 2)) if light > 0 else 1.0
     detection = Detection(
         fit.dy,
         fit.dx,
         fit.flux_ratio,
-        fit.flux_ratio_error,
-        fit.radial_error_px,
-        fit.tangential_error_px,
+        own * fit.flux_ratio_error,
+        own * fit.radial_error_px,
+        own * fit.tangential_error_px,
         snr,
         float(significance(np.array([snr]), radius, place.fwhm_px, tail)[0]),
         fit.likeness,
