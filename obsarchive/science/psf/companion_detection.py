@@ -220,7 +220,8 @@ def least_snr(radius_px: FloatArray, fwhm_px: float, tail: float = 1.0) -> Float
 
 def _freedom(radius_px: FloatArray, fwhm_px: float) -> Float64Array:
     """Return the apertures of the ring, less the source, its two neighbours and the mean."""
-    return np.maximum(np.floor(2 * np.pi * np.asarray(radius_px) / fwhm_px) - 4, 1)
+    freedom: Float64Array = np.maximum(np.floor(2 * np.pi * np.asarray(radius_px) / fwhm_px) - 4, 1)
+    return freedom
 
 
 def noise_tail(snr: FloatArray, fwhm_px: float, beyond_px: float) -> float:
@@ -257,7 +258,7 @@ def noise_tail(snr: FloatArray, fwhm_px: float, beyond_px: float) -> float:
         return max(std, 1.0)
     shape = 4 / skewness**2
     rare = float(special.gammainccinv(shape, FIVE_SIGMA) - shape) / np.sqrt(shape)
-    return max(std * rare / 5.0, 1.0)
+    return max(float(std * rare / 5.0), 1.0)
 
 
 def brightest_source(snr: FloatArray, fwhm_px: float, beyond_px: float, tail: float = 1.0) -> tuple[int, int, float]:

@@ -6,7 +6,7 @@ the contrast at which the list of companions holds half of them.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy import ndimage
@@ -43,7 +43,7 @@ CHOSEN_PLACE = 2.0
 """Mean excess of the square of the S/N where a source is fitted: both coordinates follow the noise."""
 QUIET_SHARE = 0.1
 """Share of the rings whose noise is that of photons more than of speckles."""
-CANDIDATE = 4.0
+CANDIDATE = 3.5
 """Significance from which a source is fitted: in the map its own wings count as noise [standard deviations]."""
 LARGE_SCALE = 2.5
 """Sigma of the Gaussian high-pass filter that removes the halo [FWHM]."""
@@ -360,21 +360,30 @@ def _companions(
 ) -> tuple[tuple[Detection, ...], Float32Array, float]:
     """Return companions, each subtracted before the next is searched, the residual without them, and its tail."""
     left, beyond = residual.copy(), INNER_FWHM * place.fwhm_px
+    tail = noise_tail(snr, place.fwhm_px, beyond)
     refused = np.zeros(residual.shape, bool)
     found: list[Detection] = []
     while True:
-        tail = noise_tail(snr, place.fwhm_px, beyond)
         y, x, level = brightest_source(np.where(refused, np.nan, snr), place.fwhm_px, beyond, tail)
         if level < CANDIDATE or len(found) == MAX_DETECTIONS:
             return tuple(sorted(found, key=lambda item: -item.flux_ratio)), left, tail
-        detection, model = _measured(place, components, count, left, (y, x), tail)
-        if not _is_companion(detection) or _is_ghost(detection, found, place):
-            # rejected sources are masked, or the search would find them again
-            refused |= np.hypot(*(np.indices(left.shape) - np.array([[[y]], [[x]]]))) < place.fwhm_px
-            continue
-        found.append(detection)
-        left = left - model
-        snr = snr_map(left, place.fwhm_px)
+        detection, model = _measured(place, components, count, left, (y, x))
+        if _is_companion(detection) and not _is_ghost(detection, found, place):
+            # a companion is no part of the noise whose tail it has to exceed
+            rest_snr = snr_map(left - model, place.fwhm_px)
+            rest_tail = noise_tail(rest_snr, place.fwhm_px, beyond)
+            detection = replace(detection, significance=_significance(detection, place, rest_tail))
+            if detection.significance >= FOUND:
+                found.append(detection)
+                left, snr, tail = left - model, rest_snr, rest_tail
+                continue
+        # rejected sources are masked, or the search would find them again
+        refused |= np.hypot(*(np.indices(left.shape) - np.array([[[y]], [[x]]]))) < place.fwhm_px
+
+
+def _significance(source: Detection, place: _Place, tail: float) -> float:
+    """Return the significance of a source in noise whose tail has this length."""
+    return float(significance(np.array([source.snr]), np.array([source.separation_px]), place.fwhm_px, tail)[0])
 
 
 def _is_companion(source: Detection) -> bool:
@@ -397,16 +406,14 @@ def _measured(
     count: int,
     residual: Float32Array,
     pixel: tuple[int, int],
-    tail: float,
 ) -> tuple[Detection, Float32Array]:
-    """Return the source at a pixel, and the model fitted."""
+    """Return the source at a pixel, its significance that in Gaussian noise, and the model fitted."""
     fit = fit_companion(
         residual, lambda dy, dx: components.subtract(place.companion(dy, dx), [count])[0], pixel, place.fwhm_px
     )
     rest = residual - fit.model
     # not of the most significant pixel, which lies outwards of a source where the noise falls with the radius
     snr = snr_at(residual, rest, (fit.dy, fit.dx), place.fwhm_px)
-    radius = np.array([np.hypot(fit.dy, fit.dx)])
     # the photons of the companion itself, which the other places of the ring do not have
     light = max(fit.flux_ratio * place.star_flux, 0.0)
     own = float(np.sqrt(1 + place.photon_variance(rest) * light * (snr / light) ** 2)) if light > 0 else 1.0
@@ -418,10 +425,10 @@ def _measured(
         own * fit.radial_error_px,
         own * fit.tangential_error_px,
         snr,
-        float(significance(np.array([snr]), radius, place.fwhm_px, tail)[0]),
+        np.nan,
         fit.likeness,
     )
-    return detection, fit.model
+    return replace(detection, significance=_significance(detection, place, 1.0)), fit.model
 
 
 def companion_of(stamp: FloatArray, others: FloatArray, fwhm_px: float) -> str:
