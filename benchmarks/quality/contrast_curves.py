@@ -48,7 +48,8 @@ searched as a star of its own. *Found*: the published list has a companion withi
 curve (5 σ), above 95 % at 1.4 times its contrast (7 σ), at most one companion that does not exist in 100 images, each
 within twice the statistical error. The curve ends at 1.69″, where the stamp does. All images of a star share its
 speckles, so that what does not exist comes in groups. Inside of 0.3″ fewer are found than should be, and of 50
-references fewer at 7 σ; the cause is not known. That the number of components is chosen anew with the planet in the image may be one.
+references fewer at 7 σ; the cause is not known. That the number of components is chosen anew with the planet in the
+image may be one.
 """
 
 
