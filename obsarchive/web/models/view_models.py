@@ -41,6 +41,7 @@ FIRST_LOOKED_AT = (
     "fwhm_error_arcsec",
     "contrast_0_5_arcsec_mag",
     "contrast_1_arcsec_mag",
+    "n_references",
     "frames_used",
     "frames_total",
     "calibration",
