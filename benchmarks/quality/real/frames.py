@@ -82,10 +82,14 @@ def perfect_pixels(optics: Optics, pixel_arcsec: float, side: int, offset: tuple
     return total
 
 
-def _fine_peak(image: np.ndarray, zoom: int = 8) -> float:
-    """Return the highest value of an image interpolated by its Fourier transform."""
+def _fine_peak(image: np.ndarray, cutoff: float, zoom: int = 8) -> float:
+    """Return the highest value of an image interpolated by its Fourier transform, up to a frequency [1/pixel]."""
     n = len(image)
-    spectrum = fft.fftshift(fft.fft2(image))
+    taper = np.hanning(n + 2)[1:-1] ** 0.25
+    frequency = fft.fftshift(fft.fftfreq(n))
+    # what the telescope does not transmit is noise; a step more, as the edges of the window spread the spectrum
+    passed = np.hypot(frequency[:, np.newaxis], frequency) <= cutoff + 1 / n
+    spectrum = fft.fftshift(fft.fft2(image * np.outer(taper, taper))) * passed
     padding = (zoom - 1) * n // 2
     return float(fft.ifft2(fft.ifftshift(np.pad(spectrum, padding))).real.max() * zoom**2)
 
@@ -114,11 +118,12 @@ def second_strehl(image: np.ndarray, y: float, x: float, optics: Optics, pixel_a
     sky = float(np.median(sky_ring.get_values(image)))
     flux = float(CircularAperture((x, y), radius).do_photometry(image - sky)[0][0])
     row, column, half = round(y), round(x), 16
-    peak = _fine_peak(image[row - half : row + half, column - half : column + half] - sky)
+    cutoff = np.radians(pixel_arcsec / 3600) * optics.primary_m / (1e-9 * (optics.wavelength_nm - optics.width_nm / 2))
+    peak = _fine_peak(image[row - half : row + half, column - half : column + half] - sky, cutoff)
     side = 2 * int(radius) + 3
     perfect = perfect_pixels(optics, pixel_arcsec, side, (y - row, x - column))
     middle = side // 2
-    best = _fine_peak(perfect[middle - half : middle + half, middle - half : middle + half])
+    best = _fine_peak(perfect[middle - half : middle + half, middle - half : middle + half], cutoff)
     best_flux = float(CircularAperture((middle + x - column, middle + y - row), radius).do_photometry(perfect)[0][0])
     return peak / flux * best_flux / best, _fwhm(image - sky, y, x, peak)
 

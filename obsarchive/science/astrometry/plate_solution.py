@@ -12,8 +12,6 @@ from obsarchive.science.arrays import Float64Array, FloatArray
 
 ARCSEC = 3600.0
 INVERSION_ROUNDS = 12
-CENTRE_ROUNDS, CENTRED_ARCSEC = 4, 1e-4
-"""Fits until the tangent point is the reference pixel, and the distance at which it is."""
 
 
 def project(ra_deg: ArrayLike, dec_deg: ArrayLike, centre: tuple[float, float]) -> tuple[Float64Array, Float64Array]:
@@ -187,24 +185,17 @@ def fit_wcs(
     Returns
     -------
     PlateSolution
-        Its centre is the fitted sky position of the reference pixel.
+        Its centre is the fitted sky position of the reference pixel, to first order.
     """
     y, x = (np.asarray(axis, float) for axis in pixels)
     xi, eta = (np.asarray(axis, float) for axis in standard)
     u, v = x - start.reference[1], y - start.reference[0]
-    sky, centre = deproject(xi, eta, start.centre), start.centre
-    for _ in range(CENTRE_ROUNDS):
-        if order == 0:
-            offset, matrix, terms = _similarity(u, v, xi, eta, start)
-        else:
-            offset, matrix, terms = _polynomial((u, v), (xi, eta), order, weights)
-        ra, dec = deproject(offset[0], offset[1], centre)
-        centre = float(ra), float(dec)
-        if np.hypot(*offset) < CENTRED_ARCSEC:
-            break
-        # the meridian of another tangent point has another direction, and distances other scales
-        xi, eta = project(*sky, centre)
-    return PlateSolution(centre, start.reference, matrix, terms)
+    if order == 0:
+        offset, matrix, terms = _similarity(u, v, xi, eta, start)
+    else:
+        offset, matrix, terms = _polynomial((u, v), (xi, eta), order, weights)
+    centre = deproject(offset[0], offset[1], start.centre)
+    return PlateSolution((float(centre[0]), float(centre[1])), start.reference, matrix, terms)
 
 
 def _similarity(
