@@ -17,7 +17,7 @@ from obsarchive.pipeline import Pipeline, Workspace, step
 from obsarchive.remote import gaia, star_catalogs
 from obsarchive.remote.star_catalogs import Catalog
 from obsarchive.science.arrays import Float64Array, FloatArray
-from obsarchive.science.astrometry.plate_solution import PlateSolution, project
+from obsarchive.science.astrometry.plate_solution import PlateErrors, PlateSolution, project
 from obsarchive.science.astrometry.star_matching import Match, Uncertainty, match_stars
 from obsarchive.science.astrometry.times import julian_year, mjd_of
 from obsarchive.science.photometry.source_detection import Sources, detect
@@ -175,7 +175,7 @@ def _amend(work: Workspace, cards: fits.Header, header: fits.Header, shape: tupl
 
 
 def _measured(found: Match, guess: PlateSolution) -> dict[str, Any]:
-    solution = found.solution
+    solution, errors = found.solution, found.errors
     east, north = project(*solution.centre, guess.centre)
     return {
         "n_matched": len(found.stars),
@@ -186,8 +186,16 @@ def _measured(found: Match, guess: PlateSolution) -> dict[str, Any]:
         "scale_arcsec": solution.scale_arcsec,
         "north_angle_deg": solution.north_angle_deg,
         "pointing_error_arcsec": [float(east), float(north)],
+        **({} if errors is None else _errors(errors)),
         "order": max((i + j for i, j in solution.distortion), default=1),
     }
+
+
+def _errors(errors: PlateErrors) -> dict[str, Any]:
+    """Standard errors of the solution; None where there are too few stars for one."""
+    names = ("position_error_arcsec", "scale_error_arcsec", "north_angle_error_deg")
+    values = max(errors.centre_arcsec), errors.scale_arcsec, errors.north_angle_deg
+    return {name: value if np.isfinite(value) else None for name, value in zip(names, values, strict=True)}
 
 
 def _table(found: Match | None, sources: Sources, radec: SkyPositions) -> str:

@@ -23,6 +23,10 @@ OVERSAMPLING = 5
 CANDIDATES, FINALISTS, ROUNDS = 12, 4, 4
 HARMONICS = 4
 WAVE_ROUNDS = 3
+SURE_GAIN = 16.0
+"""Chi square by which the best period is better than any other one where it is not ambiguous."""
+DRAWN, DRAWN_SEED = 200, 1
+"""Number of light curves drawn for the errors of their shape, and seed of the random numbers."""
 DOUBLING_PAYS = 0.8
 """Twice the period is returned if chi square falls below this fraction."""
 BOX_FRACTIONS = (0.02, 0.035, 0.06, 0.1, 0.15)
@@ -50,6 +54,12 @@ class Period:
         False-alarm probability (Baluev 2008, MNRAS 385, 1279); None for BLS.
     method : str
         ``lomb-scargle`` or ``bls``.
+    period_error_d, epoch_error_d, amplitude_error_mag : float or None
+        Standard errors, if the period is the true one and no alias of it; None for BLS.
+    is_ambiguous : bool
+        Whether another period, `alternative_d`, explains the data nearly as well: one of both may be an alias.
+    alternative_d : float or None
+        The second best period [d]; None without one.
     """
 
     period_d: float
@@ -58,6 +68,11 @@ class Period:
     amplitude_mag: float
     false_alarm: float | None
     method: str
+    period_error_d: float | None = None
+    epoch_error_d: float | None = None
+    amplitude_error_mag: float | None = None
+    is_ambiguous: bool = False
+    alternative_d: float | None = None
 
 
 def find_period(
@@ -149,17 +164,66 @@ def _waves(data: _Data, period_range: tuple[float, float]) -> Period:
     if best / 2 >= low:
         # unequal eclipses give the highest peak at twice their frequency; equal ones cannot be distinguished
         half = _refined(data, best / 2, step, ROUNDS)
-        if half[1] < DOUBLING_PAYS * misfit:
+        if half[1] < DOUBLING_PAYS * misfit and misfit - half[1] > SURE_GAIN * _excess(data, half[1]):
             best, misfit = half
+        fine.append(half)
     single = LombScargle(data.mjd, data.level(), data.error)
     false_alarm = float(single.false_alarm_probability(single.power(best), method="baluev", maximum_frequency=high))
-    wave = _wave(data, best)
-    constant = _misfit_of_constant(data)
+    other = _alternative(data, fine + rough, (best, misfit))
+    power = 1 - misfit / _misfit_of_constant(data)
+    shape, errors = _light_curve(data, best)
+    return Period(
+        1 / best,
+        power,
+        *shape,
+        false_alarm,
+        "lomb-scargle",
+        *errors,
+        is_ambiguous=other is not None and other[1] - misfit < SURE_GAIN * _excess(data, misfit),
+        alternative_d=1 / other[0] if other is not None else None,
+    )
+
+
+def _alternative(data: _Data, fits: list[tuple[float, float]], best: tuple[float, float]) -> tuple[float, float] | None:
+    """Return the best fit at another frequency; at half of the best one, only if it is clearly better there."""
+    # two waves in a period fit whatever one does, with more harmonics
+    clearly = best[1] - SURE_GAIN * _excess(data, best[1])
+    apart = [
+        fit
+        for fit in fits
+        if abs(fit[0] - best[0]) > 1 / data.span and (abs(fit[0] - best[0] / 2) > 1 / data.span or fit[1] < clearly)
+    ]
+    return min(apart, key=lambda fit: fit[1], default=None)
+
+
+def _excess(data: _Data, misfit: float) -> float:
+    """Return by how much the scatter about a fit exceeds the errors, in squares; at least 1."""
+    freedom = len(data.mjd) - 2 * HARMONICS - len(np.unique(data.band)) - 1
+    return max(1.0, misfit / max(freedom, 1))
+
+
+def _light_curve(data: _Data, frequency: float) -> tuple[tuple[float, float], tuple[float, float, float]]:
+    """Return time of maximum and semi-amplitude, and the errors of the period, of that time and of the amplitude.
+
+    The errors are those of the linearised fit of harmonics and frequency together (Montgomery & O'Donoghue 1999, Delta
+    Scuti Star Newsletter 13, 28, for a sine); those of the shape are the scatter of shapes drawn from it.
+    """
+    scale = _relative_amplitudes(data, frequency)
+    wave, covariance = _linearised(data, frequency, scale, _harmonics_that_count(data, frequency, scale))
+    rng = np.random.default_rng(DRAWN_SEED)
+    drawn = rng.multivariate_normal(np.r_[frequency, wave], covariance, DRAWN, method="eigh")
     phase = np.linspace(0, 1, 400, endpoint=False)
-    shape = _harmonics(phase, 1.0) @ wave
-    start = float(data.mjd.min())
-    epoch = start + float(phase[np.argmin(shape)]) / best
-    return Period(1 / best, 1 - misfit / constant, epoch, float(np.ptp(shape)) / 2, false_alarm, "lomb-scargle")
+    basis = _harmonics(phase, 1.0)[:, _columns(len(wave) // 2)]
+    shape, shapes = basis @ wave, drawn[:, 1:] @ basis.T
+    start, top = float(data.mjd.min()), float(phase[np.argmin(shape)])
+    # the maximum next to the best one: its number of cycles is not uncertain
+    tops = top + (phase[np.argmin(shapes, axis=1)] - top + 0.5) % 1 - 0.5
+    epochs, swings = tops / drawn[:, 0], np.ptp(shapes, axis=1) / 2
+    period_error = float(np.sqrt(covariance[0, 0])) / frequency**2
+    return (
+        (start + top / frequency, float(np.ptp(shape)) / 2),
+        (period_error, float(np.std(epochs)), float(np.std(swings))),
+    )
 
 
 def _peaks(frequency: Floats, power: Floats) -> Floats:
@@ -174,6 +238,46 @@ def _harmonics(time: Floats, frequency: float) -> Floats:
     return np.hstack([np.cos(angle), np.sin(angle)])
 
 
+def _columns(n: int) -> NDArray[np.int64]:
+    """Return the columns of the first harmonics in the design of :func:`_harmonics`."""
+    return np.r_[np.arange(n), HARMONICS + np.arange(n)]
+
+
+def _design(data: _Data, frequency: float, scale: Floats, n: int) -> Floats:
+    """Return the columns of the first harmonics, and of the means of the bands."""
+    means = (data.band[:, None] == np.arange(len(scale))).astype(np.float64)
+    waves = _harmonics(data.mjd - data.mjd.min(), frequency)[:, _columns(n)]
+    return np.hstack([waves * scale[data.band][:, None], means])
+
+
+def _harmonics_that_count(data: _Data, frequency: float, scale: Floats) -> int:
+    """Return the number of harmonics that are significant (Akaike 1974): noise in others adds to the amplitude."""
+    wanted = data.mag / data.error
+    misfits = []
+    for n in range(1, HARMONICS + 1):
+        design = _design(data, frequency, scale, n) / data.error[:, None]
+        misfits.append(float(np.sum((wanted - design @ np.linalg.lstsq(design, wanted, rcond=None)[0]) ** 2)))
+    per_harmonic = 4 * _excess(data, misfits[-1])
+    return int(np.argmin(np.array(misfits) + per_harmonic * np.arange(HARMONICS))) + 1
+
+
+def _linearised(data: _Data, frequency: float, scale: Floats, n: int) -> tuple[Floats, Floats]:
+    """Return harmonics, and the covariance of the frequency and them, of a fit of both about the best frequency."""
+    time, chosen = data.mjd - data.mjd.min(), _columns(n)
+    design = _design(data, frequency, scale, n)
+    solution = np.linalg.lstsq(design / data.error[:, None], data.mag / data.error, rcond=None)[0]
+    order = np.tile(np.arange(1, n + 1), 2)
+    # cos' = -sin and sin' = cos, times the angle per frequency
+    swapped = np.r_[solution[n : 2 * n], -solution[:n]] * order
+    waves = _harmonics(time, frequency)[:, chosen] * scale[data.band][:, None]
+    slope = 2 * np.pi * time * (waves @ swapped)
+    weighted = np.hstack([slope[:, None], design]) / data.error[:, None]
+    misfit = float(np.sum((data.mag / data.error - weighted[:, 1:] @ solution) ** 2))
+    covariance = np.linalg.pinv(weighted.T @ weighted) * _excess(data, misfit)
+    kept = 1 + 2 * n
+    return solution[: 2 * n], covariance[:kept, :kept]
+
+
 def _scales(data: _Data) -> Floats:
     """Return the relative amplitude in each band, in units of that of the band with the most epochs."""
     scale: Floats = np.ones(int(data.band.max()) + 1)
@@ -184,8 +288,8 @@ def _scales(data: _Data) -> Floats:
     return scale
 
 
-def _wave(data: _Data, frequency: float) -> NDArray[Any]:
-    """Return the harmonics in the band with the most epochs, with the amplitudes of the other bands fitted."""
+def _relative_amplitudes(data: _Data, frequency: float) -> Floats:
+    """Return the amplitudes of the bands, fitted, in units of that of the band with the most epochs."""
     scale = _scales(data)
     first = int(np.argmax(np.bincount(data.band)))
     wave = _fit(data, frequency, scale)[1]
@@ -201,7 +305,7 @@ def _wave(data: _Data, frequency: float) -> NDArray[Any]:
             break
         scale = scale / scale[first]
         wave = _fit(data, frequency, scale)[1]
-    return wave
+    return scale
 
 
 def _fit(data: _Data, frequency: float, scale: Floats | None = None) -> tuple[float, NDArray[Any]]:

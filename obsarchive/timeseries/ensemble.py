@@ -212,11 +212,13 @@ def _common(
 ) -> tuple[FrameZeroPoints, list[str]]:
     """Find the scale; a second time without the frames that are of no use; and why they are."""
     usable, terms = flags & int(UNUSABLE) == 0, _terms(stars)
-    scale = frame_zero_points(flux, error, usable, terms)
+    # what its neighbours show must not depend on the target, nor it on itself
+    is_target = np.arange(len(stars)) == stars.target
+    scale = frame_zero_points(flux, error, usable, terms, is_target)
     verdicts = _verdicts(flux, error, usable, scale, fwhm_arcsec)
     bad = np.array([bool(verdict) for verdict in verdicts])
     if bad.any() and not bad.all():
-        scale = frame_zero_points(flux, error, usable & ~bad, terms)
+        scale = frame_zero_points(flux, error, usable & ~bad, terms, is_target)
     known = np.asarray(np.isfinite(scale.correction).any(axis=0))
     return scale, [v or ("" if k else "too few stars to compare with") for v, k in zip(verdicts, known, strict=True)]
 
@@ -269,7 +271,7 @@ def _fitted(
     usable &= stars.is_comparison[rows][:, np.newaxis]
     if usable.any(axis=1).sum() < 3:
         return None
-    scale = frame_zero_points(flux[rows], error[rows], usable)
+    scale = frame_zero_points(flux[rows], error[rows], usable, None, rows == stars.target)
     scaled, scaled_error = scale.applied(flux[rows], error[rows])
     return rows, scaled, fit_error_model(scaled, scaled_error, usable).applied(scaled, scaled_error)
 

@@ -12,6 +12,8 @@ from obsarchive.science.arrays import Float64Array, FloatArray
 
 ARCSEC = 3600.0
 INVERSION_ROUNDS = 12
+LEAST_FREEDOM_FACTOR = 1.32
+"""Half of the 68 % range of Student's distribution of two degrees of freedom; its standard deviation is infinite."""
 
 
 def project(ra_deg: ArrayLike, dec_deg: ArrayLike, centre: tuple[float, float]) -> tuple[Float64Array, Float64Array]:
@@ -194,8 +196,17 @@ def fit_wcs(
         offset, matrix, terms = _similarity(u, v, xi, eta, start)
     else:
         offset, matrix, terms = _polynomial((u, v), (xi, eta), order, weights)
-    centre = deproject(offset[0], offset[1], start.centre)
-    return PlateSolution((float(centre[0]), float(centre[1])), start.reference, matrix, terms)
+    ra, dec = (float(axis) for axis in deproject(offset[0], offset[1], start.centre))
+    return PlateSolution((ra, dec), start.reference, _axes((ra, dec), offset, start.centre) @ matrix, terms)
+
+
+def _axes(centre: tuple[float, float], offset: Float64Array, start: tuple[float, float]) -> Float64Array:
+    """Return the map of small steps from the tangent plane of a first centre to that of another, given its offset.
+
+    The meridians converge: north at the new centre is another direction than at the first one.
+    """
+    steps = offset[:, np.newaxis] + np.array([[1.0, 0.0], [0.0, 1.0]])
+    return np.stack(project(*deproject(*steps, start), centre))
 
 
 def _similarity(
@@ -227,3 +238,119 @@ def _polynomial(
     # the SIP convention adds distortion to the pixels, before the linear map
     higher = {power: np.linalg.solve(matrix, row) for power, row in terms.items() if sum(power) > 1}
     return terms[0, 0], matrix, {power: (float(a), float(b)) for power, (a, b) in higher.items()}
+
+
+@dataclass(frozen=True)
+class PlateErrors:
+    """Standard errors of a plate solution, without those of the catalogue as a whole.
+
+    Parameters
+    ----------
+    centre_arcsec : (float, float)
+        Of the sky position of the reference pixel, east and north [arcsec].
+    scale_arcsec : float
+        Of the plate scale [arcsec/pixel].
+    north_angle_deg : float
+        Of the direction of north [deg].
+    """
+
+    centre_arcsec: tuple[float, float]
+    scale_arcsec: float
+    north_angle_deg: float
+
+
+def plate_errors(
+    pixels: tuple[FloatArray, FloatArray],
+    residuals: Float64Array,
+    solution: PlateSolution,
+    order: int,
+    weights: FloatArray | None = None,
+    slopes: FloatArray | None = None,
+) -> PlateErrors:
+    """Compute the errors of a plate solution from the residuals of its stars.
+
+    The scatter of few stars is uncertain itself: errors are the standard deviation of Student's distribution, and
+    with no more than two degrees of freedom, half of its 68 % range.
+
+    Parameters
+    ----------
+    pixels : (ndarray (n,), ndarray (n,))
+        Positions (y, x) of the stars [pixel].
+    residuals : ndarray (n, 2)
+        Image minus catalogue, east and north [arcsec].
+    solution : PlateSolution
+        The fit.
+    order : int
+        As it was fitted by :func:`fit_wcs`.
+    weights : ndarray (n,), optional
+        Weights of the stars.
+    slopes : ndarray (n,), optional
+        By how much a weighted residual changes with the residual, where the weights depend on it; the weights if not.
+
+    Returns
+    -------
+    PlateErrors
+        Infinite with as many unknowns as coordinates.
+    """
+    y, x = (np.asarray(axis, float) for axis in pixels)
+    u, v = x - solution.reference[1], y - solution.reference[0]
+    weight = np.ones(len(u)) if weights is None else np.asarray(weights, float)
+    if order == 0:
+        return _of_similarity((u, v), residuals, solution)
+    powers = [(i, n - i) for n in range(order + 1) for i in range(n, -1, -1)]
+    unit = max(float(np.abs(u).max(initial=1.0)), float(np.abs(v).max(initial=1.0)))
+    rows = np.stack([(u / unit) ** i * (v / unit) ** j for i, j in powers], axis=1)
+    # of a robust fit, what a star adds is worth less than its weight (Huber 1981, Robust Statistics, chapter 7)
+    worth = 1.0 if slopes is None else max(float(np.sum(slopes) / np.sum(weight)), 0.1)
+    east, north = (_covariance(rows, residuals[:, axis], weight)[:3, :3] / worth**2 for axis in (0, 1))
+    matrix = np.zeros((4, 4))
+    matrix[:2, :2], matrix[2:, 2:] = (one[1:, 1:] / unit**2 for one in (east, north))
+    scale, angle = _of_matrix(solution, matrix)
+    return PlateErrors((float(np.sqrt(east[0, 0])), float(np.sqrt(north[0, 0]))), scale, angle)
+
+
+def _of_similarity(
+    pixels: tuple[Float64Array, Float64Array], residuals: Float64Array, solution: PlateSolution
+) -> PlateErrors:
+    u, v = pixels
+    parity = float(np.sign(np.linalg.det(solution.matrix)))
+    one, zero = np.ones_like(u), np.zeros_like(u)
+    rows = np.concatenate([np.stack([u, -parity * v, one, zero], axis=1), np.stack([parity * v, u, zero, one], axis=1)])
+    found = _covariance(rows, residuals.T.ravel(), np.ones(2 * len(u)))
+    # (a, -p b) and (b, p a): the rows of the matrix
+    spread = np.array([[1, 0], [0, -parity], [0, 1], [parity, 0]])
+    scale, angle = _of_matrix(solution, spread @ found[:2, :2] @ spread.T)
+    return PlateErrors((float(np.sqrt(found[2, 2])), float(np.sqrt(found[3, 3]))), scale, angle)
+
+
+def _covariance(rows: Float64Array, residual: Float64Array, weights: FloatArray) -> Float64Array:
+    """Return the covariance of the unknowns of weighted least squares, from the residuals."""
+    n, k = rows.shape
+    if n <= k:
+        return np.full((k, k), np.inf)
+    inverse = np.linalg.pinv(rows.T @ (rows * weights[:, np.newaxis]))
+    if np.ptp(weights) == 0:
+        found = inverse * weights[0] * np.sum(residual**2) / (n - k)
+    else:
+        # what a star does not pull its own fit (MacKinnon & White 1985, J. Econometrics 29, 305)
+        own = np.minimum(weights * np.einsum("ij,jk,ik->i", rows, inverse, rows), 0.9)
+        influence = rows * (weights * residual / np.sqrt(1 - own))[:, np.newaxis] @ inverse
+        found = influence.T @ influence
+    student = (n - k) / (n - k - 2) if n - k > 2 else LEAST_FREEDOM_FACTOR**2
+    return np.asarray(found * student)
+
+
+def _of_matrix(solution: PlateSolution, covariance: Float64Array) -> tuple[float, float]:
+    """Return the errors of scale [arcsec/pixel] and direction of north [deg], given that of the matrix, row by row."""
+    if not np.isfinite(covariance).all():
+        return float("inf"), float("inf")
+    step = 1e-4 * solution.scale_arcsec
+    slopes = np.zeros((2, 4))
+    for i in range(4):
+        changed = solution.matrix.copy()
+        changed.flat[i] += step
+        other = PlateSolution(solution.centre, solution.reference, changed)
+        turn = (other.north_angle_deg - solution.north_angle_deg + 180) % 360 - 180
+        slopes[:, i] = (other.scale_arcsec - solution.scale_arcsec) / step, turn / step
+    scale, angle = np.sqrt(np.diag(slopes @ covariance @ slopes.T))
+    return float(scale), float(angle)

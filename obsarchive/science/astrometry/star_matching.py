@@ -13,7 +13,13 @@ from scipy import ndimage, special
 from scipy.spatial import cKDTree
 
 from obsarchive.science.arrays import Float64Array, FloatArray, IndexArray
-from obsarchive.science.astrometry.plate_solution import PlateSolution, fit_wcs, project
+from obsarchive.science.astrometry.plate_solution import (
+    PlateErrors,
+    PlateSolution,
+    fit_wcs,
+    plate_errors,
+    project,
+)
 from obsarchive.science.statistics import MAD_TO_SIGMA
 
 MAX_IMAGE_STARS, MAX_CATALOG_STARS = 30, 80
@@ -68,6 +74,8 @@ class Match:
         Image minus catalogue, east and north [arcsec].
     false_alarm : float
         Probability of as many matches by chance.
+    errors : PlateErrors or None
+        Standard errors of the solution.
     """
 
     solution: PlateSolution
@@ -75,6 +83,7 @@ class Match:
     catalog: IndexArray
     residuals_arcsec: Float64Array
     false_alarm: float
+    errors: PlateErrors | None = None
 
     @property
     def rms_arcsec(self) -> float:
@@ -258,7 +267,7 @@ def _refined(
         spread = MAD_TO_SIGMA * float(np.median(distance))
         reach = float(np.clip(CLIP_SIGMA * spread, 0.1 * uncertainty.match_arcsec, uncertainty.match_arcsec))
     mine, theirs = chosen
-    solution = _robust(pixels, sky, chosen, (guess, order), solution)
+    solution, level, weights = _robust(pixels, sky, chosen, (guess, order), solution)
     moved = _about(solution, pixels, guess)
     # the chance of a match is that within a radius as wide as the residuals of the accepted stars
     widest = 2 * float(np.hypot(*(moved[mine] - sky[theirs]).T).max())
@@ -266,7 +275,11 @@ def _refined(
     alarm = _false_alarm(moved, sky, len(mine), (trials, tolerance))
     if alarm > FALSE_ALARM:
         return None
-    return Match(solution, mine, theirs, moved[mine] - sky[theirs], alarm)
+    residuals = moved[mine] - sky[theirs]
+    # of the weights (1 + r^2)^-2 of _robust, times r
+    slopes = None if weights is None else weights**1.5 * (2 - weights**-0.5)
+    errors = plate_errors((pixels[0][mine], pixels[1][mine]), residuals, solution, level, weights, slopes)
+    return Match(solution, mine, theirs, residuals, alarm, errors)
 
 
 def _fitted(
@@ -277,8 +290,13 @@ def _fitted(
 ) -> PlateSolution:
     """Return the plate solution of pairs, of the order wanted or the highest that they suffice for."""
     (mine, theirs), (guess, order) = pairs, fit
-    level = max(level for level, needed in ORDER_NEEDS.items() if level <= max(order, 0) and len(mine) >= needed)
+    level = _affordable(order, len(mine))
     return fit_wcs((pixels[0][mine], pixels[1][mine]), (sky[theirs, 0], sky[theirs, 1]), guess, level)
+
+
+def _affordable(order: int, n: int) -> int:
+    """Return the order wanted, or the highest for which there are enough stars."""
+    return max(level for level, needed in ORDER_NEEDS.items() if level <= max(order, 0) and n >= needed)
 
 
 def _robust(
@@ -287,21 +305,24 @@ def _robust(
     pairs: tuple[IndexArray, IndexArray],
     fit: tuple[PlateSolution, int],
     solution: PlateSolution,
-) -> PlateSolution:
-    """Fit again with squared Cauchy weights, if there are many stars: neighbours displace some of them."""
+) -> tuple[PlateSolution, int, Float64Array | None]:
+    """Fit again with squared Cauchy weights, if there are many stars: neighbours displace some of them.
+
+    Also returned are the order and the weights of the fit.
+    """
     (mine, theirs), (guess, order) = pairs, fit
     level = max(
         level for level, needed in ORDER_NEEDS.items() if (level <= order and len(mine) >= 2 * needed) or not level
     )
     if level == 0:
-        return solution
+        return solution, _affordable(order, len(mine)), None
     stars = pixels[0][mine], pixels[1][mine]
     for _ in range(ROBUST_ROUNDS):
         residual = np.hypot(*(_about(solution, stars, guess) - sky[theirs]).T)
         usual = max(MAD_TO_SIGMA * float(np.median(residual)), 1e-9)
         weights = (1 + (residual / usual) ** 2) ** -2.0
         solution = fit_wcs(stars, (sky[theirs, 0], sky[theirs, 1]), guess, level, weights)
-    return solution
+    return solution, level, weights
 
 
 def _consistent(

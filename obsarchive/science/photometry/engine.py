@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
-from obsarchive.science.arrays import FloatArray, IndexArray
+from obsarchive.science.arrays import Float64Array, FloatArray, IndexArray
 from obsarchive.science.photometry.aperture import Apertures, aperture_photometry
 from obsarchive.science.photometry.background import Background, flat_background
+from obsarchive.science.photometry.centroid_errors import windowed_errors
 from obsarchive.science.photometry.psf_photometry import Frame, PsfFluxes, psf_photometry
 from obsarchive.science.photometry.source_detection import Sources, detect
 
@@ -18,6 +19,11 @@ class Engine(Protocol):
 
     def detect(self, image: FloatArray, fwhm_px: float = ..., threshold: float = ..., most: int = ...) -> Sources:
         """Detect the sources of an image; see :func:`~obsarchive.science.photometry.source_detection.detect`."""
+
+    def centroid_errors(
+        self, image: FloatArray, variance: FloatArray, sources: Sources
+    ) -> tuple[Float64Array, Float64Array]:
+        """Compute errors; see :func:`~obsarchive.science.photometry.centroid_errors.windowed_errors`."""
 
     def background(self, image: FloatArray) -> Background:
         """Compute level and noise; see :func:`~obsarchive.science.photometry.background.flat_background`."""
@@ -43,6 +49,7 @@ class Fast:
     """The archive's own functions: SEP, compiled apertures, a linear fit of the PSF."""
 
     detect = staticmethod(detect)
+    centroid_errors = staticmethod(windowed_errors)
     background = staticmethod(flat_background)
     aperture_photometry = staticmethod(aperture_photometry)
     psf_photometry = staticmethod(psf_photometry)

@@ -40,6 +40,10 @@ class FrameZeroPoints:
         Mean magnitude on the common scale, and the robust scatter around it [mag].
     is_reference : ndarray (n_stars,)
         Whether the star is a reference star.
+    correction_error : ndarray (n_stars, n_frames)
+        Standard error of the correction of each star, with those of the terms at its place and colour [mag].
+    own_weight : ndarray (n_stars, n_frames)
+        Weight of a star in its own correction: 0 unless it is a reference star. That part of its noise cancels.
     terms : tuple of str
         Names of the significant terms.
     """
@@ -49,6 +53,8 @@ class FrameZeroPoints:
     magnitude: Float64Array
     scatter: Float64Array
     is_reference: BoolArray
+    correction_error: Float64Array
+    own_weight: Float64Array
     terms: tuple[str, ...] = ()
 
     def applied(self, flux: FloatArray, error: FloatArray) -> tuple[Float64Array, Float64Array]:
@@ -66,7 +72,7 @@ class FrameZeroPoints:
         flux, error : ndarray (n_stars, n_frames)
             Same unit; NaN in frames without a zero point.
         """
-        return self._scaled(flux, error, self.correction)
+        return self._scaled(flux, error, (self.correction, self.correction_error, self.own_weight))
 
     def applied_at(self, star: int, flux: FloatArray, error: FloatArray) -> tuple[Float64Array, Float64Array]:
         """Return fluxes and errors of a source close to a star on the common scale.
@@ -85,26 +91,36 @@ class FrameZeroPoints:
         flux, error : ndarray (n_frames,)
             Same unit; NaN in frames without a zero point.
         """
-        return self._scaled(flux, error, self.correction[star])
+        nothing = np.zeros(self.correction.shape[1])
+        return self._scaled(flux, error, (self.correction[star], self.correction_error[star], nothing))
 
+    @staticmethod
     def _scaled(
-        self, flux: FloatArray, error: FloatArray, correction: Float64Array
+        flux: FloatArray, error: FloatArray, scale: tuple[Float64Array, Float64Array, Float64Array]
     ) -> tuple[Float64Array, Float64Array]:
+        correction, correction_error, own = scale
         factor = np.exp(-correction / POGSON)
-        return flux * factor, np.hypot(error * factor, flux * factor * self.error / POGSON)
+        # a star's noise n, less its part in the zero point: (1 - own)^2 n^2, and own^2 n^2 is in the error of that
+        noise = error * factor * np.sqrt(np.maximum(1 - 2 * own, 0.0))
+        return flux * factor, np.hypot(noise, flux * factor * correction_error / POGSON)
 
 
 @dataclass(frozen=True)
 class _Data:
-    """Magnitudes and errors (n_stars, n_frames), and the terms of a zero point (n_stars, k)."""
+    """Magnitudes and errors (n_stars, n_frames), terms of a zero point (n_stars, k), and which stars are excluded."""
 
     mag: Float64Array
     sigma: Float64Array
     design: Float64Array
+    excluded: BoolArray
 
 
 def frame_zero_points(
-    flux: FloatArray, error: FloatArray, usable: BoolArray, terms: Mapping[str, FloatArray] | None = None
+    flux: FloatArray,
+    error: FloatArray,
+    usable: BoolArray,
+    terms: Mapping[str, FloatArray] | None = None,
+    excluded: BoolArray | None = None,
 ) -> FrameZeroPoints:
     """Compute the zero points of frames.
 
@@ -117,6 +133,8 @@ def frame_zero_points(
     terms : mapping of str to ndarray (n_stars, k), optional
         Terms of zero points, of order one and 0 in the middle: ``{"place": (y, x), "colour": ...}``. Each
         is kept only if it lowers the information criterion (Schwarz 1978, Annals of Statistics 6, 461).
+    excluded : ndarray (n_stars,) of bool, optional
+        Stars that are no references while there are enough others: those whose light curve is wanted.
 
     Returns
     -------
@@ -136,23 +154,28 @@ def frame_zero_points(
     sigma = np.where(good, np.hypot(POGSON * error / safe, FLOOR_MAG), np.nan)
     design = np.ones((len(flux), 1))
     kept: tuple[str, ...] = ()
-    best = _solve(_Data(mag, sigma, design))
+    excluded = np.zeros(len(flux), bool) if excluded is None else excluded
+    best = _solve(_Data(mag, sigma, design, excluded))
     for name, values in (terms or {}).items():
         wider = np.hstack([design, np.nan_to_num(np.asarray(values, float).reshape(len(flux), -1))])
-        tried = _solve(_Data(mag, sigma, wider))
+        tried = _solve(_Data(mag, sigma, wider, excluded))
         if tried[1] < best[1]:
             design, best, kept = wider, tried, (*kept, name)
     return FrameZeroPoints(*best[0], kept)
 
 
-def _solve(data: _Data) -> tuple[tuple[Float64Array, Float64Array, Float64Array, Float64Array, BoolArray], float]:
+_Solution = tuple[Float64Array, Float64Array, Float64Array, Float64Array, BoolArray, Float64Array, Float64Array]
+"""The fields of `FrameZeroPoints` but for the terms."""
+
+
+def _solve(data: _Data) -> tuple[_Solution, float]:
     """Solve for stars and frames in turn; return the fields of `FrameZeroPoints`, and Schwarz's criterion."""
     reference = _first_references(data)
     correction = np.zeros_like(data.mag)
     extra = np.zeros(len(data.mag))
     for _ in range(ROUNDS):
         star = _star_magnitudes(data, correction, extra)
-        fitted, error, criterion = _fit_frames(data, star, extra, reference)
+        fitted, errors, criterion = _fit_frames(data, star, extra, reference)
         change = np.nanmax(np.abs(fitted - correction), initial=0.0) if np.isfinite(fitted).any() else 0.0
         correction = fitted
         scatter = _scatter(data.mag + correction)
@@ -164,7 +187,8 @@ def _solve(data: _Data) -> tuple[tuple[Float64Array, Float64Array, Float64Array,
         # with too few constant stars left, variable ones are better than none
         reference = steady if steady.sum() >= LEAST_STARS else reference
     star = _star_magnitudes(data, correction, extra)
-    return (correction, error, star, _scatter(data.mag + correction), reference), criterion
+    scatter = _scatter(data.mag + correction)
+    return (correction, errors[0], star, scatter, reference, *errors[1:]), criterion
 
 
 def _first_references(data: _Data) -> BoolArray:
@@ -174,7 +198,8 @@ def _first_references(data: _Data) -> BoolArray:
     chosen = (typical < MAX_ERROR_MAG) & (count >= 0.7 * count.max(initial=0))
     if chosen.sum() < LEAST_STARS:
         chosen = typical <= np.sort(typical)[min(LEAST_STARS, len(typical)) - 1]
-    references: BoolArray = chosen & np.isfinite(typical)
+    others = chosen & np.isfinite(typical) & ~data.excluded
+    references: BoolArray = others if others.sum() >= LEAST_STARS else chosen & np.isfinite(typical)
     return references
 
 
@@ -194,45 +219,76 @@ def _star_magnitudes(data: _Data, correction: Float64Array, extra: Float64Array)
 
 def _fit_frames(
     data: _Data, star: Float64Array, extra: Float64Array, reference: BoolArray
-) -> tuple[Float64Array, Float64Array, float]:
-    """Return corrections, errors of the zero points and Schwarz's criterion of weighted fits to each frame."""
+) -> tuple[Float64Array, tuple[Float64Array, Float64Array, Float64Array], float]:
+    """Return corrections, their errors and Schwarz's criterion of weighted fits to each frame.
+
+    The errors are those of the zero points (n_frames,), of the corrections of stars, and the weights of stars in their
+    own corrections.
+    """
     n_frames, n_terms = data.mag.shape[1], data.design.shape[1]
     coefficients, error, criterion = np.full((n_frames, n_terms), np.nan), np.full(n_frames, np.nan), 0.0
+    of_stars, own = np.full(data.mag.shape, np.nan), np.zeros(data.mag.shape)
+    n_all = max(int(_first_references(data).sum()), 1)
     if n_frames == 1:
-        return np.zeros_like(data.mag), np.zeros(1), 0.0
+        nothing = np.zeros_like(data.mag)
+        return nothing, (np.zeros(1), nothing, nothing), 0.0
     for f in range(n_frames):
         wanted, sigma = star - data.mag[:, f], np.hypot(data.sigma[:, f], extra)
         known = np.flatnonzero(reference & np.isfinite(wanted) & np.isfinite(sigma))
         if len(known) >= max(LEAST_STARS, n_terms + 1):
-            coefficients[f], error[f], chi2 = _fit_frame(data.design[known], wanted[known], sigma[known])
-            criterion += chi2 + n_terms * np.log(len(known))
+            fit = _fit_frame(data.design[known], wanted[known], sigma[known])
+            coefficients[f], kept = fit.solution, known[fit.kept]
+            error[f] = np.sqrt(fit.covariance[0, 0])
+            of_stars[:, f] = np.sqrt(np.einsum("ij,jk,ik->i", data.design, fit.covariance, data.design))
+            own[kept, f] = of_stars[kept, f] ** 2 / fit.excess / sigma[kept] ** 2
+            # the scatter that a model leaves counts in its errors: without their logarithm it would explain itself
+            deviance = fit.clipped_chi2 + 2 * float(np.sum(np.log(sigma[known])))
+            # in units of as many stars, as each model has references of its own
+            criterion += deviance * n_all / len(known) + n_terms * np.log(n_all)
+    # relative to the mean of all frames, in which each has its part
+    relative = np.sqrt(1 - 1 / max(int(np.isfinite(error).sum()), 2))
+    error, of_stars, own = error * relative, of_stars * relative, own * relative**2
     # a common offset of all frames is not constrained: their mean correction is zero
     middle = np.nanmean(coefficients, axis=0) if np.isfinite(coefficients).any() else 0.0
-    return data.design @ (coefficients - middle).T, error, criterion
+    return data.design @ (coefficients - middle).T, (error, of_stars, own), criterion
 
 
-def _fit_frame(design: Float64Array, wanted: Float64Array, sigma: Float64Array) -> tuple[Float64Array, float, float]:
-    """Return the terms of one frame without its outliers, the error of the first, and the clipped chi-square."""
+@dataclass(frozen=True)
+class _FrameFit:
+    """Terms of one frame and their covariance, excess of the scatter, stars kept, and clipped chi-square."""
+
+    solution: Float64Array
+    covariance: Float64Array
+    excess: float
+    kept: BoolArray
+    clipped_chi2: float
+
+
+def _fit_frame(design: Float64Array, wanted: Float64Array, sigma: Float64Array) -> _FrameFit:
+    """Return the fit of one frame without its outliers."""
     kept = np.ones(len(wanted), bool)
     for _ in range(3):
-        solution, error, reduced = _weighted(design[kept], wanted[kept], sigma[kept])
+        solution, covariance, reduced = _weighted(design[kept], wanted[kept], sigma[kept])
         pull = np.abs(wanted - design @ solution) / sigma
         fine = pull <= CLIP_SIGMA * max(1.0, reduced**0.5)
         if np.array_equal(fine, kept) or fine.sum() <= design.shape[1]:
             break
         kept = fine
     # clipped, not without the outliers: models compared by it must rest on the same stars
-    return solution, error, float(np.sum(np.minimum(pull, CLIP_SIGMA) ** 2))
+    clipped = float(np.sum(np.minimum(pull, CLIP_SIGMA) ** 2))
+    return _FrameFit(solution, covariance, max(1.0, reduced), kept, clipped)
 
 
-def _weighted(design: Float64Array, values: Float64Array, sigma: Float64Array) -> tuple[Float64Array, float, float]:
-    """Return the least-squares coefficients, the error of the first, and chi-square per degree of freedom."""
+def _weighted(
+    design: Float64Array, values: Float64Array, sigma: Float64Array
+) -> tuple[Float64Array, Float64Array, float]:
+    """Return the least-squares coefficients, their covariance, and chi-square per degree of freedom."""
     scaled = design / sigma[:, np.newaxis]
     # pseudo-inverse: terms may be degenerate, as for stars of one colour
     covariance = np.linalg.pinv(scaled.T @ scaled)
     solution = covariance @ (scaled.T @ (values / sigma))
     reduced = float(np.sum(((values - design @ solution) / sigma) ** 2)) / max(1, len(values) - design.shape[1])
-    return solution, float(np.sqrt(covariance[0, 0] * max(1.0, reduced))), reduced
+    return solution, covariance * max(1.0, reduced), reduced
 
 
 def _scatter(values: Float64Array) -> Float64Array:

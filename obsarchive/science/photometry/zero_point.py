@@ -12,7 +12,7 @@ POGSON = 2.5 / np.log(10)
 
 LEAST_STARS, ENOUGH_STARS = 5, 40
 LEAST_FOR_COLOUR = 25
-CLIP_SIGMA = 3.0
+CLIP_SIGMA, FLOOR_MAG = 3.0, 0.02
 ROUNDS = 10
 INSTRUMENTAL = 25.0
 """Zero point where there is no catalogue."""
@@ -41,6 +41,8 @@ class ZeroPoint:
         Number of stars used; 0: instrumental.
     colour_term : float
         Slope with the stars' colour, about their median colour; 0 if it is not significant.
+    colour_term_error : float
+        Its standard error; 0 without a colour term.
     """
 
     value: float = INSTRUMENTAL
@@ -48,6 +50,7 @@ class ZeroPoint:
     scatter: float = 0.0
     n_stars: int = 0
     colour_term: float = 0.0
+    colour_term_error: float = 0.0
 
 
 def instrumental_magnitudes(flux: FloatArray, error: FloatArray) -> tuple[Float64Array, Float64Array]:
@@ -138,8 +141,8 @@ def find_zero_point(
         if abs(wider[1][1]) > 4 * wider[2][1] and wider[3] < best[3]:
             best = wider
     kept, solution, errors, scatter = best
-    term = float(solution[1]) if len(solution) > 1 else 0.0
-    return ZeroPoint(float(solution[0]), float(errors[0]), scatter, int(kept.sum()), term)
+    term, term_error = (float(solution[1]), float(errors[1])) if len(solution) > 1 else (0.0, 0.0)
+    return ZeroPoint(float(solution[0]), float(errors[0]), scatter, int(kept.sum()), term, term_error)
 
 
 def _fit(
@@ -152,7 +155,7 @@ def _fit(
     kept = good & (np.abs(difference - middle) < 1.0) if (np.abs(difference[good] - middle) < 1.0).sum() > 2 else good
     for _ in range(ROUNDS):
         # an error floor: a few bright stars must not determine the result
-        weight = 1 / np.hypot(error[kept], 0.02)
+        weight = 1 / np.hypot(error[kept], FLOOR_MAG)
         solution, *_ = np.linalg.lstsq(design[kept] * weight[:, np.newaxis], difference[kept] * weight, rcond=None)
         residual = difference - design @ solution
         scatter = max(MAD_TO_SIGMA * float(np.median(np.abs(residual[kept]))), 1e-3)
@@ -160,5 +163,19 @@ def _fit(
         if np.array_equal(fine, kept) or fine.sum() <= LEAST_STARS:
             break
         kept = fine
-    normal = np.linalg.inv(design[kept].T @ design[kept])
-    return kept, np.asarray(solution, np.float64), np.sqrt(np.diag(normal)) * scatter, scatter
+    return kept, np.asarray(solution, np.float64), _errors(design[kept], error[kept], residual[kept]), scatter
+
+
+def _errors(design: Float64Array, error: Float64Array, residual: Float64Array) -> Float64Array:
+    """Return the errors of weighted terms, from the residuals: the stars' own errors need not explain these.
+
+    Residuals are divided by what a star does not pull its own fit (MacKinnon & White 1985, J. Econometrics 29, 305);
+    the scatter of few stars is uncertain itself, so that errors are Student's.
+    """
+    weight = 1 / np.hypot(error, FLOOR_MAG)
+    scaled = design * weight[:, np.newaxis]
+    inverse = np.linalg.pinv(scaled.T @ scaled)
+    own = np.einsum("ij,jk,ik->i", scaled, inverse, scaled)
+    influence = scaled * (weight * residual / np.sqrt(np.maximum(1 - own, 0.1)))[:, np.newaxis] @ inverse
+    freedom = max(len(design) - design.shape[1], 3)
+    return np.asarray(np.sqrt(np.sum(influence**2, axis=0) * freedom / (freedom - 2)))

@@ -4,7 +4,7 @@ The functions are those of :class:`obsarchive.science.photometry.engine.Engine`.
 """
 
 from obsarchive.science.photometry.photutils_engine.aperture import aperture_photometry
-from obsarchive.science.photometry.photutils_engine.detection import background, detect
+from obsarchive.science.photometry.photutils_engine.detection import background, centroid_errors, detect
 from obsarchive.science.photometry.photutils_engine.psf import psf_photometry
 
-__all__ = ["aperture_photometry", "background", "detect", "psf_photometry"]
+__all__ = ["aperture_photometry", "background", "centroid_errors", "detect", "psf_photometry"]

@@ -16,6 +16,7 @@ from photutils.psf import fit_2dgaussian
 from obsarchive.errors import Unprocessable
 from obsarchive.science.arrays import BoolArray, Float64Array, FloatArray
 from obsarchive.science.photometry.background import Background
+from obsarchive.science.photometry.centroid_errors import fitted_errors
 from obsarchive.science.photometry.source_detection import (
     BACKGROUND_PX,
     MAX_SOURCES,
@@ -80,6 +81,25 @@ def detect(
     order = np.argsort(-found["flux"], kind="stable")
     snr = found["peak"] / float(np.median(sky.noise))
     return Sources(y, x, found["flux"], snr, width).chosen(order)
+
+
+def centroid_errors(image: FloatArray, variance: FloatArray, sources: Sources) -> tuple[Float64Array, Float64Array]:
+    """Return the errors of centres, as of :func:`.centroid_errors.fitted_errors`.
+
+    Parameters
+    ----------
+    image, variance : ndarray (ny, nx)
+        Background-subtracted image, NaN where pixels are bad, and the variance of its pixels.
+    sources : Sources
+        Sources as :func:`detect` returns them.
+
+    Returns
+    -------
+    (ndarray (n,), ndarray (n,))
+        Standard errors along y and x [pixel].
+    """
+    width = float(np.median(sources.fwhm_px)) if len(sources) else 1.0
+    return fitted_errors(image, variance, sources, odd_size(GAUSS_FWHM * width))
 
 
 def _found(finder: DAOStarFinder, flat: Float64Array, bad: BoolArray) -> dict[str, Float64Array]:
