@@ -29,7 +29,7 @@ def zero_point_rows() -> Iterator[Compared]:
         program = f"{version_of('astropy')}, clipped least squares"
         yield Compared(LCO, quantity, program, ours.value, ours.error, values[0], errors[0], "mag")
         if colour is not None:
-            own_error = getattr(ours, "colour_term_error", np.nan)
+            own_error = ours.colour_term_error
             values = ours.colour_term, own_error, values[1], errors[1]
             yield Compared(LCO, "colour term", program, *values, "mag/mag", errors[1])
 

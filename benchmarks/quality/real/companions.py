@@ -196,16 +196,25 @@ def added_rows(most: int = 15) -> Iterator[Compared]:
             found.append((near[0] if near else None, truth))
     seen = [(one, truth) for one, truth in found if one is not None]
     program = version_of("vip_hci") + ", companions added"
-    for name, column in (("dy", 0), ("dx", 1)):
-        ours = [getattr(one, name) for one, _ in seen]
-        error = [getattr(one, "position_error_px", np.nan) for one, _ in seen]
-        theirs = [truth[column] for _, truth in seen]
-        # as an image of Gaussian form would allow, if no error is claimed
-        usual = np.array([ROBO_FWHM / one.snr for one, _ in seen])
-        yield Compared(ROBO_AO, f"{name} of companions", program, ours, error, theirs, np.nan, "px", usual)
+    # as an image of Gaussian form would allow, if no error is claimed
+    usual = np.array([ROBO_FWHM / one.snr for one, _ in seen])
+    for name, error, column in (
+        ("separation", "separation_error_px", 0),
+        ("place across it", "tangential_error_px", 1),
+    ):
+        ours, theirs = np.array([_along(one, truth) for one, truth in seen])[:, :, column].T
+        claimed = [getattr(one, error, np.nan) for one, _ in seen]
+        yield Compared(ROBO_AO, f"{name} of companions", program, ours, claimed, theirs, np.nan, "px", usual)
     magnitude, error = [one.delta_mag for one, _ in seen], [one.delta_mag_error for one, _ in seen]
     theirs = [-2.5 * np.log10(truth[2]) for _, truth in seen]
     yield Compared(ROBO_AO, "magnitude difference of companions", program, magnitude, error, theirs, np.nan, "mag")
+
+
+def _along(found: Detection, truth: np.ndarray) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Return the place of a companion along and across the direction to the true one, and that of the true one."""
+    separation = float(np.hypot(*truth[:2]))
+    dy, dx = truth[:2] / separation
+    return (found.dy * dy + found.dx * dx, found.dy * dx - found.dx * dy), (separation, 0.0)
 
 
 def subtraction_rows() -> Iterator[Compared]:

@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from obsarchive.science.astrometry.plate_solution import PlateSolution, project
 from obsarchive.science.astrometry.star_matching import Uncertainty, match_stars
 from obsarchive.science.photometry.aperture import Apertures, aperture_photometry
 from obsarchive.science.photometry.background import flat_background
+from obsarchive.science.photometry.centroid_errors import windowed_errors
 from obsarchive.science.photometry.psf_photometry import Frame, isolated_stars, psf_photometry
 from obsarchive.science.photometry.source_detection import Sources, detect
 from tests.real.pack_nights import read_source
@@ -75,10 +76,11 @@ class Measured:
         """Whether a source is as wide as stars are, and not disturbed."""
         return (np.abs(self.sources.fwhm_px / self.fwhm - 1) < STAR_WIDTH) & (self.apertures.flags == 0)
 
-    @property
-    def error_of_position(self) -> np.ndarray:
-        """Error along an axis that the archive claims for the position of a source (n,) [pixel]; NaN: none."""
-        return np.asarray(getattr(self.sources, "position_error_px", np.full(len(self.sources), np.nan)))
+    @cached_property
+    def position_errors(self) -> tuple[np.ndarray, np.ndarray]:
+        """Errors of the positions, y and x [pixel]."""
+        level = np.float32(np.median(self.image))
+        return windowed_errors(self.image - level, self.variance, self.sources)
 
 
 def measured(image: np.ndarray, gain: float = 0.0) -> Measured:
@@ -160,18 +162,17 @@ def _positions_and_apertures(name: str, field: Measured, catalog: np.ndarray) ->
     near, j = paired(field, np.stack([catalog["XWIN_IMAGE"], catalog["YWIN_IMAGE"]], axis=1) - 1)
     good = near & field.is_star & (catalog["FLAGS"][j] == 0)
     row, sources = catalog[j[good]], field.sources
-    error = field.error_of_position[good]
-    for axis, ours in (("XWIN_IMAGE", sources.x), ("YWIN_IMAGE", sources.y)):
+    y_error, x_error = field.position_errors
+    for axis, ours, error in (("XWIN_IMAGE", sources.x, x_error), ("YWIN_IMAGE", sources.y, y_error)):
         yield Compared(
             name,
             f"{axis[0].lower()} of stars",
             program,
             ours[good],
-            error,
+            error[good],
             row[axis] - 1,
             row["ERRAWIN_IMAGE"],
             "px",
-            0.02,
         )
     apertures = field.apertures
     ours = apertures.flux[good, 0], apertures.flux_error[good, 0]

@@ -47,6 +47,8 @@ KECK_H = Optics(10.0, 2.4, 1633, 296)
 PALOMAR_I = Optics(1.524, 0.61, 765, 150)
 ROBO_AO_ARCSEC = 0.02158
 """Plate scale of Robo-AO's drizzled images (Baranec et al. 2014, ApJ 790, L8) [arcsec/pixel]."""
+PEAK_PX = 0.2
+"""By how much definitions of the centre of a star with lopsided speckles differ."""
 PUPIL_PX, FINE = 256, 3
 """Points across the pupil, and samples across a pixel."""
 
@@ -150,43 +152,55 @@ def _strehl_rows(
     yield Compared(data, "FWHM", program, ours, own_error, widths * pixel_arcsec * 1e3, np.nan, "mas", tolerance)
 
 
-def _table(path: Path) -> np.ndarray:
-    """Return the numbers of the frames of a table, in the order of the frames."""
-    rows = [line.split()[:7] for line in path.read_text().splitlines() if line and not line.startswith("#")]
-    numbers = np.array(rows, float)
-    return numbers[np.argsort(numbers[:, 0])]
+def _table(path: Path) -> dict[str, np.ndarray]:
+    """Return the columns of a table of frames by their names, in the order of the frames."""
+    lines = path.read_text().splitlines()
+    names = [line for line in lines if line.startswith("#")][-1].strip("# ").split()[:-1]
+    rows = np.array([line.split()[: len(names)] for line in lines if line and not line.startswith("#")], float)
+    return dict(zip(names, rows[np.argsort(rows[:, 0])].T, strict=True))
 
 
 @cache
-def _hd1160() -> tuple[list[np.ndarray], np.ndarray]:
-    """Return the frames, and the position (y, x) of the star in each by the step of the pipeline."""
+def _hd1160() -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+    """Return the frames, the position (y, x) of the star in each by the step of the pipeline, and its errors."""
     frames = [pixels_of(path) for path in sorted((FOLDER / "ao_dither" / "nirc2_hd1160").glob("*.gz"))]
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), name="3_HD1160_NIRC2_H_o_20260314_053743.750000", telescope=NARROW)
         bench.expose([frame.astype(np.float32) for frame in frames], len(frames))
         bench.run(BrightStar, only=["reduce"])
-        rows = _table(bench.product("bright_star/frames.txt"))
-    return frames, rows[:, [5, 4]]
+        found = _table(bench.product("bright_star/frames.txt"))
+    unknown = np.full(len(frames), np.nan)
+    errors = [found.get(f"{axis}_error", unknown) for axis in "yx"]
+    return frames, np.stack([found["y"], found["x"]], axis=1), np.stack(errors, axis=1)
+
+
+def _moves(positions: np.ndarray, errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return by how much the frames are shifted from the first one, in y and x, and the errors [pixel]."""
+    return (positions[1:] - positions[0]).ravel(), np.hypot(errors[1:], errors[0]).ravel()
 
 
 def shift_rows() -> Iterator[Compared]:
     """Compare positions in the frames of a bright star."""
-    frames, ours = _hd1160()
+    frames, ours, errors = _hd1160()
     theirs = []
     for frame, (y, x) in zip(frames, np.rint(ours).astype(int), strict=True):
         near = frame[y - 5 : y + 6, x - 5 : x + 6] - np.median(frame)
         fitted = centroid_2dg(near)
         theirs.append((y - 5 + fitted[1], x - 5 + fitted[0]))
-    # a Gaussian and a peak differ by a constant in a PSF that is not symmetric
     program = version_of("photutils") + ", Gaussian"
-    moves, others = (np.array(each)[1:] - np.array(each)[0] for each in (ours, theirs))
-    yield Compared(HD1160, "shifts of the frames", program, moves.ravel(), np.nan, others.ravel(), np.nan, "px", 0.2)
-    yield from _by_image_registration(HD1160, frames, ours)
+    # a Gaussian and a peak differ in a PSF that is not symmetric, and not alike in each frame
+    moves, own_error = _moves(ours, errors)
+    others, _ = _moves(np.array(theirs), errors)
+    yield Compared(HD1160, "shifts of the frames", program, moves, own_error, others, PEAK_PX, "px", PEAK_PX)
+    others, their_error = _by_image_registration(frames, ours)
+    program = version_of("image_registration")
+    their_error = np.hypot(their_error, PEAK_PX)
+    yield Compared(HD1160, "shifts of the frames", program, moves, own_error, others, their_error, "px", PEAK_PX)
 
 
 def strehl_rows() -> Iterator[Compared]:
     """Compare Strehl ratio and width of a bright star in each frame."""
-    frames, ours = _hd1160()
+    frames, ours, _ = _hd1160()
     found, second = [], []
     for frame, (y, x) in zip(frames, ours, strict=True):
         found.append(measure_strehl(frame, KECK_H, NARROW.plate_scale_arcsec, centre=(float(y), float(x))))
@@ -194,20 +208,17 @@ def strehl_rows() -> Iterator[Compared]:
     yield from _strehl_rows(HD1160, found, second, NARROW.plate_scale_arcsec)
 
 
-def _by_image_registration(data: str, frames: list[np.ndarray], places: np.ndarray) -> Iterator[Compared]:
-    """Compare shifts with those of windows around the star, that image_registration finds with their errors."""
+def _by_image_registration(frames: list[np.ndarray], places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the shifts of windows around the star, and their errors [pixel]."""
     corners = np.rint(places).astype(int) - 32
     windows = [frame[y : y + 64, x : x + 64] for frame, (y, x) in zip(frames, corners, strict=True)]
     noise = 1.4826 * np.median(np.abs(frames[0] - np.median(frames[0])))
-    theirs, errors = [], []
+    moves, errors = [], []
     for window, corner in zip(windows[1:], corners[1:], strict=True):
         dx, dy, ex, ey = chi2_shift(windows[0], window, noise, return_error=True, upsample_factor="auto")
-        theirs.append(corner - corners[0] + (dy, dx))
-        errors.append((ey, ex))
-    ours = places[1:] - places[0]
-    program = version_of("image_registration")
-    values = np.ravel(ours), np.nan, np.ravel(theirs), np.ravel(errors)
-    yield Compared(data, "shifts of the frames", program, *values, "px", 0.2)
+        moves += [*(corner - corners[0] + (dy, dx))]
+        errors += [ey, ex]
+    return np.array(moves), np.array(errors)
 
 
 def cosmos_rows() -> Iterator[Compared]:
@@ -226,7 +237,7 @@ def cosmos_rows() -> Iterator[Compared]:
         outcome = bench.run(FaintStar, only=["reduce"])["reduce"]
         rows = _table(bench.product("faint_star/shifts.txt"))
     star = outcome.record["results"]["guide_star"]
-    shifts, errors = rows[:, 1:3], rows[:, 3]
+    shifts, errors = np.stack([rows["dy"], rows["dx"]], axis=1), rows["error"]
     calibration = Calibration.from_masters(dark, flat)
     places, theirs, claimed = np.array([star["y"], star["x"]]) - shifts, [], []
     clean = [np.nan_to_num(calibration.apply(frame), nan=0.0) for frame in frames]

@@ -157,7 +157,7 @@ def period_rows(*, of_all: bool = True) -> Iterator[Compared]:
         found.append((number, ours, published, _period_by_astropy(data, ours.period_d, seed)))
     good = [row for row in found if row[0] != ALIAS]
     periods = [row[1].period_d for row in good]
-    own_error = [getattr(row[1], "period_error_d", np.nan) for row in good]
+    own_error = [row[1].period_error_d for row in good]
     theirs, errors = np.array([row[3] for row in good]).T
     name, program = "RR Lyrae, Stripe 82", f"{version_of('astropy')}, LombScargle in g"
     usual = float(np.median(errors))
@@ -168,7 +168,7 @@ def period_rows(*, of_all: bool = True) -> Iterator[Compared]:
     (odd,) = (row for row in found if row[0] == ALIAS)
     # one more cycle a year than published, which explains the data better
     yearly = 1 / (1 / odd[2] + 1 / 365.25)
-    values = odd[1].period_d, getattr(odd[1], "period_error_d", np.nan), yearly, 0.01 * abs(odd[2] - yearly)
+    values = odd[1].period_d, odd[1].period_error_d, yearly, 0.01 * abs(odd[2] - yearly)
     yield Compared(name, f"period of {ALIAS}", f"{program}, alias of a year", *values, "d", usual)
 
 
