@@ -136,7 +136,7 @@ def _period_by_astropy(data: dict[str, np.ndarray], near: float, seed: int) -> t
     """Return the period in g by a Lomb-Scargle periodogram with harmonics, and its error by resampling epochs."""
     own = np.flatnonzero((data["band"] == "g") & (data["magerr"] < 1))
     time, mag, error = (data[key][own] for key in ("time", "mag", "magerr"))
-    frequency = 1 / near + np.linspace(-1e-5, 1e-5, 201)
+    frequency = 1 / near + np.linspace(-6e-5, 6e-5, 601)
     rng = np.random.default_rng(seed)
 
     def best(rows: np.ndarray) -> float:
