@@ -51,11 +51,16 @@ class Detection(DetectionMixin):
     mjd_start, mjd_peak, mjd_stop : float
         Times of the first, the strongest and the last epoch, MJD [d].
     peak_mag : float or None
-        Magnitude at the peak.
+        Magnitude at the peak: of the strongest epoch, which noise may have made so.
+    peak_mag_error : float or None
+        Its error.
     n_epochs : int
         Number of epochs of the event.
     width_d, amplitude : float or None
         Width [d] and amplitude [µJy] of the best-fitting template.
+    fit : dict
+        Of a template fitted freely: ``mjd``, ``width_d`` and ``amplitude`` [µJy], each with its error,
+        ``mjd_error_d``, ``width_error_d``, ``amplitude_error``; empty where none could be fitted.
     quality : bool
         Whether one of its epochs is flagged.
     simulated : bool
@@ -80,9 +85,11 @@ class Detection(DetectionMixin):
     mjd_peak: float = 0.0
     mjd_stop: float = 0.0
     peak_mag: float | None = None
+    peak_mag_error: float | None = None
     n_epochs: int = 1
     width_d: float | None = None
     amplitude: float | None = None
+    fit: dict[str, float] = field(default_factory=dict)
     quality: bool = False
     simulated: bool = False
     sim_pars: dict[str, Any] = field(default_factory=dict)

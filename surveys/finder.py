@@ -10,6 +10,7 @@ from obsarchive.science.light_curves.events import (
     Event,
     Matched,
     find_events,
+    fit_event,
     joined_events,
     matched_filter,
     signal_to_noise,
@@ -157,11 +158,27 @@ class Finder(Configured):
             mjd_peak=float(mjd[event.peak]),
             mjd_stop=float(mjd[event.stop - 1]),
             peak_mag=known(columns["mag"][event.peak]),
+            peak_mag_error=known(columns["mag_err"][event.peak]),
             n_epochs=event.n_epochs,
             width_d=width,
             amplitude=amplitude,
+            fit=self._fit(lightcurve, event, width),
             quality=bool(columns["qflag"][span].any()) if "qflag" in columns else False,
         )
+
+    def _fit(self, lightcurve: Lightcurve, event: Event, width: float | None) -> dict[str, float]:
+        """Return time, width and amplitude of a template fitted to an event, with errors; empty without a fit."""
+        columns, level = lightcurve.columns, self.level(lightcurve)
+        noise = np.fmax(np.nan_to_num(columns["flux_err"], nan=0.0), level.rms)
+        rows = np.flatnonzero(lightcurve.good & (noise > 0))
+        mjd, deviation = columns["mjd"], columns["flux"].astype(np.float64) - level.mean
+        if width is None:
+            # what lasts as long as the epochs that deviate, and one more on average
+            lasts = float(mjd[event.stop - 1] - mjd[event.start])
+            width = lasts * (1 + 1 / max(event.n_epochs, 1)) / 4
+        start = float(mjd[event.peak]), width, float(deviation[event.peak])
+        found = fit_event(mjd[rows], deviation[rows], noise[rows], start, self.pars.filter_shape)
+        return {} if found is None else vars(found)
 
 
 def _known(event: Event, others: list[Event]) -> bool:

@@ -17,6 +17,10 @@ PEAK_OF_LENS = 2.01 / np.sqrt(0.01 * 4.01) - 1.0
 """Peak magnification minus 1 of a point lens of impact parameter 0.1."""
 REACH = 3.0
 """Radius of a template [widths]."""
+FIT_REACH, LEAST_FITTED, FIT_ROUNDS, MOST_CHANGE = 6.0, 6, 30, 5.0
+"""Radius within which an event is fitted [widths], least number of epochs, most iterations and change of the width."""
+LEVEL_SHARE = 0.2
+"""Error of the quiescent level, in units of the noise of an epoch."""
 
 
 @dataclass(frozen=True)
@@ -345,3 +349,115 @@ def _filtered(mjd, deviation, noise, widths, shape):  # type: ignore[no-untyped-
             if abs(scores[i]) / scatter > abs(best[i]):
                 best[i], width[i], amplitude[i] = scores[i] / scatter, w, amplitudes[i]
     return best, width, amplitude
+
+
+@dataclass(frozen=True)
+class FittedEvent:
+    """A template fitted to an event.
+
+    Parameters
+    ----------
+    mjd, width_d, amplitude : float
+        Time of the peak [d], width as in :func:`matched_filter` [d], and amplitude [unit of the fluxes].
+    mjd_error_d, width_error_d, amplitude_error : float
+        Their standard errors.
+    """
+
+    mjd: float
+    mjd_error_d: float
+    width_d: float
+    width_error_d: float
+    amplitude: float
+    amplitude_error: float
+
+
+def fit_event(
+    mjd: FloatArray,
+    deviation: FloatArray,
+    noise: FloatArray,
+    start: tuple[float, float, float],
+    shape: Shape = "gaussian",
+) -> FittedEvent | None:
+    """Fit the time, width and amplitude of an event, and the level about it, by least squares.
+
+    The strongest epoch is a chance selection, and widths of a bank of templates are coarse: neither has an error.
+
+    Parameters
+    ----------
+    mjd : ndarray (n,)
+        Times in ascending order [d].
+    deviation, noise : ndarray (n,)
+        Flux minus its quiescent level, and its noise; all finite.
+    start : (float, float, float)
+        Time of the peak [d], width [d] and amplitude to start from.
+    shape : {"gaussian", "box", "microlensing"}
+        Shape of the template; a box has no slope to fit.
+
+    Returns
+    -------
+    FittedEvent or None
+        None of a box, with fewer than six epochs within its reach, or where the fit does not converge near its start.
+    """
+    if shape == "box" or not start[1] > 0 or start[2] == 0:
+        return None
+    near = np.abs(mjd - start[0]) <= FIT_REACH * start[1]
+    if near.sum() < LEAST_FITTED:
+        return None
+    # the width as a logarithm: it is positive
+    first = np.array([0.0, np.log(start[1]), start[2], 0.0])
+    columns = ((values[near] - offset).astype(np.float64) for values, offset in ((mjd, start[0]), (deviation, 0.0)))
+    found, covariance = _fitted(*columns, np.asarray(noise[near], np.float64), first, SHAPES.index(shape))
+    with np.errstate(invalid="ignore"):
+        error = np.sqrt(np.diag(covariance))
+    if not np.isfinite(error).all() or abs(found[0]) > 2 * start[1] or abs(found[1] - first[1]) > np.log(MOST_CHANGE):
+        return None
+    width = float(np.exp(found[1]))
+    values = start[0] + found[0], error[0], width, width * error[1], found[2], error[2]
+    return FittedEvent(*map(float, values))
+
+
+@njit(cache=True)
+def _fitted(time, deviation, noise, start, shape):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    """Time, logarithm of the width, amplitude and level, and their covariance, by Levenberg and Marquardt."""
+    best = start.copy()
+    residual, slopes = _linear(time, deviation, noise, best, shape)
+    chi2, damping = np.sum(residual**2), 1e-3
+    for _ in range(FIT_ROUNDS):
+        normal = slopes.T @ slopes
+        damped = normal + damping * np.diag(np.diag(normal) + 1e-300)
+        tried = best + np.linalg.solve(damped + 1e-300 * np.eye(4), slopes.T @ residual)
+        other, its_slopes = _linear(time, deviation, noise, tried, shape)
+        its_chi2 = np.sum(other**2)
+        if its_chi2 < chi2:
+            gain, best, residual, slopes, chi2 = chi2 - its_chi2, tried, other, its_slopes, its_chi2
+            damping *= 0.2
+            if gain < 1e-4:
+                break
+        else:
+            damping *= 5.0
+            if damping > 1e6:
+                break
+    normal = slopes.T @ slopes
+    if not np.linalg.det(normal) > 0:
+        return best, np.full((4, 4), np.inf)
+    # scatter beyond the noise, as of another shape, makes the errors larger
+    excess = max(1.0, chi2 / max(len(time) - 4, 1))
+    return best, np.linalg.inv(normal) * excess
+
+
+@njit(cache=True)
+def _linear(time, deviation, noise, values, shape):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    """Residuals of a template in units of the noise, and its slopes with the four values."""
+    residual, slopes = np.empty(time.size + 1), np.zeros((time.size + 1, 4))
+    # the quiescent level is known, but for what the event itself adds to it
+    allowed = LEVEL_SHARE * np.median(noise)
+    residual[-1], slopes[-1, 3] = -values[3] / allowed, 1.0 / allowed
+    width = np.exp(values[1])
+    for i in range(time.size):
+        x = (time[i] - values[0]) / width
+        light, slope = _template(x, shape), (_template(x + 1e-4, shape) - _template(x - 1e-4, shape)) / 2e-4
+        residual[i] = (deviation[i] - values[2] * light - values[3]) / noise[i]
+        slopes[i, 0] = -values[2] * slope / width / noise[i]
+        slopes[i, 1] = -values[2] * slope * x / noise[i]
+        slopes[i, 2], slopes[i, 3] = light / noise[i], 1.0 / noise[i]
+    return residual, slopes

@@ -1,9 +1,14 @@
 """Variability features of light curves: amplitude, smoothness, trend and shape of the distribution."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from obsarchive.science.arrays import FloatArray
 from obsarchive.science.statistics import MAD_TO_SIGMA
+
+LEAST_FOR_ERRORS = 50
+"""Number of epochs from which on order statistics have errors."""
 
 
 def features(mjd: FloatArray, mag: FloatArray, mag_err: FloatArray) -> dict[str, float]:
@@ -25,7 +30,9 @@ def features(mjd: FloatArray, mag: FloatArray, mag_err: FloatArray) -> dict[str,
         (mean square of successive differences over the variance; 2 for noise, less for slow variability; von Neumann
         1941, Ann. Math. Stat. 12, 367), ``stetson_j``, ``stetson_k`` (Stetson 1996, PASP 108, 851; successive epochs as
         pairs), ``beyond_1_sigma``, ``slope_mag_per_d`` (least squares), ``max_slope_mag_per_d``. Empty with fewer than
-        three epochs.
+        three epochs. Those that describe the star have standard errors, ``median_mag_error`` and so on: how well the
+        epochs represent it, with their noise; from `LEAST_FOR_ERRORS` epochs on, but for mean and slope. The others
+        depend on when it was observed, or are extremes or high moments, of which a light curve says little.
     """
     good = np.isfinite(mag) & np.isfinite(mag_err) & (mag_err > 0)
     n = int(good.sum())
@@ -52,6 +59,7 @@ def features(mjd: FloatArray, mag: FloatArray, mag_err: FloatArray) -> dict[str,
         "beyond_1_sigma": float(np.mean(np.abs(deviation) > np.sqrt(variance))),
         **_slopes(t, m),
     }
+    found |= {f"{name}_error": value for name, value in _errors(t, m, e, found).items()}
     # features that are undefined for this light curve are left out, not stored as NaN
     return {name: value for name, value in found.items() if np.isfinite(value)}
 
@@ -87,3 +95,34 @@ def _slopes(time: FloatArray, mag: FloatArray) -> dict[str, float]:
     if apart.any():
         found["max_slope_mag_per_d"] = float(np.max(np.abs(np.diff(mag)[apart] / steps[apart])))
     return found
+
+
+def _errors(time: FloatArray, mag: FloatArray, error: FloatArray, found: Mapping[str, float]) -> dict[str, float]:
+    """Return the standard errors of the features that describe the star, not the times at which it was observed."""
+    n, freedom = len(mag), max(len(mag) - 1, 1)
+    weights, about = 1 / error**2, mag - found["mean_mag"]
+    errors = {"mean_mag": float(np.sqrt(np.sum((weights * about) ** 2) * n / freedom) / np.sum(weights))}
+    if "slope_mag_per_d" in found:
+        t = time - np.mean(time)
+        rest = mag - np.mean(mag) - found["slope_mag_per_d"] * t
+        errors["slope_mag_per_d"] = float(np.sqrt(np.sum((t * rest) ** 2) * n / max(n - 2, 1)) / np.sum(t**2))
+    if n >= LEAST_FOR_ERRORS:
+        values, deviations = np.sort(mag), np.sort(np.abs(mag - found["median_mag"]))
+        errors["reduced_chi2"] = float(np.std((about / error) ** 2) * np.sqrt(n) / freedom)
+        errors["median_mag"] = _quantile_error(values, 0.5)
+        errors["scatter_mag"] = MAD_TO_SIGMA * _quantile_error(deviations, 0.5)
+        errors["amplitude_mag"] = float(np.hypot(_quantile_error(values, 0.05), _quantile_error(values, 0.95))) / 2
+    return errors
+
+
+def _quantile_error(values: FloatArray, share: float) -> float:
+    """Return the error of a quantile of sorted values, from the range of its own errors (Woodruff 1952, JASA 47, 635).
+
+    The range is that of 1.5 standard errors, as few values lie within one.
+    """
+    n = len(values)
+    error = np.sqrt(share * (1 - share) / n)
+    places = np.clip(np.array([share - 1.5 * error, share + 1.5 * error]), 0.0, 1.0)
+    low, high = np.interp(places * (n - 1), np.arange(n), values)
+    # at the end of the values the range is cut
+    return float((high - low) / (places[1] - places[0]) * error)

@@ -279,7 +279,7 @@ class Features:
     columns : list of str
         Observatories and filters.
     rows : list of (label, unit, list)
-        Features with a value for each column.
+        Features with a value and its error for each column.
     """
 
     columns: list[str] = field(default_factory=list)
@@ -293,7 +293,11 @@ class Features:
         if single:
             groups[""] = single
         names = dict.fromkeys(name for values in groups.values() for name in values)
-        rows = [(*_label(str(name)), [values.get(name) for values in groups.values()]) for name in names]
+        rows = [
+            (*_label(str(name)), [(values.get(name), values.get(f"{name}_error")) for values in groups.values()])
+            for name in names
+            if not str(name).endswith("_error")
+        ]
         return cls(list(groups), rows)
 
 
