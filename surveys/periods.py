@@ -22,6 +22,8 @@ OVERSAMPLING = 5
 """Frequencies of the grid within 1 / (length of the data): enough not to miss a peak."""
 CANDIDATES, FINALISTS, ROUNDS = 12, 4, 4
 HARMONICS = 4
+SAME_PHASE = 0.05
+"""Part of a period within which epochs deviate alike from a light curve that does not repeat exactly."""
 WAVE_ROUNDS = 3
 SURE_GAIN = 16.0
 """Chi square by which the best period is better than any other one where it is not ambiguous."""
@@ -273,9 +275,38 @@ def _linearised(data: _Data, frequency: float, scale: Floats, n: int) -> tuple[F
     slope = 2 * np.pi * time * (waves @ swapped)
     weighted = np.hstack([slope[:, None], design]) / data.error[:, None]
     misfit = float(np.sum((data.mag / data.error - weighted[:, 1:] @ solution) ** 2))
-    covariance = np.linalg.pinv(weighted.T @ weighted) * _excess(data, misfit)
+    moment = _moments(data.mjd, SAME_PHASE / frequency)
+    if moment.max() + 1 < len(moment):
+        covariance = _covariance_of_groups(weighted, data.mag / data.error - weighted[:, 1:] @ solution, moment)
+    else:
+        covariance = np.linalg.pinv(weighted.T @ weighted) * _excess(data, misfit)
     kept = 1 + 2 * n
     return solution[: 2 * n], covariance[:kept, :kept]
+
+
+def _moments(mjd: Floats, apart_d: float) -> NDArray[np.int64]:
+    """Return the number of the moment of each epoch; epochs that follow each other more closely are of one moment."""
+    order = np.argsort(mjd, kind="stable")
+    moment = np.empty(len(mjd), np.int64)
+    moment[order] = np.concatenate([[0], np.cumsum(np.diff(mjd[order]) > apart_d)])
+    return moment
+
+
+def _covariance_of_groups(rows: Floats, residual: Floats, group: NDArray[np.int64]) -> Floats:
+    """Return the covariance of least squares whose residuals are correlated within groups, by the jackknife.
+
+    A light curve that does not repeat exactly deviates alike in all bands of a moment. What the fit would be without
+    a group follows from its residuals and its leverage (Bell & McCaffrey 2002, Survey Methodology 28, 169).
+    """
+    inverse = np.linalg.pinv(rows.T @ rows)
+    total = np.zeros_like(inverse)
+    for number in range(group.max() + 1):
+        own = rows[group == number]
+        free = np.eye(len(own)) - own @ inverse @ own.T
+        pull = own.T @ (np.linalg.pinv(free, hermitian=True) @ residual[group == number])
+        total += np.outer(pull, pull)
+    covariance: Floats = inverse @ total @ inverse
+    return covariance
 
 
 def _scales(data: _Data) -> Floats:
