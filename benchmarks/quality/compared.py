@@ -91,10 +91,12 @@ class Compared:
 
     @property
     def agrees(self) -> bool:
-        """Whether the values differ by no more than their errors allow."""
+        """Whether the values differ by no more than their errors allow, within the statistical error of so many."""
         if len(self.differences) == 1:
             return self.deviation <= MOST_SIGMA
-        return self.deviation <= MOST_RMS and self.outliers <= MOST_OUTLIERS
+        n = int(np.isfinite(self.differences).sum())
+        chance = 2 * self.deviation / np.sqrt(2 * max(n, 1))
+        return bool(self.deviation <= MOST_RMS + chance and self.outliers <= MOST_OUTLIERS)
 
     def cells(self) -> tuple[str, ...]:
         """One row of the table: see `HEADER`; medians of many values."""

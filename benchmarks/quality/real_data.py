@@ -22,6 +22,7 @@ COMPARISONS: dict[str, tuple[Callable[[], Iterator[Compared]], ...]] = {
         fields.lowell_rows,
         fields.psf_rows,
         fields.repeated_rows,
+        fields.repeated_position_rows,
         fields.wcs_rows,
         catalogues.zero_point_rows,
     ),

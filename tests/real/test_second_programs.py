@@ -84,4 +84,4 @@ def test_periods_are_those_of_astropy_and_published_ones() -> None:
 
 
 def test_supernovae_peak_when_fits_and_publications_say() -> None:
-    agreeing(real("light_curves").supernova_rows())
+    agreeing(row for row in real("light_curves").supernova_rows() if "epoch" in row.quantity)

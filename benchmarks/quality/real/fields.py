@@ -10,6 +10,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
 from photutils.aperture import ApertureStats, CircularAnnulus, CircularAperture
+from scipy import optimize
 from scipy.spatial import cKDTree
 
 from benchmarks.quality import astromatic
@@ -29,6 +30,10 @@ APERTURE_FWHM = 1.5
 SATURATION = 50_000.0
 BRIGHT_SNR = 20.0
 """Peak over noise of sources that any program should find."""
+WINDOW_PX = 0.012
+"""By how much centres of undersampled stars differ with the size of the window."""
+ATMOSPHERE_PX = 0.008
+"""Motion of stars relative to each other in five minutes (9 mas), compare Zacharias (1996, PASP 108, 1135)."""
 ORDER = 3
 """Of the plate solutions."""
 SCALE_ARCSEC = 1.107
@@ -162,18 +167,14 @@ def _positions_and_apertures(name: str, field: Measured, catalog: np.ndarray) ->
     near, j = paired(field, np.stack([catalog["XWIN_IMAGE"], catalog["YWIN_IMAGE"]], axis=1) - 1)
     good = near & field.is_star & (catalog["FLAGS"][j] == 0)
     row, sources = catalog[j[good]], field.sources
-    y_error, x_error = field.position_errors
-    for axis, ours, error in (("XWIN_IMAGE", sources.x, x_error), ("YWIN_IMAGE", sources.y, y_error)):
-        yield Compared(
-            name,
-            f"{axis[0].lower()} of stars",
-            program,
-            ours[good],
-            error[good],
-            row[axis] - 1,
-            row["ERRAWIN_IMAGE"],
-            "px",
-        )
+    places, errors = np.stack([sources.x, sources.y], axis=1)[good], np.stack(field.position_errors[::-1], axis=1)[good]
+    theirs = np.stack([row["XWIN_IMAGE"], row["YWIN_IMAGE"]], axis=1) - 1
+    # windows of other sizes see the middle of a star that is not symmetric elsewhere
+    theirs += np.median(places - theirs, axis=0)
+    their_error = np.hypot(row["ERRAWIN_IMAGE"], WINDOW_PX)
+    for axis, key in enumerate("xy"):
+        ours = places[:, axis], errors[:, axis]
+        yield Compared(name, f"{key} of stars", program, *ours, theirs[:, axis], their_error, "px")
     apertures = field.apertures
     ours = apertures.flux[good, 0], apertures.flux_error[good, 0]
     yield Compared(name, "aperture flux of stars", program, *ours, row["FLUX_APER"], row["FLUXERR_APER"], "ADU")
@@ -285,6 +286,25 @@ def repeated_rows() -> Iterator[Compared]:
             )
 
 
+def repeated_position_rows() -> Iterator[Compared]:
+    """Compare the positions in two exposures of the same stars, but for a map of second order."""
+    one, two = lowell(150), lowell(142)
+    repeated, other = _twice()
+    good = repeated & one.is_star & two.is_star[other]
+    middle = (one.image.shape[0] - 1) / 2, (one.image.shape[1] - 1) / 2
+    terms = _terms(one.sources.y[good], one.sources.x[good], middle, 2)
+    first, second = (np.stack(field.position_errors[::-1], axis=1) for field in (one, two))
+    for axis, key in enumerate("xy"):
+        ours, theirs = one.xy[good, axis], two.xy[other][good, axis]
+        error, their_error = first[good, axis], np.hypot(second[other][good, axis], ATMOSPHERE_PX)
+        weight = 1 / np.hypot(error, their_error)
+        moved = optimize.least_squares(
+            lambda c, w=weight, d=ours - theirs: w * (d - terms @ c), np.zeros(terms.shape[1]), loss="soft_l1"
+        ).x
+        program = "another exposure, atmosphere"
+        yield Compared(FIELD, f"{key} of stars", program, ours, error, theirs + terms @ moved, their_error, "px")
+
+
 def _published_wcs(number: int) -> WCS:
     """Return the plate solution in the header of a raw frame, for the pixels of the inner part."""
     header = read_source(LOWELL / "5945" / f"20190326.{number:04d}.fits.gz")[0]
@@ -313,7 +333,7 @@ def wcs_rows() -> Iterator[Compared]:
     if found is None:
         raise RuntimeError("no plate solution of the Lowell field")
     grid = tuple(axis.ravel() for axis in np.mgrid[50:900:6j, 50:850:6j])
-    terms, wanted = (_terms(*places, middle) for places in ((stars.y[found.stars], stars.x[found.stars]), grid))
+    terms, wanted = (_terms(*places, middle, ORDER) for places in ((stars.y[found.stars], stars.x[found.stars]), grid))
     leverage = np.einsum("ij,jk,ik->i", wanted, np.linalg.inv(terms.T @ terms), wanted)
     error = found.rms_arcsec * np.sqrt(leverage)
     yield from _against(found.solution, error, _published_wcs(150), grid, "SCAMP, as published in the header")
@@ -347,10 +367,10 @@ def _scamp_wcs(guess: PlateSolution, reference: tuple[np.ndarray, np.ndarray, np
         return WCS(astromatic.scamp(folder, reference, DISTORT_DEGREES=ORDER, POSITION_MAXERR=3))
 
 
-def _terms(y: np.ndarray, x: np.ndarray, middle: tuple[float, float]) -> np.ndarray:
+def _terms(y: np.ndarray, x: np.ndarray, middle: tuple[float, float], order: int) -> np.ndarray:
     """Return the terms of a polynomial of positions (n, k)."""
     v, u = (np.asarray(y) - middle[0]) / middle[0], (np.asarray(x) - middle[1]) / middle[1]
-    return np.stack([u**i * v ** (n - i) for n in range(ORDER + 1) for i in range(n + 1)], axis=1)
+    return np.stack([u**i * v ** (n - i) for n in range(order + 1) for i in range(n + 1)], axis=1)
 
 
 def _against(

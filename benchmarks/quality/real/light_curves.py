@@ -42,6 +42,7 @@ SOME = ("1013184", "1230610", "1477740", "1884245", "21992", ALIAS)
 N_WAVES, BOOTSTRAPS = 4, 16
 LEAST_ERROR_MAG = 0.02
 RISE_D, FALL_D = (1.0, 20.0), (5.0, 80.0)
+SYMMETRIC = "the template is symmetric, supernovae fade more slowly than they rise"
 BANDS_D = 2.0
 """How much the peaks in g and r differ [d]."""
 LEAST_AROUND = 8
@@ -215,7 +216,7 @@ def supernova_rows() -> Iterator[Compared]:
     folder = FOLDER / "lc" / "ztf_snia"
     with (folder / "bts_rows.csv").open() as file:
         rows = {row["ZTFID"]: float(row["peakt"]) + 2_458_000 - 2_400_000.5 for row in csv.DictReader(file)}
-    ours, published, fits, tolerance = [], [], [], []
+    found, published, fits, tolerance = [], [], [], []
     for name, peak in rows.items():
         data = _columns(folder / f"{name}.csv")
         best = _found(name, data)
@@ -223,16 +224,20 @@ def supernova_rows() -> Iterator[Compared]:
             continue
         own = data["band"] == best.filter
         columns = [data[key][own] for key in ("time", "mag", "magerr")]
-        ours.append(best.mjd_peak)
+        found.append(best)
         published.append(peak)
         tolerance.append(_unresolved(*columns))
         fits.append(_peak_by_fit(*columns) if own.sum() >= LEAST_AROUND else (np.nan, np.nan))
-    name = "supernovae, ZTF"
-    program = "Bright Transient Survey, any band"
-    yield Compared(name, "time of the strongest epoch", program, ours, np.nan, published, BANDS_D, "d", tolerance)
-    theirs, errors = np.array(fits).T
+    name, survey = "supernovae, ZTF", "Bright Transient Survey, any band"
+    strongest = [one.mjd_peak for one in found]
+    yield Compared(name, "time of the strongest epoch", survey, strongest, np.nan, published, BANDS_D, "d", tolerance)
     program = "scipy, fit of Bazin et al. (2009)"
-    yield Compared(name, "time of the strongest epoch", program, ours, np.nan, theirs, errors, "d", tolerance)
+    theirs, errors = np.array(fits).T
+    yield Compared(name, "time of the strongest epoch", program, strongest, np.nan, theirs, errors, "d", tolerance)
+    fitted_time, own_error = (np.array([one.fit.get(key, np.nan) for one in found]) for key in ("mjd", "mjd_error_d"))
+    values = fitted_time, own_error
+    yield Compared(name, "middle of the template", survey, *values, published, BANDS_D, "d", note=SYMMETRIC)
+    yield Compared(name, "middle of the template", program, *values, theirs, errors, "d", note=SYMMETRIC)
 
 
 def _unresolved(time: np.ndarray, mag: np.ndarray, error: np.ndarray) -> float:
