@@ -124,7 +124,7 @@ def _number(values: ArrayLike, unit: str) -> str:
     if not known.size:
         return "–"
     value = float(np.median(known))
-    text = f"{value:.4f}" if abs(value) >= 1e6 else f"{value:.5g}"
+    text = f"{value:.4f}" if abs(value) >= 1e6 else f"{value:.6g}"
     return f"{text} {unit}".strip()
 
 

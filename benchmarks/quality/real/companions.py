@@ -28,7 +28,7 @@ VIP_SCATTER = (3.4, 0.22, 0.06)
 """Standard deviation of the separation [mas], angle [deg] and magnitude by VIP with 3, 5, 7 and 9 components."""
 ROBO_FWHM = 5.0
 STAMP_SIDE = 81
-ADDED = ((18.0, 40.0, 0.1), (22.0, 200.0, 0.06), (28.0, 310.0, 0.04))
+ADDED = ((18.0, 40.0, 0.3), (22.0, 200.0, 0.2), (28.0, 310.0, 0.15))
 """Separation [pixel], angle from x to y [deg] and flux ratio of companions that are added."""
 
 

@@ -37,6 +37,7 @@ ATMOSPHERE_PX = 0.008
 ORDER = 3
 """Of the plate solutions."""
 SCALE_ARCSEC = 1.107
+UNDERSAMPLED = "stars are 2 pixels wide: any PSF is known to 0.5 to 1 % only, also that of PSFEx"
 STAR_WIDTH = 0.12
 """Relative deviation of the width from the usual one up to which a source is a star."""
 INNER = slice(200, -200), slice(200, -250)
@@ -242,7 +243,7 @@ def psf_rows() -> Iterator[Compared]:
     near, j = paired(field, np.stack([catalog["XWIN_IMAGE"], catalog["YWIN_IMAGE"]], axis=1) - 1)
     theirs, theirs_error = catalog["FLUX_PSF"][j].astype(float), catalog["FLUXERR_PSF"][j].astype(float)
     # PSFEx normalises by the light in the aperture, the archive by that of the whole PSF
-    unit = float(np.median((flux / theirs)[chosen]))
+    unit = float(np.median(flux[chosen] / theirs[chosen]))
     # of some faint stars the other program has no fit
     good = near & repeated & field.is_star & (catalog["FLAGS"][j] == 0) & (theirs > 0)
     program = f"{astromatic.version('psfex')}, {astromatic.version('source-extractor')}"
@@ -257,6 +258,7 @@ def psf_rows() -> Iterator[Compared]:
             unit * theirs[own],
             unit * theirs_error[own],
             "ADU",
+            note=UNDERSAMPLED if regime == "bright" else "",
         )
 
 
@@ -283,6 +285,7 @@ def repeated_rows() -> Iterator[Compared]:
                 flux2[other][own] / unit,
                 error2[other][own] / unit,
                 "ADU",
+                note=UNDERSAMPLED if (quantity, regime) == ("PSF flux", "bright") else "",
             )
 
 

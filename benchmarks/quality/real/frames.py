@@ -49,6 +49,8 @@ ROBO_AO_ARCSEC = 0.02158
 """Plate scale of Robo-AO's drizzled images (Baranec et al. 2014, ApJ 790, L8) [arcsec/pixel]."""
 PEAK_PX = 0.2
 """By how much definitions of the centre of a star with lopsided speckles differ."""
+PROFILE_SHARE = 0.02
+"""Relative error of a width from a radial profile in bins of half a pixel, as of model PSFs."""
 PUPIL_PX, FINE = 256, 3
 """Points across the pupil, and samples across a pixel."""
 
@@ -149,7 +151,8 @@ def _strehl_rows(
     own_error = [getattr(one, "fwhm_error_arcsec", np.nan) * 1e3 for one in found]
     tolerance = 0.03 * float(np.median(ours))
     program = version_of("photutils") + ", radial profile"
-    yield Compared(data, "FWHM", program, ours, own_error, widths * pixel_arcsec * 1e3, np.nan, "mas", tolerance)
+    theirs = widths * pixel_arcsec * 1e3
+    yield Compared(data, "FWHM", program, ours, own_error, theirs, PROFILE_SHARE * theirs, "mas", tolerance)
 
 
 def _table(path: Path) -> dict[str, np.ndarray]:

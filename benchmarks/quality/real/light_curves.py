@@ -67,8 +67,8 @@ def event_rows(event: str) -> Iterator[Compared]:
     for key, value, error in zip(values, theirs, errors, strict=True):
         # days since the first one: all digits of a Julian date would not be seen
         base = np.floor(ours.t0.value / 1000) * 1000 if key == "t0" else 0.0
-        unit = {"t0": f"d + {base:.0f}", "tE": "d"}.get(key, "")
-        yield Compared(name, key, program, values[key].value - base, values[key].error, value - base, error, unit)
+        quantity, unit = (f"t0 - {base:.0f}", "d") if key == "t0" else (key, "d" * (key == "tE"))
+        yield Compared(name, quantity, program, values[key].value - base, values[key].error, value - base, error, unit)
     for key, (value, error) in PUBLISHED.get(event, {}).items():
         yield Compared(name, key, "published", values[key].value, values[key].error, value, error, "d" * (key == "tE"))
 
