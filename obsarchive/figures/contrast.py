@@ -19,6 +19,7 @@ def contrast_curve(
     magnitudes: FloatArray,
     labels: Labels = NO_LABELS,
     companions: Sequence[tuple[float, float]] = (),
+    note: str = "",
 ) -> bytes:
     """Plot the contrast at five sigma against the separation.
 
@@ -27,11 +28,13 @@ def contrast_curve(
     separation_arcsec : ndarray (n,)
         Distance from the star [arcsec].
     magnitudes : ndarray (n,)
-        Magnitude difference of the faintest companion that would be detected [mag]; NaN where it is not known.
+        Magnitude difference of a companion that is found in half of all cases [mag]; NaN where it is not known.
     labels : Labels
         Heading.
     companions : sequence of (float, float)
         Separation [arcsec] and magnitude difference [mag] of the companions detected.
+    note : str
+        Beside the name of the curve, such as the number of references.
 
     Returns
     -------
@@ -41,7 +44,7 @@ def contrast_curve(
     figure, (axes,) = empty_plots((8, 5.5), labels)
     colour = filter_colour(labels.filter)
     known = np.isfinite(magnitudes)
-    axes.plot(separation_arcsec[known], magnitudes[known], color=colour, lw=2, label="5 σ contrast")
+    axes.plot(separation_arcsec[known], magnitudes[known], color=colour, lw=2, label=f"5 σ contrast{note}")
     if known.any():
         deepest = max([magnitudes[known].max(), *(faint for _, faint in companions)]) + 0.5
         axes.fill_between(separation_arcsec[known], magnitudes[known], deepest, color=colour, alpha=0.08, lw=0)

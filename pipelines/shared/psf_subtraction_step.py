@@ -87,14 +87,16 @@ def subtract_and_publish(work: Workspace, image_name: str, stack: str) -> dict[s
     work.progress(0.2, f"subtracting with the best of {len(library.entries)} references")
     found = subtract_star(target, library.stamps, fwhm_px, settings.max_references)
     used = [library.entries[i].observation for i in found.used]
-    _publish(work, target, found, pixel_arcsec, len(used))
+    few = len(used) < settings.enough_references
+    _publish(work, target, found, pixel_arcsec, _note(len(used), few))
     return {
         "n_references": len(used),
         "references": used,
-        "lacks_references": "any" if len(used) < settings.enough_references else "",
+        "lacks_references": "any" if few else "",
         "library_version": library.version,
         "components": found.n_components,
         "aperture_arcsec": fwhm_px * pixel_arcsec,
+        "noise_tail": found.tail,
         "detections": [_detection(work, item, pixel_arcsec) for item in found.detections],
         **_contrast(found.curve, pixel_arcsec),
     }
@@ -108,7 +110,7 @@ def _core_px(work: Workspace, pixel_arcsec: float) -> float:
     return float(np.clip((measured or 0.0) / pixel_arcsec, limit, 2 * limit))
 
 
-def _publish(work: Workspace, target: FloatArray, found: Subtraction, pixel_arcsec: float, n_references: int) -> None:
+def _publish(work: Workspace, target: FloatArray, found: Subtraction, pixel_arcsec: float, note: str) -> None:
     middle = (STAMP_SIDE - 1) / 2
     header = {
         "OBJECT": str(work.observation.document.get("name", "")),
@@ -116,21 +118,28 @@ def _publish(work: Workspace, target: FloatArray, found: Subtraction, pixel_arcs
         "PIXSCALE": (pixel_arcsec, "[arcsec/pixel] plate scale of this image"),
         "GUIDEX": (middle + 1, "[pixel] guide star, from 1"),
         "GUIDEY": (middle + 1, "[pixel] guide star, from 1"),
-        "NREF": (n_references, "references"),
+        "NREF": (len(found.used), "references"),
         "NCOMP": (found.n_components, "components subtracted"),
+        "NOISTAIL": (found.tail, "S/N of noise as rare as 5 sigma, over 5"),
         "BUNIT": ("star", "flux of the star within a quarter of the side is 1"),
     }
     work.publish_fits("pca/{id}_pca.fits", {"": found.residual, "SNR": found.snr}, header)
     curve = found.curve
-    work.publish("pca/{id}_contrast_curve.txt", _table(curve, pixel_arcsec).encode())
+    work.publish("pca/{id}_contrast_curve.txt", _table(curve, pixel_arcsec, note).encode())
     labels = labels_of(work)
     seen = [(item.separation_px * pixel_arcsec, item.delta_mag) for item in found.detections]
-    plot = contrast_curve(curve.radius_px * pixel_arcsec, curve.magnitudes, labels, seen)
+    plot = contrast_curve(curve.radius_px * pixel_arcsec, curve.magnitudes, labels, seen, f", {note}")
     work.publish("pca/{id}_contrast_curve.png", plot)
     marks = [Mark(middle + item.dy, middle + item.dx, f"{item.delta_mag:.1f} mag") for item in found.detections]
     compass = work.telescope.compass_deg
     picture = before_and_after(target, found.residual, pixel_arcsec, replace(labels, marks=marks), compass)
     work.publish("pca/{id}_pca.png", picture)
+
+
+def _note(n_references: int, few: bool) -> str:
+    """Text of how many references there are; with few the curve is shallower than with more."""
+    text = f"{n_references} reference{'' if n_references == 1 else 's'}"
+    return f"{text} (few)" if few else text
 
 
 def _detection(work: Workspace, item: Detection, pixel_arcsec: float) -> dict[str, float | None]:
@@ -142,7 +151,9 @@ def _detection(work: Workspace, item: Detection, pixel_arcsec: float) -> dict[st
         "dy_px": item.dy,
         "dx_px": item.dx,
         "separation_arcsec": item.separation_px * pixel_arcsec,
+        "separation_error_arcsec": item.separation_error_px * pixel_arcsec,
         "position_angle_deg": None if north is None else float(sign * (angle - north) % 360),
+        "position_angle_error_deg": None if north is None else item.angle_error_deg,
         "delta_mag": item.delta_mag,
         "delta_mag_error": item.delta_mag_error,
         "snr": item.snr,
@@ -164,9 +175,10 @@ def _contrast(curve: ContrastCurve, pixel_arcsec: float) -> dict[str, Any]:
     return {"curve": [[round(float(value), 4) for value in row] for row in rows], **named}
 
 
-def _table(curve: ContrastCurve, pixel_arcsec: float) -> str:
+def _table(curve: ContrastCurve, pixel_arcsec: float, note: str) -> str:
     lines = [
-        "# Faintest companion at five sigma with the statistics of small samples, corrected for the throughput.",
+        "# Companion that is found in half of all cases, at five sigma with the statistics of small samples, corrected",
+        f"# for the throughput; {note}.",
         "# separation_arcsec  contrast_mag    throughput",
     ]
     lines += [

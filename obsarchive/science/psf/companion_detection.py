@@ -1,6 +1,7 @@
 """Detection of companions: signal-to-noise ratio of an aperture relative to the others at the same separation.
 
 With small-sample statistics (Mawet et al. 2014, ApJ 792, 97): close to the star a ring holds only few apertures.
+Residual speckles and few photons have a longer positive tail than a Gaussian; it is measured in each image.
 """
 
 from itertools import pairwise
@@ -13,6 +14,12 @@ from obsarchive.science.arrays import Float32Array, Float64Array, FloatArray
 from obsarchive.science.psf.subtraction import radii
 
 LEAST_FWHM_PX = 2.0
+FIVE_SIGMA = float(special.ndtr(-5.0))
+"""False-alarm probability of five standard deviations of a Gaussian."""
+LEAST_SKEWNESS = 0.02
+"""Below it a gamma distribution is a Gaussian to within a hundredth of five sigma."""
+RARE = 0.02
+"""Share of the pixels on either side that shows the tail of the noise: far more than any companion covers."""
 
 
 def aperture_flux(image: FloatArray, fwhm_px: float) -> Float32Array:
@@ -93,6 +100,29 @@ def snr_map(residual: FloatArray, fwhm_px: float) -> Float32Array:
     return snr
 
 
+def snr_at(residual: FloatArray, rest: FloatArray, place: tuple[float, float], fwhm_px: float) -> float:
+    """Compute the signal-to-noise ratio of an aperture at a position between the pixels.
+
+    Parameters
+    ----------
+    residual : ndarray (side, side)
+        Star-subtracted stamp; NaN where unknown.
+    rest : ndarray (side, side)
+        The same without the source, whose wings are no noise.
+    place : (float, float)
+        Position (dy, dx) from the central pixel [pixel].
+    fwhm_px : float
+        Diameter of an aperture [pixel].
+
+    Returns
+    -------
+    float
+        As in :func:`snr_map`; NaN beyond the rings that are known.
+    """
+    flux, others = aperture_flux(residual, fwhm_px), aperture_flux(rest, fwhm_px)
+    return float(_snr(flux, others, float(place[0]), float(place[1]), float(fwhm_px)))
+
+
 @njit(cache=True)
 def _snr_map(flux, known, fwhm):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     side = flux.shape[0]
@@ -100,35 +130,48 @@ def _snr_map(flux, known, fwhm):  # type: ignore[no-untyped-def]  # pragma: no c
     out = np.full(flux.shape, np.nan, np.float32)
     for row in range(side):
         for column in range(side):
-            y, x = row - half, column - half
-            radius = np.hypot(y, x)
-            n = int(2 * np.pi * radius / fwhm)
-            if not known[row, column] or n < 5 or radius + fwhm / 2 > half:
-                continue
-            start = np.arctan2(y, x)
-            total, squares, count = 0.0, 0.0, 0
-            for k in range(2, n - 1):  # the adjacent apertures hold flux of the source itself
-                angle = start + 2 * np.pi * k / n
-                fy, fx = half + radius * np.sin(angle), half + radius * np.cos(angle)
-                iy, ix = min(int(fy), side - 2), min(int(fx), side - 2)
-                wy, wx = fy - iy, fx - ix
-                value = (flux[iy, ix] * (1 - wx) + flux[iy, ix + 1] * wx) * (1 - wy) + (
-                    flux[iy + 1, ix] * (1 - wx) + flux[iy + 1, ix + 1] * wx
-                ) * wy
-                total += value
-                squares += value * value
-                count += 1
-            if count < 3:
-                continue
-            mean = total / count
-            # unbiased variance; the mean of `count` apertures has an error of its own (two-sample t statistic)
-            variance = max(squares / count - mean * mean, 0.0) * count / (count - 1)
-            if variance > 0:
-                out[row, column] = (flux[row, column] - mean) / np.sqrt(variance * (1 + 1 / count))
+            if known[row, column]:
+                out[row, column] = _snr(flux, flux, float(row - half), float(column - half), fwhm)
     return out
 
 
-def significance(snr: FloatArray, radius_px: FloatArray, fwhm_px: float) -> Float64Array:
+@njit(cache=True)
+def _snr(flux, others, y, x, fwhm):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    half = flux.shape[0] // 2
+    radius = np.hypot(y, x)
+    n = int(2 * np.pi * radius / fwhm)
+    if n < 5 or radius + fwhm / 2 > half:
+        return np.nan
+    start = np.arctan2(y, x)
+    total, squares, count = 0.0, 0.0, 0
+    for k in range(2, n - 1):  # the adjacent apertures hold flux of the source itself
+        value = _between(others, start + 2 * np.pi * k / n, radius)
+        total += value
+        squares += value * value
+        count += 1
+    if count < 3:
+        return np.nan
+    mean = total / count
+    # unbiased variance; the mean of `count` apertures has an error of its own (two-sample t statistic)
+    variance = max(squares / count - mean * mean, 0.0) * count / (count - 1)
+    if variance == 0:
+        return np.nan
+    return (_between(flux, start, radius) - mean) / np.sqrt(variance * (1 + 1 / count))
+
+
+@njit(cache=True)
+def _between(flux, angle, radius):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    """Bilinear interpolation at a place of a ring."""
+    side = flux.shape[0]
+    fy, fx = side // 2 + radius * np.sin(angle), side // 2 + radius * np.cos(angle)
+    iy, ix = min(int(fy), side - 2), min(int(fx), side - 2)
+    wy, wx = fy - iy, fx - ix
+    return (flux[iy, ix] * (1 - wx) + flux[iy, ix + 1] * wx) * (1 - wy) + (
+        flux[iy + 1, ix] * (1 - wx) + flux[iy + 1, ix + 1] * wx
+    ) * wy
+
+
+def significance(snr: FloatArray, radius_px: FloatArray, fwhm_px: float, tail: float = 1.0) -> Float64Array:
     """Compute the standard deviations of a Gaussian with the same false-alarm probability as an S/N of few apertures.
 
     Parameters
@@ -139,21 +182,85 @@ def significance(snr: FloatArray, radius_px: FloatArray, fwhm_px: float) -> Floa
         Separations from the star, same shape [pixel].
     fwhm_px : float
         Diameter of an aperture [pixel].
+    tail : float
+        Length of the tail of the noise, from :func:`noise_tail`.
 
     Returns
     -------
     ndarray
         Standard deviations, same shape.
     """
-    # apertures of the ring, less the source, its two neighbours and the mean
-    freedom = np.maximum((2 * np.pi * np.asarray(radius_px) / fwhm_px).astype(int) - 4, 1)
     with np.errstate(divide="ignore"):
         # bounded: the normal quantile of zero is infinite
-        deviations: Float64Array = -special.ndtri(np.clip(special.stdtr(freedom, -snr), 1e-300, 1))
+        chance = np.clip(special.stdtr(_freedom(radius_px, fwhm_px), -np.asarray(snr) / tail), 1e-300, 1)
+        deviations: Float64Array = -special.ndtri(chance)
     return deviations
 
 
-def brightest_source(snr: FloatArray, fwhm_px: float, beyond_px: float) -> tuple[int, int, float]:
+def least_snr(radius_px: FloatArray, fwhm_px: float, tail: float = 1.0) -> Float64Array:
+    """Compute the signal-to-noise ratio of a :func:`significance` of five standard deviations.
+
+    Parameters
+    ----------
+    radius_px : ndarray
+        Separations from the star [pixel].
+    fwhm_px : float
+        Diameter of an aperture [pixel].
+    tail : float
+        Length of the tail of the noise, from :func:`noise_tail`.
+
+    Returns
+    -------
+    ndarray
+        Signal-to-noise ratios, same shape.
+    """
+    least: Float64Array = -tail * special.stdtrit(_freedom(radius_px, fwhm_px), FIVE_SIGMA)
+    return least
+
+
+def _freedom(radius_px: FloatArray, fwhm_px: float) -> Float64Array:
+    """Return the apertures of the ring, less the source, its two neighbours and the mean."""
+    return np.maximum(np.floor(2 * np.pi * np.asarray(radius_px) / fwhm_px) - 4, 1)
+
+
+def noise_tail(snr: FloatArray, fwhm_px: float, beyond_px: float) -> float:
+    """Compute the excess of noise as rare as five sigma over five standard deviations of a Gaussian.
+
+    The noise of averaged speckles, and of few photons, is gamma distributed; standard deviation and skewness are those
+    of the whole map.
+
+    Parameters
+    ----------
+    snr : ndarray (side, side)
+        Signal-to-noise ratios; NaN where unknown.
+    fwhm_px : float
+        Diameter of an aperture [pixel].
+    beyond_px : float
+        Pixels closer to the centre are ignored [pixel].
+
+    Returns
+    -------
+    float
+        Factor, at least 1.
+    """
+    radius = radii(len(snr))
+    known = np.isfinite(snr) & (radius >= beyond_px)
+    if not known.any():
+        return 1.0
+    levels = np.sign(snr[known]) * significance(np.abs(snr[known]), radius[known], fwhm_px)
+    low, high = np.quantile(levels, [RARE, 1 - RARE])
+    normal = -float(special.ndtri(RARE))
+    std = float(high - low) / (2 * normal)
+    # of the quantiles of a distribution close to a Gaussian (Cornish & Fisher 1938)
+    skewness = 3 * float(high + low) / (max(std, 1e-3) * (normal**2 - 1))
+    if skewness < LEAST_SKEWNESS:
+        return max(std, 1.0)
+    shape = 4 / skewness**2
+    rare = float(special.gammainccinv(shape, FIVE_SIGMA) - shape) / np.sqrt(shape)
+    return max(std * rare / 5.0, 1.0)
+
+
+def brightest_source(snr: FloatArray, fwhm_px: float, beyond_px: float, tail: float = 1.0) -> tuple[int, int, float]:
     """Return the most significant source of a map from :func:`snr_map`, outside of a radius.
 
     Parameters
@@ -164,6 +271,8 @@ def brightest_source(snr: FloatArray, fwhm_px: float, beyond_px: float) -> tuple
         Diameter of an aperture [pixel].
     beyond_px : float
         Sources closer to the centre are ignored [pixel].
+    tail : float
+        Length of the tail of the noise, from :func:`noise_tail`.
 
     Returns
     -------
@@ -171,7 +280,7 @@ def brightest_source(snr: FloatArray, fwhm_px: float, beyond_px: float) -> tuple
         Pixel (y, x), and significance as standard deviations of a Gaussian; -inf when all is unknown.
     """
     radius = radii(len(snr))
-    level = np.where(np.isfinite(snr) & (radius >= beyond_px), significance(snr, radius, fwhm_px), -np.inf)
+    level = np.where(np.isfinite(snr) & (radius >= beyond_px), significance(snr, radius, fwhm_px, tail), -np.inf)
     y, x = np.unravel_index(np.argmax(level), level.shape)
     return int(y), int(x), float(level[y, x])
 

@@ -1,14 +1,15 @@
 """Contrast curves and companions of a PSF-subtracted star.
 
 Noise is that of apertures of one FWHM on a ring, with small-sample statistics (Mawet et al. 2014, ApJ 792, 97): close
-to the star there are only few of them. The throughput of the subtraction is that of injected companions.
+to the star there are only few of them. The throughput of the subtraction is that of injected companions. The curve is
+the contrast at which the list of companions holds half of them.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy import ndimage, special
+from scipy import ndimage
 
 from obsarchive.errors import Unprocessable
 from obsarchive.science.arrays import Float32Array, Float64Array, FloatArray
@@ -17,9 +18,14 @@ from obsarchive.science.psf.companion_detection import (
     aperture_at,
     aperture_flux,
     brightest_source,
+    least_snr,
+    noise_tail,
+    significance,
+    snr_at,
     snr_map,
     without_halo,
 )
+from obsarchive.science.psf.companion_fit import fit_companion
 from obsarchive.science.psf.subtraction import (
     Components,
     References,
@@ -29,10 +35,16 @@ from obsarchive.science.psf.subtraction import (
     subtraction_mask,
 )
 
-FIVE_SIGMA = float(special.ndtr(-5.0))
-"""False-alarm probability of five standard deviations of a Gaussian."""
-FOUND = 6.0
-"""Significance of a companion [standard deviations]: speckles have longer tails than a Gaussian."""
+FOUND = 5.0
+"""Significance of a companion [standard deviations]."""
+FOUND_BY_HALO = 6.0
+"""The same where only the halo is subtracted: the speckles of a star have longer tails than what is left of them."""
+CHOSEN_PLACE = 2.0
+"""Mean excess of the square of the S/N where a source is fitted: both coordinates follow the noise."""
+QUIET_SHARE = 0.1
+"""Share of the rings whose noise is that of photons more than of speckles."""
+CANDIDATE = 4.0
+"""Significance from which a source is fitted: in the map its own wings count as noise [standard deviations]."""
 LARGE_SCALE = 2.5
 """Sigma of the Gaussian high-pass filter that removes the halo [FWHM]."""
 INNER_FWHM = 1.5
@@ -61,10 +73,12 @@ class Detection:
         Position relative to the star [pixel].
     flux_ratio, flux_ratio_error : float
         Flux over that of the star, corrected for the throughput.
+    separation_error_px, tangential_error_px : float
+        Errors of the position along the direction to the star, and across it [pixel].
     snr : float
         Signal-to-noise ratio relative to the apertures of its ring.
     significance : float
-        Gaussian equivalent of `snr` [standard deviations].
+        Gaussian equivalent of `snr`, which allows for the tail of the noise [standard deviations].
     likeness : float
         Correlation with the PSF.
     """
@@ -73,6 +87,8 @@ class Detection:
     dx: float
     flux_ratio: float
     flux_ratio_error: float
+    separation_error_px: float
+    tangential_error_px: float
     snr: float
     significance: float
     likeness: float
@@ -81,6 +97,11 @@ class Detection:
     def separation_px(self) -> float:
         """Distance from the star [pixel]."""
         return float(np.hypot(self.dy, self.dx))
+
+    @property
+    def angle_error_deg(self) -> float:
+        """One-sigma error of the position angle [deg]."""
+        return float(np.degrees(np.arctan2(self.tangential_error_px, self.separation_px)))
 
     @property
     def delta_mag(self) -> float:
@@ -102,7 +123,7 @@ class ContrastCurve:
     radius_px : ndarray (n,)
         Separation from the star [pixel].
     contrast : ndarray (n,)
-        Flux ratio of a companion at five sigma.
+        Flux ratio of a companion that is found with a probability of one half, at a significance of five sigma.
     throughput : ndarray (n,)
         Share of a companion's flux that survives the subtraction.
     """
@@ -136,6 +157,8 @@ class Subtraction:
         Companions, brightest first.
     snr : ndarray (side, side)
         Signal-to-noise ratio of an aperture at every pixel.
+    tail : float
+        Length of the tail of the noise: five sigma are this many times the S/N of Gaussian noise.
     """
 
     residual: Float32Array
@@ -144,6 +167,7 @@ class Subtraction:
     curve: ContrastCurve
     detections: tuple[Detection, ...] = field(default=())
     snr: Float32Array = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    tail: float = 1.0
 
 
 def subtract_star(target: FloatArray, stamps: FloatArray, fwhm_px: float, most: int = 50) -> Subtraction:
@@ -190,16 +214,18 @@ def subtract_star(target: FloatArray, stamps: FloatArray, fwhm_px: float, most: 
     residuals = components.subtract(sharp, counts)
     curves = [injected.curve(residual, number) for number, residual in enumerate(residuals)]
     best = int(np.argmin([_mean_log(curve.contrast) for curve in curves]))
-    detections, rest = _companions(place, components, counts[best], residuals[best])
+    snr = snr_map(residuals[best], place.fwhm_px)
+    detections, rest, tail = _companions(place, components, counts[best], residuals[best], snr)
     # companions must not count as noise of the final curve
-    curve = injected.curve(rest, best)
+    curve = injected.curve(rest, best, tail)
     return Subtraction(
         residuals[best],
         tuple(listed[used].tolist()),
         counts[best],
         curve,
         detections,
-        snr_map(residuals[best], fwhm_px),
+        snr,
+        tail,
     )
 
 
@@ -221,6 +247,7 @@ class _Place:
         self.psf = (np.nan_to_num(target) * fade).astype(np.float32)
         self.star_flux = float(aperture_flux(self.psf, self.fwhm_px)[self.side // 2, self.side // 2])
         self._sharp_psf = self.sharp(self.psf)
+        self._light = aperture_flux(target, self.fwhm_px)
         known = np.isfinite(target)
         # rings end where an aperture would touch unknown pixels
         edge = float(radius[~known].min(initial=self.side // 2)) - self.fwhm_px / 2
@@ -235,7 +262,20 @@ class _Place:
 
     def companion(self, dy: float, dx: float) -> Float32Array:
         """Return the high-pass filtered PSF of the star, shifted."""
-        return np.asarray(ndimage.shift(self._sharp_psf, (dy, dx), order=1, mode="constant"), np.float32)
+        return _moved(self._sharp_psf, dy, dx)
+
+    def photon_variance(self, residual: FloatArray) -> float:
+        """Return the variance of the photons of an aperture over their flux, from the rings with the least noise.
+
+        An upper limit: sky, read-out and speckles add to the noise of every ring.
+        """
+        flux = aperture_flux(residual, self.fwhm_px)
+        ratios = [
+            np.var(_ring(flux, radius, self.fwhm_px)) / light
+            for radius in self.radius_px
+            if (light := np.mean(_ring(self._light, radius, self.fwhm_px))) > 0
+        ]
+        return float(np.quantile(ratios, QUIET_SHARE)) if ratios else 0.0
 
     def sharp(self, stamp: FloatArray) -> Float32Array:
         """Return the high-pass filtered stamp; NaN stays."""
@@ -247,6 +287,30 @@ class _Place:
         weight = ndimage.gaussian_filter(known.astype(np.float32), sigma)
         smooth = ndimage.gaussian_filter(np.where(known, stamp, 0).astype(np.float32), sigma)
         return np.where(known, stamp - smooth / np.maximum(weight, 1e-3), np.nan).astype(np.float32)
+
+
+def _moved(image: Float32Array, dy: float, dx: float) -> Float32Array:
+    """Return an image shifted with bilinear interpolation, zero beyond its border."""
+    down, right = int(np.floor(dy)), int(np.floor(dx))
+    wy, wx = np.float32(dy - down), np.float32(dx - right)
+    out = np.zeros_like(image)
+    # a weighted sum of four views is several times faster than interpolation at any positions
+    for step_y, step_x, weight in (
+        (down, right, (1 - wy) * (1 - wx)),
+        (down, right + 1, (1 - wy) * wx),
+        (down + 1, right, wy * (1 - wx)),
+        (down + 1, right + 1, wy * wx),
+    ):
+        (to_y, from_y), (to_x, from_x) = (_views(step, len(image)) for step in (step_y, step_x))
+        out[to_y, to_x] += weight * image[from_y, from_x]
+    return out
+
+
+def _views(step: int, n: int) -> tuple[slice, slice]:
+    """Return where the pixels of an axis of n go by a shift of whole pixels, and where they come from."""
+    kept = max(n - abs(step), 0)
+    to, start = max(step, 0), max(-step, 0)
+    return slice(to, to + kept), slice(start, start + kept)
 
 
 class _Injected:
@@ -261,22 +325,24 @@ class _Injected:
             left = components.throughput(apertures, injected, counts)
             self.throughput[:, column] = np.median(left, axis=1) / place.star_flux
 
-    def curve(self, residual: FloatArray, number: int) -> ContrastCurve:
-        """Return the contrast curve of a residual image."""
+    def curve(self, residual: FloatArray, number: int, tail: float = 1.0) -> ContrastCurve:
+        """Return the contrast curve of a residual image, whose noise has a tail of this length."""
         # a throughput near zero, or noise that makes it negative, would give meaningless limits
         place, throughput = self.place, np.clip(self.throughput[number], 0.02, 1.0)
         flux = aperture_flux(residual, place.fwhm_px)
         noise = np.array([_ring_noise(flux, r, place.fwhm_px) for r in place.radius_px])
-        return ContrastCurve(place.radius_px, noise / throughput / place.star_flux, throughput)
+        least = np.sqrt(least_snr(place.radius_px, place.fwhm_px, tail) ** 2 - CHOSEN_PLACE)
+        return ContrastCurve(place.radius_px, least * noise / throughput / place.star_flux, throughput)
 
 
 def _ring_noise(flux: Float32Array, radius_px: float, fwhm_px: float) -> float:
-    """Return the flux of a companion at five sigma of Student's t, from the scatter of the apertures of a ring."""
+    """Return the scatter of the apertures of a ring, with the error of the mean of those that a source is compared to.
+
+    The signal-to-noise ratio of a source leaves out its own aperture and both neighbours.
+    """
     values = _ring(flux, radius_px, fwhm_px)
     n = len(values)
-    if n < 3:
-        return float("nan")
-    return float(-special.stdtrit(n - 1, FIVE_SIGMA) * np.std(values, ddof=1) * np.sqrt(1 + 1 / n))
+    return float(np.std(values, ddof=1) * np.sqrt(1 + 1 / (n - 3))) if n >= 5 else float("nan")
 
 
 def _ring(flux: Float32Array, radius_px: float, fwhm_px: float) -> Float64Array:
@@ -290,25 +356,30 @@ def _ring(flux: Float32Array, radius_px: float, fwhm_px: float) -> Float64Array:
 
 
 def _companions(
-    place: _Place, components: Components, count: int, residual: Float32Array
-) -> tuple[tuple[Detection, ...], Float32Array]:
-    """Return companions, each subtracted before the next is searched, and the residual without them."""
-    left = residual.copy()
+    place: _Place, components: Components, count: int, residual: Float32Array, snr: Float32Array
+) -> tuple[tuple[Detection, ...], Float32Array, float]:
+    """Return companions, each subtracted before the next is searched, the residual without them, and its tail."""
+    left, beyond = residual.copy(), INNER_FWHM * place.fwhm_px
     refused = np.zeros(residual.shape, bool)
     found: list[Detection] = []
-    while len(found) < MAX_DETECTIONS:
-        snr = np.where(refused, np.nan, snr_map(left, place.fwhm_px))
-        y, x, level = brightest_source(snr, place.fwhm_px, INNER_FWHM * place.fwhm_px)
-        if level < FOUND:
-            break
-        detection, model = _measured(place, components, count, left, (y, x), (snr[y, x], level))
-        if not detection.flux_ratio > 0 or detection.likeness < LEAST_LIKENESS or _is_ghost(detection, found, place):
+    while True:
+        tail = noise_tail(snr, place.fwhm_px, beyond)
+        y, x, level = brightest_source(np.where(refused, np.nan, snr), place.fwhm_px, beyond, tail)
+        if level < CANDIDATE or len(found) == MAX_DETECTIONS:
+            return tuple(sorted(found, key=lambda item: -item.flux_ratio)), left, tail
+        detection, model = _measured(place, components, count, left, (y, x), tail)
+        if not _is_companion(detection) or _is_ghost(detection, found, place):
             # rejected sources are masked, or the search would find them again
             refused |= np.hypot(*(np.indices(left.shape) - np.array([[[y]], [[x]]]))) < place.fwhm_px
             continue
         found.append(detection)
         left = left - model
-    return tuple(sorted(found, key=lambda item: -item.flux_ratio)), left
+        snr = snr_map(left, place.fwhm_px)
+
+
+def _is_companion(source: Detection) -> bool:
+    """Return whether a source is significant where it was fitted, and alike a star."""
+    return source.significance >= FOUND and source.flux_ratio > 0 and source.likeness >= LEAST_LIKENESS
 
 
 def _is_ghost(new: Detection, known: Sequence[Detection], place: _Place) -> bool:
@@ -326,47 +397,31 @@ def _measured(
     count: int,
     residual: Float32Array,
     pixel: tuple[int, int],
-    seen: tuple[float, float],
+    tail: float,
 ) -> tuple[Detection, Float32Array]:
-    """Return the position and flux of a source, and the model fitted: a companion as the subtraction leaves it."""
-    half = place.side // 2
-    smooth = ndimage.gaussian_filter(np.nan_to_num(residual), place.fwhm_px / 4)
-    y, x = _highest(smooth, pixel, place.fwhm_px)
-    # the subtraction distorts a companion by its position: the model follows each step
-    for _ in range(3):
-        shape = np.nan_to_num(components.subtract(place.companion(y - half, x - half), [count])[0])
-        step, ratio = _refined(np.nan_to_num(residual), shape, (y, x), place.fwhm_px)
-        y, x = y + step[0], x + step[1]
-    near = np.hypot(*(np.indices(residual.shape) - np.array([[[y]], [[x]]]))) < 1.2 * place.fwhm_px
-    likeness = float(np.corrcoef(np.nan_to_num(residual)[near], shape[near])[0, 1]) if shape[near].std() > 0 else 0.0
-    # the relative error of the flux is that of the aperture
-    error = abs(ratio) / max(float(seen[0]), 1e-6)
-    detection = Detection(y - half, x - half, ratio, error, float(seen[0]), float(seen[1]), likeness)
-    return detection, np.asarray(ratio * shape, np.float32)
-
-
-def _highest(image: FloatArray, pixel: tuple[int, int], fwhm_px: float) -> tuple[float, float]:
-    """Return the highest pixel within half a FWHM of a pixel."""
-    distance = np.hypot(*(np.indices(image.shape) - np.array(pixel).reshape(2, 1, 1)))
-    y, x = np.unravel_index(np.argmax(np.where(distance <= fwhm_px / 2, image, -np.inf)), image.shape)
-    return float(y), float(x)
-
-
-def _refined(
-    residual: FloatArray, shape: FloatArray, centre: tuple[float, float], fwhm_px: float
-) -> tuple[tuple[float, float], float]:
-    """Return the shift and flux of one Gauss-Newton step on the pixels within a FWHM of the source."""
-    near = np.hypot(*(np.indices(residual.shape) - np.array(centre).reshape(2, 1, 1))) < fwhm_px
-    slope_y, slope_x = map(np.asarray, np.gradient(shape))
-    # flux, its products with the shifts (first-order expansion), and a constant background
-    columns = np.stack([shape[near], -slope_y[near], -slope_x[near], np.ones(int(near.sum()))], axis=1)
-    solution = np.linalg.lstsq(columns, residual[near], rcond=None)[0]
-    ratio = float(solution[0])
-    limit = fwhm_px / 3
-    # the expansion holds for a fraction of the FWHM only
-    step: Float64Array = solution[1:3] / ratio if ratio != 0 else np.zeros(2)
-    dy, dx = np.clip(step, -limit, limit)
-    return (float(dy), float(dx)), ratio
+    """Return the source at a pixel, and the model fitted."""
+    fit = fit_companion(
+        residual, lambda dy, dx: components.subtract(place.companion(dy, dx), [count])[0], pixel, place.fwhm_px
+    )
+    rest = residual - fit.model
+    # not of the most significant pixel, which lies outwards of a source where the noise falls with the radius
+    snr = snr_at(residual, rest, (fit.dy, fit.dx), place.fwhm_px)
+    radius = np.array([np.hypot(fit.dy, fit.dx)])
+    # the photons of the companion itself, which the other places of the ring do not have
+    light = max(fit.flux_ratio * place.star_flux, 0.0)
+    own = float(np.sqrt(1 + place.photon_variance(rest) * light * (snr / light) ** 2)) if light > 0 else 1.0
+    detection = Detection(
+        fit.dy,
+        fit.dx,
+        fit.flux_ratio,
+        own * fit.flux_ratio_error,
+        own * fit.radial_error_px,
+        own * fit.tangential_error_px,
+        snr,
+        float(significance(np.array([snr]), radius, place.fwhm_px, tail)[0]),
+        fit.likeness,
+    )
+    return detection, fit.model
 
 
 def companion_of(stamp: FloatArray, others: FloatArray, fwhm_px: float) -> str:
@@ -396,4 +451,4 @@ def companion_of(stamp: FloatArray, others: FloatArray, fwhm_px: float) -> str:
     # further out than otherwise: without references the speckles close to the star remain
     y, x, level = brightest_source(snr_map(without_halo(stamp), fwhm_px), fwhm_px, 2 * fwhm_px)
     distance = np.hypot(y - len(stamp) // 2, x - len(stamp) // 2)
-    return f"something {distance:.0f} pixels away, {level:.1f} sigma" if level >= FOUND else ""
+    return f"something {distance:.0f} pixels away, {level:.1f} sigma" if level >= FOUND_BY_HALO else ""

@@ -39,6 +39,7 @@ FIRST_LOOKED_AT = (
     "fwhm_arcsec",
     "contrast_0_5_arcsec_mag",
     "contrast_1_arcsec_mag",
+    "n_references",
     "frames_used",
     "frames_total",
     "calibration",

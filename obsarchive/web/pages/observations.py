@@ -62,7 +62,21 @@ def pulse(obs_id: str) -> ResponseReturnValue:
 def _curves(card: Card) -> list[dict[str, Any]]:
     found = [(view.name, contrast_curve(card, view)) for view in card.pipelines]
     filter = card.observation.filter
-    return [{"name": name.replace("_", " "), "filter": filter, **curve} for name, curve in found if curve]
+    return [
+        {"name": name.replace("_", " "), "filter": filter, "references": _references(card, name), **curve}
+        for name, curve in found
+        if curve
+    ]
+
+
+def _references(card: Card, pipeline: str) -> str:
+    """Text of how many references a contrast curve has; with few it is shallower than with more."""
+    results = card.observation.pipeline(pipeline).step("pca").results
+    n = results.get("n_references")
+    if not isinstance(n, int):
+        return ""
+    text = f"{n} reference{'' if n == 1 else 's'}"
+    return f"{text}: few, the curve would be deeper with more" if results.get("lacks_references") else text
 
 
 def _best_image(card: Card) -> tuple[str, str] | None:

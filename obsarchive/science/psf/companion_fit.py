@@ -1,0 +1,147 @@
+"""Position and flux of a companion in a star-subtracted stamp, with errors from the noise at the same separation.
+
+The model is a companion as the subtraction leaves it. The fit is linear in the pixels, so that the same fit at the
+other places of the ring, where there is only noise, shows the errors of flux and position, whatever the noise is.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from obsarchive.science.arrays import BoolArray, Float32Array, Float64Array, FloatArray
+
+STEPS = 3
+"""The subtraction distorts a companion by its position: the model follows each step."""
+LIKENESS_FWHM = 1.2
+"""Radius within which a companion is compared with the model [FWHM]."""
+SPREAD_FWHM = 4.0
+"""Sigma of the smoothing before the highest pixel is taken, as a fraction of the FWHM."""
+
+
+@dataclass(frozen=True, eq=False)
+class CompanionFit:
+    """A source fitted with the model of a companion.
+
+    Attributes
+    ----------
+    dy, dx : float
+        Position relative to the star [pixel].
+    flux_ratio, flux_ratio_error : float
+        Flux over that of the star.
+    radial_error_px, tangential_error_px : float
+        Errors of the position along the direction to the star, and across it [pixel].
+    likeness : float
+        Correlation with the model.
+    model : ndarray (side, side)
+        The companion as the subtraction leaves it.
+    """
+
+    dy: float
+    dx: float
+    flux_ratio: float
+    flux_ratio_error: float
+    radial_error_px: float
+    tangential_error_px: float
+    likeness: float
+    model: Float32Array
+
+
+def fit_companion(
+    residual: FloatArray,
+    response: Callable[[float, float], FloatArray],
+    pixel: tuple[int, int],
+    fwhm_px: float,
+) -> CompanionFit:
+    """Fit a companion to a source.
+
+    Parameters
+    ----------
+    residual : ndarray (side, side)
+        Star-subtracted stamp; NaN where unknown.
+    response : callable
+        Returns what the subtraction leaves of a companion as bright as the star at (dy, dx) [pixel].
+    pixel : (int, int)
+        Highest pixel of the source.
+    fwhm_px : float
+        FWHM of the star [pixel].
+
+    Returns
+    -------
+    CompanionFit
+        Position and flux, with errors; the errors are NaN where the ring has too few known places.
+    """
+    image = np.nan_to_num(residual)
+    half = len(image) // 2
+    y, x = _highest(ndimage.gaussian_filter(image, fwhm_px / SPREAD_FWHM), pixel, fwhm_px)
+    for _ in range(STEPS):
+        shape = np.nan_to_num(response(y - half, x - half))
+        near = _near(image, (y, x), fwhm_px)
+        estimator = _estimator(shape, near)
+        ratio, *moved = estimator @ image[near]
+        # the expansion holds for a fraction of the FWHM only
+        step = np.clip(np.array(moved[:2]) / ratio, -fwhm_px / 3, fwhm_px / 3) if ratio != 0 else np.zeros(2)
+        y, x = y + float(step[0]), x + float(step[1])
+    close = _near(image, (y, x), LIKENESS_FWHM * fwhm_px)
+    likeness = float(np.corrcoef(image[close], shape[close])[0, 1]) if shape[close].std() > 0 else 0.0
+    model = np.asarray(ratio * shape, np.float32)
+    errors = _errors(np.asarray(residual) - model, estimator, near, (y - half, x - half), fwhm_px)
+    return CompanionFit(
+        y - half,
+        x - half,
+        float(ratio),
+        float(errors[0]),
+        float(errors[1] / abs(ratio)) if ratio != 0 else np.nan,
+        float(errors[2] / abs(ratio)) if ratio != 0 else np.nan,
+        likeness,
+        model,
+    )
+
+
+def _near(image: FloatArray, centre: tuple[float, float], radius_px: float) -> BoolArray:
+    """Return the pixels within a radius of a position."""
+    rows, columns = np.ogrid[: image.shape[0], : image.shape[1]]
+    return np.asarray(np.hypot(rows - centre[0], columns - centre[1]) < radius_px)
+
+
+def _highest(image: FloatArray, pixel: tuple[int, int], fwhm_px: float) -> tuple[float, float]:
+    """Return the highest pixel within half a FWHM of a pixel."""
+    near = _near(image, pixel, fwhm_px / 2 + 1e-6)
+    y, x = np.unravel_index(np.argmax(np.where(near, image, -np.inf)), image.shape)
+    return float(y), float(x)
+
+
+def _estimator(shape: FloatArray, near: BoolArray) -> Float64Array:
+    """Return the matrix (4, n) that makes flux, its products with the shifts, and a background of n pixels."""
+    slope_y, slope_x = map(np.asarray, np.gradient(shape))
+    columns = np.stack([shape[near], -slope_y[near], -slope_x[near], np.ones(int(near.sum()))], axis=1)
+    estimator: Float64Array = np.linalg.pinv(columns)
+    return estimator
+
+
+def _errors(
+    rest: FloatArray, estimator: Float64Array, near: BoolArray, place: tuple[float, float], fwhm_px: float
+) -> Float64Array:
+    """Return the errors of flux, and of flux times the shifts along and across the radius, by the rest of the ring."""
+    radius, start = np.hypot(*place), np.arctan2(*place)
+    # the neighbours are what the fit itself has left of the source
+    turns = 2 * np.pi * np.arange(2, int(2 * np.pi * radius / fwhm_px) - 1) / max(int(2 * np.pi * radius / fwhm_px), 1)
+    rows, columns = np.nonzero(near)
+    fitted = []
+    for angle in start + turns:
+        down, right = (np.rint(radius * np.array([np.sin(angle), np.cos(angle)]) - place)).astype(int)
+        y, x = rows + down, columns + right
+        if min(y.min(), x.min()) < 0 or max(y.max(), x.max()) >= len(rest):
+            continue
+        noise = estimator @ rest[y, x]
+        along = noise[1] * np.sin(angle) + noise[2] * np.cos(angle)
+        across = noise[1] * np.cos(angle) - noise[2] * np.sin(angle)
+        fitted.append((noise[0], along, across))
+    known = np.array([row for row in fitted if np.isfinite(row).all()]).reshape(-1, 3)
+    n = len(known)
+    if n < 3:
+        return np.full(3, np.nan)
+    # of few places the scatter is often too small: the standard deviation of Student's distribution
+    errors: Float64Array = np.sqrt(np.mean(known**2, axis=0) * n / (n - 2))
+    return errors

@@ -1,0 +1,92 @@
+"""Do contrast curves and errors of companions mean what they say: noise of known statistics, planets of known flux."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from obsarchive.science.psf.companion_detection import least_snr, noise_tail, significance, snr_at, snr_map
+from obsarchive.science.psf.companion_fit import fit_companion
+from obsarchive.science.psf.contrast import subtract_star
+from obsarchive.science.psf.subtraction import radii
+
+SIDE, HALF, FWHM_PX = 101, 50, 4.0
+PSF = np.exp(-4 * np.log(2) * (radii(SIDE) / FWHM_PX) ** 2)
+PSF /= PSF.sum()
+
+
+def noise(rng: np.random.Generator, rms: float = 1.0, shape: float = np.inf) -> np.ndarray:
+    """Noise correlated like speckles; of a gamma distribution of this shape, if finite."""
+    white = rng.standard_normal((SIDE, SIDE))
+    if np.isfinite(shape):
+        white = (rng.gamma(shape, size=(SIDE, SIDE)) - shape) / np.sqrt(shape)
+    smooth = ndimage.gaussian_filter(white, FWHM_PX / 2.35)
+    return rms * smooth / smooth.std()
+
+
+def planet(dy: float, dx: float) -> np.ndarray:
+    y, x = np.indices((SIDE, SIDE)) - HALF
+    image = np.exp(-4 * np.log(2) * ((y - dy) ** 2 + (x - dx) ** 2) / FWHM_PX**2)
+    return image / image.sum()
+
+
+def test_least_snr_is_that_of_five_sigma() -> None:
+    radius = np.array([7.0, 20.0, 60.0])
+    for tail in (1.0, 1.3):
+        assert significance(least_snr(radius, FWHM_PX, tail), radius, FWHM_PX, tail) == pytest.approx(5.0, abs=1e-6)
+    assert np.all(np.diff(least_snr(radius, FWHM_PX)) < 0), "close to the star there are fewer apertures"
+
+
+def test_the_tail_of_noise_is_measured() -> None:
+    rng = np.random.default_rng(1)
+    gaussian, skewed = (
+        np.mean([noise_tail(snr_map(noise(rng, shape=shape), FWHM_PX), FWHM_PX, 6.0) for _ in range(8)])
+        for shape in (np.inf, 0.25)
+    )
+    assert 1 <= gaussian < 1.15
+    assert skewed > gaussian + 0.15
+    assert noise_tail(np.full((SIDE, SIDE), np.nan), FWHM_PX, 6.0) == 1
+
+
+def test_signal_to_noise_ratio_between_the_pixels_is_that_of_the_map_on_them() -> None:
+    image = noise(np.random.default_rng(2))
+    assert snr_at(image, image, (11.0, -17.0), FWHM_PX) == pytest.approx(
+        snr_map(image, FWHM_PX)[HALF + 11, HALF - 17], 1e-4
+    )
+    assert np.isnan(snr_at(image, image, (49.0, 30.0), FWHM_PX))
+
+
+def test_errors_of_flux_and_position_are_true() -> None:
+    rng = np.random.default_rng(3)
+    pulls = []
+    for _ in range(150):
+        angle, radius = rng.uniform(0, 2 * np.pi), rng.uniform(15, 40)
+        dy, dx = radius * np.sin(angle), radius * np.cos(angle)
+        image = noise(rng, 0.06 * PSF.max()) + planet(dy, dx)
+        fit = fit_companion(image, planet, (round(HALF + dy), round(HALF + dx)), FWHM_PX)
+        off = np.array([fit.dy - dy, fit.dx - dx])
+        along = off @ [np.sin(angle), np.cos(angle)] / fit.radial_error_px
+        across = off @ [np.cos(angle), -np.sin(angle)] / fit.tangential_error_px
+        pulls.append(((fit.flux_ratio - 1) / fit.flux_ratio_error, along, across))
+    assert np.std(pulls, axis=0) == pytest.approx([1, 1, 1], abs=0.2)
+    assert np.mean(pulls, axis=0) == pytest.approx([0, 0, 0], abs=0.3)
+
+
+def test_half_of_the_planets_at_the_curve_are_found_and_nearly_all_at_seven_sigma() -> None:
+    rng = np.random.default_rng(4)
+    star = (PSF + 0.02 * PSF.max() * np.exp(-radii(SIDE) / 10)).astype(np.float32)
+    found: dict[float, list[bool]] = {1.0: [], 1.4: []}
+    n_false = 0
+    for _ in range(30):
+        stamp, *references = (star + noise(rng, 1e-4 * PSF.max()) for _ in range(4))
+        empty = subtract_star(stamp, np.array(references), FWHM_PX)
+        n_false += len(empty.detections)
+        for level, outcomes in found.items():
+            radius, angle = rng.uniform(8, 45), rng.uniform(0, 2 * np.pi)
+            dy, dx = radius * np.sin(angle), radius * np.cos(angle)
+            contrast = level * np.interp(radius, empty.curve.radius_px, empty.curve.contrast)
+            seen = subtract_star(stamp + contrast * planet(dy, dx), np.array(references), FWHM_PX)
+            outcomes.append(any(np.hypot(item.dy - dy, item.dx - dx) < FWHM_PX for item in seen.detections))
+    # 30 trials: twice the binomial error is 18 %
+    assert np.mean(found[1.0]) == pytest.approx(0.5, abs=0.2)
+    assert np.mean(found[1.4]) > 0.88
+    assert n_false <= 1
