@@ -19,6 +19,9 @@ SCALE = 1
 LEAST_SNR = 10.0
 """Of the brightest source of a stack, in the smoothed image."""
 
+BELIEVED_GAIN = 0.01, 50.0
+"""Least and greatest gain that is believed: cameras write the number of a setting under it, too [e-/ADU]."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -73,6 +76,9 @@ class CcdStack(Pipeline):
         header = product_header(work, (SCALE, stack.shape))
         header.update(coordinates or {})
         header["NCOMBINE"] = (stack.n_frames, "exposures added")
+        gain = work.observation.number("gain")
+        if gain is not None and BELIEVED_GAIN[0] <= gain <= BELIEVED_GAIN[1]:
+            header["EGAIN"] = (gain * stack.n_frames, "[e-/adu] of the mean of the exposures")
         if np.isfinite(sequence.saturation):
             header["SATURATE"] = (sequence.saturation, "[adu] saturated from here on")
         work.publish_fits("{id}_stack.fits", image, header, sequence.calibrator.masters)

@@ -16,11 +16,11 @@ from obsarchive.io.wcs_headers import plate_of_header
 from obsarchive.pipeline import Pipeline, Workspace, step
 from obsarchive.remote import gaia, star_catalogs
 from obsarchive.remote.star_catalogs import Catalog
-from obsarchive.science.arrays import FloatArray
+from obsarchive.science.arrays import Float64Array, FloatArray
 from obsarchive.science.astrometry.plate_solution import PlateSolution
 from obsarchive.science.astrometry.times import julian_year, mjd_of
 from obsarchive.science.photometry.aperture import Apertures, Flag
-from obsarchive.science.photometry.background import Background
+from obsarchive.science.photometry.background import Background, noise_correlation
 from obsarchive.science.photometry.engine import EngineName, engine_of
 from obsarchive.science.photometry.source_detection import Sources
 from obsarchive.science.photometry.zero_point import POGSON, ZeroPoint, find_zero_point, instrumental_magnitudes
@@ -28,6 +28,8 @@ from pipelines.shared.preview_step import labels_of
 
 MATCH_FWHM, LEAST_MATCH_PX = 0.7, 2.0
 LIMIT_SIGMA = 5.0
+STAR_REACH_FWHM = 2.5
+"""Radius around a source within which its light is no noise."""
 DEFAULT_FWHM_PX = 3.0
 """Of an image without a source that has a width."""
 COLUMNS = (
@@ -35,6 +37,8 @@ COLUMNS = (
     ("flux_adu", "flux_error_adu"),
     ("mag", "mag_error"),
     ("sky_adu", "fwhm_px"),
+    ("x_error_px", "y_error_px"),
+    ("sky_error_adu",),
 )
 
 
@@ -52,7 +56,10 @@ class PhotometrySettings:
         default=10.0, metadata={"help": "least signal-to-noise ratio of a source in the smoothed image"}
     )
     gain_e_adu: NonNegativeFloat = field(
-        default=0.0, metadata={"help": "electrons of a unit of the image, for photon noise; 0: not known [e-/ADU]"}
+        default=0.0,
+        metadata={
+            "help": "electrons of a unit of the image, for photon noise; 0: EGAIN of the image, if it is there [e-/ADU]"
+        },
     )
     saturation_adu: NonNegativeFloat = field(
         default=0.0, metadata={"help": "level of saturated pixels; 0: SATURATE of the image, if it is there [ADU]"}
@@ -86,16 +93,16 @@ class Photometry(Pipeline):
         """Measure every source of the best image; an image without sources is a valid result."""
         settings: PhotometrySettings = work.settings
         image, header = fits_products.read_fits(work.source())
-        engine = engine_of(settings.engine)
-        sources = engine.detect(image, threshold=settings.detection_snr)
-        fwhm = _usual_fwhm_px(sources)
-        radius = settings.aperture_fwhm * fwhm
-        background = engine.background(image)
-        settings = replace(settings, saturation_adu=settings.saturation_adu or _saturation_adu(header))
-        apertures = _measured(image, background, sources, (radius, fwhm), settings)
+        settings = replace(
+            settings,
+            saturation_adu=settings.saturation_adu or _positive(header, "SATURATE"),
+            gain_e_adu=settings.gain_e_adu or _positive(header, "EGAIN"),
+        )
+        measured = measure_image(image, settings)
+        sources, apertures, radius = measured.sources, measured.apertures, measured.radius_px
         plate = plate_of_header(header, image.shape)
         zero_point, n_catalogue, origin = _calibrated(work, image.shape, sources, apertures, plate)
-        table = _table(sources, apertures, plate, zero_point)
+        table = _table(measured, plate, zero_point)
         cards = {
             "ENGINE": (settings.engine, "code that measured the image"),
             "APRADIUS": (radius, "[pixel] of the apertures"),
@@ -108,7 +115,7 @@ class Photometry(Pipeline):
         return {
             "image": work.source_name,
             "n_sources": len(sources),
-            "fwhm_px": fwhm,
+            "fwhm_px": measured.fwhm_px,
             "aperture_px": radius,
             "sky_adu": _median(apertures.sky),
             "is_calibrated": zero_point.n_stars > 0,
@@ -116,7 +123,9 @@ class Photometry(Pipeline):
             "zero_point_error_mag": zero_point.error,
             "zero_point_scatter_mag": zero_point.scatter,
             "zero_point_stars": zero_point.n_stars,
-            "limit_mag": _limit(background, radius, zero_point),
+            "limit_mag": _limit(measured, zero_point),
+            "gain_e_adu": settings.gain_e_adu or None,
+            "noise_correlation": measured.noise_correlation,
             "n_catalogue": n_catalogue,
             "catalogue": origin,
         }
@@ -128,31 +137,84 @@ def _usual_fwhm_px(sources: Sources) -> float:
     return float(np.median(known)) if len(known) else DEFAULT_FWHM_PX
 
 
-def _saturation_adu(header: fits.Header) -> float:
-    """Level of saturated pixels that the header of a stack names; 0 if it names none."""
-    level = header.get("SATURATE")
-    return float(level) if isinstance(level, int | float) and level > 0 else 0.0
+def _positive(header: fits.Header, key: str) -> float:
+    """Return a positive number that the header of a stack holds; 0 if it holds none."""
+    value = header.get(key)
+    return float(value) if isinstance(value, int | float) and value > 0 else 0.0
 
 
-def _measured(
-    image: FloatArray,
-    background: Background,
-    sources: Sources,
-    sizes_px: tuple[float, float],
-    settings: PhotometrySettings,
-) -> Apertures:
-    """Photometry of all sources; noise of the background and, if the gain is known, of the photons.
+@dataclass(frozen=True, eq=False)
+class ImagePhotometry:
+    """Sources of an image and their photometry.
 
-    The sizes are the radius of the apertures and the FWHM of the stars.
+    Parameters
+    ----------
+    sources : Sources
+        Sources, brightest first.
+    y_error_px, x_error_px : ndarray (n,)
+        Errors of their positions [pixel].
+    apertures : Apertures
+        Their photometry in one aperture.
+    background : Background
+        Background of the image.
+    radius_px, fwhm_px : float
+        Radius of the aperture, and usual width of the sources [pixel].
+    noise_correlation : float
+        Noise of the background within the aperture, in units of that of independent pixels.
     """
-    variance = np.full_like(image, background.noise**2)
+
+    sources: Sources
+    y_error_px: Float64Array
+    x_error_px: Float64Array
+    apertures: Apertures
+    background: Background
+    radius_px: float
+    fwhm_px: float
+    noise_correlation: float
+
+
+def measure_image(image: FloatArray, settings: PhotometrySettings) -> ImagePhotometry:
+    """Detect and measure all sources of an image.
+
+    The errors hold the noise of the background, as it adds up over the aperture, that of the sky level and, if the gain
+    is known, that of the photons.
+
+    Parameters
+    ----------
+    image : ndarray (ny, nx)
+        Counts; NaN marks bad pixels.
+    settings : PhotometrySettings
+        Settings, with gain and level of saturation where these are known.
+
+    Returns
+    -------
+    ImagePhotometry
+        Sources and their photometry; empty without any.
+    """
+    engine = engine_of(settings.engine)
+    sources, background = engine.detect(image, threshold=settings.detection_snr), engine.background(image)
+    fwhm = _usual_fwhm_px(sources)
+    radius = settings.aperture_fwhm * fwhm
+    side = max(round(np.sqrt(np.pi) * radius), 2)
+    correlation = noise_correlation(image, background, side, (sources.y, sources.x, STAR_REACH_FWHM * fwhm))
+    photons = np.zeros_like(image)
     if settings.gain_e_adu > 0:
-        variance += np.nan_to_num(np.maximum(image - background.level, 0)) / settings.gain_e_adu
-    radius, fwhm = sizes_px
-    inner = radius + max(3.0, 1.5 * fwhm)
-    saturation = settings.saturation_adu or np.inf
-    measure = engine_of(settings.engine).aperture_photometry
-    return measure(image, variance, (sources.y, sources.x), (radius,), (inner, inner + 8.0), saturation)
+        photons = np.nan_to_num(np.maximum(image - background.level, 0)) / settings.gain_e_adu
+    inner, saturation = radius + max(3.0, 1.5 * fwhm), settings.saturation_adu or np.inf
+    variance = np.asarray((correlation * background.noise) ** 2 + photons, image.dtype)
+    apertures = engine.aperture_photometry(
+        image, variance, (sources.y, sources.x), (radius,), (inner, inner + 8.0), saturation
+    )
+    apertures = _with_correlated_sky(apertures, np.pi * radius**2, correlation)
+    errors = engine.centroid_errors(image - background.level, variance, sources)
+    return ImagePhotometry(sources, *errors, apertures, background, radius, fwhm, correlation)
+
+
+def _with_correlated_sky(apertures: Apertures, area: float, correlation: float) -> Apertures:
+    """Return the photometry with the error of the sky level that correlated pixels give."""
+    more = np.sqrt(correlation**2 - 1) * apertures.sky_error * area
+    flux_error = np.hypot(apertures.flux_error, more[:, np.newaxis])
+    return replace(apertures, flux_error=flux_error, sky_error=correlation * apertures.sky_error)
 
 
 def _calibrated(
@@ -188,24 +250,26 @@ def _catalog(work: Workspace, plate: PlateSolution, radius_deg: float) -> Catalo
     return gaia.gaia_around(plate.centre, radius_deg, settings.vizier, work.task.tmp / "catalogs")
 
 
-def _table(
-    sources: Sources, apertures: Apertures, plate: PlateSolution | None, zero_point: ZeroPoint
-) -> NDArray[np.void]:
+def _table(measured: ImagePhotometry, plate: PlateSolution | None, zero_point: ZeroPoint) -> NDArray[np.void]:
     """Table of the sources, brightest first; pixels from 0."""
-    names = [name for pair in COLUMNS for name in pair]
+    sources, apertures = measured.sources, measured.apertures
+    names = [name for group in COLUMNS for name in group]
     table = np.zeros(len(sources), [*((name, "f8") for name in names), ("flags", "i4")])
     mag, error = instrumental_magnitudes(apertures.flux[:, 0], apertures.flux_error[:, 0])
     table["x_px"], table["y_px"], table["fwhm_px"] = sources.x, sources.y, sources.fwhm_px
+    table["x_error_px"], table["y_error_px"] = measured.x_error_px, measured.y_error_px
     table["ra_deg"], table["dec_deg"] = plate.sky(sources.y, sources.x) if plate is not None else (np.nan, np.nan)
     table["flux_adu"], table["flux_error_adu"] = apertures.flux[:, 0], apertures.flux_error[:, 0]
     table["mag"], table["mag_error"] = mag + zero_point.value, error
-    table["sky_adu"], table["flags"] = apertures.sky, apertures.flags & ~int(Flag.PSF_FIT)
+    table["sky_adu"], table["sky_error_adu"] = apertures.sky, apertures.sky_error
+    table["flags"] = apertures.flags & ~int(Flag.PSF_FIT)
     return table
 
 
-def _limit(background: Background, radius: float, zero_point: ZeroPoint) -> float:
+def _limit(measured: ImagePhotometry, zero_point: ZeroPoint) -> float:
     """Limiting magnitude: a star of five sigma in the aperture."""
-    noise = float(np.median(background.noise)) * np.sqrt(np.pi) * radius
+    pixel = measured.noise_correlation * float(np.median(measured.background.noise))
+    noise = pixel * np.sqrt(np.pi) * measured.radius_px
     return float(zero_point.value - POGSON * np.log(LIMIT_SIGMA * noise)) if noise > 0 else float("nan")
 
 

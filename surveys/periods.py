@@ -162,7 +162,7 @@ def _waves(data: _Data, period_range: tuple[float, float]) -> Period:
     candidates = _peaks(frequency, power)
     rough = sorted((_refined(data, float(one), step, 1) for one in candidates), key=lambda found: found[1])
     fine = [_refined(data, frequency, step, ROUNDS) for frequency, _ in rough[:FINALISTS]]
-    best, misfit = min(fine, key=lambda found: found[1])
+    best, misfit = _simplest(data, fine)
     if best / 2 >= low:
         # unequal eclipses give the highest peak at twice their frequency; equal ones cannot be distinguished
         half = _refined(data, best / 2, step, ROUNDS)
@@ -184,6 +184,14 @@ def _waves(data: _Data, period_range: tuple[float, float]) -> Period:
         is_ambiguous=other is not None and other[1] - misfit < SURE_GAIN * _excess(data, misfit),
         alternative_d=1 / other[0] if other is not None else None,
     )
+
+
+def _simplest(data: _Data, fits: list[tuple[float, float]]) -> tuple[float, float]:
+    """Return the best fit, or that of twice its frequency, if two waves in a period say no more than one."""
+    best = min(fits, key=lambda fit: fit[1])
+    twice = [fit for fit in fits if abs(fit[0] - 2 * best[0]) < 1 / data.span]
+    simpler = min(twice, key=lambda fit: fit[1], default=best)
+    return simpler if simpler[1] - best[1] < SURE_GAIN * _excess(data, best[1]) else best
 
 
 def _alternative(data: _Data, fits: list[tuple[float, float]], best: tuple[float, float]) -> tuple[float, float] | None:
