@@ -24,6 +24,8 @@ CANDIDATES, FINALISTS, ROUNDS = 12, 4, 4
 HARMONICS = 4
 SAME_PHASE = 0.05
 """Part of a period within which epochs deviate alike from a light curve that does not repeat exactly."""
+LONGEST_MOMENT_D, LEAST_MOMENTS = 0.05, 3
+"""Largest duration of a moment [d], and least number of moments of several bands for each unknown."""
 WAVE_ROUNDS = 3
 SURE_GAIN = 16.0
 """Chi square by which the best period is better than any other one where it is not ambiguous."""
@@ -283,8 +285,8 @@ def _linearised(data: _Data, frequency: float, scale: Floats, n: int) -> tuple[F
     slope = 2 * np.pi * time * (waves @ swapped)
     weighted = np.hstack([slope[:, None], design]) / data.error[:, None]
     misfit = float(np.sum((data.mag / data.error - weighted[:, 1:] @ solution) ** 2))
-    moment = _moments(data.mjd, SAME_PHASE / frequency)
-    if moment.max() + 1 < len(moment):
+    moment = _moments(data.mjd, min(SAME_PHASE / frequency, LONGEST_MOMENT_D))
+    if len(scale) > 1 and LEAST_MOMENTS * weighted.shape[1] <= moment.max() + 1 < len(moment):
         covariance = _covariance_of_groups(weighted, data.mag / data.error - weighted[:, 1:] @ solution, moment)
     else:
         covariance = np.linalg.pinv(weighted.T @ weighted) * _excess(data, misfit)
@@ -292,11 +294,14 @@ def _linearised(data: _Data, frequency: float, scale: Floats, n: int) -> tuple[F
     return solution[: 2 * n], covariance[:kept, :kept]
 
 
-def _moments(mjd: Floats, apart_d: float) -> NDArray[np.int64]:
-    """Return the number of the moment of each epoch; epochs that follow each other more closely are of one moment."""
-    order = np.argsort(mjd, kind="stable")
+def _moments(mjd: Floats, longest_d: float) -> NDArray[np.int64]:
+    """Return the number of the moment of each epoch, from the first one to what follows within so much time."""
     moment = np.empty(len(mjd), np.int64)
-    moment[order] = np.concatenate([[0], np.cumsum(np.diff(mjd[order]) > apart_d)])
+    number, start = -1, -np.inf
+    for i in np.argsort(mjd, kind="stable"):
+        if mjd[i] - start > longest_d:
+            number, start = number + 1, float(mjd[i])
+        moment[i] = number
     return moment
 
 
