@@ -285,6 +285,7 @@ def _linearised(data: _Data, frequency: float, scale: Floats, n: int) -> tuple[F
     slope = 2 * np.pi * time * (waves @ swapped)
     weighted = np.hstack([slope[:, None], design]) / data.error[:, None]
     misfit = float(np.sum((data.mag / data.error - weighted[:, 1:] @ solution) ** 2))
+    covariance: NDArray[Any]
     moment = _moments(data.mjd, min(SAME_PHASE / frequency, LONGEST_MOMENT_D))
     if len(scale) > 1 and LEAST_MOMENTS * weighted.shape[1] <= moment.max() + 1 < len(moment):
         covariance = _covariance_of_groups(weighted, data.mag / data.error - weighted[:, 1:] @ solution, moment)
