@@ -292,7 +292,7 @@ def _linearised(data: _Data, frequency: float, scale: Floats, n: int) -> tuple[F
     else:
         covariance = np.linalg.pinv(weighted.T @ weighted) * _excess(data, misfit)
     kept = 1 + 2 * n
-    return solution[: 2 * n], covariance[:kept, :kept]
+    return np.asarray(solution[: 2 * n], np.float64), np.asarray(covariance[:kept, :kept], np.float64)
 
 
 def _moments(mjd: Floats, longest_d: float) -> NDArray[np.int64]:

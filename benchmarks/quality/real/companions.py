@@ -28,7 +28,6 @@ VIP_SCATTER = (3.4, 0.22, 0.06)
 """Standard deviation of the separation [mas], angle [deg] and magnitude by VIP with 3, 5, 7 and 9 components."""
 ROBO_FWHM = 5.0
 STAMP_SIDE = 81
-OWN_PSF = "a bright companion within four FWHM is part of the star, with which it is modelled"
 ADDED = ((18.0, 40.0, 0.3), (22.0, 200.0, 0.2), (28.0, 310.0, 0.15))
 """Separation [pixel], angle from x to y [deg] and flux ratio of companions that are added."""
 
@@ -209,7 +208,7 @@ def added_rows(most: int = 15) -> Iterator[Compared]:
     magnitude, error = [one.delta_mag for one, _ in seen], [one.delta_mag_error for one, _ in seen]
     theirs = [-2.5 * np.log10(truth[2]) for _, truth in seen]
     values = magnitude, error, theirs
-    yield Compared(ROBO_AO, "magnitude difference of companions", program, *values, np.nan, "mag", note=OWN_PSF)
+    yield Compared(ROBO_AO, "magnitude difference of companions", program, *values, np.nan, "mag")
 
 
 def _along(found: Detection, truth: np.ndarray) -> tuple[tuple[float, float], tuple[float, float]]:
