@@ -22,6 +22,10 @@ OVERSAMPLING = 5
 """Frequencies of the grid within 1 / (length of the data): enough not to miss a peak."""
 CANDIDATES, FINALISTS, ROUNDS = 12, 4, 4
 HARMONICS = 4
+SAME_PHASE = 0.05
+"""Part of a period within which epochs deviate alike from a light curve that does not repeat exactly."""
+LONGEST_MOMENT_D, LEAST_MOMENTS = 0.05, 3
+"""Largest duration of a moment [d], and least number of moments of several bands for each unknown."""
 WAVE_ROUNDS = 3
 SURE_GAIN = 16.0
 """Chi square by which the best period is better than any other one where it is not ambiguous."""
@@ -281,9 +285,42 @@ def _linearised(data: _Data, frequency: float, scale: Floats, n: int) -> tuple[N
     slope = 2 * np.pi * time * (waves @ swapped)
     weighted = np.hstack([slope[:, None], design]) / data.error[:, None]
     misfit = float(np.sum((data.mag / data.error - weighted[:, 1:] @ solution) ** 2))
-    covariance = np.linalg.pinv(weighted.T @ weighted) * _excess(data, misfit)
+    covariance: NDArray[Any]
+    moment = _moments(data.mjd, min(SAME_PHASE / frequency, LONGEST_MOMENT_D))
+    if len(scale) > 1 and LEAST_MOMENTS * weighted.shape[1] <= moment.max() + 1 < len(moment):
+        covariance = _covariance_of_groups(weighted, data.mag / data.error - weighted[:, 1:] @ solution, moment)
+    else:
+        covariance = np.linalg.pinv(weighted.T @ weighted) * _excess(data, misfit)
     kept = 1 + 2 * n
-    return solution[: 2 * n], covariance[:kept, :kept]
+    return np.asarray(solution[: 2 * n], np.float64), np.asarray(covariance[:kept, :kept], np.float64)
+
+
+def _moments(mjd: Floats, longest_d: float) -> NDArray[np.int64]:
+    """Return the number of the moment of each epoch, from the first one to what follows within so much time."""
+    moment = np.empty(len(mjd), np.int64)
+    number, start = -1, -np.inf
+    for i in np.argsort(mjd, kind="stable"):
+        if mjd[i] - start > longest_d:
+            number, start = number + 1, float(mjd[i])
+        moment[i] = number
+    return moment
+
+
+def _covariance_of_groups(rows: Floats, residual: Floats, group: NDArray[np.int64]) -> Floats:
+    """Return the covariance of least squares whose residuals are correlated within groups, by the jackknife.
+
+    A light curve that does not repeat exactly deviates alike in all bands of a moment. What the fit would be without
+    a group follows from its residuals and its leverage (Bell & McCaffrey 2002, Survey Methodology 28, 169).
+    """
+    inverse = np.linalg.pinv(rows.T @ rows)
+    total = np.zeros_like(inverse)
+    for number in range(group.max() + 1):
+        own = rows[group == number]
+        free = np.eye(len(own)) - own @ inverse @ own.T
+        pull = own.T @ (np.linalg.pinv(free, hermitian=True) @ residual[group == number])
+        total += np.outer(pull, pull)
+    covariance: Floats = inverse @ total @ inverse
+    return covariance
 
 
 def _scales(data: _Data) -> Floats:

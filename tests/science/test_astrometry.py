@@ -125,6 +125,20 @@ def test_angles_and_parity_are_those_of_the_headers(angle: float, east_left: boo
     assert again.matrix == pytest.approx(matrix, abs=1e-9)
 
 
+@pytest.mark.parametrize("order", [0, 1, 3])
+def test_a_pointing_error_does_not_turn_the_plate(order: int) -> None:
+    """North has another direction at another right ascension: ten arcseconds matter, and the more near the pole."""
+    truth = PlateSolution((155.0, 80.0), (500.0, 500.0), np.array([[-0.5, 0.01], [0.01, 0.5]]))
+    y, x = (axis.ravel() for axis in np.mgrid[0:1000:9j, 0:1000:9j])
+    wrong = deproject(60.0, -40.0, truth.centre)
+    guess = PlateSolution((float(wrong[0]), float(wrong[1])), truth.reference, truth.matrix)
+    found = fit_wcs((y, x), project(*truth.sky(y, x), guess.centre), guess, order)
+    there = np.stack(project(*found.sky(y, x), truth.centre))
+    assert there == pytest.approx(np.stack(truth.to_standard_coordinates(y, x)), abs=2e-3)
+    assert found.north_angle_deg == pytest.approx(truth.north_angle_deg, abs=1e-5)
+    assert found.centre == pytest.approx(truth.centre, abs=1e-7)
+
+
 def test_sources_are_found_where_they_are() -> None:
     rng = np.random.default_rng(2)
     y, x = rng.uniform(15, 285, (2, 25))

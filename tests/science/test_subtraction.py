@@ -251,3 +251,19 @@ def test_numbers_of_components_to_try() -> None:
     assert subtraction.candidate_counts(1) == [1]
     assert subtraction.candidate_counts(9) == [1, 2, 3, 4, 5, 6, 8]
     assert max(subtraction.candidate_counts(1000)) == subtraction.MAX_COMPONENTS
+
+
+def test_the_flux_of_a_companion_between_pixels_is_not_too_large() -> None:
+    """A model blurred by the shift would be fitted with 7 % more flux to a star of this width."""
+    y, x = np.indices((81, 81)) - 40.0
+    rng = np.random.default_rng(4)
+
+    def star(dy: float, dx: float) -> np.ndarray:
+        shape = np.exp(-4 * np.log(2) * ((y - dy) ** 2 + (x - dx) ** 2) / 4.5**2)
+        return shape / (np.pi * 4.5**2 / (4 * np.log(2)))
+
+    others = np.stack([star(0, 0) + rng.normal(0, 3e-5, y.shape) for _ in range(12)]).astype(np.float32)
+    double = star(0, 0) + 0.1 * star(-21.5, 14.5) + rng.normal(0, 3e-5, y.shape)
+    (found,) = subtract_star(double.astype(np.float32), others, 4.5).detections
+    assert (found.dy, found.dx) == pytest.approx((-21.5, 14.5), abs=0.05)
+    assert found.flux_ratio == pytest.approx(0.1, rel=0.01)

@@ -310,3 +310,19 @@ def test_light_curves_of_the_wrong_magnitude_or_place_are_left_out() -> None:
     raw.altdata |= {"mag": 18.0, "ra": 359.999}
     assert obs.reduce(raw, radius=1.5) == []
     assert len(obs.reduce(raw, radius=5.0)) == 1
+
+
+@pytest.mark.parametrize("unsteady_mag", [0.0, 0.08], ids=["repeats", "does not repeat"])
+def test_errors_of_periods_are_true_where_bands_deviate_together(unsteady_mag: float) -> None:
+    """Five bands at once of a star whose light curve is not the same in each cycle: they do not count five times."""
+    pulls = []
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        nights = np.sort(rng.choice(2000, 60, replace=False)) + rng.uniform(0, 0.3, 60)
+        mjd, band = (nights[:, np.newaxis] + 0.0008 * np.arange(5)).ravel(), np.tile(np.arange(5), 60)
+        phase = 2 * np.pi * mjd / 0.561
+        shape = 0.4 * np.cos(phase) + 0.15 * np.cos(2 * phase + 1) + np.repeat(rng.normal(0, unsteady_mag, 60), 5)
+        mag = 15 + np.array([1, 0.9, 0.7, 0.6, 0.5])[band] * shape + rng.normal(0, 0.02, 300)
+        found = find_period(mjd, mag, np.full(300, 0.02), band, (0.561 * (1 - 1e-4), 0.561 * (1 + 1e-4)))
+        pulls.append((found.period_d - 0.561) / found.period_error_d)
+    assert 0.75 < np.std(pulls) < 1.3

@@ -277,6 +277,10 @@ class _Place:
         ]
         return float(np.quantile(ratios, QUIET_SHARE)) if ratios else 0.0
 
+    def sharp_companion(self, dy: float, dx: float) -> Float32Array:
+        """Return the same without the blur of bilinear interpolation, by which a fitted flux would be too large."""
+        return np.asarray(ndimage.shift(self._sharp_psf, (dy, dx), order=3, mode="constant"), np.float32)
+
     def sharp(self, stamp: FloatArray) -> Float32Array:
         """Return the high-pass filtered stamp; NaN stays."""
         sigma = LARGE_SCALE * self.fwhm_px
@@ -409,7 +413,7 @@ def _measured(
 ) -> tuple[Detection, Float32Array]:
     """Return the source at a pixel, its significance that in Gaussian noise, and the model fitted."""
     fit = fit_companion(
-        residual, lambda dy, dx: components.subtract(place.companion(dy, dx), [count])[0], pixel, place.fwhm_px
+        residual, lambda dy, dx: components.subtract(place.sharp_companion(dy, dx), [count])[0], pixel, place.fwhm_px
     )
     rest = residual - fit.model
     # not of the most significant pixel, which lies outwards of a source where the noise falls with the radius
