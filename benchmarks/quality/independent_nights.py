@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,13 @@ from astropy.wcs import WCS
 from scipy import ndimage
 
 from benchmarks.quality.instrument import Atmosphere, Camera, Instrument, Sky, Star, Truth
-from benchmarks.quality.instrument.exposure import highest
 from benchmarks.quality.instrument.night import Plan, Visit, write_night
+from benchmarks.quality.nights import high_contrast
 from benchmarks.quality.pulls import Pulls, markdown, table
 from obsarchive.core.archive_paths import Layout
 from obsarchive.io import fits_products
-from obsarchive.science.psf.companion_detection import snr_map
+from obsarchive.science.psf.model import Optics, drizzled_response
+from obsarchive.science.psf.strehl import measure_strehl
 from tests.pipelines.measures import companion, core, detail_correlation, half_width
 
 TITLE = "Nights of an independent simulator"
@@ -94,7 +94,6 @@ class Seen:
     shifts_px: np.ndarray
     positions_px: np.ndarray
     strehl: float
-    strehl_registered: float
     widths_arcsec: np.ndarray
 
 
@@ -105,27 +104,24 @@ def look(name: str, truth: Truth) -> Seen:
     return Seen(
         truth.shifts_px,
         truth.positions_px,
-        truth.stack_strehl(),
-        truth.stack_strehl(on_peaks=True),
+        np.nan if is_seeing else truth.stack_strehl(on_peaks=True),
         np.array([full_width(truth.psf(i)) for i in numbers]) * PIXEL_ARCSEC,
     )
 
 
 def full_width(image: np.ndarray) -> float:
-    """Return the FWHM of a noise-free image from its mean profile [pixel]."""
-    _, y0, x0 = highest(ndimage.gaussian_filter(image, 3))
-    y, x = np.indices(image.shape) - len(image) // 2
-    weight = ndimage.gaussian_filter(image, 1) ** 2
-    y0, x0 = np.sum(weight * y) / weight.sum(), np.sum(weight * x) / weight.sum()
-    radius = np.hypot(y - y0, x - x0)
-    edges = np.arange(0, 60, 1.0)
-    bins = np.digitize(radius.ravel(), edges)
-    counts = np.bincount(bins, minlength=len(edges) + 1)[1 : len(edges)]
-    profile = np.bincount(bins, image.ravel(), minlength=len(edges) + 1)[1 : len(edges)] / counts
-    middles = np.bincount(bins, radius.ravel(), minlength=len(edges) + 1)[1 : len(edges)] / counts
-    peak = profile[:3].mean()
-    below = int(np.argmax(profile < peak / 2))
-    return float(2 * np.interp(-peak / 2, -profile[below - 1 : below + 1], middles[below - 1 : below + 1]))
+    """Return the FWHM of a noise-free image from its mean profile around its centroid [pixel]."""
+    y, x = np.indices(image.shape)
+    weight = ndimage.gaussian_filter(image, 3) ** 2
+    radius = np.hypot(y - np.average(y, weights=weight), x - np.average(x, weights=weight))
+    ring = radius.astype(int).ravel()
+    counts = np.bincount(ring)[:60]
+    profile = np.bincount(ring, image.ravel())[:60] / counts
+    middle = np.bincount(ring, radius.ravel())[:60] / counts
+    level = profile[:3].mean() / 2
+    outer = int(np.argmax(profile < level))
+    pair = slice(outer - 1, outer + 1)
+    return float(2 * np.interp(-level, -profile[pair], middle[pair]))
 
 
 @dataclass(frozen=True)
@@ -149,6 +145,12 @@ class Night:
         """Pixels of a product and the place of its guide star."""
         image, header = fits_products.read_fits(self.product(target, name))
         return image, (header.get("GUIDEY", 1) - 1, header.get("GUIDEX", 1) - 1)
+
+    def seeing_files(self) -> list[dict[str, Any]]:
+        """What the night says of its seeing files, in the order of time."""
+        manifest = self.layout.night(self.plan.date) / "summary" / ".measure.json"
+        frames: list[dict[str, Any]] = json.loads(manifest.read_text())["results"]["frames"]
+        return frames
 
 
 def reduce(folder: Path, plan: Plan) -> Night:
@@ -188,3 +190,63 @@ def write_catalogue(path: Path, plan: Plan) -> None:
         lines.append(f"{ra:.8f},{dec:.8f},{mag:.2f},0,0,2016.0")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n")
+
+
+def calibration(night: Night) -> list[float]:
+    folder, camera = night.layout.calibration(night.plan.date), night.plan.instrument.camera
+    dark, header = fits_products.read_fits(folder / "dark_6.fits")
+    masters = json.loads((folder / ".darks.json").read_text())["results"]["masters"]
+    expected = next(m["noise_adu"] for m in masters if m["key"] == "6") / np.sqrt(header["NCOMBINE"])
+    rest = dark - camera.dark_adu(night.plan.instrument.exposures.frame_s)
+    ratio = fits_products.read_fits(folder / "flat_Si.fits")[0] / camera.flat
+    return [1.4826 * np.median(np.abs(rest - np.median(rest))) / expected, 100 * np.std(ratio / ratio.mean())]
+
+
+def bright_star(night: Night) -> list[float]:
+    optics, true = Optics(2.1, 0.5, 763.0, 153.0), night.seen["single"]
+    ratio = {}
+    for stack in ("100p", "20p"):
+        image, centre = night.image("single", f"bright_star/{stack}.fits")
+        ratio[stack] = measure_strehl(image, optics, FINE_ARCSEC, drizzled_response(), centre=centre).ratio
+    published = night.results("single", "bright_star/.strehl.json")["ratio_percent"]
+    return [ratio["100p"] / true.strehl, ratio["20p"] / ratio["100p"], published / 100 / true.strehl]
+
+
+def binary(night: Night) -> list[float]:
+    image, centre = night.image("binary", "bright_star/100p.fits")
+    north, west, mag = BINARY
+    dy, dx, ratio, _ = companion(image, centre, (north / FINE_ARCSEC, west / FINE_ARCSEC))
+    turn = np.degrees(np.arctan2(-dx, dy) - np.arctan2(-west, north))
+    return [
+        1e3 * abs(np.hypot(dy, dx) * FINE_ARCSEC - np.hypot(north, west)),
+        abs((turn + 180) % 360 - 180),
+        abs(-2.5 * np.log10(ratio) - mag),
+    ]
+
+
+def faint_star(night: Night) -> list[float]:
+    summed, place = night.image("pair", "faint_star/{id}_summed.fits")
+    simple, rough = night.image("pair", "faint_star/{id}_simple_sum.fits")
+    offset = np.array(PAIR[:2]) / PIXEL_ARCSEC
+    smooth = ndimage.gaussian_filter(summed, 1)
+    first, second = core(smooth, *place, 9), core(smooth, *(np.array(place) + 2 * offset), 9)
+    plain = half_width(ndimage.gaussian_filter(simple, 0.5), *rough)
+    return [np.abs((second - first) / 2 - offset).max(), half_width(smooth, *place) / 2 / plain]
+
+
+def planet(night: Night) -> list[float]:
+    rows = np.loadtxt(night.product("planet", "extended_object/frames.txt"), usecols=(0, 3, 4))
+    shifts = rows[np.argsort(rows[:, 0]), 1:]
+    (scene,) = (visit.sky.extended for visit in night.plan.visits if visit.target == "planet")
+    side = night.plan.instrument.camera.shape[0]
+    place = np.median(night.seen["planet"].shifts_px[np.sort(rows[:, 0]).astype(int)] + shifts, axis=0)
+    truth = ndimage.shift(np.pad(scene, (side - len(scene)) // 2), place, order=3)
+    images = (night.image("planet", f"extended_object/{{id}}_{kind}.fits")[0] for kind in ("deconvolved", "registered"))
+    return [detail_correlation(np.nan_to_num(image), truth) for image in images]
+
+
+def night_and_field(night: Night) -> list[float]:
+    found = night.seeing_files()
+    errors = [abs(f["fwhm_arcsec"] / np.median(true.widths_arcsec) - 1) for f, true in zip(found, night.seeing)]
+    solution = night.results("cluster", "astrometry/.solve.json")
+    return [100 * max(errors), 1e3 * solution["rms_arcsec"] if solution["solved"] else np.nan]

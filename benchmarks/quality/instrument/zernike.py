@@ -42,7 +42,7 @@ def covariance(j: int, k: int) -> float:
     sign = (-1) ** ((n + p - 2 * abs(m)) // 2)
     top = gamma(14 / 3) * gamma((n + p - 5 / 3) / 2)
     bottom = gamma((n - p + 17 / 3) / 2) * gamma((p - n + 17 / 3) / 2) * gamma((n + p + 23 / 3) / 2)
-    return float(0.0072 * sign * np.sqrt((n + 1) * (p + 1)) * np.pi ** (8 / 3) * top / bottom)
+    return float(0.007194 * sign * np.sqrt((n + 1) * (p + 1)) * np.pi ** (8 / 3) * top / bottom)
 
 
 def residual(last: int) -> float:
