@@ -134,6 +134,16 @@ def test_vanes_make_spikes():
     assert spider > 2 * bare
 
 
+def test_static_aberrations_fall_with_frequency_and_do_not_tilt():
+    path = Telescope(static_nm=80.0).aberration_nm(0.3)
+    lit = Telescope().aperture > 0
+    assert path[lit].std() == pytest.approx(80.0, rel=1e-3)
+    power = np.abs(np.fft.fft2(np.where(lit, path, 0))) ** 2
+    frequency = np.hypot(*np.meshgrid(*[np.fft.fftfreq(128, 1 / 128)] * 2))
+    low, high = (power[abs(frequency - f) < 1].mean() for f in (5, 20))
+    assert np.log(low / high) / np.log(4) == pytest.approx(2.5, abs=0.6)
+
+
 @pytest.mark.parametrize("static_nm", [30.0, 60.0])
 def test_strehl_ratio_of_small_aberrations_follows_marechal(static_nm):
     instrument = Instrument(

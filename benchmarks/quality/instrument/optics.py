@@ -73,7 +73,7 @@ class Telescope:
 def _polish(samples: int, power: float, seed: int) -> tuple[NDArray, NDArray]:
     """Draw two patterns whose power falls with frequency; tilts, which only move images, are taken away."""
     rng = np.random.default_rng(seed)
-    cycles = np.fft.fftfreq(2 * samples, 1 / 2)
+    cycles = np.fft.fftfreq(2 * samples, 1 / samples)  # per aperture
     frequency = np.hypot(cycles[:, None], cycles)
     amplitude = np.where(frequency >= 0.5, np.maximum(frequency, 0.5) ** (-power / 2), 0)
     white = rng.standard_normal(frequency.shape) + 1j * rng.standard_normal(frequency.shape)
