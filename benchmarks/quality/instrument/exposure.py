@@ -145,12 +145,20 @@ class Truth:
         best = highest(self.ideal_psf())[0]
         return np.array([highest(self.psf(i))[0] / best for i in range(self.n_frames)])
 
-    def stack_strehl(self, fraction: float = 1.0, on_peaks: bool = False) -> float:
-        """Return the Strehl ratio of the mean of the sharpest frames, put together where they are or on their peaks."""
+    def stack_psf(self, fraction: float = 1.0, on_peaks: bool = False) -> NDArray:
+        """Return the mean PSF of the sharpest frames, put together where they are or on their peaks."""
         order = np.argsort(-self.strehl)[: max(1, round(fraction * self.n_frames))]
         places = [highest(self.psf(i))[1:] if on_peaks else (0.0, 0.0) for i in order]
-        mean = np.mean([self.psf(i, -y, -x) for i, (y, x) in zip(order, places, strict=True)], axis=0)
-        return highest(mean)[0] / highest(self.ideal_psf())[0]
+        return np.mean([self.psf(i, -y, -x) for i, (y, x) in zip(order, places, strict=True)], axis=0)
+
+    def stack_strehl(self, fraction: float = 1.0, on_peaks: bool = False, aperture_arcsec: float = np.inf) -> float:
+        """Return the Strehl ratio of `stack_psf`, where all light counts or that of an aperture."""
+        peaks = []
+        for image in (self.stack_psf(fraction, on_peaks), self.ideal_psf()):
+            distance = np.hypot(*(np.indices(image.shape) - len(image) // 2)) * self.bank.pixel_arcsec
+            flux = 1.0 if np.isinf(aperture_arcsec) else float(image[distance < aperture_arcsec].sum())
+            peaks.append(highest(image)[0] / flux)
+        return peaks[0] / peaks[1]
 
     @property
     def dark_adu(self) -> NDArray:
