@@ -15,6 +15,7 @@ from astropy.wcs import WCS
 from scipy import ndimage
 
 from benchmarks.quality.instrument import Atmosphere, Camera, Instrument, Sky, Star, Truth
+from benchmarks.quality.instrument.exposure import highest
 from benchmarks.quality.instrument.night import Plan, Visit, write_night
 from benchmarks.quality.nights import high_contrast
 from benchmarks.quality.pulls import Pulls, markdown, table
@@ -116,18 +117,8 @@ def look(name: str, truth: Truth) -> Seen:
 
 
 def full_width(image: np.ndarray) -> float:
-    """Return the FWHM of a noise-free image from its mean profile around its centroid [pixel]."""
-    y, x = np.indices(image.shape)
-    weight = ndimage.gaussian_filter(image, 3) ** 2
-    radius = np.hypot(y - np.average(y, weights=weight), x - np.average(x, weights=weight))
-    ring = radius.astype(int).ravel()
-    counts = np.bincount(ring)[:60]
-    profile = np.bincount(ring, image.ravel())[:60] / counts
-    middle = np.bincount(ring, radius.ravel())[:60] / counts
-    level = profile[:3].mean() / 2
-    outer = int(np.argmax(profile < level))
-    pair = slice(outer - 1, outer + 1)
-    return float(2 * np.interp(-level, -profile[pair], middle[pair]))
+    """Return the FWHM of a noise-free image: the diameter of the area above half of the peak [pixel]."""
+    return float(2 * np.sqrt(np.sum(image > highest(image)[0] / 2) / np.pi))
 
 
 @dataclass(frozen=True)
