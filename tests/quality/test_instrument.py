@@ -240,6 +240,18 @@ def test_stars_are_where_and_as_bright_as_the_truth_says():
     assert apart == pytest.approx(np.tile([0.9, -0.7], (3, 1)))
 
 
+def test_cores_are_where_images_stay_longest():
+    sky, instrument = Sky(), Instrument(atmosphere=STILL, exposures=SMALL, camera=PERFECT, loop=RIGID)
+    _, truth = observe(instrument, sky, 2, 7)
+    assert truth.peaks_px == pytest.approx(np.zeros((2, 2)), abs=0.05)
+    motion = np.zeros((2, 4, 2))
+    motion[1, 0] = 0.2, -0.4  # for a quarter of the exposure
+    jumped = replace(truth, bank=replace(truth.bank, motion_arcsec=motion))
+    expected = np.array([-0.2, 0.4]) / 4 / 0.0347
+    assert jumped.peaks_px[1] - truth.peaks_px[1] == pytest.approx(expected, abs=0.1)
+    assert jumped.matched_px[1] - jumped.matched_px[0] == pytest.approx(expected, abs=0.1)
+
+
 def test_field_rotation_turns_from_north_to_east():
     sky = Sky((Star(), Star(1.0, 0.0)), rotation_deg_s=60.0)
     _, truth = observe(Instrument(exposures=SMALL, camera=PERFECT), sky, 5, 1)

@@ -11,8 +11,13 @@ Places are (y, x). A star of the sky at ``(dy, dx)`` arcsec appears in frame ``i
     sky = Sky((Star(electrons=400), Star(0.6, -0.4, electrons=150)), background_e=0.1)
     frames, truth = observe(instrument, sky, n_frames=100, seed=1)    # (100, 128, 128) uint16 ADU
     truth.shifts_px, truth.positions_px, truth.electrons              # (n, 2), (stars, n, 2), (stars, n)
+    truth.matched_px, truth.peaks_px                                  # (n, 2): of the core, from shifts_px on
     truth.psf(3), truth.long_exposure, truth.strehl                   # unit flux; truth.strehl (n,)
     truth.stack_strehl(0.2), truth.dark_adu, truth.flat, instrument.camera.adu_per_electron
+
+``shifts_px`` are mean tilts of wavefronts. The core of an image is where it stays longest during the exposure, a
+quarter of a pixel or more from there: a perfect registration by a matched filter finds ``shifts_px + matched_px``, one
+by the highest point ``shifts_px + peaks_px``, for all stars of a frame alike.
 
 For many trials compute the images once; each trial then takes consecutive exposures from a random one on::
 

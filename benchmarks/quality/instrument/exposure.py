@@ -5,11 +5,11 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft, signal
+from scipy import fft, ndimage, signal
 
 from benchmarks.quality.instrument.camera import Camera
 from benchmarks.quality.instrument.correction import Atmosphere, Bank, Exposures, Loop, bank
-from benchmarks.quality.instrument.optics import Band, Telescope
+from benchmarks.quality.instrument.optics import ARCSEC, Band, Telescope
 
 
 @dataclass(frozen=True)
@@ -103,8 +103,34 @@ class Truth:
         return (motion.mean(axis=1) - motion.mean(axis=(0, 1))) / self.bank.pixel_arcsec
 
     @cached_property
+    def matched_px(self) -> NDArray:
+        """Where a matched filter finds the image of each frame, from where its wavefront points, shape (n_frames, 2).
+
+        The core of an image is where the image stays longest during the exposure, by a quarter of a pixel and more away
+        from its mean tilt. The filter is the mean image, put together where the filter found its parts.
+        """
+        images = fft.fft2([self.psf(i) for i in range(self.n_frames)])
+        frequency = fft.fftfreq(images.shape[-1])
+        found = np.zeros((self.n_frames, 2))
+        for _ in range(3):
+            ramps = np.exp(2j * np.pi * frequency * found[:, :, np.newaxis])
+            template = np.mean(images * ramps[:, 0, :, np.newaxis] * ramps[:, 1, np.newaxis], axis=0)
+            likeness = fft.fftshift(fft.ifft2(images * template.conj()).real, axes=(1, 2))
+            found = np.array([highest(each)[1:] for each in likeness])
+        return found
+
+    @cached_property
+    def peaks_px(self) -> NDArray:
+        """Where the image of each frame, smoothed by half of lambda over D, is highest; as `matched_px`."""
+        smooth = 0.5 * self.instrument.band.centre_nm * 1e-9 / self.instrument.telescope.primary_m / ARCSEC
+        width = smooth / self.bank.pixel_arcsec
+        return np.array(
+            [highest(ndimage.gaussian_filter(self.psf(i), width, mode="wrap"))[1:] for i in range(self.n_frames)]
+        )
+
+    @cached_property
     def positions_px(self) -> NDArray:
-        """Where each star is in each frame (y, x), shape (stars, n_frames, 2) [pixel]."""
+        """Where the wavefront of each star points in each frame (y, x), shape (stars, n_frames, 2) [pixel]."""
         frame_s, ny, nx = self.instrument.exposures.frame_s, *self.instrument.camera.shape
         angle = np.radians(self.sky.rotation_deg_s) * frame_s * (np.arange(self.n_frames) - (self.n_frames - 1) / 2)
         origin = np.array([ny // 2, nx // 2]) + self.sky.origin_px + self.shifts_px
@@ -238,7 +264,16 @@ def highest(image: NDArray, points: int = 21) -> tuple[float, float, float]:
     columns = np.exp(2j * np.pi * np.outer(x - left + steps, frequency)) / size
     fine = (rows @ spectrum @ columns.T).real
     i, k = np.unravel_index(np.argmax(fine), fine.shape)
-    return float(fine[i, k]), float(y + steps[i] - image.shape[0] // 2), float(x + steps[k] - image.shape[1] // 2)
+    dy, dx = (steps[m] + _vertex(line, m) * (steps[1] - steps[0]) for m, line in ((i, fine[:, k]), (k, fine[i])))
+    return float(fine[i, k]), float(y + dy - image.shape[0] // 2), float(x + dx - image.shape[1] // 2)
+
+
+def _vertex(line: NDArray, middle: int) -> float:
+    """Return where the parabola through three values is highest, from the middle one."""
+    if not 0 < middle < len(line) - 1:
+        return 0.0
+    before, top, after = line[middle - 1 : middle + 2]
+    return float(0.5 * (before - after) / (before - 2 * top + after))
 
 
 def _on_pixels(images: Bank, image: NDArray, places_px: NDArray) -> NDArray:
