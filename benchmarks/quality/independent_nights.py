@@ -364,6 +364,11 @@ def report(trials: int, processes: int) -> str:  # noqa: ARG001 - each night use
                 pulls.setdefault(quantity, Pulls(quantity, "all nights", unit)).add(found, error, truth)
         sys.stdout.write(f"seed {seed}: {np.round(columns[f'seed {seed}'], 3).tolist()}\n")
         sys.stdout.flush()
+    return page(columns, pulls)
+
+
+def page(columns: dict[str, list[float]], pulls: dict[str, Pulls]) -> str:
+    """Both tables."""
     rows = (
         [figure, goal, *(f"{values[row]:.3g}" for values in columns.values())]
         for row, (figure, goal) in enumerate(FIGURES.items())
