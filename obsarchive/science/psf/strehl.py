@@ -14,6 +14,7 @@ from scipy.special import j0
 from obsarchive.errors import Unprocessable
 from obsarchive.science.arrays import Complex128Array, Float32Array, Float64Array, FloatArray
 from obsarchive.science.psf.model import Optics, aperture_weights, diffraction_limited_psf
+from obsarchive.science.psf.neighbours import profile_among_neighbours
 from obsarchive.science.psf.radial_profile import ANNULUS, CORE_FWHM, CoreAndHalo, StarProfile, fit_core_and_halo
 from obsarchive.science.psf.stack_noise import StackNoise, stack_noise
 
@@ -125,7 +126,7 @@ def measure_strehl(
     aperture_px = _aperture_px(image.shape, pixel_arcsec, core_px)
     guess = _brightest_star(image, core_px) if centre is None else centre
     row, column = _brightest_pixel(image, guess, core_px)
-    star = StarProfile(image, (row, column), aperture_px, core_px)
+    star = profile_among_neighbours(image, (row, column), aperture_px, core_px)
     if not star.peak_snr >= _DETECTION_SNR:
         raise Unprocessable(
             f"expected a star of peak S/N above {_DETECTION_SNR:g} near (y, x) = ({row}, {column}), "

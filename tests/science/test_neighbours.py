@@ -1,0 +1,39 @@
+"""A star among others keeps its Strehl ratio and flux."""
+
+import numpy as np
+import pytest
+
+from obsarchive.science.psf.model import Optics
+from obsarchive.science.psf.neighbours import profile_among_neighbours
+from obsarchive.science.psf.strehl import measure_strehl
+
+OPTICS, PIXEL_ARCSEC, SIDE = Optics(2.1, 0.5, 763.0, 153.0), 0.0347, 257
+CLUSTER = ((61, 40, 0.4), (-75, 26, 0.25), (29, -84, 0.33), (-49, -69, 0.16))
+"""Neighbours: place from the star [pixel] and light."""
+
+
+def _image(neighbours=(), noise=0.5):
+    """A core on a halo with wings of turbulence, 1e5 counts, and its neighbours."""
+    y, x = np.indices((SIDE, SIDE)) - SIDE // 2
+    image = np.zeros((SIDE, SIDE))
+    for dy, dx, light in ((0, 0, 1.0), *neighbours):
+        square = (y - dy) ** 2 + (x - dx) ** 2
+        image += light * (2000 * np.exp(-square / 3.2) + 105 * (1 + square / 500) ** (-11 / 6))
+    return image + 40 + noise * np.random.default_rng(3).standard_normal(image.shape)
+
+
+@pytest.mark.parametrize("neighbours", [CLUSTER, CLUSTER[:1], ((30, 10, 0.9),)], ids=["cluster", "one", "close"])
+def test_neighbours_do_not_count(neighbours):
+    alone, among = (
+        measure_strehl(_image(stars), OPTICS, PIXEL_ARCSEC, centre=(128, 128)) for stars in ((), neighbours)
+    )
+    # without care for neighbours 23 % are missing, or 17 % too much
+    assert among.flux == pytest.approx(alone.flux, rel=0.035)
+    assert among.ratio == pytest.approx(alone.ratio, rel=0.035)
+    assert among.fwhm_arcsec == pytest.approx(alone.fwhm_arcsec, rel=0.02)
+
+
+def test_a_star_alone_is_left_as_it_is():
+    image = _image()
+    star = profile_among_neighbours(image, (128, 128), 72.0, 6.3)
+    assert np.array_equal(star.box, image[28:229, 28:229][: len(star.box), : len(star.box)])
