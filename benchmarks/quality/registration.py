@@ -328,7 +328,7 @@ sequences, relative to the mean of each. *Correlation*: of whole frames with the
 *matched filter*: knows the star. *Bound*: Van Trees' inequality with the exact distribution of the counts, star and law
 of the motion known; *true star*: reached by the means of the posterior if both are known, above the bound where the
 light is faint. Goal: at most {GOAL} times the larger of the two, and not worse than not registering. *FWHM* of the star
-in the sum [pixel].
+in the sum [pixel]. Two frames show the star with the noise of one: a bound that knows it is not reached.
 """
 TEXT_OF_COMPANION = """Position of the companion relative to its star in the sum of 60 frames, rms error along an axis:
 {0:.2f} px registered, {1:.2f} px with the true shifts, {2:.2f} px not registered.

@@ -153,7 +153,7 @@ def image_motion(windows: Sequence[Float32Array], reach_px: float, start: Float6
         scores = _scores(stars, grid, known, with_noise=True)
         posterior, found = law.posterior(grid.steps, likelihoods(scores))
         known = known.after(grid, posterior, scores)
-        is_told = float(np.sqrt(np.mean(known.errors**2))) < WELL_KNOWN * found.rms_px
+        is_told = float(np.sqrt(np.mean(known.errors**2))) < max(WELL_KNOWN * found.rms_px, STEP_PX / 2)
         law = found if is_told else FIRST_LAW
     for star in stars:
         star.clip_outliers(grid)
@@ -192,20 +192,21 @@ def _of_all_laws(stars: Sequence["_Star"], grid: ShiftGrid, start: "_Known") -> 
     The mean of frames that move resembles a star of frames that do not: each law has stars of its own.
     """
     n = len(start.shifts)
-    found: list[tuple[Float32Array, MotionLaw, float]] = []
+    found: list[tuple[Float32Array, MotionLaw, float, Float32Array]] = []
     for rms_px in USUAL_RMS_PX:
         known = start
         for _ in range(LAW_ROUNDS):
             scores = _scores(stars, grid, known)
             posterior, law, evidence = posterior_of_correlations(grid.steps, scores, rms_px)
             known = known.after(grid, posterior, scores)
-        found.append((posterior, law, evidence + n * sum(star.offset(grid) for star in stars)))
-    weights = np.exp([evidence - max(each[2] for each in found) for _, _, evidence in found])
+        found.append((posterior, law, evidence + n * sum(star.offset(grid) for star in stars), scores))
+    weights = np.exp([evidence - max(each[2] for each in found) for _, _, evidence, _ in found])
     weights /= weights.sum()
-    mean = sum(weight * posterior for weight, (posterior, _, _) in zip(weights.tolist(), found, strict=True))
-    shifts, errors = _moments(grid.steps, np.asarray(mean))
-    variance = float(np.dot(weights, [law.rms_px**2 for _, law, _ in found]))
-    correlation = float(np.dot(weights, [law.correlation for _, law, _ in found]))
+    mean = sum(weight * posterior for weight, (posterior, _, _, _) in zip(weights.tolist(), found, strict=True))
+    likeliest = found[int(np.argmax(weights))][3]
+    shifts, errors = _refined(likeliest, *_moments(grid.steps, np.asarray(mean)))
+    variance = float(np.dot(weights, [law.rms_px**2 for _, law, _, _ in found]))
+    correlation = float(np.dot(weights, [law.correlation for _, law, _, _ in found]))
     return ImageMotion(shifts, errors, math.sqrt(variance), correlation)
 
 
