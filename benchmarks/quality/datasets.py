@@ -7,6 +7,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from benchmarks.quality.pulls import markdown
+from obsarchive.execution.work import run_locally
 from obsarchive.science.astrometry.plate_solution import project
 from obsarchive.science.photometry.error_model import reduced_chi2
 from obsarchive.simulation import field as demo_field
@@ -14,7 +15,7 @@ from obsarchive.simulation.star_field import StarField
 from obsarchive.timeseries.frame_photometry import read_sidecar
 from obsarchive.timeseries.light_curve_at import reopened
 from obsarchive.timeseries.names import SIDECARS
-from obsarchive.timeseries.reduction import Reduction, here
+from obsarchive.timeseries.reduction import Reduction
 
 TITLE = "Light curves of simulated fields"
 HEADER = (
@@ -45,7 +46,7 @@ def measured(seed: int, engine: str) -> list[float]:
         folder = Path(root) / "SIM" / "sinistro" / "ip"
         frames = demo_field.write_dataset(folder, field, FRAMES)
         demo_field.write_configuration(folder, field, f"  engine: {engine}\n")
-        outcome = Reduction(folder, here, cache=Path(root)).reduce()
+        outcome = Reduction(folder, run_locally, cache=Path(root)).reduce()
         if outcome.state != "done":
             raise SystemExit(outcome.message)
         series, _ = reopened(folder)

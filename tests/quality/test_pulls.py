@@ -1,9 +1,13 @@
 """The machinery of the quality benchmarks knows true errors from wrong ones."""
 
+import importlib
+import inspect
+
 import numpy as np
 import pytest
 
 from benchmarks.quality import report
+from benchmarks.quality.__main__ import SECTIONS
 from benchmarks.quality.pulls import HEADER, Pulls, simulate, table
 
 
@@ -40,3 +44,10 @@ def test_a_section_is_replaced_and_others_stay(tmp_path):
     report.write_section("First", "### inner\n\nthree", page)
     assert page.read_text().startswith(report.INTRODUCTION.strip())
     assert page.read_text().endswith("## First\n\n### inner\n\nthree\n\n## Second\n\ntwo\n")
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_every_section_can_be_written(name):
+    section = importlib.import_module(f"benchmarks.quality.{name}")
+    assert section.TITLE
+    assert list(inspect.signature(section.report).parameters) == ["trials", "processes"]
