@@ -46,6 +46,7 @@ def test_a_section_is_replaced_and_others_stay(tmp_path):
     assert page.read_text().endswith("## First\n\n### inner\n\nthree\n\n## Second\n\ntwo\n")
 
 
+@pytest.mark.filterwarnings("ignore")  # of the packages that a section compares with
 @pytest.mark.parametrize("name", SECTIONS)
 def test_every_section_can_be_written(name):
     section = importlib.import_module(f"benchmarks.quality.{name}")
