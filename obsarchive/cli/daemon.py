@@ -75,6 +75,6 @@ def _stop(stop: Callable[[], None], *_: object) -> None:
 def summary(totals: Counter[str] | dict[str, int], problems: int = 0, is_cut_short: bool = False) -> str:
     """Return in one line how the steps of a run ended, and how many raw files are not understood."""
     words = ", ".join(f"{count} {state}" for state, count in sorted(totals.items()))
-    more = f"; {problems} raw file(s) not understood: --check says why" if problems else ""
+    more = f"; {problems} raw file(s) not understood: obsarchive status CONFIG NIGHT says why" if problems else ""
     end = "stopped before all was done: run it again" if is_cut_short else "nothing is due any more"
     return f"{end}; steps of this run: {words or 'none'}{more}\n"

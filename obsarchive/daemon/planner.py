@@ -15,6 +15,8 @@ from obsarchive.science.imaging.calibration import DETECTOR, dark_mode_for
 Subject = Observation | Night
 BORROWED: dict[InputKind, str] = {"other_darks": "dark", "other_flats": "flat"}
 """Uses that stand for masters of other nights, and their kind."""
+NIGHT_FILES: tuple[InputKind, ...] = ("dark", "flat", "seeing")
+"""Uses that stand for raw files of a night beside its observations."""
 
 
 @dataclass(frozen=True)
@@ -263,6 +265,12 @@ def _has_other_inputs(ended: StepRecord, subject: Subject, step: Step, context: 
     if "library" in now and _misses_references(ended, recorded, subject, context.library):
         return True
     now.pop("library", None)
+    if isinstance(subject, Night) and ended.state is State.DONE:
+        # Files that have gone make nothing stale, also where a lost database took their list along.
+        for use in NIGHT_FILES:
+            if not now.get(use):
+                before.pop(use, None)
+                now.pop(use, None)
     if before != now:
         return True
     if ended.state is State.FAILED:

@@ -288,6 +288,15 @@ def test_late_darks_make_darks_and_flats_due():
     assert [declared.name for _, declared in stale(night, CALIB, later)] == ["darks", "flats"]
 
 
+@pytest.mark.parametrize(
+    ("raw", "wanted"),
+    [({}, []), ({"flat": "b"}, []), ({"dark": "a"}, []), ({"flat": "b2"}, ["flats"])],
+)
+def test_masters_stay_when_nothing_is_left_of_their_files_and_of_the_list(raw, wanted):
+    night = calibrated([], NightContext(raw={"dark": "a", "flat": "b"}))
+    assert [declared.name for _, declared in stale(night, CALIB, NightContext(raw=raw))] == wanted
+
+
 # ------------------------------------------------------------------------------------- the chain
 
 
