@@ -18,6 +18,7 @@ from obsarchive.pipeline import Pipeline, Workspace, step
 from obsarchive.science.arrays import Float32Array
 from obsarchive.science.psf.contrast import companion_of
 from obsarchive.science.psf.subtraction import STAMP_SIDE, cut_stamp
+from pipelines.shared.night_results import nothing_found
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ class PsfCandidates(Pipeline):
         measured = [(o, o.pipeline("bright_star").step("strehl")) for o in work.observations]
         stars = [(observation, record) for observation, record in measured if record.state is State.DONE]
         if not stars:
-            raise Unprocessable(f"no star of {work.subject.id} has a Strehl ratio: none can serve as a reference")
+            raise nothing_found(work, f"no star of {work.subject.id} has a Strehl ratio: none can serve as a reference")
         found = []
         for number, (observation, record) in enumerate(stars):
             work.progress(0.5 * number / len(stars), f"cutting {observation.document.get('name')}")

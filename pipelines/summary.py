@@ -8,10 +8,10 @@ import numpy as np
 from obsarchive.core.document_paths import SEEING_NEAREST_ARCSEC
 from obsarchive.core.documents import Observation, StepRecord
 from obsarchive.core.step_state import State
-from obsarchive.errors import Unprocessable
 from obsarchive.figures.night import contrast_of_night, median_curve, strehl_of_night
 from obsarchive.pipeline import Pipeline, Workspace, step
 from obsarchive.science.arrays import Float64Array
+from pipelines.shared.night_results import nothing_found
 
 STARS = ("bright_star", "faint_star")
 """Pipelines whose Strehl ratios and contrast curves are summarised; of an observation the first that has one."""
@@ -40,7 +40,7 @@ class StrehlSummary(Pipeline):
             if record.results.get("flag") == "OK"
         ]
         if not items:
-            raise Unprocessable(f"no observation of {work.subject.id} has a Strehl ratio that can be trusted")
+            raise nothing_found(work, f"no observation of {work.subject.id} has a Strehl ratio that can be trusted")
         items.sort(key=lambda item: item["date_utc"])
         work.publish("strehl.{id}.png", strehl_of_night(items, f"Strehl ratios of {work.subject.id}"))
         work.publish("strehl.{id}.txt", _strehl_table(items).encode())
@@ -62,7 +62,7 @@ class ContrastSummary(Pipeline):
         found = [(o, _curve(record)) for o, record in _done(work, "pca")]
         curves = [(o.filter, curve[0], curve[1]) for o, curve in found if len(curve[0]) > 1]
         if not curves:
-            raise Unprocessable(f"no observation of {work.subject.id} has a contrast curve")
+            raise nothing_found(work, f"no observation of {work.subject.id} has a contrast curve")
         grid, middle = median_curve(curves)
         work.publish("contrast_curve.{id}.png", contrast_of_night(curves, f"Contrast curves of {work.subject.id}"))
         lines = ["# median of the night's contrast curves", "# separation_arcsec  contrast_mag"]

@@ -333,7 +333,9 @@ def _measured(
     error = _quotient(noise * np.sqrt(_power_smoothed(template, smooth)), power)
     usual = float(np.median(scale))
     slopes = [(slope, _correlation(slope, smooth)) for slope in map(np.asarray, np.gradient(template))]
-    errors = [_shift_error(aligned[i] - np.float32(scale[i]) * template, slopes, scale[i]) for i in range(len(scale))]
+    rest = [aligned[i] - np.float32(scale[i]) * template for i in range(len(scale))]
+    # a single frame is its own template, to which it has no shift
+    errors = [_shift_error(rest[i], slopes, scale[i]) if len(rest) > 1 else np.nan for i in range(len(rest))]
     return Alignment(
         shifts=shifts,
         errors=np.array(errors),
