@@ -8,10 +8,6 @@ from obsarchive.cli.console import configure, say
 from obsarchive.config.model import Config
 from obsarchive.core.archive_paths import Layout
 from obsarchive.daemon import product_check
-from obsarchive.daemon.checksum_audit import ChecksumAudit
-from obsarchive.daemon.work_queue import WorkQueue
-from obsarchive.database.connect import open_store
-from obsarchive.pipeline.chain import decision_chain
 
 
 def run(options: Namespace) -> int:
@@ -29,6 +25,12 @@ def run(options: Namespace) -> int:
 
 def _repair(config: Config) -> None:
     """Have all made again that differs from the checksums in the database: by the daemon, when it next looks."""
+    # Loaded late: they need the pipelines.
+    from obsarchive.daemon.checksum_audit import ChecksumAudit
+    from obsarchive.daemon.work_queue import WorkQueue
+    from obsarchive.database.connect import open_store
+    from obsarchive.pipeline.chain import decision_chain
+
     chain = decision_chain(config)
     of_observations, of_nights = (
         [link for link in chain if link.pipeline.scope == scope] for scope in ("observation", "night")

@@ -417,3 +417,5 @@ class NightDocument(TypedDict, total=False):
     science: NightScience
     look_again: bool
     """Set with that of observations; not read."""
+    checked: datetime
+    """When its files were last compared with their checksums."""

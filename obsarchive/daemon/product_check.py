@@ -13,6 +13,7 @@ from obsarchive.core.documents import StepRecord
 from obsarchive.core.json_text import parse_json
 from obsarchive.core.step_state import State
 from obsarchive.io.atomic import sha256
+from obsarchive.names import ObservationName
 from obsarchive.pipeline import Pipeline, Step
 from obsarchive.pipeline.chain import ChainEntry
 
@@ -122,8 +123,10 @@ def _listed_in(manifest: Path) -> dict[str, str] | None:
 def verify(root: Path) -> Iterator[tuple[Path, str]]:
     """Yield every product of a tree that differs from the checksum in its manifest, and what is wrong.
 
-    What no manifest names, in a folder where one is damaged, cannot be checked and is yielded as well.
+    What no manifest names, in a folder where one is damaged or in that of a pipeline without any, cannot be checked and
+    is yielded as well.
     """
+    yield from _without_manifests(root)
     manifests = sorted(root.rglob(".*.json"))
     for folder, group in groupby(manifests, key=lambda path: path.parent):
         known: dict[Path, str] = {}
@@ -138,6 +141,21 @@ def verify(root: Path) -> Iterator[tuple[Path, str]]:
         yield from ((file, what) for file, checksum in known.items() if (what := _difference(file, checksum)))
         if damaged:
             yield from ((file, "cannot be checked: its manifest is damaged") for file in _strangers(folder, known))
+
+
+def _without_manifests(root: Path) -> Iterator[tuple[Path, str]]:
+    """Yield the files of observations in folders of pipelines that hold no manifest."""
+    for folder in sorted(root.glob("????????/*/*/")):
+        if _is_observation(folder.parent.name) and not any(folder.glob(".*.json")):
+            yield from ((file, "cannot be checked: there is no manifest") for file in _strangers(folder, ()))
+
+
+def _is_observation(name: str) -> bool:
+    try:
+        ObservationName.parse(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _difference(file: Path, checksum: str) -> str:

@@ -123,7 +123,7 @@ def test_a_night_is_reduced_and_shown(installed: Installed) -> None:
     config_file.write_text(json.dumps(config))
     installed.run("python", "-c", WRITE_NIGHT, "mine/data/raw")
     said = installed.run("obsarchive", "daemon", "mine/config.json", "--once")
-    assert re.search(r"steps of this run: \d+ done, 3 lacking\n", said), said  # no references of the PSF library
+    assert re.search(r"steps of this run: \d+ done\n", said), said  # the stars are references of each other
     assert len(list((installed.folder / "mine/data/archive/20260314").glob("3_HIP_*/bright_star/100p.fits"))) == 3
 
     portal = subprocess.Popen(

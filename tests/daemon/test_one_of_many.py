@@ -52,12 +52,12 @@ def test_an_observation_that_cannot_be_taken_in_stops_no_other(
             raise KeyError("no such thing")
         taken.append(name)
 
-    monkeypatch.setattr(Ingest, "_observation", observation)
-    with caplog.at_level(logging.ERROR):
+    monkeypatch.setattr(Ingest, "_new_observation", observation)
+    with caplog.at_level(logging.WARNING):
         Ingest(config, store).night(next(Scanner(config.paths.raw[0], 0.0).changed({NIGHT})))
     assert len(first) == 2
     assert taken == first[1:]
-    assert "the others go on" in caplog.text
+    assert f"{first[0]}: not entered: 'no such thing'" in caplog.text
 
 
 def test_a_request_for_a_download_that_is_missing_is_shown_and_stops_no_reduction(

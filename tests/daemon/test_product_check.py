@@ -121,6 +121,11 @@ def test_a_damaged_manifest_is_found_and_the_rest_is_verified(reduced, layout, p
     assert unknown == (product, "cannot be checked: its manifest is damaged")
 
 
+def test_products_whose_manifests_are_all_gone_are_named(reduced, layout, product):
+    (product.parent / ".write.json").unlink()
+    assert list(verify(layout.root)) == [(product, "cannot be checked: there is no manifest")]
+
+
 # ------------------------------------------------------------------------------------- tarballs
 
 

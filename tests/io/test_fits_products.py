@@ -85,7 +85,7 @@ def test_no_space(tmp_path, monkeypatch):
 
 def test_other_trouble_is_passed_on(tmp_path):
     atomic_write(tmp_path / "file", b"")
-    with pytest.raises(NotADirectoryError):
+    with pytest.raises(FileExistsError):
         atomic_write(tmp_path / "file" / "a", b"")
 
 

@@ -125,7 +125,7 @@ def test_missing_calibration_is_named(tmp_path: Path, pipeline: type[Pipeline]) 
     outcomes = bench.run(pipeline)
     check(outcomes)
     first = next(iter(outcomes.values()))
-    assert first.event == "reject"
+    assert first.event == "lack"
     assert "no master dark of mode 6 and no master flat in filter Si" in first.message
 
 

@@ -426,9 +426,11 @@ def _fitted(time, deviation, noise, start, shape):  # type: ignore[no-untyped-de
         normal = slopes.T @ slopes
         damped = normal + damping * np.diag(np.diag(normal) + 1e-300)
         tried = best + np.linalg.solve(damped + 1e-300 * np.eye(4), slopes.T @ residual)
-        other, its_slopes = _linear(time, deviation, noise, tried, shape)
+        # a width far from the start is refused in the end, and its exponential may have no value
+        is_near = abs(tried[1] - start[1]) <= 2 * np.log(MOST_CHANGE)
+        other, its_slopes = _linear(time, deviation, noise, tried if is_near else best, shape)
         its_chi2 = np.sum(other**2)
-        if its_chi2 < chi2:
+        if is_near and its_chi2 < chi2:
             gain, best, residual, slopes, chi2 = chi2 - its_chi2, tried, other, its_slopes, its_chi2
             damping *= 0.2
             if gain < 1e-4:
