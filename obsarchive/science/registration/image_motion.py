@@ -38,6 +38,8 @@ WELL_KNOWN, LAW_ROUNDS = 0.5, 3
 """Error of the shifts, over their rms, below which the frames tell the law of their motion; else rounds with each."""
 MOST_WHITE = 2.0
 """Variance of the likelihood over that of white noise above which the mean of all frames is no star to begin with."""
+FEW_FRAMES, BEYOND_NOISE = 10, 1000.0
+"""So few frames in which the star has this significance differ by its image, which changes, more than by noise."""
 FIRST_ROUNDS = 3
 """Iterations by which it is known how far the frames lie apart."""
 MAX_ROUNDS, NOISE_ROUNDS = 8, 3
@@ -108,6 +110,8 @@ def align_star(windows: Float32Array, others: Sequence[Float32Array] = ()) -> Al
     if n < 2:
         return align(windows)
     found = align(windows, most_rounds=FIRST_ROUNDS)
+    if n < FEW_FRAMES and np.median(found.significance) > BEYOND_NOISE:
+        return align(windows)
     reach = min(LEAST_REACH_PX, min(sides) / 4)
     far = np.abs(found.shifts).max(axis=1)
     usual = far <= min(MAX_REACH_PX, min(sides) / 4)
