@@ -64,6 +64,10 @@ class NoSpace(ArchiveError):
     event = "release"
 
 
+DISK_ERRORS = (OSError, NoSpace)
+"""What a disk that fails or is full does to the archive's own writing."""
+
+
 class Lacking(ArchiveError):
     """What a step needs does not exist yet (no reference star, no master dark): due again when that comes.
 

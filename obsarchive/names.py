@@ -39,6 +39,20 @@ def is_night(text: str) -> bool:
     return True
 
 
+def is_observation(text: str) -> bool:
+    """Whether `text` is the name of an observation."""
+    try:
+        ObservationName.parse(text)
+    except ValueError:
+        return False
+    return True
+
+
+def target_of(observation: str) -> str:
+    """Return the name of the star that was observed; the observation itself when its name does not say."""
+    return ObservationName.parse(observation).target if is_observation(observation) else observation
+
+
 @dataclass(frozen=True)
 class ObservationName:
     """An observation's name, taken apart."""

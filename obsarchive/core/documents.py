@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 from obsarchive.core import document_paths as paths
 from obsarchive.core.document_types import CalibrationNeedDocument, MasterDocument
@@ -21,6 +21,8 @@ from obsarchive.core.values import as_count, as_flag, as_mapping, as_mappings, a
 from obsarchive.names import ObservationName, is_night
 
 SCHEMA = 1
+NIGHT_KINDS: tuple[Literal["dark", "flat", "seeing"], ...] = ("dark", "flat", "seeing")
+"""Kinds of the raw files of a night that belong to no observation."""
 
 
 def utc_now() -> datetime:

@@ -17,7 +17,7 @@ from obsarchive.daemon.ingest import write_sidecar
 from obsarchive.daemon.planner import Subject
 from obsarchive.daemon.product_check import damage_of
 from obsarchive.daemon.work_queue import WorkQueue
-from obsarchive.errors import NoSpace
+from obsarchive.errors import DISK_ERRORS
 from obsarchive.io.atomic import sha256
 
 log = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ class ChecksumAudit:
         for subject in subjects:
             try:
                 yield from self._check(subject)
-            except (OSError, NoSpace) as err:
+            except DISK_ERRORS as err:
                 log.warning("%s: cannot be checked or repaired at present: %s", subject.id, err)
         self.store.nights.set_fields(night, {"checked": utc_now()})
 

@@ -22,19 +22,18 @@ from obsarchive.core.document_types import (
     RawData,
     UserFields,
 )
-from obsarchive.core.documents import SCHEMA, Night, Observation, utc_now
+from obsarchive.core.documents import NIGHT_KINDS, SCHEMA, Night, Observation, utc_now
 from obsarchive.core.json_text import parse_json
 from obsarchive.core.raw_problems import RawProblem, by_kind
 from obsarchive.core.step_state import State, is_complete
 from obsarchive.core.values import as_mapping, plain_text
-from obsarchive.daemon.night_files import KINDS as CALIBRATION_KINDS
 from obsarchive.daemon.night_files import files_after_look, is_same_content, versions
 from obsarchive.daemon.notifications import Alerts
 from obsarchive.daemon.raw_scanner import Found, Listing, problem_of, signature, signature_of
-from obsarchive.errors import MALFORMED, ArchiveError, BadRawData, NoSpace
+from obsarchive.errors import DISK_ERRORS, MALFORMED, ArchiveError, BadRawData
 from obsarchive.io.atomic import atomic_write
 from obsarchive.io.raw_frames import plain_cards, read_header
-from obsarchive.names import ObservationName, is_night
+from obsarchive.names import ObservationName, is_night, is_observation
 from obsarchive.store import Document, StepUpdate, Store, carried_over, one_line
 
 log = logging.getLogger(__name__)
@@ -83,7 +82,7 @@ class Ingest:
                     self._known_observation(listing, name, files, known[name])
                 else:
                     self._new_observation(listing, name, files)
-            except (OSError, NoSpace, *MALFORMED) as err:  # one observation must not stop the others
+            except (*DISK_ERRORS, *MALFORMED) as err:  # one observation must not stop the others
                 log.warning("%s: not entered: %s", name, err, exc_info=isinstance(err, MALFORMED))
                 listing.problems += [problem_of(listing, found, f"not entered: {err}") for found in files]
                 listing.incomplete = True
@@ -142,9 +141,7 @@ class Ingest:
         return taken
 
     def _from_tree(self, night: str, name: str) -> bool:
-        try:
-            ObservationName.parse(name)
-        except ValueError:
+        if not is_observation(name):
             return False
         remembered = self._read_sidecar(night, name)
         if not remembered:
@@ -178,7 +175,7 @@ class Ingest:
         elsewhere = [found for found in before.problems() if found.folder in others]
         raw: NightRawData = {
             "location": [self._host, str(listing.folder)],
-            "signature": {kind: signature_of(versions(files, kind)) for kind in CALIBRATION_KINDS},
+            "signature": {kind: signature_of(versions(files, kind)) for kind in NIGHT_KINDS},
             "files": files,
             # names may hold bytes that are not text, which the database does not accept
             "ignored": [plain_text(name) for name in listing.ignored[:MOST_NAMES]],

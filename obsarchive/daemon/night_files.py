@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from obsarchive.core.document_types import NightRawFile
+from obsarchive.core.documents import NIGHT_KINDS
 from obsarchive.daemon.raw_scanner import Found, Listing
 from obsarchive.io.atomic import sha256
-
-KINDS = ("dark", "flat", "seeing")
 
 
 def files_after_look(
@@ -37,13 +36,13 @@ def files_after_look(
     """
     here = str(listing.folder)
     known = [file for file in before if file.get("folder", here) == here]
-    found = [_entry(each, kind, here) for kind in KINDS for each in listing.of_kind(kind)]
+    found = [_entry(each, kind, here) for kind in NIGHT_KINDS for each in listing.of_kind(kind)]
     order = {str(folder): number for number, folder in enumerate(folders)}
     elsewhere = [file for file in before if file.get("folder", here) != here and file["folder"] in order]
     chosen: dict[str, Any] = {}
     for file in sorted((*_kept(known, found), *elsewhere), key=lambda file: order.get(file["folder"], len(order))):
         chosen.setdefault(file["name"], file)
-    return sorted(chosen.values(), key=lambda file: (KINDS.index(file["kind"]), file["name"]))
+    return sorted(chosen.values(), key=lambda file: (NIGHT_KINDS.index(file["kind"]), file["name"]))
 
 
 def versions(files: Iterable[Mapping[str, Any]], kind: str) -> list[tuple[str, int, int]]:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
-from obsarchive.errors import NoSpace, ServiceUnavailable
+from obsarchive.errors import DISK_ERRORS, ServiceUnavailable
 from obsarchive.io.atomic import atomic_write
 from obsarchive.store import Act, People, outage_as_error
 
@@ -95,7 +95,7 @@ class PeopleJournal:
                     self._follow()
             except ServiceUnavailable as err:
                 log.debug("the journal of people waits: %s", err)
-            except (OSError, NoSpace) as err:
+            except DISK_ERRORS as err:
                 log.warning("acts of people cannot be written to %s: %s", self.folder, err)
             self._stopping.wait(PAUSE_S)
 

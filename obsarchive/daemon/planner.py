@@ -4,10 +4,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from obsarchive.core.documents import CalibrationNeed, Master, Night, Observation, StepRecord, choose
+from obsarchive.core.documents import NIGHT_KINDS, CalibrationNeed, Master, Night, Observation, StepRecord, choose
 from obsarchive.core.step_state import State
-from obsarchive.io.psf_library import target_of, without_target
-from obsarchive.names import days_apart
+from obsarchive.io.psf_library import without_target
+from obsarchive.names import days_apart, target_of
 from obsarchive.pipeline import InputKind, Pipeline, Step
 from obsarchive.pipeline.chain import ChainEntry
 from obsarchive.science.imaging.calibration import DETECTOR, dark_mode_for
@@ -15,8 +15,6 @@ from obsarchive.science.imaging.calibration import DETECTOR, dark_mode_for
 Subject = Observation | Night
 BORROWED: dict[InputKind, str] = {"other_darks": "dark", "other_flats": "flat"}
 """Uses that stand for masters of other nights, and their kind."""
-NIGHT_FILES: tuple[InputKind, ...] = ("dark", "flat", "seeing")
-"""Uses that stand for raw files of a night beside its observations."""
 
 
 @dataclass(frozen=True)
@@ -267,7 +265,7 @@ def _has_other_inputs(ended: StepRecord, subject: Subject, step: Step, context: 
     now.pop("library", None)
     if isinstance(subject, Night) and ended.state is State.DONE:
         # Files that have gone make nothing stale, also where a lost database took their list along.
-        for use in NIGHT_FILES:
+        for use in NIGHT_KINDS:
             if not now.get(use):
                 before.pop(use, None)
                 now.pop(use, None)

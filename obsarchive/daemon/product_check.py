@@ -13,7 +13,7 @@ from obsarchive.core.documents import StepRecord
 from obsarchive.core.json_text import parse_json
 from obsarchive.core.step_state import State
 from obsarchive.io.atomic import sha256
-from obsarchive.names import ObservationName
+from obsarchive.names import is_observation
 from obsarchive.pipeline import Pipeline, Step
 from obsarchive.pipeline.chain import ChainEntry
 
@@ -146,16 +146,8 @@ def verify(root: Path) -> Iterator[tuple[Path, str]]:
 def _without_manifests(root: Path) -> Iterator[tuple[Path, str]]:
     """Yield the files of observations in folders of pipelines that hold no manifest."""
     for folder in sorted(root.glob("????????/*/*/")):
-        if _is_observation(folder.parent.name) and not any(folder.glob(".*.json")):
+        if is_observation(folder.parent.name) and not any(folder.glob(".*.json")):
             yield from ((file, "cannot be checked: there is no manifest") for file in _strangers(folder, ()))
-
-
-def _is_observation(name: str) -> bool:
-    try:
-        ObservationName.parse(name)
-    except ValueError:
-        return False
-    return True
 
 
 def _difference(file: Path, checksum: str) -> str:

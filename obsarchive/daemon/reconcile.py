@@ -13,7 +13,7 @@ from obsarchive.daemon.planner import NightContext, Subject
 from obsarchive.daemon.product_check import missing_products
 from obsarchive.daemon.tarballs import sweep_leftovers
 from obsarchive.daemon.work_queue import WorkQueue
-from obsarchive.errors import NoSpace
+from obsarchive.errors import DISK_ERRORS
 from obsarchive.pipeline.chain import ChainEntry
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class Reconciler:
                     self._keep_up(observation)
                     if observation.packed and self._lost_tarball(observation):
                         self.store.observations.set_fields(observation.id, {paths.PACKED: False})
-                except (OSError, NoSpace) as err:
+                except DISK_ERRORS as err:
                     log.warning("%s: its sidecar file or tarball cannot be looked after: %s", observation.id, err)
             for found in self.store.nights.all([night]):
                 self._audit(found)

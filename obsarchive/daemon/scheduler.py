@@ -34,7 +34,7 @@ from obsarchive.daemon.tasks import ActiveTask, make_task
 from obsarchive.daemon.time_series import TimeSeries
 from obsarchive.daemon.work_queue import WorkQueue
 from obsarchive.database.connect import DatabaseHandle
-from obsarchive.errors import MALFORMED, NoSpace, ServiceUnavailable
+from obsarchive.errors import DISK_ERRORS, MALFORMED, NoSpace, ServiceUnavailable
 from obsarchive.execution.cluster import Cluster, Event, Progress, TaskFinished, result_of, run_limited, run_task
 from obsarchive.execution.step_process import TaskResult
 from obsarchive.pipeline import Step
@@ -301,7 +301,7 @@ class Scheduler:
                 self._malformed.add(subject.id)
                 log.exception("%s: its document cannot be understood; the others go on", subject.id)
             return False
-        except (OSError, NoSpace) as err:
+        except DISK_ERRORS as err:
             log.warning("%s: %s; tried again, the others go on", subject.id, err)
             return False
 

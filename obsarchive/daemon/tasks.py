@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from obsarchive.config.model import Config, Telescope
-from obsarchive.core.documents import Master, Night, Observation
+from obsarchive.core.documents import NIGHT_KINDS, Master, Night, Observation
 from obsarchive.daemon import planner
 from obsarchive.daemon.planner import Library, NightContext, Subject
 from obsarchive.pipeline import Step, Task
@@ -122,7 +122,7 @@ def context_of(night: Night, own: tuple[Master, ...], library: Library) -> Night
     NightContext
     """
     return NightContext(
-        raw={kind: night.raw_signature(kind) for kind in ("dark", "flat", "seeing")},
+        raw={kind: night.raw_signature(kind) for kind in NIGHT_KINDS},
         masters=tuple(night.masters()),
         elsewhere=tuple(master for master in own if master.night != night.id),
         needs=night.needs(),
@@ -138,7 +138,7 @@ def _raw_files(subject: Subject, step: Step) -> dict[str, tuple[Path, ...]]:
         return {"science": subject.raw_files} if "science" in step.uses else {}
     return {
         kind: tuple(file["path"] for file in subject.raw_files(kind) if not file.get("missing"))
-        for kind in ("dark", "flat", "seeing")
+        for kind in NIGHT_KINDS
         if kind in step.uses
     }
 

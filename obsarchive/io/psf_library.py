@@ -23,7 +23,7 @@ from obsarchive.core.archive_paths import Layout
 from obsarchive.errors import ArchiveError, Unprocessable
 from obsarchive.io import fits_products
 from obsarchive.io.file_locks import FileLock
-from obsarchive.names import ObservationName
+from obsarchive.names import ObservationName, target_of
 from obsarchive.science.arrays import Float32Array
 
 LOCK_TIMEOUT_S = 120.0
@@ -196,14 +196,6 @@ def _entry(row: Any) -> Entry:
     fields: dict[str, Any] = {name: str(row[name]).strip() for name in _TEXTS}
     fields |= {name: float(row[name]) for name in _NUMBERS}
     return Entry(**fields, plane=int(row["plane"]))
-
-
-def target_of(observation: str) -> str:
-    """Return the name of the star that was observed; the observation itself when its name does not say."""
-    try:
-        return ObservationName.parse(observation).target
-    except ValueError:
-        return observation
 
 
 @dataclass

@@ -227,13 +227,11 @@ def _polynomial(
     weights: FloatArray | None,
 ) -> tuple[Float64Array, Float64Array, dict[tuple[int, int], tuple[float, float]]]:
     u, v = pixels
-    powers = [(i, n - i) for n in range(order + 1) for i in range(n, -1, -1)]
-    # coordinates of order one, as high powers of pixels would make the least squares ill-conditioned
-    unit = max(float(np.abs(u).max(initial=1.0)), float(np.abs(v).max(initial=1.0)))
-    rows = np.stack([(u / unit) ** i * (v / unit) ** j for i, j in powers], axis=1)
+    unit = _unit_px(u, v)
+    rows = _terms(u / unit, v / unit, order)
     scale = np.sqrt(np.ones_like(u) if weights is None else weights)[:, np.newaxis]
     solved = np.linalg.lstsq(rows * scale, np.stack(standard, axis=1) * scale, rcond=None)[0]
-    terms = {power: row / unit ** sum(power) for power, row in zip(powers, solved, strict=True)}
+    terms = {power: row / unit ** sum(power) for power, row in zip(_powers(order), solved, strict=True)}
     matrix = np.stack([terms[1, 0], terms[0, 1]], axis=1)
     # the SIP convention adds distortion to the pixels, before the linear map
     higher = {power: np.linalg.solve(matrix, row) for power, row in terms.items() if sum(power) > 1}
@@ -283,8 +281,16 @@ class PlateErrors:
 
 def _terms(u: Float64Array, v: Float64Array, order: int) -> Float64Array:
     """Return the terms of a polynomial along a new last axis: 1, u, v, u^2, u v, ..."""
-    powers = [(i, n - i) for n in range(order + 1) for i in range(n, -1, -1)]
-    return np.stack([u**i * v**j for i, j in powers], axis=-1)
+    return np.stack([u**i * v**j for i, j in _powers(order)], axis=-1)
+
+
+def _powers(order: int) -> list[tuple[int, int]]:
+    return [(i, n - i) for n in range(order + 1) for i in range(n, -1, -1)]
+
+
+def _unit_px(u: Float64Array, v: Float64Array) -> float:
+    """Return the unit in which coordinates are of order one: high powers of pixels would be ill-conditioned."""
+    return max(float(np.abs(u).max(initial=1.0)), float(np.abs(v).max(initial=1.0)))
 
 
 def plate_errors(
@@ -325,7 +331,7 @@ def plate_errors(
     weight = np.ones(len(u)) if weights is None else np.asarray(weights, float)
     if order == 0:
         return _of_similarity((u, v), residuals, solution)
-    unit = max(float(np.abs(u).max(initial=1.0)), float(np.abs(v).max(initial=1.0)))
+    unit = _unit_px(u, v)
     rows = _terms(u / unit, v / unit, order)
     # of a robust fit, what a star adds is worth less than its weight (Huber 1981, Robust Statistics, chapter 7)
     worth = 1.0 if slopes is None else max(float(np.sum(slopes) / np.sum(weight)), 0.1)

@@ -9,7 +9,7 @@ from flask_login import current_user
 from werkzeug.datastructures import MultiDict
 
 from obsarchive.core.documents import Night
-from obsarchive.names import ObservationName, is_night
+from obsarchive.names import is_night, is_observation
 from obsarchive.web.framework import requests
 from obsarchive.web.framework.authorization import admin_only, for_tokens, not_found
 from obsarchive.web.framework.context import portal
@@ -147,15 +147,7 @@ def seen_products(views: Iterable[PipelineView]) -> set[str]:
 
 def _observations_in(product: str) -> set[str]:
     stems = {part.rsplit(".", 1)[0] for part in product.split("/")}
-    return {stem for stem in stems if _is_observation(stem)}
-
-
-def _is_observation(text: str) -> bool:
-    try:
-        ObservationName.parse(text)
-    except ValueError:
-        return False
-    return True
+    return {stem for stem in stems if is_observation(stem)}
 
 
 @bp.post("/night/<night>/redo/<pipeline>")

@@ -9,7 +9,7 @@ from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
-from obsarchive.names import ObservationName
+from obsarchive.names import target_of
 from obsarchive.web.framework import requests
 from obsarchive.web.framework.authorization import admin_only, not_found
 from obsarchive.web.framework.context import portal
@@ -39,7 +39,9 @@ def psflib() -> ResponseReturnValue:
         if entry["kind"].startswith("library ")
     }
     wanted = request.args.get("state", "")
-    shown = [{**star, "state": _state(star, waiting), "target": _target(star)} for star in stars()]
+    shown = [
+        {**star, "state": _state(star, waiting), "target": target_of(str(star.get("observation")))} for star in stars()
+    ]
     kept = [star for star in shown if not wanted or star["state"] == wanted]
     nights = [(night, list(group)) for night, group in groupby(kept, key=lambda star: star["night"])]
     counts = Counter(str(star["state"]) for star in shown)
@@ -51,14 +53,6 @@ def psflib() -> ResponseReturnValue:
         picture=_picture_of(kept),
         rejected=[entry for kind in ("library add", "library remove") for entry in _rejections(kind)],
     )
-
-
-def _target(star: Star) -> str:
-    name = str(star.get("observation"))
-    try:
-        return ObservationName.parse(name).target
-    except ValueError:
-        return name
 
 
 def _state(star: Star, waiting: dict[str, str]) -> str:
