@@ -11,6 +11,7 @@ subject: ContextVar[str] = ContextVar("subject", default="-")
 """What the code that logs is working on, such as ``<observation id> bright_star.reduce``."""
 
 FORMAT = "%(asctime)s %(levelname)-7s %(subject)s | %(message)s"
+TAIL_BYTES, TAIL_LINES = 65536, 300
 KEEP_DAYS = 60
 
 
@@ -84,3 +85,10 @@ def set_up(folder: Path | None, name: str, level: str = "INFO") -> None:
         logging.getLogger(__name__).warning("no log file in %s (%s): logging to the terminal only", folder, err)
         return
     attach(rolling)
+
+
+def last_lines(path: Path) -> list[str]:
+    """Return the last lines of a file, at most `TAIL_LINES` and `TAIL_BYTES`; OSError when it cannot be read."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - TAIL_BYTES))
+        return file.read().decode(errors="replace").splitlines()[-TAIL_LINES:]

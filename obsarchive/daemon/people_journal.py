@@ -8,9 +8,11 @@ sidecar files at once.
 import logging
 import os
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
+from obsarchive.core.logs import last_lines
 from obsarchive.errors import DISK_ERRORS, ServiceUnavailable
 from obsarchive.io.atomic import atomic_write
 from obsarchive.store import Act, People, outage_as_error
@@ -60,7 +62,7 @@ class PeopleJournal:
         """Insert what the journal holds into a database without users; return the number of documents."""
         if not self.people.is_empty():
             return 0
-        acts = [*self._known().values(), *self._read(AUDIT)]
+        acts = [*_by_document(self._read(PEOPLE)).values(), *self._read(AUDIT)]
         restored = self.people.restore(acts)
         if restored:
             log.warning(
@@ -70,21 +72,25 @@ class PeopleJournal:
 
     def catch_up(self) -> None:
         """Write what differs from the journal: acts of the time when nothing followed the database."""
-        known, present = self._known(), {(act.collection, act.key): act for act in self.people.state()}
+        acts, present = list(self._read(PEOPLE)), _by_document(self.people.state())
+        known = _by_document(acts)
         if present or not known:  # a database that was just dropped is no act of people
             gone = [Act(*key) for key, act in known.items() if act.line and key not in present]
-            self._append(PEOPLE, [*(act for key, act in present.items() if known.get(key) != act), *gone])
-            self._compact(present.values())
-        newest = ""
-        for act in self._read(AUDIT):
-            newest = act.key
-        self._append(AUDIT, self.people.audit_since(newest))
+            new = [*(act for key, act in present.items() if known.get(key) != act), *gone]
+            if len(acts) + len(new) > MOST_SUPERSEDED + 2 * len(present):
+                atomic_write(self.folder / PEOPLE, "".join(act.to_line() for act in present.values()).encode())
+                (self.folder / PEOPLE).chmod(0o600)
+            else:
+                self._append(PEOPLE, new)
+        self._append(AUDIT, self.people.audit_since(self._newest_audit()))
 
-    def _compact(self, present: Collection[Act]) -> None:
-        """Replace a journal that is much longer than the state it holds."""
-        if sum(1 for _ in self._read(PEOPLE)) > MOST_SUPERSEDED + 2 * len(present):
-            atomic_write(self.folder / PEOPLE, "".join(act.to_line() for act in present).encode())
-            (self.folder / PEOPLE).chmod(0o600)
+    def _newest_audit(self) -> str:
+        """Return the key of the last entry of the audit log; empty without one. The log is long: its end is read."""
+        with suppress(FileNotFoundError):
+            for line in reversed(last_lines(self.folder / AUDIT)):
+                with suppress(ValueError):
+                    return Act.from_line(line).key
+        return ""
 
     # -- following --------------------------------------------------------------------------------------------
 
@@ -115,10 +121,6 @@ class PeopleJournal:
 
     # -- files ------------------------------------------------------------------------------------------------
 
-    def _known(self) -> dict[tuple[str, str], Act]:
-        """Return the last state of each document in the journal."""
-        return {(act.collection, act.key): act for act in self._read(PEOPLE)}
-
     def _read(self, name: str) -> Iterator[Act]:
         try:
             with (self.folder / name).open(encoding="utf-8", errors="replace") as file:
@@ -143,3 +145,8 @@ class PeopleJournal:
             file.write((b"\n" if is_cut else b"") + text)
             file.flush()
             os.fsync(descriptor)
+
+
+def _by_document(acts: Iterable[Act]) -> dict[tuple[str, str], Act]:
+    """Return the last state of each document."""
+    return {(act.collection, act.key): act for act in acts}

@@ -12,8 +12,8 @@ import multiprocessing as mp
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -59,16 +59,10 @@ def run_step(task: Task, progress: ProgressCallback = no_progress) -> TaskResult
     StepResult
         With the identifier of the task and the manifest.
     """
-    context = mp.get_context("forkserver")
-    here, there = context.Pipe(duplex=False)
-    process = context.Process(target=_child, args=(task, there), name=str(task))
-    process.start()
-    there.close()
     try:
-        return _watch(task, process, here, progress)
+        with _forked(str(task), _child, task) as (process, pipe):
+            return _watch(task, process, pipe, progress)
     finally:
-        _kill(process)
-        here.close()
         remove_scratch(task)
 
 
@@ -94,28 +88,41 @@ def call_apart(limit_s: float, function: Callable[..., Any], *arguments: Any) ->
     ArchiveError
         It did not end in time, or its process died.
     """
-    context = mp.get_context("forkserver")
-    here, there = context.Pipe(duplex=False)
-    process = context.Process(target=_answer, args=(there, function, arguments), name=function.__name__)
-    process.start()
-    there.close()
-    try:
-        if not wait([here, process.sentinel], limit_s):
+    with _forked(function.__name__, _answer, function, arguments) as (process, pipe):
+        if not wait([pipe, process.sentinel], limit_s):
             raise ArchiveError(f"{function.__name__}: not finished after {limit_s:g} s (parallel.job_timeout_s)")
-        answer = _received(here) if here.poll() else None
+        answer = _received(pipe) if pipe.poll() else None
         if answer is None:
             process.join(POLL_S)
             raise ArchiveError(f"{function.__name__}: its process died ({_death(process)})")
-    finally:
-        _kill(process)
-        here.close()
     value, error = answer
     if error is not None:
         raise error
     return value
 
 
-def _answer(pipe: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+@contextmanager
+def _forked(name: str, body: Callable[..., None], *arguments: Any) -> Iterator[tuple[BaseProcess, Connection]]:
+    """Run ``body(*arguments, pipe)`` in a process of its own; in the end it is killed with all that it started.
+
+    Yields
+    ------
+    (BaseProcess, Connection)
+        The process, and the end of the pipe from which its messages come.
+    """
+    context = mp.get_context("forkserver")
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=body, args=(*arguments, there), name=name)
+    process.start()
+    there.close()
+    try:
+        yield process, here
+    finally:
+        _kill(process)
+        here.close()
+
+
+def _answer(function: Callable[..., Any], arguments: tuple[Any, ...], pipe: Connection) -> None:
     """Body of the process of `call_apart`."""
     _detach()
     answer: tuple[Any, Exception | None]

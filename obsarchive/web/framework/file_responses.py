@@ -21,16 +21,6 @@ FILE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'n
 """Nothing in a file may act; browsers show plain pictures and text with a style of their own."""
 
 
-LOG_BYTES, LOG_LINES = 65536, 300
-
-
-def last_lines(path: Path) -> list[str]:
-    """Return the last lines of a log; OSError when it cannot be read."""
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - LOG_BYTES))
-        return file.read().decode(errors="replace").splitlines()[-LOG_LINES:]
-
-
 def csv_attachment(header: Iterable[str], rows: Iterable[Iterable[Any]], filename: str) -> Response:
     """Return a table as a CSV file in which no text is a formula of a spreadsheet.
 

@@ -12,6 +12,7 @@ from flask_login import current_user
 from numpy.typing import NDArray
 
 from obsarchive.core.documents import utc_now
+from obsarchive.core.logs import last_lines
 from obsarchive.errors import ArchiveError
 from obsarchive.instruments.base import degrees, number
 from obsarchive.science.photometry.aperture import Flag
@@ -21,7 +22,7 @@ from obsarchive.timeseries.names import FRAMES, LIGHT_CURVE, LOG, PLOTS, SUMMARY
 from obsarchive.web.framework import requests
 from obsarchive.web.framework.authorization import admin_only, audit, for_tokens, not_found
 from obsarchive.web.framework.context import portal
-from obsarchive.web.framework.file_responses import FILE_POLICY, csv_attachment, last_lines
+from obsarchive.web.framework.file_responses import FILE_POLICY, csv_attachment
 from obsarchive.web.models import light_curve_data
 
 bp = Blueprint("datasets", __name__)

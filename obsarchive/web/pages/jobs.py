@@ -9,12 +9,12 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
 from obsarchive.core.documents import utc_now
+from obsarchive.core.logs import last_lines
 from obsarchive.core.raw_problems import ProblemGroup, by_kind
 from obsarchive.names import is_night
 from obsarchive.store import Document
 from obsarchive.web.framework.authorization import admin_only
 from obsarchive.web.framework.context import portal
-from obsarchive.web.framework.file_responses import last_lines
 from obsarchive.web.models.view_models import has_begun
 
 SILENCE = timedelta(seconds=60)
