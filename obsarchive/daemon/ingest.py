@@ -3,7 +3,7 @@
 import json
 import logging
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +16,6 @@ from obsarchive.core.document_types import (
     HeaderFields,
     NewObservation,
     NightRawData,
-    NightRawFile,
     ObservationSeeing,
     PipelineDocument,
     RawData,
@@ -27,8 +26,9 @@ from obsarchive.core.json_text import parse_json
 from obsarchive.core.raw_problems import RawProblem, by_kind
 from obsarchive.core.step_state import State, is_complete
 from obsarchive.core.values import as_mapping, plain_text
-from obsarchive.daemon.night_files import files_after_look, is_same_content, versions
+from obsarchive.daemon.night_files import files_after_look, versions
 from obsarchive.daemon.notifications import Alerts
+from obsarchive.daemon.raw_copies import differing_files, differing_observation
 from obsarchive.daemon.raw_scanner import Found, Listing, problem_of, signature, signature_of
 from obsarchive.errors import DISK_ERRORS, MALFORMED, ArchiveError, BadRawData
 from obsarchive.io.atomic import atomic_write
@@ -167,11 +167,11 @@ class Ingest:
     def _night_files(self, listing: Listing, before: Night) -> None:
         observations = self.store.observations.of_night(listing.night)
         needs = {observation.need for observation in observations if not observation.raw_missing}
-        folders = [root.path / listing.night for root in self.config.paths.raw]
+        folders = self._raw_folders(listing.night)
         others = set(map(str, folders)) - {str(listing.folder)}
         files = files_after_look(listing, before.raw_entries(), folders)
         mine = [{"name": found.raw.name, "folder": str(listing.folder)} for found in listing.files]
-        listing.problems += self._differing_files([*mine, *before.raw_entries()], files)
+        listing.problems += differing_files([*mine, *before.raw_entries()], files)
         elsewhere = [found for found in before.problems() if found.folder in others]
         raw: NightRawData = {
             "location": [self._host, str(listing.folder)],
@@ -219,34 +219,12 @@ class Ingest:
         """Whether an observation lies in another raw folder too, which counts; different contents are reported."""
         if known.raw_missing or known.raw_folder == listing.folder or _is_gone(known):
             return False
-        mine = [found.path for found in files]
-        same_names = [path.name for path in mine] == [path.name for path in known.raw_files]
-        if same_names and all(map(is_same_content, mine, known.raw_files)):
-            return True
-        order = [root.path / listing.night for root in self.config.paths.raw]
-        losing = max(
-            (listing.folder, known.raw_folder), key=lambda folder: order.index(folder) if folder in order else 99
-        )
-        winning = known.raw_folder if losing == listing.folder else listing.folder
-        reason = f"{winning} holds the same observation with other contents, which count: remove the wrong one"
-        names = [path.name for path in (mine if losing == listing.folder else known.raw_files)]
-        listing.problems += [RawProblem(name, str(losing), reason, utc_now()) for name in names]
-        return losing == listing.folder
+        problems = differing_observation(known, [found.path for found in files], self._raw_folders(listing.night))
+        listing.problems += problems
+        return not problems or problems[0].folder == str(listing.folder)
 
-    def _differing_files(self, entries: Iterable[Mapping[str, Any]], chosen: list[NightRawFile]) -> list[RawProblem]:
-        """Report darks, flats and seeing files of which another raw folder's, with other contents, are used."""
-        used = {file["name"]: Path(file["folder"]) / file["name"] for file in chosen if not file["missing"]}
-        paths_of = {Path(entry["folder"]) / entry["name"] for entry in entries if "folder" in entry}
-        return [
-            RawProblem(
-                path.name,
-                str(path.parent),
-                f"{used[path.name]} has other contents and counts: remove the wrong one",
-                utc_now(),
-            )
-            for path in sorted(paths_of)
-            if used.get(path.name, path) != path and path.exists() and not is_same_content(path, used[path.name])
-        ]
+    def _raw_folders(self, night: str) -> list[Path]:
+        return [root.path / night for root in self.config.paths.raw]
 
     def _taken_by_another_night(self, listing: Listing, name: str, files: list[Found]) -> list[RawProblem]:
         """Why files make no observation: one of the same name, hence of the same begin, belongs to another night."""

@@ -5,14 +5,12 @@ marked as missing, until their folder holds a new or changed file of the same ki
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from obsarchive.core.document_types import NightRawFile
 from obsarchive.core.documents import NIGHT_KINDS
 from obsarchive.daemon.raw_scanner import Found, Listing
-from obsarchive.io.atomic import sha256
 
 
 def files_after_look(
@@ -48,25 +46,6 @@ def files_after_look(
 def versions(files: Iterable[Mapping[str, Any]], kind: str) -> list[tuple[str, int, int]]:
     """Return name, size and time [ns] of listed files of a kind, for their signature."""
     return [_version(file) for file in files if file["kind"] == kind]
-
-
-def is_same_content(one: Path, other: Path) -> bool:
-    """Whether two files hold the same; their bytes are read only if they have the same size at different times.
-
-    Raises
-    ------
-    OSError
-        When one cannot be read.
-    """
-    first, second = one.stat(), other.stat()
-    if first.st_size != second.st_size or first.st_mtime_ns == second.st_mtime_ns:
-        return first.st_size == second.st_size
-    return _digest(one, first.st_size, first.st_mtime_ns) == _digest(other, second.st_size, second.st_mtime_ns)
-
-
-@lru_cache(maxsize=4096)
-def _digest(path: Path, size: int, mtime_ns: int) -> str:  # noqa: ARG001 - they tell versions of the file apart
-    return sha256(path)
 
 
 def _kept(known: Iterable[Mapping[str, Any]], found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

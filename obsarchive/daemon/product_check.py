@@ -18,7 +18,7 @@ from obsarchive.pipeline import Pipeline, Step
 from obsarchive.pipeline.chain import ChainEntry
 
 if TYPE_CHECKING:
-    from obsarchive.daemon.planner import Subject  # which needs the calibration
+    from obsarchive.daemon.night_context import Subject  # which needs the calibration
 
 log = logging.getLogger(__name__)
 

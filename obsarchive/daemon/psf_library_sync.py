@@ -8,7 +8,7 @@ from obsarchive.core.archive_paths import Layout
 from obsarchive.core.document_paths import PipelinePaths
 from obsarchive.core.document_types import PsfLibraryStar
 from obsarchive.core.documents import Night
-from obsarchive.daemon.planner import Library
+from obsarchive.daemon.night_context import Library
 from obsarchive.errors import ArchiveError
 from obsarchive.io.psf_library import Entry, PsfLibrary, groups_of, signatures
 from obsarchive.pipeline.chain import ChainEntry, steps_of

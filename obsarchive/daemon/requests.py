@@ -7,7 +7,7 @@ from typing import Any
 from obsarchive.core import document_paths as paths
 from obsarchive.core.archive_paths import Layout
 from obsarchive.core.documents import Observation
-from obsarchive.daemon.planner import BORROWED
+from obsarchive.daemon.night_context import BORROWED
 from obsarchive.errors import ArchiveError
 from obsarchive.io import psf_library
 from obsarchive.names import is_night

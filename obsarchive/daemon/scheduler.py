@@ -20,9 +20,10 @@ from obsarchive.daemon.checksum_audit import ChecksumAudit
 from obsarchive.daemon.config_watch import ConfigWatch
 from obsarchive.daemon.ingest import Ingest, write_sidecar
 from obsarchive.daemon.leader import LeaderLock
+from obsarchive.daemon.night_context import BORROWED, NightContext, Subject
 from obsarchive.daemon.notifications import Alerts
 from obsarchive.daemon.people_journal import PeopleJournal
-from obsarchive.daemon.planner import BORROWED, NightContext, RetryPolicy, Subject
+from obsarchive.daemon.planner import RetryPolicy
 from obsarchive.daemon.psf_library_sync import PsfLibrarySync
 from obsarchive.daemon.raw_watcher import RawWatcher
 from obsarchive.daemon.reconcile import Reconciler

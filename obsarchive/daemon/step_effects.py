@@ -8,7 +8,7 @@ from obsarchive.core.documents import Night, Observation
 from obsarchive.core.step_state import is_complete
 from obsarchive.core.values import as_mapping
 from obsarchive.daemon import psf_library_sync
-from obsarchive.daemon.planner import Subject
+from obsarchive.daemon.night_context import Subject
 from obsarchive.daemon.psf_library_sync import PsfLibrarySync
 from obsarchive.daemon.tasks import ActiveTask
 from obsarchive.execution.step_process import TaskResult

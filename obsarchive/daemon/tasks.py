@@ -9,7 +9,7 @@ from typing import Any
 from obsarchive.config.model import Config, Telescope
 from obsarchive.core.documents import NIGHT_KINDS, Master, Night, Observation
 from obsarchive.daemon import planner
-from obsarchive.daemon.planner import Library, NightContext, Subject
+from obsarchive.daemon.night_context import BORROWED, Library, NightContext, Subject, masters_for, substitutes
 from obsarchive.pipeline import Step, Task
 from obsarchive.pipeline.chain import ChainEntry
 from obsarchive.store import StepStore, Store
@@ -148,6 +148,6 @@ def _masters(subject: Subject, step: Step, context: NightContext) -> tuple[Maste
     if isinstance(subject, Observation):
         if "calibration" not in step.uses:
             return ()
-        return tuple(master for master in planner.masters_for(subject.need, context.masters) if master)
-    kinds = [kind for use, kind in planner.BORROWED.items() if use in step.uses]
-    return tuple(master for kind in kinds for master in planner.substitutes(kind, subject.night, context))
+        return tuple(master for master in masters_for(subject.need, context.masters) if master)
+    kinds = [kind for use, kind in BORROWED.items() if use in step.uses]
+    return tuple(master for kind in kinds for master in substitutes(kind, subject.night, context))

@@ -9,7 +9,7 @@ from itertools import groupby
 from obsarchive.core import document_paths as paths
 from obsarchive.core.documents import Night, Observation, utc_now
 from obsarchive.daemon import planner
-from obsarchive.daemon.planner import Library, NightContext, Subject
+from obsarchive.daemon.night_context import Library, NightContext, Subject
 from obsarchive.daemon.tasks import context_of
 from obsarchive.errors import MALFORMED
 from obsarchive.pipeline.chain import ChainEntry, digest_of, steps_of

@@ -13,7 +13,8 @@ from obsarchive.core.documents import CalibrationNeed, Master, Night, Observatio
 from obsarchive.core.rules import compile_rule
 from obsarchive.core.step_state import State
 from obsarchive.daemon import planner
-from obsarchive.daemon.planner import NightContext, RetryPolicy, masters_for, next_step, open_steps, stale, substitutes
+from obsarchive.daemon.night_context import Library, NightContext, masters_for, substitutes
+from obsarchive.daemon.planner import RetryPolicy, next_step, open_steps, stale
 from obsarchive.errors import ConfigError
 from obsarchive.pipeline import Pipeline, Workspace
 from obsarchive.pipeline import step as declare
@@ -424,7 +425,7 @@ def test_the_best_product_is_the_source_and_a_newer_one_makes_the_step_due():
 @pytest.mark.parametrize("state", ["done", "lacking"])
 def test_a_changed_library_matters_to_those_who_lacked_references(before, results, is_stale, state):
     groups = {("KPNO", "lp600"): "all1", ("KPNO", "lp600", NIGHT): "own1"}
-    context = NightContext(library=planner.Library(groups, frozenset({"star"})))
+    context = NightContext(library=Library(groups, frozenset({"star"})))
     record = step(state, inputs={"library": before}, results=results)
     document = {"_id": OBS, "night": NIGHT, "telescope": "KPNO", "filter": "lp600"}
     subject = Observation(document | {"pipelined": {"subtracting": {"steps": {"subtract": record}}}})
@@ -489,7 +490,7 @@ def test_what_depends_on_the_library_is_found_across_pipelines():
     [(False, 0, "subtract"), (True, 0, None), (True, 2, None), (True, 3, "subtract")],
 )
 def test_a_subtraction_waits_for_its_night_unless_there_are_references_enough(awaits, references, wanted):
-    library = planner.Library({KEY: "all"}, counts={KEY: references})
+    library = Library({KEY: "all"}, counts={KEY: references})
     context = NightContext(library=library, awaits_references=awaits)
     subject = imaged({"reduce": step("done")})
     found = next_step(subject, IMAGING, LIMITS, context)
@@ -499,7 +500,7 @@ def test_a_subtraction_waits_for_its_night_unless_there_are_references_enough(aw
 
 def test_a_star_is_no_reference_of_its_own():
     own = (*KEY, "without 351_Yrsa")
-    library = planner.Library({KEY: "all", own: "others"}, counts={KEY: 3, own: 2})
+    library = Library({KEY: "all", own: "others"}, counts={KEY: 3, own: 2})
     assert library.signature(imaged({})) == "none others"
     assert library.count(imaged({})) == 2
 

@@ -8,7 +8,7 @@ import pytest
 from obsarchive.core.archive_paths import Layout
 from obsarchive.core.documents import Observation
 from obsarchive.core.rules import compile_rule
-from obsarchive.daemon.planner import NightContext
+from obsarchive.daemon.night_context import NightContext
 from obsarchive.daemon.reconcile import Reconciler
 from obsarchive.daemon.requests import Requests
 from obsarchive.daemon.work_queue import WorkQueue

@@ -9,7 +9,8 @@ from obsarchive.core.documents import utc_now
 from obsarchive.core.rules import compile_rule
 from obsarchive.core.step_state import State
 from obsarchive.daemon import planner
-from obsarchive.daemon.planner import Library, RetryPolicy
+from obsarchive.daemon.night_context import Library
+from obsarchive.daemon.planner import RetryPolicy
 from obsarchive.daemon.work_queue import WorkQueue
 from obsarchive.pipeline import Pipeline, Workspace, step
 from obsarchive.pipeline.chain import ChainEntry
