@@ -13,9 +13,9 @@ from obsarchive.core import document_paths as paths
 from obsarchive.core.archive_paths import Layout
 from obsarchive.core.documents import Observation, utc_now
 from obsarchive.core.json_text import parse_json
-from obsarchive.daemon.ingest import write_sidecar
 from obsarchive.daemon.night_context import Subject
 from obsarchive.daemon.product_check import damage_of
+from obsarchive.daemon.sidecars import write_sidecar
 from obsarchive.daemon.work_queue import WorkQueue
 from obsarchive.errors import DISK_ERRORS
 from obsarchive.io.atomic import sha256

@@ -1,6 +1,5 @@
 """Entry of raw files, and of manifests and sidecar files of the archive tree, into the database."""
 
-import json
 import logging
 import socket
 from collections.abc import Iterator, Mapping
@@ -19,7 +18,6 @@ from obsarchive.core.document_types import (
     ObservationSeeing,
     PipelineDocument,
     RawData,
-    UserFields,
 )
 from obsarchive.core.documents import NIGHT_KINDS, SCHEMA, Night, Observation, utc_now
 from obsarchive.core.json_text import parse_json
@@ -30,11 +28,11 @@ from obsarchive.daemon.night_files import files_after_look, versions
 from obsarchive.daemon.notifications import Alerts
 from obsarchive.daemon.raw_copies import differing_files, differing_observation
 from obsarchive.daemon.raw_scanner import Found, Listing, problem_of, signature, signature_of
+from obsarchive.daemon.sidecars import read_sidecar, user_fields, write_sidecar
 from obsarchive.errors import DISK_ERRORS, MALFORMED, ArchiveError, BadRawData
-from obsarchive.io.atomic import atomic_write
 from obsarchive.io.raw_frames import plain_cards, read_header
 from obsarchive.names import ObservationName, is_night, is_observation
-from obsarchive.store import Document, StepUpdate, Store, carried_over, one_line
+from obsarchive.store import StepUpdate, Store, carried_over, one_line
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +141,7 @@ class Ingest:
     def _from_tree(self, night: str, name: str) -> bool:
         if not is_observation(name):
             return False
-        remembered = self._read_sidecar(night, name)
+        remembered = read_sidecar(self.layout, night, name)
         if not remembered:
             return False
         document = {**remembered, "_id": name, "night": night}
@@ -152,17 +150,6 @@ class Ingest:
         document["distributed"] = {**as_mapping(document.get("distributed")), "status": False}
         document["remembered"] = user_fields(document)
         return self.store.observations.insert(cast(NewObservation, document))
-
-    def _read_sidecar(self, night: str, name: str) -> Document:
-        """Return the content of the sidecar file of an observation; empty if it is absent or damaged."""
-        path = self.layout.sidecar(night, name)
-        try:
-            return dict(as_mapping(_with_times(parse_json(path.read_bytes()))))
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError) as err:
-            log.warning("%s cannot be read: %s", path, err)
-            return {}
 
     def _night_files(self, listing: Listing, before: Night) -> None:
         observations = self.store.observations.of_night(listing.night)
@@ -278,7 +265,7 @@ class Ingest:
         parsed = ObservationName.parse(name)
         telescope = self.config.telescope_of(parsed.camera, parsed.date_utc.date())
         folder = self.layout.observation(listing.night, name)
-        known = self._read_sidecar(listing.night, name)
+        known = read_sidecar(self.layout, listing.night, name)
         owners = as_mapping(known.get("science_program")).get("program_PI") or self.store.users.owners(parsed.program)
         comment, names = known.get("comment"), known.get("alternative_names", [])
         return {
@@ -340,42 +327,6 @@ def _is_gone(observation: Observation) -> bool:
     """Whether raw files are not where the database has them; those of a night may be below several roots."""
     files = observation.raw_files
     return not files or not all(path.exists() for path in files)
-
-
-def user_fields(document: Mapping[str, Any]) -> UserFields:
-    """Return the fields of an observation that users edit in the Mongo shell or the portal, which the tree keeps."""
-    owners = as_mapping(document.get("science_program")).get("program_PI")
-    return {"program_PI": owners, "comment": document.get("comment"), "names": document.get("alternative_names")}
-
-
-def write_sidecar(layout: Layout, document: Mapping[str, Any]) -> None:
-    """Write the document of an observation beside its products, without the blocks of its pipelines.
-
-    Parameters
-    ----------
-    layout : Layout
-        Paths of the archive.
-    document : mapping
-        Document of the observation.
-    """
-    path = layout.sidecar(document["night"], document["_id"])
-    kept = {key: value for key, value in document.items() if key not in ("pipelined", "look_again", "remembered")}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(path, json.dumps(kept, indent=1, default=_iso).encode())
-
-
-def _iso(value: object) -> str:
-    """Return a time, or another value that JSON does not have, as text."""
-    return value.isoformat(timespec="milliseconds") if isinstance(value, datetime) else str(value)
-
-
-def _with_times(value: Any, key: str = "") -> Any:
-    """Return a document of a sidecar file with its times converted from text."""
-    if isinstance(value, dict):
-        return {name: _with_times(inner, name) for name, inner in value.items()}
-    if isinstance(value, str) and key in ("date_utc", "date_added", "last_modified", "nearest_utc"):
-        return datetime.fromisoformat(value)
-    return value
 
 
 def _folders(folder: Path) -> Iterator[Path]:

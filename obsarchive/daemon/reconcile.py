@@ -8,9 +8,9 @@ from obsarchive.core import document_paths as paths
 from obsarchive.core.archive_paths import Layout
 from obsarchive.core.documents import Observation
 from obsarchive.daemon import planner
-from obsarchive.daemon.ingest import user_fields, write_sidecar
 from obsarchive.daemon.night_context import NightContext, Subject
 from obsarchive.daemon.product_check import missing_products
+from obsarchive.daemon.sidecars import user_fields, write_sidecar
 from obsarchive.daemon.tarballs import sweep_leftovers
 from obsarchive.daemon.work_queue import WorkQueue
 from obsarchive.errors import DISK_ERRORS

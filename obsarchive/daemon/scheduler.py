@@ -18,7 +18,7 @@ from obsarchive.core.step_state import State, after
 from obsarchive.daemon import planner
 from obsarchive.daemon.checksum_audit import ChecksumAudit
 from obsarchive.daemon.config_watch import ConfigWatch
-from obsarchive.daemon.ingest import Ingest, write_sidecar
+from obsarchive.daemon.ingest import Ingest
 from obsarchive.daemon.leader import LeaderLock
 from obsarchive.daemon.night_context import BORROWED, NightContext, Subject
 from obsarchive.daemon.notifications import Alerts
@@ -28,6 +28,7 @@ from obsarchive.daemon.psf_library_sync import PsfLibrarySync
 from obsarchive.daemon.raw_watcher import RawWatcher
 from obsarchive.daemon.reconcile import Reconciler
 from obsarchive.daemon.requests import Requests
+from obsarchive.daemon.sidecars import write_sidecar
 from obsarchive.daemon.status_report import StatusReport
 from obsarchive.daemon.step_effects import StepEffects
 from obsarchive.daemon.tarballs import Packed, pack, sweep, sweep_leftovers, sweep_tmp

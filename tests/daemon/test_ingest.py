@@ -15,8 +15,9 @@ from obsarchive.config.model import Config, RawRoot
 from obsarchive.core.archive_paths import Layout
 from obsarchive.core.documents import CalibrationNeed, Night, Observation, utc_now
 from obsarchive.core.step_state import State
-from obsarchive.daemon.ingest import Ingest, write_sidecar
+from obsarchive.daemon.ingest import Ingest
 from obsarchive.daemon.raw_scanner import Listing, Scanner
+from obsarchive.daemon.sidecars import write_sidecar
 from obsarchive.execution.step_process import execute
 from obsarchive.pipeline import Task
 from obsarchive.simulation.night import write_raw

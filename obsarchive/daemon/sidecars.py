@@ -1,0 +1,64 @@
+"""Sidecar files: the document of an observation beside its products, from which a lost database is rebuilt."""
+
+import json
+import logging
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from obsarchive.core.archive_paths import Layout
+from obsarchive.core.document_types import UserFields
+from obsarchive.core.json_text import parse_json
+from obsarchive.core.values import as_mapping
+from obsarchive.io.atomic import atomic_write
+from obsarchive.store import Document
+
+log = logging.getLogger(__name__)
+
+
+def user_fields(document: Mapping[str, Any]) -> UserFields:
+    """Return the fields of an observation that users edit in the Mongo shell or the portal, which the tree keeps."""
+    owners = as_mapping(document.get("science_program")).get("program_PI")
+    return {"program_PI": owners, "comment": document.get("comment"), "names": document.get("alternative_names")}
+
+
+def read_sidecar(layout: Layout, night: str, name: str) -> Document:
+    """Return the content of the sidecar file of an observation; empty if it is absent or damaged."""
+    path = layout.sidecar(night, name)
+    try:
+        return dict(as_mapping(_with_times(parse_json(path.read_bytes()))))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as err:
+        log.warning("%s cannot be read: %s", path, err)
+        return {}
+
+
+def write_sidecar(layout: Layout, document: Mapping[str, Any]) -> None:
+    """Write the document of an observation beside its products, without the blocks of its pipelines.
+
+    Parameters
+    ----------
+    layout : Layout
+        Paths of the archive.
+    document : mapping
+        Document of the observation.
+    """
+    path = layout.sidecar(document["night"], document["_id"])
+    kept = {key: value for key, value in document.items() if key not in ("pipelined", "look_again", "remembered")}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write(path, json.dumps(kept, indent=1, default=_iso).encode())
+
+
+def _iso(value: object) -> str:
+    """Return a time, or another value that JSON does not have, as text."""
+    return value.isoformat(timespec="milliseconds") if isinstance(value, datetime) else str(value)
+
+
+def _with_times(value: Any, key: str = "") -> Any:
+    """Return a document of a sidecar file with its times converted from text."""
+    if isinstance(value, dict):
+        return {name: _with_times(inner, name) for name, inner in value.items()}
+    if isinstance(value, str) and key in ("date_utc", "date_added", "last_modified", "nearest_utc"):
+        return datetime.fromisoformat(value)
+    return value
