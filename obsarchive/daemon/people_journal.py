@@ -46,8 +46,7 @@ class PeopleJournal:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Bring back what a database without users lost, and follow the database from now on."""
-        self.take_up()
+        """Follow the database from now on."""
         self._stopping.clear()
         self._thread = threading.Thread(target=self._run, name="people", daemon=True)
         self._thread.start()

@@ -136,6 +136,7 @@ class Scheduler:
 
     def _take_up(self) -> None:
         """Bring the database in line with the archive tree and with this run."""
+        self.people.take_up()
         self.store.ensure_indexes(steps_of(self.chain), self.library_sync.steps)
         released = sum(records.release(paths, not_run=self.run_id) for records, paths in self._step_stores())
         self.store.jobs.close_run(not_run=self.run_id)
@@ -155,7 +156,6 @@ class Scheduler:
     def _start_over(self) -> None:
         """Rebuild a database that was dropped while this daemon ran; what runs belongs to the former one."""
         log.warning("the database was emptied: it is rebuilt from %s", self.layout.root)
-        self.people.take_up()
         self.running.clear()
         self.cluster.restart()
         self._take_up()
