@@ -8,6 +8,7 @@ whatever passes :meth:`ObservationName.parse` is safe as a folder name, a URL se
 import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import cache
 from typing import Self
 
 MAX_LENGTH = 200
@@ -87,4 +88,9 @@ class ObservationName:
 
 def days_apart(one: str, other: str) -> int:
     """Return the number of days between two nights."""
-    return abs((date.fromisoformat(one) - date.fromisoformat(other)).days)
+    return abs(_day(one) - _day(other))
+
+
+@cache
+def _day(night: str) -> int:
+    return date.fromisoformat(night).toordinal()

@@ -126,13 +126,14 @@ class Ingest:
 
     def tree(self) -> int:
         """Insert the observations that the archive tree holds and the database does not; return their number."""
-        taken = 0
+        taken, nights = 0, self.store.nights.names()
         for folder in _folders(self.layout.root):
             if not is_night(folder.name):
                 continue
-            self.store.nights.touch(folder.name)
+            if folder.name not in nights:
+                self.store.nights.touch(folder.name)
             self._restore_night(folder.name)
-            known = self.store.observations.raw_data_of(folder.name)
+            known = self.store.observations.names_of(folder.name)
             for inner in _folders(folder):
                 if inner.name not in known and self._from_tree(folder.name, inner.name):
                     taken += 1

@@ -119,12 +119,18 @@ def substitutes(kind: str, night: str, context: NightContext) -> tuple[Master, .
     place = 0 if kind == "dark" else 1
     own = [master for master in context.masters if master.own]
     wanted = [master for master in context.elsewhere if master.night == context.copies_from]
-    nearest_first = sorted(context.elsewhere, key=lambda master: (days_apart(master.night, night), master.night))
-    ordered = wanted + nearest_first
+    lacking = [
+        need
+        for need in context.needs
+        if masters_for(need, own)[place] is None or masters_for(need, wanted)[place] is not None
+    ]
+    if not lacking:  # of most nights; the masters of all nights are many
+        return ()
+    fitting = [master for master in context.elsewhere if master.kind == kind]
+    nearest_first = sorted(fitting, key=lambda master: (days_apart(master.night, night), master.night))
     found: dict[str, Master] = {}
-    for need in context.needs:
-        if masters_for(need, own)[place] is None or masters_for(need, wanted)[place] is not None:
-            nearest = next((m for m in ordered if masters_for(need, [m])[place]), None)
-            if nearest is not None:
-                found[nearest.label] = nearest
+    for need in lacking:
+        nearest = next((m for m in wanted + nearest_first if masters_for(need, [m])[place]), None)
+        if nearest is not None:
+            found[nearest.label] = nearest
     return tuple(found[label] for label in sorted(found))

@@ -1,5 +1,6 @@
 """Synchronisation of the database with the PSF library on disk: steps that lack references, stars of each night."""
 
+import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -53,7 +54,7 @@ class PsfLibrarySync:
             self.mirror(night)
 
     def _read(self, seen: tuple[int, int]) -> None:
-        is_first, self._seen = self._seen is None, seen
+        is_first, self._seen, former = self._seen is None, seen, self.library.groups
         try:
             self._entries = PsfLibrary.read(self.layout.psf_library)
         except ArchiveError as err:
@@ -66,7 +67,12 @@ class PsfLibrarySync:
         counts = {key: len({entry.observation for entry in entries}) for key, entries in groups.items()}
         self.library = Library(signatures(groups), members, known, counts)
         log.info("PSF library: version %d, %d reference stars", self._entries.version, len(members))
-        self.store.observations.reopen_lacking(self.steps, sorted(gone - members))
+        digest = _digest(self.library)
+        if is_first and digest == self.store.lease.library():
+            return  # the last run reopened what lacks references
+        filters = None if is_first else _changed_filters(former, self.library.groups)
+        self.store.observations.reopen_lacking(self.steps, sorted(gone - members), filters)
+        self.store.lease.set_library(digest)
 
     def mirror(self, night: Night) -> None:
         """Write into a night's document which of its stars are in the library; have a lost library made again."""
@@ -86,6 +92,17 @@ class PsfLibrarySync:
         except OSError:
             return 0, 0
         return stat.st_mtime_ns, stat.st_size
+
+
+def _digest(library: Library) -> str:
+    """Return a digest of what the daemon knows of the library."""
+    text = repr((sorted(library.groups.items()), sorted(library.known)))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _changed_filters(before: Mapping[tuple[str, ...], str], now: Mapping[tuple[str, ...], str]) -> set[str]:
+    """Return the filters in which the library offers other stars than before."""
+    return {key[1] for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
 
 
 def _listed(night: str, candidates: Sequence[Mapping[str, Any]], library: PsfLibrary) -> list[PsfLibraryStar]:

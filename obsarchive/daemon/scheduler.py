@@ -50,6 +50,10 @@ REPORT_S = 5.0
 AUDIT_SLICE_S = 0.3
 """Longest time that one cycle spends on checking products [s]."""
 OUTAGE_PAUSE_S = 5.0
+SUBMIT_SLICE_S = 10.0
+"""Longest time that one cycle spends on looking for work [s]; the next cycle begins with what it left open."""
+LOOKED_AT_ONCE = 500
+"""Largest number of observations whose look is recorded by one operation."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,8 @@ class Scheduler:
         self.config_watch = ConfigWatch(config)
         self.people = PeopleJournal(self.store.people, config.database_folder, self.reconciler.keep_up)
         self._malformed: set[str] = set()
+        self._looked_at: list[str] = []
+        self._all_seen = True
         self.running: dict[str, ActiveTask] = {}
         self.stopping = threading.Event()
         self._next_scan = self._next_audit = self._next_report = 0.0
@@ -266,8 +272,8 @@ class Scheduler:
         self._next_audit = time.monotonic() + self.config.daemon.audit_interval_s
 
     def wait(self) -> None:
-        """Wait until a task ends, or until the next scan."""
-        pause = self.config.daemon.loop_interval_s
+        """Wait until a task ends, or until the next scan; not at all while there is more to look at."""
+        pause = self.config.daemon.loop_interval_s if self._all_seen else 0.0
         if self.options.once and not self.running:
             pause = min(pause, 0.5)
         deadline = time.monotonic() + pause
@@ -285,14 +291,30 @@ class Scheduler:
     # -- plan and submit ----------------------------------------------------------------------------------------
 
     def submit(self) -> None:
-        """Submit steps, newest night first, calibration before science, until the cluster has enough."""
+        """Submit steps, newest night first, calibration before science, until the cluster has enough.
+
+        Where there is much to look at, the loop is not kept from what the cluster reports, nor from its lease.
+        """
+        self._all_seen, until = True, time.monotonic() + SUBMIT_SLICE_S
         busy = {running.subject.id for running in self.running.values()}
         enough = 2 * self.cluster.capacity  # asks the scheduler: once a round, not for every observation
         for subject, context in self.queue.subjects():
             if self.cluster.busy >= enough or self.stopping.is_set():
-                return
+                break
+            if time.monotonic() > until:
+                self._all_seen = False
+                break
             if subject.id not in busy and self._guarded(subject, context):
                 busy.add(subject.id)
+            if len(self._looked_at) >= LOOKED_AT_ONCE:
+                self._record_looks()
+        self._record_looks()
+
+    def _record_looks(self) -> None:
+        """Record at once which packed observations need no further look: one by one takes ten times as long."""
+        if self._looked_at:
+            self.store.observations.looked_at(self._looked_at)
+            self._looked_at.clear()
 
     def _guarded(self, subject: Subject, context: NightContext) -> bool:
         """Advance a night or an observation; one whose document is malformed does not stop the others."""
@@ -410,9 +432,10 @@ class Scheduler:
         """Pack an observation for which no step is due, or sweep temporary files; return whether something runs now."""
         if isinstance(subject, Night):
             sweep(self.config.paths.tmp, subject.id)
+            self.queue.rest(subject)
             return False
         if subject.packed:
-            self.store.observations.set_fields(subject.id, {"look_again": False})
+            self._looked_at.append(subject.id)
             return False
         folder = self.layout.observation(subject.night, subject.id)
         document = self.store.observations.find(subject.id)

@@ -7,7 +7,7 @@ from datetime import timedelta
 from itertools import groupby
 
 from obsarchive.core import document_paths as paths
-from obsarchive.core.documents import Night, Observation, utc_now
+from obsarchive.core.documents import Master, Night, Observation, utc_now
 from obsarchive.daemon import planner
 from obsarchive.daemon.night_context import Library, NightContext, Subject
 from obsarchive.daemon.tasks import context_of
@@ -59,6 +59,9 @@ class WorkQueue:
         self.arrives_within = arrives_within
         self.library = Library()
         """What the PSF library holds."""
+        self._every: dict[bytes, Night] = {}
+        self._own: tuple[Master, ...] = ()
+        self._at_rest: dict[str, tuple[Night, tuple[Master, ...]]] = {}
 
     def take_up_chain(self) -> None:
         """Reopen packed observations when the decision chain differs from that of the last run.
@@ -103,20 +106,41 @@ class WorkQueue:
 
     def subjects(self) -> Iterator[tuple[Subject, NightContext]]:
         """Yield everything for which something may be due, with the state of its night."""
-        every = self.store.nights.all()
-        own = tuple(master for night in every for master in night.masters() if master.own)
-        nights = {night.id: night for night in every if not self.nights or night.id in self.nights}
+        nights = {night.id: night for night in self._read() if not self.nights or night.id in self.nights}
         self._settle_science(nights)
-        contexts = {name: context_of(night, own, self.library) for name, night in nights.items()}
-        for name, night in nights.items():
-            yield night, contexts[name]
-        calibrated = {name for name, night in nights.items() if not self._is_before(night)}
+        for night in nights.values():
+            if not self._rests(night):
+                yield night, context_of(night, self._own, self.library)
         opened = self.store.observations.open(self._names, self.nights)
         for name, group in groupby(opened, key=lambda observation: observation.night):
-            if name in calibrated:
+            if name in nights and not self._is_before(nights[name]):
                 observations = list(group)
-                context = self._with_references(nights[name], contexts[name], observations)
+                context = context_of(nights[name], self._own, self.library)
+                context = self._with_references(nights[name], context, observations)
                 yield from ((observation, context) for observation in observations)
+
+    def _read(self) -> Collection[Night]:
+        """Return all nights, and keep them, with the masters that they made from their own files."""
+        former, self._every = self._every, self.store.nights.all_again(self._every)
+        if former.keys() != self._every.keys():
+            own = tuple(master for night in self._every.values() for master in night.masters() if master.own)
+            if own != self._own:
+                self._own = own
+        return self._every.values()
+
+    def rest(self, night: Night) -> None:
+        """Do not look at a night again, for which nothing is due, until its document or a master of any night changes.
+
+        Parameters
+        ----------
+        night : Night
+            As :meth:`subjects` gave it.
+        """
+        self._at_rest[night.id] = night, self._own
+
+    def _rests(self, night: Night) -> bool:
+        seen, own = self._at_rest.get(night.id, (None, ()))
+        return seen is night and own is self._own
 
     def _with_references(
         self, night: Night, context: NightContext, observations: Sequence[Observation]

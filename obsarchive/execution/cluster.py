@@ -100,6 +100,11 @@ class Cluster:
                 "distributed.worker.preload": ["obsarchive.execution.cluster"],
                 "distributed.comm.timeouts.connect": "10s",
                 "distributed.diagnostics.nvml": False,
+                # An idle installation costs little: tasks take seconds, and nobody reads Dask's own statistics.
+                "distributed.admin.tick.interval": "2s",
+                "distributed.admin.tick.limit": "20s",
+                "distributed.admin.system-monitor.interval": "5s",
+                "distributed.worker.profile.enabled": False,
             }
         )
         _silence()

@@ -201,6 +201,14 @@ class Lease:
         """Record the digest of the decision chain of this run."""
         self.collection.update_one({"_id": LEASE_ID}, {"$set": {"chain": digest}})
 
+    def library(self) -> str:
+        """Return the digest of the PSF library as the last run knew it; empty if no run has recorded any."""
+        return str((self.collection.find_one({"_id": LEASE_ID}) or {}).get("library", ""))
+
+    def set_library(self, digest: str) -> None:
+        """Record the digest of the PSF library after the observations that lack references were reopened."""
+        self.collection.update_one({"_id": LEASE_ID}, {"$set": {"library": digest}})
+
     def holder(self) -> str:
         """Return a description of the daemon that holds the lease."""
         found = self.collection.find_one({"_id": LEASE_ID}) or {}

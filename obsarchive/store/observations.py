@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+import bson
+from bson.raw_bson import DEFAULT_RAW_BSON_OPTIONS as RAW_BSON_OPTIONS
 from pymongo import ASCENDING, GEOSPHERE
 
 from obsarchive.core import document_paths as paths
@@ -112,7 +114,9 @@ class Observations(StepStore):
         found = self.collection.find_one({"night": night}, {"date_utc": 1}, sort=[("date_utc", -1)])
         return Observation(found).date_utc if found else None
 
-    def reopen_lacking(self, steps: Iterable[StepPath], gone: Sequence[str]) -> None:
+    def reopen_lacking(
+        self, steps: Iterable[StepPath], gone: Sequence[str], filters: Collection[str] | None = None
+    ) -> None:
         """Reopen observations that lacked reference stars, or used some that are gone.
 
         Parameters
@@ -121,10 +125,13 @@ class Observations(StepStore):
             Pipelines and steps that use the PSF library.
         gone : sequence of str
             Observations whose stars left the library.
+        filters : collection of str, optional
+            Only observations that lacked them in these filters; by default in all.
         """
+        of_filters: Document = {} if filters is None else {"filter": {"$in": [*filters, *([None] * ("" in filters))]}}
         for pipeline, step in steps:
             lacks = paths.result_path(pipeline, step, "lacks_references")
-            wanted: list[Document] = [{lacks: {"$in": ["any", "own night"]}}]
+            wanted: list[Document] = [{lacks: {"$in": ["any", "own night"]}, **of_filters}]
             if gone:
                 wanted.append({paths.result_path(pipeline, step, "references"): {"$in": list(gone)}})
             self.collection.update_many({"$or": wanted}, {"$set": self.reopened()})
@@ -164,9 +171,17 @@ class Observations(StepStore):
         found = self.collection.find({"night": night}, {"raw_data": 1, "night": 1, "fits_header": {"$slice": 1}})
         return {document["_id"]: Observation(document) for document in found}
 
+    def names_of(self, night: str) -> set[str]:
+        """Return the names of the observations of a night."""
+        return {document["_id"] for document in self.collection.find({"night": night}, {"_id": 1})}
+
     def reopen_night(self, night: str) -> None:
         """Reopen a night's observations, because their calibration changed."""
         self.collection.update_many({"night": night}, {"$set": self.reopened()})
+
+    def looked_at(self, subjects: Sequence[str]) -> None:
+        """Record that the daemon looked at packed observations, and that nothing is due for them."""
+        self.collection.update_many({"_id": {"$in": list(subjects)}}, {"$set": {"look_again": False}})
 
     def packed(self) -> Iterator[Observation]:
         """Yield the observations whose tarball is up to date, without the FITS header."""
@@ -271,6 +286,10 @@ def _outcome(record: StepRecord) -> str:
     return f"{record.state} {results}"
 
 
+_WITHOUT_LISTS = dict.fromkeys(
+    (paths.SEEING_FRAMES, paths.SEEING_RESULTS, "psf_lib", paths.NIGHT_FILES, paths.NIGHT_PROBLEMS), 0
+)
+"""Projection of the documents of nights without their long lists."""
 _TOO_FEW_FILES = re.compile(r"\d+ good files.*, \d+ needed \(calibration\.min_")
 """Reason of an earlier version for which a night has no master of its own."""
 
@@ -281,10 +300,23 @@ class Nights(StepStore):
     def all(self, nights: Sequence[str] | None = None) -> list[Night]:
         """Return the nights, newest first, without the long lists of seeing frames."""
         query: Document = {"_id": {"$in": list(nights)}} if nights else {}
-        long = (paths.SEEING_FRAMES, paths.SEEING_RESULTS, "psf_lib", paths.NIGHT_FILES, paths.NIGHT_PROBLEMS)
-        hidden = dict.fromkeys(long, 0)
-        found = self.collection.find(query, hidden).sort("_id", -1)
-        return [Night(document) for document in found]
+        return [Night(document) for document in self.collection.find(query, _WITHOUT_LISTS).sort("_id", -1)]
+
+    def all_again(self, known: Mapping[bytes, Night]) -> dict[bytes, Night]:
+        """Return what :meth:`all` does, by the encoded documents; those that did not change are the same objects.
+
+        Parameters
+        ----------
+        known : mapping of bytes to Night
+            What the last call returned.
+        """
+        encoded = self.collection.with_options(RAW_BSON_OPTIONS).find({}, _WITHOUT_LISTS).sort("_id", -1)
+        options = self.collection.codec_options
+        return {found.raw: known.get(found.raw) or Night(bson.decode(found.raw, options)) for found in encoded}
+
+    def names(self) -> set[str]:
+        """Return all nights, ``yyyymmdd``."""
+        return {str(document["_id"]) for document in self.collection.find({}, {"_id": 1})}
 
     def having(self, field: str, without: str | None = None) -> Iterator[Night]:
         """Yield nights whose documents have a field.

@@ -59,6 +59,7 @@ def library_sync(store: Store, layout: Layout) -> PsfLibrarySync:
         record = {"state": "done", "results": results, "finished": utc_now()}
         pipelined = {"subtracting": {"steps": {"subtract": record}}}
         document = {"_id": name, "night": NIGHT, "pipelined": pipelined, "distributed": {"status": True}}
+        document |= {"telescope": "KPNO", "filter": "Si"}
         store.observations.insert(document)
     found = PsfLibrarySync(store, layout, CHAIN)
     found.look()
@@ -70,9 +71,9 @@ def settle(store: Store) -> None:
     store.database["objects"].update_many({}, {"$set": {"look_again": False}})
 
 
-def add(layout: Layout, name: str) -> None:
+def add(layout: Layout, name: str, band: str = "Si") -> None:
     with changed(layout) as library:
-        library.add(Entry(name, NIGHT, "KPNO", "Si", "100p", 0.017), np.ones((3, 3), np.float32), "auto")
+        library.add(Entry(name, NIGHT, "KPNO", band, "100p", 0.017), np.ones((3, 3), np.float32), "auto")
 
 
 def remove(layout: Layout, name: str) -> None:
@@ -103,6 +104,24 @@ def test_those_who_lacked_references_are_looked_at_when_the_library_changes(stor
     settle(store)
     library_sync.look()
     assert looked_at(store) == set()
+
+
+def test_a_star_of_another_filter_is_no_news_for_them(store, layout, library_sync):
+    add(layout, STAR, "Sz")
+    library_sync.look()
+    assert looked_at(store) == set()
+
+
+def test_a_start_looks_again_only_if_the_library_changed_since_the_last_run(store, layout, library_sync):
+    store.lease.take("run", "host", "host", 60.0)
+    add(layout, STAR)
+    library_sync.look()
+    settle(store)
+    PsfLibrarySync(store, layout, CHAIN).look()
+    assert looked_at(store) == set()
+    remove(layout, STAR)
+    PsfLibrarySync(store, layout, CHAIN).look()
+    assert looked_at(store) == {TARGET, OTHER}
 
 
 def test_those_who_used_a_star_that_was_removed_are_looked_at(store, layout, library_sync):

@@ -69,3 +69,43 @@ def test_the_lease_keeps_the_digest_when_another_run_takes_it(archive: Store) ->
     archive.lease.give_back("run")
     archive.lease.take("another", "host", "host", 60.0)
     assert looked_at(archive, entry(Toy)) == set()
+
+
+NIGHTS = ("20260314", "20260313")
+
+
+@pytest.fixture
+def queue(store: Store) -> WorkQueue:
+    """A queue over two nights for which nothing is due."""
+    found = WorkQueue(store, [entry(Toy)], [], 3)
+    for name in NIGHTS:
+        store.nights.touch(name)
+    for night, _ in found.subjects():
+        found.rest(night)  # type: ignore[arg-type]
+    return found
+
+
+def nights_of(queue: WorkQueue) -> list[str]:
+    return [subject.id for subject, _ in queue.subjects()]
+
+
+def test_a_night_at_rest_is_not_looked_at_again(queue: WorkQueue) -> None:
+    assert nights_of(queue) == []
+
+
+def test_whoever_changes_the_document_of_a_night_wakes_it(store: Store, queue: WorkQueue) -> None:
+    store.database["aux"].update_one({"_id": NIGHTS[1]}, {"$set": {"calib.status.force_redo": True}})
+    assert nights_of(queue) == [NIGHTS[1]]
+    assert nights_of(queue) == [NIGHTS[1]], "until nothing is due for it"
+
+
+def test_a_new_master_of_one_night_wakes_all(store: Store, queue: WorkQueue) -> None:
+    master = {"kind": "dark", "key": "6", "shape": [8, 8], "signature": "a", "origin": "own"}
+    store.nights.set_fields(NIGHTS[0], {"calib.steps.darks": {"state": "done", "results": {"masters": [master]}}})
+    assert nights_of(queue) == list(NIGHTS)
+
+
+def test_a_borrowed_master_wakes_only_its_night(store: Store, queue: WorkQueue) -> None:
+    master = {"kind": "dark", "key": "6", "shape": [8, 8], "signature": "a", "origin": "copied from 20260101"}
+    store.nights.set_fields(NIGHTS[0], {"calib.steps.darks": {"state": "done", "results": {"masters": [master]}}})
+    assert nights_of(queue) == [NIGHTS[0]]

@@ -1,0 +1,126 @@
+"""What an archive costs that has grown: start and idle cycles of the daemon over many finished observations.
+
+``python benchmarks/bench_growth.py CONFIG [--nights 1000] [--copies 7]`` takes the documents of a finished archive, for
+example of the demo night, as they are, and copies them to other nights in a database of its own on the same server; it
+prints a table in Markdown. Seconds are processor time of the daemon, if not stated otherwise.
+"""
+
+import argparse
+import resource
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).resolve().parents[1]
+if not any(Path(folder, "obsarchive").is_dir() for folder in sys.path):
+    sys.path.insert(0, str(PROJECT))
+
+from obsarchive.config.model import Config, load  # noqa: E402
+from obsarchive.daemon.scheduler import Scheduler  # noqa: E402
+from obsarchive.database.connect import DatabaseHandle, open_database  # noqa: E402
+from obsarchive.execution.cluster import Cluster  # noqa: E402
+from obsarchive.pipeline.chain import steps_of  # noqa: E402
+from obsarchive.store import Store  # noqa: E402
+
+CYCLES = 20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--nights", type=int, default=1000)
+    parser.add_argument("--copies", type=int, default=7, help="copies of each observation in a night")
+    options = parser.parse_args()
+    config = load(options.config)
+    folder = Path(tempfile.mkdtemp(prefix="growth-"))
+    paths = config.paths.model_copy(update={"archive": folder / "archive", "tmp": folder / "tmp", "raw": ()})
+    grown = config.model_copy(update={"paths": paths})
+    with open_database(config) as opened:
+        store = Store(opened.uri, "archiver_growth")
+        try:
+            count = fill(opened.store, store, grown.paths.archive, options.nights, options.copies)
+            sys.stdout.write(f"{count} observations of {options.nights} nights\n\n| what | s |\n|---|---|\n")
+            for what, seconds in measure(grown, replace(opened, store=store)):
+                sys.stdout.write(f"| {what} | {seconds:.3f} |\n")
+                sys.stdout.flush()
+        finally:
+            store.client.drop_database("archiver_growth")
+            store.close()
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def fill(template: Store, store: Store, archive: Path, nights: int, copies: int) -> int:
+    """Copy the newest night of an archive to others; return the number of observations."""
+    store.client.drop_database("archiver_growth")
+    night = next(template.database["aux"].find().sort("_id", -1))
+    observations = list(template.database["objects"].find({"night": night["_id"]}))
+    first = date.fromisoformat(night["_id"])
+    for number in range(nights):
+        days = timedelta(days=-number)
+        name = f"{first + days:%Y%m%d}"
+        store.database["aux"].insert_one(moved(night, night["_id"], name, days))
+        found = [
+            {**copied, "look_again": False, "_id": str(copied["_id"]).replace("_VIC_", f"-{copy}_VIC_")}
+            for document in observations
+            for copied in [moved(document, night["_id"], name, days)]
+            for copy in range(copies)
+        ]
+        store.database["objects"].insert_many(found)
+        for document in found:
+            (archive / name / document["_id"]).mkdir(parents=True)
+    return nights * copies * len(observations)
+
+
+def moved(value: Any, night: str, name: str, days: timedelta) -> Any:
+    """Return a document with another night in every text and time."""
+    if isinstance(value, dict):
+        return {key: moved(inner, night, name, days) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [moved(inner, night, name, days) for inner in value]
+    if isinstance(value, str):
+        return value.replace(night, name)
+    return value + days if isinstance(value, datetime) else value
+
+
+def measure(config: Config, opened: DatabaseHandle) -> Iterator[tuple[str, float]]:
+    """Yield what was measured, with its seconds."""
+    scheduler = Scheduler(config, opened, Cluster(config.parallel, config.paths.tmp))
+    scheduler._next_audit = float("inf")  # products of copied documents do not exist
+    yield "indexes, the first time, wall", timed(lambda: ensure_indexes(scheduler), time.monotonic)
+    scheduler.store.lease.take(scheduler.run_id, "here", "benchmark", 1e6)
+    started = time.monotonic()
+    yield "start over the tree", timed(scheduler._take_up)
+    yield "start over the tree, wall", time.monotonic() - started
+    yield "first cycle", timed(scheduler.cycle)
+    times = [timed(scheduler.cycle) for _ in range(CYCLES)]
+    yield "idle cycle, median", statistics.median(times)
+    yield "idle cycle, longest", max(times)
+    reopened = [found["_id"] for found in opened.store.database["objects"].find({}, {"_id": 1}).limit(10_000)]
+    scheduler.store.observations.collection.update_many({"_id": {"$in": reopened}}, {"$set": {"look_again": True}})
+    started, longest, cycles = time.monotonic(), 0.0, 0
+    while scheduler.store.observations.collection.count_documents({"look_again": True}) and cycles < 100:
+        longest, cycles = max(longest, timed(scheduler.cycle, time.monotonic)), cycles + 1
+    yield f"looking again at {len(reopened)} observations, wall", time.monotonic() - started
+    yield "of that, the longest cycle, wall", longest
+    yield "peak memory of this process [GB]", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+def ensure_indexes(scheduler: Scheduler) -> None:
+    scheduler.store.ensure_indexes(steps_of(scheduler.chain), scheduler.library_sync.steps)
+
+
+def timed(function: Callable[[], object], clock: Callable[[], float] = time.process_time) -> float:
+    began = clock()
+    function()
+    return clock() - began
+
+
+if __name__ == "__main__":
+    main()
