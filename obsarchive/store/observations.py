@@ -312,7 +312,8 @@ class Nights(StepStore):
         """
         encoded = self.collection.with_options(RAW_BSON_OPTIONS).find({}, _WITHOUT_LISTS).sort("_id", -1)
         options = self.collection.codec_options
-        return {found.raw: known.get(found.raw) or Night(bson.decode(found.raw, options)) for found in encoded}
+        raw = [bytes(found.raw) for found in encoded]
+        return {text: known.get(text) or Night(bson.decode(text, options)) for text in raw}
 
     def names(self) -> set[str]:
         """Return all nights, ``yyyymmdd``."""
