@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from obsarchive.cli.console import configure, say
+from obsarchive.config.model import Config, load
 from obsarchive.core.values import as_mapping
 from obsarchive.errors import ArchiveError, ConfigError
 
@@ -33,8 +34,26 @@ def run(options: Namespace) -> int:
         text = path.read_text()
     except OSError as err:
         raise ArchiveError(f"{path}: no status: the daemon has not run with this configuration yet") from err
-    say(text + "\n" if options.json else _in_words(json.loads(text)))
+    if options.json:
+        say(text + "\n")
+    else:
+        status = as_mapping(json.loads(text))
+        say(_in_words(status))
+        say(_reasons(config, status))
     return 0
+
+
+def _reasons(config: Config, status: Mapping[str, Any]) -> str:
+    """Return why work waits or failed, and what to do about it; empty if none does."""
+    from obsarchive.cli import causes  # late: the other forms of the command need neither Dask nor the database
+    from obsarchive.database.connect import open_store
+
+    found = list(causes.of_daemon(config, status))
+    try:
+        found += causes.of_steps(load(config.source), open_store)
+    except ConfigError as err:
+        found.append(causes.Reason("the configuration cannot be used", str(err), "mend the file"))
+    return "".join(["what waits or failed, and what to do:\n", *map(str, found)]) if found else ""
 
 
 def _steps_in_words(subject: str, store: "Store") -> str:
@@ -62,11 +81,6 @@ def _in_words(status: Mapping[str, Any]) -> str:
     return "".join(
         (
             f"{status['state']} ({daemon}, {status['updated']})\n",
-            *(
-                ["  the changed configuration is not used: ", status["configuration"], "\n"]
-                if status.get("configuration")
-                else ()
-            ),
             *(
                 f"  {task['subject']} {task['step']}: {task['fraction']:.0%} {task['text']}, {task['seconds']:.0f} s\n"
                 for task in status["running"]
