@@ -1,13 +1,13 @@
 """``obsarchive status``: what the daemon does, or how the steps of an observation or night ended."""
 
-import json
 from argparse import Namespace
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from obsarchive.cli.console import configure, say
 from obsarchive.config.model import Config, load
-from obsarchive.core.values import as_mapping
+from obsarchive.core.json_text import parse_json
+from obsarchive.core.values import as_mapping, as_mappings
 from obsarchive.errors import ArchiveError, ConfigError
 
 if TYPE_CHECKING:
@@ -32,12 +32,14 @@ def run(options: Namespace) -> int:
     path = config.paths.logs / "status.json"
     try:
         text = path.read_text()
+        status = as_mapping(parse_json(text))
     except OSError as err:
         raise ArchiveError(f"{path}: no status: the daemon has not run with this configuration yet") from err
+    except ValueError as err:
+        raise ArchiveError(f"{path}: damaged: {err}; a daemon that runs writes it anew") from err
     if options.json:
         say(text + "\n")
     else:
-        status = as_mapping(json.loads(text))
         say(_in_words(status))
         say(_reasons(config, status))
     return 0
@@ -77,17 +79,17 @@ def _steps_in_words(subject: str, store: "Store") -> str:
 
 
 def _in_words(status: Mapping[str, Any]) -> str:
-    daemon = f"run {status['run'][:8]}, process {status['pid']} on {status['host']}"
+    run, pid, host, updated = (status.get(key, "?") for key in ("run", "pid", "host", "updated"))
     return "".join(
         (
-            f"{status['state']} ({daemon}, {status['updated']})\n",
+            f"{status.get('state', 'no state')} (run {str(run)[:8]}, process {pid} on {host}, {updated})\n",
             *(
                 f"  {task['subject']} {task['step']}: {task['fraction']:.0%} {task['text']}, {task['seconds']:.0f} s\n"
-                for task in status["running"]
+                for task in as_mappings(status.get("running"))
             ),
             *(
                 f"  {error['when']} {error['subject']} {error['step']}: {error['message']}\n"
-                for error in status["last_errors"][:5]
+                for error in as_mappings(status.get("last_errors"))[:5]
             ),
         )
     )
