@@ -17,6 +17,7 @@ from obsarchive.daemon import planner
 from obsarchive.daemon.night_context import NightContext
 from obsarchive.daemon.status_report import lacks_space
 from obsarchive.errors import ServiceUnavailable
+from obsarchive.pipeline import Step
 from obsarchive.pipeline.chain import ChainEntry, decision_chain, steps_of
 from obsarchive.store import Document, StepStore, Store, outage_as_error
 
@@ -156,19 +157,22 @@ def _waiting(store: Store, chain: Iterable[ChainEntry], max_retries: int) -> Ite
     yield from groups.values()
 
 
-def _why(observation: Observation, night: Night, due: tuple[ChainEntry, Any], is_before: bool) -> Reason:
+def _why(observation: Observation, night: Night, due: tuple[ChainEntry, Step], is_before: bool) -> Reason:
     """Return why the next step of an observation has not run."""
     link, step = due
     record = observation.pipeline(link.pipeline.name).step(step.name)
-    what, here = f"waiting {link.pipeline.name}.{step.name}", {"example": observation.id}
     if is_before:
-        action = f"nothing; if it lasts: obsarchive status CONFIG {night.id}"
-        return Reason(what, "the calibration of its night is not done", action, **here)
-    if planner.is_held(observation, link, step, NightContext(awaits_references=not night.reductions)):
-        return Reason(what, "the reference stars of its night are not chosen yet", "nothing: they come last", **here)
-    if record.not_before is not None and record.not_before > utc_now():
+        why, action = (
+            "the calibration of its night is not done",
+            f"nothing; or see: obsarchive status CONFIG {night.id}",
+        )
+    elif planner.is_held(observation, link, step, NightContext(awaits_references=not night.reductions)):
+        why, action = "the reference stars of its night are not chosen yet", "nothing: they come last"
+    elif record.not_before is not None and record.not_before > utc_now():
         why = f"tried again at {record.not_before:%H:%M:%S} UTC: {record.message}"
-        return Reason(what, why, cause_of(record.message).action, **here)
-    if record.message and record.state is State.WAITING:
-        return Reason(what, record.message, cause_of(record.message).action, **here)
-    return Reason(what, "its turn has not come", "nothing, while a daemon runs", **here)
+        action = cause_of(record.message).action
+    elif record.message and record.state is State.WAITING:
+        why, action = record.message, cause_of(record.message).action
+    else:
+        why, action = "its turn has not come", "nothing, while a daemon runs"
+    return Reason(f"waiting {link.pipeline.name}.{step.name}", why, action, example=observation.id)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
 
 from pymongo import timeout
 from pymongo.collection import Collection
@@ -76,7 +75,11 @@ class Monitoring:
             else (self.nights, PipelinePaths.of_night)
         )
         states = [_labelled(text, f"${at(path[0]).step(path[1], 'state')}") for text, path in by_text.items()]
-        stages = [{"$project": {"_id": 0, "found": states}}, {"$unwind": "$found"}, {"$sortByCount": "$found"}]
+        stages: list[Document] = [
+            {"$project": {"_id": 0, "found": states}},
+            {"$unwind": "$found"},
+            {"$sortByCount": "$found"},
+        ]
         with timeout(COUNT_LIMIT_S):
             counted = {str(entry["_id"]): int(entry["count"]) for entry in collection.aggregate(stages)}
         of_all = {(path, state): counted.get(f"{text} {state}") for text, path in by_text.items() for state in State}
@@ -92,7 +95,7 @@ class Monitoring:
     def waits_longest(self) -> datetime | None:
         """Return since when the observation waits that waits longest to be complete: since it came or was asked for."""
         since = {"$max": ["$date_added", f"${paths.RAW_CHANGED}", f"${paths.PACKING_ASKED}"]}
-        stages: list[dict[str, Any]] = [
+        stages: list[Document] = [
             {"$match": {paths.PACKED: False}},
             {"$group": {"_id": None, "since": {"$min": since}}},
         ]

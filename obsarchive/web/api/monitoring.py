@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 bp = Blueprint("monitoring", __name__)
 
 View = Callable[[], ResponseReturnValue]
+Labels = tuple[tuple[str, str], ...]
+Samples = Mapping[Labels, float]
+VERSION: Samples = {(("version", __version__),): 1.0}
 FORWARDED = ("Forwarded", "Via", "X-Forwarded-For", "X-Real-IP")
 DAEMON_STATES = ("starting", "working", "idle", "napping", "reloading", "no space", "stopped", "not running")
 ENDINGS = ("done", "failed", "rejected", "lacking", "waiting")
@@ -117,7 +120,7 @@ class _Answer:
 
 
 def _everything(app: Portal) -> list[Metric]:
-    found = [_gauge("info", "version of the portal", {(("version", __version__),): 1})]
+    found = [_gauge("info", "version of the portal", VERSION)]
     try:
         with outage_as_error():
             found += [*_of_daemon(app), *_of_archive(app)]
@@ -125,10 +128,6 @@ def _everything(app: Portal) -> list[Metric]:
         app.revive_database()
         return [*found, _gauge("database_up", "1 if the database answers", 0)]
     return [*found, _gauge("database_up", "1 if the database answers", 1)]
-
-
-Labels = tuple[tuple[str, str], ...]
-Samples = Mapping[Labels, float]
 
 
 def _gauge(name: str, text: str, value: float | Samples | None) -> Metric:
@@ -155,7 +154,7 @@ def _of_daemon(app: Portal) -> Iterator[Metric]:
     state = daemon_state(status)
     is_up = state not in ("not running", "stopped")
     yield _gauge("daemon_up", "1 if the daemon reported within the last minute", float(is_up))
-    states = {(("state", name),): float(name == state) for name in DAEMON_STATES}
+    states: Samples = {(("state", name),): float(name == state) for name in DAEMON_STATES}
     yield _gauge("daemon_state", "1 for the state that the daemon is in", states)
     yield _gauge("daemon_report_age_seconds", "time since the daemon reported", _age(as_time(status.get("updated"))))
     yield _gauge("daemon_cycle_age_seconds", "time since a whole cycle ended", _age(as_time(status.get("last_cycle"))))
@@ -175,9 +174,9 @@ def _of_daemon(app: Portal) -> Iterator[Metric]:
 def _of_run(status: Mapping[str, Any]) -> Iterator[Metric]:
     """Yield what a run of the daemon counts from its start."""
     totals, causes = as_mapping(status.get("totals")), as_mapping(status.get("causes"))
-    endings = {(("state", state),): float(as_count(totals.get(state))) for state in ENDINGS}
+    endings: Samples = {(("state", state),): float(as_count(totals.get(state))) for state in ENDINGS}
     yield _counter("step_endings", "attempts at steps that ended, since the daemon was started", endings)
-    failures = {(("cause", str(name)),): float(as_count(count)) for name, count in causes.items()}
+    failures: Samples = {(("cause", str(name)),): float(as_count(count)) for name, count in causes.items()}
     yield _counter("step_failures", "attempts that failed, since the daemon was started", failures)
     yield _counter("step_retries", "failed attempts after which another follows", as_count(status.get("retries")))
 
@@ -188,7 +187,7 @@ def _of_disks(app: Portal, status: Mapping[str, Any]) -> Iterator[Metric]:
     folders |= {f"raw {number}": root.path for number, root in enumerate(paths.raw)}
     known = {str(disk.get("path")): disk for disk in as_mappings(status.get("disks"))}
     for key, text in (("free", "free space of a configured folder"), ("total", "size of the disk of a folder")):
-        samples = {
+        samples: Samples = {
             (("folder", name),): float(known[str(path)][f"{key}_gb"]) * 1e9
             for name, path in folders.items()
             if str(path) in known
@@ -210,7 +209,7 @@ def _of_archive(app: Portal) -> Iterator[Metric]:
         _age(waits) or 0.0,
     )
     counts: StepCounts = app.extensions.setdefault("step_counts", StepCounts(app.store, app.chain))
-    states = {
+    states: Samples = {
         (("pipeline", path[0]), ("step", path[1]), ("state", str(state))): float(count)
         for (path, state), count in counts.latest().items()
     }
