@@ -273,9 +273,10 @@ _YAML = (
     "project:\n  name: demo\n  analysis_keywords: {num: 3}\ncatalog: {filename: a.csv}\n",
     "a: &x [1, 2]\nb: *x\nc: {<<: {d: 2026-03-14 01:02:03}}\n? [1, 2]\n: !!set {e}\nf: 0b11\ng: |\n  text\n",
 )
+_mutated_yaml = mutated(tuple(text.encode() for text in _YAML))
+_changed_yaml = changed(tuple(yaml.safe_load(text) for text in _YAML[:3])).map(as_json)
 yaml_files = st.one_of(
-    mutated(tuple(text.encode() for text in _YAML)),
-    changed(tuple(yaml.safe_load(text) for text in _YAML[:3])).map(as_json),
+    *(_mutated_yaml, _mutated_yaml, _mutated_yaml, _changed_yaml, _changed_yaml, _changed_yaml),
     st.tuples(st.integers(1, 30), st.integers(1, 4)).map(lambda size: nested_aliases(*size)),
     st.integers(1, 400).map(lambda depth: b"a: " + b"[" * depth + b"]" * depth),
 )
