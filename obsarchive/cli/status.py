@@ -1,12 +1,13 @@
 """``obsarchive status``: what the daemon does, or how the steps of an observation or night ended."""
 
-import json
 from argparse import Namespace
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from obsarchive.cli.console import configure, say
-from obsarchive.core.values import as_mapping
+from obsarchive.config.model import Config, load
+from obsarchive.core.json_text import parse_json
+from obsarchive.core.values import as_mapping, as_mappings
 from obsarchive.errors import ArchiveError, ConfigError
 
 if TYPE_CHECKING:
@@ -31,10 +32,30 @@ def run(options: Namespace) -> int:
     path = config.paths.logs / "status.json"
     try:
         text = path.read_text()
+        status = as_mapping(parse_json(text))
     except OSError as err:
         raise ArchiveError(f"{path}: no status: the daemon has not run with this configuration yet") from err
-    say(text + "\n" if options.json else _in_words(json.loads(text)))
+    except ValueError as err:
+        raise ArchiveError(f"{path}: damaged: {err}; a daemon that runs writes it anew") from err
+    if options.json:
+        say(text + "\n")
+    else:
+        say(_in_words(status))
+        say(_reasons(config, status))
     return 0
+
+
+def _reasons(config: Config, status: Mapping[str, Any]) -> str:
+    """Return why work waits or failed, and what to do about it; empty if none does."""
+    from obsarchive.cli import causes  # late: the other forms of the command need neither Dask nor the database
+    from obsarchive.database.connect import open_store
+
+    found = list(causes.of_daemon(config, status))
+    try:
+        found += causes.of_steps(load(config.source), open_store)
+    except ConfigError as err:
+        found.append(causes.Reason("the configuration cannot be used", str(err), "mend the file"))
+    return "".join(["what waits or failed, and what to do:\n", *map(str, found)]) if found else ""
 
 
 def _steps_in_words(subject: str, store: "Store") -> str:
@@ -58,22 +79,17 @@ def _steps_in_words(subject: str, store: "Store") -> str:
 
 
 def _in_words(status: Mapping[str, Any]) -> str:
-    daemon = f"run {status['run'][:8]}, process {status['pid']} on {status['host']}"
+    run, pid, host, updated = (status.get(key, "?") for key in ("run", "pid", "host", "updated"))
     return "".join(
         (
-            f"{status['state']} ({daemon}, {status['updated']})\n",
-            *(
-                ["  the changed configuration is not used: ", status["configuration"], "\n"]
-                if status.get("configuration")
-                else ()
-            ),
+            f"{status.get('state', 'no state')} (run {str(run)[:8]}, process {pid} on {host}, {updated})\n",
             *(
                 f"  {task['subject']} {task['step']}: {task['fraction']:.0%} {task['text']}, {task['seconds']:.0f} s\n"
-                for task in status["running"]
+                for task in as_mappings(status.get("running"))
             ),
             *(
                 f"  {error['when']} {error['subject']} {error['step']}: {error['message']}\n"
-                for error in status["last_errors"][:5]
+                for error in as_mappings(status.get("last_errors"))[:5]
             ),
         )
     )

@@ -55,6 +55,9 @@ class Server(Section):
     secret_key: Secret = None
     session_hours: PositiveFloat = Field(12.0, description="idle life of a session [h]")
     require_totp: bool = Field(False, description="administrators must set up a two-step login")
+    metrics_token: Secret = Field(
+        None, description="what programs that read /metrics must send; null: only programs of this machine are answered"
+    )
     pages: tuple[str, ...] = Field((), description="blueprints of pages of one's own, as module.bp")
     sky: SkyService | None = Field(None, description="where pictures of the sky come from; null: none")
     vizier: str | None = Field(

@@ -10,13 +10,15 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from obsarchive.config.field_types import Lenient, format_validation_error, ignored_keys
-from obsarchive.errors import ConfigError
+from obsarchive.errors import MALFORMED, ConfigError
 
 log = logging.getLogger(__name__)
 
 Model = TypeVar("Model", bound=BaseModel)
 Place = tuple[int | str, ...]
 
+MOST_VALUES = 100_000
+"""Largest number of values in a file."""
 _WITHOUT_BASE_60 = {
     "tag:yaml.org,2002:int": re.compile(r"[-+]?(0b[01_]+|0x[0-9a-fA-F_]+|0[0-7_]*|[1-9][0-9_]*)$"),
     "tag:yaml.org,2002:float": re.compile(
@@ -86,6 +88,8 @@ def _parsed(path: Path) -> tuple[Mapping[Any, Any], yaml.Node | None]:
     try:
         text = path.read_text(encoding="utf-8")
         node = yaml.compose(text, Loader=_Loader)
+        if node is not None:
+            _check_size(node, {})
         raw = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader
     except FileNotFoundError as err:
         raise ConfigError(f"{path}: no such file") from err
@@ -95,9 +99,30 @@ def _parsed(path: Path) -> tuple[Mapping[Any, Any], yaml.Node | None]:
         mark = getattr(err, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         raise ConfigError(f"{path}{where}: not YAML: {getattr(err, 'problem', None) or err}") from err
+    except (*MALFORMED, RecursionError) as err:  # values such as the 30th of February, or nested a thousand times
+        raise ConfigError(f"{path}: not YAML: it holds what cannot be read: {err}") from err
     if not isinstance(raw, Mapping):
         raise ConfigError(f"{path}: expected keys and values, found {type(raw).__name__}")
     return raw, node
+
+
+def _check_size(node: yaml.Node, known: dict[int, int]) -> int:
+    """Return how many values a node holds, those behind aliases counted each time.
+
+    Raises
+    ------
+    ValueError
+        They are more than `MOST_VALUES`, or it holds itself.
+    """
+    if not isinstance(node, yaml.CollectionNode):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = MOST_VALUES  # until it is counted: a node that holds itself is too large
+        parts = node.value if isinstance(node, yaml.SequenceNode) else [part for pair in node.value for part in pair]
+        known[id(node)] = 1 + sum(_check_size(part, known) for part in parts)
+    if known[id(node)] > MOST_VALUES:
+        raise ValueError(f"more than {MOST_VALUES} values, those behind aliases counted each time")
+    return known[id(node)]
 
 
 def _lines(node: yaml.Node | None, place: Place) -> dict[Place, int]:

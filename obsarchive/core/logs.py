@@ -21,9 +21,19 @@ class _Subject(logging.Filter):
         return True
 
 
+class _OneLine(logging.Formatter):
+    """Escapes what could begin a new line or steer a terminal: names of files and headers are put into messages."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name that logging calls
+        line = super().formatMessage(record)
+        if line.isprintable():
+            return line
+        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+
+
 def formatter() -> logging.Formatter:
     """Return the formatter of every log line: UTC times, the subject before the message."""
-    lines = logging.Formatter(FORMAT, datefmt="%Y-%m-%dT%H:%M:%SZ")
+    lines = _OneLine(FORMAT, datefmt="%Y-%m-%dT%H:%M:%SZ")
     lines.converter = time.gmtime
     return lines
 

@@ -122,7 +122,7 @@ class Ingest:
         for text, count in listing.defaults().items():
             if (listing.folder, text) not in self._warned:
                 self._warned.add((listing.folder, text))
-                log.warning("%s: %d %s", listing.folder, count, text)
+                log.warning("%s: headers: %d %s", listing.folder, count, text)
 
     def tree(self) -> int:
         """Insert the observations that the archive tree holds and the database does not; return their number."""
@@ -239,7 +239,7 @@ class Ingest:
         except (ArchiveError, OSError) as err:
             if (files[0].path, str(err)) not in self._warned:
                 self._warned.add((files[0].path, str(err)))
-                log.warning("%s: %s", name, err)
+                log.warning("%s: its header is not used: %s", name, err)
             if not isinstance(err, BadRawData):  # of the disk, not of the file
                 listing.incomplete = True
                 listing.problems.append(problem_of(listing, files[0], str(err)))

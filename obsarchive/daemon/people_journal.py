@@ -127,7 +127,7 @@ class PeopleJournal:
                     try:
                         yield Act.from_line(line)
                     except ValueError as err:  # a line that was cut off, as a power failure does
-                        log.warning("%s: %s", self.folder / name, err)
+                        log.warning("%s: a line cannot be read: %s", self.folder / name, err)
         except FileNotFoundError:
             return
 

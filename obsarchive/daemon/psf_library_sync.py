@@ -58,7 +58,7 @@ class PsfLibrarySync:
         try:
             self._entries = PsfLibrary.read(self.layout.psf_library)
         except ArchiveError as err:
-            log.warning("%s", err)
+            log.warning("the PSF library cannot be read: %s", err)
             return
         members = frozenset(entry.observation for entry in self._entries.entries)
         gone = {entry.observation for entry in self._entries.removed} if is_first else self.library.members - members

@@ -63,7 +63,7 @@ class RawWatcher:
         if scanner.path not in self._warned:
             self._warned.add(scanner.path)
             for text in scanner.not_looked_at():
-                log.warning("%s: %s", scanner.path, text)
+                log.warning("raw data in %s: %s", scanner.path, text)
 
     def _take_in(self, scanner: Scanner, listing: Listing) -> None:
         try:

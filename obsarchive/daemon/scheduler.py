@@ -29,7 +29,7 @@ from obsarchive.daemon.raw_watcher import RawWatcher
 from obsarchive.daemon.reconcile import Reconciler
 from obsarchive.daemon.requests import Requests
 from obsarchive.daemon.sidecars import write_sidecar
-from obsarchive.daemon.status_report import StatusReport
+from obsarchive.daemon.status_report import StatusReport, lacks_space
 from obsarchive.daemon.step_effects import StepEffects
 from obsarchive.daemon.tarballs import Packed, pack, sweep, sweep_leftovers, sweep_tmp
 from obsarchive.daemon.tasks import ActiveTask, make_task
@@ -116,6 +116,9 @@ class Scheduler:
         self._auditing: Iterator[str] | None = None
         self._pack_failures: Counter[str] = Counter()
         self._state = "starting"
+        self._holds: str = ""
+        """Why nothing new is begun, as the state to report; empty if it may be."""
+        self._space: str | None = None
 
     # -- the loop -------------------------------------------------------------------------------------------
 
@@ -208,6 +211,7 @@ class Scheduler:
                 if not self.cluster.alive:
                     self._recover_cluster()
                 self.cycle()
+                self.status.last_cycle = utc_now()
                 if self.options.once and self.idle():
                     return True
                 if self.config_watch.new and not self.running and not self.timeseries.busy:
@@ -234,7 +238,7 @@ class Scheduler:
         now = time.monotonic()
         quiet_hours = self.config.daemon.quiet_hours
         if quiet_hours and quiet_hours.covers(utc_now()):
-            self._report("napping")
+            self._hold("napping")
             return
         if now >= self._next_scan:
             self.watch.look()
@@ -245,16 +249,23 @@ class Scheduler:
         self.library_sync.look()
         self.queue.library = self.library_sync.library
         self.audit()
-        space = self.status.lacks_space()
+        self._space = lacks_space(self.config)
         if self.config_watch.new:
-            self._report("reloading")
-            return
-        if space is None:
+            self._hold("reloading")
+        elif self._space is None:
+            self._holds = ""
             self.submit()
             self.timeseries.start_if_due(self.config.daemon.loop_interval_s)
-        elif self._state != "no space":
-            log.warning("no new work: %s", space)
-        self._report("no space" if space else "working" if self.running else "idle")
+            self._report()
+        else:
+            if self._holds != "no space":
+                log.warning("no new work: %s", self._space)
+            self._hold("no space")
+
+    def _hold(self, state: str) -> None:
+        """Begin nothing new until the next cycle, and report why."""
+        self._holds = state
+        self._report()
 
     def audit(self) -> None:
         """Check products for at most `AUDIT_SLICE_S`; the next cycle continues."""
@@ -283,7 +294,7 @@ class Scheduler:
             except queue.Empty:
                 if time.monotonic() >= deadline or not self.cluster.alive:
                     return
-                self._report("working" if self.running else "idle")
+                self._report()
                 continue
             if self._harvest_all(event):
                 return
@@ -407,7 +418,9 @@ class Scheduler:
         level = logging.INFO if state in (State.DONE, State.LACKING) else logging.WARNING
         log.log(level, "%s %s: %s%s", name, running.label, state, f" ({result.message})" if result.message else "")
         self.status.count(str(state), name, running.label, result.message)
-        if state is not State.FAILED or retries >= self.config.daemon.max_retries:
+        if state is State.FAILED and retries < self.config.daemon.max_retries:
+            self.status.retries += 1
+        else:
             self.alerts.step_ended(running.subject, running.label, state, result.message)
         self.store.jobs.update(
             task,
@@ -480,7 +493,9 @@ class Scheduler:
         self.running.clear()
         self.cluster.restart()
 
-    def _report(self, state: str) -> None:
+    def _report(self, state: str = "") -> None:
+        """Write the status, when it changed or when it is time."""
+        state = state or self._holds or ("working" if self.running else "idle")
         now = time.monotonic()
         if state == self._state and now < self._next_report:
             return
@@ -488,5 +503,6 @@ class Scheduler:
         running = [task.status(now) for task in self.running.values()]
         workers = self.cluster.describe()
         due = self.store.observations.count_unpacked()
-        extra = {"workers": workers, "queue": due, "configuration": self.config_watch.problem}
+        problem = self.config_watch.problem
+        extra = {"workers": workers, "queue": due, "configuration": problem, "space": self._space or ""}
         self.status.report(state, running, extra)

@@ -5,16 +5,18 @@ import logging
 import os
 import shutil
 import socket
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import psutil
 
 from obsarchive import __version__
 from obsarchive.config.model import Config
+from obsarchive.core.causes import cause_of
 from obsarchive.core.documents import utc_now
+from obsarchive.core.step_state import State
 from obsarchive.errors import ArchiveError
 from obsarchive.io.atomic import atomic_write
 from obsarchive.store import Jobs
@@ -35,6 +37,11 @@ class StatusReport:
         Where the copy is kept.
     run : str
         Identifier of the run of the daemon.
+
+    Attributes
+    ----------
+    last_cycle : datetime or None
+        When the last whole cycle ended.
     """
 
     def __init__(self, config: Config, jobs: Jobs, run: str) -> None:
@@ -42,7 +49,10 @@ class StatusReport:
         self.file = config.paths.logs / "status.json"
         self.started = utc_now()
         self.endings: deque[tuple[Any, str]] = deque(maxlen=100_000)
-        self.totals: dict[str, int] = {}
+        self.totals: Counter[str] = Counter()
+        self.causes: Counter[str] = Counter()
+        self.retries = 0
+        self.last_cycle: datetime | None = None
         self.errors: deque[dict[str, Any]] = deque(maxlen=ERRORS_KEPT)
         self._process = psutil.Process()
 
@@ -61,7 +71,9 @@ class StatusReport:
             Why it failed or was rejected.
         """
         self.endings.append((utc_now(), state))
-        self.totals[state] = self.totals.get(state, 0) + 1
+        self.totals[state] += 1
+        if state == State.FAILED:
+            self.causes[cause_of(message).name] += 1
         if state in ("failed", "rejected"):
             self.errors.appendleft({"when": utc_now(), "subject": subject, "step": step, "message": message})
 
@@ -90,6 +102,9 @@ class StatusReport:
             "running": running,
             "rates": {f"{name}_last_hour": recent.count(name) for name in ("done", "failed", "rejected")},
             "totals": self.totals,
+            "retries": self.retries,
+            "causes": self.causes,
+            "last_cycle": self.last_cycle,
             "cpu_percent": psutil.cpu_percent(),
             "memory_mb": round(self._process.memory_info().rss / 1e6),
             "disks": self.disks(),
@@ -116,12 +131,19 @@ class StatusReport:
             found.append({"path": str(folder), "free_gb": usage.free / 1e9, "total_gb": usage.total / 1e9})
         return found
 
-    def lacks_space(self) -> str | None:
-        """Return a message that names the path with too little free space for new work, or None."""
-        wanted = self.config.daemon.min_free_gb
-        for folder in (self.config.paths.archive, self.config.paths.tmp):
-            existing = next(path for path in (folder, *folder.parents) if path.exists())
-            free_gb = shutil.disk_usage(existing).free / 1e9
-            if free_gb < wanted:
-                return f"{folder} has {free_gb:.2f} GB free, daemon.min_free_gb wants {wanted:g}"
-        return None
+
+def lacks_space(config: Config) -> str | None:
+    """Return a message that names the path with too little free space for new work, or None.
+
+    Parameters
+    ----------
+    config : Config
+        The configuration.
+    """
+    wanted = config.daemon.min_free_gb
+    for folder in (config.paths.archive, config.paths.tmp):
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
+        free_gb = shutil.disk_usage(existing).free / 1e9
+        if free_gb < wanted:
+            return f"{folder} has {free_gb:.2f} GB free, daemon.min_free_gb wants {wanted:g}"
+    return None

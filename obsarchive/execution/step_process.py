@@ -269,7 +269,7 @@ def _run(task: Task, work: Workspace, lines: _Lines) -> tuple[ResultState, str, 
             record["classified_as"] = classified
         return ResultState.DONE, "", _recorded(work, record)
     except ArchiveError as err:
-        log.warning("%s", err)
+        log.warning("no products: %s", err)
         return ResultState(after(State.ENQUEUED, err.event)), str(err), _without_products(work, err, lines)
     except OSError as err:
         if err.errno in (errno.ENOSPC, errno.EDQUOT):

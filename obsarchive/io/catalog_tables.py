@@ -26,24 +26,12 @@ from numpy.typing import NDArray
 from pyarrow import csv as arrow_csv
 from pyarrow import parquet
 
-from obsarchive.errors import ConfigError
+from obsarchive.errors import ArchiveError, ConfigError
 from obsarchive.io import table_readers
 from obsarchive.io.atomic import atomic_write
 from obsarchive.io.table_readers import Source, native
 from obsarchive.io.text_tables import BARE, Opener, open_text, with_joined_positions, with_split_positions
 
-_BROKEN = (
-    OSError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    EOFError,
-    RuntimeError,
-    zlib.error,
-    pa.ArrowException,
-    fits.VerifyError,
-)
 _TEXT = (".csv", ".tsv", ".txt", ".ecsv", ".dat", ".tbl", ".cat", ".asc", ".mrt")
 _FITS = (".fits", ".fit")
 _VOTABLE = (".xml", ".vot", ".votable")
@@ -214,7 +202,9 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         with warnings.catch_warnings(action="ignore"):  # of astropy, about units and truncated files
             yield
-    except _BROKEN as err:
+    except ArchiveError:
+        raise
+    except Exception as err:  # damaged files make the libraries that read them raise anything
         if isinstance(err, EOFError | zlib.error) or "truncated" in str(err).lower():
             advice = "the file is not complete: copy or fetch it again"
         else:

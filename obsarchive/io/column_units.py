@@ -24,6 +24,8 @@ NO_PLACE = (
 WANTED = {"mag": "mag", "mag_err": "mag", "pmra": "mas / yr", "pmdec": "mas / yr", "parallax": "mas"}
 """Units in which quantities are returned, by meaning."""
 MOST_NAMED = 5
+LONGEST_ENDING = 40
+"""Last characters of a column's name among which its unit is looked for."""
 _ANGLES = {
     "hourangle": ("h", "hr", "hrs", "hour", "hours", "hourangle", "hms"),
     "deg": ("deg", "degs", "degree", "degrees", "°", "dms"),
@@ -53,8 +55,9 @@ def unit_in_name(name: str) -> tuple[str, str]:
     -------
     base, unit : str
     """
-    found = _IN_NAME.match(name)
-    return (found["base"], found["unit"]) if found and found["base"] else (name, "")
+    first, last = name[:-LONGEST_ENDING], name[-LONGEST_ENDING:]  # the search takes long in long texts
+    found = _IN_NAME.match(last)
+    return (first + found["base"], found["unit"]) if found and first + found["base"] else (name, "")
 
 
 def is_angle_word(text: str) -> bool:

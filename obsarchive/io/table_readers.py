@@ -5,6 +5,7 @@ import io
 import logging
 import pickletools
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -43,6 +44,8 @@ class Source(NamedTuple):
 
 
 _NO_NUMBER = pa.array(["", "nan", "NaN", "NAN", "NA", "N/A", "n/a", "None", "none", "-", "--", "---", "..."])
+LONGEST_NAME = 1000
+"""A longer name of a column is no name: the file holds something else."""
 _LDAC_HEADER = "LDAC_IMHEAD"
 _OF_POSITION = re.compile(r"(?i)_?(ra|de|alpha|delta|coord_ra|right|x_?world|x_?image)")
 _FITS_SCALARS = "LBIJKEDA"
@@ -97,7 +100,9 @@ def no_table(path: Path, expected: str, found: object) -> ConfigError:
 def distinct(path: Path, names: Iterable[str]) -> list[str]:
     """Return the names of columns; an error if there are none, or two of the same name."""
     listed = list(names)
-    repeated = sorted({name for name in listed if listed.count(name) > 1})
+    if any(len(name) > LONGEST_NAME for name in listed):
+        raise no_table(path, f"names of columns of at most {LONGEST_NAME} characters", "longer ones")
+    repeated = sorted(name for name, count in Counter(listed).items() if count > 1)
     if repeated or not listed:
         raise no_table(path, "columns of different names", f"{', '.join(repeated)} repeated" if repeated else "none")
     return listed

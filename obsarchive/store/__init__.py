@@ -15,6 +15,7 @@ from obsarchive.errors import ServiceUnavailable
 from obsarchive.store.datasets import Datasets
 from obsarchive.store.frames import Frames
 from obsarchive.store.jobs import Jobs, Lease
+from obsarchive.store.monitoring import Monitoring
 from obsarchive.store.notifications import Outbox
 from obsarchive.store.observations import BY_RESULTS, Nights, Observations
 from obsarchive.store.people import Act, People
@@ -40,6 +41,7 @@ __all__ = [
     "Frames",
     "Jobs",
     "Lease",
+    "Monitoring",
     "Nights",
     "Observations",
     "Order",
@@ -68,8 +70,8 @@ __all__ = [
     "redacted",
 ]
 
-_INTERRUPTED = frozenset({26, 43, 91, 175, 215, 276, 11600, 11601})
-"""Codes of operations that the server ended because a collection was dropped, or because it shuts down."""
+_INTERRUPTED = frozenset({26, 43, 50, 91, 175, 215, 262, 276, 11600, 11601})
+"""Codes of operations that the server ended: a collection was dropped, it took too long, or the server shuts down."""
 
 
 class Store:
@@ -122,6 +124,7 @@ class Store:
         self.audit = Audit(self.database["audit"])
         self.people = People(self.database)
         self.browse = Browse(self.database["objects"], self.database["aux"])
+        self.monitoring = Monitoring(self.database["objects"], self.database["aux"])
 
     def ensure_indexes(self, steps: Iterable[StepPath], lacking: Iterable[StepPath] = ()) -> None:
         """Create all indexes that do not exist.

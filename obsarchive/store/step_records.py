@@ -381,6 +381,35 @@ class StepStore:
             return False
         return True
 
+    def reasons(self, path: StepPath) -> list[Document]:
+        """Return why a step has no products where it ended without any.
+
+        Parameters
+        ----------
+        path : (str, str)
+            Pipeline and step.
+
+        Returns
+        -------
+        list of dict
+            For each ``state`` and ``message``, the ``count`` of documents, an ``example`` and the most ``retries``.
+        """
+        at, step = self.pipeline_paths(path[0]), path[1]
+        fields = {key: f"${at.step(step, key)}" for key in ("state", "message", "retries")}
+        ended = [str(state) for state in (State.FAILED, State.REJECTED, State.LACKING)]
+        stages: list[Document] = [
+            {"$match": {at.step(step, "state"): {"$gt": str(State.DONE), "$in": ended}}},  # as the index is partial
+            {
+                "$group": {
+                    "_id": {"state": fields["state"], "message": fields["message"]},
+                    "count": {"$sum": 1},
+                    "example": {"$max": "$_id"},
+                    "retries": {"$max": fields["retries"]},
+                }
+            },
+        ]
+        return [{**entry["_id"], **entry} for entry in self.collection.aggregate(stages)]
+
     def redo_queries(self, pipelines: Iterable[str]) -> list[Document]:
         """Return the queries that find a user's request for a redo."""
         return [{self.pipeline_paths(name).status("force_redo"): IS_TRUE} for name in pipelines]

@@ -15,7 +15,7 @@ from obsarchive.config.model import Config
 from obsarchive.core.shipped import shipped
 from obsarchive.errors import ConfigError
 from obsarchive.store import Store
-from obsarchive.web.api import v1, virtual_observatory
+from obsarchive.web.api import monitoring, v1, virtual_observatory
 from obsarchive.web.framework.authorization import require_login
 from obsarchive.web.framework.context import Portal, portal
 from obsarchive.web.framework.error_pages import register_error_handlers
@@ -59,6 +59,7 @@ BLUEPRINTS = (
     users,
     v1,
     virtual_observatory,
+    monitoring,
 )
 
 

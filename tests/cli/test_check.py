@@ -89,9 +89,9 @@ def test_the_daemon_warns_once_for_a_night(config: Config, store: Store, caplog:
     ingest.night(next(scanner.changed()))
     warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert sorted(text.partition(": ")[2] for text in warned) == [
-        "1 flat frame(s) without keyword FILTER: filter none",
-        "3 science frame(s) without keyword FILTER: filter none",
         f"focus_7.fits is not understood: {FOCUS}",
+        "headers: 1 flat frame(s) without keyword FILTER: filter none",
+        "headers: 3 science frame(s) without keyword FILTER: filter none",
     ]
     write(config.paths.raw[0].path / NIGHT, "object", 8, OBJECT="M67")
     ingest.night(next(scanner.changed()))

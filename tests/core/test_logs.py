@@ -43,6 +43,21 @@ def test_lines_are_utc_and_carry_their_subject(root, tmp_path, monkeypatch):
     assert line.startswith(before)
 
 
+def test_a_message_is_one_line_whatever_is_put_into_it(root, tmp_path):
+    logs.set_up(tmp_path, "archiver")
+    forged = "a\n2026-01-01T00:00:00Z ERROR   - | all is lost\x1b[2J\u2028é"
+    logging.getLogger("obsarchive.test").warning("%s is not understood", forged)
+    try:
+        int("x")
+    except ValueError:
+        logging.getLogger("obsarchive.test").exception("unexpected")
+    text = (tmp_path / "archiver.log").read_text()
+    first, second, *traceback = text.split("\n")
+    assert first.endswith(r"| a\n2026-01-01T00:00:00Z ERROR   - | all is lost\x1b[2J\u2028é is not understood")
+    assert second.endswith("| unexpected")
+    assert traceback[0].startswith("Traceback")
+
+
 def test_files_roll_over_at_0_h_ut(root, tmp_path):
     logs.set_up(tmp_path, "archiver")
     [rolling] = [h for h in root.handlers if isinstance(h, logging.handlers.TimedRotatingFileHandler)]

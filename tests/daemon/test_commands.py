@@ -57,7 +57,10 @@ def test_rebuild_restores_every_state_from_the_tree(archive: Site) -> None:
 
 
 def test_status_tells_what_the_daemon_did_last(archive: Site) -> None:
-    assert command(archive, "status").startswith("stopped")
+    said = command(archive, "status")
+    assert said.startswith("stopped")
+    assert "no daemon runs: its last report is of 2" in said
+    assert f"start it: obsarchive daemon {archive.config_file}" in said
     assert json.loads(program(archive, "status", "--json"))["totals"]["done"] == 8
 
 

@@ -20,6 +20,8 @@ from obsarchive.web.framework.security import csrf
 
 OPEN = frozenset({"static", "auth.login", "auth.log_in", "auth.code", "auth.check_code", "auth.welcome", "auth.accept"})
 """Endpoints that need no login."""
+WITHOUT_USER = frozenset({"static", "monitoring.live", "monitoring.ready", "monitoring.daemon", "monitoring.metrics"})
+"""Endpoints that never ask who the user is, so that they answer without the database."""
 FIRST_STEPS = frozenset(
     {
         "account.account",
@@ -131,7 +133,7 @@ def for_tokens(scope: Scope) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 
 def _demand_login() -> ResponseReturnValue | None:
-    if request.endpoint == "static":
+    if request.endpoint in WITHOUT_USER:
         return None
     if not current_user.is_authenticated:
         return None if request.endpoint in OPEN else login_manager.unauthorized()
@@ -177,7 +179,7 @@ def is_for_programs() -> bool:
 
 def _check_form() -> None:
     """Check the form's CSRF token; a program that sends an access token has no cookie to protect."""
-    if request.endpoint != "static" and not (current_user.is_authenticated and current_user.scopes is not None):
+    if request.endpoint not in WITHOUT_USER and not (current_user.is_authenticated and current_user.scopes is not None):
         csrf.protect()
 
 

@@ -90,13 +90,14 @@ def full_address(endpoint: str, **values: Any) -> str:
         The address, with scheme and host.
     """
     server = portal().settings.server
-    own = server.public_url is None and _is_this_machine(urlsplit(request.host_url).hostname or "")
+    own = server.public_url is None and names_this_machine()
     parts = urlsplit(request.host_url if own else server.address)
     return f"{parts.scheme}://{parts.netloc}{url_for(endpoint, **values)}"
 
 
-def _is_this_machine(host: str) -> bool:
-    """Whether a request may name this host: any other was made up, or needs `public_url`."""
+def names_this_machine() -> bool:
+    """Whether the request names this machine as its host: any other name was made up, or needs `public_url`."""
+    host = urlsplit(request.host_url).hostname or ""
     with suppress(ValueError):
         return bool(ip_address(host))
     return host in ("localhost", socket.gethostname().lower())

@@ -56,7 +56,7 @@ def _http(err: HTTPException) -> ResponseReturnValue:
 
 
 def _outage(err: ServiceUnavailable) -> ResponseReturnValue:
-    log.warning("%s %s: %s", request.method, one_line(request.path), err)
+    log.warning("%s %s: no database: %s", request.method, one_line(request.path), err)
     g.logged_in = False
     portal().revive_database()
     return _page(503)

@@ -1,0 +1,151 @@
+"""What `obsarchive status` says of work that waits or failed."""
+
+import os
+import socket
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from obsarchive.cli import causes
+from obsarchive.config.model import Config
+from obsarchive.core.causes import CAUSES, OTHER, cause_of, kind_of
+from obsarchive.core.documents import utc_now
+from obsarchive.store import Store
+
+NIGHT = "20260314"
+
+
+def make_config(folder: Path, **daemon: Any) -> Config:
+    places = {name: str(folder / name) for name in ("archive", "tmp", "logs")}
+    raw = {
+        "paths": {"raw": [str(folder / "raw")], **places},
+        "daemon": daemon,
+        "pipelines": [{"class": f"pipelines.{name}"} for name in ("night.Calibration", "bright_star.BrightStar")],
+    }
+    return Config.model_validate(raw, context={"folder": folder})
+
+
+def status(**more: Any) -> dict[str, Any]:
+    here = {"host": socket.gethostname(), "pid": os.getpid(), "state": "idle", "workers": [{"name": "0"}]}
+    return {**here, "updated": str(utc_now()), **more}
+
+
+def observation(store: Store, number: int, **steps: Any) -> str:
+    name = f"4_star_{number}_VIC_Si_o_{NIGHT}_03000{number}.000000"
+    pipelined = {"bright_star": {"steps": steps}} if steps else {}
+    document = {"_id": name, "night": NIGHT, "pipelined": pipelined, "distributed": {"status": bool(steps)}}
+    store.observations.insert({**document, "date_utc": utc_now()})
+    return name
+
+
+def told(config: Config, store: Store) -> list[causes.Reason]:
+    @contextmanager
+    def opened(_: Config) -> Any:
+        yield store
+
+    return causes.of_steps(config, opened)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({}, []),
+        ({"state": "stopped"}, ["no daemon runs"]),
+        ({"pid": 2**22 + 1}, ["no daemon runs"]),  # beyond what Linux gives out
+        ({"updated": str(utc_now() - timedelta(minutes=2))}, ["no daemon runs"]),
+        ({"updated": None}, ["no daemon runs"]),
+        ({"configuration": "config.json: daemon.max_retries: expected a number"}, ["the changed configuration"]),
+        ({"state": "napping"}, ["napping"]),
+        ({"workers": []}, ["no workers"]),
+    ],
+)
+def test_what_keeps_the_daemon_from_working(tmp_path: Path, changed: dict[str, Any], words: list[str]) -> None:
+    found = list(causes.of_daemon(make_config(tmp_path, min_free_gb=0.0), status(**changed)))
+    assert len(found) == len(words)
+    assert all(reason.what.startswith(word) for reason, word in zip(found, words, strict=True))
+    assert all(reason.action for reason in found)
+
+
+def test_a_full_disk_is_named_with_what_to_do(tmp_path: Path) -> None:
+    (found,) = causes.of_daemon(make_config(tmp_path, min_free_gb=1e9), status())
+    assert str(tmp_path / "archive") in found.why
+    assert "daemon.min_free_gb wants 1e+09" in found.why
+    assert "free space" in str(found)
+
+
+def test_failures_of_one_kind_are_one_reason(tmp_path: Path, store: Store) -> None:
+    for number in range(3):
+        failed = {"state": "failed", "retries": 4, "message": f"not finished after {number} s (parallel.job_timeout_s)"}
+        observation(store, number, reduce=failed)
+    last = observation(store, 3, reduce={"state": "failed", "retries": 4, "message": "OSError: [Errno 5] a: /x/y"})
+    observation(store, 4, reduce={"state": "rejected", "message": "no star brighter than 5 sigma"})
+    observation(store, 5, reduce={"state": "done"}, strehl={"state": "lacking", "message": "nothing yet"})
+    found = told(make_config(tmp_path), store)
+    assert [(reason.count, reason.what) for reason in found] == [
+        (3, "failed bright_star.reduce"),
+        (1, "failed bright_star.reduce"),
+        (1, "lacking bright_star.strehl"),
+        (1, "rejected bright_star.reduce"),
+    ]
+    assert "raise parallel.job_timeout_s" in found[0].action
+    assert found[1].example == last
+    assert "mounted" in found[1].action
+    assert "nothing" in found[2].action
+
+
+def test_what_waits_says_for_what(tmp_path: Path, store: Store) -> None:
+    config = make_config(tmp_path)
+    store.nights.touch(NIGHT)
+    name = observation(store, 0)
+    (reason,) = told(config, store)
+    assert (reason.what, reason.why, reason.count) == (
+        "waiting bright_star.reduce",
+        "the calibration of its night is not done",
+        1,
+    )
+    calibrated = {f"calib.steps.{step}.state": "done" for step in ("darks", "flats", "preview")}
+    store.nights.set_fields(NIGHT, calibrated)
+    assert [reason.why for reason in told(config, store)] == ["its turn has not come"]
+    record = "pipelined.bright_star.steps.reduce"
+    soon = utc_now() + timedelta(hours=1)
+    failed = {"state": "failed", "retries": 1, "message": "the step's process died (signal SIGKILL)"}
+    store.observations.set_fields(name, {record: {**failed, "not_before": soon}})
+    why = {reason.what: reason for reason in told(config, store)}
+    assert why["waiting bright_star.reduce"].why.startswith(f"tried again at {soon:%H:%M:%S} UTC: the step's process")
+    assert "out of memory" in why["failed bright_star.reduce"].action
+
+
+def test_without_a_database_that_is_the_reason(tmp_path: Path) -> None:
+    def nobody_listens(_: Config) -> Store:
+        return Store("mongodb://127.0.0.1:9", "archiver", timeout_s=0.1)
+
+    (reason,) = causes.of_steps(make_config(tmp_path), nobody_listens)
+    assert reason.what == "no database"
+    assert "127.0.0.1:9" in reason.why
+
+
+@pytest.mark.parametrize(
+    ("message", "name"),
+    [
+        ("no space left for /a/b.fits", "no space"),
+        ("not finished after 1800 s (parallel.job_timeout_s)", "time limit"),
+        ("3100 MB of memory used, 2 GB allowed (parallel.memory_limit_gb)", "memory limit"),
+        ("the step's process died (signal SIGSEGV)", "process died"),
+        ("the worker was lost: KilledWorker('step-1')", "worker lost"),
+        ("the worker cannot load what it should run: ModuleNotFoundError: No module named 'mine'", "not importable"),
+        ("PermissionError: [Errno 13] Permission denied: '/archive/x'", "disk error"),
+        ("ZeroDivisionError: division by zero", "bug"),
+        ("the catalogue does not answer", "other"),
+    ],
+)
+def test_every_message_has_a_cause(message: str, name: str) -> None:
+    assert cause_of(message).name == name
+
+
+def test_causes_have_names_of_their_own() -> None:
+    names = [cause.name for cause in (*CAUSES, OTHER)]
+    assert len(names) == len(set(names))
+    assert kind_of("/a/b has 0.12 GB free") == kind_of("/c has 3 GB free")
