@@ -50,6 +50,8 @@ class ReplicaSet:
 
     def __init__(self, folder: Path) -> None:
         self.ca, certificate = certificates(folder)
+        self.password = folder / "password"
+        self.password.write_text("p:@/ss")
         keyfile = folder / "keyfile"
         keyfile.write_text("secret of the members " * 4)
         keyfile.chmod(0o400)
@@ -83,12 +85,12 @@ class ReplicaSet:
                 client[database].command(role)
             for user, role in (("archiver", "archiverDaemon"), ("archiver-portal", "archiverPortal")):
                 roles = [{"role": role, "db": database}]
-                client.admin.command("createUser", user, pwd="p:@/ss", roles=roles)
+                client.admin.command("createUser", user, pwd=self.password.read_text(), roles=roles)
 
     def section(self, database: str, user: str) -> dict[str, Any]:
         """Return ``database`` of a configuration."""
         here = {"mode": "external", "uri": self.uri, "db": database, "replicaset": NAME}
-        return {**here, "user": user, "password": {"env": "ARCHIVER_DB_PASSWORD"}}
+        return {**here, "user": user, "password": {"file": str(self.password)}}
 
     def primary(self) -> Member | None:
         """Return the member that takes writes now."""
