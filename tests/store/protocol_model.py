@@ -22,7 +22,14 @@ GUARDS = frozenset(
         "fence",  # a worker whose task was superseded publishes nothing (assumed of workers on other machines)
     }
 )
-WISHES, RUNS, TASKS = 2, 3, 3
+
+
+class Scope(NamedTuple):
+    """How often what can happen without end happens in the model."""
+
+    wishes: int = 1
+    runs: int = 2
+    tasks: int = 3
 
 
 class Task(NamedTuple):
@@ -44,7 +51,7 @@ class World(NamedTuple):
     shared: int | None = None  # grant of the result whose effects are complete
     lease: int | None = None
     expired: bool = False
-    runs: tuple[str, ...] = ("off",) * RUNS  # off, leading, up, frozen, lost (frozen before, does not know it), dead
+    runs: tuple[str, ...] = ()  # off, leading, up, frozen, lost (frozen before, does not know it), dead
     tasks: tuple[Task, ...] = ()
 
 
@@ -84,14 +91,16 @@ class Model:
     ----------
     guards : frozenset of str
         The mechanisms at work.
+    scope : Scope
+        Its size.
     """
 
-    def __init__(self, guards: frozenset[str] = GUARDS) -> None:
-        self.guards = guards
+    def __init__(self, guards: frozenset[str] = GUARDS, scope: Scope = Scope()) -> None:
+        self.guards, self.scope = guards, scope
 
     def moves(self, world: World) -> Iterator[Move]:
         """Yield everything that can happen next."""
-        if world.wished < WISHES:
+        if world.wished < self.scope.wishes:
             yield "wish", True, world._replace(wished=world.wished + 1, forced=True)
         for run, phase in enumerate(world.runs):
             yield from getattr(self, f"_{phase}")(world, run)
@@ -146,7 +155,7 @@ class Model:
                 yield "lose the cluster", True, world._replace(step="waiting", claim=None, tasks=tasks)
 
     def _claims(self, world: World, run: int) -> Iterator[Move]:
-        if world.step == "waiting" and len(world.tasks) < TASKS:
+        if world.step == "waiting" and len(world.tasks) < self.scope.tasks:
             number, granted = len(world.tasks), world.granted
             claimed = world._replace(step="enqueued", claim=number)
             yield "claim", False, claimed._replace(tasks=(*world.tasks, Task(run, granted, "running", True)))
@@ -181,7 +190,7 @@ class Model:
         return "ignore", False, world._replace(tasks=then("gone"))
 
     def _dies(self, world: World, run: int) -> Iterator[Move]:
-        if run + 1 < RUNS:
+        if run + 1 < self.scope.runs:
             tasks = tuple(task._replace(known=False) if task.run == run else task for task in world.tasks)
             yield "kill", True, self._phase(world, run, "dead")._replace(tasks=tasks)
 
@@ -216,7 +225,7 @@ class Model:
 
 def explore(model: Model) -> tuple[int, str]:
     """Go through every world; return their number and the first promise that is broken, with the moves to it."""
-    first = World()
+    first = World(runs=("off",) * model.scope.runs)
     came_from: dict[World, tuple[str, World] | None] = {first: None}
     before: dict[World, list[World]] = {}
     waiting = deque([first])
@@ -230,10 +239,12 @@ def explore(model: Model) -> tuple[int, str]:
             if after not in came_from:
                 came_from[after] = (name, world)
                 waiting.append(after)
-    return len(came_from), stuck(came_from, before)
+    return len(came_from), stuck(came_from, before, model.scope.tasks)
 
 
-def stuck(came_from: dict[World, tuple[str, World] | None], before: dict[World, list[World]]) -> str:
+def stuck(
+    came_from: dict[World, tuple[str, World] | None], before: dict[World, list[World]], most_tasks: int
+) -> str:
     """Return how to get to a world from which no way without further faults leads to the good end."""
     ends = [world for world in came_from if is_good(world)]
     good = set(ends)
@@ -243,7 +254,7 @@ def stuck(came_from: dict[World, tuple[str, World] | None], before: dict[World, 
                 good.add(world)
                 ends.append(world)
     # the model ends with its last task and run, which the archive does not
-    bad = (world for world in came_from if world not in good and len(world.tasks) < TASKS)
+    bad = (world for world in came_from if world not in good and len(world.tasks) < most_tasks)
     found = next(bad, None)
     return "" if found is None else f"stuck: {story(found, came_from)}"
 
