@@ -31,7 +31,7 @@ PACKING_ASKED = "distributed.last_modified"
 # -- observations and nights --------------------------------------------------------------------------------------
 
 EFFECTS_DUE = "effects_due"
-"""Task, pipeline and step of a result whose effects on other documents are not complete."""
+"""Task, pipeline, step and state of a result whose effects on other documents are not complete."""
 
 RAW_LOCATION = "raw_data.location"
 RAW_SIGNATURE = "raw_data.signature"

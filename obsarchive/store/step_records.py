@@ -156,7 +156,7 @@ class StepStore:
                 **at.step_fields(step, update.to_document()),
                 at.status("enqueued"): False,
                 at.last_modified: utc_now(),
-                EFFECTS_DUE: {"task": task, "pipeline": path[0], "step": step},
+                EFFECTS_DUE: {"task": task, "pipeline": path[0], "step": step, "state": str(update.state)},
                 **self.remade(),
             },
             "$unset": _claim_of(at, step),
@@ -170,7 +170,8 @@ class StepStore:
         finished = self.collection.find_one_and_update(
             {"_id": subject, at.step(step, "task"): task}, change, return_document=ReturnDocument.AFTER
         )
-        return finished or self.collection.find_one({"_id": subject, f"{EFFECTS_DUE}.task": task})
+        again = {f"{EFFECTS_DUE}.task": task, f"{EFFECTS_DUE}.state": str(update.state)}
+        return finished or self.collection.find_one({"_id": subject, **again})
 
     def effects_applied(self, subject: str) -> None:
         """Record that the effects of the last step that ended are complete."""
@@ -178,7 +179,7 @@ class StepStore:
 
     def with_effects_due(self) -> list[Document]:
         """Return the documents of steps that ended, but whose effects a killed daemon did not complete."""
-        return list(self.collection.find({EFFECTS_DUE: {"$exists": True}}))
+        return list(self.collection.find({f"{EFFECTS_DUE}.task": {"$exists": True}}))
 
     def set_done(self, subject: str, pipeline: str, done: bool) -> None:
         """Set ``status.done``, the summary of a pipeline's steps.

@@ -32,6 +32,9 @@ class Scope(NamedTuple):
     tasks: int = 3
 
 
+SMALL = Scope()
+
+
 class Task(NamedTuple):
     run: int
     grant: int  # the wishes that were granted when it was claimed
@@ -95,7 +98,7 @@ class Model:
         Its size.
     """
 
-    def __init__(self, guards: frozenset[str] = GUARDS, scope: Scope = Scope()) -> None:
+    def __init__(self, guards: frozenset[str] = GUARDS, scope: Scope = SMALL) -> None:
         self.guards, self.scope = guards, scope
 
     def moves(self, world: World) -> Iterator[Move]:
@@ -242,9 +245,7 @@ def explore(model: Model) -> tuple[int, str]:
     return len(came_from), stuck(came_from, before, model.scope.tasks)
 
 
-def stuck(
-    came_from: dict[World, tuple[str, World] | None], before: dict[World, list[World]], most_tasks: int
-) -> str:
+def stuck(came_from: dict[World, tuple[str, World] | None], before: dict[World, list[World]], most_tasks: int) -> str:
     """Return how to get to a world from which no way without further faults leads to the good end."""
     ends = [world for world in came_from if is_good(world)]
     good = set(ends)
