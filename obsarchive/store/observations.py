@@ -164,6 +164,10 @@ class Observations(StepStore):
         found = self.collection.find({"night": night}, {"raw_data": 1, "night": 1, "fits_header": {"$slice": 1}})
         return {document["_id"]: Observation(document) for document in found}
 
+    def without_night(self) -> list[Document]:
+        """Return the documents without a night: those of the published Robo-AO archiver."""
+        return list(self.collection.find({"night": {"$exists": False}}))
+
     def reopen_night(self, night: str) -> None:
         """Reopen a night's observations, because their calibration changed."""
         self.collection.update_many({"night": night}, {"$set": self.reopened()})

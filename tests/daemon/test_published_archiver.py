@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
 from pymongo.database import Database
 from werkzeug.security import generate_password_hash
 
@@ -133,7 +134,10 @@ def test_it_is_taken_over(site: Site) -> None:
             ratio = observation.pipeline("bright_star").step("strehl").results.get("ratio_percent")
             assert (ratio == 12.5) is (observation.id == GONE or "void" in observation.id)
         gone = Observation(store.observations.find(GONE))
-        assert gone.raw_missing or not gone.raw_folder.exists()
+        assert not gone.raw_folder.exists()
+        assert gone.document["coordinates"]["ra_deg"] == pytest.approx(234.917, abs=1e-3)
+        assert gone.document["coordinates"]["geojson"]["coordinates"] == pytest.approx([-125.083, 17.189], abs=1e-3)
+        assert {"key": "EMGAIN", "value": 300, "comment": ""} in gone.document["fits_header"]
     assert "12.5" in pages(site)[f"/observation/{GONE}"]
     assert "steps of this run: none" in site.run()
     assert (Path(site.layout.observation(NIGHT, site.observation("HIP_1"))) / "bright_star" / "100p.fits").exists()
