@@ -75,7 +75,7 @@ def raise_compatibility(client: MongoClient[dict[str, Any]]) -> None:
     if release_of(written_by) == release:
         return
     name = f"{release[0]}.{release[1]}"
-    confirmed = {"confirm": True} if release >= (7, 0) else {}
+    confirmed: dict[str, Any] = {"confirm": True} if release >= (7, 0) else {}
     client.admin.command("setFeatureCompatibilityVersion", name, **confirmed)
     log.info(
         "the database was written by MongoDB %s; from now on MongoDB %s or the next release reads it", written_by, name
