@@ -1,8 +1,12 @@
 """``obsarchive backup`` and ``restore``: what the archive tree cannot rebuild, as one file."""
 
+import time
 from argparse import Namespace
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from obsarchive import __version__
@@ -14,11 +18,13 @@ from obsarchive.daemon.ingest import Ingest
 from obsarchive.daemon.leader import LeaderLock
 from obsarchive.daemon.people_journal import PeopleJournal
 from obsarchive.database.connect import open_store
-from obsarchive.errors import ConfigError
+from obsarchive.errors import ConfigError, NotReady
 from obsarchive.io.backup_file import check_backup, read_backup, write_backup
 from obsarchive.pipeline.chain import decision_chain, steps_of
 from obsarchive.store import Act, Backup, Store
 
+ATTEMPTS, PAUSE_S = 20, 0.5
+"""How often, and how soon, a database is read again in which collections or indexes are just made."""
 _OUTCOMES = {
     "restored": "restored",
     "replaced": "replaced by what the backup holds",
@@ -30,14 +36,9 @@ _OUTCOMES = {
 def backup(options: Namespace) -> int:
     """Write a backup; daemon and portal may run."""
     config = configure(options, import_classes=True)
-    layout, counts = Layout(config.paths.archive), Counter[str]()
+    layout = Layout(config.paths.archive)
     with open_store(config) as store:
         kept = _backup_of(store, config)
-
-        def line_of(act: Act) -> str:
-            counts[act.collection] += 1
-            return act.to_line()
-
         about = {
             "by": __version__,
             "made": utc_now().isoformat(),
@@ -46,11 +47,31 @@ def backup(options: Namespace) -> int:
             "database": config.database.db,
             "one_moment": kept.is_consistent,
         }
-        write_backup(options.file, about, map(line_of, kept.acts()))
+        counts = _write(options.file, about, kept)
     say(f"{options.file}: {', '.join(f'{number} {name}' for name, number in sorted(counts.items())) or 'nothing'}\n")
     if not about["one_moment"]:
         say("the database is no replica set: what was changed during the backup may be in it or not\n")
     return 0
+
+
+def _write(path: Path, about: Mapping[str, Any], kept: Backup) -> Counter[str]:
+    """Write a backup; return the number of documents by collection."""
+    for attempt in range(ATTEMPTS):
+        counts = Counter[str]()
+
+        def line_of(act: Act, counts: Counter[str] = counts) -> str:
+            counts[act.collection] += 1
+            return act.to_line()
+
+        try:
+            write_backup(path, about, map(line_of, kept.acts()))
+        except NotReady:
+            if attempt == ATTEMPTS - 1:
+                raise
+            time.sleep(PAUSE_S)
+        else:
+            break
+    return counts
 
 
 def restore(options: Namespace) -> int:

@@ -39,8 +39,7 @@ def check(config: Config, nights: tuple[str, ...]) -> int:
     whole_chain = decision_chain(config)
     chain = [link for link in whole_chain if link.pipeline.scope == "observation"]
     with open_store(config) as store:
-        say(f"{config.source}: valid; pipelines: {', '.join(link.pipeline.name for link in chain)}\n")
-        say(_server(store))
+        say(f"{config.source}: valid; pipelines: {', '.join(link.pipeline.name for link in chain)}; {_server(store)}\n")
         for root in config.paths.raw:
             scanner = Scanner(root, config.daemon.settle_time_s, f"{config.daemon.archiving_start_date:%Y%m%d}")
             try:
@@ -57,7 +56,7 @@ def check(config: Config, nights: tuple[str, ...]) -> int:
 def _server(store: Store) -> str:
     version = store.server_version
     support = support_of(version, utc_now().date())
-    return f"MongoDB {version}{f': {support}' if support else ''}\n"
+    return f"MongoDB {version}{f' ({support})' if support else ''}"
 
 
 def _report(listing: Listing, whole_chain: list[ChainEntry], store: Store, ingest: Ingest, max_retries: int) -> str:

@@ -14,16 +14,17 @@ from bson import json_util
 from pymongo import ReplaceOne
 from pymongo.client_session import ClientSession
 from pymongo.database import Database
-from pymongo.errors import BulkWriteError
+from pymongo.errors import BulkWriteError, OperationFailure
 
 from obsarchive.core.document_paths import COPIES_CALIBRATION_FROM
 from obsarchive.core.rules import lookup
+from obsarchive.errors import NotReady
 from obsarchive.store.people import AUDIT, COLLECTIONS, Act
 from obsarchive.store.step_records import Document, StepPath, StepStore
 
 WHOLE = (*COLLECTIONS, AUDIT, "frames", "datasets", "alerts")
 """Collections that are kept as they are."""
-DUPLICATE_KEY = 11000
+DUPLICATE_KEY, SNAPSHOT_UNAVAILABLE = 11000, 246
 BATCH = 500
 
 Counts = Counter[tuple[str, str]]
@@ -53,13 +54,24 @@ class Backup:
         return "setName" in hello or hello.get("msg") == "isdbgrid"
 
     def acts(self) -> Iterator[Act]:
-        """Yield the documents to be kept, collection by collection."""
+        """Yield the documents to be kept, collection by collection.
+
+        Raises
+        ------
+        NotReady
+            A collection or an index was just made: read all again in a moment.
+        """
         with self.database.client.start_session(snapshot=self.is_consistent) as session:
-            for name in WHOLE:
-                for document in self.database[name].find({}, session=session):
-                    yield Act.of(name, document)
-            for name in self._records:
-                yield from self._wishes(name, session)
+            try:
+                for name in WHOLE:
+                    for document in self.database[name].find({}, session=session):
+                        yield Act.of(name, document)
+                for name in self._records:
+                    yield from self._wishes(name, session)
+            except OperationFailure as err:
+                if err.code != SNAPSHOT_UNAVAILABLE:
+                    raise
+                raise NotReady(f"the database cannot be read as it was at one moment: {err}") from err
 
     def _wishes(self, name: str, session: ClientSession) -> Iterator[Act]:
         """Yield what people asked for in documents of observations or nights, by the paths of the fields."""

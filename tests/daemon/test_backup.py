@@ -1,8 +1,6 @@
 """What the tree cannot rebuild is saved in one file and put back, on a real MongoDB."""
 
 import gzip
-import os
-import signal
 import stat
 from collections.abc import Callable
 from datetime import timedelta
@@ -99,7 +97,7 @@ def test_no_daemon_may_run(saved: Saved) -> None:
         wait_for((site.folder / "logs" / "status.json").exists)
         assert "another daemon" in command(site, "restore", str(file), code=4)
     finally:
-        os.killpg(daemon.pid, signal.SIGKILL)
+        daemon.kill()
         daemon.communicate(60)
     with site.store() as store:
         store.users.remove("ana")
@@ -161,6 +159,7 @@ def test_it_holds_what_was_true_at_one_moment(copied: Site) -> None:
     with copied.store() as store:
         store.users.add("ana", {"programs": "all"})
         store.users.add("ben", {"programs": "all"})
+        command(copied, "backup", str(copied.folder / "backup"))  # waits until the new collections can be read so
         acts = _backup_of(store, copied.config).acts()
         found = [next(acts)]
         store.users.remove("ben")
