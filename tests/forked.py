@@ -16,7 +16,10 @@ DAEMON, COMMANDS = "daemon", "main"
 """The functions that ``archiver.py`` and ``python -m obsarchive`` run."""
 PRELOADED = [
     *("obsarchive.execution.preload", "obsarchive.daemon.scheduler", "surveys.demo"),
-    *(f"obsarchive.cli.{name}" for name in ("main", "daemon", "check", "archive", "status", "users", "surveys")),
+    *(
+        f"obsarchive.cli.{name}"
+        for name in ("main", "daemon", "check", "archive", "backup", "status", "users", "surveys")
+    ),
 ]
 
 

@@ -2,9 +2,9 @@
 //
 //     mongosh "mongodb://admin@db.example.org/admin" --eval 'var archive = "archiver"' deploy/mongo/users.js
 //
-// "archiver" is for the daemon and the commands and may do everything in the archive's database; "archiver-portal"
-// is for the portal: it reads the database, keeps people, sessions and requests, adds to the audit log, and changes nothing
-// else. mongosh asks for the passwords; give them to the configurations as {"env": ...} or {"file": ...}.
+// "archiver" is for the daemon and the commands: it reads, writes and follows the collections of the archive's database and
+// makes their indexes, and can neither drop them nor manage users; "archiver-portal" is for the portal: it reads the
+// database, keeps people, sessions and requests, adds to the audit log, and changes nothing else. mongosh asks for the passwords; give them to the configurations as {"env": ...} or {"file": ...}.
 
 (() => {
   const fs = require("fs");
@@ -19,7 +19,7 @@
     database.runCommand(there ? { updateRole: createRole, ...rights } : role);
   }
   const people = db.getSiblingDB("admin");
-  const users = { archiver: [{ role: "dbOwner", db: name }], "archiver-portal": [{ role: "archiverPortal", db: name }] };
+  const users = { archiver: [{ role: "archiverDaemon", db: name }], "archiver-portal": [{ role: "archiverPortal", db: name }] };
   for (const [user, roles] of Object.entries(users)) {
     if (people.getUser(user) === null) people.createUser({ user, pwd: passwordPrompt(), roles });
     else people.updateUser(user, { roles });

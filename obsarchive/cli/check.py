@@ -6,7 +6,7 @@ from typing import get_args
 
 from obsarchive.cli.console import say
 from obsarchive.config.model import Config
-from obsarchive.core.documents import Night, Observation
+from obsarchive.core.documents import Night, Observation, utc_now
 from obsarchive.core.raw_problems import by_kind, listed
 from obsarchive.core.step_state import State
 from obsarchive.core.values import plain_text
@@ -14,6 +14,7 @@ from obsarchive.daemon import planner
 from obsarchive.daemon.ingest import Ingest
 from obsarchive.daemon.raw_scanner import Listing, Scanner, signature
 from obsarchive.database.connect import open_store
+from obsarchive.database.server_version import support_of
 from obsarchive.instruments import Kind
 from obsarchive.pipeline import Step
 from obsarchive.pipeline.chain import ChainEntry, decision_chain
@@ -38,7 +39,7 @@ def check(config: Config, nights: tuple[str, ...]) -> int:
     whole_chain = decision_chain(config)
     chain = [link for link in whole_chain if link.pipeline.scope == "observation"]
     with open_store(config) as store:
-        say(f"{config.source}: valid; pipelines: {', '.join(link.pipeline.name for link in chain)}\n")
+        say(f"{config.source}: valid; pipelines: {', '.join(link.pipeline.name for link in chain)}; {_server(store)}\n")
         for root in config.paths.raw:
             scanner = Scanner(root, config.daemon.settle_time_s, f"{config.daemon.archiving_start_date:%Y%m%d}")
             try:
@@ -50,6 +51,12 @@ def check(config: Config, nights: tuple[str, ...]) -> int:
             for listing in listings:
                 say(_report(listing, whole_chain, store, Ingest(config, store), config.daemon.max_retries))
     return 0
+
+
+def _server(store: Store) -> str:
+    version = store.server_version
+    support = support_of(version, utc_now().date())
+    return f"MongoDB {version}{f' ({support})' if support else ''}"
 
 
 def _report(listing: Listing, whole_chain: list[ChainEntry], store: Store, ingest: Ingest, max_retries: int) -> str:

@@ -128,6 +128,7 @@ _SHIPPED = _argument("config", help="configuration file (see the shipped config.
 _OPTIONAL = _argument("--config", type=Path, help="configuration of the archive (default: config.json, if it is here)")
 _NAME = _argument("name", metavar="NAME", help="user name")
 _PASSWORD = _flag("--password-stdin", "read the password from standard input")
+_BACKUP = _argument("file", type=Path, metavar="FILE", help="the backup")
 _OBSERVATIONS = _argument("observations", metavar="OBS", nargs="+", help="observation id")
 _PROJECT = (
     _argument("project", type=Path, metavar="PROJECT.yaml", help="configuration of the project"),
@@ -254,6 +255,20 @@ COMMANDS = {
     "users": Command("", "Manage the users of the portal.", _group(_USERS, "ACTION")),
     "psflib": Command("", "Manage the reference stars of the PSF library.", _group(_PSF_LIBRARY, "ACTION")),
     "rebuild": Command("archive.rebuild", "Rebuild the database from the archive tree.", _CONFIG),
+    "backup": Command(
+        "backup.backup",
+        "Write what the archive tree cannot rebuild into one private file: users, tokens, requests, the audit log.",
+        _CONFIG,
+        _BACKUP,
+    ),
+    "restore": Command(
+        "backup.restore",
+        "Put a backup back; the daemon must not run.",
+        _CONFIG,
+        _BACKUP,
+        _flag("--overwrite", "replace what the database holds by what the backup holds (default: what is there stays)"),
+        _flag("--other-archive", "also the backup of another archive"),
+    ),
     "verify": Command(
         "verify.run",
         "Compare every product with its checksum.",

@@ -125,6 +125,11 @@ class Layout:
         return self.root / ".psf_library.lock"
 
     @property
+    def identifier(self) -> Path:
+        """File with the identifier of this archive, made by its first backup."""
+        return self.root / ".archive-id"
+
+    @property
     def master_lock(self) -> Path:
         """File locked by the daemon of this archive."""
         return self.root / ".master.lock"

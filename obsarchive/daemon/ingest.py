@@ -24,6 +24,7 @@ from obsarchive.core.json_text import parse_json
 from obsarchive.core.raw_problems import RawProblem, by_kind
 from obsarchive.core.step_state import State, is_complete
 from obsarchive.core.values import as_mapping, plain_text
+from obsarchive.daemon import published_archiver
 from obsarchive.daemon.night_files import files_after_look, versions
 from obsarchive.daemon.notifications import Alerts
 from obsarchive.daemon.raw_copies import differing_files, differing_observation
@@ -125,8 +126,12 @@ class Ingest:
                 log.warning("%s: headers: %d %s", listing.folder, count, text)
 
     def tree(self) -> int:
-        """Insert the observations that the archive tree holds and the database does not; return their number."""
-        taken, nights = 0, self.store.nights.names()
+        """Insert the observations that the archive tree holds and the database does not; return their number.
+
+        Documents that the published archiver left in the database are taken over before, and counted, too.
+        """
+        taken = published_archiver.take_over(self.store.observations)
+        nights = self.store.nights.names()
         for folder in _folders(self.layout.root):
             if not is_night(folder.name):
                 continue

@@ -51,9 +51,13 @@ class LeaderLock:
     def _take(self) -> bool:
         host = socket.gethostname()
         # This process has the lock, so a holder of the lease on this host is dead: only other hosts count.
-        taken = self.store.lease.take(self.run, host, f"{host}, process {os.getpid()}", LEASE_S) is not None
         self._renewed = time.monotonic()
-        return taken
+        return self.store.lease.take(self.run, host, f"{host}, process {os.getpid()}", LEASE_S) is not None
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether the lease cannot have run out since it was renewed last."""
+        return time.monotonic() - self._renewed < LEASE_S - RENEW_S
 
     def confirm(self) -> bool:
         """Renew the lease from time to time.
@@ -68,10 +72,11 @@ class LeaderLock:
         NotLeader
             When another run took it over.
         """
-        if time.monotonic() - self._renewed < RENEW_S:
+        asked = time.monotonic()
+        if asked - self._renewed < RENEW_S:
             return True
         if self.store.lease.renew(self.run, LEASE_S):
-            self._renewed = time.monotonic()
+            self._renewed = asked
             return True
         if not self._take():
             raise NotLeader(f"another daemon took over the archive: {self.store.lease.holder()}")

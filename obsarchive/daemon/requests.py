@@ -53,6 +53,7 @@ class Requests:
         for request in self.store.requests.waiting():
             kind, what = str(request.get("kind")), request.get("what") or {}
             problem = ""
+            self.store.requests.begin(request["_id"])
             try:
                 self._apply(kind, what)
             except ArchiveError as err:

@@ -12,8 +12,9 @@ from datetime import datetime, timedelta
 
 from obsarchive.config.model import Config
 from obsarchive.core.archive_paths import Layout
-from obsarchive.core.document_paths import PACKED_BYTES, PACKED_SHA256
-from obsarchive.core.documents import Night, utc_now
+from obsarchive.core.document_paths import EFFECTS_DUE, PACKED_BYTES, PACKED_SHA256
+from obsarchive.core.documents import Night, Observation, utc_now
+from obsarchive.core.rules import lookup
 from obsarchive.core.step_state import State, after
 from obsarchive.daemon import planner
 from obsarchive.daemon.checksum_audit import ChecksumAudit
@@ -111,6 +112,7 @@ class Scheduler:
         self._looked_at: list[str] = []
         self._all_seen = True
         self.running: dict[str, ActiveTask] = {}
+        self._leader: LeaderLock | None = None
         self.stopping = threading.Event()
         self._next_scan = self._next_audit = self._next_report = 0.0
         self._auditing: Iterator[str] | None = None
@@ -125,6 +127,7 @@ class Scheduler:
     def run(self) -> None:
         """Run until nothing is due (``--once``), until :meth:`stop`, or until another configuration is to be used."""
         with LeaderLock(self.layout, self.store, self.run_id) as leader:
+            self._leader = leader
             self.start()
             try:
                 while not self.stopping.is_set() and not self._turn(leader):
@@ -155,12 +158,22 @@ class Scheduler:
         if recalled:
             log.info("took up %d observation(s) from the archive tree", recalled)
         self._carry_over()
+        self._complete_effects()
         self.queue.take_up_chain()
         waiting = self.store.observations.open([link.pipeline.name for link in self.chain])
         for night in {observation.night for observation in waiting}:
             self.store.nights.unsettle(night, reductions=True)  # a killed run may not have come to it
         sweep_leftovers(self.layout.root, time.time(), nested=False)
         sweep_tmp(self.config.paths.tmp, time.time())
+
+    def _complete_effects(self) -> None:
+        """Apply the effects of steps whose end an earlier run had recorded when it was killed."""
+        links = {link.pipeline.name: link for link in (*self.chain, *self.night_chain)}
+        for records, kind in ((self.store.observations, Observation), (self.store.nights, Night)):
+            for document in records.with_effects_due():
+                link = links.get(str(lookup(document, f"{EFFECTS_DUE}.pipeline")))
+                if link is not None:
+                    self.step_effects.complete(records, kind(document), link)
 
     def _start_over(self) -> None:
         """Rebuild a database that was dropped while this daemon ran; what runs belongs to the former one."""
@@ -307,10 +320,11 @@ class Scheduler:
         Where there is much to look at, the loop is not kept from what the cluster reports, nor from its lease.
         """
         self._all_seen, until = True, time.monotonic() + SUBMIT_SLICE_S
+        self._looked_at.clear()  # an outage may have kept some
         busy = {running.subject.id for running in self.running.values()}
         enough = 2 * self.cluster.capacity  # asks the scheduler: once a round, not for every observation
         for subject, context in self.queue.subjects():
-            if self.cluster.busy >= enough or self.stopping.is_set():
+            if self.cluster.busy >= enough or self.stopping.is_set() or not self._leads():
                 break
             if time.monotonic() > until:
                 self._all_seen = False
@@ -326,6 +340,10 @@ class Scheduler:
         if self._looked_at:
             self.store.observations.looked_at(self._looked_at)
             self._looked_at.clear()
+
+    def _leads(self) -> bool:
+        """Whether no other daemon can have taken over since the lease was renewed: this one may have been frozen."""
+        return self._leader is None or self._leader.is_certain
 
     def _guarded(self, subject: Subject, context: NightContext) -> bool:
         """Advance a night or an observation; one whose document is malformed does not stop the others."""
@@ -361,12 +379,16 @@ class Scheduler:
         if not records.claim(subject.id, (link.pipeline.name, step.name), task_id, self.run_id):
             return False
         running = ActiveTask(subject, records, link, step, context)
-        task = make_task(self.config, self.store, task_id, running)
-        self.running[task_id] = running
         names = {"night": subject.night, "pipeline": link.pipeline.name, "step": step.name}
-        self.store.jobs.start({"_id": task_id, "run": self.run_id, "subject": subject.id, **names})
+        try:
+            task = make_task(self.config, self.store, task_id, running)
+            self.store.jobs.start({"_id": task_id, "run": self.run_id, "subject": subject.id, **names})
+            self.cluster.submit(task_id, run_task, task)
+        except (*MALFORMED, *DISK_ERRORS):
+            records.release([running.path], run=self.run_id, but=list(self.running))
+            raise
+        self.running[task_id] = running  # last: claims of what does not run are released after an outage
         log.info("%s %s: enqueued", subject.id, running.label)
-        self.cluster.submit(task_id, run_task, task)
         return True
 
     # -- harvest and pack -----------------------------------------------------------------------------------------
@@ -415,6 +437,7 @@ class Scheduler:
         if document is None:
             log.warning("%s %s: a late result of a superseded task is ignored", name, running.label)
             return
+        self.step_effects.after(running, link, type(running.subject)(document), result)
         level = logging.INFO if state in (State.DONE, State.LACKING) else logging.WARNING
         log.log(level, "%s %s: %s%s", name, running.label, state, f" ({result.message})" if result.message else "")
         self.status.count(str(state), name, running.label, result.message)
@@ -434,7 +457,6 @@ class Scheduler:
                 "log": list(result.record.get("log", ())),
             },
         )
-        self.step_effects.after(running, link, type(running.subject)(document), result)
 
     def _not_before(self, state: State, retries: int) -> datetime | None:
         if state is State.FAILED:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from obsarchive.core.archive_paths import Layout
+from obsarchive.core.document_paths import EFFECTS_DUE
 from obsarchive.core.document_types import UserFields
 from obsarchive.core.json_text import parse_json
 from obsarchive.core.values import as_mapping
@@ -45,7 +46,11 @@ def write_sidecar(layout: Layout, document: Mapping[str, Any]) -> None:
         Document of the observation.
     """
     path = layout.sidecar(document["night"], document["_id"])
-    kept = {key: value for key, value in document.items() if key not in ("pipelined", "look_again", "remembered")}
+    kept = {
+        key: value
+        for key, value in document.items()
+        if key not in ("pipelined", "look_again", "remembered", EFFECTS_DUE)
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(path, json.dumps(kept, indent=1, default=_iso).encode())
 

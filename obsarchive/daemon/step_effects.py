@@ -13,7 +13,7 @@ from obsarchive.daemon.psf_library_sync import PsfLibrarySync
 from obsarchive.daemon.tasks import ActiveTask
 from obsarchive.execution.step_process import TaskResult
 from obsarchive.pipeline.chain import ChainEntry
-from obsarchive.store import StepPath, Store
+from obsarchive.store import StepPath, StepStore, Store
 
 
 class StepEffects:
@@ -46,15 +46,38 @@ class StepEffects:
         result : TaskResult
             What the step returned.
         """
-        record = subject.pipeline(link.pipeline.name)
-        if is_complete(record.step(name).state for name in link.pipeline.steps):
-            running.records.set_done(subject.id, link.pipeline.name, True)
+        self._set_done(running.records, link, subject)
         if isinstance(subject, Observation):
             self.store.nights.unsettle(subject.night, self._concerns_references(running, subject, result))
             for amended in result.record.get("amended") or ():
                 self.store.observations.amend_product(subject.id, amended)
         elif isinstance(running.subject, Night):
             self._after_night(running.subject, subject, link.pipeline.name)
+        running.records.effects_applied(subject.id)
+
+    def complete(self, records: StepStore, subject: Subject, link: ChainEntry) -> None:
+        """Apply the effects of a step that ended just before the daemon was killed: all that it may have had.
+
+        Parameters
+        ----------
+        records : StepStore
+            Where the subject is kept.
+        subject : Observation or Night
+            As it is in the database.
+        link : ChainEntry
+            The pipeline of the step.
+        """
+        self._set_done(records, link, subject)
+        if isinstance(subject, Night):
+            self._after_night(Night({"_id": subject.id}), subject, link.pipeline.name)
+        else:
+            self.store.nights.unsettle(subject.night, reductions=True)
+        records.effects_applied(subject.id)
+
+    def _set_done(self, records: StepStore, link: ChainEntry, subject: Subject) -> None:
+        record = subject.pipeline(link.pipeline.name)
+        if is_complete(record.step(name).state for name in link.pipeline.steps):
+            records.set_done(subject.id, link.pipeline.name, True)
 
     def _concerns_references(self, running: ActiveTask, subject: Observation, result: TaskResult) -> bool:
         """Whether the reference stars of the night may become others by a step of one of its observations."""

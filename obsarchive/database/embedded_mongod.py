@@ -39,6 +39,7 @@ from pymongo.database import Database
 from pymongo.errors import OperationFailure, PyMongoError
 
 from obsarchive.core.stop_signals import stop_signals_deferred
+from obsarchive.database.server_version import format_hint, raise_compatibility
 from obsarchive.errors import ServiceUnavailable
 from obsarchive.io.file_locks import POLL_S, FileLock, wait_until
 
@@ -212,6 +213,7 @@ class EmbeddedMongod:
         _write_private(self.folder / "mongod.json", json.dumps({"port": port}), 0o600)
         with _connect(port, self.folder) as client:
             _set_up_replica_set(client, port)
+            raise_compatibility(client)
             _set_user(client.admin, "admin", passwords["admin"], "root", renew=not stored)
             _set_user(client[self.database], "archiver", passwords["application"], "readWrite", renew=not stored)
         if not stored:  # written last: that it is there means that the users have these passwords
@@ -256,7 +258,7 @@ class EmbeddedMongod:
             if done.returncode != _PORT_TAKEN:
                 break
         reason = _errors_in_log(logfile) or done.stderr.strip() or done.stdout.strip()
-        hint = f"; {LIBRARIES_HINT}" if "shared libraries" in reason else ""
+        hint = f"; {LIBRARIES_HINT}" if "shared libraries" in reason else format_hint(done.returncode)
         raise ServiceUnavailable(f"mongod of {self.folder} ended with exit code {done.returncode}: {reason}{hint}")
 
     def _run_mongod(self, port: int) -> subprocess.CompletedProcess[str]:

@@ -12,6 +12,7 @@ from pymongo import MongoClient
 from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
 from obsarchive.errors import ServiceUnavailable
+from obsarchive.store.backup import Backup
 from obsarchive.store.datasets import Datasets
 from obsarchive.store.frames import Frames
 from obsarchive.store.jobs import Jobs, Lease
@@ -31,6 +32,7 @@ __all__ = [
     "BY_RESULTS",
     "Act",
     "Audit",
+    "Backup",
     "Browse",
     "Cone",
     "Criteria",
@@ -149,6 +151,11 @@ class Store:
         """Create the indexes of the collections that the portal writes."""
         for part in (self.sessions, self.tokens, self.throttle, self.requests, self.audit):
             part.ensure_indexes()
+
+    @property
+    def server_version(self) -> str:
+        """Version of the server."""
+        return str(self.client.server_info()["version"])
 
     def close(self) -> None:
         """Close every connection."""

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -138,7 +139,7 @@ class Lease:
         self.collection = collection
 
     def take(self, run: str, host: str, holder: str, seconds: float) -> int | None:
-        """Take the lease, unless a run on another host holds it.
+        """Take the lease, unless a run on another host holds it; the clock of the server decides whether it ran out.
 
         Parameters
         ----------
@@ -156,19 +157,16 @@ class Lease:
         int or None
             The fencing number; None if a run on another host holds the lease.
         """
-        now = utc_now()
-        try:
-            taken = self.collection.find_one_and_update(
-                {"_id": LEASE_ID, "$or": [{"expires": {"$lt": now}}, {"run": None}, {"host": host}]},
-                {
-                    "$set": {"run": run, "host": host, "holder": holder, "expires": now_plus(seconds), "taken": now},
-                    "$inc": {"fence": 1},
-                },
-                upsert=True,
-                return_document=ReturnDocument.AFTER,
-            )
-        except DuplicateKeyError:
-            return None
+        with suppress(DuplicateKeyError):
+            self.collection.update_one({"_id": LEASE_ID}, {"$setOnInsert": {"run": None}}, upsert=True)
+        has_run_out = {"$expr": {"$lt": ["$expires", "$$NOW"]}}
+        who = {name: {"$literal": text} for name, text in (("run", run), ("host", host), ("holder", holder))}
+        fence = {"$add": [{"$ifNull": ["$fence", 0]}, 1]}
+        taken = self.collection.find_one_and_update(
+            {"_id": LEASE_ID, "$or": [has_run_out, {"run": None}, {"host": host}]},
+            [{"$set": {**who, "expires": _from_now(seconds), "taken": "$$NOW", "fence": fence}}],
+            return_document=ReturnDocument.AFTER,
+        )
         return int(taken["fence"]) if taken else None
 
     def renew(self, run: str, seconds: float) -> bool:
@@ -186,7 +184,7 @@ class Lease:
         bool
             False if another run took it over.
         """
-        renewed = self.collection.update_one({"_id": LEASE_ID, "run": run}, {"$set": {"expires": now_plus(seconds)}})
+        renewed = self.collection.update_one({"_id": LEASE_ID, "run": run}, [{"$set": {"expires": _from_now(seconds)}}])
         return renewed.matched_count == 1
 
     def give_back(self, run: str) -> None:
@@ -213,3 +211,8 @@ class Lease:
         """Return a description of the daemon that holds the lease."""
         found = self.collection.find_one({"_id": LEASE_ID}) or {}
         return str(found.get("holder", "unknown"))
+
+
+def _from_now(seconds: float) -> Document:
+    """Return the time of the server `seconds` from now: hosts whose clocks differ see the same end of a lease."""
+    return {"$add": ["$$NOW", int(seconds * 1000)]}

@@ -175,6 +175,10 @@ class Observations(StepStore):
         """Return the names of the observations of a night."""
         return {document["_id"] for document in self.collection.find({"night": night}, {"_id": 1})}
 
+    def without_night(self) -> list[Document]:
+        """Return the documents without a night: those of the published Robo-AO archiver."""
+        return list(self.collection.find({"night": {"$exists": False}}))
+
     def reopen_night(self, night: str) -> None:
         """Reopen a night's observations, because their calibration changed."""
         self.collection.update_many({"night": night}, {"$set": self.reopened()})
@@ -244,6 +248,7 @@ class Observations(StepStore):
         for key in ("night", paths.PROGRAM_PI, paths.PACKED, "look_again", "camera"):
             self.collection.create_index([(key, ASCENDING)])
         self._ensure_search_indexes(steps)
+        self.collection.create_index([(f"{paths.EFFECTS_DUE}.task", ASCENDING)], sparse=True)
         pipelines = dict.fromkeys(pipeline for pipeline, _ in steps)
         self.collection.create_index([(paths.GEOJSON, GEOSPHERE)], sparse=True)
         for name in pipelines:

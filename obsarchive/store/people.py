@@ -53,6 +53,11 @@ class Act:
         """Whether it is an entry of the audit log."""
         return self.collection == AUDIT
 
+    @classmethod
+    def of(cls, collection: str, document: Mapping[str, Any]) -> "Act":
+        """Return the present state of a document."""
+        return cls(collection, _text(document["_id"]), _text(document))
+
     def to_line(self) -> str:
         """Return the act as one line of JSON."""
         return f'{{"in": "{self.collection}", "id": {self.key}, "is": {self.line or "null"}}}\n'
@@ -90,13 +95,13 @@ class People:
         """Yield the present state of all documents but those of the audit log."""
         for name in COLLECTIONS:
             for document in self.database[name].find({}):
-                yield _act(name, document)
+                yield Act.of(name, document)
 
     def audit_since(self, key: str) -> Iterator[Act]:
         """Yield the entries of the audit log after the one with a key; all for an empty text."""
         query = {"_id": {"$gt": json_util.loads(key)}} if key else {}
         for document in self.database[AUDIT].find(query).sort("_id", 1):
-            yield _act(AUDIT, document)
+            yield Act.of(AUDIT, document)
 
     def is_empty(self) -> bool:
         """Whether there are no users."""
@@ -144,11 +149,7 @@ def _act_of(change: Mapping[str, Any]) -> Act:
     collection, document = change["ns"]["coll"], change.get("fullDocument")
     if collection == OBSERVATIONS or document is None:
         return Act(collection, _text(change["documentKey"]["_id"]))
-    return _act(collection, document)
-
-
-def _act(collection: str, document: Mapping[str, Any]) -> Act:
-    return Act(collection, _text(document["_id"]), _text(document))
+    return Act.of(collection, document)
 
 
 def _text(value: Any) -> str:

@@ -27,7 +27,7 @@ class Requests:
         self.collection = collection
 
     def ask(self, kind: str, who: str, what: Mapping[str, Any]) -> bool:
-        """Add a request, unless the same one waits already.
+        """Add a request, unless the same one waits already and the daemon has not begun to apply it.
 
         Parameters
         ----------
@@ -43,13 +43,17 @@ class Requests:
         bool
             Whether it was added.
         """
-        request = {"kind": kind, "what": dict(what), "answered": None}
+        request = {"kind": kind, "what": dict(what), "answered": None, "begun": None}
         asked = self.collection.update_one(request, {"$setOnInsert": {"who": who, "asked": utc_now()}}, upsert=True)
         return asked.upserted_id is not None
 
     def waiting(self) -> list[Document]:
         """Return requests that the daemon has not answered, the oldest first."""
         return list(self.collection.find({"answered": None}).sort([("asked", 1), ("_id", 1)]))
+
+    def begin(self, request: ObjectId) -> None:
+        """Record that a request is being applied; who asks the same from now on has seen more than it may regard."""
+        self.collection.update_one({"_id": request}, {"$set": {"begun": utc_now()}})
 
     def about(self, kind: str, **what: Any) -> list[Document]:
         """Return the last 100 requests of a kind, answered or not, the newest first.

@@ -10,7 +10,7 @@ from pymongo import ReturnDocument
 from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError
 
-from obsarchive.core.document_paths import PipelinePaths
+from obsarchive.core.document_paths import EFFECTS_DUE, PipelinePaths
 from obsarchive.core.document_types import NewObservation, StepDocument
 from obsarchive.core.documents import utc_now
 from obsarchive.core.rules import lookup
@@ -130,7 +130,9 @@ class StepStore:
         return claimed.modified_count == 1
 
     def finish(self, subject: str, path: StepPath, task: str, update: StepUpdate) -> Document | None:
-        """Record how a claimed step ended.
+        """Record how a claimed step ended, once: a call that is repeated because its answer was lost changes nothing.
+
+        The effects of the step on other documents are due from then on until :meth:`effects_applied`.
 
         Parameters
         ----------
@@ -154,6 +156,7 @@ class StepStore:
                 **at.step_fields(step, update.to_document()),
                 at.status("enqueued"): False,
                 at.last_modified: utc_now(),
+                EFFECTS_DUE: {"task": task, "pipeline": path[0], "step": step, "state": str(update.state)},
                 **self.remade(),
             },
             "$unset": _claim_of(at, step),
@@ -164,9 +167,19 @@ class StepStore:
             change["$inc"] = {at.step(step, "retries"): 1, at.status("retries"): 1}
         elif update.state in (State.DONE, State.REJECTED, State.LACKING):
             change["$set"] |= {at.step(step, "retries"): 0, at.status("retries"): 0}
-        return self.collection.find_one_and_update(
+        finished = self.collection.find_one_and_update(
             {"_id": subject, at.step(step, "task"): task}, change, return_document=ReturnDocument.AFTER
         )
+        again = {f"{EFFECTS_DUE}.task": task, f"{EFFECTS_DUE}.state": str(update.state)}
+        return finished or self.collection.find_one({"_id": subject, **again})
+
+    def effects_applied(self, subject: str) -> None:
+        """Record that the effects of the last step that ended are complete."""
+        self.collection.update_one({"_id": subject}, {"$unset": {EFFECTS_DUE: ""}})
+
+    def with_effects_due(self) -> list[Document]:
+        """Return the documents of steps that ended, but whose effects a killed daemon did not complete."""
+        return list(self.collection.find({f"{EFFECTS_DUE}.task": {"$exists": True}}))
 
     def set_done(self, subject: str, pipeline: str, done: bool) -> None:
         """Set ``status.done``, the summary of a pipeline's steps.
