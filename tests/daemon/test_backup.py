@@ -159,13 +159,15 @@ def test_it_holds_what_was_true_at_one_moment(copied: Site) -> None:
     with copied.store() as store:
         store.users.add("ana", {"programs": "all"})
         store.users.add("ben", {"programs": "all"})
+        store.audit.record("user added", "ana", name="ben")
         command(copied, "backup", str(copied.folder / "backup"))  # waits until the new collections can be read so
         acts = _backup_of(store, copied.config).acts()
         found = [next(acts)]
         store.users.remove("ben")
         store.audit.record("user removed", "ana", name="ben")
         found += acts
-        assert [(it.collection, it.key) for it in found] == [("users", '"ana"'), ("users", '"ben"')]
+        assert [(it.collection, it.key) for it in found[:2]] == [("users", '"ana"'), ("users", '"ben"')]
+        assert ["user added" in it.line for it in found[2:]] == [True]
 
 
 def test_the_journal_is_newer_than_the_backup(saved: Saved) -> None:
