@@ -203,17 +203,13 @@ def measure_image(image: FloatArray, settings: PhotometrySettings) -> ImagePhoto
         photons = np.nan_to_num(np.maximum(image - background.level, 0)) / settings.gain_e_adu
     inner, saturation = radius + max(3.0, 1.5 * fwhm), settings.saturation_adu or np.inf
     variance = np.asarray((correlation * background.noise) ** 2 + photons, image.dtype)
-    annulus = inner, inner + 8.0
 
-    def measure(pixels: FloatArray) -> Apertures:
-        stars = sources.y, sources.x
-        return engine.aperture_photometry(pixels, variance, stars, (radius,), annulus, saturation)
+    def measure(pixels: FloatArray, noise: FloatArray, stars: Sources) -> Apertures:
+        annulus = inner, inner + 8.0
+        return engine.aperture_photometry(pixels, noise, (stars.y, stars.x), (radius,), annulus, saturation)
 
-    noise = (correlation * background.noise) ** 2
-    apertures = without_neighbours(
-        CrowdedImage(image, sources, fwhm, radius, annulus, noise, settings.gain_e_adu, saturation, measure),
-        measure(image),
-    )
+    crowd = CrowdedImage(image, variance, sources, fwhm, radius, inner + 8.0, settings.gain_e_adu, saturation)
+    apertures = without_neighbours(crowd, measure(image, variance, sources), measure)
     apertures = _with_correlated_sky(apertures, np.pi * radius**2, correlation)
     errors = engine.centroid_errors(image - background.level, variance, sources)
     return ImagePhotometry(sources, *errors, apertures, background, radius, fwhm, correlation)

@@ -1,18 +1,22 @@
 """Profile of the stars of an image from all their pixels at once, as far out as neighbours and sky overlap with it."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numba import njit
 from scipy.spatial import cKDTree
 
-from obsarchive.science.arrays import BoolArray, Float64Array, FloatArray, IndexArray
+from obsarchive.science.arrays import BoolArray, Float32Array, Float64Array, FloatArray, IndexArray
+from obsarchive.science.photometry.aperture import overlap
 from obsarchive.science.photometry.source_detection import BACKGROUND_PX
 
 STEP_FWHM = 0.25
 """Step of the profile [FWHM]; between steps it is linear."""
 KNOTS = np.array([0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14])
 """Radii with unknowns of their own [steps]; beyond the last one a star has no light."""
+TABLE = 8192
+"""Number of squares of radii at which a profile is computed beforehand."""
 LEAST_PIXELS = 60
 """Least number of pixels of a star that no other star took before."""
 
@@ -40,15 +44,33 @@ class StarProfile:
         """Radius beyond which there is no light [pixel]."""
         return float(self.step_px * (self.light.shape[1] - 1))
 
-    def at(self, dy: FloatArray, dx: FloatArray) -> Float64Array:
-        """Return the light per pixel at distances from the star, which broadcast [pixel]."""
-        y, x = np.broadcast_arrays(np.asarray(dy, np.float64), np.asarray(dx, np.float64))
-        found = np.array([_value(self.light, self.step_px, *place) for place in zip(y.flat, x.flat, strict=True)])
-        return found.reshape(y.shape)
-
-    def image(self, shape: tuple[int, ...], stars: tuple[FloatArray, FloatArray, FloatArray]) -> Float64Array:
+    def image(self, shape: tuple[int, ...], stars: tuple[FloatArray, FloatArray, FloatArray]) -> Float32Array:
         """Return the image of stars (y, x, flux)."""
-        return np.asarray(_drawn(shape, *(np.asarray(each, np.float64) for each in stars), self.light, self.step_px))
+        found = np.zeros(shape, np.float32)
+        _draw(found, *(np.asarray(each, np.float64) for each in stars), self.table, self.reach_px)
+        return found
+
+    def in_circles(
+        self, circles: tuple[FloatArray, FloatArray], stars: tuple[FloatArray, FloatArray], radius_px: float
+    ) -> Float64Array:
+        """Return the light of stars (y, x) of flux 1 in circles (y, x), one star for each circle."""
+        places = np.array([*circles, *stars], np.float64)
+        return np.asarray(_in_circles(places, radius_px, self.table, self.reach_px))
+
+    def amplitudes(
+        self, image: FloatArray, stars: tuple[FloatArray, FloatArray], sky: FloatArray, within_px: float
+    ) -> Float64Array:
+        """Return the fluxes of stars (y, x) by least squares from the good pixels near them; 0 without pixels."""
+        places = np.array([*stars, sky], np.float64)
+        return np.asarray(_amplitudes(image, places, self.table, self.reach_px, within_px))
+
+    @cached_property
+    def table(self) -> Float64Array:
+        """The three rows at squares of radii in even steps; those of the elongation over the square."""
+        square = (np.arange(TABLE) + 0.5) / TABLE * self.reach_px**2
+        rows = np.array([np.interp(np.sqrt(square) / self.step_px, np.arange(len(row)), row) for row in self.light])
+        rows[1:] /= square
+        return np.asarray(rows)
 
     def scaled(self, factor: float) -> "StarProfile":
         """Return the profile of a star of so much more light."""
@@ -158,28 +180,52 @@ def _design(rows, columns, y, x, flux, step, knots):  # type: ignore[no-untyped-
 
 
 @njit(cache=True)
-def _value(light, step, dy, dx):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _value(table, reach2, dy, dx):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Light at a distance from the star."""
     square = dy * dy + dx * dx
-    place = np.sqrt(square) / step
-    k = int(place)
-    if k >= light.shape[1] - 1:
+    if square >= reach2:
         return 0.0
-    upper = place - k
-    found = light[0, k] + upper * (light[0, k + 1] - light[0, k])
-    if square > 0.0:
-        along = light[1, k] + upper * (light[1, k + 1] - light[1, k])
-        across = light[2, k] + upper * (light[2, k + 1] - light[2, k])
-        found += (along * (dx * dx - dy * dy) + across * 2 * dx * dy) / square
+    k = int(square * (table.shape[1] / reach2))
+    return table[0, k] + table[1, k] * (dx * dx - dy * dy) + table[2, k] * (2 * dx * dy)
+
+
+@njit(cache=True)
+def _draw(image, y, x, flux, table, reach):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    reach2 = reach * reach
+    for j in range(len(y)):
+        if flux[j] == 0.0:
+            continue
+        for row in range(max(int(np.ceil(y[j] - reach)), 0), min(int(y[j] + reach) + 1, image.shape[0])):
+            wide = np.sqrt(max(reach2 - (row - y[j]) ** 2, 0.0))
+            for column in range(max(int(np.ceil(x[j] - wide)), 0), min(int(x[j] + wide) + 1, image.shape[1])):
+                image[row, column] += flux[j] * _value(table, reach2, row - y[j], column - x[j])
+
+
+@njit(cache=True)
+def _in_circles(places, radius, table, reach):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    found = np.zeros(places.shape[1])
+    for i in range(places.shape[1]):
+        y, x = places[0, i], places[1, i]
+        for row in range(int(np.floor(y - radius)), int(np.ceil(y + radius)) + 1):
+            for column in range(int(np.floor(x - radius)), int(np.ceil(x + radius)) + 1):
+                part = overlap(row - y, column - x, radius)
+                if part > 0.0:
+                    found[i] += part * _value(table, reach * reach, row - places[2, i], column - places[3, i])
     return found
 
 
 @njit(cache=True)
-def _drawn(shape, y, x, flux, light, step):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    found = np.zeros(shape)
-    reach = step * (light.shape[1] - 1)
-    for j in range(len(y)):
-        for row in range(max(int(y[j] - reach), 0), min(int(y[j] + reach) + 2, shape[0])):
-            for column in range(max(int(x[j] - reach), 0), min(int(x[j] + reach) + 2, shape[1])):
-                found[row, column] += flux[j] * _value(light, step, row - y[j], column - x[j])
+def _amplitudes(image, places, table, reach, within):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    found = np.zeros(places.shape[1])
+    for i in range(places.shape[1]):
+        y, x, level = places[0, i], places[1, i], places[2, i]
+        product, power = 0.0, 0.0
+        for row in range(max(int(y - within), 0), min(int(y + within) + 2, image.shape[0])):
+            for column in range(max(int(x - within), 0), min(int(x + within) + 2, image.shape[1])):
+                value = image[row, column]
+                if np.isfinite(value):
+                    light = _value(table, reach * reach, row - y, column - x)
+                    product += light * (value - level)
+                    power += light * light
+        found[i] = product / power if power > 0 else 0.0
     return found
