@@ -27,8 +27,8 @@ RING_PX = 1.0
 """Width of the rings in which residuals of a profile are seen."""
 CORE_FWHM = 1.5
 """Radius within which the light of a star is compared with the profile [FWHM]."""
-CHI2_MEDIAN = 0.455
-"""Median of chi-square with one degree of freedom."""
+MOST_CHI2, MEAN_CHI2 = 9.0, 0.995
+"""Limit of the squares of residuals in sigma, and their mean of a Gaussian below that limit."""
 ROUNDS = 4
 CLIP_SIGMA = 6.0
 CLEANING_ROUNDS = 4
@@ -364,7 +364,8 @@ def _error_of_profile(frame: Frame, chosen: IndexArray, shape: EmpiricalPSF, fwh
         fit = _fitted(frame, i, shape, BOX_FWHM / 2 * fwhm_px)
         if fit is None or not fit.solution[0] > 0:
             continue
-        within = (np.hypot(fit.dy[:, 0], fit.dx[:, 0]) < CORE_FWHM * fwhm_px) & fit.kept
+        # also pixels that were rejected: what the profile misses most may be among them
+        within = np.hypot(fit.dy[:, 0], fit.dx[:, 0]) < CORE_FWHM * fwhm_px
         light = float(fit.design[within, 0].sum()) * fit.solution[0]
         sums = fit.design[within].sum(axis=0)
         # the fit has taken its part of the noise away
@@ -391,9 +392,9 @@ def excess_scatter(values: Float64Array, variance: Float64Array) -> float:
         return 0.0
 
     def surplus(excess: float) -> float:
-        return float(np.median(values**2 / (variance + excess))) - CHI2_MEDIAN
+        return float(np.minimum(values**2 / (variance + excess), MOST_CHI2).mean()) - MEAN_CHI2
 
-    most = float(np.max(values**2)) / CHI2_MEDIAN + 1e-30
+    most = float(np.sum(values**2)) / MEAN_CHI2 + 1e-30
     return float(np.sqrt(optimize.brentq(surplus, 0.0, most))) if surplus(1e-30) > 0 else 0.0
 
 
