@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from photutils.aperture import CircularAperture
 
-from obsarchive.science.photometry.aperture import Flag, overlap, aperture_photometry
+from obsarchive.science.photometry.aperture import Flag, aperture_photometry, overlap
 
 RADII = (3.0, 5.0, 7.5)
 ANNULUS = (12.0, 20.0)
