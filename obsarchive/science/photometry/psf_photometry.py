@@ -244,11 +244,13 @@ def build_epsf(
             break
         # neighbours can be subtracted only with a PSF, which their flux distorts: hence the iteration
         cleaned = [stamp for i in chosen if (stamp := _cleaned(frame, i, shape)) is not None]
-        shape = _learnt(cleaned, reach, fwhm_px) or shape
+        shape = _learnt(cleaned, reach, fwhm_px, shape) or shape
     return shape
 
 
-def _learnt(stamps: list[Stamp], reach: float, fwhm_px: float) -> EmpiricalPSF | None:
+def _learnt(
+    stamps: list[Stamp], reach: float, fwhm_px: float, before: EmpiricalPSF | None = None
+) -> EmpiricalPSF | None:
     """Return the PSF fitted to the stamps of several stars, each normalised by its flux; None if they are too few."""
     if len(stamps) < LEAST_STARS:
         return None
@@ -263,7 +265,8 @@ def _learnt(stamps: list[Stamp], reach: float, fwhm_px: float) -> EmpiricalPSF |
     width = 4 * (2 ** (1 / 3.0) - 1) / fwhm_px**2
     limits = ([0, -np.inf, 0, BETA_RANGE[0], 0], [np.inf, np.inf, np.inf, BETA_RANGE[1], np.inf])
     # strictly within the limits, as the solver demands
-    start = np.clip([width, 0.0, width, 3.0, float(np.quantile(light, 0.999))], *np.array(limits) * (1 - 1e-9))
+    first = (*before.form, before.beta) if before else (width, 0.0, width, 3.0)
+    start = np.clip([*first, float(np.quantile(light, 0.999))], *np.array(limits) * (1 - 1e-9))
     fit = optimize.least_squares(
         misfit, start, bounds=limits, loss="soft_l1", f_scale=0.1, x_scale=np.abs(start) + 1e-3
     )
@@ -390,6 +393,7 @@ def excess_scatter(values: Float64Array, variance: Float64Array) -> float:
     """
     if len(values) < LEAST_STARS:
         return 0.0
+    variance = np.maximum(variance, 1e-30)
 
     def surplus(excess: float) -> float:
         return float(np.minimum(values**2 / (variance + excess), MOST_CHI2).mean()) - MEAN_CHI2

@@ -126,7 +126,7 @@ def fit_profile(
         free[rows, columns] = False  # pixels shared by several stars count once
         near = tree.query_ball_point((y[i], x[i]), 2 * reach + 1)
         design = np.empty((len(rows), unknowns + 2))
-        design[:, :-2] = _design(rows, columns, y[near], x[near], flux[near], step, KNOTS)
+        design[:, :-2] = _design(np.array([rows, columns]), np.array([y[near], x[near], flux[near]]), step, KNOTS)
         design[:, -2], design[:, -1] = 1.0, image[rows, columns]
         normal = design.T @ (design / variance[rows, columns][:, np.newaxis])
         matrix, right = matrix + normal[:-2, :-2], right + normal[:-2, -1]
@@ -157,13 +157,13 @@ def _on_steps(unknowns: Float64Array) -> Float64Array:
 
 
 @njit(cache=True)
-def _design(rows, columns, y, x, flux, step, knots):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _design(pixels, stars, step, knots):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Light of all stars in each pixel, by unknown; the elongation of the centre has none."""
     n = len(knots) - 1
-    found = np.zeros((len(rows), 3 * n))
-    for p in range(len(rows)):
-        for j in range(len(y)):
-            dy, dx = rows[p] - y[j], columns[p] - x[j]
+    found = np.zeros((pixels.shape[1], 3 * n))
+    for p in range(pixels.shape[1]):
+        for j in range(stars.shape[1]):
+            dy, dx = pixels[0, p] - stars[0, j], pixels[1, p] - stars[1, j]
             square = dy * dy + dx * dx
             place = np.sqrt(square) / step
             if place >= knots[n]:
@@ -171,7 +171,7 @@ def _design(rows, columns, y, x, flux, step, knots):  # type: ignore[no-untyped-
             k = np.searchsorted(knots, place, side="right") - 1
             upper = (place - knots[k]) / (knots[k + 1] - knots[k])
             for m in range(k, min(k + 2, n)):
-                light = flux[j] * (upper if m > k else 1 - upper)
+                light = stars[2, j] * (upper if m > k else 1 - upper)
                 found[p, m] += light
                 if m > 0:
                     found[p, n + m] += light * (dx * dx - dy * dy) / square
