@@ -198,7 +198,7 @@ def _separated(
         # where the aperture is cut or saturated, the rest of the star tells
         hidden = np.flatnonzero((flux == 0.0) & ~(width < NARROWEST))
         flux[hidden] = model.flux[hidden] + _missing(field, model, rest, new.sky, hidden)
-    return model, new
+    return (model, new) if model else None
 
 
 def _fitted(

@@ -317,9 +317,9 @@ def _details(dy: Float64Array, dx: Float64Array, missing: Float64Array, reach: f
     radius, grid = np.hypot(dy, dx), np.arange(-half, half + 1) / OVERSAMPLING
     missing = missing - np.median(missing[radius > OUTSIDE * reach])
     number = np.rint(radius / RING_PX).astype(int)
-    steps = np.flatnonzero(np.bincount(number) >= 3)
-    ring = np.array([np.median(missing[number == step]) for step in steps])
-    steps = steps * RING_PX
+    seen = np.flatnonzero(np.bincount(number) >= 3)
+    ring = np.array([np.median(missing[number == each]) for each in seen])
+    steps = seen * RING_PX
     missing = missing - np.interp(radius, steps, ring)
     cell = (np.rint(dy * OVERSAMPLING) + half).astype(int) * side + (np.rint(dx * OVERSAMPLING) + half).astype(int)
     order = np.argsort(cell, kind="stable")
@@ -331,7 +331,8 @@ def _details(dy: Float64Array, dx: Float64Array, missing: Float64Array, reach: f
         if len(members) >= 3:
             found[i] = np.median(members)
     smooth: Float64Array = ndimage.gaussian_filter(found.reshape(side, side), 0.7)
-    return smooth + np.interp(np.hypot(grid[:, np.newaxis], grid), steps, ring)
+    wings = np.interp(np.hypot(grid[:, np.newaxis], grid), steps, ring)
+    return np.asarray(smooth + wings)
 
 
 def fit_star(frame: Frame, i: int, shape: EmpiricalPSF, box_px: float) -> tuple[float, float]:
@@ -459,7 +460,7 @@ def _least_squares(
     for _ in range(ROUNDS):
         scaled = design[kept] * weight[kept, np.newaxis]
         # pseudo-inverse: close neighbours make the matrix nearly singular
-        covariance = np.linalg.pinv(scaled.T @ scaled, rcond=1e-10, hermitian=True)
+        covariance: Float64Array = np.linalg.pinv(scaled.T @ scaled, rcond=1e-10, hermitian=True).astype(np.float64)
         solution = covariance @ (scaled.T @ (light[kept] * weight[kept]))
         model = design @ solution
         # a profile is known to some per cent only, so bright stars may differ by that

@@ -47,7 +47,8 @@ class StarProfile:
     def image(self, shape: tuple[int, ...], stars: tuple[FloatArray, FloatArray, FloatArray]) -> Float32Array:
         """Return the image of stars (y, x, flux)."""
         found = np.zeros(shape, np.float32)
-        _draw(found, *(np.asarray(each, np.float64) for each in stars), self.table, self.reach_px)
+        y, x, flux = (np.asarray(each, np.float64) for each in stars)
+        _draw(found, (y, x, flux), self.table, self.reach_px)
         return found
 
     def in_circles(
@@ -137,7 +138,7 @@ def fit_profile(
     for sky in skies.values():
         # the sky is eliminated: what remains are deviations from the means of a cell
         matrix, right = matrix - np.outer(sky[:-2], sky[:-2]) / sky[-2], right - sky[:-2] * sky[-1] / sky[-2]
-    covariance = np.linalg.pinv(matrix, rcond=1e-10, hermitian=True)
+    covariance = np.linalg.pinv(matrix, rcond=1e-10, hermitian=True).astype(np.float64)
     return StarProfile(_on_steps(covariance @ right), step, covariance)
 
 
@@ -190,7 +191,8 @@ def _value(table, reach2, dy, dx):  # type: ignore[no-untyped-def]  # pragma: no
 
 
 @njit(cache=True)
-def _draw(image, y, x, flux, table, reach):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _draw(image, stars, table, reach):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    y, x, flux = stars
     reach2 = reach * reach
     for j in range(len(y)):
         if flux[j] == 0.0:
