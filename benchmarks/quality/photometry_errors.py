@@ -333,9 +333,8 @@ def report(trials: int, processes: int) -> str:
 
 
 AFTERWORD = """
-What does not hold: in crowded fields the light of neighbours is in the annulus and in the aperture, and no noise tells
-so. The sky of stars 4 FWHM apart is too high and their flux too low by some per cent; that bias is common to all stars
-of a brightness and is largest for the faintest. Fits are for such fields. photutils' fits take the sky of the whole
-frame, so that fluxes of faint stars depend on it. Below a FWHM of 1.5 pixels the phase of the pixels displaces
-centroids by 0.01 pixels, which no error holds.
+Fluxes and skies of stars with neighbours are measured without the neighbours' light, whose profile is fitted to the
+stars of the image itself; the error of that profile is part of theirs. The errors of fluxes of fits hold that of the
+PSF, as the stars from which it was made show it. Below a FWHM of 1.5 pixels the phase of the pixels displaces centroids
+by 0.01 pixels, which no error holds.
 """

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from photutils.aperture import CircularAperture
 
-from obsarchive.science.photometry.aperture import Flag, _overlap, aperture_photometry
+from obsarchive.science.photometry.aperture import Flag, aperture_photometry, overlap
 
 RADII = (3.0, 5.0, 7.5)
 ANNULUS = (12.0, 20.0)
@@ -33,7 +33,7 @@ def field(
 def test_the_area_of_a_pixel_is_exact(dy: float, dx: float, radius: float) -> None:
     fine = (np.arange(400) + 0.5) / 400 - 0.5
     inside = np.hypot(dy + fine[:, np.newaxis], dx + fine) <= radius
-    assert _overlap(dy, dx, radius) == pytest.approx(inside.mean(), abs=4e-3)
+    assert overlap(dy, dx, radius) == pytest.approx(inside.mean(), abs=4e-3)
 
 
 def test_sums_are_those_of_photutils_and_sep() -> None:

@@ -170,7 +170,7 @@ def _sums(image, variance, centre, radii, saturation):  # type: ignore[no-untype
             dy, dx = row - centre[0], column - centre[1]
             value = image[row, column]
             for j in range(len(radii)):
-                part = _overlap(dy, dx, radii[j])
+                part = overlap(dy, dx, radii[j])
                 if part == 0.0:
                     continue
                 # the first aperture has a flag for it; the others have none, so their flux is NaN
@@ -189,7 +189,7 @@ def _sums(image, variance, centre, radii, saturation):  # type: ignore[no-untype
 
 
 @njit(cache=True)
-def _overlap(dy, dx, radius):  # type: ignore[no-untyped-def]
+def overlap(dy, dx, radius):  # type: ignore[no-untyped-def]
     """Area that a circle around the origin shares with the unit pixel around (dy, dx)."""
     far_y, far_x = abs(dy) + 0.5, abs(dx) + 0.5
     # most pixels lie wholly inside or outside: they need no integral

@@ -21,9 +21,17 @@ LEAST_FOR_DETAILS = 8
 LEAST_SEEN = 0.8
 """Least share of good pixels of a PSF star."""
 OVERSAMPLING = 2
+OUTSIDE = 0.8
+"""Radius beyond which the profile has no residuals, over that of the PSF: what is there is the sky's."""
+RING_PX = 1.0
+"""Width of the rings in which residuals of a profile are seen."""
+CORE_FWHM = 1.5
+"""Radius within which the light of a star is compared with the profile [FWHM]."""
+MOST_CHI2, MEAN_CHI2 = 9.0, 0.995
+"""Limit of the squares of residuals in sigma, and their mean of a Gaussian below that limit."""
 ROUNDS = 4
 CLIP_SIGMA = 6.0
-CLEANING_ROUNDS = 2
+CLEANING_ROUNDS = 4
 UNRESOLVED_FWHM = 0.35
 """Separation below which stars are unresolved and measured as one [FWHM]."""
 LEAST_LIGHT = 0.02
@@ -162,8 +170,10 @@ def psf_photometry(
     psf = build_epsf(frame, chosen, apertures.flux[:, 0], apertures.sky, fwhm_px) if len(chosen) else None
     if psf is None:
         return PsfFluxes(flux, error, None)
+    share = _error_of_profile(frame, chosen, psf, fwhm_px)
     for i in wanted:
         flux[i], error[i] = fit_star(frame, i, psf, BOX_FWHM / 2 * fwhm_px)
+    error = np.hypot(error, share * np.nan_to_num(flux))
     return PsfFluxes(flux, error, psf.fwhm_px)
 
 
@@ -234,11 +244,13 @@ def build_epsf(
             break
         # neighbours can be subtracted only with a PSF, which their flux distorts: hence the iteration
         cleaned = [stamp for i in chosen if (stamp := _cleaned(frame, i, shape)) is not None]
-        shape = _learnt(cleaned, reach, fwhm_px) or shape
+        shape = _learnt(cleaned, reach, fwhm_px, shape) or shape
     return shape
 
 
-def _learnt(stamps: list[Stamp], reach: float, fwhm_px: float) -> EmpiricalPSF | None:
+def _learnt(
+    stamps: list[Stamp], reach: float, fwhm_px: float, before: EmpiricalPSF | None = None
+) -> EmpiricalPSF | None:
     """Return the PSF fitted to the stamps of several stars, each normalised by its flux; None if they are too few."""
     if len(stamps) < LEAST_STARS:
         return None
@@ -253,7 +265,8 @@ def _learnt(stamps: list[Stamp], reach: float, fwhm_px: float) -> EmpiricalPSF |
     width = 4 * (2 ** (1 / 3.0) - 1) / fwhm_px**2
     limits = ([0, -np.inf, 0, BETA_RANGE[0], 0], [np.inf, np.inf, np.inf, BETA_RANGE[1], np.inf])
     # strictly within the limits, as the solver demands
-    start = np.clip([width, 0.0, width, 3.0, float(np.quantile(light, 0.999))], *np.array(limits) * (1 - 1e-9))
+    first = (*before.form, before.beta) if before else (width, 0.0, width, 3.0)
+    start = np.clip([*first, float(np.quantile(light, 0.999))], *np.array(limits) * (1 - 1e-9))
     fit = optimize.least_squares(
         misfit, start, bounds=limits, loss="soft_l1", f_scale=0.1, x_scale=np.abs(start) + 1e-3
     )
@@ -297,9 +310,17 @@ def _cleaned(frame: Frame, i: int, shape: EmpiricalPSF) -> Stamp | None:
 
 
 def _details(dy: Float64Array, dx: Float64Array, missing: Float64Array, reach: float) -> Float64Array:
-    """Return medians of the residuals of a profile on a grid finer than a pixel, smoothed."""
+    """Return the residuals of a profile on a grid finer than a pixel: medians of rings, and smoothed ones of cells."""
     half = int(reach * OVERSAMPLING) + 1
     side = 2 * half + 1
+    # few stars leave cells empty, and medians of few are noise: the wings, which are round, are those of rings
+    radius, grid = np.hypot(dy, dx), np.arange(-half, half + 1) / OVERSAMPLING
+    missing = missing - np.median(missing[radius > OUTSIDE * reach])
+    number = np.rint(radius / RING_PX).astype(int)
+    seen = np.flatnonzero(np.bincount(number) >= 3)
+    ring = np.array([np.median(missing[number == each]) for each in seen])
+    steps = seen * RING_PX
+    missing = missing - np.interp(radius, steps, ring)
     cell = (np.rint(dy * OVERSAMPLING) + half).astype(int) * side + (np.rint(dx * OVERSAMPLING) + half).astype(int)
     order = np.argsort(cell, kind="stable")
     edges = np.searchsorted(cell[order], np.arange(side * side + 1))
@@ -310,7 +331,8 @@ def _details(dy: Float64Array, dx: Float64Array, missing: Float64Array, reach: f
         if len(members) >= 3:
             found[i] = np.median(members)
     smooth: Float64Array = ndimage.gaussian_filter(found.reshape(side, side), 0.7)
-    return smooth
+    wings = np.interp(np.hypot(grid[:, np.newaxis], grid), steps, ring)
+    return np.asarray(smooth + wings)
 
 
 def fit_star(frame: Frame, i: int, shape: EmpiricalPSF, box_px: float) -> tuple[float, float]:
@@ -339,6 +361,48 @@ def fit_star(frame: Frame, i: int, shape: EmpiricalPSF, box_px: float) -> tuple[
     return (np.nan, np.nan) if fit is None else (float(fit.solution[0]), fit.error)
 
 
+def _error_of_profile(frame: Frame, chosen: IndexArray, shape: EmpiricalPSF, fwhm_px: float) -> float:
+    """Return the share of the flux by which the profile misses the light of the stars from which it was made."""
+    missed, variance = [], []
+    for i in chosen:
+        fit = _fitted(frame, i, shape, BOX_FWHM / 2 * fwhm_px)
+        if fit is None or not fit.solution[0] > 0:
+            continue
+        # also pixels that were rejected: what the profile misses most may be among them
+        within = np.hypot(fit.dy[:, 0], fit.dx[:, 0]) < CORE_FWHM * fwhm_px
+        light = float(fit.design[within, 0].sum()) * fit.solution[0]
+        sums = fit.design[within].sum(axis=0)
+        # the fit has taken its part of the noise away
+        noise = float(fit.variance[within].sum() - sums @ fit.covariance @ sums)
+        missed.append(float(fit.light[within].sum() - sums @ fit.solution) / light)
+        variance.append(max(noise, 0.0) / light**2)
+    return excess_scatter(np.array(missed), np.array(variance))
+
+
+def excess_scatter(values: Float64Array, variance: Float64Array) -> float:
+    """Return the scatter about zero that values have beyond their variances; outliers count little.
+
+    Parameters
+    ----------
+    values, variance : ndarray (n,)
+        Values that should be zero, and their variances.
+
+    Returns
+    -------
+    float
+        Standard deviation; 0 where the variances suffice, or with less than three values.
+    """
+    if len(values) < LEAST_STARS:
+        return 0.0
+    variance = np.maximum(variance, 1e-30)
+
+    def surplus(excess: float) -> float:
+        return float(np.minimum(values**2 / (variance + excess), MOST_CHI2).mean()) - MEAN_CHI2
+
+    most = float(np.sum(values**2)) / MEAN_CHI2 + 1e-30
+    return float(np.sqrt(optimize.brentq(surplus, 0.0, most))) if surplus(1e-30) > 0 else 0.0
+
+
 @dataclass(frozen=True, eq=False)
 class _Fit:
     """Fit of a box: distances (p, n) of its pixels from the stars, design matrix, pixels, and solution."""
@@ -347,9 +411,15 @@ class _Fit:
     dx: Float64Array
     design: Float64Array
     light: Float64Array
+    variance: Float64Array
     solution: Float64Array
-    error: float
+    covariance: Float64Array
     kept: BoolArray
+
+    @property
+    def error(self) -> float:
+        """Standard error of the flux of the first star."""
+        return float(np.sqrt(self.covariance[0, 0]))
 
 
 def _fitted(frame: Frame, i: int, shape: EmpiricalPSF, box_px: float) -> _Fit | None:
@@ -378,19 +448,19 @@ def _fitted(frame: Frame, i: int, shape: EmpiricalPSF, box_px: float) -> _Fit | 
     plane = np.stack([np.ones(len(dy)), dy[:, 0] / box_px, dx[:, 0] / box_px], axis=1)
     design, light = np.hstack([profiles[:, seen], plane]), cut[good].astype(float)
     variance = np.maximum(frame.variance[top:bottom, left:right][good], 1e-9)
-    return _Fit(dy, dx, design, light, *_least_squares(design, light, variance))
+    return _Fit(dy, dx, design, light, variance, *_least_squares(design, light, variance))
 
 
 def _least_squares(
     design: Float64Array, light: Float64Array, variance: FloatArray
-) -> tuple[Float64Array, float, BoolArray]:
-    """Solve iteratively without outliers; return the solution, the error of the first unknown, and the pixels kept."""
+) -> tuple[Float64Array, Float64Array, BoolArray]:
+    """Solve iteratively without outliers; return the solution, its covariance, and the pixels kept."""
     weight = 1 / np.sqrt(variance)
     kept = np.ones(len(light), bool)
     for _ in range(ROUNDS):
         scaled = design[kept] * weight[kept, np.newaxis]
         # pseudo-inverse: close neighbours make the matrix nearly singular
-        covariance = np.linalg.pinv(scaled.T @ scaled, rcond=1e-10, hermitian=True)
+        covariance: Float64Array = np.linalg.pinv(scaled.T @ scaled, rcond=1e-10, hermitian=True).astype(np.float64)
         solution = covariance @ (scaled.T @ (light[kept] * weight[kept]))
         model = design @ solution
         # a profile is known to some per cent only, so bright stars may differ by that
@@ -400,4 +470,4 @@ def _least_squares(
         if np.array_equal(fine, kept) or fine.sum() <= design.shape[1]:
             break
         kept = fine
-    return solution, float(np.sqrt(covariance[0, 0])), kept
+    return solution, covariance, kept

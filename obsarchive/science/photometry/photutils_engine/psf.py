@@ -14,9 +14,11 @@ import numpy as np
 from astropy.modeling.fitting import TRFLSQFitter
 from astropy.nddata import NDData
 from astropy.table import Table
+from photutils.aperture import CircularAperture
 from photutils.background import LocalBackground
 from photutils.datasets import make_model_image
 from photutils.psf import EPSFBuilder, ImagePSF, MoffatPSF, PSFPhotometry, SourceGrouper, extract_stars
+from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from obsarchive.science.arrays import BoolArray, Float64Array, FloatArray, IndexArray, IntArray
@@ -24,12 +26,14 @@ from obsarchive.science.photometry.aperture import Apertures
 from obsarchive.science.photometry.photutils_engine.aperture import within_image
 from obsarchive.science.photometry.photutils_engine.detection import background, odd_size
 from obsarchive.science.photometry.psf_photometry import (
+    CORE_FWHM,
     LEAST_SEEN,
     MAX_STARS,
     REACH_FWHM,
     UNRESOLVED_FWHM,
     Frame,
     PsfFluxes,
+    excess_scatter,
 )
 
 LEAST_FOR_EPSF, LEAST_EPSF_SNR = 12, 150.0
@@ -42,6 +46,8 @@ FIT_FWHM = 1.5
 """Side of the square to which the PSF is fitted [FWHM]: farther out, the error of the background dominates."""
 GROUP_FWHM, MOST_IN_GROUP = 3.0, 25
 """Distance up to which stars are fitted together [FWHM]; it shrinks until no group is larger than this."""
+SKY_STARS = 8
+"""Number of stars around which the rest of the sky is measured with the final profile."""
 OUTLIER_SIGMA, OUTLIER_SHARE = 6.0, 0.03
 """Residuals of so many sigma, added in quadrature to such a share of the model, are cosmic rays."""
 
@@ -115,7 +121,7 @@ def psf_photometry(
     missing = ~np.isfinite(frame.image) | ~np.isfinite(frame.variance)
     field = _Field(
         np.where(missing, 0.0, frame.image - background(frame.image).level),
-        np.where(missing, 1.0, np.sqrt(np.maximum(frame.variance, 1e-9))),
+        _smooth_errors(frame.variance, missing),
         missing | (frame.image >= frame.saturation),
         np.asarray(frame.x, np.float64),
         np.asarray(frame.y, np.float64),
@@ -129,19 +135,75 @@ def psf_photometry(
     psf, width = _moffat_psf(field, usable)
     if not len(wanted):
         return PsfFluxes(flux, error, width)
+    field, cleaned, _ = _without_rest(field, psf, usable)
+    bright = usable[apertures.flux[usable, 0] > LEAST_EPSF_SNR * apertures.flux_error[usable, 0]]
+    if len(bright) >= LEAST_FOR_EPSF:
+        psf = _effective_psf(field, bright, cleaned, psf)
+    # once more: that profile has true wings
+    field, _, sky_error = _without_rest(field, psf, usable[:SKY_STARS])
+    fitted = np.union1d(wanted, field.around(usable, field.reach_px))
+    all_flux, all_error = _fitted(field, psf, fitted)
+    share = _error_of_profile(field, psf, (fitted, all_flux, all_error), usable)
+    of_wanted = np.searchsorted(fitted, wanted)
+    flux[wanted] = all_flux[of_wanted]
+    error[wanted] = np.hypot(all_error[of_wanted], sky_error * _noise_area(field, psf))
+    error = np.hypot(error, share * np.nan_to_num(flux))
+    return PsfFluxes(flux, error, width)
+
+
+def _smooth_errors(variance: FloatArray, missing: BoolArray) -> Float64Array:
+    """Return the errors of pixels from variances smoothed a little, 1 where they are missing.
+
+    A variance that follows the photons of its own pixel gives low pixels more weight: the fit would lose a photon in
+    each.
+    """
+    known = ndimage.uniform_filter((~missing).astype(float), 3)
+    smooth = ndimage.uniform_filter(np.where(missing, 0.0, np.asarray(variance, float)), 3)
+    return np.where(missing, 1.0, np.sqrt(np.maximum(smooth / np.maximum(known, 0.1), 1e-9)))
+
+
+def _without_rest(field: _Field, psf: ImagePSF, usable: IndexArray) -> tuple[_Field, Float64Array, float]:
+    """Return the field without the rest of the sky, its pixels without all but some stars, and the error of the sky."""
     around = field.around(usable, 2 * field.reach_px)
-    others = np.setdiff1d(around, usable)
-    cleaned = field.data - _model_image(field, psf, others, _fitted(field, psf, others)[0])
+    flux = _fitted(field, psf, around)[0]
+    is_other = ~np.isin(around, usable)
+    cleaned = field.data - _model_image(field, psf, around[is_other], flux[is_other])
+    empty = cleaned - _model_image(field, psf, around[~is_other], flux[~is_other])
     # faint stars raise the background: too much of it was subtracted
     between = LocalBackground(field.reach_px, 2 * field.reach_px)
     with warnings.catch_warnings(action="ignore"):
-        rest = np.nan_to_num(np.nanmedian(between(cleaned, field.x[usable], field.y[usable], mask=field.bad)))
-    field = replace(field, data=field.data - rest)
-    bright = usable[apertures.flux[usable, 0] > LEAST_EPSF_SNR * apertures.flux_error[usable, 0]]
-    if len(bright) >= LEAST_FOR_EPSF:
-        psf = _effective_psf(field, bright, cleaned - rest, psf)
-    flux[wanted], error[wanted] = _fitted(field, psf, wanted)
-    return PsfFluxes(flux, error, width)
+        skies = np.atleast_1d(between(empty, field.x[usable], field.y[usable], mask=field.bad))
+    skies = skies[np.isfinite(skies)]
+    if not len(skies):
+        return field, cleaned, 0.0
+    rest = float(np.median(skies))
+    # the median of normal values has 1.2533 times the standard error of their mean
+    error = 1.2533 * float(np.std(skies)) / math.sqrt(len(skies))
+    return replace(field, data=field.data - rest), cleaned - rest, error
+
+
+def _noise_area(field: _Field, psf: ImagePSF) -> float:
+    """Return the number of pixels over which the sky adds to the flux of a faint star."""
+    side = np.arange(-int(field.reach_px), int(field.reach_px) + 1.0)
+    return 1 / float((psf.evaluate(side, side[:, np.newaxis], 1.0, 0.0, 0.0) ** 2).sum())
+
+
+def _error_of_profile(
+    field: _Field, psf: ImagePSF, fitted: tuple[IndexArray, Float64Array, Float64Array], usable: IndexArray
+) -> float:
+    """Return the share of the flux by which the profile misses the light of the stars from which it was made.
+
+    `fitted` are numbers, fluxes and errors of stars, in rising order.
+    """
+    rest = field.data - _model_image(field, psf, *fitted[:2])
+    of_star = np.searchsorted(fitted[0], usable)
+    flux, error = fitted[1][of_star], fitted[2][of_star]
+    circles = CircularAperture(np.stack([field.x[usable], field.y[usable]], axis=1), CORE_FWHM * field.fwhm_px)
+    missed, noise = circles.do_photometry(rest, error=field.error, mask=field.bad)
+    good = np.isfinite(flux) & (flux > 0)
+    # fit and sum share the noise of the pixels
+    variance = np.maximum(noise**2 - error**2, 0.1 * noise**2)
+    return excess_scatter((missed / flux)[good], (variance / flux**2)[good])
 
 
 def _usable(field: _Field, chosen: IndexArray) -> IndexArray:
