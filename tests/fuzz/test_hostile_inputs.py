@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 
 from tests.fuzz.kinds import KINDS, Kind, run
 
-EXAMPLES = 120
+EXAMPLES = 80
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)

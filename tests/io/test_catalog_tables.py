@@ -2,6 +2,8 @@
 
 import gzip
 import os
+import time
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from pyarrow import parquet
 from obsarchive.core.rules import names_in, select_rows
 from obsarchive.errors import ArchiveError, ConfigError
 from obsarchive.io.catalog_tables import ColumnTable, open_table, write_table
+from obsarchive.io.column_units import unit_in_name
 
 DATA = Path(os.environ.get("ARCHIVER_TEST_DATA", Path(__file__).parents[3] / "shared" / "data")) / "catalogs"
 real = [pytest.mark.real, pytest.mark.skipif(not DATA.is_dir(), reason=f"no catalogues in {DATA}")]
@@ -443,3 +446,26 @@ class TestRealCatalogues:
             assert_array_equal(table.column(name).astype("U"), [line.split(",")[place] for line in lines[1:]])
         place = table.names.index("Plx")
         assert_array_equal(table.column("Plx"), [float(line.split(",")[place]) for line in lines[1:]])
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", b"12a\rb1.0\nb,11.5\n"),  # a line end of another system within a line
+        ("a.ecsv", b"# %ECSV 1.0\n# ---\n# datatype:\n# - {name: ra, datatype: float64}\n"),  # ends before the names
+        ("a.ecsv", b"# %ECSV 1.0\n# ---\n# datatype:\n# - {name: ra, datatype\nra\n1\n"),  # cut in its description
+        ("a.vot", b'<VOTABLE><RESOURCE><TABLE><FIELD type="x"><DATA/></TABLE></RESOURCE></VOTABLE>'),
+        ("a.txt", b"..MPLE  =" + b" " * 9000 + b"T\n1\n"),  # another format: a line without end
+    ],
+)
+def test_whatever_the_libraries_raise_is_a_message_at_once(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    began = time.process_time()
+    with suppress(ConfigError):
+        open_table(tmp_path / name)
+    assert time.process_time() - began < 2.0
+
+
+def test_a_unit_is_looked_for_at_the_end_of_a_name_however_long_that_is() -> None:
+    assert unit_in_name("x" * 500 + "ra_hours") == ("x" * 500 + "ra", "hours")
+    assert unit_in_name("ra_hours") == ("ra", "hours")

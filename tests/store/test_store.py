@@ -13,7 +13,7 @@ from obsarchive.core.documents import Observation, utc_now
 from obsarchive.core.step_state import MOVES, State, after
 from obsarchive.database.embedded_mongod import Server
 from obsarchive.errors import ServiceUnavailable
-from obsarchive.store import Observations, StepUpdate, Store, redacted
+from obsarchive.store import Observations, StepUpdate, Store, outage_as_error, redacted
 from tests.sample_pipelines import Toy
 
 OBS = "4_351_Yrsa_VIC_lp600_o_20160925_110427.040912"
@@ -428,3 +428,10 @@ def test_wrong_credentials(mongo_server: Server):
 def test_addresses_are_told_without_passwords():
     assert redacted("mongodb://a:b@c:1/?x=y") == "mongodb://c:1/?x=y"
     assert redacted("mongodb+srv://host") == "mongodb+srv://host"
+
+
+def test_what_takes_the_server_too_long_is_an_outage(store):
+    store.database["objects"].insert_many([{"n": n} for n in range(200)])
+    endless = {"$where": "for (let i = 0; i < 1e7; i++) {} return true"}
+    with pytest.raises(ServiceUnavailable, match="broke off"), outage_as_error():
+        list(store.database["objects"].find(endless).max_time_ms(20))

@@ -982,3 +982,10 @@ def test_values_that_are_lost_are_told(tmp_path):
     assert found.attrs["remarks"] == ["1 of 4 values of 'mag' are no numbers, such as '15?'"]
     found = table_of(tmp_path, "mjd,mag,mag_err\n58000,99.99,99.99\n58001,99.99,9.99\n")
     assert found.attrs["remarks"] == ["none of 2 epochs has a brightness"]
+
+
+def test_a_votable_that_breaks_its_standard_is_refused_by_name(tmp_path) -> None:
+    path = tmp_path / "curve.vot"
+    path.write_text('<VOTABLE><RESOURCE><TABLE><FIELD datatype="double"/></TABLE></RESOURCE></VOTABLE>')
+    with pytest.raises(Unprocessable, match=r"curve\.vot: expected a table, found"):
+        surveys.read_light_curve(path)

@@ -10,7 +10,7 @@ from obsarchive.web import Portal
 from obsarchive.web.framework import authorization
 from tests.fuzz.kinds import limited
 
-EXAMPLES = 300
+EXAMPLES = 200
 
 
 def test_hostile_requests_are_answered(app: Portal, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from obsarchive.web.framework import authorization
 from obsarchive.web.framework.authorization import SCOPES, digest_of
 
 TOKEN = "arc_of_schemathesis"
-EXAMPLES = 12
+EXAMPLES = 8
 
 
 @pytest.fixture

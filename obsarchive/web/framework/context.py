@@ -9,7 +9,8 @@ from ipaddress import ip_address
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from flask import Flask, current_app, request, url_for
+from flask import Flask, Response, current_app, request, url_for
+from flask.globals import request_ctx
 from flask.json.provider import DefaultJSONProvider
 from flask.typing import ResponseReturnValue
 from flask_login import LoginManager
@@ -64,7 +65,9 @@ class Portal(Flask):
             self._reviving.release()
 
     def preprocess_request(self) -> ResponseReturnValue | None:
-        """Prepare every request."""
+        """Prepare every request; one whose host is no name can be given no address, hence none of the pages."""
+        if request_ctx.url_adapter is None:
+            return Response("the host of the request is no name\n", 400, mimetype="text/plain")
         with outage_as_error():
             return super().preprocess_request()
 
