@@ -176,6 +176,7 @@ class Telescope(Section):
     cameras: tuple[str, ...] | None = Field(None, description="cameras it is valid for; null: all")
     primary_m: PositiveFloat
     secondary_m: float = Field(0.0, ge=0)
+    vane_m: float = Field(0.0, ge=0, description="width of each of the four vanes that hold the secondary [m]")
     plate_scale_arcsec: PositiveFloat = Field(description="of a raw pixel [arcsec/px]")
     detector_px: tuple[PositiveInt, PositiveInt] = Field(description="full detector, (y, x)")
     north_angle_deg: float | None = Field(0.0, description="of north, from up, counterclockwise [deg]; null: unknown")
@@ -187,6 +188,8 @@ class Telescope(Section):
     def _sane(self) -> Self:
         if self.secondary_m >= self.primary_m:
             raise ValueError("secondary_m must be smaller than primary_m")
+        if self.vane_m >= self.primary_m / 4:
+            raise ValueError("vane_m must be smaller than a quarter of primary_m")
         return self
 
     @property

@@ -6,6 +6,7 @@ multiplies it by a sinc. One separable cosine transform brings the product to an
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -27,6 +28,9 @@ _HALO_BETA = 4.765
 _PASSED = 0.02
 """OTF of the telescope below which that of the turbulence is unknown."""
 
+_PUPIL_SAMPLES = 256
+"""Samples across the pupil, for its vanes alone: the annulus is computed exactly."""
+
 _MIN_PERIOD = 160
 """Smallest distance [lambda/D] of the periodic images that sampling the OTF implies."""
 
@@ -41,23 +45,28 @@ class Optics:
         Diameters of the primary mirror and of its central obstruction [m].
     wavelength_nm, width_nm : float
         Effective wavelength and full width of the filter, taken as a box [nm].
+    vane_m : float
+        Width of each of the four vanes that hold the obstruction, at right angles [m].
 
     Raises
     ------
     ValueError
-        If the obstruction does not fit into the pupil or the filter reaches zero wavelength.
+        If the obstruction or its vanes do not fit into the pupil or the filter reaches zero wavelength.
     """
 
     primary_m: float
     secondary_m: float
     wavelength_nm: float
     width_nm: float = 0.0
+    vane_m: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.secondary_m < self.primary_m:
             raise ValueError(f"expected 0 <= secondary_m < primary_m, found {self.secondary_m}, {self.primary_m}")
         if not 0 <= self.width_nm < self.wavelength_nm:
             raise ValueError(f"expected 0 <= width_nm < wavelength_nm, found {self.width_nm}, {self.wavelength_nm}")
+        if not 0 <= self.vane_m < self.primary_m / 4:
+            raise ValueError(f"expected 0 <= vane_m < primary_m / 4, found {self.vane_m}, {self.primary_m}")
 
     @property
     def obstruction(self) -> float:
@@ -124,6 +133,51 @@ def annulus_otf(frequency: ArrayLike, obstruction: float) -> Float64Array:
     return area / (np.pi * (1 - obstruction**2))
 
 
+def vaned_otf(frequency: ArrayLike, obstruction: float, vane: float) -> Float64Array:
+    """Compute the mean over all directions of the optical transfer function of an annular pupil with four vanes.
+
+    Peak and flux in a circle of the image follow from this mean alone.
+
+    Parameters
+    ----------
+    frequency : array_like
+        Spatial frequency in units of the cut-off D/lambda.
+    obstruction : float
+        Inner over outer diameter, 0 to 1.
+    vane : float
+        Width of a vane over the outer diameter.
+
+    Returns
+    -------
+    ndarray
+        OTF, same shape as `frequency`, 1 at frequency zero.
+    """
+    distance = np.abs(np.asarray(frequency, dtype=float))
+    lost, area = _lost_to_vanes(obstruction, vane)
+    whole = np.pi / 4 * (1 - obstruction**2)
+    otf: Float64Array = whole * annulus_otf(distance, obstruction)
+    otf = otf - np.interp(distance * (len(lost) - 1), np.arange(len(lost)), lost, right=0.0)
+    return otf / (whole - area)
+
+
+@lru_cache(maxsize=8)
+def _lost_to_vanes(obstruction: float, vane: float) -> tuple[Float64Array, float]:
+    """Return how much less a shifted pupil overlaps, by shifts of 0 to 1, and the area of the vanes [diameter^2]."""
+    n = _PUPIL_SAMPLES
+    axis = (np.arange(2 * n) - n) / n
+    radius = np.hypot(axis[:, np.newaxis], axis)
+    # shares of the samples, so that vanes may be narrower than one
+    annulus = np.clip((0.5 - radius) * n + 0.5, 0, 1) - np.clip((obstruction / 2 - radius) * n + 0.5, 0, 1)
+    covered = np.clip((vane / 2 - np.abs(axis)) * n + 0.5, 0, min(vane * n, 1.0))
+    vanes = annulus * np.maximum(covered[:, np.newaxis], covered)
+    waves = fft.rfft2(vanes)
+    # of the pupil without vanes with itself, minus the same of that with them
+    overlap = fft.irfft2((fft.rfft2(2 * annulus - vanes)) * waves.conj(), vanes.shape) / n**2
+    shift = np.rint(np.hypot(*np.meshgrid(*2 * [fft.fftfreq(2 * n, 1 / (2 * n))], indexing="ij"))).astype(int).ravel()
+    lost: Float64Array = np.bincount(shift, overlap.ravel())[: n + 1] / np.bincount(shift)[: n + 1]
+    return lost, float(vanes.sum()) / n**2
+
+
 def _overlap(large: float, small: float, distance: Float64Array) -> Float64Array:
     """Return the area common to two circles of the given radii (large >= small) with centres `distance` apart."""
     # clipped to touching circles: one within the other, or none in common
@@ -152,7 +206,12 @@ def telescope_otf(frequency: ArrayLike, optics: Optics) -> Float64Array:
     """
     frequency = np.asarray(frequency, dtype=float)
     lambda_over_d = optics.wavelengths_nm() * 1e-9 / optics.primary_m * ARCSEC_PER_RAD
-    otf: Float64Array = np.mean([annulus_otf(frequency * scale, optics.obstruction) for scale in lambda_over_d], axis=0)
+    vane = optics.vane_m / optics.primary_m
+
+    def of_pupil(scaled: Float64Array) -> Float64Array:
+        return vaned_otf(scaled, optics.obstruction, vane) if vane else annulus_otf(scaled, optics.obstruction)
+
+    otf: Float64Array = np.mean([of_pupil(frequency * scale) for scale in lambda_over_d], axis=0)
     return otf
 
 

@@ -32,6 +32,9 @@ LEAST_DOUBLE, COMPANION_SHARE = 1.05, 0.03
 """Elongation, or residual of a single star [its peak], from which on two stars are tried."""
 LEAST_GAIN, LEAST_APART = 20.0, 0.3
 """Gain in log likelihood, twice, and separation [FWHM] of a companion that is subtracted."""
+UNEVEN, MOST_LEFT = 2.0, 0.1
+"""Variance of what neighbouring pixels share, over that of noise, from which on an image is uneven: then a companion must
+explain all but this share of the squares of the residuals."""
 DRAWS = 200
 """Of measurements, for the errors of a trend."""
 MEDIAN_TO_MEAN = (1.0, 1.0, 1.2)
@@ -40,8 +43,8 @@ RADII, TOO_NARROW = (1.3, 1.5, 1.8, 2.2, 2.8), (0.0060, 0.0082, 0.0109, 0.0127, 
 """By how much a Moffat profile fitted with equal weights within so many FWHM is narrower than turbulence is."""
 PROFILE_ERROR = 0.1
 """How this varies with outer scale and image motion, relative to it."""
-PIXEL_ERROR = 0.1
-"""Relative error of a FWHM of one pixel, as the profile is not integrated over pixels; less with its cube."""
+PIXEL_ERROR, PIXEL_POWER = 0.5, 6
+"""Relative error by the sampling of a FWHM in pixels: so much over this power of it, from images without noise."""
 
 
 @dataclass(frozen=True)
@@ -225,6 +228,9 @@ def _without_companion(
     pairs = [_pair(pixels, near, first, second, fit.x) for first, second in starts]
     pair = min(pairs, key=lambda found: found.cost)
     gain = len(pair.fun) * np.log(fit.cost / max(pair.cost, 1e-300))
+    # an image through turbulence is uneven by itself, which a second star describes in part
+    if _is_uneven(pair, near, np.exp(fit.x[3])) and pair.cost > MOST_LEFT * fit.cost:
+        return pixels, near, 0.0
     light, apart = pair.x[[0, 3]], np.hypot(*(pair.x[4:6] - pair.x[1:3])) / np.exp(pair.x[6])
     if gain < LEAST_GAIN or light.min() < COMPANION_SHARE * light.max() or apart < LEAST_APART:
         return pixels, near, 0.0
@@ -314,8 +320,20 @@ def _width(fit: optimize.OptimizeResult, binning: int, further_error: float, rad
     # a square pixel adds side^2 / 12 to the variance of a profile
     widened = 8 * np.log(2) * (1 - 1 / binning**2) / 12
     fwhm = binning * float(np.sqrt(max(binned**2 - widened, 0.25 * binned**2)))
-    terms = max(_error(fit, 3), further_error), PROFILE_ERROR * narrow, PIXEL_ERROR / binned**3
+    terms = max(_error(fit, 3), further_error), PROFILE_ERROR * narrow, PIXEL_ERROR / binned**PIXEL_POWER
     return fwhm, fwhm * float(np.sqrt(np.sum(np.square(terms))))
+
+
+def _is_uneven(fit: optimize.OptimizeResult, near: BoolArray, width: float) -> bool:
+    """Return whether neighbouring pixels share what a fit has left, as they do not share noise."""
+    side = max(3, 2 * int(width / 4) + 1)
+    residual = np.zeros(near.shape)
+    residual[near] = fit.fun
+    inside = ndimage.uniform_filter(near.astype(float), side, mode="constant")
+    means = ndimage.uniform_filter(residual, side, mode="constant")
+    # the mean of n independent values has an n-th of their variance
+    shared = float(np.mean(means[near] ** 2 / inside[near])) * side**2
+    return shared > UNEVEN * float(np.mean(fit.fun**2))
 
 
 def _error(fit: optimize.OptimizeResult, parameter: int) -> float:
