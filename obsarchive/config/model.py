@@ -182,6 +182,7 @@ class Telescope(Section):
     north_angle_deg: float | None = Field(0.0, description="of north, from up, counterclockwise [deg]; null: unknown")
     east_left: bool = True
     saturation_adu: PositiveFloat | None = None
+    nonlinearity: float = Field(0.0, ge=0, le=0.1, description="share of a signal of 65535 ADU that is lost")
     filters: dict[str, Filter] = Field(default_factory=dict)
 
     @model_validator(mode="after")

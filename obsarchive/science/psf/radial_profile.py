@@ -25,11 +25,11 @@ _SECTORS = 16
 _COMPANION_SIGMA = 4.0
 """Excess of a sector with a companion over the other sectors [their standard deviations]."""
 
-_WING = -3.45
-"""Exponent of the wings: between that of turbulence, -11/3 (Kolmogorov), and that of diffraction, -3."""
+_WING = -10 / 3
+"""Exponent of the wings: the mean of that of turbulence, -11/3 (Kolmogorov), and that of diffraction, -3."""
 
-_WINGS = (-3.6, -3.3)
-"""Steep and flat wings, two standard deviations apart."""
+_WINGS = (-3.526, -3.141)
+"""Steep and flat wings, a standard deviation on either side: any exponent between both is as likely."""
 MIDMEAN_VARIANCE = 1.2
 """Of the mean of the middle half of normal values, over that of the mean of all."""
 

@@ -33,7 +33,7 @@ LEAST_DOUBLE, COMPANION_SHARE = 1.05, 0.03
 LEAST_GAIN, LEAST_APART = 20.0, 0.3
 """Gain in log likelihood, twice, and separation [FWHM] of a companion that is subtracted."""
 UNEVEN, MOST_LEFT = 2.0, 0.1
-"""Variance of what neighbouring pixels share, over that of noise, from which on an image is uneven: then a companion must
+"""Variance that neighbouring pixels share, over that of noise, from which on an image is uneven: a companion must then
 explain all but this share of the squares of the residuals."""
 DRAWS = 200
 """Of measurements, for the errors of a trend."""
