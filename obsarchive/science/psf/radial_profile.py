@@ -54,7 +54,7 @@ class StarProfile:
     image : ndarray, shape (ny, nx)
         Image; NaN marks missing pixels.
     position : (int, int)
-        Brightest pixel (row, column) of the star.
+        Central pixel (row, column) of the star.
     aperture_px, core_px : float
         Radii of the aperture and of the core [pixel].
 
@@ -143,9 +143,8 @@ class StarProfile:
 
     @property
     def peak_snr(self) -> float:
-        """Brightest pixel over the background noise of a pixel."""
-        half = len(self.box) // 2
-        peak = self.image[half, half]
+        """Brightest pixel of the core over the background noise of a pixel."""
+        peak = float(np.max(self.core))
         return float(peak / self.noise) if self.noise > 0 else float(np.inf if peak > 0 else 0)
 
     @property

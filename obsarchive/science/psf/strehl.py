@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy.ndimage import uniform_filter
+from scipy.ndimage import gaussian_filter, uniform_filter
 from scipy.special import j0
 
 from obsarchive.errors import Unprocessable
@@ -22,6 +22,9 @@ APERTURE_ARCSEC = 2.5
 """Radius of the aperture [arcsec]; smaller for small images."""
 LEAST_CORES = 4.0
 """Least radius of the aperture, in widths of the perfect core."""
+
+_SEARCH_PX = ((2.0, 0.5), (0.375, 0.125))
+"""Reach and steps of the search for the highest point, from the brightest pixel on [pixel]."""
 
 _HALO_ARCSEC = 0.7
 """First guess of the FWHM of the halo."""
@@ -125,7 +128,7 @@ def measure_strehl(
     core_px = CORE_FWHM * sharpest_px
     aperture_px = _aperture_px(image.shape, pixel_arcsec, core_px)
     guess = _brightest_star(image, core_px) if centre is None else centre
-    row, column = _brightest_pixel(image, guess, core_px)
+    row, column = _brightest_pixel(image, guess, core_px, sharpest_px / 2.355)
     star = profile_among_neighbours(image, (row, column), aperture_px, core_px)
     if not star.peak_snr >= _DETECTION_SNR:
         raise Unprocessable(
@@ -270,14 +273,17 @@ def _band_limited_peak(patch: Float64Array, optics: Optics, pixel_arcsec: float)
     if cutoff < 0.5:
         # the corners of the square of frequencies lie beyond the cut-off
         spectrum *= np.hypot(frequency[:, None], frequency) <= cutoff
-    grid = np.linspace(-1, 1, 17)
-    synthesise = np.exp(2j * np.pi * np.outer(grid, frequency))
-    values = (synthesise @ spectrum @ synthesise.T).real
-    i, j = np.unravel_index(np.argmax(values[1:-1, 1:-1]), (15, 15))
-    y, top = _vertex(values[i : i + 3, j + 1])
-    x, _ = _vertex(values[i + 1, j : j + 3])
-    step = grid[1] - grid[0]
-    return _Peak(top, float(grid[i + 1] + y * step), float(grid[j + 1] + x * step), spectrum, frequency, analyse)
+    # of a faint star the pixel is the highest only of an image that is smoother
+    place, top = np.zeros(2), 0.0
+    for reach, step in _SEARCH_PX:
+        grid = np.arange(-reach, reach + step / 2, step)
+        rows, columns = (np.exp(2j * np.pi * np.outer(centre + grid, frequency)) for centre in place)
+        values = (rows @ spectrum @ columns.T).real
+        i, j = np.unravel_index(np.argmax(values[1:-1, 1:-1]), (len(grid) - 2, len(grid) - 2))
+        y, top = _vertex(values[i : i + 3, j + 1])
+        x, _ = _vertex(values[i + 1, j : j + 3])
+        place += np.array([grid[i + 1] + y * step, grid[j + 1] + x * step])
+    return _Peak(top, float(place[0]), float(place[1]), spectrum, frequency, analyse)
 
 
 def _tukey(size: int) -> Float64Array:
@@ -334,8 +340,10 @@ def _brightest_star(image: FloatArray, core_px: float) -> tuple[float, float]:
     return (float(y) + 0.5) * side - 0.5, (float(x) + 0.5) * side - 0.5
 
 
-def _brightest_pixel(image: FloatArray, near: tuple[float, float], reach_px: float) -> tuple[int, int]:
-    """Return the brightest pixel (row, column) within `reach_px` rows and columns of a position."""
+def _brightest_pixel(
+    image: FloatArray, near: tuple[float, float], reach_px: float, sigma_px: float
+) -> tuple[int, int]:
+    """Return the pixel (row, column), within `reach_px` rows and columns, that is brightest after smoothing."""
     top, left = (max(0, int(np.floor(centre - reach_px))) for centre in near)
     bottom, right = (max(0, int(np.ceil(centre + reach_px)) + 1) for centre in near)
     window = image[top:bottom, left:right]
@@ -344,5 +352,10 @@ def _brightest_pixel(image: FloatArray, near: tuple[float, float], reach_px: flo
         raise Unprocessable(
             f"expected a star near {place}, found no finite pixel there in an image of {image.shape} pixels"
         )
-    row, column = np.unravel_index(np.nanargmax(window), window.shape)
+    known = np.isfinite(window)
+    # noise of single pixels is no star: the mean with neighbours as far as they are known
+    light, weight = (
+        gaussian_filter(np.where(known, values, 0.0), sigma_px, mode="constant") for values in (window, 1.0)
+    )
+    row, column = np.unravel_index(np.argmax(np.where(known, light / np.maximum(weight, 1e-9), -np.inf)), window.shape)
     return top + int(row), left + int(column)
