@@ -1,7 +1,7 @@
 """Are the errors of the imaging products true: seeing, guide star, Strehl ratio and sizes, plate solution."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
 
@@ -25,6 +25,7 @@ from benchmarks.quality.pulls import Pulls, simulate, table
 from obsarchive.errors import Unprocessable
 from obsarchive.science.astrometry.plate_solution import PlateSolution
 from obsarchive.science.astrometry.star_matching import Uncertainty, match_stars
+from obsarchive.science.imaging.coverage import coverage_offset
 from obsarchive.science.imaging.drizzle import Drizzle
 from obsarchive.science.photometry.source_detection import detect
 from obsarchive.science.psf.model import Optics, drizzled_response
@@ -265,7 +266,10 @@ def stack_trial(regime: Regime, seed: int) -> Rows:
         regime.pixel_arcsec * regime.binning / 2,
         drizzled_response(2, stack.pixfrac),
         centre=stack.output_position(*ranking.reference),
-        noise=noise_of_frames([seen.measures[i] for i in kept], 2, stack.pixfrac),
+        noise=replace(
+            noise_of_frames([seen.measures[i] for i in kept], 2, stack.pixfrac),
+            offset=coverage_offset(ranking.shifts[kept], ranking.reference, seen.core_px, 2, stack.pixfrac),
+        ),
     )
     fy, fx = frequencies(SIDE)
     moves = regime.binning * ranking.shifts[kept]

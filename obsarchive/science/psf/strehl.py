@@ -53,7 +53,7 @@ class StrehlResult:
         FWHM of the two components of the fit, diffraction core and seeing halo, and their errors [arcsec]; the halo
         is NaN where the star has none.
     y, x, y_error, x_error : float
-        Position of the peak in the image and its standard error [pixel].
+        Position of the peak in the image, without the offset by uneven coverage, and its standard error [pixel].
     flux, flux_error : float
         Flux in the aperture above the background, and its standard error [unit of the image].
     flag : str
@@ -149,8 +149,9 @@ def measure_strehl(
     fit = fit_core_and_halo(star, (dy, dx), (1.2 * sharpest_px, _HALO_ARCSEC / pixel_arcsec), variance)
     peak_error, *place_errors = found.errors(noise.variance(star.patch), response_px)
     fwhm, fwhm_error = found.full_width(peak, noise.variance(star.patch), response_px) or (fit.fwhm, np.nan)
-    # what uneven coverage does to the peak it does to its surroundings, too
-    shifted = noise.sampling * fwhm / 2.355
+    # what uneven coverage does to the peak it does to its surroundings, too; half of the squares along either axis
+    widened = noise.sampling * fwhm / 2.355
+    shifted = widened / np.sqrt(2)
     flux_error = star.flux_error(variance)
     relative = peak_error / peak, _LIFT_ERROR * noise.lift / peak, noise.sampling, flux_error / star.flux
     error = abs(ratio) * float(np.sqrt(np.sum(np.square(relative))))
@@ -159,13 +160,13 @@ def measure_strehl(
         ratio=ratio,
         ratio_error=error,
         fwhm_arcsec=fwhm * pixel_arcsec,
-        fwhm_error_arcsec=float(np.hypot(fwhm_error, shifted)) * pixel_arcsec,
+        fwhm_error_arcsec=float(np.hypot(fwhm_error, widened)) * pixel_arcsec,
         core_arcsec=fit.core * pixel_arcsec,
-        core_error_arcsec=float(np.hypot(fit.core_error, shifted)) * pixel_arcsec,
+        core_error_arcsec=float(np.hypot(fit.core_error, widened)) * pixel_arcsec,
         halo_arcsec=fit.halo * pixel_arcsec,
         halo_error_arcsec=fit.halo_error * pixel_arcsec,
-        y=row + dy,
-        x=column + dx,
+        y=row + dy - noise.offset[0],
+        x=column + dx - noise.offset[1],
         y_error=float(np.hypot(place_errors[0], shifted)),
         x_error=float(np.hypot(place_errors[1], shifted)),
         flux=star.flux,
@@ -340,9 +341,7 @@ def _brightest_star(image: FloatArray, core_px: float) -> tuple[float, float]:
     return (float(y) + 0.5) * side - 0.5, (float(x) + 0.5) * side - 0.5
 
 
-def _brightest_pixel(
-    image: FloatArray, near: tuple[float, float], reach_px: float, sigma_px: float
-) -> tuple[int, int]:
+def _brightest_pixel(image: FloatArray, near: tuple[float, float], reach_px: float, sigma_px: float) -> tuple[int, int]:
     """Return the pixel (row, column), within `reach_px` rows and columns, that is brightest after smoothing."""
     top, left = (max(0, int(np.floor(centre - reach_px))) for centre in near)
     bottom, right = (max(0, int(np.ceil(centre + reach_px)) + 1) for centre in near)
