@@ -29,7 +29,8 @@ from obsarchive.science.imaging.coverage import coverage_offset
 from obsarchive.science.imaging.drizzle import Drizzle
 from obsarchive.science.photometry.source_detection import detect
 from obsarchive.science.psf.model import Optics, drizzled_response
-from obsarchive.science.psf.seeing import combined_width, measure_width, trend_with_errors
+from obsarchive.science.psf.seeing import measure_width
+from obsarchive.science.psf.seeing_trend import combined_width, trend_with_errors
 from obsarchive.science.psf.stack_noise import noise_of_frames
 from obsarchive.science.psf.strehl import measure_strehl
 from obsarchive.science.registration.frame_ranking import FrameMeasure, measure, rank_frames

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from obsarchive.errors import Unprocessable
-from obsarchive.science.psf.seeing import StarWidth, measure_width, refuse_saturated, trend
+from obsarchive.science.psf.seeing import StarWidth, measure_width, refuse_saturated
+from obsarchive.science.psf.seeing_trend import trend
 from obsarchive.simulation.scenes import Detector, Instrument, Scene, Star, seeing_frames
 
 PIXEL_ARCSEC = 0.0347

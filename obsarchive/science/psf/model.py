@@ -6,7 +6,6 @@ multiplies it by a sinc. One separable cosine transform brings the product to an
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,6 +14,7 @@ from scipy.optimize import brentq
 from scipy.special import j1
 
 from obsarchive.science.arrays import Float64Array, FloatArray
+from obsarchive.science.psf.vanes import lost_to_vanes
 
 ARCSEC_PER_RAD = 180 * 3600 / np.pi
 
@@ -27,9 +27,6 @@ _FREQUENCIES = 4096
 _HALO_BETA = 4.765
 _PASSED = 0.02
 """OTF of the telescope below which that of the turbulence is unknown."""
-
-_PUPIL_SAMPLES = 256
-"""Samples across the pupil, for its vanes alone: the annulus is computed exactly."""
 
 _MIN_PERIOD = 160
 """Smallest distance [lambda/D] of the periodic images that sampling the OTF implies."""
@@ -153,29 +150,11 @@ def vaned_otf(frequency: ArrayLike, obstruction: float, vane: float) -> Float64A
         OTF, same shape as `frequency`, 1 at frequency zero.
     """
     distance = np.abs(np.asarray(frequency, dtype=float))
-    lost, area = _lost_to_vanes(obstruction, vane)
+    lost, area = lost_to_vanes(obstruction, vane)
     whole = np.pi / 4 * (1 - obstruction**2)
     otf: Float64Array = whole * annulus_otf(distance, obstruction)
     otf = otf - np.interp(distance * (len(lost) - 1), np.arange(len(lost)), lost, right=0.0)
     return otf / (whole - area)
-
-
-@lru_cache(maxsize=8)
-def _lost_to_vanes(obstruction: float, vane: float) -> tuple[Float64Array, float]:
-    """Return how much less a shifted pupil overlaps, by shifts of 0 to 1, and the area of the vanes [diameter^2]."""
-    n = _PUPIL_SAMPLES
-    axis = (np.arange(2 * n) - n) / n
-    radius = np.hypot(axis[:, np.newaxis], axis)
-    # shares of the samples, so that vanes may be narrower than one
-    annulus = np.clip((0.5 - radius) * n + 0.5, 0, 1) - np.clip((obstruction / 2 - radius) * n + 0.5, 0, 1)
-    covered = np.clip((vane / 2 - np.abs(axis)) * n + 0.5, 0, min(vane * n, 1.0))
-    vanes = annulus * np.maximum(covered[:, np.newaxis], covered)
-    waves = fft.rfft2(vanes)
-    # of the pupil without vanes with itself, minus the same of that with them
-    overlap = fft.irfft2((fft.rfft2(2 * annulus - vanes)) * waves.conj(), vanes.shape) / n**2
-    shift = np.rint(np.hypot(*np.meshgrid(*2 * [fft.fftfreq(2 * n, 1 / (2 * n))], indexing="ij"))).astype(int).ravel()
-    lost: Float64Array = np.bincount(shift, overlap.ravel())[: n + 1] / np.bincount(shift)[: n + 1]
-    return lost, float(vanes.sum()) / n**2
 
 
 def _overlap(large: float, small: float, distance: Float64Array) -> Float64Array:
