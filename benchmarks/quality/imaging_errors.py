@@ -46,11 +46,11 @@ ratio of this stack. *Crowded* is a second star, drawn anew in every trial.
 
 What does not hold, and why. *Undersampled frames* (pixels wider than half of λ/D): light beyond the sampling limit
 passes for noise, and the peak between pixels is not unique; no estimate from such frames separates both. *Crowded*
-Strehl ratio, flux and halo: the halo of the companion, of which only the core is rejected, counts. *Halo*: the
-model is good to half a per cent of its width, more than the noise of bright stars. *Position in the stack* of
-bright stars: frames of unequal sharpness that cover the pixels unevenly, whose effect (0.02 pixels of the stack,
-0.3 mas) is estimated to first order. *Seeing* of crowded stars: companions that are not resolved, below half of the
-FWHM or fainter than 3 % of the star.
+flux and halo: companions that are not found, below 4 to 7 % of the star or beside one of a Strehl ratio below 5 %, count.
+*Halo*: the model is good to half a per cent of its width, more than the noise of bright stars. *Position in the stack*:
+frames cover the pixels unevenly, which moves all stars alike (0.02 pixels of the stack for twelve frames); the truth is
+the place without it, which the measurement corrects. *Seeing* of crowded stars: companions that are not resolved, below
+half of the FWHM or fainter than 3 % of the star.
 """
 SIDE, PIXEL_ARCSEC = 256, 0.0347
 HALO_ARCSEC = 0.2

@@ -145,7 +145,10 @@ the refraction between them, vanes, static aberrations, image motion by the turb
 in which charge is left behind, held and released, born and multiplied on the way, whose amplifier bends at high light
 and whose bias wanders. Frames have 256 × 256 pixels; Strehl ratios are 15 to 21 %.
 A faint star's true shift is the mean tilt of its wavefront, the true place of a guide star in a frame the highest point
-of its image without noise: motion within an exposure puts 0.3 pixel between the two. Photon noise alone (a halo of 235
+of its image without noise: motion within an exposure puts 0.3 pixel between the two. The vanes of the telescope and how
+the amplifier bends are in the configuration. The true Strehl ratio of a stack is that of its frames without noise, put
+together where the guide star was found, in the pixels of the stack. Places in the field are those of the stack without
+noise. Photon noise alone (a halo of 235
 electrons a pixel at 0.9″, doubled by the register) allows the companion of 7 magnitudes a S/N of 16 in 100p, of 9 in
 20p: the goal of the latter is out of reach here.
 """
