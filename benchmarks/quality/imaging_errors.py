@@ -46,7 +46,7 @@ ratio of this stack. *Crowded* is a second star, drawn anew in every trial.
 
 What does not hold, and why. *Undersampled frames* (pixels wider than half of λ/D): light beyond the sampling limit
 passes for noise, and the peak between pixels is not unique; no estimate from such frames separates both. *Crowded*
-flux and halo: companions that are not found, below 4 to 7 % of the star or beside one of a Strehl ratio below 5 %, count.
+flux and halo: companions that are not found, below 4 to 7 % of the star or of one of a Strehl ratio below 5 %, count.
 *Halo*: the model is good to half a per cent of its width, more than the noise of bright stars. *Position in the stack*:
 frames cover the pixels unevenly, which moves all stars alike (0.02 pixels of the stack for twelve frames); the truth is
 the place without it, which the measurement corrects. *Seeing* of crowded stars: companions that are not resolved, below
