@@ -5,6 +5,7 @@ Robo-AO (Jensen-Clem et al. 2018, AJ 155, 32).
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -15,7 +16,9 @@ from obsarchive.errors import Unprocessable
 from obsarchive.figures.plot_style import frame_quality
 from obsarchive.pipeline import Pipeline, Workspace, step
 from obsarchive.science.arrays import Float64Array
-from obsarchive.science.psf.stack_noise import StackNoise, noise_of_frames
+from obsarchive.science.imaging.coverage import coverage_offset
+from obsarchive.science.imaging.drizzle import Drizzle
+from obsarchive.science.psf.stack_noise import noise_of_frames
 from obsarchive.science.registration.frame_ranking import FrameMeasure, FrameRanking, GuideStar, classify, rank_frames
 from obsarchive.science.registration.guide_star import position_errors
 from pipelines.shared.frame_sequence import SCALE
@@ -87,7 +90,7 @@ class BrightStar(Pipeline):
         return {
             "classified_as": verdict,
             **_summary(ranking, star, errors),
-            "stack_noise": _noise(noise_of_frames([measures[i] for i in ranking.order], SCALE, every.pixfrac)),
+            "stack_noise": _noise(measures, ranking, every, sequence.core_px),
             **checked,
             "best_frames": best.n_frames,
             "pixfrac": every.pixfrac,
@@ -115,13 +118,18 @@ class BrightStar(Pipeline):
         return publish_previews(work, "100p.fits", SCALE)
 
 
-def _noise(noise: StackNoise) -> dict[str, float]:
-    """Noise of 100p, for the error of its Strehl ratio."""
+def _noise(
+    measures: Sequence[FrameMeasure], ranking: FrameRanking, stack: Drizzle, core_px: float
+) -> dict[str, float | tuple[float, float]]:
+    """Noise of 100p, for the error of its Strehl ratio, and where its star is."""
+    noise = noise_of_frames([measures[i] for i in ranking.order], stack.scale, stack.pixfrac)
+    shifts = ranking.shifts[ranking.order]
     return {
         "sky_adu2": noise.sky,
         "grain_adu": noise.grain,
         "lift_adu": noise.lift,
         "sampling": noise.sampling,
+        "offset_px": coverage_offset(shifts, ranking.reference, core_px, stack.scale, stack.pixfrac),
     }
 
 

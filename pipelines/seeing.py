@@ -12,7 +12,8 @@ from obsarchive.figures.night import seeing_frame, seeing_of_night
 from obsarchive.io.raw_frames import Frames, read_header
 from obsarchive.pipeline import Pipeline, Workspace, step
 from obsarchive.science.arrays import Float32Array
-from obsarchive.science.psf.seeing import StarWidth, combined_width, measure_width, refuse_saturated, trend_with_errors
+from obsarchive.science.psf.seeing import StarWidth, measure_width, refuse_saturated
+from obsarchive.science.psf.seeing_trend import combined_width, trend_with_errors
 from obsarchive.science.registration.guide_star import cut
 from pipelines.shared.calibrator import SATURATED
 

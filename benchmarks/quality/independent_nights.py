@@ -5,17 +5,24 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from astropy.wcs import WCS
 from scipy import ndimage
 
-from benchmarks.quality.instrument import Atmosphere, Camera, Instrument, Sky, Star, Truth
-from benchmarks.quality.instrument.exposure import highest
+from benchmarks.quality.independent_claims import claims
+from benchmarks.quality.independent_truth import (
+    CLUSTER,
+    COMPANION,
+    COMPANION_MAG,
+    FINE_ARCSEC,
+    PIXEL_ARCSEC,
+    Night,
+    Seen,
+    look,
+)
+from benchmarks.quality.instrument import Atmosphere, Camera, Instrument, Sky, Star
 from benchmarks.quality.instrument.night import Plan, Visit, write_night
 from benchmarks.quality.nights import high_contrast
 from benchmarks.quality.pulls import Pulls, markdown, table
@@ -27,17 +34,11 @@ from tests.pipelines.measures import companion, core, detail_correlation, half_w
 
 TITLE = "Nights of an independent simulator"
 PROJECT = Path(__file__).resolve().parents[2]
-PIXEL_ARCSEC = 0.0347
-FINE_ARCSEC = PIXEL_ARCSEC / 2
 BINARY, PAIR = (-1.3, 1.1, 3.2), (1.2, -1.0, 0.6)
-COMPANION, COMPANION_MAG = (0.9 * np.cos(2.0), 0.9 * np.sin(2.0)), 7.0
 SIDE = 256
-CLUSTER = ((0.0, 0.0, 0.0), (2.1, 1.4, 1.0), (-2.6, 0.9, 1.5), (1.0, -2.9, 1.2), (-1.7, -2.4, 2.0))
 POINTING_ARCSEC = (2.3, -2.9)
 """True minus header, east and north."""
 N_REFERENCES = 13
-APERTURE_ARCSEC = 2.5
-"""Within which a published Strehl ratio counts the light."""
 
 
 def _star(place: tuple[float, float, float], flux: float) -> Star:
@@ -93,63 +94,6 @@ def plan_of(seed: int, side: int) -> Plan:
     )
 
 
-@dataclass(frozen=True)
-class Seen:
-    """The truth of a visit that figures are compared with."""
-
-    shifts_px: np.ndarray
-    peaks_px: np.ndarray
-    strehl: float
-    strehl_in_aperture: float
-    widths_arcsec: np.ndarray
-
-
-def look(name: str, truth: Truth) -> Seen:
-    """Keep what is compared."""
-    is_seeing = name.startswith("seeing")
-    numbers = range(truth.n_frames if is_seeing else 0)
-    return Seen(
-        truth.shifts_px,
-        truth.shifts_px if is_seeing else truth.shifts_px + truth.peaks_px,
-        *(np.nan if is_seeing else truth.stack_strehl(1.0, True, radius) for radius in (np.inf, APERTURE_ARCSEC)),
-        np.array([full_width(truth.psf(i)) for i in numbers]) * PIXEL_ARCSEC,
-    )
-
-
-def full_width(image: np.ndarray) -> float:
-    """Return the FWHM of a noise-free image: the diameter of the area above half of the peak [pixel]."""
-    return float(2 * np.sqrt(np.sum(image > highest(image)[0] / 2) / np.pi))
-
-
-@dataclass(frozen=True)
-class Night:
-    """A reduced night with its truth, by target; seeing files in the order of time."""
-
-    plan: Plan
-    layout: Layout
-    seen: dict[str, Seen]
-    seeing: list[Seen]
-
-    def product(self, target: str, name: str) -> Path:
-        """Path of a product, ``pipeline/product``, of a target."""
-        (folder,) = [p for p in self.layout.night(self.plan.date).iterdir() if f"_{target}_VIC_" in p.name]
-        return folder / name.format(id=folder.name)
-
-    def results(self, target: str, manifest: str) -> dict[str, Any]:
-        return json.loads(self.product(target, manifest).read_text())["results"]
-
-    def image(self, target: str, name: str) -> tuple[np.ndarray, tuple[float, float]]:
-        """Pixels of a product and the place of its guide star."""
-        image, header = fits_products.read_fits(self.product(target, name))
-        return image, (header.get("GUIDEY", 1) - 1, header.get("GUIDEX", 1) - 1)
-
-    def seeing_files(self) -> list[dict[str, Any]]:
-        """What the night says of its seeing files, in the order of time."""
-        manifest = self.layout.night(self.plan.date) / "summary" / ".measure.json"
-        frames: list[dict[str, Any]] = json.loads(manifest.read_text())["results"]["frames"]
-        return frames
-
-
 def observed(folder: Path, plan: Plan) -> dict[str, Seen]:
     """Simulate a night; return its truth by name of the file."""
     write_catalogue(folder / "archive" / "stars.csv", plan)
@@ -161,7 +105,8 @@ def reduced(folder: Path, plan: Plan, seen: dict[str, Seen]) -> Night:
     config = json.loads((PROJECT / "config.json").read_text())
     config["paths"] = {"raw": ["raw"], "archive": "archive", "tmp": "tmp", "logs": "logs"}
     config["daemon"]["settle_time_s"] = 0
-    config["telescope"]["KPNO_2.1m"]["detector_px"] = list(plan.instrument.camera.shape)
+    telescope, camera = config["telescope"]["KPNO_2.1m"], plan.instrument.camera
+    telescope.update(detector_px=list(camera.shape), vane_m=plan.instrument.telescope.vane_m, nonlinearity=camera.bent)
     (folder / "config.json").write_text(json.dumps(config))
     subprocess.run(
         [sys.executable, str(PROJECT / "archiver.py"), str(folder / "config.json"), "--once"],
@@ -200,7 +145,10 @@ the refraction between them, vanes, static aberrations, image motion by the turb
 in which charge is left behind, held and released, born and multiplied on the way, whose amplifier bends at high light
 and whose bias wanders. Frames have 256 × 256 pixels; Strehl ratios are 15 to 21 %.
 A faint star's true shift is the mean tilt of its wavefront, the true place of a guide star in a frame the highest point
-of its image without noise: motion within an exposure puts 0.3 pixel between the two. Photon noise alone (a halo of 235
+of its image without noise: motion within an exposure puts 0.3 pixel between the two. The vanes of the telescope and how
+the amplifier bends are in the configuration. The true Strehl ratio of a stack is that of its frames without noise, put
+together where the guide star was found, in the pixels of the stack. Places in the field are those of the stack without
+noise. Photon noise alone (a halo of 235
 electrons a pixel at 0.9″, doubled by the register) allows the companion of 7 magnitudes a S/N of 16 in 100p, of 9 in
 20p: the goal of the latter is out of reach here.
 """
@@ -237,7 +185,8 @@ def calibration(night: Night) -> list[float]:
 
 
 def bright_star(night: Night) -> list[float]:
-    optics, true = Optics(2.1, 0.5, 763.0, 153.0), night.seen["single"]
+    vane_m = night.plan.instrument.telescope.vane_m
+    optics, true = Optics(2.1, 0.5, 763.0, 153.0, vane_m), night.seen["single"]
     ratio = {}
     for stack in ("100p", "20p"):
         image, centre = night.image("single", f"bright_star/{stack}.fits")
@@ -288,69 +237,6 @@ def night_and_field(night: Night) -> list[float]:
 
 
 PARTS = (calibration, bright_star, binary, high_contrast, faint_star, planet, night_and_field)
-
-
-def claims(night: Night) -> Iterator[tuple[str, str, Any, Any, Any]]:
-    """Yield quantity, unit, what the products say, the error that they claim, and the truth."""
-    for target, true in night.seen.items():
-        if target not in ("planet", "pair"):
-            found = night.results(target, "bright_star/.strehl.json")
-            name = "Strehl ratio" + (" among five stars" if target == "cluster" else "")
-            yield name, "%", *_pair(found, "ratio_percent"), 100 * true.strehl_in_aperture
-            table = _frames(night.product(target, "bright_star/frames.txt"))
-            frames, error = table["frame"].astype(int), table.get("error", np.nan)
-            for axis, name in enumerate("yx"):
-                place = true.peaks_px[frames, axis]
-                yield "guide star in a frame", "px", _centred(table[name]), error, _centred(place)
-    table = _frames(night.product("pair", "faint_star/shifts.txt"))
-    frames = table["frame"].astype(int)
-    for axis, name in enumerate(("dy", "dx")):
-        shift = _centred(-night.seen["pair"].shifts_px[frames, axis])
-        yield "shift of a faint star", "px", _centred(table[name]), table["error"], shift
-    for found, true in zip(night.seeing_files(), night.seeing, strict=True):
-        yield "seeing", "″", *_pair(found, "fwhm_arcsec"), np.median(true.widths_arcsec)
-    yield from _of_companion(night)
-    yield from _of_field(night)
-
-
-def _of_companion(night: Night) -> Iterator[tuple[str, str, Any, Any, Any]]:
-    north, west = COMPANION
-    angle = np.degrees(np.arctan2(-west, north)) % 360
-    for found in night.results("double", "bright_star/.pca.json")["detections"]:
-        if abs(found["separation_arcsec"] - 0.9) < 0.1 and abs(found["position_angle_deg"] - angle) < 7:
-            yield "companion: separation", "″", *_pair(found, "separation_arcsec"), np.hypot(north, west)
-            yield "companion: position angle", "°", *_pair(found, "position_angle_deg"), angle
-            yield "companion: magnitude difference", "mag", *_pair(found, "delta_mag"), COMPANION_MAG
-
-
-def _of_field(night: Night) -> Iterator[tuple[str, str, Any, Any, Any]]:
-    found = night.results("cluster", "astrometry/.solve.json")
-    if found["solved"]:
-        error = found.get("position_error_arcsec", np.nan)
-        yield "field: position", "″", found["pointing_error_arcsec"], error, POINTING_ARCSEC
-        yield "field: scale", "″/px", *_pair(found, "scale_arcsec"), FINE_ARCSEC
-        yield "field: angle of north", "°", *_pair(found, "north_angle_deg"), 0.0
-
-
-def _pair(found: dict[str, Any], key: str) -> tuple[float, float]:
-    """Value and claimed error, NaN where there is none."""
-    stem, _, unit = key.rpartition("_")
-    error = found.get(f"{key}_error", found.get(f"{stem}_error_{unit}"))
-    return found[key], np.nan if error is None else error
-
-
-def _frames(path: Path) -> dict[str, np.ndarray]:
-    """Columns of numbers of a table of frames, of the frames that were kept."""
-    lines = path.read_text().splitlines()
-    names = [line for line in lines if line.startswith("#")][-1].lstrip("# ").split()
-    rows = [line.split() for line in lines if not line.startswith("#")]
-    kept = [row for row in rows if row[names.index("left_out")] == "-"]
-    columns = zip(names, zip(*kept, strict=True), strict=True)
-    return {name: np.array(values, float) for name, values in columns if name != "left_out"}
-
-
-def _centred(values: np.ndarray) -> np.ndarray:
-    return values - values.mean()
 
 
 def report(trials: int, processes: int) -> str:  # noqa: ARG001 - each night uses all cores

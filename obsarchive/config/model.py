@@ -179,17 +179,21 @@ class Telescope(Section):
     cameras: tuple[str, ...] | None = Field(None, description="cameras it is valid for; null: all")
     primary_m: PositiveFloat
     secondary_m: float = Field(0.0, ge=0)
+    vane_m: float = Field(0.0, ge=0, description="width of each of the four vanes that hold the secondary [m]")
     plate_scale_arcsec: PositiveFloat = Field(description="of a raw pixel [arcsec/px]")
     detector_px: tuple[PositiveInt, PositiveInt] = Field(description="full detector, (y, x)")
     north_angle_deg: float | None = Field(0.0, description="of north, from up, counterclockwise [deg]; null: unknown")
     east_left: bool = True
     saturation_adu: PositiveFloat | None = None
+    nonlinearity: float = Field(0.0, ge=0, le=0.1, description="share of a signal of 65535 ADU that is lost")
     filters: dict[str, Filter] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _sane(self) -> Self:
         if self.secondary_m >= self.primary_m:
             raise ValueError("secondary_m must be smaller than primary_m")
+        if self.vane_m >= self.primary_m / 4:
+            raise ValueError("vane_m must be smaller than a quarter of primary_m")
         return self
 
     @property

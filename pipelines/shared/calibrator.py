@@ -1,7 +1,7 @@
 """Master darks and flats in use: what an observation is calibrated with."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,8 @@ SATURATED = 0.97
 """Of the saturation level: a margin, because the dark of a single pixel differs from that of the frame."""
 BRIGHTEST_PERCENT = 5.0
 """Share of the pixels that the flat makes darkest: saturated pixels of all others are brighter than the level."""
+FULL_SCALE_ADU = 65535
+"""At which the loss of the amplifier is configured."""
 AROUND_PX = 16
 """Half side of the box around a star in which the flat counts [pixel]."""
 
@@ -152,4 +154,6 @@ def calibrator(work: Workspace, shape: tuple[int, int], sections: Sections | Non
         if kind == "dark" and sections is not None:
             require_same_overscan(header, sections, "the observation")
     calibration = Calibration.from_masters(images.get("dark"), images.get("flat"))
+    if work.task.telescope is not None:
+        calibration = replace(calibration, loss=work.task.telescope.nonlinearity / FULL_SCALE_ADU)
     return Calibrator(calibration, tuple(found.values()), missing, before)

@@ -30,7 +30,9 @@ def optics_of(work: Workspace) -> Optics | None:
     passband = telescope.filters.get(work.observation.filter)
     if passband is None:
         return None
-    return Optics(telescope.primary_m, telescope.secondary_m, passband.wavelength_nm, passband.width_nm)
+    return Optics(
+        telescope.primary_m, telescope.secondary_m, passband.wavelength_nm, passband.width_nm, telescope.vane_m
+    )
 
 
 def require_optics(work: Workspace) -> Optics:

@@ -75,7 +75,10 @@ def measure_and_publish(work: Workspace, image_name: str, scale: int) -> dict[st
 def _noise(work: Workspace) -> StackNoise | None:
     """Noise of the stack as its frames tell it; None where the step that made it did not measure it."""
     told = work.results("reduce").get("stack_noise")
-    return StackNoise(told["sky_adu2"], told["grain_adu"], told["lift_adu"], told["sampling"]) if told else None
+    if not told:
+        return None
+    y, x = told.get("offset_px", (0.0, 0.0))
+    return StackNoise(told["sky_adu2"], told["grain_adu"], told["lift_adu"], told["sampling"], (y, x))
 
 
 def _rounded(value: float) -> float | None:

@@ -149,6 +149,7 @@ def test_a_misspelt_key_is_named_with_its_nearest(tmp_path, path, nearest):
         ("database.db", "a b", "database.db: "),
         ("database.mode", "external", 'database: mode "external" needs a uri'),
         ("telescope.P60.secondary_m", 2.0, "telescope.P60: secondary_m must be smaller than primary_m"),
+        ("telescope.P60.vane_m", 0.5, "telescope.P60: vane_m must be smaller than a quarter of primary_m"),
         (
             "pipelines.0.class",
             "tests.sample_pipelines.Nothing",

@@ -8,7 +8,8 @@ import pytest
 from benchmarks.quality import imaging_errors as errors
 from benchmarks.quality.imaging_scenes import Camera, frequencies, seeing_transfer, width_px
 from obsarchive.science.psf.model import Optics
-from obsarchive.science.psf.seeing import combined_width, measure_width, trend_with_errors
+from obsarchive.science.psf.seeing import measure_width
+from obsarchive.science.psf.seeing_trend import combined_width, trend_with_errors
 from obsarchive.science.psf.strehl import measure_strehl
 
 TRIALS = 10

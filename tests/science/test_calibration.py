@@ -1,4 +1,5 @@
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -265,3 +266,15 @@ def test_masters_of_another_shape_are_refused():
 
 def test_every_name_is_exported():
     assert all(hasattr(calibration, name) for name in calibration.__all__)
+
+
+def test_what_the_amplifier_loses_is_restored():
+    scene = np.linspace(0, 60_000, 64, dtype=np.float32).reshape(8, 8)
+    dark, flat = np.full((8, 8), 500, np.float32), np.full((8, 8), 1.25, np.float32)
+    light = scene * flat * 0.8
+    raw = dark + light * (1 - 0.02 / 65535 * light)
+    assert np.abs(Calibration.from_masters(dark, flat).apply(raw) - 0.8 * scene).max() > 500
+    linear = replace(Calibration.from_masters(dark, flat), loss=0.02 / 65535)
+    assert_allclose(linear.apply(raw), 0.8 * scene, atol=2)
+    # without a dark the zero of the signal is not known
+    assert_array_equal(Calibration(loss=0.1).apply(raw), raw)

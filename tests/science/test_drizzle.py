@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
+from obsarchive.science.imaging.coverage import coverage_offset
 from obsarchive.science.imaging.drizzle import Drizzle
 
 SHAPE = (40, 50)
@@ -158,3 +159,26 @@ def test_what_does_not_fit_is_refused():
         stack.add(noise_frames(1)[0], np.nan, 0)
     with pytest.raises(ValueError, match="cannot merge"):
         stack += Drizzle(SHAPE, 3)
+
+
+def test_stars_of_few_frames_are_where_their_coverage_puts_them():
+    rng = np.random.default_rng(5)
+    y, x = np.mgrid[:48, :48]
+    found, told = [], []
+    for _ in range(12):
+        place, shifts = rng.uniform(23, 25, 2), rng.normal(0, 2, (8, 2))
+        stack = Drizzle((48, 48), 2, 0.6)
+        for dy, dx in shifts:
+            square = (y - place[0] + dy) ** 2 + (x - place[1] + dx) ** 2
+            stack.add((np.exp(-square / 1.8) + 0.05 * (1 + square / 40) ** -3).astype(np.float32), dy, dx)
+        image = np.nan_to_num(stack.image())
+        centre = expected = np.array(stack.output_position(*place))
+        rows, columns = np.indices(image.shape)
+        for _ in range(10):
+            weight = image * np.exp(-((rows - centre[0]) ** 2 + (columns - centre[1]) ** 2) / 7.2)
+            centre = 2 * np.array([np.sum(weight * rows), np.sum(weight * columns)]) / weight.sum() - centre
+        found.append(centre - expected)
+        told.append(coverage_offset(shifts, tuple(place), 1.0, 2, 0.6))
+    assert np.std(found) > 0.015
+    # the core is not quite that of the star
+    assert np.std(np.subtract(found, told)) < 0.4 * np.std(found)

@@ -37,3 +37,13 @@ def test_a_star_alone_is_left_as_it_is():
     image = _image()
     star = profile_among_neighbours(image, (128, 128), 72.0, 6.3)
     assert np.array_equal(star.box, image[28:229, 28:229][: len(star.box), : len(star.box)])
+
+
+@pytest.mark.parametrize("place", [(14, 7), (-9, 10)])
+def test_a_companion_near_the_star_does_not_count(place):
+    pair = ((*place, 0.3),)
+    alone, with_companion = (
+        measure_strehl(_image(stars), OPTICS, PIXEL_ARCSEC, centre=(128, 128)) for stars in ((), pair)
+    )
+    assert with_companion.ratio == pytest.approx(alone.ratio, rel=0.03)
+    assert with_companion.flux == pytest.approx(alone.flux, rel=0.03)

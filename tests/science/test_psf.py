@@ -121,3 +121,36 @@ def test_impossible_optics_are_refused(wrong):
 def test_impossible_grid_is_refused():
     with pytest.raises(ValueError, match="positive size"):
         diffraction_limited_psf(KPNO_I, 0.0347, 0)
+
+
+def pupil_with_vanes(vane_m: float, samples: int = 420) -> np.ndarray:
+    y, x = ((np.arange(samples) - (samples - 1) / 2) * 2.1 / samples,) * 2
+    y, x = np.meshgrid(y, x, indexing="ij")
+    radius = np.hypot(y, x)
+    is_open = (np.abs(y) > vane_m / 2) & (np.abs(x) > vane_m / 2) if vane_m else np.ones(y.shape, bool)
+    return ((radius < 1.05) & (radius > 0.25) & is_open).astype(float)
+
+
+@pytest.mark.parametrize("vane_m", [0.02, 0.06])
+def test_vanes_lower_the_peak_and_spread_light(vane_m):
+    monochromatic = Optics(2.1, 0.5, 765.0, vane_m=vane_m)
+    pixel_arcsec, side = 0.25 * monochromatic.lambda_over_d_arcsec, 1680
+    found, ring = [], 60
+    for width in (0.0, vane_m):
+        pupil = np.zeros((side, side))
+        pupil[:420, :420] = pupil_with_vanes(width)
+        image = np.fft.fftshift(np.abs(np.fft.fft2(pupil)) ** 2) / (pupil.sum() * side**2)
+        near = np.hypot(*(np.indices(image.shape) - side // 2)) < ring
+        found.append((image.max(), image[near].sum()))
+    made = []
+    for optics in (Optics(2.1, 0.5, 765.0), monochromatic):
+        psf = diffraction_limited_psf(optics, pixel_arcsec, 2 * ring + 1, ())
+        made.append((psf.max(), psf[np.hypot(*(np.indices(psf.shape) - ring)) < ring].sum()))
+    # what vanes change, of peak and of flux in a circle: their samples are whole in one of both
+    assert_allclose(np.divide(*made[::-1]), np.divide(*found[::-1]), atol=0.0015)
+    assert made[1][0] < 0.985 * made[0][0]
+
+
+def test_vanes_that_do_not_fit():
+    with pytest.raises(ValueError, match="vane_m"):
+        Optics(2.1, 0.5, 765.0, vane_m=0.6)

@@ -226,3 +226,18 @@ def test_centre_beyond_the_image_is_unprocessable():
 def test_cube_is_refused():
     with pytest.raises(ValueError, match="two dimensions"):
         measure(np.ones((2, 300, 300)))
+
+
+def test_positions_of_faint_stars_lie_between_the_pixels():
+    rng = np.random.default_rng(4)
+    y, x = np.mgrid[-100:101, -100:101]
+    found, true = [], []
+    for _ in range(16):
+        offset = rng.uniform(-0.5, 0.5, 2)
+        core = 700 * diffraction_limited_psf(OPTICS, FINE_ARCSEC, 201, DRIZZLED, tuple(offset))
+        halo = 21 * (1 + ((y - offset[0]) ** 2 + (x - offset[1]) ** 2) / 400) ** -3
+        result = measure(core + halo + 5 * rng.standard_normal(core.shape), centre=(100.0, 100.0))
+        found.append([result.y, result.x])
+        true.append(100 + offset)
+    assert np.abs(np.subtract(found, np.rint(found))).min() > 1e-6
+    assert np.std(np.subtract(found, true)) < 0.6

@@ -251,12 +251,16 @@ class Calibration:
         Bad pixels.
     fill_bad : bool
         Fill bad pixels with the mean of their good neighbours; otherwise they become NaN.
+    loss : float
+        Share of the signal that the amplifier loses, of one ADU, in proportion to the signal [1/ADU]; restored where
+        the dark is known.
     """
 
     dark: Float32Array | None = None
     inverse_flat: Float32Array | None = None
     bad: BoolArray | None = None
     fill_bad: bool = True
+    loss: float = 0.0
 
     @classmethod
     def from_masters(cls, dark: FloatArray | None, flat: FloatArray | None, *, fill_bad: bool = True) -> "Calibration":
@@ -314,7 +318,33 @@ class Calibration:
         dark = None if self.dark is None else self.dark[window]
         inverse = None if self.inverse_flat is None else self.inverse_flat[window]
         bad = None if self.bad is None else self.bad[window]
+        if self.loss and dark is not None:
+            frame, dark = linear_signal(frame, dark, self.loss), None
         return calibrate(frame, dark, inverse, bad, out, fill_bad=self.fill_bad)
+
+
+def linear_signal(frame: AnyArray, dark: Float32Array, loss: float) -> Float32Array:
+    """Compute the signal of a frame as a linear amplifier would have given it.
+
+    Parameters
+    ----------
+    frame : ndarray (ny, nx)
+        Raw counts [ADU].
+    dark : ndarray (ny, nx) float32
+        Master dark [ADU].
+    loss : float
+        Share of the signal that is lost, of one ADU: of a signal s the amplifier gives s (1 - loss s) [1/ADU].
+
+    Returns
+    -------
+    ndarray (ny, nx) float32
+        Signal above the dark [ADU], right to 5 (loss s)^3.
+    """
+    signal = np.asarray(frame, np.float32) - dark
+    lost = np.float32(loss) * np.abs(signal)
+    # the series of the inverse
+    signal *= 1 + lost * (1 + 2 * lost)
+    return signal
 
 
 def calibrate(

@@ -14,6 +14,7 @@ from scipy.optimize import brentq
 from scipy.special import j1
 
 from obsarchive.science.arrays import Float64Array, FloatArray
+from obsarchive.science.psf.vanes import lost_to_vanes
 
 ARCSEC_PER_RAD = 180 * 3600 / np.pi
 
@@ -41,23 +42,28 @@ class Optics:
         Diameters of the primary mirror and of its central obstruction [m].
     wavelength_nm, width_nm : float
         Effective wavelength and full width of the filter, taken as a box [nm].
+    vane_m : float
+        Width of each of the four vanes that hold the obstruction, at right angles [m].
 
     Raises
     ------
     ValueError
-        If the obstruction does not fit into the pupil or the filter reaches zero wavelength.
+        If the obstruction or its vanes do not fit into the pupil or the filter reaches zero wavelength.
     """
 
     primary_m: float
     secondary_m: float
     wavelength_nm: float
     width_nm: float = 0.0
+    vane_m: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.secondary_m < self.primary_m:
             raise ValueError(f"expected 0 <= secondary_m < primary_m, found {self.secondary_m}, {self.primary_m}")
         if not 0 <= self.width_nm < self.wavelength_nm:
             raise ValueError(f"expected 0 <= width_nm < wavelength_nm, found {self.width_nm}, {self.wavelength_nm}")
+        if not 0 <= self.vane_m < self.primary_m / 4:
+            raise ValueError(f"expected 0 <= vane_m < primary_m / 4, found {self.vane_m}, {self.primary_m}")
 
     @property
     def obstruction(self) -> float:
@@ -124,6 +130,33 @@ def annulus_otf(frequency: ArrayLike, obstruction: float) -> Float64Array:
     return area / (np.pi * (1 - obstruction**2))
 
 
+def vaned_otf(frequency: ArrayLike, obstruction: float, vane: float) -> Float64Array:
+    """Compute the mean over all directions of the optical transfer function of an annular pupil with four vanes.
+
+    Peak and flux in a circle of the image follow from this mean alone.
+
+    Parameters
+    ----------
+    frequency : array_like
+        Spatial frequency in units of the cut-off D/lambda.
+    obstruction : float
+        Inner over outer diameter, 0 to 1.
+    vane : float
+        Width of a vane over the outer diameter.
+
+    Returns
+    -------
+    ndarray
+        OTF, same shape as `frequency`, 1 at frequency zero.
+    """
+    distance = np.abs(np.asarray(frequency, dtype=float))
+    lost, area = lost_to_vanes(obstruction, vane)
+    whole = np.pi / 4 * (1 - obstruction**2)
+    otf: Float64Array = whole * annulus_otf(distance, obstruction)
+    otf = otf - np.interp(distance * (len(lost) - 1), np.arange(len(lost)), lost, right=0.0)
+    return otf / (whole - area)
+
+
 def _overlap(large: float, small: float, distance: Float64Array) -> Float64Array:
     """Return the area common to two circles of the given radii (large >= small) with centres `distance` apart."""
     # clipped to touching circles: one within the other, or none in common
@@ -152,7 +185,12 @@ def telescope_otf(frequency: ArrayLike, optics: Optics) -> Float64Array:
     """
     frequency = np.asarray(frequency, dtype=float)
     lambda_over_d = optics.wavelengths_nm() * 1e-9 / optics.primary_m * ARCSEC_PER_RAD
-    otf: Float64Array = np.mean([annulus_otf(frequency * scale, optics.obstruction) for scale in lambda_over_d], axis=0)
+    vane = optics.vane_m / optics.primary_m
+
+    def of_pupil(scaled: Float64Array) -> Float64Array:
+        return vaned_otf(scaled, optics.obstruction, vane) if vane else annulus_otf(scaled, optics.obstruction)
+
+    otf: Float64Array = np.mean([of_pupil(frequency * scale) for scale in lambda_over_d], axis=0)
     return otf
 
 

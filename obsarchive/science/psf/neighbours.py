@@ -13,10 +13,10 @@ from obsarchive.science.statistics import MAD_TO_SIGMA
 
 _REACH = 2.0
 """Distance up to which neighbours count, in units of the aperture."""
-_NEAREST = 2.5
-"""Distance within which a source is part of the star, in units of the core."""
-_FAINTEST, _SIGNIFICANCE = 0.02, 10.0
-"""Least height of a neighbour, in units of the star's and of the scatter at its distance from the star."""
+_NEAREST, _NEAR = 1.2, 2.5
+"""Distance within which a source is part of the star, and up to which speckles are bright, in units of the core."""
+_FAINTEST, _FAINTEST_NEAR, _SIGNIFICANCE = 0.02, 0.04, 10.0
+"""Least height of a neighbour and of a near one in units of the star's, and in those of the scatter around it."""
 _MOST, _ROUNDS = 12, 6
 _WING = -11 / 3
 _WING_FROM = 0.7
@@ -65,8 +65,8 @@ def _neighbours(field: Float64Array, centre: IntArray, star: StarProfile) -> Int
     rest = ndimage.gaussian_filter(np.nan_to_num(field - _background(star)) - _model(radius, star), width)
     near = int(_NEAREST * star.core_px)
     rest[radius < near] = -np.inf
-    height = star.image.max()
-    is_top = (rest == ndimage.maximum_filter(rest, 2 * near + 1)) & (rest > _FAINTEST * height)
+    least = np.where(radius < _NEAR * star.core_px, _FAINTEST_NEAR, _FAINTEST) * star.image.max()
+    is_top = (rest == ndimage.maximum_filter(rest, 2 * near + 1)) & (rest > least)
     places = np.argwhere(is_top)
     places = places[np.argsort(-rest[tuple(places.T)])][:_MOST]
     return np.array([p for p in places if rest[tuple(p)] > _SIGNIFICANCE * _scatter(rest, radius, p, near)], int)

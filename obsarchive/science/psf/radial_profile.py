@@ -25,11 +25,11 @@ _SECTORS = 16
 _COMPANION_SIGMA = 4.0
 """Excess of a sector with a companion over the other sectors [their standard deviations]."""
 
-_WING = -3.45
-"""Exponent of the wings: between that of turbulence, -11/3 (Kolmogorov), and that of diffraction, -3."""
+_WING = -10 / 3
+"""Exponent of the wings: the mean of that of turbulence, -11/3 (Kolmogorov), and that of diffraction, -3."""
 
-_WINGS = (-3.6, -3.3)
-"""Steep and flat wings, two standard deviations apart."""
+_WINGS = (-3.526, -3.141)
+"""Steep and flat wings, a standard deviation on either side: any exponent between both is as likely."""
 MIDMEAN_VARIANCE = 1.2
 """Of the mean of the middle half of normal values, over that of the mean of all."""
 
@@ -54,7 +54,7 @@ class StarProfile:
     image : ndarray, shape (ny, nx)
         Image; NaN marks missing pixels.
     position : (int, int)
-        Brightest pixel (row, column) of the star.
+        Central pixel (row, column) of the star.
     aperture_px, core_px : float
         Radii of the aperture and of the core [pixel].
 
@@ -143,9 +143,8 @@ class StarProfile:
 
     @property
     def peak_snr(self) -> float:
-        """Brightest pixel over the background noise of a pixel."""
-        half = len(self.box) // 2
-        peak = self.image[half, half]
+        """Brightest pixel of the core over the background noise of a pixel."""
+        peak = float(np.max(self.core))
         return float(peak / self.noise) if self.noise > 0 else float(np.inf if peak > 0 else 0)
 
     @property

@@ -1,4 +1,4 @@
-"""Seeing: FWHM of a star without adaptive optics by a Moffat fit, and its trend through a night."""
+"""Seeing: FWHM of a star without adaptive optics by a Moffat fit."""
 
 from dataclasses import dataclass, replace
 
@@ -32,16 +32,15 @@ LEAST_DOUBLE, COMPANION_SHARE = 1.05, 0.03
 """Elongation, or residual of a single star [its peak], from which on two stars are tried."""
 LEAST_GAIN, LEAST_APART = 20.0, 0.3
 """Gain in log likelihood, twice, and separation [FWHM] of a companion that is subtracted."""
-DRAWS = 200
-"""Of measurements, for the errors of a trend."""
-MEDIAN_TO_MEAN = (1.0, 1.0, 1.2)
-"""Error of a median of one, two, and three and more values, over that of their mean."""
+UNEVEN, MOST_LEFT = 2.0, 0.1
+"""Variance that neighbouring pixels share, over that of noise, from which on an image is uneven: a companion must then
+explain all but this share of the squares of the residuals."""
 RADII, TOO_NARROW = (1.3, 1.5, 1.8, 2.2, 2.8), (0.0060, 0.0082, 0.0109, 0.0127, 0.0136)
 """By how much a Moffat profile fitted with equal weights within so many FWHM is narrower than turbulence is."""
 PROFILE_ERROR = 0.1
 """How this varies with outer scale and image motion, relative to it."""
-PIXEL_ERROR = 0.1
-"""Relative error of a FWHM of one pixel, as the profile is not integrated over pixels; less with its cube."""
+PIXEL_ERROR, PIXEL_POWER = 0.5, 6
+"""Relative error by the sampling of a FWHM in pixels: so much over this power of it, from images without noise."""
 
 
 @dataclass(frozen=True)
@@ -225,6 +224,9 @@ def _without_companion(
     pairs = [_pair(pixels, near, first, second, fit.x) for first, second in starts]
     pair = min(pairs, key=lambda found: found.cost)
     gain = len(pair.fun) * np.log(fit.cost / max(pair.cost, 1e-300))
+    # an image through turbulence is uneven by itself, which a second star describes in part
+    if _is_uneven(pair, near, np.exp(fit.x[3])) and pair.cost > MOST_LEFT * fit.cost:
+        return pixels, near, 0.0
     light, apart = pair.x[[0, 3]], np.hypot(*(pair.x[4:6] - pair.x[1:3])) / np.exp(pair.x[6])
     if gain < LEAST_GAIN or light.min() < COMPANION_SHARE * light.max() or apart < LEAST_APART:
         return pixels, near, 0.0
@@ -314,8 +316,20 @@ def _width(fit: optimize.OptimizeResult, binning: int, further_error: float, rad
     # a square pixel adds side^2 / 12 to the variance of a profile
     widened = 8 * np.log(2) * (1 - 1 / binning**2) / 12
     fwhm = binning * float(np.sqrt(max(binned**2 - widened, 0.25 * binned**2)))
-    terms = max(_error(fit, 3), further_error), PROFILE_ERROR * narrow, PIXEL_ERROR / binned**3
+    terms = max(_error(fit, 3), further_error), PROFILE_ERROR * narrow, PIXEL_ERROR / binned**PIXEL_POWER
     return fwhm, fwhm * float(np.sqrt(np.sum(np.square(terms))))
+
+
+def _is_uneven(fit: optimize.OptimizeResult, near: BoolArray, width: float) -> bool:
+    """Return whether neighbouring pixels share what a fit has left, as they do not share noise."""
+    side = max(3, 2 * int(width / 4) + 1)
+    residual = np.zeros(near.shape)
+    residual[near] = fit.fun
+    inside = ndimage.uniform_filter(near.astype(float), side, mode="constant")
+    means = ndimage.uniform_filter(residual, side, mode="constant")
+    # the mean of n independent values has an n-th of their variance
+    shared = float(np.mean(means[near] ** 2 / inside[near])) * side**2
+    return shared > UNEVEN * float(np.mean(fit.fun**2))
 
 
 def _error(fit: optimize.OptimizeResult, parameter: int) -> float:
@@ -354,103 +368,3 @@ def _rim(shape: tuple[int, ...]) -> BoolArray:
     depth = max(1, min(shape) // 10)
     rim[depth:-depth, depth:-depth] = False
     return rim
-
-
-def trend(hours: FloatArray, values: FloatArray, width_h: float = 0.35) -> Float64Array:
-    """Compute the robust trend of measurements: at each time the median, weighted by proximity in time.
-
-    Parameters
-    ----------
-    hours, values : ndarray (n,)
-        Times [h] and measurements; values not finite are ignored.
-    width_h : float
-        Sigma of the Gaussian weights [h].
-
-    Returns
-    -------
-    ndarray (n,)
-        Trend [unit of the values]; NaN if no value is finite.
-    """
-    known = np.isfinite(values)
-    if not known.any():
-        return np.full(len(values), np.nan)
-    order = np.argsort(values[known])
-    ranked, times = values[known][order], hours[known][order]
-    weights = np.exp(-0.5 * ((hours[:, np.newaxis] - times) / width_h) ** 2) + 1e-12
-    # weighted median: the ranked value at which half of the weight is reached
-    share = np.cumsum(weights, axis=1) / weights.sum(axis=1, keepdims=True)
-    return np.asarray(ranked[np.argmax(share >= 0.5, axis=1)], float)
-
-
-def combined_width(widths: FloatArray, errors: FloatArray) -> tuple[float, float]:
-    """Compute the median of widths measured in the same conditions, and its error.
-
-    Parameters
-    ----------
-    widths, errors : ndarray (n,)
-        Widths and their errors, any unit.
-
-    Returns
-    -------
-    (float, float)
-        Median and standard error: from the errors, or from the scatter if that is larger, as widths of short
-        exposures vary; that of few is known badly, which widens the error.
-    """
-    n = len(widths)
-    if n == 1:
-        return float(widths[0]), float(errors[0])
-    scatter = float(np.std(widths, ddof=1)) * float(np.sqrt((n + 1) / (n - 1)))
-    usual = max(scatter, float(np.sqrt(np.mean(np.square(errors)))))
-    return float(np.median(widths)), MEDIAN_TO_MEAN[min(n, 3) - 1] * usual / float(np.sqrt(n))
-
-
-@dataclass(frozen=True, eq=False)
-class Trend:
-    """Course of measurements with time.
-
-    Attributes
-    ----------
-    values, errors : ndarray (n,)
-        Trend at the times of the measurements, and its standard errors.
-    median, median_error : float
-        Median of the measurements and its standard error.
-    """
-
-    values: Float64Array
-    errors: Float64Array
-    median: float
-    median_error: float
-
-
-def trend_with_errors(hours: FloatArray, values: FloatArray, errors: FloatArray, width_h: float = 0.35) -> Trend:
-    """Compute the trend and median of measurements, with errors from their scatter.
-
-    The errors say how well the smooth course at these times is known: measurements are drawn again and again from the
-    trend with the scatter of successive ones, or with their errors if these are larger (parametric bootstrap; Efron &
-    Tibshirani 1993).
-
-    Parameters
-    ----------
-    hours, values, errors : ndarray (n,)
-        Times [h], finite measurements and their errors.
-    width_h : float
-        Sigma of the Gaussian weights of :func:`trend` [h].
-
-    Returns
-    -------
-    Trend
-    """
-    smooth = trend(hours, values, width_h)
-    n = len(values)
-    # of successive measurements: a trend that follows few of them one by one leaves no residual
-    scatter = float(np.sqrt(np.mean(np.diff(values[np.argsort(hours)]) ** 2) / 2)) if n > 1 else 0.0
-    usual = np.maximum(scatter, errors)
-    rng = np.random.default_rng(0)
-    drawn = [smooth + usual * rng.standard_normal(n) for _ in range(DRAWS)]
-    trends = np.array([trend(hours, values, width_h) for values in drawn])
-    return Trend(
-        smooth,
-        np.std(trends, axis=0, ddof=1),
-        float(np.median(values)),
-        float(np.std(np.median(drawn, axis=1), ddof=1)),
-    )

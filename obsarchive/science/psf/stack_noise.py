@@ -39,12 +39,16 @@ class StackNoise:
         image].
     sampling : float
         Relative error of the peak by frames of unequal sharpness that cover the pixels unevenly.
+    offset : (float, float)
+        How far (y, x) the star is from its place, because frames cover the pixels unevenly, see `coverage_offset`
+        [pixel].
     """
 
     sky: float
     grain: float
     lift: float = 0.0
     sampling: float = 0.0
+    offset: tuple[float, float] = (0.0, 0.0)
 
     def variance(self, light: Float64Array) -> Float64Array:
         """Return the variance at pixels of so much light [unit of the image ** 2]."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy.ndimage import uniform_filter
+from scipy.ndimage import gaussian_filter, uniform_filter
 from scipy.special import j0
 
 from obsarchive.errors import Unprocessable
@@ -22,6 +22,9 @@ APERTURE_ARCSEC = 2.5
 """Radius of the aperture [arcsec]; smaller for small images."""
 LEAST_CORES = 4.0
 """Least radius of the aperture, in widths of the perfect core."""
+
+_SEARCH_PX = ((2.0, 0.5), (0.375, 0.125))
+"""Reach and steps of the search for the highest point, from the brightest pixel on [pixel]."""
 
 _HALO_ARCSEC = 0.7
 """First guess of the FWHM of the halo."""
@@ -50,7 +53,7 @@ class StrehlResult:
         FWHM of the two components of the fit, diffraction core and seeing halo, and their errors [arcsec]; the halo
         is NaN where the star has none.
     y, x, y_error, x_error : float
-        Position of the peak in the image and its standard error [pixel].
+        Position of the peak in the image, without the offset by uneven coverage, and its standard error [pixel].
     flux, flux_error : float
         Flux in the aperture above the background, and its standard error [unit of the image].
     flag : str
@@ -125,7 +128,7 @@ def measure_strehl(
     core_px = CORE_FWHM * sharpest_px
     aperture_px = _aperture_px(image.shape, pixel_arcsec, core_px)
     guess = _brightest_star(image, core_px) if centre is None else centre
-    row, column = _brightest_pixel(image, guess, core_px)
+    row, column = _brightest_pixel(image, guess, core_px, sharpest_px / 2.355)
     star = profile_among_neighbours(image, (row, column), aperture_px, core_px)
     if not star.peak_snr >= _DETECTION_SNR:
         raise Unprocessable(
@@ -146,8 +149,9 @@ def measure_strehl(
     fit = fit_core_and_halo(star, (dy, dx), (1.2 * sharpest_px, _HALO_ARCSEC / pixel_arcsec), variance)
     peak_error, *place_errors = found.errors(noise.variance(star.patch), response_px)
     fwhm, fwhm_error = found.full_width(peak, noise.variance(star.patch), response_px) or (fit.fwhm, np.nan)
-    # what uneven coverage does to the peak it does to its surroundings, too
-    shifted = noise.sampling * fwhm / 2.355
+    # what uneven coverage does to the peak it does to its surroundings, too; half of the squares along either axis
+    widened = noise.sampling * fwhm / 2.355
+    shifted = widened / np.sqrt(2)
     flux_error = star.flux_error(variance)
     relative = peak_error / peak, _LIFT_ERROR * noise.lift / peak, noise.sampling, flux_error / star.flux
     error = abs(ratio) * float(np.sqrt(np.sum(np.square(relative))))
@@ -156,13 +160,13 @@ def measure_strehl(
         ratio=ratio,
         ratio_error=error,
         fwhm_arcsec=fwhm * pixel_arcsec,
-        fwhm_error_arcsec=float(np.hypot(fwhm_error, shifted)) * pixel_arcsec,
+        fwhm_error_arcsec=float(np.hypot(fwhm_error, widened)) * pixel_arcsec,
         core_arcsec=fit.core * pixel_arcsec,
-        core_error_arcsec=float(np.hypot(fit.core_error, shifted)) * pixel_arcsec,
+        core_error_arcsec=float(np.hypot(fit.core_error, widened)) * pixel_arcsec,
         halo_arcsec=fit.halo * pixel_arcsec,
         halo_error_arcsec=fit.halo_error * pixel_arcsec,
-        y=row + dy,
-        x=column + dx,
+        y=row + dy - noise.offset[0],
+        x=column + dx - noise.offset[1],
         y_error=float(np.hypot(place_errors[0], shifted)),
         x_error=float(np.hypot(place_errors[1], shifted)),
         flux=star.flux,
@@ -270,14 +274,17 @@ def _band_limited_peak(patch: Float64Array, optics: Optics, pixel_arcsec: float)
     if cutoff < 0.5:
         # the corners of the square of frequencies lie beyond the cut-off
         spectrum *= np.hypot(frequency[:, None], frequency) <= cutoff
-    grid = np.linspace(-1, 1, 17)
-    synthesise = np.exp(2j * np.pi * np.outer(grid, frequency))
-    values = (synthesise @ spectrum @ synthesise.T).real
-    i, j = np.unravel_index(np.argmax(values[1:-1, 1:-1]), (15, 15))
-    y, top = _vertex(values[i : i + 3, j + 1])
-    x, _ = _vertex(values[i + 1, j : j + 3])
-    step = grid[1] - grid[0]
-    return _Peak(top, float(grid[i + 1] + y * step), float(grid[j + 1] + x * step), spectrum, frequency, analyse)
+    # of a faint star the pixel is the highest only of an image that is smoother
+    place, top = np.zeros(2), 0.0
+    for reach, step in _SEARCH_PX:
+        grid = np.arange(-reach, reach + step / 2, step)
+        rows, columns = (np.exp(2j * np.pi * np.outer(centre + grid, frequency)) for centre in place)
+        values = (rows @ spectrum @ columns.T).real
+        i, j = np.unravel_index(np.argmax(values[1:-1, 1:-1]), (len(grid) - 2, len(grid) - 2))
+        y, top = _vertex(values[i : i + 3, j + 1])
+        x, _ = _vertex(values[i + 1, j : j + 3])
+        place += np.array([grid[i + 1] + y * step, grid[j + 1] + x * step])
+    return _Peak(top, float(place[0]), float(place[1]), spectrum, frequency, analyse)
 
 
 def _tukey(size: int) -> Float64Array:
@@ -334,8 +341,8 @@ def _brightest_star(image: FloatArray, core_px: float) -> tuple[float, float]:
     return (float(y) + 0.5) * side - 0.5, (float(x) + 0.5) * side - 0.5
 
 
-def _brightest_pixel(image: FloatArray, near: tuple[float, float], reach_px: float) -> tuple[int, int]:
-    """Return the brightest pixel (row, column) within `reach_px` rows and columns of a position."""
+def _brightest_pixel(image: FloatArray, near: tuple[float, float], reach_px: float, sigma_px: float) -> tuple[int, int]:
+    """Return the pixel (row, column), within `reach_px` rows and columns, that is brightest after smoothing."""
     top, left = (max(0, int(np.floor(centre - reach_px))) for centre in near)
     bottom, right = (max(0, int(np.ceil(centre + reach_px)) + 1) for centre in near)
     window = image[top:bottom, left:right]
@@ -344,5 +351,10 @@ def _brightest_pixel(image: FloatArray, near: tuple[float, float], reach_px: flo
         raise Unprocessable(
             f"expected a star near {place}, found no finite pixel there in an image of {image.shape} pixels"
         )
-    row, column = np.unravel_index(np.nanargmax(window), window.shape)
+    known = np.isfinite(window)
+    # noise of single pixels is no star: the mean with neighbours as far as they are known
+    light, weight = (
+        gaussian_filter(np.where(known, values, 0.0), sigma_px, mode="constant") for values in (window, 1.0)
+    )
+    row, column = np.unravel_index(np.argmax(np.where(known, light / np.maximum(weight, 1e-9), -np.inf)), window.shape)
     return top + int(row), left + int(column)

@@ -1,0 +1,100 @@
+"""What the products of a night of the instrument of truth say, the errors that they claim, and what is true."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from astropy.coordinates import SkyCoord
+from astropy.io import fits
+from astropy.table import Table
+from astropy.wcs import WCS
+
+from benchmarks.quality.independent_truth import CLUSTER, COMPANION, COMPANION_MAG, FINE_ARCSEC, Night
+from obsarchive.science.photometry.source_detection import detect
+
+Claim = tuple[str, str, Any, Any, Any]
+"""Quantity, unit, what the products say, the error that they claim, and the truth."""
+SAME_PX = 3.0
+
+
+def claims(night: Night) -> Iterator[Claim]:
+    """Yield all claims of a night."""
+    for target in night.seen:
+        if target not in ("planet", "pair"):
+            yield from _of_star(night, target)
+    table = night.frames("pair", "faint_star/shifts.txt")
+    frames = table["frame"].astype(int)
+    for axis, name in enumerate(("dy", "dx")):
+        shift = _centred(-night.seen["pair"].shifts_px[frames, axis])
+        yield "shift of a faint star", "px", _centred(table[name]), table["error"], shift
+    for found, true in zip(night.seeing_files(), night.seeing, strict=True):
+        yield "seeing", "″", *_pair(found, "fwhm_arcsec"), np.median(true.widths_arcsec)
+    yield from _of_companion(night)
+    yield from _of_field(night)
+
+
+def _of_star(night: Night, target: str) -> Iterator[Claim]:
+    """Strehl ratio of the stack that was made, and positions in its frames about their mean."""
+    true = night.seen[target]
+    table = night.frames(target, "bright_star/frames.txt")
+    frames, places = table["frame"].astype(int), np.stack([table["y"], table["x"]], axis=1)
+    pixfrac = night.results(target, "bright_star/.reduce.json")["pixfrac"]
+    name = "Strehl ratio" + (" among five stars" if target == "cluster" else "")
+    found = night.results(target, "bright_star/.strehl.json")
+    yield name, "%", *_pair(found, "ratio_percent"), 100 * true.stack_strehl(frames, places, pixfrac)
+    # the order is that of sharpness; blurred frames may have two peaks of a height, of which noise chooses one
+    sharp = slice(len(frames) // 2)
+    for kind, part in (("a sharp frame", sharp), ("any frame", slice(None))):
+        for axis, name in enumerate("yx"):
+            found, place, error = table[name][part], true.peaks_px[frames[part], axis], table[f"{name}_error"][part]
+            yield f"guide star, {name} in {kind}", "px", _centred(found), error, _centred(place)
+
+
+def _of_companion(night: Night) -> Iterator[Claim]:
+    north, west = COMPANION
+    angle = np.degrees(np.arctan2(-west, north)) % 360
+    for found in night.results("double", "bright_star/.pca.json")["detections"]:
+        if abs(found["separation_arcsec"] - 0.9) < 0.1 and abs(found["position_angle_deg"] - angle) < 7:
+            yield "companion: separation", "″", *_pair(found, "separation_arcsec"), np.hypot(north, west)
+            yield "companion: position angle", "°", *_pair(found, "position_angle_deg"), angle
+            yield "companion: magnitude difference", "mag", *_pair(found, "delta_mag"), COMPANION_MAG
+
+
+def _of_field(night: Night) -> Iterator[Claim]:
+    """Plate solution, at the place of the guide star in the stack without noise, and places of stars in the stack."""
+    found = night.results("cluster", "astrometry/.solve.json")
+    if not found["solved"]:
+        return
+    yield "field: scale", "″/px", *_pair(found, "scale_arcsec"), FINE_ARCSEC
+    yield "field: angle of north", "°", *_pair(found, "north_angle_deg"), 0.0
+    stack = night.noise_free_stack("cluster")
+    # without any noise nothing is significant
+    true = detect(stack + np.random.default_rng(0).normal(0, 1e-4, stack.shape))
+    stars = Table.read(night.product("cluster", "astrometry/{id}_matches.csv"), format="ascii.csv")
+    away = np.stack([stars["y_px"] - true.y[:, np.newaxis], stars["x_px"] - true.x[:, np.newaxis]], axis=-1)
+    nearest = np.argmin(np.hypot(*away.T), axis=1), np.arange(len(stars))
+    off = away[nearest[0], nearest[1]]
+    off = off[np.hypot(*off.T) < SAME_PX]
+    # charge that is left behind moves all stars alike, by 0.2 mas
+    moved = off.mean(axis=0)
+    yield "field: a star in the image", "mas", 1e3 * FINE_ARCSEC * (off - moved), 1e3 * found["star_error_arcsec"], 0.0
+    guide = int(np.argmax(true.flux))
+    header = fits.getheader(night.product("cluster", "astrometry/{id}_wcs.fits"))
+    place = WCS(header).pixel_to_world(true.x[guide] + moved[1], true.y[guide] + moved[0])
+    catalogue = Table.read(night.layout.root / "stars.csv", format="ascii.csv")[
+        np.argmax([-mag for *_, mag in CLUSTER])
+    ]
+    east, north = SkyCoord(catalogue["ra"], catalogue["dec"], unit="deg").spherical_offsets_to(place)
+    for offset in (east, north):
+        yield "field: position", "mas", 1e3 * offset.arcsec, 1e3 * found["centre_error_arcsec"], 0.0
+
+
+def _pair(found: dict[str, Any], key: str) -> tuple[float, float]:
+    """Value and claimed error, NaN where there is none."""
+    stem, _, unit = key.rpartition("_")
+    error = found.get(f"{key}_error", found.get(f"{stem}_error_{unit}"))
+    return found[key], np.nan if error is None else error
+
+
+def _centred(values: np.ndarray) -> np.ndarray:
+    return values - values.mean()

@@ -1,0 +1,112 @@
+"""Widths of several files: their median, and their trend through a night, with errors."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from obsarchive.science.arrays import Float64Array, FloatArray
+
+DRAWS = 200
+"""Of measurements, for the errors of a trend."""
+MEDIAN_TO_MEAN = (1.0, 1.0, 1.2)
+"""Error of a median of one, two, and three and more values, over that of their mean."""
+
+
+def trend(hours: FloatArray, values: FloatArray, width_h: float = 0.35) -> Float64Array:
+    """Compute the robust trend of measurements: at each time the median, weighted by proximity in time.
+
+    Parameters
+    ----------
+    hours, values : ndarray (n,)
+        Times [h] and measurements; values not finite are ignored.
+    width_h : float
+        Sigma of the Gaussian weights [h].
+
+    Returns
+    -------
+    ndarray (n,)
+        Trend [unit of the values]; NaN if no value is finite.
+    """
+    known = np.isfinite(values)
+    if not known.any():
+        return np.full(len(values), np.nan)
+    order = np.argsort(values[known])
+    ranked, times = values[known][order], hours[known][order]
+    weights = np.exp(-0.5 * ((hours[:, np.newaxis] - times) / width_h) ** 2) + 1e-12
+    # weighted median: the ranked value at which half of the weight is reached
+    share = np.cumsum(weights, axis=1) / weights.sum(axis=1, keepdims=True)
+    return np.asarray(ranked[np.argmax(share >= 0.5, axis=1)], float)
+
+
+def combined_width(widths: FloatArray, errors: FloatArray) -> tuple[float, float]:
+    """Compute the median of widths measured in the same conditions, and its error.
+
+    Parameters
+    ----------
+    widths, errors : ndarray (n,)
+        Widths and their errors, any unit.
+
+    Returns
+    -------
+    (float, float)
+        Median and standard error: from the errors, or from the scatter if that is larger, as widths of short
+        exposures vary; that of few is known badly, which widens the error.
+    """
+    n = len(widths)
+    if n == 1:
+        return float(widths[0]), float(errors[0])
+    scatter = float(np.std(widths, ddof=1)) * float(np.sqrt((n + 1) / (n - 1)))
+    usual = max(scatter, float(np.sqrt(np.mean(np.square(errors)))))
+    return float(np.median(widths)), MEDIAN_TO_MEAN[min(n, 3) - 1] * usual / float(np.sqrt(n))
+
+
+@dataclass(frozen=True, eq=False)
+class Trend:
+    """Course of measurements with time.
+
+    Attributes
+    ----------
+    values, errors : ndarray (n,)
+        Trend at the times of the measurements, and its standard errors.
+    median, median_error : float
+        Median of the measurements and its standard error.
+    """
+
+    values: Float64Array
+    errors: Float64Array
+    median: float
+    median_error: float
+
+
+def trend_with_errors(hours: FloatArray, values: FloatArray, errors: FloatArray, width_h: float = 0.35) -> Trend:
+    """Compute the trend and median of measurements, with errors from their scatter.
+
+    The errors say how well the smooth course at these times is known: measurements are drawn again and again from the
+    trend with the scatter of successive ones, or with their errors if these are larger (parametric bootstrap; Efron &
+    Tibshirani 1993).
+
+    Parameters
+    ----------
+    hours, values, errors : ndarray (n,)
+        Times [h], finite measurements and their errors.
+    width_h : float
+        Sigma of the Gaussian weights of :func:`trend` [h].
+
+    Returns
+    -------
+    Trend
+    """
+    smooth = trend(hours, values, width_h)
+    n = len(values)
+    # of successive measurements: a trend that follows few of them one by one leaves no residual
+    scatter = float(np.sqrt(np.mean(np.diff(values[np.argsort(hours)]) ** 2) / 2)) if n > 1 else 0.0
+    usual = np.maximum(scatter, errors)
+    rng = np.random.default_rng(0)
+    drawn = [smooth + usual * rng.standard_normal(n) for _ in range(DRAWS)]
+    trends = np.array([trend(hours, values, width_h) for values in drawn])
+    return Trend(
+        smooth,
+        np.std(trends, axis=0, ddof=1),
+        float(np.median(values)),
+        float(np.std(np.median(drawn, axis=1), ddof=1)),
+    )
