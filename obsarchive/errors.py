@@ -8,6 +8,7 @@
     ArchiveError            fail     tried again until daemon.max_retries
     ├── NotReady            release  cannot run just now; not an attempt
     ├── NoSpace             release  a disk is full; not an attempt
+    ├── WorkerLost          release  the worker died or the cluster was closed; an attempt only if it goes on so
     ├── Lacking             lack     what it needs does not exist yet; due again when that comes
     ├── Unprocessable       reject   these data can never give this product
     │   └── BadRawData      reject   until the raw file itself changes
@@ -60,6 +61,12 @@ class NotReady(ArchiveError):
 
 class NoSpace(ArchiveError):
     """A disk is full: no fault of the step, which waits for space."""
+
+    event = "release"
+
+
+class WorkerLost(ArchiveError):
+    """The process on the cluster that ran something is gone: not known to be a fault of what it ran."""
 
     event = "release"
 

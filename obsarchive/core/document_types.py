@@ -31,6 +31,8 @@ class StepDocument(TypedDict, total=False):
     state: str
     """A `State`: ``waiting``, ``enqueued``, ``done``, ``failed``, ``rejected`` or ``lacking``."""
     retries: int
+    waits: int
+    losses: int
     """Failures since the step last ended otherwise."""
     message: str
     """Why it failed, was rejected or lacks something; empty otherwise."""

@@ -110,7 +110,7 @@ class WorkQueue:
         contexts = {name: context_of(night, own, self.library) for name, night in nights.items()}
         for name, night in nights.items():
             yield night, contexts[name]
-        calibrated = {name for name, night in nights.items() if not self._is_before(night)}
+        calibrated = {name for name, night in nights.items() if not self._is_before(night, contexts[name])}
         opened = self.store.observations.open(self._names, self.nights)
         for name, group in groupby(opened, key=lambda observation: observation.night):
             if name in calibrated:
@@ -165,9 +165,18 @@ class WorkQueue:
     def _names(self) -> list[str]:
         return [link.pipeline.name for link in self.chain]
 
-    def _is_before(self, night: Night) -> bool:
+    def _is_before(self, night: Night, context: NightContext) -> bool:
         """Whether calibration of a night is still to be done, so that its science waits."""
-        return planner.is_running(night, self._before_science) or self._has_open(night, self._before_science)
+        chain = self._before_science
+        try:
+            return (
+                planner.is_running(night, chain)
+                or self._has_open(night, chain)
+                or any(night.pipeline(link.pipeline.name).force_redo for link in chain)
+                or next(planner.stale(night, chain, context), None) is not None
+            )
+        except MALFORMED:
+            return False  # science does not wait for a document that cannot be understood
 
     def _has_open(self, subject: Subject, chain: Sequence[ChainEntry]) -> bool:
         return next(planner.open_steps(subject, chain, self.max_retries), None) is not None
