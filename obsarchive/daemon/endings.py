@@ -7,6 +7,7 @@ A step whose workers are lost again and again is their cause, however: from `LOS
 import time
 from collections import Counter
 from collections.abc import Mapping
+from datetime import timedelta
 
 from obsarchive.config.model import Daemon
 from obsarchive.core.documents import StepRecord
@@ -16,15 +17,22 @@ from obsarchive.execution.work import ResultState
 from obsarchive.store import StepUpdate
 from obsarchive.store.jobs import now_plus
 
-LOSSES_BORNE = 3
+LOSSES_BORNE = 2
 """Workers that may be lost while they run a step before that counts as a failure of the step."""
 LONGEST_WAIT_S = 300.0
 """Longest pause before something is tried again that waits for an outer cause to end [s]."""
+PATIENCE = 6
+"""So many pauses are waited for before a run that ends by itself ends."""
 
 
 def wait_s(base_s: float, times: int) -> float:
     """Return the pause before the next attempt [s], which doubles each time."""
     return min(base_s * 2.0 ** min(times, 30), LONGEST_WAIT_S)
+
+
+def longest_pause(settings: Daemon) -> timedelta:
+    """Return the longest pause before a step is tried again."""
+    return timedelta(seconds=max(LONGEST_WAIT_S, settings.retry_delay_s * 2.0 ** min(settings.max_retries, 20)))
 
 
 class Delays:

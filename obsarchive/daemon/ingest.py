@@ -198,9 +198,19 @@ class Ingest:
         described = None if unchanged and known.has_header else self._described(listing, name, files)
         if unchanged and not known.raw_missing and not (described and described["fits_header"]):
             return
-        fields = {**paths.field_paths("raw_data", raw), **(described or {})}
+        fields = {**paths.field_paths("raw_data", raw), **(described or {}), **self._due_now(name)}
         self.store.observations.set_fields(name, {**fields, **self.store.observations.reopened()})
         log.info("%s: raw files %s", name, "are there" if unchanged else "changed")
+
+    def _due_now(self, name: str) -> dict[str, None]:
+        """Return the fields that end the pauses of steps which waited for raw files that were away."""
+        known = Observation(self.store.observations.find(name) or {})
+        return {
+            paths.PipelinePaths.of_observation(pipeline).step(step, "not_before"): None
+            for pipeline in as_mapping(known.document.get("pipelined"))
+            for step, record in known.pipeline(pipeline).steps().items()
+            if record.waits
+        }
 
     def _yields(self, listing: Listing, files: list[Found], known: Observation) -> bool:
         """Whether an observation lies in another raw folder too, which counts; different contents are reported."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from obsarchive.core.documents import NIGHT_KINDS, Master, Night, Observation, StepRecord
 from obsarchive.core.step_state import State
@@ -17,6 +17,12 @@ class RetryPolicy:
 
     now: datetime
     max_retries: int
+    longest: timedelta = timedelta.max
+    """Longest pause there is: a later time was set by a clock that has been put back since."""
+
+    def allows(self, not_before: datetime | None) -> bool:
+        """Whether a step may run that shall not be tried before some time."""
+        return not_before is None or not_before <= self.now or not_before - self.now > self.longest
 
 
 def inputs_of(subject: Subject, step: Step, context: NightContext) -> dict[str, str]:
@@ -208,7 +214,7 @@ def next_step(
         if context is not None and is_held(subject, link, step, context):
             continue
         not_before = subject.pipeline(link.pipeline.name).step(step.name).not_before
-        if not_before is None or not_before <= policy.now:
+        if policy.allows(not_before):
             return link, step
     return None
 

@@ -18,7 +18,7 @@ from obsarchive.core.step_state import State
 from obsarchive.daemon import planner
 from obsarchive.daemon.checksum_audit import ChecksumAudit
 from obsarchive.daemon.config_watch import ConfigWatch
-from obsarchive.daemon.endings import Delays, update_after
+from obsarchive.daemon.endings import Delays, longest_pause, update_after
 from obsarchive.daemon.ingest import Ingest
 from obsarchive.daemon.leader import LeaderLock
 from obsarchive.daemon.night_context import BORROWED, NightContext, Subject
@@ -319,7 +319,7 @@ class Scheduler:
         chain, records = self.queue.chain_now(subject), self.queue.step_store_of(subject)
         if self.reconciler.settle(subject, context):
             subject = type(subject)(records.find(subject.id) or subject.document)
-        policy = RetryPolicy(utc_now(), self.config.daemon.max_retries)
+        policy = RetryPolicy(utc_now(), self.config.daemon.max_retries, longest_pause(self.config.daemon))
         due = planner.next_step(subject, chain, policy, context)
         if due is not None:
             return self._submit_step(subject, context, *due)

@@ -9,6 +9,7 @@ from itertools import groupby
 from obsarchive.core import document_paths as paths
 from obsarchive.core.documents import Night, Observation, utc_now
 from obsarchive.daemon import planner
+from obsarchive.daemon.endings import PATIENCE
 from obsarchive.daemon.night_context import Library, NightContext, Subject
 from obsarchive.daemon.tasks import context_of
 from obsarchive.errors import MALFORMED
@@ -202,8 +203,16 @@ class WorkQueue:
         """Whether something is due, now or later; observations in `never_packed` do not count."""
         return any(self._is_pending(subject, context, never_packed) for subject, context in self.subjects())
 
+    def _waits_in_vain(self, subject: Subject, chain: Sequence[ChainEntry]) -> bool:
+        """Whether all that could run has waited long for an outer cause to end, such as a disk that is away."""
+        waiting = planner.open_steps(subject, chain, self.max_retries)
+        waits = [subject.pipeline(link.pipeline.name).step(step.name).waits for link, step in waiting]
+        return bool(waits) and min(waits) > PATIENCE
+
     def _is_pending(self, subject: Subject, context: NightContext, never_packed: Collection[str]) -> bool:
         chain = self.chain_now(subject)
+        if self._waits_in_vain(subject, chain):
+            return False
         return (
             self._has_open(subject, chain)
             or next(planner.stale(subject, chain, context), None) is not None

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 
 from obsarchive.core.documents import Night, Observation
 from obsarchive.core.step_state import State
+from obsarchive.core.values import plain_text
 from obsarchive.daemon.tarballs import members
 from obsarchive.simulation.night import write_raw
 from obsarchive.store import Store
@@ -73,14 +74,22 @@ class FaultSite(Site):
     """An archive whose daemons run in a room."""
 
     room: Room
-    first: bool = field(default=True)
-    """Whether daemons run in the room; those that start workers of their own need not."""
+    first: Callable[[], None] | None = None
+    """What a new daemon does first: it enters the room, unless it starts workers of its own."""
+    started: list[Forked] = field(default_factory=list)
 
     def start(self, *options: str) -> Forked:
         """Start the daemon in a process group of its own."""
-        first = self.room.enter() if self.first else None
-        environment = {"PYTHONPATH": str(PROJECT)}
-        return Forked(DAEMON, [str(self.config_file), *options], self.folder, environment, log=self.log, first=first)
+        environment, log = {"PYTHONPATH": str(PROJECT)}, self.log
+        words = [str(self.config_file), *options]
+        self.started.append(Forked(DAEMON, words, self.folder, environment, log=log, first=self.first))
+        return self.started[-1]
+
+    def close(self) -> None:
+        """Kill what still runs, and let go what is held."""
+        for daemon in self.started:
+            daemon.kill()
+        shutil.rmtree(self.folder / ORDERS, ignore_errors=True)
 
     def run(self, *options: str, expect: int = 0, timeout: float = 60.0) -> str:
         """Run the daemon once and return what it says."""
@@ -123,10 +132,10 @@ class FaultSite(Site):
         path.write_text(order)
         return path
 
-    def held(self, target: str = "Vega", step: str = "add") -> int:
+    def held(self, target: str = "Vega", step: str = "add", seconds: float = 60.0) -> int:
         """Wait until a step is held; return its process."""
         note = self.folder / ORDERS / f"{target}.{step}.pid"
-        wait_for(lambda: note.exists() and note.read_text())
+        wait_for(lambda: note.exists() and note.read_text(), seconds)
         return int(note.read_text())
 
     def release(self, target: str = "Vega", step: str = "add") -> None:
@@ -177,7 +186,11 @@ def _enqueued(store: Store) -> list[str]:
 
 
 def assert_nothing_is_lost(
-    site: FaultSite, clean: Site, failed: Collection[str] = (), archive: Path | None = None
+    site: FaultSite,
+    clean: Site,
+    failed: Collection[str] = (),
+    besides: Collection[str] = (),
+    archive: Path | None = None,
 ) -> None:
     """Assert what must hold after any faults and some quiet time.
 
@@ -192,11 +205,14 @@ def assert_nothing_is_lost(
         One that was reduced from the same raw files without any fault.
     failed : collection of str
         Targets that must not have succeeded; all others must.
+    besides : collection of str
+        Targets and nights that the clean run did not have.
     archive : Path, optional
         Where the tree is seen from here.
     """
     root = archive or site.layout.root
-    assert _without(products_below(root), failed) == _without(products_below(clean.layout.root), failed)
+    others = {*failed, *besides}
+    assert _without(products_below(root), others) == _without(products_below(clean.layout.root), others)
     left = [path for folder in (root, site.folder) for path in folder.rglob("*.part")]
     left += [path for name in ("steps", "unpacked") for path in (site.folder / "tmp" / name).glob("*")]
     assert left == []
@@ -209,9 +225,13 @@ def assert_nothing_is_lost(
         _assert_all_accounted_for(site, store, failed)
 
 
-def _without(tree: Mapping[str, str], failed: Collection[str]) -> dict[str, str]:
-    """Return the products of observations that did not fail."""
-    return {path: value for path, value in tree.items() if not any(f"_{name}_VIC" in path for name in failed)}
+def _without(tree: Mapping[str, str], others: Collection[str]) -> dict[str, str]:
+    """Return the products that are not of some targets and nights."""
+    return {
+        path: value
+        for path, value in tree.items()
+        if not any(path.startswith(f"{name}/") or f"_{name}_VIC" in path for name in others)
+    }
 
 
 def _assert_all_accounted_for(site: FaultSite, store: Store, failed: Collection[str]) -> None:
@@ -230,12 +250,12 @@ def _assert_all_accounted_for(site: FaultSite, store: Store, failed: Collection[
         processed |= {file["path"].name for kind in ("dark", "flat", "seeing") for file in night.raw_files(kind)}
         processed |= {problem.name for problem in night.problems()} | set(document["raw_data"].get("ignored", ()))
     for root in site.config.paths.raw:
-        assert {path.name for path in root.path.glob("*/*") if path.is_file()} <= processed
+        assert {plain_text(path.name) for path in root.path.glob("*/*") if path.is_file()} <= processed
 
 
 def make_site(folder: Path, room: Room, services: Mapping[str, Any]) -> FaultSite:
     """Make an archive without raw files."""
-    site = FaultSite(folder, room)
+    site = FaultSite(folder, room, room.enter())
     (folder / "raw").mkdir(parents=True)
     telescope = {name: {**each, "detector_px": [SIDE, SIDE]} for name, each in SETTINGS["telescope"].items()}
     sections = {name: {**SETTINGS.get(name, {}), **keys} for name, keys in services.items()}

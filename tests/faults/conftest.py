@@ -42,7 +42,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory, raw_night: Path, room: Room,
         with MongoClient(mongo_server.uri) as client:
             client.drop_database(database)
 
-    return FaultSite(made_once(tmp_path_factory, "clean", make), room)
+    return FaultSite(made_once(tmp_path_factory, "clean", make), room, room.enter())
 
 
 @pytest.fixture
@@ -52,32 +52,37 @@ def services(mongo_server: Server, database_name: str, room: Room) -> dict[str, 
 
 
 @pytest.fixture
-def site(tmp_path: Path, room: Room, services: dict[str, Any], raw_night: Path) -> FaultSite:
+def site(tmp_path: Path, room: Room, services: dict[str, Any], raw_night: Path) -> Iterator[FaultSite]:
     """An archive with the raw night, of which nothing is reduced."""
     made = make_site(tmp_path / "site", room, services)
     shutil.copytree(raw_night, made.night)
-    return made
+    yield made
+    made.close()
 
 
 @pytest.fixture
-def empty(tmp_path: Path, room: Room, services: dict[str, Any]) -> FaultSite:
+def empty(tmp_path: Path, room: Room, services: dict[str, Any]) -> Iterator[FaultSite]:
     """An archive without raw files."""
     made = make_site(tmp_path / "site", room, services)
     made.night.mkdir()
-    return made
+    yield made
+    made.close()
 
 
 @pytest.fixture
-def reduced(tmp_path: Path, room: Room, services: dict[str, Any], clean: FaultSite) -> FaultSite:
+def reduced(tmp_path: Path, room: Room, services: dict[str, Any], clean: FaultSite) -> Iterator[FaultSite]:
     """An archive with the raw night that was reduced before; its database is empty."""
-    return copy_tree(clean, tmp_path / "site", room, services)
+    made = copy_tree(clean, tmp_path / "site", room, services)
+    yield made
+    made.close()
 
 
 @pytest.fixture
 def lone(tmp_path: Path, room: Room, raw_night: Path) -> Iterator[FaultSite]:
     """An archive with the raw night, whose daemon starts a database and workers of its own."""
     made = make_site(tmp_path / "site", room, {"parallel": {"n_workers": 1}})
-    made.first = False
+    made.first = None
     shutil.copytree(raw_night, made.night)
     yield made
+    made.close()
     stop_database(made)
