@@ -1,8 +1,10 @@
 """``obsarchive status``: what the daemon does, or how the steps of an observation or night ended."""
 
 import json
+import re
 from argparse import Namespace
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from obsarchive.cli.console import configure, say
@@ -15,7 +17,13 @@ if TYPE_CHECKING:
 
 def run(options: Namespace) -> int:
     """Print the state of the daemon, the steps of an observation or night, or the address of the database."""
-    config = configure(options)
+    try:
+        config = configure(options)
+    except ConfigError:
+        folder = _logs_of(Path(options.config))
+        if folder and not options.subject and not options.uri:
+            say(_report(folder, as_json=options.json))  # a daemon that runs still uses what the file said before
+        raise
     if options.subject:
         from obsarchive.database.connect import open_store  # late: only some options need the database
 
@@ -28,13 +36,27 @@ def run(options: Namespace) -> int:
         with open_database(config) as opened:
             say(f"{opened.uri}\n")
         return 0
-    path = config.paths.logs / "status.json"
+    say(_report(config.paths.logs, as_json=options.json))
+    return 0
+
+
+def _report(folder: Path, *, as_json: bool) -> str:
+    """Return what the daemon reported last."""
+    path = folder / "status.json"
     try:
         text = path.read_text()
     except OSError as err:
         raise ArchiveError(f"{path}: no status: the daemon has not run with this configuration yet") from err
-    say(text + "\n" if options.json else _in_words(json.loads(text)))
-    return 0
+    return text + "\n" if as_json else _in_words(json.loads(text))
+
+
+def _logs_of(file: Path) -> Path | None:
+    """Return the folder of logs that a configuration names which cannot be used, if that much can be read."""
+    try:
+        found = re.search(r'"logs"\s*:\s*("(?:[^"\\]|\\.)*")', file.read_text())
+        return file.parent / json.loads(found[1]) if found else None
+    except (OSError, ValueError):
+        return None
 
 
 def _steps_in_words(subject: str, store: "Store") -> str:
@@ -67,6 +89,7 @@ def _in_words(status: Mapping[str, Any]) -> str:
                 if status.get("configuration")
                 else ()
             ),
+            *(["  no new work: ", status["lacks_space"], "\n"] if status.get("lacks_space") else ()),
             *(
                 f"  {task['subject']} {task['step']}: {task['fraction']:.0%} {task['text']}, {task['seconds']:.0f} s\n"
                 for task in status["running"]

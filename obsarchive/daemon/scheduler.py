@@ -111,6 +111,7 @@ class Scheduler:
         self._pack_failures: Counter[str] = Counter()
         self.delays = Delays(config.daemon.loop_interval_s)
         self._state = "starting"
+        self._lacks_space: str | None = None
 
     # -- the loop -------------------------------------------------------------------------------------------
 
@@ -240,7 +241,7 @@ class Scheduler:
         self.library_sync.look()
         self.queue.library = self.library_sync.library
         self.audit()
-        space = self.status.lacks_space()
+        space = self._lacks_space = self.status.lacks_space()
         if self.config_watch.new:
             self._report("reloading")
             return
@@ -470,5 +471,6 @@ class Scheduler:
         running = [task.status(now) for task in self.running.values()]
         workers = self.cluster.describe()
         due = self.store.observations.count_unpacked()
-        extra = {"workers": workers, "queue": due, "configuration": self.config_watch.problem}
+        problems = {"configuration": self.config_watch.problem, "lacks_space": self._lacks_space}
+        extra = {"workers": workers, "queue": due, **problems}
         self.status.report(state, running, extra)

@@ -212,7 +212,22 @@ def assert_nothing_is_lost(
     """
     root = archive or site.layout.root
     others = {*failed, *besides}
+    assert_nothing_is_left_over(site, root)
     assert _without(products_below(root), others) == _without(products_below(clean.layout.root), others)
+    with site.store() as store:
+        _assert_all_accounted_for(site, store, failed)
+
+
+def assert_nothing_is_left_over(site: FaultSite, root: Path) -> None:
+    """Assert that no file is unfinished, no step is enqueued, and tarballs hold what is there.
+
+    Parameters
+    ----------
+    site : FaultSite
+        The archive.
+    root : Path
+        Where its tree is seen from here.
+    """
     left = [path for folder in (root, site.folder) for path in folder.rglob("*.part")]
     left += [path for name in ("steps", "unpacked") for path in (site.folder / "tmp" / name).glob("*")]
     assert left == []
@@ -222,7 +237,6 @@ def assert_nothing_is_lost(
         assert set(members(tarball)) == on_disk - {f"{folder.name}/{tarball.name}"}
     with site.store() as store:
         assert _enqueued(store) == []
-        _assert_all_accounted_for(site, store, failed)
 
 
 def _without(tree: Mapping[str, str], others: Collection[str]) -> dict[str, str]:
