@@ -186,6 +186,8 @@ class HeaderFields(TypedDict, total=False):
     An adapter may add further fields of its own.
     """
 
+    unread: bool
+    """Whether the header is still to be read, because the disk did not let it."""
     mode: str
     """Detector mode, which selects the master dark."""
     shape: list[int]

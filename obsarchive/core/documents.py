@@ -267,6 +267,11 @@ class Observation:
         return as_time(lookup(self.document, paths.RAW_CHANGED))
 
     @property
+    def is_unread(self) -> bool:
+        """Whether its header is still to be read, because the disk did not let it: its steps would not know it."""
+        return as_flag(self.document.get("unread"))
+
+    @property
     def has_header(self) -> bool:
         """Whether the header of its first raw frame could be read."""
         return bool(self.document.get("fits_header"))

@@ -196,7 +196,8 @@ class Ingest:
         if not unchanged and self._yields(listing, files, known):
             return
         described = None if unchanged and known.has_header else self._described(listing, name, files)
-        if unchanged and not known.raw_missing and not (described and described["fits_header"]):
+        is_news = described is not None and (described["fits_header"] or described["unread"] != known.is_unread)
+        if unchanged and not known.raw_missing and not is_news:
             return
         fields = {**paths.field_paths("raw_data", raw), **(described or {}), **self._due_now(name)}
         self.store.observations.set_fields(name, {**fields, **self.store.observations.reopened()})
@@ -249,12 +250,13 @@ class Ingest:
             if (files[0].path, str(err)) not in self._warned:
                 self._warned.add((files[0].path, str(err)))
                 log.warning("%s: %s", name, err)
-            if not isinstance(err, BadRawData):  # of the disk, not of the file
-                listing.incomplete = True
-                listing.problems.append(problem_of(listing, files[0], str(err)))
-            return {"fits_header": []}
+            if isinstance(err, BadRawData):
+                return {"fits_header": [], "unread": False}
+            listing.incomplete = True  # it is the disk, not the file
+            listing.problems.append(problem_of(listing, files[0], str(err)))
+            return {"fits_header": [], "unread": True}
         described = cast(HeaderFields, listing.instrument.describe(header))
-        return {**described, "fits_header": plain_cards(header)}
+        return {**described, "fits_header": plain_cards(header), "unread": False}
 
     def document(self, listing: Listing, name: str, files: list[Found]) -> NewObservation:
         """Return the document of a new observation, made from its files and from its sidecar file if there is one.

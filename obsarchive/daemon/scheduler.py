@@ -13,7 +13,7 @@ from datetime import timedelta
 from obsarchive.config.model import Config
 from obsarchive.core.archive_paths import Layout
 from obsarchive.core.document_paths import PACKED_BYTES, PACKED_SHA256
-from obsarchive.core.documents import Night, utc_now
+from obsarchive.core.documents import Night, Observation, utc_now
 from obsarchive.core.step_state import State
 from obsarchive.daemon import planner
 from obsarchive.daemon.checksum_audit import ChecksumAudit
@@ -317,6 +317,8 @@ class Scheduler:
 
     def _advance(self, subject: Subject, context: NightContext) -> bool:
         """Submit the next step of a night or an observation; return whether something runs for it now."""
+        if isinstance(subject, Observation) and subject.is_unread:
+            return False
         chain, records = self.queue.chain_now(subject), self.queue.step_store_of(subject)
         if self.reconciler.settle(subject, context):
             subject = type(subject)(records.find(subject.id) or subject.document)

@@ -211,7 +211,7 @@ class WorkQueue:
 
     def _is_pending(self, subject: Subject, context: NightContext, never_packed: Collection[str]) -> bool:
         chain = self.chain_now(subject)
-        if self._waits_in_vain(subject, chain):
+        if self._waits_in_vain(subject, chain) or (isinstance(subject, Observation) and subject.is_unread):
             return False
         return (
             self._has_open(subject, chain)

@@ -18,6 +18,7 @@ from tests.forked import forkserver
 CLONE_NEWNS, CLONE_NEWUSER = 0x20000, 0x10000000
 MS_REC, MS_PRIVATE = 0x4000, 0x40000
 CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2
+PR_CAPBSET_DROP = 24
 CAPABILITY_VERSION = 0x20080522
 
 
@@ -102,7 +103,9 @@ def _enter(pid: int) -> None:
 
 
 def _obey_permissions() -> None:
-    """Give up the right of root to read and write everything."""
+    """Give up the right of root to read and write everything, for programs that are started later as well."""
+    for right in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
+        _call("prctl", PR_CAPBSET_DROP, right, 0, 0, 0)
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION, 0)
     sets = (ctypes.c_uint32 * 6)()
     _call("capget", header, sets)
