@@ -302,9 +302,13 @@ def has_first_attempt(
     steps = [(link.pipeline.name, name) for link in links for name in link.pipeline.steps]
     running = {path for path in steps if subject.pipeline(path[0]).step(path[1]).state is State.ENQUEUED}
     due = {(link.pipeline.name, step.name) for link, step in open_steps(subject, chain, max_retries)}
-    fresh = {path for path in running | due if not subject.pipeline(path[0]).step(path[1]).retries}
+    fresh = {path for path in running | due if not _was_tried(subject.pipeline(path[0]).step(path[1]))}
     again = {(pipeline.name, step.name) for pipeline, step in stale(subject, chain, context)}
     return not (fresh | again) <= set(but)
+
+
+def _was_tried(record: StepRecord) -> bool:
+    return record.retries > 0 or record.waits > 0
 
 
 def is_running(subject: Subject, chain: Sequence[ChainEntry]) -> bool:
@@ -326,7 +330,7 @@ def is_running(subject: Subject, chain: Sequence[ChainEntry]) -> bool:
 
 
 def open_steps(subject: Subject, chain: Sequence[ChainEntry], max_retries: int) -> Iterator[tuple[ChainEntry, Step]]:
-    """Yield the steps that can run now or after a delay, as the documents are.
+    """Yield the steps that can run now or after a delay, as the documents are; none without the raw files it needs.
 
     Parameters
     ----------
@@ -341,12 +345,15 @@ def open_steps(subject: Subject, chain: Sequence[ChainEntry], max_retries: int) 
     ------
     (ChainEntry, Step)
     """
+    is_away = isinstance(subject, Observation) and subject.raw_missing
     for link in chain:
         if not link.applies(subject.document):
             continue
         record = subject.pipeline(link.pipeline.name)
         records = {name: record.step(name) for name in link.pipeline.steps}
         for name, step in link.pipeline.steps.items():
+            if is_away and "science" in step.uses:
+                continue
             if (
                 _may_run(records[name], max_retries)
                 and _is_ready(step, link.pipeline, records, max_retries)

@@ -168,8 +168,8 @@ def step_of(store: Store, target: str, name: str = "add") -> dict[str, Any]:
 
 def is_settled(store: Store, n_observations: int) -> bool:
     """Whether so many observations are known, and nothing is due for any."""
-    documents = list(store.database["objects"].find({}, {"distributed": 1, "raw_data": 1}))
-    packed = all(document["distributed"]["status"] is True for document in documents)
+    documents = list(store.database["objects"].find({}, {"distributed": 1, "look_again": 1}))
+    packed = all(each["distributed"]["status"] is True and not each.get("look_again") for each in documents)
     running = (store.jobs.daemon() or {}).get("running")
     return len(documents) == n_observations and packed and not running and not _enqueued(store)
 

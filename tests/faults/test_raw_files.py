@@ -5,7 +5,6 @@ import os
 import random
 import shutil
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -43,27 +42,30 @@ def bring_back(site: FaultSite, raw_night: Path, *targets: str) -> None:
         shutil.copy2(raw_night / raw_file(site, target).name, site.night)
 
 
-def test_09_file_that_is_still_being_copied(site: FaultSite, clean: FaultSite, raw_night: Path) -> None:
+def test_09_file_that_is_still_being_copied(site: FaultSite, clean: FaultSite) -> None:
     site.change(daemon={"settle_time_s": 1.5})
-    raw = raw_file(site, "Vega")
+    raw, goes_on = raw_file(site, "Vega"), threading.Event()
     content, stat = raw.read_bytes(), raw.stat()
     raw.unlink()
 
     def copy() -> None:
         with raw.open("wb", buffering=0) as file:
-            for place in range(0, len(content), len(content) // 15):
-                file.write(content[place : place + len(content) // 15])
-                time.sleep(0.2)
+            for byte in content[:-1]:
+                file.write(bytes([byte]))
+                if goes_on.wait(0.1):
+                    break
+            file.write(content[file.tell() :])
+        os.utime(raw, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
     writer = threading.Thread(target=copy)
     writer.start()
-    with site.running():
-        with site.store() as store:
-            wait_for(lambda: step_of(store, "KOI-2", "note").get("state") == "done")
-            while writer.is_alive():
-                assert store.observations.find(raw_name("Vega")) is None
-                time.sleep(0.05)
-        os.utime(raw, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    with site.running(), site.store() as store:
+        wait_for(lambda: step_of(store, "KOI-2", "note").get("state") == "done")
+        assert writer.is_alive()
+        assert store.observations.find(raw_name("Vega")) is None
+        assert raw.name in (store.nights.find(NIGHT) or {})["raw_data"]["growing"]
+        goes_on.set()
+        writer.join()
         site.waits_until_settled()
     assert site.step("Vega")["retries"] == 0
     assert_nothing_is_lost(site, clean)
@@ -118,7 +120,7 @@ def test_11_corrupt_headers(site: FaultSite, clean: FaultSite) -> None:
     whole = bz2.decompress(raw_file(site, "Vega").read_bytes())
     chance = random.Random(11)
     contents = {name: damage(whole) for name, damage in DAMAGE.items()}
-    for number in range(12):
+    for number in range(8):
         mutated = bytearray(whole)
         for _ in range(3):
             mutated[chance.randrange(BLOCK)] = chance.randrange(256)
@@ -126,7 +128,7 @@ def test_11_corrupt_headers(site: FaultSite, clean: FaultSite) -> None:
     for number, (name, content) in enumerate(contents.items()):
         (site.night / f"{raw_name(name, 10 + number)}.fits").write_bytes(content)
     with site.running():
-        site.waits_until_settled(3 + len(contents))
+        site.waits_until_settled(3 + len(contents), seconds=150)
     with site.store() as store:
         states = {name: step_of(store, name) for name in contents}
     assert {states[name]["state"] for name in ("no_end", "naxis_lies", "no_numbers")} == {"rejected"}
@@ -185,23 +187,29 @@ def test_13_file_without_content(site: FaultSite, clean: FaultSite, raw_night: P
 
 
 def test_14_raw_files_deleted_in_the_middle_of_a_run(site: FaultSite, clean: FaultSite, raw_night: Path) -> None:
+    def is_missing(target: str) -> bool:
+        return bool(
+            (store.observations.find(raw_file(site, target).name.partition(".fits")[0]) or {})["raw_data"]["missing"]
+        )
+
     site.order("HD_3", "add", "hold")
-    with site.running():
-        site.held("HD_3")
+    with site.running(), site.store() as store:
+        site.held("HD_3")  # the next step is handed out already, that of Vega is not
+        raw_file(site, "KOI-2").unlink()
         raw_file(site, "Vega").unlink()
+        wait_for(lambda: is_missing("KOI-2") and is_missing("Vega"))
         site.release("HD_3")
-        with site.store() as store:
-            wait_for(lambda: step_of(store, "KOI-2", "note").get("state") == "done")
-            wait_for(lambda: (store.observations.find(raw_name("Vega")) or {})["raw_data"]["missing"])
-            wait_for(lambda: "No such file" in step_of(store, "Vega").get("message", ""))
-            made = {path: path.stat().st_mtime_ns for path in site.layout.root.rglob("*.fits")}
-            raw_file(site, "KOI-2").unlink()
-            wait_for(lambda: (store.observations.find(raw_name("KOI-2", 1)) or {})["raw_data"]["missing"])
-            assert made == {path: path.stat().st_mtime_ns for path in made}
-            bring_back(site, raw_night, "Vega", "KOI-2")
-            wait_for(lambda: not (store.observations.find(raw_name("KOI-2", 1)) or {})["raw_data"]["missing"])
+        wait_for(lambda: "No such file" in step_of(store, "KOI-2").get("message", ""))
+        wait_for(lambda: step_of(store, "HD_3", "note").get("state") == "done")
+        made = {path: path.stat().st_mtime_ns for path in site.layout.root.rglob("*.fits")}
+        raw_file(site, "HD_3").unlink()
+        wait_for(lambda: is_missing("HD_3"))
         site.waits_until_settled()
-    assert site.step("Vega")["retries"] == 0
+        assert made == {path: path.stat().st_mtime_ns for path in made}
+        bring_back(site, raw_night, *TARGETS)
+        wait_for(lambda: not any(map(is_missing, TARGETS)))
+        site.waits_until_settled()
+    assert [site.step(target)["retries"] for target in TARGETS] == [0, 0, 0]
     assert_nothing_is_lost(site, clean)
 
 
@@ -284,3 +292,18 @@ def test_33_calibration_that_comes_late(site: FaultSite, clean: FaultSite, raw_n
             wait_for(lambda: step_of(store, "Vega").get("results", {}).get("calibration") == "dark_6, flat_Si")
         site.waits_until_settled()
     assert_nothing_is_lost(site, clean, besides=("20260312",))
+
+
+def test_33_science_waits_for_calibration_that_is_due_again(reduced: FaultSite, raw_night: Path) -> None:
+    reduced.run()
+    write_science(reduced.night, raw_name("late", 50), 5)
+    one_more = next(raw_night.glob("dark_6*")).name.replace("_0100", "_0200")
+    shutil.copy(next(raw_night.glob("dark_6*")), reduced.night / one_more)
+    reduced.run()
+    with reduced.store() as store:
+        jobs = list(store.database["jobs"].find())
+    (darks,) = (job for job in jobs if job["step"] == "darks")
+    science = [job for job in jobs if job["step"] == "add"]
+    assert len(science) == len({job["subject"] for job in science}) == len(TARGETS) + 1
+    assert all(job["queued"] >= darks["finished"] for job in science)
+    assert_nothing_is_left_over(reduced, reduced.layout.root)

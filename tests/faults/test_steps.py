@@ -41,7 +41,7 @@ def test_31_observation_that_always_fails(site: FaultSite, clean: FaultSite) -> 
     site.change(daemon={"max_retries": 3, "retry_delay_s": 0.2})
     site.order("Vega", "add", "fail")
     with site.running():
-        site.waits_until_settled(3 + len(others))
+        site.waits_until_settled(3 + len(others), seconds=150)
     with site.store() as store:
         jobs = list(store.database["jobs"].find({"step": "add"}).sort("queued", 1))
     tries = [job for job in jobs if job["subject"] == raw_name("Vega")]
