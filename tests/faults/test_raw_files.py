@@ -37,9 +37,11 @@ def raw_file(site: FaultSite, target: str) -> Path:
 
 
 def bring_back(site: FaultSite, raw_night: Path, *targets: str) -> None:
-    """Put the raw files of observations back as they were."""
+    """Put the raw files of observations back as they were, as rsync does it: aside first, then renamed."""
     for target in targets:
-        shutil.copy2(raw_night / raw_file(site, target).name, site.night)
+        path = raw_file(site, target)
+        shutil.copy2(raw_night / path.name, site.folder)
+        (site.folder / path.name).rename(path)
 
 
 def test_09_file_that_is_still_being_copied(site: FaultSite, clean: FaultSite) -> None:
