@@ -13,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import psutil
+import pytest
 
 from obsarchive.core.documents import utc_now
 from tests.daemon.conftest import PROJECT, wait_for
@@ -27,6 +28,7 @@ def workers_of(pid: int) -> list[psutil.Process]:
     return [child for child in psutil.Process(pid).children() if "spawn_main" in " ".join(child.cmdline())]
 
 
+@pytest.mark.slow
 def test_01_worker_killed_in_the_middle_of_a_step(lone: FaultSite, clean: FaultSite) -> None:
     lone.order("Vega", "add", "hold")
     with lone.running() as daemon:
@@ -42,6 +44,7 @@ def test_01_worker_killed_in_the_middle_of_a_step(lone: FaultSite, clean: FaultS
     assert_nothing_is_lost(lone, clean)
 
 
+@pytest.mark.slow
 def test_02_step_that_kills_its_worker_each_time(lone: FaultSite, clean: FaultSite) -> None:
     lone.order("Vega", "add", "kill the worker")
     lone.order("KOI-2", "add", "die")
@@ -76,6 +79,7 @@ def dask_processes(folder: Path, port: int) -> Iterator[tuple[str, subprocess.Po
             process.wait()
 
 
+@pytest.mark.slow
 def test_03_scheduler_killed_in_the_middle_of_a_step(site: FaultSite, clean: FaultSite) -> None:
     site.first = None
     with dask_processes(site.folder, 0) as (address, scheduler):

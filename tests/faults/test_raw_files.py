@@ -267,7 +267,6 @@ def test_26_huge_and_odd_header_values(site: FaultSite, clean: FaultSite) -> Non
         "huge": whole.replace(card_of(whole, b"EXPOSURE"), card("EXPOSURE= 1E400")),
         "integer": whole.replace(card_of(whole, b"MAGNITUD"), card(f"MAGNITUD= {2**70}")),
         "long": with_cards(whole, (f"HIERARCH ESO WORD{n} = '{'x' * 40}'" for n in range(250))),
-        "many": with_cards(whole, (f"K{n:<7d}= {n:>20d}" for n in range(50_000))),
         "wide": with_cards(whole, (f"T{n:<7d}= '{'t' * 66}'" for n in range(50_000))),
     }
     for number, (name, content) in enumerate(odd.items()):
@@ -276,10 +275,9 @@ def test_26_huge_and_odd_header_values(site: FaultSite, clean: FaultSite) -> Non
         site.waits_until_settled(3 + len(odd), seconds=150)
     assert {site.step(name)["state"] for name in odd} == {"done"}
     with site.store() as store:
-        for name in ("many", "wide"):
-            document = store.database["objects"].find_one({"name": name}) or {}
-            assert document["coordinates"]["dec_deg"] == -8.5
-            assert len(document["fits_header"]) > 1000
+        document = store.database["objects"].find_one({"name": "wide"}) or {}
+    assert document["coordinates"]["dec_deg"] == -8.5
+    assert len(document["fits_header"]) > 1000
     assert_nothing_is_lost(site, clean, besides=odd)
 
 
