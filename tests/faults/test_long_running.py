@@ -22,6 +22,7 @@ from tests.faults.archives import (
     STEPS,
     TARGETS,
     FaultSite,
+    assert_nothing_is_left_over,
     assert_nothing_is_lost,
     raw_name,
     step_of,
@@ -113,24 +114,25 @@ def test_15_quiet_hours_across_the_change_to_summer_time(monkeypatch: pytest.Mon
     assert covered == [False] + [True] * 7 + [False] * 4
 
 
-def test_21_configuration_edited_while_the_daemon_runs(site: FaultSite, clean: FaultSite) -> None:
+def test_21_configuration_edited_while_the_daemon_runs(site: FaultSite) -> None:
     before = site.config_file.read_text()
-    with site.running() as daemon:
+    with site.running() as daemon, site.store() as store:
         site.waits_until_settled()
         site.config_file.write_text(before[:-1])
-        wait_for(lambda: "not JSON" in str(site.status().get("configuration")))
+        wait_for(lambda: "not JSON" in str((store.jobs.daemon() or {}).get("configuration")))
         site.config_file.write_text(before)
         site.change(paths={"archive": "elsewhere"})
-        wait_for(lambda: "need a restart" in str(site.status().get("configuration")))
+        wait_for(lambda: "need a restart" in str((store.jobs.daemon() or {}).get("configuration")))
         site.config_file.write_text(before)
         chain = [*json.loads(before)["pipelines"], {"class": "tests.sample_pipelines.Toy"}]
         site.change(pipelines=chain)
-        site.waits_for_words("toy.write: done")
+        wait_for(lambda: site.said.count("toy.look: done") == len(TARGETS))
         site.config_file.write_text(before)
-        wait_for(lambda: site.status().get("configuration") == "")
+        wait_for(lambda: (store.jobs.daemon() or {}).get("configuration") == "")
         assert daemon.poll() is None
-    for path in site.layout.root.rglob("toy"):
-        assert path.is_dir()
+        site.waits_until_settled()
+    assert len(list(site.layout.root.rglob("toy/*.txt"))) == len(TARGETS)
+    assert_nothing_is_left_over(site, site.layout.root)
 
 
 N_NIGHTS, N_EACH = 100, 1000
