@@ -137,6 +137,10 @@ def test_21_configuration_edited_while_the_daemon_runs(site: FaultSite) -> None:
 
 N_NIGHTS, N_EACH = 100, 1000
 """A hundred thousand observations."""
+NO_CALIBRATION = {
+    "darks": {"state": "lacking", "lacks": "dark files", "inputs": {"dark": ""}},
+    "flats": {"state": "lacking", "lacks": "flat files", "inputs": {"flat": "", "dark": ""}},
+}
 FIRST_S, LONGEST_S, MOST_MB = 200.0, 60.0, 700
 """Time of the first look at all and until a new observation is reduced, on a busy machine [s]; memory [MB]."""
 
@@ -176,6 +180,7 @@ def test_19_a_hundred_thousand_observations(site: FaultSite) -> None:
         for night in nights:
             store.database["objects"].insert_many(known_night(site, night))
             store.nights.touch(night)
+            store.nights.set_fields(night, {"calib": {"steps": NO_CALIBRATION}})
     site.change(daemon={"audit_interval_s": 3600.0})
     names = [raw_name(target, number) for number, target in enumerate(TARGETS)]
     with site.running() as daemon, site.store() as store:
