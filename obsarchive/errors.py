@@ -8,6 +8,8 @@
     ArchiveError            fail     tried again until daemon.max_retries
     ├── NotReady            release  cannot run just now; not an attempt
     ├── NoSpace             release  a disk is full; not an attempt
+    ├── DiskTrouble         release  a file is away or cannot be read or written; not an attempt
+    ├── WorkerLost          release  the worker died or the cluster was closed; an attempt only if it goes on so
     ├── Lacking             lack     what it needs does not exist yet; due again when that comes
     ├── Unprocessable       reject   these data can never give this product
     │   └── BadRawData      reject   until the raw file itself changes
@@ -16,10 +18,18 @@
     └── NotLeader           exit 4   another daemon holds the archive
 """
 
+import errno
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
+OF_DISKS = frozenset(
+    (
+        *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOTCONN),
+        *(errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENXIO, errno.ENODEV, errno.EREMOTEIO),
+    )
+)
+"""Codes of errors of a disk, its network or its permissions, which no other content of a file would avoid."""
 MALFORMED = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
 """What goes wrong with documents and headers of unforeseen shapes."""
 
@@ -60,6 +70,18 @@ class NotReady(ArchiveError):
 
 class NoSpace(ArchiveError):
     """A disk is full: no fault of the step, which waits for space."""
+
+    event = "release"
+
+
+class DiskTrouble(ArchiveError):
+    """A file is not there, or its disk does not answer or forbids: waited for until people have looked after it."""
+
+    event = "release"
+
+
+class WorkerLost(ArchiveError):
+    """The process on the cluster that ran something is gone: not known to be a fault of what it ran."""
 
     event = "release"
 
