@@ -18,6 +18,7 @@ from obsarchive.science.psf.companion_detection import (
     aperture_at,
     aperture_flux,
     brightest_source,
+    least_fluxes,
     least_snr,
     noise_tail,
     significance,
@@ -45,6 +46,8 @@ QUIET_SHARE = 0.1
 """Share of the rings whose noise is that of photons more than of speckles."""
 CANDIDATE = 3.5
 """Significance from which a source is fitted: in the map its own wings count as noise [standard deviations]."""
+BRIGHT, MAX_BRIGHT = 8.0, 3
+"""S/N of companions, and number of them, that do not count when the number of components is chosen."""
 LARGE_SCALE = 2.5
 """Sigma of the Gaussian high-pass filter that removes the halo [FWHM]."""
 INNER_FWHM = 1.5
@@ -174,8 +177,8 @@ def subtract_star(target: FloatArray, stamps: FloatArray, fwhm_px: float, most: 
     """Subtract a star with references of other stars, and detect its companions.
 
     The smooth halo is removed from target and references by a high-pass filter first. The number of components is the
-    one with the best detection limit: it minimises the mean logarithm of the contrast, which counts both the residuals
-    of the star and the loss of companion flux.
+    one with the best detection limit: it minimises the mean logarithm of noise over throughput, which counts both the
+    residuals of the star and the loss of companion flux.
 
     Parameters
     ----------
@@ -212,8 +215,7 @@ def subtract_star(target: FloatArray, stamps: FloatArray, fwhm_px: float, most: 
     # the residual is linear in the target, so the throughput is measured without the star
     injected = _Injected(place, components, counts)
     residuals = components.subtract(sharp, counts)
-    curves = [injected.curve(residual, number) for number, residual in enumerate(residuals)]
-    best = int(np.argmin([_mean_log(curve.contrast) for curve in curves]))
+    best = _best_count(injected, components, counts, residuals)
     snr = snr_map(residuals[best], place.fwhm_px)
     detections, rest, tail = _companions(place, components, counts[best], residuals[best], snr)
     # companions must not count as noise of the final curve
@@ -229,9 +231,26 @@ def subtract_star(target: FloatArray, stamps: FloatArray, fwhm_px: float, most: 
     )
 
 
-def _mean_log(contrast: FloatArray) -> float:
-    known = contrast[contrast > 0]
-    return float(np.mean(np.log(known))) if known.size else np.inf
+def _best_count(injected: "_Injected", components: Components, counts: Sequence[int], residuals: Float32Array) -> int:
+    """Return which of the numbers of components has the least noise, without bright companions.
+
+    The components remove a part of a companion, and spread it over the image: counted as noise, a companion would let
+    few components seem better, with which it may not be found.
+    """
+    place, clean = injected.place, residuals
+    near = radii(place.side) < INNER_FWHM * place.fwhm_px
+    for _ in range(MAX_BRIGHT + 1):
+        best = int(np.argmin([injected.noise(residual, number) for number, residual in enumerate(clean)]))
+        snr = np.where(near, -np.inf, np.nan_to_num(snr_map(clean[best], place.fwhm_px), nan=-np.inf))
+        y, x = np.unravel_index(np.argmax(snr), snr.shape)
+        if snr[y, x] < BRIGHT:
+            break
+        source, _ = _measured(place, components, counts[best], clean[best], (int(y), int(x)))
+        if not source.flux_ratio > 0 or source.likeness < LEAST_LIKENESS:
+            break
+        companion = place.sharp_companion(source.dy, source.dx)
+        clean = clean - np.float32(source.flux_ratio) * components.subtract(companion, counts)
+    return best
 
 
 class _Place:
@@ -334,19 +353,29 @@ class _Injected:
         # a throughput near zero, or noise that makes it negative, would give meaningless limits
         place, throughput = self.place, np.clip(self.throughput[number], 0.02, 1.0)
         flux = aperture_flux(residual, place.fwhm_px)
-        noise = np.array([_ring_noise(flux, r, place.fwhm_px) for r in place.radius_px])
         least = np.sqrt(least_snr(place.radius_px, place.fwhm_px, tail) ** 2 - CHOSEN_PLACE)
-        return ContrastCurve(place.radius_px, least * noise / throughput / place.star_flux, throughput)
+        # the median of what each place needs: where single speckles make the noise of a ring, most places see all of
+        # them, so that the scatter of the whole ring would be less than what a companion is compared to
+        needed = np.array(
+            [
+                np.median(least_fluxes(flux, radius, place.fwhm_px, snr))
+                for radius, snr in zip(place.radius_px, least, strict=True)
+            ]
+        )
+        return ContrastCurve(place.radius_px, needed / throughput / place.star_flux, throughput)
+
+    def noise(self, residual: FloatArray, number: int) -> float:
+        """Return the mean logarithm of noise over throughput."""
+        place, throughput = self.place, np.clip(self.throughput[number], 0.02, 1.0)
+        flux = aperture_flux(residual, place.fwhm_px)
+        noise = np.array([_robust_scatter(_ring(flux, radius, place.fwhm_px)) for radius in place.radius_px])
+        known = noise > 0
+        return float(np.mean(np.log(noise[known] / throughput[known]))) if known.any() else np.inf
 
 
-def _ring_noise(flux: Float32Array, radius_px: float, fwhm_px: float) -> float:
-    """Return the scatter of the apertures of a ring, with the error of the mean of those that a source is compared to.
-
-    The signal-to-noise ratio of a source leaves out its own aperture and both neighbours.
-    """
-    values = _ring(flux, radius_px, fwhm_px)
-    n = len(values)
-    return float(np.std(values, ddof=1) * np.sqrt(1 + 1 / (n - 3))) if n >= 5 else float("nan")
+def _robust_scatter(values: FloatArray) -> float:
+    """Return the median deviation from the median, which a companion on the ring hardly raises."""
+    return float(np.median(np.abs(values - np.median(values))))
 
 
 def _ring(flux: Float32Array, radius_px: float, fwhm_px: float) -> Float64Array:
