@@ -5,7 +5,7 @@ to the star there are only few of them. The throughput of the subtraction is tha
 the contrast at which the list of companions holds half of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -53,6 +53,8 @@ LARGE_SCALE = 2.5
 INNER_FWHM = 1.5
 """Innermost radius at which companions are searched [FWHM]."""
 INJECTED_ANGLES = 6
+LEAST_THROUGHPUT = 0.02
+"""One near zero, or negative by noise, would give meaningless limits."""
 MAX_DETECTIONS = 8
 LEAST_LIKENESS = 0.6
 """Least correlation of a companion with the PSF: that of cosmic rays and ridges of speckles is lower."""
@@ -239,8 +241,8 @@ def _best_count(injected: "_Injected", components: Components, counts: Sequence[
     """
     place, clean = injected.place, residuals
     near = radii(place.side) < INNER_FWHM * place.fwhm_px
-    for _ in range(MAX_BRIGHT + 1):
-        best = int(np.argmin([injected.noise(residual, number) for number, residual in enumerate(clean)]))
+    for _ in range(MAX_BRIGHT):
+        best = injected.quietest(clean, _robust_scatter)
         snr = np.where(near, -np.inf, np.nan_to_num(snr_map(clean[best], place.fwhm_px), nan=-np.inf))
         y, x = np.unravel_index(np.argmax(snr), snr.shape)
         if snr[y, x] < BRIGHT:
@@ -250,7 +252,7 @@ def _best_count(injected: "_Injected", components: Components, counts: Sequence[
             break
         companion = place.sharp_companion(source.dy, source.dx)
         clean = clean - np.float32(source.flux_ratio) * components.subtract(companion, counts)
-    return best
+    return injected.quietest(clean, np.std)
 
 
 class _Place:
@@ -350,8 +352,7 @@ class _Injected:
 
     def curve(self, residual: FloatArray, number: int, tail: float = 1.0) -> ContrastCurve:
         """Return the contrast curve of a residual image, whose noise has a tail of this length."""
-        # a throughput near zero, or noise that makes it negative, would give meaningless limits
-        place, throughput = self.place, np.clip(self.throughput[number], 0.02, 1.0)
+        place, throughput = self.place, np.clip(self.throughput[number], LEAST_THROUGHPUT, 1.0)
         flux = aperture_flux(residual, place.fwhm_px)
         least = np.sqrt(least_snr(place.radius_px, place.fwhm_px, tail) ** 2 - CHOSEN_PLACE)
         # the median of what each place needs: where single speckles make the noise of a ring, most places see all of
@@ -364,13 +365,20 @@ class _Injected:
         )
         return ContrastCurve(place.radius_px, needed / throughput / place.star_flux, throughput)
 
-    def noise(self, residual: FloatArray, number: int) -> float:
-        """Return the mean logarithm of noise over throughput."""
-        place, throughput = self.place, np.clip(self.throughput[number], 0.02, 1.0)
-        flux = aperture_flux(residual, place.fwhm_px)
-        noise = np.array([_robust_scatter(_ring(flux, radius, place.fwhm_px)) for radius in place.radius_px])
-        known = noise > 0
-        return float(np.mean(np.log(noise[known] / throughput[known]))) if known.any() else np.inf
+    def quietest(self, residuals: FloatArray, scatter: Callable[[FloatArray], float]) -> int:
+        """Return which residual has the least noise over throughput, as the mean logarithm of the scatter of rings."""
+        rings = [np.stack(_ring_places(radius, self.place.fwhm_px)) for radius in self.place.radius_px]
+        places = np.concatenate(rings, axis=1) + self.place.side // 2
+        ends = np.cumsum([ring.shape[1] for ring in rings])[:-1]
+        levels = []
+        for residual, throughput in zip(residuals, self.throughput, strict=True):
+            flux = aperture_flux(residual, self.place.fwhm_px)
+            values = ndimage.map_coordinates(flux, places, order=1, mode="nearest")
+            noise = np.array([scatter(ring) for ring in np.split(values, ends)])
+            known = noise > 0
+            level = np.log(noise[known] / np.clip(throughput[known], LEAST_THROUGHPUT, 1.0))
+            levels.append(level.mean() if known.any() else np.inf)
+        return int(np.argmin(levels))
 
 
 def _robust_scatter(values: FloatArray) -> float:
@@ -380,12 +388,16 @@ def _robust_scatter(values: FloatArray) -> float:
 
 def _ring(flux: Float32Array, radius_px: float, fwhm_px: float) -> Float64Array:
     """Return the fluxes of the apertures of a ring, which do not overlap."""
+    places = np.stack(_ring_places(radius_px, fwhm_px)) + len(flux) // 2
+    fluxes: Float64Array = ndimage.map_coordinates(flux, places, order=1, mode="nearest").astype(float)
+    return fluxes
+
+
+def _ring_places(radius_px: float, fwhm_px: float) -> tuple[Float64Array, Float64Array]:
+    """Return the positions (dy, dx) of apertures side by side on a ring."""
     n = max(int(2 * np.pi * radius_px / fwhm_px), 1)
     angles = 2 * np.pi * np.arange(n) / n
-    half = len(flux) // 2
-    y, x = half + radius_px * np.sin(angles), half + radius_px * np.cos(angles)
-    fluxes: Float64Array = ndimage.map_coordinates(flux, [y, x], order=1, mode="nearest").astype(float)
-    return fluxes
+    return radius_px * np.sin(angles), radius_px * np.cos(angles)
 
 
 def _companions(
