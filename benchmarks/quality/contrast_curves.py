@@ -210,20 +210,26 @@ def library(night: int) -> tuple[Night, dict[str, np.ndarray]]:
 
 
 def trial(seed: int) -> list[Planet | Image]:
-    """Simulate one star, bright and faint, and subtract it without and with planets in each regime."""
+    """Simulate one star, bright and faint, and subtract both stacks without and with planets.
+
+    The number of references changes from stack to stack: more stars say more than more images of the same speckles.
+    """
     sky, references = library(seed // TARGETS_OF_A_NIGHT)
     sky.rng = rng = np.random.default_rng([1828, seed])
     spectra, outcomes = sky.star(), []
+    turns = itertools.count(5 * seed)
     for brightness, flux_e in TARGET_E.items():
         light = flux_e * spectra
         frames = exposed(images(light), rng)
         blank = lucky(frames, *FRACTION)
-        for number, (stack, n) in enumerate(itertools.product(FRACTION, N_REFERENCES)):
+        for stack in FRACTION:
+            turn = next(turns)
+            n = N_REFERENCES[turn % len(N_REFERENCES)]
             regime = brightness, stack, n
             chosen = references[stack][rng.choice(LIBRARY_STARS, n, replace=False)]
             empty = subtract_star(*_arguments(blank[stack], chosen))
             outcomes.append(Image(*regime, len(empty.detections)))
-            group = np.array(GROUPS_ARCSEC[(seed + number) % len(GROUPS_ARCSEC)])
+            group = np.array(GROUPS_ARCSEC[turn // len(N_REFERENCES) % len(GROUPS_ARCSEC)])
             levels = rng.choice(list(LEVELS), len(group)).tolist()
             radius = group * rng.uniform(1 - SPREAD, 1 + SPREAD, len(group)) / FINE_ARCSEC
             # on opposite sides
