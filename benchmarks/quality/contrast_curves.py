@@ -29,7 +29,7 @@ N_FRAMES, SNAPSHOTS, SUBSETS = 40, 4, 5
 SCREEN, SPECKLED = 512, 0.4
 STATIC_NM, CHANGED_NM = 90.0, 25.0
 SKY_E, READ_NOISE_E = 0.15, 0.5
-LIBRARY_STARS, LIBRARY_E, TARGETS_OF_A_NIGHT = 52, (1e5, 4e5), 50
+LIBRARY_STARS, LIBRARY_E, TARGETS_OF_A_NIGHT = 52, (1e5, 4e5), 24
 TARGET_E = {"bright": 2e5, "faint": 6e3}
 """Photo-electrons of a star in a frame: the noise is that of speckles, or of photons."""
 FRACTION = {"100p": 1.0, "20p": 0.2}
@@ -235,8 +235,8 @@ def trial(seed: int) -> list[Planet | Image]:
             # on opposite sides
             angle = rng.uniform(0, 2 * np.pi) + 0.9 * np.pi * np.arange(len(group))
             places = radius[:, np.newaxis] * np.stack([np.sin(angle), np.cos(angle)], axis=1)
-            contrasts = np.interp(radius, empty.curve.radius_px, empty.curve.contrast, np.nan, np.nan)
-            contrasts *= [LEVELS[level] for level in levels]
+            limits_mag = np.interp(radius, empty.curve.radius_px, empty.curve.magnitudes, np.nan, np.nan)
+            contrasts = 10 ** (-0.4 * limits_mag) * [LEVELS[level] for level in levels]
             added = detected(images(light * sky.planets(places / SCALE, contrasts)), rng)
             stamp = lucky(frames + added, stack)[stack]
             found = subtract_star(*_arguments(stamp, chosen))

@@ -16,8 +16,8 @@ from obsarchive.science.psf.subtraction import radii
 LEAST_FWHM_PX = 2.0
 FIVE_SIGMA = float(special.ndtr(-5.0))
 """False-alarm probability of five standard deviations of a Gaussian."""
-RARE = np.array([0.1, 0.05, 0.02, 0.01, 0.005, 0.002])
-"""Shares of the pixels, the brightest ones, that show the tail of the noise."""
+RARE = np.array([0.2, 0.1, 0.05, 0.02, 0.01])
+"""Shares of the pixels, the brightest ones, that show the tail of the noise: more than companions cover."""
 PLACES_PER_FWHM = 3
 """Places of a ring for which a limit is computed, per FWHM: as many as differ."""
 

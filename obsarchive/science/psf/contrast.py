@@ -238,6 +238,8 @@ def _companions(
             if detection.significance >= FOUND:
                 found.append(detection)
                 left, snr, tail = left - model, rest_snr, rest_tail
+                # those that were refused may exceed the tail without this one
+                refused[:] = False
                 continue
         # rejected sources are masked, or the search would find them again
         refused |= np.hypot(*(np.indices(left.shape) - np.array([[[y]], [[x]]]))) < place.fwhm_px
