@@ -89,7 +89,7 @@ def subtract_and_publish(work: Workspace, image_name: str, stack: str) -> dict[s
     fwhm_px = _core_px(work, pixel_arcsec)
     work.progress(0.2, f"subtracting with the best of {len(library.entries)} references")
     found = subtract_star(target, library.stamps, fwhm_px, settings.max_references)
-    if not np.nanmin(found.curve.contrast, initial=np.inf) < 1:
+    if not found.holds_star:
         raise Unprocessable("no star: another one as bright would not be found anywhere in the noise around it")
     used = [library.entries[i].observation for i in found.used]
     few = len(used) < settings.enough_references

@@ -136,6 +136,11 @@ class Subtraction:
     snr: Float32Array = field(default_factory=lambda: np.empty((0, 0), np.float32))
     tail: float = 1.0
 
+    @property
+    def holds_star(self) -> bool:
+        """Whether a companion as bright as the star would be found anywhere; if not, the star itself is noise."""
+        return bool(np.nanmin(self.curve.contrast, initial=np.inf) < 1)
+
 
 def subtract_star(target: FloatArray, stamps: FloatArray, fwhm_px: float, most: int = 50) -> Subtraction:
     """Subtract a star with references of other stars, and detect its companions.
