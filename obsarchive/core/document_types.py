@@ -205,6 +205,15 @@ class HeaderFields(TypedDict, total=False):
     """Empty if the header cannot be read."""
 
 
+class EffectsDue(TypedDict):
+    """A result whose effects on other documents are not complete."""
+
+    task: str
+    pipeline: str
+    step: str
+    state: str
+
+
 class NewObservation(HeaderFields):
     """The document of an observation as it is inserted."""
 
@@ -246,6 +255,7 @@ class ObservationDocument(NewObservation, total=False):
 
     look_again: bool
     """Whether the daemon must look at the observation, although its tarball is up to date."""
+    effects_due: EffectsDue
 
 
 # -- nights: the collection aux -----------------------------------------------------------------------------------
@@ -421,5 +431,6 @@ class NightDocument(TypedDict, total=False):
     science: NightScience
     look_again: bool
     """Set with that of observations; not read."""
+    effects_due: EffectsDue
     checked: datetime
     """When its files were last compared with their checksums."""

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
+from obsarchive.config.disk_guard import lacks_space
 from obsarchive.config.model import Config
 from obsarchive.core.archive_paths import Layout
-from obsarchive.core.document_paths import EFFECTS_DUE, PACKED_BYTES, PACKED_SHA256
+from obsarchive.core.document_paths import EFFECTS_OF_PIPELINE, PACKED_BYTES, PACKED_SHA256
 from obsarchive.core.documents import Night, Observation, utc_now
 from obsarchive.core.rules import lookup
 from obsarchive.core.step_state import State
@@ -31,7 +32,7 @@ from obsarchive.daemon.raw_watcher import RawWatcher
 from obsarchive.daemon.reconcile import Reconciler
 from obsarchive.daemon.requests import Requests
 from obsarchive.daemon.sidecars import write_sidecar
-from obsarchive.daemon.status_report import StatusReport, lacks_space
+from obsarchive.daemon.status_report import StatusReport
 from obsarchive.daemon.step_effects import StepEffects
 from obsarchive.daemon.tarballs import Packed, pack, sweep, sweep_leftovers, sweep_tmp
 from obsarchive.daemon.tasks import ActiveTask, make_task
@@ -172,7 +173,7 @@ class Scheduler:
         links = {link.pipeline.name: link for link in (*self.chain, *self.night_chain)}
         for records, kind in ((self.store.observations, Observation), (self.store.nights, Night)):
             for document in records.with_effects_due():
-                link = links.get(str(lookup(document, f"{EFFECTS_DUE}.pipeline")))
+                link = links.get(str(lookup(document, EFFECTS_OF_PIPELINE)))
                 if link is not None:
                     self.step_effects.complete(records, kind(document), link)
 
