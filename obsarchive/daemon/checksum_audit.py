@@ -23,7 +23,7 @@ from obsarchive.io.atomic import sha256
 log = logging.getLogger(__name__)
 
 REST_S = 60.0
-"""Pause after everything has been checked [s]; and the time whose unused allowance is kept."""
+"""Longest pause after everything has been checked [s]; and the time whose unused allowance is kept."""
 
 
 class ChecksumAudit:
@@ -69,7 +69,7 @@ class ChecksumAudit:
         while self._allowance > 0 and self._rests_until <= self._monotonic() < now + seconds:
             n_bytes = next(self._work, None)
             if n_bytes is None and not self._begin():
-                self._rests_until = self._monotonic() + REST_S
+                self._rests_until = self._monotonic() + min(REST_S, self.period.total_seconds())
             self._allowance -= n_bytes or 0
 
     def _begin(self) -> bool:
