@@ -1,4 +1,4 @@
-"""The kinds of faults. Each is a function that injects one, waits where it lasts, and takes it back where people would."""
+"""The kinds of faults: functions that inject one, wait where it lasts, and take it back where people would."""
 
 import json
 import os
@@ -237,7 +237,7 @@ def _follows(site: Site) -> bool:
 
 
 def _is_repaired(world: World) -> bool:
-    """Whether every sidecar file was looked at since one was damaged: the tree and the database are not lost at once."""
+    """Whether every sidecar file was looked at since one was damaged: tree and database are not lost at once."""
     checked = [night.get("checked") for night in world.site.db()["aux"].find({}, {"checked": 1})]
     return all(when is not None and when.timestamp() > world.sidecar_damaged for when in checked)
 

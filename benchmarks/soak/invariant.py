@@ -1,4 +1,4 @@
-"""The invariant: after any faults and some quiet time the archive is that of a run without faults, and nothing is lost."""
+"""The invariant: after faults and quiet time the archive is that of a run without faults, and nothing is lost."""
 
 import io
 import json
@@ -19,18 +19,17 @@ VOLATILE = ("DATE", "CHECKSUM", "DATASUM", "RAWDIR")
 DATES = re.compile(rb"20\d\d-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.\d]*(Z|\+00:00)?")
 NOT_COMPARED = {"started", "finished", "log", "products", "amended"}
 ENDED = {"done", "rejected", "lacking"}
+MOST_RETRIES = 7
 SIDECAR = ".observation.json"
 
 
 def unsettled(site: Site, since: float) -> list[str]:
-    """Return what is still to be done: open steps, requests, packing, products not checked since a time [s since 1970]."""
+    """Return what is still to be done: steps, requests, packing, products not checked since a time [s since 1970]."""
     db, found = site.db(), []
-    for collection in ("objects", "aux"):
-        for document in db[collection].find({}):
-            found += [f"{document['_id']} {text}" for text in _open(document)]
-    for document in db["objects"].find({}):
-        if not (document.get("distributed") or {}).get("status"):
-            found.append(f"{document['_id']} is not packed")
+    for document in (*db["objects"].find({}), *db["aux"].find({})):
+        found += [f"{document['_id']} {text}" for text in _open(document)]
+    packed = {each["_id"]: (each.get("distributed") or {}).get("status") for each in db["objects"].find({})}
+    found += [f"{name} is not packed" for name, is_packed in packed.items() if not is_packed]
     for night in db["aux"].find({}):
         checked = night.get("checked")
         if checked is None or checked.timestamp() < since:
@@ -56,13 +55,16 @@ def _open(document: dict[str, Any]) -> Iterator[str]:
         if (block.get("status") or {}).get("force_redo"):
             yield f"{name}: a redo is asked for"
         for step, record in block["steps"].items():
-            if record.get("state") not in ENDED and not (record.get("state") == "failed" and record.get("retries", 0) > 7):
-                yield f"{name}.{step} is {record.get('state')}"
+            state, is_final = record.get("state"), record.get("retries", 0) > MOST_RETRIES
+            if state not in ENDED and not (state == "failed" and is_final):
+                yield f"{name}.{step} is {state}"
 
 
 def missing_observations(site: Site) -> list[str]:
     """Return raw science files that belong to no observation of the database."""
-    listed = {name for found in site.db()["objects"].find({}, {"raw_data.data": 1}) for name in found["raw_data"]["data"]}
+    listed = {
+        name for found in site.db()["objects"].find({}, {"raw_data.data": 1}) for name in found["raw_data"]["data"]
+    }
     present = {path.name for path in site.raw[0].glob("2*/[0-9]*_VIC_*.fits*")}
     return [f"{name} belongs to no observation" for name in sorted(present - listed)]
 
@@ -114,8 +116,8 @@ def _wrong_states(document: dict[str, Any]) -> Iterator[str]:
 
 
 def retries(site: Site) -> int:
-    """Return how many attempts at steps did not succeed, as the database counts them."""
-    return site.db()["jobs"].count_documents({"state": {"$in": ["failed", "waiting"]}})
+    """Return how many attempts at steps did not come to an end, as the database counts them."""
+    return site.db()["jobs"].count_documents({"state": {"$nin": sorted(ENDED)}})
 
 
 # -- the tree -------------------------------------------------------------------------------------------------

@@ -108,7 +108,7 @@ def soak(faults: int, seed: int, mongo: str, *, nights: int = 2, pause_s: float 
         people = People(site, random.Random(seed + 1))
         world = World(site, people, rng, content)
         site.start()
-        _wait_for_daemon(site)
+        wait_for_daemon(site)
         people.prepare()
         observatory = threading.Thread(target=_observe, args=(world,), daemon=True)
         observatory.start()
@@ -130,7 +130,8 @@ def soak(faults: int, seed: int, mongo: str, *, nights: int = 2, pause_s: float 
     return result
 
 
-def _wait_for_daemon(site: Site) -> None:
+def wait_for_daemon(site: Site) -> None:
+    """Wait until the daemon works."""
     deadline = time.monotonic() + STARTED_S
     while time.monotonic() < deadline:
         try:

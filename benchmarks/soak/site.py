@@ -1,6 +1,5 @@
 """The archive under test: its folders, configuration and processes, kept alive as a service manager does."""
 
-import ctypes
 import json
 import os
 import shutil
@@ -23,7 +22,6 @@ from obsarchive.database.embedded_mongod import find_mongod
 
 ROOT = Path(__file__).parents[2]
 TMPFS = "size=600m"
-PDEATHSIG = 1
 STARTED_S = 180.0
 DB_NAME = "archiver"
 TELESCOPE = {
@@ -105,9 +103,7 @@ class Program:
     def start(self) -> None:
         self.wanted = True
         log = (self.site.root / f"{self.name}.out").open("ab")
-        self.process = subprocess.Popen(
-            self.command, cwd=ROOT, env=self.site.environment, stdout=log, stderr=log, preexec_fn=_die_with_parent
-        )
+        self.process = subprocess.Popen(self.command, cwd=ROOT, env=self.site.environment, stdout=log, stderr=log)
         self.starts += 1
         log.close()
 
@@ -133,10 +129,6 @@ class Program:
         self.send(signal.SIGCONT)
         self.send(number)
         return self.process.wait(120) if self.process is not None else None
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(PDEATHSIG, signal.SIGKILL)
 
 
 class Site:
