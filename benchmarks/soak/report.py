@@ -74,8 +74,8 @@ def _seasons(seasons: list[dict[str, Any]]) -> list[str]:
         lines += [
             f"A season of {len(each['samples'])} nights, {each['mongo']} MongoDB, seed {each['seed']}: "
             f"{each['seconds']:.0f} s, {sum(each['kinds'].values())} faults of {len(each['kinds'])} kinds, "
-            f"{each['acts']} acts of people, {len(each['violations'])} violations (a night not packed in time, a process "
-            "that ended). Median after the first quarter of the nights, and slope per night:",
+            f"{each['acts']} acts of people, {len(each['violations'])} violations (nights not packed in time, "
+            "processes that ended). Median after the first quarter of the nights, and slope per night:",
             "",
             f"| process | {' | '.join(f'{label} | per night' for _, label in MEASURES)} |",
             "|---|" + "---|---|" * len(MEASURES),
