@@ -12,10 +12,9 @@ from datetime import timedelta
 from obsarchive.core import document_paths as paths
 from obsarchive.core.archive_paths import Layout
 from obsarchive.core.documents import Observation, utc_now
-from obsarchive.core.json_text import parse_json
 from obsarchive.daemon.night_context import Subject
 from obsarchive.daemon.product_check import damage_of
-from obsarchive.daemon.sidecars import write_sidecar
+from obsarchive.daemon.sidecars import sidecar_damage, write_sidecar
 from obsarchive.daemon.work_queue import WorkQueue
 from obsarchive.errors import DISK_ERRORS
 from obsarchive.io.atomic import sha256
@@ -121,19 +120,18 @@ class ChecksumAudit:
                 yield n_bytes
 
     def _sidecar(self, observation: Observation) -> int:
-        path = self.layout.sidecar(observation.night, observation.id)
-        try:
-            content = path.read_bytes()
-            if parse_json(content)["_id"] == observation.id:
-                return len(content)
-            damage = "its sidecar file is that of another observation"
-        except (OSError, ValueError, LookupError, TypeError) as err:
-            damage = f"its sidecar file cannot be read: {err}"
         document = self.store.observations.find(observation.id)
-        if document is not None:
+        if document is None:
+            return 0
+        try:
+            content = self.layout.sidecar(observation.night, observation.id).read_bytes()
+            damage = sidecar_damage(content, document)
+        except OSError as err:
+            content, damage = b"", f"its sidecar file cannot be read: {err}"
+        if damage:
             write_sidecar(self.layout, document)
             self._repaired(observation.id, damage)
-        return 0
+        return len(content)
 
     def _tarball(self, observation: Observation) -> int:
         checksum = observation.packed_sha256

@@ -15,6 +15,10 @@ from obsarchive.store import Document
 
 log = logging.getLogger(__name__)
 
+_NOT_KEPT = {"pipelined", "look_again", "remembered"}
+_CHANGING = {"distributed", "raw_data", "seeing"}
+"""Blocks that the daemon keeps up to date without writing the sidecar file; they are found again otherwise."""
+
 
 def user_fields(document: Mapping[str, Any]) -> UserFields:
     """Return the fields of an observation that users edit in the Mongo shell or the portal, which the tree keeps."""
@@ -45,9 +49,39 @@ def write_sidecar(layout: Layout, document: Mapping[str, Any]) -> None:
         Document of the observation.
     """
     path = layout.sidecar(document["night"], document["_id"])
-    kept = {key: value for key, value in document.items() if key not in ("pipelined", "look_again", "remembered")}
     path.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(path, json.dumps(kept, indent=1, default=_iso).encode())
+    atomic_write(path, _text_of(document))
+
+
+def sidecar_damage(content: bytes, document: Mapping[str, Any]) -> str:
+    """Compare a sidecar file with the document that it was written from, but for what changes without being written.
+
+    Parameters
+    ----------
+    content : bytes
+        Content of the file.
+    document : mapping
+        Document of the observation.
+
+    Returns
+    -------
+    str
+        What is wrong; empty if nothing is.
+    """
+    try:
+        read = json.loads(content)
+        if read["_id"] != document["_id"]:
+            return "its sidecar file is that of another observation"
+        written = json.loads(_text_of(document))
+    except (ValueError, LookupError, TypeError, RecursionError) as err:
+        return f"its sidecar file cannot be read: {err}"
+    differing = sorted(key for key in {*read, *written} - _CHANGING if read.get(key) != written.get(key))
+    return f"its sidecar file differs from the database in {', '.join(differing)}" if differing else ""
+
+
+def _text_of(document: Mapping[str, Any]) -> bytes:
+    kept = {key: value for key, value in document.items() if key not in _NOT_KEPT}
+    return json.dumps(kept, indent=1, default=_iso).encode()
 
 
 def _iso(value: object) -> str:
