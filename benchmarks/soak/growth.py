@@ -110,7 +110,7 @@ def season(nights: int, seed: int, mongo: str, *, pause_s: float = 5.0, keep: bo
     Growth
     """
     result, began = Growth(nights, seed, mongo), time.monotonic()
-    with opened(mongo, keep) as site:
+    with opened(mongo, seed, keep) as site:
         people = People(site, random.Random(seed + 1))
         world = World(site, people, random.Random(seed), {})
         site.start()

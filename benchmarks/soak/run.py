@@ -17,7 +17,7 @@ from pymongo.errors import PyMongoError
 
 from benchmarks.soak import invariant, tree_faults
 from benchmarks.soak.faults import KINDS, World, inject
-from benchmarks.soak.observatory import deliver, make_night
+from benchmarks.soak.observatory import TARGETS, deliver, make_night
 from benchmarks.soak.people import People
 from benchmarks.soak.site import ROOT, STARTED_S, Site
 
@@ -53,10 +53,10 @@ class Result:
 
 
 @contextmanager
-def opened(mongo: str, keep: bool) -> Iterator[Site]:
+def opened(mongo: str, seed: int, keep: bool) -> Iterator[Site]:
     """Open an archive in a temporary folder; it is kept after an error, or if asked for."""
     root = Path(mkdtemp(prefix="soak-"))
-    site = Site(root, mongo)
+    site = Site(root, mongo, 1 + seed % 2)
     is_fine = False
     try:
         yield site
@@ -104,7 +104,7 @@ def soak(faults: int, seed: int, mongo: str, *, nights: int = 2, pause_s: float 
         for night in (str(FIRST_NIGHT + number) for number in range(nights))
         for name, data in make_night(night, seed).items()
     }
-    with opened(mongo, keep) as site:
+    with opened(mongo, seed, keep) as site:
         people = People(site, random.Random(seed + 1))
         world = World(site, people, rng, content)
         site.start()
@@ -112,6 +112,8 @@ def soak(faults: int, seed: int, mongo: str, *, nights: int = 2, pause_s: float 
         people.prepare()
         observatory = threading.Thread(target=_observe, args=(world,), daemon=True)
         observatory.start()
+        if nights > 1:
+            _wait_for_products(site)
         people.start()
         _inject_all(world, faults, pause_s)
         observatory.join()
@@ -143,6 +145,17 @@ def wait_for_daemon(site: Site) -> None:
     raise RuntimeError(f"the daemon does not start: {site.tail('daemon')}")
 
 
+def _wait_for_products(site: Site) -> None:
+    """Wait until the first night is packed: later faults meet an archive that holds something."""
+    deadline = time.monotonic() + STARTED_S
+    while time.monotonic() < deadline:
+        found = list(site.db()["objects"].find({"night": str(FIRST_NIGHT)}, {"distributed": 1}))
+        if len(found) == len(TARGETS) and all(each["distributed"]["status"] for each in found):
+            return
+        time.sleep(0.5)
+    site.say("faults begin although the first night is not packed")
+
+
 def _observe(world: World) -> None:
     """Write the raw files of all nights, as a telescope does; those of the last one slowly."""
     rng = random.Random(world.rng.random())
@@ -155,7 +168,7 @@ def _observe(world: World) -> None:
             with world.locks.setdefault("raw", threading.Lock()):
                 deliver(world.site.raw[0] / night, name, world.content[night, name], time.time())
             if number:
-                time.sleep(rng.uniform(0, 0.5))
+                time.sleep(rng.uniform(0, 6))
 
 
 def _inject_all(world: World, faults: int, pause_s: float) -> None:

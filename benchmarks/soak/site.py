@@ -21,6 +21,7 @@ from pymongo.database import Database
 from obsarchive.database.embedded_mongod import find_mongod
 
 ROOT = Path(__file__).parents[2]
+RAW = ("raw", "raw_copies")
 TMPFS = "size=600m"
 STARTED_S = 180.0
 DB_NAME = "archiver"
@@ -53,16 +54,16 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def write_config(site_root: Path, archive: str, raw: list[str], database: dict[str, Any], port: int) -> Path:
+def write_config(site_root: Path, archive: str, database: dict[str, Any], port: int, workers: int) -> Path:
     """Write a configuration: everything in seconds rather than minutes, otherwise as shipped."""
     content = {
         "server": {"port": port},
         "paths": {
-            "raw": [str(site_root / folder) for folder in raw],
+            "raw": list(RAW),
             **{"archive": archive, "tmp": f"tmp_{archive}", "logs": f"logs_{archive}"},
         },
         "database": database,
-        "parallel": {"n_workers": 2, "job_timeout_s": 60},
+        "parallel": {"n_workers": workers, "threads_per_worker": 2 // workers, "job_timeout_s": 300},
         "daemon": {
             "loop_interval_s": 0.5,
             "settle_time_s": 1,
@@ -140,11 +141,13 @@ class Site:
         An empty folder; archive and temporary files lie on file systems of their own below it.
     mongo : str
         ``embedded`` or ``external``.
+    workers : int
+        Dask workers that run two steps at once together: 1 or 2.
     """
 
-    def __init__(self, root: Path, mongo: str) -> None:
+    def __init__(self, root: Path, mongo: str, workers: int) -> None:
         self.root, self.mongo = root, mongo
-        self.raw = [root / "raw", root / "raw_copies"]
+        self.raw = [root / folder for folder in RAW]
         self.archive, self.tmp, self.logs = root / "archive", root / "tmp_archive", root / "logs_archive"
         self.port = free_port()
         threads = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
@@ -157,7 +160,7 @@ class Site:
         self.mongod: Program | None = None
         if mongo == "external":
             self._prepare_mongod()
-        self.config = write_config(root, "archive", [path.name for path in self.raw], self.database, self.port)
+        self.config = write_config(root, "archive", self.database, self.port, workers)
         python = sys.executable
         self.daemon = Program("daemon", [python, "archiver.py", str(self.config)], self)
         self.portal = Program("portal", [python, "server_data_archive.py", str(self.config)], self)
@@ -293,7 +296,7 @@ class Site:
 
     def copy_for_clean_run(self) -> Path:
         """Return the configuration of an archive of the same raw data that no fault touches."""
-        return write_config(self.root, "clean", [path.name for path in self.raw], {"mode": "embedded"}, self.port)
+        return write_config(self.root, "clean", {"mode": "embedded"}, self.port, 1)
 
     def delete(self) -> None:
         """Remove everything."""

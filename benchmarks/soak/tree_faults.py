@@ -11,9 +11,15 @@ from pathlib import Path
 from benchmarks.soak.faults import LASTS_S, Fault, World, kind
 
 
+PATIENCE_S = 10.0
+"""How long a fault waits for something to damage [s]."""
+
+
 def _damaged(pattern: str, damage: Callable[[Path, random.Random], None]) -> Fault:
     def fault(world: World) -> bool:
-        found = world.products(pattern)
+        deadline = time.monotonic() + PATIENCE_S
+        while not (found := world.products(pattern)) and time.monotonic() < deadline:
+            time.sleep(1)
         if found:
             chosen = world.rng.choice(found)
             world.site.say(f"damaged: {chosen.relative_to(world.site.archive)}")
