@@ -10,7 +10,6 @@ from pathlib import Path
 
 from benchmarks.soak.faults import LASTS_S, Fault, World, kind
 
-
 PATIENCE_S = 10.0
 """How long a fault waits for something to damage [s]."""
 

@@ -5,7 +5,6 @@ import queue
 import threading
 import time
 import uuid
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -31,7 +30,7 @@ from obsarchive.daemon.requests import Requests
 from obsarchive.daemon.sidecars import write_sidecar
 from obsarchive.daemon.status_report import StatusReport
 from obsarchive.daemon.step_effects import StepEffects
-from obsarchive.daemon.tarballs import Packed, pack, sweep, sweep_leftovers, sweep_tmp
+from obsarchive.daemon.tarballs import PackAttempts, Packed, pack, sweep, sweep_leftovers, sweep_tmp
 from obsarchive.daemon.tasks import ActiveTask, make_task
 from obsarchive.daemon.time_series import TimeSeries
 from obsarchive.daemon.work_queue import WorkQueue
@@ -108,7 +107,7 @@ class Scheduler:
         self.stopping = threading.Event()
         self._next_scan = self._next_audit = self._next_report = 0.0
         self._auditing: Iterator[str] | None = None
-        self._pack_failures: Counter[str] = Counter()
+        self._packing = PackAttempts(config.daemon.retry_delay_s, config.daemon.max_retries)
         self._state = "starting"
 
     # -- the loop -------------------------------------------------------------------------------------------
@@ -188,7 +187,7 @@ class Scheduler:
         """Whether nothing runs and nothing is due, now or later."""
         if self.running or self._auditing or self.watch.unsettled or self.timeseries.busy:
             return False
-        return not self.queue.pending(self._never_packed())
+        return not self.queue.pending(self._packing.hopeless)
 
     def _turn(self, leader: LeaderLock) -> bool:
         """Run one cycle and wait; return whether the work is finished (``--once``), or another configuration waits.
@@ -416,7 +415,7 @@ class Scheduler:
             return False
         folder = self.layout.observation(subject.night, subject.id)
         document = self.store.observations.find(subject.id)
-        if document is None or subject.id in self._never_packed():
+        if document is None or self._packing.is_paused(subject.id):
             return False
         sweep(self.config.paths.tmp, subject.id)
         write_sidecar(self.layout, document)
@@ -427,17 +426,14 @@ class Scheduler:
         self.cluster.submit(task_id, run_limited, limit_s, pack, folder, self.layout.tarball(subject.night, subject.id))
         return True
 
-    def _never_packed(self) -> set[str]:
-        """Return observations whose tarball failed more often than `max_retries`; not tried until the next start."""
-        return {name for name, failures in self._pack_failures.items() if failures > self.config.daemon.max_retries}
-
     def _packed(self, running: ActiveTask, value: object) -> None:
         if not isinstance(value, Packed):
             if not isinstance(value, NoSpace):
-                self._pack_failures[running.subject.id] += 1
+                self._packing.failed(running.subject.id)
             log.error("%s: not packed: %s", running.subject.id, value)
             self.status.count("failed", running.subject.id, "pack", str(value))
             return
+        self._packing.ended(running.subject.id)
         fields = {PACKED_BYTES: value.n_bytes, PACKED_SHA256: value.sha256}
         if self.store.observations.set_packed(running.subject.id, running.asked, fields):
             log.info("%s: packed", running.subject.id)

@@ -3,9 +3,13 @@
 import bz2
 import io
 import logging
+import math
 import shutil
 import subprocess
 import tarfile
+import time
+from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, NamedTuple, cast
@@ -18,6 +22,8 @@ log = logging.getLogger(__name__)
 
 PART_SUFFIX = ".part"
 CHUNK = 1 << 20
+LONGEST_PAUSE_S = 3600.0
+"""Longest pause between two attempts at a tarball [s]."""
 
 
 class Packed(NamedTuple):
@@ -25,6 +31,45 @@ class Packed(NamedTuple):
 
     n_bytes: int
     sha256: str
+
+
+class PackAttempts:
+    """When tarballs that could not be written are tried again: ever later, but always.
+
+    Parameters
+    ----------
+    delay_s : float
+        Pause after the first failure; it doubles with each, up to `LONGEST_PAUSE_S` [s].
+    most : int
+        Number of retries that a run that ends by itself waits for.
+    monotonic : callable, optional
+        Clock [s].
+    """
+
+    def __init__(self, delay_s: float, most: int, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._delay_s, self._most, self._monotonic = delay_s, most, monotonic
+        self._failures: Counter[str] = Counter()
+        self._paused_until: dict[str, float] = {}
+
+    def failed(self, observation: str) -> None:
+        """Note that a tarball could not be written."""
+        pause_s = min(self._delay_s * 2.0 ** min(self._failures[observation], 40), LONGEST_PAUSE_S)
+        self._failures[observation] += 1
+        self._paused_until[observation] = self._monotonic() + pause_s
+
+    def ended(self, observation: str) -> None:
+        """Note that a tarball was written."""
+        self._failures.pop(observation, None)
+        self._paused_until.pop(observation, None)
+
+    def is_paused(self, observation: str) -> bool:
+        """Whether it is too early to try again."""
+        return self._monotonic() < self._paused_until.get(observation, -math.inf)
+
+    @property
+    def hopeless(self) -> set[str]:
+        """Observations whose tarballs failed so often that nobody waits for them."""
+        return {name for name, failures in self._failures.items() if failures > self._most}
 
 
 def pack(folder: Path, tarball: Path) -> Packed:
