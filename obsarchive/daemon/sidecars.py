@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from obsarchive.core.archive_paths import Layout
-from obsarchive.core.document_types import UserFields
+from obsarchive.core.document_types import PipelineDocument, UserFields
+from obsarchive.core.documents import PipelineRecord
 from obsarchive.core.json_text import parse_json
 from obsarchive.core.values import as_mapping
 from obsarchive.io.atomic import atomic_write
@@ -15,6 +16,8 @@ from obsarchive.store import Document
 
 log = logging.getLogger(__name__)
 
+REDO = "redo"
+"""Key of a sidecar file: requests of users that the daemon had not taken up."""
 _NOT_KEPT = {"pipelined", "look_again", "remembered"}
 _CHANGING = {"distributed", "raw_data", "seeing"}
 """Blocks that the daemon keeps up to date without writing the sidecar file; they are found again otherwise."""
@@ -23,7 +26,34 @@ _CHANGING = {"distributed", "raw_data", "seeing"}
 def user_fields(document: Mapping[str, Any]) -> UserFields:
     """Return the fields of an observation that users edit in the Mongo shell or the portal, which the tree keeps."""
     owners = as_mapping(document.get("science_program")).get("program_PI")
-    return {"program_PI": owners, "comment": document.get("comment"), "names": document.get("alternative_names")}
+    return {
+        "program_PI": owners,
+        "comment": document.get("comment"),
+        "names": document.get("alternative_names"),
+        "redo": requested_redos(document),
+    }
+
+
+def requested_redos(document: Mapping[str, Any]) -> list[str]:
+    """Return what users asked to have done again and is not yet set to waiting: pipelines, and ``pipeline.step``."""
+    found = []
+    for name, block in as_mapping(document.get("pipelined")).items():
+        record = PipelineRecord(as_mapping(block))
+        found += [name] if record.force_redo else []
+        found += [f"{name}.{step}" for step, each in record.steps().items() if each.redo]
+    return sorted(found)
+
+
+def take_redos(sidecar: Document, pipelined: dict[str, PipelineDocument]) -> None:
+    """Move the requests of a sidecar file into the blocks of a new document."""
+    requested = sidecar.pop(REDO, None)
+    for request in requested if isinstance(requested, list) else ():
+        name, _, step = str(request).partition(".")
+        block: dict[str, Any] = pipelined.setdefault(name, {"steps": {}})  # type: ignore[assignment]
+        if not step:
+            block.setdefault("status", {})["force_redo"] = True
+        elif step in block["steps"]:
+            block["steps"][step]["redo"] = True
 
 
 def read_sidecar(layout: Layout, night: str, name: str) -> Document:
@@ -81,6 +111,8 @@ def sidecar_damage(content: bytes, document: Mapping[str, Any]) -> str:
 
 def _text_of(document: Mapping[str, Any]) -> bytes:
     kept = {key: value for key, value in document.items() if key not in _NOT_KEPT}
+    if requested := requested_redos(document):
+        kept[REDO] = requested
     return json.dumps(kept, indent=1, default=_iso).encode()
 
 

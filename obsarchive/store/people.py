@@ -25,8 +25,8 @@ JOURNAL, MARK = "journal", "people"
 """Where the database says that it is the one of which the journal tells."""
 WAIT_MS = 500
 NO_REPLICA_SET, NOT_ALLOWED = 40573, 13
-OF_PEOPLE = "^(comment|alternative_names|science_program)"
-"""Fields of observations that people edit."""
+OF_PEOPLE = r"^(comment|alternative_names|science_program|pipelined\.\w+\.(status\.force_redo|steps\.\w+\.redo)$)"
+"""Fields of observations that people edit, requests for a redo among them."""
 
 
 @dataclass(frozen=True)
