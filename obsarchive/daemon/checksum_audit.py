@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from obsarchive.core import document_paths as paths
 from obsarchive.core.archive_paths import Layout
-from obsarchive.core.documents import Observation, utc_now
+from obsarchive.core.documents import Night, Observation, utc_now
 from obsarchive.daemon.night_context import Subject
 from obsarchive.daemon.product_check import damage_of
 from obsarchive.daemon.sidecars import sidecar_damage, write_sidecar
@@ -91,7 +91,8 @@ class ChecksumAudit:
         int
             Bytes read since the last value.
         """
-        subjects: list[Subject] = [*self.store.observations.of_night(night), *self.store.nights.all([night])]
+        subjects: list[Subject] = [*self.store.observations.of_night(night)]
+        subjects += [Night(document)] if (document := self.store.nights.find(night)) else []
         for subject in subjects:
             try:
                 yield from self._check(subject)

@@ -18,6 +18,7 @@ from obsarchive.daemon.tarballs import pack
 from obsarchive.daemon.work_queue import WorkQueue
 from obsarchive.pipeline.chain import ChainEntry
 from obsarchive.store import Store
+from pipelines.seeing import Seeing
 from tests.daemon.test_ingest import NIGHT, OBS, Site
 from tests.sample_pipelines import Endings, Toy
 
@@ -185,3 +186,18 @@ def test_the_rate_is_kept(site):
     site.now += 30.0
     site.audit.advance(1.0)
     assert site.audit._allowance == pytest.approx(31 * 5e6 - 3e8)  # nothing more was read
+
+
+def test_a_night_is_compared_with_all_of_its_document(site):
+    results = {"frames": [{"file": "a.fits", "fwhm_arcsec": 1.1}], "median_arcsec": 1.1}
+    record = {"state": "done", "message": "", "results": results, "products": []}
+    site.store.nights.set_fields(NIGHT, {"seeing": {"steps": {"measure": record}}})
+    site.audit.queue = WorkQueue(site.store, site.chain, [ChainEntry(Seeing(), compile_rule("True"), {}, {})], 3)
+    manifest = site.layout.manifest(Seeing().path(site.layout, NIGHT, NIGHT), "measure")
+    manifest.parent.mkdir(parents=True)
+    manifest.write_text(json.dumps(record))
+    site.age(31)
+    assert site.check() == 0
+    manifest.write_text(json.dumps({**record, "results": {**results, "median_arcsec": 1.3}}))
+    site.age(31)
+    assert site.check() == 1
