@@ -21,6 +21,7 @@ def main() -> int:
     parser.add_argument("--mongo", choices=("embedded", "external"), default="embedded", help="(default: %(default)s)")
     parser.add_argument("--nights", type=int, default=2, help="nights that are observed (default: %(default)s)")
     parser.add_argument("--growth", action="store_true", help="a season: what grows from night to night, of 60 for one")
+    parser.add_argument("--minutes", type=float, default=600.0, help="a season ends then (default: %(default)s)")
     parser.add_argument("--pause", type=float, default=2.0, help="mean pause between faults [s] (default: %(default)s)")
     parser.add_argument("--record", action="store_true", help="write the figures to docs/reliability.md")
     parser.add_argument("--json", type=Path, help="write the result to this file as well")
@@ -30,7 +31,9 @@ def main() -> int:
         _enter_namespaces()
     result: Result | Growth
     if options.growth:
-        result = season(options.nights, options.seed, options.mongo, pause_s=options.pause, keep=options.keep)
+        result = season(
+            options.nights, options.seed, options.mongo, pause_s=options.pause, limit_s=60 * options.minutes
+        )
     else:
         result = soak(
             options.faults, options.seed, options.mongo, nights=options.nights, pause_s=options.pause, keep=options.keep

@@ -28,6 +28,8 @@ FAULTS = (
 WARM_UP = 0.25
 """Part of the season that is not fitted: caches fill, modules are loaded."""
 NIGHT_S = 300.0
+BEHIND = 2
+"""Nights that are reduced while the next one is observed."""
 MEASURES = {"rss_mb": "RSS [MB]", "pss_mb": "PSS [MB]", "files": "descriptors", "threads": "threads"}
 
 
@@ -89,7 +91,7 @@ def _sum(pids: list[int]) -> dict[str, float]:
     return total
 
 
-def season(nights: int, seed: int, mongo: str, *, pause_s: float = 5.0, keep: bool = False) -> Growth:
+def season(nights: int, seed: int, mongo: str, *, pause_s: float = 5.0, limit_s: float = np.inf) -> Growth:
     """Observe a season of nights at the speed of the machine, with faults and people all along.
 
     Parameters
@@ -102,15 +104,15 @@ def season(nights: int, seed: int, mongo: str, *, pause_s: float = 5.0, keep: bo
         ``embedded`` or ``external``.
     pause_s : float, optional
         Mean pause between two faults [s].
-    keep : bool, optional
-        Keep the folder in any case.
+    limit_s : float, optional
+        The season ends after this time [s], with fewer nights.
 
     Returns
     -------
     Growth
     """
     result, began = Growth(nights, seed, mongo), time.monotonic()
-    with opened(mongo, seed, keep) as site:
+    with opened(mongo, seed, keep=False) as site:
         people = People(site, random.Random(seed + 1))
         world = World(site, people, random.Random(seed), {})
         site.start()
@@ -121,9 +123,11 @@ def season(nights: int, seed: int, mongo: str, *, pause_s: float = 5.0, keep: bo
         faults = threading.Thread(target=_inject, args=(world, stopping, pause_s), daemon=True)
         faults.start()
         for number in range(nights):
-            late = _night(world, str(_date(number)), seed)
+            if time.monotonic() - began > limit_s:
+                break
+            _observe(world, str(_date(number)), seed)
+            result.violations += _packed(world, str(_date(max(0, number - BEHIND))))
             result.samples.append(measure(site))
-            result.violations += late
             site.say(f"night {number + 1} of {nights}: {result.samples[-1]}")
         stopping.set()
         faults.join()
@@ -145,13 +149,17 @@ def _inject(world: World, stopping: threading.Event, pause_s: float) -> None:
             inject(world, world.rng.choice([name for name in FAULTS if name in KINDS]))
 
 
-def _night(world: World, night: str, seed: int) -> list[str]:
-    """Observe one night and wait until it is packed; return what is not after a long time."""
+def _observe(world: World, night: str, seed: int) -> None:
+    """Write the raw files of a night."""
     content = {(night, name): data for name, data in make_night(night, seed, TARGETS[:1]).items()}
     with world.locks.setdefault("raw", threading.Lock()):
         for (_, name), data in content.items():
             deliver(world.site.raw[0] / night, name, data, time.time())
         world.content = content
+
+
+def _packed(world: World, night: str) -> list[str]:
+    """Wait until a night is packed; return what is not after a long time."""
     deadline = time.monotonic() + NIGHT_S
     while time.monotonic() < deadline:
         with suppress(PyMongoError, OSError, ValueError, LookupError):
