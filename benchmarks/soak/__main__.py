@@ -63,7 +63,8 @@ def text_of(result: Result) -> str:
         f"{result.failed_attempts} attempts without result; {result.products} files; "
         f"{len(result.violations)} violation(s)"
     )
-    return "\n".join([*lines, *(f"VIOLATION {text}" for text in result.violations)])
+    lines += [f"VIOLATION {text}" for text in result.violations]
+    return "\n".join([*lines, *([f"kept in {result.kept_in}"] if result.kept_in else [])])
 
 
 def text_of_growth(result: Growth) -> str:

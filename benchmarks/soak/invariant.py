@@ -76,12 +76,11 @@ def violations_of_database(site: Site, people: People) -> list[str]:
     for document in (*observations.values(), *db["aux"].find({})):
         found += [f"{document['_id']} {text}" for text in _wrong_states(document)]
     done = people.done
-    for name, text in done.comments.items():
-        found += _differs(observations, name, "comment", text, lambda doc: doc.get("comment"))
-    for name, who in done.owners.items():
-        found += _differs(observations, name, "owner", who, lambda doc: doc["science_program"].get("program_PI"))
-    for name, names in done.names.items():
-        found += _differs(observations, name, "names", names, lambda doc: doc.get("alternative_names"))
+    wanted = [(name, "comment", text) for name, text in done.comments.items()]
+    wanted += [(name, "program_PI", who) for name, who in done.owners.items()]
+    wanted += [(name, "alternative_names", names) for name, names in done.names.items()]
+    for name, what, value in wanted:
+        found += _differs(observations.get(name), name, what, [value, *done.unanswered.get(name, ())])
     for (name, pipeline), asked in done.redone.items():
         steps = ((observations.get(name, {}).get("pipelined") or {}).get(pipeline) or {}).get("steps") or {}
         late = [step for step, record in steps.items() if (record.get("finished") or asked) <= asked]
@@ -98,11 +97,12 @@ def violations_of_database(site: Site, people: People) -> list[str]:
     return found
 
 
-def _differs(observations: dict[str, Any], name: str, what: str, wanted: object, read: Any) -> list[str]:
-    if name not in observations:
+def _differs(document: dict[str, Any] | None, name: str, what: str, wanted: list[object]) -> list[str]:
+    """Compare a field with the value that was acknowledged, and those that may have been written later."""
+    if document is None:
         return [f"observation {name} is lost"]
-    is_now = read(observations[name])
-    return [] if is_now == wanted else [f"{name}: {what} {wanted!r} became {is_now!r}"]
+    is_now = {**document, **document["science_program"]}.get(what)
+    return [] if is_now in wanted else [f"{name}: {what} {wanted[0]!r} became {is_now!r}"]
 
 
 def _wrong_states(document: dict[str, Any]) -> Iterator[str]:

@@ -32,6 +32,8 @@ class Acknowledged:
     redone: dict[tuple[str, str], datetime] = field(default_factory=dict)
     users: dict[str, list[str]] = field(default_factory=dict)
     tokens: list[str] = field(default_factory=list)
+    unanswered: dict[str, list[object]] = field(default_factory=dict)
+    """Values typed since, without an answer: by a frozen server each may be written yet, or not."""
     acts: int = 0
     refused: int = 0
     last: float = 0.0
@@ -101,7 +103,11 @@ class People:
         return self.rng.choice(found)
 
     def _set(self, observation: str, fields: dict[str, Any]) -> bool:
-        answer = self.site.db()["objects"].update_one({"_id": observation}, {"$set": fields})
+        try:
+            answer = self.site.db()["objects"].update_one({"_id": observation}, {"$set": fields})
+        except PyMongoError:
+            self.done.unanswered.setdefault(observation, []).extend(fields.values())
+            raise
         self.site.say(f"people: {observation} {fields}: {answer.matched_count}")
         return bool(answer.acknowledged and answer.matched_count)
 

@@ -46,6 +46,7 @@ class Result:
     seconds: float = 0.0
     quiet_s: float = 0.0
     violations: list[str] = field(default_factory=list)
+    kept_in: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as a JSON object."""
@@ -57,13 +58,14 @@ def opened(mongo: str, seed: int, keep: bool) -> Iterator[Site]:
     """Open an archive in a temporary folder; it is kept after an error, or if asked for."""
     root = Path(mkdtemp(prefix="soak-"))
     site = Site(root, mongo, 1 + seed % 2)
+    site.keep = keep
     is_fine = False
     try:
         yield site
         is_fine = True
     finally:
         site.close()
-        if is_fine and not keep:
+        if is_fine and not site.keep:
             site.delete()
         else:
             save_tree(site)
@@ -125,8 +127,7 @@ def soak(faults: int, seed: int, mongo: str, *, nights: int = 2, pause_s: float 
         result.quiet_s = round(time.time() - quiet, 1)
         _judge(world, clean, result)
         if result.violations:
-            save_tree(site)
-            result.violations.append(f"(all of it: {site.root})")
+            site.keep, result.kept_in = True, str(site.root)
         result.kinds = dict(sorted(world.counts.items()))
         result.seconds = round(time.monotonic() - began, 1)
     return result

@@ -146,7 +146,7 @@ class Site:
     """
 
     def __init__(self, root: Path, mongo: str, workers: int) -> None:
-        self.root, self.mongo = root, mongo
+        self.root, self.mongo, self.keep = root, mongo, False
         self.raw = [root / folder for folder in RAW]
         self.archive, self.tmp, self.logs = root / "archive", root / "tmp_archive", root / "logs_archive"
         self.port = free_port()
