@@ -5,6 +5,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.soak.site import ROOT
 
 PAGE = ROOT / "docs" / "reliability.md"
@@ -68,6 +70,12 @@ def _kinds(soaks: list[dict[str, Any]]) -> list[str]:
     return [head, "", "| kind | times |", "|---|---|", *(f"| {name} | {total[name]} |" for name in sorted(total))]
 
 
+def _last_slope(samples: list[dict[str, dict[str, float]]], process: str) -> float:
+    """Return the slope of the resident memory of a process over the last third of a season [MB per night]."""
+    values = [sample[process]["rss_mb"] for sample in samples[-max(len(samples) // 3, 2) :]]
+    return float(np.polyfit(range(len(values)), values, 1)[0])
+
+
 def _seasons(seasons: list[dict[str, Any]]) -> list[str]:
     lines = []
     for each in seasons:
@@ -77,11 +85,11 @@ def _seasons(seasons: list[dict[str, Any]]) -> list[str]:
             f"{each['acts']} acts of people, {len(each['violations'])} violations (nights not packed in time, "
             "processes that ended). Median after the first quarter of the nights, and slope per night:",
             "",
-            f"| process | {' | '.join(f'{label} | per night' for _, label in MEASURES)} |",
-            "|---|" + "---|---|" * len(MEASURES),
+            f"| process | {' | '.join(f'{label} | per night' for _, label in MEASURES)} | RSS, last third, per night |",
+            "|---|" + "---|---|" * len(MEASURES) + "---|",
         ]
         for process, measures in each["slopes"].items():
             facts = [f"{measures[name][0]:.0f} | {measures[name][1]:+.2f}" for name, _ in MEASURES if name in measures]
-            lines.append(f"| {process} | {' | '.join(facts)} |")
+            lines.append(f"| {process} | {' | '.join(facts)} | {_last_slope(each['samples'], process):+.2f} |")
         lines.append("")
     return lines
