@@ -178,6 +178,8 @@ class UserFields(TypedDict):
     comment: Any
     names: Any
     """``alternative_names``."""
+    redo: list[str]
+    """What is to be done again by request: pipelines, and steps as ``pipeline.step``."""
 
 
 class HeaderFields(TypedDict, total=False):

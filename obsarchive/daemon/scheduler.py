@@ -5,7 +5,6 @@ import queue
 import threading
 import time
 import uuid
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -39,7 +38,7 @@ from obsarchive.daemon.tasks import ActiveTask, make_task
 from obsarchive.daemon.time_series import TimeSeries
 from obsarchive.daemon.work_queue import WorkQueue
 from obsarchive.database.connect import DatabaseHandle
-from obsarchive.errors import DISK_ERRORS, MALFORMED, NoSpace, ServiceUnavailable, WorkerLost
+from obsarchive.errors import DISK_ERRORS, MALFORMED, ServiceUnavailable
 from obsarchive.execution.cluster import Cluster, Event, Progress, TaskFinished, result_of, run_limited, run_task
 from obsarchive.execution.step_process import TaskResult
 from obsarchive.pipeline import Step
@@ -117,7 +116,6 @@ class Scheduler:
         self.stopping = threading.Event()
         self._next_scan = self._next_audit = self._next_report = 0.0
         self._auditing: Iterator[str] | None = None
-        self._pack_failures: Counter[str] = Counter()
         self.delays = Delays(config.daemon.loop_interval_s)
         self._state = "starting"
         self._holds: str = ""
@@ -212,7 +210,7 @@ class Scheduler:
         """Whether nothing runs and nothing is due, now or later."""
         if self.running or self._auditing or self.watch.unsettled or self.timeseries.busy:
             return False
-        return not self.queue.pending(self._never_packed())
+        return not self.queue.pending(self.delays.hopeless)
 
     def _turn(self, leader: LeaderLock) -> bool:
         """Run one cycle and wait; return whether the work is finished (``--once``), or another configuration waits.
@@ -361,7 +359,7 @@ class Scheduler:
             self._delay(subject, err)
             return False
 
-    def _delay(self, subject: Subject, err: Exception) -> None:
+    def _delay(self, subject: Subject, err: object) -> None:
         """Leave a subject alone for a while whose tarball or sidecar file cannot be written, and report why."""
         self.delays.delay(subject.id)
         self.status.count("waiting", subject.id, "pack", str(err))
@@ -479,7 +477,7 @@ class Scheduler:
             return False
         folder = self.layout.observation(subject.night, subject.id)
         document = self.store.observations.find(subject.id)
-        if document is None or subject.id in self._never_packed():
+        if document is None:
             return False
         sweep(self.config.paths.tmp, subject.id)
         write_sidecar(self.layout, document)
@@ -490,18 +488,10 @@ class Scheduler:
         self.cluster.submit(task_id, run_limited, limit_s, pack, folder, self.layout.tarball(subject.night, subject.id))
         return True
 
-    def _never_packed(self) -> set[str]:
-        """Return observations whose tarball failed more often than `max_retries`; not tried until the next start."""
-        return {name for name, failures in self._pack_failures.items() if failures > self.config.daemon.max_retries}
-
     def _packed(self, running: ActiveTask, value: object) -> None:
         if not isinstance(value, Packed):
             log.error("%s: not packed: %s", running.subject.id, value)
-            if isinstance(value, NoSpace | WorkerLost):
-                self._delay(running.subject, value)
-                return
-            self._pack_failures[running.subject.id] += 1
-            self.status.count("failed", running.subject.id, "pack", str(value))
+            self._delay(running.subject, value)
             return
         self.delays.clear(running.subject.id)
         fields = {PACKED_BYTES: value.n_bytes, PACKED_SHA256: value.sha256}
