@@ -10,7 +10,8 @@
     ├── NoSpace             release  a disk is full; not an attempt
     ├── OtherVersion        release  the worker has another version of Archiver; not an attempt
     ├── Superseded          release  the daemon gave the task up; its result is not heard any more
-    ├── TakenTwice          release  the worker that began with the task was lost
+    ├── DiskTrouble         release  a file is away or cannot be read or written; not an attempt
+    ├── WorkerLost          release  the worker died or the cluster was closed; an attempt only if it goes on so
     ├── Lacking             lack     what it needs does not exist yet; due again when that comes
     ├── Unprocessable       reject   these data can never give this product
     │   └── BadRawData      reject   until the raw file itself changes
@@ -19,10 +20,18 @@
     └── NotLeader           exit 4   another daemon holds the archive
 """
 
+import errno
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
+OF_DISKS = frozenset(
+    (
+        *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOTCONN),
+        *(errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENXIO, errno.ENODEV, errno.EREMOTEIO),
+    )
+)
+"""Codes of errors of a disk, its network or its permissions, which no other content of a file would avoid."""
 MALFORMED = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
 """What goes wrong with documents and headers of unforeseen shapes."""
 
@@ -67,6 +76,18 @@ class NoSpace(ArchiveError):
     event = "release"
 
 
+class DiskTrouble(ArchiveError):
+    """A file is not there, or its disk does not answer or forbids: waited for until people have looked after it."""
+
+    event = "release"
+
+
+class WorkerLost(ArchiveError):
+    """The process on the cluster that ran something is gone: not known to be a fault of what it ran."""
+
+    event = "release"
+
+
 DISK_ERRORS = (OSError, NoSpace)
 """What a disk that fails or is full does to the archive's own writing."""
 
@@ -99,12 +120,6 @@ class OtherVersion(ArchiveError):
 
 class Superseded(ArchiveError):
     """The daemon gave a task up, such as when its worker or scheduler seemed lost: it publishes nothing more."""
-
-    event = "release"
-
-
-class TakenTwice(ArchiveError):
-    """A scheduler gave a task to a second worker because the one that had begun with it was lost."""
 
     event = "release"
 

@@ -11,7 +11,7 @@ import numpy as np
 from obsarchive.config.model import Calibration as CalibrationSettings
 from obsarchive.core.documents import Master, Night
 from obsarchive.core.values import as_mappings
-from obsarchive.errors import BadRawData, Lacking, Unprocessable
+from obsarchive.errors import ArchiveError, BadRawData, Lacking, Unprocessable
 from obsarchive.io import fits_products
 from obsarchive.io.atomic import sha256
 from obsarchive.io.raw_frames import Frames, Sections, read_header, signature
@@ -164,6 +164,14 @@ def _otherwise(form: Form, usual: Form) -> str:
     return f"its trim and overscan sections are {form[1].text}, those of the others {usual[1].text}"
 
 
+def _made_from(path: Path) -> set[str]:
+    """Return the names of the raw files of a master; empty if there is none, or none that can be read."""
+    try:
+        return set(fits_products.Provenance.from_header(fits_products.read_fits(path)[1]).raw_files)
+    except ArchiveError:
+        return set()
+
+
 class _NightMasters:
     """Masters of one kind: made from the night's files, or copied from another night, or missing."""
 
@@ -188,7 +196,7 @@ class _NightMasters:
             return
         listed = list(files)
         files = [path for path in listed if path.exists()]
-        if len(files) < len(listed) and self._keep_former(key):
+        if (len(files) < len(listed) or self._names_others(key, files)) and self._keep_former(key):
             return
         usable = self._usable(files, inspect)
         good, n_bad = list(usable), len(files) - len(usable)
@@ -249,6 +257,21 @@ class _NightMasters:
         header = {"MASTER": master.label, "ORIGIN": master.origin, **cards}
         self.work.publish_fits(f"{master.label}.fits", image, header, raw_files=files)
 
+    def _names_others(self, key: str, files: Sequence[Path]) -> bool:
+        """Whether the former master was made from files that have gone and nothing has come since.
+
+        Its header says so where a lost database took the list of these files along.
+        """
+        path = self.work.product(f"{self.kind}_{key}.fits")
+        former = _made_from(path)
+        record = self.work.subject.pipeline(self.work.pipeline.name).step(self.work.task.step)
+        excluded = {each.get("file") for each in as_mappings(record.results.get("excluded"))}
+        present = {file.name for file in files}
+        if not former or former <= present or not present <= former | excluded:
+            return False
+        made = path.stat().st_mtime
+        return all(file.stat().st_mtime <= made for file in files)
+
     def _keep_former(self, key: str) -> bool:
         """Keep this night's own master some of whose files have gone: the rest would make a poorer one."""
         night, path = self.work.subject, self.work.product(f"{self.kind}_{key}.fits")
@@ -262,7 +285,8 @@ class _NightMasters:
         image, header = fits_products.read_fits(path)
         cards = {name: header[name] for name in ("NCOMBINE", OVERSCAN) if name in header}
         log.warning("%s: raw files have gone; the master made from them is kept", path.name)
-        self._publish(Master.from_document(former, night.night), image, cards, ())
+        raw_files = [Path(name) for name in sorted(_made_from(path))]
+        self._publish(Master.from_document(former, night.night), image, cards, raw_files)
         self.masters.append(dict(former))
         return True
 

@@ -136,8 +136,8 @@ class _Candidate:
             )
             for stack in STACKS
         )
-        objection = _objection(observation, results)
-        return cls(entries, stamps, objection, objection)
+        against = objection(observation, results)
+        return cls(entries, stamps, against, against)
 
     def others(self, night: Sequence["_Candidate"], library: PsfLibrary) -> dict[str, Float32Array]:
         """Return stamps of other stars of the night and the library, by observation: those that can be references."""
@@ -211,12 +211,27 @@ def _judge(found: Sequence[_Candidate], library: PsfLibrary) -> None:
             return
 
 
-def _objection(observation: Observation, strehl: Mapping[str, Any]) -> str:
-    """Return why a star cannot serve as a reference; an empty text when it can."""
+def objection(observation: Observation, strehl: Mapping[str, Any]) -> str:
+    """Return why a star cannot serve as a reference; an empty text when it can.
+
+    Parameters
+    ----------
+    observation : Observation
+        Observation of the star.
+    strehl : mapping
+        Results of its Strehl ratio.
+
+    Returns
+    -------
+    str
+        What speaks against it by itself.
+    """
     if strehl.get("flag") != "OK":
         return f"Strehl ratio flagged {strehl.get('flag')}: {strehl.get('flag_reason') or 'no reason given'}"
     detections = observation.pipeline("bright_star").step("pca").results.get("detections") or []
     if detections:
         first = detections[0]
         return f"companion at {first['separation_arcsec']:.2f} arcsec, {first['delta_mag']:.1f} mag fainter"
+    if observation.pipeline("bright_star").classified_as == "faint":
+        return "faint: its noise would be left in every star that it is subtracted from"
     return ""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from obsarchive.core.documents import Night
+from obsarchive.core.values import as_mappings
 from obsarchive.errors import BadRawData, Unprocessable
 from obsarchive.figures.night import seeing_frame, seeing_of_night
 from obsarchive.io.raw_frames import Frames, read_header
@@ -42,9 +43,13 @@ class Seeing(Pipeline):
         if not files:
             raise Unprocessable(f"no seeing files in the night {night.id}: the seeing is not known")
         measured = []
+        former = {str(each.get("file")): each for each in as_mappings(work.results("measure").get("frames"))}
         for number, file in enumerate(sorted(files, key=lambda item: item["date_utc"])):
             work.progress(number / len(files), f"measuring {file['name']}")
-            measured.append(_measure(work, file))
+            if file["path"].exists():
+                measured.append(_measure(work, file))
+            else:
+                measured.append(_kept(work, file, former.get(file["name"])))
         valid = [item for item in measured if item["fwhm_arcsec"] is not None]
         if not valid:
             raise Unprocessable(f"no star in any of the {len(files)} seeing files; the last: {measured[-1]['reason']}")
@@ -63,6 +68,22 @@ class Seeing(Pipeline):
             "trend_arcsec": course.values.tolist(),
             "trend_error_arcsec": course.errors.tolist(),
         }
+
+
+def _kept(work: Workspace, file: Mapping[str, Any], former: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Seeing of a file that has gone since it was measured, with its picture."""
+    if former is None:
+        lacking = {"fwhm_arcsec": None, "reason": "the file has gone and was not measured before"}
+        return {"file": file["name"], "date_utc": file["date_utc"], "filter": str(file.get("filter") or ""), **lacking}
+    picture = _picture(file)
+    if former.get("fwhm_arcsec") is not None and work.product(picture).exists():
+        work.publish(picture, work.product(picture).read_bytes())
+    return {**former, "date_utc": file["date_utc"]}
+
+
+def _picture(file: Mapping[str, Any]) -> str:
+    """Return the name of the picture of a file's star."""
+    return f"seeing/{file['date_utc']:%Y%m%d_%H%M%S}.png"
 
 
 def _measure(work: Workspace, file: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,7 +113,7 @@ def _measure(work: Workspace, file: Mapping[str, Any]) -> dict[str, Any]:
     window, (top, left) = cut(image, star.y, star.x, half)
     stamp = f"{file['date_utc']:%Y%m%d_%H%M%S}"
     title = f"{stamp} · {results['filter']}"
-    work.publish(f"seeing/{stamp}.png", seeing_frame(window, star, (star.y - top, star.x - left), scale, title))
+    work.publish(_picture(file), seeing_frame(window, star, (star.y - top, star.x - left), scale, title))
     return {
         **results,
         "fwhm_arcsec": width,

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
@@ -52,6 +52,8 @@ class Forked:
         What it reads; short enough for a pipe.
     log : Path, optional
         File that what it says is added to; by default we read it from a pipe, soon, as that does not hold much.
+    first : callable, optional
+        What the new process does first; it must be picklable.
     """
 
     def __init__(
@@ -62,13 +64,14 @@ class Forked:
         environment: Mapping[str, str] | None = None,
         stdin: str = "",
         log: Path | None = None,
+        first: Callable[[], None] | None = None,
     ) -> None:
         context = forkserver()
         here, output = context.Pipe(duplex=False)
         read, write = context.Pipe(duplex=False)
         os.write(write.fileno(), stdin.encode())
         write.close()
-        words = (log, program, tuple(arguments), folder, dict(environment or {}))
+        words = (first, log, program, tuple(arguments), folder, dict(environment or {}))
         # a pipeline may look at this name to learn whether it is on a worker
         self._process = context.Process(target=_run, args=(read, output, *words), name="MainProcess")
         self._process.start()
@@ -118,6 +121,7 @@ class Forked:
 def _run(
     stdin: Connection,
     output: Connection,
+    first: Callable[[], None] | None,
     log: Path | None,
     program: str,
     arguments: Sequence[str],
@@ -127,6 +131,8 @@ def _run(
     """Do in the new process what the program does."""
     from obsarchive.cli import main  # imported already, but in this process alone
 
+    if first is not None:
+        first()
     os.setsid()
     said = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT) if log else output.fileno()
     for stream, place in ((0, stdin.fileno()), (1, said), (2, said)):

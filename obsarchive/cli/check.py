@@ -12,6 +12,7 @@ from obsarchive.core.step_state import State
 from obsarchive.core.values import plain_text
 from obsarchive.daemon import planner
 from obsarchive.daemon.ingest import Ingest
+from obsarchive.daemon.raw_copies import differing_listings
 from obsarchive.daemon.raw_scanner import Listing, Scanner, signature
 from obsarchive.database.connect import open_store
 from obsarchive.database.server_version import support_of
@@ -40,6 +41,7 @@ def check(config: Config, nights: tuple[str, ...]) -> int:
     chain = [link for link in whole_chain if link.pipeline.scope == "observation"]
     with open_store(config) as store:
         say(f"{config.source}: valid; pipelines: {', '.join(link.pipeline.name for link in chain)}; {_server(store)}\n")
+        every: list[Listing] = []
         for root in config.paths.raw:
             scanner = Scanner(root, config.daemon.settle_time_s, f"{config.daemon.archiving_start_date:%Y%m%d}")
             try:
@@ -48,8 +50,10 @@ def check(config: Config, nights: tuple[str, ...]) -> int:
             except OSError as err:
                 say(f"{root.path}: cannot be read: {err.strerror}\n")
                 continue
+            every += listings
             for listing in listings:
                 say(_report(listing, whole_chain, store, Ingest(config, store), config.daemon.max_retries))
+        say("".join(f"{line}\n" for line in differing_listings(every)))
     return 0
 
 

@@ -1,7 +1,9 @@
 """``obsarchive status``: what the daemon does, or how the steps of an observation or night ended."""
 
+import re
 from argparse import Namespace
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from obsarchive.cli.console import configure, say
@@ -16,7 +18,13 @@ if TYPE_CHECKING:
 
 def run(options: Namespace) -> int:
     """Print the state of the daemon, the steps of an observation or night, or the address of the database."""
-    config = configure(options)
+    try:
+        config = configure(options)
+    except ConfigError:
+        folder = _logs_of(Path(options.config))
+        if folder and not options.subject and not options.uri:
+            say(_in_form(*_report(folder), as_json=options.json))  # a daemon that runs uses what the file said before
+        raise
     if options.subject:
         from obsarchive.database.connect import open_store  # late: only some options need the database
 
@@ -29,7 +37,20 @@ def run(options: Namespace) -> int:
         with open_database(config) as opened:
             say(f"{opened.uri}\n")
         return 0
-    path = config.paths.logs / "status.json"
+    text, status = _report(config.paths.logs)
+    say(_in_form(text, status, as_json=options.json))
+    if not options.json:
+        say(_reasons(config, status))
+    return 0
+
+
+def _in_form(text: str, status: Mapping[str, Any], *, as_json: bool) -> str:
+    return text + "\n" if as_json else _in_words(status)
+
+
+def _report(folder: Path) -> tuple[str, Mapping[str, Any]]:
+    """Return what the daemon reported last, as text and as read."""
+    path = folder / "status.json"
     try:
         text = path.read_text()
         status = as_mapping(parse_json(text))
@@ -37,12 +58,16 @@ def run(options: Namespace) -> int:
         raise ArchiveError(f"{path}: no status: the daemon has not run with this configuration yet") from err
     except ValueError as err:
         raise ArchiveError(f"{path}: damaged: {err}; a daemon that runs writes it anew") from err
-    if options.json:
-        say(text + "\n")
-    else:
-        say(_in_words(status))
-        say(_reasons(config, status))
-    return 0
+    return text, status
+
+
+def _logs_of(file: Path) -> Path | None:
+    """Return the folder of logs that a configuration names which cannot be used, if that much can be read."""
+    try:
+        found = re.search(r'"logs"\s*:\s*("(?:[^"\\]|\\.)*")', file.read_text())
+        return file.parent / str(parse_json(found[1])) if found else None
+    except (OSError, ValueError):
+        return None
 
 
 def _reasons(config: Config, status: Mapping[str, Any]) -> str:

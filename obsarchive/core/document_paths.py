@@ -57,6 +57,8 @@ StatusField = Literal["done", "enqueued", "force_redo", "retries"]
 StepField = Literal[
     "state",
     "retries",
+    "waits",
+    "losses",
     "message",
     "lacks",
     "not_before",

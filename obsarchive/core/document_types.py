@@ -31,6 +31,8 @@ class StepDocument(TypedDict, total=False):
     state: str
     """A `State`: ``waiting``, ``enqueued``, ``done``, ``failed``, ``rejected`` or ``lacking``."""
     retries: int
+    waits: int
+    losses: int
     """Failures since the step last ended otherwise."""
     message: str
     """Why it failed, was rejected or lacks something; empty otherwise."""
@@ -184,6 +186,8 @@ class HeaderFields(TypedDict, total=False):
     An adapter may add further fields of its own.
     """
 
+    unread: bool
+    """Whether the header is still to be read, because the disk did not let it."""
     mode: str
     """Detector mode, which selects the master dark."""
     shape: list[int]

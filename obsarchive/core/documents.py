@@ -130,6 +130,10 @@ class StepRecord:
 
     state: State = State.WAITING
     retries: int = 0
+    waits: int = 0
+    """Times in a row that it waited for an outer cause to end, such as a full disk."""
+    losses: int = 0
+    """Workers that were lost while they ran it, since it last ended otherwise."""
     task: str | None = None
     message: str = ""
     lacks: str = ""
@@ -147,6 +151,8 @@ class StepRecord:
         return cls(
             state=next((state for state in State if state == doc.get("state")), State.WAITING),
             retries=as_count(doc.get("retries")),
+            waits=as_count(doc.get("waits")),
+            losses=as_count(doc.get("losses")),
             task=doc.get("task"),
             message=str(doc.get("message") or ""),
             lacks=str(doc.get("lacks") or ""),
@@ -259,6 +265,11 @@ class Observation:
     def raw_changed(self) -> datetime | None:
         """When the newest of its raw files was changed."""
         return as_time(lookup(self.document, paths.RAW_CHANGED))
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether its header is still to be read, because the disk did not let it: its steps would not know it."""
+        return as_flag(self.document.get("unread"))
 
     @property
     def has_header(self) -> bool:

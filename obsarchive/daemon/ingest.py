@@ -202,11 +202,22 @@ class Ingest:
         if not unchanged and self._yields(listing, files, known):
             return
         described = None if unchanged and known.has_header else self._described(listing, name, files)
-        if unchanged and not known.raw_missing and not (described and described["fits_header"]):
+        is_news = described is not None and (described["fits_header"] or described["unread"] != known.is_unread)
+        if unchanged and not known.raw_missing and not is_news:
             return
-        fields = {**paths.field_paths("raw_data", raw), **(described or {})}
+        fields = {**paths.field_paths("raw_data", raw), **(described or {}), **self._due_now(name)}
         self.store.observations.set_fields(name, {**fields, **self.store.observations.reopened()})
         log.info("%s: raw files %s", name, "are there" if unchanged else "changed")
+
+    def _due_now(self, name: str) -> dict[str, None]:
+        """Return the fields that end the pauses of steps which waited for raw files that were away."""
+        known = Observation(self.store.observations.find(name) or {})
+        return {
+            paths.PipelinePaths.of_observation(pipeline).step(step, "not_before"): None
+            for pipeline in as_mapping(known.document.get("pipelined"))
+            for step, record in known.pipeline(pipeline).steps().items()
+            if record.waits
+        }
 
     def _yields(self, listing: Listing, files: list[Found], known: Observation) -> bool:
         """Whether an observation lies in another raw folder too, which counts; different contents are reported."""
@@ -245,12 +256,13 @@ class Ingest:
             if (files[0].path, str(err)) not in self._warned:
                 self._warned.add((files[0].path, str(err)))
                 log.warning("%s: its header is not used: %s", name, err)
-            if not isinstance(err, BadRawData):  # of the disk, not of the file
-                listing.incomplete = True
-                listing.problems.append(problem_of(listing, files[0], str(err)))
-            return {"fits_header": []}
+            if isinstance(err, BadRawData):
+                return {"fits_header": [], "unread": False}
+            listing.incomplete = True  # it is the disk, not the file
+            listing.problems.append(problem_of(listing, files[0], str(err)))
+            return {"fits_header": [], "unread": True}
         described = cast(HeaderFields, listing.instrument.describe(header))
-        return {**described, "fits_header": plain_cards(header)}
+        return {**described, "fits_header": plain_cards(header), "unread": False}
 
     def document(self, listing: Listing, name: str, files: list[Found]) -> NewObservation:
         """Return the document of a new observation, made from its files and from its sidecar file if there is one.

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from obsarchive.core.documents import NIGHT_KINDS, Master, Night, Observation, StepRecord
 from obsarchive.core.step_state import State
@@ -17,6 +17,12 @@ class RetryPolicy:
 
     now: datetime
     max_retries: int
+    longest: timedelta = timedelta.max
+    """Longest pause there is: a later time was set by a clock that has been put back since."""
+
+    def allows(self, not_before: datetime | None) -> bool:
+        """Whether a step may run that shall not be tried before some time."""
+        return not_before is None or not_before <= self.now or not_before - self.now > self.longest
 
 
 def inputs_of(subject: Subject, step: Step, context: NightContext) -> dict[str, str]:
@@ -208,7 +214,7 @@ def next_step(
         if context is not None and is_held(subject, link, step, context):
             continue
         not_before = subject.pipeline(link.pipeline.name).step(step.name).not_before
-        if not_before is None or not_before <= policy.now:
+        if policy.allows(not_before):
             return link, step
     return None
 
@@ -296,9 +302,13 @@ def has_first_attempt(
     steps = [(link.pipeline.name, name) for link in links for name in link.pipeline.steps]
     running = {path for path in steps if subject.pipeline(path[0]).step(path[1]).state is State.ENQUEUED}
     due = {(link.pipeline.name, step.name) for link, step in open_steps(subject, chain, max_retries)}
-    fresh = {path for path in running | due if not subject.pipeline(path[0]).step(path[1]).retries}
+    fresh = {path for path in running | due if not _was_tried(subject.pipeline(path[0]).step(path[1]))}
     again = {(pipeline.name, step.name) for pipeline, step in stale(subject, chain, context)}
     return not (fresh | again) <= set(but)
+
+
+def _was_tried(record: StepRecord) -> bool:
+    return record.retries > 0 or record.waits > 0
 
 
 def is_running(subject: Subject, chain: Sequence[ChainEntry]) -> bool:
@@ -320,7 +330,7 @@ def is_running(subject: Subject, chain: Sequence[ChainEntry]) -> bool:
 
 
 def open_steps(subject: Subject, chain: Sequence[ChainEntry], max_retries: int) -> Iterator[tuple[ChainEntry, Step]]:
-    """Yield the steps that can run now or after a delay, as the documents are.
+    """Yield the steps that can run now or after a delay, as the documents are; none without the raw files it needs.
 
     Parameters
     ----------
@@ -335,12 +345,15 @@ def open_steps(subject: Subject, chain: Sequence[ChainEntry], max_retries: int) 
     ------
     (ChainEntry, Step)
     """
+    is_away = isinstance(subject, Observation) and subject.raw_missing
     for link in chain:
         if not link.applies(subject.document):
             continue
         record = subject.pipeline(link.pipeline.name)
         records = {name: record.step(name) for name in link.pipeline.steps}
         for name, step in link.pipeline.steps.items():
+            if is_away and "science" in step.uses:
+                continue
             if (
                 _may_run(records[name], max_retries)
                 and _is_ready(step, link.pipeline, records, max_retries)

@@ -11,6 +11,7 @@ from typing import Any
 from obsarchive.core.document_types import NightRawFile
 from obsarchive.core.documents import Observation, utc_now
 from obsarchive.core.raw_problems import RawProblem
+from obsarchive.daemon.raw_scanner import Listing
 from obsarchive.io.atomic import sha256
 
 WRONG = "remove the wrong one"
@@ -45,6 +46,32 @@ def differing_observation(known: Observation, mine: Sequence[Path], folders: Seq
     winning, losing = sorted((known.raw_files, mine), key=lambda files: order.get(files[0].parent, len(order)))
     reason = f"{winning[0].parent} holds the same observation with other contents, which count: {WRONG}"
     return [_problem(path, reason) for path in losing]
+
+
+def differing_listings(listings: Sequence[Listing]) -> list[str]:
+    """Return in words which raw files lie in two folders of a night with different contents.
+
+    Parameters
+    ----------
+    listings : sequence of Listing
+        Of all raw folders, in the order of the configuration.
+
+    Returns
+    -------
+    list of str
+        A line for each file that does not count.
+    """
+    first: dict[tuple[str, str], Path] = {}
+    lines = []
+    for listing in listings:
+        for found in listing.files:
+            counting = first.setdefault((listing.night, found.raw.name), found.path)
+            try:
+                if counting != found.path and not is_same_content(found.path, counting):
+                    lines.append(f"{found.path}: {counting} has other contents and counts: {WRONG}")
+            except OSError as err:
+                lines.append(f"{found.path}: cannot be compared with {counting}: {err.strerror}")
+    return lines
 
 
 def differing_files(entries: Iterable[Mapping[str, Any]], chosen: Iterable[NightRawFile]) -> list[RawProblem]:

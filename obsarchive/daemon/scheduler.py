@@ -9,17 +9,18 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from obsarchive.config.model import Config
 from obsarchive.core.archive_paths import Layout
 from obsarchive.core.document_paths import EFFECTS_DUE, PACKED_BYTES, PACKED_SHA256
 from obsarchive.core.documents import Night, Observation, utc_now
 from obsarchive.core.rules import lookup
-from obsarchive.core.step_state import State, after
+from obsarchive.core.step_state import State
 from obsarchive.daemon import planner
 from obsarchive.daemon.checksum_audit import ChecksumAudit
 from obsarchive.daemon.config_watch import ConfigWatch
+from obsarchive.daemon.endings import Delays, longest_pause, update_after
 from obsarchive.daemon.ingest import Ingest
 from obsarchive.daemon.leader import LeaderLock
 from obsarchive.daemon.night_context import BORROWED, NightContext, Subject
@@ -44,8 +45,7 @@ from obsarchive.execution.step_process import TaskResult
 from obsarchive.io.permit import withdraw
 from obsarchive.pipeline import Step
 from obsarchive.pipeline.chain import ChainEntry, decision_chain, steps_of
-from obsarchive.store import StepStore, StepUpdate, outage_as_error
-from obsarchive.store.jobs import now_plus
+from obsarchive.store import StepStore, outage_as_error
 
 log = logging.getLogger(__name__)
 
@@ -120,6 +120,7 @@ class Scheduler:
         self._next_scan = self._next_audit = self._next_report = 0.0
         self._auditing: Iterator[str] | None = None
         self._pack_failures: Counter[str] = Counter()
+        self.delays = Delays(config.daemon.loop_interval_s)
         self._state = "starting"
         self._holds: str = ""
         """Why nothing new is begun, as the state to report; empty if it may be."""
@@ -336,7 +337,7 @@ class Scheduler:
             if time.monotonic() > until:
                 self._all_seen = False
                 break
-            if subject.id not in busy and self._guarded(subject, context):
+            if subject.id not in busy and not self.delays.holds(subject.id) and self._guarded(subject, context):
                 busy.add(subject.id)
             if len(self._looked_at) >= LOOKED_AT_ONCE:
                 self._record_looks()
@@ -363,14 +364,22 @@ class Scheduler:
             return False
         except DISK_ERRORS as err:
             log.warning("%s: %s; tried again, the others go on", subject.id, err)
+            self._delay(subject, err)
             return False
+
+    def _delay(self, subject: Subject, err: Exception) -> None:
+        """Leave a subject alone for a while whose tarball or sidecar file cannot be written, and report why."""
+        self.delays.delay(subject.id)
+        self.status.count("waiting", subject.id, "pack", str(err))
 
     def _advance(self, subject: Subject, context: NightContext) -> bool:
         """Submit the next step of a night or an observation; return whether something runs for it now."""
+        if isinstance(subject, Observation) and subject.is_unread:
+            return False
         chain, records = self.queue.chain_now(subject), self.queue.step_store_of(subject)
         if self.reconciler.settle(subject, context):
             subject = type(subject)(records.find(subject.id) or subject.document)
-        policy = RetryPolicy(utc_now(), self.config.daemon.max_retries)
+        policy = RetryPolicy(utc_now(), self.config.daemon.max_retries, longest_pause(self.config.daemon))
         due = planner.next_step(subject, chain, policy, context)
         if due is not None:
             return self._submit_step(subject, context, *due)
@@ -423,7 +432,7 @@ class Scheduler:
         if running is None:
             return
         if isinstance(event, Progress):
-            running.fraction, running.text = event.fraction, event.text
+            running.fraction, running.text, running.has_begun = event.fraction, event.text, True
             self.store.jobs.update(event.task, {"fraction": event.fraction, "text": event.text, "worker": event.worker})
             return
         if running.permit is not None:
@@ -439,10 +448,10 @@ class Scheduler:
         link, step = running.link, running.step
         if link is None or step is None:
             return
-        state = after(State.ENQUEUED, result.event)
-        retries = running.subject.pipeline(link.pipeline.name).step(step.name).retries
-        manifest = {**result.record, "inputs": planner.inputs_of(running.subject, step, running.context)}
-        update = StepUpdate(state, result.message, manifest, self._not_before(state, retries))
+        before = running.subject.pipeline(link.pipeline.name).step(step.name)
+        inputs = planner.inputs_of(running.subject, step, running.context)
+        update = update_after(result, before, running.has_begun, inputs, self.config.daemon)
+        state, message = update.state, update.message
         document = running.records.finish(running.subject.id, (link.pipeline.name, step.name), task, update)
         name = running.subject.id
         if document is None:
@@ -450,17 +459,17 @@ class Scheduler:
             return
         self.step_effects.after(running, link, type(running.subject)(document), result)
         level = logging.INFO if state in (State.DONE, State.LACKING) else logging.WARNING
-        log.log(level, "%s %s: %s%s", name, running.label, state, f" ({result.message})" if result.message else "")
-        self.status.count(str(state), name, running.label, result.message)
-        if state is State.FAILED and retries < self.config.daemon.max_retries:
+        log.log(level, "%s %s: %s%s", name, running.label, state, f" ({message})" if message else "")
+        self.status.count(str(state), name, running.label, message)
+        if state is State.FAILED and before.retries < self.config.daemon.max_retries:
             self.status.retries += 1
         else:
-            self.alerts.step_ended(running.subject, running.label, state, result.message)
+            self.alerts.step_ended(running.subject, running.label, state, message)
         self.store.jobs.update(
             task,
             {
                 "state": str(state),
-                "message": result.message,
+                "message": message,
                 "finished": utc_now(),
                 "duration_s": round(time.monotonic() - running.started, 2),
                 "cpu_s": result.cpu_s,
@@ -468,11 +477,6 @@ class Scheduler:
                 "log": list(result.record.get("log", ())),
             },
         )
-
-    def _not_before(self, state: State, retries: int) -> datetime | None:
-        if state is State.FAILED:
-            return now_plus(self.config.daemon.retry_delay_s * 2**retries)
-        return now_plus(self.config.daemon.loop_interval_s) if state is State.WAITING else None
 
     def _settle(self, subject: Subject) -> bool:
         """Pack an observation for which no step is due, or sweep temporary files; return whether something runs now."""
@@ -504,11 +508,14 @@ class Scheduler:
 
     def _packed(self, running: ActiveTask, value: object) -> None:
         if not isinstance(value, Packed):
-            if not (isinstance(value, ArchiveError) and value.event == "release"):
-                self._pack_failures[running.subject.id] += 1
             log.error("%s: not packed: %s", running.subject.id, value)
+            if isinstance(value, ArchiveError) and value.event == "release":
+                self._delay(running.subject, value)
+                return
+            self._pack_failures[running.subject.id] += 1
             self.status.count("failed", running.subject.id, "pack", str(value))
             return
+        self.delays.clear(running.subject.id)
         fields = {PACKED_BYTES: value.n_bytes, PACKED_SHA256: value.sha256}
         if self.store.observations.set_packed(running.subject.id, running.asked, fields):
             log.info("%s: packed", running.subject.id)

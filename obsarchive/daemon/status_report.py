@@ -68,13 +68,13 @@ class StatusReport:
         step : str
             Pipeline and step, ``pipeline.step``.
         message : str
-            Why it failed or was rejected.
+            Why it failed, was rejected, or waits.
         """
         self.endings.append((utc_now(), state))
         self.totals[state] += 1
         if state == State.FAILED:
             self.causes[cause_of(message).name] += 1
-        if state in ("failed", "rejected"):
+        if state in ("failed", "rejected") or (state == "waiting" and message):
             self.errors.appendleft({"when": utc_now(), "subject": subject, "step": step, "message": message})
 
     def report(self, state: str, running: list[dict[str, Any]], extra: Mapping[str, Any]) -> None:

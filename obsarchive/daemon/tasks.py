@@ -29,6 +29,7 @@ class ActiveTask:
     started: float = field(default_factory=time.monotonic)
     fraction: float = 0.0
     text: str = "queued"
+    has_begun: bool = False
 
     @property
     def label(self) -> str:

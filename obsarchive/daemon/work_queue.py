@@ -9,6 +9,7 @@ from itertools import groupby
 from obsarchive.core import document_paths as paths
 from obsarchive.core.documents import Master, Night, Observation, utc_now
 from obsarchive.daemon import planner
+from obsarchive.daemon.endings import PATIENCE
 from obsarchive.daemon.night_context import Library, NightContext, Subject
 from obsarchive.daemon.tasks import context_of
 from obsarchive.errors import MALFORMED
@@ -113,9 +114,11 @@ class WorkQueue:
                 yield night, context_of(night, self._own, self.library)
         opened = self.store.observations.open(self._names, self.nights)
         for name, group in groupby(opened, key=lambda observation: observation.night):
-            if name in nights and not self._is_before(nights[name]):
+            if name not in nights:
+                continue
+            context = context_of(nights[name], self._own, self.library)
+            if not self._is_before(nights[name], context):
                 observations = list(group)
-                context = context_of(nights[name], self._own, self.library)
                 context = self._with_references(nights[name], context, observations)
                 yield from ((observation, context) for observation in observations)
 
@@ -189,9 +192,18 @@ class WorkQueue:
     def _names(self) -> list[str]:
         return [link.pipeline.name for link in self.chain]
 
-    def _is_before(self, night: Night) -> bool:
+    def _is_before(self, night: Night, context: NightContext) -> bool:
         """Whether calibration of a night is still to be done, so that its science waits."""
-        return planner.is_running(night, self._before_science) or self._has_open(night, self._before_science)
+        chain = self._before_science
+        try:
+            return (
+                planner.is_running(night, chain)
+                or self._has_open(night, chain)
+                or any(night.pipeline(link.pipeline.name).force_redo for link in chain)
+                or next(planner.stale(night, chain, context), None) is not None
+            )
+        except MALFORMED:
+            return False  # science does not wait for a document that cannot be understood
 
     def _has_open(self, subject: Subject, chain: Sequence[ChainEntry]) -> bool:
         return next(planner.open_steps(subject, chain, self.max_retries), None) is not None
@@ -217,8 +229,16 @@ class WorkQueue:
         """Whether something is due, now or later; observations in `never_packed` do not count."""
         return any(self._is_pending(subject, context, never_packed) for subject, context in self.subjects())
 
+    def _waits_in_vain(self, subject: Subject, chain: Sequence[ChainEntry]) -> bool:
+        """Whether all that could run has waited long for an outer cause to end, such as a disk that is away."""
+        waiting = planner.open_steps(subject, chain, self.max_retries)
+        waits = [subject.pipeline(link.pipeline.name).step(step.name).waits for link, step in waiting]
+        return bool(waits) and min(waits) > PATIENCE
+
     def _is_pending(self, subject: Subject, context: NightContext, never_packed: Collection[str]) -> bool:
         chain = self.chain_now(subject)
+        if self._waits_in_vain(subject, chain) or (isinstance(subject, Observation) and subject.is_unread):
+            return False
         return (
             self._has_open(subject, chain)
             or next(planner.stale(subject, chain, context), None) is not None

@@ -19,13 +19,13 @@ from types import TracebackType
 from typing import Any, Self
 
 import dask
-from distributed import Client, Future, LocalCluster, get_worker
+from distributed import Client, Future, KilledWorker, LocalCluster, get_worker
 
 from obsarchive import __version__
 from obsarchive.config.field_types import IMPORT_ERRORS, import_class
 from obsarchive.config.model import ClusterClass, Parallel
 from obsarchive.core.step_state import State, after
-from obsarchive.errors import ArchiveError, OtherVersion, ServiceUnavailable
+from obsarchive.errors import ArchiveError, OtherVersion, ServiceUnavailable, WorkerLost
 from obsarchive.execution.step_process import PR_SET_PDEATHSIG, TaskResult, call_apart, run_step
 from obsarchive.execution.work import ResultState, StepResult
 from obsarchive.io.permit import take
@@ -296,8 +296,10 @@ def _silence() -> None:
 
 def _value_of(future: Future[Any]) -> Any:
     if future.cancelled():
-        return RuntimeError("the task was cancelled: the scheduler was lost or closed")
+        return WorkerLost("the task was cancelled: the scheduler was lost or closed")
     error = future.exception(timeout=10)
+    if isinstance(error, KilledWorker):
+        return WorkerLost(f"the worker was lost: {error}")
     return error if error is not None else future.result(timeout=10)
 
 
@@ -355,7 +357,9 @@ def result_of(event: TaskFinished) -> TaskResult:
     """Return how a step ended, also if it was lost with its worker."""
     if isinstance(event.value, StepResult):
         return event.value
+    if isinstance(event.value, WorkerLost):
+        return StepResult(event.task, ResultState.LOST, str(event.value), {})
     if isinstance(event.value, ArchiveError):
         return StepResult(event.task, ResultState(after(State.ENQUEUED, event.value.event)), str(event.value), {})
-    log.error("task %s: lost with its worker: %s", event.task, event.value)
-    return StepResult(event.task, ResultState.FAILED, f"the worker was lost: {event.value}", {})
+    log.error("task %s: its result did not come back: %s", event.task, event.value)
+    return StepResult(event.task, ResultState.FAILED, f"its result did not come back: {event.value}", {})

@@ -26,7 +26,7 @@ from obsarchive.core.json_text import parse_json
 from obsarchive.core.progress import ProgressCallback, no_progress
 from obsarchive.core.step_state import State, after
 from obsarchive.core.values import plain_values
-from obsarchive.errors import ArchiveError
+from obsarchive.errors import OF_DISKS, ArchiveError
 from obsarchive.execution.work import ResultState, StepResult
 from obsarchive.io.permit import discard, is_withdrawn
 from obsarchive.pipeline import Task, Workspace
@@ -277,6 +277,8 @@ def _run(task: Task, work: Workspace, lines: _Lines) -> tuple[ResultState, str, 
     except OSError as err:
         if err.errno in (errno.ENOSPC, errno.EDQUOT):
             return ResultState.WAITING, f"no space left: {err}", {"log": lines.lines}
+        if err.errno in OF_DISKS:
+            return ResultState.WAITING, str(err), {"log": lines.lines}
         log.exception("unexpected")
         return ResultState.FAILED, f"{type(err).__name__}: {err}", {"log": lines.lines}
     except Exception as err:

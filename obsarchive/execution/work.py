@@ -37,6 +37,8 @@ class ResultState(StrEnum):
     """Another process works on it."""
     STOPPED = "stopped"
     """The next run continues."""
+    LOST = "lost"
+    """The process that ran it was lost, whatever the cause."""
 
 
 EVENTS: dict[ResultState, str] = {
@@ -48,6 +50,7 @@ EVENTS: dict[ResultState, str] = {
     ResultState.WAITING: "release",
     ResultState.LOCKED: "release",
     ResultState.STOPPED: "release",
+    ResultState.LOST: "release",
 }
 """What each does to the state of a step (:mod:`obsarchive.core.step_state`)."""
 

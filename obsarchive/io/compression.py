@@ -25,7 +25,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.io.fits.hdu.compressed._compression import CfitsioException  # raised, but nowhere public
 
-from obsarchive.errors import ArchiveError, BadRawData, NoSpace
+from obsarchive.errors import OF_DISKS, ArchiveError, BadRawData, DiskTrouble, NoSpace
 
 BLOCK = 2880
 CHUNK = 2**20
@@ -75,7 +75,8 @@ def explained(path: Path) -> Iterator[None]:
             raise NoSpace(f"no space left to unpack {path.name}: {err}") from err
         if err.errno is None:  # so bz2, gzip and astropy report damaged data
             raise BadRawData(f"{path.name}: expected valid data, found: {err}") from err
-        raise ArchiveError(f"{path.name} cannot be read: {err}") from err
+        trouble = DiskTrouble if err.errno in {*OF_DISKS, errno.ENOENT} else ArchiveError
+        raise trouble(f"{path.name} cannot be read: {err}") from err
 
 
 def packing_of(path: Path) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from obsarchive.errors import Superseded, TakenTwice
+from obsarchive.errors import Superseded, WorkerLost
 
 log = logging.getLogger(__name__)
 
@@ -34,13 +34,13 @@ def take(permit: Path) -> None:
     ------
     Superseded
         The permit was withdrawn.
-    TakenTwice
+    WorkerLost
         Another worker began with the task before.
     """
     try:
         (permit / TAKEN).mkdir()
     except FileExistsError:
-        raise TakenTwice("the worker that had begun with it was lost") from None
+        raise WorkerLost("the worker that had begun with it was lost") from None
     except FileNotFoundError:
         raise Superseded("the daemon gave this task up before it began") from None
 

@@ -168,7 +168,9 @@ class Observations(StepStore):
 
     def raw_data_of(self, night: str) -> dict[str, Observation]:
         """Return the observations of a night by their names; read is what is known of their raw files."""
-        found = self.collection.find({"night": night}, {"raw_data": 1, "night": 1, "fits_header": {"$slice": 1}})
+        found = self.collection.find(
+            {"night": night}, {"raw_data": 1, "night": 1, "unread": 1, "fits_header": {"$slice": 1}}
+        )
         return {document["_id"]: Observation(document) for document in found}
 
     def names_of(self, night: str) -> set[str]:

@@ -41,12 +41,14 @@ class StepUpdate:
     message: str = ""
     manifest: Mapping[str, Any] = field(default_factory=dict)
     not_before: datetime | None = None
+    waits: int = 0
+    losses: int = 0
 
     def to_document(self) -> StepDocument:
         """Return the fields to set in the document of the step."""
         manifest = cast(StepDocument, {key: self.manifest[key] for key in _KEPT_OF_MANIFEST if key in self.manifest})
         state: StepDocument = {"state": str(self.state), "message": self.message, "not_before": self.not_before}
-        kept: StepDocument = {"lacks": "", **manifest, **state}
+        kept: StepDocument = {"lacks": "", **manifest, **state, "waits": self.waits, "losses": self.losses}
         if "finished" in self.manifest:
             kept["finished"] = _time(self.manifest["finished"])
             kept["started"] = _time(self.manifest["started"])
@@ -435,7 +437,8 @@ def _ended() -> Document:
 
 def _waiting(at: PipelinePaths, step: str) -> Document:
     """Return the fields of a step that waits, as if it had not run."""
-    return {at.step(step, "state"): str(State.WAITING), at.step(step, "retries"): 0, at.step(step, "not_before"): None}
+    anew: StepDocument = {"state": str(State.WAITING), "retries": 0, "waits": 0, "losses": 0, "not_before": None}
+    return at.step_fields(step, anew)
 
 
 def _claim_of(at: PipelinePaths, step: str) -> Document:

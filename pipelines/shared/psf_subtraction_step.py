@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from pydantic import NonNegativeInt, PositiveInt
 
-from obsarchive.errors import Lacking
+from obsarchive.errors import Lacking, Unprocessable
 from obsarchive.figures.contrast import before_and_after, contrast_curve
 from obsarchive.figures.previews import Mark
 from obsarchive.io.psf_library import PsfLibrary
@@ -68,7 +68,8 @@ def subtract_and_publish(work: Workspace, image_name: str, stack: str) -> dict[s
     Lacking
         There is no reference.
     Unprocessable
-        The star lies too close to the edge of the image, or the configuration does not describe the filter.
+        There is no star, or it lies too close to the edge of the image, or the configuration does not describe the
+        filter.
     """
     settings: SubtractionSettings = work.settings
     observation = work.observation
@@ -88,6 +89,8 @@ def subtract_and_publish(work: Workspace, image_name: str, stack: str) -> dict[s
     fwhm_px = _core_px(work, pixel_arcsec)
     work.progress(0.2, f"subtracting with the best of {len(library.entries)} references")
     found = subtract_star(target, library.stamps, fwhm_px, settings.max_references)
+    if not found.holds_star:
+        raise Unprocessable("no star: another one as bright would not be found anywhere in the noise around it")
     used = [library.entries[i].observation for i in found.used]
     few = len(used) < settings.enough_references
     _publish(work, target, found, pixel_arcsec, _note(len(used), few))

@@ -228,7 +228,11 @@ def wait_for(happened: Callable[[], object], seconds: float = 60.0) -> None:
 
 def tree(site: Site) -> dict[str, str]:
     """Products of an archive with a hash of their content, dates left out."""
-    root = site.layout.root
+    return products_below(site.layout.root)
+
+
+def products_below(root: Path) -> dict[str, str]:
+    """Products below the root of an archive with a hash of their content, dates left out."""
     found = {}
     for path in sorted(root.rglob("*")):
         name = path.relative_to(root).as_posix()

@@ -1,8 +1,6 @@
 """The configuration file is edited while the daemon runs."""
 
 import json
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +8,6 @@ import pytest
 
 from obsarchive.config.model import load
 from obsarchive.daemon.config_watch import ConfigWatch
-from tests.daemon.conftest import Site, wait_for
-from tests.daemon.test_faults import wait_for_line
 
 
 @pytest.fixture
@@ -68,22 +64,3 @@ def test_any_other_change_is_reported_and_the_old_configuration_kept(file: Path,
     write(file)
     look_twice(watch)
     assert (watch.new, watch.problem) == (None, "")
-
-
-def test_the_daemon_uses_the_changed_configuration(copied: Site) -> None:
-    daemon = copied.start()
-    try:
-        with copied.store() as store:
-            wait_for(lambda: (store.jobs.daemon() or {}).get("state") == "idle")
-            copied.config_file.write_text(copied.config_file.read_text()[:-1])
-            wait_for(lambda: "not JSON" in str((store.jobs.daemon() or {}).get("configuration")))
-            copied.config_file.write_text(copied.config_file.read_text() + "}")
-            chain = [{"class": "tests.sample_pipelines.Toy"}]
-            copied.change(pipelines=[*json.loads(copied.config_file.read_text())["pipelines"], *chain])
-            wait_for_line(daemon, "toy.write: done")
-            wait_for(lambda: store.jobs.daemon()["configuration"] == "")
-        assert daemon.poll() is None
-    finally:
-        os.kill(daemon.pid, signal.SIGTERM)
-        daemon.communicate(timeout=60)
-    assert daemon.returncode == 0

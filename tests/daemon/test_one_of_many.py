@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from obsarchive.daemon.endings import Delays
 from obsarchive.daemon.ingest import Ingest
 from obsarchive.daemon.raw_scanner import Scanner
 from obsarchive.daemon.scheduler import Scheduler
@@ -29,6 +30,7 @@ def test_an_observation_that_cannot_be_planned_stops_no_other(caplog: pytest.Log
         running={}, stopping=SimpleNamespace(is_set=lambda: False), cluster=SimpleNamespace(capacity=9, busy=0)
     )
     daemon.queue, daemon._malformed, daemon._advance = SimpleNamespace(subjects=lambda: subjects), set(), advance
+    daemon.delays = Delays(1.0)
     daemon._guarded = lambda *given: Scheduler._guarded(daemon, *given)
     Scheduler.submit(daemon)
     Scheduler.submit(daemon)

@@ -2,12 +2,9 @@
 
 import json
 import os
-import random
 import signal
-import time
 from datetime import timedelta
 
-import pytest
 from astropy.io import fits
 
 from obsarchive.core.documents import utc_now
@@ -102,28 +99,6 @@ def test_a_deleted_product_alone_is_made_again(copied: Site, reduced: Site) -> N
     assert tree(copied) == tree(reduced)
 
 
-def manifests(site: Site) -> int:
-    """Count the steps whose end is on disk."""
-    return len(list(site.layout.root.glob(f"{NIGHT}/**/.*.json")))
-
-
-@pytest.mark.slow
-def test_killed_at_any_moment_it_ends_in_the_same_tree(lone_site: Site, reduced: Site) -> None:
-    lone_site.change(parallel={"threads_per_worker": 2})
-    moments = random.Random(5)
-    for more in (0, 1, 2, 2):
-        wanted = min(manifests(lone_site) + more, manifests(reduced) - 1)
-        daemon = lone_site.start()
-        wait_for(lambda wanted=wanted: manifests(lone_site) >= wanted)
-        time.sleep(moments.uniform(0.0, 0.5 if more else 2.0))
-        os.kill(daemon.pid, signal.SIGKILL)
-        daemon.communicate()
-    lone_site.run()
-    assert lone_site.states() == EVERY_STEP_DONE
-    assert tree(lone_site) == tree(reduced)
-    assert not list(lone_site.layout.root.rglob("*.part"))
-
-
 def test_ctrl_c_stops_cleanly_and_gives_claims_back(lone_site: Site) -> None:
     daemon = lone_site.start()
     wait_for(lambda: list(lone_site.layout.root.rglob("dark_*.fits")))
@@ -132,47 +107,6 @@ def test_ctrl_c_stops_cleanly_and_gives_claims_back(lone_site: Site) -> None:
     assert daemon.returncode == 0, said
     assert "Traceback" not in said
     assert "enqueued" not in lone_site.states().values()
-
-
-def test_calibration_that_comes_late_redoes_what_went_without(site: Site) -> None:
-    held_back = site.folder / "later"
-    held_back.mkdir()
-    for path in site.night.glob("dark_*"):
-        path.rename(held_back / path.name)
-    site.run()
-    assert site.states()["HIP_1 bright_star.reduce"] == "lacking"
-    for path in held_back.iterdir():
-        path.rename(site.night / path.name)
-    site.run()
-    assert site.states() == EVERY_STEP_DONE
-
-
-def test_a_truncated_file_is_rejected_until_it_changes(site: Site) -> None:
-    name = site.observation("HIP_1")
-    raw = site.night / f"{name}.fits.bz2"
-    whole = raw.read_bytes()
-    raw.write_bytes(whole[: len(whole) // 2])
-    site.run()
-    with site.store() as store:
-        step = store.observations.find(name)["pipelined"]["bright_star"]["steps"]["reduce"]
-    assert step["state"] == "rejected"
-    assert raw.name in step["message"]
-    raw.write_bytes(whole)
-    site.run()
-    assert site.states() == EVERY_STEP_DONE
-
-
-def test_a_step_that_kills_its_process_fails_and_the_rest_goes_on(site: Site) -> None:
-    site.change(
-        pipelines=[*json.loads(site.config_file.read_text())["pipelines"], {"class": "tests.daemon.poison.Poison"}]
-    )
-    site.run()
-    with site.store() as store:
-        documents = list(store.database["objects"].find())
-    steps = [document["pipelined"]["poison"]["steps"]["die"] for document in documents]
-    assert {(step["state"], step["retries"]) for step in steps} == {("failed", 3)}
-    assert all("SIGKILL" in step["message"] for step in steps)
-    assert {**site.states(), **EVERY_STEP_DONE} == site.states()
 
 
 def test_force_redo_repack_and_owner_from_the_mongo_shell(copied: Site) -> None:
@@ -227,16 +161,6 @@ def test_one_step_can_be_asked_for(copied: Site) -> None:
         assert store.observations.request_step_redo(name, ("bright_star", "preview"))
     copied.run()
     assert jobs_of(copied) == [f"{name} bright_star.preview"]
-
-
-def test_raw_files_that_are_gone_leave_the_products(copied: Site, reduced: Site) -> None:
-    copied.run()
-    name = copied.observation("HIP_1")
-    (copied.night / f"{name}.fits.bz2").unlink()
-    copied.run()
-    with copied.store() as store:
-        assert store.observations.find(name)["raw_data"]["missing"] is True
-    assert tree(copied) == tree(reduced)
 
 
 def test_check_says_what_is_due_and_changes_nothing(site: Site) -> None:

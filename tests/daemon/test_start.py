@@ -1,8 +1,6 @@
 """What the daemon says when it cannot start: one clear message and the exit code of the contract."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import CONFIG, Site
+from .conftest import CONFIG
 
 Change = Callable[[dict[str, Any]], Any]
 
@@ -71,19 +69,6 @@ def test_an_archive_that_cannot_be_written(new_site: Callable) -> None:
     assert "paths.archive" in said
     assert "file/archive" in said
     assert "Traceback" not in said
-
-
-def test_a_second_master_is_turned_away(site: Site) -> None:
-    first = site.start()
-    try:
-        for line in first.stdout:  # type: ignore[union-attr]
-            if "enqueued" in line:
-                break
-        said = site.run("--once", expect=4)
-        assert str(first.pid) in said
-    finally:
-        os.kill(first.pid, signal.SIGTERM)
-        assert first.wait(30) == 0
 
 
 def test_help_names_options_and_exit_codes() -> None:

@@ -89,7 +89,7 @@ def test_camera_and_pipeline_are_thirty_lines() -> None:
 
 
 def test_the_example_reduces_a_night(site: Path) -> None:
-    assert "pipelines: ccd, image_quality\n20260314: 2 observation(s)" in run(site, "--check")
+    assert re.search(r"pipelines: ccd, image_quality; MongoDB .*\n20260314: 2 observation\(s\)", run(site, "--check"))
     run(site, "--once")
     found = manifest(site, "M67", "image_quality:measure")
     truth = 0.9 * 2.3548 * np.hypot(SIGMA_PX, 1 / np.sqrt(12))

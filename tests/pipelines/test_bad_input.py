@@ -157,9 +157,9 @@ def test_an_unknown_orientation_claims_no_north(tmp_path: Path, pipeline: type[P
 
 
 def of_a_night(
-    folder: Path, pipeline: type[Pipeline], files: list[str], observations: tuple = ()
+    folder: Path, pipeline: type[Pipeline], files: list[str], observations: tuple = (), before: Any = None
 ) -> dict[str, TaskResult]:
-    """Run the step of a night pipeline."""
+    """Run the step of a night pipeline, after one that ended with a record."""
     (step,) = pipeline.steps.values()
     raw = [
         {
@@ -172,6 +172,7 @@ def of_a_night(
         for i, name in enumerate(files)
     ]
     document = {"_id": NIGHT, "raw_data": {"location": ["", str(folder)], "files": raw}}
+    document[pipeline.name] = {"steps": {step.name: before or {}}}
     task = Task(
         "t",
         pipeline,
@@ -214,6 +215,22 @@ def test_seeing_files_that_no_telescope_should_write(
         frames_measured = outcome.record["results"]["frames"]
         assert all(bool(frame["reason"]) != (frame["fwhm_arcsec"] is not None) for frame in frames_measured)
         assert frames_measured[-1]["reason"]
+
+
+def test_seeing_of_files_that_have_gone_is_kept(tmp_path: Path) -> None:
+    for number in range(3):
+        write_raw(tmp_path / f"{number}.fits", star_frames(2, number), 2, {"EXPOSURE": 1.0})
+    names = [f"{number}.fits" for number in range(3)]
+    (first,) = of_a_night(tmp_path, Seeing, names).values()
+    (tmp_path / "1.fits").unlink()
+    (again,) = of_a_night(tmp_path, Seeing, names, before=first.record).values()
+    assert again.event == "succeed"
+    assert again.record["results"] == first.record["results"]
+    made, kept = ({product["name"] for product in each.record["products"]} for each in (first, again))
+    assert made == kept
+    (never,) = of_a_night(tmp_path, Seeing, names).values()
+    reasons = [frame["reason"] for frame in never.record["results"]["frames"]]
+    assert reasons == ["", "the file has gone and was not measured before", ""]
 
 
 @pytest.mark.parametrize("pipeline", [Seeing, StrehlSummary, ContrastSummary])

@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from obsarchive.core.documents import Observation
 from obsarchive.io import fits_products, psf_library
 from obsarchive.science.psf.subtraction import cut_stamp
 from obsarchive.simulation.scenes import Detector, Instrument, Scene, SimulatedObservation, Star
 from pipelines.bright_star import BrightStar
+from pipelines.psf_library import objection
 from tests.pipelines.bench_of_steps import NIGHT, Bench
 
 COMPANION = Star(0.63, -0.64, 3.0)
@@ -55,6 +57,19 @@ def test_a_companion_is_found_and_described(archive: Path) -> None:
     assert table.shape[1] == 3
     assert np.interp(1.0, table[:, 0], table[:, 1]) == pytest.approx(results["contrast_1_arcsec_mag"], abs=0.01)
     assert json.dumps(results, allow_nan=False)
+
+
+def test_a_faint_star_is_no_reference_for_its_noise() -> None:
+    objections = [
+        objection(Observation({"_id": "3_a_VIC_Si_o_20260314_110427.040900", "pipelined": pipelined}), {"flag": "OK"})
+        for pipelined in (
+            {},
+            {"bright_star": {"classified_as": "high_flux"}},
+            {"bright_star": {"classified_as": "faint"}},
+        )
+    ]
+    assert objections[:2] == ["", ""]
+    assert "noise" in objections[2]
 
 
 def test_the_star_itself_is_never_a_reference(archive: Path) -> None:

@@ -72,6 +72,15 @@ def test_a_damaged_master_is_made_from_the_files_that_are_left(darks: Darks) -> 
     assert [master["frames"] for master in darks.make()] == [8]
 
 
+def test_a_lost_database_makes_no_poorer_master(darks: Darks) -> None:
+    made = darks.make()
+    for path in darks.paths[:2]:
+        path.unlink()
+        darks.document["raw_data"]["files"] = []  # a new database knows only what is there
+        assert darks.make() == made
+    assert fits_products.read_fits(darks.master)[1]["RAW003"] == darks.paths[2].name
+
+
 def test_other_files_make_another_master(darks: Darks) -> None:
     darks.make()
     darks.paths[0].unlink()

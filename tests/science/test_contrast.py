@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from obsarchive.science.psf.companion_detection import least_snr, noise_tail, significance, snr_at, snr_map
+from obsarchive.science.psf.companion_detection import (
+    aperture_flux,
+    least_fluxes,
+    least_snr,
+    noise_tail,
+    significance,
+    snr_at,
+    snr_map,
+)
 from obsarchive.science.psf.companion_fit import fit_companion
 from obsarchive.science.psf.contrast import subtract_star
 from obsarchive.science.psf.subtraction import radii
@@ -45,6 +53,42 @@ def test_the_tail_of_noise_is_measured() -> None:
     assert 1 <= gaussian < 1.15
     assert skewed > gaussian + 0.15
     assert noise_tail(np.full((SIDE, SIDE), np.nan), FWHM_PX, 6.0) == 1
+
+
+def test_the_tail_of_a_mixture_of_noise_is_longer_and_companions_hardly_change_it() -> None:
+    rng = np.random.default_rng(5)
+    quiet, mixed, with_planets = [], [], []
+    y, x = np.indices((SIDE, SIDE)) - HALF
+    for _ in range(8):
+        image = noise(rng)
+        quiet.append(noise_tail(snr_map(image, FWHM_PX), FWHM_PX, 6.0))
+        # symmetric, and of the same scatter on each ring: three times the noise in a sixth of all directions
+        loud = np.where(np.abs(np.arctan2(y, x)) < np.pi / 6, 3.0, 1.0)
+        mixed.append(noise_tail(snr_map(loud * image, FWHM_PX), FWHM_PX, 6.0))
+        planets = sum(6 * planet(dy, dx) / planet(0, 0).max() for dy, dx in ((20, 5), (-30, 8)))
+        with_planets.append(noise_tail(snr_map(image + planets, FWHM_PX), FWHM_PX, 6.0))
+    assert np.mean(mixed) > np.mean(quiet) + 0.3
+    # in a stamp of a quarter of the usual area
+    assert np.mean(with_planets) < np.mean(quiet) + 0.3
+
+
+def test_the_flux_that_a_place_needs_gives_it_the_signal_to_noise_ratio_wanted() -> None:
+    image, radius = noise(np.random.default_rng(6)), 20
+    snr = snr_map(image, FWHM_PX)[HALF, HALF + radius]
+    flux = aperture_flux(image, FWHM_PX)
+    assert least_fluxes(flux, radius, FWHM_PX, float(snr))[0] == pytest.approx(0, abs=1e-4)
+    needed = least_fluxes(flux, radius, FWHM_PX, 12.0)[0]
+    brighter = image + needed / aperture_flux(planet(0, radius), FWHM_PX)[HALF, HALF + radius] * planet(0, radius)
+    assert snr_at(brighter, image, (0.0, float(radius)), FWHM_PX) == pytest.approx(12, rel=0.01)
+
+
+def test_noise_is_no_star() -> None:
+    rng = np.random.default_rng(8)
+    stamp, *references = (1 / SIDE**2 + noise(rng, 1e-3) for _ in range(4))
+    stamp[HALF - 2 : HALF + 3, HALF - 2 : HALF + 3] += 1e-3
+    assert not subtract_star(stamp, np.array(references), FWHM_PX).holds_star
+    star = [PSF + noise(rng, 1e-4 * PSF.max()) for _ in range(4)]
+    assert subtract_star(star[0], np.array(star[1:]), FWHM_PX).holds_star
 
 
 def test_signal_to_noise_ratio_between_the_pixels_is_that_of_the_map_on_them() -> None:

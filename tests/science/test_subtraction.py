@@ -115,6 +115,16 @@ def test_the_contrast_curve_says_which_companions_would_be_found() -> None:
             assert len(subtract_star(double, library("100p"), FWHM_PX).detections) == expected
 
 
+@pytest.mark.parametrize("stack", ["100p", "20p"])
+def test_a_companion_close_to_the_star_at_twice_the_curve_is_found_with_its_flux(stack: str) -> None:
+    single, stamp = subtracted(SEEDS[0], False, stack), target(SEEDS[0], False)[stack]
+    ratio = 2 * float(np.interp(math.hypot(9, 12), single.curve.radius_px, single.curve.contrast))
+    double = (stamp + ratio * ndimage.shift(stamp, (9.0, -12.0), order=3)) / (1 + ratio)
+    found = subtract_star(double, library(stack), FWHM_PX)
+    assert [np.hypot(item.dy - 9, item.dx + 12) < 1 for item in found.detections] == [True]
+    assert found.detections[0].flux_ratio == pytest.approx(ratio, rel=0.15)
+
+
 def test_throughput_and_contrast_are_reasonable() -> None:
     curve = subtracted(SEEDS[0], False, "100p").curve
     assert np.all((curve.throughput > 0.4) & (curve.throughput <= 1.0))

@@ -16,10 +16,10 @@ from obsarchive.science.psf.subtraction import radii
 LEAST_FWHM_PX = 2.0
 FIVE_SIGMA = float(special.ndtr(-5.0))
 """False-alarm probability of five standard deviations of a Gaussian."""
-LEAST_SKEWNESS = 0.02
-"""Below it a gamma distribution is a Gaussian to within a hundredth of five sigma."""
-RARE = 0.02
-"""Share of the pixels on either side that shows the tail of the noise: far more than any companion covers."""
+RARE = np.array([0.2, 0.1, 0.05, 0.02, 0.01])
+"""Shares of the pixels, the brightest ones, that show the tail of the noise: more than companions cover."""
+PLACES_PER_FWHM = 3
+"""Places of a ring for which a limit is computed, per FWHM: as many as differ."""
 
 
 def aperture_flux(image: FloatArray, fwhm_px: float) -> Float32Array:
@@ -123,6 +123,40 @@ def snr_at(residual: FloatArray, rest: FloatArray, place: tuple[float, float], f
     return float(_snr(flux, others, float(place[0]), float(place[1]), float(fwhm_px)))
 
 
+def least_fluxes(flux: Float32Array, radius_px: float, fwhm_px: float, least: float) -> Float64Array:
+    """Compute the flux that a source at each place of a ring needs for a signal-to-noise ratio.
+
+    Parameters
+    ----------
+    flux : ndarray (side, side)
+        Fluxes of apertures, from :func:`aperture_flux`.
+    radius_px : float
+        Radius of the ring [pixel].
+    fwhm_px : float
+        Diameter of an aperture [pixel].
+    least : float
+        Signal-to-noise ratio, as in :func:`snr_map`.
+
+    Returns
+    -------
+    ndarray (n,)
+        Fluxes in an aperture on top of the residual [unit of the image]; NaN where unknown.
+    """
+    fluxes: Float64Array = _least_fluxes(flux, float(radius_px), float(fwhm_px), float(least))
+    return fluxes
+
+
+@njit(cache=True)
+def _least_fluxes(flux, radius, fwhm, least):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    n = PLACES_PER_FWHM * int(2 * np.pi * radius / fwhm)
+    out = np.empty(n)
+    for k in range(n):
+        angle = 2 * np.pi * k / n
+        mean, noise = _others(flux, radius, angle, fwhm)
+        out[k] = mean + least * noise - _between(flux, radius * np.sin(angle), radius * np.cos(angle))
+    return out
+
+
 @njit(cache=True)
 def _snr_map(flux, known, fwhm):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     side = flux.shape[0]
@@ -137,33 +171,41 @@ def _snr_map(flux, known, fwhm):  # type: ignore[no-untyped-def]  # pragma: no c
 
 @njit(cache=True)
 def _snr(flux, others, y, x, fwhm):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    half = flux.shape[0] // 2
-    radius = np.hypot(y, x)
+    radius, start = np.hypot(y, x), np.arctan2(y, x)
+    mean, noise = _others(others, radius, start, fwhm)
+    return (_between(flux, y, x) - mean) / noise
+
+
+@njit(cache=True)
+def _others(others, radius, start, fwhm):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    """Mean of the other apertures of a ring, and their scatter with the error of this mean; NaN if unknown."""
     n = int(2 * np.pi * radius / fwhm)
-    if n < 5 or radius + fwhm / 2 > half:
-        return np.nan
-    start = np.arctan2(y, x)
+    if n < 5 or radius + fwhm / 2 > others.shape[0] // 2:
+        return np.nan, np.nan
     total, squares, count = 0.0, 0.0, 0
-    for k in range(2, n - 1):  # the adjacent apertures hold flux of the source itself
-        value = _between(others, start + 2 * np.pi * k / n, radius)
+    # turned from aperture to aperture: sine and cosine of each angle would take most of the time
+    step = 2 * np.pi / n
+    turn_y, turn_x = np.sin(step), np.cos(step)
+    y, x = radius * np.sin(start + step), radius * np.cos(start + step)
+    for _ in range(2, n - 1):  # the adjacent apertures hold flux of the source itself
+        y, x = y * turn_x + x * turn_y, x * turn_x - y * turn_y
+        value = _between(others, y, x)
         total += value
         squares += value * value
         count += 1
     if count < 3:
-        return np.nan
+        return np.nan, np.nan
     mean = total / count
     # unbiased variance; the mean of `count` apertures has an error of its own (two-sample t statistic)
     variance = max(squares / count - mean * mean, 0.0) * count / (count - 1)
-    if variance == 0:
-        return np.nan
-    return (_between(flux, start, radius) - mean) / np.sqrt(variance * (1 + 1 / count))
+    return mean, np.sqrt(variance * (1 + 1 / count)) if variance > 0 else np.nan
 
 
 @njit(cache=True)
-def _between(flux, angle, radius):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    """Bilinear interpolation at a place of a ring."""
+def _between(flux, y, x):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    """Bilinear interpolation at a place relative to the central pixel."""
     side = flux.shape[0]
-    fy, fx = side // 2 + radius * np.sin(angle), side // 2 + radius * np.cos(angle)
+    fy, fx = side // 2 + y, side // 2 + x
     iy, ix = min(int(fy), side - 2), min(int(fx), side - 2)
     wy, wx = fy - iy, fx - ix
     return (flux[iy, ix] * (1 - wx) + flux[iy, ix + 1] * wx) * (1 - wy) + (
@@ -227,8 +269,8 @@ def _freedom(radius_px: FloatArray, fwhm_px: float) -> Float64Array:
 def noise_tail(snr: FloatArray, fwhm_px: float, beyond_px: float) -> float:
     """Compute the excess of noise as rare as five sigma over five standard deviations of a Gaussian.
 
-    The noise of averaged speckles, and of few photons, is gamma distributed; standard deviation and skewness are those
-    of the whole map.
+    The ratio of the quantiles of all pixels to those of a Gaussian is extrapolated to five sigma: it is linear in them
+    to first order for any distribution close to a Gaussian (Cornish & Fisher 1938), also for a mixture of several.
 
     Parameters
     ----------
@@ -249,16 +291,12 @@ def noise_tail(snr: FloatArray, fwhm_px: float, beyond_px: float) -> float:
     if not known.any():
         return 1.0
     levels = np.sign(snr[known]) * significance(np.abs(snr[known]), radius[known], fwhm_px)
-    low, high = np.quantile(levels, [RARE, 1 - RARE])
-    normal = -float(special.ndtri(RARE))
-    std = float(high - low) / (2 * normal)
-    # of the quantiles of a distribution close to a Gaussian (Cornish & Fisher 1938)
-    skewness = 3 * float(high + low) / (max(std, 1e-3) * (normal**2 - 1))
-    if skewness < LEAST_SKEWNESS:
-        return max(std, 1.0)
-    shape = 4 / skewness**2
-    rare = float(special.gammainccinv(shape, FIVE_SIGMA) - shape) / np.sqrt(shape)
-    return max(float(std * rare / 5.0), 1.0)
+    normal = -special.ndtri(RARE)
+    ratios = np.quantile(levels, 1 - RARE) / normal
+    # by the errors of the ratios: few pixels are rare, and frequent quantiles are close to zero
+    weight = normal * np.exp(-(normal**2) / 2) / np.sqrt(RARE)
+    slope, offset = np.polyfit(normal, ratios, 1, w=weight)
+    return max(float(offset + 5.0 * slope), 1.0)
 
 
 def brightest_source(snr: FloatArray, fwhm_px: float, beyond_px: float, tail: float = 1.0) -> tuple[int, int, float]:

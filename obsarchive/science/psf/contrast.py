@@ -9,16 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from scipy import ndimage
 
 from obsarchive.errors import Unprocessable
-from obsarchive.science.arrays import Float32Array, Float64Array, FloatArray
+from obsarchive.science.arrays import Float32Array, FloatArray
 from obsarchive.science.psf.companion_detection import (
     LEAST_FWHM_PX,
-    aperture_at,
-    aperture_flux,
     brightest_source,
-    least_snr,
     noise_tail,
     significance,
     snr_at,
@@ -26,6 +22,7 @@ from obsarchive.science.psf.companion_detection import (
     without_halo,
 )
 from obsarchive.science.psf.companion_fit import fit_companion
+from obsarchive.science.psf.injected_companions import INNER_FWHM, ContrastCurve, Place, Throughputs, robust_scatter
 from obsarchive.science.psf.subtraction import (
     Components,
     References,
@@ -35,21 +32,16 @@ from obsarchive.science.psf.subtraction import (
     subtraction_mask,
 )
 
+__all__ = ["ContrastCurve", "Detection", "Subtraction", "companion_of", "subtract_star"]
+
 FOUND = 5.0
 """Significance of a companion [standard deviations]."""
 FOUND_BY_HALO = 6.0
 """The same where only the halo is subtracted: the speckles of a star have longer tails than what is left of them."""
-CHOSEN_PLACE = 2.0
-"""Mean excess of the square of the S/N where a source is fitted: both coordinates follow the noise."""
-QUIET_SHARE = 0.1
-"""Share of the rings whose noise is that of photons more than of speckles."""
 CANDIDATE = 3.5
 """Significance from which a source is fitted: in the map its own wings count as noise [standard deviations]."""
-LARGE_SCALE = 2.5
-"""Sigma of the Gaussian high-pass filter that removes the halo [FWHM]."""
-INNER_FWHM = 1.5
-"""Innermost radius at which companions are searched [FWHM]."""
-INJECTED_ANGLES = 6
+BRIGHT, MAX_BRIGHT = 8.0, 3
+"""S/N of companions, and number of them, that do not count when the number of components is chosen."""
 MAX_DETECTIONS = 8
 LEAST_LIKENESS = 0.6
 """Least correlation of a companion with the PSF: that of cosmic rays and ridges of speckles is lower."""
@@ -115,31 +107,6 @@ class Detection:
 
 
 @dataclass(frozen=True, eq=False)
-class ContrastCurve:
-    """Contrast of the faintest detectable companion by separation.
-
-    Attributes
-    ----------
-    radius_px : ndarray (n,)
-        Separation from the star [pixel].
-    contrast : ndarray (n,)
-        Flux ratio of a companion that is found with a probability of one half, at a significance of five sigma.
-    throughput : ndarray (n,)
-        Share of a companion's flux that survives the subtraction.
-    """
-
-    radius_px: Float64Array
-    contrast: Float64Array
-    throughput: Float64Array
-
-    @property
-    def magnitudes(self) -> Float64Array:
-        """Contrast [mag]; NaN where it is unknown."""
-        positive = np.where(self.contrast > 0, self.contrast, np.nan)
-        return -2.5 * np.log10(positive)
-
-
-@dataclass(frozen=True, eq=False)
 class Subtraction:
     """Result of a PSF subtraction.
 
@@ -169,13 +136,18 @@ class Subtraction:
     snr: Float32Array = field(default_factory=lambda: np.empty((0, 0), np.float32))
     tail: float = 1.0
 
+    @property
+    def holds_star(self) -> bool:
+        """Whether a companion as bright as the star would be found anywhere; if not, the star itself is noise."""
+        return bool(np.nanmin(self.curve.contrast, initial=np.inf) < 1)
+
 
 def subtract_star(target: FloatArray, stamps: FloatArray, fwhm_px: float, most: int = 50) -> Subtraction:
     """Subtract a star with references of other stars, and detect its companions.
 
     The smooth halo is removed from target and references by a high-pass filter first. The number of components is the
-    one with the best detection limit: it minimises the mean logarithm of the contrast, which counts both the residuals
-    of the star and the loss of companion flux.
+    one with the best detection limit: it minimises the mean logarithm of noise over throughput, which counts both the
+    residuals of the star and the loss of companion flux.
 
     Parameters
     ----------
@@ -198,7 +170,7 @@ def subtract_star(target: FloatArray, stamps: FloatArray, fwhm_px: float, most: 
     Unprocessable
         There is no usable reference.
     """
-    place = _Place(target, fwhm_px)
+    place = Place(target, fwhm_px)
     mask = subtraction_mask(target, SUBTRACTED_FWHM * fwhm_px)
     others = np.asarray(stamps, np.float32).reshape(-1, *target.shape)
     # two passes: only references with a similar halo are high-pass filtered and compared again
@@ -210,10 +182,9 @@ def subtract_star(target: FloatArray, stamps: FloatArray, fwhm_px: float, most: 
     components = References(sharpened[used], mask).components()
     counts = candidate_counts(len(components.values))
     # the residual is linear in the target, so the throughput is measured without the star
-    injected = _Injected(place, components, counts)
+    injected = Throughputs(place, components, counts)
     residuals = components.subtract(sharp, counts)
-    curves = [injected.curve(residual, number) for number, residual in enumerate(residuals)]
-    best = int(np.argmin([_mean_log(curve.contrast) for curve in curves]))
+    best = _best_count(injected, components, counts, residuals)
     snr = snr_map(residuals[best], place.fwhm_px)
     detections, rest, tail = _companions(place, components, counts[best], residuals[best], snr)
     # companions must not count as noise of the final curve
@@ -229,138 +200,30 @@ def subtract_star(target: FloatArray, stamps: FloatArray, fwhm_px: float, most: 
     )
 
 
-def _mean_log(contrast: FloatArray) -> float:
-    known = contrast[contrast > 0]
-    return float(np.mean(np.log(known))) if known.size else np.inf
+def _best_count(injected: Throughputs, components: Components, counts: Sequence[int], residuals: Float32Array) -> int:
+    """Return which of the numbers of components has the least noise, without bright companions.
 
-
-class _Place:
-    """A target with the geometry of its stamp, and its own PSF as the model of a companion."""
-
-    def __init__(self, target: FloatArray, fwhm_px: float) -> None:
-        # smaller apertures would be undersampled
-        self.fwhm_px = max(fwhm_px, LEAST_FWHM_PX)
-        self.side = len(target)
-        radius = radii(self.side)
-        # the star out to four FWHM, beyond which a companion has no visible halo
-        fade = np.clip((4 * self.fwhm_px - radius) / self.fwhm_px, 0, 1)
-        self.psf = (np.nan_to_num(target) * fade).astype(np.float32)
-        self.star_flux = float(aperture_flux(self.psf, self.fwhm_px)[self.side // 2, self.side // 2])
-        self._sharp_psf = self.sharp(self.psf)
-        self._light = aperture_flux(target, self.fwhm_px)
-        known = np.isfinite(target)
-        # rings end where an aperture would touch unknown pixels
-        edge = float(radius[~known].min(initial=self.side // 2)) - self.fwhm_px / 2
-        first = INNER_FWHM * self.fwhm_px
-        self.radius_px = np.arange(first, min(edge, self.side // 2 - self.fwhm_px / 2), self.fwhm_px / 2)
-
-    def companions(self, radius_px: float) -> tuple[FloatArray, Float32Array]:
-        """Return positions (m, 2) on a ring, and a companion as bright as the star at each (m, side, side)."""
-        angles = 2 * np.pi * (np.arange(INJECTED_ANGLES) + 0.25) / INJECTED_ANGLES
-        places = radius_px * np.stack([np.sin(angles), np.cos(angles)], axis=1)
-        return places, np.stack([self.companion(*place) for place in places])
-
-    def companion(self, dy: float, dx: float) -> Float32Array:
-        """Return the high-pass filtered PSF of the star, shifted."""
-        return _moved(self._sharp_psf, dy, dx)
-
-    def photon_variance(self, residual: FloatArray) -> float:
-        """Return the variance of the photons of an aperture over their flux, from the rings with the least noise.
-
-        An upper limit: sky, read-out and speckles add to the noise of every ring.
-        """
-        flux = aperture_flux(residual, self.fwhm_px)
-        ratios = [
-            np.var(_ring(flux, radius, self.fwhm_px)) / light
-            for radius in self.radius_px
-            if (light := np.mean(_ring(self._light, radius, self.fwhm_px))) > 0
-        ]
-        return float(np.quantile(ratios, QUIET_SHARE)) if ratios else 0.0
-
-    def sharp_companion(self, dy: float, dx: float) -> Float32Array:
-        """Return the same without the blur of bilinear interpolation, by which a fitted flux would be too large."""
-        return np.asarray(ndimage.shift(self._sharp_psf, (dy, dx), order=3, mode="constant"), np.float32)
-
-    def sharp(self, stamp: FloatArray) -> Float32Array:
-        """Return the high-pass filtered stamp; NaN stays."""
-        sigma = LARGE_SCALE * self.fwhm_px
-        known = np.isfinite(stamp)
-        if known.all():
-            return np.asarray(stamp - ndimage.gaussian_filter(stamp, sigma), np.float32)
-        # normalised convolution: unknown pixels do not pull the smooth image towards zero
-        weight = ndimage.gaussian_filter(known.astype(np.float32), sigma)
-        smooth = ndimage.gaussian_filter(np.where(known, stamp, 0).astype(np.float32), sigma)
-        return np.where(known, stamp - smooth / np.maximum(weight, 1e-3), np.nan).astype(np.float32)
-
-
-def _moved(image: Float32Array, dy: float, dx: float) -> Float32Array:
-    """Return an image shifted with bilinear interpolation, zero beyond its border."""
-    down, right = int(np.floor(dy)), int(np.floor(dx))
-    wy, wx = np.float32(dy - down), np.float32(dx - right)
-    out = np.zeros_like(image)
-    # a weighted sum of four views is several times faster than interpolation at any positions
-    for step_y, step_x, weight in (
-        (down, right, (1 - wy) * (1 - wx)),
-        (down, right + 1, (1 - wy) * wx),
-        (down + 1, right, wy * (1 - wx)),
-        (down + 1, right + 1, wy * wx),
-    ):
-        (to_y, from_y), (to_x, from_x) = (_views(step, len(image)) for step in (step_y, step_x))
-        out[to_y, to_x] += weight * image[from_y, from_x]
-    return out
-
-
-def _views(step: int, n: int) -> tuple[slice, slice]:
-    """Return where the pixels of an axis of n go by a shift of whole pixels, and where they come from."""
-    kept = max(n - abs(step), 0)
-    to, start = max(step, 0), max(-step, 0)
-    return slice(to, to + kept), slice(start, start + kept)
-
-
-class _Injected:
-    """Throughput of the subtraction by radius, for several numbers of components."""
-
-    def __init__(self, place: _Place, components: Components, counts: Sequence[int]) -> None:
-        self.place = place
-        self.throughput = np.ones((len(counts), len(place.radius_px)))
-        for column, radius in enumerate(place.radius_px):
-            places, injected = place.companions(float(radius))
-            apertures = np.stack([aperture_at(where, place.fwhm_px, place.side) for where in places])
-            left = components.throughput(apertures, injected, counts)
-            self.throughput[:, column] = np.median(left, axis=1) / place.star_flux
-
-    def curve(self, residual: FloatArray, number: int, tail: float = 1.0) -> ContrastCurve:
-        """Return the contrast curve of a residual image, whose noise has a tail of this length."""
-        # a throughput near zero, or noise that makes it negative, would give meaningless limits
-        place, throughput = self.place, np.clip(self.throughput[number], 0.02, 1.0)
-        flux = aperture_flux(residual, place.fwhm_px)
-        noise = np.array([_ring_noise(flux, r, place.fwhm_px) for r in place.radius_px])
-        least = np.sqrt(least_snr(place.radius_px, place.fwhm_px, tail) ** 2 - CHOSEN_PLACE)
-        return ContrastCurve(place.radius_px, least * noise / throughput / place.star_flux, throughput)
-
-
-def _ring_noise(flux: Float32Array, radius_px: float, fwhm_px: float) -> float:
-    """Return the scatter of the apertures of a ring, with the error of the mean of those that a source is compared to.
-
-    The signal-to-noise ratio of a source leaves out its own aperture and both neighbours.
+    The components remove a part of a companion, and spread it over the image: counted as noise, a companion would let
+    few components seem better, with which it may not be found.
     """
-    values = _ring(flux, radius_px, fwhm_px)
-    n = len(values)
-    return float(np.std(values, ddof=1) * np.sqrt(1 + 1 / (n - 3))) if n >= 5 else float("nan")
-
-
-def _ring(flux: Float32Array, radius_px: float, fwhm_px: float) -> Float64Array:
-    """Return the fluxes of the apertures of a ring, which do not overlap."""
-    n = max(int(2 * np.pi * radius_px / fwhm_px), 1)
-    angles = 2 * np.pi * np.arange(n) / n
-    half = len(flux) // 2
-    y, x = half + radius_px * np.sin(angles), half + radius_px * np.cos(angles)
-    fluxes: Float64Array = ndimage.map_coordinates(flux, [y, x], order=1, mode="nearest").astype(float)
-    return fluxes
+    place, clean = injected.place, residuals
+    near = radii(place.side) < INNER_FWHM * place.fwhm_px
+    for _ in range(MAX_BRIGHT):
+        best = injected.quietest(clean, robust_scatter)
+        snr = np.where(near, -np.inf, np.nan_to_num(snr_map(clean[best], place.fwhm_px), nan=-np.inf))
+        y, x = np.unravel_index(np.argmax(snr), snr.shape)
+        if snr[y, x] < BRIGHT:
+            break
+        source, _ = _measured(place, components, counts[best], clean[best], (int(y), int(x)))
+        if not source.flux_ratio > 0 or source.likeness < LEAST_LIKENESS:
+            break
+        companion = place.sharp_companion(source.dy, source.dx)
+        clean = clean - np.float32(source.flux_ratio) * components.subtract(companion, counts)
+    return injected.quietest(clean, np.std)
 
 
 def _companions(
-    place: _Place, components: Components, count: int, residual: Float32Array, snr: Float32Array
+    place: Place, components: Components, count: int, residual: Float32Array, snr: Float32Array
 ) -> tuple[tuple[Detection, ...], Float32Array, float]:
     """Return companions, each subtracted before the next is searched, the residual without them, and its tail."""
     left, beyond = residual.copy(), INNER_FWHM * place.fwhm_px
@@ -380,12 +243,14 @@ def _companions(
             if detection.significance >= FOUND:
                 found.append(detection)
                 left, snr, tail = left - model, rest_snr, rest_tail
+                # those that were refused may exceed the tail without this one
+                refused[:] = False
                 continue
         # rejected sources are masked, or the search would find them again
         refused |= np.hypot(*(np.indices(left.shape) - np.array([[[y]], [[x]]]))) < place.fwhm_px
 
 
-def _significance(source: Detection, place: _Place, tail: float) -> float:
+def _significance(source: Detection, place: Place, tail: float) -> float:
     """Return the significance of a source in noise whose tail has this length."""
     return float(significance(np.array([source.snr]), np.array([source.separation_px]), place.fwhm_px, tail)[0])
 
@@ -395,7 +260,7 @@ def _is_companion(source: Detection) -> bool:
     return source.significance >= FOUND and source.flux_ratio > 0 and source.likeness >= LEAST_LIKENESS
 
 
-def _is_ghost(new: Detection, known: Sequence[Detection], place: _Place) -> bool:
+def _is_ghost(new: Detection, known: Sequence[Detection], place: Place) -> bool:
     """Return whether a source is a residual of a brighter companion close to it."""
     return any(
         np.hypot(new.dy - other.dy, new.dx - other.dx) < GHOST_FWHM * place.fwhm_px
@@ -405,7 +270,7 @@ def _is_ghost(new: Detection, known: Sequence[Detection], place: _Place) -> bool
 
 
 def _measured(
-    place: _Place,
+    place: Place,
     components: Components,
     count: int,
     residual: Float32Array,

@@ -1,0 +1,201 @@
+"""What a star subtraction does to companions: injected ones show the throughput, and with it the contrast curve."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from obsarchive.science.arrays import Float32Array, Float64Array, FloatArray
+from obsarchive.science.psf.companion_detection import (
+    LEAST_FWHM_PX,
+    aperture_at,
+    aperture_flux,
+    least_fluxes,
+    least_snr,
+)
+from obsarchive.science.psf.subtraction import Components, radii
+
+CHOSEN_PLACE = 2.0
+"""Mean excess of the square of the S/N where a source is fitted: both coordinates follow the noise."""
+QUIET_SHARE = 0.1
+"""Share of the rings whose noise is that of photons more than of speckles."""
+LARGE_SCALE = 2.5
+"""Sigma of the Gaussian high-pass filter that removes the halo [FWHM]."""
+HALO_FWHM = 10.0
+"""Radius of the PSF of a companion [FWHM]."""
+INNER_FWHM = 1.5
+"""Innermost radius at which companions are searched [FWHM]."""
+INJECTED_ANGLES = 6
+LEAST_THROUGHPUT = 0.02
+"""One near zero, or negative by noise, would give meaningless limits."""
+
+
+@dataclass(frozen=True, eq=False)
+class ContrastCurve:
+    """Contrast of the faintest detectable companion by separation.
+
+    Attributes
+    ----------
+    radius_px : ndarray (n,)
+        Separation from the star [pixel].
+    contrast : ndarray (n,)
+        Flux ratio of a companion that is found with a probability of one half, at a significance of five sigma.
+    throughput : ndarray (n,)
+        Share of a companion's flux that survives the subtraction.
+    """
+
+    radius_px: Float64Array
+    contrast: Float64Array
+    throughput: Float64Array
+
+    @property
+    def magnitudes(self) -> Float64Array:
+        """Contrast [mag]; NaN where it is unknown."""
+        positive = np.where(self.contrast > 0, self.contrast, np.nan)
+        return -2.5 * np.log10(positive)
+
+
+class Place:
+    """A target with the geometry of its stamp, and its own PSF as the model of a companion."""
+
+    def __init__(self, target: FloatArray, fwhm_px: float) -> None:
+        # smaller apertures would be undersampled
+        self.fwhm_px = max(fwhm_px, LEAST_FWHM_PX)
+        self.side = len(target)
+        radius = radii(self.side)
+        # a companion close to the star is bright, and its halo is seen far out; but what is faint beyond is noise
+        fade = np.clip(HALO_FWHM - radius / self.fwhm_px, 0, 1)
+        self.psf = (np.nan_to_num(target) * fade).astype(np.float32)
+        self.star_flux = float(aperture_flux(self.psf, self.fwhm_px)[self.side // 2, self.side // 2])
+        self._sharp_psf = self.sharp(self.psf)
+        self._light = aperture_flux(target, self.fwhm_px)
+        known = np.isfinite(target)
+        # rings end where an aperture would touch unknown pixels
+        edge = float(radius[~known].min(initial=self.side // 2)) - self.fwhm_px / 2
+        first = INNER_FWHM * self.fwhm_px
+        self.radius_px = np.arange(first, min(edge, self.side // 2 - self.fwhm_px / 2), self.fwhm_px / 2)
+
+    def companions(self, radius_px: float) -> tuple[FloatArray, Float32Array]:
+        """Return positions (m, 2) on a ring, and a companion as bright as the star at each (m, side, side)."""
+        angles = 2 * np.pi * (np.arange(INJECTED_ANGLES) + 0.25) / INJECTED_ANGLES
+        places = radius_px * np.stack([np.sin(angles), np.cos(angles)], axis=1)
+        return places, np.stack([self.companion(*place) for place in places])
+
+    def companion(self, dy: float, dx: float) -> Float32Array:
+        """Return the high-pass filtered PSF of the star, shifted."""
+        return _moved(self._sharp_psf, dy, dx)
+
+    def photon_variance(self, residual: FloatArray) -> float:
+        """Return the variance of the photons of an aperture over their flux, from the rings with the least noise.
+
+        An upper limit: sky, read-out and speckles add to the noise of every ring.
+        """
+        flux = aperture_flux(residual, self.fwhm_px)
+        ratios = [
+            np.var(_ring(flux, radius, self.fwhm_px)) / light
+            for radius in self.radius_px
+            if (light := np.mean(_ring(self._light, radius, self.fwhm_px))) > 0
+        ]
+        return float(np.quantile(ratios, QUIET_SHARE)) if ratios else 0.0
+
+    def sharp_companion(self, dy: float, dx: float) -> Float32Array:
+        """Return the same without the blur of bilinear interpolation, by which a fitted flux would be too large."""
+        return np.asarray(ndimage.shift(self._sharp_psf, (dy, dx), order=3, mode="constant"), np.float32)
+
+    def sharp(self, stamp: FloatArray) -> Float32Array:
+        """Return the high-pass filtered stamp; NaN stays."""
+        sigma = LARGE_SCALE * self.fwhm_px
+        known = np.isfinite(stamp)
+        if known.all():
+            return np.asarray(stamp - ndimage.gaussian_filter(stamp, sigma), np.float32)
+        # normalised convolution: unknown pixels do not pull the smooth image towards zero
+        weight = ndimage.gaussian_filter(known.astype(np.float32), sigma)
+        smooth = ndimage.gaussian_filter(np.where(known, stamp, 0).astype(np.float32), sigma)
+        return np.where(known, stamp - smooth / np.maximum(weight, 1e-3), np.nan).astype(np.float32)
+
+
+def _moved(image: Float32Array, dy: float, dx: float) -> Float32Array:
+    """Return an image shifted with bilinear interpolation, zero beyond its border."""
+    down, right = int(np.floor(dy)), int(np.floor(dx))
+    wy, wx = np.float32(dy - down), np.float32(dx - right)
+    out = np.zeros_like(image)
+    # a weighted sum of four views is several times faster than interpolation at any positions
+    for step_y, step_x, weight in (
+        (down, right, (1 - wy) * (1 - wx)),
+        (down, right + 1, (1 - wy) * wx),
+        (down + 1, right, wy * (1 - wx)),
+        (down + 1, right + 1, wy * wx),
+    ):
+        (to_y, from_y), (to_x, from_x) = (_views(step, len(image)) for step in (step_y, step_x))
+        out[to_y, to_x] += weight * image[from_y, from_x]
+    return out
+
+
+def _views(step: int, n: int) -> tuple[slice, slice]:
+    """Return where the pixels of an axis of n go by a shift of whole pixels, and where they come from."""
+    kept = max(n - abs(step), 0)
+    to, start = max(step, 0), max(-step, 0)
+    return slice(to, to + kept), slice(start, start + kept)
+
+
+class Throughputs:
+    """Throughput of the subtraction by radius, for several numbers of components."""
+
+    def __init__(self, place: Place, components: Components, counts: Sequence[int]) -> None:
+        self.place = place
+        self.throughput = np.ones((len(counts), len(place.radius_px)))
+        for column, radius in enumerate(place.radius_px):
+            places, injected = place.companions(float(radius))
+            apertures = np.stack([aperture_at(where, place.fwhm_px, place.side) for where in places])
+            left = components.throughput(apertures, injected, counts)
+            self.throughput[:, column] = np.median(left, axis=1) / place.star_flux
+
+    def curve(self, residual: FloatArray, number: int, tail: float = 1.0) -> ContrastCurve:
+        """Return the contrast curve of a residual image, whose noise has a tail of this length."""
+        place, throughput = self.place, np.clip(self.throughput[number], LEAST_THROUGHPUT, 1.0)
+        flux = aperture_flux(residual, place.fwhm_px)
+        least = np.sqrt(least_snr(place.radius_px, place.fwhm_px, tail) ** 2 - CHOSEN_PLACE)
+        # the median of what each place needs: where single speckles make the noise of a ring, most places see all of
+        # them, so that the scatter of the whole ring would be less than what a companion is compared to
+        needed = np.array(
+            [
+                np.median(least_fluxes(flux, radius, place.fwhm_px, snr))
+                for radius, snr in zip(place.radius_px, least, strict=True)
+            ]
+        )
+        return ContrastCurve(place.radius_px, needed / throughput / place.star_flux, throughput)
+
+    def quietest(self, residuals: FloatArray, scatter: Callable[[FloatArray], float]) -> int:
+        """Return which residual has the least noise over throughput, as the mean logarithm of the scatter of rings."""
+        rings = [np.stack(_ring_places(radius, self.place.fwhm_px)) for radius in self.place.radius_px]
+        places = np.concatenate(rings, axis=1) + self.place.side // 2
+        ends = np.cumsum([ring.shape[1] for ring in rings])[:-1]
+        levels = []
+        for residual, throughput in zip(residuals, self.throughput, strict=True):
+            flux = aperture_flux(residual, self.place.fwhm_px)
+            values = ndimage.map_coordinates(flux, places, order=1, mode="nearest")
+            noise = np.array([scatter(ring) for ring in np.split(values, ends)])
+            known = noise > 0
+            level = np.log(noise[known] / np.clip(throughput[known], LEAST_THROUGHPUT, 1.0))
+            levels.append(level.mean() if known.any() else np.inf)
+        return int(np.argmin(levels))
+
+
+def robust_scatter(values: FloatArray) -> float:
+    """Return the median deviation from the median, which a companion on the ring hardly raises."""
+    return float(np.median(np.abs(values - np.median(values))))
+
+
+def _ring(flux: Float32Array, radius_px: float, fwhm_px: float) -> Float64Array:
+    """Return the fluxes of the apertures of a ring, which do not overlap."""
+    places = np.stack(_ring_places(radius_px, fwhm_px)) + len(flux) // 2
+    fluxes: Float64Array = ndimage.map_coordinates(flux, places, order=1, mode="nearest").astype(float)
+    return fluxes
+
+
+def _ring_places(radius_px: float, fwhm_px: float) -> tuple[Float64Array, Float64Array]:
+    """Return the positions (dy, dx) of apertures side by side on a ring."""
+    n = max(int(2 * np.pi * radius_px / fwhm_px), 1)
+    angles = 2 * np.pi * np.arange(n) / n
+    return radius_px * np.sin(angles), radius_px * np.cos(angles)
