@@ -8,6 +8,8 @@
     ArchiveError            fail     tried again until daemon.max_retries
     ├── NotReady            release  cannot run just now; not an attempt
     ├── NoSpace             release  a disk is full; not an attempt
+    ├── OtherVersion        release  the worker has another version of Archiver; not an attempt
+    ├── Superseded          release  the daemon gave the task up; its result is not heard any more
     ├── DiskTrouble         release  a file is away or cannot be read or written; not an attempt
     ├── WorkerLost          release  the worker died or the cluster was closed; an attempt only if it goes on so
     ├── Lacking             lack     what it needs does not exist yet; due again when that comes
@@ -88,6 +90,38 @@ class WorkerLost(ArchiveError):
 
 DISK_ERRORS = (OSError, NoSpace)
 """What a disk that fails or is full does to the archive's own writing."""
+
+
+class OtherVersion(ArchiveError):
+    """A worker has another version of Archiver than the daemon.
+
+    Parameters
+    ----------
+    worker : str
+        Its address.
+    host : str
+        Its machine.
+    theirs, ours : str
+        Versions of the worker and of the daemon.
+    """
+
+    event = "release"
+
+    def __init__(self, worker: str, host: str, theirs: str, ours: str) -> None:
+        super().__init__(worker, host, theirs, ours)  # all of them, or it could not travel from the worker
+        self.worker, self.host, self.theirs, self.ours = worker, host, theirs, ours
+
+    def __str__(self) -> str:
+        return (
+            f"worker {self.worker} on {self.host} refused: it has Archiver {self.theirs}, the daemon has {self.ours}; "
+            "install the daemon's version there and start the worker again"
+        )
+
+
+class Superseded(ArchiveError):
+    """The daemon gave a task up, such as when its worker or scheduler seemed lost: it publishes nothing more."""
+
+    event = "release"
 
 
 class Lacking(ArchiveError):

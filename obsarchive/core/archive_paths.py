@@ -130,6 +130,11 @@ class Layout:
         return self.root / ".archive-id"
 
     @property
+    def permits(self) -> Path:
+        """Folder of the permits of tasks (:mod:`obsarchive.io.permit`), in a folder for each run of the daemon."""
+        return self.root / ".permits"
+
+    @property
     def master_lock(self) -> Path:
         """File locked by the daemon of this archive."""
         return self.root / ".master.lock"

@@ -6,6 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -41,6 +42,7 @@ from obsarchive.database.connect import DatabaseHandle
 from obsarchive.errors import DISK_ERRORS, MALFORMED, ServiceUnavailable
 from obsarchive.execution.cluster import Cluster, Event, Progress, TaskFinished, result_of, run_limited, run_task
 from obsarchive.execution.step_process import TaskResult
+from obsarchive.io.permit import withdraw
 from obsarchive.pipeline import Step
 from obsarchive.pipeline.chain import ChainEntry, decision_chain, steps_of
 from obsarchive.store import StepStore, outage_as_error
@@ -88,6 +90,7 @@ class Scheduler:
         self.store = opened.store
         self.layout = Layout(config.paths.archive)
         self.run_id = uuid.uuid4().hex
+        self._permits = self.layout.permits / self.run_id
         chain = decision_chain(config)
         self.chain = [link for link in chain if link.pipeline.scope == "observation"]
         self.night_chain = [link for link in chain if link.pipeline.scope == "night"]
@@ -148,6 +151,7 @@ class Scheduler:
 
     def _take_up(self) -> None:
         """Bring the database in line with the archive tree and with this run."""
+        withdraw(self.layout.permits)
         self.people.take_up()
         self.store.ensure_indexes(steps_of(self.chain), self.library_sync.steps)
         released = sum(records.release(paths, not_run=self.run_id) for records, paths in self._step_stores())
@@ -197,6 +201,7 @@ class Scheduler:
         self.people.stop()
         self.timeseries.stop()
         self.cluster.close()
+        withdraw(self._permits)
         self.running.clear()
         try:
             with outage_as_error():
@@ -248,6 +253,8 @@ class Scheduler:
 
     def cycle(self) -> None:
         """Run one cycle: scan the disk when it is time, apply requests, submit work."""
+        with suppress(OSError):  # submitting says what is the matter
+            self._permits.mkdir(parents=True, exist_ok=True)  # not with each permit: another daemon may have removed it
         now = time.monotonic()
         quiet_hours = self.config.daemon.quiet_hours
         if quiet_hours and quiet_hours.covers(utc_now()):
@@ -384,11 +391,13 @@ class Scheduler:
 
     def _submit_step(self, subject: Subject, context: NightContext, link: ChainEntry, step: Step) -> bool:
         task_id, records = uuid.uuid4().hex, self.queue.step_store_of(subject)
+        permit = self._permits / task_id
         if not records.claim(subject.id, (link.pipeline.name, step.name), task_id, self.run_id):
             return False
-        running = ActiveTask(subject, records, link, step, context)
+        running = ActiveTask(subject, records, link, step, context, permit=permit)
         names = {"night": subject.night, "pipeline": link.pipeline.name, "step": step.name}
         try:
+            permit.mkdir()
             task = make_task(self.config, self.store, task_id, running)
             self.store.jobs.start({"_id": task_id, "run": self.run_id, "subject": subject.id, **names})
             self.cluster.submit(task_id, run_task, task)
@@ -425,6 +434,8 @@ class Scheduler:
             running.fraction, running.text, running.has_begun = event.fraction, event.text, True
             self.store.jobs.update(event.task, {"fraction": event.fraction, "text": event.text, "worker": event.worker})
             return
+        if running.permit is not None:
+            withdraw(running.permit)  # first: nothing may be published over what is recorded now
         if running.step is None:
             self._packed(running, event.value)
         else:
@@ -483,9 +494,11 @@ class Scheduler:
         write_sidecar(self.layout, document)
         task_id = uuid.uuid4().hex
         asked = (document.get("distributed") or {}).get("last_modified")
-        self.running[task_id] = ActiveTask(subject, self.store.observations, asked=asked)
-        limit_s = self.config.parallel.job_timeout_s
-        self.cluster.submit(task_id, run_limited, limit_s, pack, folder, self.layout.tarball(subject.night, subject.id))
+        permit = self._permits / task_id
+        permit.mkdir()
+        self.running[task_id] = ActiveTask(subject, self.store.observations, asked=asked, permit=permit)
+        tarball, limit_s = self.layout.tarball(subject.night, subject.id), self.config.parallel.job_timeout_s
+        self.cluster.submit(task_id, run_limited, permit, limit_s, pack, folder, tarball)
         return True
 
     def _packed(self, running: ActiveTask, value: object) -> None:
@@ -508,6 +521,7 @@ class Scheduler:
 
     def _recover_cluster(self) -> None:
         log.warning("the Dask cluster lost its scheduler or all its workers: starting another one")
+        withdraw(self._permits)
         for records, paths in self._step_stores():
             records.release(paths, run=self.run_id)
         self.running.clear()

@@ -12,6 +12,7 @@ from typing import IO, NamedTuple, cast
 
 from obsarchive.errors import ArchiveError
 from obsarchive.io.atomic import atomic_path, sha256
+from obsarchive.io.permit import required
 from obsarchive.pipeline.workspace import steps_folder, unpacked_folder
 
 log = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ class Packed(NamedTuple):
     sha256: str
 
 
-def pack(folder: Path, tarball: Path) -> Packed:
+def pack(folder: Path, tarball: Path, permit: Path | None = None) -> Packed:
     """Write everything below a folder into a tarball (bzip2), whole or not at all.
 
     Members are sorted and carry no owner, so that the same products give the same file.
@@ -38,13 +39,15 @@ def pack(folder: Path, tarball: Path) -> Packed:
         Folder of the observation.
     tarball : Path
         The file to write; it may be within the folder.
+    permit : Path, optional
+        Folder without which nothing may be written (:mod:`obsarchive.io.permit`).
 
     Returns
     -------
     Packed
         Its size [bytes] and checksum.
     """
-    with atomic_path(tarball) as partial:
+    with required(permit), atomic_path(tarball, permit) as partial:
         lbzip2 = shutil.which("lbzip2")
         if lbzip2:
             _pack_through(lbzip2, folder, tarball, partial)

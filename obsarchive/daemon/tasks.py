@@ -25,6 +25,7 @@ class ActiveTask:
     step: Step | None = None
     context: NightContext = field(default_factory=NightContext)
     asked: datetime | None = None
+    permit: Path | None = None
     started: float = field(default_factory=time.monotonic)
     fraction: float = 0.0
     text: str = "queued"
@@ -96,6 +97,7 @@ def make_task(config: Config, store: Store, task_id: str, running: ActiveTask) -
         config_digest=config.digest,
         time_limit_s=config.parallel.job_timeout_s,
         memory_limit_gb=config.parallel.memory_limit_gb,
+        permit=running.permit,
     )
 
 

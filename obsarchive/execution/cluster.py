@@ -7,6 +7,7 @@ import pickle
 import queue
 import secrets
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -20,11 +21,14 @@ from typing import Any, Self
 import dask
 from distributed import Client, Future, KilledWorker, LocalCluster, get_worker
 
+from obsarchive import __version__
 from obsarchive.config.field_types import IMPORT_ERRORS, import_class
 from obsarchive.config.model import ClusterClass, Parallel
-from obsarchive.errors import ArchiveError, ServiceUnavailable, WorkerLost
+from obsarchive.core.step_state import State, after
+from obsarchive.errors import ArchiveError, OtherVersion, ServiceUnavailable, WorkerLost
 from obsarchive.execution.step_process import PR_SET_PDEATHSIG, TaskResult, call_apart, run_step
 from obsarchive.execution.work import ResultState, StepResult
+from obsarchive.io.permit import take
 from obsarchive.pipeline import Task
 
 log = logging.getLogger(__name__)
@@ -194,9 +198,9 @@ class Cluster:
         # What Dask itself could not unpickle, a class that the worker cannot import, would cost it the worker.
         payload = pickle.dumps((function, arguments))
         # Keys are unique and never equal to an argument: Dask would replace that argument by a result.
-        future = self._client.submit(_call, payload, key=f"step-{task}", pure=False, retries=0)
+        future = self._client.submit(_call, __version__, payload, key=f"step-{task}", pure=False, retries=0)
         self._futures[task] = future
-        future.add_done_callback(lambda done: self.events.put(TaskFinished(task, _value_of(done))))
+        future.add_done_callback(lambda done: self.events.put(TaskFinished(task, self._refused(_value_of(done)))))
 
     def each(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[tuple[int, Any]]:
         """Run a function on workers, once for each item; may be called in any thread.
@@ -225,7 +229,7 @@ class Cluster:
         run = secrets.token_hex(8)
         numbers = {
             self._client.submit(
-                _call, pickle.dumps((function, (item,))), key=f"each-{run}-{i}", pure=False, retries=0
+                _call, __version__, pickle.dumps((function, (item,))), key=f"each-{run}-{i}", pure=False, retries=0
             ): i
             for i, item in enumerate(items)
         }
@@ -241,12 +245,20 @@ class Cluster:
                         raise ServiceUnavailable("the Dask cluster was lost or closed") from None
                     continue
                 waiting.discard(future)
-                yield numbers[future], _value_of(future)
+                yield numbers[future], self._refused(_value_of(future))
                 future.release()
         finally:
             if waiting and self._client is not None:
                 with suppress(OSError, TimeoutError, RuntimeError):
                     self._client.cancel(list(waiting), force=True)
+
+    def _refused(self, value: Any) -> Any:
+        """Have a worker of another version leave the cluster; return the value of the task that it refused."""
+        if isinstance(value, OtherVersion) and self._client is not None:
+            log.error("%s", value)
+            with suppress(OSError, TimeoutError, RuntimeError):
+                self._client.retire_workers([value.worker])
+        return value
 
     def forget(self, task: str) -> None:
         """Release the result of a task that ended."""
@@ -291,8 +303,10 @@ def _value_of(future: Future[Any]) -> Any:
     return error if error is not None else future.result(timeout=10)
 
 
-def _call(payload: bytes) -> Any:
-    """Call a function with its arguments, on a worker."""
+def _call(version: str, payload: bytes) -> Any:
+    """Call a function with its arguments, on a worker that has the daemon's version of Archiver."""
+    if version != __version__:
+        raise OtherVersion(get_worker().address, socket.gethostname(), __version__, version)
     try:
         function, arguments = pickle.loads(payload)  # noqa: S301 - our own
     except (*IMPORT_ERRORS, pickle.UnpicklingError) as err:
@@ -304,6 +318,8 @@ def run_task(task: Task) -> TaskResult:
     """Run a step on the Dask worker that calls this; its progress becomes events of the cluster."""
     worker = get_worker()
     _allow_children()
+    if task.permit is not None:
+        take(task.permit)
 
     def report(fraction: float, text: str) -> None:
         event = {"task": task.id, "fraction": fraction, "text": text, "worker": str(worker.name)}
@@ -313,10 +329,11 @@ def run_task(task: Task) -> TaskResult:
     return run_step(task, report)
 
 
-def run_limited(limit_s: float, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function on the Dask worker that calls this, for at most some time [s]: see `call_apart`."""
+def run_limited(permit: Path, limit_s: float, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function on the Dask worker that calls this, once and for at most some time [s]: see `call_apart`."""
     _allow_children()
-    return call_apart(limit_s, function, *arguments)
+    take(permit)
+    return call_apart(limit_s, function, *arguments, permit)
 
 
 @cache
@@ -343,6 +360,6 @@ def result_of(event: TaskFinished) -> TaskResult:
     if isinstance(event.value, WorkerLost):
         return StepResult(event.task, ResultState.LOST, str(event.value), {})
     if isinstance(event.value, ArchiveError):
-        return StepResult(event.task, ResultState.FAILED, str(event.value), {})
+        return StepResult(event.task, ResultState(after(State.ENQUEUED, event.value.event)), str(event.value), {})
     log.error("task %s: its result did not come back: %s", event.task, event.value)
     return StepResult(event.task, ResultState.FAILED, f"its result did not come back: {event.value}", {})

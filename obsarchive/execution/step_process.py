@@ -28,6 +28,7 @@ from obsarchive.core.step_state import State, after
 from obsarchive.core.values import plain_values
 from obsarchive.errors import OF_DISKS, ArchiveError
 from obsarchive.execution.work import ResultState, StepResult
+from obsarchive.io.permit import discard, is_withdrawn
 from obsarchive.pipeline import Task, Workspace
 from obsarchive.pipeline.workspace import remove_scratch
 
@@ -154,6 +155,8 @@ def _watch(task: Task, process: BaseProcess, pipe: Connection, progress: Progres
         if peak_mb > task.memory_limit_gb * 1000:
             limit = f"{peak_mb:.0f} MB of memory used, {task.memory_limit_gb:g} GB allowed"
             return StepResult(task.id, ResultState.FAILED, f"{limit} (parallel.memory_limit_gb)", {}, 0.0, peak_mb)
+        if is_withdrawn(task.permit):
+            return StepResult(task.id, ResultState.STOPPED, "the daemon gave this task up", {}, 0.0, peak_mb)
         if time.monotonic() > deadline:
             limit = f"not finished after {task.time_limit_s:g} s (parallel.job_timeout_s)"
             return StepResult(task.id, ResultState.FAILED, limit, {}, 0.0, peak_mb)
@@ -304,7 +307,7 @@ def _recorded(work: Workspace, record: Mapping[str, Any]) -> Mapping[str, Any]:
     """Write the manifest of a step; remove products that an earlier attempt made and this one did not."""
     former = _products_listed(work.layout.manifest(work.folder, work.task.step))
     manifest = work.write_manifest(record)
-    _remove_products(work.folder, former - {product["name"] for product in manifest["products"]})
+    _remove_products(work.folder, former - {product["name"] for product in manifest["products"]}, work.task.permit)
     return manifest
 
 
@@ -316,14 +319,14 @@ def _products_listed(manifest: Path) -> set[str]:
         return set()
 
 
-def _remove_products(folder: Path, names: Iterable[str]) -> None:
+def _remove_products(folder: Path, names: Iterable[str], permit: Path | None) -> None:
     """Remove products of an earlier attempt."""
     for name in sorted(names):
         path = folder / name
         if not path.resolve().is_relative_to(folder.resolve()):
             continue  # a manifest that was changed by hand
         try:
-            path.unlink(missing_ok=True)
+            discard(path, permit)
             log.info("%s of an earlier attempt removed", name)
         except OSError as err:
             log.warning("%s of an earlier attempt cannot be removed: %s", name, err.strerror)

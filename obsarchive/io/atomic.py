@@ -12,10 +12,18 @@ from obsarchive.errors import NoSpace
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, permit: Path | None = None) -> Iterator[Path]:
     """Yield a path to write to; on success it takes the place of `path`, for good and at once.
 
     The folder is made when absent.  After any error, `path` is unchanged and no temporary file remains.
+
+    Parameters
+    ----------
+    path : Path
+        The file; one that exists is replaced.
+    permit : Path, optional
+        Folder without which nothing may be written (:mod:`obsarchive.io.permit`): the file is written there and moved
+        to its place. To another disk nothing can be moved: there the permit is looked at just before.
 
     Raises
     ------
@@ -25,8 +33,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
     part = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if permit is not None and permit.stat().st_dev == path.parent.stat().st_dev:
+            part = permit / part.name
         yield part
         _synchronise(part)
+        if permit is not None:
+            permit.stat()
         part.replace(path)
         _synchronise(path.parent)
     except OSError as err:
@@ -46,7 +58,7 @@ def _synchronise(path: Path) -> None:
         os.close(descriptor)
 
 
-def atomic_write(path: Path, data: bytes | memoryview) -> None:
+def atomic_write(path: Path, data: bytes | memoryview, permit: Path | None = None) -> None:
     """Write a whole file or none.
 
     Parameters
@@ -55,13 +67,15 @@ def atomic_write(path: Path, data: bytes | memoryview) -> None:
         The file; one that exists is replaced.
     data : bytes or memoryview
         Its content.
+    permit : Path, optional
+        Folder without which nothing may be written: see `atomic_path`.
 
     Raises
     ------
     NoSpace
         There is no space left.
     """
-    with atomic_path(path) as part:
+    with atomic_path(path, permit) as part:
         part.write_bytes(data)
 
 

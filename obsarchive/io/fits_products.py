@@ -103,6 +103,7 @@ def write_fits(
     images: NDArray[Any] | Mapping[str, NDArray[Any] | None],
     header: fits.Header | Mapping[str, Any] | None,
     provenance: Provenance,
+    permit: Path | None = None,
 ) -> None:
     """Write a product: float32, checksums, provenance; the same bytes for the same input and date.
 
@@ -117,6 +118,8 @@ def write_fits(
         Cards of the primary header, values or (value, comment).  Numbers that are not finite become undefined.
     provenance : Provenance
         Where the product comes from.
+    permit : Path, optional
+        Folder without which nothing may be written: see `atomic_path`.
 
     Raises
     ------
@@ -136,7 +139,7 @@ def write_fits(
             hdu.add_datasum(when="data unit checksum")
             hdu.add_checksum(when="HDU checksum")
         hdus.writeto(buffer, output_verify="ignore")  # cards are checked one by one
-    atomic_write(path, buffer.getbuffer())
+    atomic_write(path, buffer.getbuffer(), permit)
 
 
 def _float32(image: NDArray[Any]) -> NDArray[np.float32]:
@@ -210,7 +213,7 @@ def read_fits(path: Path, extension: str = "") -> tuple[NDArray[np.float32], fit
     return data.astype(np.float32), header
 
 
-def amend_header(path: Path, cards: fits.Header) -> None:
+def amend_header(path: Path, cards: fits.Header, permit: Path | None = None) -> None:
     """Set cards in the primary header of a product, which is replaced as a whole; its pixels stay.
 
     Parameters
@@ -219,6 +222,8 @@ def amend_header(path: Path, cards: fits.Header) -> None:
         FITS file.
     cards : Header
         Cards to set; the others stay.
+    permit : Path, optional
+        Folder without which nothing may be written: see `atomic_path`.
 
     Raises
     ------
@@ -233,7 +238,7 @@ def amend_header(path: Path, cards: fits.Header) -> None:
             hdus.writeto(buffer, output_verify="ignore")
     except (OSError, ValueError, TypeError, fits.VerifyError) as err:
         raise ArchiveError(f"{path} cannot be amended: {err}") from err
-    atomic_write(path, buffer.getbuffer())
+    atomic_write(path, buffer.getbuffer(), permit)
 
 
 def tan_wcs(

@@ -23,6 +23,7 @@ from obsarchive.core.values import plain_values
 from obsarchive.errors import ArchiveError, Unprocessable
 from obsarchive.instruments.base import Sectioned
 from obsarchive.io import atomic, fits_products
+from obsarchive.io.permit import required
 from obsarchive.io.raw_frames import Frames, Sections, read_header, unpack
 from obsarchive.pipeline.declaration import InputKind, NoSettings, Pipeline, Step, step
 from obsarchive.science.arrays import AnyArray, Float32Array
@@ -68,6 +69,8 @@ class Task:
         Identifies the configuration in the provenance of products.
     time_limit_s, memory_limit_gb : float
         Limits of the step's process [s], [GB].
+    permit : Path, optional
+        Folder without which nothing may be published (:mod:`obsarchive.io.permit`); None if none is needed.
     """
 
     id: str
@@ -89,6 +92,7 @@ class Task:
     config_digest: str = ""
     time_limit_s: float = 1800.0
     memory_limit_gb: float = 2.0
+    permit: Path | None = None
 
     @property
     def subject(self) -> Observation | Night:
@@ -275,8 +279,8 @@ class Workspace:
         data : bytes
             Contents of the file.
         """
-        path = self._place(name)
-        atomic.atomic_write(path, data)
+        with required(self.task.permit):
+            atomic.atomic_write(self._place(name), data, self.task.permit)
 
     def publish_fits(
         self,
@@ -313,7 +317,8 @@ class Workspace:
             calibration={master.label: master.origin for master in masters},
             date=self.started,
         )
-        fits_products.write_fits(self._place(name), image, header, provenance)
+        with required(self.task.permit):
+            fits_products.write_fits(self._place(name), image, header, provenance, self.task.permit)
 
     def amend_fits(self, pipeline: str, name: str, cards: fits.Header) -> None:
         """Set cards in the header of another pipeline's product of this observation, and update its manifest.
@@ -329,14 +334,16 @@ class Workspace:
         """
         folder = self.layout.observation(self.subject.night, self.subject.id) / pipeline
         path = folder / name
-        fits_products.amend_header(path, cards)
+        with required(self.task.permit):
+            fits_products.amend_header(path, cards, self.task.permit)
         entry = {"name": name, "bytes": path.stat().st_size, "sha256": atomic.sha256(path)}
         for file in sorted(folder.glob(".*.json")):
             manifest = parse_json(file.read_bytes())
             products = manifest.get("products", [])
             if any(product["name"] == name for product in products):
                 manifest["products"] = [entry if product["name"] == name else product for product in products]
-                atomic.atomic_write(file, json.dumps(manifest, indent=1).encode())
+                with required(self.task.permit):
+                    atomic.atomic_write(file, json.dumps(manifest, indent=1).encode(), self.task.permit)
                 self._amended.append({"pipeline": pipeline, "step": manifest["step"], **entry})
 
     def _place(self, name: str) -> Path:
@@ -376,7 +383,8 @@ class Workspace:
         }
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.layout.manifest(self.folder, self.task.step)
-        atomic.atomic_write(path, json.dumps(manifest, indent=1, allow_nan=False).encode())
+        with required(self.task.permit):
+            atomic.atomic_write(path, json.dumps(manifest, indent=1, allow_nan=False).encode(), self.task.permit)
         return manifest
 
 
