@@ -182,13 +182,13 @@ def _portal_frozen(world: World) -> bool:
 
 @kind("daemon: a second one is started", "daemon")
 def _second_daemon(world: World) -> bool:
-    if not _follows(world.site):
+    if not follows(world.site):
         return False
     command = [sys.executable, "archiver.py", str(world.site.config)]
     done = subprocess.run(
         command, cwd=ROOT, env=world.site.environment, capture_output=True, timeout=120, check=False, text=True
     )
-    if done.returncode != 4 and _follows(world.site):
+    if done.returncode != 4 and follows(world.site):
         world.second_daemon.append(f"a second daemon ended with {done.returncode}, not 4: {done.stderr[-300:]}")
     return True
 
@@ -226,7 +226,7 @@ kind("mongod: SIGTERM", "mongod")(lambda world: _signals(signal.SIGTERM)(world, 
 kind("mongod: frozen", "mongod")(lambda world: _frozen(world, _server(world), world.rng.uniform(2, 8)))
 
 
-def _follows(site: Site) -> bool:
+def follows(site: Site) -> bool:
     """Whether the daemon works, by its status file."""
     with suppress(OSError, ValueError):
         status = json.loads((site.logs / "status.json").read_text())
@@ -247,7 +247,7 @@ def _dropped(world: World) -> bool:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         with world.people.acting:
-            if _follows(world.site) and time.monotonic() - world.people.done.last > FOLLOWED_S and _is_repaired(world):
+            if follows(world.site) and time.monotonic() - world.people.done.last > FOLLOWED_S and _is_repaired(world):
                 world.site.db().client.drop_database(DB_NAME)
                 return True
         time.sleep(0.3)
@@ -282,7 +282,7 @@ def _read_only(folder: Path) -> None:
 def _excuse_starts(world: World) -> None:
     """A daemon or a database server cannot start without a disk, and says so."""
     for program in (world.site.daemon, world.site.portal):
-        if not _follows(world.site):
+        if not follows(world.site):
             program.excuse()
 
 

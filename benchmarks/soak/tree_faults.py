@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.soak.faults import LASTS_S, Fault, World, kind
+from benchmarks.soak.faults import LASTS_S, Fault, World, follows, kind
 
 PATIENCE_S = 10.0
 """How long a fault waits for something to damage [s]."""
@@ -135,4 +135,9 @@ def _refused(change: Callable[[dict[str, object], random.Random], str]) -> Fault
 
 kind("configuration: no JSON", "daemon")(_refused(lambda config, _rng: json.dumps(config)[:-7]))
 kind("configuration: unknown key", "daemon")(_refused(_unknown_key))
-kind("configuration: another archive", "daemon")(_refused(_other_archive))
+
+
+@kind("configuration: another archive", "daemon")
+def _moved_archive(world: World) -> bool:
+    """Name another archive while the daemon runs; one that starts meanwhile would rightly use it."""
+    return follows(world.site) and _refused(_other_archive)(world)
