@@ -13,7 +13,8 @@ from obsarchive.science.astrometry.plate_solution import PlateSolution
 from obsarchive.science.astrometry.star_matching import Uncertainty, match_stars
 from obsarchive.science.imaging.drizzle import Drizzle
 from obsarchive.science.photometry.engine import EngineName, engine_of
-from obsarchive.science.photometry.psf_photometry import REACH_FWHM, Frame, isolated_stars
+from obsarchive.science.photometry.psf_fit import Frame
+from obsarchive.science.photometry.psf_photometry import REACH_FWHM, isolated_stars
 from obsarchive.science.photometry.zero_point import find_zero_point, instrumental_magnitudes
 from pipelines.photometry import PhotometrySettings, measure_image
 

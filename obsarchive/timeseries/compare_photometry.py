@@ -17,7 +17,8 @@ from obsarchive.instruments.base import number
 from obsarchive.science.arrays import Float64Array, IndexArray
 from obsarchive.science.photometry.comparison import Comparison
 from obsarchive.science.photometry.engine import EngineName, engine_of
-from obsarchive.science.photometry.psf_photometry import REACH_FWHM, Frame, isolated_stars
+from obsarchive.science.photometry.psf_fit import Frame
+from obsarchive.science.photometry.psf_photometry import REACH_FWHM, isolated_stars
 from obsarchive.science.photometry.source_detection import Sources
 from obsarchive.science.photometry.zero_point import INSTRUMENTAL, instrumental_magnitudes
 from obsarchive.timeseries import config as configuration

@@ -22,7 +22,8 @@ from obsarchive.science.astrometry.star_matching import Match
 from obsarchive.science.astrometry.times import julian_year
 from obsarchive.science.photometry.aperture import Apertures
 from obsarchive.science.photometry.engine import engine_of
-from obsarchive.science.photometry.psf_photometry import REACH_FWHM, Frame, isolated_stars
+from obsarchive.science.photometry.psf_fit import Frame
+from obsarchive.science.photometry.psf_photometry import REACH_FWHM, isolated_stars
 from obsarchive.timeseries.config import ReductionConfig
 from obsarchive.timeseries.frame_pixels import files_beside
 from obsarchive.timeseries.frame_table import Info, Planes, header_wcs, read_info, read_planes, stem_of

@@ -21,7 +21,8 @@ from obsarchive.science.astrometry.star_matching import Uncertainty, match_stars
 from obsarchive.science.photometry.aperture import Apertures, aperture_photometry
 from obsarchive.science.photometry.background import flat_background
 from obsarchive.science.photometry.centroid_errors import windowed_errors
-from obsarchive.science.photometry.psf_photometry import Frame, isolated_stars, psf_photometry
+from obsarchive.science.photometry.psf_fit import Frame
+from obsarchive.science.photometry.psf_photometry import isolated_stars, psf_photometry
 from obsarchive.science.photometry.source_detection import Sources, detect
 from tests.real.pack_nights import read_source
 

@@ -7,7 +7,8 @@ from obsarchive.science.arrays import Float64Array, FloatArray, IndexArray
 from obsarchive.science.photometry.aperture import Apertures, aperture_photometry
 from obsarchive.science.photometry.background import Background, flat_background
 from obsarchive.science.photometry.centroid_errors import windowed_errors
-from obsarchive.science.photometry.psf_photometry import Frame, PsfFluxes, psf_photometry
+from obsarchive.science.photometry.psf_fit import Frame
+from obsarchive.science.photometry.psf_photometry import PsfFluxes, psf_photometry
 from obsarchive.science.photometry.source_detection import Sources, detect
 
 EngineName = Literal["fast", "photutils"]

@@ -25,13 +25,12 @@ from obsarchive.science.arrays import BoolArray, Float64Array, FloatArray, Index
 from obsarchive.science.photometry.aperture import Apertures
 from obsarchive.science.photometry.photutils_engine.aperture import within_image
 from obsarchive.science.photometry.photutils_engine.detection import background, odd_size
+from obsarchive.science.photometry.psf_fit import UNRESOLVED_FWHM, Frame
 from obsarchive.science.photometry.psf_photometry import (
     CORE_FWHM,
     LEAST_SEEN,
     MAX_STARS,
     REACH_FWHM,
-    UNRESOLVED_FWHM,
-    Frame,
     PsfFluxes,
     excess_scatter,
 )

@@ -1,0 +1,194 @@
+"""Fit of an empirical PSF to neighbouring stars at once."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from obsarchive.science.arrays import BoolArray, Float64Array, FloatArray
+
+OVERSAMPLING = 2
+ROUNDS = 4
+CLIP_SIGMA = 6.0
+UNRESOLVED_FWHM = 0.35
+"""Separation below which stars are unresolved and measured as one [FWHM]."""
+LEAST_LIGHT = 0.02
+"""Least share of the flux of a star within a box for the star to be fitted."""
+
+
+@dataclass(frozen=True, eq=False)
+class EmpiricalPSF:
+    """Empirical PSF of a frame: an elliptical Moffat profile and its residuals.
+
+    Attributes
+    ----------
+    form : (float, float, float)
+        Elements xx, xy, yy of the quadratic form of the profile [1/pixel^2].
+    beta : float
+        Exponent.
+    details : ndarray (m, m)
+        Residuals of the profile, in steps of half a pixel; empty if not measured.
+    peak : float
+        Normalisation, so that the flux within the radius is 1.
+    reach : float
+        Radius within which the PSF is known [pixel].
+    """
+
+    form: tuple[float, float, float]
+    beta: float
+    details: Float64Array
+    peak: float
+    reach: float
+
+    def at(self, dy: FloatArray, dx: FloatArray) -> Float64Array:
+        """Return the PSF at distances from its centre.
+
+        Parameters
+        ----------
+        dy, dx : ndarray
+            Distances of pixels from the centre [pixel]; they broadcast.
+
+        Returns
+        -------
+        ndarray
+            Share of the flux per pixel, 0 beyond the radius; shape of the broadcast distances.
+        """
+        return np.where(np.hypot(dy, dx) <= self.reach, self.peak * self._bare(dy, dx), 0.0)
+
+    def _bare(self, dy: FloatArray, dx: FloatArray) -> Float64Array:
+        profile = moffat((*self.form, self.beta), dy, dx)
+        if not self.details.size:
+            return profile
+        middle = (len(self.details) - 1) / 2
+        places = np.stack([np.asarray(axis) * OVERSAMPLING + middle for axis in np.broadcast_arrays(dy, dx)])
+        details: Float64Array = ndimage.map_coordinates(self.details, places, order=1, mode="constant")
+        return profile + details
+
+    @property
+    def fwhm_px(self) -> float:
+        """FWHM, geometric mean of both axes [pixel]."""
+        xx, xy, yy = self.form
+        return float(2 * np.sqrt((2 ** (1 / self.beta) - 1) / np.sqrt(max(xx * yy - xy * xy, 1e-12))))
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """A frame and its stars.
+
+    Attributes
+    ----------
+    image, variance : ndarray (ny, nx)
+        Pixels, NaN where they are bad, and their variance.
+    y, x : ndarray (n,)
+        Positions of all stars [pixel].
+    saturation : float
+        Level at and above which a pixel is saturated.
+    """
+
+    image: FloatArray
+    variance: FloatArray
+    y: Float64Array
+    x: Float64Array
+    saturation: float = np.inf
+
+
+def moffat(parameters: tuple[float, ...] | Float64Array, dy: FloatArray, dx: FloatArray) -> Float64Array:
+    """Return a Moffat profile (xx, xy, yy, beta) of height 1 at distances from its centre [pixel]."""
+    xx, xy, yy, beta = parameters
+    return np.asarray((1 + np.maximum(xx * dx * dx + 2 * xy * dx * dy + yy * dy * dy, 0)) ** -beta)
+
+
+def fit_star(frame: Frame, i: int, shape: EmpiricalPSF, box_px: float) -> tuple[float, float]:
+    """Fit a star and all its neighbours at once, together with a plane for the sky.
+
+    Positions are fixed, so that the fit is linear. Unresolved neighbours are part of the star. Pixels that no
+    star explains (cosmic rays) are rejected.
+
+    Parameters
+    ----------
+    frame : Frame
+        Pixels and all stars.
+    i : int
+        Number of the star.
+    shape : EmpiricalPSF
+        PSF.
+    box_px : float
+        Half the side of the square that is fitted [pixel].
+
+    Returns
+    -------
+    (float, float)
+        Flux and its standard error [unit of the image]; NaN where the star is outside of the good pixels.
+    """
+    fit = fit_box(frame, i, shape, box_px)
+    return (np.nan, np.nan) if fit is None else (float(fit.solution[0]), fit.error)
+
+
+@dataclass(frozen=True, eq=False)
+class BoxFit:
+    """Fit of a box: distances (p, n) of its pixels from the stars, design matrix, pixels, and solution."""
+
+    dy: Float64Array
+    dx: Float64Array
+    design: Float64Array
+    light: Float64Array
+    variance: Float64Array
+    solution: Float64Array
+    covariance: Float64Array
+    kept: BoolArray
+
+    @property
+    def error(self) -> float:
+        """Standard error of the flux of the first star."""
+        return float(np.sqrt(self.covariance[0, 0]))
+
+
+def fit_box(frame: Frame, i: int, shape: EmpiricalPSF, box_px: float) -> BoxFit | None:
+    """Fit all stars of a box, star i first; None if it has too little flux on good pixels."""
+    reach = box_px + shape.reach
+    dy, dx = frame.y - frame.y[i], frame.x - frame.x[i]
+    apart = np.hypot(dy, dx) > UNRESOLVED_FWHM * shape.fwhm_px
+    # stars outside of the box whose PSF reaches into it are fitted, too
+    order = np.concatenate([[i], np.flatnonzero((np.abs(dy) < reach) & (np.abs(dx) < reach) & apart)])
+    y, x = frame.y[order], frame.x[order]
+    if not np.isfinite(y[0] + x[0]):
+        return None
+    top, left = max(int(y[0] - box_px), 0), max(int(x[0] - box_px), 0)
+    bottom, right = int(y[0] + box_px) + 2, int(x[0] + box_px) + 2
+    cut = frame.image[top:bottom, left:right]
+    if not cut.size:
+        return None
+    rows, columns = np.mgrid[top : top + cut.shape[0], left : left + cut.shape[1]]
+    good = np.isfinite(cut) & (cut < frame.saturation)
+    dy, dx = rows[good][:, np.newaxis] - y, columns[good][:, np.newaxis] - x
+    profiles = shape.at(dy, dx)
+    # a star of which next to nothing is in the box would make the fit degenerate
+    seen = profiles.sum(axis=0) > LEAST_LIGHT
+    if not seen[:1].any():
+        return None
+    plane = np.stack([np.ones(len(dy)), dy[:, 0] / box_px, dx[:, 0] / box_px], axis=1)
+    design, light = np.hstack([profiles[:, seen], plane]), cut[good].astype(float)
+    variance = np.maximum(frame.variance[top:bottom, left:right][good], 1e-9)
+    return BoxFit(dy, dx, design, light, variance, *_least_squares(design, light, variance))
+
+
+def _least_squares(
+    design: Float64Array, light: Float64Array, variance: FloatArray
+) -> tuple[Float64Array, Float64Array, BoolArray]:
+    """Solve iteratively without outliers; return the solution, its covariance, and the pixels kept."""
+    weight = 1 / np.sqrt(variance)
+    kept = np.ones(len(light), bool)
+    for _ in range(ROUNDS):
+        scaled = design[kept] * weight[kept, np.newaxis]
+        # pseudo-inverse: close neighbours make the matrix nearly singular
+        covariance: Float64Array = np.linalg.pinv(scaled.T @ scaled, rcond=1e-10, hermitian=True).astype(np.float64)
+        solution = covariance @ (scaled.T @ (light[kept] * weight[kept]))
+        model = design @ solution
+        # a profile is known to some per cent only, so bright stars may differ by that
+        tolerance = CLIP_SIGMA * np.sqrt(variance + (0.03 * (model - np.median(model))) ** 2)
+        # one-sided: cosmic rays are bright, and dark residuals belong to the model
+        fine = light - model <= tolerance
+        if np.array_equal(fine, kept) or fine.sum() <= design.shape[1]:
+            break
+        kept = fine
+    return solution, covariance, kept
