@@ -12,6 +12,10 @@ ROUNDS = 4
 CLIP_SIGMA = 6.0
 UNRESOLVED_FWHM = 0.35
 """Separation below which stars are unresolved and measured as one [FWHM]."""
+PIXEL_ERROR = 0.03
+"""Least error of a profile in each of its pixels, relative: sampling and positions are not better known."""
+WIDTH_STEP = 0.02
+"""Relative change of width over which the profile is differentiated."""
 LEAST_LIGHT = 0.02
 """Least share of the flux of a star within a box for the star to be fitted."""
 
@@ -32,6 +36,10 @@ class EmpiricalPSF:
         Normalisation, so that the flux within the radius is 1.
     reach : float
         Radius within which the PSF is known [pixel].
+    width_error : float
+        Scatter of the widths of stars about that of the PSF, relative; 0: all are the same.
+    pixel_error : float
+        Scatter of the pixels of stars about the PSF of their width, relative.
     """
 
     form: tuple[float, float, float]
@@ -39,6 +47,8 @@ class EmpiricalPSF:
     details: Float64Array
     peak: float
     reach: float
+    width_error: float = 0.0
+    pixel_error: float = PIXEL_ERROR
 
     def at(self, dy: FloatArray, dx: FloatArray) -> Float64Array:
         """Return the PSF at distances from its centre.
@@ -54,6 +64,12 @@ class EmpiricalPSF:
             Share of the flux per pixel, 0 beyond the radius; shape of the broadcast distances.
         """
         return np.where(np.hypot(dy, dx) <= self.reach, self.peak * self._bare(dy, dx), 0.0)
+
+    def widened(self, dy: FloatArray, dx: FloatArray) -> Float64Array:
+        """Return the change of the PSF per relative change of its width, at distances from its centre [pixel]."""
+        scale = 1 + WIDTH_STEP
+        change = (self.peak * self._bare(dy / scale, dx / scale) / scale**2 - self.at(dy, dx)) / WIDTH_STEP
+        return np.where(np.hypot(dy, dx) <= self.reach, change, 0.0)
 
     def _bare(self, dy: FloatArray, dx: FloatArray) -> Float64Array:
         profile = moffat((*self.form, self.beta), dy, dx)
@@ -101,8 +117,9 @@ def moffat(parameters: tuple[float, ...] | Float64Array, dy: FloatArray, dx: Flo
 def fit_star(frame: Frame, i: int, shape: EmpiricalPSF, box_px: float) -> tuple[float, float]:
     """Fit a star and all its neighbours at once, together with a plane for the sky.
 
-    Positions are fixed, so that the fit is linear. Unresolved neighbours are part of the star. Pixels that no
-    star explains (cosmic rays) are rejected.
+    Positions are fixed, so that the fit is linear. The width of the star is free within the scatter of widths.
+    Unresolved neighbours are part of the star. Pixels that no star explains (cosmic rays) are rejected: those brighter
+    than noise and errors of the profile allow.
 
     Parameters
     ----------
@@ -126,7 +143,11 @@ def fit_star(frame: Frame, i: int, shape: EmpiricalPSF, box_px: float) -> tuple[
 
 @dataclass(frozen=True, eq=False)
 class BoxFit:
-    """Fit of a box: distances (p, n) of its pixels from the stars, design matrix, pixels, and solution."""
+    """Fit of a box: distances (p, n) of its pixels from the stars, design matrix, pixels, and solution.
+
+    Columns of the design matrix are the star, its neighbours, a plane, and the change of the star with its width where
+    widths scatter.
+    """
 
     dy: Float64Array
     dx: Float64Array
@@ -168,27 +189,44 @@ def fit_box(frame: Frame, i: int, shape: EmpiricalPSF, box_px: float) -> BoxFit 
         return None
     plane = np.stack([np.ones(len(dy)), dy[:, 0] / box_px, dx[:, 0] / box_px], axis=1)
     design, light = np.hstack([profiles[:, seen], plane]), cut[good].astype(float)
+    if shape.width_error:
+        design = np.column_stack([design, shape.widened(dy[:, 0], dx[:, 0])])
     variance = np.maximum(frame.variance[top:bottom, left:right][good], 1e-9)
-    return BoxFit(dy, dx, design, light, variance, *_least_squares(design, light, variance))
+    return BoxFit(dy, dx, design, light, variance, *_least_squares(design, light, variance, shape))
 
 
 def _least_squares(
-    design: Float64Array, light: Float64Array, variance: FloatArray
+    design: Float64Array, light: Float64Array, variance: Float64Array, shape: EmpiricalPSF
 ) -> tuple[Float64Array, Float64Array, BoolArray]:
     """Solve iteratively without outliers; return the solution, its covariance, and the pixels kept."""
-    weight = 1 / np.sqrt(variance)
     kept = np.ones(len(light), bool)
+    # how far the width may change the star follows from its flux, which a fit of the mean width gives
+    columns, change = (design[:, :-1], design[:, -1]) if shape.width_error else (design, 0.0)
+    precision = 0.0
     for _ in range(ROUNDS):
-        scaled = design[kept] * weight[kept, np.newaxis]
-        # pseudo-inverse: close neighbours make the matrix nearly singular
-        covariance: Float64Array = np.linalg.pinv(scaled.T @ scaled, rcond=1e-10, hermitian=True).astype(np.float64)
-        solution = covariance @ (scaled.T @ (light[kept] * weight[kept]))
-        model = design @ solution
-        # a profile is known to some per cent only, so bright stars may differ by that
-        tolerance = CLIP_SIGMA * np.sqrt(variance + (0.03 * (model - np.median(model))) ** 2)
+        solution, covariance = _solved(columns[kept], light[kept], variance[kept], precision)
+        model = columns @ solution
+        error = shape.pixel_error * (model - np.median(model))
+        spread = shape.width_error * max(float(solution[0]), float(np.sqrt(covariance[0, 0])))
+        if columns is not design:
+            error = np.hypot(error, spread * change)
         # one-sided: cosmic rays are bright, and dark residuals belong to the model
-        fine = light - model <= tolerance
-        if np.array_equal(fine, kept) or fine.sum() <= design.shape[1]:
+        fine = light - model <= CLIP_SIGMA * np.sqrt(variance + error**2)
+        if fine.sum() <= design.shape[1] or (columns is design and np.array_equal(fine, kept)):
             break
         kept = fine
+        columns, precision = design, 1 / spread**2 if spread else 0.0
     return solution, covariance, kept
+
+
+def _solved(
+    design: Float64Array, light: Float64Array, variance: Float64Array, precision: float
+) -> tuple[Float64Array, Float64Array]:
+    """Return the weighted solution and its covariance; the last unknown is zero with some precision."""
+    weight = 1 / np.sqrt(variance)
+    scaled = design * weight[:, np.newaxis]
+    normal = scaled.T @ scaled
+    normal[-1, -1] += precision
+    # pseudo-inverse: close neighbours make the matrix nearly singular
+    covariance: Float64Array = np.linalg.pinv(normal, rcond=1e-10, hermitian=True).astype(np.float64)
+    return covariance @ (scaled.T @ (light * weight)), covariance

@@ -10,6 +10,8 @@ from obsarchive.science.arrays import BoolArray, Float64Array, FloatArray, Index
 from obsarchive.science.photometry.aperture import Apertures
 from obsarchive.science.photometry.psf_fit import (
     OVERSAMPLING,
+    PIXEL_ERROR,
+    BoxFit,
     EmpiricalPSF,
     Frame,
     fit_box,
@@ -34,6 +36,8 @@ RING_PX = 1.0
 """Width of the rings in which residuals of a profile are seen."""
 CORE_FWHM = 1.5
 """Radius within which the light of a star is compared with the profile [FWHM]."""
+FREE_WIDTH = 0.1
+"""Scatter of the widths of stars, relative, within which they are free while it is measured."""
 MOST_CHI2, MEAN_CHI2 = 9.0, 0.995
 """Limit of the squares of residuals in sigma, and their mean of a Gaussian below that limit."""
 CLEANING_ROUNDS = 4
@@ -90,7 +94,7 @@ def psf_photometry(
     psf = build_epsf(frame, chosen, apertures.flux[:, 0], apertures.sky, fwhm_px) if len(chosen) else None
     if psf is None:
         return PsfFluxes(flux, error, None)
-    share = _error_of_profile(frame, chosen, psf, fwhm_px)
+    psf, share = _with_errors(frame, chosen, psf, fwhm_px)
     for i in wanted:
         flux[i], error[i] = fit_star(frame, i, psf, BOX_FWHM / 2 * fwhm_px)
     error = np.hypot(error, share * np.nan_to_num(flux))
@@ -255,22 +259,48 @@ def _details(dy: Float64Array, dx: Float64Array, missing: Float64Array, reach: f
     return np.asarray(smooth + wings)
 
 
-def _error_of_profile(frame: Frame, chosen: IndexArray, shape: EmpiricalPSF, fwhm_px: float) -> float:
-    """Return the share of the flux by which the profile misses the light of the stars from which it was made."""
-    missed, variance = [], []
-    for i in chosen:
-        fit = fit_box(frame, i, shape, BOX_FWHM / 2 * fwhm_px)
-        if fit is None or not fit.solution[0] > 0:
-            continue
-        # also pixels that were rejected: what the profile misses most may be among them
-        within = np.hypot(fit.dy[:, 0], fit.dx[:, 0]) < CORE_FWHM * fwhm_px
-        light = float(fit.design[within, 0].sum()) * fit.solution[0]
-        sums = fit.design[within].sum(axis=0)
-        # the fit has taken its part of the noise away
-        noise = float(fit.variance[within].sum() - sums @ fit.covariance @ sums)
-        missed.append(float(fit.light[within].sum() - sums @ fit.solution) / light)
-        variance.append(max(noise, 0.0) / light**2)
-    return excess_scatter(np.array(missed), np.array(variance))
+def _with_errors(frame: Frame, chosen: IndexArray, shape: EmpiricalPSF, fwhm_px: float) -> tuple[EmpiricalPSF, float]:
+    """Return the PSF with its errors, and the share of the flux that it misses: those of the stars that made it."""
+    free = replace(shape, width_error=FREE_WIDTH)
+    fits = [fit_box(frame, i, free, BOX_FWHM / 2 * fwhm_px) for i in chosen]
+    good = [fit for fit in fits if fit is not None and fit.solution[0] > 3 * fit.error]
+    widths = excess_scatter(*_columns([_width(fit) for fit in good]))
+    # also pixels that were rejected: what the profile misses most may be among them
+    cores = [np.hypot(fit.dy[:, 0], fit.dx[:, 0]) < CORE_FWHM * fwhm_px for fit in good]
+    pixels = excess_scatter(*_columns([_missed_of_pixels(*each) for each in zip(good, cores, strict=True)]))
+    share = excess_scatter(*_columns([_missed(*each) for each in zip(good, cores, strict=True)]))
+    return replace(shape, width_error=widths, pixel_error=max(pixels, PIXEL_ERROR)), share
+
+
+def _columns(pairs: list[tuple[Float64Array, Float64Array]]) -> Float64Array:
+    """Return values and variances of several stars, (2, n)."""
+    return np.hstack(pairs) if pairs else np.empty((2, 0))
+
+
+def _width(fit: BoxFit) -> tuple[Float64Array, Float64Array]:
+    """Return the relative width of a star beyond that of the PSF, and its variance."""
+    flux = fit.solution[0]
+    variance = fit.covariance[-1, -1] / flux**2
+    # the fit drew the width to zero
+    drawn = max(1 - variance / FREE_WIDTH**2, 0.1)
+    return np.array([fit.solution[-1] / flux / drawn]), np.array([variance / drawn])
+
+
+def _missed_of_pixels(fit: BoxFit, within: BoolArray) -> tuple[Float64Array, Float64Array]:
+    """Return the light that the profile misses in each pixel of the core of a star, relative, and its variance."""
+    star = fit.design[within, 0] * fit.solution[0]
+    rest = fit.light[within] - fit.design[within] @ fit.solution
+    return rest / star, fit.variance[within] / star**2
+
+
+def _missed(fit: BoxFit, within: BoolArray) -> tuple[Float64Array, Float64Array]:
+    """Return the share of the light in the core of a star that the profile misses, and its variance."""
+    light = float(fit.design[within, 0].sum()) * fit.solution[0]
+    sums = fit.design[within].sum(axis=0)
+    # the fit has taken its part of the noise away
+    noise = float(fit.variance[within].sum() - sums @ fit.covariance @ sums)
+    missed = float(fit.light[within].sum() - sums @ fit.solution) / light
+    return np.array([missed]), np.array([max(noise, 0.0) / light**2])
 
 
 def excess_scatter(values: Float64Array, variance: Float64Array) -> float:
