@@ -2,8 +2,17 @@
 
 import numpy as np
 import pytest
+from scipy.special import ndtr
 
-from obsarchive.science.photometry.psf_photometry import Frame, build_epsf, fit_star, isolated_stars
+from obsarchive.science.photometry.aperture import aperture_photometry
+from obsarchive.science.photometry.psf_fit import Frame, fit_star
+from obsarchive.science.photometry.psf_photometry import (
+    REACH_FWHM,
+    PsfFluxes,
+    build_epsf,
+    isolated_stars,
+    psf_photometry,
+)
 
 
 def crowd(seed: int, n: int = 60, fwhm: float = 4.0) -> tuple[Frame, np.ndarray]:
@@ -60,3 +69,55 @@ def test_nothing_to_learn_from_is_none() -> None:
     assert shape is not None
     for i in range(2):
         assert np.isnan(fit_star(outside, i, shape, 10.0)).all()
+
+
+def uneven(seed: int, fwhm: float, spread: float) -> tuple[Frame, np.ndarray]:
+    """A frame of Gaussian stars that do not disturb each other, of slightly different widths; and their light."""
+    rng = np.random.default_rng(seed)
+    places = np.stack(np.meshgrid(*[np.arange(22.0, 310, 34)] * 2), axis=-1).reshape(-1, 2)
+    y, x = places.T + rng.uniform(-0.5, 0.5, (2, len(places)))
+    light = 10 ** rng.uniform(3.8, 6.4, len(y))
+    sigma = fwhm / 2.3548 * (1 + rng.normal(0, spread, len(y)))
+    across = [ndtr((np.arange(332) - 0.5 - c[:, np.newaxis]) / sigma[:, np.newaxis]) for c in (y, x)]
+    rows, columns = (np.diff(each, axis=1) for each in across)
+    image = 300.0 + (rows * light[:, np.newaxis]).T @ columns
+    seen = rng.poisson(image) + rng.normal(0, 8.0, image.shape)
+    return Frame(seen.astype(np.float32), image.astype(np.float32) + 64, y, x), light
+
+
+def fluxes(frame: Frame, fwhm: float) -> PsfFluxes:
+    apertures = aperture_photometry(
+        frame.image, frame.variance, (frame.y, frame.x), (1.5 * fwhm,), (3 * fwhm, 4.2 * fwhm)
+    )
+    everyone = np.ones(len(frame.y), bool)
+    chosen = isolated_stars((frame.y, frame.x), apertures.flux[:, 0], everyone, REACH_FWHM * fwhm)
+    return psf_photometry(frame, apertures, chosen, np.flatnonzero(everyone), fwhm)
+
+
+@pytest.mark.parametrize(("fwhm", "spread"), [(2.0, 0.02), (2.0, 0.03), (4.0, 0.01), (4.0, 0.03)])
+def test_stars_whose_width_is_not_that_of_the_psf_lose_no_light(fwhm: float, spread: float) -> None:
+    frame, light = uneven(1, fwhm, spread)
+    found = fluxes(frame, fwhm)
+    ratio = found.flux / light
+    scale = np.median(ratio[light > 5e4])
+    assert scale == pytest.approx(1.0, abs=0.005)
+    pull = (ratio / scale - 1) * light / found.flux_error
+    assert np.abs(pull).max() < 5
+    assert abs(pull.mean()) < 0.35
+    assert 0.7 < pull.std() < 1.3
+    # errors are not true because they are large
+    assert np.median((found.flux_error / light)[light > 2e5]) < 0.004
+
+
+@pytest.mark.parametrize("fwhm", [2.5, 4.0])
+@pytest.mark.parametrize("distance", [0, 1, 2])
+def test_a_cosmic_ray_in_a_star_is_rejected_though_widths_vary(fwhm: float, distance: int) -> None:
+    frame, light = uneven(2, fwhm, 0.02)
+    clean = fluxes(frame, fwhm)
+    hit = np.flatnonzero((light > 1e4) & (light < 1e5))[::4]
+    for star in hit:
+        frame.image[round(frame.y[star]), round(frame.x[star]) + distance] += light[star]
+    found = fluxes(frame, fwhm)
+    pull = (found.flux - clean.flux)[hit] / clean.flux_error[hit]
+    assert len(hit) > 5
+    assert np.abs(pull).max() < 4

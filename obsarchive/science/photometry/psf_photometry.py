@@ -36,6 +36,8 @@ RING_PX = 1.0
 """Width of the rings in which residuals of a profile are seen."""
 CORE_FWHM = 1.5
 """Radius within which the light of a star is compared with the profile [FWHM]."""
+LEAST_SNR = 3.0
+"""Least signal-to-noise ratio of a star that shows the errors of the profile."""
 FREE_WIDTH = 0.1
 """Scatter of the widths of stars, relative, within which they are free while it is measured."""
 MOST_CHI2, MEAN_CHI2 = 9.0, 0.995
@@ -262,14 +264,25 @@ def _details(dy: Float64Array, dx: Float64Array, missing: Float64Array, reach: f
 def _with_errors(frame: Frame, chosen: IndexArray, shape: EmpiricalPSF, fwhm_px: float) -> tuple[EmpiricalPSF, float]:
     """Return the PSF with its errors, and the share of the flux that it misses: those of the stars that made it."""
     free = replace(shape, width_error=FREE_WIDTH)
-    fits = [fit_box(frame, i, free, BOX_FWHM / 2 * fwhm_px) for i in chosen]
-    good = [fit for fit in fits if fit is not None and fit.solution[0] > 3 * fit.error]
-    widths = excess_scatter(*_columns([_width(fit) for fit in good]))
-    # also pixels that were rejected: what the profile misses most may be among them
-    cores = [np.hypot(fit.dy[:, 0], fit.dx[:, 0]) < CORE_FWHM * fwhm_px for fit in good]
-    pixels = excess_scatter(*_columns([_missed_of_pixels(*each) for each in zip(good, cores, strict=True)]))
-    share = excess_scatter(*_columns([_missed(*each) for each in zip(good, cores, strict=True)]))
-    return replace(shape, width_error=widths, pixel_error=max(pixels, PIXEL_ERROR)), share
+    cores = _cores(frame, chosen, free, fwhm_px)
+    pixels = excess_scatter(*_columns([_missed_of_pixels(*each) for each in cores]))
+    if pixels > PIXEL_ERROR:
+        # these fits rejected what the profile misses, those of all stars will not
+        free = replace(free, pixel_error=pixels)
+        cores = _cores(frame, chosen, free, fwhm_px)
+    widths = excess_scatter(*_columns([_width(fit) for fit, _ in cores]))
+    share = excess_scatter(*_columns([_missed(*each) for each in cores]))
+    return replace(free, width_error=widths), share
+
+
+def _cores(frame: Frame, chosen: IndexArray, shape: EmpiricalPSF, fwhm_px: float) -> list[tuple[BoxFit, BoolArray]]:
+    """Return the fits of stars, and which of their pixels are in the core.
+
+    These may be rejected ones: what the profile misses most may be among them.
+    """
+    fits = [fit_box(frame, i, shape, BOX_FWHM / 2 * fwhm_px) for i in chosen]
+    good = [fit for fit in fits if fit is not None and fit.solution[0] > LEAST_SNR * fit.error]
+    return [(fit, np.hypot(fit.dy[:, 0], fit.dx[:, 0]) < CORE_FWHM * fwhm_px) for fit in good]
 
 
 def _columns(pairs: list[tuple[Float64Array, Float64Array]]) -> Float64Array:
