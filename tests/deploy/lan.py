@@ -87,10 +87,10 @@ class Machine:
         return psutil.Process(process.pid)
 
     def run(self, *command: str | Path, log: Path, **environment: str) -> psutil.Popen:
-        """Run a program on this machine."""
+        """Run a program on this machine, in the folder of its log."""
         with log.open("a") as said:
             there = ["ip", "netns", "exec", self.space, *map(str, command)]
-            process = psutil.Popen(there, stdout=said, stderr=said, env=os.environ | environment)
+            process = psutil.Popen(there, stdout=said, stderr=said, cwd=log.parent, env=os.environ | environment)
         self.processes.append(process)  # type: ignore[arg-type]
         return process
 

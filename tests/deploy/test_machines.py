@@ -20,9 +20,10 @@ from obsarchive.database.embedded_mongod import find_mongod
 from tests.daemon.conftest import PROJECT, wait_for
 from tests.daemon.replica_set import SMALL
 from tests.deploy.lan import Machine, machines, standing_at
+from tests.deploy.slurm import PATH, slurm
 from tests.faults.archives import TARGETS, FaultSite, assert_nothing_is_lost, make_site, write_raw_night
 from tests.faults.chain import ORDERS
-from tests.forked import COMMANDS, Forked
+from tests.forked import COMMANDS, DAEMON, Forked
 
 PORT = 8786
 HEARTBEATS_S = 5.0
@@ -73,6 +74,12 @@ class Observatory:
         for name in names:
             if name not in self.running or not is_alive(self.running[name]):
                 self.start_worker(name)
+
+    def stop_workers(self, *names: str) -> None:
+        """Kill the workers that run."""
+        for name in names:
+            if name in self.running:
+                self.kill(name)
 
     def kill(self, name: str) -> None:
         self.running.pop(name).kill()
@@ -168,9 +175,7 @@ def _answers(address: str) -> bool:
 def test_worker_of_another_version_is_refused(
     observatory: Observatory, site: FaultSite, clean: FaultSite, tmp_path: Path
 ) -> None:
-    for name in ("one", "two"):
-        if name in observatory.running:
-            observatory.kill(name)
+    observatory.stop_workers("one", "two")
     other = tmp_path / "other"
     for package in ("obsarchive", "pipelines", "tests"):
         shutil.copytree(PROJECT / package, other / package, ignore=shutil.ignore_patterns("__pycache__"))
@@ -182,7 +187,7 @@ def test_worker_of_another_version_is_refused(
     process = observatory.machines["one"].run(*program, log=log, PYTHONPATH=str(other))
     with site.running():
         site.waits_for_words("refused")
-        process.wait(30)  # it left, with its nanny
+        process.wait(60)  # it left, with its nanny
         observatory.start_worker("two")
         site.waits_until_settled()
     (message,) = set(re.findall(r"worker tcp://\S+ on \S+ refused: .*?again", site.said))
@@ -264,4 +269,40 @@ def test_daemon_that_stops_or_dies_leaves_no_step_behind(
         site.release()
         site.waits_until_settled()
     assert site.step("Vega")["retries"] == 0
+    assert_nothing_is_lost(site, clean)
+
+
+def test_slurm_runs_the_workers(observatory: Observatory, site: FaultSite, clean: FaultSite) -> None:
+    jobs = site.folder / "jobs"
+    settings = {
+        "queue": "night",
+        "cores": 1,
+        "memory": "2GB",
+        "processes": 1,
+        "interface": "eth0",
+        "walltime": "00:10:00",
+        "log_directory": str(jobs),
+        "local_directory": str(site.folder / "dask"),
+        "scheduler_options": {"dashboard_address": ":0"},
+        "job_script_prologue": [f"export PYTHONPATH={os.pathsep.join([str(PROJECT), *sys.path])}"],
+        "worker_extra_args": ["--preload", "obsarchive.execution.cluster", "--no-dashboard"],
+    }
+    site.change(parallel={"n_workers": 2, "scheduler": {"class": "dask_jobqueue.SLURMCluster", "settings": settings}})
+    places = observatory.machines
+    observatory.stop_workers("one", "two")
+    for target in TARGETS[:2]:
+        site.order(target, "add", "hold")
+    with slurm(site.folder / "slurm", places["daemon"], [places["one"], places["two"]]) as conf:
+        environment = {"PYTHONPATH": str(PROJECT), "SLURM_CONF": str(conf), "PATH": PATH}
+        daemon = Forked(DAEMON, [str(site.config_file)], site.folder, environment, log=site.log, first=site.first)
+        site.started.append(daemon)
+        pids = [site.held(target) for target in TARGETS[:2]]
+        assert {holder(observatory, pid) for pid in pids} == {"one", "two"}
+        for target in TARGETS[:2]:
+            site.release(target)
+        site.waits_until_settled()
+        os.kill(daemon.pid, signal.SIGTERM)
+        daemon.wait(30)
+        assert daemon.returncode == 0, site.said
+        places["daemon"].stop()
     assert_nothing_is_lost(site, clean)
