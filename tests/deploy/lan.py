@@ -88,9 +88,16 @@ class Machine:
 
     def run(self, *command: str | Path, log: Path, **environment: str) -> psutil.Popen:
         """Run a program on this machine, in the folder of its log."""
+        # not by `ip netns exec`, which would hide what is mounted below /sys
+        there = ["nsenter", f"--net={self.file}", "unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"']
         with log.open("a") as said:
-            there = ["ip", "netns", "exec", self.space, *map(str, command)]
-            process = psutil.Popen(there, stdout=said, stderr=said, cwd=log.parent, env=os.environ | environment)
+            process = psutil.Popen(
+                [*there, self.name, *map(str, command)],
+                stdout=said,
+                stderr=said,
+                cwd=log.parent,
+                env=os.environ | environment,
+            )
         self.processes.append(process)  # type: ignore[arg-type]
         return process
 

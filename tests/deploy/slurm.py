@@ -5,12 +5,13 @@ import secrets
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.deploy.lan import Machine
 
 PORTS = {"controller": 6817, "node": 6818}
+START_S = 20.0
 PATH = f"{os.environ['PATH']}:/usr/sbin"
 SETTINGS = """\
 ClusterName=observatory
@@ -55,7 +56,9 @@ def slurm(folder: Path, controller: Machine, nodes: Sequence[Machine]) -> Iterat
         Where they run, one at a time on each.
     """
     folder.mkdir(mode=0o755)
-    (folder / "state").mkdir()
+    for name in ("state", *(f"spool-{node.name}" for node in nodes)):
+        (folder / name).mkdir()
+    (folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")  # needed even where none is used
     conf = folder / "slurm.conf"
     lines = [f"NodeName={node.name} NodeAddr={node.address} CPUs=1 RealMemory=4000 State=UNKNOWN" for node in nodes]
     conf.write_text(SETTINGS.format(controller=controller, ports=PORTS, folder=folder, nodes="\n".join(lines)))
@@ -70,15 +73,18 @@ def slurm(folder: Path, controller: Machine, nodes: Sequence[Machine]) -> Iterat
     controller.run("slurmctld", "-D", log=log, **environment)
     for node in nodes:
         node.run("slurmd", "-D", "-N", node.name, log=log, **environment)
-    idle = ("ip", "netns", "exec", controller.space, "sinfo", "-h", "-t", "idle", "-o", "%D")
+    idle = ("nsenter", f"--net={controller.file}", "sinfo", "-h", "-t", "idle", "-o", "%D")
     _wait_for_program(*idle, environment=environment, answer=str(len(nodes)))
     yield conf
 
 
 def _wait_for_program(*command: str, environment: dict[str, str], answer: str = "") -> None:
-    for _ in range(150):
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
-        if done.returncode == 0 and answer in done.stdout:
-            return
-        time.sleep(0.2)
-    raise AssertionError(f"{command}: {done.stdout} {done.stderr}")
+    said, deadline = "", time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        with suppress(subprocess.TimeoutExpired):
+            done = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, timeout=2)
+            if done.returncode == 0 and answer in done.stdout:
+                return
+            said = done.stdout + done.stderr
+        time.sleep(0.1)
+    raise AssertionError(f"{command}: {said}")
