@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from obsarchive.cli import daemon_reasons
 from obsarchive.cli.console import configure, say
 from obsarchive.config.model import Config, load
 from obsarchive.core.json_text import parse_json
@@ -72,15 +73,21 @@ def _logs_of(file: Path) -> Path | None:
 
 def _reasons(config: Config, status: Mapping[str, Any]) -> str:
     """Return why work waits or failed, and what to do about it; empty if none does."""
-    from obsarchive.cli import causes  # late: the other forms of the command need neither Dask nor the database
+    found = list(daemon_reasons.of_daemon(config, status))
+    if daemon_reasons.is_alive(status) or config.database.mode == "external":
+        found += _reasons_of_steps(config)
+    return "".join(["what waits or failed, and what to do:\n", *map(str, found)]) if found else ""
+
+
+def _reasons_of_steps(config: Config) -> list[daemon_reasons.Reason]:
+    """Return why steps wait or failed; from the database, which an embedded one must not be started for."""
+    from obsarchive.cli import step_reasons  # late: the other forms of the command need no pipelines
     from obsarchive.database.connect import open_store
 
-    found = list(causes.of_daemon(config, status))
     try:
-        found += causes.of_steps(load(config.source), open_store)
+        return step_reasons.of_steps(load(config.source), open_store)
     except ConfigError as err:
-        found.append(causes.Reason("the configuration cannot be used", str(err), "mend the file"))
-    return "".join(["what waits or failed, and what to do:\n", *map(str, found)]) if found else ""
+        return [daemon_reasons.Reason("the configuration cannot be used", str(err), "mend the file")]
 
 
 def _steps_in_words(subject: str, store: "Store") -> str:

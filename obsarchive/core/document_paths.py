@@ -31,8 +31,9 @@ PACKING_ASKED = "distributed.last_modified"
 # -- observations and nights --------------------------------------------------------------------------------------
 
 EFFECTS_DUE = "effects_due"
-"""Task, pipeline, step and state of a result whose effects on other documents are not complete."""
-
+EFFECTS_OF_TASK = "effects_due.task"
+EFFECTS_OF_PIPELINE = "effects_due.pipeline"
+EFFECTS_OF_STATE = "effects_due.state"
 RAW_LOCATION = "raw_data.location"
 RAW_SIGNATURE = "raw_data.signature"
 SEEING_MEDIAN_ARCSEC = "seeing.median_arcsec"

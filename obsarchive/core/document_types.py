@@ -178,6 +178,8 @@ class UserFields(TypedDict):
     comment: Any
     names: Any
     """``alternative_names``."""
+    redo: list[str]
+    """What is to be done again by request: pipelines, and steps as ``pipeline.step``."""
 
 
 class HeaderFields(TypedDict, total=False):
@@ -203,6 +205,15 @@ class HeaderFields(TypedDict, total=False):
     coordinates: Coordinates
     fits_header: Required[list[HeaderCard]]
     """Empty if the header cannot be read."""
+
+
+class EffectsDue(TypedDict):
+    """A result whose effects on other documents are not complete."""
+
+    task: str
+    pipeline: str
+    step: str
+    state: str
 
 
 class NewObservation(HeaderFields):
@@ -246,6 +257,7 @@ class ObservationDocument(NewObservation, total=False):
 
     look_again: bool
     """Whether the daemon must look at the observation, although its tarball is up to date."""
+    effects_due: EffectsDue
 
 
 # -- nights: the collection aux -----------------------------------------------------------------------------------
@@ -421,5 +433,6 @@ class NightDocument(TypedDict, total=False):
     science: NightScience
     look_again: bool
     """Set with that of observations; not read."""
+    effects_due: EffectsDue
     checked: datetime
     """When its files were last compared with their checksums."""

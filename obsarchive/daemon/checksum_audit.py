@@ -11,11 +11,10 @@ from datetime import timedelta
 
 from obsarchive.core import document_paths as paths
 from obsarchive.core.archive_paths import Layout
-from obsarchive.core.documents import Observation, utc_now
-from obsarchive.core.json_text import parse_json
+from obsarchive.core.documents import Night, Observation, utc_now
 from obsarchive.daemon.night_context import Subject
 from obsarchive.daemon.product_check import damage_of
-from obsarchive.daemon.sidecars import write_sidecar
+from obsarchive.daemon.sidecars import sidecar_damage, write_sidecar
 from obsarchive.daemon.work_queue import WorkQueue
 from obsarchive.errors import DISK_ERRORS
 from obsarchive.io.atomic import sha256
@@ -23,7 +22,7 @@ from obsarchive.io.atomic import sha256
 log = logging.getLogger(__name__)
 
 REST_S = 60.0
-"""Pause after everything has been checked [s]; and the time whose unused allowance is kept."""
+"""Longest pause after everything has been checked [s]; and the time whose unused allowance is kept."""
 
 
 class ChecksumAudit:
@@ -69,7 +68,7 @@ class ChecksumAudit:
         while self._allowance > 0 and self._rests_until <= self._monotonic() < now + seconds:
             n_bytes = next(self._work, None)
             if n_bytes is None and not self._begin():
-                self._rests_until = self._monotonic() + REST_S
+                self._rests_until = self._monotonic() + min(REST_S, self.period.total_seconds())
             self._allowance -= n_bytes or 0
 
     def _begin(self) -> bool:
@@ -92,7 +91,8 @@ class ChecksumAudit:
         int
             Bytes read since the last value.
         """
-        subjects: list[Subject] = [*self.store.observations.of_night(night), *self.store.nights.all([night])]
+        subjects: list[Subject] = [*self.store.observations.of_night(night)]
+        subjects += [Night(document)] if (document := self.store.nights.find(night)) else []
         for subject in subjects:
             try:
                 yield from self._check(subject)
@@ -121,19 +121,18 @@ class ChecksumAudit:
                 yield n_bytes
 
     def _sidecar(self, observation: Observation) -> int:
-        path = self.layout.sidecar(observation.night, observation.id)
-        try:
-            content = path.read_bytes()
-            if parse_json(content)["_id"] == observation.id:
-                return len(content)
-            damage = "its sidecar file is that of another observation"
-        except (OSError, ValueError, LookupError, TypeError) as err:
-            damage = f"its sidecar file cannot be read: {err}"
         document = self.store.observations.find(observation.id)
-        if document is not None:
+        if document is None:
+            return 0
+        try:
+            content = self.layout.sidecar(observation.night, observation.id).read_bytes()
+            damage = sidecar_damage(content, document)
+        except OSError as err:
+            content, damage = b"", f"its sidecar file cannot be read: {err}"
+        if damage:
             write_sidecar(self.layout, document)
             self._repaired(observation.id, damage)
-        return 0
+        return len(content)
 
     def _tarball(self, observation: Observation) -> int:
         checksum = observation.packed_sha256

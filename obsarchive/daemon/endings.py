@@ -4,9 +4,10 @@ Outer causes are waited for and are no attempts: a full disk, something that is 
 A step whose workers are lost again and again is their cause, however: from `LOSSES_BORNE` on, each is an attempt.
 """
 
+import math
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 from obsarchive.config.model import Daemon
@@ -42,16 +43,18 @@ class Delays:
     ----------
     base_s : float
         The first pause [s].
+    monotonic : callable, optional
+        Clock [s].
     """
 
-    def __init__(self, base_s: float) -> None:
-        self.base_s = base_s
+    def __init__(self, base_s: float, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.base_s, self._monotonic = base_s, monotonic
         self._times: Counter[str] = Counter()
         self._until: dict[str, float] = {}
 
     def delay(self, subject: str) -> None:
         """Leave a subject alone for a while, each time for longer."""
-        self._until[subject] = time.monotonic() + wait_s(self.base_s, self._times[subject])
+        self._until[subject] = self._monotonic() + wait_s(self.base_s, self._times[subject])
         self._times[subject] += 1
 
     def clear(self, subject: str) -> None:
@@ -61,7 +64,12 @@ class Delays:
 
     def holds(self, subject: str) -> bool:
         """Whether a subject is to be left alone now."""
-        return time.monotonic() < self._until.get(subject, 0.0)
+        return self._monotonic() < self._until.get(subject, -math.inf)
+
+    @property
+    def hopeless(self) -> set[str]:
+        """Subjects that were hindered so often that a run that ends by itself does not wait for them."""
+        return {name for name, times in self._times.items() if times > PATIENCE}
 
 
 def update_after(

@@ -29,7 +29,7 @@ from obsarchive.daemon.night_files import files_after_look, versions
 from obsarchive.daemon.notifications import Alerts
 from obsarchive.daemon.raw_copies import differing_files, differing_observation
 from obsarchive.daemon.raw_scanner import Found, Listing, problem_of, signature, signature_of
-from obsarchive.daemon.sidecars import read_sidecar, user_fields, write_sidecar
+from obsarchive.daemon.sidecars import read_sidecar, take_redos, user_fields, write_sidecar
 from obsarchive.errors import DISK_ERRORS, MALFORMED, ArchiveError, BadRawData
 from obsarchive.io.raw_frames import plain_cards, read_header
 from obsarchive.names import ObservationName, is_night, is_observation
@@ -152,6 +152,7 @@ class Ingest:
             return False
         document = {**remembered, "_id": name, "night": night}
         document["pipelined"] = self._recorded_blocks(self.layout.observation(night, name))
+        take_redos(document, document["pipelined"])
         document["raw_data"] = {**as_mapping(document.get("raw_data")), "missing": True}  # until they are seen
         document["distributed"] = {**as_mapping(document.get("distributed")), "status": False}
         document["remembered"] = user_fields(document)
@@ -286,6 +287,8 @@ class Ingest:
         known = read_sidecar(self.layout, listing.night, name)
         owners = as_mapping(known.get("science_program")).get("program_PI") or self.store.users.owners(parsed.program)
         comment, names = known.get("comment"), known.get("alternative_names", [])
+        blocks = self._recorded_blocks(folder)
+        take_redos(known, blocks)
         return {
             "_id": name,
             "schema": SCHEMA,
@@ -304,9 +307,9 @@ class Ingest:
             **self._described(listing, name, files),
             "raw_data": self._raw_data(listing, files),
             "seeing": {**self._seeing(listing.night, parsed.date_utc), "last_modified": utc_now()},
-            "pipelined": self._recorded_blocks(folder),
+            "pipelined": blocks,
             "distributed": {"status": False, "location": [self._host, str(folder)], "last_modified": utc_now()},
-            "remembered": {"program_PI": owners, "comment": comment, "names": names},
+            "remembered": {"program_PI": owners, "comment": comment, "names": names, "redo": []},
         }
 
     def _seeing(self, night: str, when: datetime) -> ObservationSeeing:

@@ -58,22 +58,24 @@ class PeopleJournal:
             self._thread.join(10.0)
 
     def take_up(self) -> int:
-        """Insert what the journal holds into a database without users; return the number of documents."""
-        if not self.people.is_empty():
+        """Insert what the journal holds into a database that was wiped; return the number of documents."""
+        if not self.people.is_wiped():
             return 0
         acts = [*_by_document(self._read(PEOPLE)).values(), *self._read(AUDIT)]
         restored = self.people.restore(acts)
+        self.people.mark()
         if restored:
-            log.warning(
-                "the database had no users: %d documents of people were restored from %s", restored, self.folder
-            )
+            log.warning("the database was wiped: %d documents of people were restored from %s", restored, self.folder)
+            self.catch_up()  # what was added to the empty database
         return restored
 
     def catch_up(self) -> None:
         """Write what differs from the journal: acts of the time when nothing followed the database."""
         acts, present = list(self._read(PEOPLE)), _by_document(self.people.state())
         known = _by_document(acts)
-        if present or not known:  # a database that was just dropped is no act of people
+        if not known:
+            self.people.mark()
+        if not known or not self.people.is_wiped():  # a database that was dropped is no act of people
             gone = [Act(*key) for key, act in known.items() if act.line and key not in present]
             new = [*(act for key, act in present.items() if known.get(key) != act), *gone]
             if len(acts) + len(new) > MOST_SUPERSEDED + 2 * len(present):
@@ -106,14 +108,16 @@ class PeopleJournal:
 
     def _follow(self) -> None:
         """Write acts as they happen; where the database cannot be followed, compare it with the journal."""
+        is_ours = False  # for as long as the stream lasts, which ends when the database is dropped
         for number, act in enumerate(self.people.follow()):
             if number == 0:
                 self.catch_up()  # what happens from now on is in the stream
+            is_ours = is_ours or not self.people.is_wiped()
             if self._stopping.is_set():
                 return
             if act is not None and act.observation:
                 self.keep_up(act.observation)
-            elif act is not None:
+            elif act is not None and is_ours:
                 self._append(AUDIT if act.is_audit else PEOPLE, [act])
         self.catch_up()
         self._stopping.wait(POLL_S)

@@ -6,7 +6,7 @@ from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from obsarchive.core.archive_paths import SIDECAR, Layout
 from obsarchive.core.documents import StepRecord
@@ -16,6 +16,7 @@ from obsarchive.io.atomic import sha256
 from obsarchive.names import is_observation
 from obsarchive.pipeline import Pipeline, Step
 from obsarchive.pipeline.chain import ChainEntry
+from obsarchive.store import carried_over
 
 if TYPE_CHECKING:
     from obsarchive.daemon.night_context import Subject  # which needs the calibration
@@ -98,7 +99,7 @@ def damage_of(record: StepRecord, folder: Path, manifest: Path) -> tuple[int, st
         return n_bytes, ""
     checksums = {str(product.get("name", "")): product.get("sha256") for product in record.products}
     try:
-        if _listed_in(manifest) != checksums:
+        if _content_of(manifest) != (checksums, record.state, record.message, dict(record.results)):
             return n_bytes, "its manifest is damaged"
         for name, checksum in checksums.items():
             n_bytes += (folder / name).stat().st_size
@@ -111,12 +112,14 @@ def damage_of(record: StepRecord, folder: Path, manifest: Path) -> tuple[int, st
     return n_bytes, ""
 
 
-def _listed_in(manifest: Path) -> dict[str, str] | None:
-    """Return the checksums that a manifest lists, by product; None where it is damaged."""
+def _content_of(manifest: Path) -> tuple[dict[str, str], str, str, dict[str, Any]] | None:
+    """Return checksums of products, state, message and results of a manifest; None where it is damaged."""
     content = manifest.read_bytes()
     try:
-        return {entry["name"]: entry["sha256"] for entry in parse_json(content)["products"]}
-    except (ValueError, LookupError, TypeError):
+        read = carried_over(parse_json(content))
+        checksums = {entry["name"]: entry["sha256"] for entry in read["products"]}
+        return checksums, str(read["state"]), str(read.get("message", "")), read.get("results", {})
+    except (ValueError, LookupError, TypeError, AttributeError):
         return None
 
 

@@ -1,12 +1,15 @@
 """Reconciliation of the database with the disk: vanished products, changed inputs, requests of users."""
 
+import json
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from obsarchive.core import document_paths as paths
 from obsarchive.core.archive_paths import Layout
 from obsarchive.core.documents import Observation
+from obsarchive.core.json_text import parse_json
+from obsarchive.core.step_state import State
 from obsarchive.daemon import planner
 from obsarchive.daemon.night_context import NightContext, Subject
 from obsarchive.daemon.product_check import missing_products
@@ -14,6 +17,8 @@ from obsarchive.daemon.sidecars import user_fields, write_sidecar
 from obsarchive.daemon.tarballs import sweep_leftovers
 from obsarchive.daemon.work_queue import WorkQueue
 from obsarchive.errors import DISK_ERRORS
+from obsarchive.io.atomic import atomic_write
+from obsarchive.pipeline import Pipeline
 from obsarchive.pipeline.chain import ChainEntry
 
 log = logging.getLogger(__name__)
@@ -123,11 +128,25 @@ class Reconciler:
         for pipeline, step in planner.stale(subject, chain, context):
             if raw_missing and "science" in step.uses:
                 continue
-            for name in (step.name, *planner.dependents(pipeline, step.name)):
+            names = (step.name, *planner.dependents(pipeline, step.name))
+            if subject.pipeline(pipeline.name).step(step.name).redo:
+                self._set_due_on_disk(subject, pipeline, names)
+            for name in names:
                 if records.invalidate(subject.id, (pipeline.name, name)):
                     log.info("%s %s.%s: due again (other inputs, or a user's request)", subject.id, pipeline.name, name)
                     changed = True
         return changed
+
+    def _set_due_on_disk(self, subject: Subject, pipeline: Pipeline, steps: Iterable[str]) -> None:
+        """Have manifests say that their steps wait, so that a lost database does not take a request for done."""
+        folder = pipeline.path(self.layout, subject.night, subject.id)
+        for path in (self.layout.manifest(folder, step) for step in steps):
+            try:
+                manifest = parse_json(path.read_bytes())
+            except (FileNotFoundError, ValueError):  # nothing says that it is done
+                continue
+            if isinstance(manifest, dict):
+                atomic_write(path, json.dumps({**manifest, "state": str(State.WAITING)}, indent=1).encode())
 
     def _apply_redo(self, subject: Subject, link: ChainEntry) -> bool:
         """Set the steps of a pipeline to waiting; only drop the request if its rule excludes the subject."""
@@ -136,6 +155,7 @@ class Reconciler:
             records.set_fields(subject.id, {records.pipeline_paths(name).status("force_redo"): False})
             log.warning("%s: no redo: %s is not for it: its rule is %s", subject.id, name, link.when)
             return True
+        self._set_due_on_disk(subject, link.pipeline, link.pipeline.steps)
         applied = records.apply_redo(subject.id, name, link.pipeline.steps)
         if applied:
             log.info("%s %s: done again by request", subject.id, name)

@@ -5,22 +5,19 @@ import queue
 import threading
 import time
 import uuid
-from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
+from obsarchive.config.disk_guard import lacks_space
 from obsarchive.config.model import Config
 from obsarchive.core.archive_paths import Layout
-from obsarchive.core.document_paths import EFFECTS_DUE, PACKED_BYTES, PACKED_SHA256
 from obsarchive.core.documents import Night, Observation, utc_now
-from obsarchive.core.rules import lookup
-from obsarchive.core.step_state import State
 from obsarchive.daemon import planner
+from obsarchive.daemon.active_tasks import ActiveTasks
 from obsarchive.daemon.checksum_audit import ChecksumAudit
 from obsarchive.daemon.config_watch import ConfigWatch
-from obsarchive.daemon.endings import Delays, longest_pause, update_after
+from obsarchive.daemon.endings import longest_pause
 from obsarchive.daemon.ingest import Ingest
 from obsarchive.daemon.leader import LeaderLock
 from obsarchive.daemon.night_context import BORROWED, NightContext, Subject
@@ -31,20 +28,16 @@ from obsarchive.daemon.psf_library_sync import PsfLibrarySync
 from obsarchive.daemon.raw_watcher import RawWatcher
 from obsarchive.daemon.reconcile import Reconciler
 from obsarchive.daemon.requests import Requests
-from obsarchive.daemon.sidecars import write_sidecar
-from obsarchive.daemon.status_report import StatusReport, lacks_space
+from obsarchive.daemon.status_report import StatusReport
 from obsarchive.daemon.step_effects import StepEffects
-from obsarchive.daemon.tarballs import Packed, pack, sweep, sweep_leftovers, sweep_tmp
-from obsarchive.daemon.tasks import ActiveTask, make_task
+from obsarchive.daemon.tarballs import sweep, sweep_leftovers, sweep_tmp
 from obsarchive.daemon.time_series import TimeSeries
 from obsarchive.daemon.work_queue import WorkQueue
 from obsarchive.database.connect import DatabaseHandle
-from obsarchive.errors import DISK_ERRORS, MALFORMED, ArchiveError, ServiceUnavailable
-from obsarchive.execution.cluster import Cluster, Event, Progress, TaskFinished, result_of, run_limited, run_task
-from obsarchive.execution.step_process import TaskResult
+from obsarchive.errors import DISK_ERRORS, MALFORMED, ServiceUnavailable
+from obsarchive.execution.cluster import Cluster
 from obsarchive.io.permit import withdraw
-from obsarchive.pipeline import Step
-from obsarchive.pipeline.chain import ChainEntry, decision_chain, steps_of
+from obsarchive.pipeline.chain import decision_chain, steps_of
 from obsarchive.store import StepStore, outage_as_error
 
 log = logging.getLogger(__name__)
@@ -55,8 +48,6 @@ AUDIT_SLICE_S = 0.3
 OUTAGE_PAUSE_S = 5.0
 SUBMIT_SLICE_S = 10.0
 """Longest time that one cycle spends on looking for work [s]; the next cycle begins with what it left open."""
-LOOKED_AT_ONCE = 500
-"""Largest number of observations whose look is recorded by one operation."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +81,6 @@ class Scheduler:
         self.store = opened.store
         self.layout = Layout(config.paths.archive)
         self.run_id = uuid.uuid4().hex
-        self._permits = self.layout.permits / self.run_id
         chain = decision_chain(config)
         self.chain = [link for link in chain if link.pipeline.scope == "observation"]
         self.night_chain = [link for link in chain if link.pipeline.scope == "night"]
@@ -112,15 +102,12 @@ class Scheduler:
         self.config_watch = ConfigWatch(config)
         self.people = PeopleJournal(self.store.people, config.database_folder, self.reconciler.keep_up)
         self._malformed: set[str] = set()
-        self._looked_at: list[str] = []
         self._all_seen = True
-        self.running: dict[str, ActiveTask] = {}
+        self.tasks = ActiveTasks(config, self.store, cluster, self.status, self.alerts, self.step_effects)
         self._leader: LeaderLock | None = None
         self.stopping = threading.Event()
         self._next_scan = self._next_audit = self._next_report = 0.0
         self._auditing: Iterator[str] | None = None
-        self._pack_failures: Counter[str] = Counter()
-        self.delays = Delays(config.daemon.loop_interval_s)
         self._state = "starting"
         self._holds: str = ""
         """Why nothing new is begun, as the state to report; empty if it may be."""
@@ -163,7 +150,7 @@ class Scheduler:
         if recalled:
             log.info("took up %d observation(s) from the archive tree", recalled)
         self._carry_over()
-        self._complete_effects()
+        self.step_effects.complete_all((*self.chain, *self.night_chain))
         self.queue.take_up_chain()
         waiting = self.store.observations.open([link.pipeline.name for link in self.chain])
         for night in {observation.night for observation in waiting}:
@@ -171,19 +158,10 @@ class Scheduler:
         sweep_leftovers(self.layout.root, time.time(), nested=False)
         sweep_tmp(self.config.paths.tmp, time.time())
 
-    def _complete_effects(self) -> None:
-        """Apply the effects of steps whose end an earlier run had recorded when it was killed."""
-        links = {link.pipeline.name: link for link in (*self.chain, *self.night_chain)}
-        for records, kind in ((self.store.observations, Observation), (self.store.nights, Night)):
-            for document in records.with_effects_due():
-                link = links.get(str(lookup(document, f"{EFFECTS_DUE}.pipeline")))
-                if link is not None:
-                    self.step_effects.complete(records, kind(document), link)
-
     def _start_over(self) -> None:
         """Rebuild a database that was dropped while this daemon ran; what runs belongs to the former one."""
         log.warning("the database was emptied: it is rebuilt from %s", self.layout.root)
-        self.running.clear()
+        self.tasks.give_up()
         self.cluster.restart()
         self._take_up()
         self.watch.forget()
@@ -202,8 +180,7 @@ class Scheduler:
         self.people.stop()
         self.timeseries.stop()
         self.cluster.close()
-        withdraw(self._permits)
-        self.running.clear()
+        self.tasks.give_up()
         try:
             with outage_as_error():
                 for records, paths in self._step_stores():
@@ -214,9 +191,9 @@ class Scheduler:
 
     def idle(self) -> bool:
         """Whether nothing runs and nothing is due, now or later."""
-        if self.running or self._auditing or self.watch.unsettled or self.timeseries.busy:
+        if self.tasks or self._auditing or self.watch.unsettled or self.timeseries.busy:
             return False
-        return not self.queue.pending(self._never_packed())
+        return not self.queue.pending(self.tasks.delays.hopeless)
 
     def _turn(self, leader: LeaderLock) -> bool:
         """Run one cycle and wait; return whether the work is finished (``--once``), or another configuration waits.
@@ -233,7 +210,7 @@ class Scheduler:
                 self.status.last_cycle = utc_now()
                 if self.options.once and self.idle():
                     return True
-                if self.config_watch.new and not self.running and not self.timeseries.busy:
+                if self.config_watch.new and not self.tasks and not self.timeseries.busy:
                     return True
                 self.wait()
         except ServiceUnavailable as err:
@@ -248,14 +225,13 @@ class Scheduler:
             self.opened.revive()
             with outage_as_error():
                 for records, paths in self._step_stores():
-                    records.release(paths, run=self.run_id, but=list(self.running))
+                    records.release(paths, run=self.run_id, but=list(self.tasks.by_id))
         except ServiceUnavailable as err:
             log.warning("the database is still away: %s", err)
 
     def cycle(self) -> None:
         """Run one cycle: scan the disk when it is time, apply requests, submit work."""
-        with suppress(OSError):  # submitting says what is the matter
-            self._permits.mkdir(parents=True, exist_ok=True)  # not with each permit: another daemon may have removed it
+        self.tasks.open_permits()
         now = time.monotonic()
         quiet_hours = self.config.daemon.quiet_hours
         if quiet_hours and quiet_hours.covers(utc_now()):
@@ -306,7 +282,7 @@ class Scheduler:
     def wait(self) -> None:
         """Wait until a task ends, or until the next scan; not at all while there is more to look at."""
         pause = self.config.daemon.loop_interval_s if self._all_seen else 0.0
-        if self.options.once and not self.running:
+        if self.options.once and not self.tasks:
             pause = min(pause, 0.5)
         deadline = time.monotonic() + pause
         while not self.stopping.is_set():
@@ -317,7 +293,7 @@ class Scheduler:
                     return
                 self._report()
                 continue
-            if self._harvest_all(event):
+            if self.tasks.harvest(event):
                 return
 
     # -- plan and submit ----------------------------------------------------------------------------------------
@@ -328,8 +304,7 @@ class Scheduler:
         Where there is much to look at, the loop is not kept from what the cluster reports, nor from its lease.
         """
         self._all_seen, until = True, time.monotonic() + SUBMIT_SLICE_S
-        self._looked_at.clear()  # an outage may have kept some
-        busy = {running.subject.id for running in self.running.values()}
+        busy = self.tasks.subjects()
         enough = 2 * self.cluster.capacity  # asks the scheduler: once a round, not for every observation
         for subject, context in self.queue.subjects():
             if self.cluster.busy >= enough or self.stopping.is_set() or not self._leads():
@@ -337,17 +312,9 @@ class Scheduler:
             if time.monotonic() > until:
                 self._all_seen = False
                 break
-            if subject.id not in busy and not self.delays.holds(subject.id) and self._guarded(subject, context):
+            if subject.id not in busy and not self.tasks.delays.holds(subject.id) and self._guarded(subject, context):
                 busy.add(subject.id)
-            if len(self._looked_at) >= LOOKED_AT_ONCE:
-                self._record_looks()
-        self._record_looks()
-
-    def _record_looks(self) -> None:
-        """Record at once which packed observations need no further look: one by one takes ten times as long."""
-        if self._looked_at:
-            self.store.observations.looked_at(self._looked_at)
-            self._looked_at.clear()
+        self.queue.record_looks()
 
     def _leads(self) -> bool:
         """Whether no other daemon can have taken over since the lease was renewed: this one may have been frozen."""
@@ -364,13 +331,8 @@ class Scheduler:
             return False
         except DISK_ERRORS as err:
             log.warning("%s: %s; tried again, the others go on", subject.id, err)
-            self._delay(subject, err)
+            self.tasks.delay(subject, err)
             return False
-
-    def _delay(self, subject: Subject, err: Exception) -> None:
-        """Leave a subject alone for a while whose tarball or sidecar file cannot be written, and report why."""
-        self.delays.delay(subject.id)
-        self.status.count("waiting", subject.id, "pack", str(err))
 
     def _advance(self, subject: Subject, context: NightContext) -> bool:
         """Submit the next step of a night or an observation; return whether something runs for it now."""
@@ -382,101 +344,13 @@ class Scheduler:
         policy = RetryPolicy(utc_now(), self.config.daemon.max_retries, longest_pause(self.config.daemon))
         due = planner.next_step(subject, chain, policy, context)
         if due is not None:
-            return self._submit_step(subject, context, *due)
+            return self.tasks.submit_step(subject, records, context, *due)
         waiting = list(planner.open_steps(subject, chain, policy.max_retries))
         if not waiting:
             return self._settle(subject)
         if all(planner.is_held(subject, link, step, context) for link, step in waiting):
             sweep(self.config.paths.tmp, subject.id)  # it may wait for hours, and reads no raw files then
         return False
-
-    def _submit_step(self, subject: Subject, context: NightContext, link: ChainEntry, step: Step) -> bool:
-        task_id, records = uuid.uuid4().hex, self.queue.step_store_of(subject)
-        permit = self._permits / task_id
-        if not records.claim(subject.id, (link.pipeline.name, step.name), task_id, self.run_id):
-            return False
-        running = ActiveTask(subject, records, link, step, context, permit=permit)
-        names = {"night": subject.night, "pipeline": link.pipeline.name, "step": step.name}
-        try:
-            permit.mkdir()
-            task = make_task(self.config, self.store, task_id, running)
-            self.store.jobs.start({"_id": task_id, "run": self.run_id, "subject": subject.id, **names})
-            self.cluster.submit(task_id, run_task, task)
-        except (*MALFORMED, *DISK_ERRORS):
-            records.release([running.path], run=self.run_id, but=list(self.running))
-            raise
-        self.running[task_id] = running  # last: claims of what does not run are released after an outage
-        log.info("%s %s: enqueued", subject.id, running.label)
-        return True
-
-    # -- harvest and pack -----------------------------------------------------------------------------------------
-
-    def _harvest_all(self, event: Event) -> bool:
-        """Process `event` and all that wait behind it; return whether a task ended."""
-        ended = False
-        while True:
-            ended |= isinstance(event, TaskFinished)
-            try:
-                with outage_as_error():
-                    self._harvest(event)
-            except ServiceUnavailable:
-                self.cluster.events.put(event)  # what came back is not lost with the database
-                raise
-            try:
-                event = self.cluster.events.get_nowait()
-            except queue.Empty:
-                return ended
-
-    def _harvest(self, event: Event) -> None:
-        running = self.running.get(event.task)
-        if running is None:
-            return
-        if isinstance(event, Progress):
-            running.fraction, running.text, running.has_begun = event.fraction, event.text, True
-            self.store.jobs.update(event.task, {"fraction": event.fraction, "text": event.text, "worker": event.worker})
-            return
-        if running.permit is not None:
-            withdraw(running.permit)  # first: nothing may be published over what is recorded now
-        if running.step is None:
-            self._packed(running, event.value)
-        else:
-            self._finish(event.task, running, result_of(event))
-        del self.running[event.task]
-        self.cluster.forget(event.task)
-
-    def _finish(self, task: str, running: ActiveTask, result: TaskResult) -> None:
-        link, step = running.link, running.step
-        if link is None or step is None:
-            return
-        before = running.subject.pipeline(link.pipeline.name).step(step.name)
-        inputs = planner.inputs_of(running.subject, step, running.context)
-        update = update_after(result, before, running.has_begun, inputs, self.config.daemon)
-        state, message = update.state, update.message
-        document = running.records.finish(running.subject.id, (link.pipeline.name, step.name), task, update)
-        name = running.subject.id
-        if document is None:
-            log.warning("%s %s: a late result of a superseded task is ignored", name, running.label)
-            return
-        self.step_effects.after(running, link, type(running.subject)(document), result)
-        level = logging.INFO if state in (State.DONE, State.LACKING) else logging.WARNING
-        log.log(level, "%s %s: %s%s", name, running.label, state, f" ({message})" if message else "")
-        self.status.count(str(state), name, running.label, message)
-        if state is State.FAILED and before.retries < self.config.daemon.max_retries:
-            self.status.retries += 1
-        else:
-            self.alerts.step_ended(running.subject, running.label, state, message)
-        self.store.jobs.update(
-            task,
-            {
-                "state": str(state),
-                "message": message,
-                "finished": utc_now(),
-                "duration_s": round(time.monotonic() - running.started, 2),
-                "cpu_s": result.cpu_s,
-                "peak_memory_mb": result.peak_memory_mb,
-                "log": list(result.record.get("log", ())),
-            },
-        )
 
     def _settle(self, subject: Subject) -> bool:
         """Pack an observation for which no step is due, or sweep temporary files; return whether something runs now."""
@@ -485,41 +359,9 @@ class Scheduler:
             self.queue.rest(subject)
             return False
         if subject.packed:
-            self._looked_at.append(subject.id)
+            self.queue.rest(subject)
             return False
-        folder = self.layout.observation(subject.night, subject.id)
-        document = self.store.observations.find(subject.id)
-        if document is None or subject.id in self._never_packed():
-            return False
-        sweep(self.config.paths.tmp, subject.id)
-        write_sidecar(self.layout, document)
-        task_id = uuid.uuid4().hex
-        asked = (document.get("distributed") or {}).get("last_modified")
-        permit = self._permits / task_id
-        permit.mkdir()
-        self.running[task_id] = ActiveTask(subject, self.store.observations, asked=asked, permit=permit)
-        tarball, limit_s = self.layout.tarball(subject.night, subject.id), self.config.parallel.job_timeout_s
-        self.cluster.submit(task_id, run_limited, permit, limit_s, pack, folder, tarball)
-        return True
-
-    def _never_packed(self) -> set[str]:
-        """Return observations whose tarball failed more often than `max_retries`; not tried until the next start."""
-        return {name for name, failures in self._pack_failures.items() if failures > self.config.daemon.max_retries}
-
-    def _packed(self, running: ActiveTask, value: object) -> None:
-        if not isinstance(value, Packed):
-            log.error("%s: not packed: %s", running.subject.id, value)
-            if isinstance(value, ArchiveError) and value.event == "release":
-                self._delay(running.subject, value)
-                return
-            self._pack_failures[running.subject.id] += 1
-            self.status.count("failed", running.subject.id, "pack", str(value))
-            return
-        self.delays.clear(running.subject.id)
-        fields = {PACKED_BYTES: value.n_bytes, PACKED_SHA256: value.sha256}
-        if self.store.observations.set_packed(running.subject.id, running.asked, fields):
-            log.info("%s: packed", running.subject.id)
-            self.alerts.data_ready(running.subject)
+        return self.tasks.submit_pack(subject)
 
     def _step_stores(self) -> list[tuple[StepStore, list[tuple[str, str]]]]:
         """Return both collections, with the steps that their documents hold."""
@@ -530,20 +372,19 @@ class Scheduler:
 
     def _recover_cluster(self) -> None:
         log.warning("the Dask cluster lost its scheduler or all its workers: starting another one")
-        withdraw(self._permits)
+        self.tasks.give_up()
         for records, paths in self._step_stores():
             records.release(paths, run=self.run_id)
-        self.running.clear()
         self.cluster.restart()
 
     def _report(self, state: str = "") -> None:
         """Write the status, when it changed or when it is time."""
-        state = state or self._holds or ("working" if self.running else "idle")
+        state = state or self._holds or ("working" if self.tasks else "idle")
         now = time.monotonic()
         if state == self._state and now < self._next_report:
             return
         self._state, self._next_report = state, now + REPORT_S
-        running = [task.status(now) for task in self.running.values()]
+        running = [task.status(now) for task in self.tasks.by_id.values()]
         workers = self.cluster.describe()
         due = self.store.observations.count_unpacked()
         problem = self.config_watch.problem

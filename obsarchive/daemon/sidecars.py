@@ -8,7 +8,8 @@ from typing import Any
 
 from obsarchive.core.archive_paths import Layout
 from obsarchive.core.document_paths import EFFECTS_DUE
-from obsarchive.core.document_types import UserFields
+from obsarchive.core.document_types import PipelineDocument, UserFields
+from obsarchive.core.documents import PipelineRecord
 from obsarchive.core.json_text import parse_json
 from obsarchive.core.values import as_mapping
 from obsarchive.io.atomic import atomic_write
@@ -16,11 +17,44 @@ from obsarchive.store import Document
 
 log = logging.getLogger(__name__)
 
+REDO = "redo"
+"""Key of a sidecar file: requests of users that the daemon had not taken up."""
+_NOT_KEPT = {"pipelined", "look_again", "remembered", EFFECTS_DUE}
+_CHANGING = {"distributed", "raw_data", "seeing"}
+"""Blocks that the daemon keeps up to date without writing the sidecar file; they are found again otherwise."""
+
 
 def user_fields(document: Mapping[str, Any]) -> UserFields:
     """Return the fields of an observation that users edit in the Mongo shell or the portal, which the tree keeps."""
     owners = as_mapping(document.get("science_program")).get("program_PI")
-    return {"program_PI": owners, "comment": document.get("comment"), "names": document.get("alternative_names")}
+    return {
+        "program_PI": owners,
+        "comment": document.get("comment"),
+        "names": document.get("alternative_names"),
+        "redo": requested_redos(document),
+    }
+
+
+def requested_redos(document: Mapping[str, Any]) -> list[str]:
+    """Return what users asked to have done again and is not yet set to waiting: pipelines, and ``pipeline.step``."""
+    found = []
+    for name, block in as_mapping(document.get("pipelined")).items():
+        record = PipelineRecord(as_mapping(block))
+        found += [name] if record.force_redo else []
+        found += [f"{name}.{step}" for step, each in record.steps().items() if each.redo]
+    return sorted(found)
+
+
+def take_redos(sidecar: Document, pipelined: dict[str, PipelineDocument]) -> None:
+    """Move the requests of a sidecar file into the blocks of a new document."""
+    requested = sidecar.pop(REDO, None)
+    for request in requested if isinstance(requested, list) else ():
+        name, _, step = str(request).partition(".")
+        block: dict[str, Any] = pipelined.setdefault(name, {"steps": {}})  # type: ignore[assignment]
+        if not step:
+            block.setdefault("status", {})["force_redo"] = True
+        elif step in block["steps"]:
+            block["steps"][step]["redo"] = True
 
 
 def read_sidecar(layout: Layout, night: str, name: str) -> Document:
@@ -46,13 +80,41 @@ def write_sidecar(layout: Layout, document: Mapping[str, Any]) -> None:
         Document of the observation.
     """
     path = layout.sidecar(document["night"], document["_id"])
-    kept = {
-        key: value
-        for key, value in document.items()
-        if key not in ("pipelined", "look_again", "remembered", EFFECTS_DUE)
-    }
     path.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(path, json.dumps(kept, indent=1, default=_iso).encode())
+    atomic_write(path, _text_of(document))
+
+
+def sidecar_damage(content: bytes, document: Mapping[str, Any]) -> str:
+    """Compare a sidecar file with the document that it was written from, but for what changes without being written.
+
+    Parameters
+    ----------
+    content : bytes
+        Content of the file.
+    document : mapping
+        Document of the observation.
+
+    Returns
+    -------
+    str
+        What is wrong; empty if nothing is.
+    """
+    try:
+        read = json.loads(content)
+        if read["_id"] != document["_id"]:
+            return "its sidecar file is that of another observation"
+        written = json.loads(_text_of(document))
+    except (ValueError, LookupError, TypeError, RecursionError) as err:
+        return f"its sidecar file cannot be read: {err}"
+    differing = sorted(key for key in {*read, *written} - _CHANGING if read.get(key) != written.get(key))
+    return f"its sidecar file differs from the database in {', '.join(differing)}" if differing else ""
+
+
+def _text_of(document: Mapping[str, Any]) -> bytes:
+    kept = {key: value for key, value in document.items() if key not in _NOT_KEPT}
+    if requested := requested_redos(document):
+        kept[REDO] = requested
+    return json.dumps(kept, indent=1, default=_iso).encode()
 
 
 def _iso(value: object) -> str:

@@ -1,10 +1,11 @@
 """Effects of a step that ended on other documents: calibration on science, seeing and science on their night."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from obsarchive.core import seeing_lookup
-from obsarchive.core.document_paths import field_paths
+from obsarchive.core.document_paths import EFFECTS_OF_PIPELINE, field_paths
 from obsarchive.core.documents import Night, Observation
+from obsarchive.core.rules import lookup
 from obsarchive.core.step_state import is_complete
 from obsarchive.core.values import as_mapping
 from obsarchive.daemon import psf_library_sync
@@ -54,6 +55,21 @@ class StepEffects:
         elif isinstance(running.subject, Night):
             self._after_night(running.subject, subject, link.pipeline.name)
         running.records.effects_applied(subject.id)
+
+    def complete_all(self, chain: Iterable[ChainEntry]) -> None:
+        """Apply the effects of steps whose end an earlier run had recorded when it was killed.
+
+        Parameters
+        ----------
+        chain : iterable of ChainEntry
+            All pipelines.
+        """
+        links = {link.pipeline.name: link for link in chain}
+        for records, kind in ((self.store.observations, Observation), (self.store.nights, Night)):
+            for document in records.with_effects_due():
+                link = links.get(str(lookup(document, EFFECTS_OF_PIPELINE)))
+                if link is not None:
+                    self.complete(records, kind(document), link)
 
     def complete(self, records: StepStore, subject: Subject, link: ChainEntry) -> None:
         """Apply the effects of a step that ended just before the daemon was killed: all that it may have had.

@@ -255,7 +255,7 @@ class Cluster:
     def _refused(self, value: Any) -> Any:
         """Have a worker of another version leave the cluster; return the value of the task that it refused."""
         if isinstance(value, OtherVersion) and self._client is not None:
-            log.error("%s", value)
+            log.error("a worker has to leave: %s", value)
             with suppress(OSError, TimeoutError, RuntimeError):
                 self._client.retire_workers([value.worker])
         return value

@@ -250,7 +250,7 @@ class Observations(StepStore):
         for key in ("night", paths.PROGRAM_PI, paths.PACKED, "look_again", "camera"):
             self.collection.create_index([(key, ASCENDING)])
         self._ensure_search_indexes(steps)
-        self.collection.create_index([(f"{paths.EFFECTS_DUE}.task", ASCENDING)], sparse=True)
+        self.collection.create_index([(paths.EFFECTS_OF_TASK, ASCENDING)], sparse=True)
         pipelines = dict.fromkeys(pipeline for pipeline, _ in steps)
         self.collection.create_index([(paths.GEOJSON, GEOSPHERE)], sparse=True)
         for name in pipelines:

@@ -12,17 +12,21 @@ from bson.errors import BSONError
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError, OperationFailure
 
+from obsarchive.core.documents import utc_now
 from obsarchive.store.step_records import Document
 
-COLLECTIONS = ("users", "tokens", "requests")
+USERS = "users"
+COLLECTIONS = (USERS, "tokens", "requests")
 """Collections whose present state is kept."""
 AUDIT = "audit"
 """The collection to which entries are only added."""
 OBSERVATIONS = "objects"
+JOURNAL, MARK = "journal", "people"
+"""Where the database says that it is the one of which the journal tells."""
 WAIT_MS = 500
 NO_REPLICA_SET, NOT_ALLOWED = 40573, 13
-OF_PEOPLE = "^(comment|alternative_names|science_program)"
-"""Fields of observations that people edit."""
+OF_PEOPLE = r"^(comment|alternative_names|science_program|pipelined\.\w+\.(status\.force_redo|steps\.\w+\.redo)$)"
+"""Fields of observations that people edit, requests for a redo among them."""
 
 
 @dataclass(frozen=True)
@@ -103,9 +107,17 @@ class People:
         for document in self.database[AUDIT].find(query).sort("_id", 1):
             yield Act.of(AUDIT, document)
 
-    def is_empty(self) -> bool:
-        """Whether there are no users."""
-        return self.database["users"].find_one({}, {"_id": 1}) is None
+    def is_wiped(self) -> bool:
+        """Whether this is not the database that the journal was written from: without the mark, or without users.
+
+        Users alone say nothing: the portal adds an administrator to an empty database.
+        """
+        has_users = self.database[USERS].find_one({}, {"_id": 1}) is not None
+        return not has_users or self.database[JOURNAL].find_one({"_id": MARK}) is None
+
+    def mark(self) -> None:
+        """Note in the database that the journal holds its people."""
+        self.database[JOURNAL].update_one({"_id": MARK}, {"$setOnInsert": {"begun": utc_now()}}, upsert=True)
 
     def follow(self) -> Iterator[Act | None]:
         """Yield acts as they happen, and None where there was none for a moment.
@@ -127,16 +139,25 @@ class People:
                 yield None if change is None or "documentKey" not in change else _act_of(change)
 
     def restore(self, acts: Iterable[Act]) -> int:
-        """Insert documents that the database lacks; return their number."""
+        """Insert documents that the database lacks; return their number.
+
+        A user who is there without a password is replaced: an administrator whom the portal added meanwhile.
+        """
         restored = 0
         for act in acts:
             if act.line and act.collection in (*COLLECTIONS, AUDIT):
-                try:
-                    self.database[act.collection].insert_one(json_util.loads(act.line))
-                except DuplicateKeyError:
-                    continue
-                restored += 1
+                restored += self._restore(act.collection, json_util.loads(act.line))
         return restored
+
+    def _restore(self, collection: str, document: Document) -> int:
+        try:
+            self.database[collection].insert_one(document)
+        except DuplicateKeyError:
+            if collection != USERS:
+                return 0
+            unset = {"_id": document["_id"], "password": {"$not": {"$type": "string"}}}
+            return self.database[USERS].replace_one(unset, document).modified_count
+        return 1
 
 
 def _is_edited() -> Document:

@@ -10,7 +10,7 @@ from pymongo import ReturnDocument
 from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError
 
-from obsarchive.core.document_paths import EFFECTS_DUE, PipelinePaths
+from obsarchive.core.document_paths import EFFECTS_DUE, EFFECTS_OF_STATE, EFFECTS_OF_TASK, PipelinePaths
 from obsarchive.core.document_types import NewObservation, StepDocument
 from obsarchive.core.documents import utc_now
 from obsarchive.core.rules import lookup
@@ -172,7 +172,7 @@ class StepStore:
         finished = self.collection.find_one_and_update(
             {"_id": subject, at.step(step, "task"): task}, change, return_document=ReturnDocument.AFTER
         )
-        again = {f"{EFFECTS_DUE}.task": task, f"{EFFECTS_DUE}.state": str(update.state)}
+        again = {EFFECTS_OF_TASK: task, EFFECTS_OF_STATE: str(update.state)}
         return finished or self.collection.find_one({"_id": subject, **again})
 
     def effects_applied(self, subject: str) -> None:
@@ -181,7 +181,7 @@ class StepStore:
 
     def with_effects_due(self) -> list[Document]:
         """Return the documents of steps that ended, but whose effects a killed daemon did not complete."""
-        return list(self.collection.find({f"{EFFECTS_DUE}.task": {"$exists": True}}))
+        return list(self.collection.find({EFFECTS_OF_TASK: {"$exists": True}}))
 
     def set_done(self, subject: str, pipeline: str, done: bool) -> None:
         """Set ``status.done``, the summary of a pipeline's steps.

@@ -18,6 +18,7 @@ from obsarchive.daemon.tarballs import pack
 from obsarchive.daemon.work_queue import WorkQueue
 from obsarchive.pipeline.chain import ChainEntry
 from obsarchive.store import Store
+from pipelines.seeing import Seeing
 from tests.daemon.test_ingest import NIGHT, OBS, Site
 from tests.sample_pipelines import Endings, Toy
 
@@ -103,7 +104,7 @@ def test_one_flipped_bit_of_a_product(site):
     assert site.state("toy", "write") is State.WAITING
 
 
-@pytest.mark.parametrize("damage", ["gone", "empty", "cut", "other"])
+@pytest.mark.parametrize("damage", ["gone", "empty", "cut", "other", "results", "message"])
 @pytest.mark.parametrize(("pipeline", "step"), [("toy", "write"), ("endings", "reject")])
 def test_damaged_manifests_also_of_rejected_steps(site, pipeline, step, damage):
     path = site.folder_of / pipeline / f".{step}.json"
@@ -117,6 +118,9 @@ def test_damaged_manifests_also_of_rejected_steps(site, pipeline, step, damage):
             path.write_bytes(content[: len(content) // 2])
         case "other":
             path.write_text(json.dumps({**json.loads(content), "products": [{"name": "x", "sha256": "0"}]}))
+        case "results" | "message":  # what one flipped bit may leave: still a manifest, with other numbers or words
+            changed = {"n": 8} if damage == "results" else "other"
+            path.write_text(json.dumps({**json.loads(content), damage: changed}))
     site.age(31)
     assert site.check() == 1
     assert site.state(pipeline, step) is State.WAITING
@@ -134,6 +138,16 @@ def test_damaged_sidecar_files_are_written_again(site, damage):
         site.age(31)
         assert site.check() == 1
     assert json.loads(path.read_text())["comment"] == "pretty"
+
+
+@pytest.mark.parametrize("key", ["comment", "science_program", "date_utc", "fits_header", "filter"])
+def test_a_sidecar_file_that_differs_from_the_database_is_written_again(site, key):
+    path = site.layout.sidecar(NIGHT, OBS)
+    content = path.read_bytes()
+    path.write_text(json.dumps({**json.loads(content), key: "2001-02-03T04:05:06.000+00:00"}))
+    site.age(31)
+    assert site.check() == 1
+    assert json.loads(path.read_text())[key] == json.loads(content)[key]
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
@@ -172,3 +186,18 @@ def test_the_rate_is_kept(site):
     site.now += 30.0
     site.audit.advance(1.0)
     assert site.audit._allowance == pytest.approx(31 * 5e6 - 3e8)  # nothing more was read
+
+
+def test_a_night_is_compared_with_all_of_its_document(site):
+    results = {"frames": [{"file": "a.fits", "fwhm_arcsec": 1.1}], "median_arcsec": 1.1}
+    record = {"state": "done", "message": "", "results": results, "products": []}
+    site.store.nights.set_fields(NIGHT, {"seeing": {"steps": {"measure": record}}})
+    site.audit.queue = WorkQueue(site.store, site.chain, [ChainEntry(Seeing(), compile_rule("True"), {}, {})], 3)
+    manifest = site.layout.manifest(Seeing().path(site.layout, NIGHT, NIGHT), "measure")
+    manifest.parent.mkdir(parents=True)
+    manifest.write_text(json.dumps(record))
+    site.age(31)
+    assert site.check() == 0
+    manifest.write_text(json.dumps({**record, "results": {**results, "median_arcsec": 1.3}}))
+    site.age(31)
+    assert site.check() == 1

@@ -7,7 +7,7 @@ import pytest
 from obsarchive.config.model import Daemon
 from obsarchive.core.documents import StepRecord, utc_now
 from obsarchive.core.step_state import State
-from obsarchive.daemon.endings import LONGEST_WAIT_S, LOSSES_BORNE, Delays, update_after
+from obsarchive.daemon.endings import LONGEST_WAIT_S, LOSSES_BORNE, PATIENCE, Delays, update_after
 from obsarchive.daemon.planner import RetryPolicy
 from obsarchive.execution.work import ResultState, StepResult
 
@@ -52,14 +52,47 @@ def test_pauses_grow_up_to_a_limit_while_an_outer_cause_lasts():
     assert after(ResultState.FAILED, record).waits == 0
 
 
+class Clock:
+    now = 1e6
+
+    def __call__(self) -> float:
+        return self.now
+
+
 def test_subjects_are_left_alone_for_longer_each_time():
-    delays = Delays(1000.0)
+    clock = Clock()
+    delays = Delays(30.0, clock)
     assert not delays.holds("a")
+    for pause_s in (30.0, 60.0, 120.0, 240.0, LONGEST_WAIT_S, LONGEST_WAIT_S):
+        delays.delay("a")
+        clock.now += pause_s - 1
+        assert delays.holds("a")
+        assert not delays.holds("b")
+        clock.now += 1
+        assert not delays.holds("a")
     delays.delay("a")
-    assert delays.holds("a")
-    assert not delays.holds("b")
     delays.clear("a")
     assert not delays.holds("a")
+
+
+def test_a_disk_that_was_away_for_days_is_tried_again_within_minutes():
+    clock = Clock()
+    delays = Delays(30.0, clock)
+    for _ in range(2000):
+        delays.delay("a")
+        clock.now += LONGEST_WAIT_S
+        assert not delays.holds("a")
+
+
+def test_a_run_that_ends_by_itself_does_not_wait_for_ever():
+    delays = Delays(30.0)
+    for _ in range(PATIENCE):
+        delays.delay("a")
+    assert delays.hopeless == set()
+    delays.delay("a")
+    assert delays.hopeless == {"a"}
+    delays.clear("a")
+    assert delays.hopeless == set()
 
 
 def test_a_time_that_a_wrong_clock_set_holds_nothing_up():

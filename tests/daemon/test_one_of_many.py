@@ -27,10 +27,11 @@ def test_an_observation_that_cannot_be_planned_stops_no_other(caplog: pytest.Log
 
     subjects = [(SimpleNamespace(id=name), None) for name in ("a", "bad", "b")]
     daemon: Any = SimpleNamespace(
-        running={}, stopping=SimpleNamespace(is_set=lambda: False), cluster=SimpleNamespace(capacity=9, busy=0)
+        stopping=SimpleNamespace(is_set=lambda: False), cluster=SimpleNamespace(capacity=9, busy=0)
     )
-    daemon.queue, daemon._malformed, daemon._advance = SimpleNamespace(subjects=lambda: subjects), set(), advance
-    daemon.delays = Delays(1.0)
+    daemon._malformed, daemon._advance = set(), advance
+    daemon.queue = SimpleNamespace(subjects=lambda: subjects, record_looks=lambda: None)
+    daemon.tasks, daemon._leads = SimpleNamespace(subjects=set, delays=Delays(1.0)), lambda: True
     daemon._guarded = lambda *given: Scheduler._guarded(daemon, *given)
     Scheduler.submit(daemon)
     Scheduler.submit(daemon)

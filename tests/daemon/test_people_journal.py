@@ -146,3 +146,28 @@ def test_a_database_that_cannot_be_followed_is_compared(kept: Kept, monkeypatch:
 def test_damaged_lines_are_told_by_a_value_error(line: str) -> None:
     with pytest.raises(ValueError, match="no act"):
         Act.from_line(line)
+
+
+@pytest.mark.parametrize("is_followed", [True, False])
+def test_an_administrator_whom_the_portal_adds_to_a_dropped_database_replaces_nobody(kept: Kept, is_followed) -> None:
+    kept.act()
+    kept.store.users.add("admin", {"programs": "all", "password": "$argon2id$…"})
+    kept.journal.catch_up()
+    if is_followed:
+        kept.journal.start()
+        kept.store.audit.record("logout", "ana")
+        wait_for(lambda: kept.lines(AUDIT) == 4)
+    before = kept.everything()
+    kept.drop()
+    kept.store.users.add("admin", {"programs": "all", "invite": {"digest": "x"}})  # the set-up link of the portal
+    kept.store.users.add("eve", {"programs": ["4"]})
+    kept.journal.catch_up()
+    assert kept.journal.take_up() == sum(map(len, before.values()))
+    after = kept.everything()
+    assert [user for user in after["users"] if user["_id"] != "eve"] == before["users"]
+    assert {name: after[name] for name in ("tokens", "requests", "audit")} == {
+        name: before[name] for name in ("tokens", "requests", "audit")
+    }
+    kept.drop()
+    kept.journal.take_up()
+    assert kept.everything() == after

@@ -11,7 +11,7 @@ from pymongo.errors import AutoReconnect
 
 from obsarchive.core.archive_paths import Layout
 from obsarchive.core.documents import Observation, utc_now
-from obsarchive.daemon import scheduler as scheduler_module
+from obsarchive.daemon import active_tasks, scheduler
 from obsarchive.daemon.leader import LEASE_S, RENEW_S, LeaderLock
 from obsarchive.daemon.requests import Requests
 from obsarchive.daemon.scheduler import Options, Scheduler
@@ -29,7 +29,7 @@ EVERY_STEP = {"write": "done", "copy": "done", "look": "done"}
 @pytest.fixture
 def daemon(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scheduler]:
     """A daemon of this process, with a plain pipeline, on a database and workers that run already."""
-    monkeypatch.setattr(scheduler_module, "OUTAGE_PAUSE_S", 0.05)
+    monkeypatch.setattr(scheduler, "OUTAGE_PAUSE_S", 0.05)
     site.change(pipelines=[{"class": "tests.sample_pipelines.Toy"}])
     with open_database(site.config) as opened:
         cluster = Cluster(site.config.parallel, site.config.paths.tmp)
@@ -89,14 +89,14 @@ def test_outages_within_every_act(daemon: Scheduler, monkeypatch: pytest.MonkeyP
 
 def test_a_document_that_makes_no_task_keeps_no_claim(daemon: Scheduler, monkeypatch: pytest.MonkeyPatch) -> None:
     """A failure between the claim and the submission gives the claim back: the next look tries again."""
-    make_task, failures = scheduler_module.make_task, iter([ValueError("odd"), OSError("no descriptor left")])
+    make_task, failures = active_tasks.make_task, iter([ValueError("odd"), OSError("no descriptor left")])
 
     def odd_at_first(*arguments: Any) -> Any:
         if (failure := next(failures, None)) is not None:
             raise failure
         return make_task(*arguments)
 
-    monkeypatch.setattr(scheduler_module, "make_task", odd_at_first)
+    monkeypatch.setattr(active_tasks, "make_task", odd_at_first)
     run(daemon)
     all_is_done(daemon)
 

@@ -1,100 +1,22 @@
-"""Why work waits or failed: one line for each kind of reason, and one for what to do about it."""
+"""Why steps wait or failed: one reason for each kind, with what to do about it."""
 
-import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-import psutil
-
+from obsarchive.cli.daemon_reasons import Reason
 from obsarchive.config.model import Config
 from obsarchive.core.causes import AFTER, cause_of, kind_of
 from obsarchive.core.documents import Night, Observation, utc_now
 from obsarchive.core.step_state import State
 from obsarchive.daemon import planner
 from obsarchive.daemon.night_context import NightContext
-from obsarchive.daemon.status_report import lacks_space
 from obsarchive.errors import ServiceUnavailable
 from obsarchive.pipeline import Step
 from obsarchive.pipeline.chain import ChainEntry, decision_chain, steps_of
 from obsarchive.store import Document, StepStore, Store, outage_as_error
 
-SILENCE = timedelta(seconds=60)
-"""A daemon that reported nothing for this long does not run."""
 MOST_KINDS, MOST_LOOKED_AT = 20, 5000
-
-
-@dataclass
-class Reason:
-    """Something that keeps work from being done.
-
-    Parameters
-    ----------
-    what : str
-        What is kept, such as ``failed bright_star.reduce``.
-    why : str
-        The reason.
-    action : str
-        What an operator does about it.
-    count : int, optional
-        How many observations and nights it concerns; 0 if all.
-    example : str, optional
-        One of them.
-    """
-
-    what: str
-    why: str
-    action: str
-    count: int = 0
-    example: str = ""
-
-    def __str__(self) -> str:
-        concerned = f"{self.count} x " if self.count else ""
-        such_as = f" (such as {self.example})" if self.example else ""
-        return f"  {concerned}{self.what}: {self.why}{such_as}\n    -> {self.action}\n"
-
-
-def of_daemon(config: Config, status: Mapping[str, Any]) -> Iterator[Reason]:
-    """Yield what keeps the daemon from working at all.
-
-    Parameters
-    ----------
-    config : Config
-        The configuration.
-    status : mapping
-        Content of ``status.json``.
-    """
-    alive = is_alive(status)
-    if not alive:
-        when = f"its last report is of {status.get('updated')}"
-        yield Reason("no daemon runs", when, f"start it: obsarchive daemon {config.source}")
-    if status.get("configuration"):
-        action = "mend the file, or restart the daemon if the message says so; it goes on with what it read before"
-        yield Reason("the changed configuration is not used", str(status["configuration"]), action)
-    if space := lacks_space(config):
-        yield Reason("no space", space, "free space or lower daemon.min_free_gb; the daemon goes on by itself")
-    if alive and status.get("state") == "napping":
-        yield Reason("napping", "daemon.quiet_hours", "nothing: work goes on when they end")
-    if alive and status.get("state") == "reloading":
-        yield Reason(
-            "reloading", "a changed configuration waits for running steps", "nothing: it is used when they end"
-        )
-    if alive and not status.get("workers") and status.get("state") != "starting":
-        yield Reason("no workers", "the Dask cluster has none", "start them, or see why they ended: docs/operations.md")
-
-
-def is_alive(status: Mapping[str, Any]) -> bool:
-    """Whether the daemon that wrote a status runs, as far as can be seen from here."""
-    if status.get("state") == "stopped":
-        return False
-    if status.get("host") == socket.gethostname() and not psutil.pid_exists(int(status.get("pid") or 0)):
-        return False
-    try:
-        return utc_now() - datetime.fromisoformat(str(status.get("updated"))) < SILENCE
-    except (ValueError, TypeError):
-        return False
 
 
 def of_steps(config: Config, open_store: Callable[[Config], Any]) -> list[Reason]:

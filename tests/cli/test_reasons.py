@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from obsarchive.cli import causes
+from obsarchive.cli import daemon_reasons, step_reasons
 from obsarchive.config.model import Config
 from obsarchive.core.causes import CAUSES, OTHER, cause_of, kind_of
 from obsarchive.core.documents import utc_now
@@ -41,12 +41,12 @@ def observation(store: Store, number: int, **steps: Any) -> str:
     return name
 
 
-def told(config: Config, store: Store) -> list[causes.Reason]:
+def told(config: Config, store: Store) -> list[daemon_reasons.Reason]:
     @contextmanager
     def opened(_: Config) -> Any:
         yield store
 
-    return causes.of_steps(config, opened)
+    return step_reasons.of_steps(config, opened)
 
 
 @pytest.mark.parametrize(
@@ -63,14 +63,14 @@ def told(config: Config, store: Store) -> list[causes.Reason]:
     ],
 )
 def test_what_keeps_the_daemon_from_working(tmp_path: Path, changed: dict[str, Any], words: list[str]) -> None:
-    found = list(causes.of_daemon(make_config(tmp_path, min_free_gb=0.0), status(**changed)))
+    found = list(daemon_reasons.of_daemon(make_config(tmp_path, min_free_gb=0.0), status(**changed)))
     assert len(found) == len(words)
     assert all(reason.what.startswith(word) for reason, word in zip(found, words, strict=True))
     assert all(reason.action for reason in found)
 
 
 def test_a_full_disk_is_named_with_what_to_do(tmp_path: Path) -> None:
-    (found,) = causes.of_daemon(make_config(tmp_path, min_free_gb=1e9), status())
+    (found,) = daemon_reasons.of_daemon(make_config(tmp_path, min_free_gb=1e9), status())
     assert str(tmp_path / "archive") in found.why
     assert "daemon.min_free_gb wants 1e+09" in found.why
     assert "free space" in str(found)
@@ -122,7 +122,7 @@ def test_without_a_database_that_is_the_reason(tmp_path: Path) -> None:
     def nobody_listens(_: Config) -> Store:
         return Store("mongodb://127.0.0.1:9", "archiver", timeout_s=0.1)
 
-    (reason,) = causes.of_steps(make_config(tmp_path), nobody_listens)
+    (reason,) = step_reasons.of_steps(make_config(tmp_path), nobody_listens)
     assert reason.what == "no database"
     assert "127.0.0.1:9" in reason.why
 

@@ -1,0 +1,86 @@
+"""What keeps the daemon from working, as its status file, the disks and the configuration show."""
+
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from obsarchive.config.disk_guard import lacks_space
+from obsarchive.config.model import Config
+from obsarchive.core.documents import utc_now
+
+SILENCE = timedelta(seconds=60)
+"""A daemon that reported nothing for this long does not run."""
+
+
+@dataclass
+class Reason:
+    """Something that keeps work from being done.
+
+    Parameters
+    ----------
+    what : str
+        What is kept, such as ``failed bright_star.reduce``.
+    why : str
+        The reason.
+    action : str
+        What an operator does about it.
+    count : int, optional
+        How many observations and nights it concerns; 0 if all.
+    example : str, optional
+        One of them.
+    """
+
+    what: str
+    why: str
+    action: str
+    count: int = 0
+    example: str = ""
+
+    def __str__(self) -> str:
+        concerned = f"{self.count} x " if self.count else ""
+        such_as = f" (such as {self.example})" if self.example else ""
+        return f"  {concerned}{self.what}: {self.why}{such_as}\n    -> {self.action}\n"
+
+
+def of_daemon(config: Config, status: Mapping[str, Any]) -> Iterator[Reason]:
+    """Yield what keeps the daemon from working at all.
+
+    Parameters
+    ----------
+    config : Config
+        The configuration.
+    status : mapping
+        Content of ``status.json``.
+    """
+    alive = is_alive(status)
+    if not alive:
+        when = f"its last report is of {status.get('updated')}"
+        yield Reason("no daemon runs", when, f"start it: obsarchive daemon {config.source}")
+    if status.get("configuration"):
+        action = "mend the file, or restart the daemon if the message says so; it goes on with what it read before"
+        yield Reason("the changed configuration is not used", str(status["configuration"]), action)
+    if space := lacks_space(config):
+        yield Reason("no space", space, "free space or lower daemon.min_free_gb; the daemon goes on by itself")
+    if alive and status.get("state") == "napping":
+        yield Reason("napping", "daemon.quiet_hours", "nothing: work goes on when they end")
+    if alive and status.get("state") == "reloading":
+        yield Reason(
+            "reloading", "a changed configuration waits for running steps", "nothing: it is used when they end"
+        )
+    if alive and not status.get("workers") and status.get("state") != "starting":
+        yield Reason("no workers", "the Dask cluster has none", "start them, or see why they ended: docs/operations.md")
+
+
+def is_alive(status: Mapping[str, Any]) -> bool:
+    """Whether the daemon that wrote a status runs, as far as can be seen from here."""
+    if status.get("state") == "stopped":
+        return False
+    if status.get("host") == socket.gethostname() and not Path("/proc", str(status.get("pid"))).exists():
+        return False
+    try:
+        return utc_now() - datetime.fromisoformat(str(status.get("updated"))) < SILENCE
+    except (ValueError, TypeError):
+        return False

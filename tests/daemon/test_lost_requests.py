@@ -1,0 +1,87 @@
+"""A request for a redo outlives a lost database, until it has been carried out."""
+
+from pathlib import Path
+
+import pytest
+
+from obsarchive.core.rules import compile_rule
+from obsarchive.core.step_state import State
+from obsarchive.daemon.night_context import NightContext
+from obsarchive.daemon.reconcile import Reconciler
+from obsarchive.daemon.work_queue import WorkQueue
+from obsarchive.pipeline.chain import ChainEntry
+from obsarchive.store import Store
+from tests.daemon.test_ingest import NIGHT, OBS, Site
+from tests.sample_pipelines import Toy
+
+
+class Asked(Site):
+    """An observation that was reduced, and what looks after it."""
+
+    def __init__(self, folder: Path, store: Store) -> None:
+        super().__init__(folder, store)
+        self.raw(f"{OBS}.fits")
+        self.take_in()
+        self.reduce()
+        chain = [ChainEntry(Toy(), compile_rule("True"), {}, {})]
+        self.reconciler = Reconciler(WorkQueue(store, chain, [], 3), self.layout)
+
+    def lose_and_rebuild(self) -> None:
+        self.lose_the_database()
+        self.ingest.tree()
+        self.take_in()
+
+    def settle(self) -> None:
+        self.reconciler.settle(self.observation(), NightContext(self.night()))
+
+    @property
+    def step(self):
+        return self.observation().pipeline("toy").step("write")
+
+
+@pytest.fixture
+def site(tmp_path: Path, store: Store) -> Asked:
+    return Asked(tmp_path, store)
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+@pytest.mark.parametrize("typed", [True, 1, "yes"])
+def test_a_request_that_nobody_took_up_is_rebuilt(site, is_whole, typed):
+    path = "pipelined.toy.status.force_redo" if is_whole else "pipelined.toy.steps.write.redo"
+    site.store.observations.set_fields(OBS, {path: typed})
+    site.reconciler.keep_up(OBS)
+    site.lose_and_rebuild()
+    assert site.step.state is State.DONE
+    assert site.observation().pipeline("toy").force_redo is is_whole
+    assert site.step.redo is not is_whole
+    site.settle()
+    assert site.step.state is State.WAITING
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_a_request_that_is_not_carried_out_yet_is_not_taken_for_done(site, is_whole):
+    records = site.store.observations
+    assert records.request_redo(OBS, "toy") if is_whole else records.request_step_redo(OBS, ("toy", "write"))
+    site.settle()
+    assert site.step.state is State.WAITING
+    site.lose_and_rebuild()
+    assert site.step.state is State.WAITING
+    site.reduce()
+    site.lose_and_rebuild()
+    assert site.step.state is State.DONE
+
+
+def test_without_a_request_nothing_is_done_again(site):
+    site.reconciler.keep_up(OBS)
+    site.settle()
+    site.lose_and_rebuild()
+    assert site.step.state is State.DONE
+    assert not site.observation().pipeline("toy").force_redo
+
+
+@pytest.mark.parametrize("damage", ["toy", 3, ["nonsense", "toy.nonsense", 7]])
+def test_damaged_requests_of_a_sidecar_file_stop_nothing(site, damage):
+    path = site.layout.sidecar(NIGHT, OBS)
+    path.write_text(path.read_text().replace("{", f'{{"redo": {damage!r},'.replace("'", '"'), 1))
+    site.lose_and_rebuild()
+    assert site.step.state is State.DONE
