@@ -42,13 +42,14 @@ class Timed(Scheduler):
         super().start()
         self.rows, self._harvested_s, self._ended, self._packs, self._known = [], 0.0, 0, 0, 0
         self.first = self.last = self.look_s = 0.0
+        self._untimed, self.tasks._take_in = self.tasks._take_in, self._take_in
 
     def submit(self) -> None:
-        if not self.rows and not self.running:
+        if not self.rows and not self.tasks:
             self.look_s = min(self._look() for _ in range(5))
-        began, running = time.perf_counter(), len(self.running)
+        began, running = time.perf_counter(), len(self.tasks.by_id)
         super().submit()
-        submitted = len(self.running) - running
+        submitted = len(self.tasks.by_id) - running
         if submitted or self._ended:
             seconds = time.perf_counter() - began + self._harvested_s
             self.rows.append((seconds, submitted + self._ended, self.store.observations.count_unpacked()))
@@ -61,9 +62,9 @@ class Timed(Scheduler):
         count = sum(1 for _ in self.queue.subjects())
         return (time.perf_counter() - began) / max(count, 1)
 
-    def _harvest(self, event: Event) -> None:
+    def _take_in(self, event: Event) -> None:
         began = time.perf_counter()
-        super()._harvest(event)
+        self._untimed(event)
         self._harvested_s += time.perf_counter() - began
         self._ended += isinstance(event, TaskFinished)
         self.last = time.perf_counter()
