@@ -25,6 +25,8 @@ from tests.faults.archives import TARGETS, FaultSite, assert_nothing_is_lost, ma
 from tests.faults.chain import ORDERS
 from tests.forked import COMMANDS, DAEMON, Forked
 
+pytestmark = pytest.mark.slow
+
 PORT = 8786
 HEARTBEATS_S = 5.0
 """After so long without a sign of life, the scheduler counts a worker as lost."""
