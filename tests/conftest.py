@@ -34,6 +34,7 @@ TOGETHER = {
     "web/test_browser.py": "browser",
     "pipelines/test_whole_night.py": "whole night",
     "daemon/test_faults.py": "faults",
+    "deploy/test_machines.py": "machines",
     "daemon/test_runs.py": "daemons",
     "daemon/test_commands.py": "daemons",
     "science/test_subtraction.py": "subtraction",

@@ -71,9 +71,9 @@ def write_raw_night(folder: Path) -> None:
 
 @dataclass
 class FaultSite(Site):
-    """An archive whose daemons run in a room."""
+    """An archive whose daemons run in a room, or on a machine of their own."""
 
-    room: Room
+    room: Room | None
     first: Callable[[], None] | None = None
     """What a new daemon does first: it enters the room, unless it starts workers of its own."""
     started: list[Forked] = field(default_factory=list)
@@ -267,9 +267,9 @@ def _assert_all_accounted_for(site: FaultSite, store: Store, failed: Collection[
         assert {plain_text(path.name) for path in root.path.glob("*/*") if path.is_file()} <= processed
 
 
-def make_site(folder: Path, room: Room, services: Mapping[str, Any]) -> FaultSite:
-    """Make an archive without raw files."""
-    site = FaultSite(folder, room, room.enter())
+def make_site(folder: Path, room: Room | None, services: Mapping[str, Any]) -> FaultSite:
+    """Make an archive without raw files; its daemons run in a room, if there is one."""
+    site = FaultSite(folder, room, room.enter() if room else None)
     (folder / "raw").mkdir(parents=True)
     telescope = {name: {**each, "detector_px": [SIDE, SIDE]} for name, each in SETTINGS["telescope"].items()}
     sections = {name: {**SETTINGS.get(name, {}), **keys} for name, keys in services.items()}
