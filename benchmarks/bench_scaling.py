@@ -1,6 +1,6 @@
 """How a night scales to many workers: the real daemon with steps that sleep, and a model of 10^4 observations.
 
-``python benchmarks/bench_scaling.py [--observations 1000] [--step-s 12]`` prints two tables in Markdown. The first is
+``python benchmarks/bench_scaling.py [--observations 1000] [--step-s 10]`` prints two tables in Markdown. The first is
 measured: daemon, database, scheduler and one worker process with a thread for each worker that it stands for; each step
 is a process that sleeps. The second is a model of events whose times were measured in the same run: the daemon
 harvests, looks through what is open and submits, one thing after the other; it keeps two steps a worker handed out.
@@ -95,59 +95,79 @@ def run(folder: Path, n_observations: int, n_workers: int, seconds: float) -> Ti
     return daemon
 
 
-def modelled(n_observations: int, n_workers: int, step_s: float, times: tuple[float, float, float, float]) -> float:
+Times = tuple[float, float, float, float]
+"""Of the daemon for a cycle, a task that ends or is submitted, an open observation; of a worker for a process [s]."""
+
+
+def modelled(n_observations: int, n_steps: int, n_workers: int, step_s: float, times: Times) -> float:
     """Return the time in which a night is done [s].
 
     Parameters
     ----------
     n_observations : int
-        Number of observations, each of one step and one packing.
+        Number of observations.
+    n_steps : int
+        Steps of each, one after the other; then it is packed, which takes no time of a worker but that of a process.
     n_workers : int
         Number of workers.
     step_s : float
         Time of a step on a worker [s].
-    times : (float, float, float, float)
-        Of the daemon for a cycle, a task that ends or is submitted, an open observation that is looked at; of a worker
-        for the process of a step [s].
+    times : Times
+        What was measured.
     """
-    cycle_s, task_s, look_s, fork_s = times
-    now, due, to_pack, left = 0.0, n_observations, 0, n_observations
+    cycle_s, task_s, look_s, process_s = times
+    now, left = 0.0, n_observations
+    due = [n_observations] + [0] * n_steps
     free = [0.0] * n_workers
-    ends: list[tuple[float, bool]] = []
+    ends: list[tuple[float, int]] = []
     while left:
-        ended = 0
+        handled = 0
         while ends and ends[0][0] <= now:
-            is_pack = heapq.heappop(ends)[1]
-            left, to_pack, ended = left - is_pack, to_pack + (not is_pack), ended + 1
-        submitted = min(HANDED_OUT * n_workers - len(ends), to_pack + due)
-        now += cycle_s + look_s * left + task_s * (ended + submitted)
-        for _ in range(submitted):
-            is_pack = to_pack > 0
-            to_pack, due = to_pack - is_pack, due - (not is_pack)
-            begin = max(heapq.heappop(free), now)
-            end = begin + fork_s + (0.0 if is_pack else step_s)
+            stage = heapq.heappop(ends)[1]
+            handled += 1
+            if stage == n_steps:
+                left -= 1
+            else:
+                due[stage + 1] += 1
+        submitted = []
+        while len(ends) + len(submitted) < HANDED_OUT * n_workers and any(due):
+            stage = max(number for number, count in enumerate(due) if count)
+            due[stage] -= 1
+            submitted.append(stage)
+        now += cycle_s + look_s * left + task_s * (handled + len(submitted))
+        for stage in submitted:
+            end = max(heapq.heappop(free), now) + process_s + (step_s if stage < n_steps else 0.0)
             heapq.heappush(free, end)
-            heapq.heappush(ends, (end, is_pack))
-        if ends:
-            now = max(now, ends[0][0])
+            heapq.heappush(ends, (end, stage))
+        now = max(now, ends[0][0]) if ends else now
     return now
+
+
+def print_night(n_steps: int, step_s: float, times: Times) -> None:
+    """Print the model of a night of 10^4 observations."""
+    print("\n| workers | observations a night | steps | time [h] | efficiency |\n|---|---|---|---|---|")
+    for n_workers in (4, 16, 64):
+        took = modelled(10_000, n_steps, n_workers, step_s, times)
+        efficiency = 10_000 * n_steps * step_s / n_workers / took
+        print(f"| {n_workers} | 10000 | {n_steps} of {step_s:g} s | {took / 3600:.2f} | {efficiency:.2f} |")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--observations", type=int, default=1000, help="of the night in which the daemon is measured")
-    parser.add_argument("--step-s", type=float, default=12.0, help="time of an observation in the model [s]")
+    parser.add_argument("--steps", type=int, default=6, help="of an observation in the model")
+    parser.add_argument("--step-s", type=float, default=10.0, help="time of each in the model [s]")
     options = parser.parse_args()
     os.environ["PYTHONPATH"] = str(PROJECT)
     del sys.modules["__main__"].__file__  # or each process of a step would import all this again
     folder = Path(tempfile.mkdtemp(prefix="scaling-"))
     try:
-        measured(folder, options.observations, options.step_s)
+        measured(folder, options.observations, options.steps, options.step_s)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def measured(folder: Path, n_observations: int, step_s: float) -> None:
+def measured(folder: Path, n_observations: int, n_steps: int, step_s: float) -> None:
     """Measure, and print both tables."""
     short = run(folder / "short", n_observations, 2, 0.0)
     rows = np.array(short.rows)
@@ -165,12 +185,9 @@ def measured(folder: Path, n_observations: int, step_s: float) -> None:
         count = 3 * n_workers
         done = run(folder / f"run{n_workers}", count, n_workers, seconds)
         ideal, took = 3 * seconds, done.last - done.first
-        model = ideal / modelled(count, n_workers, seconds, times)
+        model = ideal / modelled(count, 1, n_workers, seconds, times)
         print(f"| {n_workers} | {seconds:g} | {count} | {ideal:.0f} | {took:.1f} | {ideal / took:.2f} | {model:.2f} |")
-    print("\n| workers | observations a night | time [h] | efficiency |\n|---|---|---|---|")
-    for n_workers in (4, 16, 64):
-        took = modelled(10_000, n_workers, step_s, times)
-        print(f"| {n_workers} | 10000 | {took / 3600:.2f} | {10_000 * step_s / n_workers / took:.2f} |")
+    print_night(n_steps, step_s, times)
 
 
 if __name__ == "__main__":

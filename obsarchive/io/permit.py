@@ -105,6 +105,11 @@ def required(permit: Path | None) -> Iterator[None]:
     try:
         yield
     except OSError as err:
-        if is_withdrawn(permit):
+        if is_withdrawn(permit) or _is_being_withdrawn(permit, err):
             raise Superseded("the daemon gave this task up while it ran: nothing more is published") from err
         raise
+
+
+def _is_being_withdrawn(permit: Path | None, err: OSError) -> bool:
+    """Whether an error says that a file was gone from its permit: its folder follows."""
+    return permit is not None and err.errno in GONE and Path(str(err.filename)).parent == permit
