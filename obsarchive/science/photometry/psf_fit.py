@@ -145,8 +145,8 @@ def fit_star(frame: Frame, i: int, shape: EmpiricalPSF, box_px: float) -> tuple[
 class BoxFit:
     """Fit of a box: distances (p, n) of its pixels from the stars, design matrix, pixels, and solution.
 
-    Columns of the design matrix are the star, its neighbours, a plane, and the change of the star with its width where
-    widths scatter.
+    Columns of the design matrix are the star, its neighbours, a plane, and, where widths scatter, the change of the
+    star whose width is one standard deviation from that of the PSF.
     """
 
     dy: Float64Array
@@ -190,7 +190,7 @@ def fit_box(frame: Frame, i: int, shape: EmpiricalPSF, box_px: float) -> BoxFit 
     plane = np.stack([np.ones(len(dy)), dy[:, 0] / box_px, dx[:, 0] / box_px], axis=1)
     design, light = np.hstack([profiles[:, seen], plane]), cut[good].astype(float)
     if shape.width_error:
-        design = np.column_stack([design, shape.widened(dy[:, 0], dx[:, 0])])
+        design = np.column_stack([design, shape.width_error * shape.widened(dy[:, 0], dx[:, 0])])
     variance = np.maximum(frame.variance[top:bottom, left:right][good], 1e-9)
     return BoxFit(dy, dx, design, light, variance, *_least_squares(design, light, variance, shape))
 
@@ -201,21 +201,21 @@ def _least_squares(
     """Solve iteratively without outliers; return the solution, its covariance, and the pixels kept."""
     kept = np.ones(len(light), bool)
     # how far the width may change the star follows from its flux, which a fit of the mean width gives
-    columns, change = (design[:, :-1], design[:, -1]) if shape.width_error else (design, 0.0)
-    precision = 0.0
+    columns, precision = (design[:, :-1] if shape.width_error else design), 0.0
     for _ in range(ROUNDS):
         solution, covariance = _solved(columns[kept], light[kept], variance[kept], precision)
         model = columns @ solution
+        flux = max(float(solution[0]), float(np.sqrt(covariance[0, 0])))
         error = shape.pixel_error * (model - np.median(model))
-        spread = shape.width_error * max(float(solution[0]), float(np.sqrt(covariance[0, 0])))
         if columns is not design:
-            error = np.hypot(error, spread * change)
+            error = np.hypot(error, flux * design[:, -1])
         # one-sided: cosmic rays are bright, and dark residuals belong to the model
         fine = light - model <= CLIP_SIGMA * np.sqrt(variance + error**2)
-        if fine.sum() <= design.shape[1] or (columns is design and np.array_equal(fine, kept)):
+        enough = fine.sum() > design.shape[1]
+        if columns is design and (not enough or np.array_equal(fine, kept)):
             break
-        kept = fine
-        columns, precision = design, 1 / spread**2 if spread else 0.0
+        kept = fine if enough else kept
+        columns, precision = design, (1 / flux**2 if shape.width_error else 0.0)
     return solution, covariance, kept
 
 

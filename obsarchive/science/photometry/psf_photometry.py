@@ -36,6 +36,8 @@ RING_PX = 1.0
 """Width of the rings in which residuals of a profile are seen."""
 CORE_FWHM = 1.5
 """Radius within which the light of a star is compared with the profile [FWHM]."""
+LEAST_OF_PEAK = 0.05
+"""Least light of a pixel, over that of the brightest one, for the pixel to show the errors of the profile."""
 LEAST_SNR = 3.0
 """Least signal-to-noise ratio of a star that shows the errors of the profile."""
 FREE_WIDTH = 0.1
@@ -295,12 +297,13 @@ def _width(fit: BoxFit) -> tuple[Float64Array, Float64Array]:
     flux = fit.solution[0]
     variance = fit.covariance[-1, -1] / flux**2
     # the fit drew the width to zero
-    drawn = max(1 - variance / FREE_WIDTH**2, 0.1)
-    return np.array([fit.solution[-1] / flux / drawn]), np.array([variance / drawn])
+    drawn = max(1 - variance, 0.1)
+    return np.array([FREE_WIDTH * fit.solution[-1] / flux / drawn]), np.array([FREE_WIDTH**2 * variance / drawn])
 
 
 def _missed_of_pixels(fit: BoxFit, within: BoolArray) -> tuple[Float64Array, Float64Array]:
     """Return the light that the profile misses in each pixel of the core of a star, relative, and its variance."""
+    within = within & (fit.design[:, 0] > LEAST_OF_PEAK * fit.design[:, 0].max())
     star = fit.design[within, 0] * fit.solution[0]
     rest = fit.light[within] - fit.design[within] @ fit.solution
     return rest / star, fit.variance[within] / star**2
