@@ -42,8 +42,8 @@ LEAST_SNR = 3.0
 """Least signal-to-noise ratio of a star that shows the errors of the profile."""
 FREE_WIDTH = 0.1
 """Scatter of the widths of stars, relative, within which they are free while it is measured."""
-MOST_CHI2, MEAN_CHI2 = 9.0, 0.995
-"""Limit of the squares of residuals in sigma, and their mean of a Gaussian below that limit."""
+WITHIN_SIGMA = 0.6827
+"""Share of the values of a Gaussian within one standard deviation: a third of all may be outliers."""
 CLEANING_ROUNDS = 4
 BETA_RANGE = (1.5, 10.0)
 BOX_FWHM = 5.0
@@ -320,7 +320,7 @@ def _missed(fit: BoxFit, within: BoolArray) -> tuple[Float64Array, Float64Array]
 
 
 def excess_scatter(values: Float64Array, variance: Float64Array) -> float:
-    """Return the scatter about zero that values have beyond their variances; outliers count little.
+    """Return the scatter about zero that values have beyond their variances; outliers do not count.
 
     Parameters
     ----------
@@ -337,7 +337,7 @@ def excess_scatter(values: Float64Array, variance: Float64Array) -> float:
     variance = np.maximum(variance, 1e-30)
 
     def surplus(excess: float) -> float:
-        return float(np.minimum(values**2 / (variance + excess), MOST_CHI2).mean()) - MEAN_CHI2
+        return float(np.quantile(values**2 / (variance + excess), WITHIN_SIGMA)) - 1
 
-    most = float(np.sum(values**2)) / MEAN_CHI2 + 1e-30
-    return float(np.sqrt(optimize.brentq(surplus, 0.0, most))) if surplus(1e-30) > 0 else 0.0
+    most = float(np.max(values**2)) + 1e-30
+    return float(np.sqrt(optimize.brentq(surplus, 0.0, most))) if surplus(0.0) > 0 else 0.0
