@@ -37,6 +37,7 @@ def backup(options: Namespace) -> int:
     """Write a backup; daemon and portal may run."""
     config = configure(options, import_classes=True)
     layout = Layout(config.paths.archive)
+    _refuse_to_replace(options.file, layout)
     with open_store(config) as store:
         kept = _backup_of(store, config)
         about = {
@@ -52,6 +53,15 @@ def backup(options: Namespace) -> int:
     if not about["one_moment"]:
         say("the database is no replica set: what was changed during the backup may be in it or not\n")
     return 0
+
+
+def _refuse_to_replace(path: Path, layout: Layout) -> None:
+    """Replace backups of this archive only: its disk may not be mounted, or the name be that of something else."""
+    if path.exists() and check_backup(path).get("archive") != _archive_id(layout):
+        raise ConfigError(
+            f"{path} is the backup of another archive, not of {layout.root} as it is now, and is not replaced: "
+            "see that paths.archive is right and its disk mounted; otherwise choose another name"
+        )
 
 
 def _write(path: Path, about: Mapping[str, Any], kept: Backup) -> Counter[str]:

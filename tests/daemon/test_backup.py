@@ -119,6 +119,22 @@ def test_the_backup_of_another_archive_is_refused(saved: Saved) -> None:
         assert everything(store) == held
 
 
+def test_only_a_backup_of_the_same_archive_is_replaced(saved: Saved) -> None:
+    site, file, _ = saved
+    before = file.read_bytes()
+    kept = site.layout.identifier.read_text()
+    site.layout.identifier.unlink()  # as when the disk of the archive is not mounted
+    assert "another archive" in command(site, "backup", str(file), code=2)
+    assert file.read_bytes() == before
+    assert not site.layout.identifier.exists()
+    site.layout.identifier.write_text(kept)
+    command(site, "backup", str(file))
+    assert file.read_bytes() != before
+    settings = site.config_file.read_bytes()
+    assert "no complete backup" in command(site, "backup", str(site.config_file), code=1)
+    assert site.config_file.read_bytes() == settings
+
+
 def flip(data: bytes) -> bytes:
     text = gzip.decompress(data)
     return gzip.compress(text.replace(b"digest", b"digesT", 1))
