@@ -57,6 +57,8 @@ def backup(options: Namespace) -> int:
 
 def _refuse_to_replace(path: Path, layout: Layout) -> None:
     """Replace backups of this archive only: its disk may not be mounted, or the name be that of something else."""
+    if not path.absolute().parent.is_dir():
+        raise ConfigError(f"{path}: there is no folder {path.parent}: make it, or mount its disk")
     if path.exists() and check_backup(path).get("archive") != _archive_id(layout):
         raise ConfigError(
             f"{path} is the backup of another archive, not of {layout.root} as it is now, and is not replaced: "

@@ -8,16 +8,25 @@ from obsarchive.cli.console import configure, say
 from obsarchive.config.model import Config
 from obsarchive.core.archive_paths import Layout
 from obsarchive.daemon import product_check
+from obsarchive.errors import ArchiveError
+from obsarchive.names import is_night
 
 
 def run(options: Namespace) -> int:
     """Compare every product with its checksum; have those made again that differ, if asked to."""
     config = configure(options, import_classes=options.repair)
-    wrong = 0
-    for path, what in product_check.verify(config.paths.archive):
+    archive, wrong = config.paths.archive, 0
+    if not archive.is_dir():
+        raise ArchiveError(f"paths.archive {archive}: there is no such folder; is its disk mounted?")
+    for path, what in product_check.verify(archive):
         wrong += 1
         say(f"{path} {what}\n")
-    say(f"{wrong} product(s) are not as they were made\n" if wrong else "every product is as it was made\n")
+    if wrong:
+        say(f"{wrong} product(s) are not as they were made\n")
+    elif any(is_night(folder.name) for folder in archive.iterdir()):
+        say("every product is as it was made\n")
+    else:
+        say(f"{archive} holds no night yet: if it should, see that its disk is mounted\n")
     if options.repair:
         _repair(config)
     return 1 if wrong else 0

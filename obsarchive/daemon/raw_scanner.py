@@ -249,12 +249,15 @@ class Scanner:
         now, wall = self._monotonic(), self._wall()
         with os.scandir(folder) as entries:
             for entry in sorted(entries, key=lambda item: item.name):
+                if not _is_file(entry):  # a pipe or socket must not be opened: it may block for ever
+                    listing.ignored.append(entry.name)
+                    continue
                 path = folder / entry.name
-                raw, is_file = self.instrument.identify(path), _is_file(entry)
-                kept = is_file and raw.kind != "ignored"
+                raw = self.instrument.identify(path)
+                kept = raw.kind != "ignored"
                 if not kept:
                     listing.ignored.append(entry.name)
-                    if not is_file or (not raw.problem and stem(entry.name) is None):
+                    if not raw.problem and stem(entry.name) is None:
                         continue  # a young raw file may be one whose header is not there yet
                 stat = entry.stat()
                 found = Found(raw, path, stat.st_size, stat.st_mtime_ns)

@@ -76,6 +76,19 @@ def test_status_gives_the_address_for_the_mongo_shell(archive: Site) -> None:
     assert command(archive, "status", "--uri").startswith("mongodb://")
 
 
+def test_verify_of_an_archive_that_is_away_finds_nothing_in_order(archive: Site, tmp_path: Path) -> None:
+    document = json.loads(archive.config_file.read_text())
+    document["paths"]["archive"] = str(tmp_path / "mount")
+    other = tmp_path / "config.json"
+    other.write_text(json.dumps(document))
+    ran = [sys.executable, "-m", "obsarchive", "verify", str(other)]
+    away = subprocess.run(ran, capture_output=True, text=True, check=False)
+    assert away.returncode == 2
+    assert "is its disk mounted?" in away.stderr
+    (tmp_path / "mount").mkdir()
+    assert "holds no night yet" in subprocess.run(ran, capture_output=True, text=True, check=True).stdout
+
+
 def test_verify_finds_a_flipped_byte(archive: Site) -> None:
     assert "as it was made" in program(archive, "verify")
     product = archive.layout.observation(NIGHT, archive.observation("HIP_1")) / "bright_star/frames.txt"

@@ -253,6 +253,15 @@ def test_a_stale_root_is_an_error(tmp_path, scanner, monkeypatch):
         list(scanner.changed())
 
 
+def test_a_pipe_is_ignored_and_never_opened(tmp_path: Path, clocks: Clocks) -> None:
+    """Whoever reads a pipe that nobody writes waits for ever."""
+    put(tmp_path / NIGHT, DARK, EPOCH - 100)
+    os.mkfifo(tmp_path / NIGHT / "pipe.fits")
+    root = RawRoot(path=tmp_path, instrument="obsarchive.instruments.HeaderDriven")
+    [listing] = Scanner(root, SETTLE_S, "", lambda: clocks.monotonic_s, lambda: clocks.wall_s).changed()
+    assert "pipe.fits" in listing.ignored
+
+
 def test_a_link_that_leads_to_itself_costs_that_file_only(tmp_path, scanner):
     put(tmp_path / NIGHT, DARK, EPOCH - 100)
     (tmp_path / NIGHT / f"{OBS}.fits").symlink_to(f"{OBS}.fits")
