@@ -247,29 +247,25 @@ class Scanner:
         listing = Listing(night, folder, self.instrument)
         sizes: dict[str, tuple[int, int, float]] = {}
         now, wall = self._monotonic(), self._wall()
-        with os.scandir(folder) as entries:
-            for entry in sorted(entries, key=lambda item: item.name):
-                if not _is_file(entry):  # a pipe or socket must not be opened: it may block for ever
-                    listing.ignored.append(entry.name)
-                    continue
-                path = folder / entry.name
-                raw = self.instrument.identify(path)
-                kept = raw.kind != "ignored"
-                if not kept:
-                    listing.ignored.append(entry.name)
-                    if not raw.problem and stem(entry.name) is None:
-                        continue  # a young raw file may be one whose header is not there yet
-                stat = entry.stat()
-                found = Found(raw, path, stat.st_size, stat.st_mtime_ns)
-                since = _unchanged_since(found, before.get(entry.name), now, wall)
-                sizes[entry.name] = (found.size, found.mtime_ns, since)
-                if now - since < self.settle_time_s:
-                    listing.growing.append(entry.name)
-                elif raw.problem and not entry.name.startswith("."):
-                    listing.problems.append(problem_of(listing, found, found.raw.problem))
-                    listing.incomplete |= raw.is_unread
-                if kept:
-                    listing.files.append(found)
+        for entry in _plain_files(listing):
+            path = folder / entry.name
+            raw = self.instrument.identify(path)
+            kept = raw.kind != "ignored"
+            if not kept:
+                listing.ignored.append(entry.name)
+                if not raw.problem and stem(entry.name) is None:
+                    continue  # a young raw file may be one whose header is not there yet
+            stat = entry.stat()
+            found = Found(raw, path, stat.st_size, stat.st_mtime_ns)
+            since = _unchanged_since(found, before.get(entry.name), now, wall)
+            sizes[entry.name] = (found.size, found.mtime_ns, since)
+            if now - since < self.settle_time_s:
+                listing.growing.append(entry.name)
+            elif raw.problem and not entry.name.startswith("."):
+                listing.problems.append(problem_of(listing, found, found.raw.problem))
+                listing.incomplete |= raw.is_unread
+            if kept:
+                listing.files.append(found)
         if not listing.files and not listing.growing:
             inner = [folder / name for name in listing.ignored if holds_fits_files(folder / name)]
             listing.problems += map(_problem_of_folder, inner)
@@ -295,6 +291,16 @@ def holds_fits_files(folder: Path) -> bool:
             return any(stem(entry.name) is not None for entry in entries)
     except OSError:  # no folder, or none that can be read
         return False
+
+
+def _plain_files(listing: Listing) -> Iterator[os.DirEntry[str]]:
+    """Yield the files in the folder of a night by name; all else is ignored: to open a pipe may block for ever."""
+    with os.scandir(listing.folder) as entries:
+        for entry in sorted(entries, key=lambda item: item.name):
+            if _is_file(entry):
+                yield entry
+            else:
+                listing.ignored.append(entry.name)
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
