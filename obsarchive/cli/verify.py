@@ -8,7 +8,7 @@ from obsarchive.cli.console import configure, say
 from obsarchive.config.model import Config
 from obsarchive.core.archive_paths import Layout
 from obsarchive.daemon import product_check
-from obsarchive.errors import ArchiveError
+from obsarchive.errors import ConfigError
 from obsarchive.names import is_night
 
 
@@ -17,7 +17,7 @@ def run(options: Namespace) -> int:
     config = configure(options, import_classes=options.repair)
     archive, wrong = config.paths.archive, 0
     if not archive.is_dir():
-        raise ArchiveError(f"paths.archive {archive}: there is no such folder; is its disk mounted?")
+        raise ConfigError(f"paths.archive {archive}: there is no such folder; is its disk mounted?")
     for path, what in product_check.verify(archive):
         wrong += 1
         say(f"{path} {what}\n")

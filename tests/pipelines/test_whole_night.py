@@ -138,6 +138,9 @@ NOT_OF_A_RUN = {
     ("RawData", "missing"),  # of raw files that came back or are gone
     ("ObservationDocument", "gain"),  # of another instrument
     ("NightSeeing", "classified_as"),  # of pipelines of observations
+    ("ObservationDocument", "effects_due"),  # of a step that just ended
+    ("NightDocument", "effects_due"),
+    *(("EffectsDue", name) for name in ("task", "pipeline", "step", "state")),
     *(("RawProblemDocument", name) for name in ("name", "folder", "reason", "changed")),  # of files not understood
 }
 
