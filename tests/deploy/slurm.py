@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.deploy.lan import Machine
 
 PORTS = {"controller": 6817, "node": 6818}
-START_S = 20.0
+START_S = 60.0
 PATH = f"{os.environ['PATH']}:/usr/sbin"
 SETTINGS = """\
 ClusterName=observatory

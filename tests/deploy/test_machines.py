@@ -304,7 +304,7 @@ def test_slurm_runs_the_workers(observatory: Observatory, site: FaultSite, clean
             site.release(target)
         site.waits_until_settled()
         os.kill(daemon.pid, signal.SIGTERM)
-        daemon.wait(30)
+        daemon.wait(120)
         assert daemon.returncode == 0, site.said
         places["daemon"].stop()
     assert_nothing_is_lost(site, clean)
