@@ -44,6 +44,8 @@ class PeopleJournal:
         self.people, self.folder, self.keep_up = people, folder, keep_up
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        self._caught_up: frozenset[str] = frozenset()
+        """Entries of the audit log that were compared last, and that may come once more from the database."""
 
     def start(self) -> None:
         """Follow the database from now on."""
@@ -83,7 +85,9 @@ class PeopleJournal:
                 (self.folder / PEOPLE).chmod(0o600)
             else:
                 self._append(PEOPLE, new)
-        self._append(AUDIT, self.people.audit_since(self._newest_audit()))
+        entries = list(self.people.audit_since(self._newest_audit()))
+        self._append(AUDIT, entries)
+        self._caught_up = frozenset(entry.key for entry in entries)
 
     def _newest_audit(self) -> str:
         """Return the key of the last entry of the audit log; empty without one. The log is long: its end is read."""
@@ -117,7 +121,7 @@ class PeopleJournal:
                 return
             if act is not None and act.observation:
                 self.keep_up(act.observation)
-            elif act is not None and is_ours:
+            elif act is not None and is_ours and not (act.is_audit and act.key in self._caught_up):
                 self._append(AUDIT if act.is_audit else PEOPLE, [act])
         self.catch_up()
         self._stopping.wait(POLL_S)
