@@ -106,7 +106,7 @@ class FaultSite(Site):
         try:
             yield daemon
             os.kill(daemon.pid, signal.SIGTERM)
-            daemon.wait(30)
+            daemon.wait(90)
             assert daemon.returncode == expect, self.said
         finally:
             daemon.kill()
@@ -121,7 +121,7 @@ class FaultSite(Site):
         """What all daemons said so far."""
         return self.log.read_text() if self.log.exists() else ""
 
-    def waits_for_words(self, words: str, seconds: float = 60.0) -> None:
+    def waits_for_words(self, words: str, seconds: float = 120.0) -> None:
         """Wait until a daemon says something."""
         wait_for(lambda: words in self.said, seconds)
 
@@ -132,7 +132,7 @@ class FaultSite(Site):
         path.write_text(order)
         return path
 
-    def held(self, target: str = "Vega", step: str = "add", seconds: float = 60.0) -> int:
+    def held(self, target: str = "Vega", step: str = "add", seconds: float = 120.0) -> int:
         """Wait until a step is held; return its process."""
         note = self.folder / ORDERS / f"{target}.{step}.pid"
         wait_for(lambda: note.exists() and note.read_text(), seconds)
@@ -153,7 +153,7 @@ class FaultSite(Site):
         with self.store() as store:
             return store.jobs.daemon() or {}
 
-    def waits_until_settled(self, n_observations: int = len(TARGETS), seconds: float = 60.0) -> None:
+    def waits_until_settled(self, n_observations: int = len(TARGETS), seconds: float = 120.0) -> None:
         """Wait until nothing is due any more and everything is packed."""
         with self.store() as store:
             wait_for(lambda: is_settled(store, n_observations), seconds)

@@ -152,9 +152,9 @@ def test_27_terminated_while_products_are_written(site: FaultSite, clean: FaultS
         time.sleep(moments.uniform(0.2, 1.0))
         asked = time.monotonic()
         os.kill(daemon.pid, signal.SIGTERM if number % 2 else signal.SIGINT)
-        daemon.communicate()
+        daemon.communicate(90)
         assert daemon.returncode in (0, 128 + signal.SIGTERM), site.said
-        assert time.monotonic() - asked < 30
+        assert time.monotonic() - asked < 75  # cut short after 60 s
         with site.store() as store:
             states = [
                 record["state"]
