@@ -3,16 +3,14 @@
 import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from obsarchive.config.disk_guard import lacks_space
 from obsarchive.config.model import Config
+from obsarchive.core.causes import SILENCE
 from obsarchive.core.documents import utc_now
-
-SILENCE = timedelta(seconds=60)
-"""A daemon that reported nothing for this long does not run."""
 
 
 @dataclass

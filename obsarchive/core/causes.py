@@ -2,9 +2,12 @@
 
 import re
 from dataclasses import dataclass
+from datetime import timedelta
 
 from obsarchive.core.step_state import State
 
+SILENCE = timedelta(seconds=60)
+"""A daemon that reported nothing for this long does not run."""
 _VARYING = re.compile(r"'[^']*'|\"[^\"]*\"|/\S+|\S*\d\S*")
 """What differs between messages of one kind: names, paths, numbers."""
 

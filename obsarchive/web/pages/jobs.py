@@ -1,13 +1,14 @@
 """What the daemon is doing now, as far as the user may see it."""
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from flask import Blueprint, render_template
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
+from obsarchive.core.causes import SILENCE
 from obsarchive.core.documents import utc_now
 from obsarchive.core.logs import last_lines
 from obsarchive.core.raw_problems import ProblemGroup, by_kind
@@ -17,8 +18,6 @@ from obsarchive.web.framework.authorization import admin_only
 from obsarchive.web.framework.context import portal
 from obsarchive.web.models.view_models import has_begun
 
-SILENCE = timedelta(seconds=60)
-"""A daemon that reported nothing for this long does not run."""
 MAX_UNDER_WAY = 200
 MAX_ENDED = 60
 MAX_ACTIVE = 60
