@@ -137,9 +137,9 @@ class ActiveTasks:
         asked = (document.get("distributed") or {}).get("last_modified")
         permit = self.permits / task_id
         permit.mkdir()
-        self.by_id[task_id] = ActiveTask(subject, self.store.observations, asked=asked, permit=permit)
         tarball, limit_s = self.layout.tarball(subject.night, subject.id), self.config.parallel.job_timeout_s
         self.cluster.submit(task_id, run_limited, permit, limit_s, pack, folder, tarball)
+        self.by_id[task_id] = ActiveTask(subject, self.store.observations, asked=asked, permit=permit)  # last, as above
         return True
 
     def harvest(self, event: Event) -> bool:

@@ -354,14 +354,12 @@ class Scheduler:
 
     def _settle(self, subject: Subject) -> bool:
         """Pack an observation for which no step is due, or sweep temporary files; return whether something runs now."""
+        if isinstance(subject, Observation) and not subject.packed:
+            return self.tasks.submit_pack(subject)
         if isinstance(subject, Night):
             sweep(self.config.paths.tmp, subject.id)
-            self.queue.rest(subject)
-            return False
-        if subject.packed:
-            self.queue.rest(subject)
-            return False
-        return self.tasks.submit_pack(subject)
+        self.queue.rest(subject)
+        return False
 
     def _step_stores(self) -> list[tuple[StepStore, list[tuple[str, str]]]]:
         """Return both collections, with the steps that their documents hold."""
