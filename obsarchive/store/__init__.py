@@ -21,6 +21,7 @@ from obsarchive.store.notifications import Outbox
 from obsarchive.store.observations import BY_RESULTS, Nights, Observations
 from obsarchive.store.people import Act, People
 from obsarchive.store.portal_queries import Browse
+from obsarchive.store.problems import Problems, StepProblem
 from obsarchive.store.requests import Requests
 from obsarchive.store.search import Cone, Criteria, CursorError, Order, Page
 from obsarchive.store.step_records import Document, StepPath, StepStore, StepUpdate, carried_over
@@ -50,6 +51,7 @@ __all__ = [
     "Outbox",
     "Page",
     "People",
+    "Problems",
     "Requests",
     "Results",
     "Sessions",
@@ -58,6 +60,7 @@ __all__ = [
     "SourcePage",
     "Sources",
     "StepPath",
+    "StepProblem",
     "StepStore",
     "StepUpdate",
     "Store",
@@ -126,6 +129,7 @@ class Store:
         self.audit = Audit(self.database["audit"])
         self.people = People(self.database)
         self.browse = Browse(self.database["objects"], self.database["aux"])
+        self.problems = Problems(self.database["objects"], self.database["aux"])
         self.monitoring = Monitoring(self.database["objects"], self.database["aux"])
 
     def ensure_indexes(self, steps: Iterable[StepPath], lacking: Iterable[StepPath] = ()) -> None:

@@ -21,6 +21,7 @@ from obsarchive.web.framework.context import Portal, portal
 from obsarchive.web.framework.error_pages import register_error_handlers
 from obsarchive.web.framework.security import configure_security
 from obsarchive.web.framework.template_filters import FILTERS
+from obsarchive.web.models import measurements, wording
 from obsarchive.web.pages import (
     account,
     datasets,
@@ -35,7 +36,7 @@ from obsarchive.web.pages import (
     users,
     viewer,
 )
-from obsarchive.web.pages.jobs import daemon_state
+from obsarchive.web.pages.jobs import DOWN, daemon_state
 from obsarchive.web.surveys import sources
 from obsarchive.web.surveys.source_urls import SourceName
 from surveys import dataset
@@ -91,7 +92,7 @@ def create_app(config: Config, store: Store, revive: Callable[[], object] = lamb
     configure_security(app)
     require_login(app)
     register_error_handlers(app)
-    app.jinja_env.filters.update(FILTERS)
+    app.jinja_env.filters.update({**FILTERS, **measurements.FILTERS, **wording.FILTERS})
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.globals["asset"] = _asset
     app.context_processor(template_context)
@@ -133,9 +134,11 @@ def _asset(name: str) -> str:
 def template_context() -> dict[str, Any]:
     """Return what every page shows; of the user, nothing before the login was checked or without the database."""
     app, known = portal(), g.get("logged_in", False)
+    word = daemon_state(app.store.jobs.daemon()) if known else ""
     return {
         "current_user": current_user if known else AnonymousUserMixin(),
         "archive_name": app.settings.server.name,
         "version": __version__,
-        "daemon_word": daemon_state(app.store.jobs.daemon()) if known else "",
+        "daemon_word": word,
+        "daemon_is_down": word in DOWN,
     }

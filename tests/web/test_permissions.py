@@ -73,6 +73,8 @@ DECISIONS = {
     "sources.matches": ABSENT,
     "jobs.jobs": PERSON,
     "jobs.now": PERSON,
+    "jobs.pulse": PERSON,
+    "jobs.redo_all": ADMIN,
     "jobs.log": ADMIN,
     "users.users": ADMIN,
     "users.add": ADMIN,

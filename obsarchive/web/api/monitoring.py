@@ -25,7 +25,7 @@ from obsarchive.errors import ServiceUnavailable
 from obsarchive.pipeline.chain import ChainEntry, steps_of
 from obsarchive.store import StepPath, Store, outage_as_error
 from obsarchive.web.framework.context import Portal, names_this_machine, portal
-from obsarchive.web.pages.jobs import daemon_state
+from obsarchive.web.pages.jobs import DOWN, daemon_state
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ def ready() -> ResponseReturnValue:
 def daemon() -> ResponseReturnValue:
     """Say whether the daemon runs, and what it does."""
     state = daemon_state(portal().store.jobs.daemon())
-    return {"status": state}, 503 if state in ("not running", "stopped") else 200
+    return {"status": state}, 503 if state in DOWN else 200
 
 
 @bp.get("/metrics")
@@ -152,7 +152,7 @@ def _age(when: datetime | None) -> float | None:
 def _of_daemon(app: Portal) -> Iterator[Metric]:
     status = app.store.jobs.daemon() or {}
     state = daemon_state(status)
-    is_up = state not in ("not running", "stopped")
+    is_up = state not in DOWN
     yield _gauge("daemon_up", "1 if the daemon reported within the last minute", float(is_up))
     states: Samples = {(("state", name),): float(name == state) for name in DAEMON_STATES}
     yield _gauge("daemon_state", "1 for the state that the daemon is in", states)

@@ -22,6 +22,8 @@ OPEN = frozenset({"static", "auth.login", "auth.log_in", "auth.code", "auth.chec
 """Endpoints that need no login."""
 WITHOUT_USER = frozenset({"static", "monitoring.live", "monitoring.ready", "monitoring.daemon", "monitoring.metrics"})
 """Endpoints that never ask who the user is, so that they answer without the database."""
+UNATTENDED = frozenset({"jobs.pulse"})
+"""Endpoints that an open page asks by itself: they do not keep a session alive."""
 FIRST_STEPS = frozenset(
     {
         "account.account",
@@ -220,7 +222,7 @@ def _user_of_session(token: str) -> User | None:
     if found is None or user is None or found["created"] < user.get("sessions_from", found["created"]):
         session.clear()
         return None
-    if utc_now() - found["last_seen"] > SEEN_EVERY:
+    if utc_now() - found["last_seen"] > SEEN_EVERY and request.endpoint not in UNATTENDED:
         store.sessions.seen(digest)
     # freshness comes from the database rather than from the cookie
     fresh = utc_now() - (found.get("confirmed") or found["created"]) < REAUTH

@@ -16,9 +16,11 @@ from obsarchive.web.framework.authorization import admin_only, for_tokens, not_f
 from obsarchive.web.framework.context import portal
 from obsarchive.web.framework.file_responses import resolve_product_path, send
 from obsarchive.web.models.cards import find_card
+from obsarchive.web.models.measurements import cautions, companions_of
 from obsarchive.web.models.night_facts import contrast_curve
 from obsarchive.web.models.view_models import Card, PipelineView, Selection, find_product
-from obsarchive.web.pages.nights import in_order, neighbours, poll
+from obsarchive.web.pages.jobs import poll
+from obsarchive.web.pages.nights import in_order, neighbours
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +40,7 @@ def observation(obs_id: str) -> ResponseReturnValue:
         document=card.observation.document,
         night=night,
         curves=_curves(card),
+        subtractions=_subtractions(card),
         fits=_best_image(card),
         has_sky=portal().settings.server.sky if card.observation.number(RA_DEG) is not None else None,
         pulse=portal().store.jobs.change_token(subject=obs_id),
@@ -62,21 +65,32 @@ def pulse(obs_id: str) -> ResponseReturnValue:
 def _curves(card: Card) -> list[dict[str, Any]]:
     found = [(view.name, contrast_curve(card, view)) for view in card.pipelines]
     filter = card.observation.filter
-    return [
-        {"name": name.replace("_", " "), "filter": filter, "references": _references(card, name), **curve}
-        for name, curve in found
-        if curve
-    ]
+    return [{"name": name.replace("_", " "), "filter": filter, **curve} for name, curve in found if curve]
 
 
-def _references(card: Card, pipeline: str) -> str:
-    """Text of how many references a contrast curve has; with few it is shallower than with more."""
-    results = card.observation.pipeline(pipeline).step("pca").results
-    n = results.get("n_references")
-    if not isinstance(n, int):
-        return ""
-    text = f"{n} reference{'' if n == 1 else 's'}"
-    return f"{text}: few, the curve would be deeper with more" if results.get("lacks_references") else text
+def _subtractions(card: Card) -> list[dict[str, Any]]:
+    """Return what the subtraction of the star found, for each pipeline that has one."""
+    found = []
+    for view in card.pipelines:
+        results = card.observation.pipeline(view.name).step("pca").results
+        n, wanted = results.get("n_references"), _references_wanted(view.name)
+        if isinstance(n, int):
+            found.append(
+                {
+                    "pipeline": view.name,
+                    "references": n,
+                    "wanted": wanted,
+                    "cautions": cautions(card, view, wanted),
+                    "companions": companions_of(card, view),
+                }
+            )
+    return found
+
+
+def _references_wanted(pipeline: str) -> int | None:
+    """Return how many reference stars the configuration wants."""
+    settings = next((link.pipeline.step_settings for link in portal().chain if link.pipeline.name == pipeline), {})
+    return getattr(settings.get("pca"), "enough_references", None)
 
 
 def _best_image(card: Card) -> tuple[str, str] | None:
