@@ -278,14 +278,14 @@
         legend: { show: false },
         cursor: { drag: { x: true, y: false }, points: { show: false } },
         scales: {
-          x: { time: false, range: () => range(all.map((item) => item.x), 0.03) },
+          x: { time: false, range: () => facts.window || range(all.map((item) => item.x), 0.03) },
           y: { range: () => range(strehl.length ? strehl.map((item) => item.y) : [0, 1], 0.1, 0) },
           seeing: { range: () => range(seeing.length ? seeing.map((item) => item.y) : [0, 1], 0.3) },
         },
         axes: [
           timeAxis({ label: undefined, size: 30 }),
-          axis("Strehl [%]", { size: 44, show: strehl.length > 0 }),
-          axis("Seeing [″]", { scale: "seeing", side: 1, size: 50, grid: { show: false }, show: seeing.length > 0 }),
+          axis("Strehl [%]", { size: facts.window ? 70 : 44, show: strehl.length > 0 || Boolean(facts.window) }),
+          axis("Seeing [″]", { scale: "seeing", side: 1, size: 50, grid: { show: false }, show: seeing.length > 0 || Boolean(facts.window) }),
         ],
         series: [{}, { ...blank, scale: "y" }, { ...blank, scale: "seeing" }],
         plugins: [{ hooks: { draw: [scatter(seeing, "seeing"), scatter(strehl, "y")] } }, hover(all, goTo)],
@@ -406,7 +406,80 @@
     return plot;
   };
 
+  // The course of a night: darkness, a lane of exposures for each programme, gaps over all lanes.
+  const rightSide = { scale: "none", side: 1, size: 50, grid: { show: false }, ticks: { show: false }, values: () => [], labelSize: 18 };
+  const course = (facts, box, size) => {
+    const lanes = facts.programs;
+    const laneOf = (exposure) => lanes.length - 1 - lanes.indexOf(exposure.program);
+    const items = facts.exposures.map((exposure) => ({ ...exposure, x: (exposure.start + exposure.stop) / 2, y: laneOf(exposure) }));
+    const gaps = facts.gaps.map((gap) => ({ ...gap, x: (gap.start + gap.stop) / 2, y: lanes.length - 0.5 }));
+    const paint = (u) => {
+      const { ctx } = u;
+      const { left, top, width, height } = u.bbox;
+      const at = (time) => u.valToPos(time, "x", true);
+      ctx.save();
+      ctx.beginPath();
+      ctx.rect(left, top, width, height);
+      ctx.clip();
+      for (const [span, alpha] of [[facts.night, 0.12], [facts.dark, 0.16]]) {
+        if (!span) continue;
+        ctx.globalAlpha = alpha;
+        ctx.fillStyle = style("--faint");
+        ctx.fillRect(at(span[0]), top, at(span[1]) - at(span[0]), height);
+      }
+      ctx.globalAlpha = 1;
+      for (const gap of gaps) {
+        ctx.fillStyle = ctx.strokeStyle = style("--failed");
+        ctx.globalAlpha = 0.16;
+        ctx.fillRect(at(gap.start), top, at(gap.stop) - at(gap.start), height);
+        ctx.globalAlpha = 1;
+        ctx.setLineDash([4 * devicePixelRatio, 3 * devicePixelRatio]);
+        ctx.strokeRect(at(gap.start), top, at(gap.stop) - at(gap.start), height);
+        ctx.setLineDash([]);
+      }
+      const tall = (height / (lanes.length + 1)) * 0.66;
+      for (const item of items) {
+        ctx.fillStyle = colourOf(item.filter);
+        ctx.fillRect(at(item.start), u.valToPos(item.y, "y", true) - tall / 2, Math.max(at(item.stop) - at(item.start), 2 * devicePixelRatio), tall);
+      }
+      ctx.restore();
+    };
+    const plot = new uPlot(
+      {
+        ...size,
+        legend: { show: false },
+        cursor: { drag: { x: true, y: false }, points: { show: false } },
+        scales: { x: { time: false, range: (_, low, high) => (low > items[0].x || high < items.at(-1).x ? [low, high] : facts.window) }, y: { range: () => [-0.6, lanes.length - 0.2] } },
+        axes: [timeAxis({ label: undefined, size: 30 }), axis("Programme", { size: 70, grid: { show: false }, splits: () => lanes.map((_, i) => i), values: (_, ticks) => ticks.map((tick) => lanes[lanes.length - 1 - tick]) }), axis(" ", rightSide)],
+        series: [{}, { stroke: "transparent", points: { show: false }, paths: () => null }],
+        plugins: [{ hooks: { draw: [paint] } }, hover([...items, ...gaps].sort((a, b) => a.x - b.x), goTo)],
+      },
+      [items.map((item) => item.x), items.map((item) => item.y)],
+      box,
+    );
+    legendOf(box, filtersOf(items), gaps.length ? [{ text: "gap", mark: "gap" }] : []);
+    return plot;
+  };
+  const lag = (facts, box, size) => {
+    const items = facts.lags.map((item) => ({ ...item, x: item.time, y: item.minutes, filter: "seeing", shape: "circle" })).sort((a, b) => a.x - b.x);
+    return new uPlot(
+      {
+        ...size,
+        legend: { show: false },
+        cursor: { drag: { x: true, y: false }, points: { show: false } },
+        scales: { x: { time: false, range: () => facts.window }, y: { range: () => range(items.length ? items.map((item) => item.y) : [0, 1], 0.1, 0) } },
+        axes: [timeAxis({ label: undefined, size: 30 }), axis("Minutes", { size: 70 }), axis(" ", rightSide)],
+        series: [{}, { stroke: "transparent", points: { show: false }, paths: () => null }],
+        plugins: [{ hooks: { draw: [scatter(items, "y")] } }, hover(items, goTo)],
+      },
+      [items.map((item) => item.x), items.map((item) => item.y)],
+      box,
+    );
+  };
+
   const makers = {
+    course,
+    lag,
     night,
     contrast,
     lightcurve,
@@ -434,7 +507,7 @@
   const drawn = [];
   const sizeOf = (box) => {
     const padding = parseFloat(getComputedStyle(box).paddingLeft) + parseFloat(getComputedStyle(box).paddingRight);
-    return { width: Math.max(200, box.clientWidth - padding), height: { night: 130, lightcurve: 380 }[box.dataset.plot] || 260 };
+    return { width: Math.max(200, box.clientWidth - padding), height: { night: 130, lag: 120, lightcurve: 380, course: 70 + 30 * Number(box.dataset.lanes || 3) }[box.dataset.plot] || 260 };
   };
   const draw = () => {
     for (const box of document.querySelectorAll("[data-plot]")) {

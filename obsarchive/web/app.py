@@ -33,6 +33,7 @@ from obsarchive.web.pages import (
     psf_library,
     search,
     summary,
+    tonight,
     users,
     viewer,
 )
@@ -49,6 +50,7 @@ BLUEPRINTS = (
     account,
     nights,
     summary,
+    tonight,
     observations,
     search,
     downloads,

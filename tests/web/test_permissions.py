@@ -39,6 +39,7 @@ DECISIONS = {
     "nights.pulse": PERSON,
     "nights.product": NIGHT_OWN,
     "nights.redo": ADMIN,
+    "tonight.tonight": PERSON,
     "summary.summary": NIGHT_OWN,
     "summary.copy_calibration": ADMIN,
     "summary.redo_high_contrast": ADMIN,

@@ -1,6 +1,6 @@
 """What was measured of a star, as pages write it: Strehl ratio, companions, what limits its contrast curve."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,15 +85,15 @@ def companions_of(card: Card, view: PipelineView) -> list[Companion]:
     return [Companion(item) for item in found or () if isinstance(item, Mapping)] if isinstance(found, list) else []
 
 
-def cautions(card: Card, view: PipelineView, wanted: int | None) -> list[str]:
+def cautions(results: Mapping[str, Any], companions: Iterable[Companion], wanted: int | None) -> list[str]:
     """Return what makes a contrast curve shallower than it could be.
 
     Parameters
     ----------
-    card : Card
-        The observation.
-    view : PipelineView
-        The pipeline that measured the curve.
+    results : mapping
+        Results of the step that measured it.
+    companions : iterable of Companion
+        Companions that it found.
     wanted : int or None
         Reference stars that the configuration wants; None if it says nothing.
 
@@ -102,15 +102,15 @@ def cautions(card: Card, view: PipelineView, wanted: int | None) -> list[str]:
     list of str
         Sentences.
     """
-    results = card.observation.pipeline(view.name).step("pca").results
-    found = []
+    found: list[str] = []
     n = results.get("n_references")
     if isinstance(n, int) and results.get("lacks_references"):
         stars = "Only one reference star" if n == 1 else f"Only {n} reference stars"
         more = f" of the {wanted} wanted" if wanted and wanted > n else ""
         found.append(f"{stars}{more}: with more, the curve would be deeper.")
-    for companion in companions_of(card, view):
-        if is_number(companion.found.get("separation_arcsec")) and companion.found["separation_arcsec"] < NEAR_ARCSEC:
+    for companion in companions:
+        separation = companion.found.get("separation_arcsec")
+        if is_number(separation) and separation < NEAR_ARCSEC:
             found.append(f"A companion at {companion.separation} ({companion.contrast}) lifts the curve around it.")
     return found
 

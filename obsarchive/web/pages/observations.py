@@ -70,18 +70,20 @@ def _curves(card: Card) -> list[dict[str, Any]]:
 
 def _subtractions(card: Card) -> list[dict[str, Any]]:
     """Return what the subtraction of the star found, for each pipeline that has one."""
-    found = []
-    for view in card.pipelines:
+    found: list[dict[str, Any]] = []
+    for view in sorted(card.pipelines, key=lambda view: view is not card.best):
         results = card.observation.pipeline(view.name).step("pca").results
         n, wanted = results.get("n_references"), _references_wanted(view.name)
         if isinstance(n, int):
+            # pipelines see the same companions: those of the first one are enough
+            companions = [] if found else companions_of(card, view)
             found.append(
                 {
                     "pipeline": view.name,
                     "references": n,
                     "wanted": wanted,
-                    "cautions": cautions(card, view, wanted),
-                    "companions": companions_of(card, view),
+                    "cautions": cautions(results, companions, wanted),
+                    "companions": companions,
                 }
             )
     return found
