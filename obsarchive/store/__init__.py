@@ -28,6 +28,7 @@ from obsarchive.store.step_records import Document, StepPath, StepStore, StepUpd
 from obsarchive.store.survey_queries import Events, SourceCriteria, SourcePage, Sources
 from obsarchive.store.survey_results import Results, Surveys, check_documents
 from obsarchive.store.users import Audit, Sessions, Slots, Throttle, Tokens, Users, one_line
+from obsarchive.store.watches import Watches
 
 __all__ = [
     "BY_RESULTS",
@@ -68,6 +69,7 @@ __all__ = [
     "Throttle",
     "Tokens",
     "Users",
+    "Watches",
     "carried_over",
     "check_documents",
     "one_line",
@@ -127,6 +129,7 @@ class Store:
         self.outbox = Outbox(self.database["alerts"])
         self.requests = Requests(self.database["requests"])
         self.audit = Audit(self.database["audit"])
+        self.watches = Watches(self.database["watches"])
         self.people = People(self.database)
         self.browse = Browse(self.database["objects"], self.database["aux"])
         self.problems = Problems(self.database["objects"], self.database["aux"])
@@ -153,7 +156,7 @@ class Store:
 
     def ensure_portal_indexes(self) -> None:
         """Create the indexes of the collections that the portal writes."""
-        for part in (self.sessions, self.tokens, self.throttle, self.requests, self.audit):
+        for part in (self.sessions, self.tokens, self.throttle, self.requests, self.audit, self.watches):
             part.ensure_indexes()
 
     @property
