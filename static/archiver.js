@@ -103,7 +103,9 @@
   for (const button of all("[data-copy]")) {
     button.addEventListener("click", async () => {
       const rows = all(`#${button.dataset.copy} tbody tr:not([hidden])`);
-      const text = rows.map((row) => [...row.cells].map((cell) => cell.textContent.trim()).join("\t")).join("\n");
+      const text = rows.length
+        ? rows.map((row) => [...row.cells].map((cell) => cell.textContent.trim()).join("\t")).join("\n")
+        : document.getElementById(button.dataset.copy).textContent;
       try {
         await navigator.clipboard.writeText(text);
         button.textContent = "Copied";

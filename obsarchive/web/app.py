@@ -21,10 +21,12 @@ from obsarchive.web.framework.context import Portal, portal
 from obsarchive.web.framework.error_pages import register_error_handlers
 from obsarchive.web.framework.security import configure_security
 from obsarchive.web.framework.template_filters import FILTERS
+from obsarchive.web.models import guide
 from obsarchive.web.pages import (
     account,
     datasets,
     downloads,
+    help,
     jobs,
     login,
     nights,
@@ -57,6 +59,7 @@ BLUEPRINTS = (
     sources,
     jobs,
     users,
+    help,
     v1,
     virtual_observatory,
     monitoring,
@@ -92,6 +95,7 @@ def create_app(config: Config, store: Store, revive: Callable[[], object] = lamb
     require_login(app)
     register_error_handlers(app)
     app.jinja_env.filters.update(FILTERS)
+    app.jinja_env.filters["explained"] = guide.product_page
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.globals["asset"] = _asset
     app.context_processor(template_context)

@@ -1,6 +1,6 @@
 """Description of the interface for programs, as OpenAPI 3.1 wants it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from obsarchive import __version__
@@ -93,6 +93,54 @@ def document(title: str, columns: Iterable[Column]) -> Schema:
             },
         },
     }
+
+
+def operations(described: Schema) -> list[Schema]:
+    """Return what can be asked for, one entry each, for people to read.
+
+    Parameters
+    ----------
+    described : dict
+        The document.
+
+    Returns
+    -------
+    list of dict
+        With `method`, `path`, `summary`, `parameters` and `fields`: what the answer holds, as names and meanings.
+    """
+    schemas = described["components"]["schemas"]
+    found = []
+    for path, methods in described["paths"].items():
+        for method, operation in methods.items():
+            content = next(iter(operation["responses"].values())).get("content", {})
+            answer = content.get("application/json", {}).get("schema", {})
+            found.append(
+                {
+                    "method": method.upper(),
+                    "path": described["servers"][0]["url"] + path,
+                    "summary": operation["summary"],
+                    "parameters": operation["parameters"],
+                    "fields": list(_fields(answer, schemas)),
+                }
+            )
+    return found
+
+
+def _fields(schema: Schema, schemas: Schema, before: str = "") -> Iterator[tuple[str, str]]:
+    """Yield name and meaning of the fields of an answer, those of lists with the name of the list before."""
+    schema = schemas[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+    for part in schema.get("allOf", ()):
+        yield from _fields(part, schemas, before)
+    for name, field in schema.get("properties", {}).items():
+        yield before + name, _meaning(field)
+        if field.get("type") == "array":
+            yield from _fields(field["items"], schemas, f"{before}{name}[].")
+
+
+def _meaning(field: Schema) -> str:
+    kinds = field.get("type", "object")
+    kind = " or ".join([kinds] if isinstance(kinds, str) else kinds)
+    return f"{field['description']} ({kind})" if "description" in field else kind
 
 
 def _paths() -> Schema:
