@@ -30,9 +30,6 @@ def main(arguments: Sequence[str] | None = None, program: str = "obsarchive") ->
     int
         Exit code: 0 success, 2 configuration, 3 service unreachable, 4 another process is the leader.
     """
-    here = str(Path.cwd())
-    if here not in sys.path and not sys.flags.safe_path:
-        sys.path.insert(0, here)  # an adopter's pipelines lie there, and are found as by ``python -m obsarchive``
     return _execute(whole_parser(program), readable(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -58,6 +55,9 @@ def readable(arguments: Sequence[str]) -> list[str]:
 
 def _execute(parser: ArgumentParser, arguments: Sequence[str] | None) -> int:
     options = parser.parse_args(arguments)
+    here = str(Path.cwd())
+    if here not in sys.path and not sys.flags.safe_path:
+        sys.path.insert(0, here)  # an adopter's pipelines lie there, and are found as by ``python -m obsarchive``
     module, _, function = options.run.partition(".")
     try:
         # A command that is terminated closes what it opened: the last user of the embedded database stops it.
