@@ -13,7 +13,7 @@ import pytest
 from obsarchive.cli import status
 from obsarchive.errors import ArchiveError
 
-from .conftest import CONFIG
+from .conftest import CONFIG, wait_for
 
 Change = Callable[[dict[str, Any]], Any]
 
@@ -62,6 +62,19 @@ def test_status_says_why_the_daemon_did_not_start(new_site: Callable) -> None:
     with pytest.raises(ArchiveError, match="no status: the daemon did not start at 2") as failure:
         status.run(Namespace(config=site.config_file, subject=None, uri=False, json=False))
     assert place in str(failure.value)
+
+
+def test_the_start_is_reported_from_its_begin(new_site: Callable) -> None:
+    site = new_site(None)
+    (site.folder / "raw").mkdir(exist_ok=True)
+    daemon = site.start()
+    try:
+        wait_for((site.folder / "logs" / "status.json").exists)
+        report = json.loads((site.folder / "logs" / "status.json").read_text())
+        assert (report["state"], report["last_cycle"]) == ("starting", None)
+        wait_for(lambda: json.loads((site.folder / "logs" / "status.json").read_text())["state"] == "idle")
+    finally:
+        daemon.kill()
 
 
 def test_missing_file(new_site: Callable) -> None:
