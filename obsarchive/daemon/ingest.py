@@ -29,7 +29,7 @@ from obsarchive.daemon.night_files import files_after_look, versions
 from obsarchive.daemon.notifications import Alerts
 from obsarchive.daemon.raw_copies import differing_files, differing_observation
 from obsarchive.daemon.raw_scanner import Found, Listing, problem_of, signature, signature_of
-from obsarchive.daemon.sidecars import read_sidecar, take_redos, user_fields, write_sidecar
+from obsarchive.daemon.sidecars import read_sidecar, take_night_redos, take_redos, user_fields, write_sidecar
 from obsarchive.errors import DISK_ERRORS, MALFORMED, ArchiveError, BadRawData
 from obsarchive.io.raw_frames import plain_cards, read_header
 from obsarchive.names import ObservationName, is_night, is_observation
@@ -323,12 +323,17 @@ class Ingest:
     def _restore_night(self, night: str) -> None:
         """Restore the blocks of the night's own pipelines from their manifests, where the database has none."""
         document = self.store.nights.find(night) or {}
+        restored: dict[str, PipelineDocument] = {}
         for folder in (self.layout.calibration(night), self.layout.summary(night)):
-            for name, block in _blocks_by_pipeline(folder).items():
-                if name not in document:
-                    self.store.nights.set_fields(night, {name: block})
-                    if name == "seeing":
-                        self.store.nights.set_fields(night, Night({"_id": night, name: block}).seeing_fields())
+            restored |= {name: block for name, block in _blocks_by_pipeline(folder).items() if name not in document}
+        for name, block in restored.items():
+            self.store.nights.set_fields(night, {name: block})
+            if name == "seeing":
+                self.store.nights.set_fields(night, Night({"_id": night, name: block}).seeing_fields())
+        requests = take_night_redos(self.layout, night, restored)
+        lost = {field: True for field in requests if field.partition(".")[0] not in document}
+        if lost:
+            self.store.nights.set_fields(night, lost)
 
 
 def _is_part(files: list[Found], known: Observation) -> bool:

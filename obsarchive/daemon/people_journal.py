@@ -37,7 +37,7 @@ class PeopleJournal:
     folder : Path
         Where the journal is kept.
     keep_up : callable
-        Called with the name of an observation whose owner, comment or names were edited.
+        Called with the name of an observation or night that people edited.
     """
 
     def __init__(self, people: People, folder: Path, keep_up: Callable[[str], None]) -> None:
@@ -119,8 +119,8 @@ class PeopleJournal:
             is_ours = is_ours or not self.people.is_wiped()
             if self._stopping.is_set():
                 return
-            if act is not None and act.observation:
-                self.keep_up(act.observation)
+            if act is not None and act.edited:
+                self.keep_up(act.edited)
             elif act is not None and is_ours and not (act.is_audit and act.key in self._caught_up):
                 self._append(AUDIT if act.is_audit else PEOPLE, [act])
         self.catch_up()

@@ -13,11 +13,12 @@ from obsarchive.core.step_state import State
 from obsarchive.daemon import planner
 from obsarchive.daemon.night_context import NightContext, Subject
 from obsarchive.daemon.product_check import missing_products
-from obsarchive.daemon.sidecars import user_fields, write_sidecar
+from obsarchive.daemon.sidecars import user_fields, write_night_requests, write_sidecar
 from obsarchive.daemon.tarballs import sweep_leftovers
 from obsarchive.daemon.work_queue import WorkQueue
 from obsarchive.errors import DISK_ERRORS
 from obsarchive.io.atomic import atomic_write
+from obsarchive.names import is_night
 from obsarchive.pipeline import Pipeline
 from obsarchive.pipeline.chain import ChainEntry
 
@@ -66,10 +67,18 @@ class Reconciler:
                     log.warning("%s: its sidecar file or tarball cannot be looked after: %s", observation.id, err)
             for found in self.store.nights.all([night]):
                 self._audit(found)
+                try:
+                    write_night_requests(self.layout, found.document)
+                except DISK_ERRORS as err:
+                    log.warning("%s: its requests cannot be written beside its products: %s", night, err)
             yield night
 
     def keep_up(self, name: str) -> None:
-        """Write the sidecar file of an observation again if users changed its document."""
+        """Write the sidecar file of an observation or night again if users changed its document."""
+        if is_night(name):
+            if (night := self.store.nights.find(name)) is not None:
+                write_night_requests(self.layout, night)
+            return
         document = self.store.observations.find(name)
         if document is not None:
             self._keep_up(Observation(document))

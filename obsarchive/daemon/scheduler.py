@@ -28,7 +28,7 @@ from obsarchive.daemon.psf_library_sync import PsfLibrarySync
 from obsarchive.daemon.raw_watcher import RawWatcher
 from obsarchive.daemon.reconcile import Reconciler
 from obsarchive.daemon.requests import Requests
-from obsarchive.daemon.status_report import StatusReport
+from obsarchive.daemon.status_report import StatusReport, repeated
 from obsarchive.daemon.step_effects import StepEffects
 from obsarchive.daemon.tarballs import sweep, sweep_leftovers, sweep_tmp
 from obsarchive.daemon.time_series import TimeSeries
@@ -132,8 +132,9 @@ class Scheduler:
 
     def start(self) -> None:
         """Release the claims of earlier runs, insert observations of the tree that are missing, start the cluster."""
-        self._take_up()
-        self.cluster.start()
+        with repeated(self._report_start, REPORT_S):
+            self._take_up()
+            self.cluster.start()
         self.alerts.start()
         self.people.start()
 
@@ -162,8 +163,9 @@ class Scheduler:
         """Rebuild a database that was dropped while this daemon ran; what runs belongs to the former one."""
         log.warning("the database was emptied: it is rebuilt from %s", self.layout.root)
         self.tasks.give_up()
-        self.cluster.restart()
-        self._take_up()
+        with repeated(self._report_start, REPORT_S):
+            self.cluster.restart()
+            self._take_up()
         self.watch.forget()
 
     def _carry_over(self) -> None:
@@ -374,6 +376,14 @@ class Scheduler:
         for records, paths in self._step_stores():
             records.release(paths, run=self.run_id)
         self.cluster.restart()
+
+    def _report_start(self) -> None:
+        """Show that a daemon lives that has not come to its first cycle, which may take minutes."""
+        try:
+            with outage_as_error():
+                self._report("starting")
+        except ServiceUnavailable as err:
+            log.debug("the start is not reported: %s", err)
 
     def _report(self, state: str = "") -> None:
         """Write the status, when it changed or when it is time."""

@@ -37,6 +37,7 @@ Samples = Mapping[Labels, float]
 VERSION: Samples = {(("version", __version__),): 1.0}
 FORWARDED = ("Forwarded", "Via", "X-Forwarded-For", "X-Real-IP")
 DAEMON_STATES = ("starting", "working", "idle", "napping", "reloading", "no space", "stopped", "not running")
+ENDED = ("stopped", "not running")
 ENDINGS = ("done", "failed", "rejected", "lacking", "waiting")
 SHARE = 50
 """Steps are counted again after so many times the time that it took."""
@@ -94,9 +95,17 @@ def ready() -> ResponseReturnValue:
 @bp.get("/health/daemon")
 @for_watchers
 def daemon() -> ResponseReturnValue:
-    """Say whether the daemon runs, and what it does."""
+    """Say whether the daemon lives, and what it does: one that starts lives."""
     state = daemon_state(portal().store.jobs.daemon())
-    return {"status": state}, 503 if state in ("not running", "stopped") else 200
+    return {"status": state}, 503 if state in ENDED else 200
+
+
+@bp.get("/health/daemon/ready")
+@for_watchers
+def daemon_ready() -> ResponseReturnValue:
+    """Say whether the daemon works: whether it lives and has come to its first cycle."""
+    state = daemon_state(portal().store.jobs.daemon())
+    return {"status": state}, 503 if state in (*ENDED, "starting") else 200
 
 
 @bp.get("/metrics")
@@ -152,7 +161,7 @@ def _age(when: datetime | None) -> float | None:
 def _of_daemon(app: Portal) -> Iterator[Metric]:
     status = app.store.jobs.daemon() or {}
     state = daemon_state(status)
-    is_up = state not in ("not running", "stopped")
+    is_up = state not in ENDED
     yield _gauge("daemon_up", "1 if the daemon reported within the last minute", float(is_up))
     states: Samples = {(("state", name),): float(name == state) for name in DAEMON_STATES}
     yield _gauge("daemon_state", "1 for the state that the daemon is in", states)

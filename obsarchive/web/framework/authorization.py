@@ -20,7 +20,9 @@ from obsarchive.web.framework.security import csrf
 
 OPEN = frozenset({"static", "auth.login", "auth.log_in", "auth.code", "auth.check_code", "auth.welcome", "auth.accept"})
 """Endpoints that need no login."""
-WITHOUT_USER = frozenset({"static", "monitoring.live", "monitoring.ready", "monitoring.daemon", "monitoring.metrics"})
+WITHOUT_USER = frozenset(
+    {"static", *(f"monitoring.{name}" for name in ("live", "ready", "daemon", "daemon_ready", "metrics"))}
+)
 """Endpoints that never ask who the user is, so that they answer without the database."""
 FIRST_STEPS = frozenset(
     {

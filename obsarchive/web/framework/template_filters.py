@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from obsarchive.web.framework.result_names import in_words
+
 NOTHING = "–"
 
 _UNITS = {
@@ -157,7 +159,7 @@ def result_rows(results: Mapping[str, Any]) -> Iterator[Row]:
 def _row(key: str, value: Any) -> Row:
     words, _, last = key.rpartition("_")
     label, unit = (words, _UNITS[last]) if words and last in _UNITS else (key, "")
-    label = label.replace("_", " ")
+    label = in_words(label, _UNITS)
     label = _LABELS.get(label, label)
     if isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
         return Row(label, f"{len(value)}", table=tuple(value))
