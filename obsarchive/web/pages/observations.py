@@ -136,7 +136,7 @@ def _manifest(observation: Observation, view: PipelineView, step: str) -> Mappin
     except (OSError, ValueError) as err:
         log.warning("the manifest of %s %s.%s cannot be read: %s", observation.id, view.name, step, err)
         return {}
-    return found if isinstance(found, dict) else {}
+    return portal().store.browse.without_others(current_user.document, found) if isinstance(found, dict) else {}
 
 
 @bp.get("/product/<pipeline>/<path:name>")
