@@ -111,6 +111,17 @@ class ObservationName:
         return f"{self.program}_{self.target}_{self.camera}_{self.filter}_{self.marker}_{stamp}"
 
 
+def program_of(observation: str) -> str:
+    """Return the programme that the name of an observation holds.
+
+    Raises
+    ------
+    ValueError
+        It is no name of an observation.
+    """
+    return ObservationName.parse(observation).program
+
+
 def days_apart(one: str, other: str) -> int:
     """Return the number of days between two nights."""
     return abs(_day(one) - _day(other))

@@ -8,8 +8,9 @@ from contextlib import suppress
 
 from obsarchive.config.model import Config
 from obsarchive.core.archive_paths import Layout
-from obsarchive.core.document_paths import PACKED_BYTES, PACKED_SHA256
+from obsarchive.core.document_paths import PACKED_BYTES, PACKED_SHA256, PACKED_VERSION
 from obsarchive.core.documents import Observation, utc_now
+from obsarchive.core.package_texts import PACKAGE_VERSION
 from obsarchive.core.step_state import State
 from obsarchive.daemon import planner
 from obsarchive.daemon.endings import Delays, update_after
@@ -138,7 +139,7 @@ class ActiveTasks:
         permit = self.permits / task_id
         permit.mkdir()
         tarball, limit_s = self.layout.tarball(subject.night, subject.id), self.config.parallel.job_timeout_s
-        self.cluster.submit(task_id, run_limited, permit, limit_s, pack, folder, tarball)
+        self.cluster.submit(task_id, run_limited, permit, limit_s, pack, folder, tarball, "")
         self.by_id[task_id] = ActiveTask(subject, self.store.observations, asked=asked, permit=permit)  # last, as above
         return True
 
@@ -215,7 +216,7 @@ class ActiveTasks:
             self.delay(running.subject, value)
             return
         self.delays.clear(running.subject.id)
-        fields = {PACKED_BYTES: value.n_bytes, PACKED_SHA256: value.sha256}
+        fields = {PACKED_BYTES: value.n_bytes, PACKED_SHA256: value.sha256, PACKED_VERSION: PACKAGE_VERSION}
         if self.store.observations.set_packed(running.subject.id, running.asked, fields):
             log.info("%s: packed", running.subject.id)
             self.alerts.data_ready(running.subject)
