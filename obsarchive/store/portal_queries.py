@@ -187,7 +187,9 @@ class Browse:
         observations = self._without_others(user, shown)
         return Page(tuple(observations), count, order.cursor(shown[-1]) if more else "")
 
-    def stream(self, user: Mapping[str, Any], criteria: Criteria, order: Order, limit: int) -> Iterator[Observation]:
+    def stream(
+        self, user: Mapping[str, Any], criteria: Criteria, order: Order, limit: int, *, with_raw: bool = False
+    ) -> Iterator[Observation]:
         """Yield observations one after the other, for exports.
 
         Parameters
@@ -200,13 +202,16 @@ class Browse:
             How they are sorted.
         limit : int
             At most so many.
+        with_raw : bool, optional
+            Also what is known of their raw files.
 
         Yields
         ------
         Observation
         """
         query = _visible(user, criteria.query())
-        found = iter(self.observations.find(query, _NOT_LISTED).sort(order.keys).limit(limit))
+        omitted = {key: 0 for key in _NOT_LISTED if not with_raw or key != "raw_data"}
+        found = iter(self.observations.find(query, omitted).sort(order.keys).limit(limit))
         while documents := list(islice(found, BATCH)):
             yield from self._without_others(user, documents)
 

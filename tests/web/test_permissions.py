@@ -46,6 +46,7 @@ DECISIONS = {
     "observations.step": OWN,
     "observations.product": OWN,
     "observations.tarball": OWN,
+    "observations.raw": OWN,
     "observations.pulse": OWN,
     "observations.redo": ADMIN_OWN,
     "observations.redo_step": ADMIN_OWN,
@@ -145,7 +146,11 @@ def routes(app, obs_id: str, night: str, program: str) -> list[Route]:
             "form": "csv" if rule.endpoint.endswith(".export") else "sh",
             "pipeline": "calib" if is_of_night else "bright_star",
             "step": "reduce",
-            "name": source if is_of_source else product,
+            "name": source
+            if is_of_source
+            else f"{obs_id}.fits.bz2"
+            if rule.endpoint == "observations.raw"
+            else product,
             "what": "add",
             "filename": "archiver.css",
         }

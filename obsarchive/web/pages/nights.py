@@ -15,6 +15,7 @@ from obsarchive.web.framework.authorization import admin_only, for_tokens, not_f
 from obsarchive.web.framework.context import portal
 from obsarchive.web.framework.file_responses import send
 from obsarchive.web.models.cards import cards_of, find_night, under_way
+from obsarchive.web.models.download_names import master_name
 from obsarchive.web.models.night_facts import night_facts
 from obsarchive.web.models.view_models import SORTS, DisplayState, PipelineView, Selection, find_product, pipelines_of
 from obsarchive.web.pages.jobs import daemon_state
@@ -136,7 +137,7 @@ def product(night: str, pipeline: str, name: str) -> ResponseReturnValue:
     product = find_product(views, pipeline, name)
     if product is None or name not in seen_products(night, views):
         not_found()
-    return send(product[0], night, product[1])
+    return send(product[0], night, product[1], master_name(night, name))
 
 
 def seen_products(night: str, views: Iterable[PipelineView]) -> set[str]:
