@@ -207,6 +207,12 @@ class Observation:
         return str(self.document["_id"])
 
     @property
+    def program(self) -> str:
+        """Its programme; empty if it is not known."""
+        found = lookup(self.document, paths.PROGRAM_ID)
+        return found if isinstance(found, str) else ""
+
+    @property
     def night(self) -> str:
         """The nightly directory that holds it; older documents have only the date in the name."""
         return str(self.document.get("night") or f"{ObservationName.parse(self.id).date_utc:%Y%m%d}")

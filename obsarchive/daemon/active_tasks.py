@@ -27,7 +27,7 @@ from obsarchive.execution.step_process import TaskResult
 from obsarchive.io.permit import withdraw
 from obsarchive.pipeline import Step
 from obsarchive.pipeline.chain import ChainEntry
-from obsarchive.store import StepStore, Store, outage_as_error
+from obsarchive.store import Document, StepStore, Store, outage_as_error
 
 log = logging.getLogger(__name__)
 
@@ -139,9 +139,15 @@ class ActiveTasks:
         permit = self.permits / task_id
         permit.mkdir()
         tarball, limit_s = self.layout.tarball(subject.night, subject.id), self.config.parallel.job_timeout_s
-        self.cluster.submit(task_id, run_limited, permit, limit_s, pack, folder, tarball, "")
+        self.cluster.submit(task_id, run_limited, permit, limit_s, pack, folder, tarball, self._citation(document))
         self.by_id[task_id] = ActiveTask(subject, self.store.observations, asked=asked, permit=permit)  # last, as above
         return True
+
+    def _citation(self, document: Document) -> str:
+        """Return the text that says how to cite an observation."""
+        observation, programmes = Observation(document), self.store.programmes
+        release = programmes.release(self.config.release.months)
+        return self.config.publisher.cite(observation, programmes.find(observation.program), release).text()
 
     def harvest(self, event: Event) -> bool:
         """Process `event` and all that wait behind it; return whether a task ended."""

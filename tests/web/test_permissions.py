@@ -9,7 +9,7 @@ import pytest
 from toy_archive import EARLIER, NIGHT
 from visitors import PASSWORD
 
-from obsarchive.web.framework.authorization import OPEN, SCOPES, WITHOUT_USER, digest_of
+from obsarchive.web.framework.authorization import OPEN, PUBLIC, SCOPES, WITHOUT_USER, digest_of
 
 PERSON = "whoever is logged in"
 OWN = "those who may see the observation, dataset or source"
@@ -20,6 +20,7 @@ ABSENT = "nobody: the configuration of the tests has no survey service"
 
 DECISIONS = {
     **dict.fromkeys(OPEN | WITHOUT_USER, "anybody"),  # what watches the archive: test_monitoring.py
+    **dict.fromkeys(PUBLIC, "anybody"),  # nothing is public here: test_public.py
     "auth.logout": PERSON,
     "auth.confirm": PERSON,
     "auth.check_confirmation": PERSON,
@@ -75,6 +76,9 @@ DECISIONS = {
     "jobs.jobs": PERSON,
     "jobs.now": PERSON,
     "jobs.log": ADMIN,
+    "programmes.programmes": PERSON,
+    "programmes.programme": OWN,
+    "programmes.change": ADMIN,
     "users.users": ADMIN,
     "users.add": ADMIN,
     "users.invite": ADMIN,
@@ -170,6 +174,9 @@ def test_nobody_gets_anything_without_a_login(app, archive, sources, anybody) ->
         answer = anybody.client.open(route.address, method=route.method)
         if route.endpoint in OPEN | WITHOUT_USER:
             assert answer.status_code in (200, 302, 400, 503), route
+        elif route.endpoint in PUBLIC:
+            is_about_something = "/observation/" in route.address
+            assert answer.status_code == (404 if is_about_something else 200), route
         elif route.method == "GET" and not route.address.startswith(FOR_PROGRAMS):
             assert answer.status_code == 302, route
             assert answer.location.startswith("/login")

@@ -4,12 +4,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from flask import Response, abort
+from flask import abort
 
 from obsarchive.core.documents import Night, Observation
-from obsarchive.web.framework.authorization import not_found
 from obsarchive.web.framework.context import portal
-from obsarchive.web.framework.file_responses import resolve_product_path, send_found
+from obsarchive.web.framework.file_responses import resolve_product_path
 from obsarchive.web.models.view_models import pipelines_of
 
 RAW, CALIBRATION = "raw", "calibration"
@@ -49,8 +48,8 @@ def raw_files(observation: Observation) -> list[SourceFile]:
     return [SourceFile(path.name, resolve_raw_path(path)) for path in observation.raw_files]
 
 
-def send_raw(observation: Observation, name: str) -> Response:
-    """Send a raw file of an observation.
+def resolve_raw_file(observation: Observation, name: str) -> Path | None:
+    """Return the real path of a raw file of an observation; abort with 410 when it is not on disk any more.
 
     Parameters
     ----------
@@ -61,15 +60,13 @@ def send_raw(observation: Observation, name: str) -> Response:
 
     Returns
     -------
-    Response
-        The file; 404 when the observation has none of that name, 410 when it is not on disk any more.
+    Path or None
+        None if the observation has no file of that name.
     """
     found = next((file for file in raw_files(observation) if file.name == name), None)
-    if found is None:
-        not_found()
-    if found.path is None:
+    if found is not None and found.path is None:
         abort(410, f"The raw file {name} is not on the disk of the archive any more; the products stay.")
-    return send_found(found.path, {})
+    return found.path if found else None
 
 
 def resolve_raw_path(path: Path) -> Path | None:

@@ -2,7 +2,6 @@
 
 import re
 import shlex
-from collections.abc import Iterator
 from datetime import timedelta
 
 from flask import Blueprint, Response, abort, render_template, request
@@ -14,8 +13,10 @@ from obsarchive.store.search import Criteria, Order
 from obsarchive.web.framework.authorization import audit, for_tokens, not_found
 from obsarchive.web.framework.context import full_address, portal
 from obsarchive.web.framework.file_responses import as_attachment
+from obsarchive.web.models.citations import citation_texts
 from obsarchive.web.models.packages import Item, package, product_bytes, tar
 from obsarchive.web.models.raw_data import CALIBRATION, RAW
+from obsarchive.web.models.streams import slotted
 from obsarchive.web.models.view_models import Card
 from obsarchive.web.pages.search import cards, understood
 
@@ -111,7 +112,7 @@ def _url(card: Card, item: Item) -> str:
 
 
 def _send(found: list[Card], name: str, form: str) -> Response:
-    packages = [package(card, "", _with_raw()) for card in found]
+    packages = [package(card, text, _with_raw()) for card, text in zip(found, citation_texts(found), strict=True)]
     n_files, n_bytes = sum(len(each.items) for each in packages), sum(each.bytes for each in packages)
     audit("download", path=request.full_path, files=str(n_files), bytes=str(n_bytes))
     if form == "sh":
@@ -121,29 +122,12 @@ def _send(found: list[Card], name: str, form: str) -> Response:
         text = render_template("download.sh", items=fetched, quoted=shlex.quote, what=what, sum_of=_sum_of)
         response = Response(text, mimetype="text/x-shellscript")
     else:
-        response = Response(_slotted(tar(packages)), mimetype="application/x-tar")
+        response = Response(
+            slotted(tar(packages), {current_user.name: AT_ONCE}, SLOT_LIFE), mimetype="application/x-tar"
+        )
     return as_attachment(response, f"{name}.{form}")
 
 
 def _sum_of(item: Item) -> str:
     """Return the checksum of a file as the script takes it: a dash where it is not known, and the size is compared."""
     return item.sha256 if re.fullmatch(r"[0-9a-f]{64}", item.sha256) else "-"
-
-
-def _slotted(stream: Iterator[bytes]) -> Iterator[bytes]:
-    """Count a stream among those of the user, until it ends or the client disconnects."""
-    slots = portal().store.slots
-    slot = slots.take(f"tar {current_user.name}", AT_ONCE, SLOT_LIFE)
-    if slot is None:
-        abort(429, "Two downloads are running already; wait until one has ended.")
-
-    def sent() -> Iterator[bytes]:
-        try:
-            for number, chunk in enumerate(stream):
-                if number % 64 == 0:
-                    slots.keep(slot, SLOT_LIFE)
-                yield chunk
-        finally:
-            slots.give_back(slot)
-
-    return sent()

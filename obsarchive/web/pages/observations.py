@@ -14,11 +14,12 @@ from obsarchive.core.json_text import parse_json
 from obsarchive.web.framework import requests
 from obsarchive.web.framework.authorization import admin_only, for_tokens, not_found
 from obsarchive.web.framework.context import portal
-from obsarchive.web.framework.file_responses import resolve_product_path, send
+from obsarchive.web.framework.file_responses import resolve_product_path, send, send_found
 from obsarchive.web.models.cards import find_card
+from obsarchive.web.models.citations import citation
 from obsarchive.web.models.download_names import product_name
 from obsarchive.web.models.night_facts import contrast_curve
-from obsarchive.web.models.raw_data import masters_of, raw_files, send_raw
+from obsarchive.web.models.raw_data import masters_of, raw_files, resolve_raw_file
 from obsarchive.web.models.view_models import Card, PipelineView, Selection, find_product
 from obsarchive.web.pages.nights import in_order, neighbours, poll
 
@@ -46,6 +47,7 @@ def observation(obs_id: str) -> ResponseReturnValue:
         header=_header(card.observation),
         raw=raw_files(card.observation),
         masters=masters_of(card.observation),
+        citation=citation(card.observation),
         tarball=_tarball(card.observation),
         waiting_redos=requests.waiting_redos(obs_id),
         selection=selection,
@@ -188,7 +190,8 @@ def raw(obs_id: str, name: str) -> ResponseReturnValue:
     response
         The file; 404 when the observation has none of that name, 410 when it is not on disk any more.
     """
-    return send_raw(find_card(obs_id).observation, name)
+    path = resolve_raw_file(find_card(obs_id).observation, name)
+    return send_found(path, {}) if path else not_found()
 
 
 @bp.post("/redo/<pipeline>")
