@@ -41,6 +41,7 @@ def night(app: Portal) -> SimpleNamespace:
         toy.reduced(name, number)
         toy.raw_file(name, f"{name}.fits.bz2", f"raw frames of {name}".encode())
     toy.step(own, "bright_star", "strehl", state="done", results={"references": [private, before]}, products=[])
+    app.store.people.mark()
     app.store.programmes.save("4", {"period": "never"}, "admin")
     app.store.programmes.save("3", {"title": "Subdwarfs", "pi": "Doe, J.", "doi": "10.1234/robo"}, "admin")
     return SimpleNamespace(toy=toy, own=own, before=before, private=private)
@@ -84,6 +85,21 @@ def test_an_archive_without_a_period_has_nothing_public(store, tmp_path) -> None
     client = app.test_client()
     assert client.get(f"/public/observation/{name}").status_code == 404
     assert "No observation is public yet" in client.get("/public").text
+
+
+def test_a_database_that_lost_its_programmes_makes_nothing_public(app, night, clock, anybody) -> None:
+    """Were the period of the archive taken for that of programme 4, its data would be public."""
+    kept = [
+        app.store.database[name].find_one({"_id": key}) for name, key in (("programmes", "4"), ("journal", "people"))
+    ]
+    for name in ("programmes", "journal"):
+        app.store.database.drop_collection(name)
+    for name in (night.private, night.own):
+        assert anybody.get(f"/public/observation/{name}").status_code == 404
+    app.store.database["programmes"].insert_one(kept[0])
+    app.store.database["journal"].insert_one(kept[1])
+    assert anybody.get(f"/public/observation/{night.own}").status_code == 200
+    assert anybody.get(f"/public/observation/{night.private}").status_code == 404
 
 
 def test_nothing_but_public_pages_is_open(app, night, clock, anybody) -> None:

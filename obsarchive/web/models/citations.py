@@ -10,7 +10,12 @@ from obsarchive.web.models.view_models import Card
 
 
 def release() -> Release:
-    """Return the rule by which observations of this archive become public."""
+    """Return the rule by which observations of this archive become public.
+
+    A database that lost the entries of programmes, until the journal brings them back, makes nothing public.
+    """
+    if portal().store.people.is_wiped():
+        return Release()
     return portal().store.programmes.release(portal().settings.release.months)
 
 

@@ -54,8 +54,7 @@ def night_facts(night: Night, cards: Iterable[Card]) -> Facts:
 def _median(night: Night) -> list[Any]:
     """Median of all contrast curves of a night, for those who may see all of them."""
     found = night.pipeline("contrast_curve").step("contrast_curve").results.get("median")
-    is_seen = found and portal().store.browse.sees_all_of(current_user.document, night.id)
-    return list(found) if is_seen else []
+    return list(found) if found and portal().store.browse.sees_all_of(current_user.document, night.id) else []
 
 
 def _strehl(card: Card) -> list[Facts]:
