@@ -20,6 +20,8 @@ from obsarchive.config.field_types import (
     format_validation_error,
     renamed,
 )
+from obsarchive.config.release_policy import ReleasePolicy
+from obsarchive.core.citation import Licence, Publisher
 from obsarchive.errors import ConfigError
 
 
@@ -316,6 +318,7 @@ class Config(Section):
     intake: IntakeJob = IntakeJob()
     surveys: SurveyJob = SurveyJob()
     alerts: Alerts = Alerts()
+    release: ReleasePolicy = ReleasePolicy()
     source: Path = Field(Path("config.json"), exclude=True)
 
     @classmethod
@@ -361,6 +364,13 @@ class Config(Section):
     def database_folder(self) -> Path:
         """Folder of the embedded database and the portal's secrets."""
         return self.database.folder or self.paths.archive / ".db"
+
+    @property
+    def publisher(self) -> Publisher:
+        """The archive as its citations name it."""
+        terms = self.release
+        licence = Licence(terms.licence, terms.licence_url)
+        return Publisher(self.server.name, self.server.address, licence, terms.acknowledgement)
 
     @property
     def digest(self) -> str:

@@ -15,8 +15,8 @@ from pymongo.errors import DuplicateKeyError, OperationFailure
 from obsarchive.core.documents import utc_now
 from obsarchive.store.step_records import Document
 
-USERS = "users"
-COLLECTIONS = (USERS, "tokens", "requests")
+USERS, PROGRAMMES = "users", "programmes"
+COLLECTIONS = (USERS, "tokens", "requests", PROGRAMMES)
 """Collections whose present state is kept."""
 AUDIT = "audit"
 """The collection to which entries are only added."""

@@ -9,7 +9,7 @@ import pytest
 from toy_archive import EARLIER, NIGHT
 from visitors import PASSWORD
 
-from obsarchive.web.framework.authorization import OPEN, SCOPES, WITHOUT_USER, digest_of
+from obsarchive.web.framework.authorization import OPEN, PUBLIC, SCOPES, WITHOUT_USER, digest_of
 
 PERSON = "whoever is logged in"
 OWN = "those who may see the observation, dataset or source"
@@ -20,6 +20,7 @@ ABSENT = "nobody: the configuration of the tests has no survey service"
 
 DECISIONS = {
     **dict.fromkeys(OPEN | WITHOUT_USER, "anybody"),  # what watches the archive: test_monitoring.py
+    **dict.fromkeys(PUBLIC, "anybody"),  # nothing is public here: test_public.py
     "auth.logout": PERSON,
     "auth.confirm": PERSON,
     "auth.check_confirmation": PERSON,
@@ -46,6 +47,7 @@ DECISIONS = {
     "observations.step": OWN,
     "observations.product": OWN,
     "observations.tarball": OWN,
+    "observations.raw": OWN,
     "observations.pulse": OWN,
     "observations.redo": ADMIN_OWN,
     "observations.redo_step": ADMIN_OWN,
@@ -74,6 +76,9 @@ DECISIONS = {
     "jobs.jobs": PERSON,
     "jobs.now": PERSON,
     "jobs.log": ADMIN,
+    "programmes.programmes": PERSON,
+    "programmes.programme": OWN,
+    "programmes.change": ADMIN,
     "users.users": ADMIN,
     "users.add": ADMIN,
     "users.invite": ADMIN,
@@ -145,7 +150,11 @@ def routes(app, obs_id: str, night: str, program: str) -> list[Route]:
             "form": "csv" if rule.endpoint.endswith(".export") else "sh",
             "pipeline": "calib" if is_of_night else "bright_star",
             "step": "reduce",
-            "name": source if is_of_source else product,
+            "name": source
+            if is_of_source
+            else f"{obs_id}.fits.bz2"
+            if rule.endpoint == "observations.raw"
+            else product,
             "what": "add",
             "filename": "archiver.css",
         }
@@ -165,6 +174,9 @@ def test_nobody_gets_anything_without_a_login(app, archive, sources, anybody) ->
         answer = anybody.client.open(route.address, method=route.method)
         if route.endpoint in OPEN | WITHOUT_USER:
             assert answer.status_code in (200, 302, 400, 503), route
+        elif route.endpoint in PUBLIC:
+            is_about_something = "/observation/" in route.address
+            assert answer.status_code == (404 if is_about_something else 200), route
         elif route.method == "GET" and not route.address.startswith(FOR_PROGRAMS):
             assert answer.status_code == 302, route
             assert answer.location.startswith("/login")

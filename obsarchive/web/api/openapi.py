@@ -160,7 +160,7 @@ def _paths() -> Schema:
         "/observations": _get("Search", "Observations", *search),
         "/observations/{obs_id}": _get("An observation with its pipelines", "Observation", obs),
         "/observations/{obs_id}/header": _get("Header of its first raw frame", "Header", obs),
-        "/observations/{obs_id}/products": _get("Its products with sizes and checksums", "Products", obs),
+        "/observations/{obs_id}/products": _get("Its products, raw files and master frames", "Products", obs),
         "/observations/{obs_id}/contrast_curve/{pipeline}": _get(
             "Contrast curve", "ContrastCurve", obs, _in_path("pipeline", TEXT)
         ),
@@ -237,6 +237,16 @@ def _schemas(columns: Iterable[Column]) -> Schema:
     }
     anything: Schema = {"type": "object", "additionalProperties": True}
     product = _object({"pipeline": TEXT, "name": TEXT, "bytes": WHOLE, "sha256": TEXT, "url": TEXT})
+    nothing = {"type": ["string", "null"]}
+    source = _object(
+        {
+            "kind": {**TEXT, "enum": ["raw", "master"]},
+            "name": TEXT,
+            "bytes": {"type": ["integer", "null"], "description": "null: not on disk any more"},
+            "sha256": nothing,
+            "url": nothing,
+        }
+    )
     rows = _list({"$ref": "#/components/schemas/Row"})
     return {
         "Problem": _object({"error": TEXT, "status": WHOLE}),
@@ -254,9 +264,11 @@ def _schemas(columns: Iterable[Column]) -> Schema:
                 "observations": rows,
             }
         ),
-        "Observation": {"allOf": [{"$ref": "#/components/schemas/Row"}, _object({"pipelines": anything})]},
+        "Observation": {
+            "allOf": [{"$ref": "#/components/schemas/Row"}, _object({"pipelines": anything, "sources": _list(source)})]
+        },
         "Header": _object({"header": _list(_object({"key": TEXT, "value": {}, "comment": TEXT}))}),
-        "Products": _object({"products": _list(product)}),
+        "Products": _object({"products": _list(product), "sources": _list(source)}),
         "ContrastCurve": _object(
             {"separation_arcsec": _list(NUMBER), "contrast_mag": _list(NUMBER), "throughput": _list(NUMBER)}
         ),

@@ -121,12 +121,12 @@ def header(obs_id: str) -> ResponseReturnValue:
 @bp.get("/observations/<obs_id>/products")
 @for_tokens("read")
 def products(obs_id: str) -> ResponseReturnValue:
-    """List its products with sizes and checksums."""
+    """List its products with sizes and checksums, its raw files and the master frames of its night."""
     card = find_card(obs_id)
     found = [
         observation_json.product(card, view, record) for view in card.pipelines for record in view.products.values()
     ]
-    return {"products": found}
+    return {"products": found, "sources": observation_json.sources(card)}
 
 
 @bp.get("/observations/<obs_id>/contrast_curve/<pipeline>")

@@ -20,6 +20,11 @@ from obsarchive.web.framework.security import csrf
 
 OPEN = frozenset({"static", "auth.login", "auth.log_in", "auth.code", "auth.check_code", "auth.welcome", "auth.accept"})
 """Endpoints that need no login."""
+PUBLIC = frozenset(
+    f"public.{view}"
+    for view in ("robots", "listing", "observation", "datacite", "product", "raw", "master", "download")
+)
+"""Endpoints of public observations, which look for themselves whether these are public."""
 WITHOUT_USER = frozenset(
     {"static", *(f"monitoring.{name}" for name in ("live", "ready", "daemon", "daemon_ready", "metrics"))}
 )
@@ -35,7 +40,11 @@ FIRST_STEPS = frozenset(
     }
 )
 """What administrators may do before they have set up a two-step login, where it is required."""
-PAGES_OF_FORMS = {"account": "account.account", "users": "users.users"}
+PAGES_OF_FORMS = {
+    "account": "account.account",
+    "users": "users.users",
+    "programmes": "programmes.programmes",
+}
 """The page that holds the forms of a blueprint."""
 
 Scope = Literal["read", "download", "change"]
@@ -138,7 +147,7 @@ def _demand_login() -> ResponseReturnValue | None:
     if request.endpoint in WITHOUT_USER:
         return None
     if not current_user.is_authenticated:
-        return None if request.endpoint in OPEN else login_manager.unauthorized()
+        return None if request.endpoint in OPEN | PUBLIC else login_manager.unauthorized()
     g.logged_in = True
     if is_for_programs() and portal().store.throttle.count(f"requests {current_user.name}", WINDOW_S) > MOST_REQUESTS:
         abort(429)

@@ -53,9 +53,9 @@ def log() -> ResponseReturnValue:
 def under_observation() -> dict[str, Any]:
     """Return what runs, waits, failed and ended, as far as the user may see it."""
     jobs = portal().store.jobs
-    under_way = jobs.recent("enqueued", MAX_UNDER_WAY)
-    failed, ended = jobs.recent("failed", MAX_ENDED), jobs.recent("done", MAX_ENDED)
-    rejected = jobs.recent("rejected", MAX_ENDED)
+    under_way = _recent("enqueued", MAX_UNDER_WAY)
+    failed, ended = _recent("failed", MAX_ENDED), _recent("done", MAX_ENDED)
+    rejected = _recent("rejected", MAX_ENDED)
     mine = _visible(subject_of(job) for job in (*under_way, *failed, *ended, *rejected))
     shown = [job for job in under_way if subject_of(job) in mine]
     running = [("running", job) for job in shown if has_begun(job)]
@@ -67,13 +67,18 @@ def under_observation() -> dict[str, Any]:
         "running": running,
         "queued": queued,
         "active": (running + queued)[:MAX_ACTIVE],
-        "others": len(under_way) - len(shown),
         "failed": _newest(job for job in (*failed, *rejected) if subject_of(job) in mine),
         "ended": _newest(job for job in ended if subject_of(job) in mine),
         "problems": _problems(),
         "is_night": is_night,
         "now": utc_now(),
     }
+
+
+def _recent(state: str, limit: int) -> list[Document]:
+    """Return the latest attempts in a state: neither those at observations of others, nor names of these."""
+    found = portal().store.jobs.recent(state, limit)
+    return list(portal().store.browse.without_others(current_user.document, found))
 
 
 def _problems() -> list[tuple[str, int, list[ProblemGroup]]]:
