@@ -69,7 +69,8 @@ class Reconciler:
             yield night
 
     def keep_up(self, name: str) -> None:
-        """Write the sidecar file of an observation again if users changed its document."""
+        """Write the sidecar file of an observation again if users changed its document, and index its names."""
+        self.store.observations.fold_names([name])
         document = self.store.observations.find(name)
         if document is not None:
             self._keep_up(Observation(document))

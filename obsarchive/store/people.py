@@ -25,7 +25,7 @@ JOURNAL, MARK = "journal", "people"
 """Where the database says that it is the one of which the journal tells."""
 WAIT_MS = 500
 NO_REPLICA_SET, NOT_ALLOWED = 40573, 13
-OF_PEOPLE = r"^(comment|alternative_names|science_program|pipelined\.\w+\.(status\.force_redo|steps\.\w+\.redo)$)"
+OF_PEOPLE = r"^(comment|name|alternative_names|science_program|pipelined\.\w+\.(status\.force_redo|steps\.\w+\.redo)$)"
 """Fields of observations that people edit, requests for a redo among them."""
 
 
