@@ -156,6 +156,11 @@ class Browse:
         shown = found[:limit]
         return Page(tuple(map(Observation, shown)), count, order.cursor(shown[-1]) if more else "")
 
+    def finds_something(self, user: Mapping[str, Any], criteria: Criteria) -> bool:
+        """Whether an observation that a user may see fulfils criteria."""
+        query = _visible(user, criteria.query())
+        return self.observations.find_one(query, {"_id": 1}, max_time_ms=TIME_LIMIT_MS) is not None
+
     def stream(self, user: Mapping[str, Any], criteria: Criteria, order: Order, limit: int) -> Iterator[Observation]:
         """Yield observations one after the other, for exports.
 

@@ -53,6 +53,22 @@ OF_CURVES: dict[str, str] = {
     "filter": "light curves in this filter",
     "series": "number of a light curve among those of its survey",
 }
+OF_A_STAR: dict[str, str] = {
+    "star": "number of the star; 0: the target",
+    "ra": PARAMETERS["ra"],
+    "dec": "declination",
+}
+_WITHOUT = (
+    *("index", "document", "account", "nights", "night", "summary", "observation", "header", "products", "contrast"),
+    *("redo", "list_jobs", "psflib", "list_datasets", "dataset", "surveys"),
+)
+TAKEN: dict[str, frozenset[str]] = {
+    **dict.fromkeys(_WITHOUT, frozenset[str]()),
+    "lightcurve": frozenset(OF_A_STAR),
+    "source": frozenset({"project"}),
+    "source_lightcurves": frozenset(OF_CURVES),
+}
+"""Parameters that addresses take, by their views; searches check their own."""
 
 
 def document(title: str, columns: Iterable[Column]) -> Schema:
@@ -99,8 +115,7 @@ def _paths() -> Schema:
     obs, night = _in_path("obs_id", TEXT), _in_path("night", NIGHT)
     search = _asked(PARAMETERS)
     key = _in_path("key", TEXT)
-    star_says = {"star": "number of the star; 0: the target", "ra": PARAMETERS["ra"], "dec": "declination"}
-    star = _asked(star_says)
+    star = _asked(OF_A_STAR)
     search.append({"name": "{field}_min, {field}_max", "in": "query", "schema": NUMBER, "description": "any number"})
     return {
         "": _get("What there is", "Index"),
@@ -203,6 +218,8 @@ def _schemas(columns: Iterable[Column]) -> Schema:
                 "count": {**WHOLE, "description": "answers, counted up to 10 001"},
                 "count_is_capped": {"type": "boolean"},
                 "next": {"type": ["string", "null"], "description": "address of the next page"},
+                "remarks": {**_list(TEXT), "description": "how parameters were understood, where that may surprise"},
+                "targets_without_result": {**_list(TEXT), "description": "lines of `targets` that found nothing"},
                 "observations": rows,
             }
         ),
