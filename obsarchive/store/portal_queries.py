@@ -161,7 +161,9 @@ class Browse:
         query = _visible(user, criteria.query())
         return self.observations.find_one(query, {"_id": 1}, max_time_ms=TIME_LIMIT_MS) is not None
 
-    def stream(self, user: Mapping[str, Any], criteria: Criteria, order: Order, limit: int) -> Iterator[Observation]:
+    def stream(
+        self, user: Mapping[str, Any], criteria: Criteria, order: Order, limit: int, time_ms: int | None = None
+    ) -> Iterator[Observation]:
         """Yield observations one after the other, for exports.
 
         Parameters
@@ -174,13 +176,16 @@ class Browse:
             How they are sorted.
         limit : int
             At most so many.
+        time_ms : int, optional
+            Longest time that the database may take [ms].
 
         Yields
         ------
         Observation
         """
         query = _visible(user, criteria.query())
-        for document in self.observations.find(query, _NOT_LISTED).sort(order.keys).limit(limit):
+        found = self.observations.find(query, _NOT_LISTED).sort(order.keys).limit(limit)
+        for document in found if time_ms is None else found.max_time_ms(time_ms):
             yield Observation(document)
 
     def values(self, field: str) -> list[str]:

@@ -32,6 +32,7 @@ from obsarchive.web.pages import (
     psf_library,
     search,
     summary,
+    targets,
     users,
     viewer,
 )
@@ -50,6 +51,7 @@ BLUEPRINTS = (
     summary,
     observations,
     search,
+    targets,
     downloads,
     viewer,
     psf_library,

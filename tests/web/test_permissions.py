@@ -57,6 +57,9 @@ DECISIONS = {
     "downloads.observation": OWN,
     "downloads.selection": PERSON,
     "library.psflib": PERSON,
+    "targets.target": OWN,
+    "targets.close_up_picture": OWN,
+    "api.target": OWN,
     "library.change": ADMIN,
     "datasets.datasets": PERSON,
     "datasets.now": PERSON,
@@ -135,7 +138,9 @@ def routes(app, obs_id: str, night: str, program: str) -> list[Route]:
         is_of_night = rule.endpoint.startswith(("nights.", "summary."))
         is_of_dataset = rule.endpoint.startswith("datasets.")
         is_of_source = rule.endpoint.startswith(("sources.", "api.source"))
+        is_of_target = rule.endpoint in ("targets.target", "api.target")
         source = {"3": "ANA 1", "4": "BEN 1"}[program]
+        target = {"3": "hd 140283", "4": "351 yrsa"}[program]
         product = "rms.png" if is_of_dataset else "preview/dark_6.png" if is_of_night else "100p.fits"
         values = {
             "key": next(found["_id"] for found in app.store.datasets.visible([program])),
@@ -145,7 +150,7 @@ def routes(app, obs_id: str, night: str, program: str) -> list[Route]:
             "form": "csv" if rule.endpoint.endswith(".export") else "sh",
             "pipeline": "calib" if is_of_night else "bright_star",
             "step": "reduce",
-            "name": source if is_of_source else product,
+            "name": source if is_of_source else target if is_of_target else product,
             "what": "add",
             "filename": "archiver.css",
         }

@@ -109,7 +109,7 @@ def test_addresses_lead_to_the_page_that_is_meant(archive, as_user, typed: str, 
     assert (answer.status_code, answer.location) == (302, meant)
 
 
-@pytest.mark.parametrize("typed", ["//evil.org/", "/night/2016-02-31", "//evil.org/search/", "/nothing/", "/nıght"])
+@pytest.mark.parametrize("typed", ["//evil.org/", "/night/2016-02-31", "//evil.org/search/", "/nothing/"])
 def test_no_address_leads_elsewhere(archive, as_user, typed: str) -> None:
     answer = as_user("ana").client.get("/", environ_overrides={"PATH_INFO": typed})
     assert answer.status_code in (404, 400)

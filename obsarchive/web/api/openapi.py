@@ -59,8 +59,20 @@ OF_A_STAR: dict[str, str] = {
     "dec": "declination",
 }
 _WITHOUT = (
-    *("index", "document", "account", "nights", "night", "summary", "observation", "header", "products", "contrast"),
-    *("redo", "list_jobs", "psflib", "list_datasets", "dataset", "surveys"),
+    *(
+        "index",
+        "document",
+        "account",
+        "nights",
+        "night",
+        "summary",
+        "observation",
+        "header",
+        "products",
+        "contrast",
+        "target",
+    ),
+    *("target", "redo", "list_jobs", "psflib", "list_datasets", "dataset", "surveys"),
 )
 TAKEN: dict[str, frozenset[str]] = {
     **dict.fromkeys(_WITHOUT, frozenset[str]()),
@@ -131,6 +143,7 @@ def _paths() -> Schema:
         "/observations/{obs_id}/contrast_curve/{pipeline}": _get(
             "Contrast curve", "ContrastCurve", obs, _in_path("pipeline", TEXT)
         ),
+        "/targets/{name}": _get("A target with all its epochs, the newest first", "Target", _in_path("name", TEXT)),
         "/observations/{obs_id}/redo": {"post": _redo(obs)},
         "/jobs": _get("What the daemon does", "Jobs"),
         "/psflib": _get("Stars that nights offer to the PSF library", "Stars"),
@@ -224,6 +237,7 @@ def _schemas(columns: Iterable[Column]) -> Schema:
             }
         ),
         "Observation": {"allOf": [{"$ref": "#/components/schemas/Row"}, _object({"pipelines": anything})]},
+        "Target": _target(),
         "Header": _object({"header": _list(_object({"key": TEXT, "value": {}, "comment": TEXT}))}),
         "Products": _object({"products": _list(product)}),
         "ContrastCurve": _object(
@@ -274,3 +288,15 @@ def _survey_schemas(anything: Schema) -> Schema:
             }
         ),
     }
+
+
+def _target() -> Schema:
+    def measured(name: str, unit: str) -> Schema:
+        return {f"{name}_{unit}": NUMBER, f"{name}_error_{unit}": NUMBER}
+
+    places = (("separation", "arcsec"), ("position_angle", "deg"), ("delta", "mag"))
+    companion = {"label": TEXT} | {key: value for place in places for key, value in measured(*place).items()}
+    epoch = {**measured("strehl", "percent"), **measured("fwhm", "arcsec"), "companions": _list(_object(companion))}
+    row = {"allOf": [{"$ref": "#/components/schemas/Row"}, _object(epoch)]}
+    basics = {"name": TEXT, "names": _list(TEXT), "ra_deg": NUMBER, "dec_deg": NUMBER}
+    return _object({**basics, "epochs": _list(row), "page": TEXT})

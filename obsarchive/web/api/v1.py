@@ -11,13 +11,14 @@ from obsarchive.web.api import openapi
 from obsarchive.web.framework import requests
 from obsarchive.web.framework.authorization import admin_only, for_tokens, not_found
 from obsarchive.web.framework.context import full_address, portal
-from obsarchive.web.models import observation_json, search_form
+from obsarchive.web.models import observation_json, search_form, target_json
 from obsarchive.web.models.cards import cards_of, find_card, find_night
 from obsarchive.web.models.columns import columns
 from obsarchive.web.models.night_facts import contrast_curve, night_facts
 from obsarchive.web.models.parameters import unknown_parameters
 from obsarchive.web.pages import datasets, jobs, psf_library
 from obsarchive.web.pages.search import cards, page_of, understood, without_result
+from obsarchive.web.pages.targets import find_target
 from obsarchive.web.surveys import source_json
 from obsarchive.web.surveys import sources as survey_sources
 from obsarchive.web.surveys.source_view import SourceView, visible_projects
@@ -164,6 +165,13 @@ def contrast(obs_id: str, pipeline: str) -> ResponseReturnValue:
     if curve is None:
         not_found()
     return {"id": obs_id, "pipeline": pipeline, **curve}
+
+
+@bp.get("/targets/<name>")
+@for_tokens("read")
+def target(name: str) -> ResponseReturnValue:
+    """Describe a target with all its epochs, the newest first."""
+    return target_json.target(find_target(name))
 
 
 @bp.post("/observations/<obs_id>/redo")
