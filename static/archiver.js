@@ -71,7 +71,10 @@
   if (filter && one("[data-light-table]")) {
     // Cards that the server filtered out cannot come back by typing: fetch the page then.
     const complete = filter.value === "";
-    filter.addEventListener("input", () => (complete ? narrow() : undefined));
+    filter.addEventListener("input", () => {
+      if (complete) narrow();
+      else if (!filter.value) filter.form.requestSubmit();
+    });
     filter.addEventListener("change", () => (complete ? undefined : filter.form.requestSubmit()));
     filter.form.addEventListener("submit", (event) => {
       if (complete && document.activeElement === filter) {

@@ -61,6 +61,9 @@ class Server(Section):
         None, description="what programs that read /metrics must send; null: only programs of this machine are answered"
     )
     pages: tuple[str, ...] = Field((), description="blueprints of pages of one's own, as module.bp")
+    target_radius_arcsec: float = Field(
+        5.0, ge=0, le=3600, description="observations this near belong to one target whatever their names [arcsec]"
+    )
     sky: SkyService | None = Field(None, description="where pictures of the sky come from; null: none")
     vizier: str | None = Field(
         None,

@@ -74,11 +74,12 @@ class Reconciler:
             yield night
 
     def keep_up(self, name: str) -> None:
-        """Write the sidecar file of an observation or night again if users changed its document."""
+        """Write the sidecar file of an observation or night again if users changed its document; index its names."""
         if is_night(name):
             if (night := self.store.nights.find(name)) is not None:
                 write_night_requests(self.layout, night)
             return
+        self.store.observations.fold_names([name])
         document = self.store.observations.find(name)
         if document is not None:
             self._keep_up(Observation(document))

@@ -134,7 +134,7 @@ class Store:
         self.monitoring = Monitoring(self.database["objects"], self.database["aux"])
 
     def ensure_indexes(self, steps: Iterable[StepPath], lacking: Iterable[StepPath] = ()) -> None:
-        """Create all indexes that do not exist.
+        """Create all indexes that do not exist, and index the names of targets that an earlier version entered.
 
         Parameters
         ----------
@@ -150,6 +150,7 @@ class Store:
         self.frames.ensure_indexes()
         self.datasets.ensure_indexes()
         self.surveys.ensure_indexes()
+        self.observations.fold_names()
         self.ensure_portal_indexes()
 
     def ensure_portal_indexes(self) -> None:

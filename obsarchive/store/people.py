@@ -27,7 +27,7 @@ WAIT_MS = 500
 NO_REPLICA_SET, NOT_ALLOWED = 40573, 13
 _REDO = r"\w+(\.(status(\.force_redo)?|steps\.\w+\.redo))?$"
 """A request for a redo, also as the first field of its block, which is then reported as a whole."""
-OF_PEOPLE = rf"^(comment|alternative_names|science_program|pipelined\.{_REDO})"
+OF_PEOPLE = rf"^(comment|name|alternative_names|science_program|pipelined\.{_REDO})"
 """Fields of observations that people edit, requests for a redo among them."""
 OF_NIGHTS = rf"^(?!last_modified$){_REDO}"
 """Fields of nights that people edit: requests for a redo."""

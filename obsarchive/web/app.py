@@ -36,6 +36,7 @@ from obsarchive.web.pages import (
     public,
     search,
     summary,
+    targets,
     users,
     viewer,
 )
@@ -54,6 +55,7 @@ BLUEPRINTS = (
     summary,
     observations,
     search,
+    targets,
     downloads,
     viewer,
     programmes,

@@ -53,6 +53,34 @@ OF_CURVES: dict[str, str] = {
     "filter": "light curves in this filter",
     "series": "number of a light curve among those of its survey",
 }
+OF_A_STAR: dict[str, str] = {
+    "star": "number of the star; 0: the target",
+    "ra": PARAMETERS["ra"],
+    "dec": "declination",
+}
+_WITHOUT = (
+    *(
+        "index",
+        "document",
+        "account",
+        "nights",
+        "night",
+        "summary",
+        "observation",
+        "header",
+        "products",
+        "contrast",
+        "target",
+    ),
+    *("target", "redo", "list_jobs", "psflib", "list_datasets", "dataset", "surveys"),
+)
+TAKEN: dict[str, frozenset[str]] = {
+    **dict.fromkeys(_WITHOUT, frozenset[str]()),
+    "lightcurve": frozenset(OF_A_STAR),
+    "source": frozenset({"project"}),
+    "source_lightcurves": frozenset(OF_CURVES),
+}
+"""Parameters that addresses take, by their views; searches check their own."""
 
 
 def document(title: str, columns: Iterable[Column]) -> Schema:
@@ -147,8 +175,7 @@ def _paths() -> Schema:
     obs, night = _in_path("obs_id", TEXT), _in_path("night", NIGHT)
     search = _asked(PARAMETERS)
     key = _in_path("key", TEXT)
-    star_says = {"star": "number of the star; 0: the target", "ra": PARAMETERS["ra"], "dec": "declination"}
-    star = _asked(star_says)
+    star = _asked(OF_A_STAR)
     search.append({"name": "{field}_min, {field}_max", "in": "query", "schema": NUMBER, "description": "any number"})
     return {
         "": _get("What there is", "Index"),
@@ -164,6 +191,7 @@ def _paths() -> Schema:
         "/observations/{obs_id}/contrast_curve/{pipeline}": _get(
             "Contrast curve", "ContrastCurve", obs, _in_path("pipeline", TEXT)
         ),
+        "/targets/{name}": _get("A target with all its epochs, the newest first", "Target", _in_path("name", TEXT)),
         "/observations/{obs_id}/redo": {"post": _redo(obs)},
         "/jobs": _get("What the daemon does", "Jobs"),
         "/psflib": _get("Stars that nights offer to the PSF library", "Stars"),
@@ -261,12 +289,15 @@ def _schemas(columns: Iterable[Column]) -> Schema:
                 "count": {**WHOLE, "description": "answers, counted up to 10 001"},
                 "count_is_capped": {"type": "boolean"},
                 "next": {"type": ["string", "null"], "description": "address of the next page"},
+                "remarks": {**_list(TEXT), "description": "how parameters were understood, where that may surprise"},
+                "targets_without_result": {**_list(TEXT), "description": "lines of `targets` that found nothing"},
                 "observations": rows,
             }
         ),
         "Observation": {
             "allOf": [{"$ref": "#/components/schemas/Row"}, _object({"pipelines": anything, "sources": _list(source)})]
         },
+        "Target": _target(),
         "Header": _object({"header": _list(_object({"key": TEXT, "value": {}, "comment": TEXT}))}),
         "Products": _object({"products": _list(product), "sources": _list(source)}),
         "ContrastCurve": _object(
@@ -317,3 +348,15 @@ def _survey_schemas(anything: Schema) -> Schema:
             }
         ),
     }
+
+
+def _target() -> Schema:
+    def measured(name: str, unit: str) -> Schema:
+        return {f"{name}_{unit}": NUMBER, f"{name}_error_{unit}": NUMBER}
+
+    places = (("separation", "arcsec"), ("position_angle", "deg"), ("delta", "mag"))
+    companion = {"label": TEXT} | {key: value for place in places for key, value in measured(*place).items()}
+    epoch = {**measured("strehl", "percent"), **measured("fwhm", "arcsec"), "companions": _list(_object(companion))}
+    row = {"allOf": [{"$ref": "#/components/schemas/Row"}, _object(epoch)]}
+    basics = {"name": TEXT, "names": _list(TEXT), "ra_deg": NUMBER, "dec_deg": NUMBER}
+    return _object({**basics, "epochs": _list(row), "page": TEXT})

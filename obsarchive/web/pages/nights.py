@@ -16,6 +16,7 @@ from obsarchive.web.framework.context import portal
 from obsarchive.web.framework.file_responses import send
 from obsarchive.web.models.cards import cards_of, find_night, under_way
 from obsarchive.web.models.download_names import master_name
+from obsarchive.web.models.moments import read_period
 from obsarchive.web.models.night_facts import night_facts
 from obsarchive.web.models.view_models import SORTS, DisplayState, PipelineView, Selection, find_product, pipelines_of
 from obsarchive.web.pages.jobs import daemon_state
@@ -32,9 +33,12 @@ def home() -> ResponseReturnValue:
 
 @bp.get("/night")
 def pick() -> ResponseReturnValue:
-    """Go to a night by its date, as the date field of the browser sends it."""
-    night = request.args.get("date", "").replace("-", "")
-    return redirect(url_for(".night", night=night)) if is_night(night) else redirect(url_for(".home"))
+    """Go to a night by its date, as the field of the page sends it."""
+    try:
+        start, _ = read_period(request.args.get("date", ""))
+    except (ValueError, OverflowError):
+        return redirect(url_for(".home"))
+    return redirect(url_for(".night", night=f"{start.year:04d}{start:%m%d}"))
 
 
 @bp.get("/night/<night>")
@@ -54,7 +58,7 @@ def night(night: str) -> ResponseReturnValue:
         total=len(cards),
         pulse=_change_token(night, [card.id for card in cards]),
         shown=len(shown),
-        troubles=sum(len(card.troubles) for card in shown),
+        troubles=sum(len(card.troubles) for card in cards),
         selection=selection,
         sorts=list(SORTS),
         before=before,
@@ -88,7 +92,8 @@ def downloads(night: str) -> ResponseReturnValue:
     cards = Selection().apply(cards_of(browse.of_night(current_user.document, night)))
     before, after = browse.neighbours(current_user.document, night)
     groups = [(program, list(group)) for program, group in groupby(cards, key=lambda card: card.program)]
-    return render_template("downloads.html", night=night, groups=groups, before=before, after=after)
+    troubles = sum(len(card.troubles) for card in cards)
+    return render_template("downloads.html", night=night, groups=groups, before=before, after=after, troubles=troubles)
 
 
 @bp.get("/night/<night>/pulse")
