@@ -191,6 +191,8 @@ class Telescope(Section):
     east_left: bool = True
     saturation_adu: PositiveFloat | None = None
     nonlinearity: float = Field(0.0, ge=0, le=0.1, description="share of a signal of 65535 ADU that is lost")
+    latitude_deg: float | None = Field(None, ge=-90, le=90, description="of the site [deg]; null: unknown")
+    longitude_deg: float | None = Field(None, ge=-360, le=360, description="of the site, to the east [deg]")
     filters: dict[str, Filter] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -200,6 +202,13 @@ class Telescope(Section):
         if self.vane_m >= self.primary_m / 4:
             raise ValueError("vane_m must be smaller than a quarter of primary_m")
         return self
+
+    @property
+    def place_deg(self) -> tuple[float, float] | None:
+        """Latitude and longitude of the site; None when they are not known."""
+        if self.latitude_deg is None or self.longitude_deg is None:
+            return None
+        return self.latitude_deg, self.longitude_deg
 
     @property
     def compass_deg(self) -> tuple[float, float] | None:

@@ -135,7 +135,7 @@ def test_an_observation_opens_its_pictures_and_logs(visit: Watched, archive: Sim
     visit.open(f"/observation/{archive.own}")
     page = visit.page
     expect(page.locator(".picture-cropped img")).to_be_visible()
-    page.get_by_label("full").check()
+    page.get_by_label("whole frame").check()
     expect(page.locator(".picture-full img")).to_be_visible()
     expect(page.locator(".picture-cropped img")).to_be_hidden()
     step = page.locator(".pipeline-step").first

@@ -159,7 +159,7 @@ def test_an_administrator_at_work(visit: Watched, app: Portal, archive: SimpleNa
 
     visit.open(f"/night/{NIGHT}/summary")
     page.get_by_label("Source of the calibration").select_option("20160920")
-    page.get_by_role("button", name="Change").click()
+    page.get_by_role("button", name="Apply").click()
     expect(page.locator("main")).to_contain_text("The daemon will change the calibration")
 
     Requests(app.store, app.layout, app.chain).apply()

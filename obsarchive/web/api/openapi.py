@@ -301,9 +301,19 @@ def _schemas(columns: Iterable[Column]) -> Schema:
         "Header": _object({"header": _list(_object({"key": TEXT, "value": {}, "comment": TEXT}))}),
         "Products": _object({"products": _list(product), "sources": _list(source)}),
         "ContrastCurve": _object(
-            {"separation_arcsec": _list(NUMBER), "contrast_mag": _list(NUMBER), "throughput": _list(NUMBER)}
+            {
+                **dict.fromkeys(("separation_arcsec", "contrast_mag", "throughput"), _list(NUMBER)),
+                "companions": _list(anything),
+            }
         ),
-        "Jobs": _object({"daemon": TEXT, **dict.fromkeys(("running", "queued", "failed", "ended"), _list(anything))}),
+        "Jobs": _object(
+            {
+                "daemon": TEXT,
+                **dict.fromkeys(("running", "queued"), _list(anything)),
+                "failed": {**_list(anything), "description": "steps without products now: failed, rejected, lacking"},
+                "ended": {**_list(anything), "description": "attempts that ended, however their steps stand now"},
+            }
+        ),
         "Stars": _object({"stars": _list(anything)}),
         "Datasets": _object({"datasets": _list({"$ref": "#/components/schemas/Dataset"})}),
         "Dataset": {**anything, "properties": {"key": TEXT, "target": TEXT, "instrument": TEXT, "filter": TEXT}},

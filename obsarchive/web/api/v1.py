@@ -195,9 +195,10 @@ def redo(obs_id: str) -> ResponseReturnValue:
 def list_jobs() -> ResponseReturnValue:
     """Return the state of the daemon."""
     now = jobs.under_observation()
-    lists = {name: [observation_json.job(job) for job in now[name]] for name in ("failed", "ended")}
+    failed = [observation_json.problem(problem) for group in now["missing"] for problem in group.found]
+    ended = [observation_json.job(job) for job in now["history"]]
     busy = {name: [observation_json.job(job) for _, job in now[name]] for name in ("running", "queued")}
-    return {"daemon": now["state"], **busy, **lists}
+    return {"daemon": now["state"], **busy, "failed": failed, "ended": ended}
 
 
 @bp.get("/psflib")

@@ -29,6 +29,8 @@ WITHOUT_USER = frozenset(
     {"static", *(f"monitoring.{name}" for name in ("live", "ready", "daemon", "daemon_ready", "metrics"))}
 )
 """Endpoints that never ask who the user is, so that they answer without the database."""
+UNATTENDED = frozenset({"jobs.pulse"})
+"""Endpoints that an open page asks by itself: they do not keep a session alive."""
 FIRST_STEPS = frozenset(
     {
         "account.account",
@@ -231,7 +233,7 @@ def _user_of_session(token: str) -> User | None:
     if found is None or user is None or found["created"] < user.get("sessions_from", found["created"]):
         session.clear()
         return None
-    if utc_now() - found["last_seen"] > SEEN_EVERY:
+    if utc_now() - found["last_seen"] > SEEN_EVERY and request.endpoint not in UNATTENDED:
         store.sessions.seen(digest)
     # freshness comes from the database rather than from the cookie
     fresh = utc_now() - (found.get("confirmed") or found["created"]) < REAUTH

@@ -18,8 +18,8 @@ from obsarchive.web.models.cards import cards_of, find_night, under_way
 from obsarchive.web.models.download_names import master_name
 from obsarchive.web.models.moments import read_period
 from obsarchive.web.models.night_facts import night_facts
-from obsarchive.web.models.view_models import SORTS, DisplayState, PipelineView, Selection, find_product, pipelines_of
-from obsarchive.web.pages.jobs import daemon_state
+from obsarchive.web.models.view_models import SORTS, PipelineView, Selection, find_product, pipelines_of
+from obsarchive.web.pages.jobs import poll
 
 bp = Blueprint("nights", __name__)
 
@@ -56,7 +56,7 @@ def night(night: str) -> ResponseReturnValue:
         night=night,
         groups=[(program, list(group)) for program, group in groupby(shown, key=lambda card: card.program)],
         total=len(cards),
-        pulse=_change_token(night, [card.id for card in cards]),
+        pulse=change_token(night, [card.id for card in cards]),
         shown=len(shown),
         troubles=sum(len(card.troubles) for card in cards),
         selection=selection,
@@ -64,10 +64,6 @@ def night(night: str) -> ResponseReturnValue:
         before=before,
         after=after,
         facts=night_facts(found, shown) if found else None,
-        unfinished=any(
-            card.state in (DisplayState.WAITING, DisplayState.STALE, DisplayState.QUEUED, DisplayState.RUNNING)
-            for card in shown
-        ),
     )
 
 
@@ -101,18 +97,13 @@ def pulse(night: str) -> ResponseReturnValue:
     """Return whether a page is out of date, and the state of the daemon."""
     if not is_night(night):
         abort(404)
-    return poll(_change_token(night, portal().store.browse.ids_of_night(current_user.document, night)))
+    return poll(change_token(night, portal().store.browse.ids_of_night(current_user.document, night)))
 
 
-def _change_token(night: str, observations: list[str]) -> str:
+def change_token(night: str, observations: list[str]) -> str:
     """Return a text that changes with the night and with those of its observations that the user may see."""
     token = portal().store.jobs.change_token(night=night, subject={"$in": [night, *observations]})
     return f"{len(observations)}-{token}"
-
-
-def poll(pulse: str) -> ResponseReturnValue:
-    """Answer whether a page is out of date."""
-    return {"pulse": pulse, "daemon": daemon_state(portal().store.jobs.daemon())}
 
 
 def night_pipelines(found: Night) -> list[PipelineView]:
