@@ -1,10 +1,11 @@
-"""Imported once by the forkserver of each worker: what steps need is loaded and compiled before they are forked."""
+"""Imported once by the forkserver of a machine: what workers and steps need is there before they are forked."""
 
 import importlib
 import pkgutil
 
 import numpy as np
 
+import obsarchive.execution.cluster  # noqa: F401 - what a worker needs
 import pipelines
 from obsarchive.science.imaging.calibration import Calibration, combine
 from obsarchive.science.imaging.drizzle import Drizzle
