@@ -3,6 +3,10 @@
 import importlib
 import pkgutil
 
+import matplotlib.axes
+import matplotlib.collections
+import matplotlib.dates
+import matplotlib.figure  # noqa: F401 - what plots need
 import numpy as np
 
 import obsarchive.execution.cluster  # noqa: F401 - what a worker needs
