@@ -1,6 +1,7 @@
 """Entry of raw files, and of manifests and sidecar files of the archive tree, into the database."""
 
 import logging
+import os
 import socket
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -33,6 +34,7 @@ from obsarchive.daemon.sidecars import read_sidecar, take_night_redos, take_redo
 from obsarchive.errors import DISK_ERRORS, MALFORMED, ArchiveError, BadRawData
 from obsarchive.io.raw_frames import plain_cards, read_header
 from obsarchive.names import ObservationName, is_night, is_observation
+from obsarchive.pipeline.chain import decision_chain
 from obsarchive.store import StepUpdate, Store, carried_over, one_line
 
 log = logging.getLogger(__name__)
@@ -41,6 +43,8 @@ MOST_NAMES = 1000
 """Names of files that a night's document lists of each sort."""
 MOST_LOGGED = 50
 """Files not understood that are logged one by one for a look at a night."""
+NIGHTS_AT_ONCE = 20
+"""Nights of the archive tree whose observations are looked up in the database by one query."""
 NEWS = timedelta(days=7)
 """Files that changed longer ago are no reason for an alert."""
 
@@ -132,16 +136,19 @@ class Ingest:
         """
         taken = published_archiver.take_over(self.store.observations)
         nights = self.store.nights.names()
-        for folder in _folders(self.layout.root):
-            if not is_night(folder.name):
-                continue
-            if folder.name not in nights:
-                self.store.nights.touch(folder.name)
-            self._restore_night(folder.name)
-            known = self.store.observations.names_of(folder.name)
-            for inner in _folders(folder):
-                if inner.name not in known and self._from_tree(folder.name, inner.name):
-                    taken += 1
+        pipelines = [link.pipeline for link in decision_chain(self.config)]
+        whole = self.store.nights.names([pipeline.name for pipeline in pipelines if pipeline.scope == "night"])
+        folders = [folder for folder in _folders(self.layout.root) if is_night(folder.name)]
+        for first in range(0, len(folders), NIGHTS_AT_ONCE):
+            some = folders[first : first + NIGHTS_AT_ONCE]
+            inner = {folder.name: [found.name for found in _folders(folder)] for folder in some}
+            known = self.store.observations.known(name for names in inner.values() for name in names)
+            for night, names in inner.items():
+                if night not in nights:
+                    self.store.nights.touch(night)
+                if night not in whole:
+                    self._restore_night(night)
+                taken += sum(self._from_tree(night, name) for name in names if name not in known)
         return taken
 
     def _from_tree(self, night: str, name: str) -> bool:
@@ -355,11 +362,15 @@ def _is_gone(observation: Observation) -> bool:
     return not files or not all(path.exists() for path in files)
 
 
-def _folders(folder: Path) -> Iterator[Path]:
+def _folders(folder: Path) -> list[Path]:
+    """Return the folders in a folder, sorted; nothing is read but their names, which may be many thousands."""
     try:
-        yield from sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
+        with os.scandir(folder) as entries:
+            return [
+                folder / name for name in sorted(found.name for found in entries if found.is_dir(follow_symlinks=False))
+            ]
     except (FileNotFoundError, NotADirectoryError):
-        return
+        return []
 
 
 _NEEDED_OF_MANIFEST = {"pipeline", "step", "state", "started", "finished"}
