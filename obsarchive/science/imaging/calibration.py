@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
-from scipy import ndimage
 
 from obsarchive.errors import Unprocessable
 from obsarchive.science.arrays import AnyArray, BoolArray, Float32Array, Float64Array, FloatArray
 from obsarchive.science.imaging.combining import Clip, Master, ReadRows, Shape, combine
+from obsarchive.science.imaging.medians import median_5x5
 from obsarchive.science.statistics import MAD_TO_SIGMA
 
 __all__ = [
@@ -172,7 +172,7 @@ def bad_pixels(
     """
     masks = []
     if dark is not None:
-        excess = dark - ndimage.median_filter(dark, size=5)
+        excess = dark - median_5x5(dark)
         scatter = MAD_TO_SIGMA * np.nanmedian(np.abs(excess))
         # negated comparisons: NaN counts as bad; a scatter of zero must not make every pixel hot
         masks.append(~(excess <= hot_sigma * max(scatter, np.finfo(np.float32).tiny)))

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from obsarchive.science.arrays import BoolArray, Float32Array, FloatArray
+from obsarchive.science.imaging.medians import median_5x5, median_of
 from obsarchive.science.statistics import MAD_TO_SIGMA
 
 SIGMA_CLIP, NEIGHBOUR_FRACTION, OBJECT_LIMIT = 6.0, 0.3, 5.0
@@ -64,7 +65,7 @@ def without_cosmic_rays(
         return pixels, hit
     # astroscrappy cannot handle NaN; the background is removed so that zero fits in
     filled = np.where(known, pixels - np.float32(level), np.float32(0))
-    smooth = np.maximum(ndimage.median_filter(filled, size=5), 0)
+    smooth = np.maximum(median_5x5(filled), 0)
     hit, clean = astroscrappy.detect_cosmics(
         np.ascontiguousarray(filled),
         inmask=np.ascontiguousarray(~known),
@@ -108,8 +109,10 @@ def common_signal(frames: Iterable[FloatArray], shifts: FloatArray) -> Float32Ar
     if len(widened) == 2:
         common = np.minimum(*widened)
     else:
+        common = median_of(widened)
+        unknown = np.isnan(common)
         with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
-            common = np.nanmedian(widened, axis=0)
+            common[unknown] = np.nanmedian([image[unknown] for image in widened], axis=0)
     return np.where(np.isfinite(common), common, np.nan).astype(np.float32)
 
 
@@ -200,7 +203,7 @@ def coincident_mask(first: FloatArray, second: FloatArray) -> tuple[Float32Array
     known = np.isfinite(first) & np.isfinite(second)
     if not known.any():
         return np.array(first, np.float32), np.array(second, np.float32), 0
-    level = ndimage.median_filter(np.nan_to_num(lower), size=5)
+    level = median_5x5(np.nan_to_num(lower))
     # noise grows with brightness: it is estimated in bins of equally many pixels
     edges = np.unique(np.quantile(level[known], np.linspace(0, 1, BRIGHTNESS_BINS + 1)))
     number = np.clip(np.searchsorted(edges, level, side="right") - 1, 0, max(len(edges) - 2, 0))

@@ -16,6 +16,7 @@ from scipy import fft, ndimage
 from obsarchive.errors import Unprocessable
 from obsarchive.science.arrays import BoolArray, Complex64Array, Float32Array, Float64Array, FloatArray
 from obsarchive.science.imaging.hot_pixels import without_spikes
+from obsarchive.science.imaging.medians import median_of
 from obsarchive.science.statistics import MAD_TO_SIGMA
 
 SCALES_PX = (1, 2, 4, 8, 16)
@@ -169,7 +170,7 @@ def guide_star(medians: FloatArray, *, exclude: BoolArray | None = None) -> Guid
     found = _brightest(subsets)
     if found.snr < GUIDE_STAR_MIN_SNR:
         raise Unprocessable(f"no guide star: brightest source has S/N {found.snr:.1f}, needs {GUIDE_STAR_MIN_SNR:.0f}")
-    image = np.median(subsets, axis=0)
+    image = median_of(subsets)
     star = GuideStar(found.y, found.x, np.nan, found.snr, _whole_size(image, found))
     window, (y0, x0) = cut(image, star.y, star.x, star.half_window_px)
     measured = measure(window, float(found.best_scale_px), star.scale_px)
@@ -384,11 +385,18 @@ def _background(image: Float32Array, cell: int = 128) -> Float32Array | np.float
     levels = np.median(cells, axis=(1, 3))
     # odd reflection carries a gradient on to the border
     smooth = np.pad(ndimage.median_filter(levels, size=3), 1, mode="reflect", reflect_type="odd")
-    y = (np.arange(ny, dtype=np.float32) + 0.5) / height + 0.5
-    x = (np.arange(nx, dtype=np.float32) + 0.5) / width + 0.5
-    grid = np.meshgrid(y, x, indexing="ij")
-    background: Float32Array = ndimage.map_coordinates(smooth, grid, order=1, mode="nearest")
+    along_y, along_x = (
+        _linear_weights((np.arange(n) + 0.5) / step + 0.5, cells)
+        for n, step, cells in zip((ny, nx), (height, width), smooth.shape, strict=True)
+    )
+    background: Float32Array = (along_y @ smooth @ along_x.T).astype(np.float32)
     return background
+
+
+def _linear_weights(positions: Float64Array, n: int) -> Float64Array:
+    """Return the weights (m, n) of n samples in the linear interpolation at m positions; constant beyond the ends."""
+    weights: Float64Array = np.maximum(1 - np.abs(np.clip(positions, 0, n - 1)[:, np.newaxis] - np.arange(n)), 0)
+    return weights
 
 
 def _brightest(subsets: Float32Array) -> _Detection:
@@ -446,7 +454,7 @@ def _significance(images: Float32Array) -> Float32Array:
     """Return the signal-to-noise ratio after smoothing by one (binned) pixel, common to most of the subsets."""
     smooth = ndimage.gaussian_filter(images, (0, 1, 1), truncate=3)
     # the median of two is their mean, in which a source of one subset would survive
-    common = np.min(smooth, axis=0) if len(smooth) == 2 else np.median(smooth, axis=0)
+    common = np.min(smooth, axis=0) if len(smooth) == 2 else median_of(smooth)
     common -= np.median(common)
     noise = MAD_TO_SIGMA * float(np.median(np.abs(common)))
     least = LEAST_NOISE * float(np.abs(common).max())
