@@ -411,8 +411,12 @@ def _calibrate(frame, dark, inverse_flat, out):  # type: ignore[no-untyped-def]
 def _replace_bad(image, bad, fill):  # type: ignore[no-untyped-def]
     ny, nx = image.shape
     for y in range(ny):
+        # counted first: most rows have no bad pixel, and counting is compiled to vector instructions
+        row, n_bad = bad[y], 0
         for x in range(nx):
-            if bad[y, x]:
+            n_bad += row[x]
+        for x in range(nx if n_bad else 0):
+            if row[x]:
                 image[y, x] = np.nan
                 if fill:
                     image[y, x] = _mean_of_good(image, bad, y, x)
