@@ -517,7 +517,7 @@ def _gaussian_transfer(shape: tuple[int, int], sigma_px: float) -> Float32Array:
 
 @lru_cache(maxsize=16)
 def _wave_numbers(shape: tuple[int, int]) -> tuple[tuple[FloatArray, Complex128Array], ...]:
-    """Return the wave numbers k [radian/pixel] along y and x, and the factors (ik)^n of derivatives of order n = 0 to 2.
+    """Return the wave numbers k [radian/pixel] along y and x, and the factors (ik)^n of derivatives of orders n to 2.
 
     Those along x are multiplied with the weight of each column in the full spectrum.
     """
