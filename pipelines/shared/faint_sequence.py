@@ -207,8 +207,9 @@ class FaintSequence(FrameSequence):
                 self.work.progress(0.2 * k / SUBSETS, "looking for a star")
                 subset = usable[k::SUBSETS]
                 means.append(self.mean(subset[:: max(1, len(subset) // most)]))
+            images = np.stack(means)
             try:
-                return self._with_others(guide_star(np.stack(means)), np.stack(means))
+                return self._with_others(guide_star(images), images)
             except Unprocessable:
                 log.info("no star that stays in one place on means of %d frames", most)
         return []
