@@ -309,7 +309,9 @@ def _shifts_onto(template: Complex64Array, spectra: Complex64Array, shape: tuple
     A peak far from the shifts of neighbouring frames is replaced by the peak close to them if that correlates nearly as
     well: in noise a distant peak may be the highest.
     """
-    maps = np.stack([_correlation_map(template, spectrum, shape, reach) for spectrum in spectra])
+    maps = np.empty((len(spectra), 2 * reach + 3, 2 * reach + 3), np.float32)
+    for found, spectrum in zip(maps, spectra, strict=True):
+        found[:] = _correlation_map(template, spectrum, shape, reach)
     peaks = [highest_point(found) for found in maps]
     # pixel (reach + 1, reach + 1) of a correlation map is the shift zero
     shifts = np.array([(y, x) for y, x, _ in peaks]) - reach - 1
