@@ -111,15 +111,17 @@ def _errors(time: FloatArray, mag: FloatArray, error: FloatArray, found: Mapping
         values, deviations = np.sort(mag), np.sort(np.abs(mag - found["median_mag"]))
         errors["reduced_chi2"] = float(np.std((about / error) ** 2) * np.sqrt(n) / freedom)
         errors["median_mag"] = _quantile_error(values, 0.5)
-        errors["scatter_mag"] = MAD_TO_SIGMA * _deviation_error(mag, deviations, found["median_mag"], errors["median_mag"])
+        errors["scatter_mag"] = MAD_TO_SIGMA * _deviation_error(mag, deviations, found, errors["median_mag"])
         errors["amplitude_mag"] = float(np.hypot(_quantile_error(values, 0.05), _quantile_error(values, 0.95))) / 2
     return errors
 
 
-def _deviation_error(mag: FloatArray, deviations: FloatArray, median: float, median_error: float) -> float:
-    """Return the error of the median deviation from the median: its own, and what the error of the median does to it."""
+def _deviation_error(mag: FloatArray, deviations: FloatArray, found: Mapping[str, float], median_error: float) -> float:
+    """Return the error of the median deviation from the median: its own, and what that of the median does to it."""
     own, middle = _quantile_error(deviations, 0.5), np.median(deviations)
-    below, above = (float(np.median(np.abs(mag - median - step))) - middle for step in (-median_error, median_error))
+    below, above = (
+        float(np.median(np.abs(mag - found["median_mag"] - step))) - middle for step in (-median_error, median_error)
+    )
     # of a star that is seldom in the middle of its range the second order counts: its median is hardly known
     return float(np.sqrt(own**2 + ((above - below) / 2) ** 2 + ((above + below) / 2) ** 2))
 
