@@ -97,7 +97,14 @@ def before_and_after(
         axes.grid(visible=False)
         axes.set_facecolor(HIDDEN)
         axes.imshow(
-            image, origin="lower", extent=(-half, half, -half, half), cmap="magma", vmin=low, vmax=high, aspect="equal"
+            image,
+            origin="lower",
+            extent=(-half, half, -half, half),
+            cmap="magma",
+            vmin=low,
+            vmax=high,
+            aspect="equal",
+            interpolation="nearest",
         )
         axes.set(xlabel="x [arcsec]", ylabel="y [arcsec]" if axes is panels[0] else "")
         _name(axes, name)
