@@ -28,6 +28,7 @@ from obsarchive.core.values import as_mapping, plain_text
 from obsarchive.daemon import published_archiver
 from obsarchive.daemon.night_files import files_after_look, versions
 from obsarchive.daemon.notifications import Alerts
+from obsarchive.daemon.observation_edits import ObservationEdits
 from obsarchive.daemon.raw_copies import differing_files, differing_observation
 from obsarchive.daemon.raw_scanner import Found, Listing, problem_of, signature, signature_of
 from obsarchive.daemon.sidecars import read_sidecar, take_night_redos, take_redos, user_fields, write_sidecar
@@ -65,6 +66,7 @@ class Ingest:
     def __init__(self, config: Config, store: Store, alerts: Alerts | None = None) -> None:
         self.config, self.store, self.alerts = config, store, alerts
         self.layout = Layout(config.paths.archive)
+        self.edits = ObservationEdits(config.database_folder)
         self._host = socket.gethostname()
         self._warned: set[tuple[Path, str]] = set()
 
@@ -291,7 +293,7 @@ class Ingest:
         parsed = ObservationName.parse(name)
         telescope = self.config.telescope_of(parsed.camera, parsed.date_utc.date())
         folder = self.layout.observation(listing.night, name)
-        known = read_sidecar(self.layout, listing.night, name)
+        known = read_sidecar(self.layout, listing.night, name) or self.edits.recall(name)
         owners = as_mapping(known.get("science_program")).get("program_PI") or self.store.users.owners(parsed.program)
         comment, names = known.get("comment"), known.get("alternative_names", [])
         blocks = self._recorded_blocks(folder)
