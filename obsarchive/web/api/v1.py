@@ -7,11 +7,10 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
 from obsarchive.names import is_night
-from obsarchive.web.api import openapi
 from obsarchive.web.framework import requests
 from obsarchive.web.framework.authorization import admin_only, for_tokens, not_found
 from obsarchive.web.framework.context import full_address, portal
-from obsarchive.web.models import observation_json, search_form, target_json
+from obsarchive.web.models import observation_json, openapi, search_form, target_json
 from obsarchive.web.models.cards import cards_of, find_card, find_night
 from obsarchive.web.models.columns import columns
 from obsarchive.web.models.night_facts import contrast_curve, night_facts
