@@ -71,10 +71,11 @@
   if (filter && one("[data-light-table]")) {
     // Cards that the server filtered out cannot come back by typing: fetch the page then.
     const complete = filter.value === "";
-    filter.addEventListener("input", () => (complete ? narrow() : undefined));
-    const fetchAll = () => (complete ? undefined : filter.form.requestSubmit());
-    filter.addEventListener("change", fetchAll);
-    filter.addEventListener("input", () => (filter.value === "" ? fetchAll() : undefined));
+    filter.addEventListener("input", () => {
+      if (complete) narrow();
+      else if (!filter.value) filter.form.requestSubmit();
+    });
+    filter.addEventListener("change", () => (complete ? undefined : filter.form.requestSubmit()));
     filter.form.addEventListener("submit", (event) => {
       if (complete && document.activeElement === filter) {
         event.preventDefault();
@@ -105,7 +106,9 @@
   for (const button of all("[data-copy]")) {
     button.addEventListener("click", async () => {
       const rows = all(`#${button.dataset.copy} tbody tr:not([hidden])`);
-      const text = rows.map((row) => [...row.cells].map((cell) => cell.textContent.trim()).join("\t")).join("\n");
+      const text = rows.length
+        ? rows.map((row) => [...row.cells].map((cell) => cell.textContent.trim()).join("\t")).join("\n")
+        : document.getElementById(button.dataset.copy).textContent;
       try {
         await navigator.clipboard.writeText(text);
         button.textContent = "Copied";

@@ -20,6 +20,8 @@ from obsarchive.config.field_types import (
     format_validation_error,
     renamed,
 )
+from obsarchive.config.release_policy import ReleasePolicy
+from obsarchive.core.citation import Licence, Publisher
 from obsarchive.errors import ConfigError
 
 
@@ -59,6 +61,9 @@ class Server(Section):
         None, description="what programs that read /metrics must send; null: only programs of this machine are answered"
     )
     pages: tuple[str, ...] = Field((), description="blueprints of pages of one's own, as module.bp")
+    target_radius_arcsec: float = Field(
+        5.0, ge=0, le=3600, description="observations this near belong to one target whatever their names [arcsec]"
+    )
     sky: SkyService | None = Field(None, description="where pictures of the sky come from; null: none")
     vizier: str | None = Field(
         None,
@@ -327,6 +332,7 @@ class Config(Section):
     intake: IntakeJob = IntakeJob()
     surveys: SurveyJob = SurveyJob()
     alerts: Alerts = Alerts()
+    release: ReleasePolicy = ReleasePolicy()
     source: Path = Field(Path("config.json"), exclude=True)
 
     @classmethod
@@ -372,6 +378,13 @@ class Config(Section):
     def database_folder(self) -> Path:
         """Folder of the embedded database and the portal's secrets."""
         return self.database.folder or self.paths.archive / ".db"
+
+    @property
+    def publisher(self) -> Publisher:
+        """The archive as its citations name it."""
+        terms = self.release
+        licence = Licence(terms.licence, terms.licence_url)
+        return Publisher(self.server.name, self.server.address, licence, terms.acknowledgement)
 
     @property
     def digest(self) -> str:

@@ -5,8 +5,10 @@ import logging
 import os
 import shutil
 import socket
+import threading
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -139,3 +141,30 @@ class StatusReport:
                 continue
             found.append({"path": str(folder), "free_gb": usage.free / 1e9, "total_gb": usage.total / 1e9})
         return found
+
+
+@contextmanager
+def repeated(function: Callable[[], None], interval_s: float) -> Iterator[None]:
+    """Call a function at once and at intervals, in a thread of its own, until the block has ended.
+
+    Parameters
+    ----------
+    function : callable
+        What is called; it raises nothing.
+    interval_s : float
+        Time between two calls [s].
+    """
+    ended = threading.Event()
+
+    def run() -> None:
+        function()
+        while not ended.wait(interval_s):
+            function()
+
+    thread = threading.Thread(target=run, name=getattr(function, "__name__", "repeated"), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

@@ -1,7 +1,7 @@
 """What the daemon does: attempts at steps, telemetry, and the lease of the leader."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
@@ -79,7 +79,7 @@ class Jobs:
         query = {} if state is None else {"state": state}
         return list(self.collection.find(query).sort("queued", -1).limit(limit).max_time_ms(2000))
 
-    def change_token(self, **about: str) -> str:
+    def change_token(self, **about: Any) -> str:
         """Return a text that changes whenever the attempts about a ``night`` or a ``subject`` change."""
         stages: list[Document] = [
             {"$match": about},
@@ -96,10 +96,23 @@ class Jobs:
         found: Document = next(iter(self.collection.aggregate(stages, maxTimeMS=2000)), {})
         return hashlib.sha256(repr(sorted(found.items())).encode()).hexdigest()[:12]
 
-    def took(self, night: str) -> list[Document]:
-        """Return the cost of each step of a night: attempts, wall and processor time [s], last end; longest first."""
+    def took(self, night: str, observations: Sequence[str]) -> list[Document]:
+        """Return the cost of each step of a night: attempts, wall and processor time [s], last end; longest first.
+
+        Parameters
+        ----------
+        night : str
+            The night, ``yyyymmdd``.
+        observations : sequence of str
+            Observations that count, beside the night itself.
+
+        Returns
+        -------
+        list of dict
+        """
+        subjects = {"$in": [night, *observations]}
         stages: list[Document] = [
-            {"$match": {"night": night, "finished": {"$exists": True}}},
+            {"$match": {"night": night, "subject": subjects, "finished": {"$exists": True}}},
             {
                 "$group": {
                     "_id": {"pipeline": "$pipeline", "step": "$step"},

@@ -10,7 +10,7 @@ from pymongo.collection import Collection
 from obsarchive.core.document_paths import PipelinePaths
 from obsarchive.core.documents import Night, Observation, StepRecord
 from obsarchive.core.step_state import State
-from obsarchive.store.portal_queries import TIME_LIMIT_MS, is_admin, visible_to
+from obsarchive.store.portal_queries import TIME_LIMIT_MS, Browse, is_admin, visible_to
 from obsarchive.store.step_records import Document, StepPath
 
 MOST_SUBJECTS = 5000
@@ -34,15 +34,13 @@ class Problems:
 
     Parameters
     ----------
-    observations : Collection
-        The collection ``objects``.
-    nights : Collection
-        The collection ``aux``.
+    browse : Browse
+        What a user may see.
     """
 
-    def __init__(self, observations: Collection[Document], nights: Collection[Document]) -> None:
-        self.observations = observations
-        self.nights = nights
+    def __init__(self, browse: Browse) -> None:
+        self.browse = browse
+        self.observations, self.nights = browse.observations, browse.nights
 
     def of_observations(
         self, user: Mapping[str, Any], steps: Iterable[StepPath], since: datetime
@@ -64,7 +62,7 @@ class Problems:
         """
         paths = {path: PipelinePaths.of_observation(path[0]) for path in steps}
         query = {"$and": [visible_to(user), _any_of(paths, since)]}
-        for document in _found(self.observations, query, paths):
+        for document in self.browse.without_others(user, list(_found(self.observations, query, paths))):
             found = Observation(document)
             name = str(document.get("name") or found.id)
             yield from _problems(found, name, found.night, paths, since)
@@ -72,7 +70,8 @@ class Problems:
     def of_nights(self, user: Mapping[str, Any], steps: Iterable[StepPath], since: datetime) -> Iterator[StepProblem]:
         """Yield the problems of the nights in which a user has data, the newest first; arguments as above."""
         paths = {path: PipelinePaths.of_night(path[0]) for path in steps}
-        nights = [Night(document) for document in _found(self.nights, _any_of(paths, since), paths)]
+        found = self.browse.without_others(user, list(_found(self.nights, _any_of(paths, since), paths)))
+        nights = [Night(document) for document in found]
         if not is_admin(user):
             query = {"$and": [visible_to(user), {"night": {"$in": [night.id for night in nights]}}]}
             mine = set(self.observations.distinct("night", query, maxTimeMS=TIME_LIMIT_MS))

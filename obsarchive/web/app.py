@@ -21,18 +21,22 @@ from obsarchive.web.framework.context import Portal, portal
 from obsarchive.web.framework.error_pages import register_error_handlers
 from obsarchive.web.framework.security import configure_security
 from obsarchive.web.framework.template_filters import FILTERS
-from obsarchive.web.models import measurements, wording
+from obsarchive.web.models import guide, measurements, wording
 from obsarchive.web.pages import (
     account,
     datasets,
     downloads,
+    help,
     jobs,
     login,
     nights,
     observations,
+    programmes,
     psf_library,
+    public,
     search,
     summary,
+    targets,
     tonight,
     users,
     viewer,
@@ -53,13 +57,17 @@ BLUEPRINTS = (
     tonight,
     observations,
     search,
+    targets,
     downloads,
     viewer,
+    programmes,
+    public,
     psf_library,
     datasets,
     sources,
     jobs,
     users,
+    help,
     v1,
     virtual_observatory,
     monitoring,
@@ -95,6 +103,7 @@ def create_app(config: Config, store: Store, revive: Callable[[], object] = lamb
     require_login(app)
     register_error_handlers(app)
     app.jinja_env.filters.update({**FILTERS, **measurements.FILTERS, **wording.FILTERS})
+    app.jinja_env.filters["explained"] = guide.product_page
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.globals["asset"] = _asset
     app.context_processor(template_context)

@@ -251,7 +251,9 @@ def test_no_page_is_wider_than_the_screen(
     _log_in(visit, "admin")
     series = (f"/dataset/{archive.datasets[0]}", "/datasets", "/lightcurves?star=1&period=3.1")
     surveys = ("/sources", "/sources?state=failed", f"/source/{sources.event}", f"/source/{sources.failed}")
-    for path in (f"/night/{NIGHT}", f"/observation/{archive.own}", "/jobs", "/users", "/account", *series, *surveys):
+    guide = ("/help", "/help/pipelines/bright_star", "/help/api", f"/help/program?of=/observation/{archive.own}")
+    shown = (f"/night/{NIGHT}", f"/observation/{archive.own}", "/jobs", "/users", "/account", *series, *surveys, *guide)
+    for path in shown:
         visit.open(path)
         for scheme in ("light", "dark"):
             visit.page.emulate_media(color_scheme=scheme)

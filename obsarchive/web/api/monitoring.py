@@ -94,9 +94,17 @@ def ready() -> ResponseReturnValue:
 @bp.get("/health/daemon")
 @for_watchers
 def daemon() -> ResponseReturnValue:
-    """Say whether the daemon runs, and what it does."""
+    """Say whether the daemon lives, and what it does: one that starts lives."""
     state = daemon_state(portal().store.jobs.daemon())
     return {"status": state}, 503 if state in DOWN else 200
+
+
+@bp.get("/health/daemon/ready")
+@for_watchers
+def daemon_ready() -> ResponseReturnValue:
+    """Say whether the daemon works: whether it lives and has come to its first cycle."""
+    state = daemon_state(portal().store.jobs.daemon())
+    return {"status": state}, 503 if state in (*DOWN, "starting") else 200
 
 
 @bp.get("/metrics")

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from obsarchive.core.significant_digits import fixed, is_number, significant, with_error
+from obsarchive.web.framework.result_names import in_words
 
 NOTHING = "–"
 
@@ -195,7 +196,7 @@ def _row_with_error(key: str, value: Any, error: Any) -> Row:
 def _row(key: str, value: Any) -> Row:
     words, _, last = key.rpartition("_")
     label, unit = (words, _UNITS[last]) if words and last in _UNITS else (key, "")
-    label = label.replace("_", " ")
+    label = in_words(label, _UNITS)
     label = _LABELS.get(label, label)
     if isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
         return Row(label, f"{len(value)}", table=tuple(value))

@@ -3,10 +3,13 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from flask_login import current_user
+
 from obsarchive.core.document_paths import SEEING_MEDIAN_ARCSEC, SEEING_NEAREST_ARCSEC
 from obsarchive.core.documents import Night
 from obsarchive.core.rules import lookup
 from obsarchive.core.significant_digits import with_error
+from obsarchive.web.framework.context import portal
 from obsarchive.web.models.columns import iso
 from obsarchive.web.models.measurements import companions_of, strehl_of, strehl_text
 from obsarchive.web.models.view_models import Card, PipelineView
@@ -49,8 +52,14 @@ def night_facts(night: Night, cards: Iterable[Card]) -> Facts:
         "seeing_median_error_arcsec": night.pipeline("seeing").step("measure").results.get("median_error_arcsec"),
         "strehl": [item for card in cards for item in _strehl(card)],
         "contrast_curves": curves,
-        "contrast_median": night.pipeline("contrast_curve").step("contrast_curve").results.get("median") or [],
+        "contrast_median": _median(night),
     }
+
+
+def _median(night: Night) -> list[Any]:
+    """Median of all contrast curves of a night, for those who may see all of them."""
+    found = night.pipeline("contrast_curve").step("contrast_curve").results.get("median")
+    return list(found) if found and portal().store.browse.sees_all_of(current_user.document, night.id) else []
 
 
 def _seeing_text(frame: Mapping[str, Any]) -> str:

@@ -63,8 +63,8 @@ def log() -> ResponseReturnValue:
 def under_observation() -> dict[str, Any]:
     """Return what runs, waits, is missing now, and ended, as far as the user may see it."""
     jobs = portal().store.jobs
-    under_way = jobs.recent("enqueued", MAX_UNDER_WAY)
-    ended = [job for state in ENDED for job in jobs.recent(state, MAX_ENDED)]
+    under_way = _recent("enqueued", MAX_UNDER_WAY)
+    ended = [job for state in ENDED for job in _recent(state, MAX_ENDED)]
     mine = _visible(subject_of(job) for job in (*under_way, *ended))
     shown = [job for job in under_way if subject_of(job) in mine]
     running = [("running", job) for job in shown if has_begun(job)]
@@ -77,13 +77,18 @@ def under_observation() -> dict[str, Any]:
         "running": running,
         "queued": queued,
         "active": (running + queued)[:MAX_ACTIVE],
-        "others": len(under_way) - len(shown),
         "missing": missing_now(),
         "history": _newest(job for job in ended if subject_of(job) in mine),
         "problems": _problems(),
         "is_night": is_night,
         "now": utc_now(),
     }
+
+
+def _recent(state: str, limit: int) -> list[Document]:
+    """Return the latest attempts in a state: neither those at observations of others, nor names of these."""
+    found = portal().store.jobs.recent(state, limit)
+    return list(portal().store.browse.without_others(current_user.document, found))
 
 
 def missing_now() -> list[ProblemsOfCause]:

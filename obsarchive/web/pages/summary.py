@@ -38,21 +38,21 @@ def summary(night: str) -> ResponseReturnValue:
     cards = cards_of(browse.of_night(current_user.document, night))
     before, after = browse.neighbours(current_user.document, night)
     pipelines = night_pipelines(found)
-    products = seen_products(pipelines)
+    products = seen_products(night, pipelines)
     return render_template(
         "summary.html",
         night=night,
         before=before,
         after=after,
         facts=night_facts(found, cards),
-        pulse=change_token(night, len(cards)),
+        pulse=change_token(night, [card.id for card in cards]),
         movie=_movie(found, pipelines, products),
         masters=[master for view in pipelines if view.name == "calib" for master in _masters(view)],
         pipelines=pipelines,
         products=products,
         troubles=sum(len(card.troubles) for card in cards),
         missing=by_cause(problems_of(cards)),
-        took=portal().store.jobs.took(night),
+        took=portal().store.jobs.took(night, [card.id for card in cards]),
         ignored=max(as_count(lookup(found.document, NIGHT_IGNORED_COUNT)) - found.problems_count, 0),
         problems=by_kind(found.problems()),
         problems_count=found.problems_count,

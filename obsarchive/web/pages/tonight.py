@@ -42,7 +42,7 @@ def tonight() -> ResponseReturnValue:
         night=night,
         before=before,
         after=after,
-        pulse=change_token(night, len(cards)),
+        pulse=change_token(night, [card.id for card in cards]),
         total=len(cards),
         missing=by_cause(problems_of(cards)),
         waiting=_waiting(),
