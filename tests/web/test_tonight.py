@@ -122,6 +122,4 @@ def test_a_watch_is_set_on_the_page_of_the_account(app, archive, as_user) -> Non
     assert ben.post("/account/watches/remove", watch=watch["_id"]).status_code == 404
     assert ana.post("/account/watches/remove", watch=watch["_id"]).status_code == 302
     assert not app.store.watches.any()
-    assert (
-        "No message may be sent to evil.org" in ana.post("/account/watches", **{**fields, "to": "a@evil.org"}).text
-    )
+    assert "No message may be sent to evil.org" in ana.post("/account/watches", **{**fields, "to": "a@evil.org"}).text
