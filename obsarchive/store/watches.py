@@ -62,6 +62,10 @@ class Watches:
         """
         return self.collection.delete_one({"_id": watch, "user": user}).deleted_count == 1
 
+    def remove_all(self, user: str) -> None:
+        """Remove all watches of a user."""
+        self.collection.delete_many({"user": user})
+
     def all(self) -> Iterator[Document]:
         """Yield the watches of all users."""
         yield from self.collection.find({}).sort("_id", 1)

@@ -119,7 +119,12 @@ def test_a_watch_is_set_on_the_page_of_the_account(app, archive, as_user) -> Non
     assert "ana@example.org" in page
     assert "HD 140283" not in ben.get("/account").text
     (watch,) = app.store.watches.of_user("ana")
-    assert ben.post("/account/watches/remove", watch=watch["_id"]).status_code == 404
+    assert ben.post("/account/watches/remove", watch=watch["_id"]).status_code == 302
+    assert app.store.watches.any(), "not his"
     assert ana.post("/account/watches/remove", watch=watch["_id"]).status_code == 302
     assert not app.store.watches.any()
+    ana.post("/account/watches", **fields)
+    as_user("admin").post("/users/remove", name="ana")
+    assert not app.store.watches.any(), "watches end with their user"
+    ana = as_user("ben")
     assert "No message may be sent to evil.org" in ana.post("/account/watches", **{**fields, "to": "a@evil.org"}).text

@@ -154,10 +154,9 @@ def add_watch() -> ResponseReturnValue:
 @fresh_login_required
 def remove_watch() -> ResponseReturnValue:
     """End a watch."""
-    if not portal().store.watches.remove(current_user.name, request.form.get("watch", "")):
-        abort(404)
+    removed = portal().store.watches.remove(current_user.name, request.form.get("watch", ""))
     audit("watch removed")
-    flash("The watch was removed.")
+    flash("The watch was removed." if removed else "There is no such watch any more.")
     return redirect(url_for(".account", _anchor="watches"))
 
 
