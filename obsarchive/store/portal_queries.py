@@ -287,6 +287,24 @@ class Browse:
         query = {"$and": [visible_to(user), {"_id": {"$in": list(ids)}}]}
         return {document["_id"] for document in self.observations.find(query, {"_id": 1}).max_time_ms(TIME_LIMIT_MS)}
 
+    def nights_by_id(self, user: Mapping[str, Any], ids: Iterable[str]) -> dict[str, str]:
+        """Return the nights of those of some observations that a user may see, by their names.
+
+        Parameters
+        ----------
+        user : mapping
+            Document of the user.
+        ids : iterable of str
+            Names of observations.
+
+        Returns
+        -------
+        dict of str to str
+        """
+        query = {"$and": [visible_to(user), {"_id": {"$in": list(ids)}}]}
+        found = self.observations.find(query, {"night": 1}).max_time_ms(TIME_LIMIT_MS)
+        return {observation.id: observation.night for observation in map(Observation, found)}
+
     def nights_of(self, user: Mapping[str, Any], nights: Iterable[str]) -> set[str]:
         """Return those of some nights in which a user may see data.
 

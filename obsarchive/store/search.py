@@ -115,6 +115,8 @@ class Criteria:
         Some step of `known_steps` must be in this state.
     known_steps : sequence of (pipeline, step)
         All steps of the configuration.
+    marked : dict, optional
+        Filter of the observations of a quality, see :meth:`obsarchive.store.notes.Notes.query`.
     """
 
     name: str = ""
@@ -134,6 +136,7 @@ class Criteria:
     steps: Sequence[tuple[str, str]] = ()
     state: State | None = None
     known_steps: Sequence[tuple[str, str]] = ()
+    marked: Document | None = None
 
     def query(self) -> list[Document]:
         """Return the filters that must all hold."""
@@ -158,7 +161,7 @@ class Criteria:
         names = [folded(target) for target in self.targets if isinstance(target, str)]
         cones = [target.query() for target in self.targets if isinstance(target, Cone)]
         any_of = [*([{paths.TARGET_KEYS: {"$in": names}}] if names else []), *cones]
-        return [self.cone.query() if self.cone else {}, {"$or": any_of} if any_of else {}]
+        return [self.cone.query() if self.cone else {}, {"$or": any_of} if any_of else {}, self.marked or {}]
 
     def _times(self) -> list[Document]:
         bounds = {"$gte": self.since, "$lte": self.until}

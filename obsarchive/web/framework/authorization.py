@@ -36,11 +36,12 @@ FIRST_STEPS = frozenset(
 PAGES_OF_FORMS = {"account": "account.account", "users": "users.users"}
 """The page that holds the forms of a blueprint."""
 
-Scope = Literal["read", "download", "change"]
+Scope = Literal["read", "download", "change", "note"]
 SCOPES: dict[Scope, str] = {
     "read": "read the database: the API and the virtual observatory",
     "download": "download products",
     "change": "request redos (administrators)",
+    "note": "write notes on the quality of observations",
 }
 WINDOW_S, MOST_REQUESTS, MOST_BAD_TOKENS = 60.0, 600, 30
 """Requests of programs, and wrong tokens, that one user or address may send within a window."""

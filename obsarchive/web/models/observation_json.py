@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from obsarchive.store import Document
+from obsarchive.store import Document, Note
 from obsarchive.web.framework.context import full_address, portal
 from obsarchive.web.models.columns import columns, iso
 from obsarchive.web.models.view_models import Card, PipelineView, StepView
@@ -57,6 +57,12 @@ def rows(cards: Iterable[Card]) -> list[dict[str, Any]]:
     ]
 
 
+def note(found: Note) -> dict[str, Any]:
+    """Describe a note with its earlier versions."""
+    about = {"quality": found.quality, "text": found.text, "author": found.author, "version": found.version}
+    return {**about, "written": plain(found.written), "earlier": [note(before) for before in found.earlier]}
+
+
 def observation(card: Card) -> dict[str, Any]:
     """Describe an observation with all its pipelines."""
     seen, document = card.observation, card.observation.document
@@ -65,6 +71,7 @@ def observation(card: Card) -> dict[str, Any]:
         **rows([card])[0],
         "science_program": plain(document.get("science_program") or {}),
         "comment": document.get("comment"),
+        "own_note": note(portal().store.notes.find(card.id)),
         "raw_files": [path.name for path in seen.raw_files],
         "pipelines": {view.name: _pipeline(card, view) for view in card.pipelines},
         "tarball": full_address("observations.tarball", obs_id=card.id) if packed else None,
