@@ -293,13 +293,13 @@ class Observations(StepStore):
             if key not in ("_id", "date_utc"):  # the next one serves the date
                 self.collection.create_index([(key, ASCENDING), ("_id", ASCENDING)])
         owners = (paths.PROGRAM_ID, paths.PROGRAM_PI)
-        by_date = ("date_utc", "_id", "name", "filter", "camera", "night")
+        by_date = ("date_utc", "_id", paths.TARGET_TEXT, "filter", "camera", "night")
         for keys in (
             (*by_date, owners[0]),
             *((owner, *by_date) for owner in owners),
             *((owner, ratio, "_id") for owner in owners for ratio in strehl),
         ):
-            self.collection.create_index([(key, ASCENDING) for key in keys], name=f"search {keys[0]} {keys[1]}"[:100])
+            self.collection.create_index([(key, ASCENDING) for key in keys], name=f"look-up {keys[0]} {keys[1]}"[:100])
         for pipeline, step in steps[:MOST_STATE_INDEXES]:
             state = paths.step_path(pipeline, step, "state")
             unusual = {state: {"$gt": str(State.DONE)}}

@@ -1,16 +1,20 @@
 """Queries of the portal; every query starts from what the user may see."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from pymongo.collection import Collection
 
 from obsarchive.core import document_paths as paths
 from obsarchive.core.documents import Night, Observation
+from obsarchive.core.target_names import folded
 from obsarchive.store.search import COUNT_CAP, MAX_PAGE, Criteria, Order, Page
 from obsarchive.store.step_records import Document
 
 TIME_LIMIT_MS = 5000
+RARE = 1000
+"""Observations that are read to find the newest of them; of more, the index by date is followed."""
 
 _NOT_LISTED = {"fits_header": 0, "raw_data": 0, paths.GEOJSON: 0}
 """Parts of an observation that a list never shows."""
@@ -141,7 +145,7 @@ class Browse:
         CursorError
             `cursor` is not the mark of a page.
         """
-        wanted = criteria.query()
+        wanted = self._planned(criteria).query()
         query = _visible(user, [*wanted, order.after(cursor)] if cursor else wanted)
         limit = max(1, min(limit, MAX_PAGE))
         found = list(
@@ -155,6 +159,13 @@ class Browse:
             count = self.observations.count_documents(query, limit=COUNT_CAP, maxTimeMS=TIME_LIMIT_MS)
         shown = found[:limit]
         return Page(tuple(map(Observation, shown)), count, order.cursor(shown[-1]) if more else "")
+
+    def _planned(self, criteria: Criteria) -> Criteria:
+        """Return criteria that say whether many targets hold the part of a name."""
+        if criteria.exact or not folded(criteria.name):
+            return criteria
+        found = self.observations.count_documents(criteria.rare_part(), limit=RARE + 1, maxTimeMS=TIME_LIMIT_MS)
+        return replace(criteria, is_frequent=found > RARE)
 
     def finds_something(self, user: Mapping[str, Any], criteria: Criteria) -> bool:
         """Whether an observation that a user may see fulfils criteria."""
@@ -183,7 +194,7 @@ class Browse:
         ------
         Observation
         """
-        query = _visible(user, criteria.query())
+        query = _visible(user, self._planned(criteria).query())
         found = self.observations.find(query, _NOT_LISTED).sort(order.keys).limit(limit)
         for document in found if time_ms is None else found.max_time_ms(time_ms):
             yield Observation(document)
