@@ -212,7 +212,8 @@ def measure(app, observations: int, before: dict, mongod: int) -> list[str]:  # 
             ratio = f"{cpu / before[who, kind]:.2f}" if (who, kind) in before else "–"
             before[who, kind] = cpu
             reached = "reached" if slow < goal else "MISSED"
-            line = f"| {kind} | {who} | {np.median(times):.0f} | {slow:.0f} | {goal:.0f} | {reached} | {cpu:.0f} | {ratio} |"
+            numbers = f"{np.median(times):.0f} | {slow:.0f} | {goal:.0f} | {reached} | {cpu:.0f} | {ratio}"
+            line = f"| {kind} | {who} | {numbers} |"
             lines.append(line)
             sys.stdout.write(line + "\n")
             sys.stdout.flush()

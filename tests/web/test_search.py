@@ -245,7 +245,7 @@ def test_frequent_names_are_found_like_rare_ones(app, archive, monkeypatch) -> N
     asked = [(user, name) for user in (ADMIN, ana) for name in ("a", "hd 14", "vega", "none", "long name of a star 12")]
     rare = [found(*each) for each in asked]
     assert [len(each) for each in rare] == [3, 1, 1, 0, 1, 2, 1, 1, 0, 1]
-    monkeypatch.setattr(portal_queries, "RARE", -1)
+    monkeypatch.setattr(portal_queries, "RARE", 0)
     assert [found(*each) for each in asked] == rare
 
 
