@@ -30,6 +30,7 @@ RAW_CHANGED = "raw_data.last_modified"
 PACKED = "distributed.status"
 PACKED_BYTES = "distributed.bytes"
 PACKED_SHA256 = "distributed.sha256"
+PACKED_VERSION = "distributed.version"
 PACKING_ASKED = "distributed.last_modified"
 
 # -- observations and nights --------------------------------------------------------------------------------------

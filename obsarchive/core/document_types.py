@@ -169,6 +169,8 @@ class Distributed(TypedDict, total=False):
     """Size of the tarball [bytes]."""
     sha256: str
     """Its checksum."""
+    version: int
+    """Version of what it holds (`obsarchive.core.package_texts.PACKAGE_VERSION`)."""
 
 
 class UserFields(TypedDict):

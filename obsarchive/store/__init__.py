@@ -22,6 +22,8 @@ from obsarchive.store.notifications import Outbox
 from obsarchive.store.observations import BY_RESULTS, Nights, Observations
 from obsarchive.store.people import Act, People
 from obsarchive.store.portal_queries import Browse
+from obsarchive.store.problems import Problems, StepProblem
+from obsarchive.store.programmes import Programmes, PublicObservations
 from obsarchive.store.requests import Requests
 from obsarchive.store.search import Cone, Criteria, CursorError, Order, Page
 from obsarchive.store.step_records import Document, StepPath, StepStore, StepUpdate, carried_over
@@ -53,6 +55,9 @@ __all__ = [
     "Outbox",
     "Page",
     "People",
+    "Problems",
+    "Programmes",
+    "PublicObservations",
     "Requests",
     "Results",
     "Sessions",
@@ -61,6 +66,7 @@ __all__ = [
     "SourcePage",
     "Sources",
     "StepPath",
+    "StepProblem",
     "StepStore",
     "StepUpdate",
     "Store",
@@ -130,6 +136,9 @@ class Store:
         self.audit = Audit(self.database["audit"])
         self.people = People(self.database)
         self.browse = Browse(self.database["objects"], self.database["aux"])
+        self.programmes = Programmes(self.database["programmes"], self.database["objects"])
+        self.public = PublicObservations(self.database["objects"])
+        self.problems = Problems(self.browse)
         self.monitoring = Monitoring(self.database["objects"], self.database["aux"])
 
     def ensure_indexes(self, steps: Iterable[StepPath], lacking: Iterable[StepPath] = ()) -> None:

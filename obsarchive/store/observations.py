@@ -198,9 +198,9 @@ class Observations(StepStore):
         )
         return {document["_id"]: Observation(document) for document in found}
 
-    def names_of(self, night: str) -> set[str]:
-        """Return the names of the observations of a night."""
-        return {document["_id"] for document in self.collection.find({"night": night}, {"_id": 1})}
+    def known(self, names: Iterable[str]) -> set[str]:
+        """Return those of some names that observations have; no document is read for it."""
+        return {document["_id"] for document in self.collection.find({"_id": {"$in": list(names)}}, {"_id": 1})}
 
     def without_night(self) -> list[Document]:
         """Return the documents without a night: those of the published Robo-AO archiver."""
@@ -348,9 +348,10 @@ class Nights(StepStore):
         raw = [bytes(found.raw) for found in encoded]
         return {text: known.get(text) or Night(bson.decode(text, options)) for text in raw}
 
-    def names(self) -> set[str]:
-        """Return all nights, ``yyyymmdd``."""
-        return {str(document["_id"]) for document in self.collection.find({}, {"_id": 1})}
+    def names(self, having: Sequence[str] = ()) -> set[str]:
+        """Return all nights, ``yyyymmdd``, or those whose documents have some fields."""
+        query: Document = {field: {"$exists": True} for field in having}
+        return {str(document["_id"]) for document in self.collection.find(query, {"_id": 1})}
 
     def having(self, field: str, without: str | None = None) -> Iterator[Night]:
         """Yield nights whose documents have a field.

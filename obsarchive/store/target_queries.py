@@ -45,7 +45,7 @@ def epochs(
 
 
 def _found(browse: Browse, user: Mapping[str, Any], criteria: Criteria) -> Sequence[Observation]:
-    found = browse.stream(user, criteria, _ORDER, MOST_EPOCHS, TIME_LIMIT_MS)
+    found = browse.stream(user, criteria, _ORDER, MOST_EPOCHS, time_ms=TIME_LIMIT_MS)
     return list(found)
 
 

@@ -7,11 +7,10 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
 from obsarchive.names import is_night
-from obsarchive.web.api import openapi
 from obsarchive.web.framework import requests
 from obsarchive.web.framework.authorization import admin_only, for_tokens, not_found
 from obsarchive.web.framework.context import full_address, portal
-from obsarchive.web.models import observation_json, search_form, target_json
+from obsarchive.web.models import observation_json, openapi, search_form, target_json
 from obsarchive.web.models.cards import cards_of, find_card, find_night
 from obsarchive.web.models.columns import columns
 from obsarchive.web.models.night_facts import contrast_curve, night_facts
@@ -134,12 +133,12 @@ def header(obs_id: str) -> ResponseReturnValue:
 @bp.get("/observations/<obs_id>/products")
 @for_tokens("read")
 def products(obs_id: str) -> ResponseReturnValue:
-    """List its products with sizes and checksums."""
+    """List its products with sizes and checksums, its raw files and the master frames of its night."""
     card = find_card(obs_id)
     found = [
         observation_json.product(card, view, record) for view in card.pipelines for record in view.products.values()
     ]
-    return {"products": found}
+    return {"products": found, "sources": observation_json.sources(card)}
 
 
 @bp.get("/observations/<obs_id>/contrast_curve/<pipeline>")
@@ -229,9 +228,10 @@ def _body() -> Answer:
 def list_jobs() -> ResponseReturnValue:
     """Return the state of the daemon."""
     now = jobs.under_observation()
-    lists = {name: [observation_json.job(job) for job in now[name]] for name in ("failed", "ended")}
+    failed = [observation_json.problem(problem) for group in now["missing"] for problem in group.found]
+    ended = [observation_json.job(job) for job in now["history"]]
     busy = {name: [observation_json.job(job) for _, job in now[name]] for name in ("running", "queued")}
-    return {"daemon": now["state"], **busy, **lists}
+    return {"daemon": now["state"], **busy, "failed": failed, "ended": ended}
 
 
 @bp.get("/psflib")
