@@ -23,7 +23,7 @@ from obsarchive.store.target_index import NAMES, ensure_target_indexes, fold_nam
 
 BY_RESULTS = "results:"
 """How signatures of a night's results begin; those of earlier versions have no such beginning."""
-MOST_STATE_INDEXES = 24
+MOST_STATE_INDEXES = 20
 """A collection has 64 indexes at most; states of further steps are found more slowly."""
 
 
@@ -275,6 +275,7 @@ class Observations(StepStore):
         for key in ("night", paths.PROGRAM_PI, paths.PACKED, "look_again", "camera"):
             self.collection.create_index([(key, ASCENDING)])
         ensure_target_indexes(self.collection)
+        self.collection.create_index([(paths.PROGRAM_PI, ASCENDING), (paths.PROGRAM_ID, ASCENDING)])
         self._ensure_search_indexes(steps)
         self.collection.create_index([(paths.EFFECTS_OF_TASK, ASCENDING)], sparse=True)
         pipelines = dict.fromkeys(pipeline for pipeline, _ in steps)

@@ -251,8 +251,19 @@ class Browse:
         field = paths.PROGRAM_ID
         if is_admin(user):
             return self.values(field)
-        named = self.observations.distinct(field, _named(user), maxTimeMS=TIME_LIMIT_MS)
-        return sorted({*programs_of(user), *(program for program in named if isinstance(program, str))})
+        return sorted({*programs_of(user), *self._programs_naming(user)})
+
+    def _programs_naming(self, user: Mapping[str, Any]) -> Iterator[str]:
+        """Yield the programmes of observations that name a user, by one look into the index for each."""
+        last = ""
+        while True:
+            query = {"$and": [_named(user), {paths.PROGRAM_ID: {"$gt": last}}]}
+            found = self.observations.find(query, {paths.PROGRAM_ID: 1}).sort(paths.PROGRAM_ID, 1).limit(1)
+            document = next(iter(found.max_time_ms(TIME_LIMIT_MS)), None)
+            if document is None:
+                return
+            last = document["science_program"]["program_id"]
+            yield last
 
     def calendar(self, user: Mapping[str, Any]) -> dict[str, int]:
         """Return the number of observations that `user` may see, by night."""

@@ -1,5 +1,7 @@
 """Notes on the quality of an observation, of a night, or of all that a search found."""
 
+from typing import Any
+
 from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
@@ -117,5 +119,5 @@ def on_selection() -> ResponseReturnValue:
         abort(400, f"at most {MOST_MARKED} observations at once: narrow the search")
     count = mark(found, sent, request.query_string.decode("ascii", "replace"))
     flash(f"The note was written on {count} observation{'' if count == 1 else 's'}.")
-    kept = {name: values for name, values in request.args.lists() if name != "cursor"}
+    kept: dict[str, Any] = {name: values for name, values in request.args.lists() if name != "cursor"}
     return redirect(url_for("search.search", **kept))

@@ -20,6 +20,7 @@ from obsarchive.web.framework.template_filters import utc
 from obsarchive.web.models import search_form, votables
 from obsarchive.web.models.cards import card_of, notes_on
 from obsarchive.web.models.columns import Column, columns
+from obsarchive.web.models.positions import UNITS
 from obsarchive.web.models.search_form import SearchForm, query_parameters
 from obsarchive.web.models.view_models import Card
 from obsarchive.web.pages.sky_map import Mark, sky_map
@@ -112,7 +113,7 @@ def search() -> ResponseReturnValue:
         address=_address,
         numbers=[column for column in known if column.key in search_form.number_fields(wanted.criteria.known_steps)],
         steps=wanted.criteria.known_steps,
-        units=list(search_form.UNITS),
+        units=list(UNITS),
         states=list(search_form.STATES),
         qualities=search_form.ASKED_QUALITIES,
         most_marked=MOST_MARKED,
