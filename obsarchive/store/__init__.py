@@ -14,6 +14,7 @@ from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 from obsarchive.errors import ServiceUnavailable
 from obsarchive.store.backup import Backup
 from obsarchive.store.datasets import Datasets
+from obsarchive.store.file_queries import FileQueries
 from obsarchive.store.frames import Frames
 from obsarchive.store.jobs import Jobs, Lease
 from obsarchive.store.monitoring import Monitoring
@@ -21,6 +22,7 @@ from obsarchive.store.notifications import Outbox
 from obsarchive.store.observations import BY_RESULTS, Nights, Observations
 from obsarchive.store.people import Act, People
 from obsarchive.store.portal_queries import Browse
+from obsarchive.store.query_jobs import QueryJobs
 from obsarchive.store.requests import Requests
 from obsarchive.store.search import Cone, Criteria, CursorError, Order, Page
 from obsarchive.store.step_records import Document, StepPath, StepStore, StepUpdate, carried_over
@@ -40,6 +42,7 @@ __all__ = [
     "Datasets",
     "Document",
     "Events",
+    "FileQueries",
     "Frames",
     "Jobs",
     "Lease",
@@ -50,6 +53,7 @@ __all__ = [
     "Outbox",
     "Page",
     "People",
+    "QueryJobs",
     "Requests",
     "Results",
     "Sessions",
@@ -126,6 +130,8 @@ class Store:
         self.audit = Audit(self.database["audit"])
         self.people = People(self.database)
         self.browse = Browse(self.database["objects"], self.database["aux"])
+        self.files = FileQueries(self.database["objects"], self.database["aux"], self.browse)
+        self.query_jobs = QueryJobs(self.database["tap_jobs"])
         self.monitoring = Monitoring(self.database["objects"], self.database["aux"])
 
     def ensure_indexes(self, steps: Iterable[StepPath], lacking: Iterable[StepPath] = ()) -> None:
@@ -149,7 +155,7 @@ class Store:
 
     def ensure_portal_indexes(self) -> None:
         """Create the indexes of the collections that the portal writes."""
-        for part in (self.sessions, self.tokens, self.throttle, self.requests, self.audit):
+        for part in (self.sessions, self.tokens, self.throttle, self.requests, self.audit, self.query_jobs):
             part.ensure_indexes()
 
     @property

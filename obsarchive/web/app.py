@@ -15,7 +15,7 @@ from obsarchive.config.model import Config
 from obsarchive.core.shipped import shipped
 from obsarchive.errors import ConfigError
 from obsarchive.store import Store
-from obsarchive.web.api import monitoring, v1, virtual_observatory
+from obsarchive.web.api import monitoring, v1
 from obsarchive.web.framework.authorization import require_login
 from obsarchive.web.framework.context import Portal, portal
 from obsarchive.web.framework.error_pages import register_error_handlers
@@ -38,6 +38,7 @@ from obsarchive.web.pages import (
 from obsarchive.web.pages.jobs import daemon_state
 from obsarchive.web.surveys import sources
 from obsarchive.web.surveys.source_urls import SourceName
+from obsarchive.web.vo import tap
 from surveys import dataset
 from surveys.database import root_of
 
@@ -58,7 +59,7 @@ BLUEPRINTS = (
     jobs,
     users,
     v1,
-    virtual_observatory,
+    tap,
     monitoring,
 )
 
