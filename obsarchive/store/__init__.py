@@ -22,6 +22,8 @@ from obsarchive.store.notifications import Outbox
 from obsarchive.store.observations import BY_RESULTS, Nights, Observations
 from obsarchive.store.people import Act, People
 from obsarchive.store.portal_queries import Browse
+from obsarchive.store.problems import Problems, StepProblem
+from obsarchive.store.programmes import Programmes, PublicObservations
 from obsarchive.store.query_jobs import QueryJobs
 from obsarchive.store.requests import Requests
 from obsarchive.store.search import Cone, Criteria, CursorError, Order, Page
@@ -53,6 +55,9 @@ __all__ = [
     "Outbox",
     "Page",
     "People",
+    "Problems",
+    "Programmes",
+    "PublicObservations",
     "QueryJobs",
     "Requests",
     "Results",
@@ -62,6 +67,7 @@ __all__ = [
     "SourcePage",
     "Sources",
     "StepPath",
+    "StepProblem",
     "StepStore",
     "StepUpdate",
     "Store",
@@ -132,10 +138,13 @@ class Store:
         self.browse = Browse(self.database["objects"], self.database["aux"])
         self.files = FileQueries(self.database["objects"], self.database["aux"], self.browse)
         self.query_jobs = QueryJobs(self.database["tap_jobs"])
+        self.programmes = Programmes(self.database["programmes"], self.database["objects"])
+        self.public = PublicObservations(self.database["objects"])
+        self.problems = Problems(self.browse)
         self.monitoring = Monitoring(self.database["objects"], self.database["aux"])
 
     def ensure_indexes(self, steps: Iterable[StepPath], lacking: Iterable[StepPath] = ()) -> None:
-        """Create all indexes that do not exist.
+        """Create all indexes that do not exist, and index the names of targets that an earlier version entered.
 
         Parameters
         ----------
@@ -151,6 +160,7 @@ class Store:
         self.frames.ensure_indexes()
         self.datasets.ensure_indexes()
         self.surveys.ensure_indexes()
+        self.observations.fold_names()
         self.ensure_portal_indexes()
 
     def ensure_portal_indexes(self) -> None:

@@ -15,6 +15,7 @@ from obsarchive.core.document_paths import DEC_DEG, RA_DEG
 from obsarchive.core.documents import Night, Observation, StepRecord
 from obsarchive.core.step_state import State
 from obsarchive.io.product_entries import read_image_entry
+from obsarchive.names import observations_in
 from obsarchive.science.astrometry.sky_regions import Polygon, position_of
 from obsarchive.web.framework.context import full_address, portal
 from obsarchive.web.framework.file_responses import resolve_product_path
@@ -56,7 +57,7 @@ class Archive:
             "product": full_address(
                 "observations.product", obs_id="SubjectName", pipeline="FolderName", name="FileName"
             ),
-            "raw": full_address("observations.observation", obs_id="SubjectName") + "/raw/FileName",
+            "raw": full_address("observations.raw", obs_id="SubjectName", name="FileName"),
             "master": full_address("nights.product", night="SubjectName", pipeline="FolderName", name="FileName"),
         }
         authority = f"ivo://archiver/{config.database.db}"
@@ -237,11 +238,16 @@ def files_of(archive: Archive, observation: Observation) -> Iterator[ArchiveFile
         for record in steps.values():
             for entry in record.products:
                 name = entry.get("name")
-                if isinstance(name, str) and name.endswith(".fits"):
+                if isinstance(name, str) and name.endswith(".fits") and not _names_others(name, observation.id):
                     yield ArchiveFile(archive, observation, "product", pipeline, entry, _fwhm(name, record, steps))
     if not observation.raw_missing:
         for path in observation.raw_files:
             yield ArchiveFile(archive, observation, "raw", RAW, {"name": path.name})
+
+
+def _names_others(name: str, obs_id: str) -> bool:
+    """Whether the name of a product holds that of another observation, which the user may not see."""
+    return any(named != obs_id for named in observations_in(name))
 
 
 def _fwhm(name: str, made_by: StepRecord, steps: Mapping[str, StepRecord]) -> float | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from obsarchive.core.documents import Observation
 from obsarchive.web.framework.context import full_address
+from obsarchive.web.models.raw_data import SourceFile, resolve_raw_path
 from obsarchive.web.vo.answers import ResultTable, ServiceDescriptor, ServiceParameter
 from obsarchive.web.vo.archive_files import Archive, ArchiveFile, files_of
 from obsarchive.web.vo.lookup import find_file, masters
@@ -96,10 +97,7 @@ def _links(archive: Archive, file: ArchiveFile) -> Iterator[Link]:
 
 
 def _raw_size(file: ArchiveFile) -> int | None:
-    try:
-        return file.path.stat().st_size
-    except OSError:
-        return None
+    return SourceFile(file.name, resolve_raw_path(file.path)).bytes
 
 
 def _previews(file: ArchiveFile, seen: Observation) -> Iterator[Link]:

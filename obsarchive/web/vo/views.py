@@ -1,6 +1,5 @@
 """Addresses of the virtual observatory, for programs with a token."""
 
-import re
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec
@@ -10,7 +9,6 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
 from obsarchive.core.json_text import parse_json
-from obsarchive.names import is_observation
 from obsarchive.store.query_jobs import KEEP
 from obsarchive.store.search import Cone, Criteria, Order
 from obsarchive.web.framework.authorization import audit, for_tokens, not_found, reads_by_form
@@ -163,9 +161,6 @@ def cutout() -> ResponseReturnValue:
     return as_attachment(response, f"{path.stem}_cutout.{'png' if is_picture else 'fits'}")
 
 
-_NAME = re.compile(r"[A-Za-z0-9][\w.+-]*_\d{8}_\d{6}\.\d{6}")
-
-
 @bp.get("/log/<obs_id>/<pipeline>/<step>")
 @for_tokens("read")
 def log(obs_id: str, pipeline: str, step: str) -> ResponseReturnValue:
@@ -196,11 +191,6 @@ def log(obs_id: str, pipeline: str, step: str) -> ResponseReturnValue:
         except (OSError, ValueError):
             manifest = {}
     lines = manifest.get("log") if isinstance(manifest, dict) else None
-    text = "\n".join(map(str, lines or ["no log"])) + "\n"
-    return Response(_of_ones_own(text), mimetype="text/plain")
-
-
-def _of_ones_own(text: str) -> str:
-    named = {name for name in _NAME.findall(text) if is_observation(name)}
-    visible = named if current_user.is_admin else portal().store.browse.visible(current_user.document, named)
-    return _NAME.sub(lambda match: match[0] if match[0] in visible else "(an observation of another programme)", text)
+    plain = [str(line) for line in lines] if isinstance(lines, list) else ["no log"]
+    shown = portal().store.browse.without_others(current_user.document, plain)
+    return Response("\n".join(shown) + "\n", mimetype="text/plain")
