@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any, TypeAlias
 
 from bson import MinKey
@@ -20,7 +21,7 @@ from obsarchive.store.step_records import Document
 
 _OF_OBSERVATIONS = {"fits_header": 0, "remembered": 0, paths.GEOJSON: 0}
 _OF_NIGHTS = {"calib.steps": 1}
-_NIGHTS_AT_ONCE = 200
+_MOST_NIGHTS_AT_ONCE = 200
 POLE_DEG = 80.0
 """Beyond this declination right ascensions do not restrict: a small field may have any."""
 
@@ -178,14 +179,13 @@ class FileQueries:
         ------
         Night
         """
-        found = self._nights.find({}, _OF_NIGHTS).sort("_id", -1 if descending else 1)
-        batch: list[Document] = []
-        for document in found:
-            batch.append(document)
-            if len(batch) == _NIGHTS_AT_ONCE:
-                yield from self._visible(user, batch)
-                batch = []
-        yield from self._visible(user, batch)
+        found = iter(
+            self._nights.find({"calib.steps": {"$exists": True}}, _OF_NIGHTS).sort("_id", -1 if descending else 1)
+        )
+        size = 2  # the first nights are often all that is wanted
+        while batch := list(islice(found, size)):
+            yield from self._visible(user, batch)
+            size = min(4 * size, _MOST_NIGHTS_AT_ONCE)
 
     def _visible(self, user: Mapping[str, Any], batch: Sequence[Document]) -> Iterator[Night]:
         visible = self._browse.nights_of(user, [str(document["_id"]) for document in batch])
