@@ -21,6 +21,8 @@ from obsarchive.store.step_records import Document
 
 _OF_OBSERVATIONS = {"fits_header": 0, "remembered": 0, paths.GEOJSON: 0}
 _OF_NIGHTS = {"calib.steps": 1}
+_BATCH = 40
+"""Observations that the database sends at once: few rows are often all that is wanted."""
 _MOST_NIGHTS_AT_ONCE = 200
 POLE_DEG = 80.0
 """Beyond this declination right ascensions do not restrict: a small field may have any."""
@@ -157,7 +159,7 @@ class FileQueries:
         Observation
         """
         query = _visible(user, [restriction.query()] if restriction else [])
-        found = self._observations.find(query, _OF_OBSERVATIONS).max_time_ms(time_limit_ms)
+        found = self._observations.find(query, _OF_OBSERVATIONS).max_time_ms(time_limit_ms).batch_size(_BATCH)
         for document in found.sort(list(order)) if order else found:
             yield Observation(document)
 

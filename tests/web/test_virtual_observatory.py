@@ -4,6 +4,7 @@ import io
 import shutil
 import subprocess
 import xml.etree.ElementTree as ET
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from vo_archive import DEC, PIXEL_ARCSEC, RA, TOKENS, vo_archive
 
 from obsarchive.accounts import users as accounts
 from obsarchive.store import Store
+from obsarchive.web.vo import query_runner
 
 FIELD_DEG = 160 * PIXEL_ARCSEC / 3600
 
@@ -464,6 +466,20 @@ def test_answers_come_as_votable_csv_and_tsv(vo):
     assert session().get(ask, params={**query, "FORMAT": "csv"}).text == f"obs_id,calib_level\r\n{vo.later},2\r\n"
     assert session().get(ask, params={**query, "RESPONSEFORMAT": "tsv"}).text == f"obs_id\tcalib_level\n{vo.later}\t2\n"
     assert session().get(ask, params={**query, "FORMAT": "fits"}).status_code == 400
+
+
+def test_queries_have_limits_of_time_and_number(vo, monkeypatch):
+    ask, query = f"{vo.address}/vo/tap/sync", {"LANG": "ADQL", "QUERY": "SELECT * FROM ivoa.obscore"}
+    taken = [vo.app.store.slots.take("query ana", 4, timedelta(minutes=1)) for _ in range(4)]
+    assert session().get(ask, params=query).status_code == 429
+    for slot in taken:
+        vo.app.store.slots.give_back(slot)
+    assert session().get(ask, params=query).status_code == 200
+    assert session().get(ask, params={**query, "MAXREC": 1}).text.count("<TR>") == 1
+    monkeypatch.setattr(query_runner, "TIME_LIMIT_S", 0.0)
+    answer = session().get(ask, params=query)
+    assert answer.status_code == 400
+    assert "takes longer" in answer.text
 
 
 def test_a_job_is_answered_later(vo, tap):

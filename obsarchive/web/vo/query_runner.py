@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from obsarchive.core.document_paths import PROGRAM_ID
-from obsarchive.store import FileQueries
+from obsarchive.errors import ServiceUnavailable
+from obsarchive.store import FileQueries, outage_as_error
 from obsarchive.web.vo.adql_evaluation import Compiler, Evaluate, Expression, Table
 from obsarchive.web.vo.adql_functions import write_region
 from obsarchive.web.vo.adql_nodes import Call, ColumnName, Constant, Node, Output, Query, is_aggregate, without_table
@@ -24,6 +25,7 @@ DEFAULT_ROWS, MOST_ROWS = 5000, 20_000
 MOST_SORTED = 100_000
 """Rows that are sorted here, when the database cannot sort them."""
 TIME_LIMIT_S = 10.0
+TOO_LONG = f"the query takes longer than {TIME_LIMIT_S:g} s: restrict it, by t_min, obs_id or a region"
 SORTED_BY_DATABASE = {
     "t_min": "date_utc",
     "obs_id": "_id",
@@ -87,7 +89,13 @@ class Runner:
         plan = Plan(query, table)
         limit = min(max(most, 0), MOST_ROWS)
         wanted = limit + 1 if query.top is None else min(query.top, limit + 1)
-        rows = list(itertools.islice(self._rows(plan), query.offset, query.offset + wanted))
+        try:
+            with outage_as_error():
+                rows = list(itertools.islice(self._rows(plan), query.offset, query.offset + wanted))
+        except ServiceUnavailable as err:
+            if time.monotonic() < self._deadline:
+                raise
+            raise QueryError(TOO_LONG) from err  # the database gave up
         return Answer(plan.columns, rows[:limit], overflow=len(rows) > limit)
 
     def _rows(self, plan: "Plan") -> Iterator[Sequence[Any]]:
@@ -103,7 +111,7 @@ class Runner:
     def _watched(self, rows: Iterable[Any]) -> Iterator[Any]:
         for number, row in enumerate(rows):
             if number % 100 == 0 and time.monotonic() > self._deadline:
-                raise QueryError(f"the query took longer than {TIME_LIMIT_S:g} s: restrict it, by t_min or a region")
+                raise QueryError(TOO_LONG)
             yield row
 
     def _source(self, plan: "Plan") -> Iterable[Any]:

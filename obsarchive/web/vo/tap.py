@@ -17,7 +17,7 @@ from obsarchive.web.vo.datalink import link_service
 from obsarchive.web.vo.parameters import Parameters
 from obsarchive.web.vo.query_runner import TIME_LIMIT_S, Plan, find_table
 from obsarchive.web.vo.tables import EXAMPLES, INDEXED, KEYS, SCHEMAS, TABLES
-from obsarchive.web.vo.views import answers_errors, bp, runner
+from obsarchive.web.vo.views import answers_errors, bp, run_query
 
 LANGUAGES = frozenset({"ADQL", "ADQL-2.0", "ADQL-2.1"})
 KNOWN = frozenset({"LANG", "QUERY", "FORMAT", "PHASE"})
@@ -37,7 +37,7 @@ def tap_sync() -> ResponseReturnValue:
 def _answer(parameters: Parameters) -> Response:
     _check(parameters)
     text = parameters.one("QUERY")
-    found = runner().run(parse(text), most=parameters.most_rows())
+    found = run_query(parse(text), parameters.most_rows())
     has_did = any(column.name == "obs_publisher_did" for column in found.columns)
     services = [link_service()] if has_did else []
     infos = {"QUERY": text, **parameters.unknown(KNOWN)}

@@ -1,6 +1,7 @@
 """Addresses of the virtual observatory, for programs with a token."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from functools import wraps
 from typing import Any, ParamSpec
 
@@ -19,14 +20,18 @@ from obsarchive.web.models.cards import find_card
 from obsarchive.web.models.columns import columns
 from obsarchive.web.pages.search import cards
 from obsarchive.web.vo import answers, cutouts, datalink, sia2
+from obsarchive.web.vo.adql_evaluation import Table
 from obsarchive.web.vo.adql_functions import GEOMETRY
+from obsarchive.web.vo.adql_nodes import Query
 from obsarchive.web.vo.adql_parser import QueryError
 from obsarchive.web.vo.archive_files import Archive
 from obsarchive.web.vo.lookup import find_file
 from obsarchive.web.vo.parameters import Parameters, read_region_parameter
-from obsarchive.web.vo.query_runner import DEFAULT_ROWS, MOST_ROWS, TIME_LIMIT_S, Runner
+from obsarchive.web.vo.query_runner import DEFAULT_ROWS, MOST_ROWS, TIME_LIMIT_S, Answer, Runner
 
 MOST_CONE_ROWS = 5000
+AT_ONCE = 4
+"""Queries of a user that may run at the same time."""
 MOST_IDS = 200
 """Identifiers of a request for links."""
 
@@ -41,15 +46,47 @@ def answers_errors(view: Callable[P, ResponseReturnValue]) -> Callable[P, Respon
     def guarded(*args: P.args, **kwargs: P.kwargs) -> ResponseReturnValue:
         try:
             return view(*args, **kwargs)
+        except TooManyQueriesError as err:
+            return answers.error(str(err), 429)
         except (QueryError, answers.FormatError) as err:
             return answers.error(str(err))
 
     return guarded
 
 
-def runner() -> Runner:
-    """Return what runs queries of the user."""
-    return Runner(current_user.document, portal().store.files, Archive.of_portal())
+class TooManyQueriesError(QueryError):
+    """The user has as many queries running as are allowed."""
+
+
+def run_query(query: Query, most: int, table: Table | None = None) -> Answer:
+    """Return the answer to a query of the user.
+
+    Parameters
+    ----------
+    query : Query
+        The query.
+    most : int
+        Rows that the client wants at most.
+    table : Table, optional
+        The table that it asks; by default that of its name.
+
+    Returns
+    -------
+    Answer
+
+    Raises
+    ------
+    QueryError
+        The query makes no sense, takes too long, or too many run already.
+    """
+    store = portal().store
+    slot = store.slots.take(f"query {current_user.name}", AT_ONCE, timedelta(seconds=3 * TIME_LIMIT_S))
+    if slot is None:
+        raise TooManyQueriesError(f"{AT_ONCE} queries of yours run already: wait until one has ended")
+    try:
+        return Runner(current_user.document, store.files, Archive.of_portal()).run(query, table, most)
+    finally:
+        store.slots.give_back(slot)
 
 
 @bp.get("/scs")
@@ -83,7 +120,7 @@ def images() -> ResponseReturnValue:
     parameters = Parameters.of_request()
     if "UPLOAD" in parameters.values:
         raise QueryError("UPLOAD: tables are not taken")
-    found = runner().run(sia2.query_of(parameters), sia2.TABLE, parameters.most_rows())
+    found = run_query(sia2.query_of(parameters), parameters.most_rows(), sia2.TABLE)
     infos = {"standardID": "ivo://ivoa.net/std/SIA#query-2.0", **parameters.unknown(sia2.PARAMETERS)}
     table = answers.ResultTable(found.columns, found.rows, found.overflow, infos, [datalink.link_service()])
     return table.response(parameters.one("RESPONSEFORMAT"))
