@@ -87,7 +87,7 @@ class Containing:
         """Return the filter; the date is true of all and lets the index of searches look at names."""
         pattern = {"$regex": ("^" if self.at_start else "") + re.escape(self.text)}
         options = {"$options": "i"} if self.ignore_case else {}
-        return {"$or": [{self.path: {**pattern, **options}}, {self.path: None}], "date_utc": {"$gte": MinKey()}}
+        return {self.path: {**pattern, **options}, "date_utc": {"$gte": MinKey()}}
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def _obs_id(file: ArchiveFile) -> str:
 
 
 def _target(file: ArchiveFile) -> str | None:
-    return str(file.document.get("name") or file.subject.id) if file.document else None
+    return str(file.document.get("name") or "") or None
 
 
 def _size(file: ArchiveFile) -> int | None:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from operator import itemgetter
 from typing import Any
 
-from obsarchive.core.document_paths import DEC_DEG, PROGRAM_ID
+from obsarchive.core.document_paths import DEC_DEG, PROGRAM_ID, RA_DEG
 from obsarchive.science.astrometry.sky_regions import Region
 from obsarchive.store.file_queries import (
     NOTHING,
@@ -169,12 +169,12 @@ class Reader:
             return NOTHING
         circle = region.bounding
         radius = circle.radius_deg + distance_deg + self.margin_deg
-        return Cone(circle.ra_deg % 360, circle.dec_deg, radius) if radius < 180 else None
+        return _or_nowhere(Cone(circle.ra_deg % 360, circle.dec_deg, radius)) if radius < 180 else None
 
     def _of_values(self, name: str, values: Sequence[Any]) -> Restriction | None:
         texts = tuple(value for value in values if isinstance(value, str))
         if name in TEXTS:
-            return AnyOf(TEXTS[name], (*texts, *((None,) if name == "target_name" else ())))
+            return AnyOf(TEXTS[name], texts)
         if name == "obs_publisher_did":
             found = (read_did(self.archive.authority, text) for text in texts)
             return AnyOf("_id", tuple(parts[0] for parts in found if parts))
@@ -200,9 +200,10 @@ class Reader:
                     None if limit is None else limit + side * self.margin_deg
                     for limit, side in zip(limits, (-1, 1), strict=True)
                 )
-                found = Within(DEC_DEG, south, north)
+                found = _or_nowhere(Within(DEC_DEG, south, north))
             case "s_ra":
-                found = RightAscension(0.0 if low is None else low, 360.0 if high is None else high, self.margin_deg)
+                first, last = 0.0 if low is None else low, 360.0 if high is None else high
+                found = _or_nowhere(RightAscension(first, last, self.margin_deg))
         return found
 
 
@@ -250,6 +251,11 @@ def _of_pattern(path: str, pattern: LikePattern, ignore_case: bool) -> Restricti
     return Containing(
         path, longest, at_start=pattern.starts_with_literal and longest == pattern.literals[0], ignore_case=ignore_case
     )
+
+
+def _or_nowhere(restriction: Restriction) -> Restriction:
+    """Let observations without a position pass: their products may have one."""
+    return AnyPart((restriction, AnyOf(RA_DEG, (None,))))
 
 
 def _times(low: float | None, high: float | None) -> Restriction:
