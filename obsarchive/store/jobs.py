@@ -15,6 +15,8 @@ from obsarchive.store.step_records import Document
 
 JOBS_KEPT_DAYS = 30
 LEASE_ID = "master"
+MOST_SAMPLES = 7 * 24
+"""Samples of free space that are kept: a week of one an hour."""
 
 
 def now_plus(seconds: float) -> datetime:
@@ -131,6 +133,17 @@ class Jobs:
     def daemon(self) -> Document | None:
         """Return the daemon's last telemetry, or None."""
         return self.telemetry.find_one({"_id": "daemon"})
+
+    def note_space(self, free_gb: Mapping[str, float]) -> None:
+        """Record the free space [GB] of folders, for the pace at which it shrinks."""
+        sample = {"when": utc_now(), "free_gb": [[path, free] for path, free in free_gb.items()]}
+        pushed = {"$push": {"samples": {"$each": [sample], "$slice": -MOST_SAMPLES}}}
+        self.telemetry.update_one({"_id": "space"}, pushed, upsert=True)
+
+    def space(self) -> list[Document]:
+        """Return the recorded free space, the oldest first: ``when``, and ``free_gb`` by path."""
+        found = (self.telemetry.find_one({"_id": "space"}) or {}).get("samples") or []
+        return [{"when": sample["when"], "free_gb": dict(sample["free_gb"])} for sample in found]
 
     def ensure_indexes(self) -> None:
         """Create the indexes that the queries use; old attempts expire."""

@@ -187,8 +187,20 @@ class Browse:
         observations = self._without_others(user, shown)
         return Page(tuple(observations), count, order.cursor(shown[-1]) if more else "")
 
+    def finds_something(self, user: Mapping[str, Any], criteria: Criteria) -> bool:
+        """Whether an observation that a user may see fulfils criteria."""
+        query = _visible(user, criteria.query())
+        return self.observations.find_one(query, {"_id": 1}, max_time_ms=TIME_LIMIT_MS) is not None
+
     def stream(
-        self, user: Mapping[str, Any], criteria: Criteria, order: Order, limit: int, *, with_raw: bool = False
+        self,
+        user: Mapping[str, Any],
+        criteria: Criteria,
+        order: Order,
+        limit: int,
+        *,
+        with_raw: bool = False,
+        time_ms: int | None = None,
     ) -> Iterator[Observation]:
         """Yield observations one after the other, for exports.
 
@@ -204,6 +216,8 @@ class Browse:
             At most so many.
         with_raw : bool, optional
             Also what is known of their raw files.
+        time_ms : int, optional
+            Longest time that the database may take [ms].
 
         Yields
         ------
@@ -211,7 +225,8 @@ class Browse:
         """
         query = _visible(user, criteria.query())
         omitted = {key: 0 for key in _NOT_LISTED if not with_raw or key != "raw_data"}
-        found = iter(self.observations.find(query, omitted).sort(order.keys).limit(limit))
+        cursor = self.observations.find(query, omitted).sort(order.keys).limit(limit)
+        found = iter(cursor if time_ms is None else cursor.max_time_ms(time_ms))
         while documents := list(islice(found, BATCH)):
             yield from self._without_others(user, documents)
 

@@ -90,7 +90,8 @@ def test_acts_reach_the_disk_as_they_happen(kept: Kept) -> None:
 
 
 def test_edits_of_observations_are_reported_at_once(kept: Kept) -> None:
-    kept.store.database["objects"].insert_many([{"_id": "a", "science_program": {"program_id": "4"}}, {"_id": "b"}])
+    documents = [{"_id": "a", "science_program": {"program_id": "4"}, "pipelined": {}}, {"_id": "b"}]
+    kept.store.database["objects"].insert_many(documents)
     kept.journal.start()
     wait_for(lambda: kept.journal._thread.is_alive())
     objects = kept.store.database["objects"]
@@ -101,10 +102,25 @@ def test_edits_of_observations_are_reported_at_once(kept: Kept) -> None:
         return "a" in kept.edited
 
     wait_for(edit)
+    nights = kept.store.database["aux"]
+    nights.insert_one({"_id": "20260314", "calib": {"steps": {"darks": {"state": "waiting"}}}})
+    nights.update_one({"_id": "20260314"}, {"$set": {"last_modified": 1, "calib.steps.darks.state": "done"}})
+    objects.update_one({"_id": "b"}, {"$set": {"comment": "pretty"}})
+    wait_for(lambda: "b" in kept.edited)
+    assert "20260314" not in kept.edited
+    for field in ("calib.status.force_redo", "calib.status.force_redo", "summary.status.force_redo"):
+        n = kept.edited.count("20260314")
+        nights.update_one({"_id": "20260314"}, {"$set": {field: n + 2}})
+        wait_for(lambda n=n: kept.edited.count("20260314") > n)
+    n = kept.edited.count("a")
+    objects.update_one(
+        {"_id": "a"}, {"$set": {"pipelined.toy.status.force_redo": True}}
+    )  # of a pipeline that never ran
+    wait_for(lambda: kept.edited.count("a") > n)
     objects.update_one({"_id": "a"}, {"$set": {"comment": "pretty"}})
     n = len(kept.edited)
     wait_for(lambda: len(kept.edited) >= n)
-    assert set(kept.edited) == {"a"}
+    assert set(kept.edited) == {"a", "b", "20260314"}
 
 
 def test_acts_while_nothing_followed_are_caught_up(kept: Kept) -> None:

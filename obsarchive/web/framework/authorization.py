@@ -25,8 +25,12 @@ PUBLIC = frozenset(
     for view in ("robots", "listing", "observation", "datacite", "product", "raw", "master", "download")
 )
 """Endpoints of public observations, which look for themselves whether these are public."""
-WITHOUT_USER = frozenset({"static", "monitoring.live", "monitoring.ready", "monitoring.daemon", "monitoring.metrics"})
+WITHOUT_USER = frozenset(
+    {"static", *(f"monitoring.{name}" for name in ("live", "ready", "daemon", "daemon_ready", "metrics"))}
+)
 """Endpoints that never ask who the user is, so that they answer without the database."""
+UNATTENDED = frozenset({"jobs.pulse"})
+"""Endpoints that an open page asks by itself: they do not keep a session alive."""
 FIRST_STEPS = frozenset(
     {
         "account.account",
@@ -211,7 +215,7 @@ def _program(token: str) -> User | None:
             abort(429)
         return None
     scope = getattr(current_app.view_functions.get(request.endpoint or ""), "token_scope", None)
-    if scope not in found["scopes"]:
+    if scope not in found["scopes"] and request.endpoint is not None:  # else there is no such address: 404
         audit("token refused", who=found["user"], path=request.path)
         abort(403)
     if found["last_used"] is None or utc_now() - found["last_used"] > SEEN_EVERY:
@@ -229,7 +233,7 @@ def _user_of_session(token: str) -> User | None:
     if found is None or user is None or found["created"] < user.get("sessions_from", found["created"]):
         session.clear()
         return None
-    if utc_now() - found["last_seen"] > SEEN_EVERY:
+    if utc_now() - found["last_seen"] > SEEN_EVERY and request.endpoint not in UNATTENDED:
         store.sessions.seen(digest)
     # freshness comes from the database rather than from the cookie
     fresh = utc_now() - (found.get("confirmed") or found["created"]) < REAUTH

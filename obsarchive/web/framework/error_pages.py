@@ -3,7 +3,7 @@
 import logging
 import secrets
 
-from flask import g, render_template, request
+from flask import g, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException
@@ -12,6 +12,7 @@ from obsarchive.errors import ServiceUnavailable
 from obsarchive.store import one_line
 from obsarchive.web.framework.authorization import is_for_programs
 from obsarchive.web.framework.context import Portal, portal
+from obsarchive.web.framework.redirects import meant_address
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,8 @@ def _expired(_: CSRFError) -> ResponseReturnValue:
 def _http(err: HTTPException) -> ResponseReturnValue:
     if err.response is not None:
         return err.response
+    if err.code == 404 and (meant := meant_address()):
+        return redirect(meant)
     reason = err.description if err.code in (400, 410) and err.description != type(err).description else None
     return _page(err.code or 500, **({"advice": reason} if reason else {}))
 

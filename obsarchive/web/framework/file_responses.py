@@ -42,7 +42,7 @@ def csv_attachment(header: Iterable[str], rows: Iterable[Iterable[Any]], filenam
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
     writer.writerows([_harmless(value) for value in row] for row in rows)
-    return as_attachment(Response(text.getvalue(), mimetype="text/csv; charset=utf-8"), filename)
+    return as_attachment(Response(text.getvalue(), mimetype="text/csv"), filename)
 
 
 def _harmless(value: Any) -> Any:

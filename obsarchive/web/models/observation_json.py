@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from obsarchive.store import Document
+from obsarchive.store import Document, StepProblem
 from obsarchive.web.framework.context import full_address, portal
 from obsarchive.web.models.columns import columns, iso
 from obsarchive.web.models.raw_data import CALIBRATION_PIPELINE, masters_of, raw_files
@@ -134,6 +134,13 @@ def product(card: Card, view: PipelineView, found: Mapping[str, Any]) -> dict[st
         "sha256": found.get("sha256"),
         "url": full_address("observations.product", obs_id=card.id, pipeline=view.name, name=name),
     }
+
+
+def problem(found: StepProblem) -> dict[str, Any]:
+    """Describe a step that has no products now."""
+    record = found.record
+    about = {"subject": found.subject, "night": found.night, "pipeline": found.path[0], "step": found.path[1]}
+    return {**about, "state": str(record.state), "message": record.message, "finished": plain(record.finished)}
 
 
 def job(found: Document) -> dict[str, Any]:

@@ -16,9 +16,10 @@ from obsarchive.web.framework.context import portal
 from obsarchive.web.framework.file_responses import send
 from obsarchive.web.models.cards import cards_of, find_night, under_way
 from obsarchive.web.models.download_names import master_name
+from obsarchive.web.models.moments import read_period
 from obsarchive.web.models.night_facts import night_facts
-from obsarchive.web.models.view_models import SORTS, DisplayState, PipelineView, Selection, find_product, pipelines_of
-from obsarchive.web.pages.jobs import daemon_state
+from obsarchive.web.models.view_models import SORTS, PipelineView, Selection, find_product, pipelines_of
+from obsarchive.web.pages.jobs import poll
 
 bp = Blueprint("nights", __name__)
 
@@ -32,9 +33,12 @@ def home() -> ResponseReturnValue:
 
 @bp.get("/night")
 def pick() -> ResponseReturnValue:
-    """Go to a night by its date, as the date field of the browser sends it."""
-    night = request.args.get("date", "").replace("-", "")
-    return redirect(url_for(".night", night=night)) if is_night(night) else redirect(url_for(".home"))
+    """Go to a night by its date, as the field of the page sends it."""
+    try:
+        start, _ = read_period(request.args.get("date", ""))
+    except (ValueError, OverflowError):
+        return redirect(url_for(".home"))
+    return redirect(url_for(".night", night=f"{start.year:04d}{start:%m%d}"))
 
 
 @bp.get("/night/<night>")
@@ -52,18 +56,14 @@ def night(night: str) -> ResponseReturnValue:
         night=night,
         groups=[(program, list(group)) for program, group in groupby(shown, key=lambda card: card.program)],
         total=len(cards),
-        pulse=_change_token(night, [card.id for card in cards]),
+        pulse=change_token(night, [card.id for card in cards]),
         shown=len(shown),
-        troubles=sum(len(card.troubles) for card in shown),
+        troubles=sum(len(card.troubles) for card in cards),
         selection=selection,
         sorts=list(SORTS),
         before=before,
         after=after,
         facts=night_facts(found, shown) if found else None,
-        unfinished=any(
-            card.state in (DisplayState.WAITING, DisplayState.STALE, DisplayState.QUEUED, DisplayState.RUNNING)
-            for card in shown
-        ),
     )
 
 
@@ -88,7 +88,8 @@ def downloads(night: str) -> ResponseReturnValue:
     cards = Selection().apply(cards_of(browse.of_night(current_user.document, night)))
     before, after = browse.neighbours(current_user.document, night)
     groups = [(program, list(group)) for program, group in groupby(cards, key=lambda card: card.program)]
-    return render_template("downloads.html", night=night, groups=groups, before=before, after=after)
+    troubles = sum(len(card.troubles) for card in cards)
+    return render_template("downloads.html", night=night, groups=groups, before=before, after=after, troubles=troubles)
 
 
 @bp.get("/night/<night>/pulse")
@@ -96,18 +97,13 @@ def pulse(night: str) -> ResponseReturnValue:
     """Return whether a page is out of date, and the state of the daemon."""
     if not is_night(night):
         abort(404)
-    return poll(_change_token(night, portal().store.browse.ids_of_night(current_user.document, night)))
+    return poll(change_token(night, portal().store.browse.ids_of_night(current_user.document, night)))
 
 
-def _change_token(night: str, observations: list[str]) -> str:
+def change_token(night: str, observations: list[str]) -> str:
     """Return a text that changes with the night and with those of its observations that the user may see."""
     token = portal().store.jobs.change_token(night=night, subject={"$in": [night, *observations]})
     return f"{len(observations)}-{token}"
-
-
-def poll(pulse: str) -> ResponseReturnValue:
-    """Answer whether a page is out of date."""
-    return {"pulse": pulse, "daemon": daemon_state(portal().store.jobs.daemon())}
 
 
 def night_pipelines(found: Night) -> list[PipelineView]:

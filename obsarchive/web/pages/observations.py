@@ -18,10 +18,12 @@ from obsarchive.web.framework.file_responses import resolve_product_path, send, 
 from obsarchive.web.models.cards import find_card
 from obsarchive.web.models.citations import citation
 from obsarchive.web.models.download_names import product_name
+from obsarchive.web.models.measurements import cautions, companions_of
 from obsarchive.web.models.night_facts import contrast_curve
 from obsarchive.web.models.raw_data import masters_of, raw_files, resolve_raw_file
 from obsarchive.web.models.view_models import Card, PipelineView, Selection, find_product
-from obsarchive.web.pages.nights import in_order, neighbours, poll
+from obsarchive.web.pages.jobs import poll
+from obsarchive.web.pages.nights import in_order, neighbours
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +43,7 @@ def observation(obs_id: str) -> ResponseReturnValue:
         document=card.observation.document,
         night=night,
         curves=_curves(card),
+        subtractions=_subtractions(card),
         fits=_best_image(card),
         has_sky=portal().settings.server.sky if card.observation.number(RA_DEG) is not None else None,
         pulse=portal().store.jobs.change_token(subject=obs_id),
@@ -67,21 +70,34 @@ def pulse(obs_id: str) -> ResponseReturnValue:
 def _curves(card: Card) -> list[dict[str, Any]]:
     found = [(view.name, contrast_curve(card, view)) for view in card.pipelines]
     filter = card.observation.filter
-    return [
-        {"name": name.replace("_", " "), "filter": filter, "references": _references(card, name), **curve}
-        for name, curve in found
-        if curve
-    ]
+    return [{"name": name.replace("_", " "), "filter": filter, **curve} for name, curve in found if curve]
 
 
-def _references(card: Card, pipeline: str) -> str:
-    """Text of how many references a contrast curve has; with few it is shallower than with more."""
-    results = card.observation.pipeline(pipeline).step("pca").results
-    n = results.get("n_references")
-    if not isinstance(n, int):
-        return ""
-    text = f"{n} reference{'' if n == 1 else 's'}"
-    return f"{text}: few, the curve would be deeper with more" if results.get("lacks_references") else text
+def _subtractions(card: Card) -> list[dict[str, Any]]:
+    """Return what the subtraction of the star found, for each pipeline that has one."""
+    found: list[dict[str, Any]] = []
+    for view in sorted(card.pipelines, key=lambda view: view is not card.best):
+        results = card.observation.pipeline(view.name).step("pca").results
+        n, wanted = results.get("n_references"), _references_wanted(view.name)
+        if isinstance(n, int):
+            # pipelines see the same companions: those of the first one are enough
+            companions = [] if found else companions_of(card, view)
+            found.append(
+                {
+                    "pipeline": view.name,
+                    "references": n,
+                    "wanted": wanted,
+                    "cautions": cautions(results, companions, wanted),
+                    "companions": companions,
+                }
+            )
+    return found
+
+
+def _references_wanted(pipeline: str) -> int | None:
+    """Return how many reference stars the configuration wants."""
+    settings = next((link.pipeline.step_settings for link in portal().chain if link.pipeline.name == pipeline), {})
+    return getattr(settings.get("pca"), "enough_references", None)
 
 
 def _best_image(card: Card) -> tuple[str, str] | None:
