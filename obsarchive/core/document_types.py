@@ -259,6 +259,8 @@ class TargetDocument(TypedDict):
 
     keys: list[str]
     """``name`` and ``alternative_names``."""
+    text: str
+    """The keys, with blanks between them."""
     parts: list[str]
     """Beginnings of what the keys hold from each letter on."""
     folding: int

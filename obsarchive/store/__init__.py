@@ -17,6 +17,7 @@ from obsarchive.store.datasets import Datasets
 from obsarchive.store.frames import Frames
 from obsarchive.store.jobs import Jobs, Lease
 from obsarchive.store.monitoring import Monitoring
+from obsarchive.store.notes import Note, Notes
 from obsarchive.store.notifications import Outbox
 from obsarchive.store.observations import BY_RESULTS, Nights, Observations
 from obsarchive.store.people import Act, People
@@ -48,6 +49,8 @@ __all__ = [
     "Lease",
     "Monitoring",
     "Nights",
+    "Note",
+    "Notes",
     "Observations",
     "Order",
     "Outbox",
@@ -131,6 +134,7 @@ class Store:
         self.sources = Sources(self.database)
         self.outbox = Outbox(self.database["alerts"])
         self.requests = Requests(self.database["requests"])
+        self.notes = Notes(self.database["notes"])
         self.audit = Audit(self.database["audit"])
         self.watches = Watches(self.database["watches"])
         self.people = People(self.database)
@@ -162,7 +166,11 @@ class Store:
 
     def ensure_portal_indexes(self) -> None:
         """Create the indexes of the collections that the portal writes."""
+<<<<<<< HEAD
         for part in (self.sessions, self.tokens, self.throttle, self.requests, self.audit, self.watches):
+=======
+        for part in (self.sessions, self.tokens, self.throttle, self.requests, self.notes, self.audit):
+>>>>>>> origin/main
             part.ensure_indexes()
 
     @property

@@ -65,6 +65,11 @@ DECISIONS = {
     "targets.target": OWN,
     "targets.close_up_picture": OWN,
     "api.target": OWN,
+    "notes.on_observation": OWN,
+    "notes.on_night": NIGHT_OWN,
+    "notes.on_selection": PERSON,
+    "api.note": OWN,
+    "api.mark": PERSON,
     "library.change": ADMIN,
     "datasets.datasets": PERSON,
     "datasets.now": PERSON,
@@ -121,7 +126,15 @@ DECISIONS = {
     "vo.capabilities": PERSON,
     "vo.availability": PERSON,
 }
+BODIES = {
+    "api.redo": {"pipeline": "bright_star"},
+    "api.note": {"quality": "bad"},
+    "api.mark": {"ids": [], "quality": "bad"},
+}
 FORMS = {
+    "notes.on_observation": {"quality": "bad", "version": "0"},
+    "notes.on_night": {"quality": "bad", "version": "0"},
+    "notes.on_selection": {"quality": "bad"},
     "auth.check_confirmation": {"password": PASSWORD},
     "account.change_password": {"current": "wrong"},
     "account.revoke_token": {"token": "none"},
@@ -147,7 +160,7 @@ class Route:
 def routes(app, obs_id: str, night: str, program: str) -> list[Route]:
     found = []
     for rule in app.url_map.iter_rules():
-        is_of_night = rule.endpoint.startswith(("nights.", "summary."))
+        is_of_night = rule.endpoint.startswith(("nights.", "summary.", "notes.on_night"))
         is_of_dataset = rule.endpoint.startswith("datasets.")
         is_of_source = rule.endpoint.startswith(("sources.", "api.source"))
         source = {"3": "ANA 1", "4": "BEN 1"}[program]
@@ -204,8 +217,8 @@ def _answers(app, person, obs_id: str, night: str, program: str) -> dict[str, in
     for route in sorted(chosen, key=lambda route: route.endpoint == "auth.logout"):
         fields = {"csrf_token": token, "observation": obs_id, **FORMS.get(route.endpoint, {})}
         kept = {"headers": {"X-CSRFToken": token}}
-        if route.endpoint == "api.redo":
-            answer = person.client.post(route.address, json={"pipeline": "bright_star"}, **kept)
+        if route.endpoint in BODIES:
+            answer = person.client.post(route.address, json=BODIES[route.endpoint], **kept)
         elif route.method == "GET":
             answer = person.client.get(route.address)
         else:
@@ -260,7 +273,7 @@ def test_a_token_opens_what_its_scope_names_and_nothing_else(app, archive, sourc
     for route in routes(app, archive.own, NIGHT, "3"):
         if route.endpoint in WITHOUT_USER or DECISIONS[route.endpoint] == ABSENT:
             continue
-        body = {"pipeline": "bright_star"} if route.endpoint == "api.redo" else None
+        body = BODIES.get(route.endpoint)
         answer = client.open(route.address, method=route.method, headers=headers, json=body)
         answer.get_data()
         wanted = getattr(app.view_functions[route.endpoint], "token_scope", None)

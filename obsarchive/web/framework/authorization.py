@@ -49,11 +49,12 @@ PAGES_OF_FORMS = {
 }
 """The page that holds the forms of a blueprint."""
 
-Scope = Literal["read", "download", "change"]
+Scope = Literal["read", "download", "change", "note"]
 SCOPES: dict[Scope, str] = {
     "read": "read metadata: the API and the virtual observatory",
     "download": "download products",
     "change": "request redos (administrators)",
+    "note": "write notes on the quality of observations",
 }
 WINDOW_S, MOST_REQUESTS, MOST_BAD_TOKENS = 60.0, 600, 30
 """Requests of programs, and wrong tokens, that one user or address may send within a window."""

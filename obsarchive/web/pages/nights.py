@@ -10,6 +10,7 @@ from werkzeug.datastructures import MultiDict
 
 from obsarchive.core.documents import Night
 from obsarchive.names import is_night, is_observation
+from obsarchive.store.notes import subject_of_night
 from obsarchive.web.framework import requests
 from obsarchive.web.framework.authorization import admin_only, for_tokens, not_found
 from obsarchive.web.framework.context import portal
@@ -61,6 +62,7 @@ def night(night: str) -> ResponseReturnValue:
         total=len(cards),
         pulse=change_token(night, [card.id for card in cards]),
         shown=len(shown),
+        note=portal().store.notes.find(subject_of_night(night)),
         troubles=sum(len(card.troubles) for card in cards),
         selection=selection,
         sorts=list(SORTS),
