@@ -32,6 +32,7 @@ from obsarchive.store.step_records import Document, StepPath, StepStore, StepUpd
 from obsarchive.store.survey_queries import Events, SourceCriteria, SourcePage, Sources
 from obsarchive.store.survey_results import Results, Surveys, check_documents
 from obsarchive.store.users import Audit, Sessions, Slots, Throttle, Tokens, Users, one_line
+from obsarchive.store.watches import Watches
 
 __all__ = [
     "BY_RESULTS",
@@ -78,6 +79,7 @@ __all__ = [
     "Throttle",
     "Tokens",
     "Users",
+    "Watches",
     "carried_over",
     "check_documents",
     "one_line",
@@ -138,6 +140,7 @@ class Store:
         self.requests = Requests(self.database["requests"])
         self.notes = Notes(self.database["notes"])
         self.audit = Audit(self.database["audit"])
+        self.watches = Watches(self.database["watches"])
         self.people = People(self.database)
         self.browse = Browse(self.database["objects"], self.database["aux"])
         self.files = FileQueries(self.database["objects"], self.database["aux"], self.browse)
@@ -169,8 +172,8 @@ class Store:
 
     def ensure_portal_indexes(self) -> None:
         """Create the indexes of the collections that the portal writes."""
-        own = (self.sessions, self.tokens, self.throttle, self.requests, self.notes, self.audit, self.query_jobs)
-        for part in own:
+        accounts = (self.sessions, self.tokens, self.throttle, self.requests, self.watches)
+        for part in (*accounts, self.notes, self.audit, self.query_jobs):
             part.ensure_indexes()
 
     @property

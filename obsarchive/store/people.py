@@ -16,7 +16,11 @@ from obsarchive.core.documents import utc_now
 from obsarchive.store.step_records import Document
 
 USERS, PROGRAMMES = "users", "programmes"
+<<<<<<< HEAD
+COLLECTIONS = (USERS, "tokens", "requests", "watches", PROGRAMMES)
+=======
 COLLECTIONS = (USERS, "tokens", "requests", "notes", PROGRAMMES)
+>>>>>>> origin/main
 """Collections whose present state is kept."""
 AUDIT = "audit"
 """The collection to which entries are only added."""

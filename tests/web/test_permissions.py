@@ -30,6 +30,8 @@ DECISIONS = {
     "account.end_sessions": PERSON,
     "account.add_token": PERSON,
     "account.revoke_token": PERSON,
+    "account.add_watch": PERSON,
+    "account.remove_watch": PERSON,
     "account.start_two_step": PERSON,
     "account.confirm_two_step": PERSON,
     "account.end_two_step": PERSON,

@@ -51,7 +51,7 @@ PAGES_OF_FORMS = {
 
 Scope = Literal["read", "download", "change", "note"]
 SCOPES: dict[Scope, str] = {
-    "read": "read the database: the API and the virtual observatory",
+    "read": "read metadata: the API and the virtual observatory",
     "download": "download products",
     "change": "request redos (administrators)",
     "note": "write notes on the quality of observations",
