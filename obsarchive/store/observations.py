@@ -48,7 +48,7 @@ class Observations(StepStore):
         """
         query = self._open_query(pipelines)
         if nights:
-            query["night"] = {"$in": list(nights)}
+            query["night"] = {"$in": list(nights)}  # an index gives those of one night in order
         for document in self.collection.find(query, {"fits_header": 0}).sort([("night", -1), ("_id", 1)]):
             yield Observation(document)
 
@@ -249,6 +249,7 @@ class Observations(StepStore):
         """
         for key in ("night", paths.PROGRAM_PI, paths.PACKED, "look_again", "camera"):
             self.collection.create_index([(key, ASCENDING)])
+        self.collection.create_index([("night", ASCENDING), ("_id", ASCENDING)])
         self._ensure_search_indexes(steps)
         self.collection.create_index([(paths.EFFECTS_OF_TASK, ASCENDING)], sparse=True)
         pipelines = dict.fromkeys(pipeline for pipeline, _ in steps)
