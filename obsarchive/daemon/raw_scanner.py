@@ -7,6 +7,7 @@ nights as a short time allows. A folder that cannot be read is an error, never a
 
 import errno
 import hashlib
+import itertools
 import logging
 import os
 import time
@@ -29,8 +30,8 @@ log = logging.getLogger(__name__)
 
 FULL_LOOK_S = 1800.0
 """Interval at which a night is listed even if nothing of it seems to have changed [s]."""
-COMPARED_S = 0.05
-"""Time that one look spends on sizes and times of known files, beyond those of the newest night [s]."""
+COMPARED_S, MOST_COMPARED = 0.05, 5000
+"""Time [s] that one look spends on comparing sizes and times of known files, and the most of one night."""
 RETRY_S = 10.0
 """Interval after the second failure to enter a night; it doubles with each, up to `FULL_LOOK_S` [s]."""
 SOON = 3
@@ -154,6 +155,8 @@ class Scanner:
         self._failures: Counter[str] = Counter()
         self._compared = ""
         """The night whose files were compared last."""
+        self._compared_of: Counter[str] = Counter()
+        """How many files of a large night were compared: the next look goes on with the others."""
 
     def nights(self) -> list[str]:
         """Return the nights on disk, newest first.
@@ -238,12 +241,18 @@ class Scanner:
         older = [night for night in nights[1:] if night < self._compared]
         in_turn = [*nights[:1], *older, *(night for night in nights[1:] if night >= self._compared)]
         for night in in_turn:
-            if night in self._seen and _differ(self.path / night, self._seen[night].sizes):
+            if night in self._seen and self._differs(night, self._seen[night].sizes):
                 yield night
             if night != nights[0]:
                 self._compared = night
             if self._monotonic() > until:
                 return
+
+    def _differs(self, night: str, known: Mapping[str, tuple[int, int, float]]) -> bool:
+        begin = self._compared_of.pop(night, 0)
+        if begin + MOST_COMPARED < len(known):
+            self._compared_of[night] = begin + MOST_COMPARED
+        return _differ(self.path / night, itertools.islice(known.items(), begin, begin + MOST_COMPARED))
 
     def _look(self, night: str, is_rewritten: bool) -> Listing | None:
         folder = self.path / night
@@ -290,9 +299,9 @@ class Scanner:
         return listing, sizes
 
 
-def _differ(folder: Path, known: Mapping[str, tuple[int, int, float]]) -> bool:
+def _differ(folder: Path, known: Iterable[tuple[str, tuple[int, int, float]]]) -> bool:
     """Whether a known file of a night has another size or time, or is gone."""
-    for name, (size, mtime_ns, _) in known.items():
+    for name, (size, mtime_ns, _) in known:
         try:
             stat = os.stat(f"{folder}/{name}")  # noqa: PTH116 - of very many
         except FileNotFoundError:

@@ -141,6 +141,19 @@ def test_older_nights_are_compared_in_turn_where_there_are_many(tmp_path, clocks
     assert max(map(len, looks)) <= 3
 
 
+def test_a_large_night_is_compared_in_parts(tmp_path, scanner, monkeypatch):
+    monkeypatch.setattr(raw_scanner, "MOST_COMPARED", 2)
+    darks = [f"dark_6_20160925_01000{number}.000000.fits" for number in range(5)]
+    for name in darks:
+        put(tmp_path / NIGHT, name, EPOCH - 100)
+    assert seen(scanner) == [NIGHT]
+    assert [seen(scanner) for _ in range(3)] == [[], [], []]
+    times = ((tmp_path / NIGHT).stat().st_mtime_ns,) * 2
+    (tmp_path / NIGHT / darks[-1]).write_bytes(b"another length")
+    os.utime(tmp_path / NIGHT, ns=times)
+    assert [seen(scanner) for _ in range(3)] == [[], [], [NIGHT]]
+
+
 def test_a_full_look_finds_what_no_comparison_did(tmp_path, scanner, clocks, monkeypatch):
     path = put(tmp_path / NIGHT, DARK, EPOCH - 100)
     [before] = scanner.changed()
