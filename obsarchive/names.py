@@ -6,6 +6,7 @@ whatever passes :meth:`ObservationName.parse` is safe as a folder name, a URL se
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cache
@@ -14,6 +15,7 @@ from typing import Self
 MAX_LENGTH = 200
 """Longest accepted name: product suffixes must still fit into the 255 bytes of a file name."""
 
+_SHORTEST_NAME = len("1_a_b_c_d_20160925_030000.000000") - 1
 _WORD = r"[A-Za-z0-9+.-]+"
 _STAMP = r"\d{8}_\d{6}\.\d{6}"
 _OBSERVATION = re.compile(
@@ -22,6 +24,7 @@ _OBSERVATION = re.compile(
     re.ASCII,
 )
 _WHOLE_STAMP = re.compile(_STAMP, re.ASCII)
+_WITHIN_TEXT = re.compile(re.sub(r"\?P<\w+>", "?:", _OBSERVATION.pattern), re.ASCII)
 _NIGHT = re.compile(r"\d{8}", re.ASCII)
 
 
@@ -52,6 +55,28 @@ def is_observation(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def observations_in(text: str) -> list[str]:
+    """Return the names of observations that a text holds, as those of files and paths do."""
+    return _WITHIN_TEXT.findall(text) if len(text) > _SHORTEST_NAME else []
+
+
+def replace_observations(text: str, replacement: Callable[[str], str]) -> str:
+    """Return a text in which each name of an observation is replaced.
+
+    Parameters
+    ----------
+    text : str
+        The text.
+    replacement : callable
+        Returns what stands for a name.
+
+    Returns
+    -------
+    str
+    """
+    return _WITHIN_TEXT.sub(lambda found: replacement(found[0]), text)
 
 
 def target_of(observation: str) -> str:
@@ -89,6 +114,17 @@ class ObservationName:
         # %Y does not fill up years before 1000 with zeros everywhere.
         stamp = f"{self.date_utc.year:04d}{self.date_utc:%m%d_%H%M%S.%f}"
         return f"{self.program}_{self.target}_{self.camera}_{self.filter}_{self.marker}_{stamp}"
+
+
+def program_of(observation: str) -> str:
+    """Return the programme that the name of an observation holds.
+
+    Raises
+    ------
+    ValueError
+        It is no name of an observation.
+    """
+    return ObservationName.parse(observation).program
 
 
 def days_apart(one: str, other: str) -> int:

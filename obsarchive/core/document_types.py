@@ -169,6 +169,8 @@ class Distributed(TypedDict, total=False):
     """Size of the tarball [bytes]."""
     sha256: str
     """Its checksum."""
+    version: int
+    """Version of what it holds (`obsarchive.core.package_texts.PACKAGE_VERSION`)."""
 
 
 class UserFields(TypedDict):
@@ -252,9 +254,21 @@ class NewObservation(HeaderFields):
     """What the sidecar file holds of the fields that users edit."""
 
 
+class TargetDocument(TypedDict):
+    """Names of a target in the form in which names are compared, see :mod:`obsarchive.core.target_names`."""
+
+    keys: list[str]
+    """``name`` and ``alternative_names``."""
+    parts: list[str]
+    """Beginnings of what the keys hold from each letter on."""
+    folding: int
+    """Version of this form."""
+
+
 class ObservationDocument(NewObservation, total=False):
     """One visit of one target: a document of the collection ``objects``."""
 
+    target: TargetDocument
     look_again: bool
     """Whether the daemon must look at the observation, although its tarball is up to date."""
     effects_due: EffectsDue

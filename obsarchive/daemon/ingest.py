@@ -1,6 +1,7 @@
 """Entry of raw files, and of manifests and sidecar files of the archive tree, into the database."""
 
 import logging
+import os
 import socket
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -27,12 +28,14 @@ from obsarchive.core.values import as_mapping, plain_text
 from obsarchive.daemon import published_archiver
 from obsarchive.daemon.night_files import files_after_look, versions
 from obsarchive.daemon.notifications import Alerts
+from obsarchive.daemon.observation_edits import ObservationEdits
 from obsarchive.daemon.raw_copies import differing_files, differing_observation
 from obsarchive.daemon.raw_scanner import Found, Listing, problem_of, signature, signature_of
 from obsarchive.daemon.sidecars import read_sidecar, take_night_redos, take_redos, user_fields, write_sidecar
 from obsarchive.errors import DISK_ERRORS, MALFORMED, ArchiveError, BadRawData
 from obsarchive.io.raw_frames import plain_cards, read_header
 from obsarchive.names import ObservationName, is_night, is_observation
+from obsarchive.pipeline.chain import decision_chain
 from obsarchive.store import StepUpdate, Store, carried_over, one_line
 
 log = logging.getLogger(__name__)
@@ -41,6 +44,8 @@ MOST_NAMES = 1000
 """Names of files that a night's document lists of each sort."""
 MOST_LOGGED = 50
 """Files not understood that are logged one by one for a look at a night."""
+NIGHTS_AT_ONCE = 20
+"""Nights of the archive tree whose observations are looked up in the database by one query."""
 NEWS = timedelta(days=7)
 """Files that changed longer ago are no reason for an alert."""
 
@@ -61,6 +66,7 @@ class Ingest:
     def __init__(self, config: Config, store: Store, alerts: Alerts | None = None) -> None:
         self.config, self.store, self.alerts = config, store, alerts
         self.layout = Layout(config.paths.archive)
+        self.edits = ObservationEdits(config.database_folder)
         self._host = socket.gethostname()
         self._warned: set[tuple[Path, str]] = set()
 
@@ -132,16 +138,19 @@ class Ingest:
         """
         taken = published_archiver.take_over(self.store.observations)
         nights = self.store.nights.names()
-        for folder in _folders(self.layout.root):
-            if not is_night(folder.name):
-                continue
-            if folder.name not in nights:
-                self.store.nights.touch(folder.name)
-            self._restore_night(folder.name)
-            known = self.store.observations.names_of(folder.name)
-            for inner in _folders(folder):
-                if inner.name not in known and self._from_tree(folder.name, inner.name):
-                    taken += 1
+        pipelines = [link.pipeline for link in decision_chain(self.config)]
+        whole = self.store.nights.names([pipeline.name for pipeline in pipelines if pipeline.scope == "night"])
+        folders = [folder for folder in _folders(self.layout.root) if is_night(folder.name)]
+        for first in range(0, len(folders), NIGHTS_AT_ONCE):
+            some = folders[first : first + NIGHTS_AT_ONCE]
+            inner = {folder.name: [found.name for found in _folders(folder)] for folder in some}
+            known = self.store.observations.known(name for names in inner.values() for name in names)
+            for night, names in inner.items():
+                if night not in nights:
+                    self.store.nights.touch(night)
+                if night not in whole:
+                    self._restore_night(night)
+                taken += sum(self._from_tree(night, name) for name in names if name not in known)
         return taken
 
     def _from_tree(self, night: str, name: str) -> bool:
@@ -284,7 +293,7 @@ class Ingest:
         parsed = ObservationName.parse(name)
         telescope = self.config.telescope_of(parsed.camera, parsed.date_utc.date())
         folder = self.layout.observation(listing.night, name)
-        known = read_sidecar(self.layout, listing.night, name)
+        known = read_sidecar(self.layout, listing.night, name) or self.edits.recall(name)
         owners = as_mapping(known.get("science_program")).get("program_PI") or self.store.users.owners(parsed.program)
         comment, names = known.get("comment"), known.get("alternative_names", [])
         blocks = self._recorded_blocks(folder)
@@ -355,11 +364,15 @@ def _is_gone(observation: Observation) -> bool:
     return not files or not all(path.exists() for path in files)
 
 
-def _folders(folder: Path) -> Iterator[Path]:
+def _folders(folder: Path) -> list[Path]:
+    """Return the folders in a folder, sorted; nothing is read but their names, which may be many thousands."""
     try:
-        yield from sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
+        with os.scandir(folder) as entries:
+            return [
+                folder / name for name in sorted(found.name for found in entries if found.is_dir(follow_symlinks=False))
+            ]
     except (FileNotFoundError, NotADirectoryError):
-        return
+        return []
 
 
 _NEEDED_OF_MANIFEST = {"pipeline", "step", "state", "started", "finished"}

@@ -26,7 +26,7 @@ from obsarchive.daemon.people_journal import PeopleJournal
 from obsarchive.daemon.planner import RetryPolicy
 from obsarchive.daemon.psf_library_sync import PsfLibrarySync
 from obsarchive.daemon.raw_watcher import RawWatcher
-from obsarchive.daemon.reconcile import Reconciler
+from obsarchive.daemon.reconcile import UNTOUCHED_S, Reconciler
 from obsarchive.daemon.requests import Requests
 from obsarchive.daemon.status_report import StatusReport, repeated
 from obsarchive.daemon.step_effects import StepEffects
@@ -90,7 +90,7 @@ class Scheduler:
         arrives_within = timedelta(hours=0 if self.options.once else config.daemon.arrives_within_h)
         limits = config.daemon.max_retries, self.options.nights, arrives_within
         self.queue = WorkQueue(self.store, self.chain, self.night_chain, *limits)
-        self.reconciler = Reconciler(self.queue, self.layout)
+        self.reconciler = Reconciler(self.queue, self.layout, self.ingest.edits)
         period = timedelta(days=config.daemon.checksum_days)
         self.checksums = ChecksumAudit(self.queue, self.layout, period, config.daemon.checksum_mb_s)
         self.library_sync = PsfLibrarySync(self.store, self.layout, self.chain)
@@ -270,7 +270,9 @@ class Scheduler:
         if not self.options.once:
             self.checksums.advance(AUDIT_SLICE_S)
         if self._auditing is None and time.monotonic() >= self._next_audit:
-            self._auditing = self.reconciler.audit(self.options.nights)
+            if not self.tasks:
+                sweep_leftovers(self.layout.root, time.time() - UNTOUCHED_S, nested=False)
+            self._auditing = self.reconciler.audit(self.options.nights, lambda: not self.tasks)
         if self._auditing is None:
             return
         until = time.monotonic() + AUDIT_SLICE_S

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 REDO = "redo"
 """Key of a sidecar file: requests of users that the daemon had not taken up."""
 _NO_REQUEST = json.dumps({REDO: []}).encode()
-_NOT_KEPT = {"pipelined", "look_again", "remembered", EFFECTS_DUE}
+_NOT_KEPT = {"pipelined", "look_again", "remembered", "target", EFFECTS_DUE}
 _CHANGING = {"distributed", "raw_data", "seeing"}
 """Blocks that the daemon keeps up to date without writing the sidecar file; they are found again otherwise."""
 

@@ -7,7 +7,7 @@ import shutil
 import socket
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
@@ -26,6 +26,8 @@ from obsarchive.store import Jobs
 log = logging.getLogger(__name__)
 
 ERRORS_KEPT = 20
+SAMPLE_EVERY = timedelta(hours=1)
+"""How often the free space of the disks is recorded, for the pace at which it shrinks."""
 
 
 class StatusReport:
@@ -56,6 +58,7 @@ class StatusReport:
         self.retries = 0
         self.last_cycle: datetime | None = None
         self.errors: deque[dict[str, Any]] = deque(maxlen=ERRORS_KEPT)
+        self._next_sample = self.started
         self._process = psutil.Process()
 
     def count(self, state: str, subject: str, step: str, message: str) -> None:
@@ -114,11 +117,17 @@ class StatusReport:
             **extra,
         }
         self.jobs.report(status)
+        self._note_space(status["disks"])
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             atomic_write(self.file, json.dumps(status, indent=1, default=str).encode())
         except (OSError, ArchiveError) as err:
             log.warning("the status file cannot be written: %s", err)
+
+    def _note_space(self, disks: Iterable[Mapping[str, Any]]) -> None:
+        if self._next_sample <= utc_now():
+            self._next_sample = utc_now() + SAMPLE_EVERY
+            self.jobs.note_space({str(disk["path"]): float(disk["free_gb"]) for disk in disks})
 
     def disks(self) -> list[dict[str, Any]]:
         """Return free and total space [GB] of every configured path."""

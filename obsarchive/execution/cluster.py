@@ -2,7 +2,6 @@
 
 import ctypes
 import logging
-import multiprocessing as mp
 import pickle
 import queue
 import secrets
@@ -13,21 +12,20 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
-from multiprocessing import forkserver
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import dask
-from distributed import Client, Future, KilledWorker, LocalCluster, get_worker
+from distributed import Client, Future, KilledWorker, LocalCluster, Nanny, get_worker
 
 from obsarchive import __version__
 from obsarchive.config.field_types import IMPORT_ERRORS, import_class
 from obsarchive.config.model import ClusterClass, Parallel
 from obsarchive.core.step_state import State, after
 from obsarchive.errors import ArchiveError, OtherVersion, ServiceUnavailable, WorkerLost
-from obsarchive.execution.step_process import PR_SET_PDEATHSIG, TaskResult, call_apart, run_step
+from obsarchive.execution.forking import allow_children, start_forkserver
+from obsarchive.execution.step_process import PR_SET_PDEATHSIG, TaskResult, call_apart, name_process, run_step
 from obsarchive.execution.work import ResultState, StepResult
 from obsarchive.io.permit import take
 from obsarchive.pipeline import Task
@@ -131,6 +129,7 @@ class Cluster:
             cluster.scale(self.parallel.n_workers)
             return cluster
         self.tmp.mkdir(parents=True, exist_ok=True)
+        start_forkserver()
         return LocalCluster(
             n_workers=self.parallel.n_workers,
             threads_per_worker=self.parallel.threads_per_worker,
@@ -325,7 +324,7 @@ def _call(version: str, payload: bytes) -> Any:
 def run_task(task: Task) -> TaskResult:
     """Run a step on the Dask worker that calls this; its progress becomes events of the cluster."""
     worker = get_worker()
-    _allow_children()
+    allow_children()
     if task.permit is not None:
         take(task.permit)
 
@@ -339,25 +338,24 @@ def run_task(task: Task) -> TaskResult:
 
 def run_limited(permit: Path, limit_s: float, function: Callable[..., Any], *arguments: Any) -> Any:
     """Call a function on the Dask worker that calls this, once and for at most some time [s]: see `call_apart`."""
-    _allow_children()
+    allow_children()
     take(permit)
     return call_apart(limit_s, function, *arguments, permit)
 
 
-@cache
-def _allow_children() -> None:
-    """Let this worker fork steps: the child of a nanny may have no children of its own otherwise."""
-    mp.current_process().daemon = False
-    mp.get_context("forkserver").set_forkserver_preload(["obsarchive.execution.preload"])
-    forkserver.ensure_running()  # it imports and compiles while the worker waits for its first step
-
-
 def dask_setup(worker: Any) -> None:
-    """Prepare a Dask worker (this module is its preload): steps may be forked, Ctrl-C is left to the daemon."""
+    """Prepare a Dask worker (this module is its preload): steps may be forked, Ctrl-C is left to the daemon.
+
+    As preload of a nanny: its workers are forked, too, all from one server.
+    """
+    if isinstance(worker, Nanny):
+        start_forkserver()
+        return
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with suppress(OSError, AttributeError):  # Linux: end with the daemon, even when it is killed
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    _allow_children()
+    name_process("archive-worker")
+    allow_children()
     logging.getLogger("distributed.worker").addFilter(_is_news)
     log.debug("worker %s is ready", worker.name)
 

@@ -21,6 +21,8 @@ from obsarchive.store.notifications import Outbox
 from obsarchive.store.observations import BY_RESULTS, Nights, Observations
 from obsarchive.store.people import Act, People
 from obsarchive.store.portal_queries import Browse
+from obsarchive.store.problems import Problems, StepProblem
+from obsarchive.store.programmes import Programmes, PublicObservations
 from obsarchive.store.requests import Requests
 from obsarchive.store.search import Cone, Criteria, CursorError, Order, Page
 from obsarchive.store.step_records import Document, StepPath, StepStore, StepUpdate, carried_over
@@ -50,6 +52,9 @@ __all__ = [
     "Outbox",
     "Page",
     "People",
+    "Problems",
+    "Programmes",
+    "PublicObservations",
     "Requests",
     "Results",
     "Sessions",
@@ -58,6 +63,7 @@ __all__ = [
     "SourcePage",
     "Sources",
     "StepPath",
+    "StepProblem",
     "StepStore",
     "StepUpdate",
     "Store",
@@ -126,10 +132,13 @@ class Store:
         self.audit = Audit(self.database["audit"])
         self.people = People(self.database)
         self.browse = Browse(self.database["objects"], self.database["aux"])
+        self.programmes = Programmes(self.database["programmes"], self.database["objects"])
+        self.public = PublicObservations(self.database["objects"])
+        self.problems = Problems(self.browse)
         self.monitoring = Monitoring(self.database["objects"], self.database["aux"])
 
     def ensure_indexes(self, steps: Iterable[StepPath], lacking: Iterable[StepPath] = ()) -> None:
-        """Create all indexes that do not exist.
+        """Create all indexes that do not exist, and index the names of targets that an earlier version entered.
 
         Parameters
         ----------
@@ -145,6 +154,7 @@ class Store:
         self.frames.ensure_indexes()
         self.datasets.ensure_indexes()
         self.surveys.ensure_indexes()
+        self.observations.fold_names()
         self.ensure_portal_indexes()
 
     def ensure_portal_indexes(self) -> None:

@@ -15,8 +15,8 @@ from pymongo.errors import DuplicateKeyError, OperationFailure
 from obsarchive.core.documents import utc_now
 from obsarchive.store.step_records import Document
 
-USERS = "users"
-COLLECTIONS = (USERS, "tokens", "requests")
+USERS, PROGRAMMES = "users", "programmes"
+COLLECTIONS = (USERS, "tokens", "requests", PROGRAMMES)
 """Collections whose present state is kept."""
 AUDIT = "audit"
 """The collection to which entries are only added."""
@@ -27,7 +27,7 @@ WAIT_MS = 500
 NO_REPLICA_SET, NOT_ALLOWED = 40573, 13
 _REDO = r"\w+(\.(status(\.force_redo)?|steps\.\w+\.redo))?$"
 """A request for a redo, also as the first field of its block, which is then reported as a whole."""
-OF_PEOPLE = rf"^(comment|alternative_names|science_program|pipelined\.{_REDO})"
+OF_PEOPLE = rf"^(comment|name|alternative_names|science_program|pipelined\.{_REDO})"
 """Fields of observations that people edit, requests for a redo among them."""
 OF_NIGHTS = rf"^(?!last_modified$){_REDO}"
 """Fields of nights that people edit: requests for a redo."""

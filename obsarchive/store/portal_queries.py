@@ -1,16 +1,20 @@
 """Queries of the portal; every query starts from what the user may see."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from pymongo.collection import Collection
 
 from obsarchive.core import document_paths as paths
 from obsarchive.core.documents import Night, Observation
+from obsarchive.store.foreign_names import names_in, own_part, without_names
 from obsarchive.store.search import COUNT_CAP, MAX_PAGE, Criteria, Order, Page
 from obsarchive.store.step_records import Document
 
 TIME_LIMIT_MS = 5000
+BATCH = 500
+"""Documents of an export whose names of observations are looked up at once."""
 
 _NOT_LISTED = {"fits_header": 0, "raw_data": 0, paths.GEOJSON: 0}
 """Parts of an observation that a list never shows."""
@@ -114,7 +118,33 @@ class Browse:
         """
         query = {"$and": [visible_to(user), {"night": night}]}
         found = self.observations.find(query, _NOT_LISTED).sort("date_utc", 1).max_time_ms(TIME_LIMIT_MS)
-        return [Observation(document) for document in found]
+        return self._without_others(user, list(found))
+
+    def without_others(self, user: Mapping[str, Any], value: Any) -> Any:
+        """Return a value without names of observations that a user may not see.
+
+        Parameters
+        ----------
+        user : mapping
+            Document of the user.
+        value : any
+            Documents, lists and plain values, such as the manifest of a step.
+
+        Returns
+        -------
+        any
+            The same where nothing is hidden.
+        """
+        if is_admin(user):
+            return value
+        named = set(names_in(value))
+        hidden = frozenset(named - self.visible(user, named)) if named else frozenset()
+        return without_names(value, hidden) if hidden else value
+
+    def _without_others(self, user: Mapping[str, Any], documents: list[Document]) -> list[Observation]:
+        """Return observations as a user may see them."""
+        parts = self.without_others(user, {document["_id"]: own_part(document) for document in documents})
+        return [Observation({**document, **parts[document["_id"]]}) for document in documents]
 
     def search(self, user: Mapping[str, Any], criteria: Criteria, order: Order, limit: int, cursor: str = "") -> Page:
         """Return a page of the observations that fulfil criteria and that a user may see.
@@ -154,9 +184,24 @@ class Browse:
             query = _visible(user, wanted)
             count = self.observations.count_documents(query, limit=COUNT_CAP, maxTimeMS=TIME_LIMIT_MS)
         shown = found[:limit]
-        return Page(tuple(map(Observation, shown)), count, order.cursor(shown[-1]) if more else "")
+        observations = self._without_others(user, shown)
+        return Page(tuple(observations), count, order.cursor(shown[-1]) if more else "")
 
-    def stream(self, user: Mapping[str, Any], criteria: Criteria, order: Order, limit: int) -> Iterator[Observation]:
+    def finds_something(self, user: Mapping[str, Any], criteria: Criteria) -> bool:
+        """Whether an observation that a user may see fulfils criteria."""
+        query = _visible(user, criteria.query())
+        return self.observations.find_one(query, {"_id": 1}, max_time_ms=TIME_LIMIT_MS) is not None
+
+    def stream(
+        self,
+        user: Mapping[str, Any],
+        criteria: Criteria,
+        order: Order,
+        limit: int,
+        *,
+        with_raw: bool = False,
+        time_ms: int | None = None,
+    ) -> Iterator[Observation]:
         """Yield observations one after the other, for exports.
 
         Parameters
@@ -169,14 +214,21 @@ class Browse:
             How they are sorted.
         limit : int
             At most so many.
+        with_raw : bool, optional
+            Also what is known of their raw files.
+        time_ms : int, optional
+            Longest time that the database may take [ms].
 
         Yields
         ------
         Observation
         """
         query = _visible(user, criteria.query())
-        for document in self.observations.find(query, _NOT_LISTED).sort(order.keys).limit(limit):
-            yield Observation(document)
+        omitted = {key: 0 for key in _NOT_LISTED if not with_raw or key != "raw_data"}
+        cursor = self.observations.find(query, omitted).sort(order.keys).limit(limit)
+        found = iter(cursor if time_ms is None else cursor.max_time_ms(time_ms))
+        while documents := list(islice(found, BATCH)):
+            yield from self._without_others(user, documents)
 
     def values(self, field: str) -> list[str]:
         """Return the different values of an indexed text field of all observations: filters, cameras."""
@@ -203,8 +255,8 @@ class Browse:
         )
         return {entry["_id"]: entry["count"] for entry in counted}
 
-    def count_of_night(self, user: Mapping[str, Any], night: str) -> int:
-        """Return the number of observations of a night that a user may see.
+    def ids_of_night(self, user: Mapping[str, Any], night: str) -> list[str]:
+        """Return the names of the observations of a night that a user may see.
 
         Parameters
         ----------
@@ -215,10 +267,10 @@ class Browse:
 
         Returns
         -------
-        int
+        list of str
         """
         query = {"$and": [visible_to(user), {"night": night}]}
-        return self.observations.count_documents(query, maxTimeMS=TIME_LIMIT_MS)
+        return [found["_id"] for found in self.observations.find(query, {"_id": 1}).max_time_ms(TIME_LIMIT_MS)]
 
     def observation(self, user: Mapping[str, Any], obs_id: str) -> Observation | None:
         """Return the whole document of an observation.
@@ -237,7 +289,7 @@ class Browse:
         """
         query = {"$and": [visible_to(user), {"_id": obs_id}]}
         document = self.observations.find_one(query, max_time_ms=TIME_LIMIT_MS)
-        return Observation(document) if document else None
+        return self._without_others(user, [document])[0] if document else None
 
     def night(self, user: Mapping[str, Any], night: str) -> Night | None:
         """Return the document of a night in which a user has data (administrators: of any night).
@@ -258,7 +310,26 @@ class Browse:
         if not is_admin(user) and self.observations.find_one(query, {"_id": 1}, max_time_ms=TIME_LIMIT_MS) is None:
             return None
         document = self.nights.find_one({"_id": night}, {paths.SEEING_FRAMES: 0}, max_time_ms=TIME_LIMIT_MS)
-        return Night(document) if document else None
+        return Night(self.without_others(user, document)) if document else None
+
+    def sees_all_of(self, user: Mapping[str, Any], night: str) -> bool:
+        """Return whether a user may see every observation of a night, hence what was made from all of them.
+
+        Parameters
+        ----------
+        user : mapping
+            Document of the user.
+        night : str
+            The night, ``yyyymmdd``.
+
+        Returns
+        -------
+        bool
+        """
+        if is_admin(user):
+            return True
+        foreign = {"$and": [{"night": night}, {"$nor": [visible_to(user)]}]}
+        return self.observations.find_one(foreign, {"_id": 1}, max_time_ms=TIME_LIMIT_MS) is None
 
     def visible(self, user: Mapping[str, Any], ids: Iterable[str]) -> set[str]:
         """Return those of some observations that a user may see.

@@ -19,6 +19,8 @@ from obsarchive.core import document_paths as paths
 from obsarchive.core.documents import Observation
 from obsarchive.core.json_text import parse_json
 from obsarchive.core.step_state import State
+from obsarchive.core.target_names import PART, folded
+from obsarchive.names import is_observation
 from obsarchive.store.step_records import Document
 
 COUNT_CAP = 10_001
@@ -89,8 +91,10 @@ class Criteria:
 
     Parameters
     ----------
-    name, id : str
-        Part of the target's name or of the observation's, in any case; the whole of it if `exact`.
+    name : str
+        Part of a name of the target, folded as `folded` does; the whole of it if `exact`.
+    id : str
+        Part of the name of the observation, in any case; the whole of it if `exact`.
     exact : bool
         Whether names must be equal.
     cone : Cone, optional
@@ -139,19 +143,21 @@ class Criteria:
     def _texts(self) -> list[Document]:
         equal = {paths.PROGRAM_ID: self.program, "camera": self.camera, "night": self.night}
         found: list[Document] = [{path: value} for path, value in equal.items() if value]
-        for path, text in (("name", self.name), ("_id", self.id)):
-            if text:
-                found.append({path: text} if self.exact else {path: {"$regex": re.escape(text), "$options": "i"}})
-        if (self.name or self.id) and not self.exact:
+        if self.name:
+            found += [{paths.TARGET_KEYS: folded(self.name)}] if self.exact else _with_part(folded(self.name))
+        if self.id and (self.exact or is_observation(self.id)):
+            found.append({"_id": self.id})
+        elif self.id:
+            found.append({"_id": {"$regex": re.escape(self.id), "$options": "i"}})
             found.append({"date_utc": {"$gte": MinKey()}})  # true of all: lets the index "search" look at the names
         if self.filters:
             found.append({"filter": {"$in": list(self.filters)}})
         return found
 
     def _places(self) -> list[Document]:
-        names = [target for target in self.targets if isinstance(target, str)]
+        names = [folded(target) for target in self.targets if isinstance(target, str)]
         cones = [target.query() for target in self.targets if isinstance(target, Cone)]
-        any_of = [*([{"name": {"$in": names}}] if names else []), *cones]
+        any_of = [*([{paths.TARGET_KEYS: {"$in": names}}] if names else []), *cones]
         return [self.cone.query() if self.cone else {}, {"$or": any_of} if any_of else {}]
 
     def _times(self) -> list[Document]:
@@ -179,6 +185,14 @@ class Criteria:
             states = [{paths.step_path(*path, "state"): str(self.state)} for path in self.known_steps]
             found.append({"$or": states} if states else {"_id": None})
         return found
+
+
+def _with_part(key: str) -> list[Document]:
+    """Return the filters of targets of which a folded name holds a part."""
+    if not key:
+        return [{"_id": None}]
+    found: list[Document] = [{paths.TARGET_PARTS: {"$regex": f"^{re.escape(key[:PART])}"}}]
+    return found if len(key) <= PART else [*found, {paths.TARGET_KEYS: {"$regex": re.escape(key)}}]
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,6 @@ from typing import Any
 
 import h5py
 import numpy as np
-import pandas as pd
 from h5py import h5a, h5d, h5p, h5s, h5t
 from numpy.typing import NDArray
 
@@ -135,6 +134,8 @@ def _storable(name: str, values: NDArray[Any]) -> NDArray[Any]:
     if values.ndim != 1:
         raise ArchiveError(f"column {name!r} of a light curve has one dimension, found {values.ndim}")
     if values.dtype.kind == "O":
+        import pandas as pd  # late: it is large
+
         values = np.array(["" if pd.isna(value) else str(value) for value in values], "U")
     if values.dtype.kind == "M":
         values = np.datetime_as_string(values)  # as text, since numbers would lose their unit

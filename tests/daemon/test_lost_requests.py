@@ -7,7 +7,9 @@ import pytest
 
 from obsarchive.core.rules import compile_rule
 from obsarchive.core.step_state import State
+from obsarchive.daemon.ingest import Ingest
 from obsarchive.daemon.night_context import NightContext
+from obsarchive.daemon.observation_edits import ObservationEdits
 from obsarchive.daemon.reconcile import Reconciler
 from obsarchive.daemon.work_queue import WorkQueue
 from obsarchive.pipeline.chain import ChainEntry
@@ -25,7 +27,7 @@ class Asked(Site):
         self.take_in()
         self.reduce()
         chain = [ChainEntry(Toy(), compile_rule("True"), {}, {})]
-        self.reconciler = Reconciler(WorkQueue(store, chain, [], 3), self.layout)
+        self.reconciler = Reconciler(WorkQueue(store, chain, [], 3), self.layout, self.ingest.edits)
 
     def lose_and_rebuild(self) -> None:
         self.lose_the_database()
@@ -130,3 +132,31 @@ def test_damaged_requests_for_a_night_stop_nothing(site, damage):
     site.layout.night_sidecar(NIGHT).write_text(damage)
     site.lose_and_rebuild()
     assert not any(site.night().pipeline(name).force_redo for name in ("calib", "summary", "a b"))
+
+
+def test_what_users_said_outlives_the_database_and_the_sidecar_file(site: Asked) -> None:
+    """A second copy lies beside the database's folder: one damage more than the database takes nothing away."""
+    said = {"comment": "seen in poor seeing", "alternative_names": ["HIP 87"], "science_program.program_PI": ["zoe"]}
+    site.store.observations.set_fields(OBS, said)
+    site.reconciler.keep_up(OBS)
+    site.lose_the_database()
+    site.layout.sidecar(NIGHT, OBS).write_text("{ garbled")
+    site.ingest = Ingest(site.config, site.store)  # a daemon that starts anew
+    site.ingest.tree()
+    site.take_in()
+    document = site.observation().document
+    assert document["comment"] == "seen in poor seeing"
+    assert document["alternative_names"] == ["HIP 87"]
+    assert document["science_program"]["program_PI"] == ["zoe"]
+
+
+def test_the_last_edit_counts_and_a_damaged_line_is_passed_over(tmp_path: Path) -> None:
+    fields = {"program_PI": None, "comment": None, "names": None, "redo": []}
+    edits = ObservationEdits(tmp_path)
+    edits.note(OBS, {**fields, "comment": "first"})
+    edits.path.write_bytes(edits.path.read_bytes() + b'{"id": "cut o')
+    edits = ObservationEdits(tmp_path)
+    edits.note(OBS, {**fields, "comment": "second"})
+    assert ObservationEdits(tmp_path).recall(OBS)["comment"] == "second"
+    assert ObservationEdits(tmp_path).recall("other") == {}
+    assert edits.path.stat().st_mode & 0o077 == 0

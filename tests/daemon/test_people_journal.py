@@ -59,6 +59,22 @@ def test_all_comes_back_as_it_was(kept: Kept) -> None:
         assert stat.S_IMODE((kept.folder / name).stat().st_mode) == 0o600
 
 
+def test_what_is_said_of_programmes_comes_back(kept: Kept) -> None:
+    """Without it, the data of a programme could be taken for public."""
+    kept.act()
+    kept.store.programmes.save("4", {"period": "never", "title": "β Pictoris"}, "ana")
+    kept.journal.start()
+    wait_for(lambda: kept.lines(PEOPLE) >= 5)
+    kept.store.programmes.save("4", {"period": 24}, "ana")
+    wait_for(lambda: kept.lines(PEOPLE) >= 6)
+    before = kept.store.database["programmes"].find_one({"_id": "4"})
+    kept.drop()
+    wait_for(lambda: not kept.store.users.all())
+    kept.journal.take_up()
+    assert kept.store.database["programmes"].find_one({"_id": "4"}) == before
+    assert kept.store.programmes.find("4").period == 24
+
+
 def test_acts_reach_the_disk_as_they_happen(kept: Kept) -> None:
     kept.journal.start()
     kept.act()

@@ -90,7 +90,7 @@ def test_pages_are_followed_by_their_address(ana, archive, app) -> None:
         ("/api/v1/observations/none", 404),
         ("/api/v1/nights/20991231", 404),
         ("/api/v1/nights/x", 404),
-        ("/api/v1/nothing", 403),
+        ("/api/v1/nothing", 404),
     ],
 )
 def test_problems_are_told_as_json(ana, archive, address: str, status: int) -> None:

@@ -9,7 +9,7 @@ import pytest
 from toy_archive import EARLIER, NIGHT
 from visitors import PASSWORD
 
-from obsarchive.web.framework.authorization import OPEN, SCOPES, WITHOUT_USER, digest_of
+from obsarchive.web.framework.authorization import OPEN, PUBLIC, SCOPES, WITHOUT_USER, digest_of
 
 PERSON = "whoever is logged in"
 OWN = "those who may see the observation, dataset or source"
@@ -20,6 +20,7 @@ ABSENT = "nobody: the configuration of the tests has no survey service"
 
 DECISIONS = {
     **dict.fromkeys(OPEN | WITHOUT_USER, "anybody"),  # what watches the archive: test_monitoring.py
+    **dict.fromkeys(PUBLIC, "anybody"),  # nothing is public here: test_public.py
     "auth.logout": PERSON,
     "auth.confirm": PERSON,
     "auth.check_confirmation": PERSON,
@@ -39,6 +40,7 @@ DECISIONS = {
     "nights.pulse": PERSON,
     "nights.product": NIGHT_OWN,
     "nights.redo": ADMIN,
+    "tonight.tonight": PERSON,
     "summary.summary": NIGHT_OWN,
     "summary.copy_calibration": ADMIN,
     "summary.redo_high_contrast": ADMIN,
@@ -46,6 +48,7 @@ DECISIONS = {
     "observations.step": OWN,
     "observations.product": OWN,
     "observations.tarball": OWN,
+    "observations.raw": OWN,
     "observations.pulse": OWN,
     "observations.redo": ADMIN_OWN,
     "observations.redo_step": ADMIN_OWN,
@@ -57,6 +60,9 @@ DECISIONS = {
     "downloads.observation": OWN,
     "downloads.selection": PERSON,
     "library.psflib": PERSON,
+    "targets.target": OWN,
+    "targets.close_up_picture": OWN,
+    "api.target": OWN,
     "library.change": ADMIN,
     "datasets.datasets": PERSON,
     "datasets.now": PERSON,
@@ -73,7 +79,13 @@ DECISIONS = {
     "sources.matches": ABSENT,
     "jobs.jobs": PERSON,
     "jobs.now": PERSON,
+    "jobs.pulse": PERSON,
+    "jobs.redo_all": ADMIN,
     "jobs.log": ADMIN,
+    "programmes.programmes": PERSON,
+    "programmes.programme": OWN,
+    "programmes.change": ADMIN,
+    **dict.fromkeys((f"help.{view}" for view in ("contents", "page", "picture", "product", "api", "program")), PERSON),
     "users.users": ADMIN,
     "users.add": ADMIN,
     "users.invite": ADMIN,
@@ -118,6 +130,7 @@ FORMS = {
     "users.end_two_step": {"name": "pia"},
     "users.remove": {"name": "pia"},
 }
+QUERIES = {"vo.scs": "?RA=155.1&DEC=0&SR=1", "help.product": "?name=100p.fits"}
 REFUSED = {401, 403, 404}
 FOR_PROGRAMS = ("/api/", "/vo/")
 
@@ -136,8 +149,13 @@ def routes(app, obs_id: str, night: str, program: str) -> list[Route]:
         is_of_dataset = rule.endpoint.startswith("datasets.")
         is_of_source = rule.endpoint.startswith(("sources.", "api.source"))
         source = {"3": "ANA 1", "4": "BEN 1"}[program]
+        target = {"3": "hd 140283", "4": "351 yrsa"}[program]
         product = "rms.png" if is_of_dataset else "preview/dark_6.png" if is_of_night else "100p.fits"
+        raw = f"{obs_id}.fits.bz2"
+        names = {"targets.target": target, "api.target": target, "observations.raw": raw}
+        names |= {"help.page": "bright_star", "help.picture": "night.png"}
         values = {
+            "folder": "pipelines",
             "key": next(found["_id"] for found in app.store.datasets.visible([program])),
             "night": night,
             "obs_id": obs_id,
@@ -145,13 +163,13 @@ def routes(app, obs_id: str, night: str, program: str) -> list[Route]:
             "form": "csv" if rule.endpoint.endswith(".export") else "sh",
             "pipeline": "calib" if is_of_night else "bright_star",
             "step": "reduce",
-            "name": source if is_of_source else product,
+            "name": names.get(rule.endpoint, source if is_of_source else product),
             "what": "add",
             "filename": "archiver.css",
         }
         with app.test_request_context():
             address = app.url_for(rule.endpoint, **{name: values[name] for name in rule.arguments})
-        query = "?RA=155.1&DEC=0&SR=1" if rule.endpoint == "vo.scs" else ""
+        query = QUERIES.get(rule.endpoint, "")
         found += [Route(rule.endpoint, method, address + query) for method in rule.methods - {"HEAD", "OPTIONS"}]
     return found
 
@@ -165,6 +183,9 @@ def test_nobody_gets_anything_without_a_login(app, archive, sources, anybody) ->
         answer = anybody.client.open(route.address, method=route.method)
         if route.endpoint in OPEN | WITHOUT_USER:
             assert answer.status_code in (200, 302, 400, 503), route
+        elif route.endpoint in PUBLIC:
+            is_about_something = "/observation/" in route.address
+            assert answer.status_code == (404 if is_about_something else 200), route
         elif route.method == "GET" and not route.address.startswith(FOR_PROGRAMS):
             assert answer.status_code == 302, route
             assert answer.location.startswith("/login")

@@ -25,7 +25,7 @@ from obsarchive.errors import ServiceUnavailable
 from obsarchive.pipeline.chain import ChainEntry, steps_of
 from obsarchive.store import StepPath, Store, outage_as_error
 from obsarchive.web.framework.context import Portal, names_this_machine, portal
-from obsarchive.web.pages.jobs import daemon_state
+from obsarchive.web.pages.jobs import DOWN, daemon_state
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,6 @@ Samples = Mapping[Labels, float]
 VERSION: Samples = {(("version", __version__),): 1.0}
 FORWARDED = ("Forwarded", "Via", "X-Forwarded-For", "X-Real-IP")
 DAEMON_STATES = ("starting", "working", "idle", "napping", "reloading", "no space", "stopped", "not running")
-ENDED = ("stopped", "not running")
 ENDINGS = ("done", "failed", "rejected", "lacking", "waiting")
 SHARE = 50
 """Steps are counted again after so many times the time that it took."""
@@ -97,7 +96,7 @@ def ready() -> ResponseReturnValue:
 def daemon() -> ResponseReturnValue:
     """Say whether the daemon lives, and what it does: one that starts lives."""
     state = daemon_state(portal().store.jobs.daemon())
-    return {"status": state}, 503 if state in ENDED else 200
+    return {"status": state}, 503 if state in DOWN else 200
 
 
 @bp.get("/health/daemon/ready")
@@ -105,7 +104,7 @@ def daemon() -> ResponseReturnValue:
 def daemon_ready() -> ResponseReturnValue:
     """Say whether the daemon works: whether it lives and has come to its first cycle."""
     state = daemon_state(portal().store.jobs.daemon())
-    return {"status": state}, 503 if state in (*ENDED, "starting") else 200
+    return {"status": state}, 503 if state in (*DOWN, "starting") else 200
 
 
 @bp.get("/metrics")
@@ -161,7 +160,7 @@ def _age(when: datetime | None) -> float | None:
 def _of_daemon(app: Portal) -> Iterator[Metric]:
     status = app.store.jobs.daemon() or {}
     state = daemon_state(status)
-    is_up = state not in ENDED
+    is_up = state not in DOWN
     yield _gauge("daemon_up", "1 if the daemon reported within the last minute", float(is_up))
     states: Samples = {(("state", name),): float(name == state) for name in DAEMON_STATES}
     yield _gauge("daemon_state", "1 for the state that the daemon is in", states)

@@ -10,6 +10,10 @@ from obsarchive.web.framework import template_filters
 from obsarchive.web.models.view_models import Card
 
 Value = str | float | datetime | None
+MORE_DIGITS = 2
+"""Decimals that exports have beyond those of pages."""
+LOOKED_AT = ("name", "id", "state", "date", "night", "filter")
+LOOKED_AT_LAST = ("program", "ra", "dec")
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,14 @@ class Column:
     shown: bool = True
     ucd: str = ""
 
+    @property
+    def rank(self) -> int:
+        """Place among the columns of a page, of which the last ones may lie beyond its edge."""
+        if self.key.startswith("strehl_"):
+            return len(LOOKED_AT)
+        known = LOOKED_AT.index(self.key) if self.key in LOOKED_AT else None
+        return len(LOOKED_AT) + 1 + (self.key in LOOKED_AT_LAST) if known is None else known
+
     def text(self, card: Card) -> str:
         """Write the value for a page."""
         value = self.value(card)
@@ -55,8 +67,10 @@ class Column:
         return str(value) if value else template_filters.NOTHING
 
     def plain(self, card: Card) -> str | float | None:
-        """Return the value as JSON holds it."""
+        """Return the value as JSON holds it; of numbers the digits that mean something."""
         value = self.value(card)
+        if isinstance(value, float) and self.digits is not None:
+            return round(value, self.digits + MORE_DIGITS)
         return iso(value) if isinstance(value, datetime) else value
 
     @property

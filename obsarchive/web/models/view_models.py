@@ -151,13 +151,17 @@ class PipelineView:
         """Return one step, or None."""
         return next((step for step in self.steps if step.name == name), None)
 
+    def mark(self, name: str | None) -> str | None:
+        """Text that changes whenever a product does: in its address, it makes a browser fetch the new one."""
+        return str(self.products.get(name or "", {}).get("sha256") or "")[:8] or None
+
     def picture(self, kind: str) -> str | None:
         """Name of the preview of a kind, such as ``thumb``."""
         return next((name for name in self.products if name.endswith(f"_{kind}.png")), None)
 
     @property
     def marks(self) -> list[dict[str, Any]]:
-        """Companions on the cropped preview: offset from its middle in units of its half side, up and right; text."""
+        """Companions on the cropped preview: offset from its middle in percent of its half side, right and down."""
         half = self.result("preview", "crop_px")
         found = self.result("pca", "detections")
         if not isinstance(half, int | float) or half <= 0 or not isinstance(found, list):
@@ -166,7 +170,7 @@ class PipelineView:
         for item in found:
             match item:
                 case {"dy_px": int() | float() as dy, "dx_px": int() | float() as dx}:
-                    marks.append({"x": 200 * dx / half, "y": -200 * dy / half, "mag": item.get("delta_mag")})
+                    marks.append({"x": 200 * dx / half, "y": -200 * dy / half, "found": item})
         return [mark for mark in marks if max(abs(mark["x"]), abs(mark["y"])) < 100]
 
     def result(self, step: str, key: str) -> Any:
@@ -393,6 +397,20 @@ class Card:
         """Changes whenever the night page has something else to show."""
         pictures = [view.products[name].get("sha256") for _, view, name in self.pictures[:1]]
         return digest(self.words, self.strehl, self.reason, pictures)
+
+    @property
+    def whole_version(self) -> str:
+        """Changes whenever something about the observation does."""
+        document = {key: self.observation.document.get(key) for key in ("seeing", "comment", "distributed")}
+        return digest(self.words, document, *(view.version for view in self.pipelines))
+
+    @property
+    def pictures_version(self) -> str:
+        """Changes whenever a picture does, or a mark on it."""
+        pictures = [view.products[name].get("sha256") for _, view, name in self.pictures]
+        return digest(
+            pictures, [view.marks for view in self.pipelines], [name for _, name in self.other_pictures], self.reason
+        )
 
     @cached_property
     def measured(self) -> dict[str, Any]:

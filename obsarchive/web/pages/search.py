@@ -1,6 +1,7 @@
 """Search of the archive: a form whose address can be shared, a table, exports."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from flask import Blueprint, Response, abort, render_template, request, url_for
@@ -23,6 +24,8 @@ from obsarchive.web.models.view_models import Card
 from obsarchive.web.pages.sky_map import Mark, sky_map
 
 MOST_EXPORTED = 10_000
+MOST_LISTED = 40
+"""Programmes or filters that a remark lists."""
 SIMPLE = ("name", "match", "ra", "dec", "radius", "unit", "date_from", "date_to", "program", "filter", "targets")
 """Parameters that the form shows at once."""
 
@@ -35,8 +38,28 @@ def cards(observations: Iterable[Observation]) -> Iterator[Card]:
 
 
 def requested() -> SearchForm:
-    """Read the search from the address."""
-    return search_form.read(request.args, steps_of(portal().chain))
+    """Read the search from the address, with remarks on values that nothing has."""
+    wanted = search_form.read(request.args, steps_of(portal().chain))
+    browse, asked = portal().store.browse, wanted.criteria
+    programs = browse.programs(current_user.document) if asked.program else []
+    filters = browse.values("filter") if asked.filters else []
+    unknown = [name for name in asked.filters if name not in filters]
+    if asked.program and asked.program not in programs:
+        wanted.remarks.append(_there_is_no("programme", asked.program, programs))
+    return replace(wanted, remarks=wanted.remarks + [_there_is_no("filter", name, filters) for name in unknown])
+
+
+def _there_is_no(what: str, asked: str, known: list[str]) -> str:
+    """Write which values there are instead of one that there is not."""
+    others = ", ".join(known[:MOST_LISTED]) + (" …" if len(known) > MOST_LISTED else "")
+    return f"there is no {what} {asked} that you may see" + (f"; there are {others}" if others else "")
+
+
+def without_result(wanted: SearchForm) -> list[str]:
+    """Return the lines of the list of targets that found nothing, with the other criteria of the search."""
+    browse, me = portal().store.browse, current_user.document
+    only = ((line.text, replace(wanted.criteria, targets=line.targets)) for line in wanted.lines)
+    return [text for text, criteria in only if not browse.finds_something(me, criteria)]
 
 
 def understood() -> SearchForm:
@@ -54,7 +77,7 @@ def page_of(wanted: SearchForm) -> Page:
             current_user.document, wanted.criteria, wanted.order, wanted.limit, wanted.cursor
         )
     except CursorError:
-        abort(400)
+        abort(400, "cursor: this is no mark of a page of this search; leave it out to start at the first page")
 
 
 @bp.get("")
@@ -72,7 +95,8 @@ def search() -> ResponseReturnValue:
         cards=shown,
         sky=sky_map(map(_mark, shown)),
         wanted=wanted,
-        columns=[column for column in known if column.key in chosen],
+        without_result=without_result(wanted) if page and not wanted.cursor else [],
+        columns=in_page_order([column for column in known if column.key in chosen]),
         every_column=known,
         sort_address=_sort_address,
         address=_address,
@@ -100,6 +124,11 @@ def _chosen(known: list[Column]) -> set[str]:
     named = {key for key in request.args.getlist("columns") if key}
     chosen = {column.key for column in known if column.key in named}
     return chosen or {column.key for column in known if column.shown}
+
+
+def in_page_order(known: list[Column]) -> list[Column]:
+    """Return columns as the page shows them: the name first, then what is most looked at; positions last."""
+    return sorted(known, key=lambda column: column.rank)
 
 
 def _address(to: str = "search.search", form: str | None = None, **changes: Any) -> str:
