@@ -207,7 +207,8 @@ class Cluster:
     ) -> Iterator[tuple[int, Any]]:
         """Run a function on workers, once for each item; may be called in any thread.
 
-        What has not run when the generator is closed is cancelled.
+        There is no permit: a function that writes looks itself whether it still may, since a worker may come back late
+        (`obsarchive.io.dataset_lock.require_run`). What has not run when the generator is closed is cancelled.
 
         Parameters
         ----------

@@ -73,7 +73,7 @@ class Observations(StepStore):
         """
         query = self._open_query(pipelines)
         if nights:
-            query["night"] = {"$in": list(nights)}
+            query["night"] = {"$in": list(nights)}  # an index gives those of one night in order
         for document in self.collection.find(query, {"fits_header": 0}).sort([("night", -1), ("_id", 1)]):
             yield Observation(document)
 
@@ -274,6 +274,7 @@ class Observations(StepStore):
         """
         for key in ("night", paths.PROGRAM_PI, paths.PACKED, "look_again", "camera", "telescope"):
             self.collection.create_index([(key, ASCENDING)])
+        self.collection.create_index([("night", ASCENDING), ("_id", ASCENDING)])
         ensure_target_indexes(self.collection)
         self.collection.create_index([(paths.PROGRAM_PI, ASCENDING), (paths.PROGRAM_ID, ASCENDING)])
         self._ensure_search_indexes(steps)
