@@ -4,6 +4,8 @@
 ``obsarchive simulate`` writes) by ``archiver.py --once`` in an archive of its own, and compares the processor time of
 all processes with that of the steps, each counted once. ``--copies N`` takes each observation N times, under N names.
 ``python benchmarks/bench_system.py observation [--frames 350]`` simulates one observation and compares with ``lbzip2``.
+``python benchmarks/bench_system.py steps [--observations 100]`` does the same with steps that do nothing: what a run
+costs, and what each step adds (claim, process, manifest, result).
 ``python benchmarks/bench_system.py idle [--seconds 60]`` starts daemon and portal on an empty archive.
 All print Markdown; Linux only.
 """
@@ -25,6 +27,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import numpy as np
 import psutil
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -33,10 +36,11 @@ if not any(Path(folder, "obsarchive").is_dir() for folder in sys.path):
 
 from obsarchive.config.model import load  # noqa: E402
 from obsarchive.database.connect import open_store  # noqa: E402
-from obsarchive.simulation.night import NightPlan, Target, write_night  # noqa: E402
+from obsarchive.simulation.night import NightPlan, Target, write_night, write_raw  # noqa: E402
 from obsarchive.simulation.scenes import Scene, Star  # noqa: E402
 
 PR_SET_CHILD_SUBREAPER = 36
+NIGHT = "20260314"
 SAMPLED_S = 0.1
 STARTED_S = 40.0
 """Time that the processes of an idle installation get to start [s]."""
@@ -73,6 +77,8 @@ class Usage:
             with suppress(psutil.Error):
                 for process in psutil.Process().children(recursive=True):
                     with suppress(psutil.Error):
+                        if process.status() == psutil.STATUS_ZOMBIE:
+                            continue  # it has no command any more that says what it was
                         times = process.cpu_times()
                         self._seen[process.pid, process.create_time()] = kind(process), times.user + times.system
 
@@ -117,9 +123,37 @@ def configuration(folder: Path) -> Path:
     return config
 
 
-def reduced(folder: Path) -> tuple[Usage, float, list[dict[str, object]]]:
+def empty_steps(folder: Path, n_observations: int) -> Path:
+    """Write so many observations for an archive whose only step does nothing; returns its configuration."""
+    config = configuration(folder)
+    chosen = json.loads(config.read_text()) | {"pipelines": [{"class": "benchmarks.sleeping.Sleeping"}]}
+    config.write_text(json.dumps(chosen))
+    (folder / "seconds").write_text("0")
+    raw, template = folder / "raw" / NIGHT, folder / "template.fits"
+    raw.mkdir(parents=True)
+    write_raw(template, iter(np.ones((1, 8, 8), np.uint16)), 1, {"TELRA": "20:24:00.00", "TELDEC": "-08:30:00.0"})
+    for number in range(n_observations):
+        time_utc = f"{number // 3600:02d}{number // 60 % 60:02d}{number % 60:02d}"
+        shutil.copy(template, raw / f"3_S{number}_VIC_Si_o_{NIGHT}_{time_utc}.000000.fits")
+    return config
+
+
+def steps(folder: Path, n_observations: int) -> None:
+    """Print what a run costs, and what each of its steps adds, where steps do nothing."""
+    totals = []
+    for count in (1, n_observations):
+        place = folder / str(count)
+        place.mkdir()
+        usage, wall_s, jobs = reduced(place, empty_steps(place, count))
+        print_usage(usage, wall_s, jobs, count)
+        totals.append(usage.total_s)
+    each_s = (totals[1] - totals[0]) / (n_observations - 1)
+    print(f"\na run: {totals[0] - each_s:.1f} s; each step, with the packing of its observation: {each_s:.3f} s")
+
+
+def reduced(folder: Path, config: Path | None = None) -> tuple[Usage, float, list[dict[str, object]]]:
     """Run the daemon once; returns what was used, wall time [s], and the attempts of all steps."""
-    config, usage, began = configuration(folder), Usage(), time.monotonic()
+    config, usage, began = config or configuration(folder), Usage(), time.monotonic()
     with usage.sampled(), (folder / "daemon.log").open("w") as log:
         command = [sys.executable, str(PROJECT / "archiver.py"), str(config), "--once"]
         subprocess.run(command, check=True, stdout=log, stderr=log)
@@ -222,6 +256,7 @@ def main() -> None:
     of_night.add_argument("raw", type=Path)
     of_night.add_argument("--copies", type=int, default=1)
     commands.add_parser("observation").add_argument("--frames", type=int, default=350)
+    commands.add_parser("steps").add_argument("--observations", type=int, default=100)
     commands.add_parser("idle").add_argument("--seconds", type=float, default=60.0)
     options = parser.parse_args()
     os.environ |= {"PYTHONPATH": str(PROJECT), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
@@ -232,6 +267,8 @@ def main() -> None:
                 night(folder, options.raw, options.copies)
             case "observation":
                 observation(folder, options.frames)
+            case "steps":
+                steps(folder, options.observations)
             case _:
                 idle(folder, options.seconds)
     finally:
