@@ -240,8 +240,7 @@ class Scheduler:
         if quiet_hours and quiet_hours.covers(utc_now()):
             self._hold("napping")
             return
-        if now >= self._next_scan:
-            self.watch.look()
+        if now >= self._next_scan and self.watch.look():
             self._next_scan = time.monotonic() + self.config.daemon.loop_interval_s
         if not self.options.once:
             self.config_watch.look()
@@ -286,7 +285,7 @@ class Scheduler:
 
     def wait(self) -> None:
         """Wait until a task ends, or until the next scan; not at all while there is more to look at."""
-        pause = self.config.daemon.loop_interval_s if self._all_seen else 0.0
+        pause = 0.0 if self.watch.is_under_way or not self._all_seen else self.config.daemon.loop_interval_s
         if self.options.once and not self.tasks:
             pause = min(pause, 0.5)
         deadline = time.monotonic() + pause

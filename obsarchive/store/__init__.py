@@ -14,6 +14,7 @@ from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 from obsarchive.errors import ServiceUnavailable
 from obsarchive.store.backup import Backup
 from obsarchive.store.datasets import Datasets
+from obsarchive.store.file_queries import FileQueries
 from obsarchive.store.frames import Frames
 from obsarchive.store.jobs import Jobs, Lease
 from obsarchive.store.monitoring import Monitoring
@@ -24,6 +25,7 @@ from obsarchive.store.people import Act, People
 from obsarchive.store.portal_queries import Browse
 from obsarchive.store.problems import Problems, StepProblem
 from obsarchive.store.programmes import Programmes, PublicObservations
+from obsarchive.store.query_jobs import QueryJobs
 from obsarchive.store.requests import Requests
 from obsarchive.store.search import Cone, Criteria, CursorError, Order, Page
 from obsarchive.store.step_records import Document, StepPath, StepStore, StepUpdate, carried_over
@@ -44,6 +46,7 @@ __all__ = [
     "Datasets",
     "Document",
     "Events",
+    "FileQueries",
     "Frames",
     "Jobs",
     "Lease",
@@ -59,6 +62,7 @@ __all__ = [
     "Problems",
     "Programmes",
     "PublicObservations",
+    "QueryJobs",
     "Requests",
     "Results",
     "Sessions",
@@ -139,6 +143,8 @@ class Store:
         self.watches = Watches(self.database["watches"])
         self.people = People(self.database)
         self.browse = Browse(self.database["objects"], self.database["aux"])
+        self.files = FileQueries(self.database["objects"], self.database["aux"], self.browse)
+        self.query_jobs = QueryJobs(self.database["tap_jobs"])
         self.programmes = Programmes(self.database["programmes"], self.database["objects"])
         self.public = PublicObservations(self.database["objects"])
         self.problems = Problems(self.browse)
@@ -166,8 +172,8 @@ class Store:
 
     def ensure_portal_indexes(self) -> None:
         """Create the indexes of the collections that the portal writes."""
-        own = (self.sessions, self.tokens, self.throttle, self.requests, self.notes, self.audit, self.watches)
-        for part in own:
+        accounts = (self.sessions, self.tokens, self.throttle, self.requests, self.watches)
+        for part in (*accounts, self.notes, self.audit, self.query_jobs):
             part.ensure_indexes()
 
     @property
