@@ -30,7 +30,7 @@ LARGEST_CONE_DEG = 30.0
 OF_A_PAGE = ("sort", "limit", "cursor")
 PARAMETERS = (
     *("name", "id", "match", "ra", "dec", "radius", "unit", "targets", "program", "camera", "night", "filter"),
-    *("date_from", "date_to", "flag", "classified", "done", "state", *OF_A_PAGE, "columns", "view"),
+    *("date_from", "date_to", "flag", "classified", "done", "state", *OF_A_PAGE, "columns", "view", "raw"),
 )
 """What a search takes, beside the ranges of numbers."""
 OF_SOURCES = ("name", "ra", "dec", "radius", "unit", "project", "state", "limit", "cursor")
