@@ -295,7 +295,10 @@ def _schemas(columns: Iterable[Column]) -> Schema:
             }
         ),
         "Observation": {
-            "allOf": [{"$ref": "#/components/schemas/Row"}, _object({"pipelines": anything, "sources": _list(source)})]
+            "allOf": [
+                {"$ref": "#/components/schemas/Row"},
+                _object({"pipelines": anything, "sources": _list(source), "public_from": nothing, "citation": TEXT}),
+            ]
         },
         "Target": _target(),
         "Header": _object({"header": _list(_object({"key": TEXT, "value": {}, "comment": TEXT}))}),
