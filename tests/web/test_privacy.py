@@ -56,7 +56,10 @@ SECRETS = (
     "confidential remark",
 )
 """What tells of the other programme's observation: names, times, position, Strehl ratio, dataset, source, comment."""
-QUERIES = ("", "?raw=1", "?state=done&limit=500", "?RA=0&DEC=0&SR=180", "?MAXREC=5000")
+QUERIES = (
+    *("", "?raw=1", "?state=done&limit=500", "?RA=0&DEC=0&SR=180", "?MAXREC=5000"),
+    "?LANG=ADQL&QUERY=SELECT+*+FROM+ivoa.obscore",
+)
 MOST_LINKS = 15
 """Links that are followed of one endpoint."""
 LINK = re.compile(r'(?:href|src|action|hx-get|hx-post|data-[\w-]+)="(/[^"#]*)', re.ASCII)
@@ -129,6 +132,9 @@ class Trespasser:
         self.leaks: list[str] = []
         self.opened: Counter[str] = Counter()
         self.statuses: dict[tuple[str, str], set[int]] = {}
+        query = {"LANG": "ADQL", "QUERY": "SELECT * FROM ivoa.obscore"}
+        self.job = app.store.query_jobs.add("ana", query, "")
+        app.store.query_jobs.set_fields("ana", self.job, {"phase": "COMPLETED"})
 
     def values(self, whose: str) -> dict[str, str]:
         """Values of the parameters of addresses."""
@@ -142,6 +148,11 @@ class Trespasser:
             "step": "strehl",
             "what": "add",
             "filename": "archiver.css",
+            "folder": "pipelines",
+            "service": "tap",
+            "job": self.job if is_own else "none",
+            "part": "parameters",
+            "table": "ivoa.obscore",
         }
 
     def choices(self, rule: Rule, whose: str) -> Iterator[dict[str, str]]:
@@ -252,6 +263,8 @@ def test_no_page_tells_of_another_programme(app: Portal, night: SimpleNamespace,
     assert ana.statuses["observations.observation", "own"] == {200}
     assert ana.statuses["observations.observation", "foreign"] == {404}
     assert {200} < ana.statuses["observations.product", "own"] | {200, 404}
+    assert {200} < ana.statuses["vo.tap_result", "own"] | {200, 404}
+    assert 200 in ana.statuses["vo.tap_sync", "own"]
     assert sum(ana.opened.values()) > 500
 
 
