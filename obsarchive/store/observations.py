@@ -73,7 +73,7 @@ class Observations(StepStore):
         """
         query = self._open_query(pipelines)
         if nights:
-            query["night"] = {"$in": list(nights)}
+            query["night"] = {"$in": list(nights)}  # an index gives those of one night in order
         for document in self.collection.find(query, {"fits_header": 0}).sort([("night", -1), ("_id", 1)]):
             yield Observation(document)
 
@@ -162,7 +162,7 @@ class Observations(StepStore):
             self.collection.update_many({"$or": wanted}, {"$set": self.reopened()})
 
     def amend_product(self, subject: str, amended: Mapping[str, Any]) -> None:
-        """Record the new size and checksum of a product whose header another pipeline changed.
+        """Record the new size, checksum and outline of a product whose header another pipeline changed.
 
         Parameters
         ----------
@@ -172,7 +172,7 @@ class Observations(StepStore):
             The entry of the product, with the ``pipeline`` and ``step`` that made it.
         """
         products = paths.step_path(amended["pipeline"], amended["step"], "products")
-        changed = {key: amended[key] for key in ("bytes", "sha256")}
+        changed = {key: amended[key] for key in ("bytes", "sha256", "image") if key in amended}
         self.collection.update_one(
             {"_id": subject, products: {"$elemMatch": {"name": amended["name"]}}},
             {"$set": paths.element_fields(products, changed)},
@@ -272,8 +272,9 @@ class Observations(StepStore):
         lacking : iterable of (str, str), optional
             Steps that may lack references of the PSF library.
         """
-        for key in ("night", paths.PROGRAM_PI, paths.PACKED, "look_again", "camera"):
+        for key in ("night", paths.PROGRAM_PI, paths.PACKED, "look_again", "camera", "telescope"):
             self.collection.create_index([(key, ASCENDING)])
+        self.collection.create_index([("night", ASCENDING), ("_id", ASCENDING)])
         ensure_target_indexes(self.collection)
         self.collection.create_index([(paths.PROGRAM_PI, ASCENDING), (paths.PROGRAM_ID, ASCENDING)])
         self._ensure_search_indexes(steps)

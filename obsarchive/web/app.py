@@ -16,7 +16,7 @@ from obsarchive.core.shipped import shipped
 from obsarchive.errors import ConfigError
 from obsarchive.store import Store
 from obsarchive.store.notes import QUALITIES
-from obsarchive.web.api import monitoring, v1, virtual_observatory
+from obsarchive.web.api import monitoring, v1
 from obsarchive.web.framework.authorization import require_login
 from obsarchive.web.framework.context import Portal, portal
 from obsarchive.web.framework.error_pages import register_error_handlers
@@ -46,6 +46,7 @@ from obsarchive.web.pages import (
 from obsarchive.web.pages.jobs import DOWN, daemon_state
 from obsarchive.web.surveys import sources
 from obsarchive.web.surveys.source_urls import SourceName
+from obsarchive.web.vo import tap
 from surveys import dataset
 from surveys.database import root_of
 
@@ -72,7 +73,7 @@ BLUEPRINTS = (
     users,
     help,
     v1,
-    virtual_observatory,
+    tap,
     monitoring,
 )
 

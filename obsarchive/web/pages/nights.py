@@ -22,6 +22,9 @@ from obsarchive.web.models.night_facts import night_facts
 from obsarchive.web.models.view_models import SORTS, PipelineView, Selection, find_product, pipelines_of
 from obsarchive.web.pages.jobs import poll
 
+DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+"""Days of the months in the calendar."""
+
 bp = Blueprint("nights", __name__)
 
 
@@ -78,7 +81,7 @@ def calendar() -> ResponseReturnValue:
     for night, count in counted.items():
         level = 1 + min(3, int(4 * count / (most + 1)))
         years.setdefault(night[:4], {}).setdefault(night[4:6], {})[int(night[6:])] = (night, count, level)
-    return render_template("calendar.html", years=sorted(years.items(), reverse=True), total=len(counted))
+    return render_template("calendar.html", years=sorted(years.items(), reverse=True), total=len(counted), days=DAYS)
 
 
 @bp.get("/night/<night>/downloads")
