@@ -23,13 +23,18 @@ _OBSERVATION = re.compile(
     rf"_(?P<filter>{_WORD})_(?P<marker>{_WORD})_(?P<date>{_STAMP})",
     re.ASCII,
 )
+_WHOLE_STAMP = re.compile(_STAMP, re.ASCII)
 _WITHIN_TEXT = re.compile(re.sub(r"\?P<\w+>", "?:", _OBSERVATION.pattern), re.ASCII)
 _NIGHT = re.compile(r"\d{8}", re.ASCII)
 
 
 def parse_stamp(text: str) -> datetime:
     """Read ``yyyymmdd_HHMMSS.SSSSSS`` as an aware UTC time; ValueError when it is no time."""
-    return datetime.strptime(text, "%Y%m%d_%H%M%S.%f").replace(tzinfo=UTC)
+    if _WHOLE_STAMP.fullmatch(text) is None:
+        raise ValueError(f"not yyyymmdd_HHMMSS.SSSSSS: {text[:MAX_LENGTH]!r}")
+    # of each of very many files: strptime takes ten times as long
+    day, clock = (int(text[:4]), int(text[4:6]), int(text[6:8])), (int(text[9:11]), int(text[11:13]), int(text[13:15]))
+    return datetime(*day, *clock, int(text[16:]), tzinfo=UTC)
 
 
 def is_night(text: str) -> bool:

@@ -140,10 +140,9 @@ class Ingest:
         nights = self.store.nights.names()
         pipelines = [link.pipeline for link in decision_chain(self.config)]
         whole = self.store.nights.names([pipeline.name for pipeline in pipelines if pipeline.scope == "night"])
-        folders = [folder for folder in _folders(self.layout.root) if is_night(folder.name)]
-        for first in range(0, len(folders), NIGHTS_AT_ONCE):
-            some = folders[first : first + NIGHTS_AT_ONCE]
-            inner = {folder.name: [found.name for found in _folders(folder)] for folder in some}
+        present = [night for night in _folders(self.layout.root) if is_night(night)]
+        for first in range(0, len(present), NIGHTS_AT_ONCE):
+            inner = {night: _folders(self.layout.night(night)) for night in present[first : first + NIGHTS_AT_ONCE]}
             known = self.store.observations.known(name for names in inner.values() for name in names)
             for night, names in inner.items():
                 if night not in nights:
@@ -327,7 +326,9 @@ class Ingest:
         )
 
     def _recorded_blocks(self, folder: Path) -> dict[str, PipelineDocument]:
-        return {name: block for inner in _folders(folder) for name, block in _blocks_by_pipeline(inner).items()}
+        return {
+            name: block for inner in _folders(folder) for name, block in _blocks_by_pipeline(folder / inner).items()
+        }
 
     def _restore_night(self, night: str) -> None:
         """Restore the blocks of the night's own pipelines from their manifests, where the database has none."""
@@ -364,13 +365,11 @@ def _is_gone(observation: Observation) -> bool:
     return not files or not all(path.exists() for path in files)
 
 
-def _folders(folder: Path) -> list[Path]:
-    """Return the folders in a folder, sorted; nothing is read but their names, which may be many thousands."""
+def _folders(folder: Path) -> list[str]:
+    """Return the names of the folders in a folder, sorted; nothing else is read of them, since they are many."""
     try:
         with os.scandir(folder) as entries:
-            return [
-                folder / name for name in sorted(found.name for found in entries if found.is_dir(follow_symlinks=False))
-            ]
+            return sorted(found.name for found in entries if found.is_dir(follow_symlinks=False))
     except (FileNotFoundError, NotADirectoryError):
         return []
 

@@ -32,6 +32,7 @@ from obsarchive.daemon.status_report import StatusReport, repeated
 from obsarchive.daemon.step_effects import StepEffects
 from obsarchive.daemon.tarballs import sweep, sweep_leftovers, sweep_tmp
 from obsarchive.daemon.time_series import TimeSeries
+from obsarchive.daemon.watches import Watchers
 from obsarchive.daemon.work_queue import WorkQueue
 from obsarchive.database.connect import DatabaseHandle
 from obsarchive.errors import DISK_ERRORS, MALFORMED, ServiceUnavailable
@@ -84,7 +85,7 @@ class Scheduler:
         chain = decision_chain(config)
         self.chain = [link for link in chain if link.pipeline.scope == "observation"]
         self.night_chain = [link for link in chain if link.pipeline.scope == "night"]
-        self.alerts = Alerts(config, self.store.outbox)
+        self.alerts = Alerts(config, self.store.outbox, Watchers(config.alerts, self.store))
         self.ingest = Ingest(config, self.store, self.alerts)
         # a run that ends with the work does not wait for observations that may follow
         arrives_within = timedelta(hours=0 if self.options.once else config.daemon.arrives_within_h)
@@ -239,8 +240,7 @@ class Scheduler:
         if quiet_hours and quiet_hours.covers(utc_now()):
             self._hold("napping")
             return
-        if now >= self._next_scan:
-            self.watch.look()
+        if now >= self._next_scan and self.watch.look():
             self._next_scan = time.monotonic() + self.config.daemon.loop_interval_s
         if not self.options.once:
             self.config_watch.look()
@@ -285,7 +285,7 @@ class Scheduler:
 
     def wait(self) -> None:
         """Wait until a task ends, or until the next scan; not at all while there is more to look at."""
-        pause = self.config.daemon.loop_interval_s if self._all_seen else 0.0
+        pause = 0.0 if self.watch.is_under_way or not self._all_seen else self.config.daemon.loop_interval_s
         if self.options.once and not self.tasks:
             pause = min(pause, 0.5)
         deadline = time.monotonic() + pause

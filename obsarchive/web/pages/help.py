@@ -3,10 +3,9 @@
 from flask import Blueprint, render_template, request, send_file, url_for
 from flask.typing import ResponseReturnValue
 
-from obsarchive.web.api import openapi
 from obsarchive.web.framework.authorization import not_found
 from obsarchive.web.framework.context import portal
-from obsarchive.web.models import guide, program_examples
+from obsarchive.web.models import guide, openapi, program_examples
 from obsarchive.web.models.columns import columns
 
 bp = Blueprint("help", __name__, url_prefix="/help")
