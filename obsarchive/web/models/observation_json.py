@@ -10,6 +10,7 @@ from obsarchive.web.framework.context import full_address, portal
 from obsarchive.web.models.citations import citation
 from obsarchive.web.models.columns import columns, iso
 from obsarchive.web.models.raw_data import CALIBRATION_PIPELINE, masters_of, raw_files
+from obsarchive.web.models.user_notes import note_on
 from obsarchive.web.models.view_models import Card, PipelineView, StepView
 
 OF_A_JOB = (
@@ -73,7 +74,7 @@ def observation(card: Card) -> dict[str, Any]:
         **rows([card])[0],
         "science_program": plain(document.get("science_program") or {}),
         "comment": document.get("comment"),
-        "own_note": note(portal().store.notes.find(card.id)),
+        "own_note": note(note_on(card.id)),
         "raw_files": [path.name for path in seen.raw_files],
         "sources": sources(card),
         "public_from": cited.released.isoformat() if cited.released else None,
