@@ -15,6 +15,7 @@ from obsarchive.figures.shifts import frame_shifts
 from obsarchive.pipeline import Pipeline, Workspace, step
 from obsarchive.science.arrays import Float32Array
 from obsarchive.science.imaging.cosmics import common_signal, without_cosmic_rays_drizzled
+from obsarchive.science.registration.stack_check import star_snr
 from pipelines.shared.faint_sequence import FEW_FRAMES, FaintSequence, Registered
 from pipelines.shared.frame_sequence import SCALE
 from pipelines.shared.preview_step import PREVIEWS, PreviewSettings, labels_of, publish_previews
@@ -30,6 +31,8 @@ from pipelines.shared.psf_subtraction_step import SUBTRACTION, SubtractionSettin
 from pipelines.shared.strehl_step import STREHL, measure_and_publish
 
 MIN_KEPT_FRACTION = 0.1
+LEAST_SNR = 6.0
+"""Of the star in the sum: noise and patterns of the detector, on which frames of an empty field agree, reach 5."""
 WITNESSES = 5
 """Subsets of the frames: what most of them show is no cosmic ray."""
 HIGH_FLUX_SIGNIFICANCE = 150.0
@@ -63,6 +66,7 @@ class FaintStar(Pipeline):
             if found.kept.sum() > FEW_FRAMES:  # the sequence itself has cleaned the frames of shorter ones
                 image, hit = without_cosmic_rays_drizzled(image, SCALE, lambda: common_light(sequence, found))
                 hits = int(hit.sum())
+            require_star(found, image)
             checked = sequence.check(found, image)
         position = found.star.y, found.star.x
         header = product_header(work, (stack.scale, stack.shape), position)
@@ -113,6 +117,17 @@ def classify(found: Registered) -> str:
     if kept < max(1, MIN_KEPT_FRACTION * n):
         raise Unprocessable(f"too few usable frames of {n}: {reasons_text(found.reasons)}", "failed")
     return "high_flux" if np.median(found.alignment.significance[found.kept]) >= HIGH_FLUX_SIGNIFICANCE else "faint"
+
+
+def require_star(found: Registered, image: Float32Array) -> None:
+    """Raise `Unprocessable` if the sum does not show the star on which its frames were registered."""
+    snr = star_snr(image, stack_position((found.star.y, found.star.x), SCALE), SCALE * found.star.scale_px / 2)
+    if snr < LEAST_SNR:
+        raise Unprocessable(
+            f"no star: where the {found.kept.sum()} frames were registered their sum has a S/N of {snr:.1f}, "
+            f"needed is {LEAST_SNR:.0f}; without a master dark patterns of the detector pass for stars",
+            "zero_flux",
+        )
 
 
 def common_light(sequence: FaintSequence, found: Registered) -> Float32Array:

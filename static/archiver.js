@@ -238,6 +238,8 @@
     if (here) showDaemon(here.textContent);
   });
 
+  document.addEventListener("input", (event) => event.target.form?.setAttribute("data-edited", ""));
+
   const down = ["not running", "stopped"];
   const showDaemon = (state) => {
     const word = one("[data-daemon]");
@@ -268,6 +270,7 @@
       for (const part of all("[data-part]", fresh)) {
         const old = document.getElementById(part.id);
         if (!old || old.dataset.part === part.dataset.part) continue;
+        if (one("form[data-edited]", old)) continue; // what somebody writes just now stays
         const focused = old.contains(document.activeElement);
         const open = all("details", old).map((section) => section.open);
         const boxes = new Map(all("input[type=checkbox]", old).map((box) => [box.name || "magnify", box.checked]));

@@ -507,7 +507,7 @@
   const drawn = [];
   const sizeOf = (box) => {
     const padding = parseFloat(getComputedStyle(box).paddingLeft) + parseFloat(getComputedStyle(box).paddingRight);
-    return { width: Math.max(200, box.clientWidth - padding), height: { night: 130, lag: 120, lightcurve: 380, course: 70 + 30 * Number(box.dataset.lanes || 3) }[box.dataset.plot] || 260 };
+    return { width: Math.max(200, box.clientWidth - padding), height: { night: innerWidth < 600 ? 104 : 130, lag: 120, lightcurve: 380, course: 70 + 30 * Number(box.dataset.lanes || 3) }[box.dataset.plot] || 260 };
   };
   const draw = () => {
     for (const box of document.querySelectorAll("[data-plot]")) {

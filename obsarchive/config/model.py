@@ -304,6 +304,8 @@ class Alerts(Section):
         600.0, "batch_window_s", "gather_s", description="what happens within this time makes one message [s]"
     )
     mail: Mail = Mail()
+    watch_hosts: tuple[str, ...] = Field((), description="hosts of webhooks that users may have messages sent to")
+    watch_domains: tuple[str, ...] = Field((), description="domains of e-mail addresses that users may choose")
 
 
 class PipelineEntry(Section):

@@ -14,6 +14,17 @@ from typing_extensions import TypedDict
 # -- steps and pipelines: the same in both collections -------------------------------------------------------------
 
 
+class ImageEntry(TypedDict):
+    """The image of a FITS file, as its header describes it."""
+
+    shape: list[int]
+    """Pixels along each axis, in the order of numpy: of an image (ny, nx)."""
+    corners_deg: NotRequired[list[list[float]]]
+    """Right ascension and declination of the outer corners of its corner pixels [deg]; absent without a WCS."""
+    pixel_arcsec: NotRequired[float]
+    """Side of a pixel [arcsec]."""
+
+
 class ProductEntry(TypedDict):
     """A file that a step wrote."""
 
@@ -23,6 +34,8 @@ class ProductEntry(TypedDict):
     """Size [bytes]."""
     sha256: str
     """Checksum, 64 hex digits."""
+    image: NotRequired[ImageEntry]
+    """Of a FITS file with an image; absent if an earlier version wrote it."""
 
 
 class StepDocument(TypedDict, total=False):
@@ -259,6 +272,8 @@ class TargetDocument(TypedDict):
 
     keys: list[str]
     """``name`` and ``alternative_names``."""
+    text: str
+    """The keys, with blanks between them."""
     parts: list[str]
     """Beginnings of what the keys hold from each letter on."""
     folding: int

@@ -6,6 +6,8 @@ from typing import Any, TypeGuard
 
 FEWEST, MOST = 0, 6
 """Decimals of a value whose error is known."""
+PDG_TWO, PDG_UP = 3.55, 9.5
+"""Leading digits of an error below which two are written, and from which it is rounded up to the next power of ten."""
 
 
 def is_number(value: Any) -> TypeGuard[float]:
@@ -14,10 +16,16 @@ def is_number(value: Any) -> TypeGuard[float]:
 
 
 def decimals_of(error: float) -> int:
-    """Return the decimals that an error allows: two digits of it are written."""
+    """Return the decimals that an error allows, as the Particle Data Group rounds: 0.18, 0.4, 0.10.
+
+    Two digits of the error are written where they are below 3.55, one above; 0.096 is rounded to 0.10.
+    """
     if not is_number(error) or error <= 0:
         return 2
-    return min(max(1 - math.floor(math.log10(error)), FEWEST), MOST)
+    magnitude = math.floor(math.log10(error))
+    leading = error / 10.0**magnitude
+    digits = 2 if leading < PDG_TWO or leading >= PDG_UP else 1
+    return min(max(digits - 1 - magnitude - (leading >= PDG_UP), FEWEST), MOST)
 
 
 def fixed(value: float, decimals: int) -> str:
@@ -50,7 +58,7 @@ def with_error(value: float, error: float | None) -> str:
     Returns
     -------
     str
-        Such as ``14.85 ± 0.18``; without an error, four significant digits.
+        Such as ``14.85 ± 0.18`` or ``14.9 ± 0.4``; without an error, four significant digits.
     """
     if error is None or not is_number(error) or error <= 0:
         return significant(value)

@@ -12,8 +12,8 @@ from typing import Any
 
 from obsarchive.names import target_of
 
-FOLDING = 1
-"""Version of the folding; documents folded by another one are folded again."""
+FOLDING = 2
+"""Version of the block `target`; documents folded by another one are folded again."""
 MAX_NAMES, MAX_LENGTH = 20, 100
 """Names of one target, and letters of a name, that are indexed."""
 PART = 16
@@ -86,11 +86,12 @@ def target_fields(document: Mapping[str, Any]) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``keys``: its folded names; ``parts``: what they hold from each letter on, at most `PART` letters;
-        ``folding``: version of both.
+        ``keys``: its folded names; ``text``: the same in one text; ``parts``: what they hold from each letter on, at
+        most `PART` letters; ``folding``: version of the block.
     """
     keys = list(dict.fromkeys(key for key in map(folded, _names(document)) if key))[:MAX_NAMES]
-    return {"keys": keys, "parts": sorted(set().union(*map(_parts, keys))), "folding": FOLDING}
+    parts = sorted(set().union(*map(_parts, keys)))
+    return {"keys": keys, "text": " ".join(keys), "parts": parts, "folding": FOLDING}
 
 
 def _names(document: Mapping[str, Any]) -> Iterable[str]:

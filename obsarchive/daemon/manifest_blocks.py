@@ -17,13 +17,11 @@ log = logging.getLogger(__name__)
 _NEEDED_OF_MANIFEST = {"pipeline", "step", "state", "started", "finished"}
 
 
-def folders_in(folder: Path) -> list[Path]:
-    """Return the folders in a folder, sorted; nothing is read but their names, which may be many thousands."""
+def folder_names(folder: Path) -> list[str]:
+    """Return the names of the folders in a folder, sorted; nothing else is read of them, since they are many."""
     try:
         with os.scandir(folder) as entries:
-            return [
-                folder / name for name in sorted(found.name for found in entries if found.is_dir(follow_symlinks=False))
-            ]
+            return sorted(found.name for found in entries if found.is_dir(follow_symlinks=False))
     except (FileNotFoundError, NotADirectoryError):
         return []
 

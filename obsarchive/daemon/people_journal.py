@@ -56,6 +56,8 @@ class PeopleJournal:
         """Stop following."""
         self._stopping.set()
         if self._thread is not None:
+            with suppress(ServiceUnavailable), outage_as_error():
+                self.people.wake()
             self._thread.join(10.0)
 
     def take_up(self) -> int:

@@ -33,6 +33,7 @@ from obsarchive.daemon.status_report import StatusReport, repeated
 from obsarchive.daemon.step_effects import StepEffects
 from obsarchive.daemon.tarballs import sweep, sweep_leftovers, sweep_tmp
 from obsarchive.daemon.time_series import TimeSeries
+from obsarchive.daemon.watches import Watchers
 from obsarchive.daemon.work_queue import WorkQueue
 from obsarchive.database.connect import DatabaseHandle
 from obsarchive.errors import DISK_ERRORS, MALFORMED, ServiceUnavailable
@@ -85,7 +86,7 @@ class Scheduler:
         chain = decision_chain(config)
         self.chain = [link for link in chain if link.pipeline.scope == "observation"]
         self.night_chain = [link for link in chain if link.pipeline.scope == "night"]
-        self.alerts = Alerts(config, self.store.outbox)
+        self.alerts = Alerts(config, self.store.outbox, Watchers(config.alerts, self.store))
         self.ingest = Ingest(config, self.store, self.alerts)
         # a run that ends with the work does not wait for observations that may follow
         arrives_within = timedelta(hours=0 if self.options.once else config.daemon.arrives_within_h)

@@ -22,6 +22,7 @@ from distributed import Client, Future, KilledWorker, LocalCluster, Nanny, get_w
 from obsarchive import __version__
 from obsarchive.config.field_types import IMPORT_ERRORS, import_class
 from obsarchive.config.model import ClusterClass, Parallel
+from obsarchive.core.progress import at_intervals
 from obsarchive.core.step_state import State, after
 from obsarchive.errors import ArchiveError, OtherVersion, ServiceUnavailable, WorkerLost
 from obsarchive.execution.forking import allow_children, start_forkserver
@@ -37,6 +38,8 @@ WORKERLESS_S = 30.0
 """A cluster started here that has had no worker for so long will not get one by itself [s]."""
 EACH_WAIT_S = 2.0
 TOPIC = "progress"
+PROGRESS_S = 2.0
+"""Shortest time between two reports of a step's progress, each of which is written to the database [s]."""
 
 
 @dataclass(frozen=True)
@@ -333,7 +336,7 @@ def run_task(task: Task) -> TaskResult:
         worker.loop.add_callback(worker.log_event, TOPIC, event)
 
     report(0.0, "started")
-    return run_step(task, report)
+    return run_step(task, at_intervals(report, PROGRESS_S))
 
 
 def run_limited(permit: Path, limit_s: float, function: Callable[..., Any], *arguments: Any) -> Any:

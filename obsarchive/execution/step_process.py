@@ -192,6 +192,7 @@ def _kill(process: BaseProcess) -> None:
     if process.pid is not None:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
+        process.kill()  # it may have no group yet
     process.join(5.0)
     process.close() if process.exitcode is not None else log.error("%s cannot be killed", process.name)
 

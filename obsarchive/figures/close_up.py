@@ -78,7 +78,7 @@ def _pixels_per_arcsec(header: fits.Header) -> Float64Array:
     try:
         with warnings.catch_warnings(action="ignore"):
             degrees: Float64Array = WCS(header).celestial.pixel_scale_matrix
-        inverse: Float64Array = np.linalg.inv(degrees * 3600.0)
+        inverse: Float64Array = np.linalg.inv(degrees * 3600.0).astype(np.float64)
     except (ValueError, TypeError, LookupError, np.linalg.LinAlgError) as err:
         raise Unprocessable(f"the header holds no world coordinates: {err}") from err
     if "CTYPE1" not in header or not np.isfinite(inverse).all():

@@ -14,21 +14,25 @@ from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 from obsarchive.errors import ServiceUnavailable
 from obsarchive.store.backup import Backup
 from obsarchive.store.datasets import Datasets
+from obsarchive.store.file_queries import FileQueries
 from obsarchive.store.frames import Frames
 from obsarchive.store.jobs import Jobs, Lease
 from obsarchive.store.monitoring import Monitoring
+from obsarchive.store.notes import Note, Notes
 from obsarchive.store.notifications import Outbox
 from obsarchive.store.observations import BY_RESULTS, Nights, Observations
 from obsarchive.store.people import Act, People
 from obsarchive.store.portal_queries import Browse
 from obsarchive.store.problems import Problems, StepProblem
 from obsarchive.store.programmes import Programmes, PublicObservations
+from obsarchive.store.query_jobs import QueryJobs
 from obsarchive.store.requests import Requests
 from obsarchive.store.search import Cone, Criteria, CursorError, Order, Page
 from obsarchive.store.step_records import Document, StepPath, StepStore, StepUpdate, carried_over
 from obsarchive.store.survey_queries import Events, SourceCriteria, SourcePage, Sources
 from obsarchive.store.survey_results import Results, Surveys, check_documents
 from obsarchive.store.users import Audit, Sessions, Slots, Throttle, Tokens, Users, one_line
+from obsarchive.store.watches import Watches
 
 __all__ = [
     "BY_RESULTS",
@@ -42,11 +46,14 @@ __all__ = [
     "Datasets",
     "Document",
     "Events",
+    "FileQueries",
     "Frames",
     "Jobs",
     "Lease",
     "Monitoring",
     "Nights",
+    "Note",
+    "Notes",
     "Observations",
     "Order",
     "Outbox",
@@ -55,6 +62,7 @@ __all__ = [
     "Problems",
     "Programmes",
     "PublicObservations",
+    "QueryJobs",
     "Requests",
     "Results",
     "Sessions",
@@ -71,6 +79,7 @@ __all__ = [
     "Throttle",
     "Tokens",
     "Users",
+    "Watches",
     "carried_over",
     "check_documents",
     "one_line",
@@ -129,9 +138,13 @@ class Store:
         self.sources = Sources(self.database)
         self.outbox = Outbox(self.database["alerts"])
         self.requests = Requests(self.database["requests"])
+        self.notes = Notes(self.database["notes"])
         self.audit = Audit(self.database["audit"])
+        self.watches = Watches(self.database["watches"])
         self.people = People(self.database)
         self.browse = Browse(self.database["objects"], self.database["aux"])
+        self.files = FileQueries(self.database["objects"], self.database["aux"], self.browse)
+        self.query_jobs = QueryJobs(self.database["tap_jobs"])
         self.programmes = Programmes(self.database["programmes"], self.database["objects"])
         self.public = PublicObservations(self.database["objects"])
         self.problems = Problems(self.browse)
@@ -159,7 +172,8 @@ class Store:
 
     def ensure_portal_indexes(self) -> None:
         """Create the indexes of the collections that the portal writes."""
-        for part in (self.sessions, self.tokens, self.throttle, self.requests, self.audit):
+        accounts = (self.sessions, self.tokens, self.throttle, self.requests, self.watches)
+        for part in (*accounts, self.notes, self.audit, self.query_jobs):
             part.ensure_indexes()
 
     @property

@@ -23,7 +23,7 @@ from obsarchive.store.target_index import NAMES, ensure_target_indexes, fold_nam
 
 BY_RESULTS = "results:"
 """How signatures of a night's results begin; those of earlier versions have no such beginning."""
-MOST_STATE_INDEXES = 24
+MOST_STATE_INDEXES = 20
 """A collection has 64 indexes at most; states of further steps are found more slowly."""
 
 
@@ -162,7 +162,7 @@ class Observations(StepStore):
             self.collection.update_many({"$or": wanted}, {"$set": self.reopened()})
 
     def amend_product(self, subject: str, amended: Mapping[str, Any]) -> None:
-        """Record the new size and checksum of a product whose header another pipeline changed.
+        """Record the new size, checksum and outline of a product whose header another pipeline changed.
 
         Parameters
         ----------
@@ -172,7 +172,7 @@ class Observations(StepStore):
             The entry of the product, with the ``pipeline`` and ``step`` that made it.
         """
         products = paths.step_path(amended["pipeline"], amended["step"], "products")
-        changed = {key: amended[key] for key in ("bytes", "sha256")}
+        changed = {key: amended[key] for key in ("bytes", "sha256", "image") if key in amended}
         self.collection.update_one(
             {"_id": subject, products: {"$elemMatch": {"name": amended["name"]}}},
             {"$set": paths.element_fields(products, changed)},
@@ -272,10 +272,11 @@ class Observations(StepStore):
         lacking : iterable of (str, str), optional
             Steps that may lack references of the PSF library.
         """
-        for key in ("night", paths.PROGRAM_PI, paths.PACKED, "look_again", "camera"):
+        for key in ("night", paths.PROGRAM_PI, paths.PACKED, "look_again", "camera", "telescope"):
             self.collection.create_index([(key, ASCENDING)])
         self.collection.create_index([("night", ASCENDING), ("_id", ASCENDING)])
         ensure_target_indexes(self.collection)
+        self.collection.create_index([(paths.PROGRAM_PI, ASCENDING), (paths.PROGRAM_ID, ASCENDING)])
         self._ensure_search_indexes(steps)
         self.collection.create_index([(paths.EFFECTS_OF_TASK, ASCENDING)], sparse=True)
         pipelines = dict.fromkeys(pipeline for pipeline, _ in steps)
@@ -294,13 +295,13 @@ class Observations(StepStore):
             if key not in ("_id", "date_utc"):  # the next one serves the date
                 self.collection.create_index([(key, ASCENDING), ("_id", ASCENDING)])
         owners = (paths.PROGRAM_ID, paths.PROGRAM_PI)
-        by_date = ("date_utc", "_id", "name", "filter", "camera", "night")
+        by_date = ("date_utc", "_id", paths.TARGET_TEXT, "filter", "camera", "night")
         for keys in (
             (*by_date, owners[0]),
             *((owner, *by_date) for owner in owners),
             *((owner, ratio, "_id") for owner in owners for ratio in strehl),
         ):
-            self.collection.create_index([(key, ASCENDING) for key in keys], name=f"search {keys[0]} {keys[1]}"[:100])
+            self.collection.create_index([(key, ASCENDING) for key in keys], name=f"look-up {keys[0]} {keys[1]}"[:100])
         for pipeline, step in steps[:MOST_STATE_INDEXES]:
             state = paths.step_path(pipeline, step, "state")
             unusual = {state: {"$gt": str(State.DONE)}}

@@ -16,14 +16,15 @@ from obsarchive.core.documents import utc_now
 from obsarchive.store.step_records import Document
 
 USERS, PROGRAMMES = "users", "programmes"
-COLLECTIONS = (USERS, "tokens", "requests", PROGRAMMES)
+COLLECTIONS = (USERS, "tokens", "requests", "notes", "watches", PROGRAMMES)
 """Collections whose present state is kept."""
 AUDIT = "audit"
 """The collection to which entries are only added."""
 OBSERVATIONS, NIGHTS = "objects", "aux"
 JOURNAL, MARK = "journal", "people"
 """Where the database says that it is the one of which the journal tells."""
-WAIT_MS = 500
+WAIT_MS = 10_000
+"""Time after which a stream of changes is asked for again [ms]: an idle archive costs little."""
 NO_REPLICA_SET, NOT_ALLOWED = 40573, 13
 _REDO = r"\w+(\.(status(\.force_redo)?|steps\.\w+\.redo))?$"
 """A request for a redo, also as the first field of its block, which is then reported as a whole."""
@@ -124,11 +125,11 @@ class People:
         self.database[JOURNAL].update_one({"_id": MARK}, {"$setOnInsert": {"begun": utc_now()}}, upsert=True)
 
     def follow(self) -> Iterator[Act | None]:
-        """Yield acts as they happen, and None where there was none for a moment.
+        """Yield None as soon as acts can be followed, then acts as they happen, and None where there was none for long.
 
         Ends at once where the server is no replica set or does not allow it, and when the database is dropped.
         """
-        wanted = {"ns.coll": {"$in": [*COLLECTIONS, AUDIT]}}
+        wanted = {"ns.coll": {"$in": [*COLLECTIONS, AUDIT, JOURNAL]}}
         edited = [
             {"ns.coll": name, "operationType": "update", "$expr": _is_edited(fields)}
             for name, fields in ((OBSERVATIONS, OF_PEOPLE), (NIGHTS, OF_NIGHTS))
@@ -141,9 +142,15 @@ class People:
                 raise
             return
         with stream:
+            yield None
             while stream.alive:
                 change = stream.try_next()
-                yield None if change is None or "documentKey" not in change else _act_of(change)
+                is_other = change is None or "documentKey" not in change or change["ns"]["coll"] == JOURNAL
+                yield None if change is None or is_other else _act_of(change)
+
+    def wake(self) -> None:
+        """Have what follows the acts go on at once, to see that it is stopped."""
+        self.database[JOURNAL].update_one({"_id": "wake"}, {"$set": {"at": utc_now()}}, upsert=True)
 
     def restore(self, acts: Iterable[Act]) -> int:
         """Insert documents that the database lacks; return their number.

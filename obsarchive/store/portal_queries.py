@@ -1,6 +1,7 @@
 """Queries of the portal; every query starts from what the user may see."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -8,11 +9,14 @@ from pymongo.collection import Collection
 
 from obsarchive.core import document_paths as paths
 from obsarchive.core.documents import Night, Observation
+from obsarchive.core.target_names import folded
 from obsarchive.store.foreign_names import names_in, own_part, without_names
 from obsarchive.store.search import COUNT_CAP, MAX_PAGE, Criteria, Order, Page
 from obsarchive.store.step_records import Document
 
 TIME_LIMIT_MS = 5000
+RARE = 1000
+"""Observations that are read to find the newest of them; of more, the index by date is followed."""
 BATCH = 500
 """Documents of an export whose names of observations are looked up at once."""
 
@@ -171,7 +175,7 @@ class Browse:
         CursorError
             `cursor` is not the mark of a page.
         """
-        wanted = criteria.query()
+        wanted = self._planned(criteria).query()
         query = _visible(user, [*wanted, order.after(cursor)] if cursor else wanted)
         limit = max(1, min(limit, MAX_PAGE))
         found = list(
@@ -186,6 +190,13 @@ class Browse:
         shown = found[:limit]
         observations = self._without_others(user, shown)
         return Page(tuple(observations), count, order.cursor(shown[-1]) if more else "")
+
+    def _planned(self, criteria: Criteria) -> Criteria:
+        """Return criteria that say whether many targets hold the part of a name."""
+        if criteria.exact or not folded(criteria.name):
+            return criteria
+        found = self.observations.count_documents(criteria.rare_part(), limit=RARE + 1, maxTimeMS=TIME_LIMIT_MS)
+        return replace(criteria, is_frequent=found > RARE)
 
     def finds_something(self, user: Mapping[str, Any], criteria: Criteria) -> bool:
         """Whether an observation that a user may see fulfils criteria."""
@@ -223,7 +234,7 @@ class Browse:
         ------
         Observation
         """
-        query = _visible(user, criteria.query())
+        query = _visible(user, self._planned(criteria).query())
         omitted = {key: 0 for key in _NOT_LISTED if not with_raw or key != "raw_data"}
         cursor = self.observations.find(query, omitted).sort(order.keys).limit(limit)
         found = iter(cursor if time_ms is None else cursor.max_time_ms(time_ms))
@@ -240,8 +251,19 @@ class Browse:
         field = paths.PROGRAM_ID
         if is_admin(user):
             return self.values(field)
-        named = self.observations.distinct(field, _named(user), maxTimeMS=TIME_LIMIT_MS)
-        return sorted({*programs_of(user), *(program for program in named if isinstance(program, str))})
+        return sorted({*programs_of(user), *self._programs_naming(user)})
+
+    def _programs_naming(self, user: Mapping[str, Any]) -> Iterator[str]:
+        """Yield the programmes of observations that name a user, by one look into the index for each."""
+        last = ""
+        while True:
+            query = {"$and": [_named(user), {paths.PROGRAM_ID: {"$gt": last}}]}
+            found = self.observations.find(query, {paths.PROGRAM_ID: 1}).sort(paths.PROGRAM_ID, 1).limit(1)
+            document = next(iter(found.max_time_ms(TIME_LIMIT_MS)), None)
+            if document is None:
+                return
+            last = document["science_program"]["program_id"]
+            yield last
 
     def calendar(self, user: Mapping[str, Any]) -> dict[str, int]:
         """Return the number of observations that `user` may see, by night."""
@@ -347,6 +369,24 @@ class Browse:
         """
         query = {"$and": [visible_to(user), {"_id": {"$in": list(ids)}}]}
         return {document["_id"] for document in self.observations.find(query, {"_id": 1}).max_time_ms(TIME_LIMIT_MS)}
+
+    def nights_by_id(self, user: Mapping[str, Any], ids: Iterable[str]) -> dict[str, str]:
+        """Return the nights of those of some observations that a user may see, by their names.
+
+        Parameters
+        ----------
+        user : mapping
+            Document of the user.
+        ids : iterable of str
+            Names of observations.
+
+        Returns
+        -------
+        dict of str to str
+        """
+        query = {"$and": [visible_to(user), {"_id": {"$in": list(ids)}}]}
+        found = self.observations.find(query, {"night": 1}).max_time_ms(TIME_LIMIT_MS)
+        return {observation.id: observation.night for observation in map(Observation, found)}
 
     def nights_of(self, user: Mapping[str, Any], nights: Iterable[str]) -> set[str]:
         """Return those of some nights in which a user may see data.

@@ -55,6 +55,10 @@ def strehl_paths(steps: Iterable[tuple[str, str]]) -> dict[str, str]:
     }
 
 
+_ALWAYS: Document = {"date_utc": {"$gte": MinKey()}}
+"""True of all: lets an index by date look at the names, without reading a document."""
+
+
 class CursorError(ValueError):
     """A text that is not the mark of a page."""
 
@@ -115,6 +119,10 @@ class Criteria:
         Some step of `known_steps` must be in this state.
     known_steps : sequence of (pipeline, step)
         All steps of the configuration.
+    marked : dict, optional
+        Filter of the observations of a quality, see :meth:`obsarchive.store.notes.Notes.query`.
+    is_frequent : bool
+        Whether so many targets hold the part of a name that they are found faster one after the other.
     """
 
     name: str = ""
@@ -134,6 +142,8 @@ class Criteria:
     steps: Sequence[tuple[str, str]] = ()
     state: State | None = None
     known_steps: Sequence[tuple[str, str]] = ()
+    marked: Document | None = None
+    is_frequent: bool = False
 
     def query(self) -> list[Document]:
         """Return the filters that must all hold."""
@@ -144,21 +154,34 @@ class Criteria:
         equal = {paths.PROGRAM_ID: self.program, "camera": self.camera, "night": self.night}
         found: list[Document] = [{path: value} for path, value in equal.items() if value]
         if self.name:
-            found += [{paths.TARGET_KEYS: folded(self.name)}] if self.exact else _with_part(folded(self.name))
+            found += self._named(folded(self.name))
         if self.id and (self.exact or is_observation(self.id)):
             found.append({"_id": self.id})
         elif self.id:
             found.append({"_id": {"$regex": re.escape(self.id), "$options": "i"}})
-            found.append({"date_utc": {"$gte": MinKey()}})  # true of all: lets the index "search" look at the names
+            found.append(_ALWAYS)
         if self.filters:
             found.append({"filter": {"$in": list(self.filters)}})
         return found
+
+    def _named(self, key: str) -> list[Document]:
+        """Return the filters of targets with a name, or a part of one."""
+        if self.exact or not key:
+            return [{paths.TARGET_KEYS: key or None}]
+        is_part = {paths.TARGET_TEXT: {"$regex": re.escape(key)}}
+        if self.is_frequent:
+            return [is_part, _ALWAYS]
+        return [self.rare_part(), *([is_part] if len(key) > PART else [])]
+
+    def rare_part(self) -> Document:
+        """Return the filter of targets whose names hold the first letters of the part, by an index that knows where."""
+        return {paths.TARGET_PARTS: {"$regex": f"^{re.escape(folded(self.name)[:PART])}"}}
 
     def _places(self) -> list[Document]:
         names = [folded(target) for target in self.targets if isinstance(target, str)]
         cones = [target.query() for target in self.targets if isinstance(target, Cone)]
         any_of = [*([{paths.TARGET_KEYS: {"$in": names}}] if names else []), *cones]
-        return [self.cone.query() if self.cone else {}, {"$or": any_of} if any_of else {}]
+        return [self.cone.query() if self.cone else {}, {"$or": any_of} if any_of else {}, self.marked or {}]
 
     def _times(self) -> list[Document]:
         bounds = {"$gte": self.since, "$lte": self.until}
@@ -185,14 +208,6 @@ class Criteria:
             states = [{paths.step_path(*path, "state"): str(self.state)} for path in self.known_steps]
             found.append({"$or": states} if states else {"_id": None})
         return found
-
-
-def _with_part(key: str) -> list[Document]:
-    """Return the filters of targets of which a folded name holds a part."""
-    if not key:
-        return [{"_id": None}]
-    found: list[Document] = [{paths.TARGET_PARTS: {"$regex": f"^{re.escape(key[:PART])}"}}]
-    return found if len(key) <= PART else [*found, {paths.TARGET_KEYS: {"$regex": re.escape(key)}}]
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ _BATCH = 1000
 
 def ensure_target_indexes(observations: Collection[Document]) -> None:
     """Create the indexes by which observations are found by their targets."""
-    for key in (paths.TARGET_KEYS, paths.TARGET_FOLDING):
-        observations.create_index([(key, ASCENDING)])
-    observations.create_index([(paths.TARGET_PARTS, ASCENDING), ("date_utc", ASCENDING), ("_id", ASCENDING)])
+    observations.create_index([(paths.TARGET_FOLDING, ASCENDING)])
+    for key in (paths.TARGET_KEYS, paths.TARGET_PARTS):
+        observations.create_index([(key, ASCENDING), ("date_utc", ASCENDING), ("_id", ASCENDING)])
 
 
 def fold_names(observations: Collection[Document], subjects: Sequence[str] | None = None) -> int:

@@ -15,7 +15,8 @@ from obsarchive.config.model import Config
 from obsarchive.core.shipped import shipped
 from obsarchive.errors import ConfigError
 from obsarchive.store import Store
-from obsarchive.web.api import monitoring, v1, virtual_observatory
+from obsarchive.store.notes import QUALITIES
+from obsarchive.web.api import monitoring, v1
 from obsarchive.web.framework.authorization import require_login
 from obsarchive.web.framework.context import Portal, portal
 from obsarchive.web.framework.error_pages import register_error_handlers
@@ -30,6 +31,7 @@ from obsarchive.web.pages import (
     jobs,
     login,
     nights,
+    notes,
     observations,
     programmes,
     psf_library,
@@ -44,6 +46,7 @@ from obsarchive.web.pages import (
 from obsarchive.web.pages.jobs import DOWN, daemon_state
 from obsarchive.web.surveys import sources
 from obsarchive.web.surveys.source_urls import SourceName
+from obsarchive.web.vo import tap
 from surveys import dataset
 from surveys.database import root_of
 
@@ -57,6 +60,7 @@ BLUEPRINTS = (
     tonight,
     observations,
     search,
+    notes,
     targets,
     downloads,
     viewer,
@@ -69,7 +73,7 @@ BLUEPRINTS = (
     users,
     help,
     v1,
-    virtual_observatory,
+    tap,
     monitoring,
 )
 
@@ -105,7 +109,7 @@ def create_app(config: Config, store: Store, revive: Callable[[], object] = lamb
     app.jinja_env.filters.update({**FILTERS, **measurements.FILTERS, **wording.FILTERS})
     app.jinja_env.filters["explained"] = guide.product_page
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    app.jinja_env.globals["asset"] = _asset
+    app.jinja_env.globals |= {"asset": _asset, "QUALITIES": QUALITIES}
     app.context_processor(template_context)
     for module in BLUEPRINTS:
         app.register_blueprint(module.bp)

@@ -25,11 +25,13 @@ class Kept:
         self.store.users.add("ben", {"programs": "all"})
         self.store.tokens.add("digest", "ana", "script", ["read"], timedelta(days=9))
         self.store.requests.ask("redo", "ana", {"subject": "x", "pipeline": "toy"})
+        self.store.notes.mark({"x": "20160925"}, "bad", "clouds", "ana")
+        self.store.notes.mark({"x": "20160925"}, "good", "none", "ben")
         for number in range(3):
             self.store.audit.record("login", "ana", text=f"entry\n{number}")
 
     def everything(self) -> dict[str, list[dict]]:
-        names = ("users", "tokens", "requests", "audit")
+        names = ("users", "tokens", "requests", "notes", "audit")
         return {name: list(self.store.database[name].find().sort("_id", 1)) for name in names}
 
     def drop(self) -> None:
@@ -52,7 +54,7 @@ def test_all_comes_back_as_it_was(kept: Kept) -> None:
     kept.journal.catch_up()
     before = kept.everything()
     kept.drop()
-    assert kept.journal.take_up() == 7
+    assert kept.journal.take_up() == 8
     assert kept.everything() == before
     assert kept.journal.take_up() == 0
     for name in (PEOPLE, AUDIT):

@@ -1,12 +1,12 @@
 """Nothing of another programme is seen: every route, every link, every file and answer is searched for its names.
 
-Routes are taken from the portal's map and links from its pages, so that a new page is covered without a change here. A
-new kind of parameter needs a value in `Trespasser.values`.
+Routes are taken from the portal's map and links from its pages, so that a new page is covered without a change here.
 """
 
 import bz2
 import html
 import io
+import itertools
 import json
 import re
 import tarfile
@@ -23,7 +23,7 @@ import pytest
 from flask.testing import FlaskClient
 from toy_archive import NIGHT, ToyArchive, make_config
 from visitors import Visitor, make_app
-from werkzeug.routing import Rule
+from werkzeug.routing import BuildError, Rule
 
 from obsarchive.core.documents import utc_now
 from obsarchive.daemon.tarballs import pack
@@ -36,9 +36,13 @@ from obsarchive.web.framework.authorization import SCOPES, digest_of
 TARGET = "Zubenelgenubi"
 MINUTE = 2.37
 """When the other programme observes: 03:02:22.2."""
+SAME_TARGET_MINUTE = 4.74
+"""When it observes a target of ours: 03:04:44.4."""
 SECRETS = (
     TARGET,
     "20160925_030222.2",
+    "20160925_030444.4",
+    "03:04:44",
     "2016-09-25T03:02:22",
     "2016-09-25 03:02:22",
     ">03:02:22<",
@@ -52,8 +56,11 @@ SECRETS = (
     "confidential remark",
 )
 """What tells of the other programme's observation: names, times, position, Strehl ratio, dataset, source, comment."""
-QUERIES = ("", "?raw=1", "?state=done&limit=500", "?RA=0&DEC=0&SR=180", "?view=thumbnails&state=done", "?MAXREC=5000")
-MOST_LINKS = 25
+QUERIES = (
+    *("", "?raw=1", "?state=done&limit=500", "?RA=0&DEC=0&SR=180", "?MAXREC=5000"),
+    "?LANG=ADQL&QUERY=SELECT+*+FROM+ivoa.obscore",
+)
+MOST_LINKS = 15
 """Links that are followed of one endpoint."""
 LINK = re.compile(r'(?:href|src|action|hx-get|hx-post|data-[\w-]+)="(/[^"#]*)', re.ASCII)
 ADDRESS = re.compile(r'https?://localhost(?::\d+)?(/[^\s"\'<>]*)')
@@ -73,6 +80,7 @@ def night(app: Portal) -> SimpleNamespace:
     own, other = toy.observation("3", "HD_140283", 0), toy.observation("3", "Vega", 7)
     more = {"comment": "confidential remark", "coordinates": {"ra_deg": 201.4567, "dec_deg": 33.1234}}
     foreign = toy.observation("4", TARGET, MINUTE, pi=["ben"], **more)
+    toy.reduced(toy.observation("4", "HD_140283", SAME_TARGET_MINUTE, pi=["ben"]), 5)
     for name in (own, other):
         toy.reduced(name, 0)
     toy.reduced(foreign, 3, strehl=47.11)
@@ -124,6 +132,9 @@ class Trespasser:
         self.leaks: list[str] = []
         self.opened: Counter[str] = Counter()
         self.statuses: dict[tuple[str, str], set[int]] = {}
+        query = {"LANG": "ADQL", "QUERY": "SELECT * FROM ivoa.obscore"}
+        self.job = app.store.query_jobs.add("ana", query, "")
+        app.store.query_jobs.set_fields("ana", self.job, {"phase": "COMPLETED"})
 
     def values(self, whose: str) -> dict[str, str]:
         """Values of the parameters of addresses."""
@@ -137,30 +148,40 @@ class Trespasser:
             "step": "strehl",
             "what": "add",
             "filename": "archiver.css",
+            "folder": "pipelines",
+            "service": "tap",
+            "job": self.job if is_own else "none",
+            "part": "parameters",
+            "table": "ivoa.obscore",
         }
 
-    def names(self, rule: Rule, whose: str) -> list[str]:
-        """Values of ``name``, which means many things: all are tried."""
-        obs_id = self.values(whose)["obs_id"]
+    def choices(self, rule: Rule, whose: str) -> Iterator[dict[str, str]]:
+        """Yield the parameters of a route: all that can be meant by a name, and by a parameter that is new here."""
+        known = self.values(whose)
+        obs_id, target = known["obs_id"], "HD_140283" if whose == "own" else TARGET
         files = ("100p.fits", f"{obs_id}.fits.bz2", f"psflib/{obs_id}.png", f"strehl.{NIGHT}.txt", "rms.png")
-        return [*files, "ANA 1" if whose == "own" else "BEN 1"] if "name" in rule.arguments else [""]
+        meanings = {
+            "name": [*files, target, "ANA 1" if whose == "own" else "BEN 1"],
+            "pipeline": ["bright_star", "psflib", "strehl"],
+        }
+        arguments = sorted(rule.arguments - (rule.defaults or {}).keys())
+        tried = [
+            getattr(rule._converters.get(key), "items", None)  # those of a route that allows some words only
+            or meanings.get(key)
+            or ([known[key]] if key in known else [obs_id, target])
+            for key in arguments
+        ]
+        for values in itertools.product(*tried):
+            yield dict(zip(arguments, values, strict=True))
 
     def addresses(self, whose: str, method: str) -> Iterator[tuple[str, str]]:
         """Yield endpoint and address of every route."""
         for rule in self.app.url_map.iter_rules():
             if method not in (rule.methods or ()) or rule.endpoint == "static":
                 continue
-            forms = getattr(rule._converters.get("form"), "items", None) or [""]
-            pipelines = ("bright_star", "psflib", "strehl") if "pipeline" in rule.arguments else ("",)
-            for form in forms:
-                for name in self.names(rule, whose):
-                    for pipeline in pipelines:
-                        values = {**self.values(whose), "form": form, "name": name, "pipeline": pipeline}
-                        missing = rule.arguments - values.keys()
-                        assert not missing, f"{rule.endpoint}: give the new parameters {missing} values here"
-                        with self.app.test_request_context():
-                            chosen = {key: values[key] for key in rule.arguments}
-                            yield rule.endpoint, self.app.url_for(rule.endpoint, **chosen)
+            for values in self.choices(rule, whose):
+                with self.app.test_request_context(), suppress(BuildError):  # a choice that the route does not have
+                    yield rule.endpoint, self.app.url_for(rule.endpoint, **values)
 
     def open(self, address: str, endpoint: str, whose: str = "own", method: str = "GET", **more: object) -> str:
         """Open an address and look for what must not be there."""
@@ -181,7 +202,7 @@ class Trespasser:
         seen: set[str] = set()
         for whose in ("own", "foreign"):
             for endpoint, address in self.addresses(whose, "GET"):
-                for query in QUERIES if whose == "own" else QUERIES[:2]:
+                for query in QUERIES if whose == "own" and "product" not in address else QUERIES[:1]:
                     seen.add(address + query)
                     waiting.extend(_links(self.open(address + query, endpoint, whose)))
         while waiting:
@@ -242,6 +263,8 @@ def test_no_page_tells_of_another_programme(app: Portal, night: SimpleNamespace,
     assert ana.statuses["observations.observation", "own"] == {200}
     assert ana.statuses["observations.observation", "foreign"] == {404}
     assert {200} < ana.statuses["observations.product", "own"] | {200, 404}
+    assert {200} < ana.statuses["vo.tap_result", "own"] | {200, 404}
+    assert 200 in ana.statuses["vo.tap_sync", "own"]
     assert sum(ana.opened.values()) > 500
 
 

@@ -86,7 +86,7 @@ def test_an_archive_with_raw_files_can_be_checked(app, with_master, as_user) -> 
     }
     text = found[f"{own}/README.txt"].decode()
     assert "raw file as the camera wrote it" in text
-    assert "registered mean of the sharpest 100 %" in text
+    assert "registered mean of all good frames" in text
     without = as_user("ana").get(f"/download/observation/{own}.tar").data
     assert b"raw frames of" not in without
 

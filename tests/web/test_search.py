@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from toy_archive import EARLIER, HOSTILE
 from werkzeug.datastructures import MultiDict
 
-from obsarchive.store import Cone, Criteria, Order
+from obsarchive.store import Cone, Criteria, Order, portal_queries
 from obsarchive.web.models import search_form
 
 STEPS = [("bright_star", "reduce"), ("bright_star", "strehl"), ("faint_star", "reduce")]
@@ -225,6 +225,28 @@ def test_what_is_found(app, archive) -> None:
 
     assert names(app, state=State.REJECTED) == {"GJ_436"}
     assert names(app, flag="OK") == {"HD_140283", "351_Yrsa"}
+
+
+def test_frequent_names_are_found_like_rare_ones(app, archive, monkeypatch) -> None:
+    """Both ways, for an administrator and for a PI, page by page."""
+    app.store.observations.set_fields(archive.own, {"alternative_names": ["a very long name of a star, 12345"]})
+    ana = {"_id": "ana", "programs": ["3"]}
+
+    def found(user: dict, name: str) -> list[str]:
+        browse, seen, cursor = app.store.browse, [], ""
+        while True:
+            page = browse.search(user, Criteria(name=name), Order(), 2, cursor)
+            seen += [each.id for each in page.observations]
+            cursor = page.following
+            if not cursor:
+                assert page.count == len(seen)
+                return seen
+
+    asked = [(user, name) for user in (ADMIN, ana) for name in ("a", "hd 14", "vega", "none", "long name of a star 12")]
+    rare = [found(*each) for each in asked]
+    assert [len(each) for each in rare] == [3, 1, 1, 0, 1, 2, 1, 1, 0, 1]
+    monkeypatch.setattr(portal_queries, "RARE", 0)
+    assert [found(*each) for each in asked] == rare
 
 
 @pytest.mark.parametrize(

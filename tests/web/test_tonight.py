@@ -104,3 +104,27 @@ def test_the_daemon_records_the_space_once_an_hour(app, tmp_path) -> None:
     (sample,) = app.store.jobs.space()
     assert all(free > 0 for free in sample["free_gb"].values())
     assert app.store.jobs.daemon()["state"] == "idle"
+
+
+def test_a_watch_is_set_on_the_page_of_the_account(app, archive, as_user) -> None:
+    ana, ben = as_user("ana"), as_user("ben")
+    fields = {"kind": "target", "value": "HD 140283", "to": "ana@example.org"}
+    assert "has allowed no address" in ana.get("/account").text
+    assert ana.post("/account/watches", **fields).status_code == 400
+    alerts = app.settings.alerts.model_copy(update={"watch_domains": ("example.org",)})
+    app.settings = app.settings.model_copy(update={"alerts": alerts})
+    assert ana.post("/account/watches", **fields).status_code == 302
+    page = ana.get("/account").text
+    assert "new data of a target: HD 140283" in page
+    assert "ana@example.org" in page
+    assert "HD 140283" not in ben.get("/account").text
+    (watch,) = app.store.watches.of_user("ana")
+    assert ben.post("/account/watches/remove", watch=watch["_id"]).status_code == 302
+    assert app.store.watches.any(), "not his"
+    assert ana.post("/account/watches/remove", watch=watch["_id"]).status_code == 302
+    assert not app.store.watches.any()
+    ana.post("/account/watches", **fields)
+    as_user("admin").post("/users/remove", name="ana")
+    assert not app.store.watches.any(), "watches end with their user"
+    ana = as_user("ben")
+    assert "No message may be sent to evil.org" in ana.post("/account/watches", **{**fields, "to": "a@evil.org"}).text

@@ -6,6 +6,7 @@ import pytest
 from toy_archive import NIGHT
 from visitors import Visitor
 
+from obsarchive.core.target_names import FOLDING
 from obsarchive.web.framework.authorization import digest_of
 
 
@@ -44,7 +45,7 @@ def test_documents_of_an_earlier_version_are_found_after_the_next_start(app, arc
     app.store.ensure_indexes([])
     assert ana.get("/api/v1/observations?name=HD 140283").json["count"] == 1
     assert app.store.observations.fold_names() == 0, "nothing is left to do"
-    plan = objects.find({"target.folding": {"$ne": 1}}).explain()["queryPlanner"]["winningPlan"]
+    plan = objects.find({"target.folding": {"$ne": FOLDING}}).explain()["queryPlanner"]["winningPlan"]
     assert "IXSCAN" in str(plan)
     assert "COLLSCAN" not in str(plan)
 

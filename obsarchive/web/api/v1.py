@@ -15,8 +15,8 @@ from obsarchive.web.models.cards import cards_of, find_card, find_night
 from obsarchive.web.models.columns import columns
 from obsarchive.web.models.night_facts import contrast_curve, night_facts
 from obsarchive.web.models.parameters import unknown_parameters
-from obsarchive.web.pages import datasets, jobs, psf_library
-from obsarchive.web.pages.search import cards, page_of, understood, without_result
+from obsarchive.web.pages import datasets, jobs, notes, psf_library
+from obsarchive.web.pages.search import MOST_MARKED, cards, page_of, understood, without_result
 from obsarchive.web.pages.targets import find_target
 from obsarchive.web.surveys import source_json
 from obsarchive.web.surveys import sources as survey_sources
@@ -187,6 +187,40 @@ def redo(obs_id: str) -> ResponseReturnValue:
     find_card(obs_id)
     requests.submit("redo", subject=obs_id, pipeline=body["pipeline"], step=step)
     return {"asked": True}, 202
+
+
+@bp.post("/observations/<obs_id>/note")
+@for_tokens("note")
+def note(obs_id: str) -> ResponseReturnValue:
+    """Write a note on an observation: 409 if another one was written since the version that was read."""
+    found, body = find_card(obs_id).observation, _body()
+    kept = notes.write_on_observation(found, notes.checked(body["quality"], body["text"], body.get("version") or 0))
+    if kept is None:
+        now = observation_json.note(portal().store.notes.find(obs_id))
+        return {"error": "another user wrote this note meanwhile", "status": 409, "note": now}, 409
+    return observation_json.note(kept)
+
+
+@bp.post("/notes")
+@for_tokens("note")
+def mark() -> ResponseReturnValue:
+    """Write the same note on several observations; an empty text leaves the texts that there are."""
+    body = _body()
+    ids = body.get("ids")
+    if not isinstance(ids, list) or not all(isinstance(each, str) for each in ids) or len(ids) > MOST_MARKED:
+        abort(400, f"ids: names of observations are needed, at most {MOST_MARKED}")
+    wanted = notes.checked(body["quality"], body["text"])
+    nights = portal().store.browse.nights_by_id(current_user.document, ids)
+    count = notes.mark(nights, wanted, f"{len(nights)} ids") if nights else 0
+    return {"marked": count, "unknown": [each for each in ids if each not in nights]}
+
+
+def _body() -> Answer:
+    """Return the note that was sent, or abort with 400."""
+    body = request.get_json(silent=True)
+    if not isinstance(body, dict) or not {"quality", "text"} & set(body):
+        abort(400, 'send JSON: {"quality": "good", "doubtful", "bad" or "", "text": "..."}')
+    return {"quality": "", "text": "", **body}
 
 
 @bp.get("/jobs")

@@ -49,11 +49,12 @@ PAGES_OF_FORMS = {
 }
 """The page that holds the forms of a blueprint."""
 
-Scope = Literal["read", "download", "change"]
+Scope = Literal["read", "download", "change", "note"]
 SCOPES: dict[Scope, str] = {
-    "read": "read the database: the API and the virtual observatory",
+    "read": "read metadata: the API and the virtual observatory",
     "download": "download products",
     "change": "request redos (administrators)",
+    "note": "write notes on the quality of observations",
 }
 WINDOW_S, MOST_REQUESTS, MOST_BAD_TOKENS = 60.0, 600, 30
 """Requests of programs, and wrong tokens, that one user or address may send within a window."""
@@ -145,6 +146,12 @@ def for_tokens(scope: Scope) -> Callable[[Callable[P, R]], Callable[P, R]]:
     return marked
 
 
+def reads_by_form(view: Callable[P, R]) -> Callable[P, R]:
+    """Let a view that changes nothing be asked by a form without the token of a page: queries may be long."""
+    view.reads_by_form = True  # type: ignore[attr-defined]
+    return view
+
+
 def _demand_login() -> ResponseReturnValue | None:
     if request.endpoint in WITHOUT_USER:
         return None
@@ -192,7 +199,10 @@ def is_for_programs() -> bool:
 
 def _check_form() -> None:
     """Check the form's CSRF token; a program that sends an access token has no cookie to protect."""
-    if request.endpoint not in WITHOUT_USER and not (current_user.is_authenticated and current_user.scopes is not None):
+    view = current_app.view_functions.get(request.endpoint or "")
+    if request.endpoint in WITHOUT_USER or getattr(view, "reads_by_form", False):
+        return
+    if not (current_user.is_authenticated and current_user.scopes is not None):
         csrf.protect()
 
 

@@ -108,6 +108,8 @@ GENERAL = (
     Column("exposure", "Exposure", _number("exposure_s"), "s", 1, "exposure", ucd="time.duration;obs.exposure"),
     Column("filter", "Filter", lambda card: card.observation.filter, sort="filter", ucd="meta.id;instr.filter"),
     Column("telescope", "Telescope", lambda card: _text(card, "telescope"), shown=False, ucd="meta.id;instr.tel"),
+    Column("quality", "Quality", lambda card: card.quality, shown=False, ucd="meta.code.qual"),
+    Column("note", "Note", lambda card: card.remark, shown=False, ucd="meta.note"),
     Column("camera", "Camera", lambda card: card.observation.camera, shown=False, ucd="meta.id;instr"),
     Column("seeing_median", "Seeing, median", _number(SEEING_MEDIAN_ARCSEC), "arcsec", 2, "seeing_median", False),
     Column("seeing_nearest", "Seeing, nearest", _number(SEEING_NEAREST_ARCSEC), "arcsec", 2, "seeing_nearest"),

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from obsarchive.store import Document, StepProblem
+from obsarchive.store import Document, Note, StepProblem
 from obsarchive.web.framework.context import full_address, portal
 from obsarchive.web.models.columns import columns, iso
 from obsarchive.web.models.raw_data import CALIBRATION_PIPELINE, masters_of, raw_files
@@ -58,6 +58,12 @@ def rows(cards: Iterable[Card]) -> list[dict[str, Any]]:
     ]
 
 
+def note(found: Note) -> dict[str, Any]:
+    """Describe a note with its earlier versions."""
+    about = {"quality": found.quality, "text": found.text, "author": found.author, "version": found.version}
+    return {**about, "written": plain(found.written), "earlier": [note(before) for before in found.earlier]}
+
+
 def observation(card: Card) -> dict[str, Any]:
     """Describe an observation with all its pipelines."""
     seen, document = card.observation, card.observation.document
@@ -66,6 +72,7 @@ def observation(card: Card) -> dict[str, Any]:
         **rows([card])[0],
         "science_program": plain(document.get("science_program") or {}),
         "comment": document.get("comment"),
+        "own_note": note(portal().store.notes.find(card.id)),
         "raw_files": [path.name for path in seen.raw_files],
         "sources": sources(card),
         "pipelines": {view.name: _pipeline(card, view) for view in card.pipelines},

@@ -33,6 +33,7 @@ PARAMETERS: dict[str, str] = {
     "classified": "verdict of a pipeline, as `faint`",
     "done": "step that must be done, as `bright_star.strehl`; may be given several times",
     "state": "state of some step",
+    "quality": "what people say of it, else of its night: `good`, `doubtful`, `bad`, `unmarked`",
     "sort": "order; a minus before it: descending",
     "limit": "answers on a page, at most 500",
     "cursor": "mark of a page, from `next` of the page before",
@@ -53,6 +54,12 @@ OF_CURVES: dict[str, str] = {
     "filter": "light curves in this filter",
     "series": "number of a light curve among those of its survey",
 }
+NOTE: dict[str, Schema] = {
+    "quality": {"enum": ["good", "doubtful", "bad", ""]},
+    "text": {"type": "string", "maxLength": 2000},
+    "version": {**WHOLE, "description": "version that was read, 0: none; of the answer: the present one"},
+}
+OF_SEVERAL = {"ids": {"type": "array", "items": TEXT}, "quality": NOTE["quality"], "text": NOTE["text"]}
 OF_A_STAR: dict[str, str] = {
     "star": "number of the star; 0: the target",
     "ra": PARAMETERS["ra"],
@@ -72,7 +79,7 @@ _WITHOUT = (
         "contrast",
         "target",
     ),
-    *("target", "redo", "list_jobs", "psflib", "list_datasets", "dataset", "surveys"),
+    *("target", "redo", "note", "mark", "list_jobs", "psflib", "list_datasets", "dataset", "surveys"),
 )
 TAKEN: dict[str, frozenset[str]] = {
     **dict.fromkeys(_WITHOUT, frozenset[str]()),
@@ -193,6 +200,14 @@ def _paths() -> Schema:
         ),
         "/targets/{name}": _get("A target with all its epochs, the newest first", "Target", _in_path("name", TEXT)),
         "/observations/{obs_id}/redo": {"post": _redo(obs)},
+        "/observations/{obs_id}/note": {"post": _write("Write a note on an observation", "Note", NOTE, obs)},
+        "/notes": {
+            "post": _write(
+                "Write the same note on several observations",
+                "Marked",
+                OF_SEVERAL,
+            )
+        },
         "/jobs": _get("What the daemon does", "Jobs"),
         "/psflib": _get("Stars that nights offer to the PSF library", "Stars"),
         "/datasets": _get("Datasets of time-series photometry", "Datasets"),
@@ -247,6 +262,21 @@ def _redo(*parameters: Schema) -> Schema:
     }
 
 
+def _write(summary: str, schema: str, body: Mapping[str, Schema], *parameters: Schema) -> Schema:
+    answer = {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+    conflict = {"description": "Another user wrote meanwhile; the answer holds that note"}
+    return {
+        "summary": f"{summary} (scope `note`)",
+        "parameters": list(parameters),
+        "requestBody": {"required": True, "content": {"application/json": {"schema": _object(body)}}},
+        "responses": {
+            "200": {"description": summary, "content": answer},
+            **({"409": conflict} if schema == "Note" else {}),
+            **_problems(),
+        },
+    }
+
+
 def _object(properties: Mapping[str, Schema]) -> Schema:
     return {"type": "object", "properties": dict(properties)}
 
@@ -298,6 +328,8 @@ def _schemas(columns: Iterable[Column]) -> Schema:
             "allOf": [{"$ref": "#/components/schemas/Row"}, _object({"pipelines": anything, "sources": _list(source)})]
         },
         "Target": _target(),
+        "Note": _object({**NOTE, "author": TEXT, "written": {"type": ["string", "null"]}, "earlier": _list(anything)}),
+        "Marked": _object({"marked": WHOLE, "unknown": _list(TEXT)}),
         "Header": _object({"header": _list(_object({"key": TEXT, "value": {}, "comment": TEXT}))}),
         "Products": _object({"products": _list(product), "sources": _list(source)}),
         "ContrastCurve": _object(

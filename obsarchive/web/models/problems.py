@@ -46,7 +46,9 @@ class ProblemsOfCause:
     def why(self) -> str:
         """The message if all have the same, else what they have in common."""
         messages = {problem.record.message for problem in self.found}
-        return (messages.pop() if len(messages) == 1 else self.cause) or NO_REASON
+        kinds = {kind_of(message) for message in messages}
+        common = messages if len(messages) == 1 else kinds
+        return (common.pop() if len(common) == 1 else self.cause) or NO_REASON
 
     @property
     def action(self) -> str:

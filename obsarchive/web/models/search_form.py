@@ -8,6 +8,7 @@ from datetime import datetime
 from werkzeug.datastructures import MultiDict
 
 from obsarchive.core.step_state import State
+from obsarchive.store.notes import QUALITIES
 from obsarchive.store.search import NUMBERS, SORTS, Cone, Criteria, Order, strehl_paths
 from obsarchive.store.survey_queries import SourceCriteria
 from obsarchive.web.models import moments
@@ -27,10 +28,11 @@ STATES = {
 DEFAULT_RADIUS, DEFAULT_UNIT = 30.0, "arcsec"
 LARGEST_CONE_DEG = 30.0
 """Of sources, which are sorted by their distances."""
+ASKED_QUALITIES = (*QUALITIES, "unmarked")
 OF_A_PAGE = ("sort", "limit", "cursor")
 PARAMETERS = (
     *("name", "id", "match", "ra", "dec", "radius", "unit", "targets", "program", "camera", "night", "filter"),
-    *("date_from", "date_to", "flag", "classified", "done", "state", *OF_A_PAGE, "columns", "view"),
+    *("date_from", "date_to", "flag", "classified", "done", "state", "quality", *OF_A_PAGE, "columns", "view"),
 )
 """What a search takes, beside the ranges of numbers."""
 OF_SOURCES = ("name", "ra", "dec", "radius", "unit", "project", "state", "limit", "cursor")
@@ -60,6 +62,8 @@ class SearchForm:
         How parameters were understood, where that may surprise.
     lines : list of TargetLine
         The list of targets.
+    quality : str
+        What people say of the observations; empty: anything.
     """
 
     criteria: Criteria
@@ -70,6 +74,7 @@ class SearchForm:
     problems: dict[str, str] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
     lines: list[TargetLine] = field(default_factory=list)
+    quality: str = ""
 
 
 @dataclass
@@ -165,7 +170,14 @@ class _Reader:
         )
         self._check_order(criteria)
         page = self._limit(), self.arguments.get("cursor", "")
-        return SearchForm(criteria, order, sort, *page, self.problems, self.remarks, lines)
+        return SearchForm(criteria, order, sort, *page, self.problems, self.remarks, lines, self._quality())
+
+    def _quality(self) -> str:
+        asked = self._text("quality").lower()
+        if asked and asked not in ASKED_QUALITIES:
+            self.problems["quality"] = f"one of {', '.join(ASKED_QUALITIES)}"
+            return ""
+        return asked
 
     def _check_order(self, criteria: Criteria) -> None:
         """Note dates in the wrong order, and a radius around nothing."""

@@ -133,7 +133,8 @@ class Target:
 
     def _of_companions(self, what: str, unit: str, digits: int) -> list[Point]:
         seen = [(epoch, companion) for epoch in reversed(self.epochs) for companion in epoch.companions]
-        points, last = [], {}
+        points: list[Point] = []
+        last: dict[str, float] = {}
         for epoch, companion in seen:
             measured: Measure = getattr(companion, what)
             if measured.value is None:

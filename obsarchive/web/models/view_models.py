@@ -13,7 +13,8 @@ from obsarchive.core.documents import Night, Observation, PipelineRecord, StepRe
 from obsarchive.core.step_state import State
 from obsarchive.pipeline import Step
 from obsarchive.pipeline.chain import ChainEntry
-from obsarchive.store import Document
+from obsarchive.store import Document, Note
+from obsarchive.store.notes import NO_NOTE
 
 Subject = Observation | Night
 ActiveJobs = Mapping[tuple[str, str, str], Document]
@@ -322,6 +323,18 @@ class Card:
 
     observation: Observation
     pipelines: tuple[PipelineView, ...]
+    note: Note = NO_NOTE
+    note_on_night: Note = NO_NOTE
+
+    @property
+    def quality(self) -> str:
+        """What people say of it, else of its night; empty if nothing."""
+        return self.note.quality or self.note_on_night.quality
+
+    @property
+    def remark(self) -> str:
+        """Text of the note on it, else of the one on its night."""
+        return self.note.text or self.note_on_night.text
 
     @property
     def id(self) -> str:
@@ -396,7 +409,7 @@ class Card:
     def version(self) -> str:
         """Changes whenever the night page has something else to show."""
         pictures = [view.products[name].get("sha256") for _, view, name in self.pictures[:1]]
-        return digest(self.words, self.strehl, self.reason, pictures)
+        return digest(self.words, self.strehl, self.reason, self.remark, pictures)
 
     @property
     def whole_version(self) -> str:
@@ -461,7 +474,8 @@ class Card:
         """Text that the filter box looks at."""
         classified = (view.record.classified_as or "" for view in self.pipelines)
         state = (self.state, self.word, self.missing)
-        parts = (self.name, self.id, self.observation.filter, f"p{self.program}", *state, self.flag or "")
+        flags = (self.flag or "", self.quality)
+        parts = (self.name, self.id, self.observation.filter, f"p{self.program}", *state, *flags)
         return " ".join((*parts, *classified)).lower()
 
 

@@ -10,6 +10,7 @@ from werkzeug.datastructures import MultiDict
 
 from obsarchive.core.documents import Night
 from obsarchive.names import is_night, is_observation
+from obsarchive.store.notes import subject_of_night
 from obsarchive.web.framework import requests
 from obsarchive.web.framework.authorization import admin_only, for_tokens, not_found
 from obsarchive.web.framework.context import portal
@@ -20,6 +21,9 @@ from obsarchive.web.models.moments import read_period
 from obsarchive.web.models.night_facts import night_facts
 from obsarchive.web.models.view_models import SORTS, PipelineView, Selection, find_product, pipelines_of
 from obsarchive.web.pages.jobs import poll
+
+DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+"""Days of the months in the calendar."""
 
 bp = Blueprint("nights", __name__)
 
@@ -58,6 +62,7 @@ def night(night: str) -> ResponseReturnValue:
         total=len(cards),
         pulse=change_token(night, [card.id for card in cards]),
         shown=len(shown),
+        note=portal().store.notes.find(subject_of_night(night)),
         troubles=sum(len(card.troubles) for card in cards),
         selection=selection,
         sorts=list(SORTS),
@@ -76,7 +81,7 @@ def calendar() -> ResponseReturnValue:
     for night, count in counted.items():
         level = 1 + min(3, int(4 * count / (most + 1)))
         years.setdefault(night[:4], {}).setdefault(night[4:6], {})[int(night[6:])] = (night, count, level)
-    return render_template("calendar.html", years=sorted(years.items(), reverse=True), total=len(counted))
+    return render_template("calendar.html", years=sorted(years.items(), reverse=True), total=len(counted), days=DAYS)
 
 
 @bp.get("/night/<night>/downloads")

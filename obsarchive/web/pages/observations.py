@@ -53,6 +53,7 @@ def observation(obs_id: str) -> ResponseReturnValue:
         citation=citation(card.observation),
         tarball=_tarball(card.observation),
         waiting_redos=requests.waiting_redos(obs_id),
+        note=portal().store.notes.find(obs_id),
         selection=selection,
         before=before,
         after=after,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from flask import Blueprint, Response, abort, render_template, request, url_for
@@ -17,13 +18,18 @@ from obsarchive.web.framework.context import portal
 from obsarchive.web.framework.file_responses import as_attachment, csv_attachment
 from obsarchive.web.framework.template_filters import utc
 from obsarchive.web.models import search_form, votables
-from obsarchive.web.models.cards import card_of
+from obsarchive.web.models.cards import card_of, notes_on
 from obsarchive.web.models.columns import Column, columns
+from obsarchive.web.models.positions import UNITS
 from obsarchive.web.models.search_form import SearchForm, query_parameters
 from obsarchive.web.models.view_models import Card
 from obsarchive.web.pages.sky_map import Mark, sky_map
 
 MOST_EXPORTED = 10_000
+MOST_MARKED = 1000
+"""Observations of a search on which the same note is written at once."""
+AT_ONCE = 500
+"""Observations whose notes are read together."""
 MOST_LISTED = 40
 """Programmes or filters that a remark lists."""
 SIMPLE = ("name", "match", "ra", "dec", "radius", "unit", "date_from", "date_to", "program", "filter", "targets")
@@ -34,7 +40,10 @@ bp = Blueprint("search", __name__, url_prefix="/search")
 
 def cards(observations: Iterable[Observation]) -> Iterator[Card]:
     """Return observations as tables show them; what runs just now is not looked up."""
-    return (card_of(found, {}) for found in observations)
+    remaining = iter(observations)
+    while many := list(islice(remaining, AT_ONCE)):
+        notes = notes_on(many)
+        yield from (card_of(found, {}, notes) for found in many)
 
 
 def requested() -> SearchForm:
@@ -44,6 +53,8 @@ def requested() -> SearchForm:
     programs = browse.programs(current_user.document) if asked.program else []
     filters = browse.values("filter") if asked.filters else []
     unknown = [name for name in asked.filters if name not in filters]
+    if wanted.quality:
+        wanted.criteria = replace(asked, marked=portal().store.notes.query(wanted.quality))
     if asked.program and asked.program not in programs:
         wanted.remarks.append(_there_is_no("programme", asked.program, programs))
     return replace(wanted, remarks=wanted.remarks + [_there_is_no("filter", name, filters) for name in unknown])
@@ -102,8 +113,10 @@ def search() -> ResponseReturnValue:
         address=_address,
         numbers=[column for column in known if column.key in search_form.number_fields(wanted.criteria.known_steps)],
         steps=wanted.criteria.known_steps,
-        units=list(search_form.UNITS),
+        units=list(UNITS),
         states=list(search_form.STATES),
+        qualities=search_form.ASKED_QUALITIES,
+        most_marked=MOST_MARKED,
         filters=browse.values("filter"),
         programs=browse.programs(me),
         cameras=browse.values("camera"),

@@ -171,6 +171,7 @@ def remove() -> ResponseReturnValue:
     store.users.remove(name)
     store.sessions.close_all(name)
     store.tokens.revoke_all(name)
+    store.watches.remove_all(name)
     _pass_on(programs_of(user))
     audit("user removed", subject=name)
     flash(f"{name} was removed.")
