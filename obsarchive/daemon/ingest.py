@@ -23,7 +23,7 @@ from obsarchive.core.documents import NIGHT_KINDS, SCHEMA, Night, Observation, u
 from obsarchive.core.raw_problems import RawProblem, by_kind
 from obsarchive.core.values import as_mapping, plain_text
 from obsarchive.daemon import published_archiver
-from obsarchive.daemon.manifest_blocks import blocks_by_pipeline, folder_names
+from obsarchive.daemon.manifest_blocks import blocks_by_pipeline, folders_in
 from obsarchive.daemon.night_files import files_after_look, versions
 from obsarchive.daemon.notifications import Alerts
 from obsarchive.daemon.observation_edits import ObservationEdits
@@ -143,9 +143,9 @@ class Ingest:
         nights = self.store.nights.names()
         pipelines = [link.pipeline for link in decision_chain(self.config)]
         whole = self.store.nights.names([pipeline.name for pipeline in pipelines if pipeline.scope == "night"])
-        present = [night for night in folder_names(self.layout.root) if is_night(night)]
+        present = [night for night in folders_in(self.layout.root) if is_night(night)]
         for first in range(0, len(present), NIGHTS_AT_ONCE):
-            inner = {night: folder_names(self.layout.night(night)) for night in present[first : first + NIGHTS_AT_ONCE]}
+            inner = {night: folders_in(self.layout.night(night)) for night in present[first : first + NIGHTS_AT_ONCE]}
             known = self.store.observations.known(name for names in inner.values() for name in names)
             for night, names in inner.items():
                 if night not in nights:
@@ -335,7 +335,7 @@ class Ingest:
 
     def _recorded_blocks(self, folder: Path) -> dict[str, PipelineDocument]:
         return {
-            name: block for inner in folder_names(folder) for name, block in blocks_by_pipeline(folder / inner).items()
+            name: block for inner in folders_in(folder) for name, block in blocks_by_pipeline(folder / inner).items()
         }
 
     def _restore_night(self, night: str) -> None:

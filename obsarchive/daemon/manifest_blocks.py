@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 _NEEDED_OF_MANIFEST = {"pipeline", "step", "state", "started", "finished"}
 
 
-def folder_names(folder: Path) -> list[str]:
+def folders_in(folder: Path) -> list[str]:
     """Return the names of the folders in a folder, sorted; nothing else is read of them, since they are many."""
     try:
         with os.scandir(folder) as entries:

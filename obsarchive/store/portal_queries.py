@@ -10,7 +10,7 @@ from pymongo.collection import Collection
 from obsarchive.core import document_paths as paths
 from obsarchive.core.documents import Night, Observation
 from obsarchive.core.target_names import folded
-from obsarchive.store.foreign_names import names_in, own_part, without_names
+from obsarchive.store.foreign_names import own_part, texts_naming, without_names
 from obsarchive.store.search import COUNT_CAP, MAX_PAGE, Criteria, Order, Page
 from obsarchive.store.step_records import Document
 
@@ -141,9 +141,9 @@ class Browse:
         """
         if is_admin(user):
             return value
-        named = set(names_in(value))
-        hidden = frozenset(named - self.visible(user, named)) if named else frozenset()
-        return without_names(value, hidden) if hidden else value
+        naming = texts_naming(value)
+        named = set().union(*naming.values())
+        return without_names(value, naming, self.visible(user, named)) if named else value
 
     def _without_others(self, user: Mapping[str, Any], documents: list[Document]) -> list[Observation]:
         """Return observations as a user may see them."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from obsarchive.core.document_paths import AZ_DEG, DEC_DEG, EL_DEG, RA_DEG, SEEING_MEDIAN_ARCSEC, SEEING_NEAREST_ARCSEC
+from obsarchive.core.significant_digits import decimals_of, is_number
 from obsarchive.pipeline.chain import ChainEntry
 from obsarchive.web.framework import template_filters
 from obsarchive.web.models.view_models import Card
@@ -38,6 +39,8 @@ class Column:
         Whether the table shows it by default.
     ucd : str
         Unified content descriptor (UCD) of the VO.
+    error : callable, optional
+        Gives the error of the value, which decides about its decimals on pages.
     """
 
     key: str
@@ -48,6 +51,7 @@ class Column:
     sort: str = ""
     shown: bool = True
     ucd: str = ""
+    error: Callable[[Card], Value] | None = None
 
     @property
     def rank(self) -> int:
@@ -63,7 +67,8 @@ class Column:
         if isinstance(value, datetime):
             return template_filters.utc(value)
         if self.digits is not None:
-            return template_filters.number(value, self.digits)
+            error = self.error(card) if self.error else None
+            return template_filters.number(value, decimals_of(error) if is_number(error) else self.digits)
         return str(value) if value else template_filters.NOTHING
 
     def plain(self, card: Card) -> str | float | None:
@@ -141,6 +146,7 @@ def _of_pipeline(name: str, steps: Sequence[str]) -> list[Column]:
                 "%",
                 1,
                 f"strehl_{name}",
+                error=lambda card: _result(card, name, "strehl", "ratio_error_percent"),
             )
         )
         found.append(
