@@ -243,7 +243,8 @@ class Scheduler:
         if not self.options.once:
             self.config_watch.look()
         self.requests.apply()
-        self.library_sync.look()
+        nights_changed, self.queue.nights_changed = self.queue.nights_changed, False
+        self.library_sync.look(nights_changed)
         self.queue.library = self.library_sync.library
         self.audit()
         self._space = lacks_space(self.config)

@@ -1,7 +1,7 @@
 """The work queue of the daemon: nights and observations for which something may be due, in the order of processing."""
 
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from itertools import groupby
@@ -63,7 +63,9 @@ class WorkQueue:
         self.arrives_within = arrives_within
         self.library = Library()
         """What the PSF library holds."""
-        self._every: dict[bytes, Night] = {}
+        self._every: Mapping[bytes, Night] = {}
+        self.nights_changed = True
+        """Whether a night changed since this was set to False."""
         self._own: tuple[Master, ...] = ()
         self._looked_at: list[str] = []
         self._at_rest: dict[str, tuple[Night, tuple[Master, ...]]] = {}
@@ -130,7 +132,8 @@ class WorkQueue:
     def _read(self) -> Collection[Night]:
         """Return all nights, and keep them, with the masters that they made from their own files."""
         former, self._every = self._every, self.store.nights.all_again(self._every)
-        if former.keys() != self._every.keys():
+        self.nights_changed |= self._every is not former
+        if self._every is not former and former.keys() != self._every.keys():
             own = tuple(master for night in self._every.values() for master in night.masters() if master.own)
             if own != self._own:
                 self._own = own
