@@ -14,7 +14,8 @@ from obsarchive.errors import Unprocessable
 from obsarchive.figures.shifts import frame_shifts
 from obsarchive.pipeline import Pipeline, Workspace, step
 from obsarchive.science.arrays import Float32Array
-from obsarchive.science.imaging.cosmics import common_signal, moved, without_cosmic_rays_drizzled
+from obsarchive.science.imaging.cosmics import common_signal, without_cosmic_rays_drizzled
+from obsarchive.science.registration.stack_check import star_snr
 from pipelines.shared.faint_sequence import FEW_FRAMES, FaintSequence, Registered
 from pipelines.shared.frame_sequence import SCALE
 from pipelines.shared.preview_step import PREVIEWS, PreviewSettings, labels_of, publish_previews
@@ -30,6 +31,8 @@ from pipelines.shared.psf_subtraction_step import SUBTRACTION, SubtractionSettin
 from pipelines.shared.strehl_step import STREHL, measure_and_publish
 
 MIN_KEPT_FRACTION = 0.1
+LEAST_SNR = 6.0
+"""Of the star in the sum: noise and patterns of the detector, on which frames of an empty field agree, reach 5."""
 WITNESSES = 5
 """Subsets of the frames: what most of them show is no cosmic ray."""
 HIGH_FLUX_SIGNIFICANCE = 150.0
@@ -61,10 +64,9 @@ class FaintStar(Pipeline):
             stack, simple, hits = sequence.stack(found)
             image = stack.image()
             if found.kept.sum() > FEW_FRAMES:  # the sequence itself has cleaned the frames of shorter ones
-                clean, hit = without_cosmic_rays_drizzled(image, SCALE)
-                if hit.any():
-                    clean, hit = without_cosmic_rays_drizzled(image, SCALE, common_light(sequence, found))
-                image, hits = clean, int(hit.sum())
+                image, hit = without_cosmic_rays_drizzled(image, SCALE, lambda: common_light(sequence, found))
+                hits = int(hit.sum())
+            require_star(found, image)
             checked = sequence.check(found, image)
         position = found.star.y, found.star.x
         header = product_header(work, (stack.scale, stack.shape), position)
@@ -117,17 +119,24 @@ def classify(found: Registered) -> str:
     return "high_flux" if np.median(found.alignment.significance[found.kept]) >= HIGH_FLUX_SIGNIFICANCE else "faint"
 
 
+def require_star(found: Registered, image: Float32Array) -> None:
+    """Raise `Unprocessable` if the sum does not show the star on which its frames were registered."""
+    snr = star_snr(image, stack_position((found.star.y, found.star.x), SCALE), SCALE * found.star.scale_px / 2)
+    if snr < LEAST_SNR:
+        raise Unprocessable(
+            f"no star: where the {found.kept.sum()} frames were registered their sum has a S/N of {snr:.1f}, "
+            f"needed is {LEAST_SNR:.0f}; without a master dark patterns of the detector pass for stars",
+            "zero_flux",
+        )
+
+
 def common_light(sequence: FaintSequence, found: Registered) -> Float32Array:
     """Return the signal common to most subsets of the registered frames, each shifted by whole pixels, (ny, nx)."""
     kept = np.flatnonzero(found.kept)
     means = []
     for k in range(WITNESSES):
-        total, count = np.zeros(sequence.frames.shape), np.zeros(sequence.frames.shape)
-        for i in kept[k::WITNESSES].tolist():
-            frame = moved(sequence.read(i), *np.rint(found.shifts[i]).astype(int).tolist())
-            total += np.nan_to_num(frame)
-            count += np.isfinite(frame)
-        means.append(np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0))
+        chosen = kept[k::WITNESSES]
+        means.append(sequence.mean(chosen.tolist(), np.rint(found.shifts[chosen]).astype(int)))
     return common_signal(means, np.zeros((WITNESSES, 2)))
 
 

@@ -14,12 +14,12 @@ from obsarchive.science.imaging.drizzle import Drizzle
 from obsarchive.science.psf.contrast import Subtraction, subtract_star
 from obsarchive.science.psf.model import Optics, drizzled_response
 from obsarchive.science.psf.strehl import measure_strehl
-from obsarchive.science.psf.subtraction import cut_stamp
+from obsarchive.science.psf.subtraction import MARGIN_PX, STAMP_SIDE, central, cut_stamp
 from obsarchive.science.registration.frame_ranking import cut, guide_star, measure, rank_frames
 from pipelines.shared.frame_sequence import SCALE, pixfrac_for
 
 TITLE = "Contrast curves: planets injected into raw frames"
-SIDE, PIXEL_ARCSEC, HALF_WINDOW_PX = 128, 0.0347, 58
+SIDE, PIXEL_ARCSEC, HALF_WINDOW_PX = 136, 0.0347, 58
 PRIMARY_M, SECONDARY_M, WAVELENGTH_M = 2.1, 0.76, 765e-9
 OPTICS = Optics(PRIMARY_M, SECONDARY_M, 1e9 * WAVELENGTH_M)
 FINE_ARCSEC = PIXEL_ARCSEC / SCALE
@@ -34,7 +34,7 @@ TARGET_E = {"bright": 2e5, "faint": 6e3}
 """Photo-electrons of a star in a frame: the noise is that of speckles, or of photons."""
 FRACTION = {"100p": 1.0, "20p": 0.2}
 N_REFERENCES = (1, 3, 10, 50)
-GROUPS_ARCSEC = (0.15,), (0.3, 0.8, 1.55), (0.5, 1.15)
+GROUPS_ARCSEC = (0.15, 1.95), (0.3, 0.8, 1.55), (0.5, 1.15, 1.75)
 """Planets of one image: so far apart that the halo of none is the noise of another."""
 LEVELS = {5: 1.0, 7: 1.4}
 """Planets by their significance: contrast in units of the curve."""
@@ -163,7 +163,7 @@ def lucky(frames: np.ndarray, *names: str) -> dict[str, tuple[np.ndarray, float]
         if name == "100p":
             fwhm_px = _core_px(image, centre, pixfrac)
         if name in names:
-            stacks[name] = cut_stamp(image, centre), fwhm_px
+            stacks[name] = cut_stamp(image, centre, margin_px=MARGIN_PX), fwhm_px
     return stacks
 
 
@@ -208,7 +208,7 @@ def library(night: int) -> tuple[Night, dict[str, np.ndarray]]:
         lucky(exposed(images(sky.star()) * sky.rng.uniform(*LIBRARY_E), sky.rng), *FRACTION)
         for _ in range(LIBRARY_STARS)
     ]
-    return sky, {name: np.stack([star[name][0] for star in stars]) for name in FRACTION}
+    return sky, {name: np.stack([central(star[name][0], STAMP_SIDE) for star in stars]) for name in FRACTION}
 
 
 def trial(seed: int) -> list[Planet | Image]:

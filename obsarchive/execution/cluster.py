@@ -7,6 +7,7 @@ import queue
 import secrets
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -204,10 +205,13 @@ class Cluster:
         self._futures[task] = future
         future.add_done_callback(lambda done: self.events.put(TaskFinished(task, self._refused(_value_of(done)))))
 
-    def each(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+    def each(
+        self, function: Callable[[Any], Any], items: Sequence[Any], stopping: threading.Event | None = None
+    ) -> Iterator[tuple[int, Any]]:
         """Run a function on workers, once for each item; may be called in any thread.
 
-        What has not run when the generator is closed is cancelled.
+        There is no permit: a function that writes looks itself whether it still may, since a worker may come back late
+        (`obsarchive.io.dataset_lock.require_run`). What has not run when the generator is closed is cancelled.
 
         Parameters
         ----------
@@ -215,6 +219,8 @@ class Cluster:
             Takes one item; the workers must be able to import it.
         items : sequence
             What it is called with.
+        stopping : threading.Event, optional
+            What has not ended soon after this is set is not waited for.
 
         Yields
         ------
@@ -243,6 +249,8 @@ class Cluster:
                 try:
                     future = ended.get(timeout=EACH_WAIT_S)
                 except queue.Empty:
+                    if stopping is not None and stopping.is_set():
+                        return
                     if not self.alive:
                         raise ServiceUnavailable("the Dask cluster was lost or closed") from None
                     continue
@@ -351,7 +359,13 @@ def dask_setup(worker: Any) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     name_process("archive-worker")
     allow_children()
+    logging.getLogger("distributed.worker").addFilter(_is_news)
     log.debug("worker %s is ready", worker.name)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a message of a worker says more than that its scheduler is closed, as at every end."""
+    return "during heartbeat" not in str(record.msg)
 
 
 def result_of(event: TaskFinished) -> TaskResult:

@@ -96,11 +96,20 @@ def before_and_after(
     for axes, image, (low, high), name in zip(panels, images, ranges, ("star", "star subtracted"), strict=True):
         axes.grid(visible=False)
         axes.set_facecolor(HIDDEN)
-        axes.imshow(
-            image, origin="lower", extent=(-half, half, -half, half), cmap="magma", vmin=low, vmax=high, aspect="equal"
+        shown = axes.imshow(
+            image,
+            origin="lower",
+            extent=(-half, half, -half, half),
+            cmap="magma",
+            vmin=low,
+            vmax=high,
+            aspect="equal",
+            interpolation="nearest",
         )
         axes.set(xlabel="x [arcsec]", ylabel="y [arcsec]" if axes is panels[0] else "")
         _name(axes, name)
+    bar = figure.colorbar(shown, ax=panels[1], shrink=0.72, pad=0.02, label="residual / noise")  # of the last panel
+    bar.outline.set_visible(False)
     middle = (len(star) - 1) / 2
     for mark in labels.marks:
         place = (mark.x - middle) * pixel_arcsec, (mark.y - middle) * pixel_arcsec

@@ -17,7 +17,7 @@ from obsarchive.io.psf_library import PsfLibrary
 from obsarchive.pipeline import Workspace
 from obsarchive.science.arrays import FloatArray
 from obsarchive.science.psf.contrast import ContrastCurve, Detection, Subtraction, subtract_star
-from obsarchive.science.psf.subtraction import STAMP_SIDE, cut_stamp
+from obsarchive.science.psf.subtraction import MARGIN_PX, cut_stamp
 from pipelines.shared.preview_step import labels_of
 from pipelines.shared.product_headers import require_optics
 
@@ -74,7 +74,7 @@ def subtract_and_publish(work: Workspace, image_name: str, stack: str) -> dict[s
     settings: SubtractionSettings = work.settings
     observation = work.observation
     image, header = work.read(image_name)
-    target = cut_stamp(image, (header["GUIDEY"] - 1.0, header["GUIDEX"] - 1.0), STAMP_SIDE)
+    target = cut_stamp(image, (header["GUIDEY"] - 1.0, header["GUIDEX"] - 1.0), margin_px=MARGIN_PX)
     telescope = str(observation.document.get("telescope") or "")
     pixel_arcsec = float(header["PIXSCALE"])
     library = PsfLibrary.read(work.layout.psf_library).select(
@@ -116,7 +116,7 @@ def _core_px(work: Workspace, pixel_arcsec: float) -> float:
 
 
 def _publish(work: Workspace, target: FloatArray, found: Subtraction, pixel_arcsec: float, note: str) -> None:
-    middle = (STAMP_SIDE - 1) / 2
+    middle = (len(target) - 1) / 2
     header = {
         "OBJECT": str(work.observation.document.get("name", "")),
         "FILTER": work.observation.filter,
@@ -126,7 +126,7 @@ def _publish(work: Workspace, target: FloatArray, found: Subtraction, pixel_arcs
         "NREF": (len(found.used), "references"),
         "NCOMP": (found.n_components, "components subtracted"),
         "NOISTAIL": (found.tail, "S/N of noise as rare as 5 sigma, over 5"),
-        "BUNIT": ("star", "flux of the star within a quarter of the side is 1"),
+        "BUNIT": ("star", "flux of the star within 50 pixels is 1"),
     }
     work.publish_fits("pca/{id}_pca.fits", {"": found.residual, "SNR": found.snr}, header)
     curve = found.curve
@@ -135,7 +135,7 @@ def _publish(work: Workspace, target: FloatArray, found: Subtraction, pixel_arcs
     seen = [(item.separation_px * pixel_arcsec, item.delta_mag) for item in found.detections]
     plot = contrast_curve(curve.radius_px * pixel_arcsec, curve.magnitudes, labels, seen, f", {note}")
     work.publish("pca/{id}_contrast_curve.png", plot)
-    marks = [Mark(middle + item.dy, middle + item.dx, f"{item.delta_mag:.1f} mag") for item in found.detections]
+    marks = [Mark(middle + item.dy, middle + item.dx, f"Δ{item.delta_mag:.1f} mag") for item in found.detections]
     compass = work.telescope.compass_deg
     picture = before_and_after(target, found.residual, pixel_arcsec, replace(labels, marks=marks), compass)
     work.publish("pca/{id}_pca.png", picture)

@@ -70,3 +70,22 @@ def test_an_empty_field_has_zero_flux(tmp_path: Path) -> None:
     outcome = bench.run(FaintStar)["reduce"]
     assert outcome.event == "reject"
     assert outcome.record["classified_as"] == "zero_flux"
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_an_empty_field_without_darks_has_zero_flux(tmp_path: Path, seed: int) -> None:
+    """Its frames agree on patterns of the detector, of which the sum shows no star."""
+    instrument = Instrument(detector=Detector(shape=(256, 256), seed=seed))
+    bench = Bench(tmp_path)
+    bench.expose(SimulatedObservation(Scene((), zero_flux_e=1.0), 10, instrument, seed=seed).frames(), 10)
+    outcome = bench.run(FaintStar)["reduce"]
+    assert outcome.event == "reject"
+    assert outcome.record["classified_as"] == "zero_flux"
+    assert "their sum has a S/N of" in outcome.message
+
+
+def test_a_faint_star_without_darks_is_no_empty_field(tmp_path: Path) -> None:
+    instrument = Instrument(detector=Detector(shape=(256, 256), seed=1))
+    bench = Bench(tmp_path)
+    bench.expose(SimulatedObservation(Scene((Star(),), zero_flux_e=300.0), 10, instrument, seed=1).frames(), 10)
+    assert bench.run(FaintStar, only=["reduce"])["reduce"].event == "succeed"

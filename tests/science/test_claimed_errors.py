@@ -146,6 +146,23 @@ def test_events() -> None:
     assert fit_event(mjd, deviation, np.ones(100), (52.0, 0.1, 10.0)) is None, "too few epochs"
 
 
+def test_features_of_few_epochs_of_a_variable_star() -> None:
+    """Its median is hardly known, as it is seldom in the middle of its range."""
+    pulls = []
+    endless = np.sin(np.linspace(0, 2 * np.pi, 100_001)) + 0.1 * np.random.default_rng(0).standard_normal(100_001)
+    truth = {"amplitude_mag": np.subtract(*np.quantile(endless, (0.95, 0.05))) / 2}
+    truth["scatter_mag"] = 1.4826 * np.median(np.abs(endless))
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        mag = 17 + np.sin(2 * np.pi * rng.random(60)) + rng.normal(0, 0.1, 60)
+        found = features(np.arange(60.0), mag, np.full(60, 0.1))
+        pulls.append([(found[name] - true) / found[f"{name}_error"] for name, true in truth.items()])
+    amplitude, scatter = np.transpose(pulls)
+    assert abs(amplitude.mean()) < 0.2
+    assert 0.8 < amplitude.std() < 1.2
+    assert 0.8 < np.sqrt(np.mean(scatter**2)) < 1.2
+
+
 def test_features() -> None:
     names = ("mean_mag", "median_mag", "scatter_mag", "slope_mag_per_d", "reduced_chi2")
     truth = np.array([17, 17, 0.03, 0, 1])

@@ -15,7 +15,7 @@ from obsarchive.science.psf.companion_detection import (
 )
 from obsarchive.science.psf.companion_fit import fit_companion
 from obsarchive.science.psf.contrast import subtract_star
-from obsarchive.science.psf.subtraction import radii
+from obsarchive.science.psf.subtraction import central, cut_stamp, radii
 
 SIDE, HALF, FWHM_PX = 101, 50, 4.0
 PSF = np.exp(-4 * np.log(2) * (radii(SIDE) / FWHM_PX) ** 2)
@@ -134,3 +134,48 @@ def test_half_of_the_planets_at_the_curve_are_found_and_nearly_all_at_seven_sigm
     assert np.mean(found[1.0]) == pytest.approx(0.5, abs=0.2)
     assert np.mean(found[1.4]) > 0.88
     assert n_false <= 1
+
+
+def in_the_field(rng: np.random.Generator, side: int, *planets: tuple[float, float, float]) -> np.ndarray:
+    """A star of flux 1 with planets (dy, dx, flux ratio) in photon noise."""
+    y, x = np.indices((side, side)) - side // 2
+    halo = 2e-5 / (1 + (np.hypot(y, x) / 15) ** 2)
+    image = rng.normal(0, 2e-5, (side, side)) + halo
+    for dy, dx, ratio in ((0.0, 0.0, 1.0), *planets):
+        image += ratio * PSF.max() * np.exp(-4 * np.log(2) * ((y - dy) ** 2 + (x - dx) ** 2) / FWHM_PX**2)
+    return image.astype(np.float32)
+
+
+def test_companions_are_searched_beyond_the_references_with_true_fluxes() -> None:
+    rng, margin = np.random.default_rng(11), 14
+    others = np.stack([in_the_field(rng, SIDE) for _ in range(6)])
+    star = in_the_field(rng, SIDE + 2 * margin)
+    alone, whole = (subtract_star(stamp, others, FWHM_PX) for stamp in (central(star, SIDE), star))
+    inside = alone.curve.radius_px < HALF - FWHM_PX
+    shared = whole.curve.contrast[: len(inside)][inside]
+    assert shared == pytest.approx(alone.curve.contrast[inside], rel=1e-3), "the same where references are"
+    assert alone.curve.radius_px[-1] < HALF < HALF + margin - FWHM_PX <= whole.curve.radius_px[-1]
+    assert whole.detections == ()
+    found, pulls = 0, []
+    for radius in (50.0, 53.0, 58.0):
+        for turn in range(4):
+            dy, dx = radius * np.sin(turn + 0.3), radius * np.cos(turn + 0.3)
+            ratio = 1.6 * float(np.interp(radius, whole.curve.radius_px, whole.curve.contrast))
+            seen = subtract_star(in_the_field(rng, SIDE + 2 * margin, (dy, dx, ratio)), others, FWHM_PX).detections
+            near = [item for item in seen if np.hypot(item.dy - dy, item.dx - dx) < FWHM_PX / 2]
+            found += len(near)
+            assert len(seen) == len(near)
+            pulls += [(item.flux_ratio - ratio) / item.flux_ratio_error for item in near]
+    assert found >= 11
+    assert abs(np.mean(pulls)) < 0.8
+    assert np.std(pulls) < 1.6
+
+
+def test_a_stamp_with_a_margin_is_the_same_inside() -> None:
+    image = in_the_field(np.random.default_rng(12), 181) + 1e-3
+    plain, with_margin = (cut_stamp(image, (92.0, 89.0), SIDE, margin) for margin in (0, 20))
+    assert with_margin.shape == (SIDE + 40, SIDE + 40)
+    assert np.array_equal(central(with_margin, SIDE), plain)
+    near_the_edge = cut_stamp(image[60:], (32.0, 89.0), SIDE, 20)
+    assert np.isnan(near_the_edge[:30]).all()
+    assert np.isfinite(central(near_the_edge, SIDE)).mean() > 0.5

@@ -18,6 +18,8 @@ FIVE_SIGMA = float(special.ndtr(-5.0))
 """False-alarm probability of five standard deviations of a Gaussian."""
 RARE = np.array([0.2, 0.1, 0.05, 0.02, 0.01])
 """Shares of the pixels, the brightest ones, that show the tail of the noise: more than companions cover."""
+LEAST_SNR = 2.0
+"""Signal-to-noise ratio of a pixel below which it is no source."""
 PLACES_PER_FWHM = 3
 """Places of a ring for which a limit is computed, per FWHM: as many as differ."""
 
@@ -213,7 +215,9 @@ def _between(flux, y, x):  # type: ignore[no-untyped-def]  # pragma: no cover - 
     ) * wy
 
 
-def significance(snr: FloatArray, radius_px: FloatArray, fwhm_px: float, tail: float = 1.0) -> Float64Array:
+def significance(
+    snr: FloatArray, radius_px: FloatArray, fwhm_px: float, tail: float | FloatArray = 1.0
+) -> Float64Array:
     """Compute the standard deviations of a Gaussian with the same false-alarm probability as an S/N of few apertures.
 
     Parameters
@@ -224,8 +228,8 @@ def significance(snr: FloatArray, radius_px: FloatArray, fwhm_px: float, tail: f
         Separations from the star, same shape [pixel].
     fwhm_px : float
         Diameter of an aperture [pixel].
-    tail : float
-        Length of the tail of the noise, from :func:`noise_tail`.
+    tail : float or ndarray
+        Length of the tail of the noise, from :func:`noise_tail`; one for all, or of the shape of the others.
 
     Returns
     -------
@@ -239,7 +243,7 @@ def significance(snr: FloatArray, radius_px: FloatArray, fwhm_px: float, tail: f
     return deviations
 
 
-def least_snr(radius_px: FloatArray, fwhm_px: float, tail: float = 1.0) -> Float64Array:
+def least_snr(radius_px: FloatArray, fwhm_px: float, tail: float | FloatArray = 1.0) -> Float64Array:
     """Compute the signal-to-noise ratio of a :func:`significance` of five standard deviations.
 
     Parameters
@@ -248,8 +252,8 @@ def least_snr(radius_px: FloatArray, fwhm_px: float, tail: float = 1.0) -> Float
         Separations from the star [pixel].
     fwhm_px : float
         Diameter of an aperture [pixel].
-    tail : float
-        Length of the tail of the noise, from :func:`noise_tail`.
+    tail : float or ndarray
+        Length of the tail of the noise, from :func:`noise_tail`; one for all, or of the shape of the others.
 
     Returns
     -------
@@ -266,7 +270,7 @@ def _freedom(radius_px: FloatArray, fwhm_px: float) -> Float64Array:
     return freedom
 
 
-def noise_tail(snr: FloatArray, fwhm_px: float, beyond_px: float) -> float:
+def noise_tail(snr: FloatArray, fwhm_px: float, beyond_px: float, until_px: float = np.inf) -> float:
     """Compute the excess of noise as rare as five sigma over five standard deviations of a Gaussian.
 
     The ratio of the quantiles of all pixels to those of a Gaussian is extrapolated to five sigma: it is linear in them
@@ -278,8 +282,8 @@ def noise_tail(snr: FloatArray, fwhm_px: float, beyond_px: float) -> float:
         Signal-to-noise ratios; NaN where unknown.
     fwhm_px : float
         Diameter of an aperture [pixel].
-    beyond_px : float
-        Pixels closer to the centre are ignored [pixel].
+    beyond_px, until_px : float
+        Pixels closer to the centre, and further from it, are ignored [pixel].
 
     Returns
     -------
@@ -287,7 +291,7 @@ def noise_tail(snr: FloatArray, fwhm_px: float, beyond_px: float) -> float:
         Factor, at least 1.
     """
     radius = radii(len(snr))
-    known = np.isfinite(snr) & (radius >= beyond_px)
+    known = np.isfinite(snr) & (radius >= beyond_px) & (radius <= until_px)
     if not known.any():
         return 1.0
     levels = np.sign(snr[known]) * significance(np.abs(snr[known]), radius[known], fwhm_px)
@@ -299,7 +303,9 @@ def noise_tail(snr: FloatArray, fwhm_px: float, beyond_px: float) -> float:
     return max(float(offset + 5.0 * slope), 1.0)
 
 
-def brightest_source(snr: FloatArray, fwhm_px: float, beyond_px: float, tail: float = 1.0) -> tuple[int, int, float]:
+def brightest_source(
+    snr: FloatArray, fwhm_px: float, beyond_px: float, tail: float | FloatArray = 1.0
+) -> tuple[int, int, float]:
     """Return the most significant source of a map from :func:`snr_map`, outside of a radius.
 
     Parameters
@@ -310,16 +316,19 @@ def brightest_source(snr: FloatArray, fwhm_px: float, beyond_px: float, tail: fl
         Diameter of an aperture [pixel].
     beyond_px : float
         Sources closer to the centre are ignored [pixel].
-    tail : float
-        Length of the tail of the noise, from :func:`noise_tail`.
+    tail : float or ndarray
+        Length of the tail of the noise, from :func:`noise_tail`; one for all, or of the shape of the others.
 
     Returns
     -------
     (int, int, float)
-        Pixel (y, x), and significance as standard deviations of a Gaussian; -inf when all is unknown.
+        Pixel (y, x), and significance as standard deviations of a Gaussian; -inf when no S/N exceeds `LEAST_SNR`.
     """
     radius = radii(len(snr))
-    level = np.where(np.isfinite(snr) & (radius >= beyond_px), significance(snr, radius, fwhm_px, tail), -np.inf)
+    # few pixels: quantiles of Student's distribution are slow
+    high = np.isfinite(snr) & (radius >= beyond_px) & (snr > LEAST_SNR)
+    level = np.full(snr.shape, -np.inf)
+    level[high] = significance(snr[high], radius[high], fwhm_px, np.broadcast_to(tail, snr.shape)[high])
     y, x = np.unravel_index(np.argmax(level), level.shape)
     return int(y), int(x), float(level[y, x])
 

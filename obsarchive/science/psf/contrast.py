@@ -28,6 +28,7 @@ from obsarchive.science.psf.subtraction import (
     References,
     best_correlated,
     candidate_counts,
+    central,
     radii,
     subtraction_mask,
 )
@@ -125,7 +126,8 @@ class Subtraction:
     snr : ndarray (side, side)
         Signal-to-noise ratio of an aperture at every pixel.
     tail : float
-        Length of the tail of the noise: five sigma are this many times the S/N of Gaussian noise.
+        Length of the tail of the noise: five sigma are this many times the S/N of Gaussian noise. In a margin, which
+        no reference reaches, the tail is another one.
     """
 
     residual: Float32Array
@@ -142,6 +144,27 @@ class Subtraction:
         return bool(np.nanmin(self.curve.contrast, initial=np.inf) < 1)
 
 
+@dataclass(frozen=True)
+class _Tail:
+    """Lengths of the tail of the noise: where references are subtracted, and in the margin around."""
+
+    inner: float
+    outer: float
+    radius_px: float
+
+    @classmethod
+    def of(cls, snr: Float32Array, place: Place, components: Components) -> "_Tail":
+        # apertures on the border hold noise of both
+        radius = components.references.radius_px - place.fwhm_px / 2
+        if components.references.beyond is None:
+            radius = np.inf
+        inner = noise_tail(snr, place.fwhm_px, INNER_FWHM * place.fwhm_px, radius)
+        return cls(inner, noise_tail(snr, place.fwhm_px, radius) if np.isfinite(radius) else inner, radius)
+
+    def at(self, radius_px: FloatArray) -> FloatArray:
+        return np.where(radius_px <= self.radius_px, self.inner, self.outer)
+
+
 def subtract_star(target: FloatArray, stamps: FloatArray, fwhm_px: float, most: int = 50) -> Subtraction:
     """Subtract a star with references of other stars, and detect its companions.
 
@@ -152,9 +175,9 @@ def subtract_star(target: FloatArray, stamps: FloatArray, fwhm_px: float, most: 
     Parameters
     ----------
     target : ndarray (side, side)
-        Centred stamp of flux 1, from :func:`.subtraction.cut_stamp`.
+        Centred stamp of flux 1, from :func:`.subtraction.cut_stamp`, with or without a margin.
     stamps : ndarray (k, side, side)
-        References, likewise.
+        References, likewise, without a margin. In the margin of the target the mean profile of the star is subtracted.
     fwhm_px : float
         FWHM of the star [pixel].
     most : int
@@ -171,15 +194,20 @@ def subtract_star(target: FloatArray, stamps: FloatArray, fwhm_px: float, most: 
         There is no usable reference.
     """
     place = Place(target, fwhm_px)
-    mask = subtraction_mask(target, SUBTRACTED_FWHM * fwhm_px)
-    others = np.asarray(stamps, np.float32).reshape(-1, *target.shape)
+    others = np.asarray(stamps, np.float32)
+    others = others.reshape(-1, *(others.shape[-2:] if others.size else target.shape))
+    inner = central(target, others.shape[-1])
+    mask = subtraction_mask(inner, SUBTRACTED_FWHM * fwhm_px)
     # two passes: only references with a similar halo are high-pass filtered and compared again
-    listed = best_correlated(target, others, mask, SHORTLIST * most)
-    sharp, sharpened = place.sharp(target), np.array([place.sharp(stamp) for stamp in others[listed]], np.float32)
-    used = best_correlated(sharp, sharpened.reshape(-1, *target.shape), mask, most)
+    listed = best_correlated(inner, others, mask, SHORTLIST * most)
+    sharp, sharpened = place.sharp(inner), np.array([place.sharp(stamp) for stamp in others[listed]], np.float32)
+    used = best_correlated(sharp, sharpened.reshape(-1, *inner.shape), mask, most)
     if not used.size:
         raise Unprocessable(f"none of the {len(others)} references can be used: they hold no light")
-    components = References(sharpened[used], mask).components()
+    references = References(sharpened[used], mask)
+    if place.side > len(inner):
+        sharp, references = _with_margin(place, target, sharp, references)
+    components = references.components()
     counts = candidate_counts(len(components.values))
     # the residual is linear in the target, so the throughput is measured without the star
     injected = Throughputs(place, components, counts)
@@ -188,7 +216,7 @@ def subtract_star(target: FloatArray, stamps: FloatArray, fwhm_px: float, most: 
     snr = snr_map(residuals[best], place.fwhm_px)
     detections, rest, tail = _companions(place, components, counts[best], residuals[best], snr)
     # companions must not count as noise of the final curve
-    curve = injected.curve(rest, best, tail)
+    curve = injected.curve(rest, best, tail.at(place.radius_px))
     return Subtraction(
         residuals[best],
         tuple(listed[used].tolist()),
@@ -196,7 +224,22 @@ def subtract_star(target: FloatArray, stamps: FloatArray, fwhm_px: float, most: 
         curve,
         detections,
         snr,
-        tail,
+        tail.inner,
+    )
+
+
+def _with_margin(
+    place: Place, target: FloatArray, sharp: Float32Array, references: References
+) -> tuple[Float32Array, References]:
+    """Return the filtered target and its references with the margin of the target, where no reference is known."""
+    side = len(sharp)
+    whole, pad = place.sharp(without_halo(target)), (place.side - side) // 2
+    radius = radii(place.side)
+    central(whole, side)[references.mask] = sharp[references.mask]
+    return whole, References(
+        np.pad(references.stamps, ((0, 0), (pad, pad), (pad, pad))),
+        np.pad(references.mask, pad),
+        np.isfinite(target) & (radius > side // 2) & (radius <= place.side // 2),
     )
 
 
@@ -224,22 +267,23 @@ def _best_count(injected: Throughputs, components: Components, counts: Sequence[
 
 def _companions(
     place: Place, components: Components, count: int, residual: Float32Array, snr: Float32Array
-) -> tuple[tuple[Detection, ...], Float32Array, float]:
+) -> tuple[tuple[Detection, ...], Float32Array, _Tail]:
     """Return companions, each subtracted before the next is searched, the residual without them, and its tail."""
-    left, beyond = residual.copy(), INNER_FWHM * place.fwhm_px
-    tail = noise_tail(snr, place.fwhm_px, beyond)
+    left, beyond, radius = residual.copy(), INNER_FWHM * place.fwhm_px, radii(place.side)
+    tail = _Tail.of(snr, place, components)
     refused = np.zeros(residual.shape, bool)
     found: list[Detection] = []
     while True:
-        y, x, level = brightest_source(np.where(refused, np.nan, snr), place.fwhm_px, beyond, tail)
+        y, x, level = brightest_source(np.where(refused, np.nan, snr), place.fwhm_px, beyond, tail.at(radius))
         if level < CANDIDATE or len(found) == MAX_DETECTIONS:
             return tuple(sorted(found, key=lambda item: -item.flux_ratio)), left, tail
         detection, model = _measured(place, components, count, left, (y, x))
         if _is_companion(detection) and not _is_ghost(detection, found, place):
             # a companion is no part of the noise whose tail it has to exceed
             rest_snr = snr_map(left - model, place.fwhm_px)
-            rest_tail = noise_tail(rest_snr, place.fwhm_px, beyond)
-            detection = replace(detection, significance=_significance(detection, place, rest_tail))
+            rest_tail = _Tail.of(rest_snr, place, components)
+            here = float(rest_tail.at(np.array(detection.separation_px)))
+            detection = replace(detection, significance=_significance(detection, place, here))
             if detection.significance >= FOUND:
                 found.append(detection)
                 left, snr, tail = left - model, rest_snr, rest_tail

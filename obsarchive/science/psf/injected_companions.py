@@ -145,14 +145,19 @@ class Throughputs:
     def __init__(self, place: Place, components: Components, counts: Sequence[int]) -> None:
         self.place = place
         self.throughput = np.ones((len(counts), len(place.radius_px)))
+        beyond = components.references.radius_px + place.fwhm_px / 2 + 1
         for column, radius in enumerate(place.radius_px):
+            if column and place.radius_px[column - 1] > beyond:
+                # nothing but the filter takes light there
+                self.throughput[:, column] = self.throughput[:, column - 1]
+                continue
             places, injected = place.companions(float(radius))
             apertures = np.stack([aperture_at(where, place.fwhm_px, place.side) for where in places])
             left = components.throughput(apertures, injected, counts)
             self.throughput[:, column] = np.median(left, axis=1) / place.star_flux
 
-    def curve(self, residual: FloatArray, number: int, tail: float = 1.0) -> ContrastCurve:
-        """Return the contrast curve of a residual image, whose noise has a tail of this length."""
+    def curve(self, residual: FloatArray, number: int, tail: float | FloatArray = 1.0) -> ContrastCurve:
+        """Return the contrast curve of a residual image, whose noise has tails of these lengths on the rings."""
         place, throughput = self.place, np.clip(self.throughput[number], LEAST_THROUGHPUT, 1.0)
         flux = aperture_flux(residual, place.fwhm_px)
         least = np.sqrt(least_snr(place.radius_px, place.fwhm_px, tail) ** 2 - CHOSEN_PLACE)

@@ -8,17 +8,22 @@ linear in it, so the throughput of a companion is known exactly.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 from scipy import linalg, ndimage
 
 from obsarchive.errors import Unprocessable
 from obsarchive.science.arrays import BoolArray, Float32Array, Float64Array, FloatArray, IndexArray
 from obsarchive.science.registration.subpixel_peaks import star_near
 
+Pixel = TypeVar("Pixel", bound=np.generic)
 STAMP_SIDE = 201
 """Side of a stamp [pixel]: a radius of 1.7 arcsec on the drizzled grid of Robo-AO at a 2 m telescope."""
+MARGIN_PX = 22
+"""Pixels around a stamp in which companions are searched, too, though no reference reaches them: out to 2 arcsec."""
 REACH_PX = 6
 """Radius of the search for the peak around the given position [pixel]."""
 FLUX_RADIUS = 0.25
@@ -32,7 +37,9 @@ RELATIVE_EIGENVALUE = 1e-7
 """Eigenvalue, relative to the largest, below which a component is rounding error."""
 
 
-def cut_stamp(image: FloatArray, centre_yx: tuple[float, float], side: int = STAMP_SIDE) -> Float32Array:
+def cut_stamp(
+    image: FloatArray, centre_yx: tuple[float, float], side: int = STAMP_SIDE, margin_px: int = 0
+) -> Float32Array:
     """Cut out a star: centred on the central pixel, background-subtracted, flux 1.
 
     Parameters
@@ -43,10 +50,12 @@ def cut_stamp(image: FloatArray, centre_yx: tuple[float, float], side: int = STA
         Position of the star, good to a few pixels: its peak is searched around it [pixel].
     side : int
         Odd side of the stamp [pixel].
+    margin_px : int
+        Pixels cut out around the stamp, in its unit.
 
     Returns
     -------
-    ndarray (side, side) float32
+    ndarray (side + 2 margin_px, side + 2 margin_px) float32
         Share of the flux per pixel; NaN outside of the image.
 
     Raises
@@ -58,19 +67,19 @@ def cut_stamp(image: FloatArray, centre_yx: tuple[float, float], side: int = STA
     # a star that was predicted outside of the image is searched at its border
     y, x = (float(np.clip(c, 0, n - 1)) for c, n in zip(centre_yx, filled.shape, strict=True))
     y, x = star_near(filled, (y, x), REACH_PX)
-    half = side // 2
-    grid = np.arange(-half, half + 1, dtype=float)
+    half, whole = side // 2, side + 2 * margin_px
+    grid = np.arange(-(whole // 2), whole // 2 + 1, dtype=float)
     rows, columns = y + grid, x + grid
     inside = np.outer(_within(rows, image.shape[0]), _within(columns, image.shape[1]))
-    if inside.mean() < LEAST_COVERAGE:
+    if central(inside, side).mean() < LEAST_COVERAGE:
         raise Unprocessable(f"the star at ({y:.0f}, {x:.0f}) lies too close to the edge of the image {image.shape}")
     # a margin for the spline, so that not the whole image is filtered
     y0, x0 = max(int(rows[0]) - 12, 0), max(int(columns[0]) - 12, 0)
     part = filled[y0 : int(rows[-1]) + 13, x0 : int(columns[-1]) + 13]
     stamp = ndimage.map_coordinates(part, np.meshgrid(rows - y0, columns - x0, indexing="ij"), order=3, mode="nearest")
-    radius = radii(side)
-    stamp -= _background(filled, (y, x), half, stamp[inside & (radius > 0.9 * half)])
-    flux = float(stamp[inside & (radius <= FLUX_RADIUS * side)].sum())
+    inner, known, radius = central(stamp, side), central(inside, side), radii(side)
+    stamp -= _background(filled, (y, x), half, inner[known & (radius > 0.9 * half)])
+    flux = float(inner[known & (radius <= FLUX_RADIUS * side)].sum())
     if not flux > 0:
         raise Unprocessable("no light where the star should be: nothing to subtract")
     return np.where(inside, stamp / flux, np.nan).astype(np.float32)
@@ -80,6 +89,12 @@ def radii(side: int) -> Float64Array:
     """Return the distance of every pixel from the central one, shape (side, side) [pixel]."""
     half = side // 2
     return np.hypot(*np.ogrid[-half : half + 1, -half : half + 1])
+
+
+def central(stamp: NDArray[Pixel], side: int) -> NDArray[Pixel]:
+    """Return the central part (..., side, side) of a stamp with a margin."""
+    margin = (stamp.shape[-1] - side) // 2
+    return stamp[..., margin : margin + side, margin : margin + side]
 
 
 def _within(positions: FloatArray, n: int) -> BoolArray:
@@ -178,10 +193,18 @@ class References:
         Centred references; pixels that are not finite count as zero.
     mask : ndarray (side, side) of bool
         Region in which the target is subtracted.
+    beyond : ndarray (side, side) of bool, optional
+        Region that no reference reaches, in which the target stays as it is.
     """
 
     stamps: Float32Array
     mask: BoolArray
+    beyond: BoolArray | None = None
+
+    @property
+    def radius_px(self) -> float:
+        """Radius of the region in which the target is subtracted [pixel]."""
+        return float(radii(len(self.mask))[self.mask].max(initial=0.0))
 
     @cached_property
     def vectors(self) -> Float32Array:
@@ -263,7 +286,7 @@ class Components:
         Returns
         -------
         ndarray (len(counts), side, side) or (len(counts), n, side, side)
-            Residuals; NaN outside of the mask.
+            Residuals; NaN outside of the mask and of what is beyond.
         """
         stamps = np.asarray(target, np.float32)
         many = stamps.reshape(-1, *stamps.shape[-2:])
@@ -271,6 +294,8 @@ class Components:
         # components are never made: projections on references, combined by the eigenvectors, need less memory
         projections = self._onto(pixels) / self.values[:, np.newaxis]
         out = np.full((len(counts), *many.shape), np.nan, np.float32)
+        if (beyond := self.references.beyond) is not None:
+            out[:, :, beyond] = many[:, beyond]
         for number, count in enumerate(counts):
             coefficients = self.weights[:, :count] @ projections[:count]
             out[number][:, self.references.mask] = pixels - coefficients.T.astype(np.float32) @ self.references.vectors
@@ -296,8 +321,13 @@ class Components:
         pixels = np.stack([self.references.vector_of(stamp) for stamp in stamps])
         weights = np.ascontiguousarray(apertures[:, self.references.mask], np.float32)
         whole = np.einsum("ij,ij->i", weights, pixels, dtype=float)
+        if self.references.beyond is not None:
+            seen = apertures.any(axis=0) & self.references.beyond
+            whole += np.sum(apertures[:, seen] * stamps[:, seen], axis=1, dtype=float)
         # each component removes its own share: a running sum serves all numbers of components
-        removed = np.cumsum(self._onto(weights) * self._onto(pixels) / self.values[:, np.newaxis], axis=0)
+        own = np.flatnonzero(weights.any(axis=0))
+        onto = self.weights.T @ (self.references.vectors[:, own] @ weights[:, own].T)
+        removed = np.cumsum(onto * self._onto(pixels) / self.values[:, np.newaxis], axis=0)
         left: Float64Array = whole - removed[np.asarray(counts, int) - 1]
         return left
 

@@ -3,11 +3,13 @@
 from dataclasses import asdict, dataclass
 
 import numpy as np
+from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from obsarchive.science.arrays import BoolArray, Float64Array, FloatArray
 from obsarchive.science.imaging.resampling import Turn
 from obsarchive.science.registration.star_patterns import MOST_STARS, REACH_PX, StarList, agreement
+from obsarchive.science.statistics import MAD_TO_SIGMA
 
 SURE_SNR = 25.0
 """Of a star that the frame shows for certain, if it is there."""
@@ -17,6 +19,10 @@ MOST_NEW, MOST_LOST, MOST_BLURRED = 0.15, 0.35, 0.4
 """Share of new, of lost, and of blurred stars from which on a stack is wrong."""
 BLURRED, BLURRED_PX = 1.6, 1.0
 """FWHM in the stack over that in the frame of a blurred star, and the least difference."""
+STAR_PX = 3
+"""Half of the side of the box in which the star of a stack is searched [pixel]."""
+SIGMAS, BACKGROUND = (1.0, 2.0), 3.0
+"""Widths of the filter, in units of that of the star, and that of the background, in units of the filter."""
 NEAR_PX = 12.0
 """A source this close to a star of the frame is part of it, such as a spike or a neighbour now resolved."""
 
@@ -115,3 +121,33 @@ def _nearest(positions: FloatArray, others: FloatArray) -> Float64Array:
     if not len(others):
         return np.full(len(positions), np.inf)
     return np.asarray(cKDTree(others).query(positions)[0]) if len(positions) else np.empty(0)
+
+
+def star_snr(image: FloatArray, position: tuple[float, float], sigma_px: float) -> float:
+    """Compute the signal-to-noise ratio of a star of known width in a stack.
+
+    Parameters
+    ----------
+    image : ndarray (ny, nx)
+        The stack; NaN where it has no data.
+    position : (float, float)
+        Where the star should be (y, x) [pixel].
+    sigma_px : float
+        Standard deviation of its image [pixel].
+
+    Returns
+    -------
+    float
+        Height of the filtered image there over its scatter in the whole stack; NaN for an image without scatter.
+    """
+    known = np.isfinite(image)
+    level = np.median(image[known]) if known.any() else 0.0
+    pixels = np.where(known, image - level, 0.0)
+    y, x = (int(np.clip(round(c), 0, n - 1)) for c, n in zip(position, image.shape, strict=True))
+    box = slice(max(y - STAR_PX, 0), y + STAR_PX + 1), slice(max(x - STAR_PX, 0), x + STAR_PX + 1)
+    found = []
+    for sigma in np.array(SIGMAS) * sigma_px:
+        smooth = ndimage.gaussian_filter(pixels, sigma) - ndimage.gaussian_filter(pixels, BACKGROUND * sigma)
+        noise = MAD_TO_SIGMA * np.median(np.abs(smooth[known] - np.median(smooth[known]))) if known.any() else 0.0
+        found.append(float(smooth[box].max() / noise) if noise > 0 else np.nan)
+    return float(np.nanmax(found)) if np.isfinite(found).any() else np.nan
