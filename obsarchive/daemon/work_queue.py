@@ -64,8 +64,7 @@ class WorkQueue:
         self.library = Library()
         """What the PSF library holds."""
         self._every: Mapping[bytes, Night] = {}
-        self.nights_changed = True
-        """Whether a night changed since this was set to False."""
+        self._nights_changed = True
         self._own: tuple[Master, ...] = ()
         self._looked_at: list[str] = []
         self._at_rest: dict[str, tuple[Night, tuple[Master, ...]]] = {}
@@ -150,12 +149,17 @@ class WorkQueue:
     def _read(self) -> Collection[Night]:
         """Return all nights, and keep them, with the masters that they made from their own files."""
         former, self._every = self._every, self.store.nights.all_again(self._every)
-        self.nights_changed |= self._every is not former
+        self._nights_changed |= self._every is not former
         if self._every is not former and former.keys() != self._every.keys():
             own = tuple(master for night in self._every.values() for master in night.masters() if master.own)
             if own != self._own:
                 self._own = own
         return self._every.values()
+
+    def have_nights_changed(self) -> bool:
+        """Return whether the document of a night changed since the last call."""
+        changed, self._nights_changed = self._nights_changed, False
+        return changed
 
     def rest(self, subject: Subject) -> None:
         """Do not look again at what nothing is due for.
