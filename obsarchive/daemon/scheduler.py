@@ -246,7 +246,7 @@ class Scheduler:
         if not self.options.once:
             self.config_watch.look()
         self.requests.apply()
-        self.library_sync.look()
+        self.library_sync.look(self.queue.have_nights_changed())
         self.queue.library = self.library_sync.library
         self.audit()
         self._space = lacks_space(self.config)
