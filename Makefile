@@ -6,7 +6,7 @@ INSTALLED_DEV = $(VENV)/.installed-dev
 TOM = .venv-tom
 TOM_INSTALLED = $(TOM)/.installed-3.1.0
 
-.PHONY: install run test quality lint
+.PHONY: install run test quality bench lint
 
 install: $(INSTALLED_DEV)
 
@@ -42,6 +42,10 @@ test: install $(TOM_INSTALLED)
 # How good the results are, and whether their errors are true: hours of simulations, written to benchmarks/QUALITY.md.
 quality: install
 	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.quality
+
+# How fast, beside peers and beside an earlier commit (make bench BEFORE=COMMIT), written to benchmarks/RESULTS.md.
+bench: install
+	$(BIN)/python benchmarks/bench_all.py $(if $(BEFORE),--before $(BEFORE))
 
 lint: install
 	$(BIN)/ruff check .

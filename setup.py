@@ -7,7 +7,7 @@ from setuptools.command.build_py import build_py
 
 
 class BuildWithShippedFiles(build_py):
-    """Copies the portal's pages and the example configuration to where :mod:`obsarchive.core.shipped` finds them."""
+    """Copies pages, guide and example configuration to where :mod:`obsarchive.core.shipped` finds them."""
 
     def run(self) -> None:
         """Build the package."""
@@ -17,7 +17,7 @@ class BuildWithShippedFiles(build_py):
         shipped = Path(self.build_lib, "obsarchive", "shipped")
         self.mkpath(str(shipped))
         self.copy_file("config.json", str(shipped))
-        for folder in ("templates", "static"):
+        for folder in ("templates", "static", "docs"):
             self.copy_tree(folder, str(shipped / folder))
 
 

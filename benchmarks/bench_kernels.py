@@ -1,7 +1,7 @@
-"""Time our kernels against named peers: same input, same run, one thread.
+"""Time our kernels against named peers: same input, same run in turns, one thread.
 
-``python benchmarks/bench_kernels.py [word ...]`` runs the cases whose name contains one of the words (all by
-default), prints the table and, after a complete run, writes it to ``benchmarks/RESULTS.md``.
+``python benchmarks/bench_kernels.py [--alone] [--quick] [word ...]`` runs the cases whose name contains one of the
+words and prints what was measured, an object of JSON for each; `bench_all` makes the table of it.
 
 A new case is a decorated function that prepares the input and returns a `Contest`::
 
@@ -14,14 +14,16 @@ import os
 # the libraries read these when they are imported
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = os.environ["NUMBA_NUM_THREADS"] = "1"
 
+import argparse
+import json
 import math
-import platform
 import sys
-from pathlib import Path
 
+import contest
+import kernels_of_catalogues
 import kernels_of_pipelines
 import numpy as np
-from contest import CASES, REPEATS, Contest, case, run
+from contest import Contest, case, size
 from scipy import optimize
 
 from obsarchive.science.imaging.calibration import Calibration, combine
@@ -32,10 +34,11 @@ from obsarchive.science.registration.frame_ranking import measure
 from obsarchive.simulation.emccd import Detector
 from obsarchive.simulation.scenes import Instrument, SimulatedObservation, ideal_stack
 
-__all__ = ["kernels_of_pipelines"]
+__all__ = ["kernels_of_catalogues", "kernels_of_pipelines"]
 
-RESULTS = Path(__file__).with_name("RESULTS.md")
-SIDE = 1024
+
+def side() -> int:
+    return size(1024, 96)
 
 
 @case("master dark, 50 frames 1024x1024", peer="ccdproc.combine", goal=15)
@@ -43,23 +46,24 @@ def master_dark() -> Contest:
     import ccdproc
     from astropy.nddata import CCDData
 
-    cube = np.random.default_rng(1).normal(1000, 8, (50, SIDE, SIDE)).round().astype(np.uint16)
+    cube = np.random.default_rng(1).normal(1000, 8, (50, side(), side())).round().astype(np.uint16)
     frames = [CCDData(frame, unit="adu") for frame in cube]
     return Contest(
-        ours=lambda: combine(lambda y0, y1: cube[:, y0:y1], len(cube), (SIDE, SIDE)).image,
+        ours=lambda: combine(lambda y0, y1: cube[:, y0:y1], len(cube), (side(), side())).image,
         peer=lambda: ccdproc.combine(frames, method="average", sigma_clip=True, dtype=np.float32).data,
         difference=lambda a, b: f"{np.std(a - b):.4f} DN rms",
+        agrees=lambda a, b: np.std(a - b) < 0.1,
     )
 
 
 @case("master dark, 1000 frames 1024x1024, read in bands")
 def long_master_dark() -> Contest:
-    rng = np.random.default_rng(1)
+    rng, n = np.random.default_rng(1), size(1000, 20)
 
     def read_rows(y0: int, y1: int) -> np.ndarray:
-        return rng.integers(900, 1100, (1000, y1 - y0, SIDE), dtype=np.uint16)
+        return rng.integers(900, 1100, (n, y1 - y0, side()), dtype=np.uint16)
 
-    return Contest(ours=lambda: combine(read_rows, 1000, (SIDE, SIDE)).image)
+    return Contest(ours=lambda: combine(read_rows, n, (side(), side())).image)
 
 
 @case("Strehl ratio with core and halo, 512x512", peer="fmin over a loop of pixels, core and halo only", goal=50)
@@ -85,6 +89,7 @@ def strehl() -> Contest:
         ours=lambda: measure_strehl(image, optics, pixel_arcsec, drizzled_response()).core_arcsec,
         peer=lambda: 2.3548 * optimize.fmin(misfit, start, disp=False)[1] * pixel_arcsec,
         difference=lambda a, b: f"core FWHM {1e3 * abs(a - b):.0f} mas apart",
+        agrees=lambda a, b: abs(a - b) < 0.02,
     )
 
 
@@ -92,32 +97,36 @@ def strehl() -> Contest:
 def drizzle_x2() -> Contest:
     from drizzle import resample
 
-    rng = np.random.default_rng(2)
-    frames = rng.normal(1000, 30, (20, SIDE, SIDE)).astype(np.float32)
+    rng, shape = np.random.default_rng(2), (side(), side())
+    frames = rng.normal(1000, 30, (20, *shape)).astype(np.float32)
     shifts = rng.normal(0, 3, (20, 2))
-    y, x = np.indices((SIDE, SIDE), dtype=float)
+    y, x = np.indices(shape, dtype=float)
     maps = [np.stack([(x + dx + 0.5) * 2 - 0.5, (y + dy + 0.5) * 2 - 0.5], axis=-1) for dy, dx in shifts]
 
     def ours() -> np.ndarray:
-        stack = Drizzle((SIDE, SIDE))
+        stack = Drizzle(shape)
         for frame, (dy, dx) in zip(frames, shifts, strict=True):
             stack.add(frame, dy, dx)
         return stack.surface_brightness()
 
     def turbo() -> np.ndarray:
-        stack = resample.Drizzle(kernel="turbo", out_shape=(2 * SIDE, 2 * SIDE), disable_ctx=True)
+        stack = resample.Drizzle(kernel="turbo", out_shape=(2 * side(), 2 * side()), disable_ctx=True)
         for frame, pixmap in zip(frames, maps, strict=True):
             stack.add_image(frame, 1.0, pixmap, pixel_scale_ratio=0.5, pixfrac=0.45)
         return stack.out_img
 
     inner = np.s_[32:-32, 32:-32]
-    return Contest(ours, turbo, lambda a, b: f"{np.nanmax(np.abs(a / b - 1)[inner]):.1e} relative")
+
+    def apart(a: np.ndarray, b: np.ndarray) -> float:
+        return float(np.nanmax(np.abs(a / b - 1)[inner]))
+
+    return Contest(ours, turbo, lambda a, b: f"{apart(a, b):.1e} relative", lambda a, b: apart(a, b) < 1e-4)
 
 
 @case("calibrate one frame 1024x1024 (dark, flat, bad pixels)")
 def calibrate_frame() -> Contest:
     rng = np.random.default_rng(3)
-    frame = rng.integers(500, 2000, (SIDE, SIDE)).astype(np.uint16)
+    frame = rng.integers(500, 2000, (side(), side())).astype(np.uint16)
     calibration = Calibration.from_masters(rng.normal(500, 1, frame.shape), rng.normal(1, 0.02, frame.shape))
     out = np.empty(frame.shape, np.float32)
     return Contest(ours=lambda: calibration.apply(frame, out))
@@ -132,38 +141,30 @@ def guide_star() -> Contest:
     return Contest(ours=lambda: measure(window, 1.1, 12.0))
 
 
-HEADER = """\
-| kernel | ours [ms] | ours, peak [MB] | peer | peer [ms] | ratio | goal | results differ by |
-|---|---|---|---|---|---|---|---|"""
-
-
-def main(words: list[str]) -> None:
-    chosen = [one for one in CASES if not words or any(word in one.name for word in words)]
-    sys.stdout.write(HEADER + "\n")
-    rows = []
-    for one in chosen:
-        rows.append(run(one))
-        sys.stdout.write(rows[-1] + "\n")
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("words", nargs="*", help="parts of the names of cases; all cases by default")
+    parser.add_argument("--alone", action="store_true", help="without the peers")
+    parser.add_argument("--quick", action="store_true", help="tiny inputs: only whether results agree is of interest")
+    options = parser.parse_args()
+    contest.quick = options.quick
+    disagree = []
+    for one in contest.CASES:
+        if options.words and not any(word in one.name for word in options.words):
+            continue
+        try:
+            found = contest.measured(one, options.alone)
+        except (ImportError, AttributeError):
+            if options.alone:
+                continue  # an earlier commit, which does not have it
+            raise
+        sys.stdout.write(json.dumps({"name": one.name, **found}) + "\n")
         sys.stdout.flush()
-    if not words:
-        versions = f"Python {platform.python_version()}, numpy {np.__version__}, {platform.machine()}"
-        title = f"# Kernels against their peers\n\nProcessor time of one thread, best of {REPEATS} runs; {versions}.\n"
-        RESULTS.write_text("\n".join([title, HEADER, *rows, "", *others()]) + "\n")
-
-
-def others() -> list[str]:
-    """Tables of the other benchmarks, each with its heading."""
-    import bench_io
-    import bench_observation
-    import bench_previews
-
-    parts = (
-        ("Unpacking and reading", bench_io),
-        ("Previews", bench_previews),
-        ("A whole observation", bench_observation),
-    )
-    return [text for name, module in parts for text in (f"## {name}\n", module.table(), "")]
+        if not found.get("agrees", True):
+            disagree.append(one.name)
+    if disagree:
+        raise SystemExit(f"results differ from those of the peer: {', '.join(disagree)}")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

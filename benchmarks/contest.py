@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 REPEATS = 3
+quick = False
+"""Whether inputs are tiny: then it only matters that both run and agree."""
 
 
 @dataclass(frozen=True)
 class Contest:
-    """What is timed: two functions that give the same, and how far apart their results are."""
+    """What is timed: two functions that give the same, how far apart their results are, and whether they agree."""
 
     ours: Callable[[], Any]
     peer: Callable[[], Any] | None = None
     difference: Callable[[Any, Any], str] | None = None
+    agrees: Callable[[Any, Any], bool] | None = None
 
 
 @dataclass(frozen=True)
@@ -23,31 +26,39 @@ class Case:
     name: str
     peer: str
     goal: float
+    goal_ms: float
     prepare: Callable[[], Contest]
 
 
 CASES: list[Case] = []
 
 
-def case(name: str, peer: str = "", goal: float = 0.0) -> Callable[[Callable[[], Contest]], Callable[[], Contest]]:
-    """Register a case: its name, the peer and how many times faster than the peer we want to be."""
+def case(
+    name: str, peer: str = "", goal: float = 0.0, goal_ms: float = 0.0
+) -> Callable[[Callable[[], Contest]], Callable[[], Contest]]:
+    """Register a case: its name, the peer and how many times faster than the peer we want to be, or in which time."""
 
     def register(prepare: Callable[[], Contest]) -> Callable[[], Contest]:
-        CASES.append(Case(name, peer, goal, prepare))
+        CASES.append(Case(name, peer, goal, goal_ms, prepare))
         return prepare
 
     return register
 
 
-def best_time_s(function: Callable[[], Any]) -> float:
-    """Least processor time of several runs, the first of which (compilation, caches) does not count."""
-    function()
-    times = []
-    for _ in range(REPEATS):
-        start = time.process_time()
-        function()
-        times.append(time.process_time() - start)
-    return min(times)
+def size(full: int, tiny: int) -> int:
+    """Return the size of an input: the tiny one in a quick run."""
+    return tiny if quick else full
+
+
+def best_time_s(*functions: Callable[[], Any]) -> list[float]:
+    """Least processor time of several runs of each, in turns; the first (compilation, caches) does not count."""
+    times: list[list[float]] = [[] for _ in functions]
+    for _ in range(1 + (not quick) * REPEATS):
+        for function, spent in zip(functions, times, strict=True):
+            start = time.process_time()
+            function()
+            spent.append(time.process_time() - start)
+    return [min(spent[1:] or spent) for spent in times]
 
 
 def peak_megabytes(function: Callable[[], Any]) -> float:
@@ -59,16 +70,17 @@ def peak_megabytes(function: Callable[[], Any]) -> float:
     return peak / 1e6
 
 
-def run(one: Case) -> str:
-    """Run a case; returns its row of the table."""
+def measured(one: Case, is_alone: bool = False) -> dict[str, Any]:
+    """Run a case, without its peer if it is alone; returns times [ms], memory [MB] and how the results compare."""
     contest = one.prepare()
-    ours_s = best_time_s(contest.ours)
-    cells = [one.name, f"{ours_s * 1e3:.2f}", f"{peak_megabytes(contest.ours):.0f}"]
-    if contest.peer is None:
-        return "| " + " | ".join([*cells, "", "", "", "", ""]) + " |"
-    peer_s = best_time_s(contest.peer)
-    ratio = peer_s / ours_s
-    apart = contest.difference(contest.ours(), contest.peer()) if contest.difference else ""
-    verdict = f"{one.goal:g} ({'reached' if ratio >= one.goal else 'MISSED'})"
-    cells += [one.peer, f"{peer_s * 1e3:.1f}", f"{ratio:.1f}", verdict, apart]
-    return "| " + " | ".join(cells) + " |"
+    if contest.peer is None or is_alone:
+        return {"ours": 1e3 * best_time_s(contest.ours)[0]}
+    ours_s, peer_s = best_time_s(contest.ours, contest.peer)
+    mine, theirs = contest.ours(), contest.peer()
+    return {
+        "ours": 1e3 * ours_s,
+        "peer": 1e3 * peer_s,
+        "memory": peak_megabytes(contest.ours),
+        "apart": contest.difference(mine, theirs) if contest.difference else "",
+        "agrees": bool(contest.agrees(mine, theirs)) if contest.agrees else True,
+    }

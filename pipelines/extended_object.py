@@ -16,6 +16,7 @@ from obsarchive.core.document_paths import SEEING_MEDIAN_ARCSEC, SEEING_NEAREST_
 from obsarchive.errors import Unprocessable
 from obsarchive.figures.contrast import side_by_side
 from obsarchive.io.psf_library import PsfLibrary
+from obsarchive.names import is_observation, program_of
 from obsarchive.pipeline import Pipeline, Workspace, step
 from obsarchive.science.arrays import FloatArray
 from obsarchive.science.imaging.cosmics import coincident_mask
@@ -107,7 +108,7 @@ class ExtendedObject(Pipeline):
         centre = tuple(work.results("reduce")["object_centre"])
         height, width = found.image.shape
         header = product_header(work, (SCALE, (height // SCALE, width // SCALE)), (centre[0], centre[1]))
-        header["PSF"] = (origin, "what it was deconvolved with")
+        header["PSF"] = (_shown_origin(work, origin), "what it was deconvolved with")
         header["NITER"] = (found.iterations, "Richardson-Lucy iterations, stopped by the data")
         work.publish_fits("{id}_deconvolved.fits", found.image, header, work.task.masters)
         night = work.observation.night
@@ -130,6 +131,12 @@ class ExtendedObject(Pipeline):
         picture = side_by_side(images, float(header["PIXSCALE"]), labels_of(work), work.telescope.compass_deg)
         work.publish("preview/{id}_comparison.png", picture)
         return publish_previews(work, "{id}_deconvolved.fits", SCALE)
+
+
+def _shown_origin(work: Workspace, origin: str) -> str:
+    """Origin of the PSF as the product names it: users of the product may not see stars of other programmes."""
+    is_foreign = is_observation(origin) and program_of(origin) != program_of(work.observation.id)
+    return "star of another programme" if is_foreign else origin
 
 
 def _chosen(found: Registered, best_fraction: float) -> list[int]:

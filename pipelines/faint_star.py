@@ -14,7 +14,7 @@ from obsarchive.errors import Unprocessable
 from obsarchive.figures.shifts import frame_shifts
 from obsarchive.pipeline import Pipeline, Workspace, step
 from obsarchive.science.arrays import Float32Array
-from obsarchive.science.imaging.cosmics import common_signal, moved, without_cosmic_rays_drizzled
+from obsarchive.science.imaging.cosmics import common_signal, without_cosmic_rays_drizzled
 from obsarchive.science.registration.stack_check import star_snr
 from pipelines.shared.faint_sequence import FEW_FRAMES, FaintSequence, Registered
 from pipelines.shared.frame_sequence import SCALE
@@ -64,10 +64,8 @@ class FaintStar(Pipeline):
             stack, simple, hits = sequence.stack(found)
             image = stack.image()
             if found.kept.sum() > FEW_FRAMES:  # the sequence itself has cleaned the frames of shorter ones
-                clean, hit = without_cosmic_rays_drizzled(image, SCALE)
-                if hit.any():
-                    clean, hit = without_cosmic_rays_drizzled(image, SCALE, common_light(sequence, found))
-                image, hits = clean, int(hit.sum())
+                image, hit = without_cosmic_rays_drizzled(image, SCALE, lambda: common_light(sequence, found))
+                hits = int(hit.sum())
             require_star(found, image)
             checked = sequence.check(found, image)
         position = found.star.y, found.star.x
@@ -137,12 +135,8 @@ def common_light(sequence: FaintSequence, found: Registered) -> Float32Array:
     kept = np.flatnonzero(found.kept)
     means = []
     for k in range(WITNESSES):
-        total, count = np.zeros(sequence.frames.shape), np.zeros(sequence.frames.shape)
-        for i in kept[k::WITNESSES].tolist():
-            frame = moved(sequence.read(i), *np.rint(found.shifts[i]).astype(int).tolist())
-            total += np.nan_to_num(frame)
-            count += np.isfinite(frame)
-        means.append(np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0))
+        chosen = kept[k::WITNESSES]
+        means.append(sequence.mean(chosen.tolist(), np.rint(found.shifts[chosen]).astype(int)))
     return common_signal(means, np.zeros((WITNESSES, 2)))
 
 

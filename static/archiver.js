@@ -71,7 +71,10 @@
   if (filter && one("[data-light-table]")) {
     // Cards that the server filtered out cannot come back by typing: fetch the page then.
     const complete = filter.value === "";
-    filter.addEventListener("input", () => (complete ? narrow() : undefined));
+    filter.addEventListener("input", () => {
+      if (complete) narrow();
+      else if (!filter.value) filter.form.requestSubmit();
+    });
     filter.addEventListener("change", () => (complete ? undefined : filter.form.requestSubmit()));
     filter.form.addEventListener("submit", (event) => {
       if (complete && document.activeElement === filter) {
@@ -103,7 +106,9 @@
   for (const button of all("[data-copy]")) {
     button.addEventListener("click", async () => {
       const rows = all(`#${button.dataset.copy} tbody tr:not([hidden])`);
-      const text = rows.map((row) => [...row.cells].map((cell) => cell.textContent.trim()).join("\t")).join("\n");
+      const text = rows.length
+        ? rows.map((row) => [...row.cells].map((cell) => cell.textContent.trim()).join("\t")).join("\n")
+        : document.getElementById(button.dataset.copy).textContent;
       try {
         await navigator.clipboard.writeText(text);
         button.textContent = "Copied";
@@ -141,7 +146,7 @@
   }
 
   // Seeing frames one after the other.
-  for (const movie of all("[data-movie]")) {
+  const project = (movie) => {
     const frames = all("li", movie);
     const [picture, caption, play] = ["[data-frame]", "[data-caption]", '[data-do="play"]'].map((name) => one(name, movie));
     let place = 0;
@@ -169,102 +174,181 @@
       }
     });
     show(0);
-  }
+    movie.dataset.shown = "";
+  };
+  const startMovies = () => all("[data-movie]:not([data-shown])").forEach(project);
+  startMovies();
 
   // A glass over the pictures: the full picture at its own scale under the pointer.
-  const magnify = one("[data-magnify]");
-  if (magnify) {
+  if (one("[data-magnify]")) {
     const glass = Object.assign(document.createElement("div"), { className: "glass", hidden: true });
     document.body.append(glass);
     const power = 3;
-    for (const picture of all(".viewer .picture img")) {
-      picture.addEventListener("mousemove", (event) => {
-        glass.hidden = !magnify.checked;
-        if (!magnify.checked) return;
-        const box = picture.getBoundingClientRect();
-        const scale = Math.min(box.width / picture.naturalWidth, box.height / picture.naturalHeight);
-        const [width, height] = [picture.naturalWidth * scale, picture.naturalHeight * scale];
-        const x = event.clientX - box.left - (box.width - width) / 2;
-        const y = event.clientY - box.top - (box.height - height) / 2;
-        const half = glass.offsetWidth / 2;
-        glass.style.left = `${event.clientX - half}px`;
-        glass.style.top = `${event.clientY - half}px`;
-        glass.style.backgroundImage = `url("${picture.currentSrc}")`;
-        glass.style.backgroundSize = `${width * power}px ${height * power}px`;
-        glass.style.backgroundPosition = `${half - x * power}px ${half - y * power}px`;
-      });
-      picture.addEventListener("mouseleave", () => (glass.hidden = true));
-    }
+    document.addEventListener("mousemove", (event) => {
+      const picture = event.target.closest?.(".viewer .picture img");
+      glass.hidden = !picture || !one("[data-magnify]").checked;
+      if (glass.hidden) return;
+      const box = picture.getBoundingClientRect();
+      const scale = Math.min(box.width / picture.naturalWidth, box.height / picture.naturalHeight);
+      const [width, height] = [picture.naturalWidth * scale, picture.naturalHeight * scale];
+      const x = event.clientX - box.left - (box.width - width) / 2;
+      const y = event.clientY - box.top - (box.height - height) / 2;
+      const half = glass.offsetWidth / 2;
+      glass.style.left = `${event.clientX - half}px`;
+      glass.style.top = `${event.clientY - half}px`;
+      glass.style.backgroundImage = `url("${picture.currentSrc}")`;
+      glass.style.backgroundSize = `${width * power}px ${height * power}px`;
+      glass.style.backgroundPosition = `${half - x * power}px ${half - y * power}px`;
+    });
   }
 
-  // A page that shows running work polls whether it is out of date, and replaces what changed.
+  // The kind of picture and its stretch stay as chosen while one goes through observations.
+  const choices = ["picture", "stretch"];
+  const recall = () => {
+    for (const name of choices) {
+      const chosen = sessionStorage.getItem(name);
+      const box = chosen && one(`.viewer input[name="${name}"][value="${CSS.escape(chosen)}"]`);
+      if (box) box.checked = true;
+    }
+  };
+  document.addEventListener("change", (event) => {
+    if (choices.includes(event.target.name) && event.target.closest(".viewer")) sessionStorage.setItem(event.target.name, event.target.value);
+  });
+  recall();
+
+  // A part that htmx fetches again keeps what was open in it, and the focus.
+  const keepOpen = () => {
+    const open = all("details[id]").filter((section) => section.open).map((section) => section.id);
+    const closed = all("details[id]").filter((section) => !section.open).map((section) => section.id);
+    const holder = document.activeElement?.closest("[id]");
+    const places = "a, summary, button, input";
+    const place = holder ? all(places, holder).indexOf(document.activeElement) : -1;
+    return () => {
+      for (const id of open) document.getElementById(id)?.setAttribute("open", "");
+      for (const id of closed) document.getElementById(id)?.removeAttribute("open");
+      const lost = document.activeElement === document.body && holder && document.getElementById(holder.id);
+      if (lost && place >= 0) all(places, lost)[place]?.focus();
+    };
+  };
+  let restore = () => undefined;
+  document.addEventListener("htmx:beforeSwap", () => (restore = keepOpen()));
+  document.addEventListener("htmx:afterSwap", () => {
+    restore();
+    const here = one("main [data-daemon-now]");
+    if (here) showDaemon(here.textContent);
+  });
+
+  document.addEventListener("input", (event) => event.target.form?.setAttribute("data-edited", ""));
+
+  const down = ["not running", "stopped"];
+  const showDaemon = (state) => {
+    const word = one("[data-daemon]");
+    word.textContent = state;
+    word.className = `daemon daemon-${state.replaceAll(" ", "-")}`;
+    word.title = `The daemon is ${state}`;
+    one("[data-alarm]").hidden = !down.includes(state);
+  };
+
+  // Every page polls what the daemon does; one that shows running work also whether it is out of date, and replaces
+  // what changed.
   const live = one("main[data-live]");
-  if (live) {
+  const asked = live?.dataset.live || document.body.dataset.pulse;
+  if (asked) {
     const quick = 4000;
     const slow = 30000;
     const endless = Date.now() + 12 * 3600 * 1000;
-    let { pulse } = live.dataset;
+    let pulse = live?.dataset.pulse ?? "";
     let pause = quick;
+    let timer;
     const settle = () => {
       if (filter?.value && one("[data-light-table]")) narrow();
+      recall();
+      startMovies();
       dispatchEvent(new Event("redraw"));
     };
     const exchange = (fresh) => {
       for (const part of all("[data-part]", fresh)) {
         const old = document.getElementById(part.id);
         if (!old || old.dataset.part === part.dataset.part) continue;
+        if (one("form[data-edited]", old)) continue; // what somebody writes just now stays
         const focused = old.contains(document.activeElement);
         const open = all("details", old).map((section) => section.open);
+        const boxes = new Map(all("input[type=checkbox]", old).map((box) => [box.name || "magnify", box.checked]));
         old.replaceWith(part);
         all("details", part).forEach((section, i) => (section.open = open[i] || false));
+        all("input[type=checkbox]", part).forEach((box) => (box.checked = boxes.get(box.name || "magnify") ?? box.checked));
         htmx.process(part);
-        if (focused) one("a, summary, button", part)?.focus();
+        if (focused) one("a, summary, button, input:checked", part)?.focus();
       }
-      settle();
     };
     const takeOver = async () => {
       const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
       if (!answer.ok || answer.redirected) return;
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-      const names = (page) => all("[data-part]", page).map((part) => part.id).join(" ");
-      if (names(fresh) === names(document)) exchange(fresh);
-      else {
-        one("[data-parts]")?.replaceWith(one("[data-parts]", fresh) || "");
-        settle();
-      }
+      const names = (page) => all("[data-parts] [data-part]", page).map((part) => part.id).join(" ");
+      if (names(fresh) !== names(document)) one("[data-parts]")?.replaceWith(one("[data-parts]", fresh) || "");
+      exchange(fresh);
+      settle();
     };
+    const look = async () => {
+      const answer = await fetch(asked, { headers: { Accept: "application/json" } });
+      if (answer.redirected || answer.status === 401) {
+        one("[data-logged-out]").hidden = false;
+        one("[data-logged-out] a").search = `?next=${encodeURIComponent(location.pathname + location.search)}`;
+        one("[data-alarm]").hidden = true;
+        one("[data-daemon]").textContent = "logged out";
+        return false;
+      }
+      if (!answer.ok) throw new Error(String(answer.status));
+      const found = await answer.json();
+      one("[data-no-answer]").hidden = true;
+      showDaemon(found.daemon);
+      pause = Math.min(slow, pause * 1.15);
+      if (live && found.pulse !== pulse) {
+        await takeOver();
+        pause = quick;
+      }
+      pulse = found.pulse;
+      // A daemon that falls silent is missed as soon as it counts as ended.
+      const left = 1000 * (found.limit_s - found.silent_s) + 500;
+      if (known(found.silent_s) && left > 0) pause = Math.min(pause, Math.max(left, 1000));
+      return true;
+    };
+    const known = (value) => typeof value === "number";
     const poll = async () => {
+      clearTimeout(timer);
       if (Date.now() > endless) return;
+      let goesOn = true;
       if (!document.hidden) {
         try {
-          const answer = await fetch(live.dataset.live, { headers: { Accept: "application/json" } });
-          if (answer.redirected || answer.status === 401) return;
-          const found = await answer.json();
-          const word = one("[data-daemon]");
-          word.textContent = found.daemon;
-          word.className = `daemon daemon-${found.daemon.replaceAll(" ", "-")}`;
-          if (found.pulse !== pulse) {
-            await takeOver();
-            pause = quick;
-          } else {
-            pause = Math.min(slow, pause * 1.15);
-          }
-          pulse = found.pulse;
+          goesOn = await look();
         } catch {
-          pause = slow;
+          one("[data-no-answer]").hidden = false;
+          pause = slow / 3;
         }
       }
-      setTimeout(poll, pause);
+      clearTimeout(timer);
+      if (goesOn) timer = setTimeout(poll, pause);
     };
-    addEventListener("visibilitychange", () => (pause = quick));
+    addEventListener("visibilitychange", () => {
+      pause = quick;
+      if (!document.hidden) poll();
+    });
     poll();
   }
 
   const visibleCards = () => all(".card").filter((card) => card.offsetParent !== null);
 
+  // Back from an observation, the focus is on its card again.
+  if (live?.dataset.observation) sessionStorage.setItem("card", `card-${live.dataset.observation}`);
+  else if (one("[data-light-table]") && document.referrer.includes("/observation/")) {
+    const card = document.getElementById(sessionStorage.getItem("card") || "-");
+    if (card) one("a", card)?.focus();
+  }
+
   const neighbour = (cards, here, key) => {
     const place = cards.indexOf(here);
-    if (place < 0) return cards[0];
+    if (place < 0) return key === "ArrowRight" ? cards[0] : undefined; // up and down scroll until a card has the focus
     if (key === "ArrowLeft") return cards[place - 1];
     if (key === "ArrowRight") return cards[place + 1];
     const from = here.getBoundingClientRect();
@@ -279,7 +363,7 @@
     return row[0].card;
   };
 
-  const typing = (target) => target.matches("input:not([type=radio]):not([type=checkbox]), textarea, select");
+  const typing = (target) => target.matches("input:not([type=radio]):not([type=checkbox]):not([type=range]), textarea, select");
 
   const leaveField = (event) => {
     if (event.key !== "Escape") return;
@@ -296,6 +380,8 @@
       leaveField(event);
       return;
     }
+    // Radio buttons and sliders take the arrows themselves.
+    if (event.target.matches("input[type=radio], input[type=range]") && event.key.startsWith("Arrow")) return;
     const cards = visibleCards();
     if (cards.length && event.key.startsWith("Arrow")) {
       const next = neighbour(cards, document.activeElement, event.key);

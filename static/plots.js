@@ -2,11 +2,17 @@
 "use strict";
 
 (() => {
-  const palette = { g: "#3fa34d", Sg: "#3fa34d", r: "#d1495b", Sr: "#d1495b", i: "#a0673a", Si: "#a0673a", z: "#7d5ba6", Sz: "#7d5ba6", lp600: "#2f7fc4", c: "#8a94a0" };
+  // A filter has a colour, a shape and a dash everywhere: no two of them are told apart by colour alone.
+  const palette = { g: "#17966b", r: "#d1495b", i: "#a0673a", lp600: "#2f7fc4", c: "#8a94a0" };
+  const shapeOf = { g: "diamond", r: "triangle", i: "square", z: "cross", lp600: "circle", c: "valley", seeing: "bar" };
+  const dashOf = { g: [9, 4], r: [2, 3], i: [9, 3, 2, 3], z: [5, 3], c: [14, 4] };
   const other = ["#c77d1e", "#2a9d8f", "#b0578d", "#6c7a2f"];
   const colours = new Map(Object.entries(palette));
+  const band = (name) => (/^(z|ztf|sdss|S)?[griz]p?$/.test(name) ? name.replace(/p$/, "").at(-1) : name);
   const colourOf = (name) => {
-    const filter = /^(z|ztf|sdss)?[griz]p?$/.test(name) ? name.replace(/p$/, "").at(-1) : name;
+    const filter = band(name);
+    if (filter === "z") return style("--ink");
+    if (filter === "seeing") return style("--faint");
     if (!colours.has(filter)) colours.set(filter, other[(colours.size - Object.keys(palette).length) % other.length]);
     return colours.get(filter);
   };
@@ -29,11 +35,18 @@
   const minutes = [1, 2, 5, 10, 15, 30, 60, 120, 180, 360].map((n) => 60 * n);
   const timeAxis = (more) => axis("UTC", { incrs: minutes, space: 60, values: (_, times) => times.map((time) => utc(time).slice(0, 5)), ...more });
 
+  const cornersOf = {
+    square: [[-0.9, -0.9], [0.9, -0.9], [0.9, 0.9], [-0.9, 0.9]],
+    diamond: [[0, -1.2], [1.2, 0], [0, 1.2], [-1.2, 0]],
+    triangle: [[0, -1.2], [1.1, 0.9], [-1.1, 0.9]],
+    valley: [[0, 1.2], [1.1, -0.9], [-1.1, -0.9]],
+    bar: [[-1.3, -0.35], [1.3, -0.35], [1.3, 0.35], [-1.3, 0.35]],
+    star: [...Array(10).keys()].map((i) => [(i % 2 ? 0.75 : 1.8) * Math.sin((Math.PI * i) / 5), (i % 2 ? 0.75 : -1.8) * Math.cos((Math.PI * i) / 5) * (i % 2 ? -1 : 1)]),
+    cross: [[-0.35, -1.2], [0.35, -1.2], [0.35, -0.35], [1.2, -0.35], [1.2, 0.35], [0.35, 0.35], [0.35, 1.2], [-0.35, 1.2], [-0.35, 0.35], [-1.2, 0.35], [-1.2, -0.35], [-0.35, -0.35]],
+  };
   const outline = (ctx, shape, x, y, radius) => {
-    if (shape === "square") ctx.rect(x - 0.9 * radius, y - 0.9 * radius, 1.8 * radius, 1.8 * radius);
-    else if (shape === "diamond" || shape === "triangle") {
-      const corners = shape === "diamond" ? [[0, -1.2], [1.2, 0], [0, 1.2], [-1.2, 0]] : [[0, -1.2], [1.1, 0.9], [-1.1, 0.9]];
-      corners.forEach(([dx, dy], i) => ctx[i ? "lineTo" : "moveTo"](x + dx * radius, y + dy * radius));
+    if (shape in cornersOf) {
+      cornersOf[shape].forEach(([dx, dy], i) => ctx[i ? "lineTo" : "moveTo"](x + dx * radius, y + dy * radius));
       ctx.closePath();
     } else ctx.arc(x, y, radius, 0, 2 * Math.PI);
   };
@@ -56,7 +69,7 @@
         ctx.stroke();
       }
       ctx.beginPath();
-      outline(ctx, item.shape, x, y, (items.length > 1500 ? 2.2 : 3.5) * devicePixelRatio);
+      outline(ctx, item.shape || shapeOf[band(item.filter)], x, y, (items.length > 1500 ? 2.2 : 3.5) * devicePixelRatio);
       if (item.open) ctx.fillStyle = style("--sheet");
       ctx.fill();
       if (item.open) ctx.stroke();
@@ -78,15 +91,46 @@
     return best;
   };
 
+  // By keyboard: arrows go from point to point, Enter opens what a point stands for.
+  const walk = (u, items, show, follow) => {
+    const box = u.root.parentElement;
+    box.tabIndex = 0;
+    box.setAttribute("role", "figure");
+    let place = -1;
+    const keys = { ArrowRight: 1, ArrowLeft: -1, Home: -Infinity, End: Infinity };
+    box.onkeydown = (event) => {
+      const list = [...listOf(items)].sort((a, b) => a.x - b.x);
+      if (event.target !== box || !list.length) return;
+      if (event.key in keys) {
+        place = Math.min(Math.max(place + keys[event.key], 0), list.length - 1);
+        show(list[place]);
+      } else if (event.key === "Enter" && list[place]?.id && follow) follow(list[place]);
+      else return;
+      event.preventDefault();
+      event.stopPropagation();
+    };
+    box.onblur = () => show(undefined);
+  };
+
   const listOf = (items) => (typeof items === "function" ? items() : items);
   const hover = (items, follow) => {
     const label = document.createElement("div");
     label.className = "plot-label";
     label.hidden = true;
+    label.setAttribute("role", "status");
+    const show = (u, item) => {
+      label.hidden = !item;
+      if (!item) return;
+      label.textContent = item.text;
+      const x = u.valToPos(item.x, "x");
+      label.style.left = `${Math.min(Math.max(0, x + 10), Math.max(0, u.over.clientWidth - label.offsetWidth - 4))}px`;
+      label.style.top = `${Math.max(0, heightOf(u, item) - 30)}px`;
+    };
     return {
       hooks: {
         init: (u) => {
           u.over.append(label);
+          walk(u, items, (item) => show(u, item), follow);
           u.over.addEventListener("click", () => {
             const item = nearest(u, listOf(items));
             if (item && item.id && follow) follow(item);
@@ -94,30 +138,32 @@
         },
         setCursor: (u) => {
           const item = nearest(u, listOf(items));
-          label.hidden = !item;
           u.over.style.cursor = item && item.id ? "pointer" : "crosshair";
-          if (!item) return;
-          label.textContent = item.text;
-          const x = u.valToPos(item.x, "x");
-          label.style.left = `${Math.min(x + 10, Math.max(0, u.over.clientWidth - label.offsetWidth - 4))}px`;
-          label.style.top = `${Math.max(0, heightOf(u, item) - 30)}px`;
+          show(u, item);
         },
       },
     };
   };
 
   // Entries of a legend; those of a group are buttons that show and hide it.
+  const stripes = (dash, colour) => {
+    let at = 0;
+    return dash.map((length, i) => [i % 2 ? "transparent" : colour, at, (at += length)]).map(([paint, from, to]) => `${paint} ${from}px ${to}px`).join(", ");
+  };
   const legend = (entries, toggle) => {
     const found = document.createElement("p");
     found.className = "plot-legend";
-    for (const { text, colour, shape, mark, group } of entries) {
+    for (const { text, colour, shape, mark, dash, group } of entries) {
       const entry = document.createElement(group && toggle ? "button" : "span");
       const sign = document.createElement("i");
       if (colour) sign.style.background = colour;
       if (mark) sign.className = mark;
+      if (mark === "dash") sign.style.background = dash ? `repeating-linear-gradient(90deg, ${stripes(dash, colour)})` : colour;
       if (shape === "circle") sign.style.borderRadius = "50%";
-      if (shape === "diamond") sign.style.transform = "rotate(45deg) scale(0.85)";
-      if (shape === "triangle") sign.style.clipPath = "polygon(50% 0, 100% 100%, 0 100%)";
+      if (shape in cornersOf) {
+        const at = (value) => `${(50 + (value * 50) / (shape === "star" ? 1.8 : 1.3)).toFixed(0)}%`;
+        sign.style.clipPath = `polygon(${cornersOf[shape].map(([dx, dy]) => `${at(dx)} ${at(dy)}`).join(", ")})`;
+      }
       entry.append(sign, text);
       if (group && toggle) {
         Object.assign(entry, { type: "button", className: "legend-entry", title: "Show or hide" });
@@ -129,14 +175,15 @@
     return found;
   };
   const legendOf = (box, filters, extra = []) => {
-    const entries = filters.map((filter) => ({ text: filter || "no filter", colour: colourOf(filter) }));
-    box.append(legend([...entries, ...extra.map(([text, colour]) => ({ text, colour }))]));
+    const entries = filters.map((filter) => ({ text: filter || "no filter", colour: colourOf(filter), shape: shapeOf[band(filter)] || "circle" }));
+    box.append(legend([...entries, ...extra]));
   };
 
   const range = (values, pad = 0.06, floor = undefined) => {
-    const [low, high] = [Math.min(...values), Math.max(...values)];
+    const low = Math.min(floor ?? Infinity, ...values);
+    const high = Math.max(...values);
     const margin = (high - low || Math.abs(high) || 1) * pad;
-    return [floor !== undefined ? Math.min(floor, low) : low - margin, high + margin];
+    return [low === floor ? low : low - margin, high + margin];
   };
 
   const goTo = (item) => {
@@ -211,19 +258,18 @@
   const seeingItems = (facts) =>
     facts.seeing.filter((frame) => frame.time && known(frame.fwhm_arcsec)).map((frame) => ({
       x: seconds(frame.time), y: frame.fwhm_arcsec, error: frame.fwhm_error_arcsec, filter: frame.filter,
-      text: `${utc(seconds(frame.time))}  ${frame.fwhm_arcsec.toFixed(2)}″  ${frame.filter}`,
+      text: `${utc(seconds(frame.time))}  seeing ${frame.text}  ${frame.filter}`,
     }));
   const strehlItems = (facts, against) =>
     facts.strehl.filter((star) => known(star.ratio_percent) && (against === "time" || known(star.seeing_arcsec))).map((star) => ({
-      x: against === "time" ? seconds(star.time) : star.seeing_arcsec, y: star.ratio_percent, filter: star.filter, id: star.id, open: star.flag !== "OK",
-      text: `${star.name}  ${star.ratio_percent.toFixed(1)} %  ${star.filter}${star.flag === "OK" ? "" : `  ${star.flag}`}`,
+      x: against === "time" ? seconds(star.time) : star.seeing_arcsec, y: star.ratio_percent, error: star.ratio_error_percent, filter: star.filter, id: star.id, open: star.flag !== "OK",
+      text: `${star.name}  Strehl ${star.text}  ${star.filter}${star.flag === "OK" ? "" : `  ${star.flag}`}`,
     }));
   const filtersOf = (items) => [...new Set(items.map((item) => item.filter))];
 
   const night = (facts, box, size) => {
-    const seeing = seeingItems(facts).map((item) => ({ ...item, scale: "seeing", shape: "square", filter: "seeing" }));
+    const seeing = seeingItems(facts).map((item) => ({ ...item, scale: "seeing", filter: "seeing" }));
     const strehl = strehlItems(facts, "time").map((item) => ({ ...item, scale: "y" }));
-    colours.set("seeing", style("--faint"));
     const all = [...seeing, ...strehl].sort((a, b) => a.x - b.x);
     const blank = { stroke: "transparent", points: { show: false }, paths: () => null };
     const plot = new uPlot(
@@ -232,14 +278,14 @@
         legend: { show: false },
         cursor: { drag: { x: true, y: false }, points: { show: false } },
         scales: {
-          x: { time: false, range: () => range(all.map((item) => item.x), 0.03) },
+          x: { time: false, range: () => facts.window || range(all.map((item) => item.x), 0.03) },
           y: { range: () => range(strehl.length ? strehl.map((item) => item.y) : [0, 1], 0.1, 0) },
           seeing: { range: () => range(seeing.length ? seeing.map((item) => item.y) : [0, 1], 0.3) },
         },
         axes: [
           timeAxis({ label: undefined, size: 30 }),
-          axis("Strehl [%]", { size: 44, show: strehl.length > 0 }),
-          axis("Seeing [″]", { scale: "seeing", side: 1, size: 50, grid: { show: false }, show: seeing.length > 0 }),
+          axis("Strehl [%]", { size: facts.window ? 70 : 44, show: strehl.length > 0 || Boolean(facts.window) }),
+          axis("Seeing [″]", { scale: "seeing", side: 1, size: 50, grid: { show: false }, show: seeing.length > 0 || Boolean(facts.window) }),
         ],
         series: [{}, { ...blank, scale: "y" }, { ...blank, scale: "seeing" }],
         plugins: [{ hooks: { draw: [scatter(seeing, "seeing"), scatter(strehl, "y")] } }, hover(all, goTo)],
@@ -247,7 +293,7 @@
       [all.map((item) => item.x), all.map((item) => (item.scale === "y" ? item.y : null)), all.map((item) => (item.scale === "seeing" ? item.y : null))],
       box,
     );
-    legendOf(box, filtersOf(strehl), seeing.length ? [["seeing", style("--faint")]] : []);
+    legendOf(box, filtersOf(strehl), seeing.length ? [{ text: "seeing", colour: style("--faint"), shape: "bar" }] : []);
     return plot;
   };
 
@@ -258,7 +304,7 @@
       const at = new Map(xs.map((x, i) => [x, ys[i]]));
       return grid.map((x) => (at.has(x) ? at.get(x) : undefined));
     };
-    const line = (curve) => ({ stroke: colourOf(curve.filter), width: 1.3, label: curve.name, spanGaps: true, points: { show: false } });
+    const line = (curve) => ({ stroke: colourOf(curve.filter), dash: dashOf[band(curve.filter)], width: 1.5, label: curve.name, spanGaps: true, points: { show: false } });
     const series = [{}, ...curves.map(line)];
     const data = [grid, ...curves.map((curve) => column(curve.separation_arcsec, curve.contrast_mag))];
     if (facts.contrast_median.length) {
@@ -266,21 +312,28 @@
       data.push(column(facts.contrast_median.map(([x]) => x), facts.contrast_median.map(([, y]) => y)));
     }
     const items = curves.flatMap((curve) => curve.separation_arcsec.map((x, i) => ({ x, y: curve.contrast_mag[i], id: curve.id, text: `${curve.name}  ${x.toFixed(2)}″  ${curve.contrast_mag[i].toFixed(2)} mag` })));
-    const values = items.map((item) => item.y).filter(known);
+    const companions = curves.flatMap((curve) => (curve.companions || []).filter((found) => known(found.separation_arcsec) && known(found.delta_mag)).map((found) => ({
+      x: found.separation_arcsec, y: found.delta_mag, error: found.error, filter: curve.filter, shape: "star", id: curve.id, text: `${curve.name}  ${found.text}`,
+    })));
+    const reach = grid.length ? grid.at(-1) * 1.03 : 1;
+    const inside = companions.filter((found) => found.x <= reach);
+    const values = [...items, ...inside].map((item) => item.y).filter(known);
     const plot = new uPlot(
       {
         ...size,
         legend: { show: false },
         cursor: { drag: { x: true, y: false }, points: { show: false } },
-        scales: { x: { time: false }, y: { range: () => range(values, 0.06), dir: -1 } },
+        scales: { x: { time: false, range: (_, low, high) => (low > grid[0] || high < grid.at(-1) ? [low, high] : [0, reach]) }, y: { range: () => range(values, 0.06), dir: -1 } },
         axes: [axis("Separation [″]"), axis("Contrast [mag]", { size: 56 })],
         series,
-        plugins: [hover(items, goTo)],
+        plugins: [{ hooks: { draw: [scatter(inside, "y")] } }, hover([...items, ...inside], goTo)],
       },
       data,
       box,
     );
-    legendOf(box, [...new Set(curves.map((curve) => curve.filter))]);
+    const entries = [...new Set(curves.map((curve) => curve.filter))].map((filter) => ({ text: filter || "no filter", colour: colourOf(filter), dash: dashOf[band(filter)], mark: "dash" }));
+    if (inside.length) entries.push({ text: "companion", colour: style("--ink"), shape: "star" });
+    box.append(legend(entries));
     return plot;
   };
 
@@ -353,7 +406,80 @@
     return plot;
   };
 
+  // The course of a night: darkness, a lane of exposures for each programme, gaps over all lanes.
+  const rightSide = { scale: "none", side: 1, size: 50, grid: { show: false }, ticks: { show: false }, values: () => [], labelSize: 18 };
+  const course = (facts, box, size) => {
+    const lanes = facts.programs;
+    const laneOf = (exposure) => lanes.length - 1 - lanes.indexOf(exposure.program);
+    const items = facts.exposures.map((exposure) => ({ ...exposure, x: (exposure.start + exposure.stop) / 2, y: laneOf(exposure) }));
+    const gaps = facts.gaps.map((gap) => ({ ...gap, x: (gap.start + gap.stop) / 2, y: lanes.length - 0.5 }));
+    const paint = (u) => {
+      const { ctx } = u;
+      const { left, top, width, height } = u.bbox;
+      const at = (time) => u.valToPos(time, "x", true);
+      ctx.save();
+      ctx.beginPath();
+      ctx.rect(left, top, width, height);
+      ctx.clip();
+      for (const [span, alpha] of [[facts.night, 0.12], [facts.dark, 0.16]]) {
+        if (!span) continue;
+        ctx.globalAlpha = alpha;
+        ctx.fillStyle = style("--faint");
+        ctx.fillRect(at(span[0]), top, at(span[1]) - at(span[0]), height);
+      }
+      ctx.globalAlpha = 1;
+      for (const gap of gaps) {
+        ctx.fillStyle = ctx.strokeStyle = style("--failed");
+        ctx.globalAlpha = 0.16;
+        ctx.fillRect(at(gap.start), top, at(gap.stop) - at(gap.start), height);
+        ctx.globalAlpha = 1;
+        ctx.setLineDash([4 * devicePixelRatio, 3 * devicePixelRatio]);
+        ctx.strokeRect(at(gap.start), top, at(gap.stop) - at(gap.start), height);
+        ctx.setLineDash([]);
+      }
+      const tall = (height / (lanes.length + 1)) * 0.66;
+      for (const item of items) {
+        ctx.fillStyle = colourOf(item.filter);
+        ctx.fillRect(at(item.start), u.valToPos(item.y, "y", true) - tall / 2, Math.max(at(item.stop) - at(item.start), 2 * devicePixelRatio), tall);
+      }
+      ctx.restore();
+    };
+    const plot = new uPlot(
+      {
+        ...size,
+        legend: { show: false },
+        cursor: { drag: { x: true, y: false }, points: { show: false } },
+        scales: { x: { time: false, range: (_, low, high) => (low > items[0].x || high < items.at(-1).x ? [low, high] : facts.window) }, y: { range: () => [-0.6, lanes.length - 0.2] } },
+        axes: [timeAxis({ label: undefined, size: 30 }), axis("Programme", { size: 70, grid: { show: false }, splits: () => lanes.map((_, i) => i), values: (_, ticks) => ticks.map((tick) => lanes[lanes.length - 1 - tick]) }), axis(" ", rightSide)],
+        series: [{}, { stroke: "transparent", points: { show: false }, paths: () => null }],
+        plugins: [{ hooks: { draw: [paint] } }, hover([...items, ...gaps].sort((a, b) => a.x - b.x), goTo)],
+      },
+      [items.map((item) => item.x), items.map((item) => item.y)],
+      box,
+    );
+    legendOf(box, filtersOf(items), gaps.length ? [{ text: "gap", mark: "gap" }] : []);
+    return plot;
+  };
+  const lag = (facts, box, size) => {
+    const items = facts.lags.map((item) => ({ ...item, x: item.time, y: item.minutes, filter: "seeing", shape: "circle" })).sort((a, b) => a.x - b.x);
+    return new uPlot(
+      {
+        ...size,
+        legend: { show: false },
+        cursor: { drag: { x: true, y: false }, points: { show: false } },
+        scales: { x: { time: false, range: () => facts.window }, y: { range: () => range(items.length ? items.map((item) => item.y) : [0, 1], 0.1, 0) } },
+        axes: [timeAxis({ label: undefined, size: 30 }), axis("Minutes", { size: 70 }), axis(" ", rightSide)],
+        series: [{}, { stroke: "transparent", points: { show: false }, paths: () => null }],
+        plugins: [{ hooks: { draw: [scatter(items, "y")] } }, hover(items, goTo)],
+      },
+      [items.map((item) => item.x), items.map((item) => item.y)],
+      box,
+    );
+  };
+
   const makers = {
+    course,
+    lag,
     night,
     contrast,
     lightcurve,
@@ -381,7 +507,7 @@
   const drawn = [];
   const sizeOf = (box) => {
     const padding = parseFloat(getComputedStyle(box).paddingLeft) + parseFloat(getComputedStyle(box).paddingRight);
-    return { width: Math.max(200, box.clientWidth - padding), height: { night: 130, lightcurve: 380 }[box.dataset.plot] || 260 };
+    return { width: Math.max(200, box.clientWidth - padding), height: { night: innerWidth < 600 ? 104 : 130, lag: 120, lightcurve: 380, course: 70 + 30 * Number(box.dataset.lanes || 3) }[box.dataset.plot] || 260 };
   };
   const draw = () => {
     for (const box of document.querySelectorAll("[data-plot]")) {

@@ -11,6 +11,6 @@ var JS9Prefs = {
     requireFits2Fits: false,
     xtimeout: 180000,
   },
-  imageOpts: { scale: "log", colormap: "grey", scaleclipping: "dataminmax", zooming: true, wcssys: "ICRS", wcsunits: "sexagesimal", contrast: 1, bias: 0.5 },
+  imageOpts: { scale: "log", colormap: "grey", scaleclipping: "zmax", zooming: true, wcssys: "ICRS", wcsunits: "sexagesimal", contrast: 1, bias: 0.5 },
 };
 var JS9Inline = {};

@@ -43,8 +43,11 @@
     const found = image.updateValpos({ x, y }, false);
     const sky = JS9.PixToWCS(x, y, { display: "JS9" });
     const parts = [`x ${x.toFixed(1)}  y ${y.toFixed(1)}`];
-    if (found && Number.isFinite(Number(found.val))) parts.push(`value ${Number(found.val).toPrecision(5)}`);
-    if (sky && sky.str) parts.push(sky.str.replace("ICRS", "").trim());
+    const header = (image.raw && image.raw.header) || {};
+    const unit = header.BUNIT ? ` ${header.BUNIT}` : "";
+    if (found && Number.isFinite(Number(found.val))) parts.push(`value ${Number(found.val).toPrecision(5)}${unit}`);
+    // JS9 writes the system that it was built with; the one of the file is what its header says.
+    if (sky && sky.str) parts.push(`${sky.str.replace(/\b(ICRS|FK5|FK4)\b/, "").trim()} ${header.RADESYS || header.RADECSYS || "ICRS"}`);
     readout.textContent = parts.join("   ");
   };
 

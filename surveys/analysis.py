@@ -281,7 +281,7 @@ def load_class(module: str | None, name: str | None, default: type[Part]) -> typ
     try:
         found = import_class(path)
     except ValueError as err:
-        raise ConfigError(f"{path}: {err}: the folder of the module must be here or on PYTHONPATH") from err
+        raise ConfigError(str(err)) from err
     if not issubclass(found, default):
         raise ConfigError(f"{path} is no {default.__name__}: it must be a subclass of {default.__module__}")
     return found

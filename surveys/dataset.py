@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from obsarchive.errors import ArchiveError, did_you_mean
@@ -27,6 +26,7 @@ from surveys.parameters import legalize
 from surveys.plots import draw_photometry
 
 if TYPE_CHECKING:
+    import pandas as pd
     from astropy.table import Table
 
     from surveys.observatory.origin import Origin
@@ -68,7 +68,7 @@ class DatasetMixin:
 
     def __init__(
         self,
-        data: pd.DataFrame | Columns | None = None,
+        data: "pd.DataFrame | Columns | None" = None,
         altdata: Mapping[str, Any] | None = None,
         *,
         source: Any = None,
@@ -166,24 +166,26 @@ class DatasetMixin:
         return path.absolute() if self._filename and not inside.exists() and path.exists() else inside
 
     @property
-    def data(self) -> pd.DataFrame:
+    def data(self) -> "pd.DataFrame":
         """The data as a table; changes to it are written by `save`."""
+        import pandas as pd  # late: the portal needs none, and it is large
+
         self._need()
         if not isinstance(self._data, pd.DataFrame):
             self._data = pd.DataFrame(self._data)
         return self._data
 
     @data.setter
-    def data(self, data: pd.DataFrame | Columns) -> None:
+    def data(self, data: "pd.DataFrame | Columns") -> None:
         self._data = data
 
     @property
     def columns(self) -> Columns:
         """The data as arrays, by column name."""
         self._need()
-        if isinstance(self._data, pd.DataFrame):
-            return {str(name): self._data[name].to_numpy() for name in self._data}
-        return dict(self._data or {})
+        if self._data is None or isinstance(self._data, Mapping):
+            return dict(self._data or {})
+        return {str(name): self._data[name].to_numpy() for name in self._data}
 
     def _need(self) -> None:
         if self._data is None:
@@ -269,6 +271,8 @@ class DatasetMixin:
     @property
     def times(self) -> list[datetime]:
         """Times of the epochs in the order of the data; NaT where there is none."""
+        import pandas as pd  # late, as above
+
         start = datetime(1970, 1, 1, tzinfo=UTC)
         return [start + timedelta(days=float(mjd) - MJD_1970) if np.isfinite(mjd) else pd.NaT for mjd in self.mjds]
 
@@ -292,7 +296,7 @@ class DatasetMixin:
 
         return table_of(self, has_units=isinstance(self, Lightcurve))
 
-    def to_pandas(self) -> pd.DataFrame:
+    def to_pandas(self) -> "pd.DataFrame":
         """Return a copy of the data as a table of pandas."""
         return self.data.copy()
 
@@ -396,7 +400,7 @@ class Lightcurve(DatasetMixin):
 
     def __init__(  # noqa: PLR0913 - what identifies data
         self,
-        data: pd.DataFrame | Columns | None = None,
+        data: "pd.DataFrame | Columns | None" = None,
         altdata: Mapping[str, Any] | None = None,
         *,
         source: Any = None,

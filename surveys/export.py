@@ -21,7 +21,6 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from obsarchive.errors import ConfigError, Unprocessable
-from obsarchive.io.catalog_tables import write_table
 from surveys import skyportal
 from surveys.dataset import Lightcurve
 from surveys.formats.hdf5_light_curves import Columns
@@ -95,6 +94,8 @@ def write(curves: Sequence[Lightcurve], form: str) -> bytes:
             return _skyportal(curves)
         case "fits" | "ecsv":
             return _of_astropy(curves, form)
+    from obsarchive.io.catalog_tables import write_table  # late: it imports the libraries of all formats
+
     with TemporaryDirectory(prefix="lightcurves-") as folder:
         path = Path(folder) / f"lightcurves{FORMS[form][0]}"
         write_table(path, table(curves))

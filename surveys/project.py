@@ -384,7 +384,8 @@ class Project(Configured):
             surveys.note_run(self.output_folder, {"state": "failed", "reason": str(err)})
             raise
         except BaseException as err:
-            surveys.note_run(self.output_folder, {"state": "failed", "reason": f"stopped: {type(err).__name__}"})
+            why = "" if isinstance(err, KeyboardInterrupt | SystemExit) else f": {type(err).__name__}: {err}"
+            surveys.note_run(self.output_folder, {"state": "failed", "reason": f"stopped{why}"})
             raise
         finally:
             ended.set()

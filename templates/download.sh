@@ -6,9 +6,17 @@ set -euo pipefail
 : "${ARCHIVER_TOKEN:?set it to a token with the scope download}"
 
 failed=0
-fetch() { # address, file, sha256
-    local address=$1 file=$2 sum=$3 try
-    if [ -f "$file" ] && printf '%s  %s\n' "$sum" "$file" | sha256sum --check --status -; then
+whole() { # file, sha256 (-: not known, the size counts), size
+    [ -f "$1" ] || return 1
+    if [ "$2" = - ]; then
+        [ "$(wc -c < "$1")" -eq "$3" ]
+    else
+        printf '%s  %s\n' "$2" "$1" | sha256sum --check --status -
+    fi
+}
+fetch() { # address, file, sha256, size
+    local address=$1 file=$2 sum=$3 size=$4 try
+    if whole "$file" "$sum" "$size"; then
         return 0
     fi
     mkdir -p -- "$(dirname -- "$file")"
@@ -16,7 +24,7 @@ fetch() { # address, file, sha256
         # The token goes through standard input: other users of this computer do not see it.
         if printf 'header = "Authorization: Bearer %s"\n' "$ARCHIVER_TOKEN" |
             curl --config - --fail --silent --show-error --retry 3 --continue-at - --output "$file.part" -- "$address"; then
-            if printf '%s  %s\n' "$sum" "$file.part" | sha256sum --check --status -; then
+            if whole "$file.part" "$sum" "$size"; then
                 mv -- "$file.part" "$file"
                 echo "$file"
                 return 0
@@ -29,8 +37,8 @@ fetch() { # address, file, sha256
     failed=$((failed + 1))
 }
 
-{% for item in items %}
-fetch {{ quoted(item.url)|safe }} {{ quoted(item.name)|safe }} {{ item.sha256 }}
+{% for url, name, item in items %}
+fetch {{ quoted(url)|safe }} {{ quoted(name)|safe }} {{ sum_of(item) }} {{ item.bytes }}
 {% endfor %}
 
 if [ "$failed" -gt 0 ]; then

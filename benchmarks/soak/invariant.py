@@ -40,7 +40,7 @@ def unsettled(site: Site, since: float) -> list[str]:
     daemon = db["telemetry"].find_one({"_id": "daemon"}) or {}
     if daemon.get("state") != "idle" or time.time() - daemon["updated"].timestamp() > 15:
         found.append(f"the daemon is {daemon.get('state')}")
-    return found + missing_observations(site)
+    return found + missing_observations(site) + leftovers(site)
 
 
 def _blocks(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -241,7 +241,7 @@ class Site:
 
     def workers(self) -> list[psutil.Process]:
         """Return the processes of the Dask workers."""
-        return [each for each in self._below() if "spawn_main" in _command(each)]
+        return [each for each in self._below() if _name(each) == "archive-worker"]
 
     def forkservers(self) -> list[psutil.Process]:
         """Return the processes that steps are forked from."""
@@ -251,7 +251,7 @@ class Site:
 
     def steps(self) -> list[psutil.Process]:
         """Return the processes of running steps."""
-        return [each for each in self._below() if "forkserver" in _command(_parent(each))]
+        return [each for each in self._below() if _name(each) == "archive-step"]
 
     def _below(self) -> list[psutil.Process]:
         with suppress(psutil.Error):
@@ -308,6 +308,12 @@ class Site:
 def _command(process: psutil.Process | None) -> str:
     with suppress(psutil.Error):
         return " ".join(process.cmdline()) if process is not None else ""
+    return ""
+
+
+def _name(process: psutil.Process) -> str:
+    with suppress(psutil.Error):
+        return str(process.name())
     return ""
 
 

@@ -196,6 +196,11 @@ def add_user(users: Users, name: str, programs: Programs) -> None:
     """
     if _NAME.fullmatch(name) is None:
         raise AccountError(f"{name!r} cannot be a user name: use 1 to 64 letters, digits and . @ + - _ or blanks.")
+    other = users.alike(name)
+    if other is not None and other != name:
+        raise AccountError(
+            f"There is a user {other!r} already: names that differ in case only are mistaken for another."
+        )
     fields = {"programs": checked_programs(programs), "sessions_from": utc_now(), "date_added": utc_now()}
     if not users.add(name, fields):
         raise AccountError(f"There is a user {name!r} already.")

@@ -22,6 +22,7 @@ from obsarchive.errors import ConfigError, NotReady
 from obsarchive.io.backup_file import check_backup, read_backup, write_backup
 from obsarchive.pipeline.chain import decision_chain, steps_of
 from obsarchive.store import Act, Backup, Store
+from obsarchive.store.people import PROGRAMMES
 
 ATTEMPTS, PAUSE_S = 20, 0.5
 """How often, and how soon, a database is read again in which collections or indexes are just made."""
@@ -101,10 +102,15 @@ def restore(options: Namespace) -> int:
         # The journal is newer than any backup, and counts as complete once there are users.
         newer = PeopleJournal(store.people, config.database_folder, lambda _: None).take_up()
         say(f"{newer} document(s) of people restored from {config.database_folder}\n" if newer else "")
+        backup = _backup_of(store, config)
+        acts = [Act.from_line(line) for line in read_backup(options.file)]
+        # before their observations: without its proprietary period, a programme has that of the archive
+        programmes = [act for act in acts if act.collection == PROGRAMMES]
+        counts = backup.restore(programmes, overwrite=options.overwrite)
         taken_up = Ingest(config, store).tree()
         say(f"{taken_up} observation(s) added from {layout.root}\n" if taken_up else "")
-        acts = (Act.from_line(line) for line in read_backup(options.file))
-        counts = _backup_of(store, config).restore(acts, overwrite=options.overwrite)
+        others = (act for act in acts if act.collection != PROGRAMMES)
+        counts += backup.restore(others, overwrite=options.overwrite)
     for (name, outcome), number in sorted(counts.items()):
         say(f"{name}: {number} {_OUTCOMES[outcome]}\n" if number else "")
     return 0

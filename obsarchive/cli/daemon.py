@@ -7,12 +7,14 @@ import threading
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 from obsarchive.cli.console import say
+from obsarchive.cli.daemon_reasons import note_failed_start
 from obsarchive.config.model import Config, load
 from obsarchive.core import logs
-from obsarchive.errors import ConfigError
+from obsarchive.errors import ArchiveError, ConfigError, NotLeader
 from obsarchive.names import is_night
 from obsarchive.pipeline.chain import decision_chain
 
@@ -24,6 +26,18 @@ HANG_S = 60.0
 
 def run(options: Namespace) -> int:
     """Run the daemon until it is stopped, or until nothing is due."""
+    try:
+        return _run(options)
+    except NotLeader:
+        raise
+    except ArchiveError as err:
+        if not options.check:
+            with suppress(ConfigError):  # a file that names no usable folder of logs is explained by `status` itself
+                note_failed_start(load(options.config, import_classes=False), err)
+        raise
+
+
+def _run(options: Namespace) -> int:
     config = load(options.config)
     for night in options.night:
         if not is_night(night):

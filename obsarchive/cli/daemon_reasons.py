@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,6 +12,10 @@ from obsarchive.config.disk_guard import lacks_space
 from obsarchive.config.model import Config
 from obsarchive.core.causes import SILENCE
 from obsarchive.core.documents import utc_now
+from obsarchive.errors import ArchiveError
+
+NOT_STARTED = "not_started.txt"
+"""File in ``paths.logs``: why the daemon did not start when it was tried last."""
 
 
 @dataclass
@@ -55,10 +60,9 @@ def of_daemon(config: Config, status: Mapping[str, Any]) -> Iterator[Reason]:
     """
     alive = is_alive(status)
     if not alive:
-        when = f"its last report is of {status.get('updated')}"
-        yield Reason("no daemon runs", when, f"start it: obsarchive daemon {config.source}")
-    if status.get("configuration"):
-        action = "mend the file, or restart the daemon if the message says so; it goes on with what it read before"
+        yield _not_alive(config, status)
+    if alive and status.get("configuration"):
+        action = "mend what this names, or restart the daemon if it says so; it goes on with what it read before"
         yield Reason("the changed configuration is not used", str(status["configuration"]), action)
     if space := lacks_space(config):
         yield Reason("no space", space, "free space or lower daemon.min_free_gb; the daemon goes on by itself")
@@ -70,6 +74,36 @@ def of_daemon(config: Config, status: Mapping[str, Any]) -> Iterator[Reason]:
         )
     if alive and not status.get("workers") and status.get("state") != "starting":
         yield Reason("no workers", "the Dask cluster has none", "start them, or see why they ended: docs/operations.md")
+
+
+def _not_alive(config: Config, status: Mapping[str, Any]) -> Reason:
+    """Return why no daemon runs: what a start said since the last report, or nothing but the time of that."""
+    when, why = failed_start(config)
+    if why and when >= str(status.get("updated")):
+        return not_startable(config, f"it did not start at {when}: {why}")
+    why = f"its last report is of {status.get('updated')}"
+    return Reason("no daemon runs", why, f"start it: obsarchive daemon {config.source}")
+
+
+def not_startable(config: Config, why: str) -> Reason:
+    """Return the reason that no daemon runs where it cannot start."""
+    return Reason("no daemon runs", why, f"mend what this names, then start it: obsarchive daemon {config.source}")
+
+
+def note_failed_start(config: Config, err: ArchiveError) -> None:
+    """Keep for `status` why the daemon did not start; errors of the disk are ignored."""
+    with suppress(OSError):
+        config.paths.logs.mkdir(parents=True, exist_ok=True)
+        (config.paths.logs / NOT_STARTED).write_text(f"{utc_now()}\n{err}\n")
+
+
+def failed_start(config: Config) -> tuple[str, str]:
+    """Return when, and why, the daemon did not start when it was tried last; empty texts if it is not known."""
+    try:
+        when, _, why = (config.paths.logs / NOT_STARTED).read_text(errors="replace").partition("\n")
+    except OSError:
+        return "", ""
+    return when, why.strip()
 
 
 def is_alive(status: Mapping[str, Any]) -> bool:

@@ -7,21 +7,35 @@ import sys
 import threading
 import time
 from argparse import Namespace
+from collections.abc import Sequence
 from contextlib import suppress
 
 import httpx
 
 from obsarchive.accounts import users as accounts
 from obsarchive.cli.console import configure, say
+from obsarchive.config.model import Config
 from obsarchive.database.connect import open_store
 from obsarchive.errors import ConfigError, ServiceUnavailable
+from obsarchive.io.atomic import atomic_write
 from obsarchive.names import is_night
+from obsarchive.simulation import field
 from obsarchive.simulation import night as demo
 
 log = logging.getLogger(__name__)
 
 READY_S = 60.0
 STOP_S = 90.0
+SURVEY = """\
+project:
+  name: demo survey
+  description: made-up photometry of 150 sources; every tenth has an event
+  obs_names: [DEMO]
+catalog:
+  test_size: 150
+observatories:
+  DEMO: {event_fraction: 0.1}
+"""
 
 
 def simulate(options: Namespace) -> int:
@@ -40,7 +54,8 @@ def run(options: Namespace) -> int:
     """Write a demo night if there is no raw data, start daemon and portal, and wait."""
     config = configure(options, import_classes=True)
     raw = config.paths.raw[0].path
-    if not raw.is_dir() or not any(is_night(path.name) for path in raw.iterdir()):
+    is_demo = not raw.is_dir() or not any(is_night(path.name) for path in raw.iterdir())
+    if is_demo:
         demo.write_night(raw)
         demo.write_catalog(config.paths.archive)
     stopping = threading.Event()
@@ -61,12 +76,35 @@ def run(options: Namespace) -> int:
                 say(f"  Set a password for the user admin (the link works once):\n  {link}\n")
             say("  Ctrl-C stops everything.\n\n")
             sys.stdout.flush()
+            if is_demo:
+                threading.Thread(target=_add_time_series, args=(config, stopping)).start()
             while not stopping.wait(1.0) and all(program.poll() is None for program in programs):
                 pass
         finally:
+            was_asked = stopping.is_set()
+            stopping.set()
             _stop(programs)
     codes = [program.returncode for program in programs]
-    return 0 if stopping.is_set() else max((code for code in codes if code > 0), default=1)
+    return 0 if was_asked else max((code for code in codes if code > 0), default=1)
+
+
+def _add_time_series(config: Config, stopping: threading.Event) -> None:
+    """Write a dataset and a survey project beside the raw nights, and make light curves of them."""
+    folder = config.paths.raw[0].path.parent
+    survey = folder / "demo_survey.yaml"
+    atomic_write(survey, SURVEY.encode())
+    datasets = field.write_event(folder / "datasets")
+    for command in (*(("reduce", str(path)) for path in datasets), ("surveys", "run", str(survey))):
+        if not stopping.is_set():
+            _run_until([*command, "--config", str(config.source)], stopping)
+
+
+def _run_until(command: Sequence[str], stopping: threading.Event) -> None:
+    with subprocess.Popen([sys.executable, "-m", "obsarchive", *command], start_new_session=True) as program:  # noqa: S603
+        while program.poll() is None and not stopping.wait(0.3):
+            pass
+        if program.poll() is None:
+            program.terminate()
 
 
 def _wait_for(address: str, portal: subprocess.Popen[bytes], stopping: threading.Event) -> None:

@@ -4,15 +4,29 @@ Errors of the archive become one message and an exit code here, for all commands
 """
 
 import importlib
+import os
 import re
 import signal
 import sys
-from argparse import ArgumentParser
-from collections.abc import Sequence
+import threading
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from obsarchive.cli.commands import parser_of, whole_parser
 from obsarchive.errors import ArchiveError
+
+HANG_S = 60.0
+"""A command that is terminated and does not end by itself is ended after so long [s]."""
+SIGNALLED = 128
+"""Exit code of a command that was stopped by a signal, less the number of the signal."""
+LASTING = ("daemon.run", "demo.run", "portal.run")
+"""Commands that run until Ctrl-C, which is no failure of theirs."""
+
+
+class Terminated(SystemExit):
+    """SIGTERM arrived: raised where the command is, so that it closes what it opened."""
 
 
 def main(arguments: Sequence[str] | None = None, program: str = "obsarchive") -> int:
@@ -28,11 +42,9 @@ def main(arguments: Sequence[str] | None = None, program: str = "obsarchive") ->
     Returns
     -------
     int
-        Exit code: 0 success, 2 configuration, 3 service unreachable, 4 another process is the leader.
+        Exit code: 0 success, 2 configuration, 3 service unreachable, 4 another process is the leader,
+        130 stopped by Ctrl-C, 143 stopped by SIGTERM.
     """
-    here = str(Path.cwd())
-    if here not in sys.path and not sys.flags.safe_path:
-        sys.path.insert(0, here)  # an adopter's pipelines lie there, and are found as by ``python -m obsarchive``
     return _execute(whole_parser(program), readable(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -58,13 +70,48 @@ def readable(arguments: Sequence[str]) -> list[str]:
 
 def _execute(parser: ArgumentParser, arguments: Sequence[str] | None) -> int:
     options = parser.parse_args(arguments)
+    here = str(Path.cwd())
+    if here not in sys.path and not sys.flags.safe_path:
+        sys.path.insert(0, here)  # an adopter's pipelines lie there, and are found as by ``python -m obsarchive``
     module, _, function = options.run.partition(".")
     try:
-        # A command that is terminated closes what it opened: the last user of the embedded database stops it.
-        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # noqa: ARG005
+        signal.signal(signal.SIGTERM, _terminate)
         return int(getattr(importlib.import_module(f"obsarchive.cli.{module}"), function)(options))
-    except ArchiveError as err:
+    except BaseException as err:
+        if (code := _exit_code(options, err)) is None:
+            raise
+        return code
+
+
+def _exit_code(options: Namespace, err: BaseException) -> int | None:
+    """Explain what ended a command, and return its exit code; None for a bug or an exit of its own."""
+    kinds = {type(each) for each in _chain(err)}  # an import makes another exception of what interrupts it
+    if Terminated in kinds:
+        return _stopped(options, signal.SIGTERM)
+    if KeyboardInterrupt in kinds:
+        return 0 if options.run in LASTING else _stopped(options, signal.SIGINT)
+    if isinstance(err, ArchiveError):
         sys.stderr.write(f"{options.sender}{err}\n")
         return err.exit_code
-    except KeyboardInterrupt:
-        return 0
+    return None
+
+
+def _chain(err: BaseException | None) -> Iterator[BaseException]:
+    while err is not None:
+        yield err
+        err = err.__cause__ or err.__context__
+
+
+def _terminate(number: int, _: object) -> NoReturn:
+    """End the command once, in time: the last user of the embedded database stops it."""
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, signal.SIG_IGN)
+    watchdog = threading.Timer(HANG_S, os._exit, (SIGNALLED + number,))
+    watchdog.daemon = True
+    watchdog.start()
+    raise Terminated(SIGNALLED + number)
+
+
+def _stopped(options: Namespace, number: signal.Signals) -> int:
+    sys.stderr.write(f"{options.sender}stopped by {number.name} before it was done; run it again to go on\n")
+    return SIGNALLED + number

@@ -38,7 +38,7 @@ def run(options: Namespace) -> int:
         with open_database(config) as opened:
             say(f"{opened.uri}\n")
         return 0
-    text, status = _report(config.paths.logs)
+    text, status = _report(config.paths.logs, *daemon_reasons.failed_start(config))
     say(_in_form(text, status, as_json=options.json))
     if not options.json:
         say(_reasons(config, status))
@@ -49,13 +49,15 @@ def _in_form(text: str, status: Mapping[str, Any], *, as_json: bool) -> str:
     return text + "\n" if as_json else _in_words(status)
 
 
-def _report(folder: Path) -> tuple[str, Mapping[str, Any]]:
-    """Return what the daemon reported last, as text and as read."""
+def _report(folder: Path, when: str = "", why: str = "") -> tuple[str, Mapping[str, Any]]:
+    """Return what the daemon reported last, as text and as read; or raise, with why it did not start."""
     path = folder / "status.json"
     try:
         text = path.read_text()
         status = as_mapping(parse_json(text))
     except OSError as err:
+        if why:
+            raise ArchiveError(f"{path}: no status: the daemon did not start at {when}: {why}") from err
         raise ArchiveError(f"{path}: no status: the daemon has not run with this configuration yet") from err
     except ValueError as err:
         raise ArchiveError(f"{path}: damaged: {err}; a daemon that runs writes it anew") from err
@@ -74,8 +76,16 @@ def _logs_of(file: Path) -> Path | None:
 def _reasons(config: Config, status: Mapping[str, Any]) -> str:
     """Return why work waits or failed, and what to do about it; empty if none does."""
     found = list(daemon_reasons.of_daemon(config, status))
-    if daemon_reasons.is_alive(status) or config.database.mode == "external":
-        found += _reasons_of_steps(config)
+    alive = daemon_reasons.is_alive(status)
+    if alive or config.database.mode == "external":
+        try:
+            found += _reasons_of_steps(config)
+        except ConfigError as err:
+            if not alive:
+                found[0] = daemon_reasons.not_startable(config, str(err))
+            elif not status.get("configuration"):  # a daemon that read it has said so
+                action = "mend what this names: a restart of the daemon and new workers need it"
+                found.append(daemon_reasons.Reason("the configuration cannot be used", str(err), action))
     return "".join(["what waits or failed, and what to do:\n", *map(str, found)]) if found else ""
 
 
@@ -84,10 +94,7 @@ def _reasons_of_steps(config: Config) -> list[daemon_reasons.Reason]:
     from obsarchive.cli import step_reasons  # late: the other forms of the command need no pipelines
     from obsarchive.database.connect import open_store
 
-    try:
-        return step_reasons.of_steps(load(config.source), open_store)
-    except ConfigError as err:
-        return [daemon_reasons.Reason("the configuration cannot be used", str(err), "mend the file")]
+    return step_reasons.of_steps(load(config.source), open_store)
 
 
 def _steps_in_words(subject: str, store: "Store") -> str:

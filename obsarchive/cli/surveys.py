@@ -1,12 +1,8 @@
 """``obsarchive surveys``: projects of survey light curves."""
 
 import os
-import signal
-import sys
 from argparse import Namespace
 from collections.abc import Sequence
-from types import FrameType
-from typing import NoReturn
 
 from obsarchive.cli.commands import STAGES
 from obsarchive.cli.console import say
@@ -25,14 +21,10 @@ def run(options: Namespace) -> int:
         os.environ[CONFIG_VARIABLE] = str(options.config.absolute())
     if options.data:
         dataset.DATA_ROOT = options.data.absolute()
-    try:
-        config = find_config()
-        logs.set_up(config.paths.logs if config else None, "surveys", config.daemon.logging_level if config else "INFO")
-        with outage_as_error():
-            return _do(options, load_project(str(options.project)))
-    except KeyboardInterrupt:
-        sys.stderr.write("stopped; run it again to go on\n")
-        return 130
+    config = find_config()
+    logs.set_up(config.paths.logs if config else None, "surveys", config.daemon.logging_level if config else "INFO")
+    with outage_as_error():
+        return _do(options, load_project(str(options.project)))
 
 
 def _do(options: Namespace, project: Project) -> int:
@@ -61,7 +53,6 @@ def _do(options: Namespace, project: Project) -> int:
 
 
 def _run_stages(options: Namespace, project: Project, stages: Sequence[str]) -> int:
-    signal.signal(signal.SIGTERM, _stop)
     config = find_config()
     default = config.parallel.n_workers if config else 2
     project.pars.num_workers = default if options.workers is None else options.workers
@@ -96,7 +87,3 @@ def _status(project: Project) -> None:
     words = [known.get("state", "never run"), known.get("text", ""), known.get("reason", "")]
     say(f"{project.output_folder}: {' '.join(word for word in words if word)}\n")
     say("".join(f"  {name}: {count}\n" for name, count in counts.items()))
-
-
-def _stop(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt

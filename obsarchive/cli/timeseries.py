@@ -2,10 +2,12 @@
 
 import logging
 import os
+import threading
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
@@ -98,9 +100,9 @@ def _reductions(
     progress = Bar("reduce").show
     with Cluster(config.parallel if config else Parallel(), tmp) as cluster:
         records = store.datasets if store else None
-        for result in Reductions(cluster.each, records, tmp / "catalogs", progress).reduce(
-            folders, side_by_side, again
-        ):
+        stopping = threading.Event()
+        reductions = Reductions(partial(cluster.each, stopping=stopping), records, tmp / "catalogs", progress, stopping)
+        for result in reductions.reduce(folders, side_by_side, again):
             say(f"{result.subject}: {result.state}{_described(result)}\n")
             yield result
 

@@ -3,10 +3,11 @@
 import importlib
 import os
 import re
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, time
 from pathlib import Path
+from sysconfig import get_path
+from traceback import extract_tb
 from typing import Annotated, Any, ClassVar
 
 from pydantic import (
@@ -107,12 +108,36 @@ def import_object(name: str, kind: str) -> Any:
     ValueError
         There is none, or its module cannot be imported.
     """
-    module, _, attribute = name.rpartition(".")
+    path, _, attribute = name.rpartition(".")
     try:
-        return getattr(importlib.import_module(module), attribute)
+        module = importlib.import_module(path)
+    except Exception as err:  # whatever a module of an adopter does while it is imported
+        raise ValueError(f"no {kind} {name!r}: {_why_not_imported(path, err)}") from err
+    try:
+        return getattr(module, attribute)
     except IMPORT_ERRORS as err:
-        hint = did_you_mean(attribute, vars(sys.modules[module])) if module in sys.modules else ""
+        hint = did_you_mean(attribute, vars(module))
         raise ValueError(f"no {kind} {name!r}: {type(err).__name__}: {err}{hint}") from err
+
+
+def _why_not_imported(module: str, err: Exception) -> str:
+    """Return whether a module is missing, or else what goes wrong in it, with file and line."""
+    if isinstance(err, ModuleNotFoundError) and f"{module}.".startswith(f"{err.name}."):
+        return f"{err}, neither in this folder nor on PYTHONPATH"
+    file, line = _place_of(err)
+    text = err.msg if isinstance(err, SyntaxError) else err
+    return f"its module cannot be imported: {type(err).__name__}: {text} ({file}, line {line})"
+
+
+def _place_of(err: Exception) -> tuple[str, int | None]:
+    """Return file and line in which an import failed: the innermost ones that belong to no installed package."""
+    if isinstance(err, SyntaxError) and err.filename:
+        return err.filename, err.lineno
+    frames = [frame for frame in extract_tb(err.__traceback__) if not frame.filename.startswith("<")]
+    foreign = tuple({get_path(name) + os.sep for name in ("stdlib", "purelib", "platlib")})
+    ours = [frame for frame in frames if not frame.filename.startswith(foreign) and frame.filename != __file__]
+    last = (ours or frames)[-1]
+    return last.filename, last.lineno
 
 
 def import_class(name: str) -> type:

@@ -20,6 +20,8 @@ from obsarchive.config.field_types import (
     format_validation_error,
     renamed,
 )
+from obsarchive.config.release_policy import ReleasePolicy
+from obsarchive.core.citation import Licence, Publisher
 from obsarchive.errors import ConfigError
 
 
@@ -59,6 +61,9 @@ class Server(Section):
         None, description="what programs that read /metrics must send; null: only programs of this machine are answered"
     )
     pages: tuple[str, ...] = Field((), description="blueprints of pages of one's own, as module.bp")
+    target_radius_arcsec: float = Field(
+        5.0, ge=0, le=3600, description="observations this near belong to one target whatever their names [arcsec]"
+    )
     sky: SkyService | None = Field(None, description="where pictures of the sky come from; null: none")
     vizier: str | None = Field(
         None,
@@ -186,6 +191,8 @@ class Telescope(Section):
     east_left: bool = True
     saturation_adu: PositiveFloat | None = None
     nonlinearity: float = Field(0.0, ge=0, le=0.1, description="share of a signal of 65535 ADU that is lost")
+    latitude_deg: float | None = Field(None, ge=-90, le=90, description="of the site [deg]; null: unknown")
+    longitude_deg: float | None = Field(None, ge=-360, le=360, description="of the site, to the east [deg]")
     filters: dict[str, Filter] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -195,6 +202,13 @@ class Telescope(Section):
         if self.vane_m >= self.primary_m / 4:
             raise ValueError("vane_m must be smaller than a quarter of primary_m")
         return self
+
+    @property
+    def place_deg(self) -> tuple[float, float] | None:
+        """Latitude and longitude of the site; None when they are not known."""
+        if self.latitude_deg is None or self.longitude_deg is None:
+            return None
+        return self.latitude_deg, self.longitude_deg
 
     @property
     def compass_deg(self) -> tuple[float, float] | None:
@@ -290,6 +304,8 @@ class Alerts(Section):
         600.0, "batch_window_s", "gather_s", description="what happens within this time makes one message [s]"
     )
     mail: Mail = Mail()
+    watch_hosts: tuple[str, ...] = Field((), description="hosts of webhooks that users may have messages sent to")
+    watch_domains: tuple[str, ...] = Field((), description="domains of e-mail addresses that users may choose")
 
 
 class PipelineEntry(Section):
@@ -316,6 +332,7 @@ class Config(Section):
     intake: IntakeJob = IntakeJob()
     surveys: SurveyJob = SurveyJob()
     alerts: Alerts = Alerts()
+    release: ReleasePolicy = ReleasePolicy()
     source: Path = Field(Path("config.json"), exclude=True)
 
     @classmethod
@@ -361,6 +378,13 @@ class Config(Section):
     def database_folder(self) -> Path:
         """Folder of the embedded database and the portal's secrets."""
         return self.database.folder or self.paths.archive / ".db"
+
+    @property
+    def publisher(self) -> Publisher:
+        """The archive as its citations name it."""
+        terms = self.release
+        licence = Licence(terms.licence, terms.licence_url)
+        return Publisher(self.server.name, self.server.address, licence, terms.acknowledgement)
 
     @property
     def digest(self) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-SIDECAR = ".observation.json"
+SIDECAR, NIGHT_SIDECAR = ".observation.json", ".night.json"
 """Name of the file that holds the document of an observation."""
 
 
@@ -57,6 +57,10 @@ class Layout:
         Path
         """
         return self.observation(night, obs_id) / SIDECAR
+
+    def night_sidecar(self, night: str) -> Path:
+        """Return the file with the requests of users for a night, which is there only while there are any."""
+        return self.night(night) / NIGHT_SIDECAR
 
     def tarball(self, night: str, obs_id: str) -> Path:
         """Return the file with all products of an observation.

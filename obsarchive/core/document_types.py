@@ -14,6 +14,17 @@ from typing_extensions import TypedDict
 # -- steps and pipelines: the same in both collections -------------------------------------------------------------
 
 
+class ImageEntry(TypedDict):
+    """The image of a FITS file, as its header describes it."""
+
+    shape: list[int]
+    """Pixels along each axis, in the order of numpy: of an image (ny, nx)."""
+    corners_deg: NotRequired[list[list[float]]]
+    """Right ascension and declination of the outer corners of its corner pixels [deg]; absent without a WCS."""
+    pixel_arcsec: NotRequired[float]
+    """Side of a pixel [arcsec]."""
+
+
 class ProductEntry(TypedDict):
     """A file that a step wrote."""
 
@@ -23,6 +34,8 @@ class ProductEntry(TypedDict):
     """Size [bytes]."""
     sha256: str
     """Checksum, 64 hex digits."""
+    image: NotRequired[ImageEntry]
+    """Of a FITS file with an image; absent if an earlier version wrote it."""
 
 
 class StepDocument(TypedDict, total=False):
@@ -169,6 +182,8 @@ class Distributed(TypedDict, total=False):
     """Size of the tarball [bytes]."""
     sha256: str
     """Its checksum."""
+    version: int
+    """Version of what it holds (`obsarchive.core.package_texts.PACKAGE_VERSION`)."""
 
 
 class UserFields(TypedDict):
@@ -252,9 +267,23 @@ class NewObservation(HeaderFields):
     """What the sidecar file holds of the fields that users edit."""
 
 
+class TargetDocument(TypedDict):
+    """Names of a target in the form in which names are compared, see :mod:`obsarchive.core.target_names`."""
+
+    keys: list[str]
+    """``name`` and ``alternative_names``."""
+    text: str
+    """The keys, with blanks between them."""
+    parts: list[str]
+    """Beginnings of what the keys hold from each letter on."""
+    folding: int
+    """Version of this form."""
+
+
 class ObservationDocument(NewObservation, total=False):
     """One visit of one target: a document of the collection ``objects``."""
 
+    target: TargetDocument
     look_again: bool
     """Whether the daemon must look at the observation, although its tarball is up to date."""
     effects_due: EffectsDue

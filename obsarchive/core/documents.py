@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from obsarchive.core import document_paths as paths
 from obsarchive.core.document_types import CalibrationNeedDocument, MasterDocument
+from obsarchive.core.package_texts import PACKAGE_VERSION
 from obsarchive.core.raw_problems import RawProblem
 from obsarchive.core.rules import lookup
 from obsarchive.core.step_state import State
@@ -206,6 +207,12 @@ class Observation:
         return str(self.document["_id"])
 
     @property
+    def program(self) -> str:
+        """Its programme; empty if it is not known."""
+        found = lookup(self.document, paths.PROGRAM_ID)
+        return found if isinstance(found, str) else ""
+
+    @property
     def night(self) -> str:
         """The nightly directory that holds it; older documents have only the date in the name."""
         return str(self.document.get("night") or f"{ObservationName.parse(self.id).date_utc:%Y%m%d}")
@@ -280,6 +287,11 @@ class Observation:
     def packed(self) -> bool:
         """Whether its tarball is up to date."""
         return lookup(self.document, paths.PACKED) is True
+
+    @property
+    def can_be_sent_packed(self) -> bool:
+        """Whether its tarball is up to date and holds what users may see: earlier ones name other observations."""
+        return self.packed and lookup(self.document, paths.PACKED_VERSION) == PACKAGE_VERSION
 
     @property
     def packed_bytes(self) -> float | None:

@@ -1,6 +1,7 @@
 """Progress of long work: a bar on a terminal, a line in the log from time to time elsewhere."""
 
 import logging
+import math
 import sys
 import threading
 import time
@@ -27,6 +28,31 @@ def no_progress(fraction: float, text: str) -> None:
         What is being done.
     """
     log.debug("%.0f %% %s", 100 * fraction, text)
+
+
+def at_intervals(report: ProgressCallback, seconds: float) -> ProgressCallback:
+    """Return a callback that passes on the first progress, and later at most one in some time.
+
+    Parameters
+    ----------
+    report : ProgressCallback
+        What it is passed on to.
+    seconds : float
+        The time [s].
+
+    Returns
+    -------
+    ProgressCallback
+    """
+    due_s = -math.inf
+
+    def pass_on(fraction: float, text: str) -> None:
+        nonlocal due_s
+        if time.monotonic() >= due_s:
+            due_s = time.monotonic() + seconds
+            report(fraction, text)
+
+    return pass_on
 
 
 class Bar:

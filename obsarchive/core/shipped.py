@@ -1,4 +1,4 @@
-"""What is shipped beside the code: the portal's templates and static files, and an example configuration."""
+"""What is shipped beside the code: the portal's templates and static files, the guide, and an example configuration."""
 
 from pathlib import Path
 

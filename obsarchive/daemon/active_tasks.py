@@ -8,8 +8,9 @@ from contextlib import suppress
 
 from obsarchive.config.model import Config
 from obsarchive.core.archive_paths import Layout
-from obsarchive.core.document_paths import PACKED_BYTES, PACKED_SHA256
+from obsarchive.core.document_paths import PACKED_BYTES, PACKED_SHA256, PACKED_VERSION
 from obsarchive.core.documents import Observation, utc_now
+from obsarchive.core.package_texts import PACKAGE_VERSION
 from obsarchive.core.step_state import State
 from obsarchive.daemon import planner
 from obsarchive.daemon.endings import Delays, update_after
@@ -26,7 +27,7 @@ from obsarchive.execution.step_process import TaskResult
 from obsarchive.io.permit import withdraw
 from obsarchive.pipeline import Step
 from obsarchive.pipeline.chain import ChainEntry
-from obsarchive.store import StepStore, Store, outage_as_error
+from obsarchive.store import Document, StepStore, Store, outage_as_error
 
 log = logging.getLogger(__name__)
 
@@ -138,9 +139,15 @@ class ActiveTasks:
         permit = self.permits / task_id
         permit.mkdir()
         tarball, limit_s = self.layout.tarball(subject.night, subject.id), self.config.parallel.job_timeout_s
-        self.cluster.submit(task_id, run_limited, permit, limit_s, pack, folder, tarball)
+        self.cluster.submit(task_id, run_limited, permit, limit_s, pack, folder, tarball, self._citation(document))
         self.by_id[task_id] = ActiveTask(subject, self.store.observations, asked=asked, permit=permit)  # last, as above
         return True
+
+    def _citation(self, document: Document) -> str:
+        """Return the text that says how to cite an observation."""
+        observation, programmes = Observation(document), self.store.programmes
+        release = programmes.release(self.config.release.months)
+        return self.config.publisher.cite(observation, programmes.find(observation.program), release).text()
 
     def harvest(self, event: Event) -> bool:
         """Process `event` and all that wait behind it; return whether a task ended."""
@@ -215,7 +222,7 @@ class ActiveTasks:
             self.delay(running.subject, value)
             return
         self.delays.clear(running.subject.id)
-        fields = {PACKED_BYTES: value.n_bytes, PACKED_SHA256: value.sha256}
+        fields = {PACKED_BYTES: value.n_bytes, PACKED_SHA256: value.sha256, PACKED_VERSION: PACKAGE_VERSION}
         if self.store.observations.set_packed(running.subject.id, running.asked, fields):
             log.info("%s: packed", running.subject.id)
             self.alerts.data_ready(running.subject)

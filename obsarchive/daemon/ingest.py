@@ -2,7 +2,7 @@
 
 import logging
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -20,20 +20,21 @@ from obsarchive.core.document_types import (
     RawData,
 )
 from obsarchive.core.documents import NIGHT_KINDS, SCHEMA, Night, Observation, utc_now
-from obsarchive.core.json_text import parse_json
 from obsarchive.core.raw_problems import RawProblem, by_kind
-from obsarchive.core.step_state import State, is_complete
 from obsarchive.core.values import as_mapping, plain_text
 from obsarchive.daemon import published_archiver
+from obsarchive.daemon.manifest_blocks import blocks_by_pipeline, folders_in
 from obsarchive.daemon.night_files import files_after_look, versions
 from obsarchive.daemon.notifications import Alerts
+from obsarchive.daemon.observation_edits import ObservationEdits
 from obsarchive.daemon.raw_copies import differing_files, differing_observation
 from obsarchive.daemon.raw_scanner import Found, Listing, problem_of, signature, signature_of
-from obsarchive.daemon.sidecars import read_sidecar, take_redos, user_fields, write_sidecar
+from obsarchive.daemon.sidecars import read_sidecar, take_night_redos, take_redos, user_fields, write_sidecar
 from obsarchive.errors import DISK_ERRORS, MALFORMED, ArchiveError, BadRawData
 from obsarchive.io.raw_frames import plain_cards, read_header
 from obsarchive.names import ObservationName, is_night, is_observation
-from obsarchive.store import StepUpdate, Store, carried_over, one_line
+from obsarchive.pipeline.chain import decision_chain
+from obsarchive.store import Store, one_line
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,8 @@ MOST_NAMES = 1000
 """Names of files that a night's document lists of each sort."""
 MOST_LOGGED = 50
 """Files not understood that are logged one by one for a look at a night."""
+NIGHTS_AT_ONCE = 20
+"""Nights of the archive tree whose observations are looked up in the database by one query."""
 NEWS = timedelta(days=7)
 """Files that changed longer ago are no reason for an alert."""
 
@@ -61,13 +64,19 @@ class Ingest:
     def __init__(self, config: Config, store: Store, alerts: Alerts | None = None) -> None:
         self.config, self.store, self.alerts = config, store, alerts
         self.layout = Layout(config.paths.archive)
+        self.edits = ObservationEdits(config.database_folder)
         self._host = socket.gethostname()
         self._warned: set[tuple[Path, str]] = set()
+        # asked for once while a night is entered, not for each of its observations
+        self._frames: dict[str, Sequence[Mapping[str, Any]]] = {}
+        self._owners_of: dict[str, list[str]] = {}
 
     def night(self, listing: Listing) -> None:
         """Bring the database in line with a night's raw folder."""
         self.store.nights.touch(listing.night)
         self._restore_night(listing.night)
+        self._frames.clear()
+        self._owners_of.clear()
         known = self.store.observations.raw_data_of(listing.night)
         whole_of = {path.name: each for each in known.values() for path in each.raw_files}
         present = listing.observations()
@@ -132,16 +141,18 @@ class Ingest:
         """
         taken = published_archiver.take_over(self.store.observations)
         nights = self.store.nights.names()
-        for folder in _folders(self.layout.root):
-            if not is_night(folder.name):
-                continue
-            if folder.name not in nights:
-                self.store.nights.touch(folder.name)
-            self._restore_night(folder.name)
-            known = self.store.observations.names_of(folder.name)
-            for inner in _folders(folder):
-                if inner.name not in known and self._from_tree(folder.name, inner.name):
-                    taken += 1
+        pipelines = [link.pipeline for link in decision_chain(self.config)]
+        whole = self.store.nights.names([pipeline.name for pipeline in pipelines if pipeline.scope == "night"])
+        present = [night for night in folders_in(self.layout.root) if is_night(night)]
+        for first in range(0, len(present), NIGHTS_AT_ONCE):
+            inner = {night: folders_in(self.layout.night(night)) for night in present[first : first + NIGHTS_AT_ONCE]}
+            known = self.store.observations.known(name for names in inner.values() for name in names)
+            for night, names in inner.items():
+                if night not in nights:
+                    self.store.nights.touch(night)
+                if night not in whole:
+                    self._restore_night(night)
+                taken += sum(self._from_tree(night, name) for name in names if name not in known)
         return taken
 
     def _from_tree(self, night: str, name: str) -> bool:
@@ -284,8 +295,8 @@ class Ingest:
         parsed = ObservationName.parse(name)
         telescope = self.config.telescope_of(parsed.camera, parsed.date_utc.date())
         folder = self.layout.observation(listing.night, name)
-        known = read_sidecar(self.layout, listing.night, name)
-        owners = as_mapping(known.get("science_program")).get("program_PI") or self.store.users.owners(parsed.program)
+        known = read_sidecar(self.layout, listing.night, name) or self.edits.recall(name)
+        owners = as_mapping(known.get("science_program")).get("program_PI") or self._owners(parsed.program)
         comment, names = known.get("comment"), known.get("alternative_names", [])
         blocks = self._recorded_blocks(folder)
         take_redos(known, blocks)
@@ -313,22 +324,34 @@ class Ingest:
         }
 
     def _seeing(self, night: str, when: datetime) -> ObservationSeeing:
-        return seeing_lookup.nearest_seeing(
-            Night(self.store.nights.find(night) or {"_id": night}).seeing_frames(), when
-        )
+        if night not in self._frames:
+            self._frames = {night: Night(self.store.nights.find(night) or {"_id": night}).seeing_frames()}
+        return seeing_lookup.nearest_seeing(self._frames[night], when)
+
+    def _owners(self, program: str) -> list[str]:
+        if program not in self._owners_of:
+            self._owners_of[program] = self.store.users.owners(program)
+        return self._owners_of[program]
 
     def _recorded_blocks(self, folder: Path) -> dict[str, PipelineDocument]:
-        return {name: block for inner in _folders(folder) for name, block in _blocks_by_pipeline(inner).items()}
+        return {
+            name: block for inner in folders_in(folder) for name, block in blocks_by_pipeline(folder / inner).items()
+        }
 
     def _restore_night(self, night: str) -> None:
         """Restore the blocks of the night's own pipelines from their manifests, where the database has none."""
         document = self.store.nights.find(night) or {}
+        restored: dict[str, PipelineDocument] = {}
         for folder in (self.layout.calibration(night), self.layout.summary(night)):
-            for name, block in _blocks_by_pipeline(folder).items():
-                if name not in document:
-                    self.store.nights.set_fields(night, {name: block})
-                    if name == "seeing":
-                        self.store.nights.set_fields(night, Night({"_id": night, name: block}).seeing_fields())
+            restored |= {name: block for name, block in blocks_by_pipeline(folder).items() if name not in document}
+        for name, block in restored.items():
+            self.store.nights.set_fields(night, {name: block})
+            if name == "seeing":
+                self.store.nights.set_fields(night, Night({"_id": night, name: block}).seeing_fields())
+        requests = take_night_redos(self.layout, night, restored)
+        lost = {field: True for field in requests if field.partition(".")[0] not in document}
+        if lost:
+            self.store.nights.set_fields(night, lost)
 
 
 def _is_part(files: list[Found], known: Observation) -> bool:
@@ -348,43 +371,3 @@ def _is_gone(observation: Observation) -> bool:
     """Whether raw files are not where the database has them; those of a night may be below several roots."""
     files = observation.raw_files
     return not files or not all(path.exists() for path in files)
-
-
-def _folders(folder: Path) -> Iterator[Path]:
-    try:
-        yield from sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
-    except (FileNotFoundError, NotADirectoryError):
-        return
-
-
-_NEEDED_OF_MANIFEST = {"pipeline", "step", "state", "started", "finished"}
-
-
-def _manifests(folder: Path) -> Iterator[Mapping[str, Any]]:
-    for path in sorted(folder.glob(".*.json")):
-        try:
-            manifest = parse_json(path.read_bytes())
-        except (OSError, ValueError) as err:
-            log.warning("%s cannot be read (%s): its step will be done again", path, err)
-            continue
-        if isinstance(manifest, dict) and manifest.keys() >= _NEEDED_OF_MANIFEST:
-            yield carried_over(manifest)
-
-
-def _blocks_by_pipeline(folder: Path) -> dict[str, PipelineDocument]:
-    blocks: dict[str, PipelineDocument] = {}
-    for manifest in _manifests(folder):
-        try:
-            step = StepUpdate(State(manifest["state"]), str(manifest.get("message", "")), manifest).to_document()
-        except (ValueError, TypeError) as err:
-            log.warning("a manifest in %s is damaged (%s): its step will be done again", folder, err)
-            continue
-        block = blocks.setdefault(str(manifest["pipeline"]), {"steps": {}})
-        block["steps"][str(manifest["step"])] = {**step, "retries": 0}
-        if "classified_as" in manifest:
-            block["classified_as"] = manifest["classified_as"]
-    for block in blocks.values():
-        done = is_complete(step["state"] for step in block["steps"].values())
-        block["status"] = {"done": done, "enqueued": False, "force_redo": False, "retries": 0}
-        block["last_modified"] = utc_now()
-    return blocks

@@ -17,10 +17,12 @@ from email.message import EmailMessage
 from typing import Any
 from urllib.parse import quote
 
+from obsarchive.accounts.watches import are_allowed, folded
 from obsarchive.config.model import Config, Mail, Recipient
 from obsarchive.core.documents import Night, Observation, utc_now
 from obsarchive.core.raw_problems import ProblemGroup
 from obsarchive.core.step_state import State
+from obsarchive.daemon.watches import Receiver, Watchers
 from obsarchive.errors import ArchiveError, ServiceUnavailable
 from obsarchive.remote.http import request_once
 from obsarchive.store import Document, Outbox, one_line, outage_as_error
@@ -53,11 +55,14 @@ class Alerts:
         Its section ``alerts`` lists the receivers.
     outbox : Outbox
         Events that wait to be sent.
+    watchers : Watchers, optional
+        Users who watch something.
     """
 
-    def __init__(self, config: Config, outbox: Outbox) -> None:
+    def __init__(self, config: Config, outbox: Outbox, watchers: Watchers | None = None) -> None:
         self.config, self.outbox = config, outbox
-        self.receivers = {_key(alert): alert for alert in config.alerts.recipients}
+        self.receivers = [_receiver(alert) for alert in config.alerts.recipients]
+        self.watchers = watchers if are_allowed(config.alerts) else None
         self._next: dict[str, datetime] = {}
         self._pause: dict[str, timedelta] = {}
         self._stopping = threading.Event()
@@ -100,17 +105,18 @@ class Alerts:
         self._note(f"{NOT_UNDERSTOOD} {night.id} {digest}", NOT_UNDERSTOOD, night, facts)
 
     def _note(self, key: str, event: str, subject: Observation | Night, facts: dict[str, str]) -> None:
-        if not self.receivers:
+        if not self.receivers and not (self.watchers and self.watchers.any()):
             return
         document = subject.document
         science = document.get("science_program")
         program = str(science.get("program_id") or "") if isinstance(science, dict) else ""
         name = {"subject": subject.id, "night": subject.night, "name": str(document.get("name") or subject.id)}
-        self.outbox.add(key, {"event": event, "program": program, **name, **facts})
+        target = folded(name["name"])
+        self.outbox.add(key, {"event": event, "program": program, "target": target, **name, **facts})
 
     def start(self) -> None:
         """Start the thread that sends."""
-        if self.receivers:
+        if self.receivers or self.watchers:
             self._thread = threading.Thread(target=self._run, name="alerts", daemon=True)
             self._thread.start()
 
@@ -130,22 +136,24 @@ class Alerts:
 
     def send(self, now: datetime) -> None:
         """Send the events gathered for long enough to every receiver that is not paused."""
-        for key, alert in self.receivers.items():
-            if now < self._next.get(key, now):
+        for receiver in (*self.receivers, *(self.watchers.receivers() if self.watchers else ())):
+            if now < self._next.get(receiver.key, now):
                 continue
-            query: Document = {"event": {"$in": list(alert.events)}}
-            if alert.programs != "all":
-                query["program"] = {"$in": list(alert.programs)}
-            events = self.outbox.untold(key, query)
+            waiting = self.outbox.untold(receiver.key, receiver.query)
+            events = receiver.visible(waiting) if waiting else []
+            kept = {event["_id"] for event in events}
+            if others := [event["_id"] for event in waiting if event["_id"] not in kept]:
+                self.outbox.note_told(others, receiver.key)
             if events and now - events[0]["when"] >= timedelta(seconds=self.config.alerts.batch_window_s):
-                self._deliver(key, alert, events, now)
+                self._deliver(receiver, events, now)
 
-    def _deliver(self, key: str, alert: Recipient, events: Sequence[Document], now: datetime) -> None:
+    def _deliver(self, receiver: Receiver, events: Sequence[Document], now: datetime) -> None:
+        key, alert = receiver.key, receiver.recipient
         try:
             if alert.webhook is not None:
                 self._post(alert, events)
             else:
-                self._write(alert, events)
+                self._write(alert, events, receiver.note)
         except DeliveryError as err:
             pause = min(LONGEST_PAUSE, 2 * self._pause.get(key, FIRST_PAUSE / 2))
             self._pause[key], self._next[key] = pause, now + pause
@@ -164,14 +172,15 @@ class Alerts:
             headers["X-Archiver-Signature"] = f"sha256={signature}"
         request_once("the webhook", str(alert.webhook), DeliveryError, TIMEOUT_S, content=body, headers=headers)
 
-    def _write(self, alert: Recipient, events: Sequence[Document]) -> None:
+    def _write(self, alert: Recipient, events: Sequence[Document], note: str) -> None:
         counts = Counter(event["event"] for event in events)
         words = {"new data": "with new data", **{name: name for name in (*EVENTS.values(), NOT_UNDERSTOOD)}}
         summary = ", ".join(f"{counts[name]} {text}" for name, text in words.items() if counts[name])
         mail = EmailMessage()
         mail["From"], mail["To"] = self.config.alerts.mail.sender, ", ".join(alert.email)
         mail["Subject"] = one_line(f"{self.config.server.name}: {summary}")
-        mail.set_content("\n".join(self._lines(events)) + "\n")
+        lines = [*self._lines(events), *((one_line(note),) if note else ())]
+        mail.set_content("\n".join(lines) + "\n")
         try:
             with _mail_server(self.config.alerts.mail) as server:
                 server.send_message(mail)
@@ -196,10 +205,13 @@ class Alerts:
         return {**kept, "when": event["when"].isoformat(), "url": f"{self.config.server.address}/{page}"}
 
 
-def _key(alert: Recipient) -> str:
-    """Return the identifier of a receiver in the database; it holds no address and no secret."""
+def _receiver(alert: Recipient) -> Receiver:
+    """Return a receiver of the configuration; its identifier in the database holds no address and no secret."""
     text = alert.model_dump_json(include={"programs", "webhook", "email"})
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    query: Document = {"event": {"$in": list(alert.events)}}
+    if alert.programs != "all":
+        query["program"] = {"$in": list(alert.programs)}
+    return Receiver(hashlib.sha256(text.encode()).hexdigest()[:16], alert, query)
 
 
 def _mail_server(mail: Mail) -> smtplib.SMTP:

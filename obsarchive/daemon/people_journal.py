@@ -2,11 +2,10 @@
 
 ``people.jsonl`` holds the last state of every account, token and request, ``audit.jsonl`` the audit log. Both are
 private, like the database's own files: they hold hashes of passwords and tokens. Edits of observations go to their
-sidecar files at once.
+sidecar files at once, and to a journal of their own (:mod:`obsarchive.daemon.observation_edits`).
 """
 
 import logging
-import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from obsarchive.core.logs import last_lines
 from obsarchive.errors import DISK_ERRORS, ServiceUnavailable
-from obsarchive.io.atomic import atomic_write
+from obsarchive.io.atomic import append_private, atomic_write
 from obsarchive.store import Act, People, outage_as_error
 
 log = logging.getLogger(__name__)
@@ -37,7 +36,7 @@ class PeopleJournal:
     folder : Path
         Where the journal is kept.
     keep_up : callable
-        Called with the name of an observation whose owner, comment or names were edited.
+        Called with the name of an observation or night that people edited.
     """
 
     def __init__(self, people: People, folder: Path, keep_up: Callable[[str], None]) -> None:
@@ -57,6 +56,8 @@ class PeopleJournal:
         """Stop following."""
         self._stopping.set()
         if self._thread is not None:
+            with suppress(ServiceUnavailable), outage_as_error():
+                self.people.wake()
             self._thread.join(10.0)
 
     def take_up(self) -> int:
@@ -119,8 +120,8 @@ class PeopleJournal:
             is_ours = is_ours or not self.people.is_wiped()
             if self._stopping.is_set():
                 return
-            if act is not None and act.observation:
-                self.keep_up(act.observation)
+            if act is not None and act.edited:
+                self.keep_up(act.edited)
             elif act is not None and is_ours and not (act.is_audit and act.key in self._caught_up):
                 self._append(AUDIT if act.is_audit else PEOPLE, [act])
         self.catch_up()
@@ -142,16 +143,8 @@ class PeopleJournal:
     def _append(self, name: str, acts: Iterable[Act]) -> None:
         """Add lines; they are on the disk when this returns."""
         text = "".join(act.to_line() for act in acts).encode()
-        if not text:
-            return
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(self.folder / name, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-        with os.fdopen(descriptor, "rb+") as file:
-            size = file.seek(0, os.SEEK_END)
-            is_cut = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
-            file.write((b"\n" if is_cut else b"") + text)
-            file.flush()
-            os.fsync(descriptor)
+        if text:
+            append_private(self.folder / name, text)
 
 
 def _by_document(acts: Iterable[Act]) -> dict[tuple[str, str], Act]:

@@ -1,16 +1,18 @@
 """Raw data on disk: nights and files, which files are complete, and what changed since the last scan.
 
 A night that did not change costs one ``stat``: its listing is kept until the modification time of its folder
-changes. A folder that cannot be read is an error, never an empty night.
+changes. Files that are rewritten in place leave that as it is: their sizes and times are compared in turn, of as many
+nights as a short time allows. A folder that cannot be read is an error, never an empty night.
 """
 
 import errno
 import hashlib
+import itertools
 import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +29,9 @@ from obsarchive.names import is_night
 log = logging.getLogger(__name__)
 
 FULL_LOOK_S = 1800.0
-"""Interval at which a night is listed even if its folder did not change: files may be rewritten in place [s]."""
+"""Interval at which a night is listed even if nothing of it seems to have changed [s]."""
+COMPARED_S, MOST_COMPARED = 0.05, 5000
+"""Time [s] that one look spends on comparing sizes and times of known files, and the most of one night."""
 RETRY_S = 10.0
 """Interval after the second failure to enter a night; it doubles with each, up to `FULL_LOOK_S` [s]."""
 SOON = 3
@@ -149,6 +153,10 @@ class Scanner:
         self._monotonic, self._wall = monotonic, wall
         self._seen: dict[str, _Seen] = {}
         self._failures: Counter[str] = Counter()
+        self._compared = ""
+        """The night whose files were compared last."""
+        self._compared_of: Counter[str] = Counter()
+        """How many files of a large night were compared: the next look goes on with the others."""
 
     def nights(self) -> list[str]:
         """Return the nights on disk, newest first.
@@ -189,11 +197,11 @@ class Scanner:
         for gone in self._seen.keys() - set(nights):
             self.forget(gone)
             self.entered(gone)
+        nights = [night for night in nights if not only or night in only]
+        rewritten = set(self._rewritten(nights))
         for night in nights:
-            if only and night not in only:
-                continue
             try:
-                listing = self._look(night)
+                listing = self._look(night, night in rewritten)
             except OSError as err:
                 log.warning("night %s in %s cannot be read, looked at again later: %s", night, self.path, err)
                 continue
@@ -227,7 +235,26 @@ class Scanner:
         """Note that a night was entered whole."""
         self._failures.pop(night, None)
 
-    def _look(self, night: str) -> Listing | None:
+    def _rewritten(self, nights: list[str]) -> Iterator[str]:
+        """Yield nights with known files of another size or time: of the newest one, and of others in turn."""
+        until = self._monotonic() + COMPARED_S
+        older = [night for night in nights[1:] if night < self._compared]
+        in_turn = [*nights[:1], *older, *(night for night in nights[1:] if night >= self._compared)]
+        for night in in_turn:
+            if night in self._seen and self._differs(night, self._seen[night].sizes):
+                yield night
+            if night != nights[0]:
+                self._compared = night
+            if self._monotonic() > until:
+                return
+
+    def _differs(self, night: str, known: Mapping[str, tuple[int, int, float]]) -> bool:
+        begin = self._compared_of.pop(night, 0)
+        if begin + MOST_COMPARED < len(known):
+            self._compared_of[night] = begin + MOST_COMPARED
+        return _differ(self.path / night, itertools.islice(known.items(), begin, begin + MOST_COMPARED))
+
+    def _look(self, night: str, is_rewritten: bool) -> Listing | None:
         folder = self.path / night
         mtime_ns = folder.stat().st_mtime_ns
         seen = self._seen.get(night)
@@ -235,7 +262,7 @@ class Scanner:
         failures = self._failures[night]
         interval = min(RETRY_S * (2 ** (failures - 1) - 1), FULL_LOOK_S) if failures else FULL_LOOK_S
         fresh = seen is not None and now - seen.looked < interval
-        if seen and fresh and seen.folder_mtime_ns == mtime_ns and not seen.listing.growing:
+        if seen and fresh and seen.folder_mtime_ns == mtime_ns and not seen.listing.growing and not is_rewritten:
             return None
         listing, sizes = self._list(night, folder, seen.sizes if seen else {})
         self._seen[night] = _Seen(mtime_ns, now, sizes, listing)
@@ -270,6 +297,20 @@ class Scanner:
             inner = [folder / name for name in listing.ignored if holds_fits_files(folder / name)]
             listing.problems += map(_problem_of_folder, inner)
         return listing, sizes
+
+
+def _differ(folder: Path, known: Iterable[tuple[str, tuple[int, int, float]]]) -> bool:
+    """Whether a known file of a night has another size or time, or is gone."""
+    for name, (size, mtime_ns, _) in known:
+        try:
+            stat = os.stat(f"{folder}/{name}")  # noqa: PTH116 - of very many
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False  # the look at the night says so
+        if (stat.st_size, stat.st_mtime_ns) != (size, mtime_ns):
+            return True
+    return False
 
 
 def problem_of(listing: Listing, found: Found, reason: str) -> RawProblem:

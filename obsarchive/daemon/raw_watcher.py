@@ -1,7 +1,8 @@
 """Observation of all raw folders; new and changed nights are entered into the database."""
 
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from obsarchive.config.model import Config
@@ -11,6 +12,9 @@ from obsarchive.errors import ServiceUnavailable
 from obsarchive.store import outage_as_error
 
 log = logging.getLogger(__name__)
+
+SLICE_S = 2.0
+"""Time after which a look is interrupted, so that work on what was entered begins [s]."""
 
 
 class RawWatcher:
@@ -32,31 +36,60 @@ class RawWatcher:
         self.ingest = ingest
         self.nights = set(nights)
         self._warned: set[Path] = set()
+        self._under_way: Iterator[None] | None = None
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether a look has begun and not come to its end."""
+        return self._under_way is not None
 
     @property
     def unsettled(self) -> bool:
-        """Whether some file may still be growing."""
-        return any(scanner.unsettled for scanner in self.scanners)
+        """Whether a look is under way, or some file may still be growing."""
+        return self.is_under_way or any(scanner.unsettled for scanner in self.scanners)
 
     @property
     def problems_count(self) -> int:
         """Number of files that are not understood."""
         return sum(scanner.problems_count for scanner in self.scanners)
 
-    def look(self) -> None:
-        """Enter what changed since the last call; a folder that cannot be read is tried again later."""
+    def look(self, seconds: float = SLICE_S) -> bool:
+        """Enter what changed since the last call; a folder that cannot be read is tried again later.
+
+        Parameters
+        ----------
+        seconds : float, optional
+            No night is begun after this time [s]; the next call goes on. Of the first ones, work can begin meanwhile.
+
+        Returns
+        -------
+        bool
+            Whether all has been looked at.
+        """
+        until = time.monotonic() + seconds
+        looking, self._under_way = self._under_way or self._nights(), None
+        for _ in looking:
+            if time.monotonic() >= until:
+                self._under_way = looking
+                return False
+        return True
+
+    def forget(self) -> None:
+        """Have all nights entered again: the database that held them is gone."""
+        self._under_way = None
+        for scanner in self.scanners:
+            scanner.forget_all()
+
+    def _nights(self) -> Iterator[None]:
+        """Look at all raw folders, with a pause after each night that was entered."""
         for scanner in self.scanners:
             try:
                 self._warn_of_others(scanner)
                 for listing in scanner.changed(self.nights or None):
                     self._take_in(scanner, listing)
+                    yield
             except OSError as err:
                 log.warning("raw data in %s cannot be read, looked at again later: %s", scanner.path, err)
-
-    def forget(self) -> None:
-        """Have all nights entered again: the database that held them is gone."""
-        for scanner in self.scanners:
-            scanner.forget_all()
 
     def _warn_of_others(self, scanner: Scanner) -> None:
         """Log at the first look what of a raw folder is not looked at."""

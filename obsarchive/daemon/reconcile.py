@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from obsarchive.core import document_paths as paths
 from obsarchive.core.archive_paths import Layout
@@ -12,16 +12,21 @@ from obsarchive.core.json_text import parse_json
 from obsarchive.core.step_state import State
 from obsarchive.daemon import planner
 from obsarchive.daemon.night_context import NightContext, Subject
+from obsarchive.daemon.observation_edits import ObservationEdits
 from obsarchive.daemon.product_check import missing_products
-from obsarchive.daemon.sidecars import user_fields, write_sidecar
+from obsarchive.daemon.sidecars import user_fields, write_night_requests, write_sidecar
 from obsarchive.daemon.tarballs import sweep_leftovers
 from obsarchive.daemon.work_queue import WorkQueue
 from obsarchive.errors import DISK_ERRORS
 from obsarchive.io.atomic import atomic_write
+from obsarchive.names import is_night
 from obsarchive.pipeline import Pipeline
 from obsarchive.pipeline.chain import ChainEntry
 
 log = logging.getLogger(__name__)
+
+UNTOUCHED_S = 60.0
+"""An unfinished file that nobody wrote to for so long, while no step runs, is left over [s]."""
 
 
 class Reconciler:
@@ -33,21 +38,25 @@ class Reconciler:
         Which pipelines apply to a night or an observation, and where it is kept.
     layout : Layout
         The archive tree.
+    edits : ObservationEdits
+        Where what users said of observations is kept a second time.
     """
 
-    def __init__(self, queue: WorkQueue, layout: Layout) -> None:
-        self.queue, self.layout = queue, layout
+    def __init__(self, queue: WorkQueue, layout: Layout, edits: ObservationEdits) -> None:
+        self.queue, self.layout, self.edits = queue, layout, edits
         self.store = queue.store
         self._began = time.time()
         self._swept: set[str] = set()
 
-    def audit(self, nights: Sequence[str] = ()) -> Iterator[str]:
+    def audit(self, nights: Sequence[str] = (), is_idle: Callable[[], bool] = lambda: False) -> Iterator[str]:
         """Check all products, or those of some nights; a step whose products vanished waits again.
 
         Parameters
         ----------
         nights : sequence of str
             Only these nights; empty: all.
+        is_idle : callable, optional
+            Whether no step runs now, so that nobody writes products.
 
         Yields
         ------
@@ -55,7 +64,7 @@ class Reconciler:
             Each night after it was checked, so that the caller may interrupt the work.
         """
         for night in nights or [found.id for found in self.store.nights.all()]:
-            self._sweep(night)
+            self._sweep(night, is_idle())
             for observation in self.store.observations.of_night(night):
                 self._audit(observation)
                 try:
@@ -66,19 +75,30 @@ class Reconciler:
                     log.warning("%s: its sidecar file or tarball cannot be looked after: %s", observation.id, err)
             for found in self.store.nights.all([night]):
                 self._audit(found)
+                try:
+                    write_night_requests(self.layout, found.document)
+                except DISK_ERRORS as err:
+                    log.warning("%s: its requests cannot be written beside its products: %s", night, err)
             yield night
 
     def keep_up(self, name: str) -> None:
-        """Write the sidecar file of an observation again if users changed its document."""
+        """Write the sidecar file of an observation or night again if users changed its document; index its names."""
+        if is_night(name):
+            if (night := self.store.nights.find(name)) is not None:
+                write_night_requests(self.layout, night)
+            return
+        self.store.observations.fold_names([name])
         document = self.store.observations.find(name)
         if document is not None:
             self._keep_up(Observation(document))
 
-    def _sweep(self, night: str) -> None:
-        """Remove, once in a run, what killed runs left unfinished in the folder of a night."""
-        if night not in self._swept:
-            self._swept.add(night)
+    def _sweep(self, night: str, is_idle: bool) -> None:
+        """Remove what killed processes left unfinished in the folder of a night."""
+        if is_idle:
+            sweep_leftovers(self.layout.night(night), time.time() - UNTOUCHED_S)
+        elif night not in self._swept:
             sweep_leftovers(self.layout.night(night), self._began)
+        self._swept.add(night)
 
     def _lost_tarball(self, observation: Observation) -> bool:
         """Whether a tarball is not there or has another size than when it was packed."""
@@ -95,8 +115,10 @@ class Reconciler:
             return
         document = self.store.observations.find(observation.id)
         if document is not None:
+            said = user_fields(document)
+            self.edits.note(observation.id, said)
             write_sidecar(self.layout, document)
-            self.store.observations.set_fields(observation.id, {"remembered": user_fields(document)})
+            self.store.observations.set_fields(observation.id, {"remembered": said})
 
     def _audit(self, subject: Subject) -> None:
         records = self.queue.step_store_of(subject)

@@ -6,6 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -26,12 +27,13 @@ from obsarchive.daemon.people_journal import PeopleJournal
 from obsarchive.daemon.planner import RetryPolicy
 from obsarchive.daemon.psf_library_sync import PsfLibrarySync
 from obsarchive.daemon.raw_watcher import RawWatcher
-from obsarchive.daemon.reconcile import Reconciler
+from obsarchive.daemon.reconcile import UNTOUCHED_S, Reconciler
 from obsarchive.daemon.requests import Requests
-from obsarchive.daemon.status_report import StatusReport
+from obsarchive.daemon.status_report import StatusReport, repeated
 from obsarchive.daemon.step_effects import StepEffects
 from obsarchive.daemon.tarballs import sweep, sweep_leftovers, sweep_tmp
 from obsarchive.daemon.time_series import TimeSeries
+from obsarchive.daemon.watches import Watchers
 from obsarchive.daemon.work_queue import WorkQueue
 from obsarchive.database.connect import DatabaseHandle
 from obsarchive.errors import DISK_ERRORS, MALFORMED, ServiceUnavailable
@@ -84,13 +86,13 @@ class Scheduler:
         chain = decision_chain(config)
         self.chain = [link for link in chain if link.pipeline.scope == "observation"]
         self.night_chain = [link for link in chain if link.pipeline.scope == "night"]
-        self.alerts = Alerts(config, self.store.outbox)
+        self.alerts = Alerts(config, self.store.outbox, Watchers(config.alerts, self.store))
         self.ingest = Ingest(config, self.store, self.alerts)
         # a run that ends with the work does not wait for observations that may follow
         arrives_within = timedelta(hours=0 if self.options.once else config.daemon.arrives_within_h)
         limits = config.daemon.max_retries, self.options.nights, arrives_within
         self.queue = WorkQueue(self.store, self.chain, self.night_chain, *limits)
-        self.reconciler = Reconciler(self.queue, self.layout)
+        self.reconciler = Reconciler(self.queue, self.layout, self.ingest.edits)
         period = timedelta(days=config.daemon.checksum_days)
         self.checksums = ChecksumAudit(self.queue, self.layout, period, config.daemon.checksum_mb_s)
         self.library_sync = PsfLibrarySync(self.store, self.layout, self.chain)
@@ -132,8 +134,9 @@ class Scheduler:
 
     def start(self) -> None:
         """Release the claims of earlier runs, insert observations of the tree that are missing, start the cluster."""
-        self._take_up()
-        self.cluster.start()
+        with repeated(self._report_start, REPORT_S):
+            self._take_up()
+            self.cluster.start()
         self.alerts.start()
         self.people.start()
 
@@ -162,8 +165,9 @@ class Scheduler:
         """Rebuild a database that was dropped while this daemon ran; what runs belongs to the former one."""
         log.warning("the database was emptied: it is rebuilt from %s", self.layout.root)
         self.tasks.give_up()
-        self.cluster.restart()
-        self._take_up()
+        with repeated(self._report_start, REPORT_S):
+            self.cluster.restart()
+            self._take_up()
         self.watch.forget()
 
     def _carry_over(self) -> None:
@@ -237,8 +241,7 @@ class Scheduler:
         if quiet_hours and quiet_hours.covers(utc_now()):
             self._hold("napping")
             return
-        if now >= self._next_scan:
-            self.watch.look()
+        if now >= self._next_scan and self.watch.look():
             self._next_scan = time.monotonic() + self.config.daemon.loop_interval_s
         if not self.options.once:
             self.config_watch.look()
@@ -269,7 +272,9 @@ class Scheduler:
         if not self.options.once:
             self.checksums.advance(AUDIT_SLICE_S)
         if self._auditing is None and time.monotonic() >= self._next_audit:
-            self._auditing = self.reconciler.audit(self.options.nights)
+            if not self.tasks:
+                sweep_leftovers(self.layout.root, time.time() - UNTOUCHED_S, nested=False)
+            self._auditing = self.reconciler.audit(self.options.nights, lambda: not self.tasks)
         if self._auditing is None:
             return
         until = time.monotonic() + AUDIT_SLICE_S
@@ -281,7 +286,7 @@ class Scheduler:
 
     def wait(self) -> None:
         """Wait until a task ends, or until the next scan; not at all while there is more to look at."""
-        pause = self.config.daemon.loop_interval_s if self._all_seen else 0.0
+        pause = 0.0 if self.watch.is_under_way or not self._all_seen else self.config.daemon.loop_interval_s
         if self.options.once and not self.tasks:
             pause = min(pause, 0.5)
         deadline = time.monotonic() + pause
@@ -374,6 +379,11 @@ class Scheduler:
         for records, paths in self._step_stores():
             records.release(paths, run=self.run_id)
         self.cluster.restart()
+
+    def _report_start(self) -> None:
+        """Show that a daemon lives that has not come to its first cycle, which may take minutes."""
+        with suppress(ServiceUnavailable), outage_as_error():
+            self._report("starting")
 
     def _report(self, state: str = "") -> None:
         """Write the status, when it changed or when it is time."""

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from obsarchive.core.archive_paths import Layout
-from obsarchive.core.document_paths import EFFECTS_DUE
+from obsarchive.core.document_paths import EFFECTS_DUE, PipelinePaths
 from obsarchive.core.document_types import PipelineDocument, UserFields
 from obsarchive.core.documents import PipelineRecord
 from obsarchive.core.json_text import parse_json
@@ -19,7 +19,8 @@ log = logging.getLogger(__name__)
 
 REDO = "redo"
 """Key of a sidecar file: requests of users that the daemon had not taken up."""
-_NOT_KEPT = {"pipelined", "look_again", "remembered", EFFECTS_DUE}
+_NO_REQUEST = json.dumps({REDO: []}).encode()
+_NOT_KEPT = {"pipelined", "look_again", "remembered", "target", EFFECTS_DUE}
 _CHANGING = {"distributed", "raw_data", "seeing"}
 """Blocks that the daemon keeps up to date without writing the sidecar file; they are found again otherwise."""
 
@@ -55,6 +56,56 @@ def take_redos(sidecar: Document, pipelined: dict[str, PipelineDocument]) -> Non
             block.setdefault("status", {})["force_redo"] = True
         elif step in block["steps"]:
             block["steps"][step]["redo"] = True
+
+
+def write_night_requests(layout: Layout, document: Mapping[str, Any]) -> None:
+    """Keep beside the products of a night what users asked to have done again; without requests there is no file.
+
+    Parameters
+    ----------
+    layout : Layout
+        Paths of the archive.
+    document : mapping
+        Document of the night.
+    """
+    path = layout.night_sidecar(str(document["_id"]))
+    content = json.dumps({REDO: requested_redos({"pipelined": document})}).encode()
+    if content == _NO_REQUEST:
+        path.unlink(missing_ok=True)
+    elif not path.exists() or path.read_bytes() != content:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(path, content)
+
+
+def take_night_redos(layout: Layout, night: str, blocks: Mapping[str, PipelineDocument]) -> dict[str, bool]:
+    """Return the requests for a night that its file holds, as fields of its document.
+
+    Parameters
+    ----------
+    layout : Layout
+        Paths of the archive.
+    night : str
+        The night.
+    blocks : mapping
+        Its pipelines as they were restored: a request for a step counts where there is that step.
+    """
+    path = layout.night_sidecar(night)
+    try:
+        requested = as_mapping(parse_json(path.read_bytes())).get(REDO)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as err:
+        log.warning("%s cannot be read: %s", path, err)
+        return {}
+    fields: dict[str, bool] = {}
+    for request in requested if isinstance(requested, list) else ():
+        name, _, step = str(request).partition(".")
+        at = PipelinePaths.of_night(name)
+        if name.isidentifier() and not step:
+            fields[at.status("force_redo")] = True
+        elif name in blocks and step in blocks[name]["steps"]:
+            fields[at.step(step, "redo")] = True
+    return fields
 
 
 def read_sidecar(layout: Layout, night: str, name: str) -> Document:

@@ -5,8 +5,10 @@ import logging
 import os
 import shutil
 import socket
+import threading
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -24,6 +26,8 @@ from obsarchive.store import Jobs
 log = logging.getLogger(__name__)
 
 ERRORS_KEPT = 20
+SAMPLE_EVERY = timedelta(hours=1)
+"""How often the free space of the disks is recorded, for the pace at which it shrinks."""
 
 
 class StatusReport:
@@ -54,6 +58,7 @@ class StatusReport:
         self.retries = 0
         self.last_cycle: datetime | None = None
         self.errors: deque[dict[str, Any]] = deque(maxlen=ERRORS_KEPT)
+        self._next_sample = self.started
         self._process = psutil.Process()
 
     def count(self, state: str, subject: str, step: str, message: str) -> None:
@@ -112,11 +117,17 @@ class StatusReport:
             **extra,
         }
         self.jobs.report(status)
+        self._note_space(status["disks"])
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             atomic_write(self.file, json.dumps(status, indent=1, default=str).encode())
         except (OSError, ArchiveError) as err:
             log.warning("the status file cannot be written: %s", err)
+
+    def _note_space(self, disks: Iterable[Mapping[str, Any]]) -> None:
+        if self._next_sample <= utc_now():
+            self._next_sample = utc_now() + SAMPLE_EVERY
+            self.jobs.note_space({str(disk["path"]): float(disk["free_gb"]) for disk in disks})
 
     def disks(self) -> list[dict[str, Any]]:
         """Return free and total space [GB] of every configured path."""
@@ -130,3 +141,30 @@ class StatusReport:
                 continue
             found.append({"path": str(folder), "free_gb": usage.free / 1e9, "total_gb": usage.total / 1e9})
         return found
+
+
+@contextmanager
+def repeated(function: Callable[[], None], interval_s: float) -> Iterator[None]:
+    """Call a function at once and at intervals, in a thread of its own, until the block has ended.
+
+    Parameters
+    ----------
+    function : callable
+        What is called; it raises nothing.
+    interval_s : float
+        Time between two calls [s].
+    """
+    ended = threading.Event()
+
+    def run() -> None:
+        function()
+        while not ended.wait(interval_s):
+            function()
+
+    thread = threading.Thread(target=run, name=getattr(function, "__name__", "repeated"), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

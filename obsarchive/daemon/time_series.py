@@ -4,6 +4,7 @@ import logging
 import os
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 from obsarchive.config.model import Config
@@ -54,14 +55,16 @@ class TimeSeries:
         self._next_look = now + interval_s
         if downloads:
             self._next_download = now + 3600 * self.job.every_h
-        self._reductions = Reductions(self.cluster.each, self.store.datasets, self.cache)
+        stopping = threading.Event()
+        run = partial(self.cluster.each, stopping=stopping)
+        self._reductions = Reductions(run, self.store.datasets, self.cache, stopping=stopping)
         self._thread = threading.Thread(
             target=self._work, args=(self._reductions, downloads), name="time series", daemon=True
         )
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop after the frame in progress; the next start continues."""
+        """Stop soon, without waiting for the frames in progress; the next start continues."""
         if self._reductions is not None:
             self._reductions.stopping.set()
         if self._thread is not None:

@@ -1,10 +1,10 @@
 """The work queue of the daemon: nights and observations for which something may be due, in the order of processing."""
 
+import itertools
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from itertools import groupby
 
 from obsarchive.core import document_paths as paths
 from obsarchive.core.documents import Master, Night, Observation, utc_now
@@ -117,15 +117,33 @@ class WorkQueue:
         for night in nights.values():
             if not self._rests(night):
                 yield night, context_of(night, self._own, self.library)
-        opened = self.store.observations.open(self._names, self.nights)
-        for name, group in groupby(opened, key=lambda observation: observation.night):
-            if name not in nights:
+        opened = self.store.observations.open_nights(self._names)
+        for name, night in nights.items():
+            if name not in opened:
                 continue
-            context = context_of(nights[name], self._own, self.library)
-            if not self._is_before(nights[name], context):
-                observations = list(group)
-                context = self._with_references(nights[name], context, observations)
-                yield from ((observation, context) for observation in observations)
+            context = context_of(night, self._own, self.library)
+            if not self._is_before(night, context):
+                yield from self._observations(night, context)
+
+    def _observations(self, night: Night, context: NightContext) -> Iterator[tuple[Observation, NightContext]]:
+        """Yield the open observations of a night, read as they are needed: there may be very many."""
+        opened = self.store.observations.open(self._names, [night.id])
+        looked_at: list[Observation] = []
+        if self._giving:
+            if not night.reductions:
+                looked_at = list(self._up_to_reducing(opened, context))
+                if not (looked_at and self._is_reducing(looked_at[-1], context)):
+                    self._settle_reductions(night)
+            is_chosen = bool(night.reductions) and not self._is_giving(night, context)
+            context = replace(context, awaits_references=not is_chosen)
+        yield from ((observation, context) for observation in itertools.chain(looked_at, opened))
+
+    def _up_to_reducing(self, observations: Iterable[Observation], context: NightContext) -> Iterator[Observation]:
+        """Yield observations until one for which something is to be done before the reference stars are chosen."""
+        for observation in observations:
+            yield observation
+            if self._is_reducing(observation, context):
+                return
 
     def _read(self) -> Collection[Night]:
         """Return all nights, and keep them, with the masters that they made from their own files."""
@@ -162,17 +180,6 @@ class WorkQueue:
     def _rests(self, night: Night) -> bool:
         seen, own = self._at_rest.get(night.id, (None, ()))
         return seen is night and own is self._own
-
-    def _with_references(
-        self, night: Night, context: NightContext, observations: Sequence[Observation]
-    ) -> NightContext:
-        """Return the state of a night, with whether its reference stars are still to be chosen."""
-        if not self._giving:
-            return context
-        if not night.reductions and not any(self._is_reducing(found, context) for found in observations):
-            self._settle_reductions(night)
-        is_chosen = bool(night.reductions) and not self._is_giving(night, context)
-        return replace(context, awaits_references=not is_chosen)
 
     def _is_reducing(self, observation: Observation, context: NightContext) -> bool:
         """Whether something is to be done for an observation before the reference stars of its night are chosen."""

@@ -2,31 +2,31 @@
 
 import ctypes
 import logging
-import multiprocessing as mp
 import pickle
 import queue
 import secrets
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
-from multiprocessing import forkserver
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import dask
-from distributed import Client, Future, KilledWorker, LocalCluster, get_worker
+from distributed import Client, Future, KilledWorker, LocalCluster, Nanny, get_worker
 
 from obsarchive import __version__
 from obsarchive.config.field_types import IMPORT_ERRORS, import_class
 from obsarchive.config.model import ClusterClass, Parallel
+from obsarchive.core.progress import at_intervals
 from obsarchive.core.step_state import State, after
 from obsarchive.errors import ArchiveError, OtherVersion, ServiceUnavailable, WorkerLost
-from obsarchive.execution.step_process import PR_SET_PDEATHSIG, TaskResult, call_apart, run_step
+from obsarchive.execution.forking import allow_children, start_forkserver
+from obsarchive.execution.step_process import PR_SET_PDEATHSIG, TaskResult, call_apart, name_process, run_step
 from obsarchive.execution.work import ResultState, StepResult
 from obsarchive.io.permit import take
 from obsarchive.pipeline import Task
@@ -38,6 +38,8 @@ WORKERLESS_S = 30.0
 """A cluster started here that has had no worker for so long will not get one by itself [s]."""
 EACH_WAIT_S = 2.0
 TOPIC = "progress"
+PROGRESS_S = 2.0
+"""Shortest time between two reports of a step's progress, each of which is written to the database [s]."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,7 @@ class Cluster:
             cluster.scale(self.parallel.n_workers)
             return cluster
         self.tmp.mkdir(parents=True, exist_ok=True)
+        start_forkserver()
         return LocalCluster(
             n_workers=self.parallel.n_workers,
             threads_per_worker=self.parallel.threads_per_worker,
@@ -202,10 +205,13 @@ class Cluster:
         self._futures[task] = future
         future.add_done_callback(lambda done: self.events.put(TaskFinished(task, self._refused(_value_of(done)))))
 
-    def each(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+    def each(
+        self, function: Callable[[Any], Any], items: Sequence[Any], stopping: threading.Event | None = None
+    ) -> Iterator[tuple[int, Any]]:
         """Run a function on workers, once for each item; may be called in any thread.
 
-        What has not run when the generator is closed is cancelled.
+        There is no permit: a function that writes looks itself whether it still may, since a worker may come back late
+        (`obsarchive.io.dataset_lock.require_run`). What has not run when the generator is closed is cancelled.
 
         Parameters
         ----------
@@ -213,6 +219,8 @@ class Cluster:
             Takes one item; the workers must be able to import it.
         items : sequence
             What it is called with.
+        stopping : threading.Event, optional
+            What has not ended soon after this is set is not waited for.
 
         Yields
         ------
@@ -241,6 +249,8 @@ class Cluster:
                 try:
                     future = ended.get(timeout=EACH_WAIT_S)
                 except queue.Empty:
+                    if stopping is not None and stopping.is_set():
+                        return
                     if not self.alive:
                         raise ServiceUnavailable("the Dask cluster was lost or closed") from None
                     continue
@@ -317,7 +327,7 @@ def _call(version: str, payload: bytes) -> Any:
 def run_task(task: Task) -> TaskResult:
     """Run a step on the Dask worker that calls this; its progress becomes events of the cluster."""
     worker = get_worker()
-    _allow_children()
+    allow_children()
     if task.permit is not None:
         take(task.permit)
 
@@ -326,31 +336,36 @@ def run_task(task: Task) -> TaskResult:
         worker.loop.add_callback(worker.log_event, TOPIC, event)
 
     report(0.0, "started")
-    return run_step(task, report)
+    return run_step(task, at_intervals(report, PROGRESS_S))
 
 
 def run_limited(permit: Path, limit_s: float, function: Callable[..., Any], *arguments: Any) -> Any:
     """Call a function on the Dask worker that calls this, once and for at most some time [s]: see `call_apart`."""
-    _allow_children()
+    allow_children()
     take(permit)
     return call_apart(limit_s, function, *arguments, permit)
 
 
-@cache
-def _allow_children() -> None:
-    """Let this worker fork steps: the child of a nanny may have no children of its own otherwise."""
-    mp.current_process().daemon = False
-    mp.get_context("forkserver").set_forkserver_preload(["obsarchive.execution.preload"])
-    forkserver.ensure_running()  # it imports and compiles while the worker waits for its first step
-
-
 def dask_setup(worker: Any) -> None:
-    """Prepare a Dask worker (this module is its preload): steps may be forked, Ctrl-C is left to the daemon."""
+    """Prepare a Dask worker (this module is its preload): steps may be forked, Ctrl-C is left to the daemon.
+
+    As preload of a nanny: its workers are forked, too, all from one server.
+    """
+    if isinstance(worker, Nanny):
+        start_forkserver()
+        return
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with suppress(OSError, AttributeError):  # Linux: end with the daemon, even when it is killed
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    _allow_children()
+    name_process("archive-worker")
+    allow_children()
+    logging.getLogger("distributed.worker").addFilter(_is_news)
     log.debug("worker %s is ready", worker.name)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a message of a worker says more than that its scheduler is closed, as at every end."""
+    return "during heartbeat" not in str(record.msg)
 
 
 def result_of(event: TaskFinished) -> TaskResult:

@@ -1,10 +1,15 @@
-"""Imported once by the forkserver of each worker: what steps need is loaded and compiled before they are forked."""
+"""Imported once by the forkserver of a machine: what workers and steps need is there before they are forked."""
 
 import importlib
 import pkgutil
 
+import matplotlib.axes
+import matplotlib.collections
+import matplotlib.dates
+import matplotlib.figure  # noqa: F401 - what plots need
 import numpy as np
 
+import obsarchive.execution.cluster  # noqa: F401 - what a worker needs
 import pipelines
 from obsarchive.science.imaging.calibration import Calibration, combine
 from obsarchive.science.imaging.drizzle import Drizzle

@@ -1,6 +1,6 @@
 """Execution of a step in a process of its own that can be killed; Dask calls :func:`run_step`.
 
-A forkserver on each worker holds the imported (and compiled) modules, so that a step costs a fork, not a new
+A forkserver on each machine holds the imported (and compiled) modules, so that a step costs a fork, not a new
 interpreter. The worker's thread watches time, memory and progress of the forked process. Results are in the database
 and on disk, so a step may be killed at any moment.
 """
@@ -11,6 +11,7 @@ import logging
 import multiprocessing as mp
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -39,7 +40,7 @@ LOG_LINES = 400
 """Lines of a step's log that are kept in its manifest."""
 MAX_LINE, MAX_MESSAGE = 10_000, 2000
 """Longest line of it, and longest reason, that is kept [characters]."""
-PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15
 
 TaskResult = StepResult[Mapping[str, Any]]
 """Result of a step; its record is the manifest."""
@@ -191,6 +192,7 @@ def _kill(process: BaseProcess) -> None:
     if process.pid is not None:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
+        process.kill()  # it may have no group yet
     process.join(5.0)
     process.close() if process.exitcode is not None else log.error("%s cannot be killed", process.name)
 
@@ -198,8 +200,6 @@ def _kill(process: BaseProcess) -> None:
 def _child(task: Task, pipe: Connection) -> None:
     """Body of the step's process."""
     _detach()
-    if os.getppid() == 1:
-        return
     logs.subject.set(str(task))
     with suppress(BrokenPipeError):
         pipe.send(execute(task, lambda fraction, text: pipe.send((fraction, text))))
@@ -211,8 +211,24 @@ def _detach() -> None:
     os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the daemon, which then stops the step
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    with suppress(OSError, AttributeError):  # Linux: end with the forkserver, which ends with the worker
+    threading.Thread(target=_end_with_worker, daemon=True).start()
+    with suppress(OSError, AttributeError):  # Linux: also with the forkserver
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    name_process("archive-step")
+
+
+def _end_with_worker() -> None:
+    """Kill this process and all that it started when the worker has ended, which does not fork it itself."""
+    worker = mp.parent_process()
+    if worker is not None:
+        worker.join()
+        os.killpg(0, signal.SIGKILL)
+
+
+def name_process(name: str) -> None:
+    """Give this process the name that ``top`` and ``ps`` show, at most 15 characters: all are forked from one."""
+    with suppress(OSError, AttributeError):  # Linux
+        ctypes.CDLL(None).prctl(PR_SET_NAME, name.encode())
 
 
 class _Lines(logging.Handler):

@@ -1,14 +1,17 @@
 """Contrast curves, and images side by side."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
 
 from obsarchive.figures.plot_style import FAINT_INK, WARNING_INK, empty_plots, encoded, filter_colour
 from obsarchive.figures.previews import NO_LABELS, Labels
 from obsarchive.science.arrays import FloatArray
 from obsarchive.science.statistics import MAD_TO_SIGMA
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 HIDDEN = "#3a3f46"
 """Colour of pixels without a value."""
@@ -93,7 +96,7 @@ def before_and_after(
     for axes, image, (low, high), name in zip(panels, images, ranges, ("star", "star subtracted"), strict=True):
         axes.grid(visible=False)
         axes.set_facecolor(HIDDEN)
-        axes.imshow(
+        shown = axes.imshow(
             image,
             origin="lower",
             extent=(-half, half, -half, half),
@@ -105,6 +108,8 @@ def before_and_after(
         )
         axes.set(xlabel="x [arcsec]", ylabel="y [arcsec]" if axes is panels[0] else "")
         _name(axes, name)
+    bar = figure.colorbar(shown, ax=panels[1], shrink=0.72, pad=0.02, label="residual / noise")  # of the last panel
+    bar.outline.set_visible(False)
     middle = (len(star) - 1) / 2
     for mark in labels.marks:
         place = (mark.x - middle) * pixel_arcsec, (mark.y - middle) * pixel_arcsec
@@ -156,12 +161,12 @@ def side_by_side(
     return encoded(figure)
 
 
-def _name(axes: Axes, name: str) -> None:
+def _name(axes: "Axes", name: str) -> None:
     """Title of a panel, in its corner: the heading of the figure needs the room above."""
     axes.text(0.03, 0.97, name, transform=axes.transAxes, color="white", va="top", fontweight="bold")
 
 
-def _compass(axes: Axes, directions_deg: tuple[float, float], half: float) -> None:
+def _compass(axes: "Axes", directions_deg: tuple[float, float], half: float) -> None:
     """Arrows to north and east at the bottom right."""
     origin = np.array([0.78, -0.78]) * half
     for name, angle in zip("NE", np.radians(directions_deg), strict=True):

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
@@ -502,6 +501,8 @@ def _patch(radius_px: float) -> tuple[Image.Image, ImageDraw.ImageDraw, int]:
 
 @cache
 def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
+    import matplotlib as mpl  # late: it comes with the fonts, but is large
+
     # The basic layout engine is the same on all systems, so that pictures are, too.
     path = Path(mpl.get_data_path(), "fonts", "ttf", name)
     return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)

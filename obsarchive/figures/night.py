@@ -1,23 +1,24 @@
 """Plots of a night: seeing, Strehl ratios, contrast curves."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib.dates as mdates
 import numpy as np
-from matplotlib.axes import Axes
 
 from obsarchive.figures.plot_style import FAINT_INK, INK, empty_plots, encoded, filter_colour
 from obsarchive.figures.previews import Labels
 from obsarchive.science.arrays import Float64Array, FloatArray
 from obsarchive.science.psf.seeing import StarWidth
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 Point = Mapping[str, Any]
 Curve = tuple[str, FloatArray, FloatArray]
 """Filter, separation [arcsec] and contrast [mag]."""
 
 
-def _filters(axes: Axes, items: Sequence[Point], x: str, y: str, error: str = "") -> None:
+def _filters(axes: "Axes", items: Sequence[Point], x: str, y: str, error: str = "") -> None:
     """Plot points with errors, in the colour of their filter."""
     for name in sorted({str(item["filter"]) for item in items}):
         mine = [item for item in items if item["filter"] == name]
@@ -34,8 +35,10 @@ def _filters(axes: Axes, items: Sequence[Point], x: str, y: str, error: str = ""
         )
 
 
-def _hours(axes: Axes) -> None:
-    axes.xaxis.set_major_formatter(mdates.DateFormatter("%H:%M"))
+def _hours(axes: "Axes") -> None:
+    from matplotlib.dates import DateFormatter  # late, as in plot_style
+
+    axes.xaxis.set_major_formatter(DateFormatter("%H:%M"))
     axes.set_xlabel("Time [UTC]")
 
 

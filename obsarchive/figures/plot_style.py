@@ -6,14 +6,17 @@ import re
 from collections.abc import Sequence
 from itertools import cycle
 from textwrap import shorten
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from obsarchive.figures.image_scaling import checked
 from obsarchive.figures.previews import NO_LABELS, Labels
 from obsarchive.science.arrays import Float64Array, FloatArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 FILTER_COLOURS = {"g": "#2e8b3d", "r": "#c8322b", "i": "#8a5a2b", "z": "#2b2f36", "lp600": "#2f6fb7", "c": "#7a828c"}
 """Colours of the filters in every plot; :func:`filter_colour` accepts other names of the filters."""
@@ -128,7 +131,7 @@ def frame_quality(
     return encoded(figure)
 
 
-def _mark_rejected(axes: Axes, reasons: Sequence[str]) -> None:
+def _mark_rejected(axes: "Axes", reasons: Sequence[str]) -> None:
     """Mark rejected frames on the zero line, with a symbol for each kind of reason."""
     kinds = [reason.partition(":")[0] for reason in reasons]
     for kind, sign in zip(sorted(set(kinds) - {""}), cycle("x^v+sd"), strict=False):
@@ -159,7 +162,7 @@ def _radial_profile(image: FloatArray) -> tuple[Float64Array, Float64Array]:
 
 def empty_plots(
     size_inch: tuple[float, float], labels: Labels, widths: Sequence[float] = (1,)
-) -> tuple[Figure, list[Axes]]:
+) -> "tuple[Figure, list[Axes]]":
     """Make empty plots side by side, in the common style.
 
     Parameters
@@ -176,6 +179,8 @@ def empty_plots(
     (Figure, list of Axes)
         The figure, for :func:`encoded`, and its plots from left to right.
     """
+    from matplotlib.figure import Figure  # late: the daemon plots nothing, its steps do
+
     figure = Figure(figsize=size_inch, dpi=150, layout="constrained", facecolor="white")
     axes = list(figure.subplots(1, len(widths), width_ratios=widths, squeeze=False)[0])
     for panel in axes:
@@ -188,7 +193,7 @@ def empty_plots(
     return figure, axes
 
 
-def encoded(figure: Figure) -> bytes:
+def encoded(figure: "Figure") -> bytes:
     """Return a figure as a PNG: the same bytes for the same figure, without date and version."""
     file = io.BytesIO()
     figure.savefig(file, format="png", metadata={"Software": None})

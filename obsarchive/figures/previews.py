@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from obsarchive.core.significant_digits import decimals_of, fixed, is_number
 from obsarchive.figures.image_scaling import Box, Canvas, Point, View, checked, levels, pixels_in, shortened, tone_bytes
 from obsarchive.science.arrays import AnyArray
 
@@ -69,8 +70,8 @@ class Labels:
         Their names.
     date_utc : datetime, optional
         Time of the observation; without a time zone it is taken as UTC.
-    exposure_s, strehl_percent : float, optional
-        Exposure time [s] and Strehl ratio [%].
+    exposure_s, strehl_percent, strehl_error_percent : float, optional
+        Exposure time [s], Strehl ratio and its error [%]: the ratio is written with the digits that the error allows.
     marks : sequence of Mark
         Companions and other positions to be circled.
     """
@@ -81,12 +82,15 @@ class Labels:
     exposure_s: float | None = None
     strehl_percent: float | None = None
     marks: Sequence[Mark] = ()
+    strehl_error_percent: float | None = None
 
     @property
     def strehl(self) -> str:
         """Strehl ratio as text; empty if it was not measured."""
-        is_measured = self.strehl_percent is not None and math.isfinite(self.strehl_percent)
-        return f"Strehl {self.strehl_percent:.1f} %" if is_measured else ""
+        if not is_number(self.strehl_percent):
+            return ""
+        error = self.strehl_error_percent
+        return f"Strehl {fixed(self.strehl_percent, 1 if error is None else decimals_of(error))} %"
 
     @property
     def lines(self) -> tuple[str, str, str]:

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
-from matplotlib.collections import EllipseCollection
-from matplotlib.ticker import FuncFormatter
 
 from obsarchive.figures.plot_style import FAINT_INK, INK, WARNING_INK, empty_plots, encoded, filter_colour
 from obsarchive.figures.previews import Labels
@@ -68,7 +66,7 @@ def light_curve(
     axes.invert_yaxis()
     axes.set_xlabel(f"BJD(TDB) - {JD_OFFSET} [d]")
     axes.set_ylabel("magnitude")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     if not (seen | faint).any():
         axes.text(0.5, 0.5, "no measurement", transform=axes.transAxes, ha="center", color=WARNING_INK)
     return encoded(figure)
@@ -109,7 +107,7 @@ def scatter_against_magnitude(
         axes.set_xlim(float(low) - 0.3, float(high) + 0.5)
     axes.set_xlabel("magnitude")
     axes.set_ylabel("scatter [mag]")
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.legend(frameon=False)
     return encoded(figure)
 
@@ -217,6 +215,8 @@ def measured_sources(
     bytes
         PNG, 1950 x 1050.
     """
+    from matplotlib.collections import EllipseCollection  # late, as in plot_style
+
     figure, (field, errors) = empty_plots((13, 7), labels, (1.35, 1))
     finite = image[np.isfinite(image)]
     low, high = np.percentile(finite, (5, 99.7)) if finite.size else (0, 1)
@@ -242,7 +242,7 @@ def measured_sources(
     known = np.isfinite(mag[0]) & (mag[1] > 0)
     if known.any():
         errors.semilogy(mag[0][known], mag[1][known], "o", ms=4, color="#2f6fb7", alpha=0.7)
-        errors.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        errors.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     else:
         errors.text(0.5, 0.5, "nothing to measure", transform=errors.transAxes, ha="center", color=WARNING_INK)
     errors.set(xlabel="magnitude", ylabel="error [mag]")

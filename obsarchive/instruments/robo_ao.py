@@ -81,7 +81,7 @@ class RoboAO:
         try:
             if kind == "science":
                 name = ObservationName.parse(parts["name"])
-                return RawFile(path.name, "science", str(name), part, "", name.filter, name.date_utc, name.camera)
+                return RawFile(path.name, "science", parts["name"], part, "", name.filter, name.date_utc, name.camera)
             date = parse_stamp(parts["date"])
         except ValueError:
             problem = f"its name is not {form} with a date of the calendar, in 200 characters at most: {_REMEDY}"

@@ -79,6 +79,26 @@ def atomic_write(path: Path, data: bytes | memoryview, permit: Path | None = Non
         part.write_bytes(data)
 
 
+def append_private(path: Path, text: bytes) -> None:
+    """Add lines to a file that only its owner may read; they are on the disk when this returns.
+
+    Parameters
+    ----------
+    path : Path
+        The file; it and its folder are made when absent. A last line that was cut off is ended first.
+    text : bytes
+        Whole lines.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    with os.fdopen(descriptor, "rb+") as file:
+        size = file.seek(0, os.SEEK_END)
+        is_cut = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+        file.write((b"\n" if is_cut else b"") + text)
+        file.flush()
+        os.fsync(descriptor)
+
+
 def sweep_unfinished(folder: Path) -> None:
     """Remove below a folder what killed writers left; only for who knows that nobody writes there now."""
     for part in folder.rglob(".*.part"):

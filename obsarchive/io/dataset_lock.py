@@ -16,7 +16,7 @@ from typing import Self
 
 import psutil
 
-from obsarchive.errors import ArchiveError
+from obsarchive.errors import ArchiveError, Superseded
 from obsarchive.io.file_locks import FileLock
 
 log = logging.getLogger(__name__)
@@ -73,6 +73,31 @@ def holder(folder: Path) -> Holder | None:
         since = text.strip().partition("\n")[0][:40] or "an unknown time"
         found = Holder("an unknown host", 0, 0.0, since, "of another program")
     return found if found.is_alive and age < STALE_S else None
+
+
+def require_run(folder: Path, run: str) -> None:
+    """Refuse to write into a dataset for a run that does not hold it any more: a worker may come back late.
+
+    Parameters
+    ----------
+    folder : Path
+        The dataset.
+    run : str
+        Name of the run; empty if none is needed.
+
+    Raises
+    ------
+    Superseded
+        Another run works in the dataset, or none.
+    """
+    if not run:
+        return
+    try:
+        held = json.loads((folder / LOCK).read_text())["run"]
+    except (FileNotFoundError, ValueError, LookupError, TypeError):
+        held = ""
+    if held != run:
+        raise Superseded(f"{folder}: the run {run} was given up: nothing more is written for it")
 
 
 class DatasetLock:

@@ -24,6 +24,7 @@ from obsarchive.errors import ArchiveError, Unprocessable
 from obsarchive.instruments.base import Sectioned
 from obsarchive.io import atomic, fits_products
 from obsarchive.io.permit import required
+from obsarchive.io.product_entries import product_entry
 from obsarchive.io.raw_frames import Frames, Sections, read_header, unpack
 from obsarchive.pipeline.declaration import InputKind, NoSettings, Pipeline, Step, step
 from obsarchive.science.arrays import AnyArray, Float32Array
@@ -336,7 +337,7 @@ class Workspace:
         path = folder / name
         with required(self.task.permit):
             fits_products.amend_header(path, cards, self.task.permit)
-        entry = {"name": name, "bytes": path.stat().st_size, "sha256": atomic.sha256(path)}
+        entry = product_entry(name, path)
         for file in sorted(folder.glob(".*.json")):
             manifest = parse_json(file.read_bytes())
             products = manifest.get("products", [])
@@ -373,10 +374,7 @@ class Workspace:
             "config": self.task.config_digest,
             "settings": {**_plain(self.pipeline.settings), **_plain(self.settings)},
             "inputs": dict(self.task.inputs),
-            "products": [
-                {"name": name, "bytes": path.stat().st_size, "sha256": atomic.sha256(path)}
-                for name, path in sorted(self._made.items())
-            ],
+            "products": [product_entry(name, path) for name, path in sorted(self._made.items())],
             "amended": self._amended,
             "started": self.started.isoformat(timespec="milliseconds"),
             "finished": datetime.now(UTC).isoformat(timespec="milliseconds"),

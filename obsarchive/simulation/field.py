@@ -1,6 +1,6 @@
 """A simulated dataset: frames of a crowded field with a microlensing event, in the format of LCO's archive."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,11 +11,15 @@ from astropy.io import fits
 
 from obsarchive.io import atomic
 from obsarchive.io.wcs_headers import plate_cards
-from obsarchive.simulation.star_field import ObservingConditions, SimulatedFrame, StarField
+from obsarchive.simulation.star_field import Microlensing, ObservingConditions, SimulatedFrame, StarField
 
 TARGET = "SIM-2026-BLG-0001"
 FIRST_MJD = 60480.0
 CATALOGUE = "catalogue.csv"
+BAND, BANDS = "ip", ("gp", "ip")
+YEAR_D = 365.25
+EVENT = Microlensing(peak_mjd=FIRST_MJD + YEAR_D + 55.0, einstein_d=18.0, impact=0.2)
+"""Of the demo: in its second season."""
 
 
 def write_dataset(
@@ -46,11 +50,44 @@ def write_dataset(
     list of SimulatedFrame
         The frames with their truth.
     """
+    return _write(folder, field, [FIRST_MJD + every_d * i for i in range(n)], BAND, air)
+
+
+def write_event(root: Path, n: int = 14) -> list[Path]:
+    """Write the datasets of the demo: a microlensing event over two seasons, in two filters.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of datasets.
+    n : int
+        Frames in each season and filter.
+
+    Returns
+    -------
+    list of Path
+        The datasets.
+    """
+    field = StarField(n_stars=250, event=EVENT)
+    mjds = [FIRST_MJD + season + 8.0 * i for season in (0.0, YEAR_D) for i in range(n)]
+    folders = [root / TARGET / "sinistro" / band for band in BANDS]
+    for folder in folders:
+        _write(folder, field, mjds, folder.name)
+    return folders
+
+
+def _write(
+    folder: Path,
+    field: StarField,
+    mjds: Sequence[float],
+    band: str,
+    air: Callable[[int], ObservingConditions] | None = None,
+) -> list[SimulatedFrame]:
     folder.mkdir(parents=True, exist_ok=True)
     frames = []
-    for i in range(n):
-        frame = field.frame(i, FIRST_MJD + every_d * i, air=(air or variable_transparency(field.seed))(i))
-        write_frame(folder / name_of(i), frame, field)
+    for i, mjd in enumerate(mjds):
+        frame = field.frame(i, mjd, air=(air or variable_transparency(field.seed))(i))
+        write_frame(folder / name_of(i), frame, field, band=band)
         frames.append(frame)
     write_catalogue(folder / CATALOGUE, field)
     write_configuration(folder, field)
@@ -75,7 +112,7 @@ def variable_transparency(seed: int) -> Callable[[int], ObservingConditions]:
     return air
 
 
-def write_frame(path: Path, frame: SimulatedFrame, field: StarField, packed: bool = False) -> None:
+def write_frame(path: Path, frame: SimulatedFrame, field: StarField, packed: bool = False, band: str = BAND) -> None:
     """Write one frame: image, bad pixels, errors.
 
     Parameters
@@ -88,6 +125,8 @@ def write_frame(path: Path, frame: SimulatedFrame, field: StarField, packed: boo
         Gives the camera and the pointing.
     packed : bool
         Compress the image, as LCO's archive does.
+    band : str
+        Name of the filter.
     """
     start = datetime(1858, 11, 17, tzinfo=UTC) + timedelta(days=frame.mjd_middle - frame.exposure_s / 2 / 86400)
     ra, dec = field.centre
@@ -104,7 +143,7 @@ def write_frame(path: Path, frame: SimulatedFrame, field: StarField, packed: boo
             "ENCID": "doma",
             "TELID": "1m0a",
             "INSTRUME": "fa15",
-            "FILTER": "ip",
+            "FILTER": band,
             "DATE-OBS": start.isoformat(timespec="milliseconds").removesuffix("+00:00"),
             "EXPTIME": frame.exposure_s,
             "RA": Angle(ra * u.deg).to_string(u.hourangle, sep=":", precision=3, pad=True),

@@ -14,19 +14,25 @@ from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 from obsarchive.errors import ServiceUnavailable
 from obsarchive.store.backup import Backup
 from obsarchive.store.datasets import Datasets
+from obsarchive.store.file_queries import FileQueries
 from obsarchive.store.frames import Frames
 from obsarchive.store.jobs import Jobs, Lease
 from obsarchive.store.monitoring import Monitoring
+from obsarchive.store.notes import Note, Notes
 from obsarchive.store.notifications import Outbox
 from obsarchive.store.observations import BY_RESULTS, Nights, Observations
 from obsarchive.store.people import Act, People
 from obsarchive.store.portal_queries import Browse
+from obsarchive.store.problems import Problems, StepProblem
+from obsarchive.store.programmes import Programmes, PublicObservations
+from obsarchive.store.query_jobs import QueryJobs
 from obsarchive.store.requests import Requests
 from obsarchive.store.search import Cone, Criteria, CursorError, Order, Page
 from obsarchive.store.step_records import Document, StepPath, StepStore, StepUpdate, carried_over
 from obsarchive.store.survey_queries import Events, SourceCriteria, SourcePage, Sources
 from obsarchive.store.survey_results import Results, Surveys, check_documents
 from obsarchive.store.users import Audit, Sessions, Slots, Throttle, Tokens, Users, one_line
+from obsarchive.store.watches import Watches
 
 __all__ = [
     "BY_RESULTS",
@@ -40,16 +46,23 @@ __all__ = [
     "Datasets",
     "Document",
     "Events",
+    "FileQueries",
     "Frames",
     "Jobs",
     "Lease",
     "Monitoring",
     "Nights",
+    "Note",
+    "Notes",
     "Observations",
     "Order",
     "Outbox",
     "Page",
     "People",
+    "Problems",
+    "Programmes",
+    "PublicObservations",
+    "QueryJobs",
     "Requests",
     "Results",
     "Sessions",
@@ -58,6 +71,7 @@ __all__ = [
     "SourcePage",
     "Sources",
     "StepPath",
+    "StepProblem",
     "StepStore",
     "StepUpdate",
     "Store",
@@ -65,6 +79,7 @@ __all__ = [
     "Throttle",
     "Tokens",
     "Users",
+    "Watches",
     "carried_over",
     "check_documents",
     "one_line",
@@ -123,13 +138,20 @@ class Store:
         self.sources = Sources(self.database)
         self.outbox = Outbox(self.database["alerts"])
         self.requests = Requests(self.database["requests"])
+        self.notes = Notes(self.database["notes"])
         self.audit = Audit(self.database["audit"])
+        self.watches = Watches(self.database["watches"])
         self.people = People(self.database)
         self.browse = Browse(self.database["objects"], self.database["aux"])
+        self.files = FileQueries(self.database["objects"], self.database["aux"], self.browse)
+        self.query_jobs = QueryJobs(self.database["tap_jobs"])
+        self.programmes = Programmes(self.database["programmes"], self.database["objects"])
+        self.public = PublicObservations(self.database["objects"])
+        self.problems = Problems(self.browse)
         self.monitoring = Monitoring(self.database["objects"], self.database["aux"])
 
     def ensure_indexes(self, steps: Iterable[StepPath], lacking: Iterable[StepPath] = ()) -> None:
-        """Create all indexes that do not exist.
+        """Create all indexes that do not exist, and index the names of targets that an earlier version entered.
 
         Parameters
         ----------
@@ -145,11 +167,13 @@ class Store:
         self.frames.ensure_indexes()
         self.datasets.ensure_indexes()
         self.surveys.ensure_indexes()
+        self.observations.fold_names()
         self.ensure_portal_indexes()
 
     def ensure_portal_indexes(self) -> None:
         """Create the indexes of the collections that the portal writes."""
-        for part in (self.sessions, self.tokens, self.throttle, self.requests, self.audit):
+        accounts = (self.sessions, self.tokens, self.throttle, self.requests, self.watches)
+        for part in (*accounts, self.notes, self.audit, self.query_jobs):
             part.ensure_indexes()
 
     @property

@@ -1,7 +1,7 @@
 """What the daemon does: attempts at steps, telemetry, and the lease of the leader."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,6 +15,8 @@ from obsarchive.store.step_records import Document
 
 JOBS_KEPT_DAYS = 30
 LEASE_ID = "master"
+MOST_SAMPLES = 7 * 24
+"""Samples of free space that are kept: a week of one an hour."""
 
 
 def now_plus(seconds: float) -> datetime:
@@ -77,7 +79,7 @@ class Jobs:
         query = {} if state is None else {"state": state}
         return list(self.collection.find(query).sort("queued", -1).limit(limit).max_time_ms(2000))
 
-    def change_token(self, **about: str) -> str:
+    def change_token(self, **about: Any) -> str:
         """Return a text that changes whenever the attempts about a ``night`` or a ``subject`` change."""
         stages: list[Document] = [
             {"$match": about},
@@ -94,10 +96,23 @@ class Jobs:
         found: Document = next(iter(self.collection.aggregate(stages, maxTimeMS=2000)), {})
         return hashlib.sha256(repr(sorted(found.items())).encode()).hexdigest()[:12]
 
-    def took(self, night: str) -> list[Document]:
-        """Return the cost of each step of a night: attempts, wall and processor time [s], last end; longest first."""
+    def took(self, night: str, observations: Sequence[str]) -> list[Document]:
+        """Return the cost of each step of a night: attempts, wall and processor time [s], last end; longest first.
+
+        Parameters
+        ----------
+        night : str
+            The night, ``yyyymmdd``.
+        observations : sequence of str
+            Observations that count, beside the night itself.
+
+        Returns
+        -------
+        list of dict
+        """
+        subjects = {"$in": [night, *observations]}
         stages: list[Document] = [
-            {"$match": {"night": night, "finished": {"$exists": True}}},
+            {"$match": {"night": night, "subject": subjects, "finished": {"$exists": True}}},
             {
                 "$group": {
                     "_id": {"pipeline": "$pipeline", "step": "$step"},
@@ -118,6 +133,17 @@ class Jobs:
     def daemon(self) -> Document | None:
         """Return the daemon's last telemetry, or None."""
         return self.telemetry.find_one({"_id": "daemon"})
+
+    def note_space(self, free_gb: Mapping[str, float]) -> None:
+        """Record the free space [GB] of folders, for the pace at which it shrinks."""
+        sample = {"when": utc_now(), "free_gb": [[path, free] for path, free in free_gb.items()]}
+        pushed = {"$push": {"samples": {"$each": [sample], "$slice": -MOST_SAMPLES}}}
+        self.telemetry.update_one({"_id": "space"}, pushed, upsert=True)
+
+    def space(self) -> list[Document]:
+        """Return the recorded free space, the oldest first: ``when``, and ``free_gb`` by path."""
+        found = (self.telemetry.find_one({"_id": "space"}) or {}).get("samples") or []
+        return [{"when": sample["when"], "free_gb": dict(sample["free_gb"])} for sample in found]
 
     def ensure_indexes(self) -> None:
         """Create the indexes that the queries use; old attempts expire."""

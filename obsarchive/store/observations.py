@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import bson
 from bson.raw_bson import DEFAULT_RAW_BSON_OPTIONS as RAW_BSON_OPTIONS
@@ -13,14 +13,17 @@ from pymongo import ASCENDING, GEOSPHERE
 
 from obsarchive.core import document_paths as paths
 from obsarchive.core.document_paths import PipelinePaths
+from obsarchive.core.document_types import NewObservation
 from obsarchive.core.documents import SCHEMA, Night, Observation, StepRecord, utc_now
 from obsarchive.core.step_state import State
+from obsarchive.core.target_names import target_fields
 from obsarchive.store.search import SORTS, strehl_paths
 from obsarchive.store.step_records import Document, StepPath, StepStore
+from obsarchive.store.target_index import NAMES, ensure_target_indexes, fold_names
 
 BY_RESULTS = "results:"
 """How signatures of a night's results begin; those of earlier versions have no such beginning."""
-MOST_STATE_INDEXES = 24
+MOST_STATE_INDEXES = 20
 """A collection has 64 indexes at most; states of further steps are found more slowly."""
 
 
@@ -30,6 +33,28 @@ class Observations(StepStore):
     def pipeline_paths(self, pipeline: str) -> PipelinePaths:
         """Return the paths of a pipeline's block."""
         return PipelinePaths.of_observation(pipeline)
+
+    def insert(self, document: NewObservation) -> bool:
+        """Insert a document, with the names by which its target is found; return False if there is one of that name."""
+        return super().insert(cast(NewObservation, {**document, "target": target_fields(document)}))
+
+    def set_fields(self, subject: str, fields: Mapping[str, Any]) -> None:
+        """Set fields of a document; with a name of the target, also those by which it is found.
+
+        Parameters
+        ----------
+        subject : str
+            Name of the observation.
+        fields : mapping
+            Values by their dotted paths.
+        """
+        super().set_fields(subject, fields)
+        if not NAMES.isdisjoint(fields):
+            self.fold_names([subject])
+
+    def fold_names(self, subjects: Sequence[str] | None = None) -> int:
+        """Index names of targets as :func:`fold_names` does; return the number of observations."""
+        return fold_names(self.collection, subjects)
 
     def open(self, pipelines: Iterable[str], nights: Sequence[str] | None = None) -> Iterator[Observation]:
         """Yield observations that the daemon must look at: a step is due or requested, or the tarball is out of date.
@@ -48,7 +73,7 @@ class Observations(StepStore):
         """
         query = self._open_query(pipelines)
         if nights:
-            query["night"] = {"$in": list(nights)}
+            query["night"] = {"$in": list(nights)}  # an index gives those of one night in order
         for document in self.collection.find(query, {"fits_header": 0}).sort([("night", -1), ("_id", 1)]):
             yield Observation(document)
 
@@ -137,7 +162,7 @@ class Observations(StepStore):
             self.collection.update_many({"$or": wanted}, {"$set": self.reopened()})
 
     def amend_product(self, subject: str, amended: Mapping[str, Any]) -> None:
-        """Record the new size and checksum of a product whose header another pipeline changed.
+        """Record the new size, checksum and outline of a product whose header another pipeline changed.
 
         Parameters
         ----------
@@ -147,7 +172,7 @@ class Observations(StepStore):
             The entry of the product, with the ``pipeline`` and ``step`` that made it.
         """
         products = paths.step_path(amended["pipeline"], amended["step"], "products")
-        changed = {key: amended[key] for key in ("bytes", "sha256")}
+        changed = {key: amended[key] for key in ("bytes", "sha256", "image") if key in amended}
         self.collection.update_one(
             {"_id": subject, products: {"$elemMatch": {"name": amended["name"]}}},
             {"$set": paths.element_fields(products, changed)},
@@ -173,9 +198,9 @@ class Observations(StepStore):
         )
         return {document["_id"]: Observation(document) for document in found}
 
-    def names_of(self, night: str) -> set[str]:
-        """Return the names of the observations of a night."""
-        return {document["_id"] for document in self.collection.find({"night": night}, {"_id": 1})}
+    def known(self, names: Iterable[str]) -> set[str]:
+        """Return those of some names that observations have; no document is read for it."""
+        return {document["_id"] for document in self.collection.find({"_id": {"$in": list(names)}}, {"_id": 1})}
 
     def without_night(self) -> list[Document]:
         """Return the documents without a night: those of the published Robo-AO archiver."""
@@ -247,8 +272,11 @@ class Observations(StepStore):
         lacking : iterable of (str, str), optional
             Steps that may lack references of the PSF library.
         """
-        for key in ("night", paths.PROGRAM_PI, paths.PACKED, "look_again", "camera"):
+        for key in ("night", paths.PROGRAM_PI, paths.PACKED, "look_again", "camera", "telescope"):
             self.collection.create_index([(key, ASCENDING)])
+        self.collection.create_index([("night", ASCENDING), ("_id", ASCENDING)])
+        ensure_target_indexes(self.collection)
+        self.collection.create_index([(paths.PROGRAM_PI, ASCENDING), (paths.PROGRAM_ID, ASCENDING)])
         self._ensure_search_indexes(steps)
         self.collection.create_index([(paths.EFFECTS_OF_TASK, ASCENDING)], sparse=True)
         pipelines = dict.fromkeys(pipeline for pipeline, _ in steps)
@@ -267,13 +295,13 @@ class Observations(StepStore):
             if key not in ("_id", "date_utc"):  # the next one serves the date
                 self.collection.create_index([(key, ASCENDING), ("_id", ASCENDING)])
         owners = (paths.PROGRAM_ID, paths.PROGRAM_PI)
-        by_date = ("date_utc", "_id", "name", "filter", "camera", "night")
+        by_date = ("date_utc", "_id", paths.TARGET_TEXT, "filter", "camera", "night")
         for keys in (
             (*by_date, owners[0]),
             *((owner, *by_date) for owner in owners),
             *((owner, ratio, "_id") for owner in owners for ratio in strehl),
         ):
-            self.collection.create_index([(key, ASCENDING) for key in keys], name=f"search {keys[0]} {keys[1]}"[:100])
+            self.collection.create_index([(key, ASCENDING) for key in keys], name=f"look-up {keys[0]} {keys[1]}"[:100])
         for pipeline, step in steps[:MOST_STATE_INDEXES]:
             state = paths.step_path(pipeline, step, "state")
             unusual = {state: {"$gt": str(State.DONE)}}
@@ -322,9 +350,10 @@ class Nights(StepStore):
         raw = [bytes(found.raw) for found in encoded]
         return {text: known.get(text) or Night(bson.decode(text, options)) for text in raw}
 
-    def names(self) -> set[str]:
-        """Return all nights, ``yyyymmdd``."""
-        return {str(document["_id"]) for document in self.collection.find({}, {"_id": 1})}
+    def names(self, having: Sequence[str] = ()) -> set[str]:
+        """Return all nights, ``yyyymmdd``, or those whose documents have some fields."""
+        query: Document = {field: {"$exists": True} for field in having}
+        return {str(document["_id"]) for document in self.collection.find(query, {"_id": 1})}
 
     def having(self, field: str, without: str | None = None) -> Iterator[Night]:
         """Yield nights whose documents have a field.

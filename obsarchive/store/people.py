@@ -15,18 +15,23 @@ from pymongo.errors import DuplicateKeyError, OperationFailure
 from obsarchive.core.documents import utc_now
 from obsarchive.store.step_records import Document
 
-USERS = "users"
-COLLECTIONS = (USERS, "tokens", "requests")
+USERS, PROGRAMMES = "users", "programmes"
+COLLECTIONS = (USERS, "tokens", "requests", "notes", "watches", PROGRAMMES)
 """Collections whose present state is kept."""
 AUDIT = "audit"
 """The collection to which entries are only added."""
-OBSERVATIONS = "objects"
+OBSERVATIONS, NIGHTS = "objects", "aux"
 JOURNAL, MARK = "journal", "people"
 """Where the database says that it is the one of which the journal tells."""
-WAIT_MS = 500
+WAIT_MS = 10_000
+"""Time after which a stream of changes is asked for again [ms]: an idle archive costs little."""
 NO_REPLICA_SET, NOT_ALLOWED = 40573, 13
-OF_PEOPLE = r"^(comment|alternative_names|science_program|pipelined\.\w+\.(status\.force_redo|steps\.\w+\.redo)$)"
+_REDO = r"\w+(\.(status(\.force_redo)?|steps\.\w+\.redo))?$"
+"""A request for a redo, also as the first field of its block, which is then reported as a whole."""
+OF_PEOPLE = rf"^(comment|name|alternative_names|science_program|pipelined\.{_REDO})"
 """Fields of observations that people edit, requests for a redo among them."""
+OF_NIGHTS = rf"^(?!last_modified$){_REDO}"
+"""Fields of nights that people edit: requests for a redo."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ class Act:
     key : str
         Its ``_id``, as extended JSON.
     line : str
-        The document, as one line of extended JSON; empty where it was removed, or is an observation.
+        The document, as one line of extended JSON; empty where it was removed, or is an observation or a night.
     """
 
     collection: str
@@ -48,9 +53,9 @@ class Act:
     line: str = ""
 
     @property
-    def observation(self) -> str:
-        """Name of the observation whose owner, comment or names were edited; empty for others."""
-        return str(json_util.loads(self.key)) if self.collection == OBSERVATIONS else ""
+    def edited(self) -> str:
+        """Name of the observation or night that people edited; empty for other documents."""
+        return str(json_util.loads(self.key)) if self.collection in (OBSERVATIONS, NIGHTS) else ""
 
     @property
     def is_audit(self) -> bool:
@@ -120,13 +125,16 @@ class People:
         self.database[JOURNAL].update_one({"_id": MARK}, {"$setOnInsert": {"begun": utc_now()}}, upsert=True)
 
     def follow(self) -> Iterator[Act | None]:
-        """Yield acts as they happen, and None where there was none for a moment.
+        """Yield None as soon as acts can be followed, then acts as they happen, and None where there was none for long.
 
         Ends at once where the server is no replica set or does not allow it, and when the database is dropped.
         """
-        wanted = {"ns.coll": {"$in": [*COLLECTIONS, AUDIT]}}
-        edited = {"ns.coll": OBSERVATIONS, "operationType": "update", "$expr": _is_edited()}
-        stages = [{"$match": {"$or": [wanted, edited]}}]
+        wanted = {"ns.coll": {"$in": [*COLLECTIONS, AUDIT, JOURNAL]}}
+        edited = [
+            {"ns.coll": name, "operationType": "update", "$expr": _is_edited(fields)}
+            for name, fields in ((OBSERVATIONS, OF_PEOPLE), (NIGHTS, OF_NIGHTS))
+        ]
+        stages = [{"$match": {"$or": [wanted, *edited]}}]
         try:
             stream = self.database.watch(stages, full_document="updateLookup", max_await_time_ms=WAIT_MS)
         except OperationFailure as err:
@@ -134,9 +142,15 @@ class People:
                 raise
             return
         with stream:
+            yield None
             while stream.alive:
                 change = stream.try_next()
-                yield None if change is None or "documentKey" not in change else _act_of(change)
+                is_other = change is None or "documentKey" not in change or change["ns"]["coll"] == JOURNAL
+                yield None if change is None or is_other else _act_of(change)
+
+    def wake(self) -> None:
+        """Have what follows the acts go on at once, to see that it is stopped."""
+        self.database[JOURNAL].update_one({"_id": "wake"}, {"$set": {"at": utc_now()}}, upsert=True)
 
     def restore(self, acts: Iterable[Act]) -> int:
         """Insert documents that the database lacks; return their number.
@@ -160,15 +174,15 @@ class People:
         return 1
 
 
-def _is_edited() -> Document:
+def _is_edited(pattern: str) -> Document:
     fields = {"$objectToArray": {"$ifNull": ["$updateDescription.updatedFields", {}]}}
-    found = {"$filter": {"input": fields, "cond": {"$regexMatch": {"input": "$$this.k", "regex": OF_PEOPLE}}}}
+    found = {"$filter": {"input": fields, "cond": {"$regexMatch": {"input": "$$this.k", "regex": pattern}}}}
     return {"$gt": [{"$size": found}, 0]}
 
 
 def _act_of(change: Mapping[str, Any]) -> Act:
     collection, document = change["ns"]["coll"], change.get("fullDocument")
-    if collection == OBSERVATIONS or document is None:
+    if collection in (OBSERVATIONS, NIGHTS) or document is None:
         return Act(collection, _text(change["documentKey"]["_id"]))
     return Act.of(collection, document)
 

@@ -1,16 +1,24 @@
 """Queries of the portal; every query starts from what the user may see."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from pymongo.collection import Collection
 
 from obsarchive.core import document_paths as paths
 from obsarchive.core.documents import Night, Observation
+from obsarchive.core.target_names import folded
+from obsarchive.store.foreign_names import own_part, texts_naming, without_names
 from obsarchive.store.search import COUNT_CAP, MAX_PAGE, Criteria, Order, Page
 from obsarchive.store.step_records import Document
 
 TIME_LIMIT_MS = 5000
+RARE = 1000
+"""Observations that are read to find the newest of them; of more, the index by date is followed."""
+BATCH = 500
+"""Documents of an export whose names of observations are looked up at once."""
 
 _NOT_LISTED = {"fits_header": 0, "raw_data": 0, paths.GEOJSON: 0}
 """Parts of an observation that a list never shows."""
@@ -114,7 +122,33 @@ class Browse:
         """
         query = {"$and": [visible_to(user), {"night": night}]}
         found = self.observations.find(query, _NOT_LISTED).sort("date_utc", 1).max_time_ms(TIME_LIMIT_MS)
-        return [Observation(document) for document in found]
+        return self._without_others(user, list(found))
+
+    def without_others(self, user: Mapping[str, Any], value: Any) -> Any:
+        """Return a value without names of observations that a user may not see.
+
+        Parameters
+        ----------
+        user : mapping
+            Document of the user.
+        value : any
+            Documents, lists and plain values, such as the manifest of a step.
+
+        Returns
+        -------
+        any
+            The same where nothing is hidden.
+        """
+        if is_admin(user):
+            return value
+        naming = texts_naming(value)
+        named = set().union(*naming.values())
+        return without_names(value, naming, self.visible(user, named)) if named else value
+
+    def _without_others(self, user: Mapping[str, Any], documents: list[Document]) -> list[Observation]:
+        """Return observations as a user may see them."""
+        parts = self.without_others(user, {document["_id"]: own_part(document) for document in documents})
+        return [Observation({**document, **parts[document["_id"]]}) for document in documents]
 
     def search(self, user: Mapping[str, Any], criteria: Criteria, order: Order, limit: int, cursor: str = "") -> Page:
         """Return a page of the observations that fulfil criteria and that a user may see.
@@ -141,7 +175,7 @@ class Browse:
         CursorError
             `cursor` is not the mark of a page.
         """
-        wanted = criteria.query()
+        wanted = self._planned(criteria).query()
         query = _visible(user, [*wanted, order.after(cursor)] if cursor else wanted)
         limit = max(1, min(limit, MAX_PAGE))
         found = list(
@@ -154,9 +188,31 @@ class Browse:
             query = _visible(user, wanted)
             count = self.observations.count_documents(query, limit=COUNT_CAP, maxTimeMS=TIME_LIMIT_MS)
         shown = found[:limit]
-        return Page(tuple(map(Observation, shown)), count, order.cursor(shown[-1]) if more else "")
+        observations = self._without_others(user, shown)
+        return Page(tuple(observations), count, order.cursor(shown[-1]) if more else "")
 
-    def stream(self, user: Mapping[str, Any], criteria: Criteria, order: Order, limit: int) -> Iterator[Observation]:
+    def _planned(self, criteria: Criteria) -> Criteria:
+        """Return criteria that say whether many targets hold the part of a name."""
+        if criteria.exact or not folded(criteria.name):
+            return criteria
+        found = self.observations.count_documents(criteria.rare_part(), limit=RARE + 1, maxTimeMS=TIME_LIMIT_MS)
+        return replace(criteria, is_frequent=found > RARE)
+
+    def finds_something(self, user: Mapping[str, Any], criteria: Criteria) -> bool:
+        """Whether an observation that a user may see fulfils criteria."""
+        query = _visible(user, criteria.query())
+        return self.observations.find_one(query, {"_id": 1}, max_time_ms=TIME_LIMIT_MS) is not None
+
+    def stream(
+        self,
+        user: Mapping[str, Any],
+        criteria: Criteria,
+        order: Order,
+        limit: int,
+        *,
+        with_raw: bool = False,
+        time_ms: int | None = None,
+    ) -> Iterator[Observation]:
         """Yield observations one after the other, for exports.
 
         Parameters
@@ -169,14 +225,21 @@ class Browse:
             How they are sorted.
         limit : int
             At most so many.
+        with_raw : bool, optional
+            Also what is known of their raw files.
+        time_ms : int, optional
+            Longest time that the database may take [ms].
 
         Yields
         ------
         Observation
         """
-        query = _visible(user, criteria.query())
-        for document in self.observations.find(query, _NOT_LISTED).sort(order.keys).limit(limit):
-            yield Observation(document)
+        query = _visible(user, self._planned(criteria).query())
+        omitted = {key: 0 for key in _NOT_LISTED if not with_raw or key != "raw_data"}
+        cursor = self.observations.find(query, omitted).sort(order.keys).limit(limit)
+        found = iter(cursor if time_ms is None else cursor.max_time_ms(time_ms))
+        while documents := list(islice(found, BATCH)):
+            yield from self._without_others(user, documents)
 
     def values(self, field: str) -> list[str]:
         """Return the different values of an indexed text field of all observations: filters, cameras."""
@@ -188,8 +251,19 @@ class Browse:
         field = paths.PROGRAM_ID
         if is_admin(user):
             return self.values(field)
-        named = self.observations.distinct(field, _named(user), maxTimeMS=TIME_LIMIT_MS)
-        return sorted({*programs_of(user), *(program for program in named if isinstance(program, str))})
+        return sorted({*programs_of(user), *self._programs_naming(user)})
+
+    def _programs_naming(self, user: Mapping[str, Any]) -> Iterator[str]:
+        """Yield the programmes of observations that name a user, by one look into the index for each."""
+        last = ""
+        while True:
+            query = {"$and": [_named(user), {paths.PROGRAM_ID: {"$gt": last}}]}
+            found = self.observations.find(query, {paths.PROGRAM_ID: 1}).sort(paths.PROGRAM_ID, 1).limit(1)
+            document = next(iter(found.max_time_ms(TIME_LIMIT_MS)), None)
+            if document is None:
+                return
+            last = document["science_program"]["program_id"]
+            yield last
 
     def calendar(self, user: Mapping[str, Any]) -> dict[str, int]:
         """Return the number of observations that `user` may see, by night."""
@@ -203,8 +277,8 @@ class Browse:
         )
         return {entry["_id"]: entry["count"] for entry in counted}
 
-    def count_of_night(self, user: Mapping[str, Any], night: str) -> int:
-        """Return the number of observations of a night that a user may see.
+    def ids_of_night(self, user: Mapping[str, Any], night: str) -> list[str]:
+        """Return the names of the observations of a night that a user may see.
 
         Parameters
         ----------
@@ -215,10 +289,10 @@ class Browse:
 
         Returns
         -------
-        int
+        list of str
         """
         query = {"$and": [visible_to(user), {"night": night}]}
-        return self.observations.count_documents(query, maxTimeMS=TIME_LIMIT_MS)
+        return [found["_id"] for found in self.observations.find(query, {"_id": 1}).max_time_ms(TIME_LIMIT_MS)]
 
     def observation(self, user: Mapping[str, Any], obs_id: str) -> Observation | None:
         """Return the whole document of an observation.
@@ -237,7 +311,7 @@ class Browse:
         """
         query = {"$and": [visible_to(user), {"_id": obs_id}]}
         document = self.observations.find_one(query, max_time_ms=TIME_LIMIT_MS)
-        return Observation(document) if document else None
+        return self._without_others(user, [document])[0] if document else None
 
     def night(self, user: Mapping[str, Any], night: str) -> Night | None:
         """Return the document of a night in which a user has data (administrators: of any night).
@@ -258,7 +332,26 @@ class Browse:
         if not is_admin(user) and self.observations.find_one(query, {"_id": 1}, max_time_ms=TIME_LIMIT_MS) is None:
             return None
         document = self.nights.find_one({"_id": night}, {paths.SEEING_FRAMES: 0}, max_time_ms=TIME_LIMIT_MS)
-        return Night(document) if document else None
+        return Night(self.without_others(user, document)) if document else None
+
+    def sees_all_of(self, user: Mapping[str, Any], night: str) -> bool:
+        """Return whether a user may see every observation of a night, hence what was made from all of them.
+
+        Parameters
+        ----------
+        user : mapping
+            Document of the user.
+        night : str
+            The night, ``yyyymmdd``.
+
+        Returns
+        -------
+        bool
+        """
+        if is_admin(user):
+            return True
+        foreign = {"$and": [{"night": night}, {"$nor": [visible_to(user)]}]}
+        return self.observations.find_one(foreign, {"_id": 1}, max_time_ms=TIME_LIMIT_MS) is None
 
     def visible(self, user: Mapping[str, Any], ids: Iterable[str]) -> set[str]:
         """Return those of some observations that a user may see.
@@ -276,6 +369,24 @@ class Browse:
         """
         query = {"$and": [visible_to(user), {"_id": {"$in": list(ids)}}]}
         return {document["_id"] for document in self.observations.find(query, {"_id": 1}).max_time_ms(TIME_LIMIT_MS)}
+
+    def nights_by_id(self, user: Mapping[str, Any], ids: Iterable[str]) -> dict[str, str]:
+        """Return the nights of those of some observations that a user may see, by their names.
+
+        Parameters
+        ----------
+        user : mapping
+            Document of the user.
+        ids : iterable of str
+            Names of observations.
+
+        Returns
+        -------
+        dict of str to str
+        """
+        query = {"$and": [visible_to(user), {"_id": {"$in": list(ids)}}]}
+        found = self.observations.find(query, {"night": 1}).max_time_ms(TIME_LIMIT_MS)
+        return {observation.id: observation.night for observation in map(Observation, found)}
 
     def nights_of(self, user: Mapping[str, Any], nights: Iterable[str]) -> set[str]:
         """Return those of some nights in which a user may see data.

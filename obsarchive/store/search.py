@@ -19,6 +19,8 @@ from obsarchive.core import document_paths as paths
 from obsarchive.core.documents import Observation
 from obsarchive.core.json_text import parse_json
 from obsarchive.core.step_state import State
+from obsarchive.core.target_names import PART, folded
+from obsarchive.names import is_observation
 from obsarchive.store.step_records import Document
 
 COUNT_CAP = 10_001
@@ -51,6 +53,10 @@ def strehl_paths(steps: Iterable[tuple[str, str]]) -> dict[str, str]:
     return {
         pipeline: paths.result_path(pipeline, step, "ratio_percent") for pipeline, step in steps if step == "strehl"
     }
+
+
+_ALWAYS: Document = {"date_utc": {"$gte": MinKey()}}
+"""True of all: lets an index by date look at the names, without reading a document."""
 
 
 class CursorError(ValueError):
@@ -89,8 +95,10 @@ class Criteria:
 
     Parameters
     ----------
-    name, id : str
-        Part of the target's name or of the observation's, in any case; the whole of it if `exact`.
+    name : str
+        Part of a name of the target, folded as `folded` does; the whole of it if `exact`.
+    id : str
+        Part of the name of the observation, in any case; the whole of it if `exact`.
     exact : bool
         Whether names must be equal.
     cone : Cone, optional
@@ -111,6 +119,10 @@ class Criteria:
         Some step of `known_steps` must be in this state.
     known_steps : sequence of (pipeline, step)
         All steps of the configuration.
+    marked : dict, optional
+        Filter of the observations of a quality, see :meth:`obsarchive.store.notes.Notes.query`.
+    is_frequent : bool
+        Whether so many targets hold the part of a name that they are found faster one after the other.
     """
 
     name: str = ""
@@ -130,6 +142,8 @@ class Criteria:
     steps: Sequence[tuple[str, str]] = ()
     state: State | None = None
     known_steps: Sequence[tuple[str, str]] = ()
+    marked: Document | None = None
+    is_frequent: bool = False
 
     def query(self) -> list[Document]:
         """Return the filters that must all hold."""
@@ -139,20 +153,35 @@ class Criteria:
     def _texts(self) -> list[Document]:
         equal = {paths.PROGRAM_ID: self.program, "camera": self.camera, "night": self.night}
         found: list[Document] = [{path: value} for path, value in equal.items() if value]
-        for path, text in (("name", self.name), ("_id", self.id)):
-            if text:
-                found.append({path: text} if self.exact else {path: {"$regex": re.escape(text), "$options": "i"}})
-        if (self.name or self.id) and not self.exact:
-            found.append({"date_utc": {"$gte": MinKey()}})  # true of all: lets the index "search" look at the names
+        if self.name:
+            found += self._named(folded(self.name))
+        if self.id and (self.exact or is_observation(self.id)):
+            found.append({"_id": self.id})
+        elif self.id:
+            found.append({"_id": {"$regex": re.escape(self.id), "$options": "i"}})
+            found.append(_ALWAYS)
         if self.filters:
             found.append({"filter": {"$in": list(self.filters)}})
         return found
 
+    def _named(self, key: str) -> list[Document]:
+        """Return the filters of targets with a name, or a part of one."""
+        if self.exact or not key:
+            return [{paths.TARGET_KEYS: key or None}]
+        is_part = {paths.TARGET_TEXT: {"$regex": re.escape(key)}}
+        if self.is_frequent:
+            return [is_part, _ALWAYS]
+        return [self.rare_part(), *([is_part] if len(key) > PART else [])]
+
+    def rare_part(self) -> Document:
+        """Return the filter of targets whose names hold the first letters of the part, by an index that knows where."""
+        return {paths.TARGET_PARTS: {"$regex": f"^{re.escape(folded(self.name)[:PART])}"}}
+
     def _places(self) -> list[Document]:
-        names = [target for target in self.targets if isinstance(target, str)]
+        names = [folded(target) for target in self.targets if isinstance(target, str)]
         cones = [target.query() for target in self.targets if isinstance(target, Cone)]
-        any_of = [*([{"name": {"$in": names}}] if names else []), *cones]
-        return [self.cone.query() if self.cone else {}, {"$or": any_of} if any_of else {}]
+        any_of = [*([{paths.TARGET_KEYS: {"$in": names}}] if names else []), *cones]
+        return [self.cone.query() if self.cone else {}, {"$or": any_of} if any_of else {}, self.marked or {}]
 
     def _times(self) -> list[Document]:
         bounds = {"$gte": self.since, "$lte": self.until}

@@ -11,6 +11,8 @@ from pymongo.errors import DuplicateKeyError
 from obsarchive.core.documents import utc_now
 from obsarchive.store.step_records import Document
 
+_ANY_CASE = {"locale": "en", "strength": 2}
+"""Collation by which names are equal that differ in case only."""
 TEXT_LIMIT = 500
 """Longest text of a user that an audit entry keeps [characters]."""
 
@@ -155,10 +157,18 @@ class Users:
         """Forget which users left a programme, when its observations do not name them any more."""
         self.collection.update_many({"left": program}, {"$pull": {"left": program}})
 
+    def members(self, program: str) -> list[str]:
+        """Return the users of a programme, by name."""
+        return sorted(found["_id"] for found in self.collection.find({"programs": program}, {"_id": 1}))
+
+    def alike(self, name: str) -> str | None:
+        """Return a user whose name differs from another at most in case; None if there is none."""
+        found = self.collection.find_one({"_id": name}, {"_id": 1}, collation=_ANY_CASE)
+        return str(found["_id"]) if found else None
+
     def owners(self, program: str) -> list[str]:
         """Return the users of a programme; without any, the administrator."""
-        found = sorted(d["_id"] for d in self.collection.find({"programs": program}, {"_id": 1}))
-        return found or ["admin"]
+        return self.members(program) or ["admin"]
 
 
 def _holds(kind: str, digest: str) -> Document:

@@ -34,13 +34,20 @@ class Reductions:
         Folder for what online catalogues answer.
     progress : ProgressCallback, optional
         Hears how far all of them are.
+    stopping : threading.Event, optional
+        Ends all when it is set; `run` may know it.
     """
 
     def __init__(
-        self, run: Runner, datasets: Datasets | None, cache: Path, progress: ProgressCallback = no_progress
+        self,
+        run: Runner,
+        datasets: Datasets | None,
+        cache: Path,
+        progress: ProgressCallback = no_progress,
+        stopping: threading.Event | None = None,
     ) -> None:
         self.run, self.datasets, self.cache, self.progress = run, datasets, cache, progress
-        self.stopping = threading.Event()
+        self.stopping = stopping or threading.Event()
         self._shares: dict[Path, float] = {}
         """What is done of each dataset, 0 to 1."""
 
@@ -96,8 +103,10 @@ class Reductions:
         """Run things until the whole is stopped."""
         for number, value in self.run(function, items):
             if self.stopping.is_set():
-                raise NotReady("stopped; the next run goes on")
+                break
             yield number, value
+        if self.stopping.is_set():
+            raise NotReady("stopped; the next run goes on")
 
     def _note(self, folder: Path, news: Any) -> None:
         if self.datasets is not None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from obsarchive.errors import ArchiveError, Unprocessable
 from obsarchive.io import atomic
+from obsarchive.io.dataset_lock import require_run
 from obsarchive.io.wcs_headers import plate_cards, plate_of_cards
 from obsarchive.science.arrays import Float64Array
 from obsarchive.science.astrometry.plate_solution import PlateSolution
@@ -52,12 +53,15 @@ class FrameTask:
         Of the dataset.
     signature : str
         Stands for all that the measurements rest on, see :func:`signature_of`.
+    run : str, optional
+        The run that must hold the dataset when they are written.
     """
 
     folder: Path
     path: Path
     config: ReductionConfig
     signature: str
+    run: str = ""
 
 
 def signature_of(path: Path, config_digest: str, stars_digest: str) -> str:
@@ -186,6 +190,7 @@ def measure(task: FrameTask) -> dict[str, float]:
     except Unprocessable as err:
         raise Unprocessable(f"{task.path.name}: {err}") from err
     found = _photometry(info, planes, stars, match, fwhm, task)
+    require_run(task.folder, task.run)
     write_sidecar(task.folder / SIDECARS / f"{info.stem}.wcs", match)
     found.save(place(task.folder, info.stem))
     facts = found.info

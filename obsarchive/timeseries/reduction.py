@@ -26,7 +26,7 @@ from obsarchive.core.json_text import parse_json
 from obsarchive.errors import ArchiveError, NotReady, ServiceUnavailable, Unprocessable
 from obsarchive.execution.work import ResultState, Runner, StepResult
 from obsarchive.io import atomic
-from obsarchive.io.dataset_lock import DatasetLock, DatasetLockedError
+from obsarchive.io.dataset_lock import DatasetLock, DatasetLockedError, require_run
 from obsarchive.science.photometry.aperture import Flag
 from obsarchive.science.photometry.source_detection import detect
 from obsarchive.timeseries import config as configuration
@@ -65,6 +65,7 @@ class EnsembleTask:
     config: ReductionConfig
     infos: tuple[Info, ...]
     failures: Mapping[str, str]
+    run: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ class CatalogueTask:
     config: ReductionConfig
     candidates: tuple[Info, ...]
     cache: Path
+    run: str = ""
 
 
 class Reduction:
@@ -161,7 +163,10 @@ class Reduction:
             )
         digest = self._star_catalogue(config, infos)
         settings = config.digest()
-        tasks = [FrameTask(self.folder, info.path, config, signature_of(info.path, settings, digest)) for info in infos]
+        tasks = [
+            FrameTask(self.folder, info.path, config, signature_of(info.path, settings, digest), self.run_id)
+            for info in infos
+        ]
         record = {} if again else read_record(self.folder)
         signature = _signature([task.signature for task in tasks], failures, config)
         if record.get("signature") == signature and (self.folder / TABLE).exists():
@@ -174,7 +179,7 @@ class Reduction:
         self.note({"progress": 0.95, "text": "ensemble"})
         usable = tuple(info for info in infos if info.path.name not in failures)
         log.info("%s: ensemble: %d frames are brought to one scale", self.folder, len(usable))
-        measured: dict[str, Any] = self._one(finish, EnsembleTask(self.folder, config, usable, failures))
+        measured: dict[str, Any] = self._one(finish, EnsembleTask(self.folder, config, usable, failures, self.run_id))
         _log_frames(self.folder)
         lost = [name for name, why in failures.items() if why.startswith(LOST)]
         text = {
@@ -210,7 +215,7 @@ class Reduction:
         if found is None or found[1] != config.digest():
             self.note({"text": "star catalogue"})
             candidates = self._candidates(config, infos)
-            self._one(make_catalogue, CatalogueTask(self.folder, config, tuple(candidates), self.cache))
+            self._one(make_catalogue, CatalogueTask(self.folder, config, tuple(candidates), self.cache, self.run_id))
             found = star_catalog.load(self.folder / STAR_CATALOGUE)
             is_new = "made now"
         if found is None:
@@ -290,6 +295,7 @@ def make_catalogue(task: CatalogueTask) -> None:
         except Unprocessable as err:
             problems.append(f"{info.path.name}: {err}")
             continue
+        require_run(task.folder, task.run)
         found.save(task.folder / STAR_CATALOGUE, task.config.digest())
         return
     raise Unprocessable(f"no frame can be the reference frame: {problems[0]} ({len(problems)} tried)")
@@ -304,6 +310,7 @@ def finish(task: EnsembleTask) -> dict[str, Any]:
         raise Unprocessable(f"none of the frames could be measured; {next(iter(task.failures.values()))}")
     series = combine(task.folder, loaded[0], task.infos, task.config)
     _check_target(series)
+    require_run(task.folder, task.run)
     products.write_all(task.folder, series, task.config, task.failures, list(task.infos))
     write_plots(task.folder, series, task.config)
     target = series.stars.target

@@ -15,29 +15,38 @@ from obsarchive.config.model import Config
 from obsarchive.core.shipped import shipped
 from obsarchive.errors import ConfigError
 from obsarchive.store import Store
-from obsarchive.web.api import monitoring, v1, virtual_observatory
+from obsarchive.store.notes import QUALITIES
+from obsarchive.web.api import monitoring, v1
 from obsarchive.web.framework.authorization import require_login
 from obsarchive.web.framework.context import Portal, portal
 from obsarchive.web.framework.error_pages import register_error_handlers
 from obsarchive.web.framework.security import configure_security
 from obsarchive.web.framework.template_filters import FILTERS
+from obsarchive.web.models import guide, measurements, wording
 from obsarchive.web.pages import (
     account,
     datasets,
     downloads,
+    help,
     jobs,
     login,
     nights,
+    notes,
     observations,
+    programmes,
     psf_library,
+    public,
     search,
     summary,
+    targets,
+    tonight,
     users,
     viewer,
 )
-from obsarchive.web.pages.jobs import daemon_state
+from obsarchive.web.pages.jobs import DOWN, daemon_state
 from obsarchive.web.surveys import sources
 from obsarchive.web.surveys.source_urls import SourceName
+from obsarchive.web.vo import tap
 from surveys import dataset
 from surveys.database import root_of
 
@@ -48,17 +57,23 @@ BLUEPRINTS = (
     account,
     nights,
     summary,
+    tonight,
     observations,
     search,
+    notes,
+    targets,
     downloads,
     viewer,
+    programmes,
+    public,
     psf_library,
     datasets,
     sources,
     jobs,
     users,
+    help,
     v1,
-    virtual_observatory,
+    tap,
     monitoring,
 )
 
@@ -91,9 +106,10 @@ def create_app(config: Config, store: Store, revive: Callable[[], object] = lamb
     configure_security(app)
     require_login(app)
     register_error_handlers(app)
-    app.jinja_env.filters.update(FILTERS)
+    app.jinja_env.filters.update({**FILTERS, **measurements.FILTERS, **wording.FILTERS})
+    app.jinja_env.filters["explained"] = guide.product_page
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    app.jinja_env.globals["asset"] = _asset
+    app.jinja_env.globals |= {"asset": _asset, "QUALITIES": QUALITIES}
     app.context_processor(template_context)
     for module in BLUEPRINTS:
         app.register_blueprint(module.bp)
@@ -133,9 +149,11 @@ def _asset(name: str) -> str:
 def template_context() -> dict[str, Any]:
     """Return what every page shows; of the user, nothing before the login was checked or without the database."""
     app, known = portal(), g.get("logged_in", False)
+    word = daemon_state(app.store.jobs.daemon()) if known else ""
     return {
         "current_user": current_user if known else AnonymousUserMixin(),
         "archive_name": app.settings.server.name,
         "version": __version__,
-        "daemon_word": daemon_state(app.store.jobs.daemon()) if known else "",
+        "daemon_word": word,
+        "daemon_is_down": word in DOWN,
     }

@@ -11,6 +11,7 @@ from obsarchive.errors import Unprocessable
 from obsarchive.io.raw_frames import Frames
 from obsarchive.pipeline import Workspace
 from obsarchive.science.arrays import BoolArray, Float32Array, Float64Array, IndexArray
+from obsarchive.science.imaging.combining import Mean
 from obsarchive.science.imaging.cosmics import SHARP_OBJECT_LIMIT, common_signal, moved, without_cosmic_rays
 from obsarchive.science.imaging.drizzle import Drizzle
 from obsarchive.science.imaging.resampling import Turn, placed, turned
@@ -206,8 +207,9 @@ class FaintSequence(FrameSequence):
                 self.work.progress(0.2 * k / SUBSETS, "looking for a star")
                 subset = usable[k::SUBSETS]
                 means.append(self.mean(subset[:: max(1, len(subset) // most)]))
+            images = np.stack(means)
             try:
-                return self._with_others(guide_star(np.stack(means)), np.stack(means))
+                return self._with_others(guide_star(images), images)
             except Unprocessable:
                 log.info("no star that stays in one place on means of %d frames", most)
         return []
@@ -303,8 +305,7 @@ class FaintSequence(FrameSequence):
         indices = np.flatnonzero(found.kept)
         pixfrac = pixfrac_for(found.shifts[indices]) if scale > 1 else 1.0
         summed = Drizzle(self.frames.shape, scale, pixfrac)
-        simple = np.zeros(self.frames.shape, np.float64)
-        hits = 0
+        simple, hits = Mean(self.frames.shape), 0
         clean = self._cleaner(indices, found.shifts) if len(indices) <= FEW_FRAMES else None
         for i, raw in self.calibrated(indices.tolist(), 0.4, 0.9, "adding frames"):
             frame = raw
@@ -312,8 +313,8 @@ class FaintSequence(FrameSequence):
                 frame, hit = clean(raw, i)
                 hits += int(hit.sum())
             summed.add(turned(frame, self.turns[i]) if i in self.turns else frame, *found.shifts[i])
-            simple += frame
-        return summed, (simple / len(indices)).astype(np.float32), hits
+            simple.add(frame)
+        return summed, simple.image(), hits
 
     def check(self, found: Registered, image: Float32Array, scale: int = SCALE) -> dict[str, Any]:
         """Compare a stack with the best of its frames whose stars are known.

@@ -8,7 +8,8 @@ import numpy as np
 
 from obsarchive.io.raw_frames import Frames
 from obsarchive.pipeline import Workspace
-from obsarchive.science.arrays import BoolArray, Float32Array, Float64Array, FloatArray
+from obsarchive.science.arrays import BoolArray, Float32Array, Float64Array, FloatArray, IndexArray
+from obsarchive.science.imaging.combining import Mean
 from obsarchive.science.imaging.drizzle import Drizzle
 from obsarchive.science.registration.frame_ranking import GuideStar
 from pipelines.shared.calibrator import calibrator
@@ -156,17 +157,25 @@ class FrameSequence:
             self.frames.read(i, raw)
             yield i, self.calibrator.calibration.apply(raw, frame)
 
-    def mean(self, indices: Sequence[int]) -> Float32Array:
-        """Return the mean of some frames, shape (ny, nx) [ADU]; NaN where no frame has a finite value."""
-        total, count = np.zeros(self.frames.shape, np.float64), np.zeros(self.frames.shape, np.int32)
-        for i in indices:
-            frame = self.read(i)
-            is_known = np.isfinite(frame)
-            total += np.where(is_known, frame, 0)
-            count += is_known
-        mean = np.full(self.frames.shape, np.nan)
-        np.divide(total, count, out=mean, where=count > 0)
-        return mean.astype(np.float32)
+    def mean(self, indices: Sequence[int], shifts: IndexArray | None = None) -> Float32Array:
+        """Return the mean of some frames.
+
+        Parameters
+        ----------
+        indices : sequence of n int
+            Numbers of the frames.
+        shifts : ndarray (n, 2) of int, optional
+            Whole pixels (dy, dx) by which each is moved.
+
+        Returns
+        -------
+        ndarray (ny, nx) float32
+            Mean [ADU]; NaN where no frame has a finite value.
+        """
+        mean = Mean(self.frames.shape)
+        for k, i in enumerate(indices):
+            mean.add(self.read(i), *((0, 0) if shifts is None else shifts[k].tolist()))
+        return mean.image()
 
 
 def pixfrac_for(shifts: FloatArray) -> float:

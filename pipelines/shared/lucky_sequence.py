@@ -11,6 +11,7 @@ from obsarchive.pipeline import Workspace
 from obsarchive.science.arrays import Float32Array, Float64Array
 from obsarchive.science.imaging.drizzle import Drizzle
 from obsarchive.science.imaging.hot_pixels import remove_spikes
+from obsarchive.science.imaging.medians import median_of
 from obsarchive.science.imaging.resampling import Turn
 from obsarchive.science.registration.frame_orientation import orient
 from obsarchive.science.registration.frame_ranking import (
@@ -183,8 +184,7 @@ class LuckySequence(FrameSequence):
 
     def _median(self, indices: list[int]) -> Float32Array:
         chosen = indices[:: max(1, len(indices) // SUBSET_FRAMES)][:SUBSET_FRAMES]
-        median: Float32Array = np.median([self.read(i) for i in chosen], axis=0)
-        return median
+        return median_of([self.read(i) for i in chosen])
 
     def _locate(self, i: int) -> GuideStar | None:
         """Brightest star of one frame; None when there is no clear one."""

@@ -65,6 +65,7 @@ def labels_of(work: Workspace) -> Labels:
         date_utc=observation.date_utc,
         exposure_s=observation.number("exposure_s"),
         strehl_percent=strehl.get("ratio_percent") if strehl.get("flag") == "OK" else None,
+        strehl_error_percent=strehl.get("ratio_error_percent"),
     )
 
 

@@ -135,7 +135,7 @@ def _publish(work: Workspace, target: FloatArray, found: Subtraction, pixel_arcs
     seen = [(item.separation_px * pixel_arcsec, item.delta_mag) for item in found.detections]
     plot = contrast_curve(curve.radius_px * pixel_arcsec, curve.magnitudes, labels, seen, f", {note}")
     work.publish("pca/{id}_contrast_curve.png", plot)
-    marks = [Mark(middle + item.dy, middle + item.dx, f"{item.delta_mag:.1f} mag") for item in found.detections]
+    marks = [Mark(middle + item.dy, middle + item.dx, f"Δ{item.delta_mag:.1f} mag") for item in found.detections]
     compass = work.telescope.compass_deg
     picture = before_and_after(target, found.residual, pixel_arcsec, replace(labels, marks=marks), compass)
     work.publish("pca/{id}_pca.png", picture)

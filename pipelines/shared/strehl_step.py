@@ -105,7 +105,9 @@ def stack_response(work: Workspace, scale: int) -> tuple[float, ...]:
 
 
 def _profile(work: Workspace, found: StrehlResult, perfect: FloatArray, pixel_arcsec: float) -> bytes:
-    labels = replace(labels_of(work), strehl_percent=100 * found.ratio)
+    # the numbers of the results: one value everywhere
+    ratio, error = (round(100 * value, 2) for value in (found.ratio, found.ratio_error))
+    labels = replace(labels_of(work), strehl_percent=ratio, strehl_error_percent=error)
     is_trusted = found.flag == "OK"
     return strehl_profile(
         found.box,

@@ -4,7 +4,6 @@ import re
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 
@@ -17,6 +16,8 @@ def simplify(name: object) -> str:
 def words_of(values: NDArray[Any]) -> NDArray[np.str_]:
     """Return values (n,) as text without surrounding blanks; missing ones are empty."""
     if values.dtype.kind == "O":
+        import pandas as pd  # late: most files of light curves need none, and it is large
+
         values = np.where(pd.isna(values), "", values)
     return np.strings.strip(text_of(np.asarray(values)))
 
@@ -29,6 +30,8 @@ def text_of(values: NDArray[Any]) -> NDArray[np.str_]:
 def numbers_of(values: NDArray[Any]) -> NDArray[np.float64]:
     """Return values (n,) as numbers; NaN where there is none."""
     if values.dtype.kind in "OSU":
+        import pandas as pd  # late, as above
+
         numbers: NDArray[np.float64] = pd.to_numeric(pd.Series(words_of(values)), errors="coerce").to_numpy(np.float64)
         return numbers
     return values.astype(np.float64)

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from obsarchive.errors import Unprocessable
@@ -239,6 +238,8 @@ def _times_as_numbers(values: NDArray[Any]) -> NDArray[np.float64] | None:
     """Return times that are numbers, also those written as text; None for calendar dates."""
     if values.dtype.kind not in "OSUM":
         return values.astype(np.float64)
+    import pandas as pd  # late: it is large
+
     inferred = pd.Series(values if values.dtype.kind != "S" else values.astype("U")).infer_objects()
     if pd.api.types.is_datetime64_any_dtype(inferred):
         return None
@@ -248,6 +249,8 @@ def _times_as_numbers(values: NDArray[Any]) -> NDArray[np.float64] | None:
 
 def _mjd_of_dates(values: NDArray[Any], name: str, kind: str) -> NDArray[np.float64]:
     """Return the MJDs of calendar dates; texts that are none are missing if others are dates."""
+    import pandas as pd  # late: it is large
+
     series, is_text = pd.Series(values), values.dtype.kind in "SU" or _is_text(values)
     words = words_of(values) if is_text else np.empty(0, "U1")
     fractions = _fractions_of_days(words)
@@ -268,6 +271,8 @@ def _mjd_of_dates(values: NDArray[Any], name: str, kind: str) -> NDArray[np.floa
 
 
 def _is_text(values: NDArray[Any]) -> bool:
+    import pandas as pd  # late: it is large
+
     return values.dtype.kind == "O" and all(isinstance(value, str) or pd.isna(value) for value in values.tolist())
 
 
@@ -296,6 +301,8 @@ def _fractions_of_days(words: NDArray[np.str_]) -> NDArray[np.float64] | None:
     parts = [re.fullmatch(r"(\d{4}-\d{1,2}-\d{1,2})(\.\d+)", word) for word in words.tolist()]
     if not any(parts):
         return None
+    import pandas as pd  # late: it is large
+
     days = pd.to_datetime(pd.Series([part[1] if part else None for part in parts]), utc=True, errors="coerce")
     whole = ((days - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1)).to_numpy(np.float64)
     mjd: NDArray[np.float64] = MJD_1970 + whole + np.array([float(part[2]) if part else np.nan for part in parts])
@@ -304,6 +311,8 @@ def _fractions_of_days(words: NDArray[np.str_]) -> NDArray[np.float64] | None:
 
 def _mjd_of_calendar_numbers(time: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the MJDs of numbers such as 20180613.52."""
+    import pandas as pd  # late: it is large
+
     days = [f"{value:.0f}" if np.isfinite(value) else None for value in np.floor(time)]
     when = pd.to_datetime(pd.Series(days), format="%Y%m%d", errors="coerce", utc=True)
     whole = ((when - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1)).to_numpy(np.float64)

@@ -1,5 +1,6 @@
 """What `obsarchive status` says of work that waits or failed."""
 
+import json
 import os
 import socket
 from contextlib import contextmanager
@@ -10,9 +11,11 @@ from typing import Any
 import pytest
 
 from obsarchive.cli import daemon_reasons, step_reasons
-from obsarchive.config.model import Config
+from obsarchive.cli.status import _reasons
+from obsarchive.config.model import Config, load
 from obsarchive.core.causes import CAUSES, OTHER, cause_of, kind_of
 from obsarchive.core.documents import utc_now
+from obsarchive.errors import ConfigError
 from obsarchive.store import Store
 
 NIGHT = "20260314"
@@ -67,6 +70,38 @@ def test_what_keeps_the_daemon_from_working(tmp_path: Path, changed: dict[str, A
     assert len(found) == len(words)
     assert all(reason.what.startswith(word) for reason, word in zip(found, words, strict=True))
     assert all(reason.action for reason in found)
+
+
+def test_a_start_that_failed_is_the_reason_until_the_daemon_runs(tmp_path: Path) -> None:
+    config = make_config(tmp_path, min_free_gb=0.0)
+    assert daemon_reasons.failed_start(config) == ("", "")
+    before = status(state="stopped")
+    daemon_reasons.note_failed_start(config, ConfigError("pipelines.0.class: no class 'mine.Mine': mine.py, line 2"))
+    (found,) = daemon_reasons.of_daemon(config, before)
+    assert "it did not start at 2" in found.why
+    assert found.why.endswith("mine.py, line 2")
+    assert found.action.startswith("mend what this names, then start it: obsarchive daemon")
+    assert list(daemon_reasons.of_daemon(config, status())) == []
+    later = str(utc_now() + timedelta(seconds=1))
+    (found,) = daemon_reasons.of_daemon(config, status(state="stopped", updated=later))
+    assert found.action.startswith("start it")
+
+
+@pytest.mark.parametrize(("state", "mode"), [("stopped", "external"), ("idle", "embedded")])
+def test_a_class_that_cannot_be_loaded_is_one_reason_with_one_action(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, mode: str
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / f"mine_{state}.py").write_text("import absent_package\n")
+    paths = {"raw": ["raw"], "archive": "archive", "tmp": "tmp", "logs": "logs"}
+    raw = {"paths": paths, "database": {"mode": mode, "uri": "mongodb://127.0.0.1:9"}}
+    raw |= {"daemon": {"min_free_gb": 0.0}, "pipelines": [{"class": f"mine_{state}.Mine"}]}
+    (tmp_path / "config.json").write_text(json.dumps(raw))
+    said = _reasons(load(tmp_path / "config.json", import_classes=False), status(state=state))
+    assert f"No module named 'absent_package' ({tmp_path}/mine_{state}.py, line 1)" in said
+    assert said.count("->") == 1
+    assert "-> mend what this names" in said
+    assert ("then start it: obsarchive daemon" in said) == (state == "stopped")
 
 
 def test_a_full_disk_is_named_with_what_to_do(tmp_path: Path) -> None:

@@ -166,6 +166,27 @@ def test_a_wrong_value_is_explained(tmp_path, path, value, words):
     assert words in complaint(tmp_path, changed(path, value))
 
 
+@pytest.mark.parametrize(
+    ("text", "words", "line"),
+    [
+        ("import json\nimport absent_package\n", "ModuleNotFoundError: No module named 'absent_package'", 2),
+        ("def broken(:\n", "SyntaxError: ", 1),
+        ("\n\nLIMIT = 1 / 0\n", "ZeroDivisionError: division by zero", 3),
+        ("import json\njson.loads('')\n", "JSONDecodeError: ", 2),
+        ("raise OSError(5, 'no such device')\n", "no such device", 1),
+    ],
+)
+def test_a_module_that_fails_is_not_called_missing(tmp_path, monkeypatch, text, words, line):
+    monkeypatch.syspath_prepend(tmp_path)
+    module = tmp_path / f"mine_{abs(hash(text))}.py"
+    module.write_text(text)
+    said = complaint(tmp_path, changed("pipelines.0.class", f"{module.stem}.Mine"))
+    assert f"no class '{module.stem}.Mine': its module cannot be imported: " in said
+    assert words in said
+    assert f"({module}, line {line})" in said
+    assert "PYTHONPATH" not in said
+
+
 def test_keys_of_earlier_versions_mean_the_same(tmp_path):
     hours, recipient = {"start": "23:30", "stop": "04:00"}, {"programs": "all", "email": ["pi@example.org"]}
     old = SMALL | {

@@ -29,6 +29,7 @@ def act(store: Store, observation: str) -> None:
     store.tokens.add("digest", "ana", "script", ["read"], timedelta(days=9))
     store.requests.ask("redo", "ana", {"subject": "x", "pipeline": "toy"})
     store.audit.record("login", "ana", text="entry\n1")
+    store.programmes.save("4", {"title": "β Pictoris", "period": "never"}, "ben")
     store.frames.offer("lco", "frame", {"md5": "0"})
     store.datasets.note(Path("/data/x/y/z"), {"state": "due", "force_redo": True})
     store.outbox.add("event", {"kind": "failed"})

@@ -13,6 +13,7 @@ from obsarchive.core.rules import compile_rule
 from obsarchive.core.step_state import State
 from obsarchive.daemon import checksum_audit
 from obsarchive.daemon.checksum_audit import REST_S, ChecksumAudit
+from obsarchive.daemon.observation_edits import ObservationEdits
 from obsarchive.daemon.reconcile import Reconciler
 from obsarchive.daemon.tarballs import pack
 from obsarchive.daemon.work_queue import WorkQueue
@@ -98,7 +99,7 @@ def test_a_night_is_not_read_before_its_time(site, monkeypatch):
 def test_one_flipped_bit_of_a_product(site):
     site.age(31)
     flip(site.folder_of / "toy" / f"{OBS}.txt")
-    assert list(Reconciler(site.queue, site.layout).audit()) == [NIGHT]
+    assert list(Reconciler(site.queue, site.layout, ObservationEdits(site.layout.root)).audit()) == [NIGHT]
     assert site.state("toy", "write") is State.DONE  # its size is as it was
     assert site.check() == 1
     assert site.state("toy", "write") is State.WAITING
@@ -132,7 +133,7 @@ def test_damaged_sidecar_files_are_written_again(site, damage):
     site.store.observations.set_fields(OBS, {"comment": "pretty"})
     if damage is None:
         path.unlink()
-        list(Reconciler(site.queue, site.layout).audit())
+        list(Reconciler(site.queue, site.layout, ObservationEdits(site.layout.root)).audit())
     else:
         path.write_bytes(damage)
         site.age(31)
@@ -159,10 +160,10 @@ def test_damaged_tarballs_are_packed_again(site, damage):
             assert site.check() == 1
         case "cut":
             os.truncate(site.tarball, 30)
-            list(Reconciler(site.queue, site.layout).audit())
+            list(Reconciler(site.queue, site.layout, ObservationEdits(site.layout.root)).audit())
         case "gone":
             site.tarball.unlink()
-            list(Reconciler(site.queue, site.layout).audit())
+            list(Reconciler(site.queue, site.layout, ObservationEdits(site.layout.root)).audit())
     assert not site.observation().packed
 
 

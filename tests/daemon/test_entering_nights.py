@@ -13,7 +13,7 @@ from obsarchive.config.model import RawRoot
 from obsarchive.core.step_state import State
 from obsarchive.daemon import ingest, raw_scanner
 from obsarchive.daemon.raw_watcher import RawWatcher
-from obsarchive.errors import NoSpace
+from obsarchive.errors import NoSpace, ServiceUnavailable
 from obsarchive.io import compression
 from obsarchive.store import Store
 from tests.daemon.test_ingest import NIGHT, OBS, OTHER, Site
@@ -48,7 +48,8 @@ class Watched(Site):
 
     def look(self, after_s: float = 10.0) -> None:
         self.now += after_s
-        self.watch.look()
+        while not self.watch.look():
+            pass
 
     def look_at_all(self) -> None:
         self.look(raw_scanner.FULL_LOOK_S)
@@ -220,3 +221,50 @@ def test_the_rest_of_a_sequence_is_no_new_observation(site):
         assert list(site.store.observations.raw_data_of(NIGHT)) == [name]
         assert len(site.observation(name).raw_files) == 3
         assert site.observation(name).raw_missing
+
+
+def test_a_look_is_interrupted_after_each_night_when_its_time_is_over(site: Watched) -> None:
+    others = [f"201609{day:02d}" for day in range(20, 25)]
+    site.raw(f"{OBS}.fits")
+    for night in others:
+        shutil.copytree(site.folder / "raw" / NIGHT, site.folder / "raw" / night)
+        path = site.folder / "raw" / night / f"{OBS}.fits"
+        path.rename(path.with_name(path.name.replace(NIGHT, night)))
+    entered = []
+    while not site.watch.look(seconds=0.0):
+        assert site.watch.is_under_way
+        assert site.watch.unsettled, "a run that ends with the work does not end now"
+        entered.append(sorted(night.id for night in site.store.nights.all()))
+    assert not site.watch.is_under_way
+    assert [nights[0] for nights in entered] == [NIGHT, *others[::-1]]
+    assert [len(nights) for nights in entered] == [1, 2, 3, 4, 5, 6]
+    assert site.watch.look(seconds=0.0), "nothing is new"
+
+
+def test_an_outage_in_the_middle_of_a_look_loses_no_night(site: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.raw(f"{OBS}.fits")
+    shutil.copytree(site.folder / "raw" / NIGHT, site.folder / "raw" / "20160924")
+    assert not site.watch.look(seconds=0.0)
+    enter, failures = site.ingest.night, itertools.count()
+
+    def failing(listing):
+        if next(failures) == 0:
+            raise ServiceUnavailable("away")
+        enter(listing)
+
+    monkeypatch.setattr(site.ingest, "night", failing)
+    with pytest.raises(ServiceUnavailable):
+        site.watch.look()
+    assert not site.watch.is_under_way
+    site.look()
+    assert [night.id for night in site.store.nights.all()] == [NIGHT, "20160924"]
+
+
+def test_a_database_that_is_dropped_in_the_middle_of_a_look_is_filled_again(site: Watched) -> None:
+    site.raw(f"{OBS}.fits")
+    shutil.copytree(site.folder / "raw" / NIGHT, site.folder / "raw" / "20160924")
+    assert not site.watch.look(seconds=0.0)
+    site.lose_the_database()
+    site.watch.forget()
+    site.look()
+    assert [night.id for night in site.store.nights.all()] == [NIGHT, "20160924"]

@@ -1,12 +1,15 @@
 """A request for a redo outlives a lost database, until it has been carried out."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from obsarchive.core.rules import compile_rule
 from obsarchive.core.step_state import State
+from obsarchive.daemon.ingest import Ingest
 from obsarchive.daemon.night_context import NightContext
+from obsarchive.daemon.observation_edits import ObservationEdits
 from obsarchive.daemon.reconcile import Reconciler
 from obsarchive.daemon.work_queue import WorkQueue
 from obsarchive.pipeline.chain import ChainEntry
@@ -24,7 +27,7 @@ class Asked(Site):
         self.take_in()
         self.reduce()
         chain = [ChainEntry(Toy(), compile_rule("True"), {}, {})]
-        self.reconciler = Reconciler(WorkQueue(store, chain, [], 3), self.layout)
+        self.reconciler = Reconciler(WorkQueue(store, chain, [], 3), self.layout, self.ingest.edits)
 
     def lose_and_rebuild(self) -> None:
         self.lose_the_database()
@@ -85,3 +88,75 @@ def test_damaged_requests_of_a_sidecar_file_stop_nothing(site, damage):
     path.write_text(path.read_text().replace("{", f'{{"redo": {damage!r},'.replace("'", '"'), 1))
     site.lose_and_rebuild()
     assert site.step.state is State.DONE
+
+
+@pytest.mark.parametrize("request_", ["calib.status.force_redo", "calib.steps.darks.redo", "summary.status.force_redo"])
+def test_a_request_for_a_night_that_nobody_took_up_is_rebuilt(site, request_):
+    folder = site.layout.calibration(NIGHT)
+    folder.mkdir(parents=True, exist_ok=True)
+    done = {"pipeline": "calib", "step": "darks", "state": "done", "started": None, "finished": None}
+    (folder / ".darks.json").write_text(json.dumps(done))
+    site.take_in()
+    site.store.nights.set_fields(NIGHT, {request_: True})
+    site.reconciler.keep_up(NIGHT)
+    site.lose_and_rebuild()
+    name = request_.partition(".")[0]
+    block = site.night().pipeline(name)
+    assert (block.force_redo, block.step("darks").redo) == (request_.endswith("force_redo"), "darks" in request_)
+    assert site.night().pipeline("calib").step("darks").state is State.DONE
+    site.store.nights.set_fields(NIGHT, {request_: False})  # as the daemon does that carries it out
+    site.reconciler.keep_up(NIGHT)
+    assert not site.layout.night_sidecar(NIGHT).exists()
+    site.lose_and_rebuild()
+    assert not site.night().pipeline(name).force_redo
+    assert not site.night().pipeline("calib").step("darks").redo
+
+
+def test_the_database_is_right_about_requests_for_a_night_that_it_knows(site):
+    site.store.nights.set_fields(NIGHT, {"calib.status.force_redo": True})
+    site.reconciler.keep_up(NIGHT)
+    site.store.nights.set_fields(NIGHT, {"calib.status.force_redo": False})  # and nobody wrote the file again
+    site.take_in()
+    assert not site.night().pipeline("calib").force_redo
+
+
+def test_the_audit_keeps_up_where_the_database_cannot_be_followed(site):
+    site.store.nights.set_fields(NIGHT, {"calib.status.force_redo": 1})
+    assert list(site.reconciler.audit([NIGHT])) == [NIGHT]
+    site.lose_and_rebuild()
+    assert site.night().pipeline("calib").force_redo
+
+
+@pytest.mark.parametrize("damage", ["{", '{"redo": 3}', '{"redo": ["a b", ".x", "calib.nothing", 7, null]}'])
+def test_damaged_requests_for_a_night_stop_nothing(site, damage):
+    site.layout.night_sidecar(NIGHT).write_text(damage)
+    site.lose_and_rebuild()
+    assert not any(site.night().pipeline(name).force_redo for name in ("calib", "summary", "a b"))
+
+
+def test_what_users_said_outlives_the_database_and_the_sidecar_file(site: Asked) -> None:
+    """A second copy lies beside the database's folder: one damage more than the database takes nothing away."""
+    said = {"comment": "seen in poor seeing", "alternative_names": ["HIP 87"], "science_program.program_PI": ["zoe"]}
+    site.store.observations.set_fields(OBS, said)
+    site.reconciler.keep_up(OBS)
+    site.lose_the_database()
+    site.layout.sidecar(NIGHT, OBS).write_text("{ garbled")
+    site.ingest = Ingest(site.config, site.store)  # a daemon that starts anew
+    site.ingest.tree()
+    site.take_in()
+    document = site.observation().document
+    assert document["comment"] == "seen in poor seeing"
+    assert document["alternative_names"] == ["HIP 87"]
+    assert document["science_program"]["program_PI"] == ["zoe"]
+
+
+def test_the_last_edit_counts_and_a_damaged_line_is_passed_over(tmp_path: Path) -> None:
+    fields = {"program_PI": None, "comment": None, "names": None, "redo": []}
+    edits = ObservationEdits(tmp_path)
+    edits.note(OBS, {**fields, "comment": "first"})
+    edits.path.write_bytes(edits.path.read_bytes() + b'{"id": "cut o')
+    edits = ObservationEdits(tmp_path)
+    edits.note(OBS, {**fields, "comment": "second"})
+    assert ObservationEdits(tmp_path).recall(OBS)["comment"] == "second"
+    assert ObservationEdits(tmp_path).recall("other") == {}
+    assert edits.path.stat().st_mode & 0o077 == 0

@@ -25,11 +25,13 @@ class Kept:
         self.store.users.add("ben", {"programs": "all"})
         self.store.tokens.add("digest", "ana", "script", ["read"], timedelta(days=9))
         self.store.requests.ask("redo", "ana", {"subject": "x", "pipeline": "toy"})
+        self.store.notes.mark({"x": "20160925"}, "bad", "clouds", "ana")
+        self.store.notes.mark({"x": "20160925"}, "good", "none", "ben")
         for number in range(3):
             self.store.audit.record("login", "ana", text=f"entry\n{number}")
 
     def everything(self) -> dict[str, list[dict]]:
-        names = ("users", "tokens", "requests", "audit")
+        names = ("users", "tokens", "requests", "notes", "audit")
         return {name: list(self.store.database[name].find().sort("_id", 1)) for name in names}
 
     def drop(self) -> None:
@@ -52,11 +54,27 @@ def test_all_comes_back_as_it_was(kept: Kept) -> None:
     kept.journal.catch_up()
     before = kept.everything()
     kept.drop()
-    assert kept.journal.take_up() == 7
+    assert kept.journal.take_up() == 8
     assert kept.everything() == before
     assert kept.journal.take_up() == 0
     for name in (PEOPLE, AUDIT):
         assert stat.S_IMODE((kept.folder / name).stat().st_mode) == 0o600
+
+
+def test_what_is_said_of_programmes_comes_back(kept: Kept) -> None:
+    """Without it, the data of a programme could be taken for public."""
+    kept.act()
+    kept.store.programmes.save("4", {"period": "never", "title": "β Pictoris"}, "ana")
+    kept.journal.start()
+    wait_for(lambda: kept.lines(PEOPLE) >= 5)
+    kept.store.programmes.save("4", {"period": 24}, "ana")
+    wait_for(lambda: kept.lines(PEOPLE) >= 6)
+    before = kept.store.database["programmes"].find_one({"_id": "4"})
+    kept.drop()
+    wait_for(lambda: not kept.store.users.all())
+    kept.journal.take_up()
+    assert kept.store.database["programmes"].find_one({"_id": "4"}) == before
+    assert kept.store.programmes.find("4").period == 24
 
 
 def test_acts_reach_the_disk_as_they_happen(kept: Kept) -> None:
@@ -74,7 +92,8 @@ def test_acts_reach_the_disk_as_they_happen(kept: Kept) -> None:
 
 
 def test_edits_of_observations_are_reported_at_once(kept: Kept) -> None:
-    kept.store.database["objects"].insert_many([{"_id": "a", "science_program": {"program_id": "4"}}, {"_id": "b"}])
+    documents = [{"_id": "a", "science_program": {"program_id": "4"}, "pipelined": {}}, {"_id": "b"}]
+    kept.store.database["objects"].insert_many(documents)
     kept.journal.start()
     wait_for(lambda: kept.journal._thread.is_alive())
     objects = kept.store.database["objects"]
@@ -85,10 +104,25 @@ def test_edits_of_observations_are_reported_at_once(kept: Kept) -> None:
         return "a" in kept.edited
 
     wait_for(edit)
+    nights = kept.store.database["aux"]
+    nights.insert_one({"_id": "20260314", "calib": {"steps": {"darks": {"state": "waiting"}}}})
+    nights.update_one({"_id": "20260314"}, {"$set": {"last_modified": 1, "calib.steps.darks.state": "done"}})
+    objects.update_one({"_id": "b"}, {"$set": {"comment": "pretty"}})
+    wait_for(lambda: "b" in kept.edited)
+    assert "20260314" not in kept.edited
+    for field in ("calib.status.force_redo", "calib.status.force_redo", "summary.status.force_redo"):
+        n = kept.edited.count("20260314")
+        nights.update_one({"_id": "20260314"}, {"$set": {field: n + 2}})
+        wait_for(lambda n=n: kept.edited.count("20260314") > n)
+    n = kept.edited.count("a")
+    objects.update_one(
+        {"_id": "a"}, {"$set": {"pipelined.toy.status.force_redo": True}}
+    )  # of a pipeline that never ran
+    wait_for(lambda: kept.edited.count("a") > n)
     objects.update_one({"_id": "a"}, {"$set": {"comment": "pretty"}})
     n = len(kept.edited)
     wait_for(lambda: len(kept.edited) >= n)
-    assert set(kept.edited) == {"a"}
+    assert set(kept.edited) == {"a", "b", "20260314"}
 
 
 def test_acts_while_nothing_followed_are_caught_up(kept: Kept) -> None:

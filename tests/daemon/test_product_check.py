@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -146,11 +147,30 @@ def test_a_tarball_holds_everything_once(reduced, layout, packer):
     for _ in range(2):  # the second time the tarball is there already
         size, checksum = tarballs.pack(folder, tarball)
     assert (size, checksum) == (tarball.stat().st_size, hashlib.sha256(tarball.read_bytes()).hexdigest())
-    assert tarballs.members(tarball) == [f"{OBS}/toy/.write.json", f"{OBS}/toy/{OBS}.txt"]
+    assert tarballs.members(tarball) == [f"{OBS}/{name}" for name in (f"toy/{OBS}.txt", "README.txt", "SHA256SUMS")]
     with tarfile.open(tarball, "r:bz2") as tar:  # the second opinion, on content and owners
         member = tar.getmember(f"{OBS}/toy/{OBS}.txt")
         assert tar.extractfile(member).read() == b"starlight"
         assert (member.uid, member.gid, member.uname, member.gname) == (0, 0, "", "")
+
+
+@pytest.mark.skipif(shutil.which("sha256sum") is None, reason="needs the program sha256sum")
+def test_a_tarball_says_what_it_holds_and_can_be_checked(reduced, layout, tmp_path):
+    """By another program than ours, with names that it must escape."""
+    (layout.observation(NIGHT, OBS) / "toy" / "odd\\ name\n100p.fits").write_bytes(b"x")
+    tarball = layout.tarball(NIGHT, OBS)
+    tarballs.pack(layout.observation(NIGHT, OBS), tarball, "Cite us.\n")
+    with tarfile.open(tarball, "r:bz2") as tar:
+        tar.extractall(tmp_path, filter="data")
+    folder = tmp_path / OBS
+    check = ["sha256sum", "--check", "--strict", "SHA256SUMS"]
+    assert subprocess.run(check, cwd=folder, capture_output=True).returncode == 0
+    listed = (folder / "SHA256SUMS").read_text().splitlines()
+    assert len(listed) == sum(path.is_file() for path in folder.rglob("*")) - 1
+    assert (folder / "CITATION.txt").read_text() == "Cite us.\n"
+    assert f"toy/{OBS}.txt  (9 bytes)" in (folder / "README.txt").read_text()
+    (folder / "toy" / f"{OBS}.txt").write_bytes(b"starlighT")
+    assert subprocess.run(check, cwd=folder, capture_output=True).returncode == 1
 
 
 def test_the_same_products_give_the_same_tarball(reduced, layout, packer, tmp_path):

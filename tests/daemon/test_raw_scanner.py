@@ -103,9 +103,61 @@ def test_a_new_file_is_news(tmp_path, scanner):
     assert seen(scanner) == [NIGHT]
 
 
-def test_a_file_rewritten_in_place_is_noticed_in_the_end(tmp_path, scanner, clocks):
+def test_a_file_rewritten_in_place_is_noticed_by_the_next_look(tmp_path, scanner, clocks):
     path = put(tmp_path / NIGHT, DARK, EPOCH - 100)
     [before] = scanner.changed()
+    with path.open("r+b") as file:  # its folder keeps its time, and the file its size
+        file.write(b"y" * 10)
+    os.utime(path, (EPOCH, EPOCH))
+    [growing] = scanner.changed()
+    assert growing.growing == [DARK]
+    assert growing.of_kind("dark") == []
+    clocks.pass_(SETTLE_S)
+    [listing] = scanner.changed()
+    assert signature(listing.of_kind("dark")) not in ("", signature(before.files))
+    assert seen(scanner) == []
+
+
+def test_older_nights_are_compared_in_turn_where_there_are_many(tmp_path, clocks):
+    """Each comparison takes longer than a look may: the newest night and one other a look."""
+    nights = [f"201609{day:02d}" for day in range(20, 26)]
+
+    class Slow:
+        def __call__(self) -> float:
+            clocks.monotonic_s += raw_scanner.COMPARED_S
+            return clocks.monotonic_s
+
+    scanner = Scanner(RawRoot(path=tmp_path), 0.0, "", Slow(), lambda: clocks.wall_s)
+    for night in nights:
+        put(tmp_path / night, DARK, EPOCH - 100)
+    assert seen(scanner) == nights[::-1]
+    for night in nights:
+        times = ((tmp_path / night).stat().st_mtime_ns,) * 2
+        (tmp_path / night / DARK).write_bytes(b"another length")
+        os.utime(tmp_path / night, ns=times)
+    looks = [seen(scanner) for _ in range(2 * len(nights))]
+    assert looks[0][0] == nights[-1], "the newest night at once"
+    assert sorted(night for look in looks for night in look) == nights
+    assert max(map(len, looks)) <= 3
+
+
+def test_a_large_night_is_compared_in_parts(tmp_path, scanner, monkeypatch):
+    monkeypatch.setattr(raw_scanner, "MOST_COMPARED", 2)
+    darks = [f"dark_6_20160925_01000{number}.000000.fits" for number in range(5)]
+    for name in darks:
+        put(tmp_path / NIGHT, name, EPOCH - 100)
+    assert seen(scanner) == [NIGHT]
+    assert [seen(scanner) for _ in range(3)] == [[], [], []]
+    times = ((tmp_path / NIGHT).stat().st_mtime_ns,) * 2
+    (tmp_path / NIGHT / darks[-1]).write_bytes(b"another length")
+    os.utime(tmp_path / NIGHT, ns=times)
+    assert [seen(scanner) for _ in range(3)] == [[], [], [NIGHT]]
+
+
+def test_a_full_look_finds_what_no_comparison_did(tmp_path, scanner, clocks, monkeypatch):
+    path = put(tmp_path / NIGHT, DARK, EPOCH - 100)
+    [before] = scanner.changed()
+    monkeypatch.setattr(raw_scanner, "_differ", lambda *_: False)
     path.write_bytes(b"y" * 11)
     os.utime(path, (EPOCH, EPOCH))
     assert seen(scanner) == []

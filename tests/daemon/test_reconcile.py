@@ -1,6 +1,7 @@
 """Requests for a redo that a rule excludes, on a real MongoDB."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from obsarchive.core.archive_paths import Layout
 from obsarchive.core.documents import Observation
 from obsarchive.core.rules import compile_rule
 from obsarchive.daemon.night_context import NightContext
-from obsarchive.daemon.reconcile import Reconciler
+from obsarchive.daemon.observation_edits import ObservationEdits
+from obsarchive.daemon.reconcile import UNTOUCHED_S, Reconciler
 from obsarchive.daemon.requests import Requests
 from obsarchive.daemon.work_queue import WorkQueue
 from obsarchive.pipeline import Pipeline
@@ -68,7 +70,9 @@ def test_requests_that_the_rule_allows_are_applied(archive: Store, tmp_path: Pat
 def test_a_redo_set_in_the_shell_is_dropped_with_a_warning(archive: Store, tmp_path: Path, caplog) -> None:
     archive.observations.request_redo(OBS, "other")
     queue = WorkQueue(archive, CHAIN[1:], CHAIN[:1], 3)
-    assert Reconciler(queue, Layout(tmp_path)).settle(Observation(archive.observations.find(OBS)), NightContext())
+    assert Reconciler(queue, Layout(tmp_path), ObservationEdits(tmp_path)).settle(
+        Observation(archive.observations.find(OBS)), NightContext()
+    )
     assert other(archive)["status"]["force_redo"] is False
     assert other(archive)["steps"]["write"]["state"] == "done"
     assert "its rule is magnitude < 12" in caplog.text
@@ -76,16 +80,30 @@ def test_a_redo_set_in_the_shell_is_dropped_with_a_warning(archive: Store, tmp_p
 
 def test_vanished_products_that_the_rule_excludes_do_not_wait(archive: Store, tmp_path: Path) -> None:
     queue = WorkQueue(archive, CHAIN[1:], CHAIN[:1], 3)
-    assert list(Reconciler(queue, Layout(tmp_path)).audit()) == [NIGHT]
+    assert list(Reconciler(queue, Layout(tmp_path), ObservationEdits(tmp_path)).audit()) == [NIGHT]
     assert other(archive)["steps"]["write"]["state"] == "done"
 
 
 def test_leftovers_of_any_night_are_swept_once_in_a_run(archive: Store, tmp_path: Path) -> None:
     part = tmp_path / NIGHT / "summary" / ".seeing.png.1234.part"
     part.parent.mkdir(parents=True)
-    reconciler = Reconciler(WorkQueue(archive, CHAIN[1:], CHAIN[:1], 3), Layout(tmp_path))
+    reconciler = Reconciler(WorkQueue(archive, CHAIN[1:], CHAIN[:1], 3), Layout(tmp_path), ObservationEdits(tmp_path))
     for is_first in (True, False):
         part.touch()
         os.utime(part, (100.0, 100.0))
         list(reconciler.audit())
         assert part.exists() is not is_first
+
+
+def test_later_leftovers_are_swept_while_no_step_runs(archive: Store, tmp_path: Path) -> None:
+    part = tmp_path / NIGHT / "summary" / ".seeing.png.1234.part"
+    part.parent.mkdir(parents=True)
+    reconciler = Reconciler(WorkQueue(archive, CHAIN[1:], CHAIN[:1], 3), Layout(tmp_path), ObservationEdits(tmp_path))
+    part.touch()
+    list(reconciler.audit((), lambda: True))
+    assert part.exists(), "it may still be written"
+    os.utime(part, (time.time() - UNTOUCHED_S - 1.0,) * 2)
+    list(reconciler.audit((), lambda: False))
+    assert part.exists(), "a step runs"
+    list(reconciler.audit((), lambda: True))
+    assert not part.exists()

@@ -62,8 +62,9 @@ def test_the_tarball_holds_every_product(reduced: Site) -> None:
     name = reduced.observation("HIP_1")
     folder = reduced.layout.observation(NIGHT, name)
     packed = set(members(reduced.layout.tarball(NIGHT, name)))
-    on_disk = {f"{name}/{p.relative_to(folder)}" for p in folder.rglob("*") if p.is_file() and p.suffix != ".bz2"}
-    assert packed == on_disk
+    shown = [p for p in folder.rglob("*") if p.is_file() and p.suffix != ".bz2" and not p.name.startswith(".")]
+    texts = {f"{name}/{text}" for text in ("README.txt", "CITATION.txt", "SHA256SUMS")}
+    assert packed == {f"{name}/{p.relative_to(folder)}" for p in shown} | texts
 
 
 def test_products_say_where_they_come_from(reduced: Site) -> None:

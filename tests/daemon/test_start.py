@@ -3,13 +3,17 @@
 import json
 import subprocess
 import sys
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .conftest import CONFIG
+from obsarchive.cli import status
+from obsarchive.errors import ArchiveError
+
+from .conftest import CONFIG, wait_for
 
 Change = Callable[[dict[str, Any]], Any]
 
@@ -47,6 +51,30 @@ def test_wrong_configuration(new_site: Callable, change: Change, code: int, word
     said = site.run("--once", expect=code)
     assert all(word in said for word in words), said
     assert "Traceback" not in said
+
+
+def test_status_says_why_the_daemon_did_not_start(new_site: Callable) -> None:
+    site = new_site(None)
+    (site.folder / "mine.py").write_text("import json\nimport absent_package\n")
+    site.change(pipelines=[{"class": "mine.Mine"}])
+    place = f"No module named 'absent_package' ({site.folder}/mine.py, line 2)"
+    assert place in site.run_script("--once", expect=2)
+    with pytest.raises(ArchiveError, match="no status: the daemon did not start at 2") as failure:
+        status.run(Namespace(config=site.config_file, subject=None, uri=False, json=False))
+    assert place in str(failure.value)
+
+
+def test_the_start_is_reported_from_its_begin(new_site: Callable) -> None:
+    site = new_site(None)
+    (site.folder / "raw").mkdir(exist_ok=True)
+    daemon = site.start()
+    try:
+        wait_for((site.folder / "logs" / "status.json").exists)
+        report = json.loads((site.folder / "logs" / "status.json").read_text())
+        assert (report["state"], report["last_cycle"]) == ("starting", None)
+        wait_for(lambda: json.loads((site.folder / "logs" / "status.json").read_text())["state"] == "idle")
+    finally:
+        daemon.kill()
 
 
 def test_missing_file(new_site: Callable) -> None:

@@ -1,9 +1,12 @@
 """Which observations the daemon looks at when its pipelines change, on a real MongoDB."""
 
+import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from obsarchive.core.documents import Observation
 from obsarchive.core.rules import compile_rule
 from obsarchive.daemon.work_queue import WorkQueue
 from obsarchive.pipeline import Pipeline
@@ -109,3 +112,44 @@ def test_a_borrowed_master_wakes_only_its_night(store: Store, queue: WorkQueue) 
     master = {"kind": "dark", "key": "6", "shape": [8, 8], "signature": "a", "origin": "copied from 20260101"}
     store.nights.set_fields(NIGHTS[0], {"calib.steps.darks": {"state": "done", "results": {"masters": [master]}}})
     assert nights_of(queue) == [NIGHTS[0]]
+
+
+@pytest.mark.parametrize("giving", [False, True])
+def test_of_many_observations_only_those_are_read_that_are_asked_for(
+    store: Store, monkeypatch: pytest.MonkeyPatch, giving: bool
+) -> None:
+    """A look at a night with a hundred thousand must not read them all to hand out four steps."""
+    queue = WorkQueue(store, [entry(Toy)], [], 3)
+    if giving:
+        queue._giving = [entry(Other)]
+    for night in NIGHTS:
+        store.nights.touch(night)
+        store.database["objects"].insert_many(
+            [
+                {"_id": f"3_s{n:03d}_VIC_Si_o_{night}_030000.000000", "night": night, "pipelined": {}, "magnitude": 9.0}
+                for n in range(50)
+            ]
+        )
+    read: list[str] = []
+    opened = store.observations.open
+
+    def counted(*arguments: Any) -> Iterator[Observation]:
+        for observation in opened(*arguments):
+            read.append(observation.id)
+            yield observation
+
+    monkeypatch.setattr(store.observations, "open", counted)
+    looked_at = [subject.id for subject, _ in itertools.islice(queue.subjects(), len(NIGHTS) + 4)]
+    assert looked_at == [*NIGHTS, *read[:4]]
+    assert len(read) == 4
+    read.clear()
+    every = [subject.id for subject, _ in queue.subjects() if subject.id not in NIGHTS]
+    assert every == read
+    assert [name.split("_")[5] for name in every] == [NIGHTS[0]] * 50 + [NIGHTS[1]] * 50
+
+
+def test_the_open_observations_of_a_night_come_by_an_index(store: Store) -> None:
+    store.observations.ensure_indexes([("toy", step) for step in Toy.steps])
+    query = store.observations._open_query(["toy"]) | {"night": {"$in": [NIGHT]}}
+    plan = store.database["objects"].find(query).sort([("night", -1), ("_id", 1)]).explain()
+    assert "SORT" not in str(plan["queryPlanner"]["winningPlan"]).replace("SORT_MERGE", "")

@@ -298,6 +298,7 @@ def test_the_portals_role_is_enough_and_no_more(
         "/night/20260314/summary",
         f"/observation/{obs}",
         "/search?name=HD",
+        "/target/hd 1",
         "/jobs",
         "/users",
         "/psflib",
@@ -305,6 +306,9 @@ def test_the_portals_role_is_enough_and_no_more(
     ):
         assert client.get(page).status_code == 200, page
     assert post(f"/observation/{obs}/redo/bright_star") == 302
+    for version in ("0", "1"):
+        assert post(f"/observation/{obs}/note", quality="bad", text="clouds", version=version) == 302
+    assert post("/search/note?name=HD", quality="good") == 302
     assert post("/users", name="kim", programs="3") == 200
     assert post("/account/tokens", label="x", scope="read") == 200
     assert client.get("/download/night/20260314/3.tar").status_code == 200

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from obsarchive.core.documents import Night, Observation
+from obsarchive.core.package_texts import TEXTS
 from obsarchive.core.step_state import State
 from obsarchive.core.values import plain_text
 from obsarchive.daemon.tarballs import members
@@ -233,8 +234,10 @@ def assert_nothing_is_left_over(site: FaultSite, root: Path) -> None:
     assert left == []
     for tarball in root.rglob("*.tar.bz2"):
         folder = tarball.parent
-        on_disk = {f"{folder.name}/{path.relative_to(folder)}" for path in folder.rglob("*") if path.is_file()}
-        assert set(members(tarball)) == on_disk - {f"{folder.name}/{tarball.name}"}
+        shown = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
+        on_disk = {f"{folder.name}/{path.relative_to(folder)}" for path in shown}
+        texts = {f"{folder.name}/{name}" for name in TEXTS}
+        assert set(members(tarball)) == on_disk - {f"{folder.name}/{tarball.name}"} | texts
     with site.store() as store:
         assert _enqueued(store) == []
 

@@ -1,5 +1,6 @@
 """A fast chain of pipelines whose steps do what a test orders: wait, die, hang, fail, kill their worker."""
 
+import multiprocessing
 import os
 import signal
 import time
@@ -69,8 +70,7 @@ def obey(work: Workspace) -> None:
 
 
 def _worker() -> psutil.Process:
-    """Return the process of the Dask worker: its forkserver is the parent of this process."""
-    forkserver = psutil.Process().parent()
-    worker = forkserver.parent() if forkserver else None
+    """Return the process of the Dask worker, which had this one forked."""
+    worker = multiprocessing.parent_process()
     assert worker is not None
-    return worker
+    return psutil.Process(worker.pid)

@@ -25,7 +25,7 @@ PATIENCE_S = 200.0
 
 def workers_of(pid: int) -> list[psutil.Process]:
     """Return the Dask workers of a daemon."""
-    return [child for child in psutil.Process(pid).children() if "spawn_main" in " ".join(child.cmdline())]
+    return [child for child in psutil.Process(pid).children(recursive=True) if child.name() == "archive-worker"]
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from obsarchive.core.documents import Master
 from obsarchive.errors import ArchiveError, ConfigError, Unprocessable
 from obsarchive.execution.step_process import execute
 from obsarchive.io.atomic import sha256
-from obsarchive.io.fits_products import Provenance
+from obsarchive.io.fits_products import Provenance, tan_wcs
 from obsarchive.pipeline import Pipeline, Task, Workspace, step
 from obsarchive.pipeline.workspace import remove_scratch
 from tests.sample_pipelines import CopySettings, Endings, Toy, ToyCalibration, task_values
@@ -256,7 +256,8 @@ class Maker(Pipeline):
 
     @step(makes=["image.fits", "note.txt"])
     def make(self, work: Workspace) -> dict[str, Any]:
-        work.publish_fits("image.fits", np.arange(12.0).reshape(3, 4), {"OBJECT": "Yrsa"})
+        header = {"OBJECT": "Yrsa", **tan_wcs(10.0, 20.0, (1.0, 1.5), 36.0)}
+        work.publish_fits("image.fits", np.arange(12.0).reshape(3, 4), header)
         work.publish("note.txt", b"note")
         return {}
 
@@ -289,6 +290,8 @@ def test_a_step_amends_the_header_of_what_it_reads(tmp_path):
         np.testing.assert_array_equal(hdus[0].data, np.arange(12.0).reshape(3, 4))
     [amended] = outcome.record["amended"]
     assert (amended["pipeline"], amended["step"], amended["sha256"]) == ("maker", "make", sha256(folder / "image.fits"))
+    corners, moved = np.array(made.record["products"][0]["image"]["corners_deg"]), amended["image"]["corners_deg"]
+    np.testing.assert_allclose(np.array(moved) - corners, [[0.5, 0.0]] * 4, atol=1e-6)
     kept = {entry["name"]: entry for entry in json.loads((folder / ".make.json").read_text())["products"]}
     assert kept["image.fits"]["bytes"] == (folder / "image.fits").stat().st_size
     assert kept["note.txt"] == made.record["products"][1]

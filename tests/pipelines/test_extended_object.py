@@ -42,13 +42,14 @@ def truth_in(seen: SimulatedObservation, bench: Bench) -> np.ndarray:
     return scene_where_registered(seen, np.loadtxt(bench.product("extended_object/frames.txt"), usecols=(0, 3, 4)))
 
 
-@pytest.mark.parametrize(("seed", "side"), [(5, 256), (6, 256), (7, 512)])
-def test_detail_of_a_planet(tmp_path: Path, seed: int, side: int) -> None:
+@pytest.mark.parametrize(("seed", "side", "program"), [(5, 256, "3"), (6, 256, "7"), (7, 512, "3")])
+def test_detail_of_a_planet(tmp_path: Path, seed: int, side: int, program: str) -> None:
     seen = planet(seed, side)
     bench = Bench(tmp_path)
     bench.expose(seen.frames(), seen.n_frames)
     bench.calibrate(dark=seen.truth.dark_adu, flat=seen.truth.flat)
-    add_star(tmp_path, seed + 100, "3_HIP_9_VIC_Si_o_20260314_112427.040912")
+    star = f"{program}_HIP_9_VIC_Si_o_20260314_112427.040912"
+    add_star(tmp_path, seed + 100, star)
     if side != 256:
         bench.calibrate(dark=seen.truth.dark_adu, flat=seen.truth.flat)
     outcomes = bench.run(ExtendedObject)
@@ -65,7 +66,8 @@ def test_detail_of_a_planet(tmp_path: Path, seed: int, side: int) -> None:
     reached = detail_correlation(sharp, truth)
     assert reached >= 0.85
     assert reached > detail_correlation(np.nan_to_num(mean), truth) + 0.03
-    assert header["PSF"] == "3_HIP_9_VIC_Si_o_20260314_112427.040912"
+    assert header["PSF"] == (star if program == "3" else "star of another programme")
+    assert outcomes["deconvolve"].record["results"]["references"] == [star]
     assert outcomes["deconvolve"].record["results"]["lacks_references"] == ""
 
 

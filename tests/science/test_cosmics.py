@@ -85,7 +85,7 @@ def test_a_sharp_star_of_a_drizzled_stack_that_all_frames_show_is_left_alone() -
         dirty.add(frame, 0.0, 0.0)
         sums[i % 5] += frame / 5
     assert without_cosmic_rays_drizzled(pure.image(), 2)[1][70:90, 80:100].any()  # what would happen to the star
-    clean, hit = without_cosmic_rays_drizzled(dirty.image(), 2, common_signal(iter(sums), np.zeros((5, 2))))
+    clean, hit = without_cosmic_rays_drizzled(dirty.image(), 2, lambda: common_signal(iter(sums), np.zeros((5, 2))))
     assert not hit[70:90, 80:100].any()
     assert hit[40:42, 60:66].all()
     np.testing.assert_allclose(clean[70:90, 80:100], pure.image()[70:90, 80:100])

@@ -371,6 +371,7 @@ def test_raw_photometry_is_shared_and_results_are_not(survey_store: Store) -> No
         ({"analysis_kwargs": {"num_injection": 1}}, "did you mean 'num_injections'"),
         ({"obs_kwargs": {"num_epoch": 1}}, "did you mean 'num_epochs'"),
         ({"analysis_module": "no.such.module"}, "no.such.module"),
+        ({"analysis_module": "no_such_module"}, "No module named 'no_such_module', neither in this folder nor on"),
         ({"analysis_module": "surveys.finder", "analysis_class": "Finder"}, "no Analysis"),
     ],
 )
@@ -378,6 +379,13 @@ def test_what_cannot_be_is_refused_before_anything_is_done(given: dict[str, Any]
     with pytest.raises(ConfigError, match=words):
         project(**given)
     assert issubclass(UnknownParameter, AttributeError)
+
+
+def test_a_module_of_the_user_that_fails_is_not_called_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "failing_finder.py").write_text("import surveys\nimport absent_package\n")
+    with pytest.raises(ConfigError, match=r"No module named 'absent_package' \(.*failing_finder\.py, line 2\)"):
+        project(analysis_kwargs={"finder_module": "failing_finder"})
 
 
 def test_a_file_configures_everything_and_arguments_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

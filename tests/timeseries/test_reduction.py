@@ -19,17 +19,21 @@ from scipy import ndimage
 from simulated import SMALL, reduce
 
 from obsarchive.core.processes import this_process
+from obsarchive.errors import Superseded
 from obsarchive.execution.work import run_locally
 from obsarchive.io.dataset_lock import DatasetLock
 from obsarchive.science.photometry.aperture import Flag
 from obsarchive.simulation import field as demo_field
 from obsarchive.simulation.star_field import StarField
 from obsarchive.store import Store
+from obsarchive.timeseries import config as configuration
 from obsarchive.timeseries import star_catalog
 from obsarchive.timeseries.batch import Reductions
+from obsarchive.timeseries.frame_photometry import FrameTask, measure
+from obsarchive.timeseries.frame_table import frames_of, read_info
 from obsarchive.timeseries.names import STAR_CATALOGUE
 from obsarchive.timeseries.products import read_table
-from obsarchive.timeseries.reduction import Reduction
+from obsarchive.timeseries.reduction import CatalogueTask, EnsembleTask, Reduction, finish, make_catalogue
 
 TARGET = demo_field.TARGET
 
@@ -382,3 +386,25 @@ def test_strange_headers_are_lived_with(dataset: Path) -> None:
         hdus[0].header["GAIN"] = "unknown"
         del hdus[0].header["PIXSCALE"], hdus[0].header["AIRMASS" if "AIRMASS" in hdus[0].header else "OBJECT"]
     assert reduce(dataset).record["n_failed"] == 0
+
+
+def test_a_worker_that_comes_back_late_writes_nothing(dataset: Path) -> None:
+    """Its run was given up: the dataset is free, or another run works in it."""
+    config = configuration.load(dataset)
+    (info, *_) = infos = tuple(map(read_info, frames_of(dataset)))
+    before = {path: path.read_bytes() for path in dataset.rglob("*") if path.is_file()}
+    late = [
+        (measure, FrameTask(dataset, info.path, config, "older", "first")),
+        (finish, EnsembleTask(dataset, config, infos[:3], {}, "first")),
+        (make_catalogue, CatalogueTask(dataset, config, infos, dataset / "cache", "first")),
+    ]
+    for function, task in late:
+        with pytest.raises(Superseded, match="the run first was given up"):
+            function(task)
+    with DatasetLock(dataset, "second"):
+        for function, task in late:
+            with pytest.raises(Superseded):
+                function(task)
+    assert {path: path.read_bytes() for path in before} == before
+    with DatasetLock(dataset, "first"):
+        measure(late[0][1])

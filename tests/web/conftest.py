@@ -51,6 +51,8 @@ def archive(app: Portal) -> SimpleNamespace:
     earlier = toy.observation("3", "Vega", 0, night=EARLIER)
     toy.reduced(own, 0)
     toy.reduced(foreign, 3)
+    for name in (own, foreign):
+        toy.raw_file(name, f"{name}.fits.bz2", f"raw frames of {name}".encode())
     toy.step(failed, "bright_star", "reduce", state="rejected", message="no star brighter than 5 sigma")
     toy.step(hostile, "bright_star", "reduce", state="failed", message=HOSTILE, retries=1)
     toy.calibration(NIGHT, [own, foreign])

@@ -150,7 +150,7 @@ def test_one_step_can_be_done_again(app, archive, as_user) -> None:
 def test_files_have_safe_headers_and_downloads_are_noted(app, archive, as_user) -> None:
     ana = as_user("ana")
     fits = ana.get(f"/observation/{archive.own}/product/bright_star/100p.fits")
-    assert fits.headers["Content-Disposition"] == "attachment; filename=100p.fits"
+    assert fits.headers["Content-Disposition"] == "attachment; filename=HD_140283_20160925_030000_bright_star_100p.fits"
     assert fits.mimetype == "application/fits"
     picture = ana.get(f"/observation/{archive.own}/product/bright_star/preview/{archive.own}_thumb.png")
     assert picture.mimetype == "image/png"

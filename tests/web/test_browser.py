@@ -135,7 +135,7 @@ def test_an_observation_opens_its_pictures_and_logs(visit: Watched, archive: Sim
     visit.open(f"/observation/{archive.own}")
     page = visit.page
     expect(page.locator(".picture-cropped img")).to_be_visible()
-    page.get_by_label("full").check()
+    page.get_by_label("whole frame").check()
     expect(page.locator(".picture-full img")).to_be_visible()
     expect(page.locator(".picture-cropped img")).to_be_hidden()
     step = page.locator(".pipeline-step").first
@@ -251,10 +251,30 @@ def test_no_page_is_wider_than_the_screen(
     _log_in(visit, "admin")
     series = (f"/dataset/{archive.datasets[0]}", "/datasets", "/lightcurves?star=1&period=3.1")
     surveys = ("/sources", "/sources?state=failed", f"/source/{sources.event}", f"/source/{sources.failed}")
-    for path in (f"/night/{NIGHT}", f"/observation/{archive.own}", "/jobs", "/users", "/account", *series, *surveys):
+    guide = ("/help", "/help/pipelines/bright_star", "/help/api", f"/help/program?of=/observation/{archive.own}")
+    shown = (f"/night/{NIGHT}", f"/observation/{archive.own}", "/jobs", "/users", "/account", *series, *surveys, *guide)
+    for path in shown:
         visit.open(path)
         for scheme in ("light", "dark"):
             visit.page.emulate_media(color_scheme=scheme)
             assert visit.page.evaluate("document.documentElement.scrollWidth") <= width, (path, scheme)
     context.close()
     assert visit.complaints == []
+
+
+def test_a_public_observation_is_read_without_a_login(visit, archive, app) -> None:
+    """Its description for search engines is no script: the policy lets it be."""
+    app.store.people.mark()
+    app.store.programmes.save("3", {"period": 0, "title": "Subdwarfs"}, "admin")
+    visit.open("/public")
+    visit.page.click("text=HD_140283")
+    expect(visit.page.locator("h1")).to_have_text("HD_140283")
+    width = visit.page.eval_on_selector(
+        ".sole-picture img", "async image => (await image.decode(), image.naturalWidth)"
+    )
+    assert width == 320
+    kind = visit.page.eval_on_selector("script[type='application/ld+json']", "found => JSON.parse(found.text)['@type']")
+    assert kind == "Dataset"
+    with visit.page.expect_download() as started:
+        visit.page.click("a.download")
+    assert started.value.suggested_filename == f"{archive.own}.tar"

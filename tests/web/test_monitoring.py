@@ -15,7 +15,7 @@ from obsarchive.store import Store
 from obsarchive.web import Portal
 
 TOKEN = "a token of forty characters, no less 1234"
-WATCHED = ("/metrics", "/health/daemon")
+WATCHED = ("/metrics", "/health/daemon", "/health/daemon/ready")
 
 
 def samples(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -103,6 +103,16 @@ def test_a_daemon_that_is_silent_or_short_of_space_is_seen(app: Portal, archive:
     found = scrape(app)
     assert value(found, "daemon_up") == 0
     assert value(found, "daemon_cycle_age_seconds") is None
+
+
+def test_a_daemon_that_starts_lives_but_is_not_ready(app: Portal, archive: SimpleNamespace) -> None:
+    client, answers = app.test_client(), {}
+    for state in ("starting", "idle", "stopped"):
+        report(app, state=state)
+        alive, ready = client.get("/health/daemon"), client.get("/health/daemon/ready")
+        assert alive.json == ready.json == {"status": state}
+        answers[state] = (alive.status_code, ready.status_code)
+    assert answers == {"starting": (200, 503), "idle": (200, 200), "stopped": (503, 503)}
 
 
 def test_no_observation_and_no_person_is_named(app: Portal, archive: SimpleNamespace) -> None:

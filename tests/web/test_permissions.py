@@ -9,17 +9,19 @@ import pytest
 from toy_archive import EARLIER, NIGHT
 from visitors import PASSWORD
 
-from obsarchive.web.framework.authorization import OPEN, SCOPES, WITHOUT_USER, digest_of
+from obsarchive.web.framework.authorization import OPEN, PUBLIC, SCOPES, WITHOUT_USER, digest_of
 
 PERSON = "whoever is logged in"
 OWN = "those who may see the observation, dataset or source"
 NIGHT_OWN = "those with data in the night"
 ADMIN = "administrators"
 ADMIN_OWN = "administrators, on observations that there are"
+OWN_JOB = "those who made the job, which not even administrators are"
 ABSENT = "nobody: the configuration of the tests has no survey service"
 
 DECISIONS = {
     **dict.fromkeys(OPEN | WITHOUT_USER, "anybody"),  # what watches the archive: test_monitoring.py
+    **dict.fromkeys(PUBLIC, "anybody"),  # nothing is public here: test_public.py
     "auth.logout": PERSON,
     "auth.confirm": PERSON,
     "auth.check_confirmation": PERSON,
@@ -28,6 +30,8 @@ DECISIONS = {
     "account.end_sessions": PERSON,
     "account.add_token": PERSON,
     "account.revoke_token": PERSON,
+    "account.add_watch": PERSON,
+    "account.remove_watch": PERSON,
     "account.start_two_step": PERSON,
     "account.confirm_two_step": PERSON,
     "account.end_two_step": PERSON,
@@ -39,6 +43,7 @@ DECISIONS = {
     "nights.pulse": PERSON,
     "nights.product": NIGHT_OWN,
     "nights.redo": ADMIN,
+    "tonight.tonight": PERSON,
     "summary.summary": NIGHT_OWN,
     "summary.copy_calibration": ADMIN,
     "summary.redo_high_contrast": ADMIN,
@@ -46,6 +51,7 @@ DECISIONS = {
     "observations.step": OWN,
     "observations.product": OWN,
     "observations.tarball": OWN,
+    "observations.raw": OWN,
     "observations.pulse": OWN,
     "observations.redo": ADMIN_OWN,
     "observations.redo_step": ADMIN_OWN,
@@ -57,6 +63,14 @@ DECISIONS = {
     "downloads.observation": OWN,
     "downloads.selection": PERSON,
     "library.psflib": PERSON,
+    "targets.target": OWN,
+    "targets.close_up_picture": OWN,
+    "api.target": OWN,
+    "notes.on_observation": OWN,
+    "notes.on_night": NIGHT_OWN,
+    "notes.on_selection": PERSON,
+    "api.note": OWN,
+    "api.mark": PERSON,
     "library.change": ADMIN,
     "datasets.datasets": PERSON,
     "datasets.now": PERSON,
@@ -73,7 +87,13 @@ DECISIONS = {
     "sources.matches": ABSENT,
     "jobs.jobs": PERSON,
     "jobs.now": PERSON,
+    "jobs.pulse": PERSON,
+    "jobs.redo_all": ADMIN,
     "jobs.log": ADMIN,
+    "programmes.programmes": PERSON,
+    "programmes.programme": OWN,
+    "programmes.change": ADMIN,
+    **dict.fromkeys((f"help.{view}" for view in ("contents", "page", "picture", "product", "api", "program")), PERSON),
     "users.users": ADMIN,
     "users.add": ADMIN,
     "users.invite": ADMIN,
@@ -103,11 +123,32 @@ DECISIONS = {
     "api.source": OWN,
     "api.source_lightcurves": OWN,
     "vo.scs": PERSON,
-    "vo.sia2": PERSON,
+    "vo.images": PERSON,
     "vo.capabilities": PERSON,
     "vo.availability": PERSON,
+    "vo.links": PERSON,
+    "vo.cutout": OWN,
+    "vo.log": OWN,
+    "vo.tap_sync": PERSON,
+    "vo.tap_tables": PERSON,
+    "vo.tap_examples": PERSON,
+    "vo.tap_jobs": PERSON,
+    "vo.tap_add_job": PERSON,
+    "vo.tap_job": OWN_JOB,
+    "vo.tap_delete_job": OWN_JOB,
+    "vo.tap_job_part": OWN_JOB,
+    "vo.tap_change_job": OWN_JOB,
+    "vo.tap_result": OWN_JOB,
+}
+BODIES = {
+    "api.redo": {"pipeline": "bright_star"},
+    "api.note": {"quality": "bad"},
+    "api.mark": {"ids": [], "quality": "bad"},
 }
 FORMS = {
+    "notes.on_observation": {"quality": "bad", "version": "0"},
+    "notes.on_night": {"quality": "bad", "version": "0"},
+    "notes.on_selection": {"quality": "bad"},
     "auth.check_confirmation": {"password": PASSWORD},
     "account.change_password": {"current": "wrong"},
     "account.revoke_token": {"token": "none"},
@@ -119,6 +160,8 @@ FORMS = {
     "users.remove": {"name": "pia"},
 }
 REFUSED = {401, 403, 404}
+LEADING_ON = {"vo.tap_add_job", "vo.tap_delete_job", "vo.tap_change_job"}
+"""Routes of jobs, whose answer is where to look next, as their standard wants it."""
 FOR_PROGRAMS = ("/api/", "/vo/")
 
 
@@ -129,15 +172,42 @@ class Route:
     address: str
 
 
-def routes(app, obs_id: str, night: str, program: str) -> list[Route]:
+QUERIES = {
+    "vo.scs": "?RA=155.1&DEC=0&SR=1",
+    "help.product": "?name=100p.fits",
+    "vo.tap_sync": "?LANG=ADQL&QUERY=SELECT+TOP+1+obs_id+FROM+ivoa.obscore",
+    "vo.tap_delete_job": "?ACTION=DELETE",
+    "vo.tap_change_job": "?PHASE=ABORT",
+}
+
+
+def query_of(app, endpoint: str, obs_id: str) -> str:
+    if endpoint == "vo.cutout":
+        return f"?ID=ivo://archiver/{app.settings.database.db}%3F{obs_id}/bright_star/100p.fits"
+    return QUERIES.get(endpoint, "")
+
+
+def job_of(app, owner: str) -> str:
+    job = app.store.query_jobs.add(owner, {"LANG": "ADQL", "QUERY": "SELECT TOP 1 obs_id FROM ivoa.obscore"}, "")
+    app.store.query_jobs.set_fields(owner, job, {"phase": "COMPLETED"})
+    return job
+
+
+def routes(app, obs_id: str, night: str, program: str, owner: str = "") -> list[Route]:
     found = []
+    owner = owner or {"3": "ana", "4": "ben"}[program]
     for rule in app.url_map.iter_rules():
-        is_of_night = rule.endpoint.startswith(("nights.", "summary."))
+        is_of_night = rule.endpoint.startswith(("nights.", "summary.", "notes.on_night"))
         is_of_dataset = rule.endpoint.startswith("datasets.")
         is_of_source = rule.endpoint.startswith(("sources.", "api.source"))
         source = {"3": "ANA 1", "4": "BEN 1"}[program]
+        target = {"3": "hd 140283", "4": "351 yrsa"}[program]
         product = "rms.png" if is_of_dataset else "preview/dark_6.png" if is_of_night else "100p.fits"
+        raw = f"{obs_id}.fits.bz2"
+        names = {"targets.target": target, "api.target": target, "observations.raw": raw}
+        names |= {"help.page": "bright_star", "help.picture": "night.png"}
         values = {
+            "folder": "pipelines",
             "key": next(found["_id"] for found in app.store.datasets.visible([program])),
             "night": night,
             "obs_id": obs_id,
@@ -145,14 +215,19 @@ def routes(app, obs_id: str, night: str, program: str) -> list[Route]:
             "form": "csv" if rule.endpoint.endswith(".export") else "sh",
             "pipeline": "calib" if is_of_night else "bright_star",
             "step": "reduce",
-            "name": source if is_of_source else product,
+            "name": names.get(rule.endpoint, source if is_of_source else product),
             "what": "add",
             "filename": "archiver.css",
+            "service": "tap",
+            "part": "phase",
+            "table": "ivoa.obscore",
         }
-        with app.test_request_context():
-            address = app.url_for(rule.endpoint, **{name: values[name] for name in rule.arguments})
-        query = "?RA=155.1&DEC=0&SR=1" if rule.endpoint == "vo.scs" else ""
-        found += [Route(rule.endpoint, method, address + query) for method in rule.methods - {"HEAD", "OPTIONS"}]
+        query = query_of(app, rule.endpoint, obs_id)
+        for method in rule.methods - {"HEAD", "OPTIONS"}:
+            values["job"] = job_of(app, owner) if "job" in rule.arguments else ""
+            with app.test_request_context():
+                address = app.url_for(rule.endpoint, **{name: values[name] for name in rule.arguments})
+            found.append(Route(rule.endpoint, method, address + query))
     return found
 
 
@@ -165,6 +240,9 @@ def test_nobody_gets_anything_without_a_login(app, archive, sources, anybody) ->
         answer = anybody.client.open(route.address, method=route.method)
         if route.endpoint in OPEN | WITHOUT_USER:
             assert answer.status_code in (200, 302, 400, 503), route
+        elif route.endpoint in PUBLIC:
+            is_about_something = "/observation/" in route.address
+            assert answer.status_code == (404 if is_about_something else 200), route
         elif route.method == "GET" and not route.address.startswith(FOR_PROGRAMS):
             assert answer.status_code == 302, route
             assert answer.location.startswith("/login")
@@ -181,8 +259,8 @@ def _answers(app, person, obs_id: str, night: str, program: str) -> dict[str, in
     for route in sorted(chosen, key=lambda route: route.endpoint == "auth.logout"):
         fields = {"csrf_token": token, "observation": obs_id, **FORMS.get(route.endpoint, {})}
         kept = {"headers": {"X-CSRFToken": token}}
-        if route.endpoint == "api.redo":
-            answer = person.client.post(route.address, json={"pipeline": "bright_star"}, **kept)
+        if route.endpoint in BODIES:
+            answer = person.client.post(route.address, json=BODIES[route.endpoint], **kept)
         elif route.method == "GET":
             answer = person.client.get(route.address)
         else:
@@ -211,6 +289,7 @@ def test_the_matrix(app, archive, sources, as_user, who: str, whose: str) -> Non
             NIGHT_OWN: has_night,
             ADMIN: who == "admin",
             ADMIN_OWN: who == "admin",
+            OWN_JOB: may_see and who != "admin",
             ABSENT: False,
         }[decision]
         if name in ("POST account.revoke_token", "GET observations.product") and status == 404 and not allowed:
@@ -234,15 +313,17 @@ def _with_token(app, who: str, *scopes: str):
 @pytest.mark.parametrize("scope", SCOPES)
 def test_a_token_opens_what_its_scope_names_and_nothing_else(app, archive, sources, scope) -> None:
     client, headers = app.test_client(), _with_token(app, "admin", scope)
-    for route in routes(app, archive.own, NIGHT, "3"):
+    archive.toy.real_image(archive.own)
+    for route in routes(app, archive.own, NIGHT, "3", "admin"):
         if route.endpoint in WITHOUT_USER or DECISIONS[route.endpoint] == ABSENT:
             continue
-        body = {"pipeline": "bright_star"} if route.endpoint == "api.redo" else None
+        body = BODIES.get(route.endpoint)
         answer = client.open(route.address, method=route.method, headers=headers, json=body)
         answer.get_data()
         wanted = getattr(app.view_functions[route.endpoint], "token_scope", None)
         if wanted == scope:
-            assert answer.status_code in (200, 202), route
+            leads_on = route.endpoint in LEADING_ON
+            assert answer.status_code in ((303,) if leads_on else (200, 202)), route
         else:
             assert answer.status_code == 403, route
 

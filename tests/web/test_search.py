@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from toy_archive import EARLIER, HOSTILE
 from werkzeug.datastructures import MultiDict
 
-from obsarchive.store import Cone, Criteria, Order
+from obsarchive.store import Cone, Criteria, Order, portal_queries
 from obsarchive.web.models import search_form
 
 STEPS = [("bright_star", "reduce"), ("bright_star", "strehl"), ("faint_star", "reduce")]
@@ -44,7 +44,7 @@ def test_places_in_any_usual_notation(ra: str, dec: str) -> None:
     [
         ("dec", {"ra": "10:20:30"}),
         ("ra", {"ra": "north", "dec": "10"}),
-        ("ra", {"ra": "10", "dec": "91"}),
+        ("dec", {"ra": "10", "dec": "91"}),
         ("radius", {"ra": "10", "dec": "10", "radius": "-1"}),
         ("radius", {"ra": "10", "dec": "10", "radius": "nan"}),
         ("unit", {"ra": "10", "dec": "10", "unit": "furlong"}),
@@ -60,6 +60,107 @@ def test_places_in_any_usual_notation(ra: str, dec: str) -> None:
 )
 def test_what_is_not_understood_is_told(name: str, arguments: dict[str, str]) -> None:
     assert name in read(**arguments).problems
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"ra": "25h", "dec": "10"}, {"ra": "RA 25h lies beyond 24 hours"}),
+        ({"ra": "12:75:00", "dec": "10"}, {"ra": "75 minutes, they go from 0 to 59"}),
+        ({"ra": "10", "dec": "10:20:77"}, {"dec": "77 seconds"}),
+        ({"ra": "10", "dec": "183.9"}, {"dec": "are RA and Dec exchanged?"}),
+        ({"ra": "10:20:30"}, {"dec": "RA alone is no position"}),
+        ({"dec": "-5"}, {"ra": "Dec alone is no position"}),
+        ({"ra": "l 10 b 95"}, {"dec": "galactic latitude 95"}),
+        ({"radius": "30"}, {"radius": "needs a centre"}),
+        ({"ra": "10", "dec": "10", "radius": "3 miles"}, {"radius": "'3 miles'"}),
+        ({"date_from": "2016-10", "date_to": "2016-09"}, {"date_to": "before the beginning"}),
+        ({"date_from": "9999-12-31"}, {"date_from": "a date is needed"}),
+        ({"magnitude_min": "12", "magnitude_max": "9"}, {"magnitude_max": "reversed: 12 is more than 9"}),
+        ({"programme": "3"}, {"programme": "did you mean program?"}),
+        ({"xyzzy": ""}, {"xyzzy": "there is no such parameter"}),
+        ({"name": "a\0b"}, {"name": "NUL"}),
+    ],
+)
+def test_messages_say_what_is_wrong_and_why(arguments: dict[str, str], words: dict[str, str]) -> None:
+    problems = read(**arguments).problems
+    assert set(problems) == set(words)
+    for name, part in words.items():
+        assert part in problems[name]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"ra": "183.9", "dec": "57.0"},
+        {"ra": "183,9", "dec": "57,0"},
+        {"ra": "183.9, 57.0"},
+        {"ra": "183.9 57"},
+        {"ra": "12:15:36 +57:00:00"},
+        {"ra": "12:15:36+57:00:00"},
+        {"ra": "12 15 36 57 00 00"},
+        {"dec": "12h15m36s +57d00m00s"},
+        {"ra": "J121536+570000"},
+        {"ra": "J121536 570000"},
+        {"ra": "12.26h", "dec": "57°"},
+    ],
+)
+def test_positions_in_one_field_and_in_every_notation(arguments: dict[str, str]) -> None:
+    found = read(**arguments)
+    assert found.problems == {}
+    assert found.criteria.cone is not None
+    assert (found.criteria.cone.ra_deg, found.criteria.cone.dec_deg) == pytest.approx((183.9, 57.0), abs=2e-5)
+
+
+def test_what_was_read_otherwise_is_said() -> None:
+    assert read(ra="-10", dec="0").remarks == ["RA -10 is read as 350°"]
+    south = read(ra="J1215–5700").criteria.cone
+    assert south is not None
+    assert (south.ra_deg, south.dec_deg) == pytest.approx((183.75, -57.0))
+
+
+@pytest.mark.parametrize("text", ["l 0 b 90", "l=12.5 b=+90", "0 90 galactic", "gal 0, 90"])
+def test_galactic_positions(text: str) -> None:
+    """The north galactic pole lies at 12h51m26.28s +27°07'41.7", J2000 (Reid & Brunthaler 2004, ApJ 616, 872)."""
+    found = read(ra=text)
+    assert found.criteria.cone is not None
+    assert (found.criteria.cone.ra_deg, found.criteria.cone.dec_deg) == pytest.approx((192.8595, 27.1283), abs=1e-4)
+    assert "is RA 192.859" in found.remarks[0]
+
+
+@pytest.mark.parametrize(
+    ("radius", "arcsec"),
+    [("1'", 60), ("30 arcsec", 30), ('30"', 30), ("2″", 2), ("0.5 deg", 1800), ("1°", 3600), ("1,5", 1.5)],
+)
+def test_a_radius_with_its_unit(radius: str, arcsec: float) -> None:
+    cone = read(ra="10", dec="10", radius=radius).criteria.cone
+    assert cone is not None
+    assert cone.radius_deg * 3600 == pytest.approx(arcsec)
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "last"),
+    [
+        ("2016-09", (2016, 9, 1), (2016, 9, 30, 23, 59, 59, 999000)),
+        ("2016-12", (2016, 12, 1), (2016, 12, 31, 23, 59, 59, 999000)),
+        ("2016", (2016, 1, 1), (2016, 12, 31, 23, 59, 59, 999000)),
+        ("57656", (2016, 9, 25), (2016, 9, 25, 23, 59, 59, 999000)),
+        ("57656.25", (2016, 9, 25, 6), (2016, 9, 25, 6)),
+        ("2457656.75", (2016, 9, 25, 6), (2016, 9, 25, 6)),
+    ],
+)
+def test_months_years_and_julian_dates(text: str, first: tuple[int, ...], last: tuple[int, ...]) -> None:
+    found = read(date_from=text, date_to=text)
+    assert found.problems == {}
+    assert (found.criteria.since, found.criteria.until) == (datetime(*first, tzinfo=UTC), datetime(*last, tzinfo=UTC))
+
+
+def test_a_table_of_targets() -> None:
+    lines = read(targets='Name,RAJ2000,DEJ2000\nHD 1,10:20:30,-0:30:00\n"Vega",,\n', radius="10").lines
+    assert [line.targets[0] for line in lines] == ["HD 1", "Vega"]
+    assert isinstance(lines[0].targets[1], Cone)
+    assert read(targets="HD 1, 155.1, -0.5").lines[0].targets == ("HD 1", Cone(155.1, -0.5, 30 / 3600))
+    assert [type(target) for target in read(targets="J121536+570000").criteria.targets] == [str, Cone]
 
 
 @given(
@@ -124,6 +225,28 @@ def test_what_is_found(app, archive) -> None:
 
     assert names(app, state=State.REJECTED) == {"GJ_436"}
     assert names(app, flag="OK") == {"HD_140283", "351_Yrsa"}
+
+
+def test_frequent_names_are_found_like_rare_ones(app, archive, monkeypatch) -> None:
+    """Both ways, for an administrator and for a PI, page by page."""
+    app.store.observations.set_fields(archive.own, {"alternative_names": ["a very long name of a star, 12345"]})
+    ana = {"_id": "ana", "programs": ["3"]}
+
+    def found(user: dict, name: str) -> list[str]:
+        browse, seen, cursor = app.store.browse, [], ""
+        while True:
+            page = browse.search(user, Criteria(name=name), Order(), 2, cursor)
+            seen += [each.id for each in page.observations]
+            cursor = page.following
+            if not cursor:
+                assert page.count == len(seen)
+                return seen
+
+    asked = [(user, name) for user in (ADMIN, ana) for name in ("a", "hd 14", "vega", "none", "long name of a star 12")]
+    rare = [found(*each) for each in asked]
+    assert [len(each) for each in rare] == [3, 1, 1, 0, 1, 2, 1, 1, 0, 1]
+    monkeypatch.setattr(portal_queries, "RARE", 0)
+    assert [found(*each) for each in asked] == rare
 
 
 @pytest.mark.parametrize(

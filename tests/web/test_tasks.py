@@ -159,7 +159,7 @@ def test_an_administrator_at_work(visit: Watched, app: Portal, archive: SimpleNa
 
     visit.open(f"/night/{NIGHT}/summary")
     page.get_by_label("Source of the calibration").select_option("20160920")
-    page.get_by_role("button", name="Change").click()
+    page.get_by_role("button", name="Apply").click()
     expect(page.locator("main")).to_contain_text("The daemon will change the calibration")
 
     Requests(app.store, app.layout, app.chain).apply()
@@ -187,6 +187,10 @@ def test_everybody_can_read_and_reach_everything(
         f"/observation/{archive.own}",
         f"/observation/{archive.failed}",
         "/nights",
+        "/help",
+        "/help/pipelines/high_contrast",
+        "/help/api",
+        f"/help/program?of=/observation/{archive.own}",
         "/search",
         "/search?date_from=2016-01-01",
         "/search?ra=x&dec=y",

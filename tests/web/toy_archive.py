@@ -16,6 +16,7 @@ from PIL import Image
 from obsarchive.config.model import Config
 from obsarchive.core.archive_paths import Layout
 from obsarchive.core.documents import utc_now
+from obsarchive.core.package_texts import PACKAGE_VERSION
 from obsarchive.instruments.base import coordinates
 from obsarchive.io.fits_products import Provenance, tan_wcs, write_fits
 from obsarchive.store import Store
@@ -52,13 +53,14 @@ def star_picture(seed: int, pixels: int) -> bytes:
     return buffer.getvalue()
 
 
-def make_config(folder: Path, **server: Any) -> Config:
+def make_config(folder: Path, *more_pipelines: str, **server: Any) -> Config:
     pipelines = [
         {"class": "toy_pipelines.BrightStar"},
         {"class": "toy_pipelines.FaintStar", "when": "pipelined.bright_star.classified_as in ['faint', 'zero_flux']"},
         {"class": "toy_pipelines.Calibration"},
         {"class": "toy_pipelines.PsfLibrary"},
         {"class": "toy_pipelines.Seeing"},
+        *({"class": f"toy_pipelines.{name}"} for name in more_pipelines),
     ]
     places = {name: str(folder / name) for name in ("archive", "tmp", "logs")}
     raw = {
@@ -84,6 +86,7 @@ class ToyArchive:
 
     def __init__(self, store: Store, config: Config) -> None:
         self.store, self.layout = store, Layout(config.paths.archive)
+        self.raw = config.paths.raw[0].path
 
     def observation(self, program: str, target: str, minute: int, **more: Any) -> str:
         """Add one observation without any product; returns its name."""
@@ -116,6 +119,14 @@ class ToyArchive:
         }
         self.store.observations.insert({**document, **more})
         return name
+
+    def raw_file(self, obs_id: str, name: str, data: bytes) -> Path:
+        """Put a raw file of an observation where its document says."""
+        folder = self.raw / (self.store.observations.find(obs_id) or {})["night"]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+        self.store.observations.set_fields(obs_id, {"raw_data.location": ["host", str(folder)]})
+        return folder / name
 
     def product(self, folder: Path, name: str, data: bytes) -> dict[str, Any]:
         """Write a product and return its record."""
@@ -179,7 +190,7 @@ class ToyArchive:
         }
         (folder / ".reduce.json").write_text(json.dumps(manifest))
         self.product(self.layout.observation(night, obs_id), f"{obs_id}.tar.bz2", b"BZh9")
-        self.store.observations.set_fields(obs_id, {"distributed.status": True})
+        self.store.observations.set_fields(obs_id, {"distributed.status": True, "distributed.version": PACKAGE_VERSION})
 
     def calibration(self, night: str, observations: list[str]) -> None:
         """Let the night have masters, and pictures of a PSF library."""

@@ -57,3 +57,13 @@ class Seeing(Pipeline):
     @step(makes=["seeing/{id}.png"], uses=["seeing"])
     def measure(self, work: Workspace) -> Mapping[str, Any]:
         raise NotImplementedError
+
+
+class StrehlSummary(Pipeline):
+    name = "strehl"
+    scope = "night"
+    folder = "summary"
+
+    @step(makes=["strehl.{id}.txt"], uses=["observations"])
+    def strehl(self, work: Workspace) -> Mapping[str, Any]:
+        raise NotImplementedError

@@ -1,16 +1,20 @@
 """Cosmic-ray rejection: Laplacian edge detection (L.A.Cosmic) for single images, comparison for two means."""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import astroscrappy
 import numpy as np
 from scipy import ndimage
 
 from obsarchive.science.arrays import BoolArray, Float32Array, FloatArray
+from obsarchive.science.imaging.medians import median_5x5, median_of
 from obsarchive.science.statistics import MAD_TO_SIGMA
 
 SIGMA_CLIP, NEIGHBOUR_FRACTION, OBJECT_LIMIT = 6.0, 0.3, 5.0
+ROUNDS = 2
+"""Iterations, in which the neighbours of cosmic rays are searched again."""
 SHARP_OBJECT_LIMIT = 20.0
 """Object limit for single exposures, whose stars no other frame confirms."""
 SEEN_AGAIN = 0.4
@@ -26,7 +30,7 @@ BRIGHTNESS_BINS = 30
 
 
 def without_cosmic_rays(
-    image: FloatArray, rounds: int = 2, elsewhere: FloatArray | None = None, object_limit: float = OBJECT_LIMIT
+    image: FloatArray, rounds: int = ROUNDS, elsewhere: FloatArray | None = None, object_limit: float = OBJECT_LIMIT
 ) -> tuple[Float32Array, BoolArray]:
     """Replace cosmic rays by the median of their surroundings.
 
@@ -53,18 +57,45 @@ def without_cosmic_rays(
         Pixels hit by cosmic rays.
     """
     pixels = np.array(image, np.float32)
+    found = _detected(pixels, rounds, object_limit)
+    if found is None:
+        return pixels, np.zeros(pixels.shape, bool)
+    hit, clean = found.hit, found.clean
+    if elsewhere is not None:
+        hit = found.unless_seen(elsewhere)
+        # pixels that the other frames confirm get their values back
+        clean = np.where(hit, clean, found.filled)
+    return np.where(np.isfinite(pixels), clean + np.float32(found.level), np.float32(np.nan)), hit
+
+
+@dataclass(frozen=True, eq=False)
+class _Detected:
+    """Cosmic rays of an image: `filled` and `clean` are without and with replacement, above the background `level`."""
+
+    hit: BoolArray
+    clean: Float32Array
+    filled: Float32Array
+    level: float
+
+    def unless_seen(self, elsewhere: FloatArray) -> BoolArray:
+        """Return the hit pixels that are not as bright in the signal common to most frames."""
+        with np.errstate(invalid="ignore"):
+            hit: BoolArray = self.hit & ~(elsewhere - self.level >= SEEN_AGAIN * self.filled)
+        return hit
+
+
+def _detected(pixels: Float32Array, rounds: int, object_limit: float) -> _Detected | None:
+    """Detect cosmic rays; None for an image that is too small, or has no noise to compare them with."""
     known = np.isfinite(pixels)
-    hit = np.zeros(pixels.shape, bool)
     if not known.any() or min(pixels.shape) < LEAST_SIDE_PX:
-        return pixels, hit
+        return None
     level = float(np.median(pixels[known]))
     noise = MAD_TO_SIGMA * float(np.median(np.abs(pixels[known] - level)))
-    # an image without noise has no threshold
     if noise == 0:
-        return pixels, hit
+        return None
     # astroscrappy cannot handle NaN; the background is removed so that zero fits in
     filled = np.where(known, pixels - np.float32(level), np.float32(0))
-    smooth = np.maximum(ndimage.median_filter(filled, size=5), 0)
+    smooth = np.maximum(median_5x5(filled), 0)
     hit, clean = astroscrappy.detect_cosmics(
         np.ascontiguousarray(filled),
         inmask=np.ascontiguousarray(~known),
@@ -77,12 +108,7 @@ def without_cosmic_rays(
         niter=rounds,
         cleantype="medmask",
     )
-    if elsewhere is not None:
-        with np.errstate(invalid="ignore"):
-            hit &= ~(elsewhere - level >= SEEN_AGAIN * filled)
-        # pixels that the other frames confirm get their values back
-        clean = np.where(hit, clean, filled)
-    return np.where(known, clean + np.float32(level), np.float32(np.nan)), hit
+    return _Detected(hit, clean, filled, level)
 
 
 def common_signal(frames: Iterable[FloatArray], shifts: FloatArray) -> Float32Array:
@@ -108,8 +134,10 @@ def common_signal(frames: Iterable[FloatArray], shifts: FloatArray) -> Float32Ar
     if len(widened) == 2:
         common = np.minimum(*widened)
     else:
+        common = median_of(widened)
+        unknown = np.isnan(common)
         with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
-            common = np.nanmedian(widened, axis=0)
+            common[unknown] = np.nanmedian([image[unknown] for image in widened], axis=0)
     return np.where(np.isfinite(common), common, np.nan).astype(np.float32)
 
 
@@ -137,7 +165,7 @@ def moved(image: FloatArray, dy: int, dx: int) -> Float32Array:
 
 
 def without_cosmic_rays_drizzled(
-    image: FloatArray, scale: int, elsewhere: FloatArray | None = None
+    image: FloatArray, scale: int, elsewhere: Callable[[], FloatArray] | None = None
 ) -> tuple[Float32Array, BoolArray]:
     """Replace cosmic rays of a drizzled stack, see :func:`without_cosmic_rays`.
 
@@ -149,8 +177,9 @@ def without_cosmic_rays_drizzled(
         Stack of frames.
     scale : int
         Pixels of the stack per detector pixel along each axis.
-    elsewhere : ndarray (ny, nx), optional
-        Signal common to most of the frames, on detector pixels, from :func:`common_signal`.
+    elsewhere : callable, optional
+        Returns the signal common to most of the frames (ny, nx), on detector pixels, from :func:`common_signal`;
+        called only if something was found.
 
     Returns
     -------
@@ -161,13 +190,13 @@ def without_cosmic_rays_drizzled(
     """
     ny, nx = (n // scale for n in image.shape)
     raw = image[: ny * scale, : nx * scale].reshape(ny, scale, nx, scale).mean(axis=(1, 3))
+    found = _detected(raw.astype(np.float32), ROUNDS, OBJECT_LIMIT)
+    hit, clean = np.zeros(image.shape, bool), np.array(image, np.float32)
+    if found is None or not found.hit.any():
+        return clean, hit
     # a stack holds the counts of its own, smaller pixels
-    common = None if elsewhere is None else elsewhere[:ny, :nx] / np.float32(scale**2)
-    hit = np.zeros(image.shape, bool)
-    hit[: ny * scale, : nx * scale] = (
-        without_cosmic_rays(raw, elsewhere=common)[1].repeat(scale, axis=0).repeat(scale, axis=1)
-    )
-    clean = np.array(image, np.float32)
+    native = found.hit if elsewhere is None else found.unless_seen(elsewhere()[:ny, :nx] / np.float32(scale**2))
+    hit[: ny * scale, : nx * scale] = native.repeat(scale, axis=0).repeat(scale, axis=1)
     reach = 2 * scale
     usable = np.pad(np.where(hit, np.float32(np.nan), clean), reach, constant_values=np.nan)
     y, x = np.nonzero(hit & np.isfinite(clean))
@@ -200,7 +229,7 @@ def coincident_mask(first: FloatArray, second: FloatArray) -> tuple[Float32Array
     known = np.isfinite(first) & np.isfinite(second)
     if not known.any():
         return np.array(first, np.float32), np.array(second, np.float32), 0
-    level = ndimage.median_filter(np.nan_to_num(lower), size=5)
+    level = median_5x5(np.nan_to_num(lower))
     # noise grows with brightness: it is estimated in bins of equally many pixels
     edges = np.unique(np.quantile(level[known], np.linspace(0, 1, BRIGHTNESS_BINS + 1)))
     number = np.clip(np.searchsorted(edges, level, side="right") - 1, 0, max(len(edges) - 2, 0))

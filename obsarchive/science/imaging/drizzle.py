@@ -215,19 +215,22 @@ def _deposit(frame, planes, phases, steps, weights):  # type: ignore[no-untyped-
     row = np.empty(nx, np.float32)
     n_missing = 0
     for y in range(ny):
+        # no condition and no offset in an innermost loop, so that they are compiled to vector instructions
+        n_unknown = 0
         for x in range(nx):
-            value = np.float32(frame[y, x])
-            finite = np.isfinite(value)
-            n_missing += not finite
-            row[x] = value if finite else np.float32(0)
+            row[x] = frame[y, x]
+            n_unknown += not np.isfinite(row[x])
+        if n_unknown:
+            row[~np.isfinite(row)] = 0
+            n_missing += n_unknown
         for k in range(len(weights)):
             target_y, step_x = y + steps[k, 0], steps[k, 1]
             if 0 <= target_y < ny:
-                target = planes[phases[k, 0], phases[k, 1], target_y]
+                target = planes[phases[k, 0], phases[k, 1], target_y, max(0, step_x) : max(nx + step_x, 0)]
+                values = row[max(0, -step_x) : max(nx - step_x, 0)]
                 weight = weights[k]
-                # no condition within the innermost loop, so that it is compiled to vector instructions
-                for x in range(max(0, -step_x), min(nx, nx - step_x)):
-                    target[x + step_x] += weight * row[x]
+                for x in range(len(values)):
+                    target[x] += weight * values[x]
     return n_missing > 0
 
 

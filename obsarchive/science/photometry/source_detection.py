@@ -81,7 +81,8 @@ def detect(
     mask = unknown if unknown.any() else None
     cell = min(BACKGROUND_PX, *image.shape)
     background = sep.Background(pixels, mask=mask, bw=cell, bh=cell)
-    flat = pixels - background.back()
+    flat = background.back()
+    np.subtract(pixels, flat, out=flat)
     kernel = _kernel(fwhm_px)
     # SEP compares the smoothed image with the noise of the unsmoothed one: convert the threshold
     smoothed_noise = float(np.sqrt(np.sum(kernel**2)) / np.sum(kernel))
@@ -104,7 +105,8 @@ def detect(
         return Sources(*(np.empty(0) for _ in range(5)))
     isophotal = np.sqrt(0.5 * (found["a"] ** 2 + found["b"] ** 2))
     sigma = np.clip(isophotal, 0.5, 2 * fwhm_px)
-    x, y, flag = sep.winpos(flat, found["x"], found["y"], sigma, mask=mask)
+    # pixels at the edge of the window have next to no weight: which part of them lies within makes no difference
+    x, y, flag = sep.winpos(flat, found["x"], found["y"], sigma, mask=mask, subpix=1)
     # windowed centroids may wander to a brighter neighbour: then the isophotal one is used
     good = (np.hypot(x - found["x"], y - found["y"]) < GAUSS_FWHM * isophotal) & (flag == 0)
     x, y = np.where(good, x, found["x"]), np.where(good, y, found["y"])
@@ -124,7 +126,7 @@ def filled_pixels(image: FloatArray) -> tuple[Float32Array, BoolArray]:
     Returns
     -------
     (ndarray (ny, nx), ndarray (ny, nx))
-        The pixels, and which of them were not finite.
+        The pixels, the image itself where nothing is to be replaced, and which of them were not finite.
 
     Raises
     ------
@@ -133,13 +135,13 @@ def filled_pixels(image: FloatArray) -> tuple[Float32Array, BoolArray]:
     """
     if min(image.shape) < LEAST_SIDE_PX:
         raise Unprocessable(f"no sources: the image is {image.shape}, at least {LEAST_SIDE_PX} pixels are needed")
-    pixels = np.array(image, np.float32, order="C")
+    pixels = np.ascontiguousarray(image, np.float32)
     unknown = ~np.isfinite(pixels)
-    if unknown.all():
-        raise Unprocessable("no sources: no pixel of the image is finite")
     if unknown.any():
+        if unknown.all():
+            raise Unprocessable("no sources: no pixel of the image is finite")
         # masked pixels still enter the smoothing of their neighbours
-        pixels[unknown] = np.median(pixels[~unknown])
+        pixels = np.where(unknown, np.median(pixels[~unknown]), pixels)
     if np.ptp(pixels) == 0:
         raise Unprocessable("no sources: the image is constant")
     return pixels, unknown

@@ -5,7 +5,7 @@ core: a wider one would follow the photocentre of the halo instead, which costs 
 estimator of the correlation peak.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -139,11 +139,11 @@ def align(
         All windows are empty.
     """
     n, ny, nx = windows.shape
-    clean, noise = prepared(windows)
-    if not noise.any():
+    clean = Prepared(windows)
+    if not clean.noise.any():
         raise Unprocessable(f"nothing to register on: all {n} frames are empty")
     grid, smooth = _smoothing((ny, nx), sigma_px)
-    spectra = fft.rfft2(clean * taper(ny, nx)) * smooth
+    spectra = clean.spectra(smooth)
     reach = int(min(reach_px or min(ny, nx) / 4, (min(ny, nx) - 3) / 2))
     template, weights = _first_template(spectra), np.ones(n)
     shifts = np.zeros((n, 2))
@@ -152,14 +152,13 @@ def align(
         shifts = _shifts_onto(template, spectra, (ny, nx), reach)
         # a shift common to all frames is not constrained by them: the median frame stays where it is
         shifts -= np.median(shifts, axis=0)
-        moved = _moved(spectra, shifts, grid)
-        template = np.tensordot(weights, moved, axes=(0, 0)).astype(np.complex64) / weights.sum()
-        amplitude = _amplitudes(moved, template)
+        template = _mean_moved(spectra, shifts, grid, weights)
+        amplitude = _amplitudes(spectra, shifts, grid, template)
         # bounded, so that a frame lit by something else does not become the template; never all zero
         weights = np.clip(amplitude, 0.0, 2.0) + 1e-6
         if made + 1 >= MIN_ROUNDS and np.percentile(np.abs(shifts - before), 99) < SETTLED_PX:
             break
-    return _measured(moved, shifts, noise, smooth, (ny, nx))
+    return _measured(spectra, shifts, grid, clean.noise, smooth)
 
 
 def aligned_at(windows: Float32Array, shifts: Float64Array, errors: Float64Array, sigma_px: float = 0.8) -> Alignment:
@@ -180,10 +179,9 @@ def aligned_at(windows: Float32Array, shifts: Float64Array, errors: Float64Array
         With amplitudes and qualities on the mean of the shifted windows.
     """
     shape = windows.shape[1], windows.shape[2]
-    clean, noise = prepared(windows)
+    clean = Prepared(windows)
     grid, smooth = _smoothing(shape, sigma_px)
-    moved = _moved(fft.rfft2(clean * taper(*shape)) * smooth, shifts, grid)
-    return replace(_measured(moved, shifts, noise, smooth, shape), errors=errors)
+    return replace(_measured(clean.spectra(smooth), shifts, grid, clean.noise, smooth), errors=errors)
 
 
 def coarse_shifts(frames: Sequence[Float32Array], cell_px: int = 2) -> Float64Array:
@@ -224,23 +222,57 @@ def _smoothing(shape: tuple[int, int], sigma_px: float) -> tuple[tuple[FloatArra
     return (along_x, along_y), smooth
 
 
-def prepared(windows: Float32Array) -> tuple[Float32Array, Float64Array]:
-    """Return background-subtracted windows, and the noise of a pixel in each."""
-    clean = np.array(windows, np.float32)
-    finite = np.isfinite(clean)
-    noise = np.zeros(len(clean))
-    for i in range(len(clean)):
-        if finite[i].any():
-            # the rim is background, as the star or scene is in the middle
-            edge = np.concatenate([clean[i][:4].ravel(), clean[i][-4:].ravel(), clean[i][:, :4].ravel()])
-            edge = edge[np.isfinite(edge)]
-            level = float(np.median(edge if edge.size else clean[i][finite[i]]))
-            clean[i] -= np.float32(level)
-            noise[i] = _spread(clean[i][finite[i]])
-    clean[~finite] = 0
-    # clip cosmic rays, which would dominate the correlation of a faint star
-    cap = 2 * np.median(clean.max(axis=(1, 2)))
-    return np.minimum(clean, np.float32(cap if cap > 0 else np.inf), out=clean), noise
+class Prepared:
+    """Windows without background and cosmic rays, made one by one: many of them fill the memory once, not twice.
+
+    Parameters
+    ----------
+    windows : ndarray (n, ny, nx)
+        Calibrated counts; pixels that are not finite count as background.
+
+    Attributes
+    ----------
+    noise : ndarray (n,)
+        Noise of a pixel in each.
+    """
+
+    def __init__(self, windows: Float32Array) -> None:
+        windows = np.asarray(windows, np.float32)
+        self._windows, n = windows, len(windows)
+        self._levels, self.noise, highest = np.zeros(n, np.float32), np.zeros(n), np.zeros(n, np.float32)
+        for i, window in enumerate(windows):
+            finite = np.isfinite(window)
+            is_whole = bool(finite.all())
+            if is_whole or finite.any():
+                # the rim is background, as the star or scene is in the middle
+                edge = np.concatenate([window[:4].ravel(), window[-4:].ravel(), window[:, :4].ravel()])
+                edge = edge[np.isfinite(edge)]
+                known = window.ravel() if is_whole else window[finite]
+                self._levels[i] = np.median(edge if edge.size else known)
+                known = known - self._levels[i]
+                self.noise[i] = _spread(known)
+                highest[i] = known.max() if is_whole else max(known.max(), 0)
+        # cosmic rays are clipped: they would dominate the correlation of a faint star
+        cap = 2 * np.median(highest)
+        self._cap = np.float32(cap if cap > 0 else np.inf)
+
+    def __len__(self) -> int:
+        return len(self._windows)
+
+    def frame(self, i: int) -> Float32Array:
+        """Return window `i` (ny, nx) above its background."""
+        frame = self._windows[i] - self._levels[i]
+        frame[~np.isfinite(frame)] = 0
+        return np.minimum(frame, self._cap, out=frame)
+
+    def spectra(self, factor: FloatArray) -> Complex64Array:
+        """Return the spectra (n, ny, nx / 2 + 1) of the windows with tapered edges, each times a factor."""
+        ny, nx = self._windows.shape[1:]
+        edges = taper(ny, nx)
+        spectra = np.empty((len(self), ny, nx // 2 + 1), np.complex64)
+        for i, spectrum in enumerate(spectra):
+            np.multiply(fft.rfft2(self.frame(i) * edges), factor, out=spectrum)
+        return spectra
 
 
 def _spread(values: FloatArray) -> float:
@@ -277,7 +309,9 @@ def _shifts_onto(template: Complex64Array, spectra: Complex64Array, shape: tuple
     A peak far from the shifts of neighbouring frames is replaced by the peak close to them if that correlates nearly as
     well: in noise a distant peak may be the highest.
     """
-    maps = np.stack([_correlation_map(template, spectrum, shape, reach) for spectrum in spectra])
+    maps = np.empty((len(spectra), 2 * reach + 3, 2 * reach + 3), np.float32)
+    for found, spectrum in zip(maps, spectra, strict=True):
+        found[:] = _correlation_map(template, spectrum, shape, reach)
     peaks = [highest_point(found) for found in maps]
     # pixel (reach + 1, reach + 1) of a correlation map is the shift zero
     shifts = np.array([(y, x) for y, x, _ in peaks]) - reach - 1
@@ -301,46 +335,68 @@ def _correlation_map(
     return cut
 
 
-def _moved(spectra: Complex64Array, shifts: Float64Array, grid: tuple[FloatArray, FloatArray]) -> Complex64Array:
-    """Return the spectra of the shifted frames: the phase factor is a product of one along y and one along x."""
+def _moved(
+    spectra: Complex64Array, shifts: Float64Array, grid: tuple[FloatArray, FloatArray]
+) -> Iterator[Complex64Array]:
+    """Yield the spectra of the shifted frames: the phase factor is a product of one along y and one along x."""
     along_x = np.exp(-2j * np.pi * shifts[:, 1, np.newaxis] * grid[0]).astype(np.complex64)
     along_y = np.exp(-2j * np.pi * shifts[:, 0, np.newaxis] * grid[1].ravel()).astype(np.complex64)
-    moved: Complex64Array = spectra * along_x[:, np.newaxis, :]
-    moved *= along_y[:, :, np.newaxis]
-    return moved
+    for spectrum, right, down in zip(spectra, along_x, along_y, strict=True):
+        moved = spectrum * right
+        moved *= down[:, np.newaxis]
+        yield moved
 
 
-def _amplitudes(moved: Complex64Array, template: Complex64Array) -> Float64Array:
+def _mean_moved(
+    spectra: Complex64Array, shifts: Float64Array, grid: tuple[FloatArray, FloatArray], weights: Float64Array
+) -> Complex64Array:
+    """Return the weighted mean of the spectra of the shifted frames."""
+    total = np.zeros(spectra.shape[1:], np.complex128)
+    for moved, weight in zip(_moved(spectra, shifts, grid), weights.astype(np.float32), strict=True):
+        total += weight * moved
+    return (total / weights.sum()).astype(np.complex64)
+
+
+def _amplitudes(
+    spectra: Complex64Array, shifts: Float64Array, grid: tuple[FloatArray, FloatArray], template: Complex64Array
+) -> Float64Array:
     """Return the flux of the template in each frame, relative to the median frame."""
-    dots = np.einsum("ijk,jk->i", moved, np.conj(template)).real
+    dots = np.array([np.vdot(template, moved).real for moved in _moved(spectra, shifts, grid)], float)
     usual = float(np.median(dots))
     return dots / usual if usual > 0 else np.ones(len(dots))
 
 
 def _measured(
-    moved: Complex64Array, shifts: Float64Array, noise: Float64Array, smooth: Float32Array, shape: tuple[int, int]
+    spectra: Complex64Array,
+    shifts: Float64Array,
+    grid: tuple[FloatArray, FloatArray],
+    noise: Float64Array,
+    smooth: Float32Array,
 ) -> Alignment:
     """Return amplitudes, qualities and errors of aligned frames.
 
     White noise of variance sigma^2, smoothed with S, adds sigma^2 |S * f|^2 to the variance of its product with any f.
     """
-    aligned = fft.irfft2(moved, shape)
-    template = np.asarray(aligned.mean(axis=0), np.float32)
+    # the last frequency along x is 0.5 for an even number of pixels
+    n, shape = len(spectra), (len(grid[1]), 2 * len(grid[0]) - (2 if grid[0][-1] == 0.5 else 1))
+    template = np.asarray(fft.irfft2(_mean_moved(spectra, shifts, grid, np.ones(n)), shape), np.float32)
     power = float(np.sum(template**2))
-    norms = np.sqrt(np.einsum("ijk,ijk->i", aligned, aligned))
-    dots = np.einsum("ijk,jk->i", aligned, template)
-    scale = _quotient(dots, power)
-    error = _quotient(noise * np.sqrt(_power_smoothed(template, smooth)), power)
-    usual = float(np.median(scale))
     slopes = [(slope, _correlation(slope, smooth)) for slope in map(np.asarray, np.gradient(template))]
-    rest = [aligned[i] - np.float32(scale[i]) * template for i in range(len(scale))]
-    # a single frame is its own template, to which it has no shift
-    errors = [_shift_error(rest[i], slopes, scale[i]) if len(rest) > 1 else np.nan for i in range(len(rest))]
+    norms, dots, errors = np.zeros(n), np.zeros(n), np.full(n, np.nan)
+    for i, moved in enumerate(_moved(spectra, shifts, grid)):
+        aligned = fft.irfft2(moved, shape)
+        norms[i], dots[i] = np.linalg.norm(aligned), np.vdot(aligned, template)
+        scale = dots[i] / power if power > 0 else 0.0
+        # a single frame is its own template, to which it has no shift
+        errors[i] = _shift_error(aligned - np.float32(scale) * template, slopes, scale) if n > 1 else np.nan
+    scales = _quotient(dots, power)
+    error = _quotient(noise * np.sqrt(_power_smoothed(template, smooth)), power)
+    usual = float(np.median(scales))
     return Alignment(
         shifts=shifts,
-        errors=np.array(errors),
-        amplitude=scale / usual if usual > 0 else scale,
-        significance=_quotient(scale, error),
+        errors=errors,
+        amplitude=scales / usual if usual > 0 else scales,
+        significance=_quotient(scales, error),
         quality=np.clip(_quotient(dots, norms * np.sqrt(power)), 0, 1),
         template=template,
     )

@@ -5,6 +5,7 @@ defocused ring are each found as one object. In a frame its position is the peak
 one, and its centroid where there is none.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -14,8 +15,9 @@ from numba import njit
 from scipy import fft, ndimage
 
 from obsarchive.errors import Unprocessable
-from obsarchive.science.arrays import BoolArray, Complex64Array, Float32Array, Float64Array, FloatArray
+from obsarchive.science.arrays import BoolArray, Complex64Array, Complex128Array, Float32Array, Float64Array, FloatArray
 from obsarchive.science.imaging.hot_pixels import without_spikes
+from obsarchive.science.imaging.medians import median_of
 from obsarchive.science.statistics import MAD_TO_SIGMA
 
 SCALES_PX = (1, 2, 4, 8, 16)
@@ -169,7 +171,7 @@ def guide_star(medians: FloatArray, *, exclude: BoolArray | None = None) -> Guid
     found = _brightest(subsets)
     if found.snr < GUIDE_STAR_MIN_SNR:
         raise Unprocessable(f"no guide star: brightest source has S/N {found.snr:.1f}, needs {GUIDE_STAR_MIN_SNR:.0f}")
-    image = np.median(subsets, axis=0)
+    image = median_of(subsets)
     star = GuideStar(found.y, found.x, np.nan, found.snr, _whole_size(image, found))
     window, (y0, x0) = cut(image, star.y, star.x, star.half_window_px)
     measured = measure(window, float(found.best_scale_px), star.scale_px)
@@ -318,17 +320,18 @@ def _position_noise(
 ) -> PositionNoise | None:
     """Return the noise of a position: slopes of the noise over the curvature of the smoothed peak."""
     curvature = -np.array([[terms[2, 0], terms[1, 1]], [terms[1, 1], terms[0, 2]]], float)
-    if np.linalg.eigvalsh(curvature)[0] <= 0:
+    if _least_and_greatest(curvature)[0] <= 0:
         return None
     part, (top, left) = cut(image, *place, int(np.ceil(3.5 * sigma_px)))
     y, x = np.arange(part.shape[0]) + top - place[0], np.arange(part.shape[1]) + left - place[1]
-    kernel_y, kernel_x = (np.exp(-(axis**2) / (2 * sigma_px**2)) for axis in (y, x))
-    unit = 2 * np.pi * sigma_px**4
-    slopes = np.stack([np.outer(y * kernel_y, kernel_x), np.outer(kernel_y, x * kernel_x)]) / unit
+    # slopes of a Gaussian are products of a function of y and one of x, so sums over pixels are products of vectors
+    along_y, along_x = (_moments_of_gaussian(axis, sigma_px) for axis in (y, x))
+    unit = (2 * np.pi * sigma_px**4) ** 2
     variance = _rim_variance(image)
-    inverse = np.linalg.inv(curvature)
-    by_sky = variance * np.einsum("iyx,jyx->ij", slopes, slopes)
-    by_light = np.einsum("iyx,jyx->ij", slopes, slopes * part)
+    (a, b, c), determinant = (curvature[0, 0], curvature[0, 1], curvature[1, 1]), float(np.linalg.det(curvature))
+    inverse = np.array([[c, -b], [-b, a]]) / determinant
+    by_sky = variance / unit * _products(along_y, np.ones(part.shape), along_x)
+    by_light = _products(along_y, part, along_x) / unit
     # slopes of noise under the Gaussian, times those under a drop: white noise through both, over that through two
     # Gaussians
     narrow = 4 / (1 + DROP_VARIANCE / sigma_px**2) ** 2 if sigma_px > WELL_SAMPLED_PX else 0.0
@@ -345,11 +348,34 @@ def _position_noise(
     )
 
 
+def _moments_of_gaussian(offsets: Float64Array, sigma_px: float) -> Float64Array:
+    """Return a squared Gaussian at offsets (n,) from its centre, times their powers 0 to 2; (3, n)."""
+    return np.exp(-((offsets / sigma_px) ** 2)) * offsets ** np.arange(3)[:, np.newaxis]
+
+
+def _products(along_y: Float64Array, image: FloatArray, along_x: Float64Array) -> Float64Array:
+    """Return the sums (2, 2) of an image times the products of two slopes, of which each is along y or x."""
+    terms = along_y @ image @ along_x.T
+    return np.array([[terms[2, 0], terms[1, 1]], [terms[1, 1], terms[0, 2]]])
+
+
+def _least_and_greatest(symmetric: FloatArray) -> tuple[float, float]:
+    """Return the eigenvalues of a symmetric matrix (2, 2)."""
+    a, b, c = float(symmetric[0, 0]), float(symmetric[0, 1]), float(symmetric[1, 1])
+    middle, half = (a + c) / 2, math.hypot((a - c) / 2, b)
+    return middle - half, middle + half
+
+
+def _rim(window: FloatArray) -> FloatArray:
+    """Return the pixels of the rim of a window, an eighth of its sides wide."""
+    rows, columns = (max(2, n // 8) for n in window.shape)
+    edges = window[:rows], window[-rows:], window[rows:-rows, :columns], window[rows:-rows, -columns:]
+    return np.concatenate([edge.ravel() for edge in edges])
+
+
 def _rim_variance(image: Float32Array) -> float:
     """Return the variance of the rim of a window; of single electrons the median deviation would know nothing."""
-    rows, columns = (max(2, n // 8) for n in image.shape)
-    edges = [image[:rows], image[-rows:], image[rows:-rows, :columns], image[rows:-rows, -columns:]]
-    return float(np.var(np.concatenate([edge.ravel() for edge in edges])))
+    return float(np.var(_rim(image)))
 
 
 def _finest(image: Float32Array) -> Float64Array:
@@ -358,8 +384,14 @@ def _finest(image: Float32Array) -> Float64Array:
     Of a well-sampled camera's image they hold noise alone: the telescope does not transmit what varies so fast along
     diagonals.
     """
-    differences: Float64Array = np.diff(np.diff(image.astype(float), 6, axis=0), 6, axis=1)
-    return differences / SIXTH_DIFFERENCES
+    ny, nx = image.shape
+    return _sixth_differences(ny) @ image @ _sixth_differences(nx).T / SIXTH_DIFFERENCES
+
+
+@lru_cache(maxsize=16)
+def _sixth_differences(n: int) -> Float64Array:
+    """Return the matrix (n - 6, n) that takes the sixth difference of n values."""
+    return np.diff(np.eye(n), 6, axis=0)
 
 
 def _flattened(image: FloatArray) -> Float32Array:
@@ -384,11 +416,18 @@ def _background(image: Float32Array, cell: int = 128) -> Float32Array | np.float
     levels = np.median(cells, axis=(1, 3))
     # odd reflection carries a gradient on to the border
     smooth = np.pad(ndimage.median_filter(levels, size=3), 1, mode="reflect", reflect_type="odd")
-    y = (np.arange(ny, dtype=np.float32) + 0.5) / height + 0.5
-    x = (np.arange(nx, dtype=np.float32) + 0.5) / width + 0.5
-    grid = np.meshgrid(y, x, indexing="ij")
-    background: Float32Array = ndimage.map_coordinates(smooth, grid, order=1, mode="nearest")
+    along_y, along_x = (
+        _linear_weights((np.arange(n) + 0.5) / step + 0.5, cells)
+        for n, step, cells in zip((ny, nx), (height, width), smooth.shape, strict=True)
+    )
+    background: Float32Array = (along_y @ smooth @ along_x.T).astype(np.float32)
     return background
+
+
+def _linear_weights(positions: Float64Array, n: int) -> Float64Array:
+    """Return the weights (m, n) of n samples in the linear interpolation at m positions; constant beyond the ends."""
+    weights: Float64Array = np.maximum(1 - np.abs(np.clip(positions, 0, n - 1)[:, np.newaxis] - np.arange(n)), 0)
+    return weights
 
 
 def _brightest(subsets: Float32Array) -> _Detection:
@@ -446,7 +485,7 @@ def _significance(images: Float32Array) -> Float32Array:
     """Return the signal-to-noise ratio after smoothing by one (binned) pixel, common to most of the subsets."""
     smooth = ndimage.gaussian_filter(images, (0, 1, 1), truncate=3)
     # the median of two is their mean, in which a source of one subset would survive
-    common = np.min(smooth, axis=0) if len(smooth) == 2 else np.median(smooth, axis=0)
+    common = np.min(smooth, axis=0) if len(smooth) == 2 else median_of(smooth)
     common -= np.median(common)
     noise = MAD_TO_SIGMA * float(np.median(np.abs(common)))
     least = LEAST_NOISE * float(np.abs(common).max())
@@ -460,15 +499,7 @@ def _near(image: Float32Array, y: int, x: int) -> float:
 
 def _sky(window: FloatArray) -> tuple[float, float]:
     """Return median and robust standard deviation of the rim of a window."""
-    width = [max(2, n // 8) for n in window.shape]
-    rim = np.concatenate(
-        [
-            window[: width[0]].ravel(),
-            window[-width[0] :].ravel(),
-            window[width[0] : -width[0], : width[1]].ravel(),
-            window[width[0] : -width[0], -width[1] :].ravel(),
-        ]
-    )
+    rim = _rim(window)
     rim = rim[np.isfinite(rim)]
     if not rim.size:
         return np.nan, np.nan
@@ -485,14 +516,19 @@ def _gaussian_transfer(shape: tuple[int, int], sigma_px: float) -> Float32Array:
 
 
 @lru_cache(maxsize=16)
-def _wave_numbers(shape: tuple[int, int]) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return the wave numbers [radian/pixel] along y and x, and the weight of each column in the full spectrum."""
+def _wave_numbers(shape: tuple[int, int]) -> tuple[tuple[FloatArray, Complex128Array], ...]:
+    """Return the wave numbers k [radian/pixel] along y and x, and the factors (ik)^n of derivatives of orders n to 2.
+
+    Those along x are multiplied with the weight of each column in the full spectrum.
+    """
     # the half plane of a real image: columns but the first and the Nyquist one stand for two
     counts = np.full(shape[1] // 2 + 1, 2.0)
     counts[0] = 1
     if shape[1] % 2 == 0:
         counts[-1] = 1
-    return 2 * np.pi * fft.fftfreq(shape[0]), 2 * np.pi * fft.rfftfreq(shape[1]), counts / np.prod(shape)
+    ky, kx = 2 * np.pi * fft.fftfreq(shape[0]), 2 * np.pi * fft.rfftfreq(shape[1])
+    orders = np.arange(3)[:, np.newaxis]
+    return (ky, (1j * ky) ** orders), (kx, counts / np.prod(shape) * (1j * kx) ** orders)
 
 
 def _highest_point(
@@ -505,10 +541,11 @@ def _highest_point(
     position = start.copy()
     for _ in range(3):
         terms = _derivatives(smooth_spectrum, shape, position)
-        hessian = np.array([[terms[2, 0], terms[1, 1]], [terms[1, 1], terms[0, 2]]])
-        if np.linalg.eigvalsh(hessian)[1] >= 0:
+        ((_, by_x, by_xx), (by_y, by_yx, _), (by_yy, _, _)) = terms.tolist()
+        determinant = by_yy * by_xx - by_yx**2
+        if by_yy + by_xx >= 0 or determinant <= 0:
             break  # no maximum here, a window without a star: the pixel has to do
-        step = np.linalg.solve(hessian, [terms[1, 0], terms[0, 1]])
+        step = np.array([by_xx * by_y - by_yx * by_x, by_yy * by_x - by_yx * by_y]) / determinant
         # a step beyond the neighbouring pixels would leave the region where the expansion holds
         position = np.clip(position - step, start - 1, start + 1)
     terms = _derivatives(smooth_spectrum, shape, position)
@@ -517,10 +554,8 @@ def _highest_point(
 
 def _derivatives(spectrum: Complex64Array, shape: tuple[int, int], position: Float64Array) -> FloatArray:
     """Return the derivatives [a, b] of the Fourier series at a position, of orders a in y and b in x, up to 2."""
-    ky, kx, counts = _wave_numbers(shape)
-    orders = np.arange(3)
-    waves_y = np.exp(1j * ky * position[0]) * (1j * ky) ** orders[:, np.newaxis]
-    waves_x = counts * np.exp(1j * kx * position[1]) * (1j * kx) ** orders[:, np.newaxis]
+    (ky, powers_y), (kx, powers_x) = _wave_numbers(shape)
+    waves_y, waves_x = np.exp(1j * ky * position[0]) * powers_y, np.exp(1j * kx * position[1]) * powers_x
     # single precision as the spectrum has it: numpy would otherwise copy it to double
     terms: FloatArray = (waves_y.astype(spectrum.dtype) @ spectrum @ waves_x.T.astype(spectrum.dtype)).real
     return terms
@@ -530,8 +565,8 @@ def _sharpness(terms: FloatArray, core_sigma_px: float) -> float:
     """Return the smaller curvature of a peak over that of a bare core smoothed with a core-sized Gaussian."""
     if terms[0, 0] <= 0:
         return 0.0
-    curvatures = np.linalg.eigvalsh([[-terms[2, 0], -terms[1, 1]], [-terms[1, 1], -terms[0, 2]]])
-    return float(np.clip(curvatures[0] * 2 * core_sigma_px**2 / terms[0, 0], 0, None))
+    least, _ = _least_and_greatest(-np.array([[terms[2, 0], terms[1, 1]], [terms[1, 1], terms[0, 2]]]))
+    return max(least * 2 * core_sigma_px**2 / float(terms[0, 0]), 0.0)
 
 
 @njit(cache=True)

@@ -15,7 +15,7 @@ import numpy as np
 from scipy import fft, ndimage
 
 from obsarchive.science.arrays import Complex64Array, Float32Array, Float64Array, FloatArray, IndexArray
-from obsarchive.science.registration.alignment import Alignment, align, aligned_at, prepared, taper
+from obsarchive.science.registration.alignment import Alignment, Prepared, align, aligned_at, taper
 from obsarchive.science.registration.motion_law import MotionLaw, likelihoods, posterior_of_correlations
 from obsarchive.science.registration.pixel_noise import (
     MOST_LIGHT_E,
@@ -289,12 +289,13 @@ class _Star:
     def __init__(self, grid: ShiftGrid, windows: Float32Array) -> None:
         self._edges = taper(*grid.shape)
         rim = self._edges < self._edges.max() / 2
-        self._counts, _ = prepared(windows)
-        self._electrons = multiplied_electrons(self._counts[_some(len(windows))][:, rim])
+        self._clean, self._limit = Prepared(windows), np.float32(np.inf)
+        self._electrons = multiplied_electrons(
+            np.array([self._clean.frame(i)[rim] for i in _some(len(windows)).tolist()])
+        )
         # the mean of the rim, not its median, is that of the light of photons that are counted
-        levels = self._counts[:, rim].mean(axis=1)[:, np.newaxis, np.newaxis]
-        self._windows = (self._counts - levels) * self._edges
-        self._spectra = fft.rfft2(self._windows)
+        self._levels = [self._clean.frame(i)[rim].mean() for i in range(len(windows))]
+        self._spectra = self._transformed()
         self._statistics: tuple[Complex64Array, ...] = (self._spectra,)
         self._white = float(grid.ring_mean((np.abs(self._spectra) ** 2).mean(axis=0))[grid.is_white].mean())
         self._centre = grid.centre(self._spectra.mean(axis=0))
@@ -338,10 +339,23 @@ class _Star:
         light = np.maximum(ndimage.maximum_filter(fft.irfft2(self._template, grid.shape), size=side), 0)
         variance = self._scaled.background + self._scaled.per_count * light
         limit = OUTLIER_LIGHT * light + OUTLIER_SIGMA * np.sqrt(variance)
-        self._windows = np.minimum(self._windows, limit.astype(np.float32))
-        self._spectra = fft.rfft2(self._windows)
-        if len(self._statistics) == 1:
+        self._limit = limit.astype(np.float32)
+        is_known_by_counts = len(self._statistics) == 1
+        self._spectra = self._transformed(self._spectra if is_known_by_counts else None)
+        if is_known_by_counts:
             self._statistics = (self._spectra,)
+
+    def _window(self, i: int) -> Float32Array:
+        """Return the window of frame `i` without background, outliers and edges."""
+        return np.minimum((self._clean.frame(i) - self._levels[i]) * self._edges, self._limit)
+
+    def _transformed(self, out: Complex64Array | None = None) -> Complex64Array:
+        """Return the spectra of the windows, in `out` if it is given."""
+        ny, nx = self._edges.shape
+        spectra = np.empty((len(self._clean), ny, nx // 2 + 1), np.complex64) if out is None else out
+        for i, spectrum in enumerate(spectra):
+            spectrum[:] = fft.rfft2(self._window(i))
+        return spectra
 
     def _template_without(self, grid: ShiftGrid, part: int | None) -> Complex64Array:
         total, power, n = self._sums.sum(axis=0), self._powers.sum(axis=0), len(self._spectra)
@@ -355,7 +369,8 @@ class _Star:
         light = fft.irfft2(self._template, grid.shape)
         spectra = [self._template * np.conj(known.factor(grid, i)) for i in some.tolist()]
         models = fft.irfft2(np.stack(spectra), grid.shape)
-        self._scaled = _scaled_noise(self._windows[some], models) or self._scaled
+        windows = np.array([self._window(i) for i in some.tolist()])
+        self._scaled = _scaled_noise(windows, models) or self._scaled
         if not isinstance(self._noise, MultipliedElectrons):
             self._noise = self._with_electrons(float(light.max()))
         weights, means = fft.rfft2(self._noise.weights(light)), fft.rfft2(self._noise.means(light))
@@ -374,7 +389,9 @@ class _Star:
         if found is None or found.sky_e + peak / found.gain > MOST_LIGHT_E:
             return self._scaled
         noise = replace(found, most_light_e=SHARPER * max(peak / found.gain, found.sky_e))
-        self._statistics = tuple(fft.rfft2(term * self._edges) for term in noise.statistics(self._counts))
+        n = len(self._clean)
+        spectra = [[fft.rfft2(term * self._edges) for term in noise.statistics(self._clean.frame(i))] for i in range(n)]
+        self._statistics = tuple(np.array(statistic) for statistic in zip(*spectra, strict=True))
         return noise
 
 

@@ -25,7 +25,7 @@ from obsarchive.errors import ServiceUnavailable
 from obsarchive.pipeline.chain import ChainEntry, steps_of
 from obsarchive.store import StepPath, Store, outage_as_error
 from obsarchive.web.framework.context import Portal, names_this_machine, portal
-from obsarchive.web.pages.jobs import daemon_state
+from obsarchive.web.pages.jobs import DOWN, daemon_state
 
 log = logging.getLogger(__name__)
 
@@ -94,9 +94,17 @@ def ready() -> ResponseReturnValue:
 @bp.get("/health/daemon")
 @for_watchers
 def daemon() -> ResponseReturnValue:
-    """Say whether the daemon runs, and what it does."""
+    """Say whether the daemon lives, and what it does: one that starts lives."""
     state = daemon_state(portal().store.jobs.daemon())
-    return {"status": state}, 503 if state in ("not running", "stopped") else 200
+    return {"status": state}, 503 if state in DOWN else 200
+
+
+@bp.get("/health/daemon/ready")
+@for_watchers
+def daemon_ready() -> ResponseReturnValue:
+    """Say whether the daemon works: whether it lives and has come to its first cycle."""
+    state = daemon_state(portal().store.jobs.daemon())
+    return {"status": state}, 503 if state in (*DOWN, "starting") else 200
 
 
 @bp.get("/metrics")
@@ -152,7 +160,7 @@ def _age(when: datetime | None) -> float | None:
 def _of_daemon(app: Portal) -> Iterator[Metric]:
     status = app.store.jobs.daemon() or {}
     state = daemon_state(status)
-    is_up = state not in ("not running", "stopped")
+    is_up = state not in DOWN
     yield _gauge("daemon_up", "1 if the daemon reported within the last minute", float(is_up))
     states: Samples = {(("state", name),): float(name == state) for name in DAEMON_STATES}
     yield _gauge("daemon_state", "1 for the state that the daemon is in", states)

@@ -7,16 +7,17 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
 from obsarchive.names import is_night
-from obsarchive.web.api import openapi
 from obsarchive.web.framework import requests
 from obsarchive.web.framework.authorization import admin_only, for_tokens, not_found
 from obsarchive.web.framework.context import full_address, portal
-from obsarchive.web.models import observation_json, search_form
+from obsarchive.web.models import observation_json, openapi, search_form, target_json
 from obsarchive.web.models.cards import cards_of, find_card, find_night
 from obsarchive.web.models.columns import columns
 from obsarchive.web.models.night_facts import contrast_curve, night_facts
-from obsarchive.web.pages import datasets, jobs, psf_library
-from obsarchive.web.pages.search import cards, page_of, understood
+from obsarchive.web.models.parameters import unknown_parameters
+from obsarchive.web.pages import datasets, jobs, notes, psf_library
+from obsarchive.web.pages.search import MOST_MARKED, cards, page_of, understood, without_result
+from obsarchive.web.pages.targets import find_target
 from obsarchive.web.surveys import source_json
 from obsarchive.web.surveys import sources as survey_sources
 from obsarchive.web.surveys.source_view import SourceView, visible_projects
@@ -34,6 +35,15 @@ ENTRANCES = {
     "surveys": "surveys",
     "account": "account",
 }
+
+
+@bp.before_request
+def refuse_unknown_parameters() -> None:
+    """Refuse parameters that an address does not take: 400 with the nearest name."""
+    known = openapi.TAKEN.get((request.endpoint or "").removeprefix("api."))
+    problems = unknown_parameters(request.args, known) if known is not None else {}
+    if problems:
+        abort(400, "; ".join(f"{name}: {problem}" for name, problem in problems.items()))
 
 
 @bp.get("")
@@ -96,8 +106,10 @@ def summary(night: str) -> ResponseReturnValue:
 @for_tokens("read")
 def observations() -> ResponseReturnValue:
     """Search; the parameters are those of the search page."""
-    page = page_of(understood())
+    wanted = understood()
+    page = page_of(wanted)
     answer: Answer = {"count": page.count, "count_is_capped": page.is_capped, "next": None}
+    answer |= {"remarks": wanted.remarks, "targets_without_result": [] if wanted.cursor else without_result(wanted)}
     if page.following:
         kept: Answer = {**request.args.to_dict(flat=False), "cursor": page.following}
         answer["next"] = full_address("api.observations", **kept)
@@ -121,12 +133,12 @@ def header(obs_id: str) -> ResponseReturnValue:
 @bp.get("/observations/<obs_id>/products")
 @for_tokens("read")
 def products(obs_id: str) -> ResponseReturnValue:
-    """List its products with sizes and checksums."""
+    """List its products with sizes and checksums, its raw files and the master frames of its night."""
     card = find_card(obs_id)
     found = [
         observation_json.product(card, view, record) for view in card.pipelines for record in view.products.values()
     ]
-    return {"products": found}
+    return {"products": found, "sources": observation_json.sources(card)}
 
 
 @bp.get("/observations/<obs_id>/contrast_curve/<pipeline>")
@@ -154,6 +166,13 @@ def contrast(obs_id: str, pipeline: str) -> ResponseReturnValue:
     return {"id": obs_id, "pipeline": pipeline, **curve}
 
 
+@bp.get("/targets/<name>")
+@for_tokens("read")
+def target(name: str) -> ResponseReturnValue:
+    """Describe a target with all its epochs, the newest first."""
+    return target_json.target(find_target(name))
+
+
 @bp.post("/observations/<obs_id>/redo")
 @for_tokens("change")
 @admin_only
@@ -170,14 +189,49 @@ def redo(obs_id: str) -> ResponseReturnValue:
     return {"asked": True}, 202
 
 
+@bp.post("/observations/<obs_id>/note")
+@for_tokens("note")
+def note(obs_id: str) -> ResponseReturnValue:
+    """Write a note on an observation: 409 if another one was written since the version that was read."""
+    found, body = find_card(obs_id).observation, _body()
+    kept = notes.write_on_observation(found, notes.checked(body["quality"], body["text"], body.get("version") or 0))
+    if kept is None:
+        now = observation_json.note(portal().store.notes.find(obs_id))
+        return {"error": "another user wrote this note meanwhile", "status": 409, "note": now}, 409
+    return observation_json.note(kept)
+
+
+@bp.post("/notes")
+@for_tokens("note")
+def mark() -> ResponseReturnValue:
+    """Write the same note on several observations; an empty text leaves the texts that there are."""
+    body = _body()
+    ids = body.get("ids")
+    if not isinstance(ids, list) or not all(isinstance(each, str) for each in ids) or len(ids) > MOST_MARKED:
+        abort(400, f"ids: names of observations are needed, at most {MOST_MARKED}")
+    wanted = notes.checked(body["quality"], body["text"])
+    nights = portal().store.browse.nights_by_id(current_user.document, ids)
+    count = notes.mark(nights, wanted, f"{len(nights)} ids") if nights else 0
+    return {"marked": count, "unknown": [each for each in ids if each not in nights]}
+
+
+def _body() -> Answer:
+    """Return the note that was sent, or abort with 400."""
+    body = request.get_json(silent=True)
+    if not isinstance(body, dict) or not {"quality", "text"} & set(body):
+        abort(400, 'send JSON: {"quality": "good", "doubtful", "bad" or "", "text": "..."}')
+    return {"quality": "", "text": "", **body}
+
+
 @bp.get("/jobs")
 @for_tokens("read")
 def list_jobs() -> ResponseReturnValue:
     """Return the state of the daemon."""
     now = jobs.under_observation()
-    lists = {name: [observation_json.job(job) for job in now[name]] for name in ("failed", "ended")}
+    failed = [observation_json.problem(problem) for group in now["missing"] for problem in group.found]
+    ended = [observation_json.job(job) for job in now["history"]]
     busy = {name: [observation_json.job(job) for _, job in now[name]] for name in ("running", "queued")}
-    return {"daemon": now["state"], **busy, **lists}
+    return {"daemon": now["state"], **busy, "failed": failed, "ended": ended}
 
 
 @bp.get("/psflib")

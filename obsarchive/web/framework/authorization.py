@@ -20,8 +20,17 @@ from obsarchive.web.framework.security import csrf
 
 OPEN = frozenset({"static", "auth.login", "auth.log_in", "auth.code", "auth.check_code", "auth.welcome", "auth.accept"})
 """Endpoints that need no login."""
-WITHOUT_USER = frozenset({"static", "monitoring.live", "monitoring.ready", "monitoring.daemon", "monitoring.metrics"})
+PUBLIC = frozenset(
+    f"public.{view}"
+    for view in ("robots", "listing", "observation", "datacite", "product", "raw", "master", "download")
+)
+"""Endpoints of public observations, which look for themselves whether these are public."""
+WITHOUT_USER = frozenset(
+    {"static", *(f"monitoring.{name}" for name in ("live", "ready", "daemon", "daemon_ready", "metrics"))}
+)
 """Endpoints that never ask who the user is, so that they answer without the database."""
+UNATTENDED = frozenset({"jobs.pulse"})
+"""Endpoints that an open page asks by itself: they do not keep a session alive."""
 FIRST_STEPS = frozenset(
     {
         "account.account",
@@ -33,14 +42,19 @@ FIRST_STEPS = frozenset(
     }
 )
 """What administrators may do before they have set up a two-step login, where it is required."""
-PAGES_OF_FORMS = {"account": "account.account", "users": "users.users"}
+PAGES_OF_FORMS = {
+    "account": "account.account",
+    "users": "users.users",
+    "programmes": "programmes.programmes",
+}
 """The page that holds the forms of a blueprint."""
 
-Scope = Literal["read", "download", "change"]
+Scope = Literal["read", "download", "change", "note"]
 SCOPES: dict[Scope, str] = {
-    "read": "read the database: the API and the virtual observatory",
+    "read": "read metadata: the API and the virtual observatory",
     "download": "download products",
     "change": "request redos (administrators)",
+    "note": "write notes on the quality of observations",
 }
 WINDOW_S, MOST_REQUESTS, MOST_BAD_TOKENS = 60.0, 600, 30
 """Requests of programs, and wrong tokens, that one user or address may send within a window."""
@@ -132,11 +146,17 @@ def for_tokens(scope: Scope) -> Callable[[Callable[P, R]], Callable[P, R]]:
     return marked
 
 
+def reads_by_form(view: Callable[P, R]) -> Callable[P, R]:
+    """Let a view that changes nothing be asked by a form without the token of a page: queries may be long."""
+    view.reads_by_form = True  # type: ignore[attr-defined]
+    return view
+
+
 def _demand_login() -> ResponseReturnValue | None:
     if request.endpoint in WITHOUT_USER:
         return None
     if not current_user.is_authenticated:
-        return None if request.endpoint in OPEN else login_manager.unauthorized()
+        return None if request.endpoint in OPEN | PUBLIC else login_manager.unauthorized()
     g.logged_in = True
     if is_for_programs() and portal().store.throttle.count(f"requests {current_user.name}", WINDOW_S) > MOST_REQUESTS:
         abort(429)
@@ -179,7 +199,10 @@ def is_for_programs() -> bool:
 
 def _check_form() -> None:
     """Check the form's CSRF token; a program that sends an access token has no cookie to protect."""
-    if request.endpoint not in WITHOUT_USER and not (current_user.is_authenticated and current_user.scopes is not None):
+    view = current_app.view_functions.get(request.endpoint or "")
+    if request.endpoint in WITHOUT_USER or getattr(view, "reads_by_form", False):
+        return
+    if not (current_user.is_authenticated and current_user.scopes is not None):
         csrf.protect()
 
 
@@ -202,7 +225,7 @@ def _program(token: str) -> User | None:
             abort(429)
         return None
     scope = getattr(current_app.view_functions.get(request.endpoint or ""), "token_scope", None)
-    if scope not in found["scopes"]:
+    if scope not in found["scopes"] and request.endpoint is not None:  # else there is no such address: 404
         audit("token refused", who=found["user"], path=request.path)
         abort(403)
     if found["last_used"] is None or utc_now() - found["last_used"] > SEEN_EVERY:
@@ -220,7 +243,7 @@ def _user_of_session(token: str) -> User | None:
     if found is None or user is None or found["created"] < user.get("sessions_from", found["created"]):
         session.clear()
         return None
-    if utc_now() - found["last_seen"] > SEEN_EVERY:
+    if utc_now() - found["last_seen"] > SEEN_EVERY and request.endpoint not in UNATTENDED:
         store.sessions.seen(digest)
     # freshness comes from the database rather than from the cookie
     fresh = utc_now() - (found.get("confirmed") or found["created"]) < REAUTH

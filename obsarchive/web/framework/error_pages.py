@@ -3,7 +3,7 @@
 import logging
 import secrets
 
-from flask import g, render_template, request
+from flask import g, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException
@@ -12,6 +12,7 @@ from obsarchive.errors import ServiceUnavailable
 from obsarchive.store import one_line
 from obsarchive.web.framework.authorization import is_for_programs
 from obsarchive.web.framework.context import Portal, portal
+from obsarchive.web.framework.redirects import meant_address
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +22,7 @@ PAGES = {
     403: ("Not allowed", "The token does not allow this. Make another one on the page of your account."),
     404: ("Nothing here", "There is no such page or observation, or it belongs to another programme."),
     405: ("Nothing here", "This address only takes a form."),
+    410: ("Not there any more", "This file is not on the disk of the archive any more."),
     413: ("Too much", "What was sent is larger than anything this page needs."),
     429: ("Too many attempts", "Wait five minutes, then try again. Forgot the password? An administrator can help."),
     500: ("Internal error", "It was written to the log. Tell an administrator the number below."),
@@ -51,7 +53,9 @@ def _expired(_: CSRFError) -> ResponseReturnValue:
 def _http(err: HTTPException) -> ResponseReturnValue:
     if err.response is not None:
         return err.response
-    reason = err.description if err.code == 400 and err.description != type(err).description else None
+    if err.code == 404 and (meant := meant_address()):
+        return redirect(meant)
+    reason = err.description if err.code in (400, 410) and err.description != type(err).description else None
     return _page(err.code or 500, **({"advice": reason} if reason else {}))
 
 

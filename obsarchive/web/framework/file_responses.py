@@ -42,7 +42,7 @@ def csv_attachment(header: Iterable[str], rows: Iterable[Iterable[Any]], filenam
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
     writer.writerows([_harmless(value) for value in row] for row in rows)
-    return as_attachment(Response(text.getvalue(), mimetype="text/csv; charset=utf-8"), filename)
+    return as_attachment(Response(text.getvalue(), mimetype="text/csv"), filename)
 
 
 def _harmless(value: Any) -> Any:
@@ -74,7 +74,7 @@ def as_attachment(response: Response, filename: str) -> Response:
     return response
 
 
-def send(path: Path, night: str, record: Mapping[str, Any]) -> Response:
+def send(path: Path, night: str, record: Mapping[str, Any], name: str = "") -> Response:
     """Send a file of a night; browsers may cache it, but must revalidate it each time.
 
     Parameters
@@ -85,6 +85,8 @@ def send(path: Path, night: str, record: Mapping[str, Any]) -> Response:
         Night ``yyyymmdd`` whose folder holds it.
     record : mapping
         Record of the product: its checksum, if known.
+    name : str, optional
+        Name under which browsers store it; that of the file by default.
 
     Returns
     -------
@@ -94,12 +96,32 @@ def send(path: Path, night: str, record: Mapping[str, Any]) -> Response:
     found = resolve_product_path(path, portal().layout, night)
     if found is None:
         not_found()
+    return send_found(found, record, name)
+
+
+def send_found(found: Path, record: Mapping[str, Any], name: str = "") -> Response:
+    """Send a file whose path was checked.
+
+    Parameters
+    ----------
+    found : Path
+        The file.
+    record : mapping
+        Its checksum, if known.
+    name : str, optional
+        Name under which browsers store it; that of the file by default.
+
+    Returns
+    -------
+    Response
+        The file.
+    """
     inline = SHOWN_INLINE.get(found.suffix)
     response = send_file(
         found,
         mimetype=inline or DOWNLOADED.get(found.suffix, "application/octet-stream"),
         as_attachment=inline is None,
-        download_name=found.name,
+        download_name=name or found.name,
         conditional=True,
         etag=str(record["sha256"]) if record.get("sha256") else True,
         max_age=0,

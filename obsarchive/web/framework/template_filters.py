@@ -1,10 +1,14 @@
 """How numbers, times, coordinates and results are written on pages."""
 
 import math
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
+
+from obsarchive.core.significant_digits import fixed, is_number, significant, with_error
+from obsarchive.web.framework.result_names import in_words
 
 NOTHING = "–"
 
@@ -24,7 +28,23 @@ _UNITS = {
 }
 
 
-_LABELS = {"ratio": "Strehl ratio", "ratio error": "Strehl ratio, error", "fwhm": "FWHM", "snr": "S/N"}
+_LABELS = {
+    "ratio": "Strehl ratio",
+    "fwhm": "FWHM",
+    "snr": "S/N",
+    "core": "core FWHM",
+    "halo": "halo FWHM",
+    "crop": "cut-out side",
+    "crop centre": "cut-out centre",
+    "lock position": "guide-star position",
+    "pixfrac": "drizzle drop size",
+    "frame snr": "S/N per frame",
+    "shift rms": "image motion (rms)",
+    "shift": "image motion",
+    "n references": "reference stars",
+    "lacks references": "more reference stars wanted",
+    "left out": "frames rejected",
+}
 """Names of measured values that are not what an astronomer would write."""
 
 
@@ -43,9 +63,7 @@ def number(value: Any, digits: int = 2) -> str:
     str
         The text; a dash when `value` is no finite number.
     """
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-        return NOTHING
-    return f"{value:.{digits}f}".replace("-", "−")
+    return fixed(value, digits) if is_number(value) else NOTHING
 
 
 def utc(value: Any, form: str = "%Y-%m-%d %H:%M:%S") -> str:
@@ -99,7 +117,7 @@ def duration(seconds: Any) -> str:
 
 
 def size(n_bytes: Any) -> str:
-    """Write a file size."""
+    """Write a file size; its unit stays on the same line."""
     if not isinstance(n_bytes, int | float):
         return NOTHING
     amount = float(n_bytes)
@@ -148,20 +166,45 @@ class Row:
 
 
 def result_rows(results: Mapping[str, Any]) -> Iterator[Row]:
-    """Write the measured values of a step, the single ones first."""
-    rows = [_row(key, value) for key, value in results.items()]
+    """Write the measured values of a step, each with its error, the single ones first."""
+    errors = {key: name for key in results for name in _error_names(key) if name in results}
+    rows = [
+        _row(key, value) if key not in errors else _row_with_error(key, value, results[errors[key]])
+        for key, value in results.items()
+        if key not in errors.values() and value != ""
+    ]
     yield from (row for row in rows if not row.table)
     yield from (row for row in rows if row.table)
+
+
+def _error_names(key: str) -> tuple[str, ...]:
+    """Names under which the error of a measured value may stand."""
+    words, _, unit = key.rpartition("_")
+    return (f"{words}_error_{unit}", f"{key}_error") if words and unit in _UNITS else (f"{key}_error",)
+
+
+def _row_with_error(key: str, value: Any, error: Any) -> Row:
+    row = _row(key, value)
+    if isinstance(value, list) and isinstance(error, list) and len(value) == len(error):
+        pairs = zip(value, error, strict=True)
+        return replace(
+            row, text=", ".join(with_error(*pair) if is_number(pair[0]) else plain(pair[0]) for pair in pairs)
+        )
+    return replace(row, text=with_error(value, error)) if is_number(value) else row
 
 
 def _row(key: str, value: Any) -> Row:
     words, _, last = key.rpartition("_")
     label, unit = (words, _UNITS[last]) if words and last in _UNITS else (key, "")
-    label = label.replace("_", " ")
+    label = in_words(label, _UNITS)
     label = _LABELS.get(label, label)
     if isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
         return Row(label, f"{len(value)}", table=tuple(value))
     return Row(label, plain(value), unit)
+
+
+LONGEST_LIST = 24
+_ISO_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)$")
 
 
 def plain(value: Any) -> str:
@@ -171,19 +214,23 @@ def plain(value: Any) -> str:
             text = NOTHING
         case bool():
             text = "yes" if value else "no"
-        case float() if value.is_integer() and abs(value) < 1e9:
-            text = f"{value:.0f}".replace("-", "−")
         case float():
-            text = f"{value:.4g}".replace("-", "−")
+            text = significant(value) if math.isfinite(value) else NOTHING
         case datetime():
             text = utc(value)
         case list():
-            text = ", ".join(plain(item) for item in value) or "none"
+            text = _listed(value)
         case Mapping():
             text = ", ".join(f"{key} {plain(inner)}" for key, inner in value.items())
         case _:
             text = str(value)
-    return text
+    return utc(datetime.fromisoformat(text)) if _ISO_TIME.match(text) else text
+
+
+def _listed(values: list[Any]) -> str:
+    if len(values) > LONGEST_LIST:
+        return f"{len(values)} entries, see the table among the products"
+    return ", ".join(plain(item) for item in values) or "none"
 
 
 FILTERS = {

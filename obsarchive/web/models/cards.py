@@ -6,7 +6,8 @@ from flask_login import current_user
 
 from obsarchive.core.documents import Night, Observation
 from obsarchive.names import is_night
-from obsarchive.store import Document
+from obsarchive.store import Document, Note
+from obsarchive.store.notes import NO_NOTE, subject_of_night
 from obsarchive.web.framework.authorization import not_found
 from obsarchive.web.framework.context import portal
 from obsarchive.web.models.view_models import Card, pipelines_of, running
@@ -22,7 +23,14 @@ def under_way() -> UnderWay:
     return running(portal().store.jobs.recent("enqueued", MAX_RUNNING))
 
 
-def card_of(found: Observation, jobs: UnderWay) -> Card:
+def notes_on(observations: Iterable[Observation]) -> dict[str, Note]:
+    """Return the notes on observations and on their nights."""
+    known = list(observations)
+    nights = {subject_of_night(found.night) for found in known}
+    return portal().store.notes.of([*(found.id for found in known), *nights])
+
+
+def card_of(found: Observation, jobs: UnderWay, notes: Mapping[str, Note] | None = None) -> Card:
     """Return the card of an observation.
 
     Parameters
@@ -31,19 +39,23 @@ def card_of(found: Observation, jobs: UnderWay) -> Card:
         The observation.
     jobs : UnderWay
         What the daemon runs now.
+    notes : mapping of str to Note, optional
+        Notes of people, as `notes_on` returns them.
 
     Returns
     -------
     Card
         The observation with its pipelines.
     """
-    return Card(found, tuple(pipelines_of(found, portal().chain, portal().layout, jobs)))
+    pipelines, known = tuple(pipelines_of(found, portal().chain, portal().layout, jobs)), notes or {}
+    return Card(found, pipelines, known.get(found.id, NO_NOTE), known.get(subject_of_night(found.night), NO_NOTE))
 
 
 def cards_of(observations: Iterable[Observation]) -> list[Card]:
-    """Return observations as the night page shows them, with what runs just now."""
-    jobs = under_way()
-    return [card_of(found, jobs) for found in observations]
+    """Return observations as the night page shows them, with what runs just now and what people noted."""
+    known, jobs = list(observations), under_way()
+    notes = notes_on(known)
+    return [card_of(found, jobs, notes) for found in known]
 
 
 def find_card(obs_id: str) -> Card:
@@ -51,7 +63,7 @@ def find_card(obs_id: str) -> Card:
     found = portal().store.browse.observation(current_user.document, obs_id)
     if found is None:
         not_found()
-    return card_of(found, under_way())
+    return card_of(found, under_way(), notes_on([found]))
 
 
 def find_night(night: str) -> Night:

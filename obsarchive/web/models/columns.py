@@ -5,11 +5,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from obsarchive.core.document_paths import AZ_DEG, DEC_DEG, EL_DEG, RA_DEG, SEEING_MEDIAN_ARCSEC, SEEING_NEAREST_ARCSEC
+from obsarchive.core.significant_digits import decimals_of, is_number
 from obsarchive.pipeline.chain import ChainEntry
 from obsarchive.web.framework import template_filters
 from obsarchive.web.models.view_models import Card
 
 Value = str | float | datetime | None
+MORE_DIGITS = 2
+"""Decimals that exports have beyond those of pages."""
+LOOKED_AT = ("name", "id", "state", "date", "night", "filter")
+LOOKED_AT_LAST = ("program", "ra", "dec")
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,8 @@ class Column:
         Whether the table shows it by default.
     ucd : str
         Unified content descriptor (UCD) of the VO.
+    error : callable, optional
+        Gives the error of the value, which decides about its decimals on pages.
     """
 
     key: str
@@ -44,6 +51,15 @@ class Column:
     sort: str = ""
     shown: bool = True
     ucd: str = ""
+    error: Callable[[Card], Value] | None = None
+
+    @property
+    def rank(self) -> int:
+        """Place among the columns of a page, of which the last ones may lie beyond its edge."""
+        if self.key.startswith("strehl_"):
+            return len(LOOKED_AT)
+        known = LOOKED_AT.index(self.key) if self.key in LOOKED_AT else None
+        return len(LOOKED_AT) + 1 + (self.key in LOOKED_AT_LAST) if known is None else known
 
     def text(self, card: Card) -> str:
         """Write the value for a page."""
@@ -51,12 +67,15 @@ class Column:
         if isinstance(value, datetime):
             return template_filters.utc(value)
         if self.digits is not None:
-            return template_filters.number(value, self.digits)
+            error = self.error(card) if self.error else None
+            return template_filters.number(value, decimals_of(error) if is_number(error) else self.digits)
         return str(value) if value else template_filters.NOTHING
 
     def plain(self, card: Card) -> str | float | None:
-        """Return the value as JSON holds it."""
+        """Return the value as JSON holds it; of numbers the digits that mean something."""
         value = self.value(card)
+        if isinstance(value, float) and self.digits is not None:
+            return round(value, self.digits + MORE_DIGITS)
         return iso(value) if isinstance(value, datetime) else value
 
     @property
@@ -94,6 +113,8 @@ GENERAL = (
     Column("exposure", "Exposure", _number("exposure_s"), "s", 1, "exposure", ucd="time.duration;obs.exposure"),
     Column("filter", "Filter", lambda card: card.observation.filter, sort="filter", ucd="meta.id;instr.filter"),
     Column("telescope", "Telescope", lambda card: _text(card, "telescope"), shown=False, ucd="meta.id;instr.tel"),
+    Column("quality", "Quality", lambda card: card.quality, shown=False, ucd="meta.code.qual"),
+    Column("note", "Note", lambda card: card.remark, shown=False, ucd="meta.note"),
     Column("camera", "Camera", lambda card: card.observation.camera, shown=False, ucd="meta.id;instr"),
     Column("seeing_median", "Seeing, median", _number(SEEING_MEDIAN_ARCSEC), "arcsec", 2, "seeing_median", False),
     Column("seeing_nearest", "Seeing, nearest", _number(SEEING_NEAREST_ARCSEC), "arcsec", 2, "seeing_nearest"),
@@ -125,6 +146,7 @@ def _of_pipeline(name: str, steps: Sequence[str]) -> list[Column]:
                 "%",
                 1,
                 f"strehl_{name}",
+                error=lambda card: _result(card, name, "strehl", "ratio_error_percent"),
             )
         )
         found.append(

@@ -1,12 +1,17 @@
 """What the plots of a night show, as plain values."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+from flask_login import current_user
 
 from obsarchive.core.document_paths import SEEING_MEDIAN_ARCSEC, SEEING_NEAREST_ARCSEC
 from obsarchive.core.documents import Night
 from obsarchive.core.rules import lookup
+from obsarchive.core.significant_digits import with_error
+from obsarchive.web.framework.context import portal
 from obsarchive.web.models.columns import iso
+from obsarchive.web.models.measurements import companions_of, strehl_of, strehl_text
 from obsarchive.web.models.view_models import Card, PipelineView
 
 Facts = dict[str, Any]
@@ -30,7 +35,10 @@ def night_facts(night: Night, cards: Iterable[Card]) -> Facts:
     cards = list(cards)
     measured = [frame for frame in night.seeing_frames() if isinstance(frame.get("fwhm_arcsec"), int | float)]
     wanted = ("fwhm_arcsec", "fwhm_error_arcsec", "filter")
-    seeing = [{"time": frame.get("date_utc"), **{key: frame.get(key) for key in wanted}} for frame in measured]
+    seeing = [
+        {"time": frame.get("date_utc"), **{key: frame.get(key) for key in wanted}, "text": _seeing_text(frame)}
+        for frame in measured
+    ]
     curves = [
         {"id": card.id, "name": card.name, "filter": card.observation.filter, **curve}
         for card in cards
@@ -44,21 +52,34 @@ def night_facts(night: Night, cards: Iterable[Card]) -> Facts:
         "seeing_median_error_arcsec": night.pipeline("seeing").step("measure").results.get("median_error_arcsec"),
         "strehl": [item for card in cards for item in _strehl(card)],
         "contrast_curves": curves,
-        "contrast_median": night.pipeline("contrast_curve").step("contrast_curve").results.get("median") or [],
+        "contrast_median": _median(night),
     }
 
 
+def _median(night: Night) -> list[Any]:
+    """Median of all contrast curves of a night, for those who may see all of them."""
+    found = night.pipeline("contrast_curve").step("contrast_curve").results.get("median")
+    return list(found) if found and portal().store.browse.sees_all_of(current_user.document, night.id) else []
+
+
+def _seeing_text(frame: Mapping[str, Any]) -> str:
+    return f"{with_error(frame['fwhm_arcsec'], frame.get('fwhm_error_arcsec'))}″"
+
+
 def _strehl(card: Card) -> list[Facts]:
-    seen = card.observation
-    if card.strehl is None:
+    seen, found = card.observation, strehl_of(card)
+    if found is None:
         return []
+    value, error = found
     return [
         {
             "id": card.id,
             "name": card.name,
             "filter": seen.filter,
             "time": iso(seen.date_utc),
-            "ratio_percent": card.strehl,
+            "ratio_percent": value,
+            "ratio_error_percent": error,
+            "text": f"{with_error(value, error)} %" if error else strehl_text(card),
             "flag": card.flag or "OK",
             "seeing_arcsec": seen.number(SEEING_NEAREST_ARCSEC),
         }
@@ -90,11 +111,13 @@ def contrast_curve(card: Card, view: PipelineView) -> Facts | None:
     Returns
     -------
     dict or None
-        Lists ``separation_arcsec``, ``contrast_mag``, ``throughput``; None when there is no curve.
+        Lists ``separation_arcsec``, ``contrast_mag``, ``throughput``, and the ``companions``; None when there is no
+        curve.
     """
     rows = card.observation.pipeline(view.name).step("pca").results.get("curve")
     kept = [row[:3] for row in rows or () if isinstance(row, list) and len(row) >= 3 and None not in row[:2]]
     if not kept:
         return None
     names = ("separation_arcsec", "contrast_mag", "throughput")
-    return dict(zip(names, map(list, zip(*kept, strict=True)), strict=True))
+    curve: Facts = dict(zip(names, map(list, zip(*kept, strict=True)), strict=True))
+    return {**curve, "companions": [companion.facts for companion in companions_of(card, view)]}

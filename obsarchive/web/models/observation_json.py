@@ -5,9 +5,11 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from obsarchive.store import Document
+from obsarchive.store import Document, Note, StepProblem
 from obsarchive.web.framework.context import full_address, portal
+from obsarchive.web.models.citations import citation
 from obsarchive.web.models.columns import columns, iso
+from obsarchive.web.models.raw_data import CALIBRATION_PIPELINE, masters_of, raw_files
 from obsarchive.web.models.view_models import Card, PipelineView, StepView
 
 OF_A_JOB = (
@@ -57,19 +59,47 @@ def rows(cards: Iterable[Card]) -> list[dict[str, Any]]:
     ]
 
 
+def note(found: Note) -> dict[str, Any]:
+    """Describe a note with its earlier versions."""
+    about = {"quality": found.quality, "text": found.text, "author": found.author, "version": found.version}
+    return {**about, "written": plain(found.written), "earlier": [note(before) for before in found.earlier]}
+
+
 def observation(card: Card) -> dict[str, Any]:
     """Describe an observation with all its pipelines."""
     seen, document = card.observation, card.observation.document
-    packed = seen.packed
+    packed, cited = seen.can_be_sent_packed, citation(seen)
     return {
         **rows([card])[0],
         "science_program": plain(document.get("science_program") or {}),
         "comment": document.get("comment"),
+        "own_note": note(portal().store.notes.find(card.id)),
         "raw_files": [path.name for path in seen.raw_files],
+        "sources": sources(card),
+        "public_from": cited.released.isoformat() if cited.released else None,
+        "citation": cited.sentence(),
         "pipelines": {view.name: _pipeline(card, view) for view in card.pipelines},
         "tarball": full_address("observations.tarball", obs_id=card.id) if packed else None,
         "page": full_address("observations.observation", obs_id=card.id),
     }
+
+
+def sources(card: Card) -> list[dict[str, Any]]:
+    """Describe the raw files of an observation and the master frames of its night: size [byte] and address."""
+    seen = card.observation
+    raw = (("raw", found, {"obs_id": card.id}) for found in raw_files(seen))
+    masters = (("master", found, {"night": seen.night, "pipeline": CALIBRATION_PIPELINE}) for found in masters_of(seen))
+    views = {"raw": "observations.raw", "master": "nights.product"}
+    return [
+        {
+            "kind": kind,
+            "name": found.name,
+            "bytes": found.bytes,
+            "sha256": found.sha256 or None,
+            "url": full_address(views[kind], name=found.name, **about) if found.path else None,
+        }
+        for kind, found, about in (*raw, *masters)
+    ]
 
 
 def _pipeline(card: Card, view: PipelineView) -> dict[str, Any]:
@@ -114,6 +144,13 @@ def product(card: Card, view: PipelineView, found: Mapping[str, Any]) -> dict[st
         "sha256": found.get("sha256"),
         "url": full_address("observations.product", obs_id=card.id, pipeline=view.name, name=name),
     }
+
+
+def problem(found: StepProblem) -> dict[str, Any]:
+    """Describe a step that has no products now."""
+    record = found.record
+    about = {"subject": found.subject, "night": found.night, "pipeline": found.path[0], "step": found.path[1]}
+    return {**about, "state": str(record.state), "message": record.message, "finished": plain(record.finished)}
 
 
 def job(found: Document) -> dict[str, Any]:

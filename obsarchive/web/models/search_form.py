@@ -3,22 +3,21 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
-from astropy import units as u
 from werkzeug.datastructures import MultiDict
 
 from obsarchive.core.step_state import State
-from obsarchive.instruments.base import degrees
-from obsarchive.names import is_night
+from obsarchive.store.notes import QUALITIES
 from obsarchive.store.search import NUMBERS, SORTS, Cone, Criteria, Order, strehl_paths
 from obsarchive.store.survey_queries import SourceCriteria
+from obsarchive.web.models import moments
+from obsarchive.web.models.parameters import unknown_parameters
+from obsarchive.web.models.positions import UNITS, PositionError, read_angle, read_place
+from obsarchive.web.models.target_list import MAX_TARGETS, TargetLine, read_lines
 
 MAX_TEXT = 200
-MAX_TARGETS = 200
 PAGE, LARGEST_PAGE = 50, 500
-UNITS = {"arcsec": 1 / 3600, "arcmin": 1 / 60, "deg": 1.0, "rad": 180 / math.pi}
-"""Degrees in a unit of the cone's radius."""
 STATES = {
     "done": State.DONE,
     "failed": State.FAILED,
@@ -29,6 +28,14 @@ STATES = {
 DEFAULT_RADIUS, DEFAULT_UNIT = 30.0, "arcsec"
 LARGEST_CONE_DEG = 30.0
 """Of sources, which are sorted by their distances."""
+ASKED_QUALITIES = (*QUALITIES, "unmarked")
+OF_A_PAGE = ("sort", "limit", "cursor")
+PARAMETERS = (
+    *("name", "id", "match", "ra", "dec", "radius", "unit", "targets", "program", "camera", "night", "filter"),
+    *("date_from", "date_to", "flag", "classified", "done", "state", "quality", *OF_A_PAGE, "columns", "view", "raw"),
+)
+"""What a search takes, beside the ranges of numbers."""
+OF_SOURCES = ("name", "ra", "dec", "radius", "unit", "project", "state", "limit", "cursor")
 
 Steps = Sequence[tuple[str, str]]
 
@@ -51,6 +58,12 @@ class SearchForm:
         Mark of the page.
     problems : dict of str to str
         Messages about invalid parameters, by parameter.
+    remarks : list of str
+        How parameters were understood, where that may surprise.
+    lines : list of TargetLine
+        The list of targets.
+    quality : str
+        What people say of the observations; empty: anything.
     """
 
     criteria: Criteria
@@ -59,6 +72,9 @@ class SearchForm:
     limit: int
     cursor: str
     problems: dict[str, str] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+    lines: list[TargetLine] = field(default_factory=list)
+    quality: str = ""
 
 
 @dataclass
@@ -125,34 +141,53 @@ class _Reader:
     def __init__(self, arguments: MultiDict[str, str], steps: Steps) -> None:
         self.arguments, self.steps = arguments, steps
         self.problems: dict[str, str] = {}
+        self.remarks: list[str] = []
 
     def read(self) -> SearchForm:
+        ranges = [f"{name}_{end}" for name in number_fields(self.steps) for end in ("min", "max")]
+        self.problems |= unknown_parameters(self.arguments, (*PARAMETERS, *ranges))
         sort, order = self._order()
+        lines = self._lines()
+        first, last = self._period("date_from"), self._period("date_to")
         criteria = Criteria(
             name=self._text("name"),
             id=self._text("id"),
             exact=self._text("match") == "exact",
             cone=self._cone(),
-            targets=self._targets(),
+            targets=[target for line in lines for target in line.targets],
             program=self._text("program"),
             camera=self._text("camera"),
             night=self._text("night").replace("-", ""),
             filters=[text[:MAX_TEXT] for text in self.arguments.getlist("filter") if text][:20],
-            since=self._time("date_from"),
-            until=self._time("date_to", end=True),
-            ranges={
-                path: (self._number(f"{name}_min"), self._number(f"{name}_max"))
-                for name, path in number_fields(self.steps).items()
-            },
+            since=first and first[0],
+            until=last and last[1],
+            ranges={path: self._range(name) for name, path in number_fields(self.steps).items()},
             flag=self._text("flag"),
             classified=self._text("classified"),
             steps=self._done(),
             state=self._state(),
             known_steps=self.steps,
         )
-        return SearchForm(criteria, order, sort, self._limit(), self.arguments.get("cursor", ""), self.problems)
+        self._check_order(criteria)
+        page = self._limit(), self.arguments.get("cursor", "")
+        return SearchForm(criteria, order, sort, *page, self.problems, self.remarks, lines, self._quality())
+
+    def _quality(self) -> str:
+        asked = self._text("quality").lower()
+        if asked and asked not in ASKED_QUALITIES:
+            self.problems["quality"] = f"one of {', '.join(ASKED_QUALITIES)}"
+            return ""
+        return asked
+
+    def _check_order(self, criteria: Criteria) -> None:
+        """Note dates in the wrong order, and a radius around nothing."""
+        if criteria.since and criteria.until and criteria.since > criteria.until:
+            self.problems["date_to"] = "the end lies before the beginning: exchange the two dates"
+        if self._text("radius") and not (criteria.cone or criteria.targets or {"ra", "dec"} & set(self.problems)):
+            self.problems["radius"] = "a radius needs a centre: RA and Dec, or a list of targets"
 
     def read_sources(self) -> SourceSearchForm:
+        self.problems |= unknown_parameters(self.arguments, OF_SOURCES)
         cone, which = self._cone(), self._text("state")
         if cone is not None and cone.radius_deg > LARGEST_CONE_DEG:
             self.problems["radius"] = f"at most {LARGEST_CONE_DEG:g} deg"
@@ -168,7 +203,8 @@ class _Reader:
     def _text(self, name: str) -> str:
         found = self.arguments.get(name, "").strip()
         if len(found) > MAX_TEXT or "\0" in found:
-            self.problems[name] = f"at most {MAX_TEXT} characters"
+            is_long = len(found) > MAX_TEXT
+            self.problems[name] = f"at most {MAX_TEXT} characters" if is_long else "no text: it holds a NUL character"
             return ""
         return found
 
@@ -198,52 +234,53 @@ class _Reader:
             return None
         return value
 
+    def _range(self, name: str) -> tuple[float | None, float | None]:
+        low, high = self._number(f"{name}_min"), self._number(f"{name}_max")
+        if low is not None and high is not None and low > high:
+            self.problems[f"{name}_max"] = f"the range is reversed: {low:g} is more than {high:g}"
+        return low, high
+
     def _cone(self) -> Cone | None:
         texts = self._text("ra"), self._text("dec")
         if not any(texts):
             return None
-        centre = position(*texts)
-        if centre is None:
-            self.problems["ra" if not texts[0] else "dec" if not texts[1] else "ra"] = (
-                "both RA and Dec, as 10:20:30.5 +12:34:56, 10h20m30.5s, or degrees"
-            )
+        try:
+            found = read_place(*texts)
+        except PositionError as err:
+            self.problems[err.field] = str(err)
             return None
-        return Cone(*centre, self._radius())
+        self.remarks += [found.remark] if found.remark else []
+        return Cone(found.ra_deg, found.dec_deg, self._radius())
 
     def _radius(self) -> float:
-        unit = self._text("unit") or DEFAULT_UNIT
+        text, unit = self._text("radius"), self._text("unit") or DEFAULT_UNIT
         if unit not in UNITS:
             self.problems["unit"] = f"one of {', '.join(UNITS)}"
             unit = DEFAULT_UNIT
-        radius = self._number("radius", 0.0, 180.0 / UNITS[unit])
-        return (DEFAULT_RADIUS if radius is None else radius) * UNITS[unit]
+        radius = read_angle(text, unit) if text else DEFAULT_RADIUS * UNITS[unit]
+        if radius is None or not 0 <= radius <= 180:
+            self.problems["radius"] = f"an angle from 0 to 180° is needed, such as 30, 1' or 0.5 deg, not {text[:30]!r}"
+            return 0.0
+        return radius
 
-    def _targets(self) -> list[str | Cone]:
-        lines = [line.strip() for line in self.arguments.get("targets", "").replace(";", "\n").splitlines()]
-        lines = [line for line in lines if line and not line.startswith("#")]
+    def _lines(self) -> list[TargetLine]:
+        text = self.arguments.get("targets", "")
+        if not text.strip():
+            return []
+        lines = read_lines(text, self._radius())
         if len(lines) > MAX_TARGETS:
             self.problems["targets"] = f"at most {MAX_TARGETS} targets at a time, not {len(lines)}"
-            lines = lines[:MAX_TARGETS]
-        radius = self._radius() if lines else 0.0
-        return [_target(line[:MAX_TEXT], radius) for line in lines]
+        return lines[:MAX_TARGETS]
 
-    def _time(self, name: str, end: bool = False) -> datetime | None:
+    def _period(self, name: str) -> tuple[datetime, datetime] | None:
         text = self._text(name)
         if not text:
             return None
-        plain = text.replace("/", "-").removesuffix("Z")
         try:
-            if is_night(plain):
-                plain = f"{plain[:4]}-{plain[4:6]}-{plain[6:]}"
-            found = datetime.fromisoformat(plain)
-        except ValueError:
-            self.problems[name] = f"a date such as 2016-09-25 or 2016-09-25T03:30 (UTC) is needed, not {text[:30]!r}"
+            return moments.read_period(text)
+        except (ValueError, OverflowError):
+            self.problems[name] = f"a date is needed, such as {moments.HOW}, not {text[:30]!r}"
             return None
-        found = found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
-        if not end:
-            return found
-        inside = timedelta(days=1) if len(plain) <= 10 else timedelta(minutes=1) if len(plain) <= 16 else timedelta()
-        return found + inside - (timedelta(milliseconds=1) if inside else timedelta())
 
     def _done(self) -> list[tuple[str, str]]:
         asked = [tuple(text.split(".", 1)) for text in self.arguments.getlist("done") if text]
@@ -257,35 +294,6 @@ class _Reader:
         if asked and asked not in STATES:
             self.problems["state"] = f"one of {', '.join(STATES)}"
         return STATES.get(asked)
-
-
-def position(ra: str, dec: str) -> tuple[float, float] | None:
-    """Read a position on the sky.
-
-    Parameters
-    ----------
-    ra : str
-        Right ascension: in hours if sexagesimal, a plain number is in degrees.
-    dec : str
-        Declination [deg].
-
-    Returns
-    -------
-    tuple of float or None
-        Right ascension (0 to 360) and declination [deg]; None when they are no position.
-    """
-    found = degrees(ra.replace("−", "-"), u.hourangle), degrees(dec.replace("−", "-"), u.deg)
-    if found[0] is None or found[1] is None or abs(found[1]) > 90 or not -360 <= found[0] <= 360:
-        return None
-    return found[0] % 360.0, found[1]
-
-
-def _target(line: str, radius_deg: float) -> str | Cone:
-    """Read a line of a list: a position if it can be one, else a name."""
-    words = line.replace(",", " ").split()
-    half = len(words) // 2
-    centre = position(" ".join(words[:half]), " ".join(words[half:])) if len(words) in (2, 6) else None
-    return line if centre is None else Cone(*centre, radius_deg)
 
 
 def query_parameters(arguments: MultiDict[str, str], *but: str) -> dict[str, list[str]]:

@@ -13,7 +13,8 @@ from obsarchive.core.documents import Night, Observation, PipelineRecord, StepRe
 from obsarchive.core.step_state import State
 from obsarchive.pipeline import Step
 from obsarchive.pipeline.chain import ChainEntry
-from obsarchive.store import Document
+from obsarchive.store import Document, Note
+from obsarchive.store.notes import NO_NOTE
 
 Subject = Observation | Night
 ActiveJobs = Mapping[tuple[str, str, str], Document]
@@ -151,13 +152,17 @@ class PipelineView:
         """Return one step, or None."""
         return next((step for step in self.steps if step.name == name), None)
 
+    def mark(self, name: str | None) -> str | None:
+        """Text that changes whenever a product does: in its address, it makes a browser fetch the new one."""
+        return str(self.products.get(name or "", {}).get("sha256") or "")[:8] or None
+
     def picture(self, kind: str) -> str | None:
         """Name of the preview of a kind, such as ``thumb``."""
         return next((name for name in self.products if name.endswith(f"_{kind}.png")), None)
 
     @property
     def marks(self) -> list[dict[str, Any]]:
-        """Companions on the cropped preview: offset from its middle in units of its half side, up and right; text."""
+        """Companions on the cropped preview: offset from its middle in percent of its half side, right and down."""
         half = self.result("preview", "crop_px")
         found = self.result("pca", "detections")
         if not isinstance(half, int | float) or half <= 0 or not isinstance(found, list):
@@ -166,7 +171,7 @@ class PipelineView:
         for item in found:
             match item:
                 case {"dy_px": int() | float() as dy, "dx_px": int() | float() as dx}:
-                    marks.append({"x": 200 * dx / half, "y": -200 * dy / half, "mag": item.get("delta_mag")})
+                    marks.append({"x": 200 * dx / half, "y": -200 * dy / half, "found": item})
         return [mark for mark in marks if max(abs(mark["x"]), abs(mark["y"])) < 100]
 
     def result(self, step: str, key: str) -> Any:
@@ -318,6 +323,18 @@ class Card:
 
     observation: Observation
     pipelines: tuple[PipelineView, ...]
+    note: Note = NO_NOTE
+    note_on_night: Note = NO_NOTE
+
+    @property
+    def quality(self) -> str:
+        """What people say of it, else of its night; empty if nothing."""
+        return self.note.quality or self.note_on_night.quality
+
+    @property
+    def remark(self) -> str:
+        """Text of the note on it, else of the one on its night."""
+        return self.note.text or self.note_on_night.text
 
     @property
     def id(self) -> str:
@@ -392,7 +409,21 @@ class Card:
     def version(self) -> str:
         """Changes whenever the night page has something else to show."""
         pictures = [view.products[name].get("sha256") for _, view, name in self.pictures[:1]]
-        return digest(self.words, self.strehl, self.reason, pictures)
+        return digest(self.words, self.strehl, self.reason, self.remark, pictures)
+
+    @property
+    def whole_version(self) -> str:
+        """Changes whenever something about the observation does."""
+        document = {key: self.observation.document.get(key) for key in ("seeing", "comment", "distributed")}
+        return digest(self.words, document, *(view.version for view in self.pipelines))
+
+    @property
+    def pictures_version(self) -> str:
+        """Changes whenever a picture does, or a mark on it."""
+        pictures = [view.products[name].get("sha256") for _, view, name in self.pictures]
+        return digest(
+            pictures, [view.marks for view in self.pipelines], [name for _, name in self.other_pictures], self.reason
+        )
 
     @cached_property
     def measured(self) -> dict[str, Any]:
@@ -443,7 +474,8 @@ class Card:
         """Text that the filter box looks at."""
         classified = (view.record.classified_as or "" for view in self.pipelines)
         state = (self.state, self.word, self.missing)
-        parts = (self.name, self.id, self.observation.filter, f"p{self.program}", *state, self.flag or "")
+        flags = (self.flag or "", self.quality)
+        parts = (self.name, self.id, self.observation.filter, f"p{self.program}", *state, *flags)
         return " ".join((*parts, *classified)).lower()
 
 

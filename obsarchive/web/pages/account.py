@@ -9,6 +9,7 @@ from flask_login import current_user
 
 from obsarchive.accounts import totp
 from obsarchive.accounts import users as accounts
+from obsarchive.accounts import watches as watching
 from obsarchive.accounts.users import AccountError
 from obsarchive.core.documents import utc_now
 from obsarchive.web.framework.authorization import (
@@ -50,6 +51,9 @@ def _page(status: int = 200, **more: str) -> ResponseReturnValue:
         totp_secret=secret,
         totp_picture=picture,
         api=full_address("api.index"),
+        watches=store.watches.of_user(current_user.name),
+        watch_kinds=watching.KINDS,
+        watch_alerts=portal().settings.alerts,
         **more,
     ), status
 
@@ -129,6 +133,31 @@ def revoke_token() -> ResponseReturnValue:
     audit("token revoked")
     flash("The token was revoked.")
     return redirect(url_for(".account"))
+
+
+@bp.post("/watches")
+@fresh_login_required
+def add_watch() -> ResponseReturnValue:
+    """Set a watch: the user is notified of what happens to a target, a programme, or of failures."""
+    store, alerts = portal().store, portal().settings.alerts
+    given = [request.form.get(key, "") for key in ("kind", "value", "to")]
+    try:
+        added = watching.add_watch(store.watches, alerts, current_user.name, *given)
+    except AccountError as err:
+        return _page(400, watch_problem=str(err))
+    audit("watch set", kind=given[0], value=given[1])
+    flash("The watch was set." if added else "You have this watch already.")
+    return redirect(url_for(".account", _anchor="watches"))
+
+
+@bp.post("/watches/remove")
+@fresh_login_required
+def remove_watch() -> ResponseReturnValue:
+    """End a watch."""
+    removed = portal().store.watches.remove(current_user.name, request.form.get("watch", ""))
+    audit("watch removed")
+    flash("The watch was removed." if removed else "There is no such watch any more.")
+    return redirect(url_for(".account", _anchor="watches"))
 
 
 @bp.post("/two_step")

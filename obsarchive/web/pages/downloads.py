@@ -2,11 +2,7 @@
 
 import re
 import shlex
-import tarfile
-from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 
 from flask import Blueprint, Response, abort, render_template, request
 from flask.typing import ResponseReturnValue
@@ -16,7 +12,11 @@ from obsarchive.names import is_night
 from obsarchive.store.search import Criteria, Order
 from obsarchive.web.framework.authorization import audit, for_tokens, not_found
 from obsarchive.web.framework.context import full_address, portal
-from obsarchive.web.framework.file_responses import as_attachment, resolve_product_path
+from obsarchive.web.framework.file_responses import as_attachment
+from obsarchive.web.models.citations import citation_texts
+from obsarchive.web.models.packages import Item, package, product_bytes, tar
+from obsarchive.web.models.raw_data import CALIBRATION, RAW
+from obsarchive.web.models.streams import slotted
 from obsarchive.web.models.view_models import Card
 from obsarchive.web.pages.search import cards, understood
 
@@ -24,21 +24,11 @@ MOST_OBSERVATIONS = 2000
 AT_ONCE = 2
 """Streams that one user may have open at the same time."""
 SLOT_LIFE = timedelta(minutes=2)
-CHUNK = 1 << 20
-BLOCK = tarfile.BLOCKSIZE
 
 bp = Blueprint("downloads", __name__, url_prefix="/download")
 
 
-@dataclass(frozen=True)
-class Item:
-    """A file to download: path, name, address and checksum."""
-
-    path: Path
-    name: str
-    url: str
-    sha256: str
-    bytes: int
+bp.add_app_template_filter(product_bytes)
 
 
 @bp.get("/night/<night>/<program>.<any(tar, sh):form>")
@@ -103,67 +93,41 @@ def selection(form: str) -> ResponseReturnValue:
 
 def _find(criteria: Criteria) -> list[Card]:
     order = Order("date_utc", descending=False)
-    return list(cards(portal().store.browse.stream(current_user.document, criteria, order, MOST_OBSERVATIONS + 1)))
+    stream = portal().store.browse.stream
+    return list(cards(stream(current_user.document, criteria, order, MOST_OBSERVATIONS + 1, with_raw=_with_raw())))
 
 
-def _items(found: list[Card]) -> Iterator[Item]:
-    """Products of observations that are whole on disk."""
-    layout = portal().layout
-    for card in found:
-        for view in card.pipelines:
-            for record in view.products.values():
-                name = str(record["name"])
-                path = resolve_product_path(view.folder / name, layout, card.observation.night)
-                if path is not None:
-                    url = full_address("observations.product", obs_id=card.id, pipeline=view.name, name=name)
-                    inside = f"{card.observation.night}/{card.id}/{view.name}/{name}"
-                    yield Item(path, inside, url, str(record.get("sha256") or ""), path.stat().st_size)
+def _with_raw() -> bool:
+    """Whether raw files and master frames are asked for, too."""
+    return request.args.get("raw", "") not in ("", "0")
+
+
+def _url(card: Card, item: Item) -> str:
+    if item.source == RAW:
+        return full_address("observations.raw", obs_id=card.id, name=item.file)
+    if item.name.startswith(f"{CALIBRATION}/"):
+        about = {"night": card.observation.night, "pipeline": item.source, "name": item.file}
+        return full_address("nights.product", **about)
+    return full_address("observations.product", obs_id=card.id, pipeline=item.source, name=item.file)
 
 
 def _send(found: list[Card], name: str, form: str) -> Response:
-    items = list(_items(found))
-    audit("download", path=request.full_path, files=str(len(items)), bytes=str(sum(item.bytes for item in items)))
+    packages = [package(card, text, _with_raw()) for card, text in zip(found, citation_texts(found), strict=True)]
+    n_files, n_bytes = sum(len(each.items) for each in packages), sum(each.bytes for each in packages)
+    audit("download", path=request.full_path, files=str(n_files), bytes=str(n_bytes))
     if form == "sh":
-        checked = [item for item in items if re.fullmatch(r"[0-9a-f]{64}", item.sha256)]
-        text = render_template("download.sh", items=checked, quoted=shlex.quote, what=re.sub(r"[^\w.+-]", "_", name))
+        files = [(each.card, item) for each in packages for item in each.items]
+        fetched = [(_url(card, item), f"{card.id}/{item.name}", item) for card, item in files]
+        what = re.sub(r"[^\w.+-]", "_", name)
+        text = render_template("download.sh", items=fetched, quoted=shlex.quote, what=what, sum_of=_sum_of)
         response = Response(text, mimetype="text/x-shellscript")
     else:
-        response = Response(_slotted(_tar(items)), mimetype="application/x-tar")
+        response = Response(
+            slotted(tar(packages), {current_user.name: AT_ONCE}, SLOT_LIFE), mimetype="application/x-tar"
+        )
     return as_attachment(response, f"{name}.{form}")
 
 
-def _slotted(stream: Iterator[bytes]) -> Iterator[bytes]:
-    """Count a stream among those of the user, until it ends or the client disconnects."""
-    slots = portal().store.slots
-    slot = slots.take(f"tar {current_user.name}", AT_ONCE, SLOT_LIFE)
-    if slot is None:
-        abort(429, "Two downloads are running already; wait until one has ended.")
-
-    def sent() -> Iterator[bytes]:
-        try:
-            for number, chunk in enumerate(stream):
-                if number % 64 == 0:
-                    slots.keep(slot, SLOT_LIFE)
-                yield chunk
-        finally:
-            slots.give_back(slot)
-
-    return sent()
-
-
-def _tar(items: list[Item]) -> Iterator[bytes]:
-    """Write a tar archive without a temporary file; a file that changes meanwhile ends the stream."""
-    for item in items:
-        with item.path.open("rb") as file:
-            about = tarfile.TarInfo(item.name)
-            about.size, about.mtime = item.bytes, int(item.path.stat().st_mtime)
-            yield about.tobuf(tarfile.PAX_FORMAT)
-            left = item.bytes
-            while left > 0:
-                chunk = file.read(min(CHUNK, left))
-                if not chunk:
-                    raise OSError(f"{item.path} shrank while it was sent")
-                left -= len(chunk)
-                yield chunk
-        yield b"\0" * (-item.bytes % BLOCK)
-    yield b"\0" * 2 * BLOCK
+def _sum_of(item: Item) -> str:
+    """Return the checksum of a file as the script takes it: a dash where it is not known, and the size is compared."""
+    return item.sha256 if re.fullmatch(r"[0-9a-f]{64}", item.sha256) else "-"

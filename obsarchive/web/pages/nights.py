@@ -10,14 +10,20 @@ from werkzeug.datastructures import MultiDict
 
 from obsarchive.core.documents import Night
 from obsarchive.names import is_night, is_observation
+from obsarchive.store.notes import subject_of_night
 from obsarchive.web.framework import requests
 from obsarchive.web.framework.authorization import admin_only, for_tokens, not_found
 from obsarchive.web.framework.context import portal
 from obsarchive.web.framework.file_responses import send
 from obsarchive.web.models.cards import cards_of, find_night, under_way
+from obsarchive.web.models.download_names import master_name
+from obsarchive.web.models.moments import read_period
 from obsarchive.web.models.night_facts import night_facts
-from obsarchive.web.models.view_models import SORTS, DisplayState, PipelineView, Selection, find_product, pipelines_of
-from obsarchive.web.pages.jobs import daemon_state
+from obsarchive.web.models.view_models import SORTS, PipelineView, Selection, find_product, pipelines_of
+from obsarchive.web.pages.jobs import poll
+
+DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+"""Days of the months in the calendar."""
 
 bp = Blueprint("nights", __name__)
 
@@ -31,9 +37,12 @@ def home() -> ResponseReturnValue:
 
 @bp.get("/night")
 def pick() -> ResponseReturnValue:
-    """Go to a night by its date, as the date field of the browser sends it."""
-    night = request.args.get("date", "").replace("-", "")
-    return redirect(url_for(".night", night=night)) if is_night(night) else redirect(url_for(".home"))
+    """Go to a night by its date, as the field of the page sends it."""
+    try:
+        start, _ = read_period(request.args.get("date", ""))
+    except (ValueError, OverflowError):
+        return redirect(url_for(".home"))
+    return redirect(url_for(".night", night=f"{start.year:04d}{start:%m%d}"))
 
 
 @bp.get("/night/<night>")
@@ -51,18 +60,15 @@ def night(night: str) -> ResponseReturnValue:
         night=night,
         groups=[(program, list(group)) for program, group in groupby(shown, key=lambda card: card.program)],
         total=len(cards),
-        pulse=_change_token(night, len(cards)),
+        pulse=change_token(night, [card.id for card in cards]),
         shown=len(shown),
-        troubles=sum(len(card.troubles) for card in shown),
+        note=portal().store.notes.find(subject_of_night(night)),
+        troubles=sum(len(card.troubles) for card in cards),
         selection=selection,
         sorts=list(SORTS),
         before=before,
         after=after,
         facts=night_facts(found, shown) if found else None,
-        unfinished=any(
-            card.state in (DisplayState.WAITING, DisplayState.STALE, DisplayState.QUEUED, DisplayState.RUNNING)
-            for card in shown
-        ),
     )
 
 
@@ -75,7 +81,7 @@ def calendar() -> ResponseReturnValue:
     for night, count in counted.items():
         level = 1 + min(3, int(4 * count / (most + 1)))
         years.setdefault(night[:4], {}).setdefault(night[4:6], {})[int(night[6:])] = (night, count, level)
-    return render_template("calendar.html", years=sorted(years.items(), reverse=True), total=len(counted))
+    return render_template("calendar.html", years=sorted(years.items(), reverse=True), total=len(counted), days=DAYS)
 
 
 @bp.get("/night/<night>/downloads")
@@ -87,7 +93,8 @@ def downloads(night: str) -> ResponseReturnValue:
     cards = Selection().apply(cards_of(browse.of_night(current_user.document, night)))
     before, after = browse.neighbours(current_user.document, night)
     groups = [(program, list(group)) for program, group in groupby(cards, key=lambda card: card.program)]
-    return render_template("downloads.html", night=night, groups=groups, before=before, after=after)
+    troubles = sum(len(card.troubles) for card in cards)
+    return render_template("downloads.html", night=night, groups=groups, before=before, after=after, troubles=troubles)
 
 
 @bp.get("/night/<night>/pulse")
@@ -95,16 +102,13 @@ def pulse(night: str) -> ResponseReturnValue:
     """Return whether a page is out of date, and the state of the daemon."""
     if not is_night(night):
         abort(404)
-    return poll(_change_token(night, portal().store.browse.count_of_night(current_user.document, night)))
+    return poll(change_token(night, portal().store.browse.ids_of_night(current_user.document, night)))
 
 
-def _change_token(night: str, count: int) -> str:
-    return f"{count}-{portal().store.jobs.change_token(night=night)}"
-
-
-def poll(pulse: str) -> ResponseReturnValue:
-    """Answer whether a page is out of date."""
-    return {"pulse": pulse, "daemon": daemon_state(portal().store.jobs.daemon())}
+def change_token(night: str, observations: list[str]) -> str:
+    """Return a text that changes with the night and with those of its observations that the user may see."""
+    token = portal().store.jobs.change_token(night=night, subject={"$in": [night, *observations]})
+    return f"{len(observations)}-{token}"
 
 
 def night_pipelines(found: Night) -> list[PipelineView]:
@@ -132,17 +136,40 @@ def product(night: str, pipeline: str, name: str) -> ResponseReturnValue:
     """
     views = night_pipelines(find_night(night))
     product = find_product(views, pipeline, name)
-    if product is None or name not in seen_products(views):
+    if product is None or name not in seen_products(night, views):
         not_found()
-    return send(product[0], night, product[1])
+    return send(product[0], night, product[1], master_name(night, name))
 
 
-def seen_products(views: Iterable[PipelineView]) -> set[str]:
-    """Names of a night's products that are about the night, or about observations that the user may see."""
-    about = {name: _observations_in(name) for view in views for name in view.products}
+def seen_products(night: str, views: Iterable[PipelineView]) -> set[str]:
+    """Return the names of a night's products that a user may see.
+
+    A product is about the night itself, about the observations that its name holds, or about all observations of the
+    night: the last are for those who may see all of these.
+
+    Parameters
+    ----------
+    night : str
+        Night ``yyyymmdd``.
+    views : iterable of PipelineView
+        Its pipelines.
+
+    Returns
+    -------
+    set of str
+    """
+    browse, user = portal().store.browse, current_user.document
+    made = [(view.name, step) for view in views for step in view.steps]
+    about = {product["name"]: _observations_in(product["name"]) for _, step in made for product in step.products}
     named = set().union(*about.values())
-    visible = named if current_user.is_admin else portal().store.browse.visible(current_user.document, named)
-    return {name for name, observations in about.items() if observations <= visible}
+    visible = named if current_user.is_admin else browse.visible(user, named)
+    found = {name for name, observations in about.items() if observations <= visible}
+    if not browse.sees_all_of(user, night):
+        uses = {link.pipeline.name: link.pipeline.steps for link in portal().chain if link.pipeline.scope == "night"}
+        for pipeline, step in made:
+            if "observations" in uses[pipeline][step.name].uses:
+                found -= {product["name"] for product in step.products if not about[product["name"]]}
+    return found
 
 
 def _observations_in(product: str) -> set[str]:

@@ -14,11 +14,16 @@ from obsarchive.core.json_text import parse_json
 from obsarchive.web.framework import requests
 from obsarchive.web.framework.authorization import admin_only, for_tokens, not_found
 from obsarchive.web.framework.context import portal
-from obsarchive.web.framework.file_responses import resolve_product_path, send
+from obsarchive.web.framework.file_responses import resolve_product_path, send, send_found
 from obsarchive.web.models.cards import find_card
+from obsarchive.web.models.citations import citation
+from obsarchive.web.models.download_names import product_name
+from obsarchive.web.models.measurements import cautions, companions_of
 from obsarchive.web.models.night_facts import contrast_curve
+from obsarchive.web.models.raw_data import masters_of, raw_files, resolve_raw_file
 from obsarchive.web.models.view_models import Card, PipelineView, Selection, find_product
-from obsarchive.web.pages.nights import in_order, neighbours, poll
+from obsarchive.web.pages.jobs import poll
+from obsarchive.web.pages.nights import in_order, neighbours
 
 log = logging.getLogger(__name__)
 
@@ -38,13 +43,17 @@ def observation(obs_id: str) -> ResponseReturnValue:
         document=card.observation.document,
         night=night,
         curves=_curves(card),
+        subtractions=_subtractions(card),
         fits=_best_image(card),
         has_sky=portal().settings.server.sky if card.observation.number(RA_DEG) is not None else None,
         pulse=portal().store.jobs.change_token(subject=obs_id),
         header=_header(card.observation),
-        raw=_raw_files(card.observation),
+        raw=raw_files(card.observation),
+        masters=masters_of(card.observation),
+        citation=citation(card.observation),
         tarball=_tarball(card.observation),
         waiting_redos=requests.waiting_redos(obs_id),
+        note=portal().store.notes.find(obs_id),
         selection=selection,
         before=before,
         after=after,
@@ -62,21 +71,34 @@ def pulse(obs_id: str) -> ResponseReturnValue:
 def _curves(card: Card) -> list[dict[str, Any]]:
     found = [(view.name, contrast_curve(card, view)) for view in card.pipelines]
     filter = card.observation.filter
-    return [
-        {"name": name.replace("_", " "), "filter": filter, "references": _references(card, name), **curve}
-        for name, curve in found
-        if curve
-    ]
+    return [{"name": name.replace("_", " "), "filter": filter, **curve} for name, curve in found if curve]
 
 
-def _references(card: Card, pipeline: str) -> str:
-    """Text of how many references a contrast curve has; with few it is shallower than with more."""
-    results = card.observation.pipeline(pipeline).step("pca").results
-    n = results.get("n_references")
-    if not isinstance(n, int):
-        return ""
-    text = f"{n} reference{'' if n == 1 else 's'}"
-    return f"{text}: few, the curve would be deeper with more" if results.get("lacks_references") else text
+def _subtractions(card: Card) -> list[dict[str, Any]]:
+    """Return what the subtraction of the star found, for each pipeline that has one."""
+    found: list[dict[str, Any]] = []
+    for view in sorted(card.pipelines, key=lambda view: view is not card.best):
+        results = card.observation.pipeline(view.name).step("pca").results
+        n, wanted = results.get("n_references"), _references_wanted(view.name)
+        if isinstance(n, int):
+            # pipelines see the same companions: those of the first one are enough
+            companions = [] if found else companions_of(card, view)
+            found.append(
+                {
+                    "pipeline": view.name,
+                    "references": n,
+                    "wanted": wanted,
+                    "cautions": cautions(results, companions, wanted),
+                    "companions": companions,
+                }
+            )
+    return found
+
+
+def _references_wanted(pipeline: str) -> int | None:
+    """Return how many reference stars the configuration wants."""
+    settings = next((link.pipeline.step_settings for link in portal().chain if link.pipeline.name == pipeline), {})
+    return getattr(settings.get("pca"), "enough_references", None)
 
 
 def _best_image(card: Card) -> tuple[str, str] | None:
@@ -91,15 +113,10 @@ def _header(observation: Observation) -> list[Mapping[str, Any]]:
     return [card for card in cards if isinstance(card, Mapping) and card.get("key") not in ("COMMENT", "")]
 
 
-def _raw_files(observation: Observation) -> list[str]:
-    raw = observation.document.get("raw_data")
-    return [str(name) for name in raw.get("data") or ()] if isinstance(raw, Mapping) else []
-
-
 def _tarball(observation: Observation) -> bool:
     """Whether there is a tarball of the present products."""
     path = portal().layout.tarball(observation.night, observation.id)
-    return observation.packed and resolve_product_path(path, portal().layout, observation.night) is not None
+    return observation.can_be_sent_packed and resolve_product_path(path, portal().layout, observation.night) is not None
 
 
 @bp.get("/step/<pipeline>/<step>")
@@ -136,7 +153,7 @@ def _manifest(observation: Observation, view: PipelineView, step: str) -> Mappin
     except (OSError, ValueError) as err:
         log.warning("the manifest of %s %s.%s cannot be read: %s", observation.id, view.name, step, err)
         return {}
-    return found if isinstance(found, dict) else {}
+    return portal().store.browse.without_others(current_user.document, found) if isinstance(found, dict) else {}
 
 
 @bp.get("/product/<pipeline>/<path:name>")
@@ -160,7 +177,7 @@ def product(obs_id: str, pipeline: str, name: str) -> ResponseReturnValue:
     found = find_product(card.pipelines, pipeline, name)
     if found is None:
         not_found()
-    return send(found[0], card.observation.night, found[1])
+    return send(found[0], card.observation.night, found[1], product_name(card, pipeline, name))
 
 
 @bp.get("/tarball")
@@ -168,9 +185,30 @@ def product(obs_id: str, pipeline: str, name: str) -> ResponseReturnValue:
 def tarball(obs_id: str) -> ResponseReturnValue:
     """Send everything of an observation in one file."""
     found = find_card(obs_id).observation
-    if not found.packed:
+    if not found.can_be_sent_packed:
         not_found()
     return send(portal().layout.tarball(found.night, obs_id), found.night, {})
+
+
+@bp.get("/raw/<name>")
+@for_tokens("download")
+def raw(obs_id: str, name: str) -> ResponseReturnValue:
+    """Send a raw file.
+
+    Parameters
+    ----------
+    obs_id : str
+        Id of the observation.
+    name : str
+        Name of the file.
+
+    Returns
+    -------
+    response
+        The file; 404 when the observation has none of that name, 410 when it is not on disk any more.
+    """
+    path = resolve_raw_file(find_card(obs_id).observation, name)
+    return send_found(path, {}) if path else not_found()
 
 
 @bp.post("/redo/<pipeline>")

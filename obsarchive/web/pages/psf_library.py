@@ -1,7 +1,6 @@
 """The PSF library: what the nights offer, what is in it, what administrators want changed."""
 
 from collections import Counter
-from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
 
@@ -27,7 +26,8 @@ def stars() -> list[Star]:
         return found
     names = {str(star.get("observation")) for star in found}
     visible = portal().store.browse.visible(current_user.document, names)
-    return [star for star in found if star.get("observation") in visible]
+    mine = [star for star in found if star.get("observation") in visible]
+    return list(portal().store.browse.without_others(current_user.document, mine))
 
 
 @bp.get("")
@@ -51,7 +51,7 @@ def psflib() -> ResponseReturnValue:
         counts=counts,
         wanted=wanted,
         picture=_picture_of(kept),
-        rejected=[entry for kind in ("library add", "library remove") for entry in _rejections(kind)],
+        rejected=_rejections() if current_user.is_admin else [],
     )
 
 
@@ -61,8 +61,9 @@ def _state(star: Star, waiting: dict[str, str]) -> str:
     return str(star.get("state") or "not in library")
 
 
-def _rejections(kind: str) -> Iterator[Any]:
-    return (entry for entry in portal().store.requests.about(kind)[:5] if entry.get("problem"))
+def _rejections() -> list[Any]:
+    found = (entry for kind in ("library add", "library remove") for entry in portal().store.requests.about(kind)[:5])
+    return [entry for entry in found if entry.get("problem")]
 
 
 def _picture_of(kept: list[Star]) -> dict[str, str]:

@@ -1,6 +1,8 @@
 """Search of the archive: a form whose address can be shared, a table, exports."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from flask import Blueprint, Response, abort, render_template, request, url_for
@@ -10,19 +12,27 @@ from flask_login import current_user
 from obsarchive.core.document_paths import DEC_DEG, RA_DEG
 from obsarchive.core.documents import Observation
 from obsarchive.pipeline.chain import steps_of
-from obsarchive.store.search import CursorError, Page
+from obsarchive.store.search import Criteria, CursorError, Page
 from obsarchive.web.framework.authorization import audit, for_tokens
 from obsarchive.web.framework.context import portal
 from obsarchive.web.framework.file_responses import as_attachment, csv_attachment
 from obsarchive.web.framework.template_filters import utc
 from obsarchive.web.models import search_form, votables
-from obsarchive.web.models.cards import card_of
+from obsarchive.web.models.cards import card_of, notes_on
 from obsarchive.web.models.columns import Column, columns
+from obsarchive.web.models.positions import UNITS
 from obsarchive.web.models.search_form import SearchForm, query_parameters
 from obsarchive.web.models.view_models import Card
 from obsarchive.web.pages.sky_map import Mark, sky_map
+from obsarchive.web.surveys.source_places import place_of
 
 MOST_EXPORTED = 10_000
+MOST_MARKED = 1000
+"""Observations of a search on which the same note is written at once."""
+AT_ONCE = 500
+"""Observations whose notes are read together."""
+MOST_LISTED = 40
+"""Programmes or filters that a remark lists."""
 SIMPLE = ("name", "match", "ra", "dec", "radius", "unit", "date_from", "date_to", "program", "filter", "targets")
 """Parameters that the form shows at once."""
 
@@ -31,12 +41,49 @@ bp = Blueprint("search", __name__, url_prefix="/search")
 
 def cards(observations: Iterable[Observation]) -> Iterator[Card]:
     """Return observations as tables show them; what runs just now is not looked up."""
-    return (card_of(found, {}) for found in observations)
+    remaining = iter(observations)
+    while many := list(islice(remaining, AT_ONCE)):
+        notes = notes_on(many)
+        yield from (card_of(found, {}, notes) for found in many)
 
 
 def requested() -> SearchForm:
-    """Read the search from the address."""
-    return search_form.read(request.args, steps_of(portal().chain))
+    """Read the search from the address, with remarks on values that nothing has."""
+    wanted = search_form.read(request.args, steps_of(portal().chain))
+    browse, asked = portal().store.browse, wanted.criteria
+    programs = browse.programs(current_user.document) if asked.program else []
+    filters = browse.values("filter") if asked.filters else []
+    unknown = [name for name in asked.filters if name not in filters]
+    if wanted.quality:
+        wanted.criteria = replace(asked, marked=portal().store.notes.query(wanted.quality))
+    if asked.program and asked.program not in programs:
+        wanted.remarks.append(_there_is_no("programme", asked.program, programs))
+    wanted.remarks += [_there_is_no("filter", name, filters) for name in unknown]
+    if asked.name and not browse.finds_something(current_user.document, Criteria(name=asked.name, exact=asked.exact)):
+        _look_into_surveys(wanted)
+    return wanted
+
+
+def _look_into_surveys(wanted: SearchForm) -> None:
+    """Search at the place of a source of surveys, where no observation has the name but a source."""
+    place = place_of(wanted.criteria.name)
+    if place is not None:
+        wanted.criteria = replace(wanted.criteria, name="", targets=[place])
+        where = f"RA {place.ra_deg:.5f}°, Dec {place.dec_deg:+.5f}°"
+        wanted.remarks.append(f"no observation has this name, but a source of surveys at {where}: searched there")
+
+
+def _there_is_no(what: str, asked: str, known: list[str]) -> str:
+    """Write which values there are instead of one that there is not."""
+    others = ", ".join(known[:MOST_LISTED]) + (" …" if len(known) > MOST_LISTED else "")
+    return f"there is no {what} {asked} that you may see" + (f"; there are {others}" if others else "")
+
+
+def without_result(wanted: SearchForm) -> list[str]:
+    """Return the lines of the list of targets that found nothing, with the other criteria of the search."""
+    browse, me = portal().store.browse, current_user.document
+    only = ((line.text, replace(wanted.criteria, targets=line.targets)) for line in wanted.lines)
+    return [text for text, criteria in only if not browse.finds_something(me, criteria)]
 
 
 def understood() -> SearchForm:
@@ -54,7 +101,7 @@ def page_of(wanted: SearchForm) -> Page:
             current_user.document, wanted.criteria, wanted.order, wanted.limit, wanted.cursor
         )
     except CursorError:
-        abort(400)
+        abort(400, "cursor: this is no mark of a page of this search; leave it out to start at the first page")
 
 
 @bp.get("")
@@ -72,14 +119,17 @@ def search() -> ResponseReturnValue:
         cards=shown,
         sky=sky_map(map(_mark, shown)),
         wanted=wanted,
-        columns=[column for column in known if column.key in chosen],
+        without_result=without_result(wanted) if page and not wanted.cursor else [],
+        columns=in_page_order([column for column in known if column.key in chosen]),
         every_column=known,
         sort_address=_sort_address,
         address=_address,
         numbers=[column for column in known if column.key in search_form.number_fields(wanted.criteria.known_steps)],
         steps=wanted.criteria.known_steps,
-        units=list(search_form.UNITS),
+        units=list(UNITS),
         states=list(search_form.STATES),
+        qualities=search_form.ASKED_QUALITIES,
+        most_marked=MOST_MARKED,
         filters=browse.values("filter"),
         programs=browse.programs(me),
         cameras=browse.values("camera"),
@@ -100,6 +150,11 @@ def _chosen(known: list[Column]) -> set[str]:
     named = {key for key in request.args.getlist("columns") if key}
     chosen = {column.key for column in known if column.key in named}
     return chosen or {column.key for column in known if column.shown}
+
+
+def in_page_order(known: list[Column]) -> list[Column]:
+    """Return columns as the page shows them: the name first, then what is most looked at; positions last."""
+    return sorted(known, key=lambda column: column.rank)
 
 
 def _address(to: str = "search.search", form: str | None = None, **changes: Any) -> str:

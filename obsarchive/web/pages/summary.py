@@ -18,8 +18,9 @@ from obsarchive.web.framework.authorization import admin_only
 from obsarchive.web.framework.context import portal
 from obsarchive.web.models.cards import cards_of, find_night
 from obsarchive.web.models.night_facts import night_facts
-from obsarchive.web.models.view_models import Card, DisplayState, PipelineView
-from obsarchive.web.pages.nights import night_pipelines, seen_products
+from obsarchive.web.models.problems import by_cause, problems_of
+from obsarchive.web.models.view_models import PipelineView
+from obsarchive.web.pages.nights import change_token, night_pipelines, seen_products
 
 MOST_NIGHTS = 60
 """Nights that are offered as the source of a calibration."""
@@ -37,20 +38,21 @@ def summary(night: str) -> ResponseReturnValue:
     cards = cards_of(browse.of_night(current_user.document, night))
     before, after = browse.neighbours(current_user.document, night)
     pipelines = night_pipelines(found)
-    products = seen_products(pipelines)
+    products = seen_products(night, pipelines)
     return render_template(
         "summary.html",
         night=night,
         before=before,
         after=after,
         facts=night_facts(found, cards),
+        pulse=change_token(night, [card.id for card in cards]),
         movie=_movie(found, pipelines, products),
         masters=[master for view in pipelines if view.name == "calib" for master in _masters(view)],
         pipelines=pipelines,
         products=products,
         troubles=sum(len(card.troubles) for card in cards),
-        missing=_by_cause(cards),
-        took=portal().store.jobs.took(night),
+        missing=by_cause(problems_of(cards)),
+        took=portal().store.jobs.took(night, [card.id for card in cards]),
         ignored=max(as_count(lookup(found.document, NIGHT_IGNORED_COUNT)) - found.problems_count, 0),
         problems=by_kind(found.problems()),
         problems_count=found.problems_count,
@@ -59,25 +61,6 @@ def summary(night: str) -> ResponseReturnValue:
         waiting_redos=requests.waiting_redos(night),
         copy_rejected=requests.last_rejection("copy calibration", night=night) if current_user.is_admin else None,
     )
-
-
-def _by_cause(cards: Iterable[Card]) -> list[Facts]:
-    """Return what is missing of a night's observations, one entry for each cause: the commonest first."""
-    causes: dict[tuple[str, str, str, str], Facts] = {}
-    for card in cards:
-        for view, step in (*card.troubles, *card.lacking):
-            message = step.record.message or "no reason given"
-            # what a step lacks is common to many, why data are rejected is not: their numbers differ
-            cause = message if step.state is DisplayState.LACKING else message.partition(":")[0]
-            key = (step.state, view.name, step.name, cause)
-            entry = causes.setdefault(
-                key, {"state": step.state, "word": step.word, "pipeline": view.name, "step": step.name, "found": []}
-            )
-            entry["found"].append((card, message))
-    for (*_, cause), entry in causes.items():
-        messages = {message for _, message in entry["found"]}
-        entry["cause"] = messages.pop() if len(messages) == 1 else cause
-    return sorted(causes.values(), key=lambda entry: (list(DisplayState).index(entry["state"]), -len(entry["found"])))
 
 
 def _masters(view: PipelineView) -> Iterable[Mapping[str, Any]]:

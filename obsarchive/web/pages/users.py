@@ -27,7 +27,7 @@ def users() -> ResponseReturnValue:
     return _page()
 
 
-def _page(status: int = 200, **more: str) -> ResponseReturnValue:
+def _page(status: int = 200, **more: str | int | None) -> ResponseReturnValue:
     store = portal().store
     return render_template(
         "users.html",
@@ -51,6 +51,13 @@ def _pass_on(programs: Programs) -> None:
         portal().store.requests.ask("owners", current_user.name, {"program": program})
 
 
+def _warn_of_unknown(programs: Programs) -> None:
+    """Say which programmes have neither an observation nor an entry: their names may be mistyped."""
+    unknown = [program for program in programs if programs != "all" and not portal().store.programmes.is_known(program)]
+    if unknown:
+        flash(f"Nothing is known of {', '.join(unknown)} yet: no observation has this programme. Is it mistyped?")
+
+
 @bp.post("")
 @admin_only
 @fresh_login_required
@@ -63,6 +70,7 @@ def add() -> ResponseReturnValue:
         return _page(400, problem=str(err))
     _hide_from_namesake(name)
     _pass_on(programs)
+    _warn_of_unknown(programs)
     audit("user added", subject=name, programs=" ".join(programs) if programs != "all" else "all")
     return _invite(name)
 
@@ -78,17 +86,21 @@ def _hide_from_namesake(name: str) -> None:
 @admin_only
 @fresh_login_required
 def invite() -> ResponseReturnValue:
-    """Show a new one-time link."""
-    return _invite(request.form.get("name", ""))
+    """Show a new one-time link, and end the sessions that were opened with the old password."""
+    name, store = request.form.get("name", ""), portal().store
+    ended = len(store.sessions.of_user(name, None, idle_life()))
+    is_self = name == current_user.name
+    store.sessions.close_all(name, but=current_user.session_digest if is_self else None)
+    return _invite(name, ended - is_self)
 
 
-def _invite(name: str) -> ResponseReturnValue:
+def _invite(name: str, ended: int | None = None) -> ResponseReturnValue:
     try:
         token = accounts.invite(portal().store.users, name)
     except AccountError as err:
         return _page(400, problem=str(err))
     audit("invited", subject=name)
-    return _page(link=accounts.link(portal().settings, token), invited=name)
+    return _page(link=accounts.link(portal().settings, token), invited=name, ended=ended)
 
 
 @bp.post("/programs")
@@ -107,6 +119,7 @@ def change_programs() -> ResponseReturnValue:
     except AccountError as err:
         return _page(400, problem=str(err))
     _pass_on([*programs_of(user), *(programs if programs != "all" else ())])
+    _warn_of_unknown(programs)
     audit("programmes changed", subject=name, programs=" ".join(programs) if programs != "all" else "all")
     flash(f"The programmes of {name} were changed.")
     return redirect(url_for(".users"))
@@ -158,6 +171,7 @@ def remove() -> ResponseReturnValue:
     store.users.remove(name)
     store.sessions.close_all(name)
     store.tokens.revoke_all(name)
+    store.watches.remove_all(name)
     _pass_on(programs_of(user))
     audit("user removed", subject=name)
     flash(f"{name} was removed.")

@@ -16,6 +16,7 @@ from obsarchive.web.framework.authorization import audit, for_tokens
 from obsarchive.web.framework.context import portal
 from obsarchive.web.framework.file_responses import FILE_POLICY, as_attachment
 from obsarchive.web.models import search_form
+from obsarchive.web.models.positions import UNITS
 from obsarchive.web.models.search_form import SourceSearchForm, query_parameters
 from obsarchive.web.pages.datasets import requested_period
 from obsarchive.web.pages.sky_map import Mark, sky_map
@@ -71,7 +72,7 @@ def sources() -> ResponseReturnValue:
         page=page,
         rows=shown,
         sky=sky_map(map(_mark, shown)),
-        units=[unit for unit in search_form.UNITS if unit != "rad"],
+        units=[unit for unit in UNITS if unit != "rad"],
         address=_address,
         is_search=bool(query_parameters(request.args, "unit", "limit", "cursor")),
     )

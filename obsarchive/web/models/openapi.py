@@ -1,6 +1,6 @@
 """Description of the interface for programs, as OpenAPI 3.1 wants it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from obsarchive import __version__
@@ -33,6 +33,7 @@ PARAMETERS: dict[str, str] = {
     "classified": "verdict of a pipeline, as `faint`",
     "done": "step that must be done, as `bright_star.strehl`; may be given several times",
     "state": "state of some step",
+    "quality": "what people say of it, else of its night: `good`, `doubtful`, `bad`, `unmarked`",
     "sort": "order; a minus before it: descending",
     "limit": "answers on a page, at most 500",
     "cursor": "mark of a page, from `next` of the page before",
@@ -53,6 +54,40 @@ OF_CURVES: dict[str, str] = {
     "filter": "light curves in this filter",
     "series": "number of a light curve among those of its survey",
 }
+NOTE: dict[str, Schema] = {
+    "quality": {"enum": ["good", "doubtful", "bad", ""]},
+    "text": {"type": "string", "maxLength": 2000},
+    "version": {**WHOLE, "description": "version that was read, 0: none; of the answer: the present one"},
+}
+OF_SEVERAL = {"ids": {"type": "array", "items": TEXT}, "quality": NOTE["quality"], "text": NOTE["text"]}
+OF_A_STAR: dict[str, str] = {
+    "star": "number of the star; 0: the target",
+    "ra": PARAMETERS["ra"],
+    "dec": "declination",
+}
+_WITHOUT = (
+    *(
+        "index",
+        "document",
+        "account",
+        "nights",
+        "night",
+        "summary",
+        "observation",
+        "header",
+        "products",
+        "contrast",
+        "target",
+    ),
+    *("target", "redo", "note", "mark", "list_jobs", "psflib", "list_datasets", "dataset", "surveys"),
+)
+TAKEN: dict[str, frozenset[str]] = {
+    **dict.fromkeys(_WITHOUT, frozenset[str]()),
+    "lightcurve": frozenset(OF_A_STAR),
+    "source": frozenset({"project"}),
+    "source_lightcurves": frozenset(OF_CURVES),
+}
+"""Parameters that addresses take, by their views; searches check their own."""
 
 
 def document(title: str, columns: Iterable[Column]) -> Schema:
@@ -95,12 +130,59 @@ def document(title: str, columns: Iterable[Column]) -> Schema:
     }
 
 
+def operations(described: Schema) -> list[Schema]:
+    """Return what can be asked for, one entry each, for people to read.
+
+    Parameters
+    ----------
+    described : dict
+        The document.
+
+    Returns
+    -------
+    list of dict
+        With `method`, `path`, `summary`, `parameters` and `fields`: what the answer holds, as names and meanings.
+    """
+    schemas = described["components"]["schemas"]
+    found = []
+    for path, methods in described["paths"].items():
+        for method, operation in methods.items():
+            content = next(iter(operation["responses"].values())).get("content", {})
+            answer = content.get("application/json", {}).get("schema", {})
+            found.append(
+                {
+                    "method": method.upper(),
+                    "path": described["servers"][0]["url"] + path,
+                    "summary": operation["summary"],
+                    "parameters": operation["parameters"],
+                    "fields": list(_fields(answer, schemas)),
+                }
+            )
+    return found
+
+
+def _fields(schema: Schema, schemas: Schema, before: str = "") -> Iterator[tuple[str, str]]:
+    """Yield name and meaning of the fields of an answer, those of lists with the name of the list before."""
+    schema = schemas[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+    for part in schema.get("allOf", ()):
+        yield from _fields(part, schemas, before)
+    for name, field in schema.get("properties", {}).items():
+        yield before + name, _meaning(field)
+        if field.get("type") == "array":
+            yield from _fields(field["items"], schemas, f"{before}{name}[].")
+
+
+def _meaning(field: Schema) -> str:
+    kinds = field.get("type", "object")
+    kind = " or ".join([kinds] if isinstance(kinds, str) else kinds)
+    return f"{field['description']} ({kind})" if "description" in field else kind
+
+
 def _paths() -> Schema:
     obs, night = _in_path("obs_id", TEXT), _in_path("night", NIGHT)
     search = _asked(PARAMETERS)
     key = _in_path("key", TEXT)
-    star_says = {"star": "number of the star; 0: the target", "ra": PARAMETERS["ra"], "dec": "declination"}
-    star = _asked(star_says)
+    star = _asked(OF_A_STAR)
     search.append({"name": "{field}_min, {field}_max", "in": "query", "schema": NUMBER, "description": "any number"})
     return {
         "": _get("What there is", "Index"),
@@ -112,11 +194,20 @@ def _paths() -> Schema:
         "/observations": _get("Search", "Observations", *search),
         "/observations/{obs_id}": _get("An observation with its pipelines", "Observation", obs),
         "/observations/{obs_id}/header": _get("Header of its first raw frame", "Header", obs),
-        "/observations/{obs_id}/products": _get("Its products with sizes and checksums", "Products", obs),
+        "/observations/{obs_id}/products": _get("Its products, raw files and master frames", "Products", obs),
         "/observations/{obs_id}/contrast_curve/{pipeline}": _get(
             "Contrast curve", "ContrastCurve", obs, _in_path("pipeline", TEXT)
         ),
+        "/targets/{name}": _get("A target with all its epochs, the newest first", "Target", _in_path("name", TEXT)),
         "/observations/{obs_id}/redo": {"post": _redo(obs)},
+        "/observations/{obs_id}/note": {"post": _write("Write a note on an observation", "Note", NOTE, obs)},
+        "/notes": {
+            "post": _write(
+                "Write the same note on several observations",
+                "Marked",
+                OF_SEVERAL,
+            )
+        },
         "/jobs": _get("What the daemon does", "Jobs"),
         "/psflib": _get("Stars that nights offer to the PSF library", "Stars"),
         "/datasets": _get("Datasets of time-series photometry", "Datasets"),
@@ -171,6 +262,21 @@ def _redo(*parameters: Schema) -> Schema:
     }
 
 
+def _write(summary: str, schema: str, body: Mapping[str, Schema], *parameters: Schema) -> Schema:
+    answer = {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+    conflict = {"description": "Another user wrote meanwhile; the answer holds that note"}
+    return {
+        "summary": f"{summary} (scope `note`)",
+        "parameters": list(parameters),
+        "requestBody": {"required": True, "content": {"application/json": {"schema": _object(body)}}},
+        "responses": {
+            "200": {"description": summary, "content": answer},
+            **({"409": conflict} if schema == "Note" else {}),
+            **_problems(),
+        },
+    }
+
+
 def _object(properties: Mapping[str, Schema]) -> Schema:
     return {"type": "object", "properties": dict(properties)}
 
@@ -189,6 +295,16 @@ def _schemas(columns: Iterable[Column]) -> Schema:
     }
     anything: Schema = {"type": "object", "additionalProperties": True}
     product = _object({"pipeline": TEXT, "name": TEXT, "bytes": WHOLE, "sha256": TEXT, "url": TEXT})
+    nothing = {"type": ["string", "null"]}
+    source = _object(
+        {
+            "kind": {**TEXT, "enum": ["raw", "master"]},
+            "name": TEXT,
+            "bytes": {"type": ["integer", "null"], "description": "null: not on disk any more"},
+            "sha256": nothing,
+            "url": nothing,
+        }
+    )
     rows = _list({"$ref": "#/components/schemas/Row"})
     return {
         "Problem": _object({"error": TEXT, "status": WHOLE}),
@@ -203,16 +319,36 @@ def _schemas(columns: Iterable[Column]) -> Schema:
                 "count": {**WHOLE, "description": "answers, counted up to 10 001"},
                 "count_is_capped": {"type": "boolean"},
                 "next": {"type": ["string", "null"], "description": "address of the next page"},
+                "remarks": {**_list(TEXT), "description": "how parameters were understood, where that may surprise"},
+                "targets_without_result": {**_list(TEXT), "description": "lines of `targets` that found nothing"},
                 "observations": rows,
             }
         ),
-        "Observation": {"allOf": [{"$ref": "#/components/schemas/Row"}, _object({"pipelines": anything})]},
+        "Observation": {
+            "allOf": [
+                {"$ref": "#/components/schemas/Row"},
+                _object({"pipelines": anything, "sources": _list(source), "public_from": nothing, "citation": TEXT}),
+            ]
+        },
+        "Target": _target(),
+        "Note": _object({**NOTE, "author": TEXT, "written": {"type": ["string", "null"]}, "earlier": _list(anything)}),
+        "Marked": _object({"marked": WHOLE, "unknown": _list(TEXT)}),
         "Header": _object({"header": _list(_object({"key": TEXT, "value": {}, "comment": TEXT}))}),
-        "Products": _object({"products": _list(product)}),
+        "Products": _object({"products": _list(product), "sources": _list(source)}),
         "ContrastCurve": _object(
-            {"separation_arcsec": _list(NUMBER), "contrast_mag": _list(NUMBER), "throughput": _list(NUMBER)}
+            {
+                **dict.fromkeys(("separation_arcsec", "contrast_mag", "throughput"), _list(NUMBER)),
+                "companions": _list(anything),
+            }
         ),
-        "Jobs": _object({"daemon": TEXT, **dict.fromkeys(("running", "queued", "failed", "ended"), _list(anything))}),
+        "Jobs": _object(
+            {
+                "daemon": TEXT,
+                **dict.fromkeys(("running", "queued"), _list(anything)),
+                "failed": {**_list(anything), "description": "steps without products now: failed, rejected, lacking"},
+                "ended": {**_list(anything), "description": "attempts that ended, however their steps stand now"},
+            }
+        ),
         "Stars": _object({"stars": _list(anything)}),
         "Datasets": _object({"datasets": _list({"$ref": "#/components/schemas/Dataset"})}),
         "Dataset": {**anything, "properties": {"key": TEXT, "target": TEXT, "instrument": TEXT, "filter": TEXT}},
@@ -257,3 +393,15 @@ def _survey_schemas(anything: Schema) -> Schema:
             }
         ),
     }
+
+
+def _target() -> Schema:
+    def measured(name: str, unit: str) -> Schema:
+        return {f"{name}_{unit}": NUMBER, f"{name}_error_{unit}": NUMBER}
+
+    places = (("separation", "arcsec"), ("position_angle", "deg"), ("delta", "mag"))
+    companion = {"label": TEXT} | {key: value for place in places for key, value in measured(*place).items()}
+    epoch = {**measured("strehl", "percent"), **measured("fwhm", "arcsec"), "companions": _list(_object(companion))}
+    row = {"allOf": [{"$ref": "#/components/schemas/Row"}, _object(epoch)]}
+    basics = {"name": TEXT, "names": _list(TEXT), "ra_deg": NUMBER, "dec_deg": NUMBER}
+    return _object({**basics, "epochs": _list(row), "page": TEXT})

@@ -1,0 +1,188 @@
+"""How a program gets what a page of the portal shows: commands and scripts that can be copied."""
+
+from dataclasses import dataclass
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+from flask import request
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import RequestRedirect
+
+from obsarchive.core.document_paths import DEC_DEG, RA_DEG
+from obsarchive.web.framework.context import full_address, portal
+from obsarchive.web.models.cards import find_card
+
+LOGIN = """import os
+import requests
+
+session = requests.Session()
+session.headers["Authorization"] = "Bearer " + os.environ["ARCHIVER_TOKEN"]
+
+
+def get(address):
+    answer = session.get(address, timeout=60)
+    answer.raise_for_status()
+    return answer
+
+"""
+PRODUCTS_BY_ASTROPY = """from io import BytesIO
+from astropy.io import fits
+
+for product in get("{address}").json()["products"]:
+    print(product["pipeline"], product["name"], product["bytes"])
+    if product["name"].endswith(".fits"):
+        image = fits.open(BytesIO(get(product["url"]).content))
+        print(image[0].header["PIXSCALE"] if "PIXSCALE" in image[0].header else "")
+"""
+ROWS_BY_ASTROPY = """from astropy.table import Table
+
+rows = get("{address}").json()["observations"]
+names = ["id", "date", "filter"]
+table = Table(rows=[[row[name] for name in names] for row in rows] or None, names=names)
+print(table)
+"""
+CURVE_BY_ASTROPY = """from io import StringIO
+from astropy.table import Table
+
+table = Table.read(StringIO(get("{address}").text), format="ascii.csv")
+print(table)
+"""
+JSON = """answer = get("{address}").json()
+print(answer.keys())
+"""
+IMAGES_BY_PYVO = """import pyvo
+
+service = pyvo.dal.SIA2Service("{address}", session=session)
+images = service.search(pos=({ra}, {dec}, {radius_deg}))
+print(len(images))
+"""
+COUNTERPARTS = {
+    "library.psflib": "psflib",
+    "jobs.jobs": "list_jobs",
+    "sources.sources": "sources",
+    "nights.calendar": "nights",
+    "datasets.datasets": "list_datasets",
+    "datasets.dataset": "list_datasets",
+}
+"""Pages, and the addresses for programs that answer with the same."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """Something to copy."""
+
+    title: str
+    text: str
+    scopes: str = "read"
+    """What the token must allow."""
+
+
+def examples(of: str) -> tuple[str, list[Example]]:
+    """Return how a program gets what a page shows.
+
+    Parameters
+    ----------
+    of : str
+        Address of the page, without the host.
+
+    Returns
+    -------
+    tuple of str and list of Example
+        What the examples are about, and the examples. Of a page with no counterpart: those of the entrance.
+    """
+    endpoint, values, query = _understood(of)
+    if endpoint.startswith("observations."):
+        return _of_observation(values["obs_id"])
+    if endpoint == "search.search":
+        return _of_search(query)
+    if endpoint == "datasets.lightcurves" and query:
+        return _of_light_curve(query)
+    if endpoint == "sources.source":
+        return _of_source(values["name"])
+    if "night" in values:
+        return _of_night(values["night"])
+    return _of_page(endpoint)
+
+
+def _understood(of: str) -> tuple[str, dict[str, str], str]:
+    """Endpoint, values and query of a page; of anything else an endpoint without a name."""
+    parts = urlsplit(of)
+    adapter = portal().url_map.bind_to_environ(request.environ)
+    path = parts.path.removeprefix(request.script_root)
+    try:
+        endpoint, values = adapter.match(path, method="GET")
+    except (HTTPException, RequestRedirect):
+        return "", {}, ""
+    return endpoint, dict(values), parts.query
+
+
+def _curl(address: str) -> str:
+    return f'curl -H "Authorization: Bearer $ARCHIVER_TOKEN" "{address}"'
+
+
+def _of_page(endpoint: str) -> tuple[str, list[Example]]:
+    view = COUNTERPARTS.get(endpoint, "index")
+    address = full_address(f"api.{view}")
+    found = [Example("curl", _curl(address)), Example("Python, requests", LOGIN + JSON.format(address=address))]
+    return ("what there is" if view == "index" else "this page"), found
+
+
+def _of_observation(obs_id: str) -> tuple[str, list[Example]]:
+    observation = find_card(obs_id).observation
+    address = full_address("api.observation", obs_id=obs_id)
+    products = full_address("api.products", obs_id=obs_id)
+    tar = full_address("downloads.observation", obs_id=obs_id, form="tar")
+    found = [
+        Example("curl: facts and measurements", _curl(address)),
+        Example("curl: everything", _curl(tar) + f" -o {obs_id}.tar", "download"),
+        Example(
+            "Python, requests and astropy: its images",
+            LOGIN + PRODUCTS_BY_ASTROPY.format(address=products),
+            "read, download",
+        ),
+    ]
+    ra, dec = observation.number(RA_DEG), observation.number(DEC_DEG)
+    if ra is not None and dec is not None:
+        found.append(_by_pyvo(ra, dec))
+    return f"the observation {obs_id}", found
+
+
+def _by_pyvo(ra_deg: float, dec_deg: float) -> Example:
+    address = full_address("vo.images").removesuffix("/query")
+    text = LOGIN + IMAGES_BY_PYVO.format(address=address, ra=round(ra_deg, 5), dec=round(dec_deg, 5), radius_deg=0.01)
+    return Example("Python, pyvo: all images of this place", text)
+
+
+def _of_search(query: str) -> tuple[str, list[Example]]:
+    # forms send empty fields; what is for the page only means nothing to a program
+    asked = {name: values for name, values in parse_qs(query).items() if name not in ("view", "columns", "cursor")}
+    address = full_address("api.observations") + (f"?{urlencode(asked, doseq=True)}" if asked else "")
+    return "this search", [
+        Example("curl", _curl(address)),
+        Example("Python, requests and astropy", LOGIN + ROWS_BY_ASTROPY.format(address=address)),
+    ]
+
+
+def _of_night(night: str) -> tuple[str, list[Example]]:
+    address = full_address("api.night", night=night)
+    return f"the night {night}", [
+        Example("curl: its observations", _curl(address)),
+        Example("curl: what its plots show", _curl(full_address("api.summary", night=night))),
+        Example("Python, requests and astropy", LOGIN + ROWS_BY_ASTROPY.format(address=address)),
+    ]
+
+
+def _of_light_curve(query: str) -> tuple[str, list[Example]]:
+    address = f"{full_address('datasets.export', form='csv')}?{query}"
+    return "these light curves", [
+        Example("curl", _curl(address)),
+        Example("Python, requests and astropy", LOGIN + CURVE_BY_ASTROPY.format(address=address)),
+    ]
+
+
+def _of_source(name: str) -> tuple[str, list[Example]]:
+    curves = full_address("api.source_lightcurves", name=name)
+    return f"the source {name}", [
+        Example("curl: what was found", _curl(full_address("api.source", name=name))),
+        Example("curl: points of its light curves", _curl(curves)),
+        Example("Python, requests", LOGIN + JSON.format(address=curves)),
+    ]

@@ -1,0 +1,68 @@
+"""Workers of a machine and their steps are forked from one server, and a step ends with its worker."""
+
+import multiprocessing
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from obsarchive.config.model import Parallel
+from obsarchive.execution.cluster import Cluster, Progress, run_limited
+
+LIMIT_S = 30.0
+Process = tuple[int, int, str]
+"""Its number, that of its parent, and its name."""
+
+
+def itself(*_: object) -> Process:
+    """Return the process that this runs in; slowly, so that no worker takes all there is to do."""
+    time.sleep(0.5)
+    return os.getpid(), os.getppid(), psutil.Process().name()
+
+
+def hang(file: Path, _: Path) -> None:
+    """Write down the processes of the step and of its worker, and do not end."""
+    worker = multiprocessing.parent_process()
+    assert worker is not None
+    file.with_suffix(".part").write_text(f"{os.getpid()} {worker.pid}")
+    file.with_suffix(".part").rename(file)
+    time.sleep(600)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with Cluster(Parallel(n_workers=2), tmp_path_factory.mktemp("dask")) as started:
+        yield started
+
+
+def permit(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+def test_one_server_forks_the_workers_and_their_steps(cluster: Cluster, tmp_path: Path) -> None:
+    workers = [value for _, value in cluster.each(itself, range(6))]
+    for number in range(2):
+        cluster.submit(str(number), run_limited, permit(tmp_path / str(number)), LIMIT_S, itself, number)
+    events = [cluster.events.get(timeout=LIMIT_S) for _ in range(2)]
+    steps = [event.value for event in events if not isinstance(event, Progress)]
+    assert len({pid for pid, _, _ in workers}) == 2
+    assert {name for _, _, name in workers} == {"archive-worker"}
+    assert {name for _, _, name in steps} == {"archive-step"}
+    (server,) = {parent for _, parent, _ in (*workers, *steps)}
+    assert server in {child.pid for child in psutil.Process().children()}
+
+
+def test_step_ends_with_its_worker(cluster: Cluster, tmp_path: Path) -> None:
+    file = tmp_path / "pids"
+    cluster.submit("hanging", run_limited, permit(tmp_path / "permit"), 600.0, hang, file)
+    deadline = time.monotonic() + LIMIT_S
+    while not file.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    step, worker = map(psutil.Process, map(int, file.read_text().split()))
+    worker.kill()
+    gone, alive = psutil.wait_procs([step], timeout=LIMIT_S)
+    assert (gone, alive) == ([step], [])

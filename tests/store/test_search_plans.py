@@ -1,0 +1,80 @@
+"""Searches read what they show, however many observations there are: by what MongoDB says of its plans."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from obsarchive.core.target_names import target_fields
+from obsarchive.store import Store, portal_queries
+from obsarchive.store.portal_queries import _visible
+from obsarchive.store.search import Criteria, Order
+
+COUNT, PAGE = 3000, 50
+ADMIN, PI = {"_id": "admin", "programs": "all"}, {"_id": "ana", "programs": ["3"]}
+
+
+@pytest.fixture
+def filled(store: Store) -> Store:
+    """Return an archive of which a third is one standard star, and a tenth belongs to programme 3."""
+    store.ensure_indexes([("bright_star", "strehl")])
+    documents = []
+    for number in range(COUNT):
+        name = "HD_1" if number % 3 == 0 else f"HIP_{number}"
+        documents.append(
+            {
+                "_id": f"{number:05d}",
+                "name": name,
+                "target": target_fields({"name": name}),
+                "science_program": {"program_id": str(number % 10), "program_PI": ["ben"]},
+                "date_utc": datetime(2016, 1, 1, tzinfo=UTC) + timedelta(minutes=number),
+                "night": "20160101",
+                "filter": "Si",
+            }
+        )
+    store.database["objects"].insert_many(documents)
+    return store
+
+
+def work(store: Store, user: dict[str, Any], criteria: Criteria) -> tuple[int, int, int]:
+    """Return how many keys and documents the first page of a search reads, and how many it shows."""
+    planned = store.browse._planned(criteria)
+    query, order = _visible(user, planned.query()), Order()
+    found = store.database["objects"].find(query).sort(order.keys).limit(PAGE + 1)
+    stats = found.explain()["executionStats"]
+    return stats["totalKeysExamined"], stats["totalDocsExamined"], stats["nReturned"]
+
+
+def test_pages_of_a_frequent_name_are_read_in_their_order(filled) -> None:
+    keys, documents, shown = work(filled, ADMIN, Criteria(name="hd 1", exact=True))
+    assert (keys <= 2 * PAGE, documents, shown) == (True, PAGE + 1, PAGE + 1)
+
+
+@pytest.mark.parametrize(("user", "most_keys"), [(ADMIN, 4 * PAGE), (PI, 8 * PAGE)])
+def test_parts_of_frequent_names_are_found_in_the_index(filled, monkeypatch, user, most_keys: int) -> None:
+    monkeypatch.setattr(portal_queries, "RARE", 100)
+    keys, documents, shown = work(filled, user, Criteria(name="hd"))
+    assert shown == PAGE + 1
+    assert keys <= most_keys
+    assert documents <= 2 * (PAGE + 1), "no document is read in vain"
+
+
+@pytest.mark.parametrize("user", [ADMIN, PI])
+def test_parts_of_rare_names_cost_what_they_find(filled, user) -> None:
+    keys, documents, shown = work(filled, user, Criteria(name="p 100"))
+    assert shown <= 11
+    assert keys <= 60
+    assert documents <= 40
+
+
+def test_a_name_that_there_is_not_costs_nothing(filled) -> None:
+    assert work(filled, ADMIN, Criteria(name="nothing")) == (1, 0, 0)
+
+
+def test_programmes_that_name_a_user_are_looked_up_one_by_one(filled) -> None:
+    assert filled.browse.programs({"_id": "ben", "programs": ["12"]}) == [*"01", "12", *"23456789"]
+    assert filled.browse.programs({"_id": "ben", "programs": [], "left": ["4", "9"]}) == [*"0123", *"5678"]
+    assert filled.browse.programs({"_id": "zoe", "programs": []}) == []
+    query = {"science_program.program_PI": "ben", "science_program.program_id": {"$gt": "4"}}
+    found = filled.database["objects"].find(query).sort("science_program.program_id", 1).limit(1)
+    assert found.explain()["executionStats"]["totalKeysExamined"] <= 2

@@ -1,0 +1,116 @@
+"""The page of the jobs shows the present by its causes; what attempts once ended with is history, apart from it."""
+
+from datetime import timedelta
+
+from toy_archive import NIGHT
+
+from obsarchive.core.documents import utc_now
+from obsarchive.daemon.requests import Requests
+
+NO_REFERENCES = "no references: the PSF library holds no other star in Si"
+
+
+def present(page: str) -> str:
+    """Return what the page says of the present."""
+    return page.split('id="history"')[0]
+
+
+def test_a_step_that_failed_and_then_succeeded_is_history(app, archive, as_user) -> None:
+    archive.toy.job(archive.own, "failed", message="OSError: the disk was away", finished=utc_now())
+    archive.toy.job(archive.own, "done", finished=utc_now())
+    page = as_user("admin").get("/jobs/now").text
+    assert "the disk was away" in page
+    assert "the disk was away" not in present(page)
+    assert archive.own not in present(page)
+
+
+def test_equal_failures_are_one_row_with_one_redo(app, archive, as_user) -> None:
+    toy = archive.toy
+    names = [toy.observation("3", f"star{number}", 20 + number) for number in range(12)]
+    for number, name in enumerate(names):
+        message = f"OSError: /raw/{name}.fits.bz2: ends after {number} of 770 frames"
+        toy.step(name, "bright_star", "strehl", state="failed", message=message, finished=utc_now())
+    admin = as_user("admin")
+    page = present(admin.get("/jobs/now").text)
+    assert page.count("12 ×") == 1
+    assert "12 observations" in page
+    assert page.count("Redo all") == 1
+    assert "See that the disk is mounted" in page, "what to do about it"
+    fields = {"state": "failed", "pipeline": "bright_star", "step": "strehl", "cause": "OSError"}
+    answer = admin.post("/jobs/redo", "/jobs", **fields)
+    assert answer.location == "/jobs"
+    assert "A redo of 12 steps was requested" in admin.get("/jobs").text
+    asked = [entry["what"] for entry in app.store.requests.waiting()]
+    assert sorted(what["subject"] for what in asked) == sorted(names)
+    assert {(what["pipeline"], what["step"]) for what in asked} == {("bright_star", "strehl")}
+    assert [entry["count"] for entry in app.store.audit.recent() if entry["action"] == "redo all"] == ["12"]
+    Requests(app.store, app.layout, app.chain).apply()
+    assert not any(entry.get("problem") for entry in app.store.requests.about("redo"))
+    assert admin.post("/jobs/redo", "/jobs", **{**fields, "cause": "another"}).location == "/jobs"
+    assert app.store.requests.waiting() == []
+    assert as_user("ana").post("/jobs/redo", **fields).status_code == 404
+
+
+def test_the_numbers_are_those_of_the_night(app, archive, as_user) -> None:
+    archive.toy.step(archive.own, "bright_star", "strehl", state="lacking", lacks="references", message=NO_REFERENCES)
+    ana = as_user("ana")
+    summary, jobs = ana.get(f"/night/{NIGHT}/summary").text, present(ana.get("/jobs/now").text)
+    for text in (NO_REFERENCES, "no star brighter than 5 sigma"):
+        assert text in summary
+        assert text in jobs
+    assert '<span class="flag" title="steps that failed or were rejected">2 problems</span>' in summary
+    assert "<dt>Problems</dt><dd>2</dd>" in jobs, "what only waits is no problem"
+    assert jobs.count("<li>") == 3
+
+
+def test_old_rejections_are_no_news(app, archive, as_user) -> None:
+    long_ago = utc_now() - timedelta(days=40)
+    for name, state in ((archive.failed, "rejected"), (archive.hostile, "failed")):
+        archive.toy.step(name, "bright_star", "reduce", state=state, message=f"{state} once", finished=long_ago)
+    page = present(as_user("admin").get("/jobs/now").text)
+    assert "rejected once" not in page
+    assert "failed once" in page, "what failed stays until somebody mends it"
+
+
+def test_problems_of_others_do_not_exist(app, archive, as_user) -> None:
+    for name in (archive.own, archive.foreign):
+        archive.toy.step(name, "bright_star", "strehl", state="failed", message="RuntimeError: broken")
+    app.store.nights.touch("20160920")
+    app.store.nights.set_fields("20160920", {"calib.steps.darks": {"state": "failed", "message": "no dark"}})
+    page = as_user("ben").get("/jobs/now").text
+    assert "351_Yrsa" in page
+    assert "HD_140283" not in page
+    assert "no dark" not in page, "ben has nothing on this night"
+    assert "12 ×" not in page
+    assert "no dark" in as_user("admin").get("/jobs/now").text
+    (failed,) = as_user("ben").get("/api/v1/jobs").json["failed"]
+    assert (failed["subject"], failed["state"], failed["step"]) == (archive.foreign, "failed", "strehl")
+
+
+def test_a_dead_daemon_leaves_no_figures(app, archive, as_user) -> None:
+    figures = {"workers": [{}, {}], "cpu_percent": 97.0, "memory_mb": 284, "queue": 7, "state": "working"}
+    app.store.jobs.report({"updated": utc_now(), **figures})
+    admin = as_user("admin")
+    page = admin.get("/jobs/now").text
+    assert "97" in page
+    assert "Waiting to be queued" in page
+    assert "data-alarm hidden" in admin.get("/search").text
+    for last, state in ((utc_now() - timedelta(seconds=61), "working"), (utc_now(), "stopped")):
+        app.store.jobs.report({"updated": last, **figures, "state": state})
+        page = admin.get("/jobs/now").text
+        assert "97" not in page
+        assert "Workers" not in page
+        assert "last sign of life" in page
+        for address in ("/jobs", "/search", f"/night/{NIGHT}", "/account", "/psflib"):
+            assert "data-alarm >The daemon does not run" in admin.get(address).text
+
+
+def test_an_open_page_does_not_keep_a_session_alive(app, archive, as_user) -> None:
+    ana = as_user("ana")
+    then = utc_now() - timedelta(hours=1)
+    app.store.sessions.collection.update_many({}, {"$set": {"last_seen": then}})
+    found = ana.get("/pulse").json
+    assert (found["daemon"], found["silent_s"], found["limit_s"]) == ("not running", None, 60)
+    assert [entry["last_seen"] for entry in app.store.sessions.collection.find()] == [then]
+    ana.get("/account")
+    assert [entry["last_seen"] for entry in app.store.sessions.collection.find()] != [then]

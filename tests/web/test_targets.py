@@ -1,0 +1,165 @@
+"""Pages of targets: three nights of one star by three names, with a companion that moves."""
+
+import io
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import ndimage
+from toy_archive import ToyArchive
+from visitors import Visitor
+
+from obsarchive.instruments.base import coordinates
+from obsarchive.io.fits_products import Provenance, tan_wcs, write_fits
+
+PLACE = (169.6, 31.52)
+SCALE, FWHM_ARCSEC = 0.0174, 0.12
+EPOCHS = (
+    # night, programme, name, separation [arcsec], position angle [deg], north of the image [deg], place of the star
+    ("20130301", "3", "HIP_55203", 0.80, 49.0, 23.7, (90.2, 101.6)),
+    ("20140302", "3", "hip-55203", 0.85, 52.0, 23.7, (101.5, 96.3)),
+    ("20150303", "4", "HIP55203", 0.90, 55.0, -10.0, (95.9, 99.1)),
+)
+"""The truth: the companion moves by 0.05 arcsec and 3 deg from night to night."""
+
+
+def observe(toy: ToyArchive, number: int) -> str:
+    night, program, name, separation, angle, north, star = EPOCHS[number]
+    place = coordinates(PLACE[0] + number * 1e-4, PLACE[1], {})
+    obs = toy.observation(program, name, 3 * number, night=night, coordinates=place)
+    toy.reduced(obs, number, strehl=12.0 + number)
+    seen = {
+        "separation_arcsec": separation + 0.001,
+        "separation_error_arcsec": 0.002,
+        "position_angle_deg": angle - 0.04,
+        "position_angle_error_deg": 0.1,
+        "delta_mag": 2.5,
+        "delta_mag_error": 0.03,
+    }
+    toy.step(obs, "bright_star", "pca", state="done", products=[], results={"detections": [seen]})
+    y, x = np.mgrid[:190, :200].astype(float)
+    sigma, direction = FWHM_ARCSEC / 2.3548 / SCALE, np.radians(north + angle)
+    dy, dx = separation / SCALE * np.cos(direction), -separation / SCALE * np.sin(direction)
+    image = sum(
+        peak * np.exp(-((y - star[0] - oy) ** 2 + (x - star[1] - ox) ** 2) / (2 * sigma**2))
+        for oy, ox, peak in ((0, 0, 10.0 ** (2 + number)), (dy, dx, 10.0 ** (1 + number)))
+    )
+    header = {"GUIDEY": star[0] + 1.4, "GUIDEX": star[1] + 0.7, **tan_wcs(*PLACE, (95, 95), SCALE, north, True)}
+    path = toy.layout.observation(night, obs) / "bright_star" / "100p.fits"
+    write_fits(path, image.astype(np.float32), header, Provenance("1", "bright_star", "reduce", "0" * 16))
+    return obs
+
+
+@pytest.fixture
+def star(app, archive) -> SimpleNamespace:
+    """Return the names of the three observations; the last one belongs to another programme."""
+    return SimpleNamespace(toy=archive.toy, ids=[observe(archive.toy, number) for number in range(3)])
+
+
+def rows(page: str, ids: list[str]) -> list[str]:
+    table = page.split("<tbody>")[1]
+    return [name for name in ids if name in table]
+
+
+@pytest.mark.parametrize("name", ["hip 55203", "HIP_55203", "HIP55203", "hip_0055203"])
+def test_three_spellings_are_one_page(star, as_user, name: str) -> None:
+    page = as_user("admin").get(f"/target/{name}").text
+    assert rows(page, star.ids) == star.ids
+    assert "3 epochs in 3 nights, 2013-03-01 to 2015-03-03" in page
+    assert "0.801" in page
+    assert "± 0.002" in page
+
+
+def test_what_belongs_to_others_is_no_epoch(star, as_user) -> None:
+    page = as_user("ana").get("/target/HIP_55203").text
+    assert rows(page, star.ids) == star.ids[:2]
+    assert "2 epochs in 2 nights" in page
+    assert "2015" not in page.split("<main")[1].split("</main>")[0]
+    assert "HIP55203" not in page
+    assert as_user("ben").get("/target/HIP_55203").text.count("1 epoch in 1 night") == 1
+    assert as_user("pia").get("/target/HIP_55203").status_code == 404
+    assert as_user("ana").get(f"/observation/{star.ids[2]}/close-up.png").status_code == 404
+
+
+def test_other_names_at_the_same_place_join(app, star, as_user) -> None:
+    near, far = (coordinates(PLACE[0], PLACE[1] + offset / 3600, {}) for offset in (4.0, 9.0))
+    other = star.toy.observation("3", "Lalande", 50, coordinates=near)
+    apart = star.toy.observation("3", "neighbour", 52, coordinates=far)
+    page = as_user("ana").get("/target/HIP_55203").text
+    assert other in page
+    assert apart not in page
+    assert "<h1>Lalande</h1>" in page, "the newest of equally frequent names"
+    assert "Also hip-55203, HIP_55203." in page
+    assert star.ids[0] in as_user("ana").get("/target/Lalande").text
+    assert as_user("ana").get("/target/nothing of this name").status_code == 404
+
+
+def test_trends_show_the_truth_with_errors(star, as_user) -> None:
+    page = as_user("admin").get("/target/HIP_55203").text
+    for words in (
+        "2013-03-01 lp600: 12.0 ± 0.4%",
+        "2013-03-01: 0.801 ± 0.002″",
+        "2014-03-02: 0.851 ± 0.002″",
+        "2015-03-03: 55.0 ± 0.1°",
+        "2.50 ± 0.03 mag",
+    ):
+        assert words in page, words
+
+
+def close_up(visitor: Visitor, obs_id: str, half: float = 1.5) -> np.ndarray:
+    answer = visitor.get(f"/observation/{obs_id}/close-up.png?half={half}")
+    assert (answer.status_code, answer.mimetype) == (200, "image/png")
+    return np.asarray(Image.open(io.BytesIO(answer.data)).convert("L"), dtype=float)
+
+
+def centroid(picture: np.ndarray, y: float, x: float) -> tuple[float, float]:
+    top, left = round(y) - 12, round(x) - 12
+    part = picture[top : top + 25, left : left + 25]
+    dy, dx = ndimage.center_of_mass(np.clip(part - 0.7 * part.max(), 0, None))
+    return top + dy, left + dx
+
+
+def test_blinked_pictures_lie_over_each_other(star, as_user) -> None:
+    """Stars within 0.5 pixel of one place, companions where the truth has them, north up, whatever the image."""
+    admin, middle, per_arcsec = as_user("admin"), 239.5, 480 / 3.0
+    for obs_id, (_, _, _, separation, angle, *_) in zip(star.ids, EPOCHS, strict=True):
+        picture = close_up(admin, obs_id)
+        assert centroid(picture, middle, middle) == pytest.approx((middle, middle), abs=0.5)
+        turned = np.radians(angle)
+        where = middle - separation * per_arcsec * np.cos(turned), middle - separation * per_arcsec * np.sin(turned)
+        assert centroid(picture, *where) == pytest.approx(where, abs=0.5)
+
+
+def test_pictures_are_asked_for_once(star, as_user) -> None:
+    admin, address = as_user("admin"), f"/observation/{star.ids[0]}/close-up.png"
+    first = admin.get(address)
+    again = admin.get(address, headers={"If-None-Match": first.headers["ETag"]})
+    assert (first.status_code, again.status_code, again.data) == (200, 304, b"")
+    assert admin.get(f"{address}?half=4", headers={"If-None-Match": first.headers["ETag"]}).status_code == 200
+    assert admin.get(f"{address}?half=1e9").status_code == 400
+    assert admin.get(f"{address}?half=nan").status_code == 400
+
+
+def test_what_has_no_image_has_no_close_up(star, as_user, archive) -> None:
+    ana = as_user("ana")
+    assert ana.get(f"/observation/{archive.failed}/close-up.png").status_code == 404
+    damaged = ana.get(f"/observation/{archive.own}/close-up.png")
+    assert damaged.status_code == 422, "the toy product is no image"
+    star.toy.store.observations.set_fields(archive.failed, {"coordinates": None})
+    page = ana.get("/target/GJ 436").text
+    assert "1 epoch in 1 night" in page
+    assert "data-blink" not in page
+
+
+def test_epochs_are_chosen(star, as_user) -> None:
+    page = as_user("admin").get(f"/target/HIP_55203?epoch={star.ids[2]}&epoch={star.ids[0]}&half=0.5").text
+    stage = page.split('class="blink-stage"')[1].split("</section>")[0]
+    assert [name in stage for name in star.ids] == [True, False, True]
+    assert "half=0.5" in stage
+
+
+def test_names_lead_to_the_target(star, as_user) -> None:
+    ana = as_user("ana")
+    assert 'href="/target/HIP_55203"' in ana.get(f"/observation/{star.ids[0]}").text
+    assert 'href="/target/HIP_55203"' in ana.get("/search?name=hip").text
