@@ -16,12 +16,13 @@ from obsarchive.web.models.columns import columns
 from obsarchive.web.models.night_facts import contrast_curve, night_facts
 from obsarchive.web.models.parameters import unknown_parameters
 from obsarchive.web.models.user_notes import note_on
+from obsarchive.web.models.visible_sources import visible_projects
 from obsarchive.web.pages import datasets, jobs, notes, psf_library
 from obsarchive.web.pages.search import MOST_MARKED, cards, page_of, understood, without_result
 from obsarchive.web.pages.targets import find_target
 from obsarchive.web.surveys import source_json
 from obsarchive.web.surveys import sources as survey_sources
-from obsarchive.web.surveys.source_view import SourceView, visible_projects
+from obsarchive.web.surveys.source_view import SourceView
 
 bp = Blueprint("api", __name__, url_prefix="/api/v1")
 

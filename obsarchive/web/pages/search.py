@@ -23,8 +23,8 @@ from obsarchive.web.models.columns import Column, columns
 from obsarchive.web.models.positions import UNITS
 from obsarchive.web.models.search_form import SearchForm, query_parameters
 from obsarchive.web.models.view_models import Card
+from obsarchive.web.models.visible_sources import place_of
 from obsarchive.web.pages.sky_map import Mark, sky_map
-from obsarchive.web.surveys.source_places import place_of
 
 MOST_EXPORTED = 10_000
 MOST_MARKED = 1000

@@ -19,7 +19,7 @@ from obsarchive.web.framework.file_responses import FILE_POLICY, resolve_product
 from obsarchive.web.models.cards import card_of, cards_of, find_card
 from obsarchive.web.models.positions import position
 from obsarchive.web.models.target_view import MOST_BLINKED, Target, target_of
-from obsarchive.web.surveys.source_places import place_of
+from obsarchive.web.models.visible_sources import place_of
 
 bp = Blueprint("targets", __name__)
 

@@ -1,12 +1,29 @@
-"""Where a target lies, by the names that surveys know it by."""
+"""Sources of surveys that the user may see, and where a target lies by the names that surveys know it by."""
+
+from flask_login import current_user
 
 from obsarchive.core.target_names import folded
+from obsarchive.store import Document
 from obsarchive.store.search import Cone
 from obsarchive.store.survey_queries import SourceCriteria
 from obsarchive.web.framework.context import portal
-from obsarchive.web.surveys.source_view import visible_runs
 
 _MOST_LOOKED_AT = 20
+
+
+def visible_projects() -> list[Document]:
+    """Return the projects that the user may see, those that run first, then the newest."""
+    found = portal().store.surveys.visible_runs("all" if current_user.is_admin else current_user.programs)
+    newest = sorted(found, key=lambda run: str(run.get("updated") or ""), reverse=True)
+    return sorted(newest, key=lambda run: run.get("state") != "running")
+
+
+def visible_runs(project: str = "") -> list[str] | None:
+    """Return the projects whose sources the user may see, or the requested one; None: all, also without a project."""
+    if current_user.is_admin:
+        return [project] if project else None
+    known = [str(run["_id"]) for run in visible_projects()]
+    return [project] if project in known else [] if project else known
 
 
 def place_of(name: str) -> Cone | None:
