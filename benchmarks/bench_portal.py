@@ -18,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import vo_queries
 from argon2 import PasswordHasher
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -39,7 +40,7 @@ CURVE = [[round(0.05 * i, 2), round(2 + 0.2 * i, 2), 0.7] for i in range(35)]
 FIRST = datetime(2012, 6, 1, tzinfo=UTC)
 REPEATS, WARMING = 30, 3
 PASSWORD = "perihelion of 1801"
-GOALS = {"night": 150.0, "search": 250.0, "target": 250.0}
+GOALS = {"night": 150.0, "search": 250.0, "target": 250.0, "VO": 250.0}
 MEMORY_GOAL_MB, RATIO_GOAL = 400.0, 1.3
 
 
@@ -67,8 +68,10 @@ def observation(rng: random.Random, number: int) -> dict:
     thumb = {"name": f"preview/{name}_thumb.png", "bytes": 9999, "sha256": f"{rng.getrandbits(256):064x}"}
     preview = record(rng, number, {})
     preview["products"] += [thumb, {**thumb, "name": f"preview/{name}_cropped.png"}]
+    reduced = record(rng, number, {"frames_total": 770, "frames_used": 768, "calibration": "dark_6"})
+    reduced["products"] += vo_queries.images(place)
     steps = {
-        "reduce": record(rng, number, {"frames_total": 770, "frames_used": 768, "calibration": "dark_6"}),
+        "reduce": reduced,
         "strehl": record(rng, number, {"ratio_percent": strehl, "fwhm_arcsec": 0.12, "flag": flag}),
         "preview": preview,
         "pca": record(rng, number, {"curve": CURVE, "components": 7}),
@@ -118,6 +121,9 @@ def addresses(kind: str, rng: random.Random, observations: int) -> list[str]:
         return [f"/night/{day:%Y%m%d}" for day in days]
     if kind == "target":
         return [f"/target/hip {rng.randrange(STARS)}" for _ in range(REPEATS)]
+    if kind in vo_queries.KINDS:
+        queries = vo_queries.makers(rng, FIRST, observations // NIGHT_SIZE)
+        return [queries[kind.removeprefix("VO: ")]() for _ in range(REPEATS)]
     makers = {
         "everything": lambda: "/search?date_from=2012-01-01",
         "part of a name": lambda: f"/search?name=IP_{rng.randrange(10_000, 118_000)}",
@@ -161,6 +167,7 @@ KINDS = (
             "sorted by magnitude",
         )
     ),
+    *vo_queries.KINDS,
 )
 
 
@@ -193,7 +200,7 @@ def memory_mb() -> float:
     return pages * 4096 / 1e6
 
 
-def measure(app, observations: int, before: dict, mongod: int) -> list[str]:  # type: ignore[no-untyped-def]
+def measure(app, observations: int, before: dict, mongod: int, only: str = "") -> list[str]:  # type: ignore[no-untyped-def]
     """Return the table for the present number of observations; `before` has the percentiles of the last one."""
     lines = [
         f"# The portal with {observations:,} observations\n".replace(",", " "),
@@ -206,7 +213,7 @@ def measure(app, observations: int, before: dict, mongod: int) -> list[str]:  # 
         token = client.get("/login").text.split('name="csrf_token" value="')[1].split('"')[0]
         sent = {"csrf_token": token, "username": name, "password": PASSWORD}
         assert client.post("/login", data=sent).status_code == 302
-        for kind in KINDS:
+        for kind in (kind for kind in KINDS if kind.startswith(only)):
             times, cpu = timed(client, kind, observations, mongod)
             goal, slow = GOALS[kind.split(":")[0]], float(np.percentile(times, 95))
             ratio = f"{cpu / before[who, kind]:.2f}" if (who, kind) in before else "–"
@@ -232,6 +239,7 @@ def main() -> None:
     parser.add_argument(
         "--settle", type=float, default=65.0, help="pause before measuring: longer than a checkpoint [s]"
     )
+    parser.add_argument("--only", default="", help="begin of the names of the pages that are measured, such as VO")
     parser.add_argument("--output", type=Path, default=RESULTS)
     asked = parser.parse_args()
     accounts._HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
@@ -251,7 +259,7 @@ def main() -> None:
             filled = observations
             store.ensure_indexes(steps_of(decision_chain(config)))
             time.sleep(asked.settle)  # what is written must not disturb what is read
-            lines += measure(app, observations, before, server.pid)
+            lines += measure(app, observations, before, server.pid, asked.only)
             asked.output.write_text("\n".join(lines) + "\n")
         store.close()
 

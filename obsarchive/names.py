@@ -15,7 +15,8 @@ from typing import Self
 MAX_LENGTH = 200
 """Longest accepted name: product suffixes must still fit into the 255 bytes of a file name."""
 
-_SHORTEST_NAME = len("1_a_b_c_d_20160925_030000.000000") - 1
+SHORTEST_NAME = len("1_a_b_c_d_20160925_030000.000000")
+"""Length of the shortest name of an observation."""
 _WORD = r"[A-Za-z0-9+.-]+"
 _STAMP = r"\d{8}_\d{6}\.\d{6}"
 _OBSERVATION = re.compile(
@@ -24,7 +25,9 @@ _OBSERVATION = re.compile(
     re.ASCII,
 )
 _WHOLE_STAMP = re.compile(_STAMP, re.ASCII)
-_WITHIN_TEXT = re.compile(re.sub(r"\?P<\w+>", "?:", _OBSERVATION.pattern), re.ASCII)
+_STAMP_WITHIN = re.compile(rf"_{_STAMP}", re.ASCII)
+_WITHIN_TEXT = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_+.-]*?_{_STAMP}", re.ASCII)
+"""What may be the name of an observation, up to its time."""
 _NIGHT = re.compile(r"\d{8}", re.ASCII)
 
 
@@ -59,7 +62,9 @@ def is_observation(text: str) -> bool:
 
 def observations_in(text: str) -> list[str]:
     """Return the names of observations that a text holds, as those of files and paths do."""
-    return _WITHIN_TEXT.findall(text) if len(text) > _SHORTEST_NAME else []
+    if len(text) < SHORTEST_NAME or _STAMP_WITHIN.search(text) is None:  # nearly all texts
+        return []
+    return [found for found in _WITHIN_TEXT.findall(text) if _OBSERVATION.fullmatch(found)]
 
 
 def replace_observations(text: str, replacement: Callable[[str], str]) -> str:
@@ -76,7 +81,7 @@ def replace_observations(text: str, replacement: Callable[[str], str]) -> str:
     -------
     str
     """
-    return _WITHIN_TEXT.sub(lambda found: replacement(found[0]), text)
+    return _WITHIN_TEXT.sub(lambda found: replacement(found[0]) if _OBSERVATION.fullmatch(found[0]) else found[0], text)
 
 
 def target_of(observation: str) -> str:

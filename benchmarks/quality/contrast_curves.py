@@ -47,10 +47,11 @@ optics; static, slowly changing and random speckles, photon and register noise),
 searched as a star of its own. *Found*: the published list has a companion within one FWHM. Goals: 45 to 55 % at the
 curve (5 σ), above 95 % at 1.4 times its contrast (7 σ), at most one companion that does not exist in 100 images, each
 within twice the statistical error. All images of a star share its speckles, so that what does not exist comes in
-groups. In images with several planets the others count as tail of the noise of each. The curve ends at 1.69″, where the
-stored stamps do (201 pixels; 2″ would need 239, and 1.4 times the time and the library made anew). Close to the star
-the bound is the number of apertures: 12 fit on the ring at 0.15″ (FWHM 0.073″), of which 9 show the noise. Five sigma
-are then an S/N of 14, even of Gaussian noise, and their standard deviation has an error of a quarter.
+groups. In images with several planets the others count as tail of the noise of each. References end at 1.7″, where the
+stored stamps do (201 pixels); beyond, the mean profile of the star is subtracted only, and what that leaves has a tail
+of its own. Close to the star the bound is the number of apertures: 12 fit on the ring at 0.15″ (FWHM 0.073″), of which
+9 show the noise. Five sigma are then an S/N of 14, even of Gaussian noise, and their standard deviation has an error of
+a quarter.
 The path of faint stars is not among these images.
 """
 

@@ -1,9 +1,8 @@
 """Entry of raw files, and of manifests and sidecar files of the archive tree, into the database."""
 
 import logging
-import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -21,11 +20,10 @@ from obsarchive.core.document_types import (
     RawData,
 )
 from obsarchive.core.documents import NIGHT_KINDS, SCHEMA, Night, Observation, utc_now
-from obsarchive.core.json_text import parse_json
 from obsarchive.core.raw_problems import RawProblem, by_kind
-from obsarchive.core.step_state import State, is_complete
 from obsarchive.core.values import as_mapping, plain_text
 from obsarchive.daemon import published_archiver
+from obsarchive.daemon.manifest_blocks import blocks_by_pipeline, folders_in
 from obsarchive.daemon.night_files import files_after_look, versions
 from obsarchive.daemon.notifications import Alerts
 from obsarchive.daemon.observation_edits import ObservationEdits
@@ -36,7 +34,7 @@ from obsarchive.errors import DISK_ERRORS, MALFORMED, ArchiveError, BadRawData
 from obsarchive.io.raw_frames import plain_cards, read_header
 from obsarchive.names import ObservationName, is_night, is_observation
 from obsarchive.pipeline.chain import decision_chain
-from obsarchive.store import StepUpdate, Store, carried_over, one_line
+from obsarchive.store import Store, one_line
 
 log = logging.getLogger(__name__)
 
@@ -69,11 +67,16 @@ class Ingest:
         self.edits = ObservationEdits(config.database_folder)
         self._host = socket.gethostname()
         self._warned: set[tuple[Path, str]] = set()
+        # asked for once while a night is entered, not for each of its observations
+        self._frames: dict[str, Sequence[Mapping[str, Any]]] = {}
+        self._owners_of: dict[str, list[str]] = {}
 
     def night(self, listing: Listing) -> None:
         """Bring the database in line with a night's raw folder."""
         self.store.nights.touch(listing.night)
         self._restore_night(listing.night)
+        self._frames.clear()
+        self._owners_of.clear()
         known = self.store.observations.raw_data_of(listing.night)
         whole_of = {path.name: each for each in known.values() for path in each.raw_files}
         present = listing.observations()
@@ -140,9 +143,9 @@ class Ingest:
         nights = self.store.nights.names()
         pipelines = [link.pipeline for link in decision_chain(self.config)]
         whole = self.store.nights.names([pipeline.name for pipeline in pipelines if pipeline.scope == "night"])
-        present = [night for night in _folders(self.layout.root) if is_night(night)]
+        present = [night for night in folders_in(self.layout.root) if is_night(night)]
         for first in range(0, len(present), NIGHTS_AT_ONCE):
-            inner = {night: _folders(self.layout.night(night)) for night in present[first : first + NIGHTS_AT_ONCE]}
+            inner = {night: folders_in(self.layout.night(night)) for night in present[first : first + NIGHTS_AT_ONCE]}
             known = self.store.observations.known(name for names in inner.values() for name in names)
             for night, names in inner.items():
                 if night not in nights:
@@ -293,7 +296,7 @@ class Ingest:
         telescope = self.config.telescope_of(parsed.camera, parsed.date_utc.date())
         folder = self.layout.observation(listing.night, name)
         known = read_sidecar(self.layout, listing.night, name) or self.edits.recall(name)
-        owners = as_mapping(known.get("science_program")).get("program_PI") or self.store.users.owners(parsed.program)
+        owners = as_mapping(known.get("science_program")).get("program_PI") or self._owners(parsed.program)
         comment, names = known.get("comment"), known.get("alternative_names", [])
         blocks = self._recorded_blocks(folder)
         take_redos(known, blocks)
@@ -321,13 +324,18 @@ class Ingest:
         }
 
     def _seeing(self, night: str, when: datetime) -> ObservationSeeing:
-        return seeing_lookup.nearest_seeing(
-            Night(self.store.nights.find(night) or {"_id": night}).seeing_frames(), when
-        )
+        if night not in self._frames:
+            self._frames = {night: Night(self.store.nights.find(night) or {"_id": night}).seeing_frames()}
+        return seeing_lookup.nearest_seeing(self._frames[night], when)
+
+    def _owners(self, program: str) -> list[str]:
+        if program not in self._owners_of:
+            self._owners_of[program] = self.store.users.owners(program)
+        return self._owners_of[program]
 
     def _recorded_blocks(self, folder: Path) -> dict[str, PipelineDocument]:
         return {
-            name: block for inner in _folders(folder) for name, block in _blocks_by_pipeline(folder / inner).items()
+            name: block for inner in folders_in(folder) for name, block in blocks_by_pipeline(folder / inner).items()
         }
 
     def _restore_night(self, night: str) -> None:
@@ -335,7 +343,7 @@ class Ingest:
         document = self.store.nights.find(night) or {}
         restored: dict[str, PipelineDocument] = {}
         for folder in (self.layout.calibration(night), self.layout.summary(night)):
-            restored |= {name: block for name, block in _blocks_by_pipeline(folder).items() if name not in document}
+            restored |= {name: block for name, block in blocks_by_pipeline(folder).items() if name not in document}
         for name, block in restored.items():
             self.store.nights.set_fields(night, {name: block})
             if name == "seeing":
@@ -363,45 +371,3 @@ def _is_gone(observation: Observation) -> bool:
     """Whether raw files are not where the database has them; those of a night may be below several roots."""
     files = observation.raw_files
     return not files or not all(path.exists() for path in files)
-
-
-def _folders(folder: Path) -> list[str]:
-    """Return the names of the folders in a folder, sorted; nothing else is read of them, since they are many."""
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(found.name for found in entries if found.is_dir(follow_symlinks=False))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-
-
-_NEEDED_OF_MANIFEST = {"pipeline", "step", "state", "started", "finished"}
-
-
-def _manifests(folder: Path) -> Iterator[Mapping[str, Any]]:
-    for path in sorted(folder.glob(".*.json")):
-        try:
-            manifest = parse_json(path.read_bytes())
-        except (OSError, ValueError) as err:
-            log.warning("%s cannot be read (%s): its step will be done again", path, err)
-            continue
-        if isinstance(manifest, dict) and manifest.keys() >= _NEEDED_OF_MANIFEST:
-            yield carried_over(manifest)
-
-
-def _blocks_by_pipeline(folder: Path) -> dict[str, PipelineDocument]:
-    blocks: dict[str, PipelineDocument] = {}
-    for manifest in _manifests(folder):
-        try:
-            step = StepUpdate(State(manifest["state"]), str(manifest.get("message", "")), manifest).to_document()
-        except (ValueError, TypeError) as err:
-            log.warning("a manifest in %s is damaged (%s): its step will be done again", folder, err)
-            continue
-        block = blocks.setdefault(str(manifest["pipeline"]), {"steps": {}})
-        block["steps"][str(manifest["step"])] = {**step, "retries": 0}
-        if "classified_as" in manifest:
-            block["classified_as"] = manifest["classified_as"]
-    for block in blocks.values():
-        done = is_complete(step["state"] for step in block["steps"].values())
-        block["status"] = {"done": done, "enqueued": False, "force_redo": False, "retries": 0}
-        block["last_modified"] = utc_now()
-    return blocks

@@ -41,13 +41,21 @@ class PsfLibrarySync:
         self._seen: tuple[int, int] | None = None
         self._entries = PsfLibrary(layout.psf_library)
 
-    def look(self) -> None:
-        """Read the library if it changed, reopen observations that wait for references, and update the nights."""
+    def look(self, nights_changed: bool = True) -> None:
+        """Read the library if it changed, reopen observations that wait for references, and update the nights.
+
+        Parameters
+        ----------
+        nights_changed : bool, optional
+            Whether documents of nights may have changed since the last call; if not, they are not looked through.
+        """
         seen = self._stamp()
         steps = PipelinePaths.of_night(PIPELINE).steps
         if seen != self._seen:
             self._read(seen)
             nights = self.store.nights.having(steps)
+        elif not nights_changed:
+            return
         else:
             nights = self.store.nights.having(steps, without="psf_lib")
         for night in nights:

@@ -6,6 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -245,7 +246,7 @@ class Scheduler:
         if not self.options.once:
             self.config_watch.look()
         self.requests.apply()
-        self.library_sync.look()
+        self.library_sync.look(self.queue.have_nights_changed())
         self.queue.library = self.library_sync.library
         self.audit()
         self._space = lacks_space(self.config)
@@ -381,11 +382,8 @@ class Scheduler:
 
     def _report_start(self) -> None:
         """Show that a daemon lives that has not come to its first cycle, which may take minutes."""
-        try:
-            with outage_as_error():
-                self._report("starting")
-        except ServiceUnavailable as err:
-            log.debug("the start is not reported: %s", err)
+        with suppress(ServiceUnavailable), outage_as_error():
+            self._report("starting")
 
     def _report(self, state: str = "") -> None:
         """Write the status, when it changed or when it is time."""

@@ -2,7 +2,7 @@
 
 import itertools
 import logging
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -63,7 +63,8 @@ class WorkQueue:
         self.arrives_within = arrives_within
         self.library = Library()
         """What the PSF library holds."""
-        self._every: dict[bytes, Night] = {}
+        self._every: Mapping[bytes, Night] = {}
+        self._nights_changed = True
         self._own: tuple[Master, ...] = ()
         self._looked_at: list[str] = []
         self._at_rest: dict[str, tuple[Night, tuple[Master, ...]]] = {}
@@ -148,11 +149,17 @@ class WorkQueue:
     def _read(self) -> Collection[Night]:
         """Return all nights, and keep them, with the masters that they made from their own files."""
         former, self._every = self._every, self.store.nights.all_again(self._every)
-        if former.keys() != self._every.keys():
+        self._nights_changed |= self._every is not former
+        if self._every is not former and former.keys() != self._every.keys():
             own = tuple(master for night in self._every.values() for master in night.masters() if master.own)
             if own != self._own:
                 self._own = own
         return self._every.values()
+
+    def have_nights_changed(self) -> bool:
+        """Return whether the document of a night changed since the last call."""
+        changed, self._nights_changed = self._nights_changed, False
+        return changed
 
     def rest(self, subject: Subject) -> None:
         """Do not look again at what nothing is due for.

@@ -4,10 +4,10 @@ Steps name other observations: references of a star subtraction, stars of a nigh
 takes from the database for a user passes through here, so that no page, file or answer can show such a name.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
-from obsarchive.names import observations_in, replace_observations
+from obsarchive.names import SHORTEST_NAME, observations_in, replace_observations
 
 LABEL = "reference star of another programme"
 """What stands for an observation that a user may not see."""
@@ -15,21 +15,37 @@ _OWN_RAW_DATA = frozenset({"fits_header", "raw_data"})
 """Parts of an observation that describe nothing but itself, and are long."""
 
 
-def names_in(value: Any) -> Iterator[str]:
-    """Yield the names of observations within texts, keys and file names of a value."""
-    if isinstance(value, str):
-        yield from observations_in(value)
-    elif isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from observations_in(key)
-            yield from names_in(inner)
-    elif isinstance(value, list | tuple) and not (value and isinstance(value[0], int | float)):
-        for inner in value:
-            yield from names_in(inner)
+_LISTS = (list, tuple)
+_NUMBERS = frozenset({int, float, bool, type(None)})
+Naming = Mapping[str, frozenset[str]]
+"""Texts that name observations, each with these names."""
 
 
-def without_names(value: Any, hidden: frozenset[str]) -> Any:
-    """Return a value without some names of observations.
+def texts_naming(value: Any) -> dict[str, frozenset[str]]:
+    """Return the texts, keys and file names within a value that name observations, with these names."""
+    found: dict[str, frozenset[str]] = {}
+    waiting = [value]
+    while waiting:  # no recursion: pages hold some ten thousand values
+        value = waiting.pop()
+        kind = type(value)
+        if kind is str:
+            if len(value) >= SHORTEST_NAME and value not in found and (names := observations_in(value)):
+                found[value] = frozenset(names)
+        elif kind is dict:
+            waiting += value.keys()
+            waiting += value.values()
+        elif kind in _LISTS and not _is_numbers(value):
+            waiting += value
+    return found
+
+
+def _is_numbers(value: Sequence[Any]) -> bool:
+    """Whether a list holds numbers only, as curves do: it is not looked through."""
+    return _NUMBERS.issuperset(map(type, value))
+
+
+def without_names(value: Any, naming: Naming, visible: Set[str]) -> Any:
+    """Return a value without names of observations that a user may not see.
 
     Entries of a list that are about such an observation (rows, products) are removed; elsewhere `LABEL` stands for the
     name.
@@ -38,31 +54,38 @@ def without_names(value: Any, hidden: frozenset[str]) -> Any:
     ----------
     value : any
         Documents, lists and plain values.
-    hidden : frozenset of str
-        Names of the observations.
+    naming : mapping of str to frozenset of str
+        Its texts that name observations (:func:`texts_naming`).
+    visible : set of str
+        Names of observations that the user may see.
 
     Returns
     -------
     any
+        The value itself where nothing is hidden.
     """
-    if isinstance(value, str):
-        return replace_observations(value, lambda name: LABEL if name in hidden else name)
-    if isinstance(value, Mapping):
-        return {key: without_names(inner, hidden) for key, inner in value.items() if not _names(key, hidden)}
-    if isinstance(value, list | tuple):
-        return [without_names(inner, hidden) for inner in value if not _is_about(inner, hidden)]
+    hidden = {text for text, names in naming.items() if not names <= visible}
+    return _masked(value, hidden, visible) if hidden else value
+
+
+def _masked(value: Any, hidden: Set[str], visible: Set[str]) -> Any:
+    kind = type(value)
+    if kind is str:
+        if value not in hidden:
+            return value
+        return replace_observations(value, lambda name: name if name in visible else LABEL)
+    if kind is dict:
+        return {key: _masked(inner, hidden, visible) for key, inner in value.items() if key not in hidden}
+    if kind in _LISTS and not _is_numbers(value):
+        return [_masked(inner, hidden, visible) for inner in value if not _is_about(inner, hidden)]
     return value
+
+
+def _is_about(entry: Any, hidden: Set[str]) -> bool:
+    """Whether an entry of a list is a row about a hidden observation, or names it: a product, a star, a file."""
+    return type(entry) is dict and any(type(text) is str and text in hidden for text in entry.values())
 
 
 def own_part(document: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of an observation's document in which other observations can be named."""
     return {key: value for key, value in document.items() if key not in _OWN_RAW_DATA}
-
-
-def _is_about(entry: Any, hidden: frozenset[str]) -> bool:
-    """Whether an entry of a list is a row about a hidden observation, or names it: a product, a star, a file."""
-    return isinstance(entry, Mapping) and any(_names(text, hidden) for text in entry.values() if isinstance(text, str))
-
-
-def _names(text: str, hidden: frozenset[str]) -> bool:
-    return not hidden.isdisjoint(observations_in(text))

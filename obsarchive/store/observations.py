@@ -5,11 +5,13 @@ import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import cached_property
 from typing import Any, cast
 
 import bson
 from bson.raw_bson import DEFAULT_RAW_BSON_OPTIONS as RAW_BSON_OPTIONS
 from pymongo import ASCENDING, GEOSPHERE
+from pymongo.errors import PyMongoError
 
 from obsarchive.core import document_paths as paths
 from obsarchive.core.document_paths import PipelinePaths
@@ -17,6 +19,7 @@ from obsarchive.core.document_types import NewObservation
 from obsarchive.core.documents import SCHEMA, Night, Observation, StepRecord, utc_now
 from obsarchive.core.step_state import State
 from obsarchive.core.target_names import target_fields
+from obsarchive.store.changes import Changes
 from obsarchive.store.search import SORTS, strehl_paths
 from obsarchive.store.step_records import Document, StepPath, StepStore
 from obsarchive.store.target_index import NAMES, ensure_target_indexes, fold_names
@@ -299,6 +302,7 @@ class Observations(StepStore):
         for keys in (
             (*by_date, owners[0]),
             *((owner, *by_date) for owner in owners),
+            (owners[0], "filter", "date_utc", "_id"),
             *((owner, ratio, "_id") for owner in owners for ratio in strehl),
         ):
             self.collection.create_index([(key, ASCENDING) for key in keys], name=f"look-up {keys[0]} {keys[1]}"[:100])
@@ -332,23 +336,37 @@ _TOO_FEW_FILES = re.compile(r"\d+ good files.*, \d+ needed \(calibration\.min_")
 class Nights(StepStore):
     """The collection ``aux``: one document per night."""
 
+    @cached_property
+    def _changes(self) -> Changes:
+        return Changes(self.collection)
+
     def all(self, nights: Sequence[str] | None = None) -> list[Night]:
         """Return the nights, newest first, without the long lists of seeing frames."""
         query: Document = {"_id": {"$in": list(nights)}} if nights else {}
         return [Night(document) for document in self.collection.find(query, _WITHOUT_LISTS).sort("_id", -1)]
 
-    def all_again(self, known: Mapping[bytes, Night]) -> dict[bytes, Night]:
+    def all_again(self, known: Mapping[bytes, Night]) -> Mapping[bytes, Night]:
         """Return what :meth:`all` does, by the encoded documents; those that did not change are the same objects.
 
         Parameters
         ----------
         known : mapping of bytes to Night
-            What the last call returned.
+            What the last call returned; this very mapping is returned if no document changed.
         """
-        encoded = self.collection.with_options(RAW_BSON_OPTIONS).find({}, _WITHOUT_LISTS).sort("_id", -1)
+        changed = self._changes.names()
+        if changed is not None and not changed:
+            return known
+        try:
+            query: Document = {} if changed is None else {"_id": {"$in": list(changed)}}
+            encoded = self.collection.with_options(RAW_BSON_OPTIONS).find(query, _WITHOUT_LISTS)
+            raw = [bytes(found.raw) for found in encoded]
+        except PyMongoError:
+            self._changes.forget()
+            raise
         options = self.collection.codec_options
-        raw = [bytes(found.raw) for found in encoded]
-        return {text: known.get(text) or Night(bson.decode(text, options)) for text in raw}
+        kept = {} if changed is None else {text: night for text, night in known.items() if night.id not in changed}
+        nights = kept | {text: known.get(text) or Night(bson.decode(text, options)) for text in raw}
+        return dict(sorted(nights.items(), key=lambda item: item[1].id, reverse=True))
 
     def names(self, having: Sequence[str] = ()) -> set[str]:
         """Return all nights, ``yyyymmdd``, or those whose documents have some fields."""

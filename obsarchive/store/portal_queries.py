@@ -10,7 +10,7 @@ from pymongo.collection import Collection
 from obsarchive.core import document_paths as paths
 from obsarchive.core.documents import Night, Observation
 from obsarchive.core.target_names import folded
-from obsarchive.store.foreign_names import names_in, own_part, without_names
+from obsarchive.store.foreign_names import own_part, texts_naming, without_names
 from obsarchive.store.search import COUNT_CAP, MAX_PAGE, Criteria, Order, Page
 from obsarchive.store.step_records import Document
 
@@ -55,14 +55,17 @@ def _named(user: Mapping[str, Any]) -> Document:
     return {paths.PROGRAM_PI: str(user["_id"]), paths.PROGRAM_ID: {"$nin": left}}
 
 
-def _visible(user: Mapping[str, Any], conditions: list[Document]) -> Document:
+def _visible(user: Mapping[str, Any], conditions: list[Document], is_selective: bool = False) -> Document:
     """Return the filter of what `user` may see that fulfils all conditions.
 
-    They are repeated in each of the alternatives of `visible_to`, so that each alternative can use an index of its own.
+    They are repeated in each of the alternatives of `visible_to`, so that each alternative can use an index of its own;
+    not where they find little by themselves.
     """
     alternatives = visible_to(user).get("$or")
     if alternatives is None:
         return {"$and": conditions} if conditions else {}
+    if is_selective:
+        return {"$and": [*conditions, {"$or": alternatives}]}
     return {"$or": [{"$and": [alternative, *conditions]} for alternative in alternatives]}
 
 
@@ -141,9 +144,9 @@ class Browse:
         """
         if is_admin(user):
             return value
-        named = set(names_in(value))
-        hidden = frozenset(named - self.visible(user, named)) if named else frozenset()
-        return without_names(value, hidden) if hidden else value
+        naming = texts_naming(value)
+        named = set().union(*naming.values())
+        return without_names(value, naming, self.visible(user, named)) if named else value
 
     def _without_others(self, user: Mapping[str, Any], documents: list[Document]) -> list[Observation]:
         """Return observations as a user may see them."""
@@ -175,8 +178,9 @@ class Browse:
         CursorError
             `cursor` is not the mark of a page.
         """
-        wanted = self._planned(criteria).query()
-        query = _visible(user, [*wanted, order.after(cursor)] if cursor else wanted)
+        criteria = self._planned(criteria)
+        wanted = criteria.query()
+        query = _visible(user, [*wanted, order.after(cursor)] if cursor else wanted, criteria.is_selective)
         limit = max(1, min(limit, MAX_PAGE))
         found = list(
             self.observations.find(query, _NOT_LISTED).sort(order.keys).limit(limit + 1).max_time_ms(TIME_LIMIT_MS)
@@ -185,7 +189,7 @@ class Browse:
         if not cursor and not more:
             count = len(found)
         else:
-            query = _visible(user, wanted)
+            query = _visible(user, wanted, criteria.is_selective)
             count = self.observations.count_documents(query, limit=COUNT_CAP, maxTimeMS=TIME_LIMIT_MS)
         shown = found[:limit]
         observations = self._without_others(user, shown)
@@ -200,7 +204,8 @@ class Browse:
 
     def finds_something(self, user: Mapping[str, Any], criteria: Criteria) -> bool:
         """Whether an observation that a user may see fulfils criteria."""
-        query = _visible(user, criteria.query())
+        criteria = self._planned(criteria)
+        query = _visible(user, criteria.query(), criteria.is_selective)
         return self.observations.find_one(query, {"_id": 1}, max_time_ms=TIME_LIMIT_MS) is not None
 
     def stream(
@@ -234,7 +239,8 @@ class Browse:
         ------
         Observation
         """
-        query = _visible(user, self._planned(criteria).query())
+        criteria = self._planned(criteria)
+        query = _visible(user, criteria.query(), criteria.is_selective)
         omitted = {key: 0 for key in _NOT_LISTED if not with_raw or key != "raw_data"}
         cursor = self.observations.find(query, omitted).sort(order.keys).limit(limit)
         found = iter(cursor if time_ms is None else cursor.max_time_ms(time_ms))

@@ -9,7 +9,7 @@ from pymongo.collection import Collection
 from obsarchive.core import document_paths as paths
 from obsarchive.core.documents import Observation, utc_now
 from obsarchive.core.release import NEVER, Period, Programme, Release, released_before
-from obsarchive.store.foreign_names import names_in, own_part, without_names
+from obsarchive.store.foreign_names import own_part, texts_naming, without_names
 from obsarchive.store.portal_queries import TIME_LIMIT_MS, visible_to
 from obsarchive.store.search import MAX_PAGE, Order, Page
 from obsarchive.store.step_records import Document
@@ -212,10 +212,11 @@ class PublicObservations:
         """Return observations without names of those that are not public."""
         documents = list(documents)
         parts = {document["_id"]: own_part(document) for document in documents}
-        named = set(names_in(parts))
+        naming = texts_naming(parts)
+        named = set().union(*naming.values())
         query = {"$and": [{"_id": {"$in": list(named)}}, public(release, now)]}
         visible = {found["_id"] for found in self.observations.find(query, {"_id": 1}).max_time_ms(TIME_LIMIT_MS)}
-        shown = without_names(parts, frozenset(named - visible))
+        shown = without_names(parts, naming, visible)
         return [Observation({**document, **shown[document["_id"]]}) for document in documents]
 
 

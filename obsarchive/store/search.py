@@ -145,6 +145,11 @@ class Criteria:
     marked: Document | None = None
     is_frequent: bool = False
 
+    @property
+    def is_selective(self) -> bool:
+        """Whether a name finds few observations by itself."""
+        return bool(self.name) and not self.is_frequent
+
     def query(self) -> list[Document]:
         """Return the filters that must all hold."""
         found = [*self._texts(), *self._places(), *self._times(), *self._ranges(), *self._pipelines()]

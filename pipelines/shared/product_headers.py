@@ -20,6 +20,11 @@ from obsarchive.science.psf.model import Optics
 
 Position = tuple[float, float]
 
+WCS_KEYS = (
+    *("WCSAXES", "CTYPE1", "CTYPE2", "CUNIT1", "CUNIT2", "CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2"),
+    *("CD1_1", "CD1_2", "CD2_1", "CD2_2", "RADESYS"),
+)
+"""Cards of the world coordinates of stacks."""
 SCALE_AGREES, POINTING_AGREES_DEG = 0.1, 1.0
 """Relative difference of plate scales, and distance of positions, to which a header's coordinates are believed."""
 
@@ -94,6 +99,28 @@ def product_header(
     middle = ((shape[0] - 1) / 2, (shape[1] - 1) / 2)
     header.update(pointing_wcs(work, stack_position(middle, per_pixel), scale))
     return header
+
+
+def moved_wcs(header: fits.Header, shift_yx: tuple[float, float]) -> fits.Header:
+    """Return scale and world coordinates for a part of an image.
+
+    Parameters
+    ----------
+    header : Header
+        Of the whole image.
+    shift_yx : (float, float)
+        Pixel of the part less the pixel of the whole at the same place.
+
+    Returns
+    -------
+    Header
+        Cards ``PIXSCALE`` and, if the image has them, of the world coordinate system.
+    """
+    part = fits.Header([card for card in header.cards if card.keyword in ("PIXSCALE", *WCS_KEYS)])
+    for axis, shift in ((1, shift_yx[1]), (2, shift_yx[0])):
+        if f"CRPIX{axis}" in part:
+            part[f"CRPIX{axis}"] += shift
+    return part
 
 
 def pointing_wcs(work: Workspace, centre: Position, pixel_arcsec: float) -> fits.Header:

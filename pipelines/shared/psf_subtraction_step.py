@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from astropy.io import fits
 from pydantic import NonNegativeInt, PositiveInt
 
 from obsarchive.errors import Lacking, Unprocessable
@@ -19,7 +20,7 @@ from obsarchive.science.arrays import FloatArray
 from obsarchive.science.psf.contrast import ContrastCurve, Detection, Subtraction, subtract_star
 from obsarchive.science.psf.subtraction import MARGIN_PX, cut_stamp
 from pipelines.shared.preview_step import labels_of
-from pipelines.shared.product_headers import require_optics
+from pipelines.shared.product_headers import moved_wcs, require_optics
 
 SUBTRACTION = (
     "pca/{id}_pca.fits",
@@ -93,7 +94,9 @@ def subtract_and_publish(work: Workspace, image_name: str, stack: str) -> dict[s
         raise Unprocessable("no star: another one as bright would not be found anywhere in the noise around it")
     used = [library.entries[i].observation for i in found.used]
     few = len(used) < settings.enough_references
-    _publish(work, target, found, pixel_arcsec, _note(len(used), few))
+    middle = (len(target) - 1) / 2
+    wcs = moved_wcs(header, (middle + 1 - header["GUIDEY"], middle + 1 - header["GUIDEX"]))
+    _publish(work, target, found, wcs, _note(len(used), few))
     return {
         "n_references": len(used),
         "references": used,
@@ -115,12 +118,12 @@ def _core_px(work: Workspace, pixel_arcsec: float) -> float:
     return float(np.clip((measured or 0.0) / pixel_arcsec, limit, 2 * limit))
 
 
-def _publish(work: Workspace, target: FloatArray, found: Subtraction, pixel_arcsec: float, note: str) -> None:
-    middle = (len(target) - 1) / 2
-    header = {
+def _publish(work: Workspace, target: FloatArray, found: Subtraction, wcs: fits.Header, note: str) -> None:
+    middle, pixel_arcsec = (len(target) - 1) / 2, float(wcs["PIXSCALE"])
+    header = wcs.copy()
+    about = {
         "OBJECT": str(work.observation.document.get("name", "")),
         "FILTER": work.observation.filter,
-        "PIXSCALE": (pixel_arcsec, "[arcsec/pixel] plate scale of this image"),
         "GUIDEX": (middle + 1, "[pixel] guide star, from 1"),
         "GUIDEY": (middle + 1, "[pixel] guide star, from 1"),
         "NREF": (len(found.used), "references"),
@@ -128,6 +131,7 @@ def _publish(work: Workspace, target: FloatArray, found: Subtraction, pixel_arcs
         "NOISTAIL": (found.tail, "S/N of noise as rare as 5 sigma, over 5"),
         "BUNIT": ("star", "flux of the star within 50 pixels is 1"),
     }
+    header.update(about)
     work.publish_fits("pca/{id}_pca.fits", {"": found.residual, "SNR": found.snr}, header)
     curve = found.curve
     work.publish("pca/{id}_contrast_curve.txt", _table(curve, pixel_arcsec, note).encode())

@@ -208,19 +208,20 @@ class PhotometryFile:
             It is not what was written.
         """
         with self._opened() as file:
-            return self._record(file, key)
+            return self._record(file, key, _is_escaped(file))
 
     def read_many(self, keys: Iterable[str]) -> Iterator[tuple[str, Record | ArchiveError]]:
         """Yield the records of several keys, or the errors of those that cannot be read."""
         with self._opened() as file:
+            is_escaped = _is_escaped(file)
             for key in keys:
                 try:
-                    yield key, self._record(file, key)
+                    yield key, self._record(file, key, is_escaped)
                 except ArchiveError as err:
                     yield key, err
 
-    def _record(self, file: h5py.File, key: str) -> Record:
-        stored = _stored_key(file, key)
+    def _record(self, file: h5py.File, key: str, is_escaped: bool) -> Record:
+        stored = _stored_key(file, key, is_escaped)
         if stored is None:
             raise MissingDataError(f"{self.path} holds no {key!r}")
         try:
@@ -316,9 +317,9 @@ def _is_escaped(file: h5py.File) -> bool:
         raise RuntimeError(f"its attributes cannot be read: {err}") from err
 
 
-def _stored_key(file: h5py.File, key: str) -> bytes | None:
+def _stored_key(file: h5py.File, key: str, is_escaped: bool) -> bytes | None:
     """Return how a key is written in a file; None if it is not in it."""
-    stored = escape(key) if _is_escaped(file) else key
+    stored = escape(key) if is_escaped else key
     # a slash or a dot would lead HDF5 elsewhere, and only older files have keys with them as they are
     is_key = bool(stored) and "/" not in stored and "\0" not in stored and stored not in (".", "..")
     return stored.encode(errors=FOREIGN) if is_key and stored in file else None

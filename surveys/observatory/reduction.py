@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -173,7 +174,7 @@ class PhotometryReducer(Configured):
 
     def _check_arguments(self, given: Mapping[str, Any], method: Callable[..., Any], where: str) -> None:
         """Raise ConfigError for unknown or negative arguments of a method, before the first source is processed."""
-        known = inspect.signature(method).parameters
+        known = _parameters(method)
         if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
             return
         for name in given:
@@ -181,6 +182,11 @@ class PhotometryReducer(Configured):
                 raise ConfigError(f"{self.name}: {where}: unknown argument {name!r}{did_you_mean(name, known)}")
             if name in NOT_NEGATIVE and isinstance(given[name], int | float) and not given[name] >= 0:
                 raise ConfigError(f"{self.name}: {where}: {name} must not be negative, found {given[name]}")
+
+
+@lru_cache(maxsize=64)
+def _parameters(method: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(method).parameters
 
 
 def _compact(columns: Columns, epochs: np.ndarray) -> Columns:

@@ -425,3 +425,21 @@ def test_strangers_in_the_tree_are_left_alone(site):
 
 def test_an_empty_or_missing_tree(site):
     assert site.ingest.tree() == 0
+
+
+def test_what_all_observations_of_a_night_share_is_read_once(site, monkeypatch):
+    """Ten thousand may arrive at once, and each answer of the database takes its time."""
+    site.store.users.save("ida", {"programs": ["4"]})
+    for number in range(3):
+        site.raw(OBS.replace("351_Yrsa", f"star_{number}") + ".fits")
+    asked = []
+    owners = site.store.users.owners
+    monkeypatch.setattr(site.store.users, "owners", lambda program: asked.append(program) or owners(program))
+    site.take_in()
+    assert asked == ["4"]
+    found = site.store.observations.of_night(NIGHT)
+    assert [each.document["science_program"]["program_PI"] for each in found] == [["ida"]] * 3
+    site.store.users.save("ben", {"programs": ["4"]})
+    site.raw(OBS.replace("351_Yrsa", "star_3") + ".fits")
+    site.take_in()
+    assert asked == ["4", "4"], "the next look asks again"

@@ -25,7 +25,8 @@ from hypothesis import strategies as st
 from obsarchive.config import model
 from obsarchive.core.archive_paths import Layout
 from obsarchive.core.rules import FIELDS, compile_rule
-from obsarchive.daemon import ingest, product_check, sidecars
+from obsarchive.daemon import product_check, sidecars
+from obsarchive.daemon.manifest_blocks import blocks_by_pipeline
 from obsarchive.errors import ArchiveError, ConfigError
 from obsarchive.instruments import HeaderDriven, RoboAO
 from obsarchive.io.raw_frames import Frames, unpack
@@ -380,7 +381,7 @@ def _manifest(content: bytes, folder: Path) -> None:
     (pipeline / ".reduce.json").write_bytes(content)
     (pipeline.parent / ".observation.json").write_bytes(content)
     list(product_check.verify(folder))
-    encode(dict(ingest._blocks_by_pipeline(pipeline)))
+    encode(dict(blocks_by_pipeline(pipeline)))
     encode(sidecars.read_sidecar(Layout(folder), NIGHT, OBS))
 
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.io import fits
+from astropy.wcs import WCS
 
 from obsarchive.core.documents import Observation
 from obsarchive.io import fits_products, psf_library
@@ -57,6 +59,12 @@ def test_a_companion_is_found_and_described(archive: Path) -> None:
     assert table.shape[1] == 3
     assert np.interp(1.0, table[:, 0], table[:, 1]) == pytest.approx(results["contrast_1_arcsec_mag"], abs=0.01)
     assert json.dumps(results, allow_nan=False)
+    names = ("bright_star/100p.fits", "bright_star/pca/{id}_pca.fits")
+    whole, part = (fits.getheader(bench.product(name)) for name in names)
+    stars = [WCS(header).pixel_to_world(header["GUIDEX"] - 1, header["GUIDEY"] - 1) for header in (whole, part)]
+    assert stars[0].separation(stars[1]).arcsec < 1e-4
+    [image] = [entry["image"] for entry in outcome.record["products"] if entry["name"].endswith("_pca.fits")]
+    assert len(image["corners_deg"]) == 4
 
 
 def test_a_faint_star_is_no_reference_for_its_noise() -> None:

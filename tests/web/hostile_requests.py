@@ -18,8 +18,8 @@ from obsarchive.core.documents import utc_now
 from obsarchive.database.embedded_mongod import EmbeddedMongod
 from obsarchive.store import Store
 from obsarchive.web import Portal
-from obsarchive.web.api.openapi import OF_CURVES, OF_SOURCES, PARAMETERS
 from obsarchive.web.framework import authorization
+from obsarchive.web.models.openapi import OF_CURVES, OF_SOURCES, PARAMETERS
 from tests.fuzz.kinds import Kind
 from tests.fuzz.strategies import as_json, texts, values
 

@@ -260,3 +260,21 @@ def test_no_page_is_wider_than_the_screen(
             assert visit.page.evaluate("document.documentElement.scrollWidth") <= width, (path, scheme)
     context.close()
     assert visit.complaints == []
+
+
+def test_a_public_observation_is_read_without_a_login(visit, archive, app) -> None:
+    """Its description for search engines is no script: the policy lets it be."""
+    app.store.people.mark()
+    app.store.programmes.save("3", {"period": 0, "title": "Subdwarfs"}, "admin")
+    visit.open("/public")
+    visit.page.click("text=HD_140283")
+    expect(visit.page.locator("h1")).to_have_text("HD_140283")
+    width = visit.page.eval_on_selector(
+        ".sole-picture img", "async image => (await image.decode(), image.naturalWidth)"
+    )
+    assert width == 320
+    kind = visit.page.eval_on_selector("script[type='application/ld+json']", "found => JSON.parse(found.text)['@type']")
+    assert kind == "Dataset"
+    with visit.page.expect_download() as started:
+        visit.page.click("a.download")
+    assert started.value.suggested_filename == f"{archive.own}.tar"

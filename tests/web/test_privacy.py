@@ -29,6 +29,7 @@ from obsarchive.core.documents import utc_now
 from obsarchive.daemon.tarballs import pack
 from obsarchive.store import Store
 from obsarchive.store.foreign_names import LABEL
+from obsarchive.store.notes import Note, subject_of_night
 from obsarchive.web import Portal
 from obsarchive.web.framework import authorization
 from obsarchive.web.framework.authorization import SCOPES, digest_of
@@ -54,6 +55,7 @@ SECRETS = (
     "BEN 1",
     "THEIRS",
     "confidential remark",
+    "a note of theirs",
 )
 """What tells of the other programme's observation: names, times, position, Strehl ratio, dataset, source, comment."""
 QUERIES = (
@@ -97,6 +99,9 @@ def night(app: Portal) -> SimpleNamespace:
             toy.job(subject, state, night=NIGHT, message=message, text=message, finished=utc_now(), duration_s=1.0)
     app.store.requests.ask("library add", "admin", {"observation": foreign})
     app.store.requests.collection.update_many({}, {"$set": {"problem": "it is double", "done": utc_now()}})
+    app.store.notes.write(foreign, NIGHT, Note("bad", "a note of theirs", "ben"))
+    app.store.notes.write(own, NIGHT, Note("good", f"better than {foreign}", "admin"))
+    app.store.notes.write(subject_of_night(NIGHT), NIGHT, Note("good", f"clouds during {foreign}", "admin"))
     datasets = toy.dataset("3", "OGLE-2024-BLG-0034"), toy.dataset("4", "MOA-2024-BLG-0007")
     return SimpleNamespace(toy=toy, own=own, foreign=foreign, datasets=datasets, sources=toy.surveys())
 

@@ -222,6 +222,13 @@ def test_the_pi_stands_apart_from_people_with_access(app, night, as_user) -> Non
     assert "from 2017-09-25" in page
 
 
+def test_programs_learn_when_data_become_public(app, night, as_user) -> None:
+    admin = as_user("admin")
+    answers = [admin.get(f"/api/v1/observations/{name}").json for name in (night.own, night.private)]
+    assert [answer["public_from"] for answer in answers] == ["2017-09-25", None]
+    assert answers[0]["citation"].startswith("Doe, J. (2017): HD_140283")
+
+
 def test_administrators_change_a_programme(app, night, as_user, anybody, clock) -> None:
     admin = as_user("admin")
     fields = {"title": "New", "pi": "Roe, R.", "doi": "https://doi.org/10.5555/x", "licence": "CC0", "period": "own"}

@@ -4,6 +4,7 @@ import pytest
 from playwright.sync_api import Page, expect
 from test_browser import CHROMIUM, Watched, _log_in, browser, visit  # noqa: F401
 from test_targets import star  # noqa: F401
+from toy_archive import NIGHT
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="needs the program chromium"),
@@ -56,3 +57,19 @@ def test_a_search_leads_to_the_target(visit: Watched, star) -> None:  # noqa: F8
     page.click("td.sticky a >> nth=0")
     expect(page.locator("h1")).to_contain_text("55203")
     expect(page.locator("tbody tr")).to_have_count(2)
+
+
+def test_a_filter_of_the_address_is_cleared_by_escape(visit: Watched, archive) -> None:  # noqa: F811
+    """What the server filtered out comes back, and the number of problems does not depend on the filter."""
+    _log_in(visit, "ana")
+    page = visit.page
+    problems = page.locator(".tabs .flag").inner_text()
+    visit.open(f"/night/{NIGHT}?q=rejected")
+    expect(page.locator(".card:visible")).to_have_count(1)
+    expect(page.locator(".tabs .flag")).to_have_text(problems)
+    page.focus("[data-live-filter]")
+    page.keyboard.press("Escape")
+    expect(page.locator(".card:visible")).to_have_count(3)
+    assert "q=" not in page.url
+    visit.open(f"/night/{NIGHT}/downloads")
+    expect(page.locator(".tabs .flag")).to_have_text(problems)

@@ -7,6 +7,7 @@ from toy_archive import NIGHT
 from visitors import Visitor
 
 from obsarchive.core.target_names import FOLDING
+from obsarchive.instruments.base import coordinates
 from obsarchive.web.framework.authorization import digest_of
 
 
@@ -125,3 +126,18 @@ def test_exports_have_the_digits_that_mean_something(app, archive, ana) -> None:
     table = ana.get("/search/export/csv?name=HD 140283")
     assert table.headers["Content-Type"] == "text/csv; charset=utf-8"
     assert "194.9,-0.0042," in table.text
+
+
+def test_names_that_surveys_know(app, archive, sources, as_user) -> None:
+    """A survey calls a star otherwise than its observers; names of the surveys of others say nothing."""
+    place = coordinates(0.0003, 20.0003, {})
+    seen = archive.toy.observation("3", "star 5", 55, coordinates=place)
+    ana = as_user("ana")
+    for name in ("Gaia EDR3 77", "WDJ0000+2000"):
+        page = ana.get("/search", query_string={"name": name}).text
+        assert seen in page
+        assert "No observation has this name, but a source of surveys at RA 0.00010°, Dec +20.00000°" in page
+        assert seen in ana.get(f"/target/{name}").text
+    app.store.observations.set_fields(seen, {"coordinates": coordinates(121.0, 5.0, {})})
+    assert seen not in ana.get("/search?name=BEN 1").text
+    assert ana.get("/target/BEN 1").status_code == 404

@@ -418,6 +418,8 @@ QUERIES = [
     ("SELECT COUNT(*) FROM ivoa.obscore WHERE calib_level = 1 AND target_name IS NULL", [(2,)]),
     ("SELECT table_name FROM TAP_SCHEMA.tables WHERE schema_name = 'ivoa'", [("ivoa.obscore",)]),
     ("SELECT unit, \"size\" FROM tap_schema.columns WHERE column_name = 's_fov'", [("deg", None)]),
+    (f"SELECT target_name {FILES} OFFSET " + "9" * 30, []),
+    (f"SELECT POWER(10, 400), ROUND(1 / 0.0, 2), LOG(-1) {FILES} AND target_name = 'GJ_436'", [(None, None, None)]),
     (f"SELECT target_name {FILES} ORDER BY s_resolution, target_name DESC OFFSET 1", [("GJ_436",)]),
 ]
 
@@ -448,6 +450,9 @@ def test_queries(vo, query, expected):
         "SELECT target_name, COUNT(*) FROM ivoa.obscore",
         "SELECT * FROM ivoa.obscore ORDER BY 99",
         "SELECT " + "(" * 500 + "1" + ")" * 500 + " FROM ivoa.obscore",
+        "SELECT " + "+ " * 5000 + "1 FROM ivoa.obscore",
+        "SELECT " + "1 + " * 4000 + "1 FROM ivoa.obscore",
+        "SELECT TOP " + "9" * 5000 + " obs_id FROM ivoa.obscore",
         "",
     ],
 )

@@ -226,7 +226,9 @@ def template_widths(mjd: FloatArray, longest_d: float, per_octave: int = 1) -> F
     if longest <= shortest:
         return np.array([shortest])
     n = int(np.ceil(np.log2(longest / shortest) * per_octave)) + 1
-    return np.geomspace(shortest, longest, n)
+    # np.geomspace takes as long as the filter itself
+    widths: Float64Array = shortest * (longest / shortest) ** np.linspace(0, 1, n)
+    return widths
 
 
 def matched_filter(

@@ -261,9 +261,10 @@ class Prepared:
 
     def frame(self, i: int) -> Float32Array:
         """Return window `i` (ny, nx) above its background."""
-        frame = self._windows[i] - self._levels[i]
+        frame: Float32Array = self._windows[i] - self._levels[i]
         frame[~np.isfinite(frame)] = 0
-        return np.minimum(frame, self._cap, out=frame)
+        np.minimum(frame, self._cap, out=frame)
+        return frame
 
     def spectra(self, factor: FloatArray) -> Complex64Array:
         """Return the spectra (n, ny, nx / 2 + 1) of the windows with tapered edges, each times a factor."""
@@ -354,7 +355,8 @@ def _mean_moved(
     total = np.zeros(spectra.shape[1:], np.complex128)
     for moved, weight in zip(_moved(spectra, shifts, grid), weights.astype(np.float32), strict=True):
         total += weight * moved
-    return (total / weights.sum()).astype(np.complex64)
+    mean: Complex64Array = (total / weights.sum()).astype(np.complex64)
+    return mean
 
 
 def _amplitudes(

@@ -348,12 +348,12 @@ def _position_noise(
     )
 
 
-def _moments_of_gaussian(offsets: Float64Array, sigma_px: float) -> Float64Array:
+def _moments_of_gaussian(offsets: FloatArray, sigma_px: float) -> FloatArray:
     """Return a squared Gaussian at offsets (n,) from its centre, times their powers 0 to 2; (3, n)."""
     return np.exp(-((offsets / sigma_px) ** 2)) * offsets ** np.arange(3)[:, np.newaxis]
 
 
-def _products(along_y: Float64Array, image: FloatArray, along_x: Float64Array) -> Float64Array:
+def _products(along_y: FloatArray, image: FloatArray, along_x: FloatArray) -> Float64Array:
     """Return the sums (2, 2) of an image times the products of two slopes, of which each is along y or x."""
     terms = along_y @ image @ along_x.T
     return np.array([[terms[2, 0], terms[1, 1]], [terms[1, 1], terms[0, 2]]])
@@ -485,7 +485,7 @@ def _significance(images: Float32Array) -> Float32Array:
     """Return the signal-to-noise ratio after smoothing by one (binned) pixel, common to most of the subsets."""
     smooth = ndimage.gaussian_filter(images, (0, 1, 1), truncate=3)
     # the median of two is their mean, in which a source of one subset would survive
-    common = np.min(smooth, axis=0) if len(smooth) == 2 else median_of(smooth)
+    common: Float32Array = np.min(smooth, axis=0) if len(smooth) == 2 else median_of(smooth)
     common -= np.median(common)
     noise = MAD_TO_SIGMA * float(np.median(np.abs(common)))
     least = LEAST_NOISE * float(np.abs(common).max())

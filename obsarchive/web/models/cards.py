@@ -10,6 +10,7 @@ from obsarchive.store import Document, Note
 from obsarchive.store.notes import NO_NOTE, subject_of_night
 from obsarchive.web.framework.authorization import not_found
 from obsarchive.web.framework.context import portal
+from obsarchive.web.models.user_notes import notes_of
 from obsarchive.web.models.view_models import Card, pipelines_of, running
 
 MAX_RUNNING = 1000
@@ -27,7 +28,7 @@ def notes_on(observations: Iterable[Observation]) -> dict[str, Note]:
     """Return the notes on observations and on their nights."""
     known = list(observations)
     nights = {subject_of_night(found.night) for found in known}
-    return portal().store.notes.of([*(found.id for found in known), *nights])
+    return notes_of([*(found.id for found in known), *nights])
 
 
 def card_of(found: Observation, jobs: UnderWay, notes: Mapping[str, Note] | None = None) -> Card:

@@ -7,8 +7,10 @@ from typing import Any
 
 from obsarchive.store import Document, Note, StepProblem
 from obsarchive.web.framework.context import full_address, portal
+from obsarchive.web.models.citations import citation
 from obsarchive.web.models.columns import columns, iso
 from obsarchive.web.models.raw_data import CALIBRATION_PIPELINE, masters_of, raw_files
+from obsarchive.web.models.user_notes import note_on
 from obsarchive.web.models.view_models import Card, PipelineView, StepView
 
 OF_A_JOB = (
@@ -67,14 +69,16 @@ def note(found: Note) -> dict[str, Any]:
 def observation(card: Card) -> dict[str, Any]:
     """Describe an observation with all its pipelines."""
     seen, document = card.observation, card.observation.document
-    packed = seen.can_be_sent_packed
+    packed, cited = seen.can_be_sent_packed, citation(seen)
     return {
         **rows([card])[0],
         "science_program": plain(document.get("science_program") or {}),
         "comment": document.get("comment"),
-        "own_note": note(portal().store.notes.find(card.id)),
+        "own_note": note(note_on(card.id)),
         "raw_files": [path.name for path in seen.raw_files],
         "sources": sources(card),
+        "public_from": cited.released.isoformat() if cited.released else None,
+        "citation": cited.sentence(),
         "pipelines": {view.name: _pipeline(card, view) for view in card.pipelines},
         "tarball": full_address("observations.tarball", obs_id=card.id) if packed else None,
         "page": full_address("observations.observation", obs_id=card.id),

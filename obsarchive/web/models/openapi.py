@@ -325,7 +325,10 @@ def _schemas(columns: Iterable[Column]) -> Schema:
             }
         ),
         "Observation": {
-            "allOf": [{"$ref": "#/components/schemas/Row"}, _object({"pipelines": anything, "sources": _list(source)})]
+            "allOf": [
+                {"$ref": "#/components/schemas/Row"},
+                _object({"pipelines": anything, "sources": _list(source), "public_from": nothing, "citation": TEXT}),
+            ]
         },
         "Target": _target(),
         "Note": _object({**NOTE, "author": TEXT, "written": {"type": ["string", "null"]}, "earlier": _list(anything)}),

@@ -32,7 +32,7 @@ ASKED_QUALITIES = (*QUALITIES, "unmarked")
 OF_A_PAGE = ("sort", "limit", "cursor")
 PARAMETERS = (
     *("name", "id", "match", "ra", "dec", "radius", "unit", "targets", "program", "camera", "night", "filter"),
-    *("date_from", "date_to", "flag", "classified", "done", "state", "quality", *OF_A_PAGE, "columns", "view"),
+    *("date_from", "date_to", "flag", "classified", "done", "state", "quality", *OF_A_PAGE, "columns", "view", "raw"),
 )
 """What a search takes, beside the ranges of numbers."""
 OF_SOURCES = ("name", "ra", "dec", "radius", "unit", "project", "state", "limit", "cursor")

@@ -33,7 +33,7 @@ CHAPTERS = (
     ("Time series and surveys", ("photometry", "surveys")),
     (
         "Running an archive",
-        ("configuration", "operations", "scaling", "raw_data", "mongo_shell", "security", "reliability"),
+        ("configuration", "operations", "scaling", "performance", "raw_data", "mongo_shell", "security", "reliability"),
     ),
     ("Own cameras and pipelines", ("adapting", "architecture")),
 )

@@ -19,6 +19,7 @@ from obsarchive.web.models.cards import cards_of, find_night, under_way
 from obsarchive.web.models.download_names import master_name
 from obsarchive.web.models.moments import read_period
 from obsarchive.web.models.night_facts import night_facts
+from obsarchive.web.models.user_notes import note_on
 from obsarchive.web.models.view_models import SORTS, PipelineView, Selection, find_product, pipelines_of
 from obsarchive.web.pages.jobs import poll
 
@@ -62,7 +63,7 @@ def night(night: str) -> ResponseReturnValue:
         total=len(cards),
         pulse=change_token(night, [card.id for card in cards]),
         shown=len(shown),
-        note=portal().store.notes.find(subject_of_night(night)),
+        note=note_on(subject_of_night(night)),
         troubles=sum(len(card.troubles) for card in cards),
         selection=selection,
         sorts=list(SORTS),

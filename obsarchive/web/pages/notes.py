@@ -13,6 +13,7 @@ from obsarchive.store.search import Order
 from obsarchive.web.framework.authorization import audit
 from obsarchive.web.framework.context import portal
 from obsarchive.web.models.cards import find_card, find_night
+from obsarchive.web.models.user_notes import note_on
 from obsarchive.web.pages.search import MOST_MARKED, understood
 
 MAX_TEXT = 2000
@@ -75,7 +76,7 @@ def mark(found: dict[str, str], note: Note, where: str) -> int:
 
 def _conflict(subject: str, action: str, back: str, sent: Note) -> ResponseReturnValue:
     """Show what another user wrote meanwhile beside what was sent."""
-    now = portal().store.notes.find(subject)
+    now = note_on(subject)
     page = render_template("note.html", now=now, sent=sent, action=action, back=back, qualities=QUALITIES)
     return page, 409
 

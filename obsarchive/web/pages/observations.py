@@ -21,6 +21,7 @@ from obsarchive.web.models.download_names import product_name
 from obsarchive.web.models.measurements import cautions, companions_of
 from obsarchive.web.models.night_facts import contrast_curve
 from obsarchive.web.models.raw_data import masters_of, raw_files, resolve_raw_file
+from obsarchive.web.models.user_notes import note_on
 from obsarchive.web.models.view_models import Card, PipelineView, Selection, find_product
 from obsarchive.web.pages.jobs import poll
 from obsarchive.web.pages.nights import in_order, neighbours
@@ -53,7 +54,7 @@ def observation(obs_id: str) -> ResponseReturnValue:
         citation=citation(card.observation),
         tarball=_tarball(card.observation),
         waiting_redos=requests.waiting_redos(obs_id),
-        note=portal().store.notes.find(obs_id),
+        note=note_on(obs_id),
         selection=selection,
         before=before,
         after=after,

@@ -12,7 +12,7 @@ from flask_login import current_user
 from obsarchive.core.document_paths import DEC_DEG, RA_DEG
 from obsarchive.core.documents import Observation
 from obsarchive.pipeline.chain import steps_of
-from obsarchive.store.search import CursorError, Page
+from obsarchive.store.search import Criteria, CursorError, Page
 from obsarchive.web.framework.authorization import audit, for_tokens
 from obsarchive.web.framework.context import portal
 from obsarchive.web.framework.file_responses import as_attachment, csv_attachment
@@ -23,6 +23,7 @@ from obsarchive.web.models.columns import Column, columns
 from obsarchive.web.models.positions import UNITS
 from obsarchive.web.models.search_form import SearchForm, query_parameters
 from obsarchive.web.models.view_models import Card
+from obsarchive.web.models.visible_sources import place_of
 from obsarchive.web.pages.sky_map import Mark, sky_map
 
 MOST_EXPORTED = 10_000
@@ -57,7 +58,19 @@ def requested() -> SearchForm:
         wanted.criteria = replace(asked, marked=portal().store.notes.query(wanted.quality))
     if asked.program and asked.program not in programs:
         wanted.remarks.append(_there_is_no("programme", asked.program, programs))
-    return replace(wanted, remarks=wanted.remarks + [_there_is_no("filter", name, filters) for name in unknown])
+    wanted.remarks += [_there_is_no("filter", name, filters) for name in unknown]
+    if asked.name and not browse.finds_something(current_user.document, Criteria(name=asked.name, exact=asked.exact)):
+        _look_into_surveys(wanted)
+    return wanted
+
+
+def _look_into_surveys(wanted: SearchForm) -> None:
+    """Search at the place of a source of surveys, where no observation has the name but a source."""
+    place = place_of(wanted.criteria.name)
+    if place is not None:
+        wanted.criteria = replace(wanted.criteria, name="", targets=[place])
+        where = f"RA {place.ra_deg:.5f}°, Dec {place.dec_deg:+.5f}°"
+        wanted.remarks.append(f"no observation has this name, but a source of surveys at {where}: searched there")
 
 
 def _there_is_no(what: str, asked: str, known: list[str]) -> str:

@@ -19,6 +19,7 @@ from obsarchive.web.framework.file_responses import FILE_POLICY, resolve_product
 from obsarchive.web.models.cards import card_of, cards_of, find_card
 from obsarchive.web.models.positions import position
 from obsarchive.web.models.target_view import MOST_BLINKED, Target, target_of
+from obsarchive.web.models.visible_sources import place_of
 
 bp = Blueprint("targets", __name__)
 
@@ -34,6 +35,8 @@ def find_target(name: str) -> Target:
     place = position(name, "") if name[:1].upper() == "J" else None
     cone = Cone(*place, radius_deg) if place else None
     found = epochs(portal().store.browse, current_user.document, name[:200], radius_deg, cone)
+    if not found and (known := place_of(name[:200])):
+        found = epochs(portal().store.browse, current_user.document, name[:200], radius_deg, known)
     if not found:
         not_found()
     return target_of(cards_of(found))

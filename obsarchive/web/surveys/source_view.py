@@ -16,6 +16,7 @@ from obsarchive.store import Cone, Document
 from obsarchive.web.framework.authorization import not_found
 from obsarchive.web.framework.context import portal
 from obsarchive.web.models import light_curve_data
+from obsarchive.web.models.visible_sources import visible_projects, visible_runs
 from obsarchive.web.surveys.finder_chart import RADIUS_ARCSEC, Chart, chart
 from obsarchive.web.surveys.lens_view import LensView
 from obsarchive.web.surveys.source_urls import unescaped
@@ -35,26 +36,11 @@ _NAMES = {
 """What features are called where their names are not what an astronomer would write."""
 
 
-def visible_projects() -> list[Document]:
-    """Return the projects that the user may see, those that run first, then the newest."""
-    found = portal().store.surveys.visible_runs("all" if current_user.is_admin else current_user.programs)
-    newest = sorted(found, key=lambda run: str(run.get("updated") or ""), reverse=True)
-    return sorted(newest, key=lambda run: run.get("state") != "running")
-
-
 def labels(projects: Iterable[Document]) -> dict[str, str]:
     """Return what projects are called: by their names, where those tell them apart."""
     names = {str(run["_id"]): str(run.get("name") or run["_id"]) for run in projects}
     used = Counter(names.values())
     return {run: name if used[name] == 1 else run for run, name in names.items()}
-
-
-def visible_runs(project: str = "") -> list[str] | None:
-    """Return the projects whose sources the user may see, or the requested one; None: all, also without a project."""
-    if current_user.is_admin:
-        return [project] if project else None
-    known = [str(run["_id"]) for run in visible_projects()]
-    return [project] if project in known else [] if project else known
 
 
 def find_source(name: str) -> Document:

@@ -18,6 +18,7 @@ from obsarchive.web.framework.file_responses import FILE_POLICY, as_attachment
 from obsarchive.web.models import search_form
 from obsarchive.web.models.positions import UNITS
 from obsarchive.web.models.search_form import SourceSearchForm, query_parameters
+from obsarchive.web.models.visible_sources import visible_projects, visible_runs
 from obsarchive.web.pages.datasets import requested_period
 from obsarchive.web.pages.sky_map import Mark, sky_map
 from obsarchive.web.pages.viewer import sky_picture
@@ -26,8 +27,6 @@ from obsarchive.web.surveys.source_view import (
     distances_arcsec,
     labels,
     message_of,
-    visible_projects,
-    visible_runs,
 )
 from surveys import export as exporting
 from surveys.skyportal import plain_name

@@ -24,7 +24,7 @@ from obsarchive.web.vo.adql_nodes import (
     SortKey,
 )
 
-LONGEST_QUERY, DEEPEST_QUERY = 20_000, 80
+LONGEST_QUERY, DEEPEST_QUERY, LARGEST_OFFSET = 20_000, 80, 10**9
 
 GRAMMAR = r"""
 query: "SELECT"i [DISTINCT | ALL] ["TOP"i INT] outputs "FROM"i table [where] [group] [having] [order] [offset] ";"?
@@ -119,7 +119,8 @@ def parse(text: str) -> Query:
     except UnexpectedInput as err:
         raise QueryError(_explained(err, text)) from err
     except VisitError as err:
-        raise QueryError(str(err.orig_exc)) from err
+        too_deep = isinstance(err.orig_exc, RecursionError)
+        raise QueryError("the query is nested too deeply" if too_deep else str(err.orig_exc)) from err
     return found
 
 
@@ -232,7 +233,7 @@ class _Builder(Transformer[Token, Any]):
         return tuple(found)
 
     def offset(self, found: list[Token]) -> int:
-        return int(found[0])
+        return min(int(found[0]), LARGEST_OFFSET)
 
     def query(self, found: list[Any]) -> Query:
         word, top, outputs, (table, alias), where, group, having, order, offset = found

@@ -177,6 +177,8 @@ def _attributes(values: Mapping[str, str]) -> str:
 
 
 def _text(value: str) -> str:
+    if value.isprintable() and not ("&" in value or "<" in value or ">" in value):
+        return value  # nearly all
     return escape(_NO_XML.sub("?", value))
 
 

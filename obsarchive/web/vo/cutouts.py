@@ -17,6 +17,8 @@ from obsarchive.science.arrays import AnyArray
 from obsarchive.science.astrometry.sky_regions import Polygon, Region, intersects, position_of, vector_of
 from obsarchive.web.vo.adql_parser import QueryError
 
+MOST_BYTES = 256 * 1024**2
+"""Of a part of an image."""
 MOST_PIXELS = 4096**2
 """Of a picture."""
 _GRID = 65
@@ -55,7 +57,10 @@ def cut_out(path: Path, region: Region | None, as_picture: bool) -> bytes:
     with warnings.catch_warnings(action="ignore", category=AstropyWarning):
         header, data = _read(path)
         rows, columns = _slices(header, data.shape[-2:], region)
-        pixels = np.array(data[..., rows, columns])
+        part = data[..., rows, columns]
+        if part.nbytes > MOST_BYTES:
+            raise QueryError("the part is very large: choose a smaller region, or fetch the whole file")
+        pixels = np.array(part)
         return _picture(pixels) if as_picture else _fits(header, pixels, (rows.start, columns.start))
 
 

@@ -50,6 +50,8 @@ def answers_errors(view: Callable[P, ResponseReturnValue]) -> Callable[P, Respon
             return answers.error(str(err), 429)
         except (QueryError, answers.FormatError) as err:
             return answers.error(str(err))
+        except RecursionError:
+            return answers.error("the query is nested too deeply")
 
     return guarded
 

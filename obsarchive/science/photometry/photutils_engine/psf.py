@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from astropy.modeling.fitting import TRFLSQFitter
 from astropy.nddata import NDData
 from astropy.table import Table
 from photutils.aperture import CircularAperture
@@ -25,9 +24,11 @@ from obsarchive.science.arrays import BoolArray, Float64Array, FloatArray, Index
 from obsarchive.science.photometry.aperture import Apertures
 from obsarchive.science.photometry.photutils_engine.aperture import within_image
 from obsarchive.science.photometry.photutils_engine.detection import background, odd_size
-from obsarchive.science.photometry.psf_fit import UNRESOLVED_FWHM, Frame
+from obsarchive.science.photometry.photutils_engine.fitter import OncePerPixel
+from obsarchive.science.photometry.psf_fit import PIXEL_ERROR, UNRESOLVED_FWHM, Frame
 from obsarchive.science.photometry.psf_photometry import (
     CORE_FWHM,
+    LEAST_OF_PEAK,
     LEAST_SEEN,
     MAX_STARS,
     REACH_FWHM,
@@ -45,10 +46,14 @@ FIT_FWHM = 1.5
 """Side of the square to which the PSF is fitted [FWHM]: farther out, the error of the background dominates."""
 GROUP_FWHM, MOST_IN_GROUP = 3.0, 25
 """Distance up to which stars are fitted together [FWHM]; it shrinks until no group is larger than this."""
+SKY_FWHM = 1.5
+"""Inner radius of the ring around a star in which its own sky is measured [FWHM]; the outer one is that of the PSF."""
+MEDIAN_ERROR = 1.2533
+"""Standard error of the median of normal values, in units of that of their mean."""
 SKY_STARS = 8
 """Number of stars around which the rest of the sky is measured with the final profile."""
-OUTLIER_SIGMA, OUTLIER_SHARE = 6.0, 0.03
-"""Residuals of so many sigma, added in quadrature to such a share of the model, are cosmic rays."""
+OUTLIER_SIGMA = 6.0
+"""Residuals of so many sigma of noise and errors of the profile are cosmic rays."""
 
 _numbers = itertools.count()
 
@@ -141,7 +146,7 @@ def psf_photometry(
     # once more: that profile has true wings
     field, _, sky_error = _without_rest(field, psf, usable[:SKY_STARS])
     fitted = np.union1d(wanted, field.around(usable, field.reach_px))
-    all_flux, all_error = _fitted(field, psf, fitted)
+    all_flux, all_error = _with_local_sky(field, psf, fitted, *_fitted(field, psf, fitted, usable))
     share = _error_of_profile(field, psf, (fitted, all_flux, all_error), usable)
     of_wanted = np.searchsorted(fitted, wanted)
     flux[wanted] = all_flux[of_wanted]
@@ -176,9 +181,31 @@ def _without_rest(field: _Field, psf: ImagePSF, usable: IndexArray) -> tuple[_Fi
     if not len(skies):
         return field, cleaned, 0.0
     rest = float(np.median(skies))
-    # the median of normal values has 1.2533 times the standard error of their mean
-    error = 1.2533 * float(np.std(skies)) / math.sqrt(len(skies))
+    error = MEDIAN_ERROR * float(np.std(skies)) / math.sqrt(len(skies))
     return replace(field, data=field.data - rest), cleaned - rest, error
+
+
+def _with_local_sky(
+    field: _Field, psf: ImagePSF, fitted: IndexArray, flux: Float64Array, error: Float64Array
+) -> tuple[Float64Array, Float64Array]:
+    """Return fluxes and errors with a sky of its own for each star: what no star explains in the ring around it.
+
+    The sky between bright stars holds their wings, that around faint stars does not.
+    """
+    rest = field.data - _model_image(field, psf, fitted, flux)
+    sky, seen = np.zeros(len(fitted)), np.flatnonzero(np.isfinite(flux))
+    if not len(seen):
+        return flux, error
+    ring = LocalBackground(SKY_FWHM * field.fwhm_px, field.reach_px)
+    with warnings.catch_warnings(action="ignore"):
+        sky[seen] = np.atleast_1d(ring(rest, field.x[fitted[seen]], field.y[fitted[seen]], mask=field.bad))
+    area = np.pi * (field.reach_px**2 - (SKY_FWHM * field.fwhm_px) ** 2)
+    side = np.arange(-(odd_size(FIT_FWHM * field.fwhm_px) // 2), odd_size(FIT_FWHM * field.fwhm_px) // 2 + 1.0)
+    pixels = psf.evaluate(side, side[:, np.newaxis], 1.0, 0.0, 0.0)
+    # of a sky of one in the pixels of a fit
+    flux_of_sky = float(pixels.sum() / (pixels**2).sum())
+    noise = MEDIAN_ERROR * float(np.median(field.error[~field.bad])) / math.sqrt(area)
+    return flux - flux_of_sky * np.nan_to_num(sky), np.hypot(error, flux_of_sky * noise)
 
 
 def _noise_area(field: _Field, psf: ImagePSF) -> float:
@@ -203,6 +230,20 @@ def _error_of_profile(
     # fit and sum share the noise of the pixels
     variance = np.maximum(noise**2 - error**2, 0.1 * noise**2)
     return excess_scatter((missed / flux)[good], (variance / flux**2)[good])
+
+
+def _missed_of_pixels(field: _Field, model: Float64Array, usable: IndexArray) -> float:
+    """Return the share of the light that the profile misses in a pixel of the core of a star."""
+    values, variances = [np.empty(0)], [np.empty(0)]
+    for i in usable:
+        half = math.ceil(CORE_FWHM * field.fwhm_px)
+        y, x = round(field.y[i]), round(field.x[i])
+        box = slice(max(y - half, 0), y + half + 1), slice(max(x - half, 0), x + half + 1)
+        bright = ~field.bad[box] & (model[box] > LEAST_OF_PEAK * model[box].max(initial=0.0))
+        light = model[box][bright]
+        values.append((field.data[box][bright] - light) / light)
+        variances.append((field.error[box][bright] / light) ** 2)
+    return excess_scatter(np.concatenate(values), np.concatenate(variances))
 
 
 def _usable(field: _Field, chosen: IndexArray) -> IndexArray:
@@ -279,37 +320,13 @@ def _scaled(psf: ImagePSF, total: float) -> ImagePSF:
     return found
 
 
-class _OncePerPixel:
-    """Fitter that counts pixels shared by the stars of a group once.
+def _fitted(
+    field: _Field, psf: ImagePSF, wanted: IndexArray, usable: IndexArray | None = None
+) -> tuple[Float64Array, Float64Array]:
+    """Fit the fluxes of stars together with those of their neighbours, and once more without cosmic rays.
 
-    photutils concatenates the cut-outs of the stars: pixels in several of them would count as independent, and errors
-    would be too small.
+    What the profile misses of the usable stars, from which it was made, it may miss of all.
     """
-
-    def __init__(self) -> None:
-        self._fitter = TRFLSQFitter(calc_uncertainties=True)
-        self.fit_info: dict[str, Any] = {}
-
-    def __call__(
-        self,
-        model: Any,
-        x: FloatArray,
-        y: FloatArray,
-        z: FloatArray,
-        *,
-        weights: FloatArray,
-        maxiter: int,
-        **options: Any,
-    ) -> Any:
-        """Fit a model, as the fitters of astropy do."""
-        _, first, back = np.unique(np.stack([x, y]), axis=1, return_index=True, return_inverse=True)
-        fitted = self._fitter(model, x[first], y[first], z[first], weights=weights[first], maxiter=maxiter, **options)
-        self.fit_info = {**self._fitter.fit_info, "fun": np.asarray(self._fitter.fit_info["fun"])[back]}
-        return fitted
-
-
-def _fitted(field: _Field, psf: ImagePSF, wanted: IndexArray) -> tuple[Float64Array, Float64Array]:
-    """Fit the fluxes of stars together with those of their neighbours, and once more without cosmic rays."""
     flux, error = np.full(len(field.x), np.nan), np.full(len(field.x), np.nan)
     rows = field.around(wanted, 2 * GROUP_FWHM * field.fwhm_px)
     if not len(rows):
@@ -319,7 +336,8 @@ def _fitted(field: _Field, psf: ImagePSF, wanted: IndexArray) -> tuple[Float64Ar
     groups = _groups(field, stars)
     flux[stars], error[stars] = _fit(field, psf, stars, groups, field.bad)
     model = _model_image(field, psf, stars, flux[stars])
-    limit = OUTLIER_SIGMA * np.hypot(field.error, OUTLIER_SHARE * model)
+    missed = 0.0 if usable is None else _missed_of_pixels(field, model, usable)
+    limit = OUTLIER_SIGMA * np.hypot(field.error, max(PIXEL_ERROR, missed) * model)
     outliers = ~field.bad & (field.data - model > limit)
     hit = np.isin(groups, groups[_touched(field, stars, outliers)])
     if hit.any():
@@ -356,7 +374,7 @@ def _fit(
 ) -> tuple[Float64Array, Float64Array]:
     """Fit fluxes at fixed positions: fluxes and their errors."""
     first = Table({"x": field.x[stars], "y": field.y[stars], "flux": field.flux[stars], "group_id": groups})
-    photometry = PSFPhotometry(psf, odd_size(FIT_FWHM * field.fwhm_px), fitter=_OncePerPixel())
+    photometry = PSFPhotometry(psf, odd_size(FIT_FWHM * field.fwhm_px), fitter=OncePerPixel())
     with warnings.catch_warnings(action="ignore"):
         found = photometry(field.data, error=field.error, mask=bad, init_params=first)
     return np.asarray(found["flux_fit"], np.float64), np.asarray(found["flux_err"], np.float64)
