@@ -350,7 +350,8 @@ def _position_noise(
 
 def _moments_of_gaussian(offsets: FloatArray, sigma_px: float) -> FloatArray:
     """Return a squared Gaussian at offsets (n,) from its centre, times their powers 0 to 2; (3, n)."""
-    return np.exp(-((offsets / sigma_px) ** 2)) * offsets ** np.arange(3)[:, np.newaxis]
+    moments: FloatArray = np.exp(-((offsets / sigma_px) ** 2)) * offsets ** np.arange(3)[:, np.newaxis]
+    return moments
 
 
 def _products(along_y: FloatArray, image: FloatArray, along_x: FloatArray) -> Float64Array:

@@ -347,7 +347,9 @@ class _Star:
 
     def _window(self, i: int) -> Float32Array:
         """Return the window of frame `i` without background, outliers and edges."""
-        return np.minimum((self._clean.frame(i) - self._levels[i]) * self._edges, self._limit)
+        window: Float32Array = (self._clean.frame(i) - self._levels[i]) * self._edges
+        np.minimum(window, self._limit, out=window)
+        return window
 
     def _transformed(self, out: Complex64Array | None = None) -> Complex64Array:
         """Return the spectra of the windows, in `out` if it is given."""
