@@ -336,6 +336,7 @@ def test_links_lead_somewhere(page):
 def test_every_page_is_in_the_index():
     index = (ROOT / "docs" / "index.md").read_text()
     pages = [page.relative_to(ROOT / "docs").as_posix() for page in PAGES[1:]]
+    index += (ROOT / "docs" / "products.md").read_text()  # the index of the pages of products
     assert [page for page in pages if page != "index.md" and f"]({page})" not in index] == []
 
 

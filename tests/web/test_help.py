@@ -129,6 +129,7 @@ def test_scripts_that_are_shown_run(app, archive, monkeypatch, capsys) -> None:
         "/search?name=HD&unit=arcsec": archive.own,
         f"/night/{NIGHT}": archive.own,
         "/datasets": "datasets",
+        "/target/HD_140283": "epochs",
         "/account": "archive",
     }
     with served(app) as address:

@@ -11,6 +11,7 @@ from posixpath import normpath
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
+from markupsafe import Markup
 
 from obsarchive.core.shipped import shipped
 
@@ -31,7 +32,8 @@ class Page:
     """A page of the guide."""
 
     title: str
-    html: str
+    html: Markup
+    """Its text as HTML, in which everything but what Markdown says is escaped."""
     sections: tuple[tuple[str, str], ...]
     """Anchor and text of its sections."""
 
@@ -78,7 +80,8 @@ def page(name: str, page_address: Address, picture_address: Address) -> Page | N
                 title = inline.content
             elif opening.tag == "h2":
                 sections.append((slug(inline.content), inline.content.replace("`", "")))
-    return Page(title, _markdown.renderer.render(tokens, _markdown.options, {}), tuple(sections))
+    html = Markup(_markdown.renderer.render(tokens, _markdown.options, {}))  # noqa: S704 - it escapes HTML
+    return Page(title, html, tuple(sections))
 
 
 def slug(heading: str) -> str:

@@ -96,6 +96,8 @@ def examples(of: str) -> tuple[str, list[Example]]:
         return _of_search(query)
     if endpoint == "datasets.lightcurves" and query:
         return _of_light_curve(query)
+    if endpoint == "targets.target":
+        return _of_target(values["name"])
     if endpoint == "sources.source":
         return _of_source(values["name"])
     if "night" in values:
@@ -177,6 +179,12 @@ def _of_light_curve(query: str) -> tuple[str, list[Example]]:
         Example("curl", _curl(address)),
         Example("Python, requests and astropy", LOGIN + CURVE_BY_ASTROPY.format(address=address)),
     ]
+
+
+def _of_target(name: str) -> tuple[str, list[Example]]:
+    address = full_address("api.target", name=name)
+    script = LOGIN + JSON.format(address=address)
+    return f"the target {name}", [Example("curl: its epochs", _curl(address)), Example("Python, requests", script)]
 
 
 def _of_source(name: str) -> tuple[str, list[Example]]:

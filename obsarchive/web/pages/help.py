@@ -38,6 +38,19 @@ CHAPTERS = (
     ("Own cameras and pipelines", ("adapting", "architecture")),
 )
 
+WITH_EXAMPLES = frozenset(
+    {"nights", "summary", "observations", "search", "targets", "library", "datasets", "sources", "jobs"}
+)
+"""Blueprints whose pages show what programs can get."""
+
+
+@bp.app_template_global("program_url")
+def program_address() -> str:
+    """Return the address of the examples for the page that is shown; empty where programs get nothing like it."""
+    if request.blueprint not in WITH_EXAMPLES:
+        return ""
+    return url_for("help.program", of=request.full_path.rstrip("?"))
+
 
 @bp.app_template_global("help_url")
 def page_address(name: str) -> str:
