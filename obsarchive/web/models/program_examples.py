@@ -147,7 +147,7 @@ def _of_observation(obs_id: str) -> tuple[str, list[Example]]:
 
 
 def _by_pyvo(ra_deg: float, dec_deg: float) -> Example:
-    address = full_address("vo.sia2").removesuffix("/query")
+    address = full_address("vo.images").removesuffix("/query")
     text = LOGIN + IMAGES_BY_PYVO.format(address=address, ra=round(ra_deg, 5), dec=round(dec_deg, 5), radius_deg=0.01)
     return Example("Python, pyvo: all images of this place", text)
 
