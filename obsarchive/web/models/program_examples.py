@@ -1,5 +1,6 @@
 """How a program gets what a page of the portal shows: commands and scripts that can be copied."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -90,19 +91,15 @@ def examples(of: str) -> tuple[str, list[Example]]:
         What the examples are about, and the examples. Of a page with no counterpart: those of the entrance.
     """
     endpoint, values, query = _understood(of)
-    if endpoint.startswith("observations."):
-        return _of_observation(values["obs_id"])
     if endpoint == "search.search":
         return _of_search(query)
     if endpoint == "datasets.lightcurves" and query:
         return _of_light_curve(query)
-    if endpoint == "targets.target":
-        return _of_target(values["name"])
-    if endpoint == "sources.source":
-        return _of_source(values["name"])
-    if "night" in values:
-        return _of_night(values["night"])
-    return _of_page(endpoint)
+    for name, shown in BY_VALUE.items():
+        if endpoint.startswith(name):
+            value, found = shown
+            return found(values[value])
+    return _of_night(values["night"]) if "night" in values else _of_page(endpoint)
 
 
 def _understood(of: str) -> tuple[str, dict[str, str], str]:
@@ -194,3 +191,11 @@ def _of_source(name: str) -> tuple[str, list[Example]]:
         Example("curl: points of its light curves", _curl(curves)),
         Example("Python, requests", LOGIN + JSON.format(address=curves)),
     ]
+
+
+BY_VALUE: dict[str, tuple[str, Callable[[str], tuple[str, list[Example]]]]] = {
+    "observations.": ("obs_id", _of_observation),
+    "targets.target": ("name", _of_target),
+    "sources.source": ("name", _of_source),
+}
+"""How the endpoint begins, which of its values says what is shown, and who writes the examples."""
