@@ -14,13 +14,15 @@ from bson import MinKey
 from pymongo.collection import Collection
 
 from obsarchive.core import document_paths as paths
+from obsarchive.core.document_paths import PipelinePaths
 from obsarchive.core.documents import Night, Observation
 from obsarchive.store.portal_queries import Browse, _visible
 from obsarchive.store.search import Cone
 from obsarchive.store.step_records import Document
 
 _OF_OBSERVATIONS = {"fits_header": 0, "remembered": 0, paths.GEOJSON: 0}
-_OF_NIGHTS = {"calib.steps": 1}
+_MASTERS = PipelinePaths.of_night("calib").steps
+_OF_NIGHTS = {_MASTERS: 1}
 _BATCH = 40
 """Observations that the database sends at once: few rows are often all that is wanted."""
 _MOST_NIGHTS_AT_ONCE = 200
@@ -181,9 +183,7 @@ class FileQueries:
         ------
         Night
         """
-        found = iter(
-            self._nights.find({"calib.steps": {"$exists": True}}, _OF_NIGHTS).sort("_id", -1 if descending else 1)
-        )
+        found = iter(self._nights.find({_MASTERS: {"$exists": True}}, _OF_NIGHTS).sort("_id", -1 if descending else 1))
         size = 2  # the first nights are often all that is wanted
         while batch := list(islice(found, size)):
             yield from self._visible(user, batch)

@@ -18,7 +18,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGED = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "config.json")
-FOLDERS = ("obsarchive", "pipelines", "surveys", "templates", "static")
+FOLDERS = ("obsarchive", "pipelines", "surveys", "templates", "static", "docs")
 WRITE_NIGHT = """
 import sys
 from pathlib import Path

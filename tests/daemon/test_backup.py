@@ -30,6 +30,8 @@ def act(store: Store, observation: str) -> None:
     store.requests.ask("redo", "ana", {"subject": "x", "pipeline": "toy"})
     store.audit.record("login", "ana", text="entry\n1")
     store.programmes.save("4", {"title": "β Pictoris", "period": "never"}, "ben")
+    store.notes.mark({observation: NIGHT}, "bad", "clouds", "ana")
+    store.watches.add("ana", kind="failed", value="", email="ana@example.org")
     store.frames.offer("lco", "frame", {"md5": "0"})
     store.datasets.note(Path("/data/x/y/z"), {"state": "due", "force_redo": True})
     store.outbox.add("event", {"kind": "failed"})

@@ -1,6 +1,7 @@
 """SIA2, TAP, DataLink and SODA through pyvo and STILTS, on a served archive of two programmes."""
 
 import io
+import secrets
 import shutil
 import subprocess
 import xml.etree.ElementTree as ET
@@ -33,10 +34,11 @@ FIELD_DEG = 160 * PIXEL_ARCSEC / 3600
 def vo(mongo_server, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(accounts, "_HASHER", CHEAP)
-        store = Store(mongo_server.uri, "test_vo")
+        name = f"test_vo_{secrets.token_hex(4)}"
+        store = Store(mongo_server.uri, name)
         with vo_archive(store, tmp_path_factory.mktemp("vo")) as found:
             yield found
-        store.client.drop_database("test_vo")
+        store.client.drop_database(name)
         store.close()
 
 

@@ -38,11 +38,16 @@ def csv_attachment(header: Iterable[str], rows: Iterable[Iterable[Any]], filenam
     Response
         The file.
     """
+    return as_attachment(Response(csv_text(header, rows), mimetype="text/csv"), filename)
+
+
+def csv_text(header: Iterable[str], rows: Iterable[Iterable[Any]], line_end: str = "\n") -> str:
+    """Return a table as CSV in which no text is a formula of a spreadsheet; arguments as above."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text, lineterminator=line_end)
     writer.writerow(header)
     writer.writerows([_harmless(value) for value in row] for row in rows)
-    return as_attachment(Response(text.getvalue(), mimetype="text/csv"), filename)
+    return text.getvalue()
 
 
 def _harmless(value: Any) -> Any:

@@ -1,6 +1,5 @@
 """Answers in the formats of the protocols: VOTable 1.4, CSV and TSV, errors, and descriptions of services."""
 
-import csv
 import io
 import math
 import re
@@ -11,6 +10,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from flask import Response
 
+from obsarchive.web.framework.file_responses import csv_text
 from obsarchive.web.vo.obscore import TableColumn
 
 VOTABLE = "application/x-votable+xml"
@@ -183,14 +183,11 @@ def _text(value: str) -> str:
 
 
 def _separated(columns: Sequence[TableColumn], rows: Iterable[Sequence[Any]], separator: str) -> str:
-    text = io.StringIO()
     if separator == "\t":
+        text = io.StringIO()
         lines = ([column.name for column in columns], *rows)
         for line in lines:
             cells = ("" if value is None else re.sub(r"[\t\r\n]", " ", str(value)) for value in line)
             text.write("\t".join(cells) + "\n")
         return text.getvalue()
-    writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow([column.name for column in columns])
-    writer.writerows(rows)
-    return text.getvalue()
+    return csv_text([column.name for column in columns], rows, "\r\n")
