@@ -1,6 +1,7 @@
 """A simulated dataset: frames of a crowded field with a microlensing event, in the format of LCO's archive."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from obsarchive.simulation.star_field import Microlensing, ObservingConditions, 
 TARGET = "SIM-2026-BLG-0001"
 FIRST_MJD = 60480.0
 CATALOGUE = "catalogue.csv"
-BAND, BANDS = "ip", ("gp", "ip")
+BAND = "ip"
 YEAR_D = 365.25
 EVENT = Microlensing(peak_mjd=FIRST_MJD + YEAR_D + 55.0, einstein_d=18.0, impact=0.2)
 """Of the demo: in its second season."""
@@ -68,12 +69,12 @@ def write_event(root: Path, n: int = 14) -> list[Path]:
     list of Path
         The datasets.
     """
-    field = StarField(n_stars=250, event=EVENT)
+    fields = {"gp": StarField(n_stars=250, event=replace(EVENT, mag=18.2)), "ip": StarField(n_stars=250, event=EVENT)}
     mjds = [FIRST_MJD + season + 8.0 * i for season in (0.0, YEAR_D) for i in range(n)]
-    folders = [root / TARGET / "sinistro" / band for band in BANDS]
-    for folder in folders:
-        _write(folder, field, mjds, folder.name)
-    return folders
+    folders = {band: root / TARGET / "sinistro" / band for band in fields}
+    for band, folder in folders.items():
+        _write(folder, fields[band], mjds, band)
+    return list(folders.values())
 
 
 def _write(

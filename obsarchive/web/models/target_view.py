@@ -11,6 +11,7 @@ from typing import Any
 from flask import url_for
 
 from obsarchive.core import document_paths as paths
+from obsarchive.core.significant_digits import with_error
 from obsarchive.core.values import as_mappings
 from obsarchive.web.models.trend_plots import Point, TrendPlot, trend_plot
 from obsarchive.web.models.view_models import Card, PipelineView
@@ -32,6 +33,11 @@ class Measure:
     def of(cls, found: Mapping[str, Any], key: str, error: str = "") -> "Measure":
         """Return a value of measured results, and its error."""
         return cls(_number(found.get(key)), _number(found.get(error)))
+
+    @property
+    def text(self) -> str:
+        """The value with the digits that its error allows, as on other pages."""
+        return "–" if self.value is None else with_error(self.value, self.error)
 
 
 @dataclass(frozen=True)
@@ -123,15 +129,15 @@ class Target:
         """Plots of what changes from epoch to epoch."""
         dates = [epoch.when for epoch in self.epochs]
         found = [
-            trend_plot("Strehl ratio", "%", _points(self.epochs, lambda epoch: epoch.strehl, "%", 1), dates),
-            trend_plot("FWHM", "″", _points(self.epochs, lambda epoch: epoch.fwhm, "″", 3), dates),
-            trend_plot("Companion: separation", "″", self._of_companions("separation", "″", 3), dates),
-            trend_plot("Companion: position angle", "°", self._of_companions("angle", "°", 1), dates),
-            trend_plot("Companion: Δ magnitude", "mag", self._of_companions("delta_mag", " mag", 2), dates, True),
+            trend_plot("Strehl ratio", "%", _points(self.epochs, lambda epoch: epoch.strehl, "%"), dates),
+            trend_plot("FWHM", "″", _points(self.epochs, lambda epoch: epoch.fwhm, "″"), dates),
+            trend_plot("Companion: separation", "″", self._of_companions("separation", "″"), dates),
+            trend_plot("Companion: position angle", "°", self._of_companions("angle", "°"), dates),
+            trend_plot("Companion: Δ magnitude", "mag", self._of_companions("delta_mag", " mag"), dates, True),
         ]
         return [plot for plot in found if plot is not None]
 
-    def _of_companions(self, what: str, unit: str, digits: int) -> list[Point]:
+    def _of_companions(self, what: str, unit: str) -> list[Point]:
         seen = [(epoch, companion) for epoch in reversed(self.epochs) for companion in epoch.companions]
         points: list[Point] = []
         last: dict[str, float] = {}
@@ -144,7 +150,7 @@ class Target:
                 value += 360 * round((last[companion.label] - value) / 360)
             last[companion.label] = value
             shown = Measure(value, measured.error)
-            points.append(_point(epoch, shown, companion.label if len(self.labels) > 1 else "", unit, digits))
+            points.append(_point(epoch, shown, companion.label if len(self.labels) > 1 else "", unit))
         return points
 
     @cached_property
@@ -210,19 +216,18 @@ def _distance(place: tuple[float, float] | None, other: tuple[float, float]) -> 
     return math.inf if place is None else math.dist(place, other)
 
 
-def _points(epochs: Iterable[Epoch], measure: Callable[[Epoch], Measure], unit: str, digits: int) -> list[Point]:
+def _points(epochs: Iterable[Epoch], measure: Callable[[Epoch], Measure], unit: str) -> list[Point]:
     measured = [(epoch, measure(epoch)) for epoch in reversed(list(epochs))]
     return [
-        _point(epoch, found, epoch.card.observation.filter, unit, digits)
+        _point(epoch, found, epoch.card.observation.filter, unit)
         for epoch, found in measured
         if found.value is not None
     ]
 
 
-def _point(epoch: Epoch, found: Measure, series: str, unit: str, digits: int) -> Point:
+def _point(epoch: Epoch, found: Measure, series: str, unit: str) -> Point:
     value = found.value if found.value is not None else math.nan
-    error = f" ± {found.error:.{digits}f}" if found.error is not None else ""
-    text = f"{' '.join((f'{epoch.when:%Y-%m-%d}', series)).strip()}: {value:.{digits}f}{error}{unit}"
+    text = f"{' '.join((f'{epoch.when:%Y-%m-%d}', series)).strip()}: {found.text}{unit}"
     address = url_for("observations.observation", obs_id=epoch.card.id)
     return Point(epoch.when, value, found.error, series, text, address)
 
