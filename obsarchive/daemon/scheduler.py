@@ -164,7 +164,7 @@ class Scheduler:
     def _start_over(self) -> None:
         """Rebuild a database that was dropped while this daemon ran; what runs belongs to the former one."""
         log.warning("the database was emptied: it is rebuilt from %s", self.layout.root)
-        self.tasks.give_up()
+        self._release_own()  # steps that were begun after the loss, before it was noticed
         with repeated(self._report_start, REPORT_S):
             self.cluster.restart()
             self._take_up()
@@ -184,11 +184,9 @@ class Scheduler:
         self.people.stop()
         self.timeseries.stop()
         self.cluster.close()
-        self.tasks.give_up()
         try:
             with outage_as_error():
-                for records, paths in self._step_stores():
-                    records.release(paths, run=self.run_id)
+                self._release_own()
                 self._report("stopped")
         except ServiceUnavailable as err:
             log.warning("claims are given back at the next start: %s", err)
@@ -375,10 +373,14 @@ class Scheduler:
 
     def _recover_cluster(self) -> None:
         log.warning("the Dask cluster lost its scheduler or all its workers: starting another one")
+        self._release_own()
+        self.cluster.restart()
+
+    def _release_own(self) -> None:
+        """Forget all tasks, and have their steps wait again."""
         self.tasks.give_up()
         for records, paths in self._step_stores():
             records.release(paths, run=self.run_id)
-        self.cluster.restart()
 
     def _report_start(self) -> None:
         """Show that a daemon lives that has not come to its first cycle, which may take minutes."""

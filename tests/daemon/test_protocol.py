@@ -167,3 +167,19 @@ def test_the_clock_of_the_server_decides_when_a_lease_runs_out(store: Store, mon
     deadline.wait(0.1)
     assert store.lease.take("b", "host b", "b", 60.0) == 2
     assert store.lease.holder() == "b"
+
+
+def test_steps_begun_before_the_loss_of_the_database_is_noticed_are_done(daemon, monkeypatch) -> None:
+    """The emptied database is filled again by raw files that arrive; what was claimed then is this run's own."""
+    cycle, begun = daemon.cycle, []
+
+    def noticed_late() -> None:
+        cycle()
+        if not begun and daemon.tasks:
+            begun.extend(daemon.tasks.subjects())
+            daemon._start_over()
+
+    monkeypatch.setattr(daemon, "cycle", noticed_late)
+    run(daemon)
+    assert begun
+    all_is_done(daemon)
