@@ -4,9 +4,10 @@ Steps name other observations: references of a star subtraction, stars of a nigh
 takes from the database for a user passes through here, so that no page, file or answer can show such a name.
 """
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
+from obsarchive.core.documents import Observation
 from obsarchive.names import SHORTEST_NAME, observations_in, replace_observations
 
 LABEL = "reference star of another programme"
@@ -84,6 +85,32 @@ def _masked(value: Any, hidden: Set[str], visible: Set[str]) -> Any:
 def _is_about(entry: Any, hidden: Set[str]) -> bool:
     """Whether an entry of a list is a row about a hidden observation, or names it: a product, a star, a file."""
     return type(entry) is dict and any(type(text) is str and text in hidden for text in entry.values())
+
+
+def only_visible(value: Any, visible_of: Callable[[Set[str]], Set[str]]) -> Any:
+    """Return a value without names of observations that may not be seen.
+
+    Parameters
+    ----------
+    value : any
+        Documents, lists and plain values.
+    visible_of : callable
+        Gives those of some observations that may be seen; asked once, and only where observations are named.
+
+    Returns
+    -------
+    any
+        The value itself where nothing is hidden.
+    """
+    naming = texts_naming(value)
+    named: set[str] = set().union(*naming.values())
+    return without_names(value, naming, visible_of(named)) if named else value
+
+
+def observations_with(documents: Sequence[Mapping[str, Any]], hide: Callable[[Any], Any]) -> list[Observation]:
+    """Return observations, of whose documents `hide` was given the parts that can name others."""
+    parts = hide({document["_id"]: own_part(document) for document in documents})
+    return [Observation({**document, **parts[document["_id"]]}) for document in documents]
 
 
 def own_part(document: Mapping[str, Any]) -> dict[str, Any]:

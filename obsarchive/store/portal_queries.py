@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -10,7 +11,7 @@ from pymongo.collection import Collection
 from obsarchive.core import document_paths as paths
 from obsarchive.core.documents import Night, Observation
 from obsarchive.core.target_names import folded
-from obsarchive.store.foreign_names import own_part, texts_naming, without_names
+from obsarchive.store.foreign_names import observations_with, only_visible
 from obsarchive.store.search import COUNT_CAP, MAX_PAGE, Criteria, Order, Page
 from obsarchive.store.step_records import Document
 
@@ -144,14 +145,11 @@ class Browse:
         """
         if is_admin(user):
             return value
-        naming = texts_naming(value)
-        named = set().union(*naming.values())
-        return without_names(value, naming, self.visible(user, named)) if named else value
+        return only_visible(value, partial(self.visible, user))
 
     def _without_others(self, user: Mapping[str, Any], documents: list[Document]) -> list[Observation]:
         """Return observations as a user may see them."""
-        parts = self.without_others(user, {document["_id"]: own_part(document) for document in documents})
-        return [Observation({**document, **parts[document["_id"]]}) for document in documents]
+        return observations_with(documents, partial(self.without_others, user))
 
     def search(self, user: Mapping[str, Any], criteria: Criteria, order: Order, limit: int, cursor: str = "") -> Page:
         """Return a page of the observations that fulfil criteria and that a user may see.

@@ -1,6 +1,6 @@
 """Programmes: what administrators say of them, and which of their observations are public."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence, Set
 from datetime import datetime
 from typing import Any
 
@@ -9,7 +9,7 @@ from pymongo.collection import Collection
 from obsarchive.core import document_paths as paths
 from obsarchive.core.documents import Observation, utc_now
 from obsarchive.core.release import NEVER, Period, Programme, Release, released_before
-from obsarchive.store.foreign_names import own_part, texts_naming, without_names
+from obsarchive.store.foreign_names import observations_with, only_visible
 from obsarchive.store.portal_queries import TIME_LIMIT_MS, visible_to
 from obsarchive.store.search import MAX_PAGE, Order, Page
 from obsarchive.store.step_records import Document
@@ -208,16 +208,14 @@ class PublicObservations:
         query = {"$and": [{paths.PROGRAM_ID: program}, public(release, now)]}
         return self.observations.count_documents(query, maxTimeMS=TIME_LIMIT_MS)
 
-    def _without_private(self, documents: Iterable[Document], release: Release, now: datetime) -> list[Observation]:
+    def _without_private(self, documents: Sequence[Document], release: Release, now: datetime) -> list[Observation]:
         """Return observations without names of those that are not public."""
-        documents = list(documents)
-        parts = {document["_id"]: own_part(document) for document in documents}
-        naming = texts_naming(parts)
-        named = set().union(*naming.values())
-        query = {"$and": [{"_id": {"$in": list(named)}}, public(release, now)]}
-        visible = {found["_id"] for found in self.observations.find(query, {"_id": 1}).max_time_ms(TIME_LIMIT_MS)}
-        shown = without_names(parts, naming, visible)
-        return [Observation({**document, **shown[document["_id"]]}) for document in documents]
+
+        def visible_of(named: Set[str]) -> Set[str]:
+            query = {"$and": [{"_id": {"$in": list(named)}}, public(release, now)]}
+            return {found["_id"] for found in self.observations.find(query, {"_id": 1}).max_time_ms(TIME_LIMIT_MS)}
+
+        return observations_with(documents, lambda value: only_visible(value, visible_of))
 
 
 def public(release: Release, now: datetime) -> Document:
