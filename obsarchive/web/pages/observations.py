@@ -1,6 +1,5 @@
 """One observation: its best picture, the facts, its pipelines with all they made, header and raw files."""
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +9,6 @@ from flask_login import current_user
 
 from obsarchive.core.document_paths import RA_DEG
 from obsarchive.core.documents import Observation
-from obsarchive.core.json_text import parse_json
 from obsarchive.web.framework import requests
 from obsarchive.web.framework.authorization import admin_only, for_tokens, not_found
 from obsarchive.web.framework.context import portal
@@ -18,15 +16,14 @@ from obsarchive.web.framework.file_responses import resolve_product_path, send, 
 from obsarchive.web.models.cards import find_card
 from obsarchive.web.models.citations import citation
 from obsarchive.web.models.download_names import product_name
+from obsarchive.web.models.manifests import step_manifest
 from obsarchive.web.models.measurements import cautions, companions_of
 from obsarchive.web.models.night_facts import contrast_curve
 from obsarchive.web.models.raw_data import masters_of, raw_files, resolve_raw_file
 from obsarchive.web.models.user_notes import note_on
-from obsarchive.web.models.view_models import Card, PipelineView, Selection, find_product
+from obsarchive.web.models.view_models import Card, Selection, find_product
 from obsarchive.web.pages.jobs import poll
 from obsarchive.web.pages.nights import in_order, neighbours
-
-log = logging.getLogger(__name__)
 
 bp = Blueprint("observations", __name__, url_prefix="/observation/<obs_id>")
 
@@ -141,20 +138,7 @@ def step(obs_id: str, pipeline: str, step: str) -> ResponseReturnValue:
     shown = view.step(step) if view else None
     if view is None or shown is None:
         not_found()
-    return render_template("_step.html", manifest=_manifest(card.observation, view, step), step=shown)
-
-
-def _manifest(observation: Observation, view: PipelineView, step: str) -> Mapping[str, Any]:
-    """Read a step's manifest; empty when there is none or it cannot be read."""
-    path = resolve_product_path(portal().layout.manifest(view.folder, step), portal().layout, observation.night)
-    if path is None:
-        return {}
-    try:
-        found = parse_json(path.read_bytes())
-    except (OSError, ValueError) as err:
-        log.warning("the manifest of %s %s.%s cannot be read: %s", observation.id, view.name, step, err)
-        return {}
-    return portal().store.browse.without_others(current_user.document, found) if isinstance(found, dict) else {}
+    return render_template("_step.html", manifest=step_manifest(card.observation, view, step), step=shown)
 
 
 @bp.get("/product/<pipeline>/<path:name>")

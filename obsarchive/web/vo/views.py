@@ -3,13 +3,12 @@
 from collections.abc import Callable
 from datetime import timedelta
 from functools import wraps
-from typing import Any, ParamSpec
+from typing import ParamSpec
 
 from flask import Blueprint, Response, render_template, request
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
-from obsarchive.core.json_text import parse_json
 from obsarchive.store.query_jobs import KEEP
 from obsarchive.store.search import Cone, Criteria, Order
 from obsarchive.web.framework.authorization import audit, for_tokens, not_found, reads_by_form
@@ -18,6 +17,7 @@ from obsarchive.web.framework.file_responses import as_attachment, resolve_produ
 from obsarchive.web.models import votables
 from obsarchive.web.models.cards import find_card
 from obsarchive.web.models.columns import columns
+from obsarchive.web.models.manifests import step_manifest
 from obsarchive.web.pages.search import cards
 from obsarchive.web.vo import answers, cutouts, datalink, sia2
 from obsarchive.web.vo.adql_evaluation import Table
@@ -221,15 +221,6 @@ def log(obs_id: str, pipeline: str, step: str) -> ResponseReturnValue:
     view = next((view for view in card.pipelines if view.name == pipeline), None)
     if view is None or view.step(step) is None:
         not_found()
-    layout = portal().layout
-    path = resolve_product_path(layout.manifest(view.folder, step), layout, card.observation.night)
-    manifest: Any = {}
-    if path is not None:
-        try:
-            manifest = parse_json(path.read_bytes())
-        except (OSError, ValueError):
-            manifest = {}
-    lines = manifest.get("log") if isinstance(manifest, dict) else None
+    lines = step_manifest(card.observation, view, step).get("log")
     plain = [str(line) for line in lines] if isinstance(lines, list) else ["no log"]
-    shown = portal().store.browse.without_others(current_user.document, plain)
-    return Response("\n".join(shown) + "\n", mimetype="text/plain")
+    return Response("\n".join(plain) + "\n", mimetype="text/plain")
