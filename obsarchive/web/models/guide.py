@@ -38,10 +38,16 @@ class Page:
     """Anchor and text of its sections."""
 
 
+@cache
 def names() -> tuple[str, ...]:
     """Return the names of all pages: their paths below ``docs``, without the ending."""
     folder = shipped("docs")
     return tuple(sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.md")))
+
+
+def title(name: str) -> str:
+    """Return the title of a page."""
+    return next(line.removeprefix("# ") for line in _text(name).splitlines() if line.startswith("# "))
 
 
 def picture(name: str) -> Path | None:
@@ -72,16 +78,13 @@ def page(name: str, page_address: Address, picture_address: Address) -> Page | N
         if token.type == "inline":
             token.children = list(_linked(token.children or (), name, page_address, picture_address))
     sections = []
-    title = name
     for opening, inline in pairwise(tokens):
         if opening.type == "heading_open":
             opening.attrSet("id", slug(inline.content))
-            if opening.tag == "h1":
-                title = inline.content
-            elif opening.tag == "h2":
+            if opening.tag == "h2":
                 sections.append((slug(inline.content), inline.content.replace("`", "")))
     html = Markup(_markdown.renderer.render(tokens, _markdown.options, {}))  # noqa: S704 - it escapes HTML
-    return Page(title, html, tuple(sections))
+    return Page(title(name), html, tuple(sections))
 
 
 def slug(heading: str) -> str:

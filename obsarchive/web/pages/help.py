@@ -66,7 +66,7 @@ def _picture_address(name: str) -> str:
 @bp.get("")
 def contents() -> ResponseReturnValue:
     """Show what there is to read."""
-    found = [(title, [(name, _page(name).title) for name in names]) for title, names in CHAPTERS]
+    found = [(title, [(name, guide.title(name)) for name in names]) for title, names in CHAPTERS]
     return render_template("help.html", chapters=found)
 
 
