@@ -63,6 +63,8 @@ class Reconciler:
         str
             Each night after it was checked, so that the caller may interrupt the work.
         """
+        if is_idle():
+            sweep_leftovers(self.layout.root, time.time() - UNTOUCHED_S, nested=False)
         for night in nights or [found.id for found in self.store.nights.all()]:
             self._sweep(night, is_idle())
             for observation in self.store.observations.of_night(night):

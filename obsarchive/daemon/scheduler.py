@@ -27,7 +27,7 @@ from obsarchive.daemon.people_journal import PeopleJournal
 from obsarchive.daemon.planner import RetryPolicy
 from obsarchive.daemon.psf_library_sync import PsfLibrarySync
 from obsarchive.daemon.raw_watcher import RawWatcher
-from obsarchive.daemon.reconcile import UNTOUCHED_S, Reconciler
+from obsarchive.daemon.reconcile import Reconciler
 from obsarchive.daemon.requests import Requests
 from obsarchive.daemon.status_report import StatusReport, repeated
 from obsarchive.daemon.step_effects import StepEffects
@@ -270,8 +270,6 @@ class Scheduler:
         if not self.options.once:
             self.checksums.advance(AUDIT_SLICE_S)
         if self._auditing is None and time.monotonic() >= self._next_audit:
-            if not self.tasks:
-                sweep_leftovers(self.layout.root, time.time() - UNTOUCHED_S, nested=False)
             self._auditing = self.reconciler.audit(self.options.nights, lambda: not self.tasks)
         if self._auditing is None:
             return

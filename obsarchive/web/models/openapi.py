@@ -11,6 +11,7 @@ Schema = dict[str, Any]
 TEXT: Schema = {"type": "string"}
 NUMBER: Schema = {"type": ["number", "null"]}
 WHOLE: Schema = {"type": "integer"}
+NULLABLE: Schema = {"type": ["string", "null"]}
 NEIGHBOUR: Schema = {"type": ["string", "null"], "description": "the nearest night with data; null where there is none"}
 NIGHT: Schema = {"type": "string", "pattern": r"^\d{8}$", "description": "night, yyyymmdd"}
 
@@ -286,61 +287,19 @@ def _list(schema: Schema) -> Schema:
 
 
 def _schemas(columns: Iterable[Column]) -> Schema:
-    row = {
-        column.key: {
-            **(NUMBER if column.is_number else {"type": ["string", "null"]}),
-            "description": f"{column.title} [{column.unit}]" if column.unit else column.title,
-        }
-        for column in columns
-    }
     anything: Schema = {"type": "object", "additionalProperties": True}
-    product = _object({"pipeline": TEXT, "name": TEXT, "bytes": WHOLE, "sha256": TEXT, "url": TEXT})
-    nothing = {"type": ["string", "null"]}
-    source = _object(
-        {
-            "kind": {**TEXT, "enum": ["raw", "master"]},
-            "name": TEXT,
-            "bytes": {"type": ["integer", "null"], "description": "null: not on disk any more"},
-            "sha256": nothing,
-            "url": nothing,
-        }
-    )
     rows = _list({"$ref": "#/components/schemas/Row"})
     return {
         "Problem": _object({"error": TEXT, "status": WHOLE}),
-        "Row": _object({**row, "url": TEXT}),
         "Index": anything,
         "Account": _object({"name": TEXT, "administrator": {"type": "boolean"}, "programs": _list(TEXT)}),
         "Nights": _object({"nights": _list(_object({"night": NIGHT, "observations": WHOLE}))}),
         "Night": _object({"night": NIGHT, "before": NEIGHBOUR, "after": NEIGHBOUR, "observations": rows}),
         "Summary": anything,
-        "Observations": _object(
-            {
-                "count": {**WHOLE, "description": "answers, counted up to 10 001"},
-                "count_is_capped": {"type": "boolean"},
-                "next": {"type": ["string", "null"], "description": "address of the next page"},
-                "remarks": {**_list(TEXT), "description": "how parameters were understood, where that may surprise"},
-                "targets_without_result": {**_list(TEXT), "description": "lines of `targets` that found nothing"},
-                "observations": rows,
-            }
-        ),
-        "Observation": {
-            "allOf": [
-                {"$ref": "#/components/schemas/Row"},
-                _object({"pipelines": anything, "sources": _list(source), "public_from": nothing, "citation": TEXT}),
-            ]
-        },
+        **_observation_schemas(columns, rows, anything),
         "Target": _target(),
-        "Note": _object({**NOTE, "author": TEXT, "written": {"type": ["string", "null"]}, "earlier": _list(anything)}),
+        "Note": _object({**NOTE, "author": TEXT, "written": NULLABLE, "earlier": _list(anything)}),
         "Marked": _object({"marked": WHOLE, "unknown": _list(TEXT)}),
-        "Header": _object({"header": _list(_object({"key": TEXT, "value": {}, "comment": TEXT}))}),
-        "Products": _object({"products": _list(product), "sources": _list(source)}),
-        "ContrastCurve": _object(
-            {
-                **dict.fromkeys(("separation_arcsec", "contrast_mag", "throughput"), _list(NUMBER)),
-                "companions": _list(anything),
-            }
-        ),
         "Jobs": _object(
             {
                 "daemon": TEXT,
@@ -356,6 +315,49 @@ def _schemas(columns: Iterable[Column]) -> Schema:
             {"star_id": WHOLE, "ra_deg": NUMBER, "dec_deg": NUMBER, "filter": TEXT, "points": _list(anything)}
         ),
         **_survey_schemas(anything),
+    }
+
+
+def _observation_schemas(columns: Iterable[Column], rows: Schema, anything: Schema) -> Schema:
+    row = {
+        column.key: {
+            **(NUMBER if column.is_number else NULLABLE),
+            "description": f"{column.title} [{column.unit}]" if column.unit else column.title,
+        }
+        for column in columns
+    }
+    product = _object({"pipeline": TEXT, "name": TEXT, "bytes": WHOLE, "sha256": TEXT, "url": TEXT})
+    source = _object(
+        {
+            "kind": {**TEXT, "enum": ["raw", "master"]},
+            "name": TEXT,
+            "bytes": {"type": ["integer", "null"], "description": "null: not on disk any more"},
+            "sha256": NULLABLE,
+            "url": NULLABLE,
+        }
+    )
+    more = {"pipelines": anything, "sources": _list(source), "public_from": NULLABLE, "citation": TEXT}
+    return {
+        "Row": _object({**row, "url": TEXT}),
+        "Observations": _object(
+            {
+                "count": {**WHOLE, "description": "answers, counted up to 10 001"},
+                "count_is_capped": {"type": "boolean"},
+                "next": {**NULLABLE, "description": "address of the next page"},
+                "remarks": {**_list(TEXT), "description": "how parameters were understood, where that may surprise"},
+                "targets_without_result": {**_list(TEXT), "description": "lines of `targets` that found nothing"},
+                "observations": rows,
+            }
+        ),
+        "Observation": {"allOf": [{"$ref": "#/components/schemas/Row"}, _object(more)]},
+        "Header": _object({"header": _list(_object({"key": TEXT, "value": {}, "comment": TEXT}))}),
+        "Products": _object({"products": _list(product), "sources": _list(source)}),
+        "ContrastCurve": _object(
+            {
+                **dict.fromkeys(("separation_arcsec", "contrast_mag", "throughput"), _list(NUMBER)),
+                "companions": _list(anything),
+            }
+        ),
     }
 
 
