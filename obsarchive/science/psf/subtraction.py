@@ -33,6 +33,8 @@ LEAST_COVERAGE = 0.5
 MAX_COMPONENTS = 60
 BLOCK = 8192
 """Number of pixels whose products are summed in single precision."""
+WITNESSES = 16
+"""References whose mean shows what is common to all."""
 RELATIVE_EIGENVALUE = 1e-7
 """Eigenvalue, relative to the largest, below which a component is rounding error."""
 
@@ -209,13 +211,12 @@ class References:
     @cached_property
     def vectors(self) -> Float32Array:
         """Pixels within the mask, each reference without its mean, shape (k, p)."""
-        chosen = self.stamps.reshape(len(self.stamps), -1).take(np.flatnonzero(self.mask), axis=1, mode="clip")
-        means = chosen.mean(axis=1, keepdims=True)
+        flat = np.ascontiguousarray(self.stamps, np.float32).reshape(len(self.stamps), -1)
+        edges = np.flatnonzero(np.diff(self.mask.ravel(), prepend=False, append=False))
+        chosen: Float32Array = np.empty((len(flat), np.count_nonzero(self.mask)), np.float32)
         # the means tell whether any pixel is not finite, without a pass of its own
-        if not np.isfinite(means).all():
-            chosen = np.nan_to_num(chosen)
-            means = chosen.mean(axis=1, keepdims=True)
-        chosen -= means
+        if not _centred(flat, edges, chosen):
+            _centred(np.nan_to_num(flat), edges, chosen)
         return chosen
 
     def vector_of(self, target: FloatArray) -> Float32Array:
@@ -234,21 +235,53 @@ class References:
         return Components(self, values[strong], vectors[:, strong])
 
 
+@njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
+def _centred(stamps, edges, chosen):  # type: ignore[no-untyped-def]
+    """Copy the pixels between pairs of edges of each stamp, without their mean; false if one is not finite."""
+    for i in range(len(stamps)):
+        stamp, made, n = stamps[i], chosen[i], 0
+        for k in range(0, edges.size, 2):
+            run = stamp[edges[k] : edges[k + 1]]
+            made[n : n + run.size] = run
+            n += run.size
+        total = 0.0
+        for j in range(n):
+            total += made[j]
+        if not np.isfinite(total):
+            return False
+        mean = np.float32(total / max(n, 1))
+        for j in range(n):
+            made[j] -= mean
+    return True
+
+
+@njit(cache=True)
+def _without_common(vectors, start, share, common, rest):  # type: ignore[no-untyped-def]
+    """Make `rest`, the pixels of the vectors from `start` on without their share of what is common."""
+    for i in range(len(vectors)):
+        vector, made, part = vectors[i, start : start + rest.shape[1]], rest[i], share[i]
+        for j in range(made.size):
+            made[j] = vector[j] - part * common[j]
+
+
 def _gram(vectors: Float32Array) -> Float64Array:
     """Return the products (k, k) of all vectors (k, p) with each other, in single precision block by block.
 
-    The common mean, by far the largest part, is removed first: its rounding errors would be as large as the differences
-    between the vectors.
+    What is common to them, by far the largest part, is removed first: its rounding errors would be as large as the
+    differences between the vectors. The mean of some of them shows it as well as that of all.
     """
     n = len(vectors)
-    common = vectors.mean(axis=0)
+    common = vectors[:: max(1, n // WITNESSES)].mean(axis=0)
     power = max(float(np.dot(common, common)), float(np.finfo(np.float32).tiny))
     blocks = [slice(start, start + BLOCK) for start in range(0, vectors.shape[1], BLOCK)]
     share = sum((vectors[:, block] @ common[block] for block in blocks), np.zeros(n)) / power
     share = share.astype(np.float32)
     products, cross = np.zeros((n, n)), np.zeros(n)
+    rest = np.empty((n, BLOCK), np.float32)
     for block in blocks:
-        rest = vectors[:, block] - share[:, np.newaxis] * common[block]
+        if block.start + BLOCK > vectors.shape[1]:
+            rest = np.empty((n, vectors.shape[1] - block.start), np.float32)
+        _without_common(vectors, block.start, share, common[block], rest)
         products += rest @ rest.T
         cross += rest @ common[block]
     mixed = np.outer(share, cross)
