@@ -142,12 +142,13 @@ def _sums_of_all(image, variance, stars, radii, saturation):  # type: ignore[no-
     """Flux and variance in each circle (2, n, k), NaN for those that the edge cuts, and flags of the first."""
     n, k = stars.shape[1], len(radii)
     sums, flags = np.full((2, n, k), np.nan), np.zeros(n, np.int64)
+    edges = np.empty((2, 4, 2 * int(radii.max()) + 5))
     for i in range(n):
         y, x = stars[0, i], stars[1, i]
         if not _is_inside(y, x, radii[0], image.shape):
             flags[i] = EDGE
             continue
-        sums[:, i], flags[i] = _sums(image, variance, (y, x), radii, saturation)
+        sums[:, i], flags[i] = _sums(image, variance, (y, x), radii, saturation, edges)
         for j in range(1, k):
             if not _is_inside(y, x, radii[j], image.shape):
                 sums[:, i, j] = np.nan
@@ -161,18 +162,22 @@ def _is_inside(y, x, radius, shape):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _sums(image, variance, centre, radii, saturation):  # type: ignore[no-untyped-def]
+def _sums(image, variance, centre, radii, saturation, edges):  # type: ignore[no-untyped-def]
     """Flux and variance in each circle, and flags of the first; a bad pixel makes the others NaN."""
-    sums, flags, largest = np.zeros((2, len(radii))), 0, radii.max()
-    height, width = image.shape
-    for row in range(max(int(centre[0] - largest), 0), min(int(centre[0] + largest) + 2, height)):
-        for column in range(max(int(centre[1] - largest), 0), min(int(centre[1] + largest) + 2, width)):
-            dy, dx = row - centre[0], column - centre[1]
-            value = image[row, column]
-            for j in range(len(radii)):
-                part = overlap(dy, dx, radii[j])
+    sums, flags = np.zeros((2, len(radii))), 0
+    for j in range(len(radii)):
+        radius = radii[j]
+        (y0, y1), (x0, x1) = [
+            (max(int(centre[k] - radius), 0), min(int(centre[k] + radius) + 2, image.shape[k])) for k in range(2)
+        ]
+        _fill_edges(edges[0], centre[0], y0, y1, radius)
+        _fill_edges(edges[1], centre[1], x0, x1, radius)
+        for row in range(y0, y1):
+            for column in range(x0, x1):
+                part = _share(row - centre[0], column - centre[1], radius, edges, (row - y0, column - x0))
                 if part == 0.0:
                     continue
+                value = image[row, column]
                 # the first aperture has a flag for it; the others have none, so their flux is NaN
                 if not math.isfinite(value):
                     if j == 0:
@@ -186,6 +191,39 @@ def _sums(image, variance, centre, radii, saturation):  # type: ignore[no-untype
                 # variance of a weighted sum: the weights are squared
                 sums[1, j] += part * part * variance[row, column]
     return sums, flags
+
+
+@njit(cache=True)
+def _fill_edges(edges, centre, first, stop, radius):  # type: ignore[no-untyped-def]
+    """What the edges of a row of pixels give to areas: a circle meets each edge once, whatever the other axis is."""
+    for k in range(stop - first + 1):
+        edges[0, k] = first + k - 0.5 - centre
+        side = min(abs(edges[0, k]), radius)
+        bend = math.sqrt(max(radius * radius - side * side, 0.0))
+        edges[1, k] = side
+        edges[2, k] = _under_arc(side, radius)
+        edges[3, k] = side * bend - _under_arc(bend, radius)
+
+
+@njit(cache=True)
+def _share(dy, dx, radius, edges, pixel):  # type: ignore[no-untyped-def]
+    """Area that a circle shares with the unit pixel around (dy, dx), as :func:`overlap`, from edges that are known."""
+    far_y, far_x = abs(dy) + 0.5, abs(dx) + 0.5
+    # most pixels lie wholly inside or outside: they need no integral
+    if far_y * far_y + far_x * far_x <= radius * radius:
+        return 1.0
+    near_y, near_x = max(abs(dy) - 0.5, 0.0), max(abs(dx) - 0.5, 0.0)
+    if near_y * near_y + near_x * near_x >= radius * radius:
+        return 0.0
+    part = 0.0
+    for j in range(2):
+        for i in range(2):
+            row, column = pixel[0] + j, pixel[1] + i
+            b, a = edges[0, 1, row], edges[1, 1, column]
+            area = b * a if a * a + b * b <= radius * radius else edges[0, 3, row] + edges[1, 2, column]
+            is_same = (edges[0, 0, row] >= 0) == (edges[1, 0, column] >= 0)
+            part += area if is_same == (i == j) else -area
+    return part
 
 
 @njit(cache=True)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numba import njit
 from scipy import ndimage, optimize
 from scipy.spatial import cKDTree
 
@@ -252,15 +253,21 @@ def _details(dy: Float64Array, dx: Float64Array, missing: Float64Array, reach: f
     cell = (np.rint(dy * OVERSAMPLING) + half).astype(int) * side + (np.rint(dx * OVERSAMPLING) + half).astype(int)
     order = np.argsort(cell, kind="stable")
     edges = np.searchsorted(cell[order], np.arange(side * side + 1))
-    found = np.zeros(side * side)
-    for i in range(side * side):
-        members = missing[order[edges[i] : edges[i + 1]]]
-        # a median of fewer cannot reject a cosmic ray
-        if len(members) >= 3:
-            found[i] = np.median(members)
+    found = _medians(missing[order], edges)
     smooth: Float64Array = ndimage.gaussian_filter(found.reshape(side, side), 0.7)
     wings = np.interp(np.hypot(grid[:, np.newaxis], grid), steps, ring)
     return np.asarray(smooth + wings)
+
+
+@njit(cache=True)
+def _medians(values, edges):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    """Median of the values from each edge to the next; 0 for fewer than three, which cannot reject a cosmic ray."""
+    found = np.zeros(len(edges) - 1)
+    for i in range(len(found)):
+        members = values[edges[i] : edges[i + 1]]
+        if members.size >= 3:
+            found[i] = np.median(members)
+    return found
 
 
 def _with_errors(frame: Frame, chosen: IndexArray, shape: EmpiricalPSF, fwhm_px: float) -> tuple[EmpiricalPSF, float]:
