@@ -1,6 +1,9 @@
 """Robust statistics that ignore missing values without warnings."""
 
+import math
+
 import numpy as np
+from numba import njit
 
 from obsarchive.science.arrays import Float64Array
 
@@ -23,8 +26,17 @@ def median_of_known(values: Float64Array, axis: int) -> Float64Array:
     ndarray
         Medians, without the axis; NaN where no value is finite.
     """
-    finite = np.isfinite(values)
-    known = finite.any(axis=axis)
-    # rows without a finite value are filled with zeros: nanmedian would warn of them
-    filled = np.where(finite | ~np.expand_dims(known, axis), np.where(finite, values, 0.0), np.nan)
-    return np.where(known, np.nanmedian(filled, axis=axis), np.nan)
+    moved = np.moveaxis(np.asarray(values, np.float64), axis, -1)
+    rows = np.ascontiguousarray(moved).reshape(math.prod(moved.shape[:-1]), moved.shape[-1])
+    medians: Float64Array = _medians(rows).reshape(moved.shape[:-1])
+    return medians
+
+
+@njit(cache=True)
+def _medians(rows):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    found = np.full(len(rows), np.nan)
+    for i in range(len(rows)):
+        known = rows[i][np.isfinite(rows[i])]
+        if known.size:
+            found[i] = np.median(known)
+    return found
