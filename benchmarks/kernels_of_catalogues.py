@@ -127,3 +127,26 @@ def survey() -> Contest:
         return [folder, events]  # the folder lives as long as the function
 
     return Contest(ours)
+
+
+@case("1000 survey sources of 100 points in memory: reduce, check, search", goal_ms=400)
+def survey_in_memory() -> Contest:
+    from surveys import dataset
+    from surveys.demo import VirtualDemoObs
+    from surveys.finder import Finder
+    from surveys.quality import QualityChecker
+
+    obs, checker, finder = VirtualDemoObs(), QualityChecker(), Finder()
+    obs.output_folder = "BENCH"
+    rows = [{"name": f"S{i}", "ra": 100.5, "dec": 3.0, "mag": 17.0} for i in range(size(1000, 3))]
+    records = [(raw.record, raw.source_name) for raw in map(obs.download, rows)]
+
+    def ours() -> list[Any]:
+        events = []
+        for record, name in records:
+            raw = dataset.RawPhotometry(record.columns, {**record.altdata, "name": name}, observatory="DEMO")
+            for curve in obs.reduce(raw):
+                events += finder.detect(finder.process(checker.check(curve)))
+        return events
+
+    return Contest(ours)
