@@ -97,3 +97,19 @@ def test_what_makes_no_sense_is_refused() -> None:
             aperture_photometry(image, image, (np.ones(1), np.ones(1)), radii, annulus)
     with pytest.raises(ValueError, match="same plane"):
         aperture_photometry(image, image[1:], (np.ones(1), np.ones(1)), (3.0,), (5, 8))
+
+
+def test_sums_are_those_of_the_areas_of_single_pixels() -> None:
+    """Arcs are computed once for each edge of pixels; the area of a pixel alone is the reference."""
+    rng = np.random.default_rng(4)
+    image = rng.normal(0, 1, (41, 41)).astype(np.float32)
+    y, x = rng.uniform(17, 23, (2, 60))
+    y[:20], x[10:30] = np.round(y[:20]), np.round(x[10:30]) - 0.5  # edges that pass through the centre
+    radii = (0.3, 2.5, 5.0)
+    found = aperture_photometry(image, np.ones_like(image), (y, x), radii, (8.0, 14.0))
+    rows, columns = np.indices(image.shape)
+    for j, radius in enumerate(radii):
+        for i in range(len(y)):
+            areas = np.vectorize(overlap)(rows - y[i], columns - x[i], radius)
+            expected = float((areas * image).sum()) - found.sky[i] * np.pi * radius**2
+            assert found.flux[i, j] == pytest.approx(expected, abs=1e-9)

@@ -451,3 +451,21 @@ def test_features_of_anything_are_finite(mag, err):
     found = features(mjd, mag, err)
     assert all(type(value) is float and math.isfinite(value) for value in found.values())
     assert bool(found) == (np.sum(np.isfinite(mag) & np.isfinite(err) & (err > 0)) >= 3)
+
+
+def test_gaussian_templates_are_as_exact_as_rounding() -> None:
+    """A single bright epoch: the best amplitude at its neighbours is the template there."""
+    mjd = np.arange(9.0)
+    deviation = np.zeros(9)
+    deviation[4] = 1.0
+    width = 1.7
+    found = matched_filter(mjd, deviation, np.ones(9), np.array([width]))
+    t = np.where(
+        np.abs(mjd - mjd[:, np.newaxis]) <= 3 * width, np.exp(-((mjd - mjd[:, np.newaxis]) ** 2) / 2 / width**2), 0
+    )
+    # a single epoch alone is no event: the score is that without it, and all other epochs are quiet
+    assert_allclose(found.score, 0, atol=1e-12)
+    wide = matched_filter(mjd, deviation + 0.1, np.ones(9), np.array([width]))
+    expected = (t @ (deviation + 0.1)) / (t**2).sum(axis=1)
+    assert_allclose(wide.amplitude[wide.score > 0], expected[wide.score > 0], rtol=1e-12)
+    assert (wide.score > 0).sum() >= 5
