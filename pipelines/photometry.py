@@ -208,7 +208,7 @@ def measure_image(image: FloatArray, settings: PhotometrySettings) -> ImagePhoto
         annulus = inner, inner + 8.0
         return engine.aperture_photometry(pixels, noise, (stars.y, stars.x), (radius,), annulus, saturation)
 
-    crowd = CrowdedImage(image, variance, sources, fwhm, radius, inner + 8.0, settings.gain_e_adu, saturation)
+    crowd = CrowdedImage(image, variance, sources, fwhm, (radius,), inner + 8.0, settings.gain_e_adu, saturation)
     apertures = without_neighbours(crowd, measure(image, variance, sources), measure)
     apertures = _with_correlated_sky(apertures, np.pi * radius**2, correlation)
     errors = engine.centroid_errors(image - background.level, variance, sources)
