@@ -6,7 +6,7 @@ import numpy as np
 
 from obsarchive.science.arrays import Float64Array, FloatArray
 from obsarchive.science.photometry.aperture import Apertures
-from obsarchive.science.photometry.crowded_apertures import CrowdedImage, without_neighbours
+from obsarchive.science.photometry.crowded_apertures import CrowdedImage, Radii, without_neighbours
 from obsarchive.science.photometry.engine import Engine
 from obsarchive.science.photometry.source_detection import Sources
 from obsarchive.timeseries.frame_table import Planes
@@ -19,7 +19,7 @@ BRIGHT_SHARE = 0.01
 def star_apertures(
     planes: Planes,
     stars: tuple[Float64Array, Float64Array],
-    radii_px: tuple[float, ...],
+    radii_px: Radii,
     fwhm_px: float,
     engine: Engine,
 ) -> Apertures:
@@ -45,12 +45,12 @@ def star_apertures(
     """
     ring = annulus(radii_px[0], fwhm_px)
 
-    def measure(image: FloatArray, variance: FloatArray, some: Sources) -> Apertures:
-        return engine.aperture_photometry(image, variance, (some.y, some.x), radii_px, ring, planes.saturation)
+    def measure(image: FloatArray, variance: FloatArray, some: Sources, radii: Radii) -> Apertures:
+        return engine.aperture_photometry(image, variance, (some.y, some.x), radii, ring, planes.saturation)
 
     n = len(stars[0])
     sources = Sources(*stars, np.ones(n), np.full(n, np.inf), np.full(n, fwhm_px))
-    found = measure(planes.image, planes.variance, sources)
+    found = measure(planes.image, planes.variance, sources, radii_px)
     sources = replace(sources, flux=np.nan_to_num(found.flux[:, 0]))
     field = CrowdedImage(
         planes.image, planes.variance, sources, fwhm_px, radii_px, ring[1], gain_of(planes), planes.saturation

@@ -35,8 +35,10 @@ several stars which nothing resolves."""
 MODES = 2
 """Number of independent errors of the profile that count."""
 
-Measure = Callable[[FloatArray, FloatArray, Sources], Apertures]
-"""Aperture photometry of sources on an image with the variance of its pixels."""
+Radii = tuple[float, ...]
+"""Of apertures [pixel]."""
+Measure = Callable[[FloatArray, FloatArray, Sources, Radii], Apertures]
+"""Aperture photometry of sources on an image with the variance of its pixels, in apertures of some radii."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +69,7 @@ class CrowdedImage:
     variance: FloatArray
     sources: Sources
     fwhm_px: float
-    radii_px: tuple[float, ...]
+    radii_px: Radii
     reach_px: float
     gain: float
     saturation: float
@@ -98,14 +100,12 @@ class CrowdedImage:
 class _Model:
     """The stars of an image: their profile, normalised to the light in the first aperture, fluxes and image.
 
-    `own` is the light of a star of flux 1 in the apertures of each star (n, k), which differs by where in a pixel it
-    is. `owner` are the stars to which the light of each belongs; those that are owned have no flux.
+    `owner` are the stars to which the light of each belongs; those that are owned have no flux.
     """
 
     profile: StarProfile
     flux: Float64Array
     flux_error: Float64Array
-    own: Float64Array
     owner: IndexArray
     image: Float32Array
 
@@ -206,15 +206,17 @@ def _separated(
     flux = np.where(is_whole, light, unit * field.sources.flux)
     flux[(width < NARROWEST) | (owner != np.arange(len(owner)))] = 0.0
     model, new = None, found
-    for _ in range(2 if profile else ROUNDS):
+    rounds = 2 if profile else ROUNDS
+    for i in range(rounds):
         shape = profile or _fitted(field, flux, stars, model, float(np.nanmedian(new.sky)))
         if shape is None:
             return None
         known = np.where(by_aperture, new.flux[:, 0], np.nan)
         model = _modelled(field, shape, stars, (owner, known, flux, new.sky), model)
         flux = model.flux
-        new = measure(field.image - model.image, field.variance, field.sources)
-        new = replace(new, flux=new.flux + flux[owner, np.newaxis] * model.own)
+        radii = field.radii_px if i == rounds - 1 else field.radii_px[:1]
+        new = measure(field.image - model.image, field.variance, field.sources, radii)
+        new = replace(new, flux=new.flux + flux[owner, np.newaxis] * _own(field, model.profile, owner, radii))
     return (model, new) if model else None
 
 
@@ -256,8 +258,8 @@ def _modelled(
     The facts are the owner of each star, its flux or NaN, its flux if the image does not show it, and its sky.
     """
     (y, x), (owner, known, unseen, sky) = field.places, facts
-    own = np.stack([profile.in_circles((y, x), (y[owner], x[owner]), radius) for radius in field.radii_px], axis=1)
-    unit = float(np.median(own[stars, 0]))
+    own = _own(field, profile, owner, field.radii_px[:1])[:, 0]
+    unit = float(np.median(own[stars]))
     profile, own = profile.scaled(1 / unit), own / unit
     level = np.where(np.isfinite(sky), sky, np.nanmedian(sky))
     expected = before.image if before is not None else np.zeros_like(field.image)
@@ -266,8 +268,14 @@ def _modelled(
     drawn = np.flatnonzero((owner == np.arange(len(owner))) & ~(field.sources.fwhm_px < NARROWEST * field.fwhm_px))
     flux, error = np.zeros(len(y)), np.zeros(len(y))
     flux[drawn], error[drawn] = joint_fluxes(pixels, (y[drawn], x[drawn]), level[drawn], profile, field.fwhm_px)
-    flux = np.where(np.isfinite(known), known / own[:, 0], np.where(error > 0, flux, unseen))
-    return _Model(profile, flux, error, own, owner, profile.image(field.image.shape, (y, x, flux)))
+    flux = np.where(np.isfinite(known), known / own, np.where(error > 0, flux, unseen))
+    return _Model(profile, flux, error, owner, profile.image(field.image.shape, (y, x, flux)))
+
+
+def _own(field: CrowdedImage, profile: StarProfile, owner: IndexArray, radii: Radii) -> Float64Array:
+    """Return the light of stars of flux 1 in their apertures (n, k); where in a pixel a star is matters."""
+    y, x = field.places
+    return np.stack([profile.in_circles((y, x), (y[owner], x[owner]), radius) for radius in radii], axis=1)
 
 
 def _shares_of_errors(
@@ -278,9 +286,9 @@ def _shares_of_errors(
     of_flux, of_sky = np.zeros_like(found.flux), np.zeros(len(field.sources))
     for wrong in model.profile.errors(MODES):
         light = wrong.image(field.image.shape, (*field.places, model.flux))
-        seen = measure(light, field.variance, field.sources)
-        own = np.stack([wrong.in_circles(field.places, field.places, radius) for radius in field.radii_px], axis=1)
-        of_flux += (seen.flux - model.flux[:, np.newaxis] * own) ** 2
+        seen = measure(light, field.variance, field.sources, field.radii_px)
+        own = _own(field, wrong, model.owner, field.radii_px)
+        of_flux += (seen.flux - model.flux[model.owner, np.newaxis] * own) ** 2
         of_sky += seen.sky**2
     removed = float(np.nanmean((found.sky - new.sky) ** 2))
     return np.sqrt(np.nanmean(of_flux, axis=0) / removed), float(np.sqrt(np.nanmean(of_sky) / removed))
@@ -289,7 +297,7 @@ def _shares_of_errors(
 def _noise_of_neighbours(field: CrowdedImage, model: _Model) -> Float64Array:
     """Return the noise of the fluxes of neighbours, as far as their light is in the apertures of a star (n, k)."""
     y, x = field.places
-    variance = np.zeros(model.own.shape)
+    variance = np.zeros((len(y), len(field.radii_px)))
     is_merged = np.bincount(model.owner, minlength=len(y)) > 1
     of_model = np.where(is_merged, MERGED_ERROR, NEIGHBOUR_ERROR) * model.flux
     for k, radius in enumerate(field.radii_px):
