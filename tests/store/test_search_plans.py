@@ -7,8 +7,8 @@ import pytest
 
 from obsarchive.core.target_names import target_fields
 from obsarchive.store import Store, portal_queries
-from obsarchive.store.portal_queries import _visible
 from obsarchive.store.search import Criteria, Order
+from obsarchive.store.visibility import visible_with
 
 COUNT, PAGE = 3000, 50
 ADMIN, PI = {"_id": "admin", "programs": "all"}, {"_id": "ana", "programs": ["3"]}
@@ -39,7 +39,7 @@ def filled(store: Store) -> Store:
 def work(store: Store, user: dict[str, Any], criteria: Criteria) -> tuple[int, int, int]:
     """Return how many keys and documents the first page of a search reads, and how many it shows."""
     planned = store.browse._planned(criteria)
-    query, order = _visible(user, planned.query(), planned.is_selective), Order()
+    query, order = visible_with(user, planned.query(), planned.is_selective), Order()
     found = store.database["objects"].find(query).sort(order.keys).limit(PAGE + 1)
     stats = found.explain()["executionStats"]
     return stats["totalKeysExamined"], stats["totalDocsExamined"], stats["nReturned"]
@@ -79,3 +79,15 @@ def test_programmes_that_name_a_user_are_looked_up_one_by_one(filled) -> None:
     query = {"science_program.program_PI": "ben", "science_program.program_id": {"$gt": "4"}}
     found = filled.database["objects"].find(query).sort("science_program.program_id", 1).limit(1)
     assert found.explain()["executionStats"]["totalKeysExamined"] <= 2
+
+
+def test_filters_and_cameras_of_a_user_are_read_from_an_index(filled) -> None:
+    objects = filled.database["objects"]
+    objects.update_many({"science_program.program_id": "4"}, {"$set": {"filter": "Sz", "camera": "IR"}})
+    assert filled.browse.values(PI, "filter") == ["Si"]
+    assert filled.browse.values({"_id": "ana", "programs": ["3", "4"]}, "filter") == ["Si", "Sz"]
+    assert filled.browse.values({"_id": "ben", "programs": []}, "camera") == ["IR"]
+    for field in ("filter", "camera"):
+        query = {"$and": [{"science_program.program_id": "4"}, {field: {"$gt": ""}}]}
+        stats = objects.find(query, {field: 1}).sort(field, 1).limit(1).explain()["executionStats"]
+        assert (stats["totalKeysExamined"] <= 2, stats["totalDocsExamined"] <= 1) == (True, True)

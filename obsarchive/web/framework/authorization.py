@@ -14,7 +14,7 @@ from flask.typing import ResponseReturnValue
 from flask_login import LoginManager, confirm_login, current_user, login_user, logout_user
 
 from obsarchive.core.documents import utc_now
-from obsarchive.store.portal_queries import is_admin, programs_of
+from obsarchive.store.visibility import is_admin, programs_of
 from obsarchive.web.framework.context import Portal, portal
 from obsarchive.web.framework.security import csrf
 
