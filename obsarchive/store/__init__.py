@@ -14,6 +14,7 @@ from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 from obsarchive.errors import ServiceUnavailable
 from obsarchive.store.backup import Backup
 from obsarchive.store.datasets import Datasets
+from obsarchive.store.decisions import Decision, Decisions
 from obsarchive.store.file_queries import FileQueries
 from obsarchive.store.frames import Frames
 from obsarchive.store.jobs import Jobs, Lease
@@ -31,6 +32,7 @@ from obsarchive.store.search import Cone, Criteria, CursorError, Order, Page
 from obsarchive.store.step_records import Document, StepPath, StepStore, StepUpdate, carried_over
 from obsarchive.store.survey_queries import Events, SourceCriteria, SourcePage, Sources
 from obsarchive.store.survey_results import Results, Surveys, check_documents
+from obsarchive.store.triage import SourceWithEvents, Triage, TriageCriteria, TriagePage
 from obsarchive.store.users import Audit, Sessions, Slots, Throttle, Tokens, Users, one_line
 from obsarchive.store.watches import Watches
 
@@ -44,6 +46,8 @@ __all__ = [
     "Criteria",
     "CursorError",
     "Datasets",
+    "Decision",
+    "Decisions",
     "Document",
     "Events",
     "FileQueries",
@@ -69,6 +73,7 @@ __all__ = [
     "Slots",
     "SourceCriteria",
     "SourcePage",
+    "SourceWithEvents",
     "Sources",
     "StepPath",
     "StepProblem",
@@ -78,6 +83,9 @@ __all__ = [
     "Surveys",
     "Throttle",
     "Tokens",
+    "Triage",
+    "TriageCriteria",
+    "TriagePage",
     "Users",
     "Watches",
     "carried_over",
@@ -139,6 +147,8 @@ class Store:
         self.outbox = Outbox(self.database["alerts"])
         self.requests = Requests(self.database["requests"])
         self.notes = Notes(self.database["notes"])
+        self.decisions = Decisions(self.database["decisions"])
+        self.triage = Triage(self.database, self.decisions)
         self.audit = Audit(self.database["audit"])
         self.watches = Watches(self.database["watches"])
         self.people = People(self.database)
@@ -173,7 +183,7 @@ class Store:
     def ensure_portal_indexes(self) -> None:
         """Create the indexes of the collections that the portal writes."""
         accounts = (self.sessions, self.tokens, self.throttle, self.requests, self.watches)
-        for part in (*accounts, self.notes, self.audit, self.query_jobs):
+        for part in (*accounts, self.notes, self.decisions, self.audit, self.query_jobs):
             part.ensure_indexes()
 
     @property
