@@ -44,7 +44,7 @@ from obsarchive.web.pages import (
     viewer,
 )
 from obsarchive.web.pages.jobs import DOWN, daemon_state
-from obsarchive.web.surveys import sources
+from obsarchive.web.surveys import sources, triage
 from obsarchive.web.surveys.source_urls import SourceName
 from obsarchive.web.vo import tap
 from surveys import dataset
@@ -69,6 +69,7 @@ BLUEPRINTS = (
     psf_library,
     datasets,
     sources,
+    triage,
     jobs,
     users,
     help,
