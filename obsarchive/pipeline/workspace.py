@@ -1,6 +1,5 @@
 """What a step works with: its task, and a workspace that reads its inputs and writes its products."""
 
-import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping
@@ -17,7 +16,7 @@ from obsarchive.config.field_types import import_class
 from obsarchive.config.model import Calibration, RawRoot, Telescope
 from obsarchive.core.archive_paths import Layout
 from obsarchive.core.documents import Master, Night, Observation
-from obsarchive.core.json_text import parse_json
+from obsarchive.core.json_text import json_with_checksum, parse_with_checksum
 from obsarchive.core.progress import ProgressCallback, no_progress
 from obsarchive.core.values import plain_values
 from obsarchive.errors import ArchiveError, Unprocessable
@@ -339,12 +338,12 @@ class Workspace:
             fits_products.amend_header(path, cards, self.task.permit)
         entry = product_entry(name, path)
         for file in sorted(folder.glob(".*.json")):
-            manifest = parse_json(file.read_bytes())
+            manifest = parse_with_checksum(file.read_bytes())
             products = manifest.get("products", [])
             if any(product["name"] == name for product in products):
                 manifest["products"] = [entry if product["name"] == name else product for product in products]
                 with required(self.task.permit):
-                    atomic.atomic_write(file, json.dumps(manifest, indent=1).encode(), self.task.permit)
+                    atomic.atomic_write(file, json_with_checksum(manifest), self.task.permit)
                 self._amended.append({"pipeline": pipeline, "step": manifest["step"], **entry})
 
     def _place(self, name: str) -> Path:
@@ -382,7 +381,7 @@ class Workspace:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.layout.manifest(self.folder, self.task.step)
         with required(self.task.permit):
-            atomic.atomic_write(path, json.dumps(manifest, indent=1, allow_nan=False).encode(), self.task.permit)
+            atomic.atomic_write(path, json_with_checksum(manifest, allow_nan=False), self.task.permit)
         return manifest
 
 

@@ -98,7 +98,7 @@ def test_no_daemon_may_run(saved: Saved) -> None:
     site, file, _ = saved
     daemon = site.start()
     try:
-        wait_for((site.folder / "logs" / "status.json").exists)
+        wait_for(lambda: site.daemon_state == "idle")  # one that only starts does not have the lease
         assert "another daemon" in command(site, "restore", str(file), code=4)
     finally:
         daemon.kill()

@@ -185,6 +185,14 @@ def test_damaged_lines_are_told_by_a_value_error(line: str) -> None:
         Act.from_line(line)
 
 
+def test_a_flipped_bit_in_a_line_is_noticed() -> None:
+    act = Act.of("users", {"_id": "ana", "programs": ["4"]})
+    assert Act.from_line(act.to_line()) == act
+    with pytest.raises(ValueError, match="differs from its checksum"):
+        Act.from_line(act.to_line().replace('"4"', '"5"'))
+    assert Act.from_line('{"in": "users", "id": "ana", "is": null}\n') == Act("users", '"ana"')  # of earlier versions
+
+
 @pytest.mark.parametrize("is_followed", [True, False])
 def test_an_administrator_whom_the_portal_adds_to_a_dropped_database_replaces_nobody(kept: Kept, is_followed) -> None:
     kept.act()
