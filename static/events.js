@@ -38,7 +38,7 @@
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.target.matches("input, textarea, select")) {
-      if (event.key === "Escape" && current()) focus(current());
+      if (event.key === "Escape" && event.target.matches("[data-note]")) focus(event.target.closest("[data-event]"));
       return;
     }
     if (!(event.key in actions)) return;

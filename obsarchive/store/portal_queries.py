@@ -14,16 +14,10 @@ from obsarchive.core.target_names import folded
 from obsarchive.store.foreign_names import observations_with, only_visible
 from obsarchive.store.search import COUNT_CAP, MAX_PAGE, Criteria, Order, Page
 from obsarchive.store.step_records import Document
-from obsarchive.store.visibility import (
-    TIME_LIMIT_MS,
-    is_admin,
-    programs_naming,
-    programs_of,
-    visible_to,
-    visible_values,
-    visible_with,
-)
+from obsarchive.store.visibility import is_admin, programs_of, visible_to, visible_where
+from obsarchive.store.visible_values import programs_naming, visible_values
 
+TIME_LIMIT_MS = 5000
 RARE = 1000
 """Observations that are read to find the newest of them; of more, the index by date is followed."""
 BATCH = 500
@@ -141,7 +135,7 @@ class Browse:
         """
         criteria = self._planned(criteria)
         wanted = criteria.query()
-        query = visible_with(user, [*wanted, order.after(cursor)] if cursor else wanted, criteria.is_selective)
+        query = visible_where(user, [*wanted, order.after(cursor)] if cursor else wanted, criteria.is_selective)
         limit = max(1, min(limit, MAX_PAGE))
         found = list(
             self.observations.find(query, _NOT_LISTED).sort(order.keys).limit(limit + 1).max_time_ms(TIME_LIMIT_MS)
@@ -150,7 +144,7 @@ class Browse:
         if not cursor and not more:
             count = len(found)
         else:
-            query = visible_with(user, wanted, criteria.is_selective)
+            query = visible_where(user, wanted, criteria.is_selective)
             count = self.observations.count_documents(query, limit=COUNT_CAP, maxTimeMS=TIME_LIMIT_MS)
         shown = found[:limit]
         observations = self._without_others(user, shown)
@@ -166,7 +160,7 @@ class Browse:
     def finds_something(self, user: Mapping[str, Any], criteria: Criteria) -> bool:
         """Whether an observation that a user may see fulfils criteria."""
         criteria = self._planned(criteria)
-        query = visible_with(user, criteria.query(), criteria.is_selective)
+        query = visible_where(user, criteria.query(), criteria.is_selective)
         return self.observations.find_one(query, {"_id": 1}, max_time_ms=TIME_LIMIT_MS) is not None
 
     def stream(
@@ -201,7 +195,7 @@ class Browse:
         Observation
         """
         criteria = self._planned(criteria)
-        query = visible_with(user, criteria.query(), criteria.is_selective)
+        query = visible_where(user, criteria.query(), criteria.is_selective)
         omitted = {key: 0 for key in _NOT_LISTED if not with_raw or key != "raw_data"}
         cursor = self.observations.find(query, omitted).sort(order.keys).limit(limit)
         found = iter(cursor if time_ms is None else cursor.max_time_ms(time_ms))

@@ -130,8 +130,8 @@ class Triage:
             return TriagePage(rows, _mark(rows[-1].event))
         return TriagePage(rows, _mark(events.last) if events.was_stopped else "")
 
-    def counts(self, runs: Runs) -> dict[str, int]:
-        """Return the numbers of sources with events, and of those that people keep and reject."""
+    def count(self, runs: Runs) -> int:
+        """Count the sources with events of projects (None: of all)."""
         pair: Document = {"run": "$run", "source_name": "$source_name"}
         stages: list[Document] = [
             {"$match": {"run": {"$in": self._runs(runs)}, "simulated": False}},
@@ -139,7 +139,7 @@ class Triage:
             {"$count": "sources"},
         ]
         found = next(iter(self.detections.aggregate(stages, maxTimeMS=TIME_LIMIT_MS)), {"sources": 0})
-        return {"sources": found["sources"], **self.decisions.counts(runs)}
+        return int(found["sources"])
 
     def _runs(self, runs: Runs) -> Sequence[str]:
         return self.detections.distinct("run") if runs is None else list(runs)

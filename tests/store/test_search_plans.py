@@ -8,7 +8,7 @@ import pytest
 from obsarchive.core.target_names import target_fields
 from obsarchive.store import Store, portal_queries
 from obsarchive.store.search import Criteria, Order
-from obsarchive.store.visibility import visible_with
+from obsarchive.store.visibility import visible_where
 
 COUNT, PAGE = 3000, 50
 ADMIN, PI = {"_id": "admin", "programs": "all"}, {"_id": "ana", "programs": ["3"]}
@@ -39,7 +39,7 @@ def filled(store: Store) -> Store:
 def work(store: Store, user: dict[str, Any], criteria: Criteria) -> tuple[int, int, int]:
     """Return how many keys and documents the first page of a search reads, and how many it shows."""
     planned = store.browse._planned(criteria)
-    query, order = visible_with(user, planned.query(), planned.is_selective), Order()
+    query, order = visible_where(user, planned.query(), planned.is_selective), Order()
     found = store.database["objects"].find(query).sort(order.keys).limit(PAGE + 1)
     stats = found.explain()["executionStats"]
     return stats["totalKeysExamined"], stats["totalDocsExamined"], stats["nReturned"]

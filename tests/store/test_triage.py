@@ -122,10 +122,9 @@ def test_what_is_no_mark_is_refused(events, cursor: str) -> None:
 
 def test_counts_are_those_of_the_projects(events) -> None:
     store, documents = events
-    found = store.triage.counts(["A"])
-    assert found["sources"] == len(expected(store, documents, runs=("A",)))
-    assert (found["keep"], found["reject"]) == (25, 25)
-    assert store.triage.counts(["B"])["keep"] == 0
+    assert store.triage.count(["A"]) == len(expected(store, documents, runs=("A",)))
+    assert store.decisions.counts(["A"]) == {"keep": 25, "reject": 25}
+    assert store.decisions.counts(["C"]) == {"keep": 0, "reject": 0}
 
 
 def test_a_decision_is_never_overwritten_unseen_and_keeps_what_was(events) -> None:

@@ -7,7 +7,7 @@ from hashlib import sha256
 from itertools import islice
 from typing import Any
 
-from flask import Blueprint, Response, abort, redirect, render_template, request, url_for
+from flask import Blueprint, Response, abort, make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from obsarchive.store import CursorError, Decision, Document, SourceWithEvents, TriagePage
@@ -83,13 +83,12 @@ def events() -> ResponseReturnValue:
     """Show the sources with events, the strongest first, with forms to decide about them."""
     wanted, projects = search_form.read_events(request.args), visible_projects()
     page = page_of(wanted) if not wanted.problems else TriagePage(())
-    runs = visible_runs(wanted.project)
     return render_template(
         "events.html",
         wanted=wanted,
         page=page,
         cards=cards(page.rows),
-        counts=counted(f"events of {runs}", lambda: portal().store.triage.counts(runs)),
+        **_counts(wanted.project),
         projects=projects,
         labels=labels(projects),
         states=STATES,
@@ -98,6 +97,18 @@ def events() -> ResponseReturnValue:
         back=request.query_string.decode("ascii", "replace"),
         address=_address,
     )
+
+
+@bp.get("/events/counts")
+def counts() -> ResponseReturnValue:
+    """Return the part of the page that changes with every decision."""
+    return render_template("_event_counts.html", **_counts(request.args.get("project", "")))
+
+
+def _counts(project: str) -> dict[str, Any]:
+    runs, triage = visible_runs(project), portal().store.triage
+    found = counted(f"sources with events of {runs}", lambda: {"sources": triage.count(runs)})
+    return {"project": project, "counts": {**found, **portal().store.decisions.counts(runs)}}
 
 
 def page_of(wanted: EventSearchForm) -> TriagePage:
@@ -118,7 +129,8 @@ def cards(rows: Iterable[SourceWithEvents]) -> list[EventCard]:
 def _address(**changes: str) -> str:
     """Return the address of this search with some parameters changed, from its first page."""
     kept: dict[str, Any] = query_parameters(request.args, "cursor", *changes)
-    return url_for(".events", **kept, **{name: value for name, value in changes.items() if value})
+    kept |= {name: value for name, value in changes.items() if value}
+    return url_for(".events", **kept)
 
 
 @bp.post("/source/<path:name>/decision")
@@ -130,7 +142,11 @@ def decide(name: str) -> ResponseReturnValue:
     card = EventCard(_found(view), decision_on(view), conflict=kept is None)
     back = request.form.get("back")
     if request.headers.get("HX-Request"):
-        return render_template("_event.html", card=card, back=back or "", labels=labels(view.projects))
+        response = make_response(
+            render_template("_event.html", card=card, back=back or "", labels=labels(view.projects))
+        )
+        response.headers["HX-Trigger"] = "decided"
+        return response
     if kept is None:
         abort(409, "Another user decided meanwhile: go back, and load the page again.")
     if back is None:
