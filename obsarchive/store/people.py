@@ -17,7 +17,7 @@ from obsarchive.core.documents import utc_now
 from obsarchive.store.step_records import Document
 
 USERS, PROGRAMMES = "users", "programmes"
-COLLECTIONS = (USERS, "tokens", "requests", "notes", "watches", PROGRAMMES)
+COLLECTIONS = (USERS, "tokens", "requests", "notes", "decisions", "watches", PROGRAMMES)
 """Collections whose present state is kept."""
 AUDIT = "audit"
 """The collection to which entries are only added."""
