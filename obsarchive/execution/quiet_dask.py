@@ -34,7 +34,13 @@ def slow_down_scheduler(scheduler: Any) -> None:
     """Have a scheduler of this process look less often whether it is idle or without workers, and hear workers less."""
     for name in ("idle-timeout", "no-workers-timeout"):
         scheduler.periodic_callbacks[name].callback_time = CHECK_MS
-    dask_scheduler.heartbeat_interval = lambda n: HEARTBEAT_S
+    dask_scheduler.heartbeat_interval = _heartbeat_interval
+
+
+def _heartbeat_interval(n: int) -> float:
+    """Return the time between two signs of life of a worker [s], of however many."""
+    del n
+    return HEARTBEAT_S
 
 
 def slow_down_worker(worker: Any) -> None:
