@@ -112,9 +112,8 @@ def posterior_of_correlations(
 
 def likelihoods(scores: Float32Array) -> Float64Array:
     """Return the likelihood of each shift over that of the likeliest of its frame."""
-    relative = scores - scores.max(axis=(1, 2), keepdims=True)
-    likelihood: Float64Array = np.exp(relative, out=relative).astype(np.float64)
-    return likelihood
+    likelihood = scores - scores.max(axis=(1, 2), keepdims=True)
+    return np.asarray(np.exp(likelihood, out=likelihood), np.float64)
 
 
 def _products(steps: Float64Array, ahead: Float64Array, before: Float64Array, after: Float64Array) -> float:
