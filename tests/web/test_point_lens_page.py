@@ -11,7 +11,7 @@ from toy_archive import ZTF
 
 from obsarchive.science.light_curves.light_curve import magnitudes_of_fluxes
 from obsarchive.science.light_curves.point_lens import magnification
-from obsarchive.web.surveys.lens_view import LensView
+from obsarchive.web.models.lens_view import LensView
 from surveys import point_lens
 
 T0_MJD, U0, T_E = 58300.0, 0.1, 20.0

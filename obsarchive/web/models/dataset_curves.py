@@ -15,9 +15,9 @@ from obsarchive.timeseries.names import TABLE
 from obsarchive.timeseries.point_lens import photometry_of
 from obsarchive.web.framework.context import portal
 from obsarchive.web.models import light_curve_data
+from obsarchive.web.models.lens_view import LensView
 from obsarchive.web.models.light_curve_data import BJD, Curve, Facts
 from obsarchive.web.models.light_curve_models import Amplitude, folded
-from obsarchive.web.surveys.lens_view import LensView
 
 FITS, MOST_FITS = "point lenses of datasets", 500
 

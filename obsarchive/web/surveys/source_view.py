@@ -16,9 +16,9 @@ from obsarchive.store import Cone, Document
 from obsarchive.web.framework.authorization import not_found
 from obsarchive.web.framework.context import portal
 from obsarchive.web.models import light_curve_data, light_curve_models
+from obsarchive.web.models.lens_view import LensView
 from obsarchive.web.models.visible_sources import visible_projects, visible_runs
 from obsarchive.web.surveys.finder_chart import RADIUS_ARCSEC, Chart, chart
-from obsarchive.web.surveys.lens_view import LensView
 from obsarchive.web.surveys.source_urls import unescaped
 from surveys.dataset import Lightcurve, data_root
 
