@@ -4,8 +4,11 @@ from flask import Blueprint, render_template, request
 from flask.typing import ResponseReturnValue
 
 from obsarchive.instruments.base import number
+from obsarchive.store import TriageCriteria
+from obsarchive.web.framework.context import portal
 from obsarchive.web.models.comparison import KINDS, compared
 from obsarchive.web.models.light_curve_data import MJD
+from obsarchive.web.models.visible_sources import visible_runs
 from obsarchive.web.pages.datasets import requested_period
 from obsarchive.web.surveys.source_view import SourceView, drawn_curve, labels
 
@@ -19,6 +22,8 @@ WITHIN_D, MOST_WITHIN_D = 0.02, 30.0
 def compare() -> ResponseReturnValue:
     """Show two sources: their light curves, difference or flux ratio, and residuals."""
     names = request.args.get("first", "").strip(), request.args.get("second", "").strip()
+    if not any(names):
+        names = _strongest()
     within = number(request.args.get("within")) if request.args.get("within") else WITHIN_D
     problem = ""
     if within is None or not 0 < within <= MOST_WITHIN_D:
@@ -45,3 +50,10 @@ def compare() -> ResponseReturnValue:
         found=found,
         problem=problem,
     )
+
+
+def _strongest() -> tuple[str, str]:
+    """Return the two sources with the strongest events that the user may see: an example; empty names without two."""
+    rows = portal().store.triage.page(visible_runs(), TriageCriteria(), 2).rows
+    first, *others = [row.pair[1] for row in rows] or [""]
+    return (first, others[0]) if others and others[0] != first else ("", "")
