@@ -15,6 +15,7 @@ from obsarchive import __version__
 from obsarchive.config.field_types import import_class
 from obsarchive.config.model import Calibration, RawRoot, Telescope
 from obsarchive.core.archive_paths import Layout
+from obsarchive.core.document_types import ProductEntry
 from obsarchive.core.documents import Master, Night, Observation
 from obsarchive.core.json_text import json_with_checksum, parse_with_checksum
 from obsarchive.core.progress import ProgressCallback, no_progress
@@ -336,12 +337,13 @@ class Workspace:
         path = folder / name
         with required(self.task.permit):
             fits_products.amend_header(path, cards, self.task.permit)
-        entry = product_entry(name, path)
         for file in sorted(folder.glob(".*.json")):
             manifest = parse_with_checksum(file.read_bytes())
             products = manifest.get("products", [])
-            if any(product["name"] == name for product in products):
-                manifest["products"] = [entry if product["name"] == name else product for product in products]
+            former = next((product for product in products if product["name"] == name), None)
+            if former is not None:
+                entry = _amended(former, product_entry(name, path), self.pipeline.name)
+                manifest["products"] = [entry if product is former else product for product in products]
                 with required(self.task.permit):
                     atomic.atomic_write(file, json_with_checksum(manifest), self.task.permit)
                 self._amended.append({"pipeline": pipeline, "step": manifest["step"], **entry})
@@ -383,6 +385,15 @@ class Workspace:
         with required(self.task.permit):
             atomic.atomic_write(path, json_with_checksum(manifest, allow_nan=False), self.task.permit)
         return manifest
+
+
+def _amended(former: Mapping[str, Any], entry: ProductEntry, pipeline: str) -> ProductEntry:
+    """Return the entry of a product in which a pipeline set cards: its content stays what its own step made."""
+    entry.pop("content", None)
+    if "content" in former:
+        entry["content"] = former["content"]
+    entry["cards_of"] = sorted({*former.get("cards_of", ()), pipeline})
+    return entry
 
 
 def _plain(settings: Any) -> dict[str, Any]:

@@ -12,12 +12,14 @@ from pymongo import MongoClient
 from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
 from obsarchive.errors import ServiceUnavailable
+from obsarchive.store.audit import Audit, one_line
 from obsarchive.store.backup import Backup
 from obsarchive.store.datasets import Datasets
 from obsarchive.store.decisions import Decision, Decisions
 from obsarchive.store.file_queries import FileQueries
 from obsarchive.store.frames import Frames
 from obsarchive.store.jobs import Jobs, Lease
+from obsarchive.store.limits import Slots, Throttle
 from obsarchive.store.monitoring import Monitoring
 from obsarchive.store.notes import Note, Notes
 from obsarchive.store.notifications import Outbox
@@ -29,11 +31,12 @@ from obsarchive.store.programmes import Programmes, PublicObservations
 from obsarchive.store.query_jobs import QueryJobs
 from obsarchive.store.requests import Requests
 from obsarchive.store.search import Cone, Criteria, CursorError, Order, Page
+from obsarchive.store.sessions import Sessions, Tokens
 from obsarchive.store.step_records import Document, StepPath, StepStore, StepUpdate, carried_over
 from obsarchive.store.survey_queries import Events, SourceCriteria, SourcePage, Sources
 from obsarchive.store.survey_results import Results, Surveys, check_documents
 from obsarchive.store.triage import SourceWithEvents, Triage, TriageCriteria, TriagePage
-from obsarchive.store.users import Audit, Sessions, Slots, Throttle, Tokens, Users, one_line
+from obsarchive.store.users import Users
 from obsarchive.store.watches import Watches
 
 __all__ = [

@@ -12,9 +12,9 @@ from obsarchive.core import document_paths as paths
 from obsarchive.core.documents import Night, Observation
 from obsarchive.core.target_names import folded
 from obsarchive.store.foreign_names import observations_with, only_visible
-from obsarchive.store.search import COUNT_CAP, MAX_PAGE, Criteria, Order, Page
+from obsarchive.store.search import COUNT_CAP, LOOK_UP, MAX_PAGE, Criteria, Order, Page
 from obsarchive.store.step_records import Document
-from obsarchive.store.visibility import is_admin, programs_of, visible_to, visible_where
+from obsarchive.store.visibility import is_admin, naming, programs_of, visible_to, visible_where
 from obsarchive.store.visible_values import programs_naming, visible_values
 
 TIME_LIMIT_MS = 5000
@@ -141,14 +141,30 @@ class Browse:
             self.observations.find(query, _NOT_LISTED).sort(order.keys).limit(limit + 1).max_time_ms(TIME_LIMIT_MS)
         )
         more = len(found) > limit
-        if not cursor and not more:
-            count = len(found)
-        else:
-            query = visible_where(user, wanted, criteria.is_selective)
-            count = self.observations.count_documents(query, limit=COUNT_CAP, maxTimeMS=TIME_LIMIT_MS)
+        count = self._count(user, criteria) if cursor or more else len(found)
         shown = found[:limit]
         observations = self._without_others(user, shown)
         return Page(tuple(observations), count, order.cursor(shown[-1]) if more else "")
+
+    def _count(self, user: Mapping[str, Any], criteria: Criteria) -> int:
+        """Count the results of a search, up to `COUNT_CAP`.
+
+        The database cannot foresee that one of its indexes answers without reading documents. It is named, and what
+        users see as members of programmes and as PIs elsewhere is counted separately.
+        """
+        wanted, known = criteria.query(), programs_of(user)
+        if criteria.is_selective or not criteria.is_looked_up or not known:
+            query = visible_where(user, wanted, criteria.is_selective)
+            return self.observations.count_documents(query, limit=COUNT_CAP, maxTimeMS=TIME_LIMIT_MS)
+        members: Document = {paths.PROGRAM_ID: {"$in": known}}
+        elsewhere = [naming(user), {paths.PROGRAM_ID: {"$nin": known}}]
+        count = self.observations.count_documents(
+            {"$and": [members, *wanted]}, limit=COUNT_CAP, hint=LOOK_UP, maxTimeMS=TIME_LIMIT_MS
+        )
+        if count < COUNT_CAP:
+            rest = {"$and": [*elsewhere, *wanted]}
+            count += self.observations.count_documents(rest, limit=COUNT_CAP - count, maxTimeMS=TIME_LIMIT_MS)
+        return count
 
     def _planned(self, criteria: Criteria) -> Criteria:
         """Return criteria that say whether many targets hold the part of a name."""

@@ -6,6 +6,9 @@ from typing import Any
 from obsarchive.core import document_paths as paths
 from obsarchive.store.step_records import Document
 
+_PUBLIC = "sees only"
+"""Key of the filter of a visitor without an account; documents of users have none of this name."""
+
 
 def is_admin(user: Mapping[str, Any]) -> bool:
     """Whether a user may see and do everything."""
@@ -20,6 +23,9 @@ def programs_of(user: Mapping[str, Any]) -> list[str]:
 
 def visible_to(user: Mapping[str, Any]) -> Document:
     """Return the filter of the observations that `user` may see: of one of their programmes, or with them as a PI."""
+    if _PUBLIC in user:
+        allowed: Document = user[_PUBLIC]
+        return allowed
     if is_admin(user):
         return {}
     return {
@@ -28,6 +34,28 @@ def visible_to(user: Mapping[str, Any]) -> Document:
             naming(user),
         ]
     }
+
+
+def visitor(allowed: Document) -> Document:
+    """Return what stands for the document of a user where a visitor has no account.
+
+    Parameters
+    ----------
+    allowed : dict
+        Filter of the observations that they may see.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    ValueError
+        The filter lets everything pass.
+    """
+    if not allowed:
+        raise ValueError("a visitor may not see everything")
+    return {_PUBLIC: allowed}
 
 
 def naming(user: Mapping[str, Any]) -> Document:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from pymongo.collection import Collection
 
 from obsarchive.core.target_names import target_fields
 from obsarchive.store import Store, portal_queries
@@ -65,6 +66,42 @@ def test_parts_of_rare_names_cost_what_they_find(filled, user) -> None:
     assert shown <= 11
     assert keys <= 60
     assert documents <= 40
+
+
+def test_counting_a_frequent_name_reads_no_document(filled, monkeypatch) -> None:
+    """Whatever other index begins with the programme."""
+    monkeypatch.setattr(portal_queries, "RARE", 100)
+    filled.database["objects"].create_index([("science_program.program_id", 1), ("magnitude", 1)])
+    counted: list[tuple[dict[str, Any], dict[str, Any]]] = []
+    count = Collection.count_documents
+
+    def watched(self: Collection[Any], query: dict[str, Any], **options: Any) -> int:
+        counted.append((query, options))
+        return count(self, query, **options)
+
+    monkeypatch.setattr(Collection, "count_documents", watched)
+    assert filled.browse.search(PI, Criteria(name="hd"), Order(), PAGE).count == 100
+    read = 0
+    for query, options in counted[1:]:  # the first one says that the name is frequent
+        stages = [{"$match": query}, {"$group": {"_id": 1, "n": {"$sum": 1}}}]
+        asked = {"aggregate": "objects", "pipeline": stages, "cursor": {}}
+        asked |= {"hint": options["hint"]} if "hint" in options else {}
+        explained = filled.database.command("explain", asked, verbosity="executionStats")
+        stats = explained["stages"][0]["$cursor"]["executionStats"] if "stages" in explained else explained
+        read += stats.get("executionStats", stats)["totalDocsExamined"]
+    assert len(counted) == 3
+    assert read == 0
+
+
+def test_what_a_user_sees_twice_is_counted_once(filled, monkeypatch) -> None:
+    """Programme 3 is the user's, and every observation names them as its PI."""
+    monkeypatch.setattr(portal_queries, "RARE", 100)
+    user = {"_id": "ben", "programs": ["3"], "left": ["4"]}
+    expected = sum(number % 3 == 0 and number % 10 != 4 for number in range(COUNT))
+    assert filled.browse.search(user, Criteria(name="hd"), Order(), PAGE).count == expected
+    since = datetime(2016, 1, 1, tzinfo=UTC)
+    found = filled.browse.search(user, Criteria(since=since), Order(), PAGE)
+    assert found.count == sum(number % 10 != 4 for number in range(COUNT))
 
 
 @pytest.mark.parametrize("user", [ADMIN, PI])

@@ -32,7 +32,8 @@ from obsarchive.store.foreign_names import LABEL
 from obsarchive.store.notes import Note, subject_of_night
 from obsarchive.web import Portal
 from obsarchive.web.framework import authorization
-from obsarchive.web.framework.authorization import SCOPES, digest_of
+from obsarchive.web.framework.authorization import OPEN, PUBLIC, SCOPES, WITHOUT_USER, digest_of
+from obsarchive.web.pages import public
 
 TARGET = "Zubenelgenubi"
 MINUTE = 2.37
@@ -69,6 +70,7 @@ MOST_LINKS = 15
 """Links that are followed of one endpoint."""
 LINK = re.compile(r'(?:href|src|action|hx-get|hx-post|data-[\w-]+)="(/[^"#]*)', re.ASCII)
 ADDRESS = re.compile(r'https?://localhost(?::\d+)?(/[^\s"\'<>]*)')
+CHANGING = ("tap_add_job", "tap_delete_job", "tap_change_job")
 ENDS = ("auth.", "account.")
 """Forms that end the visit."""
 
@@ -202,6 +204,8 @@ class Trespasser:
         self.opened[endpoint] += 1
         self.statuses.setdefault((endpoint, whose), set()).add(answer.status_code)
         assert answer.status_code != 500, address
+        if (answer.location or "").startswith("/login?next="):
+            return ""  # which names what was asked for
         for where, content in (("headers", str(answer.headers).encode()), *_contents(address, body)):
             self.leaks += [
                 f"{method} {address}: {secret} in {where}" for secret in SECRETS if secret.encode() in content
@@ -258,6 +262,7 @@ def _contents(name: str, data: bytes) -> Iterator[tuple[str, bytes]]:
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(authorization, "MOST_REQUESTS", 10**9)
     monkeypatch.setattr(authorization, "MOST_BAD_TOKENS", 10**9)
+    monkeypatch.setattr(public, "MOST_REQUESTS", 10**9)
 
 
 def trespass(app: Portal, night: SimpleNamespace, who: str) -> Trespasser:
@@ -300,6 +305,33 @@ def test_no_answer_to_a_program_tells_of_another_programme(
     assert program.leaks == []
     assert program.statuses["api.observation", "own"] >= {200}
     assert program.statuses["api.observation", "foreign"] == {404}
+
+
+def test_nothing_private_is_seen_without_an_account(app: Portal, night: SimpleNamespace, unhurried: None) -> None:
+    """Programme 3 is public, 4 is not: every public page, file and service, and every link that leads further."""
+    app.settings = app.settings.model_copy(update={"release": app.settings.release.model_copy(update={"months": 12})})
+    app.store.people.mark()
+    app.store.programmes.save("4", {"period": "never"}, "admin")
+    query = {"LANG": "ADQL", "QUERY": "SELECT * FROM ivoa.obscore"}
+    theirs = app.store.query_jobs.add("public:127.0.0.9", {**query, "RUNID": TARGET}, TARGET)
+    stranger = Trespasser(app, night, app.test_client())
+    stranger.job = app.store.query_jobs.add("public:127.0.0.1", query, "")
+    app.store.query_jobs.set_fields("public:127.0.0.1", stranger.job, {"phase": "COMPLETED"})
+    stranger.everywhere()
+    assert stranger.leaks == []
+    answering = {endpoint for (endpoint, _), codes in stranger.statuses.items() if 200 in codes}
+    assert answering - {""} <= PUBLIC | OPEN | WITHOUT_USER
+    assert stranger.opened.keys() | {endpoint for endpoint in PUBLIC if endpoint.endswith(CHANGING)} >= PUBLIC
+    assert stranger.statuses["public.observation", "own"] >= {200}
+    assert stranger.statuses["public.observation", "foreign"] == {404}
+    assert 200 in stranger.statuses["public_vo.tap_result", "own"]
+    rows = stranger.client.get("/public/vo/tap/sync", query_string=query).text
+    assert rows.count(night.own) > 2
+    assert "ana" not in re.findall(r">([^<]*)<", rows)
+    for part in ("", "/parameters", "/results/result"):
+        assert stranger.client.get(f"/public/vo/tap/async/{theirs}{part}").status_code == 404
+    for word in ("confidential remark", "a note of theirs", "better than"):
+        assert word not in stranger.client.get("/public/vo/scs?RA=0&DEC=0&SR=180").text
 
 
 def test_an_administrator_sees_what_this_file_looks_for(app: Portal, night: SimpleNamespace, unhurried: None) -> None:
