@@ -23,10 +23,11 @@ class ParsDemoObs(ParsObservatory):
         self.num_epochs = self.add_par("num_epochs", 100, int, "epochs of a light curve", least=0)
         self.event_fraction = self.add_par("event_fraction", 0.02, float, "fraction of sources with an event", least=0)
         self.empty_fraction = self.add_par("empty_fraction", 0.0, float, "fraction of sources without data", least=0)
+        # not critical: projects without them keep their hashes
         self.periodic_fraction = self.add_par(
-            "periodic_fraction", 0.0, float, "fraction of sources that pulsate", least=0
+            "periodic_fraction", 0.0, float, "fraction of sources that pulsate", False, least=0
         )
-        self.filters = self.add_par("filters", ["R"], list, "filters, which take turns")
+        self.filters = self.add_par("filters", ["R"], list, "filters, which take turns", False)
         self.set_default("num_threads_download", 0)
 
 
