@@ -200,6 +200,9 @@
   const under = (line) => (u) => {
     const { ctx } = u;
     ctx.save();
+    ctx.beginPath();
+    ctx.rect(u.bbox.left, u.bbox.top, u.bbox.width, u.bbox.height);
+    ctx.clip();
     ctx.strokeStyle = style("--faint");
     ctx.lineWidth = 1.5 * devicePixelRatio;
     ctx.beginPath();
@@ -226,11 +229,11 @@
   };
 
   const reach = (item) => (known(item.error) && item.error < 0.5 ? [item.y - item.error, item.y + item.error] : [item.y]);
-  const points = (items, { x, y, xTime = false, floor, line = [], isMagnitude = false, hidden = new Set(), events = [], models = () => [] }) => (box, size) => {
+  const points = (items, { x, y, xTime = false, floor, line = [], isMagnitude = false, hidden = new Set(), events = [], models = () => [], extent = [] }) => (box, size) => {
     const series = [{}, { stroke: "transparent", points: { show: false }, paths: () => null }];
     const sorted = [...items].sort((a, b) => a.x - b.x);
     const shown = () => sorted.filter((item) => !hidden.has(item.group));
-    const [first, last] = [sorted[0]?.x, sorted.at(-1)?.x];
+    const [first, last] = [extent[0] ?? sorted[0]?.x, extent[1] ?? sorted.at(-1)?.x];
     // The whole range with a margin, unless the user zooms in.
     let view = [first, last];
     const across = (_, low, high) => (view = low > first || high < last ? [low, high] : range([first, last]));
@@ -246,7 +249,7 @@
         legend: { show: false },
         cursor: { drag: { x: true, y: false }, points: { show: false } },
         scales: { x: { time: false, range: across }, y: { range: within, dir: isMagnitude ? -1 : 1 } },
-        axes: [xTime ? timeAxis() : axis(x, { values: (_, ticks) => ticks.map((tick) => String(Number(tick.toPrecision(9)))) }), axis(y, { size: 62 })],
+        axes: [xTime ? timeAxis() : axis(x, { values: (_, ticks) => ticks.map((tick) => String(Number(tick.toPrecision(9)))) }), axis(y, { size: 62, ...(size.height < 200 ? { space: 22 } : {}) })],
         series,
         plugins: [{ hooks: { draw } }, hover(() => [...marks, ...shown()], goTo)],
       },
@@ -366,46 +369,6 @@
     ctx.restore();
   };
 
-  // Light curves, a colour for each filter and a shape for each instrument; with a period two cycles of it.
-  const shapes = ["circle", "square", "diamond", "triangle"];
-  const digits = (value, n) => (known(value) ? value.toFixed(n) : "?");
-  const lightcurve = (facts, box, size) => {
-    const period = facts.period > 0 ? facts.period : 0;
-    const instruments = [...new Set(facts.curves.map((curve) => curve.instrument))];
-    const nameOf = (curve) => [...new Set([curve.instrument, curve.filter])].filter(Boolean).join(" ");
-    const curveItems = (curve, group = nameOf(curve)) => curve.time.flatMap((time, i) => {
-      const item = {
-        y: curve.mag[i], error: curve.mag_err[i], filter: curve.filter, open: Boolean(curve.flagged[i]),
-        shape: shapes[instruments.indexOf(curve.instrument) % shapes.length], group,
-        text: `${time.toFixed(4)}  ${curve.mag[i].toFixed(3)} ± ${digits(curve.mag_err[i], 3)}  ${group}`,
-      };
-      if (!period) return [{ ...item, x: time }];
-      const cycles = (time - facts.epoch) / period;
-      const phase = cycles - Math.floor(cycles);
-      return [{ ...item, x: phase }, { ...item, x: phase + 1 }];
-    });
-    const items = facts.curves.flatMap((curve) => curveItems(curve));
-    const x = period ? `Phase (period ${period} d)` : facts.axis;
-    const events = period ? [] : facts.events;
-    const hidden = new Set();
-    const models = () => (period ? [] : facts.models || []).filter((line) => !hidden.has(nameOf(line)));
-    const plot = points(items, { x, y: "Magnitude", isMagnitude: true, hidden, events, models })(box, size);
-    const groups = new Map(items.map((item) => [item.group, item]));
-    const extra = [];
-    if (items.some((item) => item.open)) extra.push({ text: "flagged", mark: "open" });
-    if (models().length) extra.push({ text: "point lens", mark: "line", colour: style("--ink") });
-    if (events.length) extra.push({ text: "event", mark: "band", colour: style("--faint") });
-    const entries = [...groups].map(([group, item]) => ({ text: group, colour: colourOf(item.filter), shape: item.shape, group }));
-    const toggle = (group) => {
-      if (!hidden.delete(group)) hidden.add(group);
-      plot.setScale("x", { min: plot.scales.x.min, max: plot.scales.x.max });
-      plot.redraw();
-      return !hidden.has(group);
-    };
-    box.append(legend([...entries, ...extra], groups.size > 1 ? toggle : undefined));
-    return plot;
-  };
-
   // The course of a night: darkness, a lane of exposures for each programme, gaps over all lanes.
   const rightSide = { scale: "none", side: 1, size: 50, grid: { show: false }, ticks: { show: false }, values: () => [], labelSize: 18 };
   const course = (facts, box, size) => {
@@ -482,7 +445,7 @@
     lag,
     night,
     contrast,
-    lightcurve,
+    ...lightCurvePlots({ points, legend, known, style, colourOf, shapeOf: (filter) => shapeOf[band(filter)] || "circle" }),
     seeing: (facts, box, size) => {
       const items = seeingItems(facts);
       const line = (facts.seeing_trend || []).map(([time, value]) => [seconds(time), value]);
@@ -507,7 +470,7 @@
   const drawn = [];
   const sizeOf = (box) => {
     const padding = parseFloat(getComputedStyle(box).paddingLeft) + parseFloat(getComputedStyle(box).paddingRight);
-    return { width: Math.max(200, box.clientWidth - padding), height: { night: innerWidth < 600 ? 104 : 130, lag: 120, lightcurve: 380, course: 70 + 30 * Number(box.dataset.lanes || 3) }[box.dataset.plot] || 260 };
+    return { width: Math.max(200, box.clientWidth - padding), height: { night: innerWidth < 600 ? 104 : 130, lag: 120, lightcurve: 380, comparison: 640, course: 70 + 30 * Number(box.dataset.lanes || 3) }[box.dataset.plot] || 260 };
   };
   const draw = () => {
     for (const box of document.querySelectorAll("[data-plot]")) {

@@ -23,6 +23,11 @@ class ParsDemoObs(ParsObservatory):
         self.num_epochs = self.add_par("num_epochs", 100, int, "epochs of a light curve", least=0)
         self.event_fraction = self.add_par("event_fraction", 0.02, float, "fraction of sources with an event", least=0)
         self.empty_fraction = self.add_par("empty_fraction", 0.0, float, "fraction of sources without data", least=0)
+        # not critical: projects without them keep their hashes
+        self.periodic_fraction = self.add_par(
+            "periodic_fraction", 0.0, float, "fraction of sources that pulsate", False, least=0
+        )
+        self.filters = self.add_par("filters", ["R"], list, "filters, which take turns", False)
         self.set_default("num_threads_download", 0)
 
 
@@ -33,7 +38,7 @@ class VirtualDemoObs(VirtualObservatory):
     name = "DEMO"
 
     def fetch_data_from_observatory(self, cat_row: Row, **kwargs: Any) -> Fetched:  # noqa: ARG002 - takes none
-        """Return a synthetic light curve of white noise, for some sources with a microlensing event.
+        """Return a synthetic light curve of white noise, for some sources with an event or pulsations.
 
         Parameters
         ----------
@@ -47,11 +52,11 @@ class VirtualDemoObs(VirtualObservatory):
         data : dict of ndarray (n,) or None
             mjd [d], mag, magerr [mag], ra, dec [deg], flag; None for a source without data.
         altdata : dict
-            ``exptime`` [s], ``filter``, and ``truth``: time and duration [d] of the event, if there is one.
+            ``exptime`` [s], ``filter``, and ``truth``: time and duration [d] of the event, period [d], if there are.
         """
         pars, rng = self.pars, np.random.default_rng(seed_of(str(cat_row["name"])))
         self._wait()
-        altdata: dict[str, Any] = {"exptime": 30.0, "filter": "R", "truth": {}}
+        altdata: dict[str, Any] = {"exptime": 30.0, "filter": pars.filters[0], "truth": {}}
         has_event, is_empty = rng.random() < pars.event_fraction, rng.random() < pars.empty_fraction
         if is_empty:
             return None, altdata
@@ -64,6 +69,10 @@ class VirtualDemoObs(VirtualObservatory):
             truth = {"mjd": float(rng.uniform(mjd[n // 5], mjd[-n // 5])), "duration": float(rng.uniform(3, 8))}
             altdata["truth"] = truth
             flux = flux * (1 + 1.5 * np.exp(-0.5 * ((mjd - truth["mjd"]) / truth["duration"]) ** 2))
+        if pars.periodic_fraction > 0 and rng.random() < pars.periodic_fraction:
+            period = float(rng.uniform(1.0, 20.0))
+            altdata["truth"] = {**altdata["truth"], "period": period}
+            flux = flux * (1 + 0.3 * np.sin(2 * np.pi * mjd / period))
         measured, mag_err = magnitudes_of_fluxes(flux + rng.normal(size=n) * error, error)
         scatter = 0.2 / 3600
         ra = float(cat_row["ra"]) + rng.normal(size=n) * scatter / max(np.cos(np.radians(float(cat_row["dec"]))), 1e-9)
@@ -76,6 +85,8 @@ class VirtualDemoObs(VirtualObservatory):
             "dec": dec,
             "flag": rng.random(n) < 0.01,
         }
+        if len(pars.filters) > 1:
+            data["filter"] = np.resize(np.array(pars.filters, dtype=str), n)
         return data, altdata
 
     def _wait(self) -> None:

@@ -29,12 +29,13 @@ STOP_S = 90.0
 SURVEY = """\
 project:
   name: demo survey
-  description: made-up photometry of 150 sources; every tenth has an event
+  description: made-up photometry of 150 sources; every tenth has an event, every tenth pulsates
   obs_names: [DEMO]
 catalog:
   test_size: 150
 observatories:
-  DEMO: {event_fraction: 0.1}
+  DEMO: {event_fraction: 0.1, periodic_fraction: 0.1, filters: [g, r]}
+analysis: {period_search: lomb-scargle, period_range: [0.5, 50.0]}
 """
 
 

@@ -11,7 +11,7 @@ from obsarchive.science.astrometry.times import JD_OF_MJD
 from obsarchive.science.light_curves.point_lens_model import Photometry
 from obsarchive.science.photometry.zero_point import INSTRUMENTAL
 from obsarchive.timeseries.ensemble import UNUSABLE
-from obsarchive.timeseries.light_curve_reader import Stored
+from obsarchive.timeseries.light_curve_reader import Stored, StoredCurve
 
 TARGET = 0
 JD_OF_SHORT = 2_450_000.0
@@ -47,12 +47,17 @@ def read_dataset(folder: Path, star: int = TARGET) -> Photometry:
         found = stored.star(star)
     if found is None:
         raise Unprocessable(f"{folder}: there is no star {star}; 0 is the target")
+    return photometry_of(found, " ".join(folder.resolve().parts[-2:]))
+
+
+def photometry_of(found: StoredCurve, name: str) -> Photometry:
+    """Return the usable epochs of the light curve of a star, BJD(TDB), under a name."""
     columns = found.columns
     usable = columns["flags"].astype(int) & int(UNUSABLE) == 0
     time, flux, error, mag = (
         columns[name][usable].astype(np.float64) for name in ("time_bjd_tdb", "flux", "flux_err", "mag")
     )
-    return Photometry(" ".join(folder.resolve().parts[-2:]), time, flux, error, _zero_point(flux, mag))
+    return Photometry(name, time, flux, error, _zero_point(flux, mag))
 
 
 def _zero_point(flux: Float64Array, mag: Float64Array) -> float:

@@ -37,6 +37,7 @@ from obsarchive.web.pages import (
     psf_library,
     public,
     search,
+    star_comparison,
     summary,
     targets,
     tonight,
@@ -44,7 +45,7 @@ from obsarchive.web.pages import (
     viewer,
 )
 from obsarchive.web.pages.jobs import DOWN, daemon_state
-from obsarchive.web.surveys import sources, triage
+from obsarchive.web.surveys import source_comparison, sources, triage
 from obsarchive.web.surveys.source_urls import SourceName
 from obsarchive.web.vo import tap, views
 from surveys import dataset
@@ -68,8 +69,10 @@ BLUEPRINTS = (
     public,
     psf_library,
     datasets,
+    star_comparison,
     sources,
     triage,
+    source_comparison,
     jobs,
     users,
     help,

@@ -11,7 +11,7 @@ from toy_archive import ZTF
 
 from obsarchive.science.light_curves.light_curve import magnitudes_of_fluxes
 from obsarchive.science.light_curves.point_lens import magnification
-from obsarchive.web.surveys.lens_view import LensView
+from obsarchive.web.models.lens_view import LensView
 from surveys import point_lens
 
 T0_MJD, U0, T_E = 58300.0, 0.1, 20.0
@@ -56,15 +56,23 @@ def test_the_page_shows_parameters_and_the_model(lens: str, as_user: Any) -> Non
         (points,) = [one for one in facts["curves"] if one["filter"] == line["filter"]]
         model = np.interp(points["time"], line["time"], line["mag"])
         assert np.std((np.array(points["mag"]) - model) / np.array(points["mag_err"])) < 1.3
+        assert np.array(points["residual"]) == pytest.approx(np.array(points["mag"]) - model, abs=0.02)
     assert json.loads(json.dumps(facts)) == facts
 
 
-def test_a_folded_curve_and_a_source_without_event_have_no_model(lens: str, sources: Any, as_user: Any) -> None:
+def test_a_folded_curve_has_harmonics_and_a_source_without_event_no_model(
+    lens: str, sources: Any, as_user: Any
+) -> None:
     ana = as_user("ana")
     facts = re.search(
         r'<script type="application/json">(.*?)</script>', ana.get(f"/source/{lens}?period=3").text, re.DOTALL
     )
-    assert json.loads(facts[1])["models"] == []
+    folded = json.loads(facts[1])
+    assert [(line["time"][0], line["time"][-1]) for line in folded["models"]] == [(0.0, 2.0)] * 2
+    for curve, line in zip(folded["curves"], folded["models"], strict=True):
+        phase = (np.array(curve["time"]) - folded["epoch"]) / 3 % 1
+        model = np.array(curve["mag"]) - np.array(curve["residual"])
+        assert model == pytest.approx(np.interp(phase, line["time"], line["mag"]), abs=0.01)
     assert "Point lens" not in ana.get(f"/source/{sources.quiet}").text
 
 

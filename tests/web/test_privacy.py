@@ -27,7 +27,7 @@ from werkzeug.routing import BuildError, Rule
 
 from obsarchive.core.documents import utc_now
 from obsarchive.daemon.tarballs import pack
-from obsarchive.store import Store
+from obsarchive.store import Decision, Store
 from obsarchive.store.foreign_names import LABEL
 from obsarchive.store.notes import Note, subject_of_night
 from obsarchive.web import Portal
@@ -57,6 +57,7 @@ SECRETS = (
     "THEIRS",
     "confidential remark",
     "a note of theirs",
+    "a verdict of theirs",
     "their_filter",
     "THEIR_CAMERA",
 )
@@ -108,7 +109,10 @@ def night(app: Portal) -> SimpleNamespace:
     app.store.notes.write(own, NIGHT, Note("good", f"better than {foreign}", "admin"))
     app.store.notes.write(subject_of_night(NIGHT), NIGHT, Note("good", f"clouds during {foreign}", "admin"))
     datasets = toy.dataset("3", "OGLE-2024-BLG-0034"), toy.dataset("4", "MOA-2024-BLG-0007")
-    return SimpleNamespace(toy=toy, own=own, foreign=foreign, datasets=datasets, sources=toy.surveys())
+    sources = toy.surveys()
+    app.store.decisions.write("THEIRS", sources["ben"], Decision("keep", "a verdict of theirs", "ben"))
+    app.store.decisions.write("WHITE_DWARFS", sources["event"], Decision("keep", f"brighter than {foreign}", "admin"))
+    return SimpleNamespace(toy=toy, own=own, foreign=foreign, datasets=datasets, sources=sources)
 
 
 def _subtraction(toy: ToyArchive, app: Portal, own: str, references: list[str]) -> None:
@@ -333,7 +337,15 @@ def test_nothing_private_is_seen_without_an_account(app: Portal, night: SimpleNa
 def test_an_administrator_sees_what_this_file_looks_for(app: Portal, night: SimpleNamespace, unhurried: None) -> None:
     """Were nothing there to be found, the tests above could not fail."""
     admin = trespass(app, night, "admin")
-    for address in (f"/observation/{night.own}", "/jobs", f"/night/{NIGHT}/summary", "/psflib", "/search?state=done"):
+    found = (
+        f"/observation/{night.own}",
+        "/jobs",
+        f"/night/{NIGHT}/summary",
+        "/psflib",
+        "/search?state=done",
+        "/events",
+    )
+    for address in found:
         before = len(admin.leaks)
         admin.open(address, "")
         assert len(admin.leaks) > before, address

@@ -64,7 +64,7 @@ SCOPES: dict[Scope, str] = {
     "read": "read metadata: the API and the virtual observatory",
     "download": "download products",
     "change": "request redos (administrators)",
-    "note": "write notes on the quality of observations",
+    "note": "write notes on the quality of observations, decide about events",
 }
 WINDOW_S, MOST_REQUESTS, MOST_BAD_TOKENS = 60.0, 600, 30
 """Requests of programs, and wrong tokens, that one user or address may send within a window."""

@@ -235,7 +235,7 @@ def _listed(values: list[Any]) -> str:
 
 def measured(value: Any, error: Any = None) -> str:
     """Write a value with its error, both with the digits that the error allows; a dash when it is no number."""
-    return with_error(value, error if is_number(error) else None) if is_number(value) else NOTHING
+    return with_error(float(value), float(error) if is_number(error) else None) if is_number(value) else NOTHING
 
 
 FILTERS = {

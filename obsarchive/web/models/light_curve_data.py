@@ -41,6 +41,8 @@ class Curve:
         Magnitudes and errors; epochs without a magnitude are not drawn.
     is_flagged : ndarray (n,) of bool
         Epochs with which something is wrong.
+    model : ndarray (n,), optional
+        Magnitudes of a model at these times [mag].
     """
 
     instrument: str
@@ -49,6 +51,7 @@ class Curve:
     mag: NDArray[Any]
     mag_err: NDArray[Any]
     is_flagged: NDArray[np.bool_]
+    model: NDArray[Any] | None = None
 
     def drawn(self) -> int:
         """Count the epochs that can be drawn."""
@@ -67,10 +70,12 @@ class Curve:
         Returns
         -------
         dict
-            Lists for JSON: time less the offset of the axis [d], magnitude and error [mag], flags.
+            Lists for JSON: time less the offset of the axis [d], magnitude and error [mag], flags, residual [mag].
         """
         shown = np.flatnonzero(np.isfinite(self.mag) & np.isfinite(self.time))[::step]
+        residual = {} if self.model is None else {"residual": _plain((self.mag - self.model)[shown], MAG_DIGITS)}
         return {
+            **residual,
             "instrument": self.instrument,
             "filter": self.filter,
             "time": _plain(self.time[shown] - axis.offset_d, TIME_DIGITS),
@@ -108,7 +113,7 @@ def light_curves(
     events : sequence of dict
         Ranges of time that are marked: ``start``, ``peak``, ``stop`` [d], ``filter`` and ``text``.
     models : sequence of dict
-        Lines over the points: ``instrument``, ``filter``, ``time`` [d, as on the axis] and ``mag``.
+        Lines over the points: ``instrument``, ``filter``, ``time`` [d, as on the axis; phases if folded], ``mag``.
 
     Returns
     -------

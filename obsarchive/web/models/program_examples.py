@@ -60,6 +60,7 @@ COUNTERPARTS = {
     "library.psflib": "psflib",
     "jobs.jobs": "list_jobs",
     "sources.sources": "sources",
+    "triage.events": "events",
     "nights.calendar": "nights",
     "datasets.datasets": "list_datasets",
     "datasets.dataset": "list_datasets",

@@ -1,7 +1,6 @@
 """Time-series photometry: datasets and their light curves."""
 
 import csv
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +8,11 @@ from astropy import units as u
 from flask import Blueprint, flash, redirect, render_template, request, send_file, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
-from numpy.typing import NDArray
 
 from obsarchive.core.documents import utc_now
 from obsarchive.core.logs import last_lines
 from obsarchive.errors import ArchiveError
 from obsarchive.instruments.base import degrees, number
-from obsarchive.science.photometry.aperture import Flag
 from obsarchive.store import Document
 from obsarchive.timeseries.light_curve_reader import Stored, StoredCurve
 from obsarchive.timeseries.names import FRAMES, LIGHT_CURVE, LOG, PLOTS, SUMMARY, TABLE
@@ -23,7 +20,7 @@ from obsarchive.web.framework import requests
 from obsarchive.web.framework.authorization import admin_only, audit, for_tokens, not_found
 from obsarchive.web.framework.context import portal
 from obsarchive.web.framework.file_responses import FILE_POLICY, csv_attachment
-from obsarchive.web.models import light_curve_data
+from obsarchive.web.models.dataset_curves import modelled
 
 bp = Blueprint("datasets", __name__)
 
@@ -73,10 +70,13 @@ def dataset(key: str) -> ResponseReturnValue:
     """Show one dataset: its light curve, its plots, its frames, its log."""
     found = find(key)
     folder = Path(found["folder"])
+    of_target = curves_of_star([one for one in listed() if one.get("target") == found["target"]], 0)
+    shown = modelled(curves_of_star([found], 0), of=of_target)
     return render_template(
         "dataset.html",
         dataset=found,
-        facts=light_curves([(found, _curve(folder, 0, None))]),
+        facts=shown.facts,
+        lens=shown.lens,
         frames=_frames(folder),
         plots={name: text for name, text in PLOTS.items() if (folder / name).is_file()},
         downloads=_downloads(folder),
@@ -135,11 +135,12 @@ def lightcurves() -> ResponseReturnValue:
     target = request.args.get("target") or (targets[0] if targets else "")
     chosen = [found for found in known if str(found.get("target")) == target]
     curves, problem = requested_curves(chosen)
+    shown = modelled(curves, requested_period(), has_model=request.args.get("model") != "none")
     return render_template(
         "lightcurves.html",
         targets=targets,
         target=target,
-        facts=light_curves(curves, requested_period()),
+        shown=shown,
         curves=[(found, curve) for found, curve in curves if curve is not None],
         problem=problem,
         parameters=request.args,
@@ -185,38 +186,17 @@ def requested_curves(chosen: list[Document]) -> tuple[list[tuple[Document, Store
     return curves, problem
 
 
+def curves_of_star(chosen: list[Document], star: int) -> list[tuple[Document, StoredCurve | None]]:
+    """Return the light curve of a star in each of some datasets; None where there is none."""
+    return [(found, _curve(Path(str(found.get("folder"))), star, None)) for found in chosen]
+
+
 def _curve(folder: Path, star: int, position: tuple[float, float] | None) -> StoredCurve | None:
     try:
         with Stored(folder) as stored:
             return stored.star(star) if position is None else stored.near(*position)
     except ArchiveError:
         return None
-
-
-def light_curves(curves: list[tuple[Document, StoredCurve | None]], period_d: float | None = None) -> dict[str, Any]:
-    """Return the data of a plot of light curves.
-
-    Parameters
-    ----------
-    curves : list of (document, StoredCurve or None)
-        Datasets with the light curve of the star in each.
-    period_d : float, optional
-        Period with which they are folded [d].
-
-    Returns
-    -------
-    dict
-        What ``plots.js`` draws.
-    """
-    drawn = [_drawn(found, curve.columns) for found, curve in curves if curve is not None]
-    return light_curve_data.light_curves(drawn, light_curve_data.BJD, period_d, epoch=light_curve_data.BJD.offset_d)
-
-
-def _drawn(found: Document, columns: Mapping[str, NDArray[Any]]) -> light_curve_data.Curve:
-    position = str(found.get("instrument") or ""), str(found.get("filter") or "")
-    # that the light of a star was fitted rather than summed is nothing wrong
-    is_flagged = (columns["flags"].astype(int) & ~int(Flag.PSF_FIT)) != 0
-    return light_curve_data.Curve(*position, columns["time_bjd_tdb"], columns["mag"], columns["mag_err"], is_flagged)
 
 
 def requested_period() -> float | None:

@@ -39,7 +39,7 @@ CHAPTERS = (
 )
 
 WITH_EXAMPLES = frozenset(
-    {"nights", "summary", "observations", "search", "targets", "library", "datasets", "sources", "jobs"}
+    {"nights", "summary", "observations", "search", "targets", "library", "datasets", "sources", "triage", "jobs"}
 )
 """Blueprints whose pages show what programs can get."""
 

@@ -15,10 +15,10 @@ from obsarchive.errors import ArchiveError
 from obsarchive.store import Cone, Document
 from obsarchive.web.framework.authorization import not_found
 from obsarchive.web.framework.context import portal
-from obsarchive.web.models import light_curve_data
+from obsarchive.web.models import light_curve_data, light_curve_models
+from obsarchive.web.models.lens_view import LensView
 from obsarchive.web.models.visible_sources import visible_projects, visible_runs
 from obsarchive.web.surveys.finder_chart import RADIUS_ARCSEC, Chart, chart
-from obsarchive.web.surveys.lens_view import LensView
 from obsarchive.web.surveys.source_urls import unescaped
 from surveys.dataset import Lightcurve, data_root
 
@@ -215,13 +215,18 @@ class SourceView:
         known = self.period.get("period_d")
         epoch = self.period.get("epoch_mjd") if period_d is not None and period_d == known else None
         events = [_event(found) for found in self.detections if _is_placed(found)]
-        lens = self.point_lens if period_d is None else None
-        models = (
-            lens.curves([(curve.observatory, curve.filter, curve.columns["mjd"]) for curve in curves]) if lens else []
-        )
-        return light_curve_data.light_curves(
-            [_drawn(curve) for curve in curves], light_curve_data.MJD, period_d, epoch or 0.0, events, models
-        )
+        drawn, models = self._modelled([drawn_curve(curve) for curve in curves], period_d, epoch or 0.0)
+        return light_curve_data.light_curves(drawn, light_curve_data.MJD, period_d, epoch or 0.0, events, models)
+
+    def _modelled(
+        self, drawn: list[light_curve_data.Curve], period_d: float | None, epoch: float
+    ) -> tuple[list[light_curve_data.Curve], list[dict[str, Any]]]:
+        """Return light curves with the model of the analysis, and its lines: harmonics where they are folded."""
+        if period_d is not None:
+            found = light_curve_models.folded(drawn, period_d, epoch)
+            return found.curves, found.models
+        lens = self.point_lens
+        return (lens.over(drawn), lens.curves(drawn)) if lens else (drawn, [])
 
     @cached_property
     def features(self) -> "Features":
@@ -249,7 +254,8 @@ def _event(found: Document) -> dict[str, Any]:
     return {**ends, "filter": found.get("filter"), "text": words}
 
 
-def _drawn(curve: Lightcurve) -> light_curve_data.Curve:
+def drawn_curve(curve: Lightcurve) -> light_curve_data.Curve:
+    """Return a light curve of a survey, for a plot."""
     columns = curve.columns
     is_flagged = columns.get("qflag", columns.get("flag", np.zeros(len(curve), bool))).astype(bool)
     brightness = columns["mjd"], columns["mag"], columns["mag_err"]

@@ -1,7 +1,7 @@
 """The point lens of a source: its parameters for a table, and the model over the light curve."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from obsarchive.science.astrometry.times import JD_OF_MJD
 from obsarchive.science.light_curves.point_lens import magnification
-from obsarchive.web.models.light_curve_data import MAG_DIGITS, TIME_DIGITS, Facts
+from obsarchive.web.models.light_curve_data import MAG_DIGITS, TIME_DIGITS, Curve, Facts
 
 POINTS = 400
 LABELS = {"t0": ("t₀", "MJD"), "u0": ("u₀", ""), "tE": ("tE", "d"), "teff": ("u₀ tE", "d"), "rho": ("ρ", "")}
@@ -27,9 +27,11 @@ class LensView:
     """
 
     document: Mapping[str, Any]
+    offset_d: float = JD_OF_MJD
+    """What is taken off Julian days: light curves have modified ones, or 0 where they have those themselves."""
 
     @classmethod
-    def of(cls, stored: Any) -> "LensView | None":
+    def of(cls, stored: Any, offset_d: float = JD_OF_MJD) -> "LensView | None":
         """Return the view of what is stored; None if it is no fit."""
         parameters = stored.get("parameters") if isinstance(stored, Mapping) else None
         if not isinstance(parameters, Mapping):
@@ -37,7 +39,7 @@ class LensView:
         known = [parameters.get(name) for name in ("t0", "u0", "tE")]
         if not all(isinstance(one, Mapping) and isinstance(one.get("value"), int | float) for one in known):
             return None
-        return cls(stored)
+        return cls(stored, offset_d)
 
     def _value(self, name: str) -> float:
         return float(self.document["parameters"][name]["value"])
@@ -53,25 +55,30 @@ class LensView:
         return [str(one) for one in self.document.get("warnings") or []]
 
     @property
-    def rows(self) -> list[tuple[str, str, float, float | None, int]]:
-        """Parameters: name, unit, value, error, and the digits that the error leaves."""
+    def rows(self) -> list[tuple[str, str, float, float | None]]:
+        """Parameters: name, unit, value, error."""
         rows = []
         for name, (label, unit) in LABELS.items():
             found = self.document["parameters"].get(name)
             if not isinstance(found, Mapping):
                 continue
             value, error = float(found["value"]), found.get("error")
-            digits = max(0, 1 - int(np.floor(np.log10(error)))) if isinstance(error, float) and error > 0 else 4
-            rows.append((label, unit, value - JD_OF_MJD if name == "t0" else value, error, min(digits, 6)))
+            if name == "t0":
+                value, unit = value - self.offset_d, unit if self.offset_d else "BJD"
+            rows.append((label, unit, value, error))
         return rows
 
-    def curves(self, drawn: Iterable[tuple[str, str, NDArray[Any]]]) -> list[Facts]:
-        """Return the model for the plot, for each observatory and filter that is drawn.
+    def over(self, drawn: Iterable[Curve]) -> list[Curve]:
+        """Return light curves with the magnitudes of the model at their epochs."""
+        return [replace(one, model=self.magnitude(one.instrument, one.filter, one.time)) for one in drawn]
+
+    def curves(self, drawn: Iterable[Curve]) -> list[Facts]:
+        """Return the model for the plot, for each instrument and filter that is drawn.
 
         Parameters
         ----------
-        drawn : iterable of (str, str, ndarray)
-            Observatories, filters and times (MJD) of the light curves.
+        drawn : iterable of Curve
+            The light curves.
 
         Returns
         -------
@@ -79,9 +86,10 @@ class LensView:
             ``instrument``, ``filter``, ``time`` and ``mag``.
         """
         ranges: dict[tuple[str, str], list[float]] = {}
-        for observatory, band, mjd in drawn:
-            if len(mjd):
-                ranges.setdefault((observatory, band), []).extend((float(np.nanmin(mjd)), float(np.nanmax(mjd))))
+        for one in drawn:
+            if len(one.time):
+                ends = float(np.nanmin(one.time)), float(np.nanmax(one.time))
+                ranges.setdefault((one.instrument, one.filter), []).extend(ends)
         fluxes = {str(one.get("name")): one for one in self.sets}
         return [
             self._curve(observatory, band, (min(ends), max(ends)), fluxes[name])
@@ -90,19 +98,30 @@ class LensView:
         ]
 
     def _curve(self, observatory: str, band: str, span: tuple[float, float], found: Mapping[str, Any]) -> Facts:
-        t0, u0, t_e = self._value("t0") - JD_OF_MJD, self._value("u0"), self._value("tE")
+        t0, u0, t_e = self._value("t0") - self.offset_d, self._value("u0"), self._value("tE")
         # densely at the maximum, and to the ends of the data
         x = np.linspace(-1.0, 1.0, POINTS)
         reach = max(abs(span[0] - t0), abs(span[1] - t0), t_e)
         time = np.clip(t0 + np.sinh(x * np.arcsinh(reach / (u0 * t_e))) * u0 * t_e, *span)
-        rho = self._value("rho") if "rho" in self.document["parameters"] else 0.0
-        magnified = magnification(np.hypot(u0, (time - t0) / t_e), rho)
-        flux = float(found["source_flux"]) * magnified + float(found["blend_flux"])
-        shown = flux > 0
-        mag = float(found["zero_point"]) - 2.5 * np.log10(flux[shown])
+        mag = self._magnitude(time, found)
+        shown = np.isfinite(mag)
         return {
             "instrument": observatory,
             "filter": band,
             "time": np.round(time[shown], TIME_DIGITS).tolist(),
-            "mag": np.round(mag, MAG_DIGITS).tolist(),
+            "mag": np.round(mag[shown], MAG_DIGITS).tolist(),
         }
+
+    def magnitude(self, observatory: str, band: str, time: NDArray[Any]) -> NDArray[Any] | None:
+        """Return the magnitudes of the model at times of a light curve; None if it was not fitted."""
+        name = f"{observatory} {band}".strip()
+        found = next((one for one in self.sets if str(one.get("name")) == name), None)
+        return None if found is None else self._magnitude(np.asarray(time, np.float64), found)
+
+    def _magnitude(self, time: NDArray[Any], found: Mapping[str, Any]) -> NDArray[Any]:
+        rho = self._value("rho") if "rho" in self.document["parameters"] else 0.0
+        t0 = self._value("t0") - self.offset_d
+        magnified = magnification(np.hypot(self._value("u0"), (time - t0) / self._value("tE")), rho)
+        flux = float(found["source_flux"]) * magnified + float(found["blend_flux"])
+        mag: NDArray[Any] = float(found["zero_point"]) - 2.5 * np.log10(np.where(flux > 0, flux, np.nan))
+        return mag
