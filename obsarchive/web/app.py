@@ -47,6 +47,7 @@ from obsarchive.web.pages.jobs import DOWN, daemon_state
 from obsarchive.web.surveys import sources
 from obsarchive.web.surveys.source_urls import SourceName
 from obsarchive.web.vo import tap
+from obsarchive.web.vo import views as vo
 from surveys import dataset
 from surveys.database import root_of
 
@@ -113,7 +114,7 @@ def create_app(config: Config, store: Store, revive: Callable[[], object] = lamb
     app.context_processor(template_context)
     for module in BLUEPRINTS:
         app.register_blueprint(module.bp)
-    app.register_blueprint(tap.bp, name=PUBLIC_VO, url_prefix="/public/vo")
+    app.register_blueprint(vo.bp, name=PUBLIC_VO, url_prefix="/public/vo")
     app.jinja_env.globals["own_pages"] = [_add_page(app, name) for name in config.server.pages]
     store.ensure_portal_indexes()
     dataset.DATA_ROOT = root_of(config)

@@ -1,19 +1,10 @@
 """Description of the interface for programs, as OpenAPI 3.1 wants it."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
 from obsarchive import __version__
 from obsarchive.web.models.columns import Column
-
-Schema = dict[str, Any]
-
-TEXT: Schema = {"type": "string"}
-NUMBER: Schema = {"type": ["number", "null"]}
-WHOLE: Schema = {"type": "integer"}
-NULLABLE: Schema = {"type": ["string", "null"]}
-NEIGHBOUR: Schema = {"type": ["string", "null"], "description": "the nearest night with data; null where there is none"}
-NIGHT: Schema = {"type": "string", "pattern": r"^\d{8}$", "description": "night, yyyymmdd"}
+from obsarchive.web.models.openapi_schemas import NIGHT, NOTE, NUMBER, TEXT, Schema, object_of, schemas
 
 PARAMETERS: dict[str, str] = {
     "name": "part of the target's name",
@@ -54,11 +45,6 @@ OF_CURVES: dict[str, str] = {
     "observatory": "light curves of this survey",
     "filter": "light curves in this filter",
     "series": "number of a light curve among those of its survey",
-}
-NOTE: dict[str, Schema] = {
-    "quality": {"enum": ["good", "doubtful", "bad", ""]},
-    "text": {"type": "string", "maxLength": 2000},
-    "version": {**WHOLE, "description": "version that was read, 0: none; of the answer: the present one"},
 }
 OF_SEVERAL = {"ids": {"type": "array", "items": TEXT}, "quality": NOTE["quality"], "text": NOTE["text"]}
 OF_A_STAR: dict[str, str] = {
@@ -120,7 +106,7 @@ def document(title: str, columns: Iterable[Column]) -> Schema:
         "paths": _paths(),
         "components": {
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
-            "schemas": _schemas(columns),
+            "schemas": schemas(columns),
             "responses": {
                 "Problem": {
                     "description": "What was wrong",
@@ -251,7 +237,7 @@ def _problems() -> Schema:
 
 
 def _redo(*parameters: Schema) -> Schema:
-    body = {**_object({"pipeline": TEXT, "step": TEXT}), "required": ["pipeline"]}
+    body = {**object_of({"pipeline": TEXT, "step": TEXT}), "required": ["pipeline"]}
     return {
         "summary": "Request a redo of a pipeline or a step (administrators, scope `change`)",
         "parameters": list(parameters),
@@ -269,141 +255,10 @@ def _write(summary: str, schema: str, body: Mapping[str, Schema], *parameters: S
     return {
         "summary": f"{summary} (scope `note`)",
         "parameters": list(parameters),
-        "requestBody": {"required": True, "content": {"application/json": {"schema": _object(body)}}},
+        "requestBody": {"required": True, "content": {"application/json": {"schema": object_of(body)}}},
         "responses": {
             "200": {"description": summary, "content": answer},
             **({"409": conflict} if schema == "Note" else {}),
             **_problems(),
         },
     }
-
-
-def _object(properties: Mapping[str, Schema]) -> Schema:
-    return {"type": "object", "properties": dict(properties)}
-
-
-def _list(schema: Schema) -> Schema:
-    return {"type": "array", "items": schema}
-
-
-def _schemas(columns: Iterable[Column]) -> Schema:
-    anything: Schema = {"type": "object", "additionalProperties": True}
-    rows = _list({"$ref": "#/components/schemas/Row"})
-    return {
-        "Problem": _object({"error": TEXT, "status": WHOLE}),
-        "Index": anything,
-        "Account": _object({"name": TEXT, "administrator": {"type": "boolean"}, "programs": _list(TEXT)}),
-        "Nights": _object({"nights": _list(_object({"night": NIGHT, "observations": WHOLE}))}),
-        "Night": _object({"night": NIGHT, "before": NEIGHBOUR, "after": NEIGHBOUR, "observations": rows}),
-        "Summary": anything,
-        **_observation_schemas(columns, rows, anything),
-        "Target": _target(),
-        "Note": _object({**NOTE, "author": TEXT, "written": NULLABLE, "earlier": _list(anything)}),
-        "Marked": _object({"marked": WHOLE, "unknown": _list(TEXT)}),
-        "Jobs": _object(
-            {
-                "daemon": TEXT,
-                **dict.fromkeys(("running", "queued"), _list(anything)),
-                "failed": {**_list(anything), "description": "steps without products now: failed, rejected, lacking"},
-                "ended": {**_list(anything), "description": "attempts that ended, however their steps stand now"},
-            }
-        ),
-        "Stars": _object({"stars": _list(anything)}),
-        "Datasets": _object({"datasets": _list({"$ref": "#/components/schemas/Dataset"})}),
-        "Dataset": {**anything, "properties": {"key": TEXT, "target": TEXT, "instrument": TEXT, "filter": TEXT}},
-        "LightCurve": _object(
-            {"star_id": WHOLE, "ra_deg": NUMBER, "dec_deg": NUMBER, "filter": TEXT, "points": _list(anything)}
-        ),
-        **_survey_schemas(anything),
-    }
-
-
-def _observation_schemas(columns: Iterable[Column], rows: Schema, anything: Schema) -> Schema:
-    row = {
-        column.key: {
-            **(NUMBER if column.is_number else NULLABLE),
-            "description": f"{column.title} [{column.unit}]" if column.unit else column.title,
-        }
-        for column in columns
-    }
-    product = _object({"pipeline": TEXT, "name": TEXT, "bytes": WHOLE, "sha256": TEXT, "url": TEXT})
-    source = _object(
-        {
-            "kind": {**TEXT, "enum": ["raw", "master"]},
-            "name": TEXT,
-            "bytes": {"type": ["integer", "null"], "description": "null: not on disk any more"},
-            "sha256": NULLABLE,
-            "url": NULLABLE,
-        }
-    )
-    more = {"pipelines": anything, "sources": _list(source), "public_from": NULLABLE, "citation": TEXT}
-    return {
-        "Row": _object({**row, "url": TEXT}),
-        "Observations": _object(
-            {
-                "count": {**WHOLE, "description": "answers, counted up to 10 001"},
-                "count_is_capped": {"type": "boolean"},
-                "next": {**NULLABLE, "description": "address of the next page"},
-                "remarks": {**_list(TEXT), "description": "how parameters were understood, where that may surprise"},
-                "targets_without_result": {**_list(TEXT), "description": "lines of `targets` that found nothing"},
-                "observations": rows,
-            }
-        ),
-        "Observation": {"allOf": [{"$ref": "#/components/schemas/Row"}, _object(more)]},
-        "Header": _object({"header": _list(_object({"key": TEXT, "value": {}, "comment": TEXT}))}),
-        "Products": _object({"products": _list(product), "sources": _list(source)}),
-        "ContrastCurve": _object(
-            {
-                **dict.fromkeys(("separation_arcsec", "contrast_mag", "throughput"), _list(NUMBER)),
-                "companions": _list(anything),
-            }
-        ),
-    }
-
-
-def _survey_schemas(anything: Schema) -> Schema:
-    basics = {"name": TEXT, "aliases": _list(TEXT), "ra_deg": NUMBER, "dec_deg": NUMBER, "mag": NUMBER}
-    found = {"projects": _list(TEXT), "n_detections": WHOLE, "strongest_snr": NUMBER, "distance_arcsec": NUMBER}
-    failures = _list(_object({"where": TEXT, "reason": TEXT}))
-    counts = dict.fromkeys(("sources", "analysed", "empty", "failed", "stale", "detections"), WHOLE)
-    lists = ("raw_photometry", "lightcurves", "detections", "simulated_detections")
-    columns = {"type": "object", "additionalProperties": _list({})}
-    facts = {"source": TEXT, "observatory": TEXT, "filter": TEXT, "series_number": WHOLE, "n": WHOLE}
-    run = {"type": ["string", "null"], "description": "project whose results these are"}
-    return {
-        "Surveys": _object(
-            {"projects": _list(_object({"project": TEXT, "state": TEXT, "progress": NUMBER, **counts}))}
-        ),
-        "Sources": _object(
-            {
-                "count": {
-                    **WHOLE,
-                    "description": "answers, counted up to 10 001; of cones, events and failures to 5001",
-                },
-                "count_is_capped": {"type": "boolean"},
-                "next": {"type": ["string", "null"], "description": "address of the next page"},
-                "sources": _list(_object({**basics, **found, "failures": failures, "url": TEXT})),
-            }
-        ),
-        "Source": _object({**basics, "project": run, **dict.fromkeys(lists, _list(anything)), "properties": anything}),
-        "SourceCurves": _object(
-            {
-                "name": TEXT,
-                "project": run,
-                "lightcurves": _list(_object({**facts, "columns": columns})),
-                "problems": {**_list(TEXT), "description": "what is wrong with light curves that cannot be read"},
-            }
-        ),
-    }
-
-
-def _target() -> Schema:
-    def measured(name: str, unit: str) -> Schema:
-        return {f"{name}_{unit}": NUMBER, f"{name}_error_{unit}": NUMBER}
-
-    places = (("separation", "arcsec"), ("position_angle", "deg"), ("delta", "mag"))
-    companion = {"label": TEXT} | {key: value for place in places for key, value in measured(*place).items()}
-    epoch = {**measured("strehl", "percent"), **measured("fwhm", "arcsec"), "companions": _list(_object(companion))}
-    row = {"allOf": [{"$ref": "#/components/schemas/Row"}, _object(epoch)]}
-    basics = {"name": TEXT, "names": _list(TEXT), "ra_deg": NUMBER, "dec_deg": NUMBER}
-    return _object({**basics, "epochs": _list(row), "page": TEXT})

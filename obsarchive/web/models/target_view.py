@@ -13,8 +13,9 @@ from flask import url_for
 from obsarchive.core import document_paths as paths
 from obsarchive.core.significant_digits import with_error
 from obsarchive.core.values import as_mappings
+from obsarchive.web.models.pipeline_views import PipelineView
 from obsarchive.web.models.trend_plots import Point, TrendPlot, trend_plot
-from obsarchive.web.models.view_models import Card, PipelineView
+from obsarchive.web.models.view_models import Card
 
 MOST_BLINKED = 8
 _SAME_COMPANION_ARCSEC = 0.25
