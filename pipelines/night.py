@@ -216,7 +216,7 @@ class _NightMasters:
                 OVERSCAN: (frames.sections.overscan is not None, "overscan was subtracted from the frames"),
             }
         log.info("%s %s: %d frames of %d files", self.kind, key, measured["frames"], len(good))
-        master = Master(self.kind, key, image.shape, signature(good), "own", self.work.subject.night)
+        master = Master(self.kind, key, image.shape, self._signature(key, image, good), "own", self.work.subject.night)
         self._publish(master, image, cards, good)
         self.masters.append({**master.to_document(), **measured})
 
@@ -274,21 +274,37 @@ class _NightMasters:
 
     def _keep_former(self, key: str) -> bool:
         """Keep this night's own master some of whose files have gone: the rest would make a poorer one."""
-        night, path = self.work.subject, self.work.product(f"{self.kind}_{key}.fits")
-        record = night.pipeline(self.work.pipeline.name).step(self.work.task.step)
-        wanted = {"kind": self.kind, "key": key, "origin": "own"}
-        masters = as_mappings(record.results.get("masters"))
-        former = next((each for each in masters if wanted.items() <= each.items()), None)
-        checksums = {product.get("name"): product.get("sha256") for product in record.products}
-        if former is None or not path.exists() or sha256(path) != checksums.get(path.name):
+        former, path = self._former(key)
+        if former is None:
             return False
         image, header = fits_products.read_fits(path)
         cards = {name: header[name] for name in ("NCOMBINE", OVERSCAN) if name in header}
         log.warning("%s: raw files have gone; the master made from them is kept", path.name)
         raw_files = [Path(name) for name in sorted(_made_from(path))]
-        self._publish(Master.from_document(former, night.night), image, cards, raw_files)
+        self._publish(Master.from_document(former, self.work.subject.night), image, cards, raw_files)
         self.masters.append(dict(former))
         return True
+
+    def _former(self, key: str) -> tuple[Mapping[str, Any] | None, Path]:
+        """Return this night's own master that an earlier run made, None if it is not whole any more, and its path."""
+        path = self.work.product(f"{self.kind}_{key}.fits")
+        record = self.work.subject.pipeline(self.work.pipeline.name).step(self.work.task.step)
+        wanted = {"kind": self.kind, "key": key, "origin": "own"}
+        masters = as_mappings(record.results.get("masters"))
+        former = next((each for each in masters if wanted.items() <= each.items()), None)
+        checksums = {product.get("name"): product.get("sha256") for product in record.products}
+        is_whole = path.exists() and sha256(path) == checksums.get(path.name)
+        return former if is_whole else None, path
+
+    def _signature(self, key: str, image: FloatArray, files: Sequence[Path]) -> str:
+        """Return the signature of a master: that of its raw files, or the former one if its pixels are what they were.
+
+        So raw files that were only copied or touched make no science due.
+        """
+        former, path = self._former(key)
+        if former is not None and np.array_equal(fits_products.read_fits(path)[0], image, equal_nan=True):
+            return str(former.get("signature", ""))
+        return signature(files)
 
     def _copy_missing(self) -> None:
         """Copy the masters of other nights for modes or filters that this night lacks."""

@@ -77,6 +77,7 @@ StepField = Literal[
     "version",
     "inputs",
     "products",
+    "amended",
     "results",
 ]
 

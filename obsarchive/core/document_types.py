@@ -34,8 +34,22 @@ class ProductEntry(TypedDict):
     """Size [bytes]."""
     sha256: str
     """Checksum, 64 hex digits."""
+    content: NotRequired[str]
+    """Checksum of what its step made, 16 hex digits: without the cards of one run, and without those that other
+    pipelines set later; absent if an earlier version wrote it."""
+    cards_of: NotRequired[list[str]]
+    """Pipelines that set cards in its header since."""
     image: NotRequired[ImageEntry]
     """Of a FITS file with an image; absent if an earlier version wrote it."""
+
+
+class AmendedProduct(ProductEntry):
+    """A product of another pipeline in whose header a step set cards, as it left it."""
+
+    pipeline: str
+    """The pipeline that made it."""
+    step: str
+    """Its step."""
 
 
 class StepDocument(TypedDict, total=False):
@@ -71,6 +85,8 @@ class StepDocument(TypedDict, total=False):
     """Signature of everything that the step was made from, by the kind of input."""
     products: list[ProductEntry]
     """Files that it wrote."""
+    amended: list[AmendedProduct]
+    """Products of other pipelines in which it set cards, as it left them."""
     results: dict[str, Any]
     """What it measured, defined by the step; units are in the names (``fwhm_arcsec``, ``ratio_percent``)."""
 

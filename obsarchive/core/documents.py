@@ -143,6 +143,8 @@ class StepRecord:
     lacks: str = ""
     inputs: Mapping[str, str] = field(default_factory=dict)
     products: tuple[Mapping[str, Any], ...] = ()
+    amended: tuple[Mapping[str, Any], ...] = ()
+    """Products of other pipelines in which it set cards: their entries, with ``pipeline`` and ``step``."""
     results: Mapping[str, Any] = field(default_factory=dict)
     not_before: datetime | None = None
     redo: bool = False
@@ -162,11 +164,21 @@ class StepRecord:
             lacks=str(doc.get("lacks") or ""),
             inputs=as_mapping(doc.get("inputs")),
             products=tuple(as_mappings(doc.get("products"))),
+            amended=tuple(as_mappings(doc.get("amended"))),
             results=as_mapping(doc.get("results")),
             not_before=as_time(doc.get("not_before")),
             redo=as_flag(doc.get("redo")),
             finished=as_time(doc.get("finished")),
         )
+
+    def product(self, name: str) -> Mapping[str, Any]:
+        """Return the entry of a product that it wrote; empty if it did not, or not last time."""
+        made = self.products if self.state is State.DONE else ()
+        return next((entry for entry in made if entry.get("name") == name), {})
+
+    def content_of(self, product: str) -> str:
+        """Return a checksum of what it made; of a product of an earlier version, which has none, the time."""
+        return str(self.product(product).get("content") or self.finished)
 
 
 @dataclass(frozen=True)
@@ -320,8 +332,7 @@ class Observation:
         for name in names:
             pipeline, _, product = name.format(id=self.id).partition("/")
             for record in self.pipeline(pipeline).steps().values():
-                made = record.state is State.DONE and any(entry.get("name") == product for entry in record.products)
-                if made:
+                if record.product(product):
                     return name, record
         return None
 

@@ -12,13 +12,13 @@ from obsarchive.core.document_paths import PACKED_BYTES, PACKED_SHA256, PACKED_V
 from obsarchive.core.documents import Observation, utc_now
 from obsarchive.core.package_texts import PACKAGE_VERSION
 from obsarchive.core.step_state import State
-from obsarchive.daemon import planner
 from obsarchive.daemon.endings import Delays, update_after
 from obsarchive.daemon.night_context import NightContext, Subject
 from obsarchive.daemon.notifications import Alerts
 from obsarchive.daemon.sidecars import write_sidecar
 from obsarchive.daemon.status_report import StatusReport
 from obsarchive.daemon.step_effects import StepEffects
+from obsarchive.daemon.step_inputs import inputs_of
 from obsarchive.daemon.tarballs import Packed, pack, sweep
 from obsarchive.daemon.tasks import ActiveTask, make_task
 from obsarchive.errors import DISK_ERRORS, MALFORMED, ServiceUnavailable
@@ -187,7 +187,7 @@ class ActiveTasks:
         if link is None or step is None:
             return
         before = running.subject.pipeline(link.pipeline.name).step(step.name)
-        inputs = planner.inputs_of(running.subject, step, running.context)
+        inputs = inputs_of(running.subject, step, running.context)
         update = update_after(result, before, running.has_begun, inputs, self.config.daemon)
         state, message = update.state, update.message
         document = running.records.finish(running.subject.id, (link.pipeline.name, step.name), task, update)

@@ -4,11 +4,15 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from obsarchive.core.documents import NIGHT_KINDS, Master, Night, Observation, StepRecord
+from obsarchive.core.documents import Night, Observation, StepRecord
 from obsarchive.core.step_state import State
-from obsarchive.daemon.night_context import BORROWED, Library, NightContext, Subject, masters_for, substitutes
-from obsarchive.pipeline import InputKind, Pipeline, Step
+from obsarchive.daemon.night_context import NightContext, Subject
+from obsarchive.daemon.step_inputs import has_lost_cards, has_other_inputs, inputs_of
+from obsarchive.pipeline import Pipeline, Step
 from obsarchive.pipeline.chain import ChainEntry
+
+NO_RETRIES = -1
+"""Number of retries with which no failed step runs again."""
 
 
 @dataclass(frozen=True)
@@ -23,43 +27,6 @@ class RetryPolicy:
     def allows(self, not_before: datetime | None) -> bool:
         """Whether a step may run that shall not be tried before some time."""
         return not_before is None or not_before <= self.now or not_before - self.now > self.longest
-
-
-def inputs_of(subject: Subject, step: Step, context: NightContext) -> dict[str, str]:
-    """Return the signatures of everything a step is made from; when they change, the step is due again.
-
-    Parameters
-    ----------
-    subject : Observation or Night
-        What the step belongs to.
-    step : Step
-        The step.
-    context : NightContext
-        State of the night.
-
-    Returns
-    -------
-    dict of str to str
-        Signatures by the kind of input.
-    """
-    found: dict[str, str] = {use: _signature(subject, use, context) for use in step.uses if use not in BORROWED}
-    if step.gives and "observations" in found:
-        found["observations"] = context.reductions
-    if step.reads and isinstance(subject, Observation):
-        source = subject.first_product(step.reads)
-        found["source"] = f"{source[0]} {source[1].finished}" if source else ""
-    return found
-
-
-def _signature(subject: Subject, use: InputKind, context: NightContext) -> str:
-    if isinstance(subject, Night):
-        return context.science if use == "observations" else context.raw.get(use, "")
-    if use == "science":
-        return subject.raw_signature
-    if use == "library":
-        return context.library.signature(subject)
-    dark, flat = masters_for(subject.need, context.masters)
-    return " ".join(f"{m.label}:{m.signature}" if m else "none" for m in (dark, flat))
 
 
 def stale(subject: Subject, chain: Sequence[ChainEntry], context: NightContext) -> Iterator[tuple[Pipeline, Step]]:
@@ -88,7 +55,14 @@ def stale(subject: Subject, chain: Sequence[ChainEntry], context: NightContext) 
             ended = record.step(name)
             if ended.state in (State.WAITING, State.ENQUEUED):
                 continue
-            if ended.redo or _has_other_inputs(ended, subject, step, context):
+            now = inputs_of(subject, step, context)
+            if "source" in now and not _has_settled(step.reads, subject, chain, NO_RETRIES):
+                now["source"] = ended.inputs.get("source", "")  # it may become what it was
+            if (
+                ended.redo
+                or has_other_inputs(ended, now, subject, step, context)
+                or has_lost_cards(ended, link.pipeline.name, subject)
+            ):
                 yield link.pipeline, step
 
 
@@ -139,52 +113,6 @@ def dependents(pipeline: Pipeline, step: str) -> list[str]:
         if found.intersection((*other.after, *other.follows)):
             found.add(name)
     return [name for name in pipeline.steps if name in found and name != step]
-
-
-def _has_other_inputs(ended: StepRecord, subject: Subject, step: Step, context: NightContext) -> bool:
-    before, now = dict(ended.inputs), inputs_of(subject, step, context)
-    recorded = before.pop("library", "")
-    if "library" in now and _misses_references(ended, recorded, subject, context.library):
-        return True
-    now.pop("library", None)
-    if isinstance(subject, Night) and ended.state is State.DONE:
-        # Files that have gone make nothing stale, also where a lost database took their list along.
-        for use in NIGHT_KINDS:
-            if not now.get(use):
-                before.pop(use, None)
-                now.pop(use, None)
-    if before != now:
-        return True
-    if ended.state is State.FAILED:
-        return False  # a failed step borrowed nothing; its retries are counted as usual
-    return _borrowed(ended, step, subject.night) != _to_borrow(step, subject.night, context)
-
-
-def _misses_references(ended: StepRecord, before: str, subject: Subject, library: Library) -> bool:
-    """Whether the PSF library now holds what a step lacked, or does not hold any more what it used."""
-    if isinstance(subject, Night):
-        return False
-    now = library.signature(subject)
-    if before in (now, library.former_signature(subject)):
-        return False
-    if not library.members.issuperset(ended.results.get("references") or ()):
-        return True
-    lacks = ended.results.get("lacks_references")
-    return lacks == "any" or (lacks == "own night" and before.split()[:1] != now.split()[:1])
-
-
-def _borrowed(ended: StepRecord, step: Step, night: str) -> set[tuple[str, str, str]]:
-    """Return the masters that a calibration step took from other nights."""
-    if BORROWED.keys().isdisjoint(step.uses):
-        return set()
-    masters = [Master.from_document(document, night) for document in ended.results.get("masters") or ()]
-    return {(m.label, m.signature, m.source_night) for m in masters if not m.own}
-
-
-def _to_borrow(step: Step, night: str, context: NightContext) -> set[tuple[str, str, str]]:
-    """Return the masters that it would take now."""
-    kinds = [kind for use, kind in BORROWED.items() if use in step.uses]
-    return {(m.label, m.signature, m.night) for kind in kinds for m in substitutes(kind, night, context)}
 
 
 def next_step(

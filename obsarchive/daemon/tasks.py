@@ -8,8 +8,8 @@ from typing import Any
 
 from obsarchive.config.model import Config, Telescope
 from obsarchive.core.documents import NIGHT_KINDS, Master, Night, Observation
-from obsarchive.daemon import planner
 from obsarchive.daemon.night_context import BORROWED, Library, NightContext, Subject, masters_for, substitutes
+from obsarchive.daemon.step_inputs import inputs_of
 from obsarchive.pipeline import Step, Task
 from obsarchive.pipeline.chain import ChainEntry
 from obsarchive.store import StepStore, Store
@@ -86,7 +86,7 @@ def make_task(config: Config, store: Store, task_id: str, running: ActiveTask) -
         tmp=config.paths.tmp,
         settings=link.settings,
         step_settings=link.step_settings,
-        inputs=planner.inputs_of(subject, step, running.context),
+        inputs=inputs_of(subject, step, running.context),
         files=_raw_files(type(subject)(document), step),
         masters=_masters(subject, step, running.context),
         telescope=_telescope(config, subject),

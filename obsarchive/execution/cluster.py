@@ -26,6 +26,7 @@ from obsarchive.core.progress import at_intervals
 from obsarchive.core.step_state import State, after
 from obsarchive.errors import ArchiveError, OtherVersion, ServiceUnavailable, WorkerLost
 from obsarchive.execution.forking import allow_children, start_forkserver
+from obsarchive.execution.quiet_dask import be_quiet, slow_down_scheduler, slow_down_worker
 from obsarchive.execution.step_process import PR_SET_PDEATHSIG, TaskResult, call_apart, name_process, run_step
 from obsarchive.execution.work import ResultState, StepResult
 from obsarchive.io.permit import take
@@ -106,13 +107,9 @@ class Cluster:
                 "distributed.worker.preload": ["obsarchive.execution.cluster"],
                 "distributed.comm.timeouts.connect": "10s",
                 "distributed.diagnostics.nvml": False,
-                # An idle installation costs little: tasks take seconds, and nobody reads Dask's own statistics.
-                "distributed.admin.tick.interval": "2s",
-                "distributed.admin.tick.limit": "20s",
-                "distributed.admin.system-monitor.interval": "5s",
-                "distributed.worker.profile.enabled": False,
             }
         )
+        be_quiet()
         _silence()
         try:
             self._cluster = self._make_cluster()
@@ -133,16 +130,19 @@ class Cluster:
             return cluster
         self.tmp.mkdir(parents=True, exist_ok=True)
         start_forkserver()
-        return LocalCluster(
+        cluster = LocalCluster(
             n_workers=self.parallel.n_workers,
             threads_per_worker=self.parallel.threads_per_worker,
             processes=True,
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",
+            scheduler_kwargs={"dashboard": False},
             memory_limit=None,  # steps run in processes of their own, which are watched
             local_directory=str(self.tmp / "dask"),
             silence_logs=logging.ERROR,
         )
+        slow_down_scheduler(cluster.scheduler)
+        return cluster
 
     @property
     def capacity(self) -> int:
@@ -359,6 +359,7 @@ def dask_setup(worker: Any) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     name_process("archive-worker")
     allow_children()
+    slow_down_worker(worker)
     logging.getLogger("distributed.worker").addFilter(_is_news)
     log.debug("worker %s is ready", worker.name)
 

@@ -1,5 +1,6 @@
 """Imported once by the forkserver of a machine: what workers and steps need is there before they are forked."""
 
+import gc
 import importlib
 import pkgutil
 
@@ -41,3 +42,6 @@ def _compile() -> None:
 for _found in pkgutil.iter_modules(pipelines.__path__):
     importlib.import_module(f"pipelines.{_found.name}")
 _compile()
+# The collector writes to each object that it looks at: in forked processes it would copy what they share.
+gc.collect()
+gc.freeze()

@@ -1,5 +1,6 @@
-"""What the database keeps of a product: name, size, checksum and, of an image, its outline on the sky."""
+"""What the database keeps of a product: name, size, checksums and, of an image, its outline on the sky."""
 
+import hashlib
 import warnings
 from pathlib import Path
 
@@ -11,6 +12,10 @@ from astropy.wcs.utils import proj_plane_pixel_scales
 
 from obsarchive.core.document_types import ImageEntry, ProductEntry
 from obsarchive.io import atomic
+
+OF_ONE_RUN = frozenset({"DATE", "SWVERS", "CONFHASH", "RAWSIG", "CHECKSUM", "DATASUM"})
+"""Cards that differ when the same content is written once more."""
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, fits.VerifyError)
 
 
 def product_entry(name: str, path: Path) -> ProductEntry:
@@ -27,11 +32,42 @@ def product_entry(name: str, path: Path) -> ProductEntry:
     -------
     ProductEntry
     """
-    entry: ProductEntry = {"name": name, "bytes": path.stat().st_size, "sha256": atomic.sha256(path)}
-    image = read_image_entry(path) if path.suffix == ".fits" else None
-    if image is not None:
-        entry["image"] = image
+    sha256 = atomic.sha256(path)
+    entry: ProductEntry = {"name": name, "bytes": path.stat().st_size, "sha256": sha256, "content": sha256[:16]}
+    if path.suffix == ".fits":
+        entry["content"] = read_content(path) or sha256[:16]
+        image = read_image_entry(path)
+        if image is not None:
+            entry["image"] = image
     return entry
+
+
+def read_content(path: Path) -> str:
+    """Return a checksum of a FITS file, the same for the same content made at another time by another version.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    str
+        16 hex digits; empty if the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    with warnings.catch_warnings(action="ignore"):
+        try:
+            with fits.open(path, memmap=True) as hdus, path.open("rb") as file:
+                for hdu in hdus:
+                    cards = [card.image for card in hdu.header.cards if card.keyword not in OF_ONE_RUN]
+                    digest.update("".join(cards).encode())
+                    place = hdu.fileinfo()
+                    file.seek(place["datLoc"])
+                    digest.update(file.read(place["datSpan"]))
+        except UNREADABLE:
+            return ""
+    return digest.hexdigest()[:16]
 
 
 def read_image_entry(path: Path) -> ImageEntry | None:
@@ -52,7 +88,7 @@ def read_image_entry(path: Path) -> ImageEntry | None:
             with fits.open(path, memmap=True, lazy_load_hdus=True) as hdus:
                 header = next((hdu.header for hdu in hdus if hdu.is_image and hdu.header["NAXIS"] >= 2), None)
             return None if header is None else _described(header)
-        except (OSError, ValueError, KeyError, TypeError, fits.VerifyError):
+        except UNREADABLE:
             return None
 
 

@@ -15,6 +15,7 @@ from obsarchive.errors import ServiceUnavailable
 from obsarchive.store.audit import Audit, one_line
 from obsarchive.store.backup import Backup
 from obsarchive.store.datasets import Datasets
+from obsarchive.store.decisions import Decision, Decisions
 from obsarchive.store.file_queries import FileQueries
 from obsarchive.store.frames import Frames
 from obsarchive.store.jobs import Jobs, Lease
@@ -34,6 +35,7 @@ from obsarchive.store.sessions import Sessions, Tokens
 from obsarchive.store.step_records import Document, StepPath, StepStore, StepUpdate, carried_over
 from obsarchive.store.survey_queries import Events, SourceCriteria, SourcePage, Sources
 from obsarchive.store.survey_results import Results, Surveys, check_documents
+from obsarchive.store.triage import SourceWithEvents, Triage, TriageCriteria, TriagePage
 from obsarchive.store.users import Users
 from obsarchive.store.watches import Watches
 
@@ -47,6 +49,8 @@ __all__ = [
     "Criteria",
     "CursorError",
     "Datasets",
+    "Decision",
+    "Decisions",
     "Document",
     "Events",
     "FileQueries",
@@ -72,6 +76,7 @@ __all__ = [
     "Slots",
     "SourceCriteria",
     "SourcePage",
+    "SourceWithEvents",
     "Sources",
     "StepPath",
     "StepProblem",
@@ -81,6 +86,9 @@ __all__ = [
     "Surveys",
     "Throttle",
     "Tokens",
+    "Triage",
+    "TriageCriteria",
+    "TriagePage",
     "Users",
     "Watches",
     "carried_over",
@@ -142,6 +150,8 @@ class Store:
         self.outbox = Outbox(self.database["alerts"])
         self.requests = Requests(self.database["requests"])
         self.notes = Notes(self.database["notes"])
+        self.decisions = Decisions(self.database["decisions"])
+        self.triage = Triage(self.database, self.decisions)
         self.audit = Audit(self.database["audit"])
         self.watches = Watches(self.database["watches"])
         self.people = People(self.database)
@@ -176,7 +186,7 @@ class Store:
     def ensure_portal_indexes(self) -> None:
         """Create the indexes of the collections that the portal writes."""
         accounts = (self.sessions, self.tokens, self.throttle, self.requests, self.watches)
-        for part in (*accounts, self.notes, self.audit, self.query_jobs):
+        for part in (*accounts, self.notes, self.decisions, self.audit, self.query_jobs):
             part.ensure_indexes()
 
     @property

@@ -175,7 +175,7 @@ class Observations(StepStore):
             The entry of the product, with the ``pipeline`` and ``step`` that made it.
         """
         products = paths.step_path(amended["pipeline"], amended["step"], "products")
-        changed = {key: amended[key] for key in ("bytes", "sha256", "image") if key in amended}
+        changed = {key: amended[key] for key in ("bytes", "sha256", "cards_of", "image") if key in amended}
         self.collection.update_one(
             {"_id": subject, products: {"$elemMatch": {"name": amended["name"]}}},
             {"$set": paths.element_fields(products, changed)},
@@ -303,6 +303,7 @@ class Observations(StepStore):
             (*by_date, owners[0]),
             *((owner, *by_date) for owner in owners),
             (owners[0], "filter", "date_utc", "_id"),
+            (owners[0], "camera"),
             *((owner, ratio, "_id") for owner in owners for ratio in strehl),
         ):
             self.collection.create_index([(key, ASCENDING) for key in keys], name=f"look-up {keys[0]} {keys[1]}"[:100])
@@ -320,9 +321,11 @@ def _records(observation: Observation) -> Iterator[tuple[StepPath, StepRecord]]:
 
 
 def _outcome(record: StepRecord) -> str:
-    """Return how a step ended: with which results, or when, if it has none. The same results again are no news."""
-    results = json.dumps(record.results, sort_keys=True, default=str) if record.results else str(record.finished)
-    return f"{record.state} {results}"
+    """Return how a step ended: with which results, if it has none with which products. The same again are no news."""
+    if record.results:
+        return f"{record.state} {json.dumps(record.results, sort_keys=True, default=str)}"
+    made = [record.content_of(str(entry.get("name"))) for entry in record.products]
+    return f"{record.state} {' '.join(made) or record.message}"
 
 
 _WITHOUT_LISTS = dict.fromkeys(

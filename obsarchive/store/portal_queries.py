@@ -16,6 +16,7 @@ from obsarchive.store.foreign_names import observations_with, only_visible
 from obsarchive.store.search import COUNT_CAP, LOOK_UP, MAX_PAGE, Criteria, Order, Page
 from obsarchive.store.step_records import Document
 from obsarchive.store.visibility import is_admin, naming, programs_of, visible_to, visible_where
+from obsarchive.store.visible_values import programs_naming, visible_values
 
 TIME_LIMIT_MS = 5000
 RARE = 1000
@@ -227,29 +228,16 @@ class Browse:
         while documents := list(islice(found, BATCH)):
             yield from self._without_others(user, documents)
 
-    def values(self, field: str) -> list[str]:
-        """Return the different values of an indexed text field of all observations: filters, cameras."""
-        found = self.observations.distinct(field, maxTimeMS=TIME_LIMIT_MS)
-        return sorted(value for value in found if isinstance(value, str) and value)
+    def values(self, user: Mapping[str, Any], field: str) -> list[str]:
+        """Return the different values of an indexed text field of the observations that a user may see."""
+        return visible_values(self.observations, user, field)
 
     def programs(self, user: Mapping[str, Any]) -> list[str]:
         """Return the programmes of which `user` may see observations."""
         field = paths.PROGRAM_ID
         if is_admin(user):
-            return self.values(field)
-        return sorted({*programs_of(user), *self._programs_naming(user)})
-
-    def _programs_naming(self, user: Mapping[str, Any]) -> Iterator[str]:
-        """Yield the programmes of observations that name a user, by one look into the index for each."""
-        last = ""
-        while True:
-            query = {"$and": [naming(user), {paths.PROGRAM_ID: {"$gt": last}}]}
-            found = self.observations.find(query, {paths.PROGRAM_ID: 1}).sort(paths.PROGRAM_ID, 1).limit(1)
-            document = next(iter(found.max_time_ms(TIME_LIMIT_MS)), None)
-            if document is None:
-                return
-            last = document["science_program"]["program_id"]
-            yield last
+            return self.values(user, field)
+        return sorted({*programs_of(user), *programs_naming(self.observations, user)})
 
     def calendar(self, user: Mapping[str, Any]) -> dict[str, int]:
         """Return the number of observations that `user` may see, by night."""

@@ -30,7 +30,7 @@ _LACKING_BEFORE = {
     "flat files": ("message", re.compile(r"^no master flat: (?!.* bad \()")),
 }
 """What steps lacked that an earlier version called rejected, and the field of such a step that says so."""
-_KEPT_OF_MANIFEST = ("message", "lacks", "results", "version", "inputs", "products")
+_KEPT_OF_MANIFEST = ("message", "lacks", "results", "version", "inputs", "products", "amended")
 
 
 @dataclass(frozen=True)

@@ -44,10 +44,9 @@ from obsarchive.web.pages import (
     viewer,
 )
 from obsarchive.web.pages.jobs import DOWN, daemon_state
-from obsarchive.web.surveys import sources
+from obsarchive.web.surveys import sources, triage
 from obsarchive.web.surveys.source_urls import SourceName
-from obsarchive.web.vo import tap
-from obsarchive.web.vo import views as vo
+from obsarchive.web.vo import tap, views
 from surveys import dataset
 from surveys.database import root_of
 
@@ -70,6 +69,7 @@ BLUEPRINTS = (
     psf_library,
     datasets,
     sources,
+    triage,
     jobs,
     users,
     help,
@@ -114,7 +114,7 @@ def create_app(config: Config, store: Store, revive: Callable[[], object] = lamb
     app.context_processor(template_context)
     for module in BLUEPRINTS:
         app.register_blueprint(module.bp)
-    app.register_blueprint(vo.bp, name=PUBLIC_VO, url_prefix="/public/vo")
+    app.register_blueprint(views.bp, name=PUBLIC_VO, url_prefix="/public/vo")
     app.jinja_env.globals["own_pages"] = [_add_page(app, name) for name in config.server.pages]
     store.ensure_portal_indexes()
     dataset.DATA_ROOT = root_of(config)

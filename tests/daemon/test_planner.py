@@ -12,7 +12,7 @@ from obsarchive.config.model import Config
 from obsarchive.core.documents import CalibrationNeed, Master, Night, Observation
 from obsarchive.core.rules import compile_rule
 from obsarchive.core.step_state import State
-from obsarchive.daemon import planner
+from obsarchive.daemon import planner, step_inputs
 from obsarchive.daemon.night_context import Library, NightContext, masters_for, substitutes
 from obsarchive.daemon.planner import RetryPolicy, next_step, open_steps, stale
 from obsarchive.errors import ConfigError
@@ -139,7 +139,7 @@ WORLD = NightContext(masters=(DARK, FLAT))
 
 def done_with(inputs_of: Observation, context: NightContext, **fields: Any) -> dict[str, Any]:
     return {
-        name: step("done", inputs=planner.inputs_of(inputs_of, declared, context), **fields)
+        name: step("done", inputs=step_inputs.inputs_of(inputs_of, declared, context), **fields)
         for name, declared in TOY.steps.items()
     }
 
@@ -394,11 +394,11 @@ def test_makers_that_do_not_apply_are_not_waited_for():
 def test_the_best_product_is_the_source_and_a_newer_one_makes_the_step_due():
     solve = Reader.steps["solve"]
     worst = reading(step("done", **WRITTEN), step("rejected"))
-    inputs = planner.inputs_of(worst, solve, NightContext())
+    inputs = step_inputs.inputs_of(worst, solve, NightContext())
     assert inputs["source"].startswith("toy/{id}.txt")
     best = reading(step("done", **WRITTEN), step("done", **OTHER_WRITTEN))
-    assert planner.inputs_of(best, solve, NightContext())["source"].startswith("other/other.txt")
-    assert planner.inputs_of(reading(step("rejected"), step("rejected")), solve, NightContext()) == {"source": ""}
+    assert step_inputs.inputs_of(best, solve, NightContext())["source"].startswith("other/other.txt")
+    assert step_inputs.inputs_of(reading(step("rejected"), step("rejected")), solve, NightContext()) == {"source": ""}
 
     def is_stale(toy: dict[str, Any], other: dict[str, Any]) -> bool:
         return any(stale(reading(toy, other, **step("done", inputs=inputs)), [READER], NightContext()))
@@ -406,6 +406,39 @@ def test_the_best_product_is_the_source_and_a_newer_one_makes_the_step_due():
     assert not is_stale(step("done", **WRITTEN), step("rejected"))
     assert is_stale(step("done", **WRITTEN), step("done", **OTHER_WRITTEN))
     assert is_stale(step("done", **WRITTEN | {"finished": NOW + timedelta(hours=1)}), step("rejected"))
+
+
+@pytest.mark.parametrize(("content", "due"), [("0123456789abcdef", False), ("fedcba9876543210", True)])
+def test_a_source_that_was_made_again_counts_by_its_content(content, due):
+    def written(content: str, hours: int) -> dict[str, Any]:
+        entry = {"name": f"{OBS}.txt", "bytes": 1, "content": content}
+        return step("done", finished=NOW + timedelta(hours=hours), products=[entry])
+
+    before = reading(written("0123456789abcdef", 0), step("rejected"))
+    inputs = step_inputs.inputs_of(before, Reader.steps["solve"], NightContext())
+    now = reading(written(content, 1), step("rejected"), **step("done", inputs=inputs))
+    assert any(stale(now, [READER], NightContext())) == due
+
+
+@pytest.mark.parametrize(("cards_of", "due"), [(["reader"], False), ([], True)])
+def test_a_step_that_set_cards_in_a_product_is_due_when_the_product_was_written_without_them(cards_of, due):
+    entry = {"name": f"{OBS}.txt", "bytes": 1, "content": "0123456789abcdef", "cards_of": cards_of}
+    made = reading(step("done", products=[entry]), step("rejected"))
+    inputs = step_inputs.inputs_of(made, Reader.steps["solve"], NightContext())
+    amended = [{**entry, "pipeline": "toy", "step": "write", "cards_of": ["reader"]}]
+    now = reading(step("done", products=[entry]), step("rejected"), **step("done", inputs=inputs, amended=amended))
+    assert any(stale(now, [READER], NightContext())) == due
+
+
+@pytest.mark.parametrize(
+    ("maker", "is_due"), [("waiting", False), ("enqueued", False), ("failed", True), ("rejected", True)]
+)
+def test_a_source_is_not_compared_while_it_is_made_again(maker, is_due):
+    inputs = step_inputs.inputs_of(
+        reading(step("done", **WRITTEN), step("rejected")), Reader.steps["solve"], NightContext()
+    )
+    now = reading(step(maker, **WRITTEN), step("rejected"), **step("done", inputs=inputs))
+    assert ("solve" in [found.name for _, found in stale(now, [*CHAIN, READER], NightContext())]) == is_due
 
 
 @pytest.mark.parametrize(
@@ -519,12 +552,12 @@ def test_a_star_is_no_reference_of_its_own():
 def test_references_are_chosen_when_everything_before_was_tried(steps, fields, wanted):
     subject = imaged(steps, **fields)
     for record in steps.values():
-        record.setdefault("inputs", planner.inputs_of(subject, Imaging.steps["reduce"], NightContext()))
+        record.setdefault("inputs", step_inputs.inputs_of(subject, Imaging.steps["reduce"], NightContext()))
     assert planner.has_first_attempt(subject, IMAGING, NightContext(), 3, LATE) == wanted
 
 
 def test_subtractions_do_not_hold_up_the_choice_of_references():
-    done = step("done", inputs=planner.inputs_of(imaged({}), Imaging.steps["reduce"], NightContext()))
+    done = step("done", inputs=step_inputs.inputs_of(imaged({}), Imaging.steps["reduce"], NightContext()))
     assert not planner.has_first_attempt(imaged({"reduce": done}), IMAGING, NightContext(), 3, LATE)
     asked = Observation(imaged({"reduce": done}).document)
     asked.document["pipelined"]["imaging"]["status"] = {"force_redo": True}

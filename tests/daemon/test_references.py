@@ -1,6 +1,6 @@
 """When the reference stars of a night are chosen, and what waits for them, on a real MongoDB."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -8,7 +8,7 @@ import pytest
 from obsarchive.core.documents import utc_now
 from obsarchive.core.rules import compile_rule
 from obsarchive.core.step_state import State
-from obsarchive.daemon import planner
+from obsarchive.daemon import planner, step_inputs
 from obsarchive.daemon.night_context import Library
 from obsarchive.daemon.planner import RetryPolicy
 from obsarchive.daemon.work_queue import WorkQueue
@@ -85,7 +85,7 @@ class Daemon:
             if found.id == subject:
                 records, link = self.queue.step_store_of(found), self.queue.chain_of(found)
                 declared = next(one.pipeline.steps[path[1]] for one in link if one.pipeline.name == path[0])
-                inputs = planner.inputs_of(found, declared, context)
+                inputs = step_inputs.inputs_of(found, declared, context)
                 assert records.claim(subject, path, "task", "run")
                 records.finish(subject, path, "task", StepUpdate(state, "", {"results": results, "inputs": inputs}))
         if subject != NIGHT:
@@ -147,6 +147,22 @@ def test_the_same_results_again_change_no_choice_and_other_results_do(night: Sto
         assert daemon.due()[FIRST] == "reduce"
         daemon.run(FIRST, REDUCE, fwhm=fwhm)
         assert daemon.due() == wanted
+
+
+def test_without_results_the_content_of_products_counts_or_why_there_are_none(night: Store) -> None:
+    def signature(hour: int, state: str, message: str = "", content: str = "") -> str:
+        products = [{"name": "image.fits", "content": content}] if content else []
+        record = {
+            "state": state,
+            "message": message,
+            "products": products,
+            "finished": datetime(2026, 3, 14, hour, tzinfo=UTC),
+        }
+        night.observations.set_fields(FIRST, {"pipelined.imaging.steps.reduce": record})
+        return night.observations.findings(NIGHT)
+
+    assert signature(1, "done", content="a") == signature(2, "done", content="a") != signature(2, "done", content="b")
+    assert signature(1, "rejected", "dark") == signature(2, "rejected", "dark") != signature(2, "rejected", "no star")
 
 
 def test_a_companion_found_later_counts_where_the_library_knows_the_star(night: Store) -> None:

@@ -1,5 +1,7 @@
 """What is kept of products: the outline of an image against the WCS of its header."""
 
+from datetime import UTC, datetime
+
 import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
@@ -7,7 +9,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from obsarchive.io.atomic import sha256
-from obsarchive.io.fits_products import tan_wcs
+from obsarchive.io.fits_products import Provenance, tan_wcs, write_fits
 from obsarchive.io.product_entries import product_entry, read_image_entry
 
 
@@ -33,6 +35,26 @@ def test_an_image_across_0_h(tmp_path):
     assert entry["image"]["pixel_arcsec"] == pytest.approx(0.02)
     assert farthest_px(path, entry["image"]) < 1
     assert {ra < 180 for ra, _ in entry["image"]["corners_deg"]} == {True, False}
+
+
+def content(path, scale=1.0, day=1, **cards):
+    """Write a product with an extension as a run of some day does, and return its content."""
+    provenance = Provenance(
+        f"1.{day}", "toy", "make", "c" * day, ("a.fits",), "s" * day, date=datetime(2026, 3, day, tzinfo=UTC)
+    )
+    images = {"": np.arange(12.0).reshape(3, 4), "NOISE": scale * np.ones((3, 4))}
+    write_fits(path, images, {"GAIN": 1.5, **cards}, provenance)
+    return product_entry(path.name, path)["content"]
+
+
+def test_content_is_what_a_step_made_not_when(tmp_path):
+    path = tmp_path / "image.fits"
+    first, checksum = content(path), sha256(path)
+    assert content(path, day=2) == first
+    assert sha256(path) != checksum
+    others = {content(path, scale=1.1), content(path, GAIN=1.6), content(path, EXPOSED=True)}
+    assert len(others) == 3
+    assert first not in others
 
 
 @pytest.mark.filterwarnings("ignore::astropy.wcs.FITSFixedWarning")

@@ -159,7 +159,8 @@ def test_the_manifest_tells_what_was_made_from_what(tmp_path):
     written = json.loads((folder / ".write.json").read_text())
     assert written == outcome.record
     product = folder / f"{OBS}.txt"
-    assert written["products"] == [{"name": f"{OBS}.txt", "bytes": 4, "sha256": sha256(product)}]
+    digest = sha256(product)
+    assert written["products"] == [{"name": f"{OBS}.txt", "bytes": 4, "sha256": digest, "content": digest[:16]}]
     assert written["results"] == {"letters": 4}
     assert written["settings"] == {"text": "nova"}
     assert written["inputs"] == {"science": "ab"}
@@ -292,6 +293,8 @@ def test_a_step_amends_the_header_of_what_it_reads(tmp_path):
     assert (amended["pipeline"], amended["step"], amended["sha256"]) == ("maker", "make", sha256(folder / "image.fits"))
     corners, moved = np.array(made.record["products"][0]["image"]["corners_deg"]), amended["image"]["corners_deg"]
     np.testing.assert_allclose(np.array(moved) - corners, [[0.5, 0.0]] * 4, atol=1e-6)
+    first = made.record["products"][0]
+    assert (amended["content"], amended["cards_of"]) == (first["content"], ["solver"])
     kept = {entry["name"]: entry for entry in json.loads((folder / ".make.json").read_text())["products"]}
     assert kept["image.fits"]["bytes"] == (folder / "image.fits").stat().st_size
     assert kept["note.txt"] == made.record["products"][1]

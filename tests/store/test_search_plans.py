@@ -116,3 +116,15 @@ def test_programmes_that_name_a_user_are_looked_up_one_by_one(filled) -> None:
     query = {"science_program.program_PI": "ben", "science_program.program_id": {"$gt": "4"}}
     found = filled.database["objects"].find(query).sort("science_program.program_id", 1).limit(1)
     assert found.explain()["executionStats"]["totalKeysExamined"] <= 2
+
+
+def test_filters_and_cameras_of_a_user_are_read_from_an_index(filled) -> None:
+    objects = filled.database["objects"]
+    objects.update_many({"science_program.program_id": "4"}, {"$set": {"filter": "Sz", "camera": "IR"}})
+    assert filled.browse.values(PI, "filter") == ["Si"]
+    assert filled.browse.values({"_id": "ana", "programs": ["3", "4"]}, "filter") == ["Si", "Sz"]
+    assert filled.browse.values({"_id": "ben", "programs": []}, "camera") == ["IR"]
+    for field in ("filter", "camera"):
+        query = {"$and": [{"science_program.program_id": "4"}, {field: {"$gt": ""}}]}
+        stats = objects.find(query, {field: 1}).sort(field, 1).limit(1).explain()["executionStats"]
+        assert (stats["totalKeysExamined"] <= 2, stats["totalDocsExamined"] <= 1) == (True, True)

@@ -57,8 +57,10 @@ SECRETS = (
     "THEIRS",
     "confidential remark",
     "a note of theirs",
+    "their_filter",
+    "THEIR_CAMERA",
 )
-"""What tells of the other programme's observation: names, times, position, Strehl ratio, dataset, source, comment."""
+"""What tells of the other programme's observation: names, times, position, Strehl ratio, dataset, comment, camera."""
 QUERIES = (
     *("", "?raw=1", "?state=done&limit=500", "?RA=0&DEC=0&SR=180", "?MAXREC=5000"),
     "?LANG=ADQL&QUERY=SELECT+*+FROM+ivoa.obscore",
@@ -85,6 +87,7 @@ def night(app: Portal) -> SimpleNamespace:
     more = {"comment": "confidential remark", "coordinates": {"ra_deg": 201.4567, "dec_deg": 33.1234}}
     foreign = toy.observation("4", TARGET, MINUTE, pi=["ben"], **more)
     toy.reduced(toy.observation("4", "HD_140283", SAME_TARGET_MINUTE, pi=["ben"]), 5)
+    toy.observation("4", "HD_140283", 30, pi=["ben"], filter="their_filter", camera="THEIR_CAMERA")
     for name in (own, other):
         toy.reduced(name, 0)
     toy.reduced(foreign, 3, strehl=47.11)
@@ -363,6 +366,37 @@ def test_a_night_changes_for_those_alone_whose_data_do(app: Portal, night: Simpl
     after = [client.get(address).json["pulse"] for client in (ana, ben)]
     assert after[0] == before[0]
     assert after[1] != before[1]
+
+
+def test_lists_of_the_search_hold_what_one_may_see(app: Portal, night: SimpleNamespace) -> None:
+    night.toy.observation("5", "Vega", 40, pi=["ana"], filter="Sg", camera="IR")
+    ana, admin = trespass(app, night, "ana").client, trespass(app, night, "admin").client
+    offered = {name: re.findall(r"<option[^>]*>([^<]*)", _field(ana.get("/search").text, name)) for name in LISTS}
+    assert {name: [value for value in values if value not in ("any", "")] for name, values in offered.items()} == {
+        "filter": ["Sg", "lp600"],
+        "camera": ["IR", "VIC"],
+        "program": ["3", "5"],
+    }
+    assert "there are Sg, lp600" in ana.get("/search?filter=nothing").text
+    assert "THEIR_CAMERA" in _field(admin.get("/search").text, "camera")
+
+
+LISTS = ("filter", "camera", "program")
+
+
+def _field(page: str, name: str) -> str:
+    return re.search(rf'<select name="{name}".*?</select>', page, re.DOTALL)[0]
+
+
+def test_programmes_count_what_one_may_see(app: Portal, night: SimpleNamespace) -> None:
+    night.toy.observation("4", "Vega", 40, pi=["ana"], night="20160923")
+    rows = {}
+    for who in ("ana", "admin"):
+        page = trespass(app, night, who).client.get("/programmes").text
+        found = re.findall(r'/programme/(\d+)">.*?<td class="n">(\d+)<.*?<td class="t">.*?>([\d-]+)<', page, re.DOTALL)
+        rows[who] = {program: (int(count), last) for program, count, last in found}
+    assert rows["ana"] == {"3": (2, "2016-09-25"), "4": (1, "2016-09-23")}
+    assert rows["admin"] == {"3": (2, "2016-09-25"), "4": (4, "2016-09-25")}
 
 
 def test_the_costs_of_a_night_are_those_of_ones_own_data(app: Portal, night: SimpleNamespace) -> None:
