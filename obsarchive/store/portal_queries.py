@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Any
 
 from pymongo.collection import Collection
+from pymongo.errors import ExecutionTimeout, OperationFailure
 
 from obsarchive.core import document_paths as paths
 from obsarchive.core.documents import Night, Observation
@@ -152,10 +153,19 @@ class Browse:
         The database cannot foresee that one of its indexes answers without reading documents. It is named, and what
         users see as members of programmes and as PIs elsewhere is counted separately.
         """
+        if criteria.is_looked_up and not criteria.is_selective and programs_of(user):
+            try:
+                return self._count_looked_up(user, criteria)
+            except ExecutionTimeout:
+                raise
+            except OperationFailure:
+                pass  # the daemon has not made the index yet
+        query = visible_where(user, criteria.query(), criteria.is_selective)
+        return self.observations.count_documents(query, limit=COUNT_CAP, maxTimeMS=TIME_LIMIT_MS)
+
+    def _count_looked_up(self, user: Mapping[str, Any], criteria: Criteria) -> int:
+        """Count the results that the index of programmes by date knows, then those elsewhere."""
         wanted, known = criteria.query(), programs_of(user)
-        if criteria.is_selective or not criteria.is_looked_up or not known:
-            query = visible_where(user, wanted, criteria.is_selective)
-            return self.observations.count_documents(query, limit=COUNT_CAP, maxTimeMS=TIME_LIMIT_MS)
         members: Document = {paths.PROGRAM_ID: {"$in": known}}
         elsewhere = [naming(user), {paths.PROGRAM_ID: {"$nin": known}}]
         count = self.observations.count_documents(

@@ -9,7 +9,8 @@ from obsarchive.core.archive_paths import Layout
 from obsarchive.core.documents import Observation
 from obsarchive.core.rules import compile_rule
 from obsarchive.pipeline.chain import ChainEntry
-from obsarchive.web.models.view_models import Card, pipelines_of
+from obsarchive.web.models.pipeline_views import pipelines_of
+from obsarchive.web.models.view_models import Card
 from pipelines.bright_star import BrightStar
 from pipelines.faint_star import FaintStar
 

@@ -10,7 +10,8 @@ from toy_archive import EARLIER, HOSTILE, NIGHT
 
 from obsarchive.core.documents import Observation, utc_now
 from obsarchive.web.framework import template_filters
-from obsarchive.web.models.view_models import Card, DisplayState, Selection, pipelines_of
+from obsarchive.web.models.pipeline_views import DisplayState, pipelines_of
+from obsarchive.web.models.view_models import Card, Selection
 from obsarchive.web.pages.jobs import daemon_state
 
 

@@ -89,10 +89,19 @@ def test_other_names_at_the_same_place_join(app, star, as_user) -> None:
     page = as_user("ana").get("/target/HIP_55203").text
     assert other in page
     assert apart not in page
-    assert "<h1>Lalande</h1>" in page, "the newest of equally frequent names"
-    assert "Also hip-55203, HIP_55203." in page
+    assert "<h1>HIP_55203</h1>" in page, "the name that was asked for"
+    assert "Also hip-55203, Lalande." in page
     assert star.ids[0] in as_user("ana").get("/target/Lalande").text
     assert as_user("ana").get("/target/nothing of this name").status_code == 404
+
+
+def test_the_page_is_called_as_it_was_asked_for(app, star, as_user) -> None:
+    """Also where the place has another name more often."""
+    for number in range(4):
+        star.toy.observation("3", "Companion", 20 + number, coordinates=coordinates(*PLACE, {}))
+    page = as_user("ana").get("/target/hip 55203").text
+    assert "<h1>hip-55203</h1>" in page, "as it was entered last"
+    assert "<h1>Companion</h1>" in as_user("ana").get("/target/companion").text
 
 
 def test_trends_show_the_truth_with_errors(star, as_user) -> None:

@@ -237,7 +237,7 @@ def _program(token: str) -> User | None:
     scope = getattr(current_app.view_functions.get(request.endpoint or ""), "token_scope", None)
     if scope not in found["scopes"] and request.endpoint is not None:  # else there is no such address: 404
         audit("token refused", who=found["user"], path=request.path)
-        abort(403)
+        abort(403, f"This token lacks the scope {scope!r}." if scope else "No token opens this address.")
     if found["last_used"] is None or utc_now() - found["last_used"] > SEEN_EVERY:
         store.tokens.used(digest)
     return User(user, scopes=frozenset(found["scopes"]))

@@ -17,7 +17,7 @@ from obsarchive.web.framework.redirects import meant_address
 log = logging.getLogger(__name__)
 
 PAGES = {
-    400: ("This cannot be done", "Go back, reload the page and try once more."),
+    400: ("Not a valid request", "Go back, reload the page and try once more."),
     401: ("Please log in", "Your session ended. Log in and try again."),
     403: ("Not allowed", "The token does not allow this. Make another one on the page of your account."),
     404: ("Nothing here", "There is no such page or observation, or it belongs to another programme."),
@@ -55,7 +55,7 @@ def _http(err: HTTPException) -> ResponseReturnValue:
         return err.response
     if err.code == 404 and (meant := meant_address()):
         return redirect(meant)
-    reason = err.description if err.code in (400, 410) and err.description != type(err).description else None
+    reason = err.description if err.code in (400, 403, 410) and err.description != type(err).description else None
     return _page(err.code or 500, **({"advice": reason} if reason else {}))
 
 

@@ -10,8 +10,9 @@ from obsarchive.store import Document, Note
 from obsarchive.store.notes import NO_NOTE, subject_of_night
 from obsarchive.web.framework.authorization import not_found
 from obsarchive.web.framework.context import portal
+from obsarchive.web.models.pipeline_views import pipelines_of, running
 from obsarchive.web.models.user_notes import notes_of
-from obsarchive.web.models.view_models import Card, pipelines_of, running
+from obsarchive.web.models.view_models import Card
 
 MAX_RUNNING = 1000
 

@@ -117,7 +117,7 @@ GENERAL = (
     Column("note", "Note", lambda card: card.remark, shown=False, ucd="meta.note"),
     Column("camera", "Camera", lambda card: card.observation.camera, shown=False, ucd="meta.id;instr"),
     Column("seeing_median", "Seeing, median", _number(SEEING_MEDIAN_ARCSEC), "arcsec", 2, "seeing_median", False),
-    Column("seeing_nearest", "Seeing, nearest", _number(SEEING_NEAREST_ARCSEC), "arcsec", 2, "seeing_nearest"),
+    Column("seeing_nearest", "Seeing, nearest in time", _number(SEEING_NEAREST_ARCSEC), "arcsec", 2, "seeing_nearest"),
 )
 
 

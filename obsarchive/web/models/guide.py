@@ -25,6 +25,9 @@ Address = Callable[[str], str]
 """Turns the name of a page, or of a picture, into its address."""
 
 _markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
+# tables that are wider than a telephone scroll by themselves, by keyboard, too
+_markdown.add_render_rule("table_open", lambda *_: '<div class="scroll" tabindex="0">\n<table>\n')
+_markdown.add_render_rule("table_close", lambda *_: "</table>\n</div>\n")
 
 
 @dataclass(frozen=True)

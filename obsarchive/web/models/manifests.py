@@ -10,7 +10,7 @@ from obsarchive.core.documents import Observation
 from obsarchive.core.json_text import parse_with_checksum
 from obsarchive.web.framework.context import portal
 from obsarchive.web.framework.file_responses import resolve_product_path
-from obsarchive.web.models.view_models import PipelineView
+from obsarchive.web.models.pipeline_views import PipelineView
 
 log = logging.getLogger(__name__)
 

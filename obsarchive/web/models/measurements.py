@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from obsarchive.core.significant_digits import decimals_of, fixed, is_number, with_error
-from obsarchive.web.models.view_models import Card, PipelineView
+from obsarchive.web.models.pipeline_views import PipelineView
+from obsarchive.web.models.view_models import Card
 
 NEAR_ARCSEC = 2.0
 """A companion lifts the contrast curve at its own distance from the star; farther ones lie outside of most curves."""

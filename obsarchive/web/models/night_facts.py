@@ -12,7 +12,8 @@ from obsarchive.core.significant_digits import with_error
 from obsarchive.web.framework.context import portal
 from obsarchive.web.models.columns import iso
 from obsarchive.web.models.measurements import companions_of, strehl_of, strehl_text
-from obsarchive.web.models.view_models import Card, PipelineView
+from obsarchive.web.models.pipeline_views import PipelineView
+from obsarchive.web.models.view_models import Card
 
 Facts = dict[str, Any]
 

@@ -9,9 +9,10 @@ from obsarchive.store import Document, Note, StepProblem
 from obsarchive.web.framework.context import full_address, portal
 from obsarchive.web.models.citations import citation
 from obsarchive.web.models.columns import columns, iso
+from obsarchive.web.models.pipeline_views import PipelineView, StepView
 from obsarchive.web.models.raw_data import CALIBRATION_PIPELINE, masters_of, raw_files
 from obsarchive.web.models.user_notes import note_on
-from obsarchive.web.models.view_models import Card, PipelineView, StepView
+from obsarchive.web.models.view_models import Card
 
 OF_A_JOB = (
     "subject",

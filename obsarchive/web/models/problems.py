@@ -7,7 +7,8 @@ from obsarchive.core.causes import AFTER, cause_of, kind_of
 from obsarchive.core.step_state import State
 from obsarchive.names import is_night
 from obsarchive.store import StepProblem
-from obsarchive.web.models.view_models import Card, DisplayState, digest
+from obsarchive.web.models.pipeline_views import DisplayState, digest
+from obsarchive.web.models.view_models import Card
 
 NO_REASON = "no reason given"
 Key = tuple[str, str, str, str]

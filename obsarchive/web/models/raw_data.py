@@ -9,7 +9,7 @@ from flask import abort
 from obsarchive.core.documents import Night, Observation
 from obsarchive.web.framework.context import portal
 from obsarchive.web.framework.file_responses import resolve_product_path
-from obsarchive.web.models.view_models import pipelines_of
+from obsarchive.web.models.pipeline_views import pipelines_of
 
 RAW, CALIBRATION = "raw", "calibration"
 """Folders of an archive file beside those of the pipelines."""

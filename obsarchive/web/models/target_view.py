@@ -12,9 +12,11 @@ from flask import url_for
 
 from obsarchive.core import document_paths as paths
 from obsarchive.core.significant_digits import with_error
+from obsarchive.core.target_names import folded
 from obsarchive.core.values import as_mappings
+from obsarchive.web.models.pipeline_views import PipelineView
 from obsarchive.web.models.trend_plots import Point, TrendPlot, trend_plot
-from obsarchive.web.models.view_models import Card, PipelineView
+from obsarchive.web.models.view_models import Card
 
 MOST_BLINKED = 8
 _SAME_COMPANION_ARCSEC = 0.25
@@ -87,15 +89,18 @@ class Target:
     """A target with its epochs, the newest first."""
 
     epochs: tuple[Epoch, ...]
+    asked: str = ""
+    """Name by which it was found."""
 
     @cached_property
     def names(self) -> list[str]:
-        """Its names as they were entered, the most frequent first."""
-        return [name for name, _ in Counter(epoch.card.name for epoch in self.epochs).most_common()]
+        """Its names as they were entered, the one that was asked for first, then the most frequent."""
+        found = [name for name, _ in Counter(epoch.card.name for epoch in self.epochs).most_common()]
+        return sorted(found, key=lambda name: (folded(name) != folded(self.asked), name != self.asked))
 
     @property
     def name(self) -> str:
-        """Its most frequent name."""
+        """The name that was asked for, as it was entered, else its most frequent one."""
         return self.names[0]
 
     @cached_property
@@ -159,11 +164,11 @@ class Target:
         return sorted({found.label for epoch in self.epochs for found in epoch.companions})
 
 
-def target_of(cards: Iterable[Card]) -> Target:
-    """Return the target of observations, which are sorted, the newest first."""
+def target_of(cards: Iterable[Card], asked: str = "") -> Target:
+    """Return the target of observations, which are sorted, the newest first; `asked` is the name it was found by."""
     known: dict[str, tuple[float, float]] = {}
     epochs = [_epoch(card, known) for card in reversed(list(cards))]
-    return Target(tuple(reversed(epochs)))
+    return Target(tuple(reversed(epochs)), asked)
 
 
 def _epoch(card: Card, known: dict[str, tuple[float, float]]) -> Epoch:

@@ -9,7 +9,8 @@ from typing import Any
 from obsarchive.core.documents import Night
 from obsarchive.core.values import as_time
 from obsarchive.science.astrometry.sun import DARK_DEG, SUNSET_DEG, below
-from obsarchive.web.models.view_models import Card, DisplayState
+from obsarchive.web.models.pipeline_views import DisplayState
+from obsarchive.web.models.view_models import Card
 
 GAP_S = 600.0
 """Pauses between exposures that are longer are gaps."""

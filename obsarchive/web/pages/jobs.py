@@ -18,8 +18,8 @@ from obsarchive.store import Document
 from obsarchive.store.jobs import JOBS_KEPT_DAYS
 from obsarchive.web.framework.authorization import admin_only, audit
 from obsarchive.web.framework.context import portal
+from obsarchive.web.models.pipeline_views import has_begun
 from obsarchive.web.models.problems import ProblemsOfCause, by_cause
-from obsarchive.web.models.view_models import has_begun
 
 MAX_UNDER_WAY = 200
 MAX_ENDED = 60

@@ -19,8 +19,9 @@ from obsarchive.web.models.cards import cards_of, find_night, under_way
 from obsarchive.web.models.download_names import master_name
 from obsarchive.web.models.moments import read_period
 from obsarchive.web.models.night_facts import night_facts
+from obsarchive.web.models.pipeline_views import PipelineView, find_product, pipelines_of
 from obsarchive.web.models.user_notes import note_on
-from obsarchive.web.models.view_models import SORTS, PipelineView, Selection, find_product, pipelines_of
+from obsarchive.web.models.view_models import SORTS, Selection
 from obsarchive.web.pages.jobs import poll
 
 DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)

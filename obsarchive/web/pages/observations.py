@@ -19,9 +19,10 @@ from obsarchive.web.models.download_names import product_name
 from obsarchive.web.models.manifests import step_manifest
 from obsarchive.web.models.measurements import cautions, companions_of
 from obsarchive.web.models.night_facts import contrast_curve
+from obsarchive.web.models.pipeline_views import find_product
 from obsarchive.web.models.raw_data import masters_of, raw_files, resolve_raw_file
 from obsarchive.web.models.user_notes import note_on
-from obsarchive.web.models.view_models import Card, Selection, find_product
+from obsarchive.web.models.view_models import Card, Selection
 from obsarchive.web.pages.jobs import poll
 from obsarchive.web.pages.nights import in_order, neighbours
 

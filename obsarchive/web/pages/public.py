@@ -21,9 +21,10 @@ from obsarchive.web.models.cards import card_of
 from obsarchive.web.models.citations import citation, release
 from obsarchive.web.models.download_names import master_name, product_name
 from obsarchive.web.models.packages import package, tar
+from obsarchive.web.models.pipeline_views import find_product, pipelines_of
 from obsarchive.web.models.raw_data import CALIBRATION_PIPELINE, masters_of, raw_files, resolve_raw_file
 from obsarchive.web.models.streams import slotted
-from obsarchive.web.models.view_models import Card, find_product, pipelines_of
+from obsarchive.web.models.view_models import Card
 
 ON_A_PAGE = 100
 WINDOW_S, MOST_REQUESTS = 60.0, 240

@@ -18,8 +18,8 @@ from obsarchive.web.framework.authorization import admin_only
 from obsarchive.web.framework.context import portal
 from obsarchive.web.models.cards import cards_of, find_night
 from obsarchive.web.models.night_facts import night_facts
+from obsarchive.web.models.pipeline_views import PipelineView
 from obsarchive.web.models.problems import by_cause, problems_of
-from obsarchive.web.models.view_models import PipelineView
 from obsarchive.web.pages.nights import change_token, night_pipelines, seen_products
 
 MOST_NIGHTS = 60

@@ -39,7 +39,7 @@ def find_target(name: str) -> Target:
         found = epochs(portal().store.browse, current_user.document, name[:200], radius_deg, known)
     if not found:
         not_found()
-    return target_of(cards_of(found))
+    return target_of(cards_of(found), name)
 
 
 @bp.get("/target/<name>")

@@ -8,7 +8,7 @@ from obsarchive.remote.sky_images import Sky, SkyImageError
 from obsarchive.web.framework.authorization import not_found
 from obsarchive.web.framework.context import portal
 from obsarchive.web.models.cards import find_card
-from obsarchive.web.models.view_models import find_product
+from obsarchive.web.models.pipeline_views import find_product
 
 VIEWER_POLICY = "; ".join(
     (
