@@ -21,7 +21,7 @@ from obsarchive.science.astrometry.plate_solution import PlateSolution
 from obsarchive.science.astrometry.times import julian_year, mjd_of
 from obsarchive.science.photometry.aperture import Apertures, Flag
 from obsarchive.science.photometry.background import Background, noise_correlation
-from obsarchive.science.photometry.crowded_apertures import CrowdedImage, without_neighbours
+from obsarchive.science.photometry.crowded_apertures import CrowdedImage, Radii, without_neighbours
 from obsarchive.science.photometry.engine import EngineName, engine_of
 from obsarchive.science.photometry.source_detection import Sources
 from obsarchive.science.photometry.zero_point import POGSON, ZeroPoint, find_zero_point, instrumental_magnitudes
@@ -204,12 +204,12 @@ def measure_image(image: FloatArray, settings: PhotometrySettings) -> ImagePhoto
     inner, saturation = radius + max(3.0, 1.5 * fwhm), settings.saturation_adu or np.inf
     variance = np.asarray((correlation * background.noise) ** 2 + photons, image.dtype)
 
-    def measure(pixels: FloatArray, noise: FloatArray, stars: Sources) -> Apertures:
+    def measure(pixels: FloatArray, noise: FloatArray, stars: Sources, radii: Radii) -> Apertures:
         annulus = inner, inner + 8.0
-        return engine.aperture_photometry(pixels, noise, (stars.y, stars.x), (radius,), annulus, saturation)
+        return engine.aperture_photometry(pixels, noise, (stars.y, stars.x), radii, annulus, saturation)
 
-    crowd = CrowdedImage(image, variance, sources, fwhm, radius, inner + 8.0, settings.gain_e_adu, saturation)
-    apertures = without_neighbours(crowd, measure(image, variance, sources), measure)
+    crowd = CrowdedImage(image, variance, sources, fwhm, (radius,), inner + 8.0, settings.gain_e_adu, saturation)
+    apertures = without_neighbours(crowd, measure(image, variance, sources, crowd.radii_px), measure)
     apertures = _with_correlated_sky(apertures, np.pi * radius**2, correlation)
     errors = engine.centroid_errors(image - background.level, variance, sources)
     return ImagePhotometry(sources, *errors, apertures, background, radius, fwhm, correlation)

@@ -109,7 +109,7 @@ class Finder(Configured):
         """Return the events that matched filters detect, with indices of the whole light curve."""
         columns, level = lightcurve.columns, self.level(lightcurve)
         deviation = columns["flux"] - level.mean
-        noise = np.fmax(np.nan_to_num(columns["flux_err"], nan=0.0), level.rms)
+        noise = np.fmax(columns["flux_err"], level.rms)  # the scatter where there is no error
         rows = np.flatnonzero(good & (noise > 0))
         if len(rows) < 2 * self.pars.min_epochs:
             return []
@@ -169,7 +169,7 @@ class Finder(Configured):
     def _fit(self, lightcurve: Lightcurve, event: Event, width: float | None) -> dict[str, float]:
         """Return time, width and amplitude of a template fitted to an event, with errors; empty without a fit."""
         columns, level = lightcurve.columns, self.level(lightcurve)
-        noise = np.fmax(np.nan_to_num(columns["flux_err"], nan=0.0), level.rms)
+        noise = np.fmax(columns["flux_err"], level.rms)  # the scatter where there is no error
         rows = np.flatnonzero(lightcurve.good & (noise > 0))
         mjd, deviation = columns["mjd"], columns["flux"].astype(np.float64) - level.mean
         if width is None:

@@ -17,6 +17,7 @@ import copy
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from html import escape
 from typing import Any, ClassVar
 
@@ -488,6 +489,7 @@ class Configured(metaclass=_Completed):
     _repr_html_ = card
 
 
+@lru_cache(maxsize=256)
 def legalize(name: str) -> str:
     """Return a name in the form of folder and file names: upper case, blanks and hyphens as underscores.
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from obsarchive.science.astrometry.spherical import tangent_plane_offsets
-from obsarchive.science.statistics import MAD_TO_SIGMA
+from obsarchive.science.light_curves.light_curve import middle_and_scatter
 from surveys.dataset import Lightcurve
 from surveys.parameters import Configured, Parameters
 
@@ -59,8 +59,7 @@ class QualityChecker(Configured):
         known = np.isfinite(offset)
         off = np.zeros(len(offset), bool)
         if known.sum() >= self.pars.min_epochs:
-            typical = float(np.median(offset[known]))
-            spread = MAD_TO_SIGMA * float(np.median(np.abs(offset[known] - typical)))
+            typical, spread = middle_and_scatter(offset)
             # rounded positions may have no scatter, and then any offset would be bad
             if spread > 0:
                 off |= offset - typical > self.pars.offset_threshold * spread

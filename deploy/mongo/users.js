@@ -4,7 +4,7 @@
 //
 // "archiver" is for the daemon and the commands: it reads, writes and follows the collections of the archive's database and
 // makes their indexes, and can neither drop them nor manage users; "archiver-portal" is for the portal: it reads the
-// database, keeps people, sessions, requests and notes, adds to the audit log, and changes nothing else. mongosh asks for the passwords; give them to the configurations as {"env": ...} or {"file": ...}.
+// database, keeps people, sessions, requests, notes and decisions, adds to the audit log, and changes nothing else. mongosh asks for the passwords; give them to the configurations as {"env": ...} or {"file": ...}.
 
 (() => {
   const fs = require("fs");

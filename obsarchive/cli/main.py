@@ -19,6 +19,8 @@ from obsarchive.errors import ArchiveError
 
 HANG_S = 60.0
 """A command that is terminated and does not end by itself is ended after so long [s]."""
+AGAIN_S = 0.05
+"""After this time a termination that was ignored is tried again [s]."""
 SIGNALLED = 128
 """Exit code of a command that was stopped by a signal, less the number of the signal."""
 LASTING = ("daemon.run", "demo.run", "portal.run")
@@ -76,6 +78,7 @@ def _execute(parser: ArgumentParser, arguments: Sequence[str] | None) -> int:
     module, _, function = options.run.partition(".")
     try:
         signal.signal(signal.SIGTERM, _terminate)
+        sys.unraisablehook = _again
         return int(getattr(importlib.import_module(f"obsarchive.cli.{module}"), function)(options))
     except BaseException as err:
         if (code := _exit_code(options, err)) is None:
@@ -110,6 +113,15 @@ def _terminate(number: int, _: object) -> NoReturn:
     watchdog.daemon = True
     watchdog.start()
     raise Terminated(SIGNALLED + number)
+
+
+def _again(ignored: "sys.UnraisableHookArgs") -> None:
+    """Terminate once more where the first time was ignored: in a finaliser, or a callback of a compiled library."""
+    if ignored.exc_type is not Terminated:
+        sys.__unraisablehook__(ignored)
+        return
+    signal.signal(signal.SIGALRM, lambda _, frame: _terminate(signal.SIGTERM, frame))
+    signal.setitimer(signal.ITIMER_REAL, AGAIN_S)  # not at once: what is raised in here is ignored, too
 
 
 def _stopped(options: Namespace, number: signal.Signals) -> int:

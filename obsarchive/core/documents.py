@@ -125,6 +125,9 @@ class CalibrationNeed:
         }
 
 
+_STATES = {str(state): state for state in State}
+
+
 @dataclass(frozen=True)
 class StepRecord:
     """State of one step in the database."""
@@ -152,7 +155,7 @@ class StepRecord:
         """Return a step read from a document; an unknown state counts as waiting."""
         doc = as_mapping(document)
         return cls(
-            state=next((state for state in State if state == doc.get("state")), State.WAITING),
+            state=_STATES.get(str(doc.get("state")), State.WAITING),
             retries=as_count(doc.get("retries")),
             waits=as_count(doc.get("waits")),
             losses=as_count(doc.get("losses")),

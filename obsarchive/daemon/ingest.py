@@ -158,10 +158,14 @@ class Ingest:
     def _from_tree(self, night: str, name: str) -> bool:
         if not is_observation(name):
             return False
-        remembered = read_sidecar(self.layout, night, name)
-        if not remembered:
+        sidecar = read_sidecar(self.layout, night, name)
+        if not sidecar.document:
             return False
-        document = {**remembered, "_id": name, "night": night}
+        document = {**sidecar.document, "_id": name, "night": night}
+        if not sidecar.is_whole:
+            if not _is_gone(Observation(document)):
+                return False  # it is entered from its raw files
+            document = self.edits.corrected(document)
         document["pipelined"] = self._recorded_blocks(self.layout.observation(night, name))
         take_redos(document, document["pipelined"])
         document["raw_data"] = {**as_mapping(document.get("raw_data")), "missing": True}  # until they are seen
@@ -295,7 +299,8 @@ class Ingest:
         parsed = ObservationName.parse(name)
         telescope = self.config.telescope_of(parsed.camera, parsed.date_utc.date())
         folder = self.layout.observation(listing.night, name)
-        known = read_sidecar(self.layout, listing.night, name) or self.edits.recall(name)
+        sidecar = read_sidecar(self.layout, listing.night, name)
+        known = sidecar.document if sidecar.is_whole else self.edits.corrected({**sidecar.document, "_id": name})
         owners = as_mapping(known.get("science_program")).get("program_PI") or self._owners(parsed.program)
         comment, names = known.get("comment"), known.get("alternative_names", [])
         blocks = self._recorded_blocks(folder)

@@ -8,7 +8,7 @@ from typing import Any
 
 from obsarchive.core.document_types import PipelineDocument
 from obsarchive.core.documents import utc_now
-from obsarchive.core.json_text import parse_json
+from obsarchive.core.json_text import parse_with_checksum
 from obsarchive.core.step_state import State, is_complete
 from obsarchive.store import StepUpdate, carried_over
 
@@ -29,7 +29,7 @@ def folders_in(folder: Path) -> list[str]:
 def _manifests(folder: Path) -> Iterator[Mapping[str, Any]]:
     for path in sorted(folder.glob(".*.json")):
         try:
-            manifest = parse_json(path.read_bytes())
+            manifest = parse_with_checksum(path.read_bytes())
         except (OSError, ValueError) as err:
             log.warning("%s cannot be read (%s): its step will be done again", path, err)
             continue

@@ -4,13 +4,12 @@
 and the fields that users edit. The last line of an observation counts.
 """
 
-import json
 import logging
 from pathlib import Path
 from typing import Any, cast
 
 from obsarchive.core.document_types import UserFields
-from obsarchive.core.json_text import parse_json
+from obsarchive.core.json_text import json_with_checksum, parse_with_checksum
 from obsarchive.core.values import as_mapping
 from obsarchive.daemon.sidecars import REDO
 from obsarchive.io.atomic import append_private, atomic_write
@@ -49,13 +48,14 @@ class ObservationEdits:
             append_private(self.path, _line(name, fields))
             last[name] = fields
 
-    def recall(self, name: str) -> Document:
-        """Return what users said of an observation as its sidecar file would; empty if they said nothing."""
-        fields = self._read().get(name)
+    def corrected(self, sidecar: Document) -> Document:
+        """Return a damaged sidecar file with what users said of its observation, if they said something."""
+        fields = self._read().get(sidecar["_id"])
         if fields is None:
-            return {}
+            return sidecar
         return {
-            "science_program": {"program_PI": fields["program_PI"]},
+            **sidecar,
+            "science_program": {**as_mapping(sidecar.get("science_program")), "program_PI": fields["program_PI"]},
             "comment": fields["comment"],
             "alternative_names": fields["names"] or [],
             REDO: fields["redo"],
@@ -72,13 +72,13 @@ class ObservationEdits:
 
 
 def _line(name: str, fields: UserFields) -> bytes:
-    return json.dumps({"id": name, "is": fields}, default=str).encode() + b"\n"
+    return json_with_checksum({"id": name, "is": fields}, default=str, indent=None) + b"\n"
 
 
 def _edit_of(line: bytes) -> tuple[str, UserFields] | None:
     """Read a line; None for a damaged one, as a power failure leaves."""
     try:
-        found: Any = as_mapping(parse_json(line))
+        found: Any = as_mapping(parse_with_checksum(line))
         said = as_mapping(found["is"])
         fields = {key: said[key] for key in UserFields.__annotations__}
         return str(found["id"]), cast(UserFields, fields)

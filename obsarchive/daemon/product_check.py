@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from obsarchive.core.archive_paths import SIDECAR, Layout
 from obsarchive.core.documents import StepRecord
-from obsarchive.core.json_text import parse_json
+from obsarchive.core.json_text import parse_with_checksum
 from obsarchive.core.step_state import State
 from obsarchive.io.atomic import sha256
 from obsarchive.names import is_observation
@@ -116,7 +116,7 @@ def _content_of(manifest: Path) -> tuple[dict[str, str], str, str, dict[str, Any
     """Return checksums of products, state, message and results of a manifest; None where it is damaged."""
     content = manifest.read_bytes()
     try:
-        read = carried_over(parse_json(content))
+        read = carried_over(parse_with_checksum(content))
         checksums = {entry["name"]: entry["sha256"] for entry in read["products"]}
         return checksums, str(read["state"]), str(read.get("message", "")), read.get("results", {})
     except (ValueError, LookupError, TypeError, AttributeError):
@@ -136,7 +136,7 @@ def verify(root: Path) -> Iterator[tuple[Path, str]]:
         damaged = False
         for path in group:
             try:
-                content = parse_json(path.read_bytes())
+                content = parse_with_checksum(path.read_bytes())
                 known |= {folder / entry["name"]: entry["sha256"] for entry in content.get("products", [])}
             except (OSError, ValueError, AttributeError, LookupError, TypeError) as err:
                 yield path, f"the {'sidecar file' if path.name == SIDECAR else 'manifest'} cannot be read: {err}"

@@ -1,6 +1,5 @@
 """Reconciliation of the database with the disk: vanished products, changed inputs, requests of users."""
 
-import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -8,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from obsarchive.core import document_paths as paths
 from obsarchive.core.archive_paths import Layout
 from obsarchive.core.documents import Observation
-from obsarchive.core.json_text import parse_json
+from obsarchive.core.json_text import json_with_checksum, parse_with_checksum
 from obsarchive.core.step_state import State
 from obsarchive.daemon import planner
 from obsarchive.daemon.night_context import NightContext, Subject
@@ -166,11 +165,11 @@ class Reconciler:
         folder = pipeline.path(self.layout, subject.night, subject.id)
         for path in (self.layout.manifest(folder, step) for step in steps):
             try:
-                manifest = parse_json(path.read_bytes())
+                manifest = parse_with_checksum(path.read_bytes())
             except (FileNotFoundError, ValueError):  # nothing says that it is done
                 continue
             if isinstance(manifest, dict):
-                atomic_write(path, json.dumps({**manifest, "state": str(State.WAITING)}, indent=1).encode())
+                atomic_write(path, json_with_checksum({**manifest, "state": str(State.WAITING)}))
 
     def _apply_redo(self, subject: Subject, link: ChainEntry) -> bool:
         """Set the steps of a pipeline to waiting; only drop the request if its rule excludes the subject."""

@@ -1,16 +1,16 @@
 """Sidecar files: the document of an observation beside its products, from which a lost database is rebuilt."""
 
-import json
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from obsarchive.core.archive_paths import Layout
 from obsarchive.core.document_paths import EFFECTS_DUE, PipelinePaths
 from obsarchive.core.document_types import PipelineDocument, UserFields
 from obsarchive.core.documents import PipelineRecord
-from obsarchive.core.json_text import parse_json
+from obsarchive.core.json_text import ChecksumError, json_with_checksum, parse_with_checksum
 from obsarchive.core.values import as_mapping
 from obsarchive.io.atomic import atomic_write
 from obsarchive.store import Document
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 REDO = "redo"
 """Key of a sidecar file: requests of users that the daemon had not taken up."""
-_NO_REQUEST = json.dumps({REDO: []}).encode()
+_NO_REQUEST = json_with_checksum({REDO: []})
 _NOT_KEPT = {"pipelined", "look_again", "remembered", "target", EFFECTS_DUE}
 _CHANGING = {"distributed", "raw_data", "seeing"}
 """Blocks that the daemon keeps up to date without writing the sidecar file; they are found again otherwise."""
@@ -69,7 +69,7 @@ def write_night_requests(layout: Layout, document: Mapping[str, Any]) -> None:
         Document of the night.
     """
     path = layout.night_sidecar(str(document["_id"]))
-    content = json.dumps({REDO: requested_redos({"pipelined": document})}).encode()
+    content = json_with_checksum({REDO: requested_redos({"pipelined": document})})
     if content == _NO_REQUEST:
         path.unlink(missing_ok=True)
     elif not path.exists() or path.read_bytes() != content:
@@ -91,7 +91,7 @@ def take_night_redos(layout: Layout, night: str, blocks: Mapping[str, PipelineDo
     """
     path = layout.night_sidecar(night)
     try:
-        requested = as_mapping(parse_json(path.read_bytes())).get(REDO)
+        requested = as_mapping(parse_with_checksum(path.read_bytes())).get(REDO)
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as err:
@@ -108,16 +108,31 @@ def take_night_redos(layout: Layout, night: str, blocks: Mapping[str, PipelineDo
     return fields
 
 
-def read_sidecar(layout: Layout, night: str, name: str) -> Document:
-    """Return the content of the sidecar file of an observation; empty if it is absent or damaged."""
+class SidecarContent(NamedTuple):
+    """What a sidecar file holds, and whether it is as it was written."""
+
+    document: Document
+    is_whole: bool
+
+
+def read_sidecar(layout: Layout, night: str, name: str) -> SidecarContent:
+    """Return the content of the sidecar file of an observation; empty if it is absent or cannot be read."""
     path = layout.sidecar(night, name)
     try:
-        return dict(as_mapping(_with_times(parse_json(path.read_bytes()))))
+        return SidecarContent(_document_of(parse_with_checksum(path.read_bytes())), is_whole=True)
     except FileNotFoundError:
-        return {}
+        return SidecarContent({}, is_whole=False)
+    except ChecksumError as err:
+        log.warning("%s is damaged: %s", path, err)
+        with suppress(ValueError):  # of a time
+            return SidecarContent(_document_of(err.content), is_whole=False)
     except (OSError, ValueError) as err:
         log.warning("%s cannot be read: %s", path, err)
-        return {}
+    return SidecarContent({}, is_whole=False)
+
+
+def _document_of(content: object) -> Document:
+    return dict(as_mapping(_with_times(content)))
 
 
 def write_sidecar(layout: Layout, document: Mapping[str, Any]) -> None:
@@ -151,10 +166,10 @@ def sidecar_damage(content: bytes, document: Mapping[str, Any]) -> str:
         What is wrong; empty if nothing is.
     """
     try:
-        read = json.loads(content)
+        read = parse_with_checksum(content)
         if read["_id"] != document["_id"]:
             return "its sidecar file is that of another observation"
-        written = json.loads(_text_of(document))
+        written = parse_with_checksum(_text_of(document))
     except (ValueError, LookupError, TypeError, RecursionError) as err:
         return f"its sidecar file cannot be read: {err}"
     differing = sorted(key for key in {*read, *written} - _CHANGING if read.get(key) != written.get(key))
@@ -165,7 +180,7 @@ def _text_of(document: Mapping[str, Any]) -> bytes:
     kept = {key: value for key, value in document.items() if key not in _NOT_KEPT}
     if requested := requested_redos(document):
         kept[REDO] = requested
-    return json.dumps(kept, indent=1, default=_iso).encode()
+    return json_with_checksum(kept, default=_iso)
 
 
 def _iso(value: object) -> str:

@@ -7,7 +7,7 @@ from obsarchive.accounts.users import AccountError
 from obsarchive.accounts.watches import folded, way_to
 from obsarchive.config.model import Alerts, Recipient
 from obsarchive.store import Document, Store
-from obsarchive.store.portal_queries import is_admin
+from obsarchive.store.visibility import is_admin
 
 FAILURES = ("failed", "rejected", "not understood")
 

@@ -23,7 +23,7 @@ from typing import Any
 import psutil
 
 from obsarchive.core import logs
-from obsarchive.core.json_text import parse_json
+from obsarchive.core.json_text import parse_with_checksum
 from obsarchive.core.progress import ProgressCallback, no_progress
 from obsarchive.core.step_state import State, after
 from obsarchive.core.values import plain_values
@@ -330,7 +330,7 @@ def _recorded(work: Workspace, record: Mapping[str, Any]) -> Mapping[str, Any]:
 def _products_listed(manifest: Path) -> set[str]:
     """Return the names of the products of an earlier attempt; empty if there was none."""
     try:
-        return {str(product["name"]) for product in parse_json(manifest.read_bytes())["products"]}
+        return {str(product["name"]) for product in parse_with_checksum(manifest.read_bytes())["products"]}
     except (OSError, ValueError, LookupError, TypeError):
         return set()
 

@@ -1,6 +1,5 @@
 """What a step works with: its task, and a workspace that reads its inputs and writes its products."""
 
-import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping
@@ -18,7 +17,7 @@ from obsarchive.config.model import Calibration, RawRoot, Telescope
 from obsarchive.core.archive_paths import Layout
 from obsarchive.core.document_types import ProductEntry
 from obsarchive.core.documents import Master, Night, Observation
-from obsarchive.core.json_text import parse_json
+from obsarchive.core.json_text import json_with_checksum, parse_with_checksum
 from obsarchive.core.progress import ProgressCallback, no_progress
 from obsarchive.core.values import plain_values
 from obsarchive.errors import ArchiveError, Unprocessable
@@ -339,14 +338,14 @@ class Workspace:
         with required(self.task.permit):
             fits_products.amend_header(path, cards, self.task.permit)
         for file in sorted(folder.glob(".*.json")):
-            manifest = parse_json(file.read_bytes())
+            manifest = parse_with_checksum(file.read_bytes())
             products = manifest.get("products", [])
             former = next((product for product in products if product["name"] == name), None)
             if former is not None:
                 entry = _amended(former, product_entry(name, path), self.pipeline.name)
                 manifest["products"] = [entry if product is former else product for product in products]
                 with required(self.task.permit):
-                    atomic.atomic_write(file, json.dumps(manifest, indent=1).encode(), self.task.permit)
+                    atomic.atomic_write(file, json_with_checksum(manifest), self.task.permit)
                 self._amended.append({"pipeline": pipeline, "step": manifest["step"], **entry})
 
     def _place(self, name: str) -> Path:
@@ -384,7 +383,7 @@ class Workspace:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.layout.manifest(self.folder, self.task.step)
         with required(self.task.permit):
-            atomic.atomic_write(path, json.dumps(manifest, indent=1, allow_nan=False).encode(), self.task.permit)
+            atomic.atomic_write(path, json_with_checksum(manifest, allow_nan=False), self.task.permit)
         return manifest
 
 

@@ -12,11 +12,14 @@ from pymongo import MongoClient
 from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
 from obsarchive.errors import ServiceUnavailable
+from obsarchive.store.audit import Audit, one_line
 from obsarchive.store.backup import Backup
 from obsarchive.store.datasets import Datasets
+from obsarchive.store.decisions import Decision, Decisions
 from obsarchive.store.file_queries import FileQueries
 from obsarchive.store.frames import Frames
 from obsarchive.store.jobs import Jobs, Lease
+from obsarchive.store.limits import Slots, Throttle
 from obsarchive.store.monitoring import Monitoring
 from obsarchive.store.notes import Note, Notes
 from obsarchive.store.notifications import Outbox
@@ -28,10 +31,12 @@ from obsarchive.store.programmes import Programmes, PublicObservations
 from obsarchive.store.query_jobs import QueryJobs
 from obsarchive.store.requests import Requests
 from obsarchive.store.search import Cone, Criteria, CursorError, Order, Page
+from obsarchive.store.sessions import Sessions, Tokens
 from obsarchive.store.step_records import Document, StepPath, StepStore, StepUpdate, carried_over
 from obsarchive.store.survey_queries import Events, SourceCriteria, SourcePage, Sources
 from obsarchive.store.survey_results import Results, Surveys, check_documents
-from obsarchive.store.users import Audit, Sessions, Slots, Throttle, Tokens, Users, one_line
+from obsarchive.store.triage import SourceWithEvents, Triage, TriageCriteria, TriagePage
+from obsarchive.store.users import Users
 from obsarchive.store.watches import Watches
 
 __all__ = [
@@ -44,6 +49,8 @@ __all__ = [
     "Criteria",
     "CursorError",
     "Datasets",
+    "Decision",
+    "Decisions",
     "Document",
     "Events",
     "FileQueries",
@@ -69,6 +76,7 @@ __all__ = [
     "Slots",
     "SourceCriteria",
     "SourcePage",
+    "SourceWithEvents",
     "Sources",
     "StepPath",
     "StepProblem",
@@ -78,6 +86,9 @@ __all__ = [
     "Surveys",
     "Throttle",
     "Tokens",
+    "Triage",
+    "TriageCriteria",
+    "TriagePage",
     "Users",
     "Watches",
     "carried_over",
@@ -139,6 +150,8 @@ class Store:
         self.outbox = Outbox(self.database["alerts"])
         self.requests = Requests(self.database["requests"])
         self.notes = Notes(self.database["notes"])
+        self.decisions = Decisions(self.database["decisions"])
+        self.triage = Triage(self.database, self.decisions)
         self.audit = Audit(self.database["audit"])
         self.watches = Watches(self.database["watches"])
         self.people = People(self.database)
@@ -173,7 +186,7 @@ class Store:
     def ensure_portal_indexes(self) -> None:
         """Create the indexes of the collections that the portal writes."""
         accounts = (self.sessions, self.tokens, self.throttle, self.requests, self.watches)
-        for part in (*accounts, self.notes, self.audit, self.query_jobs):
+        for part in (*accounts, self.notes, self.decisions, self.audit, self.query_jobs):
             part.ensure_indexes()
 
     @property

@@ -16,9 +16,10 @@ from pymongo.collection import Collection
 from obsarchive.core import document_paths as paths
 from obsarchive.core.document_paths import PipelinePaths
 from obsarchive.core.documents import Night, Observation
-from obsarchive.store.portal_queries import Browse, _visible
+from obsarchive.store.portal_queries import Browse
 from obsarchive.store.search import Cone
 from obsarchive.store.step_records import Document
+from obsarchive.store.visibility import visible_where
 
 _OF_OBSERVATIONS = {"fits_header": 0, "remembered": 0, paths.GEOJSON: 0}
 _MASTERS = PipelinePaths.of_night("calib").steps
@@ -160,7 +161,7 @@ class FileQueries:
         ------
         Observation
         """
-        query = _visible(user, [restriction.query()] if restriction else [])
+        query = visible_where(user, [restriction.query()] if restriction else [])
         found = self._observations.find(query, _OF_OBSERVATIONS).max_time_ms(time_limit_ms).batch_size(_BATCH)
         for document in found.sort(list(order)) if order else found:
             yield Observation(document)

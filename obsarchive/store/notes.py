@@ -12,13 +12,11 @@ from pymongo import ReturnDocument, UpdateOne
 from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError
 
-from obsarchive.core.documents import utc_now
 from obsarchive.core.values import as_count, as_mappings, as_time
 from obsarchive.store.step_records import Document
+from obsarchive.store.versions import literal, new_version
 
 QUALITIES = ("good", "doubtful", "bad")
-MOST_EARLIER = 100
-"""Earlier versions of a note that are kept."""
 _NIGHT = "night "
 
 
@@ -172,22 +170,6 @@ class Notes:
 
 def _change(night: str, note: Note, has_text: bool = True) -> list[Document]:
     """Return the update that replaces a note, and keeps what it was."""
-    was = {key: f"${key}" for key in ("quality", "text", "author", "written", "version")}
-    before = {"$ifNull": ["$earlier", []]}
-    kept = {
-        "$cond": [{"$gt": ["$version", 0]}, {"$slice": [{"$concatArrays": [before, [was]]}, -MOST_EARLIER]}, before]
-    }
-    text: Any = {"$literal": note.text} if has_text else {"$ifNull": ["$text", ""]}
-    return [
-        {"$set": {"earlier": kept}},
-        {
-            "$set": {
-                "quality": {"$literal": note.quality},  # what begins with "$" would be the name of a field
-                "text": text,
-                "author": {"$literal": note.author},
-                "written": utc_now(),
-                "night": {"$literal": night},
-                "version": {"$add": [{"$ifNull": ["$version", 0]}, 1]},
-            }
-        },
-    ]
+    text = literal(note.text) if has_text else {"$ifNull": ["$text", ""]}
+    said = {"quality": literal(note.quality), "text": text, "author": literal(note.author)}
+    return new_version(said, {"night": literal(night)})

@@ -303,6 +303,7 @@ class Observations(StepStore):
             (*by_date, owners[0]),
             *((owner, *by_date) for owner in owners),
             (owners[0], "filter", "date_utc", "_id"),
+            (owners[0], "camera"),
             *((owner, ratio, "_id") for owner in owners for ratio in strehl),
         ):
             self.collection.create_index([(key, ASCENDING) for key in keys], name=f"look-up {keys[0]} {keys[1]}"[:100])

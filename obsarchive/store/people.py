@@ -3,6 +3,7 @@
 One line is the state of one document after an act, in MongoDB's extended JSON, so that it comes back as it was.
 """
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from obsarchive.core.documents import utc_now
 from obsarchive.store.step_records import Document
 
 USERS, PROGRAMMES = "users", "programmes"
-COLLECTIONS = (USERS, "tokens", "requests", "notes", "watches", PROGRAMMES)
+COLLECTIONS = (USERS, "tokens", "requests", "notes", "decisions", "watches", PROGRAMMES)
 """Collections whose present state is kept."""
 AUDIT = "audit"
 """The collection to which entries are only added."""
@@ -32,6 +33,9 @@ OF_PEOPLE = rf"^(comment|name|alternative_names|science_program|pipelined\.{_RED
 """Fields of observations that people edit, requests for a redo among them."""
 OF_NIGHTS = rf"^(?!last_modified$){_REDO}"
 """Fields of nights that people edit: requests for a redo."""
+
+_CHECKSUM = ', "checksum": "'
+"""What follows the content of a line; lines of earlier versions have no checksum."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,8 @@ class Act:
 
     def to_line(self) -> str:
         """Return the act as one line of JSON."""
-        return f'{{"in": "{self.collection}", "id": {self.key}, "is": {self.line or "null"}}}\n'
+        content = f'{{"in": "{self.collection}", "id": {self.key}, "is": {self.line or "null"}'
+        return f'{content}{_CHECKSUM}{_checksum(content)}"}}\n'
 
     @classmethod
     def from_line(cls, line: str) -> "Act":
@@ -80,6 +85,9 @@ class Act:
         ValueError
             It is damaged.
         """
+        content, is_checked, end = line.rpartition(_CHECKSUM)
+        if is_checked and end.rstrip() != f'{_checksum(content)}"}}':
+            raise ValueError(f"it differs from its checksum: {line[:80]!r}")
         try:
             found = json_util.loads(line)
             document = found["is"]
@@ -185,6 +193,10 @@ def _act_of(change: Mapping[str, Any]) -> Act:
     if collection in (OBSERVATIONS, NIGHTS) or document is None:
         return Act(collection, _text(change["documentKey"]["_id"]))
     return Act.of(collection, document)
+
+
+def _checksum(content: str) -> str:
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def _text(value: Any) -> str:

@@ -12,8 +12,10 @@ from obsarchive.core import document_paths as paths
 from obsarchive.core.documents import Night, Observation
 from obsarchive.core.target_names import folded
 from obsarchive.store.foreign_names import observations_with, only_visible
-from obsarchive.store.search import COUNT_CAP, MAX_PAGE, Criteria, Order, Page
+from obsarchive.store.search import COUNT_CAP, LOOK_UP, MAX_PAGE, Criteria, Order, Page
 from obsarchive.store.step_records import Document
+from obsarchive.store.visibility import is_admin, naming, programs_of, visible_to, visible_where
+from obsarchive.store.visible_values import programs_naming, visible_values
 
 TIME_LIMIT_MS = 5000
 RARE = 1000
@@ -23,51 +25,6 @@ BATCH = 500
 
 _NOT_LISTED = {"fits_header": 0, "raw_data": 0, paths.GEOJSON: 0}
 """Parts of an observation that a list never shows."""
-
-
-def is_admin(user: Mapping[str, Any]) -> bool:
-    """Whether a user may see and do everything."""
-    return user.get("programs") == "all"
-
-
-def programs_of(user: Mapping[str, Any]) -> list[str]:
-    """Return the programmes that an ordinary user belongs to."""
-    found = user.get("programs")
-    return [str(program) for program in found] if isinstance(found, list) else []
-
-
-def visible_to(user: Mapping[str, Any]) -> Document:
-    """Return the filter of the observations that `user` may see: of one of their programmes, or with them as a PI."""
-    if is_admin(user):
-        return {}
-    return {
-        "$or": [
-            {paths.PROGRAM_ID: {"$in": programs_of(user)}},
-            _named(user),
-        ]
-    }
-
-
-def _named(user: Mapping[str, Any]) -> Document:
-    """Return the filter of the observations that name `user` as their PI."""
-    found = user.get("left")
-    # programmes taken from a user: their observations may still name the user as a PI for a while
-    left = [str(program) for program in found] if isinstance(found, list) else []
-    return {paths.PROGRAM_PI: str(user["_id"]), paths.PROGRAM_ID: {"$nin": left}}
-
-
-def _visible(user: Mapping[str, Any], conditions: list[Document], is_selective: bool = False) -> Document:
-    """Return the filter of what `user` may see that fulfils all conditions.
-
-    They are repeated in each of the alternatives of `visible_to`, so that each alternative can use an index of its own;
-    not where they find little by themselves.
-    """
-    alternatives = visible_to(user).get("$or")
-    if alternatives is None:
-        return {"$and": conditions} if conditions else {}
-    if is_selective:
-        return {"$and": [*conditions, {"$or": alternatives}]}
-    return {"$or": [{"$and": [alternative, *conditions]} for alternative in alternatives]}
 
 
 class Browse:
@@ -178,20 +135,36 @@ class Browse:
         """
         criteria = self._planned(criteria)
         wanted = criteria.query()
-        query = _visible(user, [*wanted, order.after(cursor)] if cursor else wanted, criteria.is_selective)
+        query = visible_where(user, [*wanted, order.after(cursor)] if cursor else wanted, criteria.is_selective)
         limit = max(1, min(limit, MAX_PAGE))
         found = list(
             self.observations.find(query, _NOT_LISTED).sort(order.keys).limit(limit + 1).max_time_ms(TIME_LIMIT_MS)
         )
         more = len(found) > limit
-        if not cursor and not more:
-            count = len(found)
-        else:
-            query = _visible(user, wanted, criteria.is_selective)
-            count = self.observations.count_documents(query, limit=COUNT_CAP, maxTimeMS=TIME_LIMIT_MS)
+        count = self._count(user, criteria) if cursor or more else len(found)
         shown = found[:limit]
         observations = self._without_others(user, shown)
         return Page(tuple(observations), count, order.cursor(shown[-1]) if more else "")
+
+    def _count(self, user: Mapping[str, Any], criteria: Criteria) -> int:
+        """Count the results of a search, up to `COUNT_CAP`.
+
+        The database cannot foresee that one of its indexes answers without reading documents. It is named, and what
+        users see as members of programmes and as PIs elsewhere is counted separately.
+        """
+        wanted, known = criteria.query(), programs_of(user)
+        if criteria.is_selective or not criteria.is_looked_up or not known:
+            query = visible_where(user, wanted, criteria.is_selective)
+            return self.observations.count_documents(query, limit=COUNT_CAP, maxTimeMS=TIME_LIMIT_MS)
+        members: Document = {paths.PROGRAM_ID: {"$in": known}}
+        elsewhere = [naming(user), {paths.PROGRAM_ID: {"$nin": known}}]
+        count = self.observations.count_documents(
+            {"$and": [members, *wanted]}, limit=COUNT_CAP, hint=LOOK_UP, maxTimeMS=TIME_LIMIT_MS
+        )
+        if count < COUNT_CAP:
+            rest = {"$and": [*elsewhere, *wanted]}
+            count += self.observations.count_documents(rest, limit=COUNT_CAP - count, maxTimeMS=TIME_LIMIT_MS)
+        return count
 
     def _planned(self, criteria: Criteria) -> Criteria:
         """Return criteria that say whether many targets hold the part of a name."""
@@ -203,7 +176,7 @@ class Browse:
     def finds_something(self, user: Mapping[str, Any], criteria: Criteria) -> bool:
         """Whether an observation that a user may see fulfils criteria."""
         criteria = self._planned(criteria)
-        query = _visible(user, criteria.query(), criteria.is_selective)
+        query = visible_where(user, criteria.query(), criteria.is_selective)
         return self.observations.find_one(query, {"_id": 1}, max_time_ms=TIME_LIMIT_MS) is not None
 
     def stream(
@@ -238,36 +211,23 @@ class Browse:
         Observation
         """
         criteria = self._planned(criteria)
-        query = _visible(user, criteria.query(), criteria.is_selective)
+        query = visible_where(user, criteria.query(), criteria.is_selective)
         omitted = {key: 0 for key in _NOT_LISTED if not with_raw or key != "raw_data"}
         cursor = self.observations.find(query, omitted).sort(order.keys).limit(limit)
         found = iter(cursor if time_ms is None else cursor.max_time_ms(time_ms))
         while documents := list(islice(found, BATCH)):
             yield from self._without_others(user, documents)
 
-    def values(self, field: str) -> list[str]:
-        """Return the different values of an indexed text field of all observations: filters, cameras."""
-        found = self.observations.distinct(field, maxTimeMS=TIME_LIMIT_MS)
-        return sorted(value for value in found if isinstance(value, str) and value)
+    def values(self, user: Mapping[str, Any], field: str) -> list[str]:
+        """Return the different values of an indexed text field of the observations that a user may see."""
+        return visible_values(self.observations, user, field)
 
     def programs(self, user: Mapping[str, Any]) -> list[str]:
         """Return the programmes of which `user` may see observations."""
         field = paths.PROGRAM_ID
         if is_admin(user):
-            return self.values(field)
-        return sorted({*programs_of(user), *self._programs_naming(user)})
-
-    def _programs_naming(self, user: Mapping[str, Any]) -> Iterator[str]:
-        """Yield the programmes of observations that name a user, by one look into the index for each."""
-        last = ""
-        while True:
-            query = {"$and": [_named(user), {paths.PROGRAM_ID: {"$gt": last}}]}
-            found = self.observations.find(query, {paths.PROGRAM_ID: 1}).sort(paths.PROGRAM_ID, 1).limit(1)
-            document = next(iter(found.max_time_ms(TIME_LIMIT_MS)), None)
-            if document is None:
-                return
-            last = document["science_program"]["program_id"]
-            yield last
+            return self.values(user, field)
+        return sorted({*programs_of(user), *programs_naming(self.observations, user)})
 
     def calendar(self, user: Mapping[str, Any]) -> dict[str, int]:
         """Return the number of observations that `user` may see, by night."""

@@ -10,8 +10,9 @@ from pymongo.collection import Collection
 from obsarchive.core.document_paths import PipelinePaths
 from obsarchive.core.documents import Night, Observation, StepRecord
 from obsarchive.core.step_state import State
-from obsarchive.store.portal_queries import TIME_LIMIT_MS, Browse, is_admin, visible_to
+from obsarchive.store.portal_queries import TIME_LIMIT_MS, Browse
 from obsarchive.store.step_records import Document, StepPath
+from obsarchive.store.visibility import is_admin, visible_to
 
 MOST_SUBJECTS = 5000
 """Observations, and nights, that are looked at."""

@@ -1,6 +1,7 @@
 """Programmes: what administrators say of them, and which of their observations are public."""
 
 from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -10,9 +11,20 @@ from obsarchive.core import document_paths as paths
 from obsarchive.core.documents import Observation, utc_now
 from obsarchive.core.release import NEVER, Period, Programme, Release, released_before
 from obsarchive.store.foreign_names import observations_with, only_visible
-from obsarchive.store.portal_queries import TIME_LIMIT_MS, visible_to
-from obsarchive.store.search import MAX_PAGE, Order, Page
+from obsarchive.store.portal_queries import TIME_LIMIT_MS
+from obsarchive.store.search import COUNT_CAP, MAX_PAGE, Order, Page
 from obsarchive.store.step_records import Document
+from obsarchive.store.visibility import visible_to
+from obsarchive.store.visible_values import of_program
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What a user may see of a programme: observations, counted up to a cap, and the newest night; empty without."""
+
+    observations: int
+    is_capped: bool
+    last_night: str
 
 
 class Programmes:
@@ -74,6 +86,13 @@ class Programmes:
         """
         own = {program: found.period for program, found in self.all().items() if found.period is not None}
         return Release(NEVER if default is None else default, own)
+
+    def overview(self, user: Mapping[str, Any], program: str) -> Overview:
+        """Count what a user may see of a programme."""
+        query = {**of_program(user, program), "night": {"$type": "string"}}
+        last = self.observations.find_one(query, {"night": 1}, sort=[("date_utc", -1)], max_time_ms=TIME_LIMIT_MS)
+        count = self.observations.count_documents(of_program(user, program), limit=COUNT_CAP, maxTimeMS=TIME_LIMIT_MS)
+        return Overview(count, count >= COUNT_CAP, last["night"] if last else "")
 
     def months(self, user: Mapping[str, Any], program: str) -> list[Document]:
         """Return what a user may see of a programme, month by month, the newest first.

@@ -59,6 +59,10 @@ _ALWAYS: Document = {"date_utc": {"$gte": MinKey()}}
 """True of all: lets an index by date look at the names, without reading a document."""
 
 
+LOOK_UP = f"look-up {paths.PROGRAM_ID} date_utc"
+"""Index of the observations of a programme by date, with what searches ask for most."""
+
+
 class CursorError(ValueError):
     """A text that is not the mark of a page."""
 
@@ -149,6 +153,12 @@ class Criteria:
     def is_selective(self) -> bool:
         """Whether a name finds few observations by itself."""
         return bool(self.name) and not self.is_frequent
+
+    @property
+    def is_looked_up(self) -> bool:
+        """Whether the index of a programme's observations by date answers it without their documents."""
+        in_documents = (self.id, self.cone, self.targets, self._ranges(), self.steps, self.flag, self.classified)
+        return not (self.exact or any(in_documents) or self.state is not None or self.marked is not None)
 
     def query(self) -> list[Document]:
         """Return the filters that must all hold."""

@@ -219,9 +219,7 @@ class Sources:
         """Return the filter on the names of sources in collections of results."""
         if not wanted.name:
             return []
-        others = self.sources.find({"aliases": wanted.name}, {"_id": 1}).limit(CHUNK)
-        other_names: Document = {"source_name": {"$in": [found["_id"] for found in others]}}
-        return [{"$or": [{"source_name": _beginning(wanted.name)}, other_names]}]
+        return [source_names(self.sources, wanted.name)]
 
     @staticmethod
     def _of_runs(collection: Collection[Document], runs: Runs) -> list[Document]:
@@ -282,6 +280,25 @@ class Sources:
                 where = str(document.get("run") or document.get("observatory") or "")
                 found.setdefault(document["source_name"], []).append((where, str(document.get("reason") or "")))
         return found
+
+
+def source_names(sources: Collection[Document], name: str) -> Document:
+    """Return the filter of results of the sources whose name begins so, or that have another name.
+
+    Parameters
+    ----------
+    sources : Collection
+        The collection ``sources``.
+    name : str
+        The beginning of a name, or an alias.
+
+    Returns
+    -------
+    dict
+    """
+    others = sources.find({"aliases": name}, {"_id": 1}).limit(CHUNK)
+    other_names: Document = {"source_name": {"$in": [found["_id"] for found in others]}}
+    return {"$or": [{"source_name": _beginning(name)}, other_names]}
 
 
 def _all_of(conditions: Sequence[Document]) -> dict[str, Any]:

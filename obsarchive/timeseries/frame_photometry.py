@@ -26,14 +26,15 @@ from obsarchive.science.photometry.engine import engine_of
 from obsarchive.science.photometry.psf_fit import Frame
 from obsarchive.science.photometry.psf_photometry import REACH_FWHM, isolated_stars
 from obsarchive.timeseries.config import ReductionConfig
+from obsarchive.timeseries.frame_apertures import star_apertures
 from obsarchive.timeseries.frame_pixels import files_beside
 from obsarchive.timeseries.frame_table import Info, Planes, header_wcs, read_info, read_planes, stem_of
 from obsarchive.timeseries.names import RAW_FLUX, SIDECARS, STAR_CATALOGUE
-from obsarchive.timeseries.star_catalog import NEAR_FWHM, Stars, annulus, bright_sources, load, solve
+from obsarchive.timeseries.star_catalog import NEAR_FWHM, Stars, bright_sources, load, solve
 
 log = logging.getLogger(__name__)
 
-VERSION = 2
+VERSION = 3
 """Of the measurements: older ones are made again."""
 RADII = (1.0, 0.7, 1.4, 2.0)
 """Of the apertures, in units of the main one, which comes first."""
@@ -215,14 +216,7 @@ def _photometry(info: Info, planes: Planes, stars: Stars, match: Match, fwhm: fl
     y, x = match.solution.pixels(*stars.at(julian_year(info.mjd_middle)))
     scale, settings = match.solution.scale_arcsec, task.config.photometry
     radius, engine = settings.aperture_arcsec / scale, engine_of(settings.engine)
-    apertures = engine.aperture_photometry(
-        planes.image,
-        planes.variance,
-        (y, x),
-        [radius * factor for factor in RADII],
-        annulus(radius, fwhm),
-        planes.saturation,
-    )
+    apertures = star_apertures(planes, (y, x), tuple(radius * factor for factor in RADII), fwhm, engine)
     frame = Frame(planes.image, planes.variance, y, x, planes.saturation)
     wanted = _fitted_stars(stars, (y, x), radius, fwhm, settings.method)
     psf = engine.psf_photometry(frame, apertures, _psf_stars(frame, apertures, stars, fwhm), wanted, fwhm)

@@ -17,7 +17,7 @@ from obsarchive.errors import ConfigError
 from obsarchive.store import Store
 from obsarchive.store.notes import QUALITIES
 from obsarchive.web.api import monitoring, v1
-from obsarchive.web.framework.authorization import require_login
+from obsarchive.web.framework.authorization import PUBLIC_VO, require_login
 from obsarchive.web.framework.context import Portal, portal
 from obsarchive.web.framework.error_pages import register_error_handlers
 from obsarchive.web.framework.security import configure_security
@@ -44,9 +44,9 @@ from obsarchive.web.pages import (
     viewer,
 )
 from obsarchive.web.pages.jobs import DOWN, daemon_state
-from obsarchive.web.surveys import sources
+from obsarchive.web.surveys import sources, triage
 from obsarchive.web.surveys.source_urls import SourceName
-from obsarchive.web.vo import tap
+from obsarchive.web.vo import tap, views
 from surveys import dataset
 from surveys.database import root_of
 
@@ -69,6 +69,7 @@ BLUEPRINTS = (
     psf_library,
     datasets,
     sources,
+    triage,
     jobs,
     users,
     help,
@@ -113,6 +114,7 @@ def create_app(config: Config, store: Store, revive: Callable[[], object] = lamb
     app.context_processor(template_context)
     for module in BLUEPRINTS:
         app.register_blueprint(module.bp)
+    app.register_blueprint(views.bp, name=PUBLIC_VO, url_prefix="/public/vo")
     app.jinja_env.globals["own_pages"] = [_add_page(app, name) for name in config.server.pages]
     store.ensure_portal_indexes()
     dataset.DATA_ROOT = root_of(config)

@@ -41,6 +41,8 @@ ESCAPING = "keys", "percent-escaped"
 LEVEL = 1
 """Compression level: higher ones take time and save little in so small datasets."""
 
+ONE = h5s.create(h5s.SCALAR)
+
 Columns = dict[str, NDArray[Any]]
 
 
@@ -89,9 +91,14 @@ def _digest(table: NDArray[Any] | None, text: str) -> str:
     found = hashlib.blake2b(text.encode(), digest_size=8)
     if table is not None:
         # not the dtype's own description: h5py adds metadata to the types that it reads
-        found.update(repr([(name, table.dtype[name].str) for name in table.dtype.names or ()]).encode())
+        found.update(_described(table.dtype))
         found.update(table.tobytes())
     return found.hexdigest()
+
+
+@lru_cache(maxsize=256)
+def _described(dtype: np.dtype[Any]) -> bytes:
+    return repr([(name, dtype[name].str) for name in dtype.names or ()]).encode()
 
 
 def _marked(text: str, digest: str) -> str:
@@ -124,10 +131,15 @@ def _table(columns: Columns) -> NDArray[Any] | None:
     lengths = {len(part) for part in parts.values()}
     if len(lengths) != 1:
         raise ArchiveError(f"columns of unequal lengths {sorted(lengths)} cannot be one light curve")
-    table = np.empty(lengths.pop(), [(name, part.dtype) for name, part in parts.items()])
+    table = np.empty(lengths.pop(), _row_type(tuple((name, part.dtype) for name, part in parts.items())))
     for name, part in parts.items():
         table[name] = part
     return table
+
+
+@lru_cache(maxsize=256)
+def _row_type(columns: tuple[tuple[str, np.dtype[Any]], ...]) -> np.dtype[Any]:
+    return np.dtype(list(columns))
 
 
 def _storable(name: str, values: NDArray[Any]) -> NDArray[Any]:
@@ -221,11 +233,18 @@ class PhotometryFile:
                     yield key, err
 
     def _record(self, file: h5py.File, key: str, is_escaped: bool) -> Record:
-        stored = _stored_key(file, key, is_escaped)
-        if stored is None:
+        stored = _stored_key(key, is_escaped)
+        try:
+            dataset = h5d.open(file.id, stored) if stored else None
+        except (KeyError, RuntimeError) as err:
+            # whether it is there is asked only now: the question takes as long as opening it
+            if stored in file:
+                raise CorruptFileError(f"{self.path}: {key!r} cannot be read: {err}") from err
+            dataset = None
+        if dataset is None:
             raise MissingDataError(f"{self.path} holds no {key!r}")
         try:
-            table, text = _read(h5d.open(file.id, stored))
+            table, text = _read(dataset)
             wanted, plain = _unmarked(text)
             altdata = json.loads(plain)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError) as err:
@@ -317,12 +336,12 @@ def _is_escaped(file: h5py.File) -> bool:
         raise RuntimeError(f"its attributes cannot be read: {err}") from err
 
 
-def _stored_key(file: h5py.File, key: str, is_escaped: bool) -> bytes | None:
-    """Return how a key is written in a file; None if it is not in it."""
+def _stored_key(key: str, is_escaped: bool) -> bytes:
+    """Return how a key is written in a file; empty if no file has such a key."""
     stored = escape(key) if is_escaped else key
     # a slash or a dot would lead HDF5 elsewhere, and only older files have keys with them as they are
     is_key = bool(stored) and "/" not in stored and "\0" not in stored and stored not in (".", "..")
-    return stored.encode(errors=FOREIGN) if is_key and stored in file else None
+    return stored.encode(errors=FOREIGN) if is_key else b""
 
 
 def check_storable(record: Record) -> None:
@@ -346,20 +365,32 @@ def _write(file: h5py.File, key: str, record: Record) -> None:
         kind = _type_of(np.dtype("u1") if table is None else table.dtype)
         made = h5d.create(file.id, name, kind, h5s.create(h5s.NULL) if table is None else h5s.create_simple((0,)))
     else:
-        settings = h5p.create(h5p.DATASET_CREATE)
-        settings.set_chunk(table.shape)
-        settings.set_shuffle()
-        settings.set_deflate(LEVEL)
         kind = _type_of(table.dtype)
-        made = h5d.create(file.id, name, kind, h5s.create_simple(table.shape), settings)
+        made = h5d.create(file.id, name, kind, *_layout(len(table)))
         made.write(h5s.ALL, h5s.ALL, table, kind)
-    kind = h5t.C_S1.copy()
-    kind.set_size(len(marked))
-    attribute = h5a.create(made, ALTDATA, kind, h5s.create(h5s.SCALAR))
+    kind = _text_of_length(len(marked))
+    attribute = h5a.create(made, ALTDATA, kind, ONE)
     attribute.write(np.array(marked), mtype=kind)
 
 
 # Cached: making a type of HDF5 takes longer than writing the data, and most light curves have the same one.
+
+
+@lru_cache(maxsize=256)
+def _layout(n: int) -> tuple[Any, Any]:
+    """Return the shape of a dataset of so many rows, and how it is stored: as one compressed chunk."""
+    settings = h5p.create(h5p.DATASET_CREATE)
+    settings.set_chunk((n,))
+    settings.set_shuffle()
+    settings.set_deflate(LEVEL)
+    return h5s.create_simple((n,)), settings
+
+
+@lru_cache(maxsize=256)
+def _text_of_length(n: int) -> Any:
+    kind = h5t.C_S1.copy()
+    kind.set_size(n)
+    return kind
 
 
 @lru_cache(maxsize=256)
@@ -375,8 +406,9 @@ def _dtype_of(encoded: bytes) -> np.dtype[Any]:
 
 def _read(dataset: Any) -> tuple[NDArray[Any] | None, str]:
     attribute = h5a.open(dataset, ALTDATA)
-    text = np.empty((), attribute.dtype)
-    attribute.read(text)
+    kind = attribute.get_type()
+    text = np.empty((), f"S{kind.get_size()}")
+    attribute.read(text, mtype=kind)
     if dataset.get_space().get_simple_extent_type() == h5s.NULL:
         return None, text.item().decode()
     kind = dataset.get_type()

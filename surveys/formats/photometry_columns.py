@@ -135,6 +135,8 @@ BANDS = (
 """Filters after which columns of magnitudes are named."""
 BARE_BANDS = frozenset(BANDS) - {"z", "y"}
 """Those of columns without the word mag; z and y are coordinates."""
+TOLD = ("columns", "units", "format", "time_scale", "time_offset", "time_system")
+"""Metadata that tell what columns mean."""
 OF_ALL = ("exptime", "ra", "dec")
 """Values that may be given once for all epochs."""
 
@@ -188,7 +190,19 @@ def map_columns(names: list[Any], altdata: Mapping[str, Any]) -> ColumnMap:
     ColumnMap
         Columns that were recognised.
     """
-    plain, in_names = _plain_names(tuple(map(str, names)))
+    written = tuple(map(str, names))
+    told = {what: altdata[what] for what in TOLD if altdata.get(what) is not None}
+    # a survey's sources have the same columns, and most tell nothing beside them
+    return _mapped(written, told) if told else _mapped_by_name(written)
+
+
+@lru_cache(maxsize=256)
+def _mapped_by_name(names: tuple[str, ...]) -> ColumnMap:
+    return _mapped(names, {})
+
+
+def _mapped(names: tuple[str, ...], altdata: Mapping[str, Any]) -> ColumnMap:
+    plain, in_names = _plain_names(names)
     made = format_of(plain, str(altdata.get("format") or ""))
     found = _found(plain, made)
     found |= {str(what): str(name) for what, name in (altdata.get("columns") or {}).items()}
@@ -314,12 +328,12 @@ def _standard(raw: Columns, altdata: Mapping[str, Any], also: Sequence[str], rem
     times = _times(raw, columns, named)
     made: Columns = {"mjd": _mjd(times, named, altdata, remarks)}
     for what in OF_ALL:
-        value = altdata.get(what)
-        once = np.full(n, np.nan if value is None else float(value))
-        made[what] = once
         if what in columns:
             unit = named.units.get(what, "")
             made[what] = in_unit(columns[what], unit, "s" if what == "exptime" else "deg", named.names[what])
+            continue
+        value = altdata.get(what)
+        made[what] = np.full(n, np.nan if value is None else float(value))
     bright = brightness_of(_measured(columns, named, altdata), n, remarks)
     limit = bright.pop("limit")
     made |= bright

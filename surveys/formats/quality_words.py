@@ -90,7 +90,7 @@ def flags_of(
     elif values.dtype.kind in "OSU":
         flags = _flags_of_words(words_of(values), name, is_good)
     else:
-        is_set = np.nan_to_num(values.astype(np.float64)) != 0
+        is_set = (values != 0) & ~np.isnan(values) if values.dtype.kind == "f" else values.astype(bool)
         flags = ~is_set if is_good else is_set
     if not own and not is_good and name.lower().startswith("qual"):
         _refuse_ambiguous(flags, values, name)

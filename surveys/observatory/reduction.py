@@ -138,7 +138,7 @@ class PhotometryReducer(Configured):
         """
         curves = []
         names = columns["filter"]
-        for name in np.unique(names[keep]).tolist():
+        for name in _distinct(names[keep]):
             chosen = np.flatnonzero(keep & (names == name))
             mjd = columns["mjd"][chosen]
             for season in seasons(mjd, gap) if gap > 0 else [slice(None)]:
@@ -187,6 +187,13 @@ class PhotometryReducer(Configured):
 @lru_cache(maxsize=64)
 def _parameters(method: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     return inspect.signature(method).parameters
+
+
+def _distinct(names: np.ndarray) -> list[str]:
+    """Return different names in their order; most light curves have a single one, which need not be sorted."""
+    if len(names) and (names == names[0]).all():
+        return [str(names[0])]
+    return cast(list[str], np.unique(names).tolist())
 
 
 def _compact(columns: Columns, epochs: np.ndarray) -> Columns:

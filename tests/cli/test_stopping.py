@@ -155,3 +155,35 @@ sys.exit(main.main(["verify", "config.json"]))
         143,
         "archiver: stopped by SIGTERM before it was done; run it again to go on\n",
     )
+
+
+IGNORED = """
+import os, signal, sys, time, types
+from argparse import ArgumentParser
+from obsarchive.cli import main
+
+class Held:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(1)  # what is raised in a finaliser is ignored
+
+def run(options):
+    held = Held()
+    del held
+    time.sleep(30)
+    return 0
+
+sys.modules["obsarchive.cli.held"] = types.ModuleType("held")
+sys.modules["obsarchive.cli.held"].run = run
+parser = ArgumentParser()
+parser.set_defaults(run="held.run", sender="")
+sys.exit(main._execute(parser, []))
+"""
+
+
+def test_a_termination_that_a_finaliser_ignores_is_tried_again() -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", IGNORED]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=25, check=False)
+    assert done.returncode == 128 + signal.SIGTERM, done.stderr
+    assert done.stderr == "stopped by SIGTERM before it was done; run it again to go on\n"

@@ -88,6 +88,12 @@ class Site:
         """Start the daemon in a process group of its own."""
         return Forked(DAEMON, [str(self.config_file), *options], self.folder, {"PYTHONPATH": str(PROJECT)})
 
+    @property
+    def daemon_state(self) -> str:
+        """What the daemon reports to be; empty before its first report."""
+        report = self.folder / "logs" / "status.json"
+        return str(json.loads(report.read_text())["state"]) if report.exists() else ""
+
     def run(self, *options: str, expect: int = 0, timeout: float = 240.0) -> str:
         """Run the daemon once and return what it says."""
         daemon = self.start(*(options or ("--once",)))

@@ -13,7 +13,7 @@ from obsarchive.cli.backup import _backup_of
 from obsarchive.daemon.people_journal import PeopleJournal
 from obsarchive.errors import ArchiveError
 from obsarchive.io.backup_file import check_backup, read_backup, write_backup
-from obsarchive.store import Act, Store
+from obsarchive.store import Act, Decision, Store
 from obsarchive.store.backup import WHOLE
 from tests.daemon.conftest import NIGHT, Site, wait_for
 
@@ -31,6 +31,7 @@ def act(store: Store, observation: str) -> None:
     store.audit.record("login", "ana", text="entry\n1")
     store.programmes.save("4", {"title": "β Pictoris", "period": "never"}, "ben")
     store.notes.mark({observation: NIGHT}, "bad", "clouds", "ana")
+    store.decisions.write("RUN", "WD 1", Decision("keep", "a lens", "ana", (58000.5,)))
     store.watches.add("ana", kind="failed", value="", email="ana@example.org")
     store.frames.offer("lco", "frame", {"md5": "0"})
     store.datasets.note(Path("/data/x/y/z"), {"state": "due", "force_redo": True})
@@ -97,7 +98,7 @@ def test_no_daemon_may_run(saved: Saved) -> None:
     site, file, _ = saved
     daemon = site.start()
     try:
-        wait_for((site.folder / "logs" / "status.json").exists)
+        wait_for(lambda: site.daemon_state == "idle")  # one that only starts does not have the lease
         assert "another daemon" in command(site, "restore", str(file), code=4)
     finally:
         daemon.kill()

@@ -150,6 +150,42 @@ def test_what_users_said_outlives_the_database_and_the_sidecar_file(site: Asked)
     assert document["science_program"]["program_PI"] == ["zoe"]
 
 
+@pytest.mark.parametrize("are_raw_files_there", [True, False])
+def test_a_flipped_bit_in_a_sidecar_file_is_noticed_without_the_database(
+    site: Asked, are_raw_files_there: bool
+) -> None:
+    before = site.observation().document
+    site.store.observations.set_fields(OBS, {"comment": "seen in poor seeing"})
+    site.reconciler.keep_up(OBS)
+    site.lose_the_database()
+    sidecar = site.layout.sidecar(NIGHT, OBS)
+    text = sidecar.read_text()
+    for was, flipped in (("poor seeing", "poos seeing"), ("MAGNITUD", "MAGNITUE")):
+        assert was in text
+        text = text.replace(was, flipped)
+    sidecar.write_text(text)
+    if not are_raw_files_there:
+        (site.folder / "raw" / NIGHT / f"{OBS}.fits").unlink()
+    site.ingest = Ingest(site.config, site.store)
+    assert site.ingest.tree() == (0 if are_raw_files_there else 1)
+    site.take_in()
+    document = site.observation().document
+    assert document["comment"] == "seen in poor seeing"
+    assert (document["fits_header"] == before["fits_header"]) is are_raw_files_there
+    assert document["science_program"] == before["science_program"]
+
+
+def test_a_flipped_bit_in_a_manifest_is_noticed_without_the_database(site: Asked) -> None:
+    site.lose_the_database()
+    manifest = site.layout.manifest(site.layout.observation(NIGHT, OBS) / "toy", "write")
+    text = manifest.read_text()
+    assert '"version": "' in text
+    manifest.write_text(text.replace('"version": "', '"version": "1'))
+    site.ingest.tree()
+    site.take_in()
+    assert site.step.state is not State.DONE
+
+
 def test_the_last_edit_counts_and_a_damaged_line_is_passed_over(tmp_path: Path) -> None:
     fields = {"program_PI": None, "comment": None, "names": None, "redo": []}
     edits = ObservationEdits(tmp_path)
@@ -157,6 +193,6 @@ def test_the_last_edit_counts_and_a_damaged_line_is_passed_over(tmp_path: Path) 
     edits.path.write_bytes(edits.path.read_bytes() + b'{"id": "cut o')
     edits = ObservationEdits(tmp_path)
     edits.note(OBS, {**fields, "comment": "second"})
-    assert ObservationEdits(tmp_path).recall(OBS)["comment"] == "second"
-    assert ObservationEdits(tmp_path).recall("other") == {}
+    assert ObservationEdits(tmp_path).corrected({"_id": OBS, "comment": "sexond"})["comment"] == "second"
+    assert ObservationEdits(tmp_path).corrected({"_id": "other"}) == {"_id": "other"}
     assert edits.path.stat().st_mode & 0o077 == 0

@@ -9,7 +9,7 @@ import pytest
 
 from obsarchive.daemon import people_journal
 from obsarchive.daemon.people_journal import AUDIT, PEOPLE, PeopleJournal
-from obsarchive.store import Act, People, Store
+from obsarchive.store import Act, Decision, People, Store
 from tests.daemon.conftest import wait_for
 
 
@@ -27,11 +27,14 @@ class Kept:
         self.store.requests.ask("redo", "ana", {"subject": "x", "pipeline": "toy"})
         self.store.notes.mark({"x": "20160925"}, "bad", "clouds", "ana")
         self.store.notes.mark({"x": "20160925"}, "good", "none", "ben")
+        for verdict, version in (("keep", 0), ("reject", 1)):
+            decision = Decision(verdict, "$text", "ana", (58000.5,), version=version)
+            assert self.store.decisions.write("RUN", "WD 1", decision)
         for number in range(3):
             self.store.audit.record("login", "ana", text=f"entry\n{number}")
 
     def everything(self) -> dict[str, list[dict]]:
-        names = ("users", "tokens", "requests", "notes", "audit")
+        names = ("users", "tokens", "requests", "notes", "decisions", "audit")
         return {name: list(self.store.database[name].find().sort("_id", 1)) for name in names}
 
     def drop(self) -> None:
@@ -54,7 +57,7 @@ def test_all_comes_back_as_it_was(kept: Kept) -> None:
     kept.journal.catch_up()
     before = kept.everything()
     kept.drop()
-    assert kept.journal.take_up() == 8
+    assert kept.journal.take_up() == 9
     assert kept.everything() == before
     assert kept.journal.take_up() == 0
     for name in (PEOPLE, AUDIT):
@@ -66,9 +69,9 @@ def test_what_is_said_of_programmes_comes_back(kept: Kept) -> None:
     kept.act()
     kept.store.programmes.save("4", {"period": "never", "title": "β Pictoris"}, "ana")
     kept.journal.start()
-    wait_for(lambda: kept.lines(PEOPLE) >= 5)
-    kept.store.programmes.save("4", {"period": 24}, "ana")
     wait_for(lambda: kept.lines(PEOPLE) >= 6)
+    kept.store.programmes.save("4", {"period": 24}, "ana")
+    wait_for(lambda: kept.lines(PEOPLE) >= 7)
     before = kept.store.database["programmes"].find_one({"_id": "4"})
     kept.drop()
     wait_for(lambda: not kept.store.users.all())
@@ -80,10 +83,10 @@ def test_what_is_said_of_programmes_comes_back(kept: Kept) -> None:
 def test_acts_reach_the_disk_as_they_happen(kept: Kept) -> None:
     kept.journal.start()
     kept.act()
-    wait_for(lambda: kept.lines(PEOPLE) >= 4 and kept.lines(AUDIT) >= 3)
+    wait_for(lambda: kept.lines(PEOPLE) >= 5 and kept.lines(AUDIT) >= 3)
     kept.store.users.save("ana", {"programs": ["5"]})
     kept.store.users.remove("ben")
-    wait_for(lambda: kept.lines(PEOPLE) >= 6)
+    wait_for(lambda: kept.lines(PEOPLE) >= 7)
     before = kept.everything()
     kept.drop()
     wait_for(lambda: not kept.store.users.all())
@@ -133,9 +136,9 @@ def test_acts_while_nothing_followed_are_caught_up(kept: Kept) -> None:
     kept.store.audit.record("logout", "ana")
     kept.journal.catch_up()
     before = kept.everything()
-    assert (kept.lines(PEOPLE), kept.lines(AUDIT)) == (7, 4)
+    assert (kept.lines(PEOPLE), kept.lines(AUDIT)) == (8, 4)
     kept.journal.catch_up()
-    assert (kept.lines(PEOPLE), kept.lines(AUDIT)) == (7, 4)
+    assert (kept.lines(PEOPLE), kept.lines(AUDIT)) == (8, 4)
     kept.drop()
     kept.journal.catch_up()  # a dropped database is no act of people
     kept.journal.take_up()
@@ -173,13 +176,21 @@ def test_a_database_that_cannot_be_followed_is_compared(kept: Kept, monkeypatch:
     monkeypatch.setattr(people_journal, "PAUSE_S", 0.05)
     kept.journal.start()
     kept.act()
-    wait_for(lambda: kept.lines(PEOPLE) >= 4)
+    wait_for(lambda: kept.lines(PEOPLE) >= 5)
 
 
 @pytest.mark.parametrize("line", ["", "{", "[]", '{"in": "users"}', '{"in": "users", "id": {"$oid": "x"}, "is": null}'])
 def test_damaged_lines_are_told_by_a_value_error(line: str) -> None:
     with pytest.raises(ValueError, match="no act"):
         Act.from_line(line)
+
+
+def test_a_flipped_bit_in_a_line_is_noticed() -> None:
+    act = Act.of("users", {"_id": "ana", "programs": ["4"]})
+    assert Act.from_line(act.to_line()) == act
+    with pytest.raises(ValueError, match="differs from its checksum"):
+        Act.from_line(act.to_line().replace('"4"', '"5"'))
+    assert Act.from_line('{"in": "users", "id": "ana", "is": null}\n') == Act("users", '"ana"')  # of earlier versions
 
 
 @pytest.mark.parametrize("is_followed", [True, False])

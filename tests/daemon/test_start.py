@@ -72,7 +72,7 @@ def test_the_start_is_reported_from_its_begin(new_site: Callable) -> None:
         wait_for((site.folder / "logs" / "status.json").exists)
         report = json.loads((site.folder / "logs" / "status.json").read_text())
         assert (report["state"], report["last_cycle"]) == ("starting", None)
-        wait_for(lambda: json.loads((site.folder / "logs" / "status.json").read_text())["state"] == "idle")
+        wait_for(lambda: site.daemon_state == "idle")
     finally:
         daemon.kill()
 

@@ -34,6 +34,11 @@ def problems_of(store: Store) -> dict[str, str]:
     return {problem.name: problem.reason for problem in Night(store.nights.find(NIGHT) or {}).problems()}
 
 
+def raw_missing(store: Store) -> list[bool]:
+    """Return for each observation whether its raw files are gone."""
+    return [document["raw_data"]["missing"] for document in store.database["objects"].find()]
+
+
 def test_07_archive_full(site: FaultSite, clean: FaultSite, room: Room) -> None:
     room.mount(site.layout.root, "3m")
     archive = room.inside(site.layout.root)
@@ -122,12 +127,13 @@ def test_25_disks_that_do_not_answer(reduced: FaultSite, clean: FaultSite, room:
         with reduced.running():
             reduced.waits_for_words("cannot be read, looked at again later")
             room.unmount(reduced.night)
+            with reduced.store() as store:
+                wait_for(lambda: raw_missing(store) == [False] * 3)
             reduced.waits_until_settled()
             room.mount(reduced.folder / "raw", "64k")  # the disk is not mounted: its folder is empty
             time.sleep(1.0)
             with reduced.store() as store:
-                documents = list(store.database["objects"].find())
-                assert [document["raw_data"]["missing"] for document in documents] == [False] * 3
+                assert raw_missing(store) == [False] * 3
             room.unmount(reduced.folder / "raw")
             time.sleep(0.5)
         with reduced.store() as store:

@@ -382,7 +382,7 @@ def _manifest(content: bytes, folder: Path) -> None:
     (pipeline.parent / ".observation.json").write_bytes(content)
     list(product_check.verify(folder))
     encode(dict(blocks_by_pipeline(pipeline)))
-    encode(sidecars.read_sidecar(Layout(folder), NIGHT, OBS))
+    encode(sidecars.read_sidecar(Layout(folder), NIGHT, OBS).document)
 
 
 def _act(content: bytes, folder: Path) -> None:

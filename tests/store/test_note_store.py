@@ -5,7 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from obsarchive.store import Store
-from obsarchive.store.notes import MOST_EARLIER, Note, Notes, subject_of_night
+from obsarchive.store.notes import Note, Notes, subject_of_night
+from obsarchive.store.versions import MOST_EARLIER
 
 
 @pytest.fixture

@@ -4,11 +4,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from pymongo.collection import Collection
 
 from obsarchive.core.target_names import target_fields
 from obsarchive.store import Store, portal_queries
-from obsarchive.store.portal_queries import _visible
 from obsarchive.store.search import Criteria, Order
+from obsarchive.store.visibility import visible_where
 
 COUNT, PAGE = 3000, 50
 ADMIN, PI = {"_id": "admin", "programs": "all"}, {"_id": "ana", "programs": ["3"]}
@@ -39,7 +40,7 @@ def filled(store: Store) -> Store:
 def work(store: Store, user: dict[str, Any], criteria: Criteria) -> tuple[int, int, int]:
     """Return how many keys and documents the first page of a search reads, and how many it shows."""
     planned = store.browse._planned(criteria)
-    query, order = _visible(user, planned.query(), planned.is_selective), Order()
+    query, order = visible_where(user, planned.query(), planned.is_selective), Order()
     found = store.database["objects"].find(query).sort(order.keys).limit(PAGE + 1)
     stats = found.explain()["executionStats"]
     return stats["totalKeysExamined"], stats["totalDocsExamined"], stats["nReturned"]
@@ -67,6 +68,42 @@ def test_parts_of_rare_names_cost_what_they_find(filled, user) -> None:
     assert documents <= 40
 
 
+def test_counting_a_frequent_name_reads_no_document(filled, monkeypatch) -> None:
+    """Whatever other index begins with the programme."""
+    monkeypatch.setattr(portal_queries, "RARE", 100)
+    filled.database["objects"].create_index([("science_program.program_id", 1), ("magnitude", 1)])
+    counted: list[tuple[dict[str, Any], dict[str, Any]]] = []
+    count = Collection.count_documents
+
+    def watched(self: Collection[Any], query: dict[str, Any], **options: Any) -> int:
+        counted.append((query, options))
+        return count(self, query, **options)
+
+    monkeypatch.setattr(Collection, "count_documents", watched)
+    assert filled.browse.search(PI, Criteria(name="hd"), Order(), PAGE).count == 100
+    read = 0
+    for query, options in counted[1:]:  # the first one says that the name is frequent
+        stages = [{"$match": query}, {"$group": {"_id": 1, "n": {"$sum": 1}}}]
+        asked = {"aggregate": "objects", "pipeline": stages, "cursor": {}}
+        asked |= {"hint": options["hint"]} if "hint" in options else {}
+        explained = filled.database.command("explain", asked, verbosity="executionStats")
+        stats = explained["stages"][0]["$cursor"]["executionStats"] if "stages" in explained else explained
+        read += stats.get("executionStats", stats)["totalDocsExamined"]
+    assert len(counted) == 3
+    assert read == 0
+
+
+def test_what_a_user_sees_twice_is_counted_once(filled, monkeypatch) -> None:
+    """Programme 3 is the user's, and every observation names them as its PI."""
+    monkeypatch.setattr(portal_queries, "RARE", 100)
+    user = {"_id": "ben", "programs": ["3"], "left": ["4"]}
+    expected = sum(number % 3 == 0 and number % 10 != 4 for number in range(COUNT))
+    assert filled.browse.search(user, Criteria(name="hd"), Order(), PAGE).count == expected
+    since = datetime(2016, 1, 1, tzinfo=UTC)
+    found = filled.browse.search(user, Criteria(since=since), Order(), PAGE)
+    assert found.count == sum(number % 10 != 4 for number in range(COUNT))
+
+
 @pytest.mark.parametrize("user", [ADMIN, PI])
 def test_a_name_that_there_is_not_costs_nothing(filled, user) -> None:
     assert work(filled, user, Criteria(name="nothing")) == (1, 0, 0)
@@ -79,3 +116,15 @@ def test_programmes_that_name_a_user_are_looked_up_one_by_one(filled) -> None:
     query = {"science_program.program_PI": "ben", "science_program.program_id": {"$gt": "4"}}
     found = filled.database["objects"].find(query).sort("science_program.program_id", 1).limit(1)
     assert found.explain()["executionStats"]["totalKeysExamined"] <= 2
+
+
+def test_filters_and_cameras_of_a_user_are_read_from_an_index(filled) -> None:
+    objects = filled.database["objects"]
+    objects.update_many({"science_program.program_id": "4"}, {"$set": {"filter": "Sz", "camera": "IR"}})
+    assert filled.browse.values(PI, "filter") == ["Si"]
+    assert filled.browse.values({"_id": "ana", "programs": ["3", "4"]}, "filter") == ["Si", "Sz"]
+    assert filled.browse.values({"_id": "ben", "programs": []}, "camera") == ["IR"]
+    for field in ("filter", "camera"):
+        query = {"$and": [{"science_program.program_id": "4"}, {field: {"$gt": ""}}]}
+        stats = objects.find(query, {field: 1}).sort(field, 1).limit(1).explain()["executionStats"]
+        assert (stats["totalKeysExamined"] <= 2, stats["totalDocsExamined"] <= 1) == (True, True)

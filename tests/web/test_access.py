@@ -8,7 +8,7 @@ import pytest
 from toy_archive import EARLIER, NIGHT
 
 from obsarchive.daemon.requests import Requests
-from obsarchive.store.portal_queries import visible_to
+from obsarchive.store.visibility import visible_to
 
 OBJECTS = (
     "/observation/{id}",

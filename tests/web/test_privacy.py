@@ -32,7 +32,8 @@ from obsarchive.store.foreign_names import LABEL
 from obsarchive.store.notes import Note, subject_of_night
 from obsarchive.web import Portal
 from obsarchive.web.framework import authorization
-from obsarchive.web.framework.authorization import SCOPES, digest_of
+from obsarchive.web.framework.authorization import OPEN, PUBLIC, SCOPES, WITHOUT_USER, digest_of
+from obsarchive.web.pages import public
 
 TARGET = "Zubenelgenubi"
 MINUTE = 2.37
@@ -56,8 +57,10 @@ SECRETS = (
     "THEIRS",
     "confidential remark",
     "a note of theirs",
+    "their_filter",
+    "THEIR_CAMERA",
 )
-"""What tells of the other programme's observation: names, times, position, Strehl ratio, dataset, source, comment."""
+"""What tells of the other programme's observation: names, times, position, Strehl ratio, dataset, comment, camera."""
 QUERIES = (
     *("", "?raw=1", "?state=done&limit=500", "?RA=0&DEC=0&SR=180", "?MAXREC=5000"),
     "?LANG=ADQL&QUERY=SELECT+*+FROM+ivoa.obscore",
@@ -66,6 +69,7 @@ MOST_LINKS = 15
 """Links that are followed of one endpoint."""
 LINK = re.compile(r'(?:href|src|action|hx-get|hx-post|data-[\w-]+)="(/[^"#]*)', re.ASCII)
 ADDRESS = re.compile(r'https?://localhost(?::\d+)?(/[^\s"\'<>]*)')
+CHANGING = ("tap_add_job", "tap_delete_job", "tap_change_job")
 ENDS = ("auth.", "account.")
 """Forms that end the visit."""
 
@@ -83,6 +87,7 @@ def night(app: Portal) -> SimpleNamespace:
     more = {"comment": "confidential remark", "coordinates": {"ra_deg": 201.4567, "dec_deg": 33.1234}}
     foreign = toy.observation("4", TARGET, MINUTE, pi=["ben"], **more)
     toy.reduced(toy.observation("4", "HD_140283", SAME_TARGET_MINUTE, pi=["ben"]), 5)
+    toy.observation("4", "HD_140283", 30, pi=["ben"], filter="their_filter", camera="THEIR_CAMERA")
     for name in (own, other):
         toy.reduced(name, 0)
     toy.reduced(foreign, 3, strehl=47.11)
@@ -195,6 +200,8 @@ class Trespasser:
         self.opened[endpoint] += 1
         self.statuses.setdefault((endpoint, whose), set()).add(answer.status_code)
         assert answer.status_code != 500, address
+        if (answer.location or "").startswith("/login?next="):
+            return ""  # which names what was asked for
         for where, content in (("headers", str(answer.headers).encode()), *_contents(address, body)):
             self.leaks += [
                 f"{method} {address}: {secret} in {where}" for secret in SECRETS if secret.encode() in content
@@ -251,6 +258,7 @@ def _contents(name: str, data: bytes) -> Iterator[tuple[str, bytes]]:
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(authorization, "MOST_REQUESTS", 10**9)
     monkeypatch.setattr(authorization, "MOST_BAD_TOKENS", 10**9)
+    monkeypatch.setattr(public, "MOST_REQUESTS", 10**9)
 
 
 def trespass(app: Portal, night: SimpleNamespace, who: str) -> Trespasser:
@@ -295,6 +303,33 @@ def test_no_answer_to_a_program_tells_of_another_programme(
     assert program.statuses["api.observation", "foreign"] == {404}
 
 
+def test_nothing_private_is_seen_without_an_account(app: Portal, night: SimpleNamespace, unhurried: None) -> None:
+    """Programme 3 is public, 4 is not: every public page, file and service, and every link that leads further."""
+    app.settings = app.settings.model_copy(update={"release": app.settings.release.model_copy(update={"months": 12})})
+    app.store.people.mark()
+    app.store.programmes.save("4", {"period": "never"}, "admin")
+    query = {"LANG": "ADQL", "QUERY": "SELECT * FROM ivoa.obscore"}
+    theirs = app.store.query_jobs.add("public:127.0.0.9", {**query, "RUNID": TARGET}, TARGET)
+    stranger = Trespasser(app, night, app.test_client())
+    stranger.job = app.store.query_jobs.add("public:127.0.0.1", query, "")
+    app.store.query_jobs.set_fields("public:127.0.0.1", stranger.job, {"phase": "COMPLETED"})
+    stranger.everywhere()
+    assert stranger.leaks == []
+    answering = {endpoint for (endpoint, _), codes in stranger.statuses.items() if 200 in codes}
+    assert answering - {""} <= PUBLIC | OPEN | WITHOUT_USER
+    assert stranger.opened.keys() | {endpoint for endpoint in PUBLIC if endpoint.endswith(CHANGING)} >= PUBLIC
+    assert stranger.statuses["public.observation", "own"] >= {200}
+    assert stranger.statuses["public.observation", "foreign"] == {404}
+    assert 200 in stranger.statuses["public_vo.tap_result", "own"]
+    rows = stranger.client.get("/public/vo/tap/sync", query_string=query).text
+    assert rows.count(night.own) > 2
+    assert "ana" not in re.findall(r">([^<]*)<", rows)
+    for part in ("", "/parameters", "/results/result"):
+        assert stranger.client.get(f"/public/vo/tap/async/{theirs}{part}").status_code == 404
+    for word in ("confidential remark", "a note of theirs", "better than"):
+        assert word not in stranger.client.get("/public/vo/scs?RA=0&DEC=0&SR=180").text
+
+
 def test_an_administrator_sees_what_this_file_looks_for(app: Portal, night: SimpleNamespace, unhurried: None) -> None:
     """Were nothing there to be found, the tests above could not fail."""
     admin = trespass(app, night, "admin")
@@ -331,6 +366,37 @@ def test_a_night_changes_for_those_alone_whose_data_do(app: Portal, night: Simpl
     after = [client.get(address).json["pulse"] for client in (ana, ben)]
     assert after[0] == before[0]
     assert after[1] != before[1]
+
+
+def test_lists_of_the_search_hold_what_one_may_see(app: Portal, night: SimpleNamespace) -> None:
+    night.toy.observation("5", "Vega", 40, pi=["ana"], filter="Sg", camera="IR")
+    ana, admin = trespass(app, night, "ana").client, trespass(app, night, "admin").client
+    offered = {name: re.findall(r"<option[^>]*>([^<]*)", _field(ana.get("/search").text, name)) for name in LISTS}
+    assert {name: [value for value in values if value not in ("any", "")] for name, values in offered.items()} == {
+        "filter": ["Sg", "lp600"],
+        "camera": ["IR", "VIC"],
+        "program": ["3", "5"],
+    }
+    assert "there are Sg, lp600" in ana.get("/search?filter=nothing").text
+    assert "THEIR_CAMERA" in _field(admin.get("/search").text, "camera")
+
+
+LISTS = ("filter", "camera", "program")
+
+
+def _field(page: str, name: str) -> str:
+    return re.search(rf'<select name="{name}".*?</select>', page, re.DOTALL)[0]
+
+
+def test_programmes_count_what_one_may_see(app: Portal, night: SimpleNamespace) -> None:
+    night.toy.observation("4", "Vega", 40, pi=["ana"], night="20160923")
+    rows = {}
+    for who in ("ana", "admin"):
+        page = trespass(app, night, who).client.get("/programmes").text
+        found = re.findall(r'/programme/(\d+)">.*?<td class="n">(\d+)<.*?<td class="t">.*?>([\d-]+)<', page, re.DOTALL)
+        rows[who] = {program: (int(count), last) for program, count, last in found}
+    assert rows["ana"] == {"3": (2, "2016-09-25"), "4": (1, "2016-09-23")}
+    assert rows["admin"] == {"3": (2, "2016-09-25"), "4": (4, "2016-09-25")}
 
 
 def test_the_costs_of_a_night_are_those_of_ones_own_data(app: Portal, night: SimpleNamespace) -> None:

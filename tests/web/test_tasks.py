@@ -2,12 +2,17 @@
 
 import io
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
 import axe_playwright_python
+import numpy as np
 import pyotp
 import pytest
+from astropy import units as u
+from astropy.io import fits
+from astropy.wcs import WCS
 from PIL import Image
 from playwright.sync_api import Page, expect
 from test_browser import CHROMIUM, Watched, _log_in, browser, visit
@@ -104,6 +109,49 @@ def test_the_fits_viewer_shows_the_image(visit: Watched, archive: SimpleNamespac
     expect(page.locator("[data-readout]")).to_contain_text("value")
     page.keyboard.press("Escape")
     expect(page).to_have_url(f"{visit.address}/observation/{archive.own}")
+
+
+@pytest.mark.parametrize(("north_deg", "east_left"), [(0.0, True), (0.0, False), (35.0, True), (-140.0, False)])
+def test_the_compass_points_as_the_coordinates_of_the_image_do(
+    visit: Watched, archive: SimpleNamespace, north_deg: float, east_left: bool
+) -> None:
+    """Directions and scale bar against astropy, as loaded, enlarged, and turned north up."""
+    path = archive.toy.real_image(archive.own, north_deg, east_left)
+    _log_in(visit, "ana")
+    page = visit.page
+    visit.open(f"/view/{archive.own}/bright_star/100p.fits")
+    page.wait_for_selector("html[data-fits-shown='120']", timeout=20_000)
+    wcs = WCS(fits.getheader(path))
+    middle = wcs.pixel_to_world(59.5, 59.5)
+    expected = {}
+    for letter, angle in (("N", 0), ("E", 90)):
+        there = wcs.world_to_pixel(middle.directional_offset_by(angle * u.deg, 1 * u.arcsec))
+        expected[letter] = np.array([there[0] - 59.5, 59.5 - there[1]])  # the screen's y points down
+    for _ in range(2):
+        for letter, direction in expected.items():
+            assert np.allclose(_arrow(page, letter), direction / np.hypot(*direction), atol=0.02), letter
+        page.get_by_role("button", name="Zoom in").click()
+    page.get_by_role("button", name="North up").click()
+    assert np.allclose(_arrow(page, "N"), (0, -1), atol=0.02)
+    before = _bar_arcsec_per_pixel(page)
+    page.get_by_role("button", name="Zoom in").click()
+    assert _bar_arcsec_per_pixel(page) == pytest.approx(before / 2, rel=0.01)
+    zoom = page.evaluate("JS9.GetZoom({display: 'JS9'})")
+    assert _bar_arcsec_per_pixel(page) == pytest.approx(0.0174 / zoom, rel=0.01)
+
+
+def _arrow(page: Page, letter: str) -> np.ndarray:
+    """Unit vector of an arrow on the screen."""
+    path = page.locator(f"[data-arrow={letter}]").get_attribute("d") or ""
+    x0, y0, x1, y1 = (float(number) for number in re.findall(r"-?[\d.]+(?:e-?\d+)?", path)[:4])
+    return np.array([x1 - x0, y1 - y0]) / np.hypot(x1 - x0, y1 - y0)
+
+
+def _bar_arcsec_per_pixel(page: Page) -> float:
+    bar = page.locator("[data-bar]")
+    length = re.search(r"h([\d.]+)", bar.get_attribute("d") or "")
+    assert length is not None
+    return float(bar.get_attribute("data-bar") or 0) / float(length[1])
 
 
 def test_a_night_under_way_is_followed_without_reloading(visit: Watched, app: Portal, archive: SimpleNamespace) -> None:

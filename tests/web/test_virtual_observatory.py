@@ -1,9 +1,6 @@
 """SIA2, TAP, DataLink and SODA through pyvo and STILTS, on a served archive of two programmes."""
 
 import io
-import secrets
-import shutil
-import subprocess
 import xml.etree.ElementTree as ET
 from datetime import timedelta
 from pathlib import Path
@@ -12,19 +9,15 @@ import numpy as np
 import pytest
 import pyvo
 import requests
-from astropy.config import set_temp_cache
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.time import Time
-from astropy.utils.data import import_file_to_cache
 from astropy.wcs import WCS
 from PIL import Image
-from pyvo.utils.vocabularies import IVOA_VOCABULARY_ROOT
 from visitors import CHEAP, PASSWORD, Visitor
-from vo_archive import DEC, PIXEL_ARCSEC, RA, TOKENS, vo_archive
+from vo_archive import DEC, PIXEL_ARCSEC, RA, TOKENS, cached_vocabulary, stilts, vo_archive, vo_store
 
 from obsarchive.accounts import users as accounts
-from obsarchive.store import Store
 from obsarchive.web.vo import query_runner
 
 FIELD_DEG = 160 * PIXEL_ARCSEC / 3600
@@ -34,20 +27,13 @@ FIELD_DEG = 160 * PIXEL_ARCSEC / 3600
 def vo(mongo_server, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(accounts, "_HASHER", CHEAP)
-        name = f"test_vo_{secrets.token_hex(4)}"
-        store = Store(mongo_server.uri, name)
-        with vo_archive(store, tmp_path_factory.mktemp("vo")) as found:
+        with vo_store(mongo_server.uri) as store, vo_archive(store, tmp_path_factory.mktemp("vo")) as found:
             yield found
-        store.client.drop_database(name)
-        store.close()
 
 
 @pytest.fixture(scope="module", autouse=True)
 def vocabulary(tmp_path_factory):
-    """What pyvo fetches from the IVOA before it follows a link, from a copy that comes with pyvo."""
-    copy = Path(pyvo.__file__).parent / "dal" / "tests" / "data" / "datalink" / "datalink.desise"
-    with set_temp_cache(tmp_path_factory.mktemp("cache")):
-        import_file_to_cache(IVOA_VOCABULARY_ROOT + "datalink/core", str(copy))
+    with cached_vocabulary(tmp_path_factory.mktemp("cache")):
         yield
 
 
@@ -74,11 +60,8 @@ def names(found) -> set[tuple[str, str]]:
 
 def validated(task: str, *arguments: str) -> str:
     """Run a validator of STILTS as Ana, and return what it reports."""
-    program = shutil.which("stilts")
-    assert program, "apt-get install stilts"
-    options = ["-Dstar.basicauth.user=any", f"-Dstar.basicauth.password={TOKENS['ana']}"]
-    done = subprocess.run([program, *options, task, *arguments], capture_output=True, timeout=280, check=False)
-    return (done.stdout + done.stderr).decode()
+    as_ana = ("-Dstar.basicauth.user=any", f"-Dstar.basicauth.password={TOKENS['ana']}")
+    return stilts(task, *arguments, options=as_ana)
 
 
 # -- ObsCore is true to each file ---------------------------------------------------------------------------------

@@ -243,14 +243,15 @@ class ToyArchive:
         self.store.nights.set_fields(night, {"seeing.steps.measure": step, "seeing.median_arcsec": 1.25})
         return names
 
-    def real_image(self, obs_id: str) -> None:
-        """Put a FITS image that can be shown where a product stands for one."""
+    def real_image(self, obs_id: str, north_deg: float = 0.0, east_left: bool = True) -> Path:
+        """Put a FITS image that can be shown where a product stands for one, and return its path."""
         y, x = np.mgrid[:120, :120] - 59.5
         image = (1000 * np.exp(-(y**2 + x**2) / 50)).astype(np.float32)
-        header = {"GUIDEY": 60, **tan_wcs(155.1271, -0.0042, (59.5, 59.5), 0.0174, 0.0, True)}
+        header = {"GUIDEY": 60, **tan_wcs(155.1271, -0.0042, (59.5, 59.5), 0.0174, north_deg, east_left)}
         night = (self.store.observations.find(obs_id) or {})["night"]
         path = self.layout.observation(night, obs_id) / "bright_star" / "100p.fits"
         write_fits(path, image, header, Provenance("1", "bright_star", "reduce", "0" * 16))
+        return path
 
     @staticmethod
     def now() -> datetime:

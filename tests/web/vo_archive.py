@@ -1,6 +1,9 @@
 """An archive of two programmes with real images, raw files, masters and logs, for tests of the virtual observatory."""
 
 import json
+import secrets
+import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -8,7 +11,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pyvo
+from astropy.config import set_temp_cache
 from astropy.io import fits
+from astropy.utils.data import import_file_to_cache
+from pyvo.utils.vocabularies import IVOA_VOCABULARY_ROOT
 from toy_archive import NIGHT, ToyArchive, make_config
 from visitors import make_app, served
 
@@ -22,7 +29,35 @@ from obsarchive.web.framework.authorization import digest_of
 
 RA, DEC = 155.1271, -0.0042
 PIXEL_ARCSEC = 0.0174
+VOCABULARY = Path(pyvo.__file__).parent / "dal" / "tests" / "data" / "datalink" / "datalink.desise"
+"""What pyvo fetches from the IVOA before it follows a link, from a copy that comes with pyvo."""
 TOKENS = {name: f"arc_of_{name}" for name in ("ana", "ben", "admin")}
+
+
+@contextmanager
+def cached_vocabulary(folder: Path) -> Iterator[None]:
+    """Let pyvo follow links without a network."""
+    with set_temp_cache(folder):
+        import_file_to_cache(IVOA_VOCABULARY_ROOT + "datalink/core", str(VOCABULARY))
+        yield
+
+
+@contextmanager
+def vo_store(uri: str) -> Iterator[Store]:
+    """Give a database of its own, which is dropped at the end."""
+    name = f"test_vo_{secrets.token_hex(4)}"
+    store = Store(uri, name)
+    yield store
+    store.client.drop_database(name)
+    store.close()
+
+
+def stilts(task: str, *arguments: str, options: tuple[str, ...] = ()) -> str:
+    """Run a task of STILTS, and return what it reports."""
+    program = shutil.which("stilts")
+    assert program, "apt-get install stilts"
+    done = subprocess.run([program, *options, task, *arguments], capture_output=True, timeout=280, check=False)
+    return (done.stdout + done.stderr).decode()
 
 
 def write_image(app: Portal, obs_id: str, name: str, shape: tuple[int, ...], north_deg: float) -> None:

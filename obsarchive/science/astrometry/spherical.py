@@ -47,12 +47,8 @@ def tangent_plane_offsets(
     if centre is not None:
         x, y = _tangent(ra, dec, *centre)
         return x, y
-    known = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
-    if not known.size:
-        return np.full(len(ra), np.nan), np.full(len(ra), np.nan)
-    # any position near by serves as the tangent point: the median offset is subtracted
-    x, y = _tangent(ra, dec, ra[known[0]], dec[known[0]])
-    return x - np.median(x[known]), y - np.median(y[known])
+    x, y = _about_median(ra, dec)
+    return x, y
 
 
 @njit(cache=True)
@@ -67,6 +63,16 @@ def _tangent(ra, dec, ra0, dec0):  # type: ignore[no-untyped-def]  # pragma: no 
         x[i] = cos_dec * np.sin(apart) / towards * arcsec
         y[i] = (cos0 * sin_dec - sin0 * cos_dec * cos_apart) / towards * arcsec
     return x, y
+
+
+@njit(cache=True)
+def _about_median(ra, dec):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    known = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
+    if known.size == 0:
+        return np.full(ra.size, np.nan), np.full(ra.size, np.nan)
+    # any position near by serves as the tangent point: the median offset is subtracted
+    x, y = _tangent(ra, dec, ra[known[0]], dec[known[0]])
+    return x - np.median(x[known]), y - np.median(y[known])
 
 
 def radec_of(vectors: Float64Array) -> tuple[Float64Array, Float64Array]:

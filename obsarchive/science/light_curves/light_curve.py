@@ -74,6 +74,32 @@ def _clipped(values, good, sigma, rounds):  # type: ignore[no-untyped-def]  # pr
     return np.mean(kept), np.std(kept), kept.size
 
 
+def middle_and_scatter(values: FloatArray) -> tuple[float, float]:
+    """Return the median of values and their scatter, from the median absolute deviation.
+
+    Parameters
+    ----------
+    values : ndarray (n,)
+        Values; those that are not finite are skipped.
+
+    Returns
+    -------
+    middle, scatter : float
+        Both NaN without a finite value.
+    """
+    middle, scatter = _middle_and_scatter(np.ascontiguousarray(values, np.float64))
+    return middle, scatter
+
+
+@njit(cache=True)
+def _middle_and_scatter(values):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    finite = values[np.isfinite(values)]
+    if finite.size == 0:
+        return np.nan, np.nan
+    middle = np.median(finite)
+    return middle, MAD_TO_SIGMA * np.median(np.abs(finite - middle))
+
+
 def fluxes_of_magnitudes(
     mag: FloatArray, error: FloatArray, zero_point: float = AB_MICROJANSKY
 ) -> tuple[Float64Array, Float64Array]:

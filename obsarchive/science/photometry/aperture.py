@@ -168,9 +168,11 @@ def _sums(image, variance, centre, radii, saturation):  # type: ignore[no-untype
     for row in range(max(int(centre[0] - largest), 0), min(int(centre[0] + largest) + 2, height)):
         for column in range(max(int(centre[1] - largest), 0), min(int(centre[1] + largest) + 2, width)):
             dy, dx = row - centre[0], column - centre[1]
+            near = max(abs(dy) - 0.5, 0.0) ** 2 + max(abs(dx) - 0.5, 0.0) ** 2
             value = image[row, column]
             for j in range(len(radii)):
-                part = overlap(dy, dx, radii[j])
+                # most pixels of the square of the largest radius lie outside of the others
+                part = overlap(dy, dx, radii[j]) if near < radii[j] * radii[j] else 0.0
                 if part == 0.0:
                     continue
                 # the first aperture has a flag for it; the others have none, so their flux is NaN

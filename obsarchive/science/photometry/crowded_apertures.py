@@ -8,26 +8,37 @@ from scipy.spatial import cKDTree
 
 from obsarchive.science.arrays import BoolArray, Float32Array, Float64Array, FloatArray, IndexArray
 from obsarchive.science.photometry.aperture import Apertures
+from obsarchive.science.photometry.joint_fluxes import (
+    CLIP_SIGMA,
+    PROFILE_SHARE,
+    UNRESOLVED_FWHM,
+    Surroundings,
+    joint_fluxes,
+    owners,
+)
 from obsarchive.science.photometry.source_detection import Sources
 from obsarchive.science.photometry.star_profile import KNOTS, STEP_FWHM, StarProfile, fit_profile
 
 ROUNDS = 4
-"""How often fluxes and profile are found in turn; outside of the part that gave the profile, fluxes once."""
+"""How often fluxes and profile are found in turn; outside of the part that gave the profile, fluxes twice."""
 MOST_STARS, LEAST_STARS = 40, 5
 """Stars from which the profile is made: the brightest ones."""
 PART_STARS = 150
 """Number of sources in the part of an image from which the profile is made, the part where they are closest."""
 NARROWEST, WIDEST = 0.6, 1.3
 """Width of a source, over that of stars, below which it is a cosmic ray, and beyond which it is no star."""
-MIDDLE_FWHM = 1.5
-"""Radius within which the flux of a star is fitted whose aperture is not whole [FWHM]."""
+CLOSE_FWHM = 0.5
+"""Distance from the aperture of a star within which another one is close to it [FWHM]."""
+NEIGHBOUR_ERROR, MERGED_ERROR = 0.01, 0.06
+"""Error of the light of a neighbour in an aperture, relative: places and sampling are not better known; and that of
+several stars which nothing resolves."""
 MODES = 2
 """Number of independent errors of the profile that count."""
-CLIP_SIGMA, PROFILE_SHARE = 6.0, 0.2
-"""Residuals of so many sigma, and such a share of the model, are not those of stars."""
 
-Measure = Callable[[FloatArray, FloatArray, Sources], Apertures]
-"""Aperture photometry of sources on an image with the variance of its pixels."""
+Radii = tuple[float, ...]
+"""Of apertures [pixel]."""
+Measure = Callable[[FloatArray, FloatArray, Sources, Radii], Apertures]
+"""Aperture photometry of sources on an image with the variance of its pixels, in apertures of some radii."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +55,10 @@ class CrowdedImage:
         All sources.
     fwhm_px : float
         FWHM of stars [pixel].
-    radius_px, reach_px : float
-        Radii of the apertures, and of the outer edge of the annuli of the sky [pixel].
+    radii_px : tuple of k floats
+        Radii of the apertures [pixel].
+    reach_px : float
+        Radius of the outer edge of the annuli of the sky [pixel].
     gain : float
         Photons of a count, 0 if unknown.
     saturation : float
@@ -56,7 +69,7 @@ class CrowdedImage:
     variance: FloatArray
     sources: Sources
     fwhm_px: float
-    radius_px: float
+    radii_px: Radii
     reach_px: float
     gain: float
     saturation: float
@@ -85,14 +98,15 @@ class CrowdedImage:
 
 @dataclass(frozen=True, eq=False)
 class _Model:
-    """The stars of an image: their profile, normalised to the light in an aperture, fluxes and image.
+    """The stars of an image: their profile, normalised to the light in the first aperture, fluxes and image.
 
-    `own` is the light of each star of flux 1 in its own aperture; it differs from 1 by where in a pixel a star is.
+    `owner` are the stars to which the light of each belongs; those that are owned have no flux.
     """
 
     profile: StarProfile
     flux: Float64Array
-    own: Float64Array
+    flux_error: Float64Array
+    owner: IndexArray
     image: Float32Array
 
 
@@ -100,15 +114,15 @@ def without_neighbours(field: CrowdedImage, found: Apertures, measure: Measure) 
     """Return the photometry of sources with neighbours, measured without their light; that of others stays.
 
     The profile of the stars and their fluxes are found in turn. All stars are subtracted, apertures and skies are
-    measured on what remains, and the own light of each is put back. Errors hold those of the profile, and those of the
-    fluxes of neighbours in the aperture.
+    measured on what remains, and the own light of each is put back. Neighbours that nothing resolves are part of a
+    star. Errors hold those of the profile, and those of the fluxes of neighbours in the aperture.
 
     Parameters
     ----------
     field : CrowdedImage
         The image.
     found : Apertures
-        Its photometry with neighbours, in one aperture.
+        Its photometry with neighbours.
     measure : callable
         The code that measured it.
 
@@ -128,16 +142,18 @@ def without_neighbours(field: CrowdedImage, found: Apertures, measure: Measure) 
         return found
     (model, new), shares = learnt, _shares_of_errors(part, before, learnt, measure)
     if len(inside) < len(field.sources):
-        # what neighbours took from the others by way of the sky is much the same
-        lost = float(np.nanmedian(new.flux - before.flux))
-        model, new = _separated(field, replace(found, flux=found.flux + lost), measure, model.profile) or learnt
+        # what neighbours added to the other skies is much the same
+        added = float(np.nanmedian(before.sky - new.sky))
+        area = np.pi * np.square(field.radii_px)
+        start = replace(found, flux=found.flux + area * added, sky=found.sky - added)
+        model, new = _separated(field, start, measure, model.profile) or learnt
     removed = np.maximum(found.sky - new.sky, 0.0)
-    area = np.pi * field.radius_px**2
-    error = np.hypot(new.flux_error[:, 0], shares[0] * area * removed)
-    error = np.hypot(error, _noise_of_neighbours(field, model, new))
+    error = np.hypot(new.flux_error, shares[0] * removed[:, np.newaxis])
+    error = np.hypot(error, _noise_of_neighbours(field, model))
+    is_crowded = crowded[:, np.newaxis]
     return Apertures(
-        np.where(crowded, new.flux[:, 0], found.flux[:, 0])[:, np.newaxis],
-        np.where(crowded, error, found.flux_error[:, 0])[:, np.newaxis],
+        np.where(is_crowded, new.flux, found.flux),
+        np.where(is_crowded, error, found.flux_error),
         np.where(crowded, new.sky, found.sky),
         np.where(crowded, np.hypot(new.sky_error, shares[1] * removed), found.sky_error),
         found.flags,
@@ -177,28 +193,41 @@ def _separated(
     field: CrowdedImage, found: Apertures, measure: Measure, profile: StarProfile | None = None
 ) -> tuple[_Model, Apertures] | None:
     """Find the fluxes of all stars, and their profile if it is not known; None with too few stars."""
-    width = field.sources.fwhm_px / field.fwhm_px
-    is_whole = ~(width < NARROWEST) & (found.flags == 0) & (found.flux[:, 0] > 0)
+    width, light = field.sources.fwhm_px / field.fwhm_px, found.flux[:, 0]
+    is_whole = ~(width < NARROWEST) & (found.flags == 0) & (light > 0)
     stars = np.flatnonzero(is_whole & (width < WIDEST))
     if len(stars) < LEAST_STARS:
         return None
-    stars = stars[np.argsort(-found.flux[stars, 0])][:MOST_STARS]
-    unit = np.median(found.flux[is_whole, 0] / field.sources.flux[is_whole])
-    flux = np.where(width < NARROWEST, 0.0, np.where(is_whole, found.flux[:, 0], unit * field.sources.flux))
+    stars = stars[np.argsort(-light[stars])][:MOST_STARS]
+    owner = owners(field.places, light, UNRESOLVED_FWHM * field.fwhm_px)
+    # with a profile that is known apertures tell more than cores, to which errors of the position matter
+    by_aperture = is_whole & ~_close(field) & (profile is not None)
+    unit = np.nanmedian(light[is_whole] / field.sources.flux[is_whole])
+    flux = np.where(is_whole, light, unit * field.sources.flux)
+    flux[(width < NARROWEST) | (owner != np.arange(len(owner)))] = 0.0
     model, new = None, found
-    for _ in range(2 if profile else ROUNDS):
+    rounds = 2 if profile else ROUNDS
+    for i in range(rounds):
         shape = profile or _fitted(field, flux, stars, model, float(np.nanmedian(new.sky)))
         if shape is None:
             return None
-        model = _modelled(field, np.maximum(flux, 0.0), stars, shape)
-        rest = field.image - model.image
-        new = measure(rest, field.variance, field.sources)
-        new = replace(new, flux=new.flux + (model.flux * model.own)[:, np.newaxis])
-        flux = np.where(is_whole & np.isfinite(new.flux[:, 0]), new.flux[:, 0], 0.0)
-        # where the aperture is cut or saturated, the rest of the star tells
-        hidden = np.flatnonzero((flux == 0.0) & ~(width < NARROWEST))
-        flux[hidden] = model.flux[hidden] + _missing(field, model, rest, new.sky, hidden)
+        known = np.where(by_aperture, new.flux[:, 0], np.nan)
+        model = _modelled(field, shape, stars, (owner, known, flux, new.sky), model)
+        flux = model.flux
+        radii = field.radii_px if i == rounds - 1 else field.radii_px[:1]
+        new = measure(field.image - model.image, field.variance, field.sources, radii)
+        new = replace(new, flux=new.flux + flux[owner, np.newaxis] * _own(field, model.profile, owner, radii))
     return (model, new) if model else None
+
+
+def _close(field: CrowdedImage) -> BoolArray:
+    """Return which sources have another one in their aperture, or next to it."""
+    pairs = cKDTree(np.stack(field.places, axis=1)).query_pairs(
+        field.radii_px[0] + CLOSE_FWHM * field.fwhm_px, output_type="ndarray"
+    )
+    found = np.zeros(len(field.sources), bool)
+    found[pairs] = True
+    return found
 
 
 def _fitted(
@@ -217,47 +246,66 @@ def _fitted(
     return fit_profile(pixels, variance, (*field.places, np.maximum(flux, 0.0)), stars, field.fwhm_px)
 
 
-def _modelled(field: CrowdedImage, flux: Float64Array, stars: IndexArray, profile: StarProfile) -> _Model:
-    own = profile.in_circles(field.places, field.places, field.radius_px)
+def _modelled(
+    field: CrowdedImage,
+    profile: StarProfile,
+    stars: IndexArray,
+    facts: tuple[IndexArray, Float64Array, Float64Array, Float64Array],
+    before: _Model | None,
+) -> _Model:
+    """Fit the fluxes that are not known, all at once; what the model before does not explain is not that of stars.
+
+    The facts are the owner of each star, its flux or NaN, its flux if the image does not show it, and its sky.
+    """
+    (y, x), (owner, known, unseen, sky) = field.places, facts
+    own = _own(field, profile, owner, field.radii_px[:1])[:, 0]
     unit = float(np.median(own[stars]))
-    profile = profile.scaled(1 / unit)
-    return _Model(profile, flux, own / unit, profile.image(field.image.shape, (*field.places, flux)))
+    profile, own = profile.scaled(1 / unit), own / unit
+    level = np.where(np.isfinite(sky), sky, np.nanmedian(sky))
+    expected = before.image if before is not None else np.zeros_like(field.image)
+    pixels = Surroundings(field.image, field.variance, expected, field.saturation)
+    # a cosmic ray has no light around it
+    drawn = np.flatnonzero((owner == np.arange(len(owner))) & ~(field.sources.fwhm_px < NARROWEST * field.fwhm_px))
+    flux, error = np.zeros(len(y)), np.zeros(len(y))
+    flux[drawn], error[drawn] = joint_fluxes(pixels, (y[drawn], x[drawn]), level[drawn], profile, field.fwhm_px)
+    flux = np.where(np.isfinite(known), known / own, np.where(error > 0, flux, unseen))
+    return _Model(profile, flux, error, owner, profile.image(field.image.shape, (y, x, flux)))
 
 
-def _missing(
-    field: CrowdedImage, model: _Model, rest: FloatArray, sky: Float64Array, hidden: IndexArray
-) -> Float64Array:
-    """Return the light of some stars that the model lacks, from the pixels that are good."""
-    level = np.where(np.isfinite(sky), sky, np.nanmedian(sky))[hidden]
-    pixels = np.where(field.image < field.saturation, rest, np.nan) if np.isfinite(field.saturation) else rest
-    stars = field.sources.y[hidden], field.sources.x[hidden]
-    return model.profile.amplitudes(pixels, stars, level, MIDDLE_FWHM * field.fwhm_px)
+def _own(field: CrowdedImage, profile: StarProfile, owner: IndexArray, radii: Radii) -> Float64Array:
+    """Return the light of stars of flux 1 in their apertures (n, k); where in a pixel a star is matters."""
+    y, x = field.places
+    return np.stack([profile.in_circles((y, x), (y[owner], x[owner]), radius) for radius in radii], axis=1)
 
 
 def _shares_of_errors(
     field: CrowdedImage, found: Apertures, learnt: tuple[_Model, Apertures], measure: Measure
-) -> tuple[float, float]:
-    """Return which share of the light that was removed is uncertain with the profile, in apertures and in skies."""
+) -> tuple[Float64Array, float]:
+    """Return the errors by the profile, of fluxes (k,) and skies, for each unit that was removed from the sky."""
     model, new = learnt
-    of_flux, of_sky = np.zeros(len(field.sources)), np.zeros(len(field.sources))
+    of_flux, of_sky = np.zeros_like(found.flux), np.zeros(len(field.sources))
     for wrong in model.profile.errors(MODES):
         light = wrong.image(field.image.shape, (*field.places, model.flux))
-        seen = measure(light, field.variance, field.sources)
-        own = model.flux * wrong.in_circles(field.places, field.places, field.radius_px)
-        of_flux += (seen.flux[:, 0] - own) ** 2
+        seen = measure(light, field.variance, field.sources, field.radii_px)
+        own = _own(field, wrong, model.owner, field.radii_px)
+        of_flux += (seen.flux - model.flux[model.owner, np.newaxis] * own) ** 2
         of_sky += seen.sky**2
     removed = float(np.nanmean((found.sky - new.sky) ** 2))
-    area = np.pi * field.radius_px**2
-    return float(np.sqrt(np.nanmean(of_flux) / removed)) / area, float(np.sqrt(np.nanmean(of_sky) / removed))
+    return np.sqrt(np.nanmean(of_flux, axis=0) / removed), float(np.sqrt(np.nanmean(of_sky) / removed))
 
 
-def _noise_of_neighbours(field: CrowdedImage, model: _Model, new: Apertures) -> Float64Array:
-    """Return the noise of the fluxes of neighbours, as far as their light is in the aperture of a star."""
+def _noise_of_neighbours(field: CrowdedImage, model: _Model) -> Float64Array:
+    """Return the noise of the fluxes of neighbours, as far as their light is in the apertures of a star (n, k)."""
     y, x = field.places
-    variance = np.zeros(len(y))
-    pairs = cKDTree(np.stack([y, x], axis=1)).query_pairs(2 * field.radius_px, output_type="ndarray")
-    one, other = np.concatenate([pairs, pairs[:, ::-1]]).T
-    share = model.profile.in_circles((y[one], x[one]), (y[other], x[other]), field.radius_px)
-    known = np.where((model.flux > 0) & np.isfinite(new.flux_error[:, 0]), new.flux_error[:, 0], 0.0)
-    np.add.at(variance, one, (share * known[other]) ** 2)
+    variance = np.zeros((len(y), len(field.radii_px)))
+    is_merged = np.bincount(model.owner, minlength=len(y)) > 1
+    of_model = np.where(is_merged, MERGED_ERROR, NEIGHBOUR_ERROR) * model.flux
+    for k, radius in enumerate(field.radii_px):
+        pairs = cKDTree(np.stack([y, x], axis=1)).query_pairs(radius + field.fwhm_px, output_type="ndarray")
+        one, other = np.concatenate([pairs, pairs[:, ::-1]]).T
+        kept = (model.flux_error[other] > 0) & (model.owner[one] != other)
+        one, other = one[kept], other[kept]
+        share = model.profile.in_circles((y[one], x[one]), (y[other], x[other]), radius)
+        known = np.hypot(model.flux_error[other], of_model[other])
+        np.add.at(variance[:, k], one, (share * known) ** 2)
     return np.sqrt(variance)

@@ -136,33 +136,70 @@ def filled_pixels(image: FloatArray) -> tuple[Float32Array, BoolArray]:
     if min(image.shape) < LEAST_SIDE_PX:
         raise Unprocessable(f"no sources: the image is {image.shape}, at least {LEAST_SIDE_PX} pixels are needed")
     pixels = np.ascontiguousarray(image, np.float32)
-    unknown = ~np.isfinite(pixels)
-    if unknown.any():
+    low, high = _range(pixels)
+    unknown = np.zeros(pixels.shape, bool)
+    if not np.isfinite(high - low):
+        unknown = ~np.isfinite(pixels)
         if unknown.all():
             raise Unprocessable("no sources: no pixel of the image is finite")
         # masked pixels still enter the smoothing of their neighbours
         pixels = np.where(unknown, np.median(pixels[~unknown]), pixels)
-    if np.ptp(pixels) == 0:
+        low, high = _range(pixels)
+    if low == high:
         raise Unprocessable("no sources: the image is constant")
     return pixels, unknown
 
 
 @njit(cache=True)
+def _range(pixels):  # type: ignore[no-untyped-def]
+    """Least and greatest value, NaN if one of them is; rows are summed, as a sum shows that in vector instructions."""
+    low, high = np.float64(pixels[0, 0]), np.float64(pixels[0, 0])
+    for row in pixels:
+        least, greatest, total = row[0], row[0], np.float32(0)
+        for value in row:
+            least, greatest = min(least, value), max(greatest, value)
+            total += value * np.float32(0)
+        if total != 0:
+            return np.nan, np.nan
+        low, high = min(low, least), max(high, greatest)
+    return low, high
+
+
+@njit(cache=True)
+def _along(centre, sigma, n):  # type: ignore[no-untyped-def]
+    """First pixel of the core along an axis, the squared offsets of its pixels, and their Gaussian weights."""
+    half = int(np.ceil(4 * sigma))
+    first = max(int(centre) - half, 0)
+    square = (np.arange(first, min(int(centre) + half + 2, n)) - centre) ** 2
+    return first, square, np.exp(-square / (2 * sigma**2))
+
+
+@njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
+def _moments(image, place, sigma):  # type: ignore[no-untyped-def]
+    """Light under a Gaussian and its second moment; the Gaussian is a product of one along y and one along x."""
+    y0, y2, along_y = _along(place[0], sigma, image.shape[0])
+    x0, x2, along_x = _along(place[1], sigma, image.shape[1])
+    across = along_x * x2
+    light, spread = 0.0, 0.0
+    for j in range(along_y.size):
+        row = image[y0 + j, x0 : x0 + along_x.size]
+        total, outward = 0.0, 0.0
+        for i in range(row.size):
+            total += along_x[i] * row[i]
+            outward += across[i] * row[i]
+        light += along_y[j] * total
+        spread += 0.5 * along_y[j] * (y2[j] * total + outward)
+    return light, spread
+
+
+@njit(cache=True)
 def _core_sigma(image, y, x, start):  # type: ignore[no-untyped-def]
     """Width of each source, weighted with a Gaussian of its own width [pixel]."""
-    ny, nx = image.shape
     out = start.astype(np.float64)
     for i in range(len(y)):
         sigma = start[i]
         for _ in range(WIDTH_ROUNDS):
-            half = int(np.ceil(4 * sigma))
-            light, spread = 0.0, 0.0
-            for row in range(max(int(y[i]) - half, 0), min(int(y[i]) + half + 2, ny)):
-                for column in range(max(int(x[i]) - half, 0), min(int(x[i]) + half + 2, nx)):
-                    r2 = (row - y[i]) ** 2 + (column - x[i]) ** 2
-                    weighted = image[row, column] * np.exp(-r2 / (2 * sigma**2))
-                    light += weighted
-                    spread += 0.5 * weighted * r2
+            light, spread = _moments(image, (y[i], x[i]), sigma)
             if light <= 0 or spread <= 0:
                 break
             # The product of two Gaussians: the reciprocals of their variances add up.

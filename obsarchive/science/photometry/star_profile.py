@@ -58,13 +58,6 @@ class StarProfile:
         places = np.array([*circles, *stars], np.float64)
         return np.asarray(_in_circles(places, radius_px, self.table, self.reach_px))
 
-    def amplitudes(
-        self, image: FloatArray, stars: tuple[FloatArray, FloatArray], sky: FloatArray, within_px: float
-    ) -> Float64Array:
-        """Return the fluxes of stars (y, x) by least squares from the good pixels near them; 0 without pixels."""
-        places = np.array([*stars, sky], np.float64)
-        return np.asarray(_amplitudes(image, places, self.table, self.reach_px, within_px))
-
     @cached_property
     def table(self) -> Float64Array:
         """The three rows at squares of radii in even steps; those of the elongation over the square."""
@@ -181,7 +174,7 @@ def _design(pixels, stars, step, knots):  # type: ignore[no-untyped-def]  # prag
 
 
 @njit(cache=True)
-def _value(table, reach2, dy, dx):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def value_of(table, reach2, dy, dx):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Light at a distance from the star."""
     square = dy * dy + dx * dx
     if square >= reach2:
@@ -200,7 +193,7 @@ def _draw(image, stars, table, reach):  # type: ignore[no-untyped-def]  # pragma
         for row in range(max(int(np.ceil(y[j] - reach)), 0), min(int(y[j] + reach) + 1, image.shape[0])):
             wide = np.sqrt(max(reach2 - (row - y[j]) ** 2, 0.0))
             for column in range(max(int(np.ceil(x[j] - wide)), 0), min(int(x[j] + wide) + 1, image.shape[1])):
-                image[row, column] += flux[j] * _value(table, reach2, row - y[j], column - x[j])
+                image[row, column] += flux[j] * value_of(table, reach2, row - y[j], column - x[j])
 
 
 @njit(cache=True)
@@ -212,22 +205,5 @@ def _in_circles(places, radius, table, reach):  # type: ignore[no-untyped-def]  
             for column in range(int(np.floor(x - radius)), int(np.ceil(x + radius)) + 1):
                 part = overlap(row - y, column - x, radius)
                 if part > 0.0:
-                    found[i] += part * _value(table, reach * reach, row - places[2, i], column - places[3, i])
-    return found
-
-
-@njit(cache=True)
-def _amplitudes(image, places, table, reach, within):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    found = np.zeros(places.shape[1])
-    for i in range(places.shape[1]):
-        y, x, level = places[0, i], places[1, i], places[2, i]
-        product, power = 0.0, 0.0
-        for row in range(max(int(y - within), 0), min(int(y + within) + 2, image.shape[0])):
-            for column in range(max(int(x - within), 0), min(int(x + within) + 2, image.shape[1])):
-                value = image[row, column]
-                if np.isfinite(value):
-                    light = _value(table, reach * reach, row - y, column - x)
-                    product += light * (value - level)
-                    power += light * light
-        found[i] = product / power if power > 0 else 0.0
+                    found[i] += part * value_of(table, reach * reach, row - places[2, i], column - places[3, i])
     return found

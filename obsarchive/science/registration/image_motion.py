@@ -297,7 +297,10 @@ class _Star:
         self._levels = [self._clean.frame(i)[rim].mean() for i in range(len(windows))]
         self._spectra = self._transformed()
         self._statistics: tuple[Complex64Array, ...] = (self._spectra,)
-        self._white = float(grid.ring_mean((np.abs(self._spectra) ** 2).mean(axis=0))[grid.is_white].mean())
+        power = np.zeros(self._spectra.shape[1:], np.float32)
+        for spectrum in self._spectra:
+            power += np.abs(spectrum) ** 2
+        self._white = float(grid.ring_mean(power / len(windows))[grid.is_white].mean())
         self._centre = grid.centre(self._spectra.mean(axis=0))
         self._scaled = ScaledPhotonNoise(self._white / math.prod(grid.shape), 0.0)
         self._noise: PixelNoise = self._scaled
@@ -391,9 +394,12 @@ class _Star:
         if found is None or found.sky_e + peak / found.gain > MOST_LIGHT_E:
             return self._scaled
         noise = replace(found, most_light_e=SHARPER * max(peak / found.gain, found.sky_e))
-        n = len(self._clean)
-        spectra = [[fft.rfft2(term * self._edges) for term in noise.statistics(self._clean.frame(i))] for i in range(n)]
-        self._statistics = tuple(np.array(statistic) for statistic in zip(*spectra, strict=True))
+        # one array for each term, filled frame by frame: what is made from the frames before is not held twice
+        terms = len(noise.statistics(self._clean.frame(0)))
+        self._statistics = tuple(np.empty_like(self._spectra) for _ in range(terms))
+        for i in range(len(self._clean)):
+            for spectra, term in zip(self._statistics, noise.statistics(self._clean.frame(i)), strict=True):
+                spectra[i] = fft.rfft2(term * self._edges)
         return noise
 
 

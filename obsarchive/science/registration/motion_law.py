@@ -27,15 +27,18 @@ class MotionLaw:
     def posterior(self, steps: Float64Array, likelihood: Float64Array) -> tuple[Float64Array, "MotionLaw"]:
         """Return the posterior of each shift given all frames (forward-backward), and the motion that it shows."""
         ahead, n = self._transition(steps), len(likelihood)
-        forward, _ = self._forward(steps, likelihood)
-        backward = np.ones_like(likelihood)
-        for i in range(n - 1, 0, -1):
-            backward[i - 1] = normal(ahead @ (likelihood[i] * backward[i]) @ ahead.T)
-        posterior = np.stack([normal(a * b) for a, b in zip(forward, backward, strict=True)])
+        posterior, _ = self._forward(steps, likelihood)
+        # backwards, frame by frame in place of the forward probabilities: all frames fill the memory once
+        products, backward = np.zeros(n), np.ones_like(posterior[-1])
+        for i in range(n - 1, -1, -1):
+            posterior[i] = normal(posterior[i] * backward)
+            if i:
+                after = likelihood[i] * backward
+                products[i] = _products(steps, ahead, posterior[i - 1], after)
+                backward = normal(ahead @ after @ ahead.T)
         marginal = posterior.sum(axis=2) + posterior.sum(axis=1)
         variance = float((marginal @ steps**2).mean()) / 2
-        products = sum(_products(steps, ahead, forward[i - 1], likelihood[i] * backward[i]) for i in range(1, n))
-        correlation = products / 2 / max(n - 1, 1) / variance if variance > 0 else 0.0
+        correlation = float(products.sum()) / 2 / max(n - 1, 1) / variance if variance > 0 else 0.0
         return posterior, MotionLaw(math.sqrt(variance), min(max(correlation, 0.0), MAX_CORRELATION))
 
     def evidence(self, steps: Float64Array, likelihood: Float64Array) -> float:
@@ -109,8 +112,8 @@ def posterior_of_correlations(
 
 def likelihoods(scores: Float32Array) -> Float64Array:
     """Return the likelihood of each shift over that of the likeliest of its frame."""
-    likelihood: Float64Array = np.exp(scores - scores.max(axis=(1, 2), keepdims=True)).astype(np.float64)
-    return likelihood
+    likelihood = scores - scores.max(axis=(1, 2), keepdims=True)
+    return np.asarray(np.exp(likelihood, out=likelihood), np.float64)
 
 
 def _products(steps: Float64Array, ahead: Float64Array, before: Float64Array, after: Float64Array) -> float:

@@ -20,8 +20,9 @@ from obsarchive.web.models.visible_sources import visible_projects
 from obsarchive.web.pages import datasets, jobs, notes, psf_library
 from obsarchive.web.pages.search import MOST_MARKED, cards, page_of, understood, without_result
 from obsarchive.web.pages.targets import find_target
-from obsarchive.web.surveys import source_json
+from obsarchive.web.surveys import source_json, triage
 from obsarchive.web.surveys import sources as survey_sources
+from obsarchive.web.surveys.reviewed import checked, decision_json, decision_on, write
 from obsarchive.web.surveys.source_view import SourceView
 
 bp = Blueprint("api", __name__, url_prefix="/api/v1")
@@ -35,6 +36,7 @@ ENTRANCES = {
     "datasets": "list_datasets",
     "sources": "sources",
     "surveys": "surveys",
+    "events": "events",
     "account": "account",
 }
 
@@ -314,3 +316,34 @@ def source(name: str) -> ResponseReturnValue:
 def source_lightcurves(name: str) -> ResponseReturnValue:
     """Return the points of the light curves of a source."""
     return source_json.curves(SourceView.find(name), survey_sources.requested_curves())
+
+
+@bp.get("/events")
+@for_tokens("read")
+def events() -> ResponseReturnValue:
+    """List sources with events; the parameters are those of the page."""
+    wanted = search_form.read_events(request.args)
+    if wanted.problems:
+        abort(400, "; ".join(f"{name}: {problem}" for name, problem in wanted.problems.items()))
+    page = triage.page_of(wanted)
+    kept: Answer = {**request.args.to_dict(flat=False), "cursor": page.following}
+    following = full_address("api.events", **kept) if page.following else None
+    rows = [
+        {**triage.row(card), "url": full_address("api.source", name=card.name, project=card.run)}
+        for card in triage.cards(page.rows)
+    ]
+    return {"next": following, "events": rows}
+
+
+@bp.post("/sources/<path:name>/decision")
+@for_tokens("note")
+def decide(name: str) -> ResponseReturnValue:
+    """Decide about a source of a project: 409 if another user decided since the version that was read."""
+    view, body = SourceView.find(name), request.get_json(silent=True)
+    if not isinstance(body, dict):
+        abort(400, 'send JSON: {"verdict": "keep", "reject" or "undecided", "text": "...", "version": 0}')
+    kept = write(view, checked(body.get("verdict"), body.get("text"), body.get("version") or 0))
+    if kept is None:
+        now = decision_json(decision_on(view))
+        return {"error": "another user decided meanwhile", "status": 409, "decision": now}, 409
+    return decision_json(kept)

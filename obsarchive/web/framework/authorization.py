@@ -14,17 +14,27 @@ from flask.typing import ResponseReturnValue
 from flask_login import LoginManager, confirm_login, current_user, login_user, logout_user
 
 from obsarchive.core.documents import utc_now
-from obsarchive.store.portal_queries import is_admin, programs_of
+from obsarchive.store.visibility import is_admin, programs_of
 from obsarchive.web.framework.context import Portal, portal
 from obsarchive.web.framework.security import csrf
 
 OPEN = frozenset({"static", "auth.login", "auth.log_in", "auth.code", "auth.check_code", "auth.welcome", "auth.accept"})
 """Endpoints that need no login."""
-PUBLIC = frozenset(
-    f"public.{view}"
-    for view in ("robots", "listing", "observation", "datacite", "product", "raw", "master", "download")
+PUBLIC_VO = "public_vo"
+"""Name under which the services of the virtual observatory answer anybody."""
+_PUBLIC_PAGES = (
+    *("robots", "listing", "observation", "datacite", "product", "raw", "master", "master_of_night"),
+    "download",
 )
-"""Endpoints of public observations, which look for themselves whether these are public."""
+_PUBLIC_SERVICES = (
+    *("scs", "images", "capabilities", "availability", "links", "cutout", "log", "tap_sync", "tap_tables"),
+    *("tap_examples", "tap_jobs", "tap_add_job", "tap_job", "tap_job_part", "tap_delete_job", "tap_change_job"),
+    "tap_result",
+)
+PUBLIC = frozenset(
+    {*(f"public.{view}" for view in _PUBLIC_PAGES), *(f"{PUBLIC_VO}.{view}" for view in _PUBLIC_SERVICES)}
+)
+"""Endpoints of public observations, which look for themselves whether these are public, and not who asks."""
 WITHOUT_USER = frozenset(
     {"static", *(f"monitoring.{name}" for name in ("live", "ready", "daemon", "daemon_ready", "metrics"))}
 )
@@ -194,13 +204,13 @@ def _ask_for_password() -> ResponseReturnValue:
 
 def is_for_programs() -> bool:
     """Whether the request comes from a program rather than a browser."""
-    return request.path.startswith(("/api/", "/vo/")) or "Authorization" in request.headers
+    return request.path.startswith(("/api/", "/vo/", "/public/vo/")) or "Authorization" in request.headers
 
 
 def _check_form() -> None:
-    """Check the form's CSRF token; a program that sends an access token has no cookie to protect."""
+    """Check the form's CSRF token; a program with an access token, or at a public address, has no cookie to protect."""
     view = current_app.view_functions.get(request.endpoint or "")
-    if request.endpoint in WITHOUT_USER or getattr(view, "reads_by_form", False):
+    if request.endpoint in WITHOUT_USER | PUBLIC or getattr(view, "reads_by_form", False):
         return
     if not (current_user.is_authenticated and current_user.scopes is not None):
         csrf.protect()
@@ -208,7 +218,7 @@ def _check_form() -> None:
 
 def _user_of_token(sent: Request) -> User | None:
     """Return the user of a program by its access token: ``Authorization: Bearer`` or, with any user name, ``Basic``."""
-    if "Authorization" not in sent.headers:
+    if "Authorization" not in sent.headers or sent.blueprint == PUBLIC_VO:
         return None
     found = sent.authorization
     token = str((found.token if found.type == "bearer" else found.password) or "") if found else ""

@@ -233,8 +233,14 @@ def _listed(values: list[Any]) -> str:
     return ", ".join(plain(item) for item in values) or "none"
 
 
+def measured(value: Any, error: Any = None) -> str:
+    """Write a value with its error, both with the digits that the error allows; a dash when it is no number."""
+    return with_error(value, error if is_number(error) else None) if is_number(value) else NOTHING
+
+
 FILTERS = {
     "number": number,
+    "measured": measured,
     "utc": utc,
     "ago": ago,
     "duration": duration,

@@ -7,7 +7,7 @@ from typing import Any
 from flask_login import current_user
 
 from obsarchive.core.documents import Observation
-from obsarchive.core.json_text import parse_json
+from obsarchive.core.json_text import parse_with_checksum
 from obsarchive.web.framework.context import portal
 from obsarchive.web.framework.file_responses import resolve_product_path
 from obsarchive.web.models.view_models import PipelineView
@@ -36,7 +36,7 @@ def step_manifest(observation: Observation, view: PipelineView, step: str) -> Ma
     if path is None:
         return {}
     try:
-        found = parse_json(path.read_bytes())
+        found = parse_with_checksum(path.read_bytes())
     except (OSError, ValueError) as err:
         log.warning("the manifest of %s %s.%s cannot be read: %s", observation.id, view.name, step, err)
         return {}

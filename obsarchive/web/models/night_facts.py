@@ -114,7 +114,7 @@ def contrast_curve(card: Card, view: PipelineView) -> Facts | None:
         Lists ``separation_arcsec``, ``contrast_mag``, ``throughput``, and the ``companions``; None when there is no
         curve.
     """
-    rows = card.observation.pipeline(view.name).step("pca").results.get("curve")
+    rows = view.result("pca", "curve")
     kept = [row[:3] for row in rows or () if isinstance(row, list) and len(row) >= 3 and None not in row[:2]]
     if not kept:
         return None

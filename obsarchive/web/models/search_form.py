@@ -8,9 +8,11 @@ from datetime import datetime
 from werkzeug.datastructures import MultiDict
 
 from obsarchive.core.step_state import State
+from obsarchive.store.decisions import STATES as DECIDED
 from obsarchive.store.notes import QUALITIES
 from obsarchive.store.search import NUMBERS, SORTS, Cone, Criteria, Order, strehl_paths
 from obsarchive.store.survey_queries import SourceCriteria
+from obsarchive.store.triage import TriageCriteria
 from obsarchive.web.models import moments
 from obsarchive.web.models.parameters import unknown_parameters
 from obsarchive.web.models.positions import UNITS, PositionError, read_angle, read_place
@@ -35,6 +37,7 @@ PARAMETERS = (
     *("date_from", "date_to", "flag", "classified", "done", "state", "quality", *OF_A_PAGE, "columns", "view", "raw"),
 )
 """What a search takes, beside the ranges of numbers."""
+OF_EVENTS = ("name", "project", "state", "score_min", "score_max", "period_min", "period_max", "limit", "cursor")
 OF_SOURCES = ("name", "ra", "dec", "radius", "unit", "project", "state", "limit", "cursor")
 
 Steps = Sequence[tuple[str, str]]
@@ -102,6 +105,31 @@ class SourceSearchForm:
     problems: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass
+class EventSearchForm:
+    """A search for sources with events.
+
+    Parameters
+    ----------
+    criteria : TriageCriteria
+        What to look for.
+    project : str
+        The one project whose sources are meant; empty: all.
+    limit : int
+        Sources on a page.
+    cursor : str
+        Mark of the page.
+    problems : dict of str to str
+        Messages about invalid parameters, by parameter.
+    """
+
+    criteria: TriageCriteria
+    project: str
+    limit: int
+    cursor: str
+    problems: dict[str, str] = field(default_factory=dict)
+
+
 def number_fields(steps: Steps) -> dict[str, str]:
     """Numbers that are looked for by a range: parameter and path; the Strehl ratio of each pipeline among them."""
     return {**NUMBERS, **{f"strehl_{pipeline}": path for pipeline, path in strehl_paths(steps).items()}}
@@ -135,6 +163,11 @@ def read(arguments: MultiDict[str, str], steps: Steps) -> SearchForm:
 def read_sources(arguments: MultiDict[str, str]) -> SourceSearchForm:
     """Read the parameters of a search for sources."""
     return _Reader(arguments, ()).read_sources()
+
+
+def read_events(arguments: MultiDict[str, str]) -> EventSearchForm:
+    """Read the parameters of a search for sources with events."""
+    return _Reader(arguments, ()).read_events()
 
 
 class _Reader:
@@ -199,6 +232,16 @@ class _Reader:
                 self.problems["state"] = "detected or failed"
         page = self._limit(), self.arguments.get("cursor", "")
         return SourceSearchForm(criteria, self._text("project"), *page, self.problems)
+
+    def read_events(self) -> EventSearchForm:
+        self.problems |= unknown_parameters(self.arguments, OF_EVENTS)
+        state = self._text("state").lower()
+        if state and state not in DECIDED:
+            self.problems["state"] = f"one of {', '.join(DECIDED)}"
+            state = ""
+        criteria = TriageCriteria(state, self._text("name"), self._range("score"), self._range("period"))
+        page = self._limit(), self.arguments.get("cursor", "")
+        return EventSearchForm(criteria, self._text("project"), *page, self.problems)
 
     def _text(self, name: str) -> str:
         found = self.arguments.get(name, "").strip()

@@ -47,12 +47,5 @@ def slotted(stream: Iterator[bytes], limits: Mapping[str, int], life: timedelta)
 
 def _taken(limits: Mapping[str, int], life: timedelta) -> list[str]:
     """Take a slot of each kind; 429 where one is not free."""
-    slots, taken = portal().store.slots, list[str]()
-    for key, most in limits.items():
-        slot = slots.take(f"tar {key}", most, life)
-        if slot is None:
-            for other in taken:
-                slots.give_back(other)
-            abort(429, "Too many downloads are running already; wait until one has ended.")
-        taken.append(slot)
-    return taken
+    taken = portal().store.slots.take_each({f"tar {key}": most for key, most in limits.items()}, life)
+    return taken or abort(429, "Too many downloads are running already; wait until one has ended.")

@@ -124,7 +124,7 @@ class PipelineView:
     record: PipelineRecord
     steps: tuple[StepView, ...]
 
-    @property
+    @cached_property
     def state(self) -> DisplayState:
         """The state that sums up its steps: done, when others at most lack what does not exist yet."""
         states = {step.state for step in self.steps}
@@ -189,7 +189,8 @@ class PipelineView:
         object
             The value; None when there is none.
         """
-        return self.record.step(step).results.get(key)
+        view = self.step(step)
+        return (view.record if view else self.record.step(step)).results.get(key)
 
 
 def digest(*what: Any) -> str:
@@ -357,7 +358,7 @@ class Card:
         """The first pipeline that made pictures."""
         return next((view for view in self.pipelines if view.picture("cropped") or view.picture("thumb")), None)
 
-    @property
+    @cached_property
     def pictures(self) -> list[tuple[str, PipelineView, str]]:
         """Kind, pipeline and name of the pictures, of each kind one: of the best pipeline that has it."""
         views = sorted(self.pipelines, key=lambda view: view is not self.best)
@@ -447,13 +448,13 @@ class Card:
         found = (view.result("strehl", "ratio_percent") for view in self.pipelines)
         return next((float(value) for value in found if isinstance(value, int | float)), None)
 
-    @property
+    @cached_property
     def flag(self) -> str | None:
         """Flag of the Strehl ratio; empty for a good one."""
         found = (view.result("strehl", "flag") for view in self.pipelines)
         return next((str(flag) for flag in found if flag and flag != "OK"), None)
 
-    @property
+    @cached_property
     def troubles(self) -> list[tuple[PipelineView, StepView]]:
         """Steps that failed or were rejected."""
         bad = (DisplayState.FAILED, DisplayState.REJECTED)

@@ -26,7 +26,8 @@ def programmes() -> ResponseReturnValue:
     known = portal().store.programmes.all()
     mine = portal().store.browse.programs(current_user.document)
     listed = sorted({*mine, *known} if current_user.is_admin else mine)
-    return render_template("programmes.html", listed=listed, known=known)
+    overviews = {program: portal().store.programmes.overview(current_user.document, program) for program in listed}
+    return render_template("programmes.html", overviews=overviews, known=known)
 
 
 @bp.get("/programme/<program>")

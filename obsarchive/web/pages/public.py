@@ -10,7 +10,10 @@ from flask.typing import ResponseReturnValue
 
 from obsarchive.core.documents import utc_now
 from obsarchive.core.package_texts import describe
+from obsarchive.names import is_night
 from obsarchive.store import CursorError
+from obsarchive.store.programmes import public as public_filter
+from obsarchive.store.visibility import visitor
 from obsarchive.web.framework.authorization import address, audit
 from obsarchive.web.framework.context import full_address, portal
 from obsarchive.web.framework.file_responses import as_attachment, resolve_product_path, send_found
@@ -18,9 +21,9 @@ from obsarchive.web.models.cards import card_of
 from obsarchive.web.models.citations import citation, release
 from obsarchive.web.models.download_names import master_name, product_name
 from obsarchive.web.models.packages import package, tar
-from obsarchive.web.models.raw_data import masters_of, raw_files, resolve_raw_file
+from obsarchive.web.models.raw_data import CALIBRATION_PIPELINE, masters_of, raw_files, resolve_raw_file
 from obsarchive.web.models.streams import slotted
-from obsarchive.web.models.view_models import Card, find_product
+from obsarchive.web.models.view_models import Card, find_product, pipelines_of
 
 ON_A_PAGE = 100
 WINDOW_S, MOST_REQUESTS = 60.0, 240
@@ -38,12 +41,17 @@ clock: Callable[[], datetime] = utc_now
 """The time by which observations are public."""
 
 
+def asks_too_often() -> bool:
+    """Count a request of an address, and return whether there were too many."""
+    return portal().store.throttle.count(f"public {address()}", WINDOW_S) > MOST_REQUESTS
+
+
 def limited(view: Callable[P, ResponseReturnValue]) -> Callable[P, ResponseReturnValue]:
     """Limit how often one address may ask."""
 
     @wraps(view)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> ResponseReturnValue:
-        if portal().store.throttle.count(f"public {address()}", WINDOW_S) > MOST_REQUESTS:
+        if asks_too_often():
             abort(429)
         return view(*args, **kwargs)
 
@@ -76,7 +84,8 @@ def listing() -> ResponseReturnValue:
         abort(400, "The mark of the page is not valid; start at the first page.")
     shown = [(found, rule.day(found.program, found.date_utc)) for found in page.observations]
     programmes = portal().store.programmes.all()
-    return render_template("public.html", shown=shown, following=page.following, program=program, programmes=programmes)
+    found = {"shown": shown, "following": page.following, "program": program, "programmes": programmes}
+    return render_template("public.html", full_address=full_address, **found)
 
 
 @bp.get("/public/observation/<obs_id>")
@@ -174,6 +183,31 @@ def master(obs_id: str, name: str) -> ResponseReturnValue:
     if found is None or found.path is None:
         abort(404)
     return send_found(found.path, {"sha256": found.sha256}, master_name(seen.night, name))
+
+
+@bp.get("/public/calibration/<night>/<name>")
+@limited
+def master_of_night(night: str, name: str) -> ResponseReturnValue:
+    """Send a master frame of a night with public observations.
+
+    Parameters
+    ----------
+    night : str
+        The night, ``yyyymmdd``.
+    name : str
+        Name of the master frame.
+
+    Returns
+    -------
+    response
+        The file; 404 when there is none.
+    """
+    allowed = visitor(public_filter(release(), clock()))
+    found = portal().store.browse.night(allowed, night) if is_night(night) else None
+    views = pipelines_of(found, portal().chain, portal().layout, {}) if found else []
+    made = find_product(views, CALIBRATION_PIPELINE, name) if name.endswith(".fits") else None
+    path = resolve_product_path(made[0], portal().layout, night) if made else None
+    return send_found(path, made[1], master_name(night, name)) if made and path else abort(404)
 
 
 @bp.get("/public/observation/<obs_id>.tar")

@@ -52,7 +52,7 @@ def requested() -> SearchForm:
     wanted = search_form.read(request.args, steps_of(portal().chain))
     browse, asked = portal().store.browse, wanted.criteria
     programs = browse.programs(current_user.document) if asked.program else []
-    filters = browse.values("filter") if asked.filters else []
+    filters = browse.values(current_user.document, "filter") if asked.filters else []
     unknown = [name for name in asked.filters if name not in filters]
     if wanted.quality:
         wanted.criteria = replace(asked, marked=portal().store.notes.query(wanted.quality))
@@ -130,9 +130,9 @@ def search() -> ResponseReturnValue:
         states=list(search_form.STATES),
         qualities=search_form.ASKED_QUALITIES,
         most_marked=MOST_MARKED,
-        filters=browse.values("filter"),
+        filters=browse.values(me, "filter"),
         programs=browse.programs(me),
-        cameras=browse.values("camera"),
+        cameras=browse.values(me, "camera"),
         more_asked=bool(query_parameters(request.args, *SIMPLE, "columns", "sort", "limit", "view", "cursor")),
         as_thumbnails=request.args.get("view") == "thumbnails",
     )

@@ -7,7 +7,7 @@ from flask_login import current_user
 from obsarchive.accounts import totp
 from obsarchive.accounts import users as accounts
 from obsarchive.accounts.users import AccountError, Programs
-from obsarchive.store.portal_queries import programs_of
+from obsarchive.store.visibility import programs_of
 from obsarchive.web.framework.authorization import (
     admin_only,
     audit,

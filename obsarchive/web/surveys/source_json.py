@@ -8,6 +8,7 @@ from flask import request
 from obsarchive.store import Document
 from obsarchive.web.framework.context import full_address
 from obsarchive.web.models.observation_json import plain
+from obsarchive.web.surveys.reviewed import decision_json, decision_on
 from obsarchive.web.surveys.source_view import SourceView
 from obsarchive.web.surveys.sources import Row
 from surveys.export import plain as plain_curve
@@ -69,6 +70,7 @@ def source(view: SourceView) -> Answer:
         "lightcurves": [_some(found, OF_A_CURVE) for found in view.lightcurves],
         "detections": [_some(found, OF_AN_EVENT) for found in view.detections],
         "simulated_detections": [_some(found, OF_AN_EVENT) for found in view.simulated],
+        "decision": decision_json(decision_on(view)),
         "properties": _some(view.properties, OF_PROPERTIES) if view.properties else None,
         "points": full_address("api.source_lightcurves", name=view.name, **_kept()),
         "page": full_address("sources.source", name=view.name, **_kept()),

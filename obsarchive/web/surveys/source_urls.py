@@ -4,7 +4,7 @@ import re
 
 from werkzeug.routing import BaseConverter
 
-_AMBIGUOUS = re.compile(r"(^|/)\.{0,2}(/|\Z)|^~|/(matches|sky\.png|lightcurves|export/\w+)\Z")
+_AMBIGUOUS = re.compile(r"(^|/)\.{0,2}(/|\Z)|^~|/(matches|sky\.png|lightcurves|decision|thumbnail\.svg|export/\w+)\Z")
 """Names with empty segments, ``.`` or ``..``, which browsers resolve, or the ends of other addresses of sources."""
 _SPECIAL = re.compile(r"[/.~]")
 _ESCAPED = re.compile(r"~([0-9A-F]{2})")

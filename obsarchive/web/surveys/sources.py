@@ -1,6 +1,7 @@
 """Survey photometry: projects with their progress, sources with their light curves and what was found in them."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ from obsarchive.web.models.visible_sources import visible_projects, visible_runs
 from obsarchive.web.pages.datasets import requested_period
 from obsarchive.web.pages.sky_map import Mark, sky_map
 from obsarchive.web.pages.viewer import sky_picture
+from obsarchive.web.surveys.reviewed import decision_on
 from obsarchive.web.surveys.source_view import (
     SourceView,
     distances_arcsec,
@@ -137,20 +139,37 @@ def _address(**changes: str) -> str:
 
 
 def _progress(projects: list[Document]) -> dict[str, Any]:
-    counted = [with_counts(run) for run in projects]
-    return {"projects": counted, "labels": labels(projects), "now": utc_now()}
+    return {"projects": [with_counts(run) for run in projects], "labels": labels(projects), "now": utc_now()}
 
 
 def with_counts(run: Document) -> Document:
-    """Return a project with the counts of its sources; those that take long are kept for a while."""
-    counted: dict[str, tuple[float, dict[str, int]]] = portal().extensions.setdefault(COUNTED, {})
-    name, begun = str(run["_id"]), time.monotonic()
-    until, counts = counted.get(name, (0.0, {}))
+    """Return a project with the counts of its sources."""
+    name = str(run["_id"])
+    return {**run, **counted(name, lambda: portal().store.surveys.progress(name))}
+
+
+def counted(what: str, count: Callable[[], dict[str, int]]) -> dict[str, int]:
+    """Return counts; those that take long are kept for a while.
+
+    Parameters
+    ----------
+    what : str
+        What is counted.
+    count : callable
+        Counts it.
+
+    Returns
+    -------
+    dict of str to int
+    """
+    kept: dict[str, tuple[float, dict[str, int]]] = portal().extensions.setdefault(COUNTED, {})
+    begun = time.monotonic()
+    until, counts = kept.get(what, (0.0, {}))
     if begun >= until:
-        counts = portal().store.surveys.progress(name)
+        counts = count()
         took = time.monotonic() - begun
-        counted[name] = (begun + (KEPT_FOR * took if took > SLOW_S else 0.0), counts)
-    return {**run, **counts}
+        kept[what] = (begun + (KEPT_FOR * took if took > SLOW_S else 0.0), counts)
+    return counts
 
 
 @bp.get("/source/<path:name>")
@@ -162,6 +181,7 @@ def source(name: str) -> ResponseReturnValue:
     return render_template(
         "source.html",
         view=view,
+        decision=decision_on(view),
         source=view.document,
         labels=labels(view.projects),
         curves=curves.good,

@@ -19,6 +19,7 @@ from obsarchive.names import observations_in
 from obsarchive.science.astrometry.sky_regions import Polygon, position_of
 from obsarchive.web.framework.context import full_address, portal
 from obsarchive.web.framework.file_responses import resolve_product_path
+from obsarchive.web.vo.client import is_public
 
 MJD_EPOCH = datetime(1858, 11, 17, tzinfo=UTC)
 RAW, CALIBRATION = "raw", "calib"
@@ -51,14 +52,14 @@ class Archive:
 
     @classmethod
     def of_portal(cls) -> "Archive":
-        """Return that of the portal which answers the request."""
+        """Return that of the portal which answers the request, with the addresses of who asks."""
         config: Config = portal().settings
+        pages = "public" if is_public() else "observations"
+        master = ("public.master_of_night", {}) if is_public() else ("nights.product", {"pipeline": "FolderName"})
         addresses: dict[Kind, str] = {
-            "product": full_address(
-                "observations.product", obs_id="SubjectName", pipeline="FolderName", name="FileName"
-            ),
-            "raw": full_address("observations.raw", obs_id="SubjectName", name="FileName"),
-            "master": full_address("nights.product", night="SubjectName", pipeline="FolderName", name="FileName"),
+            "product": full_address(f"{pages}.product", obs_id="SubjectName", pipeline="FolderName", name="FileName"),
+            "raw": full_address(f"{pages}.raw", obs_id="SubjectName", name="FileName"),
+            "master": full_address(master[0], night="SubjectName", name="FileName", **master[1]),
         }
         authority = f"ivo://archiver/{config.database.db}"
         return cls(config.server.name, authority, config.telescope, portal().layout, addresses)

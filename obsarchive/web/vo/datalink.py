@@ -10,6 +10,7 @@ from obsarchive.web.framework.context import full_address
 from obsarchive.web.models.raw_data import SourceFile, resolve_raw_path
 from obsarchive.web.vo.answers import ResultTable, ServiceDescriptor, ServiceParameter
 from obsarchive.web.vo.archive_files import Archive, ArchiveFile, files_of
+from obsarchive.web.vo.client import is_public, service_address
 from obsarchive.web.vo.lookup import find_file, masters
 from obsarchive.web.vo.obscore import VALUES, TableColumn
 
@@ -81,10 +82,14 @@ def _links(archive: Archive, file: ArchiveFile) -> Iterator[Link]:
         yield from _previews(file, file.subject)
         yield from _progenitors(archive, file, file.subject)
         yield from _calibration(archive, file, file.subject)
-        yield from _logs(file, file.subject)
+        if not is_public():
+            yield from _logs(file, file.subject)
         if file.corners:
             yield Link("#cutout", "part of the image", mime="image/fits", service="soda")
-    if file.subject.packed:
+    if is_public():
+        tar = full_address("public.download", obs_id=file.subject.id)
+        yield Link("#auxiliary", "all products of the observation", tar, "application/x-tar")
+    elif file.subject.packed:
         size_packed = file.subject.packed_bytes
         tarball = full_address("observations.tarball", obs_id=file.subject.id)
         yield Link(
@@ -133,7 +138,7 @@ def _calibration(archive: Archive, file: ArchiveFile, seen: Observation) -> Iter
 def _logs(file: ArchiveFile, seen: Observation) -> Iterator[Link]:
     for step, record in seen.pipeline(file.folder).steps().items():
         if any(entry.get("name") == file.name for entry in record.products):
-            url = full_address("vo.log", obs_id=seen.id, pipeline=file.folder, step=step)
+            url = service_address("log", obs_id=seen.id, pipeline=file.folder, step=step)
             yield Link("#auxiliary", f"log of the step {step}", url, "text/plain")
 
 
@@ -142,7 +147,7 @@ def link_service() -> ServiceDescriptor:
     did = ServiceParameter(
         "ID", column="obs_publisher_did", ucd="meta.id;meta.main", description="identifier of a file"
     )
-    url, standard = full_address("vo.links"), "ivo://ivoa.net/std/DataLink#links-1.1"
+    url, standard = service_address("links"), "ivo://ivoa.net/std/DataLink#links-1.1"
     return ServiceDescriptor("datalink", url, standard, (did,), "what belongs to a file")
 
 
@@ -167,5 +172,5 @@ def cutout_service() -> ServiceDescriptor:
             "RESPONSEFORMAT", ucd="meta.code.mime", options=("image/fits", "image/png"), description="format"
         ),
     )
-    url, standard = full_address("vo.cutout"), "ivo://ivoa.net/std/SODA#sync-1.0"
+    url, standard = service_address("cutout"), "ivo://ivoa.net/std/SODA#sync-1.0"
     return ServiceDescriptor("soda", url, standard, parameters, "part of an image")

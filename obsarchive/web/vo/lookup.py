@@ -1,10 +1,9 @@
 """The file that an identifier means, if the user may see it."""
 
-from flask_login import current_user
-
 from obsarchive.names import is_night
 from obsarchive.web.framework.context import portal
 from obsarchive.web.vo.archive_files import CALIBRATION, Archive, ArchiveFile, files_of, masters_of, read_did
+from obsarchive.web.vo.client import viewer
 
 
 def find_file(archive: Archive, did: str) -> ArchiveFile | None:
@@ -31,11 +30,11 @@ def find_file(archive: Archive, did: str) -> ArchiveFile | None:
 def _of_subject(archive: Archive, subject: str, folder: str) -> list[ArchiveFile]:
     if folder == CALIBRATION and is_night(subject):
         return masters(archive, subject)
-    seen = portal().store.files.observation(current_user.document, subject)
+    seen = portal().store.files.observation(viewer(), subject)
     return list(files_of(archive, seen)) if seen else []
 
 
 def masters(archive: Archive, night: str) -> list[ArchiveFile]:
     """Return the master darks and flats of a night in which the user has data."""
-    found = portal().store.browse.night(current_user.document, night)
+    found = portal().store.browse.night(viewer(), night)
     return list(masters_of(archive, found)) if found else []

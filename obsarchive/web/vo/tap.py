@@ -5,14 +5,14 @@ from typing import Any, NoReturn
 
 from flask import Response, abort, redirect, render_template, request
 from flask.typing import ResponseReturnValue
-from flask_login import current_user
 
 from obsarchive.core.documents import utc_now
 from obsarchive.store import Document
 from obsarchive.web.framework.authorization import for_tokens, reads_by_form
-from obsarchive.web.framework.context import full_address, portal
+from obsarchive.web.framework.context import portal
 from obsarchive.web.vo import answers
 from obsarchive.web.vo.adql_parser import QueryError, parse
+from obsarchive.web.vo.client import is_public, owner, service_address
 from obsarchive.web.vo.datalink import link_service
 from obsarchive.web.vo.parameters import Parameters
 from obsarchive.web.vo.query_runner import TIME_LIMIT_S, Plan, find_table
@@ -86,11 +86,11 @@ def tap_examples() -> ResponseReturnValue:
 @bp.get("/tap/async")
 @for_tokens("read")
 def tap_jobs() -> ResponseReturnValue:
-    """List the jobs of the user."""
-    found = portal().store.query_jobs.of_user(current_user.name)
+    """List the jobs of the user; at a public address none, as only who made a job knows of it."""
+    found = [] if is_public() else portal().store.query_jobs.of_user(owner())  # several people may share an address
     phases = {value for name, value in request.args.items(multi=True) if name.upper() == "PHASE"}
     jobs = [job for job in found if not phases or job["phase"] in phases]
-    return Response(render_template("tap_jobs.xml", jobs=jobs, full_address=full_address), mimetype="text/xml")
+    return Response(render_template("tap_jobs.xml", jobs=jobs, service_address=service_address), mimetype="text/xml")
 
 
 @bp.post("/tap/async")
@@ -100,7 +100,7 @@ def tap_add_job() -> ResponseReturnValue:
     """Add a job, and start it if that is asked for."""
     parameters = Parameters.of_request()
     kept = {name: parameters.one(name) for name in parameters.values.keys() & OF_A_JOB}
-    name = portal().store.query_jobs.add(current_user.name, kept, parameters.one("RUNID")[:200])
+    name = portal().store.query_jobs.add(owner(), kept, parameters.one("RUNID")[:200])
     if parameters.one("PHASE").upper() == "RUN":
         _start(_job(name))
     return _to_job(name)
@@ -110,7 +110,7 @@ def tap_add_job() -> ResponseReturnValue:
 @for_tokens("read")
 def tap_job(job: str) -> ResponseReturnValue:
     """Describe a job."""
-    page = render_template("tap_job.xml", job=_job(job), limit_s=int(TIME_LIMIT_S), full_address=full_address)
+    page = render_template("tap_job.xml", job=_job(job), limit_s=int(TIME_LIMIT_S), service_address=service_address)
     return Response(page, mimetype="text/xml")
 
 
@@ -121,8 +121,8 @@ def tap_delete_job(job: str) -> ResponseReturnValue:
     found = _job(job)
     if request.method == "POST" and request.values.get("ACTION", "").upper() != "DELETE":
         abort(400, "ACTION=DELETE is understood")
-    portal().store.query_jobs.delete(current_user.name, found["_id"])
-    return redirect(full_address("vo.tap_jobs"), 303)
+    portal().store.query_jobs.delete(owner(), found["_id"])
+    return redirect(service_address("tap_jobs"), 303)
 
 
 @bp.get("/tap/async/<job>/<part>")
@@ -131,7 +131,7 @@ def tap_job_part(job: str, part: str) -> ResponseReturnValue:
     """Return a part of a job, such as its phase."""
     found = _job(job)
     if part in ("parameters", "results"):
-        page = render_template(f"tap_{part}.xml", job=found, full_address=full_address)
+        page = render_template(f"tap_{part}.xml", job=found, service_address=service_address)
         return Response(page, mimetype="text/xml")
     if part == "error":
         if not found.get("problem"):
@@ -162,7 +162,7 @@ def tap_change_job(job: str, part: str) -> ResponseReturnValue:
         case "parameters":
             _set_parameters(found, sent)
         case "destruction":
-            portal().store.query_jobs.keep_until(current_user.name, job, _time(sent.get("DESTRUCTION", "")))
+            portal().store.query_jobs.keep_until(owner(), job, _time(sent.get("DESTRUCTION", "")))
         case "executionduration":
             pass  # always the same
         case _:
@@ -182,10 +182,10 @@ def tap_result(job: str) -> ResponseReturnValue:
 
 
 def _job(name: str) -> Document:
-    found = portal().store.query_jobs.find(current_user.name, name)
+    found = portal().store.query_jobs.find(owner(), name)
     if found is None:
         abort(404)
-    return found
+    return {**found, "owner": ""} if is_public() else found  # which is an address
 
 
 def _no_such_part() -> NoReturn:
@@ -193,7 +193,7 @@ def _no_such_part() -> NoReturn:
 
 
 def _to_job(name: str) -> ResponseReturnValue:
-    return redirect(full_address("vo.tap_job", job=name), 303)
+    return redirect(service_address("tap_job", job=name), 303)
 
 
 def _parameters(job: Document) -> Parameters:
@@ -207,9 +207,7 @@ def _set_phase(job: Document, wanted: str) -> None:
         _start(job)
     elif wanted == "ABORT":
         if job["phase"] == "PENDING":
-            portal().store.query_jobs.set_fields(
-                current_user.name, job["_id"], {"phase": "ABORTED", "ended": utc_now()}
-            )
+            portal().store.query_jobs.set_fields(owner(), job["_id"], {"phase": "ABORTED", "ended": utc_now()})
     else:
         raise QueryError("PHASE: RUN or ABORT")
 
@@ -224,7 +222,7 @@ def _start(job: Document) -> None:
         Plan(query, find_table(query.table))
     except QueryError as err:
         fields |= {"phase": "ERROR", "problem": str(err)}
-    portal().store.query_jobs.set_fields(current_user.name, job["_id"], {**fields, "ended": utc_now()})
+    portal().store.query_jobs.set_fields(owner(), job["_id"], {**fields, "ended": utc_now()})
 
 
 def _set_parameters(job: Document, sent: dict[str, str]) -> None:
@@ -232,7 +230,7 @@ def _set_parameters(job: Document, sent: dict[str, str]) -> None:
         raise QueryError(f"a job that is {job['phase']} cannot be changed")
     fields = {f"parameters.{name}": sent[name] for name in sent.keys() & OF_A_JOB}
     if fields:
-        portal().store.query_jobs.set_fields(current_user.name, job["_id"], fields)
+        portal().store.query_jobs.set_fields(owner(), job["_id"], fields)
 
 
 def _time(text: str) -> datetime:

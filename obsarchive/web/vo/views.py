@@ -5,19 +5,19 @@ from datetime import timedelta
 from functools import wraps
 from typing import ParamSpec
 
-from flask import Blueprint, Response, render_template, request
+from flask import Blueprint, Response, abort, render_template, request
 from flask.typing import ResponseReturnValue
-from flask_login import current_user
 
 from obsarchive.store.query_jobs import KEEP
 from obsarchive.store.search import Cone, Criteria, Order
 from obsarchive.web.framework.authorization import audit, for_tokens, not_found, reads_by_form
-from obsarchive.web.framework.context import full_address, portal
+from obsarchive.web.framework.context import portal
 from obsarchive.web.framework.file_responses import as_attachment, resolve_product_path
 from obsarchive.web.models import votables
-from obsarchive.web.models.cards import find_card
+from obsarchive.web.models.cards import card_of, find_card
 from obsarchive.web.models.columns import columns
 from obsarchive.web.models.manifests import step_manifest
+from obsarchive.web.pages import public
 from obsarchive.web.pages.search import cards
 from obsarchive.web.vo import answers, cutouts, datalink, sia2
 from obsarchive.web.vo.adql_evaluation import Table
@@ -25,18 +25,29 @@ from obsarchive.web.vo.adql_functions import GEOMETRY
 from obsarchive.web.vo.adql_nodes import Query
 from obsarchive.web.vo.adql_parser import QueryError
 from obsarchive.web.vo.archive_files import Archive
+from obsarchive.web.vo.client import is_public, owner, service_address, viewer
 from obsarchive.web.vo.lookup import find_file
 from obsarchive.web.vo.parameters import Parameters, read_region_parameter
 from obsarchive.web.vo.query_runner import DEFAULT_ROWS, MOST_ROWS, TIME_LIMIT_S, Answer, Runner
 
 MOST_CONE_ROWS = 5000
-AT_ONCE = 4
-"""Queries of a user that may run at the same time."""
+AT_ONCE, OF_VISITORS_AT_ONCE = 4, 4
+"""Queries that may run at the same time: of a user or address, and of all visitors without an account together."""
 MOST_IDS = 200
 """Identifiers of a request for links."""
 
 bp = Blueprint("vo", __name__, url_prefix="/vo")
 P = ParamSpec("P")
+
+
+@bp.before_request
+def _limit_visitors() -> Response | None:
+    """Limit how often an address without an account may ask."""
+    if not is_public() or not public.asks_too_often():
+        return None
+    response = answers.error("too many queries from your address: wait a minute", 429)
+    response.headers["Retry-After"] = str(int(public.WINDOW_S))
+    return response
 
 
 def answers_errors(view: Callable[P, ResponseReturnValue]) -> Callable[P, ResponseReturnValue]:
@@ -82,13 +93,15 @@ def run_query(query: Query, most: int, table: Table | None = None) -> Answer:
         The query makes no sense, takes too long, or too many run already.
     """
     store = portal().store
-    slot = store.slots.take(f"query {current_user.name}", AT_ONCE, timedelta(seconds=3 * TIME_LIMIT_S))
-    if slot is None:
-        raise TooManyQueriesError(f"{AT_ONCE} queries of yours run already: wait until one has ended")
+    limits = {f"query {owner()}": AT_ONCE, **({"query public:": OF_VISITORS_AT_ONCE} if is_public() else {})}
+    slots = store.slots.take_each(limits, timedelta(seconds=3 * TIME_LIMIT_S))
+    if not slots:
+        raise TooManyQueriesError(f"{AT_ONCE} queries run already: wait until one has ended")
     try:
-        return Runner(current_user.document, store.files, Archive.of_portal()).run(query, table, most)
+        return Runner(viewer(), store.files, Archive.of_portal()).run(query, table, most)
     finally:
-        store.slots.give_back(slot)
+        for slot in slots:
+            store.slots.give_back(slot)
 
 
 @bp.get("/scs")
@@ -102,8 +115,9 @@ def scs() -> ResponseReturnValue:
         return Response(votables.error(str(err)), 400, mimetype=votables.MIME)
     known = [column for column in columns(portal().chain) if column.shown or column.key == "id"]
     order = Order("date_utc", descending=True)
-    found = portal().store.browse.stream(current_user.document, Criteria(cone=cone), order, MOST_CONE_ROWS)
-    return Response(votables.of_rows(list(cards(found)), known), mimetype=votables.MIME)
+    found = portal().store.browse.stream(viewer(), Criteria(cone=cone), order, MOST_CONE_ROWS)
+    rows = [card_of(seen, {}) for seen in found] if is_public() else list(cards(found))
+    return Response(votables.of_rows(rows, known), mimetype=votables.MIME)
 
 
 def _cone(ra: float, dec: float, radius: float) -> Cone:
@@ -134,8 +148,8 @@ def capabilities(service: str) -> ResponseReturnValue:
     """VOSI: where a service answers, and what it understands."""
     page = render_template(
         f"{service}_capabilities.xml",
-        full_address=full_address,
-        tap_address=full_address("vo.tap_sync").removesuffix("/sync"),
+        service_address=service_address,
+        tap_address=service_address("tap_sync").removesuffix("/sync"),
         geometry=sorted(GEOMETRY),
         keep_s=int(KEEP.total_seconds()),
         limit_s=int(TIME_LIMIT_S),
@@ -217,6 +231,8 @@ def log(obs_id: str, pipeline: str, step: str) -> ResponseReturnValue:
     response
         Text; 404 when there is none.
     """
+    if is_public():
+        abort(404)
     card = find_card(obs_id)
     view = next((view for view in card.pipelines if view.name == pipeline), None)
     if view is None or view.step(step) is None:
