@@ -43,7 +43,8 @@ test: install $(TOM_INSTALLED)
 quality: install
 	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.quality
 
-# How fast, beside peers and beside an earlier commit (make bench BEFORE=COMMIT), written to benchmarks/RESULTS.md.
+# How fast, beside peers and beside an earlier commit (make bench BEFORE=COMMIT), written to benchmarks/RESULTS.md:
+# about 45 minutes, at most two hours. Whether all of it runs: bench_all.py --quick.
 bench: install
 	$(BIN)/python benchmarks/bench_all.py $(if $(BEFORE),--before $(BEFORE))
 

@@ -1,14 +1,19 @@
 """All benchmarks of speed, each beside its peers and beside an earlier commit, in turns; writes ``RESULTS.md``.
 
-``python benchmarks/bench_all.py [--before COMMIT] [--frames 770] [--rounds 2] [word ...]``: cases whose name contains
-one of the words, all by default. Only a complete run writes the file. The earlier commit is checked out beside this
-tree (``git worktree``) and runs the same benchmarks with its own code; what it does not have stays empty.
+``python benchmarks/bench_all.py [--before COMMIT] [--frames 770] [--rounds 2] [word ...]``: kernels whose name contains
+one of the words, all benchmarks by default. Only a complete run writes the file. The earlier commit is checked out
+beside this tree (``git worktree``) and runs the same benchmarks with its own code; what it does not have stays empty.
+
+A complete run takes about 45 minutes on two cores of their own, at most 110: a part that takes longer than its limit
+is stopped, and the table says so. ``--quick`` has tiny inputs, to see in a few minutes whether all parts run; it writes
+no file.
 """
 
 import argparse
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,6 +26,7 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parent
 RESULTS = HERE / "RESULTS.md"
+QUICK_FRAMES = 40
 Found = dict[str, dict[str, float | str]]
 """What was measured, by case."""
 KERNELS = """\
@@ -34,15 +40,17 @@ def main() -> None:
     parser.add_argument("--before", default="", help="commit whose build is a second peer")
     parser.add_argument("--frames", type=int, default=770, help="of the whole observation")
     parser.add_argument("--rounds", type=int, default=2, help="how often each build has its turn")
+    parser.add_argument("--quick", action="store_true", help="tiny inputs, to see whether all parts run")
     options = parser.parse_args()
     with checked_out(options.before) as before:
         parts = ["# Speed beside peers", "", described(options.before), "", "## Kernels", ""]
-        parts += [KERNELS, *kernels(options.words, before, options.rounds)]
+        quick = ["--quick"] if options.quick else []
+        parts += [KERNELS, *kernels([*options.words, *quick], before, 1 if options.quick else options.rounds)]
         if not options.words:
-            parts += sections(options.frames, before)
+            parts += sections(options.frames, before, options.quick)
     text = "\n".join(parts) + "\n"
     sys.stdout.write(text)
-    if not options.words:
+    if not options.words and not options.quick:
         RESULTS.write_text(text)
 
 
@@ -133,20 +141,38 @@ def row(
     return "| " + " | ".join(cells) + " |"
 
 
-def sections(frames: int, before: Path | None) -> list[str]:
-    """Tables of the other benchmarks, each with its heading."""
-    import bench_io
-    import bench_observation
-    import bench_previews
-    import bench_timeseries
-
+def sections(frames: int, before: Path | None, quick: bool) -> list[str]:
+    """Tables of the other benchmarks, each with its heading: ``QUICK_FRAMES`` and no earlier build if `quick`."""
+    n_frames, earlier = (QUICK_FRAMES, []) if quick else (frames, [str(before)] if before else [])
+    flag = ["--quick"] if quick else []
     parts = (
-        ("Unpacking and reading", bench_io.table),
-        ("Previews", bench_previews.table),
-        ("A dataset of a time series", bench_timeseries.table),
-        ("A whole observation", lambda: bench_observation.table(frames, before)),
+        ("Unpacking and reading", ["bench_io.py"], 10),
+        ("Previews", ["bench_previews.py"], 5),
+        ("A dataset of a time series", ["bench_timeseries.py", "2" if quick else "10"], 10),
+        ("Survey photometry", ["bench_surveys.py", *(["200", "200"] if quick else [])], 10),
+        ("A whole observation", ["bench_observation.py", str(n_frames), *earlier], 20),
+        ("The whole system", ["system_table.py", *flag], 45),
     )
-    return [text for name, table in parts for text in ("", f"## {name}", "", table())]
+    return [
+        text
+        for name, command, limit_min in parts
+        for text in ("", f"## {name}", "", table(command, 60 * limit_min).rstrip())
+    ]
+
+
+def table(command: list[str], limit_s: float) -> str:
+    """Run a benchmark; return what it prints, and why it did not end if it did not."""
+    program = [sys.executable, str(HERE / command[0]), *command[1:]]
+    with subprocess.Popen(
+        program, env=environment(PROJECT), cwd=HERE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        try:
+            said, _ = process.communicate(timeout=limit_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            said, _ = process.communicate()
+            return f"{said}\n\nStopped after {limit_s / 60:.0f} minutes, the limit of this part."
+    return said if process.returncode == 0 else f"{said}\n\n`{command[0]}` ended with {process.returncode}."
 
 
 if __name__ == "__main__":

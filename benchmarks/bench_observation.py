@@ -1,6 +1,7 @@
 """A whole observation through the daemon, bright and faint star, against lbzip2 alone on the same file.
 
-``python benchmarks/bench_observation.py [frames]`` prints a Markdown table; 770 frames (1.6 GB) by default.
+``python benchmarks/bench_observation.py [frames [tree of an earlier version]]`` prints a Markdown table; 770 frames
+(1.6 GB) by default.
 """
 
 import json
@@ -110,4 +111,4 @@ def _unpack(raw: Path, target: Path) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(table(*map(int, sys.argv[1:2])) + "\n")
+    sys.stdout.write(table(*map(int, sys.argv[1:2]), *map(Path, sys.argv[2:3])) + "\n")

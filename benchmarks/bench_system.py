@@ -174,6 +174,12 @@ def print_usage(usage: Usage, wall_s: float, jobs: list[dict[str, object]], tarb
     return steps_s
 
 
+def made(folder: Path) -> Path:
+    """Make a folder; return it."""
+    folder.mkdir(parents=True)
+    return folder
+
+
 def night(folder: Path, raw: Path, copies: int) -> None:
     """Compare the processor time of all processes with that of the steps of nights."""
     for source in (path for path in raw.iterdir() if path.is_dir()):
@@ -206,11 +212,12 @@ def packing_s(folder: Path) -> float:
     return seconds
 
 
-def observation(folder: Path, n_frames: int) -> None:
+def observation(folder: Path, n_frames: int, side: int) -> None:
     """Compare the processor time of all processes with that of unpacking one observation by lbzip2."""
     scene = Scene((Star(), Star(-1.3, 1.1, 3.2)), zero_flux_e=6e4)
-    target = Target("3", "benchmark", "Si", scene, n_frames=n_frames, shape=(1024, 1024), magnitude=11.0)
-    folder_of_night = write_night(folder / "raw", NightPlan(targets=(target,), n_seeing=0, dark_frames=5))
+    target = Target("3", "benchmark", "Si", scene, n_frames=n_frames, shape=(side, side), magnitude=11.0)
+    plan = NightPlan(targets=(target,), n_seeing=0, dark_frames=5, detector=(side, side))
+    folder_of_night = write_night(folder / "raw", plan)
     before = _children_s()
     with (folder / "unpacked").open("wb") as out:
         file = next(folder_of_night.glob("*benchmark*"))
@@ -218,7 +225,9 @@ def observation(folder: Path, n_frames: int) -> None:
     lbzip2_s = _children_s() - before
     usage, wall_s, jobs = reduced(folder)
     print_usage(usage, wall_s, jobs, 1)
-    print(f"| lbzip2 alone, of the observation | {lbzip2_s:.1f} |\n\nall / unpacking: {usage.total_s / lbzip2_s:.2f}")
+    print(
+        f"| lbzip2 alone, of the observation | {lbzip2_s:.1f} |\n| all / unpacking | {usage.total_s / lbzip2_s:.2f} |"
+    )
 
 
 def idle(folder: Path, seconds: float) -> None:
@@ -255,7 +264,10 @@ def main() -> None:
     of_night = commands.add_parser("night")
     of_night.add_argument("raw", type=Path)
     of_night.add_argument("--copies", type=int, default=1)
-    commands.add_parser("observation").add_argument("--frames", type=int, default=350)
+    of_night.add_argument("--keep", type=Path, help="folder, not there yet, for the archive, which is kept")
+    of_observation = commands.add_parser("observation")
+    of_observation.add_argument("--frames", type=int, default=350)
+    of_observation.add_argument("--side", type=int, default=1024, help="of a frame [pixel]")
     commands.add_parser("steps").add_argument("--observations", type=int, default=100)
     commands.add_parser("idle").add_argument("--seconds", type=float, default=60.0)
     options = parser.parse_args()
@@ -264,9 +276,9 @@ def main() -> None:
     try:
         match options.what:
             case "night":
-                night(folder, options.raw, options.copies)
+                night(made(options.keep) if options.keep else folder, options.raw, options.copies)
             case "observation":
-                observation(folder, options.frames)
+                observation(folder, options.frames, options.side)
             case "steps":
                 steps(folder, options.observations)
             case _:

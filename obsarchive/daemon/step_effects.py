@@ -7,7 +7,6 @@ from obsarchive.core.document_paths import EFFECTS_OF_PIPELINE, field_paths
 from obsarchive.core.documents import Night, Observation
 from obsarchive.core.rules import lookup
 from obsarchive.core.step_state import is_complete
-from obsarchive.core.values import as_mapping
 from obsarchive.daemon import psf_library_sync
 from obsarchive.daemon.night_context import Subject
 from obsarchive.daemon.psf_library_sync import PsfLibrarySync
@@ -49,7 +48,8 @@ class StepEffects:
         """
         self._set_done(running.records, link, subject)
         if isinstance(subject, Observation):
-            self.store.nights.unsettle(subject.night, self._concerns_references(running, subject, result))
+            # Companions that speak against a star of the library count when all results of the night are there.
+            self.store.nights.unsettle(subject.night, reductions=running.path not in self.library_steps)
             for amended in result.record.get("amended") or ():
                 self.store.observations.amend_product(subject.id, amended)
         elif isinstance(running.subject, Night):
@@ -94,16 +94,6 @@ class StepEffects:
         record = subject.pipeline(link.pipeline.name)
         if is_complete(record.step(name).state for name in link.pipeline.steps):
             records.set_done(subject.id, link.pipeline.name, True)
-
-    def _concerns_references(self, running: ActiveTask, subject: Observation, result: TaskResult) -> bool:
-        """Whether the reference stars of the night may become others by a step of one of its observations."""
-        if running.path not in self.library_steps:
-            return True
-        if subject.id not in self.library_sync.library.known:
-            return False
-        before = running.subject.pipeline(running.path[0]).step(running.path[1]).results
-        now = as_mapping(result.record.get("results"))
-        return bool(before.get("detections")) != bool(now.get("detections"))  # companions speak against a star
 
     def _after_night(self, before: Night, night: Night, pipeline: str) -> None:
         if night.masters() != before.masters():

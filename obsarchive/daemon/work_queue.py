@@ -249,13 +249,24 @@ class WorkQueue:
             return
         busy = self.store.observations.open_nights(self._names)
         for name in set(unsettled) - busy:
-            if self._giving and not nights[name].reductions:
+            if self._giving:
+                # Also where it is known: companions that were found since count now, all at once.
                 self._settle_reductions(nights[name])
+                nights[name] = Night(self.store.nights.find(name) or nights[name].document)
+                if self._is_choosing(nights[name]):
+                    continue
             if not nights[name].science:
                 signature = self.store.observations.findings(name)
                 self.store.nights.set_fields(name, {paths.SCIENCE_SIGNATURE: signature})
                 self._carry_over(nights[name], self._summing_steps, signature)
             nights[name] = Night(self.store.nights.find(name) or nights[name].document)
+
+    def _is_choosing(self, night: Night) -> bool:
+        """Whether the reference stars of a night, for which all is known, are chosen: its results change by that."""
+        try:
+            return bool(night.reductions) and self._is_giving(night, context_of(night, self._own, self.library))
+        except MALFORMED:
+            return False  # the night does not wait for a document that cannot be understood
 
     def pending(self, never_packed: Collection[str]) -> bool:
         """Whether something is due, now or later; observations in `never_packed` do not count."""

@@ -9,6 +9,7 @@ HEARTBEAT_S = 5.0
 """Time between two signs of life of a worker; Dask's own is half a second [s]. One that died closes its connection."""
 CHECK_MS = 5000
 """Time between two looks of Dask for what does not happen here [ms]."""
+_dask_interval = dask_scheduler.heartbeat_interval
 HEALTH_ONLY = ["distributed.http.health"]
 
 
@@ -34,13 +35,7 @@ def slow_down_scheduler(scheduler: Any) -> None:
     """Have a scheduler of this process look less often whether it is idle or without workers, and hear workers less."""
     for name in ("idle-timeout", "no-workers-timeout"):
         scheduler.periodic_callbacks[name].callback_time = CHECK_MS
-    dask_scheduler.heartbeat_interval = _heartbeat_interval
-
-
-def _heartbeat_interval(n: int) -> float:
-    """Return the time between two signs of life of a worker [s], of however many."""
-    del n
-    return HEARTBEAT_S
+    dask_scheduler.heartbeat_interval = lambda n: max(HEARTBEAT_S, _dask_interval(n))
 
 
 def slow_down_worker(worker: Any) -> None:

@@ -140,6 +140,11 @@ NOT_OF_A_RUN = {
     ("NightSeeing", "classified_as"),  # of pipelines of observations
     ("ObservationDocument", "effects_due"),  # of a step that just ended
     ("NightDocument", "effects_due"),
+    ("ProductEntry", "cards_of"),  # of an image for which there is a catalogue
+    *(
+        ("AmendedProduct", name)
+        for name in ("name", "bytes", "sha256", "content", "cards_of", "image", "pipeline", "step")
+    ),
     *(("EffectsDue", name) for name in ("task", "pipeline", "step", "state")),
     *(("RawProblemDocument", name) for name in ("name", "folder", "reason", "changed")),  # of files not understood
 }
