@@ -188,8 +188,8 @@ class StarProfile:
         Returns
         -------
         radius, value, weight, noise : ndarray (n,)
-            Distance from the centre [pixel], value above the background (means of all sectors), square root of the number of pixels, and
-            noise of the value.
+            Distance from the centre [pixel], value above the background (in the halo the mean of all sectors), square
+            root of the number of pixels, and noise of the value.
         """
         half = len(self.box) // 2
         core = np.argwhere(self._rings < self.core_px)

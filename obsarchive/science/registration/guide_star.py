@@ -297,9 +297,10 @@ def position_errors(measures: Sequence[FrameMeasure]) -> Float64Array:
     """Compute the errors of the positions of a star in the frames of a sequence.
 
     They are those of the peak (or centroid) of the image that was recorded, by the noise of its background and of its
-    light, and by the chance that another peak is the highest one without noise; how far turbulence moves the peak of a frame from the star is no error of it. How noise grows with the light
-    (by the gain, and by the register of an electron-multiplying CCD) is measured in all frames together, in the
-    spatial frequencies that the telescope does not transmit; an upper limit where pixels are too coarse for that.
+    light, and by the chance that another peak would be the highest one without noise; how far turbulence moves the
+    peak of a frame from the star is no error of it. How noise grows with the light (by the gain, and by the register of
+    an electron-multiplying CCD) is measured in all frames together, in the spatial frequencies that the telescope does
+    not transmit; an upper limit where pixels are too coarse for that.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Peaks of a star's image that are nearly as high as the one that was chosen: which one is the highest noise decides."""
+"""Peaks of a star that are nearly as high as the one that was chosen: noise decides which one is the highest."""
 
 import math
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from obsarchive.science.arrays import Float64Array, FloatArray
 
 LEAST_HEIGHT = 0.5
 """Least height of a rival, over that of the highest peak."""
-APART_SIGMA = 2.0
+APART_SIGMA = 1.2
 """Least distance of two peaks, in units of the Gaussian that smooths the image."""
 
 
