@@ -40,17 +40,17 @@ from pipelines.shared.frame_sequence import pixfrac_for
 TITLE = "Errors of the imaging products"
 TEXT = """
 Stars by Fourier optics (von Karman turbulence; residual phase screens behind adaptive optics of 2.1 m, 765 nm), an
-electron-multiplying camera of 0.0347″ a pixel unless noted; every trial draws its own turbulence, positions and
-noise. The truth is that of the image without noise: the FWHM of this exposure, the peak of this frame, the Strehl
-ratio of this stack. *Crowded* is a second star, drawn anew in every trial.
+electron-multiplying camera of 0.0347″ a pixel unless noted; every trial draws its own turbulence, positions and noise.
+The truth is that of the image without noise: the FWHM of this exposure, the peak of this frame, the Strehl ratio of
+this stack. *Crowded* is a second star, drawn anew in every trial.
 
 What does not hold, and why. *Undersampled frames* (pixels wider than half of λ/D): light beyond the sampling limit
-passes for noise, and the peak between pixels is not unique; no estimate from such frames separates both. *Crowded*
-flux and halo: companions that are not found, below 4 to 7 % of the star or of one of a Strehl ratio below 5 %, count.
-*Halo*: the model is good to half a per cent of its width, more than the noise of bright stars. *Position in the stack*:
-frames cover the pixels unevenly, which moves all stars alike (0.02 pixels of the stack for twelve frames); the truth is
-the place without it, which the measurement corrects. *Seeing* of crowded stars: companions that are not resolved, below
-half of the FWHM or fainter than 3 % of the star.
+passes for noise, and the peak between pixels is not unique; errors of stacks hold that, those of single frames do not.
+*Crowded* flux and halo: companions that are not found, below 4 to 7 % of the star or of one of a Strehl ratio below 5
+%, count. *Halo*: the model is good to half a per cent of its width, which is part of the error, but has one sign.
+*Position in the stack*: frames cover the pixels unevenly, which moves all stars alike (0.02 pixels of the stack for
+twelve frames); the truth is the place without it, which the measurement corrects. *Seeing* of crowded stars: companions
+that are not resolved, below half of the FWHM or fainter than 3 % of the star.
 """
 SIDE, PIXEL_ARCSEC = 256, 0.0347
 HALO_ARCSEC = 0.2

@@ -16,6 +16,9 @@ from obsarchive.science.photometry.engine import EngineName, engine_of
 from obsarchive.science.photometry.psf_fit import Frame
 from obsarchive.science.photometry.psf_photometry import REACH_FWHM, isolated_stars
 from obsarchive.science.photometry.zero_point import find_zero_point, instrumental_magnitudes
+from obsarchive.timeseries.frame_apertures import star_apertures
+from obsarchive.timeseries.frame_photometry import RADII
+from obsarchive.timeseries.frame_table import Planes
 from pipelines.photometry import PhotometrySettings, measure_image
 
 TITLE = "Errors of photometry, centroids and plate solutions"
@@ -23,9 +26,10 @@ TEXT = """
 Images are drawn photon by photon (no profile is computed), with an elliptical core in wide wings; no code under test
 makes them, except that of the regime *drizzled*, four dithered exposures on pixels of half the size. Fluxes of
 apertures are compared with the light in the aperture, those of fits on the scale of each image, whose error is that of
-the zero point. Stars of fits stand where their catalogue says within 0.02 pixels. Positions of *drizzled* stars are
-relative to those of the image: the drops of an exposure are rounded to fine pixels, all alike, which the plate solution
-takes up. *n* counts stars; an image of the slow regimes holds many.
+the zero point. *Dataset*: stars anywhere, as a catalogue has them, also in each other's apertures; those with another
+one within 0.4 FWHM are not counted. Stars of fits stand where their catalogue says within 0.02 pixels. Positions of
+*drizzled* stars are relative to those of the image: the drops of an exposure are rounded to fine pixels, all alike,
+which the plate solution takes up. *n* counts stars; an image of the slow regimes holds many.
 """
 Found = dict[str, tuple[object, object, object]]
 """Values found, errors claimed and truths, by quantity."""
@@ -205,6 +209,28 @@ def trial_psf_crowded_photutils(seed: int) -> Found:
     return _fits(PSF_SCENES["crowded"], seed, 14, ("photutils",))
 
 
+def trial_catalogued(seed: int) -> Found:
+    """Apertures of a dataset: stars of a catalogue anywhere, 0.5 % of the pixels are stars."""
+    scene, rng = SCENES["crowded"], np.random.default_rng(seed)
+    side, n, fwhm = 160, 128, 1.1 * scene.seeing.fwhm_px
+    y, x = rng.uniform(-8, side + 8, (2, n))
+    electrons = np.exp(rng.uniform(*np.log((2e3, 6e4)), n))
+    image = exposure(rng, (side, side), (y, x, electrons), scene.seeing, scene.sky)
+    variance = np.asarray(np.maximum(image, 0) + scene.sky.read_noise_e**2, np.float32)
+    planes, known = Planes(image, variance, np.inf), (y + rng.normal(0, 0.02, n), x + rng.normal(0, 0.02, n))
+    radii = tuple(1.3 * fwhm * factor for factor in RADII)
+    apertures = star_apertures(planes, known, radii, fwhm, engine_of("fast"))
+    places = np.stack([y, x], axis=1)
+    resolved = cKDTree(places).query(places, k=2)[0][:, 1] > 0.4 * fwhm
+    good = resolved & (np.minimum(y, x) > EDGE_PX) & (np.maximum(y, x) < side - 1 - EDGE_PX)
+    found: Found = {}
+    for i, factor in enumerate(RADII):
+        truth = electrons[good] * np.interp(radii[i], *_growth(scene.seeing))
+        name = f"aperture flux, {factor:g} of the main radius"
+        found[name] = (apertures.flux[good, i] / truth, apertures.flux_error[good, i] / truth, 1.0)
+    return found
+
+
 def _zero_point(seed: int, n: int, catalogue: float, mismatches: int) -> Found:
     rng = np.random.default_rng(seed)
     mag, colour = rng.uniform(14, 19, n), rng.uniform(0.5, 2, n)
@@ -293,6 +319,7 @@ REGIMES: tuple[tuple[str, Callable[[int], Found], float], ...] = (
     ("bright", trial_bright, 1.0),
     ("faint", trial_faint, 1.0),
     ("crowded", trial_crowded, 0.5),
+    ("dataset, crowded", trial_catalogued, 0.2),
     ("undersampled", trial_undersampled, 1.0),
     ("drizzled", trial_drizzled, 0.5),
     ("bright", trial_bright_photutils, 0.2),

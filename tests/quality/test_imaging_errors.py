@@ -32,6 +32,24 @@ def test_claimed_errors_are_those_of_a_few_trials(trial, regimes, name, quantity
         assert pulls.missing == 0
         assert 0.4 < pulls.std < 1.7, pulls.quantity
         assert abs(pulls.bias) < 0.9, pulls.quantity
+    for pulls in found:
+        # no halo has the shape of the model, which noise alone does not tell
+        if pulls.quantity == "Strehl: FWHM of the halo":
+            assert 0.4 < np.hypot(pulls.std, pulls.bias) < 1.4
+
+
+def test_errors_hold_what_wide_pixels_cannot_sample():
+    regime = next(regime for regime in errors.FRAMES if regime.name.startswith("undersampled"))
+    found = errors.pulls_of(partial(errors.attempt, errors.stack_trial, regime), regime.name, range(5), 1)
+    names = (
+        "Strehl ratio",
+        "Strehl: FWHM",
+        "Strehl: FWHM of the core",
+        "Strehl: y in the stack",
+        "Strehl: x in the stack",
+    )
+    pulls = [np.divide(each.errors, each.claimed) for each in found if each.quantity in names]
+    assert 0.5 < np.sqrt(np.mean(np.square(pulls))) < 1.5
 
 
 @pytest.mark.parametrize("apart", [0.5, 0.75, 1.0, 1.5])

@@ -42,6 +42,9 @@ _MOST_HALO_ERROR = 0.5
 _LEAST_HALO = 1e-3
 """Least peak of a halo, in units of that of the core."""
 
+_SHAPE_ERROR = 0.005
+"""Relative error of the width of a halo as no halo has the shape of the model, from stars by Fourier optics."""
+
 _HALO_BETA = 4.765
 """Moffat exponent of an image through Kolmogorov turbulence (Trujillo et al. 2001, MNRAS 328, 977)."""
 
@@ -185,8 +188,8 @@ class StarProfile:
         Returns
         -------
         radius, value, weight, noise : ndarray (n,)
-            Distance from the centre [pixel], value above the background, square root of the number of pixels, and
-            noise of the value.
+            Distance from the centre [pixel], value above the background (in the halo the mean of all sectors), square
+            root of the number of pixels, and noise of the value.
         """
         half = len(self.box) // 2
         core = np.argwhere(self._rings < self.core_px)
@@ -196,7 +199,7 @@ class StarProfile:
         of_ring = np.bincount(self._rings.ravel(), variance.ravel()) / np.bincount(self._rings.ravel()) ** 2
         return (
             np.concatenate([radius, rings]),
-            np.concatenate([value, self.profile[rings]]),
+            np.concatenate([value, self.profile[rings] + self.skewness[rings]]),
             np.concatenate([np.ones(len(core)), np.sqrt(2 * np.pi * rings)]),
             np.sqrt(np.concatenate([variance[core[:, 0], core[:, 1]], MIDMEAN_VARIANCE * of_ring[rings]])),
         )
@@ -290,7 +293,7 @@ def fit_core_and_halo(
     Returns
     -------
     CoreAndHalo
-        Widths [pixel]; their errors are those by noise.
+        Widths [pixel]; their errors are those by noise, that of the halo also by its shape.
     """
     radius, value, weight, noise = star.samples(*offset, variance)
     unit = float(np.max(value))
@@ -318,7 +321,7 @@ def fit_core_and_halo(
         halo=float(halo) if has_halo else np.nan,
         fwhm=2 * float(half_width),
         core_error=float(core * core_error),
-        halo_error=float(halo * halo_error) if has_halo else np.nan,
+        halo_error=float(halo * np.hypot(halo_error, _SHAPE_ERROR)) if has_halo else np.nan,
         core_share=float(core_peak / (core_peak + halo_peak)),
     )
 

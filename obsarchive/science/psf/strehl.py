@@ -34,6 +34,9 @@ _TRUSTED_SNR = 15.0
 _LOWEST_RATIO = 0.005
 _TRUSTED_ERROR = 0.25
 """Largest relative error of a trusted ratio."""
+_UNSEEN_PEAK, _UNSEEN_WIDTH, _UNSEEN_SHIFT = 0.8, 0.8, 1.7
+"""Errors of height and width (relative) and place (pixels of a frame) of a peak whose frequencies are all beyond the
+sampling limit of the frames; those of a share of them are so much smaller. From stars by Fourier optics."""
 _LIFT_ERROR = 0.2
 """Relative error of the height by aligned noise: the noise of light is taken to be that at the peak."""
 
@@ -46,7 +49,8 @@ class StrehlResult:
     ----------
     ratio, ratio_error : float
         Strehl ratio (0-1) of this image and its standard error: noise of background and light at the peak and in the
-        aperture, the level of the background and its model, and scatter between the sectors of the halo.
+        aperture, the level of the background and its model, scatter between the sectors of the halo, and what pixels of
+        frames that are wider than half of lambda / D do not sample.
     fwhm_arcsec, fwhm_error_arcsec : float
         Full width at half of the peak, and its standard error [arcsec].
     core_arcsec, core_error_arcsec, halo_arcsec, halo_error_arcsec : float
@@ -139,7 +143,8 @@ def measure_strehl(
     dy, dx = found.y, found.x
     # at the sub-pixel phase of the star: both peaks lose alike by sampling
     perfect = diffraction_limited_psf(optics, pixel_arcsec, len(star.patch), response_px, (dy, dx))
-    perfect_peak = _band_limited_peak(perfect, optics, pixel_arcsec).height
+    ideal = _band_limited_peak(perfect, optics, pixel_arcsec)
+    perfect_peak = ideal.height
     perfect_flux = _perfect_flux(optics, pixel_arcsec, response_px, aperture_px)
     noise = noise or stack_noise(star.box - star.background, core_px, aperture_px, response_px)
     peak = found.height - noise.lift
@@ -152,8 +157,13 @@ def measure_strehl(
     # what uneven coverage does to the peak it does to its surroundings, too; half of the squares along either axis
     widened = noise.sampling * fwhm / 2.355
     shifted = widened / np.sqrt(2)
+    # what frames cannot sample lies where noise and the phase of their pixels put it
+    unseen = ideal.share_beyond(0.5 / response_px[0])
+    widened = float(np.hypot(widened, _UNSEEN_WIDTH * unseen * fwhm))
+    shifted = float(np.hypot(shifted, _UNSEEN_SHIFT * unseen * response_px[0]))
     flux_error = star.flux_error(variance)
-    relative = peak_error / peak, _LIFT_ERROR * noise.lift / peak, noise.sampling, flux_error / star.flux
+    by_light = peak_error / peak, _LIFT_ERROR * noise.lift / peak, flux_error / star.flux
+    relative = *by_light, noise.sampling, _UNSEEN_PEAK * unseen
     error = abs(ratio) * float(np.sqrt(np.sum(np.square(relative))))
     reason = "; ".join(_doubts(star, fit, ratio, error, sharpest_px))
     return StrehlResult(
@@ -164,7 +174,7 @@ def measure_strehl(
         core_arcsec=fit.core * pixel_arcsec,
         core_error_arcsec=float(np.hypot(fit.core_error, widened)) * pixel_arcsec,
         halo_arcsec=fit.halo * pixel_arcsec,
-        halo_error_arcsec=fit.halo_error * pixel_arcsec,
+        halo_error_arcsec=float(np.hypot(fit.halo_error, _UNSEEN_WIDTH / 2 * unseen * fit.halo)) * pixel_arcsec,
         y=row + dy - noise.offset[0],
         x=column + dx - noise.offset[1],
         y_error=float(np.hypot(place_errors[0], shifted)),
@@ -233,6 +243,13 @@ class _Peak:
         slope = (profile[i] - profile[i - 1]) / (radii[i] - radii[i - 1])
         kernel = self._kernel(response_px, radius=half) - self._kernel(response_px) / 2
         return 2 * half, 2 * float(np.sqrt(np.sum(kernel**2 * variance)) / abs(slope))
+
+    def share_beyond(self, limit: float) -> float:
+        """Return the share of the height that comes from frequencies beyond a limit along either axis [1/pixel]."""
+        within = np.abs(self.frequency) <= limit
+        low = self.spectrum * np.outer(within, within)
+        share = 1 - float((self._waves(0, self.y) @ low @ self._waves(0, self.x)).real) / self.height
+        return min(max(share, 0.0), 1.0)
 
     def _ring(self, radius: float) -> float:
         """Return the mean of the interpolated image on a circle around the maximum."""

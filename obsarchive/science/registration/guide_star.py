@@ -18,6 +18,7 @@ from obsarchive.errors import Unprocessable
 from obsarchive.science.arrays import BoolArray, Complex64Array, Complex128Array, Float32Array, Float64Array, FloatArray
 from obsarchive.science.imaging.hot_pixels import without_spikes
 from obsarchive.science.imaging.medians import median_of
+from obsarchive.science.registration.rival_peaks import RivalPeak, rival_of
 from obsarchive.science.statistics import MAD_TO_SIGMA
 
 SCALES_PX = (1, 2, 4, 8, 16)
@@ -85,6 +86,8 @@ class PositionNoise:
     excess, total : float
         Around the star the variance of the noise beyond that of the background [counts^2], and the light
         [counts/pixel]: their quotient is the grain, the variance by one count of light.
+    rival : RivalPeak or None
+        Another peak that is nearly as high, which the true place may be.
     """
 
     sky: Float64Array
@@ -94,6 +97,12 @@ class PositionNoise:
     light_lift: float
     excess: float
     total: float
+    rival: RivalPeak | None = None
+
+    def covariance(self, grain: float) -> Float64Array:
+        """Return the covariance of the position (2, 2) with noise of this variance by one count of light [pixel^2]."""
+        found = self.sky + grain * self.light
+        return found if self.rival is None else found + self.rival.covariance(self.variance, grain)
 
 
 @dataclass(frozen=True)
@@ -264,21 +273,23 @@ def measure(window: FloatArray, core_sigma_px: float, scale_px: float | None = N
     signal = np.nan_to_num(np.asarray(window, np.float32) - np.float32(sky), posinf=0, neginf=0)
     clean = without_spikes(signal, 8 * noise)
     spectrum = fft.rfft2(clean)
-    (y, x), terms = _highest_point(spectrum, window.shape, core_sigma_px)
+    (y, x), terms, smooth = _highest_point(spectrum, window.shape, core_sigma_px)
+    rival = rival_of(smooth, (y, x), float(terms[0, 0]), core_sigma_px)
     peak, kernel_px, curved = float(terms[0, 0]), core_sigma_px, terms
     # a Gaussian of unit sum leaves 1 / (2 sigma sqrt(pi)) of white noise
     smooth_noise = noise / (2 * core_sigma_px * np.sqrt(np.pi))
     snr = peak / smooth_noise if smooth_noise > 0 else np.inf if peak > 0 else 0.0
     sharpness = _sharpness(terms, core_sigma_px)
     if scale_px is not None and scale_px > core_sigma_px:
-        centre, around = _highest_point(spectrum, window.shape, 1.5 * scale_px)
+        centre, around, _ = _highest_point(spectrum, window.shape, 1.5 * scale_px)
         distance = np.hypot(y - centre[0], x - centre[1]) / scale_px
         if snr < CORE_MIN_SNR or sharpness < SHARPNESS_AT_CENTRE + SHARPNESS_PER_OFFSET * distance:
-            (y, x), kernel_px, curved = centre, 1.5 * scale_px, around
+            (y, x), kernel_px, curved, rival = centre, 1.5 * scale_px, around, None
     # wide enough for the halo, so that the flux depends little on the seeing
     radius = max(8 * core_sigma_px, 3 * (scale_px or 0))
     flux, n_pixels = _aperture(clean, y, x, radius)
     moved = _position_noise(clean, (y, x), curved, kernel_px)
+    moved = moved and replace(moved, rival=rival)
     return FrameMeasure(y, x, peak, flux, noise * n_pixels**0.5, sky, snr, sharpness, float(np.nanmax(window)), moved)
 
 
@@ -286,9 +297,10 @@ def position_errors(measures: Sequence[FrameMeasure]) -> Float64Array:
     """Compute the errors of the positions of a star in the frames of a sequence.
 
     They are those of the peak (or centroid) of the image that was recorded, by the noise of its background and of its
-    light; how far turbulence moves the peak of a frame from the star is no error of it. How noise grows with the light
-    (by the gain, and by the register of an electron-multiplying CCD) is measured in all frames together, in the
-    spatial frequencies that the telescope does not transmit; an upper limit where pixels are too coarse for that.
+    light, and by the chance that another peak would be the highest one without noise; how far turbulence moves the
+    peak of a frame from the star is no error of it. How noise grows with the light (by the gain, and by the register of
+    an electron-multiplying CCD) is measured in all frames together, in the spatial frequencies that the telescope does
+    not transmit; an upper limit where pixels are too coarse for that.
 
     Parameters
     ----------
@@ -304,7 +316,7 @@ def position_errors(measures: Sequence[FrameMeasure]) -> Float64Array:
     errors = np.full((len(measures), 2), np.nan)
     for i, noise in enumerate(m.noise for m in measures):
         if noise is not None:
-            errors[i] = np.sqrt(np.maximum(np.diag(noise.sky + grain * noise.light), 0))
+            errors[i] = np.sqrt(np.maximum(np.diag(noise.covariance(grain)), 0))
     return errors
 
 
@@ -534,8 +546,8 @@ def _wave_numbers(shape: tuple[int, int]) -> tuple[tuple[FloatArray, Complex128A
 
 def _highest_point(
     spectrum: Complex64Array, shape: tuple[int, int], sigma_px: float
-) -> tuple[tuple[float, float], FloatArray]:
-    """Return the maximum of the smoothed window by Newton's method: position and derivatives."""
+) -> tuple[tuple[float, float], FloatArray, FloatArray]:
+    """Return the maximum of the smoothed window by Newton's method: position and derivatives; and the window."""
     smooth_spectrum = spectrum * _gaussian_transfer(shape, float(sigma_px))
     smooth = fft.irfft2(smooth_spectrum, s=shape)
     start = np.array(np.unravel_index(np.argmax(smooth), shape), dtype=float)
@@ -550,7 +562,7 @@ def _highest_point(
         # a step beyond the neighbouring pixels would leave the region where the expansion holds
         position = np.clip(position - step, start - 1, start + 1)
     terms = _derivatives(smooth_spectrum, shape, position)
-    return (float(position[0]), float(position[1])), terms
+    return (float(position[0]), float(position[1])), terms, smooth
 
 
 def _derivatives(spectrum: Complex64Array, shape: tuple[int, int], position: Float64Array) -> FloatArray:
