@@ -172,14 +172,14 @@ def test_light_curves_are_drawn_and_folded(visit: Watched, archive: SimpleNamesp
     visit.open("/datasets")
     page = visit.page
     page.click("text=OGLE-2024-BLG-0034")
-    expect(page.locator("[data-plot=lightcurve] canvas")).to_be_visible()
+    expect(page.locator("[data-plot=lightcurve] canvas").first).to_be_visible()
     page.click("text=Light curves")
     page.fill("input[name=star]", "2")
     page.fill("input[name=period]", "2.5")
     page.click("text=Show")
     expect(page.locator("figcaption")).to_contain_text("star 2")
-    expect(page.locator("[data-plot=lightcurve] canvas")).to_be_visible()
-    page.locator("[data-plot=lightcurve] .u-over").hover(position={"x": 5, "y": 5})
+    expect(page.locator("[data-plot=lightcurve] canvas").first).to_be_visible()
+    page.locator("[data-plot=lightcurve] .u-over").first.hover(position={"x": 5, "y": 5})
     assert page.locator("text=CSV").get_attribute("href").startswith("/lightcurves/export/csv")
 
 
