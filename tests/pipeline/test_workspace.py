@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from obsarchive.core.archive_paths import Layout
 from obsarchive.core.documents import Master
+from obsarchive.core.json_text import parse_with_checksum
 from obsarchive.errors import ArchiveError, ConfigError, Unprocessable
 from obsarchive.execution.step_process import execute
 from obsarchive.io.atomic import sha256
@@ -156,7 +157,7 @@ def test_the_manifest_tells_what_was_made_from_what(tmp_path):
     task = Task("task", Toy, "write", settings={"text": "nova"}, inputs={"science": "ab"}, **task_values(tmp_path, OBS))
     outcome = execute(task)
     folder = tmp_path / "archive" / "20160925" / OBS / "toy"
-    written = json.loads((folder / ".write.json").read_text())
+    written = parse_with_checksum((folder / ".write.json").read_bytes())
     assert written == outcome.record
     product = folder / f"{OBS}.txt"
     digest = sha256(product)
@@ -246,7 +247,7 @@ def test_any_measured_values_can_be_kept(tmp_path_factory, record):
     work = workspace(tmp_path_factory.mktemp("site"))
     manifest = work.write_manifest(record)
     assert bson.decode(bson.encode(manifest)) == manifest
-    assert json.loads(work.layout.manifest(work.folder, "write").read_text()) == manifest
+    assert parse_with_checksum(work.layout.manifest(work.folder, "write").read_bytes()) == manifest
 
 
 # ------------------------------------------------------------------------------------- products of other pipelines

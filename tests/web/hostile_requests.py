@@ -19,7 +19,8 @@ from obsarchive.database.embedded_mongod import EmbeddedMongod
 from obsarchive.store import Store
 from obsarchive.web import Portal
 from obsarchive.web.framework import authorization
-from obsarchive.web.models.openapi import OF_CURVES, OF_SOURCES, PARAMETERS
+from obsarchive.web.models.openapi_parts import PARAMETERS
+from obsarchive.web.models.openapi_surveys import OF_CURVES, OF_SOURCES
 from tests.fuzz.kinds import Kind
 from tests.fuzz.strategies import as_json, texts, values
 

@@ -79,10 +79,17 @@ DECISIONS = {
     "datasets.redo": ADMIN_OWN,
     "datasets.lightcurves": PERSON,
     "datasets.export": PERSON,
+    "star_comparison.compare": PERSON,
     "sources.sources": PERSON,
     "sources.now": PERSON,
     "sources.source": OWN,
     "sources.export": OWN,
+    "source_comparison.compare": PERSON,
+    "triage.events": PERSON,
+    "triage.counts": PERSON,
+    "triage.export": PERSON,
+    "triage.decide": OWN,
+    "triage.thumbnail": OWN,
     "sources.sky": ABSENT,
     "sources.matches": ABSENT,
     "jobs.jobs": PERSON,
@@ -120,6 +127,8 @@ DECISIONS = {
     "api.lightcurve": OWN,
     "api.surveys": PERSON,
     "api.sources": PERSON,
+    "api.events": PERSON,
+    "api.decide": OWN,
     "api.source": OWN,
     "api.source_lightcurves": OWN,
     "vo.scs": PERSON,
@@ -144,11 +153,13 @@ BODIES = {
     "api.redo": {"pipeline": "bright_star"},
     "api.note": {"quality": "bad"},
     "api.mark": {"ids": [], "quality": "bad"},
+    "api.decide": {"verdict": "keep", "version": 0},
 }
 FORMS = {
     "notes.on_observation": {"quality": "bad", "version": "0"},
     "notes.on_night": {"quality": "bad", "version": "0"},
     "notes.on_selection": {"quality": "bad"},
+    "triage.decide": {"verdict": "keep", "version": "0"},
     "auth.check_confirmation": {"password": PASSWORD},
     "account.change_password": {"current": "wrong"},
     "account.revoke_token": {"token": "none"},
@@ -202,7 +213,7 @@ def routes(app, obs_id: str, night: str, program: str, owner: str = "") -> list[
     for rule in app.url_map.iter_rules():
         is_of_night = rule.endpoint.startswith(("nights.", "summary.", "notes.on_night"))
         is_of_dataset = rule.endpoint.startswith("datasets.")
-        is_of_source = rule.endpoint.startswith(("sources.", "api.source"))
+        is_of_source = rule.endpoint.startswith(("sources.", "triage.", "api.source", "api.decide"))
         source = {"3": "ANA 1", "4": "BEN 1"}[program]
         target = {"3": "hd 140283", "4": "351 yrsa"}[program]
         product = "rms.png" if is_of_dataset else "preview/dark_6.png" if is_of_night else "100p.fits"
