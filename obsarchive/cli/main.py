@@ -20,7 +20,7 @@ from obsarchive.errors import ArchiveError
 HANG_S = 60.0
 """A command that is terminated and does not end by itself is ended after so long [s]."""
 AGAIN_S = 0.05
-"""After this time a termination that was ignored is tried again [s]."""
+"""After this time a termination or Ctrl-C that was ignored is tried again [s]."""
 SIGNALLED = 128
 """Exit code of a command that was stopped by a signal, less the number of the signal."""
 LASTING = ("daemon.run", "demo.run", "portal.run")
@@ -116,11 +116,14 @@ def _terminate(number: int, _: object) -> NoReturn:
 
 
 def _again(ignored: "sys.UnraisableHookArgs") -> None:
-    """Terminate once more where the first time was ignored: in a finaliser, or a callback of a compiled library."""
-    if ignored.exc_type is not Terminated:
+    """Stop once more where the first time was ignored: in a finaliser, or a callback of a compiled library."""
+    if ignored.exc_type is Terminated:
+        signal.signal(signal.SIGALRM, lambda _, frame: _terminate(signal.SIGTERM, frame))
+    elif ignored.exc_type is KeyboardInterrupt:
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+    else:
         sys.__unraisablehook__(ignored)
         return
-    signal.signal(signal.SIGALRM, lambda _, frame: _terminate(signal.SIGTERM, frame))
     signal.setitimer(signal.ITIMER_REAL, AGAIN_S)  # not at once: what is raised in here is ignored, too
 
 

@@ -247,14 +247,14 @@ def _verdicts(
     usual, usual_loss, usual_fwhm = (float(median_of_known(values, 0)) for values in (scatter, loss, fwhm_arcsec))
     found = []
     for own, lost, fwhm in zip(scatter, loss - usual_loss, fwhm_arcsec, strict=True):
-        words = ""
+        why = []
         if own > max(BAD_SCATTER * usual, LEAST_BAD_SCATTER_MAG):
-            words = f"its stars scatter by {own:.3f} mag, {usual:.3f} mag are usual"
-        elif lost > BAD_LOSS_MAG:
-            words = f"it lost {lost:.1f} mag more light than the others"
-        elif fwhm > BAD_FWHM * usual_fwhm:
-            words = f"its stars are {fwhm:.1f} arcsec wide, {usual_fwhm:.1f} arcsec are usual"
-        found.append(words)
+            why.append(f"its stars scatter by {own:.3f} mag, {usual:.3f} mag are usual")
+        if lost > BAD_LOSS_MAG:
+            why.append(f"it lost {lost:.1f} mag more light than the others")
+        if fwhm > BAD_FWHM * usual_fwhm:
+            why.append(f"its stars are {fwhm:.1f} arcsec wide, {usual_fwhm:.1f} arcsec are usual")
+        found.append("; ".join(why))
     return found
 
 
