@@ -59,7 +59,7 @@ class Installed:
     def run(self, *words: str, code: int = 0) -> str:
         command = self.command(*words)
         ended = subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=240
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=600
         )
         assert ended.returncode == code, ended.stdout + ended.stderr
         return ended.stdout + ended.stderr
@@ -104,6 +104,7 @@ def test_what_is_imported_is_the_wheel(installed: Installed) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_night_is_reduced_and_shown(installed: Installed) -> None:
     config_file = installed.folder / "mine" / "config.json"
     said = installed.run("obsarchive", "init", "mine")

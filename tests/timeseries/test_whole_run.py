@@ -194,6 +194,7 @@ def progress(folder: Path) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_killed_again_and_again_it_ends_as_undisturbed(
     sky: Sky, server: Any, tom_server: TomServer, tmp_path: Path, mongo_server: Server, scheduler: str
 ) -> None:

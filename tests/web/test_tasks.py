@@ -217,6 +217,7 @@ def test_an_administrator_at_work(visit: Watched, app: Portal, archive: SimpleNa
     expect(page.locator(".problem")).to_contain_text("was rejected")
 
 
+@pytest.mark.timeout(900)
 def test_everybody_can_read_and_reach_everything(
     visit: Watched, archive: SimpleNamespace, sources: SimpleNamespace
 ) -> None:
