@@ -78,7 +78,7 @@ const lightCurvePlots = ({ points, legend, known, style, colourOf, shapeOf }) =>
     const items = itemsOf((curve) => curve.mag, "");
     const residuals = itemsOf((curve) => curve.residual, "residual ");
     const panels = [{ label: "Magnitude", items, isMagnitude: true, events, models, share: 5 }];
-    if (residuals.length) panels.push({ label: "Residual", items: residuals, isMagnitude: true, level: 0, share: 2.4 });
+    if (residuals.length) panels.push({ label: "Residual [mag]", items: residuals, isMagnitude: true, level: 0, share: 2.4 });
     const found = stack(facts, box, { ...size, height: residuals.length ? size.height + 120 : size.height }, panels, hidden);
     const groups = new Map(items.map((item) => [item.group, item]));
     const extra = [];

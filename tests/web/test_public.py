@@ -207,6 +207,9 @@ def test_a_programme_shows_what_was_observed(app, night, as_user) -> None:
     for part in ("Subdwarfs", "Doe, J.", "ana", "2016-09", "12 months", "CC BY 4.0"):
         assert part in page
     assert "351_Yrsa" not in page
+    assert '<th scope="row">Exposure</th><td class="n">3 min 0 s</td>' in page, (
+        "short exposures are not rounded to 0.00 h"
+    )
     assert [as_user(who).get("/programme/4").status_code for who in ("ana", "ben", "admin")] == [404, 200, 200]
     assert as_user("admin").get("/programme/99x").status_code == 404
     assert "/programme/4" not in ana.get("/programmes").text

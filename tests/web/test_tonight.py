@@ -52,11 +52,15 @@ def test_the_night_knows_when_it_was_dark(app, archive, as_user) -> None:
 
 def test_a_night_without_new_files_says_so(app, archive, as_user) -> None:
     admin = as_user("admin")
-    assert "No file" not in admin.get("/tonight").text, "that night is long over"
+    over = admin.get("/tonight").text
+    assert "No file" not in over, "that night is long over"
+    assert "<h1>Last night with data, " in over
     then = utc_now() - timedelta(minutes=47, seconds=90)
     night = f"{then:%Y%m%d}"
     archive.toy.observation("3", "last", 0, night=night, date_utc=then)
-    assert "No file for 47 min" in admin.get("/tonight").text
+    running = admin.get("/tonight").text
+    assert "No file for 47 min" in running
+    assert "<h1>Tonight " in running
     assert "No file of yours for 47 min" in as_user("ana").get("/tonight").text
     assert "No file" not in as_user("ben").get("/tonight").text, "not of his"
 
