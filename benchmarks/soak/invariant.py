@@ -18,7 +18,7 @@ from obsarchive.core.json_text import parse_with_checksum
 
 VOLATILE = ("DATE", "CHECKSUM", "DATASUM", "RAWDIR")
 DATES = re.compile(rb"20\d\d-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.\d]*(Z|\+00:00)?")
-OF_MASTER = re.compile(r":[0-9a-f]{16}\b")
+OF_MASTER = re.compile(r"\b((?:dark|flat)_\w*:)[0-9a-f]{16}\b")
 NOT_COMPARED = {"started", "finished", "log", "products", "amended"}
 ENDED = {"done", "rejected", "lacking"}
 MOST_RETRIES = 7
@@ -182,7 +182,8 @@ def _fits_differences(ours: Path, theirs: Path) -> Iterator[str]:
 
 
 def _cards(header: fits.Header) -> list[str]:
-    return [card.image for card in header.cards if card.keyword not in VOLATILE and not card.keyword.startswith("DATE")]
+    kept = [card for card in header.cards if card.keyword not in VOLATILE and not card.keyword.startswith("DATE")]
+    return [f"{card.keyword} = {OF_MASTER.sub(r'\1', str(card.value))} / {card.comment}" for card in kept]
 
 
 def _same_pixels(mine: Any, clean: Any) -> bool:
@@ -210,7 +211,7 @@ def _manifest(path: Path) -> dict[str, Any]:
     """
     content: dict[str, Any] = parse_with_checksum(path.read_bytes())
     inputs = content.get("inputs", {})
-    plain = {key: OF_MASTER.sub(":", str(value).partition("results:")[0]) for key, value in inputs.items()}
+    plain = {key: OF_MASTER.sub(r"\1", str(value).partition("results:")[0]) for key, value in inputs.items()}
     masters = [{**master, "signature": ""} for master in content["results"].get("masters", ())]
     results = {**content["results"], "masters": masters} if masters else content["results"]
     return {**content, "inputs": plain, "results": results}

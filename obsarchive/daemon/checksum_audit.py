@@ -2,17 +2,22 @@
 
 What differs from its checksum in the database is made again. The nights that were checked longest ago come first, so
 that it goes on where it stopped; its rate is limited, so that the disk and the daemon stay free for their work.
+
+A damaged file may have been read before the damage was found: what was made from it since it was known to be whole is
+made again as well.
 """
 
 import logging
 import time
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from obsarchive.core import document_paths as paths
 from obsarchive.core.archive_paths import Layout
 from obsarchive.core.documents import Night, Observation, utc_now
+from obsarchive.core.values import as_time
 from obsarchive.daemon.night_context import Subject
+from obsarchive.daemon.planner import dependents
 from obsarchive.daemon.product_check import damage_of
 from obsarchive.daemon.sidecars import sidecar_damage, write_sidecar
 from obsarchive.daemon.work_queue import WorkQueue
@@ -91,22 +96,24 @@ class ChecksumAudit:
         int
             Bytes read since the last value.
         """
+        begun = utc_now()  # what is damaged behind our back is younger than this
         subjects: list[Subject] = [*self.store.observations.of_night(night)]
-        subjects += [Night(document)] if (document := self.store.nights.find(night)) else []
+        document = self.store.nights.find(night) or {}
+        subjects += [Night(document)] if document else []
         for subject in subjects:
             try:
-                yield from self._check(subject)
+                yield from self._check(subject, as_time(document.get("checked")))
             except DISK_ERRORS as err:
                 log.warning("%s: cannot be checked or repaired at present: %s", subject.id, err)
-        self.store.nights.set_fields(night, {"checked": utc_now()})
+        self.store.nights.set_fields(night, {"checked": begun})
 
-    def _check(self, subject: Subject) -> Iterator[int]:
-        yield from self._steps(subject)
+    def _check(self, subject: Subject, since: datetime | None) -> Iterator[int]:
+        yield from self._steps(subject, since)
         if isinstance(subject, Observation):
             yield self._sidecar(subject)
             yield self._tarball(subject)
 
-    def _steps(self, subject: Subject) -> Iterator[int]:
+    def _steps(self, subject: Subject, since: datetime | None) -> Iterator[int]:
         chain = [link for link in self.queue.chain_of(subject) if link.applies(subject.document)]
         records = self.queue.step_store_of(subject)
         for link in chain:
@@ -118,7 +125,22 @@ class ChecksumAudit:
                 n_bytes, damage = damage_of(record.step(step), folder, self.layout.manifest(folder, step))
                 if damage and records.invalidate(subject.id, (link.pipeline.name, step)):
                     self._repaired(f"{subject.id} {link.pipeline.name}.{step}", damage)
+                    if isinstance(subject, Observation) or "masters" in record.step(step).results:
+                        self._repeat_readers(subject, since)
                 yield n_bytes
+
+    def _repeat_readers(self, damaged: Subject, since: datetime | None) -> None:
+        """Have steps done again that ended since products were whole, and may have read them: of other pipelines."""
+        observations = self.store.observations
+        is_night = isinstance(damaged, Night)
+        for reader in observations.of_night(damaged.id) if is_night else (damaged,):
+            for link in self.queue.chain_of(reader):
+                for step in link.pipeline.steps.values():
+                    ended = reader.pipeline(link.pipeline.name).step(step.name).finished
+                    is_reader = "calibration" in step.uses if is_night else bool(step.reads)
+                    if is_reader and ended is not None and (since is None or ended > since):
+                        for name in (step.name, *dependents(link.pipeline, step.name)):
+                            observations.invalidate(reader.id, (link.pipeline.name, name))
 
     def _sidecar(self, observation: Observation) -> int:
         document = self.store.observations.find(observation.id)

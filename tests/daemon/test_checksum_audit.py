@@ -17,8 +17,10 @@ from obsarchive.daemon.observation_edits import ObservationEdits
 from obsarchive.daemon.reconcile import Reconciler
 from obsarchive.daemon.tarballs import pack
 from obsarchive.daemon.work_queue import WorkQueue
+from obsarchive.pipeline import Pipeline, step
 from obsarchive.pipeline.chain import ChainEntry
 from obsarchive.store import Store
+from pipelines.night import Calibration
 from pipelines.seeing import Seeing
 from tests.daemon.test_ingest import NIGHT, OBS, Site
 from tests.sample_pipelines import Endings, Toy
@@ -103,6 +105,48 @@ def test_one_flipped_bit_of_a_product(site):
     assert site.state("toy", "write") is State.DONE  # its size is as it was
     assert site.check() == 1
     assert site.state("toy", "write") is State.WAITING
+
+
+class Reader(Pipeline):
+    """Reads masters in one step, and a product of another pipeline in the next."""
+
+    name = "reader"
+
+    @step(makes=[], uses=("calibration",))
+    def calibrate(self, work):
+        """Use masters."""
+
+    @step(makes=[], uses=(), reads=("toy/{id}.txt",))
+    def copy(self, work):
+        """Use a product."""
+
+    @step(makes=[], uses=(), after=("copy",))
+    def look(self, work):
+        """Show the copy."""
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+@pytest.mark.parametrize("what", ["product", "master"])
+def test_what_may_have_been_made_from_a_damaged_file_is_made_again(site, what, hours):
+    """Of two readings, one before the file was last known to be whole and one since, the second is in doubt."""
+    site.queue.chain.append(ChainEntry(Reader(), compile_rule("True"), {}, {}))
+    site.age(31)
+    done = {"state": "done", "finished": site.night().document["checked"] + timedelta(hours=hours)}
+    blocks = {f"pipelined.reader.steps.{name}": dict(done) for name in ("calibrate", "copy", "look")}
+    site.store.observations.set_fields(OBS, blocks)
+    (site.folder_of / "reader").mkdir()
+    for name in ("calibrate", "copy", "look"):
+        site.layout.manifest(site.folder_of / "reader", name).write_text('{"state": "done", "products": []}')
+    if what == "product":
+        flip(site.folder_of / "toy" / f"{OBS}.txt")
+    else:
+        site.queue.night_chain.append(ChainEntry(Calibration(), compile_rule("True"), {}, {}))
+        master = {"kind": "dark", "key": "6", "shape": [4, 6], "signature": "0", "origin": "own"}
+        site.store.nights.set_fields(NIGHT, {"calib.steps.darks": {**done, "results": {"masters": [master]}}})
+    site.check()
+    doubted = {"copy", "look"} if what == "product" else {"calibrate"}
+    waiting = {name for name in ("calibrate", "copy", "look") if site.state("reader", name) is State.WAITING}
+    assert waiting == (doubted if hours > 0 else set())
 
 
 @pytest.mark.parametrize("damage", ["gone", "empty", "cut", "other", "results", "message"])
