@@ -183,7 +183,7 @@ def _fits_differences(ours: Path, theirs: Path) -> Iterator[str]:
 
 def _cards(header: fits.Header) -> list[str]:
     kept = [card for card in header.cards if card.keyword not in VOLATILE and not card.keyword.startswith("DATE")]
-    return [f"{card.keyword} = {OF_MASTER.sub(r'\1', str(card.value))} / {card.comment}" for card in kept]
+    return [OF_MASTER.sub(r"\1", f"{card.keyword} = {card.value} / {card.comment}") for card in kept]
 
 
 def _same_pixels(mine: Any, clean: Any) -> bool:
