@@ -3,7 +3,7 @@
 One line is the state of one document after an act, in MongoDB's extended JSON, so that it comes back as it was.
 """
 
-import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +14,7 @@ from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError, OperationFailure
 
 from obsarchive.core.documents import utc_now
+from obsarchive.core.json_text import json_with_checksum, parse_with_checksum
 from obsarchive.store.step_records import Document
 
 USERS, PROGRAMMES = "users", "programmes"
@@ -33,9 +34,6 @@ OF_PEOPLE = rf"^(comment|name|alternative_names|science_program|pipelined\.{_RED
 """Fields of observations that people edit, requests for a redo among them."""
 OF_NIGHTS = rf"^(?!last_modified$){_REDO}"
 """Fields of nights that people edit: requests for a redo."""
-
-_CHECKSUM = ', "checksum": "'
-"""What follows the content of a line; lines of earlier versions have no checksum."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +71,8 @@ class Act:
 
     def to_line(self) -> str:
         """Return the act as one line of JSON."""
-        content = f'{{"in": "{self.collection}", "id": {self.key}, "is": {self.line or "null"}'
-        return f'{content}{_CHECKSUM}{_checksum(content)}"}}\n'
+        content = {"in": self.collection, "id": json.loads(self.key), "is": json.loads(self.line or "null")}
+        return json_with_checksum(content, indent=None).decode() + "\n"
 
     @classmethod
     def from_line(cls, line: str) -> "Act":
@@ -85,15 +83,12 @@ class Act:
         ValueError
             It is damaged.
         """
-        content, is_checked, end = line.rpartition(_CHECKSUM)
-        if is_checked and end.rstrip() != f'{_checksum(content)}"}}':
-            raise ValueError(f"it differs from its checksum: {line[:80]!r}")
         try:
-            found = json_util.loads(line)
+            found = json_util.loads(json.dumps(parse_with_checksum(line)))
             document = found["is"]
             return cls(str(found["in"]), _text(found["id"]), "" if document is None else _text(document))
         except (ValueError, LookupError, TypeError, BSONError) as err:
-            raise ValueError(f"no act: {line[:80]!r}") from err
+            raise ValueError(f"no act, {err}: {line[:80]!r}") from err
 
 
 class People:
@@ -193,10 +188,6 @@ def _act_of(change: Mapping[str, Any]) -> Act:
     if collection in (OBSERVATIONS, NIGHTS) or document is None:
         return Act(collection, _text(change["documentKey"]["_id"]))
     return Act.of(collection, document)
-
-
-def _checksum(content: str) -> str:
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def _text(value: Any) -> str:
