@@ -23,6 +23,7 @@ from obsarchive.daemon.sidecars import sidecar_damage, write_sidecar
 from obsarchive.daemon.work_queue import WorkQueue
 from obsarchive.errors import DISK_ERRORS
 from obsarchive.io.atomic import sha256
+from obsarchive.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
 
@@ -131,16 +132,23 @@ class ChecksumAudit:
 
     def _repeat_readers(self, damaged: Subject, since: datetime | None) -> None:
         """Have steps done again that ended since products were whole, and may have read them: of other pipelines."""
-        observations = self.store.observations
-        is_night = isinstance(damaged, Night)
-        for reader in observations.of_night(damaged.id) if is_night else (damaged,):
-            for link in self.queue.chain_of(reader):
-                for step in link.pipeline.steps.values():
-                    ended = reader.pipeline(link.pipeline.name).step(step.name).finished
-                    is_reader = "calibration" in step.uses if is_night else bool(step.reads)
-                    if is_reader and ended is not None and (since is None or ended > since):
-                        for name in (step.name, *dependents(link.pipeline, step.name)):
-                            observations.invalidate(reader.id, (link.pipeline.name, name))
+        observations, of_night = self.store.observations, self.store.observations.of_night(damaged.night)
+        for reader in of_night if isinstance(damaged, Night) else (each for each in of_night if each.id == damaged.id):
+            for pipeline, step in self._readers(reader, isinstance(damaged, Night), since):
+                for name in (step, *dependents(pipeline, step)):
+                    observations.invalidate(reader.id, (pipeline.name, name))
+
+    def _readers(
+        self, observation: Observation, of_masters: bool, since: datetime | None
+    ) -> Iterator[tuple[Pipeline, str]]:
+        """Yield the steps that ended since a time and read masters, or products of other pipelines."""
+        for link in self.queue.chain_of(observation):
+            record = observation.pipeline(link.pipeline.name)
+            for name, step in link.pipeline.steps.items():
+                ended = record.step(name).finished
+                is_reader = "calibration" in step.uses if of_masters else bool(step.reads)
+                if is_reader and ended is not None and (since is None or ended > since):
+                    yield link.pipeline, name
 
     def _sidecar(self, observation: Observation) -> int:
         document = self.store.observations.find(observation.id)
