@@ -13,12 +13,11 @@ from obsarchive.core import document_paths as paths
 from obsarchive.core.documents import Night, Observation
 from obsarchive.core.target_names import folded
 from obsarchive.store.foreign_names import observations_with, only_visible
-from obsarchive.store.search import COUNT_CAP, LOOK_UP, MAX_PAGE, Criteria, Order, Page
+from obsarchive.store.search import COUNT_CAP, LOOK_UP, MAX_PAGE, TIME_LIMIT_MS, Criteria, Order, Page
 from obsarchive.store.step_records import Document
 from obsarchive.store.visibility import is_admin, naming, programs_of, visible_to, visible_where
 from obsarchive.store.visible_values import programs_naming, visible_values
 
-TIME_LIMIT_MS = 5000
 RARE = 1000
 """Observations that are read to find the newest of them; of more, the index by date is followed."""
 BATCH = 500

@@ -10,7 +10,8 @@ from pymongo.collection import Collection
 from obsarchive.core.document_paths import PipelinePaths
 from obsarchive.core.documents import Night, Observation, StepRecord
 from obsarchive.core.step_state import State
-from obsarchive.store.portal_queries import TIME_LIMIT_MS, Browse
+from obsarchive.store.portal_queries import Browse
+from obsarchive.store.search import TIME_LIMIT_MS
 from obsarchive.store.step_records import Document, StepPath
 from obsarchive.store.visibility import is_admin, visible_to
 

@@ -11,8 +11,7 @@ from obsarchive.core import document_paths as paths
 from obsarchive.core.documents import Observation, utc_now
 from obsarchive.core.release import NEVER, Period, Programme, Release, released_before
 from obsarchive.store.foreign_names import observations_with, only_visible
-from obsarchive.store.portal_queries import TIME_LIMIT_MS
-from obsarchive.store.search import COUNT_CAP, MAX_PAGE, Order, Page
+from obsarchive.store.search import COUNT_CAP, MAX_PAGE, TIME_LIMIT_MS, Order, Page
 from obsarchive.store.step_records import Document
 from obsarchive.store.visibility import visible_to
 from obsarchive.store.visible_values import of_program

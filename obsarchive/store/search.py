@@ -26,6 +26,8 @@ from obsarchive.store.step_records import Document
 COUNT_CAP = 10_001
 """Results are counted up to here; the portal shows more of them as "more than 10 000"."""
 MAX_PAGE = 1000
+TIME_LIMIT_MS = 5000
+"""Longest duration of a query of the portal [ms]."""
 
 NUMBERS = {
     "exposure": "exposure_s",

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from pymongo.collection import Collection
 from pymongo.database import Database
 
-from obsarchive.store.search import COUNT_CAP, MAX_PAGE, Cone, CursorError
+from obsarchive.store.search import COUNT_CAP, MAX_PAGE, TIME_LIMIT_MS, Cone, CursorError
 from obsarchive.store.step_records import Document
 
 CHUNK = 1000
@@ -24,7 +24,6 @@ CHUNK = 1000
 MOST_GATHERED = 5001
 """Largest number of results of a search by cone, events or failures."""
 NAME_ONLY = {"_id": 0, "source_name": 1}
-TIME_LIMIT_MS = 5000
 EARTH_M = 6378100.0
 """Radius of the Earth by which MongoDB converts metres to angles [m]."""
 

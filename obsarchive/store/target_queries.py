@@ -5,8 +5,8 @@ from typing import Any
 
 from obsarchive.core import document_paths as paths
 from obsarchive.core.documents import Observation
-from obsarchive.store.portal_queries import TIME_LIMIT_MS, Browse
-from obsarchive.store.search import Cone, Criteria, Order
+from obsarchive.store.portal_queries import Browse
+from obsarchive.store.search import TIME_LIMIT_MS, Cone, Criteria, Order
 
 MOST_EPOCHS, MOST_PLACES = 500, 20
 _ORDER = Order("date_utc", descending=True)

@@ -12,9 +12,9 @@ from pymongo.database import Database
 
 from obsarchive.core.rules import lookup
 from obsarchive.store.decisions import NO_DECISION, UNDECIDED, VERDICTS, Decision, Decisions, Pair
-from obsarchive.store.search import MAX_PAGE, CursorError
+from obsarchive.store.search import MAX_PAGE, TIME_LIMIT_MS, CursorError
 from obsarchive.store.step_records import Document
-from obsarchive.store.survey_queries import TIME_LIMIT_MS, Runs, source_names
+from obsarchive.store.survey_queries import Runs, source_names
 
 BATCH = 200
 """Events whose sources are looked up at once."""

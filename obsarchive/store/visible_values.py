@@ -7,10 +7,9 @@ from pymongo.collection import Collection
 
 from obsarchive.core import document_paths as paths
 from obsarchive.core.rules import lookup
+from obsarchive.store.search import TIME_LIMIT_MS
 from obsarchive.store.step_records import Document
 from obsarchive.store.visibility import is_admin, naming, programs_of
-
-TIME_LIMIT_MS = 5000
 
 
 def programs_naming(observations: Collection[Document], user: Mapping[str, Any]) -> Iterator[str]:
