@@ -11,11 +11,11 @@ from obsarchive.science.photometry.aperture import Apertures
 from obsarchive.science.photometry.joint_fluxes import (
     CLIP_SIGMA,
     PROFILE_SHARE,
-    UNRESOLVED_FWHM,
     Surroundings,
     joint_fluxes,
     owners,
 )
+from obsarchive.science.photometry.psf_fit import UNRESOLVED_FWHM
 from obsarchive.science.photometry.source_detection import Sources
 from obsarchive.science.photometry.star_profile import KNOTS, STEP_FWHM, StarProfile, fit_profile
 
@@ -300,8 +300,9 @@ def _noise_of_neighbours(field: CrowdedImage, model: _Model) -> Float64Array:
     variance = np.zeros((len(y), len(field.radii_px)))
     is_merged = np.bincount(model.owner, minlength=len(y)) > 1
     of_model = np.where(is_merged, MERGED_ERROR, NEIGHBOUR_ERROR) * model.flux
+    tree = cKDTree(np.stack([y, x], axis=1))
     for k, radius in enumerate(field.radii_px):
-        pairs = cKDTree(np.stack([y, x], axis=1)).query_pairs(radius + field.fwhm_px, output_type="ndarray")
+        pairs = tree.query_pairs(radius + field.fwhm_px, output_type="ndarray")
         one, other = np.concatenate([pairs, pairs[:, ::-1]]).T
         kept = (model.flux_error[other] > 0) & (model.owner[one] != other)
         one, other = one[kept], other[kept]

@@ -11,8 +11,6 @@ from scipy.spatial import cKDTree
 from obsarchive.science.arrays import Float64Array, FloatArray, IndexArray
 from obsarchive.science.photometry.star_profile import StarProfile, value_of
 
-UNRESOLVED_FWHM = 0.35
-"""Separation below which stars are one [FWHM]."""
 WITHIN_FWHM = 1.5
 """Radius of the pixels that tell the flux of a star [FWHM]."""
 LEAST_LIGHT = 0.05
