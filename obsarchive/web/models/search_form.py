@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Generic, TypeVar
 
 from werkzeug.datastructures import MultiDict
 
@@ -80,13 +81,16 @@ class SearchForm:
     quality: str = ""
 
 
+Wanted = TypeVar("Wanted")
+
+
 @dataclass
-class SourceSearchForm:
+class SurveySearchForm(Generic[Wanted]):
     """A search for sources of surveys.
 
     Parameters
     ----------
-    criteria : SourceCriteria
+    criteria : SourceCriteria or TriageCriteria
         What to look for.
     project : str
         The one project whose sources are meant; empty: all.
@@ -98,36 +102,16 @@ class SourceSearchForm:
         Messages about invalid parameters, by parameter.
     """
 
-    criteria: SourceCriteria
+    criteria: Wanted
     project: str
     limit: int
     cursor: str
     problems: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass
-class EventSearchForm:
-    """A search for sources with events.
-
-    Parameters
-    ----------
-    criteria : TriageCriteria
-        What to look for.
-    project : str
-        The one project whose sources are meant; empty: all.
-    limit : int
-        Sources on a page.
-    cursor : str
-        Mark of the page.
-    problems : dict of str to str
-        Messages about invalid parameters, by parameter.
-    """
-
-    criteria: TriageCriteria
-    project: str
-    limit: int
-    cursor: str
-    problems: dict[str, str] = field(default_factory=dict)
+SourceSearchForm = SurveySearchForm[SourceCriteria]
+EventSearchForm = SurveySearchForm[TriageCriteria]
+"""A search for sources with events."""
 
 
 def number_fields(steps: Steps) -> dict[str, str]:
@@ -230,8 +214,7 @@ class _Reader:
                 criteria = replace(criteria, which=which)
             case text if text:
                 self.problems["state"] = "detected or failed"
-        page = self._limit(), self.arguments.get("cursor", "")
-        return SourceSearchForm(criteria, self._text("project"), *page, self.problems)
+        return self._of_surveys(criteria)
 
     def read_events(self) -> EventSearchForm:
         self.problems |= unknown_parameters(self.arguments, OF_EVENTS)
@@ -240,8 +223,11 @@ class _Reader:
             self.problems["state"] = f"one of {', '.join(DECIDED)}"
             state = ""
         criteria = TriageCriteria(state, self._text("name"), self._range("score"), self._range("period"))
+        return self._of_surveys(criteria)
+
+    def _of_surveys(self, criteria: Wanted) -> SurveySearchForm[Wanted]:
         page = self._limit(), self.arguments.get("cursor", "")
-        return EventSearchForm(criteria, self._text("project"), *page, self.problems)
+        return SurveySearchForm(criteria, self._text("project"), *page, self.problems)
 
     def _text(self, name: str) -> str:
         found = self.arguments.get(name, "").strip()
