@@ -77,7 +77,7 @@ def mongo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A real MongoDB, shared by all processes of the test session; the user of its ``uri`` may do everything."""
     with EmbeddedMongod(session_folder(tmp_path_factory) / "mongod") as server:
         with MongoClient(server.admin_uri) as client:
-            # Files of dropped databases stay open for as long as a snapshot may be read: thousands of them are too many.
+            # Files of dropped databases stay open for as long as snapshots may be read: thousands are too many.
             client.admin.command("setParameter", 1, minSnapshotHistoryWindowInSeconds=5)
         yield replace(server, uri=server.admin_uri)
 
