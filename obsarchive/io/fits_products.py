@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from astropy.io import fits
+from astropy.io.fits.verify import VerifyWarning
 from numpy.typing import NDArray
 
 from obsarchive.errors import ArchiveError
@@ -206,7 +207,8 @@ def read_fits(path: Path, extension: str = "") -> tuple[NDArray[np.float32], fit
         with warnings.catch_warnings(action="ignore"), fits.open(path, memmap=False) as hdus:
             hdu = hdus[extension or 0]
             data, header = hdu.data, hdu.header.copy()
-    except (OSError, ValueError, TypeError, LookupError, AttributeError, fits.VerifyError) as err:
+    # Filters of warnings are shared by all threads: another one may have ended ours where a warning is an error.
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, fits.VerifyError, VerifyWarning) as err:
         raise ArchiveError(f"{path} cannot be read: {err}") from err
     if data is None:
         raise ArchiveError(f"{path}: expected an image, found none")

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import warnings
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -271,3 +272,12 @@ def test_wcs_cards_go_into_a_product(tmp_path):
     wcs = WCS(read_fits(tmp_path / "a.fits")[1])
     assert wcs.world_to_pixel_values(10.0, 20.0) == pytest.approx((3.5, 3.5), abs=1e-9)
     assert fits_products.tan_wcs(10.0, 20.0, (3.5, 3.5), 0.02).comments["CRVAL1"].startswith("[deg]")
+
+
+def test_a_damaged_file_is_told_where_warnings_are_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when another thread sets the filters that this one had set."""
+    path = tmp_path / "product.fits"
+    path.write_bytes(b"SIMPLE  = no header of an image")
+    monkeypatch.setattr(fits_products.warnings, "catch_warnings", lambda **_: nullcontext())
+    with pytest.raises(ArchiveError, match="cannot be read"):
+        fits_products.read_fits(path)
