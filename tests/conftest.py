@@ -46,6 +46,7 @@ TOGETHER = {
     "science/test_registration.py": "registration",
     "docs/test_adapting.py": "adapting",
     "pipelines/test_astrometry_step.py": "astrometry",
+    "pipelines/test_planes_and_amplifiers.py": "planes and amplifiers",
 }
 """Files whose tests share something that takes long to make: one process runs all of a name, the longest first."""
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from typing import Any
+from uuid import uuid4
 
 from obsarchive.database.embedded_mongod import Server
 from tests.forked import forkserver
@@ -47,11 +48,14 @@ def _run_cluster(connection: Connection) -> None:
             connection.recv()
 
 
-def running_services(server: Server, database: str, scheduler: str) -> dict[str, Any]:
-    """Return the sections of a configuration that make a daemon use a database and workers that are there."""
+def running_services(server: Server, scheduler: str, database: str = "") -> dict[str, Any]:
+    """Return the sections of a configuration that make a daemon use a database and workers that are there.
+
+    Without the name of a database it is a new one: several processes may make what a file of tests shares.
+    """
     uri = server.uri.partition("&w=")[0]  # the daemon itself adds to an address how safely it writes
     return {
-        "database": {"mode": "external", "uri": uri, "db": database},
+        "database": {"mode": "external", "uri": uri, "db": database or f"test_{uuid4().hex}"},
         "parallel": {"scheduler": scheduler},
     }
 

@@ -190,7 +190,7 @@ def site(new_site: Callable[[Path | None], Site], raw_night: Path, services: dic
 @pytest.fixture
 def services(mongo_server: Server, database_name: str, scheduler: str) -> dict[str, Any]:
     """Sections of a configuration: an empty database of this test, and workers that others use as well."""
-    return running_services(mongo_server, database_name, scheduler)
+    return running_services(mongo_server, scheduler, database_name)
 
 
 def stop_database(site: Site) -> None:

@@ -36,7 +36,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory, raw_night: Path, room: Room,
 
     def make(folder: Path) -> None:
         folder.rmdir()
-        site = make_site(folder, room, running_services(mongo_server, database, room.scheduler))
+        site = make_site(folder, room, running_services(mongo_server, room.scheduler, database))
         shutil.copytree(raw_night, site.night)
         site.run()
         with MongoClient(mongo_server.uri) as client:
@@ -48,7 +48,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory, raw_night: Path, room: Room,
 @pytest.fixture
 def services(mongo_server: Server, database_name: str, room: Room) -> dict[str, Any]:
     """Sections of a configuration: an empty database of this test, and workers that run in the room."""
-    return running_services(mongo_server, database_name, room.scheduler)
+    return running_services(mongo_server, room.scheduler, database_name)
 
 
 @pytest.fixture

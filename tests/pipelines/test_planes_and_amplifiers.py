@@ -114,7 +114,7 @@ def night(tmp_path_factory: pytest.TempPathFactory, mongo_server: Server, schedu
         chips = [fits.ImageHDU(sky.exposure(i), name="SCI", ver=k) for k in (1, 2)]
         write(raw / f"chips_{i}.fits", cards("light", 30 + i, OBJECT="chips"), chips)
     config = folder / "config.json"
-    services = running_services(mongo_server, "planes", scheduler)
+    services = running_services(mongo_server, scheduler)
     config.write_text(json.dumps(with_services(configuration(folder), services)))
     daemon = Forked(DAEMON, [str(config), "--once"], PROJECT)
     said, _ = daemon.communicate(timeout=120)

@@ -45,7 +45,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, mongo_server: Server, schedul
     made = Site(tmp_path_factory.mktemp("night") / "site")
     demo.write_night(made.folder / "raw", PLAN)
     made.config_file.write_text(json.dumps(CONFIG))
-    made.change(**running_services(mongo_server, "simulated_night", scheduler))
+    made.change(**running_services(mongo_server, scheduler))
     made.run("--once")
     return made
 

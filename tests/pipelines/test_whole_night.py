@@ -56,7 +56,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, mongo_server: Server, schedul
     made = Site(tmp_path_factory.mktemp("whole") / "site")
     demo.write_night(made.folder / "raw", PLAN)
     made.config_file.write_text(json.dumps({**CONFIG, "pipelines": PIPELINES}))
-    made.change(**running_services(mongo_server, "whole_night", scheduler))
+    made.change(**running_services(mongo_server, scheduler))
     (made.folder / "said.txt").write_text(made.run("--once"))
     return made
 

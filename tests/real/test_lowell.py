@@ -117,7 +117,7 @@ def reduced(tmp_path_factory: pytest.TempPathFactory, mongo_server: Server, sche
             [a, d, 25 - 2.5 * np.log10(f), 2019.23] for a, d, f in zip(ra, dec, flux, strict=True) if f > 0
         )
     config = folder / "config.json"
-    services = running_services(mongo_server, "lowell", scheduler)
+    services = running_services(mongo_server, scheduler)
     config.write_text(json.dumps(with_services(configuration(folder), services)))
     daemon = Forked(DAEMON, [str(config), "--once"], PROJECT)
     said, _ = daemon.communicate(timeout=240)

@@ -76,7 +76,7 @@ def reduced(tmp_path_factory: pytest.TempPathFactory, mongo_server: Server, sche
     folder = tmp_path_factory.mktemp("real")
     names = pack(DATA, folder / "raw")
     config_file = folder / "config.json"
-    services = running_services(mongo_server, "real_nights", scheduler)
+    services = running_services(mongo_server, scheduler)
     config_file.write_text(json.dumps(with_services(configuration(folder), services)))
     daemon = Forked(DAEMON, [str(config_file), "--once"], PROJECT)
     said, _ = daemon.communicate(timeout=240)

@@ -200,7 +200,7 @@ def test_killed_again_and_again_it_ends_as_undisturbed(
 ) -> None:
     calm, rough = tmp_path / "calm", tmp_path / "rough"
     fill(sky, N_FRAMES, tmp_path)
-    services = {folder: running_services(mongo_server, f"{folder.name}_run", scheduler) for folder in (calm, rough)}
+    services = {folder: running_services(mongo_server, scheduler) for folder in (calm, rough)}
     workers = {"class": "distributed.LocalCluster", "settings": {**IN_PROCESS, "threads_per_worker": 2}}
     services[rough]["parallel"] = {"n_workers": 1, "scheduler": workers}  # they are killed with the daemon
     for folder, sections in services.items():
