@@ -31,6 +31,7 @@ from obsarchive.daemon.scheduler import Scheduler  # noqa: E402
 from obsarchive.database.connect import open_database  # noqa: E402
 from obsarchive.execution.cluster import Cluster  # noqa: E402
 from obsarchive.simulation.night import write_raw  # noqa: E402
+from obsarchive.store.jobs import Archive  # noqa: E402
 
 FIRST = date(2026, 3, 14)
 NAME = re.compile(r"(.+?)_(.+)_([A-Za-z]+)_([A-Za-z0-9]+)_([a-z]?)_?(\d{8})_(\d{6}\.\d{6})(?:_(\d+))?\.fits.*")
@@ -97,7 +98,7 @@ def arrive(config: Config) -> Iterator[tuple[str, float]]:
     """Yield when, after a daemon has begun to look, the first steps began, and when all files were entered [s]."""
     with open_database(config) as opened, Cluster(config.parallel, config.paths.tmp) as cluster:
         scheduler = Scheduler(config, opened, cluster)
-        scheduler.store.lease.take(scheduler.run_id, "here", "benchmark", 1e6)
+        scheduler.store.lease.take(scheduler.run_id, Archive("one", "here", "/archive"), "benchmark", 1e6)
         scheduler._take_up()
         began, worked, until = time.monotonic(), time.process_time(), time.monotonic() + LIMIT_S
         marks: dict[str, Callable[[], bool]] = {

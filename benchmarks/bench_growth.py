@@ -27,6 +27,7 @@ from obsarchive.database.connect import DatabaseHandle, open_database  # noqa: E
 from obsarchive.execution.cluster import Cluster  # noqa: E402
 from obsarchive.pipeline.chain import steps_of  # noqa: E402
 from obsarchive.store import Store  # noqa: E402
+from obsarchive.store.jobs import Archive  # noqa: E402
 
 CYCLES = 20
 
@@ -105,7 +106,7 @@ def measure(config: Config, opened: DatabaseHandle) -> Iterator[tuple[str, float
     scheduler = Scheduler(config, opened, Cluster(config.parallel, config.paths.tmp))
     scheduler._next_audit = float("inf")  # products of copied documents do not exist
     yield "indexes, the first time, wall", timed(lambda: ensure_indexes(scheduler), time.monotonic)
-    scheduler.store.lease.take(scheduler.run_id, "here", "benchmark", 1e6)
+    scheduler.store.lease.take(scheduler.run_id, Archive("one", "here", "/archive"), "benchmark", 1e6)
     scheduler._take_up()  # a start with other pipelines looks at everything
     scheduler.cycle()
     started = time.monotonic()

@@ -4,7 +4,6 @@ import time
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,7 +14,7 @@ from obsarchive.config.model import Config
 from obsarchive.core.archive_paths import Layout
 from obsarchive.core.documents import utc_now
 from obsarchive.daemon.ingest import Ingest
-from obsarchive.daemon.leader import LeaderLock
+from obsarchive.daemon.leader import LeaderLock, archive_identifier, give_identifier
 from obsarchive.daemon.people_journal import PeopleJournal
 from obsarchive.database.connect import open_store
 from obsarchive.errors import ConfigError, NotReady
@@ -44,7 +43,7 @@ def backup(options: Namespace) -> int:
         about = {
             "by": __version__,
             "made": utc_now().isoformat(),
-            "archive": _archive_id(layout) or _new_archive_id(layout),
+            "archive": archive_identifier(layout) or give_identifier(layout, uuid4().hex),
             "path": str(layout.root),
             "database": config.database.db,
             "one_moment": kept.is_consistent,
@@ -60,7 +59,7 @@ def _refuse_to_replace(path: Path, layout: Layout) -> None:
     """Replace backups of this archive only: its disk may not be mounted, or the name be that of something else."""
     if not path.absolute().parent.is_dir():
         raise ConfigError(f"{path}: there is no folder {path.parent}: make it, or mount its disk")
-    if path.exists() and check_backup(path).get("archive") != _archive_id(layout):
+    if path.exists() and check_backup(path).get("archive") != archive_identifier(layout):
         raise ConfigError(
             f"{path} is the backup of another archive, not of {layout.root} as it is now, and is not replaced: "
             "see that paths.archive is right and its disk mounted; otherwise choose another name"
@@ -92,7 +91,7 @@ def restore(options: Namespace) -> int:
     config = configure(options, import_classes=True)
     layout = Layout(config.paths.archive)
     about = check_backup(options.file)
-    if about.get("archive") != _archive_id(layout) and not options.other_archive:
+    if about.get("archive") != archive_identifier(layout) and not options.other_archive:
         raise ConfigError(
             f"{options.file} is the backup of another archive ({about.get('path')}, made {about.get('made')}), "
             f"not of {layout.root}; to put it back all the same: --other-archive"
@@ -120,21 +119,3 @@ def _backup_of(store: Store, config: Config) -> Backup:
     chain = decision_chain(config)
     steps = {store.observations: steps_of(chain), store.nights: steps_of(chain, "night")}
     return Backup(store.database, steps)
-
-
-def _archive_id(layout: Layout) -> str:
-    """Return the identifier of an archive tree; empty if it has none."""
-    with suppress(OSError):
-        return layout.identifier.read_text().strip()
-    return ""
-
-
-def _new_archive_id(layout: Layout) -> str:
-    """Give an archive tree its identifier, which it keeps wherever it is moved or copied to."""
-    try:
-        layout.root.mkdir(parents=True, exist_ok=True)
-        with suppress(FileExistsError), layout.identifier.open("x") as file:
-            file.write(f"{uuid4().hex}\n")
-    except OSError as err:
-        raise ConfigError(f"paths.archive {layout.root} cannot be written: {err.strerror}") from err
-    return _archive_id(layout)

@@ -6,12 +6,14 @@ from typing import get_args
 
 from obsarchive.cli.console import say
 from obsarchive.config.model import Config
+from obsarchive.core.archive_paths import Layout
 from obsarchive.core.documents import Night, Observation, utc_now
 from obsarchive.core.raw_problems import by_kind, listed
 from obsarchive.core.step_state import State
 from obsarchive.core.values import plain_text
 from obsarchive.daemon import planner
 from obsarchive.daemon.ingest import Ingest
+from obsarchive.daemon.leader import check_database
 from obsarchive.daemon.raw_copies import differing_listings
 from obsarchive.daemon.raw_scanner import Listing, Scanner, signature
 from obsarchive.database.connect import open_store
@@ -40,6 +42,7 @@ def check(config: Config, nights: tuple[str, ...]) -> int:
     whole_chain = decision_chain(config)
     chain = [link for link in whole_chain if link.pipeline.scope == "observation"]
     with open_store(config) as store:
+        check_database(Layout(config.paths.archive), store)
         say(f"{config.source}: valid; pipelines: {', '.join(link.pipeline.name for link in chain)}; {_server(store)}\n")
         every: list[Listing] = []
         for root in config.paths.raw:

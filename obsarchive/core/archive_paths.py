@@ -130,7 +130,7 @@ class Layout:
 
     @property
     def identifier(self) -> Path:
-        """File with the identifier of this archive, made by its first backup."""
+        """File with the identifier of this archive, made by its first daemon or backup."""
         return self.root / ".archive-id"
 
     @property

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -152,6 +153,25 @@ class Jobs:
         self.collection.create_index("night")
 
 
+@dataclass(frozen=True)
+class Archive:
+    """The archive that a database belongs to.
+
+    Parameters
+    ----------
+    identifier : str
+        Of its tree.
+    host : str
+        Where its daemon ran last.
+    path : str
+        Its folder there.
+    """
+
+    identifier: str
+    host: str
+    path: str
+
+
 class Lease:
     """The lease of the leader: one document with a fencing number, renewed while the daemon runs.
 
@@ -164,15 +184,17 @@ class Lease:
     def __init__(self, collection: Collection[Document]) -> None:
         self.collection = collection
 
-    def take(self, run: str, host: str, holder: str, seconds: float) -> int | None:
-        """Take the lease, unless a run on another host holds it; the clock of the server decides whether it ran out.
+    def take(self, run: str, archive: Archive, holder: str, seconds: float) -> int | None:
+        """Take the lease, unless a run elsewhere holds it; the clock of the server decides whether it ran out.
+
+        The database then belongs to that archive.
 
         Parameters
         ----------
         run : str
             Identifier of the run of the daemon.
-        host : str
-            Name of the host.
+        archive : Archive
+            The archive, which is locked for this run: another one on this host, in the same folder, has ended.
         holder : str
             Description of the daemon for messages.
         seconds : float
@@ -181,16 +203,19 @@ class Lease:
         Returns
         -------
         int or None
-            The fencing number; None if a run on another host holds the lease.
+            The fencing number; None if a run elsewhere holds the lease, or it is that of another archive.
         """
         with suppress(DuplicateKeyError):
             self.collection.update_one({"_id": LEASE_ID}, {"$setOnInsert": {"run": None}}, upsert=True)
         has_run_out = {"$expr": {"$lt": ["$expires", "$$NOW"]}}
-        who = {name: {"$literal": text} for name, text in (("run", run), ("host", host), ("holder", holder))}
+        who = {"run": run, "host": archive.host, "holder": holder, "archive": asdict(archive)}
         fence = {"$add": [{"$ifNull": ["$fence", 0]}, 1]}
+        here = {"host": archive.host, "archive.path": {"$in": [None, archive.path]}}
+        is_its_own = {"archive.identifier": {"$in": [None, archive.identifier]}}
+        set_to = {name: {"$literal": value} for name, value in who.items()}
         taken = self.collection.find_one_and_update(
-            {"_id": LEASE_ID, "$or": [has_run_out, {"run": None}, {"host": host}]},
-            [{"$set": {**who, "expires": _from_now(seconds), "taken": "$$NOW", "fence": fence}}],
+            {"_id": LEASE_ID, **is_its_own, "$or": [has_run_out, {"run": None}, here]},
+            [{"$set": {**set_to, "expires": _from_now(seconds), "taken": "$$NOW", "fence": fence}}],
             return_document=ReturnDocument.AFTER,
         )
         return int(taken["fence"]) if taken else None
@@ -232,6 +257,11 @@ class Lease:
     def set_library(self, digest: str) -> None:
         """Record the digest of the PSF library after the observations that lack references were reopened."""
         self.collection.update_one({"_id": LEASE_ID}, {"$set": {"library": digest}})
+
+    def archive(self) -> Archive | None:
+        """Return the archive that this database belongs to; None if no daemon has worked on it yet."""
+        found = (self.collection.find_one({"_id": LEASE_ID}) or {}).get("archive")
+        return Archive(**found) if found else None
 
     def holder(self) -> str:
         """Return a description of the daemon that holds the lease."""

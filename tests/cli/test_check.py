@@ -15,10 +15,13 @@ from obsarchive.core.documents import Observation
 from obsarchive.core.rules import compile_rule
 from obsarchive.daemon.ingest import Ingest
 from obsarchive.daemon.raw_scanner import Scanner
+from obsarchive.database.connect import open_store
 from obsarchive.database.embedded_mongod import Server
+from obsarchive.errors import ConfigError
 from obsarchive.pipeline import Pipeline, Workspace, step
 from obsarchive.pipeline.chain import ChainEntry
 from obsarchive.store import Store
+from tests.leases import archive_on
 
 NIGHT = "20260314"
 FOCUS = "IMAGETYP is 'focus', a kind that no setting names: add it to science, bias, dark, flat, seeing or ignored"
@@ -137,3 +140,10 @@ def test_requests_typed_by_hand_are_announced_and_applied_alike(store: Store, va
     assert announced == ((["first", "second"] if of_step else ["first", "other", "second"]) if wanted else [])
     if not of_step:
         assert store.observations.apply_redo(name, "toy", Toy.steps) is wanted
+
+
+def test_check_refuses_the_database_of_another_archive(config: Config) -> None:
+    with open_store(config) as store:
+        store.lease.take("run", archive_on("elsewhere"), "", 60.0)
+    with pytest.raises(ConfigError, match="is that of the archive /archive on elsewhere"):
+        check(config, ())

@@ -1,9 +1,11 @@
 """Outages between the parts of one act of the daemon: nothing is stuck, nothing is half done."""
 
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from itertools import cycle
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,11 +18,13 @@ from obsarchive.daemon.leader import LEASE_S, RENEW_S, LeaderLock
 from obsarchive.daemon.requests import Requests
 from obsarchive.daemon.scheduler import Options, Scheduler
 from obsarchive.database.connect import open_database
+from obsarchive.errors import ConfigError, NotLeader
 from obsarchive.execution.cluster import Cluster
 from obsarchive.execution.step_process import ResultState, StepResult
 from obsarchive.pipeline.chain import decision_chain
 from obsarchive.store import StepUpdate, Store
 from tests.daemon.conftest import NIGHT, Site, states
+from tests.leases import archive_on
 
 PATIENCE_S = 240.0  # of a busy machine
 EVERY_STEP = {"write": "done", "copy": "done", "look": "done"}
@@ -150,22 +154,48 @@ def test_a_leader_that_was_frozen_claims_nothing_before_it_knows(
     with LeaderLock(Layout(site.config.paths.archive), store, "run") as leader:
         assert leader.is_certain
         now = leader._renewed
-        monkeypatch.setattr("obsarchive.daemon.leader.time.monotonic", lambda: now + LEASE_S - RENEW_S)
+        monkeypatch.setattr("obsarchive.daemon.leader.time.monotonic", lambda: now + LEASE_S)
         assert not leader.is_certain
         assert leader.confirm()
         assert leader.is_certain
 
 
+def test_an_archive_with_the_database_of_another_one_is_refused(store: Store, tmp_path: Path) -> None:
+    """As where a configuration was copied and its database forgotten: one's nights would be taken for the other's."""
+    one, other = Layout(tmp_path / "one"), Layout(tmp_path / "other")
+    with LeaderLock(one, store, "run"):
+        pass
+    for _ in range(2):  # also with an identifier of its own
+        with pytest.raises(ConfigError, match=f"that of the archive {one.root} on .*database.db") as refused:
+            LeaderLock(other, store, "another run").__enter__()
+    assert f"write {one.identifier.read_text().strip()} into {other.identifier}" in str(refused.value)
+    other.identifier.write_text(one.identifier.read_text())
+    with LeaderLock(other, store, "another run"), pytest.raises(NotLeader, match="another daemon holds"):
+        LeaderLock(one, store, "run").__enter__()
+
+
+def test_an_archive_that_was_moved_or_emptied_keeps_its_database(store: Store, tmp_path: Path) -> None:
+    former, moved = Layout(tmp_path / "former"), Layout(tmp_path / "moved")
+    with LeaderLock(former, store, "run"):
+        identifier = former.identifier.read_text()
+    former.root.rename(moved.root)
+    with LeaderLock(moved, store, "run"):
+        pass
+    shutil.rmtree(moved.root)
+    with LeaderLock(moved, store, "run"):
+        assert moved.identifier.read_text() == identifier
+
+
 def test_the_clock_of_the_server_decides_when_a_lease_runs_out(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """The clock of a host may be wrong by hours: it takes no lease that is held, and holds none for ever."""
-    assert store.lease.take("a", "host a", "a", 60.0) == 1
+    assert store.lease.take("a", archive_on("host a"), "a", 60.0) == 1
     monkeypatch.setattr("obsarchive.store.jobs.utc_now", lambda: utc_now() + timedelta(hours=5))
-    assert store.lease.take("b", "host b", "b", 0.0) is None
+    assert store.lease.take("b", archive_on("host b"), "b", 0.0) is None
     monkeypatch.setattr("obsarchive.store.jobs.utc_now", lambda: utc_now() - timedelta(hours=5))
     assert store.lease.renew("a", 0.001)
     deadline = threading.Event()
     deadline.wait(0.1)
-    assert store.lease.take("b", "host b", "b", 60.0) == 2
+    assert store.lease.take("b", archive_on("host b"), "b", 60.0) == 2
     assert store.lease.holder() == "b"
 
 

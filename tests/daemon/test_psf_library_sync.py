@@ -19,6 +19,7 @@ from obsarchive.io.psf_library import Entry, changed
 from obsarchive.pipeline import Pipeline, Workspace, step
 from obsarchive.pipeline.chain import ChainEntry
 from obsarchive.store import StepUpdate, Store
+from tests.leases import archive_on
 
 NIGHT = "20260314"
 STAR, TARGET, OTHER = (f"3_{name}_VIC_Si_o_20260314_0{i}0000.000000" for i, name in enumerate(("star", "aim", "far")))
@@ -113,7 +114,7 @@ def test_a_star_of_another_filter_is_no_news_for_them(store, layout, library_syn
 
 
 def test_a_start_looks_again_only_if_the_library_changed_since_the_last_run(store, layout, library_sync):
-    store.lease.take("run", "host", "host", 60.0)
+    store.lease.take("run", archive_on("host"), "host", 60.0)
     add(layout, STAR)
     library_sync.look()
     settle(store)

@@ -12,6 +12,7 @@ from obsarchive.daemon.work_queue import WorkQueue
 from obsarchive.pipeline import Pipeline
 from obsarchive.pipeline.chain import ChainEntry
 from obsarchive.store import Store
+from tests.leases import archive_on
 from tests.sample_pipelines import Other, Toy
 
 NIGHT = "20260314"
@@ -26,7 +27,7 @@ def entry(kind: type[Pipeline], when: str = "True") -> ChainEntry:
 @pytest.fixture
 def archive(store: Store) -> Store:
     """Two packed observations for which nothing is due, and the lease of a daemon."""
-    store.lease.take("run", "host", "host", 60.0)
+    store.lease.take("run", archive_on("host"), "host", 60.0)
     for name, magnitude in ((BRIGHT, 9.0), (FAINT, 15.0)):
         document: dict[str, Any] = {"_id": name, "night": NIGHT, "magnitude": magnitude}
         document |= {"pipelined": {"toy": {"steps": DONE}}, "distributed": {"status": True}, "look_again": False}
@@ -70,7 +71,7 @@ def test_every_change_of_the_chain_reopens_everything_once(archive: Store) -> No
 def test_the_lease_keeps_the_digest_when_another_run_takes_it(archive: Store) -> None:
     looked_at(archive, entry(Toy))
     archive.lease.give_back("run")
-    archive.lease.take("another", "host", "host", 60.0)
+    archive.lease.take("another", archive_on("host"), "host", 60.0)
     assert looked_at(archive, entry(Toy)) == set()
 
 

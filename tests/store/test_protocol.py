@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from obsarchive.core.documents import Observation, utc_now
 from obsarchive.core.step_state import State
 from obsarchive.store import StepUpdate, Store
+from tests.leases import archive_on
 from tests.sample_pipelines import Toy
 
 WRITE = ("toy", "write")
@@ -71,7 +72,7 @@ class Protocol(RuleBasedStateMachine):
             return  # the lock on the archive
         run = Run(host)
         holder = next((other for other in self.runs.values() if other.is_certain), None)
-        taken = self.lease.take(run.id, host, host, LEASE_S)
+        taken = self.lease.take(run.id, archive_on(host), host, LEASE_S)
         assert (taken is None) == (holder is not None), "two masters"
         if taken is None:
             return

@@ -14,6 +14,7 @@ from obsarchive.core.step_state import MOVES, State, after
 from obsarchive.database.embedded_mongod import Server
 from obsarchive.errors import ServiceUnavailable
 from obsarchive.store import Observations, StepUpdate, Store, outage_as_error, redacted
+from tests.leases import archive_on
 from tests.sample_pipelines import Toy
 
 OBS = "4_351_Yrsa_VIC_lp600_o_20160925_110427.040912"
@@ -377,7 +378,7 @@ def test_telemetry_is_the_last_one(store):
 
 
 def test_the_lease_has_one_holder(store):
-    fences = in_threads(lambda n: store.lease.take(f"run{n}", f"host{n}", f"host{n}, process 1", 60.0))
+    fences = in_threads(lambda n: store.lease.take(f"run{n}", archive_on(f"host{n}"), f"host{n}, process 1", 60.0))
     [fence] = [fence for fence in fences if fence is not None]
     winner = fences.index(fence)
     assert store.lease.holder() == f"host{winner}, process 1"
@@ -386,19 +387,32 @@ def test_the_lease_has_one_holder(store):
 
 
 def test_an_expired_lease_is_taken_over_and_its_holder_notices(store):
-    first = store.lease.take("one", "here", "here, process 1", -1.0)
-    second = store.lease.take("two", "there", "there, process 2", 60.0)
+    first = store.lease.take("one", archive_on("here"), "here, process 1", -1.0)
+    second = store.lease.take("two", archive_on("there"), "there, process 2", 60.0)
     assert second == first + 1
     assert not store.lease.renew("one", 60.0)
     store.lease.give_back("one")  # too late: it is not its own any more
-    assert store.lease.take("three", "elsewhere", "elsewhere, process 3", 60.0) is None
+    assert store.lease.take("three", archive_on("elsewhere"), "elsewhere, process 3", 60.0) is None
 
 
 def test_a_lease_given_back_is_free_and_the_same_host_may_follow_itself(store):
-    store.lease.take("one", "here", "", 60.0)
-    assert store.lease.take("two", "here", "", 60.0) is not None
+    store.lease.take("one", archive_on("here"), "", 60.0)
+    assert store.lease.take("two", archive_on("here"), "", 60.0) is not None
     store.lease.give_back("two")
-    assert store.lease.take("three", "there", "", 60.0) is not None
+    assert store.lease.take("three", archive_on("there"), "", 60.0) is not None
+
+
+def test_a_database_is_that_of_one_archive(store):
+    """Each archive is locked by its own daemon, so on one host only that says whether a holder of the lease lives."""
+    lease = store.lease
+    assert lease.archive() is None
+    lease.take("one", archive_on("here"), "", 60.0)
+    assert lease.archive() == archive_on("here")
+    assert lease.take("copy", archive_on("here", "/copy"), "", 60.0) is None
+    lease.give_back("one")
+    assert lease.take("other", archive_on("here", "/other", "other"), "", 60.0) is None
+    assert lease.take("moved", archive_on("there", "/moved"), "", 60.0) is not None
+    assert lease.archive() == archive_on("there", "/moved")
 
 
 # ------------------------------------------------------------------------------------- the whole
