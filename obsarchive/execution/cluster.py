@@ -111,12 +111,14 @@ class Cluster:
         )
         be_quiet()
         _silence()
+        chosen = self.parallel.scheduler
+        name = chosen.cls if isinstance(chosen, ClusterClass) else chosen or "of this host"
         try:
             self._cluster = self._make_cluster()
-            address = self.parallel.scheduler if isinstance(self.parallel.scheduler, str) else self._cluster
+            address = chosen if isinstance(chosen, str) else self._cluster
             self._client = Client(address, timeout=START_TIMEOUT_S, set_as_default=False)
         except (OSError, TimeoutError, ValueError, RuntimeError) as err:
-            raise ServiceUnavailable(f"the Dask cluster {self.parallel.scheduler or ''} did not start: {err}") from err
+            raise ServiceUnavailable(f"the Dask cluster {name} did not start: {err}") from err
         self._client.subscribe_topic(TOPIC, self._hear)
         _silence()
 

@@ -14,7 +14,7 @@ from pymongo.errors import AutoReconnect
 from obsarchive.core.archive_paths import Layout
 from obsarchive.core.documents import Observation, utc_now
 from obsarchive.daemon import active_tasks, scheduler
-from obsarchive.daemon.leader import LEASE_S, RENEW_S, LeaderLock
+from obsarchive.daemon.leader import LEASE_S, LeaderLock
 from obsarchive.daemon.requests import Requests
 from obsarchive.daemon.scheduler import Options, Scheduler
 from obsarchive.database.connect import open_database
