@@ -4,6 +4,7 @@ import json
 import random
 import secrets
 import shutil
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -139,5 +140,11 @@ kind("configuration: unknown key", "daemon")(_refused(_unknown_key))
 
 @kind("configuration: another archive", "daemon")
 def _moved_archive(world: World) -> bool:
-    """Name another archive while the daemon runs; one that starts meanwhile would rightly use it."""
-    return follows(world.site) and _refused(_other_archive)(world)
+    """Name another archive while the daemon runs; a portal that starts meanwhile rightly shows that one."""
+    portal = world.site.portal
+    starts = portal.starts
+    is_done = follows(world.site) and _refused(_other_archive)(world)
+    if portal.starts > starts:
+        portal.excuse()
+        portal.send(signal.SIGTERM)
+    return is_done
