@@ -229,12 +229,13 @@ kind("mongod: frozen", "mongod")(lambda world: _frozen(world, _server(world), wo
 
 
 def follows(site: Site) -> bool:
-    """Whether the daemon works, by its status file."""
+    """Whether the daemon works, by its status file; while it starts it does not follow people yet."""
     with suppress(OSError, ValueError):
         status = json.loads((site.logs / "status.json").read_text())
         is_fresh = time.time() - (site.logs / "status.json").stat().st_mtime < FRESH_S
         process = site.daemon.process
-        return is_fresh and process is not None and process.poll() is None and status["pid"] == process.pid
+        runs = process is not None and process.poll() is None and status["pid"] == process.pid
+        return is_fresh and runs and status["state"] != "starting"
     return False
 
 

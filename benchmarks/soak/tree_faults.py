@@ -140,11 +140,12 @@ kind("configuration: unknown key", "daemon")(_refused(_unknown_key))
 
 @kind("configuration: another archive", "daemon")
 def _moved_archive(world: World) -> bool:
-    """Name another archive while the daemon runs; a portal that starts meanwhile rightly shows that one."""
-    portal = world.site.portal
-    starts = portal.starts
+    """Name another archive while the daemon runs; a program that starts meanwhile rightly uses that one."""
+    programs = (world.site.daemon, world.site.portal)
+    starts = [program.starts for program in programs]
     is_done = follows(world.site) and _refused(_other_archive)(world)
-    if portal.starts > starts:
-        portal.excuse()
-        portal.send(signal.SIGTERM)
+    for program, before in zip(programs, starts, strict=True):
+        if program.starts > before:
+            program.excuse()
+            program.send(signal.SIGTERM)
     return is_done

@@ -34,6 +34,8 @@ class NightContext:
     """Signature of what the night's reference stars are chosen from; empty while that is not known yet."""
     awaits_references: bool = False
     """Whether the night's reference stars are still to be chosen."""
+    may_pack: bool = True
+    """Whether no other reference stars are expected, after which the night's observations would be packed again."""
 
 
 @dataclass(frozen=True)

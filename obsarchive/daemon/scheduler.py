@@ -307,7 +307,7 @@ class Scheduler:
         self._all_seen, until = True, time.monotonic() + SUBMIT_SLICE_S
         busy = self.tasks.subjects()
         enough = 2 * self.cluster.capacity  # asks the scheduler: once a round, not for every observation
-        for subject, context in self.queue.subjects():
+        for subject, context in self.queue.subjects(busy):
             if self.cluster.busy >= enough or self.stopping.is_set() or not self._leads():
                 break
             if time.monotonic() > until:
@@ -348,15 +348,15 @@ class Scheduler:
             return self.tasks.submit_step(subject, records, context, *due)
         waiting = list(planner.open_steps(subject, chain, policy.max_retries))
         if not waiting:
-            return self._settle(subject)
+            return self._settle(subject, context)
         if all(planner.is_held(subject, link, step, context) for link, step in waiting):
             sweep(self.config.paths.tmp, subject.id)  # it may wait for hours, and reads no raw files then
         return False
 
-    def _settle(self, subject: Subject) -> bool:
+    def _settle(self, subject: Subject, context: NightContext) -> bool:
         """Pack an observation for which no step is due, or sweep temporary files; return whether something runs now."""
         if isinstance(subject, Observation) and not subject.packed:
-            return self.tasks.submit_pack(subject)
+            return context.may_pack and self.tasks.submit_pack(subject)
         if isinstance(subject, Night):
             sweep(self.config.paths.tmp, subject.id)
         self.queue.rest(subject)

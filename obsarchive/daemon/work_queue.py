@@ -110,8 +110,19 @@ class WorkQueue:
         """Return the collection in which a night or an observation is kept."""
         return self.store.nights if isinstance(subject, Night) else self.store.observations
 
-    def subjects(self) -> Iterator[tuple[Subject, NightContext]]:
-        """Yield everything for which something may be due, with the state of its night."""
+    def subjects(self, running: Collection[str] = ()) -> Iterator[tuple[Subject, NightContext]]:
+        """Yield everything for which something may be due, with the state of its night.
+
+        Parameters
+        ----------
+        running : collection of str
+            Subjects that something runs for; it may grow on the way.
+
+        Yields
+        ------
+        (Observation or Night, NightContext)
+            Observations whose packing waited for others of their night a second time.
+        """
         self._looked_at.clear()  # an outage may have kept some that were reopened since
         nights = {night.id: night for night in self._read() if not self.nights or night.id in self.nights}
         self._settle_science(nights)
@@ -124,9 +135,11 @@ class WorkQueue:
                 continue
             context = context_of(night, self._own, self.library)
             if not self._is_before(night, context):
-                yield from self._observations(night, context)
+                yield from self._observations(night, context, running)
 
-    def _observations(self, night: Night, context: NightContext) -> Iterator[tuple[Observation, NightContext]]:
+    def _observations(
+        self, night: Night, context: NightContext, running: Collection[str]
+    ) -> Iterator[tuple[Observation, NightContext]]:
         """Yield the open observations of a night, read as they are needed: there may be very many."""
         opened = self.store.observations.open(self._names, [night.id])
         looked_at: list[Observation] = []
@@ -136,8 +149,30 @@ class WorkQueue:
                 if not (looked_at and self._is_reducing(looked_at[-1], context)):
                     self._settle_reductions(night)
             is_chosen = bool(night.reductions) and not self._is_giving(night, context)
-            context = replace(context, awaits_references=not is_chosen)
-        yield from ((observation, context) for observation in itertools.chain(looked_at, opened))
+            context = replace(context, awaits_references=not is_chosen, may_pack=not is_chosen)
+        every = itertools.chain(looked_at, opened)
+        if context.may_pack:
+            yield from ((observation, context) for observation in every)
+        else:
+            yield from self._unpacked_last(night, context, every, running)
+
+    def _unpacked_last(
+        self, night: Night, context: NightContext, observations: Iterable[Observation], running: Collection[str]
+    ) -> Iterator[tuple[Observation, NightContext]]:
+        """Yield observations, and those that are not packed once more when nothing runs for their night any more."""
+        names, unpacked, has_open = {night.id}, [], False
+        for observation in observations:
+            yield observation, context
+            names.add(observation.id)
+            has_open = has_open or self._has_open(observation, self.chain)
+            unpacked += [] if observation.packed else [observation]
+        if not unpacked or not names.isdisjoint(running):
+            return
+        if not has_open:
+            self._settle_reductions(night)  # companions that were found count now, all at once
+            if self._is_choosing(Night(self.store.nights.find(night.id) or night.document)):
+                return
+        yield from ((observation, replace(context, may_pack=True)) for observation in unpacked)
 
     def _up_to_reducing(self, observations: Iterable[Observation], context: NightContext) -> Iterator[Observation]:
         """Yield observations until one for which something is to be done before the reference stars are chosen."""

@@ -88,6 +88,7 @@ class Daemon:
                 inputs = step_inputs.inputs_of(found, declared, context)
                 assert records.claim(subject, path, "task", "run")
                 records.finish(subject, path, "task", StepUpdate(state, "", {"results": results, "inputs": inputs}))
+                break
         if subject != NIGHT:
             self.store.nights.unsettle(NIGHT, path not in self.queue.library_steps)
 
