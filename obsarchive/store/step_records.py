@@ -222,6 +222,21 @@ class StepStore:
         )
         return changed.modified_count == 1
 
+    def repeat(self, subject: str, path: StepPath) -> None:
+        """Have a step done again: one that ended waits, one that runs does so when it has ended.
+
+        Parameters
+        ----------
+        subject : str
+            Name of the observation or night.
+        path : (str, str)
+            Pipeline and step.
+        """
+        at, step = self.pipeline_paths(path[0]), path[1]
+        if not self.invalidate(subject, path):
+            running = {"_id": subject, at.step(step, "state"): str(State.ENQUEUED)}
+            self.collection.update_one(running, {"$set": {at.step(step, "redo"): True, **self.reopened()}})
+
     def reopened(self) -> Document:
         """Return the fields that make the daemon look at a document again."""
         return {"look_again": True}
