@@ -102,9 +102,12 @@ class ChecksumAudit:
         subjects: list[Subject] = [*self.store.observations.of_night(night)]
         document = self.store.nights.find(night) or {}
         subjects += [Night(document)] if document else []
+        since = as_time(document.get("checked"))
+        if since is not None and since > begun:  # of a clock that was put back
+            since = None
         for subject in subjects:
             try:
-                yield from self._check(subject, as_time(document.get("checked")))
+                yield from self._check(subject, since)
             except DISK_ERRORS as err:
                 log.warning("%s: cannot be checked or repaired at present: %s", subject.id, err)
         self.store.nights.set_fields(night, {"checked": begun})
