@@ -205,6 +205,10 @@ class Observations(StepStore):
         """Return those of some names that observations have; no document is read for it."""
         return {document["_id"] for document in self.collection.find({"_id": {"$in": list(names)}}, {"_id": 1})}
 
+    def set_night(self, names: Iterable[str], night: str) -> None:
+        """Set the night of observations in whose documents stands another one."""
+        self.collection.update_many({"_id": {"$in": list(names)}}, {"$set": {"night": night, **self.reopened()}})
+
     def without_night(self) -> list[Document]:
         """Return the documents without a night: those of the published Robo-AO archiver."""
         return list(self.collection.find({"night": {"$exists": False}}))
