@@ -135,6 +135,8 @@ class ChecksumAudit:
 
     def _repeat_readers(self, damaged: Subject, pipeline: Pipeline, step: str, since: datetime | None) -> None:
         """Have steps done again that may have read products since these were whole, or read them now."""
+        if isinstance(damaged, Observation):  # those of its night come after it
+            self.store.nights.unsettle(damaged.night, reductions=True)
         for reader, other, name in self._readers(damaged, pipeline, step):
             record = reader.pipeline(other.name).step(name)
             ended = record.finished

@@ -191,10 +191,12 @@ def test_reference_stars_cut_from_a_damaged_image_are_cut_again(site, hours):
     folder = PsfCandidates().path(site.layout, NIGHT, NIGHT)
     folder.mkdir(parents=True)
     site.layout.manifest(folder, "candidates").write_text('{"state": "done", "products": []}')
+    site.store.nights.set_fields(NIGHT, {"science.signature": "known", "science.reductions": "known"})
     flip(site.folder_of / "toy" / f"{OBS}.txt")
     site.check()
     state = site.night().pipeline("psflib").step("candidates").state
     assert state is (State.WAITING if hours > 0 else State.DONE)
+    assert (site.night().science, site.night().reductions) == ("", ""), "they wait until the image is made again"
 
 
 @pytest.mark.parametrize("damage", ["gone", "empty", "cut", "other", "results", "message"])
