@@ -85,7 +85,8 @@ class Ingest:
                 # a sequence is named after its first file: without it the rest has another name
                 former = known.get(name) or whole_of.get(files[0].raw.name)
                 if former is not None and _is_part(files, former):
-                    self._mark_missing(former)
+                    if _is_gone(former):  # else it is a copy of a part, below another root
+                        self._mark_missing(former)
                 elif name in known:
                     self._known_observation(listing, name, files, known[name])
                 else:
