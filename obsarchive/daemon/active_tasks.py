@@ -9,9 +9,10 @@ from contextlib import suppress
 from obsarchive.config.model import Config
 from obsarchive.core.archive_paths import Layout
 from obsarchive.core.document_paths import PACKED_BYTES, PACKED_SHA256, PACKED_VERSION
-from obsarchive.core.documents import Observation, utc_now
+from obsarchive.core.documents import Night, Observation, utc_now
 from obsarchive.core.package_texts import PACKAGE_VERSION
 from obsarchive.core.step_state import State
+from obsarchive.daemon.borrowed_masters import are_made_again
 from obsarchive.daemon.endings import Delays, update_after
 from obsarchive.daemon.night_context import NightContext, Subject
 from obsarchive.daemon.notifications import Alerts
@@ -20,7 +21,7 @@ from obsarchive.daemon.status_report import StatusReport
 from obsarchive.daemon.step_effects import StepEffects
 from obsarchive.daemon.step_inputs import inputs_of
 from obsarchive.daemon.tarballs import Packed, pack, sweep
-from obsarchive.daemon.tasks import ActiveTask, make_task
+from obsarchive.daemon.tasks import ActiveTask, make_task, masters_of
 from obsarchive.errors import DISK_ERRORS, MALFORMED, ServiceUnavailable
 from obsarchive.execution.cluster import Cluster, Event, Progress, TaskFinished, result_of, run_limited, run_task
 from obsarchive.execution.step_process import TaskResult
@@ -93,7 +94,7 @@ class ActiveTasks:
     def submit_step(
         self, subject: Subject, records: StepStore, context: NightContext, link: ChainEntry, step: Step
     ) -> bool:
-        """Claim a step and submit it; return whether it runs now.
+        """Claim a step and submit it; return whether it runs now: not while what it copies is made again.
 
         Parameters
         ----------
@@ -108,6 +109,10 @@ class ActiveTasks:
         step : Step
             The step.
         """
+        if isinstance(subject, Night) and are_made_again(
+            masters_of(subject, step, context), self.store.nights, self.layout
+        ):
+            return False
         task_id = uuid.uuid4().hex
         permit = self.permits / task_id
         if not records.claim(subject.id, (link.pipeline.name, step.name), task_id, self.run_id):

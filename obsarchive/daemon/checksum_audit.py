@@ -4,17 +4,18 @@ What differs from its checksum in the database is made again. The nights that we
 that it goes on where it stopped; its rate is limited, so that the disk and the daemon stay free for their work.
 
 A damaged file may have been read before the damage was found: what was made from it since it was known to be whole is
-made again as well.
+made again as well; what is being made from it now, when that has ended.
 """
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 
 from obsarchive.core import document_paths as paths
 from obsarchive.core.archive_paths import Layout
 from obsarchive.core.documents import Night, Observation, utc_now
+from obsarchive.core.step_state import State
 from obsarchive.core.values import as_time
 from obsarchive.daemon.night_context import Subject
 from obsarchive.daemon.planner import dependents
@@ -23,7 +24,7 @@ from obsarchive.daemon.sidecars import sidecar_damage, write_sidecar
 from obsarchive.daemon.work_queue import WorkQueue
 from obsarchive.errors import DISK_ERRORS
 from obsarchive.io.atomic import sha256
-from obsarchive.pipeline import Pipeline
+from obsarchive.pipeline import Pipeline, Step
 
 log = logging.getLogger(__name__)
 
@@ -101,9 +102,12 @@ class ChecksumAudit:
         subjects: list[Subject] = [*self.store.observations.of_night(night)]
         document = self.store.nights.find(night) or {}
         subjects += [Night(document)] if document else []
+        since = as_time(document.get("checked"))
+        if since is not None and since > begun:  # of a clock that was put back
+            since = None
         for subject in subjects:
             try:
-                yield from self._check(subject, as_time(document.get("checked")))
+                yield from self._check(subject, since)
             except DISK_ERRORS as err:
                 log.warning("%s: cannot be checked or repaired at present: %s", subject.id, err)
         self.store.nights.set_fields(night, {"checked": begun})
@@ -126,29 +130,39 @@ class ChecksumAudit:
                 n_bytes, damage = damage_of(record.step(step), folder, self.layout.manifest(folder, step))
                 if damage and records.invalidate(subject.id, (link.pipeline.name, step)):
                     self._repaired(f"{subject.id} {link.pipeline.name}.{step}", damage)
-                    if isinstance(subject, Observation) or "masters" in record.step(step).results:
-                        self._repeat_readers(subject, since)
+                    self._repeat_readers(subject, link.pipeline, step, since)
                 yield n_bytes
 
-    def _repeat_readers(self, damaged: Subject, since: datetime | None) -> None:
-        """Have steps done again that ended since products were whole, and may have read them: of other pipelines."""
-        observations, of_night = self.store.observations, self.store.observations.of_night(damaged.night)
-        for reader in of_night if isinstance(damaged, Night) else (each for each in of_night if each.id == damaged.id):
-            for pipeline, step in self._readers(reader, isinstance(damaged, Night), since):
-                for name in (step, *dependents(pipeline, step)):
-                    observations.invalidate(reader.id, (pipeline.name, name))
+    def _repeat_readers(self, damaged: Subject, pipeline: Pipeline, step: str, since: datetime | None) -> None:
+        """Have steps done again that may have read products since these were whole, or read them now."""
+        if isinstance(damaged, Observation):  # those of its night come after it
+            self.store.nights.unsettle(damaged.night, reductions=True)
+        for reader, other, name in self._readers(damaged, pipeline, step):
+            record = reader.pipeline(other.name).step(name)
+            ended = record.finished
+            if record.state is State.ENQUEUED or (ended is not None and (since is None or ended > since)):
+                for again in (name, *dependents(other, name)):
+                    self.queue.step_store_of(reader).repeat(reader.id, (other.name, again))
 
-    def _readers(
-        self, observation: Observation, of_masters: bool, since: datetime | None
-    ) -> Iterator[tuple[Pipeline, str]]:
-        """Yield the steps that ended since a time and read masters, or products of other pipelines."""
-        for link in self.queue.chain_of(observation):
-            record = observation.pipeline(link.pipeline.name)
-            for name, step in link.pipeline.steps.items():
-                ended = record.step(name).finished
-                is_reader = "calibration" in step.uses if of_masters else bool(step.reads)
-                if is_reader and ended is not None and (since is None or ended > since):
-                    yield link.pipeline, name
+    def _readers(self, damaged: Subject, pipeline: Pipeline, step: str) -> Iterator[tuple[Subject, Pipeline, str]]:
+        """Yield the steps that may read what a step makes, with what they belong to as it is now."""
+        observations: list[Subject] = [*self.store.observations.of_night(damaged.night)]
+        nights: list[Subject] = [*self.store.nights.all([damaged.night])]
+        itself = [each for each in observations + nights if each.id == damaged.id]
+        for subject in itself:
+            yield from ((subject, pipeline, name) for name in dependents(pipeline, step))
+        if isinstance(damaged, Observation):
+            yield from self._steps_that(itself, lambda step: bool(step.reads))
+            yield from self._steps_that(nights, lambda step: "observations" in step.uses)
+        elif "masters" in damaged.pipeline(pipeline.name).step(step).results:
+            yield from self._steps_that(observations, lambda step: "calibration" in step.uses)
+
+    def _steps_that(
+        self, subjects: Iterable[Subject], read: Callable[[Step], bool]
+    ) -> Iterator[tuple[Subject, Pipeline, str]]:
+        for subject in subjects:
+            for link in self.queue.chain_of(subject):
+                yield from ((subject, link.pipeline, name) for name, step in link.pipeline.steps.items() if read(step))
 
     def _sidecar(self, observation: Observation) -> int:
         document = self.store.observations.find(observation.id)

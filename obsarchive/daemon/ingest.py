@@ -29,7 +29,7 @@ from obsarchive.daemon.notifications import Alerts
 from obsarchive.daemon.observation_edits import ObservationEdits
 from obsarchive.daemon.raw_copies import differing_files, differing_observation
 from obsarchive.daemon.raw_scanner import Found, Listing, problem_of, signature, signature_of
-from obsarchive.daemon.sidecars import read_sidecar, take_night_redos, take_redos, user_fields, write_sidecar
+from obsarchive.daemon.sidecars import read_sidecar, take_night_requests, take_redos, user_fields, write_sidecar
 from obsarchive.errors import DISK_ERRORS, MALFORMED, ArchiveError, BadRawData
 from obsarchive.io.raw_frames import plain_cards, read_header
 from obsarchive.names import ObservationName, is_night, is_observation
@@ -85,7 +85,8 @@ class Ingest:
                 # a sequence is named after its first file: without it the rest has another name
                 former = known.get(name) or whole_of.get(files[0].raw.name)
                 if former is not None and _is_part(files, former):
-                    self._mark_missing(former)
+                    if _is_gone(former):  # else it is a copy of a part, below another root
+                        self._mark_missing(former)
                 elif name in known:
                     self._known_observation(listing, name, files, known[name])
                 else:
@@ -353,8 +354,8 @@ class Ingest:
             self.store.nights.set_fields(night, {name: block})
             if name == "seeing":
                 self.store.nights.set_fields(night, Night({"_id": night, name: block}).seeing_fields())
-        requests = take_night_redos(self.layout, night, restored)
-        lost = {field: True for field in requests if field.partition(".")[0] not in document}
+        requests = take_night_requests(self.layout, night, restored)
+        lost = {field: value for field, value in requests.items() if field.partition(".")[0] not in document}
         if lost:
             self.store.nights.set_fields(night, lost)
 

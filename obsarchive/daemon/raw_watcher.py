@@ -80,6 +80,11 @@ class RawWatcher:
         for scanner in self.scanners:
             scanner.forget_all()
 
+    def restore(self) -> None:
+        """Enter what the archive tree holds and the database lacks; its raw files are looked for again."""
+        self.ingest.tree()
+        self.forget()
+
     def _nights(self) -> Iterator[None]:
         """Look at all raw folders, with a pause after each night that was entered."""
         for scanner in self.scanners:

@@ -8,8 +8,10 @@ from obsarchive.core import document_paths as paths
 from obsarchive.core.archive_paths import Layout
 from obsarchive.core.documents import Observation
 from obsarchive.core.json_text import json_with_checksum, parse_with_checksum
+from obsarchive.core.raw_problems import listed
 from obsarchive.core.step_state import State
 from obsarchive.daemon import planner
+from obsarchive.daemon.manifest_blocks import folders_in
 from obsarchive.daemon.night_context import NightContext, Subject
 from obsarchive.daemon.observation_edits import ObservationEdits
 from obsarchive.daemon.product_check import missing_products
@@ -18,7 +20,7 @@ from obsarchive.daemon.tarballs import sweep_leftovers
 from obsarchive.daemon.work_queue import WorkQueue
 from obsarchive.errors import DISK_ERRORS
 from obsarchive.io.atomic import atomic_write
-from obsarchive.names import is_night
+from obsarchive.names import is_night, is_observation
 from obsarchive.pipeline import Pipeline
 from obsarchive.pipeline.chain import ChainEntry
 
@@ -39,11 +41,21 @@ class Reconciler:
         The archive tree.
     edits : ObservationEdits
         Where what users said of observations is kept a second time.
+    restore : callable, optional
+        Called when the tree holds nights or observations that the database lacks.
     """
 
-    def __init__(self, queue: WorkQueue, layout: Layout, edits: ObservationEdits) -> None:
-        self.queue, self.layout, self.edits = queue, layout, edits
+    def __init__(
+        self,
+        queue: WorkQueue,
+        layout: Layout,
+        edits: ObservationEdits,
+        restore: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.queue, self.layout, self.edits, self._restore = queue, layout, edits, restore
         self.store = queue.store
+        self._missed: set[str] = set()
+        """What the database lacked when it was last looked for: what cannot be restored is tried once."""
         self._began = time.time()
         self._swept: set[str] = set()
 
@@ -64,9 +76,15 @@ class Reconciler:
         """
         if is_idle():
             sweep_leftovers(self.layout.root, time.time() - UNTOUCHED_S, nested=False)
-        for night in nights or [found.id for found in self.store.nights.all()]:
+        known = {found.id for found in self.store.nights.all()}
+        in_tree = {night for night in folders_in(self.layout.root) if is_night(night)}
+        self._restore_missed(in_tree, known)
+        for night in nights or sorted(known | in_tree, reverse=True):
             self._sweep(night, is_idle())
-            for observation in self.store.observations.of_night(night):
+            observations = self.store.observations.of_night(night)
+            names = {name for name in folders_in(self.layout.night(night)) if is_observation(name)}
+            self._restore_missed(names, {observation.id for observation in observations}, night)
+            for observation in observations:
                 self._audit(observation)
                 try:
                     self._keep_up(observation)
@@ -81,6 +99,17 @@ class Reconciler:
                 except DISK_ERRORS as err:
                     log.warning("%s: its requests cannot be written beside its products: %s", night, err)
             yield night
+
+    def _restore_missed(self, in_tree: set[str], known: set[str], night: str = "") -> None:
+        """Have nights, or observations of a night, restored that somebody removed from the database."""
+        self._missed -= known
+        missed = in_tree - known - self._missed
+        if missed:
+            self._missed |= missed
+            log.warning("in the archive tree, but not in the database: %s", listed(sorted(missed)))
+            if night:
+                self.store.observations.set_night(missed, night)
+            self._restore()
 
     def keep_up(self, name: str) -> None:
         """Write the sidecar file of an observation or night again if users changed its document; index its names."""

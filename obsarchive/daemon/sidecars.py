@@ -7,18 +7,21 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from obsarchive.core.archive_paths import Layout
-from obsarchive.core.document_paths import EFFECTS_DUE, PipelinePaths
+from obsarchive.core.document_paths import COPIES_CALIBRATION_FROM, EFFECTS_DUE, PipelinePaths
 from obsarchive.core.document_types import PipelineDocument, UserFields
-from obsarchive.core.documents import PipelineRecord
+from obsarchive.core.documents import Night, PipelineRecord
 from obsarchive.core.json_text import ChecksumError, json_with_checksum, parse_with_checksum
 from obsarchive.core.values import as_mapping
 from obsarchive.io.atomic import atomic_write
+from obsarchive.names import is_night
 from obsarchive.store import Document
 
 log = logging.getLogger(__name__)
 
 REDO = "redo"
 """Key of a sidecar file: requests of users that the daemon had not taken up."""
+COPIES = "copies_calibration_from"
+"""Key of the file of a night: the night whose calibration an administrator wants there."""
 _NO_REQUEST = json_with_checksum({REDO: []})
 _NOT_KEPT = {"pipelined", "look_again", "remembered", "target", EFFECTS_DUE}
 _CHANGING = {"distributed", "raw_data", "seeing"}
@@ -59,7 +62,9 @@ def take_redos(sidecar: Document, pipelined: dict[str, PipelineDocument]) -> Non
 
 
 def write_night_requests(layout: Layout, document: Mapping[str, Any]) -> None:
-    """Keep beside the products of a night what users asked to have done again; without requests there is no file.
+    """Keep beside the products of a night what users want: what is done again, and whose calibration it copies.
+
+    If they want nothing there is no file.
 
     Parameters
     ----------
@@ -69,7 +74,9 @@ def write_night_requests(layout: Layout, document: Mapping[str, Any]) -> None:
         Document of the night.
     """
     path = layout.night_sidecar(str(document["_id"]))
-    content = json_with_checksum({REDO: requested_redos({"pipelined": document})})
+    copied = Night(document).copies_from
+    wanted = {REDO: requested_redos({"pipelined": document}), **({COPIES: copied} if copied else {})}
+    content = json_with_checksum(wanted)
     if content == _NO_REQUEST:
         path.unlink(missing_ok=True)
     elif not path.exists() or path.read_bytes() != content:
@@ -77,8 +84,8 @@ def write_night_requests(layout: Layout, document: Mapping[str, Any]) -> None:
         atomic_write(path, content)
 
 
-def take_night_redos(layout: Layout, night: str, blocks: Mapping[str, PipelineDocument]) -> dict[str, bool]:
-    """Return the requests for a night that its file holds, as fields of its document.
+def take_night_requests(layout: Layout, night: str, blocks: Mapping[str, PipelineDocument]) -> dict[str, bool | str]:
+    """Return what users want of a night, as its file holds it, by fields of its document.
 
     Parameters
     ----------
@@ -91,13 +98,16 @@ def take_night_redos(layout: Layout, night: str, blocks: Mapping[str, PipelineDo
     """
     path = layout.night_sidecar(night)
     try:
-        requested = as_mapping(parse_with_checksum(path.read_bytes())).get(REDO)
+        wanted = as_mapping(parse_with_checksum(path.read_bytes()))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as err:
         log.warning("%s cannot be read: %s", path, err)
         return {}
-    fields: dict[str, bool] = {}
+    fields: dict[str, bool | str] = {}
+    requested, copied = wanted.get(REDO), wanted.get(COPIES)
+    if isinstance(copied, str) and is_night(copied):
+        fields[COPIES_CALIBRATION_FROM] = copied
     for request in requested if isinstance(requested, list) else ():
         name, _, step = str(request).partition(".")
         at = PipelinePaths.of_night(name)

@@ -88,7 +88,7 @@ def make_task(config: Config, store: Store, task_id: str, running: ActiveTask) -
         step_settings=link.step_settings,
         inputs=inputs_of(subject, step, running.context),
         files=_raw_files(type(subject)(document), step),
-        masters=_masters(subject, step, running.context),
+        masters=masters_of(subject, step, running.context),
         telescope=_telescope(config, subject),
         telescopes=config.telescope,
         observations=tuple(store.observations.found(subject.night)) if "observations" in step.uses else (),
@@ -146,8 +146,22 @@ def _raw_files(subject: Subject, step: Step) -> dict[str, tuple[Path, ...]]:
     }
 
 
-def _masters(subject: Subject, step: Step, context: NightContext) -> tuple[Master, ...]:
-    """Return the masters that a step may use: those that fit the observation, or substitutes for what a night lacks."""
+def masters_of(subject: Subject, step: Step, context: NightContext) -> tuple[Master, ...]:
+    """Return the masters that a step may use: those that fit the observation, or substitutes for what a night lacks.
+
+    Parameters
+    ----------
+    subject : Observation or Night
+        What the step belongs to.
+    step : Step
+        The step.
+    context : NightContext
+        State of the night.
+
+    Returns
+    -------
+    tuple of Master
+    """
     if isinstance(subject, Observation):
         if "calibration" not in step.uses:
             return ()

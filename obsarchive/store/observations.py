@@ -205,6 +205,10 @@ class Observations(StepStore):
         """Return those of some names that observations have; no document is read for it."""
         return {document["_id"] for document in self.collection.find({"_id": {"$in": list(names)}}, {"_id": 1})}
 
+    def set_night(self, names: Iterable[str], night: str) -> None:
+        """Set the night of observations in whose documents stands another one."""
+        self.collection.update_many({"_id": {"$in": list(names)}}, {"$set": {"night": night, **self.reopened()}})
+
     def without_night(self) -> list[Document]:
         """Return the documents without a night: those of the published Robo-AO archiver."""
         return list(self.collection.find({"night": {"$exists": False}}))
@@ -247,7 +251,7 @@ class Observations(StepStore):
         bool
             Whether it was marked.
         """
-        packed = self.collection.update_one(
+        packed = self._update(
             {"_id": subject, paths.PACKING_ASKED: asked},
             {"$set": {paths.PACKED: True, **fields}},
         )
@@ -479,6 +483,8 @@ class Nights(StepStore):
 
     def least_checked(self, before: datetime) -> str | None:
         """Return the night whose checksums were compared longest ago, before a time; None if there is none."""
-        due = {"$or": [{"checked": {"$lt": before}}, {"checked": None}]}
+        # a clock that was put back, or a person, may have left a time that never comes
+        wrong = [{"checked": {"$gt": utc_now()}}, {"checked": {"$not": {"$type": "date"}}}]
+        due = {"$or": [{"checked": {"$lt": before}}, *wrong]}
         found = self.collection.find_one(due, {"_id": 1}, sort=[("checked", 1)])
         return str(found["_id"]) if found else None

@@ -4,6 +4,7 @@ One line is the state of one document after an act, in MongoDB's extended JSON, 
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from bson.errors import BSONError
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError, OperationFailure
 
+from obsarchive.core.document_paths import COPIES_CALIBRATION_FROM
 from obsarchive.core.documents import utc_now
 from obsarchive.core.json_text import json_with_checksum, parse_with_checksum
 from obsarchive.store.step_records import Document
@@ -32,8 +34,8 @@ _REDO = r"\w+(\.(status(\.force_redo)?|steps\.\w+\.redo))?$"
 """A request for a redo, also as the first field of its block, which is then reported as a whole."""
 OF_PEOPLE = rf"^(comment|name|alternative_names|science_program|pipelined\.{_REDO})"
 """Fields of observations that people edit, requests for a redo among them."""
-OF_NIGHTS = rf"^(?!last_modified$){_REDO}"
-"""Fields of nights that people edit: requests for a redo."""
+OF_NIGHTS = rf"^(?!last_modified$){_REDO}|^{re.escape(COPIES_CALIBRATION_FROM)}$"
+"""Fields of nights that people edit: requests for a redo, and the night whose calibration is copied."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any, cast
 from pymongo import ReturnDocument
 from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError
+from pymongo.results import UpdateResult
 
 from obsarchive.core.document_paths import EFFECTS_DUE, EFFECTS_OF_STATE, EFFECTS_OF_TASK, PipelinePaths
 from obsarchive.core.document_types import NewObservation, StepDocument
@@ -16,6 +17,7 @@ from obsarchive.core.documents import utc_now
 from obsarchive.core.rules import lookup
 from obsarchive.core.step_state import MOVES, State, before
 from obsarchive.core.values import TRUE_TEXT
+from obsarchive.store.blocks import make_way, update_many, update_one, written
 
 Document = dict[str, Any]
 StepPath = tuple[str, str]
@@ -91,6 +93,9 @@ class StepStore:
         """Return one document, or None."""
         return self.collection.find_one({"_id": subject})
 
+    def _update(self, query: Document, change: Document) -> UpdateResult:
+        return update_one(self.collection, query, change)
+
     def claim(self, subject: str, path: StepPath, task: str, run: str) -> bool:
         """Claim a step for processing.
 
@@ -112,23 +117,25 @@ class StepStore:
             state from which it cannot be claimed.
         """
         at, step = self.pipeline_paths(path[0]), path[1]
-        claimed = self.collection.update_one(
-            {
-                "_id": subject,
-                at.step(step, "state"): {"$in": [None, *map(str, before("claim"))]},
-                at.status("enqueued"): {"$ne": True},
-            },
-            {
-                "$set": {
-                    at.step(step, "state"): str(MOVES[State.WAITING, "claim"]),
-                    at.step(step, "task"): task,
-                    at.step(step, "run"): run,
-                    at.step(step, "claimed"): utc_now(),
-                    at.status("enqueued"): True,
-                    at.status("done"): False,
-                }
-            },
-        )
+        query: Document = {
+            "_id": subject,
+            at.step(step, "state"): {"$in": [None, *map(str, before("claim"))]},
+            at.status("enqueued"): {"$ne": True},
+        }
+        change: Document = {
+            "$set": {
+                at.step(step, "state"): str(MOVES[State.WAITING, "claim"]),
+                at.step(step, "task"): task,
+                at.step(step, "run"): run,
+                at.step(step, "claimed"): utc_now(),
+                at.status("enqueued"): True,
+                at.status("done"): False,
+            }
+        }
+        claimed = self._update(query, change)
+        if not claimed.modified_count and make_way(self.collection, subject, change):
+            # there was a list, in which the query finds nothing missing
+            claimed = self._update(query, change)
         return claimed.modified_count == 1
 
     def finish(self, subject: str, path: StepPath, task: str, update: StepUpdate) -> Document | None:
@@ -169,15 +176,19 @@ class StepStore:
             change["$inc"] = {at.step(step, "retries"): 1, at.status("retries"): 1}
         elif update.state in (State.DONE, State.REJECTED, State.LACKING):
             change["$set"] |= {at.step(step, "retries"): 0, at.status("retries"): 0}
-        finished = self.collection.find_one_and_update(
-            {"_id": subject, at.step(step, "task"): task}, change, return_document=ReturnDocument.AFTER
+        claimed = {"_id": subject, at.step(step, "task"): task}
+        finished = written(
+            self.collection,
+            subject,
+            change,
+            lambda: self.collection.find_one_and_update(claimed, change, return_document=ReturnDocument.AFTER),
         )
         again = {EFFECTS_OF_TASK: task, EFFECTS_OF_STATE: str(update.state)}
         return finished or self.collection.find_one({"_id": subject, **again})
 
     def effects_applied(self, subject: str) -> None:
         """Record that the effects of the last step that ended are complete."""
-        self.collection.update_one({"_id": subject}, {"$unset": {EFFECTS_DUE: ""}})
+        self._update({"_id": subject}, {"$unset": {EFFECTS_DUE: ""}})
 
     def with_effects_due(self) -> list[Document]:
         """Return the documents of steps that ended, but whose effects a killed daemon did not complete."""
@@ -195,7 +206,7 @@ class StepStore:
         done : bool
             Whether it has its products (:func:`obsarchive.core.step_state.is_complete`).
         """
-        self.collection.update_one({"_id": subject}, {"$set": {self.pipeline_paths(pipeline).status("done"): done}})
+        self._update({"_id": subject}, {"$set": {self.pipeline_paths(pipeline).status("done"): done}})
 
     def invalidate(self, subject: str, path: StepPath) -> bool:
         """Set a step that ended to waiting.
@@ -213,7 +224,7 @@ class StepStore:
             False if the step has not ended.
         """
         at, step = self.pipeline_paths(path[0]), path[1]
-        changed = self.collection.update_one(
+        changed = self._update(
             {"_id": subject, at.step(step, "state"): _ended()},
             {
                 "$set": {**_waiting(at, step), at.status("done"): False, **self.reopened()},
@@ -221,6 +232,21 @@ class StepStore:
             },
         )
         return changed.modified_count == 1
+
+    def repeat(self, subject: str, path: StepPath) -> None:
+        """Have a step done again: one that ended waits, one that runs does so when it has ended.
+
+        Parameters
+        ----------
+        subject : str
+            Name of the observation or night.
+        path : (str, str)
+            Pipeline and step.
+        """
+        at, step = self.pipeline_paths(path[0]), path[1]
+        if not self.invalidate(subject, path):
+            running = {"_id": subject, at.step(step, "state"): str(State.ENQUEUED)}
+            self._update(running, {"$set": {at.step(step, "redo"): True, **self.reopened()}})
 
     def reopened(self) -> Document:
         """Return the fields that make the daemon look at a document again."""
@@ -253,7 +279,7 @@ class StepStore:
         for step in steps:
             requested[at.step(step, "redo")] = ""
             waiting |= _waiting(at, step)
-        applied = self.collection.update_one(
+        applied = self._update(
             {"_id": subject, at.status("force_redo"): IS_TRUE, at.status("enqueued"): {"$ne": True}},
             {
                 "$set": {at.status("force_redo"): False, at.status("done"): False, **waiting, **self.reopened()},
@@ -278,7 +304,7 @@ class StepStore:
             False for an unknown document.
         """
         at = self.pipeline_paths(pipeline)
-        requested = self.collection.update_one(
+        requested = self._update(
             {"_id": subject}, {"$set": {at.status("force_redo"): True, at.last_modified: utc_now()}}
         )
         return requested.matched_count == 1
@@ -299,7 +325,7 @@ class StepStore:
             False if the step has not ended.
         """
         at, step = self.pipeline_paths(path[0]), path[1]
-        requested = self.collection.update_one(
+        requested = self._update(
             {"_id": subject, at.step(step, "state"): _ended()},
             {"$set": {at.step(step, "redo"): True, **self.reopened()}},
         )
@@ -335,7 +361,8 @@ class StepStore:
         released = 0
         for pipeline, step in paths:
             at = self.pipeline_paths(pipeline)
-            changed = self.collection.update_many(
+            released += update_many(
+                self.collection,
                 {
                     at.step(step, "state"): str(State.ENQUEUED),
                     at.step(step, "run"): holder,
@@ -350,7 +377,6 @@ class StepStore:
                     "$unset": _claim_of(at, step),
                 },
             )
-            released += changed.modified_count
         return released
 
     def carry_over(self, pipeline: str, steps: Sequence[str]) -> None:
@@ -374,7 +400,7 @@ class StepStore:
             ended = {"$in": [str(State.DONE), str(State.LACKING)]}
             complete = {at.step(step, "state"): ended for step in steps}
             some_done = {"$or": [{at.step(step, "state"): str(State.DONE)} for step in steps]}
-            self.collection.update_many({**complete, **some_done}, {"$set": {at.status("done"): True}})
+            update_many(self.collection, {**complete, **some_done}, {"$set": {at.status("done"): True}})
 
     def set_fields(self, subject: str, fields: Mapping[str, Any]) -> None:
         """Set fields of a document.
@@ -386,7 +412,7 @@ class StepStore:
         fields : mapping
             Values by the dotted paths of :mod:`obsarchive.core.document_paths`.
         """
-        self.collection.update_one({"_id": subject}, {"$set": dict(fields)})
+        self._update({"_id": subject}, {"$set": dict(fields)})
 
     def insert(self, document: NewObservation) -> bool:
         """Insert a document; return False if there is one of that name."""

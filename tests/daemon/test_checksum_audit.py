@@ -11,16 +11,18 @@ from obsarchive.core import document_paths as paths
 from obsarchive.core.documents import utc_now
 from obsarchive.core.rules import compile_rule
 from obsarchive.core.step_state import State
-from obsarchive.daemon import checksum_audit
+from obsarchive.daemon import checksum_audit, planner
 from obsarchive.daemon.checksum_audit import REST_S, ChecksumAudit
+from obsarchive.daemon.night_context import NightContext
 from obsarchive.daemon.observation_edits import ObservationEdits
 from obsarchive.daemon.reconcile import Reconciler
 from obsarchive.daemon.tarballs import pack
 from obsarchive.daemon.work_queue import WorkQueue
 from obsarchive.pipeline import Pipeline, step
 from obsarchive.pipeline.chain import ChainEntry
-from obsarchive.store import Store
+from obsarchive.store import StepUpdate, Store
 from pipelines.night import Calibration
+from pipelines.psf_library import PsfCandidates
 from pipelines.seeing import Seeing
 from tests.daemon.test_ingest import NIGHT, OBS, Site
 from tests.sample_pipelines import Endings, Toy
@@ -147,6 +149,54 @@ def test_what_may_have_been_made_from_a_damaged_file_is_made_again(site, what, h
     doubted = {"copy", "look"} if what == "product" else {"calibrate"}
     waiting = {name for name in ("calibrate", "copy", "look") if site.state("reader", name) is State.WAITING}
     assert waiting == (doubted if hours > 0 else set())
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_later_steps_of_a_pipeline_that_may_have_read_a_damaged_file_are_made_again(site, hours):
+    """As where a user has one step done again, after a product of the step before was damaged."""
+    site.queue.chain.append(ChainEntry(Reader(), compile_rule("True"), {}, {}))
+    site.age(31)
+    known_whole = site.night().document["checked"]
+    done = {"state": "done", "finished": known_whole - timedelta(hours=2)}
+    site.store.observations.set_fields(OBS, {f"pipelined.reader.steps.{name}": dict(done) for name in ("copy", "look")})
+    looked = {"pipelined.reader.steps.look.finished": known_whole + timedelta(hours=hours)}
+    site.store.observations.set_fields(OBS, looked)
+    (site.folder_of / "reader").mkdir()
+    site.layout.manifest(site.folder_of / "reader", "copy").write_bytes(b"damaged")
+    site.layout.manifest(site.folder_of / "reader", "look").write_text('{"state": "done", "products": []}')
+    site.check()
+    assert site.state("reader", "copy") is State.WAITING
+    assert site.state("reader", "look") is (State.WAITING if hours > 0 else State.DONE)
+
+
+def test_what_is_being_made_from_a_damaged_file_is_made_again_when_it_has_ended(site):
+    site.queue.chain.append(ChainEntry(Reader(), compile_rule("True"), {}, {}))
+    site.age(31)
+    assert site.store.observations.claim(OBS, ("reader", "copy"), "t", "run")
+    flip(site.folder_of / "toy" / f"{OBS}.txt")
+    site.check()
+    assert site.state("reader", "copy") is State.ENQUEUED
+    ended = StepUpdate(State.DONE, "", {"inputs": {"source": "what is made again with the same content"}})
+    site.store.observations.finish(OBS, ("reader", "copy"), "t", ended)
+    due = planner.stale(site.observation(), site.queue.chain, NightContext())
+    assert ("reader", "copy") in [(pipeline.name, step.name) for pipeline, step in due]
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_reference_stars_cut_from_a_damaged_image_are_cut_again(site, hours):
+    site.queue.night_chain.append(ChainEntry(PsfCandidates(), compile_rule("True"), {}, {}))
+    site.age(31)
+    ended = site.night().document["checked"] + timedelta(hours=hours)
+    site.store.nights.set_fields(NIGHT, {"psflib.steps.candidates": {"state": "done", "finished": ended}})
+    folder = PsfCandidates().path(site.layout, NIGHT, NIGHT)
+    folder.mkdir(parents=True)
+    site.layout.manifest(folder, "candidates").write_text('{"state": "done", "products": []}')
+    site.store.nights.set_fields(NIGHT, {"science.signature": "known", "science.reductions": "known"})
+    flip(site.folder_of / "toy" / f"{OBS}.txt")
+    site.check()
+    state = site.night().pipeline("psflib").step("candidates").state
+    assert state is (State.WAITING if hours > 0 else State.DONE)
+    assert (site.night().science, site.night().reductions) == ("", ""), "they wait until the image is made again"
 
 
 @pytest.mark.parametrize("damage", ["gone", "empty", "cut", "other", "results", "message"])

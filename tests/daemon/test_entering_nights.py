@@ -13,6 +13,8 @@ from obsarchive.config.model import RawRoot
 from obsarchive.core.step_state import State
 from obsarchive.daemon import ingest, raw_scanner
 from obsarchive.daemon.raw_watcher import RawWatcher
+from obsarchive.daemon.reconcile import Reconciler
+from obsarchive.daemon.work_queue import WorkQueue
 from obsarchive.errors import NoSpace, ServiceUnavailable
 from obsarchive.io import compression
 from obsarchive.store import Store
@@ -268,3 +270,42 @@ def test_a_database_that_is_dropped_in_the_middle_of_a_look_is_filled_again(site
     site.watch.forget()
     site.look()
     assert [night.id for night in site.store.nights.all()] == [NIGHT, "20160924"]
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+@pytest.mark.parametrize("lost", ["observation", "night", "both", "name of the night"])
+def test_what_somebody_removed_from_the_database_comes_back(site: Watched, lost: str, damaged: bool) -> None:
+    site.raw(f"{OBS}.fits")
+    site.raw(f"dark_6_{NIGHT}_010000.000000.fits")
+    site.look()
+    site.reduce()
+    site.store.observations.set_fields(OBS, {"comment": "pretty"})
+    reconciler = Reconciler(WorkQueue(site.store, [], [], 3), site.layout, site.ingest.edits, site.watch.restore)
+    reconciler.keep_up(OBS)
+    if damaged:
+        site.layout.sidecar(NIGHT, OBS).write_bytes(b"{")
+    if lost in ("observation", "both"):
+        site.store.database["objects"].delete_one({"_id": OBS})
+    if lost in ("night", "both"):
+        site.store.database["aux"].delete_one({"_id": NIGHT})
+    if lost == "name of the night":
+        site.store.observations.set_fields(OBS, {"night": int(NIGHT)})
+    for _ in range(2):  # it may be lost again
+        list(reconciler.audit())
+        site.look()
+        [found] = site.store.observations.of_night(NIGHT)
+        assert (found.raw_missing, found.document["comment"]) == (False, "pretty")
+        assert found.pipeline("toy").step("write").state is State.DONE
+        assert len(site.night().raw_files("dark")) == 1
+        list(reconciler.audit())
+        site.store.database["objects"].delete_one({"_id": OBS})
+
+
+def test_what_cannot_come_back_is_tried_once(site: Watched) -> None:
+    site.layout.sidecar(NIGHT, OBS).parent.mkdir(parents=True)
+    tried = []
+    reconciler = Reconciler(WorkQueue(site.store, [], [], 3), site.layout, site.ingest.edits, lambda: tried.append(1))
+    site.store.nights.touch(NIGHT)
+    for _ in range(3):
+        list(reconciler.audit())
+    assert tried == [1]

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,17 @@ def test_an_observation_with_its_parts(site):
     assert {"key": "MAGNITUD", "value": 11.2, "comment": ""} in document["fits_header"]
     assert not found.packed
     assert site.layout.sidecar(NIGHT, OBS).exists()
+
+
+def test_a_copy_of_a_part_below_another_root_is_no_loss(site):
+    path = site.raw(f"{OBS}.fits")
+    site.raw(f"{OBS}_0.fits")
+    site.take_in()
+    copies = site.folder / "raw2" / NIGHT
+    copies.mkdir(parents=True)
+    shutil.copy2(path, copies)
+    site.take_in("raw2")
+    assert not site.observation().raw_missing
 
 
 def test_taking_in_twice_changes_nothing(site):

@@ -112,6 +112,16 @@ def test_a_request_for_a_night_that_nobody_took_up_is_rebuilt(site, request_):
     assert not site.night().pipeline("calib").step("darks").redo
 
 
+def test_the_night_whose_calibration_is_copied_is_rebuilt(site):
+    """Until an administrator wants the night's own again."""
+    for wanted in ("20160924", ""):
+        site.store.nights.set_fields(NIGHT, {"raw_data.copies_calibration_from": wanted})
+        site.reconciler.keep_up(NIGHT)
+        site.lose_and_rebuild()
+        assert site.night().copies_from == wanted
+    assert not site.layout.night_sidecar(NIGHT).exists()
+
+
 def test_the_database_is_right_about_requests_for_a_night_that_it_knows(site):
     site.store.nights.set_fields(NIGHT, {"calib.status.force_redo": True})
     site.reconciler.keep_up(NIGHT)

@@ -113,7 +113,8 @@ def test_edits_of_observations_are_reported_at_once(kept: Kept) -> None:
     objects.update_one({"_id": "b"}, {"$set": {"comment": "pretty"}})
     wait_for(lambda: "b" in kept.edited)
     assert "20260314" not in kept.edited
-    for field in ("calib.status.force_redo", "calib.status.force_redo", "summary.status.force_redo"):
+    asked = ("calib.status.force_redo", "calib.status.force_redo", "summary.status.force_redo")
+    for field in (*asked, "raw_data.copies_calibration_from", "raw_data.copies_calibration_from"):
         n = kept.edited.count("20260314")
         nights.update_one({"_id": "20260314"}, {"$set": {field: n + 2}})
         wait_for(lambda n=n: kept.edited.count("20260314") > n)

@@ -5,8 +5,11 @@ import random
 import time
 from pathlib import Path
 
+from astropy.io import fits
+from numpy.testing import assert_array_equal
+
 from tests.daemon.conftest import NIGHT, wait_for
-from tests.faults.archives import FaultSite, assert_nothing_is_lost, step_of
+from tests.faults.archives import FaultSite, assert_nothing_is_lost, raw_name, step_of, write_science
 
 
 def ended_steps(site: FaultSite) -> set[tuple[str, str]]:
@@ -56,6 +59,22 @@ def test_30_bits_that_flip(reduced: FaultSite, clean: FaultSite) -> None:
         reduced.waits_until_settled()
     assert ended_steps(reduced) == {("3_KOI-2", "add"), ("3_Vega", "note"), ("3_HD_3", "note")}
     assert_nothing_is_lost(reduced, clean)
+
+
+def test_30_a_damaged_master_is_not_copied_to_another_night(reduced: FaultSite, clean: FaultSite) -> None:
+    """The audit has not come to it: a run that ends with the work has none."""
+    dark = reduced.layout.calibration(NIGHT) / "dark_6.fits"
+    content, stat = bytearray(dark.read_bytes()), dark.stat()
+    content[len(content) // 2] ^= 1
+    dark.write_bytes(content)
+    os.utime(dark, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    later = str(int(NIGHT) + 1)
+    write_science(reduced.folder / "raw" / later, raw_name("Vega", night=later))
+    reduced.run()
+    wanted = fits.getdata(clean.layout.calibration(NIGHT) / dark.name)
+    assert_array_equal(fits.getdata(dark), wanted)
+    assert_array_equal(fits.getdata(reduced.layout.calibration(later) / dark.name), wanted)
+    assert_nothing_is_lost(reduced, clean, besides=[later])
 
 
 def age(path: Path, seconds: float) -> None:
