@@ -52,7 +52,10 @@ passes for noise, and the peak between pixels is not unique; errors of stacks ho
 %, count; those that are found leave the flux 0.5 % too small and the halo 1 % too narrow.
 *Position in the stack*: frames cover the pixels unevenly, which moves all stars alike (0.02 pixels of the stack for
 twelve frames); the truth is the place without it, which the measurement corrects. *Seeing* of crowded stars: companions
-that are not resolved, below half of the FWHM or fainter than 3 % of the star.
+that are not resolved, below half of the FWHM or fainter than 3 % of the star. *Faint* stars of a Strehl ratio of 5 %:
+the noise on which frames are aligned is known to first order, and is more; ratios are too large and cores too narrow.
+*Flux*, where it has a bias: the wings of the independent optics are flatter than those that are assumed, which is part
+of the error, but alike for all stars of a telescope.
 """
 FIRST_SEED = 10_000
 """Constants of the measurements were found on seeds below it."""
