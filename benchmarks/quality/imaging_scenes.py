@@ -9,10 +9,14 @@ from functools import cache
 import numpy as np
 from scipy.special import gamma, kv
 
+from benchmarks.quality.instrument import Atmosphere, Instrument, Sky, Truth
+
 ARCSEC = 180 * 3600 / np.pi
 WAVELENGTH_M, PRIMARY_M, SECONDARY_M = 765e-9, 2.1, 0.5
 N_SCREENS = 160
 """Short exposures from which frames are composed."""
+N_INDEPENDENT = 60
+"""The same of the instrument of truth."""
 
 
 @dataclass(frozen=True)
@@ -118,3 +122,16 @@ def corrected_transfers(side: int, pixel_arcsec: float, seed: int, r0_m: float =
         both = np.fft.ifft2(noise * amplitude) * side**2
         found += [transfer_of_pupil(aperture * np.exp(1j * phase)) for phase in (both.real, both.imag)]
     return np.array(found)
+
+
+@cache
+def independent_transfers(seed: int, r0_m: float) -> np.ndarray:
+    """Return transfer functions as `corrected_transfers`, of exposures of the instrument of truth on its own pixels."""
+    instrument = Instrument(atmosphere=Atmosphere(r0_m=r0_m))
+    bank = instrument.bank(N_INDEPENDENT, seed)
+    truth = Truth(instrument, Sky(()), bank, 0, N_INDEPENDENT, np.ones(N_INDEPENDENT))
+    fy, fx = frequencies(instrument.exposures.size)
+    images = np.fft.ifftshift([truth.psf(i) for i in range(N_INDEPENDENT)], axes=(1, 2))
+    images /= images.sum(axis=(1, 2), keepdims=True)
+    transfers: np.ndarray = np.fft.rfft2(images) / (np.sinc(fy) * np.sinc(fx))
+    return transfers

@@ -298,9 +298,7 @@ def report(trials: int, processes: int) -> str:
 
 
 AFTERWORD = """
-The scatter of a periodic star by the median deviation is a skewed statistic, which few epochs underestimate by half of
-its error. It stays what the formula gives: without the bias its noise would be a third larger. Periods flagged as
-ambiguous are to be read with their alternative: nearly all aliases are among them. Events of a microlensing shape are
-for `point_lens`; a Gaussian says only when they were. Fluxes fainter than their error have no magnitude: at low
-signal-to-noise fluxes are to be used.
+Periods flagged as ambiguous are to be read with their alternative: nearly all aliases are among them. Events of a
+microlensing shape are for `point_lens`; a Gaussian says only when they were. Fluxes fainter than their error have no
+magnitude: at low signal-to-noise fluxes are to be used.
 """

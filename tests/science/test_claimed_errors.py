@@ -147,20 +147,19 @@ def test_events() -> None:
 
 
 def test_features_of_few_epochs_of_a_variable_star() -> None:
-    """Its median is hardly known, as it is seldom in the middle of its range."""
+    """It is seldom in the middle of its range: the median is hardly known, deviations from it are too small."""
     pulls = []
     endless = np.sin(np.linspace(0, 2 * np.pi, 100_001)) + 0.1 * np.random.default_rng(0).standard_normal(100_001)
     truth = {"amplitude_mag": np.subtract(*np.quantile(endless, (0.95, 0.05))) / 2}
-    truth["scatter_mag"] = 1.4826 * np.median(np.abs(endless))
+    truth["scatter_mag"] = 1.4826 * np.subtract(*np.quantile(endless, (0.75, 0.25))) / 2
     for seed in range(300):
         rng = np.random.default_rng(seed)
         mag = 17 + np.sin(2 * np.pi * rng.random(60)) + rng.normal(0, 0.1, 60)
         found = features(np.arange(60.0), mag, np.full(60, 0.1))
         pulls.append([(found[name] - true) / found[f"{name}_error"] for name, true in truth.items()])
-    amplitude, scatter = np.transpose(pulls)
-    assert abs(amplitude.mean()) < 0.2
-    assert 0.8 < amplitude.std() < 1.2
-    assert 0.8 < np.sqrt(np.mean(scatter**2)) < 1.2
+    for pull in np.transpose(pulls):
+        assert abs(pull.mean()) < 0.2
+        assert 0.8 < pull.std() < 1.2
 
 
 def test_features() -> None:

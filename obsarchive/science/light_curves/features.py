@@ -24,15 +24,16 @@ def features(mjd: FloatArray, mag: FloatArray, mag_err: FloatArray) -> dict[str,
     Returns
     -------
     dict of str to float
-        ``n``, ``span_d``, ``median_mag``, ``mean_mag`` (weighted by the errors), ``scatter_mag`` (robust),
-        ``amplitude_mag`` (half of the range from the 5th to the 95th percentile), ``reduced_chi2`` about the weighted
-        mean, ``excess_mag`` (scatter beyond the errors), ``skewness``, ``kurtosis`` (0 for a Gaussian), ``von_neumann``
-        (mean square of successive differences over the variance; 2 for noise, less for slow variability; von Neumann
-        1941, Ann. Math. Stat. 12, 367), ``stetson_j``, ``stetson_k`` (Stetson 1996, PASP 108, 851; successive epochs as
-        pairs), ``beyond_1_sigma``, ``slope_mag_per_d`` (least squares), ``max_slope_mag_per_d``. Empty with fewer than
-        three epochs. Those that describe the star have standard errors, ``median_mag_error`` and so on: how well the
-        epochs represent it, with their noise; from `LEAST_FOR_ERRORS` epochs on, but for mean and slope. The others
-        depend on when it was observed, or are extremes or high moments, of which a light curve says little.
+        ``n``, ``span_d``, ``median_mag``, ``mean_mag`` (weighted by the errors), ``scatter_mag`` (from the range of the
+        middle half; the standard deviation of normal values), ``amplitude_mag`` (half of the range from the 5th to the
+        95th percentile), ``reduced_chi2`` about the weighted mean, ``excess_mag`` (scatter beyond the errors),
+        ``skewness``, ``kurtosis`` (0 for a Gaussian), ``von_neumann`` (mean square of successive differences over the
+        variance; 2 for noise, less for slow variability; von Neumann 1941, Ann. Math. Stat. 12, 367), ``stetson_j``,
+        ``stetson_k`` (Stetson 1996, PASP 108, 851; successive epochs as pairs), ``beyond_1_sigma``, ``slope_mag_per_d``
+        (least squares), ``max_slope_mag_per_d``. Empty with fewer than three epochs. Those that describe the star have
+        standard errors, ``median_mag_error`` and so on: how well the epochs represent it, with their noise; from
+        `LEAST_FOR_ERRORS` epochs on, but for mean and slope. The others depend on when it was observed, or are extremes
+        or high moments, of which a light curve says little.
     """
     good = np.isfinite(mag) & np.isfinite(mag_err) & (mag_err > 0)
     n = int(good.sum())
@@ -42,10 +43,11 @@ def features(mjd: FloatArray, mag: FloatArray, mag_err: FloatArray) -> dict[str,
     weights = 1 / e**2
     mean = float(np.sum(weights * m) / np.sum(weights))
     # of few epochs other estimates of percentiles are biased inwards (Hyndman & Fan 1996, Am. Stat. 50, 361)
-    low, middle, high = np.percentile(m, (5, 50, 95), method="median_unbiased")
+    low, lower, middle, upper, high = np.percentile(m, (5, 25, 50, 75, 95), method="median_unbiased")
     deviation = m - np.mean(m)
     variance = float(np.mean(deviation**2))
-    scatter = MAD_TO_SIGMA * float(np.median(np.abs(m - middle)))
+    # deviations from the median of few epochs are too small: it is theirs
+    scatter = MAD_TO_SIGMA * float(upper - lower) / 2
     found = {
         "n": float(n),
         "span_d": float(t[-1] - t[0]),
@@ -108,22 +110,20 @@ def _errors(time: FloatArray, mag: FloatArray, error: FloatArray, found: Mapping
         rest = mag - np.mean(mag) - found["slope_mag_per_d"] * t
         errors["slope_mag_per_d"] = float(np.sqrt(np.sum((t * rest) ** 2) * n / max(n - 2, 1)) / np.sum(t**2))
     if n >= LEAST_FOR_ERRORS:
-        values, deviations = np.sort(mag), np.sort(np.abs(mag - found["median_mag"]))
+        values = np.sort(mag)
         errors["reduced_chi2"] = float(np.std((about / error) ** 2) * np.sqrt(n) / freedom)
         errors["median_mag"] = _quantile_error(values, 0.5)
-        errors["scatter_mag"] = MAD_TO_SIGMA * _deviation_error(mag, deviations, found, errors["median_mag"])
-        errors["amplitude_mag"] = float(np.hypot(_quantile_error(values, 0.05), _quantile_error(values, 0.95))) / 2
+        errors["scatter_mag"] = MAD_TO_SIGMA * _half_range_error(values, 0.25)
+        errors["amplitude_mag"] = _half_range_error(values, 0.05)
     return errors
 
 
-def _deviation_error(mag: FloatArray, deviations: FloatArray, found: Mapping[str, float], median_error: float) -> float:
-    """Return the error of the median deviation from the median: its own, and what that of the median does to it."""
-    own, middle = _quantile_error(deviations, 0.5), np.median(deviations)
-    below, above = (
-        float(np.median(np.abs(mag - found["median_mag"] - step))) - middle for step in (-median_error, median_error)
-    )
-    # of a star that is seldom in the middle of its range the second order counts: its median is hardly known
-    return float(np.sqrt(own**2 + ((above - below) / 2) ** 2 + ((above + below) / 2) ** 2))
+def _half_range_error(values: FloatArray, share: float) -> float:
+    """Return the error of half of the range of sorted values without a share at either end."""
+    low, high = _quantile_error(values, share), _quantile_error(values, 1 - share)
+    # both ends move together
+    common = share / (1 - share) * low * high
+    return float(np.sqrt(low**2 + high**2 - 2 * common)) / 2
 
 
 def _quantile_error(values: FloatArray, share: float) -> float:

@@ -1,14 +1,12 @@
-"""Radial profile of a star: background, noise, flux, and the widths of its core and halo.
+"""Radial profile of a star: background, noise and flux.
 
 Beyond the core a ring is represented by the middle half of its sectors, so that a companion, a cosmic ray, bad pixels
 or the edge of the image have no influence.
 """
 
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
-from scipy.optimize import brentq, least_squares
 
 from obsarchive.errors import Unprocessable
 from obsarchive.science.arrays import AnyArray, BoolArray, Float64Array, FloatArray, IntArray
@@ -35,18 +33,6 @@ MIDMEAN_VARIANCE = 1.2
 
 _WING_FROM = 0.6
 """Inner radius of the fit of the wings, in units of the aperture."""
-
-_MOST_HALO_ERROR = 0.5
-"""Relative error of the halo's width from which on the star has none."""
-
-_LEAST_HALO = 1e-3
-"""Least peak of a halo, in units of that of the core."""
-
-_SHAPE_ERROR = 0.005
-"""Relative error of the width of a halo as no halo has the shape of the model, from stars by Fourier optics."""
-
-_HALO_BETA = 4.765
-"""Moffat exponent of an image through Kolmogorov turbulence (Trujillo et al. 2001, MNRAS 328, 977)."""
 
 
 class StarProfile:
@@ -82,13 +68,14 @@ class StarProfile:
         self.aperture_px = aperture_px
         self.core_px = core_px
         self.box = _cut_out(image, position, half)
-        self._rings, _ = _polar(half)
+        self._rings, self._sectors = _polar(half)
         self._weights = aperture_weights(self.box.shape, half, half, aperture_px)
-        means, counts = self._sector_means()
+        means, counts = self._sector_means(self._rings)
         self.background = self._background(_midmean(means), counts)
         # sectors that are brighter than the others hold companions
         excess = self._sector_excess(means - self.background)
         companion = excess - np.median(excess) > _COMPANION_SIGMA * _spread(excess)
+        self._is_companion = companion
         means = np.where(companion, np.nan, means)
         self.profile = np.nan_to_num(_midmean(means - self.background))
         # missing pixels and halo are those of a symmetric star; only the core is summed pixel by pixel
@@ -191,28 +178,35 @@ class StarProfile:
             Distance from the centre [pixel], value above the background (in the halo the mean of all sectors), square
             root of the number of pixels, and noise of the value.
         """
-        half = len(self.box) // 2
-        core = np.argwhere(self._rings < self.core_px)
+        core = self._rings < self.core_px
+        # about the highest point as the core is: rings about its pixel, up to half a pixel off, look narrower
+        offset = np.arange(len(self.box)) - len(self.box) // 2
+        distance = np.hypot((offset - dy)[:, np.newaxis], offset - dx)
+        nearest = np.rint(distance).astype(np.int64)
+        means, _ = self._sector_means(nearest)
+        means[:, self._is_companion] = np.nan
         rings = np.arange(int(np.ceil(self.core_px)), int(self.aperture_px))
-        radius = np.hypot(*(core - half - [dy, dx]).T)
-        value = self.image[core[:, 0], core[:, 1]]
-        of_ring = np.bincount(self._rings.ravel(), variance.ravel()) / np.bincount(self._rings.ravel()) ** 2
+        known = np.isfinite(means).sum(axis=1)
+        value = np.nan_to_num(_quotient(np.nansum(means, axis=1), known) - self.background)
+        count, radius, noise = (
+            np.bincount(nearest.ravel(), values.ravel())[rings]
+            for values in (np.ones(distance.shape), distance, variance)
+        )
         return (
-            np.concatenate([radius, rings]),
-            np.concatenate([value, self.profile[rings] + self.skewness[rings]]),
-            np.concatenate([np.ones(len(core)), np.sqrt(2 * np.pi * rings)]),
-            np.sqrt(np.concatenate([variance[core[:, 0], core[:, 1]], MIDMEAN_VARIANCE * of_ring[rings]])),
+            np.concatenate([distance[core], radius / count]),
+            np.concatenate([self.image[core], value[rings]]),
+            np.concatenate([np.ones(int(core.sum())), np.sqrt(2 * np.pi * rings)]),
+            np.sqrt(np.concatenate([variance[core], noise / count**2])),
         )
 
     @cached_property
     def _seen(self) -> BoolArray:
         return np.isfinite(self.box)
 
-    def _sector_means(self) -> tuple[Float64Array, Float64Array]:
+    def _sector_means(self, rings: IntArray) -> tuple[Float64Array, Float64Array]:
         """Return the mean of every ring and sector, NaN without pixels, and the number of pixels of every ring."""
-        rings, sectors = _polar(len(self.box) // 2)
         # histograms of cell numbers: sums of all sectors in one pass
-        cell = (rings * _SECTORS + sectors)[self._seen]
+        cell = (rings * _SECTORS + self._sectors)[self._seen]
         cells = (rings.max() + 1) * _SECTORS
         sums = np.bincount(cell, self.box[self._seen], cells).reshape(-1, _SECTORS)
         counts = np.bincount(cell, minlength=cells).reshape(-1, _SECTORS)
@@ -250,89 +244,6 @@ class StarProfile:
         area[: int(np.ceil(self.core_px))] = 0
         excess = np.nan_to_num(means - _midmean(means)[:, None])
         return area @ excess
-
-
-@dataclass(frozen=True)
-class CoreAndHalo:
-    """Widths of a Gaussian core on a Moffat halo.
-
-    Attributes
-    ----------
-    core, halo, fwhm : float
-        FWHM of the components and of their sum [pixel]; the halo is NaN where the star has none.
-    core_error, halo_error : float
-        Standard errors [pixel].
-    core_share : float
-        Share of the core in the peak.
-    """
-
-    core: float
-    halo: float
-    fwhm: float
-    core_error: float
-    halo_error: float
-    core_share: float
-
-
-def fit_core_and_halo(
-    star: StarProfile, offset: tuple[float, float], start: tuple[float, float], variance: Float64Array
-) -> CoreAndHalo:
-    """Fit a Gaussian core and a Moffat halo to a star by least squares.
-
-    Parameters
-    ----------
-    star : StarProfile
-        Star.
-    offset : (float, float)
-        Position (y, x) of its peak from its brightest pixel [pixel].
-    start : (float, float)
-        First guess of the FWHM of core and halo [pixel].
-    variance : ndarray
-        Of the noise of each pixel of the star's box [unit of the image ** 2].
-
-    Returns
-    -------
-    CoreAndHalo
-        Widths [pixel]; their errors are those by noise, that of the halo also by its shape.
-    """
-    radius, value, weight, noise = star.samples(*offset, variance)
-    unit = float(np.max(value))
-
-    def misfit(logs: Float64Array) -> Float64Array:
-        return weight * (_core_and_halo(radius, logs) - value / unit)
-
-    # logarithms keep peaks and widths positive without bounds
-    first = np.log([0.7, start[0], 0.3, start[1]])
-    fit = least_squares(misfit, first, method="lm", max_nfev=400)
-    inverse = np.linalg.pinv(fit.jac.T @ fit.jac)
-    scores = fit.jac * (weight * noise / unit)[:, np.newaxis]
-    by_level = fit.jac.T @ weight * star.level_error(variance) / unit
-    n_rings = int(np.sum(weight > 1))
-    by_speckles = fit.jac[-n_rings:].T @ (weight * star.skewness[np.rint(radius).astype(int)])[-n_rings:] / unit
-    common = np.outer(by_level, by_level) + np.outer(by_speckles, by_speckles)
-    covariance = inverse @ (scores.T @ scores + common) @ inverse
-    core_error, halo_error = np.sqrt(np.diag(covariance)[[1, 3]])
-    core_peak, core, halo_peak, halo = np.exp(np.clip(fit.x, -30, 10))
-    half_peak = (core_peak + halo_peak) / 2
-    half_width = brentq(lambda r: _core_and_halo(np.array([r]), fit.x)[0] - half_peak, 0, core + halo)
-    has_halo = halo_error < _MOST_HALO_ERROR and halo_peak > _LEAST_HALO * core_peak
-    return CoreAndHalo(
-        core=float(core),
-        halo=float(halo) if has_halo else np.nan,
-        fwhm=2 * float(half_width),
-        core_error=float(core * core_error),
-        halo_error=float(halo * np.hypot(halo_error, _SHAPE_ERROR)) if has_halo else np.nan,
-        core_share=float(core_peak / (core_peak + halo_peak)),
-    )
-
-
-def _core_and_halo(radius: Float64Array, logs: Float64Array) -> Float64Array:
-    """Return the sum of Gaussian and Moffat of the logarithms of (core peak, core FWHM, halo peak, halo FWHM)."""
-    core_peak, core, halo_peak, halo = np.exp(np.clip(logs, -30, 10))
-    alpha2 = (halo / 2) ** 2 / (2 ** (1 / _HALO_BETA) - 1)
-    gauss: Float64Array = core_peak * np.exp(-4 * np.log(2) * (radius / core) ** 2)
-    moffat: Float64Array = halo_peak * (1 + radius**2 / alpha2) ** -_HALO_BETA
-    return gauss + moffat
 
 
 def _cut_out(image: FloatArray, position: tuple[int, int], half: int) -> Float64Array:

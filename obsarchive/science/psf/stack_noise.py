@@ -19,6 +19,9 @@ from obsarchive.science.statistics import MAD_TO_SIGMA
 UNEVEN = 2.5
 """Factor on the error by uneven coverage, which is of first order in it: from simulated sequences of 10 to 60."""
 
+LIFT_ERROR = 0.2
+"""Relative error of the height by aligned noise: the noise of light is taken to be that at the peak."""
+
 BLOCK_PX, LEAST_BLOCKS = 4, 20
 _DIFFERENCES = 6
 _SAMPLES = 128
@@ -84,6 +87,26 @@ def noise_of_frames(measures: Sequence[FrameMeasure], scale: int, pixfrac: float
     first = float(np.sinc(pixfrac) * np.sinc(1 / scale))
     uneven = np.sqrt(4 * first**4 + 4 * first**8)
     return StackNoise(sky / (scale**2 * n), grain / n, lift / scale**2, UNEVEN * uneven * unequal / n)
+
+
+def aligned_noise(radius_px: Float64Array, height: float, sigma_px: float) -> Float64Array:
+    """Return what noise is at a distance from the place at which frames were aligned, in their mean.
+
+    Noise moves a peak along its slopes, so that the mean of the moved noise is the Laplacian of what it was smoothed
+    with: high in the middle, low around it, and no light in all.
+
+    Parameters
+    ----------
+    radius_px : ndarray
+        Distance [pixel].
+    height : float
+        In the middle, `StackNoise.lift`.
+    sigma_px : float
+        Of the Gaussian in which the peaks of the frames were looked for [pixel].
+    """
+    squared = (radius_px / sigma_px) ** 2
+    aligned: Float64Array = height * (1 - squared / 2) * np.exp(-squared / 2)
+    return aligned
 
 
 def stack_noise(image: Float64Array, core_px: float, sky_px: float, response_px: tuple[float, ...]) -> StackNoise:

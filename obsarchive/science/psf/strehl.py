@@ -4,8 +4,9 @@ Both are measured alike: same pixels, same circular aperture, and a peak interpo
 the spatial frequencies that the telescope transmits (Roberts et al. 2004, Proc. SPIE 5490, 504 compare such methods).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, uniform_filter
@@ -13,10 +14,12 @@ from scipy.special import j0
 
 from obsarchive.errors import Unprocessable
 from obsarchive.science.arrays import Complex128Array, Float32Array, Float64Array, FloatArray
+from obsarchive.science.psf.core_and_halo import CoreAndHalo, fit_core_and_halo
 from obsarchive.science.psf.model import Optics, aperture_weights, diffraction_limited_psf
 from obsarchive.science.psf.neighbours import profile_among_neighbours
-from obsarchive.science.psf.radial_profile import ANNULUS, CORE_FWHM, CoreAndHalo, StarProfile, fit_core_and_halo
-from obsarchive.science.psf.stack_noise import StackNoise, stack_noise
+from obsarchive.science.psf.radial_profile import ANNULUS, CORE_FWHM, StarProfile
+from obsarchive.science.psf.stack_noise import LIFT_ERROR, StackNoise, aligned_noise, stack_noise
+from obsarchive.science.registration.guide_star import DROP_VARIANCE
 
 APERTURE_ARCSEC = 2.5
 """Radius of the aperture [arcsec]; smaller for small images."""
@@ -37,8 +40,6 @@ _TRUSTED_ERROR = 0.25
 _UNSEEN_PEAK, _UNSEEN_WIDTH, _UNSEEN_SHIFT = 0.8, 0.8, 1.7
 """Errors of height and width (relative) and place (pixels of a frame) of a peak whose frequencies are all beyond the
 sampling limit of the frames; those of a share of them are so much smaller. From stars by Fourier optics."""
-_LIFT_ERROR = 0.2
-"""Relative error of the height by aligned noise: the noise of light is taken to be that at the peak."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,18 +152,23 @@ def measure_strehl(
     # both peaks relative to the flux in the same aperture
     ratio = peak / star.flux * perfect_flux / perfect_peak
     variance = noise.variance(star.image)
-    fit = fit_core_and_halo(star, (dy, dx), (1.2 * sharpest_px, _HALO_ARCSEC / pixel_arcsec), variance)
+    # peaks of frames are looked for at half of lambda / D
+    searched_px = np.hypot(optics.lambda_over_d_arcsec / pixel_arcsec / 2, np.sqrt(DROP_VARIANCE) * response_px[0])
+    aligned = partial(aligned_noise, height=noise.lift, sigma_px=float(searched_px))
+    fit = fit_core_and_halo(star, (dy, dx), (1.2 * sharpest_px, _HALO_ARCSEC / pixel_arcsec), variance, aligned)
     peak_error, *place_errors = found.errors(noise.variance(star.patch), response_px)
-    fwhm, fwhm_error = found.full_width(peak, noise.variance(star.patch), response_px) or (fit.fwhm, np.nan)
+    fwhm, fwhm_error = found.full_width(noise.variance(star.patch), response_px, aligned) or (fit.fwhm, np.nan)
     # what uneven coverage does to the peak it does to its surroundings, too; half of the squares along either axis
-    widened = noise.sampling * fwhm / 2.355
-    shifted = widened / np.sqrt(2)
+    widened = noise.sampling / 2.355
+    shifted = widened * fwhm / np.sqrt(2)
     # what frames cannot sample lies where noise and the phase of their pixels put it
     unseen = ideal.share_beyond(0.5 / response_px[0])
-    widened = float(np.hypot(widened, _UNSEEN_WIDTH * unseen * fwhm))
+    blurred = _UNSEEN_WIDTH * unseen
+    # the core has to answer for the whole peak
+    of_core = np.hypot(widened / fit.core_share, blurred)
     shifted = float(np.hypot(shifted, _UNSEEN_SHIFT * unseen * response_px[0]))
     flux_error = star.flux_error(variance)
-    by_light = peak_error / peak, _LIFT_ERROR * noise.lift / peak, flux_error / star.flux
+    by_light = peak_error / peak, LIFT_ERROR * noise.lift / peak, flux_error / star.flux
     relative = *by_light, noise.sampling, _UNSEEN_PEAK * unseen
     error = abs(ratio) * float(np.sqrt(np.sum(np.square(relative))))
     reason = "; ".join(_doubts(star, fit, ratio, error, sharpest_px))
@@ -170,11 +176,11 @@ def measure_strehl(
         ratio=ratio,
         ratio_error=error,
         fwhm_arcsec=fwhm * pixel_arcsec,
-        fwhm_error_arcsec=float(np.hypot(fwhm_error, widened)) * pixel_arcsec,
+        fwhm_error_arcsec=float(np.hypot(fwhm_error, np.hypot(widened, blurred) * fwhm)) * pixel_arcsec,
         core_arcsec=fit.core * pixel_arcsec,
-        core_error_arcsec=float(np.hypot(fit.core_error, widened)) * pixel_arcsec,
+        core_error_arcsec=float(np.hypot(fit.core_error, of_core * fit.core)) * pixel_arcsec,
         halo_arcsec=fit.halo * pixel_arcsec,
-        halo_error_arcsec=float(np.hypot(fit.halo_error, _UNSEEN_WIDTH / 2 * unseen * fit.halo)) * pixel_arcsec,
+        halo_error_arcsec=float(np.hypot(fit.halo_error, np.hypot(widened, blurred / 2) * fit.halo)) * pixel_arcsec,
         y=row + dy - noise.offset[0],
         x=column + dx - noise.offset[1],
         y_error=float(np.hypot(place_errors[0], shifted)),
@@ -230,11 +236,19 @@ class _Peak:
         return height, float(np.sqrt(covariance[0, 0])), float(np.sqrt(covariance[1, 1]))
 
     def full_width(
-        self, peak: float, variance: Float64Array, response_px: tuple[float, ...]
+        self,
+        variance: Float64Array,
+        response_px: tuple[float, ...],
+        aligned: Callable[[Float64Array], Float64Array],
     ) -> tuple[float, float] | None:
-        """Return the full width at half of a peak of the azimuthal mean, and its error; None where it is too wide."""
+        """Return the full width at half maximum of the azimuthal mean without aligned noise, and its error.
+
+        None where it is too wide.
+        """
         radii = np.linspace(0, len(variance) / 4, 200)
-        profile = np.array([self._ring(radius) for radius in radii])
+        lift = aligned(radii)
+        profile = np.array([self._ring(radius) for radius in radii]) - lift
+        peak = self.height - lift[0]
         below = np.flatnonzero(profile < peak / 2)
         if not len(below) or below[0] == 0:
             return None
@@ -242,7 +256,8 @@ class _Peak:
         half = float(np.interp(-peak / 2, -profile[i - 1 : i + 1], radii[i - 1 : i + 1]))
         slope = (profile[i] - profile[i - 1]) / (radii[i] - radii[i - 1])
         kernel = self._kernel(response_px, radius=half) - self._kernel(response_px) / 2
-        return 2 * half, 2 * float(np.sqrt(np.sum(kernel**2 * variance)) / abs(slope))
+        by_lift = LIFT_ERROR * (lift[i] - lift[0] / 2)
+        return 2 * half, 2 * float(np.sqrt(np.sum(kernel**2 * variance) + by_lift**2) / abs(slope))
 
     def share_beyond(self, limit: float) -> float:
         """Return the share of the height that comes from frequencies beyond a limit along either axis [1/pixel]."""
