@@ -22,7 +22,7 @@ from obsarchive.errors import ConfigError
 from obsarchive.io.atomic import atomic_write
 
 HASH_DIGITS = 16
-ANALYSIS_VERSION = 3
+ANALYSIS_VERSION = 4
 """Version of the analysis: to be raised by hand when a configuration gives other results than before."""
 RECORDED: Mapping[str, str] = {
     # names in two parts, so that a tool that renames modules leaves them alone
