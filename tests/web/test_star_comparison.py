@@ -131,6 +131,10 @@ def test_models_and_comparisons_are_drawn(visit: Watched, series) -> None:  # no
         expect(page.locator(".plot-panel canvas")).to_have_count(panels)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
         assert violations(page) == [], path
+        fields = page.locator(".line-form > :visible").evaluate_all(
+            "all => all.map((one) => one.offsetTop + one.offsetHeight)"
+        )
+        assert max(fields) - min(fields) < 20, f"{path}: the form is one line"
     visit.open(f"/lightcurves/compare?target={TARGET}&star=1&other=2")
     boxes = [page.locator(".plot-panel .u-over").nth(i).bounding_box() for i in range(3)]
     assert len({(round(box["x"]), round(box["width"])) for box in boxes}) == 1, "one axis of time"
