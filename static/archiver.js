@@ -376,6 +376,8 @@
 
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+    // The browser closes an open menu, and gives the focus back to its button.
+    if (event.key === "Escape" && document.querySelector(":popover-open")) return;
     if (typing(event.target)) {
       leaveField(event);
       return;

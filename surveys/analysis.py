@@ -22,6 +22,7 @@ from surveys.parameters import Configured, Parameters
 from surveys.periods import METHODS, find_period
 from surveys.properties import Properties
 from surveys.quality import QualityChecker
+from surveys.repetition import is_repeated
 from surveys.simulator import Simulator, injection_document, recovers
 from surveys.source import Source, UniqueList
 
@@ -175,7 +176,7 @@ class Analysis(Configured):
             source.properties.extra["injections"] = injections
 
     def search_period(self, source: Source) -> None:
-        """Store the best period in the properties of a source, if it has enough epochs."""
+        """Store the period in the properties of a source that repeats itself; single events have none."""
         if not source.processed_lightcurves:
             return
         parts = [_good_magnitudes([curve]) for curve in source.processed_lightcurves]
@@ -187,7 +188,10 @@ class Analysis(Configured):
         except Unprocessable as err:
             log.debug("%s: %s", source.name, err)
             return
-        source.properties.extra["period"] = {name: value for name, value in vars(found).items() if value is not None}
+        if is_repeated(found, mjd, mag, error, bands):
+            source.properties.extra["period"] = {
+                name: value for name, value in vars(found).items() if value is not None
+            }
 
     def fit_point_lens(self, source: Source) -> None:
         """Store a point lens in the properties of a source whose one event has that shape."""

@@ -64,6 +64,8 @@ class Period:
         Whether another period, `alternative_d`, explains the data nearly as well: one of both may be an alias.
     alternative_d : float or None
         The second best period [d]; None without one.
+    duration_d : float or None
+        Length of the box [d]; None for Lomb-Scargle.
     """
 
     period_d: float
@@ -77,6 +79,7 @@ class Period:
     amplitude_error_mag: float | None = None
     is_ambiguous: bool = False
     alternative_d: float | None = None
+    duration_d: float | None = None
 
 
 def find_period(
@@ -87,7 +90,7 @@ def find_period(
     period_range: tuple[float, float] = (0.1, 100.0),
     method: str = "lomb-scargle",
 ) -> Period:
-    """Return the best period.
+    """Return the best period; whether it is one at all, :func:`surveys.repetition.is_repeated` says.
 
     Lomb-Scargle: the periodograms of all bands with one sine are added; the highest peaks are compared and refined with
     four harmonics in each band, so that neither half the period nor a neighbouring alias is returned.
@@ -421,4 +424,5 @@ def _best_box(model: "BoxLeastSquares", span: float, octave: tuple[float, float]
     again = model.power(1 / (best + step * np.linspace(-1.5, 1.5, 61)), durations, objective="snr")
     i = int(np.argmax(again.power))
     period, power, start, depth = again.period[i], again.power[i], again.transit_time[i], again.depth[i]
-    return Period(float(period), float(power), float(start), float(depth), None, "bls")
+    duration_d = float(again.duration[i])
+    return Period(float(period), float(power), float(start), float(depth), None, "bls", duration_d=duration_d)

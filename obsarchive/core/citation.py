@@ -1,10 +1,11 @@
-"""How to cite an observation: as text, for DataCite (schema 4.5) and as schema.org describes data sets."""
+"""How to cite an observation: as text, for BibTeX, for DataCite (schema 4.5) and as schema.org describes data sets."""
 
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, cast
 from urllib.parse import quote
 
+from obsarchive.core.bibtex import entry
 from obsarchive.core.document_paths import DEC_DEG, RA_DEG
 from obsarchive.core.documents import Observation
 from obsarchive.core.release import Programme, Release
@@ -141,13 +142,27 @@ class Citation:
             parts += ["", "These data are not public."]
         return "\n".join([*parts, ""])
 
+    def bibtex(self) -> str:
+        """Return the citation as an entry of BibTeX."""
+        title = f", {self.programme.title}" if self.programme.title else ""
+        fields = {
+            "author": self.creator,
+            "title": self.title,
+            "year": str(self.year),
+            "publisher": self.archive,
+            "howpublished": "Data set",
+            "note": f"Programme {self.programme.id}{title}; observation {self.observation}",
+            "doi": self.programme.doi,
+            "url": self.url,
+        }
+        return entry("misc", self.observation, fields)
+
     def datacite(self) -> dict[str, Any]:
-        """Return metadata as DataCite takes them at the registration of a DOI."""
+        """Return metadata as DataCite takes them at the registration of a DOI for the observation."""
         dates = [{"date": self.observed.isoformat(), "dateType": "Collected"}]
         dates += [{"date": self.released.isoformat(), "dateType": "Available"}] if self.released else []
         found: dict[str, Any] = {
             "schemaVersion": "http://datacite.org/schema/kernel-4",
-            "doi": self.programme.doi or None,
             "url": self.url,
             "creators": [{"name": self.creator, "nameType": "Personal" if self.programme.pi else "Organizational"}],
             "titles": [{"title": self.title}],
@@ -162,6 +177,9 @@ class Citation:
             "formats": ["application/fits"],
             "descriptions": [{"description": self._description(), "descriptionType": "Abstract"}],
         }
+        if self.programme.doi:
+            whole = {"relatedIdentifier": self.programme.doi, "relatedIdentifierType": "DOI"}
+            found["relatedIdentifiers"] = [{**whole, "relationType": "IsPartOf", "resourceTypeGeneral": "Dataset"}]
         if self.licence.name:
             found["rightsList"] = [{"rights": self.licence.name, "rightsUri": self.licence.url or None}]
         return found
@@ -173,6 +191,11 @@ class Citation:
             where = " at RA {:.5f}°, Dec {:+.5f}° (ICRS)".format(*self.position_deg)
         which = f" with {self.instrument}" if self.instrument else ""
         return f"Observation of {self.target}{where}{which}, programme {self.programme.id}: raw frames and products."
+
+    def _whole(self) -> dict[str, Any]:
+        """Describe the data of the programme, which have the DOI, as schema.org does."""
+        name = self.programme.title or f"Programme {self.programme.id}"
+        return {"@type": "Dataset", "@id": self.identifier, "identifier": self.identifier, "name": name}
 
     def schema_org(self, download: str = "") -> dict[str, Any]:
         """Return the data set as search engines for data read it (JSON-LD).
@@ -189,8 +212,8 @@ class Citation:
         found: dict[str, Any] = {
             "@context": "https://schema.org",
             "@type": "Dataset",
-            "@id": self.identifier,
-            "identifier": self.identifier,
+            "@id": self.url,
+            "identifier": self.observation,
             "name": self.title,
             "description": self._description(),
             "url": self.url,
@@ -201,6 +224,7 @@ class Citation:
             "isAccessibleForFree": True,
             "includedInDataCatalog": {"@type": "DataCatalog", "name": self.archive},
         }
+        found |= {"isPartOf": self._whole()} if self.programme.doi else {}
         found |= {"datePublished": self.released.isoformat()} if self.released else {}
         found |= {"license": self.licence.url or self.licence.name} if self.licence.name else {}
         found |= {"creditText": self.acknowledgement} if self.acknowledgement else {}

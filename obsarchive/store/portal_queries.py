@@ -11,6 +11,7 @@ from pymongo.errors import ExecutionTimeout, OperationFailure
 
 from obsarchive.core import document_paths as paths
 from obsarchive.core.documents import Night, Observation
+from obsarchive.core.natural_order import natural
 from obsarchive.core.target_names import folded
 from obsarchive.store.foreign_names import observations_with, only_visible
 from obsarchive.store.search import COUNT_CAP, LOOK_UP, MAX_PAGE, TIME_LIMIT_MS, Criteria, Order, Page
@@ -232,11 +233,10 @@ class Browse:
         return visible_values(self.observations, user, field)
 
     def programs(self, user: Mapping[str, Any]) -> list[str]:
-        """Return the programmes of which `user` may see observations."""
-        field = paths.PROGRAM_ID
+        """Return the programmes of which `user` may see observations, in their natural order."""
         if is_admin(user):
-            return self.values(user, field)
-        return sorted({*programs_of(user), *programs_naming(self.observations, user)})
+            return sorted(self.values(user, paths.PROGRAM_ID), key=natural)
+        return sorted({*programs_of(user), *programs_naming(self.observations, user)}, key=natural)
 
     def calendar(self, user: Mapping[str, Any]) -> dict[str, int]:
         """Return the number of observations that `user` may see, by night."""

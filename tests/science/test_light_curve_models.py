@@ -46,6 +46,24 @@ def test_of_too_few_epochs_nothing_is_said() -> None:
     assert fit_wave(time, mag, np.full(6, np.nan), PERIOD) is None
 
 
+def test_a_difference_that_varies_has_a_median_and_no_mean() -> None:
+    rng, varied = np.random.default_rng(5), []
+    time, error = np.arange(200.0), np.full(200, 0.02)
+    for _ in range(100):
+        noise = rng.normal(size=(2, 200)) * 0.02
+        constant = difference((time, 15 + noise[0], error), (time, 14 + noise[1], error), 0.1)
+        varied.append(constant.varies)
+    assert sum(varied) <= 1
+    assert np.average(constant.residual, weights=constant.error**-2) == pytest.approx(0, abs=1e-9)
+    event = 15 - 1.5 * np.exp(-0.5 * ((time - 100) / 10) ** 2) + rng.normal(size=200) * 0.02
+    found = difference((time, event, error), (time, np.full(200, 14.0), error), 0.1)
+    assert found.varies
+    assert found.median == pytest.approx(1.0, abs=0.02), "as it is most of the time"
+    assert found.half_range == pytest.approx(0.75, abs=0.06)
+    assert np.median(found.residual) == pytest.approx(0, abs=1e-9)
+    assert found.reduced_chi2 > 50
+
+
 def test_epochs_that_belong_together_are_mutual_neighbours() -> None:
     first, second = np.array([3.0, 1.0, 2.0, 9.0]), np.array([2.01, 0.98, 1.03, 3.4])
     own, other = pairs(first, second, 0.1)

@@ -263,6 +263,21 @@ def test_too_few_epochs_have_no_period() -> None:
         find_period(*wave(0.5), method="guess")
 
 
+def test_a_source_with_a_single_event_has_no_period() -> None:
+    def analysed(curve: Lightcurve) -> Source:
+        source = in_memory(Source("S", 120, 20, 18), [curve])
+        return Analysis(period_search="lomb-scargle", num_injections=0).analyze_source(source, "P", "hash")
+
+    event = analysed(light_curve(event=40))
+    assert event.properties.n_detections == 1
+    assert "period" not in event.properties.extra
+    quiet = light_curve()
+    flux = quiet.columns["flux"] * (1 + 0.3 * np.sin(2 * np.pi * quiet.columns["mjd"] / 6.3))
+    mag, mag_err = magnitudes_of_fluxes(flux, quiet.columns["flux_err"])
+    pulsating = analysed(quiet.with_columns({**quiet.columns, "flux": flux, "mag": mag, "mag_err": mag_err}))
+    assert pulsating.properties.extra["period"]["period_d"] == pytest.approx(6.3, rel=0.01)
+
+
 def test_raw_photometry_becomes_light_curves_by_filter_and_season() -> None:
     mjd = np.concatenate([np.arange(58000, 58010), np.arange(58100, 58110), np.arange(58000, 58005)]).astype(float)
     band = np.array(["g"] * 20 + ["r"] * 5)

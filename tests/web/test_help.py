@@ -118,7 +118,9 @@ def _python(text: str) -> list[str]:
     return [code.replace("&#34;", '"').replace("&#39;", "'").replace("&amp;", "&") for _, code in found]
 
 
-def test_scripts_that_are_shown_run(app, archive, monkeypatch, capsys) -> None:
+def test_scripts_that_are_shown_run(app, archive, sources, monkeypatch, capsys) -> None:
+    target = "SIM-2026-BLG-0001"
+    archive.toy.dataset("3", target, "gp", 60)
     app.store.tokens.add(digest_of(TOKEN), "ana", "notebook", ["read", "download"], timedelta(days=1))
     monkeypatch.setenv("ARCHIVER_TOKEN", TOKEN)
     for image in app.layout.observation(NIGHT, archive.own).rglob("*.fits"):
@@ -131,6 +133,11 @@ def test_scripts_that_are_shown_run(app, archive, monkeypatch, capsys) -> None:
         "/datasets": "datasets",
         "/target/HD_140283": "epochs",
         "/account": "archive",
+        f"/tonight?night={NIGHT}": archive.own,
+        "/programme/3": archive.own,
+        f"/lightcurves?target={target}&star=1": "gp",
+        f"/lightcurves/compare?target={target}&star=0&other=1": "gp",
+        "/sources/compare?first=ANA 1&second=ANA 1": "export/csv",
     }
     with served(app) as address:
         ana = Visitor(app.test_client())
@@ -153,3 +160,5 @@ def test_a_page_of_others_has_no_examples(ana, archive) -> None:
 def test_every_page_links_to_its_examples(ana, archive) -> None:
     text = ana.get(f"/observation/{archive.own}").text
     assert f"/help/program?of=/observation/{quote(archive.own)}" in text
+    for page in ("/tonight", "/lightcurves", "/lightcurves/compare", "/sources/compare", "/events", "/programmes"):
+        assert f"/help/program?of={page}" in ana.get(page).text

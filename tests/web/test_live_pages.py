@@ -138,6 +138,32 @@ def test_the_focus_returns_to_the_card(visit: Watched, archive: SimpleNamespace)
     expect(page.locator(f"[id='card-{archive.failed}'] a")).to_be_focused()
 
 
+def test_a_slider_shows_that_it_has_the_focus(visit: Watched, archive: SimpleNamespace) -> None:
+    _log_in(visit, "ana")
+    visit.open(f"/night/{NIGHT}")
+    for _ in range(60):
+        visit.page.keyboard.press("Tab")
+        if visit.page.evaluate("document.activeElement.type") == "range":
+            break
+    shown = visit.page.evaluate("getComputedStyle(document.activeElement)['outline-style']")
+    assert (visit.page.evaluate("document.activeElement.type"), shown) == ("range", "solid")
+
+
+def test_escape_closes_the_menu_and_gives_the_focus_back(visit: Watched, archive: SimpleNamespace) -> None:
+    _log_in(visit, "ana")
+    visit.page.set_viewport_size({"width": 390, "height": 844})
+    visit.open(f"/observation/{archive.own}")
+    for presses in (1, 3):  # the search field, and a link
+        visit.page.locator("button.menu").focus()
+        visit.page.keyboard.press("Enter")
+        for _ in range(presses):
+            visit.page.keyboard.press("Tab")
+        visit.page.keyboard.press("Escape")
+        expect(visit.page.locator("button.menu")).to_be_focused()
+        assert visit.page.evaluate("document.querySelector(':popover-open')") is None
+        assert archive.own in visit.page.url
+
+
 def test_points_of_a_plot_are_reached_by_keyboard(visit: Watched, archive: SimpleNamespace) -> None:
     archive.toy.reduced(archive.failed, 3, 21.5)
     _log_in(visit, "ana")

@@ -57,7 +57,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[datetime]]:
 
 def addresses(name: str) -> list[str]:
     page = f"/public/observation/{name}"
-    files = ("product/bright_star/100p.fits", f"raw/{name}.fits.bz2", "datacite.json")
+    files = ("product/bright_star/100p.fits", f"raw/{name}.fits.bz2", "datacite.json", "citation.bib")
     return [page, f"{page}.tar", *(f"{page}/{file}" for file in files)]
 
 
@@ -160,7 +160,32 @@ def test_metadata_are_those_that_datacite_needs(app, night, clock, anybody) -> N
     assert found["creators"] == [{"name": "Doe, J.", "nameType": "Personal"}]
     assert found["types"]["resourceTypeGeneral"] == "Dataset"
     assert {entry["dateType"] for entry in found["dates"]} == {"Collected", "Available"}
-    assert found["doi"] == "10.1234/robo"
+    assert "doi" not in found, "that is of all data of the programme"
+    (whole,) = found["relatedIdentifiers"]
+    assert (whole["relatedIdentifier"], whole["relationType"]) == ("10.1234/robo", "IsPartOf")
+
+
+def test_observations_of_a_programme_are_described_as_different_parts_of_it(app, night, clock, anybody) -> None:
+    text = anybody.get(f"/public/observation/{night.own}").text
+    found = json.loads(re.search(r'<script type="application/ld\+json">(.*?)</script>', text, re.DOTALL)[1])
+    assert found["@id"].endswith(f"/public/observation/{night.own}")
+    assert found["isPartOf"]["@id"] == "https://doi.org/10.1234/robo"
+
+
+def test_a_public_observation_is_cited_by_bibtex(app, night, clock, anybody) -> None:
+    assert f"/public/observation/{night.own}/citation.bib" in anybody.get(f"/public/observation/{night.own}").text
+    answer = anybody.get(f"/public/observation/{night.own}/citation.bib")
+    assert answer.mimetype == "application/x-bibtex"
+    assert answer.text.startswith(f"@misc{{{night.own},\n  author = {{Doe, J.}},\n  title = {{{{HD\\_140283, observed ")
+    for line in ("  year = {2017},", "  doi = {10.1234/robo},", "  url = {"):
+        assert f"\n{line}" in answer.text
+    app.store.programmes.save("3", {"title": "Dwarfs {100 %} & \\input{x}", "pi": "", "doi": ""}, "admin")
+    hostile = anybody.get(f"/public/observation/{night.own}/citation.bib").text
+    assert r"Dwarfs \{100 \%\} \& \textbackslash{}input\{x\}" in hostile
+    assert "author = {{Programme 3}}" in hostile
+    assert hostile.replace(r"\{", "").replace(r"\}", "").count("{") == hostile.replace(r"\{", "").replace(
+        r"\}", ""
+    ).count("}")
 
 
 def test_hostile_names_stay_text(app, night, clock, anybody) -> None:

@@ -51,6 +51,7 @@ def test_the_light_curves_of_an_event_have_its_point_lens(series, as_user) -> No
     value, error = (float(text) for text in t0.split(" ± "))
     assert abs(value - 2460560) < 4 * error, "in Julian days, as the light curves"
     assert "[BJD]" in page
+    assert re.fullmatch(r"0\.\d\d|1\.\d\d?", re.sub("<.*?>", "", cells.split("</td>")[-2])), "one number of chi-square"
     one = ana.get(f"/dataset/{series.keys[0]}").text
     assert cells in one, "one fit, with the same values on both pages"
     assert {line["filter"] for line in facts_of(one)["models"]} == {"gp"}
@@ -79,6 +80,13 @@ def test_two_stars_of_a_dataset(series, as_user) -> None:
     assert [name for name, *_ in rows] == ["sinistro gp", "sinistro ip"]
     for _, mean, error in rows:
         assert abs(float(mean.replace("−", "-")) + 1) < 4 * float(error)
+    assert "varies" not in page.split("<tbody>")[1].split("</tbody>")[0]
+    event = ana.get(f"/lightcurves/compare?target={TARGET}&star=0&other=1").text
+    cells = re.findall(r"<td class=\"n\">(.*?)</td>", event.split("<tbody>")[1].split("</tbody>")[0])
+    assert re.fullmatch(r'<span class="flag">varies</span> median −?\d\.\d\d\d?', cells[1]), "no one number"
+    assert re.fullmatch(r"\d\.\d{2,3}", cells[2]), "a scatter with the digits that it has"
+    assert float(cells[3]) > 0.5, "half of the range"
+    assert re.fullmatch(r"\d+", cells[4]), "of thousands no decimals"
     ratio = facts_of(ana.get(f"/lightcurves/compare?target={TARGET}&star=1&other=2&show=ratio&period=5").text)
     assert (ratio["period"], ratio["panels"][1]["label"]) == (5.0, "Flux ratio")
     assert np.mean(ratio["panels"][1]["curves"][0]["values"]) == pytest.approx(10**0.4, rel=0.01)
@@ -123,6 +131,10 @@ def test_models_and_comparisons_are_drawn(visit: Watched, series) -> None:  # no
         expect(page.locator(".plot-panel canvas")).to_have_count(panels)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
         assert violations(page) == [], path
+        fields = page.locator(".line-form > :visible").evaluate_all(
+            "all => all.map((one) => one.offsetTop + one.offsetHeight)"
+        )
+        assert max(fields) - min(fields) < 20, f"{path}: the form is one line"
     visit.open(f"/lightcurves/compare?target={TARGET}&star=1&other=2")
     boxes = [page.locator(".plot-panel .u-over").nth(i).bounding_box() for i in range(3)]
     assert len({(round(box["x"]), round(box["width"])) for box in boxes}) == 1, "one axis of time"

@@ -57,6 +57,14 @@ def star(app, archive) -> SimpleNamespace:
     return SimpleNamespace(toy=archive.toy, ids=[observe(archive.toy, number) for number in range(3)])
 
 
+def test_a_close_up_has_the_digits_of_the_table(star, as_user) -> None:
+    exact = {"ratio_percent": 15.314, "ratio_error_percent": 0.1}
+    star.toy.step(star.ids[0], "bright_star", "strehl", state="done", products=[], results=exact)
+    page = as_user("ana").get("/target/HIP_55203").text
+    assert "Strehl 15.31 %" in page.split("<figcaption>", 1)[1]
+    assert "15.31 ± 0.10" in page
+
+
 def rows(page: str, ids: list[str]) -> list[str]:
     table = page.split("<tbody>")[1]
     return [name for name in ids if name in table]

@@ -1,6 +1,7 @@
 """The page of the night: gaps, problems, requests that wait, days that the disks last."""
 
 import json
+import re
 from datetime import timedelta
 
 import pytest
@@ -36,6 +37,18 @@ def test_a_gap_of_the_night_is_shown(app, archive, as_user) -> None:
     assert "351_Yrsa" not in ana
 
 
+def test_programmes_are_lanes_in_the_order_of_their_numbers(archive, as_user) -> None:
+    for minute, program in enumerate(("24", "4.1", "11", "commissioning")):
+        archive.toy.observation(program, "star", minute)
+    admin = as_user("admin")
+    wanted = ["3", "4.1", "11", "24", "commissioning"]
+    assert [one for one in course(admin.get("/tonight").text)["programs"] if one in wanted] == wanted
+    listed = re.findall(r'href="/programme/([^"]+)"', admin.get("/programmes").text)
+    assert [one for one in listed if one in wanted] == wanted
+    options = admin.get("/search").text.split('name="program"')[1].split("</select>")[0]
+    assert [one for one in re.findall(r"<option[^>]*>([^<]+)", options) if one in wanted] == wanted
+
+
 def test_the_night_knows_when_it_was_dark(app, archive, as_user) -> None:
     telescope = {"primary_m": 2.1, "plate_scale_arcsec": 0.03, "detector_px": [256, 256]}
     admin = as_user("admin")
@@ -55,12 +68,17 @@ def test_a_night_without_new_files_says_so(app, archive, as_user) -> None:
     over = admin.get("/tonight").text
     assert "No file" not in over, "that night is long over"
     assert "<h1>Last night with data, " in over
+    assert "<title>Last night with data, " in over
     then = utc_now() - timedelta(minutes=47, seconds=90)
     night = f"{then:%Y%m%d}"
     archive.toy.observation("3", "last", 0, night=night, date_utc=then)
     running = admin.get("/tonight").text
     assert "No file for 47 min" in running
     assert "<h1>Tonight " in running
+    assert "<title>Tonight " in running
+    before = admin.get(f"/tonight?night={NIGHT}").text
+    assert "<h1>Night 2" in before
+    assert "<title>Night 2" in before
     assert "No file of yours for 47 min" in as_user("ana").get("/tonight").text
     assert "No file" not in as_user("ben").get("/tonight").text, "not of his"
 

@@ -3,8 +3,12 @@
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import chdtrc
 
 from obsarchive.science.arrays import Float64Array, FloatArray, IntArray
+
+CHANCE = 1e-3
+"""Probability that a constant difference scatters so much, below which it varies."""
 
 
 @dataclass(frozen=True)
@@ -31,19 +35,41 @@ class Difference:
         return float(np.average(self.mag, weights=weight)), float(error * np.sqrt(max(1.0, self.reduced_chi2)))
 
     @property
+    def median(self) -> float:
+        """Median [mag]."""
+        return float(np.median(self.mag))
+
+    @property
+    def typical_error(self) -> float:
+        """Median error of an epoch [mag]."""
+        return float(np.median(self.error))
+
+    @property
+    def varies(self) -> bool:
+        """Whether the scatter is more than the errors, so that no one number is the difference."""
+        freedom = len(self.mag) - 1
+        return freedom > 0 and float(chdtrc(freedom, freedom * self.reduced_chi2)) < CHANCE
+
+    @property
     def residual(self) -> Float64Array:
-        """What is left without the mean [mag]."""
-        return self.mag - np.average(self.mag, weights=1 / self.error**2)
+        """What is left without the mean, or without the median where it varies [mag]."""
+        return self.mag - (self.median if self.varies else self.mean[0])
 
     @property
     def reduced_chi2(self) -> float:
         """Chi-square about the mean for each degree of freedom: near 1 if the difference is constant."""
-        return float(np.sum((self.residual / self.error) ** 2)) / max(len(self.mag) - 1, 1)
+        about_mean = self.mag - np.average(self.mag, weights=1 / self.error**2)
+        return float(np.sum((about_mean / self.error) ** 2)) / max(len(self.mag) - 1, 1)
 
     @property
     def rms(self) -> float:
-        """Scatter about the mean [mag]."""
-        return float(np.sqrt(np.sum(self.residual**2) / max(len(self.mag) - 1, 1)))
+        """Standard deviation [mag]."""
+        return float(np.std(self.mag, ddof=min(len(self.mag) - 1, 1)))
+
+    @property
+    def half_range(self) -> float:
+        """Half of the difference of largest and smallest value [mag]."""
+        return float(np.ptp(self.mag)) / 2
 
 
 def pairs(first: FloatArray, second: FloatArray, within_d: float) -> tuple[IntArray, IntArray]:

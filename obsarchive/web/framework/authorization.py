@@ -23,7 +23,7 @@ OPEN = frozenset({"static", "auth.login", "auth.log_in", "auth.code", "auth.chec
 PUBLIC_VO = "public_vo"
 """Name under which the services of the virtual observatory answer anybody."""
 _PUBLIC_PAGES = (
-    *("robots", "listing", "observation", "datacite", "product", "raw", "master", "master_of_night"),
+    *("robots", "listing", "observation", "datacite", "bibtex", "product", "raw", "master", "master_of_night"),
     "download",
 )
 _PUBLIC_SERVICES = (

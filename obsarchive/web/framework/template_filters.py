@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from obsarchive.core.significant_digits import fixed, is_number, significant, with_error
+from obsarchive.core.significant_digits import decimals_of, fixed, is_number, significant, with_error
 from obsarchive.web.framework.result_names import in_words
 
 NOTHING = "–"
@@ -238,9 +238,26 @@ def measured(value: Any, error: Any = None) -> str:
     return with_error(float(value), float(error) if is_number(error) else None) if is_number(value) else NOTHING
 
 
+def as_exact_as(value: Any, error: Any) -> str:
+    """Write a value with the digits that an error allows, without the error; a dash when it is no number."""
+    if not is_number(value):
+        return NOTHING
+    return fixed(float(value), decimals_of(float(error))) if is_number(error) else significant(float(value))
+
+
+def per_dof(chi2: Any, dof: Any) -> str:
+    """Write chi-square for each degree of freedom, with the digits that its own scatter allows."""
+    if not is_number(chi2) or not is_number(dof) or dof <= 0:
+        return NOTHING
+    reduced = chi2 / dof
+    return as_exact_as(reduced, reduced * math.sqrt(2 / dof))
+
+
 FILTERS = {
     "number": number,
     "measured": measured,
+    "as_exact_as": as_exact_as,
+    "per_dof": per_dof,
     "utc": utc,
     "ago": ago,
     "duration": duration,

@@ -1,4 +1,4 @@
-"""Two stars compared: both light curves, what they differ by, and what is left of that without its mean."""
+"""Two stars compared: both light curves, what they differ by, and what is left of that without mean or median."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -20,14 +20,30 @@ Values = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table: light curve, number of common epochs, mean with error, scatter, chi-square per freedom."""
+    """A row of the table: light curve, number of common epochs, and numbers of their difference.
+
+    Where it varies, no mean is the difference: the median, with half of the range, says where it lies.
+    """
 
     name: str
     n: int
-    mean: float
+    varies: bool
+    level: float
     error: float
-    rms: float
+    scatter: float
+    scatter_error: float | None
+    half_range: float
     reduced_chi2: float
+
+    @property
+    def dof(self) -> int:
+        """Degrees of freedom."""
+        return self.n - 1
+
+    @property
+    def chi2(self) -> float:
+        """Chi-square about the mean."""
+        return self.reduced_chi2 * self.dof
 
 
 @dataclass(frozen=True)
@@ -141,4 +157,6 @@ def _series(place: Place, values: Values, axis: Axis, star: str, number: int = 0
 
 def _row(place: Place, made: Difference) -> Row:
     name = " ".join(filter(None, dict.fromkeys(place)))
-    return Row(name, len(made.time), *made.mean, made.rms, made.reduced_chi2)
+    n, level = len(made.time), (made.median, made.typical_error) if made.varies else made.mean
+    scatter_error = made.rms / math.sqrt(2 * (n - 1)) if n > 1 else None
+    return Row(name, n, made.varies, *level, made.rms, scatter_error, made.half_range, made.reduced_chi2)

@@ -9,6 +9,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
 from obsarchive.core.document_paths import DEC_DEG, RA_DEG
+from obsarchive.names import is_night
 from obsarchive.web.framework.context import full_address, portal
 from obsarchive.web.models.cards import find_card
 
@@ -41,14 +42,22 @@ names = ["id", "date", "filter"]
 table = Table(rows=[[row[name] for name in names] for row in rows] or None, names=names)
 print(table)
 """
-CURVE_BY_ASTROPY = """from io import StringIO
-from astropy.table import Table
+CURVE_BY_ASTROPY = """from astropy.io import ascii
 
-table = Table.read(StringIO(get("{address}").text), format="ascii.csv")
+table = ascii.read(get("{address}").text, format="csv")
 print(table)
 """
 JSON = """answer = get("{address}").json()
 print(answer.keys())
+"""
+COMPARED_BY_ASTROPY = """import numpy as np
+from astropy.io import ascii
+
+for address in {addresses}:
+    table = ascii.read(get(address).text, format="csv")
+    for group in table.group_by("filter").groups:
+        mag = np.array(np.ma.filled(group["mag"].astype(float), np.nan))
+        print(address, group["filter"][0], np.isfinite(mag).sum(), np.nanmedian(mag), np.nanstd(mag))
 """
 IMAGES_BY_PYVO = """import pyvo
 
@@ -59,11 +68,16 @@ print(len(images))
 COUNTERPARTS = {
     "library.psflib": "psflib",
     "jobs.jobs": "list_jobs",
+    "search.search": "observations",
+    "tonight.tonight": "nights",
     "sources.sources": "sources",
     "triage.events": "events",
     "nights.calendar": "nights",
     "datasets.datasets": "list_datasets",
     "datasets.dataset": "list_datasets",
+    "datasets.lightcurves": "list_datasets",
+    "star_comparison.compare": "list_datasets",
+    "source_comparison.compare": "sources",
 }
 """Pages, and the addresses for programs that answer with the same."""
 
@@ -92,10 +106,8 @@ def examples(of: str) -> tuple[str, list[Example]]:
         What the examples are about, and the examples. Of a page with no counterpart: those of the entrance.
     """
     endpoint, values, query = _understood(of)
-    if endpoint == "search.search":
-        return _of_search(query)
-    if endpoint == "datasets.lightcurves" and query:
-        return _of_light_curve(query)
+    if endpoint in WITH_PARAMETERS and query:
+        return WITH_PARAMETERS[endpoint](query)
     for name, shown in BY_VALUE.items():
         if endpoint.startswith(name):
             value, found = shown
@@ -179,6 +191,38 @@ def _of_light_curve(query: str) -> tuple[str, list[Example]]:
     ]
 
 
+def _of_two_stars(query: str) -> tuple[str, list[Example]]:
+    asked = {name: values[-1] for name, values in parse_qs(query).items()}
+    stars = asked.get("star", "0"), asked.get("other", "1")
+    export = full_address("datasets.export", form="csv")
+    target = {"target": asked["target"]} if "target" in asked else {}
+    return "two stars", _compared([f"{export}?{urlencode({**target, 'star': star})}" for star in stars])
+
+
+def _of_two_sources(query: str) -> tuple[str, list[Example]]:
+    asked = {name: values[-1].strip() for name, values in parse_qs(query).items()}
+    project = {"project": asked["project"]} if "project" in asked else {}
+    names = [asked[which] for which in ("first", "second") if asked.get(which)]
+    return "two sources", _compared(
+        [full_address("sources.export", name=name, form="csv", **project) for name in names]
+    )
+
+
+def _compared(addresses: list[str]) -> list[Example]:
+    script = LOGIN + COMPARED_BY_ASTROPY.format(addresses=addresses)
+    curls = [Example(f"curl: light curve {number}", _curl(one)) for number, one in enumerate(addresses, 1)]
+    return [*curls, Example("Python, requests and astropy: both, by filter", script)]
+
+
+def _of_tonight(query: str) -> tuple[str, list[Example]]:
+    night = parse_qs(query).get("night", [""])[-1].replace("-", "")
+    return _of_night(night) if is_night(night) else _of_page("nights.calendar")
+
+
+def _of_programme(program: str) -> tuple[str, list[Example]]:
+    return f"the programme {program}", _of_search(urlencode({"program": program}))[1]
+
+
 def _of_target(name: str) -> tuple[str, list[Example]]:
     address = full_address("api.target", name=name)
     script = LOGIN + JSON.format(address=address)
@@ -198,5 +242,14 @@ BY_VALUE: dict[str, tuple[str, Callable[[str], tuple[str, list[Example]]]]] = {
     "observations.": ("obs_id", _of_observation),
     "targets.target": ("name", _of_target),
     "sources.source": ("name", _of_source),
+    "programmes.programme": ("program", _of_programme),
 }
 """How the endpoint begins, which of its values says what is shown, and who writes the examples."""
+WITH_PARAMETERS: dict[str, Callable[[str], tuple[str, list[Example]]]] = {
+    "search.search": _of_search,
+    "datasets.lightcurves": _of_light_curve,
+    "star_comparison.compare": _of_two_stars,
+    "source_comparison.compare": _of_two_sources,
+    "tonight.tonight": _of_tonight,
+}
+"""Pages whose parameters say what is shown, and who writes the examples."""

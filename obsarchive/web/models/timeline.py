@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from obsarchive.core.documents import Night
+from obsarchive.core.natural_order import natural
 from obsarchive.core.values import as_time
 from obsarchive.science.astrometry.sun import DARK_DEG, SUNSET_DEG, below
 from obsarchive.web.models.pipeline_views import DisplayState
@@ -146,7 +147,7 @@ def timeline(exposures: Sequence[Facts], gaps: Sequence[Gap], lags: Sequence[Fac
         "window": window,
         "night": night,
         "dark": dark,
-        "programs": sorted({exposure["program"] for exposure in exposures}),
+        "programs": sorted({exposure["program"] for exposure in exposures}, key=natural),
         "exposures": list(exposures),
         "gaps": [
             {"start": gap.start, "stop": gap.stop, "text": f"{gap.words}: no exposure for {gap.minutes} min"}

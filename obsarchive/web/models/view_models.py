@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from obsarchive.core.documents import Observation
+from obsarchive.core.natural_order import natural
 from obsarchive.core.step_state import State
 from obsarchive.store import Note
 from obsarchive.store.notes import NO_NOTE
@@ -239,8 +240,4 @@ class Selection:
         words = self.text.lower().split()
         kept = [card for card in cards if all(word in card.words for word in words)]
         ordered = sorted(kept, key=SORTS[self.sort], reverse=self.descending)
-        return sorted(ordered, key=lambda card: _natural(card.program))
-
-
-def _natural(program: str) -> tuple[float, str]:
-    return (float(program) if program.replace(".", "", 1).isdecimal() else float("inf"), program)
+        return sorted(ordered, key=lambda card: natural(card.program))

@@ -39,7 +39,10 @@ CHAPTERS = (
 )
 
 WITH_EXAMPLES = frozenset(
-    {"nights", "summary", "observations", "search", "targets", "library", "datasets", "sources", "triage", "jobs"}
+    {
+        *("nights", "summary", "tonight", "observations", "search", "targets", "programmes", "library", "jobs"),
+        *("datasets", "star_comparison", "sources", "triage", "source_comparison"),
+    }
 )
 """Blueprints whose pages show what programs can get."""
 

@@ -7,6 +7,7 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
 from obsarchive.core.documents import utc_now
+from obsarchive.core.natural_order import natural
 from obsarchive.core.release import MOST_MONTHS, NEVER, Period
 from obsarchive.store import one_line
 from obsarchive.web.framework.authorization import admin_only, audit, fresh_login_required, not_found
@@ -25,7 +26,7 @@ def programmes() -> ResponseReturnValue:
     """List the programmes of which the user may see observations."""
     known = portal().store.programmes.all()
     mine = portal().store.browse.programs(current_user.document)
-    listed = sorted({*mine, *known} if current_user.is_admin else mine)
+    listed = sorted({*mine, *known} if current_user.is_admin else mine, key=natural)
     overviews = {program: portal().store.programmes.overview(current_user.document, program) for program in listed}
     return render_template("programmes.html", overviews=overviews, known=known)
 

@@ -116,6 +116,14 @@ def datacite(obs_id: str) -> ResponseReturnValue:
     return citation(_find(obs_id).observation).datacite()
 
 
+@bp.get("/public/observation/<obs_id>/citation.bib")
+@limited
+def bibtex(obs_id: str) -> ResponseReturnValue:
+    """Return the citation for BibTeX."""
+    text = citation(_find(obs_id).observation).bibtex()
+    return as_attachment(Response(text, mimetype="application/x-bibtex"), f"{obs_id}.bib")
+
+
 @bp.get("/public/observation/<obs_id>/product/<pipeline>/<path:name>")
 @limited
 def product(obs_id: str, pipeline: str, name: str) -> ResponseReturnValue:
