@@ -149,7 +149,7 @@ class WorkQueue:
                 if not (looked_at and self._is_reducing(looked_at[-1], context)):
                     self._settle_reductions(night)
             is_chosen = bool(night.reductions) and not self._is_giving(night, context)
-            context = replace(context, awaits_references=not is_chosen, may_pack=not is_chosen)
+            context = replace(context, awaits_references=not is_chosen, may_pack=not night.reductions)
         every = itertools.chain(looked_at, opened)
         if context.may_pack:
             yield from ((observation, context) for observation in every)

@@ -195,6 +195,30 @@ def test_a_companion_of_a_star_that_the_library_does_not_know_changes_no_choice(
     assert daemon.due() == {NIGHT: "plot"}
 
 
+def test_nothing_is_packed_that_other_references_would_soon_change(night: Store) -> None:
+    daemon = Daemon(night)
+
+    def packable(*running: str) -> set[str]:
+        found = daemon.queue.subjects(running)
+        return {subject.id for subject, context in found if subject.id != NIGHT and context.may_pack}
+
+    assert packable() == {FIRST, SECOND}  # before the choice nothing speaks against it
+    for name in (FIRST, SECOND):
+        daemon.run(name, REDUCE, fwhm=1.0)
+    daemon.due()
+    daemon.run(NIGHT, CHOICE)
+    daemon.queue.library = Library(known=frozenset({FIRST}))
+    daemon.run(FIRST, SUBTRACT, detections=[{"snr": 9.0}])
+    assert packable(SECOND) == set()
+    assert packable() == {FIRST, SECOND}  # one that waits to be tried again does not hold up the others
+    daemon.run(SECOND, SUBTRACT)
+    assert packable() == set()  # the companion speaks against the first star
+    assert daemon.due() == {NIGHT: "candidates"}
+    assert packable(NIGHT) == set()
+    daemon.run(NIGHT, CHOICE)
+    assert packable() == {FIRST, SECOND}
+
+
 def rest(store: Store) -> None:
     """Pack all observations."""
     store.observations.collection.update_many({}, {"$set": {"distributed.status": True, "look_again": False}})
