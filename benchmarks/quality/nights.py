@@ -20,7 +20,7 @@ from obsarchive.science.psf.companion_detection import snr_map
 from obsarchive.science.psf.contrast import subtract_star
 from obsarchive.science.psf.model import diffraction_limited_psf, drizzled_response
 from obsarchive.science.psf.strehl import measure_strehl
-from obsarchive.science.psf.subtraction import STAMP_SIDE, cut_stamp
+from obsarchive.science.psf.subtraction import cut_stamp
 from obsarchive.simulation import night as demo
 from obsarchive.simulation.night import NightPlan, Target
 from obsarchive.simulation.scenes import Conditions, Scene, SimulatedObservation, Star, ideal_stack, planetary_disc
@@ -172,12 +172,13 @@ def binary(night: Night) -> list[float]:
     ]
 
 
+def snr_at_companion(snr: np.ndarray) -> float:
+    """Highest S/N within two pixels of the companion; the star is in the middle of the map, whatever its margin."""
+    y, x = (round(c / FINE_ARCSEC) + len(snr) // 2 for c in (FAINT.dy_arcsec, FAINT.dx_arcsec))
+    return float(np.nanmax(snr[y - 2 : y + 3, x - 2 : x + 3]))
+
+
 def high_contrast(night: Night) -> list[float]:
-    y, x = (round(c / FINE_ARCSEC) + STAMP_SIDE // 2 for c in (FAINT.dy_arcsec, FAINT.dx_arcsec))
-
-    def at_place(snr: np.ndarray) -> float:
-        return float(np.nanmax(snr[y - 2 : y + 3, x - 2 : x + 3]))
-
     library = PsfLibrary.read(night.layout.psf_library)
 
     def stamp(target: str, stack: str) -> np.ndarray:
@@ -192,12 +193,12 @@ def high_contrast(night: Night) -> list[float]:
             pixel_arcsec=FINE_ARCSEC,
             but=night.product(target, "").name,
         )
-        return at_place(subtract_star(stamp(target, stack), chosen.stamps, FWHM_PX).snr)
+        return snr_at_companion(subtract_star(stamp(target, stack), chosen.stamps, FWHM_PX).snr)
 
     published = night.product("double", "bright_star/pca/{id}_pca.fits")
     return [
-        at_place(snr_map(stamp("double", "100p"), FWHM_PX)),
-        at_place(fits_products.read_fits(published, "SNR")[0]),
+        snr_at_companion(snr_map(stamp("double", "100p"), FWHM_PX)),
+        snr_at_companion(fits_products.read_fits(published, "SNR")[0]),
         subtracted("double", "20p"),
         subtracted("ref00", "100p"),
     ]
