@@ -1,15 +1,16 @@
 """The PSF library of an archive: reference stars of all nights in one FITS file, ``psf_library.fits``.
 
 The file is authoritative: a cube of stamps and a table of their facts. Decisions of administrators are rows of the
-table, too, so that a removed star is not added again. A writer locks the library, reads it and replaces the file as a
-whole; readers never lock.
+table, too, so that a removed star is not added again; nights give lost stamps again, but not these, so that they also
+lie in a file beside it. A writer locks the library, reads it and replaces the file as a whole; readers never lock.
 """
 
 import fcntl
 import hashlib
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -20,11 +21,15 @@ from numpy.typing import NDArray
 
 from obsarchive import __version__
 from obsarchive.core.archive_paths import Layout
+from obsarchive.core.json_text import json_with_checksum, parse_with_checksum
 from obsarchive.errors import ArchiveError, Unprocessable
 from obsarchive.io import fits_products
+from obsarchive.io.atomic import atomic_write
 from obsarchive.io.file_locks import FileLock
 from obsarchive.names import ObservationName, target_of
 from obsarchive.science.arrays import Float32Array
+
+log = logging.getLogger(__name__)
 
 LOCK_TIMEOUT_S = 120.0
 REMOVED = -1
@@ -114,7 +119,7 @@ class PsfLibrary:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read the table; a missing file is an empty library.
+        """Read the table; a missing file is an empty library, from which stars were removed as before it was lost.
 
         Raises
         ------
@@ -127,7 +132,7 @@ class PsfLibrary:
                 version = int(hdus[0].header["VERSION"])
                 found = [_entry(row) for row in rows]
         except FileNotFoundError:
-            return cls(path)
+            return cls(path, removed=_removed(path))
         except (OSError, ValueError, TypeError, LookupError, AttributeError, fits.VerifyError) as err:
             raise ArchiveError(
                 f"{path} cannot be read: {err}; move it away: it is made again from the nights' summary/psflib folders"
@@ -343,6 +348,24 @@ def _write(change: Change) -> None:
     provenance = fits_products.Provenance(__version__, "psflib", "library", config_hash="")
     images = {"": np.zeros((1, 1), np.float32), "STAMPS": cube, "ENTRIES": _table(rows)}
     fits_products.write_fits(change.before.path, images, header, provenance)
+    removed = {"removed": [asdict(row) for row in rows if row.is_removed]}
+    atomic_write(_decisions(change.before.path), json_with_checksum(removed))
+
+
+def _decisions(path: Path) -> Path:
+    """Return the file beside a library that holds which stars were removed from it."""
+    return path.with_name(f".{path.stem}.json")
+
+
+def _removed(path: Path) -> tuple[Entry, ...]:
+    """Return the stars that were removed from a library that is lost."""
+    try:
+        return tuple(Entry(**row) for row in parse_with_checksum(_decisions(path).read_bytes())["removed"])
+    except FileNotFoundError:
+        return ()
+    except (OSError, ValueError, TypeError, LookupError) as err:
+        log.warning("%s is not used: stars that were removed from the library may come back: %s", _decisions(path), err)
+        return ()
 
 
 def _table(rows: Sequence[Entry]) -> NDArray[Any]:

@@ -15,7 +15,7 @@ from obsarchive.daemon.step_effects import StepEffects
 from obsarchive.daemon.tasks import ActiveTask
 from obsarchive.daemon.work_queue import WorkQueue
 from obsarchive.execution.work import ResultState, StepResult
-from obsarchive.io.psf_library import Entry, changed
+from obsarchive.io.psf_library import Entry, PsfLibrary, changed
 from obsarchive.pipeline import Pipeline, Workspace, step
 from obsarchive.pipeline.chain import ChainEntry
 from obsarchive.store import StepUpdate, Store
@@ -172,6 +172,19 @@ def test_a_lost_library_is_made_again(store, layout, library_sync):
     layout.psf_library.unlink()
     library_sync.look()
     assert store.nights.find(NIGHT)["psflib"]["steps"]["candidates"]["state"] == "waiting"
+
+
+def test_stars_that_were_removed_stay_away_from_a_library_that_was_lost(store, layout, library_sync):
+    add(layout, STAR)
+    add(layout, OTHER)
+    remove(layout, OTHER)
+    before = PsfLibrary.read(layout.psf_library)
+    layout.psf_library.unlink()
+    for name in (OTHER, STAR):
+        add(layout, name)
+    again = PsfLibrary.read(layout.psf_library)
+    assert str(again.removed) == str(before.removed)  # not a number is never equal
+    assert [entry.observation for entry in again.entries] == [STAR]
 
 
 def test_stars_that_a_night_has_just_given_are_not_taken_for_lost(store, layout, library_sync):
