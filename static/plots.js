@@ -3,10 +3,10 @@
 
 (() => {
   // A filter has a colour, a shape and a dash everywhere: no two of them are told apart by colour alone.
-  const palette = { g: "#17966b", r: "#d1495b", i: "#a0673a", lp600: "#2f7fc4", c: "#8a94a0" };
+  const palette = { g: "#10a37f", r: "#bd2440", i: "#b97f1e", lp600: "#2f7fc4", c: "#8a94a0" };
   const shapeOf = { g: "diamond", r: "triangle", i: "square", z: "cross", lp600: "circle", c: "valley", seeing: "bar" };
   const dashOf = { g: [9, 4], r: [2, 3], i: [9, 3, 2, 3], z: [5, 3], c: [14, 4] };
-  const other = ["#c77d1e", "#2a9d8f", "#b0578d", "#6c7a2f"];
+  const other = ["#7d5ba6", "#2a9d8f", "#b0578d", "#6c7a2f"];
   const colours = new Map(Object.entries(palette));
   const band = (name) => (/^(z|ztf|sdss|S)?[griz]p?$/.test(name) ? name.replace(/p$/, "").at(-1) : name);
   const colourOf = (name) => {

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FILTER_COLOURS = {"g": "#2e8b3d", "r": "#c8322b", "i": "#8a5a2b", "z": "#2b2f36", "lp600": "#2f6fb7", "c": "#7a828c"}
-"""Colours of the filters in every plot; :func:`filter_colour` accepts other names of the filters."""
+FILTER_COLOURS = {"g": "#10a37f", "r": "#a8192c", "i": "#b97f1e", "z": "#2b2f36", "lp600": "#2f6fb7", "c": "#7a828c"}
+"""Colours of the filters in every plot, also for eyes that do not tell red from green.
+
+:func:`filter_colour` accepts other names of the filters.
+"""
 INK, FAINT_INK, WARNING_INK = "#22262c", "#bcc3ca", "#b3261e"
 
 

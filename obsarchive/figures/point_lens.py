@@ -15,7 +15,7 @@ from obsarchive.figures.previews import Labels
 from obsarchive.science.arrays import IndexArray
 from obsarchive.science.light_curves.point_lens_model import Measured, PointLens, SetFit
 
-PALETTE = ("#2f6fb7", "#c8322b", "#2e8b3d", "#c77d1e", "#7d5ba6", "#2a9d8f", "#b0578d", "#6c7a2f", "#8a5a2b", "#4c5561")
+PALETTE = ("#2f6fb7", "#a8192c", "#10a37f", "#c77d1e", "#7d5ba6", "#2a9d8f", "#b0578d", "#6c7a2f", "#8a5a2b", "#4c5561")
 EVENT_WIDTHS, PEAK_WIDTHS = 2.5, 4.0
 """Half widths of the plots: in Einstein times, and in ``u0 tE``."""
 LOGARITHMIC = 4.0

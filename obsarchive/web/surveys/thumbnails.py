@@ -14,8 +14,8 @@ WIDTH, HEIGHT, MARGIN = 260, 120, 7
 MOST_POINTS = 400
 """Epochs that are drawn; of more, those of the events and every second, third, … of the others."""
 GROUND, BAND, TABLE_INK = "#15171a", "#3a4149", "#d5dae0"
-COLOURS = {"g": "#2fbf92", "r": "#f0647a", "i": "#c98a52", "z": "#d5dae0", "c": "#949ea8"}
-OTHERS = ("#5aa9ea", "#e29a3c", "#cf7bae", "#a3b04a")
+COLOURS = {"g": "#43d6ba", "r": "#e64b52", "i": "#d99a3a", "z": "#f0f3f6", "c": "#8a949e"}
+OTHERS = ("#5aa9ea", "#9d7fd1", "#cf7bae", "#a3b04a")
 SHAPES = {"g": "diamond", "r": "triangle", "i": "square", "z": "cross", "c": "valley"}
 OUTLINES = {
     "circle": "m-2 0a2 2 0 1 0 4 0a2 2 0 1 0-4 0z",
