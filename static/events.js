@@ -3,7 +3,10 @@
 
 (() => {
   const cards = () => [...document.querySelectorAll("[data-event]")];
-  const current = () => document.activeElement?.closest("[data-event]");
+  // An answer may replace the card that has the focus, or the whole page: the one that had it last is meant then.
+  let last = cards().findIndex((card) => `#${card.id}` === location.hash);
+  document.addEventListener("focusin", ({ target }) => (last = cards().indexOf(target.closest("[data-event]"))));
+  const current = () => document.activeElement?.closest("[data-event]") || (document.activeElement === document.body ? cards()[last] : null);
   const focus = (card) => {
     card?.querySelector("[data-open]").focus({ preventScroll: true });
     card?.scrollIntoView({ block: "nearest" });

@@ -30,6 +30,20 @@ def test_cosmic_rays_are_found_and_replaced() -> None:
     assert abs(clean[hits] - 100).max() < 60
 
 
+@pytest.mark.parametrize("depth", range(4))
+def test_cosmic_rays_at_the_border_are_found(depth: int) -> None:
+    image = 100 + 5 * np.random.default_rng(depth).standard_normal((120, 140)).astype(np.float32)
+    ny, nx = image.shape
+    places = [(depth, 50), (ny - 1 - depth, 70), (60, depth), (30, nx - 1 - depth), (depth, depth)]
+    hits = np.zeros(image.shape, bool)
+    hits[tuple(np.transpose(places))] = True
+    image[hits] += 2000
+    clean, found = without_cosmic_rays(image)
+    assert found[hits].all()
+    assert np.count_nonzero(found[~hits]) <= 2  # neighbours, which need less
+    assert abs(clean - 100).max() < 30
+
+
 def test_stars_are_left_alone() -> None:
     image, hits = field(2)
     clean, found = without_cosmic_rays(image)

@@ -198,6 +198,7 @@ def test_events_are_decided_by_keyboard(visit: Watched, app, events) -> None:  #
     kept = app.store.decisions.find(project, order[1])
     assert (kept.verdict, kept.text, kept.author) == ("reject", "jynk: an artefact", "ana")
     page.keyboard.press("Escape")
+    page.evaluate("document.activeElement.blur()")  # as where an answer replaces the card
     page.keyboard.press("u")
     expect(page.locator("[data-event]").nth(1).locator(".verdict")).to_have_text("undecided")
     page.get_by_role("link", name="1 kept").click()

@@ -22,6 +22,8 @@ SEEN_AGAIN = 0.4
 MODEL_ERROR = 0.05
 """Relative error of the smooth image in the noise model, which protects the cores of stars."""
 LEAST_SIDE_PX = 9
+MARGIN_PX = 6
+"""Mirrored rows and columns around an image: astroscrappy looks for nothing in the outermost three."""
 DISAGREEMENT = 7.0
 """Difference of two means of different frames, over its noise, from which on a pixel is hit."""
 SLOPE = 0.5
@@ -96,10 +98,11 @@ def _detected(pixels: Float32Array, rounds: int, object_limit: float) -> _Detect
     # astroscrappy cannot handle NaN; the background is removed so that zero fits in
     filled = np.where(known, pixels - np.float32(level), np.float32(0))
     smooth = np.maximum(median_5x5(filled), 0)
+    inner = (slice(MARGIN_PX, -MARGIN_PX),) * 2
     hit, clean = astroscrappy.detect_cosmics(
-        np.ascontiguousarray(filled),
-        inmask=np.ascontiguousarray(~known),
-        invar=np.float32(noise**2) + (np.float32(MODEL_ERROR) * smooth) ** 2,
+        np.pad(filled, MARGIN_PX, mode="reflect"),
+        inmask=np.pad(~known, MARGIN_PX, mode="reflect"),
+        invar=np.float32(noise**2) + (np.float32(MODEL_ERROR) * np.pad(smooth, MARGIN_PX, mode="reflect")) ** 2,
         sigclip=SIGMA_CLIP,
         sigfrac=NEIGHBOUR_FRACTION,
         objlim=object_limit,
@@ -108,7 +111,7 @@ def _detected(pixels: Float32Array, rounds: int, object_limit: float) -> _Detect
         niter=rounds,
         cleantype="medmask",
     )
-    return _Detected(hit, clean, filled, level)
+    return _Detected(hit[inner], clean[inner], filled, level)
 
 
 def common_signal(frames: Iterable[FloatArray], shifts: FloatArray) -> Float32Array:
