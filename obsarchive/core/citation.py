@@ -110,7 +110,7 @@ class Citation:
     @property
     def identifier(self) -> str:
         """Address that stays: the DOI of the programme's data, else the public page."""
-        return f"https://doi.org/{self.programme.doi}" if self.programme.doi else self.url
+        return self.programme.doi_url or self.url
 
     @property
     def title(self) -> str:

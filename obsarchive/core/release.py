@@ -40,6 +40,11 @@ class Programme:
     licence: str = ""
     acknowledgement: str = ""
 
+    @property
+    def doi_url(self) -> str:
+        """Address behind the DOI; empty without one."""
+        return f"https://doi.org/{self.doi}" if self.doi else ""
+
     @classmethod
     def from_document(cls, program: str, document: Mapping[str, Any] | None) -> "Programme":
         """Read the entry of a programme; fields that are missing or of the wrong type are empty.

@@ -69,9 +69,15 @@ class ReplicaSet:
     def admin(self, **more: Any) -> MongoClient[dict[str, Any]]:
         return MongoClient(self.uri, username="root", password="root", replicaSet=NAME, **more)
 
+    def _direct(self, member: Member) -> MongoClient[dict[str, Any]]:
+        address = f"mongodb://{member.host}/?{self.options}&directConnection=true"
+        return MongoClient(address, serverSelectionTimeoutMS=60_000)
+
     def initiate(self) -> None:
-        first = f"mongodb://{self.members[0].host}/?{self.options}&directConnection=true"
-        with MongoClient(first, serverSelectionTimeoutMS=60_000) as client:
+        for member in self.members:  # the first one asks the others whether they are there
+            with self._direct(member) as client:
+                client.admin.command("ping")
+        with self._direct(self.members[0]) as client:
             members = [{"_id": n, "host": member.host} for n, member in enumerate(self.members)]
             settings = {"electionTimeoutMillis": 2000}
             client.admin.command("replSetInitiate", {"_id": NAME, "members": members, "settings": settings})

@@ -30,7 +30,7 @@ def test_an_observation_that_cannot_be_planned_stops_no_other(caplog: pytest.Log
         stopping=SimpleNamespace(is_set=lambda: False), cluster=SimpleNamespace(capacity=9, busy=0)
     )
     daemon._malformed, daemon._advance = set(), advance
-    daemon.queue = SimpleNamespace(subjects=lambda: subjects, record_looks=lambda: None)
+    daemon.queue = SimpleNamespace(subjects=lambda _: subjects, record_looks=lambda: None)
     daemon.tasks, daemon._leads = SimpleNamespace(subjects=set, delays=Delays(1.0)), lambda: True
     daemon._guarded = lambda *given: Scheduler._guarded(daemon, *given)
     Scheduler.submit(daemon)
