@@ -59,8 +59,7 @@ class LeaderLock:
 
     def _take(self) -> bool:
         self._renewed = time.monotonic()
-        check_database(self.layout, self.store)
-        former = self.store.lease.archive()
+        former = check_database(self.layout, self.store)
         identifier = archive_identifier(self.layout)
         if not identifier:  # a new archive, or one that was emptied
             identifier = give_identifier(self.layout, former.identifier if former else uuid4().hex)
@@ -136,8 +135,13 @@ def lock_archive(layout: Layout) -> int:
     return lock
 
 
-def check_database(layout: Layout, store: Store) -> None:
+def check_database(layout: Layout, store: Store) -> Archive | None:
     """Refuse the database of another archive, whose nights the daemon would take for its own.
+
+    Returns
+    -------
+    Archive or None
+        What the database says of this archive; None before its first daemon.
 
     Raises
     ------
@@ -146,13 +150,14 @@ def check_database(layout: Layout, store: Store) -> None:
     """
     former, identifier = store.lease.archive(), archive_identifier(layout)
     if former is None or former.identifier == identifier:
-        return
+        return former
     if identifier or (former.host, former.path) != _place(layout):
         raise ConfigError(
             f"the database {store.database.name} is that of the archive {former.path} on {former.host}, not of "
             f"{layout.root}: give each archive a database of its own (database.db); if {layout.root} takes the place "
             f"of that archive, write {former.identifier} into {layout.identifier}"
         )
+    return former
 
 
 def _place(layout: Layout) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import astroscrappy
 import numpy as np
@@ -98,11 +99,13 @@ def _detected(pixels: Float32Array, rounds: int, object_limit: float) -> _Detect
     # astroscrappy cannot handle NaN; the background is removed so that zero fits in
     filled = np.where(known, pixels - np.float32(level), np.float32(0))
     smooth = np.maximum(median_5x5(filled), 0)
+    variance = np.float32(noise**2) + (np.float32(MODEL_ERROR) * smooth) ** 2
     inner = (slice(MARGIN_PX, -MARGIN_PX),) * 2
+    widened = partial(np.pad, pad_width=MARGIN_PX, mode="reflect")
     hit, clean = astroscrappy.detect_cosmics(
-        np.pad(filled, MARGIN_PX, mode="reflect"),
-        inmask=np.pad(~known, MARGIN_PX, mode="reflect"),
-        invar=np.float32(noise**2) + (np.float32(MODEL_ERROR) * np.pad(smooth, MARGIN_PX, mode="reflect")) ** 2,
+        widened(filled),
+        inmask=widened(~known),
+        invar=widened(variance),
         sigclip=SIGMA_CLIP,
         sigfrac=NEIGHBOUR_FRACTION,
         objlim=object_limit,
