@@ -22,8 +22,10 @@
   const utc = (time) => new Date(time * 1000).toISOString().slice(11, 19);
   const known = (value) => typeof value === "number" && Number.isFinite(value);
 
+  const ticksOf = (_, ticks) => ticks.map((tick) => (tick === null ? "" : String(Number(tick.toPrecision(9))).replace("-", "−")));
   const axis = (label, more = {}) => ({
     label,
+    values: ticksOf,
     stroke: style("--ink"),
     grid: { stroke: style("--rule"), width: 1 },
     ticks: { stroke: style("--rule"), width: 1 },
@@ -249,7 +251,7 @@
         legend: { show: false },
         cursor: { drag: { x: true, y: false }, points: { show: false } },
         scales: { x: { time: false, range: across }, y: { range: within, dir: isMagnitude ? -1 : 1 } },
-        axes: [xTime ? timeAxis() : axis(x, { values: (_, ticks) => ticks.map((tick) => String(Number(tick.toPrecision(9)))) }), axis(y, { size: 62, ...(size.height < 200 ? { space: 22 } : {}) })],
+        axes: [xTime ? timeAxis() : axis(x), axis(y, { size: 62, ...(size.height < 200 ? { space: 22 } : {}) })],
         series,
         plugins: [{ hooks: { draw } }, hover(() => [...marks, ...shown()], goTo)],
       },

@@ -1,5 +1,6 @@
 """How to cite an observation: as text, for BibTeX, for DataCite (schema 4.5) and as schema.org describes data sets."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, cast
@@ -17,6 +18,15 @@ class Licence:
 
     name: str = ""
     url: str = ""
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A FITS file of a data set: its address, size [bytes] and SHA-256."""
+
+    url: str
+    bytes: int
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -157,8 +167,20 @@ class Citation:
         }
         return entry("misc", self.observation, fields)
 
-    def datacite(self) -> dict[str, Any]:
-        """Return metadata as DataCite takes them at the registration of a DOI for the observation."""
+    def datacite(self, n_bytes: int = 0, place_deg: tuple[float, float] | None = None) -> dict[str, Any]:
+        """Return metadata as DataCite takes them at the registration of a DOI for the observation.
+
+        Parameters
+        ----------
+        n_bytes : int, optional
+            Size of all products.
+        place_deg : (float, float), optional
+            Latitude and longitude of the telescope; DataCite has no place for positions on the sky.
+
+        Returns
+        -------
+        dict
+        """
         dates = [{"date": self.observed.isoformat(), "dateType": "Collected"}]
         dates += [{"date": self.released.isoformat(), "dateType": "Available"}] if self.released else []
         found: dict[str, Any] = {
@@ -180,6 +202,11 @@ class Citation:
         if self.programme.doi:
             whole = {"relatedIdentifier": self.programme.doi, "relatedIdentifierType": "DOI"}
             found["relatedIdentifiers"] = [{**whole, "relationType": "IsPartOf", "resourceTypeGeneral": "Dataset"}]
+        if n_bytes:
+            found["sizes"] = [f"{n_bytes} bytes"]
+        if place_deg:
+            point = dict(zip(("pointLatitude", "pointLongitude"), place_deg, strict=True))
+            found["geoLocations"] = [{"geoLocationPoint": point}]
         if self.licence.name:
             found["rightsList"] = [{"rights": self.licence.name, "rightsUri": self.licence.url or None}]
         return found
@@ -197,13 +224,15 @@ class Citation:
         name = self.programme.title or f"Programme {self.programme.id}"
         return {"@type": "Dataset", "@id": self.identifier, "identifier": self.identifier, "name": name}
 
-    def schema_org(self, download: str = "") -> dict[str, Any]:
+    def schema_org(self, download: str = "", files: Sequence[DataFile] = ()) -> dict[str, Any]:
         """Return the data set as search engines for data read it (JSON-LD).
 
         Parameters
         ----------
         download : str, optional
             Address of all products.
+        files : sequence of DataFile, optional
+            Products that can be had one by one.
 
         Returns
         -------
@@ -230,5 +259,10 @@ class Citation:
         found |= {"creditText": self.acknowledgement} if self.acknowledgement else {}
         if download:
             kind = {"@type": "DataDownload", "encodingFormat": "application/x-tar", "contentUrl": download}
-            found["distribution"] = [kind]
+            found["distribution"] = [kind, *map(_distribution, files)]
         return found
+
+
+def _distribution(file: DataFile) -> dict[str, Any]:
+    kind = {"@type": "DataDownload", "encodingFormat": "application/fits", "contentUrl": file.url}
+    return {**kind, "contentSize": f"{file.bytes} B", "sha256": file.sha256}

@@ -5,6 +5,7 @@ import inspect
 import pkgutil
 import re
 from datetime import timedelta
+from html import unescape
 from urllib.parse import quote
 
 import numpy as np
@@ -148,6 +149,13 @@ def test_scripts_that_are_shown_run(app, archive, sources, monkeypatch, capsys) 
             for script in scripts:
                 exec(compile(script.replace("http://localhost", address), page, "exec"), {})  # noqa: S102
             assert expected in capsys.readouterr().out, page
+
+
+@pytest.mark.parametrize("page, view", [("sources", "sources"), ("events", "events"), ("search", "observations")])
+def test_examples_find_what_the_page_found(ana, sources, page: str, view: str) -> None:
+    text = unescape(ana.get(f"/help/program?of={quote(f'/{page}?name=ANA&cursor=x&state=')}").text)
+    assert f"/api/v1/{view}?name=ANA" in text
+    assert "cursor" not in text.split("<main")[1]
 
 
 def test_a_page_of_others_has_no_examples(ana, archive) -> None:

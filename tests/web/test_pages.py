@@ -131,6 +131,18 @@ def test_the_night_tells_its_calibration_and_its_troubles(archive, as_user) -> N
     assert "3 files of the raw folder ignored" in page
 
 
+def test_the_library_tells_who_decided_on_a_star_and_why(app, archive, as_user) -> None:
+    star = {"observation": archive.own, "filter": "lp600", "file": "", "added": "2016-09-26T01:02:03Z"}
+    listed = [
+        {**star, "state": "removed", "added_by": "administrator"},
+        {**star, "state": "in library", "added_by": "auto", "reason": "a companion of 3 mag"},
+    ]
+    app.store.nights.set_fields(NIGHT, {"psf_lib": listed})
+    page = as_user("admin").get("/psflib").text
+    for words in ("removed by an administrator, 2016-09-26", "added automatically, 2016-09-26", "a companion of 3 mag"):
+        assert f'<span class="why">{words}</span>' in page
+
+
 def test_files_that_are_not_understood_are_shown_with_their_reason(app, archive, as_user) -> None:
     reason = "DATE-OBS is 'yesterday', expected a date such as 2026-03-14T21:30:00"
     found = [{"name": f"4_secret_{number}.fits", "folder": "/raw", "reason": reason} for number in (1, 2)]

@@ -163,6 +163,15 @@ def test_metadata_are_those_that_datacite_needs(app, night, clock, anybody) -> N
     assert "doi" not in found, "that is of all data of the programme"
     (whole,) = found["relatedIdentifiers"]
     assert (whole["relatedIdentifier"], whole["relationType"]) == ("10.1234/robo", "IsPartOf")
+    (size,) = found["sizes"]
+    assert int(size.removesuffix(" bytes")) > 0
+    assert "geoLocations" not in found, "the place of the telescope is not configured"
+    config = app.settings.model_dump(by_alias=True)
+    telescope = {"primary_m": 2.1, "plate_scale_arcsec": 0.03, "detector_px": [256, 256]}
+    config["telescope"] = {"KPNO_2.1m": {**telescope, "latitude_deg": 31.96, "longitude_deg": -111.6}}
+    app.settings = type(app.settings).model_validate(config)
+    found = anybody.get(f"/public/observation/{night.own}/datacite.json").json
+    assert found["geoLocations"] == [{"geoLocationPoint": {"pointLatitude": 31.96, "pointLongitude": -111.6}}]
 
 
 def test_observations_of_a_programme_are_described_as_different_parts_of_it(app, night, clock, anybody) -> None:
@@ -170,6 +179,13 @@ def test_observations_of_a_programme_are_described_as_different_parts_of_it(app,
     found = json.loads(re.search(r'<script type="application/ld\+json">(.*?)</script>', text, re.DOTALL)[1])
     assert found["@id"].endswith(f"/public/observation/{night.own}")
     assert found["isPartOf"]["@id"] == "https://doi.org/10.1234/robo"
+    archive, *files = found["distribution"]
+    assert archive["encodingFormat"] == "application/x-tar"
+    assert files
+    for file in files:
+        content = anybody.get(file["contentUrl"].partition("localhost")[2]).data
+        assert hashlib.sha256(content).hexdigest() == file["sha256"]
+        assert file["contentSize"] == f"{len(content)} B"
 
 
 def test_a_public_observation_is_cited_by_bibtex(app, night, clock, anybody) -> None:

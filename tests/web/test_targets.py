@@ -75,6 +75,7 @@ def test_three_spellings_are_one_page(star, as_user, name: str) -> None:
     page = as_user("admin").get(f"/target/{name}").text
     assert rows(page, star.ids) == star.ids
     assert "3 epochs in 3 nights, 2013-03-01 to 2015-03-03" in page
+    assert [page.count(f'<td><a href="/programme/{program}">') for program in "34"] == [2, 1]
     assert "0.801" in page
     assert "± 0.0020" in page
 

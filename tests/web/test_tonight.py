@@ -69,6 +69,7 @@ def test_a_night_without_new_files_says_so(app, archive, as_user) -> None:
     assert "No file" not in over, "that night is long over"
     assert "<h1>Last night with data, " in over
     assert "<title>Last night with data, " in over
+    assert re.search(r"Last exposure ended</dt><dd>\d\d:\d\d ", over), "too long ago to count minutes"
     then = utc_now() - timedelta(minutes=47, seconds=90)
     night = f"{then:%Y%m%d}"
     archive.toy.observation("3", "last", 0, night=night, date_utc=then)
@@ -103,9 +104,11 @@ def test_disks_last_as_long_as_their_pace_allows(app, archive, as_user) -> None:
     ]
     (disk,) = disk_space(disks, samples)
     assert disk.days_left == pytest.approx(100 / 24)
-    assert disk_space(disks, samples[:10])[0].days_left is None, "too short a time"
+    (new,) = disk_space(disks, samples[:10])
+    assert (new.days_left, new.why_no_days) == (None, "known after half a day")
     flat = [{**sample, "free_gb": {"/disk7": 100.0}} for sample in samples]
-    assert disk_space(disks, flat)[0].days_left is None
+    (unused,) = disk_space(disks, flat)
+    assert (unused.days_left, unused.why_no_days) == (None, "nothing was added in a week")
     app.store.jobs.report({"updated": now, "disks": disks})
     app.store.jobs.telemetry.update_one(
         {"_id": "space"},

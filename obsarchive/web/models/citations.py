@@ -25,6 +25,12 @@ def citation(observation: Observation) -> Citation:
     return portal().settings.publisher.cite(observation, programme, release())
 
 
+def place_of(observation: Observation) -> tuple[float, float] | None:
+    """Return latitude and longitude of the telescope of an observation, if they are configured [deg]."""
+    telescope = portal().settings.telescope.get(str(observation.document.get("telescope") or ""))
+    return telescope.place_deg if telescope else None
+
+
 def citation_texts(cards: Iterable[Card]) -> list[str]:
     """Return the texts that lie beside the products of some observations."""
     known, rule, publisher = portal().store.programmes.all(), release(), portal().settings.publisher

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from flask import request
@@ -131,11 +132,20 @@ def _curl(address: str) -> str:
     return f'curl -H "Authorization: Bearer $ARCHIVER_TOKEN" "{address}"'
 
 
-def _of_page(endpoint: str) -> tuple[str, list[Example]]:
+def _of_page(endpoint: str, query: str = "") -> tuple[str, list[Example]]:
     view = COUNTERPARTS.get(endpoint, "index")
-    address = full_address(f"api.{view}")
+    address = _with_parameters(view, query)
     found = [Example("curl", _curl(address)), Example("Python, requests", LOGIN + JSON.format(address=address))]
     return ("what there is" if view == "index" else "this page"), found
+
+
+def _with_parameters(view: str, query: str) -> str:
+    """Return an address of the interface for programs that finds what a search found.
+
+    Empty fields of its form and what is for the page only mean nothing to a program.
+    """
+    asked = {name: values for name, values in parse_qs(query).items() if name not in ("view", "columns", "cursor")}
+    return full_address(f"api.{view}") + (f"?{urlencode(asked, doseq=True)}" if asked else "")
 
 
 def _of_observation(obs_id: str) -> tuple[str, list[Example]]:
@@ -165,9 +175,7 @@ def _by_pyvo(ra_deg: float, dec_deg: float) -> Example:
 
 
 def _of_search(query: str) -> tuple[str, list[Example]]:
-    # forms send empty fields; what is for the page only means nothing to a program
-    asked = {name: values for name, values in parse_qs(query).items() if name not in ("view", "columns", "cursor")}
-    address = full_address("api.observations") + (f"?{urlencode(asked, doseq=True)}" if asked else "")
+    address = _with_parameters("observations", query)
     return "this search", [
         Example("curl", _curl(address)),
         Example("Python, requests and astropy", LOGIN + ROWS_BY_ASTROPY.format(address=address)),
@@ -247,6 +255,8 @@ BY_VALUE: dict[str, tuple[str, Callable[[str], tuple[str, list[Example]]]]] = {
 """How the endpoint begins, which of its values says what is shown, and who writes the examples."""
 WITH_PARAMETERS: dict[str, Callable[[str], tuple[str, list[Example]]]] = {
     "search.search": _of_search,
+    "sources.sources": partial(_of_page, "sources.sources"),
+    "triage.events": partial(_of_page, "triage.events"),
     "datasets.lightcurves": _of_light_curve,
     "star_comparison.compare": _of_two_stars,
     "source_comparison.compare": _of_two_sources,

@@ -8,6 +8,7 @@ from typing import ParamSpec
 from flask import Blueprint, Response, abort, render_template, request
 from flask.typing import ResponseReturnValue
 
+from obsarchive.core.citation import DataFile
 from obsarchive.core.documents import utc_now
 from obsarchive.core.package_texts import describe
 from obsarchive.names import is_night
@@ -18,9 +19,9 @@ from obsarchive.web.framework.authorization import address, audit
 from obsarchive.web.framework.context import full_address, portal
 from obsarchive.web.framework.file_responses import as_attachment, resolve_product_path, send_found
 from obsarchive.web.models.cards import card_of
-from obsarchive.web.models.citations import citation, release
+from obsarchive.web.models.citations import citation, place_of, release
 from obsarchive.web.models.download_names import master_name, product_name
-from obsarchive.web.models.packages import package, tar
+from obsarchive.web.models.packages import package, product_bytes, tar
 from obsarchive.web.models.pipeline_views import find_product, pipelines_of
 from obsarchive.web.models.raw_data import CALIBRATION_PIPELINE, masters_of, raw_files, resolve_raw_file
 from obsarchive.web.models.streams import slotted
@@ -103,17 +104,32 @@ def observation(obs_id: str) -> ResponseReturnValue:
         document=card.observation.document,
         night=card.observation.night,
         citation=cited,
-        metadata=cited.schema_org(download),
+        metadata=cited.schema_org(download, _fits_files(card)),
         raw=raw_files(card.observation),
         masters=masters_of(card.observation),
     )
+
+
+def _fits_files(card: Card) -> list[DataFile]:
+    """Return the FITS products whose size and checksum are known."""
+    return [
+        DataFile(
+            full_address("public.product", obs_id=card.id, pipeline=view.name, name=name),
+            record["bytes"],
+            record["sha256"],
+        )
+        for view in card.pipelines
+        for name, record in view.products.items()
+        if name.endswith(".fits") and record.get("bytes") and record.get("sha256")
+    ]
 
 
 @bp.get("/public/observation/<obs_id>/datacite.json")
 @limited
 def datacite(obs_id: str) -> ResponseReturnValue:
     """Return metadata as DataCite takes them."""
-    return citation(_find(obs_id).observation).datacite()
+    card = _find(obs_id)
+    return citation(card.observation).datacite(product_bytes(card), place_of(card.observation))
 
 
 @bp.get("/public/observation/<obs_id>/citation.bib")

@@ -1,5 +1,6 @@
 """The night as it goes: time line, problems by cause, requests that wait, disks; for those who observe."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from flask import Blueprint, abort, render_template, request
@@ -11,6 +12,7 @@ from obsarchive.names import is_night
 from obsarchive.store import Document
 from obsarchive.web.framework.context import portal
 from obsarchive.web.models.cards import cards_of
+from obsarchive.web.models.citations import place_of
 from obsarchive.web.models.disk_space import disk_space
 from obsarchive.web.models.night_facts import night_facts
 from obsarchive.web.models.problems import by_cause, problems_of
@@ -56,25 +58,22 @@ def _course(night: str, cards: list[Card]) -> dict[str, Any]:
     """Return the time line of a night, its gaps, and the time since its last file."""
     now, exposures = utc_now(), exposures_of(cards)
     found = portal().store.browse.night(current_user.document, night)
-    place = next((place for card in cards if (place := _place(card))), None)
+    place = next((place for card in cards if (place := place_of(card.observation))), None)
     dark = darkness(exposures, place)
     # a user does not see what fills the pauses between own exposures
     gaps = gaps_of(exposures, found, dark, now.timestamp()) if current_user.is_admin else []
     lags = lags_of(cards, now)
-    silent_s = now.timestamp() - max((exposure["stop"] for exposure in exposures), default=0.0)
+    last = max((exposure["stop"] for exposure in exposures), default=0.0)
+    silent_s = now.timestamp() - last
     return {
         "line": timeline(exposures, gaps, lags, place) if exposures else None,
         "facts": night_facts(found, cards) if found else None,
         "gaps": gaps,
         "lag": max((lag["minutes"] for lag in lags if lag["open"]), default=None),
+        "last_exposure": datetime.fromtimestamp(last, UTC),
         "silent_s": silent_s if silent_s < STILL_TONIGHT_S else None,
         "is_silent": SILENT_S < silent_s < STILL_TONIGHT_S,
     }
-
-
-def _place(card: Card) -> tuple[float, float] | None:
-    telescope = portal().settings.telescope.get(str(card.observation.document.get("telescope") or ""))
-    return telescope.place_deg if telescope else None
 
 
 def _waiting() -> list[Document]:
