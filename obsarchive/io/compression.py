@@ -7,7 +7,6 @@ Damaged data end in `BadRawData` that says what was expected and what was found;
 import bz2
 import errno
 import gzip
-import mmap
 import os
 import re
 import shutil
@@ -32,8 +31,10 @@ CHUNK = 2**20
 _FITS = b"SIMPLE  ="
 _MARKS = {b"\x1f\x8b": ".gz", b"BZh": ".bz2", _FITS: ""}
 """Packing by the first bytes of a file."""
-_STREAM = b"1AY&SY"
-"""First bytes of the data of a bz2 stream, after ``BZh`` and a digit."""
+_STREAM = re.compile(rb"BZh.1AY&SY", re.DOTALL)
+"""First bytes of a bz2 stream: ``BZh``, a digit, and those of its data."""
+_FIRST, _LAST = 10, 11
+"""Number of bytes by which the start of a stream is known, and the end of one."""
 _STREAM_END = 0x177245385090
 """Last bits of a bz2 stream, before 32 bits of checksum and up to 7 that fill a byte."""
 
@@ -133,14 +134,16 @@ def _expand_bz2(job: Job) -> None:
 
 def _streams_follow(path: Path) -> bool:
     """Whether a bz2 file is nothing but streams, each right behind the other."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        ends = [len(content)]
-        at = content.find(_STREAM)
-        while at >= 0:
-            if at > 4 and content[at - 4 : at - 1] == b"BZh":
-                ends.append(at - 4)
-            at = content.find(_STREAM, at + 1)
-        return all(_is_stream_end(content[max(end - 11, 0) : end]) for end in ends)
+    before = b""
+    with path.open("rb") as file:
+        while block := file.read(CHUNK):
+            content = before + block
+            for found in _STREAM.finditer(content):
+                ended = content[max(found.start() - _LAST, 0) : found.start()]
+                if ended and found.end() > len(before) and not _is_stream_end(ended):
+                    return False
+            before = content[-(_FIRST + _LAST - 1) :]
+    return _is_stream_end(before[-_LAST:])
 
 
 def _is_stream_end(tail: bytes) -> bool:

@@ -5,6 +5,7 @@ import gzip
 import io
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from astropy.io import fits
 
 from obsarchive.errors import BadRawData
 from obsarchive.instruments.base import stem
+from obsarchive.io import compression
 from obsarchive.io.raw_frames import Frames, read_header, scan, unpack
 
 COUNTS = np.random.default_rng(1).poisson(1000, (5, 40, 64))
@@ -147,6 +149,30 @@ def test_streams_with_padding_are_all_read(tmp_path, monkeypatch, programs, betw
         path = tmp_path / f"a.fits{ending}"
         path.write_bytes(between.join(map(compress, two_streams())) + behind)
         assert len(frames_in(path)) == 6
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 16, 61, 4096])
+def test_streams_are_found_wherever_a_file_is_cut_into_chunks(tmp_path, monkeypatch, chunk):
+    monkeypatch.setattr(compression, "CHUNK", chunk)
+    first, second = map(bz2.compress, two_streams())
+    path = tmp_path / "a.fits.bz2"
+    for padding in range(12):
+        path.write_bytes(first + bytes(padding) + second)
+        assert compression._streams_follow(path) == (padding == 0)
+    path.write_bytes(first + second + b"\0")
+    assert not compression._streams_follow(path)
+
+
+def test_a_large_packed_file_is_not_held_in_memory(tmp_path):
+    path = tmp_path / "a.fits.bz2"
+    path.write_bytes(bz2.compress(b"") * 5_000_000)
+    child = (
+        "import resource, sys; from pathlib import Path; from obsarchive.io.compression import _streams_follow as f; "
+    )
+    child += "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; before = peak(); "
+    child += "f(Path(sys.argv[1])); print(peak() - before)"
+    done = subprocess.run([sys.executable, "-c", child, str(path)], check=True, capture_output=True, text=True)
+    assert int(done.stdout) < 20_000, "kB of a file of 70 MB"
 
 
 @pytest.mark.parametrize("programs", [("lbzip2", "bzip2"), ()])

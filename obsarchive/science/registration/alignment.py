@@ -108,7 +108,10 @@ class Alignment:
 
 
 def align(
-    windows: Float32Array, sigma_px: float = 0.8, reach_px: float | None = None, most_rounds: int = MAX_ROUNDS
+    windows: "Float32Array | Prepared",
+    sigma_px: float = 0.8,
+    reach_px: float | None = None,
+    most_rounds: int = MAX_ROUNDS,
 ) -> Alignment:
     """Register windows on their own mean.
 
@@ -119,7 +122,7 @@ def align(
 
     Parameters
     ----------
-    windows : ndarray (n, ny, nx)
+    windows : ndarray (n, ny, nx) or Prepared
         Calibrated counts, the star or the scene in the middle; pixels that are not finite count as background.
     sigma_px : float
         Sigma of the Gaussian by which windows and template are smoothed [pixel].
@@ -138,8 +141,8 @@ def align(
     Unprocessable
         All windows are empty.
     """
-    n, ny, nx = windows.shape
-    clean = Prepared(windows)
+    clean = prepared(windows)
+    n, ny, nx = clean.shape
     if not clean.noise.any():
         raise Unprocessable(f"nothing to register on: all {n} frames are empty")
     grid, smooth = _smoothing((ny, nx), sigma_px)
@@ -161,7 +164,9 @@ def align(
     return _measured(spectra, shifts, grid, clean.noise, smooth)
 
 
-def aligned_at(windows: Float32Array, shifts: Float64Array, errors: Float64Array, sigma_px: float = 0.8) -> Alignment:
+def aligned_at(
+    windows: "Float32Array | Prepared", shifts: Float64Array, errors: Float64Array, sigma_px: float = 0.8
+) -> Alignment:
     """Return the alignment of windows whose shifts are known.
 
     Parameters
@@ -178,9 +183,8 @@ def aligned_at(windows: Float32Array, shifts: Float64Array, errors: Float64Array
     Alignment
         With amplitudes and qualities on the mean of the shifted windows.
     """
-    shape = windows.shape[1], windows.shape[2]
-    clean = Prepared(windows)
-    grid, smooth = _smoothing(shape, sigma_px)
+    clean = prepared(windows)
+    grid, smooth = _smoothing(clean.shape[1:], sigma_px)
     return replace(_measured(clean.spectra(smooth), shifts, grid, clean.noise, smooth), errors=errors)
 
 
@@ -232,12 +236,15 @@ class Prepared:
 
     Attributes
     ----------
+    shape : (n, ny, nx)
+        Of the windows.
     noise : ndarray (n,)
         Noise of a pixel in each.
     """
 
     def __init__(self, windows: Float32Array) -> None:
         windows = np.asarray(windows, np.float32)
+        self.shape: tuple[int, int, int] = windows.shape
         self._windows, n = windows, len(windows)
         self._levels, self.noise, highest = np.zeros(n, np.float32), np.zeros(n), np.zeros(n, np.float32)
         for i, window in enumerate(windows):
@@ -274,6 +281,11 @@ class Prepared:
         for i, spectrum in enumerate(spectra):
             np.multiply(fft.rfft2(self.frame(i) * edges), factor, out=spectrum)
         return spectra
+
+
+def prepared(windows: Float32Array | Prepared) -> Prepared:
+    """Return windows without background and cosmic rays, which are found but once."""
+    return windows if isinstance(windows, Prepared) else Prepared(windows)
 
 
 def _spread(values: FloatArray) -> float:

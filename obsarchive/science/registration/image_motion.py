@@ -15,7 +15,7 @@ import numpy as np
 from scipy import fft, ndimage
 
 from obsarchive.science.arrays import Complex64Array, Float32Array, Float64Array, FloatArray, IndexArray
-from obsarchive.science.registration.alignment import Alignment, Prepared, align, aligned_at, taper
+from obsarchive.science.registration.alignment import Alignment, Prepared, align, aligned_at, prepared, taper
 from obsarchive.science.registration.motion_law import MotionLaw, likelihoods, posterior_of_correlations
 from obsarchive.science.registration.pixel_noise import (
     MOST_LIGHT_E,
@@ -107,35 +107,38 @@ def align_star(windows: Float32Array, others: Sequence[Float32Array] = ()) -> Al
         All windows are empty.
     """
     n, *sides = windows.shape
+    star = prepared(windows)
     if n < 2:
-        return align(windows)
-    found = align(windows, most_rounds=FIRST_ROUNDS)
+        return align(star)
+    found = align(star, most_rounds=FIRST_ROUNDS)
     if n < FEW_FRAMES and np.median(found.significance) > BEYOND_NOISE:
-        return align(windows)
+        return align(star)
     reach = min(LEAST_REACH_PX, min(sides) / 4)
     far = np.abs(found.shifts).max(axis=1)
     usual = far <= min(MAX_REACH_PX, min(sides) / 4)
     start = np.where(usual[:, np.newaxis], found.shifts, 0.0)
-    motion = image_motion((windows, *others), max(reach, 1.2 * float(far[usual].max(initial=0.0))), start)
+    motion = image_motion((star, *others), max(reach, 1.2 * float(far[usual].max(initial=0.0))), start)
     shifts, errors = motion.shifts - np.median(motion.shifts, axis=0), motion.errors
-    moved = aligned_at(windows, shifts, errors)
+    moved = aligned_at(star, shifts, errors)
     if usual.all():
         return moved
     # frames that have slipped show the star where the motion does not explain it
-    elsewhere = aligned_at(windows, np.where(usual[:, np.newaxis], shifts, found.shifts), errors)
+    elsewhere = aligned_at(star, np.where(usual[:, np.newaxis], shifts, found.shifts), errors)
     slipped = ~usual & (elsewhere.significance > moved.significance + SURE_SIGNIFICANCE)
     if not slipped.any():
         return moved
     shifts[slipped], errors[slipped] = found.shifts[slipped], found.errors[slipped]
-    return aligned_at(windows, shifts, errors)
+    return aligned_at(star, shifts, errors)
 
 
-def image_motion(windows: Sequence[Float32Array], reach_px: float, start: Float64Array | None = None) -> ImageMotion:
+def image_motion(
+    windows: Sequence[Float32Array | Prepared], reach_px: float, start: Float64Array | None = None
+) -> ImageMotion:
     """Compute the posterior shifts of stars in windows around each.
 
     Parameters
     ----------
-    windows : sequence of ndarray (n, ny, nx)
+    windows : sequence of ndarray (n, ny, nx) or Prepared
         Calibrated counts of each star in the order of time, the star in the middle; pixels that are not finite count as
         background.
     reach_px : float
@@ -277,7 +280,7 @@ class _Star:
     ----------
     grid : ShiftGrid
         Of its windows.
-    windows : ndarray (n, ny, nx)
+    windows : ndarray (n, ny, nx) or Prepared
         Counts around it.
 
     Attributes
@@ -286,21 +289,20 @@ class _Star:
         Variance of the slopes of the log likelihood over that of white noise.
     """
 
-    def __init__(self, grid: ShiftGrid, windows: Float32Array) -> None:
+    def __init__(self, grid: ShiftGrid, windows: Float32Array | Prepared) -> None:
         self._edges = taper(*grid.shape)
         rim = self._edges < self._edges.max() / 2
-        self._clean, self._limit = Prepared(windows), np.float32(np.inf)
-        self._electrons = multiplied_electrons(
-            np.array([self._clean.frame(i)[rim] for i in _some(len(windows)).tolist()])
-        )
+        self._clean, self._limit = prepared(windows), np.float32(np.inf)
+        n = len(self._clean)
+        self._electrons = multiplied_electrons(np.array([self._clean.frame(i)[rim] for i in _some(n).tolist()]))
         # the mean of the rim, not its median, is that of the light of photons that are counted
-        self._levels = [self._clean.frame(i)[rim].mean() for i in range(len(windows))]
+        self._levels = [self._clean.frame(i)[rim].mean() for i in range(n)]
         self._spectra = self._transformed()
         self._statistics: tuple[Complex64Array, ...] = (self._spectra,)
         power = np.zeros(self._spectra.shape[1:], np.float32)
         for spectrum in self._spectra:
             power += np.abs(spectrum) ** 2
-        self._white = float(grid.ring_mean(power / len(windows))[grid.is_white].mean())
+        self._white = float(grid.ring_mean(power / n)[grid.is_white].mean())
         self._centre = grid.centre(self._spectra.mean(axis=0))
         self._scaled = ScaledPhotonNoise(self._white / math.prod(grid.shape), 0.0)
         self._noise: PixelNoise = self._scaled
