@@ -164,7 +164,7 @@ def reduced(folder: Path, config: Path | None = None) -> tuple[Usage, float, lis
 
 def print_usage(usage: Usage, wall_s: float, jobs: list[dict[str, object]], tarballs: int) -> float:
     """Print the processor time by kind, and compare with the steps; returns that of the steps, each once [s]."""
-    once = {(job["subject"], job["pipeline"], job["step"]): float(str(job.get("cpu_s") or 0)) for job in reversed(jobs)}
+    once = {(job["subject"], job["pipeline"], job["step"]): cpu_s(job) for job in reversed(jobs)}
     steps_s, again = sum(once.values()), len(jobs) - len(once)
     print(f"\n{len(jobs)} steps, {again} of them again, {tarballs} tarballs, {wall_s:.0f} s of wall time\n")
     print("| processes | CPU [s] |\n|---|---|")
@@ -195,10 +195,16 @@ def night(folder: Path, raw: Path, copies: int) -> None:
     usage, wall_s, jobs = reduced(folder)
     packs = (folder / "daemon.log").read_text().count(": packed")
     steps_s = print_usage(usage, wall_s, jobs, packs)
-    outside = usage.total_s - steps_s - packing_s(folder)
+    # what is repeated counts in the ratio before, not here
+    outside = usage.total_s - sum(map(cpu_s, jobs)) - packing_s(folder)
     print("\n| what | ratio |\n|---|---|")
     print(f"| all / steps | {usage.total_s / steps_s:.2f} |")
     print(f"| outside steps and packing / all | {outside / usage.total_s:.2f} |")
+
+
+def cpu_s(job: dict[str, object]) -> float:
+    """Return the processor time of an attempt, that of its lbzip2 included [s]."""
+    return float(str(job.get("cpu_s") or 0))
 
 
 def packing_s(folder: Path) -> float:
