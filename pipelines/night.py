@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from obsarchive.config.model import Calibration as CalibrationSettings
-from obsarchive.core.documents import Master, Night
+from obsarchive.core.documents import Night
+from obsarchive.core.masters import Master
 from obsarchive.core.values import as_mappings
 from obsarchive.errors import ArchiveError, BadRawData, Lacking, Unprocessable
 from obsarchive.io import fits_products

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from obsarchive.core.documents import CalibrationNeed, Master, Night, Observation, choose
+from obsarchive.core.documents import Night, Observation
+from obsarchive.core.masters import CalibrationNeed, Master, choose
 from obsarchive.io.psf_library import without_target
 from obsarchive.names import days_apart, target_of
 from obsarchive.pipeline import InputKind

@@ -16,8 +16,9 @@ from obsarchive.config.field_types import import_class
 from obsarchive.config.model import Calibration, RawRoot, Telescope
 from obsarchive.core.archive_paths import Layout
 from obsarchive.core.document_types import ProductEntry
-from obsarchive.core.documents import Master, Night, Observation
+from obsarchive.core.documents import Night, Observation
 from obsarchive.core.json_text import json_with_checksum, parse_with_checksum
+from obsarchive.core.masters import Master
 from obsarchive.core.progress import ProgressCallback, no_progress
 from obsarchive.core.values import plain_values
 from obsarchive.errors import ArchiveError, Unprocessable

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from obsarchive.core.documents import Master
+from obsarchive.core.masters import Master
 from obsarchive.errors import Lacking, Unprocessable
 from obsarchive.io import fits_products
 from obsarchive.io.raw_frames import Sections, read_header

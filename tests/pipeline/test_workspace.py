@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from obsarchive.core.archive_paths import Layout
-from obsarchive.core.documents import Master
 from obsarchive.core.json_text import parse_with_checksum
+from obsarchive.core.masters import Master
 from obsarchive.errors import ArchiveError, ConfigError, Unprocessable
 from obsarchive.execution.step_process import execute
 from obsarchive.io.atomic import sha256
