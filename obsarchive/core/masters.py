@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from obsarchive.core.document_types import CalibrationNeedDocument, MasterDocument
+from obsarchive.core.document_types.nights import CalibrationNeedDocument, MasterDocument
 from obsarchive.core.values import as_shape
 
 

@@ -11,14 +11,9 @@ from obsarchive.config.model import Config
 from obsarchive.core import document_paths as paths
 from obsarchive.core import seeing_lookup
 from obsarchive.core.archive_paths import Layout
-from obsarchive.core.document_types import (
-    HeaderFields,
-    NewObservation,
-    NightRawData,
-    ObservationSeeing,
-    PipelineDocument,
-    RawData,
-)
+from obsarchive.core.document_types.nights import NightRawData
+from obsarchive.core.document_types.observations import HeaderFields, NewObservation, ObservationSeeing, RawData
+from obsarchive.core.document_types.steps import PipelineDocument
 from obsarchive.core.documents import NIGHT_KINDS, SCHEMA, Night, Observation, utc_now
 from obsarchive.core.raw_problems import RawProblem, by_kind
 from obsarchive.core.values import as_mapping, plain_text

@@ -7,7 +7,7 @@ from typing import Any
 
 from obsarchive.core.archive_paths import Layout
 from obsarchive.core.document_paths import PipelinePaths
-from obsarchive.core.document_types import PsfLibraryStar
+from obsarchive.core.document_types.nights import PsfLibraryStar
 from obsarchive.core.documents import Night
 from obsarchive.daemon.night_context import Library
 from obsarchive.errors import ArchiveError

@@ -20,7 +20,7 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from obsarchive.core.document_types import HeaderCard
+from obsarchive.core.document_types.observations import HeaderCard
 from obsarchive.errors import BadRawData
 from obsarchive.io.amplifiers import Mosaic, mosaic_of
 from obsarchive.io.compression import BLOCK, explained, open_stream, packing_of

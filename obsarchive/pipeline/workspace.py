@@ -15,7 +15,7 @@ from obsarchive import __version__
 from obsarchive.config.field_types import import_class
 from obsarchive.config.model import Calibration, RawRoot, Telescope
 from obsarchive.core.archive_paths import Layout
-from obsarchive.core.document_types import ProductEntry
+from obsarchive.core.document_types.steps import ProductEntry
 from obsarchive.core.documents import Night, Observation
 from obsarchive.core.json_text import json_with_checksum, parse_with_checksum
 from obsarchive.core.masters import Master

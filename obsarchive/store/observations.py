@@ -15,7 +15,7 @@ from pymongo.errors import PyMongoError
 
 from obsarchive.core import document_paths as paths
 from obsarchive.core.document_paths import PipelinePaths
-from obsarchive.core.document_types import NewObservation
+from obsarchive.core.document_types.observations import NewObservation
 from obsarchive.core.documents import SCHEMA, Night, Observation, StepRecord, utc_now
 from obsarchive.core.step_state import State
 from obsarchive.core.target_names import target_fields

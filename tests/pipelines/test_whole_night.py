@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from obsarchive.core.document_types import MasterDocument, NightDocument, ObservationDocument
+from obsarchive.core.document_types.nights import MasterDocument, NightDocument
+from obsarchive.core.document_types.observations import ObservationDocument
 from obsarchive.database.embedded_mongod import Server
 from obsarchive.io.psf_library import PsfLibrary
 from obsarchive.simulation import night as demo
