@@ -10,8 +10,9 @@ from obsarchive.core.document_paths import PipelinePaths
 from obsarchive.core.document_types.nights import PsfLibraryStar
 from obsarchive.core.documents import Night
 from obsarchive.daemon.night_context import Library
+from obsarchive.daemon.reference_groups import groups_of, signatures
 from obsarchive.errors import ArchiveError
-from obsarchive.io.psf_library import Entry, PsfLibrary, groups_of, signatures
+from obsarchive.io.psf_library import Entry, PsfLibrary
 from obsarchive.pipeline.chain import ChainEntry, steps_of
 from obsarchive.store import Store
 

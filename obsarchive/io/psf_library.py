@@ -6,7 +6,6 @@ lie in a file beside it. A writer locks the library, reads it and replaces the f
 """
 
 import fcntl
-import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,11 +32,10 @@ log = logging.getLogger(__name__)
 
 LOCK_TIMEOUT_S = 120.0
 REMOVED = -1
+"""Plane of a removed entry."""
 SAME_SCALE = 0.01
 """Relative difference of plate scales below which stamps fit each other."""
-"""Plane of a removed entry."""
 _TEXTS = ("observation", "night", "telescope", "filter", "stack", "added_by", "added")
-_HEADER_TEXTS = {"observation": "OBSERV", "night": "NIGHT", "telescope": "TELESCOP", "filter": "FILTER"}
 _NUMBERS = ("pixel_arcsec", "strehl_percent", "fwhm_arcsec")
 
 AddedBy = Literal["auto", "administrator"]
@@ -385,107 +383,3 @@ def _texts(values: Iterable[str]) -> NDArray[Any]:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-def header_of(entry: Entry, stacks: Sequence[str], reason: str) -> dict[str, Any]:
-    """Return the header of a file of stamps that a night offers, one image for each stack; see :func:`offered`.
-
-    Parameters
-    ----------
-    entry : Entry
-        Facts of the star.
-    stacks : sequence of str
-        Stacks that the images are cut from, in the order of the images.
-    reason : str
-        Why the star is no good reference; empty for a good one.
-
-    Returns
-    -------
-    dict
-        Keyword: (value, comment).
-    """
-    return {
-        "OBSERV": (entry.observation, "observation"),
-        "NIGHT": (entry.night, "night"),
-        "TELESCOP": (entry.telescope, "telescope"),
-        "FILTER": (entry.filter, "filter"),
-        "PIXSCALE": (entry.pixel_arcsec, "[arcsec/pixel] plate scale of this image"),
-        "STREHL": (entry.strehl_percent, "[%] Strehl ratio"),
-        "FWHM": (entry.fwhm_arcsec, "[arcsec] full width at half maximum"),
-        "STACKS": (" ".join(stacks), "stacks that the images are cut from"),
-        "OBJECTS": (reason, "what speaks against this reference"),
-    }
-
-
-def offered(path: Path) -> list[tuple[Entry, NDArray[np.float32]]]:
-    """Stamps of a star as its night offers them, ``summary/psflib/<observation>.fits``.
-
-    Raises
-    ------
-    ArchiveError
-        The file is missing or damaged.
-    """
-    try:
-        with fits.open(path, memmap=False) as hdus:
-            header = hdus[0].header
-            stamps = [hdu.data.astype(np.float32) for hdu in hdus]
-            texts = {name: str(header[key]) for name, key in _HEADER_TEXTS.items()}
-            facts: dict[str, Any] = {
-                **texts,
-                "pixel_arcsec": float(header["PIXSCALE"]),
-                "strehl_percent": _number(header["STREHL"]),
-                "fwhm_arcsec": _number(header["FWHM"]),
-            }
-            stacks = header["STACKS"].split()
-    except FileNotFoundError as err:
-        raise ArchiveError(f"{path}: no such file: its night has not offered this star (pipeline psflib)") from err
-    except (OSError, ValueError, TypeError, LookupError, AttributeError, fits.VerifyError) as err:
-        raise ArchiveError(f"{path} cannot be read: {err}") from err
-    return [(Entry(stack=stack, **facts), stamp) for stack, stamp in zip(stacks, stamps, strict=True)]
-
-
-def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) else float("nan")
-
-
-def groups_of(library: PsfLibrary) -> dict[tuple[str, ...], list[Entry]]:
-    """Return the reference stars that observations have in common.
-
-    Parameters
-    ----------
-    library : PsfLibrary
-        The library.
-
-    Returns
-    -------
-    dict
-        Entries by (telescope, filter) and (telescope, filter, night); of each of their targets also by the same key
-        with :func:`without_target` at its end, because no star is its own reference.
-    """
-    groups: dict[tuple[str, ...], list[Entry]] = {}
-    for entry in library.entries:
-        groups.setdefault((entry.telescope, entry.filter), []).append(entry)
-        groups.setdefault((entry.telescope, entry.filter, entry.night), []).append(entry)
-    others = {
-        (*key, without_target(target)): [entry for entry in entries if entry.target != target]
-        for key, entries in groups.items()
-        for target in {entry.target for entry in entries}
-    }
-    return {**groups, **others}
-
-
-def without_target(target: str) -> str:
-    """Return the part of a key of :func:`groups_of` that stands for the exclusion of a target."""
-    return f"without {target}"
-
-
-def signatures(groups: Mapping[tuple[str, ...], Sequence[Entry]]) -> dict[tuple[str, ...], str]:
-    """Return a signature of each group of :func:`groups_of`: 16 hex digits, ``none`` for an empty one."""
-    texts = {
-        key: sorted(f"{entry.observation}:{entry.stack}:{entry.added}" for entry in entries)
-        for key, entries in groups.items()
-    }
-    return {
-        key: hashlib.sha256("|".join(lines).encode()).hexdigest()[:16] if lines else "none"
-        for key, lines in texts.items()
-    }
