@@ -66,7 +66,7 @@ class PsfCandidates(Pipeline):
             except Unprocessable as err:
                 log.info("%s is no candidate: %s", observation.id, err)
         work.progress(0.5, f"looking for companions of {len(found)} stars")
-        _judge(found, _of_other_nights(PsfLibrary.read(work.layout.psf_library), work.subject.night))
+        _judge(found, _of_other_nights(PsfLibrary.read(work.layout), work.subject.night))
         for number, candidate in enumerate(found):
             work.progress(0.8 + 0.2 * number / len(found), f"writing {candidate.name}")
             candidate.publish(work)

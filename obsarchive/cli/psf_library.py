@@ -13,7 +13,7 @@ from obsarchive.store import Store
 
 def show(options: Namespace) -> int:
     """List the stars of the library, and those that were removed."""
-    library = psf_library.PsfLibrary.read(_layout(options).psf_library)
+    library = psf_library.PsfLibrary.read(_layout(options))
     say(f"{library.path}: version {library.version}, {len(library.entries)} stamps\n")
     for entry in (*library.entries, *library.removed):
         state = f"removed by {entry.added_by}" if entry.is_removed else f"Strehl ratio {entry.strehl_percent:.1f} %"

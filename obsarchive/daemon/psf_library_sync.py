@@ -65,7 +65,7 @@ class PsfLibrarySync:
     def _read(self, seen: tuple[int, int]) -> None:
         is_first, self._seen, former = self._seen is None, seen, self.library.groups
         try:
-            self._entries = PsfLibrary.read(self.layout.psf_library)
+            self._entries = PsfLibrary.read(self.layout)
         except ArchiveError as err:
             log.warning("the PSF library cannot be read: %s", err)
             return

@@ -116,21 +116,31 @@ class PsfLibrary:
     version: int = 0
 
     @classmethod
-    def read(cls, path: Path) -> Self:
+    def read(cls, layout: Layout) -> Self:
         """Read the table; a missing file is an empty library, from which stars were removed as before it was lost.
+
+        Parameters
+        ----------
+        layout : Layout
+            The archive tree.
+
+        Returns
+        -------
+        PsfLibrary
 
         Raises
         ------
         ArchiveError
             The file is damaged.
         """
+        path = layout.psf_library
         try:
             with fits.open(path, memmap=True) as hdus:
                 rows = hdus["ENTRIES"].data
                 version = int(hdus[0].header["VERSION"])
                 found = [_entry(row) for row in rows]
         except FileNotFoundError:
-            return cls(path, removed=_removed(path))
+            return cls(path, removed=_removed(layout.psf_library_removals))
         except (OSError, ValueError, TypeError, LookupError, AttributeError, fits.VerifyError) as err:
             raise ArchiveError(
                 f"{path} cannot be read: {err}; move it away: it is made again from the nights' summary/psflib folders"
@@ -320,11 +330,11 @@ def changed(layout: Layout) -> Iterator[Change]:
     lock = FileLock(layout.psf_library_lock)
     lock.acquire(fcntl.LOCK_EX, LOCK_TIMEOUT_S)
     try:
-        change = Change(PsfLibrary.read(layout.psf_library))
+        change = Change(PsfLibrary.read(layout))
         before = dict(change.entries)
         yield change
         if _identities(before) != _identities(change.entries):
-            _write(change)
+            _write(change, layout)
     finally:
         lock.release()
 
@@ -333,7 +343,7 @@ def _identities(entries: Mapping[tuple[str, str], tuple[Entry, Any]]) -> set[tup
     return {(replace(entry, plane=0 if stamp is not None else REMOVED), id(stamp)) for entry, stamp in entries.values()}
 
 
-def _write(change: Change) -> None:
+def _write(change: Change, layout: Layout) -> None:
     kept = sorted(change.entries.values(), key=lambda item: (item[1] is None, item[0].night, item[0].key))
     stamps = [stamp for _, stamp in kept if stamp is not None]
     rows = [replace(entry, plane=REMOVED if stamp is None else i) for i, (entry, stamp) in enumerate(kept)]
@@ -345,24 +355,19 @@ def _write(change: Change) -> None:
     }
     provenance = fits_products.Provenance(__version__, "psflib", "library", config_hash="")
     images = {"": np.zeros((1, 1), np.float32), "STAMPS": cube, "ENTRIES": _table(rows)}
-    fits_products.write_fits(change.before.path, images, header, provenance)
+    fits_products.write_fits(layout.psf_library, images, header, provenance)
     removed = {"removed": [asdict(row) for row in rows if row.is_removed]}
-    atomic_write(_decisions(change.before.path), json_with_checksum(removed))
-
-
-def _decisions(path: Path) -> Path:
-    """Return the file beside a library that holds which stars were removed from it."""
-    return path.with_name(f".{path.stem}.json")
+    atomic_write(layout.psf_library_removals, json_with_checksum(removed))
 
 
 def _removed(path: Path) -> tuple[Entry, ...]:
-    """Return the stars that were removed from a library that is lost."""
+    """Return the stars that were removed from a library that is lost, from the file beside it."""
     try:
-        return tuple(Entry(**row) for row in parse_with_checksum(_decisions(path).read_bytes())["removed"])
+        return tuple(Entry(**row) for row in parse_with_checksum(path.read_bytes())["removed"])
     except FileNotFoundError:
         return ()
     except (OSError, ValueError, TypeError, LookupError) as err:
-        log.warning("%s is not used: stars that were removed from the library may come back: %s", _decisions(path), err)
+        log.warning("%s is not used: stars that were removed from the library may come back: %s", path, err)
         return ()
 
 

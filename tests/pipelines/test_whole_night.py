@@ -73,7 +73,7 @@ def summary(site: Site, name: str) -> dict:
 
 
 def test_single_stars_come_into_the_library_and_double_ones_do_not(site: Site) -> None:
-    members = {entry.observation for entry in PsfLibrary.read(site.layout.psf_library).entries}
+    members = {entry.observation for entry in PsfLibrary.read(site.layout).entries}
     assert members >= {site.observation(name) for name in ("alone", "lonely", "solo")}
     assert site.observation("double") not in members
 
