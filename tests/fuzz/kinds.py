@@ -22,7 +22,7 @@ from astropy.table import Table
 from bson import encode
 from hypothesis import strategies as st
 
-from obsarchive.config import model
+from obsarchive.config import loading
 from obsarchive.core.archive_paths import Layout
 from obsarchive.core.rules import FIELDS, compile_rule
 from obsarchive.daemon import product_check, sidecars
@@ -242,7 +242,7 @@ def _configuration(content: bytes, folder: Path) -> None:
     path = folder / "config.json"
     path.write_bytes(content)
     with contextlib.suppress(ConfigError):
-        model.load(path, import_classes=False)
+        loading.load(path, import_classes=False)
 
 
 rules = st.one_of(
