@@ -130,7 +130,7 @@ def _answer(function: Callable[..., Any], arguments: tuple[Any, ...], pipe: Conn
     answer: tuple[Any, Exception | None]
     try:
         answer = function(*arguments), None
-    except Exception as err:
+    except Exception as err:  # whatever it is, the process that asked raises it
         log.debug("%s failed", function.__name__, exc_info=err)
         answer = None, err
     with suppress(BrokenPipeError):

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from pyarrow import csv as arrow_csv
 from pyarrow import parquet
 
-from obsarchive.errors import ArchiveError, ConfigError
+from obsarchive.errors import OF_DISKS, ArchiveError, ConfigError, DiskTrouble
 from obsarchive.io import table_readers
 from obsarchive.io.atomic import atomic_write
 from obsarchive.io.table_readers import Source, native
@@ -137,6 +137,8 @@ def open_table(path: Path, table: str | int | None = None) -> ColumnTable:
     ------
     ConfigError
         The file is missing, damaged, of unknown format or without a table.
+    DiskTrouble
+        The disk does not answer, or forbids it.
     """
     path, inside = named_table(path)
     wanted = inside if table is None else str(table)
@@ -205,6 +207,8 @@ def _explained(path: Path) -> Iterator[None]:
     except ArchiveError:
         raise
     except Exception as err:  # damaged files make the libraries that read them raise anything
+        if isinstance(err, OSError) and err.errno in OF_DISKS:
+            raise DiskTrouble(f"{path} cannot be read: {err.strerror}") from err
         if isinstance(err, EOFError | zlib.error) or "truncated" in str(err).lower():
             advice = "the file is not complete: copy or fetch it again"
         else:
