@@ -15,7 +15,9 @@ from obsarchive.core.values import as_mappings
 from obsarchive.errors import ArchiveError, BadRawData, Lacking, Unprocessable
 from obsarchive.io import fits_products
 from obsarchive.io.atomic import sha256
-from obsarchive.io.raw_frames import Frames, Sections, read_header, signature
+from obsarchive.io.raw_files import signature
+from obsarchive.io.raw_frames import Frames, Sections
+from obsarchive.io.raw_headers import read_header
 from obsarchive.io.reduction_state import reduction_state
 from obsarchive.pipeline import InputKind, Pipeline, Workspace, step
 from obsarchive.science.arrays import Float32Array, FloatArray

@@ -26,7 +26,7 @@ from obsarchive.daemon.raw_copies import differing_files, differing_observation
 from obsarchive.daemon.raw_scanner import Found, Listing, problem_of, signature, signature_of
 from obsarchive.daemon.sidecars import read_sidecar, take_night_requests, take_redos, user_fields, write_sidecar
 from obsarchive.errors import DISK_ERRORS, MALFORMED, ArchiveError, BadRawData
-from obsarchive.io.raw_frames import plain_cards, read_header
+from obsarchive.io.raw_headers import plain_cards, read_header
 from obsarchive.names import ObservationName, is_night, is_observation
 from obsarchive.pipeline.chain import decision_chain
 from obsarchive.store import Store, one_line

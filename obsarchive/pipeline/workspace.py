@@ -26,7 +26,9 @@ from obsarchive.instruments.base import Sectioned
 from obsarchive.io import atomic, fits_products
 from obsarchive.io.permit import required
 from obsarchive.io.product_entries import product_entry
-from obsarchive.io.raw_frames import Frames, Sections, read_header, unpack
+from obsarchive.io.raw_files import unpack
+from obsarchive.io.raw_frames import Frames, Sections
+from obsarchive.io.raw_headers import read_header
 from obsarchive.pipeline.declaration import InputKind, NoSettings, Pipeline, Step, step
 from obsarchive.science.arrays import AnyArray, Float32Array
 

@@ -29,7 +29,8 @@ from obsarchive.daemon import product_check, sidecars
 from obsarchive.daemon.manifest_blocks import blocks_by_pipeline
 from obsarchive.errors import ArchiveError, ConfigError
 from obsarchive.instruments import HeaderDriven, RoboAO
-from obsarchive.io.raw_frames import Frames, unpack
+from obsarchive.io.raw_files import unpack
+from obsarchive.io.raw_frames import Frames
 from obsarchive.io.raw_headers import plain_cards, read_header
 from obsarchive.names import ObservationName, is_night, is_observation
 from obsarchive.remote.star_catalogs import read_catalog
