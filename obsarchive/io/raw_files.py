@@ -16,7 +16,8 @@ from obsarchive.errors import BadRawData, NotReady
 from obsarchive.io.amplifiers import write_frames
 from obsarchive.io.bad_pixels import bad_pixels
 from obsarchive.io.compression import Job, decompress, explained, packing_of
-from obsarchive.io.raw_headers import Contents, has_amplifiers, has_tiles, read_plane, scan
+from obsarchive.io.hdus import has_tiles, read_plane
+from obsarchive.io.raw_headers import Contents, has_amplifiers, scan
 
 MAX_UNPACKED_BYTES = 2**34
 

@@ -20,13 +20,8 @@ from numpy.typing import NDArray
 from obsarchive.errors import ArchiveError, BadRawData
 from obsarchive.io.bad_pixels import bad_pixels
 from obsarchive.io.compression import explained
-from obsarchive.io.raw_headers import (
-    Contents,
-    Stack,
-    read_header,
-    read_plane,
-    scan,
-)
+from obsarchive.io.hdus import Stack, read_plane
+from obsarchive.io.raw_headers import Contents, read_header, scan
 
 
 @njit(cache=True)
