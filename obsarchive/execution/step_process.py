@@ -31,7 +31,7 @@ from obsarchive.errors import OF_DISKS, ArchiveError
 from obsarchive.execution.work import ResultState, StepResult
 from obsarchive.io.permit import discard, is_withdrawn
 from obsarchive.pipeline import Task, Workspace
-from obsarchive.pipeline.workspace import remove_scratch
+from obsarchive.pipeline.task import remove_scratch
 
 log = logging.getLogger(__name__)
 
