@@ -21,7 +21,8 @@ from obsarchive.io.raw_headers import read_header
 from obsarchive.io.reduction_state import reduction_state
 from obsarchive.pipeline import InputKind, Pipeline, Workspace, step
 from obsarchive.science.arrays import Float32Array, FloatArray
-from obsarchive.science.imaging.calibration import Clip, combine, flat_levels, master_flat, unexposed_flats
+from obsarchive.science.imaging.combining import Clip, combine
+from obsarchive.science.imaging.master_flats import flat_levels, master_flat, unexposed_flats
 from pipelines.shared.calibrator import OVERSCAN, require_same_overscan
 
 log = logging.getLogger(__name__)
