@@ -29,8 +29,10 @@ from pyarrow import parquet
 from obsarchive.errors import OF_DISKS, ArchiveError, ConfigError, DiskTrouble
 from obsarchive.io import table_readers
 from obsarchive.io.atomic import atomic_write
+from obsarchive.io.hdf5_tables import open_hdf5
+from obsarchive.io.position_columns import with_joined_positions, with_split_positions
 from obsarchive.io.table_readers import Source, native
-from obsarchive.io.text_tables import BARE, Opener, open_text, with_joined_positions, with_split_positions
+from obsarchive.io.text_tables import BARE, Opener, open_text
 
 _TEXT = (".csv", ".tsv", ".txt", ".ecsv", ".dat", ".tbl", ".cat", ".asc", ".mrt")
 _FITS = (".fits", ".fit")
@@ -327,7 +329,7 @@ def _bytes(text: NDArray[np.str_]) -> NDArray[np.bytes_]:
 _OPENERS: dict[str, Opener] = {
     **dict.fromkeys(_FITS, table_readers.open_fits),
     **dict.fromkeys(_TEXT, open_text),
-    **dict.fromkeys((".h5", ".hdf5"), table_readers.open_hdf5),
+    **dict.fromkeys((".h5", ".hdf5"), open_hdf5),
     **dict.fromkeys(_VOTABLE, table_readers.open_votable),
     **dict.fromkeys((".parquet", ".pq"), table_readers.open_parquet),
     **dict.fromkeys(_OTHER_FITS, table_readers.open_fits),
