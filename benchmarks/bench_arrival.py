@@ -25,7 +25,8 @@ PROJECT = Path(__file__).resolve().parents[1]
 if not any(Path(folder, "obsarchive").is_dir() for folder in sys.path):
     sys.path.insert(0, str(PROJECT))
 
-from obsarchive.config.model import Config, RawRoot, load  # noqa: E402
+from obsarchive.config.loading import load  # noqa: E402
+from obsarchive.config.model import Config, RawRoot  # noqa: E402
 from obsarchive.daemon.raw_scanner import Scanner  # noqa: E402
 from obsarchive.daemon.scheduler import Scheduler  # noqa: E402
 from obsarchive.database.connect import open_database  # noqa: E402

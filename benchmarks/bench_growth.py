@@ -21,7 +21,8 @@ PROJECT = Path(__file__).resolve().parents[1]
 if not any(Path(folder, "obsarchive").is_dir() for folder in sys.path):
     sys.path.insert(0, str(PROJECT))
 
-from obsarchive.config.model import Config, load  # noqa: E402
+from obsarchive.config.loading import load  # noqa: E402
+from obsarchive.config.model import Config  # noqa: E402
 from obsarchive.daemon.scheduler import Scheduler  # noqa: E402
 from obsarchive.database.connect import DatabaseHandle, open_database  # noqa: E402
 from obsarchive.execution.cluster import Cluster  # noqa: E402

@@ -17,7 +17,9 @@ import fitsio
 import numpy as np
 from astropy.io import fits
 
-from obsarchive.io.raw_frames import Frames, scan, unpack
+from obsarchive.io.raw_files import unpack
+from obsarchive.io.raw_frames import Frames
+from obsarchive.io.raw_headers import scan
 
 SIZE = 1024
 ROUNDS = 7

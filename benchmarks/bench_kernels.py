@@ -26,7 +26,8 @@ import numpy as np
 from contest import Contest, case, size
 from scipy import optimize
 
-from obsarchive.science.imaging.calibration import Calibration, combine
+from obsarchive.science.imaging.calibration import Calibration
+from obsarchive.science.imaging.combining import combine
 from obsarchive.science.imaging.drizzle import Drizzle
 from obsarchive.science.psf.model import Optics, drizzled_response
 from obsarchive.science.psf.strehl import measure_strehl

@@ -17,7 +17,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 if not any(Path(folder, "obsarchive").is_dir() for folder in sys.path):
     sys.path.insert(0, str(PROJECT))
 
-from obsarchive.config.model import load  # noqa: E402
+from obsarchive.config.loading import load  # noqa: E402
 from obsarchive.database.connect import open_store  # noqa: E402
 from obsarchive.simulation.night import NightPlan, Target, write_night  # noqa: E402
 from obsarchive.simulation.scenes import Scene, Star  # noqa: E402

@@ -26,7 +26,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT))
 
 from obsarchive.accounts import users as accounts  # noqa: E402
-from obsarchive.config.model import load  # noqa: E402
+from obsarchive.config.loading import load  # noqa: E402
 from obsarchive.core.target_names import target_fields  # noqa: E402
 from obsarchive.database.embedded_mongod import EmbeddedMongod  # noqa: E402
 from obsarchive.instruments.base import coordinates  # noqa: E402

@@ -21,7 +21,7 @@ import numpy as np
 PROJECT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(PROJECT)]
 
-from obsarchive.config.model import load  # noqa: E402
+from obsarchive.config.loading import load  # noqa: E402
 from obsarchive.daemon.scheduler import Options, Scheduler  # noqa: E402
 from obsarchive.database.connect import open_database  # noqa: E402
 from obsarchive.execution.cluster import Cluster, Event, TaskFinished  # noqa: E402

@@ -206,7 +206,7 @@ def _effective_area(psf: FloatArray) -> float:
 def _library_psfs(work: Workspace, pixel_arcsec: float) -> list[tuple[FloatArray, str]]:
     """Stars of the library near in time: only those of the same night, if there are any."""
     observation = work.observation
-    library = PsfLibrary.read(work.layout.psf_library).select(
+    library = PsfLibrary.read(work.layout).select(
         telescope=str(observation.document.get("telescope") or ""),
         filter=observation.filter,
         stack="100p",

@@ -9,16 +9,20 @@ from typing import Any
 import numpy as np
 
 from obsarchive.config.model import Calibration as CalibrationSettings
-from obsarchive.core.documents import Master, Night
+from obsarchive.core.documents import Night
+from obsarchive.core.masters import Master
 from obsarchive.core.values import as_mappings
 from obsarchive.errors import ArchiveError, BadRawData, Lacking, Unprocessable
 from obsarchive.io import fits_products
 from obsarchive.io.atomic import sha256
-from obsarchive.io.raw_frames import Frames, Sections, read_header, signature
+from obsarchive.io.raw_files import signature
+from obsarchive.io.raw_frames import Frames, Sections
+from obsarchive.io.raw_headers import read_header
 from obsarchive.io.reduction_state import reduction_state
 from obsarchive.pipeline import InputKind, Pipeline, Workspace, step
 from obsarchive.science.arrays import Float32Array, FloatArray
-from obsarchive.science.imaging.calibration import Clip, combine, flat_levels, master_flat, unexposed_flats
+from obsarchive.science.imaging.combining import Clip, combine
+from obsarchive.science.imaging.master_flats import flat_levels, master_flat, unexposed_flats
 from pipelines.shared.calibrator import OVERSCAN, require_same_overscan
 
 log = logging.getLogger(__name__)

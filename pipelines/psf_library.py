@@ -12,7 +12,7 @@ from obsarchive.core.documents import Observation, StepRecord
 from obsarchive.core.step_state import State
 from obsarchive.errors import Unprocessable
 from obsarchive.figures.previews import Sky, thumbnail
-from obsarchive.io import fits_products, psf_library
+from obsarchive.io import fits_products, psf_candidates, psf_library
 from obsarchive.io.psf_library import Change, Entry, PsfLibrary
 from obsarchive.pipeline import Pipeline, Workspace, step
 from obsarchive.science.arrays import Float32Array
@@ -66,7 +66,7 @@ class PsfCandidates(Pipeline):
             except Unprocessable as err:
                 log.info("%s is no candidate: %s", observation.id, err)
         work.progress(0.5, f"looking for companions of {len(found)} stars")
-        _judge(found, _of_other_nights(PsfLibrary.read(work.layout.psf_library), work.subject.night))
+        _judge(found, _of_other_nights(PsfLibrary.read(work.layout), work.subject.night))
         for number, candidate in enumerate(found):
             work.progress(0.8 + 0.2 * number / len(found), f"writing {candidate.name}")
             candidate.publish(work)
@@ -169,7 +169,9 @@ class _Candidate:
     def publish(self, work: Workspace) -> None:
         """Write stamps and thumbnail."""
         name, entry = f"psflib/{self.name}", self.entries[0]
-        work.publish_fits(f"{name}.fits", self.stamps, psf_library.header_of(entry, STACKS, self.reason), raw_files=())
+        work.publish_fits(
+            f"{name}.fits", self.stamps, psf_candidates.header_of(entry, STACKS, self.reason), raw_files=()
+        )
         middle = (STAMP_SIDE - 1) / 2
         side_px = min(SHOWN_ARCSEC / entry.pixel_arcsec, STAMP_SIDE)
         work.publish(

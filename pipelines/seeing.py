@@ -10,7 +10,8 @@ from obsarchive.core.documents import Night
 from obsarchive.core.values import as_mappings
 from obsarchive.errors import BadRawData, Unprocessable
 from obsarchive.figures.night import seeing_frame, seeing_of_night
-from obsarchive.io.raw_frames import Frames, read_header
+from obsarchive.io.raw_frames import Frames
+from obsarchive.io.raw_headers import read_header
 from obsarchive.pipeline import Pipeline, Workspace, step
 from obsarchive.science.arrays import Float32Array
 from obsarchive.science.psf.seeing import StarWidth, measure_width, refuse_saturated

@@ -62,7 +62,7 @@ def find_config() -> "Config | None":
     ConfigError
         A configuration is named that cannot be used.
     """
-    from obsarchive.config.model import load as load_config  # late, as below: objects can be used without a database
+    from obsarchive.config.loading import load as load_config  # late, as below: objects can be used without a database
 
     named = os.environ.get(CONFIG_VARIABLE)
     path = Path(named) if named else CONFIG

@@ -5,17 +5,8 @@ from typing import Any
 import numpy as np
 
 from obsarchive.errors import ConfigError
-from obsarchive.science.light_curves.events import (
-    SHAPES,
-    Event,
-    Matched,
-    find_events,
-    fit_event,
-    joined_events,
-    matched_filter,
-    signal_to_noise,
-    template_widths,
-)
+from obsarchive.science.light_curves.event_templates import SHAPES, Matched, fit_event, matched_filter, template_widths
+from obsarchive.science.light_curves.events import Event, find_events, joined_events, signal_to_noise
 from obsarchive.science.light_curves.light_curve import Baseline, delta_magnitude
 from surveys.dataset import Lightcurve
 from surveys.detection import Detection

@@ -22,8 +22,9 @@ from surveys.formats.hdf5_light_curves import PhotometryFile
 from surveys.histograms import Histogram
 from surveys.histograms.file import HistogramFile
 from surveys.missing_files import lost_on_disk
-from surveys.observatory.base import Downloaded, Row, reason_of, zone_of
-from surveys.observatory.downloads import tried
+from surveys.observatory.base import zone_of
+from surveys.observatory.downloads import reason_of, tried
+from surveys.observatory.raw_storage import Downloaded, Row
 from surveys.places import apart_arcsec
 from surveys.properties import Properties
 from surveys.source import Source

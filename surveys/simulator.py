@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from obsarchive.errors import ConfigError
-from obsarchive.science.light_curves.events import SHAPES, Shape, template
+from obsarchive.science.light_curves.event_templates import SHAPES, Shape, template
 from obsarchive.science.light_curves.light_curve import magnitudes_of_fluxes
 from surveys.dataset import Lightcurve
 from surveys.detection import Detection

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 from obsarchive.errors import ConfigError
 from surveys.database import open_surveys
-from surveys.dataset import DatasetMixin, Lightcurve, RawPhotometry
+from surveys.dataset import Lightcurve, RawPhotometry
 from surveys.detection import Detection
 from surveys.display import card
 from surveys.formats.hdf5_light_curves import MissingDataError
 from surveys.properties import Properties
+from surveys.source_data import DatasetMixin
 
 if TYPE_CHECKING:
     from obsarchive.science.light_curves.point_lens_model import Options, PointLens

@@ -13,7 +13,8 @@ from obsarchive.science.light_curves.light_curve import binned, magnitudes_of_fl
 from surveys.formats.hdf5_light_curves import Columns
 
 if TYPE_CHECKING:
-    from surveys.dataset import DatasetMixin, Lightcurve
+    from surveys.dataset import Lightcurve
+    from surveys.source_data import DatasetMixin
 
 UNITS = {
     "mjd": "d",

@@ -20,8 +20,8 @@ from surveys.dataset import Document, Lightcurve, RawPhotometry
 from surveys.formats.hdf5_light_curves import CorruptFileError, PhotometryFile, Record, check_storable
 from surveys.histograms import Histogram
 from surveys.observatory import VirtualObservatory
-from surveys.observatory.base import reason_of, zone_of
-from surveys.observatory.downloads import tried
+from surveys.observatory.base import zone_of
+from surveys.observatory.downloads import reason_of, tried
 from surveys.properties import Properties
 from surveys.source import Source
 

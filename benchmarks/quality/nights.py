@@ -179,7 +179,7 @@ def snr_at_companion(snr: np.ndarray) -> float:
 
 
 def high_contrast(night: Night) -> list[float]:
-    library = PsfLibrary.read(night.layout.psf_library)
+    library = PsfLibrary.read(night.layout)
 
     def stamp(target: str, stack: str) -> np.ndarray:
         image, header = fits_products.read_fits(night.product(target, f"bright_star/{stack}.fits"))

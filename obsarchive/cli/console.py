@@ -3,7 +3,8 @@
 import sys
 from argparse import Namespace
 
-from obsarchive.config.model import Config, load
+from obsarchive.config.loading import load
+from obsarchive.config.model import Config
 from obsarchive.core import logs
 
 

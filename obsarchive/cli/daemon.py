@@ -12,7 +12,8 @@ from functools import partial
 
 from obsarchive.cli.console import say
 from obsarchive.cli.daemon_reasons import note_failed_start
-from obsarchive.config.model import Config, load
+from obsarchive.config.loading import load
+from obsarchive.config.model import Config
 from obsarchive.core import logs
 from obsarchive.errors import ArchiveError, ConfigError, NotLeader
 from obsarchive.names import is_night

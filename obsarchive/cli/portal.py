@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from obsarchive.accounts import users as accounts
-from obsarchive.config.model import load
+from obsarchive.config.loading import load
 from obsarchive.core import logs
 from obsarchive.database.connect import open_database
 from obsarchive.errors import ConfigError

@@ -7,13 +7,13 @@ from obsarchive.core.archive_paths import Layout
 from obsarchive.core.documents import Observation
 from obsarchive.database.connect import open_store
 from obsarchive.errors import ConfigError
-from obsarchive.io import psf_library
+from obsarchive.io import psf_candidates, psf_library
 from obsarchive.store import Store
 
 
 def show(options: Namespace) -> int:
     """List the stars of the library, and those that were removed."""
-    library = psf_library.PsfLibrary.read(_layout(options).psf_library)
+    library = psf_library.PsfLibrary.read(_layout(options))
     say(f"{library.path}: version {library.version}, {len(library.entries)} stamps\n")
     for entry in (*library.entries, *library.removed):
         state = f"removed by {entry.added_by}" if entry.is_removed else f"Strehl ratio {entry.strehl_percent:.1f} %"
@@ -27,7 +27,8 @@ def add(options: Namespace) -> int:
     layout = Layout(config.paths.archive)
     with open_store(config) as store:
         nights = {name: _known_observation(store, name).night for name in options.observations}
-    stamps = [star for name, night in nights.items() for star in psf_library.offered(layout.psf_candidate(night, name))]
+    files = [layout.psf_candidate(night, name) for name, night in nights.items()]
+    stamps = [star for file in files for star in psf_candidates.offered(file)]
     with psf_library.changed(layout) as library:
         for entry, stamp in stamps:
             new = library.add(entry, stamp, "administrator")

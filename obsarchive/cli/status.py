@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from obsarchive.cli import daemon_reasons
 from obsarchive.cli.console import configure, say
-from obsarchive.config.model import Config, load
+from obsarchive.config.loading import load
+from obsarchive.config.model import Config
 from obsarchive.core.json_text import parse_json
 from obsarchive.core.values import as_mapping, as_mappings
 from obsarchive.errors import ArchiveError, ConfigError

@@ -14,8 +14,8 @@ from pathlib import Path
 from astropy import units as u
 
 from obsarchive.cli.console import say
+from obsarchive.config.loading import load as load_config
 from obsarchive.config.model import Config, Parallel
-from obsarchive.config.model import load as load_config
 from obsarchive.core import logs
 from obsarchive.core.progress import Bar
 from obsarchive.database.connect import open_store

@@ -124,6 +124,11 @@ class Layout:
         return self.summary(night) / "psflib" / f"{obs_id}.fits"
 
     @property
+    def psf_library_removals(self) -> Path:
+        """File with the stars that were removed from the PSF library, which outlives it."""
+        return self.root / ".psf_library.json"
+
+    @property
     def psf_library_lock(self) -> Path:
         """File locked by a process that changes the PSF library."""
         return self.root / ".psf_library.lock"

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from obsarchive.core.document_types import StepDocument
+from obsarchive.core.document_types.steps import StepDocument
 
 # -- observations -------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from statistics import median
 from typing import Any
 
-from obsarchive.core.document_types import ObservationSeeing
+from obsarchive.core.document_types.observations import ObservationSeeing
 
 NEAREST = timedelta(hours=1)
 """A seeing measurement farther away in time is not assigned to an observation."""

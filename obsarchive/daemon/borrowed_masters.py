@@ -4,7 +4,8 @@ import logging
 from collections.abc import Iterable
 
 from obsarchive.core.archive_paths import Layout
-from obsarchive.core.documents import Master, Night
+from obsarchive.core.documents import Night
+from obsarchive.core.masters import Master
 from obsarchive.core.step_state import State
 from obsarchive.io.atomic import sha256
 from obsarchive.store import Nights

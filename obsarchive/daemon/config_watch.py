@@ -4,7 +4,8 @@ import logging
 import os
 from pathlib import Path
 
-from obsarchive.config.model import Config, load
+from obsarchive.config.loading import load
+from obsarchive.config.model import Config
 from obsarchive.daemon.raw_scanner import open_instrument
 from obsarchive.errors import ConfigError
 from obsarchive.pipeline.chain import decision_chain

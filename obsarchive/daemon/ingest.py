@@ -11,14 +11,9 @@ from obsarchive.config.model import Config
 from obsarchive.core import document_paths as paths
 from obsarchive.core import seeing_lookup
 from obsarchive.core.archive_paths import Layout
-from obsarchive.core.document_types import (
-    HeaderFields,
-    NewObservation,
-    NightRawData,
-    ObservationSeeing,
-    PipelineDocument,
-    RawData,
-)
+from obsarchive.core.document_types.nights import NightRawData
+from obsarchive.core.document_types.observations import HeaderFields, NewObservation, ObservationSeeing, RawData
+from obsarchive.core.document_types.steps import PipelineDocument
 from obsarchive.core.documents import NIGHT_KINDS, SCHEMA, Night, Observation, utc_now
 from obsarchive.core.raw_problems import RawProblem, by_kind
 from obsarchive.core.values import as_mapping, plain_text
@@ -31,7 +26,7 @@ from obsarchive.daemon.raw_copies import differing_files, differing_observation
 from obsarchive.daemon.raw_scanner import Found, Listing, problem_of, signature, signature_of
 from obsarchive.daemon.sidecars import read_sidecar, take_night_requests, take_redos, user_fields, write_sidecar
 from obsarchive.errors import DISK_ERRORS, MALFORMED, ArchiveError, BadRawData
-from obsarchive.io.raw_frames import plain_cards, read_header
+from obsarchive.io.raw_headers import plain_cards, read_header
 from obsarchive.names import ObservationName, is_night, is_observation
 from obsarchive.pipeline.chain import decision_chain
 from obsarchive.store import Store, one_line

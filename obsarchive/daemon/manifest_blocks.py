@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from obsarchive.core.document_types import PipelineDocument
+from obsarchive.core.document_types.steps import PipelineDocument
 from obsarchive.core.documents import utc_now
 from obsarchive.core.json_text import parse_with_checksum
 from obsarchive.core.step_state import State, is_complete

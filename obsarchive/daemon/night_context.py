@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from obsarchive.core.documents import CalibrationNeed, Master, Night, Observation, choose
-from obsarchive.io.psf_library import without_target
+from obsarchive.core.documents import Night, Observation
+from obsarchive.core.masters import CalibrationNeed, Master, choose
+from obsarchive.daemon.reference_groups import without_target
 from obsarchive.names import days_apart, target_of
 from obsarchive.pipeline import InputKind
 from obsarchive.science.imaging.calibration import DETECTOR, dark_mode_for
@@ -40,7 +41,7 @@ class NightContext:
 
 @dataclass(frozen=True)
 class Library:
-    """Signatures of the PSF library, as :func:`obsarchive.io.psf_library.signatures` returns them, and its stars."""
+    """Signatures of the PSF library, as :func:`.reference_groups.signatures` returns them, and its stars."""
 
     groups: Mapping[tuple[str, ...], str] = field(default_factory=dict)
     members: frozenset[str] = frozenset()

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from obsarchive.core.document_types import NightRawFile
+from obsarchive.core.document_types.nights import NightRawFile
 from obsarchive.core.documents import NIGHT_KINDS
 from obsarchive.daemon.raw_scanner import Found, Listing
 

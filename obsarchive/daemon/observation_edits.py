@@ -8,7 +8,7 @@ import logging
 from pathlib import Path
 from typing import Any, cast
 
-from obsarchive.core.document_types import UserFields
+from obsarchive.core.document_types.observations import UserFields
 from obsarchive.core.json_text import json_with_checksum, parse_with_checksum
 from obsarchive.core.values import as_mapping
 from obsarchive.daemon.sidecars import REDO

@@ -7,11 +7,12 @@ from typing import Any
 
 from obsarchive.core.archive_paths import Layout
 from obsarchive.core.document_paths import PipelinePaths
-from obsarchive.core.document_types import PsfLibraryStar
+from obsarchive.core.document_types.nights import PsfLibraryStar
 from obsarchive.core.documents import Night
 from obsarchive.daemon.night_context import Library
+from obsarchive.daemon.reference_groups import groups_of, signatures
 from obsarchive.errors import ArchiveError
-from obsarchive.io.psf_library import Entry, PsfLibrary, groups_of, signatures
+from obsarchive.io.psf_library import Entry, PsfLibrary
 from obsarchive.pipeline.chain import ChainEntry, steps_of
 from obsarchive.store import Store
 
@@ -64,7 +65,7 @@ class PsfLibrarySync:
     def _read(self, seen: tuple[int, int]) -> None:
         is_first, self._seen, former = self._seen is None, seen, self.library.groups
         try:
-            self._entries = PsfLibrary.read(self.layout.psf_library)
+            self._entries = PsfLibrary.read(self.layout)
         except ArchiveError as err:
             log.warning("the PSF library cannot be read: %s", err)
             return

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from obsarchive.core.document_types import NightRawFile
+from obsarchive.core.document_types.nights import NightRawFile
 from obsarchive.core.documents import Observation, utc_now
 from obsarchive.core.raw_problems import RawProblem
 from obsarchive.daemon.raw_scanner import Listing

@@ -9,7 +9,7 @@ from obsarchive.core.archive_paths import Layout
 from obsarchive.core.documents import Observation
 from obsarchive.daemon.night_context import BORROWED
 from obsarchive.errors import ArchiveError
-from obsarchive.io import psf_library
+from obsarchive.io import psf_candidates, psf_library
 from obsarchive.names import is_night
 from obsarchive.pipeline.chain import ChainEntry, obstacle_to_redo, steps_of
 from obsarchive.store import Store
@@ -103,7 +103,7 @@ class Requests:
         document = self.store.observations.find(name)
         if document is None:
             raise RequestRejected(f"there is no observation {name!r} in the database")
-        stars = psf_library.offered(self.layout.psf_candidate(Observation(document).night, name))
+        stars = psf_candidates.offered(self.layout.psf_candidate(Observation(document).night, name))
         with psf_library.changed(self.layout) as library:
             for entry, stamp in stars:
                 library.add(entry, stamp, "administrator")

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from obsarchive.core.archive_paths import Layout
 from obsarchive.core.document_paths import COPIES_CALIBRATION_FROM, EFFECTS_DUE, PipelinePaths
-from obsarchive.core.document_types import PipelineDocument, UserFields
+from obsarchive.core.document_types.observations import UserFields
+from obsarchive.core.document_types.steps import PipelineDocument
 from obsarchive.core.documents import Night, PipelineRecord
 from obsarchive.core.json_text import ChecksumError, json_with_checksum, parse_with_checksum
 from obsarchive.core.values import as_mapping

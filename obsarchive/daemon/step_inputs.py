@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from obsarchive.core.documents import NIGHT_KINDS, Master, Night, Observation, StepRecord
+from obsarchive.core.documents import NIGHT_KINDS, Night, Observation, StepRecord
+from obsarchive.core.masters import Master
 from obsarchive.core.step_state import State
 from obsarchive.daemon.night_context import BORROWED, Library, NightContext, Subject, masters_for, substitutes
 from obsarchive.pipeline import InputKind, Step

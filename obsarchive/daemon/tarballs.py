@@ -16,7 +16,7 @@ from obsarchive.core.package_texts import CHECKSUMS, CITATION, README, TEXTS, Me
 from obsarchive.errors import ArchiveError
 from obsarchive.io.atomic import atomic_path, sha256
 from obsarchive.io.permit import required
-from obsarchive.pipeline.workspace import steps_folder, unpacked_folder
+from obsarchive.pipeline.task import steps_folder, unpacked_folder
 
 log = logging.getLogger(__name__)
 

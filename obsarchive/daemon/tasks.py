@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from obsarchive.config.model import Config, Telescope
-from obsarchive.core.documents import NIGHT_KINDS, Master, Night, Observation
+from obsarchive.core.documents import NIGHT_KINDS, Night, Observation
+from obsarchive.core.masters import Master
 from obsarchive.daemon.night_context import BORROWED, Library, NightContext, Subject, masters_for, substitutes
 from obsarchive.daemon.step_inputs import inputs_of
 from obsarchive.pipeline import Step, Task

@@ -7,7 +7,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 from obsarchive.core import document_paths as paths
-from obsarchive.core.documents import Master, Night, Observation, utc_now
+from obsarchive.core.documents import Night, Observation, utc_now
+from obsarchive.core.masters import Master
 from obsarchive.daemon import planner
 from obsarchive.daemon.endings import PATIENCE
 from obsarchive.daemon.night_context import Library, NightContext, Subject

@@ -34,11 +34,18 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from pymongo import MongoClient
-from pymongo.database import Database
-from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.errors import PyMongoError
 
 from obsarchive.core.stop_signals import stop_signals_deferred
+from obsarchive.database.replica_set import (
+    LOOPBACK,
+    REPLICA_SET,
+    START_TIMEOUT_S,
+    connection_as_member,
+    set_up_replica_set,
+    set_user,
+    uri_of,
+)
 from obsarchive.database.server_version import format_hint, raise_compatibility
 from obsarchive.errors import ServiceUnavailable
 from obsarchive.io.file_locks import POLL_S, FileLock, wait_until
@@ -52,14 +59,10 @@ INSTALL_HINT = (
 )
 LIBRARIES_HINT = "on Debian and Ubuntu: `apt install libcurl4 libssl3 liblzma5`"
 
-_LOOPBACK = "127.0.0.1"
-_REPLICA_SET = "rs0"
-_START_TIMEOUT_S = 120.0  # repairing a large database from its journal takes long
 _STOP_TIMEOUT_S = 60.0
-_GATE_TIMEOUT_S = _START_TIMEOUT_S + _STOP_TIMEOUT_S
+_GATE_TIMEOUT_S = START_TIMEOUT_S + _STOP_TIMEOUT_S
 _PORT_TIMEOUT_S = 2.0
 _PORT_TAKEN = 48  # exit code of mongod
-_NOT_YET_INITIALIZED = 94  # code of a MongoDB error
 _NETWORK_FILESYSTEMS = frozenset({"nfs", "nfs3", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "afs", "9p"})
 
 
@@ -211,15 +214,15 @@ class EmbeddedMongod:
         command = process.cmdline()
         port = int(command[command.index("--port") + 1])
         _write_private(self.folder / "mongod.json", json.dumps({"port": port}), 0o600)
-        with _connect(port, self.folder) as client:
-            _set_up_replica_set(client, port)
+        with connection_as_member(port, self.folder) as client:
+            set_up_replica_set(client, port)
             raise_compatibility(client)
-            _set_user(client.admin, "admin", passwords["admin"], "root", renew=not stored)
-            _set_user(client[self.database], "archiver", passwords["application"], "readWrite", renew=not stored)
+            set_user(client.admin, "admin", passwords["admin"], "root", renew=not stored)
+            set_user(client[self.database], "archiver", passwords["application"], "readWrite", renew=not stored)
         if not stored:  # written last: that it is there means that the users have these passwords
             _write_private(self.folder / "secret.json", json.dumps(passwords), 0o600)
-        uri = _uri(port, "archiver", passwords["application"], self.database)
-        admin_uri = _uri(port, "admin", passwords["admin"], "admin")
+        uri = uri_of(port, "archiver", passwords["application"], self.database)
+        admin_uri = uri_of(port, "admin", passwords["admin"], "admin")
         self._process, self._server = process, Server(uri, admin_uri, port, process.pid)
         return self._server
 
@@ -264,8 +267,8 @@ class EmbeddedMongod:
     def _run_mongod(self, port: int) -> subprocess.CompletedProcess[str]:
         """Start the server in a session of its own (Ctrl-C must not reach it); return when it listens or failed."""
         command = [
-            *(str(find_mongod(self._binary)), "--fork", "--dbpath", str(self._data), "--replSet", _REPLICA_SET),
-            *("--bind_ip", _LOOPBACK, "--port", str(port), "--nounixsocket"),
+            *(str(find_mongod(self._binary)), "--fork", "--dbpath", str(self._data), "--replSet", REPLICA_SET),
+            *("--bind_ip", LOOPBACK, "--port", str(port), "--nounixsocket"),
             *("--auth", "--keyFile", str(self.folder / "keyfile")),
             *("--logpath", str(self.folder / "mongod.log"), "--quiet"),
             *("--wiredTigerCacheSizeGB", str(self._cache_gb)),
@@ -274,7 +277,7 @@ class EmbeddedMongod:
             # statistics for the makers of MongoDB, written every second: a third of what an idle server costs
             *("--setParameter", "diagnosticDataCollectionEnabled=false"),
         ]
-        where: dict[str, Any] = {"cwd": self.folder, "start_new_session": True, "timeout": _START_TIMEOUT_S}
+        where: dict[str, Any] = {"cwd": self.folder, "start_new_session": True, "timeout": START_TIMEOUT_S}
         return subprocess.run(command, capture_output=True, text=True, check=False, **where)  # noqa: S603 - no shell
 
 
@@ -304,7 +307,7 @@ def _free_port(wanted: int) -> int:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as mongod: old connections do not matter
             with contextlib.suppress(OSError):
-                probe.bind((_LOOPBACK, wanted))
+                probe.bind((LOOPBACK, wanted))
                 return int(probe.getsockname()[1])
         if time.monotonic() > deadline:
             wanted = 0
@@ -339,63 +342,3 @@ def _terminate(process: psutil.Process) -> None:
     except ServiceUnavailable:
         log.warning("mongod (pid %d) does not stop: killed", process.pid)
         process.kill()
-
-
-def _uri(port: int, user: str, password: str, database: str) -> str:
-    """Return the address with the name and password of a user of this database.
-
-    Clients find the server through the replica set, not by a direct connection: so they wait while it starts
-    again, and a retried write finds the primary.
-    """
-    return (
-        f"mongodb://{user}:{password}@{_LOOPBACK}:{port}/{database}?authSource={database}"
-        f"&replicaSet={_REPLICA_SET}&w=majority&journal=true&retryWrites=true"
-    )
-
-
-@contextlib.contextmanager
-def _connect(port: int, folder: Path) -> Iterator[MongoClient[dict[str, Any]]]:
-    """Connect to this very server, whatever its state, and make sure that it is ours.
-
-    We log in as a member of the replica set would, with the keyfile: that needs no user yet, and only a
-    server started with our keyfile lets us in.
-    """
-    address = f"mongodb://__system@{_LOOPBACK}:{port}/?authSource=local&directConnection=true"
-    password, timeout_ms = (folder / "keyfile").read_text(), int(_START_TIMEOUT_S * 1000)
-    client: MongoClient[dict[str, Any]]
-    with MongoClient(address, password=password, serverSelectionTimeoutMS=timeout_ms) as client:
-        in_use = client.admin.command("getCmdLineOpts")["parsed"]["storage"]["dbPath"]
-        if Path(in_use) != folder / "data":
-            raise ServiceUnavailable(f"the server on port {port} is not ours: it keeps {in_use}")
-        yield client
-
-
-def _set_up_replica_set(client: MongoClient[dict[str, Any]], port: int) -> None:
-    """Make a replica set of this one server, or put a changed port into it, and wait until it takes writes."""
-
-    def is_configured() -> bool:
-        config = client.local["system.replset"].find_one()
-        host = f"{_LOOPBACK}:{port}"
-        try:
-            if config is None:
-                members = [{"_id": 0, "host": host}]
-                client.admin.command("replSetInitiate", {"_id": _REPLICA_SET, "members": members})
-            elif config["members"][0]["host"] != host:
-                config["members"][0]["host"] = host
-                config["version"] += 1
-                client.admin.command("replSetReconfig", config, force=True)  # there is no majority to ask
-        except OperationFailure as err:
-            if err.code != _NOT_YET_INITIALIZED:
-                raise
-            return False
-        return True
-
-    wait_until(is_configured, _START_TIMEOUT_S, "mongod to read its configuration")
-    wait_until(lambda: client.admin.command("hello")["isWritablePrimary"], _START_TIMEOUT_S, "mongod to be primary")
-
-
-def _set_user(database: Database[dict[str, Any]], name: str, password: str, role: str, *, renew: bool) -> None:
-    """Make a user of this database, or with ``renew`` change its password."""
-    exists = bool(database.command("usersInfo", name)["users"])
-    if renew or not exists:
-        database.command("updateUser" if exists else "createUser", name, pwd=password, roles=[role])

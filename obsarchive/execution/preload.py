@@ -12,7 +12,8 @@ import numpy as np
 
 import obsarchive.execution.cluster  # noqa: F401 - what a worker needs
 import pipelines
-from obsarchive.science.imaging.calibration import Calibration, combine
+from obsarchive.science.imaging.calibration import Calibration
+from obsarchive.science.imaging.combining import combine
 from obsarchive.science.imaging.drizzle import Drizzle
 from obsarchive.science.imaging.hot_pixels import remove_spikes
 from obsarchive.science.photometry.source_detection import detect

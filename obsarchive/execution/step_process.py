@@ -31,7 +31,7 @@ from obsarchive.errors import OF_DISKS, ArchiveError
 from obsarchive.execution.work import ResultState, StepResult
 from obsarchive.io.permit import discard, is_withdrawn
 from obsarchive.pipeline import Task, Workspace
-from obsarchive.pipeline.workspace import remove_scratch
+from obsarchive.pipeline.task import remove_scratch
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +130,7 @@ def _answer(function: Callable[..., Any], arguments: tuple[Any, ...], pipe: Conn
     answer: tuple[Any, Exception | None]
     try:
         answer = function(*arguments), None
-    except Exception as err:
+    except Exception as err:  # whatever it is, the process that asked raises it
         log.debug("%s failed", function.__name__, exc_info=err)
         answer = None, err
     with suppress(BrokenPipeError):

@@ -111,7 +111,7 @@ def run_locally(function: Callable[[Any], Any], items: Sequence[Any]) -> Iterato
     for i, item in enumerate(items):
         try:
             yield i, function(item)
-        except Exception as err:
+        except Exception as err:  # one item must not stop the others
             if not isinstance(err, ArchiveError | OSError):
                 log.exception("one item failed")
             yield i, err

@@ -18,7 +18,7 @@ from astropy import units as u
 from astropy.coordinates import FK4, FK5, Angle, SkyCoord
 from astropy.time import Time
 
-from obsarchive.core.document_types import Coordinates
+from obsarchive.core.document_types.observations import Coordinates
 from obsarchive.io.raw_frames import Sections
 
 Kind = Literal["science", "dark", "flat", "seeing", "ignored"]

@@ -27,7 +27,8 @@ from obsarchive.instruments.dates import DATES, TIMES, DateError, exposure_start
 from obsarchive.instruments.sections import SectionError, read_section
 from obsarchive.io.image_headers import belongs_to
 from obsarchive.io.pixel_digest import pixel_digest
-from obsarchive.io.raw_frames import Sections, read_header
+from obsarchive.io.raw_frames import Sections
+from obsarchive.io.raw_headers import read_header
 from obsarchive.io.reduction_state import reduction_state
 from obsarchive.names import ObservationName
 

@@ -26,11 +26,13 @@ from numpy.typing import NDArray
 from pyarrow import csv as arrow_csv
 from pyarrow import parquet
 
-from obsarchive.errors import ArchiveError, ConfigError
+from obsarchive.errors import OF_DISKS, ArchiveError, ConfigError, DiskTrouble
 from obsarchive.io import table_readers
 from obsarchive.io.atomic import atomic_write
+from obsarchive.io.hdf5_tables import open_hdf5
+from obsarchive.io.position_columns import with_joined_positions, with_split_positions
 from obsarchive.io.table_readers import Source, native
-from obsarchive.io.text_tables import BARE, Opener, open_text, with_joined_positions, with_split_positions
+from obsarchive.io.text_tables import BARE, Opener, open_text
 
 _TEXT = (".csv", ".tsv", ".txt", ".ecsv", ".dat", ".tbl", ".cat", ".asc", ".mrt")
 _FITS = (".fits", ".fit")
@@ -137,6 +139,8 @@ def open_table(path: Path, table: str | int | None = None) -> ColumnTable:
     ------
     ConfigError
         The file is missing, damaged, of unknown format or without a table.
+    DiskTrouble
+        The disk does not answer, or forbids it.
     """
     path, inside = named_table(path)
     wanted = inside if table is None else str(table)
@@ -205,6 +209,8 @@ def _explained(path: Path) -> Iterator[None]:
     except ArchiveError:
         raise
     except Exception as err:  # damaged files make the libraries that read them raise anything
+        if isinstance(err, OSError) and err.errno in OF_DISKS:
+            raise DiskTrouble(f"{path} cannot be read: {err.strerror}") from err
         if isinstance(err, EOFError | zlib.error) or "truncated" in str(err).lower():
             advice = "the file is not complete: copy or fetch it again"
         else:
@@ -323,7 +329,7 @@ def _bytes(text: NDArray[np.str_]) -> NDArray[np.bytes_]:
 _OPENERS: dict[str, Opener] = {
     **dict.fromkeys(_FITS, table_readers.open_fits),
     **dict.fromkeys(_TEXT, open_text),
-    **dict.fromkeys((".h5", ".hdf5"), table_readers.open_hdf5),
+    **dict.fromkeys((".h5", ".hdf5"), open_hdf5),
     **dict.fromkeys(_VOTABLE, table_readers.open_votable),
     **dict.fromkeys((".parquet", ".pq"), table_readers.open_parquet),
     **dict.fromkeys(_OTHER_FITS, table_readers.open_fits),

@@ -10,7 +10,7 @@ from astropy.utils.exceptions import AstropyWarning
 from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_scales
 
-from obsarchive.core.document_types import ImageEntry, ProductEntry
+from obsarchive.core.document_types.steps import ImageEntry, ProductEntry
 from obsarchive.io import atomic
 
 OF_ONE_RUN = frozenset({"DATE", "SWVERS", "CONFHASH", "RAWSIG", "CHECKSUM", "DATASUM"})

@@ -6,7 +6,6 @@ lie in a file beside it. A writer locks the library, reads it and replaces the f
 """
 
 import fcntl
-import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,11 +32,10 @@ log = logging.getLogger(__name__)
 
 LOCK_TIMEOUT_S = 120.0
 REMOVED = -1
+"""Plane of a removed entry."""
 SAME_SCALE = 0.01
 """Relative difference of plate scales below which stamps fit each other."""
-"""Plane of a removed entry."""
 _TEXTS = ("observation", "night", "telescope", "filter", "stack", "added_by", "added")
-_HEADER_TEXTS = {"observation": "OBSERV", "night": "NIGHT", "telescope": "TELESCOP", "filter": "FILTER"}
 _NUMBERS = ("pixel_arcsec", "strehl_percent", "fwhm_arcsec")
 
 AddedBy = Literal["auto", "administrator"]
@@ -118,21 +116,31 @@ class PsfLibrary:
     version: int = 0
 
     @classmethod
-    def read(cls, path: Path) -> Self:
+    def read(cls, layout: Layout) -> Self:
         """Read the table; a missing file is an empty library, from which stars were removed as before it was lost.
+
+        Parameters
+        ----------
+        layout : Layout
+            The archive tree.
+
+        Returns
+        -------
+        PsfLibrary
 
         Raises
         ------
         ArchiveError
             The file is damaged.
         """
+        path = layout.psf_library
         try:
             with fits.open(path, memmap=True) as hdus:
                 rows = hdus["ENTRIES"].data
                 version = int(hdus[0].header["VERSION"])
                 found = [_entry(row) for row in rows]
         except FileNotFoundError:
-            return cls(path, removed=_removed(path))
+            return cls(path, removed=_removed(layout.psf_library_removals))
         except (OSError, ValueError, TypeError, LookupError, AttributeError, fits.VerifyError) as err:
             raise ArchiveError(
                 f"{path} cannot be read: {err}; move it away: it is made again from the nights' summary/psflib folders"
@@ -322,11 +330,11 @@ def changed(layout: Layout) -> Iterator[Change]:
     lock = FileLock(layout.psf_library_lock)
     lock.acquire(fcntl.LOCK_EX, LOCK_TIMEOUT_S)
     try:
-        change = Change(PsfLibrary.read(layout.psf_library))
+        change = Change(PsfLibrary.read(layout))
         before = dict(change.entries)
         yield change
         if _identities(before) != _identities(change.entries):
-            _write(change)
+            _write(change, layout)
     finally:
         lock.release()
 
@@ -335,7 +343,7 @@ def _identities(entries: Mapping[tuple[str, str], tuple[Entry, Any]]) -> set[tup
     return {(replace(entry, plane=0 if stamp is not None else REMOVED), id(stamp)) for entry, stamp in entries.values()}
 
 
-def _write(change: Change) -> None:
+def _write(change: Change, layout: Layout) -> None:
     kept = sorted(change.entries.values(), key=lambda item: (item[1] is None, item[0].night, item[0].key))
     stamps = [stamp for _, stamp in kept if stamp is not None]
     rows = [replace(entry, plane=REMOVED if stamp is None else i) for i, (entry, stamp) in enumerate(kept)]
@@ -347,24 +355,19 @@ def _write(change: Change) -> None:
     }
     provenance = fits_products.Provenance(__version__, "psflib", "library", config_hash="")
     images = {"": np.zeros((1, 1), np.float32), "STAMPS": cube, "ENTRIES": _table(rows)}
-    fits_products.write_fits(change.before.path, images, header, provenance)
+    fits_products.write_fits(layout.psf_library, images, header, provenance)
     removed = {"removed": [asdict(row) for row in rows if row.is_removed]}
-    atomic_write(_decisions(change.before.path), json_with_checksum(removed))
-
-
-def _decisions(path: Path) -> Path:
-    """Return the file beside a library that holds which stars were removed from it."""
-    return path.with_name(f".{path.stem}.json")
+    atomic_write(layout.psf_library_removals, json_with_checksum(removed))
 
 
 def _removed(path: Path) -> tuple[Entry, ...]:
-    """Return the stars that were removed from a library that is lost."""
+    """Return the stars that were removed from a library that is lost, from the file beside it."""
     try:
-        return tuple(Entry(**row) for row in parse_with_checksum(_decisions(path).read_bytes())["removed"])
+        return tuple(Entry(**row) for row in parse_with_checksum(path.read_bytes())["removed"])
     except FileNotFoundError:
         return ()
     except (OSError, ValueError, TypeError, LookupError) as err:
-        log.warning("%s is not used: stars that were removed from the library may come back: %s", _decisions(path), err)
+        log.warning("%s is not used: stars that were removed from the library may come back: %s", path, err)
         return ()
 
 
@@ -385,107 +388,3 @@ def _texts(values: Iterable[str]) -> NDArray[Any]:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-def header_of(entry: Entry, stacks: Sequence[str], reason: str) -> dict[str, Any]:
-    """Return the header of a file of stamps that a night offers, one image for each stack; see :func:`offered`.
-
-    Parameters
-    ----------
-    entry : Entry
-        Facts of the star.
-    stacks : sequence of str
-        Stacks that the images are cut from, in the order of the images.
-    reason : str
-        Why the star is no good reference; empty for a good one.
-
-    Returns
-    -------
-    dict
-        Keyword: (value, comment).
-    """
-    return {
-        "OBSERV": (entry.observation, "observation"),
-        "NIGHT": (entry.night, "night"),
-        "TELESCOP": (entry.telescope, "telescope"),
-        "FILTER": (entry.filter, "filter"),
-        "PIXSCALE": (entry.pixel_arcsec, "[arcsec/pixel] plate scale of this image"),
-        "STREHL": (entry.strehl_percent, "[%] Strehl ratio"),
-        "FWHM": (entry.fwhm_arcsec, "[arcsec] full width at half maximum"),
-        "STACKS": (" ".join(stacks), "stacks that the images are cut from"),
-        "OBJECTS": (reason, "what speaks against this reference"),
-    }
-
-
-def offered(path: Path) -> list[tuple[Entry, NDArray[np.float32]]]:
-    """Stamps of a star as its night offers them, ``summary/psflib/<observation>.fits``.
-
-    Raises
-    ------
-    ArchiveError
-        The file is missing or damaged.
-    """
-    try:
-        with fits.open(path, memmap=False) as hdus:
-            header = hdus[0].header
-            stamps = [hdu.data.astype(np.float32) for hdu in hdus]
-            texts = {name: str(header[key]) for name, key in _HEADER_TEXTS.items()}
-            facts: dict[str, Any] = {
-                **texts,
-                "pixel_arcsec": float(header["PIXSCALE"]),
-                "strehl_percent": _number(header["STREHL"]),
-                "fwhm_arcsec": _number(header["FWHM"]),
-            }
-            stacks = header["STACKS"].split()
-    except FileNotFoundError as err:
-        raise ArchiveError(f"{path}: no such file: its night has not offered this star (pipeline psflib)") from err
-    except (OSError, ValueError, TypeError, LookupError, AttributeError, fits.VerifyError) as err:
-        raise ArchiveError(f"{path} cannot be read: {err}") from err
-    return [(Entry(stack=stack, **facts), stamp) for stack, stamp in zip(stacks, stamps, strict=True)]
-
-
-def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) else float("nan")
-
-
-def groups_of(library: PsfLibrary) -> dict[tuple[str, ...], list[Entry]]:
-    """Return the reference stars that observations have in common.
-
-    Parameters
-    ----------
-    library : PsfLibrary
-        The library.
-
-    Returns
-    -------
-    dict
-        Entries by (telescope, filter) and (telescope, filter, night); of each of their targets also by the same key
-        with :func:`without_target` at its end, because no star is its own reference.
-    """
-    groups: dict[tuple[str, ...], list[Entry]] = {}
-    for entry in library.entries:
-        groups.setdefault((entry.telescope, entry.filter), []).append(entry)
-        groups.setdefault((entry.telescope, entry.filter, entry.night), []).append(entry)
-    others = {
-        (*key, without_target(target)): [entry for entry in entries if entry.target != target]
-        for key, entries in groups.items()
-        for target in {entry.target for entry in entries}
-    }
-    return {**groups, **others}
-
-
-def without_target(target: str) -> str:
-    """Return the part of a key of :func:`groups_of` that stands for the exclusion of a target."""
-    return f"without {target}"
-
-
-def signatures(groups: Mapping[tuple[str, ...], Sequence[Entry]]) -> dict[tuple[str, ...], str]:
-    """Return a signature of each group of :func:`groups_of`: 16 hex digits, ``none`` for an empty one."""
-    texts = {
-        key: sorted(f"{entry.observation}:{entry.stack}:{entry.added}" for entry in entries)
-        for key, entries in groups.items()
-    }
-    return {
-        key: hashlib.sha256("|".join(lines).encode()).hexdigest()[:16] if lines else "none"
-        for key, lines in texts.items()
-    }

@@ -5,7 +5,6 @@ The scanner is tolerant: only the few keys that locate the pixels must be valid.
 
 import itertools
 import math
-import os
 import re
 import warnings
 import zlib
@@ -20,77 +19,19 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from obsarchive.core.document_types import HeaderCard
+from obsarchive.core.document_types.observations import HeaderCard
 from obsarchive.errors import BadRawData
 from obsarchive.io.amplifiers import Mosaic, mosaic_of
-from obsarchive.io.compression import BLOCK, explained, open_stream, packing_of
-from obsarchive.io.image_headers import KEYS, MASK_PLANE, ImageHdu, Role, role_of
+from obsarchive.io.compression import explained, open_stream, packing_of
+from obsarchive.io.hdus import PRINTABLE, Hdu, Mask, Stack, image_of, parse_hdu, read_cards, read_plane, walk
+from obsarchive.io.image_headers import ImageHdu, Role, role_of
 from obsarchive.io.image_roles import assign_roles, refuse_colours
 
-CARD = 80
-MAX_HEADER_BYTES = 8 * 2**20  # 10^5 cards
 MAX_CARDS = 2000
 MAX_TEXT = 2000
 
-_STORAGE: dict[int, np.dtype[Any]] = {
-    8: np.dtype("u1"),
-    16: np.dtype(">i2"),
-    32: np.dtype(">i4"),
-    64: np.dtype(">i8"),
-    -32: np.dtype(">f4"),
-    -64: np.dtype(">f8"),
-}
-_LAYOUT = ("BITPIX", "PCOUNT", "GCOUNT", "BZERO", "BSCALE", "BLANK", "NEXTEND", "NFRAMES", "NUMFRAME")
-_SCANNED = frozenset(key.encode().ljust(8) for key in (*_LAYOUT, "ZIMAGE", "ZBITPIX", *KEYS))
-_SCANNED_SERIES = (b"NAXIS", b"ZNAXIS", MASK_PLANE.encode())
-_LONG_MASK_PLANE = f"HIERARCH {MASK_PLANE}".encode()
-_QUOTED = re.compile(r"'((?:[^']|'')*)'")
 _SECTIONS = ("TRIMSEC", "BIASSEC", "DATASEC", "DETSEC", "CCDSEC", "AMPSEC")
 _STRUCTURE = re.compile(r"SIMPLE|XTENSION|BITPIX|NAXIS\d*|EXTEND|[PG]COUNT")
-_PRINTABLE = bytes(range(0x20, 0x7F))
-
-
-@dataclass(frozen=True)
-class Stack:
-    """The frames of one image HDU: `count` planes of `shape` (ny, nx), stored one after the other."""
-
-    offset: int
-    count: int
-    shape: tuple[int, int]
-    storage: np.dtype[Any]
-    scale: float
-    zero: float
-    blank: int | None = None
-    masks: "tuple[Mask, ...]" = ()
-
-    @property
-    def frame_bytes(self) -> int:
-        """Size of one stored frame."""
-        return math.prod(self.shape) * self.storage.itemsize
-
-    @property
-    def native(self) -> np.dtype[Any]:
-        """The type that holds the pixel values exactly; float32 where they are scaled, or some are bad."""
-        return np.dtype(np.float32) if self.blank is not None or self.masks else self.counts
-
-    @property
-    def counts(self) -> np.dtype[Any]:
-        """The type that holds the values of good pixels exactly; float32 where they are scaled."""
-        stored = self.storage.newbyteorder("=")
-        if self.scale == 1 and self.zero == 0:
-            return stored
-        if self.scale == 1 and stored.kind == "i" and self.zero == 2.0 ** (8 * stored.itemsize - 1):
-            return np.dtype(f"u{stored.itemsize}")
-        return np.dtype(np.float32)
-
-
-@dataclass(frozen=True)
-class Mask:
-    """An image that says which pixels of a stack are bad, by its `role`: of one plane for all, or one for each."""
-
-    image: ImageHdu
-    role: Role
-    stack: Stack
 
 
 @dataclass(frozen=True)
@@ -161,10 +102,10 @@ def scan(path: Path, name: str = "") -> Contents:
         The file cannot be read.
     """
     with explained(path), path.open("rb") as file:
-        hdus = list(_walk(name or path.name, file))
+        hdus = list(walk(name or path.name, file))
         stacks = {number: hdu.stack for number, hdu in enumerate(hdus) if hdu.stack}
         shared = {key: hdus[0].values[key] for key in ("TELESCOP",) if key in hdus[0].values}
-        images = {number: _image(number, hdus[number], shared) for number in stacks}
+        images = {number: image_of(number, hdus[number], shared) for number in stacks}
         for number in stacks:
             refuse_colours(name or path.name, images[number])
         contents = Contents(path, tuple(stacks.values()), sum(not hdu.is_image for hdu in hdus), None)
@@ -225,196 +166,12 @@ def has_amplifiers(path: Path, name: str = "") -> bool:
         start = frames = 0
         while not frames:
             file.seek(start)
-            cards, whole = _header_cards(file)
-            hdu = _parse(cards, whole, start)
+            cards, whole = read_cards(file)
+            hdu = parse_hdu(cards, whole, start)
             if hdu.stack and not _is_part(hdu.values):
                 return False
             start, frames = hdu.end, hdu.stack.count if hdu.stack else 0
     return bool(frames) and scan(path, name).mosaic is not None
-
-
-def read_plane(file: BufferedIOBase, stack: Stack, plane: int = 0) -> NDArray[Any]:
-    """Read one plane of an HDU, shape (ny, nx): floats where it is scaled, NaN at ``BLANK``."""
-    file.seek(stack.offset + plane * stack.frame_bytes)
-    raw = np.frombuffer(file.read(stack.frame_bytes), stack.storage)
-    pixels = raw.reshape(stack.shape).astype(stack.storage.newbyteorder("="))
-    if stack.scale == 1 and stack.zero == 0 and stack.blank is None:
-        return pixels
-    values = pixels * stack.scale + stack.zero
-    return values if stack.blank is None else np.where(pixels == stack.blank, np.nan, values)
-
-
-@dataclass(frozen=True)
-class _Hdu:
-    values: dict[str, Any]
-    is_image: bool
-    stack: Stack | None
-    data_start: int
-    data_bytes: int
-
-    @property
-    def end(self) -> int:
-        return _padded(self.data_start + self.data_bytes)
-
-
-def _image(number: int, hdu: _Hdu, shared: Mapping[str, Any] | None = None) -> ImageHdu:
-    """Return what the header of an image, tiled or not, says of it, and what the primary header says of all."""
-    prefix = "" if hdu.is_image else "Z"
-    axes = [int(hdu.values[f"{prefix}NAXIS{axis}"]) for axis in range(int(hdu.values[f"{prefix}NAXIS"]), 0, -1)]
-    return ImageHdu(
-        number, {**shared, **hdu.values} if shared else hdu.values, tuple(axes), int(hdu.values[f"{prefix}BITPIX"])
-    )
-
-
-def _padded(n_bytes: int) -> int:
-    return n_bytes + -n_bytes % BLOCK
-
-
-def has_tiles(path: Path) -> bool:
-    """Whether the first image of a FITS file is packed into a table, as by fpack; False if the file is damaged."""
-    with explained(path), path.open("rb") as file, suppress(ValueError):
-        start = 0
-        while True:
-            file.seek(start)
-            hdu = _parse(*_header_cards(file), start)
-            if hdu.stack or hdu.values.get("ZIMAGE") == "T":
-                return not hdu.stack
-            start = hdu.end
-    return False
-
-
-def _walk(name: str, file: BufferedIOBase) -> Iterator[_Hdu]:
-    """Yield the HDUs of an open file."""
-    size = os.fstat(file.fileno()).st_size
-    start = frames = 0
-    while start < size or start == 0:
-        file.seek(start)
-        cards, whole = _header_cards(file)
-        if start > 0 and size - start <= BLOCK and not cards.startswith(b"XTENSION"):
-            return  # a stray block
-        try:
-            hdu = _parse(cards, whole, start)
-        except ValueError as err:
-            raise BadRawData(f"{name}: HDU at byte {start}: {err}") from err
-        if hdu.data_start + hdu.data_bytes > size:
-            raise BadRawData(f"{name}: {_describe_cut(hdu, frames, size)}")
-        frames += hdu.stack.count if hdu.stack else 0
-        yield hdu
-        start = hdu.end
-
-
-def _describe_cut(hdu: _Hdu, frames: int, size: int) -> str:
-    found = max(size - hdu.data_start, 0)
-    if hdu.stack is None:
-        return f"extension: expected {hdu.data_bytes} bytes, found {found}"
-    complete, found = divmod(found, hdu.stack.frame_bytes)
-    return f"frame {frames + complete}: expected {hdu.stack.frame_bytes} bytes, found {found}"
-
-
-def _header_cards(file: BufferedIOBase) -> tuple[bytes, bool]:
-    """Read blocks up to the END card; the cards before it, and whether it was there."""
-    cards = bytearray()
-    while len(cards) < MAX_HEADER_BYTES:
-        block = file.read(BLOCK)
-        for start in range(0, len(block), CARD):
-            if block.startswith(b"END     ", start):
-                return bytes(cards + block[:start]), True
-        if len(block.translate(None, _PRINTABLE)) > len(block) // 4:
-            break  # these are pixels
-        cards += block
-        if len(block) < BLOCK:
-            break
-    return bytes(cards), False
-
-
-def _parse(cards: bytes, whole: bool, start: int) -> _Hdu:
-    """Read the few cards that say what an HDU holds and where; ValueError when they make no sense."""
-    opening = b"XTENSION= " if start else b"SIMPLE  = "
-    if not cards.startswith(opening):
-        raise ValueError(f"expected a header with {opening.decode()}, found {cards[:20]!r}")
-    if not whole:
-        raise ValueError(f"expected an END card, found none in {len(cards)} bytes")
-    values = _scanned_values(cards)
-    bits, axes = _integer(values, "BITPIX"), _axes(values)
-    if bits not in _STORAGE:
-        raise ValueError(f"expected BITPIX of {sorted(_STORAGE)}, found {bits}")
-    is_image = not start or cards[10:CARD].split(b"/")[0].strip(b"' ") == b"IMAGE"
-    is_image = is_image and not (start and len(axes) == 1)  # a table of a column: a spectrum, wavelengths
-    elements = math.prod(axes) if axes else 0
-    if not is_image:  # tables: PCOUNT bytes follow, GCOUNT is 1 unless something else was meant
-        elements = _integer(values, "GCOUNT", 1.0) * (_integer(values, "PCOUNT", 0.0) + elements)
-    if elements < 0:
-        raise ValueError(f"expected positive PCOUNT and GCOUNT, found {elements} elements")
-    data_start = start + _padded(len(cards) + CARD)
-    stack = _stack(values, axes, data_start) if is_image and elements else None
-    return _Hdu(values, is_image, stack, data_start, abs(bits) // 8 * elements)
-
-
-def _stack(values: dict[str, Any], axes: list[int], data_start: int) -> Stack:
-    if len(axes) == 1:
-        raise ValueError("expected frames of two axes, found one axis")
-    scale, zero = _number(values, "BSCALE", 1.0), _number(values, "BZERO", 0.0)
-    storage = _STORAGE[int(values["BITPIX"])]
-    return Stack(data_start, math.prod(axes[2:]), (axes[1], axes[0]), storage, scale, zero, _blank(values, storage))
-
-
-def _blank(values: dict[str, Any], storage: np.dtype[Any]) -> int | None:
-    """Stored value of pixels without one; integers only have it, and only one that they can hold."""
-    value = values.get("BLANK")
-    if storage.kind == "f" or not isinstance(value, float) or value != int(value):
-        return None
-    limits = np.iinfo(storage)
-    return int(value) if limits.min <= value <= limits.max else None
-
-
-def _scanned_values(cards: bytes) -> dict[str, Any]:
-    """Return the values of the keys that the scanner reads: finite floats, or else text."""
-    values: dict[str, Any] = {}
-    for start in range(0, len(cards), CARD):
-        key = cards[start : start + 8]
-        if cards[start + 8 : start + 10] == b"= " and (key in _SCANNED or key.startswith(_SCANNED_SERIES)):
-            text = cards[start + 10 : start + CARD].decode("latin-1")
-            values.setdefault(key.decode("latin-1").rstrip(), _value(text))
-        elif key == b"HIERARCH" and cards.startswith(_LONG_MASK_PLANE, start):
-            name, _, text = cards[start + 9 : start + CARD].decode("latin-1").partition("=")
-            values.setdefault(name.strip(), _value(text))
-    return values
-
-
-def _value(text: str) -> float | str:
-    quoted = _QUOTED.match(text.lstrip())
-    if quoted:
-        return quoted[1].replace("''", "'").strip()
-    text = text.split("/")[0].strip()
-    try:
-        value = float(text.replace("D", "E"))
-    except ValueError:
-        return text
-    return value if math.isfinite(value) else text
-
-
-def _axes(values: dict[str, Any]) -> list[int]:
-    count = _integer(values, "NAXIS")
-    if not 0 <= count <= 999:
-        raise ValueError(f"expected NAXIS from 0 to 999, found {count}")
-    axes = [_integer(values, f"NAXIS{axis}") for axis in range(1, count + 1)]
-    if any(length < 0 for length in axes):
-        raise ValueError(f"expected axes of positive length, found {axes}")
-    return axes
-
-
-def _number(values: dict[str, Any], key: str, default: float | None = None) -> float:
-    value = values.get(key, default)
-    if isinstance(value, float):
-        return value
-    raise ValueError(f"expected a number in {key}, found {value!r}")
-
-
-def _integer(values: dict[str, Any], key: str, default: float | None = None) -> int:
-    value = _number(values, key, default)
-    if value != int(value):
-        raise ValueError(f"expected a whole number in {key}, found {value}")
-    return int(value)
 
 
 def read_header(path: Path) -> fits.Header:
@@ -431,7 +188,7 @@ def read_header(path: Path) -> fits.Header:
         The file cannot be read.
     """
     with explained(path), open_stream(path) as stream:
-        cards, whole = _header_cards(stream)
+        cards, whole = read_cards(stream)
         if not cards.startswith(b"SIMPLE"):
             raise BadRawData(f"{path.name}: expected a FITS header, found {cards[:20]!r}")
         header = _tolerant_header(cards)
@@ -447,21 +204,21 @@ def _is_part(values: Mapping[str, Any]) -> bool:
     return any(str(values.get(key, "")).strip().startswith("[") for key in ("DETSEC", "CCDSEC"))
 
 
-def _headers(stream: BufferedIOBase, cards: bytes) -> Iterator[tuple[bytes, _Hdu]]:
+def _headers(stream: BufferedIOBase, cards: bytes) -> Iterator[tuple[bytes, Hdu]]:
     """Yield cards and HDUs from the primary to the first frame, or to the end where there may be parts of a frame.
 
     What is wrong with the file is found when its pixels are read; only errors of the disk are raised.
     """
     with suppress(ValueError, EOFError, zlib.error), _damage_suppressed():
-        hdu = _parse(cards, True, 0)
+        hdu = parse_hdu(cards, True, 0)
         yield cards, hdu
         is_found = False
         while not is_found:
             stream.seek(hdu.end)
-            cards, whole = _header_cards(stream)
-            hdu = _parse(cards, whole, hdu.end)
+            cards, whole = read_cards(stream)
+            hdu = parse_hdu(cards, whole, hdu.end)
             yield cards, hdu
-            image = _image(0, hdu) if (hdu.is_image and hdu.stack) or hdu.values.get("ZIMAGE") == "T" else None
+            image = image_of(0, hdu) if (hdu.is_image and hdu.stack) or hdu.values.get("ZIMAGE") == "T" else None
             is_found = (
                 image is not None
                 and not _is_part(hdu.values)
@@ -479,7 +236,7 @@ def _damage_suppressed() -> Iterator[None]:
             raise
 
 
-def _add_frame(name: str, header: fits.Header, hdus: Sequence[tuple[bytes, _Hdu]]) -> None:
+def _add_frame(name: str, header: fits.Header, hdus: Sequence[tuple[bytes, Hdu]]) -> None:
     """Add the cards and the shape of the first frame to the header of a primary HDU without pixels."""
     with suppress(LookupError, ValueError):
         number, shape, factor = _first_frame(name, [hdu for _, hdu in hdus])
@@ -495,10 +252,10 @@ def _add_frame(name: str, header: fits.Header, hdus: Sequence[tuple[bytes, _Hdu]
                 header[key] = header[key] / factor
 
 
-def _first_frame(name: str, hdus: Sequence[_Hdu]) -> tuple[int, tuple[int, int], float | None]:
+def _first_frame(name: str, hdus: Sequence[Hdu]) -> tuple[int, tuple[int, int], float | None]:
     """Return the HDU and the shape of the first frame; of a frame of amplifiers also the factor of the first one."""
     images = {
-        number: _image(number, hdu)
+        number: image_of(number, hdu)
         for number, hdu in enumerate(hdus)
         if (hdu.stack if hdu.is_image else hdu.values.get("ZIMAGE") == "T")
     }
@@ -519,7 +276,7 @@ def _no_pixels(number: int) -> NDArray[Any]:
 
 
 def _tolerant_header(cards: bytes, leave_out: re.Pattern[str] | None = None) -> fits.Header:
-    text = "".join(chr(byte) if byte in _PRINTABLE else "?" for byte in cards)
+    text = "".join(chr(byte) if byte in PRINTABLE else "?" for byte in cards)
     header = fits.Header()
     with warnings.catch_warnings(action="ignore"):
         for card in fits.Header.fromstring(text).cards:

@@ -3,18 +3,15 @@
 import gzip
 import io
 import logging
-import pickletools
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import h5py
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -65,7 +62,7 @@ def native(values: NDArray[Any]) -> NDArray[Any]:
 
 def _text(values: NDArray[Any]) -> NDArray[np.str_]:
     if values.dtype.kind == "O":
-        text = np.array([_word(value) for value in values.tolist()], dtype="U")
+        text = np.array([as_word(value) for value in values.tolist()], dtype="U")
     else:
         try:
             text = values.astype("U")  # much faster than decoding, but for ASCII only
@@ -74,7 +71,8 @@ def _text(values: NDArray[Any]) -> NDArray[np.str_]:
     return np.strings.rstrip(text, " ")
 
 
-def _word(value: object) -> str:
+def as_word(value: object) -> str:
+    """Return a value of metadata as text; empty for none."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     return "" if value is None else str(value)
@@ -337,126 +335,9 @@ def _is_votable_scalar(field: Any) -> bool:
     return field.datatype in _VOTABLE_NUMBERS and field.arraysize in (None, "1")
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Location of a column in an HDF5 file: a dataset, a field of it, or an element of that.
-
-    ``mask`` is the location of its mask, ``blank`` the mark of missing text.
-    """
-
-    dataset: str
-    field: str = ""
-    element: int | None = None
-    mask: "_Place | None" = None
-    blank: bytes | None = None
-
-    def read(self, file: h5py.File, wanted: slice) -> NDArray[Any]:
-        dataset = file[self.dataset]
-        values: NDArray[Any] = (dataset.fields(self.field) if self.field else dataset)[wanted]
-        return values if self.element is None else values[:, self.element]
-
-
-def open_hdf5(path: Path, wanted: str | None = None) -> Source:
-    """Return the first compound dataset of an HDF5 file, or its first group of datasets of equal length.
-
-    `wanted` names the dataset or group.
-    """
-    with h5py.File(path) as file:
-        places = _places(file, path, wanted)
-        names = distinct(path, places)
-        n_rows = len(file[places[names[0]].dataset])
-        units = _hdf5_units(file, places)
-
-    def read(names: list[str], wanted: slice) -> list[Raw]:
-        with h5py.File(path) as file:
-            return [_hdf5_column(file, places[name], wanted) for name in names]
-
-    return Source(names, n_rows, read, units)
-
-
-def _hdf5_units(file: h5py.File, places: Mapping[str, _Place]) -> dict[str, str]:
-    """Return units: of the attribute ``unit`` of a dataset, or the description by astropy."""
-    units: dict[str, str] = {}
-    for name, place in places.items():
-        attributes = {} if place.field else file[place.dataset].attrs
-        stated = attributes.get("unit", attributes.get("units"))
-        if stated is not None:
-            units[name] = _word(stated)
-    described = file.get(f"{next(iter(places.values())).dataset}.__table_column_meta__")
-    return units | units_of_yaml([] if described is None else [_word(line) for line in described[()].tolist()])
-
-
 def units_of_yaml(lines: Sequence[str]) -> dict[str, str]:
     """Return the units of columns in astropy's description of a table as YAML."""
     if not lines:
         return {}
     columns = get_header_from_yaml(list(lines)).get("datatype", [])
     return {column["name"]: str(column["unit"]) for column in columns if column.get("unit")}
-
-
-def _hdf5_column(file: h5py.File, place: _Place, wanted: slice) -> Raw:
-    stored = place.read(file, wanted)
-    if place.mask:
-        return native(stored), place.mask.read(file, wanted).astype(bool)
-    return native(stored), None if place.blank is None else stored == place.blank
-
-
-def _places(file: h5py.File, path: Path, wanted: str | None) -> dict[str, _Place]:
-    if wanted is not None and wanted not in file:
-        raise ConfigError(f"{path}: expected a table {wanted}, found {', '.join(file)}")
-    start = file if wanted is None else file[wanted]
-    items: list[h5py.Group | h5py.Dataset] = [start]
-    if isinstance(start, h5py.Group):
-        start.visititems(lambda _, item: items.append(item))
-    groups = [item for item in items if isinstance(item, h5py.Group)]
-    if any(group.attrs.get("pandas_type", b"") in (b"frame", b"series", "frame", "series") for group in groups):
-        raise ConfigError(
-            f"{path}: expected a table, found a pandas file of the fixed format, which only pandas reads; "
-            'write it with to_hdf(..., format="table")'
-        )
-    for item in items:
-        if isinstance(item, h5py.Dataset) and item.dtype.names and item.ndim == 1:
-            return _of_compound(item)
-    for group in groups:
-        columns = {name: item for name, item in group.items() if _is_hdf5_column(name, item)}
-        if columns and len({len(item) for item in columns.values()}) == 1:
-            return _with_masks({name: _Place(item.name) for name, item in columns.items()})
-    raise no_table(
-        path, "a compound dataset or a group of one-dimensional ones of equal length", list(file) or "nothing"
-    )
-
-
-def _of_compound(dataset: h5py.Dataset) -> dict[str, _Place]:
-    places: dict[str, _Place] = {}
-    for field in dataset.dtype.names:
-        kind, blank = dataset.dtype[field], dataset.attrs.get(f"{field}_nan_rep")
-        if kind.shape and f"{field}_kind" in dataset.attrs:
-            names = _pandas_names(dataset.attrs[f"{field}_kind"])
-            places |= {name: _Place(dataset.name, field, i, blank=blank) for i, name in enumerate(names)}
-        elif _is_hdf5_scalar(kind):
-            places[field] = _Place(dataset.name, field, blank=blank)
-    return _with_masks(places)
-
-
-def _pandas_names(pickled: bytes) -> list[str]:
-    """Return the texts of a pickled list without unpickling it."""
-    return [str(text) for operation, text, _ in pickletools.genops(pickled) if "UNICODE" in operation.name]
-
-
-def _with_masks(places: dict[str, _Place]) -> dict[str, _Place]:
-    """Return the columns with astropy's ``x.mask`` as the mask of ``x``."""
-    masks = {name: places[f"{name}.mask"] for name in places if f"{name}.mask" in places}
-    return {
-        name: replace(place, mask=masks.get(name))
-        for name, place in places.items()
-        if name.removesuffix(".mask") not in masks or name in masks
-    }
-
-
-def _is_hdf5_column(name: str, item: object) -> bool:
-    is_flat = isinstance(item, h5py.Dataset) and item.ndim == 1 and _is_hdf5_scalar(item.dtype)
-    return is_flat and not name.endswith("__table_column_meta__")  # written by astropy
-
-
-def _is_hdf5_scalar(kind: np.dtype[Any]) -> bool:
-    return kind.kind in "biufS" or h5py.check_string_dtype(kind) is not None

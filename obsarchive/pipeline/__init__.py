@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from obsarchive.pipeline.declaration import InputKind, NoSettings, Pipeline, Step, step
 
 if TYPE_CHECKING:
-    from obsarchive.pipeline.workspace import ProgressCallback, Task, Workspace
+    from obsarchive.pipeline.task import Task
+    from obsarchive.pipeline.workspace import ProgressCallback, Workspace
 
 __all__ = ["InputKind", "NoSettings", "Pipeline", "ProgressCallback", "Step", "Task", "Workspace", "step"]
 

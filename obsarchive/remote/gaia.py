@@ -18,7 +18,8 @@ import numpy as np
 from astropy.table import Table
 
 from obsarchive.errors import Unprocessable
-from obsarchive.remote.http import ServiceTimeoutError, cached_file, request_once
+from obsarchive.remote.answer_files import cached_file
+from obsarchive.remote.http import ServiceTimeoutError, request_once
 from obsarchive.remote.star_catalogs import MAX_STARS, Catalog, catalog_of
 from obsarchive.science.astrometry.spherical import tangent_plane_offsets
 

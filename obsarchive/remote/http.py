@@ -2,14 +2,10 @@
 
 import logging
 import math
-import socket
-import ssl
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from time import sleep
 from typing import Any, Self
@@ -17,12 +13,13 @@ from typing import Any, Self
 import httpx
 
 from obsarchive.errors import ArchiveError
-from obsarchive.io.atomic import atomic_path, atomic_write
+from obsarchive.io.atomic import atomic_path
+from obsarchive.remote.http_failures import LONGEST_PAUSE_S, is_final, reason_of, retry_after
 
 log = logging.getLogger(__name__)
 
 TRIES = 6
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 120.0
+FIRST_PAUSE_S = 1.0
 AGENT = {"User-Agent": "Archiver (observatory archive)"}
 PACKED = {"Accept-Encoding": "identity"}
 """Asks for the bytes of a file as they are."""
@@ -360,106 +357,6 @@ def request_once(
             return _read(answer, name, error, limits[0], until)
     except (httpx.HTTPError, httpx.InvalidURL) as err:
         raise error(f"{name} cannot be reached: {reason_of(err)}") from err
-
-
-def is_final(err: httpx.HTTPError | httpx.InvalidURL) -> bool:
-    """Return whether a request that failed so fails again if it is repeated soon: nobody listens, or no such host."""
-    if isinstance(err, httpx.InvalidURL):
-        return True
-    reasons = list(_causes(err))
-    if any(isinstance(reason, ConnectionRefusedError) for reason in reasons):
-        return True
-    return any(isinstance(reason, socket.gaierror) and reason.errno != socket.EAI_AGAIN for reason in reasons)
-
-
-def reason_of(err: httpx.HTTPError | httpx.InvalidURL) -> str:
-    """Return why a request failed, with host and port; not the address, which may contain a secret.
-
-    Parameters
-    ----------
-    err : httpx.HTTPError or httpx.InvalidURL
-        What was raised.
-
-    Returns
-    -------
-    str
-        Such as ``connection refused: nobody listens at archive.example.org:443``.
-    """
-    try:
-        url = err.request.url  # type: ignore[union-attr]
-        host = f"{url.host}:{url.port or {'http': 80, 'https': 443}.get(url.scheme, '')}"
-    except (AttributeError, RuntimeError):  # it was not sent
-        host = ""
-    kind = type(err).__name__
-    for reason in _causes(err):
-        match reason:
-            case ConnectionRefusedError():
-                return f"connection refused: nobody listens at {host} ({kind})"
-            case socket.gaierror():
-                return f"no address is known of {host.rpartition(':')[0]}: {reason.strerror or reason} ({kind})"
-            case ssl.SSLCertVerificationError():
-                return f"the certificate of {host} is not valid: {reason.verify_message} ({kind})"
-            case OSError() if reason.strerror:
-                return f"{host}: {reason.strerror} ({kind})"
-    return f"{kind} at {host}" if host else kind
-
-
-def _causes(err: BaseException | None) -> Iterator[BaseException]:
-    while err is not None:
-        yield err
-        err = err.__cause__ or err.__context__
-
-
-def cached_file(path: Path, make: Callable[[], bytes], max_files: int | None = None) -> Path:
-    """Return a file with an answer, which is made now unless it is there.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    make : callable
-        Returns its content; what it raises leaves nothing behind.
-    max_files : int, optional
-        Files of this suffix that the folder keeps, those used last; without it all of them.
-
-    Returns
-    -------
-    Path
-        The file, which is there.
-    """
-    if path.exists():
-        if max_files is not None:
-            path.touch()
-        return path
-    atomic_write(path, make())
-    if max_files is not None:
-        files = sorted(path.parent.glob(f"*{path.suffix}"), key=lambda found: found.stat().st_mtime)
-        for old in files[:-max_files]:
-            old.unlink(missing_ok=True)
-    return path
-
-
-def retry_after(answer: httpx.Response) -> float | None:
-    """Return how long a service asks to wait: a number or a date in the header ``Retry-After``.
-
-    Parameters
-    ----------
-    answer : httpx.Response
-        Its answer.
-
-    Returns
-    -------
-    float or None
-        Pause [s], not above `LONGEST_PAUSE_S`; None if it does not say.
-    """
-    text = answer.headers.get("Retry-After", "")
-    if text.isdecimal():
-        return min(float(text), LONGEST_PAUSE_S)
-    try:
-        pause = (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()
-    except (ValueError, TypeError):  # no date, or one without a time zone
-        return None
-    return min(max(0.0, pause), LONGEST_PAUSE_S)
 
 
 def _read(

@@ -11,7 +11,8 @@ from pathlib import Path
 from PIL import Image
 
 from obsarchive.config.model import SkyService
-from obsarchive.remote.http import ServiceTimeoutError, cached_file, request_once
+from obsarchive.remote.answer_files import cached_file
+from obsarchive.remote.http import ServiceTimeoutError, request_once
 
 MAX_BYTES = 4_000_000
 MAX_SIDE = 4096

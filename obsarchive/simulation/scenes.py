@@ -14,14 +14,8 @@ from scipy import ndimage, signal
 from obsarchive.science.arrays import Complex64Array, Float32Array, Float64Array, FloatArray, RawFrame
 from obsarchive.science.psf.model import Optics
 from obsarchive.simulation.emccd import Detector
-from obsarchive.simulation.turbulence import (
-    Conditions,
-    ResidualSpeckles,
-    Stamp,
-    correlated_noise,
-    resampled_otf,
-    seeing_otf,
-)
+from obsarchive.simulation.stamp import Stamp, resampled_otf
+from obsarchive.simulation.turbulence import Conditions, ResidualSpeckles, correlated_noise, seeing_otf
 
 __all__ = [
     "Conditions",

@@ -21,9 +21,10 @@ from obsarchive.store.frames import Frames
 from obsarchive.store.jobs import Jobs, Lease
 from obsarchive.store.limits import Slots, Throttle
 from obsarchive.store.monitoring import Monitoring
+from obsarchive.store.nights import Nights
 from obsarchive.store.notes import Note, Notes
 from obsarchive.store.notifications import Outbox
-from obsarchive.store.observations import BY_RESULTS, Nights, Observations
+from obsarchive.store.observations import BY_RESULTS, Observations
 from obsarchive.store.people import Act, People
 from obsarchive.store.portal_queries import Browse
 from obsarchive.store.problems import Problems, StepProblem

@@ -12,7 +12,8 @@ from pymongo.errors import DuplicateKeyError
 from pymongo.results import UpdateResult
 
 from obsarchive.core.document_paths import EFFECTS_DUE, EFFECTS_OF_STATE, EFFECTS_OF_TASK, PipelinePaths
-from obsarchive.core.document_types import NewObservation, StepDocument
+from obsarchive.core.document_types.observations import NewObservation
+from obsarchive.core.document_types.steps import StepDocument
 from obsarchive.core.documents import utc_now
 from obsarchive.core.rules import lookup
 from obsarchive.core.step_state import MOVES, State, before

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from obsarchive.core.documents import Master
+from obsarchive.core.masters import Master
 from obsarchive.errors import Lacking, Unprocessable
 from obsarchive.io import fits_products
-from obsarchive.io.raw_frames import Sections, read_header
+from obsarchive.io.raw_frames import Sections
+from obsarchive.io.raw_headers import read_header
 from obsarchive.io.reduction_state import reduction_state
 from obsarchive.pipeline import Workspace
 from obsarchive.science.imaging.calibration import Calibration, central_part

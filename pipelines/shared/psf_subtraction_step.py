@@ -78,7 +78,7 @@ def subtract_and_publish(work: Workspace, image_name: str, stack: str) -> dict[s
     target = cut_stamp(image, (header["GUIDEY"] - 1.0, header["GUIDEX"] - 1.0), margin_px=MARGIN_PX)
     telescope = str(observation.document.get("telescope") or "")
     pixel_arcsec = float(header["PIXSCALE"])
-    library = PsfLibrary.read(work.layout.psf_library).select(
+    library = PsfLibrary.read(work.layout).select(
         telescope=telescope, filter=observation.filter, stack=stack, pixel_arcsec=pixel_arcsec, but=observation.id
     )
     if not library.entries:

@@ -20,7 +20,7 @@ from astropy.coordinates import Angle
 from astropy.table import Table
 from numpy.typing import NDArray
 
-from obsarchive.errors import ConfigError, Unprocessable
+from obsarchive.errors import OF_DISKS, ConfigError, DiskTrouble, Unprocessable
 from obsarchive.io.catalog_tables import open_table
 from surveys.formats.astropy_tables import columns_of_table
 from surveys.formats.brightness import parsed_unit
@@ -78,6 +78,8 @@ def read_light_curve(path: str | Path, format: str | None = None, **facts: Any) 
         The file has no light curve that is understood.
     ConfigError
         There is no such file or format.
+    DiskTrouble
+        The disk does not answer, or forbids it.
     """
     raw = read_raw_light_curve(Path(path), format or "", facts)
     altdata = raw.altdata
@@ -118,6 +120,8 @@ def read_raw_light_curve(path: Path, name: str = "", facts: Mapping[str, Any] | 
         It has no table, or columns without names.
     ConfigError
         There is no such file or format.
+    DiskTrouble
+        The disk does not answer, or forbids it.
     """
     made = format_named(name) if name else None
     told = {key: value for key, value in (facts or {}).items() if value not in (None, "", {}, [])}
@@ -149,6 +153,8 @@ def _of_astropy(path: Path, kind: str) -> RawTable:
             if kind == "fits" and any(table[name].shape[1:] == (2,) for name in table.colnames):
                 table = Table.read(path, format=kind, astropy_native=True)  # times of astropy, in two numbers each
         except Exception as err:  # damaged files make the libraries that read them raise anything
+            if isinstance(err, OSError) and err.errno in OF_DISKS:
+                raise DiskTrouble(f"{path} cannot be read: {err.strerror}") from err
             raise Unprocessable(f"{path}: expected a table, found {type(err).__name__}: {err}") from err
     columns, units = columns_of_table(table)
     facts = {"units": units, **_facts_of_header({str(k): str(v) for k, v in table.meta.items()})}

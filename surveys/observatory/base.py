@@ -25,11 +25,12 @@ import pandas as pd
 from obsarchive.core.progress import Bar
 from obsarchive.errors import ArchiveError, ConfigError
 from surveys.database import open_surveys
-from surveys.dataset import Document, RawPhotometry, data_root, raw_identity
-from surveys.formats.hdf5_light_curves import Columns, CorruptFileError, PhotometryFile, Record, ra_zone
-from surveys.observatory.downloads import sliding, tried
+from surveys.dataset import Document, RawPhotometry, raw_identity
+from surveys.formats.hdf5_light_curves import Columns, ra_zone
+from surveys.observatory.downloads import reason_of, sliding
 from surveys.observatory.origin import Origin
 from surveys.observatory.parameters import ParsObservatory
+from surveys.observatory.raw_storage import Downloaded, RawStorage, Row
 from surveys.observatory.reduction import PhotometryReducer
 from surveys.parameters import legalize
 from surveys.places import moved, place_of, tolerance_arcsec
@@ -44,8 +45,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Fetched = tuple["pd.DataFrame | Table | Columns | None", dict[str, Any]]
-Row = Mapping[str, Any]
-Downloaded = RawPhotometry | Exception
 MOST_LISTED = 10
 MOST_IN_A_ROW, MOST_FAILURES = 10, 100
 """Numbers of failures in a row, and in all if most sources fail, that end a download: the service is down, or the
@@ -126,6 +125,10 @@ class VirtualObservatory(PhotometryReducer):
         except ValidationError as err:
             raise ConfigError(f"{self.name}: credentials: {name}: {err.errors()[0]['ctx']['error']}") from err
         return found.get_secret_value() if found else ""
+
+    @property
+    def _storage(self) -> RawStorage:
+        return RawStorage(self)
 
     # fetching
 
@@ -238,7 +241,7 @@ class VirtualObservatory(PhotometryReducer):
             raw.load()
             return raw
         raw = self.download(row, **download_args)
-        stored = self._keep([(row, raw)])[0][1] if save else raw
+        stored = self._storage.keep([(row, raw)])[0][1] if save else raw
         if isinstance(stored, Exception):
             raise stored
         return stored
@@ -307,7 +310,7 @@ class VirtualObservatory(PhotometryReducer):
         most = self.pars.download_batch_size
         stored = {
             found["source_name"]: RawPhotometry.from_document(found)
-            for found in self._known([str(row["name"]) for row in rows[-most:]]).values()
+            for found in self._storage.known([str(row["name"]) for row in rows[-most:]]).values()
             if found.get("filename")
         }
         known = {**stored, **fetched}
@@ -362,8 +365,8 @@ class VirtualObservatory(PhotometryReducer):
             Some of `rows`, in their order.
         """
         names = [str(row["name"]) for row in rows]
-        known, expired = self._known(names), self.expired(again, names)
-        on_disk = self._on_disk(list(known.values()))
+        known, expired = self._storage.known(names), self.expired(again, names)
+        on_disk = self._storage.on_disk(list(known.values()))
         anew = self._elsewhere(rows, known) | self._of_another_origin(known)
 
         def is_due(found: Document | None) -> bool:
@@ -411,7 +414,7 @@ class VirtualObservatory(PhotometryReducer):
         """
         if not names or self.origin(names[0]) is None:
             return set()
-        return self._of_another_origin(self._known(list(names)))
+        return self._of_another_origin(self._storage.known(list(names)))
 
     def _of_another_origin(self, known: Mapping[str, Document]) -> set[str]:
         origins = {name: self.origin(name) for name in known}
@@ -442,28 +445,6 @@ class VirtualObservatory(PhotometryReducer):
         if len(elsewhere) > MOST_LISTED:
             log.warning("%s: %d more sources have moved likewise", self.name, len(elsewhere) - MOST_LISTED)
         return set(elsewhere)
-
-    def _known(self, names: Sequence[str]) -> dict[str, Document]:
-        """Return the documents of the raw photometry of sources, by their names."""
-        fields = ["source_name", "observatory", "state", "filename", "filekey", "download_pars", "place", "origin"]
-        found = open_surveys().named("raw_photometry", names, {"observatory": self.name}, fields)
-        return {one["source_name"]: one for one in found}
-
-    def _on_disk(self, documents: Sequence[Document]) -> set[str]:
-        """Return the sources whose raw photometry is in the file that the database names; damaged files are missing."""
-        files: dict[str, dict[str, str]] = {}
-        for document in documents:
-            if document.get("filename"):
-                files.setdefault(document["filename"], {})[document["filekey"]] = document["source_name"]
-        there: set[str] = set()
-        for filename, names in files.items():
-            try:
-                keys = PhotometryFile(data_root() / self.name / filename).keys()
-            except CorruptFileError as err:
-                log.warning("%s", err)
-                continue
-            there |= {names[key] for key in keys if key in names}
-        return there
 
     def fetch(self, rows: Iterable[Row], save: bool = True, **arguments: Any) -> Iterator[tuple[Row, Downloaded]]:
         """Fetch sources concurrently; results come in the order of the sources, after they were stored.
@@ -497,7 +478,7 @@ class VirtualObservatory(PhotometryReducer):
         results = sliding(lambda row: self.download(row, **arguments), rows, self.pars.num_threads_download)
         done = 0
         while batch := list(islice(results, self.pars.download_batch_size)):
-            for row, raw in self._keep(batch) if save else batch:
+            for row, raw in self._storage.keep(batch) if save else batch:
                 done += 1
                 failed = isinstance(raw, Exception)
                 in_a_row, failures = (in_a_row + 1, failures + 1) if failed else (0, failures)
@@ -516,80 +497,17 @@ class VirtualObservatory(PhotometryReducer):
         log.warning("%s: %s: %s", self.name, row["name"], err, exc_info=None if expected else err)
         self.failures_list.append({"name": str(row["name"]), "reason": reason_of(err), "cat_row": dict(row)})
 
-    def _keep(self, batch: Sequence[tuple[Row, Downloaded]]) -> list[tuple[Row, Downloaded]]:
-        """Store a batch: files first, then the database, so that it only refers to existing data.
+    def forget(self, names: Sequence[str]) -> None:
+        """Remove the raw photometry of sources from disk and database."""
+        self._storage.forget(names)
 
-        Returns the batch, with the reasons in place of the data that cannot be stored.
+    def populate_sources(self, files: str = "*.h5") -> int:
+        """Rebuild the database from the raw photometry on disk and return the number of sources.
+
+        Only sources of the catalogue are taken: the files may hold those of other projects. Without a catalogue all
+        are, with the names and coordinates of the files. What cannot be read is logged and skipped.
         """
-        from obsarchive.store import check_documents  # late: data can be used without a database
-
-        expires = datetime.now(UTC) + timedelta(days=self.pars.empty_expires)
-        documents: dict[str, Document] = {}
-
-        def checked(one: tuple[Row, RawPhotometry]) -> RawPhotometry:
-            row, raw = one
-            asked = {"download_pars": raw.altdata.get("download_pars", {}), "place": place_of(row)}
-            document = {**raw.document(expires), **asked, **_origin_of(raw.origin)}
-            check_documents([document])
-            documents[raw.source_name] = document
-            return raw
-
-        results = [(row, raw if isinstance(raw, Exception) else tried(checked, (row, raw))) for row, raw in batch]
-        known = self._known([str(row["name"]) for row, _ in batch])
-        older = self._older_data(results, known)
-        self._remove_elsewhere([(row, raw) for row, raw in results if row["name"] not in older], known)
-        files: dict[str, dict[str, Record]] = {}
-        for row, raw in results:
-            name = str(row["name"])
-            if name in older:
-                log.warning("%s: %s delivers no data any more; the older data are kept", name, self.name)
-                documents.pop(name, None)
-            elif isinstance(raw, Exception):
-                facts = {"state": "failed", "reason": reason_of(raw), "fetched": datetime.now(UTC), "checksum": None}
-                asked = {"place": place_of(row), **_origin_of(self.origin(name))}
-                documents[name] = {**raw_identity(self.name, name), **facts, **asked}
-            else:
-                files.setdefault(raw.filename, {})[raw.filekey] = raw.record
-        unwritten = self._write_files(files)
-        stored = [document for document in documents.values() if document.get("filename") not in unwritten]
-        open_surveys().save_raw(stored)
-        return [(row, raw if isinstance(raw, Exception) else unwritten.get(raw.filename, raw)) for row, raw in results]
-
-    def _write_files(self, files: Mapping[str, Mapping[str, Record]]) -> dict[str, Exception]:
-        """Write records, file by file; return what went wrong, by the names of the files."""
-        results = {
-            name: tried(PhotometryFile(data_root() / self.name / name).write, records)
-            for name, records in files.items()
-        }
-        return {name: err for name, err in results.items() if isinstance(err, Exception)}
-
-    def _older_data(self, batch: Sequence[tuple[Row, Downloaded]], known: Mapping[str, Document]) -> set[str]:
-        """Return the sources whose older data are kept, as the survey does not deliver them again."""
-
-        def is_kept(row: Row, raw: RawPhotometry | Exception, before: Document) -> bool:
-            asked_alike = isinstance(raw, Exception) or raw.altdata.get("download_pars", {}) == before.get(
-                "download_pars", {}
-            )
-            is_same = not self.moved(row, before) and not self.read_otherwise(before)
-            return before["state"] == "good" and asked_alike and is_same
-
-        lacking = [(row, raw) for row, raw in batch if isinstance(raw, Exception) or raw.is_empty]
-        before = [(row, raw, known[str(row["name"])]) for row, raw in lacking if str(row["name"]) in known]
-        return self._on_disk([found for row, raw, found in before if is_kept(row, raw, found)])
-
-    def _remove_elsewhere(
-        self, batch: Sequence[tuple[Row, RawPhotometry | Exception]], known: Mapping[str, Document]
-    ) -> None:
-        """Remove data of other positions and origins from their files; if the process is killed, they are fetched."""
-        gone: dict[str, list[str]] = {}
-        for row, raw in batch:
-            before = known.get(str(row["name"]), {})
-            if not before.get("filename") or not (self.moved(row, before) or self.read_otherwise(before)):
-                continue
-            if isinstance(raw, Exception) or (raw.filename, raw.filekey) != (before["filename"], before["filekey"]):
-                gone.setdefault(before["filename"], []).append(before["filekey"])
-        for filename, keys in gone.items():
-            PhotometryFile(data_root() / self.name / filename).remove(keys)
+        return self._storage.rebuild(files)
 
     def retry_failed(self) -> int:
         """Fetch failed sources again and return how many succeeded."""
@@ -603,58 +521,6 @@ class VirtualObservatory(PhotometryReducer):
         found = next(open_surveys().find("sources", {"_id": name}), None)
         return Source.from_document(found).cat_row if found else None
 
-    def forget(self, names: Sequence[str]) -> None:
-        """Remove the raw photometry of sources from disk and database."""
-        surveys = open_surveys()
-        files: dict[str, list[str]] = {}
-        found = surveys.named("raw_photometry", names, {"observatory": self.name}, ["filename", "filekey"])
-        for raw in found:
-            if raw.get("filename"):
-                files.setdefault(raw["filename"], []).append(raw["filekey"])
-        for filename, keys in files.items():
-            PhotometryFile(data_root() / self.name / filename).remove(keys)
-        surveys.delete("raw_photometry", [raw["_id"] for raw in found])
-
-    def populate_sources(self, files: str = "*.h5") -> int:
-        """Rebuild the database from the raw photometry on disk and return the number of sources.
-
-        Only sources of the catalogue are taken: the files may hold those of other projects. Without a catalogue all
-        are, with the names and coordinates of the files. What cannot be read is logged and skipped.
-        """
-        surveys, n_found, n_others = open_surveys(), 0, 0
-        for path in sorted((data_root() / self.name).glob(files)):
-            file = PhotometryFile(path)
-            try:
-                found = list(file.read_many(file.keys()))
-            except CorruptFileError as err:
-                log.warning("%s", err)
-                continue
-            good: list[RawPhotometry] = []
-            for key, record in found:
-                if isinstance(record, ArchiveError):
-                    log.warning("%s", record)
-                    continue
-                facts = {"name": key, **record.altdata}
-                raw = RawPhotometry(record.columns, facts, observatory=self.name, filename=path.name, filekey=key)
-                if self.catalog is not None and raw.source_name not in self.catalog:
-                    n_others += 1
-                elif self.catalog is None and not {"ra", "dec"} <= facts.keys():
-                    log.warning("%s: %s has no ra and dec: set a catalogue that has this source", path, key)
-                else:
-                    good.append(raw)
-            expires = datetime.now(UTC) + timedelta(days=self.pars.empty_expires)
-            surveys.save_raw([raw.document(expires) for raw in good])
-            surveys.register((self._source_of(raw).document() for raw in good), self.output_folder or self.name)
-            n_found += len(good)
-        if n_others:
-            log.info("%s: %d sources in the files are not in the catalogue and are not taken", self.name, n_others)
-        return n_found
-
-    def _source_of(self, raw: RawPhotometry) -> Source:
-        if self.catalog is not None:
-            return Source.from_row(self.catalog.get_row(raw.source_name))
-        return Source(raw.source_name, raw.altdata["ra"], raw.altdata["dec"], raw.altdata.get("mag"))
-
 
 def _is_ours(cls: type) -> bool:
     return cls.__module__.partition(".")[0] == "surveys"
@@ -665,15 +531,6 @@ def _common_parameters(pars_class: type[ParsObservatory]) -> frozenset[str]:
     """Return the names of the parameters that a class has from one of this package."""
     ours = next(cls for cls in pars_class.__mro__ if _is_ours(cls))
     return frozenset(ours().to_dict())
-
-
-def _origin_of(origin: Origin | None) -> Document:
-    return {} if origin is None else {"origin": origin._asdict()}
-
-
-def reason_of(err: Exception) -> str:
-    """Return the message of an exception; with its type if it is unexpected."""
-    return str(err) if isinstance(err, ArchiveError) else f"{type(err).__name__}: {err}"
 
 
 def zone_of(row: Row) -> int:

@@ -6,6 +6,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
+from obsarchive.errors import ArchiveError
+
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 
@@ -72,3 +74,8 @@ def tried(function: Callable[[Item], Made], item: Item) -> Made | Exception:
         return function(item)
     except Exception as err:  # noqa: BLE001 - one source must not stop the others
         return err
+
+
+def reason_of(err: Exception) -> str:
+    """Return the message of an exception; with its type if it is unexpected."""
+    return str(err) if isinstance(err, ArchiveError) else f"{type(err).__name__}: {err}"

@@ -22,9 +22,10 @@ from typing import Any
 from obsarchive.errors import ConfigError, Unprocessable
 from surveys.formats.light_curve_files import read_raw_light_curve
 from surveys.formats.photometry_formats import format_named
-from surveys.observatory.base import Fetched, Row, VirtualObservatory
+from surveys.observatory.base import Fetched, VirtualObservatory
 from surveys.observatory.origin import Origin
 from surveys.observatory.parameters import ParsObservatory
+from surveys.observatory.raw_storage import Row
 from surveys.provenance import hash_of
 
 _FACTS = ("filter", "time_scale", "time_offset", "time_system", "zero_point", "columns", "units", "good_flags")

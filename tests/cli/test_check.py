@@ -10,7 +10,8 @@ from astropy.io import fits
 from bson import Decimal128
 
 from obsarchive.cli.check import _due, check
-from obsarchive.config.model import Config, load
+from obsarchive.config.loading import load
+from obsarchive.config.model import Config
 from obsarchive.core.documents import Observation
 from obsarchive.core.rules import compile_rule
 from obsarchive.daemon.ingest import Ingest

@@ -12,7 +12,8 @@ import pytest
 
 from obsarchive.cli import daemon_reasons, step_reasons
 from obsarchive.cli.status import _reasons
-from obsarchive.config.model import Config, load
+from obsarchive.config.loading import load
+from obsarchive.config.model import Config
 from obsarchive.core.causes import CAUSES, OTHER, cause_of, kind_of
 from obsarchive.core.documents import utc_now
 from obsarchive.errors import ConfigError

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from obsarchive.config.model import Config, QuietHours, load
+from obsarchive.config.loading import load
+from obsarchive.config.model import Config, QuietHours
 from obsarchive.errors import ConfigError
 
 SHIPPED = Path(__file__).parents[2] / "config.json"
@@ -157,7 +158,7 @@ def test_a_misspelt_key_is_named_with_its_nearest(tmp_path, path, nearest):
         ),
         ("pipelines.0.class", "nowhere.Nothing", "No module named 'nowhere'"),
         ("pipelines.0.class", "Nothing", "no class 'Nothing'"),
-        ("pipelines.0.class", "obsarchive.config.model.load", "is not a class"),
+        ("pipelines.0.class", "obsarchive.config.loading.load", "is not a class"),
         ("pipelines.0.when", "filter < 3", "pipelines.0.when: rule 'filter < 3'"),
         ("pipelines.0.when", "science_program.program_id == 4", "text (quote it), 4 is not"),
     ],

@@ -9,14 +9,9 @@ import pytest
 
 from obsarchive.core import document_paths
 from obsarchive.core.document_paths import PipelinePaths, StatusField, StepField, night_signature
-from obsarchive.core.document_types import (
-    NightDocument,
-    ObservationDocument,
-    PipelineDocument,
-    PipelineStatus,
-    ProductEntry,
-    StepDocument,
-)
+from obsarchive.core.document_types.nights import NightDocument
+from obsarchive.core.document_types.observations import ObservationDocument
+from obsarchive.core.document_types.steps import PipelineDocument, PipelineStatus, ProductEntry, StepDocument
 from tests.document_checks import resolves
 
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from obsarchive.core.documents import Master, Night, Observation, PipelineRecord, StepRecord, choose, utc_now
+from obsarchive.core.documents import Night, Observation, PipelineRecord, StepRecord, utc_now
+from obsarchive.core.masters import Master, choose
 from obsarchive.core.step_state import State
 from obsarchive.names import ObservationName
 

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from astropy.io import fits
 
-from obsarchive.config.model import Config, load
+from obsarchive.config.loading import load
+from obsarchive.config.model import Config
 from obsarchive.core.archive_paths import Layout
 from obsarchive.database.connect import open_store
 from obsarchive.database.embedded_mongod import Server

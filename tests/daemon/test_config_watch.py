@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from obsarchive.config.model import load
+from obsarchive.config.loading import load
 from obsarchive.daemon.config_watch import ConfigWatch
 
 

@@ -14,7 +14,8 @@ import pytest
 
 from obsarchive.config.model import Config, RawRoot
 from obsarchive.core.archive_paths import Layout
-from obsarchive.core.documents import CalibrationNeed, Night, Observation, utc_now
+from obsarchive.core.documents import Night, Observation, utc_now
+from obsarchive.core.masters import CalibrationNeed
 from obsarchive.core.step_state import State
 from obsarchive.daemon.ingest import Ingest
 from obsarchive.daemon.raw_scanner import Listing, Scanner

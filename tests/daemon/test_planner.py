@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from obsarchive.config.model import Config
-from obsarchive.core.documents import CalibrationNeed, Master, Night, Observation
+from obsarchive.core.documents import Night, Observation
+from obsarchive.core.masters import CalibrationNeed, Master
 from obsarchive.core.rules import compile_rule
 from obsarchive.core.step_state import State
 from obsarchive.daemon import planner, step_inputs

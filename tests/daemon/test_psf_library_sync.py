@@ -178,11 +178,11 @@ def test_stars_that_were_removed_stay_away_from_a_library_that_was_lost(store, l
     add(layout, STAR)
     add(layout, OTHER)
     remove(layout, OTHER)
-    before = PsfLibrary.read(layout.psf_library)
+    before = PsfLibrary.read(layout)
     layout.psf_library.unlink()
     for name in (OTHER, STAR):
         add(layout, name)
-    again = PsfLibrary.read(layout.psf_library)
+    again = PsfLibrary.read(layout)
     assert str(again.removed) == str(before.removed)  # not a number is never equal
     assert [entry.observation for entry in again.entries] == [STAR]
 

@@ -10,7 +10,7 @@ import pytest
 from pymongo.errors import OperationFailure
 
 from obsarchive.accounts import users as accounts
-from obsarchive.config.model import load
+from obsarchive.config.loading import load
 from obsarchive.database.connect import open_store
 from obsarchive.errors import ServiceUnavailable
 from obsarchive.store import Store

@@ -261,7 +261,7 @@ class TestFaults:
                 assert client.archiver.objects.count_documents({}) == 1
                 client.archiver.objects.insert_one({"_id": "still writable"})
 
-    @pytest.mark.parametrize("step", ["_set_up_replica_set", "_set_user"])
+    @pytest.mark.parametrize("step", ["set_up_replica_set", "set_user"])
     def test_starter_killed_during_the_first_set_up(self, folder, step):
         killed_in_step = f"""
 import os, sys
@@ -291,7 +291,7 @@ mongod.EmbeddedMongod(Path(sys.argv[1])).start()
         def refused(*args, **kwargs):
             raise OperationFailure("not today")
 
-        monkeypatch.setattr(embedded_mongod, "_set_user", refused)
+        monkeypatch.setattr(embedded_mongod, "set_user", refused)
         with pytest.raises(ServiceUnavailable, match=f"{folder} cannot be used: not today"):
             EmbeddedMongod(folder).start()
         assert pid_in(folder) is None

@@ -24,7 +24,7 @@ from test_mongoshrc import CHANGE_OWNER, DISTRIBUTE_AGAIN, FORCE_REDO, REMOVE_PS
 import pipelines
 from obsarchive.cli.commands import parser_of, whole_parser
 from obsarchive.cli.main import readable
-from obsarchive.config import model
+from obsarchive.config import loading, model
 from obsarchive.core.rules import FIELDS, compile_rule
 from obsarchive.pipeline import Pipeline
 from obsarchive.pipeline.chain import decision_chain
@@ -171,13 +171,13 @@ def test_json_is_a_valid_configuration(text, tmp_path, monkeypatch):
             (tmp_path / name).write_text("x" * 40)
     path = tmp_path / "config.json"
     path.write_text(json.dumps({**SMALLEST, **shown}))
-    model.load(path)
+    loading.load(path)
 
 
 def test_the_smallest_configuration_is_complete(tmp_path):
     path = tmp_path / "config.json"
     path.write_text(blocks(CONFIGURATION, "json")[0])
-    loaded = model.load(path)
+    loaded = loading.load(path)
     assert loaded.telescope_of("VIC", datetime(2026, 3, 14, tzinfo=UTC).date()) == "KPNO_2.1m"
     decision_chain(loaded)
 

@@ -22,14 +22,15 @@ from astropy.table import Table
 from bson import encode
 from hypothesis import strategies as st
 
-from obsarchive.config import model
+from obsarchive.config import loading
 from obsarchive.core.archive_paths import Layout
 from obsarchive.core.rules import FIELDS, compile_rule
 from obsarchive.daemon import product_check, sidecars
 from obsarchive.daemon.manifest_blocks import blocks_by_pipeline
 from obsarchive.errors import ArchiveError, ConfigError
 from obsarchive.instruments import HeaderDriven, RoboAO
-from obsarchive.io.raw_frames import Frames, unpack
+from obsarchive.io.raw_files import unpack
+from obsarchive.io.raw_frames import Frames
 from obsarchive.io.raw_headers import plain_cards, read_header
 from obsarchive.names import ObservationName, is_night, is_observation
 from obsarchive.remote.star_catalogs import read_catalog
@@ -242,7 +243,7 @@ def _configuration(content: bytes, folder: Path) -> None:
     path = folder / "config.json"
     path.write_bytes(content)
     with contextlib.suppress(ConfigError):
-        model.load(path, import_classes=False)
+        loading.load(path, import_classes=False)
 
 
 rules = st.one_of(

@@ -10,7 +10,9 @@ from astropy.io import fits
 from obsarchive.errors import BadRawData
 from obsarchive.instruments import HeaderDriven
 from obsarchive.io.amplifiers import parse_section
-from obsarchive.io.raw_frames import Frames, read_header, unpack
+from obsarchive.io.raw_files import unpack
+from obsarchive.io.raw_frames import Frames
+from obsarchive.io.raw_headers import read_header
 
 SIDE, HALF = 60, 30
 TRUTH = np.random.default_rng(5).integers(100, 60000, (SIDE, SIDE)).astype(np.uint16)

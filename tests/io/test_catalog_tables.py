@@ -1,11 +1,13 @@
 """Catalogue files of every format: what was written comes back, to the last digit, or it is said why not."""
 
+import errno
 import gzip
 import os
 import time
 from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
+from unittest import mock
 
 import h5py
 import numpy as np
@@ -20,7 +22,7 @@ from numpy.testing import assert_array_equal
 from pyarrow import parquet
 
 from obsarchive.core.rules import names_in, select_rows
-from obsarchive.errors import ArchiveError, ConfigError
+from obsarchive.errors import ArchiveError, ConfigError, DiskTrouble
 from obsarchive.io.catalog_tables import ColumnTable, open_table, write_table
 from obsarchive.io.column_units import unit_in_name
 
@@ -469,3 +471,11 @@ def test_whatever_the_libraries_raise_is_a_message_at_once(tmp_path: Path, name:
 def test_a_unit_is_looked_for_at_the_end_of_a_name_however_long_that_is() -> None:
     assert unit_in_name("x" * 500 + "ra_hours") == ("x" * 500 + "ra", "hours")
     assert unit_in_name("ra_hours") == ("ra", "hours")
+
+
+def test_a_disk_that_does_not_answer_is_no_damaged_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "stars.csv"
+    path.write_text("name,ra,dec\na,1,2\n")
+    monkeypatch.setattr("obsarchive.io.table_readers.unpacked", mock.Mock(side_effect=OSError(errno.EIO, "I/O error")))
+    with pytest.raises(DiskTrouble, match=r"stars\.csv cannot be read: I/O error"):
+        open_table(path)

@@ -22,7 +22,7 @@ from obsarchive.errors import ArchiveError
 from obsarchive.io import fits_products
 from obsarchive.io.atomic import atomic_path, atomic_write, sha256
 from obsarchive.io.fits_products import Provenance, read_fits, tan_wcs, write_fits
-from obsarchive.io.raw_frames import read_header
+from obsarchive.io.raw_headers import read_header
 
 DATE = datetime(2016, 9, 25, 11, 4, 27, tzinfo=UTC)
 OBSERVATION = "4_351_Yrsa_VIC_lp600_o_20160925_110427.040912"

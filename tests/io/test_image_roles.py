@@ -8,7 +8,9 @@ from astropy.io import fits
 
 from obsarchive.errors import BadRawData
 from obsarchive.io.image_headers import Role, role_of_name
-from obsarchive.io.raw_frames import Frames, read_header, unpack
+from obsarchive.io.raw_files import unpack
+from obsarchive.io.raw_frames import Frames
+from obsarchive.io.raw_headers import read_header
 
 SHAPE = (40, 50)
 SKY = 200.0

@@ -15,7 +15,9 @@ from astropy.io import fits
 from obsarchive.errors import BadRawData
 from obsarchive.instruments.base import stem
 from obsarchive.io import compression
-from obsarchive.io.raw_frames import Frames, read_header, scan, unpack
+from obsarchive.io.raw_files import unpack
+from obsarchive.io.raw_frames import Frames
+from obsarchive.io.raw_headers import read_header, scan
 
 COUNTS = np.random.default_rng(1).poisson(1000, (5, 40, 64))
 needs_fpack = pytest.mark.skipif(shutil.which("fpack") is None, reason="needs fpack (libcfitsio-bin)")

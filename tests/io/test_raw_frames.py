@@ -21,8 +21,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from obsarchive.errors import ArchiveError, BadRawData, NoSpace, NotReady
-from obsarchive.io import compression, raw_frames, raw_headers
-from obsarchive.io.raw_frames import Frames, expected_frames, plain_cards, read_header, scan, signature, unpack
+from obsarchive.io import compression, raw_files, raw_headers
+from obsarchive.io.raw_files import signature, unpack
+from obsarchive.io.raw_frames import Frames
+from obsarchive.io.raw_headers import expected_frames, plain_cards, read_header, scan
 
 SHAPE = (20, 30)
 DTYPES = ["uint8", "int16", "uint16", "int32", "uint32", "int64", "float32", "float64"]
@@ -268,7 +270,7 @@ def test_growing_file_gets_no_verdict(tmp_path, monkeypatch):
         path.write_bytes(content[:900])
         compression.decompress(job)
 
-    monkeypatch.setattr(raw_frames, "decompress", decompress_while_written)
+    monkeypatch.setattr(raw_files, "decompress", decompress_while_written)
     with pytest.raises(NotReady, match="still being written"):
         unpack(path, tmp_path / "scratch")
 
@@ -280,7 +282,7 @@ def test_no_space_is_worth_another_try(tmp_path, monkeypatch):
         job.target.write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(raw_frames, "decompress", full)
+    monkeypatch.setattr(raw_files, "decompress", full)
     with pytest.raises(NoSpace, match="no space") as caught:
         unpack(path, tmp_path / "scratch")
     assert caught.value.event == "release"  # no fault of the step: it costs no attempt

@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from obsarchive.core.archive_paths import Layout
-from obsarchive.core.documents import Master
 from obsarchive.core.json_text import parse_with_checksum
+from obsarchive.core.masters import Master
 from obsarchive.errors import ArchiveError, ConfigError, Unprocessable
 from obsarchive.execution.step_process import execute
 from obsarchive.io.atomic import sha256
 from obsarchive.io.fits_products import Provenance, tan_wcs
 from obsarchive.pipeline import Pipeline, Task, Workspace, step
-from obsarchive.pipeline.workspace import remove_scratch
+from obsarchive.pipeline.task import remove_scratch
 from tests.sample_pipelines import CopySettings, Endings, Toy, ToyCalibration, task_values
 
 OBS = "4_351_Yrsa_VIC_lp600_o_20160925_110427.040912"

@@ -9,7 +9,7 @@ import numpy as np
 
 from obsarchive.config.model import Calibration, Telescope
 from obsarchive.core.archive_paths import Layout
-from obsarchive.core.documents import Master
+from obsarchive.core.masters import Master
 from obsarchive.execution.step_process import TaskResult, execute
 from obsarchive.io.fits_products import Provenance, write_fits
 from obsarchive.names import ObservationName

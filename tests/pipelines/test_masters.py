@@ -12,7 +12,8 @@ from obsarchive.errors import Unprocessable
 from obsarchive.execution.step_process import TaskResult, execute
 from obsarchive.io.raw_frames import Frames, Sections
 from obsarchive.pipeline import Task
-from obsarchive.science.imaging.calibration import Calibration, master_flat, unexposed_flats
+from obsarchive.science.imaging.calibration import Calibration
+from obsarchive.science.imaging.master_flats import master_flat, unexposed_flats
 from pipelines.ccd import CcdStack
 from pipelines.night import Calibration as NightCalibration
 from pipelines.photometry import Photometry

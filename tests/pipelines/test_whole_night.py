@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from obsarchive.core.document_types import MasterDocument, NightDocument, ObservationDocument
+from obsarchive.core.document_types.nights import MasterDocument, NightDocument
+from obsarchive.core.document_types.observations import ObservationDocument
 from obsarchive.database.embedded_mongod import Server
 from obsarchive.io.psf_library import PsfLibrary
 from obsarchive.simulation import night as demo
@@ -72,7 +73,7 @@ def summary(site: Site, name: str) -> dict:
 
 
 def test_single_stars_come_into_the_library_and_double_ones_do_not(site: Site) -> None:
-    members = {entry.observation for entry in PsfLibrary.read(site.layout.psf_library).entries}
+    members = {entry.observation for entry in PsfLibrary.read(site.layout).entries}
     assert members >= {site.observation(name) for name in ("alone", "lonely", "solo")}
     assert site.observation("double") not in members
 

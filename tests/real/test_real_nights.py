@@ -15,7 +15,7 @@ from pack_nights import SEQUENCES, configuration, night_of, pack, read_source
 from photutils.centroids import centroid_2dg
 from scipy import ndimage, stats
 
-from obsarchive.config.model import load
+from obsarchive.config.loading import load
 from obsarchive.core.archive_paths import Layout
 from obsarchive.database.connect import open_store
 from obsarchive.database.embedded_mongod import Server

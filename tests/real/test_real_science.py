@@ -140,7 +140,7 @@ def test_psfs_of_robo_ao_make_a_library(tmp_path: Path) -> None:
         for name, stamp in stamps.items():
             star = f"3_{name}_VIC_Si_o_20140614_000000.000000"
             library.add(psf_library.Entry(star, NIGHT, "Palomar_P60", "Si", "100p", 0.0215), stamp, "administrator")
-    library = psf_library.PsfLibrary.read(layout.psf_library)
+    library = psf_library.PsfLibrary.read(layout)
     assert len(library.entries) == 15
     improved = []
     for name, stamp in stamps.items():

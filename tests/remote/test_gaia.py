@@ -8,8 +8,9 @@ from test_sky_images import Any, service
 
 from obsarchive.errors import Unprocessable
 from obsarchive.remote import gaia
+from obsarchive.remote.answer_files import cached_file
 from obsarchive.remote.gaia import gaia_around, gaia_near
-from obsarchive.remote.http import ServiceTimeoutError, cached_file
+from obsarchive.remote.http import ServiceTimeoutError
 
 __all__ = ["service"]
 

@@ -1,5 +1,7 @@
 """Sources, matching and plate solutions, against simulated fields and astropy."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 from astropy.wcs import WCS
@@ -160,3 +162,14 @@ def test_sources_are_found_where_they_are() -> None:
 def test_images_without_sources_are_refused(image: np.ndarray) -> None:
     with pytest.raises(Unprocessable, match="no sources"):
         detect(image)
+
+
+@pytest.mark.parametrize(
+    ("raised", "passed_on"), [(Exception("internal pixel buffer full"), Unprocessable), (MemoryError(), MemoryError)]
+)
+def test_only_a_full_buffer_of_sep_speaks_against_the_image(
+    monkeypatch: pytest.MonkeyPatch, raised: Exception, passed_on: type[Exception]
+) -> None:
+    monkeypatch.setattr("sep.extract", mock.Mock(side_effect=raised))
+    with pytest.raises(passed_on):
+        detect(np.random.default_rng(1).normal(100, 5, (64, 64)))

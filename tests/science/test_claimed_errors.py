@@ -5,7 +5,7 @@ import pytest
 
 from obsarchive.science.astrometry.plate_solution import PlateSolution, project
 from obsarchive.science.astrometry.star_matching import Uncertainty, match_stars
-from obsarchive.science.light_curves.events import fit_event
+from obsarchive.science.light_curves.event_templates import fit_event
 from obsarchive.science.light_curves.features import features
 from obsarchive.science.photometry.background import Background, noise_correlation
 from obsarchive.science.photometry.engine import engine_of

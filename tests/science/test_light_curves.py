@@ -13,14 +13,8 @@ from hypothesis.extra import numpy as hnp
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 
-from obsarchive.science.light_curves.events import (
-    SHAPES,
-    find_events,
-    matched_filter,
-    signal_to_noise,
-    template,
-    template_widths,
-)
+from obsarchive.science.light_curves.event_templates import SHAPES, matched_filter, template, template_widths
+from obsarchive.science.light_curves.events import find_events, signal_to_noise
 from obsarchive.science.light_curves.features import features
 from obsarchive.science.light_curves.light_curve import (
     AB_MICROJANSKY,

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from scipy import ndimage, optimize
 
 from obsarchive.errors import Unprocessable
-from obsarchive.science.imaging.calibration import Calibration, combine
+from obsarchive.science.imaging.calibration import Calibration
+from obsarchive.science.imaging.combining import combine
 from obsarchive.science.imaging.drizzle import Drizzle
 from obsarchive.science.imaging.hot_pixels import without_spikes
 from obsarchive.science.registration.frame_ranking import classify, cut, guide_star, locate, measure, rank_frames

@@ -23,7 +23,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from obsarchive.errors import ConfigError
 from obsarchive.io.catalog_tables import write_table
 from obsarchive.remote.http import RequestRefusedError, ServerUnavailableError
-from surveys.catalog import WHITE_DWARFS_PATH, Catalog
+from surveys.catalog import Catalog
+from surveys.catalog_files import WHITE_DWARFS_PATH
 
 DATA = Path(os.environ.get("ARCHIVER_TEST_DATA", Path(__file__).parents[3] / "shared" / "data")) / "catalogs"
 real = [pytest.mark.real, pytest.mark.skipif(not DATA.is_dir(), reason=f"no catalogues in {DATA}")]

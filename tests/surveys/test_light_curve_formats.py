@@ -1,5 +1,6 @@
 """Light curves as well-known services and programs write them: one small file of each layout, and what it means."""
 
+import errno
 from unittest import mock
 
 import numpy as np
@@ -14,9 +15,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import surveys
 from obsarchive.cli.main import surveys as run_command
-from obsarchive.errors import ConfigError, Unprocessable
+from obsarchive.errors import ConfigError, DiskTrouble, Unprocessable
 from surveys.analysis import Analysis
 from surveys.dataset import RawPhotometry
+from surveys.formats.light_curve_files import read_raw_light_curve
 from surveys.formats.photometry_columns import standard_photometry
 from surveys.formats.photometry_formats import FORMATS, PhotometryFormat, register
 from surveys.observatory import VirtualObservatory
@@ -989,3 +991,11 @@ def test_a_votable_that_breaks_its_standard_is_refused_by_name(tmp_path) -> None
     path.write_text('<VOTABLE><RESOURCE><TABLE><FIELD datatype="double"/></TABLE></RESOURCE></VOTABLE>')
     with pytest.raises(Unprocessable, match=r"curve\.vot: expected a table, found"):
         surveys.read_light_curve(path)
+
+
+def test_a_disk_that_does_not_answer_is_no_damaged_file(tmp_path, monkeypatch):
+    path = tmp_path / "star.fits"
+    path.write_bytes(b"SIMPLE")
+    monkeypatch.setattr(Table, "read", mock.Mock(side_effect=OSError(errno.EIO, "I/O error")))
+    with pytest.raises(DiskTrouble, match=r"star\.fits cannot be read: I/O error"):
+        read_raw_light_curve(path)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from obsarchive.config.model import load
+from obsarchive.config.loading import load
 from obsarchive.core.archive_paths import Layout
 from obsarchive.instruments.base import coordinates
 from obsarchive.store import Store

@@ -16,7 +16,7 @@ import httpx
 import psutil
 import pytest
 
-from obsarchive.config.model import load
+from obsarchive.config.loading import load
 from obsarchive.database.connect import open_store
 from obsarchive.database.embedded_mongod import Server
 from tests.daemon.conftest import wait_for

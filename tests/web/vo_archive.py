@@ -19,7 +19,7 @@ from pyvo.utils.vocabularies import IVOA_VOCABULARY_ROOT
 from toy_archive import NIGHT, ToyArchive, make_config
 from visitors import make_app, served
 
-from obsarchive.config.model import load
+from obsarchive.config.loading import load
 from obsarchive.core.documents import Observation, utc_now
 from obsarchive.io.fits_products import Provenance, tan_wcs, write_fits
 from obsarchive.io.product_entries import product_entry

@@ -98,7 +98,10 @@ def detect(
             filter_type="conv",  # "matched" takes eight times as long
             deblend_cont=0.005,
         )
-    except Exception as err:  # SEP raises bare Exception when its buffers overflow
+    except Exception as err:
+        # SEP raises bare Exception when its buffers overflow; a lack of memory, or a bug, is something else
+        if type(err) is not Exception:
+            raise
         raise Unprocessable(f"no sources: {err}") from err
     found = found[np.argsort(-found["flux"])][:most]
     if not len(found):

@@ -11,7 +11,8 @@ import httpx
 
 from obsarchive.config.field_types import shown_variable
 from obsarchive.errors import ConfigError
-from obsarchive.remote.http import PACKED, HttpClient, RequestRefusedError, ServerUnavailableError, reason_of
+from obsarchive.remote.http import PACKED, HttpClient, RequestRefusedError, ServerUnavailableError
+from obsarchive.remote.http_failures import reason_of
 from obsarchive.timeseries.download.download_config import ArchiveRequest
 
 Kind = Literal["image", "spectrum"]
