@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from obsarchive.errors import Unprocessable
 from obsarchive.science.psf.seeing import StarWidth, measure_width, refuse_saturated
-from obsarchive.science.psf.seeing_trend import trend
+from obsarchive.science.psf.seeing_trend import trend, trend_with_errors
 from obsarchive.simulation.scenes import Detector, Instrument, Scene, Star, seeing_frames
 
 PIXEL_ARCSEC = 0.0347
@@ -85,6 +85,19 @@ def test_the_trend_follows_and_ignores_outliers() -> None:
     values[10] = np.nan
     assert np.abs(trend(hours, values) - truth).max() < 0.06
     assert np.isnan(trend(hours, np.full(60, np.nan))).all()
+
+
+def test_the_course_between_few_files_is_no_error_of_the_trend() -> None:
+    off, claimed = [], []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        hours = np.sort(rng.uniform(0, 9, 6))
+        course = 1.0 + 0.08 * hours
+        found = trend_with_errors(hours, course + 0.05 * rng.standard_normal(6), np.full(6, 0.02))
+        off.append(found.values[3] - course[3])
+        claimed.append(found.errors[3])
+    # differences of successive files claim almost twice as much
+    assert 0.8 < np.std(off) / np.sqrt(np.mean(np.square(claimed))) < 1.2
 
 
 def uneven_star(seed: int, fwhm: float = 20.0, side: int = 128) -> np.ndarray:

@@ -53,8 +53,11 @@ def profile_among_neighbours(
         return star
     for _ in range(_ROUNDS):
         cleaned = np.array(image, float)
-        cleaned[window] -= _light(field, centre, places, star)
-        star = StarProfile(cleaned, position, aperture_px, core_px)
+        light = _light(field, centre, places, star)
+        cleaned[window] -= light
+        rows, columns = np.ogrid[: len(light), : light.shape[1]]
+        inside = np.hypot(rows - centre[0], columns - centre[1]) < aperture_px
+        star = StarProfile(cleaned, position, aperture_px, core_px, float(light[inside].sum()))
     return star
 
 

@@ -1,9 +1,11 @@
 """Radial profile of a star: background, noise and flux.
 
-Beyond the core a ring is represented by the middle half of its sectors, so that a companion, a cosmic ray, bad pixels
-or the edge of the image have no influence.
+Beyond the core the shape of a star is that of the middle half of the sectors of each ring, so that a companion, a
+cosmic ray, bad pixels or the edge of the image have no influence. Its light is that of all sectors without a companion:
+speckles and the rays of vanes are bright in few of them.
 """
 
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -23,16 +25,29 @@ _SECTORS = 16
 _COMPANION_SIGMA = 4.0
 """Excess of a sector with a companion over the other sectors [their standard deviations]."""
 
-_WING = -10 / 3
-"""Exponent of the wings: the mean of that of turbulence, -11/3 (Kolmogorov), and that of diffraction, -3."""
-
-_WINGS = (-3.526, -3.141)
-"""Steep and flat wings, a standard deviation on either side: any exponent between both is as likely."""
-MIDMEAN_VARIANCE = 1.2
-"""Of the mean of the middle half of normal values, over that of the mean of all."""
+_WING, _WING_SIGMA = -10 / 3, 0.19
+"""Exponent of the wings and its error, before the image is asked: any value between that of turbulence, -11/3
+(Kolmogorov), and that of diffraction, -3, is as likely."""
+_EXPONENTS = np.linspace(-2.5, 2.5, 13)
+"""Those that are tried, from it [its errors]."""
+_BENT = 0.05
+"""Error of the exponent because no wings are a power law, from stars by Fourier optics."""
 
 _WING_FROM = 0.6
 """Inner radius of the fit of the wings, in units of the aperture."""
+_UNEVEN = 0.3
+"""Error of the flux, over the difference between all sectors and the middle half of them."""
+_SUBTRACTED = 0.04
+"""Error of the flux, over the light of neighbours that was subtracted."""
+
+
+@dataclass(frozen=True)
+class _Level:
+    """Level of the background: its error by the wings of the star, and its variance by pixels of variance 1."""
+
+    value: float
+    error: float
+    share: float
 
 
 class StarProfile:
@@ -46,6 +61,9 @@ class StarProfile:
         Central pixel (row, column) of the star.
     aperture_px, core_px : float
         Radii of the aperture and of the core [pixel].
+    neighbours : float
+        Light of neighbours in the aperture that was subtracted. It leaves rests and dips, so that the light is that of
+        the middle half of the sectors.
 
     Attributes
     ----------
@@ -63,67 +81,67 @@ class StarProfile:
         Flux in the aperture.
     """
 
-    def __init__(self, image: FloatArray, position: tuple[int, int], aperture_px: float, core_px: float) -> None:
+    def __init__(
+        self,
+        image: FloatArray,
+        position: tuple[int, int],
+        aperture_px: float,
+        core_px: float,
+        neighbours: float = 0.0,
+    ) -> None:
         half = int(ANNULUS * aperture_px)
         self.aperture_px = aperture_px
         self.core_px = core_px
+        self.neighbours = neighbours
         self.box = _cut_out(image, position, half)
         self._rings, self._sectors = _polar(half)
         self._weights = aperture_weights(self.box.shape, half, half, aperture_px)
-        means, counts = self._sector_means(self._rings)
-        self.background = self._background(_midmean(means), counts)
+        means, self._counts = self._sector_means(self._rings)
         # sectors that are brighter than the others hold companions
-        excess = self._sector_excess(means - self.background)
+        excess = self._sector_excess(means)
         companion = excess - np.median(excess) > _COMPANION_SIGMA * _spread(excess)
         self._is_companion = companion
+        self._dropped = float(excess[companion].sum()) / _SECTORS
         means = np.where(companion, np.nan, means)
+        self._light = _midmean(means) if neighbours else _mean(means)
+        self._level = self._wings(self._light)
+        self.background = self._level.value
         self.profile = np.nan_to_num(_midmean(means - self.background))
         # missing pixels and halo are those of a symmetric star; only the core is summed pixel by pixel
         symmetric = self.profile[self._rings]
         self.image = np.where(self._seen, self.box - self.background, symmetric)
         self.noise = _spread(self.box[self._seen & (self._rings > aperture_px) & (self._rings <= half)])
         self._area = np.bincount(self._rings.ravel(), self._weights.ravel())
-        self._means, self._counts = means, counts
-        self.flux = self._flux(means, self.background)
-
-    def _flux(self, means: Float64Array, background: float) -> float:
-        """Return the flux in the aperture: pixels of the core, and rings beyond it."""
-        core = self._rings < self.core_px
-        light = np.nan_to_num(np.where(self._seen, self.box, self.profile[self._rings] + background)[core])
-        area = self._area.copy()
-        area[: int(np.ceil(self.core_px))] = 0
-        rings = np.nan_to_num(_midmean(means) - background)
-        return float(np.sum(light - background) + area @ rings)
+        # the flux in the aperture: pixels of the core, and rings beyond it
+        self._area[: int(np.ceil(core_px))] = 0
+        self.flux = float(np.sum(self.core) + self._area @ np.nan_to_num(self._light - self.background))
+        self._means = means
 
     def flux_error(self, variance: Float64Array) -> float:
         """Return the error of the flux, by noise of this variance of each pixel of the box [unit of the image ** 2].
 
-        It is that of the pixels, that of the background's level, and the difference of the middle half of the sectors
-        from all of them.
+        It is that of the pixels, that of the background's level, and a part of the difference between all sectors and
+        the middle half of them, which companions that are not seen make larger, and that of light that was left out or
+        subtracted because it seems to be that of others.
         """
-        pixels = MIDMEAN_VARIANCE * float(np.sum(self._weights**2 * variance))
+        pixels = float(np.sum(self._weights**2 * variance))
         level = self.level_error(variance) * float(self._weights.sum())
-        area = self._area.copy()
-        area[: int(np.ceil(self.core_px))] = 0
-        uneven = float(area @ self.skewness)
-        return float(np.sqrt(pixels + level**2 + uneven**2))
+        uneven = (1.0 if self.neighbours else _UNEVEN) * float(self._area @ self.skewness)
+        # a sector that is brighter than the others may as well hold a speckle of the star
+        terms = level, uneven, self._dropped, _SUBTRACTED * self.neighbours
+        return float(np.sqrt(pixels + np.sum(np.square(terms))))
 
     @cached_property
     def skewness(self) -> Float64Array:
         """Mean of all sectors of each ring minus that of their middle half, which speckles make smaller."""
-        means = self._means
-        every = _quotient(np.nansum(means, axis=1), np.isfinite(means).sum(axis=1))
-        skewness: Float64Array = np.nan_to_num(every - _midmean(means))
+        skewness: Float64Array = np.nan_to_num(_mean(self._means) - _midmean(self._means))
         return skewness
 
     def level_error(self, variance: Float64Array) -> float:
         """Return the error of the background by noise of this variance of each pixel, and by the shape of the wings."""
-        usual = _midmean(self._means)
-        _, share = self._wings(usual, self._counts, _WING)
         outside = self._rings > self.aperture_px
-        noise = float(np.median(variance[outside])) * share if outside.any() else 0.0
-        steep, flat = (self._background(usual, self._counts, wing) for wing in _WINGS)
-        return float(np.hypot(np.sqrt(noise), (steep - flat) / 2))
+        noise = float(np.median(variance[outside])) * self._level.share if outside.any() else 0.0
+        return float(np.hypot(np.sqrt(noise), self._level.error))
 
     @property
     def core(self) -> Float64Array:
@@ -186,8 +204,7 @@ class StarProfile:
         means, _ = self._sector_means(nearest)
         means[:, self._is_companion] = np.nan
         rings = np.arange(int(np.ceil(self.core_px)), int(self.aperture_px))
-        known = np.isfinite(means).sum(axis=1)
-        value = np.nan_to_num(_quotient(np.nansum(means, axis=1), known) - self.background)
+        value = np.nan_to_num(_mean(means) - self.background)
         count, radius, noise = (
             np.bincount(nearest.ravel(), values.ravel())[rings]
             for values in (np.ones(distance.shape), distance, variance)
@@ -212,31 +229,42 @@ class StarProfile:
         counts = np.bincount(cell, minlength=cells).reshape(-1, _SECTORS)
         return _quotient(sums, counts), counts.sum(axis=1).astype(float)
 
-    def _background(self, profile: Float64Array, counts: Float64Array, wing_power: float = _WING) -> float:
-        """Return the level under the wings of the star, which reach beyond any annulus."""
-        (level, wing), _ = self._wings(profile, counts, wing_power)
-        ring = np.arange(int(_WING_FROM * self.aperture_px), len(self.box) // 2 + 1)
-        ring = ring[counts[ring] > 0]
-        # no wings above the noise: the plain mean of the annulus has the smaller error
-        if wing < 0:
-            annulus = ring[ring > self.aperture_px]
-            if not len(annulus):
-                raise Unprocessable(
-                    f"the sky around the star is not known: expected finite pixels at {self.aperture_px:.0f} pixels "
-                    "and more from it, found none"
-                )
-            level = np.average(profile[annulus], weights=counts[annulus])
-        return float(level)
+    def _wings(self, profile: Float64Array) -> _Level:
+        """Return the level under the wings of the star, which reach beyond any annulus.
 
-    def _wings(self, profile: Float64Array, counts: Float64Array, power: float) -> tuple[Float64Array, float]:
-        """Return level and wings fitted to the outer rings, and the variance of the level by pixels of variance 1."""
+        The annulus alone would overestimate it: it is fitted together with wings of many exponents, and the mean of
+        what was found, by how well each fits and how likely it is beforehand.
+        """
         ring = np.arange(int(_WING_FROM * self.aperture_px), len(self.box) // 2 + 1)
-        ring = ring[counts[ring] > 0]
-        # the profile is that of turbulence: a constant and wings, whose level the annulus alone overestimates
-        weight = np.sqrt(counts[ring])
-        model = np.stack([np.ones(len(ring)), (ring / self.aperture_px) ** power], axis=1) * weight[:, None]
-        solved = np.linalg.lstsq(model, profile[ring] * weight)[0]
-        return solved, MIDMEAN_VARIANCE * float(np.linalg.pinv(model.T @ model)[0, 0])
+        ring = ring[(self._counts[ring] > 0) & np.isfinite(profile[ring])]
+        weight, value = self._counts[ring], profile[ring]
+        annulus = ring > self.aperture_px
+        if not annulus.any():
+            raise Unprocessable(
+                f"the sky around the star is not known: expected finite pixels at {self.aperture_px:.0f} pixels "
+                "and more from it, found none"
+            )
+        wings = (ring / self.aperture_px) ** (_WING + _WING_SIGMA * _EXPONENTS)[:, np.newaxis]
+        total, middle = weight.sum(), wings @ weight / weight.sum()
+        mean = float(np.average(value, weights=weight))
+        slope = (wings - middle[:, np.newaxis]) @ (weight * (value - mean))
+        spread = ((wings - middle[:, np.newaxis]) ** 2) @ weight
+        levels = mean - slope / spread * middle
+        usual = len(_EXPONENTS) // 2
+        share = float(1 / total + middle[usual] ** 2 / spread[usual])
+        # no wings above the noise: the plain mean of the annulus has the smaller error
+        if slope[usual] < 0:
+            return _Level(float(np.average(value[annulus], weights=weight[annulus])), 0.0, share)
+        squares = float(weight @ (value - mean) ** 2)
+        # an image without noise leaves nothing
+        left = np.maximum(squares - slope**2 / spread, 1e-12 * squares + np.finfo(float).tiny)
+        # rings within one width of the core share their speckles
+        independent = len(ring) * CORE_FWHM / self.core_px
+        likely = np.exp(-0.5 * (independent * (left / left.min() - 1) + _EXPONENTS**2))
+        level = float(np.average(levels, weights=likely))
+        variance = float(np.average((levels - level) ** 2, weights=likely))
+        bent = _BENT * float(np.gradient(levels, _WING_SIGMA * _EXPONENTS)[usual])
+        return _Level(level, float(np.hypot(np.sqrt(variance), bent)), share)
 
     def _sector_excess(self, means: Float64Array) -> Float64Array:
         """Return the flux of every sector beyond the core, scaled to the whole circle, minus that of the profile."""
@@ -270,6 +298,11 @@ def _quotient(sums: AnyArray, counts: AnyArray) -> Float64Array:
     """Return the quotient, NaN where the divisor is not positive."""
     quotient: Float64Array = np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
     return quotient
+
+
+def _mean(values: Float64Array) -> Float64Array:
+    """Return the mean of every row without its NaNs (NaN for an empty row)."""
+    return _quotient(np.nansum(values, axis=1), np.isfinite(values).sum(axis=1))
 
 
 def _midmean(values: Float64Array) -> Float64Array:

@@ -82,8 +82,7 @@ def trend_with_errors(hours: FloatArray, values: FloatArray, errors: FloatArray,
     """Compute the trend and median of measurements, with errors from their scatter.
 
     The errors say how well the smooth course at these times is known: measurements are drawn again and again from the
-    trend with the scatter of successive ones, or with their errors if these are larger (parametric bootstrap; Efron &
-    Tibshirani 1993).
+    trend with their scatter, or with their errors if these are larger (parametric bootstrap; Efron & Tibshirani 1993).
 
     Parameters
     ----------
@@ -98,15 +97,27 @@ def trend_with_errors(hours: FloatArray, values: FloatArray, errors: FloatArray,
     """
     smooth = trend(hours, values, width_h)
     n = len(values)
-    # of successive measurements: a trend that follows few of them one by one leaves no residual
-    scatter = float(np.sqrt(np.mean(np.diff(values[np.argsort(hours)]) ** 2) / 2)) if n > 1 else 0.0
-    usual = np.maximum(scatter, errors)
-    rng = np.random.default_rng(0)
-    drawn = [smooth + usual * rng.standard_normal(n) for _ in range(DRAWS)]
-    trends = np.array([trend(hours, values, width_h) for values in drawn])
+    order = np.argsort(hours)
+    successive = float(np.sqrt(np.mean(np.diff(values[order]) ** 2) / 2)) if n > 1 else 0.0
+    # what the course does between two of few files is no error of the trend, but one of their median
+    about_course = _scatter(hours[order], values[order]) if n > 3 else successive
+    deviates = np.random.default_rng(0).standard_normal((DRAWS, n))
+    trends = np.array([trend(hours, drawn, width_h) for drawn in smooth + np.maximum(about_course, errors) * deviates])
+    medians = np.median(smooth + np.maximum(successive, errors) * deviates, axis=1)
     return Trend(
         smooth,
         np.std(trends, axis=0, ddof=1),
         float(np.median(values)),
-        float(np.std(np.median(drawn, axis=1), ddof=1)),
+        float(np.std(medians, ddof=1)),
     )
+
+
+def _scatter(hours: FloatArray, values: FloatArray) -> float:
+    """Return the scatter of measurements, in the order of time, about the line between those before and after each.
+
+    A trend that follows few of them one by one leaves no residual.
+    """
+    apart = hours[2:] - hours[:-2]
+    share = np.divide(hours[1:-1] - hours[:-2], apart, out=np.full(len(apart), 0.5), where=apart > 0)
+    residual = values[1:-1] - (1 - share) * values[:-2] - share * values[2:]
+    return float(np.sqrt(np.mean(residual**2 / (1 + share**2 + (1 - share) ** 2))))
