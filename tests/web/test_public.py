@@ -281,19 +281,25 @@ def test_administrators_change_a_programme(app, night, as_user, anybody, clock) 
     assert (found.title, found.pi, found.doi, found.licence, found.period) == ("New", "Roe, R.", "10.5555/x", "CC0", 24)
     assert anybody.get(f"/public/observation/{night.own}").status_code == 404, "a longer period hides it again"
     assert app.store.audit.recent()[0]["action"] == "programme changed"
-    admin.post("/programme/3", period="archive")
+    admin.post("/programme/3", period="archive", months="24")  # which the form still shows
     assert app.store.programmes.find("3").period is None
 
 
 @pytest.mark.parametrize(
     "fields",
-    [{"doi": "javascript:alert(1)"}, {"period": "own", "months": "-1"}, {"period": "own", "months": "9" * 9}],
+    [
+        {"doi": "javascript:alert(1)"},
+        {"period": "own", "months": "-1"},
+        {"period": "own", "months": "9" * 9},
+        {"period": "archive", "months": "36"},  # months that were not chosen: data could be public too early
+    ],
 )
 def test_what_a_programme_cannot_be_is_refused(app, night, as_user, fields) -> None:
     before = app.store.programmes.find("3")
-    answer = as_user("admin").post("/programme/3", **fields)
+    answer = as_user("admin").post("/programme/3", title="Newer", **fields)
     assert answer.status_code == 400
     assert 'role="alert"' in answer.text
+    assert '<input name="title" maxlength="300" value="Newer">' in answer.text, "what was typed is not lost"
     assert app.store.programmes.find("3") == before
 
 
