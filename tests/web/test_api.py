@@ -42,7 +42,7 @@ def test_answers_hold_what_is_described(ana, archive) -> None:
     schemas = ana.get("/api/v1/openapi.json").json["components"]["schemas"]
     (row,) = ana.get("/api/v1/observations?name=HD").json["observations"]
     assert row.keys() == schemas["Row"]["properties"].keys()
-    assert row["strehl_bright_star"] == 12.3
+    assert (row["strehl_bright_star"], row["strehl_error_bright_star"]) == (12.3, 0.4)
     assert row["date"] == "2016-09-25T03:00:00.000Z"
     found = ana.get(f"/api/v1/observations/{archive.own}").json
     assert found["pipelines"]["bright_star"]["steps"]["reduce"]["results"]["frames_used"] == 768
