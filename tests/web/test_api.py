@@ -170,4 +170,7 @@ def test_basic_authentication_takes_a_token(app, ana, archive) -> None:
 
 def test_programs_that_ask_too_often_are_told_to_wait(app, ana, monkeypatch) -> None:
     monkeypatch.setattr("obsarchive.web.framework.authorization.MOST_REQUESTS", 5)
-    assert [ana.get("/api/v1").status_code for _ in range(7)][-1] == 429
+    answer = [ana.get("/api/v1") for _ in range(7)][-1]
+    assert (answer.status_code, answer.json["status"]) == (429, 429)
+    assert "wait a minute" in answer.json["error"]
+    assert "password" not in answer.text
